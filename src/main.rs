@@ -1,0 +1,3 @@
+//! The `rtmsd` command.
+
+fn main() {}
