@@ -11,6 +11,7 @@
 //! ```
 
 pub mod inbox;
+pub mod meeting;
 pub mod protocol;
 pub mod secret;
 pub mod webhook;
