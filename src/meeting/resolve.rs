@@ -135,7 +135,7 @@ impl Resolver {
                 Err(_) if *threads > 0 => {}
                 Err(error) => {
                     for (_, waiters) in waiting.drain(..) {
-                        answer(
+                        settle(
                             waiters,
                             &Err(format!("no thread for name look-ups: {error}")),
                         );
