@@ -10,7 +10,9 @@
 //!                  schedule → api
 //! ```
 
+pub mod exit;
 pub mod inbox;
 pub mod protocol;
 pub mod secret;
+pub mod time;
 pub mod webhook;
