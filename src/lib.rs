@@ -10,8 +10,10 @@
 //!                  schedule → api
 //! ```
 
+pub mod exit;
 pub mod inbox;
 pub mod meeting;
 pub mod protocol;
 pub mod secret;
+pub mod time;
 pub mod webhook;

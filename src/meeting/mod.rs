@@ -179,11 +179,13 @@ fn log_notice(notice: &Notice) {
             };
             log::warn!("refused link={link} status=\"{status}\" reason={reason:?}{next}");
         }
-        Notice::NotGranted(kind) => log::warn!(
-            "not granted media={}; the app needs the scope {}",
-            kind.name(),
-            kind.scope()
-        ),
+        Notice::NotGranted(kind, Some(scope)) => {
+            log::warn!(
+                "not granted media={}; the app needs the scope {scope}",
+                kind.name()
+            );
+        }
+        Notice::NotGranted(kind, None) => log::warn!("not granted media={}", kind.name()),
         Notice::BadUrl(kind, error) => log::warn!("media={} {error}", kind.name()),
         Notice::Encrypted(kind) => log::error!(
             "payload is encrypted media={}; its data is dropped; have payload encryption \

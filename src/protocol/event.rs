@@ -51,8 +51,8 @@ pub enum Notice {
     Lost(LinkId, Loss),
     /// A handshake was refused.
     Refused(LinkId, Option<Status>, String, Refusal),
-    /// A kind of media is not granted; the others go on.
-    NotGranted(MediaKind),
+    /// A kind of media is not granted, for want of this scope; the others go on.
+    NotGranted(MediaKind, Option<&'static str>),
     /// A URL in a handshake answer is not followed.
     BadUrl(MediaKind, UrlError),
     /// The payload of a link is encrypted beyond TLS; its bytes are not taken for media.

@@ -25,9 +25,11 @@
 
 pub mod codes;
 mod event;
+pub mod events;
+pub mod language;
 mod link;
 pub mod message;
-mod params;
+pub mod params;
 mod product;
 pub mod reconnect;
 mod scalar;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::codes::{Refusal, Status, StopReason, StreamState};
 use super::event::{EndReason, LinkId, Loss, Notice, StreamEvent};
+use super::events::MEDIA_CONNECTION_INTERRUPTED;
 use super::link::{CONNECT_MAX, HANDSHAKE_MAX, Link, State};
 use super::message::{self, DecodeError, MediaHandshake, Message, SignalingHandshake};
 use super::params::{MediaKind, MediaParams, MediaSelection};
@@ -32,10 +33,6 @@ pub const CLOSE_ANSWER_MAX: Duration = Duration::from_secs(1);
 /// Zoom reports one loss of media in two ways, and either may come late. A report this soon after
 /// the link came up speaks of the loss before.
 const REPORT_REPEAT: Duration = Duration::from_secs(5);
-
-/// Event 7, MEDIA_CONNECTION_INTERRUPTED. Contact Center gives its numbers from 8 on other
-/// meanings; 7 is common to all.
-const EVENT_MEDIA_INTERRUPTED: i64 = 7;
 
 /// What a stream is made from.
 #[derive(Debug, Clone)]
@@ -361,7 +358,7 @@ impl Stream {
             Message::Packet(kind, packet) => StreamEvent::Packet(kind, packet),
             Message::Chat(chat) => StreamEvent::Chat(chat),
             Message::Event(event) => {
-                if event.event_type == Some(EVENT_MEDIA_INTERRUPTED) {
+                if event.event_type == Some(MEDIA_CONNECTION_INTERRUPTED) {
                     self.media_reported_lost(now);
                 }
                 return Some(StreamEvent::Event(event));
@@ -647,7 +644,7 @@ impl Stream {
             {
                 self.outputs.push_back(Output::Close(id));
                 self.media.retain(|media| media.kind != kind);
-                self.notice(Notice::NotGranted(kind));
+                self.not_granted(kind);
                 self.announce_ready();
             }
             _ => self.end(EndReason::Refused(id, status, reason)),
@@ -838,6 +835,11 @@ impl Stream {
         self.window = None;
         self.phase = Phase::Ended;
         self.outputs.push_back(Output::End(reason));
+    }
+
+    fn not_granted(&mut self, kind: MediaKind) {
+        let scope = kind.scope(self.config.product);
+        self.notice(Notice::NotGranted(kind, scope));
     }
 
     fn notice(&mut self, notice: Notice) {
