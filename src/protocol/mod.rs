@@ -26,7 +26,7 @@
 pub mod codes;
 mod event;
 pub mod events;
-pub mod language;
+mod language;
 mod link;
 pub mod message;
 pub mod params;
@@ -38,6 +38,7 @@ mod stream;
 pub mod url;
 
 pub use event::{EndReason, LinkId, Loss, Notice, StreamEvent};
+pub use language::Language;
 pub use link::{CONNECT_MAX, HANDSHAKE_MAX, SILENCE_MAX};
 pub use params::{MediaKind, MediaParams, MediaSelection};
 pub use product::Product;

@@ -535,9 +535,7 @@ impl Stream {
                 };
                 match own.or_else(fallback) {
                     Some(url) => plan.push((*kind, url)),
-                    None => self
-                        .outputs
-                        .push_back(Output::Notice(Notice::NotGranted(*kind))),
+                    None => self.not_granted(*kind),
                 }
             }
         }
