@@ -13,6 +13,7 @@
 pub mod exit;
 pub mod inbox;
 pub mod meeting;
+pub mod output;
 pub mod protocol;
 pub mod secret;
 pub mod time;

@@ -152,6 +152,8 @@ pub enum EndReason {
     ClosedByUs,
     /// We left; Zoom keeps it open for a successor.
     Left,
+    /// The thread of the stream panicked.
+    Panicked,
 }
 
 impl EndReason {
@@ -164,6 +166,7 @@ impl EndReason {
             EndReason::Lost(..) => "lost",
             EndReason::ClosedByUs => "closed",
             EndReason::Left => "left",
+            EndReason::Panicked => "panicked",
         }
     }
 }
@@ -188,6 +191,9 @@ impl fmt::Display for EndReason {
             EndReason::Lost(link, loss) => write!(f, "{link} lost for good: {loss}"),
             EndReason::ClosedByUs => f.write_str("closed at our request"),
             EndReason::Left => f.write_str("left; another process may take it over"),
+            EndReason::Panicked => {
+                f.write_str("a bug ended it; please report the panic in the log")
+            }
         }
     }
 }
