@@ -13,5 +13,6 @@
 pub mod gate;
 pub mod inbox;
 pub mod protocol;
+pub mod public;
 pub mod secret;
 pub mod webhook;

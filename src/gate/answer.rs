@@ -105,7 +105,10 @@ mod tests {
             Content-Type: text/plain\r\nContent-Length: 30\r\nAllow: GET, HEAD, POST\r\n\
             Connection: close\r\n\r\n";
         assert_eq!(answer(true), head);
-        assert_eq!(answer(false), format!("{head}this method is not known here\n"));
+        assert_eq!(
+            answer(false),
+            format!("{head}this method is not known here\n")
+        );
     }
 
     #[test]

@@ -267,7 +267,10 @@ impl Connection {
         let Stage::Answer(bytes, sent_bytes, ack_since) = &mut self.stage else {
             return true;
         };
-        match self.stream.write(bytes.get(*sent_bytes..).unwrap_or_default()) {
+        match self
+            .stream
+            .write(bytes.get(*sent_bytes..).unwrap_or_default())
+        {
             Ok(n) => *sent_bytes += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) if is_blocked(&e) => return true,

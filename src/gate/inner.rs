@@ -203,8 +203,7 @@ impl Running {
             Arc::clone(handler),
             Arc::clone(waker),
         );
-        let (has_failed, is_retired) =
-            (Arc::clone(&self.has_failed), Arc::clone(&self.is_retired));
+        let (has_failed, is_retired) = (Arc::clone(&self.has_failed), Arc::clone(&self.is_retired));
         Builder::new()
             .name(format!("webhook-{n}"))
             .stack_size(WORKER_STACK_BYTES)
@@ -213,7 +212,9 @@ impl Running {
                     match server.recv() {
                         Ok(request) => {
                             if catch_unwind(AssertUnwindSafe(|| handler(request))).is_err() {
-                                log::error!("a webhook worker panicked on a request; please report");
+                                log::error!(
+                                    "a webhook worker panicked on a request; please report"
+                                );
                             }
                         }
                         // Requests that came before are answered before this is seen.

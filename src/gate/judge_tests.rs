@@ -53,16 +53,34 @@ fn status(bytes: &[u8]) -> u16 {
 #[test]
 fn each_request_gets_its_own_answer() {
     let table: &[(&str, u16)] = &[
-        ("POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}", 200),
-        ("POST /webhook HTTP/1.1\nHost: a\nContent-Length: 2\n\n{}", 200),
+        (
+            "POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}",
+            200,
+        ),
+        (
+            "POST /webhook HTTP/1.1\nHost: a\nContent-Length: 2\n\n{}",
+            200,
+        ),
         ("\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", 200),
         ("GET / HTTP/1.0\r\n\r\n", 200),
-        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\nUpgrade: h2c\r\n\r\nGET /", 200),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\nUpgrade: h2c\r\n\r\nGET /",
+            200,
+        ),
         ("GET http://example.test HTTP/1.1\r\nHost: a\r\n\r\n", 200),
-        ("GET http://example.test/x?y HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+        (
+            "GET http://example.test/x?y HTTP/1.1\r\nHost: a\r\n\r\n",
+            200,
+        ),
         ("OPTIONS * HTTP/1.0\r\n\r\n", 200),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", 200),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n1234", 0),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+            200,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n1234",
+            0,
+        ),
         ("", 0),
         ("\r\n\r\n", 0),
         ("GET / HTTP/1.1\r\nHost: a\r\n", 0),
@@ -82,27 +100,66 @@ fn each_request_gets_its_own_answer() {
         ("GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
         ("GET / HTTP/1.1\r\nHost: a\r\n folded: b\r\n\r\n", 400),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\n12345", 400),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x5\r\n\r\n", 400),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\n12345", 400),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\n12345",
+            400,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+            400,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x5\r\n\r\n",
+            400,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\n12345",
+            400,
+        ),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n", 400),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}", 400),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\n{}",
+            400,
+        ),
         (
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
             400,
         ),
-        ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (
+            "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
         ("BREW / HTTP/1.1\r\n", 405),
         ("CONNECT a:443 HTTP/1.1\r\n", 405),
         ("POST / HTTP/1.1\r\nHost: a\r\n\r\n", 411),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411),
-        ("GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 411),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 262145\r\n\r\n", 413),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000000\r\n\r\n", 413),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775808\r\n\r\n", 413),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999\r\n\r\n", 413),
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: tea\r\n\r\n", 417),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            411,
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
+            411,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 262145\r\n\r\n",
+            413,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000000\r\n\r\n",
+            413,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775808\r\n\r\n",
+            413,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+            413,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: tea\r\n\r\n",
+            417,
+        ),
         ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
         ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
         ("GET / HTTP/3\r\n", 505),
@@ -148,7 +205,8 @@ fn the_largest_body_passes() {
 
 #[test]
 fn only_what_we_read_is_handed_on_and_only_in_our_words() {
-    let request = b"POST http://x/webhook?a=b HTTP/1.0\nX-Zm-Signature: v0=00\nX-Zm-Trackingid: \xe9\n\
+    let request =
+        b"POST http://x/webhook?a=b HTTP/1.0\nX-Zm-Signature: v0=00\nX-Zm-Trackingid: \xe9\n\
         Content-Length: 2\nConnection: keep-alive, Upgrade\nUpgrade: h2c\nTE: chunked\n\n{}GET /";
     for step in [1, 5, 500] {
         let (verdict, _, collector) = fed(request, step);

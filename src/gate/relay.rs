@@ -51,13 +51,11 @@ impl Relay {
     }
 
     /// Sends and receives as far as possible.
-    pub(super) fn step(
-        &mut self,
-        request: &[u8],
-        is_head: bool,
-        scratch: &mut [u8],
-    ) -> Progress {
-        while let Some(rest) = request.get(self.sent_bytes..).filter(|rest| !rest.is_empty()) {
+    pub(super) fn step(&mut self, request: &[u8], is_head: bool, scratch: &mut [u8]) -> Progress {
+        while let Some(rest) = request
+            .get(self.sent_bytes..)
+            .filter(|rest| !rest.is_empty())
+        {
             match (&self.stream).write(rest) {
                 Ok(n) => self.sent_bytes += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

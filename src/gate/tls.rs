@@ -64,12 +64,21 @@ impl Tls {
             .first()
             .ok_or_else(|| fault(cert, "no certificate found, expected PEM".into()))?;
         // An empty pass phrase: without one OpenSSL would ask at the terminal.
-        let private = PKey::private_key_from_pem_passphrase(&read_file(key)?, b"").map_err(|_| {
-            fault(key, "no usable key found, expected PEM without a pass phrase".into())
-        })?;
-        let is_pair = leaf.public_key().is_ok_and(|public| public.public_eq(&private));
+        let private =
+            PKey::private_key_from_pem_passphrase(&read_file(key)?, b"").map_err(|_| {
+                fault(
+                    key,
+                    "no usable key found, expected PEM without a pass phrase".into(),
+                )
+            })?;
+        let is_pair = leaf
+            .public_key()
+            .is_ok_and(|public| public.public_eq(&private));
         if !is_pair {
-            let text = format!("the key does not belong to the certificate in {}", cert.display());
+            let text = format!(
+                "the key does not belong to the certificate in {}",
+                cert.display()
+            );
             return Err(fault(key, text));
         }
         let use_of = |e: &dyn fmt::Display| fault(cert, format!("cannot be used: {e}"));
@@ -77,15 +86,16 @@ impl Tls {
             .and_then(|now| now.diff(leaf.not_after()))
             .map_err(|e| use_of(&e))?
             .days;
-        let pkcs8 = private
-            .private_key_to_pem_pkcs8()
-            .map_err(|e| use_of(&e))?;
+        let pkcs8 = private.private_key_to_pem_pkcs8().map_err(|e| use_of(&e))?;
         let identity = Identity::from_pkcs8(&cert_pem, &pkcs8).map_err(|e| use_of(&e))?;
         let acceptor = native_tls::TlsAcceptor::builder(identity)
             .min_protocol_version(Some(Protocol::Tlsv12))
             .build()
             .map_err(|e| use_of(&e))?;
-        Ok(Tls { acceptor, days_left })
+        Ok(Tls {
+            acceptor,
+            days_left,
+        })
     }
 
     /// Whole days until the certificate expires; negative when it has.
