@@ -1,4 +1,7 @@
 //! The listener's own TLS: the certificate's files, and a client's stream with or without it.
+//!
+//! OpenSSL directly, not through native-tls: the acceptor of that crate stops at TLS 1.2 and keeps
+//! a session cache that strangers can fill.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -6,9 +9,13 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use native_tls::{HandshakeError, Identity, MidHandshakeTlsStream, Protocol, TlsStream};
 use openssl::asn1::Asn1Time;
-use openssl::pkey::PKey;
+use openssl::error::ErrorStack;
+use openssl::pkey::{PKey, Private};
+use openssl::ssl::{
+    HandshakeError, MidHandshakeSslStream, SslAcceptor, SslMethod, SslMode, SslOptions,
+    SslSessionCacheMode, SslStream, SslVersion,
+};
 use openssl::x509::X509;
 
 /// Where the certificate and its key are.
@@ -38,7 +45,7 @@ impl std::error::Error for TlsError {}
 /// A certificate in use.
 #[derive(Clone)]
 pub struct Tls {
-    acceptor: native_tls::TlsAcceptor,
+    acceptor: SslAcceptor,
     days_left: i32,
 }
 
@@ -81,17 +88,12 @@ impl Tls {
             );
             return Err(fault(key, text));
         }
-        let use_of = |e: &dyn fmt::Display| fault(cert, format!("cannot be used: {e}"));
+        let use_of = |e: ErrorStack| fault(cert, format!("cannot be used: {e}"));
         let days_left = Asn1Time::days_from_now(0)
             .and_then(|now| now.diff(leaf.not_after()))
-            .map_err(|e| use_of(&e))?
+            .map_err(use_of)?
             .days;
-        let pkcs8 = private.private_key_to_pem_pkcs8().map_err(|e| use_of(&e))?;
-        let identity = Identity::from_pkcs8(&cert_pem, &pkcs8).map_err(|e| use_of(&e))?;
-        let acceptor = native_tls::TlsAcceptor::builder(identity)
-            .min_protocol_version(Some(Protocol::Tlsv12))
-            .build()
-            .map_err(|e| use_of(&e))?;
+        let acceptor = acceptor(&chain, &private).map_err(use_of)?;
         Ok(Tls {
             acceptor,
             days_left,
@@ -102,6 +104,25 @@ impl Tls {
     pub fn days_left(&self) -> i32 {
         self.days_left
     }
+}
+
+/// TLS 1.2 and 1.3 with the ciphers Mozilla calls intermediate.
+fn acceptor(chain: &[X509], key: &PKey<Private>) -> Result<SslAcceptor, ErrorStack> {
+    let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())?;
+    builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
+    builder.set_private_key(key)?;
+    for (n, cert) in chain.iter().enumerate() {
+        match n {
+            0 => builder.set_certificate(cert)?,
+            _ => builder.add_extra_chain_cert(cert.clone())?,
+        }
+    }
+    builder.check_private_key()?;
+    builder.set_options(SslOptions::NO_RENEGOTIATION);
+    // What a stranger could fill: no sessions kept here, no buffers kept for idle connections.
+    builder.set_session_cache_mode(SslSessionCacheMode::OFF);
+    builder.set_mode(SslMode::RELEASE_BUFFERS);
+    Ok(builder.build())
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
@@ -120,11 +141,11 @@ pub(super) enum Stream {
     /// Without TLS.
     Plain(TcpStream),
     /// TLS to come. The TLS state is made when the first byte is there: a silent client costs none.
-    Fresh(TcpStream, native_tls::TlsAcceptor),
+    Fresh(TcpStream, SslAcceptor),
     /// In the handshake.
-    Shaking(MidHandshakeTlsStream<TcpStream>),
+    Shaking(MidHandshakeSslStream<TcpStream>),
     /// TLS established.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(SslStream<TcpStream>),
     /// The handshake failed.
     Gone,
 }
@@ -173,14 +194,14 @@ impl Stream {
         };
         match result {
             Ok(tls) => {
-                *self = Stream::Tls(Box::new(tls));
+                *self = Stream::Tls(tls);
                 Ok(())
             }
             Err(HandshakeError::WouldBlock(middle)) => {
                 *self = Stream::Shaking(middle);
                 Err(io::ErrorKind::WouldBlock.into())
             }
-            Err(HandshakeError::Failure(error)) => Err(io::Error::other(error)),
+            Err(_) => Err(io::ErrorKind::InvalidData.into()),
         }
     }
 
