@@ -225,9 +225,9 @@ fn only_what_we_read_is_handed_on_and_only_in_our_words() {
 fn continue_is_said_once_and_only_to_who_waits() {
     let head = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 2\r\n\r\n";
     let whole = format!("{head}{{}}");
-    assert_eq!(fed(head.as_bytes(), 1).1, true);
+    assert!(fed(head.as_bytes(), 1).1);
     assert_eq!(fed(whole.as_bytes(), 1).0, Verdict::Complete);
-    assert_eq!(fed(whole.as_bytes(), 1000).1, false);
+    assert!(!fed(whole.as_bytes(), 1000).1);
     let old = head.replace("HTTP/1.1", "HTTP/1.0");
-    assert_eq!(fed(old.as_bytes(), 1000).1, false);
+    assert!(!fed(old.as_bytes(), 1000).1);
 }

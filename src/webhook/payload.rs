@@ -378,8 +378,12 @@ fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
 }
 
 /// The start of a text, at most `bytes_max` long, cut between characters.
-fn cut(text: &str, bytes_max: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes_max)]
+pub(super) fn cut(text: &str, bytes_max: usize) -> &str {
+    let mut end = bytes_max.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 /// JSON without the space between its parts, at most `bytes_max` long.

@@ -251,7 +251,7 @@ impl<T: From<Webhook>> Server<T> {
             },
         );
         if let Some(tracking_id) = header("x-zm-trackingid") {
-            log::debug!("webhook tracking id {:?}", shown(tracking_id));
+            log::debug!("webhook tracking id {:?}", payload::cut(tracking_id, 64));
         }
         self.note(&reply, settings.verify);
         match reply {
@@ -337,10 +337,6 @@ fn send(request: Request, code: u16, text: &str, header: Option<Header>) {
     }
     // The gate is gone only when it stops or has given this request up.
     let _ = request.respond(response);
-}
-
-fn shown(text: &str) -> &str {
-    &text[..text.floor_char_boundary(64)]
 }
 
 #[cfg(test)]

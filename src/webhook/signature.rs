@@ -92,7 +92,12 @@ mod tests {
             let token = Secret::new(text(&vector, "secret_token"));
             let (timestamp, body) = (text(&vector, "timestamp"), text(&vector, "body"));
             let signature = text(&vector, "signature");
-            let found = signer(&[token.clone()], timestamp, body.as_bytes(), signature);
+            let found = signer(
+                std::slice::from_ref(&token),
+                timestamp,
+                body.as_bytes(),
+                signature,
+            );
             assert_eq!(
                 found.is_some(),
                 vector["valid"] == true,
