@@ -11,10 +11,12 @@
 //! ```
 
 pub mod exit;
+pub mod gate;
 pub mod inbox;
 pub mod meeting;
 pub mod output;
 pub mod protocol;
+pub mod public;
 pub mod secret;
 pub mod time;
 pub mod webhook;

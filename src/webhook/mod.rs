@@ -1,5 +1,9 @@
 //! Zoom calls us: what a verified webhook says.
 
+pub mod payload;
+pub mod server;
+pub mod signature;
+
 use crate::protocol::Product;
 
 /// One webhook, signature checked and parsed.
