@@ -13,4 +13,5 @@
 pub mod inbox;
 pub mod protocol;
 pub mod secret;
+pub mod state;
 pub mod webhook;
