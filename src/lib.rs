@@ -10,6 +10,7 @@
 //!                  schedule → api
 //! ```
 
+pub mod api;
 pub mod exit;
 pub mod gate;
 pub mod inbox;
@@ -18,5 +19,6 @@ pub mod output;
 pub mod protocol;
 pub mod public;
 pub mod secret;
+pub mod state;
 pub mod time;
 pub mod webhook;
