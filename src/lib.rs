@@ -18,6 +18,7 @@ pub mod meeting;
 pub mod output;
 pub mod protocol;
 pub mod public;
+pub mod registry;
 pub mod secret;
 pub mod state;
 pub mod time;

@@ -33,6 +33,7 @@ pub mod params;
 mod product;
 pub mod reconnect;
 mod scalar;
+pub mod seam;
 mod signature;
 mod stream;
 pub mod url;

@@ -71,7 +71,7 @@ pub struct MeetingLife {
 }
 
 /// A stream that waits for us.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct RtmsStarted {
     /// Which product it comes from.
     pub product: Product,
