@@ -17,7 +17,8 @@ use super::socket::{Progress, Read, Socket};
 use super::stats::Stats;
 use super::waker::{Wakeable, Waker};
 use super::{Network, log_notice};
-use crate::protocol::{Command, EndReason, LinkId, Loss, Output, Stream, message};
+use crate::protocol::seam::Seam;
+use crate::protocol::{Command, EndReason, LinkId, Loss, Output, Stream, StreamEvent, message};
 
 /// Messages read from one socket before the others get their turn. At two microseconds a message
 /// a keep-alive on the other socket waits a fraction of a millisecond.
@@ -37,6 +38,7 @@ pub(super) struct Driver {
     pub(super) waker: Waker,
     pub(super) wakeable: Wakeable,
     pub(super) sinks: Vec<Box<dyn Sink>>,
+    pub(super) seam: Seam,
     pub(super) stats: Arc<Stats>,
     pub(super) sockets: Vec<Link>,
     pub(super) hold: Hold,
@@ -299,6 +301,12 @@ impl Driver {
         log::trace!("received link={id} {text}");
         match self.stream.handle_message(now, id, &text) {
             Ok(Some(event)) => {
+                if let StreamEvent::Transcript(phrase) = &event
+                    && self.seam.is_repeat(phrase.into())
+                {
+                    self.stats.repeated();
+                    return;
+                }
                 self.had_data = true;
                 self.stats.event(&event, text.len());
                 for sink in &mut self.sinks {

@@ -25,6 +25,7 @@ pub use stats::{Count, Stats};
 pub use tls::{TlsError, connector};
 
 use crate::protocol::codes::{Refusal, StreamState};
+use crate::protocol::seam::Seam;
 use crate::protocol::{Command, EndReason, Notice, Stream, StreamConfig};
 use driver::{Driver, Hold};
 use resolve::Resolver;
@@ -69,11 +70,12 @@ impl fmt::Display for Panicked {
 impl std::error::Error for Panicked {}
 
 impl Meeting {
-    /// Starts the thread of a stream. `ended` is called at its very end, on that thread, also after
+    /// Starts the thread of a stream. `seam` knows the last phrases of an earlier life of it. `ended` is called at its very end, on that thread, also after
     /// a panic; it must not block.
     pub fn start(
         config: StreamConfig,
         network: Network,
+        seam: Seam,
         mut sinks: Vec<Box<dyn Sink>>,
         ended: impl FnOnce() + Send + 'static,
     ) -> io::Result<Meeting> {
@@ -106,6 +108,7 @@ impl Meeting {
                     waker: thread_waker,
                     wakeable,
                     sinks,
+                    seam,
                     stats: thread_stats,
                     sockets: Vec::new(),
                     hold: Hold::No,

@@ -35,6 +35,8 @@ pub struct Stats {
     pub last_data_ms: AtomicU64,
     /// Whether data can flow now.
     pub is_ready: AtomicBool,
+    /// Phrases that came twice and were taken once.
+    pub repeated: AtomicU64,
     undecodable: AtomicU64,
 }
 
@@ -89,6 +91,10 @@ impl Stats {
             }
             _ => {}
         }
+    }
+
+    pub(super) fn repeated(&self) {
+        self.repeated.fetch_add(1, Relaxed);
     }
 
     pub(super) fn undecodable(&self) {

@@ -18,6 +18,7 @@ pub mod text;
 
 pub use disk::{Disk, DiskSettings};
 pub use record::StreamInfo;
+pub use recorder::{Formats, seam};
 pub use stdout::{Stdout, StdoutFormat};
 
 #[cfg(test)]

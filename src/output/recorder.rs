@@ -11,6 +11,7 @@ use super::meta::Meta;
 use super::path::stream_folder;
 use super::record::{Attribute, Record, StreamInfo};
 use crate::protocol::EndReason;
+use crate::protocol::seam::{Identity, Seam};
 
 /// Which transcript files are written: `RTMS_TRANSCRIPT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,6 +207,35 @@ impl Recorder {
             .chain(subtitles)
             .chain([&mut self.events, &mut self.chat])
     }
+}
+
+/// The last phrases that an earlier process wrote of a stream, so that none is taken again.
+pub fn seam(root: &Path, info: &StreamInfo) -> Seam {
+    let mut seam = Seam::default();
+    let folder = root.join(stream_folder(info.started_ms, &info.id, &info.stream_id));
+    for line in tail(&folder.join(JSONL_NAME), "\n")
+        .unwrap_or_default()
+        .lines()
+    {
+        // The first line of the tail may be cut; it is no JSON then.
+        let Ok(value) = serde_json::from_str::<serde_json::Value>(line) else {
+            continue;
+        };
+        let number = |key: &str| value[key].as_u64().unwrap_or(0);
+        seam.is_repeat(Identity {
+            user_id: number("user_id"),
+            start_ms: number("start_ms"),
+            end_ms: number("end_ms"),
+            timestamp_ms: number("timestamp_ms"),
+            change: match value["attribute"].as_str() {
+                Some("update") => 2,
+                Some("delete") => 3,
+                _ => 0,
+            },
+            text: value["text"].as_str().unwrap_or_default(),
+        });
+    }
+    seam
 }
 
 /// Deletes a stream's folder, and those above it that are empty then. Returns how many files there

@@ -154,6 +154,10 @@ pub enum EndReason {
     Left,
     /// The thread of the stream panicked.
     Panicked,
+    /// The started webhook named no server that may be connected to.
+    BadUrl(UrlError),
+    /// The system refused a thread or a socket to begin with.
+    NoResources(String),
 }
 
 impl EndReason {
@@ -167,6 +171,8 @@ impl EndReason {
             EndReason::ClosedByUs => "closed",
             EndReason::Left => "left",
             EndReason::Panicked => "panicked",
+            EndReason::BadUrl(_) => "bad_url",
+            EndReason::NoResources(_) => "no_resources",
         }
     }
 }
@@ -191,6 +197,8 @@ impl fmt::Display for EndReason {
             EndReason::Lost(link, loss) => write!(f, "{link} lost for good: {loss}"),
             EndReason::ClosedByUs => f.write_str("closed at our request"),
             EndReason::Left => f.write_str("left; another process may take it over"),
+            EndReason::BadUrl(error) => error.fmt(f),
+            EndReason::NoResources(what) => write!(f, "the system gives no more threads: {what}"),
             EndReason::Panicked => {
                 f.write_str("a bug ended it; please report the panic in the log")
             }

@@ -42,6 +42,9 @@ const WINDOW_MIN: Duration = Duration::from_secs(15);
 /// What is over is remembered for this long: Zoom's last repetition comes after 85 minutes.
 pub const MEMORY: Duration = Duration::from_secs(2 * 3600);
 
+/// How often there is a look at what can be forgotten.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
 /// Most entries of each kind; beyond this the oldest that is over is forgotten.
 pub const ENTRIES_MAX: usize = 20_000;
 
@@ -147,6 +150,8 @@ pub struct Registry {
     #[serde(skip)]
     is_changed: bool,
     #[serde(skip)]
+    swept: Option<Instant>,
+    #[serde(skip)]
     actions: Vec<Action>,
 }
 
@@ -168,6 +173,7 @@ impl Registry {
             meetings: HashMap::new(),
             streams: HashMap::new(),
             is_changed: false,
+            swept: None,
             actions: Vec::new(),
         }
     }
@@ -326,6 +332,24 @@ impl Registry {
             self.actions.push(Action::Cancel { meeting: uuid });
         }
         std::mem::take(&mut self.actions)
+    }
+
+    /// A stream whose thread was over before it could be told to move runs again.
+    pub fn revive(&mut self, stream_id: &str) -> Vec<Action> {
+        let Some(entry) = self.streams.get_mut(stream_id) else {
+            return Vec::new();
+        };
+        entry.ended_ms = None;
+        let started = entry.started.clone();
+        self.is_changed = true;
+        let info = self.info_of(stream_id);
+        let plan = StreamPlan {
+            started,
+            info,
+            window: SIGNALING_WINDOW,
+            is_rejoin: true,
+        };
+        vec![Action::Start(Box::new(plan))]
     }
 
     fn meeting_started(&mut self, now: Now, ts: u64, life: MeetingLife) {
@@ -778,6 +802,11 @@ impl Registry {
 
     /// Forgets what is over for longer than Zoom repeats webhooks.
     fn forget_old(&mut self, now: Now) {
+        let is_due = |swept: Instant| now.instant.saturating_duration_since(swept) >= SWEEP_EVERY;
+        if !self.swept.is_none_or(is_due) {
+            return;
+        }
+        self.swept = Some(now.instant);
         let before = now.unix_ms.saturating_sub(MEMORY.as_millis() as u64);
         // A meeting whose end we never heard of lasts thirty hours at the most.
         let abandoned = now.unix_ms.saturating_sub(30 * 3_600_000);
