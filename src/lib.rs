@@ -11,6 +11,7 @@
 //! ```
 
 pub mod api;
+pub mod daemon;
 pub mod exit;
 pub mod gate;
 pub mod inbox;
@@ -22,4 +23,5 @@ pub mod registry;
 pub mod secret;
 pub mod state;
 pub mod time;
+pub mod waker;
 pub mod webhook;

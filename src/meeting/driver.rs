@@ -15,10 +15,10 @@ use tungstenite::Message;
 use super::sink::Sink;
 use super::socket::{Progress, Read, Socket};
 use super::stats::Stats;
-use super::waker::{Wakeable, Waker};
 use super::{Network, log_notice};
 use crate::protocol::seam::Seam;
 use crate::protocol::{Command, EndReason, LinkId, Loss, Output, Stream, StreamEvent, message};
+use crate::waker::{Wakeable, Waker};
 
 /// Messages read from one socket before the others get their turn. At two microseconds a message
 /// a keep-alive on the other socket waits a fraction of a millisecond.

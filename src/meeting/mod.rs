@@ -9,7 +9,6 @@ mod sink;
 mod socket;
 mod stats;
 mod tls;
-pub mod waker;
 
 use std::fmt;
 use std::io;
@@ -27,9 +26,9 @@ pub use tls::{TlsError, connector};
 use crate::protocol::codes::{Refusal, StreamState};
 use crate::protocol::seam::Seam;
 use crate::protocol::{Command, EndReason, Notice, Stream, StreamConfig};
+use crate::waker::{Waker, waker};
 use driver::{Driver, Hold};
 use resolve::Resolver;
-use waker::{Waker, waker};
 
 /// Commands that may wait for a stream. They come one a webhook; a stream that lets this many wait
 /// is stuck.

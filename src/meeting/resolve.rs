@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use super::waker::Waker;
+use crate::waker::Waker;
 
 /// Most look-ups at a time.
 const THREADS_MAX: usize = 8;
@@ -183,8 +183,8 @@ fn settle(waiters: Vec<Waiter>, found: &Found) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::waker::waker;
     use super::*;
+    use crate::waker::waker;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 

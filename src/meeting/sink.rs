@@ -1,7 +1,7 @@
 //! Where a stream's data goes.
 
-use super::waker::Waker;
 use crate::protocol::{EndReason, Notice, StreamEvent};
+use crate::waker::Waker;
 
 /// Takes what a stream receives, on the stream's own thread.
 ///

@@ -20,9 +20,9 @@ use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Error as WsError, Message, WebSocket};
 
 use super::resolve::{Pending, Resolver};
-use super::waker::Waker;
 use crate::protocol::Loss;
 use crate::protocol::url::ServerUrl;
+use crate::waker::Waker;
 
 /// Largest message taken. A FHD key frame in base64 is well below.
 const MESSAGE_BYTES_MAX: usize = 4 << 20;

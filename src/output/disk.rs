@@ -18,9 +18,9 @@ use super::path::stream_folder;
 use super::record::{Record, StreamInfo};
 use super::recorder::{Formats, Recorder, discard_folder};
 use crate::meeting::Sink;
-use crate::meeting::waker::Waker;
 use crate::protocol::{EndReason, Notice, StreamEvent};
 use crate::time::now_ms;
+use crate::waker::Waker;
 
 /// Above this many waiting bytes a stream reads more slowly.
 const BEHIND_BYTES: usize = 1 << 20;
