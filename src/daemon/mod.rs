@@ -23,9 +23,7 @@ use crate::meeting::{Meeting, Network, Sink, TlsError, connector};
 use crate::output::{self, Disk, DiskSettings, Stdout, StdoutFormat, StreamInfo};
 use crate::protocol::events::EventSelection;
 use crate::protocol::url::{AllowedHosts, ServerUrl};
-use crate::protocol::{
-    Command, EndReason, MediaParams, MediaSelection, Product, StreamConfig,
-};
+use crate::protocol::{Command, EndReason, MediaParams, MediaSelection, Product, StreamConfig};
 use crate::public::{self, Public};
 use crate::registry::{self, Action, Now, Registry, StreamPlan};
 use crate::secret::Secret;
@@ -563,9 +561,7 @@ fn join(running: Running) -> EndReason {
         since,
     } = running;
     let stats = Arc::clone(meeting.stats());
-    let end = meeting
-        .join()
-        .unwrap_or(EndReason::Panicked);
+    let end = meeting.join().unwrap_or(EndReason::Panicked);
     let level = match &end {
         EndReason::Panicked | EndReason::Refused(..) => log::Level::Error,
         EndReason::NothingGranted | EndReason::Lost(..) => log::Level::Warn,

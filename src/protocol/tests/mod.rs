@@ -1,1 +1,6 @@
+//! Conversations in virtual time.
 
+mod conversations;
+mod messages;
+mod simulation;
+mod talk;

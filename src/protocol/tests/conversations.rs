@@ -1,0 +1,581 @@
+//! What a stream does, said by said.
+
+use serde_json::json;
+
+use super::talk::*;
+use crate::protocol::codes::StopReason;
+use crate::protocol::{Command, Loss};
+
+#[test]
+fn the_happy_path() {
+    let mut talk = Talk::new("transcript");
+    talk.until(0.1);
+    talk.open(SIGNALING);
+    talk.until(0.2);
+    talk.hear(
+        SIGNALING,
+        msg2(json!({"transcript": "wss://m.zoom.us", "all": "wss://a.zoom.us"})),
+    );
+    talk.until(0.3);
+    talk.open(TEXT);
+    talk.until(0.4);
+    talk.hear(TEXT, msg4());
+    talk.until(2.0);
+    talk.hear(TEXT, said("hi"));
+    talk.until(3.0);
+    talk.tell(Command::Stopped(StopReason(6)));
+    talk.hear(TEXT, said("last words"));
+    talk.until(60.0);
+    talk.check(&[
+        "0.0 connect signaling sig.zoom.us",
+        "0.1 > signaling 1",
+        "0.2 * Accepted(Signaling)",
+        "0.2 > signaling 5",
+        "0.2 connect media:transcript m.zoom.us",
+        "0.3 > media:transcript 3 media_type=8",
+        "0.4 * Accepted(Media(Transcript))",
+        "0.4 > signaling 7",
+        "0.4 * Ready",
+        "2.0 said Ada: hi",
+        "3.0 said Ada: last words",
+        "4.0 close media:transcript",
+        "4.0 close signaling",
+        "4.0 end stopped by Zoom: 6 MEETING_ENDED",
+    ]);
+}
+
+#[test]
+fn keep_alives_are_echoed_on_their_own_socket_as_they_came() {
+    let mut talk = Talk::ready();
+    talk.hear_text(
+        SIGNALING,
+        r#"{"msg_type":12,"timestamp":1767000000123,"sequence":7}"#,
+    );
+    talk.hear_text(TEXT, r#"{"msg_type":12,"timestamp":"1767000000124"}"#);
+    talk.hear_text(TEXT, r#"{"msg_type":"12"}"#);
+    talk.hear_text(
+        SIGNALING,
+        r#"{"sequence":1.50,"msg_type":12,"x":{"timestamp":9}}"#,
+    );
+    talk.check(&[
+        "0.0 > signaling 13 1767000000123 7",
+        "0.0 > media:transcript 13 \"1767000000124\" null",
+        "0.0 > media:transcript 13 null null",
+        "0.0 > signaling 13 null 1.5",
+    ]);
+    // Before the handshake is answered they are answered too: Zoom counts from the connection on.
+    let mut early = Talk::new("transcript");
+    early.open(SIGNALING);
+    early.skip();
+    early.hear(SIGNALING, keep_alive(5));
+    early.check(&["0.0 > signaling 13 5 null"]);
+}
+
+#[test]
+fn a_keep_alive_cannot_be_used_to_make_us_say_much() {
+    let mut talk = Talk::ready();
+    let huge = format!(r#"{{"msg_type":12,"timestamp":"{}"}}"#, "9".repeat(100_000));
+    talk.hear_text(SIGNALING, &huge);
+    talk.check(&["0.0 > signaling 13 null null"]);
+}
+
+#[test]
+fn what_is_not_known_is_counted_and_skipped() {
+    let mut talk = Talk::ready();
+    for n in [0, 23, 24, 30, 99, -1] {
+        talk.hear(TEXT, json!({"msg_type": n, "content": {"data": [1, 2]}}));
+    }
+    talk.hear_text(TEXT, "not json");
+    talk.hear_text(TEXT, "[]");
+    talk.hear_text(TEXT, "{}");
+    talk.hear_text(TEXT, &"[".repeat(10_000));
+    talk.check(&[
+        "0.0 unreadable",
+        "0.0 unreadable",
+        "0.0 unreadable",
+        "0.0 unreadable",
+    ]);
+    assert_eq!(talk.stream.counters().unknown, 6);
+    assert_eq!(talk.stream.counters().malformed, 4);
+    talk.hear(TEXT, said("still here"));
+    talk.check(&["0.0 said Ada: still here"]);
+}
+
+#[test]
+fn refusals_by_class() {
+    let check = |answer: serde_json::Value, expected: &[&str]| {
+        let mut talk = Talk::new("transcript");
+        talk.open(SIGNALING);
+        talk.skip();
+        talk.hear(SIGNALING, answer);
+        for part in expected {
+            talk.check_contains(part);
+        }
+        talk
+    };
+    let refusal = |code: i64| json!({"msg_type": 2, "status_code": code, "reason": "no"});
+    check(
+        refusal(3),
+        &[
+            "end signaling refused: 3 INVALID_SIGNATURE",
+            "ZOOM_CLIENT_SECRET",
+        ],
+    );
+    check(
+        refusal(2),
+        &["end signaling refused: 2 INVALID_RTMS_STREAM_ID"],
+    );
+    check(refusal(4), &["end signaling refused: 4 INVALID_PAYLOAD"]);
+    for retried in [
+        refusal(8),
+        refusal(45),
+        refusal(77),
+        json!({"msg_type": 2, "reason": "?"}),
+    ] {
+        let mut talk = check(retried, &["close signaling", "Refused"]);
+        assert!(!talk.has_ended);
+        talk.skip();
+        talk.until(2.9);
+        talk.check(&[]);
+        talk.until(3.0);
+        talk.check(&["3.0 connect signaling sig.zoom.us"]);
+    }
+    // An older server's number with words that say what is meant.
+    let old = json!({"msg_type": 2, "status_code": 17, "reason": "Duplicate signal request"});
+    assert!(!check(old, &["close signaling"]).has_ended);
+}
+
+#[test]
+fn media_refusals() {
+    let refuse = |code: i64| {
+        let mut talk = Talk::new("transcript");
+        talk.open(SIGNALING);
+        talk.hear(SIGNALING, msg2(json!({"transcript": "wss://m.zoom.us"})));
+        talk.open(TEXT);
+        talk.skip();
+        talk.hear(TEXT, json!({"msg_type": 4, "status_code": code}));
+        talk
+    };
+    refuse(12).check_contains("scope meeting:read:meeting_transcript");
+    refuse(36).check_contains("check RTMS_TRANSCRIPT_LANGUAGE");
+    refuse(3).check_contains("end media:transcript refused: 3");
+    let mut talk = refuse(16);
+    talk.skip();
+    talk.until(3.0);
+    talk.check(&["3.0 connect media:transcript m.zoom.us"]);
+}
+
+#[test]
+fn one_socket_for_each_kind_and_one_ready_after_all() {
+    let mut talk = Talk::new("transcript,audio,video");
+    talk.open(SIGNALING);
+    talk.skip();
+    let urls = json!({"audio": "wss://au.zoom.us", "transcript": "wss://tr.zoom.us"});
+    talk.hear(SIGNALING, msg2(urls));
+    talk.open(TEXT);
+    talk.hear(TEXT, msg4());
+    talk.open(AUDIO);
+    talk.hear(
+        AUDIO,
+        json!({"msg_type": 4, "status_code": 9, "reason": "scope"}),
+    );
+    talk.check(&[
+        "0.0 * Accepted(Signaling)",
+        "0.0 > signaling 5",
+        "0.0 * NotGranted(Video, Some(\"meeting:read:meeting_video\"))",
+        "0.0 connect media:audio au.zoom.us",
+        "0.0 connect media:transcript tr.zoom.us",
+        "0.0 > media:transcript 3 media_type=8",
+        "0.0 * Accepted(Media(Transcript))",
+        "0.0 > media:audio 3 media_type=1",
+        "0.0 * Refused(Media(Audio), Some(Status(9)), \"scope\", NotGranted)",
+        "0.0 close media:audio",
+        "0.0 * NotGranted(Audio, Some(\"meeting:read:meeting_audio\"))",
+        "0.0 > signaling 7",
+        "0.0 * Ready",
+    ]);
+}
+
+#[test]
+fn a_hung_media_server_does_not_hold_up_the_others() {
+    let mut talk = Talk::new("transcript,audio");
+    talk.open(SIGNALING);
+    talk.hear(
+        SIGNALING,
+        msg2(json!({"audio": "wss://au.zoom.us", "transcript": "wss://tr.zoom.us"})),
+    );
+    talk.open(TEXT);
+    talk.hear(TEXT, msg4());
+    talk.skip();
+    talk.until(10.0);
+    talk.check(&[
+        "10.0 close media:audio",
+        "10.0 * Lost(Media(Audio), TimedOut)",
+        "10.0 > signaling 7",
+        "10.0 * Ready",
+    ]);
+    talk.until(13.0);
+    talk.open(AUDIO);
+    talk.hear(AUDIO, msg4());
+    talk.check_contains("13.0 > signaling 7");
+}
+
+#[test]
+fn the_url_of_all_serves_a_single_kind_that_has_none() {
+    let mut talk = Talk::new("transcript");
+    talk.open(SIGNALING);
+    talk.skip();
+    talk.hear(SIGNALING, msg2(json!({"all": "wss://all.zoom.us"})));
+    talk.open(TEXT);
+    talk.check_contains("connect media:transcript all.zoom.us");
+    talk.check_contains("> media:transcript 3 media_type=8");
+    let mut all = Talk::new("all");
+    all.open(SIGNALING);
+    all.hear(
+        SIGNALING,
+        msg2(json!({"all": "wss://all.zoom.us", "audio": "wss://au.zoom.us"})),
+    );
+    all.check_contains("connect media:all all.zoom.us");
+}
+
+#[test]
+fn nothing_granted_or_nothing_allowed() {
+    for urls in [
+        json!({}),
+        json!({"transcript": ""}),
+        json!({"transcript": 5}),
+        json!(null),
+    ] {
+        let mut talk = Talk::new("transcript");
+        talk.open(SIGNALING);
+        talk.hear(SIGNALING, msg2(urls));
+        talk.check_contains("end no wanted media is granted");
+    }
+    let mut talk = Talk::new("transcript");
+    talk.open(SIGNALING);
+    talk.hear(SIGNALING, msg2(json!({"transcript": "wss://evil.test"})));
+    talk.check_contains("BadUrl(Transcript, Host)");
+    assert!(talk.has_ended);
+}
+
+#[test]
+fn stop_at_every_stage() {
+    let stop = |talk: &mut Talk| {
+        talk.tell(Command::Stopped(StopReason(6)));
+        talk.until(30.0);
+        talk.check_contains("end stopped by Zoom: 6");
+        assert!(talk.has_ended);
+    };
+    let mut talk = Talk::new("transcript");
+    stop(&mut talk);
+    let mut talk = Talk::new("transcript");
+    talk.open(SIGNALING);
+    stop(&mut talk);
+    let mut talk = Talk::new("transcript");
+    talk.open(SIGNALING);
+    talk.hear(SIGNALING, msg2(json!({"transcript": "wss://m.zoom.us"})));
+    stop(&mut talk);
+    let mut talk = Talk::new("transcript");
+    talk.open(SIGNALING);
+    talk.hear(SIGNALING, msg2(json!({"transcript": "wss://m.zoom.us"})));
+    talk.open(TEXT);
+    stop(&mut talk);
+    stop(&mut Talk::ready());
+    let mut talk = Talk::ready();
+    talk.lose(SIGNALING, Loss::Closed(Some(1006)));
+    stop(&mut talk);
+}
+
+#[test]
+fn terminated_on_the_socket_is_the_end_and_its_reason_may_follow() {
+    let mut talk = Talk::ready();
+    talk.hear(
+        SIGNALING,
+        json!({"msg_type": 8, "state": 4, "timestamp": 1}),
+    );
+    talk.tell(Command::Stopped(StopReason(6)));
+    // Zoom closes its sockets: no need to wait any longer.
+    talk.until(0.2);
+    talk.lose(TEXT, Loss::Closed(Some(1000)));
+    talk.check_contains("0.2 end stopped by Zoom: 6 MEETING_ENDED");
+}
+
+#[test]
+fn a_close_after_terminating_is_no_loss() {
+    let mut talk = Talk::ready();
+    talk.hear(SIGNALING, json!({"msg_type": 8, "state": 3, "reason": 6}));
+    talk.lose(SIGNALING, Loss::Closed(Some(1000)));
+    talk.lose(TEXT, Loss::Closed(Some(1000)));
+    talk.check_contains("end stopped by Zoom: 6");
+}
+
+#[test]
+fn withdrawn_consent_takes_nothing_more() {
+    let mut talk = Talk::ready();
+    talk.tell(Command::Stopped(StopReason(8)));
+    talk.hear(TEXT, said("secret"));
+    talk.check(&[
+        "0.0 close media:transcript",
+        "0.0 close signaling",
+        "0.0 end stopped by Zoom: 8 STREAM_REVOKED",
+    ]);
+    let mut draining = Talk::ready();
+    draining.tell(Command::Stopped(StopReason(0)));
+    draining.hear(
+        SIGNALING,
+        json!({"msg_type": 9, "state": 5, "stop_reason": 8}),
+    );
+    draining.check_contains("end stopped by Zoom: 8");
+}
+
+#[test]
+fn signaling_lost_is_redone_at_once_then_media() {
+    let mut talk = Talk::ready();
+    talk.until(20.0);
+    talk.hear(TEXT, said("before"));
+    talk.lose(SIGNALING, Loss::Broken("reset".into()));
+    // Media is read on while there is something in it.
+    talk.hear(TEXT, said("between"));
+    talk.until(20.5);
+    talk.open(SIGNALING);
+    talk.hear(SIGNALING, msg2(json!({"transcript": "wss://m2.zoom.us"})));
+    talk.open(TEXT);
+    talk.hear(TEXT, msg4());
+    talk.check(&[
+        "20.0 said Ada: before",
+        "20.0 * Lost(Signaling, Broken(\"reset\"))",
+        "20.0 connect signaling sig.zoom.us",
+        "20.0 said Ada: between",
+        "20.5 > signaling 1",
+        "20.5 * Accepted(Signaling)",
+        "20.5 > signaling 5",
+        "20.5 close media:transcript",
+        "20.5 connect media:transcript m2.zoom.us",
+        "20.5 > media:transcript 3 media_type=8",
+        "20.5 * Accepted(Media(Transcript))",
+        "20.5 > signaling 7",
+        "20.5 * Ready",
+    ]);
+}
+
+#[test]
+fn backoff_and_one_window_fixed_at_the_first_loss() {
+    let mut talk = Talk::ready();
+    talk.until(20.0);
+    talk.skip();
+    talk.lose(SIGNALING, Loss::Closed(None));
+    for _ in 0..20 {
+        talk.lose(SIGNALING, Loss::Connect("refused".into()));
+        let now = 20.0 + 3.0;
+        let _ = now;
+        if talk.has_ended {
+            break;
+        }
+        for tenth in 0..1000 {
+            let before = talk.stream.waits_for();
+            talk.until(20.0 + f64::from(tenth) / 10.0);
+            if talk.stream.waits_for() != before || talk.has_ended {
+                break;
+            }
+        }
+    }
+    talk.check(&[
+        "20.0 * Lost(Signaling, Closed(None))",
+        "20.0 connect signaling sig.zoom.us",
+        "20.0 * Lost(Signaling, Connect(\"refused\"))",
+        "23.0 connect signaling sig.zoom.us",
+        "23.0 * Lost(Signaling, Connect(\"refused\"))",
+        "29.0 connect signaling sig.zoom.us",
+        "29.0 * Lost(Signaling, Connect(\"refused\"))",
+        "41.0 connect signaling sig.zoom.us",
+        "41.0 * Lost(Signaling, Connect(\"refused\"))",
+        "65.0 connect signaling sig.zoom.us",
+        "65.0 * Lost(Signaling, Connect(\"refused\"))",
+        "80.0 close media:transcript",
+        "80.0 end signaling lost for good: cannot connect: refused",
+    ]);
+}
+
+#[test]
+fn media_lost_leaves_signaling_alone_and_two_reports_are_one_loss() {
+    let mut talk = Talk::ready();
+    talk.until(20.0);
+    talk.skip();
+    talk.hear(
+        SIGNALING,
+        json!({"msg_type": 6, "event": {"event_type": 7, "timestamp": 1}}),
+    );
+    talk.hear(SIGNALING, json!({"msg_type": 8, "state": 2, "reason": 14}));
+    talk.until(20.3);
+    talk.open(TEXT);
+    talk.hear(TEXT, msg4());
+    // The other report comes late.
+    talk.until(21.0);
+    talk.hear(SIGNALING, json!({"msg_type": 8, "state": 2, "reason": 14}));
+    talk.check(&[
+        "20.0 event Some(7)",
+        "20.0 close media:transcript",
+        "20.0 * Lost(Media(Transcript), Reported)",
+        "20.0 connect media:transcript m.zoom.us",
+        "20.0 * State(Interrupted, StopReason(14))",
+        "20.3 > media:transcript 3 media_type=8",
+        "20.3 * Accepted(Media(Transcript))",
+        "20.3 > signaling 7",
+        "20.3 * Ready",
+        "21.0 * State(Interrupted, StopReason(14))",
+    ]);
+}
+
+#[test]
+fn failover_is_followed_at_once() {
+    let mut talk = Talk::ready();
+    talk.until(5.0);
+    talk.tell(Command::FailOver(url("sig2")));
+    talk.check(&[
+        "5.0 close media:transcript",
+        "5.0 close signaling",
+        "5.0 * Lost(Signaling, FailedOver)",
+        "5.0 connect signaling sig2.zoom.us",
+    ]);
+    talk.join();
+    talk.check_contains("* Ready");
+}
+
+#[test]
+fn interrupted_is_a_loss_unless_it_is_old_news() {
+    let mut talk = Talk::ready();
+    talk.until(20.0);
+    talk.hear(SIGNALING, keep_alive(1_767_000_020_000));
+    talk.skip();
+    talk.tell(Command::Interrupted {
+        event_ts_ms: 1_767_000_010_000,
+        url: None,
+    });
+    talk.check(&[]);
+    talk.tell(Command::Interrupted {
+        event_ts_ms: 1_767_000_021_000,
+        url: None,
+    });
+    talk.check(&[
+        "20.0 close signaling",
+        "20.0 * Lost(Signaling, Reported)",
+        "20.0 connect signaling sig.zoom.us",
+    ]);
+    // Repeated while we are at it: nothing.
+    talk.tell(Command::Interrupted {
+        event_ts_ms: 1_767_000_022_000,
+        url: None,
+    });
+    talk.check(&[]);
+}
+
+#[test]
+fn silence_is_loss() {
+    let mut talk = Talk::ready();
+    for n in 1..=9 {
+        talk.until(f64::from(n) * 10.0);
+        talk.hear(
+            SIGNALING,
+            keep_alive(1_767_000_000_000 + u64::try_from(n).unwrap_or(0)),
+        );
+    }
+    talk.check_contains("65.0 * Lost(Media(Transcript), Silent)");
+    let mut talk = Talk::ready();
+    talk.until(65.0);
+    talk.check_contains("65.0 * Lost(Signaling, Silent)");
+}
+
+#[test]
+fn a_server_that_hangs_at_any_step_is_given_up_in_time() {
+    // Never connects; the window of the first minute ends it.
+    let mut talk = Talk::new("transcript");
+    talk.until(300.0);
+    talk.check(&[
+        "0.0 connect signaling sig.zoom.us",
+        "10.0 close signaling",
+        "10.0 * Lost(Signaling, TimedOut)",
+        "13.0 connect signaling sig.zoom.us",
+        "23.0 close signaling",
+        "23.0 * Lost(Signaling, TimedOut)",
+        "29.0 connect signaling sig.zoom.us",
+        "39.0 close signaling",
+        "39.0 * Lost(Signaling, TimedOut)",
+        "51.0 connect signaling sig.zoom.us",
+        "60.0 close signaling",
+        "60.0 end signaling lost for good: no answer in time",
+    ]);
+    // Connects and says nothing.
+    let mut talk = Talk::new("transcript");
+    talk.open(SIGNALING);
+    talk.skip();
+    talk.until(10.0);
+    talk.check(&["10.0 close signaling", "10.0 * Lost(Signaling, TimedOut)"]);
+}
+
+#[test]
+fn a_close_instead_of_an_answer_names_the_usual_cause() {
+    let mut talk = Talk::new("transcript");
+    talk.open(SIGNALING);
+    for n in 0..10 {
+        talk.lose(SIGNALING, Loss::Closed(Some(1000)));
+        talk.until(f64::from(n) * 10.0);
+        talk.open(SIGNALING);
+    }
+    talk.check_contains("ZOOM_CLIENT_ID and ZOOM_CLIENT_SECRET are not the app's");
+    assert!(talk.has_ended);
+}
+
+#[test]
+fn leaving_says_nothing_and_closing_asks() {
+    let mut talk = Talk::ready();
+    talk.tell(Command::Leave);
+    talk.check(&[
+        "0.0 close media:transcript",
+        "0.0 close signaling",
+        "0.0 end left; another process may take it over",
+    ]);
+    let mut talk = Talk::ready();
+    talk.tell(Command::Close);
+    talk.hear(TEXT, said("meanwhile"));
+    talk.hear(SIGNALING, json!({"msg_type": 22, "status_code": 0}));
+    talk.check(&[
+        "0.0 > signaling 21",
+        "0.0 said Ada: meanwhile",
+        "0.0 close media:transcript",
+        "0.0 close signaling",
+        "0.0 end closed at our request",
+    ]);
+    let mut unanswered = Talk::ready();
+    unanswered.tell(Command::Close);
+    unanswered.until(5.0);
+    unanswered.check_contains("1.0 end closed at our request");
+}
+
+#[test]
+fn a_machine_that_slept_connects_again() {
+    let mut talk = Talk::ready();
+    talk.until(5.0);
+    talk.tell(Command::Slept);
+    talk.check(&[
+        "5.0 close media:transcript",
+        "5.0 close signaling",
+        "5.0 * Lost(Signaling, Slept)",
+        "5.0 connect signaling sig.zoom.us",
+    ]);
+}
+
+#[test]
+fn encrypted_payload_is_not_taken_for_text() {
+    let mut talk = Talk::new("transcript");
+    talk.open(SIGNALING);
+    talk.hear(SIGNALING, msg2(json!({"transcript": "wss://m.zoom.us"})));
+    talk.open(TEXT);
+    talk.hear(
+        TEXT,
+        json!({"msg_type": 4, "status_code": 0, "payload_encrypted": true}),
+    );
+    talk.skip();
+    talk.hear(TEXT, said("c2VjcmV0"));
+    talk.check(&[]);
+    assert_eq!(talk.stream.counters().ignored, 1);
+}

@@ -1,0 +1,179 @@
+//! The wire, as Zoom and others write it.
+
+use serde_json::{Value, json};
+
+use super::talk::config;
+use crate::protocol::message::{
+    Message, PacketKind, decode, event_subscription, media_handshake, mend_surrogates,
+    signaling_handshake,
+};
+use crate::protocol::{MediaKind, MediaParams, handshake_signature};
+
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).expect("what we send is JSON")
+}
+
+#[test]
+fn our_requests_are_those_of_the_reference() {
+    let config = config("transcript");
+    let signature = handshake_signature(
+        &config.client_id,
+        &config.client_secret,
+        &config.id,
+        &config.stream_id,
+    );
+    let first = signaling_handshake("meeting_uuid", "a/B+c==", "5f0c1d", &signature, Some(false));
+    assert_eq!(
+        parsed(&first),
+        json!({"msg_type": 1, "protocol_version": 1, "sequence": 1, "meeting_uuid": "a/B+c==",
+            "rtms_stream_id": "5f0c1d", "signature": signature, "buffer_data": false})
+    );
+    let params = MediaParams::default().to_json(MediaKind::Transcript);
+    let third = media_handshake(
+        "session_id",
+        "s\"1",
+        "5f0c1d",
+        &signature,
+        8,
+        params.as_deref(),
+    );
+    assert_eq!(parsed(&third)["session_id"], "s\"1");
+    assert_eq!(parsed(&third)["media_type"], 8);
+    assert_eq!(
+        parsed(&event_subscription(&[2, 3])),
+        json!({"msg_type": 5, "events": [
+            {"event_type": 2, "subscribe": true}, {"event_type": 3, "subscribe": true}]})
+    );
+}
+
+#[test]
+fn a_transcript_in_every_dress() {
+    let check =
+        |json: &str, user: u64, name: &str, start: u64, end: u64, text: &str| match decode(json) {
+            Ok(Message::Transcript(said)) => {
+                assert_eq!(said.user_id, user, "{json}");
+                assert_eq!(said.user_name, name, "{json}");
+                assert_eq!((said.start_ms, said.end_ms), (start, end), "{json}");
+                assert_eq!(said.text, text, "{json}");
+            }
+            other => panic!("{json} gave {other:?}"),
+        };
+    let full = r#"{"msg_type":17,"content":{"user_id":16778240,"user_name":"Ada","start_time":1767000001000,"end_time":1767000002500,"timestamp":1767000002600,"language":9,"data":"good morning"}}"#;
+    check(
+        full,
+        16_778_240,
+        "Ada",
+        1_767_000_001_000,
+        1_767_000_002_500,
+        "good morning",
+    );
+    // Strings for numbers, microseconds, escapes, unknown fields of every form.
+    check(
+        r#"{"x":[{}],"msg_type":"17","content":{"user_id":"18446744073709551615","user_name":"A\u0064a","start_time":"1767000001000000","end_time":1767000002500000,"data":"a\n\"b\"","y":{"z":[1]}}}"#,
+        u64::MAX,
+        "Ada",
+        1_767_000_001_000,
+        1_767_000_002_500,
+        "a\n\"b\"",
+    );
+    // Only a stamp, in seconds; a bare string; nothing at all.
+    check(
+        r#"{"msg_type":17,"content":{"data":"x","timestamp":1767000001}}"#,
+        0,
+        "",
+        1_767_000_001_000,
+        1_767_000_001_000,
+        "x",
+    );
+    check(
+        r#"{"msg_type":17,"user_name":"Ada","user_id":3,"content":"bare"}"#,
+        3,
+        "Ada",
+        0,
+        0,
+        "bare",
+    );
+    check(r#"{"msg_type":17}"#, 0, "", 0, 0, "");
+    check(
+        r#"{"msg_type":17,"content":{"user_name":5,"user_id":{},"data":["x"]}}"#,
+        0,
+        "",
+        0,
+        0,
+        "",
+    );
+    // An end before its begin.
+    check(
+        r#"{"msg_type":17,"content":{"data":"x","start_time":1767000002000,"end_time":1767000001000}}"#,
+        0,
+        "",
+        1_767_000_002_000,
+        1_767_000_002_000,
+        "x",
+    );
+}
+
+#[test]
+fn audio_with_and_without_an_object() {
+    match decode(
+        r#"{"msg_type":14,"content":{"user_id":0,"data":"AAA=","timestamp":1767000001000,"channel_id":2}}"#,
+    ) {
+        Ok(Message::Packet(PacketKind::Audio, packet)) => {
+            assert_eq!((packet.user_id, packet.channel_id), (0, Some(2)));
+            assert_eq!(packet.data, "AAA=");
+        }
+        other => panic!("{other:?}"),
+    }
+    match decode(r#"{"msg_type":14,"user_id":4,"timestamp":1767000001000,"content":"AAA="}"#) {
+        Ok(Message::Packet(PacketKind::Audio, packet)) => {
+            assert_eq!(
+                (packet.user_id, packet.timestamp_ms),
+                (4, 1_767_000_001_000)
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn events_of_both_shapes_and_of_v2() {
+    let event = |json: &str| match decode(json) {
+        Ok(Message::Event(event)) => (event.event_type, event.participants, event.timestamp_ms),
+        other => panic!("{json} gave {other:?}"),
+    };
+    let (number, people, stamp) = event(
+        r#"{"msg_type":6,"event":{"event_type":3,"timestamp":1767000001000,"participants":[{"user_id":"7","user_name":"Ada"},{"x":1}]}}"#,
+    );
+    assert_eq!((number, people.len(), people[0].user_id), (Some(3), 1, 7));
+    assert_eq!(stamp, Some(1_767_000_001_000));
+    let (number, people, _) = event(
+        r#"{"msg_type":6,"event":{"event_type":8,"event_ts":1,"participant_info":{"user_id":7}}}"#,
+    );
+    assert_eq!((number, people.len()), (Some(8), 1));
+    assert_eq!(event(r#"{"msg_type":6,"event":{"event_code":3}}"#).0, None);
+    assert!(decode(r#"{"msg_type":6}"#).is_err());
+}
+
+#[test]
+fn half_an_emoji_costs_half_an_emoji() {
+    let broken =
+        r#"{"msg_type":17,"content":{"data":"a \ud83d b \ude00 \\ud83d \ud83d\ude00 \n"}}"#;
+    assert!(decode(broken).is_err(), "else there is nothing to mend");
+    let mended = mend_surrogates(broken).expect("there is something to mend");
+    match decode(&mended) {
+        Ok(Message::Transcript(said)) => {
+            assert_eq!(said.text, "a \u{fffd} b \u{fffd} \\ud83d \u{1f600} \n");
+        }
+        other => panic!("{other:?}"),
+    }
+    for whole in [
+        r#"{"a":"\ud83d\ude00"}"#,
+        r#"{"a":"\\ud83d"}"#,
+        "{}",
+        "\\",
+        "\\u",
+        "\\ud8",
+    ] {
+        assert_eq!(mend_surrogates(whole), None, "{whole}");
+    }
+}

@@ -1,0 +1,341 @@
+//! A seeded Zoom that drops, delays, repeats, reorders and garbles, and what must hold whatever it
+//! does. A failure prints its seed; `RTMSD_SEED` replays one.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::talk::{config, url};
+use crate::protocol::codes::StopReason;
+use crate::protocol::{Command, LinkId, Loss, MediaKind, Output, Stream, StreamEvent};
+
+/// SplitMix64: small, and good enough to draw faults from.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+}
+
+struct World {
+    random: Random,
+    now: Instant,
+    stream: Stream,
+    /// Links that the stream believes to exist, and whether they were opened.
+    links: HashMap<LinkId, bool>,
+    asked: HashMap<LinkId, u64>,
+    answered: HashMap<LinkId, u64>,
+    phrases_sent: u64,
+    phrases_received: u64,
+    ended: bool,
+}
+
+const MEDIA: [LinkId; 2] = [
+    LinkId::Media(MediaKind::Transcript),
+    LinkId::Media(MediaKind::Audio),
+];
+
+impl World {
+    fn new(seed: u64) -> World {
+        let now = Instant::now();
+        let mut world = World {
+            random: Random(seed),
+            now,
+            stream: Stream::new(now, config("transcript,audio")),
+            links: HashMap::new(),
+            asked: HashMap::new(),
+            answered: HashMap::new(),
+            phrases_sent: 0,
+            phrases_received: 0,
+            ended: false,
+        };
+        world.drain();
+        world
+    }
+
+    fn drain(&mut self) -> Option<Instant> {
+        for _ in 0..10_000 {
+            match self.stream.poll_output() {
+                Output::Connect(link, _) => {
+                    let previous = self.links.insert(link, false);
+                    assert_eq!(previous, None, "two links of a kind: {link}");
+                }
+                Output::Send(link, text) => {
+                    assert_eq!(self.links.get(&link), Some(&true), "sent on {link}: {text}");
+                    let message: Value = serde_json::from_str(&text).expect("JSON");
+                    if message["msg_type"] == 13 {
+                        *self.answered.entry(link).or_default() += 1;
+                    }
+                }
+                Output::Close(link) => {
+                    assert!(self.links.remove(&link).is_some(), "closed twice: {link}");
+                }
+                Output::Notice(_) => {}
+                Output::Wait(deadline) => return Some(deadline),
+                Output::End(_) => {
+                    assert!(self.links.is_empty(), "left open: {:?}", self.links);
+                    self.ended = true;
+                    return None;
+                }
+            }
+        }
+        panic!("the stream never waits");
+    }
+
+    fn open_links(&self) -> Vec<LinkId> {
+        let mut open: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|(_, open)| **open)
+            .map(|(link, _)| *link)
+            .collect();
+        open.sort_unstable();
+        open
+    }
+
+    fn hear(&mut self, link: LinkId, message: &Value) {
+        let mut text = message.to_string();
+        let mut is_whole = true;
+        if self.random.one_in(12) {
+            let mut bytes = text.into_bytes();
+            for _ in 0..=self.random.below(3) {
+                let at = self.random.below(bytes.len() as u64) as usize;
+                bytes[at] = b' ' + (self.random.below(94) as u8);
+            }
+            text = String::from_utf8(bytes).unwrap_or_default();
+            is_whole = false;
+        }
+        let times = if self.random.one_in(10) { 2 } else { 1 };
+        for _ in 0..times {
+            if self.ended || !self.links.contains_key(&link) {
+                return;
+            }
+            let is_question = is_whole && message["msg_type"] == 12;
+            if is_question {
+                *self.asked.entry(link).or_default() += 1;
+            }
+            let is_phrase = is_whole && message["msg_type"] == 17;
+            if is_phrase {
+                self.phrases_sent += 1;
+            }
+            let event = self.stream.handle_message(self.now, link, &text);
+            if is_phrase && matches!(event, Ok(Some(StreamEvent::Transcript(_)))) {
+                self.phrases_received += 1;
+            }
+            if is_question {
+                // Answered before anything else happens, on the link that asked.
+                self.drain();
+                assert_eq!(
+                    self.answered.get(&link).copied().unwrap_or(0)
+                        >= self.asked.get(&link).copied().unwrap_or(0),
+                    true,
+                    "keep-alive unanswered on {link}"
+                );
+            }
+            self.drain();
+        }
+    }
+
+    fn step(&mut self) {
+        let open = self.open_links();
+        let some_link = |world: &mut World| {
+            (!open.is_empty()).then(|| open[world.random.below(open.len() as u64) as usize])
+        };
+        match self.random.below(20) {
+            // Connections come up, or do not.
+            0..=4 => {
+                let mut waiting: Vec<LinkId> = self
+                    .links
+                    .iter()
+                    .filter(|(_, open)| !**open)
+                    .map(|(link, _)| *link)
+                    .collect();
+                waiting.sort_unstable();
+                for link in waiting {
+                    if self.random.one_in(4) {
+                        self.links.remove(&link);
+                        self.stream
+                            .handle_closed(self.now, link, Loss::Connect("no".into()));
+                    } else {
+                        self.links.insert(link, true);
+                        self.stream.handle_opened(self.now, link);
+                    }
+                    self.drain();
+                    if self.ended {
+                        return;
+                    }
+                }
+            }
+            5..=8 => {
+                let status = if self.random.one_in(5) {
+                    self.random.below(50)
+                } else {
+                    0
+                };
+                let urls = json!({"transcript": "wss://t.zoom.us", "audio": "wss://a.zoom.us"});
+                self.hear(
+                    LinkId::Signaling,
+                    &json!({"msg_type": 2, "status_code": status,
+                        "media_server": {"server_urls": urls}}),
+                );
+                for link in MEDIA {
+                    let status = if self.random.one_in(6) {
+                        self.random.below(50)
+                    } else {
+                        0
+                    };
+                    self.hear(link, &json!({"msg_type": 4, "status_code": status}));
+                }
+            }
+            9..=10 => {
+                if let Some(link) = some_link(self) {
+                    let stamp = self.random.next() % 2_000_000_000_000;
+                    self.hear(
+                        link,
+                        &json!({"msg_type": 12, "timestamp": stamp, "sequence": 1}),
+                    );
+                }
+            }
+            11..=13 => {
+                let n = self.phrases_sent;
+                self.hear(
+                    MEDIA[0],
+                    &json!({"msg_type": 17, "content": {"data": n.to_string()}}),
+                );
+            }
+            14 => {
+                if let Some(link) = some_link(self) {
+                    self.links.remove(&link);
+                    self.stream
+                        .handle_closed(self.now, link, Loss::Closed(None));
+                    self.drain();
+                }
+            }
+            15 => {
+                let state = self.random.below(4) as i64;
+                let reason = if self.random.one_in(2) {
+                    14
+                } else {
+                    self.random.below(27)
+                };
+                self.hear(
+                    LinkId::Signaling,
+                    &json!({"msg_type": 8, "state": state, "reason": reason}),
+                );
+            }
+            16 => {
+                let event_type = self.random.below(12);
+                self.hear(
+                    LinkId::Signaling,
+                    &json!({"msg_type": 6, "event": {"event_type": event_type}}),
+                );
+            }
+            17 => {
+                let command = match self.random.below(8) {
+                    0..=2 => Command::Interrupted {
+                        event_ts_ms: self.random.next(),
+                        url: None,
+                    },
+                    3 => Command::Interrupted {
+                        event_ts_ms: 1,
+                        url: Some(url("other")),
+                    },
+                    4..=5 => Command::FailOver(url("next")),
+                    6 => Command::Slept,
+                    _ => Command::Interrupted {
+                        event_ts_ms: 0,
+                        url: None,
+                    },
+                };
+                self.stream.handle_command(self.now, command);
+                self.drain();
+            }
+            _ => {
+                self.now += Duration::from_millis(self.random.below(20_000));
+                self.stream.handle_timeout(self.now);
+                self.drain();
+            }
+        }
+    }
+}
+
+fn play(seed: u64) {
+    let mut world = World::new(seed);
+    for _ in 0..300 {
+        if world.ended {
+            break;
+        }
+        world.step();
+    }
+    assert_eq!(
+        world.phrases_sent, world.phrases_received,
+        "a phrase that arrived was not kept"
+    );
+    if !world.ended {
+        // Whatever state it is in: a stop ends it within the drain time.
+        let stopped = world.now;
+        world
+            .stream
+            .handle_command(world.now, Command::Stopped(StopReason(6)));
+        while let Some(deadline) = world.drain() {
+            world.now = world.now.max(deadline);
+            world.stream.handle_timeout(world.now);
+        }
+        assert!(
+            world.now - stopped <= Duration::from_secs(2),
+            "a stop that takes long"
+        );
+    }
+    // And without a word from Zoom it ends by itself.
+    let mut silent = World::new(seed);
+    for _ in 0..(seed % 40) {
+        if !silent.ended {
+            silent.step();
+        }
+    }
+    let since = silent.now;
+    while let Some(deadline) = silent.drain() {
+        assert!(
+            deadline >= silent.now || deadline < since,
+            "a deadline in the past"
+        );
+        silent.now = silent.now.max(deadline);
+        silent.stream.handle_timeout(silent.now);
+        assert!(
+            silent.now - since < Duration::from_secs(300),
+            "it never gives up"
+        );
+    }
+}
+
+#[test]
+#[expect(clippy::print_stderr, reason = "a failing test must tell its seed")]
+fn whatever_zoom_does() {
+    let seeds = match std::env::var("RTMSD_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+    {
+        Some(seed) => seed..seed + 1,
+        None => 0..3000,
+    };
+    for seed in seeds {
+        if let Err(panic) = std::panic::catch_unwind(|| play(seed)) {
+            eprintln!("replay with RTMSD_SEED={seed}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
