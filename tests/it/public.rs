@@ -498,6 +498,56 @@ fn a_dead_server_behind_is_rebuilt_and_no_request_is_lost() {
         assert_eq!(read(&edge.public.counters().gate.inner_rebuilds), n);
     }
     assert!(edge.public.is_healthy());
+    drop(edge);
+    std::fs::remove_dir(&parent).expect("an empty directory");
+}
+
+/// In a process of its own: no other test may lose its files.
+#[test]
+fn without_files_the_edge_waits_and_then_serves_again() {
+    let this = std::env::current_exe().expect("this program");
+    let child = std::process::Command::new(this)
+        .args(["--exact", "public::starved_of_files", "--ignored"])
+        .output()
+        .expect("this program runs");
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert!(
+        said.contains("1 passed") && child.status.success(),
+        "{said}"
+    );
+}
+
+#[test]
+#[ignore = "run by another test, alone in a process"]
+fn starved_of_files() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    // Odd and even: tiny_http dies in another way for each when it is what runs out.
+    for files in [64, 65] {
+        let edge = Edge::start(settings());
+        edge.works();
+        let limit = Rlimit {
+            current: Some(files),
+            maximum: rustix::process::getrlimit(Resource::Nofile).maximum,
+        };
+        setrlimit(Resource::Nofile, limit).expect("a lower limit");
+        let mut hogs = Vec::new();
+        while let Ok(file) = std::fs::File::open("/dev/null") {
+            hogs.push(file);
+        }
+        // Room for our own socket alone: the edge cannot accept what the kernel has queued.
+        hogs.pop();
+        let mut waiting = edge.connect();
+        waiting.write_all(&webhook(77)).expect("sent");
+        edge.wait_for("the trouble is told", || {
+            edge.public.trouble() == Some("the webhook listener cannot accept")
+        });
+        assert!(read(&edge.public.counters().gate.accept_errors) > 0);
+        hogs.clear();
+        assert_eq!(code(&read_all(&mut waiting)), 200);
+        edge.arrives(77);
+        edge.works();
+        edge.wait_for("the health is back", || edge.public.is_healthy());
+    }
 }
 
 fn directory(name: &str) -> PathBuf {
