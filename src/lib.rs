@@ -11,6 +11,7 @@
 //! ```
 
 pub mod api;
+pub mod commands;
 pub mod inbox;
 pub mod protocol;
 pub mod secret;
