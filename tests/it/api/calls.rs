@@ -370,7 +370,8 @@ fn early_is_only_what_may_be_early() {
 fn addresses_and_files_that_cannot_be_meant() {
     let (zoom, _) = zoom(|_| Answer::empty(204));
     let fine = settings(&zoom, server_to_server());
-    let faults: [(&str, &dyn Fn(&mut rtmsd::api::Settings)); 6] = [
+    type Spoil<'a> = &'a dyn Fn(&mut rtmsd::api::Settings);
+    let faults: [(&str, Spoil<'_>); 6] = [
         ("ZOOM_API_URL", &|s| {
             s.api_url = "http://api.zoom.us".to_owned()
         }),

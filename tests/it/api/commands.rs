@@ -306,10 +306,8 @@ fn no_secret_is_ever_shown() {
         }
     }
     let logged = super::logs::lines();
-    for target in ["rtmsd::api"] {
-        let is_there = logged.iter().any(|line| line.contains(target));
-        assert!(is_there, "the log has lines of {target}");
-    }
+    let is_captured = logged.iter().any(|line| line.contains("rtmsd::api"));
+    assert!(is_captured, "the log has lines of the client");
     assert!(LOUD_LOG_TARGETS.contains(&"ureq_proto"));
     shown.extend(logged);
     // Secrets appear as they are, or within Basic, where three bytes become four letters.
