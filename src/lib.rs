@@ -14,6 +14,7 @@ pub mod api;
 pub mod daemon;
 pub mod exit;
 pub mod gate;
+pub mod commands;
 pub mod inbox;
 pub mod meeting;
 pub mod output;

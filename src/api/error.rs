@@ -125,11 +125,11 @@ table! {
     /// 429.
     RateLimited, "rate_limited", Retry, 69,
         "zoom limits the rate of calls",
-        "it is tried again after the time Zoom asks for; if it stays so, look for what else uses this account's quota";
+        "this may pass after the time Zoom asks for; if it stays so, look for what else uses this account's quota";
     /// 5xx, 408.
     ServerFault, "server_fault", Retry, 69,
         "zoom has a fault of its own",
-        "it is tried again; if it stays so, look at status.zoom.us";
+        "this may pass; if it stays so, look at status.zoom.us";
     /// 403 without a code we know.
     Forbidden, "forbidden", GiveUp, 77,
         "zoom forbids it",
@@ -151,15 +151,15 @@ table! {
     /// No answer in time.
     Timeout, "timeout", Retry, 69,
         "no answer in time",
-        "it is tried again; if it stays so, check the route to Zoom, firewall and HTTPS_PROXY";
+        "this may pass; if it stays so, check the route to Zoom, firewall and HTTPS_PROXY";
     /// The connection broke.
     Reset, "connection_lost", Retry, 69,
         "the connection broke",
-        "it is tried again; if it stays so, check the route to Zoom, firewall and HTTPS_PROXY";
+        "this may pass; if it stays so, check the route to Zoom, firewall and HTTPS_PROXY";
     /// No connection.
     Unreachable, "unreachable", Retry, 69,
         "no connection",
-        "it is tried again; if it stays so, check name resolution, firewall, HTTPS_PROXY, and the host in ZOOM_API_URL and ZOOM_OAUTH_URL";
+        "this may pass; if it stays so, check name resolution, firewall, HTTPS_PROXY, and the host in ZOOM_API_URL and ZOOM_OAUTH_URL";
     /// The other side's certificate does not convince.
     Certificate, "certificate", GiveUp, 69,
         "the certificate of the other side cannot be verified",
@@ -167,7 +167,7 @@ table! {
     /// The proxy does not let us through.
     Proxy, "proxy", Retry, 69,
         "the proxy did not connect us",
-        "it is tried again; if it stays so, check HTTPS_PROXY and NO_PROXY and what the proxy allows";
+        "this may pass; if it stays so, check HTTPS_PROXY and NO_PROXY and what the proxy allows";
     /// 407.
     ProxyLogin, "proxy_login", GiveUp, 78,
         "the proxy asks for a login",
@@ -175,15 +175,15 @@ table! {
     /// A page for people where JSON was expected.
     HtmlPage, "html_page", Retry, 69,
         "an HTML page came instead of JSON, so something between here and Zoom answered",
-        "it is tried again; if it stays so, check HTTPS_PROXY, NO_PROXY and the firewall's log";
+        "this may pass; if it stays so, check HTTPS_PROXY, NO_PROXY and the firewall's log";
     /// The answer ended too early.
     Truncated, "truncated", Retry, 69,
         "the answer ended before its end",
-        "it is tried again; if it stays so, check the proxy between here and Zoom";
+        "this may pass; if it stays so, check the proxy between here and Zoom";
     /// An answer that makes no sense.
     Malformed, "malformed", Retry, 69,
         "the answer is not what Zoom documents",
-        "it is tried again; if it stays so, check ZOOM_API_URL and ZOOM_OAUTH_URL, and look for a newer version";
+        "this may pass; if it stays so, check ZOOM_API_URL and ZOOM_OAUTH_URL, and look for a newer version";
 
     // What happens here.
     /// A rotated token could not be stored.
@@ -300,11 +300,7 @@ impl Error {
 
     /// What to do, in words.
     pub fn remedy(&self) -> &'static str {
-        if self.early {
-            "a start right after the meeting began is tried again for 30 s"
-        } else {
-            self.kind.row().remedy
-        }
+        self.kind.row().remedy
     }
 }
 
@@ -324,6 +320,9 @@ impl fmt::Display for Error {
         }
         if let Some(after) = self.after {
             facts.push(format!("retry after {} s", after.as_secs()));
+        }
+        if self.early {
+            facts.push("perhaps only too early".to_owned());
         }
         if !facts.is_empty() {
             write!(f, " ({})", facts.join(", "))?;

@@ -203,11 +203,11 @@ impl UserTokens {
             encode(current.expose())
         );
         let (fetched, next) = client.ask(form, current.expose(), now)?;
-        if let Some(next) = next {
-            if let Err(e) = self.chain.advance(&next) {
-                self.unstored = Some((next, fetched, now));
-                return Err(storage(&e));
-            }
+        if let Some(next) = next
+            && let Err(e) = self.chain.advance(&next)
+        {
+            self.unstored = Some((next, fetched, now));
+            return Err(storage(&e));
         }
         Ok(fetched)
     }
@@ -234,11 +234,14 @@ impl Client {
             None
         };
         let Some(parsed) = parsed.filter(|parsed| is_token(&parsed.access_token)) else {
+            // The form has it percent-encoded.
+            let encoded = encode(refresh_token);
             let secrets = [
                 self.basic.expose(),
                 self.basic.expose().trim_start_matches("Basic "),
                 self.client_secret.expose(),
                 refresh_token,
+                &encoded,
             ];
             return Err(reply.error(Server::OAuth, CALL, &secrets));
         };

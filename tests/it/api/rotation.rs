@@ -1,0 +1,371 @@
+//! Refresh tokens that rotate, against a server that is strict about it, with crashes injected
+//! before and after each step of storing them.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use rtmsd::api::{Api, Class, Credentials, Kind, Settings};
+use rtmsd::secret::Secret;
+use rtmsd::state::{Moment, StateDir, Step};
+
+use super::scripted::{Answer, Request, Scripted};
+use super::tokens::Hands;
+use super::*;
+
+/// A directory of its own for each test, gone afterwards.
+pub(super) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(super) fn new() -> Scratch {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("rtmsd-it-{}-{number}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir(&path).unwrap();
+        Scratch(path)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// One user's grant at the OAuth server. The next refresh token replaces the present one for good
+/// once anything that came with it is used; whoever comes with an older one then ends the grant.
+#[derive(Default)]
+struct Family {
+    issued: u64,
+    /// The newest that was used.
+    confirmed: u64,
+    is_dead: bool,
+}
+
+impl Family {
+    fn refresh(&mut self, presented: &str) -> Answer {
+        let number: Option<u64> = presented
+            .strip_prefix(&format!("{MARK}-refresh-"))
+            .and_then(|number| number.parse().ok());
+        match number {
+            Some(number) if !self.is_dead && number >= self.confirmed && number <= self.issued => {
+                self.confirmed = number;
+                self.issued += 1;
+                let next = self.issued;
+                Answer::json(
+                    200,
+                    format!(
+                        r#"{{"access_token":"{MARK}-access-{next}","expires_in":3600,"refresh_token":"{MARK}-refresh-{next}"}}"#
+                    ),
+                )
+            }
+            _ => {
+                self.is_dead |= number.is_some();
+                Answer::json(
+                    400,
+                    r#"{"reason":"Invalid Token!","error":"invalid_grant"}"#,
+                )
+            }
+        }
+    }
+
+    fn call(&mut self, bearer: &str) -> Answer {
+        let number: u64 = bearer
+            .strip_prefix(&format!("Bearer {MARK}-access-"))
+            .unwrap()
+            .parse()
+            .unwrap();
+        if self.is_dead || number < self.confirmed || number > self.issued {
+            return Answer::json(401, r#"{"code":124,"message":"Invalid access token."}"#);
+        }
+        self.confirmed = number;
+        Answer::empty(204)
+    }
+}
+
+fn strict_zoom() -> (Scripted, Arc<Mutex<Family>>) {
+    let family = Arc::new(Mutex::new(Family::default()));
+    let of_server = Arc::clone(&family);
+    let zoom = Scripted::start(move |request: &Request| {
+        let mut family = of_server.lock().unwrap();
+        match request
+            .body
+            .strip_prefix("grant_type=refresh_token&refresh_token=")
+        {
+            Some(presented) => family.refresh(presented),
+            None => family.call(request.header("authorization")),
+        }
+    });
+    (zoom, family)
+}
+
+fn user(refresh_token: &str) -> Credentials {
+    Credentials::UserRefresh {
+        client_id: "app1".to_owned(),
+        client_secret: secret("client"),
+        refresh_token: Secret::new(refresh_token),
+    }
+}
+
+fn first() -> String {
+    format!("{MARK}-refresh-0")
+}
+
+fn with_state(zoom: &Scripted, refresh_token: &str, state: StateDir) -> Settings {
+    Settings {
+        state: Some(Arc::new(state)),
+        ..settings(zoom, user(refresh_token))
+    }
+}
+
+#[test]
+fn each_start_of_the_program_goes_on_where_the_last_one_was() {
+    let (zoom, family) = strict_zoom();
+    let scratch = Scratch::new();
+    for _ in 0..4 {
+        let state = StateDir::open(scratch.path()).unwrap();
+        let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
+        api.control(&start("1")).unwrap();
+    }
+    let family = family.lock().unwrap();
+    assert_eq!((family.issued, family.is_dead), (4, false));
+}
+
+#[test]
+fn each_hour_of_the_program_has_its_token() {
+    let (zoom, family) = strict_zoom();
+    let scratch = Scratch::new();
+    let hands = Hands::new();
+    let mut settings = with_state(&zoom, &first(), StateDir::open(scratch.path()).unwrap());
+    settings.clock = hands.clock();
+    let api = Api::new(settings).unwrap();
+    for _ in 0..24 {
+        api.control(&start("1")).unwrap();
+        hands.forward(3600);
+    }
+    assert_eq!(family.lock().unwrap().issued, 24);
+}
+
+#[test]
+fn a_crash_at_any_moment_is_followed_by_a_start_that_works() {
+    // The room for the token is tried in a first write, the token goes with the second.
+    for (write, step) in [1, 2]
+        .into_iter()
+        .flat_map(|write| Step::ALL.map(|step| (write, step)))
+    {
+        for moment in [Moment::Before(step), Moment::After(step)] {
+            let (zoom, family) = strict_zoom();
+            let scratch = Scratch::new();
+            // One rotation goes well, so that the configured token is of the past.
+            let state = StateDir::open(scratch.path()).unwrap();
+            let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
+            api.control(&start("1")).unwrap();
+            drop(api);
+
+            let passed = AtomicUsize::new(0);
+            let state = StateDir::open_observed(scratch.path(), move |now| {
+                if now == moment && passed.fetch_add(1, Ordering::SeqCst) + 1 == write {
+                    // Ends the write where it is; what is on disk is what a crash leaves.
+                    resume_unwind(Box::new("crash"));
+                }
+            })
+            .unwrap();
+            let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
+            let crashed = catch_unwind(AssertUnwindSafe(|| api.control(&start("1"))));
+            assert!(!matches!(crashed, Ok(Ok(()))), "{write} {moment:?}");
+            let calls = zoom
+                .requests()
+                .iter()
+                .filter(|r| r.method == "PATCH")
+                .count();
+            assert_eq!(calls, 1, "nothing is sent with a token that is not stored");
+            drop(api);
+
+            let state = StateDir::open(scratch.path()).unwrap();
+            let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
+            api.control(&start("1"))
+                .unwrap_or_else(|e| panic!("{write} {moment:?}: {e}"));
+            assert!(!family.lock().unwrap().is_dead, "{write} {moment:?}");
+        }
+    }
+}
+
+#[test]
+fn a_token_that_cannot_be_stored_is_not_used_and_not_lost() {
+    let (zoom, family) = strict_zoom();
+    let scratch = Scratch::new();
+    let target = scratch.path().join("refresh_token.json");
+    let state = StateDir::open_observed(scratch.path(), {
+        let target = target.clone();
+        let writes = AtomicUsize::new(0);
+        move |now| {
+            // The second write finds a directory where its file is to be.
+            if now == Moment::Before(Step::Rename) && writes.fetch_add(1, Ordering::SeqCst) == 1 {
+                std::fs::create_dir(&target).unwrap();
+            }
+        }
+    })
+    .unwrap();
+    let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
+    let error = api.control(&start("1")).unwrap_err();
+    assert_eq!(error.kind(), Kind::Storage, "{error}");
+    assert_eq!(error.class(), Class::Retry { after: None });
+    assert_eq!(error.log_level(), log::Level::Error);
+    assert_eq!(zoom.requests().len(), 1);
+    // The fault is gone: the token that came then is stored and used.
+    std::fs::remove_dir(&target).unwrap();
+    api.control(&start("1")).unwrap();
+    assert_eq!(zoom.requests().len(), 2);
+    let family = family.lock().unwrap();
+    assert_eq!((family.issued, family.is_dead), (1, false));
+}
+
+#[test]
+fn a_disk_without_room_is_noticed_before_a_token_is_spent() {
+    let (zoom, _) = strict_zoom();
+    let scratch = Scratch::new();
+    let state = StateDir::open(scratch.path()).unwrap();
+    std::fs::create_dir(scratch.path().join("refresh_token.room")).unwrap();
+    let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
+    assert_eq!(api.token().unwrap_err().kind(), Kind::Storage);
+    assert!(zoom.requests().is_empty());
+}
+
+#[test]
+fn an_answer_that_is_lost_on_the_way_is_asked_for_again() {
+    let family = Arc::new(Mutex::new(Family::default()));
+    let of_server = Arc::clone(&family);
+    let zoom = Scripted::start(move |request: &Request| {
+        let mut family = of_server.lock().unwrap();
+        match request
+            .body
+            .strip_prefix("grant_type=refresh_token&refresh_token=")
+        {
+            Some(presented) => {
+                let answer = family.refresh(presented);
+                if family.issued == 1 {
+                    Answer::Reset
+                } else {
+                    answer
+                }
+            }
+            None => family.call(request.header("authorization")),
+        }
+    });
+    let scratch = Scratch::new();
+    let state = StateDir::open(scratch.path()).unwrap();
+    let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
+    assert_eq!(api.control(&start("1")).unwrap_err().kind(), Kind::Reset);
+    api.control(&start("1")).unwrap();
+    assert!(!family.lock().unwrap().is_dead);
+}
+
+#[test]
+fn a_newly_configured_token_wins_over_an_older_stored_one() {
+    let (zoom, family) = strict_zoom();
+    let scratch = Scratch::new();
+    let run = |configured: &str| {
+        let state = StateDir::open(scratch.path()).unwrap();
+        let api = Api::new(with_state(&zoom, configured, state)).unwrap();
+        api.control(&start("1"))
+    };
+    run(&first()).unwrap();
+    assert_eq!(family.lock().unwrap().issued, 1);
+    // The user has authorized the app anew, which began a new family.
+    *family.lock().unwrap() = Family {
+        issued: 100,
+        confirmed: 100,
+        is_dead: false,
+    };
+    let anew = format!("{MARK}-refresh-100");
+    run(&anew).unwrap();
+    run(&anew).unwrap();
+    let family = family.lock().unwrap();
+    assert_eq!((family.issued, family.is_dead), (102, false));
+}
+
+#[test]
+fn a_stored_file_that_is_garbage_is_no_end() {
+    for garbage in [
+        "",
+        "{",
+        "{}",
+        r#"{"v":2,"began_with":"x","refresh_token":"y"}"#,
+    ] {
+        let (zoom, _) = strict_zoom();
+        let scratch = Scratch::new();
+        std::fs::write(scratch.path().join("refresh_token.json"), garbage).unwrap();
+        std::fs::write(scratch.path().join("lock"), "").unwrap();
+        let state = StateDir::open(scratch.path()).unwrap();
+        let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
+        api.control(&start("1")).unwrap();
+    }
+}
+
+#[test]
+fn a_removed_app_leaves_no_token() {
+    let (zoom, _) = strict_zoom();
+    let scratch = Scratch::new();
+    let state = StateDir::open(scratch.path()).unwrap();
+    let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
+    api.control(&start("1")).unwrap();
+    assert!(scratch.path().join("refresh_token.json").exists());
+    api.forget().unwrap();
+    assert!(!scratch.path().join("refresh_token.json").exists());
+    let requests = zoom.requests().len();
+    assert_eq!(
+        api.control(&start("1")).unwrap_err().kind(),
+        Kind::Deauthorized
+    );
+    assert_eq!(zoom.requests().len(), requests);
+}
+
+#[test]
+fn an_app_removed_during_a_fetch_leaves_no_token() {
+    let scratch = Scratch::new();
+    let api: Arc<Mutex<Option<Arc<Api>>>> = Arc::default();
+    let zoom = Scripted::start({
+        let api = Arc::clone(&api);
+        move |_| {
+            api.lock().unwrap().as_ref().unwrap().forget().unwrap();
+            Answer::json(
+                200,
+                format!(
+                    r#"{{"access_token":"{MARK}-a","expires_in":9,"refresh_token":"{MARK}-r"}}"#
+                ),
+            )
+        }
+    });
+    let state = StateDir::open(scratch.path()).unwrap();
+    let client = Arc::new(Api::new(with_state(&zoom, &first(), state)).unwrap());
+    *api.lock().unwrap() = Some(Arc::clone(&client));
+    assert_eq!(client.token().unwrap_err().kind(), Kind::Deauthorized);
+    assert!(!scratch.path().join("refresh_token.json").exists());
+}
+
+#[test]
+fn a_refresh_token_needs_a_place_to_be_kept() {
+    let (zoom, _) = strict_zoom();
+    let error = Api::new(settings(&zoom, user(&first()))).unwrap_err();
+    assert_eq!(error.kind(), Kind::Configuration);
+    assert!(error.to_string().contains("RTMS_STATE"), "{error}");
+}
+
+#[test]
+fn what_is_stored_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let (zoom, _) = strict_zoom();
+    let scratch = Scratch::new();
+    let state = StateDir::open(scratch.path()).unwrap();
+    let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
+    api.token().unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(scratch.path()), 0o700);
+    assert_eq!(mode(&scratch.path().join("refresh_token.json")), 0o600);
+}

@@ -1,0 +1,274 @@
+//! One token for all: fetched once, replaced early, replaced when refused.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use rtmsd::api::{Api, Class, Clock, Credentials, Error, Kind};
+
+use super::scripted::{Answer, Scripted};
+use super::*;
+
+/// A clock that stands still until it is moved.
+#[derive(Clone)]
+pub(super) struct Hands(Arc<Mutex<(Instant, SystemTime)>>);
+
+impl Hands {
+    pub(super) fn new() -> Hands {
+        Hands(Arc::new(Mutex::new((Instant::now(), SystemTime::now()))))
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        let hands = self.clone();
+        Clock::new(move || *hands.0.lock().unwrap())
+    }
+
+    pub(super) fn forward(&self, seconds: u64) {
+        let mut hands = self.0.lock().unwrap();
+        hands.0 += Duration::from_secs(seconds);
+        hands.1 += Duration::from_secs(seconds);
+    }
+}
+
+/// Runs this in 50 threads; the server can tell from the counter when all have begun.
+fn in_fifty_threads<T: Send>(begun: &AtomicUsize, call: impl Fn() -> T + Sync) -> Vec<T> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..50)
+            .map(|_| {
+                scope.spawn(|| {
+                    begun.fetch_add(1, Ordering::SeqCst);
+                    call()
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    })
+}
+
+fn until(mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited in vain");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn fifty_starts_at_once_are_one_fetch() {
+    let begun = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&begun);
+    let zoom = Scripted::start(move |request| {
+        if is_oauth(request) {
+            until(|| seen.load(Ordering::SeqCst) == 50);
+            token(1, 3600)
+        } else {
+            Answer::empty(204)
+        }
+    });
+    let api = client(&zoom);
+    for done in in_fifty_threads(&begun, || api.control(&start("81234567890"))) {
+        done.unwrap();
+    }
+    let fetches = zoom.requests().iter().filter(|r| is_oauth(r)).count();
+    assert_eq!(fetches, 1);
+    assert_eq!(zoom.requests().len(), 51);
+    assert_eq!(api.counters().tokens_fetched.load(Ordering::Relaxed), 1);
+    assert_eq!(api.counters().calls_ok.load(Ordering::Relaxed), 50);
+}
+
+#[test]
+fn fifty_starts_share_one_refusal() {
+    let begun = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&begun);
+    let zoom = Scripted::start(move |_| {
+        until(|| seen.load(Ordering::SeqCst) == 50);
+        Answer::json(400, r#"{"code":4738,"message":"disabled"}"#)
+    });
+    let hands = Hands::new();
+    let mut settings = settings(&zoom, server_to_server());
+    settings.clock = hands.clock();
+    let api = Api::new(settings).unwrap();
+    for done in in_fifty_threads(&begun, || api.control(&start("1"))) {
+        assert_eq!(done.unwrap_err().kind(), Kind::DisabledByAdmin);
+    }
+    assert_eq!(zoom.requests().len(), 1);
+    assert_eq!(api.counters().errors(Kind::DisabledByAdmin), 1);
+    // The administrator may have changed something after a while.
+    hands.forward(31);
+    api.token().unwrap_err();
+    assert_eq!(zoom.requests().len(), 2);
+}
+
+#[test]
+fn fifty_refused_calls_are_one_replacement() {
+    let begun = Arc::new(AtomicUsize::new(0));
+    let refused = Arc::new(AtomicUsize::new(0));
+    let (zoom, fetches) = zoom({
+        let refused = Arc::clone(&refused);
+        move |request| {
+            if request.header("authorization").ends_with("-1") {
+                // Nobody gets the bad news before all have used the bad token.
+                refused.fetch_add(1, Ordering::SeqCst);
+                until(|| refused.load(Ordering::SeqCst) == 50);
+                Answer::json(401, r#"{"code":124,"message":"Invalid access token."}"#)
+            } else {
+                Answer::empty(204)
+            }
+        }
+    });
+    let api = client(&zoom);
+    api.token().unwrap();
+    for done in in_fifty_threads(&begun, || api.control(&start("1"))) {
+        done.unwrap();
+    }
+    assert_eq!(fetches.load(Ordering::SeqCst), 2);
+    assert_eq!(api.counters().calls_refresh.load(Ordering::Relaxed), 50);
+    assert_eq!(api.counters().errors(Kind::TokenRefused), 50);
+    assert_eq!(api.counters().calls_ok.load(Ordering::Relaxed), 50);
+}
+
+#[test]
+fn a_token_is_replaced_five_minutes_early() {
+    let (zoom, fetches) = zoom(|_| Answer::empty(204));
+    let hands = Hands::new();
+    let mut settings = settings(&zoom, server_to_server());
+    settings.clock = hands.clock();
+    let api = Api::new(settings).unwrap();
+    assert_eq!(fetches.load(Ordering::SeqCst), 0, "not before it is needed");
+    let first = api.token().unwrap();
+    assert_eq!(first.life, Some(Duration::from_secs(3600)));
+    hands.forward(3299);
+    assert_eq!(api.token().unwrap(), first);
+    hands.forward(1);
+    assert_ne!(api.token().unwrap(), first);
+    assert_eq!(fetches.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_token_of_seconds_is_used_for_seconds() {
+    for (expires_in, life) in [
+        ("5", 5),
+        ("\"5\"", 5),
+        ("0", 0),
+        ("null", 300),
+        ("-3", 300),
+        ("99999999999", 86400),
+    ] {
+        let zoom = Scripted::start(move |_| {
+            Answer::json(
+                200,
+                format!(r#"{{"access_token":"{MARK}","expires_in":{expires_in}}}"#),
+            )
+        });
+        let token = client(&zoom).token().unwrap();
+        assert_eq!(token.life, Some(Duration::from_secs(life)), "{expires_in}");
+    }
+}
+
+#[test]
+fn a_good_token_outlives_a_failing_server() {
+    let fetches = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&fetches);
+    let zoom = Scripted::start(move |_| match counted.fetch_add(1, Ordering::SeqCst) {
+        0 => token(1, 3600),
+        _ => Answer::empty(503),
+    });
+    let hands = Hands::new();
+    let mut settings = settings(&zoom, server_to_server());
+    settings.clock = hands.clock();
+    let api = Api::new(settings).unwrap();
+    let first = api.token().unwrap();
+    hands.forward(3400);
+    assert_eq!(api.token().unwrap(), first);
+    assert_eq!(api.token().unwrap(), first);
+    assert_eq!(fetches.load(Ordering::SeqCst), 2, "not at every call");
+    hands.forward(31);
+    assert_eq!(api.token().unwrap(), first);
+    assert_eq!(fetches.load(Ordering::SeqCst), 3);
+    hands.forward(200);
+    assert_eq!(api.token().unwrap_err().kind(), Kind::ServerFault);
+}
+
+#[test]
+fn a_limited_token_server_is_left_alone() {
+    let zoom = Scripted::start(|_| Answer::empty(429).with("retry-after", "60"));
+    let hands = Hands::new();
+    let mut settings = settings(&zoom, server_to_server());
+    settings.clock = hands.clock();
+    let api = Api::new(settings).unwrap();
+    for _ in 0..3 {
+        let error = api.control(&start("1")).unwrap_err();
+        let after = Some(Duration::from_secs(60));
+        assert_eq!(error.class(), Class::Retry { after });
+    }
+    assert_eq!(zoom.requests().len(), 1);
+    hands.forward(61);
+    api.control(&start("1")).unwrap_err();
+    assert_eq!(zoom.requests().len(), 2);
+}
+
+fn refused_with(credentials: Credentials) -> (Error, usize) {
+    let (zoom, fetches) = zoom(|_| Answer::json(401, r#"{"code":124,"message":"expired"}"#));
+    let api = Api::new(settings(&zoom, credentials)).unwrap();
+    let error = api.control(&start("1")).unwrap_err();
+    assert_eq!(error.class(), Class::GiveUp);
+    assert_eq!(api.counters().calls_give_up.load(Ordering::Relaxed), 1);
+    assert_eq!(api.counters().errors(error.kind()), 1);
+    let calls = zoom.requests().len() - fetches.load(Ordering::SeqCst) as usize;
+    (error, calls)
+}
+
+#[test]
+fn a_refused_token_is_replaced_once_at_most() {
+    let (error, calls) = refused_with(server_to_server());
+    assert_eq!((error.kind(), calls), (Kind::FreshTokenRefused, 2));
+    let (error, calls) = refused_with(Credentials::Static {
+        token: secret("static"),
+    });
+    assert_eq!((error.kind(), calls), (Kind::StaticTokenRefused, 1));
+    assert!(
+        error
+            .to_string()
+            .contains("put a fresh one into access_token")
+    );
+}
+
+#[test]
+fn the_oauth_server_is_asked_as_documented() {
+    let (zoom, _) = zoom(|_| Answer::empty(204));
+    let mut settings = settings(&zoom, server_to_server());
+    settings.credentials = Credentials::ServerToServer {
+        account_id: "a&c=1".to_owned(),
+        client_id: "s2s".to_owned(),
+        client_secret: secret("client"),
+    };
+    Api::new(settings).unwrap().token().unwrap();
+    let request = &zoom.requests()[0];
+    assert_eq!(
+        (request.method.as_str(), request.path.as_str()),
+        ("POST", "/oauth/token")
+    );
+    assert_eq!(
+        request.body,
+        "grant_type=account_credentials&account_id=a%26c%3D1"
+    );
+    assert_eq!(
+        request.header("content-type"),
+        "application/x-www-form-urlencoded"
+    );
+    use base64::Engine;
+    let basic = base64::engine::general_purpose::STANDARD.encode(format!("s2s:{MARK}-client"));
+    assert_eq!(request.header("authorization"), format!("Basic {basic}"));
+}
+
+#[test]
+fn without_credentials_nothing_is_sent() {
+    let (zoom, _) = zoom(|_| Answer::empty(204));
+    let api = Api::new(settings(&zoom, Credentials::None)).unwrap();
+    let error = api.control(&start("1")).unwrap_err();
+    assert_eq!(error.kind(), Kind::Configuration);
+    assert!(zoom.requests().is_empty());
+}
