@@ -10,8 +10,10 @@
 //!                  schedule → api
 //! ```
 
+pub mod config;
 pub mod exit;
 pub mod inbox;
+pub mod log;
 pub mod protocol;
 pub mod secret;
 pub mod time;
