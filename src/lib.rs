@@ -10,6 +10,7 @@
 //!                  schedule → api
 //! ```
 
+pub mod args;
 pub mod config;
 pub mod exit;
 pub mod inbox;
