@@ -11,6 +11,7 @@
 //! ```
 
 pub mod args;
+pub mod commands;
 pub mod config;
 pub mod exit;
 pub mod inbox;

@@ -1,0 +1,3 @@
+//! The commands beside the server: each writes its answer to a writer and returns an exit code.
+
+pub mod check;
