@@ -66,8 +66,8 @@ pub fn set_level(level: LevelFilter) {
     log::set_max_level(level);
 }
 
-/// Logs how often warnings were folded since they were last logged. Call it at the end, and once
-/// in a while, so that a flood that stopped is told too.
+/// Logs how often warnings were folded since that was last told. Call it at the end, and once in a
+/// while (a minute), so that a flood that stopped is told too.
 pub fn flush_folded() {
     if let Some(logger) = LOGGER.get() {
         let rest = logger.lock_folded().take(Instant::now());
@@ -290,15 +290,15 @@ impl Folded {
         Admitted::After(0)
     }
 
-    /// The counts that have not been told, of warnings that are over.
+    /// The counts that have not been told. What is still silenced stays so, from zero.
     fn take(&mut self, now: Instant) -> Vec<(String, u64)> {
-        let is_over = |since: &Instant| now.saturating_duration_since(*since) >= FOLD;
-        let mut untold: Vec<(String, u64)> = self
-            .seen
-            .extract_if(|_, (since, _)| is_over(since))
-            .map(|(message, (_, times))| (message, times))
-            .filter(|(_, times)| *times > 0)
-            .collect();
+        let mut untold = Vec::new();
+        self.seen.retain(|message, (since, times)| {
+            if *times > 0 {
+                untold.push((message.clone(), std::mem::take(times)));
+            }
+            now.saturating_duration_since(*since) < FOLD
+        });
         untold.sort();
         untold
     }
@@ -376,9 +376,10 @@ mod tests {
         assert_eq!(folded.admit("disk full", at(1)), Admitted::No);
         assert_eq!(folded.admit("disk slow", at(1)), Admitted::After(0));
         assert_eq!(folded.admit("disk full", at(59)), Admitted::No);
-        assert_eq!(folded.take(at(59)), []);
         assert_eq!(folded.admit("disk full", at(60)), Admitted::After(2));
         assert_eq!(folded.admit("disk full", at(61)), Admitted::No);
+        assert_eq!(folded.take(at(62)), [("disk full".to_owned(), 1)]);
+        assert_eq!(folded.admit("disk full", at(63)), Admitted::No);
         assert_eq!(folded.take(at(200)), [("disk full".to_owned(), 1)]);
         assert!(folded.seen.is_empty());
     }
