@@ -11,11 +11,14 @@
 //! ```
 
 pub mod api;
+pub mod args;
+pub mod commands;
+pub mod config;
 pub mod daemon;
 pub mod exit;
 pub mod gate;
-pub mod commands;
 pub mod inbox;
+pub mod log;
 pub mod meeting;
 pub mod output;
 pub mod protocol;

@@ -1,4 +1,5 @@
-//! The commands beside the server.
+//! The commands beside the server: each writes its answer to a writer and returns an exit code.
 
+pub mod check;
 pub mod check_online;
 pub mod control;

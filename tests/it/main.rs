@@ -1,6 +1,4 @@
-//! End-to-end tests: the real thing over real sockets.
-
-mod public;
-//! End to end: the parts of rtmsd against real sockets, files and threads.
+//! End to end: the parts of rtmsd, and the whole binary, against real sockets, files and threads.
 
 mod api;
+mod public;

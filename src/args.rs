@@ -1,0 +1,601 @@
+//! The command line: usage texts, and what was asked for.
+//!
+//! Nothing is read here but the arguments, so help and version work whatever the configuration.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::protocol::Product;
+
+/// `rtmsd --help`.
+pub const USAGE: &str = "\
+rtmsd receives Zoom Realtime Media Streams
+
+usage: rtmsd [COMMAND] [OPTIONS]
+
+  serve     the server (without a command, too)
+  demo      the whole job on loopback, against a small Zoom of its own
+  check     says what the configuration means, and what is wrong with it
+  start     starts the stream of a meeting
+  stop      stops it
+  pause     pauses it
+  resume    resumes it
+  status    the streams of the running server
+  print     prints the annotated configuration, or a systemd unit
+
+  --config FILE   configuration; else ./rtms.conf, else /etc/rtms.conf, if there
+  --help          this text; after a command, about that command
+  --version       the version
+
+exit codes: 0 fine, 64 usage, 69 cannot listen or reach, 70 bug, 77 permission,
+78 configuration
+";
+
+const SERVE: &str = "\
+usage: rtmsd [serve] [--config FILE]
+
+Waits for Zoom's webhooks and receives every stream they tell of. Transcripts go
+to standard output, the log to standard error, meetings to RTMS_OUT. SIGTERM and
+SIGINT end it, a second one at once; SIGHUP reads the configuration again.
+";
+
+const DEMO: &str = "\
+usage: rtmsd demo [--out DIR] [--meetings N] [--chaos]
+
+Plays meetings from a small Zoom on loopback to the real server, and ends by
+itself. It exits with 0 only if every step was seen.
+
+  --out DIR      where meetings are written; else a directory that is named
+  --meetings N   how many meetings, 1 to 1000
+  --chaos        with lost connections, refusals, failovers and a killed server
+";
+
+const CHECK: &str = "\
+usage: rtmsd check [--config FILE] [--online]
+
+Says what each setting means for this machine, and every fault. It changes
+nothing and, without --online, uses no network.
+
+  --online   also obtains a token, reaches the API and compares the clock
+";
+
+const CONTROL: &str = "\
+usage: rtmsd start|stop|pause|resume MEETING_ID [OPTIONS]
+
+One REST call with the configured credentials. MEETING_ID is the meeting's
+number; of other products, the id of the session, engagement or call.
+
+  --participant ID   act for this participant (a Zoom user id)
+  --product NAME     meeting (the default), webinar, session, engagement or call
+  --json             the result as one line of JSON
+  --config FILE      configuration
+";
+
+const STATUS: &str = "\
+usage: rtmsd status [--json] [--watch] [--config FILE]
+
+Asks the running server, at RTMS_ADMIN, for its streams.
+
+  --json    as one line of JSON
+  --watch   again and again, until interrupted
+";
+
+const PRINT: &str = "\
+usage: rtmsd print conf|unit
+
+  conf   the annotated configuration, as in rtms.conf.example
+  unit   a hardened systemd unit for this binary
+";
+
+/// `rtmsd --version`.
+pub const VERSION: &str = concat!("rtmsd ", env!("CARGO_PKG_VERSION"));
+
+/// Most meetings of a demo.
+pub const DEMO_MEETINGS_MAX: u32 = 1000;
+
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Print this text to stdout.
+    Help(&'static str),
+    /// Print [`VERSION`] to stdout.
+    Version,
+    /// Run the server.
+    Serve {
+        /// `--config`.
+        config: Option<PathBuf>,
+    },
+    /// Run the demo.
+    Demo {
+        /// `--out`.
+        out: Option<PathBuf>,
+        /// `--meetings`, from 1 to [`DEMO_MEETINGS_MAX`]; `None` for the demo's own number.
+        meetings: Option<u32>,
+        /// `--chaos`.
+        chaos: bool,
+    },
+    /// Judge the configuration.
+    Check {
+        /// `--config`.
+        config: Option<PathBuf>,
+        /// `--online`.
+        online: bool,
+    },
+    /// One REST call.
+    Control(Control),
+    /// Ask the running server.
+    Status {
+        /// `--config`.
+        config: Option<PathBuf>,
+        /// `--json`.
+        json: bool,
+        /// `--watch`.
+        watch: bool,
+    },
+    /// Print something about this binary.
+    Print(Page),
+}
+
+/// One REST call for a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Control {
+    /// What to do.
+    pub action: Action,
+    /// The meeting's number, or the id of a session, engagement or call. Not empty.
+    pub meeting_id: String,
+    /// `--product`.
+    pub product: Product,
+    /// `--participant`.
+    pub participant: Option<String>,
+    /// `--json`.
+    pub json: bool,
+    /// `--config`.
+    pub config: Option<PathBuf>,
+}
+
+/// What a REST call does to a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Start it.
+    Start,
+    /// Stop it.
+    Stop,
+    /// Pause it.
+    Pause,
+    /// Resume it.
+    Resume,
+}
+
+impl Action {
+    /// The command, which is also the `action` in the body of the call.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Action::Start => "start",
+            Action::Stop => "stop",
+            Action::Pause => "pause",
+            Action::Resume => "resume",
+        }
+    }
+}
+
+/// What `rtmsd print` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Page {
+    /// The annotated configuration.
+    Conf,
+    /// The systemd unit.
+    Unit,
+}
+
+/// A command line that is not understood: for stderr, with exit code 64.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageError(String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; see rtmsd --help", self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// Reads the arguments, the program's own name left out.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    // The command is the first word that is neither an option nor an option's value, so that
+    // `rtmsd --config FILE check` is understood too.
+    let mut given = Given::default();
+    let mut words = args.into_iter();
+    while let Some(arg) = words.next() {
+        given.take(arg, &mut words)?;
+    }
+    given.command()
+}
+
+/// The arguments by kind.
+#[derive(Debug, Default)]
+struct Given {
+    words: Vec<String>,
+    options: Vec<(Opt, Option<OsString>)>,
+    is_only_words: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opt {
+    Help,
+    Version,
+    Config,
+    Out,
+    Meetings,
+    Chaos,
+    Online,
+    Participant,
+    Product,
+    Json,
+    Watch,
+}
+
+impl Opt {
+    /// Name, and whether a value follows.
+    const ALL: [(Opt, &'static str, bool); 11] = [
+        (Opt::Help, "--help", false),
+        (Opt::Version, "--version", false),
+        (Opt::Config, "--config", true),
+        (Opt::Out, "--out", true),
+        (Opt::Meetings, "--meetings", true),
+        (Opt::Chaos, "--chaos", false),
+        (Opt::Online, "--online", false),
+        (Opt::Participant, "--participant", true),
+        (Opt::Product, "--product", true),
+        (Opt::Json, "--json", false),
+        (Opt::Watch, "--watch", false),
+    ];
+
+    fn name(self) -> &'static str {
+        let found = Opt::ALL.into_iter().find(|(opt, ..)| *opt == self);
+        found.map_or("", |(_, name, _)| name)
+    }
+}
+
+fn error<T>(text: impl Into<String>) -> Result<T, UsageError> {
+    Err(UsageError(text.into()))
+}
+
+impl Given {
+    fn take(
+        &mut self,
+        arg: OsString,
+        rest: &mut impl Iterator<Item = OsString>,
+    ) -> Result<(), UsageError> {
+        let Some(text) = arg.to_str() else {
+            return error(format!("found {arg:?}, expected text in UTF-8"));
+        };
+        if self.is_only_words || !text.starts_with('-') || text == "-" {
+            self.words.push(text.to_owned());
+            return Ok(());
+        }
+        if text == "--" {
+            self.is_only_words = true;
+            return Ok(());
+        }
+        let (name, joined) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(OsString::from(value))),
+            None => (text, None),
+        };
+        let name = match name {
+            "-h" => "--help",
+            "-V" => "--version",
+            name => name,
+        };
+        let Some((opt, name, has_value)) = Opt::ALL.into_iter().find(|known| known.1 == name)
+        else {
+            return error(format!("unknown option {name:?}"));
+        };
+        if self.options.iter().any(|(given, _)| *given == opt) && has_value {
+            return error(format!("{name}: found twice, expected once"));
+        }
+        let value =
+            match (has_value, joined) {
+                (true, Some(value)) => Some(value),
+                (true, None) => Some(rest.next().ok_or_else(|| {
+                    UsageError(format!("{name}: found nothing, expected a value"))
+                })?),
+                (false, None) => None,
+                (false, Some(_)) => return error(format!("{name}: found a value, expected none")),
+            };
+        if value.as_ref().is_some_and(|value| value.is_empty()) {
+            return error(format!("{name}: found an empty value"));
+        }
+        self.options.push((opt, value));
+        Ok(())
+    }
+
+    fn has(&self, opt: Opt) -> bool {
+        self.options.iter().any(|(given, _)| *given == opt)
+    }
+
+    fn path(&self, opt: Opt) -> Option<PathBuf> {
+        let (_, value) = self.options.iter().find(|(given, _)| *given == opt)?;
+        value.clone().map(PathBuf::from)
+    }
+
+    fn text(&self, opt: Opt) -> Result<Option<String>, UsageError> {
+        match self
+            .path(opt)
+            .map(|path| path.into_os_string().into_string())
+        {
+            None => Ok(None),
+            Some(Ok(text)) => Ok(Some(text)),
+            Some(Err(raw)) => error(format!(
+                "{}: found {raw:?}, expected text in UTF-8",
+                opt.name()
+            )),
+        }
+    }
+
+    /// Refuses the options that a command does not have, and words that are too many.
+    fn only(&self, command: &str, options: &[Opt], words_max: usize) -> Result<(), UsageError> {
+        if let Some((opt, _)) = self.options.iter().find(|(opt, _)| !options.contains(opt)) {
+            return error(format!("rtmsd {command} has no option {}", opt.name()));
+        }
+        match self.words.get(words_max) {
+            Some(word) => error(format!("unexpected argument {word:?}")),
+            None => Ok(()),
+        }
+    }
+
+    fn command(self) -> Result<Command, UsageError> {
+        let word = self.words.first().map(String::as_str);
+        if self.has(Opt::Help) {
+            return help(word);
+        }
+        if self.has(Opt::Version) {
+            return Ok(Command::Version);
+        }
+        let config = self.path(Opt::Config);
+        match word {
+            None | Some("serve") => {
+                self.only("serve", &[Opt::Config], 1)?;
+                Ok(Command::Serve { config })
+            }
+            Some("demo") => {
+                self.only("demo", &[Opt::Out, Opt::Meetings, Opt::Chaos], 1)?;
+                Ok(Command::Demo {
+                    out: self.path(Opt::Out),
+                    meetings: self.meetings()?,
+                    chaos: self.has(Opt::Chaos),
+                })
+            }
+            Some("check") => {
+                self.only("check", &[Opt::Config, Opt::Online], 1)?;
+                let online = self.has(Opt::Online);
+                Ok(Command::Check { config, online })
+            }
+            Some("start") => self.control(Action::Start),
+            Some("stop") => self.control(Action::Stop),
+            Some("pause") => self.control(Action::Pause),
+            Some("resume") => self.control(Action::Resume),
+            Some("status") => {
+                self.only("status", &[Opt::Config, Opt::Json, Opt::Watch], 1)?;
+                Ok(Command::Status {
+                    config,
+                    json: self.has(Opt::Json),
+                    watch: self.has(Opt::Watch),
+                })
+            }
+            Some("print") => {
+                self.only("print", &[], 2)?;
+                match self.words.get(1).map(String::as_str) {
+                    Some("conf") => Ok(Command::Print(Page::Conf)),
+                    Some("unit") => Ok(Command::Print(Page::Unit)),
+                    Some(word) => error(format!("print: found {word:?}, expected conf or unit")),
+                    None => error("print: found nothing, expected conf or unit"),
+                }
+            }
+            Some("help") => help(self.words.get(1).map(String::as_str)),
+            Some(word) => error(format!("unknown command {word:?}")),
+        }
+    }
+
+    fn meetings(&self) -> Result<Option<u32>, UsageError> {
+        let Some(text) = self.text(Opt::Meetings)? else {
+            return Ok(None);
+        };
+        match text.parse() {
+            Ok(meetings) if (1..=DEMO_MEETINGS_MAX).contains(&meetings) => Ok(Some(meetings)),
+            _ => error(format!(
+                "--meetings: found {text:?}, expected a number from 1 to {DEMO_MEETINGS_MAX}"
+            )),
+        }
+    }
+
+    fn control(self, action: Action) -> Result<Command, UsageError> {
+        let name = action.name();
+        let options = [Opt::Config, Opt::Participant, Opt::Product, Opt::Json];
+        self.only(name, &options, 2)?;
+        let product = match self.text(Opt::Product)?.as_deref() {
+            None | Some("meeting") => Product::Meeting,
+            Some("webinar") => Product::Webinar,
+            Some("session") => Product::Session,
+            Some("engagement") => Product::ContactCenter,
+            Some("call") => Product::Phone,
+            Some(word) => {
+                return error(format!(
+                    "--product: found {word:?}, expected meeting, webinar, session, engagement or \
+                     call"
+                ));
+            }
+        };
+        let Some(meeting_id) = self.words.get(1).filter(|id| !id.is_empty()) else {
+            return error(format!("{name}: found nothing, expected a meeting id"));
+        };
+        let meeting_id = match product {
+            Product::Meeting | Product::Webinar => meeting_number(name, meeting_id)?,
+            Product::Session | Product::ContactCenter | Product::Phone => meeting_id.clone(),
+        };
+        Ok(Command::Control(Control {
+            action,
+            meeting_id,
+            product,
+            participant: self.text(Opt::Participant)?,
+            json: self.has(Opt::Json),
+            config: self.path(Opt::Config),
+        }))
+    }
+}
+
+/// A meeting's number, as people copy it: `812 3456 7890`, `812-3456-7890`.
+fn meeting_number(command: &str, text: &str) -> Result<String, UsageError> {
+    let number = text.replace([' ', '-'], "");
+    if (1..=20).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit()) {
+        Ok(number)
+    } else {
+        error(format!(
+            "{command}: found {text:?}, expected the meeting's number (REST does not take its UUID)"
+        ))
+    }
+}
+
+fn help(command: Option<&str>) -> Result<Command, UsageError> {
+    Ok(Command::Help(match command {
+        None => USAGE,
+        Some("serve") => SERVE,
+        Some("demo") => DEMO,
+        Some("check") => CHECK,
+        Some("start" | "stop" | "pause" | "resume") => CONTROL,
+        Some("status") => STATUS,
+        Some("print") => PRINT,
+        Some("help") => USAGE,
+        Some(word) => return error(format!("unknown command {word:?}")),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Command, String> {
+        let args = line.split_whitespace().map(OsString::from);
+        parse(args).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn commands() {
+        let config = || Some(PathBuf::from("a.conf"));
+        let control = |action, meeting_id: &str| Control {
+            action,
+            meeting_id: meeting_id.to_owned(),
+            product: Product::Meeting,
+            participant: None,
+            json: false,
+            config: None,
+        };
+        let check = |line: &str, expected| assert_eq!(read(line), Ok(expected), "{line}");
+        check("", Command::Serve { config: None });
+        check("--config a.conf", Command::Serve { config: config() });
+        check("serve --config=a.conf", Command::Serve { config: config() });
+        check(
+            "--config a.conf check --online",
+            Command::Check {
+                config: config(),
+                online: true,
+            },
+        );
+        check(
+            "demo --out x --meetings 20 --chaos",
+            Command::Demo {
+                out: Some(PathBuf::from("x")),
+                meetings: Some(20),
+                chaos: true,
+            },
+        );
+        check(
+            "start 812-3456-7890",
+            Command::Control(control(Action::Start, "81234567890")),
+        );
+        check(
+            "stop --product call --participant u1 --json --config a.conf -- -abc==",
+            Command::Control(Control {
+                product: Product::Phone,
+                participant: Some("u1".to_owned()),
+                json: true,
+                config: config(),
+                ..control(Action::Stop, "-abc==")
+            }),
+        );
+        check(
+            "status --json --watch --json",
+            Command::Status {
+                config: None,
+                json: true,
+                watch: true,
+            },
+        );
+        check("print conf", Command::Print(Page::Conf));
+        check("print unit", Command::Print(Page::Unit));
+    }
+
+    #[test]
+    fn help_and_version_need_nothing_else() {
+        for (line, expected) in [
+            ("--help", Command::Help(USAGE)),
+            ("help", Command::Help(USAGE)),
+            ("help start", Command::Help(CONTROL)),
+            ("start --help", Command::Help(CONTROL)),
+            ("print --help", Command::Help(PRINT)),
+            ("--version", Command::Version),
+            ("serve -V", Command::Version),
+        ] {
+            assert_eq!(read(line), Ok(expected), "{line}");
+        }
+        for text in [USAGE, SERVE, DEMO, CHECK, CONTROL, STATUS, PRINT] {
+            assert!(text.lines().all(|line| line.len() <= 80));
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood() {
+        for (line, expected) in [
+            ("serv", "unknown command \"serv\""),
+            ("--conf x", "unknown option \"--conf\""),
+            ("-x", "unknown option \"-x\""),
+            ("serve now", "unexpected argument \"now\""),
+            ("serve --online", "rtmsd serve has no option --online"),
+            ("demo --config a", "rtmsd demo has no option --config"),
+            ("--config", "--config: found nothing, expected a value"),
+            ("--config= serve", "--config: found an empty value"),
+            (
+                "--config a --config b",
+                "--config: found twice, expected once",
+            ),
+            (
+                "check --online=yes",
+                "--online: found a value, expected none",
+            ),
+            (
+                "demo --meetings 0",
+                "--meetings: found \"0\", expected a number from 1 to 1000",
+            ),
+            ("start", "start: found nothing, expected a meeting id"),
+            (
+                "stop a/B+c==",
+                "stop: found \"a/B+c==\", expected the meeting's number (REST does not take its \
+                 UUID)",
+            ),
+            ("start 1 2", "unexpected argument \"2\""),
+            (
+                "start 1 --product phone",
+                "--product: found \"phone\", expected meeting, webinar, session, engagement or call",
+            ),
+            ("print", "print: found nothing, expected conf or unit"),
+            ("print man", "print: found \"man\", expected conf or unit"),
+        ] {
+            assert_eq!(
+                read(line),
+                Err(format!("{expected}; see rtmsd --help")),
+                "{line}"
+            );
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What is wrong with a configuration, and where.
+
+use std::fmt;
+
+/// Something that must be put right before the server can run.
+///
+/// `Display`: `rtms.conf:12: PORT: found "http", expected a port from 0 to 65535`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Where: `rtms.conf:12`, `environment`.
+    pub place: String,
+    /// Which key; empty for a line without one.
+    pub key: String,
+    /// What was found, what was expected, what to do. Never a secret.
+    pub text: String,
+}
+
+/// Something that runs, but is probably not what was meant. Reads like a [`Fault`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// Where.
+    pub place: String,
+    /// Which key; empty for the file as a whole.
+    pub key: String,
+    /// What it leads to, what to do.
+    pub text: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        line(f, &self.place, &self.key, &self.text)
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        line(f, &self.place, &self.key, &self.text)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+fn line(f: &mut fmt::Formatter<'_>, place: &str, key: &str, text: &str) -> fmt::Result {
+    match key {
+        "" => write!(f, "{place}: {text}"),
+        key => write!(f, "{place}: {key}: {text}"),
+    }
+}
+
+/// A value as it may be shown in a fault: quoted, escaped, of bounded length.
+pub(super) fn shown(value: &str) -> String {
+    const CHARS_MAX: usize = 60;
+    let mut short: String = value.chars().take(CHARS_MAX).collect();
+    if short.len() < value.len() {
+        short.push('…');
+    }
+    format!("{short:?}")
+}
+
+/// How many edits lead from one word to another; for "did you mean".
+pub(super) fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (cell, to) in row.iter_mut().skip(1).zip(&b) {
+            let above = *cell;
+            *cell = (diagonal + usize::from(from != *to))
+                .min(above + 1)
+                .min(left + 1);
+            diagonal = above;
+            left = *cell;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edits_are_counted() {
+        for (a, b, expected) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("RTMS_STOPAFTER", "RTMS_STOP_AFTER", 1),
+            ("RTMS_MEDAI", "RTMS_MEDIA", 2),
+            ("kitten", "sitting", 3),
+        ] {
+            assert_eq!(distance(a, b), expected);
+            assert_eq!(distance(b, a), expected);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Where a configuration comes from, and how it is fetched from this process.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::Fault;
+use super::file::FILE_BYTES_MAX;
+
+/// Read if it exists and no file is named.
+pub const LOCAL_FILE: &str = "rtms.conf";
+/// Read if it exists, no file is named and there is no [`LOCAL_FILE`].
+pub const ETC_FILE: &str = "/etc/rtms.conf";
+
+/// What the configuration is wanted for, which decides the keys that must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// The server: the app's credentials and the webhook secret token.
+    Serve,
+    /// One REST call: the app's id and something to obtain a token with.
+    Rest,
+    /// A question to the running server: nothing.
+    Admin,
+}
+
+/// A file that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileContent {
+    /// At most one byte more than [`FILE_BYTES_MAX`], which is then one too many.
+    pub bytes: Vec<u8>,
+    /// Permission bits, where the system has them.
+    pub mode: Option<u32>,
+}
+
+/// Everything that a configuration is made from.
+#[derive(Clone)]
+pub struct Sources<'a> {
+    /// What it is for.
+    pub needs: Needs,
+    /// The file's name as it is to appear in faults, and what stands in it.
+    pub file: Option<(String, FileContent)>,
+    /// The environment; it overrides the file.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Reads a secret from a file of its own.
+    pub read: &'a dyn Fn(&Path) -> io::Result<FileContent>,
+}
+
+impl Sources<'static> {
+    /// Those of this process: the named file, else `./rtms.conf`, else `/etc/rtms.conf`, else no
+    /// file; and the environment.
+    pub fn of_process(config: Option<&Path>, needs: Needs) -> Result<Sources<'static>, Fault> {
+        let candidates = match &config {
+            Some(path) => vec![*path],
+            None => vec![Path::new(LOCAL_FILE), Path::new(ETC_FILE)],
+        };
+        let mut file = None;
+        for path in candidates {
+            let name = path.display().to_string();
+            match read_file(path) {
+                Ok(content) => {
+                    file = Some((name, content));
+                    break;
+                }
+                Err(error) if config.is_none() && error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    return Err(Fault {
+                        place: name,
+                        key: String::new(),
+                        text: format!("cannot be read: {error}"),
+                    });
+                }
+            }
+        }
+        Ok(Sources {
+            needs,
+            file,
+            environment: std::env::vars_os().collect(),
+            read: &read_file,
+        })
+    }
+}
+
+/// Reads a file of bounded size, and never a directory.
+fn read_file(path: &Path) -> io::Result<FileContent> {
+    let file = File::open(path)?;
+    let mode = mode(&file.metadata()?);
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(FILE_BYTES_MAX).unwrap_or(u64::MAX);
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok(FileContent { bytes, mode })
+}
+
+#[cfg(unix)]
+fn mode(metadata: &std::fs::Metadata) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt;
+    // A pipe or device (`--config /dev/stdin`) has no permissions worth judging.
+    metadata.is_file().then(|| metadata.permissions().mode())
+}
+
+#[cfg(not(unix))]
+fn mode(_: &std::fs::Metadata) -> Option<u32> {
+    None
+}

@@ -1,0 +1,538 @@
+//! Whole configurations: from a file, an environment and secret files to a [`Config`] or its faults.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::*;
+use crate::protocol::params::{AudioCodec, MediaKind, SampleRate, VideoCodec};
+
+const MINIMAL: &str = "ZOOM_CLIENT_ID=id\nZOOM_CLIENT_SECRET=hunter2\nZOOM_SECRET_TOKEN=token\n\
+                       RTMS_AUTO_START=off\n";
+
+/// A world for a configuration.
+#[derive(Default)]
+struct World {
+    needs: Option<Needs>,
+    mode: Option<u32>,
+    environment: Vec<(&'static str, &'static str)>,
+    files: HashMap<PathBuf, &'static [u8]>,
+}
+
+impl World {
+    fn with(environment: &[(&'static str, &'static str)]) -> World {
+        World {
+            environment: environment.to_vec(),
+            ..World::default()
+        }
+    }
+
+    fn file(mut self, path: &str, bytes: &'static [u8]) -> World {
+        self.files.insert(PathBuf::from(path), bytes);
+        self
+    }
+
+    fn load(&self, file: impl AsRef<[u8]>) -> Result<Loaded, Vec<String>> {
+        let read = |path: &Path| match self.files.get(path) {
+            Some(bytes) => Ok(FileContent {
+                bytes: bytes.to_vec(),
+                mode: None,
+            }),
+            None => Err(io::Error::from(io::ErrorKind::NotFound)),
+        };
+        let content = FileContent {
+            bytes: file.as_ref().to_vec(),
+            mode: self.mode,
+        };
+        let environment = self.environment.iter();
+        let sources = Sources {
+            needs: self.needs.unwrap_or(Needs::Serve),
+            file: Some(("rtms.conf".to_owned(), content)),
+            environment: environment
+                .map(|(key, value)| (key.into(), value.into()))
+                .collect(),
+            read: &read,
+        };
+        load(&sources).map_err(|faults| faults.iter().map(ToString::to_string).collect())
+    }
+
+    fn config(&self, file: &str) -> Config {
+        self.load(file).expect("a right configuration").config
+    }
+
+    /// Faults exactly.
+    fn faults(&self, file: impl AsRef<[u8]>, expected: &[&str]) {
+        let found = self
+            .load(file)
+            .map(|loaded| loaded.config)
+            .expect_err("faults");
+        assert_eq!(found, expected);
+    }
+
+    /// Warnings exactly.
+    fn warnings(&self, file: &str, expected: &[&str]) {
+        let warnings = self.load(file).expect("a right configuration").warnings;
+        let found: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(found, expected);
+    }
+}
+
+/// The faults of some lines, added to a configuration that is right otherwise. Lines count from 5.
+fn faults(lines: &str, expected: &[&str]) {
+    World::default().faults(format!("{MINIMAL}{lines}"), expected);
+}
+
+fn config(lines: &str) -> Config {
+    World::default().config(&format!("{MINIMAL}{lines}"))
+}
+
+/// What the minimal configuration is, beyond the defaults.
+fn minimal() -> Config {
+    Config {
+        client_id: "id".to_owned(),
+        client_secret: Secret::new("hunter2"),
+        secret_tokens: vec![Secret::new("token")],
+        auto_start: false,
+        ..Config::default()
+    }
+}
+
+#[test]
+fn the_example_is_what_is_printed() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("rtms.conf.example");
+    if std::env::var_os("RTMSD_WRITE_EXAMPLE").is_some() {
+        std::fs::write(&path, conf()).expect("the source tree is writable");
+    }
+    let file = std::fs::read_to_string(&path).expect("the example is part of the source");
+    assert!(
+        file == conf(),
+        "rtms.conf.example differs; run with RTMSD_WRITE_EXAMPLE=1"
+    );
+    assert!(file.lines().all(|line| line.len() <= 100));
+}
+
+#[test]
+fn every_default_of_the_example_is_the_default() {
+    let example = conf();
+    assert!(example.contains("\nRTMS_STOP_AFTER=10\n"));
+    let admin = World {
+        needs: Some(Needs::Admin),
+        ..World::default()
+    };
+    let mut all = String::new();
+    for key in keys::KEYS {
+        let line = format!("#{}={}", key.name, key.default);
+        if key.example.is_none() {
+            assert!(example.lines().any(|found| found == line), "{line}");
+        }
+        let line = line.trim_start_matches('#');
+        all.push_str(line);
+        all.push('\n');
+        assert_eq!(admin.config(line), Config::default(), "{line}");
+    }
+    assert_eq!(admin.config(&all), Config::default());
+}
+
+#[test]
+fn a_quickstart_env_and_what_it_lacks() {
+    let env = "ZOOM_CLIENT_ID=abc\nZOOM_CLIENT_SECRET=def\nPORT=3000\naccess_token=\"eyJ.a.b\"\n";
+    World::default().faults(
+        env,
+        &[
+            "rtms.conf: ZOOM_SECRET_TOKEN: not given, expected the app's webhook secret token (a \
+         quickstart's .env has none: copy it from the app's page in the Zoom Marketplace, \
+         Features, Access), or RTMS_VERIFY_WEBHOOKS=off for a trial",
+        ],
+    );
+    let config = World::default().config(&format!("{env}ZOOM_SECRET_TOKEN=a, b\n"));
+    assert_eq!(config.secret_tokens, [Secret::new("a"), Secret::new("b")]);
+    assert_eq!(config.access_token, Some(Secret::new("eyJ.a.b")));
+    assert_eq!(config.api_client().id, "abc");
+    let config = World::default().config(&format!("{env}RTMS_VERIFY_WEBHOOKS=off\n"));
+    assert!(!config.verify_webhooks && config.secret_tokens.is_empty());
+}
+
+#[test]
+fn an_empty_configuration() {
+    let secret_token = "rtms.conf: ZOOM_SECRET_TOKEN: not given, expected the app's webhook secret \
+        token (a quickstart's .env has none: copy it from the app's page in the Zoom Marketplace, \
+        Features, Access), or RTMS_VERIFY_WEBHOOKS=off for a trial";
+    let id = "rtms.conf: ZOOM_CLIENT_ID: not given, expected the client id of the app that \
+              receives the streams";
+    let secret = "rtms.conf: ZOOM_CLIENT_SECRET: not given, expected that app's client secret";
+    World::default().faults("", &[id, secret, secret_token]);
+    let rest = World {
+        needs: Some(Needs::Rest),
+        ..World::default()
+    };
+    rest.faults(
+        "",
+        &[
+            id,
+            secret,
+            "rtms.conf: ZOOM_ACCOUNT_ID: not given, expected this, ZOOM_REFRESH_TOKEN or \
+         access_token: a REST call needs one of them",
+        ],
+    );
+    rest.config("ZOOM_CLIENT_ID=id\naccess_token=x");
+    rest.config(
+        "ZOOM_CLIENT_ID=id\nZOOM_ACCOUNT_ID=a\nZOOM_API_CLIENT_ID=b\nZOOM_API_CLIENT_SECRET=c",
+    );
+    let admin = World {
+        needs: Some(Needs::Admin),
+        ..World::default()
+    };
+    assert_eq!(admin.config(""), Config::default());
+}
+
+#[test]
+fn all_faults_at_once() {
+    faults(
+        "PORT=http\nRTMS_STOP_AFTER=1h\nRTMS_STOPAFTER=10\nZOOM_NOTHING_LIKE_IT=1\nFOREIGN=\0\n\
+         RTMS_MEDIA=sound\nhunter2\nPORT=1\nRTMS_TRANSCRIPT=pdf\nRTMS_LOG=loud\nRTMS_OUT=a\0b\n",
+        &[
+            "rtms.conf:11: found a line without \"=\", expected KEY=VALUE",
+            "rtms.conf:7: RTMS_STOPAFTER: found an unknown key, expected one of those in \
+             \"rtmsd print conf\"; did you mean RTMS_STOP_AFTER?",
+            "rtms.conf:8: ZOOM_NOTHING_LIKE_IT: found an unknown key, expected one of those in \
+             \"rtmsd print conf\"",
+            "rtms.conf:12: PORT: found again, expected once; it stands in rtms.conf:5",
+            "rtms.conf:5: PORT: found \"http\", expected a port from 0 to 65535 (0: any free one)",
+            "rtms.conf:6: RTMS_STOP_AFTER: found \"1h\", expected seconds from 0 to 604800; write \
+             3600",
+            "rtms.conf:10: RTMS_MEDIA: found \"sound\", expected any of \
+             transcript,audio,video,share,chat, or all",
+            "rtms.conf:15: RTMS_OUT: found \"a\\0b\", expected text in UTF-8 without control \
+             characters",
+            "rtms.conf:13: RTMS_TRANSCRIPT: found \"pdf\", expected any of jsonl,txt,vtt,srt, or \
+             off",
+            "rtms.conf:14: RTMS_LOG: found \"loud\", expected off, error, warn, info, debug or \
+             trace",
+        ],
+    );
+}
+
+#[test]
+fn values_that_are_none() {
+    faults(
+        "RTMS_CA_FILE='a\nb'",
+        &[
+            "rtms.conf:5: RTMS_CA_FILE: found \"a\\nb\", expected text in UTF-8 without control \
+         characters",
+        ],
+    );
+    faults(
+        "RTMS_OUT=/srv\\\n",
+        &[
+            "rtms.conf:5: RTMS_OUT: found \"/srv\\\\\", expected a value on one line; put it in \
+         single quotes if it ends in a backslash",
+        ],
+    );
+    faults(
+        &format!("HOST={}", "x".repeat(1000)),
+        &[&format!(
+            "rtms.conf:5: HOST: found \"{}…\", expected an address of this machine, as in 127.0.0.1, \
+         0.0.0.0 or ::",
+            "x".repeat(60)
+        )],
+    );
+    let broken = [MINIMAL.as_bytes(), b"RTMS_OUT=caf\xe9\n"].concat();
+    World::default().faults(
+        broken,
+        &[
+            "rtms.conf:5: RTMS_OUT: found \"caf\u{fffd}\", expected text in UTF-8 without control \
+         characters",
+        ],
+    );
+    World {
+        needs: Some(Needs::Admin),
+        ..World::default()
+    }
+    .faults(
+        vec![0; file::FILE_BYTES_MAX + 1],
+        &["rtms.conf: found 262145 bytes, expected at most 262144"],
+    );
+    faults(
+        "ZOOM_API_URL=http://api.zoom.us",
+        &[
+            "rtms.conf:5: ZOOM_API_URL: found \"http://api.zoom.us\", expected \
+         https://host[:port][/path] (http:// to a loopback address only)",
+        ],
+    );
+}
+
+#[test]
+fn a_secret_is_in_no_fault() {
+    faults(
+        "access_token='hunter2 with space'",
+        &[
+            "rtms.conf:5: access_token: found 18 characters, not shown, expected at most 8192 \
+         letters, digits and signs without spaces",
+        ],
+    );
+    let loaded = World::default()
+        .load(MINIMAL)
+        .expect("a right configuration");
+    let text = format!("{loaded:?}");
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn keys_that_need_each_other() {
+    faults(
+        "RTMS_TLS_CERT=/c.pem\nZOOM_VIDEO_SDK_SECRET=x\nZOOM_API_CLIENT_ID=y",
+        &[
+            "rtms.conf:5: RTMS_TLS_KEY: not given, expected beside RTMS_TLS_CERT",
+            "rtms.conf:6: ZOOM_VIDEO_SDK_KEY: not given, expected beside ZOOM_VIDEO_SDK_SECRET",
+            "rtms.conf:7: ZOOM_API_CLIENT_SECRET: not given, expected beside ZOOM_API_CLIENT_ID",
+        ],
+    );
+    faults(
+        "RTMS_ADMIN=0.0.0.0:9464",
+        &[
+            "rtms.conf:5: RTMS_ADMIN_TOKEN: not given, expected a token, as RTMS_ADMIN is not a \
+         loopback address",
+        ],
+    );
+    let open = config("RTMS_ADMIN=[::]:9464\nRTMS_ADMIN_TOKEN=t");
+    assert_eq!(open.admin_token, Some(Secret::new("t")));
+    assert_eq!(config("RTMS_ADMIN=off").admin, None);
+    assert_eq!(
+        config("RTMS_ADMIN=localhost:0").admin,
+        Some(([127, 0, 0, 1], 0).into())
+    );
+}
+
+#[test]
+fn media_parameters_are_checked_against_the_matrix() {
+    faults(
+        "RTMS_AUDIO_CODEC=opus\nRTMS_AUDIO_SAMPLE_RATE=16k\nRTMS_VIDEO_CODEC=jpg\n\
+            RTMS_VIDEO_FPS=30\nRTMS_SHARE_CODEC=flash",
+        &[
+            "rtms.conf:9: RTMS_SHARE_CODEC: found \"flash\", expected jpg, png or h264",
+            "rtms.conf:6: RTMS_AUDIO_SAMPLE_RATE: found 16000, expected 48000 with codec opus",
+            "rtms.conf:8: RTMS_VIDEO_FPS: found 30, expected 1 to 5 with codec jpg",
+        ],
+    );
+    let config = config(
+        "RTMS_MEDIA=audio,video,share,transcript\nRTMS_AUDIO_CODEC=OPUS\n\
+                         RTMS_VIDEO_FPS=30\nRTMS_SHARE_CODEC=h264\nRTMS_TRANSCRIPT_LANGUAGE=de,pin",
+    );
+    assert_eq!(config.params.audio.codec, AudioCodec::Opus);
+    assert_eq!(config.params.audio.sample_rate, SampleRate::Hz48000);
+    assert_eq!(config.params.video.codec, VideoCodec::H264);
+    assert_eq!(config.params.share.fps, 10);
+    assert_eq!(
+        config.params.to_json(MediaKind::Transcript).as_deref(),
+        Some(r#"{"transcript":{"content_type":5,"src_language":14,"enable_lid":false}}"#)
+    );
+}
+
+#[test]
+fn the_environment_overrides() {
+    let world = World::with(&[
+        ("PORT", "0"),
+        ("ZOOM_CLIENT_SECRET", "better"),
+        ("RTMS_LOG", ""),
+        ("RTMS_NEW", "1"),
+        ("PATH", "/bin"),
+    ]);
+    let file = format!("{MINIMAL}PORT=4000\nRTMS_LOG=debug\nZOOM_CLIENT_ID_FILE=\n");
+    world.faults(
+        file,
+        &[
+            "rtms.conf:7: ZOOM_CLIENT_ID_FILE: found an unknown key, expected one of those in \
+         \"rtmsd print conf\"",
+        ],
+    );
+    let file = format!("{MINIMAL}PORT=4000\nRTMS_LOG=debug\n");
+    let config = world.config(&file);
+    assert_eq!(config.port, 0);
+    assert_eq!(config.client_secret, Secret::new("better"));
+    assert_eq!(config.log_level, log::LevelFilter::Debug);
+    world.warnings(
+        &file,
+        &[
+            "environment: RTMS_NEW: found an unknown key, expected one of those in \
+         \"rtmsd print conf\"",
+        ],
+    );
+    World::with(&[("PORT", "x")]).faults(
+        MINIMAL,
+        &["environment: PORT: found \"x\", expected a port from 0 to 65535 (0: any free one)"],
+    );
+}
+
+#[test]
+fn systemd_gives_directories() {
+    let world = World::with(&[("STATE_DIRECTORY", "/var/lib/rtmsd:/var/lib/other")]);
+    let config = world.config(MINIMAL);
+    assert_eq!(config.out, Path::new("/var/lib/rtmsd/meetings"));
+    assert_eq!(config.state, Path::new("/var/lib/rtmsd"));
+    let config = world.config(&format!("{MINIMAL}RTMS_OUT=/srv/meetings"));
+    assert_eq!(config.out, Path::new("/srv/meetings"));
+}
+
+#[test]
+fn secrets_from_files_of_their_own() {
+    let file = "ZOOM_CLIENT_ID=id\nZOOM_SECRET_TOKEN=t\nRTMS_AUTO_START=off\n";
+    let credentials = ("CREDENTIALS_DIRECTORY", "/run/c");
+    let world = World::with(&[credentials]).file("/run/c/ZOOM_CLIENT_SECRET", b"from systemd\n");
+    world.faults(file, &[
+        "credentials: ZOOM_CLIENT_SECRET: found 12 characters, not shown, expected at most 8192 \
+         letters, digits and signs without spaces",
+    ]);
+    let world = World::with(&[credentials])
+        .file("/run/c/ZOOM_CLIENT_SECRET", b"systemd\n")
+        .file("/s", b"named\n");
+    assert_eq!(world.config(file).client_secret, Secret::new("systemd"));
+    world.faults(format!("{file}ZOOM_CLIENT_SECRET=x"), &[
+        "rtms.conf:4: ZOOM_CLIENT_SECRET: found here and in $CREDENTIALS_DIRECTORY, expected one \
+         of the two",
+    ]);
+    let world = World::default()
+        .file("/s", b"named\n")
+        .file("/empty", b" \n");
+    let config = world.config(&format!("{file}ZOOM_CLIENT_SECRET_FILE=/s"));
+    assert_eq!(config.client_secret, Secret::new("named"));
+    world.faults(format!("{file}ZOOM_CLIENT_SECRET_FILE=/s\nZOOM_CLIENT_SECRET=x"), &[
+        "rtms.conf:4: ZOOM_CLIENT_SECRET_FILE: found beside ZOOM_CLIENT_SECRET, expected one of \
+         the two",
+    ]);
+    world.faults(
+        format!("{file}ZOOM_CLIENT_SECRET_FILE=/empty"),
+        &["rtms.conf:4: ZOOM_CLIENT_SECRET_FILE: found an empty file, expected the secret"],
+    );
+    world.faults(format!("{file}ZOOM_CLIENT_SECRET_FILE=/nowhere"), &[
+        "rtms.conf:4: ZOOM_CLIENT_SECRET_FILE: found \"/nowhere\", which cannot be read: entity \
+         not found",
+    ]);
+    let world = World::with(&[("ZOOM_CLIENT_SECRET_FILE", "/s")]).file("/s", b"named\n");
+    let config = world.config(&format!("{file}ZOOM_CLIENT_SECRET=x"));
+    assert_eq!(config.client_secret, Secret::new("named"));
+    faults(
+        "access_token=a\nZOOM_ACCESS_TOKEN=b",
+        &["rtms.conf:6: ZOOM_ACCESS_TOKEN: found beside access_token, expected one of the two"],
+    );
+}
+
+#[test]
+fn what_is_odd_is_told() {
+    let check = |lines: &str, expected: &[&str]| {
+        World::default().warnings(&format!("{MINIMAL}{lines}"), expected);
+    };
+    check("", &[]);
+    check(
+        "RTMS_STOP_AFTER=10\nRTMS_AUDIO_CODEC=opus\nRTMS_VIDEO_PARTICIPANT=Ada\n",
+        &[
+            "rtms.conf:5: RTMS_STOP_AFTER: no REST credentials: no stream is started here, so none \
+         is stopped either",
+            "rtms.conf:7: RTMS_VIDEO_PARTICIPANT: not used without RTMS_VIDEO=individual",
+            "rtms.conf:6: RTMS_AUDIO_CODEC: not used, as RTMS_MEDIA does not name audio",
+            "rtms.conf:7: RTMS_VIDEO_PARTICIPANT: not used, as RTMS_MEDIA does not name video",
+        ],
+    );
+    check(
+        "access_token=a\nZOOM_ACCOUNT_ID=b\nRTMS_VERIFY_WEBHOOKS=off\n",
+        &[
+            "rtms.conf:7: RTMS_VERIFY_WEBHOOKS: webhooks are not verified: whoever reaches the port \
+         can start and stop streams",
+            "rtms.conf:6: ZOOM_ACCOUNT_ID: not used, as access_token is given too",
+        ],
+    );
+    let world = |mode| World {
+        mode: Some(mode),
+        ..World::default()
+    };
+    world(0o100_640).warnings(MINIMAL, &[]);
+    world(0o100_644).warnings(
+        MINIMAL,
+        &["rtms.conf: everyone on this machine may read the secrets in it; chmod o-r rtms.conf"],
+    );
+    world(0o100_646).warnings(
+        MINIMAL,
+        &["rtms.conf: everyone on this machine may change it; chmod o-w rtms.conf"],
+    );
+    let automatic = MINIMAL.replace("RTMS_AUTO_START=off", "");
+    World::default().warnings(
+        &automatic,
+        &[
+            "rtms.conf: RTMS_AUTO_START: no REST credentials: only streams that Zoom starts by \
+         itself are received; give ZOOM_ACCOUNT_ID, ZOOM_REFRESH_TOKEN or access_token, or write \
+         RTMS_AUTO_START=off",
+        ],
+    );
+}
+
+#[test]
+fn values_that_are_right() {
+    let found = config(
+        "HOST=[::1]\nRTMS_STOP_AFTER=10\nRTMS_WEBHOOK_MAX_AGE=60\n\
+                        RTMS_TRANSCRIPT=txt,srt\nRTMS_STDOUT=JSONL\nRTMS_EVENTS=off\n\
+                        RTMS_TLS_CERT=/c\nRTMS_TLS_KEY='/k y'\nRTMS_ALLOWED_HOSTS=ws://127.0.0.1\n\
+                        ZOOM_API_URL=http://127.0.0.1:4000/\nRTMS_BUFFER_DATA=no\n",
+    );
+    let expected = Config {
+        host: "::1".parse().expect("an address"),
+        stop_after: Some(Duration::from_secs(10)),
+        webhook_max_age: Duration::from_secs(60),
+        transcript: TranscriptFormats {
+            jsonl: false,
+            txt: true,
+            vtt: false,
+            srt: true,
+        },
+        stdout: StdoutMode::Jsonl,
+        events: EventSelection::from_text("off").expect("a word"),
+        tls: Some(TlsFiles {
+            cert: "/c".into(),
+            key: "/k y".into(),
+        }),
+        allowed_hosts: vec!["ws://127.0.0.1".to_owned()],
+        api_url: "http://127.0.0.1:4000".to_owned(),
+        buffer_data: false,
+        ..minimal()
+    };
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn noise_is_refused_or_ignored_without_a_panic() {
+    // A linear congruential generator (the constants of Knuth's MMIX): the same noise every time.
+    let mut state = 1_u64;
+    let mut next = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 40).expect("24 bits")
+    };
+    let alphabet: &[&[u8]] = &[
+        b"RTMS_MEDIA",
+        b"ZOOM_CLIENT_SECRET_FILE",
+        b"export ",
+        b"=",
+        b"=",
+        b"\n",
+        b"\n",
+        b"\r\n",
+        b"'",
+        b"\"",
+        b"\\",
+        b"#",
+        b" ",
+        b"\0",
+        b"\xff",
+        "ä".as_bytes(),
+        b"all,",
+        b"-1",
+        b"9e9",
+    ];
+    for _ in 0..3000 {
+        let parts = next() % 40;
+        let file: Vec<u8> = (0..parts)
+            .flat_map(|_| alphabet[next() % alphabet.len()].iter().copied())
+            .collect();
+        let _ = World::default().load(file);
+    }
+}

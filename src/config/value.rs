@@ -1,0 +1,326 @@
+//! From the text of a value to its type. Each error says what was expected, to follow "found …".
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use super::{LogFormat, OnExit, OnRevoked, StdoutMode, TranscriptFormats};
+use crate::protocol::params::{each_word, one_of};
+
+/// Longest time in seconds that a key takes: a week.
+const SECONDS_MAX: u64 = 7 * 86_400;
+
+pub(super) type Read<T> = Result<T, String>;
+
+pub(super) fn on_off(text: &str) -> Read<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "on" | "true" | "yes" | "1" => Ok(true),
+        "off" | "false" | "no" | "0" => Ok(false),
+        _ => Err("on or off".to_owned()),
+    }
+}
+
+pub(super) fn seconds(text: &str, least: u64) -> Read<Duration> {
+    let number = |text: &str| text.parse::<u64>().ok();
+    let fits = |seconds: &u64| (least..=SECONDS_MAX).contains(seconds);
+    if let Some(seconds) = number(text).filter(fits) {
+        return Ok(Duration::from_secs(seconds));
+    }
+    let expected = format!("seconds from {least} to {SECONDS_MAX}");
+    // People write 1h; the answer can be told.
+    let in_units = [("h", 3600), ("m", 60), ("min", 60), ("s", 1)]
+        .into_iter()
+        .find_map(|(unit, factor)| number(text.strip_suffix(unit)?.trim())?.checked_mul(factor))
+        .filter(fits);
+    Err(match in_units {
+        Some(seconds) => format!("{expected}; write {seconds}"),
+        None => expected,
+    })
+}
+
+pub(super) fn number<T>(text: &str, from: T, to: T) -> Read<T>
+where
+    T: std::str::FromStr + PartialOrd + std::fmt::Display,
+{
+    match text.parse::<T>() {
+        Ok(number) if from <= number && number <= to => Ok(number),
+        _ => Err(format!("a number from {from} to {to}")),
+    }
+}
+
+pub(super) fn port(text: &str) -> Read<u16> {
+    text.parse()
+        .map_err(|_| "a port from 0 to 65535 (0: any free one)".to_owned())
+}
+
+pub(super) fn address(text: &str) -> Read<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
+    match bare.unwrap_or(text) {
+        "localhost" => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        text => text
+            .parse()
+            .map_err(|_| "an address of this machine, as in 127.0.0.1, 0.0.0.0 or ::".to_owned()),
+    }
+}
+
+/// An address and port, or off.
+pub(super) fn admin(text: &str) -> Read<Option<SocketAddr>> {
+    if text.eq_ignore_ascii_case("off") {
+        return Ok(None);
+    }
+    let local = text
+        .strip_prefix("localhost:")
+        .map(|port| format!("127.0.0.1:{port}"));
+    let parsed = local.as_deref().unwrap_or(text).parse();
+    parsed
+        .map(Some)
+        .map_err(|_| "an address and port, as in 127.0.0.1:9464, or off".to_owned())
+}
+
+pub(super) fn webhook_path(text: &str) -> Read<String> {
+    let is_plain = |b: u8| b.is_ascii_graphic() && !b"?#\"<>\\^`{|}".contains(&b);
+    if text.starts_with('/') && text.len() <= 256 && text.bytes().all(is_plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("a path that begins with \"/\", as in /webhook".to_owned())
+    }
+}
+
+/// An id, a name, a token: one line without spaces at its ends.
+pub(super) fn id(text: &str) -> Read<String> {
+    if text.len() <= 256 && text.bytes().all(|b| b.is_ascii_graphic()) {
+        Ok(text.to_owned())
+    } else {
+        Err("at most 256 letters, digits and signs without spaces".to_owned())
+    }
+}
+
+/// A credential that travels in a header: longer than an id, and as plain.
+pub(super) fn token(text: &str) -> Read<String> {
+    if text.len() <= 8192 && text.bytes().all(|b| b.is_ascii_graphic()) {
+        Ok(text.to_owned())
+    } else {
+        Err("at most 8192 letters, digits and signs without spaces".to_owned())
+    }
+}
+
+/// `https` anywhere, `http` to loopback only; no user, query or fragment. No slash at the end.
+pub(super) fn url(text: &str) -> Read<String> {
+    let expected = || "https://host[:port][/path] (http:// to a loopback address only)".to_owned();
+    let is_plain = |b: u8| b.is_ascii_graphic() && !b"?#@\"<>\\^`{|}".contains(&b);
+    if text.len() > 1024 || !text.bytes().all(is_plain) {
+        return Err(expected());
+    }
+    let (scheme, rest) = text.split_once("://").ok_or_else(expected)?;
+    let authority = rest.split('/').next().unwrap_or(rest);
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let is_port = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+    if !is_host(host) || !is_port {
+        return Err(expected());
+    }
+    match scheme {
+        "https" => {}
+        "http" if is_loopback(host) => {}
+        _ => return Err(expected()),
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// `.domain` for all below it, `host`, or `ws://host` for a loopback host without TLS.
+pub(super) fn allowed_hosts(text: &str) -> Read<Vec<String>> {
+    let one = |word: &str| -> Read<String> {
+        let word = word.to_ascii_lowercase();
+        if let Some(host) = word.strip_prefix("ws://") {
+            return if is_loopback(host) {
+                Ok(word)
+            } else {
+                Err("ws:// with a loopback host only, as in ws://127.0.0.1".to_owned())
+            };
+        }
+        let domain = word.strip_prefix('*').unwrap_or(&word);
+        let is_right = match domain.strip_prefix('.') {
+            Some(domain) => is_host(domain) && domain.parse::<IpAddr>().is_err(),
+            None => domain == word && is_host(domain),
+        };
+        if is_right {
+            Ok(domain.to_owned())
+        } else {
+            Err(
+                "hosts without port or path (10.0.0.7), domains with a dot in front (.zoom.us), \
+                 ws:// with a loopback host"
+                    .to_owned(),
+            )
+        }
+    };
+    each_word(text).map(one).collect()
+}
+
+fn is_host(host: &str) -> bool {
+    if let Some(inner) = host.strip_prefix('[') {
+        return inner
+            .strip_suffix(']')
+            .is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok());
+    }
+    let is_label = |label: &str| {
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        (1..=63).contains(&label.len()) && label.bytes().all(is_plain)
+    };
+    host.parse::<IpAddr>().is_ok() || (host.len() <= 253 && host.split('.').all(is_label))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    host == "localhost"
+        || bare
+            .unwrap_or(host)
+            .parse::<IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
+}
+
+/// One of several words.
+fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Read<T> {
+    let lower = text.to_ascii_lowercase();
+    match words.iter().find(|(word, _)| *word == lower) {
+        Some((_, value)) => Ok(*value),
+        None => Err(one_of(words.iter().map(|(word, _)| *word))),
+    }
+}
+
+pub(super) fn stdout_mode(text: &str) -> Read<StdoutMode> {
+    let words = [
+        ("text", StdoutMode::Text),
+        ("jsonl", StdoutMode::Jsonl),
+        ("off", StdoutMode::Off),
+    ];
+    word(text, &words)
+}
+
+pub(super) fn on_revoked(text: &str) -> Read<OnRevoked> {
+    word(
+        text,
+        &[("delete", OnRevoked::Delete), ("keep", OnRevoked::Keep)],
+    )
+}
+
+pub(super) fn on_exit(text: &str) -> Read<OnExit> {
+    word(text, &[("leave", OnExit::Leave), ("stop", OnExit::Stop)])
+}
+
+pub(super) fn log_format(text: &str) -> Read<LogFormat> {
+    let words = [
+        ("auto", LogFormat::Auto),
+        ("text", LogFormat::Text),
+        ("json", LogFormat::Json),
+    ];
+    word(text, &words)
+}
+
+pub(super) fn log_level(text: &str) -> Read<log::LevelFilter> {
+    use log::LevelFilter::{Debug, Error, Info, Off, Trace, Warn};
+    let words = [
+        ("off", Off),
+        ("error", Error),
+        ("warn", Warn),
+        ("info", Info),
+        ("debug", Debug),
+        ("trace", Trace),
+    ];
+    word(text, &words)
+}
+
+pub(super) fn transcript_formats(text: &str) -> Read<TranscriptFormats> {
+    let mut formats = TranscriptFormats {
+        jsonl: false,
+        txt: false,
+        vtt: false,
+        srt: false,
+    };
+    if text.eq_ignore_ascii_case("off") {
+        return Ok(formats);
+    }
+    for word in each_word(text) {
+        match word {
+            "jsonl" => formats.jsonl = true,
+            "txt" => formats.txt = true,
+            "vtt" => formats.vtt = true,
+            "srt" => formats.srt = true,
+            _ => return Err("any of jsonl,txt,vtt,srt, or off".to_owned()),
+        }
+    }
+    Ok(formats)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        for right in [
+            "https://api.zoom.us",
+            "https://api.zoomgov.com/",
+            "https://proxy.example:8443/zoom/oauth",
+            "http://127.0.0.1:4000",
+            "http://localhost:1/x",
+            "http://[::1]:80",
+        ] {
+            assert_eq!(url(right), Ok(right.trim_end_matches('/').to_owned()));
+        }
+        for wrong in [
+            "api.zoom.us",
+            "http://api.zoom.us",
+            "http://localhost.evil.test",
+            "http://127.0.0.1.evil.test",
+            "http://127.0.0.1@evil.test",
+            "ftp://127.0.0.1",
+            "https://",
+            "https://a b",
+            "https://user@host",
+            "https://host:0",
+            "https://host:99999",
+            "https://host?x",
+            "https://host\0",
+            "https://[::1",
+        ] {
+            assert!(url(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn hosts() {
+        let read = |text| allowed_hosts(text).map(|hosts| hosts.join(" "));
+        let found = read(".zoom.us, *.Zoom.com,10.0.0.7,ws://127.0.0.1,sig.internal");
+        let expected = ".zoom.us .zoom.com 10.0.0.7 ws://127.0.0.1 sig.internal";
+        assert_eq!(found, Ok(expected.to_owned()));
+        for wrong in [
+            "",
+            ",",
+            "*",
+            "*zoom.us",
+            "a:443",
+            "wss://a",
+            "ws://10.0.0.7",
+            ".10.0.0.7",
+            "a/b",
+        ] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn times() {
+        assert_eq!(seconds("10", 0), Ok(Duration::from_secs(10)));
+        for (text, expected) in [
+            ("1h", "seconds from 0 to 604800; write 3600"),
+            ("10 min", "seconds from 0 to 604800; write 600"),
+            ("-1", "seconds from 0 to 604800"),
+            ("99999999999999999999", "seconds from 0 to 604800"),
+            ("9999999999999999999h", "seconds from 0 to 604800"),
+            ("1.5", "seconds from 0 to 604800"),
+        ] {
+            assert_eq!(seconds(text, 0), Err(expected.to_owned()));
+        }
+    }
+}

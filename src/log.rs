@@ -1,0 +1,408 @@
+//! The log: lines on stderr, behind the facade of the `log` crate.
+//!
+//! Every event is one line and one write, whatever text stands in it. Levels: *error*, a human is
+//! needed; *warn*, degraded; *info*, a stream starts or ends; *debug*, names of messages and changes
+//! of state; *trace*, what they say. The thread's name is the context, so all lines of a stream are
+//! found by it. Warnings that repeat are folded: one a minute, with the count of the others.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+use crate::config::LogFormat;
+use crate::time::{Utc, now_ms};
+
+/// Longest message in bytes; what is beyond is cut, and the cut is marked.
+const MESSAGE_BYTES_MAX: usize = 16 * 1024;
+
+/// How long a warning that was logged silences the same one.
+const FOLD: Duration = Duration::from_secs(60);
+
+/// How many different warnings are remembered; more than that are logged one by one.
+const FOLDED_MAX: usize = 256;
+
+/// The form of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// `2026-11-23T12:04:31.500Z INFO thread=main target=rtmsd: message`.
+    Text,
+    /// The same without a time and with a priority in front, for journald.
+    Journal,
+    /// `{"time":…,"level":…,"thread":…,"target":…,"message":…}`.
+    Json,
+}
+
+/// Writes records as lines.
+struct Logger {
+    form: Form,
+    folded: Mutex<Folded>,
+}
+
+static LOGGER: OnceLock<Logger> = OnceLock::new();
+
+/// Starts logging. The form stays for the life of the process; a second call changes the level only.
+pub fn start(level: LevelFilter, format: LogFormat) {
+    let form = match format {
+        LogFormat::Text => Form::Text,
+        LogFormat::Json => Form::Json,
+        LogFormat::Auto if is_journal() => Form::Journal,
+        LogFormat::Auto => Form::Text,
+    };
+    let logger = LOGGER.get_or_init(|| Logger {
+        form,
+        folded: Mutex::new(Folded::default()),
+    });
+    // A program that embeds us may have a logger already; then that one it is.
+    let _ = log::set_logger(logger);
+    set_level(level);
+}
+
+/// Changes the level at run time.
+pub fn set_level(level: LevelFilter) {
+    log::set_max_level(level);
+}
+
+/// Logs how often warnings were folded since that was last told. Call it at the end, and once in a
+/// while (a minute), so that a flood that stopped is told too.
+pub fn flush_folded() {
+    if let Some(logger) = LOGGER.get() {
+        let rest = logger.lock_folded().take(Instant::now());
+        for (message, times) in rest {
+            logger.write(&line(
+                logger.form,
+                now_ms(),
+                Level::Warn,
+                "log",
+                "rtmsd::log",
+                &format!("{message} (repeated {times} times)"),
+            ));
+        }
+    }
+}
+
+/// Whether systemd reads our stderr: then the journal adds the time itself.
+fn is_journal() -> bool {
+    let given = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    // Under systemd the unit's id is there too when stderr goes to a file; a shell that a unit
+    // started inherits JOURNAL_STREAM. Both together are a service whose stderr is the journal.
+    given("JOURNAL_STREAM") && given("INVOCATION_ID")
+}
+
+/// The highest level at which a target is let through. Other packages log what they please; below
+/// warn that may include headers with tokens and the bytes of meetings, so they stay silent there
+/// unless all is asked for, and those that see tokens stay silent even then.
+fn cap(target: &str, level: LevelFilter) -> LevelFilter {
+    let package = target.split(':').next().unwrap_or(target);
+    match package {
+        "rtmsd" => level,
+        "ureq" | "ureq_proto" | "tungstenite" | "tiny_http" => level.min(LevelFilter::Warn),
+        _ if level == LevelFilter::Trace => LevelFilter::Trace,
+        _ => level.min(LevelFilter::Warn),
+    }
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= cap(metadata.target(), log::max_level())
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let mut message = record.args().to_string();
+        cut(&mut message);
+        if record.level() == Level::Warn {
+            match self.lock_folded().admit(&message, Instant::now()) {
+                Admitted::No => return,
+                Admitted::After(0) => {}
+                Admitted::After(times) => {
+                    let _ = write!(message, " (repeated {times} times)");
+                }
+            }
+        }
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or("unnamed");
+        self.write(&line(
+            self.form,
+            now_ms(),
+            record.level(),
+            thread,
+            record.target(),
+            &message,
+        ));
+    }
+
+    fn flush(&self) {}
+}
+
+impl Logger {
+    fn lock_folded(&self) -> std::sync::MutexGuard<'_, Folded> {
+        // The table is right after every statement that touches it, so a panic elsewhere is no harm.
+        self.folded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, line: &str) {
+        // Stderr has no buffer: one call is one write. When it is gone there is nobody to tell.
+        let _ = std::io::stderr().lock().write_all(line.as_bytes());
+    }
+}
+
+fn cut(message: &mut String) {
+    if message.len() > MESSAGE_BYTES_MAX {
+        let mut end = MESSAGE_BYTES_MAX;
+        while !message.is_char_boundary(end) {
+            end -= 1;
+        }
+        message.truncate(end);
+        message.push('…');
+    }
+}
+
+/// One record as one line, its end included.
+fn line(form: Form, ms: u64, level: Level, thread: &str, target: &str, message: &str) -> String {
+    let mut line = String::with_capacity(message.len() + 80);
+    // Writing to a string does not fail.
+    let _ = match form {
+        Form::Text => write!(line, "{} {level} ", Utc::from_unix_ms(ms)),
+        Form::Journal => write!(line, "<{}>", priority(level)),
+        Form::Json => {
+            let name = level.as_str().to_ascii_lowercase();
+            write!(
+                line,
+                "{{\"time\":\"{}\",\"level\":\"{name}\",\"thread\":{},\"target\":{},\"message\":{}}}",
+                Utc::from_unix_ms(ms),
+                json(thread),
+                json(target),
+                json(message),
+            )
+        }
+    };
+    if form != Form::Json {
+        line.push_str("thread=");
+        push_word(&mut line, thread);
+        if target != "rtmsd" && !target.starts_with("rtmsd::") {
+            line.push_str(" target=");
+            push_word(&mut line, target);
+        }
+        line.push(' ');
+        push_escaped(&mut line, message);
+    }
+    line.push('\n');
+    line
+}
+
+/// Priorities of syslog, as journald takes them in front of a line.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
+}
+
+fn push_word(line: &mut String, word: &str) {
+    let is_plain = |c: char| c.is_alphanumeric() || "_-.:/+#".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        line.push_str(word);
+    } else {
+        line.push('"');
+        push_escaped(line, &word.replace(['"', '\\'], "'"));
+        line.push('"');
+    }
+}
+
+/// Text from outside can neither end the line nor speak to a terminal. Beside control characters
+/// that is true of the separators that some readers take for line ends, and of the marks that turn
+/// the direction of writing.
+fn push_escaped(line: &mut String, text: &str) {
+    for c in text.chars() {
+        match c {
+            '\t' => line.push(' '),
+            '\n' => line.push_str("\\n"),
+            '\r' => line.push_str("\\r"),
+            c if is_unprintable(c) => {
+                let _ = write!(line, "\\u{{{:x}}}", u32::from(c));
+            }
+            c => line.push(c),
+        }
+    }
+}
+
+fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn json(text: &str) -> String {
+    // JSON leaves DEL, C1 controls and the separators alone; a terminal would not.
+    let mut json = String::with_capacity(text.len() + 2);
+    for c in serde_json::Value::from(text).to_string().chars() {
+        if is_unprintable(c) {
+            let _ = write!(json, "\\u{:04x}", u32::from(c));
+        } else {
+            json.push(c);
+        }
+    }
+    json
+}
+
+/// The warnings of the last minute.
+#[derive(Default)]
+struct Folded {
+    /// By message: since when it is silenced, and how often it came since.
+    seen: HashMap<String, (Instant, u64)>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Admitted {
+    /// Silenced.
+    No,
+    /// To be logged, after so many that were not.
+    After(u64),
+}
+
+impl Folded {
+    fn admit(&mut self, message: &str, now: Instant) -> Admitted {
+        if let Some((since, times)) = self.seen.get_mut(message) {
+            if now.saturating_duration_since(*since) < FOLD {
+                *times += 1;
+                return Admitted::No;
+            }
+            let before = std::mem::take(times);
+            *since = now;
+            return Admitted::After(before);
+        }
+        if self.seen.len() >= FOLDED_MAX {
+            // Those that are over and were never repeated say nothing any more.
+            self.seen.retain(|_, (since, times)| {
+                *times > 0 || now.saturating_duration_since(*since) < FOLD
+            });
+        }
+        if self.seen.len() < FOLDED_MAX {
+            self.seen.insert(message.to_owned(), (now, 0));
+        }
+        Admitted::After(0)
+    }
+
+    /// The counts that have not been told. What is still silenced stays so, from zero.
+    fn take(&mut self, now: Instant) -> Vec<(String, u64)> {
+        let mut untold = Vec::new();
+        self.seen.retain(|message, (since, times)| {
+            if *times > 0 {
+                untold.push((message.clone(), std::mem::take(times)));
+            }
+            now.saturating_duration_since(*since) < FOLD
+        });
+        untold.sort();
+        untold
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_one_line() {
+        let check = |form, level, thread, target, message, expected: &str| {
+            let found = line(form, 1_795_435_471_500, level, thread, target, message);
+            assert_eq!(found, format!("{expected}\n"));
+        };
+        check(
+            Form::Text,
+            Level::Info,
+            "meeting 8f3a",
+            "rtmsd::meeting",
+            "stream started media=transcript",
+            "2026-11-23T12:04:31.500Z INFO thread=\"meeting 8f3a\" stream started media=transcript",
+        );
+        check(
+            Form::Journal,
+            Level::Error,
+            "main",
+            "ureq",
+            "evil\nname\u{1b}[31m\u{2028}\u{85}\u{202e}",
+            "<3>thread=main target=ureq evil\\nname\\u{1b}[31m\\u{2028}\\u{85}\\u{202e}",
+        );
+        check(
+            Form::Json,
+            Level::Warn,
+            "a\"b",
+            "rtmsd",
+            "x\ny\u{7f}\u{2028}",
+            "{\"time\":\"2026-11-23T12:04:31.500Z\",\"level\":\"warn\",\"thread\":\"a\\\"b\",\
+             \"target\":\"rtmsd\",\"message\":\"x\\ny\\u007f\\u2028\"}",
+        );
+        check(
+            Form::Journal,
+            Level::Debug,
+            "a\"\n",
+            "rtmsd",
+            "",
+            "<7>thread=\"a'\\n\" ",
+        );
+    }
+
+    #[test]
+    fn others_stay_quiet() {
+        use LevelFilter::{Debug, Error, Info, Trace, Warn};
+        for (target, level, expected) in [
+            ("rtmsd", Trace, Trace),
+            ("rtmsd::meeting", Debug, Debug),
+            ("rtmsd_other", Debug, Warn),
+            ("ureq::pool", Trace, Warn),
+            ("ureq_proto::client", Info, Warn),
+            ("tungstenite::protocol", Trace, Warn),
+            ("native_tls", Debug, Warn),
+            ("native_tls", Trace, Trace),
+            ("tiny_http", Error, Error),
+        ] {
+            assert_eq!(cap(target, level), expected, "{target} {level}");
+        }
+    }
+
+    #[test]
+    fn warnings_are_folded() {
+        let mut folded = Folded::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(folded.admit("disk full", at(0)), Admitted::After(0));
+        assert_eq!(folded.admit("disk full", at(1)), Admitted::No);
+        assert_eq!(folded.admit("disk slow", at(1)), Admitted::After(0));
+        assert_eq!(folded.admit("disk full", at(59)), Admitted::No);
+        assert_eq!(folded.admit("disk full", at(60)), Admitted::After(2));
+        assert_eq!(folded.admit("disk full", at(61)), Admitted::No);
+        assert_eq!(folded.take(at(62)), [("disk full".to_owned(), 1)]);
+        assert_eq!(folded.admit("disk full", at(63)), Admitted::No);
+        assert_eq!(folded.take(at(200)), [("disk full".to_owned(), 1)]);
+        assert!(folded.seen.is_empty());
+    }
+
+    #[test]
+    fn the_memory_of_warnings_is_bounded() {
+        let mut folded = Folded::default();
+        let start = Instant::now();
+        for n in 0..10_000 {
+            assert_eq!(
+                folded.admit(&format!("warning {n}"), start),
+                Admitted::After(0)
+            );
+        }
+        assert_eq!(folded.seen.len(), FOLDED_MAX);
+        folded.admit("later", start + FOLD);
+        assert_eq!(folded.seen.len(), 1);
+    }
+
+    #[test]
+    fn a_long_message_is_cut() {
+        let mut message = "ä".repeat(MESSAGE_BYTES_MAX);
+        cut(&mut message);
+        assert_eq!(message.len(), MESSAGE_BYTES_MAX + "…".len());
+    }
+}
