@@ -10,6 +10,7 @@
 //!                  schedule → api
 //! ```
 
+pub mod demo;
 pub mod inbox;
 pub mod protocol;
 pub mod secret;
