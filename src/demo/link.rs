@@ -233,6 +233,10 @@ impl Link {
         let raw = tls.get_ref().try_clone().ok()?;
         let path = Arc::new(Mutex::new(String::new()));
         let seen = Arc::clone(&path);
+        #[expect(
+            clippy::result_large_err,
+            reason = "tungstenite's callback has this type"
+        )]
         let callback = move |request: &Request, response: Response| {
             *lock(&seen) = request.uri().path().to_owned();
             if is_available {

@@ -751,11 +751,9 @@ impl Meeting {
                 talk.recent.pop_front();
             }
         }
-        let is_last = self.script.phrases.is_some_and(|count| talk.next >= count)
-            && !std::mem::replace(&mut talk.is_done, true);
-        if !self.script.phrases.is_some_and(|count| talk.next >= count) {
-            talk.is_done = false;
-        }
+        let is_done = self.script.phrases.is_some_and(|count| talk.next >= count);
+        let is_last = is_done && !talk.is_done;
+        talk.is_done |= is_done;
         if is_first {
             state.steps.push((Step::FirstPhrase, now));
         }
