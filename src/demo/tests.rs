@@ -138,6 +138,7 @@ fn a_meeting_from_rest_start_to_rest_stop() {
     let heard: Vec<String> = (0..5)
         .map(|_| media.expect(17)["content"]["data"].to_string())
         .collect();
+    assert!(meeting.wait_for(Step::LastPhrase, WITHIN));
     let sent: Vec<String> = (meeting.sent().iter())
         .map(|phrase| json!(phrase.text).to_string())
         .collect();
@@ -149,7 +150,6 @@ fn a_meeting_from_rest_start_to_rest_stop() {
         Some(meeting.script().speakers.len())
     );
 
-    assert!(meeting.wait_for(Step::LastPhrase, WITHIN));
     assert_eq!(rest("stop").0, 204);
     let end = loop {
         let message = signaling.expect(8);
@@ -327,6 +327,7 @@ fn media_cut_is_told_and_goes_on_where_it_was() {
     let heard: Vec<String> = (0..40)
         .map(|_| media.expect(17)["content"]["timestamp"].to_string())
         .collect();
+    assert!(meeting.wait_for(Step::LastPhrase, WITHIN));
     let sent: Vec<String> = (meeting.sent().iter())
         .map(|phrase| phrase.timestamp_ms.to_string())
         .collect();
