@@ -10,8 +10,19 @@
 //!                  schedule → api
 //! ```
 
+pub mod api;
+pub mod daemon;
 pub mod demo;
+pub mod exit;
+pub mod gate;
 pub mod inbox;
+pub mod meeting;
+pub mod output;
 pub mod protocol;
+pub mod public;
+pub mod registry;
 pub mod secret;
+pub mod state;
+pub mod time;
+pub mod waker;
 pub mod webhook;

@@ -22,6 +22,7 @@
 mod announce;
 mod certificate;
 mod clock;
+mod command;
 mod compare;
 mod content;
 mod doors;
@@ -32,11 +33,13 @@ mod link;
 mod media;
 mod meeting;
 mod oauth;
+mod process;
 mod record;
 mod rest;
 mod script;
 mod shared;
 mod signaling;
+mod table;
 #[cfg(test)]
 mod tests;
 mod webhooks;
@@ -59,10 +62,12 @@ use record::lock;
 use shared::Shared;
 use webhooks::Webhooks;
 
+pub use command::{DemoOptions, run};
 pub use compare::{Comparison, compare, transcript_lines};
 pub use content::{Phrase, tone_hz};
 pub use handle::MeetingHandle;
 pub use oauth::Credentials;
+pub use process::{ServerCommand, ServerProcess};
 pub use record::{Latencies, Step};
 pub use rest::{Answer, Call};
 pub use script::{

@@ -1,5 +1,53 @@
 //! RTMS itself: no socket, no clock, no file, no thread.
+//!
+//! ```text
+//!              Connect ──▶ opened ──▶ msg 1 ──▶ msg 2 ──▶ msg 5          signaling
+//!                                                │
+//!                                                ▼ media URLs
+//!              Connect ──▶ opened ──▶ msg 3 ──▶ msg 4                    each media link
+//!                                                │ all of them
+//!                                                ▼
+//!                                        msg 7 on signaling ──▶ data (14–18) on media
+//! ```
+//!
+//! | what happens | what follows |
+//! | --- | --- |
+//! | a newer `rtms_started` | both kinds of link are closed, signaling at the new URL, at once |
+//! | signaling lost | signaling again; media is read on meanwhile, and opened anew after it |
+//! | media lost | that link alone again, then msg 7 |
+//! | stopped, or stream state 4 | what is left is read for a moment, then the end |
+//!
+//! The first loss opens a window of the length that Zoom keeps the stream open; nothing extends
+//! it, and the next msg 7 after which everything is up closes it.
+//!
+//! The drain rule: after each `handle_*` of a [`Stream`], call [`Stream::poll_output`] until it
+//! yields [`Output::Wait`] or [`Output::End`].
 
+pub mod codes;
+mod event;
+pub mod events;
+mod language;
+mod link;
+pub mod message;
+pub mod params;
 mod product;
+pub mod reconnect;
+mod scalar;
+pub mod seam;
+mod signature;
+mod stream;
+pub mod url;
 
+pub use event::{EndReason, LinkId, Loss, Notice, StreamEvent};
+pub use language::Language;
+pub use link::{CONNECT_MAX, HANDSHAKE_MAX, SILENCE_MAX};
+pub use params::{MediaKind, MediaParams, MediaSelection};
 pub use product::Product;
+pub use signature::handshake_signature;
+pub use stream::{
+    CLOSE_ANSWER_MAX, Command, Counters, DRAIN_MAX, MEDIA_WINDOW, Output, SIGNALING_WINDOW, Stream,
+    StreamConfig,
+};
+
+#[cfg(test)]
+mod tests;

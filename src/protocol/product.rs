@@ -1,7 +1,10 @@
 //! The Zoom products that stream, and what differs between them on the wire.
 
 /// A Zoom product. It decides the name of the id in messages and the meaning of event numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
 pub enum Product {
     /// Zoom Meetings.
     Meeting,

@@ -1,5 +1,9 @@
 //! Zoom calls us: what a verified webhook says.
 
+pub mod payload;
+pub mod server;
+pub mod signature;
+
 use crate::protocol::Product;
 
 /// One webhook, signature checked and parsed.
@@ -67,7 +71,7 @@ pub struct MeetingLife {
 }
 
 /// A stream that waits for us.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct RtmsStarted {
     /// Which product it comes from.
     pub product: Product,

@@ -1,0 +1,229 @@
+//! One HTTP call with ureq: verified TLS, deadlines on everything, no redirects, bounded bodies.
+//!
+//! What an answer means is decided in `reply`.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use ureq::http::{HeaderMap, Request};
+use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
+use ureq::{Agent, Proxy};
+
+use super::address::Address;
+use super::error::Kind;
+use super::reply::{self, Reply};
+use super::{Settings, roots};
+use crate::secret::Secret;
+
+/// The most of an answer that is looked at; Zoom's are below 4 KiB.
+const BODY_BYTES_MAX: u64 = 64 * 1024;
+
+/// Which of the two servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Server {
+    Api,
+    OAuth,
+}
+
+/// A call that got no answer.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) kind: Kind,
+    pub(super) text: String,
+}
+
+/// A call to make.
+pub(super) struct Call<'a> {
+    pub(super) server: Server,
+    pub(super) method: &'static str,
+    /// What follows the server's base address.
+    pub(super) path: &'a str,
+    pub(super) authorization: &'a Secret,
+    /// Content type and bytes.
+    pub(super) body: Option<(&'static str, Vec<u8>)>,
+}
+
+/// The client for both servers.
+#[derive(Debug)]
+pub(super) struct Http {
+    api: (Address, Agent),
+    oauth: (Address, Agent),
+    stopping: AtomicBool,
+}
+
+impl Http {
+    /// Prepares the agents, or says which key of the configuration is wrong and why.
+    pub(super) fn new(settings: &Settings) -> Result<Http, String> {
+        let api = Address::parse(&settings.api_url).map_err(|e| format!("ZOOM_API_URL: {e}"))?;
+        let oauth =
+            Address::parse(&settings.oauth_url).map_err(|e| format!("ZOOM_OAUTH_URL: {e}"))?;
+        let roots = match &settings.ca_file {
+            Some(file) => RootCerts::from(roots::with(file)?),
+            None => RootCerts::PlatformVerifier,
+        };
+        let tls = TlsConfig::builder()
+            .provider(TlsProvider::NativeTls)
+            .root_certs(roots)
+            .build();
+        let api_proxy = proxy(settings, &api)?;
+        let oauth_proxy = proxy(settings, &oauth)?;
+        let api_agent = agent(tls.clone(), api_proxy.clone(), settings.timeout);
+        // A TLS context costs most of a megabyte, so the two servers share one where they can.
+        let oauth_agent = if api_proxy == oauth_proxy {
+            api_agent.clone()
+        } else {
+            agent(tls, oauth_proxy, settings.timeout)
+        };
+        Ok(Http {
+            api: (api, api_agent),
+            oauth: (oauth, oauth_agent),
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    /// Ends all calls under way and refuses further ones.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.api.1.clone().shutdown();
+        self.oauth.1.clone().shutdown();
+    }
+
+    /// Makes the call. Any answer with a status is a reply.
+    pub(super) fn call(&self, call: Call<'_>, now: SystemTime) -> Result<Reply, Failure> {
+        let (address, agent) = match call.server {
+            Server::Api => &self.api,
+            Server::OAuth => &self.oauth,
+        };
+        let url = format!("{}{}", address.text(), call.path);
+        log::debug!("{} {url}", call.method);
+        // ureq looks names up in a thread of its own and panics where the system has none left.
+        let outcome = catch_unwind(AssertUnwindSafe(|| send(agent, &url, call, now)));
+        let outcome = outcome.unwrap_or_else(|_| {
+            Err(Failure {
+                kind: Kind::Internal,
+                text: "the HTTP client panicked".to_owned(),
+            })
+        });
+        match &outcome {
+            Ok(reply) => log::debug!("{url}: status {}", reply.status),
+            Err(failure) => log::debug!("{url}: {}: {}", failure.kind.name(), failure.text),
+        }
+        if outcome.is_err() && self.stopping.load(Ordering::Acquire) {
+            return Err(Failure {
+                kind: Kind::Stopping,
+                text: String::new(),
+            });
+        }
+        outcome
+    }
+}
+
+fn agent(tls: TlsConfig, proxy: Option<Proxy>, timeout: Duration) -> Agent {
+    Agent::config_builder()
+        .tls_config(tls)
+        .proxy(proxy)
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .timeout_global(Some(timeout))
+        .timeout_resolve(Some(timeout / 2))
+        .timeout_connect(Some(timeout / 2))
+        .max_response_header_size(32 * 1024)
+        .max_idle_connections(16)
+        .max_idle_connections_per_host(8)
+        .input_buffer_size(16 * 1024)
+        .output_buffer_size(16 * 1024)
+        .user_agent(concat!("rtmsd/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .into()
+}
+
+fn proxy(settings: &Settings, address: &Address) -> Result<Option<Proxy>, String> {
+    let Some(text) = settings.proxy.proxy_for(address) else {
+        return Ok(None);
+    };
+    // The value may hold a password, so no message repeats it.
+    const EXPECTED: &str = "expected http://[USER:PASSWORD@]HOST:PORT";
+    let proxy = Proxy::new(text).map_err(|_| format!("HTTPS_PROXY: found no proxy, {EXPECTED}"))?;
+    match proxy.protocol() {
+        ureq::ProxyProtocol::Http | ureq::ProxyProtocol::Https => Ok(Some(proxy)),
+        // ureq would panic.
+        other => Err(format!("HTTPS_PROXY: found {other}, {EXPECTED}")),
+    }
+}
+
+fn send(agent: &Agent, url: &str, call: Call<'_>, now: SystemTime) -> Result<Reply, Failure> {
+    let request = Request::builder()
+        .method(call.method)
+        .uri(url)
+        .header("authorization", call.authorization.expose())
+        .header("accept", "application/json");
+    let sent = match call.body {
+        Some((content_type, bytes)) => request
+            .header("content-type", content_type)
+            .body(bytes)
+            .map(|request| agent.run(request)),
+        None => request.body(()).map(|request| agent.run(request)),
+    };
+    let mut response = sent
+        .map_err(|_| Failure {
+            kind: Kind::Configuration,
+            text: "a token or an id does not fit into an HTTP request".to_owned(),
+        })?
+        .map_err(|e| failure(&e, false))?;
+
+    let (body, fault) = match response
+        .body_mut()
+        .with_config()
+        .limit(BODY_BYTES_MAX)
+        .read_to_vec()
+    {
+        Ok(body) => (body, None),
+        Err(e) => (Vec::new(), Some(failure(&e, true))),
+    };
+    let headers = response.headers();
+    let date = header(headers, "date").and_then(|text| httpdate::parse_http_date(text).ok());
+    Ok(Reply {
+        status: response.status().as_u16(),
+        retry_after: header(headers, "retry-after")
+            .and_then(|text| reply::retry_after(text, date.unwrap_or(now))),
+        date,
+        is_html: header(headers, "content-type")
+            .is_some_and(|text| text.to_ascii_lowercase().contains("html")),
+        body,
+        fault,
+    })
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok().map(str::trim)
+}
+
+fn failure(error: &ureq::Error, in_body: bool) -> Failure {
+    use std::io::ErrorKind as Io;
+    use ureq::Error;
+    let kind = match error {
+        Error::Timeout(_) => Kind::Timeout,
+        Error::Io(e) => match e.kind() {
+            Io::TimedOut | Io::WouldBlock => Kind::Timeout,
+            Io::UnexpectedEof if in_body => Kind::Truncated,
+            Io::UnexpectedEof | Io::ConnectionReset | Io::ConnectionAborted | Io::BrokenPipe => {
+                Kind::Reset
+            }
+            _ => Kind::Unreachable,
+        },
+        Error::HostNotFound | Error::ConnectionFailed => Kind::Unreachable,
+        Error::NativeTls(e) if e.to_string().contains("certificate") => Kind::Certificate,
+        Error::NativeTls(_) | Error::Tls(_) => Kind::Reset,
+        Error::ConnectProxyFailed(text) if text.contains("407") => Kind::ProxyLogin,
+        Error::ConnectProxyFailed(_) => Kind::Proxy,
+        Error::BadUri(_) | Error::InvalidProxyUrl => Kind::Configuration,
+        _ if in_body => Kind::Truncated,
+        _ => Kind::Malformed,
+    };
+    Failure {
+        kind,
+        text: reply::clean(&error.to_string(), &[]),
+    }
+}

@@ -1,0 +1,14 @@
+//! Exit codes, after BSD's sysexits: a service manager can tell what a restart cannot mend.
+
+/// All that was asked for was done.
+pub const OK: u8 = 0;
+/// The command line is not understood; a restart will not help.
+pub const USAGE: u8 = 64;
+/// Cannot listen, or cannot reach what must be reached (Zoom, or the running server).
+pub const UNAVAILABLE: u8 = 69;
+/// A bug in this program.
+pub const SOFTWARE: u8 = 70;
+/// The system or Zoom denies permission.
+pub const NO_PERMISSION: u8 = 77;
+/// The configuration is faulty; a restart will not help.
+pub const CONFIG: u8 = 78;

@@ -1,0 +1,136 @@
+//! Answers as bytes: the gate's own, and those of the server behind made fit for the client.
+
+use std::fmt::Write as _;
+use std::time::SystemTime;
+
+use super::judge::Refusal;
+
+/// `100 Continue`, for who waits for it before sending a body.
+pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// No answer of the server behind is longer, in bytes.
+pub(super) const ANSWER_BYTES_MAX: usize = 64 << 10;
+
+/// Header fields of the server behind that end at the gate.
+const KEPT_BACK: [&str; 4] = ["connection", "server", "transfer-encoding", "keep-alive"];
+
+/// The gate's own answer. `is_head` leaves the body away and keeps its length.
+pub(super) fn refusal(refusal: Refusal, is_head: bool, now: SystemTime) -> Vec<u8> {
+    let (code, reason) = refusal.status();
+    let extra = match refusal {
+        Refusal::MethodUnknown => "Allow: GET, HEAD, POST\r\n",
+        Refusal::Unavailable => "Retry-After: 1\r\n",
+        _ => "",
+    };
+    let text = refusal.text();
+    let mut answer = String::with_capacity(256);
+    // Writing to a String cannot fail.
+    let _ = write!(
+        answer,
+        "HTTP/1.1 {code} {reason}\r\nDate: {}\r\nContent-Type: text/plain\r\n\
+         Content-Length: {}\r\n{extra}Connection: close\r\n\r\n",
+        httpdate::fmt_http_date(now),
+        text.len() + 1,
+    );
+    if !is_head {
+        answer.push_str(text);
+        answer.push('\n');
+    }
+    answer.into_bytes()
+}
+
+/// An answer of the server behind, as far as it has come.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Relayed {
+    /// Not complete.
+    More,
+    /// Nothing to pass on: no HTTP, no length, too long.
+    Broken,
+    /// The status code, and the answer as the client gets it.
+    Complete(u16, Vec<u8>),
+}
+
+/// Reads an answer of the server behind; `is_head` when its body is left away.
+pub(super) fn relayed(bytes: &[u8], is_head: bool) -> Relayed {
+    let mut fields = [httparse::EMPTY_HEADER; 32];
+    let mut response = httparse::Response::new(&mut fields);
+    let head_bytes = match response.parse(bytes) {
+        Ok(httparse::Status::Complete(n)) => n,
+        Ok(httparse::Status::Partial) if bytes.len() < ANSWER_BYTES_MAX => return Relayed::More,
+        _ => return Relayed::Broken,
+    };
+    let code = response.code.unwrap_or(0);
+    let length = response
+        .headers
+        .iter()
+        .find(|field| field.name.eq_ignore_ascii_case("content-length"))
+        .and_then(|field| std::str::from_utf8(field.value).ok())
+        .and_then(|digits| digits.parse::<usize>().ok());
+    let Some(length) = length.filter(|&n| n <= ANSWER_BYTES_MAX) else {
+        return Relayed::Broken;
+    };
+    let body_bytes = if is_head { 0 } else { length };
+    let Some(body) = bytes.get(head_bytes..head_bytes + body_bytes) else {
+        return Relayed::More;
+    };
+    let mut answer = Vec::with_capacity(head_bytes + body_bytes + 32);
+    let line = format!("HTTP/1.1 {code} {}\r\n", response.reason.unwrap_or(""));
+    answer.extend_from_slice(line.as_bytes());
+    for field in response.headers.iter() {
+        if !KEPT_BACK
+            .iter()
+            .any(|name| field.name.eq_ignore_ascii_case(name))
+        {
+            for part in [field.name.as_bytes(), b": ", field.value, b"\r\n"] {
+                answer.extend_from_slice(part);
+            }
+        }
+    }
+    answer.extend_from_slice(b"Connection: close\r\n\r\n");
+    answer.extend_from_slice(body);
+    Relayed::Complete(code, answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_a_whole_answer() {
+        let now = SystemTime::UNIX_EPOCH;
+        let answer = |is_head| {
+            String::from_utf8(refusal(Refusal::MethodUnknown, is_head, now)).expect("ASCII")
+        };
+        let head = "HTTP/1.1 405 Method Not Allowed\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
+            Content-Type: text/plain\r\nContent-Length: 30\r\nAllow: GET, HEAD, POST\r\n\
+            Connection: close\r\n\r\n";
+        assert_eq!(answer(true), head);
+        assert_eq!(
+            answer(false),
+            format!("{head}this method is not known here\n")
+        );
+    }
+
+    #[test]
+    fn an_answer_passes_when_complete_and_says_that_we_close() {
+        let bytes = b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 2\r\n\r\nup";
+        for cut in 0..bytes.len() {
+            assert_eq!(relayed(&bytes[..cut], false), Relayed::More);
+        }
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n";
+        let complete = |text: &str| Relayed::Complete(200, text.as_bytes().to_vec());
+        assert_eq!(relayed(bytes, false), complete(&format!("{head}up")));
+        assert_eq!(relayed(&bytes[..bytes.len() - 2], true), complete(head));
+    }
+
+    #[test]
+    fn what_is_no_answer_is_not_passed_on() {
+        for bytes in [
+            &b"SSH-2.0\r\n\r\n"[..],
+            b"HTTP/1.1 200 OK\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n",
+        ] {
+            assert_eq!(relayed(bytes, false), Relayed::Broken);
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! One client's connection, from the first byte to the close.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::event::PollFlags;
+
+use super::answer;
+use super::counters::{Counters, bump};
+use super::judge::{Collector, Refusal, Request, Verdict};
+use super::relay::{Progress, Relay};
+use super::tls::Stream;
+use super::{Limits, TIMES};
+
+/// After this much of what nobody wants, a closing connection is cut.
+const DISCARDED_BYTES_MAX: usize = 4 << 20;
+/// A request is tried this often before the client gets 503.
+const TRIES_MAX: u32 = 3;
+
+/// What a step needs beside the connection.
+pub(super) struct Surroundings<'a> {
+    pub(super) counters: &'a Counters,
+    pub(super) scratch: &'a mut [u8],
+    pub(super) now: Instant,
+}
+
+/// A complete request that waits for its answer.
+struct Waiting {
+    request: Request,
+    complete_at: Instant,
+    tries: u32,
+}
+
+enum Stage {
+    /// The TLS handshake, if any, and the request.
+    Collect(Collector),
+    /// Waiting for a free relay.
+    Queued(Waiting),
+    /// With the server behind.
+    Relayed(Waiting, Relay),
+    /// The answer on its way; the time is that of a POST answered with 2xx.
+    Answer(Vec<u8>, usize, Option<Instant>),
+    /// All is sent. Reading on until the client closes keeps a reset from overtaking the answer.
+    Linger(usize),
+    Over,
+}
+
+/// A client's connection.
+pub(super) struct Connection {
+    stream: Stream,
+    stage: Stage,
+    /// When it was accepted: decides which gives way.
+    pub(super) since: Instant,
+    /// When the present stage must be over.
+    pub(super) deadline: Instant,
+}
+
+impl Connection {
+    pub(super) fn new(stream: Stream, limits: &Limits, now: Instant) -> Connection {
+        Connection {
+            stream,
+            stage: Stage::Collect(Collector::new(limits.sizes())),
+            since: now,
+            deadline: now + Duration::from_millis(limits.request_ms),
+        }
+    }
+
+    /// What to poll for, if anything.
+    pub(super) fn interest(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
+        match &self.stage {
+            Stage::Collect(_) | Stage::Linger(_) => Some((self.stream.fd()?, PollFlags::IN)),
+            Stage::Answer(..) => Some((self.stream.fd()?, PollFlags::OUT)),
+            Stage::Relayed(_, relay) if relay.wants_to_write() => {
+                Some((relay.fd(), PollFlags::IN | PollFlags::OUT))
+            }
+            Stage::Relayed(_, relay) => Some((relay.fd(), PollFlags::IN)),
+            Stage::Queued(_) | Stage::Over => None,
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Over)
+    }
+
+    pub(super) fn is_collecting(&self) -> bool {
+        matches!(self.stage, Stage::Collect(_))
+    }
+
+    pub(super) fn is_lingering(&self) -> bool {
+        matches!(self.stage, Stage::Linger(_))
+    }
+
+    /// Whether nothing of a request has arrived, so that closing breaks no promise.
+    pub(super) fn is_idle(&self) -> bool {
+        match &self.stage {
+            Stage::Collect(collector) => collector.is_empty(),
+            Stage::Linger(_) => true,
+            _ => false,
+        }
+    }
+
+    /// When its request was complete, if it waits for a relay.
+    pub(super) fn queued_since(&self) -> Option<Instant> {
+        match &self.stage {
+            Stage::Queued(waiting) => Some(waiting.complete_at),
+            _ => None,
+        }
+    }
+
+    /// The server it is relayed to.
+    pub(super) fn generation(&self) -> Option<u64> {
+        match &self.stage {
+            Stage::Relayed(_, relay) => Some(relay.generation),
+            _ => None,
+        }
+    }
+
+    /// Memory of the request, in bytes.
+    pub(super) fn held_bytes(&self) -> usize {
+        match &self.stage {
+            Stage::Collect(collector) => collector.held_bytes(),
+            Stage::Queued(waiting) | Stage::Relayed(waiting, _) => waiting.request.bytes.len(),
+            _ => 0,
+        }
+    }
+
+    /// Goes as far as possible without waiting. The number is that of a server that failed.
+    pub(super) fn step(&mut self, around: &mut Surroundings<'_>) -> Option<u64> {
+        loop {
+            let was_blocked = match &self.stage {
+                Stage::Collect(_) => self.collect(around),
+                Stage::Relayed(..) => return self.relay(around),
+                Stage::Answer(..) => self.answer(around),
+                Stage::Linger(_) => self.linger(around),
+                Stage::Queued(_) | Stage::Over => true,
+            };
+            if was_blocked {
+                return None;
+            }
+        }
+    }
+
+    /// Each of these says whether to wait.
+    fn collect(&mut self, around: &mut Surroundings<'_>) -> bool {
+        if !self.stream.is_ready() {
+            return match self.stream.handshake() {
+                Ok(()) => false,
+                Err(e) if is_blocked(&e) => true,
+                Err(_) => {
+                    bump(&around.counters.tls_failures);
+                    self.close()
+                }
+            };
+        }
+        let Stage::Collect(collector) = &mut self.stage else {
+            return true;
+        };
+        let verdict = match self.stream.read(around.scratch) {
+            Ok(0) if collector.is_empty() => {
+                bump(&around.counters.abandoned);
+                return self.close();
+            }
+            Ok(0) => Verdict::Refuse(Refusal::Malformed("the request ends too early")),
+            Ok(n) => collector.handle_bytes(&around.scratch[..n]),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return false,
+            Err(e) if is_blocked(&e) => return true,
+            Err(_) => {
+                bump(&around.counters.abandoned);
+                return self.close();
+            }
+        };
+        match verdict {
+            Verdict::More => {}
+            Verdict::Continue => match self.stream.write(answer::CONTINUE) {
+                Ok(n) if n == answer::CONTINUE.len() => {}
+                // Nothing was sent before, so these few bytes fit unless the client is gone.
+                _ => {
+                    bump(&around.counters.abandoned);
+                    return self.close();
+                }
+            },
+            Verdict::Refuse(refusal) => self.refuse(refusal, around),
+            Verdict::Complete => {
+                if let Stage::Collect(collector) = std::mem::replace(&mut self.stage, Stage::Over) {
+                    self.deadline = around.now + TIMES.relay;
+                    self.stage = Stage::Queued(Waiting {
+                        request: collector.into_request(),
+                        complete_at: around.now,
+                        tries: 0,
+                    });
+                    bump(&around.counters.handed_on);
+                }
+            }
+        }
+        false
+    }
+
+    /// Hands a queued request on. `Err` when no connection to the server is to be had.
+    pub(super) fn start_relay(&mut self, relay: io::Result<Relay>) -> io::Result<()> {
+        match (std::mem::replace(&mut self.stage, Stage::Over), relay) {
+            (Stage::Queued(waiting), Ok(relay)) => {
+                self.stage = Stage::Relayed(waiting, relay);
+                Ok(())
+            }
+            (stage, relay) => {
+                self.stage = stage;
+                relay.map(drop)
+            }
+        }
+    }
+
+    fn relay(&mut self, around: &mut Surroundings<'_>) -> Option<u64> {
+        let Stage::Relayed(waiting, relay) = &mut self.stage else {
+            return None;
+        };
+        let request = &waiting.request;
+        let failed = match relay.step(&request.bytes, request.is_head, around.scratch) {
+            Progress::Pending => return None,
+            // tiny_http says 500 when nobody answered: a server that was just let go.
+            Progress::Answered(500, _) if waiting.tries == 0 => None,
+            Progress::Answered(code, bytes) => {
+                let is_ack = request.is_post && (200..300).contains(&code);
+                let ack_since = is_ack.then_some(waiting.complete_at);
+                self.start_answer(bytes, ack_since, around);
+                return None;
+            }
+            Progress::Failed => Some(relay.generation),
+        };
+        if let Stage::Relayed(mut waiting, _) = std::mem::replace(&mut self.stage, Stage::Over) {
+            waiting.tries += 1;
+            let is_enough = waiting.tries >= TRIES_MAX;
+            self.stage = Stage::Queued(waiting);
+            if is_enough {
+                self.refuse(Refusal::Unavailable, around);
+                self.step(around);
+            }
+        }
+        failed
+    }
+
+    /// Answers by ourselves; the caller goes on stepping.
+    pub(super) fn refuse(&mut self, refusal: Refusal, around: &mut Surroundings<'_>) {
+        bump(around.counters.refused(refusal));
+        let is_head = match &self.stage {
+            Stage::Collect(collector) => collector.is_head(),
+            Stage::Queued(waiting) | Stage::Relayed(waiting, _) => waiting.request.is_head,
+            _ => false,
+        };
+        let bytes = answer::refusal(refusal, is_head, SystemTime::now());
+        self.deadline = around.now + TIMES.answer;
+        self.stage = Stage::Answer(bytes, 0, None);
+    }
+
+    fn start_answer(
+        &mut self,
+        bytes: Vec<u8>,
+        ack_since: Option<Instant>,
+        around: &mut Surroundings<'_>,
+    ) {
+        self.deadline = around.now + TIMES.answer;
+        self.stage = Stage::Answer(bytes, 0, ack_since);
+        self.step(around);
+    }
+
+    fn answer(&mut self, around: &mut Surroundings<'_>) -> bool {
+        let Stage::Answer(bytes, sent_bytes, ack_since) = &mut self.stage else {
+            return true;
+        };
+        match self
+            .stream
+            .write(bytes.get(*sent_bytes..).unwrap_or_default())
+        {
+            Ok(n) => *sent_bytes += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) if is_blocked(&e) => return true,
+            Err(_) => return self.close(),
+        }
+        if *sent_bytes >= bytes.len() {
+            if let Some(since) = ack_since {
+                around.counters.ack.record(since.elapsed());
+            }
+            if self.stream.finish().is_err() {
+                return self.close();
+            }
+            self.deadline = around.now + TIMES.linger;
+            self.stage = Stage::Linger(0);
+        }
+        false
+    }
+
+    fn linger(&mut self, around: &mut Surroundings<'_>) -> bool {
+        let Stage::Linger(discarded_bytes) = &mut self.stage else {
+            return true;
+        };
+        match self.stream.discard(around.scratch) {
+            Ok(n) if n > 0 && *discarded_bytes < DISCARDED_BYTES_MAX => *discarded_bytes += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) if is_blocked(&e) => return true,
+            _ => return self.close(),
+        }
+        false
+    }
+
+    /// The deadline has passed. The number is that of a server that did not answer.
+    pub(super) fn handle_deadline(&mut self, around: &mut Surroundings<'_>) -> Option<u64> {
+        let generation = self.generation();
+        match &self.stage {
+            Stage::Collect(_) if !self.stream.is_ready() => {
+                let counters = around.counters;
+                bump(match self.stream {
+                    Stream::Fresh(..) => &counters.silent,
+                    _ => &counters.tls_failures,
+                });
+                self.close();
+            }
+            Stage::Collect(collector) if collector.is_empty() => {
+                bump(&around.counters.silent);
+                self.close();
+            }
+            Stage::Collect(_) => self.refuse(Refusal::TooSlow, around),
+            Stage::Queued(_) | Stage::Relayed(..) => self.refuse(Refusal::Unavailable, around),
+            Stage::Answer(..) => {
+                bump(&around.counters.unread_answers);
+                self.close();
+            }
+            Stage::Linger(_) | Stage::Over => {
+                self.close();
+            }
+        }
+        self.step(around);
+        generation
+    }
+
+    /// Gives way to another: one attempt to say so, then the close.
+    pub(super) fn evict(&mut self, around: &mut Surroundings<'_>) {
+        bump(&around.counters.evicted);
+        if self.stream.is_ready() && !self.is_idle() {
+            let bytes = answer::refusal(Refusal::Unavailable, false, SystemTime::now());
+            let _ = self.stream.write(&bytes);
+        }
+        self.close();
+    }
+
+    fn close(&mut self) -> bool {
+        self.stream = Stream::Gone;
+        self.stage = Stage::Over;
+        true
+    }
+}
+
+fn is_blocked(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}

@@ -1,0 +1,396 @@
+//! The gate's thread: one poll over listeners, clients and the server behind.
+//!
+//! It sleeps without a time-out while no connection is open.
+
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::connection::{Connection, Surroundings};
+use super::counters::bump;
+use super::file_limit::file_limit;
+use super::inner::Inner;
+use super::relay::{Progress, Relay};
+use super::seldom::Seldom;
+use super::tls::Stream;
+use super::{Config, Shared, TIMES};
+
+/// Requests with the server behind at one time; more would only wait there, each with a thread.
+const RELAYS_MAX: usize = 16;
+/// Requests in memory, all together; beyond it the largest incomplete one gives way.
+const HELD_BYTES_MAX: usize = 16 << 20;
+/// Connections taken from one listener before the others have their turn.
+const ACCEPTS_PER_TURN: usize = 64;
+/// One read takes this much at most.
+const SCRATCH_BYTES: usize = 64 << 10;
+/// What the gate asks the server behind on its own account.
+const PROBE: &[u8] = b"GET / HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n";
+
+#[derive(Clone, Copy)]
+enum Owner {
+    Waker,
+    Listener(usize),
+    Connection(usize),
+    Probe,
+}
+
+/// The state of the gate's thread.
+pub(super) struct PollLoop {
+    listeners: Vec<TcpListener>,
+    shared: Arc<Shared>,
+    inner: Inner,
+    connections: Vec<Connection>,
+    scratch: Vec<u8>,
+    probe: Option<(Relay, Instant)>,
+    accept_paused_until: Option<Instant>,
+    relays_paused_until: Option<Instant>,
+    stop_at: Option<Instant>,
+    accept_warning: Seldom,
+}
+
+impl PollLoop {
+    pub(super) fn new(listeners: Vec<TcpListener>, shared: Arc<Shared>, inner: Inner) -> PollLoop {
+        PollLoop {
+            listeners,
+            shared,
+            inner,
+            connections: Vec::new(),
+            scratch: vec![0; SCRATCH_BYTES],
+            probe: None,
+            accept_paused_until: None,
+            relays_paused_until: None,
+            stop_at: None,
+            accept_warning: Seldom::default(),
+        }
+    }
+
+    /// Runs until the stop flag is set and what was begun is over.
+    pub(super) fn run(&mut self) {
+        loop {
+            let now = Instant::now();
+            if self.shared.stop.load(Ordering::Acquire) {
+                self.listeners.clear();
+                self.connections.retain(|connection| !connection.is_idle());
+                let stop_at = *self.stop_at.get_or_insert(now + TIMES.stop_grace);
+                if self.connections.is_empty() || now >= stop_at {
+                    return;
+                }
+            }
+            let ready = self.poll(now);
+            let now = Instant::now();
+            self.shared.handle_turn(now);
+            for owner in ready {
+                match owner {
+                    Owner::Waker => self.shared.waker.drain(),
+                    Owner::Connection(n) => self.step(n, now),
+                    Owner::Listener(n) => self.accept(n, now),
+                    Owner::Probe => self.step_probe(now),
+                }
+            }
+            self.handle_deadlines(now);
+            self.tend_inner(now);
+            self.connections.retain(|connection| !connection.is_over());
+            self.keep_within_memory(now);
+        }
+    }
+
+    /// Ends the server behind.
+    pub(super) fn stop(self) {
+        self.inner.stop();
+    }
+
+    /// After a panic: every connection is lost, the listeners and the server behind stay.
+    pub(super) fn clear(&mut self) {
+        self.connections.clear();
+        self.probe = None;
+    }
+
+    /// Waits for something to happen; who is concerned, connections before listeners, because
+    /// accepting may move connections.
+    fn poll(&mut self, now: Instant) -> Vec<Owner> {
+        let mut fds = Vec::with_capacity(self.connections.len() + 4);
+        let mut owners = Vec::with_capacity(self.connections.len() + 4);
+        let mut until = self.stop_at;
+        let mut earliest = |at: Option<Instant>| {
+            until = match (until, at) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            }
+        };
+        for (n, connection) in self.connections.iter().enumerate() {
+            earliest(Some(connection.deadline));
+            if let Some((fd, flags)) = connection.interest() {
+                fds.push(PollFd::from_borrowed_fd(fd, flags));
+                owners.push(Owner::Connection(n));
+            }
+        }
+        if let Some((relay, deadline)) = &self.probe {
+            fds.push(PollFd::from_borrowed_fd(relay.fd(), PollFlags::IN));
+            owners.push(Owner::Probe);
+            earliest(Some(*deadline));
+        }
+        fds.push(PollFd::from_borrowed_fd(
+            self.shared.waker.fd(),
+            PollFlags::IN,
+        ));
+        owners.push(Owner::Waker);
+        earliest(self.inner.rebuild_at());
+        earliest(self.relays_paused_until);
+        if self.accept_paused_until.is_some_and(|at| now < at) {
+            earliest(self.accept_paused_until);
+        } else if self.has_room() {
+            for (n, listener) in self.listeners.iter().enumerate() {
+                fds.push(PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN));
+                owners.push(Owner::Listener(n));
+            }
+        }
+        let wait = until.map(|at| at.saturating_duration_since(now));
+        let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());
+        if let Err(error) = poll(&mut fds, wait.as_ref()) {
+            if error != rustix::io::Errno::INTR {
+                // No memory in the kernel: nothing else can fail here.
+                std::thread::park_timeout(TIMES.accept_pause);
+            }
+            return Vec::new();
+        }
+        let is_ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
+        (fds.iter().zip(owners))
+            .filter(|(fd, _)| is_ready(fd))
+            .map(|(_, owner)| owner)
+            .collect()
+    }
+
+    fn connections_max(&self, config: &Config) -> usize {
+        // Half of the files are for the rest of the daemon, whatever the gate is made to endure.
+        let files = usize::try_from(file_limit() / 2).unwrap_or(usize::MAX);
+        config.limits.connections_max.min(files).max(1)
+    }
+
+    fn has_room(&self) -> bool {
+        let config = self.shared.config();
+        self.connections.len() < self.connections_max(&config) || self.next_to_yield().is_some()
+    }
+
+    /// The connection to give way: one that only lingers, else the longest incomplete.
+    fn next_to_yield(&self) -> Option<usize> {
+        let can_yield = |c: &Connection| c.is_lingering() || c.is_collecting();
+        (self.connections.iter().enumerate())
+            .filter(|(_, connection)| can_yield(connection))
+            .min_by_key(|(_, connection)| (!connection.is_lingering(), connection.since))
+            .map(|(n, _)| n)
+    }
+
+    fn evict(&mut self, n: usize, now: Instant) {
+        let mut connection = self.connections.swap_remove(n);
+        connection.evict(&mut self.around(now).1);
+    }
+
+    fn around(&mut self, now: Instant) -> (&mut Vec<Connection>, Surroundings<'_>) {
+        let around = Surroundings {
+            counters: &self.shared.counters,
+            scratch: &mut self.scratch,
+            now,
+        };
+        (&mut self.connections, around)
+    }
+
+    fn step(&mut self, n: usize, now: Instant) {
+        let (connections, mut around) = self.around(now);
+        let Some(connection) = connections.get_mut(n) else {
+            return;
+        };
+        let was_relayed = connection.generation().is_some();
+        let failed = connection.step(&mut around);
+        let is_answered = was_relayed && failed.is_none() && connection.generation().is_none();
+        if let Some(generation) = failed {
+            self.inner.handle_failure(generation, now);
+        } else if is_answered {
+            self.inner.handle_success();
+        }
+    }
+
+    fn accept(&mut self, n: usize, now: Instant) {
+        let config = self.shared.config();
+        let connections_max = self.connections_max(&config);
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(listener) = self.listeners.get(n) else {
+                return;
+            };
+            if self.connections.len() >= connections_max {
+                match self.next_to_yield() {
+                    Some(oldest) => self.evict(oldest, now),
+                    None => return,
+                }
+                continue;
+            }
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    self.shared.accept_fails.store(false, Ordering::Relaxed);
+                    bump(&self.shared.counters.accepted);
+                    if stream.set_nonblocking(true).is_err() {
+                        continue;
+                    }
+                    let stream = Stream::new(stream, config.tls.as_ref());
+                    self.connections
+                        .push(Connection::new(stream, &config.limits, now));
+                    self.step(self.connections.len() - 1, now);
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.shared.accept_fails.store(false, Ordering::Relaxed);
+                    return;
+                }
+                Err(error) => {
+                    self.handle_accept_error(&error, now);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn handle_accept_error(&mut self, error: &io::Error, now: Instant) {
+        bump(&self.shared.counters.accept_errors);
+        // A client that gave up while it waited is no trouble of ours.
+        if error.kind() == io::ErrorKind::ConnectionAborted {
+            return;
+        }
+        self.shared.accept_fails.store(true, Ordering::Relaxed);
+        self.accept_paused_until = Some(now + TIMES.accept_pause);
+        if let Some(silent) = self.accept_warning.may_speak(now) {
+            log::warn!(
+                "the webhook listener cannot accept: {error}; trying again ({silent} more times \
+                 since the last warning); raise the limit of open files if this stays"
+            );
+        }
+        if let Some(oldest) = self.next_to_yield() {
+            self.evict(oldest, now);
+        }
+    }
+
+    fn handle_deadlines(&mut self, now: Instant) {
+        let due = |connection: &Connection| now >= connection.deadline;
+        for n in 0..self.connections.len() {
+            if self.connections.get(n).is_some_and(due) {
+                let (connections, mut around) = self.around(now);
+                let failed = connections
+                    .get_mut(n)
+                    .and_then(|connection| connection.handle_deadline(&mut around));
+                if let Some(generation) = failed {
+                    self.inner.handle_failure(generation, now);
+                }
+            }
+        }
+        let probe_is_due = |(_, deadline): &mut (Relay, Instant)| now >= *deadline;
+        if let Some((probe, _)) = self.probe.take_if(probe_is_due) {
+            self.inner.handle_failure(probe.generation, now);
+        }
+    }
+
+    /// Keeps a server behind, asks it how it is if someone wants to know, hands queued requests on.
+    fn tend_inner(&mut self, now: Instant) {
+        if self.shared.probe.swap(false, Ordering::AcqRel) && self.probe.is_none() {
+            self.start_probe(now);
+        }
+        self.relays_paused_until.take_if(|at| now >= *at);
+        if self.inner.server(now).is_some() && self.relays_paused_until.is_none() {
+            self.start_relays(now);
+        }
+        let is_up = self.inner.is_up();
+        self.shared.inner_is_up.store(is_up, Ordering::Relaxed);
+    }
+
+    fn start_relays(&mut self, now: Instant) {
+        let mut running = (self.connections.iter())
+            .filter(|connection| connection.generation().is_some())
+            .count();
+        while running < RELAYS_MAX {
+            let queued = (self.connections.iter().enumerate())
+                .filter_map(|(n, connection)| Some((connection.queued_since()?, n)))
+                .min();
+            let Some((_, n)) = queued else {
+                return;
+            };
+            let Some((socket, generation)) = self.inner.server(now) else {
+                return;
+            };
+            let relay = Relay::start(socket, generation);
+            let Some(connection) = self.connections.get_mut(n) else {
+                return;
+            };
+            if let Err(error) = connection.start_relay(relay) {
+                match error.kind() {
+                    io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
+                        self.inner.handle_failure(generation, now);
+                    }
+                    // No file descriptor, most likely: the request keeps waiting for its turn.
+                    _ => {
+                        self.relays_paused_until = Some(now + TIMES.relay_pause);
+                        return;
+                    }
+                }
+            } else {
+                running += 1;
+                self.step(n, now);
+            }
+        }
+    }
+
+    fn start_probe(&mut self, now: Instant) {
+        let Some((socket, generation)) = self.inner.server(now) else {
+            return;
+        };
+        match Relay::start(socket, generation) {
+            Ok(relay) => {
+                self.probe = Some((relay, now + TIMES.relay));
+                self.step_probe(now);
+            }
+            Err(_) => self.inner.handle_failure(generation, now),
+        }
+    }
+
+    fn step_probe(&mut self, now: Instant) {
+        let Some((relay, _)) = &mut self.probe else {
+            return;
+        };
+        let generation = relay.generation;
+        match relay.step(PROBE, false, &mut self.scratch) {
+            Progress::Pending => return,
+            Progress::Answered(..) => self.inner.handle_success(),
+            Progress::Failed => self.inner.handle_failure(generation, now),
+        }
+        self.probe = None;
+    }
+
+    fn keep_within_memory(&mut self, now: Instant) {
+        let mut held_bytes: usize = self.connections.iter().map(Connection::held_bytes).sum();
+        while held_bytes > HELD_BYTES_MAX {
+            let largest = (self.connections.iter().enumerate())
+                .filter(|(_, connection)| connection.is_collecting())
+                .max_by_key(|(_, connection)| connection.held_bytes())
+                .map(|(n, connection)| (n, connection.held_bytes()));
+            let Some((n, bytes)) = largest else {
+                return;
+            };
+            self.evict(n, now);
+            held_bytes = held_bytes.saturating_sub(bytes.max(1));
+        }
+    }
+}
+
+/// Makes a listener fit for the gate.
+pub(super) fn prepare(listener: &TcpListener) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    // A longer queue than the standard library's, for bursts; the kernel caps it.
+    Ok(rustix::net::listen(listener, 1024)?)
+}
+
+/// Converts a time to the form that other threads read.
+pub(super) fn since_ms(start: Instant, now: Instant) -> u64 {
+    let since: Duration = now.saturating_duration_since(start);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

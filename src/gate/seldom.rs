@@ -1,0 +1,39 @@
+//! Something worth a warning, but not one per occurrence.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// One warning a minute is enough to be seen.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// Lets one occurrence a minute through and counts the others.
+#[derive(Debug, Default)]
+pub(crate) struct Seldom(Mutex<(Option<Instant>, u64)>);
+
+impl Seldom {
+    /// How many occurrences were silent since the last warning, or `None` to be silent now.
+    pub(crate) fn may_speak(&self, now: Instant) -> Option<u64> {
+        let mut state = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let (last, silent) = &mut *state;
+        if last.is_some_and(|at| now.saturating_duration_since(at) < PAUSE) {
+            *silent += 1;
+            return None;
+        }
+        *last = Some(now);
+        Some(std::mem::take(silent))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_a_minute_and_the_rest_is_counted() {
+        let (seldom, start) = (Seldom::default(), Instant::now());
+        assert_eq!(seldom.may_speak(start), Some(0));
+        assert_eq!(seldom.may_speak(start), None);
+        assert_eq!(seldom.may_speak(start + PAUSE / 2), None);
+        assert_eq!(seldom.may_speak(start + PAUSE), Some(2));
+    }
+}

@@ -1,0 +1,332 @@
+//! The one poll loop of a stream: obeys the protocol, waits on its sockets, feeds its sinks.
+//!
+//! After each input the protocol is drained until it waits. This file has the only clock of a
+//! stream.
+
+use std::borrow::Cow;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use tungstenite::Message;
+
+use super::sink::Sink;
+use super::socket::{Progress, Read, Socket};
+use super::stats::Stats;
+use super::{Network, log_notice};
+use crate::protocol::seam::Seam;
+use crate::protocol::{Command, EndReason, LinkId, Loss, Output, Stream, StreamEvent, message};
+use crate::waker::{Wakeable, Waker};
+
+/// Messages read from one socket before the others get their turn. At two microseconds a message
+/// a keep-alive on the other socket waits a fraction of a millisecond.
+const MESSAGES_PER_TURN: usize = 64;
+
+/// Bytes read on from a socket that is being closed, at most; what a socket holds is less.
+const LAST_MESSAGES_MAX: usize = 100_000;
+
+/// How long a sink that is behind may hold up reading. Zoom cuts after three keep-alives, 30 s;
+/// a sink that is slower than this buffers, and then drops, by its own rule.
+const HOLD_MAX: Duration = Duration::from_secs(5);
+
+pub(super) struct Driver {
+    pub(super) stream: Stream,
+    pub(super) network: Network,
+    pub(super) commands: Receiver<Command>,
+    pub(super) waker: Waker,
+    pub(super) wakeable: Wakeable,
+    pub(super) sinks: Vec<Box<dyn Sink>>,
+    pub(super) seam: Seam,
+    pub(super) stats: Arc<Stats>,
+    pub(super) sockets: Vec<Link>,
+    pub(super) hold: Hold,
+    /// Data came since the sinks were last flushed.
+    pub(super) had_data: bool,
+    pub(super) ended: Option<EndReason>,
+}
+
+/// Whether the sinks hold up reading from media sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hold {
+    No,
+    Since(Instant),
+    /// They had their time; until they have caught up we read on and they buffer.
+    Over,
+}
+
+pub(super) struct Link {
+    id: LinkId,
+    socket: Socket,
+    /// poll(2) found something.
+    is_due: bool,
+}
+
+impl Driver {
+    pub(super) fn run(&mut self) -> EndReason {
+        loop {
+            let deadline = self.obey();
+            if let Some(end) = self.ended.take() {
+                self.stats.update(&self.stream, self.had_data);
+                for sink in &mut self.sinks {
+                    sink.end(&end);
+                }
+                return end;
+            }
+            let more = self.has_more();
+            if !more {
+                for sink in &mut self.sinks {
+                    sink.flush();
+                }
+                self.stats
+                    .update(&self.stream, std::mem::take(&mut self.had_data));
+            }
+            self.wait(deadline, more);
+            self.take_commands();
+            self.advance_and_read();
+            self.hold_or_release();
+            if self.ended.is_none() {
+                self.stream.handle_timeout(Instant::now());
+            }
+        }
+    }
+
+    /// Does what the stream asks for, until it waits or ends. Returns until when it waits.
+    fn obey(&mut self) -> Instant {
+        while self.ended.is_none() {
+            match self.stream.poll_output() {
+                Output::Connect(id, url) => {
+                    log::debug!("connecting link={id} host={}", url.host());
+                    self.sockets.retain(|link| link.id != id);
+                    let resolver = &self.network.resolver;
+                    let socket = Socket::connect(url, resolver, self.waker.clone());
+                    self.sockets.push(Link {
+                        id,
+                        socket,
+                        is_due: true,
+                    });
+                }
+                Output::Send(id, text) => {
+                    let Some(link) = self.sockets.iter_mut().find(|link| link.id == id) else {
+                        continue;
+                    };
+                    if let Err(loss) = link.socket.send(text) {
+                        self.lost(id, loss);
+                    }
+                }
+                Output::Close(id) => self.close(id),
+                Output::Notice(notice) => {
+                    self.stats.notice(&notice);
+                    log_notice(&notice);
+                    for sink in &mut self.sinks {
+                        sink.notice(&notice);
+                    }
+                }
+                Output::Wait(deadline) => return deadline,
+                Output::End(reason) => self.ended = Some(reason),
+            }
+        }
+        Instant::now()
+    }
+
+    fn lost(&mut self, id: LinkId, loss: Loss) {
+        self.sockets.retain(|link| link.id != id);
+        self.stream.handle_closed(Instant::now(), id, loss);
+    }
+
+    /// What had arrived before we decided to close is received, and what is received is kept.
+    fn close(&mut self, id: LinkId) {
+        let Some(at) = self.sockets.iter().position(|link| link.id == id) else {
+            return;
+        };
+        let mut link = self.sockets.swap_remove(at);
+        let now = Instant::now();
+        for _ in 0..LAST_MESSAGES_MAX {
+            match link.socket.read() {
+                Read::Message(message) => self.take(now, id, message),
+                Read::Empty | Read::Gone(_) => break,
+            }
+        }
+        link.socket.close();
+    }
+
+    /// Whether a socket has more to give without waiting.
+    fn has_more(&self) -> bool {
+        self.sockets
+            .iter()
+            .any(|link| link.is_due && !self.is_held(link.id))
+    }
+
+    fn is_held(&self, id: LinkId) -> bool {
+        matches!((self.hold, id), (Hold::Since(_), LinkId::Media(_)))
+    }
+
+    fn wait(&mut self, deadline: Instant, more: bool) {
+        let now = Instant::now();
+        let mut deadline = deadline;
+        for link in &self.sockets {
+            deadline = link.socket.deadline().map_or(deadline, |d| d.min(deadline));
+        }
+        if let Hold::Since(since) = self.hold {
+            deadline = deadline.min(since + HOLD_MAX);
+        }
+        let timeout = if more {
+            Duration::ZERO
+        } else {
+            deadline.saturating_duration_since(now)
+        };
+        let mut fds = Vec::with_capacity(1 + self.sockets.len());
+        let mut owners = Vec::with_capacity(self.sockets.len());
+        fds.push(PollFd::from_borrowed_fd(
+            self.wakeable.as_fd(),
+            PollFlags::IN,
+        ));
+        for (at, link) in self.sockets.iter().enumerate() {
+            if self.is_held(link.id) && link.socket.is_open() {
+                continue;
+            }
+            if let Some((fd, flags)) = link.socket.interest() {
+                fds.push(PollFd::from_borrowed_fd(fd, flags));
+                owners.push(at);
+            }
+        }
+        let timeout = rustix::event::Timespec::try_from(timeout).ok();
+        // An interrupted or failed wait is a wait that ended early: the loop goes round.
+        let _ = poll(&mut fds, timeout.as_ref());
+        let woken = !fds[0].revents().is_empty();
+        let due: Vec<usize> = fds[1..]
+            .iter()
+            .zip(owners)
+            .filter(|(fd, _)| !fd.revents().is_empty())
+            .map(|(_, at)| at)
+            .collect();
+        for at in due {
+            self.sockets[at].is_due = true;
+        }
+        if woken {
+            self.wakeable.clear();
+        }
+    }
+
+    fn take_commands(&mut self) {
+        while self.ended.is_none()
+            && let Ok(command) = self.commands.try_recv()
+        {
+            log::debug!("command={command:?}");
+            self.stream.handle_command(Instant::now(), command);
+            self.obey();
+        }
+    }
+
+    fn advance_and_read(&mut self) {
+        let ids: Vec<LinkId> = self.sockets.iter().map(|link| link.id).collect();
+        for id in ids {
+            if self.ended.is_some() {
+                return;
+            }
+            let now = Instant::now();
+            let is_held = self.is_held(id);
+            let Some(link) = self.sockets.iter_mut().find(|link| link.id == id) else {
+                continue;
+            };
+            if link.socket.is_open() {
+                if link.is_due && !is_held {
+                    self.read(now, id);
+                }
+                continue;
+            }
+            let is_late = link
+                .socket
+                .deadline()
+                .is_some_and(|deadline| deadline <= now);
+            if !(link.is_due || is_late || link.socket.is_resolving()) {
+                continue;
+            }
+            link.is_due = false;
+            match link.socket.advance(now, &self.network.tls) {
+                Progress::Pending => {}
+                Progress::Opened => {
+                    // The first message may have come with the upgrade, out of poll's sight.
+                    link.is_due = true;
+                    self.stream.handle_opened(now, id);
+                }
+                Progress::Failed(loss) => self.lost(id, loss),
+            }
+            self.obey();
+        }
+    }
+
+    fn read(&mut self, now: Instant, id: LinkId) {
+        for _ in 0..MESSAGES_PER_TURN {
+            // A link that is gone, or an end, stops this as well.
+            let Some(link) = self.sockets.iter_mut().find(|link| link.id == id) else {
+                return;
+            };
+            match link.socket.read() {
+                Read::Message(message) => self.take(now, id, message),
+                Read::Empty => {
+                    link.is_due = false;
+                    link.socket.flush();
+                    return;
+                }
+                Read::Gone(loss) => {
+                    self.lost(id, loss);
+                    self.obey();
+                    return;
+                }
+            }
+            self.obey();
+        }
+    }
+
+    fn take(&mut self, now: Instant, id: LinkId, message: Message) {
+        let bytes: &[u8] = match &message {
+            Message::Text(text) => text.as_str().as_bytes(),
+            Message::Binary(bytes) => bytes,
+            // Pings are answered by the library at the next read or flush.
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => return,
+        };
+        let Ok(text) = std::str::from_utf8(bytes) else {
+            self.stats.undecodable();
+            let head = hex::encode(&bytes[..bytes.len().min(16)]);
+            log::debug!("not UTF-8 link={id} bytes={} head={head}", bytes.len());
+            return;
+        };
+        let mended = text
+            .contains('\\')
+            .then(|| message::mend_surrogates(text))
+            .flatten();
+        let text: Cow<'_, str> = mended.map_or(Cow::Borrowed(text), Cow::Owned);
+        log::trace!("received link={id} {text}");
+        match self.stream.handle_message(now, id, &text) {
+            Ok(Some(event)) => {
+                if let StreamEvent::Transcript(phrase) = &event
+                    && self.seam.is_repeat(phrase.into())
+                {
+                    self.stats.repeated();
+                    return;
+                }
+                self.had_data = true;
+                self.stats.event(&event, text.len());
+                for sink in &mut self.sinks {
+                    sink.event(&event);
+                }
+            }
+            Ok(None) => {}
+            Err(error) => log::debug!("unreadable message link={id} error={error}"),
+        }
+    }
+
+    /// Lets a sink that is behind catch up, so that a flood is slowed by its sender and not cut
+    /// by us; but never so long that the meeting would suffer.
+    fn hold_or_release(&mut self) {
+        let now = Instant::now();
+        self.hold = match (self.sinks.iter().any(|sink| sink.is_behind()), self.hold) {
+            (false, _) => Hold::No,
+            (true, Hold::No) => Hold::Since(now),
+            (true, Hold::Since(since)) if now < since + HOLD_MAX => Hold::Since(since),
+            (true, Hold::Since(_) | Hold::Over) => Hold::Over,
+        };
+    }
+}

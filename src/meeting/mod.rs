@@ -1,0 +1,207 @@
+//! One OS thread for each active stream.
+//!
+//! [`Meeting::start`] makes the thread; it runs [`driver`], which runs the protocol over two or
+//! more [`socket`]s and gives what comes to the [`Sink`]s. The thread ends when the stream does.
+
+mod driver;
+pub mod resolve;
+mod sink;
+mod socket;
+mod stats;
+mod tls;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
+
+use native_tls::TlsConnector;
+
+pub use sink::Sink;
+pub use stats::{Count, Stats};
+pub use tls::{TlsError, connector};
+
+use crate::protocol::codes::{Refusal, StreamState};
+use crate::protocol::seam::Seam;
+use crate::protocol::{Command, EndReason, Notice, Stream, StreamConfig};
+use crate::waker::{Waker, waker};
+use driver::{Driver, Hold};
+use resolve::Resolver;
+
+/// Commands that may wait for a stream. They come one a webhook; a stream that lets this many wait
+/// is stuck.
+const COMMANDS_MAX: usize = 64;
+
+/// Only what is touched becomes memory. JSON of the deepest nesting that the parser takes, in a
+/// debug build, needs about half of it.
+const STACK_BYTES: usize = 512 << 10;
+
+/// What all streams of a process share; clones are cheap.
+#[derive(Debug, Clone)]
+pub struct Network {
+    /// Made once: making one costs 80 ms of CPU, and one for each connection 890 KiB of memory.
+    pub tls: TlsConnector,
+    /// Names to addresses.
+    pub resolver: Resolver,
+}
+
+/// A stream at work.
+#[derive(Debug)]
+pub struct Meeting {
+    thread: JoinHandle<EndReason>,
+    commands: SyncSender<Command>,
+    waker: Waker,
+    stats: Arc<Stats>,
+}
+
+/// The thread of a stream has panicked. The panic itself was printed where it happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Panicked;
+
+impl fmt::Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the thread of the stream panicked")
+    }
+}
+
+impl std::error::Error for Panicked {}
+
+impl Meeting {
+    /// Starts the thread of a stream. `seam` knows the last phrases of an earlier life of it. `ended` is called at its very end, on that thread, also after
+    /// a panic; it must not block.
+    pub fn start(
+        config: StreamConfig,
+        network: Network,
+        seam: Seam,
+        mut sinks: Vec<Box<dyn Sink>>,
+        ended: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Meeting> {
+        let (waker, wakeable) = waker()?;
+        let (commands, receiver) = sync_channel(COMMANDS_MAX);
+        let stats = Arc::new(Stats::default());
+        // Fifteen bytes are what Linux keeps of a thread's name.
+        let short: String = config
+            .stream_id
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .collect();
+        let name = format!(
+            "rtms {}",
+            short.get(..short.len().min(10)).unwrap_or_default()
+        );
+        let (thread_waker, thread_stats) = (waker.clone(), Arc::clone(&stats));
+        let thread = Builder::new()
+            .name(name)
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                let _ended = OnDrop(Some(ended));
+                for sink in &mut sinks {
+                    sink.begin(thread_waker.clone());
+                }
+                let mut driver = Driver {
+                    stream: Stream::new(Instant::now(), config),
+                    network,
+                    commands: receiver,
+                    waker: thread_waker,
+                    wakeable,
+                    sinks,
+                    seam,
+                    stats: thread_stats,
+                    sockets: Vec::new(),
+                    hold: Hold::No,
+                    had_data: false,
+                    ended: None,
+                };
+                driver.run()
+            })?;
+        Ok(Meeting {
+            thread,
+            commands,
+            waker,
+            stats,
+        })
+    }
+
+    /// Tells the stream something. `false` if it is over, or stuck.
+    pub fn command(&self, command: Command) -> bool {
+        let sent = match self.commands.try_send(command) {
+            Ok(()) => true,
+            Err(TrySendError::Full(command)) => {
+                log::error!("stream is stuck, command lost command={command:?}");
+                false
+            }
+            Err(TrySendError::Disconnected(_)) => false,
+        };
+        self.waker.wake();
+        sent
+    }
+
+    /// What it has counted so far.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
+    /// Whether the thread has ended, so that [`Meeting::join`] does not wait.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits for the end of the thread.
+    pub fn join(self) -> Result<EndReason, Panicked> {
+        self.thread.join().map_err(|_| Panicked)
+    }
+}
+
+struct OnDrop<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        if let Some(call) = self.0.take() {
+            call();
+        }
+    }
+}
+
+/// The thread's name says which stream it is.
+fn log_notice(notice: &Notice) {
+    match notice {
+        Notice::Accepted(link) => log::debug!("handshake accepted link={link}"),
+        Notice::Granted(kind, params) => {
+            log::debug!("granted media={} params={params}", kind.name());
+        }
+        Notice::Ready => log::info!("receiving"),
+        Notice::Lost(link, loss) => log::warn!("lost link={link} cause=\"{loss}\""),
+        Notice::Refused(link, status, reason, refusal) => {
+            let status = status.map_or("no status code".to_owned(), |status| status.to_string());
+            let next = match refusal {
+                Refusal::Retry => "; will be tried again",
+                _ => "",
+            };
+            log::warn!("refused link={link} status=\"{status}\" reason={reason:?}{next}");
+        }
+        Notice::NotGranted(kind, Some(scope)) => {
+            log::warn!(
+                "not granted media={}; the app needs the scope {scope}",
+                kind.name()
+            );
+        }
+        Notice::NotGranted(kind, None) => log::warn!("not granted media={}", kind.name()),
+        Notice::BadUrl(kind, error) => log::warn!("media={} {error}", kind.name()),
+        Notice::Encrypted(kind) => log::error!(
+            "payload is encrypted media={}; its data is dropped; have payload encryption \
+             switched off for the app",
+            kind.name()
+        ),
+        Notice::State(state, reason) => match state {
+            StreamState::Unknown(n) => log::debug!("stream state={n} reason=\"{reason}\""),
+            state => log::debug!("stream state={} reason=\"{reason}\"", state.name()),
+        },
+        Notice::VideoSubscription(_, status) => log::debug!("video subscription status={status}"),
+        Notice::Session(state, reason) => {
+            let name = crate::protocol::codes::session_state_name(*state);
+            log::debug!("session state={name} reason=\"{reason}\"");
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! A file that only grows, by whole records, whatever the disk does.
+//!
+//! Bytes are gathered in chunks that end where a record ends. A chunk that cannot be written whole
+//! is taken back and waits; the file never holds half a record for longer than that takes, and a
+//! file found with half a record at its end (a crash, a power cut) is cut back to the last whole
+//! one when it is opened again.
+
+use std::collections::VecDeque;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// A chunk is closed once it has this many bytes. On a disk with little room left, what fits is
+/// written in steps of this size.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// How much of a file's end is looked at for its last whole record. A record is a phrase.
+const TAIL_BYTES: u64 = 64 << 10;
+
+/// Transcripts are for the daemon's user and group.
+const FILE_MODE: u32 = 0o640;
+const FOLDER_MODE: u32 = 0o750;
+
+/// A growing file of records.
+#[derive(Debug)]
+pub struct AppendFile {
+    path: PathBuf,
+    /// What an empty file begins with; ends as a record does.
+    header: &'static str,
+    /// What every record ends with, and nothing within one contains.
+    terminator: &'static [u8],
+    file: Option<File>,
+    bytes: u64,
+    chunks: VecDeque<Vec<u8>>,
+    spare: Vec<u8>,
+    is_unsynced: bool,
+}
+
+impl AppendFile {
+    /// A file that is opened when there is something to write.
+    pub fn new(path: PathBuf, header: &'static str, terminator: &'static str) -> AppendFile {
+        AppendFile {
+            path,
+            header,
+            terminator: terminator.as_bytes(),
+            file: None,
+            bytes: 0,
+            chunks: VecDeque::new(),
+            spare: Vec::new(),
+            is_unsynced: false,
+        }
+    }
+
+    /// Where to put the next record, whole.
+    pub fn record(&mut self) -> &mut Vec<u8> {
+        if self
+            .chunks
+            .back()
+            .is_none_or(|chunk| chunk.len() >= CHUNK_BYTES)
+        {
+            self.chunks.push_back(std::mem::take(&mut self.spare));
+        }
+        self.chunks
+            .back_mut()
+            .expect("one was pushed if there was none")
+    }
+
+    /// Bytes that wait to be written.
+    pub fn waiting(&self) -> usize {
+        self.chunks.iter().map(Vec::len).sum()
+    }
+
+    /// Writes what waits. After an error it still waits, and the file is as before.
+    pub fn write(&mut self) -> io::Result<()> {
+        while let Some(mut chunk) = self.chunks.pop_front() {
+            if let Err(error) = self.write_chunk(&chunk) {
+                self.chunks.push_front(chunk);
+                return Err(error);
+            }
+            // A buffer that one long record made large is not kept.
+            if chunk.capacity() <= 2 * CHUNK_BYTES {
+                chunk.clear();
+                self.spare = chunk;
+            }
+        }
+        // An idle stream keeps no buffer.
+        if self.spare.capacity() > 4096 {
+            self.spare = Vec::new();
+        }
+        Ok(())
+    }
+
+    fn write_chunk(&mut self, chunk: &[u8]) -> io::Result<()> {
+        self.open()?;
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        match file.write_all(chunk) {
+            Ok(()) => {
+                self.bytes += chunk.len() as u64;
+                self.is_unsynced = true;
+                Ok(())
+            }
+            Err(error) => {
+                // Part of the chunk may be there. Taking it back frees room, so it works on a full
+                // disk; where it does not, the file is opened anew and cut back then.
+                if file.set_len(self.bytes).is_err() {
+                    self.file = None;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens the file, or opens it anew if it was removed from under us.
+    fn open(&mut self) -> io::Result<()> {
+        if let Some(file) = &self.file {
+            if file.metadata()?.nlink() > 0 {
+                return Ok(());
+            }
+            log::warn!(
+                "file was removed path={}; it begins anew",
+                self.path.display()
+            );
+            self.file = None;
+        }
+        if let Some(folder) = self.path.parent() {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(FOLDER_MODE)
+                .create(folder)?;
+        }
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(FILE_MODE)
+            .open(&self.path)?;
+        let whole = whole_bytes(&mut file, self.terminator)?;
+        if whole < file.metadata()?.len() {
+            file.set_len(whole)?;
+        }
+        self.bytes = whole;
+        if whole == 0 && !self.header.is_empty() {
+            if let Err(error) = file.write_all(self.header.as_bytes()) {
+                let _ = file.set_len(0);
+                return Err(error);
+            }
+            self.bytes = self.header.len() as u64;
+        }
+        self.file = Some(file);
+        Ok(())
+    }
+
+    /// Makes what is written survive a power cut.
+    pub fn sync(&mut self) -> io::Result<()> {
+        if self.is_unsynced
+            && let Some(file) = &self.file
+        {
+            file.sync_data()?;
+            self.is_unsynced = false;
+        }
+        Ok(())
+    }
+
+    /// Whether something written could still be lost in a power cut.
+    pub fn is_unsynced(&self) -> bool {
+        self.is_unsynced
+    }
+
+    /// Forgets what waits.
+    pub fn discard(&mut self) {
+        self.chunks.clear();
+        self.file = None;
+    }
+}
+
+/// The whole records at the end of a file, at most [`TAIL_BYTES`] of them; nothing if there is no
+/// such file.
+pub fn tail(path: &Path, terminator: &str) -> io::Result<String> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
+        Err(error) => return Err(error),
+    };
+    let whole = whole_bytes(&mut file, terminator.as_bytes())?;
+    let from = whole.saturating_sub(TAIL_BYTES);
+    file.seek(SeekFrom::Start(from))?;
+    let mut bytes = Vec::new();
+    file.take(whole - from).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// How many bytes of a file are whole records, found from its end.
+fn whole_bytes(file: &mut File, terminator: &[u8]) -> io::Result<u64> {
+    let mut end = file.metadata()?.len();
+    let overlap = terminator.len() as u64 - 1;
+    while end > 0 {
+        let from = end.saturating_sub(TAIL_BYTES);
+        let mut bytes = vec![0; (end - from) as usize];
+        file.seek(SeekFrom::Start(from))?;
+        file.read_exact(&mut bytes)?;
+        let found = bytes
+            .windows(terminator.len())
+            .rposition(|window| window == terminator);
+        if let Some(at) = found {
+            return Ok(from + (at + terminator.len()) as u64);
+        }
+        if from == 0 {
+            break;
+        }
+        end = from + overlap;
+    }
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::scratch;
+    use super::*;
+
+    fn lines(path: &Path) -> AppendFile {
+        AppendFile::new(path.to_owned(), "", "\n")
+    }
+
+    #[test]
+    fn records_are_appended_and_a_torn_end_is_cut() {
+        let folder = scratch("append-torn");
+        let path = folder.join("deep/er/x.jsonl");
+        let mut file = lines(&path);
+        file.record().extend_from_slice(b"one\n");
+        file.record().extend_from_slice(b"two\n");
+        file.write().expect("the disk is well");
+        fs::write(&path, "one\ntwo\nthr").expect("the disk is well");
+        let mut again = lines(&path);
+        again.record().extend_from_slice(b"three\n");
+        again.write().expect("the disk is well");
+        assert_eq!(
+            fs::read_to_string(&path).expect("readable"),
+            "one\ntwo\nthree\n"
+        );
+        assert_eq!(tail(&path, "\n").expect("readable"), "one\ntwo\nthree\n");
+    }
+
+    #[test]
+    fn a_torn_end_longer_than_one_look_is_cut_too() {
+        let path = scratch("append-long").join("x");
+        let torn = format!("one\n\n{}", "x".repeat(300_000));
+        fs::write(&path, torn).expect("the disk is well");
+        let mut file = AppendFile::new(path.clone(), "HEAD\n\n", "\n\n");
+        file.record().extend_from_slice(b"two\n\n");
+        file.write().expect("the disk is well");
+        assert_eq!(
+            fs::read_to_string(&path).expect("readable"),
+            "one\n\ntwo\n\n"
+        );
+    }
+
+    #[test]
+    fn the_header_comes_once_and_again_after_removal() {
+        let path = scratch("append-header").join("sub/x.vtt");
+        let mut file = AppendFile::new(path.clone(), "HEAD\n\n", "\n\n");
+        for n in 0..3 {
+            file.record()
+                .extend_from_slice(format!("{n}\n\n").as_bytes());
+            file.write().expect("the disk is well");
+        }
+        assert_eq!(
+            fs::read_to_string(&path).expect("readable"),
+            "HEAD\n\n0\n\n1\n\n2\n\n"
+        );
+        fs::remove_dir_all(path.parent().expect("a folder")).expect("removable");
+        file.record().extend_from_slice(b"3\n\n");
+        file.write().expect("the disk is well");
+        assert_eq!(
+            fs::read_to_string(&path).expect("readable"),
+            "HEAD\n\n3\n\n"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_written_waits() {
+        let folder = scratch("append-wait");
+        // A file where the folder should be: the disk refuses until it is gone.
+        fs::write(folder.join("sub"), "in the way").expect("the disk is well");
+        let path = folder.join("sub/x");
+        let mut file = lines(&path);
+        file.record().extend_from_slice(b"kept\n");
+        assert!(file.write().is_err());
+        assert_eq!(file.waiting(), 5);
+        fs::remove_file(folder.join("sub")).expect("removable");
+        file.write().expect("the disk is well again");
+        assert_eq!(file.waiting(), 0);
+        assert_eq!(fs::read_to_string(&path).expect("readable"), "kept\n");
+    }
+
+    #[test]
+    fn a_full_disk_takes_whole_records_or_none() {
+        // The kernel's own full device: every write fails with ENOSPC.
+        let mut file = lines(Path::new("/dev/full"));
+        file.record().extend_from_slice(b"kept\n");
+        let error = file.write().expect_err("the device is full");
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(file.waiting(), 5);
+    }
+}

@@ -1,0 +1,215 @@
+//! Subtitles: WebVTT and SubRip cues, and plain text, for one phrase.
+
+use std::fmt::Write;
+
+use super::record::Phrase;
+use super::text::{one_line, speaker};
+use crate::time::Utc;
+
+/// What a WebVTT file begins with.
+pub const VTT_HEADER: &str = "WEBVTT\n\n";
+
+/// The running number and time of a subtitle file: both only grow, so that a player that reads in
+/// order never meets a cue out of order, whoever spoke first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Number of the last cue.
+    pub number: u64,
+    /// Begin of the last cue, in milliseconds from zero.
+    pub start_ms: u64,
+}
+
+impl Position {
+    /// The place of the next cue, for a phrase that began at `start_ms` of a stream that began at
+    /// `zero_ms`, and its end. A cue has a length, or players drop it.
+    fn next(&mut self, zero_ms: u64, phrase: &Phrase) -> (u64, u64) {
+        self.number += 1;
+        self.start_ms = self.start_ms.max(phrase.start_ms.saturating_sub(zero_ms));
+        let end_ms = phrase.end_ms.saturating_sub(zero_ms).max(self.start_ms + 1);
+        (self.start_ms, end_ms)
+    }
+}
+
+/// A WebVTT cue with a voice tag, and the blank line that ends it.
+pub fn vtt(out: &mut Vec<u8>, position: &mut Position, zero_ms: u64, phrase: &Phrase) {
+    let (start, end) = position.next(zero_ms, phrase);
+    let mut cue = format!("{}\n", position.number);
+    stamp(&mut cue, start, '.');
+    cue.push_str(" --> ");
+    stamp(&mut cue, end, '.');
+    cue.push_str("\n<v ");
+    escape(&mut cue, &speaker(phrase.user_id, &phrase.user_name));
+    cue.push('>');
+    escape(&mut cue, &one_line(&phrase.text));
+    cue.push_str("\n\n");
+    out.extend_from_slice(cue.as_bytes());
+}
+
+/// A SubRip cue and the blank line that ends it. SubRip has no escapes: an arrow, which would pass
+/// for a time line, is written as a character.
+pub fn srt(out: &mut Vec<u8>, position: &mut Position, zero_ms: u64, phrase: &Phrase) {
+    let (start, end) = position.next(zero_ms, phrase);
+    let mut cue = format!("{}\n", position.number);
+    stamp(&mut cue, start, ',');
+    cue.push_str(" --> ");
+    stamp(&mut cue, end, ',');
+    let name = speaker(phrase.user_id, &phrase.user_name);
+    let line = format!("{name}: {}", one_line(&phrase.text)).replace("-->", "→");
+    let _ = write!(cue, "\n{line}\n\n");
+    out.extend_from_slice(cue.as_bytes());
+}
+
+/// A line of plain text: `12:04:31  Ada: good morning`, the time of day in UTC.
+pub fn text(out: &mut Vec<u8>, phrase: &Phrase) {
+    let clock = Utc::from_unix_ms(phrase.start_ms).clock();
+    let name = speaker(phrase.user_id, &phrase.user_name);
+    let line = format!("{clock}  {name}: {}\n", one_line(&phrase.text));
+    out.extend_from_slice(line.as_bytes());
+}
+
+/// The position after the last cue of a WebVTT or SubRip file, read from its end.
+pub fn position_at_end(tail: &str) -> Option<Position> {
+    let mut position = None;
+    for cue in tail.split("\n\n") {
+        let mut lines = cue.trim_start_matches('\n').lines();
+        let (Some(number), Some(times)) = (lines.next(), lines.next()) else {
+            continue;
+        };
+        let Some((start, _)) = times.split_once(" --> ") else {
+            continue;
+        };
+        if let (Ok(number), Some(start_ms)) = (number.parse(), parse_stamp(start)) {
+            position = Some(Position { number, start_ms });
+        }
+    }
+    position
+}
+
+fn stamp(out: &mut String, ms: u64, point: char) {
+    let (h, m, s) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
+    // Writing to a String does not fail.
+    let _ = write!(out, "{h:02}:{m:02}:{s:02}{point}{:03}", ms % 1000);
+}
+
+fn parse_stamp(text: &str) -> Option<u64> {
+    let (clock, ms) = text.split_once(['.', ','])?;
+    let mut parts = clock.split(':').map(|part| part.parse::<u64>().ok());
+    let (h, m, s) = (parts.next()??, parts.next()??, parts.next()??);
+    let seconds = h
+        .checked_mul(3600)?
+        .checked_add(m.checked_mul(60)?)?
+        .checked_add(s)?;
+    seconds.checked_mul(1000)?.checked_add(ms.parse().ok()?)
+}
+
+/// WebVTT cue text: `<` and `&` begin something, and `-->` needs its `>`.
+fn escape(out: &mut String, text: &str) {
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            c => out.push(c),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::jsonl::tests::phrase;
+    use super::*;
+
+    const ZERO: u64 = 1_767_000_000_000;
+
+    fn cues(write: fn(&mut Vec<u8>, &mut Position, u64, &Phrase), phrases: &[Phrase]) -> String {
+        let (mut out, mut position) = (Vec::new(), Position::default());
+        for phrase in phrases {
+            write(&mut out, &mut position, ZERO, phrase);
+        }
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    #[test]
+    fn nothing_that_is_said_breaks_a_cue() {
+        let evil = "a --> b\n\n99\n00:00:00.000 --> 01:00:00.000\n<c>&amp;\u{1b}\r\n";
+        assert_eq!(
+            cues(vtt, &[phrase(evil)]),
+            "1\n00:00:01.000 --> 00:00:02.500\n<v Ada>a --&gt; b 99 00:00:00.000 --&gt; \
+             01:00:00.000 &lt;c&gt;&amp;amp;\n\n"
+        );
+        assert_eq!(
+            cues(srt, &[phrase(evil)]),
+            "1\n00:00:01,000 --> 00:00:02,500\nAda: a → b 99 00:00:00.000 → 01:00:00.000 \
+             <c>&amp;\n\n"
+        );
+    }
+
+    #[test]
+    fn a_name_cannot_break_out_of_its_tag() {
+        let mut said = phrase("hi");
+        said.user_name = "Eve> <b>\n\nx".to_owned();
+        let text = cues(vtt, &[said]);
+        assert!(text.contains("\n<v Eve&gt; &lt;b&gt; x>hi\n\n"), "{text}");
+    }
+
+    #[test]
+    fn numbers_and_times_only_grow() {
+        let mut early = phrase("second");
+        early.start_ms -= 900;
+        early.end_ms = early.start_ms;
+        let text = cues(vtt, &[phrase("first"), early]);
+        assert!(
+            text.contains("2\n00:00:01.000 --> 00:00:01.001\n"),
+            "{text}"
+        );
+        let end = position_at_end(&text);
+        assert_eq!(
+            end,
+            Some(Position {
+                number: 2,
+                start_ms: 1000
+            })
+        );
+    }
+
+    #[test]
+    fn a_phrase_from_before_the_start_is_at_zero() {
+        let mut said = phrase("early");
+        said.start_ms = 5;
+        said.end_ms = 6;
+        assert!(cues(vtt, &[said]).starts_with("1\n00:00:00.000 --> 00:00:00.001\n"));
+    }
+
+    #[test]
+    fn the_position_is_found_again() {
+        assert_eq!(position_at_end(VTT_HEADER), None);
+        assert_eq!(position_at_end(""), None);
+        let text = cues(srt, &[phrase("a"), phrase("b")]);
+        assert_eq!(
+            position_at_end(&text),
+            Some(Position {
+                number: 2,
+                start_ms: 1000
+            })
+        );
+        let cut = &text[5..];
+        assert_eq!(
+            position_at_end(cut),
+            Some(Position {
+                number: 2,
+                start_ms: 1000
+            })
+        );
+        assert_eq!(position_at_end("1\n99:99 --> x\n\n"), None);
+    }
+
+    #[test]
+    fn plain_text() {
+        let mut out = Vec::new();
+        text(&mut out, &phrase("good\nmorning"));
+        assert_eq!(
+            String::from_utf8(out).expect("UTF-8"),
+            "09:20:01  Ada: good morning\n"
+        );
+    }
+}

@@ -1,0 +1,212 @@
+//! JSONL lines: self-contained and versioned, one record a line.
+
+use crate::protocol::Language;
+use crate::protocol::events::event_name;
+
+use super::record::{Attribute, Phrase, StreamInfo};
+
+/// Version of the line format, the `v` of every line.
+pub const VERSION: u32 = 1;
+
+/// Writes the lines of one stream.
+#[derive(Debug, Clone)]
+pub struct Lines {
+    info: StreamInfo,
+    /// `"meeting_uuid":"…","stream_id":"…"`: the same in every line, quoted once.
+    ids: String,
+}
+
+impl Lines {
+    /// For that stream.
+    pub fn new(info: &StreamInfo) -> Lines {
+        let key = info.product.id_key();
+        let ids = format!(
+            "\"{key}\":{},\"stream_id\":{}",
+            quoted(&info.id),
+            quoted(&info.stream_id)
+        );
+        Lines {
+            info: info.clone(),
+            ids,
+        }
+    }
+
+    /// A phrase, with the line break.
+    pub fn phrase(&self, out: &mut Vec<u8>, phrase: &Phrase) {
+        self.begin(out, "transcript");
+        number(out, ",\"user_id\":", phrase.user_id);
+        out.extend_from_slice(b",\"user_name\":");
+        string(out, &phrase.user_name);
+        if let Some(channel) = phrase.channel_id {
+            number(out, ",\"channel_id\":", channel);
+        }
+        number(out, ",\"start_ms\":", phrase.start_ms);
+        number(out, ",\"end_ms\":", phrase.end_ms);
+        number(out, ",\"timestamp_ms\":", phrase.timestamp_ms);
+        if let Some(language) = phrase.language {
+            if let Some(known) = Language::from_number(language) {
+                out.extend_from_slice(b",\"language\":");
+                string(out, known.tag());
+            }
+            out.extend_from_slice(b",\"language_id\":");
+            out.extend_from_slice(language.to_string().as_bytes());
+        }
+        match phrase.attribute {
+            Attribute::New => {}
+            Attribute::Update => out.extend_from_slice(b",\"attribute\":\"update\""),
+            Attribute::Delete => out.extend_from_slice(b",\"attribute\":\"delete\""),
+        }
+        out.extend_from_slice(b",\"text\":");
+        string(out, &phrase.text);
+        out.extend_from_slice(b"}\n");
+    }
+
+    /// An event, with the line break: Zoom's own JSON under `event`, a name beside the number.
+    pub fn event(
+        &self,
+        out: &mut Vec<u8>,
+        event_type: Option<i64>,
+        timestamp_ms: Option<u64>,
+        raw: &str,
+    ) {
+        self.begin(out, "event");
+        if let Some(name) = event_type.and_then(|n| event_name(self.info.product, n)) {
+            out.extend_from_slice(b",\"name\":");
+            string(out, name);
+        }
+        if let Some(stamp) = timestamp_ms {
+            number(out, ",\"timestamp_ms\":", stamp);
+        }
+        out.extend_from_slice(b",\"event\":");
+        compact(out, raw);
+        out.extend_from_slice(b"}\n");
+    }
+
+    /// A chat message, with the line break: Zoom's own JSON under `content`.
+    pub fn chat(&self, out: &mut Vec<u8>, timestamp_ms: u64, raw: &str) {
+        self.begin(out, "chat");
+        number(out, ",\"timestamp_ms\":", timestamp_ms);
+        out.extend_from_slice(b",\"content\":");
+        compact(out, raw);
+        out.extend_from_slice(b"}\n");
+    }
+
+    fn begin(&self, out: &mut Vec<u8>, kind: &str) {
+        out.extend_from_slice(b"{\"v\":");
+        out.extend_from_slice(VERSION.to_string().as_bytes());
+        out.extend_from_slice(b",\"type\":\"");
+        out.extend_from_slice(kind.as_bytes());
+        out.extend_from_slice(b"\",");
+        out.extend_from_slice(self.ids.as_bytes());
+    }
+}
+
+/// JSON that came from outside was parsed once, so it is JSON; but a line break between its tokens
+/// would break the line. Inside a string JSON has no raw control characters, so each one found is
+/// between tokens and may become a space.
+fn compact(out: &mut Vec<u8>, raw: &str) {
+    out.extend(raw.bytes().map(|b| if b < b' ' { b' ' } else { b }));
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn string(out: &mut Vec<u8>, text: &str) {
+    // Writing to memory does not fail, and a string can always be written as JSON.
+    let _ = serde_json::to_writer(out, text);
+}
+
+fn number(out: &mut Vec<u8>, key: &str, n: u64) {
+    out.extend_from_slice(key.as_bytes());
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    let mut rest = n;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::protocol::Product;
+
+    pub(in crate::output) fn info() -> StreamInfo {
+        StreamInfo {
+            product: Product::Meeting,
+            id: "a/B+c==".to_owned(),
+            stream_id: "5f0c1d".to_owned(),
+            meeting_id: Some("81234567890".to_owned()),
+            topic: Some("Weekly".to_owned()),
+            started_ms: 1_767_000_000_000,
+        }
+    }
+
+    pub(in crate::output) fn phrase(text: &str) -> Phrase {
+        Phrase {
+            user_id: 16_778_240,
+            user_name: "Ada".to_owned(),
+            channel_id: None,
+            start_ms: 1_767_000_001_000,
+            end_ms: 1_767_000_002_500,
+            timestamp_ms: 1_767_000_002_600,
+            language: Some(9),
+            attribute: Attribute::New,
+            text: text.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_line_is_what_the_product_page_promises() {
+        let mut out = Vec::new();
+        Lines::new(&info()).phrase(&mut out, &phrase("good \"morning\"\n\u{1b}"));
+        assert_eq!(
+            String::from_utf8(out).expect("UTF-8"),
+            concat!(
+                r#"{"v":1,"type":"transcript","meeting_uuid":"a/B+c==","stream_id":"5f0c1d","#,
+                r#""user_id":16778240,"user_name":"Ada","start_ms":1767000001000,"#,
+                r#""end_ms":1767000002500,"timestamp_ms":1767000002600,"language":"en","#,
+                r#""language_id":9,"text":"good \"morning\"\n\u001b"}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn events_and_chat_keep_zooms_json_on_one_line() {
+        let lines = Lines::new(&info());
+        let mut out = Vec::new();
+        lines.event(
+            &mut out,
+            Some(2),
+            Some(5),
+            "{\n  \"event_type\": 2,\r\n\t\"x\":\"a\\nb\"}",
+        );
+        lines.chat(&mut out, 0, "{\"data\":\"hi\"}");
+        let text = String::from_utf8(out).expect("UTF-8");
+        let parsed: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect();
+        assert_eq!(parsed.len(), 2);
+        assert_eq!(parsed[0]["event"]["x"], "a\nb");
+        assert_eq!(parsed[0]["name"], "ACTIVE_SPEAKER_CHANGE");
+        assert_eq!(parsed[1]["content"]["data"], "hi");
+    }
+
+    #[test]
+    fn numbers() {
+        for n in [0, 9, 10, u64::MAX] {
+            let mut out = Vec::new();
+            number(&mut out, "", n);
+            assert_eq!(String::from_utf8(out).expect("digits"), n.to_string());
+        }
+    }
+}

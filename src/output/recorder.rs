@@ -1,0 +1,343 @@
+//! The files of one stream. Knows no thread: [`super::disk`] calls it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::append::{AppendFile, tail};
+use super::cue::{self, Position, VTT_HEADER};
+use super::jsonl::Lines;
+use super::meta::Meta;
+use super::path::stream_folder;
+use super::record::{Attribute, Record, StreamInfo};
+use crate::protocol::EndReason;
+use crate::protocol::seam::{Identity, Seam};
+
+/// Which transcript files are written: `RTMS_TRANSCRIPT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Formats {
+    /// `transcript.jsonl`.
+    pub jsonl: bool,
+    /// `transcript.txt`.
+    pub txt: bool,
+    /// `transcript.vtt`.
+    pub vtt: bool,
+    /// `transcript.srt`.
+    pub srt: bool,
+}
+
+impl Default for Formats {
+    fn default() -> Self {
+        Formats {
+            jsonl: true,
+            txt: false,
+            vtt: true,
+            srt: false,
+        }
+    }
+}
+
+/// Name of the file of JSON lines, from which a restart learns what was written last.
+pub const JSONL_NAME: &str = "transcript.jsonl";
+
+/// Writes one stream's files.
+#[derive(Debug)]
+pub struct Recorder {
+    folder: PathBuf,
+    info: StreamInfo,
+    lines: Lines,
+    jsonl: Option<AppendFile>,
+    txt: Option<AppendFile>,
+    vtt: Option<(AppendFile, Position)>,
+    srt: Option<(AppendFile, Position)>,
+    events: AppendFile,
+    chat: AppendFile,
+    meta: Meta,
+    is_meta_stale: bool,
+}
+
+impl Recorder {
+    /// Files below `root`, new or continued.
+    pub fn open(root: &Path, info: StreamInfo, formats: Formats, now_ms: u64) -> Recorder {
+        let folder = stream_folder(info.started_ms, &info.id, &info.stream_id);
+        let folder = root.join(folder);
+        let file = |wanted: bool, name: &str, header, end| {
+            wanted.then(|| AppendFile::new(folder.join(name), header, end))
+        };
+        let subtitles = |wanted, name: &str, header| {
+            let file = file(wanted, name, header, "\n\n")?;
+            let end = tail(&folder.join(name), "\n\n").unwrap_or_default();
+            Some((file, cue::position_at_end(&end).unwrap_or_default()))
+        };
+        let mut meta = Meta::resume(&folder);
+        if meta.opened_ms == 0 {
+            meta.opened_ms = now_ms;
+        }
+        meta.openings += 1;
+        let vtt = subtitles(formats.vtt, "transcript.vtt", VTT_HEADER);
+        let srt = subtitles(formats.srt, "transcript.srt", "");
+        // A crash leaves an old count in meta.json; the number of the last cue is never old.
+        let cues = vtt.iter().chain(&srt).map(|(_, position)| position.number);
+        meta.phrases = cues.chain([meta.phrases]).max().unwrap_or(0);
+        Recorder {
+            lines: Lines::new(&info),
+            jsonl: file(formats.jsonl, JSONL_NAME, "", "\n"),
+            txt: file(formats.txt, "transcript.txt", "", "\n"),
+            vtt,
+            srt,
+            events: AppendFile::new(folder.join("events.jsonl"), "", "\n"),
+            chat: AppendFile::new(folder.join("chat.jsonl"), "", "\n"),
+            meta,
+            is_meta_stale: true,
+            folder,
+            info,
+        }
+    }
+
+    /// The stream's folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Takes a record; [`Recorder::write`] writes it.
+    pub fn take(&mut self, record: &Record) {
+        match record {
+            Record::Phrase(phrase) => {
+                self.meta.phrases += 1;
+                if let Some(file) = &mut self.jsonl {
+                    self.lines.phrase(file.record(), phrase);
+                }
+                // What was said cannot be unsaid in a file that only grows, and a subtitle that
+                // says it again would be worse.
+                if phrase.attribute == Attribute::Delete {
+                    return;
+                }
+                if let Some(file) = &mut self.txt {
+                    cue::text(file.record(), phrase);
+                }
+                let zero_ms = self.info.started_ms;
+                if let Some((file, position)) = &mut self.vtt {
+                    cue::vtt(file.record(), position, zero_ms, phrase);
+                }
+                if let Some((file, position)) = &mut self.srt {
+                    cue::srt(file.record(), position, zero_ms, phrase);
+                }
+            }
+            Record::Event {
+                event_type,
+                timestamp_ms,
+                raw,
+            } => {
+                self.lines
+                    .event(self.events.record(), *event_type, *timestamp_ms, raw);
+            }
+            Record::Chat { timestamp_ms, raw } => {
+                self.lines.chat(self.chat.record(), *timestamp_ms, raw);
+            }
+        }
+    }
+
+    /// Notes the parameters in force for a kind of media.
+    pub fn granted(&mut self, kind: &str, params: String) {
+        self.meta.granted.retain(|(other, _)| other != kind);
+        self.meta.granted.push((kind.to_owned(), params));
+        self.is_meta_stale = true;
+    }
+
+    /// Notes how many records could not be kept in all.
+    pub fn dropped(&mut self, count: u64) {
+        self.meta.dropped += count;
+        self.is_meta_stale = true;
+    }
+
+    /// Notes the end.
+    pub fn end(&mut self, reason: &EndReason, now_ms: u64) {
+        // A stream that was left goes on in another process; its files are not complete.
+        if *reason != EndReason::Left {
+            self.meta.ended_ms = now_ms;
+        }
+        self.meta.end = reason.word().to_owned();
+        self.meta.end_text = reason.to_string();
+        if let EndReason::Stopped(stop) = reason {
+            self.meta.stop_reason = Some(stop.0);
+        }
+        self.is_meta_stale = true;
+    }
+
+    /// Writes what waits. After an error it still waits.
+    pub fn write(&mut self) -> io::Result<()> {
+        for file in self.files() {
+            if file.waiting() > 0 {
+                file.write()?;
+            }
+        }
+        if self.is_meta_stale {
+            fs::create_dir_all(&self.folder)?;
+            self.meta
+                .write(&self.folder, &self.info, self.meta.ended_ms != 0)?;
+            self.is_meta_stale = false;
+        }
+        Ok(())
+    }
+
+    /// Makes what is written survive a power cut.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.files().try_for_each(AppendFile::sync)
+    }
+
+    /// Whether something written could still be lost in a power cut.
+    pub fn is_unsynced(&mut self) -> bool {
+        self.files().any(|file| file.is_unsynced())
+    }
+
+    /// Deletes every byte of the stream. Returns how many files there were.
+    pub fn discard(mut self) -> io::Result<usize> {
+        self.files().for_each(AppendFile::discard);
+        discard_folder(&self.folder)
+    }
+
+    fn files(&mut self) -> impl Iterator<Item = &mut AppendFile> {
+        let subtitles = self
+            .vtt
+            .iter_mut()
+            .chain(&mut self.srt)
+            .map(|(file, _)| file);
+        let texts = self.jsonl.iter_mut().chain(&mut self.txt);
+        texts
+            .chain(subtitles)
+            .chain([&mut self.events, &mut self.chat])
+    }
+}
+
+/// The last phrases that an earlier process wrote of a stream, so that none is taken again.
+pub fn seam(root: &Path, info: &StreamInfo) -> Seam {
+    let mut seam = Seam::default();
+    let folder = root.join(stream_folder(info.started_ms, &info.id, &info.stream_id));
+    for line in tail(&folder.join(JSONL_NAME), "\n")
+        .unwrap_or_default()
+        .lines()
+    {
+        // The first line of the tail may be cut; it is no JSON then.
+        let Ok(value) = serde_json::from_str::<serde_json::Value>(line) else {
+            continue;
+        };
+        let number = |key: &str| value[key].as_u64().unwrap_or(0);
+        seam.is_repeat(Identity {
+            user_id: number("user_id"),
+            start_ms: number("start_ms"),
+            end_ms: number("end_ms"),
+            timestamp_ms: number("timestamp_ms"),
+            change: match value["attribute"].as_str() {
+                Some("update") => 2,
+                Some("delete") => 3,
+                _ => 0,
+            },
+            text: value["text"].as_str().unwrap_or_default(),
+        });
+    }
+    seam
+}
+
+/// Deletes a stream's folder, and those above it that are empty then. Returns how many files there
+/// were.
+pub fn discard_folder(folder: &Path) -> io::Result<usize> {
+    let files = match fs::read_dir(folder) {
+        Ok(files) => files.count(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error),
+    };
+    fs::remove_dir_all(folder)?;
+    // The meeting's folder and the day's: not empty means that others are in there.
+    for above in folder.ancestors().skip(1).take(2) {
+        if fs::remove_dir(above).is_err() {
+            break;
+        }
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::jsonl::tests::{info, phrase};
+    use super::super::tests::scratch;
+    use super::*;
+    use crate::protocol::codes::StopReason;
+
+    const ALL: Formats = Formats {
+        jsonl: true,
+        txt: true,
+        vtt: true,
+        srt: true,
+    };
+
+    fn read(recorder: &Recorder, name: &str) -> String {
+        fs::read_to_string(recorder.folder().join(name)).unwrap_or_default()
+    }
+
+    #[test]
+    fn every_format_grows_and_goes_on_after_a_restart() {
+        let root = scratch("recorder-grow");
+        let mut first = Recorder::open(&root, info(), ALL, 5);
+        first.take(&Record::Phrase(phrase("one")));
+        first.write().expect("the disk is well");
+        assert_eq!(read(&first, "transcript.jsonl").lines().count(), 1);
+        assert!(read(&first, "transcript.vtt").starts_with("WEBVTT\n\n1\n"));
+        // SIGKILL in the middle of a write.
+        let vtt = first.folder().join("transcript.vtt");
+        let torn = read(&first, "transcript.vtt") + "2\n00:00:0";
+        fs::write(&vtt, torn).expect("the disk is well");
+        drop(first);
+
+        let mut second = Recorder::open(&root, info(), ALL, 9);
+        second.take(&Record::Phrase(phrase("two")));
+        second.end(&EndReason::Stopped(StopReason(6)), 10);
+        second.write().expect("the disk is well");
+        assert_eq!(
+            read(&second, "transcript.vtt"),
+            "WEBVTT\n\n1\n00:00:01.000 --> 00:00:02.500\n<v Ada>one\n\n\
+             2\n00:00:01.000 --> 00:00:02.500\n<v Ada>two\n\n"
+        );
+        assert_eq!(read(&second, "transcript.txt").lines().count(), 2);
+        assert!(read(&second, "transcript.srt").contains("\n\n2\n"));
+        let meta: serde_json::Value =
+            serde_json::from_str(&read(&second, "meta.json")).expect("JSON");
+        assert_eq!(meta["transcripts"], 2);
+        assert_eq!(meta["openings"], 2);
+        assert_eq!(meta["opened_ms"], 5);
+        assert_eq!(meta["stop_reason"], 6);
+        assert_eq!(meta["meeting_uuid"], "a/B+c==");
+        assert_eq!(meta["state"], "ended");
+    }
+
+    #[test]
+    fn a_deleted_phrase_is_a_record_and_no_cue() {
+        let root = scratch("recorder-delete");
+        let mut recorder = Recorder::open(&root, info(), ALL, 0);
+        let mut gone = phrase("gone");
+        gone.attribute = Attribute::Delete;
+        recorder.take(&Record::Phrase(gone));
+        recorder.write().expect("the disk is well");
+        assert!(read(&recorder, "transcript.jsonl").contains("\"attribute\":\"delete\""));
+        assert_eq!(read(&recorder, "transcript.vtt"), "");
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_revoked_stream_and_all_of_its_neighbour() {
+        let root = scratch("recorder-discard");
+        let mut recorder = Recorder::open(&root, info(), ALL, 0);
+        let mut neighbour = info();
+        neighbour.stream_id = "other".to_owned();
+        let mut neighbour = Recorder::open(&root, neighbour, ALL, 0);
+        for recorder in [&mut recorder, &mut neighbour] {
+            recorder.take(&Record::Phrase(phrase("secret")));
+            recorder.write().expect("the disk is well");
+        }
+        recorder.take(&Record::Phrase(phrase("still in memory")));
+        let folder = recorder.folder().to_owned();
+        assert_eq!(recorder.discard().expect("deletable"), 5);
+        assert!(!folder.exists());
+        assert!(read(&neighbour, "transcript.txt").contains("secret"));
+        neighbour.discard().expect("deletable");
+        assert_eq!(fs::read_dir(&root).expect("readable").count(), 0);
+    }
+}

@@ -1,0 +1,353 @@
+//! Status codes, states and stop reasons: number, name, and what each asks of us.
+
+use std::fmt;
+
+/// `status_code` of messages 2, 4, 22 and 29.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status(pub i64);
+
+/// What a refusal asks of us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The old connection is not yet gone, or Zoom stumbled: wait and try again.
+    Retry,
+    /// This type of media is not granted; the others can go on.
+    NotGranted,
+    /// What we ask for is wrong; asking again changes nothing.
+    Configuration,
+    /// The stream is gone or the credentials are wrong: no use going on.
+    Fatal,
+}
+
+const STATUS_NAMES: [&str; 48] = [
+    "OK",
+    "INVALID_MESSAGE_TYPE",
+    "INVALID_RTMS_STREAM_ID",
+    "INVALID_SIGNATURE",
+    "INVALID_PAYLOAD",
+    "INVALID_EVENTS",
+    "INVALID_EVENT_TYPE",
+    "INVALID_MEDIA_TYPE",
+    "DUPLICATE_SIGNAL_REQUEST",
+    "MEDIA_TYPE_AUDIO_NOT_SUPPORT",
+    "MEDIA_TYPE_VIDEO_NOT_SUPPORT",
+    "MEDIA_TYPE_DESKSHARE_NOT_SUPPORT",
+    "MEDIA_TYPE_TRANSCRIPT_NOT_SUPPORT",
+    "MEDIA_TYPE_CHAT_NOT_SUPPORT",
+    "MEDIA_TYPE_INVALID_VALUE",
+    "MEDIA_DATA_ALL_CONNECTION_EXIST",
+    "DUPLICATE_MEDIA_DATA_CONNECTION",
+    "INVALID_MEDIA_PARAMS",
+    "INVALID_MEDIA_AUDIO_PARAMS",
+    "INVALID_MEDIA_AUDIO_CONTENT_TYPE",
+    "INVALID_MEDIA_AUDIO_SAMPLE_RATE",
+    "INVALID_MEDIA_AUDIO_CHANNEL",
+    "INVALID_MEDIA_AUDIO_CODEC",
+    "INVALID_MEDIA_AUDIO_DATA_OPT",
+    "INVALID_MEDIA_AUDIO_SEND_RATE",
+    "INVALID_MEDIA_VIDEO_PARAMS",
+    "INVALID_MEDIA_VIDEO_CONTENT_TYPE",
+    "INVALID_MEDIA_VIDEO_CODEC",
+    "INVALID_MEDIA_VIDEO_RESOLUTION",
+    "INVALID_MEDIA_VIDEO_DATA_OPT",
+    "INVALID_MEDIA_VIDEO_FPS",
+    "INVALID_MEDIA_SHARE_PARAMS",
+    "INVALID_MEDIA_SHARE_CONTENT_TYPE",
+    "INVALID_MEDIA_SHARE_CODEC",
+    "INVALID_MEDIA_SHARE_RESOLUTION",
+    "INVALID_MEDIA_SHARE_FPS",
+    "INVALID_MEDIA_TRANSCRIPT_PARAMS",
+    "INVALID_MEDIA_TRANSCRIPT_CONTENT_TYPE",
+    "INVALID_MEDIA_CHAT_PARAMS",
+    "INVALID_MEDIA_CHAT_CONTENT_TYPE",
+    "INVALID_RTMS_SESSION_ID",
+    "INVALID_CLIENT_READY_ACK",
+    "INVALID_EVENT_SUBSCRIBE",
+    "INVALID_MEDIA_TRANSCRIPT_SOURCE_LANGUAGE",
+    "DUPLICATE_VIDEO_SUBSCRIPTION",
+    "INTERNAL_EXCEPTION",
+    "INVALID_MEDIA_TRANSCRIPT_TARGET_LANGUAGE",
+    "CHAT_SESSION_KEY_NOT_AVAILABLE",
+];
+
+impl Status {
+    /// Success.
+    pub const OK: Status = Status(0);
+
+    /// Zoom's name, or `UNKNOWN`.
+    pub fn name(self) -> &'static str {
+        usize::try_from(self.0)
+            .ok()
+            .and_then(|n| STATUS_NAMES.get(n))
+            .copied()
+            .unwrap_or("UNKNOWN")
+    }
+
+    /// What a refusal with this code and `reason` asks of us.
+    ///
+    /// Older servers number differently, so a `reason` that speaks of a duplicate wins over the
+    /// number (RTMS samples).
+    pub fn refusal(self, reason: &str) -> Refusal {
+        if reason
+            .to_ascii_lowercase()
+            .contains("duplicate signal request")
+        {
+            return Refusal::Retry;
+        }
+        match self.0 {
+            2 | 3 => Refusal::Fatal,
+            9..=13 => Refusal::NotGranted,
+            4..=7 | 14 | 17..=44 | 46 | 47 => Refusal::Configuration,
+            _ => Refusal::Retry,
+        }
+    }
+
+    /// What a person can do about a refusal with this code.
+    pub fn remedy(self) -> &'static str {
+        match self.0 {
+            2 => "the stream is over or belongs to another app; nothing to do unless it repeats",
+            3 => {
+                "check ZOOM_CLIENT_ID and ZOOM_CLIENT_SECRET: they must be the pair (development \
+                 or production) of the app that was started"
+            }
+            4..=6 | 42 => "check RTMS_EVENTS",
+            7 | 14 | 17 => "check RTMS_MEDIA",
+            9 => "the app lacks the scope meeting:read:meeting_audio",
+            10 => "the app lacks the scope meeting:read:meeting_video",
+            11 => "the app lacks the scope meeting:read:meeting_screenshare",
+            12 => "the app lacks the scope meeting:read:meeting_transcript",
+            13 => "the app lacks the scope meeting:read:meeting_chat",
+            8 | 15 | 16 => "another client may hold this stream: run one rtmsd for one app",
+            18..=24 => "check RTMS_AUDIO_*",
+            25..=30 => "check RTMS_VIDEO_*",
+            31..=35 => "check RTMS_SHARE_*",
+            36 | 37 | 43 | 46 => "check RTMS_TRANSCRIPT_LANGUAGE",
+            _ => "if it stays, ask Zoom with this code and the stream id",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.0, self.name())
+    }
+}
+
+/// `state` of messages 8 and 20.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamState {
+    /// 0.
+    Inactive,
+    /// 1.
+    Active,
+    /// 2: a connection of ours was lost.
+    Interrupted,
+    /// 3: about to end.
+    Terminating,
+    /// 4: ended.
+    Terminated,
+    /// 5.
+    Paused,
+    /// 6.
+    Resumed,
+    /// A number that this version does not know.
+    Unknown(i64),
+}
+
+impl StreamState {
+    /// The state of that number.
+    pub fn from_number(n: i64) -> StreamState {
+        match n {
+            0 => StreamState::Inactive,
+            1 => StreamState::Active,
+            2 => StreamState::Interrupted,
+            3 => StreamState::Terminating,
+            4 => StreamState::Terminated,
+            5 => StreamState::Paused,
+            6 => StreamState::Resumed,
+            n => StreamState::Unknown(n),
+        }
+    }
+
+    /// Zoom's word in lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            StreamState::Inactive => "inactive",
+            StreamState::Active => "active",
+            StreamState::Interrupted => "interrupted",
+            StreamState::Terminating => "terminating",
+            StreamState::Terminated => "terminated",
+            StreamState::Paused => "paused",
+            StreamState::Resumed => "resumed",
+            StreamState::Unknown(_) => "unknown",
+        }
+    }
+}
+
+/// Zoom's name for a session state (messages 9 and 11). The numbers differ from stream states:
+/// session 2 is good news, stream 2 is not.
+pub fn session_state_name(n: i64) -> &'static str {
+    match n {
+        0 => "inactive",
+        1 => "initialize",
+        2 => "started",
+        3 => "paused",
+        4 => "resumed",
+        5 => "stopped",
+        _ => "unknown",
+    }
+}
+
+/// Why a stream stopped: messages 8 and 9, webhook `*.rtms_stopped`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StopReason(pub i64);
+
+/// What a stop reason asks of us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopPolicy {
+    /// It is over.
+    Finish,
+    /// Ask for a new stream while the meeting lives.
+    Restart,
+    /// As `Restart`, once, and loudly: the credentials are in doubt.
+    RestartOnce,
+    /// Consent was withdrawn: delete all that was stored of the stream.
+    Delete,
+    /// It is over, and a person should know.
+    FinishAndAlert,
+}
+
+const STOP_REASON_NAMES: [&str; 27] = [
+    "UNDEFINED",
+    "HOST_TRIGGERED",
+    "USER_TRIGGERED",
+    "USER_LEFT",
+    "USER_EJECTED",
+    "HOST_DISABLED_APP",
+    "MEETING_ENDED",
+    "STREAM_CANCELED",
+    "STREAM_REVOKED",
+    "ALL_APPS_DISABLED",
+    "INTERNAL_EXCEPTION",
+    "CONNECTION_TIMEOUT",
+    "INSTANCE_CONNECTION_INTERRUPTED",
+    "SIGNAL_CONNECTION_INTERRUPTED",
+    "DATA_CONNECTION_INTERRUPTED",
+    "SIGNAL_CONNECTION_CLOSED_ABNORMALLY",
+    "DATA_CONNECTION_CLOSED_ABNORMALLY",
+    "EXIT_SIGNAL",
+    "AUTHENTICATION_FAILURE",
+    "AWAIT_RECONNECTION_TIMEOUT",
+    "RECEIVER_REQUEST_CLOSE",
+    "CUSTOMER_DISCONNECTED",
+    "AGENT_DISCONNECTED",
+    "ADMIN_DISABLED_APP",
+    "KEEP_ALIVE_TIMEOUT",
+    "MANUAL_API_TRIGGERED",
+    "STREAMING_NOT_SUPPORTED",
+];
+
+impl StopReason {
+    /// 0, also for a reason that was not told.
+    pub const UNDEFINED: StopReason = StopReason(0);
+    /// 6.
+    pub const MEETING_ENDED: StopReason = StopReason(6);
+    /// 8: consent withdrawn.
+    pub const STREAM_REVOKED: StopReason = StopReason(8);
+    /// 14: with stream state 2 it means that only the media connection is lost.
+    pub const DATA_CONNECTION_INTERRUPTED: StopReason = StopReason(14);
+
+    /// Zoom's name, or `UNKNOWN`.
+    pub fn name(self) -> &'static str {
+        let n = usize::try_from(self.0).ok();
+        n.and_then(|n| STOP_REASON_NAMES.get(n))
+            .copied()
+            .unwrap_or("UNKNOWN")
+    }
+
+    /// What it asks of us (RTMS event reference; an unknown reason is an end).
+    pub fn policy(self) -> StopPolicy {
+        match self.0 {
+            8 => StopPolicy::Delete,
+            10..=17 | 19 | 24 => StopPolicy::Restart,
+            18 => StopPolicy::RestartOnce,
+            23 => StopPolicy::FinishAndAlert,
+            _ => StopPolicy::Finish,
+        }
+    }
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.0, self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stand_at_their_numbers() {
+        for (n, name) in [
+            (0, "OK"),
+            (3, "INVALID_SIGNATURE"),
+            (8, "DUPLICATE_SIGNAL_REQUEST"),
+            (17, "INVALID_MEDIA_PARAMS"),
+            (31, "INVALID_MEDIA_SHARE_PARAMS"),
+            (36, "INVALID_MEDIA_TRANSCRIPT_PARAMS"),
+            (40, "INVALID_RTMS_SESSION_ID"),
+            (45, "INTERNAL_EXCEPTION"),
+            (47, "CHAT_SESSION_KEY_NOT_AVAILABLE"),
+            (48, "UNKNOWN"),
+            (-1, "UNKNOWN"),
+        ] {
+            assert_eq!(Status(n).name(), name, "status {n}");
+        }
+        for (n, name) in [
+            (6, "MEETING_ENDED"),
+            (8, "STREAM_REVOKED"),
+            (18, "AUTHENTICATION_FAILURE"),
+            (26, "STREAMING_NOT_SUPPORTED"),
+            (27, "UNKNOWN"),
+        ] {
+            assert_eq!(StopReason(n).name(), name, "reason {n}");
+        }
+    }
+
+    #[test]
+    fn a_duplicate_by_any_number_is_retried() {
+        assert_eq!(
+            Status(17).refusal("Duplicate signal request"),
+            Refusal::Retry
+        );
+        assert_eq!(Status(17).refusal(""), Refusal::Configuration);
+        assert_eq!(Status(3).refusal("invalid signature"), Refusal::Fatal);
+        assert_eq!(Status(12).refusal(""), Refusal::NotGranted);
+        assert_eq!(Status(99).refusal(""), Refusal::Retry);
+    }
+
+    #[test]
+    fn stop_reasons_ask_for_what_zoom_says() {
+        use StopPolicy::*;
+        let policies = [
+            (0, Finish),
+            (6, Finish),
+            (7, Finish),
+            (8, Delete),
+            (9, Finish),
+            (10, Restart),
+            (17, Restart),
+            (18, RestartOnce),
+            (19, Restart),
+            (20, Finish),
+            (23, FinishAndAlert),
+            (24, Restart),
+            (25, Finish),
+            (99, Finish),
+        ];
+        for (n, policy) in policies {
+            assert_eq!(StopReason(n).policy(), policy, "reason {n}");
+        }
+    }
+}

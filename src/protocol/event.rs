@@ -1,0 +1,207 @@
+//! What a stream tells those who use it.
+
+use std::fmt;
+
+use super::codes::{Refusal, Status, StopReason, StreamState};
+use super::message::{Chat, EventUpdate, Packet, PacketKind, Transcript};
+use super::params::MediaKind;
+use super::url::UrlError;
+
+/// One of a stream's WebSockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LinkId {
+    /// Handshake, events, state, and our requests.
+    Signaling,
+    /// Data of one kind, or of all.
+    Media(MediaKind),
+}
+
+impl fmt::Display for LinkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LinkId::Signaling => f.write_str("signaling"),
+            LinkId::Media(kind) => write!(f, "media:{}", kind.name()),
+        }
+    }
+}
+
+/// What one message carried. Borrowed from the message: what is to be kept must be copied.
+#[derive(Debug)]
+pub enum StreamEvent<'a> {
+    /// A phrase.
+    Transcript(Transcript<'a>),
+    /// Audio, video or share.
+    Packet(PacketKind, Packet<'a>),
+    /// A chat message.
+    Chat(Chat<'a>),
+    /// Something happened in the meeting.
+    Event(EventUpdate<'a>),
+}
+
+/// What changed about the stream itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// A handshake was accepted.
+    Accepted(LinkId),
+    /// The parameters in force on a media link, as Zoom's JSON.
+    Granted(MediaKind, String),
+    /// CLIENT_READY_ACK was sent: data flows from here on.
+    Ready,
+    /// A link was lost and will be tried again.
+    Lost(LinkId, Loss),
+    /// A handshake was refused.
+    Refused(LinkId, Option<Status>, String, Refusal),
+    /// A kind of media is not granted, for want of this scope; the others go on.
+    NotGranted(MediaKind, Option<&'static str>),
+    /// A URL in a handshake answer is not followed.
+    BadUrl(MediaKind, UrlError),
+    /// The payload of a link is encrypted beyond TLS; its bytes are not taken for media.
+    Encrypted(MediaKind),
+    /// Zoom told the state of the stream.
+    State(StreamState, StopReason),
+    /// Zoom answered a video subscription for this participant.
+    VideoSubscription(u64, Status),
+    /// Zoom told the state of a session within the stream, by number.
+    Session(i64, StopReason),
+}
+
+/// Why a link was lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Loss {
+    /// The connection could not be made: the words of the attempt.
+    Connect(String),
+    /// The connection or the answer to the handshake did not come in time.
+    TimedOut,
+    /// Closed by Zoom with this code, if any.
+    Closed(Option<u16>),
+    /// Closed by Zoom instead of an answer to the handshake.
+    Unanswered(Option<u16>),
+    /// Broken: the words of the socket.
+    Broken(String),
+    /// Neither a keep-alive nor data for too long.
+    Silent,
+    /// `rtms_interrupted`, event 7, or stream state 2: Zoom lost it.
+    Reported,
+    /// A newer `rtms_started` moved the stream to another server.
+    FailedOver,
+    /// The machine slept; what was connected before is gone.
+    Slept,
+    /// The signaling link went, and media goes with it.
+    SignalingLost,
+    /// Refused, to be tried again.
+    Refused,
+}
+
+impl Loss {
+    /// One word, for metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Loss::Connect(_) => "connect",
+            Loss::TimedOut => "timeout",
+            Loss::Closed(_) => "closed",
+            Loss::Unanswered(_) => "unanswered",
+            Loss::Broken(_) => "broken",
+            Loss::Silent => "silent",
+            Loss::Reported => "reported",
+            Loss::FailedOver => "failover",
+            Loss::Slept => "slept",
+            Loss::SignalingLost => "signaling",
+            Loss::Refused => "refused",
+        }
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Loss::Connect(why) => write!(f, "cannot connect: {why}"),
+            Loss::TimedOut => f.write_str("no answer in time"),
+            Loss::Closed(Some(code)) => write!(f, "closed by Zoom with code {code}"),
+            Loss::Closed(None) => f.write_str("closed by Zoom without a code"),
+            Loss::Unanswered(code) => {
+                let code = code.map_or("without a code".to_owned(), |n| format!("with code {n}"));
+                write!(
+                    f,
+                    "closed by Zoom {code} instead of an answer to the handshake; usually "
+                )?;
+                f.write_str("ZOOM_CLIENT_ID and ZOOM_CLIENT_SECRET are not the app's")
+            }
+            Loss::Broken(why) => write!(f, "connection broken: {why}"),
+            Loss::Silent => f.write_str("no keep-alive and no data for too long"),
+            Loss::Reported => f.write_str("Zoom reports the connection lost"),
+            Loss::FailedOver => f.write_str("Zoom moved the stream to another server"),
+            Loss::Slept => f.write_str("this machine slept"),
+            Loss::SignalingLost => f.write_str("the signaling connection was lost"),
+            Loss::Refused => f.write_str("refused for now"),
+        }
+    }
+}
+
+/// Why a stream is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndReason {
+    /// Zoom ended it.
+    Stopped(StopReason),
+    /// A handshake was refused for good.
+    Refused(LinkId, Option<Status>, String),
+    /// Nothing that we want is granted.
+    NothingGranted,
+    /// A link was lost and did not come back in the time that Zoom gives.
+    Lost(LinkId, Loss),
+    /// We asked Zoom to end it (message 21).
+    ClosedByUs,
+    /// We left; Zoom keeps it open for a successor.
+    Left,
+    /// The thread of the stream panicked.
+    Panicked,
+    /// The started webhook named no server that may be connected to.
+    BadUrl(UrlError),
+    /// The system refused a thread or a socket to begin with.
+    NoResources(String),
+}
+
+impl EndReason {
+    /// One word, for metrics and `meta.json`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            EndReason::Stopped(_) => "stopped",
+            EndReason::Refused(..) => "refused",
+            EndReason::NothingGranted => "nothing_granted",
+            EndReason::Lost(..) => "lost",
+            EndReason::ClosedByUs => "closed",
+            EndReason::Left => "left",
+            EndReason::Panicked => "panicked",
+            EndReason::BadUrl(_) => "bad_url",
+            EndReason::NoResources(_) => "no_resources",
+        }
+    }
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EndReason::Stopped(reason) => write!(f, "stopped by Zoom: {reason}"),
+            EndReason::Refused(link, Some(status), reason) => {
+                write!(f, "{link} refused: {status}")?;
+                if !reason.is_empty() {
+                    write!(f, " ({reason:?})")?;
+                }
+                write!(f, "; {}", status.remedy())
+            }
+            EndReason::Refused(link, None, reason) => {
+                write!(f, "{link} refused without a status code ({reason:?})")
+            }
+            EndReason::NothingGranted => {
+                f.write_str("no wanted media is granted; check RTMS_MEDIA and the app's scopes")
+            }
+            EndReason::Lost(link, loss) => write!(f, "{link} lost for good: {loss}"),
+            EndReason::ClosedByUs => f.write_str("closed at our request"),
+            EndReason::Left => f.write_str("left; another process may take it over"),
+            EndReason::BadUrl(error) => error.fmt(f),
+            EndReason::NoResources(what) => write!(f, "the system gives no more threads: {what}"),
+            EndReason::Panicked => {
+                f.write_str("a bug ended it; please report the panic in the log")
+            }
+        }
+    }
+}

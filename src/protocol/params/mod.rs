@@ -1,0 +1,289 @@
+//! What is asked of Zoom: kinds of media, and the parameters of each (RTMS media parameters).
+//!
+//! Readable words come in, are checked against what Zoom takes, and leave as the `media_params` of
+//! message 3. What message 4 grants is read back here. Which key of the configuration a word came
+//! from is for `config` to know.
+
+mod audio;
+mod kind;
+mod picture;
+mod transcript;
+mod wire;
+
+use std::fmt;
+
+use serde_json::Value;
+
+pub use audio::AudioParams;
+pub use kind::{MediaKind, MediaSelection};
+pub use picture::{FPS_MAX, ShareParams, VideoParams};
+pub use transcript::TranscriptParams;
+pub use wire::{
+    AudioCodec, AudioStreams, Channels, Content, Resolution, SampleRate, VideoCodec, VideoStreams,
+};
+
+use super::Language;
+
+/// The parameters of every kind of media. The default is Zoom's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MediaParams {
+    /// Of audio.
+    pub audio: AudioParams,
+    /// Of video.
+    pub video: VideoParams,
+    /// Of the shared screen.
+    pub share: ShareParams,
+    /// Of transcripts.
+    pub transcript: TranscriptParams,
+}
+
+/// A combination that Zoom would refuse.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParamFault {
+    /// Which parameter: `audio.sample_rate`.
+    pub field: &'static str,
+    /// Its value.
+    pub found: String,
+    /// What would be taken.
+    pub expected: String,
+}
+
+impl fmt::Display for ParamFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ParamFault {
+            field,
+            found,
+            expected,
+        } = self;
+        write!(f, "{field}: found {found}, expected {expected}")
+    }
+}
+
+impl MediaParams {
+    /// Everything that Zoom would refuse.
+    pub fn faults(&self) -> Vec<ParamFault> {
+        let mut faults = self.audio.faults();
+        faults.extend(self.video.faults());
+        faults.extend(self.share.faults());
+        faults
+    }
+
+    /// The `media_params` of message 3 for a socket of this kind, as JSON; `None` to leave it out.
+    ///
+    /// Audio, video and share are always spelt out, as Zoom's own SDK does, so that what we get
+    /// does not hang on defaults. A transcript without a chosen language is asked for without
+    /// parameters, which is what that SDK sends.
+    pub fn to_json(&self, kind: MediaKind) -> Option<String> {
+        let of = |kind: MediaKind| -> Option<String> {
+            let params = match kind {
+                MediaKind::Audio => self.audio.to_json(),
+                MediaKind::Video => self.video.to_json(),
+                MediaKind::Share => self.share.to_json(),
+                MediaKind::Transcript => self.transcript.to_json()?,
+                MediaKind::Chat => format!("{{\"content_type\":{}}}", Content::TEXT),
+                MediaKind::All => return None,
+            };
+            Some(format!("\"{}\":{params}", kind.url_key()))
+        };
+        let members: Vec<String> = match kind {
+            MediaKind::All => MediaKind::EACH.into_iter().filter_map(of).collect(),
+            single => of(single).into_iter().collect(),
+        };
+        (!members.is_empty()).then(|| format!("{{{}}}", members.join(",")))
+    }
+
+    /// What message 4 grants: these parameters, changed by every field of its `media_params` that
+    /// is understood, number or string. A field that is absent is taken to be as asked; one that
+    /// is not understood too, and is named in the second part, so that it can be logged.
+    pub fn granted(&self, json: &str) -> (MediaParams, Vec<&'static str>) {
+        let Ok(value) = serde_json::from_str::<Value>(json) else {
+            return (*self, vec!["media_params"]);
+        };
+        let mut granted = Granted {
+            value: &value,
+            unknown: Vec::new(),
+        };
+        let language =
+            granted.value(
+                "transcript.src_language",
+                self.transcript.language,
+                |n| match n {
+                    -1 => Some(None),
+                    number => Language::from_number(number).map(Some),
+                },
+            );
+        let is_detecting = match granted.field("transcript.enable_lid") {
+            Some(Value::Bool(is_detecting)) => *is_detecting,
+            _ => !self.transcript.is_pinned,
+        };
+        let params = MediaParams {
+            audio: self.audio.granted(&mut granted),
+            video: self.video.granted(&mut granted),
+            share: self.share.granted(&mut granted),
+            transcript: TranscriptParams {
+                language,
+                is_pinned: !is_detecting,
+            },
+        };
+        (params, granted.unknown)
+    }
+}
+
+/// Reads single fields out of a granted `media_params`.
+struct Granted<'a> {
+    value: &'a Value,
+    unknown: Vec<&'static str>,
+}
+
+impl<'a> Granted<'a> {
+    /// The field `kind.name`; null counts as absent.
+    fn field(&self, path: &'static str) -> Option<&'a Value> {
+        let (kind, name) = path.split_once('.')?;
+        let params = match kind {
+            "share" => self.value.get("deskshare").or(self.value.get("share")),
+            kind => self.value.get(kind),
+        };
+        params?.get(name).filter(|value| !value.is_null())
+    }
+
+    fn value<T>(&mut self, path: &'static str, asked: T, read: impl Fn(i64) -> Option<T>) -> T {
+        let Some(value) = self.field(path) else {
+            return asked;
+        };
+        let number = match value {
+            Value::String(text) => text.trim().parse().ok(),
+            other => other.as_i64(),
+        };
+        match number.and_then(read) {
+            Some(granted) => granted,
+            None => {
+                self.unknown.push(path);
+                asked
+            }
+        }
+    }
+}
+
+/// The words of a comma-separated list.
+pub(crate) fn each_word(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim)
+}
+
+/// `a, b or c`.
+pub(crate) fn one_of<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    let words: Vec<&str> = words.collect();
+    match words.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => words.concat(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked() {
+        let mut params = MediaParams::default();
+        let check = |params: &MediaParams, kind, expected: Option<&str>| {
+            let found = params.to_json(kind);
+            assert_eq!(found.as_deref(), expected);
+            if let Some(json) = found {
+                serde_json::from_str::<Value>(&json).expect("JSON");
+            }
+        };
+        check(&params, MediaKind::Transcript, None);
+        check(
+            &params,
+            MediaKind::Audio,
+            Some(
+                r#"{"audio":{"content_type":2,"sample_rate":1,"channel":1,"codec":1,"data_opt":1,"send_rate":20}}"#,
+            ),
+        );
+        check(
+            &params,
+            MediaKind::Share,
+            Some(r#"{"deskshare":{"content_type":3,"codec":5,"resolution":3,"fps":1}}"#),
+        );
+        check(
+            &params,
+            MediaKind::Chat,
+            Some(r#"{"chat":{"content_type":5}}"#),
+        );
+        params.transcript = TranscriptParams::from_text("german, pin").expect("a language");
+        check(
+            &params,
+            MediaKind::Transcript,
+            Some(r#"{"transcript":{"content_type":5,"src_language":14,"enable_lid":false}}"#),
+        );
+        params.audio = AudioParams::of(AudioCodec::Opus);
+        check(
+            &params,
+            MediaKind::All,
+            Some(concat!(
+                r#"{"audio":{"content_type":2,"sample_rate":3,"channel":1,"codec":4,"data_opt":1,"send_rate":20},"#,
+                r#""video":{"content_type":3,"codec":5,"resolution":2,"data_opt":3,"fps":5},"#,
+                r#""deskshare":{"content_type":3,"codec":5,"resolution":3,"fps":1},"#,
+                r#""transcript":{"content_type":5,"src_language":14,"enable_lid":false},"#,
+                r#""chat":{"content_type":5}}"#,
+            )),
+        );
+    }
+
+    #[test]
+    fn what_was_asked_and_echoed_is_granted() {
+        let asked = MediaParams {
+            audio: AudioParams::of(AudioCodec::G711),
+            video: VideoParams::complete(Some(VideoCodec::H264), None),
+            share: ShareParams::complete(Some(VideoCodec::Png), None),
+            transcript: TranscriptParams::from_text("fr-CA,pin").expect("a language"),
+        };
+        let echo = asked.to_json(MediaKind::All).expect("all is never empty");
+        assert_eq!(MediaParams::default().granted(&echo), (asked, vec![]));
+        assert_eq!(asked.granted("{}"), (asked, vec![]));
+    }
+
+    #[test]
+    fn odd_grants() {
+        let check = |json: &str, change: fn(&mut MediaParams), unknown: &[&str]| {
+            let mut expected = MediaParams::default();
+            change(&mut expected);
+            let (found, names) = MediaParams::default().granted(json);
+            assert_eq!(found, expected, "{json}");
+            assert_eq!(names, unknown, "{json}");
+        };
+        check(
+            r#"{"audio":{"codec":"4","sample_rate":" 3 ","channel":null}}"#,
+            |params| {
+                params.audio.codec = AudioCodec::Opus;
+                params.audio.sample_rate = SampleRate::Hz48000;
+            },
+            &[],
+        );
+        check(
+            r#"{"share":{"fps":7},"transcript":{"src_language":-1}}"#,
+            |params| params.share.fps = 7,
+            &[],
+        );
+        check(
+            r#"{"audio":{"codec":99,"send_rate":-5},"video":{"fps":4000,"codec":[1]}}"#,
+            |_| {},
+            &["audio.codec", "audio.send_rate", "video.codec", "video.fps"],
+        );
+        for json in ["null", "[]", "3", r#"{"audio":7}"#, r#"{"audio":[]}"#] {
+            check(json, |_| {}, &[]);
+        }
+        check("{", |_| {}, &["media_params"]);
+    }
+
+    #[test]
+    fn a_language_by_word() {
+        let read = |text| TranscriptParams::from_text(text).map(|found| found.to_json());
+        assert_eq!(read("auto"), Ok(None));
+        assert!(read("auto,pin").is_err());
+        assert!(read("de,pinned").is_err());
+        assert!(read(",pin").is_err());
+        let error = read("elvish").expect_err("no language of Zoom's");
+        assert!(error.starts_with("auto, or a language as tag or English name"));
+    }
+}

@@ -1,0 +1,113 @@
+//! What was received twice is taken once.
+//!
+//! After a reconnection Zoom may send again what it had sent before. A phrase that agrees in
+//! speaker, stamps and text with one of the last [`PHRASES_MAX`] is a repetition; people do not say
+//! the same thing twice in the same millisecond.
+
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::message::Transcript;
+
+/// Phrases remembered: some minutes of a lively meeting, four kilobytes.
+pub const PHRASES_MAX: usize = 512;
+
+/// The last phrases of a stream, as digests.
+#[derive(Debug, Clone, Default)]
+pub struct Seam {
+    recent: VecDeque<u64>,
+}
+
+/// What makes a phrase the same phrase. A word said about it later (`attribute`) is another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity<'a> {
+    /// Who.
+    pub user_id: u64,
+    /// Begin, Unix milliseconds.
+    pub start_ms: u64,
+    /// End, Unix milliseconds.
+    pub end_ms: u64,
+    /// Stamp, Unix milliseconds.
+    pub timestamp_ms: u64,
+    /// Whether it is an update (2) or a deletion (3), else 0.
+    pub change: i64,
+    /// What was said.
+    pub text: &'a str,
+}
+
+impl<'a> From<&'a Transcript<'_>> for Identity<'a> {
+    fn from(phrase: &'a Transcript<'_>) -> Identity<'a> {
+        Identity {
+            user_id: phrase.user_id,
+            start_ms: phrase.start_ms,
+            end_ms: phrase.end_ms,
+            timestamp_ms: phrase.timestamp_ms,
+            change: if matches!(phrase.attribute, 2 | 3) {
+                phrase.attribute
+            } else {
+                0
+            },
+            text: &phrase.text,
+        }
+    }
+}
+
+impl Seam {
+    /// Whether this phrase is among the last ones; if not, it is now.
+    pub fn is_repeat(&mut self, phrase: Identity<'_>) -> bool {
+        let mut hasher = DefaultHasher::new();
+        phrase.hash(&mut hasher);
+        let digest = hasher.finish();
+        if self.recent.contains(&digest) {
+            return true;
+        }
+        if self.recent.len() == PHRASES_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(digest);
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn phrase(start_ms: u64, text: &str) -> Identity<'_> {
+        Identity {
+            user_id: 1,
+            start_ms,
+            end_ms: 9,
+            timestamp_ms: 9,
+            change: 0,
+            text,
+        }
+    }
+
+    #[test]
+    fn a_repetition_is_found_and_a_similar_phrase_is_none() {
+        let mut seam = Seam::default();
+        assert!(!seam.is_repeat(phrase(1, "yes")));
+        assert!(seam.is_repeat(phrase(1, "yes")));
+        assert!(!seam.is_repeat(phrase(2, "yes")), "said again, later");
+        assert!(!seam.is_repeat(phrase(1, "yes.")));
+        assert!(!seam.is_repeat(Identity {
+            user_id: 2,
+            ..phrase(1, "yes")
+        }));
+        assert!(!seam.is_repeat(Identity {
+            change: 2,
+            ..phrase(1, "yes")
+        }));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut seam = Seam::default();
+        for n in 0..10 * PHRASES_MAX as u64 {
+            assert!(!seam.is_repeat(phrase(n, "x")));
+        }
+        assert_eq!(seam.recent.len(), PHRASES_MAX);
+        assert!(seam.is_repeat(phrase(9 * PHRASES_MAX as u64, "x")));
+    }
+}

@@ -1,0 +1,483 @@
+//! Where a webhook or a handshake may send us: a [`ServerUrl`] exists only for an allowed host.
+//!
+//! `server_urls` comes from the network. Were it followed blindly, a forged event would turn into
+//! a request into the private network, so scheme, host and form are judged here, and the address
+//! that a name resolves to is judged again when it is known ([`ServerUrl::allows_address`]).
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+
+/// Longest URL taken, in bytes.
+pub const URL_BYTES_MAX: usize = 2048;
+
+/// The domains of Zoom's streaming servers; every name below them is allowed.
+pub const ZOOM_DOMAINS: [&str; 3] = [".zoom.us", ".zoom.com", ".zoomgov.com"];
+
+/// The hosts that streams may come from: `RTMS_ALLOWED_HOSTS`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowedHosts {
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Entry {
+    /// `.zoom.us`: every name below it, on public addresses.
+    Below(String),
+    /// `localhost`, `10.0.0.7`: this host, wherever it is.
+    Host(String),
+    /// `ws://127.0.0.1`: this loopback host, also without TLS.
+    Plain(String),
+}
+
+impl Default for AllowedHosts {
+    fn default() -> Self {
+        let below = |domain: &&str| Entry::Below((*domain).to_owned());
+        AllowedHosts {
+            entries: ZOOM_DOMAINS.iter().map(below).collect(),
+        }
+    }
+}
+
+impl AllowedHosts {
+    /// Reads the entries: `.domain` (or `*.domain`) for every host below a domain, `host` for one
+    /// host, `ws://host` for a loopback host without TLS.
+    pub fn parse<S: AsRef<str>>(entries: &[S]) -> Result<AllowedHosts, String> {
+        let entries: Result<Vec<Entry>, String> = entries
+            .iter()
+            .map(|entry| parse_entry(entry.as_ref().trim()))
+            .collect();
+        Ok(AllowedHosts { entries: entries? })
+    }
+
+    fn find(&self, scheme: Scheme, host: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| match entry {
+            Entry::Below(suffix) => {
+                scheme == Scheme::Wss
+                    && host.len() > suffix.len()
+                    && host.ends_with(suffix.as_str())
+            }
+            Entry::Host(name) => scheme == Scheme::Wss && host == name,
+            Entry::Plain(name) => host == name,
+        })
+    }
+}
+
+fn parse_entry(entry: &str) -> Result<Entry, String> {
+    let lower = entry.to_ascii_lowercase();
+    if let Some(host) = lower.strip_prefix("ws://") {
+        let host = host.trim_end_matches('/');
+        return match bare_host(host) {
+            Some(host) if is_loopback_name(host) => Ok(Entry::Plain(host.to_owned())),
+            _ => Err(format!(
+                "\"{entry}\": plain ws:// is possible to a loopback host only"
+            )),
+        };
+    }
+    let lower = lower.strip_prefix('*').unwrap_or(&lower);
+    if let Some(domain) = lower.strip_prefix('.') {
+        return match bare_host(domain) {
+            Some(domain) if domain.parse::<IpAddr>().is_err() => {
+                Ok(Entry::Below(format!(".{domain}")))
+            }
+            _ => Err(format!(
+                "\"{entry}\": expected a domain after the dot, as in .zoom.us"
+            )),
+        };
+    }
+    match bare_host(lower) {
+        Some(host) => Ok(Entry::Host(host.to_owned())),
+        None => Err(format!(
+            "\"{entry}\": expected a host name or address without port or path"
+        )),
+    }
+}
+
+/// A host name or address without brackets; `None` for anything else.
+fn bare_host(text: &str) -> Option<&str> {
+    if let Some(inner) = text.strip_prefix('[') {
+        let inner = inner.strip_suffix(']')?;
+        return inner.parse::<Ipv6Addr>().is_ok().then_some(inner);
+    }
+    if text.parse::<IpAddr>().is_ok() {
+        return Some(text);
+    }
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    (text.len() <= 253 && text.split('.').all(label)).then_some(text)
+}
+
+fn is_loopback_name(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Wss,
+    Ws,
+}
+
+/// A URL that we may connect to.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ServerUrl {
+    scheme: Scheme,
+    host: String,
+    port: u16,
+    path: String,
+    anywhere: bool,
+}
+
+/// Why a URL is not followed. The text of the URL is not repeated: it may be an attacker's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UrlError {
+    /// Longer than [`URL_BYTES_MAX`], or with characters that no URL has.
+    Malformed,
+    /// Neither `wss` nor an allowed `ws`.
+    Scheme,
+    /// `user@host`.
+    UserInfo,
+    /// The host is not among `RTMS_ALLOWED_HOSTS`.
+    Host,
+    /// There was no URL.
+    Missing,
+}
+
+impl fmt::Display for UrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            UrlError::Malformed => "server url: malformed",
+            UrlError::Scheme => "server url: expected wss://",
+            UrlError::UserInfo => "server url: user information is not allowed",
+            UrlError::Host => {
+                "server url: host is not allowed; add it to RTMS_ALLOWED_HOSTS if it is right"
+            }
+            UrlError::Missing => "server url: none given",
+        })
+    }
+}
+
+impl std::error::Error for UrlError {}
+
+impl ServerUrl {
+    /// Judges one URL.
+    pub fn parse(text: &str, allowed: &AllowedHosts) -> Result<ServerUrl, UrlError> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(UrlError::Missing);
+        }
+        if text.len() > URL_BYTES_MAX || !text.bytes().all(|b| b.is_ascii_graphic() && b != b'\\') {
+            return Err(UrlError::Malformed);
+        }
+        let (scheme, rest) = text.split_once("://").ok_or(UrlError::Malformed)?;
+        let scheme = match scheme.to_ascii_lowercase().as_str() {
+            "wss" => Scheme::Wss,
+            "ws" => Scheme::Ws,
+            _ => return Err(UrlError::Scheme),
+        };
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        if authority.contains('@') {
+            return Err(UrlError::UserInfo);
+        }
+        let (host, port) = split_port(authority, scheme).ok_or(UrlError::Malformed)?;
+        let host = bare_host(host)
+            .ok_or(UrlError::Malformed)?
+            .to_ascii_lowercase();
+        let entry = allowed.find(scheme, &host).ok_or(match scheme {
+            Scheme::Wss => UrlError::Host,
+            Scheme::Ws => UrlError::Scheme,
+        })?;
+        let path = path.split('#').next().unwrap_or_default();
+        let path = match path.as_bytes().first() {
+            None => "/".to_owned(),
+            Some(b'/') => path.to_owned(),
+            Some(_) => format!("/{path}"),
+        };
+        let anywhere = !matches!(entry, Entry::Below(_));
+        Ok(ServerUrl {
+            scheme,
+            host,
+            port,
+            path,
+            anywhere,
+        })
+    }
+
+    /// The first allowed URL among several; the error of the first when none is.
+    pub fn first<S: AsRef<str>>(
+        candidates: &[S],
+        allowed: &AllowedHosts,
+    ) -> Result<ServerUrl, UrlError> {
+        let mut error = UrlError::Missing;
+        for (n, candidate) in candidates.iter().enumerate() {
+            match ServerUrl::parse(candidate.as_ref(), allowed) {
+                Ok(url) => return Ok(url),
+                Err(e) if n == 0 => error = e,
+                Err(_) => {}
+            }
+        }
+        Err(error)
+    }
+
+    /// The host, without brackets: for DNS, SNI and the certificate.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether the connection is encrypted; only loopback may do without.
+    pub fn is_tls(&self) -> bool {
+        self.scheme == Scheme::Wss
+    }
+
+    /// Whether this host may be found at `address`.
+    ///
+    /// A name below an allowed domain must be on the public internet; a host that the operator
+    /// named may be anywhere, but without TLS on loopback only.
+    pub fn allows_address(&self, address: IpAddr) -> bool {
+        match self.scheme {
+            Scheme::Ws => address.is_loopback(),
+            Scheme::Wss => self.anywhere || is_public(address),
+        }
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.is_tls() { "wss" } else { "ws" };
+        if self.host.contains(':') {
+            write!(f, "{scheme}://[{}]:{}{}", self.host, self.port, self.path)
+        } else {
+            write!(f, "{scheme}://{}:{}{}", self.host, self.port, self.path)
+        }
+    }
+}
+
+/// Without the path, which may carry a token.
+impl fmt::Debug for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+fn split_port(authority: &str, scheme: Scheme) -> Option<(&str, u16)> {
+    let default = if scheme == Scheme::Wss { 443 } else { 80 };
+    let after_host = match authority.strip_prefix('[') {
+        Some(inner) => inner.find(']')? + 2,
+        None => authority.find(':').unwrap_or(authority.len()),
+    };
+    let (host, port) = authority.split_at_checked(after_host)?;
+    let port = match port.strip_prefix(':') {
+        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().ok()?,
+        None if port.is_empty() => default,
+        _ => return None,
+    };
+    (port != 0).then_some((host, port))
+}
+
+/// Whether an address belongs to the public internet. An IPv6 address that wraps an IPv4 one is
+/// judged by the IPv4 one, or it would be a way around the rule.
+pub fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => {
+            let [a, b, c, _] = ip.octets();
+            !(ip.is_private()
+                || ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_broadcast()
+                || ip.is_documentation()
+                || ip.is_multicast()
+                || a == 0
+                || a >= 240
+                || (a == 100 && (64..128).contains(&b))
+                || (a, b, c) == (192, 0, 0)
+                || (a == 198 && (b == 18 || b == 19)))
+        }
+        IpAddr::V6(ip) => {
+            let s = ip.segments();
+            if let Some(v4) = ip.to_ipv4_mapped() {
+                return is_public(IpAddr::V4(v4));
+            }
+            let embedded = match s {
+                // NAT64 (RFC 6052) and 6to4 (RFC 3056) carry an IPv4 address.
+                [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some((high, low)),
+                [0x2002, high, low, ..] => Some((high, low)),
+                _ => None,
+            };
+            if let Some((high, low)) = embedded {
+                let [a, b] = high.to_be_bytes();
+                let [c, d] = low.to_be_bytes();
+                return is_public(IpAddr::V4([a, b, c, d].into()));
+            }
+            // Only 2000::/3 is assigned to the internet; of it, not the documentation prefix.
+            (s[0] & 0xe000) == 0x2000 && !(s[0] == 0x2001 && s[1] == 0x0db8)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(url: &str, entries: &[&str], expected: Result<&str, UrlError>) {
+        let allowed = if entries.is_empty() {
+            AllowedHosts::default()
+        } else {
+            AllowedHosts::parse(entries).expect("entries of this test are right")
+        };
+        let found = ServerUrl::parse(url, &allowed).map(|url| url.to_string());
+        assert_eq!(
+            found.as_deref().map_err(|e| *e),
+            expected,
+            "{url} with {entries:?}"
+        );
+    }
+
+    #[test]
+    fn zoom_hosts_and_no_others() {
+        check("wss://rwg1.zoom.us", &[], Ok("wss://rwg1.zoom.us:443/"));
+        check(
+            " WSS://RWG1.Zoom.US:8443/a?b=c#d ",
+            &[],
+            Ok("wss://rwg1.zoom.us:8443/a?b=c"),
+        );
+        check("wss://rwg1.zoom.us?b", &[], Ok("wss://rwg1.zoom.us:443/?b"));
+        check("wss://zoom.us.evil.test", &[], Err(UrlError::Host));
+        check("wss://evilzoom.us", &[], Err(UrlError::Host));
+        check("wss://.zoom.us", &[], Err(UrlError::Malformed));
+        check("wss://evil.test/.zoom.us", &[], Err(UrlError::Host));
+        check("wss://evil.test?.zoom.us", &[], Err(UrlError::Host));
+        check("wss://evil.test#.zoom.us", &[], Err(UrlError::Host));
+        check("wss://evil.test\\.zoom.us", &[], Err(UrlError::Malformed));
+        check("wss://a.zoom.us@evil.test", &[], Err(UrlError::UserInfo));
+        check(
+            "wss://evil.test:443@a.zoom.us",
+            &[],
+            Err(UrlError::UserInfo),
+        );
+        check("wss://a.zoom.us:0", &[], Err(UrlError::Malformed));
+        check("wss://a.zoom.us:+443", &[], Err(UrlError::Malformed));
+        check("wss://a.zoom.us:99999", &[], Err(UrlError::Malformed));
+        check("wss://a.zoom.us\r\nHost: b", &[], Err(UrlError::Malformed));
+        check(
+            "wss://xn--zm-fka.zoom.us\u{e9}",
+            &[],
+            Err(UrlError::Malformed),
+        );
+        check("ws://a.zoom.us", &[], Err(UrlError::Scheme));
+        check("https://a.zoom.us", &[], Err(UrlError::Scheme));
+        check("wss://169.254.169.254", &[], Err(UrlError::Host));
+        check("wss://[::1", &[], Err(UrlError::Malformed));
+        check("", &[], Err(UrlError::Missing));
+        check("a.zoom.us", &[], Err(UrlError::Malformed));
+    }
+
+    #[test]
+    fn named_hosts() {
+        check(
+            "wss://localhost:9",
+            &["localhost"],
+            Ok("wss://localhost:9/"),
+        );
+        check("ws://localhost:9", &["localhost"], Err(UrlError::Scheme));
+        check(
+            "ws://127.0.0.1:9/x",
+            &["ws://127.0.0.1"],
+            Ok("ws://127.0.0.1:9/x"),
+        );
+        check(
+            "wss://127.0.0.1:9/x",
+            &["ws://127.0.0.1"],
+            Ok("wss://127.0.0.1:9/x"),
+        );
+        check("wss://[::1]:9/x", &["::1"], Ok("wss://[::1]:9/x"));
+        check(
+            "wss://a.example.test",
+            &["*.example.test"],
+            Ok("wss://a.example.test:443/"),
+        );
+        check(
+            "wss://example.test",
+            &[".example.test"],
+            Err(UrlError::Host),
+        );
+        check("wss://a.zoom.us", &["localhost"], Err(UrlError::Host));
+    }
+
+    #[test]
+    fn entries_that_make_no_sense() {
+        for entry in [
+            "ws://example.test",
+            "ws://10.0.0.1",
+            "a b",
+            "",
+            ".",
+            "*.",
+            "https://x",
+            "x:1",
+        ] {
+            assert!(AllowedHosts::parse(&[entry]).is_err(), "{entry:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_allowed_of_several() {
+        let urls = ["srt://a.zoom.us", "wss://b.zoom.us", "wss://c.zoom.us"];
+        let url = ServerUrl::first(&urls, &AllowedHosts::default()).expect("the second is allowed");
+        assert_eq!(url.host(), "b.zoom.us");
+        let none: [&str; 0] = [];
+        assert_eq!(
+            ServerUrl::first(&none, &AllowedHosts::default()),
+            Err(UrlError::Missing)
+        );
+    }
+
+    #[test]
+    fn a_zoom_name_on_a_private_address_is_refused() {
+        let zoom = ServerUrl::parse("wss://a.zoom.us", &AllowedHosts::default()).expect("allowed");
+        for private in [
+            "10.0.0.1",
+            "172.16.0.1",
+            "192.168.1.1",
+            "127.0.0.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "255.255.255.255",
+            "198.18.0.1",
+            "::1",
+            "::",
+            "fe80::1",
+            "fc00::1",
+            "::ffff:10.0.0.1",
+            "64:ff9b::a00:1",
+            "2002:a00:1::",
+            "ff02::1",
+            "2001:db8::1",
+            "::127.0.0.1",
+        ] {
+            let address: IpAddr = private.parse().expect("an address");
+            assert!(!zoom.allows_address(address), "{private}");
+        }
+        for public in ["170.114.52.2", "2407:30c0::1", "::ffff:170.114.52.2"] {
+            assert!(
+                zoom.allows_address(public.parse().expect("an address")),
+                "{public}"
+            );
+        }
+        let named = AllowedHosts::parse(&["sig.internal"]).expect("a host");
+        let named = ServerUrl::parse("wss://sig.internal", &named).expect("allowed");
+        assert!(named.allows_address("10.0.0.1".parse().expect("an address")));
+        let plain = AllowedHosts::parse(&["ws://localhost"]).expect("a host");
+        let plain = ServerUrl::parse("ws://localhost", &plain).expect("allowed");
+        assert!(!plain.allows_address("10.0.0.1".parse().expect("an address")));
+    }
+}

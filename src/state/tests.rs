@@ -1,0 +1,174 @@
+use super::*;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::Ordering;
+
+/// A directory of its own for each test, gone afterwards.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let path = std::env::temp_dir().join(format!(
+            "rtmsd-state-{}-{}-{name}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        ));
+        let _ = fs::remove_dir_all(&path);
+        Scratch(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o7777
+}
+
+#[test]
+fn what_is_written_is_private_and_read_again() {
+    let scratch = Scratch::new("write");
+    let state = StateDir::open(scratch.0.join("deep/state")).unwrap();
+    assert_eq!(state.read("token").unwrap(), None);
+    state.write_atomic("token", b"one").unwrap();
+    state.write_atomic("token", b"two").unwrap();
+    assert_eq!(state.read("token").unwrap().unwrap(), b"two");
+    assert_eq!(mode(state.path()), 0o700);
+    for entry in fs::read_dir(state.path()).unwrap() {
+        assert_eq!(mode(&entry.unwrap().path()), 0o600);
+    }
+    assert_eq!(state.names().unwrap(), ["token"]);
+    state.remove("token").unwrap();
+    state.remove("token").unwrap();
+    assert_eq!(state.read("token").unwrap(), None);
+}
+
+#[test]
+fn a_second_taker_is_told_who_has_it() {
+    let scratch = Scratch::new("lock");
+    let first = StateDir::open(&scratch.0).unwrap();
+    let error = StateDir::open(&scratch.0).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "state directory {}: in use by another process (pid {}), expected to have it alone; \
+             stop that one, or set RTMS_STATE to another directory",
+            scratch.0.display(),
+            std::process::id()
+        )
+    );
+    drop(first);
+    StateDir::open(&scratch.0).unwrap();
+}
+
+#[test]
+fn an_open_directory_is_closed_only_when_it_is_plainly_ours() {
+    let scratch = Scratch::new("mode");
+    let open_with = |mode: u32, file: Option<&str>| {
+        let _ = fs::remove_dir_all(&scratch.0);
+        fs::create_dir(&scratch.0).unwrap();
+        fs::set_permissions(&scratch.0, fs::Permissions::from_mode(mode)).unwrap();
+        if let Some(file) = file {
+            fs::write(scratch.0.join(file), "").unwrap();
+        }
+        StateDir::open(&scratch.0).map(|state| super::tests::mode(state.path()))
+    };
+    assert_eq!(open_with(0o755, None), Ok(0o700));
+    assert_eq!(open_with(0o750, Some(LOCK_NAME)), Ok(0o700));
+    let refused = open_with(0o755, Some("letter.txt")).unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains("found mode 0755, expected 0700")
+    );
+    assert!(matches!(
+        open_with(0o1777, None),
+        Err(Error::NotPrivate { mode: 0o1777, .. })
+    ));
+    fs::remove_dir_all(&scratch.0).unwrap();
+    fs::write(&scratch.0, "").unwrap();
+    let error = StateDir::open(&scratch.0).unwrap_err();
+    fs::remove_file(&scratch.0).unwrap();
+    assert!(error.to_string().contains(scratch.0.to_str().unwrap()));
+}
+
+#[test]
+fn names_stay_inside() {
+    let scratch = Scratch::new("names");
+    let state = StateDir::open(&scratch.0).unwrap();
+    for name in [
+        "",
+        ".",
+        "..",
+        "../x",
+        "a/b",
+        ".hidden",
+        "lock",
+        "a\0b",
+        &"n".repeat(201),
+    ] {
+        assert_eq!(state.write_atomic(name, b""), Err(Error::Name), "{name:?}");
+        assert_eq!(state.read(name), Err(Error::Name), "{name:?}");
+        assert_eq!(state.remove(name), Err(Error::Name), "{name:?}");
+    }
+    state.write_atomic(&"n".repeat(200), b"").unwrap();
+}
+
+#[test]
+fn a_crash_leaves_the_old_file_or_the_new_one() {
+    for step in Step::ALL {
+        for moment in [Moment::Before(step), Moment::After(step)] {
+            let scratch = Scratch::new("crash");
+            StateDir::open(&scratch.0)
+                .unwrap()
+                .write_atomic("file", b"old")
+                .unwrap();
+            let state = StateDir::open_observed(&scratch.0, move |now| {
+                if now == moment {
+                    // Unwinds without the panic hook: nothing of the write goes on.
+                    resume_unwind(Box::new("crash"));
+                }
+            })
+            .unwrap();
+            catch_unwind(AssertUnwindSafe(|| state.write_atomic("file", b"new"))).unwrap_err();
+            drop(state);
+            let state = StateDir::open(&scratch.0).unwrap();
+            let is_new = matches!(
+                moment,
+                Moment::After(Step::Rename)
+                    | Moment::Before(Step::SyncDirectory)
+                    | Moment::After(Step::SyncDirectory)
+            );
+            let expected: &[u8] = if is_new { b"new" } else { b"old" };
+            assert_eq!(state.read("file").unwrap().unwrap(), expected, "{moment:?}");
+            let left: Vec<_> = fs::read_dir(&scratch.0)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name())
+                .filter(|name| name.to_string_lossy().starts_with(TEMP_PREFIX))
+                .collect();
+            assert!(left.is_empty(), "{moment:?} left {left:?}");
+        }
+    }
+}
+
+#[test]
+fn writers_of_one_file_do_not_mix() {
+    let scratch = Scratch::new("race");
+    let state = StateDir::open(&scratch.0).unwrap();
+    std::thread::scope(|scope| {
+        for letter in [b'a', b'b', b'c'] {
+            let state = &state;
+            scope.spawn(move || {
+                for _ in 0..20 {
+                    state.write_atomic("file", &[letter; 1000]).unwrap();
+                }
+            });
+        }
+    });
+    let bytes = state.read("file").unwrap().unwrap();
+    assert_eq!(bytes.len(), 1000);
+    assert!(bytes.iter().all(|b| *b == bytes[0]));
+}

@@ -1,0 +1,91 @@
+//! Replacing a file so that a crash at any instant leaves the old one or the new one, whole.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use super::{Error, StateDir, TEMP_PREFIX};
+
+/// The steps of a write, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// A new file appears beside the old one.
+    Create,
+    /// The new file gets its bytes.
+    Write,
+    /// The bytes reach the disk.
+    SyncFile,
+    /// The new file takes the old one's name.
+    Rename,
+    /// The new name reaches the disk.
+    SyncDirectory,
+}
+
+impl Step {
+    /// All of them.
+    pub const ALL: [Step; 5] = [
+        Step::Create,
+        Step::Write,
+        Step::SyncFile,
+        Step::Rename,
+        Step::SyncDirectory,
+    ];
+}
+
+/// A moment of a write, as its observer sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// The step is about to be taken.
+    Before(Step),
+    /// The step was taken.
+    After(Step),
+}
+
+impl StateDir {
+    /// Replaces the file. When this returns, the new content survives a power cut; when it fails,
+    /// the old content is still there.
+    pub fn write_atomic(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let path = self.file(name)?;
+        let number = self.next_temp.fetch_add(1, Ordering::Relaxed);
+        let temp = self.path.join(format!("{TEMP_PREFIX}{number}-{name}"));
+        self.replace(&temp, &path, bytes).inspect_err(|_| {
+            // What cannot be removed now is removed by the next `open`.
+            let _ = fs::remove_file(&temp);
+        })
+    }
+
+    fn replace(&self, temp: &Path, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+        let mut file: File = self.step(Step::Create, || {
+            OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(temp)
+                .map_err(|e| Error::io("create", temp, &e))
+        })?;
+        self.step(Step::Write, || {
+            file.write_all(bytes)
+                .map_err(|e| Error::io("write", temp, &e))
+        })?;
+        self.step(Step::SyncFile, || {
+            file.sync_all().map_err(|e| Error::io("sync", temp, &e))
+        })?;
+        self.step(Step::Rename, || {
+            fs::rename(temp, path).map_err(|e| Error::io("replace", path, &e))
+        })?;
+        self.step(Step::SyncDirectory, || {
+            self.directory
+                .sync_all()
+                .map_err(|e| Error::io("sync", &self.path, &e))
+        })
+    }
+
+    fn step<T>(&self, step: Step, take: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        (self.observer)(Moment::Before(step));
+        let taken = take()?;
+        (self.observer)(Moment::After(step));
+        Ok(taken)
+    }
+}

@@ -1,0 +1,317 @@
+//! Bodies as Zoom sends them, as its guides show them, and as nobody should.
+
+use super::*;
+
+fn read(body: &str) -> Event {
+    webhook(body.as_bytes()).expect("a webhook").event
+}
+
+fn fault(body: &str) -> Fault {
+    webhook(body.as_bytes()).expect_err("a fault")
+}
+
+fn started() -> RtmsStarted {
+    RtmsStarted {
+        product: Product::Meeting,
+        id: "a/B+c==".into(),
+        stream_id: "5f0c1d".into(),
+        server_urls: vec!["wss://sig.example.test:443".into()],
+        meeting_id: Some("81234567890".into()),
+        operator_id: Some("usr1".into()),
+        account_id: Some("acc1".into()),
+    }
+}
+
+#[test]
+fn both_shapes_say_the_same() {
+    let flat = r#"{"event":"meeting.rtms_started","event_ts":1767000000123,
+        "payload":{"account_id":"acc1","operator_id":"usr1","meeting_id":81234567890,
+        "is_original_host":true,"meeting_uuid":"a\/B+c==","rtms_stream_id":"5f0c1d",
+        "server_urls":"wss://sig.example.test:443"}}"#;
+    let nested = r#"{"event":"meeting.rtms_started","event_ts":"1767000000123",
+        "payload":{"account_id":"acc1","object":{"meeting_id":"81234567890",
+        "meeting_uuid":"a/B+c==","operator_id":"usr1","rtms_stream_id":"5f0c1d",
+        "server_urls":"wss://sig.example.test:443"}}}"#;
+    for body in [flat, nested] {
+        let webhook = webhook(body.as_bytes()).expect("a webhook");
+        assert_eq!(webhook.event_ts_ms, 1_767_000_000_123);
+        assert_eq!(webhook.event, Event::RtmsStarted(started()));
+    }
+}
+
+#[test]
+fn the_object_goes_first_except_for_the_account() {
+    let body = r#"{"event":"meeting.rtms_started","payload":{"account_id":"acc1",
+        "meeting_uuid":"outer","rtms_stream_id":7,"operator_id":"usr1","object":{"account_id":"x",
+        "meeting_uuid":"a/B+c==","rtms_stream_id":"5f0c1d","meeting_id":81234567890,
+        "server_urls":"wss://sig.example.test:443"}}}"#;
+    assert_eq!(read(body), Event::RtmsStarted(started()));
+}
+
+#[test]
+fn ids_keep_every_digit() {
+    for (json, expected) in [
+        ("123", "123"),
+        (
+            "18446744073709551616123456789",
+            "18446744073709551616123456789",
+        ),
+        ("\"0042\"", "0042"),
+    ] {
+        let body = format!(
+            r#"{{"event":"meeting.started","payload":{{"object":{{"id":{json},"uuid":"u"}}}}}}"#
+        );
+        match read(&body) {
+            Event::MeetingStarted(life) => assert_eq!(life.meeting_id, expected),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn server_urls_come_in_three_forms() {
+    let urls = |json: &str| {
+        let body = format!(
+            r#"{{"event":"meeting.rtms_interrupted","payload":{{"meeting_uuid":"u",
+            "rtms_stream_id":"s","server_urls":{json}}}}}"#
+        );
+        match read(&body) {
+            Event::RtmsInterrupted(it) => it.server_urls,
+            other => panic!("{other:?}"),
+        }
+    };
+    let two = ["wss://a", "srt://b"];
+    assert_eq!(urls(r#""wss://a, srt://b,,""#), two);
+    assert_eq!(urls(r#"["wss://a","srt://b",7,null]"#), two);
+    assert_eq!(urls(r#"{"all":"wss://a,srt://b"}"#), two);
+    assert_eq!(urls(r#"{"x":"wss://a","b":"srt://b","c":{}}"#), two);
+    for nothing in ["null", "7", "true", "\"\"", "[]", "{}", "[[\"wss://a\"]]"] {
+        assert!(urls(nothing).is_empty(), "{nothing}");
+    }
+    assert_eq!(
+        urls(&format!("\"{}\"", "wss://a,".repeat(1000))).len(),
+        URLS_MAX
+    );
+    assert!(urls(&format!("\"{}\"", "x".repeat(URL_BYTES_MAX + 1))).is_empty());
+}
+
+#[test]
+fn every_product_has_its_names() {
+    let table = [
+        ("meeting.rtms_started", "meeting_uuid", Product::Meeting),
+        ("webinar.rtms_started", "webinar_uuid", Product::Webinar),
+        ("webinar.rtms_started", "meeting_uuid", Product::Webinar),
+        ("session.rtms_started", "session_id", Product::Session),
+        (
+            "contact_center.voice_rtms_started",
+            "engagement_id",
+            Product::ContactCenter,
+        ),
+        ("phone.rtms_started", "call_id", Product::Phone),
+        ("phone.call_rtms_started", "call_id", Product::Phone),
+    ];
+    for (name, key, product) in table {
+        for (phase, stop_reason) in [("started", ""), ("interrupted", ""), ("stopped", "")] {
+            let name = name.replace("started", phase);
+            let body = format!(
+                r#"{{"event":"{name}","payload":{{"{key}":"i","rtms_stream_id":"s",
+                "server_urls":"wss://a"{stop_reason}}}}}"#
+            );
+            let (found, id) = match read(&body) {
+                Event::RtmsStarted(e) if phase == "started" => (e.product, e.id),
+                Event::RtmsInterrupted(e) if phase == "interrupted" => (e.product, e.id),
+                Event::RtmsStopped(e) if phase == "stopped" => (e.product, e.id),
+                other => panic!("{name}: {other:?}"),
+            };
+            assert_eq!((found, id.as_str()), (product, "i"), "{name}");
+        }
+    }
+    for other in [
+        "contactcenter.rtms_started",
+        "meeting.call_rtms_started",
+        "x.rtms_started",
+    ] {
+        let name = other.to_owned();
+        assert_eq!(
+            read(&format!(r#"{{"event":"{other}"}}"#)),
+            Event::Other { name }
+        );
+    }
+}
+
+#[test]
+fn the_first_id_in_zooms_order_counts() {
+    let body = r#"{"event":"session.rtms_stopped","payload":{"call_id":"5","engagement_id":"4",
+        "session_id":"3","webinar_uuid":"2","meeting_uuid":"1","rtms_stream_id":"s"}}"#;
+    match read(body) {
+        Event::RtmsStopped(e) => assert_eq!((e.id.as_str(), e.stop_reason), ("1", None)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn stop_reasons_are_numbers_or_nothing() {
+    for (json, expected) in [
+        ("6", Some(6)),
+        ("\"8\"", Some(8)),
+        ("null", None),
+        ("{}", None),
+    ] {
+        let body = format!(
+            r#"{{"event":"meeting.rtms_stopped","payload":{{"meeting_uuid":"u",
+            "rtms_stream_id":"s","stop_reason":{json}}}}}"#
+        );
+        match read(&body) {
+            Event::RtmsStopped(e) => assert_eq!(e.stop_reason, expected, "{json}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn meetings_begin_and_end() {
+    let life = |product| MeetingLife {
+        product,
+        meeting_id: "123456789".into(),
+        meeting_uuid: "4444AAAiAAAAAiAiAiiAii==".into(),
+        host_id: Some("x8yAAAAAAAAA".into()),
+        topic: Some("Weekly".into()),
+    };
+    let body = |name: &str| {
+        format!(
+            r#"{{"event":"{name}","event_ts":1,"payload":{{"object":{{"id":123456789,
+            "uuid":"4444AAAiAAAAAiAiAiiAii==","host_id":"x8yAAAAAAAAA","topic":"Weekly"}}}}}}"#
+        )
+    };
+    let meeting = || life(Product::Meeting);
+    assert_eq!(
+        read(&body("meeting.started")),
+        Event::MeetingStarted(meeting())
+    );
+    assert_eq!(read(&body("meeting.ended")), Event::MeetingEnded(meeting()));
+    let webinar = || life(Product::Webinar);
+    assert_eq!(
+        read(&body("webinar.started")),
+        Event::MeetingStarted(webinar())
+    );
+    assert_eq!(read(&body("webinar.ended")), Event::MeetingEnded(webinar()));
+}
+
+#[test]
+fn news_about_the_account_is_kept_whole_and_bounded() {
+    let body = r#"{"event":"rtms.concurrency_near_limit","payload":{ "operator_id" : "a b\" c" ,
+        "concurrency_limit": 2000}}"#;
+    let payload = r#"{"operator_id":"a b\" c","concurrency_limit":2000}"#.to_owned();
+    let name = "rtms.concurrency_near_limit".to_owned();
+    assert_eq!(read(body), Event::Account { name, payload });
+    for name in [
+        "rtms.start_failed",
+        "rtms.request_status",
+        "meeting.rtms_concurrency_limited",
+    ] {
+        let long = "é".repeat(ACCOUNT_BYTES_MAX);
+        match read(&format!(r#"{{"event":"{name}","payload":["{long}"]}}"#)) {
+            Event::Account { payload, .. } => assert!(payload.len() <= ACCOUNT_BYTES_MAX),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(matches!(
+        read(r#"{"event":"rtms.start_failed"}"#),
+        Event::Account { .. }
+    ));
+}
+
+#[test]
+fn what_is_no_webhook_is_said_so() {
+    for body in [
+        "",
+        "null",
+        "[]",
+        "7",
+        "{",
+        "{}",
+        r#"{"event":7}"#,
+        r#"{"event":null}"#,
+        "\u{0}",
+    ] {
+        assert_eq!(fault(body), Fault::NotAWebhook, "{body:?}");
+    }
+    assert_eq!(webhook(b"{\"event\":\"\xff\"}"), Err(Fault::NotAWebhook));
+}
+
+#[test]
+fn a_known_event_without_its_fields_names_what_is_missing() {
+    let table = [
+        (r#"{"event":"meeting.rtms_started"}"#, "meeting_uuid"),
+        (
+            r#"{"event":"meeting.rtms_started","payload":7}"#,
+            "meeting_uuid",
+        ),
+        (r#"{"event":"phone.rtms_stopped","payload":{}}"#, "call_id"),
+        (
+            r#"{"event":"meeting.rtms_stopped","payload":{"meeting_uuid":"u"}}"#,
+            "rtms_stream_id",
+        ),
+        (
+            r#"{"event":"meeting.rtms_started","payload":{"meeting_uuid":"u","rtms_stream_id":"s"}}"#,
+            "server_urls",
+        ),
+        (
+            r#"{"event":"meeting.started","payload":{"object":{"uuid":"u"}}}"#,
+            "id",
+        ),
+        (
+            r#"{"event":"meeting.ended","payload":{"object":{"id":1}}}"#,
+            "uuid",
+        ),
+        (
+            r#"{"event":"endpoint.url_validation","payload":{}}"#,
+            "plainToken",
+        ),
+    ];
+    for (body, expected) in table {
+        match fault(body) {
+            Fault::Missing { field, .. } => assert_eq!(field, expected, "{body}"),
+            other => panic!("{body}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn everything_from_outside_is_bounded() {
+    let long = "é".repeat(100_000);
+    match read(&format!(r#"{{"event":"{long}"}}"#)) {
+        Event::Other { name } => assert_eq!(name, "é".repeat(EVENT_BYTES_MAX / 2)),
+        other => panic!("{other:?}"),
+    }
+    let body = format!(
+        r#"{{"event":"meeting.started","payload":{{"id":1,"uuid":"u","topic":"{long}",
+        "host_id":"{long}"}}}}"#
+    );
+    match read(&body) {
+        Event::MeetingStarted(life) => {
+            assert_eq!(life.topic, Some("é".repeat(TOPIC_BYTES_MAX / 2)));
+            assert_eq!(life.host_id, None);
+        }
+        other => panic!("{other:?}"),
+    }
+    let digits = "9".repeat(ID_BYTES_MAX + 1);
+    let body = format!(r#"{{"event":"meeting.started","payload":{{"id":{digits},"uuid":"u"}}}}"#);
+    assert!(matches!(fault(&body), Fault::Missing { field: "id", .. }));
+}
+
+#[test]
+fn deep_nesting_costs_no_stack() {
+    let (open, close) = ("[".repeat(100_000), "]".repeat(100_000));
+    let deep = |event: &str| format!(r#"{{"event":"{event}","payload":{open}{close}}}"#);
+    assert!(matches!(read(&deep("x")), Event::Other { .. }));
+    assert!(matches!(
+        fault(&deep("meeting.rtms_started")),
+        Fault::Missing { .. }
+    ));
+    let urls = format!(
+        r#"{{"event":"meeting.rtms_started","payload":{{"object":{{"meeting_uuid":"u",
+        "rtms_stream_id":"s","server_urls":{open}{close}}}}}}}"#
+    );
+    assert!(matches!(fault(&urls), Fault::Missing { .. }));
+}

@@ -1,0 +1,3 @@
+//! End-to-end tests: the real thing over real sockets.
+
+mod public;

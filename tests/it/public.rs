@@ -1,0 +1,647 @@
+//! The public edge under friends and enemies: after everything an enemy can do, and before, a
+//! correct webhook is answered.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use openssl::asn1::Asn1Time;
+use openssl::bn::BigNum;
+use openssl::ec::{EcGroup, EcKey};
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::PKey;
+use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode, SslVersion};
+use openssl::x509::extension::SubjectAlternativeName;
+use openssl::x509::{X509, X509NameBuilder};
+use rtmsd::gate::{Limits, TlsFiles};
+use rtmsd::inbox::{self, Receiver};
+use rtmsd::public::{Public, Settings};
+use rtmsd::secret::Secret;
+use rtmsd::webhook::{Event, Webhook, signature};
+
+/// Nothing in these tests takes longer unless it is broken.
+const PATIENCE: Duration = Duration::from_secs(20);
+const TOKEN: &str = "a secret token";
+
+struct Edge {
+    public: Public<Webhook>,
+    inbox: Receiver<Webhook>,
+    address: SocketAddr,
+    sent: AtomicU64,
+}
+
+fn settings() -> Settings {
+    Settings {
+        secret_tokens: vec![Secret::new(TOKEN)],
+        ..Settings::default()
+    }
+}
+
+fn hasty() -> Settings {
+    Settings {
+        limits: Limits {
+            request_ms: 300,
+            ..Limits::default()
+        },
+        ..settings()
+    }
+}
+
+impl Edge {
+    fn start(settings: Settings) -> Edge {
+        Edge::with_places(settings, 1000)
+    }
+
+    fn with_places(settings: Settings, places: usize) -> Edge {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let (sender, inbox) = inbox::inbox(places);
+        let public = Public::start(vec![listener], settings, sender).expect("the edge starts");
+        let address = public.addresses()[0];
+        Edge {
+            public,
+            inbox,
+            address,
+            sent: AtomicU64::new(0),
+        }
+    }
+
+    fn connect(&self) -> TcpStream {
+        connect(self.address)
+    }
+
+    /// Sends bytes and reads until the end.
+    fn ask(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect();
+        // An early refusal may end our sending; the answer is what counts.
+        let _ = stream.write_all(bytes);
+        read_all(&mut stream)
+    }
+
+    /// A correct webhook is answered 200 and arrives.
+    fn works(&self) {
+        let n = self.sent.fetch_add(1, Ordering::Relaxed) + 1;
+        let answer = self.ask(&webhook(n));
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        self.arrives(n);
+    }
+
+    fn arrives(&self, n: u64) {
+        let webhook = self.inbox.recv_timeout(PATIENCE).expect("a webhook");
+        assert_eq!(webhook.event_ts_ms, n);
+        assert!(matches!(webhook.event, Event::MeetingEnded(_)));
+    }
+
+    fn wait_for(&self, what: &str, is_true: impl Fn() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_true() {
+            assert!(Instant::now() < deadline, "{what}");
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the edge listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    stream.set_write_timeout(Some(PATIENCE)).expect("a socket");
+    stream
+}
+
+/// What comes until the other side ends, however it ends.
+fn read_all(stream: &mut impl Read) -> String {
+    let (mut all, mut piece) = (Vec::new(), [0; 4096]);
+    loop {
+        match stream.read(&mut piece) {
+            Ok(0) => break,
+            Ok(n) => all.extend_from_slice(&piece[..n]),
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => break,
+            Err(e) => panic!("no end after {:?}: {e}", String::from_utf8_lossy(&all)),
+        }
+    }
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+fn body(n: u64) -> String {
+    format!(
+        r#"{{"event":"meeting.ended","event_ts":{n},"payload":{{"object":{{"id":1,"uuid":"u"}}}}}}"#
+    )
+}
+
+fn webhook(n: u64) -> Vec<u8> {
+    post(body(n).as_bytes(), TOKEN, "")
+}
+
+fn post(body: &[u8], token: &str, extra: &str) -> Vec<u8> {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a clock");
+    let timestamp = now.as_secs().to_string();
+    let signature = signature::sign(&Secret::new(token), &timestamp, body);
+    let mut request = format!(
+        "POST /webhook HTTP/1.1\r\nHost: example.test\r\nContent-Type: application/json\r\n\
+         x-zm-request-timestamp: {timestamp}\r\nx-zm-signature: {signature}\r\n{extra}\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    request.extend_from_slice(body);
+    request
+}
+
+fn code(answer: &str) -> u16 {
+    let digits = answer.split(' ').nth(1).unwrap_or("0");
+    digits.parse().unwrap_or(0)
+}
+
+fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+#[test]
+fn every_request_has_its_answer() {
+    let edge = Edge::start(settings());
+    let ok = post(body(1).as_bytes(), TOKEN, "");
+    let table: &[(&[u8], u16)] = &[
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+        (b"GET / HTTP/1.0\r\n\r\n", 200),
+        (&post(b"no json", TOKEN, ""), 400),
+        (b"GARBAGE\r\n\r\n", 400),
+        (&post(body(1).as_bytes(), "another", ""), 401),
+        (
+            b"POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}",
+            401,
+        ),
+        (b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+        (b"GET /webhook HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+        (b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+        (b"POST /webhook HTTP/1.1\r\nHost: a\r\n\r\n", 411),
+        (
+            b"POST /webhook HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            411,
+        ),
+        (
+            b"POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 262145\r\n\r\n",
+            413,
+        ),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n", 417),
+        (&[b'A'; 20_000], 431),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+        (&ok, 200),
+    ];
+    for (bytes, expected) in table {
+        let answer = edge.ask(bytes);
+        assert_eq!(code(&answer), *expected, "{answer}");
+        let (head, text) = answer.split_once("\r\n\r\n").expect("a whole head");
+        let length = format!("Content-Length: {}", text.len());
+        for line in [length.as_str(), "Connection: close"] {
+            assert_eq!(head.matches(line).count(), 1, "{line} in {answer}");
+        }
+        assert_eq!(head.matches("Date: ").count(), 1, "{answer}");
+        assert!(!head.contains("tiny-http"), "{answer}");
+        if *expected == 405 {
+            assert!(head.contains("\r\nAllow: "), "{answer}");
+        }
+    }
+    edge.arrives(1);
+    let counters = edge.public.counters();
+    assert_eq!(read(&counters.gate.refused_413), 1);
+    assert_eq!(read(&counters.gate.refused_431), 1);
+    assert_eq!(read(&counters.webhook.forged), 2);
+    assert_eq!(read(&counters.webhook.accepted), 1);
+    assert_eq!(counters.gate.ack.count(), 1);
+}
+
+#[test]
+fn head_has_the_length_and_no_body() {
+    let edge = Edge::start(settings());
+    let get = edge.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(get.ends_with("\r\n\r\nrtmsd is up\n"), "{get}");
+    for (path, expected) in [("/", "Content-Length: 12\r\n"), ("/x", "Content-Length: ")] {
+        let head = edge.ask(format!("HEAD {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+        assert!(
+            head.contains(expected) && head.ends_with("\r\n\r\n"),
+            "{head}"
+        );
+    }
+}
+
+#[test]
+fn a_challenge_is_answered() {
+    let edge = Edge::start(settings());
+    let ask = br#"{"event":"endpoint.url_validation","payload":{"plainToken":"p1"}}"#;
+    let encrypted = signature::encrypted_token(&Secret::new(TOKEN), "p1");
+    let expected = format!(r#"{{"plainToken":"p1","encryptedToken":"{encrypted}"}}"#);
+    let mut unsigned = b"POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 65\r\n\r\n".to_vec();
+    unsigned.extend_from_slice(ask);
+    for request in [unsigned, post(ask, TOKEN, "")] {
+        let answer = edge.ask(&request);
+        assert!(
+            answer.contains("Content-Type: application/json"),
+            "{answer}"
+        );
+        assert!(answer.ends_with(&expected), "{answer}");
+    }
+}
+
+#[test]
+fn who_expects_continue_is_told_to() {
+    let edge = Edge::start(settings());
+    let request = post(body(1).as_bytes(), TOKEN, "Expect: 100-continue\r\n");
+    let head_bytes = request.len() - body(1).len();
+    let mut stream = edge.connect();
+    stream.write_all(&request[..head_bytes]).expect("sent");
+    let mut go_on = [0; 25];
+    stream.read_exact(&mut go_on).expect("an interim answer");
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(&request[head_bytes..]).expect("sent");
+    assert_eq!(code(&read_all(&mut stream)), 200);
+    edge.arrives(1);
+}
+
+#[test]
+fn a_full_inbox_puts_the_webhook_off() {
+    let edge = Edge::with_places(settings(), 1);
+    assert_eq!(code(&edge.ask(&webhook(1))), 200);
+    edge.wait_for("the webhook is sent after its answer", || {
+        edge.inbox.len() == 1
+    });
+    assert_eq!(code(&edge.ask(&webhook(2))), 503);
+    edge.arrives(1);
+    assert_eq!(code(&edge.ask(&webhook(3))), 200);
+    edge.arrives(3);
+    assert_eq!(read(&edge.public.counters().webhook.inbox_full), 1);
+}
+
+/// The ways to hurt tiny_http when it meets the network itself, one by one.
+#[test]
+fn what_kills_tiny_http_does_nothing() {
+    let edge = Edge::start(settings());
+    edge.works();
+    for length in [
+        "1000000000",
+        "100000000000",
+        "9223372036854775807",
+        "18446744073709551615",
+    ] {
+        let head = format!("POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+        assert_eq!(code(&edge.ask(head.as_bytes())), 413);
+        edge.works();
+    }
+    for _ in 0..20 {
+        assert_eq!(code(&edge.ask(b"GET / HTTP/2.0\r\nHost: a\r\n\r\n")), 505);
+    }
+    edge.works();
+    for _ in 0..300 {
+        // A reset: closing with an answer unread, or at once with linger zero.
+        let mut stream = edge.connect();
+        socket_linger_zero(&stream);
+        let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+    edge.works();
+    let mut endless = edge.connect();
+    let line = [b'x'; 1 << 16];
+    let _ = endless.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nX: ");
+    let sent = (0..1000)
+        .take_while(|_| endless.write_all(&line).is_ok())
+        .count();
+    assert!(sent < 1000, "an endless header line is cut off");
+    edge.works();
+    let pipelined = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(20_000);
+    let answer = edge.ask(&pipelined);
+    assert_eq!(answer.matches("HTTP/1.1 200").count(), 1);
+    edge.works();
+    // A burst: many connections at once, only some of which ask.
+    let mut burst: Vec<TcpStream> = (0..60).map(|_| edge.connect()).collect();
+    for stream in burst.iter_mut().skip(30) {
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .expect("sent");
+    }
+    for stream in burst.iter_mut().skip(30) {
+        assert_eq!(code(&read_all(stream)), 200);
+    }
+    edge.works();
+    // Big answers that nobody reads do not exist; small ones unread hold nobody.
+    let unread: Vec<TcpStream> = (0..100)
+        .map(|_| {
+            let mut stream = edge.connect();
+            stream
+                .write_all(b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n")
+                .expect("sent");
+            stream
+        })
+        .collect();
+    edge.works();
+    drop(unread);
+    edge.works();
+    assert!(edge.public.is_healthy());
+    assert_eq!(read(&edge.public.counters().gate.inner_failures), 0);
+}
+
+fn socket_linger_zero(stream: &TcpStream) {
+    rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO)).expect("a socket");
+}
+
+#[test]
+fn one_deadline_holds_for_the_whole_request() {
+    let edge = Edge::start(hasty());
+    edge.works();
+    let request = webhook(2);
+    let silent = edge.connect();
+    let mut in_head = edge.connect();
+    in_head.write_all(&request[..10]).expect("sent");
+    let mut in_body = edge.connect();
+    in_body
+        .write_all(&request[..request.len() - 1])
+        .expect("sent");
+    let mut dripping = edge.connect();
+    edge.works();
+    assert_eq!(code(&read_all(&mut in_head)), 408);
+    assert_eq!(code(&read_all(&mut in_body)), 408);
+    assert_eq!(read_all(&mut { silent }), "");
+    for byte in &request {
+        // It may have been answered and closed by now.
+        if dripping.write_all(&[*byte]).is_err() {
+            break;
+        }
+        if *byte == b'\n' {
+            edge.works();
+        }
+    }
+    drop(dripping);
+    edge.works();
+}
+
+#[test]
+fn a_body_cut_short_is_no_webhook() {
+    let edge = Edge::start(settings());
+    let request = webhook(1);
+    let mut stream = edge.connect();
+    stream
+        .write_all(&request[..request.len() - 1])
+        .expect("sent");
+    stream.shutdown(Shutdown::Write).expect("a socket");
+    assert_eq!(code(&read_all(&mut stream)), 400);
+    edge.works();
+}
+
+#[test]
+fn the_longest_incomplete_gives_way() {
+    let mut settings = settings();
+    settings.limits.connections_max = 8;
+    let edge = Edge::start(settings);
+    let mut stalled: Vec<TcpStream> = (0..30).map(|_| edge.connect()).collect();
+    for stream in &mut stalled {
+        let _ = stream.write_all(b"POST /webhook HTTP/1.1\r\n");
+    }
+    for _ in 0..20 {
+        edge.works();
+    }
+    let counters = edge.public.counters();
+    assert!(read(&counters.gate.evicted) >= 23);
+    // The first to come was the first to go.
+    let first = read_all(&mut stalled[0]);
+    assert!(first.is_empty() || code(&first) == 503, "{first}");
+}
+
+#[test]
+fn memory_for_incomplete_requests_is_bounded() {
+    let edge = Edge::start(settings());
+    let head = b"POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 262144\r\n\r\n";
+    let part = vec![b'x'; 250_000];
+    let mut large: Vec<TcpStream> = Vec::new();
+    for _ in 0..120 {
+        let mut stream = edge.connect();
+        let _ = stream
+            .write_all(head)
+            .and_then(|()| stream.write_all(&part));
+        large.push(stream);
+    }
+    let counters = edge.public.counters();
+    edge.wait_for("the largest give way", || {
+        read(&counters.gate.evicted) >= 40
+    });
+    edge.works();
+}
+
+#[test]
+fn a_large_body_passes_whole() {
+    let edge = Edge::start(settings());
+    let mut body = body(1);
+    body.push_str(&" ".repeat((256 << 10) - body.len()));
+    let answer = edge.ask(&post(body.as_bytes(), TOKEN, ""));
+    assert_eq!(code(&answer), 200);
+    edge.arrives(1);
+}
+
+#[test]
+fn health_and_heartbeat_tell_the_present() {
+    let mut edge = Edge::start(settings());
+    edge.works();
+    let before = Instant::now();
+    edge.wait_for("a poke turns the loop", || {
+        edge.public.poke();
+        edge.public.last_turn() > before
+    });
+    assert!(edge.public.is_healthy());
+    edge.public.stop();
+    assert_eq!(edge.public.trouble(), Some("the gate has stopped"));
+    assert!(TcpStream::connect(edge.address).is_err());
+}
+
+#[test]
+fn stopping_lets_a_running_request_finish_and_leaves_nothing() {
+    let parent = directory("stop");
+    let mut settings = settings();
+    settings.socket_parent = Some(parent.clone());
+    let mut edge = Edge::start(settings);
+    edge.works();
+    assert_eq!(
+        std::fs::read_dir(&parent).expect("the directory").count(),
+        1
+    );
+    let request = webhook(7);
+    let mut late = edge.connect();
+    late.write_all(&request[..20]).expect("sent");
+    edge.works();
+    let client = std::thread::spawn(move || {
+        late.write_all(&request[20..]).expect("sent");
+        read_all(&mut late)
+    });
+    edge.public.stop();
+    let answer = client.join().expect("the client ends");
+    assert_eq!(code(&answer), 200, "{answer}");
+    assert_eq!(
+        std::fs::read_dir(&parent).expect("the directory").count(),
+        0
+    );
+    std::fs::remove_dir(&parent).expect("an empty directory");
+}
+
+/// The socket of the server behind vanishes, as if a cleaner of old files had come by.
+#[test]
+fn a_dead_server_behind_is_rebuilt_and_no_request_is_lost() {
+    let parent = directory("dead");
+    let mut settings = settings();
+    settings.socket_parent = Some(parent.clone());
+    let edge = Edge::start(settings);
+    for n in 1..=3 {
+        edge.works();
+        let inside = std::fs::read_dir(&parent).expect("the directory");
+        for entry in inside {
+            let _ = std::fs::remove_file(entry.expect("an entry").path().join("s"));
+        }
+        edge.works();
+        assert_eq!(read(&edge.public.counters().gate.inner_rebuilds), n);
+    }
+    assert!(edge.public.is_healthy());
+}
+
+fn directory(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("rtmsd-test-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&path).expect("a directory");
+    path
+}
+
+/// A self-signed certificate for `localhost` in two files, named after `name`.
+fn certificate(directory: &std::path::Path, name: &str) -> TlsFiles {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).expect("a curve");
+    let key = PKey::from_ec_key(EcKey::generate(&group).expect("a key")).expect("a key");
+    let mut subject = X509NameBuilder::new().expect("a name");
+    subject.append_entry_by_text("CN", name).expect("a name");
+    let subject = subject.build();
+    let mut builder = X509::builder().expect("a builder");
+    builder.set_version(2).expect("version 3");
+    let serial = BigNum::from_u32(1)
+        .and_then(|n| n.to_asn1_integer())
+        .expect("a number");
+    builder.set_serial_number(&serial).expect("a number");
+    builder.set_subject_name(&subject).expect("a name");
+    builder.set_issuer_name(&subject).expect("a name");
+    builder.set_pubkey(&key).expect("a key");
+    let (from, to) = (Asn1Time::days_from_now(0), Asn1Time::days_from_now(30));
+    builder
+        .set_not_before(&from.expect("a time"))
+        .expect("a time");
+    builder.set_not_after(&to.expect("a time")).expect("a time");
+    let names = SubjectAlternativeName::new()
+        .dns("localhost")
+        .build(&builder.x509v3_context(None, None))
+        .expect("names");
+    builder.append_extension(names).expect("names");
+    builder
+        .sign(&key, MessageDigest::sha256())
+        .expect("a signature");
+    let files = TlsFiles {
+        cert: directory.join(format!("{name}.crt")),
+        key: directory.join(format!("{name}.key")),
+    };
+    let cert_pem = builder.build().to_pem().expect("PEM");
+    std::fs::write(&files.cert, cert_pem).expect("a file");
+    // The older form of an EC key, as some ACME clients write it.
+    let key_pem = key
+        .ec_key()
+        .and_then(|key| key.private_key_to_pem())
+        .expect("PEM");
+    std::fs::write(&files.key, key_pem).expect("a file");
+    files
+}
+
+/// The name in the certificate that is served, and the answer to a webhook.
+fn ask_tls(
+    edge: &Edge,
+    request: &[u8],
+    version: Option<SslVersion>,
+) -> io::Result<(String, String)> {
+    let mut builder = SslConnector::builder(SslMethod::tls_client())?;
+    builder.set_verify(SslVerifyMode::NONE);
+    builder.set_security_level(0);
+    builder.set_min_proto_version(version)?;
+    builder.set_max_proto_version(version)?;
+    let mut stream = (builder.build())
+        .connect("localhost", edge.connect())
+        .map_err(io::Error::other)?;
+    let certificate = stream.ssl().peer_certificate().expect("a certificate");
+    let name = certificate.subject_name().entries().next().expect("a name");
+    let name = name.data().to_string()?;
+    stream.write_all(request)?;
+    Ok((name, read_all(&mut stream)))
+}
+
+#[test]
+fn tls_of_its_own_is_modern_and_reloads() {
+    let directory = directory("tls");
+    let (first, second) = (
+        certificate(&directory, "first"),
+        certificate(&directory, "second"),
+    );
+    let with = |files: &TlsFiles| Settings {
+        tls: Some(files.clone()),
+        ..hasty()
+    };
+    let edge = Edge::start(with(&first));
+    let mut silent = edge.connect();
+    let mut half = edge.connect();
+    half.write_all(b"\x16\x03\x01\x02\x00\x01").expect("sent");
+    for (n, version) in [(1, SslVersion::TLS1_2), (2, SslVersion::TLS1_3)] {
+        let (name, answer) = ask_tls(&edge, &webhook(n), Some(version)).expect("TLS");
+        assert_eq!((name.as_str(), code(&answer)), ("first", 200), "{answer}");
+        edge.arrives(n);
+    }
+    assert!(ask_tls(&edge, &webhook(3), Some(SslVersion::TLS1_1)).is_err());
+    assert_eq!(read_all(&mut half), "");
+    assert_eq!(read_all(&mut silent), "");
+    assert_eq!(
+        edge.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .matches("HTTP/1.1")
+            .count(),
+        0
+    );
+    // A large body comes in many records.
+    let mut large = body(4);
+    large.push_str(&" ".repeat(200_000));
+    let (_, answer) = ask_tls(&edge, &post(large.as_bytes(), TOKEN, ""), None).expect("TLS");
+    assert_eq!(code(&answer), 200, "{answer}");
+    edge.arrives(4);
+
+    edge.public
+        .reload(with(&second))
+        .expect("a good certificate");
+    let name = |n| ask_tls(&edge, &webhook(n), None).expect("TLS").0;
+    assert_eq!(name(5), "second");
+    let mixed = TlsFiles {
+        cert: first.cert.clone(),
+        key: second.key.clone(),
+    };
+    let error = edge.public.reload(with(&mixed)).expect_err("not a pair");
+    let expected = format!(
+        "{}: the key does not belong to the certificate in {}",
+        second.key.display(),
+        first.cert.display()
+    );
+    assert_eq!(error.to_string(), expected);
+    std::fs::write(&second.cert, "no certificate").expect("a file");
+    assert!(edge.public.reload(with(&second)).is_err());
+    std::fs::remove_file(&second.key).expect("a file");
+    assert!(edge.public.reload(with(&second)).is_err());
+    assert_eq!(name(6), "second");
+    std::fs::remove_dir_all(&directory).expect("the directory");
+}
+
+#[test]
+fn reloaded_secrets_hold_at_once() {
+    let edge = Edge::start(settings());
+    edge.works();
+    let mut other = settings();
+    other.secret_tokens = vec![Secret::new("new"), Secret::new(TOKEN)];
+    other.path = "/hook".into();
+    edge.public.reload(other).expect("settings");
+    assert_eq!(code(&edge.ask(&webhook(9))), 404);
+    let request = post(body(9).as_bytes(), "new", "");
+    let request = String::from_utf8_lossy(&request).replace("/webhook", "/hook?from=zoom");
+    assert_eq!(code(&edge.ask(request.as_bytes())), 200);
+    edge.arrives(9);
+}
