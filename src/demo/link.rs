@@ -4,6 +4,7 @@
 //! Nothing here knows what messages mean; that is `signaling` and `media`.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -50,8 +51,19 @@ pub(super) enum Command {
     Go,
     /// The stream is over: no data any more but so many trailing phrases (media).
     Finish(u64),
+    /// Runs something small once all before it is with the kernel, or as far as it takes it.
+    Then(Then),
     /// The demo stops.
     Quit,
+}
+
+/// Something small to run.
+pub(super) struct Then(pub(super) Box<dyn FnOnce() + Send>);
+
+impl fmt::Debug for Then {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Then")
+    }
 }
 
 /// Where commands for a connection are put.
@@ -385,6 +397,10 @@ impl Link {
                     }
                     Command::Displace(should_be_gone) => {
                         return Err(self.displace(should_be_gone));
+                    }
+                    Command::Then(Then(run)) => {
+                        self.flush()?;
+                        run();
                     }
                     Command::Quit => return Err(Gone::Stopped),
                     Command::Go | Command::Finish(_) => return Ok(Event::Command(command)),

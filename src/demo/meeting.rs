@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::announce;
 use super::content::{Phrase, id_value, phrase};
-use super::link::{Command, Gone, Mailbox};
+use super::link::{Command, Gone, Mailbox, Then};
 use super::oauth::random;
 use super::record::{Step, left, lock, unix_ms};
 use super::script::{
@@ -31,6 +31,9 @@ const TYPES: [(u32, &str, i64); 5] = [
     (8, "transcript", 12),
     (16, "chat", 13),
 ];
+
+/// How long a client may take to learn of an end before its sockets close all the same.
+const TELL_MAX: Duration = Duration::from_secs(5);
 
 pub(super) struct Meeting {
     pub(super) script: MeetingScript,
@@ -322,6 +325,17 @@ impl Meeting {
         drop(state);
         self.changed.notify_all();
         if let Some(id) = stopped {
+            // The sockets stay a while from when the client could know; at the latest they go then.
+            let close = {
+                let (meeting, shared, id) = (Arc::clone(self), Arc::clone(shared), id.clone());
+                move |after: Duration| meeting.close_after(&shared, &id, after)
+            };
+            let linger = self.script.linger;
+            close(linger + TELL_MAX);
+            let is_told = end.by_state && {
+                let tell = close.clone();
+                self.tell_then(move || tell(linger))
+            };
             if end.by_webhook {
                 let body = announce::stream_stopped(&self.script, account, &id, end.reason);
                 let meeting = Arc::clone(self);
@@ -329,15 +343,13 @@ impl Meeting {
                     if delivery.is_accepted() {
                         meeting.step(Step::StoppedAnswered);
                     }
+                    if !is_told {
+                        close(linger);
+                    }
                 });
+            } else if !is_told {
+                close(linger);
             }
-            let meeting = Arc::clone(self);
-            shared.clock.after(self.script.linger, move || {
-                let state = meeting.lock();
-                if let Some(stream) = state.stream.as_ref().filter(|s| s.id == id) {
-                    stream.post_all(&|| Command::Cut(Cut::Close(1000)));
-                }
-            });
         }
         if was_live
             && end.meeting_over
@@ -345,6 +357,27 @@ impl Meeting {
         {
             shared.webhooks.post(body, |_, _| {});
         }
+    }
+
+    /// Runs that once signaling has sent all it was told; false without signaling.
+    fn tell_then(&self, run: impl FnOnce() + Send + 'static) -> bool {
+        let state = self.lock();
+        let line = state.stream.as_ref().and_then(|s| s.signaling.as_ref());
+        if let Some(line) = line {
+            line.mailbox.post(Command::Then(Then(Box::new(run))));
+        }
+        line.is_some()
+    }
+
+    /// Closes every socket of that stream after so long.
+    fn close_after(self: &Arc<Self>, shared: &Arc<Shared>, id: &str, after: Duration) {
+        let (meeting, id) = (Arc::clone(self), id.to_owned());
+        shared.clock.after(after, move || {
+            let state = meeting.lock();
+            if let Some(stream) = state.stream.as_ref().filter(|s| s.id == id) {
+                stream.post_all(&|| Command::Cut(Cut::Close(1000)));
+            }
+        });
     }
 
     fn end_if(
