@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
-use super::link::{Inbox, Link, Mailbox, hold_after_tls};
+use super::link::Link;
+use super::mailbox::{Inbox, Mailbox};
+use super::opening::hold_after_tls;
 use super::record::lock;
 use super::script::{Door, Socket};
 use super::shared::Shared;

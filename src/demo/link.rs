@@ -4,161 +4,31 @@
 //! Nothing here knows what messages mean; that is `signaling` and `media`.
 
 use std::collections::VecDeque;
-use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use native_tls::{TlsAcceptor, TlsStream};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::PollFlags;
 use serde_json::{Value, json};
 use tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tungstenite::{Error, HandshakeError, Message, WebSocket, accept_hdr_with_config};
 
-use super::record::{left, lock, unix_ms};
+use super::mailbox::{Command, Inbox, Then};
+use super::opening::{OPENING_MAX, accept_tls, wait_open};
+use super::record::{lock, unix_ms};
 use super::script::{Cut, Frame, FrameKind, Socket};
 use super::shared::Shared;
 
 /// Unanswered keep-alives after which Zoom cuts.
 const UNANSWERED_MAX: usize = 3;
-/// How long a client may take for TLS and upgrade.
-const OPENING_MAX: Duration = Duration::from_secs(10);
 /// How long a Close frame waits for its answer.
 const CLOSING_MAX: Duration = Duration::from_secs(2);
 const WRITE_BUFFER_BYTES: usize = 32 * 1024;
-
-/// What another thread wants of a connection.
-#[derive(Debug)]
-pub(super) enum Command {
-    /// Sends a message.
-    Send(Value),
-    /// Sends a frame as it is.
-    Frame(Frame),
-    /// Sends a frame byte by byte.
-    Drip(Frame, Duration),
-    /// Cuts the connection.
-    Cut(Cut),
-    /// Neither reads nor writes for so long.
-    Stall(Option<Duration>),
-    /// A newer connection takes over; true if the older should have been gone.
-    Displace(bool),
-    /// Data may flow (media).
-    Go,
-    /// The stream is over: no data any more but so many trailing phrases (media).
-    Finish(u64),
-    /// Runs something small once all before it is with the kernel, or as far as it takes it.
-    Then(Then),
-    /// The demo stops.
-    Quit,
-}
-
-/// Something small to run.
-pub(super) struct Then(pub(super) Box<dyn FnOnce() + Send>);
-
-impl fmt::Debug for Then {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Then")
-    }
-}
-
-/// Where commands for a connection are put.
-#[derive(Clone)]
-pub(super) struct Mailbox {
-    sender: Sender<Command>,
-    waker: Arc<OwnedFd>,
-}
-
-impl Mailbox {
-    pub(super) fn new() -> io::Result<(Mailbox, Inbox)> {
-        let (sender, receiver) = mpsc::channel();
-        let waker = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
-        Ok((
-            Mailbox {
-                sender,
-                waker: Arc::clone(&waker),
-            },
-            Inbox { receiver, waker },
-        ))
-    }
-
-    pub(super) fn post(&self, command: Command) {
-        // A connection that is gone needs no commands.
-        let _ = self.sender.send(command);
-        let _ = rustix::io::write(&*self.waker, &1u64.to_ne_bytes());
-    }
-
-    pub(super) fn quit(&self) {
-        self.post(Command::Quit);
-    }
-}
-
-/// The other end of a mailbox.
-pub(super) struct Inbox {
-    receiver: Receiver<Command>,
-    waker: Arc<OwnedFd>,
-}
-
-impl Inbox {
-    fn take(&self) -> Option<Command> {
-        self.receiver.try_recv().ok()
-    }
-
-    /// Waits for the socket, a command or the time.
-    fn wait(
-        &self,
-        socket: Option<(BorrowedFd<'_>, PollFlags)>,
-        until: Option<Instant>,
-    ) -> io::Result<()> {
-        let timeout = until.map(|until| {
-            let left = left(until);
-            Timespec {
-                tv_sec: left.as_secs() as i64,
-                tv_nsec: i64::from(left.subsec_nanos()),
-            }
-        });
-        let mut fds = vec![PollFd::new(&*self.waker, PollFlags::IN)];
-        if let Some((fd, flags)) = socket {
-            fds.push(PollFd::from_borrowed_fd(fd, flags));
-        }
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
-        if !fds[0].revents().is_empty() {
-            let _ = rustix::io::read(&*self.waker, &mut [0u8; 8]);
-        }
-        Ok(())
-    }
-
-    /// Holds the socket open without a word, until the peer closes, the demo stops, or long enough.
-    pub(super) fn hold(&self, mut stream: impl Read, socket: &TcpStream) {
-        let until = Instant::now() + Duration::from_secs(180);
-        let mut bytes = [0; 1024];
-        while Instant::now() < until {
-            match stream.read(&mut bytes) {
-                Ok(0) => return,
-                Ok(_) => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
-            }
-            if self
-                .wait(Some((socket.as_fd(), PollFlags::IN)), Some(until))
-                .is_err()
-            {
-                return;
-            }
-            if let Some(Command::Quit) = self.take() {
-                return;
-            }
-        }
-    }
-}
 
 /// Why a connection is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -676,45 +546,6 @@ impl Link {
         self.cut(Cut::Close(1000));
         Gone::Displaced
     }
-}
-
-fn accept_tls(
-    stream: TcpStream,
-    acceptor: &TlsAcceptor,
-    inbox: &Inbox,
-    until: Instant,
-) -> io::Result<TlsStream<TcpStream>> {
-    let raw = stream.try_clone()?;
-    let mut step = acceptor.accept(stream);
-    loop {
-        match step {
-            Ok(tls) => return Ok(tls),
-            Err(native_tls::HandshakeError::Failure(error)) => return Err(io::Error::other(error)),
-            Err(native_tls::HandshakeError::WouldBlock(middle)) => {
-                if !wait_open(inbox, &raw, until) {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-                step = middle.handshake();
-            }
-        }
-    }
-}
-
-/// Serves TLS alone, for a door that goes no further.
-pub(super) fn hold_after_tls(stream: TcpStream, acceptor: &TlsAcceptor, inbox: &Inbox) {
-    let Ok(raw) = stream.try_clone() else { return };
-    if let Ok(tls) = accept_tls(stream, acceptor, inbox, Instant::now() + OPENING_MAX) {
-        inbox.hold(tls, &raw);
-    }
-}
-
-/// Waits while a connection is being opened; false when it is time to give up.
-fn wait_open(inbox: &Inbox, socket: &TcpStream, until: Instant) -> bool {
-    inbox
-        .wait(Some((socket.as_fd(), PollFlags::IN)), Some(until))
-        .is_ok()
-        && !matches!(inbox.take(), Some(Command::Quit))
-        && Instant::now() < until
 }
 
 fn broken(error: Error) -> Gone {

@@ -12,7 +12,8 @@ use super::content::{
     FastPhrases, audio_message, id_value, phrase, phrase_message, speaker_of, tone_hz, tone_packet,
 };
 use super::handshake;
-use super::link::{Command, Event, Gone, Link, Mailbox};
+use super::link::{Event, Gone, Link};
+use super::mailbox::{Command, Mailbox};
 use super::meeting::{ALL, Meeting, TRANSCRIPT};
 use super::record::{Step, unix_ms};
 use super::script::{MeetingScript, Refusal, Socket};

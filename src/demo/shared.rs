@@ -15,7 +15,7 @@ use super::Options;
 use super::certificate::Certificates;
 use super::clock::Clock;
 use super::doors::Ports;
-use super::link::Mailbox;
+use super::mailbox::Mailbox;
 use super::meeting::Meeting;
 use super::oauth::Oauth;
 use super::record::{Latencies, Violations, lock};

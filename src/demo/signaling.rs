@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::handshake::{self, Place};
-use super::link::{Event, Gone, Link, Mailbox};
+use super::link::{Event, Gone, Link};
+use super::mailbox::Mailbox;
 use super::meeting::Meeting;
 use super::record::{Step, lock, unix_ms};
 use super::script::{Cut, End, Refusal, Socket};
