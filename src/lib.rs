@@ -15,6 +15,7 @@ pub mod args;
 pub mod commands;
 pub mod config;
 pub mod daemon;
+pub mod demo;
 pub mod exit;
 pub mod gate;
 pub mod inbox;

@@ -1,0 +1,389 @@
+//! A small Zoom on loopback: OAuth and REST, signed webhooks, signaling and media over TLS.
+//!
+//! The `demo` command, the end-to-end tests and the benches all play their meetings here. It is
+//! strict where Zoom is strict and writes down every rule a client breaks. It shares no code with
+//! the parts that speak to the real Zoom, so that one mistake cannot sit on both sides.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use rtmsd::demo::{End, MeetingScript, Options, Step, Zoom};
+//!
+//! let zoom = Zoom::start(Options::default())?;
+//! // Start a server with the settings of `zoom.environment()`, then say where it listens.
+//! zoom.set_webhook_target("http://127.0.0.1:3000/webhook")?;
+//! let meeting = zoom.start_meeting(MeetingScript::plain("first"));
+//! assert!(meeting.wait_for_phrases(10, Duration::from_secs(10)));
+//! meeting.end(End::meeting_ended());
+//! assert!(meeting.wait_for(Step::Closed, Duration::from_secs(5)));
+//! assert_eq!(zoom.stop(), Vec::<String>::new());
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+mod announce;
+mod certificate;
+mod clock;
+mod command;
+mod compare;
+mod content;
+mod doors;
+mod handle;
+mod handshake;
+mod http;
+mod link;
+mod mailbox;
+mod media;
+mod meeting;
+mod oauth;
+mod opening;
+mod process;
+mod record;
+mod rest;
+mod script;
+mod shared;
+mod signaling;
+mod table;
+#[cfg(test)]
+mod tests;
+mod webhooks;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use certificate::Certificates;
+use clock::Clock;
+use doors::Doors;
+use meeting::Meeting;
+use record::lock;
+use shared::Shared;
+use webhooks::Webhooks;
+
+pub use command::{DemoOptions, run};
+pub use compare::{Comparison, compare, transcript_lines};
+pub use content::{Phrase, tone_hz};
+pub use handle::MeetingHandle;
+pub use oauth::Credentials;
+pub use process::{ServerCommand, ServerProcess};
+pub use record::{Latencies, Step};
+pub use rest::{Answer, Call};
+pub use script::{
+    AudioScript, Begin, Cut, DemoProduct, Door, Duplicates, End, Ending, Fault, Frame, FrameKind,
+    IdForm, Keep, MeetingScript, PayloadShape, Refusal, Socket, Speaker, speakers,
+};
+pub use webhooks::Delivery;
+
+/// Zoom waits so long for the answer to a webhook.
+const MAX_ACK: Duration = Duration::from_secs(3);
+
+/// How a Zoom of the demo is set up. Ids and secrets are invented, and no others work.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `ZOOM_CLIENT_ID`.
+    pub client_id: String,
+    /// `ZOOM_CLIENT_SECRET`.
+    pub client_secret: String,
+    /// `ZOOM_SECRET_TOKEN`.
+    pub secret_token: String,
+    /// `ZOOM_ACCOUNT_ID`.
+    pub account_id: String,
+    /// The token that REST takes with [`Credentials::Static`].
+    pub access_token: String,
+    /// The first refresh token with [`Credentials::Refresh`].
+    pub refresh_token: String,
+    /// `ZOOM_VIDEO_SDK_KEY`.
+    pub sdk_key: String,
+    /// `ZOOM_VIDEO_SDK_SECRET`.
+    pub sdk_secret: String,
+    /// How REST is to be paid for.
+    pub credentials: Credentials,
+    /// `expires_in` of issued tokens, whole seconds.
+    pub token_lifetime: Duration,
+    /// `scope` of issued tokens.
+    pub scopes: String,
+    /// Time between keep-alives on each socket; zero sends none.
+    pub keep_alive: Duration,
+    /// The host in all URLs: `127.0.0.1` or `localhost`.
+    pub host: String,
+    /// Where the CA's certificate is written; a temporary folder, removed at the end, if `None`.
+    pub directory: Option<PathBuf>,
+    /// How many webhooks may be under way at once.
+    pub webhook_threads: usize,
+    /// The waits before a webhook that failed is posted again; one that fails after the last is a
+    /// violation.
+    pub webhook_retries: Vec<Duration>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            client_id: "DemoClientId_0123456789".to_owned(),
+            client_secret: "demo-client-secret-aTq83LxV".to_owned(),
+            secret_token: "demo-secret-token-Zk20pWm1".to_owned(),
+            account_id: "DemoAccount-7Qx".to_owned(),
+            access_token: "demo-access-token-Hf55sYc0".to_owned(),
+            refresh_token: "demo-refresh-token-Rb91oUe4".to_owned(),
+            sdk_key: "DemoSdkKey_987654".to_owned(),
+            sdk_secret: "demo-sdk-secret-Gd37nTq6".to_owned(),
+            credentials: Credentials::Account,
+            token_lifetime: Duration::from_secs(3600),
+            scopes: "meeting:update:participant_rtms_app_status:admin \
+                     meeting:read:meeting_transcript meeting:read:meeting_audio \
+                     rtms:read:rtms_started:admin rtms:read:rtms_stopped:admin \
+                     rtms:read:rtms_interrupted:admin"
+                .to_owned(),
+            keep_alive: Duration::from_secs(10),
+            host: "127.0.0.1".to_owned(),
+            directory: None,
+            webhook_threads: 8,
+            webhook_retries: Vec::new(),
+        }
+    }
+}
+
+/// A running Zoom. Dropping it stops it.
+pub struct Zoom {
+    shared: Arc<Shared>,
+    is_directory_ours: bool,
+}
+
+impl Zoom {
+    /// Binds its ports, makes its certificates and starts its threads.
+    ///
+    /// # Errors
+    /// When a port cannot be bound, a thread not started or the CA's file not written.
+    pub fn start(options: Options) -> io::Result<Zoom> {
+        let certificates = Certificates::new()?;
+        let (directory, is_directory_ours) = match &options.directory {
+            Some(directory) => (directory.clone(), false),
+            None => (temporary_directory()?, true),
+        };
+        fs::write(directory.join(CA_FILE), &certificates.ca_pem)?;
+        let (doors, ports) = Doors::bind()?;
+        let (clock, ticking) = Clock::new();
+        let pool = options.webhook_threads.max(1);
+        let shared = Arc::new(Shared::new(options, directory, certificates, ports, clock)?);
+        let zoom = Zoom {
+            shared: Arc::clone(&shared),
+            is_directory_ours,
+        };
+        shared.spawn("zoom-clock", ticking)?;
+        for _ in 0..pool {
+            let again = Arc::clone(&shared);
+            shared.spawn("zoom-webhooks", move || Webhooks::run(&again))?;
+        }
+        let again = Arc::clone(&shared);
+        shared.spawn("zoom-doors", move || doors.run(&again))?;
+        Ok(zoom)
+    }
+
+    /// The settings it was started with.
+    pub fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
+    /// The base of REST: `ZOOM_API_URL`.
+    pub fn api_url(&self) -> String {
+        format!(
+            "http://{}:{}",
+            self.shared.options.host,
+            self.shared.ports.rest()
+        )
+    }
+
+    /// The token endpoint: `ZOOM_OAUTH_URL`.
+    pub fn oauth_url(&self) -> String {
+        format!("{}/oauth/token", self.api_url())
+    }
+
+    /// The certificate to trust: `RTMS_CA_FILE`.
+    pub fn ca_file(&self) -> PathBuf {
+        self.shared.directory.join(CA_FILE)
+    }
+
+    /// The settings, by their names in `rtms.conf`, with which a server works with this Zoom.
+    /// Those about listening and files are the caller's.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let options = &self.shared.options;
+        let mut pairs = vec![
+            ("ZOOM_CLIENT_ID", options.client_id.clone()),
+            ("ZOOM_CLIENT_SECRET", options.client_secret.clone()),
+            ("ZOOM_SECRET_TOKEN", options.secret_token.clone()),
+            ("ZOOM_VIDEO_SDK_KEY", options.sdk_key.clone()),
+            ("ZOOM_VIDEO_SDK_SECRET", options.sdk_secret.clone()),
+            ("ZOOM_API_URL", self.api_url()),
+            ("ZOOM_OAUTH_URL", self.oauth_url()),
+            ("RTMS_ALLOWED_HOSTS", options.host.clone()),
+            ("RTMS_CA_FILE", self.ca_file().display().to_string()),
+        ];
+        pairs.push(match options.credentials {
+            Credentials::Static => ("access_token", options.access_token.clone()),
+            Credentials::Account => ("ZOOM_ACCOUNT_ID", options.account_id.clone()),
+            Credentials::Refresh => ("ZOOM_REFRESH_TOKEN", options.refresh_token.clone()),
+        });
+        pairs
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect()
+    }
+
+    /// Where webhooks are posted: `http://127.0.0.1:3000/webhook`, or `https` with a certificate
+    /// of this Zoom's CA.
+    ///
+    /// # Errors
+    /// When the URL lacks scheme, host or port.
+    pub fn set_webhook_target(&self, url: &str) -> io::Result<()> {
+        self.shared.webhooks.set_target(url)
+    }
+
+    /// Begins a meeting as its script says.
+    pub fn start_meeting(&self, script: MeetingScript) -> MeetingHandle {
+        let meeting = Arc::new(Meeting::new(script));
+        {
+            let mut meetings = lock(&self.shared.meetings);
+            let again = || Arc::clone(&meeting);
+            meetings.by_number.insert(meeting.script.number, again());
+            meetings.by_id.insert(meeting.script.id.clone(), again());
+        }
+        let begun = Instant::now();
+        meeting.begin(&self.shared);
+        MeetingHandle {
+            shared: Arc::clone(&self.shared),
+            meeting,
+            begun,
+        }
+    }
+
+    /// Signs and posts a webhook at once.
+    pub fn post_webhook(&self, body: &Value) -> Delivery {
+        self.shared.webhooks.post_now(&self.shared, body)
+    }
+
+    /// Posts these headers and bytes as they are: forged, stale, malformed. Content type and length
+    /// are added.
+    pub fn post_raw(&self, headers: &[(&str, &str)], body: &[u8]) -> Delivery {
+        self.shared.webhooks.post_raw(headers, body)
+    }
+
+    /// The value of `x-zm-signature` for that timestamp (seconds) and body.
+    pub fn sign(&self, timestamp: &str, body: &[u8]) -> String {
+        webhooks::sign(&self.shared.options.secret_token, timestamp, body)
+    }
+
+    /// Posts `endpoint.url_validation`; a wrong answer is a violation.
+    pub fn challenge(&self, plain_token: &str) -> Delivery {
+        self.shared.webhooks.challenge(&self.shared, plain_token)
+    }
+
+    /// Every webhook posted so far, raw ones left out.
+    pub fn deliveries(&self) -> Vec<Delivery> {
+        self.shared.webhooks.deliveries()
+    }
+
+    /// How long webhooks took to be answered.
+    pub fn webhook_latencies(&self) -> Latencies {
+        self.shared.webhooks.latencies()
+    }
+
+    /// How long keep-alives on that kind of socket took to be answered.
+    pub fn keep_alive_latencies(&self, socket: Socket) -> Latencies {
+        match socket {
+            Socket::Signaling => lock(&self.shared.signaling_keep_alives).clone(),
+            Socket::Media => lock(&self.shared.media_keep_alives).clone(),
+        }
+    }
+
+    /// Answers the next call of REST control like this; for one target (a meeting number or other
+    /// id) or for whichever comes next.
+    pub fn script_rest(&self, target: Option<&str>, answer: Answer) {
+        let target = target.map(str::to_owned);
+        lock(&self.shared.rest)
+            .control_script
+            .push((target, answer));
+    }
+
+    /// Answers the next token request like this.
+    pub fn script_oauth(&self, answer: Answer) {
+        lock(&self.shared.rest).token_script.push(answer);
+    }
+
+    /// Every call of REST control so far.
+    pub fn rest_calls(&self) -> Vec<Call> {
+        lock(&self.shared.rest).control_calls.clone()
+    }
+
+    /// Every token request so far.
+    pub fn oauth_calls(&self) -> Vec<Call> {
+        lock(&self.shared.rest).token_calls.clone()
+    }
+
+    /// No access token issued so far is worth anything any more.
+    pub fn revoke_access_tokens(&self) {
+        lock(&self.shared.oauth).revoke_access();
+    }
+
+    /// Nor is the refresh token: the app was removed.
+    pub fn revoke_everything(&self) {
+        lock(&self.shared.oauth).revoke_all();
+    }
+
+    /// The refresh token that would be taken now, if any.
+    pub fn refresh_token(&self) -> Option<String> {
+        lock(&self.shared.oauth).refresh_token()
+    }
+
+    /// How many TLS handshakes failed, a client's refusal of a bad certificate among them.
+    pub fn tls_failures(&self) -> u64 {
+        self.shared.tls_failures.load(Ordering::Relaxed)
+    }
+
+    /// How many WebSocket connections are open or being opened.
+    pub fn connections(&self) -> usize {
+        lock(&self.shared.connections).len()
+    }
+
+    /// Every rule that was broken, in words.
+    pub fn violations(&self) -> Vec<String> {
+        lock(&self.shared.violations).list()
+    }
+
+    /// Cuts everything, joins every thread, and gives the violations.
+    pub fn stop(self) -> Vec<String> {
+        self.halt();
+        self.violations()
+    }
+
+    fn halt(&self) {
+        self.shared.stop(self.shared.options.webhook_threads.max(1));
+        if self.is_directory_ours {
+            // What cannot be removed from a temporary folder is left to the system.
+            let _ = fs::remove_dir_all(&self.shared.directory);
+        }
+    }
+}
+
+impl Drop for Zoom {
+    fn drop(&mut self) {
+        self.halt();
+    }
+}
+
+const CA_FILE: &str = "demo-ca.pem";
+
+fn temporary_directory() -> io::Result<PathBuf> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let name = format!(
+        "rtmsd-demo-{}-{}-{}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed),
+        oauth::random()
+    );
+    let directory = std::env::temp_dir().join(name);
+    fs::DirBuilder::new().mode(0o700).create(&directory)?;
+    Ok(directory)
+}

@@ -1,0 +1,287 @@
+//! The real server as a child process: started with a configuration file of its own, found by the
+//! address it logs, ended by signals.
+//!
+//! The `demo` command and the end-to-end tests start it in the same way.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::record::{left, lock};
+
+/// Lines of the log that are kept; earlier ones go.
+const LINES_MAX: usize = 100_000;
+
+/// How to start a server.
+#[derive(Debug, Clone)]
+pub struct ServerCommand {
+    /// The `rtmsd` binary.
+    pub program: PathBuf,
+    /// Where its configuration is written, as `rtms.conf` (mode 0600).
+    pub folder: PathBuf,
+    /// Its settings.
+    pub settings: Vec<(String, String)>,
+    /// Its stdout goes to ours; else nowhere.
+    pub shows_stdout: bool,
+    /// Its log goes to our stderr too, besides being kept.
+    pub shows_log: bool,
+}
+
+/// A running server. Dropping it kills it.
+pub struct ServerProcess {
+    child: Child,
+    log: Arc<Log>,
+    reader: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Log {
+    state: Mutex<LogState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct LogState {
+    lines: Vec<String>,
+    address: Option<SocketAddr>,
+    is_over: bool,
+}
+
+impl ServerCommand {
+    /// Writes the configuration and starts `rtmsd serve --config` with it. Settings in our own
+    /// environment that the server would read are kept from it.
+    ///
+    /// # Errors
+    /// When the file cannot be written or the program not started.
+    pub fn start(&self) -> io::Result<ServerProcess> {
+        let config = self.folder.join("rtms.conf");
+        write_config(&config, &self.settings)?;
+        let mut command = Command::new(&self.program);
+        command.arg("serve").arg("--config").arg(&config);
+        for (key, _) in std::env::vars_os() {
+            if key.to_str().is_none_or(is_setting) {
+                command.env_remove(&key);
+            }
+        }
+        command
+            .stdin(Stdio::null())
+            .stdout(match self.shows_stdout {
+                true => Stdio::inherit(),
+                false => Stdio::null(),
+            })
+            .stderr(Stdio::piped());
+        let mut child = command.spawn()?;
+        let log = Arc::new(Log::default());
+        let reader = match child.stderr.take() {
+            Some(stderr) => {
+                let (log, shows_log) = (Arc::clone(&log), self.shows_log);
+                let reader = thread::Builder::new()
+                    .name("demo-log".to_owned())
+                    .stack_size(128 * 1024)
+                    .spawn(move || log.read(stderr, shows_log))?;
+                Some(reader)
+            }
+            None => None,
+        };
+        Ok(ServerProcess { child, log, reader })
+    }
+}
+
+/// Whether a variable of that name would change what the server does.
+fn is_setting(key: &str) -> bool {
+    const OTHERS: [&str; 9] = [
+        "HOST",
+        "PORT",
+        "WEBHOOK_PATH",
+        "access_token",
+        "STATE_DIRECTORY",
+        "CREDENTIALS_DIRECTORY",
+        "NOTIFY_SOCKET",
+        "JOURNAL_STREAM",
+        "WATCHDOG_USEC",
+    ];
+    key.starts_with("ZOOM_") || key.starts_with("RTMS_") || OTHERS.contains(&key)
+}
+
+fn write_config(path: &Path, settings: &[(String, String)]) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    for (key, value) in settings {
+        writeln!(file, "{key}=\"{value}\"")?;
+    }
+    Ok(())
+}
+
+impl ServerProcess {
+    /// The address it listens on, once its log says so; `None` if it does not in time, or ends.
+    pub fn address(&self, within: Duration) -> Option<SocketAddr> {
+        let until = Instant::now() + within;
+        let mut state = lock(&self.log.state);
+        loop {
+            let left = left(until);
+            if state.address.is_some() || state.is_over || left.is_zero() {
+                return state.address;
+            }
+            state = self
+                .log
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> Vec<String> {
+        lock(&self.log.state).lines.clone()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks it to end (SIGTERM) and waits; `None` if it has not ended in time.
+    pub fn terminate(&mut self, within: Duration) -> Option<ExitStatus> {
+        self.signal(Signal::TERM);
+        self.wait(within)
+    }
+
+    /// Sends it a signal, if it still runs.
+    pub fn signal(&mut self, signal: Signal) {
+        let is_running = matches!(self.child.try_wait(), Ok(None));
+        if let (true, Some(pid)) = (is_running, Pid::from_raw(self.child.id() as i32)) {
+            // It may have ended between the two; it is not reaped yet, so the id is still its own.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// Waits until it has ended and its whole log is read.
+    pub fn wait(&mut self, within: Duration) -> Option<ExitStatus> {
+        let until = Instant::now() + within;
+        let mut state = lock(&self.log.state);
+        while !state.is_over {
+            let left = left(until);
+            if left.is_zero() {
+                return None;
+            }
+            state = self
+                .log
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        drop(state);
+        // The log ends a moment before the process does.
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return Some(status),
+                Ok(None) if Instant::now() < until => thread::sleep(Duration::from_millis(1)),
+                _ => return None,
+            }
+        }
+    }
+
+    /// Ends it at once (SIGKILL), as a crash would.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Log {
+    fn read(&self, stderr: ChildStderr, shows_log: bool) {
+        for line in BufReader::new(stderr).split(b'\n') {
+            let Ok(line) = line else { break };
+            let line = String::from_utf8_lossy(&line).into_owned();
+            if shows_log {
+                // A stderr that is gone must not end the demo.
+                let _ = writeln!(io::stderr().lock(), "{line}");
+            }
+            let mut state = lock(&self.state);
+            if state.address.is_none() {
+                state.address = parse_address(&line);
+            }
+            if state.lines.len() >= LINES_MAX {
+                state.lines.drain(..LINES_MAX / 2);
+            }
+            state.lines.push(line);
+            drop(state);
+            self.changed.notify_all();
+        }
+        lock(&self.state).is_over = true;
+        self.changed.notify_all();
+    }
+}
+
+/// The address in a line with `listening` and `addr=…`, with or without quotes, in text or JSON.
+fn parse_address(line: &str) -> Option<SocketAddr> {
+    if !line.contains("listening") {
+        return None;
+    }
+    let (_, rest) = line.split_once("addr")?;
+    let rest = rest.trim_start_matches(['=', ':', '"', ' ', '\\']);
+    let end = rest
+        .find(|c: char| !(c.is_ascii_hexdigit() || matches!(c, '.' | ':' | '[' | ']')))
+        .unwrap_or(rest.len());
+    rest[..end].trim_end_matches('.').parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_address_in_every_form_of_log() {
+        let address: SocketAddr = "127.0.0.1:41234".parse().expect("it is one");
+        for line in [
+            "INFO listening addr=127.0.0.1:41234",
+            "2026-11-23T12:00:00Z info  rtmsd: listening for webhooks, addr=127.0.0.1:41234 path=/webhook",
+            r#"{"level":"info","message":"listening","addr":"127.0.0.1:41234"}"#,
+            r#"<6>listening addr="127.0.0.1:41234""#,
+        ] {
+            assert_eq!(parse_address(line), Some(address), "{line}");
+        }
+        assert_eq!(parse_address("connected addr=127.0.0.1:1"), None);
+    }
+
+    #[test]
+    fn a_server_that_ends_at_once_has_no_address() {
+        let folder = super::super::temporary_directory().expect("it is made");
+        let mut server = ServerCommand {
+            program: "false".into(),
+            folder: folder.clone(),
+            settings: vec![("KEY".to_owned(), "value".to_owned())],
+            shows_stdout: false,
+            shows_log: false,
+        }
+        .start()
+        .expect("it starts");
+        assert_eq!(server.address(Duration::from_secs(10)), None);
+        let status = server.wait(Duration::from_secs(10)).expect("it has ended");
+        assert_eq!(status.code(), Some(1));
+        fs::remove_dir_all(folder).expect("it is there");
+    }
+}

@@ -1,0 +1,87 @@
+//! The closing table of the `demo` command: every step with its time, received against sent.
+
+use std::time::Duration;
+
+use super::compare::Comparison;
+use super::handle::MeetingHandle;
+use super::record::Step;
+
+/// The steps that a whole meeting shows, with the heads of their columns.
+pub(super) const COLUMNS: [(Step, &str); 9] = [
+    (Step::MeetingAnswered, "webhook"),
+    (Step::StartCalled, "start"),
+    (Step::StartedAnswered, "stream"),
+    (Step::SignalingHandshake, "signaling"),
+    (Step::MediaHandshake, "media"),
+    (Step::Ready, "ready"),
+    (Step::FirstPhrase, "first phrase"),
+    (Step::StopCalled, "stop"),
+    (Step::Closed, "closed"),
+];
+
+/// One row for each meeting. Times are from the beginning of that meeting.
+pub(super) fn table(meetings: &[(MeetingHandle, Comparison)]) -> String {
+    let mut rows = vec![
+        ["meeting"]
+            .into_iter()
+            .chain(COLUMNS.map(|(_, head)| head))
+            .chain(["sent", "received", "lost", "doubled"])
+            .map(str::to_owned)
+            .collect::<Vec<String>>(),
+    ];
+    for (meeting, result) in meetings {
+        let mut row = vec![meeting.script().topic.clone()];
+        row.extend(COLUMNS.map(|(step, _)| meeting.time_of(step).map_or("-".to_owned(), time)));
+        row.extend(
+            [result.sent, result.received, result.lost, result.doubled].map(|n| n.to_string()),
+        );
+        rows.push(row);
+    }
+    align(&rows)
+}
+
+fn time(taken: Duration) -> String {
+    match taken.as_secs_f64() * 1000.0 {
+        ms if ms < 10.0 => format!("{ms:.1} ms"),
+        ms if ms < 1000.0 => format!("{ms:.0} ms"),
+        ms => format!("{:.2} s", ms / 1000.0),
+    }
+}
+
+/// Columns as wide as their widest cell; the first to the left, the others to the right.
+fn align(rows: &[Vec<String>]) -> String {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..count)
+        .map(|n| {
+            let cells = rows.iter().filter_map(|row| row.get(n));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        })
+        .collect();
+    let mut text = String::new();
+    for row in rows {
+        for (n, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let cell = match n {
+                0 => format!("{cell:<width$}"),
+                _ => format!("  {cell:>width$}"),
+            };
+            text.push_str(&cell);
+        }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        let text = align(&[row(["a", "wide", "x"]), row(["long", "1", "22"])]);
+        assert_eq!(text, "a     wide   x\nlong     1  22\n");
+        assert_eq!(time(Duration::from_micros(1234)), "1.2 ms");
+        assert_eq!(time(Duration::from_millis(4321)), "4.32 s");
+    }
+}
