@@ -26,6 +26,7 @@ pub mod protocol;
 pub mod public;
 pub mod registry;
 pub mod secret;
+pub mod setup;
 pub mod state;
 pub mod time;
 pub mod waker;

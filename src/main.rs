@@ -1,3 +1,125 @@
-//! The `rtmsd` command.
+//! The `rtmsd` command: arguments, configuration, log, and then one of the commands.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command speaks to its user"
+)]
 
-fn main() {}
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use rtmsd::args::{self, Command, Page};
+use rtmsd::commands::{check, check_online, control, serve};
+use rtmsd::config::{Config, Needs, Sources, conf};
+use rtmsd::demo::{self, DemoOptions};
+use rtmsd::protocol::MediaKind;
+use rtmsd::{api, exit, log, setup};
+
+fn main() -> ExitCode {
+    let code = match args::parse(std::env::args_os().skip(1)) {
+        Ok(command) => run(command),
+        Err(error) => {
+            eprintln!("rtmsd: {error}");
+            exit::USAGE
+        }
+    };
+    log::flush_folded();
+    ExitCode::from(code)
+}
+
+fn run(command: Command) -> u8 {
+    match command {
+        Command::Help(text) => print(text),
+        Command::Version => print(&format!("{}\n", args::VERSION)),
+        Command::Print(Page::Conf) => print(&conf()),
+        Command::Serve { config } => with_config(config.as_deref(), Needs::Serve, serve::run),
+        Command::Demo {
+            out,
+            meetings,
+            chaos: _,
+        } => {
+            let default = DemoOptions::default();
+            let meetings = meetings.map_or(default.meetings, |n| n as usize);
+            demo::run(&DemoOptions {
+                out,
+                meetings,
+                ..default
+            })
+        }
+        Command::Check { config, online } => check(config.as_deref(), online),
+        Command::Control(control) => {
+            let options = control::Options {
+                action: action(control.action),
+                id: control.meeting_id,
+                participant_user_id: control.participant,
+                product: control.product,
+                json: control.json,
+            };
+            with_config(control.config.as_deref(), Needs::Rest, |config| {
+                control::run(&options, setup::api(config), &mut io::stdout())
+            })
+        }
+        Command::Status { .. } | Command::Print(Page::Unit) => exit::SOFTWARE,
+    }
+}
+
+/// Reads the configuration, starts the log, and goes on.
+fn with_config(path: Option<&Path>, needs: Needs, next: impl FnOnce(&Config) -> u8) -> u8 {
+    let faults = match Sources::of_process(path, needs) {
+        Ok(sources) => match Config::load(&sources) {
+            Ok((config, warnings)) => {
+                log::start(config.log_level, config.log_format);
+                for warning in warnings {
+                    ::log::warn!("{warning}");
+                }
+                return next(&config);
+            }
+            Err(faults) => faults,
+        },
+        Err(fault) => vec![fault],
+    };
+    for fault in faults {
+        eprintln!("{fault}");
+    }
+    exit::CONFIG
+}
+
+fn check(path: Option<&Path>, online: bool) -> u8 {
+    let sources = match Sources::of_process(path, Needs::Serve) {
+        Ok(sources) => sources,
+        Err(fault) => {
+            eprintln!("{fault}");
+            return exit::CONFIG;
+        }
+    };
+    let code = check::check(&sources, &mut io::stdout()).unwrap_or(exit::OK);
+    if code != exit::OK || !online {
+        return code;
+    }
+    with_config(path, Needs::Serve, |config| {
+        let media: Vec<&str> = config
+            .media
+            .kinds()
+            .iter()
+            .copied()
+            .map(MediaKind::name)
+            .collect();
+        check_online::run(&setup::api(config), &media, &mut io::stdout())
+    })
+}
+
+/// A reader that is gone does not want the text; that is no error.
+fn print(text: &str) -> u8 {
+    let _ = io::stdout().write_all(text.as_bytes());
+    exit::OK
+}
+
+fn action(action: args::Action) -> api::Action {
+    match action {
+        args::Action::Start => api::Action::Start,
+        args::Action::Stop => api::Action::Stop,
+        args::Action::Pause => api::Action::Pause,
+        args::Action::Resume => api::Action::Resume,
+    }
+}

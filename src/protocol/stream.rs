@@ -662,20 +662,26 @@ impl Stream {
     }
 
     fn stopped(&mut self, now: Instant, reason: StopReason) {
-        if self.phase != Phase::Running && !matches!(self.phase, Phase::Closing { .. }) {
-            return;
-        }
         let end = EndReason::Stopped(reason);
-        let data_may_follow = self.media.iter().any(|media| media.link.state == State::Up);
+        let is_up = |media: &Media| media.link.state == State::Up;
         // Withdrawn consent: nothing more may be taken in.
-        if reason == StopReason::STREAM_REVOKED || !data_may_follow {
+        if reason == StopReason::STREAM_REVOKED || !self.media.iter().any(is_up) {
             return self.end(end);
         }
-        self.window = None;
-        self.phase = Phase::Draining {
-            until: now + DRAIN_MAX,
-            reason: end,
-        };
+        match &mut self.phase {
+            Phase::Running | Phase::Closing { .. } => {
+                self.window = None;
+                let until = now + DRAIN_MAX;
+                self.phase = Phase::Draining { until, reason: end };
+            }
+            // Of two messages about one end, the one that gives a reason counts.
+            Phase::Draining { reason: told, .. } => {
+                if *told == EndReason::Stopped(StopReason::UNDEFINED) {
+                    *told = end;
+                }
+            }
+            Phase::Ended => {}
+        }
     }
 
     fn media_reported_lost(&mut self, now: Instant) {
