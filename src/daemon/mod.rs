@@ -14,12 +14,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::api::{self, Api};
 use crate::inbox::{self, inbox};
 use crate::meeting::resolve::Resolver;
-use crate::meeting::{Meeting, Network, Sink, TlsError, connector};
+use crate::meeting::{Connector, Meeting, Network, Sink, TlsError};
 use crate::output::{self, Disk, DiskSettings, Stdout, StdoutFormat, StreamInfo};
 use crate::protocol::events::EventSelection;
 use crate::protocol::url::{AllowedHosts, ServerUrl};
@@ -185,6 +186,8 @@ pub struct Daemon {
     public: Public<Event>,
     disk: Option<Disk>,
     stdout: Option<Stdout>,
+    /// Makes the TLS configuration while webhooks are answered already.
+    roots: JoinHandle<()>,
     snapshot: Option<Snapshot>,
 }
 
@@ -210,7 +213,7 @@ impl Daemon {
         settings: Settings,
         sinks: Option<Box<SinkMaker>>,
     ) -> Result<Daemon, Error> {
-        let tls = connector(settings.ca_file.as_deref()).map_err(Error::Tls)?;
+        let tls = Connector::new(settings.ca_file.as_deref()).map_err(Error::Tls)?;
         let network = Network {
             tls,
             resolver: Resolver::default(),
@@ -239,6 +242,7 @@ impl Daemon {
         let schedule = Schedule::start(Arc::clone(&api), move |outcome| {
             report.send_always(Event::Called(Box::new(outcome)));
         })?;
+        let roots = network.tls.prepare()?;
         let public = Public::start(listeners, settings.public.clone(), sender.clone())
             .map_err(Error::Public)?;
         Ok(Daemon {
@@ -255,6 +259,7 @@ impl Daemon {
             public,
             disk,
             stdout,
+            roots,
             snapshot,
         })
     }
@@ -516,6 +521,9 @@ impl Daemon {
             if dropped > 0 {
                 log::warn!("lines of standard output that nobody read count={dropped}");
             }
+        }
+        if self.roots.join().is_err() {
+            log::error!("the thread that reads the roots panicked");
         }
         log::info!("stopped");
     }

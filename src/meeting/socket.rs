@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use native_tls::{MidHandshakeTlsStream, TlsConnector};
+use native_tls::MidHandshakeTlsStream;
 use rustix::event::PollFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tungstenite::client::client_with_config;
@@ -20,6 +20,7 @@ use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Error as WsError, Message, WebSocket};
 
 use super::resolve::{Pending, Resolver};
+use super::tls::Connector;
 use crate::protocol::Loss;
 use crate::protocol::url::ServerUrl;
 use crate::waker::Waker;
@@ -28,7 +29,7 @@ use crate::waker::Waker;
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// What a WebSocket keeps to read into. Measured: 26 KiB a TLS link in all, against 150 KiB with
 /// the default.
-const READ_BUFFER_BYTES: usize = 8 << 10;
+const READ_BUFFER_BYTES: usize = 4 << 10;
 /// What may wait to be sent. We send a hundred bytes now and then: a peer that lets this fill has
 /// stopped reading.
 const WRITE_BUFFER_BYTES_MAX: usize = 64 << 10;
@@ -131,7 +132,7 @@ impl Socket {
     }
 
     /// Goes on connecting as far as possible without waiting.
-    pub(super) fn advance(&mut self, now: Instant, tls: &TlsConnector) -> Progress {
+    pub(super) fn advance(&mut self, now: Instant, tls: &Connector) -> Progress {
         loop {
             let step = std::mem::replace(&mut self.step, Step::Dead);
             let next = match step {
@@ -192,7 +193,7 @@ impl Socket {
         others: VecDeque<SocketAddr>,
         until: Option<Instant>,
         now: Instant,
-        tls: &TlsConnector,
+        tls: &Connector,
     ) -> Next {
         let failed = match (stream.take_error(), stream.peer_addr()) {
             (Ok(None), Ok(_)) => None,
@@ -215,7 +216,10 @@ impl Socket {
         let _ = stream.set_nodelay(true);
         let _ = sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED_MS_MAX);
         if self.url.is_tls() {
-            self.encrypted(tls.connect(self.url.host(), stream))
+            match tls.get() {
+                Ok(tls) => self.encrypted(tls.connect(self.url.host(), stream)),
+                Err(why) => Next::Fail(why),
+            }
         } else {
             self.upgrade(MaybeTlsStream::Plain(stream))
         }
