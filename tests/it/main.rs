@@ -2,9 +2,11 @@
 
 mod api;
 mod connecting;
+mod edge_daemon;
 mod embed;
 mod meeting;
 mod public;
 mod shutdown;
+mod slow;
 mod stage;
 mod vtt;

@@ -13,7 +13,7 @@ use rtmsd::demo::{
     Comparison, MeetingHandle, Options, ServerCommand, ServerProcess, Zoom, compare,
     transcript_lines,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Nothing in these tests takes longer unless it is broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
@@ -105,6 +105,15 @@ impl Stage {
         fs::read_to_string(self.folder.path().join("stdout")).expect("stdout")
     }
 
+    /// The answer to a correct webhook that means nothing to anybody, and how long it took.
+    pub(crate) fn is_answered(&self) -> Duration {
+        let delivery = self.zoom.post_webhook(&json!({
+            "event": "meeting.participant_joined", "event_ts": 1_767_000_000_000_u64,
+            "payload": {"object": {"id": 1}}}));
+        assert!(delivery.is_accepted(), "{delivery:?}");
+        delivery.taken
+    }
+
     /// Waits for lines of the log that hold all of these words; gives the first.
     pub(crate) fn logged(&self, words: &[&str]) -> String {
         let mut line = String::new();
@@ -133,6 +142,14 @@ impl Stage {
     pub(crate) fn comparison(&self, meeting: &MeetingHandle) -> Comparison {
         let lines = transcript_lines(&self.out(), &meeting.script().id).expect("files");
         compare(&meeting.sent(), lines.iter().map(String::as_str))
+    }
+
+    /// Likewise while the server runs, for a stream whose files are complete.
+    pub(crate) fn comparison_so_far(&self, meeting: &MeetingHandle) -> Comparison {
+        let folder = stream_folder_of(&self.out(), meeting);
+        self.wait_for("files are complete", || meta(&folder)["state"] == "ended");
+        let lines = fs::read_to_string(folder.join("transcript.jsonl")).expect("a file");
+        compare(&meeting.sent(), lines.lines())
     }
 
     /// Every phrase of that meeting is in its file, once and in order. The server must have ended.
@@ -180,6 +197,15 @@ impl Drop for Stage {
             let _ = io::Write::write_all(&mut io::stderr(), text.as_bytes());
         }
     }
+}
+
+/// Where the files of a meeting's first stream are, on whichever day it began.
+fn stream_folder_of(out: &Path, meeting: &MeetingHandle) -> PathBuf {
+    let name = rtmsd::output::path::safe_name(&meeting.script().id);
+    let stream = rtmsd::output::path::safe_name(&meeting.streams()[0]);
+    let days = fs::read_dir(out).expect("a folder").flatten();
+    let mut folders = days.map(|day| day.path().join(&name).join(&stream));
+    folders.find(|folder| folder.exists()).expect("files")
 }
 
 pub(crate) fn wait_for(what: &str, mut is_true: impl FnMut() -> bool) {
