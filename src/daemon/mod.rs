@@ -98,6 +98,36 @@ pub struct Settings {
     pub on_exit: OnExit,
 }
 
+impl Settings {
+    /// An app, the secret tokens of its webhooks, and every default: transcripts and events, no
+    /// REST credentials (so no start of our own), no state directory, and nothing written
+    /// anywhere: data goes to the sinks that [`Daemon::start`] is given.
+    pub fn new(app: KeyPair, secret_tokens: Vec<Secret>) -> Settings {
+        Settings {
+            public: public::Settings {
+                secret_tokens,
+                ..public::Settings::default()
+            },
+            api: api::Settings::new(api::Credentials::None, app.id.clone()),
+            auto_start: true,
+            stop_after: None,
+            app,
+            video_sdk: None,
+            media: MediaSelection::default(),
+            params: MediaParams::default(),
+            events: EventSelection::default(),
+            buffer_data: true,
+            allowed_hosts: AllowedHosts::default(),
+            ca_file: None,
+            disk: None,
+            stdout: None,
+            state: None,
+            delete_revoked: true,
+            on_exit: OnExit::Leave,
+        }
+    }
+}
+
 /// Makes further sinks for a stream: the way in for those who embed us.
 pub type SinkMaker = dyn Fn(&StreamInfo) -> Vec<Box<dyn Sink>> + Send;
 

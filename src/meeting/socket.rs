@@ -376,3 +376,64 @@ fn descriptor(stream: &Stream) -> BorrowedFd<'_> {
         _ => unreachable!("no other TLS library is compiled in"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::url::AllowedHosts;
+    use crate::waker::waker;
+    use std::net::TcpListener;
+
+    /// Connects until it is there or not, as the driver does; what `url` leads to is `addresses`.
+    fn connect(url: &str, allowed: &AllowedHosts, addresses: &[&str]) -> Result<(), String> {
+        let addresses: Vec<IpAddr> = addresses.iter().map(|a| a.parse().expect("one")).collect();
+        let resolver = Resolver::new(Box::new(move |_| Ok(addresses.clone())));
+        let (waker, wakeable) = waker().expect("a socket pair");
+        let url = ServerUrl::parse(url, allowed).expect("an allowed URL");
+        let tls = TlsConnector::new().expect("the system's TLS");
+        let mut socket = Socket::connect(url, &resolver, waker);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            match socket.advance(Instant::now(), &tls) {
+                Progress::Opened => return Ok(()),
+                Progress::Failed(loss) => return Err(loss.to_string()),
+                Progress::Pending => assert!(Instant::now() < deadline, "neither there nor not"),
+            }
+            let mut fds = vec![rustix::event::PollFd::new(&wakeable, PollFlags::IN)];
+            let waits = socket.interest();
+            fds.extend(waits.map(|(fd, flags)| rustix::event::PollFd::from_borrowed_fd(fd, flags)));
+            let tick = rustix::event::Timespec {
+                tv_sec: 1,
+                tv_nsec: 0,
+            };
+            let _ = rustix::event::poll(&mut fds, Some(&tick));
+        }
+    }
+
+    #[test]
+    fn a_zoom_name_that_leads_home_is_not_followed() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.set_nonblocking(true).expect("a listener");
+        let port = listener.local_addr().expect("an address").port();
+        let url = format!("wss://rwg1.zoom.us:{port}/");
+        let zoom = AllowedHosts::default();
+        for private in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "0.0.0.0"] {
+            let failed = connect(&url, &zoom, &[private, "127.0.0.1"]).expect_err("refused");
+            assert!(failed.contains("resolves to a private address"), "{failed}");
+        }
+        let nothing = connect(&url, &zoom, &[]).expect_err("no address");
+        assert!(nothing.contains("no address"), "{nothing}");
+        let error = listener.accept().expect_err("nobody connects");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+
+        // Named by the operator, the same name may lead home: it is connected to.
+        let named = AllowedHosts::parse(&["rwg1.zoom.us"]).expect("a host");
+        let home = std::thread::Builder::new().spawn(move || {
+            listener.set_nonblocking(false).expect("a listener");
+            drop(listener.accept().expect("a client"));
+        });
+        let failed = connect(&url, &named, &["127.0.0.1"]).expect_err("nobody speaks TLS");
+        assert!(failed.contains("TLS"), "{failed}");
+        home.expect("a thread").join().expect("somebody connected");
+    }
+}

@@ -1,4 +1,12 @@
 //! End to end: the parts of rtmsd, and the whole binary, against real sockets, files and threads.
 
 mod api;
+mod connecting;
+mod edge_daemon;
+mod embed;
+mod meeting;
 mod public;
+mod shutdown;
+mod slow;
+mod stage;
+mod vtt;
