@@ -221,20 +221,6 @@ impl Registry {
 
     /// After a restart: the streams that ran are to run again, and scheduled calls are due.
     pub fn resume(&mut self, now: Now) -> Vec<Action> {
-        let active: Vec<StreamEntry> = self
-            .streams
-            .values()
-            .filter(|entry| entry.is_active())
-            .cloned()
-            .collect();
-        for entry in active {
-            if entry.stopped_ms.is_some() {
-                // Its end came when the earlier process was about to go.
-                self.complete(now, &entry);
-                continue;
-            }
-            self.rejoin(&entry.started.stream_id);
-        }
         let meetings: Vec<String> = self.meetings.keys().cloned().collect();
         for uuid in meetings {
             let Some(meeting) = self.meetings.get_mut(&uuid) else {
@@ -251,6 +237,20 @@ impl Registry {
                 let wait = Duration::from_millis(stop_at_ms.saturating_sub(now.unix_ms));
                 self.call(now.instant + wait, &uuid, api::Action::Stop);
             }
+        }
+        let active: Vec<StreamEntry> = self
+            .streams
+            .values()
+            .filter(|entry| entry.is_active())
+            .cloned()
+            .collect();
+        for entry in active {
+            if entry.stopped_ms.is_some() {
+                // Its end came when the earlier process was about to go.
+                self.complete(now, &entry);
+                continue;
+            }
+            self.rejoin(&entry.started.stream_id);
         }
         std::mem::take(&mut self.actions)
     }
@@ -483,9 +483,11 @@ impl Registry {
                 "too many streams: rtms_started is ignored",
             );
         }
-        let age = Duration::from_millis(now.unix_ms.saturating_sub(ts));
-        let is_expired = ts != 0 && age > EXPIRED_AFTER;
-        let mut entry = StreamEntry::new(started, if ts == 0 { now.unix_ms } else { ts }, ts);
+        // A webhook without a stamp is as old as its arrival.
+        let stamp = if ts == 0 { now.unix_ms } else { ts };
+        let age = Duration::from_millis(now.unix_ms.saturating_sub(stamp));
+        let is_expired = age > EXPIRED_AFTER;
+        let mut entry = StreamEntry::new(started, stamp, ts);
         self.is_changed = true;
         let uuid = entry.started.id.clone();
         if is_expired {
