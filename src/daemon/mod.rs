@@ -387,6 +387,9 @@ impl Daemon {
                 Action::Stopped { stream_id, reason } => {
                     self.tell(&stream_id, Command::Stopped(reason));
                 }
+                Action::Complete { info, reason } => {
+                    self.complete(&info, &EndReason::Stopped(reason));
+                }
                 Action::Discard(info) => match (&self.disk, self.settings.delete_revoked) {
                     (Some(disk), true) => disk.discard(info),
                     (Some(_), false) => log::error!(
@@ -414,7 +417,11 @@ impl Daemon {
     fn start_stream(&mut self, plan: StreamPlan) {
         let stream_id = plan.info.stream_id.clone();
         let info = plan.info.clone();
+        let is_rejoin = plan.is_rejoin;
         if let Err(end) = self.try_start_stream(plan) {
+            if is_rejoin {
+                self.complete(&info, &end);
+            }
             log::error!("stream not started stream={stream_id} id={} {end}", info.id);
             let actions = self.registry.handle_end(now(), &stream_id, &end);
             self.obey(actions);
@@ -484,6 +491,13 @@ impl Daemon {
         Ok(())
     }
 
+    /// Completes the files that an earlier process left of a stream.
+    fn complete(&self, info: &StreamInfo, end: &EndReason) {
+        if let Some(disk) = &self.disk {
+            disk.sink(info.clone()).end(end);
+        }
+    }
+
     fn ended(&mut self, stream_id: &str) {
         let Some(running) = self.running.remove(stream_id) else {
             return;
@@ -513,18 +527,13 @@ impl Daemon {
             let left = streams_until.saturating_duration_since(Instant::now());
             match self.inbox.recv_timeout(left) {
                 Some(Event::Ended(stream_id)) => self.ended(&stream_id),
-                // Webhooks that were answered before the end are not lost: what they change is
-                // saved below, and the next process acts on it.
-                Some(Event::Webhook(webhook)) => {
-                    self.registry.handle_webhook(now(), webhook);
-                }
-                Some(Event::Called(outcome)) => {
-                    self.registry.handle_call(now(), &outcome.0, outcome.1);
-                }
-                Some(Event::Slept | Event::Stop) => {}
+                Some(event) => self.last_event(event),
                 None if left.is_zero() => break,
                 None => {}
             }
+        }
+        while let Some(event) = self.inbox.recv_timeout(Duration::ZERO) {
+            self.last_event(event);
         }
         for (stream_id, running) in self.running.drain() {
             log::error!("stream did not end in time stream={stream_id}");
@@ -556,6 +565,25 @@ impl Daemon {
             log::error!("the thread that reads the roots panicked");
         }
         log::info!("stopped");
+    }
+}
+
+impl Daemon {
+    /// Webhooks that were answered before the end are not lost: what they change is saved, and the
+    /// next process acts on it. Only what is to be deleted is deleted at once.
+    fn last_event(&mut self, event: Event) {
+        let actions = match event {
+            Event::Webhook(webhook) => self.registry.handle_webhook(now(), webhook),
+            Event::Called(outcome) => self.registry.handle_call(now(), &outcome.0, outcome.1),
+            Event::Ended(_) | Event::Slept | Event::Stop => return,
+        };
+        let is_last = |action: &Action| {
+            matches!(
+                action,
+                Action::Discard(_) | Action::ForgetToken | Action::Log(..)
+            )
+        };
+        self.obey(actions.into_iter().filter(is_last).collect());
     }
 }
 

@@ -21,6 +21,7 @@
 
 mod announce;
 mod certificate;
+mod chaos;
 mod clock;
 mod command;
 mod compare;
