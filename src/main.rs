@@ -13,7 +13,7 @@ use rtmsd::args::{self, Command, Page};
 use rtmsd::commands::{check, check_online, control, serve};
 use rtmsd::config::{Config, Needs, Sources, conf};
 use rtmsd::demo::{self, DemoOptions};
-use rtmsd::protocol::MediaKind;
+use rtmsd::protocol::{MediaKind, Product};
 use rtmsd::{api, exit, log, setup};
 
 fn main() -> ExitCode {
@@ -57,7 +57,18 @@ fn run(command: Command) -> u8 {
                 json: control.json,
             };
             with_config(control.config.as_deref(), Needs::Rest, |config| {
-                control::run(&options, setup::api(config), &mut io::stdout())
+                let settings = || {
+                    // A session's token is signed here and needs no state.
+                    let state = match options.product {
+                        Product::Session => None,
+                        _ => setup::state_for_rest(config)?,
+                    };
+                    Ok(api::Settings {
+                        state,
+                        ..setup::api(config)
+                    })
+                };
+                control::run(&options, settings, &mut io::stdout())
             })
         }
         Command::Status { .. } | Command::Print(Page::Unit) => exit::SOFTWARE,
@@ -105,7 +116,8 @@ fn check(path: Option<&Path>, online: bool) -> u8 {
             .copied()
             .map(MediaKind::name)
             .collect();
-        check_online::run(&setup::api(config), &media, &mut io::stdout())
+        let state = setup::state_for_rest(config);
+        check_online::run(setup::api(config), state, &media, &mut io::stdout())
     })
 }
 

@@ -39,7 +39,7 @@ pub(super) struct Call<'a> {
     pub(super) method: &'static str,
     /// What follows the server's base address.
     pub(super) path: &'a str,
-    pub(super) authorization: &'a Secret,
+    pub(super) authorization: Option<&'a Secret>,
     /// Content type and bytes.
     pub(super) body: Option<(&'static str, Vec<u8>)>,
 }
@@ -154,11 +154,13 @@ fn proxy(settings: &Settings, address: &Address) -> Result<Option<Proxy>, String
 }
 
 fn send(agent: &Agent, url: &str, call: Call<'_>, now: SystemTime) -> Result<Reply, Failure> {
-    let request = Request::builder()
+    let mut request = Request::builder()
         .method(call.method)
         .uri(url)
-        .header("authorization", call.authorization.expose())
         .header("accept", "application/json");
+    if let Some(authorization) = call.authorization {
+        request = request.header("authorization", authorization.expose());
+    }
     let sent = match call.body {
         Some((content_type, bytes)) => request
             .header("content-type", content_type)

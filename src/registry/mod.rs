@@ -433,8 +433,10 @@ impl Registry {
             entry.started = started;
             entry.ended_ms = None;
             entry.is_restarted = false;
+            let started = entry.started.clone();
+            self.start_is_proven(now, &started.id);
             let plan = StreamPlan {
-                started: entry.started.clone(),
+                started,
                 info: self.info_of(&stream_id),
                 window: SIGNALING_WINDOW,
                 is_rejoin: true,
@@ -474,10 +476,7 @@ impl Registry {
                 .or_insert_with(|| MeetingEntry::of(product, &uuid));
             meeting.touched_ms = now.unix_ms;
             meeting.meeting_id = id.or(meeting.meeting_id.take());
-            // Our start worked, whatever became of the answer to it.
-            if matches!(meeting.start, Start::Trying { .. }) {
-                self.start_succeeded(now, &uuid);
-            }
+            self.start_is_proven(now, &uuid);
         }
         let window = SIGNALING_WINDOW.saturating_sub(age).max(WINDOW_MIN);
         let info = self.info_of(&stream_id);
@@ -635,6 +634,18 @@ impl Registry {
             &format!("stopped: {reason}; starting again by REST"),
         );
         self.call(now.instant + delay, uuid, api::Action::Start);
+    }
+
+    /// A stream of the meeting is there, so a start worked, whatever became of the answer to it:
+    /// one that is still due would be a second one.
+    fn start_is_proven(&mut self, now: Now, uuid: &str) {
+        let meeting = self.meetings.get(uuid);
+        if meeting.is_some_and(|meeting| matches!(meeting.start, Start::Trying { .. })) {
+            self.actions.push(Action::Cancel {
+                meeting: uuid.to_owned(),
+            });
+            self.start_succeeded(now, uuid);
+        }
     }
 
     fn start_succeeded(&mut self, now: Now, uuid: &str) {
