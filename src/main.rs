@@ -58,14 +58,17 @@ fn run(command: Command) -> u8 {
             };
             with_config(control.config.as_deref(), Needs::Rest, |config| {
                 let settings = || {
-                    // A session's token is signed here and needs no state.
-                    let state = match options.product {
-                        Product::Session => None,
-                        _ => setup::state_for_rest(config)?,
-                    };
-                    Ok(api::Settings {
-                        state,
-                        ..setup::api(config)
+                    let settings = setup::api(config);
+                    Ok(match options.product {
+                        // Its token is signed here, so nothing else is needed.
+                        Product::Session => api::Settings {
+                            credentials: api::Credentials::None,
+                            ..settings
+                        },
+                        _ => api::Settings {
+                            state: setup::state_for_rest(config)?,
+                            ..settings
+                        },
                     })
                 };
                 control::run(&options, settings, &mut io::stdout())
@@ -116,6 +119,7 @@ fn check(path: Option<&Path>, online: bool) -> u8 {
             .copied()
             .map(MediaKind::name)
             .collect();
+        print("\nat zoom\n");
         let state = setup::state_for_rest(config);
         check_online::run(setup::api(config), state, &media, &mut io::stdout())
     })

@@ -252,3 +252,64 @@ fn every_start_names_another_meeting() {
     assert_eq!((calls.len(), targets.len()), (3, 3));
     stage.ends_well(server);
 }
+
+/// As above, decided: the failure is told first, the next try is planned, then the stream comes.
+#[test]
+fn a_planned_start_is_dropped_when_the_stream_is_there() {
+    use rtmsd::api::{Api, Control, Settings};
+    use rtmsd::protocol::Product;
+    use rtmsd::registry::{self, Action, Now, Registry};
+    use rtmsd::webhook::payload::webhook;
+
+    let mut registry = Registry::new(registry::Settings {
+        auto_start: true,
+        can_call: true,
+        stop_after: Some(Duration::from_secs(10)),
+    });
+    let instant = Instant::now();
+    let unix_ms = 1_795_000_000_000;
+    let now = Now { instant, unix_ms };
+    let body = |event: &str, payload: serde_json::Value| {
+        let body = serde_json::json!({"event": event, "event_ts": unix_ms, "payload": payload});
+        webhook(body.to_string().as_bytes()).unwrap()
+    };
+    let begun = body(
+        "meeting.started",
+        serde_json::json!({"object": {"id": 81_234_567_890_u64, "uuid": "u=="}}),
+    );
+    let actions = registry.handle_webhook(now, begun);
+    let [Action::Call(call)] = &actions[..] else {
+        panic!("{actions:?}");
+    };
+    // A port where nobody listens.
+    let nowhere = Settings {
+        api_url: "http://127.0.0.1:1".to_owned(),
+        ..Settings::new(
+            rtmsd::api::Credentials::Static {
+                token: rtmsd::secret::Secret::new("t"),
+            },
+            "app",
+        )
+    };
+    let control = Control::new(rtmsd::api::Action::Start, Product::Meeting, "81234567890");
+    let error = Api::new(nowhere).unwrap().control(&control).unwrap_err();
+    let actions = registry.handle_call(now, call, Err(error));
+    let is_planned = matches!(&actions[..], [Action::Log(..), Action::Call(_)]);
+    assert!(is_planned, "{actions:?}");
+    let started = body(
+        "meeting.rtms_started",
+        serde_json::json!({"meeting_uuid": "u==", "rtms_stream_id": "s", "server_urls": "wss://rtms.zoom.us"}),
+    );
+    let actions = registry.handle_webhook(now, started);
+    // The try that was planned goes first, then the stop by schedule is planned.
+    let [
+        Action::Cancel { meeting },
+        Action::Call(stop),
+        Action::Start(_),
+    ] = &actions[..]
+    else {
+        panic!("{actions:?}");
+    };
+    assert_eq!(meeting, "u==");
+    assert_eq!(stop.control.action, rtmsd::api::Action::Stop);
+}
