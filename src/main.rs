@@ -1,9 +1,5 @@
 //! The `rtmsd` command: arguments, configuration, log, and then one of the commands.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command speaks to its user"
-)]
+#![expect(clippy::print_stderr, reason = "a command speaks to its user")]
 
 use std::io::{self, Write};
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! One OS thread for each active stream.
 //!
-//! [`Meeting::start`] makes the thread; it runs [`driver`], which runs the protocol over two or
-//! more [`socket`]s and gives what comes to the [`Sink`]s. The thread ends when the stream does.
+//! [`Meeting::start`] makes the thread; it runs the driver, which runs the protocol over two or
+//! more sockets and gives what comes to the [`Sink`]s. The thread ends when the stream does.
 
 mod driver;
 pub mod resolve;

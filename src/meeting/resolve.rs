@@ -2,7 +2,7 @@
 //!
 //! The system's resolver blocks and has no deadline, so it runs on threads of its own. Meetings
 //! that ask for the same name at the same time share one look-up, and there are never more than
-//! [`THREADS_MAX`] of these threads, whatever the name servers do. A thread ends by itself when
+//! eight of these threads, whatever the name servers do. A thread ends by itself when
 //! nothing waits; at the end of the process a hung one is left to the kernel, for nothing can
 //! interrupt it.
 

@@ -176,7 +176,7 @@ impl AppendFile {
     }
 }
 
-/// The whole records at the end of a file, at most [`TAIL_BYTES`] of them; nothing if there is no
+/// The whole records at the end of a file, at most 64 KiB of them; nothing if there is no
 /// such file.
 pub fn tail(path: &Path, terminator: &str) -> io::Result<String> {
     let mut file = match File::open(path) {

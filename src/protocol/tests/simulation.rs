@@ -141,12 +141,9 @@ impl World {
             if is_question {
                 // Answered before anything else happens, on the link that asked.
                 self.drain();
-                assert_eq!(
-                    self.answered.get(&link).copied().unwrap_or(0)
-                        >= self.asked.get(&link).copied().unwrap_or(0),
-                    true,
-                    "keep-alive unanswered on {link}"
-                );
+                let asked = self.asked.get(&link).copied();
+                let answered = self.answered.get(&link).copied();
+                assert!(answered >= asked, "keep-alive unanswered on {link}");
             }
             self.drain();
         }
