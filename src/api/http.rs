@@ -8,11 +8,13 @@ use std::time::{Duration, SystemTime};
 
 use ureq::http::{HeaderMap, Request};
 use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Proxy};
 
 use super::address::Address;
 use super::error::Kind;
 use super::reply::{self, Reply};
+use super::resolve::Names;
 use super::{Settings, roots};
 use crate::secret::Secret;
 
@@ -97,7 +99,7 @@ impl Http {
         };
         let url = format!("{}{}", address.text(), call.path);
         log::debug!("{} {url}", call.method);
-        // ureq looks names up in a thread of its own and panics where the system has none left.
+        // A panic within the package must cost no more than this call.
         let outcome = catch_unwind(AssertUnwindSafe(|| send(agent, &url, call, now)));
         let outcome = outcome.unwrap_or_else(|_| {
             Err(Failure {
@@ -120,7 +122,7 @@ impl Http {
 }
 
 fn agent(tls: TlsConfig, proxy: Option<Proxy>, timeout: Duration) -> Agent {
-    Agent::config_builder()
+    let config = Agent::config_builder()
         .tls_config(tls)
         .proxy(proxy)
         .http_status_as_error(false)
@@ -135,8 +137,8 @@ fn agent(tls: TlsConfig, proxy: Option<Proxy>, timeout: Duration) -> Agent {
         .input_buffer_size(16 * 1024)
         .output_buffer_size(16 * 1024)
         .user_agent(concat!("rtmsd/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .into()
+        .build();
+    Agent::with_parts(config, DefaultConnector::new(), Names)
 }
 
 fn proxy(settings: &Settings, address: &Address) -> Result<Option<Proxy>, String> {

@@ -23,6 +23,7 @@ mod http;
 mod jwt;
 mod proxy;
 mod reply;
+mod resolve;
 mod retry;
 mod roots;
 mod token;
