@@ -5,6 +5,7 @@ mod connecting;
 mod edge_daemon;
 mod embed;
 mod meeting;
+mod oauth;
 mod public;
 mod shutdown;
 mod slow;
