@@ -10,6 +10,7 @@
 //!                  schedule → api
 //! ```
 
+pub mod admin;
 pub mod api;
 pub mod args;
 pub mod commands;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use rtmsd::args::{self, Command, Page};
-use rtmsd::commands::{check, check_online, control, serve};
+use rtmsd::commands::{check, check_online, control, serve, status};
 use rtmsd::config::{Config, Needs, Sources, conf};
 use rtmsd::demo::{self, DemoOptions};
 use rtmsd::protocol::MediaKind;
@@ -56,7 +56,14 @@ fn run(command: Command) -> u8 {
                 control::run(&options, setup::api(config), &mut io::stdout())
             })
         }
-        Command::Status { .. } | Command::Print(Page::Unit) => exit::SOFTWARE,
+        Command::Status {
+            config,
+            json,
+            watch,
+        } => with_config(config.as_deref(), Needs::Admin, |config| {
+            status::run(config, json, watch, &mut io::stdout())
+        }),
+        Command::Print(Page::Unit) => exit::SOFTWARE,
     }
 }
 

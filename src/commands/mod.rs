@@ -4,3 +4,4 @@ pub mod check;
 pub mod check_online;
 pub mod control;
 pub mod serve;
+pub mod status;

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 
+use crate::admin::Admin;
 use crate::config::Config;
 use crate::daemon::signals::{Signal, Signals};
 use crate::daemon::{Daemon, Error};
@@ -30,6 +31,13 @@ pub fn run(config: &Config) -> u8 {
                 config.host,
                 config.port
             );
+            return exit::UNAVAILABLE;
+        }
+    };
+    let admin = match admin_listener(config) {
+        Ok(admin) => admin,
+        Err(error) => {
+            log::error!("{error}");
             return exit::UNAVAILABLE;
         }
     };
@@ -64,8 +72,32 @@ pub fn run(config: &Config) -> u8 {
             config.webhook_path
         );
     }
+    let admin =
+        admin.map(|listener| Admin::start(listener, config.admin_token.clone(), daemon.handle()));
+    let admin = match admin.transpose() {
+        Ok(admin) => admin,
+        Err(error) => {
+            log::error!("RTMS_ADMIN: {error}");
+            return exit::UNAVAILABLE;
+        }
+    };
+    for address in admin.iter().flat_map(Admin::addresses) {
+        log::info!("health, metrics and streams are at http://{address}");
+    }
     daemon.run();
     exit::OK
+}
+
+fn admin_listener(config: &Config) -> Result<Option<TcpListener>, String> {
+    let Some(address) = config.admin else {
+        return Ok(None);
+    };
+    TcpListener::bind(address).map(Some).map_err(|error| {
+        format!(
+            "RTMS_ADMIN: cannot listen on {address}: {error}; is another rtmsd running? set \
+             another address, or off"
+        )
+    })
 }
 
 /// What a script can make of a failed start.

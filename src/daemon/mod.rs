@@ -6,6 +6,7 @@
 mod schedule;
 pub mod signals;
 mod snapshot;
+pub mod status;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -14,6 +15,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use crate::api::{self, Api};
@@ -32,6 +34,7 @@ use crate::time::now_ms;
 use crate::webhook::Webhook;
 use schedule::{Outcome, Schedule};
 use snapshot::Snapshot;
+use status::{Pulse, Status, Totals};
 
 /// Most webhooks that wait for the daemon. Each takes microseconds; a full inbox is answered 503,
 /// and Zoom delivers again.
@@ -142,6 +145,8 @@ enum Event {
     Called(Box<Outcome>),
     Ended(String),
     Slept,
+    Status(SyncSender<Status>),
+    Pulse(SyncSender<Pulse>),
     Stop,
 }
 
@@ -186,6 +191,9 @@ pub struct Daemon {
     disk: Option<Disk>,
     stdout: Option<Stdout>,
     snapshot: Option<Snapshot>,
+    /// Of streams that have ended.
+    totals: Totals,
+    is_draining: bool,
 }
 
 impl fmt::Debug for Daemon {
@@ -256,6 +264,8 @@ impl Daemon {
             disk,
             stdout,
             snapshot,
+            totals: Totals::default(),
+            is_draining: false,
         })
     }
 
@@ -308,6 +318,8 @@ impl Daemon {
                         running.meeting.command(Command::Slept);
                     }
                 }
+                Event::Status(reply) => drop(reply.send(self.status())),
+                Event::Pulse(reply) => drop(reply.send(self.pulse())),
                 Event::Stop => break,
             }
             if self.inbox.is_empty() {
@@ -446,6 +458,8 @@ impl Daemon {
             since: Instant::now(),
         };
         self.running.insert(started.stream_id, running);
+        self.totals.begun += 1;
+        self.totals.rejoined += u64::from(is_rejoin);
         Ok(())
     }
 
@@ -453,7 +467,10 @@ impl Daemon {
         let Some(running) = self.running.remove(stream_id) else {
             return;
         };
+        let stats = Arc::clone(running.meeting.stats());
         let end = join(running);
+        self.totals.add(&stats);
+        *self.totals.ended.entry(end.word()).or_default() += 1;
         let mut actions = self.registry.handle_end(now(), stream_id, &end);
         if self.revive.remove(stream_id) {
             actions.extend(self.registry.revive(stream_id));
@@ -463,6 +480,7 @@ impl Daemon {
 
     fn stop(mut self) {
         let deadline = Instant::now() + GRACE;
+        self.is_draining = true;
         log::info!("stopping streams={}", self.running.len());
         self.public.stop();
         let command = match self.settings.on_exit {
@@ -486,6 +504,8 @@ impl Daemon {
                 Some(Event::Called(outcome)) => {
                     self.registry.handle_call(now(), &outcome.0, outcome.1);
                 }
+                Some(Event::Status(reply)) => drop(reply.send(self.status())),
+                Some(Event::Pulse(reply)) => drop(reply.send(self.pulse())),
                 Some(Event::Slept | Event::Stop) => {}
                 None if left.is_zero() => break,
                 None => {}
