@@ -29,6 +29,7 @@ pub mod registry;
 pub mod secret;
 pub mod setup;
 pub mod state;
+pub mod systemd;
 pub mod time;
 pub mod waker;
 pub mod webhook;

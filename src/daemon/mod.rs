@@ -147,6 +147,7 @@ enum Event {
     Slept,
     Status(SyncSender<Status>),
     Pulse(SyncSender<Pulse>),
+    Reload(Box<Settings>, SyncSender<Result<(), public::Error>>),
     Stop,
 }
 
@@ -320,6 +321,7 @@ impl Daemon {
                 }
                 Event::Status(reply) => drop(reply.send(self.status())),
                 Event::Pulse(reply) => drop(reply.send(self.pulse())),
+                Event::Reload(settings, reply) => drop(reply.send(self.reload(*settings))),
                 Event::Stop => break,
             }
             if self.inbox.is_empty() {
@@ -327,6 +329,27 @@ impl Daemon {
             }
         }
         self.stop();
+    }
+
+    /// All or nothing. What belongs to parts that live as long as the process stays as it is.
+    fn reload(&mut self, new: Settings) -> Result<(), public::Error> {
+        self.public.reload(new.public.clone())?;
+        let old = self.settings.clone();
+        let is_kept = new.disk.is_none() || new.disk.is_some() != old.disk.is_some();
+        let stdout = old.stdout.and(new.stdout).or(old.stdout);
+        self.settings = Settings {
+            api: old.api,
+            ca_file: old.ca_file,
+            state: old.state,
+            disk: if is_kept { old.disk } else { new.disk },
+            stdout,
+            ..new
+        };
+        self.registry.reload(self.settings.registry());
+        if let (Some(disk), Some(settings)) = (&self.disk, &self.settings.disk) {
+            disk.reload(settings.clone());
+        }
+        Ok(())
     }
 
     fn save(&mut self) {
@@ -506,7 +529,7 @@ impl Daemon {
                 }
                 Some(Event::Status(reply)) => drop(reply.send(self.status())),
                 Some(Event::Pulse(reply)) => drop(reply.send(self.pulse())),
-                Some(Event::Slept | Event::Stop) => {}
+                Some(Event::Slept | Event::Reload(..) | Event::Stop) => {}
                 None if left.is_zero() => break,
                 None => {}
             }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use super::{Daemon, Event, Handle, Running};
+use super::{Daemon, Event, Handle, Running, Settings};
 use crate::api;
 use crate::meeting::Stats;
 use crate::output::StreamInfo;
@@ -147,6 +147,15 @@ impl Handle {
     /// Asks for signs of life, and has the threads behind the daemon turn for the next time.
     pub fn pulse(&self, within: Duration) -> Option<Pulse> {
         self.ask(within, Event::Pulse)
+    }
+
+    /// Hands other settings over. `None` if the daemon does not answer in time.
+    pub fn reload(
+        &self,
+        settings: Settings,
+        within: Duration,
+    ) -> Option<Result<(), public::Error>> {
+        self.ask(within, |reply| Event::Reload(Box::new(settings), reply))
     }
 
     fn ask<T>(&self, within: Duration, event: impl FnOnce(SyncSender<T>) -> Event) -> Option<T> {

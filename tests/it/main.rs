@@ -3,3 +3,4 @@
 mod admin;
 mod api;
 mod public;
+mod service;
