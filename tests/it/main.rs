@@ -1,5 +1,6 @@
 //! End to end: the parts of rtmsd, and the whole binary, against real sockets, files and threads.
 
+mod admin;
 mod api;
 mod connecting;
 mod edge_daemon;
@@ -7,6 +8,7 @@ mod embed;
 mod meeting;
 mod oauth;
 mod public;
+mod service;
 mod shutdown;
 mod slow;
 mod stage;
