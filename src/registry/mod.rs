@@ -157,6 +157,9 @@ pub struct Registry {
     settings: Settings,
     meetings: HashMap<String, MeetingEntry>,
     streams: HashMap<String, StreamEntry>,
+    /// Grows with each change that was asked for, over restarts too.
+    #[serde(default)]
+    version: u64,
     /// Whether there is something that a restart would have to know.
     #[serde(skip)]
     is_changed: bool,
@@ -183,6 +186,7 @@ impl Registry {
             settings,
             meetings: HashMap::new(),
             streams: HashMap::new(),
+            version: 0,
             is_changed: false,
             swept: None,
             actions: Vec::new(),
@@ -205,7 +209,13 @@ impl Registry {
 
     /// Whether something changed since this was asked last.
     pub fn take_changed(&mut self) -> bool {
+        self.version += u64::from(self.is_changed);
         std::mem::take(&mut self.is_changed)
+    }
+
+    /// The greater of two is the newer.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// Other settings, for what happens from here on.
