@@ -21,6 +21,7 @@ mod entry;
 mod tests;
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -677,7 +678,7 @@ impl Registry {
         let (attempts, since) = (*attempts, since.unwrap_or(now.instant));
         let elapsed = now.instant.saturating_duration_since(since);
         let delay = match meeting.is_live() {
-            true => StartRetry::new(meeting.touched_ms).delay(attempts, elapsed, error),
+            true => StartRetry::new(seed(&call.meeting)).delay(attempts, elapsed, error),
             false => None,
         };
         match delay {
@@ -708,7 +709,7 @@ impl Registry {
         };
         meeting.stop_attempts += 1;
         let elapsed = Duration::from_millis(now.unix_ms.saturating_sub(stop_at_ms));
-        let retry = StartRetry::new(stop_at_ms);
+        let retry = StartRetry::new(seed(&call.meeting));
         match retry
             .delay(meeting.stop_attempts, elapsed, error)
             .filter(|_| meeting.is_live())
@@ -829,4 +830,11 @@ impl Registry {
             meeting.touched_ms >= is_kept || streams.values().any(|entry| entry.started.id == *uuid)
         });
     }
+}
+
+/// Keeps the tries of meetings apart that began at the same moment.
+fn seed(uuid: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    uuid.hash(&mut hasher);
+    hasher.finish()
 }

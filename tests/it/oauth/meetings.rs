@@ -163,9 +163,6 @@ fn trouble_is_outlasted() {
             ],
         ),
     ];
-    // The token server as well.
-    stage.zoom.script_oauth(Answer::Reset);
-    stage.zoom.script_oauth(Answer::Truncated(200));
     for (seed, answers) in &troubles {
         let number = MeetingScript::plain(seed).number.to_string();
         for answer in answers {
@@ -183,12 +180,44 @@ fn trouble_is_outlasted() {
         ["zoom has a fault of its own", "status.zoom.us"],
         ["the connection broke", "check the route to Zoom"],
         ["an HTML page came instead of JSON", "HTTPS_PROXY"],
-        ["the answer ended before its end", "check the proxy"],
         ["perhaps only too early", "give the meeting number"],
     ] {
         logged(
             &server,
             &[" WARN ", "will be tried again in", words[0], words[1]],
+        );
+    }
+    stage.ends_well(server);
+}
+
+#[test]
+fn trouble_with_tokens_is_outlasted() {
+    let stage = Stage::new(Options::default());
+    let server = stage.serve("a");
+    stage.zoom.script_oauth(Answer::Reset);
+    stage.zoom.script_oauth(Answer::Truncated(200));
+    let meeting = stage.meet("first");
+    wait_for(&meeting, Step::Ready, &server);
+    let statuses: Vec<u16> = stage
+        .zoom
+        .oauth_calls()
+        .iter()
+        .map(|call| call.status)
+        .collect();
+    assert_eq!(statuses, [0, 200, 200]);
+    for words in [
+        ["the connection broke", "check the route to Zoom"],
+        ["the answer ended before its end", "check the proxy"],
+    ] {
+        logged(
+            &server,
+            &[
+                " WARN ",
+                "fetch access token",
+                "will be tried again in",
+                words[0],
+                words[1],
+            ],
         );
     }
     stage.ends_well(server);
