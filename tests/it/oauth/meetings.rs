@@ -31,23 +31,18 @@ fn a_token_that_ends_in_mid_run_is_replaced() {
         ..Options::default()
     });
     let server = stage.serve("a");
-    let mut meetings = Vec::new();
-    until("a second and a third token", || {
-        let meeting = stage.meet(&format!("minute {}", meetings.len()));
-        wait_for(&meeting, Step::StartedAnswered, &server);
-        meetings.push(meeting);
+    let mut count = 0;
+    until("a second token", || {
+        count += 1;
+        // Starts without streams: those are not what this is about.
+        let meeting = stage.zoom.start_meeting(MeetingScript {
+            start_delay: WITHIN,
+            ..MeetingScript::plain(&format!("minute {count}"))
+        });
+        wait_for(&meeting, Step::StartCalled, &server);
         std::thread::sleep(Duration::from_millis(50));
-        stage.zoom.oauth_calls().len() >= 3
+        stage.zoom.oauth_calls().len() >= 2
     });
-    // Revoked before its time, so that Zoom refuses it: one fresh token, one more try.
-    stage.zoom.revoke_access_tokens();
-    let meeting = stage.meet("after revocation");
-    wait_for(&meeting, Step::StartedAnswered, &server);
-    let statuses = stage.statuses(&meeting);
-    assert!(
-        [&[204][..], &[401, 204]].contains(&&statuses[..]),
-        "{statuses:?}"
-    );
     stage.ends_well(server);
 }
 
@@ -106,8 +101,8 @@ fn a_limit_is_kept_in_both_of_its_forms() {
     let script = |seed: &str| MeetingScript::plain(seed).number.to_string();
     stage
         .zoom
-        .script_rest(Some(&script("seconds")), Answer::retry_after_seconds(2));
-    let at = SystemTime::now() + Duration::from_secs(6);
+        .script_rest(Some(&script("seconds")), Answer::retry_after_seconds(1));
+    let at = SystemTime::now() + Duration::from_secs(4);
     stage
         .zoom
         .script_rest(Some(&script("date")), Answer::retry_after_date(at));
@@ -128,15 +123,15 @@ fn a_limit_is_kept_in_both_of_its_forms() {
         of.map(|call| call.at).collect::<Vec<_>>()
     };
     let seconds = times(&meetings[0]);
-    assert!(seconds[1] - seconds[0] >= Duration::from_secs(2));
+    assert!(seconds[1] - seconds[0] >= Duration::from_secs(1));
     // The date has whole seconds.
-    assert!(times(&meetings[1])[1] - begun >= Duration::from_secs(5));
+    assert!(times(&meetings[1])[1] - begun >= Duration::from_secs(3));
     logged(
         &server,
         &[
             " WARN ",
             "limits the rate",
-            "retry after 2 s",
+            "retry after 1 s",
             "tried again in",
         ],
     );
