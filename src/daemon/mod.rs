@@ -6,6 +6,7 @@
 mod schedule;
 pub mod signals;
 mod snapshot;
+pub mod status;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -14,12 +15,14 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::SyncSender;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::api::{self, Api};
 use crate::inbox::{self, inbox};
 use crate::meeting::resolve::Resolver;
-use crate::meeting::{Meeting, Network, Sink, TlsError, connector};
+use crate::meeting::{Connector, Meeting, Network, Sink, TlsError};
 use crate::output::{self, Disk, DiskSettings, Stdout, StdoutFormat, StreamInfo};
 use crate::protocol::events::EventSelection;
 use crate::protocol::url::{AllowedHosts, ServerUrl};
@@ -32,6 +35,7 @@ use crate::time::now_ms;
 use crate::webhook::Webhook;
 use schedule::{Outcome, Schedule};
 use snapshot::Snapshot;
+use status::{Pulse, Status, Totals};
 
 /// Most webhooks that wait for the daemon. Each takes microseconds; a full inbox is answered 503,
 /// and Zoom delivers again.
@@ -97,6 +101,36 @@ pub struct Settings {
     pub on_exit: OnExit,
 }
 
+impl Settings {
+    /// An app, the secret tokens of its webhooks, and every default: transcripts and events, no
+    /// REST credentials (so no start of our own), no state directory, and nothing written
+    /// anywhere: data goes to the sinks that [`Daemon::start`] is given.
+    pub fn new(app: KeyPair, secret_tokens: Vec<Secret>) -> Settings {
+        Settings {
+            public: public::Settings {
+                secret_tokens,
+                ..public::Settings::default()
+            },
+            api: api::Settings::new(api::Credentials::None, app.id.clone()),
+            auto_start: true,
+            stop_after: None,
+            app,
+            video_sdk: None,
+            media: MediaSelection::default(),
+            params: MediaParams::default(),
+            events: EventSelection::default(),
+            buffer_data: true,
+            allowed_hosts: AllowedHosts::default(),
+            ca_file: None,
+            disk: None,
+            stdout: None,
+            state: None,
+            delete_revoked: true,
+            on_exit: OnExit::Leave,
+        }
+    }
+}
+
 /// Makes further sinks for a stream: the way in for those who embed us.
 pub type SinkMaker = dyn Fn(&StreamInfo) -> Vec<Box<dyn Sink>> + Send;
 
@@ -142,6 +176,9 @@ enum Event {
     Called(Box<Outcome>),
     Ended(String),
     Slept,
+    Status(SyncSender<Status>),
+    Pulse(SyncSender<Pulse>),
+    Reload(Box<Settings>, SyncSender<Result<(), public::Error>>),
     Stop,
 }
 
@@ -185,7 +222,12 @@ pub struct Daemon {
     public: Public<Event>,
     disk: Option<Disk>,
     stdout: Option<Stdout>,
+    /// Makes the TLS configuration while webhooks are answered already.
+    roots: JoinHandle<()>,
     snapshot: Option<Snapshot>,
+    /// Of streams that have ended.
+    totals: Totals,
+    is_draining: bool,
 }
 
 impl fmt::Debug for Daemon {
@@ -210,7 +252,7 @@ impl Daemon {
         settings: Settings,
         sinks: Option<Box<SinkMaker>>,
     ) -> Result<Daemon, Error> {
-        let tls = connector(settings.ca_file.as_deref()).map_err(Error::Tls)?;
+        let tls = Connector::new(settings.ca_file.as_deref()).map_err(Error::Tls)?;
         let network = Network {
             tls,
             resolver: Resolver::default(),
@@ -239,6 +281,7 @@ impl Daemon {
         let schedule = Schedule::start(Arc::clone(&api), move |outcome| {
             report.send_always(Event::Called(Box::new(outcome)));
         })?;
+        let roots = network.tls.prepare()?;
         let public = Public::start(listeners, settings.public.clone(), sender.clone())
             .map_err(Error::Public)?;
         Ok(Daemon {
@@ -255,7 +298,10 @@ impl Daemon {
             public,
             disk,
             stdout,
+            roots,
             snapshot,
+            totals: Totals::default(),
+            is_draining: false,
         })
     }
 
@@ -308,6 +354,9 @@ impl Daemon {
                         running.meeting.command(Command::Slept);
                     }
                 }
+                Event::Status(reply) => drop(reply.send(self.status())),
+                Event::Pulse(reply) => drop(reply.send(self.pulse())),
+                Event::Reload(settings, reply) => drop(reply.send(self.reload(*settings))),
                 Event::Stop => break,
             }
             if self.inbox.is_empty() {
@@ -315,6 +364,27 @@ impl Daemon {
             }
         }
         self.stop();
+    }
+
+    /// All or nothing. What belongs to parts that live as long as the process stays as it is.
+    fn reload(&mut self, new: Settings) -> Result<(), public::Error> {
+        self.public.reload(new.public.clone())?;
+        let old = self.settings.clone();
+        let is_kept = new.disk.is_none() || new.disk.is_some() != old.disk.is_some();
+        let stdout = old.stdout.and(new.stdout).or(old.stdout);
+        self.settings = Settings {
+            api: old.api,
+            ca_file: old.ca_file,
+            state: old.state,
+            disk: if is_kept { old.disk } else { new.disk },
+            stdout,
+            ..new
+        };
+        self.registry.reload(self.settings.registry());
+        if let (Some(disk), Some(settings)) = (&self.disk, &self.settings.disk) {
+            disk.reload(settings.clone());
+        }
+        Ok(())
     }
 
     fn save(&mut self) {
@@ -352,6 +422,9 @@ impl Daemon {
                 Action::Stopped { stream_id, reason } => {
                     self.tell(&stream_id, Command::Stopped(reason));
                 }
+                Action::Complete { info, reason } => {
+                    self.complete(&info, &EndReason::Stopped(reason));
+                }
                 Action::Discard(info) => match (&self.disk, self.settings.delete_revoked) {
                     (Some(disk), true) => disk.discard(info),
                     (Some(_), false) => log::error!(
@@ -379,7 +452,11 @@ impl Daemon {
     fn start_stream(&mut self, plan: StreamPlan) {
         let stream_id = plan.info.stream_id.clone();
         let info = plan.info.clone();
+        let is_rejoin = plan.is_rejoin;
         if let Err(end) = self.try_start_stream(plan) {
+            if is_rejoin {
+                self.complete(&info, &end);
+            }
             log::error!("stream not started stream={stream_id} id={} {end}", info.id);
             let actions = self.registry.handle_end(now(), &stream_id, &end);
             self.obey(actions);
@@ -446,14 +523,26 @@ impl Daemon {
             since: Instant::now(),
         };
         self.running.insert(started.stream_id, running);
+        self.totals.begun += 1;
+        self.totals.rejoined += u64::from(is_rejoin);
         Ok(())
+    }
+
+    /// Completes the files that an earlier process left of a stream.
+    fn complete(&self, info: &StreamInfo, end: &EndReason) {
+        if let Some(disk) = &self.disk {
+            disk.sink(info.clone()).end(end);
+        }
     }
 
     fn ended(&mut self, stream_id: &str) {
         let Some(running) = self.running.remove(stream_id) else {
             return;
         };
+        let stats = Arc::clone(running.meeting.stats());
         let end = join(running);
+        self.totals.add(&stats);
+        *self.totals.ended.entry(end.word()).or_default() += 1;
         let mut actions = self.registry.handle_end(now(), stream_id, &end);
         if self.revive.remove(stream_id) {
             actions.extend(self.registry.revive(stream_id));
@@ -463,6 +552,7 @@ impl Daemon {
 
     fn stop(mut self) {
         let deadline = Instant::now() + GRACE;
+        self.is_draining = true;
         log::info!("stopping streams={}", self.running.len());
         self.public.stop();
         let command = match self.settings.on_exit {
@@ -478,18 +568,13 @@ impl Daemon {
             let left = streams_until.saturating_duration_since(Instant::now());
             match self.inbox.recv_timeout(left) {
                 Some(Event::Ended(stream_id)) => self.ended(&stream_id),
-                // Webhooks that were answered before the end are not lost: what they change is
-                // saved below, and the next process acts on it.
-                Some(Event::Webhook(webhook)) => {
-                    self.registry.handle_webhook(now(), webhook);
-                }
-                Some(Event::Called(outcome)) => {
-                    self.registry.handle_call(now(), &outcome.0, outcome.1);
-                }
-                Some(Event::Slept | Event::Stop) => {}
+                Some(event) => self.last_event(event),
                 None if left.is_zero() => break,
                 None => {}
             }
+        }
+        while let Some(event) = self.inbox.recv_timeout(Duration::ZERO) {
+            self.last_event(event);
         }
         for (stream_id, running) in self.running.drain() {
             log::error!("stream did not end in time stream={stream_id}");
@@ -517,7 +602,31 @@ impl Daemon {
                 log::warn!("lines of standard output that nobody read count={dropped}");
             }
         }
+        if self.roots.join().is_err() {
+            log::error!("the thread that reads the roots panicked");
+        }
         log::info!("stopped");
+    }
+}
+
+impl Daemon {
+    /// Webhooks that were answered before the end are not lost: what they change is saved, and the
+    /// next process acts on it. Only what is to be deleted is deleted at once.
+    fn last_event(&mut self, event: Event) {
+        let actions = match event {
+            Event::Webhook(webhook) => self.registry.handle_webhook(now(), webhook),
+            Event::Called(outcome) => self.registry.handle_call(now(), &outcome.0, outcome.1),
+            Event::Status(reply) => return drop(reply.send(self.status())),
+            Event::Pulse(reply) => return drop(reply.send(self.pulse())),
+            Event::Ended(_) | Event::Slept | Event::Reload(..) | Event::Stop => return,
+        };
+        let is_last = |action: &Action| {
+            matches!(
+                action,
+                Action::Discard(_) | Action::ForgetToken | Action::Log(..)
+            )
+        };
+        self.obey(actions.into_iter().filter(is_last).collect());
     }
 }
 

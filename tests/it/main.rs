@@ -1,5 +1,15 @@
 //! End to end: the parts of rtmsd, and the whole binary, against real sockets, files and threads.
 
+mod admin;
 mod api;
+mod connecting;
+mod edge_daemon;
+mod embed;
+mod meeting;
 mod oauth;
 mod public;
+mod service;
+mod shutdown;
+mod slow;
+mod stage;
+mod vtt;
