@@ -227,7 +227,17 @@ impl Registry {
             let Some(meeting) = self.meetings.get_mut(&uuid) else {
                 continue;
             };
-            if matches!(meeting.start, Start::Trying { .. }) && meeting.is_live() {
+            let is_due = match meeting.start {
+                Start::Trying { .. } => true,
+                // What was wrong may have been mended by this restart: a token, a plan.
+                Start::GaveUp => {
+                    let streams = self.streams.values();
+                    let mut of_it = streams.filter(|e| e.is_active() && e.started.id == uuid);
+                    self.settings.auto_start && of_it.next().is_none()
+                }
+                Start::None | Start::Done | Start::Stopped => false,
+            };
+            if is_due && meeting.is_live() {
                 meeting.start = Start::Trying {
                     attempts: 0,
                     since: Some(now.instant),
@@ -721,7 +731,8 @@ impl Registry {
         match delay {
             Some(delay) => {
                 let text = format!(
-                    "{error}; will be tried again in {:.1} s",
+                    "{}; will be tried again in {:.1} s",
+                    told(call, error),
                     delay.as_secs_f32()
                 );
                 self.log(log::Level::Warn, &text);
@@ -732,7 +743,7 @@ impl Registry {
                     meeting.start = Start::GaveUp;
                 }
                 self.is_changed = true;
-                self.log(error.log_level(), &error.to_string());
+                self.log(error.log_level(), &told(call, error));
             }
         }
     }
@@ -753,14 +764,15 @@ impl Registry {
         {
             Some(delay) => {
                 let text = format!(
-                    "{error}; will be tried again in {:.1} s",
+                    "{}; will be tried again in {:.1} s",
+                    told(call, error),
                     delay.as_secs_f32()
                 );
                 self.log(log::Level::Warn, &text);
                 self.call(now.instant + delay, &call.meeting, api::Action::Stop);
             }
             None => {
-                self.log(error.log_level(), &error.to_string());
+                self.log(error.log_level(), &told(call, error));
                 self.stop_done(&call.meeting);
             }
         }
@@ -870,6 +882,16 @@ impl Registry {
             let is_kept = if meeting.is_live() { abandoned } else { before };
             meeting.touched_ms >= is_kept || streams.values().any(|entry| entry.started.id == *uuid)
         });
+    }
+}
+
+/// An error with the call that it stopped, which one about a token does not name.
+fn told(call: &Call, error: &api::Error) -> String {
+    let text = error.to_string();
+    let (action, id) = (call.control.action.name(), &call.control.id);
+    match text.starts_with(action) {
+        true => text,
+        false => format!("{action} {} {id}: {text}", call.control.product.name()),
     }
 }
 

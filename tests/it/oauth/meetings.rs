@@ -246,6 +246,41 @@ fn what_only_a_person_can_change_is_said_once_with_the_remedy() {
     stage.ends_well(server);
 }
 
+/// The token of a quickstart is over when the meeting begins; a fresh one and a restart later the
+/// meeting is not lost.
+#[test]
+fn a_restart_with_better_credentials_starts_what_failed() {
+    let stage = Stage::new(Options {
+        credentials: Credentials::Static,
+        ..Options::default()
+    });
+    let mut command = stage.command("a");
+    for (_, value) in command
+        .settings
+        .iter_mut()
+        .filter(|(key, _)| key == "access_token")
+    {
+        value.push_str("-over");
+    }
+    let mut server = command.start().unwrap();
+    stage.follow(&server);
+    let meeting = stage.meet("late");
+    logged(
+        &server,
+        &[
+            " ERROR ",
+            "start meeting",
+            "the configured access token",
+            "put a fresh one into access_token",
+        ],
+    );
+    assert_eq!(server.terminate(WITHIN).and_then(|s| s.code()), Some(0));
+    let server = stage.serve("a");
+    wait_for(&meeting, Step::Ready, &server);
+    assert_eq!(stage.statuses(&meeting), [401, 204]);
+    stage.ends_well(server);
+}
+
 /// Zoom starts the stream and the answer is lost: the stream itself is the answer, and the try
 /// that was planned is not made.
 #[test]
