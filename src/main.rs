@@ -35,13 +35,16 @@ fn run(command: Command) -> u8 {
         Command::Demo {
             out,
             meetings,
-            chaos: _,
+            chaos,
         } => {
             let default = DemoOptions::default();
-            let meetings = meetings.map_or(default.meetings, |n| n as usize);
+            // Each kind of fault comes in three forms.
+            let usual = if chaos { 3 } else { default.meetings };
+            let meetings = meetings.map_or(usual, |n| n as usize);
             demo::run(&DemoOptions {
                 out,
                 meetings,
+                chaos,
                 ..default
             })
         }

@@ -334,6 +334,17 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 #[cfg(test)]
+impl Error {
+    /// For tests of those who act on errors.
+    pub(crate) fn sample(kind: Kind, early: bool) -> Error {
+        Error {
+            early,
+            ..Error::new(kind, "start meeting 1", "")
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::HashSet;

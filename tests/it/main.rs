@@ -2,5 +2,13 @@
 
 mod admin;
 mod api;
+mod connecting;
+mod edge_daemon;
+mod embed;
+mod meeting;
 mod public;
 mod service;
+mod shutdown;
+mod slow;
+mod stage;
+mod vtt;

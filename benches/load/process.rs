@@ -1,0 +1,169 @@
+//! The server as a child process, and what the kernel says it used.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rtmsd::demo::{ServerCommand, ServerProcess, Zoom};
+
+pub(crate) struct Server {
+    process: ServerProcess,
+    folder: PathBuf,
+    pub(crate) out: PathBuf,
+}
+
+/// What a process has used.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Usage {
+    pub(crate) cpu_seconds: f64,
+    pub(crate) rss_mib: f64,
+    pub(crate) peak_mib: f64,
+    pub(crate) switches: u64,
+}
+
+impl Usage {
+    /// Time and wake-ups since then; memory is as it is now.
+    pub(crate) fn since(&self, before: &Usage) -> Usage {
+        Usage {
+            cpu_seconds: self.cpu_seconds - before.cpu_seconds,
+            switches: self.switches - before.switches,
+            ..*self
+        }
+    }
+}
+
+impl Server {
+    /// The shipped binary with its defaults: JSONL and VTT, stdout on (to nowhere).
+    pub(crate) fn start(zoom: &Zoom) -> Server {
+        let folder = std::env::temp_dir().join(format!("rtmsd-bench-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        let out = folder.join("out");
+        fs::create_dir_all(&out).expect("a temporary folder");
+        let mut settings = zoom.environment();
+        let state = folder.join("state");
+        for (key, value) in [
+            ("HOST", "127.0.0.1"),
+            ("PORT", "0"),
+            ("RTMS_ADMIN", "off"),
+            ("RTMS_OUT", &out.display().to_string()),
+            ("RTMS_STATE", &state.display().to_string()),
+        ] {
+            settings.push((key.to_owned(), value.to_owned()));
+        }
+        let process = ServerCommand {
+            program: PathBuf::from(env!("CARGO_BIN_EXE_rtmsd")),
+            folder: folder.clone(),
+            settings,
+            shows_stdout: false,
+            shows_log: false,
+        }
+        .start()
+        .expect("the server starts");
+        let address = process
+            .address(Duration::from_secs(10))
+            .expect("the server listens");
+        zoom.set_webhook_target(&format!("http://{address}/webhook"))
+            .expect("a URL");
+        Server {
+            process,
+            folder,
+            out,
+        }
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        let id = self.process.id();
+        let read =
+            |name: &str| fs::read_to_string(format!("/proc/{id}/{name}")).unwrap_or_default();
+        // The name in parentheses may hold spaces; user and system time are the 12th and 13th field
+        // behind it, in ticks of which Linux has a hundred a second.
+        let stat = read("stat");
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or("")
+            .split_whitespace()
+            .collect();
+        let ticks = |n: usize| {
+            fields
+                .get(n)
+                .and_then(|n| n.parse::<f64>().ok())
+                .unwrap_or(0.0)
+        };
+        let status = read("status");
+        let kib = |key: &str| {
+            let line = status
+                .lines()
+                .find(|line| line.starts_with(key))
+                .unwrap_or("");
+            line.split_whitespace()
+                .nth(1)
+                .and_then(|n| n.parse::<f64>().ok())
+                .unwrap_or(0.0)
+        };
+        Usage {
+            cpu_seconds: (ticks(11) + ticks(12)) / 100.0,
+            rss_mib: kib("VmRSS") / 1024.0,
+            peak_mib: kib("VmHWM") / 1024.0,
+            switches: switches(id),
+        }
+    }
+
+    pub(crate) fn stop(mut self) {
+        let status = self.process.terminate(Duration::from_secs(10));
+        assert!(
+            status.is_some_and(|status| status.success()),
+            "it ends well: {status:?}"
+        );
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Voluntary context switches of all threads: how often something woke them.
+fn switches(id: u32) -> u64 {
+    let Ok(threads) = fs::read_dir(format!("/proc/{id}/task")) else {
+        return 0;
+    };
+    let of = |path: PathBuf| -> Option<u64> {
+        let status = fs::read_to_string(path.join("status")).ok()?;
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("voluntary_ctxt"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    };
+    threads
+        .flatten()
+        .filter_map(|thread| of(thread.path()))
+        .sum()
+}
+
+/// Lines in every `transcript.jsonl` below a folder.
+pub(crate) fn count_lines(folder: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return 0;
+    };
+    let mut lines = 0;
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            lines += count_lines(&path);
+        } else if path
+            .file_name()
+            .is_some_and(|name| name == "transcript.jsonl")
+        {
+            let mut buffer = vec![0; 1 << 20];
+            let Ok(mut file) = fs::File::open(path) else {
+                continue;
+            };
+            while let Ok(n @ 1..) = file.read(&mut buffer) {
+                lines += buffer[..n].iter().filter(|byte| **byte == b'\n').count() as u64;
+            }
+        }
+    }
+    lines
+}
+
+pub(crate) fn binary_bytes() -> u64 {
+    fs::metadata(env!("CARGO_BIN_EXE_rtmsd")).map_or(0, |meta| meta.len())
+}
