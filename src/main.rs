@@ -9,7 +9,7 @@ use rtmsd::args::{self, Command, Page};
 use rtmsd::commands::{check, check_online, control, serve, status};
 use rtmsd::config::{Config, Needs, Sources, conf};
 use rtmsd::demo::{self, DemoOptions};
-use rtmsd::protocol::MediaKind;
+use rtmsd::protocol::{MediaKind, Product};
 use rtmsd::{api, exit, log, setup, systemd};
 
 fn main() -> ExitCode {
@@ -58,7 +58,21 @@ fn run(command: Command) -> u8 {
                 json: control.json,
             };
             with_config(control.config.as_deref(), Needs::Rest, |config| {
-                control::run(&options, setup::api(config), &mut io::stdout())
+                let settings = || {
+                    let settings = setup::api(config);
+                    Ok(match options.product {
+                        // Its token is signed here, so nothing else is needed.
+                        Product::Session => api::Settings {
+                            credentials: api::Credentials::None,
+                            ..settings
+                        },
+                        _ => api::Settings {
+                            state: setup::state_for_rest(config)?,
+                            ..settings
+                        },
+                    })
+                };
+                control::run(&options, settings, &mut io::stdout())
             })
         }
         Command::Status {
@@ -117,7 +131,9 @@ fn check(path: Option<&Path>, online: bool) -> u8 {
             .copied()
             .map(MediaKind::name)
             .collect();
-        check_online::run(&setup::api(config), &media, &mut io::stdout())
+        print("\nat zoom\n");
+        let state = setup::state_for_rest(config);
+        check_online::run(setup::api(config), state, &media, &mut io::stdout())
     })
 }
 

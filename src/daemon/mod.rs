@@ -616,8 +616,14 @@ impl Daemon {
         let actions = match event {
             Event::Webhook(webhook) => self.registry.handle_webhook(now(), webhook),
             Event::Called(outcome) => self.registry.handle_call(now(), &outcome.0, outcome.1),
-            Event::Status(reply) => return drop(reply.send(self.status())),
-            Event::Pulse(reply) => return drop(reply.send(self.pulse())),
+            Event::Status(reply) => {
+                let _ = reply.send(self.status());
+                return;
+            }
+            Event::Pulse(reply) => {
+                let _ = reply.send(self.pulse());
+                return;
+            }
             Event::Ended(_) | Event::Slept | Event::Reload(..) | Event::Stop => return,
         };
         let is_last = |action: &Action| {

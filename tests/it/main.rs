@@ -6,6 +6,7 @@ mod connecting;
 mod edge_daemon;
 mod embed;
 mod meeting;
+mod oauth;
 mod public;
 mod service;
 mod shutdown;
