@@ -193,13 +193,18 @@ impl Recorder {
                 file.write()?;
             }
         }
+        // A restart needs `meta.json` to know the media files by; but where it says that they are
+        // complete, they are.
+        let is_end = !self.meta.end.is_empty();
+        if is_end {
+            self.media.write()?;
+        }
         if self.is_meta_stale {
             fs::create_dir_all(&self.folder)?;
             self.meta
                 .write(&self.folder, &self.info, self.meta.ended_ms != 0)?;
             self.is_meta_stale = false;
         }
-        // After `meta.json`, which a restart needs to know these files by.
         self.media.write()
     }
 

@@ -1,4 +1,5 @@
 //! End to end: the parts of rtmsd, and the whole binary, against real sockets, files and threads.
 
 mod api;
+mod media;
 mod public;
