@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::meta::Meta;
 use super::packets::Batch;
+use super::pictures::Pictures;
 use super::track::{Format, Part, Taken, Track};
 use crate::protocol::MediaParams;
 use crate::protocol::message::PacketKind;
@@ -25,6 +26,9 @@ pub struct Media {
     /// In force: as asked, until message 4 says otherwise.
     params: MediaParams,
     tracks: Vec<Speaker>,
+    video: Pictures,
+    share: Pictures,
+    started_ms: u64,
     /// Counts batches, to find the track that was longest without one.
     turn: u64,
 }
@@ -52,13 +56,25 @@ pub struct Missed {
 
 impl Media {
     /// The media of a new or a continued stream; what an earlier process left is repaired.
-    pub fn open(folder: &Path, asked: MediaParams, meta: &Meta) -> Media {
+    ///
+    /// `started_ms` is the stream's zero.
+    pub fn open(folder: &Path, asked: MediaParams, meta: &Meta, started_ms: u64) -> Media {
         let mut media = Media {
             folder: folder.to_owned(),
             params: asked,
             tracks: Vec::new(),
+            video: Pictures::open("video", folder, asked.video.codec),
+            share: Pictures::open("share", folder, asked.share.codec),
+            started_ms,
             turn: 0,
         };
+        for (kind, facts) in &meta.pictures {
+            let first_ms = facts["first_ms"].as_u64().unwrap_or(0);
+            match *kind {
+                "video" => media.video.set_first_ms(first_ms),
+                _ => media.share.set_first_ms(first_ms),
+            }
+        }
         for (at, part) in meta.audio.iter().enumerate().take(4 * SPEAKERS_MAX) {
             media.resume(at, part);
         }
@@ -118,9 +134,11 @@ impl Media {
         }
         if is_all || kind == "video" {
             self.params.video = granted.video;
+            self.video.granted(granted.video.codec);
         }
         if is_all || kind == "share" {
             self.params.share = granted.share;
+            self.share.granted(granted.share.codec);
         }
     }
 
@@ -150,8 +168,21 @@ impl Media {
                         }
                     }
                 }
-                PacketKind::Video | PacketKind::Share => {}
+                PacketKind::Video | PacketKind::Share => {
+                    let pictures = match head.kind {
+                        PacketKind::Video => &mut self.video,
+                        _ => &mut self.share,
+                    };
+                    match pictures.take(head.timestamp_ms, head.user_id, name, bytes) {
+                        Some(is_news) => missed.is_meta_stale |= is_news,
+                        None => missed.malformed += 1,
+                    }
+                }
             }
+        }
+        if missed.is_meta_stale {
+            let both = [&self.video, &self.share].into_iter();
+            meta.pictures = both.filter_map(|p| p.facts(self.started_ms)).collect();
         }
         missed
     }
@@ -198,6 +229,8 @@ impl Media {
         for speaker in &mut self.tracks {
             speaker.track.write()?;
         }
+        self.video.write()?;
+        self.share.write()?;
         let open = |speaker: &&mut Speaker| speaker.track.is_open();
         let mut count = self.tracks.iter().filter(|s| s.track.is_open()).count();
         while count > OPEN_MAX {
@@ -215,7 +248,8 @@ impl Media {
         for speaker in &mut self.tracks {
             speaker.track.sync()?;
         }
-        Ok(())
+        self.video.sync()?;
+        self.share.sync()
     }
 
     /// Whether something written could still be lost in a power cut.
@@ -223,6 +257,8 @@ impl Media {
         self.tracks
             .iter()
             .any(|speaker| speaker.track.is_unsynced())
+            || self.video.is_unsynced()
+            || self.share.is_unsynced()
     }
 
     /// Completes every file with the next write.
@@ -237,6 +273,8 @@ impl Media {
         for speaker in &mut self.tracks {
             speaker.track.discard();
         }
+        self.video.discard();
+        self.share.discard();
     }
 }
 
@@ -290,7 +328,7 @@ mod tests {
     fn each_speaker_has_a_file_by_number_and_format() {
         let folder = scratch("media-speakers");
         let mut meta = Meta::default();
-        let mut media = Media::open(&folder, MediaParams::default(), &meta);
+        let mut media = Media::open(&folder, MediaParams::default(), &meta, T);
         assert!(say(&mut media, &mut meta, 1, "Ada", T).is_meta_stale);
         say(&mut media, &mut meta, 2, "../..\0/x", T + 5);
         say(&mut media, &mut meta, 1, "Ada L.", T);
@@ -312,7 +350,7 @@ mod tests {
         assert!(names.iter().all(|name| folder.join(name).is_file()));
         assert_eq!(meta.audio[3].first_ms, T + 9);
         // All of it can be gone on with.
-        let again = Media::open(&folder, MediaParams::default(), &meta);
+        let again = Media::open(&folder, MediaParams::default(), &meta, T);
         assert_eq!(again.tracks.len(), 3);
         assert_eq!(again.tracks[2].track.number(), 2);
     }
@@ -321,7 +359,7 @@ mod tests {
     fn speakers_and_open_files_are_bounded() {
         let folder = scratch("media-many");
         let mut meta = Meta::default();
-        let mut media = Media::open(&folder, MediaParams::default(), &meta);
+        let mut media = Media::open(&folder, MediaParams::default(), &meta, T);
         for user in 1..=OPEN_MAX as u64 + 20 {
             say(&mut media, &mut meta, user, "x", T);
             media.write().expect("the disk is well");

@@ -64,6 +64,11 @@ impl Meta {
                 .flatten()
                 .filter_map(part)
                 .collect(),
+            pictures: ["video", "share"]
+                .into_iter()
+                .filter(|kind| value[*kind].is_object())
+                .map(|kind| (kind, value[kind].clone()))
+                .collect(),
             ..Meta::default()
         }
     }

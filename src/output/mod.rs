@@ -14,6 +14,8 @@ pub mod meta;
 pub mod ogg;
 pub mod packets;
 pub mod path;
+pub mod picture;
+pub mod pictures;
 pub mod placed;
 pub mod record;
 pub mod recorder;

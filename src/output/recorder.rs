@@ -98,7 +98,7 @@ impl Recorder {
             srt,
             events: AppendFile::new(folder.join("events.jsonl"), "", "\n"),
             chat: AppendFile::new(folder.join("chat.jsonl"), "", "\n"),
-            media: Media::open(&folder, asked, &meta),
+            media: Media::open(&folder, asked, &meta, info.started_ms),
             meta,
             is_meta_stale: true,
             folder,
