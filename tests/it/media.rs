@@ -228,3 +228,77 @@ fn one_mixed_file_survives_a_crash() {
     assert_eq!(stage.meta()["openings"], 2);
     stage.finish();
 }
+
+#[test]
+fn cameras_and_screens_and_chat() {
+    let stage = Stage::start(
+        "pictures",
+        &[
+            ("RTMS_MEDIA", "all"),
+            ("RTMS_VIDEO_CODEC", "h264"),
+            ("RTMS_SHARE_CODEC", "png"),
+        ],
+    );
+    let script = MeetingScript {
+        granted: 31,
+        pictures: true,
+        chat_every: 1,
+        ..audio(false, 100)
+    };
+    let meeting = stage.zoom.start_meeting(script);
+    let index = |kind: &str| -> Vec<Value> {
+        let out = stage.folder.join("out");
+        if !fs::exists(&out).unwrap_or(false) {
+            return Vec::new();
+        }
+        let text = fs::read_to_string(stage.stream().join(kind).join("frames.jsonl"));
+        let text = text.unwrap_or_default();
+        let whole = text.lines().filter(|line| line.ends_with('}'));
+        whole
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect()
+    };
+    stage.wait("another speaker in the picture", || {
+        index("video").len() > 22
+    });
+    assert!(meeting.wait_for_phrases(2, PATIENCE));
+    meeting.end(End::meeting_ended());
+    stage.wait_until_ended();
+    let stream = stage.stream();
+    let video = fs::read(stream.join("video.h264")).expect("readable");
+    let frames = index("video");
+    let mut at = 0;
+    for frame in &frames {
+        assert_eq!(frame["offset"], at);
+        let unit = &video[at as usize..];
+        assert!(unit.starts_with(&[0, 0, 0, 1, 9]), "{frame}");
+        at += frame["bytes"].as_u64().expect("a size");
+        assert_eq!(
+            (&frame["width"], &frame["height"]),
+            (&320.into(), &180.into())
+        );
+    }
+    assert_eq!(at, video.len() as u64);
+    let turns = frames
+        .iter()
+        .filter(|frame| frame["changed"].is_array())
+        .count();
+    assert_eq!(turns, frames.len().div_ceil(20));
+    for frame in index("share") {
+        let picture = fs::read(
+            stream
+                .join("share")
+                .join(frame["file"].as_str().expect("a name")),
+        );
+        assert!(picture.expect("readable").starts_with(b"\x89PNG"));
+    }
+    let meta = stage.meta();
+    assert_eq!(
+        (&meta["video"]["codec"], &meta["share"]["codec"]),
+        (&"h264".into(), &"png".into())
+    );
+    assert!(meta["video"]["offset_ms"].is_i64());
+    assert_eq!(samples(&stream.join("audio-mixed.wav")).len(), 100 * 320);
+    assert!(fs::metadata(stream.join("chat.jsonl")).is_ok());
+    stage.finish();
+}
