@@ -9,7 +9,7 @@ use rtmsd::args::{self, Command, Page};
 use rtmsd::commands::{check, check_online, control, serve};
 use rtmsd::config::{Config, Needs, Sources, conf};
 use rtmsd::demo::{self, DemoOptions};
-use rtmsd::protocol::MediaKind;
+use rtmsd::protocol::{MediaKind, Product};
 use rtmsd::{api, exit, log, setup};
 
 fn main() -> ExitCode {
@@ -33,13 +33,16 @@ fn run(command: Command) -> u8 {
         Command::Demo {
             out,
             meetings,
-            chaos: _,
+            chaos,
         } => {
             let default = DemoOptions::default();
-            let meetings = meetings.map_or(default.meetings, |n| n as usize);
+            // Each kind of fault comes in three forms.
+            let usual = if chaos { 3 } else { default.meetings };
+            let meetings = meetings.map_or(usual, |n| n as usize);
             demo::run(&DemoOptions {
                 out,
                 meetings,
+                chaos,
                 ..default
             })
         }
@@ -53,7 +56,21 @@ fn run(command: Command) -> u8 {
                 json: control.json,
             };
             with_config(control.config.as_deref(), Needs::Rest, |config| {
-                control::run(&options, setup::api(config), &mut io::stdout())
+                let settings = || {
+                    let settings = setup::api(config);
+                    Ok(match options.product {
+                        // Its token is signed here, so nothing else is needed.
+                        Product::Session => api::Settings {
+                            credentials: api::Credentials::None,
+                            ..settings
+                        },
+                        _ => api::Settings {
+                            state: setup::state_for_rest(config)?,
+                            ..settings
+                        },
+                    })
+                };
+                control::run(&options, settings, &mut io::stdout())
             })
         }
         Command::Status { .. } | Command::Print(Page::Unit) => exit::SOFTWARE,
@@ -101,7 +118,9 @@ fn check(path: Option<&Path>, online: bool) -> u8 {
             .copied()
             .map(MediaKind::name)
             .collect();
-        check_online::run(&setup::api(config), &media, &mut io::stdout())
+        print("\nat zoom\n");
+        let state = setup::state_for_rest(config);
+        check_online::run(setup::api(config), state, &media, &mut io::stdout())
     })
 }
 

@@ -14,12 +14,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::api::{self, Api};
 use crate::inbox::{self, inbox};
 use crate::meeting::resolve::Resolver;
-use crate::meeting::{Meeting, Network, Sink, TlsError, connector};
+use crate::meeting::{Connector, Meeting, Network, Sink, TlsError};
 use crate::output::{self, Disk, DiskSettings, Stdout, StdoutFormat, StreamInfo};
 use crate::protocol::events::EventSelection;
 use crate::protocol::url::{AllowedHosts, ServerUrl};
@@ -95,6 +96,36 @@ pub struct Settings {
     pub delete_revoked: bool,
     /// What the end of the process does to streams.
     pub on_exit: OnExit,
+}
+
+impl Settings {
+    /// An app, the secret tokens of its webhooks, and every default: transcripts and events, no
+    /// REST credentials (so no start of our own), no state directory, and nothing written
+    /// anywhere: data goes to the sinks that [`Daemon::start`] is given.
+    pub fn new(app: KeyPair, secret_tokens: Vec<Secret>) -> Settings {
+        Settings {
+            public: public::Settings {
+                secret_tokens,
+                ..public::Settings::default()
+            },
+            api: api::Settings::new(api::Credentials::None, app.id.clone()),
+            auto_start: true,
+            stop_after: None,
+            app,
+            video_sdk: None,
+            media: MediaSelection::default(),
+            params: MediaParams::default(),
+            events: EventSelection::default(),
+            buffer_data: true,
+            allowed_hosts: AllowedHosts::default(),
+            ca_file: None,
+            disk: None,
+            stdout: None,
+            state: None,
+            delete_revoked: true,
+            on_exit: OnExit::Leave,
+        }
+    }
 }
 
 /// Makes further sinks for a stream: the way in for those who embed us.
@@ -185,6 +216,8 @@ pub struct Daemon {
     public: Public<Event>,
     disk: Option<Disk>,
     stdout: Option<Stdout>,
+    /// Makes the TLS configuration while webhooks are answered already.
+    roots: JoinHandle<()>,
     snapshot: Option<Snapshot>,
 }
 
@@ -210,7 +243,7 @@ impl Daemon {
         settings: Settings,
         sinks: Option<Box<SinkMaker>>,
     ) -> Result<Daemon, Error> {
-        let tls = connector(settings.ca_file.as_deref()).map_err(Error::Tls)?;
+        let tls = Connector::new(settings.ca_file.as_deref()).map_err(Error::Tls)?;
         let network = Network {
             tls,
             resolver: Resolver::default(),
@@ -239,6 +272,7 @@ impl Daemon {
         let schedule = Schedule::start(Arc::clone(&api), move |outcome| {
             report.send_always(Event::Called(Box::new(outcome)));
         })?;
+        let roots = network.tls.prepare()?;
         let public = Public::start(listeners, settings.public.clone(), sender.clone())
             .map_err(Error::Public)?;
         Ok(Daemon {
@@ -255,6 +289,7 @@ impl Daemon {
             public,
             disk,
             stdout,
+            roots,
             snapshot,
         })
     }
@@ -352,6 +387,9 @@ impl Daemon {
                 Action::Stopped { stream_id, reason } => {
                     self.tell(&stream_id, Command::Stopped(reason));
                 }
+                Action::Complete { info, reason } => {
+                    self.complete(&info, &EndReason::Stopped(reason));
+                }
                 Action::Discard(info) => match (&self.disk, self.settings.delete_revoked) {
                     (Some(disk), true) => disk.discard(info),
                     (Some(_), false) => log::error!(
@@ -379,7 +417,11 @@ impl Daemon {
     fn start_stream(&mut self, plan: StreamPlan) {
         let stream_id = plan.info.stream_id.clone();
         let info = plan.info.clone();
+        let is_rejoin = plan.is_rejoin;
         if let Err(end) = self.try_start_stream(plan) {
+            if is_rejoin {
+                self.complete(&info, &end);
+            }
             log::error!("stream not started stream={stream_id} id={} {end}", info.id);
             let actions = self.registry.handle_end(now(), &stream_id, &end);
             self.obey(actions);
@@ -449,6 +491,13 @@ impl Daemon {
         Ok(())
     }
 
+    /// Completes the files that an earlier process left of a stream.
+    fn complete(&self, info: &StreamInfo, end: &EndReason) {
+        if let Some(disk) = &self.disk {
+            disk.sink(info.clone()).end(end);
+        }
+    }
+
     fn ended(&mut self, stream_id: &str) {
         let Some(running) = self.running.remove(stream_id) else {
             return;
@@ -478,18 +527,13 @@ impl Daemon {
             let left = streams_until.saturating_duration_since(Instant::now());
             match self.inbox.recv_timeout(left) {
                 Some(Event::Ended(stream_id)) => self.ended(&stream_id),
-                // Webhooks that were answered before the end are not lost: what they change is
-                // saved below, and the next process acts on it.
-                Some(Event::Webhook(webhook)) => {
-                    self.registry.handle_webhook(now(), webhook);
-                }
-                Some(Event::Called(outcome)) => {
-                    self.registry.handle_call(now(), &outcome.0, outcome.1);
-                }
-                Some(Event::Slept | Event::Stop) => {}
+                Some(event) => self.last_event(event),
                 None if left.is_zero() => break,
                 None => {}
             }
+        }
+        while let Some(event) = self.inbox.recv_timeout(Duration::ZERO) {
+            self.last_event(event);
         }
         for (stream_id, running) in self.running.drain() {
             log::error!("stream did not end in time stream={stream_id}");
@@ -517,7 +561,29 @@ impl Daemon {
                 log::warn!("lines of standard output that nobody read count={dropped}");
             }
         }
+        if self.roots.join().is_err() {
+            log::error!("the thread that reads the roots panicked");
+        }
         log::info!("stopped");
+    }
+}
+
+impl Daemon {
+    /// Webhooks that were answered before the end are not lost: what they change is saved, and the
+    /// next process acts on it. Only what is to be deleted is deleted at once.
+    fn last_event(&mut self, event: Event) {
+        let actions = match event {
+            Event::Webhook(webhook) => self.registry.handle_webhook(now(), webhook),
+            Event::Called(outcome) => self.registry.handle_call(now(), &outcome.0, outcome.1),
+            Event::Ended(_) | Event::Slept | Event::Stop => return,
+        };
+        let is_last = |action: &Action| {
+            matches!(
+                action,
+                Action::Discard(_) | Action::ForgetToken | Action::Log(..)
+            )
+        };
+        self.obey(actions.into_iter().filter(is_last).collect());
     }
 }
 

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::chaos;
 use super::compare::{Comparison, compare, transcript_lines};
 use super::handle::MeetingHandle;
 use super::process::{ServerCommand, ServerProcess};
@@ -32,6 +33,8 @@ pub struct DemoOptions {
     pub meetings: usize,
     /// The server to try; this very program if `None`.
     pub program: Option<PathBuf>,
+    /// Breaks everything that can break, and looks for what was lost or doubled.
+    pub chaos: bool,
 }
 
 impl Default for DemoOptions {
@@ -40,6 +43,7 @@ impl Default for DemoOptions {
             out: None,
             meetings: 2,
             program: None,
+            chaos: false,
         }
     }
 }
@@ -47,7 +51,11 @@ impl Default for DemoOptions {
 /// Plays the demo and prints what happened. Gives the exit code: 0 only if every step was seen and
 /// every phrase received once; 69 if the server could not be started; 70 otherwise.
 pub fn run(options: &DemoOptions) -> u8 {
-    match play(options) {
+    let played = match options.chaos {
+        true => chaos::play(options),
+        false => play(options),
+    };
+    match played {
         Ok(true) => exit::OK,
         Ok(false) => exit::SOFTWARE,
         Err(error) => {
@@ -58,7 +66,7 @@ pub fn run(options: &DemoOptions) -> u8 {
 }
 
 /// A folder that is removed when the demo ends, however it ends.
-struct Folder(PathBuf);
+pub(super) struct Folder(pub(super) PathBuf);
 
 impl Drop for Folder {
     fn drop(&mut self) {
@@ -209,7 +217,7 @@ fn missing(meeting: &MeetingHandle, result: &Comparison) -> Vec<String> {
 }
 
 /// Stdout is what the command is for; a reader that went away ends nothing.
-fn say(line: &str) {
+pub(super) fn say(line: &str) {
     let mut stdout = io::stdout().lock();
     let _ = writeln!(stdout, "{line}");
     let _ = stdout.flush();

@@ -19,6 +19,42 @@ pub(super) const COLUMNS: [(Step, &str); 9] = [
     (Step::Closed, "closed"),
 ];
 
+/// What befalls a meeting of `demo --chaos`, counted.
+pub(super) const CHAOS_COLUMNS: [(Step, &str); 5] = [
+    (Step::Lost, "losses"),
+    (Step::SignalingHandshake, "signaling"),
+    (Step::MediaHandshake, "media"),
+    (Step::Ready, "ready"),
+    (Step::Closed, "closed"),
+];
+
+/// One row for each meeting of `demo --chaos`: how often each thing was seen.
+pub(super) fn chaos_table(meetings: &[(MeetingHandle, Comparison)]) -> String {
+    let mut rows = vec![
+        ["meeting"]
+            .into_iter()
+            .chain(CHAOS_COLUMNS.map(|(_, head)| head))
+            .chain(["sent", "sent again", "received", "lost", "doubled"])
+            .map(str::to_owned)
+            .collect::<Vec<String>>(),
+    ];
+    for (meeting, result) in meetings {
+        let mut row = vec![meeting.script().topic.clone()];
+        row.extend(CHAOS_COLUMNS.map(|(step, _)| meeting.count(step).to_string()));
+        let again = usize::try_from(meeting.replayed()).unwrap_or(usize::MAX);
+        let numbers = [
+            result.sent,
+            again,
+            result.received,
+            result.lost,
+            result.doubled,
+        ];
+        row.extend(numbers.map(|n| n.to_string()));
+        rows.push(row);
+    }
+    align(&rows)
+}
+
 /// One row for each meeting. Times are from the beginning of that meeting.
 pub(super) fn table(meetings: &[(MeetingHandle, Comparison)]) -> String {
     let mut rows = vec![

@@ -35,6 +35,8 @@ pub struct AppendFile {
     chunks: VecDeque<Vec<u8>>,
     spare: Vec<u8>,
     is_unsynced: bool,
+    /// The file was made, and its name may be lost in a power cut.
+    is_name_unsynced: bool,
 }
 
 impl AppendFile {
@@ -49,6 +51,16 @@ impl AppendFile {
             chunks: VecDeque::new(),
             spare: Vec::new(),
             is_unsynced: false,
+            is_name_unsynced: false,
+        }
+    }
+
+    /// Cuts half a record off the end of a file that an earlier process left. Such a file may
+    /// never be written again: its stream can be over.
+    pub fn mend(&mut self) -> io::Result<()> {
+        match self.file.is_none() && self.path.exists() {
+            true => self.open(),
+            false => Ok(()),
         }
     }
 
@@ -126,10 +138,7 @@ impl AppendFile {
             self.file = None;
         }
         if let Some(folder) = self.path.parent() {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(FOLDER_MODE)
-                .create(folder)?;
+            make_folder(folder)?;
         }
         let mut file = OpenOptions::new()
             .read(true)
@@ -149,6 +158,7 @@ impl AppendFile {
             }
             self.bytes = self.header.len() as u64;
         }
+        self.is_name_unsynced |= whole == 0;
         self.file = Some(file);
         Ok(())
     }
@@ -164,6 +174,11 @@ impl AppendFile {
         Ok(())
     }
 
+    /// Whether the file's name is new since this was asked last, so that its folder is to be synced.
+    pub fn take_name_unsynced(&mut self) -> bool {
+        std::mem::take(&mut self.is_name_unsynced)
+    }
+
     /// Whether something written could still be lost in a power cut.
     pub fn is_unsynced(&self) -> bool {
         self.is_unsynced
@@ -174,6 +189,24 @@ impl AppendFile {
         self.chunks.clear();
         self.file = None;
     }
+}
+
+/// Makes a folder and those above it, for the daemon's user and group.
+pub fn make_folder(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(FOLDER_MODE)
+        .create(folder)
+}
+
+/// Makes a new file, or empties an old one, for the daemon's user and group.
+pub fn create_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(FILE_MODE)
+        .open(path)
 }
 
 /// The whole records at the end of a file, at most 64 KiB of them; nothing if there is no

@@ -113,6 +113,7 @@ impl Disk {
                     jobs,
                     counters: shared,
                     entries: HashMap::new(),
+                    next_tick: Instant::now() + TICK,
                 }
                 .run();
             })?;
@@ -292,6 +293,8 @@ struct Writer {
     jobs: Receiver<Job>,
     counters: Arc<DiskCounters>,
     entries: HashMap<u64, Entry>,
+    /// Comes also while records keep coming.
+    next_tick: Instant,
 }
 
 struct Entry {
@@ -318,12 +321,17 @@ impl Writer {
             let job = if is_idle {
                 self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
             } else {
-                self.jobs.recv_timeout(TICK)
+                let left = self.next_tick.saturating_duration_since(Instant::now());
+                self.jobs.recv_timeout(left)
             };
+            if !is_idle && self.next_tick <= Instant::now() {
+                self.tick();
+                self.next_tick = Instant::now() + TICK;
+            }
             match job {
                 Ok(Job::Stop(deadline)) => return self.stop(deadline),
                 Ok(job) => self.handle(job),
-                Err(RecvTimeoutError::Timeout) => self.tick(),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -332,21 +340,7 @@ impl Writer {
     fn handle(&mut self, job: Job) {
         match job {
             Job::Open(key, info, gauge) => {
-                let formats = self.settings.formats;
-                let asked = self.settings.params;
-                let root = &self.settings.root;
-                let recorder = Recorder::open(root, info.clone(), formats, asked, now_ms());
-                let entry = Entry {
-                    recorder,
-                    info,
-                    gauge,
-                    taken_bytes: 0,
-                    taken_records: 0,
-                    dropped: 0,
-                    is_troubled: false,
-                    has_ended: false,
-                    unsynced_since: None,
-                };
+                let entry = self.open(info, gauge);
                 self.entries.insert(key, entry);
                 self.write(key);
             }
@@ -397,6 +391,51 @@ impl Writer {
             Job::Discard(info) => self.discard(&info),
             Job::Settings(settings) => self.settings = settings,
             Job::Stop(_) => {}
+        }
+    }
+
+    /// A stream that lives again while its end still waits for the disk goes on in the same files:
+    /// two writers of one file would number and order their records each by itself.
+    fn open(&mut self, info: StreamInfo, gauge: Arc<Gauge>) -> Entry {
+        let is_same =
+            |entry: &Entry| entry.info.stream_id == info.stream_id && entry.info.id == info.id;
+        let old = self
+            .entries
+            .iter()
+            .find(|(_, entry)| is_same(entry))
+            .map(|(key, _)| *key);
+        if let Some(mut entry) = old.and_then(|key| self.entries.remove(&key)) {
+            entry.recorder.reopen();
+            gauge.waiting_bytes.fetch_add(entry.taken_bytes, Relaxed);
+            let dropped = entry
+                .gauge
+                .dropped
+                .load(Relaxed)
+                .saturating_sub(entry.dropped);
+            entry.recorder.dropped(dropped);
+            return Entry {
+                gauge,
+                dropped: 0,
+                has_ended: false,
+                ..entry
+            };
+        }
+        let DiskSettings {
+            root,
+            formats,
+            params,
+        } = &self.settings;
+        let recorder = Recorder::open(root, info.clone(), *formats, *params, now_ms());
+        Entry {
+            recorder,
+            info,
+            gauge,
+            taken_bytes: 0,
+            taken_records: 0,
+            dropped: 0,
+            is_troubled: false,
+            has_ended: false,
+            unsynced_since: None,
         }
     }
 
@@ -508,7 +547,11 @@ impl Writer {
         let rest = discard_folder(&self.settings.root.join(folder));
         match (files, rest) {
             (Ok(open), Ok(rest)) => {
-                log::warn!("consent withdrawn: deleted files={}", open + rest);
+                log::warn!(
+                    "consent withdrawn: deleted files={} stream={}",
+                    open + rest,
+                    info.stream_id
+                );
             }
             (Err(error), _) | (_, Err(error)) => {
                 self.counters.errors.fetch_add(1, Relaxed);

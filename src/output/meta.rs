@@ -1,11 +1,12 @@
 //! `meta.json`: what a folder holds, for people and programs that find it later.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::append::create_file;
 use super::record::StreamInfo;
 use super::track::{Format, Part};
 use crate::time::Utc;
@@ -133,7 +134,7 @@ impl Meta {
     /// Replaces the file whole: a reader sees the old one or the new one.
     pub fn write(&self, folder: &Path, info: &StreamInfo, sync: bool) -> io::Result<()> {
         let temporary = folder.join(".meta.json.new");
-        let mut file = File::create(&temporary)?;
+        let mut file = create_file(&temporary)?;
         file.write_all(self.to_json(info).as_bytes())?;
         if sync {
             file.sync_all()?;

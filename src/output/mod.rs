@@ -5,6 +5,24 @@
 //! [`stdout`] owns standard output, so that a stuck reader does not either. What a format looks
 //! like is decided in pure files: [`jsonl`], [`cue`], [`text`], [`path`].
 
+//!
+//! # What survives what
+//!
+//! A crash of the process loses what was not handed to the kernel yet: the phrases of the last
+//! instant, which Zoom may send again. A power cut loses what the disk had not taken yet. Files are
+//! synced five seconds after the first record that is not, and at the end of a stream at once;
+//! with them the folders that hold their names, up to the one for all meetings. Syncing each
+//! record would leave a disk with two thousand streams no time for anything else. What a restart
+//! needs to rejoin is another matter: it is synced at each change, see [`crate::state`].
+//!
+//! `meta.json` is replaced by a rename and synced only at the end: one that a power cut emptied is
+//! written anew by the next process. Half a record at the end of a file is cut off when the file is
+//! opened again, and a stream of the process before is opened again also if it is over.
+//!
+//! Subtitles follow the JSON lines in the same step; a crash right between the two leaves a phrase
+//! in `transcript.jsonl` that has no cue. What was written last is learned from
+//! `transcript.jsonl` alone, so a restart without that format may write a phrase twice.
+
 pub mod append;
 pub mod cue;
 pub mod disk;

@@ -77,7 +77,7 @@ pub fn annex_b(bytes: &[u8]) -> Cow<'_, [u8]> {
 pub fn h264_facts(bytes: &[u8]) -> (Option<Size>, bool) {
     let (mut size, mut is_key) = (None, false);
     let mut at = 0;
-    while let Some(found) = bytes.get(at..).and_then(|rest| start_code(rest)) {
+    while let Some(found) = bytes.get(at..).and_then(start_code) {
         at += found + 3;
         match bytes.get(at).map(|head| head & 31) {
             Some(5) => is_key = true,

@@ -1,10 +1,10 @@
 //! The files of one stream. Knows no thread: [`super::disk`] calls it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::append::{AppendFile, tail};
+use super::append::{AppendFile, make_folder, tail};
 use super::cue::{self, Position, VTT_HEADER};
 use super::jsonl::Lines;
 use super::media::Media;
@@ -42,6 +42,9 @@ impl Default for Formats {
 /// Name of the file of JSON lines, from which a restart learns what was written last.
 pub const JSONL_NAME: &str = "transcript.jsonl";
 
+/// A stream's folder, and those above it that may have been made for it.
+const FOLDERS: usize = 4;
+
 /// Writes one stream's files.
 #[derive(Debug)]
 pub struct Recorder {
@@ -57,6 +60,10 @@ pub struct Recorder {
     media: Media,
     meta: Meta,
     is_meta_stale: bool,
+    is_mended: bool,
+    /// How many folders have a name in them that a power cut could take: the stream's own, the
+    /// meeting's, the day's, and that of all days.
+    folders_unsynced: usize,
 }
 
 impl Recorder {
@@ -101,9 +108,20 @@ impl Recorder {
             media: Media::open(&folder, asked, &meta, info.started_ms),
             meta,
             is_meta_stale: true,
+            is_mended: false,
+            folders_unsynced: FOLDERS,
             folder,
             info,
         }
+    }
+
+    /// Goes on after an end: the stream lives again before the disk took its end.
+    pub fn reopen(&mut self) {
+        self.meta.openings += 1;
+        self.meta.ended_ms = 0;
+        self.meta.end.clear();
+        self.meta.stop_reason = None;
+        self.is_meta_stale = true;
     }
 
     /// The stream's folder.
@@ -188,6 +206,10 @@ impl Recorder {
 
     /// Writes what waits. After an error it still waits.
     pub fn write(&mut self) -> io::Result<()> {
+        if !self.is_mended {
+            self.files().try_for_each(AppendFile::mend)?;
+            self.is_mended = true;
+        }
         for file in self.files() {
             if file.waiting() > 0 {
                 file.write()?;
@@ -200,18 +222,31 @@ impl Recorder {
             self.media.write()?;
         }
         if self.is_meta_stale {
-            fs::create_dir_all(&self.folder)?;
+            make_folder(&self.folder)?;
             self.meta
                 .write(&self.folder, &self.info, self.meta.ended_ms != 0)?;
             self.is_meta_stale = false;
+            self.folders_unsynced = self.folders_unsynced.max(1);
         }
         self.media.write()
     }
 
-    /// Makes what is written survive a power cut.
+    /// Makes what is written survive a power cut: the files, and then their names.
     pub fn sync(&mut self) -> io::Result<()> {
-        self.files().try_for_each(AppendFile::sync)?;
-        self.media.sync()
+        let mut is_named = true;
+        for file in self.files() {
+            file.sync()?;
+            is_named &= !file.take_name_unsynced();
+        }
+        self.media.sync()?;
+        if !is_named {
+            self.folders_unsynced = self.folders_unsynced.max(1);
+        }
+        for folder in self.folder.ancestors().take(self.folders_unsynced) {
+            File::open(folder)?.sync_all()?;
+        }
+        self.folders_unsynced = 0;
+        Ok(())
     }
 
     /// Whether something written could still be lost in a power cut.

@@ -140,6 +140,7 @@ pub struct Track {
     /// Steps of the file's clock so far.
     units: u64,
     opus: Option<(Pages, Page)>,
+    has_ended: bool,
     data_bytes_max: u64,
 }
 
@@ -156,6 +157,7 @@ impl Track {
             time: Timeline::default(),
             units: 0,
             opus: None,
+            has_ended: false,
             data_bytes_max: wav::DATA_BYTES_MAX,
         };
         track.begin_part();
@@ -206,6 +208,7 @@ impl Track {
             time,
             units,
             opus,
+            has_ended: false,
             data_bytes_max: wav::DATA_BYTES_MAX,
         };
         track.finish_head();
@@ -268,6 +271,8 @@ impl Track {
             Format::Opus { .. } => false,
         };
         let mut taken = Taken::Kept;
+        // Nothing may follow the page that ends an Ogg stream.
+        let is_full = is_full || self.has_ended && self.opus.is_some();
         if is_full && self.number < PARTS_MAX {
             self.end();
             self.next_part(stamp_ms);
@@ -359,6 +364,7 @@ impl Track {
         }
         self.units = 0;
         self.opus = None;
+        self.has_ended = false;
         let path = self.folder.join(&self.part.file);
         let before = std::mem::replace(&mut self.file, PlacedFile::new(PathBuf::new(), 0));
         if before.is_waiting() || before.is_unsynced() {
@@ -397,7 +403,8 @@ impl Track {
     pub fn end(&mut self) {
         self.finish_head();
         self.flush_page();
-        if let Some((pages, _)) = &mut self.opus {
+        let is_first = !std::mem::replace(&mut self.has_ended, true);
+        if is_first && let Some((pages, _)) = &mut self.opus {
             let mut out = Vec::new();
             pages.end(&mut out);
             self.file.push(&out);

@@ -99,6 +99,9 @@ pub(super) struct StreamEntry {
     pub(super) stop_reason: Option<i64>,
     /// When its thread ended, by our clock, Unix milliseconds.
     pub(super) ended_ms: Option<u64>,
+    /// How often its thread panicked.
+    #[serde(default)]
+    pub(super) panics: u32,
     /// Whether its end led to a new REST start already.
     pub(super) is_restarted: bool,
 }
@@ -113,6 +116,7 @@ impl StreamEntry {
             stopped_ms: None,
             stop_reason: None,
             ended_ms: None,
+            panics: 0,
             is_restarted: false,
         }
     }

@@ -51,6 +51,10 @@ pub const ENTRIES_MAX: usize = 20_000;
 /// Most REST starts of one meeting that follow a stop with a restart reason.
 pub const RESTARTS_MAX: u32 = 5;
 
+/// Most times that a stream whose thread panicked is taken up again. Zoom still holds it open, so
+/// what broke us need not cost the rest of the meeting; what breaks us again would do so for ever.
+pub const PANICS_MAX: u32 = 2;
+
 /// The moment of an input, on both clocks.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
@@ -104,6 +108,13 @@ pub enum Action {
     Stopped {
         /// Which.
         stream_id: String,
+        /// Why.
+        reason: StopReason,
+    },
+    /// A stream of an earlier process is over: complete its files.
+    Complete {
+        /// Which.
+        info: StreamInfo,
         /// Why.
         reason: StopReason,
     },
@@ -210,21 +221,6 @@ impl Registry {
 
     /// After a restart: the streams that ran are to run again, and scheduled calls are due.
     pub fn resume(&mut self, now: Now) -> Vec<Action> {
-        let active: Vec<StreamEntry> = self
-            .streams
-            .values()
-            .filter(|entry| entry.is_active())
-            .cloned()
-            .collect();
-        for entry in active {
-            let plan = StreamPlan {
-                info: self.info(&entry),
-                started: entry.started,
-                window: SIGNALING_WINDOW,
-                is_rejoin: true,
-            };
-            self.actions.push(Action::Start(Box::new(plan)));
-        }
         let meetings: Vec<String> = self.meetings.keys().cloned().collect();
         for uuid in meetings {
             let Some(meeting) = self.meetings.get_mut(&uuid) else {
@@ -236,12 +232,39 @@ impl Registry {
                     since: Some(now.instant),
                 };
                 self.call(now.instant, &uuid, api::Action::Start);
-            } else if let Some(stop_at_ms) = meeting.stop_at_ms {
+            }
+            if let Some(stop_at_ms) = self.meetings.get(&uuid).and_then(|m| m.stop_at_ms) {
                 let wait = Duration::from_millis(stop_at_ms.saturating_sub(now.unix_ms));
                 self.call(now.instant + wait, &uuid, api::Action::Stop);
             }
         }
+        let active: Vec<StreamEntry> = self
+            .streams
+            .values()
+            .filter(|entry| entry.is_active())
+            .cloned()
+            .collect();
+        for entry in active {
+            if entry.stopped_ms.is_some() {
+                // Its end came when the earlier process was about to go.
+                self.complete(now, &entry);
+                continue;
+            }
+            self.rejoin(&entry.started.stream_id);
+        }
         std::mem::take(&mut self.actions)
+    }
+
+    fn complete(&mut self, now: Now, entry: &StreamEntry) {
+        let reason = entry.told_reason(StopReason::UNDEFINED);
+        let stream_id = &entry.started.stream_id;
+        if let Some(entry) = self.streams.get_mut(stream_id) {
+            entry.ended_ms = Some(now.unix_ms);
+            self.is_changed = true;
+        }
+        let info = self.info(entry);
+        self.actions.push(Action::Complete { info, reason });
+        self.after_stop(now, stream_id, reason);
     }
 
     /// A webhook came, verified.
@@ -310,46 +333,61 @@ impl Registry {
         let Some(entry) = self.streams.get_mut(stream_id) else {
             return Vec::new();
         };
-        entry.ended_ms = Some(now.unix_ms);
         self.is_changed = true;
+        if *end == EndReason::Panicked && entry.stopped_ms.is_none() && entry.panics < PANICS_MAX {
+            entry.panics += 1;
+            self.rejoin(stream_id);
+            return std::mem::take(&mut self.actions);
+        }
+        entry.ended_ms = Some(now.unix_ms);
         let uuid = entry.started.id.clone();
-        if let EndReason::Stopped(reason) = end {
-            let reason = entry.told_reason(*reason);
+        let reason = match end {
+            EndReason::Stopped(reason) => Some(entry.told_reason(*reason)),
+            // The webhook was told to a stream that ended of something else just then.
+            _ => entry.stopped_ms.and(entry.stop_reason).map(StopReason),
+        };
+        if let Some(reason) = reason {
             self.after_stop(now, stream_id, reason);
         }
         let is_last = !self
             .streams
             .values()
             .any(|e| e.is_active() && e.started.id == uuid);
-        // A stream that ended before its scheduled stop needs none.
+        // A stream that ended before its scheduled stop needs none; one that is started again
+        // keeps it.
         if is_last
-            && self
-                .meetings
-                .get(&uuid)
-                .is_some_and(|meeting| meeting.stop_at_ms.is_some())
+            && self.meetings.get(&uuid).is_some_and(|meeting| {
+                meeting.stop_at_ms.is_some() && !matches!(meeting.start, Start::Trying { .. })
+            })
         {
             self.stop_done(&uuid);
-            self.actions.push(Action::Cancel { meeting: uuid });
         }
         std::mem::take(&mut self.actions)
     }
 
     /// A stream whose thread was over before it could be told to move runs again.
     pub fn revive(&mut self, stream_id: &str) -> Vec<Action> {
-        let Some(entry) = self.streams.get_mut(stream_id) else {
-            return Vec::new();
+        if let Some(entry) = self.streams.get_mut(stream_id)
+            && !entry.is_active()
+        {
+            entry.ended_ms = None;
+            self.is_changed = true;
+            self.rejoin(stream_id);
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    fn rejoin(&mut self, stream_id: &str) {
+        let Some(entry) = self.streams.get(stream_id) else {
+            return;
         };
-        entry.ended_ms = None;
-        let started = entry.started.clone();
-        self.is_changed = true;
-        let info = self.info_of(stream_id);
         let plan = StreamPlan {
-            started,
-            info,
+            started: entry.started.clone(),
+            info: self.info(entry),
             window: SIGNALING_WINDOW,
             is_rejoin: true,
         };
-        vec![Action::Start(Box::new(plan))]
+        self.actions.push(Action::Start(Box::new(plan)));
     }
 
     fn meeting_started(&mut self, now: Now, ts: u64, life: MeetingLife) {
@@ -411,6 +449,9 @@ impl Registry {
         }
         entry.ended_ms = Some(ts);
         entry.stop_at_ms = None;
+        if matches!(entry.start, Start::Trying { .. }) {
+            entry.start = Start::None;
+        }
         self.is_changed = true;
         self.actions.push(Action::Cancel { meeting: uuid });
     }
@@ -433,14 +474,10 @@ impl Registry {
             entry.started = started;
             entry.ended_ms = None;
             entry.is_restarted = false;
-            let plan = StreamPlan {
-                started: entry.started.clone(),
-                info: self.info_of(&stream_id),
-                window: SIGNALING_WINDOW,
-                is_rejoin: true,
-            };
-            self.actions.push(Action::Start(Box::new(plan)));
-            return;
+            entry.stop_reason = None;
+            let uuid = entry.started.id.clone();
+            self.start_is_proven(now, &uuid);
+            return self.rejoin(&stream_id);
         }
         if self.streams.len() >= ENTRIES_MAX && !self.forget_oldest_stream() {
             return self.log(
@@ -448,9 +485,11 @@ impl Registry {
                 "too many streams: rtms_started is ignored",
             );
         }
-        let age = Duration::from_millis(now.unix_ms.saturating_sub(ts));
-        let is_expired = ts != 0 && age > EXPIRED_AFTER;
-        let mut entry = StreamEntry::new(started, if ts == 0 { now.unix_ms } else { ts }, ts);
+        // A webhook without a stamp is as old as its arrival.
+        let stamp = if ts == 0 { now.unix_ms } else { ts };
+        let age = Duration::from_millis(now.unix_ms.saturating_sub(stamp));
+        let is_expired = age > EXPIRED_AFTER;
+        let mut entry = StreamEntry::new(started, stamp, ts);
         self.is_changed = true;
         let uuid = entry.started.id.clone();
         if is_expired {
@@ -474,10 +513,8 @@ impl Registry {
                 .or_insert_with(|| MeetingEntry::of(product, &uuid));
             meeting.touched_ms = now.unix_ms;
             meeting.meeting_id = id.or(meeting.meeting_id.take());
-            // Our start worked, whatever became of the answer to it.
-            if matches!(meeting.start, Start::Trying { .. }) {
-                self.start_succeeded(now, &uuid);
-            }
+            // Our start worked, whatever became of the answer to it: no second one.
+            self.start_is_proven(now, &uuid);
         }
         let window = SIGNALING_WINDOW.saturating_sub(age).max(WINDOW_MIN);
         let info = self.info_of(&stream_id);
@@ -544,10 +581,11 @@ impl Registry {
             };
             let mut entry = StreamEntry::new(started, ts, 0);
             entry.stopped_ms = Some(ts);
+            entry.stop_reason = event.stop_reason;
             entry.ended_ms = Some(now.unix_ms);
-            self.streams.insert(stream_id, entry);
+            self.streams.insert(stream_id.clone(), entry);
             self.is_changed = true;
-            return;
+            return self.after_stop(now, &stream_id, reason);
         };
         let is_old = entry.stopped_ms.is_some_and(|known| ts <= known) || ts < entry.newest_ms;
         if is_old && ts != 0 {
@@ -637,22 +675,42 @@ impl Registry {
         self.call(now.instant + delay, uuid, api::Action::Start);
     }
 
+    /// A stream of the meeting is there, so a start worked, whatever became of the answer to it:
+    /// one that is still due would be a second one.
+    fn start_is_proven(&mut self, now: Now, uuid: &str) {
+        let meeting = self.meetings.get(uuid);
+        if meeting.is_some_and(|meeting| matches!(meeting.start, Start::Trying { .. })) {
+            self.actions.push(Action::Cancel {
+                meeting: uuid.to_owned(),
+            });
+            self.start_succeeded(now, uuid);
+        }
+    }
+
     fn start_succeeded(&mut self, now: Now, uuid: &str) {
         let Some(meeting) = self.meetings.get_mut(uuid) else {
             return;
         };
+        // A late answer to a call that has become pointless.
+        if !matches!(meeting.start, Start::Trying { .. }) {
+            return;
+        }
         meeting.start = Start::Done;
         self.is_changed = true;
-        if let Some(after) = self
-            .settings
-            .stop_after
-            .filter(|_| meeting.stop_at_ms.is_none())
-            && meeting.is_live()
-        {
-            let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-            meeting.stop_at_ms = Some(now.unix_ms.saturating_add(after_ms));
-            self.call(now.instant + after, uuid, api::Action::Stop);
-        }
+        // No second start, should the answer to the first have been an error that was none.
+        self.actions.push(Action::Cancel {
+            meeting: uuid.to_owned(),
+        });
+        let Some(after) = self.settings.stop_after.filter(|_| meeting.is_live()) else {
+            return;
+        };
+        // A stream that was started again keeps the stop of the first.
+        let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        let stop_at_ms = *meeting
+            .stop_at_ms
+            .get_or_insert(now.unix_ms.saturating_add(after_ms));
+        let wait = Duration::from_millis(stop_at_ms.saturating_sub(now.unix_ms));
+        self.call(now.instant + wait, uuid, api::Action::Stop);
     }
 
     fn start_failed(&mut self, now: Now, call: &Call, error: &api::Error) {
@@ -721,10 +779,14 @@ impl Registry {
         if let Some(meeting) = self.meetings.get_mut(uuid) {
             meeting.stop_at_ms = None;
             meeting.stop_attempts = 0;
-            if meeting.start == Start::Done {
+            // Also a restart under way: what was to be stopped is not started again.
+            if matches!(meeting.start, Start::Done | Start::Trying { .. }) {
                 meeting.start = Start::Stopped;
             }
             self.is_changed = true;
+            self.actions.push(Action::Cancel {
+                meeting: uuid.to_owned(),
+            });
         }
     }
 

@@ -1,5 +1,14 @@
 //! End to end: the parts of rtmsd, and the whole binary, against real sockets, files and threads.
 
 mod api;
+mod connecting;
+mod edge_daemon;
+mod embed;
 mod media;
+mod meeting;
+mod oauth;
 mod public;
+mod shutdown;
+mod slow;
+mod stage;
+mod vtt;
