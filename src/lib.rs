@@ -61,6 +61,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod admin;
 pub mod api;
 pub mod args;
 pub mod commands;
@@ -79,6 +80,7 @@ pub mod registry;
 pub mod secret;
 pub mod setup;
 pub mod state;
+pub mod systemd;
 pub mod time;
 pub mod waker;
 pub mod webhook;

@@ -6,6 +6,7 @@
 mod schedule;
 pub mod signals;
 mod snapshot;
+pub mod status;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -14,6 +15,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -33,6 +35,7 @@ use crate::time::now_ms;
 use crate::webhook::Webhook;
 use schedule::{Outcome, Schedule};
 use snapshot::Snapshot;
+use status::{Pulse, Status, Totals};
 
 /// Most webhooks that wait for the daemon. Each takes microseconds; a full inbox is answered 503,
 /// and Zoom delivers again.
@@ -173,6 +176,9 @@ enum Event {
     Called(Box<Outcome>),
     Ended(String),
     Slept,
+    Status(SyncSender<Status>),
+    Pulse(SyncSender<Pulse>),
+    Reload(Box<Settings>, SyncSender<Result<(), public::Error>>),
     Stop,
 }
 
@@ -219,6 +225,9 @@ pub struct Daemon {
     /// Makes the TLS configuration while webhooks are answered already.
     roots: JoinHandle<()>,
     snapshot: Option<Snapshot>,
+    /// Of streams that have ended.
+    totals: Totals,
+    is_draining: bool,
 }
 
 impl fmt::Debug for Daemon {
@@ -291,6 +300,8 @@ impl Daemon {
             stdout,
             roots,
             snapshot,
+            totals: Totals::default(),
+            is_draining: false,
         })
     }
 
@@ -343,6 +354,9 @@ impl Daemon {
                         running.meeting.command(Command::Slept);
                     }
                 }
+                Event::Status(reply) => drop(reply.send(self.status())),
+                Event::Pulse(reply) => drop(reply.send(self.pulse())),
+                Event::Reload(settings, reply) => drop(reply.send(self.reload(*settings))),
                 Event::Stop => break,
             }
             if self.inbox.is_empty() {
@@ -350,6 +364,27 @@ impl Daemon {
             }
         }
         self.stop();
+    }
+
+    /// All or nothing. What belongs to parts that live as long as the process stays as it is.
+    fn reload(&mut self, new: Settings) -> Result<(), public::Error> {
+        self.public.reload(new.public.clone())?;
+        let old = self.settings.clone();
+        let is_kept = new.disk.is_none() || new.disk.is_some() != old.disk.is_some();
+        let stdout = old.stdout.and(new.stdout).or(old.stdout);
+        self.settings = Settings {
+            api: old.api,
+            ca_file: old.ca_file,
+            state: old.state,
+            disk: if is_kept { old.disk } else { new.disk },
+            stdout,
+            ..new
+        };
+        self.registry.reload(self.settings.registry());
+        if let (Some(disk), Some(settings)) = (&self.disk, &self.settings.disk) {
+            disk.reload(settings.clone());
+        }
+        Ok(())
     }
 
     fn save(&mut self) {
@@ -488,6 +523,8 @@ impl Daemon {
             since: Instant::now(),
         };
         self.running.insert(started.stream_id, running);
+        self.totals.begun += 1;
+        self.totals.rejoined += u64::from(is_rejoin);
         Ok(())
     }
 
@@ -502,7 +539,10 @@ impl Daemon {
         let Some(running) = self.running.remove(stream_id) else {
             return;
         };
+        let stats = Arc::clone(running.meeting.stats());
         let end = join(running);
+        self.totals.add(&stats);
+        *self.totals.ended.entry(end.word()).or_default() += 1;
         let mut actions = self.registry.handle_end(now(), stream_id, &end);
         if self.revive.remove(stream_id) {
             actions.extend(self.registry.revive(stream_id));
@@ -512,6 +552,7 @@ impl Daemon {
 
     fn stop(mut self) {
         let deadline = Instant::now() + GRACE;
+        self.is_draining = true;
         log::info!("stopping streams={}", self.running.len());
         self.public.stop();
         let command = match self.settings.on_exit {
@@ -575,7 +616,9 @@ impl Daemon {
         let actions = match event {
             Event::Webhook(webhook) => self.registry.handle_webhook(now(), webhook),
             Event::Called(outcome) => self.registry.handle_call(now(), &outcome.0, outcome.1),
-            Event::Ended(_) | Event::Slept | Event::Stop => return,
+            Event::Status(reply) => return drop(reply.send(self.status())),
+            Event::Pulse(reply) => return drop(reply.send(self.pulse())),
+            Event::Ended(_) | Event::Slept | Event::Reload(..) | Event::Stop => return,
         };
         let is_last = |action: &Action| {
             matches!(

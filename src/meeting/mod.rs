@@ -111,6 +111,7 @@ impl Meeting {
                     hold: Hold::No,
                     had_data: false,
                     ended: None,
+                    woke: Instant::now(),
                 };
                 driver.run()
             })?;

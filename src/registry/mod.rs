@@ -476,7 +476,7 @@ impl Registry {
             entry.is_restarted = false;
             entry.stop_reason = None;
             let uuid = entry.started.id.clone();
-            self.start_is_proven(now, &uuid);
+            self.start_succeeded(now, &uuid);
             return self.rejoin(&stream_id);
         }
         if self.streams.len() >= ENTRIES_MAX && !self.forget_oldest_stream() {
@@ -514,7 +514,7 @@ impl Registry {
             meeting.touched_ms = now.unix_ms;
             meeting.meeting_id = id.or(meeting.meeting_id.take());
             // Our start worked, whatever became of the answer to it: no second one.
-            self.start_is_proven(now, &uuid);
+            self.start_succeeded(now, &uuid);
         }
         let window = SIGNALING_WINDOW.saturating_sub(age).max(WINDOW_MIN);
         let info = self.info_of(&stream_id);
@@ -677,16 +677,6 @@ impl Registry {
 
     /// A stream of the meeting is there, so a start worked, whatever became of the answer to it:
     /// one that is still due would be a second one.
-    fn start_is_proven(&mut self, now: Now, uuid: &str) {
-        let meeting = self.meetings.get(uuid);
-        if meeting.is_some_and(|meeting| matches!(meeting.start, Start::Trying { .. })) {
-            self.actions.push(Action::Cancel {
-                meeting: uuid.to_owned(),
-            });
-            self.start_succeeded(now, uuid);
-        }
-    }
-
     fn start_succeeded(&mut self, now: Now, uuid: &str) {
         let Some(meeting) = self.meetings.get_mut(uuid) else {
             return;

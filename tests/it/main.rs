@@ -1,5 +1,6 @@
 //! End to end: the parts of rtmsd, and the whole binary, against real sockets, files and threads.
 
+mod admin;
 mod api;
 mod connecting;
 mod edge_daemon;
@@ -8,6 +9,7 @@ mod media;
 mod meeting;
 mod oauth;
 mod public;
+mod service;
 mod shutdown;
 mod slow;
 mod stage;
