@@ -270,10 +270,10 @@ impl Daemon {
         };
         let api = Arc::new(Api::new(api).map_err(Error::Api)?);
         let registry = match &state {
-            Some(state) => restore(state, settings.registry())?,
+            Some(state) => restore(state, settings.registry()),
             None => Registry::new(settings.registry()),
         };
-        let snapshot = state.map(Snapshot::start).transpose()?;
+        let snapshot = state.as_ref().map(Snapshot::start).transpose()?;
         let disk = settings.disk.clone().map(Disk::start).transpose()?;
         let stdout = settings.stdout.map(|_| Stdout::start()).transpose()?;
         let (sender, inbox) = inbox(INBOX_MAX);
@@ -391,7 +391,7 @@ impl Daemon {
         if self.registry.take_changed()
             && let Some(snapshot) = &self.snapshot
         {
-            snapshot.save(self.registry.to_json());
+            snapshot.save(&self.registry.to_json().into());
         }
     }
 
@@ -583,7 +583,7 @@ impl Daemon {
         self.schedule.stop(Instant::now());
         if let Some(snapshot) = self.snapshot.take() {
             if self.registry.take_changed() {
-                snapshot.save(self.registry.to_json());
+                snapshot.save(&self.registry.to_json().into());
             }
             if !snapshot.stop(deadline) {
                 log::error!("the state could not be saved in time");
@@ -616,8 +616,15 @@ impl Daemon {
         let actions = match event {
             Event::Webhook(webhook) => self.registry.handle_webhook(now(), webhook),
             Event::Called(outcome) => self.registry.handle_call(now(), &outcome.0, outcome.1),
-            Event::Status(reply) => return drop(reply.send(self.status())),
-            Event::Pulse(reply) => return drop(reply.send(self.pulse())),
+            // Who asked may have gone; then nobody is there to be told.
+            Event::Status(reply) => {
+                let _ = reply.send(self.status());
+                return;
+            }
+            Event::Pulse(reply) => {
+                let _ = reply.send(self.pulse());
+                return;
+            }
             Event::Ended(_) | Event::Slept | Event::Reload(..) | Event::Stop => return,
         };
         let is_last = |action: &Action| {
@@ -648,18 +655,33 @@ fn now() -> Now {
     }
 }
 
-fn restore(state: &StateDir, settings: registry::Settings) -> Result<Registry, Error> {
-    let Some(json) = state.read(snapshot::FILE_NAME).map_err(Error::State)? else {
-        return Ok(Registry::new(settings));
-    };
-    Ok(Registry::from_json(settings, &json).unwrap_or_else(|error| {
-        log::error!(
-            "{} in the state directory cannot be read: {error}; it is ignored, and streams of the \
-             process before are not rejoined",
-            snapshot::FILE_NAME
-        );
-        Registry::new(settings)
-    }))
+/// What the process before knew, by the newer of its files that can be read.
+fn restore(state: &StateDir, settings: registry::Settings) -> Registry {
+    let mut newest: Option<Registry> = None;
+    for name in snapshot::FILE_NAMES {
+        let read = state.read(name).map_err(|error| error.to_string());
+        let parse = |json: Option<Vec<u8>>| match json {
+            Some(json) => Registry::from_json(settings, &json)
+                .map(Some)
+                .map_err(|error| format!("{name}: {error}")),
+            None => Ok(None),
+        };
+        match read.and_then(parse) {
+            Ok(Some(found))
+                if newest
+                    .as_ref()
+                    .is_none_or(|n| n.version() < found.version()) =>
+            {
+                newest = Some(found);
+            }
+            Ok(_) => {}
+            Err(error) => log::error!(
+                "the state directory has a file that cannot be read: {error}; it is ignored, and \
+                 newer streams of the process before may not be rejoined"
+            ),
+        }
+    }
+    newest.unwrap_or_else(|| Registry::new(settings))
 }
 
 /// Joins a stream's thread, and says how it went.

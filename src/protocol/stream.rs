@@ -34,7 +34,8 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(10);
 /// How long we wait for the answer to our close request.
 pub const CLOSE_ANSWER_MAX: Duration = Duration::from_secs(1);
 
-/// Zoom reports one loss of media in two ways, and either may come late. A report this soon after
+/// Zoom reports one loss of media in two ways, and one of signaling by a webhook; each may come
+/// late. A report this soon after
 /// the link came up speaks of the loss before.
 const REPORT_REPEAT: Duration = Duration::from_secs(5);
 
@@ -374,10 +375,7 @@ impl Stream {
             }
             Message::KeepAlive(request) => {
                 self.counters.keep_alives += 1;
-                if id == LinkId::Signaling {
-                    let stamp = request.timestamp_ms().unwrap_or(0);
-                    self.zoom_clock_ms = self.zoom_clock_ms.max(stamp);
-                }
+                self.zoom_spoke(id, request.timestamp_ms());
                 self.outputs
                     .push_back(Output::Send(id, message::keep_alive_answer(&request)));
                 return None;
@@ -390,7 +388,12 @@ impl Stream {
                 self.media_answered(now, id, answer);
                 return None;
             }
-            Message::StreamState { state, reason, .. } => {
+            Message::StreamState {
+                state,
+                reason,
+                timestamp_ms,
+            } => {
+                self.zoom_spoke(id, timestamp_ms);
                 self.stream_state(now, state, reason);
                 return None;
             }
@@ -431,6 +434,12 @@ impl Stream {
         Some(event)
     }
 
+    fn zoom_spoke(&mut self, id: LinkId, stamp_ms: Option<u64>) {
+        if id == LinkId::Signaling {
+            self.zoom_clock_ms = self.zoom_clock_ms.max(stamp_ms.unwrap_or(0));
+        }
+    }
+
     /// What the daemon wants.
     pub fn handle_command(&mut self, now: Instant, command: Command) {
         if self.phase == Phase::Ended {
@@ -440,8 +449,19 @@ impl Stream {
             Command::Interrupted { event_ts_ms, url } => {
                 // Zoom has spoken on this very connection after the event: it tells of an older one.
                 let is_stale = event_ts_ms != 0 && event_ts_ms <= self.zoom_clock_ms;
+                // The webhook of a loss that we noticed ourselves comes after we are back. To obey
+                // it would be a loss again, with a webhook of its own, and so on.
+                let is_repeat = url.is_none()
+                    && self
+                        .signaling
+                        .up_since
+                        .is_some_and(|since| now.saturating_duration_since(since) < REPORT_REPEAT);
                 let is_up = self.signaling.state == State::Up;
-                if self.phase != Phase::Running || is_stale || !(is_up || url.is_some()) {
+                if self.phase != Phase::Running
+                    || is_stale
+                    || is_repeat
+                    || !(is_up || url.is_some())
+                {
                     self.counters.ignored += 1;
                     return;
                 }

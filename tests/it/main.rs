@@ -5,6 +5,7 @@ mod api;
 mod connecting;
 mod edge_daemon;
 mod embed;
+mod media;
 mod meeting;
 mod oauth;
 mod public;
