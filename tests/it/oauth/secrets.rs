@@ -65,7 +65,11 @@ impl Secrets {
             if path.is_dir() {
                 count += self.are_not_below(&path, except);
             } else if !path.ends_with(except) {
-                let bytes = std::fs::read(&path).unwrap();
+                // A running server replaces files: one may be gone since it was listed.
+                let bytes = match std::fs::read(&path) {
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                    read => read.unwrap(),
+                };
                 self.are_not_in(
                     &path.display().to_string(),
                     &String::from_utf8_lossy(&bytes),
