@@ -82,10 +82,11 @@ Asks the running server, at RTMS_ADMIN, for its streams.
 ";
 
 const PRINT: &str = "\
-usage: rtmsd print conf|unit
+usage: rtmsd print conf|unit|socket
 
   conf   the annotated configuration, as in rtms.conf.example
   unit   a hardened systemd unit for this binary
+  socket a systemd socket, so that webhooks wait while the server restarts
 ";
 
 /// `rtmsd --version`.
@@ -186,6 +187,8 @@ pub enum Page {
     Conf,
     /// The systemd unit.
     Unit,
+    /// The systemd socket.
+    Socket,
 }
 
 /// A command line that is not understood: for stderr, with exit code 64.
@@ -389,8 +392,11 @@ impl Given {
                 match self.words.get(1).map(String::as_str) {
                     Some("conf") => Ok(Command::Print(Page::Conf)),
                     Some("unit") => Ok(Command::Print(Page::Unit)),
-                    Some(word) => error(format!("print: found {word:?}, expected conf or unit")),
-                    None => error("print: found nothing, expected conf or unit"),
+                    Some("socket") => Ok(Command::Print(Page::Socket)),
+                    Some(word) => error(format!(
+                        "print: found {word:?}, expected conf, unit or socket"
+                    )),
+                    None => error("print: found nothing, expected conf, unit or socket"),
                 }
             }
             Some("help") => help(self.words.get(1).map(String::as_str)),
@@ -588,8 +594,14 @@ mod tests {
                 "start 1 --product phone",
                 "--product: found \"phone\", expected meeting, webinar, session, engagement or call",
             ),
-            ("print", "print: found nothing, expected conf or unit"),
-            ("print man", "print: found \"man\", expected conf or unit"),
+            (
+                "print",
+                "print: found nothing, expected conf, unit or socket",
+            ),
+            (
+                "print man",
+                "print: found \"man\", expected conf, unit or socket",
+            ),
         ] {
             assert_eq!(
                 read(line),

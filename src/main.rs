@@ -6,11 +6,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use rtmsd::args::{self, Command, Page};
-use rtmsd::commands::{check, check_online, control, serve};
+use rtmsd::commands::{check, check_online, control, serve, status};
 use rtmsd::config::{Config, Needs, Sources, conf};
 use rtmsd::demo::{self, DemoOptions};
-use rtmsd::protocol::MediaKind;
-use rtmsd::{api, exit, log, setup};
+use rtmsd::protocol::{MediaKind, Product};
+use rtmsd::{api, exit, log, setup, systemd};
 
 fn main() -> ExitCode {
     let code = match args::parse(std::env::args_os().skip(1)) {
@@ -29,7 +29,9 @@ fn run(command: Command) -> u8 {
         Command::Help(text) => print(text),
         Command::Version => print(&format!("{}\n", args::VERSION)),
         Command::Print(Page::Conf) => print(&conf()),
-        Command::Serve { config } => with_config(config.as_deref(), Needs::Serve, serve::run),
+        Command::Serve { config } => with_config(config.as_deref(), Needs::Serve, |running| {
+            serve::run(running, config.as_deref())
+        }),
         Command::Demo {
             out,
             meetings,
@@ -56,10 +58,35 @@ fn run(command: Command) -> u8 {
                 json: control.json,
             };
             with_config(control.config.as_deref(), Needs::Rest, |config| {
-                control::run(&options, setup::api(config), &mut io::stdout())
+                let settings = || {
+                    let settings = setup::api(config);
+                    Ok(match options.product {
+                        // Its token is signed here, so nothing else is needed.
+                        Product::Session => api::Settings {
+                            credentials: api::Credentials::None,
+                            ..settings
+                        },
+                        _ => api::Settings {
+                            state: setup::state_for_rest(config)?,
+                            ..settings
+                        },
+                    })
+                };
+                control::run(&options, settings, &mut io::stdout())
             })
         }
-        Command::Status { .. } | Command::Print(Page::Unit) => exit::SOFTWARE,
+        Command::Status {
+            config,
+            json,
+            watch,
+        } => with_config(config.as_deref(), Needs::Admin, |config| {
+            status::run(config, json, watch, &mut io::stdout())
+        }),
+        Command::Print(Page::Unit) => {
+            let program = std::env::current_exe().unwrap_or_else(|_| "/usr/bin/rtmsd".into());
+            print(&systemd::unit(&program))
+        }
+        Command::Print(Page::Socket) => print(systemd::socket_unit()),
     }
 }
 
@@ -104,7 +131,9 @@ fn check(path: Option<&Path>, online: bool) -> u8 {
             .copied()
             .map(MediaKind::name)
             .collect();
-        check_online::run(&setup::api(config), &media, &mut io::stdout())
+        print("\nat zoom\n");
+        let state = setup::state_for_rest(config);
+        check_online::run(setup::api(config), state, &media, &mut io::stdout())
     })
 }
 

@@ -195,7 +195,7 @@ impl<T> Public<T> {
 }
 
 /// systemd gives a directory that it removes after a crash, too; it may give several.
-fn default_socket_parent() -> PathBuf {
+pub(crate) fn default_socket_parent() -> PathBuf {
     std::env::var_os("RUNTIME_DIRECTORY")
         .and_then(|list| std::env::split_paths(&list).next())
         .filter(|first| first.is_absolute())

@@ -1,6 +1,7 @@
 //! From the configuration to the settings of each part: the one place where both are known.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::api::{self, Credentials, ProxyEnv, VideoSdk};
 use crate::config::{Config, OnExit, OnRevoked, StdoutMode};
@@ -9,6 +10,7 @@ use crate::gate::TlsFiles;
 use crate::output::{DiskSettings, Formats, StdoutFormat};
 use crate::protocol::url::AllowedHosts;
 use crate::public;
+use crate::state::StateDir;
 
 /// A value that the configuration let through and the part does not take.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +56,7 @@ pub fn daemon(config: &Config) -> Result<daemon::Settings, Fault> {
                 vtt: config.transcript.vtt,
                 srt: config.transcript.srt,
             },
+            params: config.params,
         }),
         stdout: match config.stdout {
             StdoutMode::Text => Some(StdoutFormat::Text),
@@ -81,6 +84,17 @@ pub fn public(config: &Config) -> public::Settings {
             key: files.key.clone(),
         }),
         ..public::Settings::default()
+    }
+}
+
+/// The state directory, taken for this process, if the credentials are such that a command needs
+/// it: refresh tokens rotate, and the next one is kept there.
+pub fn state_for_rest(config: &Config) -> Result<Option<Arc<StateDir>>, api::Error> {
+    match api(config).credentials {
+        Credentials::UserRefresh { .. } => StateDir::open(&config.state)
+            .map(|state| Some(Arc::new(state)))
+            .map_err(|error| api::Error::of_state(&error)),
+        _ => Ok(None),
     }
 }
 

@@ -13,12 +13,12 @@
 mod bare;
 mod process;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use process::Server;
 use rtmsd::demo::{
-    Begin, Keep, Latencies, MeetingHandle, MeetingScript, Options, Socket, Step, Zoom,
+    Begin, End, Keep, Latencies, MeetingHandle, MeetingScript, Options, Socket, Step, Zoom,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -56,7 +56,7 @@ fn counted(seed: &str, phrases: u64, per_second: f64) -> MeetingScript {
 }
 
 /// Waits until the files hold every phrase that was sent; says how many they hold.
-fn received(out: &PathBuf, meetings: &[MeetingHandle], within: Duration) -> (u64, u64) {
+fn received(out: &Path, meetings: &[MeetingHandle], within: Duration) -> (u64, u64) {
     let until = Instant::now() + within;
     let sent: u64 = meetings.iter().map(MeetingHandle::sent_count).sum();
     loop {
@@ -101,8 +101,7 @@ fn flood() {
         signaling.len(),
         used.peak_mib,
     );
-    server.stop();
-    report(zoom);
+    finish(server, zoom, &[meeting]);
 }
 
 /// Fifty meetings, ten phrases a second each, begun at once.
@@ -110,8 +109,9 @@ fn fifty() {
     let zoom = zoom(Duration::from_secs(2));
     let server = Server::start(&zoom);
     let single = zoom.start_meeting(counted("single", 1, 1.0));
-    assert!(single.wait_for(Step::Ready, MINUTE));
+    assert!(single.wait_for(Step::LastPhrase, MINUTE));
     let first = single.time_of(Step::Ready).unwrap_or_default();
+    single.end(End::meeting_ended());
     let before = server.usage();
     let meetings: Vec<MeetingHandle> = (0..50)
         .map(|n| zoom.start_meeting(counted(&format!("fifty {n}"), 200, 10.0)))
@@ -136,8 +136,7 @@ fn fifty() {
         used.cpu_seconds,
         used.peak_mib,
     );
-    server.stop();
-    report(zoom);
+    finish(server, zoom, &meetings);
 }
 
 /// Nothing to do.
@@ -158,8 +157,7 @@ fn idle() {
         used.switches,
         process::binary_bytes() as f64 / 1e6,
     );
-    server.stop();
-    report(zoom);
+    finish(server, zoom, &[]);
 }
 
 /// A whole account: 2,000 streams, a phrase a second each.
@@ -205,11 +203,19 @@ fn many() {
         used.rss_mib,
         (used.rss_mib - alone.rss_mib) * 1024.0 / streams as f64,
     );
-    server.stop();
-    report(zoom);
+    finish(server, zoom, &meetings);
 }
 
-fn report(zoom: Zoom) {
+/// Ends every meeting, then the server, and tells what was not as it should be.
+fn finish(server: Server, zoom: Zoom, meetings: &[MeetingHandle]) {
+    for meeting in meetings {
+        meeting.end(End::meeting_ended());
+    }
+    for meeting in meetings {
+        let _ = meeting.wait_for(Step::StoppedAnswered, MINUTE)
+            && meeting.wait_for(Step::Closed, MINUTE);
+    }
+    server.stop();
     for violation in zoom.stop() {
         println!("           not as it should be: {violation}");
     }

@@ -34,7 +34,9 @@ fuzz_target!(|input: (u8, &[u8])| {
         let end = end.expect("a head ends") + 4;
         let (head, body) = request.bytes.split_at(end);
         assert!(head.is_ascii() && body.len() <= LIMITS.body_bytes_max);
-        let head = std::str::from_utf8(head).expect("ASCII").to_ascii_lowercase();
+        let head = std::str::from_utf8(head)
+            .expect("ASCII")
+            .to_ascii_lowercase();
         assert!(!head.contains("transfer-encoding:") && !head.contains("\nexpect:"));
         let lengths: Vec<&str> = head
             .lines()

@@ -210,7 +210,7 @@ impl Api {
             server: Server::Api,
             method: control.method(),
             path: &control.path(),
-            authorization: bearer,
+            authorization: Some(bearer),
             body: Some(("application/json", self.body(control, participant))),
         };
         let reply = self

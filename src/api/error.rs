@@ -190,6 +190,10 @@ table! {
     Storage, "storage", Retry, 78,
         "the refresh token cannot be stored",
         "make room and check the permissions in the directory RTMS_STATE; nothing is sent with the new token before it is safe";
+    /// Another process holds the state directory, and with it the refresh token.
+    StateInUse, "state_in_use", GiveUp, 69,
+        "another process uses the refresh token, and each use ends the one before",
+        "stop that process first (a server does what this command does by itself), or give this command access_token or ZOOM_ACCOUNT_ID; a state directory of its own would only break the other's token";
     /// The user removed the app while we ran.
     Deauthorized, "deauthorized", GiveUp, 77,
         "the user removed the app, so its tokens were deleted",
@@ -250,6 +254,20 @@ impl Error {
             message: message.into(),
             after: None,
             early: false,
+        }
+    }
+
+    /// A state directory that cannot be had, where a refresh token needs it.
+    pub fn of_state(error: &crate::state::Error) -> Error {
+        use crate::state::Error as State;
+        let call = "open state directory";
+        match error {
+            State::InUse { path, pid } => {
+                let holder = pid.map_or("unknown".to_owned(), |pid| pid.to_string());
+                let text = format!("{} is held by process {holder}", path.display());
+                Error::new(Kind::StateInUse, call, text)
+            }
+            _ => Error::new(Kind::Storage, call, error.to_string()),
         }
     }
 

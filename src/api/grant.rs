@@ -224,7 +224,7 @@ impl Client {
             server: Server::OAuth,
             method: "POST",
             path: "",
-            authorization: &self.basic,
+            authorization: Some(&self.basic),
             body: Some(("application/x-www-form-urlencoded", form.into_bytes())),
         };
         let reply = self.http.call(call, now).map_err(|e| e.error(CALL))?;

@@ -8,11 +8,13 @@ use std::time::{Duration, SystemTime};
 
 use ureq::http::{HeaderMap, Request};
 use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Proxy};
 
 use super::address::Address;
 use super::error::Kind;
 use super::reply::{self, Reply};
+use super::resolve::Names;
 use super::{Settings, roots};
 use crate::secret::Secret;
 
@@ -39,7 +41,7 @@ pub(super) struct Call<'a> {
     pub(super) method: &'static str,
     /// What follows the server's base address.
     pub(super) path: &'a str,
-    pub(super) authorization: &'a Secret,
+    pub(super) authorization: Option<&'a Secret>,
     /// Content type and bytes.
     pub(super) body: Option<(&'static str, Vec<u8>)>,
 }
@@ -97,7 +99,7 @@ impl Http {
         };
         let url = format!("{}{}", address.text(), call.path);
         log::debug!("{} {url}", call.method);
-        // ureq looks names up in a thread of its own and panics where the system has none left.
+        // A panic within the package must cost no more than this call.
         let outcome = catch_unwind(AssertUnwindSafe(|| send(agent, &url, call, now)));
         let outcome = outcome.unwrap_or_else(|_| {
             Err(Failure {
@@ -120,7 +122,7 @@ impl Http {
 }
 
 fn agent(tls: TlsConfig, proxy: Option<Proxy>, timeout: Duration) -> Agent {
-    Agent::config_builder()
+    let config = Agent::config_builder()
         .tls_config(tls)
         .proxy(proxy)
         .http_status_as_error(false)
@@ -135,8 +137,8 @@ fn agent(tls: TlsConfig, proxy: Option<Proxy>, timeout: Duration) -> Agent {
         .input_buffer_size(16 * 1024)
         .output_buffer_size(16 * 1024)
         .user_agent(concat!("rtmsd/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .into()
+        .build();
+    Agent::with_parts(config, DefaultConnector::new(), Names)
 }
 
 fn proxy(settings: &Settings, address: &Address) -> Result<Option<Proxy>, String> {
@@ -154,11 +156,13 @@ fn proxy(settings: &Settings, address: &Address) -> Result<Option<Proxy>, String
 }
 
 fn send(agent: &Agent, url: &str, call: Call<'_>, now: SystemTime) -> Result<Reply, Failure> {
-    let request = Request::builder()
+    let mut request = Request::builder()
         .method(call.method)
         .uri(url)
-        .header("authorization", call.authorization.expose())
         .header("accept", "application/json");
+    if let Some(authorization) = call.authorization {
+        request = request.header("authorization", authorization.expose());
+    }
     let sent = match call.body {
         Some((content_type, bytes)) => request
             .header("content-type", content_type)

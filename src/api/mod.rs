@@ -23,6 +23,7 @@ mod http;
 mod jwt;
 mod proxy;
 mod reply;
+mod resolve;
 mod retry;
 mod roots;
 mod token;
@@ -205,18 +206,18 @@ impl Api {
         self.http.stop();
     }
 
-    /// Asks the API who we are: without side effects, and any answer but 401 shows that the
-    /// server is there and knows the token.
-    pub fn reach(&self, token: &AccessToken) -> Result<Reached, Error> {
+    /// Asks the API who we are: without side effects. With a token, any answer of Zoom's own but
+    /// 401 shows that the server is there and knows the token; without one, any at all.
+    pub fn reach(&self, token: Option<&AccessToken>) -> Result<Reached, Error> {
         const CALL: &str = "reach the zoom api";
         let begun: (Instant, SystemTime) =
             (self.settings.clock.instant(), self.settings.clock.date());
-        let bearer = token.bearer();
+        let bearer = token.map(AccessToken::bearer);
         let call = Call {
             server: Server::Api,
             method: "GET",
             path: "/v2/users/me",
-            authorization: &bearer,
+            authorization: bearer.as_ref(),
             body: None,
         };
         let reply = self.http.call(call, begun.1).map_err(|e| e.error(CALL))?;
@@ -225,9 +226,11 @@ impl Api {
             .clock
             .instant()
             .saturating_duration_since(begun.0);
-        let error = reply.error(Server::Api, CALL, &[token.text.expose()]);
+        let secret = token.map_or("", |token| token.text.expose());
+        let error = reply.error(Server::Api, CALL, &[secret]);
         match error.kind() {
             _ if reply.is_success() => {}
+            Kind::TokenRefused if token.is_none() => {}
             Kind::TokenRefused => {
                 let kind = if self.tokens.is_static() {
                     Kind::StaticTokenRefused

@@ -40,9 +40,10 @@ struct Fault {
 }
 
 impl Reply {
-    /// Any 2xx is success, with or without a body, whole or not.
+    /// Any 2xx is success, with or without a body, whole or not; unless it is a page for people,
+    /// which a captive portal sends with status 200 and Zoom never.
     pub(super) fn is_success(&self) -> bool {
-        (200..300).contains(&self.status)
+        (200..300).contains(&self.status) && !self.is_html && !self.looks_like_html()
     }
 
     /// The error that this answer is, even if the status promises success.

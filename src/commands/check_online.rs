@@ -5,9 +5,11 @@
 //! rotated (and stored) when it is used.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::api::{AccessToken, Api, Credentials, Error, Reached, Settings};
+use crate::state::StateDir;
 
 /// A clock this far off is worth a word.
 const CLOCK_WARN_MS: i64 = 5_000;
@@ -21,11 +23,17 @@ const CONTROL_SCOPE: &str = "meeting:update:participant_rtms_app_status";
 
 /// Checks and reports, one finding a line; returns the exit code of the worst finding.
 ///
-/// `media` are the words of `RTMS_MEDIA`.
-pub fn run(settings: &Settings, media: &[&str], out: &mut impl Write) -> u8 {
+/// `state` is the state directory, where the credentials need it; `media` are the words of
+/// `RTMS_MEDIA`.
+pub fn run(
+    settings: Settings,
+    state: Result<Option<Arc<StateDir>>, Error>,
+    media: &[&str],
+    out: &mut impl Write,
+) -> u8 {
     let mut report = Report { out, exit_code: 0 };
     // A reader that is gone does not want to know, but the exit code is still true.
-    let _ = report.check(settings, media);
+    let _ = report.check(settings, state, media);
     let _ = report.out.flush();
     report.exit_code
 }
@@ -36,39 +44,57 @@ struct Report<'a, W> {
 }
 
 impl<W: Write> Report<'_, W> {
-    fn check(&mut self, settings: &Settings, media: &[&str]) -> io::Result<()> {
-        let api = match Api::new(settings.clone()) {
+    fn check(
+        &mut self,
+        mut settings: Settings,
+        state: Result<Option<Arc<StateDir>>, Error>,
+        media: &[&str],
+    ) -> io::Result<()> {
+        let refusal = match state {
+            Ok(state) => {
+                settings.state = state;
+                None
+            }
+            // Without a token, API and clock can be looked at all the same.
+            Err(error) => {
+                settings.credentials = Credentials::None;
+                Some(error)
+            }
+        };
+        let api = match Api::new(settings) {
             Ok(api) => api,
             Err(error) => return self.error("settings", &error),
         };
-        if matches!(settings.credentials, Credentials::None) {
-            self.fine(
+        let token = match (refusal, &api.settings().credentials) {
+            (Some(error), _) => Err(error),
+            (None, Credentials::None) => Ok(None),
+            (None, _) => api.token().map(Some),
+        };
+        match &token {
+            Ok(Some(token)) => {
+                self.fine("token", &describe(api.settings(), token))?;
+                self.check_scopes(api.settings(), token, media)?;
+            }
+            Ok(None) => self.fine(
                 "token",
                 "none configured, so streams must be started by Zoom's auto-start or by a client",
-            )?;
-        } else {
-            match api.token() {
-                Ok(token) => self.check_token(&api, &token, media)?,
-                Err(error) => self.error("token", &error)?,
-            }
+            )?,
+            Err(error) => self.error("token", error)?,
         }
-        self.remember(settings, media)
+        self.check_api(&api, token.ok().flatten().as_ref())?;
+        self.remember(api.settings(), media)
     }
 
-    fn check_token(&mut self, api: &Api, token: &AccessToken, media: &[&str]) -> io::Result<()> {
-        let settings = api.settings();
-        self.fine("token", &describe(settings, token))?;
-        self.check_scopes(settings, token, media)?;
+    fn check_api(&mut self, api: &Api, token: Option<&AccessToken>) -> io::Result<()> {
         match api.reach(token) {
             Ok(reached) => {
-                self.fine(
-                    "api",
-                    &format!(
-                        "{} answered in {} ms and takes the token",
-                        settings.api_url,
-                        reached.round_trip.as_millis()
-                    ),
-                )?;
+                let and = match token {
+                    Some(_) => " and takes the token",
+                    None => "",
+                };
+                let url = &api.settings().api_url;
+                let ms = reached.round_trip.as_millis();
+                self.fine("api", &format!("{url} answered in {ms} ms{and}"))?;
                 self.check_clock(&reached)
             }
             Err(error) => self.error("api", &error),

@@ -40,7 +40,14 @@ pub fn product(word: &str) -> Option<Product> {
 }
 
 /// Makes the call, writes one line of result, and returns the exit code.
-pub fn run(options: &Options, settings: Settings, out: &mut impl Write) -> u8 {
+///
+/// The settings are asked for only once the id makes sense, since they may take the state
+/// directory.
+pub fn run(
+    options: &Options,
+    settings: impl FnOnce() -> Result<Settings, Error>,
+    out: &mut impl Write,
+) -> u8 {
     let mut control = Control::new(options.action, options.product, options.id.trim());
     if matches!(options.product, Product::Meeting | Product::Webinar) {
         control.id.retain(|c| c != ' ' && c != '-');
@@ -54,7 +61,10 @@ pub fn run(options: &Options, settings: Settings, out: &mut impl Write) -> u8 {
             };
             (64, line)
         }
-        None => match Api::new(settings).and_then(|api| api.control(&control)) {
+        None => match settings()
+            .and_then(Api::new)
+            .and_then(|api| api.control(&control))
+        {
             Ok(()) => (0, Line::new(&control, None)),
             Err(error) => (error.exit_code(), Line::of_error(&control, &error)),
         },

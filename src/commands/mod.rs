@@ -3,4 +3,6 @@
 pub mod check;
 pub mod check_online;
 pub mod control;
+mod reload;
 pub mod serve;
+pub mod status;

@@ -1,58 +1,71 @@
 //! `rtmsd serve`: the server.
 
+use std::io;
 use std::net::TcpListener;
+use std::path::Path;
 
+use crate::admin::Admin;
 use crate::config::Config;
 use crate::daemon::signals::{Signal, Signals};
 use crate::daemon::{Daemon, Error};
 use crate::gate::raise_file_limit;
-use crate::{exit, setup, state};
+use crate::systemd::{Notifier, Service};
+use crate::{exit, setup, state, systemd};
 
-/// Runs the server until it is told to end; returns the exit code.
-pub fn run(config: &Config) -> u8 {
+use super::reload::reload;
+
+/// Runs the server until it is told to end; returns the exit code. `path` is where SIGHUP finds the
+/// configuration again, as on the command line.
+pub fn run(config: &Config, path: Option<&Path>) -> u8 {
+    match serve(config, path) {
+        Ok(()) => exit::OK,
+        Err(Failure(code, text)) => {
+            log::error!("{text}");
+            code
+        }
+    }
+}
+
+/// What ends the server before it has begun, with the exit code.
+struct Failure(u8, String);
+
+fn serve(config: &Config, path: Option<&Path>) -> Result<(), Failure> {
     if let Err(error) = raise_file_limit() {
         log::warn!("the limit of open files could not be raised: {error}");
     }
-    let settings = match setup::daemon(config) {
-        Ok(settings) => settings,
-        Err(fault) => {
-            log::error!("{fault}");
-            return exit::CONFIG;
-        }
-    };
-    let address = (config.host, config.port);
-    let listener = match TcpListener::bind(address) {
-        Ok(listener) => listener,
-        Err(error) => {
-            log::error!(
-                "cannot listen addr={}:{} error=\"{error}\"; check HOST and PORT, and what else \
-                 runs there",
-                config.host,
-                config.port
-            );
-            return exit::UNAVAILABLE;
-        }
-    };
-    let daemon = match Daemon::start(vec![listener], settings, None) {
-        Ok(daemon) => daemon,
-        Err(error) => {
-            log::error!("{error}");
-            return exit_code(&error);
-        }
-    };
-    let handle = daemon.handle();
+    let settings =
+        setup::daemon(config).map_err(|fault| Failure(exit::CONFIG, fault.to_string()))?;
+    let listeners = listeners(config)?;
+    let admin = admin_listener(config)?;
+    let daemon = Daemon::start(listeners, settings, None)
+        .map_err(|error| Failure(exit_code(&error), error.to_string()))?;
+    let no_resources = |error: io::Error| Failure(exit::UNAVAILABLE, error.to_string());
+    let service = service(&daemon).map_err(no_resources)?;
+    let notifier = service.as_ref().map(Service::notifier);
+    let (handle, started) = (daemon.handle(), config.clone());
+    let path = path.map(Path::to_owned);
     let signals = Signals::start(move |signal| match signal {
-        Signal::Stop => handle.stop(),
-        Signal::Slept => handle.slept(),
-        Signal::Reload => log::warn!("SIGHUP: nothing is reloaded"),
-    });
-    let _signals = match signals {
-        Ok(signals) => signals,
-        Err(error) => {
-            log::error!("signals cannot be received: {error}");
-            return exit::SOFTWARE;
+        Signal::Stop => {
+            if let Some(notifier) = &notifier {
+                notifier.stopping();
+            }
+            handle.stop();
         }
-    };
+        Signal::Slept => handle.slept(),
+        Signal::Reload => {
+            if let Some(notifier) = &notifier {
+                notifier.reloading();
+            }
+            reload(path.as_deref(), &started, &handle);
+            if let Some(notifier) = &notifier {
+                notifier.reloaded();
+            }
+        }
+    });
+    let _signals = signals.map_err(|error| {
+        let text = format!("signals cannot be received: {error}");
+        Failure(exit::SOFTWARE, text)
+    })?;
     for address in daemon.addresses() {
         let scheme = if config.tls.is_some() {
             "https"
@@ -64,8 +77,52 @@ pub fn run(config: &Config) -> u8 {
             config.webhook_path
         );
     }
+    let admin =
+        admin.map(|listener| Admin::start(listener, config.admin_token.clone(), daemon.handle()));
+    let admin = admin.transpose().map_err(no_resources)?;
+    for address in admin.iter().flat_map(Admin::addresses) {
+        log::info!("health, metrics and streams are at http://{address}");
+    }
     daemon.run();
-    exit::OK
+    Ok(())
+}
+
+/// Those that systemd holds for us, else our own.
+fn listeners(config: &Config) -> Result<Vec<TcpListener>, Failure> {
+    let passed = systemd::listeners().map_err(|text| Failure(exit::UNAVAILABLE, text))?;
+    if !passed.is_empty() {
+        log::info!("the webhook port is the service manager's; HOST and PORT are not used");
+        return Ok(passed);
+    }
+    let listener = TcpListener::bind((config.host, config.port)).map_err(|error| {
+        let text = format!(
+            "cannot listen addr={}:{} error=\"{error}\"; check HOST and PORT, and what else runs \
+             there",
+            config.host, config.port
+        );
+        Failure(exit::UNAVAILABLE, text)
+    })?;
+    Ok(vec![listener])
+}
+
+fn service(daemon: &Daemon) -> io::Result<Option<Service>> {
+    let Some(notifier) = Notifier::of_process()? else {
+        return Ok(None);
+    };
+    Service::start(notifier, Notifier::watchdog(), daemon.handle()).map(Some)
+}
+
+fn admin_listener(config: &Config) -> Result<Option<TcpListener>, Failure> {
+    let Some(address) = config.admin else {
+        return Ok(None);
+    };
+    TcpListener::bind(address).map(Some).map_err(|error| {
+        let text = format!(
+            "RTMS_ADMIN: cannot listen on {address}: {error}; is another rtmsd running? set \
+             another address, or off"
+        );
+        Failure(exit::UNAVAILABLE, text)
+    })
 }
 
 /// What a script can make of a failed start.

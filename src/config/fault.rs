@@ -1,5 +1,6 @@
 //! What is wrong with a configuration, and where.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// Something that must be put right before the server can run.
@@ -50,11 +51,23 @@ fn line(f: &mut fmt::Formatter<'_>, place: &str, key: &str, text: &str) -> fmt::
 /// A value as it may be shown in a fault: quoted, escaped, of bounded length.
 pub(super) fn shown(value: &str) -> String {
     const CHARS_MAX: usize = 60;
+    let value = without_login(value);
     let mut short: String = value.chars().take(CHARS_MAX).collect();
     if short.len() < value.len() {
         short.push('…');
     }
     format!("{short:?}")
+}
+
+/// An address with a user or a query may hold a password, so no more of it is shown; any other
+/// text is as it is.
+fn without_login(value: &str) -> Cow<'_, str> {
+    match value.split_once("://") {
+        Some((scheme, rest)) if rest.contains(['@', '?', '#']) => {
+            Cow::Owned(format!("{scheme}://… with a user or a query"))
+        }
+        _ => Cow::Borrowed(value),
+    }
 }
 
 /// How many edits lead from one word to another; for "did you mean".

@@ -489,7 +489,7 @@ impl Loading<'_> {
         if needs_secret {
             self.must_be_given(secret, "that app's client secret");
         }
-        if needs == Needs::Rest && !config.has_rest_credentials() {
+        if needs == Needs::Rest && !config.has_rest_credentials() && config.video_sdk.is_none() {
             let ways = ["access_token", "ZOOM_ACCOUNT_ID", "ZOOM_REFRESH_TOKEN"];
             if !ways.iter().any(|key| self.is_given(key)) {
                 let text = "not given, expected this, ZOOM_REFRESH_TOKEN or access_token: a REST \

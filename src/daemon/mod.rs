@@ -6,6 +6,7 @@
 mod schedule;
 pub mod signals;
 mod snapshot;
+pub mod status;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -14,12 +15,14 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::SyncSender;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::api::{self, Api};
 use crate::inbox::{self, inbox};
 use crate::meeting::resolve::Resolver;
-use crate::meeting::{Meeting, Network, Sink, TlsError, connector};
+use crate::meeting::{Connector, Meeting, Network, Sink, TlsError};
 use crate::output::{self, Disk, DiskSettings, Stdout, StdoutFormat, StreamInfo};
 use crate::protocol::events::EventSelection;
 use crate::protocol::url::{AllowedHosts, ServerUrl};
@@ -32,6 +35,7 @@ use crate::time::now_ms;
 use crate::webhook::Webhook;
 use schedule::{Outcome, Schedule};
 use snapshot::Snapshot;
+use status::{Pulse, Status, Totals};
 
 /// Most webhooks that wait for the daemon. Each takes microseconds; a full inbox is answered 503,
 /// and Zoom delivers again.
@@ -100,6 +104,36 @@ pub struct Settings {
     pub on_exit: OnExit,
 }
 
+impl Settings {
+    /// An app, the secret tokens of its webhooks, and every default: transcripts and events, no
+    /// REST credentials (so no start of our own), no state directory, and nothing written
+    /// anywhere: data goes to the sinks that [`Daemon::start`] is given.
+    pub fn new(app: KeyPair, secret_tokens: Vec<Secret>) -> Settings {
+        Settings {
+            public: public::Settings {
+                secret_tokens,
+                ..public::Settings::default()
+            },
+            api: api::Settings::new(api::Credentials::None, app.id.clone()),
+            auto_start: true,
+            stop_after: None,
+            app,
+            video_sdk: None,
+            media: MediaSelection::default(),
+            params: MediaParams::default(),
+            events: EventSelection::default(),
+            buffer_data: true,
+            allowed_hosts: AllowedHosts::default(),
+            ca_file: None,
+            disk: None,
+            stdout: None,
+            state: None,
+            delete_revoked: true,
+            on_exit: OnExit::Leave,
+        }
+    }
+}
+
 /// Makes further sinks for a stream: the way in for those who embed us.
 pub type SinkMaker = dyn Fn(&StreamInfo) -> Vec<Box<dyn Sink>> + Send;
 
@@ -145,6 +179,9 @@ enum Event {
     Called(Box<Outcome>),
     Ended(String),
     Slept,
+    Status(SyncSender<Status>),
+    Pulse(SyncSender<Pulse>),
+    Reload(Box<Settings>, SyncSender<Result<(), public::Error>>),
     Stop,
 }
 
@@ -188,7 +225,12 @@ pub struct Daemon {
     public: Public<Event>,
     disk: Option<Disk>,
     stdout: Option<Stdout>,
+    /// Makes the TLS configuration while webhooks are answered already.
+    roots: JoinHandle<()>,
     snapshot: Option<Snapshot>,
+    /// Of streams that have ended.
+    totals: Totals,
+    is_draining: bool,
 }
 
 impl fmt::Debug for Daemon {
@@ -213,7 +255,7 @@ impl Daemon {
         settings: Settings,
         sinks: Option<Box<SinkMaker>>,
     ) -> Result<Daemon, Error> {
-        let tls = connector(settings.ca_file.as_deref()).map_err(Error::Tls)?;
+        let tls = Connector::new(settings.ca_file.as_deref()).map_err(Error::Tls)?;
         let network = Network {
             tls,
             resolver: Resolver::default(),
@@ -242,6 +284,7 @@ impl Daemon {
         let schedule = Schedule::start(Arc::clone(&api), move |outcome| {
             report.send_always(Event::Called(Box::new(outcome)));
         })?;
+        let roots = network.tls.prepare()?;
         let public = Public::start(listeners, settings.public.clone(), sender.clone())
             .map_err(Error::Public)?;
         Ok(Daemon {
@@ -258,7 +301,10 @@ impl Daemon {
             public,
             disk,
             stdout,
+            roots,
             snapshot,
+            totals: Totals::default(),
+            is_draining: false,
         })
     }
 
@@ -314,6 +360,9 @@ impl Daemon {
                         running.meeting.command(Command::Slept);
                     }
                 }
+                Event::Status(reply) => drop(reply.send(self.status())),
+                Event::Pulse(reply) => drop(reply.send(self.pulse())),
+                Event::Reload(settings, reply) => drop(reply.send(self.reload(*settings))),
                 Event::Stop => break,
             }
             // What comes together is saved together. Whether more has come is asked by taking it:
@@ -325,6 +374,27 @@ impl Daemon {
             }
         }
         self.stop();
+    }
+
+    /// All or nothing. What belongs to parts that live as long as the process stays as it is.
+    fn reload(&mut self, new: Settings) -> Result<(), public::Error> {
+        self.public.reload(new.public.clone())?;
+        let old = self.settings.clone();
+        let is_kept = new.disk.is_none() || new.disk.is_some() != old.disk.is_some();
+        let stdout = old.stdout.and(new.stdout).or(old.stdout);
+        self.settings = Settings {
+            api: old.api,
+            ca_file: old.ca_file,
+            state: old.state,
+            disk: if is_kept { old.disk } else { new.disk },
+            stdout,
+            ..new
+        };
+        self.registry.reload(self.settings.registry());
+        if let (Some(disk), Some(settings)) = (&self.disk, &self.settings.disk) {
+            disk.reload(settings.clone());
+        }
+        Ok(())
     }
 
     fn save(&mut self) {
@@ -463,6 +533,8 @@ impl Daemon {
             since: Instant::now(),
         };
         self.running.insert(started.stream_id, running);
+        self.totals.begun += 1;
+        self.totals.rejoined += u64::from(is_rejoin);
         Ok(())
     }
 
@@ -477,7 +549,10 @@ impl Daemon {
         let Some(running) = self.running.remove(stream_id) else {
             return;
         };
+        let stats = Arc::clone(running.meeting.stats());
         let end = join(running);
+        self.totals.add(&stats);
+        *self.totals.ended.entry(end.word()).or_default() += 1;
         let mut actions = self.registry.handle_end(now(), stream_id, &end);
         if self.revive.remove(stream_id) {
             actions.extend(self.registry.revive(stream_id));
@@ -487,6 +562,7 @@ impl Daemon {
 
     fn stop(mut self) {
         let deadline = Instant::now() + GRACE;
+        self.is_draining = true;
         log::info!("stopping streams={}", self.running.len());
         self.public.stop();
         let command = match self.settings.on_exit {
@@ -536,6 +612,9 @@ impl Daemon {
                 log::warn!("lines of standard output that nobody read count={dropped}");
             }
         }
+        if self.roots.join().is_err() {
+            log::error!("the thread that reads the roots panicked");
+        }
         log::info!("stopped");
     }
 }
@@ -547,7 +626,16 @@ impl Daemon {
         let actions = match event {
             Event::Webhook(webhook) => self.registry.handle_webhook(now(), webhook),
             Event::Called(outcome) => self.registry.handle_call(now(), &outcome.0, outcome.1),
-            Event::Ended(_) | Event::Slept | Event::Stop => return,
+            // Who asked may have gone; then nobody is there to be told.
+            Event::Status(reply) => {
+                let _ = reply.send(self.status());
+                return;
+            }
+            Event::Pulse(reply) => {
+                let _ = reply.send(self.pulse());
+                return;
+            }
+            Event::Ended(_) | Event::Slept | Event::Reload(..) | Event::Stop => return,
         };
         let is_last = |action: &Action| {
             matches!(

@@ -24,8 +24,6 @@ use super::record::{lock, unix_ms};
 use super::script::{Cut, Frame, FrameKind, Socket};
 use super::shared::Shared;
 
-/// Unanswered keep-alives after which Zoom cuts.
-const UNANSWERED_MAX: usize = 3;
 /// How long a Close frame waits for its answer.
 const CLOSING_MAX: Duration = Duration::from_secs(2);
 const WRITE_BUFFER_BYTES: usize = 32 * 1024;
@@ -43,7 +41,7 @@ pub(super) enum Gone {
     Cut,
     /// A newer connection took over.
     Displaced,
-    /// Three keep-alives unanswered.
+    /// Too many keep-alives unanswered.
     Silent,
     /// The demo stops.
     Stopped,
@@ -377,8 +375,8 @@ impl Link {
         if self.next_keep_alive.is_none_or(|due| due > now) {
             return Ok(());
         }
-        if self.asked.len() >= UNANSWERED_MAX {
-            self.violation("three keep-alives unanswered");
+        if self.asked.len() >= self.shared.options.unanswered_max {
+            self.violation(&format!("{} keep-alives unanswered", self.asked.len()));
             self.cut(Cut::Close(1000));
             return Err(Gone::Silent);
         }

@@ -27,6 +27,7 @@ mod command;
 mod compare;
 mod content;
 mod doors;
+mod film;
 mod handle;
 mod handshake;
 mod http;
@@ -109,6 +110,9 @@ pub struct Options {
     pub scopes: String,
     /// Time between keep-alives on each socket; zero sends none.
     pub keep_alive: Duration,
+    /// A socket with so many keep-alives unanswered is cut. Zoom's 3, unless they come much more
+    /// often than Zoom's: then time, not count, is what it stands for.
+    pub unanswered_max: usize,
     /// The host in all URLs: `127.0.0.1` or `localhost`.
     pub host: String,
     /// Where the CA's certificate is written; a temporary folder, removed at the end, if `None`.
@@ -139,6 +143,7 @@ impl Default for Options {
                      rtms:read:rtms_interrupted:admin"
                 .to_owned(),
             keep_alive: Duration::from_secs(10),
+            unanswered_max: 3,
             host: "127.0.0.1".to_owned(),
             directory: None,
             webhook_threads: 8,

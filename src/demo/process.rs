@@ -27,7 +27,7 @@ pub struct ServerCommand {
     pub program: PathBuf,
     /// Where its configuration is written, as `rtms.conf` (mode 0600).
     pub folder: PathBuf,
-    /// Its settings.
+    /// Its settings. `RTMS_ADMIN` is off unless it is among them: several servers run at once.
     pub settings: Vec<(String, String)>,
     /// Its stdout goes to ours; else nowhere.
     pub shows_stdout: bool,
@@ -63,7 +63,11 @@ impl ServerCommand {
     /// When the file cannot be written or the program not started.
     pub fn start(&self) -> io::Result<ServerProcess> {
         let config = self.folder.join("rtms.conf");
-        write_config(&config, &self.settings)?;
+        let mut settings = self.settings.clone();
+        if !settings.iter().any(|(key, _)| key == "RTMS_ADMIN") {
+            settings.push(("RTMS_ADMIN".to_owned(), "off".to_owned()));
+        }
+        write_config(&config, &settings)?;
         let mut command = Command::new(&self.program);
         command.arg("serve").arg("--config").arg(&config);
         for (key, _) in std::env::vars_os() {

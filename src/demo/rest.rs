@@ -50,6 +50,8 @@ pub enum Answer {
     Hang(Duration),
     /// The right answer, but only after so long.
     Late(Duration),
+    /// What was asked for is done, but a TCP reset comes instead of the answer.
+    Lost,
 }
 
 impl Answer {
@@ -163,6 +165,7 @@ fn answer(shared: &Arc<Shared>, stream: &mut TcpStream, request: &HttpMessage) -
         }
     };
     let mut then: Option<Then> = None;
+    let mut is_lost = false;
     let (status, body, headers) = match scripted {
         Some(Answer::Json(status, body, headers)) => (status, Some(body.to_string()), headers),
         Some(Answer::Html(status)) => {
@@ -196,6 +199,7 @@ fn answer(shared: &Arc<Shared>, stream: &mut TcpStream, request: &HttpMessage) -
             return false;
         }
         late => {
+            is_lost = late == Some(Answer::Lost);
             if let Some(Answer::Late(length)) = late {
                 std::thread::sleep(length);
             }
@@ -211,15 +215,21 @@ fn answer(shared: &Arc<Shared>, stream: &mut TcpStream, request: &HttpMessage) -
         }
     };
     record(call, status);
-    let is_written = write_answer(
-        stream,
-        status,
-        "application/json;charset=UTF-8",
-        body.as_deref(),
-        &headers,
-        false,
-    )
-    .is_ok();
+    let is_written = if is_lost {
+        let _ = rustix::net::sockopt::set_socket_linger(&*stream, Some(Duration::ZERO));
+        false
+    } else {
+        let content_type = "application/json;charset=UTF-8";
+        write_answer(
+            stream,
+            status,
+            content_type,
+            body.as_deref(),
+            &headers,
+            false,
+        )
+        .is_ok()
+    };
     if let Some(then) = then {
         then(shared);
     }
@@ -308,6 +318,9 @@ fn error(status: u16, code: u32, message: &str) -> Judged {
 /// The right answer to a request of REST control, and what follows once it is sent.
 fn control_answer(shared: &Arc<Shared>, request: &HttpMessage, control: Option<Control>) -> Judged {
     let [method, path, _] = &request.line;
+    if method == "GET" && path == "/v2/users/me" {
+        return who_answer(shared, request);
+    }
     let Some(control) = control else {
         shared.violation(format!("REST: no such path: {method} {path}"));
         return error(404, 2300, "This API endpoint is not recognized.");
@@ -363,6 +376,19 @@ fn control_answer(shared: &Arc<Shared>, request: &HttpMessage, control: Option<C
             act(shared, meeting, body["action"].as_str().unwrap_or_default())
         }
         _ => error(404, 3001, "Meeting does not exist."),
+    }
+}
+
+/// Whose token that is: what `check --online` asks to see whether it is any good.
+fn who_answer(shared: &Shared, request: &HttpMessage) -> Judged {
+    let token = request
+        .header("authorization")
+        .and_then(|value| value.strip_prefix("Bearer "));
+    match token {
+        Some(token) if lock(&shared.oauth).is_valid(token) => {
+            (200, Some(json!({"id": "DemoUser-1"})), None)
+        }
+        _ => error(401, 124, "Invalid access token."),
     }
 }
 

@@ -269,7 +269,7 @@ fn three_unanswered_keep_alives_cut() {
     watch.join().expect("media is cut with signaling");
     assert!(meeting.wait_for(Step::Lost, WITHIN));
     assert!(!stage.zoom.keep_alive_latencies(Socket::Media).is_empty());
-    client::assert_one(&stage.end(), "three keep-alives unanswered");
+    client::assert_one(&stage.end(), "3 keep-alives unanswered");
 }
 
 #[test]

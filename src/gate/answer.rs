@@ -9,7 +9,7 @@ use super::judge::Refusal;
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// No answer of the server behind is longer, in bytes.
-pub(super) const ANSWER_BYTES_MAX: usize = 64 << 10;
+pub(super) const ANSWER_BYTES_MAX: usize = 8 << 20;
 
 /// Header fields of the server behind that end at the gate.
 const KEPT_BACK: [&str; 4] = ["connection", "server", "transfer-encoding", "keep-alive"];

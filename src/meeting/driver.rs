@@ -45,6 +45,8 @@ pub(super) struct Driver {
     /// Data came since the sinks were last flushed.
     pub(super) had_data: bool,
     pub(super) ended: Option<EndReason>,
+    /// When the last wait ended: what can be read since then is late by the time from here.
+    pub(super) woke: Instant,
 }
 
 /// Whether the sinks hold up reading from media sockets.
@@ -194,6 +196,7 @@ impl Driver {
         let timeout = rustix::event::Timespec::try_from(timeout).ok();
         // An interrupted or failed wait is a wait that ended early: the loop goes round.
         let _ = poll(&mut fds, timeout.as_ref());
+        self.woke = Instant::now();
         let woken = !fds[0].revents().is_empty();
         let due: Vec<usize> = fds[1..]
             .iter()
@@ -258,6 +261,7 @@ impl Driver {
     }
 
     fn read(&mut self, now: Instant, id: LinkId) {
+        let mut keep_alives = self.stream.counters().keep_alives;
         for _ in 0..MESSAGES_PER_TURN {
             // A link that is gone, or an end, stops this as well.
             let Some(link) = self.sockets.iter_mut().find(|link| link.id == id) else {
@@ -277,6 +281,11 @@ impl Driver {
                 }
             }
             self.obey();
+            let answered = self.stream.counters().keep_alives;
+            if answered != keep_alives {
+                keep_alives = answered;
+                self.stats.keep_alive(self.woke.elapsed());
+            }
         }
     }
 

@@ -17,11 +17,9 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
-use native_tls::TlsConnector;
-
 pub use sink::Sink;
 pub use stats::{Count, Stats};
-pub use tls::{TlsError, connector};
+pub use tls::{Connector, TlsError};
 
 use crate::protocol::codes::{Refusal, StreamState};
 use crate::protocol::seam::Seam;
@@ -32,7 +30,7 @@ use resolve::Resolver;
 
 /// Commands that may wait for a stream. They come one a webhook; a stream that lets this many wait
 /// is stuck.
-const COMMANDS_MAX: usize = 64;
+const COMMANDS_MAX: usize = 16;
 
 /// Only what is touched becomes memory. JSON of the deepest nesting that the parser takes, in a
 /// debug build, needs about half of it.
@@ -42,7 +40,7 @@ const STACK_BYTES: usize = 512 << 10;
 #[derive(Debug, Clone)]
 pub struct Network {
     /// Made once: making one costs 80 ms of CPU, and one for each connection 890 KiB of memory.
-    pub tls: TlsConnector,
+    pub tls: Connector,
     /// Names to addresses.
     pub resolver: Resolver,
 }
@@ -113,6 +111,7 @@ impl Meeting {
                     hold: Hold::No,
                     had_data: false,
                     ended: None,
+                    woke: Instant::now(),
                 };
                 driver.run()
             })?;

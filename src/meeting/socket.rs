@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use native_tls::{MidHandshakeTlsStream, TlsConnector};
+use native_tls::MidHandshakeTlsStream;
 use rustix::event::PollFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tungstenite::client::client_with_config;
@@ -20,6 +20,7 @@ use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Error as WsError, Message, WebSocket};
 
 use super::resolve::{Pending, Resolver};
+use super::tls::Connector;
 use crate::protocol::Loss;
 use crate::protocol::url::ServerUrl;
 use crate::waker::Waker;
@@ -28,7 +29,7 @@ use crate::waker::Waker;
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// What a WebSocket keeps to read into. Measured: 26 KiB a TLS link in all, against 150 KiB with
 /// the default.
-const READ_BUFFER_BYTES: usize = 8 << 10;
+const READ_BUFFER_BYTES: usize = 4 << 10;
 /// What may wait to be sent. We send a hundred bytes now and then: a peer that lets this fill has
 /// stopped reading.
 const WRITE_BUFFER_BYTES_MAX: usize = 64 << 10;
@@ -131,7 +132,7 @@ impl Socket {
     }
 
     /// Goes on connecting as far as possible without waiting.
-    pub(super) fn advance(&mut self, now: Instant, tls: &TlsConnector) -> Progress {
+    pub(super) fn advance(&mut self, now: Instant, tls: &Connector) -> Progress {
         loop {
             let step = std::mem::replace(&mut self.step, Step::Dead);
             let next = match step {
@@ -192,7 +193,7 @@ impl Socket {
         others: VecDeque<SocketAddr>,
         until: Option<Instant>,
         now: Instant,
-        tls: &TlsConnector,
+        tls: &Connector,
     ) -> Next {
         let failed = match (stream.take_error(), stream.peer_addr()) {
             (Ok(None), Ok(_)) => None,
@@ -215,7 +216,10 @@ impl Socket {
         let _ = stream.set_nodelay(true);
         let _ = sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED_MS_MAX);
         if self.url.is_tls() {
-            self.encrypted(tls.connect(self.url.host(), stream))
+            match tls.get() {
+                Ok(tls) => self.encrypted(tls.connect(self.url.host(), stream)),
+                Err(why) => Next::Fail(why),
+            }
         } else {
             self.upgrade(MaybeTlsStream::Plain(stream))
         }
@@ -370,5 +374,66 @@ fn descriptor(stream: &Stream) -> BorrowedFd<'_> {
         MaybeTlsStream::Plain(stream) => stream.as_fd(),
         MaybeTlsStream::NativeTls(stream) => stream.get_ref().as_fd(),
         _ => unreachable!("no other TLS library is compiled in"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::url::AllowedHosts;
+    use crate::waker::waker;
+    use std::net::TcpListener;
+
+    /// Connects until it is there or not, as the driver does; what `url` leads to is `addresses`.
+    fn connect(url: &str, allowed: &AllowedHosts, addresses: &[&str]) -> Result<(), String> {
+        let addresses: Vec<IpAddr> = addresses.iter().map(|a| a.parse().expect("one")).collect();
+        let resolver = Resolver::new(Box::new(move |_| Ok(addresses.clone())));
+        let (waker, wakeable) = waker().expect("a socket pair");
+        let url = ServerUrl::parse(url, allowed).expect("an allowed URL");
+        let tls = Connector::new(None).expect("no file to read");
+        let mut socket = Socket::connect(url, &resolver, waker);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            match socket.advance(Instant::now(), &tls) {
+                Progress::Opened => return Ok(()),
+                Progress::Failed(loss) => return Err(loss.to_string()),
+                Progress::Pending => assert!(Instant::now() < deadline, "neither there nor not"),
+            }
+            let mut fds = vec![rustix::event::PollFd::new(&wakeable, PollFlags::IN)];
+            let waits = socket.interest();
+            fds.extend(waits.map(|(fd, flags)| rustix::event::PollFd::from_borrowed_fd(fd, flags)));
+            let tick = rustix::event::Timespec {
+                tv_sec: 1,
+                tv_nsec: 0,
+            };
+            let _ = rustix::event::poll(&mut fds, Some(&tick));
+        }
+    }
+
+    #[test]
+    fn a_zoom_name_that_leads_home_is_not_followed() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.set_nonblocking(true).expect("a listener");
+        let port = listener.local_addr().expect("an address").port();
+        let url = format!("wss://rwg1.zoom.us:{port}/");
+        let zoom = AllowedHosts::default();
+        for private in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "0.0.0.0"] {
+            let failed = connect(&url, &zoom, &[private, "127.0.0.1"]).expect_err("refused");
+            assert!(failed.contains("resolves to a private address"), "{failed}");
+        }
+        let nothing = connect(&url, &zoom, &[]).expect_err("no address");
+        assert!(nothing.contains("no address"), "{nothing}");
+        let error = listener.accept().expect_err("nobody connects");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+
+        // Named by the operator, the same name may lead home: it is connected to.
+        let named = AllowedHosts::parse(&["rwg1.zoom.us"]).expect("a host");
+        let home = std::thread::Builder::new().spawn(move || {
+            listener.set_nonblocking(false).expect("a listener");
+            drop(listener.accept().expect("a client"));
+        });
+        let failed = connect(&url, &named, &["127.0.0.1"]).expect_err("nobody speaks TLS");
+        assert!(failed.contains("TLS"), "{failed}");
+        home.expect("a thread").join().expect("somebody connected");
     }
 }

@@ -1,10 +1,10 @@
 //! What a stream counts, readable from other threads.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::protocol::message::PacketKind;
-use crate::protocol::{MediaKind, Notice, Stream, StreamEvent};
+use crate::protocol::{LinkId, Loss, MediaKind, Notice, Stream, StreamEvent};
 
 /// Counters of one stream. They only grow.
 #[derive(Debug, Default)]
@@ -23,12 +23,17 @@ pub struct Stats {
     pub events: Count,
     /// Keep-alives answered.
     pub keep_alives: AtomicU64,
+    /// Longest time from the arrival of a keep-alive to its answer, microseconds.
+    pub keep_alive_worst_us: AtomicU64,
     /// Messages of unknown type.
     pub unknown: AtomicU64,
     /// Messages that could not be read, and frames that were not UTF-8.
     pub malformed: AtomicU64,
     /// Times a link was lost.
     pub losses: AtomicU64,
+    losses_by: [AtomicU64; Loss::WORDS.len()],
+    /// Handshakes accepted: signaling, media.
+    pub connects: [AtomicU64; 2],
     /// Times CLIENT_READY_ACK was sent.
     pub readies: AtomicU64,
     /// Unix milliseconds of the newest data; 0 before the first.
@@ -69,6 +74,12 @@ impl Stats {
         }
     }
 
+    /// How often a link was lost, for each [`Loss::word`].
+    pub fn losses_by_cause(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        let counts = self.losses_by.iter().map(|count| count.load(Relaxed));
+        Loss::WORDS.into_iter().zip(counts)
+    }
+
     pub(super) fn event(&self, event: &StreamEvent<'_>, bytes: usize) {
         let count = match event {
             StreamEvent::Transcript(_) => &self.transcripts,
@@ -86,11 +97,29 @@ impl Stats {
             Notice::Ready => {
                 self.readies.fetch_add(1, Relaxed);
             }
-            Notice::Lost(..) => {
+            Notice::Lost(_, loss) => {
                 self.losses.fetch_add(1, Relaxed);
+                let words = Loss::WORDS.iter().zip(&self.losses_by);
+                for (_, count) in words.filter(|(word, _)| **word == loss.word()) {
+                    count.fetch_add(1, Relaxed);
+                }
+            }
+            Notice::Accepted(link) => {
+                let [signaling, media] = &self.connects;
+                let count = match link {
+                    LinkId::Signaling => signaling,
+                    LinkId::Media(_) => media,
+                };
+                count.fetch_add(1, Relaxed);
             }
             _ => {}
         }
+    }
+
+    /// A keep-alive was answered this long after it could be read.
+    pub(super) fn keep_alive(&self, took: Duration) {
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.keep_alive_worst_us.fetch_max(us, Relaxed);
     }
 
     pub(super) fn repeated(&self) {

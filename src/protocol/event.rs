@@ -93,6 +93,21 @@ pub enum Loss {
 }
 
 impl Loss {
+    /// Every [`Loss::word`].
+    pub const WORDS: [&'static str; 11] = [
+        "connect",
+        "timeout",
+        "closed",
+        "unanswered",
+        "broken",
+        "silent",
+        "reported",
+        "failover",
+        "slept",
+        "signaling",
+        "refused",
+    ];
+
     /// One word, for metrics.
     pub fn word(&self) -> &'static str {
         match self {

@@ -21,6 +21,7 @@ mod entry;
 mod tests;
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -236,7 +237,17 @@ impl Registry {
             let Some(meeting) = self.meetings.get_mut(&uuid) else {
                 continue;
             };
-            if matches!(meeting.start, Start::Trying { .. }) && meeting.is_live() {
+            let is_due = match meeting.start {
+                Start::Trying { .. } => true,
+                // What was wrong may have been mended by this restart: a token, a plan.
+                Start::GaveUp => {
+                    let streams = self.streams.values();
+                    let mut of_it = streams.filter(|e| e.is_active() && e.started.id == uuid);
+                    self.settings.auto_start && of_it.next().is_none()
+                }
+                Start::None | Start::Done | Start::Stopped => false,
+            };
+            if is_due && meeting.is_live() {
                 meeting.start = Start::Trying {
                     attempts: 0,
                     since: Some(now.instant),
@@ -485,6 +496,8 @@ impl Registry {
             entry.ended_ms = None;
             entry.is_restarted = false;
             entry.stop_reason = None;
+            let uuid = entry.started.id.clone();
+            self.start_succeeded(now, &uuid);
             return self.rejoin(&stream_id);
         }
         if self.streams.len() >= ENTRIES_MAX && !self.forget_oldest_stream() {
@@ -522,9 +535,7 @@ impl Registry {
             meeting.touched_ms = now.unix_ms;
             meeting.meeting_id = id.or(meeting.meeting_id.take());
             // Our start worked, whatever became of the answer to it: no second one.
-            if matches!(meeting.start, Start::Trying { .. }) {
-                self.start_succeeded(now, &uuid);
-            }
+            self.start_succeeded(now, &uuid);
         }
         let window = SIGNALING_WINDOW.saturating_sub(age).max(WINDOW_MIN);
         let info = self.info_of(&stream_id);
@@ -685,6 +696,8 @@ impl Registry {
         self.call(now.instant + delay, uuid, api::Action::Start);
     }
 
+    /// A stream of the meeting is there, so a start worked, whatever became of the answer to it:
+    /// one that is still due would be a second one.
     fn start_succeeded(&mut self, now: Now, uuid: &str) {
         let Some(meeting) = self.meetings.get_mut(uuid) else {
             return;
@@ -722,13 +735,14 @@ impl Registry {
         let (attempts, since) = (*attempts, since.unwrap_or(now.instant));
         let elapsed = now.instant.saturating_duration_since(since);
         let delay = match meeting.is_live() {
-            true => StartRetry::new(meeting.touched_ms).delay(attempts, elapsed, error),
+            true => StartRetry::new(seed(&call.meeting)).delay(attempts, elapsed, error),
             false => None,
         };
         match delay {
             Some(delay) => {
                 let text = format!(
-                    "{error}; will be tried again in {:.1} s",
+                    "{}; will be tried again in {:.1} s",
+                    told(call, error),
                     delay.as_secs_f32()
                 );
                 self.log(log::Level::Warn, &text);
@@ -739,7 +753,7 @@ impl Registry {
                     meeting.start = Start::GaveUp;
                 }
                 self.is_changed = true;
-                self.log(error.log_level(), &error.to_string());
+                self.log(error.log_level(), &told(call, error));
             }
         }
     }
@@ -753,21 +767,22 @@ impl Registry {
         };
         meeting.stop_attempts += 1;
         let elapsed = Duration::from_millis(now.unix_ms.saturating_sub(stop_at_ms));
-        let retry = StartRetry::new(stop_at_ms);
+        let retry = StartRetry::new(seed(&call.meeting));
         match retry
             .delay(meeting.stop_attempts, elapsed, error)
             .filter(|_| meeting.is_live())
         {
             Some(delay) => {
                 let text = format!(
-                    "{error}; will be tried again in {:.1} s",
+                    "{}; will be tried again in {:.1} s",
+                    told(call, error),
                     delay.as_secs_f32()
                 );
                 self.log(log::Level::Warn, &text);
                 self.call(now.instant + delay, &call.meeting, api::Action::Stop);
             }
             None => {
-                self.log(error.log_level(), &error.to_string());
+                self.log(error.log_level(), &told(call, error));
                 self.stop_done(&call.meeting);
             }
         }
@@ -878,4 +893,21 @@ impl Registry {
             meeting.touched_ms >= is_kept || streams.values().any(|entry| entry.started.id == *uuid)
         });
     }
+}
+
+/// An error with the call that it stopped, which one about a token does not name.
+fn told(call: &Call, error: &api::Error) -> String {
+    let text = error.to_string();
+    let (action, id) = (call.control.action.name(), &call.control.id);
+    match text.starts_with(action) {
+        true => text,
+        false => format!("{action} {} {id}: {text}", call.control.product.name()),
+    }
+}
+
+/// Keeps the tries of meetings apart that began at the same moment.
+fn seed(uuid: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    uuid.hash(&mut hasher);
+    hasher.finish()
 }

@@ -75,7 +75,7 @@ impl fmt::Display for Error {
                 if let Some(pid) = pid {
                     write!(f, " (pid {pid})")?;
                 }
-                f.write_str(", expected to have it alone; stop that one, or set RTMS_STATE to another directory")
+                f.write_str(", expected to have it alone; stop that one, or give this one an RTMS_STATE of its own (and a ZOOM_REFRESH_TOKEN of its own, if it has one)")
             }
             Error::NotPrivate { path, mode } => {
                 let path = path.display();

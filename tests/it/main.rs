@@ -1,5 +1,17 @@
 //! End to end: the parts of rtmsd, and the whole binary, against real sockets, files and threads.
 
+mod admin;
 mod api;
+mod connecting;
+mod edge_daemon;
+mod embed;
+mod media;
+mod meeting;
+mod oauth;
 mod public;
+mod service;
+mod shutdown;
+mod slow;
+mod stage;
 mod survive;
+mod vtt;

@@ -74,10 +74,7 @@ impl Edge {
 
     /// Sends bytes and reads until the end.
     fn ask(&self, bytes: &[u8]) -> String {
-        let mut stream = self.connect();
-        // An early refusal may end our sending; the answer is what counts.
-        let _ = stream.write_all(bytes);
-        read_all(&mut stream)
+        ask(self.address, bytes)
     }
 
     /// A correct webhook is answered 200 and arrives.
@@ -103,7 +100,14 @@ impl Edge {
     }
 }
 
-fn connect(address: SocketAddr) -> TcpStream {
+fn ask(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = connect(address);
+    // An early refusal may end our sending; the answer is what counts.
+    let _ = stream.write_all(bytes);
+    read_all(&mut stream)
+}
+
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("the edge listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
     stream.set_write_timeout(Some(PATIENCE)).expect("a socket");
@@ -275,11 +279,18 @@ fn a_full_inbox_puts_the_webhook_off() {
     assert_eq!(read(&edge.public.counters().webhook.inbox_full), 1);
 }
 
-/// The ways to hurt tiny_http when it meets the network itself, one by one.
 #[test]
 fn what_kills_tiny_http_does_nothing() {
     let edge = Edge::start(settings());
-    edge.works();
+    attack(edge.address, &mut || edge.works());
+    assert!(edge.public.is_healthy());
+    assert_eq!(read(&edge.public.counters().gate.inner_failures), 0);
+}
+
+/// The ways to hurt tiny_http when it meets the network itself, one by one; `works` is called
+/// before the first and after each.
+pub(crate) fn attack(address: SocketAddr, works: &mut dyn FnMut()) {
+    works();
     for length in [
         "1000000000",
         "100000000000",
@@ -287,34 +298,37 @@ fn what_kills_tiny_http_does_nothing() {
         "18446744073709551615",
     ] {
         let head = format!("POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
-        assert_eq!(code(&edge.ask(head.as_bytes())), 413);
-        edge.works();
+        assert_eq!(code(&ask(address, head.as_bytes())), 413);
+        works();
     }
     for _ in 0..20 {
-        assert_eq!(code(&edge.ask(b"GET / HTTP/2.0\r\nHost: a\r\n\r\n")), 505);
+        assert_eq!(
+            code(&ask(address, b"GET / HTTP/2.0\r\nHost: a\r\n\r\n")),
+            505
+        );
     }
-    edge.works();
+    works();
     for _ in 0..300 {
         // A reset: closing with an answer unread, or at once with linger zero.
-        let mut stream = edge.connect();
+        let mut stream = connect(address);
         socket_linger_zero(&stream);
         let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     }
-    edge.works();
-    let mut endless = edge.connect();
+    works();
+    let mut endless = connect(address);
     let line = [b'x'; 1 << 16];
     let _ = endless.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nX: ");
     let sent = (0..1000)
         .take_while(|_| endless.write_all(&line).is_ok())
         .count();
     assert!(sent < 1000, "an endless header line is cut off");
-    edge.works();
+    works();
     let pipelined = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(20_000);
-    let answer = edge.ask(&pipelined);
+    let answer = ask(address, &pipelined);
     assert_eq!(answer.matches("HTTP/1.1 200").count(), 1);
-    edge.works();
+    works();
     // A burst: many connections at once, only some of which ask.
-    let mut burst: Vec<TcpStream> = (0..60).map(|_| edge.connect()).collect();
+    let mut burst: Vec<TcpStream> = (0..60).map(|_| connect(address)).collect();
     for stream in burst.iter_mut().skip(30) {
         stream
             .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -323,22 +337,20 @@ fn what_kills_tiny_http_does_nothing() {
     for stream in burst.iter_mut().skip(30) {
         assert_eq!(code(&read_all(stream)), 200);
     }
-    edge.works();
+    works();
     // Big answers that nobody reads do not exist; small ones unread hold nobody.
     let unread: Vec<TcpStream> = (0..100)
         .map(|_| {
-            let mut stream = edge.connect();
+            let mut stream = connect(address);
             stream
                 .write_all(b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n")
                 .expect("sent");
             stream
         })
         .collect();
-    edge.works();
+    works();
     drop(unread);
-    edge.works();
-    assert!(edge.public.is_healthy());
-    assert_eq!(read(&edge.public.counters().gate.inner_failures), 0);
+    works();
 }
 
 fn socket_linger_zero(stream: &TcpStream) {

@@ -166,6 +166,13 @@ fn every_accident_has_its_row() {
         (Answer::empty(500), Kind::ServerFault, retry, 69),
         (Answer::json(599, "{"), Kind::ServerFault, retry, 69),
         (page, Kind::HtmlPage, retry, 69),
+        // A captive portal.
+        (
+            Answer::json(200, "<html>Please log in"),
+            Kind::HtmlPage,
+            retry,
+            69,
+        ),
         (Answer::empty(407), Kind::ProxyLogin, Class::GiveUp, 78),
         (Answer::empty(404), Kind::NotFound, Class::GiveUp, 78),
         (

@@ -26,13 +26,18 @@ fn options(id: &str, json: bool) -> control::Options {
 
 fn run(options: &control::Options, settings: Settings) -> (u8, String) {
     let mut out = Vec::new();
-    let code = control::run(options, settings, &mut out);
+    let code = control::run(options, || Ok(settings), &mut out);
     (code, String::from_utf8(out).unwrap())
 }
 
 fn check(settings: &Settings, media: &[&str]) -> (u8, String) {
     let mut out = Vec::new();
-    let code = check_online::run(settings, media, &mut out);
+    let code = check_online::run(
+        settings.clone(),
+        Ok(settings.state.clone()),
+        media,
+        &mut out,
+    );
     (code, String::from_utf8(out).unwrap())
 }
 

@@ -3,9 +3,9 @@
 mod calls;
 mod commands;
 mod logs;
-mod rotation;
-mod scripted;
-mod tls;
+pub(crate) mod rotation;
+pub(crate) mod scripted;
+pub(crate) mod tls;
 mod tokens;
 
 use std::sync::Arc;

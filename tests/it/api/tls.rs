@@ -80,7 +80,7 @@ fn certificate(
 }
 
 /// A Zoom over TLS under this name, and the authority that vouches for it.
-fn secure_zoom(name: &str, until_days: i64) -> (Scripted, X509) {
+pub(crate) fn secure_zoom(name: &str, until_days: i64) -> (Scripted, X509) {
     let authority_key = key();
     let authority = certificate("test authority", &authority_key, None, 30);
     let own_key = key();
@@ -161,7 +161,10 @@ fn plain_http_behind_https_is_no_certificate_question() {
 
 /// A forward proxy that answers every CONNECT this way; a 200 leads to `target`, wherever the
 /// client wanted to go. Returns its address and what it was asked.
-fn proxy(status: &'static str, target: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+pub(crate) fn proxy(
+    status: &'static str,
+    target: SocketAddr,
+) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let heads = Arc::new(Mutex::new(Vec::new()));

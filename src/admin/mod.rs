@@ -1,0 +1,205 @@
+//! The admin listener: `/healthz`, `/readyz`, `/metrics` and `/streams`, for the operator alone.
+//!
+//! It stands behind a gate of its own, so a port scanner can do here as little as at the public
+//! listener; it asks the daemon through its inbox and waits for a second at most. Which address is
+//! fit for it without a token is decided by the configuration.
+
+pub mod metrics;
+pub mod process;
+pub mod streams;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tiny_http::{Header, Request, Response};
+
+use crate::daemon::Handle;
+use crate::daemon::status::Status;
+use crate::gate::{self, Gate, Limits};
+use crate::public::default_socket_parent;
+use crate::secret::Secret;
+use crate::time::now_ms;
+use process::Process;
+
+/// The daemon answers in microseconds; one that needs this long is not well.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
+
+/// Of the files that may be open, how many may be before we call it full, in percent. A stream
+/// needs up to a dozen.
+const FILES_PERCENT_MAX: u64 = 90;
+
+/// Of the places in the daemon's inbox.
+const INBOX_MAX: usize = 4096;
+
+/// The running admin listener. Dropping it stops it.
+#[derive(Debug)]
+pub struct Admin {
+    gate: Gate,
+}
+
+impl Admin {
+    /// Serves the daemon's state on this listener. With a token, every request must show it as
+    /// `Authorization: Bearer`.
+    ///
+    /// # Errors
+    /// A directory, a socket or a thread that is not to be had.
+    pub fn start(
+        listener: TcpListener,
+        token: Option<Secret>,
+        daemon: Handle,
+    ) -> io::Result<Admin> {
+        let started_ms = now_ms();
+        let handler = move |request: Request| {
+            let authorization = (request.headers().iter())
+                .find(|header| header.field.equiv("Authorization"))
+                .map(|header| header.value.as_str().to_owned());
+            let answer = if !is_allowed(token.as_ref(), authorization.as_deref()) {
+                Answer::text(
+                    401,
+                    "the bearer token of RTMS_ADMIN_TOKEN is missing or wrong",
+                )
+            } else {
+                let ask = || daemon.status(ANSWER_MAX);
+                answer(request.method().as_str(), request.url(), started_ms, ask)
+            };
+            // A client that is gone does not want to know.
+            let _ = answer.send(request);
+        };
+        let config = gate::Config {
+            limits: Limits {
+                head_bytes_max: 8 << 10,
+                body_bytes_max: 4 << 10,
+                connections_max: 64,
+                ..Limits::default()
+            },
+            tls: None,
+        };
+        let parent = default_socket_parent();
+        let gate = Gate::start(vec![listener], config, parent, Arc::new(handler))?;
+        Ok(Admin { gate })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        self.gate.addresses()
+    }
+}
+
+/// Compares digests, so that neither the place of the first difference nor the length shows in the
+/// time it takes.
+fn is_allowed(token: Option<&Secret>, authorization: Option<&str>) -> bool {
+    let Some(token) = token else {
+        return true;
+    };
+    let shown = authorization.and_then(|value| value.split_once(' '));
+    let Some((_, shown)) = shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
+        return false;
+    };
+    let digest = |text: &str| Sha256::digest(text.trim().as_bytes());
+    openssl::memcmp::eq(&digest(shown), &digest(token.expose()))
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Answer {
+    code: u16,
+    content_type: &'static str,
+    body: String,
+}
+
+impl Answer {
+    fn text(code: u16, line: &str) -> Answer {
+        Answer {
+            code,
+            content_type: "text/plain; charset=utf-8",
+            body: format!("{line}\n"),
+        }
+    }
+
+    fn send(self, request: Request) -> io::Result<()> {
+        // The gate wants a length, whatever the size.
+        let mut response = Response::from_string(self.body)
+            .with_status_code(self.code)
+            .with_chunked_threshold(usize::MAX);
+        for (name, value) in [
+            ("Content-Type", Some(self.content_type)),
+            ("Cache-Control", Some("no-store")),
+            ("WWW-Authenticate", (self.code == 401).then_some("Bearer")),
+            ("Allow", (self.code == 405).then_some("GET, HEAD")),
+        ] {
+            if let Some(Ok(header)) = value.map(|value| Header::from_bytes(name, value)) {
+                response.add_header(header);
+            }
+        }
+        request.respond(response)
+    }
+}
+
+fn answer(method: &str, url: &str, started_ms: u64, ask: impl Fn() -> Option<Status>) -> Answer {
+    let path = url.split('?').next().unwrap_or_default();
+    if !matches!(path, "/healthz" | "/readyz" | "/metrics" | "/streams") {
+        return Answer::text(404, "here are /healthz, /readyz, /metrics and /streams");
+    }
+    if !matches!(method, "GET" | "HEAD") {
+        return Answer::text(405, "this method is not for here");
+    }
+    let Some(status) = ask() else {
+        return Answer::text(503, "the daemon does not answer");
+    };
+    let process = Process::read(started_ms);
+    match path {
+        "/healthz" => Answer::text(200, "alive"),
+        "/readyz" => match trouble(&status, &process) {
+            Some(why) => Answer::text(503, &why),
+            None => Answer::text(200, "ready"),
+        },
+        "/metrics" => Answer {
+            code: 200,
+            content_type: "text/plain; version=0.0.4; charset=utf-8",
+            body: metrics::text(&status, &process, trouble(&status, &process).is_none()),
+        },
+        _ => {
+            let streams = streams::Streams::of(&status, &process, trouble(&status, &process));
+            Answer {
+                code: 200,
+                content_type: "application/json",
+                body: serde_json::to_string(&streams).unwrap_or_default() + "\n",
+            }
+        }
+    }
+}
+
+/// Why no more work should be sent here, if so.
+fn trouble(status: &Status, process: &Process) -> Option<String> {
+    if status.is_draining {
+        return Some("draining: the server was told to end".to_owned());
+    }
+    if let Some(trouble) = status.edge_trouble {
+        return Some(trouble.to_owned());
+    }
+    let troubled = (status.disk.as_ref()).map_or(0, |disk| disk.troubled.load(Relaxed));
+    if troubled > 0 {
+        return Some(format!(
+            "the disk cannot be used: files of {troubled} streams wait to be written under RTMS_OUT"
+        ));
+    }
+    if process.open_files.saturating_mul(100) >= process.files_max.saturating_mul(FILES_PERCENT_MAX)
+    {
+        return Some(format!(
+            "at capacity: {} of {} files are open; raise LimitNOFILE",
+            process.open_files, process.files_max
+        ));
+    }
+    (status.inbox_len >= INBOX_MAX).then(|| {
+        format!(
+            "at capacity: {} webhooks wait for the daemon",
+            status.inbox_len
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests;

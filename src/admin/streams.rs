@@ -1,0 +1,132 @@
+//! `/streams`: every running stream in numbers, as JSON. What `rtmsd status` reads.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
+
+use serde::{Deserialize, Serialize};
+
+use super::process::Process;
+use crate::daemon::status::{KINDS, Status, StreamStatus, kind_name};
+use crate::meeting::Stats;
+use crate::time::now_ms;
+
+/// Most streams in one answer, the oldest first; the number of the others is told.
+pub const STREAMS_MAX: usize = 10_000;
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Streams {
+    /// The version of this form.
+    pub v: u32,
+    /// The version of the server.
+    pub version: String,
+    /// When the server started, Unix milliseconds.
+    pub started_ms: u64,
+    /// The moment of this answer, Unix milliseconds.
+    pub now_ms: u64,
+    /// Why the server is not ready, if so.
+    pub trouble: Option<String>,
+    /// Streams that are not listed because there are too many.
+    pub omitted: usize,
+    /// The streams, the oldest first.
+    pub streams: Vec<Line>,
+}
+
+/// One stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// `rtms_stream_id`.
+    pub stream_id: String,
+    /// The product's name.
+    pub product: String,
+    /// The meeting's UUID, or the id of the session, engagement or call.
+    pub id: String,
+    /// The meeting's number, where known.
+    pub meeting_id: Option<String>,
+    /// The meeting's topic, where known.
+    pub topic: Option<String>,
+    /// `connecting`, `receiving` or `reconnecting`.
+    pub state: String,
+    /// What it waits for; `None` while data flows.
+    pub waits_for: Option<String>,
+    /// Since when it runs in this process, seconds.
+    pub age_s: u64,
+    /// Messages and bytes by kind; kinds without any are left out.
+    pub media: BTreeMap<String, Count>,
+    /// Newest data, Unix milliseconds; `None` before the first.
+    pub last_data_ms: Option<u64>,
+    /// Times that it received anew after a loss.
+    pub reconnects: u64,
+    /// Times that a connection was lost.
+    pub losses: u64,
+    /// Keep-alives answered.
+    pub keep_alives: u64,
+}
+
+/// Messages of a kind and their bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    /// How many.
+    pub messages: u64,
+    /// Bytes of the messages as they came.
+    pub bytes: u64,
+}
+
+/// Where a stream stands: a word, and what it waits for.
+pub(super) fn state(stats: &Stats) -> (&'static str, Option<&'static str>) {
+    let has_data = stats.last_data_ms.load(Relaxed) > 0;
+    let [signaling, media] = &stats.connects;
+    match (stats.is_ready.load(Relaxed), stats.readies.load(Relaxed)) {
+        (true, _) if has_data => ("receiving", None),
+        (true, _) => ("receiving", Some("first data")),
+        (false, 1..) => ("reconnecting", Some("a connection to Zoom")),
+        (false, 0) if media.load(Relaxed) > 0 => ("connecting", Some("the other media")),
+        (false, 0) if signaling.load(Relaxed) > 0 => ("connecting", Some("the media handshake")),
+        (false, 0) => ("connecting", Some("the signaling handshake")),
+    }
+}
+
+impl Streams {
+    /// From what the daemon says.
+    pub fn of(status: &Status, process: &Process, trouble: Option<String>) -> Streams {
+        let mut streams: Vec<&StreamStatus> = status.streams.iter().collect();
+        streams.sort_by(|a, b| (a.since, &a.info.stream_id).cmp(&(b.since, &b.info.stream_id)));
+        Streams {
+            v: 1,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_ms: process.started_ms,
+            now_ms: now_ms(),
+            trouble,
+            omitted: streams.len().saturating_sub(STREAMS_MAX),
+            streams: streams.iter().take(STREAMS_MAX).map(|s| line(s)).collect(),
+        }
+    }
+}
+
+fn line(stream: &StreamStatus) -> Line {
+    let (info, stats) = (&stream.info, &stream.stats);
+    let (state, waits_for) = state(stats);
+    let media = KINDS.iter().map(|&kind| {
+        let count = stats.count(kind);
+        let count = Count {
+            messages: count.messages.load(Relaxed),
+            bytes: count.bytes.load(Relaxed),
+        };
+        (kind_name(kind).to_owned(), count)
+    });
+    Line {
+        stream_id: info.stream_id.clone(),
+        product: info.product.name().to_owned(),
+        id: info.id.clone(),
+        meeting_id: info.meeting_id.clone(),
+        topic: info.topic.clone(),
+        state: state.to_owned(),
+        waits_for: waits_for.map(str::to_owned),
+        age_s: stream.since.elapsed().as_secs(),
+        media: media.filter(|(_, count)| count.messages > 0).collect(),
+        last_data_ms: Some(stats.last_data_ms.load(Relaxed)).filter(|&ms| ms > 0),
+        reconnects: stats.readies.load(Relaxed).saturating_sub(1),
+        losses: stats.losses.load(Relaxed),
+        keep_alives: stats.keep_alives.load(Relaxed),
+    }
+}

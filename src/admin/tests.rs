@@ -1,0 +1,210 @@
+use std::time::Instant;
+
+use super::*;
+use crate::daemon::status::{StreamStatus, Totals};
+use crate::output::StreamInfo;
+use crate::output::disk::DiskCounters;
+use crate::protocol::Product;
+use crate::public;
+
+fn status() -> Status {
+    let stats = Arc::new(crate::meeting::Stats::default());
+    stats.is_ready.store(true, Relaxed);
+    stats.readies.store(2, Relaxed);
+    stats.transcripts.messages.store(3, Relaxed);
+    stats.transcripts.bytes.store(300, Relaxed);
+    let mut totals = Totals {
+        media: [(3, 300), (0, 0), (0, 0), (0, 0), (0, 0), (0, 0)],
+        ..Totals::default()
+    };
+    totals.ended.insert("panicked", 1);
+    totals.losses.insert("silent", 4);
+    Status {
+        is_draining: false,
+        edge_trouble: None,
+        streams: vec![StreamStatus {
+            info: StreamInfo {
+                product: Product::Meeting,
+                id: "uuid==".to_owned(),
+                stream_id: "stream-1".to_owned(),
+                meeting_id: Some("81234567890".to_owned()),
+                topic: Some("Board \"meeting\"".to_owned()),
+                started_ms: 0,
+            },
+            since: Instant::now(),
+            stats,
+        }],
+        totals,
+        inbox_len: 0,
+        edge: public::Counters {
+            gate: Arc::default(),
+            webhook: Arc::default(),
+        },
+        api: Arc::default(),
+        disk: Some(Arc::new(DiskCounters::default())),
+        stdout_dropped: None,
+    }
+}
+
+fn process() -> Process {
+    Process {
+        open_files: 10,
+        files_max: 1024,
+        ..Process::default()
+    }
+}
+
+fn page(status: &Status) -> String {
+    metrics::text(status, &process(), true)
+}
+
+/// The rules of the text format, as far as they can be broken here.
+fn validate(page: &str) {
+    let mut families = std::collections::HashMap::new();
+    let mut samples = std::collections::HashSet::new();
+    let mut pending_help = None;
+    for line in page.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, help) = rest.split_once(' ').expect("a name and its help");
+            assert!(!help.is_empty(), "{line}");
+            pending_help = Some(name.to_owned());
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').expect("a name and its type");
+            assert_eq!(pending_help.take().as_deref(), Some(name));
+            assert!(matches!(kind, "counter" | "gauge" | "histogram"), "{line}");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+            let is_new = families.insert(name.to_owned(), kind.to_owned()).is_none();
+            assert!(is_new, "{name} twice");
+        } else {
+            let (series, value) = line.rsplit_once(' ').expect("a series and its value");
+            assert!(value.parse::<f64>().is_ok(), "{line}");
+            assert!(samples.insert(series.to_owned()), "{series} twice");
+            let name = series.split('{').next().unwrap_or_default();
+            let family = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|end| name.strip_suffix(end).filter(|n| families.contains_key(*n)))
+                .unwrap_or(name);
+            assert!(families.contains_key(family), "{line}");
+            assert!(name.starts_with("rtmsd_"), "{line}");
+            let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+            assert!(name.chars().all(is_plain), "{line}");
+        }
+    }
+    assert!(page.ends_with('\n'));
+}
+
+#[test]
+fn the_metrics_are_well_formed_and_name_nobody() {
+    let status = status();
+    status.edge.gate.ack.record(Duration::from_micros(300));
+    status.edge.gate.ack.record(Duration::from_secs(9));
+    let page = page(&status);
+    validate(&page);
+    for line in [
+        "rtmsd_webhook_ack_seconds_bucket{le=\"0.00025\"} 0",
+        "rtmsd_webhook_ack_seconds_bucket{le=\"0.0005\"} 1",
+        "rtmsd_webhook_ack_seconds_bucket{le=\"3\"} 1",
+        "rtmsd_webhook_ack_seconds_bucket{le=\"+Inf\"} 2",
+        "rtmsd_webhook_ack_seconds_count 2",
+        "rtmsd_streams{state=\"receiving\"} 1",
+        "rtmsd_messages_total{media=\"transcript\"} 3",
+        "rtmsd_message_bytes_total{media=\"transcript\"} 300",
+        "rtmsd_connections_lost_total{cause=\"silent\"} 4",
+        "rtmsd_panics_total{where=\"stream\"} 1",
+        "rtmsd_ready 1",
+    ] {
+        assert!(page.lines().any(|l| l == line), "{line} in\n{page}");
+    }
+    for personal in ["uuid==", "stream-1", "81234567890", "Board"] {
+        assert!(!page.contains(personal), "{personal}");
+    }
+}
+
+#[test]
+fn every_end_of_a_stream_is_counted_from_zero() {
+    let mut status = status();
+    let words = ["stopped", "lost", "no_resources", "bad_url", "left"];
+    for word in words {
+        let line = format!("rtmsd_streams_ended_total{{reason=\"{word}\"}} 0");
+        assert!(page(&status).contains(&line), "{line}");
+        status.totals.ended.insert(word, 1);
+    }
+}
+
+#[test]
+fn ready_says_why_not() {
+    let why = |status: &Status, process: &Process| trouble(status, process).unwrap_or_default();
+    let fine = status();
+    assert_eq!(trouble(&fine, &process()), None);
+    let draining = Status {
+        is_draining: true,
+        ..status()
+    };
+    assert!(why(&draining, &process()).starts_with("draining"));
+    let down = Status {
+        edge_trouble: Some("the gate has stopped"),
+        ..status()
+    };
+    assert_eq!(why(&down, &process()), "the gate has stopped");
+    fine.disk
+        .as_ref()
+        .expect("it is there")
+        .troubled
+        .store(2, Relaxed);
+    assert!(why(&fine, &process()).starts_with("the disk cannot be used: files of 2 streams"));
+    let full = Process {
+        open_files: 922,
+        ..process()
+    };
+    assert!(why(&status(), &full).starts_with("at capacity: 922 of 1024 files"));
+    let flooded = Status {
+        inbox_len: INBOX_MAX,
+        ..status()
+    };
+    assert!(why(&flooded, &process()).starts_with("at capacity: 4096 webhooks"));
+}
+
+#[test]
+fn a_token_is_asked_for_where_there_is_one() {
+    let token = Secret::new("s3cret");
+    for (shown, expected) in [
+        (Some("Bearer s3cret"), true),
+        (Some("bearer  s3cret"), true),
+        (Some("Bearer s3cre"), false),
+        (Some("Bearer s3cret2"), false),
+        (Some("Basic s3cret"), false),
+        (Some("s3cret"), false),
+        (Some(""), false),
+        (None, false),
+    ] {
+        assert_eq!(is_allowed(Some(&token), shown), expected, "{shown:?}");
+        assert!(is_allowed(None, shown));
+    }
+}
+
+#[test]
+fn paths_methods_and_a_daemon_that_is_silent() {
+    let code = |method, url| answer(method, url, 0, || Some(status())).code;
+    assert_eq!(code("GET", "/healthz"), 200);
+    assert_eq!(code("HEAD", "/metrics?x=1"), 200);
+    assert_eq!(code("GET", "/streams"), 200);
+    assert_eq!(code("POST", "/streams"), 405);
+    assert_eq!(code("GET", "/"), 404);
+    assert_eq!(code("GET", "/streams/"), 404);
+    assert_eq!(answer("GET", "/healthz", 0, || None).code, 503);
+}
+
+#[test]
+fn streams_are_told_as_json() {
+    let status = status();
+    let found = streams::Streams::of(&status, &process(), None);
+    let line = &found.streams[0];
+    assert_eq!((line.state.as_str(), line.reconnects), ("receiving", 1));
+    assert_eq!(line.waits_for.as_deref(), Some("first data"));
+    assert_eq!(line.media.len(), 1);
+    let json = serde_json::to_string(&found).expect("it is plain data");
+    assert_eq!(
+        serde_json::from_str::<streams::Streams>(&json).ok(),
+        Some(found)
+    );
+}

@@ -1,0 +1,93 @@
+//! Socket activation, sd_listen_fds(3): the webhook listener may be systemd's, which keeps it open
+//! while we restart, so that no webhook is refused.
+//!
+//! A file descriptor that is only a number cannot be owned in safe Rust. So it is asked for as one
+//! would ask for another process's: pidfd_getfd(2) on ourselves gives a duplicate that is ours. It
+//! needs Linux 5.6.
+
+use std::net::TcpListener;
+
+/// The first descriptor that is passed.
+const FIRST: i32 = 3;
+/// More than this nobody means.
+const COUNT_MAX: i32 = 16;
+
+/// The listeners that were passed to this process; none if none were.
+///
+/// # Errors
+/// What was passed, and why it cannot be used.
+pub fn listeners() -> Result<Vec<TcpListener>, String> {
+    let get = |name| std::env::var(name).ok();
+    let (pid, count) = (get("LISTEN_PID"), get("LISTEN_FDS"));
+    passed(pid.as_deref(), count.as_deref(), std::process::id())
+        .map(listener)
+        .collect()
+}
+
+/// The numbers of the descriptors that are meant for us.
+fn passed(pid: Option<&str>, count: Option<&str>, own: u32) -> std::ops::Range<i32> {
+    let is_ours = pid.is_some_and(|pid| pid.parse() == Ok(own));
+    let count = count.and_then(|count| count.parse::<i32>().ok());
+    match count.filter(|_| is_ours) {
+        Some(count) => FIRST..FIRST + count.clamp(0, COUNT_MAX),
+        None => FIRST..FIRST,
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn listener(number: i32) -> Result<TcpListener, String> {
+    use rustix::net::sockopt::socket_acceptconn;
+    use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+
+    let fault = |what: &str| format!("LISTEN_FDS: descriptor {number}: {what}");
+    let own = pidfd_open(getpid(), PidfdFlags::empty())
+        .and_then(|own| pidfd_getfd(own, number, PidfdGetfdFlags::empty()))
+        .map_err(|error| fault(&format!("cannot be had: {error}")))?;
+    if !socket_acceptconn(&own).unwrap_or(false) {
+        return Err(fault("found no listening socket, expected ListenStream="));
+    }
+    let listener = TcpListener::from(own);
+    match listener.local_addr() {
+        Ok(_) => Ok(listener),
+        Err(_) => Err(fault("found another kind of socket, expected TCP")),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn listener(number: i32) -> Result<TcpListener, String> {
+    Err(format!(
+        "LISTEN_FDS: descriptor {number}: only Linux has this"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_meant_for_us_is_taken() {
+        for (pid, count, expected) in [
+            (Some("7"), Some("2"), 3..5),
+            (Some("8"), Some("2"), 3..3),
+            (None, Some("2"), 3..3),
+            (Some("7"), None, 3..3),
+            (Some("7"), Some("x"), 3..3),
+            (Some("7"), Some("-1"), 3..3),
+            (Some("7"), Some("1000000"), 3..19),
+        ] {
+            assert_eq!(passed(pid, count, 7), expected, "{pid:?} {count:?}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_number_becomes_a_listener() {
+        use std::os::fd::AsRawFd;
+        let first = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let again = listener(first.as_raw_fd()).expect("it listens");
+        assert_eq!(again.local_addr().ok(), first.local_addr().ok());
+        let file = std::fs::File::open("/dev/null").expect("it is there");
+        assert!(listener(file.as_raw_fd()).is_err());
+        assert!(listener(1_000_000).is_err());
+    }
+}

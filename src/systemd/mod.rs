@@ -1,0 +1,133 @@
+//! Living under systemd: readiness, status and watchdog told to it, sockets taken from it.
+//!
+//! Nothing here runs when the process was not started by a service manager: no thread, no wake-up.
+
+mod activation;
+mod notify;
+mod unit;
+mod watch;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+pub use activation::listeners;
+pub use notify::Notifier;
+pub use unit::{socket_unit, unit};
+pub use watch::Watch;
+
+use crate::daemon::Handle;
+use crate::daemon::status::Pulse;
+
+/// How often STATUS= is looked after where there is no watchdog to feed.
+const STATUS_EVERY: Duration = Duration::from_secs(30);
+
+/// Tells systemd how we are. Dropping it ends its thread.
+#[derive(Debug)]
+pub struct Service {
+    notifier: Arc<Notifier>,
+    over: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Service {
+    /// Starts the thread: READY once the daemon answers, which it does when the streams of an
+    /// earlier process are on their way; then STATUS, and WATCHDOG while there is progress.
+    ///
+    /// # Errors
+    /// A thread that is not to be had.
+    pub fn start(
+        notifier: Notifier,
+        watchdog: Option<Duration>,
+        daemon: Handle,
+    ) -> io::Result<Service> {
+        let notifier = Arc::new(notifier);
+        let (over, is_over) = mpsc::channel();
+        let own = Arc::clone(&notifier);
+        let thread = Builder::new()
+            .name("systemd".to_owned())
+            .stack_size(128 << 10)
+            .spawn(move || {
+                // Asking and waiting take a quarter each, so that there are two tries in a period.
+                let every = watchdog.map(|period| period / 4);
+                run(&own, every, &is_over, |within| daemon.pulse(within));
+            })?;
+        Ok(Service {
+            notifier,
+            over: Some(over),
+            thread: Some(thread),
+        })
+    }
+
+    /// What to tell about a reload and the end.
+    pub fn notifier(&self) -> Arc<Notifier> {
+        Arc::clone(&self.notifier)
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.over.take();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(
+    notifier: &Notifier,
+    watchdog_every: Option<Duration>,
+    is_over: &Receiver<()>,
+    pulse: impl Fn(Duration) -> Option<Pulse>,
+) {
+    let every = watchdog_every.unwrap_or(STATUS_EVERY);
+    let mut watch = Watch::default();
+    let (mut is_ready, mut told, mut is_hung) = (false, String::new(), false);
+    loop {
+        let asked = Instant::now();
+        let found = pulse(every);
+        let mut lines = Vec::new();
+        if let Some(found) = found {
+            if !is_ready {
+                lines.push("READY=1".to_owned());
+                is_ready = true;
+            }
+            let status = status(&found);
+            if status != told {
+                lines.push(format!("STATUS={status}"));
+                told = status;
+            }
+        }
+        match watch.judge(asked, found) {
+            Ok(()) => {
+                is_hung = false;
+                lines.extend(watchdog_every.map(|_| "WATCHDOG=1".to_owned()));
+            }
+            Err(who) if !is_hung && !notifier.is_stopping() => {
+                is_hung = true;
+                log::error!("{who} makes no progress; the watchdog is not fed");
+            }
+            Err(_) => {}
+        }
+        if !lines.is_empty() {
+            notifier.send(&lines.join("\n"));
+        }
+        match is_over.recv_timeout(every) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+fn status(pulse: &Pulse) -> String {
+    let (streams, receiving) = (pulse.streams, pulse.receiving);
+    match pulse.edge_trouble {
+        Some(trouble) => format!("{streams} streams, {receiving} receiving; {trouble}"),
+        None => format!("{streams} streams, {receiving} receiving"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::sync::Mutex;
+
+use super::*;
+
+/// Nothing in these tests takes longer unless it is broken.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A socket like systemd's.
+struct Manager {
+    socket: UnixDatagram,
+    name: String,
+}
+
+impl Manager {
+    fn with_path(test: &str) -> Manager {
+        let folder = std::env::temp_dir();
+        let name = format!("{}/rtmsd-{test}-{}", folder.display(), std::process::id());
+        let socket = UnixDatagram::bind(&name).expect("a socket");
+        Manager::of(socket, name)
+    }
+
+    fn of(socket: UnixDatagram, name: String) -> Manager {
+        socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        Manager { socket, name }
+    }
+
+    fn notifier(&self) -> Notifier {
+        Notifier::to(self.name.as_ref()).expect("a name")
+    }
+
+    fn hears(&self) -> String {
+        let mut bytes = [0; 4096];
+        let n = self.socket.recv(&mut bytes).expect("a datagram");
+        String::from_utf8_lossy(&bytes[..n]).into_owned()
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.name);
+    }
+}
+
+fn pulse(gate_turned: Instant, timer_turns: u64) -> Pulse {
+    Pulse {
+        gate_turned,
+        timer_turns,
+        streams: 2,
+        receiving: 1,
+        edge_trouble: None,
+    }
+}
+
+#[test]
+fn a_datagram_reaches_a_path_and_an_abstract_name() {
+    let manager = Manager::with_path("path");
+    assert!(manager.notifier().send("READY=1"));
+    assert_eq!(manager.hears(), "READY=1");
+    manager.notifier().reloading();
+    let heard = manager.hears();
+    let us = heard.strip_prefix("RELOADING=1\nMONOTONIC_USEC=");
+    assert!(us.is_some_and(|us| us.parse::<u64>().is_ok()), "{heard}");
+    manager.notifier().stopping();
+    assert_eq!(manager.hears(), "STOPPING=1\nSTATUS=stopping");
+
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::linux::net::SocketAddrExt;
+        let name = format!("rtmsd-abstract-{}", std::process::id());
+        let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("a name");
+        let socket = UnixDatagram::bind_addr(&address).expect("a socket");
+        let manager = Manager::of(socket, format!("@{name}"));
+        assert!(manager.notifier().send("READY=1"));
+        assert_eq!(manager.hears(), "READY=1");
+    }
+    assert!(Notifier::to("relative".as_ref()).is_err());
+    let gone = Notifier::to("/nowhere/at/all".as_ref()).expect("a path");
+    assert!(!gone.send("READY=1"));
+}
+
+#[test]
+fn the_watchdog_is_meant_for_whom_it_names() {
+    let second = Some(Duration::from_secs(1));
+    for (usec, pid, expected) in [
+        (Some("1000000"), None, second),
+        (Some("1000000"), Some("7"), second),
+        (Some("1000000"), Some("8"), None),
+        (Some("0"), None, None),
+        (Some("x"), None, None),
+        (None, Some("7"), None),
+    ] {
+        assert_eq!(notify::watchdog(usec, pid, 7), expected, "{usec:?} {pid:?}");
+    }
+}
+
+#[test]
+fn each_thread_that_hangs_is_found() {
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let mut watch = Watch::default();
+    // The first look has nothing to compare with.
+    assert_eq!(watch.judge(at(0), Some(pulse(start, 0))), Ok(()));
+    assert_eq!(watch.judge(at(10), Some(pulse(at(0), 1))), Ok(()));
+    // A question that nobody answers, and all is well again.
+    assert_eq!(watch.judge(at(20), None), Err("the daemon's loop"));
+    assert_eq!(watch.judge(at(30), Some(pulse(at(10), 2))), Ok(()));
+    // The gate last turned before it was made to.
+    assert_eq!(watch.judge(at(40), Some(pulse(at(29), 3))), Err("the gate"));
+    assert_eq!(watch.judge(at(50), Some(pulse(at(40), 4))), Ok(()));
+    // The timer has not turned.
+    assert_eq!(
+        watch.judge(at(60), Some(pulse(at(50), 4))),
+        Err("the timer")
+    );
+}
+
+/// What the manager hears of a server whose threads do as they are told, round by round.
+#[test]
+fn the_watchdog_is_fed_only_while_there_is_progress() {
+    let manager = Manager::with_path("watchdog");
+    let rounds = Mutex::new(0_u64);
+    let (over, is_over) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let notifier = manager.notifier();
+        let rounds = &rounds;
+        Builder::new()
+            .spawn_scoped(scope, move || {
+                run(&notifier, Some(Duration::from_millis(5)), &is_over, |_| {
+                    let mut round = rounds.lock().expect("no panics");
+                    *round += 1;
+                    match *round {
+                        // Loop, gate and timer hang in turn; nothing but progress is heard.
+                        3 => None,
+                        5 => Some(pulse(Instant::now() - Duration::from_secs(60), 5)),
+                        7 => Some(pulse(Instant::now(), 6)),
+                        8.. => Some(Pulse {
+                            streams: 9,
+                            ..pulse(Instant::now(), *round)
+                        }),
+                        turns => Some(pulse(Instant::now(), turns)),
+                    }
+                });
+            })
+            .expect("a thread");
+        assert_eq!(
+            manager.hears(),
+            "READY=1\nSTATUS=2 streams, 1 receiving\nWATCHDOG=1"
+        );
+        // Rounds 2, 4 and 6 are well; 3, 5 and 7 say nothing.
+        for _ in 0..3 {
+            assert_eq!(manager.hears(), "WATCHDOG=1");
+        }
+        assert_eq!(manager.hears(), "STATUS=9 streams, 1 receiving\nWATCHDOG=1");
+        drop(over);
+    });
+}
+
+#[test]
+fn the_unit_is_for_this_binary() {
+    let unit = unit(Path::new("/opt/rtmsd"));
+    for line in [
+        "ExecStart=/opt/rtmsd serve --config /etc/rtms.conf",
+        "Type=notify",
+        "RestartPreventExitStatus=64 78",
+        "DynamicUser=yes",
+    ] {
+        assert!(unit.lines().any(|found| found == line), "{line}");
+    }
+    assert!(!unit.contains('@') || !unit.contains("@program@"));
+}

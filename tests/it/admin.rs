@@ -1,0 +1,204 @@
+//! The admin listener and `rtmsd status`, with the real binary and meetings of the demo's Zoom.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rtmsd::demo::{MeetingScript, Options, ServerCommand, ServerProcess, Step, Zoom};
+use serde_json::Value;
+
+/// Nothing in these tests takes longer unless it is broken.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Setup {
+    zoom: Zoom,
+    server: ServerProcess,
+    admin: SocketAddr,
+    folder: PathBuf,
+}
+
+impl Setup {
+    fn start(name: &str, more: &[(&str, &str)]) -> Setup {
+        let folder = std::env::temp_dir().join(format!("rtmsd-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        let zoom = Zoom::start(Options::default()).expect("the zoom starts");
+        // A port that was free a moment ago; the server has to be told one.
+        let admin = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let admin = admin.expect("a port");
+        let mut settings = zoom.environment();
+        let path = |name: &str| folder.join(name).display().to_string();
+        for (key, value) in [
+            ("HOST", "127.0.0.1"),
+            ("PORT", "0"),
+            ("RTMS_ADMIN", &admin.to_string()),
+            ("RTMS_OUT", &path("out")),
+            ("RTMS_STATE", &path("state")),
+            ("RTMS_STDOUT", "off"),
+        ] {
+            settings.push((key.to_owned(), value.to_owned()));
+        }
+        let more = more
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        settings.extend(more);
+        let server = ServerCommand {
+            program: env!("CARGO_BIN_EXE_rtmsd").into(),
+            folder: folder.clone(),
+            settings,
+            shows_stdout: false,
+            shows_log: false,
+        };
+        let server = server.start().expect("the server starts");
+        let address = server.address(PATIENCE).expect("it listens");
+        zoom.set_webhook_target(&format!("http://{address}/webhook"))
+            .expect("a url");
+        let setup = Setup {
+            zoom,
+            server,
+            admin,
+            folder,
+        };
+        setup.wait_for("the admin listener", || TcpStream::connect(admin).is_ok());
+        setup
+    }
+
+    fn wait_for(&self, what: &str, is_true: impl Fn() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_true() {
+            let log = || self.server.log().join("\n");
+            assert!(Instant::now() < deadline, "{what}; log:\n{}", log());
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+
+    fn ask(&self, request: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.admin).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+        (code.expect("a code"), body.to_owned())
+    }
+
+    fn get(&self, path: &str) -> (u16, String) {
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
+    }
+
+    fn streams(&self) -> Value {
+        serde_json::from_str(&self.get("/streams").1).expect("json")
+    }
+
+    fn metric(&self, series: &str) -> f64 {
+        let page = self.get("/metrics").1;
+        let line = page
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.and_then(|value| value.parse().ok()).expect(series)
+    }
+
+    fn status(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rtmsd"));
+        command.arg("status").args(arguments);
+        command.arg("--config").arg(self.folder.join("rtms.conf"));
+        command.output().expect("it runs")
+    }
+}
+
+impl Drop for Setup {
+    fn drop(&mut self) {
+        self.server.kill();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[test]
+fn a_stream_shows_while_it_runs_and_counts_after_it_ended() {
+    let mut setup = Setup::start("admin", &[]);
+    assert_eq!(setup.get("/healthz"), (200, "alive\n".to_owned()));
+    assert_eq!(setup.get("/readyz"), (200, "ready\n".to_owned()));
+    assert_eq!(setup.get("/webhook").0, 404);
+    assert_eq!(setup.get("/../etc/passwd").0, 404);
+    assert_eq!(
+        setup.ask("DELETE /streams HTTP/1.1\r\nHost: a\r\n\r\n").0,
+        405
+    );
+    assert_eq!(setup.ask("nonsense\r\n\r\n").0, 400);
+
+    let mut script = MeetingScript::plain("watched");
+    script.topic = "Board".to_owned();
+    let meeting = setup.zoom.start_meeting(script);
+    assert!(meeting.wait_for_phrases(3, PATIENCE));
+    setup.wait_for("phrases in /streams", || {
+        setup.streams()["streams"][0]["media"]["transcript"]["messages"]
+            .as_u64()
+            .is_some_and(|messages| messages >= 3)
+    });
+    let answer = setup.streams();
+    let line = &answer["streams"][0];
+    assert_eq!(line["topic"], "Board");
+    assert_eq!(line["state"], "receiving");
+    assert_eq!(setup.metric("rtmsd_streams{state=\"receiving\"}"), 1.0);
+
+    let shown = setup.status(&[]);
+    let text = String::from_utf8_lossy(&shown.stdout);
+    assert!(shown.status.success(), "{text}");
+    assert!(text.contains("MEETING") && text.contains("Board"), "{text}");
+    let json: Value = serde_json::from_slice(&setup.status(&["--json"]).stdout).expect("json");
+    assert_eq!(json["streams"][0]["stream_id"], line["stream_id"]);
+
+    meeting.end(rtmsd::demo::End::meeting_ended());
+    assert!(meeting.wait_for(Step::Closed, PATIENCE));
+    setup.wait_for("the end", || {
+        setup.metric("rtmsd_streams_ended_total{reason=\"stopped\"}") == 1.0
+    });
+    let messages = setup.metric("rtmsd_messages_total{media=\"transcript\"}");
+    assert!(messages >= meeting.sent_count() as f64, "{messages}");
+    assert_eq!(setup.metric("rtmsd_streams{state=\"receiving\"}"), 0.0);
+    assert_eq!(setup.metric("rtmsd_rest_calls_total{class=\"ok\"}"), 1.0);
+    promtool(&setup.get("/metrics").1);
+
+    let status = setup.server.terminate(PATIENCE).expect("it ends");
+    assert!(status.success());
+    let gone = setup.status(&[]);
+    assert_eq!(gone.status.code(), Some(69));
+    assert!(String::from_utf8_lossy(&gone.stdout).contains("is the server running?"));
+}
+
+#[test]
+fn a_token_keeps_others_out() {
+    let setup = Setup::start("admin-token", &[("RTMS_ADMIN_TOKEN", "0123456789abcdef")]);
+    for path in ["/healthz", "/readyz", "/metrics", "/streams"] {
+        assert_eq!(setup.get(path).0, 401, "{path}");
+    }
+    let with = |token: &str| {
+        let head = format!("GET /readyz HTTP/1.1\r\nHost: a\r\nAuthorization: {token}\r\n\r\n");
+        setup.ask(&head).0
+    };
+    assert_eq!(with("Bearer 0123456789abcdef"), 200);
+    assert_eq!(with("Bearer 0123456789abcdeg"), 401);
+    assert!(setup.status(&[]).status.success());
+}
+
+/// The judgement of Prometheus' own tool, where it is installed.
+fn promtool(page: &str) {
+    let tool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut tool) = tool else {
+        return;
+    };
+    let mut stdin = tool.stdin.take().expect("a pipe");
+    stdin.write_all(page.as_bytes()).expect("it reads");
+    drop(stdin);
+    let output = tool.wait_with_output().expect("it ends");
+    let told = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.is_empty(), "{told}\n{page}");
+}

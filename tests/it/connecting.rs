@@ -1,0 +1,261 @@
+//! Peers that hang, refuse or lie at each step of connecting: that meeting ends with a reason, and
+//! another beside it is not held up.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use rtmsd::demo::{Begin, Door, End, MeetingHandle, MeetingScript, Refusal, Socket, Step};
+use serde_json::json;
+
+use crate::meeting::{another_works, is_streaming, open};
+use crate::stage::{PATIENCE, Stage, lively};
+
+const DOORS: [Door; 6] = [
+    Door::NoTls,
+    Door::NoUpgrade,
+    Door::Unavailable,
+    Door::WrongHost,
+    Door::Expired,
+    Door::Refused,
+];
+
+fn at_once(seed: &str) -> MeetingScript {
+    let mut script = open(seed);
+    script.begin = Begin::AtOnce;
+    script
+}
+
+/// Over for good, for Zoom and for the server.
+fn end(stage: &Stage, meeting: &MeetingHandle) -> String {
+    meeting.end(End::meeting_ended());
+    assert!(meeting.wait_for(Step::StoppedAnswered, PATIENCE));
+    stage.logged(&["stream ended", &format!("stream={} ", meeting.streams()[0])])
+}
+
+#[test]
+fn no_door_that_hangs_or_lies_holds_anybody_up() {
+    let mut stage = Stage::start(lively(100), &[("RTMS_LOG", "debug")]);
+    let mut meetings = Vec::new();
+    for door in DOORS {
+        for socket in [Socket::Signaling, Socket::Media] {
+            let mut script = at_once(&format!("{door:?} {socket:?}"));
+            match socket {
+                Socket::Signaling => script.signaling_door = door,
+                Socket::Media => script.media_door = door,
+            }
+            meetings.push((door, socket, stage.zoom.start_meeting(script)));
+        }
+    }
+    let beside = stage.zoom.start_meeting(at_once("beside"));
+    is_streaming(&beside);
+    for (_, socket, meeting) in &meetings {
+        assert!(meeting.wait_for(Step::StartedAnswered, PATIENCE));
+        if *socket == Socket::Media {
+            assert!(meeting.wait_for(Step::SignalingHandshake, PATIENCE));
+        }
+    }
+    another_works(&stage.zoom, "begun after them");
+    // Both certificates are refused, on both kinds of socket, and again at each new attempt.
+    stage.wait_for("certificates are refused", || {
+        stage.zoom.tls_failures() >= 4
+    });
+    is_streaming(&beside);
+    for (door, socket, meeting) in &meetings {
+        assert_eq!(meeting.count(Step::Ready), 0, "{door:?} {socket:?}");
+        let line = end(&stage, meeting);
+        assert!(line.contains("stopped by Zoom: 6 MEETING_ENDED"), "{line}");
+    }
+    is_streaming(&beside);
+    assert_eq!(beside.count(Step::Lost), 0);
+    end(&stage, &beside);
+    stage.terminate();
+    stage.is_complete(&beside);
+    for cause in ["certificate", "503", "efused"] {
+        stage.logged(&["lost link=", cause]);
+    }
+    assert_eq!(stage.zoom.violations(), Vec::<String>::new());
+}
+
+#[test]
+fn no_answer_to_a_handshake_holds_anybody_up() {
+    let mut stage = Stage::start(lively(100), &[]);
+    let hangs = [Refusal::Silence, Refusal::Garbage];
+    let passing = [
+        Refusal::NoStatus,
+        Refusal::Status(8),
+        Refusal::Status(45),
+        Refusal::Status(999),
+        Refusal::StatusAndReason(17, "Duplicate signal request".to_owned()),
+        Refusal::Close(1000),
+        Refusal::Reset,
+    ];
+    let fatal = [Refusal::Status(2), Refusal::Status(3)];
+    let begin = |refusal: &Refusal, socket: Socket| {
+        let mut script = at_once(&format!("{refusal:?} {socket:?}"));
+        script.refusals = vec![(socket, refusal.clone())];
+        stage.zoom.start_meeting(script)
+    };
+    let both = [Socket::Signaling, Socket::Media];
+    let of = |list: &[Refusal]| -> Vec<(Refusal, Socket, MeetingHandle)> {
+        let pairs = list.iter().flat_map(|r| both.map(|s| (r.clone(), s)));
+        pairs
+            .map(|(r, s)| {
+                let m = begin(&r, s);
+                (r, s, m)
+            })
+            .collect()
+    };
+    let (hung, passing, fatal) = (of(&hangs), of(&passing), of(&fatal));
+    let beside = stage.zoom.start_meeting(at_once("beside"));
+    is_streaming(&beside);
+    another_works(&stage.zoom, "begun after them");
+    for (refusal, socket, meeting) in &fatal {
+        let line = stage.logged(&["stream ended", &meeting.streams()[0]]);
+        assert!(line.contains("refused"), "{refusal:?} {socket:?}: {line}");
+    }
+    for (refusal, socket, meeting) in &passing {
+        if matches!(
+            (refusal, socket),
+            (Refusal::NoStatus | Refusal::Close(_), _)
+        ) {
+            // Whether that is worth another attempt is the protocol's to say.
+            continue;
+        }
+        assert!(
+            meeting.wait_for(Step::Ready, PATIENCE),
+            "{refusal:?} {socket:?}"
+        );
+        is_streaming(meeting);
+    }
+    for (_, _, meeting) in hung.iter().chain(&passing) {
+        end(&stage, meeting);
+    }
+    is_streaming(&beside);
+    assert_eq!(beside.count(Step::Lost), 0);
+    end(&stage, &beside);
+    stage.terminate();
+    stage.is_complete(&beside);
+}
+
+/// A listener that we hold, by its port.
+fn listener() -> (TcpListener, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    (listener, port)
+}
+
+fn started(stream_id: &str, age: Duration, server_urls: &serde_json::Value) -> serde_json::Value {
+    let now = std::time::SystemTime::UNIX_EPOCH
+        .elapsed()
+        .expect("a clock");
+    json!({"event": "meeting.rtms_started", "event_ts": (now - age).as_millis() as u64,
+        "payload": {"meeting_uuid": format!("meeting of {stream_id}"), "operator_id": "x",
+            "rtms_stream_id": stream_id, "server_urls": server_urls}})
+}
+
+#[test]
+fn where_nobody_answers_the_window_ends() {
+    let stage = Stage::start(lively(100), &[]);
+    let (_silent, port) = listener();
+    // Zoom waits a minute from its stamp; of this one there is little left.
+    let url = json!(format!("wss://127.0.0.1:{port}/"));
+    let delivery = stage
+        .zoom
+        .post_webhook(&started("hung", Duration::from_secs(58), &url));
+    assert!(delivery.is_accepted());
+    let line = stage.logged(&["stream ended", "stream=hung"]);
+    assert!(line.contains("lost for good"), "{line}");
+    stage.end();
+}
+
+#[test]
+fn a_verified_webhook_still_sends_us_nowhere() {
+    let allowed = [("RTMS_ALLOWED_HOSTS", "127.0.0.1,.zoom.us")];
+    let stage = Stage::start(lively(100), &allowed);
+    let (bait, port) = listener();
+    bait.set_nonblocking(true).expect("a listener");
+    let urls = [
+        format!("http://127.0.0.1:{port}/"),
+        format!("https://127.0.0.1:{port}/"),
+        format!("ws://127.0.0.1:{port}/"),
+        format!("wss://a.zoom.us@127.0.0.1:{port}/"),
+        format!("wss://127.0.0.1:{port}@a.zoom.us.evil.test/"),
+        format!("wss://localhost:{port}/"),
+        format!("wss://[::1]:{port}/"),
+        format!("wss://[::ffff:127.0.0.1]:{port}/"),
+        format!("wss://127.1:{port}/"),
+        format!("wss://2130706433:{port}/"),
+        format!("wss://0x7f000001:{port}/"),
+        format!("wss://0.0.0.0:{port}/"),
+        format!("wss://127.0.0.1.evil.test:{port}/"),
+        format!("wss://evil.test:{port}/?.zoom.us"),
+        format!("wss://127.0.0.1:{port}\\@a.zoom.us/"),
+        format!("wss://127.0.0.1:{port}/\r\nHost: a"),
+        "wss://169.254.169.254/latest/meta-data".to_owned(),
+        "wss://10.0.0.1/".to_owned(),
+        "file:///etc/passwd".to_owned(),
+        String::new(),
+        "wss://".to_owned(),
+        "x".repeat(100_000),
+    ];
+    for (n, url) in urls.iter().enumerate() {
+        let body = started(&format!("evil{n}"), Duration::ZERO, &json!(url));
+        let delivery = stage.zoom.post_webhook(&body);
+        // One that says nothing usable may be called malformed.
+        let status = delivery.status.as_ref().expect("an answer");
+        assert!([200, 400].contains(status), "{url}: {delivery:?}");
+    }
+    another_works(&stage.zoom, "after the bait");
+    let bitten = urls.iter().enumerate().any(|(n, _)| {
+        let id = format!("stream=evil{n} ");
+        let log = stage.server.log();
+        log.iter()
+            .any(|line| line.contains("stream begins") && line.contains(&id))
+    });
+    assert!(!bitten);
+    assert!(bait.accept().is_err(), "somebody connected");
+    assert_eq!(stage.stream_folders().len(), 1);
+    stage.end();
+}
+
+#[test]
+fn a_redirect_is_not_followed() {
+    let allowed = [
+        ("RTMS_ALLOWED_HOSTS", "127.0.0.1,ws://127.0.0.1"),
+        ("RTMS_LOG", "debug"),
+    ];
+    let stage = Stage::start(lively(100), &allowed);
+    let (elsewhere, other_port) = listener();
+    elsewhere.set_nonblocking(true).expect("a listener");
+    let (redirecting, port) = listener();
+    let server = std::thread::spawn(move || {
+        for status in ["302 Found", "307 Temporary Redirect"] {
+            let (mut client, _) = redirecting.accept().expect("a client");
+            read_head(&mut client);
+            let answer = format!(
+                "HTTP/1.1 {status}\r\nLocation: ws://127.0.0.1:{other_port}/\r\n\
+                 Content-Length: 0\r\n\r\n"
+            );
+            client.write_all(answer.as_bytes()).expect("sent");
+        }
+    });
+    let url = json!(format!("ws://127.0.0.1:{port}/"));
+    let body = started("redirected", Duration::ZERO, &url);
+    assert!(stage.zoom.post_webhook(&body).is_accepted());
+    stage.logged(&["302", "redirects are not followed"]);
+    stage.logged(&["307", "redirects are not followed"]);
+    server.join().expect("the server ends");
+    assert!(elsewhere.accept().is_err(), "the redirect was followed");
+    another_works(&stage.zoom, "after the redirect");
+    stage.end();
+}
+
+fn read_head(client: &mut TcpStream) {
+    client.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        client.read_exact(&mut byte).expect("a request");
+        head.push(byte[0]);
+    }
+}

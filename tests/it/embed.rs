@@ -1,0 +1,196 @@
+//! The library inside another program: its own sink, no files, no standard output.
+
+use std::collections::HashMap;
+use std::net::TcpListener;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use rtmsd::api;
+use rtmsd::daemon::{Daemon, Handle, KeyPair, Settings, SinkMaker};
+use rtmsd::demo::{Begin, Credentials, End, MeetingScript, Step, Zoom};
+use rtmsd::meeting::Sink;
+use rtmsd::output::StreamInfo;
+use rtmsd::protocol::url::AllowedHosts;
+use rtmsd::protocol::{EndReason, StreamEvent};
+use rtmsd::secret::Secret;
+
+use crate::meeting::{is_over, is_streaming, open, plain};
+use crate::stage::{PATIENCE, lively};
+
+/// What a sink saw.
+#[derive(Debug)]
+enum Seen {
+    Phrase(String, u64, String),
+    End(String, EndReason),
+}
+
+struct Teller {
+    stream_id: String,
+    panics_at: Option<String>,
+    seen: Sender<Seen>,
+}
+
+impl Sink for Teller {
+    fn event(&mut self, event: &StreamEvent<'_>) {
+        if let StreamEvent::Transcript(phrase) = event {
+            let is_fatal = self.panics_at.as_deref() == Some(phrase.text.as_ref());
+            assert!(!is_fatal, "a sink with a bug");
+            let text = phrase.text.as_ref().to_owned();
+            let _ = self.seen.send(Seen::Phrase(
+                self.stream_id.clone(),
+                phrase.timestamp_ms,
+                text,
+            ));
+        }
+    }
+
+    fn end(&mut self, reason: &EndReason) {
+        let _ = self
+            .seen
+            .send(Seen::End(self.stream_id.clone(), reason.clone()));
+    }
+}
+
+struct Embedded {
+    handle: Handle,
+    thread: JoinHandle<()>,
+}
+
+fn embed(zoom: &Zoom, sinks: Box<SinkMaker>) -> Embedded {
+    let options = zoom.options();
+    let app = KeyPair {
+        id: options.client_id.clone(),
+        secret: Secret::new(options.client_secret.as_str()),
+    };
+    let mut settings = Settings::new(app, vec![Secret::new(options.secret_token.as_str())]);
+    settings.allowed_hosts = AllowedHosts::parse(&["127.0.0.1"]).expect("a host");
+    settings.ca_file = Some(zoom.ca_file());
+    settings.api.api_url = zoom.api_url();
+    settings.api.credentials = api::Credentials::Static {
+        token: Secret::new(options.access_token.as_str()),
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let daemon = Daemon::start(vec![listener], settings, Some(sinks)).expect("it starts");
+    let address = daemon.addresses()[0];
+    zoom.set_webhook_target(&format!("http://{address}/webhook"))
+        .expect("a target");
+    Embedded {
+        handle: daemon.handle(),
+        thread: std::thread::spawn(move || daemon.run()),
+    }
+}
+
+impl Embedded {
+    fn stop(self) {
+        self.handle.stop();
+        self.thread.join().expect("it ends");
+    }
+}
+
+fn zoom() -> Zoom {
+    let mut options = lively(100);
+    options.credentials = Credentials::Static;
+    Zoom::start(options).expect("a Zoom")
+}
+
+fn at_once(mut script: MeetingScript) -> MeetingScript {
+    script.begin = Begin::AtOnce;
+    script
+}
+
+/// Phrases and end of each stream, until so many have ended.
+fn collect(seen: &Receiver<Seen>, ends: usize) -> HashMap<String, (Vec<(u64, String)>, EndReason)> {
+    let mut phrases: HashMap<String, Vec<(u64, String)>> = HashMap::new();
+    let mut ended = HashMap::new();
+    while ended.len() < ends {
+        match seen.recv_timeout(PATIENCE).expect("something is seen") {
+            Seen::Phrase(id, at, text) => phrases.entry(id).or_default().push((at, text)),
+            Seen::End(id, reason) => {
+                let said = phrases.remove(&id).unwrap_or_default();
+                ended.insert(id, (said, reason));
+            }
+        }
+    }
+    ended
+}
+
+#[test]
+fn transcripts_come_to_a_sink_of_ones_own() {
+    let zoom = zoom();
+    let (sender, seen) = channel();
+    let embedded = embed(
+        &zoom,
+        Box::new(move |info: &StreamInfo| {
+            vec![Box::new(Teller {
+                stream_id: info.stream_id.clone(),
+                panics_at: None,
+                seen: sender.clone(),
+            })]
+        }),
+    );
+    let meetings: Vec<_> = (0..3)
+        .map(|n| zoom.start_meeting(plain(&format!("embedded {n}"), 20)))
+        .collect();
+    let streams = collect(&seen, 3);
+    for meeting in &meetings {
+        is_over(meeting);
+        let sent: Vec<_> = (meeting.sent().into_iter())
+            .map(|phrase| (phrase.timestamp_ms, phrase.text))
+            .collect();
+        let (said, end) = &streams[&meeting.streams()[0]];
+        assert_eq!(*said, sent);
+        assert!(
+            matches!(end, EndReason::Stopped(reason) if reason.0 == 6),
+            "{end}"
+        );
+    }
+    embedded.stop();
+    assert_eq!(zoom.stop(), Vec::<String>::new());
+}
+
+#[test]
+fn a_panic_costs_one_stream() {
+    let zoom = zoom();
+    let (sender, seen) = channel();
+    let embedded = embed(
+        &zoom,
+        Box::new(move |info: &StreamInfo| {
+            let is_ill = info.id == MeetingScript::plain("ill").id;
+            vec![Box::new(Teller {
+                stream_id: info.stream_id.clone(),
+                panics_at: is_ill.then(|| "poison".to_owned()),
+                seen: sender.clone(),
+            })]
+        }),
+    );
+    let well = zoom.start_meeting(at_once(open("well")));
+    let mut script = at_once(open("ill"));
+    script.phrases_per_second = 10.0;
+    let ill = zoom.start_meeting(script);
+    is_streaming(&well);
+    is_streaming(&ill);
+    let poison = serde_json::json!({"msg_type": 17, "content": {"user_id": 1, "user_name": "x",
+        "timestamp": 1, "data": "poison"}});
+    let frames = vec![rtmsd::demo::Frame::Text(poison.to_string())];
+    assert!(ill.fault(rtmsd::demo::Fault::Frames(
+        rtmsd::demo::Socket::Media,
+        frames
+    )));
+    assert!(ill.wait_for(Step::Lost, PATIENCE));
+    is_streaming(&well);
+    // Zoom keeps the stream for a minute: a new thread takes it up again.
+    assert!(ill.wait_for_times(Step::Ready, 2, PATIENCE));
+    ill.end(End::meeting_ended());
+    is_over(&ill);
+    let after = zoom.start_meeting(plain("after the panic", 10));
+    is_over(&after);
+    is_streaming(&well);
+    assert_eq!(well.count(Step::Lost), 0);
+    well.end(End::meeting_ended());
+    is_over(&well);
+    let streams = collect(&seen, 3);
+    assert!(streams.contains_key(&well.streams()[0]));
+    assert!(streams.contains_key(&after.streams()[0]));
+    embedded.stop();
+    assert_eq!(zoom.stop(), Vec::<String>::new());
+}

@@ -1,0 +1,461 @@
+//! The main job from end to end: meetings are begun, spoken in and ended, and what was written is
+//! compared with what was said.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
+use rtmsd::demo::{
+    Answer, Begin, End, Ending, Fault, Frame, FrameKind, MeetingHandle, MeetingScript, Options,
+    Socket, Step, Zoom,
+};
+use serde_json::{Value, json};
+
+use crate::stage::{PATIENCE, Stage, lively, meta};
+use crate::vtt;
+
+/// A meeting in which so much is said, and which is over then.
+fn short(mut script: MeetingScript, phrases: u64) -> MeetingScript {
+    script.phrases = Some(phrases);
+    script.phrases_per_second = 400.0;
+    script.ending = Ending::AfterPhrases(End::meeting_ended());
+    script
+}
+
+pub(crate) fn plain(seed: &str, phrases: u64) -> MeetingScript {
+    short(MeetingScript::plain(seed), phrases)
+}
+
+/// A meeting that goes on.
+pub(crate) fn open(seed: &str) -> MeetingScript {
+    let mut script = MeetingScript::plain(seed);
+    script.phrases_per_second = 50.0;
+    script
+}
+
+/// It has come to its end, in Zoom's eyes.
+pub(crate) fn is_over(meeting: &MeetingHandle) {
+    for step in [Step::Ended, Step::StoppedAnswered, Step::Closed] {
+        assert!(
+            meeting.wait_for(step, PATIENCE),
+            "{step:?}: {:?}",
+            meeting.steps()
+        );
+    }
+}
+
+pub(crate) fn is_streaming(meeting: &MeetingHandle) {
+    let more = meeting.sent_count() + 3;
+    assert!(
+        meeting.wait_for_phrases(more, PATIENCE),
+        "{:?}",
+        meeting.steps()
+    );
+}
+
+/// One whole meeting beside whatever else happens.
+pub(crate) fn another_works(zoom: &Zoom, seed: &str) {
+    let meeting = zoom.start_meeting(plain(seed, 10));
+    is_over(&meeting);
+}
+
+#[test]
+fn one_meeting_is_written_as_it_was_spoken() {
+    let settings = [("RTMS_TRANSCRIPT", "jsonl,txt,vtt,srt")];
+    let mut stage = Stage::start(lively(50), &settings);
+    let script = short(MeetingScript::varied("one", 1), 80);
+    let topic = script.topic.clone();
+    let meeting = stage.zoom.start_meeting(script);
+    is_over(&meeting);
+    stage.terminate();
+    stage.is_complete(&meeting);
+
+    let sent = meeting.sent();
+    let folders = stage.stream_folders();
+    let [folder] = folders.as_slice() else {
+        panic!("one folder, not {folders:?}");
+    };
+    let jsonl = fs::read_to_string(folder.join("transcript.jsonl")).expect("a file");
+    assert_eq!(stage.stdout(), jsonl);
+    for (line, phrase) in jsonl.lines().zip(&sent) {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(line["v"], 1);
+        assert_eq!(line["type"], "transcript");
+        assert_eq!(line["meeting_uuid"], meeting.script().id);
+        assert_eq!(line["stream_id"], meeting.streams()[0]);
+        assert_eq!(line["user_id"], phrase.user_id);
+        assert_eq!(line["user_name"], phrase.user_name);
+        assert_eq!(line["start_ms"], phrase.start_ms);
+        assert_eq!(line["end_ms"], phrase.end_ms);
+        assert_eq!(line["timestamp_ms"], phrase.timestamp_ms);
+        assert_eq!(line["language_id"], phrase.language);
+        let tag = match phrase.language {
+            9 => "en",
+            14 => "de",
+            20 => "ja",
+            28 => "es",
+            other => panic!("language {other}"),
+        };
+        assert_eq!(line["language"], tag);
+        assert_eq!(line["text"], phrase.text);
+    }
+
+    let zero_ms = meta(folder)["started_ms"].as_u64().expect("a number");
+    let cues = vtt::parse(&fs::read_to_string(folder.join("transcript.vtt")).expect("a file"));
+    assert_eq!(cues.len(), sent.len());
+    for (cue, phrase) in cues.iter().zip(&sent) {
+        assert_eq!(cue.voice, phrase.user_name);
+        assert_eq!(cue.text, phrase.text);
+        assert_eq!(cue.start_ms, phrase.start_ms.saturating_sub(zero_ms));
+        assert_eq!(cue.end_ms, phrase.end_ms.saturating_sub(zero_ms));
+    }
+    let txt = fs::read_to_string(folder.join("transcript.txt")).expect("a file");
+    for (line, phrase) in txt.lines().zip(&sent) {
+        let said = format!("  {}: {}", phrase.user_name, phrase.text);
+        assert_eq!(line.get(8..), Some(said.as_str()), "{line}");
+    }
+    assert_eq!(txt.lines().count(), sent.len());
+
+    let meta = meta(folder);
+    assert_eq!(meta["meeting_uuid"], meeting.script().id);
+    assert_eq!(meta["topic"], topic);
+    assert_eq!(meta["state"], "ended");
+    assert_eq!(meta["transcripts"], sent.len());
+    assert_eq!(meta["stop_reason"], 6);
+    assert_eq!(meta["dropped"], 0);
+    let events = fs::read_to_string(folder.join("events.jsonl")).expect("a file");
+    for line in events.lines() {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(line["type"], "event");
+    }
+    assert!(events.lines().count() > 0);
+    let ended = stage.logged(&["stream ended", &meeting.streams()[0]]);
+    assert!(ended.contains("transcripts=80 "), "{ended}");
+    assert_eq!(stage.zoom.violations(), Vec::<String>::new());
+}
+
+#[test]
+fn twenty_meetings_at_once_with_awkward_ids() {
+    let mut stage = Stage::start(lively(200), &[]);
+    let odd = [
+        "../../../etc/passwd",
+        "/",
+        "..",
+        "-rf ~",
+        "a/B+c==",
+        "A/B+c==",
+        "名前 \u{1f600}",
+        "x\u{7}\u{1b}[31m",
+    ];
+    let meetings: Vec<MeetingHandle> = (0..20)
+        .map(|n| {
+            let mut script = short(MeetingScript::varied("twenty", n), 40);
+            if let Some(id) = odd.get(n) {
+                script.id = (*id).to_owned();
+            }
+            stage.zoom.start_meeting(script)
+        })
+        .collect();
+    for meeting in &meetings {
+        is_over(meeting);
+    }
+    stage.terminate();
+    for meeting in &meetings {
+        stage.is_complete(meeting);
+    }
+    let folders = stage.stream_folders();
+    let parents: BTreeSet<_> = folders.iter().map(|folder| folder.parent()).collect();
+    assert_eq!((folders.len(), parents.len()), (20, 20));
+    for folder in &folders {
+        vtt::parse(&fs::read_to_string(folder.join("transcript.vtt")).expect("a file"));
+    }
+    assert_eq!(stage.stdout().lines().count(), 20 * 40);
+    assert_eq!(stage.zoom.violations(), Vec::<String>::new());
+}
+
+#[test]
+fn nothing_that_is_said_breaks_a_terminal_or_a_subtitle() {
+    let mut stage = Stage::start(lively(100), &[("RTMS_STDOUT", "text")]);
+    let mut script = open("nasty");
+    script.phrases_per_second = 5.0;
+    let meeting = stage.zoom.start_meeting(script);
+    is_streaming(&meeting);
+    let nasty = [
+        "a\n\nb --> c\n\n99\n00:00:00.000 --> 99:00:00.000\nforged",
+        "<v Eve>&amp; <b>bold</b>",
+        "\u{1b}]0;title\u{7}\u{1b}[2J\r\u{9b}31m",
+        "\u{202e}right to left\u{202c}",
+        "",
+        "WEBVTT",
+        "-->",
+    ];
+    let frames = nasty.iter().enumerate().flat_map(|(n, text)| {
+        let message = json!({"msg_type": 17, "content": {"user_id": 7, "user_name": text,
+            "start_time": 1_767_000_000_000_u64 + n as u64, "end_time": 1_767_000_001_000_u64,
+            "timestamp": 1_767_000_001_000_u64 + n as u64, "language": 9, "data": text}});
+        let garbage = Frame::Text("{\"msg_type\":17,\"content\":".to_owned());
+        [
+            Frame::Binary(message.to_string().into_bytes()),
+            garbage,
+            Frame::Binary(vec![0xff, 0xfe]),
+            Frame::Ping(vec![1]),
+        ]
+    });
+    assert!(meeting.fault(Fault::Frames(Socket::Media, frames.collect())));
+    is_streaming(&meeting);
+    meeting.end(End::meeting_ended());
+    is_over(&meeting);
+    stage.terminate();
+    let folder = &stage.stream_folders()[0];
+    let jsonl = fs::read_to_string(folder.join("transcript.jsonl")).expect("a file");
+    let texts: Vec<Value> = jsonl
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["text"].clone())
+        .collect();
+    for text in nasty {
+        assert!(texts.contains(&json!(text)), "{text:?} in {texts:?}");
+    }
+    let cues = vtt::parse(&fs::read_to_string(folder.join("transcript.vtt")).expect("a file"));
+    assert_eq!(cues.len(), texts.len());
+    let stdout = stage.stdout();
+    assert_eq!(stdout.lines().count(), texts.len());
+    let is_safe = |c: char| c == '\n' || !(c.is_control() || c == '\u{202e}');
+    assert!(stdout.chars().all(is_safe), "{stdout:?}");
+    let ended = stage.logged(&["stream ended"]);
+    assert!(
+        ended.contains(&format!("malformed={}", nasty.len() * 2)),
+        "{ended}"
+    );
+}
+
+#[test]
+fn a_flood_of_media_delays_no_keep_alive_and_loses_nothing() {
+    let mut stage = Stage::start(lively(50), &[("RTMS_STDOUT", "off")]);
+    let mut script = short(MeetingScript::plain("flood"), 30_000);
+    script.phrases_per_second = 0.0;
+    script.frames = FrameKind::Both;
+    let meeting = stage.zoom.start_meeting(script);
+    is_over(&meeting);
+    stage.terminate();
+    stage.is_complete(&meeting);
+    for socket in [Socket::Signaling, Socket::Media] {
+        let taken = stage.zoom.keep_alive_latencies(socket);
+        assert!(!taken.is_empty());
+        report(&format!(
+            "flood: {} keep-alives on {socket:?}, p50 {:?}, p99 {:?}, slowest {:?}",
+            taken.len(),
+            taken.percentile(0.5),
+            taken.percentile(0.99),
+            taken.percentile(1.0)
+        ));
+    }
+    assert_eq!(stage.zoom.violations(), Vec::<String>::new());
+}
+
+/// A figure for whoever reads the output of the tests.
+#[expect(clippy::print_stderr, reason = "figures are the output of a test")]
+pub(crate) fn report(line: &str) {
+    eprintln!("{line}");
+}
+
+#[test]
+fn a_start_that_fails_touches_nothing_else() {
+    let stage = Stage::start(lively(200), &[]);
+    let hang = Answer::Hang(Duration::from_secs(30));
+    let refused = Answer::error(400, 2308, "You are not the host.");
+    let no_plan = Answer::error(400, 2310, "Operation failed.");
+    let ends = [refused, no_plan, Answer::error(403, 1, "No permission.")];
+    let tries = [
+        Answer::error(404, 3001, "Meeting does not exist."),
+        Answer::error(401, 124, "Invalid access token."),
+        Answer::error(500, 1, "Internal error."),
+        Answer::Html(502),
+        Answer::Truncated(500),
+        Answer::retry_after_seconds(1),
+        Answer::Reset,
+    ];
+    let begin = |name: String, answer: &Answer| {
+        let script = plain(&name, 10);
+        let number = script.number.to_string();
+        stage.zoom.script_rest(Some(&number), answer.clone());
+        let meeting = stage.zoom.start_meeting(script);
+        (number, meeting)
+    };
+    let refused: Vec<_> = (0..)
+        .zip(&ends)
+        .map(|(n, a)| begin(format!("end {n}"), a))
+        .collect();
+    let hung = begin("hung".to_owned(), &hang);
+    let tried: Vec<_> = (0..)
+        .zip(&tries)
+        .map(|(n, a)| begin(format!("try {n}"), a))
+        .collect();
+    for (_, meeting) in refused.iter().chain(&tried).chain([&hung]) {
+        assert!(meeting.wait_for(Step::MeetingAnswered, PATIENCE));
+    }
+    another_works(&stage.zoom, "beside the failures");
+    // What can pass is tried again, and the meeting is taken after all.
+    for (_, meeting) in &tried {
+        is_over(meeting);
+    }
+    for ((number, meeting), answer) in refused.iter().zip(&ends) {
+        let calls = stage.zoom.rest_calls();
+        let calls = calls.iter().filter(|call| call.target == *number).count();
+        assert_eq!(calls, 1, "{answer:?}");
+        assert_eq!(meeting.count(Step::StartCalled), 0);
+        let Answer::Json(status, body, _) = answer else {
+            continue;
+        };
+        let message = body["message"].as_str().expect("a text");
+        stage.logged(&[
+            number,
+            &status.to_string(),
+            &body["code"].to_string(),
+            message,
+        ]);
+    }
+    assert!(!hung.1.wait_for(Step::StartCalled, Duration::ZERO));
+    stage.end();
+}
+
+#[test]
+fn a_token_that_cannot_be_had_is_told_and_touches_nothing_else() {
+    let stage = Stage::start(Options::default(), &[]);
+    stage.zoom.script_oauth(Answer::Html(502));
+    another_works(&stage.zoom, "tried again");
+    stage.end();
+
+    let stage = Stage::start(Options::default(), &[]);
+    let error = json!({"reason": "Invalid client_id or client_secret", "error": "invalid_client"});
+    let answer = Answer::Json(400, error, Vec::new());
+    stage.zoom.script_oauth(answer);
+    let first = stage.zoom.start_meeting(plain("no token", 5));
+    assert!(first.wait_for(Step::MeetingAnswered, PATIENCE));
+    stage.logged(&["fetch access token", "status 400", "check ZOOM_CLIENT_ID"]);
+    // A stream that somebody else started needs no token of ours.
+    let mut script = plain("without us", 10);
+    script.begin = Begin::AtOnce;
+    is_over(&stage.zoom.start_meeting(script));
+    assert_eq!(first.count(Step::StartCalled), 0);
+    stage.end();
+}
+
+#[test]
+fn our_stop_comes_by_schedule_unless_the_stream_is_over() {
+    let stage = Stage::start(lively(100), &[("RTMS_STOP_AFTER", "2")]);
+    let over = stage.zoom.start_meeting(open("over before"));
+    is_streaming(&over);
+    over.end(End::stopped(1));
+    is_over(&over);
+    // Begun later, so that its stop is later than the other's would have been.
+    let scheduled = stage.zoom.start_meeting(open("scheduled"));
+    assert!(scheduled.wait_for(Step::StopCalled, PATIENCE));
+    is_over(&scheduled);
+    let start = scheduled.time_of(Step::StartCalled).expect("seen");
+    let stop = scheduled.time_of(Step::StopCalled).expect("seen");
+    // The clock runs from the answer to the start, which comes after it was called.
+    assert!(
+        stop - start >= Duration::from_secs(2),
+        "{:?}",
+        scheduled.steps()
+    );
+    let stops: Vec<_> = (stage.zoom.rest_calls().into_iter())
+        .filter(|call| call.action == "stop")
+        .map(|call| call.target)
+        .collect();
+    assert_eq!(stops, [scheduled.script().number.to_string()]);
+    stage.logged(&["stop accepted"]);
+    stage.end();
+}
+
+#[test]
+fn webhooks_that_say_nothing_new_change_nothing() {
+    let mut stage = Stage::start(lively(100), &[]);
+    let mut script = open("repeated");
+    script.begin = Begin::AtOnce;
+    let meeting = stage.zoom.start_meeting(script);
+    is_streaming(&meeting);
+    for _ in 0..5 {
+        let delivery = meeting.repeat_started().expect("it has been posted");
+        assert!(delivery.is_accepted(), "{delivery:?}");
+    }
+    for event in ["meeting.unheard_of", "user.created", "x"] {
+        let body = json!({"event": event, "event_ts": 1, "payload": {"deep": [[{}]]}});
+        assert!(stage.zoom.post_webhook(&body).is_accepted());
+    }
+    for body in [
+        json!({"event": "meeting.rtms_stopped", "event_ts": 1,
+            "payload": {"meeting_uuid": "other", "rtms_stream_id": "other", "stop_reason": 6}}),
+        json!({"event": "meeting.rtms_interrupted", "event_ts": 1,
+            "payload": {"meeting_uuid": "other", "rtms_stream_id": "other"}}),
+    ] {
+        assert!(stage.zoom.post_webhook(&body).is_accepted());
+    }
+    stage.zoom.challenge("plain");
+    is_streaming(&meeting);
+    assert_eq!(meeting.count(Step::SignalingConnected), 1);
+    assert_eq!(meeting.count(Step::Lost), 0);
+    meeting.end(End::meeting_ended());
+    is_over(&meeting);
+    // A stream that is over stays over.
+    assert!(meeting.repeat_started().expect("posted").is_accepted());
+    another_works(&stage.zoom, "after the repetition");
+    assert_eq!(meeting.count(Step::SignalingConnected), 1);
+    stage.terminate();
+    stage.is_complete(&meeting);
+    assert_eq!(stage.zoom.violations(), Vec::<String>::new());
+}
+
+#[test]
+fn each_way_to_be_told_of_the_end_ends_the_stream() {
+    let mut stage = Stage::start(lively(100), &[]);
+    let ways = [
+        (
+            "by state",
+            End {
+                by_webhook: false,
+                ..End::stopped(6)
+            },
+        ),
+        (
+            "by webhook",
+            End {
+                by_state: false,
+                ..End::stopped(6)
+            },
+        ),
+        (
+            "with more to come",
+            End {
+                trailing_phrases: 20,
+                ..End::stopped(1)
+            },
+        ),
+    ];
+    let mut meetings = Vec::new();
+    for (name, end) in ways {
+        let mut script = open(name);
+        // So long would Zoom hold the sockets: the client is to leave before.
+        script.linger = Duration::from_millis(800);
+        let meeting = stage.zoom.start_meeting(script);
+        is_streaming(&meeting);
+        meeting.end(end);
+        assert!(meeting.wait_for(Step::Closed, PATIENCE));
+        let reason = if end.reason == 6 {
+            "MEETING_ENDED"
+        } else {
+            "HOST_TRIGGERED"
+        };
+        stage.logged(&["stream ended", &meeting.streams()[0], reason]);
+        meetings.push(meeting);
+    }
+    stage.terminate();
+    for meeting in &meetings {
+        stage.is_complete(meeting);
+        assert_eq!(
+            meta(&stage.folder_of(&meeting.streams()[0]))["state"],
+            "ended"
+        );
+    }
+    assert_eq!(stage.zoom.violations(), Vec::<String>::new());
+}

@@ -1,0 +1,277 @@
+//! `rtmsd start|stop|pause|resume` and `rtmsd check --online`.
+
+use std::net::TcpListener;
+
+use serde_json::Value;
+
+use rtmsd::demo::{Answer, Begin, Credentials, DemoProduct, Options, Step};
+
+use super::*;
+use crate::api::scripted;
+
+#[test]
+fn each_product_is_started_and_stopped() {
+    let stage = Stage::new(Options::default());
+    // Streams that commands start are received by a server that runs beside them.
+    let server = stage.serve("a");
+    for (product, word, id) in [
+        (DemoProduct::Meeting, "meeting", None),
+        (DemoProduct::Webinar, "webinar", None),
+        (DemoProduct::Session, "session", Some("/ses+sion==")),
+        (DemoProduct::ContactCenter, "engagement", Some("eng-1")),
+        (DemoProduct::Phone, "call", Some("call-1")),
+    ] {
+        let mut script = MeetingScript::plain(word);
+        script.product = product;
+        script.begin = Begin::Silent;
+        if let Some(id) = id {
+            script.id = id.to_owned();
+        }
+        let meeting = stage.zoom.start_meeting(script);
+        let id = id.map_or(meeting.script().number.to_string(), str::to_owned);
+        for action in ["start", "pause", "resume", "stop"] {
+            let ran = stage.run("command", &[action, &id, "--product", word]);
+            assert_eq!(ran.code, Some(0), "{ran:?}");
+            let line = format!(
+                "{action} {}",
+                if word == "meeting" { "meeting" } else { "" }
+            );
+            assert!(ran.stdout.starts_with(line.trim()), "{ran:?}");
+            assert_eq!(ran.stdout.lines().count(), 1, "{ran:?}");
+            if action == "start" {
+                wait_for(&meeting, Step::Ready, &server);
+            }
+        }
+        wait_for(&meeting, Step::StoppedAnswered, &server);
+    }
+    stage.ends_well(server);
+}
+
+#[test]
+fn a_participant_is_named_to_zoom() {
+    let zoom = scripted::Scripted::start(|request| match request.path.as_str() {
+        "/oauth/token" => scripted::Answer::json(200, r#"{"access_token":"t","expires_in":3600}"#),
+        _ => scripted::Answer::empty(204),
+    });
+    let environment = [
+        ("ZOOM_API_URL", zoom.url()),
+        ("ZOOM_OAUTH_URL", format!("{}/oauth/token", zoom.url())),
+        ("ZOOM_CLIENT_ID", "app".to_owned()),
+        ("ZOOM_CLIENT_SECRET", "s".to_owned()),
+        ("ZOOM_ACCOUNT_ID", "acc".to_owned()),
+        ("RTMS_PARTICIPANT_USER_ID", "by-default".to_owned()),
+    ];
+    let environment: Vec<(&str, &str)> = environment
+        .iter()
+        .map(|(key, value)| (*key, value.as_str()))
+        .collect();
+    for (arguments, expected) in [
+        (&["start", "812 3456 7890"][..], "by-default"),
+        (
+            &["pause", "81234567890", "--participant", "by-hand"],
+            "by-hand",
+        ),
+    ] {
+        let ran = run(arguments, &environment);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let body: Value = serde_json::from_str(&zoom.requests().last().unwrap().body).unwrap();
+        assert_eq!(body["action"], arguments[0]);
+        assert_eq!(body["settings"]["participant_user_id"], expected);
+        assert_eq!(body["settings"]["client_id"], "app");
+    }
+}
+
+#[test]
+fn the_exit_code_tells_the_class() {
+    let stage = Stage::new(Options::default());
+    let start = |answer: Option<Answer>| {
+        if let Some(answer) = answer {
+            stage.zoom.script_rest(None, answer);
+        }
+        let ran = stage.run("command", &["start", "81234567890", "--json"]);
+        let line: Value = serde_json::from_str(&ran.stdout).unwrap();
+        assert_eq!(ran.stdout.lines().count(), 1);
+        assert_eq!(
+            (&line["ok"], &line["id"]),
+            (&Value::Bool(false), &"81234567890".into())
+        );
+        let word = |key: &str| line[key].as_str().unwrap().to_owned();
+        assert!(
+            word("message").contains("; "),
+            "it names the remedy: {line}"
+        );
+        (ran.code.unwrap(), word("error"), word("class"))
+    };
+    let no = |status, code| Some(Answer::error(status, code, "no"));
+    for (answer, code, error, class) in [
+        // No such meeting, which may only be too early.
+        (None, 69, "meeting_unknown", "retry"),
+        (no(400, 2308), 77, "not_permitted", "give_up"),
+        (no(400, 2310), 77, "operation_failed", "give_up"),
+        (no(400, 4711), 77, "scope", "give_up"),
+        (no(500, 500), 69, "server_fault", "retry"),
+        (
+            Some(Answer::retry_after_seconds(9)),
+            69,
+            "rate_limited",
+            "retry",
+        ),
+        (Some(Answer::Reset), 69, "connection_lost", "retry"),
+        (Some(Answer::Html(403)), 69, "html_page", "retry"),
+    ] {
+        let expected = (code, error.to_owned(), class.to_owned());
+        assert_eq!(start(answer), expected);
+    }
+    stage
+        .zoom
+        .script_oauth(Answer::error(401, 4702, "Invalid client"));
+    assert_eq!(start(None).0, 78);
+    stage.zoom.script_oauth(Answer::Truncated(200));
+    assert_eq!(
+        start(None),
+        (69, "truncated".to_owned(), "retry".to_owned())
+    );
+
+    // The command line, then the configuration.
+    for arguments in [
+        &["start"][..],
+        &["start", "81234567890", "--product", "party"],
+        &["start", "a/B+c=="],
+        &["start", "81234567890", "--participant"],
+    ] {
+        let ran = stage.run("command", arguments);
+        assert_eq!(ran.code, Some(64), "{ran:?}");
+    }
+    let ran = run(&["start", "81234567890"], &[]);
+    assert_eq!(ran.code, Some(78), "{ran:?}");
+    assert!(ran.stderr.contains("ZOOM_ACCOUNT_ID: not given"), "{ran:?}");
+}
+
+/// Video SDK credentials are enough for a session, and for nothing else.
+#[test]
+fn a_session_needs_no_other_credentials() {
+    let zoom = scripted::Scripted::start(|_| scripted::Answer::empty(204));
+    let url = zoom.url();
+    let environment = [
+        ("ZOOM_API_URL", url.as_str()),
+        ("ZOOM_CLIENT_ID", "app"),
+        ("ZOOM_CLIENT_SECRET", "s"),
+        ("ZOOM_VIDEO_SDK_KEY", "key"),
+        ("ZOOM_VIDEO_SDK_SECRET", "sdk-secret"),
+    ];
+    let ran = run(&["start", "s/1", "--product", "session"], &environment);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let ran = run(&["start", "81234567890"], &environment);
+    assert_eq!(ran.code, Some(78), "{ran:?}");
+    assert!(ran.stdout.contains("ZOOM_ACCOUNT_ID"), "{ran:?}");
+    assert_eq!(zoom.requests().len(), 1);
+}
+
+#[test]
+fn check_online_tells_what_can_be_seen() {
+    let stage = Stage::new(Options::default());
+    let ran = stage.run("a", &["check", "--online"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    for words in [
+        "ok    token: server-to-server (ZOOM_ACCOUNT_ID), expires in ",
+        "ok    scopes: meeting:update:participant_rtms_app_status:admin ",
+        "ok    control: ",
+        "ok    api: http://127.0.0.1:",
+        "ok    clock: this machine is 0.",
+        "the account has an RTMS plan with credits left",
+    ] {
+        assert!(ran.stdout.contains(words), "{words}: {}", ran.stdout);
+    }
+    assert!(!stage.scratch.path().join("a/state").exists());
+    assert_eq!(stage.zoom.violations(), Vec::<String>::new());
+}
+
+#[test]
+fn check_online_names_a_scope_that_is_missing() {
+    let stage = Stage::new(Options {
+        credentials: Credentials::Refresh,
+        scopes: "meeting:update:participant_rtms_app_status meeting:read:meeting_audio".to_owned(),
+        ..Options::default()
+    });
+    for _ in 0..2 {
+        let ran = stage.run("a", &["check", "--online"]);
+        assert_eq!(ran.code, Some(77), "{ran:?}");
+        assert!(
+            ran.stdout
+                .contains("fault media: found no meeting:read:meeting_transcript")
+        );
+    }
+    // The second one went on with the token that the first one stored.
+    let calls = stage.zoom.oauth_calls();
+    assert!(
+        calls.len() == 2 && calls.iter().all(|call| call.status == 200),
+        "{calls:?}"
+    );
+}
+
+#[test]
+fn check_online_without_a_token() {
+    let stage = Stage::new(Options::default());
+    let url = stage.zoom.api_url();
+    let mut environment = vec![
+        ("ZOOM_API_URL", url.as_str()),
+        ("ZOOM_CLIENT_ID", "app"),
+        ("ZOOM_CLIENT_SECRET", "s"),
+        ("ZOOM_SECRET_TOKEN", "t"),
+    ];
+    let ran = run(&["check", "--online"], &environment);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(
+        ran.stdout.contains("ok    token: none configured"),
+        "{ran:?}"
+    );
+    assert!(ran.stdout.contains("ok    api: "), "{ran:?}");
+    assert!(ran.stdout.contains("ok    clock: "), "{ran:?}");
+
+    // One that is over is told as the fault it is, and the clock all the same.
+    environment.push(("access_token", "over"));
+    let ran = run(&["check", "--online"], &environment);
+    assert_eq!(ran.code, Some(78), "{ran:?}");
+    assert!(
+        ran.stdout.contains("put a fresh one into access_token"),
+        "{ran:?}"
+    );
+
+    environment.pop();
+    environment[0].1 = "http://127.0.0.1:1";
+    let ran = run(&["check", "--online"], &environment);
+    assert_eq!(ran.code, Some(69), "{ran:?}");
+    assert!(
+        ran.stdout
+            .contains("fault api: reach the zoom api: no connection"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn check_alone_touches_nothing() {
+    let zoom = TcpListener::bind("127.0.0.1:0").unwrap();
+    zoom.set_nonblocking(true).unwrap();
+    let scratch = Scratch::new();
+    let url = format!("http://{}", zoom.local_addr().unwrap());
+    let config = scratch.path().join("rtms.conf");
+    let state = scratch.path().join("state").display().to_string();
+    let out = scratch.path().join("out").display().to_string();
+    let text = format!(
+        "ZOOM_CLIENT_ID=app\nZOOM_CLIENT_SECRET=s\nZOOM_SECRET_TOKEN=t\nZOOM_REFRESH_TOKEN=r\n\
+         ZOOM_API_URL={url}\nZOOM_OAUTH_URL={url}/oauth/token\nRTMS_STATE={state}\nRTMS_OUT={out}\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let config = config.display().to_string();
+    let ran = run(&["check", "--config", &config], &[]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let names: Vec<_> = scratch
+        .path()
+        .read_dir()
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    assert_eq!(names, ["rtms.conf"]);
+    let accepted = zoom.accept().map(|_| ()).map_err(|error| error.kind());
+    assert_eq!(accepted, Err(std::io::ErrorKind::WouldBlock));
+}

@@ -1,0 +1,374 @@
+//! Meetings that begin while tokens end, Zoom is in trouble, or the answer is lost.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant, SystemTime};
+
+use rtmsd::demo::{Answer, Credentials, MeetingHandle, Options, Step};
+
+use super::*;
+
+#[test]
+fn fifty_meetings_at_once_are_one_token() {
+    let stage = Stage::new(Options::default());
+    let server = stage.serve("a");
+    // So late that all of them wait for it.
+    stage
+        .zoom
+        .script_oauth(Answer::Late(Duration::from_millis(300)));
+    let meetings: Vec<MeetingHandle> = (0..50).map(|n| stage.meet(&format!("fifty {n}"))).collect();
+    for meeting in &meetings {
+        wait_for(meeting, Step::FirstPhrase, &server);
+        assert_eq!(stage.statuses(meeting), [204]);
+    }
+    assert_eq!(stage.zoom.oauth_calls().len(), 1);
+    stage.ends_well(server);
+}
+
+#[test]
+fn a_token_that_ends_in_mid_run_is_replaced() {
+    let stage = Stage::new(Options {
+        token_lifetime: Duration::from_secs(2),
+        ..Options::default()
+    });
+    let server = stage.serve("a");
+    let mut count = 0;
+    until("a second token", || {
+        count += 1;
+        // Starts without streams: those are not what this is about.
+        let meeting = stage.zoom.start_meeting(MeetingScript {
+            start_delay: WITHIN,
+            ..MeetingScript::plain(&format!("minute {count}"))
+        });
+        wait_for(&meeting, Step::StartCalled, &server);
+        std::thread::sleep(Duration::from_millis(50));
+        stage.zoom.oauth_calls().len() >= 2
+    });
+    stage.ends_well(server);
+}
+
+#[test]
+fn a_refused_token_is_replaced_once() {
+    let stage = Stage::new(Options::default());
+    let server = stage.serve("a");
+    let first = stage.meet("first");
+    wait_for(&first, Step::StartedAnswered, &server);
+    stage.zoom.revoke_access_tokens();
+    let second = stage.meet("second");
+    wait_for(&second, Step::StartedAnswered, &server);
+    assert_eq!(stage.statuses(&second), [401, 204]);
+    assert_eq!(stage.zoom.oauth_calls().len(), 2);
+    stage.ends_well(server);
+}
+
+#[test]
+fn a_revoked_app_is_told_with_its_remedy_and_not_hammered() {
+    let stage = Stage::new(Options {
+        credentials: Credentials::Refresh,
+        ..Options::default()
+    });
+    let server = stage.serve("a");
+    let first = stage.meet("first");
+    wait_for(&first, Step::StartedAnswered, &server);
+    stage.zoom.revoke_everything();
+    let second = stage.meet("second");
+    logged(
+        &server,
+        &[
+            " ERROR ",
+            "code 4741",
+            "authorize the app again and put the new refresh token into ZOOM_REFRESH_TOKEN",
+        ],
+    );
+    assert_eq!(stage.statuses(&second), [401]);
+    // Another meeting does not ask again at once.
+    let errors = |server: &ServerProcess| {
+        let lines = server.log().into_iter();
+        lines.filter(|line| line.contains("code 4741")).count()
+    };
+    let before = errors(&server);
+    let third = stage.meet("third");
+    until("a third error", || errors(&server) > before);
+    assert_eq!(stage.statuses(&third), Vec::<u16>::new());
+    assert_eq!(stage.zoom.oauth_calls().len(), 2);
+    stage.ends_well(server);
+}
+
+#[test]
+fn a_limit_is_kept_in_both_of_its_forms() {
+    let stage = Stage::new(Options::default());
+    let server = stage.serve("a");
+    stage.zoom.script_oauth(Answer::retry_after_seconds(1));
+    let script = |seed: &str| MeetingScript::plain(seed).number.to_string();
+    stage
+        .zoom
+        .script_rest(Some(&script("seconds")), Answer::retry_after_seconds(1));
+    let at = SystemTime::now() + Duration::from_secs(4);
+    stage
+        .zoom
+        .script_rest(Some(&script("date")), Answer::retry_after_date(at));
+    let begun = Instant::now();
+    let meetings = ["seconds", "date"].map(|seed| stage.meet(seed));
+    for meeting in &meetings {
+        wait_for(meeting, Step::StartedAnswered, &server);
+        assert_eq!(stage.statuses(meeting), [429, 204]);
+    }
+    let tokens = stage.zoom.oauth_calls();
+    let statuses: Vec<u16> = tokens.iter().map(|call| call.status).collect();
+    assert_eq!(statuses, [429, 200]);
+    assert!(tokens[1].at - tokens[0].at >= Duration::from_secs(1));
+    let calls = stage.zoom.rest_calls();
+    let times = |meeting: &MeetingHandle| {
+        let number = meeting.script().number.to_string();
+        let of = calls.iter().filter(|call| call.target == number);
+        of.map(|call| call.at).collect::<Vec<_>>()
+    };
+    let seconds = times(&meetings[0]);
+    assert!(seconds[1] - seconds[0] >= Duration::from_secs(1));
+    // The date has whole seconds.
+    assert!(times(&meetings[1])[1] - begun >= Duration::from_secs(3));
+    logged(
+        &server,
+        &[
+            " WARN ",
+            "limits the rate",
+            "retry after 1 s",
+            "tried again in",
+        ],
+    );
+    stage.ends_well(server);
+}
+
+#[test]
+fn trouble_is_outlasted() {
+    let stage = Stage::new(Options::default());
+    let server = stage.serve("a");
+    let fault = |status| Answer::Json(status, serde_json::json!({}), Vec::new());
+    let troubles: [(&str, Vec<Answer>); 6] = [
+        ("storm", vec![fault(500), fault(503)]),
+        ("reset", vec![Answer::Reset]),
+        ("page", vec![Answer::Html(502)]),
+        ("portal", vec![Answer::Html(200)]),
+        ("truncated", vec![Answer::Truncated(500)]),
+        // Zoom's REST servers have not heard of the meeting yet.
+        (
+            "early",
+            vec![
+                Answer::error(404, 3001, "Meeting does not exist."),
+                Answer::error(404, 3001, "Meeting does not exist."),
+            ],
+        ),
+    ];
+    for (seed, answers) in &troubles {
+        let number = MeetingScript::plain(seed).number.to_string();
+        for answer in answers {
+            stage.zoom.script_rest(Some(&number), answer.clone());
+        }
+    }
+    let meetings = troubles.each_ref().map(|(seed, _)| stage.meet(seed));
+    for (meeting, (seed, answers)) in meetings.iter().zip(&troubles) {
+        wait_for(meeting, Step::Ready, &server);
+        let statuses = stage.statuses(meeting);
+        assert_eq!(statuses.len(), answers.len() + 1, "{seed}: {statuses:?}");
+        assert_eq!(statuses.last(), Some(&204));
+    }
+    for words in [
+        ["zoom has a fault of its own", "status.zoom.us"],
+        ["the connection broke", "check the route to Zoom"],
+        ["an HTML page came instead of JSON", "HTTPS_PROXY"],
+        ["perhaps only too early", "give the meeting number"],
+    ] {
+        logged(
+            &server,
+            &[" WARN ", "will be tried again in", words[0], words[1]],
+        );
+    }
+    stage.ends_well(server);
+}
+
+#[test]
+fn trouble_with_tokens_is_outlasted() {
+    let stage = Stage::new(Options::default());
+    let server = stage.serve("a");
+    stage.zoom.script_oauth(Answer::Reset);
+    stage.zoom.script_oauth(Answer::Truncated(200));
+    let meeting = stage.meet("first");
+    wait_for(&meeting, Step::Ready, &server);
+    let statuses: Vec<u16> = stage
+        .zoom
+        .oauth_calls()
+        .iter()
+        .map(|call| call.status)
+        .collect();
+    assert_eq!(statuses, [0, 200, 200]);
+    for words in [
+        ["the connection broke", "check the route to Zoom"],
+        ["the answer ended before its end", "check the proxy"],
+    ] {
+        logged(
+            &server,
+            &[
+                " WARN ",
+                "fetch access token",
+                "will be tried again in",
+                words[0],
+                words[1],
+            ],
+        );
+    }
+    stage.ends_well(server);
+}
+
+#[test]
+fn what_only_a_person_can_change_is_said_once_with_the_remedy() {
+    let stage = Stage::new(Options::default());
+    let server = stage.serve("a");
+    let rows = [
+        (400, 2308, "use the token of the host"),
+        (400, 2310, "check plan and credits"),
+        (400, 4711, "add meeting:update:participant_rtms_app_status"),
+        (400, 4738, "ask the administrator"),
+    ];
+    let meetings = rows.map(|(status, code, remedy)| {
+        let seed = format!("row {code}");
+        let number = MeetingScript::plain(&seed).number.to_string();
+        stage
+            .zoom
+            .script_rest(Some(&number), Answer::error(status, code, "no"));
+        (stage.meet(&seed), code, remedy)
+    });
+    for (meeting, code, remedy) in &meetings {
+        let code = format!("code {code}");
+        let line = logged(&server, &[" ERROR ", &code, remedy]);
+        let number = meeting.script().number.to_string();
+        assert!(line.contains(&format!("start meeting {number}:")), "{line}");
+        assert_eq!(stage.statuses(meeting), [400]);
+    }
+    stage.ends_well(server);
+}
+
+/// The token of a quickstart is over when the meeting begins; a fresh one and a restart later the
+/// meeting is not lost.
+#[test]
+fn a_restart_with_better_credentials_starts_what_failed() {
+    let stage = Stage::new(Options {
+        credentials: Credentials::Static,
+        ..Options::default()
+    });
+    let mut command = stage.command("a");
+    for (_, value) in command
+        .settings
+        .iter_mut()
+        .filter(|(key, _)| key == "access_token")
+    {
+        value.push_str("-over");
+    }
+    let mut server = command.start().unwrap();
+    stage.follow(&server);
+    let meeting = stage.meet("late");
+    logged(
+        &server,
+        &[
+            " ERROR ",
+            "start meeting",
+            "the configured access token",
+            "put a fresh one into access_token",
+        ],
+    );
+    assert_eq!(server.terminate(WITHIN).and_then(|s| s.code()), Some(0));
+    let server = stage.serve("a");
+    wait_for(&meeting, Step::Ready, &server);
+    assert_eq!(stage.statuses(&meeting), [401, 204]);
+    stage.ends_well(server);
+}
+
+/// Zoom starts the stream and the answer is lost: the stream itself is the answer, and the try
+/// that was planned is not made.
+#[test]
+fn a_meeting_that_has_a_stream_is_not_started_again() {
+    let stage = Stage::new(Options::default());
+    let server = stage.serve("a");
+    let number = MeetingScript::plain("lost").number.to_string();
+    stage.zoom.script_rest(Some(&number), Answer::Lost);
+    let meeting = stage.meet("lost");
+    wait_for(&meeting, Step::FirstPhrase, &server);
+    // Two phrases a second: longer than the wait before a second try.
+    assert!(meeting.wait_for_phrases(6, WITHIN));
+    assert_eq!(stage.statuses(&meeting), [204]);
+    assert_eq!(meeting.streams().len(), 1);
+    stage.ends_well(server);
+}
+
+#[test]
+fn every_start_names_another_meeting() {
+    let stage = Stage::new(Options::default());
+    let server = stage.serve("a");
+    let meetings = ["one", "two", "three"].map(|seed| stage.meet(seed));
+    for meeting in &meetings {
+        wait_for(meeting, Step::Ready, &server);
+    }
+    let calls = stage.zoom.rest_calls();
+    let targets: BTreeSet<&str> = calls.iter().map(|call| call.target.as_str()).collect();
+    assert_eq!((calls.len(), targets.len()), (3, 3));
+    stage.ends_well(server);
+}
+
+/// As above, decided: the failure is told first, the next try is planned, then the stream comes.
+#[test]
+fn a_planned_start_is_dropped_when_the_stream_is_there() {
+    use rtmsd::api::{Api, Control, Settings};
+    use rtmsd::protocol::Product;
+    use rtmsd::registry::{self, Action, Now, Registry};
+    use rtmsd::webhook::payload::webhook;
+
+    let mut registry = Registry::new(registry::Settings {
+        auto_start: true,
+        can_call: true,
+        stop_after: Some(Duration::from_secs(10)),
+    });
+    let instant = Instant::now();
+    let unix_ms = 1_795_000_000_000;
+    let now = Now { instant, unix_ms };
+    let body = |event: &str, payload: serde_json::Value| {
+        let body = serde_json::json!({"event": event, "event_ts": unix_ms, "payload": payload});
+        webhook(body.to_string().as_bytes()).unwrap()
+    };
+    let begun = body(
+        "meeting.started",
+        serde_json::json!({"object": {"id": 81_234_567_890_u64, "uuid": "u=="}}),
+    );
+    let actions = registry.handle_webhook(now, begun);
+    let [Action::Call(call)] = &actions[..] else {
+        panic!("{actions:?}");
+    };
+    // A port where nobody listens.
+    let nowhere = Settings {
+        api_url: "http://127.0.0.1:1".to_owned(),
+        ..Settings::new(
+            rtmsd::api::Credentials::Static {
+                token: rtmsd::secret::Secret::new("t"),
+            },
+            "app",
+        )
+    };
+    let control = Control::new(rtmsd::api::Action::Start, Product::Meeting, "81234567890");
+    let error = Api::new(nowhere).unwrap().control(&control).unwrap_err();
+    let actions = registry.handle_call(now, call, Err(error));
+    let is_planned = matches!(&actions[..], [Action::Log(..), Action::Call(_)]);
+    assert!(is_planned, "{actions:?}");
+    let started = body(
+        "meeting.rtms_started",
+        serde_json::json!({"meeting_uuid": "u==", "rtms_stream_id": "s", "server_urls": "wss://rtms.zoom.us"}),
+    );
+    let actions = registry.handle_webhook(now, started);
+    // The try that was planned goes first, then the stop by schedule is planned.
+    let [
+        Action::Cancel { meeting },
+        Action::Call(stop),
+        Action::Start(_),
+    ] = &actions[..]
+    else {
+        panic!("{actions:?}");
+    };
+    assert_eq!(meeting, "u==");
+    assert_eq!(stop.control.action, rtmsd::api::Action::Stop);
+}

@@ -1,0 +1,203 @@
+//! What takes long and is therefore run on demand, best as a release build:
+//! `RTMSD_SLOW=1 cargo test --release --test it slow:: -- --nocapture --test-threads=1`.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rtmsd::demo::{End, MeetingScript, Socket};
+use serde_json::json;
+
+use crate::meeting::{is_over, is_streaming, open, plain, report};
+use crate::public::connect;
+use crate::stage::{Stage, lively};
+
+fn is_asked_for() -> bool {
+    std::env::var_os("RTMSD_SLOW").is_some()
+}
+
+/// What the kernel says of a process.
+#[derive(Debug, Clone, Copy)]
+struct Footprint {
+    threads: u64,
+    files: usize,
+    rss_kib: u64,
+    cpu_ms: u64,
+}
+
+fn footprint(id: u32) -> Footprint {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).expect("it runs");
+    let number = |key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key));
+        let digits = line.and_then(|rest| rest.split_whitespace().next());
+        digits.and_then(|d| d.parse().ok()).expect(key)
+    };
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).expect("it runs");
+    let after_name = stat.rsplit_once(')').expect("a name").1;
+    let ticks: u64 = after_name
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|field| field.parse::<u64>().expect("ticks"))
+        .sum();
+    Footprint {
+        threads: number("Threads:"),
+        files: fs::read_dir(format!("/proc/{id}/fd"))
+            .expect("it runs")
+            .count(),
+        rss_kib: number("VmRSS:"),
+        // USER_HZ is 100 wherever Linux runs.
+        cpu_ms: ticks * 10,
+    }
+}
+
+/// Sends so many webhooks with a wrong signature, from four threads, as fast as they are answered.
+pub(crate) fn forge(stage: &Stage, count: u64) {
+    let sent = AtomicU64::new(0);
+    let address = stage.address();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while sent.fetch_add(1, Ordering::Relaxed) < count {
+                    forge_one(address, sent.load(Ordering::Relaxed));
+                }
+            });
+        }
+    });
+}
+
+fn forge_one(address: SocketAddr, n: u64) {
+    let now = std::time::SystemTime::UNIX_EPOCH
+        .elapsed()
+        .expect("a clock");
+    let body = json!({"event": "meeting.rtms_started", "event_ts": now.as_millis() as u64,
+        "payload": {"meeting_uuid": format!("forged {n}"), "rtms_stream_id": format!("forged{n}"),
+            "server_urls": "wss://127.0.0.1:1/"}})
+    .to_string();
+    let request = format!(
+        "POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n\
+         x-zm-request-timestamp: {}\r\nx-zm-signature: v0={n:064x}\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        now.as_secs(),
+        body.len()
+    );
+    let mut stream = connect(address);
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert!(
+        answer.starts_with(b"HTTP/1.1 401 "),
+        "{:?}",
+        String::from_utf8_lossy(&answer)
+    );
+}
+
+#[test]
+fn a_thousand_meetings_leave_nothing_behind() {
+    if !is_asked_for() {
+        return;
+    }
+    const AT_ONCE: usize = 20;
+    let stage = Stage::start(lively(200), &[]);
+    stage.is_answered();
+    let id = stage.server.id();
+    let before = footprint(id);
+    let mut after_hundred = None;
+    let begun = Instant::now();
+    for wave in 0..1000 / AT_ONCE {
+        let meetings: Vec<_> = (0..AT_ONCE)
+            .map(|n| {
+                let n = wave * AT_ONCE + n;
+                let mut script = MeetingScript::varied("leak", n);
+                let like = plain("", 20);
+                script.phrases = like.phrases;
+                script.phrases_per_second = like.phrases_per_second;
+                script.ending = like.ending;
+                script.linger = Duration::from_millis(20);
+                stage.zoom.start_meeting(script)
+            })
+            .collect();
+        for meeting in &meetings {
+            is_over(meeting);
+            stage.logged(&["stream ended", &meeting.streams()[0]]);
+            let comparison = stage.comparison_so_far(meeting);
+            assert!(comparison.is_exact(), "{comparison:?}");
+        }
+        if (wave + 1) * AT_ONCE == 100 {
+            after_hundred = Some(footprint(id));
+        }
+    }
+    let after_hundred = after_hundred.expect("a hundred meetings");
+    let taken = begun.elapsed();
+    // Threads of the HTTP server behind the gate end a while after their last request.
+    stage.wait_for("threads end", || footprint(id).threads <= before.threads);
+    let after = footprint(id);
+    report(&format!(
+        "1000 meetings, {AT_ONCE} at a time, in {taken:?}\nbefore: {before:?}\n\
+         after 100: {after_hundred:?}\nafter 1000: {after:?}"
+    ));
+    // Idle connections to the REST API are kept for the next call.
+    assert!(after.files <= before.files + 8, "{before:?} {after:?}");
+    assert!(
+        after.rss_kib * 10 <= after_hundred.rss_kib * 12,
+        "{after_hundred:?} {after:?}"
+    );
+    stage.end();
+}
+
+#[test]
+fn a_hundred_thousand_forged_webhooks() {
+    if !is_asked_for() {
+        return;
+    }
+    const COUNT: u64 = 100_000;
+    let stage = Stage::start(lively(50), &[]);
+    let meeting = stage.zoom.start_meeting(open("forged"));
+    is_streaming(&meeting);
+    let id = stage.server.id();
+    forge(&stage, 1000);
+    let (before, connections) = (footprint(id), stage.zoom.connections());
+    let begun = Instant::now();
+    let is_over = AtomicBool::new(false);
+    let correct = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut taken = Vec::new();
+            while !is_over.load(Ordering::Relaxed) {
+                taken.push(stage.is_answered());
+                std::thread::park_timeout(Duration::from_millis(5));
+            }
+            taken.sort_unstable();
+            taken
+        });
+        forge(&stage, COUNT);
+        is_over.store(true, Ordering::Relaxed);
+        asking.join().expect("every correct webhook is answered")
+    });
+    let (after, taken) = (footprint(id), begun.elapsed());
+    let at = |share: usize| correct[(correct.len() - 1) * share / 100];
+    let keep_alives = stage.zoom.keep_alive_latencies(Socket::Signaling);
+    report(&format!(
+        "{COUNT} forged webhooks in {taken:?}, {} us of CPU each; {} correct ones among them: p50 \
+         {:?}, p99 {:?}, slowest {:?}; keep-alives p99 {:?}, slowest {:?}\n\
+         before: {before:?}\nafter: {after:?}",
+        (after.cpu_ms - before.cpu_ms) * 1000 / COUNT,
+        correct.len(),
+        at(50),
+        at(99),
+        at(100),
+        keep_alives.percentile(0.99),
+        keep_alives.percentile(1.0)
+    ));
+    assert_eq!(stage.zoom.connections(), connections);
+    assert_eq!(stage.stream_folders().len(), 1);
+    assert!(
+        after.rss_kib <= before.rss_kib + 2048,
+        "{before:?} {after:?}"
+    );
+    is_streaming(&meeting);
+    meeting.end(End::meeting_ended());
+    crate::meeting::is_over(&meeting);
+    stage.end();
+}
