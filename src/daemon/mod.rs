@@ -327,11 +327,21 @@ impl Daemon {
             );
         }
         self.obey(actions);
+        let mut is_saved = true;
         loop {
-            // Nothing is due here: every deadline belongs to another thread.
-            let Some(event) = self.inbox.recv_timeout(Duration::from_secs(3600)) else {
+            // Nothing is due here: every deadline belongs to another thread. What changed is saved
+            // once nothing more waits; whether something does, only an attempt to take it tells,
+            // for a place that is taken may be given back unused.
+            let wait = match is_saved {
+                true => Duration::from_secs(3600),
+                false => Duration::ZERO,
+            };
+            let Some(event) = self.inbox.recv_timeout(wait) else {
+                self.save();
+                is_saved = true;
                 continue;
             };
+            is_saved = false;
             match event {
                 Event::Webhook(webhook) => {
                     log::debug!(
@@ -358,9 +368,6 @@ impl Daemon {
                 Event::Pulse(reply) => drop(reply.send(self.pulse())),
                 Event::Reload(settings, reply) => drop(reply.send(self.reload(*settings))),
                 Event::Stop => break,
-            }
-            if self.inbox.is_empty() {
-                self.save();
             }
         }
         self.stop();
