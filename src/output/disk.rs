@@ -397,7 +397,8 @@ impl Writer {
                     entry.is_troubled = false;
                     self.counters.troubled.fetch_sub(1, Relaxed);
                     log::info!(
-                        "the disk takes records again folder={} dropped={}",
+                        "the disk takes records again stream={} folder={} dropped={}",
+                        entry.info.stream_id,
                         entry.recorder.folder().display(),
                         entry.dropped
                     );
@@ -420,8 +421,9 @@ impl Writer {
                     entry.is_troubled = true;
                     self.counters.troubled.fetch_add(1, Relaxed);
                     log::error!(
-                        "cannot write folder={} error=\"{error}\"; records wait, up to {} MiB a \
+                        "cannot write stream={} folder={} error=\"{error}\"; records wait, up to {} MiB a \
                          stream; free or repair the disk under RTMS_OUT",
+                        entry.info.stream_id,
                         entry.recorder.folder().display(),
                         STREAM_BYTES_MAX >> 20
                     );
@@ -456,7 +458,8 @@ impl Writer {
             if let Err(error) = entry.recorder.sync() {
                 self.counters.errors.fetch_add(1, Relaxed);
                 log::error!(
-                    "cannot sync folder={} {error}",
+                    "cannot sync stream={} folder={} {error}",
+                    entry.info.stream_id,
                     entry.recorder.folder().display()
                 );
             }
@@ -485,13 +488,18 @@ impl Writer {
         let rest = discard_folder(&self.settings.root.join(folder));
         match (files, rest) {
             (Ok(open), Ok(rest)) => {
-                log::warn!("consent withdrawn: deleted files={}", open + rest);
+                log::warn!(
+                    "consent withdrawn: deleted stream={} files={}",
+                    info.stream_id,
+                    open + rest
+                );
             }
             (Err(error), _) | (_, Err(error)) => {
                 self.counters.errors.fetch_add(1, Relaxed);
                 log::error!(
-                    "consent withdrawn, but files cannot be deleted: {error}; delete the \
-                             stream's folder under RTMS_OUT by hand"
+                    "consent withdrawn, but files cannot be deleted stream={}: {error}; delete the \
+                     stream's folder under RTMS_OUT by hand",
+                    info.stream_id
                 );
             }
         }
@@ -520,7 +528,8 @@ impl Writer {
         }
         for entry in self.entries.values().filter(|entry| entry.is_troubled) {
             log::error!(
-                "lost at the end folder={} records={}",
+                "lost at the end stream={} folder={} records={}",
+                entry.info.stream_id,
                 entry.recorder.folder().display(),
                 entry.taken_records
             );
