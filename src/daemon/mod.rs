@@ -44,6 +44,9 @@ const INBOX_MAX: usize = 8192;
 /// In a storm of webhooks what a restart needs is saved at least this often.
 const SAVE_EVERY: Duration = Duration::from_millis(50);
 
+/// From the first warning that is folded to the line that tells how many were.
+const FLUSH_AFTER: Duration = Duration::from_secs(60);
+
 /// From the wish to end to the end.
 pub const GRACE: Duration = Duration::from_millis(2500);
 
@@ -179,6 +182,7 @@ enum Event {
     Called(Box<Outcome>),
     Ended(String),
     Slept,
+    Folded,
     Status(SyncSender<Status>),
     Pulse(SyncSender<Pulse>),
     Reload(Box<Settings>, SyncSender<Result<(), public::Error>>),
@@ -201,6 +205,11 @@ impl Handle {
     /// Ends it: [`Daemon::run`] returns within [`GRACE`] and a little.
     pub fn stop(&self) {
         self.sender.send_always(Event::Stop);
+    }
+
+    /// Warnings were folded: a minute from now it is to be told how many.
+    pub fn folded(&self) {
+        self.sender.send_always(Event::Folded);
     }
 
     /// The machine slept: connections are dead without knowing it.
@@ -331,11 +340,17 @@ impl Daemon {
         }
         self.obey(actions);
         self.save();
-        let (mut next, mut saved) = (None, Instant::now());
+        let (mut next, mut saved, mut flush_at) = (None, Instant::now(), None);
         loop {
-            // Nothing is due here: every deadline belongs to another thread.
-            let wait = Duration::from_secs(3600);
-            let Some(event) = next.take().or_else(|| self.inbox.recv_timeout(wait)) else {
+            // Nothing else is due here: every other deadline belongs to another thread.
+            let wait = flush_at.map_or(Duration::from_secs(3600), |at: Instant| {
+                at.saturating_duration_since(Instant::now())
+            });
+            let event = next.take().or_else(|| self.inbox.recv_timeout(wait));
+            if flush_at.take_if(|at| Instant::now() >= *at).is_some() {
+                crate::log::flush_folded();
+            }
+            let Some(event) = event else {
                 continue;
             };
             match event {
@@ -360,6 +375,7 @@ impl Daemon {
                         running.meeting.command(Command::Slept);
                     }
                 }
+                Event::Folded => flush_at = Some(Instant::now() + FLUSH_AFTER),
                 Event::Status(reply) => drop(reply.send(self.status())),
                 Event::Pulse(reply) => drop(reply.send(self.pulse())),
                 Event::Reload(settings, reply) => drop(reply.send(self.reload(*settings))),
@@ -635,7 +651,9 @@ impl Daemon {
                 let _ = reply.send(self.pulse());
                 return;
             }
-            Event::Ended(_) | Event::Slept | Event::Reload(..) | Event::Stop => return,
+            Event::Ended(_) | Event::Slept | Event::Folded | Event::Reload(..) | Event::Stop => {
+                return;
+            }
         };
         let is_last = |action: &Action| {
             matches!(

@@ -24,8 +24,12 @@ pub const SIGNALING_WINDOW: Duration = Duration::from_secs(60);
 /// How long Zoom keeps a stream open whose media link is lost (RTMS failover guide).
 pub const MEDIA_WINDOW: Duration = Duration::from_secs(65);
 
-/// A stop can overtake data that is still in the media socket; so long we read on.
-pub const DRAIN_MAX: Duration = Duration::from_secs(1);
+/// A stop can overtake data that is still in the media socket; we read on until Zoom closes it, or
+/// until nothing has come for so long.
+pub const DRAIN_QUIET: Duration = Duration::from_secs(1);
+
+/// However much still comes after a stop, we read on for so long at most.
+pub const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// How long we wait for the answer to our close request.
 pub const CLOSE_ANSWER_MAX: Duration = Duration::from_secs(1);
@@ -126,6 +130,8 @@ enum Phase {
     /// Zoom ended it; we read what is left until then.
     Draining {
         until: Instant,
+        /// Data puts `until` off, up to here.
+        limit: Instant,
         reason: EndReason,
     },
     /// We asked Zoom to end it and wait for the answer until then.
@@ -161,6 +167,8 @@ pub struct Stream {
     media: Vec<Media>,
     window: Option<Window>,
     phase: Phase,
+    /// Consent was withdrawn: nothing more may be taken in.
+    is_revoked: bool,
     /// Set by stream state 3: the next loss is the end and no accident.
     terminating: Option<StopReason>,
     /// The newest stamp that Zoom sent on the present signaling connection.
@@ -191,6 +199,7 @@ impl Stream {
                 loss: Loss::TimedOut,
             }),
             phase: Phase::Running,
+            is_revoked: false,
             terminating: None,
             zoom_clock_ms: 0,
             outputs: VecDeque::new(),
@@ -293,7 +302,7 @@ impl Stream {
     /// The deadline of [`Output::Wait`] has come, or may have.
     pub fn handle_timeout(&mut self, now: Instant) {
         match &self.phase {
-            Phase::Draining { until, reason } if *until <= now => {
+            Phase::Draining { until, reason, .. } if *until <= now => {
                 let reason = reason.clone();
                 return self.end(reason);
             }
@@ -413,9 +422,14 @@ impl Stream {
         };
         let encrypted = matches!(id, LinkId::Media(kind)
             if self.media.iter().any(|media| media.kind == kind && media.encrypted));
-        if encrypted || self.phase == Phase::Ended {
+        // After the end a socket is read once more before it is closed: what had come by then
+        // counts, unless consent for it was withdrawn.
+        if encrypted || self.is_revoked {
             self.counters.ignored += 1;
             return None;
+        }
+        if let (Phase::Draining { until, limit, .. }, LinkId::Media(_)) = (&mut self.phase, id) {
+            *until = (now + DRAIN_QUIET).min(*limit);
         }
         Some(event)
     }
@@ -480,6 +494,9 @@ impl Stream {
                     self.window = None;
                 } else if self.phase == Phase::Running {
                     self.end(EndReason::ClosedByUs);
+                } else if let Phase::Draining { reason, .. } = &self.phase {
+                    let reason = reason.clone();
+                    self.end(reason);
                 }
             }
             Command::Leave => self.end(EndReason::Left),
@@ -684,15 +701,18 @@ impl Stream {
     fn stopped(&mut self, now: Instant, reason: StopReason) {
         let end = EndReason::Stopped(reason);
         let is_up = |media: &Media| media.link.state == State::Up;
-        // Withdrawn consent: nothing more may be taken in.
-        if reason == StopReason::STREAM_REVOKED || !self.media.iter().any(is_up) {
+        self.is_revoked |= reason == StopReason::STREAM_REVOKED;
+        if self.is_revoked || !self.media.iter().any(is_up) {
             return self.end(end);
         }
         match &mut self.phase {
             Phase::Running | Phase::Closing { .. } => {
                 self.window = None;
-                let until = now + DRAIN_MAX;
-                self.phase = Phase::Draining { until, reason: end };
+                self.phase = Phase::Draining {
+                    until: now + DRAIN_QUIET,
+                    limit: now + DRAIN_MAX,
+                    reason: end,
+                };
             }
             // Of two messages about one end, the one that gives a reason counts.
             Phase::Draining { reason: told, .. } => {

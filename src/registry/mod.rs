@@ -635,8 +635,19 @@ impl Registry {
                 &format!("stopped: {reason}; an admin switched the app off"),
             ),
             StopPolicy::Delete => {
+                // Only the ids are kept, so that the stream is not taken up again.
+                entry.started.server_urls.clear();
+                entry.started.operator_id = None;
+                entry.started.account_id = None;
+                self.is_changed = true;
                 let info = self.info_of(stream_id);
                 self.actions.push(Action::Discard(info));
+                let is_needed = |e: &StreamEntry| e.is_active() && e.started.id == uuid;
+                if !self.streams.values().any(is_needed)
+                    && let Some(meeting) = self.meetings.get_mut(&uuid)
+                {
+                    meeting.topic = None;
+                }
             }
             StopPolicy::Restart | StopPolicy::RestartOnce => {
                 if !std::mem::replace(&mut entry.is_restarted, true) {

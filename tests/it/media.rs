@@ -302,3 +302,89 @@ fn cameras_and_screens_and_chat() {
     assert!(fs::metadata(stream.join("chat.jsonl")).is_ok());
     stage.finish();
 }
+
+/// Every file below a folder, with what is in it.
+fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.path() {
+            path if path.is_dir() => found.extend(files(&path)),
+            path => {
+                let bytes = fs::read(&path).unwrap_or_default();
+                found.push((path, bytes));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn of_withdrawn_consent_no_byte_is_left() {
+    let stage = Stage::start(
+        "revoked",
+        &[
+            ("RTMS_MEDIA", "all"),
+            ("RTMS_AUDIO_STREAMS", "per-speaker"),
+            ("RTMS_TRANSCRIPT", "jsonl,txt,vtt,srt"),
+        ],
+    );
+    let script = MeetingScript {
+        granted: 31,
+        pictures: true,
+        chat_every: 1,
+        phrases_per_second: 20.0,
+        ..audio(true, 100_000)
+    };
+    let meeting = stage.zoom.start_meeting(script);
+    assert!(
+        meeting.wait_for_phrases(5, PATIENCE),
+        "{:#?}",
+        stage.server.log()
+    );
+    meeting.end(End::stopped(2));
+    stage.wait_until_ended();
+    let first = stage.stream();
+    let kept = files(&first).len();
+
+    assert!(meeting.open_stream());
+    let out = stage.folder.join("out");
+    stage.wait("the second stream's files", || {
+        let all = files(&out);
+        let of_second = |name: &str| {
+            all.iter().any(|(path, bytes)| {
+                !path.starts_with(&first)
+                    && path.to_string_lossy().contains(name)
+                    && bytes.len() > 44
+            })
+        };
+        ["transcript.srt", "chat.jsonl", ".wav", ".jpg"]
+            .into_iter()
+            .all(of_second)
+    });
+    let second = meeting.streams()[1].clone();
+    meeting.end(End::stopped(8));
+    stage.wait("word of the deletion", || {
+        let log = stage.server.log();
+        log.iter()
+            .any(|line| line.contains("consent withdrawn: deleted files="))
+    });
+    let left = files(&out);
+    assert_eq!(left.len(), kept, "the first stream stays, and nothing else");
+    assert!(left.iter().all(|(path, _)| path.starts_with(&first)));
+
+    // In the state only the ids are left, so that the stream is not taken up again.
+    let script = meeting.script();
+    stage.wait("the state without the stream's facts", || {
+        let state = fs::read_to_string(stage.folder.join("state/registry.json"));
+        let text = state.unwrap_or_default();
+        let json: Value = serde_json::from_str(&text).unwrap_or_default();
+        let entry = &json["streams"][&second]["started"];
+        let tombstone = entry["server_urls"].as_array().is_some_and(Vec::is_empty);
+        let mut words = script
+            .speakers
+            .iter()
+            .map(|speaker| speaker.user_name.as_str());
+        tombstone && !words.any(|word| text.contains(word)) && !text.contains(&script.topic)
+    });
+    stage.finish();
+}
