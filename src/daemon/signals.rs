@@ -201,6 +201,21 @@ mod sleep {
     }
 }
 
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_is_awake_has_not_slept() {
+        let mut watch = sleep::Watch::new();
+        assert!(!watch.has_slept());
+        let fd = watch.fd().expect("Linux has such timers");
+        let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+        let none = rustix::event::Timespec::default();
+        assert_eq!(poll(&mut fds, Some(&none)), Ok(0), "the timer is far away");
+    }
+}
+
 #[cfg(not(target_os = "linux"))]
 mod sleep {
     //! Other systems have no such timer; a dead connection shows by its silence.

@@ -212,13 +212,18 @@ pub fn create_file(path: &Path) -> io::Result<File> {
 /// The whole records at the end of a file, at most 64 KiB of them; nothing if there is no
 /// such file.
 pub fn tail(path: &Path, terminator: &str) -> io::Result<String> {
+    tail_of(path, terminator, TAIL_BYTES)
+}
+
+/// The same with another limit.
+pub fn tail_of(path: &Path, terminator: &str, bytes_max: u64) -> io::Result<String> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
         Err(error) => return Err(error),
     };
     let whole = whole_bytes(&mut file, terminator.as_bytes())?;
-    let from = whole.saturating_sub(TAIL_BYTES);
+    let from = whole.saturating_sub(bytes_max);
     file.seek(SeekFrom::Start(from))?;
     let mut bytes = Vec::new();
     file.take(whole - from).read_to_end(&mut bytes)?;

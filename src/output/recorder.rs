@@ -1,10 +1,11 @@
 //! The files of one stream. Knows no thread: [`super::disk`] calls it.
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::append::{AppendFile, make_folder, tail};
+use super::append::{AppendFile, make_folder, tail, tail_of};
 use super::cue::{self, Position, VTT_HEADER};
 use super::jsonl::Lines;
 use super::media::Media;
@@ -12,7 +13,7 @@ use super::meta::Meta;
 use super::packets::Batch;
 use super::path::stream_folder;
 use super::record::{Attribute, Record, StreamInfo};
-use crate::protocol::seam::{Identity, Seam};
+use crate::protocol::seam::{Identity, PHRASES_MAX, Seam};
 use crate::protocol::{EndReason, MediaParams};
 
 /// Which transcript files are written: `RTMS_TRANSCRIPT`.
@@ -274,30 +275,59 @@ impl Recorder {
     }
 }
 
+/// Enough for as many phrases as a seam remembers.
+const SEAM_BYTES: u64 = 256 << 10;
+
+/// What a seam needs of a line of `transcript.jsonl`.
+#[derive(serde::Deserialize)]
+#[serde(default)]
+struct Written<'a> {
+    user_id: u64,
+    start_ms: u64,
+    end_ms: u64,
+    timestamp_ms: u64,
+    #[serde(borrow)]
+    attribute: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    text: Cow<'a, str>,
+}
+
+impl Default for Written<'_> {
+    fn default() -> Self {
+        Written {
+            user_id: 0,
+            start_ms: 0,
+            end_ms: 0,
+            timestamp_ms: 0,
+            attribute: None,
+            text: Cow::Borrowed(""),
+        }
+    }
+}
+
 /// The last phrases that an earlier process wrote of a stream, so that none is taken again.
 pub fn seam(root: &Path, info: &StreamInfo) -> Seam {
     let mut seam = Seam::default();
     let folder = root.join(stream_folder(info.started_ms, &info.id, &info.stream_id));
-    for line in tail(&folder.join(JSONL_NAME), "\n")
-        .unwrap_or_default()
-        .lines()
-    {
+    let tail = tail_of(&folder.join(JSONL_NAME), "\n", SEAM_BYTES).unwrap_or_default();
+    let mut lines: Vec<&str> = tail.lines().rev().take(PHRASES_MAX).collect();
+    lines.reverse();
+    for line in lines {
         // The first line of the tail may be cut; it is no JSON then.
-        let Ok(value) = serde_json::from_str::<serde_json::Value>(line) else {
+        let Ok(written) = serde_json::from_str::<Written<'_>>(line) else {
             continue;
         };
-        let number = |key: &str| value[key].as_u64().unwrap_or(0);
         seam.is_repeat(Identity {
-            user_id: number("user_id"),
-            start_ms: number("start_ms"),
-            end_ms: number("end_ms"),
-            timestamp_ms: number("timestamp_ms"),
-            change: match value["attribute"].as_str() {
+            user_id: written.user_id,
+            start_ms: written.start_ms,
+            end_ms: written.end_ms,
+            timestamp_ms: written.timestamp_ms,
+            change: match written.attribute.as_deref() {
                 Some("update") => 2,
                 Some("delete") => 3,
                 _ => 0,
             },
-            text: value["text"].as_str().unwrap_or_default(),
+            text: &written.text,
         });
     }
     seam
@@ -385,6 +415,37 @@ mod tests {
         assert_eq!(meta["stop_reason"], 6);
         assert_eq!(meta["meeting_uuid"], "a/B+c==");
         assert_eq!(meta["state"], "ended");
+    }
+
+    #[test]
+    fn a_restart_remembers_as_much_as_a_seam_holds() {
+        let root = scratch("recorder-seam");
+        let mut recorder = Recorder::open(&root, info(), ALL, MediaParams::default(), 0);
+        let mut said = phrase("");
+        let text = |n: u64| format!("\"quoted\" {n} – {}", "x".repeat(100));
+        for n in 0..PHRASES_MAX as u64 + 9 {
+            said.text = text(n);
+            recorder.take(&Record::Phrase(said.clone()));
+        }
+        recorder.write().expect("the disk is well");
+        let mut seam = seam(&root, &info());
+        for (n, expected) in [
+            (8, false),
+            (9, false),
+            (20, true),
+            (PHRASES_MAX as u64, true),
+        ] {
+            let text = text(n);
+            let identity = Identity {
+                user_id: said.user_id,
+                start_ms: said.start_ms,
+                end_ms: said.end_ms,
+                timestamp_ms: said.timestamp_ms,
+                change: 0,
+                text: &text,
+            };
+            assert_eq!(seam.is_repeat(identity), expected, "{n}");
+        }
     }
 
     #[test]

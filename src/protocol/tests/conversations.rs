@@ -492,6 +492,34 @@ fn interrupted_is_a_loss_unless_it_is_old_news() {
 }
 
 #[test]
+fn the_webhook_of_a_loss_that_we_saw_ourselves_is_no_second_one() {
+    let late = |event_ts_ms| Command::Interrupted {
+        event_ts_ms,
+        url: None,
+    };
+    // Within seconds of the new connection, whatever its stamp.
+    let mut talk = Talk::ready();
+    talk.until(20.0);
+    talk.lose(SIGNALING, Loss::Closed(None));
+    talk.join();
+    talk.skip();
+    talk.until(21.0);
+    talk.tell(late(1_767_000_020_000));
+    talk.check(&[]);
+    // Later: by what Zoom has said on the new connection since, a state as good as a keep-alive.
+    talk.hear(
+        SIGNALING,
+        json!({"msg_type": 8, "state": 1, "reason": 0, "timestamp": 1_767_000_021_500_u64}),
+    );
+    talk.skip();
+    talk.until(40.0);
+    talk.tell(late(1_767_000_020_000));
+    talk.check(&[]);
+    talk.tell(late(1_767_000_039_000));
+    talk.check_contains("* Lost(Signaling, Reported)");
+}
+
+#[test]
 fn silence_is_loss() {
     let mut talk = Talk::ready();
     for n in 1..=9 {
