@@ -2,12 +2,14 @@
 //!
 //! Every event is one line and one write, whatever text stands in it. Levels: *error*, a human is
 //! needed; *warn*, degraded; *info*, a stream starts or ends; *debug*, names of messages and changes
-//! of state; *trace*, what they say. The thread's name is the context, so all lines of a stream are
-//! found by it. Warnings that repeat are folded: one a minute, with the count of the others.
+//! of state; *trace*, what they say. Lines of a stream's own thread begin with `stream=` and its full
+//! id, and those of others about it name it in the same way, so one id finds them all. Warnings that repeat are folded: one a minute, with the count of the others.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +38,15 @@ enum Form {
     Json,
 }
 
+/// Where a line comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place<'a> {
+    /// A thread of this name.
+    Thread(&'a str),
+    /// The thread of the stream with this id.
+    Stream(&'a str),
+}
+
 /// Writes records as lines.
 struct Logger {
     form: Form,
@@ -43,6 +54,19 @@ struct Logger {
 }
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
+
+static ON_FOLDED: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
+static IS_FOLDED_TOLD: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    /// The stream that this thread is about.
+    static STREAM: OnceCell<Box<str>> = const { OnceCell::new() };
+}
+
+/// Says that everything this thread logs is about a stream, for as long as the thread lives.
+pub fn set_stream(stream_id: &str) {
+    STREAM.with(|stream| drop(stream.set(stream_id.into())));
+}
 
 /// Starts logging. The form stays for the life of the process; a second call changes the level only.
 pub fn start(level: LevelFilter, format: LogFormat) {
@@ -61,6 +85,12 @@ pub fn start(level: LevelFilter, format: LogFormat) {
     set_level(level);
 }
 
+/// Has this called when a warning was folded and nobody knows yet: [`flush_folded`] should then be
+/// called a minute later. It must not log or wait. Only the first one given counts.
+pub fn on_folded(tell: impl Fn() + Send + Sync + 'static) {
+    let _ = ON_FOLDED.set(Box::new(tell));
+}
+
 /// Changes the level at run time.
 pub fn set_level(level: LevelFilter) {
     log::set_max_level(level);
@@ -69,6 +99,7 @@ pub fn set_level(level: LevelFilter) {
 /// Logs how often warnings were folded since that was last told. Call it at the end, and once in a
 /// while (a minute), so that a flood that stopped is told too.
 pub fn flush_folded() {
+    IS_FOLDED_TOLD.store(false, Relaxed);
     if let Some(logger) = LOGGER.get() {
         let rest = logger.lock_folded().take(Instant::now());
         for (message, times) in rest {
@@ -76,7 +107,7 @@ pub fn flush_folded() {
                 logger.form,
                 now_ms(),
                 Level::Warn,
-                "log",
+                Place::Thread("log"),
                 "rtmsd::log",
                 &format!("{message} (repeated {times} times)"),
             ));
@@ -118,23 +149,30 @@ impl Log for Logger {
         cut(&mut message);
         if record.level() == Level::Warn {
             match self.lock_folded().admit(&message, Instant::now()) {
-                Admitted::No => return,
+                Admitted::No => {
+                    if let Some(tell) = ON_FOLDED.get()
+                        && !IS_FOLDED_TOLD.swap(true, Relaxed)
+                    {
+                        tell();
+                    }
+                    return;
+                }
                 Admitted::After(0) => {}
                 Admitted::After(times) => {
                     let _ = write!(message, " (repeated {times} times)");
                 }
             }
         }
-        let thread = std::thread::current();
-        let thread = thread.name().unwrap_or("unnamed");
-        self.write(&line(
-            self.form,
-            now_ms(),
-            record.level(),
-            thread,
-            record.target(),
-            &message,
-        ));
+        let write = |place: Place<'_>| {
+            let (level, target) = (record.level(), record.target());
+            self.write(&line(self.form, now_ms(), level, place, target, &message));
+        };
+        STREAM.with(|stream| match stream.get() {
+            Some(stream) => write(Place::Stream(stream)),
+            None => write(Place::Thread(
+                std::thread::current().name().unwrap_or("unnamed"),
+            )),
+        });
     }
 
     fn flush(&self) {}
@@ -164,7 +202,11 @@ fn cut(message: &mut String) {
 }
 
 /// One record as one line, its end included.
-fn line(form: Form, ms: u64, level: Level, thread: &str, target: &str, message: &str) -> String {
+fn line(form: Form, ms: u64, level: Level, place: Place, target: &str, message: &str) -> String {
+    let (key, word) = match place {
+        Place::Thread(name) => ("thread", name),
+        Place::Stream(id) => ("stream", id),
+    };
     let mut line = String::with_capacity(message.len() + 80);
     // Writing to a string does not fail.
     let _ = match form {
@@ -174,17 +216,18 @@ fn line(form: Form, ms: u64, level: Level, thread: &str, target: &str, message: 
             let name = level.as_str().to_ascii_lowercase();
             write!(
                 line,
-                "{{\"time\":\"{}\",\"level\":\"{name}\",\"thread\":{},\"target\":{},\"message\":{}}}",
+                "{{\"time\":\"{}\",\"level\":\"{name}\",\"{key}\":{},\"target\":{},\"message\":{}}}",
                 Utc::from_unix_ms(ms),
-                json(thread),
+                json(word),
                 json(target),
                 json(message),
             )
         }
     };
     if form != Form::Json {
-        line.push_str("thread=");
-        push_word(&mut line, thread);
+        line.push_str(key);
+        line.push('=');
+        push_word(&mut line, word);
         if target != "rtmsd" && !target.starts_with("rtmsd::") {
             line.push_str(" target=");
             push_word(&mut line, target);
@@ -207,7 +250,7 @@ fn priority(level: Level) -> u8 {
 }
 
 fn push_word(line: &mut String, word: &str) {
-    let is_plain = |c: char| c.is_alphanumeric() || "_-.:/+#".contains(c);
+    let is_plain = |c: char| c.is_alphanumeric() || "_-.:/+#=".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
         line.push_str(word);
     } else {
@@ -311,7 +354,8 @@ mod tests {
     #[test]
     fn a_record_is_one_line() {
         let check = |form, level, thread, target, message, expected: &str| {
-            let found = line(form, 1_795_435_471_500, level, thread, target, message);
+            let place = Place::Thread(thread);
+            let found = line(form, 1_795_435_471_500, level, place, target, message);
             assert_eq!(found, format!("{expected}\n"));
         };
         check(
@@ -347,6 +391,22 @@ mod tests {
             "",
             "<7>thread=\"a'\\n\" ",
         );
+    }
+
+    #[test]
+    fn lines_of_a_stream_carry_its_id() {
+        let place = Place::Stream("a+b/c==");
+        for (form, expected) in [
+            (Form::Journal, "<6>stream=a+b/c== receiving\n"),
+            (
+                Form::Json,
+                "{\"time\":\"1970-01-01T00:00:00.000Z\",\"level\":\"info\",\"stream\":\"a+b/c==\",\
+                 \"target\":\"rtmsd\",\"message\":\"receiving\"}\n",
+            ),
+        ] {
+            let found = line(form, 0, Level::Info, place, "rtmsd", "receiving");
+            assert_eq!(found, expected);
+        }
     }
 
     #[test]

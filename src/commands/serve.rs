@@ -42,6 +42,8 @@ fn serve(config: &Config, path: Option<&Path>) -> Result<(), Failure> {
     let no_resources = |error: io::Error| Failure(exit::UNAVAILABLE, error.to_string());
     let service = service(&daemon).map_err(no_resources)?;
     let notifier = service.as_ref().map(Service::notifier);
+    let handle = daemon.handle();
+    crate::log::on_folded(move || handle.folded());
     let (handle, started) = (daemon.handle(), config.clone());
     let path = path.map(Path::to_owned);
     let signals = Signals::start(move |signal| match signal {

@@ -41,6 +41,12 @@ use status::{Pulse, Status, Totals};
 /// and Zoom delivers again.
 const INBOX_MAX: usize = 8192;
 
+/// In a storm of webhooks what a restart needs is saved at least this often.
+const SAVE_EVERY: Duration = Duration::from_millis(50);
+
+/// From the first warning that is folded to the line that tells how many were.
+const FLUSH_AFTER: Duration = Duration::from_secs(60);
+
 /// From the wish to end to the end.
 pub const GRACE: Duration = Duration::from_millis(2500);
 
@@ -179,6 +185,7 @@ enum Event {
     Called(Box<Outcome>),
     Ended(String),
     Slept,
+    Folded,
     Status(SyncSender<Status>),
     Pulse(SyncSender<Pulse>),
     Reload(Box<Settings>, SyncSender<Result<(), public::Error>>),
@@ -201,6 +208,11 @@ impl Handle {
     /// Ends it: [`Daemon::run`] returns within [`GRACE`] and a little.
     pub fn stop(&self) {
         self.sender.send_always(Event::Stop);
+    }
+
+    /// Warnings were folded: a minute from now it is to be told how many.
+    pub fn folded(&self) {
+        self.sender.send_always(Event::Folded);
     }
 
     /// The machine slept: connections are dead without knowing it.
@@ -273,10 +285,10 @@ impl Daemon {
         };
         let api = Arc::new(Api::new(api).map_err(Error::Api)?);
         let registry = match &state {
-            Some(state) => restore(state, settings.registry())?,
+            Some(state) => restore(state, settings.registry()),
             None => Registry::new(settings.registry()),
         };
-        let snapshot = state.map(Snapshot::start).transpose()?;
+        let snapshot = state.as_ref().map(Snapshot::start).transpose()?;
         let disk = settings.disk.clone().map(Disk::start).transpose()?;
         let stdout = settings.stdout.map(|_| Stdout::start()).transpose()?;
         let (sender, inbox) = inbox(INBOX_MAX);
@@ -330,21 +342,20 @@ impl Daemon {
             );
         }
         self.obey(actions);
-        let mut is_saved = true;
+        self.save();
+        let (mut next, mut saved, mut flush_at) = (None, Instant::now(), None);
         loop {
-            // Nothing is due here: every deadline belongs to another thread. What changed is saved
-            // once nothing more waits; whether something does, only an attempt to take it tells,
-            // for a place that is taken may be given back unused.
-            let wait = match is_saved {
-                true => Duration::from_secs(3600),
-                false => Duration::ZERO,
-            };
-            let Some(event) = self.inbox.recv_timeout(wait) else {
-                self.save();
-                is_saved = true;
+            // Nothing else is due here: every other deadline belongs to another thread.
+            let wait = flush_at.map_or(Duration::from_secs(3600), |at: Instant| {
+                at.saturating_duration_since(Instant::now())
+            });
+            let event = next.take().or_else(|| self.inbox.recv_timeout(wait));
+            if flush_at.take_if(|at| Instant::now() >= *at).is_some() {
+                crate::log::flush_folded();
+            }
+            let Some(event) = event else {
                 continue;
             };
-            is_saved = false;
             match event {
                 Event::Webhook(webhook) => {
                     log::debug!(
@@ -367,10 +378,18 @@ impl Daemon {
                         running.meeting.command(Command::Slept);
                     }
                 }
+                Event::Folded => flush_at = Some(Instant::now() + FLUSH_AFTER),
                 Event::Status(reply) => drop(reply.send(self.status())),
                 Event::Pulse(reply) => drop(reply.send(self.pulse())),
                 Event::Reload(settings, reply) => drop(reply.send(self.reload(*settings))),
                 Event::Stop => break,
+            }
+            // What comes together is saved together. Whether more has come is asked by taking it:
+            // a place in the inbox may be held for a request that never becomes a webhook.
+            next = self.inbox.recv_timeout(Duration::ZERO);
+            if next.is_none() || saved.elapsed() >= SAVE_EVERY {
+                self.save();
+                saved = Instant::now();
             }
         }
         self.stop();
@@ -401,7 +420,7 @@ impl Daemon {
         if self.registry.take_changed()
             && let Some(snapshot) = &self.snapshot
         {
-            snapshot.save(self.registry.to_json());
+            snapshot.save(&self.registry.to_json().into());
         }
     }
 
@@ -594,7 +613,7 @@ impl Daemon {
         self.schedule.stop(Instant::now());
         if let Some(snapshot) = self.snapshot.take() {
             if self.registry.take_changed() {
-                snapshot.save(self.registry.to_json());
+                snapshot.save(&self.registry.to_json().into());
             }
             if !snapshot.stop(deadline) {
                 log::error!("the state could not be saved in time");
@@ -627,9 +646,18 @@ impl Daemon {
         let actions = match event {
             Event::Webhook(webhook) => self.registry.handle_webhook(now(), webhook),
             Event::Called(outcome) => self.registry.handle_call(now(), &outcome.0, outcome.1),
-            Event::Status(reply) => return drop(reply.send(self.status())),
-            Event::Pulse(reply) => return drop(reply.send(self.pulse())),
-            Event::Ended(_) | Event::Slept | Event::Reload(..) | Event::Stop => return,
+            // Who asked may have gone; then nobody is there to be told.
+            Event::Status(reply) => {
+                let _ = reply.send(self.status());
+                return;
+            }
+            Event::Pulse(reply) => {
+                let _ = reply.send(self.pulse());
+                return;
+            }
+            Event::Ended(_) | Event::Slept | Event::Folded | Event::Reload(..) | Event::Stop => {
+                return;
+            }
         };
         let is_last = |action: &Action| {
             matches!(
@@ -659,18 +687,33 @@ fn now() -> Now {
     }
 }
 
-fn restore(state: &StateDir, settings: registry::Settings) -> Result<Registry, Error> {
-    let Some(json) = state.read(snapshot::FILE_NAME).map_err(Error::State)? else {
-        return Ok(Registry::new(settings));
-    };
-    Ok(Registry::from_json(settings, &json).unwrap_or_else(|error| {
-        log::error!(
-            "{} in the state directory cannot be read: {error}; it is ignored, and streams of the \
-             process before are not rejoined",
-            snapshot::FILE_NAME
-        );
-        Registry::new(settings)
-    }))
+/// What the process before knew, by the newer of its files that can be read.
+fn restore(state: &StateDir, settings: registry::Settings) -> Registry {
+    let mut newest: Option<Registry> = None;
+    for name in snapshot::FILE_NAMES {
+        let read = state.read(name).map_err(|error| error.to_string());
+        let parse = |json: Option<Vec<u8>>| match json {
+            Some(json) => Registry::from_json(settings, &json)
+                .map(Some)
+                .map_err(|error| format!("{name}: {error}")),
+            None => Ok(None),
+        };
+        match read.and_then(parse) {
+            Ok(Some(found))
+                if newest
+                    .as_ref()
+                    .is_none_or(|n| n.version() < found.version()) =>
+            {
+                newest = Some(found);
+            }
+            Ok(_) => {}
+            Err(error) => log::error!(
+                "the state directory has a file that cannot be read: {error}; it is ignored, and \
+                 newer streams of the process before may not be rejoined"
+            ),
+        }
+    }
+    newest.unwrap_or_else(|| Registry::new(settings))
 }
 
 /// Joins a stream's thread, and says how it went.

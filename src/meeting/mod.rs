@@ -95,6 +95,7 @@ impl Meeting {
             .stack_size(STACK_BYTES)
             .spawn(move || {
                 let _ended = OnDrop(Some(ended));
+                crate::log::set_stream(&config.stream_id);
                 for sink in &mut sinks {
                     sink.begin(thread_waker.clone());
                 }
@@ -163,7 +164,7 @@ impl<F: FnOnce()> Drop for OnDrop<F> {
     }
 }
 
-/// The thread's name says which stream it is.
+/// The log adds which stream it is.
 fn log_notice(notice: &Notice) {
     match notice {
         Notice::Accepted(link) => log::debug!("handshake accepted link={link}"),

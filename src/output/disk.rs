@@ -459,7 +459,8 @@ impl Writer {
                     entry.is_troubled = false;
                     self.counters.troubled.fetch_sub(1, Relaxed);
                     log::info!(
-                        "the disk takes records again folder={} dropped={}",
+                        "the disk takes records again stream={} folder={} dropped={}",
+                        entry.info.stream_id,
                         entry.recorder.folder().display(),
                         entry.dropped
                     );
@@ -482,8 +483,9 @@ impl Writer {
                     entry.is_troubled = true;
                     self.counters.troubled.fetch_add(1, Relaxed);
                     log::error!(
-                        "cannot write folder={} error=\"{error}\"; records wait, up to {} MiB a \
+                        "cannot write stream={} folder={} error=\"{error}\"; records wait, up to {} MiB a \
                          stream; free or repair the disk under RTMS_OUT",
+                        entry.info.stream_id,
                         entry.recorder.folder().display(),
                         STREAM_BYTES_MAX >> 20
                     );
@@ -518,7 +520,8 @@ impl Writer {
             if let Err(error) = entry.recorder.sync() {
                 self.counters.errors.fetch_add(1, Relaxed);
                 log::error!(
-                    "cannot sync folder={} {error}",
+                    "cannot sync stream={} folder={} {error}",
+                    entry.info.stream_id,
                     entry.recorder.folder().display()
                 );
             }
@@ -548,16 +551,17 @@ impl Writer {
         match (files, rest) {
             (Ok(open), Ok(rest)) => {
                 log::warn!(
-                    "consent withdrawn: deleted files={} stream={}",
-                    open + rest,
-                    info.stream_id
+                    "consent withdrawn: deleted stream={} files={}",
+                    info.stream_id,
+                    open + rest
                 );
             }
             (Err(error), _) | (_, Err(error)) => {
                 self.counters.errors.fetch_add(1, Relaxed);
                 log::error!(
-                    "consent withdrawn, but files cannot be deleted: {error}; delete the \
-                             stream's folder under RTMS_OUT by hand"
+                    "consent withdrawn, but files cannot be deleted stream={}: {error}; delete the \
+                     stream's folder under RTMS_OUT by hand",
+                    info.stream_id
                 );
             }
         }
@@ -586,7 +590,8 @@ impl Writer {
         }
         for entry in self.entries.values().filter(|entry| entry.is_troubled) {
             log::error!(
-                "lost at the end folder={} records={}",
+                "lost at the end stream={} folder={} records={}",
+                entry.info.stream_id,
                 entry.recorder.folder().display(),
                 entry.taken_records
             );

@@ -13,4 +13,5 @@ mod service;
 mod shutdown;
 mod slow;
 mod stage;
+mod survive;
 mod vtt;
