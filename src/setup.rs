@@ -44,6 +44,7 @@ pub fn daemon(config: &Config) -> Result<daemon::Settings, Fault> {
         video_sdk: config.video_sdk.as_ref().map(keys),
         media: config.media.clone(),
         params: config.params,
+        video_participant: config.video_participant.clone(),
         events: config.events.clone(),
         buffer_data: config.buffer_data,
         allowed_hosts,

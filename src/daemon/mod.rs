@@ -87,6 +87,8 @@ pub struct Settings {
     pub media: MediaSelection,
     /// With which parameters.
     pub params: MediaParams,
+    /// Whose camera, with individual video: user id or name; `None` for the active speaker's.
+    pub video_participant: Option<String>,
     /// Which events.
     pub events: EventSelection,
     /// `RTMS_BUFFER_DATA`; `true` is Zoom's default and not sent.
@@ -124,6 +126,7 @@ impl Settings {
             video_sdk: None,
             media: MediaSelection::default(),
             params: MediaParams::default(),
+            video_participant: None,
             events: EventSelection::default(),
             buffer_data: true,
             allowed_hosts: AllowedHosts::default(),
@@ -512,6 +515,7 @@ impl Daemon {
             allowed_hosts: hosts.clone(),
             media: self.settings.media.clone(),
             params: self.settings.params,
+            video_participant: self.settings.video_participant.clone(),
             events: self.settings.events.numbers(started.product),
             buffer_data: (!self.settings.buffer_data).then_some(false),
             window,

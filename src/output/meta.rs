@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::append::create_file;
+use super::people::People;
 use super::record::StreamInfo;
 use super::track::{Format, Part};
 use crate::time::Utc;
@@ -35,6 +36,8 @@ pub struct Meta {
     pub dropped: u64,
     /// Parameters in force by media, as Zoom's JSON.
     pub granted: Vec<(String, String)>,
+    /// Who was there.
+    pub people: People,
     /// Files of sound, in the order in which they began.
     pub audio: Vec<Part>,
     /// Files of pictures, by kind: `video`, `share`.
@@ -59,6 +62,7 @@ impl Meta {
             phrases: number("transcripts"),
             dropped: number("dropped"),
             malformed: number("malformed_packets"),
+            people: People::resume(&value["participants"]),
             audio: value["audio"]
                 .as_array()
                 .into_iter()
@@ -101,6 +105,9 @@ impl Meta {
             "media_params": granted,
             "written_by": concat!("rtmsd ", env!("CARGO_PKG_VERSION")),
         });
+        if let Some(people) = self.people.to_json() {
+            value["participants"] = people;
+        }
         if !self.audio.is_empty() {
             let parts = self
                 .audio

@@ -32,6 +32,7 @@ pub mod meta;
 pub mod ogg;
 pub mod packets;
 pub mod path;
+pub mod people;
 pub mod picture;
 pub mod pictures;
 pub mod placed;

@@ -159,6 +159,7 @@ impl Recorder {
                 timestamp_ms,
                 raw,
             } => {
+                self.is_meta_stale |= self.meta.people.take(*event_type, *timestamp_ms, raw);
                 self.lines
                     .event(self.events.record(), *event_type, *timestamp_ms, raw);
             }

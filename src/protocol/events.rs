@@ -55,6 +55,14 @@ const CONTACT_CENTER_FROM: i64 = 8;
 
 /// FIRST_PACKET_TIMESTAMP comes unasked.
 pub const FIRST_PACKET_TIMESTAMP: i64 = 1;
+/// Somebody else speaks.
+pub const ACTIVE_SPEAKER_CHANGE: i64 = 2;
+/// Somebody came.
+pub const PARTICIPANT_JOIN: i64 = 3;
+/// Somebody left.
+pub const PARTICIPANT_LEAVE: i64 = 4;
+/// A camera went on; another meaning in Contact Center, which has no video.
+pub const PARTICIPANT_VIDEO_ON: i64 = 8;
 /// MEDIA_CONNECTION_INTERRUPTED comes unasked.
 pub const MEDIA_CONNECTION_INTERRUPTED: i64 = 7;
 

@@ -23,6 +23,7 @@
 //! The drain rule: after each `handle_*` of a [`Stream`], call [`Stream::poll_output`] until it
 //! yields [`Output::Wait`] or [`Output::End`].
 
+pub mod camera;
 pub mod codes;
 mod event;
 pub mod events;

@@ -6,12 +6,13 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::camera::Camera;
 use super::codes::{Refusal, Status, StopReason, StreamState};
 use super::event::{EndReason, LinkId, Loss, Notice, StreamEvent};
 use super::events::MEDIA_CONNECTION_INTERRUPTED;
 use super::link::{CONNECT_MAX, HANDSHAKE_MAX, Link, State};
 use super::message::{self, DecodeError, MediaHandshake, Message, SignalingHandshake};
-use super::params::{MediaKind, MediaParams, MediaSelection};
+use super::params::{MediaKind, MediaParams, MediaSelection, VideoStreams};
 use super::product::Product;
 use super::signature::handshake_signature;
 use super::url::{AllowedHosts, ServerUrl};
@@ -60,6 +61,9 @@ pub struct StreamConfig {
     pub media: MediaSelection,
     /// With which parameters.
     pub params: MediaParams,
+    /// Whose camera, where video is one participant's: a user id or a name; `None` for the active
+    /// speaker.
+    pub video_participant: Option<String>,
     /// Event types to subscribe to.
     pub events: Vec<i64>,
     /// `buffer_data` of message 1; absent for Zoom's default.
@@ -173,6 +177,8 @@ pub struct Stream {
     terminating: Option<StopReason>,
     /// The newest stamp that Zoom sent on the present signaling connection.
     zoom_clock_ms: u64,
+    /// Where video is one participant's.
+    camera: Option<Camera>,
     outputs: VecDeque<Output>,
     counters: Counters,
 }
@@ -186,6 +192,17 @@ impl Stream {
             &config.id,
             &config.stream_id,
         );
+        let kinds = config.media.kinds();
+        let is_individual = config.params.video.streams == VideoStreams::Individual
+            && config.product != Product::ContactCenter
+            && (config.media.is_all() || kinds.contains(&MediaKind::Video));
+        let mut config = config;
+        let camera = is_individual.then(|| Camera::new(config.video_participant.clone()));
+        for event in camera.iter().flat_map(Camera::events) {
+            if !config.events.contains(&event) {
+                config.events.push(event);
+            }
+        }
         let mut stream = Stream {
             signature,
             signaling: Link {
@@ -202,6 +219,7 @@ impl Stream {
             is_revoked: false,
             terminating: None,
             zoom_clock_ms: 0,
+            camera,
             outputs: VecDeque::new(),
             counters: Counters::default(),
             config,
@@ -371,6 +389,8 @@ impl Stream {
                 if event.event_type == Some(MEDIA_CONNECTION_INTERRUPTED) {
                     self.media_reported_lost(now);
                 }
+                let wanted = self.camera.as_mut().and_then(|c| c.handle_event(&event));
+                self.subscribe_video(wanted);
                 return Some(StreamEvent::Event(event));
             }
             Message::KeepAlive(request) => {
@@ -663,8 +683,21 @@ impl Stream {
         self.outputs
             .push_back(Output::Send(LinkId::Signaling, text));
         self.notice(Notice::Ready);
+        let wanted = self.camera.as_mut().and_then(Camera::handle_ready);
+        self.subscribe_video(wanted);
         if self.media.iter().all(|media| media.link.state == State::Up) {
             self.window = None;
+        }
+    }
+
+    /// Message 28, for the participant whose camera is wanted now.
+    fn subscribe_video(&mut self, wanted: Option<u64>) {
+        let is_up = self.signaling.state == State::Up && self.phase == Phase::Running;
+        if let Some(user_id) = wanted.filter(|_| is_up) {
+            // The core has no wall clock; Zoom's own newest stamp is one.
+            let text = message::video_subscription(user_id, true, self.zoom_clock_ms);
+            self.outputs
+                .push_back(Output::Send(LinkId::Signaling, text));
         }
     }
 

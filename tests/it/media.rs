@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rtmsd::demo::{
-    AudioScript, Begin, End, MeetingScript, Options, ServerCommand, ServerProcess, Zoom, tone_hz,
+    AudioScript, Begin, DemoProduct, End, MeetingScript, Options, ServerCommand, ServerProcess,
+    Zoom, tone_hz,
 };
 use serde_json::Value;
 
@@ -298,6 +299,9 @@ fn cameras_and_screens_and_chat() {
         (&"h264".into(), &"png".into())
     );
     assert!(meta["video"]["offset_ms"].is_i64());
+    let people = meta["participants"].as_array().expect("a list");
+    assert_eq!(people.len(), 3);
+    assert!(people[0]["joined_ms"].is_u64(), "{people:?}");
     assert_eq!(samples(&stream.join("audio-mixed.wav")).len(), 100 * 320);
     assert!(fs::metadata(stream.join("chat.jsonl")).is_ok());
     stage.finish();
@@ -387,4 +391,50 @@ fn of_withdrawn_consent_no_byte_is_left() {
         tombstone && !words.any(|word| text.contains(word)) && !text.contains(&script.topic)
     });
     stage.finish();
+}
+
+#[test]
+fn every_product_from_its_webhook_to_its_files() {
+    let products = [
+        (DemoProduct::Webinar, "webinar", "meeting_uuid"),
+        (DemoProduct::Session, "session", "session_id"),
+        (
+            DemoProduct::ContactCenter,
+            "contact_center",
+            "engagement_id",
+        ),
+        (DemoProduct::Phone, "phone", "call_id"),
+    ];
+    for (product, name, id_key) in products {
+        let stage = Stage::start(
+            &format!("product-{name}"),
+            &[
+                ("RTMS_MEDIA", "transcript,audio"),
+                ("RTMS_AUTO_START", "off"),
+            ],
+        );
+        // The demo's Zoom refuses another key, id or signature, and tells of it at the end.
+        let script = MeetingScript {
+            product,
+            phrases_per_second: 50.0,
+            ..audio(false, 20)
+        };
+        let meeting = stage.zoom.start_meeting(script);
+        assert!(
+            meeting.wait_for_phrases(3, PATIENCE),
+            "{name} {:#?}",
+            stage.server.log()
+        );
+        assert!(meeting.wait_for_audio(20, PATIENCE), "{name}");
+        meeting.end(End::stopped(1));
+        stage.wait_until_ended();
+        let meta = stage.meta();
+        assert_eq!(meta["product"], name, "{meta}");
+        assert_eq!(meta[id_key], meeting.script().id.as_str(), "{meta}");
+        assert_eq!(
+            samples(&stage.stream().join("audio-mixed.wav")).len(),
+            20 * 320
+        );
+        stage.finish();
+    }
 }

@@ -629,3 +629,64 @@ fn encrypted_payload_is_not_taken_for_text() {
     talk.check(&[]);
     assert_eq!(talk.stream.counters().ignored, 1);
 }
+
+fn with_camera(wanted: Option<&str>) -> Talk {
+    let mut config = config("video");
+    config.params.video.streams = crate::protocol::params::VideoStreams::Individual;
+    config.video_participant = wanted.map(str::to_owned);
+    config.events.clear();
+    let mut talk = Talk::with(config);
+    join_video(&mut talk);
+    talk
+}
+
+fn join_video(talk: &mut Talk) {
+    let video = crate::protocol::LinkId::Media(crate::protocol::MediaKind::Video);
+    talk.open(SIGNALING);
+    talk.hear(SIGNALING, msg2(json!({"video": "wss://v.zoom.us"})));
+    talk.open(video);
+    talk.skip();
+    talk.hear(video, msg4());
+}
+
+#[test]
+fn the_camera_follows_the_speaker() {
+    let mut talk = with_camera(None);
+    talk.skip();
+    let speaks = |user: u64| json!({"msg_type": 6, "event": {"event_type": 2, "timestamp": 5, "user_id": user, "user_name": "x"}});
+    let video_on = |user: u64| json!({"msg_type": 6, "event": {"event_type": 8, "participants": [{"user_id": user}]}});
+    talk.hear(SIGNALING, speaks(7));
+    talk.hear(SIGNALING, speaks(7));
+    talk.hear(SIGNALING, video_on(9));
+    talk.hear(SIGNALING, speaks(9));
+    talk.hear(SIGNALING, video_on(9));
+    let asked = talk.sent_subscriptions();
+    assert_eq!(asked, [7, 9, 9]);
+}
+
+#[test]
+fn the_camera_of_a_named_participant() {
+    for (wanted, first) in [("Ada", None), ("7", Some(7))] {
+        let mut talk = with_camera(Some(wanted));
+        let mut expected: Vec<u64> = first.into_iter().collect();
+        assert_eq!(talk.sent_subscriptions(), expected);
+        let event = |kind: u64, user: u64, name: &str| {
+            json!({"msg_type": 6, "event": {"event_type": kind,
+                "participants": [{"user_id": user, "user_name": name}]}})
+        };
+        talk.hear(SIGNALING, event(3, 8, "Adam"));
+        talk.hear(SIGNALING, event(3, 7, "Ada"));
+        talk.hear(SIGNALING, event(3, 7, "Ada"));
+        talk.hear(
+            SIGNALING,
+            json!({"msg_type": 6, "event": {"event_type": 2, "user_id": 8}}),
+        );
+        talk.hear(SIGNALING, event(8, 8, "Adam"));
+        talk.hear(SIGNALING, event(8, 7, "Ada"));
+        expected.extend(match first {
+            None => vec![7, 7],
+            Some(_) => vec![7],
+        });
+        assert_eq!(talk.sent_subscriptions(), expected);
+    }
+}

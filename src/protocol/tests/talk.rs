@@ -31,6 +31,7 @@ pub(super) fn config(media: &str) -> StreamConfig {
         allowed_hosts: AllowedHosts::default(),
         media: MediaSelection::from_text(media).expect("a selection"),
         params: MediaParams::default(),
+        video_participant: None,
         events: vec![2, 3],
         buffer_data: None,
         window: Duration::from_secs(60),
@@ -44,6 +45,7 @@ pub(super) struct Talk {
     log: Vec<String>,
     seen: usize,
     pub(super) has_ended: bool,
+    subscriptions: Vec<u64>,
 }
 
 impl Talk {
@@ -61,6 +63,7 @@ impl Talk {
             log: Vec::new(),
             seen: 0,
             has_ended: false,
+            subscriptions: Vec::new(),
         };
         talk.drain();
         talk
@@ -82,10 +85,22 @@ impl Talk {
         self.hear(TEXT, msg4());
     }
 
+    /// Every participant whose camera was asked for.
+    pub(super) fn sent_subscriptions(&self) -> Vec<u64> {
+        self.subscriptions.clone()
+    }
+
     fn drain(&mut self) {
         loop {
             let line = match self.stream.poll_output() {
                 Output::Connect(link, url) => format!("connect {link} {}", url.host()),
+                Output::Send(SIGNALING, text) if text.contains("\"msg_type\":28,") => {
+                    let request: Value = serde_json::from_str(&text).expect("JSON");
+                    assert_eq!(request["subscribe"], true);
+                    let user = request["user_id"].as_u64().expect("a number");
+                    self.subscriptions.push(user);
+                    format!("> signaling 28 {user}")
+                }
                 Output::Send(link, text) => format!("> {link} {}", short(&text)),
                 Output::Close(link) => format!("close {link}"),
                 Output::Notice(notice) => format!("* {notice:?}"),

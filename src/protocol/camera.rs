@@ -1,0 +1,69 @@
+//! Whose camera is asked for, where video is one participant's (message 28): the named one, or the
+//! active speaker. One at a time; a new subscription replaces the old one (RTMS media guide).
+
+use super::events::{ACTIVE_SPEAKER_CHANGE, PARTICIPANT_JOIN, PARTICIPANT_VIDEO_ON};
+use super::message::EventUpdate;
+
+/// The rule, and who is subscribed to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Camera {
+    /// A user id or a name; `None` for the active speaker.
+    wanted: Option<String>,
+    subscribed: Option<u64>,
+}
+
+impl Camera {
+    /// For that participant, by user id or name; `None` for the active speaker.
+    pub fn new(wanted: Option<String>) -> Camera {
+        Camera {
+            wanted,
+            subscribed: None,
+        }
+    }
+
+    /// The events that the rule needs.
+    pub fn events(&self) -> [i64; 2] {
+        match self.wanted {
+            Some(_) => [PARTICIPANT_JOIN, PARTICIPANT_VIDEO_ON],
+            None => [ACTIVE_SPEAKER_CHANGE, PARTICIPANT_VIDEO_ON],
+        }
+    }
+
+    /// A new connection knows of no subscription. A participant wanted by number can be asked for
+    /// at once.
+    pub fn handle_ready(&mut self) -> Option<u64> {
+        self.subscribed = None;
+        let number = self.wanted.as_ref()?.parse().ok()?;
+        self.subscribe(number, false)
+    }
+
+    /// Whom to subscribe to after this event, if that is news.
+    pub fn handle_event(&mut self, event: &EventUpdate<'_>) -> Option<u64> {
+        let is_on = event.event_type == Some(PARTICIPANT_VIDEO_ON);
+        let is_wanted = |wanted: &str, user_id: u64, name: Option<&str>| {
+            wanted.parse() == Ok(user_id) || name.is_some_and(|name| name == wanted)
+        };
+        match (&self.wanted, event.event_type?) {
+            (None, ACTIVE_SPEAKER_CHANGE) => self.subscribe(event.user_id?, false),
+            // The speaker's camera came on after the subscription, which may have been refused.
+            (None, PARTICIPANT_VIDEO_ON) => {
+                let speaker = self.subscribed?;
+                let is_theirs = event.participants.iter().any(|p| p.user_id == speaker);
+                is_theirs.then_some(speaker)
+            }
+            (Some(wanted), PARTICIPANT_JOIN | PARTICIPANT_VIDEO_ON) => {
+                let found = event.participants.iter().find(|person| {
+                    is_wanted(wanted, person.user_id, person.user_name.as_deref())
+                        || is_on && self.subscribed == Some(person.user_id)
+                });
+                self.subscribe(found?.user_id, is_on)
+            }
+            _ => None,
+        }
+    }
+
+    fn subscribe(&mut self, user_id: u64, again: bool) -> Option<u64> {
+        let is_news = self.subscribed.replace(user_id) != Some(user_id);
+        (is_news || again).then_some(user_id)
+    }
+}
