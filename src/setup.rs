@@ -56,6 +56,7 @@ pub fn daemon(config: &Config) -> Result<daemon::Settings, Fault> {
                 vtt: config.transcript.vtt,
                 srt: config.transcript.srt,
             },
+            params: config.params,
         }),
         stdout: match config.stdout {
             StdoutMode::Text => Some(StdoutFormat::Text),

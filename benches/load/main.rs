@@ -13,7 +13,7 @@
 mod bare;
 mod process;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use process::Server;
@@ -56,7 +56,7 @@ fn counted(seed: &str, phrases: u64, per_second: f64) -> MeetingScript {
 }
 
 /// Waits until the files hold every phrase that was sent; says how many they hold.
-fn received(out: &PathBuf, meetings: &[MeetingHandle], within: Duration) -> (u64, u64) {
+fn received(out: &Path, meetings: &[MeetingHandle], within: Duration) -> (u64, u64) {
     let until = Instant::now() + within;
     let sent: u64 = meetings.iter().map(MeetingHandle::sent_count).sum();
     loop {

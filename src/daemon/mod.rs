@@ -41,6 +41,9 @@ use status::{Pulse, Status, Totals};
 /// and Zoom delivers again.
 const INBOX_MAX: usize = 8192;
 
+/// In a storm of webhooks what a restart needs is saved at least this often.
+const SAVE_EVERY: Duration = Duration::from_millis(50);
+
 /// From the first warning that is folded to the line that tells how many were.
 const FLUSH_AFTER: Duration = Duration::from_secs(60);
 
@@ -279,10 +282,10 @@ impl Daemon {
         };
         let api = Arc::new(Api::new(api).map_err(Error::Api)?);
         let registry = match &state {
-            Some(state) => restore(state, settings.registry())?,
+            Some(state) => restore(state, settings.registry()),
             None => Registry::new(settings.registry()),
         };
-        let snapshot = state.map(Snapshot::start).transpose()?;
+        let snapshot = state.as_ref().map(Snapshot::start).transpose()?;
         let disk = settings.disk.clone().map(Disk::start).transpose()?;
         let stdout = settings.stdout.map(|_| Stdout::start()).transpose()?;
         let (sender, inbox) = inbox(INBOX_MAX);
@@ -336,13 +339,14 @@ impl Daemon {
             );
         }
         self.obey(actions);
-        let mut flush_at = None;
+        self.save();
+        let (mut next, mut saved, mut flush_at) = (None, Instant::now(), None);
         loop {
             // Nothing else is due here: every other deadline belongs to another thread.
             let wait = flush_at.map_or(Duration::from_secs(3600), |at: Instant| {
                 at.saturating_duration_since(Instant::now())
             });
-            let event = self.inbox.recv_timeout(wait);
+            let event = next.take().or_else(|| self.inbox.recv_timeout(wait));
             if flush_at.take_if(|at| Instant::now() >= *at).is_some() {
                 crate::log::flush_folded();
             }
@@ -377,8 +381,12 @@ impl Daemon {
                 Event::Reload(settings, reply) => drop(reply.send(self.reload(*settings))),
                 Event::Stop => break,
             }
-            if self.inbox.is_empty() {
+            // What comes together is saved together. Whether more has come is asked by taking it:
+            // a place in the inbox may be held for a request that never becomes a webhook.
+            next = self.inbox.recv_timeout(Duration::ZERO);
+            if next.is_none() || saved.elapsed() >= SAVE_EVERY {
                 self.save();
+                saved = Instant::now();
             }
         }
         self.stop();
@@ -409,7 +417,7 @@ impl Daemon {
         if self.registry.take_changed()
             && let Some(snapshot) = &self.snapshot
         {
-            snapshot.save(self.registry.to_json());
+            snapshot.save(&self.registry.to_json().into());
         }
     }
 
@@ -601,7 +609,7 @@ impl Daemon {
         self.schedule.stop(Instant::now());
         if let Some(snapshot) = self.snapshot.take() {
             if self.registry.take_changed() {
-                snapshot.save(self.registry.to_json());
+                snapshot.save(&self.registry.to_json().into());
             }
             if !snapshot.stop(deadline) {
                 log::error!("the state could not be saved in time");
@@ -634,6 +642,7 @@ impl Daemon {
         let actions = match event {
             Event::Webhook(webhook) => self.registry.handle_webhook(now(), webhook),
             Event::Called(outcome) => self.registry.handle_call(now(), &outcome.0, outcome.1),
+            // Who asked may have gone; then nobody is there to be told.
             Event::Status(reply) => {
                 let _ = reply.send(self.status());
                 return;
@@ -674,18 +683,33 @@ fn now() -> Now {
     }
 }
 
-fn restore(state: &StateDir, settings: registry::Settings) -> Result<Registry, Error> {
-    let Some(json) = state.read(snapshot::FILE_NAME).map_err(Error::State)? else {
-        return Ok(Registry::new(settings));
-    };
-    Ok(Registry::from_json(settings, &json).unwrap_or_else(|error| {
-        log::error!(
-            "{} in the state directory cannot be read: {error}; it is ignored, and streams of the \
-             process before are not rejoined",
-            snapshot::FILE_NAME
-        );
-        Registry::new(settings)
-    }))
+/// What the process before knew, by the newer of its files that can be read.
+fn restore(state: &StateDir, settings: registry::Settings) -> Registry {
+    let mut newest: Option<Registry> = None;
+    for name in snapshot::FILE_NAMES {
+        let read = state.read(name).map_err(|error| error.to_string());
+        let parse = |json: Option<Vec<u8>>| match json {
+            Some(json) => Registry::from_json(settings, &json)
+                .map(Some)
+                .map_err(|error| format!("{name}: {error}")),
+            None => Ok(None),
+        };
+        match read.and_then(parse) {
+            Ok(Some(found))
+                if newest
+                    .as_ref()
+                    .is_none_or(|n| n.version() < found.version()) =>
+            {
+                newest = Some(found);
+            }
+            Ok(_) => {}
+            Err(error) => log::error!(
+                "the state directory has a file that cannot be read: {error}; it is ignored, and \
+                 newer streams of the process before may not be rejoined"
+            ),
+        }
+    }
+    newest.unwrap_or_else(|| Registry::new(settings))
 }
 
 /// Joins a stream's thread, and says how it went.

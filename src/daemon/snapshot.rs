@@ -1,24 +1,27 @@
-//! The thread that keeps what a restart needs on disk.
+//! The threads that keep what a restart needs on disk.
+//!
+//! There are two files, each with a thread of its own. One is synced and survives a power cut, but
+//! a busy disk takes its time for that; the other is only handed to the kernel, within a
+//! millisecond, and survives the end of the process however soon it comes. The newer one that can
+//! be read counts.
 //!
 //! Only the newest snapshot counts: one that waits is replaced, so a slow disk means an older file
-//! and never a queue. [`StateDir::write_atomic`] syncs the file and its directory, so what it has
-//! written survives a power cut.
+//! and never a queue. [`StateDir::write_atomic`] syncs the file and its directory.
 
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::state::StateDir;
 
-/// The file's name in the state directory.
-pub(super) const FILE_NAME: &str = "registry.json";
+/// The files' names in the state directory: the synced one, and the quick one.
+pub(super) const FILE_NAMES: [&str; 2] = ["registry.json", "registry-unsynced.json"];
 
-/// The owner of the thread.
+/// The owner of the threads.
 #[derive(Debug)]
 pub(super) struct Snapshot {
-    shared: Arc<Shared>,
-    thread: JoinHandle<()>,
+    writers: Vec<(Arc<Shared>, JoinHandle<()>)>,
 }
 
 #[derive(Debug, Default)]
@@ -29,53 +32,62 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Slot {
-    newest: Option<Vec<u8>>,
+    newest: Option<Arc<[u8]>>,
     is_over: bool,
 }
 
 impl Snapshot {
-    /// Starts the thread.
-    pub(super) fn start(state: Arc<StateDir>) -> io::Result<Snapshot> {
-        let shared = Arc::new(Shared::default());
-        let own = Arc::clone(&shared);
-        let thread = Builder::new()
-            .name("state".to_owned())
-            .stack_size(128 << 10)
-            .spawn(move || own.write_until_over(&state))?;
-        Ok(Snapshot { shared, thread })
+    /// Starts the threads.
+    pub(super) fn start(state: &Arc<StateDir>) -> io::Result<Snapshot> {
+        let mut writers = Vec::new();
+        for (name, is_synced) in FILE_NAMES.into_iter().zip([true, false]) {
+            let shared = Arc::new(Shared::default());
+            let (own, state) = (Arc::clone(&shared), Arc::clone(state));
+            let thread = Builder::new()
+                .name(if is_synced { "state" } else { "state quick" }.to_owned())
+                .stack_size(128 << 10)
+                .spawn(move || own.write_until_over(&state, name, is_synced))?;
+            writers.push((shared, thread));
+        }
+        Ok(Snapshot { writers })
     }
 
     /// Has this written, instead of what may still wait.
-    pub(super) fn save(&self, json: Vec<u8>) {
-        self.shared
-            .slot
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .newest = Some(json);
-        self.shared.filled.notify_one();
+    pub(super) fn save(&self, json: &Arc<[u8]>) {
+        // The quick one first.
+        for (shared, _) in self.writers.iter().rev() {
+            shared.lock().newest = Some(Arc::clone(json));
+            shared.filled.notify_one();
+        }
     }
 
-    /// Writes what waits, and ends the thread; a disk that hangs is left behind at `deadline`.
+    /// Writes what waits, and ends the threads; a disk that hangs is left behind at `deadline`.
     pub(super) fn stop(self, deadline: Instant) -> bool {
-        self.shared
-            .slot
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_over = true;
-        self.shared.filled.notify_one();
-        while !self.thread.is_finished() && Instant::now() < deadline {
-            std::thread::park_timeout(Duration::from_millis(2));
+        for (shared, _) in &self.writers {
+            shared.lock().is_over = true;
+            shared.filled.notify_one();
         }
-        self.thread.is_finished() && self.thread.join().is_ok()
+        let mut is_saved = true;
+        for (_, thread) in self.writers {
+            while !thread.is_finished() && Instant::now() < deadline {
+                std::thread::park_timeout(Duration::from_millis(2));
+            }
+            is_saved &= thread.is_finished() && thread.join().is_ok();
+        }
+        is_saved
     }
 }
 
 impl Shared {
-    fn write_until_over(&self, state: &StateDir) {
+    fn lock(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_until_over(&self, state: &StateDir, name: &str, is_synced: bool) {
         let mut is_troubled = false;
         loop {
             let json = {
-                let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut slot = self.lock();
                 while slot.newest.is_none() && !slot.is_over {
                     slot = self
                         .filled
@@ -87,7 +99,11 @@ impl Shared {
                     None => return,
                 }
             };
-            match state.write_atomic(FILE_NAME, &json) {
+            let written = match is_synced {
+                true => state.write_atomic(name, &json),
+                false => state.write_unsynced(name, &json),
+            };
+            match written {
                 Ok(()) if is_troubled => {
                     is_troubled = false;
                     log::info!("the state directory takes files again");
@@ -108,14 +124,14 @@ impl Shared {
     }
 
     /// Tries again later, unless something newer has come.
-    fn put_back(&self, json: Vec<u8>) {
-        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+    fn put_back(&self, json: Arc<[u8]>) {
+        let mut slot = self.lock();
         slot.newest.get_or_insert(json);
     }
 
     /// A second, or less if it is over; then `false`.
     fn pause(&self) -> bool {
-        let slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = self.lock();
         let wait = self
             .filled
             .wait_timeout_while(slot, Duration::from_secs(1), |s| !s.is_over);

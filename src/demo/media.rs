@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::content::{
     FastPhrases, audio_message, id_value, phrase, phrase_message, speaker_of, tone_hz, tone_packet,
 };
+use super::film::Film;
 use super::handshake;
 use super::link::{Event, Gone, Link};
 use super::mailbox::{Command, Mailbox};
@@ -52,10 +53,10 @@ pub(super) fn serve(
         Err(refusal) => return refuse(&mut link, refusal, 4),
     };
     link.set_frames(meeting.script.frames);
+    let params = effective(&request["media_params"], media_type);
     let _ = link.send(&json!({"msg_type": 4, "protocol_version": 1, "sequence": 0,
-        "status_code": 0, "reason": "", "payload_encrypted": false,
-        "media_params": effective(&request["media_params"], media_type)}));
-    let gone = run(shared, &mut link, &meeting, media_type);
+        "status_code": 0, "reason": "", "payload_encrypted": false, "media_params": params}));
+    let gone = run(shared, &mut link, &meeting, media_type, &params);
     drop(link);
     meeting.media_gone(shared, &id, media_type, connection, &gone);
 }
@@ -68,6 +69,16 @@ fn effective(asked: &Value, media_type: u32) -> Value {
             "audio",
             json!({"content_type": 2, "sample_rate": 1, "channel": 1, "codec": 1,
                 "data_opt": 1, "send_rate": 20}),
+        ),
+        (
+            2,
+            "video",
+            json!({"content_type": 3, "codec": 5, "resolution": 2, "data_opt": 3, "fps": 5}),
+        ),
+        (
+            4,
+            "deskshare",
+            json!({"content_type": 3, "codec": 5, "resolution": 3, "fps": 1}),
         ),
         (
             8,
@@ -89,8 +100,14 @@ fn effective(asked: &Value, media_type: u32) -> Value {
     params
 }
 
-fn run(shared: &Arc<Shared>, link: &mut Link, meeting: &Arc<Meeting>, media_type: u32) -> Gone {
-    let mut feed = Feed::new(meeting, media_type);
+fn run(
+    shared: &Arc<Shared>,
+    link: &mut Link,
+    meeting: &Arc<Meeting>,
+    media_type: u32,
+    params: &Value,
+) -> Gone {
+    let mut feed = Feed::new(meeting, media_type, params);
     loop {
         if let Err(gone) = feed.produce(link).and_then(|()| link.flush()) {
             return gone;
@@ -123,6 +140,8 @@ struct Feed<'a> {
     carries_chat: bool,
     text: Option<Text>,
     sound: Option<Sound>,
+    params: &'a Value,
+    films: Vec<Film>,
     is_finishing: bool,
 }
 
@@ -151,7 +170,7 @@ struct Sound {
 }
 
 impl<'a> Feed<'a> {
-    fn new(meeting: &'a Arc<Meeting>, media_type: u32) -> Feed<'a> {
+    fn new(meeting: &'a Arc<Meeting>, media_type: u32, params: &'a Value) -> Feed<'a> {
         let script = &meeting.script;
         let carries =
             |bit: u32| media_type == bit || (media_type == ALL && script.granted & bit != 0);
@@ -163,6 +182,8 @@ impl<'a> Feed<'a> {
             carries_chat: carries(16) && script.chat_every > 0,
             text: None,
             sound: None,
+            params,
+            films: Vec::new(),
             is_finishing: false,
         }
     }
@@ -193,6 +214,18 @@ impl<'a> Feed<'a> {
                 fast: (step.is_zero() && !script.unknown).then(|| FastPhrases::new(script)),
                 last_speaker: None,
             });
+        }
+        if script.pictures
+            && self.films.is_empty()
+            && let Some((begun, base_ms, _)) = self.meeting.audio_cue()
+        {
+            // The parameters name the kinds that this socket carries.
+            for (bit, name) in [(2, "video"), (4, "deskshare")] {
+                let params = &self.params[name];
+                if params.is_object() && script.granted & bit != 0 {
+                    self.films.push(Film::new(name, params, begun, base_ms));
+                }
+            }
         }
         if self.carries_audio
             && self.sound.is_none()
@@ -226,6 +259,7 @@ impl<'a> Feed<'a> {
     fn finish(&mut self, trailing: u64) {
         self.is_finishing = true;
         self.sound = None;
+        self.films.clear();
         if let Some(text) = &mut self.text {
             text.limit = text.limit.min(text.next.saturating_add(trailing));
             text.step = text.step.min(Duration::from_nanos(1));
@@ -243,7 +277,8 @@ impl<'a> Feed<'a> {
         let sound = self.sound.as_ref().and_then(|sound| {
             (sound.next < sound.limit).then(|| sound.begun + mul(sound.interval, sound.next))
         });
-        [text, sound].into_iter().flatten().min()
+        let films = self.films.iter().map(Film::due);
+        [text, sound].into_iter().flatten().chain(films).min()
     }
 
     /// Writes what is due, until the socket takes no more or a batch is full.
@@ -252,6 +287,11 @@ impl<'a> Feed<'a> {
         for _ in 0..BATCH {
             if link.is_blocked() {
                 break;
+            }
+            for film in &mut self.films {
+                if let Some(frame) = film.frame(self.script, now) {
+                    link.send(&frame)?;
+                }
             }
             let is_text_sent = self.produce_text(link, now)?;
             if !self.produce_sound(link, now)? && !is_text_sent {

@@ -27,6 +27,7 @@ mod command;
 mod compare;
 mod content;
 mod doors;
+mod film;
 mod handle;
 mod handshake;
 mod http;

@@ -301,6 +301,8 @@ pub struct MeetingScript {
     pub keep: Keep,
     /// Audio, if it is granted and asked for.
     pub audio: Option<AudioScript>,
+    /// Video and share, ten frames a second, where they are granted and asked for.
+    pub pictures: bool,
     /// A chat message with every so many phrases; zero sends none.
     pub chat_every: u64,
     /// The media types granted, as a sum of the bits 1, 2, 4, 8, 16 (PROTOCOL.md §6.3).
@@ -364,6 +366,7 @@ impl MeetingScript {
             phrases_per_second: 2.0,
             keep: Keep::Each,
             audio: None,
+            pictures: false,
             chat_every: 0,
             granted: 8,
             url_per_type: true,

@@ -19,8 +19,8 @@ const CHUNK_BYTES: usize = 64 << 10;
 const TAIL_BYTES: u64 = 64 << 10;
 
 /// Transcripts are for the daemon's user and group.
-const FILE_MODE: u32 = 0o640;
-const FOLDER_MODE: u32 = 0o750;
+pub(super) const FILE_MODE: u32 = 0o640;
+pub(super) const FOLDER_MODE: u32 = 0o750;
 
 /// A growing file of records.
 #[derive(Debug)]

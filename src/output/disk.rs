@@ -10,15 +10,16 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::packets::Batch;
 use super::path::stream_folder;
 use super::record::{Record, StreamInfo};
 use super::recorder::{Formats, Recorder, discard_folder};
 use crate::meeting::Sink;
-use crate::protocol::{EndReason, Notice, StreamEvent};
+use crate::protocol::{EndReason, MediaParams, Notice, StreamEvent};
 use crate::time::now_ms;
 use crate::waker::Waker;
 
@@ -30,6 +31,8 @@ pub const STREAM_BYTES_MAX: usize = 16 << 20;
 pub const ALL_BYTES_MAX: usize = 256 << 20;
 /// A batch is handed over at this size, also in a flood.
 const BATCH_BYTES: usize = 32 << 10;
+/// The same for packets of audio, video and share.
+const PACKETS_BYTES: usize = 256 << 10;
 /// How often a disk that refuses is tried again, and how often there is a look at what to sync.
 const TICK: Duration = Duration::from_secs(1);
 /// What was written is made to survive a power cut this long after. Never at once: at two thousand
@@ -45,6 +48,8 @@ pub struct DiskSettings {
     pub root: PathBuf,
     /// `RTMS_TRANSCRIPT`.
     pub formats: Formats,
+    /// Media parameters that are asked for: in force where Zoom grants without saying what.
+    pub params: MediaParams,
 }
 
 /// What the disk thread counts.
@@ -75,6 +80,7 @@ pub struct Disk {
 enum Job {
     Open(u64, StreamInfo, Arc<Gauge>),
     Records(u64, Vec<Record>, usize),
+    Packets(u64, Batch, usize),
     Granted(u64, String, String),
     End(u64, EndReason),
     Discard(StreamInfo),
@@ -88,6 +94,8 @@ struct Gauge {
     waiting_bytes: AtomicUsize,
     dropped: AtomicU64,
     waker: OnceLock<Waker>,
+    /// An empty batch on its way back, so that its buffers are used again.
+    spare: Mutex<Option<Batch>>,
 }
 
 impl Disk {
@@ -129,6 +137,7 @@ impl Disk {
             sender: self.sender.clone(),
             batch: Vec::new(),
             batch_bytes: 0,
+            packets: Batch::default(),
         }
     }
 
@@ -167,6 +176,7 @@ pub struct DiskSink {
     sender: Sender<Job>,
     batch: Vec<Record>,
     batch_bytes: usize,
+    packets: Batch,
 }
 
 impl DiskSink {
@@ -176,23 +186,45 @@ impl DiskSink {
         }
         let batch = std::mem::take(&mut self.batch);
         let bytes = std::mem::take(&mut self.batch_bytes);
+        if self.admit(bytes, batch.len() as u64) {
+            let _ = self.sender.send(Job::Records(self.key, batch, bytes));
+        }
+    }
+
+    fn hand_over_packets(&mut self) {
+        if self.packets.is_empty() {
+            return;
+        }
+        let bytes = self.packets.size();
+        if !self.admit(bytes, self.packets.count() as u64) {
+            self.packets.clear();
+            return;
+        }
+        // A lock that is held is not waited for; a new batch does as well.
+        let spare = self.gauge.spare.try_lock();
+        let spare = spare.ok().and_then(|mut spare| spare.take());
+        let batch = std::mem::replace(&mut self.packets, spare.unwrap_or_default());
+        let _ = self.sender.send(Job::Packets(self.key, batch, bytes));
+    }
+
+    /// Whether so much more may wait; if not, it counts as dropped.
+    fn admit(&self, bytes: usize, count: u64) -> bool {
         let all = self.counters.waiting_bytes.load(Relaxed);
         let own = self.gauge.waiting_bytes.load(Relaxed);
         if own + bytes > STREAM_BYTES_MAX || all + bytes > ALL_BYTES_MAX {
-            let lost = batch.len() as u64;
-            self.gauge.dropped.fetch_add(lost, Relaxed);
-            if self.counters.dropped.fetch_add(lost, Relaxed) == 0 {
+            self.gauge.dropped.fetch_add(count, Relaxed);
+            if self.counters.dropped.fetch_add(count, Relaxed) == 0 {
                 log::error!(
                     "the disk takes nothing and {} MiB wait: records are dropped from here on; \
                      free or repair the disk under RTMS_OUT",
                     own >> 20
                 );
             }
-            return;
+            return false;
         }
         self.gauge.waiting_bytes.fetch_add(bytes, Relaxed);
         self.counters.waiting_bytes.fetch_add(bytes, Relaxed);
-        let _ = self.sender.send(Job::Records(self.key, batch, bytes));
+        true
     }
 }
 
@@ -202,6 +234,13 @@ impl Sink for DiskSink {
     }
 
     fn event(&mut self, event: &StreamEvent<'_>) {
+        if let StreamEvent::Packet(kind, packet) = event {
+            self.packets.push(*kind, packet);
+            if self.packets.size() >= PACKETS_BYTES {
+                self.hand_over_packets();
+            }
+            return;
+        }
         let Some(record) = Record::of(event) else {
             return;
         };
@@ -215,6 +254,8 @@ impl Sink for DiskSink {
     fn notice(&mut self, notice: &Notice) {
         if let Notice::Granted(kind, params) = notice {
             let kind = kind.name().to_owned();
+            // What was received before came in another form.
+            self.hand_over_packets();
             let _ = self
                 .sender
                 .send(Job::Granted(self.key, kind, params.clone()));
@@ -223,6 +264,7 @@ impl Sink for DiskSink {
 
     fn flush(&mut self) {
         self.hand_over();
+        self.hand_over_packets();
     }
 
     fn is_behind(&self) -> bool {
@@ -230,7 +272,7 @@ impl Sink for DiskSink {
     }
 
     fn end(&mut self, reason: &EndReason) {
-        self.hand_over();
+        self.flush();
         let _ = self.sender.send(Job::End(self.key, reason.clone()));
     }
 }
@@ -240,7 +282,7 @@ impl Sink for DiskSink {
 impl Drop for DiskSink {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.hand_over();
+            self.flush();
             let _ = self.sender.send(Job::End(self.key, EndReason::Panicked));
         }
     }
@@ -317,6 +359,22 @@ impl Writer {
                     self.write(key);
                 }
             }
+            Job::Packets(key, mut batch, bytes) => {
+                let Some(entry) = self.entries.get_mut(&key) else {
+                    self.counters.waiting_bytes.fetch_sub(bytes, Relaxed);
+                    return;
+                };
+                entry.recorder.take_packets(&batch);
+                entry.taken_bytes += bytes;
+                entry.taken_records += batch.count() as u64;
+                batch.clear();
+                if let Ok(mut spare) = entry.gauge.spare.try_lock() {
+                    *spare = Some(batch);
+                }
+                if !entry.is_troubled {
+                    self.write(key);
+                }
+            }
             Job::Granted(key, kind, params) => {
                 if let Some(entry) = self.entries.get_mut(&key) {
                     entry.recorder.granted(&kind, params);
@@ -362,8 +420,12 @@ impl Writer {
                 ..entry
             };
         }
-        let formats = self.settings.formats;
-        let recorder = Recorder::open(&self.settings.root, info.clone(), formats, now_ms());
+        let DiskSettings {
+            root,
+            formats,
+            params,
+        } = &self.settings;
+        let recorder = Recorder::open(root, info.clone(), *formats, *params, now_ms());
         Entry {
             recorder,
             info,

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::append::create_file;
 use super::record::StreamInfo;
+use super::track::{Format, Part};
 use crate::time::Utc;
 
 /// The file's name.
@@ -34,6 +35,12 @@ pub struct Meta {
     pub dropped: u64,
     /// Parameters in force by media, as Zoom's JSON.
     pub granted: Vec<(String, String)>,
+    /// Files of sound, in the order in which they began.
+    pub audio: Vec<Part>,
+    /// Files of pictures, by kind: `video`, `share`.
+    pub pictures: Vec<(&'static str, Value)>,
+    /// Packets that held nothing of the granted format.
+    pub malformed: u64,
 }
 
 impl Meta {
@@ -51,6 +58,18 @@ impl Meta {
             openings: number("openings"),
             phrases: number("transcripts"),
             dropped: number("dropped"),
+            malformed: number("malformed_packets"),
+            audio: value["audio"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(part)
+                .collect(),
+            pictures: ["video", "share"]
+                .into_iter()
+                .filter(|kind| value[*kind].is_object())
+                .map(|kind| (kind, value[kind].clone()))
+                .collect(),
             ..Meta::default()
         }
     }
@@ -82,6 +101,19 @@ impl Meta {
             "media_params": granted,
             "written_by": concat!("rtmsd ", env!("CARGO_PKG_VERSION")),
         });
+        if !self.audio.is_empty() {
+            let parts = self
+                .audio
+                .iter()
+                .map(|part| part_json(part, info.started_ms));
+            value["audio"] = parts.collect();
+        }
+        for (kind, facts) in &self.pictures {
+            value[kind] = facts.clone();
+        }
+        if self.malformed > 0 {
+            value["malformed_packets"] = self.malformed.into();
+        }
         for (key, text) in [("meeting_id", &info.meeting_id), ("topic", &info.topic)] {
             if let Some(text) = text {
                 value[key] = text.as_str().into();
@@ -109,4 +141,60 @@ impl Meta {
         }
         fs::rename(&temporary, folder.join(FILE_NAME))
     }
+}
+
+/// One file of sound. `offset_ms` is from the stream's zero, `started_ms`, to the file's first sound.
+fn part_json(part: &Part, started_ms: u64) -> Value {
+    let (codec, rate_hz, channels) = part.format.facts();
+    let mut value = json!({
+        "file": part.file,
+        "user_id": part.user_id,
+        "user_name": part.user_name,
+        "codec": codec,
+        "sample_rate": rate_hz,
+        "channels": channels,
+        "first_ms": part.first_ms,
+        "offset_ms": offset_ms(part.first_ms, started_ms),
+    });
+    if let Some(channel) = part.channel_id {
+        value["channel_id"] = channel.into();
+    }
+    value
+}
+
+/// Milliseconds from the stream's zero to a stamp, which may be earlier; null if there is no stamp.
+pub(super) fn offset_ms(stamp_ms: u64, started_ms: u64) -> Option<i64> {
+    let stamp = i64::try_from(stamp_ms).ok().filter(|stamp| *stamp > 0)?;
+    Some(stamp - i64::try_from(started_ms).ok()?)
+}
+
+fn part(value: &Value) -> Option<Part> {
+    let number = |key: &str| value[key].as_u64();
+    let file = value["file"].as_str()?;
+    // The file was ours and says so; but a name with a way in it is not followed.
+    if file.contains('/') || !file.starts_with("audio-") {
+        return None;
+    }
+    let channels = number("channels").filter(|n| (1..=2).contains(n))? as u16;
+    let rate_hz = number("sample_rate").filter(|n| (8000..=48_000).contains(n))? as u32;
+    let format = match value["codec"].as_str()? {
+        codec @ ("l16" | "g711") => Format::Linear {
+            rate_hz,
+            channels,
+            is_alaw: codec == "g711",
+        },
+        "opus" => Format::Opus {
+            channels: channels as u8,
+        },
+        "g722" => Format::G722,
+        _ => return None,
+    };
+    Some(Part {
+        file: file.to_owned(),
+        user_id: number("user_id")?,
+        user_name: value["user_name"].as_str().unwrap_or_default().to_owned(),
+        channel_id: number("channel_id"),
+        format,
+        first_ms: number("first_ms")?,
+    })
 }

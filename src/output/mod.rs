@@ -27,18 +27,29 @@ pub mod append;
 pub mod cue;
 pub mod disk;
 pub mod jsonl;
+pub mod media;
 pub mod meta;
+pub mod ogg;
+pub mod packets;
 pub mod path;
+pub mod picture;
+pub mod pictures;
+pub mod placed;
 pub mod record;
 pub mod recorder;
 pub mod stdout;
 pub mod text;
+pub mod timeline;
+pub mod track;
+pub mod wav;
 
 pub use disk::{Disk, DiskSettings};
 pub use record::StreamInfo;
 pub use recorder::{Formats, seam};
 pub use stdout::{Stdout, StdoutFormat};
 
+#[cfg(test)]
+mod disk_tests;
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;

@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use super::append::{AppendFile, make_folder, tail};
 use super::cue::{self, Position, VTT_HEADER};
 use super::jsonl::Lines;
+use super::media::Media;
 use super::meta::Meta;
+use super::packets::Batch;
 use super::path::stream_folder;
 use super::record::{Attribute, Record, StreamInfo};
-use crate::protocol::EndReason;
 use crate::protocol::seam::{Identity, Seam};
+use crate::protocol::{EndReason, MediaParams};
 
 /// Which transcript files are written: `RTMS_TRANSCRIPT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +57,7 @@ pub struct Recorder {
     srt: Option<(AppendFile, Position)>,
     events: AppendFile,
     chat: AppendFile,
+    media: Media,
     meta: Meta,
     is_meta_stale: bool,
     is_mended: bool,
@@ -65,7 +68,15 @@ pub struct Recorder {
 
 impl Recorder {
     /// Files below `root`, new or continued.
-    pub fn open(root: &Path, info: StreamInfo, formats: Formats, now_ms: u64) -> Recorder {
+    ///
+    /// `asked` are the media parameters in force until message 4 says otherwise.
+    pub fn open(
+        root: &Path,
+        info: StreamInfo,
+        formats: Formats,
+        asked: MediaParams,
+        now_ms: u64,
+    ) -> Recorder {
         let folder = stream_folder(info.started_ms, &info.id, &info.stream_id);
         let folder = root.join(folder);
         let file = |wanted: bool, name: &str, header, end| {
@@ -94,6 +105,7 @@ impl Recorder {
             srt,
             events: AppendFile::new(folder.join("events.jsonl"), "", "\n"),
             chat: AppendFile::new(folder.join("chat.jsonl"), "", "\n"),
+            media: Media::open(&folder, asked, &meta, info.started_ms),
             meta,
             is_meta_stale: true,
             is_mended: false,
@@ -107,6 +119,7 @@ impl Recorder {
     pub fn reopen(&mut self) {
         self.meta.openings += 1;
         self.meta.ended_ms = 0;
+        self.meta.end.clear();
         self.meta.stop_reason = None;
         self.is_meta_stale = true;
     }
@@ -154,8 +167,17 @@ impl Recorder {
         }
     }
 
+    /// Takes a batch of packets; [`Recorder::write`] writes it.
+    pub fn take_packets(&mut self, batch: &Batch) {
+        let missed = self.media.take(batch, &mut self.meta);
+        self.meta.dropped += missed.dropped;
+        self.meta.malformed += missed.malformed;
+        self.is_meta_stale |= missed.is_meta_stale;
+    }
+
     /// Notes the parameters in force for a kind of media.
     pub fn granted(&mut self, kind: &str, params: String) {
+        self.media.granted(kind, &params);
         self.meta.granted.retain(|(other, _)| other != kind);
         self.meta.granted.push((kind.to_owned(), params));
         self.is_meta_stale = true;
@@ -178,6 +200,7 @@ impl Recorder {
         if let EndReason::Stopped(stop) = reason {
             self.meta.stop_reason = Some(stop.0);
         }
+        self.media.end();
         self.is_meta_stale = true;
     }
 
@@ -192,6 +215,12 @@ impl Recorder {
                 file.write()?;
             }
         }
+        // A restart needs `meta.json` to know the media files by; but where it says that they are
+        // complete, they are.
+        let is_end = !self.meta.end.is_empty();
+        if is_end {
+            self.media.write()?;
+        }
         if self.is_meta_stale {
             make_folder(&self.folder)?;
             self.meta
@@ -199,7 +228,7 @@ impl Recorder {
             self.is_meta_stale = false;
             self.folders_unsynced = self.folders_unsynced.max(1);
         }
-        Ok(())
+        self.media.write()
     }
 
     /// Makes what is written survive a power cut: the files, and then their names.
@@ -209,6 +238,7 @@ impl Recorder {
             file.sync()?;
             is_named &= !file.take_name_unsynced();
         }
+        self.media.sync()?;
         if !is_named {
             self.folders_unsynced = self.folders_unsynced.max(1);
         }
@@ -221,12 +251,13 @@ impl Recorder {
 
     /// Whether something written could still be lost in a power cut.
     pub fn is_unsynced(&mut self) -> bool {
-        self.files().any(|file| file.is_unsynced())
+        self.files().any(|file| file.is_unsynced()) || self.media.is_unsynced()
     }
 
     /// Deletes every byte of the stream. Returns how many files there were.
     pub fn discard(mut self) -> io::Result<usize> {
         self.files().for_each(AppendFile::discard);
+        self.media.discard();
         discard_folder(&self.folder)
     }
 
@@ -275,8 +306,8 @@ pub fn seam(root: &Path, info: &StreamInfo) -> Seam {
 /// Deletes a stream's folder, and those above it that are empty then. Returns how many files there
 /// were.
 pub fn discard_folder(folder: &Path) -> io::Result<usize> {
-    let files = match fs::read_dir(folder) {
-        Ok(files) => files.count(),
+    let files = match count_files(folder) {
+        Ok(files) => files,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(error),
     };
@@ -288,6 +319,19 @@ pub fn discard_folder(folder: &Path) -> io::Result<usize> {
         }
     }
     Ok(files)
+}
+
+/// How many files are in a folder and in those below it; ours are one level deep.
+fn count_files(folder: &Path) -> io::Result<usize> {
+    let mut count = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        count += match entry.file_type()?.is_dir() {
+            true => fs::read_dir(entry.path())?.count(),
+            false => 1,
+        };
+    }
+    Ok(count)
 }
 
 #[cfg(test)]
@@ -311,7 +355,7 @@ mod tests {
     #[test]
     fn every_format_grows_and_goes_on_after_a_restart() {
         let root = scratch("recorder-grow");
-        let mut first = Recorder::open(&root, info(), ALL, 5);
+        let mut first = Recorder::open(&root, info(), ALL, MediaParams::default(), 5);
         first.take(&Record::Phrase(phrase("one")));
         first.write().expect("the disk is well");
         assert_eq!(read(&first, "transcript.jsonl").lines().count(), 1);
@@ -322,7 +366,7 @@ mod tests {
         fs::write(&vtt, torn).expect("the disk is well");
         drop(first);
 
-        let mut second = Recorder::open(&root, info(), ALL, 9);
+        let mut second = Recorder::open(&root, info(), ALL, MediaParams::default(), 9);
         second.take(&Record::Phrase(phrase("two")));
         second.end(&EndReason::Stopped(StopReason(6)), 10);
         second.write().expect("the disk is well");
@@ -346,7 +390,7 @@ mod tests {
     #[test]
     fn a_deleted_phrase_is_a_record_and_no_cue() {
         let root = scratch("recorder-delete");
-        let mut recorder = Recorder::open(&root, info(), ALL, 0);
+        let mut recorder = Recorder::open(&root, info(), ALL, MediaParams::default(), 0);
         let mut gone = phrase("gone");
         gone.attribute = Attribute::Delete;
         recorder.take(&Record::Phrase(gone));
@@ -358,10 +402,10 @@ mod tests {
     #[test]
     fn nothing_is_left_of_a_revoked_stream_and_all_of_its_neighbour() {
         let root = scratch("recorder-discard");
-        let mut recorder = Recorder::open(&root, info(), ALL, 0);
+        let mut recorder = Recorder::open(&root, info(), ALL, MediaParams::default(), 0);
         let mut neighbour = info();
         neighbour.stream_id = "other".to_owned();
-        let mut neighbour = Recorder::open(&root, neighbour, ALL, 0);
+        let mut neighbour = Recorder::open(&root, neighbour, ALL, MediaParams::default(), 0);
         for recorder in [&mut recorder, &mut neighbour] {
             recorder.take(&Record::Phrase(phrase("secret")));
             recorder.write().expect("the disk is well");

@@ -45,8 +45,8 @@ pub use params::{MediaKind, MediaParams, MediaSelection};
 pub use product::Product;
 pub use signature::handshake_signature;
 pub use stream::{
-    CLOSE_ANSWER_MAX, Command, Counters, DRAIN_MAX, MEDIA_WINDOW, Output, SIGNALING_WINDOW, Stream,
-    StreamConfig,
+    CLOSE_ANSWER_MAX, Command, Counters, DRAIN_MAX, DRAIN_QUIET, MEDIA_WINDOW, Output,
+    SIGNALING_WINDOW, Stream, StreamConfig,
 };
 
 #[cfg(test)]

@@ -24,13 +24,18 @@ pub const SIGNALING_WINDOW: Duration = Duration::from_secs(60);
 /// How long Zoom keeps a stream open whose media link is lost (RTMS failover guide).
 pub const MEDIA_WINDOW: Duration = Duration::from_secs(65);
 
-/// A stop can overtake data that is still in the media socket; so long we read on.
-pub const DRAIN_MAX: Duration = Duration::from_secs(1);
+/// A stop can overtake data that is still in the media socket; we read on until Zoom closes it, or
+/// until nothing has come for so long.
+pub const DRAIN_QUIET: Duration = Duration::from_secs(1);
+
+/// However much still comes after a stop, we read on for so long at most.
+pub const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// How long we wait for the answer to our close request.
 pub const CLOSE_ANSWER_MAX: Duration = Duration::from_secs(1);
 
-/// Zoom reports one loss of media in two ways, and either may come late. A report this soon after
+/// Zoom reports one loss of media in two ways, and one of signaling by a webhook; each may come
+/// late. A report this soon after
 /// the link came up speaks of the loss before.
 const REPORT_REPEAT: Duration = Duration::from_secs(5);
 
@@ -125,6 +130,8 @@ enum Phase {
     /// Zoom ended it; we read what is left until then.
     Draining {
         until: Instant,
+        /// Data puts `until` off, up to here.
+        limit: Instant,
         reason: EndReason,
     },
     /// We asked Zoom to end it and wait for the answer until then.
@@ -160,6 +167,8 @@ pub struct Stream {
     media: Vec<Media>,
     window: Option<Window>,
     phase: Phase,
+    /// Consent was withdrawn: nothing more may be taken in.
+    is_revoked: bool,
     /// Set by stream state 3: the next loss is the end and no accident.
     terminating: Option<StopReason>,
     /// The newest stamp that Zoom sent on the present signaling connection.
@@ -190,6 +199,7 @@ impl Stream {
                 loss: Loss::TimedOut,
             }),
             phase: Phase::Running,
+            is_revoked: false,
             terminating: None,
             zoom_clock_ms: 0,
             outputs: VecDeque::new(),
@@ -292,7 +302,7 @@ impl Stream {
     /// The deadline of [`Output::Wait`] has come, or may have.
     pub fn handle_timeout(&mut self, now: Instant) {
         match &self.phase {
-            Phase::Draining { until, reason } if *until <= now => {
+            Phase::Draining { until, reason, .. } if *until <= now => {
                 let reason = reason.clone();
                 return self.end(reason);
             }
@@ -365,10 +375,7 @@ impl Stream {
             }
             Message::KeepAlive(request) => {
                 self.counters.keep_alives += 1;
-                if id == LinkId::Signaling {
-                    let stamp = request.timestamp_ms().unwrap_or(0);
-                    self.zoom_clock_ms = self.zoom_clock_ms.max(stamp);
-                }
+                self.zoom_spoke(id, request.timestamp_ms());
                 self.outputs
                     .push_back(Output::Send(id, message::keep_alive_answer(&request)));
                 return None;
@@ -381,7 +388,12 @@ impl Stream {
                 self.media_answered(now, id, answer);
                 return None;
             }
-            Message::StreamState { state, reason, .. } => {
+            Message::StreamState {
+                state,
+                reason,
+                timestamp_ms,
+            } => {
+                self.zoom_spoke(id, timestamp_ms);
                 self.stream_state(now, state, reason);
                 return None;
             }
@@ -410,11 +422,22 @@ impl Stream {
         };
         let encrypted = matches!(id, LinkId::Media(kind)
             if self.media.iter().any(|media| media.kind == kind && media.encrypted));
-        if encrypted || self.phase == Phase::Ended {
+        // After the end a socket is read once more before it is closed: what had come by then
+        // counts, unless consent for it was withdrawn.
+        if encrypted || self.is_revoked {
             self.counters.ignored += 1;
             return None;
         }
+        if let (Phase::Draining { until, limit, .. }, LinkId::Media(_)) = (&mut self.phase, id) {
+            *until = (now + DRAIN_QUIET).min(*limit);
+        }
         Some(event)
+    }
+
+    fn zoom_spoke(&mut self, id: LinkId, stamp_ms: Option<u64>) {
+        if id == LinkId::Signaling {
+            self.zoom_clock_ms = self.zoom_clock_ms.max(stamp_ms.unwrap_or(0));
+        }
     }
 
     /// What the daemon wants.
@@ -426,8 +449,19 @@ impl Stream {
             Command::Interrupted { event_ts_ms, url } => {
                 // Zoom has spoken on this very connection after the event: it tells of an older one.
                 let is_stale = event_ts_ms != 0 && event_ts_ms <= self.zoom_clock_ms;
+                // The webhook of a loss that we noticed ourselves comes after we are back. To obey
+                // it would be a loss again, with a webhook of its own, and so on.
+                let is_repeat = url.is_none()
+                    && self
+                        .signaling
+                        .up_since
+                        .is_some_and(|since| now.saturating_duration_since(since) < REPORT_REPEAT);
                 let is_up = self.signaling.state == State::Up;
-                if self.phase != Phase::Running || is_stale || !(is_up || url.is_some()) {
+                if self.phase != Phase::Running
+                    || is_stale
+                    || is_repeat
+                    || !(is_up || url.is_some())
+                {
                     self.counters.ignored += 1;
                     return;
                 }
@@ -460,6 +494,9 @@ impl Stream {
                     self.window = None;
                 } else if self.phase == Phase::Running {
                     self.end(EndReason::ClosedByUs);
+                } else if let Phase::Draining { reason, .. } = &self.phase {
+                    let reason = reason.clone();
+                    self.end(reason);
                 }
             }
             Command::Leave => self.end(EndReason::Left),
@@ -664,15 +701,18 @@ impl Stream {
     fn stopped(&mut self, now: Instant, reason: StopReason) {
         let end = EndReason::Stopped(reason);
         let is_up = |media: &Media| media.link.state == State::Up;
-        // Withdrawn consent: nothing more may be taken in.
-        if reason == StopReason::STREAM_REVOKED || !self.media.iter().any(is_up) {
+        self.is_revoked |= reason == StopReason::STREAM_REVOKED;
+        if self.is_revoked || !self.media.iter().any(is_up) {
             return self.end(end);
         }
         match &mut self.phase {
             Phase::Running | Phase::Closing { .. } => {
                 self.window = None;
-                let until = now + DRAIN_MAX;
-                self.phase = Phase::Draining { until, reason: end };
+                self.phase = Phase::Draining {
+                    until: now + DRAIN_QUIET,
+                    limit: now + DRAIN_MAX,
+                    reason: end,
+                };
             }
             // Of two messages about one end, the one that gives a reason counts.
             Phase::Draining { reason: told, .. } => {

@@ -21,6 +21,7 @@ mod entry;
 mod tests;
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -157,6 +158,9 @@ pub struct Registry {
     settings: Settings,
     meetings: HashMap<String, MeetingEntry>,
     streams: HashMap<String, StreamEntry>,
+    /// Grows with each change that was asked for, over restarts too.
+    #[serde(default)]
+    version: u64,
     /// Whether there is something that a restart would have to know.
     #[serde(skip)]
     is_changed: bool,
@@ -183,6 +187,7 @@ impl Registry {
             settings,
             meetings: HashMap::new(),
             streams: HashMap::new(),
+            version: 0,
             is_changed: false,
             swept: None,
             actions: Vec::new(),
@@ -205,7 +210,13 @@ impl Registry {
 
     /// Whether something changed since this was asked last.
     pub fn take_changed(&mut self) -> bool {
+        self.version += u64::from(self.is_changed);
         std::mem::take(&mut self.is_changed)
+    }
+
+    /// The greater of two is the newer.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// Other settings, for what happens from here on.
@@ -226,7 +237,17 @@ impl Registry {
             let Some(meeting) = self.meetings.get_mut(&uuid) else {
                 continue;
             };
-            if matches!(meeting.start, Start::Trying { .. }) && meeting.is_live() {
+            let is_due = match meeting.start {
+                Start::Trying { .. } => true,
+                // What was wrong may have been mended by this restart: a token, a plan.
+                Start::GaveUp => {
+                    let streams = self.streams.values();
+                    let mut of_it = streams.filter(|e| e.is_active() && e.started.id == uuid);
+                    self.settings.auto_start && of_it.next().is_none()
+                }
+                Start::None | Start::Done | Start::Stopped => false,
+            };
+            if is_due && meeting.is_live() {
                 meeting.start = Start::Trying {
                     attempts: 0,
                     since: Some(now.instant),
@@ -614,8 +635,19 @@ impl Registry {
                 &format!("stopped: {reason}; an admin switched the app off"),
             ),
             StopPolicy::Delete => {
+                // Only the ids are kept, so that the stream is not taken up again.
+                entry.started.server_urls.clear();
+                entry.started.operator_id = None;
+                entry.started.account_id = None;
+                self.is_changed = true;
                 let info = self.info_of(stream_id);
                 self.actions.push(Action::Discard(info));
+                let is_needed = |e: &StreamEntry| e.is_active() && e.started.id == uuid;
+                if !self.streams.values().any(is_needed)
+                    && let Some(meeting) = self.meetings.get_mut(&uuid)
+                {
+                    meeting.topic = None;
+                }
             }
             StopPolicy::Restart | StopPolicy::RestartOnce => {
                 if !std::mem::replace(&mut entry.is_restarted, true) {
@@ -714,13 +746,14 @@ impl Registry {
         let (attempts, since) = (*attempts, since.unwrap_or(now.instant));
         let elapsed = now.instant.saturating_duration_since(since);
         let delay = match meeting.is_live() {
-            true => StartRetry::new(meeting.touched_ms).delay(attempts, elapsed, error),
+            true => StartRetry::new(seed(&call.meeting)).delay(attempts, elapsed, error),
             false => None,
         };
         match delay {
             Some(delay) => {
                 let text = format!(
-                    "{error}; will be tried again in {:.1} s",
+                    "{}; will be tried again in {:.1} s",
+                    told(call, error),
                     delay.as_secs_f32()
                 );
                 self.log(log::Level::Warn, &text);
@@ -731,7 +764,7 @@ impl Registry {
                     meeting.start = Start::GaveUp;
                 }
                 self.is_changed = true;
-                self.log(error.log_level(), &error.to_string());
+                self.log(error.log_level(), &told(call, error));
             }
         }
     }
@@ -745,21 +778,22 @@ impl Registry {
         };
         meeting.stop_attempts += 1;
         let elapsed = Duration::from_millis(now.unix_ms.saturating_sub(stop_at_ms));
-        let retry = StartRetry::new(stop_at_ms);
+        let retry = StartRetry::new(seed(&call.meeting));
         match retry
             .delay(meeting.stop_attempts, elapsed, error)
             .filter(|_| meeting.is_live())
         {
             Some(delay) => {
                 let text = format!(
-                    "{error}; will be tried again in {:.1} s",
+                    "{}; will be tried again in {:.1} s",
+                    told(call, error),
                     delay.as_secs_f32()
                 );
                 self.log(log::Level::Warn, &text);
                 self.call(now.instant + delay, &call.meeting, api::Action::Stop);
             }
             None => {
-                self.log(error.log_level(), &error.to_string());
+                self.log(error.log_level(), &told(call, error));
                 self.stop_done(&call.meeting);
             }
         }
@@ -870,4 +904,21 @@ impl Registry {
             meeting.touched_ms >= is_kept || streams.values().any(|entry| entry.started.id == *uuid)
         });
     }
+}
+
+/// An error with the call that it stopped, which one about a token does not name.
+fn told(call: &Call, error: &api::Error) -> String {
+    let text = error.to_string();
+    let (action, id) = (call.control.action.name(), &call.control.id);
+    match text.starts_with(action) {
+        true => text,
+        false => format!("{action} {} {id}: {text}", call.control.product.name()),
+    }
+}
+
+/// Keeps the tries of meetings apart that began at the same moment.
+fn seed(uuid: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    uuid.hash(&mut hasher);
+    hasher.finish()
 }

@@ -56,15 +56,25 @@ impl StateDir {
         })
     }
 
+    /// Replaces the file without waiting for the disk: the new content survives the end of this
+    /// process at once, and a power cut perhaps. A power cut may also leave neither content.
+    pub fn write_unsynced(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let path = self.file(name)?;
+        let number = self.next_temp.fetch_add(1, Ordering::Relaxed);
+        let temp = self.path.join(format!("{TEMP_PREFIX}{number}-{name}"));
+        create(&temp)
+            .and_then(|mut file| {
+                file.write_all(bytes)
+                    .map_err(|e| Error::io("write", &temp, &e))
+            })
+            .and_then(|()| fs::rename(&temp, &path).map_err(|e| Error::io("replace", &path, &e)))
+            .inspect_err(|_| {
+                let _ = fs::remove_file(&temp);
+            })
+    }
+
     fn replace(&self, temp: &Path, path: &Path, bytes: &[u8]) -> Result<(), Error> {
-        let mut file: File = self.step(Step::Create, || {
-            OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(temp)
-                .map_err(|e| Error::io("create", temp, &e))
-        })?;
+        let mut file = self.step(Step::Create, || create(temp))?;
         self.step(Step::Write, || {
             file.write_all(bytes)
                 .map_err(|e| Error::io("write", temp, &e))
@@ -88,4 +98,13 @@ impl StateDir {
         (self.observer)(Moment::After(step));
         Ok(taken)
     }
+}
+
+fn create(temp: &Path) -> Result<File, Error> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(temp)
+        .map_err(|e| Error::io("create", temp, &e))
 }

@@ -134,14 +134,19 @@ fn a_thousand_meetings_leave_nothing_behind() {
     // Threads of the HTTP server behind the gate end a while after their last request.
     stage.wait_for("threads end", || footprint(id).threads <= before.threads);
     let after = footprint(id);
+    let state = fs::metadata(stage.folder.path().join("state/registry.json"));
+    let state_bytes = state.map_or(0, |file| file.len());
     report(&format!(
-        "1000 meetings, {AT_ONCE} at a time, in {taken:?}\nbefore: {before:?}\n\
-         after 100: {after_hundred:?}\nafter 1000: {after:?}"
+        "1000 meetings, {AT_ONCE} at a time, in {taken:?}; {state_bytes} bytes of state\n\
+         before: {before:?}\nafter 100: {after_hundred:?}\nafter 1000: {after:?}"
     ));
     // Idle connections to the REST API are kept for the next call.
     assert!(after.files <= before.files + 8, "{before:?} {after:?}");
+    // What is over is remembered for two hours, against late repetitions of webhooks: that is
+    // about a kilobyte a meeting, and on its way to disk there are copies of it.
+    let remembered_kib = 4 * state_bytes / 1024;
     assert!(
-        after.rss_kib * 10 <= after_hundred.rss_kib * 12,
+        after.rss_kib <= after_hundred.rss_kib * 12 / 10 + remembered_kib,
         "{after_hundred:?} {after:?}"
     );
     stage.end();

@@ -319,6 +319,8 @@ fn withdrawn_consent_takes_nothing_more() {
         "0.0 close signaling",
         "0.0 end stopped by Zoom: 8 STREAM_REVOKED",
     ]);
+    talk.hear(TEXT, said("secret"));
+    talk.check(&[]);
     let mut draining = Talk::ready();
     draining.tell(Command::Stopped(StopReason(0)));
     draining.hear(
@@ -326,6 +328,34 @@ fn withdrawn_consent_takes_nothing_more() {
         json!({"msg_type": 9, "state": 5, "stop_reason": 8}),
     );
     draining.check_contains("end stopped by Zoom: 8");
+}
+
+#[test]
+fn data_that_a_stop_overtook_is_read_until_it_ends() {
+    let mut talk = Talk::ready();
+    talk.tell(Command::Stopped(StopReason(6)));
+    for n in 1..=5 {
+        talk.until(f64::from(n) * 0.9);
+        talk.hear(TEXT, said(&format!("phrase {n}")));
+    }
+    talk.until(5.4);
+    assert!(!talk.has_ended);
+    talk.until(5.6);
+    talk.check_contains("4.5 said Ada: phrase 5");
+    talk.check_contains("5.5 end stopped by Zoom: 6");
+    // The driver reads what is left in a socket when it is told to close it.
+    talk.hear(TEXT, said("the rest"));
+    talk.check_contains("said Ada: the rest");
+
+    // One who never ends is not listened to for ever.
+    let mut talk = Talk::ready();
+    talk.tell(Command::Stopped(StopReason(6)));
+    for n in 1..=11 {
+        talk.until(f64::from(n) * 0.9);
+        talk.hear(TEXT, said("on and on"));
+    }
+    talk.until(20.0);
+    talk.check_contains("10.0 end stopped by Zoom: 6");
 }
 
 #[test]

@@ -204,9 +204,13 @@ fn a_token_that_ends_is_rotated_in_mid_run() {
     let server = stage.serve("a");
     let mut count = 0;
     until("a second token", || {
-        let meeting = stage.meet(&format!("minute {count}"));
-        wait_for(&meeting, Step::StartedAnswered, &server);
         count += 1;
+        let meeting = stage.zoom.start_meeting(MeetingScript {
+            start_delay: WITHIN,
+            ..MeetingScript::plain(&format!("minute {count}"))
+        });
+        wait_for(&meeting, Step::StartCalled, &server);
+        std::thread::sleep(Duration::from_millis(50));
         stage.zoom.oauth_calls().len() >= 2
     });
     assert!(

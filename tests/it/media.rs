@@ -1,0 +1,390 @@
+//! What a stream carries beside transcripts, in files: the real binary against the demo's Zoom.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rtmsd::demo::{
+    AudioScript, Begin, End, MeetingScript, Options, ServerCommand, ServerProcess, Zoom, tone_hz,
+};
+use serde_json::Value;
+
+/// Nothing in these tests takes longer unless it is broken.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Stage {
+    zoom: Zoom,
+    server: ServerProcess,
+    command: ServerCommand,
+    folder: PathBuf,
+}
+
+impl Stage {
+    fn start(name: &str, settings: &[(&str, &str)]) -> Stage {
+        let folder =
+            std::env::temp_dir().join(format!("rtmsd-media-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).expect("a folder for temporary files");
+        let zoom = Zoom::start(Options::default()).expect("the small Zoom starts");
+        let mut all = zoom.environment();
+        let path = |name: &str| folder.join(name).display().to_string();
+        let own = [
+            ("HOST", "127.0.0.1".to_owned()),
+            ("PORT", "0".to_owned()),
+            ("RTMS_ADMIN", "off".to_owned()),
+            ("RTMS_STDOUT", "off".to_owned()),
+            ("RTMS_OUT", path("out")),
+            ("RTMS_STATE", path("state")),
+        ];
+        let given = settings
+            .iter()
+            .map(|(key, value)| (*key, (*value).to_owned()));
+        for (key, value) in own.into_iter().chain(given) {
+            all.retain(|(other, _)| other != key);
+            all.push((key.to_owned(), value));
+        }
+        let command = ServerCommand {
+            program: env!("CARGO_BIN_EXE_rtmsd").into(),
+            folder: folder.clone(),
+            settings: all,
+            shows_stdout: false,
+            shows_log: false,
+        };
+        let server = command.start().expect("the server starts");
+        let stage = Stage {
+            zoom,
+            server,
+            command,
+            folder,
+        };
+        stage.aim();
+        stage
+    }
+
+    fn aim(&self) {
+        let Some(address) = self.server.address(PATIENCE) else {
+            panic!("no address in the log: {:#?}", self.server.log());
+        };
+        let target = format!("http://{address}/webhook");
+        self.zoom.set_webhook_target(&target).expect("an address");
+    }
+
+    /// SIGKILL, and a new process with the same configuration.
+    fn crash(&mut self) {
+        self.server.kill();
+        self.server = self.command.start().expect("the server starts");
+        self.aim();
+    }
+
+    /// The one stream's folder.
+    fn stream(&self) -> PathBuf {
+        let mut folder = self.folder.join("out");
+        for _ in 0..3 {
+            let mut inside = fs::read_dir(&folder).expect("readable");
+            folder = inside.next().expect("one stream").expect("readable").path();
+        }
+        folder
+    }
+
+    fn meta(&self) -> Value {
+        let text = fs::read(self.stream().join("meta.json")).expect("readable");
+        serde_json::from_slice(&text).expect("JSON")
+    }
+
+    fn wait(&self, what: &str, done: impl Fn() -> bool) {
+        let until = Instant::now() + PATIENCE;
+        while !done() {
+            assert!(Instant::now() < until, "{what}: {:#?}", self.server.log());
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+
+    fn wait_until_ended(&self) {
+        self.wait("the end in meta.json", || {
+            fs::exists(self.folder.join("out")).unwrap_or(false) && self.meta()["state"] == "ended"
+        });
+    }
+
+    fn finish(mut self) {
+        let status = self.server.terminate(PATIENCE).expect("it ends");
+        assert_eq!(status.code(), Some(0), "{:#?}", self.server.log());
+        assert_eq!(self.zoom.stop(), Vec::<String>::new());
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn audio(per_speaker: bool, packets: u64) -> MeetingScript {
+    MeetingScript {
+        audio: Some(AudioScript {
+            per_speaker,
+            interval: Duration::from_millis(2),
+            packets: Some(packets),
+        }),
+        begin: Begin::AtOnce,
+        granted: 1 | 8,
+        ..MeetingScript::plain("media")
+    }
+}
+
+/// The samples of a WAV file of one channel at 16 kHz, whose head tells the truth.
+fn samples(path: &Path) -> Vec<i16> {
+    let bytes = fs::read(path).expect("readable");
+    let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four"));
+    assert_eq!(
+        (&bytes[..4], &bytes[8..16]),
+        (&b"RIFF"[..], &b"WAVEfmt "[..])
+    );
+    assert_eq!((number(22) & 0xffff, number(24)), (1, 16_000));
+    assert_eq!(
+        (number(4) + 8, number(40) + 44),
+        (bytes.len() as u32, bytes.len() as u32)
+    );
+    let pairs = bytes[44..].chunks_exact(2);
+    pairs
+        .map(|pair| i16::from_le_bytes([pair[0], pair[1]]))
+        .collect()
+}
+
+/// How often a sound swings through zero upwards, a second.
+fn frequency(samples: &[i16]) -> f64 {
+    let rising = samples
+        .windows(2)
+        .filter(|pair| pair[0] < 0 && pair[1] >= 0)
+        .count();
+    rising as f64 * 16_000.0 / samples.len() as f64
+}
+
+#[test]
+fn a_tone_for_each_speaker_in_files_of_their_own() {
+    let stage = Stage::start(
+        "speakers",
+        &[
+            ("RTMS_MEDIA", "transcript,audio"),
+            ("RTMS_AUDIO_STREAMS", "per-speaker"),
+        ],
+    );
+    let meeting = stage.zoom.start_meeting(audio(true, 200));
+    assert!(
+        meeting.wait_for_audio(200, PATIENCE),
+        "{:#?}",
+        stage.server.log()
+    );
+    meeting.end(End::meeting_ended());
+    stage.wait_until_ended();
+    let meta = stage.meta();
+    let parts = meta["audio"].as_array().expect("files");
+    assert_eq!(parts.len(), 3);
+    for (n, part) in parts.iter().enumerate() {
+        let found = samples(&stage.stream().join(part["file"].as_str().expect("a name")));
+        assert_eq!(found.len(), 200 * 320);
+        let hz = frequency(&found);
+        assert!((hz - f64::from(tone_hz(n))).abs() < 5.0, "{hz} {part}");
+        assert_eq!(part["user_id"], meeting.script().speakers[n].user_id);
+        let offset = part["first_ms"].as_i64().expect("a stamp")
+            - meta["started_ms"].as_i64().expect("a stamp");
+        assert_eq!(part["offset_ms"], offset);
+    }
+    stage.finish();
+}
+
+#[test]
+fn one_mixed_file_survives_a_crash() {
+    let mut stage = Stage::start("crash", &[("RTMS_MEDIA", "audio")]);
+    let mut script = audio(false, 1500);
+    script.granted = 1;
+    // Its webhook would find nobody while the server is gone.
+    script.tell_signaling_loss = false;
+    let meeting = stage.zoom.start_meeting(script);
+    assert!(
+        meeting.wait_for_audio(300, PATIENCE),
+        "{:#?}",
+        stage.server.log()
+    );
+    let file = |stage: &Stage| stage.stream().join("audio-mixed.wav");
+    stage.wait("sound on the disk", || {
+        fs::metadata(file(&stage)).is_ok_and(|meta| meta.len() > 640 * 100)
+    });
+    stage.wait("the stream in the state", || {
+        fs::read_to_string(stage.folder.join("state/registry.json"))
+            .is_ok_and(|state| state.contains(&meeting.streams()[0]))
+    });
+    stage.crash();
+    let before = fs::metadata(file(&stage)).expect("there").len();
+    assert!(
+        meeting.wait_for_audio(1500, PATIENCE),
+        "{:#?}",
+        stage.server.log()
+    );
+    stage.wait("sound after the crash", || {
+        fs::metadata(file(&stage)).is_ok_and(|meta| meta.len() > before)
+    });
+    meeting.end(End::meeting_ended());
+    stage.wait_until_ended();
+    let found = samples(&file(&stage));
+    // What was lost in between is silence: the last sound is where its stamp says.
+    assert!(found.len() <= 1500 * 320 && found.len() as u64 > before / 2);
+    assert_eq!(found.len() % 320, 0);
+    assert!((frequency(&found[..320 * 100]) - f64::from(tone_hz(0))).abs() < 5.0);
+    assert_eq!(stage.meta()["openings"], 2);
+    stage.finish();
+}
+
+#[test]
+fn cameras_and_screens_and_chat() {
+    let stage = Stage::start(
+        "pictures",
+        &[
+            ("RTMS_MEDIA", "all"),
+            ("RTMS_VIDEO_CODEC", "h264"),
+            ("RTMS_SHARE_CODEC", "png"),
+        ],
+    );
+    let script = MeetingScript {
+        granted: 31,
+        pictures: true,
+        chat_every: 1,
+        ..audio(false, 100)
+    };
+    let meeting = stage.zoom.start_meeting(script);
+    let index = |kind: &str| -> Vec<Value> {
+        let out = stage.folder.join("out");
+        if !fs::exists(&out).unwrap_or(false) {
+            return Vec::new();
+        }
+        let text = fs::read_to_string(stage.stream().join(kind).join("frames.jsonl"));
+        let text = text.unwrap_or_default();
+        let whole = text.lines().filter(|line| line.ends_with('}'));
+        whole
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect()
+    };
+    stage.wait("another speaker in the picture", || {
+        index("video").len() > 22
+    });
+    assert!(meeting.wait_for_phrases(2, PATIENCE));
+    meeting.end(End::meeting_ended());
+    stage.wait_until_ended();
+    let stream = stage.stream();
+    let video = fs::read(stream.join("video.h264")).expect("readable");
+    let frames = index("video");
+    let mut at = 0;
+    for frame in &frames {
+        assert_eq!(frame["offset"], at);
+        let unit = &video[at as usize..];
+        assert!(unit.starts_with(&[0, 0, 0, 1, 9]), "{frame}");
+        at += frame["bytes"].as_u64().expect("a size");
+        assert_eq!(
+            (&frame["width"], &frame["height"]),
+            (&320.into(), &180.into())
+        );
+    }
+    assert_eq!(at, video.len() as u64);
+    let turns = frames
+        .iter()
+        .filter(|frame| frame["changed"].is_array())
+        .count();
+    assert_eq!(turns, frames.len().div_ceil(20));
+    for frame in index("share") {
+        let picture = fs::read(
+            stream
+                .join("share")
+                .join(frame["file"].as_str().expect("a name")),
+        );
+        assert!(picture.expect("readable").starts_with(b"\x89PNG"));
+    }
+    let meta = stage.meta();
+    assert_eq!(
+        (&meta["video"]["codec"], &meta["share"]["codec"]),
+        (&"h264".into(), &"png".into())
+    );
+    assert!(meta["video"]["offset_ms"].is_i64());
+    assert_eq!(samples(&stream.join("audio-mixed.wav")).len(), 100 * 320);
+    assert!(fs::metadata(stream.join("chat.jsonl")).is_ok());
+    stage.finish();
+}
+
+/// Every file below a folder, with what is in it.
+fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        match entry.path() {
+            path if path.is_dir() => found.extend(files(&path)),
+            path => {
+                let bytes = fs::read(&path).unwrap_or_default();
+                found.push((path, bytes));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn of_withdrawn_consent_no_byte_is_left() {
+    let stage = Stage::start(
+        "revoked",
+        &[
+            ("RTMS_MEDIA", "all"),
+            ("RTMS_AUDIO_STREAMS", "per-speaker"),
+            ("RTMS_TRANSCRIPT", "jsonl,txt,vtt,srt"),
+        ],
+    );
+    let script = MeetingScript {
+        granted: 31,
+        pictures: true,
+        chat_every: 1,
+        phrases_per_second: 20.0,
+        ..audio(true, 100_000)
+    };
+    let meeting = stage.zoom.start_meeting(script);
+    assert!(
+        meeting.wait_for_phrases(5, PATIENCE),
+        "{:#?}",
+        stage.server.log()
+    );
+    meeting.end(End::stopped(2));
+    stage.wait_until_ended();
+    let first = stage.stream();
+    let kept = files(&first).len();
+
+    assert!(meeting.open_stream());
+    let out = stage.folder.join("out");
+    stage.wait("the second stream's files", || {
+        let all = files(&out);
+        let of_second = |name: &str| {
+            all.iter().any(|(path, bytes)| {
+                !path.starts_with(&first)
+                    && path.to_string_lossy().contains(name)
+                    && bytes.len() > 44
+            })
+        };
+        ["transcript.srt", "chat.jsonl", ".wav", ".jpg"]
+            .into_iter()
+            .all(of_second)
+    });
+    let second = meeting.streams()[1].clone();
+    meeting.end(End::stopped(8));
+    stage.wait("word of the deletion", || {
+        let log = stage.server.log();
+        log.iter()
+            .any(|line| line.contains("consent withdrawn: deleted files="))
+    });
+    let left = files(&out);
+    assert_eq!(left.len(), kept, "the first stream stays, and nothing else");
+    assert!(left.iter().all(|(path, _)| path.starts_with(&first)));
+
+    // In the state only the ids are left, so that the stream is not taken up again.
+    let script = meeting.script();
+    stage.wait("the state without the stream's facts", || {
+        let state = fs::read_to_string(stage.folder.join("state/registry.json"));
+        let text = state.unwrap_or_default();
+        let json: Value = serde_json::from_str(&text).unwrap_or_default();
+        let entry = &json["streams"][&second]["started"];
+        let tombstone = entry["server_urls"].as_array().is_some_and(Vec::is_empty);
+        let mut words = script
+            .speakers
+            .iter()
+            .map(|speaker| speaker.user_name.as_str());
+        tombstone && !words.any(|word| text.contains(word)) && !text.contains(&script.topic)
+    });
+    stage.finish();
+}
