@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::pages::SHELLS;
 use crate::protocol::Product;
 
 /// `rtmsd --help`.
@@ -22,7 +23,7 @@ usage: rtmsd [COMMAND] [OPTIONS]
   pause     pauses it
   resume    resumes it
   status    the streams of the running server
-  print     prints the annotated configuration, or a systemd unit
+  print     prints configuration, systemd units, manual pages, completions
 
   --config FILE   configuration; else ./rtms.conf, else /etc/rtms.conf, if there
   --help          this text; after a command, about that command
@@ -82,12 +83,34 @@ Asks the running server, at RTMS_ADMIN, for its streams.
 ";
 
 const PRINT: &str = "\
-usage: rtmsd print conf|unit|socket
+usage: rtmsd print conf|unit|socket|man|man-conf|completions SHELL
 
-  conf   the annotated configuration, as in rtms.conf.example
-  unit   a hardened systemd unit for this binary
-  socket a systemd socket, so that webhooks wait while the server restarts
+  conf          the annotated configuration, as in rtms.conf.example
+  unit          a hardened systemd unit for this binary
+  socket        a systemd socket: webhooks wait while the server restarts
+  man           the manual page rtmsd(8)
+  man-conf      the manual page rtms.conf(5)
+  completions   completions for bash, zsh or fish
 ";
+
+/// The commands, in the order of the usage text.
+pub const COMMANDS: [&str; 9] = [
+    "serve", "demo", "check", "start", "stop", "pause", "resume", "status", "print",
+];
+
+/// The usage text of a command.
+pub fn usage(command: &str) -> Option<&'static str> {
+    match command {
+        "serve" => Some(SERVE),
+        "demo" => Some(DEMO),
+        "check" => Some(CHECK),
+        "start" | "stop" | "pause" | "resume" => Some(CONTROL),
+        "status" => Some(STATUS),
+        "print" => Some(PRINT),
+        "help" => Some(USAGE),
+        _ => None,
+    }
+}
 
 /// `rtmsd --version`.
 pub const VERSION: &str = concat!("rtmsd ", env!("CARGO_PKG_VERSION"));
@@ -189,6 +212,12 @@ pub enum Page {
     Unit,
     /// The systemd socket.
     Socket,
+    /// The manual page of the program.
+    Man,
+    /// The manual page of the configuration.
+    ManConf,
+    /// Completions for a shell of [`SHELLS`].
+    Completions(&'static str),
 }
 
 /// A command line that is not understood: for stderr, with exit code 64.
@@ -388,16 +417,10 @@ impl Given {
                 })
             }
             Some("print") => {
-                self.only("print", &[], 2)?;
-                match self.words.get(1).map(String::as_str) {
-                    Some("conf") => Ok(Command::Print(Page::Conf)),
-                    Some("unit") => Ok(Command::Print(Page::Unit)),
-                    Some("socket") => Ok(Command::Print(Page::Socket)),
-                    Some(word) => error(format!(
-                        "print: found {word:?}, expected conf, unit or socket"
-                    )),
-                    None => error("print: found nothing, expected conf, unit or socket"),
-                }
+                let what = self.words.get(1).map(String::as_str);
+                let words_max = if what == Some("completions") { 3 } else { 2 };
+                self.only("print", &[], words_max)?;
+                page(what, self.words.get(2).map(String::as_str)).map(Command::Print)
             }
             Some("help") => help(self.words.get(1).map(String::as_str)),
             Some(word) => error(format!("unknown command {word:?}")),
@@ -463,18 +486,36 @@ fn meeting_number(command: &str, text: &str) -> Result<String, UsageError> {
     }
 }
 
+fn page(what: Option<&str>, shell: Option<&str>) -> Result<Page, UsageError> {
+    const EXPECTED: &str = "expected conf, unit, socket, man, man-conf or completions";
+    match what {
+        Some("conf") => Ok(Page::Conf),
+        Some("unit") => Ok(Page::Unit),
+        Some("socket") => Ok(Page::Socket),
+        Some("man") => Ok(Page::Man),
+        Some("man-conf") => Ok(Page::ManConf),
+        Some("completions") => {
+            let known = SHELLS.into_iter().find(|known| Some(*known) == shell);
+            known.map(Page::Completions).ok_or_else(|| {
+                let found = shell.map_or("nothing".to_owned(), |shell| format!("{shell:?}"));
+                UsageError(format!(
+                    "print completions: found {found}, expected bash, zsh or fish"
+                ))
+            })
+        }
+        Some(word) => error(format!("print: found {word:?}, {EXPECTED}")),
+        None => error(format!("print: found nothing, {EXPECTED}")),
+    }
+}
+
 fn help(command: Option<&str>) -> Result<Command, UsageError> {
-    Ok(Command::Help(match command {
-        None => USAGE,
-        Some("serve") => SERVE,
-        Some("demo") => DEMO,
-        Some("check") => CHECK,
-        Some("start" | "stop" | "pause" | "resume") => CONTROL,
-        Some("status") => STATUS,
-        Some("print") => PRINT,
-        Some("help") => USAGE,
-        Some(word) => return error(format!("unknown command {word:?}")),
-    }))
+    let Some(word) = command else {
+        return Ok(Command::Help(USAGE));
+    };
+    match usage(word) {
+        Some(text) => Ok(Command::Help(text)),
+        None => error(format!("unknown command {word:?}")),
+    }
 }
 
 #[cfg(test)]
@@ -596,11 +637,11 @@ mod tests {
             ),
             (
                 "print",
-                "print: found nothing, expected conf, unit or socket",
+                "print: found nothing, expected conf, unit, socket, man, man-conf or completions",
             ),
             (
-                "print man",
-                "print: found \"man\", expected conf, unit or socket",
+                "print nan",
+                "print: found \"nan\", expected conf, unit, socket, man, man-conf or completions",
             ),
         ] {
             assert_eq!(

@@ -74,6 +74,7 @@ pub mod inbox;
 pub mod log;
 pub mod meeting;
 pub mod output;
+pub mod pages;
 pub mod protocol;
 pub mod public;
 pub mod registry;

@@ -10,7 +10,7 @@ use rtmsd::commands::{check, check_online, control, serve, status};
 use rtmsd::config::{Config, Needs, Sources, conf};
 use rtmsd::demo::{self, DemoOptions};
 use rtmsd::protocol::{MediaKind, Product};
-use rtmsd::{api, exit, log, setup, systemd};
+use rtmsd::{api, exit, log, pages, setup, systemd};
 
 fn main() -> ExitCode {
     let code = match args::parse(std::env::args_os().skip(1)) {
@@ -85,6 +85,11 @@ fn run(command: Command) -> u8 {
         Command::Print(Page::Unit) => {
             let program = std::env::current_exe().unwrap_or_else(|_| "/usr/bin/rtmsd".into());
             print(&systemd::unit(&program))
+        }
+        Command::Print(Page::Man) => print(&pages::man()),
+        Command::Print(Page::ManConf) => print(&pages::man_conf()),
+        Command::Print(Page::Completions(shell)) => {
+            print(&pages::completions(shell).unwrap_or_default())
         }
         Command::Print(Page::Socket) => print(systemd::socket_unit()),
     }

@@ -1,4 +1,4 @@
-//! `rtmsd check`: what a configuration means, or every fault in it. Nothing is changed, bound or
+//! `rtmsd check`: what a configuration means, or every fault in it. Nothing is changed or
 //! connected; what only the network can tell is for `--online`.
 
 use std::io::{self, Write};
@@ -82,6 +82,7 @@ fn meaning(config: &Config) -> Vec<(&'static str, String)> {
     lines.push(("state", directory(&config.state)));
     lines.push(("at exit", at_exit(config)));
     lines.push(("admin", admin(config)));
+    lines.extend(super::check_machine::lines(config));
     lines.push((
         "log",
         format!("{} on stderr", config.log_level.as_str().to_lowercase()),
