@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::api::Action;
 use crate::pages::SHELLS;
 use crate::protocol::Product;
 
@@ -176,31 +177,6 @@ pub struct Control {
     pub json: bool,
     /// `--config`.
     pub config: Option<PathBuf>,
-}
-
-/// What a REST call does to a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Start it.
-    Start,
-    /// Stop it.
-    Stop,
-    /// Pause it.
-    Pause,
-    /// Resume it.
-    Resume,
-}
-
-impl Action {
-    /// The command, which is also the `action` in the body of the call.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Action::Start => "start",
-            Action::Stop => "stop",
-            Action::Pause => "pause",
-            Action::Resume => "resume",
-        }
-    }
 }
 
 /// What `rtmsd print` prints.

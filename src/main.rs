@@ -51,7 +51,7 @@ fn run(command: Command) -> u8 {
         Command::Check { config, online } => check(config.as_deref(), online),
         Command::Control(control) => {
             let options = control::Options {
-                action: action(control.action),
+                action: control.action,
                 id: control.meeting_id,
                 participant_user_id: control.participant,
                 product: control.product,
@@ -146,13 +146,4 @@ fn check(path: Option<&Path>, online: bool) -> u8 {
 fn print(text: &str) -> u8 {
     let _ = io::stdout().write_all(text.as_bytes());
     exit::OK
-}
-
-fn action(action: args::Action) -> api::Action {
-    match action {
-        args::Action::Start => api::Action::Start,
-        args::Action::Stop => api::Action::Stop,
-        args::Action::Pause => api::Action::Pause,
-        args::Action::Resume => api::Action::Resume,
-    }
 }

@@ -370,7 +370,7 @@ fn of_withdrawn_consent_no_byte_is_left() {
     stage.wait("word of the deletion", || {
         let log = stage.server.log();
         log.iter()
-            .any(|line| line.contains("consent withdrawn: deleted stream="))
+            .any(|line| line.contains("consent withdrawn: deleted"))
     });
     let left = files(&out);
     assert_eq!(left.len(), kept, "the first stream stays, and nothing else");
