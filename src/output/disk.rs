@@ -551,9 +551,9 @@ impl Writer {
         match (files, rest) {
             (Ok(open), Ok(rest)) => {
                 log::warn!(
-                    "consent withdrawn: deleted stream={} files={}",
-                    info.stream_id,
-                    open + rest
+                    "consent withdrawn: deleted files={} stream={}",
+                    open + rest,
+                    info.stream_id
                 );
             }
             (Err(error), _) | (_, Err(error)) => {
