@@ -5,10 +5,41 @@
 //! Data flows one way, and the folders are the stations it passes:
 //!
 //! ```text
-//! gate → webhook → daemon (registry) → meeting → protocol → output
-//!                     ↓
-//!                  schedule → api
+//! public (gate → webhook) → daemon (registry) → meeting → protocol → output
+//!                               ↓
+//!                            schedule → api
 //! ```
+//!
+//! | station | what it is for | threads |
+//! | --- | --- | --- |
+//! | [`gate`] | takes one complete request from each connection of strangers, under limits | 1, and the server behind it |
+//! | [`webhook`] | signature, payload, answer; then the event goes into the [`inbox`] | 2 workers |
+//! | [`daemon`] | one inbox, one loop; starts and joins everything | the caller's, timer, state, signals |
+//! | [`registry`] | decides what follows from each webhook, call and end; pure | |
+//! | [`api`] | REST and OAuth | one for each call on its way |
+//! | [`meeting`] | the poll loop and the sockets of one stream | one for each stream |
+//! | [`protocol`] | RTMS as a state machine; pure | |
+//! | [`output`] | files and stdout | disk, stdout |
+//!
+//! Around them: [`config`] and [`args`] read what an operator wants, [`setup`] hands it to each part,
+//! [`commands`] are what `rtmsd` can be told, [`state`] is the directory that a restart needs,
+//! [`admin`] and [`systemd`] speak to those who operate it, and [`demo`] is a small Zoom.
+//!
+//! # What always holds
+//!
+//! - [`protocol`] and [`registry`] have no socket, clock, file or thread; a test reads the sources.
+//! - Only the driver of a stream calls `handle_*` and `poll_output`, and it drains after each input.
+//! - What strangers send has no effect before its signature is checked, and is untrusted afterwards.
+//! - Every wait has a deadline, every queue a limit, every thread a name and an owner that joins it.
+//!   Three can hang in the kernel (a disk, a reader of stdout, a name server); those are waited for
+//!   until a deadline and then left to the end of the process.
+//! - Stdout is data and belongs to [`output::stdout`]; stderr is the log.
+//! - A phrase received is a phrase kept. What had to be dropped is counted, logged, and in
+//!   `meta.json`.
+//! - There is no unsafe code.
+//!
+//! Three ways in: the whole [`daemon::Daemon`]; one [`meeting::Meeting`], with webhooks taken
+//! elsewhere; [`protocol::Stream`] alone, with sockets of one's own.
 //!
 //! # Embedding
 //!

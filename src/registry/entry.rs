@@ -13,14 +13,19 @@ use crate::webhook::{MeetingLife, RtmsStarted};
 pub(super) struct MeetingEntry {
     pub(super) product: Product,
     /// The number that REST calls need.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) meeting_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) topic: Option<String>,
     /// Stamp of the newest `meeting.started`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) started_ms: Option<u64>,
     /// Stamp of `meeting.ended`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) ended_ms: Option<u64>,
     pub(super) start: Start,
     /// When our scheduled stop is due, Unix milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) stop_at_ms: Option<u64>,
     pub(super) stop_attempts: u32,
     /// REST starts that followed a stop with a restart reason.
@@ -93,11 +98,15 @@ pub(super) struct StreamEntry {
     /// Stamp of the newest one.
     pub(super) newest_ms: u64,
     /// Stamp of the newest `rtms_interrupted`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) interrupted_ms: Option<u64>,
     /// Stamp of `rtms_stopped`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) stopped_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) stop_reason: Option<i64>,
     /// When its thread ended, by our clock, Unix milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) ended_ms: Option<u64>,
     /// How often its thread panicked.
     #[serde(default)]

@@ -82,10 +82,13 @@ pub struct RtmsStarted {
     /// The candidates in `server_urls`, trimmed, in Zoom's order; not yet trusted.
     pub server_urls: Vec<String>,
     /// The meeting number, where told.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub meeting_id: Option<String>,
     /// Who started it, where told.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub operator_id: Option<String>,
     /// The account, where told.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub account_id: Option<String>,
 }
 

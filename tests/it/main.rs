@@ -14,4 +14,5 @@ mod shutdown;
 mod slow;
 mod stage;
 mod survive;
+mod tidy;
 mod vtt;
