@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use rtmsd::api::{Api, Class, Credentials, Kind, Settings};
 use rtmsd::secret::Secret;
@@ -117,6 +118,24 @@ fn first() -> String {
     format!("{MARK}-refresh-0")
 }
 
+/// Opens a state directory that an earlier life has just given up. Another test that starts a
+/// process at that moment holds a copy of every open file between fork and exec, the lock among
+/// them; so one that is in use is asked for again.
+fn open_state(
+    path: &Path,
+    open: impl Fn(&Path) -> Result<StateDir, rtmsd::state::Error>,
+) -> StateDir {
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        match open(path) {
+            Err(rtmsd::state::Error::InUse { .. }) if Instant::now() < until => {
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
+            result => return result.expect("a state directory"),
+        }
+    }
+}
+
 fn with_state(zoom: &Scripted, refresh_token: &str, state: StateDir) -> Settings {
     Settings {
         state: Some(Arc::new(state)),
@@ -129,7 +148,7 @@ fn each_start_of_the_program_goes_on_where_the_last_one_was() {
     let (zoom, family) = strict_zoom();
     let scratch = Scratch::new();
     for _ in 0..4 {
-        let state = StateDir::open(scratch.path()).unwrap();
+        let state = open_state(scratch.path(), |path| StateDir::open(path));
         let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
         api.control(&start("1")).unwrap();
     }
@@ -142,7 +161,11 @@ fn each_hour_of_the_program_has_its_token() {
     let (zoom, family) = strict_zoom();
     let scratch = Scratch::new();
     let hands = Hands::new();
-    let mut settings = with_state(&zoom, &first(), StateDir::open(scratch.path()).unwrap());
+    let mut settings = with_state(
+        &zoom,
+        &first(),
+        open_state(scratch.path(), |path| StateDir::open(path)),
+    );
     settings.clock = hands.clock();
     let api = Api::new(settings).unwrap();
     for _ in 0..24 {
@@ -163,19 +186,21 @@ fn a_crash_at_any_moment_is_followed_by_a_start_that_works() {
             let (zoom, family) = strict_zoom();
             let scratch = Scratch::new();
             // One rotation goes well, so that the configured token is of the past.
-            let state = StateDir::open(scratch.path()).unwrap();
+            let state = open_state(scratch.path(), |path| StateDir::open(path));
             let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
             api.control(&start("1")).unwrap();
             drop(api);
 
-            let passed = AtomicUsize::new(0);
-            let state = StateDir::open_observed(scratch.path(), move |now| {
-                if now == moment && passed.fetch_add(1, Ordering::SeqCst) + 1 == write {
-                    // Ends the write where it is; what is on disk is what a crash leaves.
-                    resume_unwind(Box::new("crash"));
-                }
-            })
-            .unwrap();
+            let passed = Arc::new(AtomicUsize::new(0));
+            let state = open_state(scratch.path(), |path| {
+                let passed = Arc::clone(&passed);
+                StateDir::open_observed(path, move |now| {
+                    if now == moment && passed.fetch_add(1, Ordering::SeqCst) + 1 == write {
+                        // Ends the write where it is; what is on disk is what a crash leaves.
+                        resume_unwind(Box::new("crash"));
+                    }
+                })
+            });
             let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
             let crashed = catch_unwind(AssertUnwindSafe(|| api.control(&start("1"))));
             assert!(!matches!(crashed, Ok(Ok(()))), "{write} {moment:?}");
@@ -187,7 +212,7 @@ fn a_crash_at_any_moment_is_followed_by_a_start_that_works() {
             assert_eq!(calls, 1, "nothing is sent with a token that is not stored");
             drop(api);
 
-            let state = StateDir::open(scratch.path()).unwrap();
+            let state = open_state(scratch.path(), |path| StateDir::open(path));
             let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
             api.control(&start("1"))
                 .unwrap_or_else(|e| panic!("{write} {moment:?}: {e}"));
@@ -230,7 +255,7 @@ fn a_token_that_cannot_be_stored_is_not_used_and_not_lost() {
 fn a_disk_without_room_is_noticed_before_a_token_is_spent() {
     let (zoom, _) = strict_zoom();
     let scratch = Scratch::new();
-    let state = StateDir::open(scratch.path()).unwrap();
+    let state = open_state(scratch.path(), |path| StateDir::open(path));
     std::fs::create_dir(scratch.path().join("refresh_token.room")).unwrap();
     let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
     assert_eq!(api.token().unwrap_err().kind(), Kind::Storage);
@@ -259,7 +284,7 @@ fn an_answer_that_is_lost_on_the_way_is_asked_for_again() {
         }
     });
     let scratch = Scratch::new();
-    let state = StateDir::open(scratch.path()).unwrap();
+    let state = open_state(scratch.path(), |path| StateDir::open(path));
     let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
     assert_eq!(api.control(&start("1")).unwrap_err().kind(), Kind::Reset);
     api.control(&start("1")).unwrap();
@@ -271,7 +296,7 @@ fn a_newly_configured_token_wins_over_an_older_stored_one() {
     let (zoom, family) = strict_zoom();
     let scratch = Scratch::new();
     let run = |configured: &str| {
-        let state = StateDir::open(scratch.path()).unwrap();
+        let state = open_state(scratch.path(), |path| StateDir::open(path));
         let api = Api::new(with_state(&zoom, configured, state)).unwrap();
         api.control(&start("1"))
     };
@@ -302,7 +327,7 @@ fn a_stored_file_that_is_garbage_is_no_end() {
         let scratch = Scratch::new();
         std::fs::write(scratch.path().join("refresh_token.json"), garbage).unwrap();
         std::fs::write(scratch.path().join("lock"), "").unwrap();
-        let state = StateDir::open(scratch.path()).unwrap();
+        let state = open_state(scratch.path(), |path| StateDir::open(path));
         let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
         api.control(&start("1")).unwrap();
     }
@@ -312,7 +337,7 @@ fn a_stored_file_that_is_garbage_is_no_end() {
 fn a_removed_app_leaves_no_token() {
     let (zoom, _) = strict_zoom();
     let scratch = Scratch::new();
-    let state = StateDir::open(scratch.path()).unwrap();
+    let state = open_state(scratch.path(), |path| StateDir::open(path));
     let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
     api.control(&start("1")).unwrap();
     assert!(scratch.path().join("refresh_token.json").exists());
@@ -342,7 +367,7 @@ fn an_app_removed_during_a_fetch_leaves_no_token() {
             )
         }
     });
-    let state = StateDir::open(scratch.path()).unwrap();
+    let state = open_state(scratch.path(), |path| StateDir::open(path));
     let client = Arc::new(Api::new(with_state(&zoom, &first(), state)).unwrap());
     *api.lock().unwrap() = Some(Arc::clone(&client));
     assert_eq!(client.token().unwrap_err().kind(), Kind::Deauthorized);
@@ -362,7 +387,7 @@ fn what_is_stored_is_for_its_owner_only() {
     use std::os::unix::fs::PermissionsExt;
     let (zoom, _) = strict_zoom();
     let scratch = Scratch::new();
-    let state = StateDir::open(scratch.path()).unwrap();
+    let state = open_state(scratch.path(), |path| StateDir::open(path));
     let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
     api.token().unwrap();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
