@@ -71,7 +71,10 @@ pub struct Permit<'a, T> {
 impl<T> Permit<'_, T> {
     /// Fills the place. A receiver that is gone is a daemon that is stopping; the item is dropped.
     pub fn send(self, item: T) {
-        self.sender.send_always(item);
+        // The place goes over to the item; given back here, it would be counted twice meanwhile.
+        if self.sender.sender.send(item).is_ok() {
+            std::mem::forget(self);
+        }
     }
 }
 
