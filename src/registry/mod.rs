@@ -750,15 +750,7 @@ impl Registry {
             false => None,
         };
         match delay {
-            Some(delay) => {
-                let text = format!(
-                    "{}; will be tried again in {:.1} s",
-                    told(call, error),
-                    delay.as_secs_f32()
-                );
-                self.log(log::Level::Warn, &text);
-                self.call(now.instant + delay, &call.meeting, api::Action::Start);
-            }
+            Some(delay) => self.try_again(now, call, error, delay),
             None => {
                 if let Some(meeting) = self.meetings.get_mut(&call.meeting) {
                     meeting.start = Start::GaveUp;
@@ -767,6 +759,16 @@ impl Registry {
                 self.log(error.log_level(), &told(call, error));
             }
         }
+    }
+
+    fn try_again(&mut self, now: Now, call: &Call, error: &api::Error, delay: Duration) {
+        let text = format!(
+            "{}; will be tried again in {:.1} s",
+            told(call, error),
+            delay.as_secs_f32()
+        );
+        self.log(log::Level::Warn, &text);
+        self.call(now.instant + delay, &call.meeting, call.control.action);
     }
 
     fn stop_failed(&mut self, now: Now, call: &Call, error: &api::Error) {
@@ -783,15 +785,7 @@ impl Registry {
             .delay(meeting.stop_attempts, elapsed, error)
             .filter(|_| meeting.is_live())
         {
-            Some(delay) => {
-                let text = format!(
-                    "{}; will be tried again in {:.1} s",
-                    told(call, error),
-                    delay.as_secs_f32()
-                );
-                self.log(log::Level::Warn, &text);
-                self.call(now.instant + delay, &call.meeting, api::Action::Stop);
-            }
+            Some(delay) => self.try_again(now, call, error, delay),
             None => {
                 self.log(error.log_level(), &told(call, error));
                 self.stop_done(&call.meeting);
