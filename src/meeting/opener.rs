@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tungstenite::WebSocket;
@@ -27,6 +27,12 @@ use crate::waker::{Wakeable, Waker, waker};
 
 /// OpenSSL verifies long chains of certificates on it; what is not touched is no memory.
 const STACK_BYTES: usize = 512 << 10;
+
+/// Handshakes begun at a time: each needs 42 KiB of buffers while it lasts, and with 2,000 streams
+/// that begin at once the memory for all of them would stay with the process.
+const HANDSHAKES_MAX: usize = 64;
+/// A handshake that takes longer than this waits for its peer, and no other waits for it.
+const HANDSHAKE_QUICK: Duration = Duration::from_millis(500);
 
 type Outcome = Result<Box<WebSocket<Stream>>, Loss>;
 
@@ -79,7 +85,7 @@ impl Opener {
             inbox,
             waker: waker.clone(),
             wakeable,
-            openings: Vec::new(),
+            entries: Vec::new(),
         };
         let thread = Builder::new()
             .name("open".to_owned())
@@ -157,7 +163,15 @@ struct Work {
     inbox: Receiver<Job>,
     waker: Waker,
     wakeable: Wakeable,
-    openings: Vec<(Opening, Client)>,
+    entries: Vec<Entry>,
+}
+
+/// A connection in the making.
+struct Entry {
+    opening: Opening,
+    client: Client,
+    /// When its handshake began.
+    shaking_since: Option<Instant>,
 }
 
 impl Work {
@@ -168,8 +182,11 @@ impl Work {
             loop {
                 match self.inbox.try_recv() {
                     Ok(Job { url, client }) => {
-                        let opening = Opening::new(url, &self.resolver, self.waker.clone());
-                        self.openings.push((opening, client));
+                        self.entries.push(Entry {
+                            opening: Opening::new(url, &self.resolver, self.waker.clone()),
+                            client,
+                            shaking_since: None,
+                        });
                         due.push(true);
                     }
                     Err(TryRecvError::Empty) => break,
@@ -177,37 +194,50 @@ impl Work {
                 }
             }
             let now = Instant::now();
-            let mut due = due.into_iter();
+            let mut free = HANDSHAKES_MAX.saturating_sub(self.quick(now).count());
             let tls = &self.tls;
-            self.openings.retain_mut(|(opening, client)| {
+            let mut due = due.into_iter();
+            self.entries.retain_mut(|entry| {
                 let is_due = due.next().unwrap_or(true);
-                let is_late = opening.deadline().is_some_and(|deadline| deadline <= now);
-                if !client.is_wanted.load(Relaxed) {
-                    return false;
-                }
-                !(is_due || is_late) || client.is_kept_waiting(advance(opening, now, tls))
+                entry.client.is_wanted.load(Relaxed) && entry.goes_on(is_due, now, tls, &mut free)
             });
         }
     }
 
+    /// The ends of the time that handshakes begun lately have for themselves.
+    fn quick(&self, now: Instant) -> impl Iterator<Item = Instant> + '_ {
+        let since = self.entries.iter().filter_map(|entry| entry.shaking_since);
+        since
+            .map(|since| since + HANDSHAKE_QUICK)
+            .filter(move |end| now < *end)
+    }
+
     /// Waits for something to do; says for each connection whether there is.
     fn wait(&self) -> Vec<bool> {
-        let mut fds = Vec::with_capacity(1 + self.openings.len());
+        let now = Instant::now();
+        let mut fds = Vec::with_capacity(1 + self.entries.len());
         fds.push(PollFd::from_borrowed_fd(
             self.wakeable.as_fd(),
             PollFlags::IN,
         ));
-        let mut deadline: Option<Instant> = None;
-        for (opening, _) in &self.openings {
-            let own = opening.deadline();
-            deadline = deadline.into_iter().chain(own).min();
-            // What waits for a name is due with the waker.
-            let (fd, flags) = opening
-                .interest()
-                .unwrap_or((self.wakeable.as_fd(), PollFlags::IN));
+        // What waits for a name is due with the waker.
+        let waker = (self.wakeable.as_fd(), PollFlags::IN);
+        for entry in &self.entries {
+            let (fd, flags) = entry.opening.interest().unwrap_or(waker);
             fds.push(PollFd::from_borrowed_fd(fd, flags));
         }
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let addresses = self
+            .entries
+            .iter()
+            .filter_map(|entry| entry.opening.deadline());
+        // With one that waits for its handshake: the moment when there is room for it.
+        let is_waiting = self.entries.iter().any(|e| e.opening.is_connected());
+        let room = is_waiting.then(|| match self.quick(now).count() < HANDSHAKES_MAX {
+            true => now,
+            false => self.quick(now).min().unwrap_or(now),
+        });
+        let deadline = addresses.chain(room).min();
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
         let timeout = left.and_then(|left| Timespec::try_from(left).ok());
         // An interrupted or failed wait is a wait that ended early: the loop goes round.
         let _ = poll(&mut fds, timeout.as_ref());
@@ -215,25 +245,35 @@ impl Work {
     }
 }
 
-/// What a peer sends must not end the thread of all, even if a library panics over it.
-fn advance(opening: &mut Opening, now: Instant, tls: &Connector) -> Progress {
-    let made = catch_unwind(AssertUnwindSafe(|| opening.advance(now, tls)));
-    made.unwrap_or_else(|_| {
-        Progress::Failed(Loss::Connect("a bug: opening it panicked".to_owned()))
-    })
-}
-
-impl Client {
-    /// Tells the outcome, if there is one.
-    fn is_kept_waiting(&self, progress: Progress) -> bool {
+impl Entry {
+    /// Does what can be done; false when it is over.
+    fn goes_on(&mut self, is_due: bool, now: Instant, tls: &Connector, free: &mut usize) -> bool {
+        let opening = &mut self.opening;
+        let is_late = opening.deadline().is_some_and(|deadline| deadline <= now);
+        let mut progress = Progress::Pending;
+        if is_due || is_late {
+            progress = guarded(|| opening.advance(now));
+        }
+        if opening.is_connected() && *free > 0 {
+            *free -= 1;
+            self.shaking_since = Some(now);
+            progress = guarded(|| opening.shake_hands(tls));
+        }
         let outcome = match progress {
             Progress::Pending => return true,
             Progress::Opened(socket) => Ok(socket),
             Progress::Failed(loss) => Err(loss),
         };
         // Who gave it up in this very moment does not need it.
-        let _ = self.answer.send(outcome);
-        self.waker.wake();
+        let _ = self.client.answer.send(outcome);
+        self.client.waker.wake();
         false
     }
+}
+
+/// What a peer sends must not end the thread of all, even if a library panics over it.
+fn guarded(step: impl FnOnce() -> Progress) -> Progress {
+    catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|_| {
+        Progress::Failed(Loss::Connect("a bug: opening it panicked".to_owned()))
+    })
 }

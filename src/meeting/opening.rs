@@ -54,6 +54,7 @@ enum Step {
         others: VecDeque<SocketAddr>,
         until: Option<Instant>,
     },
+    Connected(TcpStream),
     Tls(MidHandshakeTlsStream<TcpStream>),
     Upgrading(MidHandshake<ClientHandshake<Stream>>),
     Over,
@@ -101,7 +102,7 @@ impl Opening {
     /// What to wait for; for a name, the waker.
     pub(super) fn interest(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
         match &self.step {
-            Step::Resolving(_) | Step::Over => None,
+            Step::Resolving(_) | Step::Connected(_) | Step::Over => None,
             Step::Tcp { stream, .. } => Some((stream.as_fd(), PollFlags::OUT)),
             Step::Tls(handshake) => Some((handshake.get_ref().as_fd(), PollFlags::IN)),
             Step::Upgrading(handshake) => {
@@ -110,8 +111,26 @@ impl Opening {
         }
     }
 
-    /// Goes on as far as possible without waiting.
-    pub(super) fn advance(&mut self, now: Instant, tls: &Connector) -> Progress {
+    /// Whether TCP stands, and [`Opening::shake_hands`] is next.
+    pub(super) fn is_connected(&self) -> bool {
+        matches!(self.step, Step::Connected(_))
+    }
+
+    /// Begins TLS, or the upgrade where there is none, on a connection that stands.
+    pub(super) fn shake_hands(&mut self, tls: &Connector) -> Progress {
+        let next = match std::mem::replace(&mut self.step, Step::Over) {
+            Step::Connected(stream) if self.url.is_tls() => match tls.get() {
+                Ok(tls) => self.encrypted(tls.connect(self.url.host(), stream)),
+                Err(why) => Next::Fail(why),
+            },
+            Step::Connected(stream) => self.upgrade(MaybeTlsStream::Plain(stream)),
+            other => Next::Wait(other),
+        };
+        self.take(next)
+    }
+
+    /// Goes on as far as possible without waiting, but not beyond TCP by itself.
+    pub(super) fn advance(&mut self, now: Instant) -> Progress {
         let next = match std::mem::replace(&mut self.step, Step::Over) {
             Step::Resolving(pending) => match pending.poll() {
                 None => Next::Wait(Step::Resolving(pending)),
@@ -122,11 +141,16 @@ impl Opening {
                 stream,
                 others,
                 until,
-            } => self.tcp(stream, others, until, now, tls),
+            } => tcp(stream, others, until, now),
             Step::Tls(handshake) => self.encrypted(handshake.handshake()),
             Step::Upgrading(handshake) => upgraded(handshake.handshake()),
+            connected @ Step::Connected(_) => Next::Wait(connected),
             Step::Over => Next::Fail("the connection was given up".to_owned()),
         };
+        self.take(next)
+    }
+
+    fn take(&mut self, next: Next) -> Progress {
         match next {
             Next::Wait(step) => {
                 self.step = step;
@@ -159,44 +183,6 @@ impl Opening {
         next_address(others, now, "no address".to_owned())
     }
 
-    fn tcp(
-        &self,
-        stream: TcpStream,
-        others: VecDeque<SocketAddr>,
-        until: Option<Instant>,
-        now: Instant,
-        tls: &Connector,
-    ) -> Next {
-        let failed = match (stream.take_error(), stream.peer_addr()) {
-            (Ok(None), Ok(_)) => None,
-            (Ok(None), Err(error)) if error.kind() == io::ErrorKind::NotConnected => {
-                if until.is_none_or(|until| now < until) {
-                    return Next::Wait(Step::Tcp {
-                        stream,
-                        others,
-                        until,
-                    });
-                }
-                Some("no answer".to_owned())
-            }
-            (Ok(Some(error)) | Err(error), _) | (Ok(None), Err(error)) => Some(error.to_string()),
-        };
-        if let Some(why) = failed {
-            return next_address(others, now, why);
-        }
-        // Both options make a good connection better; without them it still is one.
-        let _ = stream.set_nodelay(true);
-        let _ = sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED_MS_MAX);
-        if self.url.is_tls() {
-            match tls.get() {
-                Ok(tls) => self.encrypted(tls.connect(self.url.host(), stream)),
-                Err(why) => Next::Fail(why),
-            }
-        } else {
-            self.upgrade(MaybeTlsStream::Plain(stream))
-        }
-    }
-
     fn encrypted(&self, result: TlsResult) -> Next {
         match result {
             Ok(stream) => self.upgrade(MaybeTlsStream::NativeTls(stream)),
@@ -218,6 +204,35 @@ impl Opening {
             Some(config),
         ))
     }
+}
+
+fn tcp(
+    stream: TcpStream,
+    others: VecDeque<SocketAddr>,
+    until: Option<Instant>,
+    now: Instant,
+) -> Next {
+    let failed = match (stream.take_error(), stream.peer_addr()) {
+        (Ok(None), Ok(_)) => None,
+        (Ok(None), Err(error)) if error.kind() == io::ErrorKind::NotConnected => {
+            if until.is_none_or(|until| now < until) {
+                return Next::Wait(Step::Tcp {
+                    stream,
+                    others,
+                    until,
+                });
+            }
+            Some("no answer".to_owned())
+        }
+        (Ok(Some(error)) | Err(error), _) | (Ok(None), Err(error)) => Some(error.to_string()),
+    };
+    if let Some(why) = failed {
+        return next_address(others, now, why);
+    }
+    // Both options make a good connection better; without them it still is one.
+    let _ = stream.set_nodelay(true);
+    let _ = sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED_MS_MAX);
+    Next::Wait(Step::Connected(stream))
 }
 
 fn upgraded(result: UpgradeResult) -> Next {
@@ -290,10 +305,17 @@ mod tests {
         let mut opening = Opening::new(url, &resolver, waker);
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
-            match opening.advance(Instant::now(), &tls) {
+            let progress = match opening.is_connected() {
+                true => opening.shake_hands(&tls),
+                false => opening.advance(Instant::now()),
+            };
+            match progress {
                 Progress::Opened(_) => return Ok(()),
                 Progress::Failed(loss) => return Err(loss.to_string()),
                 Progress::Pending => assert!(Instant::now() < deadline, "neither there nor not"),
+            }
+            if opening.is_connected() {
+                continue;
             }
             let mut fds = vec![rustix::event::PollFd::new(&wakeable, PollFlags::IN)];
             let waits = opening.interest();
