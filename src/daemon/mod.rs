@@ -342,6 +342,9 @@ impl Daemon {
             );
         }
         self.obey(actions);
+        if let Some(disk) = &self.disk {
+            disk.complete_rest();
+        }
         self.save();
         let (mut next, mut saved, mut flush_at) = (None, Instant::now(), None);
         loop {

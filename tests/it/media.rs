@@ -231,6 +231,66 @@ fn one_mixed_file_survives_a_crash() {
 }
 
 #[test]
+fn a_killed_recording_that_nobody_goes_on_with_is_whole() {
+    // Zoom ended the stream meanwhile; or the state is gone, and with it the stream's name.
+    for is_state_lost in [false, true] {
+        let name = format!("abandoned-{is_state_lost}");
+        let settings = [("RTMS_MEDIA", "all"), ("RTMS_AUDIO_STREAMS", "per-speaker")];
+        let mut stage = Stage::start(&name, &settings);
+        let mut script = audio(true, 100_000);
+        (script.granted, script.pictures, script.chat_every) = (31, true, 1);
+        script.tell_signaling_loss = false;
+        let meeting = stage.zoom.start_meeting(script);
+        assert!(meeting.wait_for_audio(200, PATIENCE));
+        let out = stage.folder.join("out");
+        let sounds = || -> Vec<(PathBuf, Vec<u8>)> {
+            let mut found = files(&out);
+            found.retain(|(path, _)| path.extension().is_some_and(|end| end == "wav"));
+            found
+        };
+        stage.wait("sound of each on the disk", || {
+            let found = sounds();
+            found.len() == 3 && found.iter().all(|(_, bytes)| bytes.len() > 640 * 100)
+        });
+        stage.wait("the stream in the state", || {
+            fs::read_to_string(stage.folder.join("state/registry.json"))
+                .is_ok_and(|state| state.contains(&meeting.streams()[0]))
+        });
+        stage.server.kill();
+        let killed = sounds();
+        assert_eq!(stage.meta()["state"], "receiving");
+        meeting.end(End {
+            by_webhook: false,
+            ..End::stopped(6)
+        });
+        if is_state_lost {
+            fs::remove_dir_all(stage.folder.join("state")).expect("removable");
+        }
+        stage.server = stage.command.start().expect("the server starts");
+        stage.aim();
+        stage.wait_until_ended();
+        let end = if is_state_lost {
+            "abandoned"
+        } else {
+            "refused"
+        };
+        assert_eq!(stage.meta()["end"], end);
+        for (path, bytes) in killed {
+            // The head tells the truth, and no complete packet is missing.
+            let found = samples(&path);
+            assert_eq!(found.len(), (bytes.len() - 44) / 2, "{}", path.display());
+        }
+        for line in fs::read_to_string(stage.stream().join("transcript.jsonl"))
+            .expect("readable")
+            .lines()
+        {
+            serde_json::from_str::<Value>(line).expect("JSON");
+        }
+        stage.finish();
+    }
+}
+
+#[test]
 fn cameras_and_screens_and_chat() {
     let stage = Stage::start(
         "pictures",
