@@ -366,6 +366,9 @@ impl Daemon {
                         kind(&webhook),
                         webhook.event_ts_ms
                     );
+                    if let Some(word) = webhook.event.account_word() {
+                        *self.totals.account.entry(word).or_default() += 1;
+                    }
                     let actions = self.registry.handle_webhook(now(), webhook);
                     self.obey(actions);
                 }
@@ -522,6 +525,7 @@ impl Daemon {
             events: self.settings.events.numbers(started.product),
             buffer_data: (!self.settings.buffer_data).then_some(false),
             window,
+            unix_ms: now_ms(),
         };
         let mut seam = Default::default();
         let mut sinks = self

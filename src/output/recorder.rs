@@ -13,6 +13,7 @@ use super::meta::Meta;
 use super::packets::Batch;
 use super::path::stream_folder;
 use super::record::{Attribute, Record, StreamInfo};
+use crate::protocol::chat::{operation_name, session_name};
 use crate::protocol::seam::{Identity, PHRASES_MAX, Seam};
 use crate::protocol::{EndReason, MediaParams};
 
@@ -175,8 +176,18 @@ impl Recorder {
                 self.lines
                     .event(self.events.record(), *event_type, *timestamp_ms, raw);
             }
-            Record::Chat { timestamp_ms, raw } => {
-                self.lines.chat(self.chat.record(), *timestamp_ms, raw);
+            Record::Chat {
+                timestamp_ms,
+                operation,
+                session,
+                raw,
+            } => {
+                let names = (
+                    operation.and_then(operation_name),
+                    session.and_then(session_name),
+                );
+                self.lines
+                    .chat(self.chat.record(), *timestamp_ms, names, raw);
             }
         }
     }

@@ -30,7 +30,9 @@ use crate::api::{self, Control, StartRetry};
 use crate::output::StreamInfo;
 use crate::protocol::codes::{StopPolicy, StopReason};
 use crate::protocol::{EndReason, SIGNALING_WINDOW};
-use crate::webhook::{Event, MeetingLife, RtmsInterrupted, RtmsStarted, RtmsStopped, Webhook};
+use crate::webhook::{
+    Event, MeetingLife, RtmsInterrupted, RtmsStarted, RtmsStopped, Webhook, account_word,
+};
 use entry::{MeetingEntry, Start, StreamEntry};
 
 /// A started webhook of this age can no longer be connected to. Zoom waits 60 s and repeats a
@@ -305,8 +307,10 @@ impl Registry {
                 self.actions.push(Action::ForgetToken);
             }
             Event::Account { name, payload } => {
-                let level = match name.as_str() {
-                    "rtms.request_status" => log::Level::Info,
+                let level = match account_word(&name) {
+                    // A meeting is not received.
+                    "concurrency_limited" | "start_failed" => log::Level::Error,
+                    "request_status" => log::Level::Info,
                     _ => log::Level::Warn,
                 };
                 self.log(level, &format!("event={name} payload={payload:?}"));

@@ -812,7 +812,16 @@ fn news_about_the_account_are_for_people() {
         },
     );
     assert!(actions.contains(&Action::ForgetToken));
-    let (name, payload) = ("rtms.concurrency_limited".to_owned(), "{}".to_owned());
-    let actions = w.webhook(T0, Event::Account { name, payload });
-    assert!(matches!(&actions[..], [Action::Log(log::Level::Warn, _)]));
+    for (name, expected) in [
+        ("rtms.concurrency_limited", log::Level::Error),
+        ("meeting.rtms_concurrency_limited", log::Level::Error),
+        ("rtms.start_failed", log::Level::Error),
+        ("rtms.concurrency_near_limit", log::Level::Warn),
+        ("rtms.something_new", log::Level::Warn),
+        ("rtms.request_status", log::Level::Info),
+    ] {
+        let (name, payload) = (name.to_owned(), "{}".to_owned());
+        let actions = w.webhook(T0, Event::Account { name, payload });
+        assert!(matches!(&actions[..], [Action::Log(level, _)] if *level == expected));
+    }
 }

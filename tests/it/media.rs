@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rtmsd::demo::{
@@ -120,6 +121,7 @@ fn audio(per_speaker: bool, packets: u64) -> MeetingScript {
             per_speaker,
             interval: Duration::from_millis(2),
             packets: Some(packets),
+            mute: Duration::ZERO,
         }),
         begin: Begin::AtOnce,
         granted: 1 | 8,
@@ -497,4 +499,26 @@ fn every_product_from_its_webhook_to_its_files() {
         );
         stage.finish();
     }
+}
+
+#[test]
+fn the_demo_plays_every_medium_of_every_product() {
+    let out = std::env::temp_dir().join(format!("rtmsd-media-demo-{}", std::process::id()));
+    let played = Command::new(env!("CARGO_BIN_EXE_rtmsd"))
+        .args(["demo", "--media", "all", "--product", "all", "--out"])
+        .arg(&out)
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&played.stdout);
+    assert!(played.status.success(), "{said}");
+    for product in ["meeting", "webinar", "session", "engagement", "call"] {
+        for medium in ["audio", "video", "share", "chat", "events"] {
+            let is_row = |line: &str| {
+                let words: Vec<&str> = line.split_whitespace().skip(2).collect();
+                words.starts_with(&[product, medium]) && words.ends_with(&["0", "0"])
+            };
+            assert!(said.lines().any(is_row), "{product} {medium}: {said}");
+        }
+    }
+    fs::remove_dir_all(&out).expect("it was kept");
 }

@@ -665,6 +665,18 @@ fn the_camera_follows_the_speaker() {
 }
 
 #[test]
+fn a_subscription_has_our_stamp_until_zoom_has_told_one() {
+    let mut talk = with_camera(None);
+    let speaks = |user: u64| json!({"msg_type": 6, "event": {"event_type": 2, "user_id": user}});
+    talk.until(8.0);
+    talk.hear(SIGNALING, speaks(7));
+    assert_eq!(talk.subscribed_ms, UNIX_MS + 8000);
+    talk.hear(SIGNALING, keep_alive(1_767_000_000_000));
+    talk.hear(SIGNALING, speaks(9));
+    assert_eq!(talk.subscribed_ms, 1_767_000_000_000);
+}
+
+#[test]
 fn the_camera_of_a_named_participant() {
     for (wanted, first) in [("Ada", None), ("7", Some(7))] {
         let mut talk = with_camera(Some(wanted));
