@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::append::create_file;
 use super::people::People;
 use super::record::StreamInfo;
-use super::track::{Format, Part};
+use super::sound::{Format, Part};
 use crate::protocol::Product;
 use crate::time::Utc;
 

@@ -39,6 +39,8 @@ pub mod pictures;
 pub mod placed;
 pub mod record;
 pub mod recorder;
+pub mod rtp;
+pub mod sound;
 pub mod stdout;
 pub mod text;
 pub mod timeline;

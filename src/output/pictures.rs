@@ -4,12 +4,11 @@
 use std::collections::VecDeque;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::append::{AppendFile, FILE_MODE, FOLDER_MODE, tail};
+use super::append::{AppendFile, create_file, make_folder, tail};
 use super::meta::offset_ms;
 use super::picture::{Size, annex_b, h264_facts, jpeg_size, png_size};
 use super::placed::PlacedFile;
@@ -18,6 +17,9 @@ use crate::protocol::params::VideoCodec;
 
 /// Frames remembered, to know what is received twice.
 const RECENT_MAX: usize = 64;
+
+/// What a picture is called while it is written.
+const UNFINISHED: &str = ".picture.new";
 
 /// Pictures, of cameras or of a shared screen.
 #[derive(Debug)]
@@ -60,6 +62,10 @@ impl Pictures {
             size: None,
             recent: VecDeque::new(),
         };
+        if last.is_object() {
+            // Of a process that was killed in the middle; the index does not know it.
+            let _ = fs::remove_file(inside.join(UNFINISHED));
+        }
         let number = |key: &str| last[key].as_u64();
         if let (Some(offset), Some(bytes)) = (number("offset"), number("bytes")) {
             pictures.resume_stream(offset.saturating_add(bytes));
@@ -232,22 +238,11 @@ impl Pictures {
 
 /// A reader sees a whole picture or none.
 fn write_still(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let temporary = folder.join(".picture.new");
-    let create = || {
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(FILE_MODE)
-            .open(&temporary)
-    };
-    let mut file = match create() {
+    let temporary = folder.join(UNFINISHED);
+    let mut file = match create_file(&temporary) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(FOLDER_MODE)
-                .create(folder)?;
-            create()?
+            make_folder(folder)?;
+            create_file(&temporary)?
         }
         other => other?,
     };
