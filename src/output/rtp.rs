@@ -20,8 +20,6 @@ pub fn payload(packet: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn rtp_of_all_shapes() {
         for (packet, payload) in [

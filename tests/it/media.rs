@@ -250,7 +250,7 @@ fn each_codec_becomes_a_file_of_its_kind_with_silence_where_nobody_spoke() {
                 }
                 "g722" => {
                     assert_eq!(bytes.len(), turns * 4000, "{part}");
-                    let is_silent = |turn: usize| bytes[samples_of(turn, 8000)] == [0xfa; 4000];
+                    let is_silent = |turn: usize| bytes[samples_of(turn, 8000)] == [0xfd; 4000];
                     for turn in 0..turns {
                         assert_eq!(is_silent(turn), muted == Some(turn), "{part}");
                     }
@@ -530,8 +530,7 @@ fn of_withdrawn_consent_no_byte_is_left() {
         let text = state.unwrap_or_default();
         let json: Value = serde_json::from_str(&text).unwrap_or_default();
         let entry = &json["streams"][&second]["started"];
-        let tombstone = entry["server_urls"].as_array().is_some_and(Vec::is_empty);
-        tombstone
+        entry["server_urls"].as_array().is_some_and(Vec::is_empty)
     });
     let names = script.speakers.iter().map(|speaker| &speaker.user_name);
     let phrases = meeting.sent();
