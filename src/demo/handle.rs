@@ -104,6 +104,11 @@ impl MeetingHandle {
         self.meeting.look(|look| look.subscribed())
     }
 
+    /// Whose camera the client of the current stream asked for, in turn (message 28).
+    pub fn cameras(&self) -> Vec<u64> {
+        self.meeting.look(|look| look.cameras())
+    }
+
     /// The stop reason of the current stream, once it has ended.
     pub fn stop_reason(&self) -> Option<i64> {
         self.meeting.look(|look| look.stop_reason())

@@ -446,6 +446,48 @@ fn cameras_and_screens_and_chat() {
     stage.finish();
 }
 
+#[test]
+fn one_camera_at_a_time_is_asked_for_by_rule() {
+    for named in [true, false] {
+        let script = MeetingScript {
+            begin: Begin::AtOnce,
+            granted: 2 | 8,
+            pictures: true,
+            phrases_per_second: 20.0,
+            ..MeetingScript::plain("camera")
+        };
+        let third = &script.speakers[2];
+        let participant = if named { &third.user_name } else { "" };
+        let mut settings = vec![
+            ("RTMS_MEDIA", "transcript,video"),
+            ("RTMS_VIDEO", "individual"),
+        ];
+        if named {
+            settings.push(("RTMS_VIDEO_PARTICIPANT", participant));
+        }
+        let stage = Stage::start(&format!("camera-{named}"), &settings);
+        let expected: Vec<u64> = match named {
+            true => vec![third.user_id],
+            // Two phrases of each.
+            false => script.speakers.iter().map(|s| s.user_id).collect(),
+        };
+        let meeting = stage.zoom.start_meeting(script);
+        assert!(
+            meeting.wait_for_phrases(6, PATIENCE),
+            "{:#?}",
+            stage.server.log()
+        );
+        stage.wait("the subscriptions", || {
+            let mut found = meeting.cameras();
+            found.dedup();
+            found.starts_with(&expected)
+        });
+        meeting.end(End::meeting_ended());
+        stage.wait_until_ended();
+        stage.finish();
+    }
+}
+
 /// Every file below a folder, with what is in it.
 fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();

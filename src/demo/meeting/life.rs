@@ -58,6 +58,7 @@ impl Meeting {
                 is_joined: false,
                 is_closed: false,
                 subscribed: BTreeSet::new(),
+                cameras: Vec::new(),
                 told: Vec::new(),
                 unready: BTreeSet::new(),
                 readies: 0,

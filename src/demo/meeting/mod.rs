@@ -101,6 +101,8 @@ struct Stream {
     is_joined: bool,
     is_closed: bool,
     subscribed: BTreeSet<u64>,
+    /// Whose camera was asked for, in turn.
+    cameras: Vec<u64>,
     /// Events told: number and stamp.
     told: Vec<(u64, u64)>,
     /// Media accepted since the last CLIENT_READY_ACK.
@@ -333,6 +335,11 @@ impl Look<'_> {
     pub(in crate::demo) fn subscribed(&self) -> Vec<u64> {
         let stream = self.state.stream.as_ref();
         stream.map_or(Vec::new(), |s| s.subscribed.iter().copied().collect())
+    }
+
+    pub(in crate::demo) fn cameras(&self) -> Vec<u64> {
+        let stream = self.state.stream.as_ref();
+        stream.map_or(Vec::new(), |stream| stream.cameras.clone())
     }
 
     /// The stop reason of the current stream, if it has ended.

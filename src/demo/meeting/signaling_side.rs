@@ -81,6 +81,14 @@ impl Meeting {
         }
     }
 
+    /// Message 28 came in.
+    pub(in crate::demo) fn camera_wanted(&self, user_id: u64) {
+        if let Some(stream) = &mut self.lock().stream {
+            stream.cameras.push(user_id);
+        }
+        self.changed.notify_all();
+    }
+
     /// Tells who is there, once the stream is ready and the client asked for it.
     pub(super) fn tell_joined(&self, stream: &mut Stream) {
         let is_due = stream.was_ready && stream.subscribed.contains(&3);
