@@ -580,6 +580,13 @@ impl Stream {
         let wanted = self.config.media.kinds().to_vec();
         let mut plan = Vec::new();
         if self.config.media.is_all() {
+            // Zoom lists what is granted. Where it lists nothing but `all`, nothing is known.
+            let is_listed = |kind: &MediaKind| urls.iter().any(|(name, _)| name == kind.url_key());
+            let (listed, missing): (Vec<MediaKind>, Vec<MediaKind>) =
+                MediaKind::EACH.into_iter().partition(is_listed);
+            for kind in missing.into_iter().filter(|_| !listed.is_empty()) {
+                self.not_granted(kind);
+            }
             match self.media_url(MediaKind::All, MediaKind::All, urls) {
                 Some(url) => plan.push((MediaKind::All, url)),
                 None => {

@@ -78,19 +78,25 @@ impl Stage {
         self.aim();
     }
 
-    /// The one stream's folder.
-    fn stream(&self) -> PathBuf {
+    /// The one stream's folder, once it is made.
+    fn find_stream(&self) -> Option<PathBuf> {
         let mut folder = self.folder.join("out");
         for _ in 0..3 {
-            let mut inside = fs::read_dir(&folder).expect("readable");
-            folder = inside.next().expect("one stream").expect("readable").path();
+            let mut inside = fs::read_dir(&folder).ok()?;
+            folder = inside.next()?.ok()?.path();
         }
-        folder
+        Some(folder)
     }
 
+    fn stream(&self) -> PathBuf {
+        self.find_stream().expect("one stream")
+    }
+
+    /// Null before it is written.
     fn meta(&self) -> Value {
-        let text = fs::read(self.stream().join("meta.json")).expect("readable");
-        serde_json::from_slice(&text).expect("JSON")
+        let folder = self.find_stream().unwrap_or_default();
+        let text = fs::read(folder.join("meta.json")).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
     }
 
     fn wait(&self, what: &str, done: impl Fn() -> bool) {
@@ -102,9 +108,7 @@ impl Stage {
     }
 
     fn wait_until_ended(&self) {
-        self.wait("the end in meta.json", || {
-            fs::exists(self.folder.join("out")).unwrap_or(false) && self.meta()["state"] == "ended"
-        });
+        self.wait("the end in meta.json", || self.meta()["state"] == "ended");
     }
 
     fn finish(mut self) {
@@ -280,7 +284,10 @@ fn one_mixed_file_survives_a_crash() {
         "{:#?}",
         stage.server.log()
     );
-    let file = |stage: &Stage| stage.stream().join("audio-mixed.wav");
+    let file = |stage: &Stage| {
+        let folder = stage.find_stream().unwrap_or_default();
+        folder.join("audio-mixed.wav")
+    };
     stage.wait("sound on the disk", || {
         fs::metadata(file(&stage)).is_ok_and(|meta| meta.len() > 640 * 100)
     });
@@ -387,11 +394,8 @@ fn cameras_and_screens_and_chat() {
     };
     let meeting = stage.zoom.start_meeting(script);
     let index = |kind: &str| -> Vec<Value> {
-        let out = stage.folder.join("out");
-        if !fs::exists(&out).unwrap_or(false) {
-            return Vec::new();
-        }
-        let text = fs::read_to_string(stage.stream().join(kind).join("frames.jsonl"));
+        let folder = stage.find_stream().unwrap_or_default();
+        let text = fs::read_to_string(folder.join(kind).join("frames.jsonl"));
         let text = text.unwrap_or_default();
         let whole = text.lines().filter(|line| line.ends_with('}'));
         whole

@@ -236,6 +236,18 @@ fn the_url_of_all_serves_a_single_kind_that_has_none() {
         msg2(json!({"all": "wss://all.zoom.us", "audio": "wss://au.zoom.us"})),
     );
     all.check_contains("connect media:all all.zoom.us");
+    // What is not listed beside it is not granted; the rest comes all the same.
+    all.check_contains("NotGranted(Video, Some(\"meeting:read:meeting_video\"))");
+    all.check_contains("NotGranted(Chat, ");
+    let mut unlisted = Talk::new("all");
+    unlisted.open(SIGNALING);
+    unlisted.skip();
+    unlisted.hear(SIGNALING, msg2(json!({"all": "wss://all.zoom.us"})));
+    unlisted.check(&[
+        "0.0 * Accepted(Signaling)",
+        "0.0 > signaling 5",
+        "0.0 connect media:all all.zoom.us",
+    ]);
 }
 
 #[test]
