@@ -100,6 +100,7 @@ fn reset_behind_a_burst(tls: Option<&TlsAcceptor>, connector: Connector) {
         events: Vec::new(),
         buffer_data: None,
         window: Duration::from_secs(60),
+        unix_ms: 0,
     };
     let network = Network {
         tls: connector,
