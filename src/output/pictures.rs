@@ -2,7 +2,7 @@
 //! in `video/frames.jsonl`; the same with `share`.
 
 use std::collections::VecDeque;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -30,6 +30,8 @@ pub struct Pictures {
     codec: VideoCodec,
     stream: Option<PlacedFile>,
     stills: VecDeque<(String, Vec<u8>)>,
+    /// Single pictures written since the last sync.
+    unsynced: Vec<String>,
     index: AppendFile,
     count: u64,
     first_ms: u64,
@@ -55,6 +57,7 @@ impl Pictures {
             codec,
             stream: None,
             stills: VecDeque::new(),
+            unsynced: Vec::new(),
             index: AppendFile::new(index, "", "\n"),
             count: last["frame"].as_u64().map_or(0, |n| n + 1),
             first_ms: 0,
@@ -205,7 +208,9 @@ impl Pictures {
         }
         while let Some((name, bytes)) = self.stills.front() {
             write_still(&self.folder.join(self.kind), name, bytes)?;
-            self.stills.pop_front();
+            if let Some((name, _)) = self.stills.pop_front() {
+                self.unsynced.push(name);
+            }
         }
         if self.index.waiting() > 0 {
             self.index.write()?;
@@ -213,12 +218,28 @@ impl Pictures {
         Ok(())
     }
 
-    /// Makes what is written survive a power cut. Of single pictures only the index.
+    /// Makes what is written survive a power cut: pictures, the index, and their names. The name of
+    /// `video.h264` and of the folder is for the recorder.
     pub fn sync(&mut self) -> io::Result<()> {
         if let Some(stream) = &mut self.stream {
             stream.sync()?;
         }
-        self.index.sync()
+        let folder = self.folder.join(self.kind);
+        let is_named = !self.index.take_name_unsynced() && self.unsynced.is_empty();
+        while let Some(name) = self.unsynced.last() {
+            match File::open(folder.join(name)) {
+                Ok(file) => file.sync_data()?,
+                // Somebody took it away.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+            self.unsynced.pop();
+        }
+        self.index.sync()?;
+        if !is_named {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(())
     }
 
     /// Whether something written could still be lost in a power cut.
@@ -232,6 +253,7 @@ impl Pictures {
             stream.discard();
         }
         self.stills.clear();
+        self.unsynced.clear();
         self.index.discard();
     }
 }

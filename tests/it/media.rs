@@ -451,6 +451,29 @@ fn cameras_and_screens_and_chat() {
 }
 
 #[test]
+fn what_is_not_granted_is_named_and_the_rest_comes() {
+    for media in ["transcript,audio,chat", "all"] {
+        let stage = Stage::start(&format!("granted-{media}"), &[("RTMS_MEDIA", media)]);
+        let script = MeetingScript {
+            begin: Begin::AtOnce,
+            phrases_per_second: 20.0,
+            ..MeetingScript::plain("granted")
+        };
+        let meeting = stage.zoom.start_meeting(script);
+        assert!(meeting.wait_for_phrases(3, PATIENCE), "{media}");
+        for scope in ["meeting:read:meeting_audio", "meeting:read:meeting_chat"] {
+            let log = stage.server.log();
+            let is_told = |line: &String| line.contains("WARN") && line.contains(scope);
+            assert!(log.iter().any(is_told), "{scope}: {log:#?}");
+        }
+        meeting.end(End::meeting_ended());
+        stage.wait_until_ended();
+        assert!(stage.meta()["transcripts"].as_u64() >= Some(3));
+        stage.finish();
+    }
+}
+
+#[test]
 fn one_camera_at_a_time_is_asked_for_by_rule() {
     for named in [true, false] {
         let script = MeetingScript {
