@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use tungstenite::Message;
 
 use super::sink::Sink;
-use super::socket::{Progress, Read, Socket};
+use super::socket::{Read, Socket};
 use super::stats::Stats;
 use super::{Network, log_notice};
 use crate::protocol::seam::Seam;
@@ -101,12 +101,11 @@ impl Driver {
                 Output::Connect(id, url) => {
                     log::debug!("connecting link={id} host={}", url.host());
                     self.sockets.retain(|link| link.id != id);
-                    let resolver = &self.network.resolver;
-                    let socket = Socket::connect(url, resolver, self.waker.clone());
+                    let socket = Socket::connect(url, &self.network.opener, self.waker.clone());
                     self.sockets.push(Link {
                         id,
                         socket,
-                        is_due: true,
+                        is_due: false,
                     });
                 }
                 Output::Send(id, text) => {
@@ -178,9 +177,6 @@ impl Driver {
     fn wait(&mut self, deadline: Instant, more: bool) {
         let now = Instant::now();
         let mut deadline = deadline;
-        for link in &self.sockets {
-            deadline = link.socket.deadline().map_or(deadline, |d| d.min(deadline));
-        }
         if let Hold::Since(since) = self.hold {
             deadline = deadline.min(since + HOLD_MAX);
         }
@@ -196,7 +192,7 @@ impl Driver {
             PollFlags::IN,
         ));
         for (at, link) in self.sockets.iter().enumerate() {
-            if self.is_held(link.id) && link.socket.is_open() {
+            if self.is_held(link.id) {
                 continue;
             }
             if let Some((fd, flags)) = link.socket.interest() {
@@ -250,22 +246,14 @@ impl Driver {
                 }
                 continue;
             }
-            let is_late = link
-                .socket
-                .deadline()
-                .is_some_and(|deadline| deadline <= now);
-            if !(link.is_due || is_late || link.socket.is_resolving()) {
-                continue;
-            }
-            link.is_due = false;
-            match link.socket.advance(now, &self.network.tls) {
-                Progress::Pending => {}
-                Progress::Opened => {
+            match link.socket.opened() {
+                None => {}
+                Some(Ok(())) => {
                     // The first message may have come with the upgrade, out of poll's sight.
                     link.is_due = true;
                     self.stream.handle_opened(now, id);
                 }
-                Progress::Failed(loss) => self.lost(id, loss),
+                Some(Err(loss)) => self.lost(id, loss),
             }
             self.obey();
         }

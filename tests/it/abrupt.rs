@@ -102,10 +102,8 @@ fn reset_behind_a_burst(tls: Option<&TlsAcceptor>, connector: Connector) {
         window: Duration::from_secs(60),
         unix_ms: 0,
     };
-    let network = Network {
-        tls: connector,
-        resolver: Resolver::new(Box::new(|_| Ok(vec![Ipv4Addr::LOCALHOST.into()]))),
-    };
+    let resolver = Resolver::new(Box::new(|_| Ok(vec![Ipv4Addr::LOCALHOST.into()])));
+    let network = Network::start(connector, resolver).expect("a thread");
     let (sender, texts) = channel();
     let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Texts(sender))];
     let meeting = Meeting::start(config, network, Seam::default(), sinks, || {}).expect("a thread");
