@@ -229,8 +229,8 @@ pub const KEYS: &[Key] = keys! {
 
     ["What is written"]
     "RTMS_OUT" = "./rtms-out" => to!(out, path),
-        "Where meetings are written. Under systemd, with StateDirectory=, the default is\n\
-         $STATE_DIRECTORY/meetings.";
+        "Where meetings are written, by one server at a time. Under systemd, with StateDirectory=,\n\
+         the default is $STATE_DIRECTORY/meetings.";
     "RTMS_STATE" = "./rtms-state" => to!(state, path),
         "What a restart needs: running streams, webhooks seen, tokens. Under systemd, with\n\
          StateDirectory=, the default is $STATE_DIRECTORY.";

@@ -587,9 +587,15 @@ impl Writer {
         let rest = discard_folder(&self.settings.root.join(folder));
         match (files, rest) {
             (Ok(open), Ok(rest)) => {
-                log::warn!(
-                    "consent withdrawn: deleted files={} stream={}",
-                    open + rest,
+                let files = open + rest;
+                // A restart looks again whether something was left.
+                let level = match files {
+                    0 => log::Level::Debug,
+                    _ => log::Level::Warn,
+                };
+                log::log!(
+                    level,
+                    "consent withdrawn: deleted files={files} stream={}",
                     info.stream_id
                 );
             }

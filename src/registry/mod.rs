@@ -261,6 +261,11 @@ impl Registry {
                 self.call(now.instant + wait, &uuid, api::Action::Stop);
             }
         }
+        // The process before may have ended, or its disk hung, before everything was deleted.
+        let revoked = self.streams.values().filter(|entry| entry.is_revoked);
+        let revoked = revoked.map(|entry| Action::Discard(self.info(entry)));
+        let revoked: Vec<Action> = revoked.collect();
+        self.actions.extend(revoked);
         let active: Vec<StreamEntry> = self
             .streams
             .values()
@@ -499,6 +504,7 @@ impl Registry {
             entry.started = started;
             entry.ended_ms = None;
             entry.is_restarted = false;
+            entry.is_revoked = false;
             entry.stop_reason = None;
             let uuid = entry.started.id.clone();
             self.start_succeeded(now, &uuid);
@@ -643,6 +649,7 @@ impl Registry {
                 entry.started.server_urls.clear();
                 entry.started.operator_id = None;
                 entry.started.account_id = None;
+                entry.is_revoked = true;
                 self.is_changed = true;
                 let info = self.info_of(stream_id);
                 self.actions.push(Action::Discard(info));

@@ -607,6 +607,18 @@ fn withdrawn_consent_deletes_during_and_after_the_stream() {
     assert_eq!(discarded(&w.ended(EndReason::NothingGranted)), ["s1"]);
 }
 
+#[test]
+fn what_is_to_be_deleted_is_deleted_by_the_next_process_too() {
+    let mut w = world(settings());
+    w.started(T0);
+    w.stops(T0 + 1, 8);
+    assert_eq!(discarded(&w.restart(settings())), ["s1"]);
+    assert_eq!(discarded(&w.restart(settings())), ["s1"]);
+    // It lives again, with consent.
+    assert_eq!(starts(&w.started(T0 + 2)).len(), 1);
+    assert_eq!(discarded(&w.restart(settings())), [""; 0]);
+}
+
 // Restarts of the process.
 
 #[test]

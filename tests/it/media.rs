@@ -532,7 +532,7 @@ fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 
 #[test]
 fn of_withdrawn_consent_no_byte_is_left() {
-    let stage = Stage::start(
+    let mut stage = Stage::start(
         "revoked",
         &[
             ("RTMS_MEDIA", "all"),
@@ -580,6 +580,9 @@ fn of_withdrawn_consent_no_byte_is_left() {
         .all(of_second)
     });
     let second = meeting.streams()[1].clone();
+    let mut metas = files(&out).into_iter().map(|(path, _)| path);
+    let meta = metas.find(|path| !path.starts_with(&first) && path.ends_with("meta.json"));
+    let folder = meta.as_deref().and_then(Path::parent).expect("a folder");
     meeting.end(End::stopped(8));
     stage.wait("word of the deletion", || {
         let log = stage.server.log();
@@ -616,6 +619,13 @@ fn of_withdrawn_consent_no_byte_is_left() {
         let is_media = |four: &[u8]| four == b"RIFF" || four == [0xff, 0xd8, 0xff, 0xe0];
         assert!(!bytes.windows(4).any(is_media), "in {}", path.display());
     }
+
+    // Had it been killed before all was deleted, the next process would have seen to it.
+    stage.server.kill();
+    fs::create_dir_all(folder).expect("writable");
+    fs::write(folder.join("transcript.jsonl"), "left").expect("writable");
+    stage.server = stage.command.start().expect("the server starts");
+    stage.wait("the deletion", || files(&out) == kept);
     stage.finish();
 }
 
