@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use crate::api::Action;
 use crate::pages::SHELLS;
-use crate::protocol::Product;
+use crate::protocol::{MediaSelection, Product};
 
 /// `rtmsd --help`.
 pub const USAGE: &str = "\
@@ -43,14 +43,20 @@ SIGINT end it, a second one at once; SIGHUP reads the configuration again.
 ";
 
 const DEMO: &str = "\
-usage: rtmsd demo [--out DIR] [--meetings N] [--chaos]
+usage: rtmsd demo [--out DIR] [--meetings N] [--media LIST] [--product NAME]
+       rtmsd demo --chaos [--out DIR] [--meetings N]
 
 Plays meetings from a small Zoom on loopback to the real server, and ends by
-itself. It exits with 0 only if every step was seen.
+itself. It exits with 0 only if every step was seen, and if the files hold what
+was sent: every phrase, packet of sound, frame, chat message and event once.
 
-  --out DIR      where meetings are written; else a directory that is named
-  --meetings N   how many meetings, 1 to 1000
-  --chaos        with lost connections, refusals, failovers and a killed server
+  --out DIR        where meetings are written; else in a temporary directory
+  --meetings N     how many meetings, 1 to 1000
+  --media LIST     any of transcript,audio,video,share,chat, or all; else
+                   transcript alone
+  --product NAME   meeting (the default), webinar, session, engagement or call;
+                   or all, one after the other
+  --chaos          with lost connections, refusals, failovers, a killed server
 ";
 
 const CHECK: &str = "\
@@ -139,6 +145,10 @@ pub enum Command {
         meetings: Option<u32>,
         /// `--chaos`.
         chaos: bool,
+        /// `--media`.
+        media: MediaSelection,
+        /// `--product`; not empty.
+        products: Vec<Product>,
     },
     /// Judge the configuration.
     Check {
@@ -237,6 +247,7 @@ enum Opt {
     Out,
     Meetings,
     Chaos,
+    Media,
     Online,
     Participant,
     Product,
@@ -246,13 +257,14 @@ enum Opt {
 
 impl Opt {
     /// Name, and whether a value follows.
-    const ALL: [(Opt, &'static str, bool); 11] = [
+    const ALL: [(Opt, &'static str, bool); 12] = [
         (Opt::Help, "--help", false),
         (Opt::Version, "--version", false),
         (Opt::Config, "--config", true),
         (Opt::Out, "--out", true),
         (Opt::Meetings, "--meetings", true),
         (Opt::Chaos, "--chaos", false),
+        (Opt::Media, "--media", true),
         (Opt::Online, "--online", false),
         (Opt::Participant, "--participant", true),
         (Opt::Product, "--product", true),
@@ -368,11 +380,20 @@ impl Given {
                 Ok(Command::Serve { config })
             }
             Some("demo") => {
-                self.only("demo", &[Opt::Out, Opt::Meetings, Opt::Chaos], 1)?;
+                let usual = [Opt::Out, Opt::Meetings, Opt::Chaos];
+                match self.has(Opt::Chaos) {
+                    true => self.only("demo --chaos", &usual, 1)?,
+                    false => {
+                        let options = [&usual[..], &[Opt::Media, Opt::Product]].concat();
+                        self.only("demo", &options, 1)?;
+                    }
+                }
                 Ok(Command::Demo {
                     out: self.path(Opt::Out),
                     meetings: self.meetings()?,
                     chaos: self.has(Opt::Chaos),
+                    media: self.media()?,
+                    products: self.products()?,
                 })
             }
             Some("check") => {
@@ -415,22 +436,39 @@ impl Given {
         }
     }
 
+    fn media(&self) -> Result<MediaSelection, UsageError> {
+        match self.text(Opt::Media)? {
+            None => Ok(MediaSelection::default()),
+            Some(text) => MediaSelection::from_text(&text).map_err(|expected| {
+                UsageError(format!("--media: found {text:?}, expected {expected}"))
+            }),
+        }
+    }
+
+    /// Those of `demo`.
+    fn products(&self) -> Result<Vec<Product>, UsageError> {
+        match self.text(Opt::Product)?.as_deref() {
+            Some("all") => Ok(Product::ALL.to_vec()),
+            word => match product(word) {
+                Some(product) => Ok(vec![product]),
+                None => error(format!(
+                    "--product: found {:?}, expected {PRODUCTS}, or all",
+                    word.unwrap_or_default()
+                )),
+            },
+        }
+    }
+
     fn control(self, action: Action) -> Result<Command, UsageError> {
         let name = action.name();
         let options = [Opt::Config, Opt::Participant, Opt::Product, Opt::Json];
         self.only(name, &options, 2)?;
-        let product = match self.text(Opt::Product)?.as_deref() {
-            None | Some("meeting") => Product::Meeting,
-            Some("webinar") => Product::Webinar,
-            Some("session") => Product::Session,
-            Some("engagement") => Product::ContactCenter,
-            Some("call") => Product::Phone,
-            Some(word) => {
-                return error(format!(
-                    "--product: found {word:?}, expected meeting, webinar, session, engagement or \
-                     call"
-                ));
-            }
+        let word = self.text(Opt::Product)?;
+        let Some(product) = product(word.as_deref()) else {
+            return error(format!(
+                "--product: found {:?}, expected {PRODUCTS}",
+                word.unwrap_or_default()
+            ));
         };
         let Some(meeting_id) = self.words.get(1).filter(|id| !id.is_empty()) else {
             return error(format!("{name}: found nothing, expected a meeting id"));
@@ -448,6 +486,21 @@ impl Given {
             config: self.path(Opt::Config),
         }))
     }
+}
+
+/// What `--product` may say.
+const PRODUCTS: &str = "meeting, webinar, session, engagement or call";
+
+/// The product that it names; meetings where nothing is said.
+fn product(word: Option<&str>) -> Option<Product> {
+    Some(match word {
+        None | Some("meeting") => Product::Meeting,
+        Some("webinar") => Product::Webinar,
+        Some("session") => Product::Session,
+        Some("engagement") => Product::ContactCenter,
+        Some("call") => Product::Phone,
+        Some(_) => return None,
+    })
 }
 
 /// A meeting's number, as people copy it: `812 3456 7890`, `812-3456-7890`.
@@ -531,6 +584,18 @@ mod tests {
                 out: Some(PathBuf::from("x")),
                 meetings: Some(20),
                 chaos: true,
+                media: MediaSelection::default(),
+                products: vec![Product::Meeting],
+            },
+        );
+        check(
+            "demo --media all --product call",
+            Command::Demo {
+                out: None,
+                meetings: None,
+                chaos: false,
+                media: MediaSelection::from_text("all").expect("a selection"),
+                products: vec![Product::Phone],
             },
         );
         check(
@@ -599,6 +664,19 @@ mod tests {
             (
                 "demo --meetings 0",
                 "--meetings: found \"0\", expected a number from 1 to 1000",
+            ),
+            (
+                "demo --chaos --media all",
+                "rtmsd demo --chaos has no option --media",
+            ),
+            (
+                "demo --media sound",
+                "--media: found \"sound\", expected any of transcript,audio,video,share,chat, or all",
+            ),
+            (
+                "demo --product phone",
+                "--product: found \"phone\", expected meeting, webinar, session, engagement or \
+                 call, or all",
             ),
             ("start", "start: found nothing, expected a meeting id"),
             (

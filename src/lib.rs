@@ -43,6 +43,11 @@
 //!
 //! # Embedding
 //!
+//! A [`Sink`](meeting::Sink) gets every kind of data as a
+//! [`StreamEvent`](protocol::StreamEvent), borrowed from the socket's buffer; audio, video and share
+//! are still in base64 then, see
+//! [`Packet::decode_into`](protocol::message::Packet::decode_into).
+//!
 //! The daemon runs inside another program as it does in the binary: give it a listener, the app's
 //! credentials, and a [`Sink`](meeting::Sink) for each stream. Nothing is written anywhere unless
 //! [`Settings`](daemon::Settings) say so.

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use rtmsd::args::{self, Command, Page};
 use rtmsd::commands::{check, check_online, control, serve, status};
 use rtmsd::config::{Config, Needs, Sources, conf};
-use rtmsd::demo::{self, DemoOptions};
+use rtmsd::demo::{self, DemoOptions, DemoProduct};
 use rtmsd::protocol::{MediaKind, Product};
 use rtmsd::{api, exit, log, pages, setup, systemd};
 
@@ -36,15 +36,23 @@ fn run(command: Command) -> u8 {
             out,
             meetings,
             chaos,
+            media,
+            products,
         } => {
             let default = DemoOptions::default();
-            // Each kind of fault comes in three forms.
-            let usual = if chaos { 3 } else { default.meetings };
+            // Each kind of fault comes in three forms; of several products each is played.
+            let usual = match products.len() {
+                _ if chaos => 3,
+                1 => default.meetings,
+                several => several,
+            };
             let meetings = meetings.map_or(usual, |n| n as usize);
             demo::run(&DemoOptions {
                 out,
                 meetings,
                 chaos,
+                media,
+                products: products.into_iter().map(demo_product).collect(),
                 ..default
             })
         }
@@ -92,6 +100,17 @@ fn run(command: Command) -> u8 {
             print(&pages::completions(shell).unwrap_or_default())
         }
         Command::Print(Page::Socket) => print(systemd::socket_unit()),
+    }
+}
+
+/// The demo shares no types with what it tries.
+fn demo_product(product: Product) -> DemoProduct {
+    match product {
+        Product::Meeting => DemoProduct::Meeting,
+        Product::Webinar => DemoProduct::Webinar,
+        Product::Session => DemoProduct::Session,
+        Product::ContactCenter => DemoProduct::ContactCenter,
+        Product::Phone => DemoProduct::Phone,
     }
 }
 

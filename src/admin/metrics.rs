@@ -12,7 +12,7 @@ use crate::api::{self, Kind};
 use crate::daemon::status::{KINDS, Status, Totals, kind_name};
 use crate::gate::{self, BUCKET_ENDS_US, Histogram};
 use crate::protocol::Loss;
-use crate::webhook::server;
+use crate::webhook::{ACCOUNT_WORDS, server};
 
 /// The whole page.
 pub fn text(status: &Status, process: &Process, is_ready: bool) -> String {
@@ -267,6 +267,12 @@ fn sums(page: &mut Page, totals: &Totals) {
         "Streams ended, by reason.",
         "reason",
         ENDS.map(|word| (word, of(&totals.ended, word).unwrap_or(0))),
+    );
+    page.counters(
+        "account_events_total",
+        "Webhooks that tell of the account or the app, and not of one stream.",
+        "event",
+        ACCOUNT_WORDS.map(|word| (word, of(&totals.account, word).unwrap_or(0))),
     );
     page.counters(
         "connects_total",

@@ -83,7 +83,6 @@ pub(super) struct AudioDraft {
 /// What was chosen of video or share.
 #[derive(Default)]
 pub(super) struct PictureDraft {
-    pub(super) content: Option<Content>,
     pub(super) codec: Option<VideoCodec>,
     pub(super) resolution: Option<Resolution>,
     pub(super) fps: Option<u8>,
@@ -221,21 +220,17 @@ pub const KEYS: &[Key] = keys! {
         "Frames a second, up to 30. Without this key, 25 for h264.";
     "RTMS_VIDEO_RESOLUTION" = "hd" => to!(video.resolution, Resolution::from_text),
         "sd, hd (720p), fhd (1080p) or qhd (1440p).";
-    "RTMS_VIDEO_CONTENT" = "raw" => to!(video.content, Content::from_text),
-        "raw or rtp.";
     "RTMS_SHARE_CODEC" = "jpg" => to!(share.codec, VideoCodec::from_text),
         "jpg or png at 1 frame a second, h264 above. Without this key, what the rate needs.";
     "RTMS_SHARE_FPS" = "1" => to!(share.fps, |text| read::number(text, 1_u8, FPS_MAX)),
         "Frames a second, up to 30. Without this key, 10 for h264.";
     "RTMS_SHARE_RESOLUTION" = "fhd" => to!(share.resolution, Resolution::from_text),
         "sd, hd (720p), fhd (1080p) or qhd (1440p).";
-    "RTMS_SHARE_CONTENT" = "raw" => to!(share.content, Content::from_text),
-        "raw or rtp.";
 
     ["What is written"]
     "RTMS_OUT" = "./rtms-out" => to!(out, path),
-        "Where meetings are written. Under systemd, with StateDirectory=, the default is\n\
-         $STATE_DIRECTORY/meetings.";
+        "Where meetings are written, by one server at a time. Under systemd, with StateDirectory=,\n\
+         the default is $STATE_DIRECTORY/meetings.";
     "RTMS_STATE" = "./rtms-state" => to!(state, path),
         "What a restart needs: running streams, webhooks seen, tokens. Under systemd, with\n\
          StateDirectory=, the default is $STATE_DIRECTORY.";

@@ -421,13 +421,11 @@ impl Loading<'_> {
                 ..audio
             },
             video: VideoParams {
-                content: draft.video.content.unwrap_or(video.content),
                 resolution: draft.video.resolution.unwrap_or(video.resolution),
                 streams: draft.video_streams.unwrap_or(video.streams),
                 ..video
             },
             share: ShareParams {
-                content: draft.share.content.unwrap_or(share.content),
                 resolution: draft.share.resolution.unwrap_or(share.resolution),
                 ..share
             },

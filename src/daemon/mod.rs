@@ -339,6 +339,9 @@ impl Daemon {
             );
         }
         self.obey(actions);
+        if let Some(disk) = &self.disk {
+            disk.complete_rest();
+        }
         self.save();
         let (mut next, mut saved, mut flush_at) = (None, Instant::now(), None);
         loop {
@@ -360,6 +363,9 @@ impl Daemon {
                         kind(&webhook),
                         webhook.event_ts_ms
                     );
+                    if let Some(word) = webhook.event.account_word() {
+                        *self.totals.account.entry(word).or_default() += 1;
+                    }
                     let actions = self.registry.handle_webhook(now(), webhook);
                     self.obey(actions);
                 }
@@ -516,6 +522,7 @@ impl Daemon {
             events: self.settings.events.numbers(started.product),
             buffer_data: (!self.settings.buffer_data).then_some(false),
             window,
+            unix_ms: now_ms(),
         };
         let mut seam = Default::default();
         let mut sinks = self

@@ -93,6 +93,8 @@ pub struct Totals {
     pub rejoined: u64,
     /// Streams ended, by [`crate::protocol::EndReason::word`].
     pub ended: BTreeMap<&'static str, u64>,
+    /// News about the account, by [`crate::webhook::ACCOUNT_WORDS`].
+    pub account: BTreeMap<&'static str, u64>,
     /// Messages and bytes, in the order of [`KINDS`].
     pub media: [(u64, u64); KINDS.len()],
     /// Accepted handshakes: signaling, media.

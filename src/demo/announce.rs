@@ -20,8 +20,7 @@ fn lifecycle(script: &MeetingScript, account: &str, what: &str) -> Option<Value>
     let word = match script.product {
         DemoProduct::Meeting => "meeting",
         DemoProduct::Webinar => "webinar",
-        DemoProduct::Session => "session",
-        DemoProduct::ContactCenter | DemoProduct::Phone => return None,
+        DemoProduct::Session | DemoProduct::ContactCenter | DemoProduct::Phone => return None,
     };
     Some(json!({
         "event": format!("{word}.{what}"),

@@ -9,17 +9,23 @@ use std::time::{Duration, Instant};
 use super::chaos;
 use super::compare::{Comparison, compare, transcript_lines};
 use super::handle::MeetingHandle;
-use super::process::{ServerCommand, ServerProcess};
+use super::judge::judge;
+use super::process::ServerCommand;
 use super::record::{Step, left};
-use super::script::{MeetingScript, Socket};
-use super::table::{COLUMNS, table};
+use super::script::{AudioScript, Begin, DemoProduct, MeetingScript, Socket};
+use super::table::{COLUMNS, media_table, table};
 use super::{Options, Zoom, oauth, temporary_directory};
 use crate::exit;
+use crate::protocol::{MediaKind, MediaSelection};
 
 /// From its own start of a stream to the server's own stop, seconds (`RTMS_STOP_AFTER`).
 const STOP_AFTER_SECONDS: u64 = 4;
 /// Everything up to the last meeting's end must be seen within this.
 const PLAY_MAX: Duration = Duration::from_secs(12);
+/// More for each stream that is started and stopped by a command.
+const CONTROL_MAX: Duration = Duration::from_millis(200);
+/// One speaker is muted for so long, then the next.
+const MUTE: Duration = Duration::from_secs(1);
 const LISTEN_MAX: Duration = Duration::from_secs(10);
 /// The server promises to be gone 3 s after SIGTERM.
 const EXIT_MAX: Duration = Duration::from_secs(4);
@@ -33,8 +39,13 @@ pub struct DemoOptions {
     pub meetings: usize,
     /// The server to try; this very program if `None`.
     pub program: Option<PathBuf>,
-    /// Breaks everything that can break, and looks for what was lost or doubled.
+    /// Breaks everything that can break, and looks for what was lost or doubled. Plays transcripts
+    /// of meetings, whatever else is asked for.
     pub chaos: bool,
+    /// What is played and received: `RTMS_MEDIA`.
+    pub media: MediaSelection,
+    /// What is played, in turn; not empty.
+    pub products: Vec<DemoProduct>,
 }
 
 impl Default for DemoOptions {
@@ -44,7 +55,53 @@ impl Default for DemoOptions {
             meetings: 2,
             program: None,
             chaos: false,
+            media: MediaSelection::default(),
+            products: vec![DemoProduct::Meeting],
         }
+    }
+}
+
+impl DemoOptions {
+    /// Whether it plays more than transcripts of meetings.
+    fn is_more(&self) -> bool {
+        self.media != MediaSelection::default() || self.products != [DemoProduct::Meeting]
+    }
+
+    fn script(&self, seed: &str, n: usize) -> MeetingScript {
+        let mut script = MeetingScript::varied(seed, n);
+        script.topic = format!("Demo {}", n + 1);
+        script.product = self.products[n % self.products.len()];
+        if !script.product.is_announced() {
+            script.begin = Begin::Silent;
+        }
+        if !self.is_more() {
+            return script;
+        }
+        let wants = |kind| self.media.is_wanted(kind);
+        let kinds = MediaKind::EACH.into_iter().filter(|kind| wants(*kind));
+        script.granted = kinds.map(MediaKind::bit).sum();
+        // Several kinds need several URLs.
+        script.url_per_type |= self.media.kinds().len() > 1;
+        script.audio = wants(MediaKind::Audio).then_some(AudioScript {
+            per_speaker: true,
+            interval: Duration::from_millis(20),
+            packets: None,
+            mute: MUTE,
+        });
+        script.pictures = wants(MediaKind::Video) || wants(MediaKind::Share);
+        script.chat_every = u64::from(wants(MediaKind::Chat));
+        script
+    }
+
+    /// The steps that a stream must show.
+    fn steps(&self, script: &MeetingScript) -> Vec<Step> {
+        let is_expected = |step: &Step| match step {
+            Step::MeetingAnswered => script.begin == Begin::ByRest,
+            Step::FirstPhrase => self.media.is_wanted(MediaKind::Transcript),
+            _ => true,
+        };
+        let steps = COLUMNS.iter().map(|(step, _)| *step);
+        steps.filter(is_expected).collect()
     }
 }
 
@@ -91,7 +148,8 @@ fn play(options: &DemoOptions) -> io::Result<bool> {
         directory: Some(folder.0.clone()),
         ..Options::default()
     })?;
-    let mut server = start_server(options, &zoom, &folder.0, &out)?;
+    let command = server_command(options, &zoom, &folder.0, &out)?;
+    let mut server = command.start()?;
     let Some(address) = server.address(LISTEN_MAX) else {
         for line in server.log().iter().rev().take(20).rev() {
             say(line);
@@ -102,21 +160,44 @@ fn play(options: &DemoOptions) -> io::Result<bool> {
         ));
     };
     say(&format!(
-        "demo: the server listens on {address}; {} meetings of about {STOP_AFTER_SECONDS} s begin",
-        options.meetings
+        "demo: the server listens on {address}; {} {} of about {STOP_AFTER_SECONDS} s begin",
+        options.meetings,
+        match options.products[..] {
+            [DemoProduct::Meeting] => "meetings",
+            _ => "streams",
+        }
     ));
     zoom.set_webhook_target(&format!("http://{address}/webhook"))?;
     zoom.challenge("demo-plain-token");
 
     let seed = oauth::random();
+    let mut faults = Vec::new();
     let meetings: Vec<MeetingHandle> = (0..options.meetings)
-        .map(|n| {
-            let mut script = MeetingScript::varied(&seed, n);
-            script.topic = format!("Demo {}", n + 1);
-            zoom.start_meeting(script)
-        })
+        .map(|n| zoom.start_meeting(options.script(&seed, n)))
         .collect();
-    let until = Instant::now() + PLAY_MAX;
+    // What no webhook announces is started and stopped as a person would.
+    let by_hand: Vec<&MeetingScript> = meetings
+        .iter()
+        .map(MeetingHandle::script)
+        .filter(|script| script.begin == Begin::Silent)
+        .collect();
+    let mut control = |word: &str| -> io::Result<()> {
+        for script in &by_hand {
+            let output = command.control(word, script.product, &script.id)?;
+            if !output.status.success() {
+                let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+                faults.push(format!("{}: rtmsd {word}: {said}", script.topic));
+            }
+        }
+        Ok(())
+    };
+    let begun = Instant::now();
+    control("start")?;
+    if !by_hand.is_empty() {
+        std::thread::sleep(left(begun + Duration::from_secs(STOP_AFTER_SECONDS)));
+        control("stop")?;
+    }
+    let until = begun + PLAY_MAX + CONTROL_MAX * by_hand.len() as u32;
     for meeting in &meetings {
         // A step that is missing shows in the table.
         let _ = meeting.wait_for(Step::StoppedAnswered, left(until))
@@ -132,12 +213,17 @@ fn play(options: &DemoOptions) -> io::Result<bool> {
         })
         .collect::<io::Result<Vec<_>>>()?;
     let keep_alives = zoom.keep_alive_latencies(Socket::Signaling);
-    let mut faults = zoom.stop();
-    faults.extend(
-        results
-            .iter()
-            .flat_map(|(meeting, result)| missing(meeting, result)),
-    );
+    faults.extend(zoom.stop());
+    for (meeting, result) in &results {
+        faults.extend(missing(options, meeting, result));
+    }
+    let mut media = Vec::new();
+    if options.is_more() {
+        for (meeting, _) in &results {
+            let judged = judged(options, meeting, &out, &mut faults)?;
+            media.push((meeting.script(), judged));
+        }
+    }
     if status.and_then(|status| status.code()) != Some(0) {
         let found = status.map_or("still running".to_owned(), |status| status.to_string());
         faults.push(format!(
@@ -146,6 +232,9 @@ fn play(options: &DemoOptions) -> io::Result<bool> {
     }
 
     say(&format!("\n{}", table(&results)));
+    if !media.is_empty() {
+        say(&media_table(&media));
+    }
     if !keep_alives.is_empty() {
         say(&format!(
             "{} signaling keep-alives answered, median {:.1} ms, slowest {:.1} ms",
@@ -162,22 +251,46 @@ fn play(options: &DemoOptions) -> io::Result<bool> {
         say(&format!("not as it should be: {fault}"));
     }
     if faults.is_empty() {
-        say("every step was seen, every phrase received once");
+        say(match options.is_more() {
+            false => "every step was seen, every phrase received once",
+            true => {
+                "every step was seen; every phrase, packet, frame, message and event received once"
+            }
+        });
     }
     Ok(faults.is_empty())
 }
 
-fn start_server(
+/// The server, configured for what is played.
+fn server_command(
     options: &DemoOptions,
     zoom: &Zoom,
     folder: &Path,
     out: &Path,
-) -> io::Result<ServerProcess> {
+) -> io::Result<ServerCommand> {
     let mut settings = zoom.environment();
     let stop_after = STOP_AFTER_SECONDS.to_string();
     let out = fs::canonicalize(out)?.display().to_string();
     let state = folder.join("state").display().to_string();
-    for (key, value) in [
+    let media: Vec<&str> = options
+        .media
+        .kinds()
+        .iter()
+        .map(|kind| kind.name())
+        .collect();
+    let media = media.join(",");
+    let more = [
+        ("RTMS_MEDIA", media.as_str()),
+        ("RTMS_EVENTS", "all"),
+        ("RTMS_TRANSCRIPT", "jsonl,txt,vtt,srt"),
+        ("RTMS_AUDIO_STREAMS", "per-speaker"),
+        // Cameras as H.264, the shared screen as pictures.
+        ("RTMS_VIDEO_CODEC", "h264"),
+        ("RTMS_VIDEO_FPS", "10"),
+        ("RTMS_SHARE_CODEC", "jpg"),
+    ];
+    let more = more.into_iter().filter(|_| options.is_more());
+    let usual = [
         ("HOST", "127.0.0.1"),
         ("PORT", "0"),
         ("RTMS_ADMIN", "off"),
@@ -186,10 +299,11 @@ fn start_server(
         ("RTMS_STATE", &state),
         ("RTMS_STDOUT", "text"),
         ("RTMS_LOG_FORMAT", "text"),
-    ] {
+    ];
+    for (key, value) in usual.into_iter().chain(more) {
         settings.push((key.to_owned(), value.to_owned()));
     }
-    ServerCommand {
+    Ok(ServerCommand {
         program: match &options.program {
             Some(program) => program.clone(),
             None => std::env::current_exe()?,
@@ -198,22 +312,56 @@ fn start_server(
         settings,
         shows_stdout: true,
         shows_log: true,
-    }
-    .start()
+    })
 }
 
 /// What a meeting lacks, in words.
-fn missing(meeting: &MeetingHandle, result: &Comparison) -> Vec<String> {
-    let topic = &meeting.script().topic;
-    let mut faults: Vec<String> = COLUMNS
-        .iter()
-        .filter(|(step, _)| meeting.time_of(*step).is_none())
-        .map(|(step, _)| format!("{topic}: not seen: {}", step.name()))
+fn missing(options: &DemoOptions, meeting: &MeetingHandle, result: &Comparison) -> Vec<String> {
+    let script = meeting.script();
+    let topic = &script.topic;
+    let mut faults: Vec<String> = options
+        .steps(script)
+        .into_iter()
+        .filter(|step| meeting.time_of(*step).is_none())
+        .map(|step| format!("{topic}: not seen: {}", step.name()))
         .collect();
-    if result.sent == 0 || !result.is_exact() {
+    let is_sent = result.sent > 0 || !options.media.is_wanted(MediaKind::Transcript);
+    if !is_sent || !result.is_exact() {
         faults.push(format!("{topic}: {result:?}"));
     }
     faults
+}
+
+/// What became of everything but phrases. What is not as it should be is added to the faults.
+fn judged(
+    options: &DemoOptions,
+    meeting: &MeetingHandle,
+    out: &Path,
+    faults: &mut Vec<String>,
+) -> io::Result<Vec<(&'static str, Comparison)>> {
+    let script = meeting.script();
+    let stream = meeting.streams().last().cloned().unwrap_or_default();
+    let results = match judge(out, &stream, script, &meeting.media_sent()) {
+        Ok(results) => results,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            faults.push(format!("{}: {error}", script.topic));
+            Vec::new()
+        }
+        Err(error) => return Err(error),
+    };
+    for (medium, result) in &results {
+        if result.sent == 0 || !result.is_exact() {
+            faults.push(format!("{}: {medium}: {result:?}", script.topic));
+        }
+    }
+    for kind in MediaKind::EACH {
+        let is_there = kind == MediaKind::Transcript
+            || results.iter().any(|(medium, _)| *medium == kind.name());
+        if options.media.is_wanted(kind) && !is_there {
+            faults.push(format!("{}: no {} was sent", script.topic, kind.name()));
+        }
+    }
+    Ok(results)
 }
 
 /// Stdout is what the command is for; a reader that went away ends nothing.

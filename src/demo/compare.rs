@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::hash::Hash;
 use std::io;
 use std::path::Path;
 
@@ -62,20 +63,29 @@ fn key_of(phrase: &Phrase) -> Key {
 /// Compares phrases with the lines of a `transcript.jsonl`. Language is compared only where the
 /// line gives it as a number.
 pub fn compare<'a>(sent: &[Phrase], lines: impl IntoIterator<Item = &'a str>) -> Comparison {
-    let mut seen: HashMap<Key, (usize, usize)> = sent
+    let sent: Vec<Key> = sent.iter().map(|phrase| unspoken(key_of(phrase))).collect();
+    tally(&sent, lines.into_iter().map(parse))
+}
+
+/// Compares what was sent, each thing once, with what was found; `None` is what cannot have been
+/// sent.
+pub(super) fn tally<K: Eq + Hash>(
+    sent: &[K],
+    found: impl IntoIterator<Item = Option<K>>,
+) -> Comparison {
+    let mut seen: HashMap<&K, (usize, usize)> = sent
         .iter()
         .enumerate()
-        .map(|(place, phrase)| (unspoken(key_of(phrase)), (place, 0)))
+        .map(|(place, key)| (key, (place, 0)))
         .collect();
     let mut result = Comparison {
         sent: sent.len(),
         ..Comparison::default()
     };
     let mut furthest = 0;
-    for line in lines {
+    for key in found {
         result.received += 1;
-        let entry = parse(line).and_then(|key| seen.get_mut(&key));
-        match entry {
+        match key.as_ref().and_then(|key| seen.get_mut(key)) {
             None => result.foreign += 1,
             Some((_, count)) if *count > 0 => result.doubled += 1,
             Some((place, count)) => {
@@ -117,9 +127,11 @@ fn parse(line: &str) -> Option<Key> {
     ))
 }
 
-/// The lines of every `transcript.jsonl` below `out` whose `meeting_uuid` is this one, in the order
-/// of the files' paths. A last line without its end is left out and counted as none.
-pub fn transcript_lines(out: &Path, meeting_uuid: &str) -> io::Result<Vec<String>> {
+const ID_KEYS: [&str; 4] = ["meeting_uuid", "session_id", "engagement_id", "call_id"];
+
+/// The lines of every `transcript.jsonl` below `out` whose id, whatever the product calls it, is this
+/// one, in the order of the files' paths. A last line without its end is left out and counted as none.
+pub fn transcript_lines(out: &Path, id: &str) -> io::Result<Vec<String>> {
     let mut files = Vec::new();
     collect(out, &mut files)?;
     files.sort();
@@ -129,7 +141,7 @@ pub fn transcript_lines(out: &Path, meeting_uuid: &str) -> io::Result<Vec<String
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         let is_ours = |line: &&str| {
             serde_json::from_str::<Value>(line)
-                .is_ok_and(|line| line["meeting_uuid"] == meeting_uuid)
+                .is_ok_and(|line| ID_KEYS.iter().any(|key| line[key] == id))
         };
         lines.extend(whole.lines().filter(is_ours).map(str::to_owned));
     }

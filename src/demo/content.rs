@@ -1,12 +1,11 @@
-//! What is said and heard in the demo's meetings, made from a number alone, so that a phrase can be
+//! What is said in the demo's meetings, made from a number alone, so that a phrase can be
 //! made again for a replay and compared with what a client wrote down.
 
 use std::fmt::Write as _;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use super::record::unix_ms;
 use super::script::{IdForm, MeetingScript, Speaker};
 
 /// A transcript phrase as it was sent.
@@ -206,40 +205,37 @@ impl FastPhrases {
     }
 }
 
+/// Message 18, number `index` of the meeting.
+pub(super) fn chat_message(script: &MeetingScript, index: u64) -> Value {
+    let sender = speaker_of(script, index);
+    json!({"msg_type": 18, "content": {
+        "message_id": chat_id(index), "operation_type": 1,
+        "chat_session": {"type": CHAT_SESSIONS[index as usize % CHAT_SESSIONS.len()].0},
+        "sender": {"user_id": id_value(script.ids, sender.user_id), "user_name": sender.user_name},
+        "timestamp": unix_ms(), "data": chat_text(index),
+    }})
+}
+
+/// Types of chat, with the names that a client has for them.
+pub(super) const CHAT_SESSIONS: [(u64, &str); 3] =
+    [(1, "everyone"), (2, "individual"), (3, "group")];
+
+/// Its `message_id`.
+pub(super) fn chat_id(index: u64) -> String {
+    format!("chat-{index}")
+}
+
+/// What it says.
+pub(super) fn chat_text(index: u64) -> String {
+    format!("Note {index}: see the shared folder 🙂")
+}
+
 /// An id in the form the script wants.
 pub(super) fn id_value(form: IdForm, id: u64) -> Value {
     match form {
         IdForm::Number => json!(id),
         IdForm::Text => json!(id.to_string()),
     }
-}
-
-/// Bytes in one audio packet: 20 ms of L16 at 16 kHz, mono.
-pub(super) const AUDIO_PACKET_BYTES: usize = 640;
-
-/// The frequency of that speaker's tone in Hz: 400, 500, 600 … A multiple of 50, so that every
-/// packet of 20 ms holds whole periods and all packets of a speaker are alike.
-pub fn tone_hz(speaker: usize) -> u32 {
-    400 + 100 * (speaker as u32 % 30)
-}
-
-/// One packet of that tone, in base64, as all packets of the speaker are.
-pub(super) fn tone_packet(hz: u32) -> String {
-    let mut bytes = Vec::with_capacity(AUDIO_PACKET_BYTES);
-    for n in 0..AUDIO_PACKET_BYTES / 2 {
-        let turn = f64::from(hz) * n as f64 / 16_000.0;
-        let sample = (turn * std::f64::consts::TAU).sin() * 8000.0;
-        bytes.extend_from_slice(&(sample as i16).to_le_bytes());
-    }
-    STANDARD.encode(bytes)
-}
-
-/// Message 14; the payload is base64 and the name holds nothing that JSON escapes other than what
-/// `serde_json` has escaped already.
-pub(super) fn audio_message(who: &str, payload: &str, timestamp_ms: u64) -> String {
-    format!(
-        r#"{{"msg_type":14,"content":{{{who},"data":"{payload}","length":{AUDIO_PACKET_BYTES},"timestamp":{timestamp_ms}}}}}"#
-    )
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::content::id_value;
+use super::ledger::{Frame, Sent};
 use super::script::MeetingScript;
 
 const CLIP: &[u8] = include_bytes!("clips/clip.h264");
@@ -17,7 +18,7 @@ const SCREEN: &[u8] = include_bytes!("clips/share.png");
 /// Every access unit of the clip begins with a delimiter.
 const DELIMITER: &[u8] = &[0, 0, 0, 1, 9];
 
-/// Frames are this far apart.
+/// Frames of the clip are this far apart. Single pictures come as often as they were asked for.
 const FRAME: Duration = Duration::from_millis(100);
 
 /// Frames after which another one is in the picture.
@@ -27,6 +28,7 @@ const TURN_FRAMES: u64 = 20;
 pub(super) struct Film {
     msg_type: u32,
     frames: Vec<String>,
+    step: Duration,
     begun: Instant,
     base_ms: u64,
     next: u64,
@@ -35,30 +37,31 @@ pub(super) struct Film {
 impl Film {
     /// `name` is `video` or `deskshare`; `params` are those that hold for it.
     pub(super) fn new(name: &str, params: &Value, begun: Instant, base_ms: u64) -> Film {
-        let frames = match params["codec"].as_i64() {
-            Some(7) => units(CLIP)
-                .iter()
-                .map(|unit| STANDARD.encode(unit))
-                .collect(),
-            Some(6) => vec![STANDARD.encode(SCREEN)],
-            _ => vec![STANDARD.encode(CAMERA)],
+        let frames = pictures(params["codec"].as_u64());
+        let step = match params["codec"].as_u64() {
+            Some(7) => FRAME,
+            _ => Duration::from_secs(1) / params["fps"].as_u64().unwrap_or(1).clamp(1, 10) as u32,
         };
         Film {
             msg_type: if name == "video" { 15 } else { 16 },
-            frames,
+            frames: frames.iter().map(|bytes| STANDARD.encode(bytes)).collect(),
+            step,
             begun,
             base_ms,
-            next: (begun.elapsed().as_nanos() / FRAME.as_nanos()) as u64,
+            next: (begun.elapsed().as_nanos() / step.as_nanos()) as u64,
         }
     }
 
     /// When the next frame is due.
     pub(super) fn due(&self) -> Instant {
-        self.begun + FRAME.saturating_mul(u32::try_from(self.next).unwrap_or(u32::MAX))
+        self.begun
+            + self
+                .step
+                .saturating_mul(u32::try_from(self.next).unwrap_or(u32::MAX))
     }
 
-    /// The next frame, if it is due.
-    pub(super) fn frame(&mut self, script: &MeetingScript, now: Instant) -> Option<Value> {
+    /// The next frame, if it is due, and what is to be remembered of it.
+    pub(super) fn frame(&mut self, script: &MeetingScript, now: Instant) -> Option<(Value, Sent)> {
         if self.due() > now {
             return None;
         }
@@ -66,18 +69,37 @@ impl Film {
         self.next += 1;
         let speakers = script.speakers.len().max(1) as u64;
         let speaker = script.speakers.get((n / TURN_FRAMES % speakers) as usize)?;
-        let data = &self.frames[n as usize % self.frames.len()];
-        Some(json!({"msg_type": self.msg_type, "content": {
+        let frame = Frame {
+            stamp_ms: self.base_ms + n * self.step.as_millis() as u64,
+            user_id: speaker.user_id,
+            picture: n as usize % self.frames.len(),
+        };
+        let data = &self.frames[frame.picture];
+        let message = json!({"msg_type": self.msg_type, "content": {
             "user_id": id_value(script.ids, speaker.user_id),
             "user_name": speaker.user_name,
             "data": data,
             "length": data.len() / 4 * 3,
-            "timestamp": self.base_ms + n * FRAME.as_millis() as u64,
-        }}))
+            "timestamp": frame.stamp_ms,
+        }});
+        let sent = match self.msg_type {
+            15 => Sent::Video(frame),
+            _ => Sent::Share(frame),
+        };
+        Some((message, sent))
     }
 }
 
-fn units(clip: &[u8]) -> Vec<&[u8]> {
+/// What is shown in that codec, by Zoom's number, again and again.
+pub(super) fn pictures(codec: Option<u64>) -> Vec<&'static [u8]> {
+    match codec {
+        Some(7) => units(CLIP),
+        Some(6) => vec![SCREEN],
+        _ => vec![CAMERA],
+    }
+}
+
+fn units(clip: &'static [u8]) -> Vec<&'static [u8]> {
     let starts: Vec<usize> = clip
         .windows(DELIMITER.len())
         .enumerate()

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::content::Phrase;
+use super::ledger::Sent;
 use super::meeting::Meeting;
 use super::record::Step;
 use super::script::{Door, End, Fault, MeetingScript, Socket};
@@ -40,10 +41,10 @@ impl MeetingHandle {
         self.meeting.wait(within, |look| look.sent_count() >= count)
     }
 
-    /// Waits until so many audio packets of each series have been sent.
+    /// Waits until so many audio packets of each series have been sent, or left out for a mute.
     pub fn wait_for_audio(&self, packets: u64, within: Duration) -> bool {
         self.meeting.wait(within, |look| {
-            look.audio_sent()
+            look.audio_reached()
                 .iter()
                 .min()
                 .is_some_and(|n| *n >= packets)
@@ -87,9 +88,10 @@ impl MeetingHandle {
         self.meeting.look(|look| look.replayed())
     }
 
-    /// How many audio packets were sent, for each series.
-    pub fn audio_sent(&self) -> Vec<u64> {
-        self.meeting.look(|look| look.audio_sent())
+    /// Everything sent beside phrases, each kind in order. Of events those of the current stream.
+    /// Empty, but for events, where only counts are kept.
+    pub fn media_sent(&self) -> Vec<Sent> {
+        self.meeting.look(|look| look.media_sent())
     }
 
     /// The ids of its streams, oldest first.
@@ -100,6 +102,11 @@ impl MeetingHandle {
     /// The numbers of the events that the client of the current stream subscribed to.
     pub fn subscribed(&self) -> Vec<u64> {
         self.meeting.look(|look| look.subscribed())
+    }
+
+    /// Whose camera the client of the current stream asked for, in turn (message 28).
+    pub fn cameras(&self) -> Vec<u64> {
+        self.meeting.look(|look| look.cameras())
     }
 
     /// The stop reason of the current stream, once it has ended.

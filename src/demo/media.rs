@@ -8,18 +8,18 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::content::{
-    FastPhrases, audio_message, id_value, phrase, phrase_message, speaker_of, tone_hz, tone_packet,
-};
+use super::content::{FastPhrases, chat_message, id_value, phrase, phrase_message, speaker_of};
 use super::film::Film;
 use super::handshake;
+use super::ledger::Sent;
 use super::link::{Event, Gone, Link};
 use super::mailbox::{Command, Mailbox};
 use super::meeting::{ALL, Meeting, TRANSCRIPT};
-use super::record::{Step, unix_ms};
+use super::record::Step;
 use super::script::{MeetingScript, Refusal, Socket};
 use super::shared::Shared;
 use super::signaling::{first, refuse};
+use super::sound::{Tone, audio_message};
 
 /// Messages written before the socket is looked at again.
 const BATCH: u32 = 256;
@@ -95,6 +95,12 @@ fn effective(asked: &Value, media_type: u32) -> Value {
         for (key, value) in asked[name].as_object().into_iter().flatten() {
             default[key] = value.clone();
         }
+        // Granted as it is played: without RTP.
+        default["content_type"] = match bit {
+            1 => json!(2),
+            2 | 4 => json!(3),
+            _ => json!(5),
+        };
         params[name] = default;
     }
     params
@@ -142,6 +148,8 @@ struct Feed<'a> {
     sound: Option<Sound>,
     params: &'a Value,
     films: Vec<Film>,
+    /// Sent since the last commit.
+    pending: Vec<Sent>,
     is_finishing: bool,
 }
 
@@ -162,8 +170,10 @@ struct Text {
 struct Sound {
     begun: Instant,
     base_ms: u64,
+    /// Time between packets.
     interval: Duration,
-    series: Vec<(String, String)>,
+    /// Who, as the message has it, and what is heard.
+    series: Vec<(String, Tone)>,
     next: u64,
     limit: u64,
     committed: u64,
@@ -184,6 +194,7 @@ impl<'a> Feed<'a> {
             sound: None,
             params,
             films: Vec::new(),
+            pending: Vec::new(),
             is_finishing: false,
         }
     }
@@ -232,16 +243,17 @@ impl<'a> Feed<'a> {
             && let (Some(audio), Some((begun, base_ms, next))) =
                 (script.audio, self.meeting.audio_cue())
         {
-            let series = match audio.per_speaker {
+            let params = &self.params["audio"];
+            let series: Vec<(String, Tone)> = match audio.per_speaker {
                 true => (script.speakers.iter().enumerate())
                     .map(|(n, speaker)| {
                         let id = id_value(script.ids, speaker.user_id);
                         let who =
                             format!(r#""user_id":{id},"user_name":{}"#, json!(speaker.user_name));
-                        (who, tone_packet(tone_hz(n)))
+                        (who, Tone::new(params, n))
                     })
                     .collect(),
-                false => vec![(r#""user_id":0"#.to_owned(), tone_packet(tone_hz(0)))],
+                false => vec![(r#""user_id":0"#.to_owned(), Tone::new(params, 0))],
             };
             self.sound = Some(Sound {
                 begun,
@@ -289,8 +301,9 @@ impl<'a> Feed<'a> {
                 break;
             }
             for film in &mut self.films {
-                if let Some(frame) = film.frame(self.script, now) {
+                if let Some((frame, sent)) = film.frame(self.script, now) {
                     link.send(&frame)?;
+                    self.pending.push(sent);
                 }
             }
             let is_text_sent = self.produce_text(link, now)?;
@@ -335,7 +348,8 @@ impl<'a> Feed<'a> {
             }
         }
         if self.carries_chat && index % self.script.chat_every == 0 {
-            link.send(&chat(self.script, index))?;
+            link.send(&chat_message(self.script, index))?;
+            self.pending.push(Sent::Chat(index));
         }
         Ok(true)
     }
@@ -347,9 +361,18 @@ impl<'a> Feed<'a> {
         if sound.next >= sound.limit || sound.begun + mul(sound.interval, sound.next) > now {
             return Ok(false);
         }
-        let timestamp_ms = sound.base_ms + 20 * sound.next;
-        for (who, payload) in &sound.series {
-            link.send_text(audio_message(who, payload, timestamp_ms))?;
+        for (series, (who, tone)) in sound.series.iter().enumerate() {
+            let stamp_ms = sound.base_ms + tone.packet_ms * sound.next;
+            let since = Duration::from_millis(stamp_ms - sound.base_ms);
+            if self
+                .script
+                .audio
+                .is_some_and(|audio| audio.is_muted(series, sound.series.len(), since))
+            {
+                continue;
+            }
+            link.send_text(audio_message(who, tone, sound.next, stamp_ms))?;
+            self.pending.push(Sent::Audio { series, stamp_ms });
         }
         sound.next += 1;
         Ok(true)
@@ -373,9 +396,11 @@ impl<'a> Feed<'a> {
         if let Some(sound) = &mut self.sound
             && sound.next > sound.committed
         {
-            let packets = sound.next - sound.committed;
             sound.committed = sound.next;
-            self.meeting.audio_sent(sound.series.len(), packets);
+            self.meeting.audio_reached(sound.series.len(), sound.next);
+        }
+        if !self.pending.is_empty() {
+            self.meeting.media_sent(&mut self.pending);
         }
     }
 }
@@ -390,14 +415,4 @@ fn step_ms(script: &MeetingScript) -> u64 {
 
 fn mul(step: Duration, count: u64) -> Duration {
     Duration::from_nanos((step.as_nanos() as u64).saturating_mul(count))
-}
-
-fn chat(script: &MeetingScript, index: u64) -> Value {
-    let sender = speaker_of(script, index);
-    json!({"msg_type": 18, "content": {
-        "message_id": format!("chat-{index}"), "operation_type": 1,
-        "chat_session": {"type": 1},
-        "sender": {"user_id": id_value(script.ids, sender.user_id), "user_name": sender.user_name},
-        "timestamp": unix_ms(), "data": format!("Note {index}: see the shared folder 🙂"),
-    }})
 }

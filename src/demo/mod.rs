@@ -31,6 +31,8 @@ mod film;
 mod handle;
 mod handshake;
 mod http;
+mod judge;
+mod ledger;
 mod link;
 mod mailbox;
 mod media;
@@ -43,6 +45,7 @@ mod rest;
 mod script;
 mod shared;
 mod signaling;
+mod sound;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -68,8 +71,9 @@ use webhooks::Webhooks;
 
 pub use command::{DemoOptions, run};
 pub use compare::{Comparison, compare, transcript_lines};
-pub use content::{Phrase, tone_hz};
+pub use content::Phrase;
 pub use handle::MeetingHandle;
+pub use ledger::{Frame as SentFrame, Sent};
 pub use oauth::Credentials;
 pub use process::{ServerCommand, ServerProcess};
 pub use record::{Latencies, Step};
@@ -78,6 +82,7 @@ pub use script::{
     AudioScript, Begin, Cut, DemoProduct, Door, Duplicates, End, Ending, Fault, Frame, FrameKind,
     IdForm, Keep, MeetingScript, PayloadShape, Refusal, Socket, Speaker, speakers,
 };
+pub use sound::tone_hz;
 pub use webhooks::Delivery;
 
 /// Zoom waits so long for the answer to a webhook.
@@ -90,8 +95,12 @@ pub struct Options {
     pub client_id: String,
     /// `ZOOM_CLIENT_SECRET`.
     pub client_secret: String,
-    /// `ZOOM_SECRET_TOKEN`.
+    /// The secret token of the General app, which meetings, webinars and calls belong to.
     pub secret_token: String,
+    /// That of the Video SDK app.
+    pub sdk_secret_token: String,
+    /// That of the Contact Center app.
+    pub contact_center_secret_token: String,
     /// `ZOOM_ACCOUNT_ID`.
     pub account_id: String,
     /// The token that REST takes with [`Credentials::Static`].
@@ -130,6 +139,8 @@ impl Default for Options {
             client_id: "DemoClientId_0123456789".to_owned(),
             client_secret: "demo-client-secret-aTq83LxV".to_owned(),
             secret_token: "demo-secret-token-Zk20pWm1".to_owned(),
+            sdk_secret_token: "demo-sdk-token-Jv48bTc9".to_owned(),
+            contact_center_secret_token: "demo-zcc-token-Ue73kHn5".to_owned(),
             account_id: "DemoAccount-7Qx".to_owned(),
             access_token: "demo-access-token-Hf55sYc0".to_owned(),
             refresh_token: "demo-refresh-token-Rb91oUe4".to_owned(),
@@ -148,6 +159,26 @@ impl Default for Options {
             directory: None,
             webhook_threads: 8,
             webhook_retries: Vec::new(),
+        }
+    }
+}
+
+impl Options {
+    /// Those of all apps: `ZOOM_SECRET_TOKEN`.
+    pub fn secret_tokens(&self) -> [&str; 3] {
+        [
+            &self.secret_token,
+            &self.sdk_secret_token,
+            &self.contact_center_secret_token,
+        ]
+    }
+
+    /// What a webhook with that event is signed with.
+    fn secret_token_of(&self, event: &str) -> &str {
+        match event.split('.').next() {
+            Some("session") => &self.sdk_secret_token,
+            Some("contact_center") => &self.contact_center_secret_token,
+            _ => &self.secret_token,
         }
     }
 }
@@ -219,7 +250,7 @@ impl Zoom {
         let mut pairs = vec![
             ("ZOOM_CLIENT_ID", options.client_id.clone()),
             ("ZOOM_CLIENT_SECRET", options.client_secret.clone()),
-            ("ZOOM_SECRET_TOKEN", options.secret_token.clone()),
+            ("ZOOM_SECRET_TOKEN", options.secret_tokens().join(",")),
             ("ZOOM_VIDEO_SDK_KEY", options.sdk_key.clone()),
             ("ZOOM_VIDEO_SDK_SECRET", options.sdk_secret.clone()),
             ("ZOOM_API_URL", self.api_url()),
@@ -276,7 +307,7 @@ impl Zoom {
         self.shared.webhooks.post_raw(headers, body)
     }
 
-    /// The value of `x-zm-signature` for that timestamp (seconds) and body.
+    /// The value of `x-zm-signature` by the General app, for that timestamp (seconds) and body.
     pub fn sign(&self, timestamp: &str, body: &[u8]) -> String {
         webhooks::sign(&self.shared.options.secret_token, timestamp, body)
     }

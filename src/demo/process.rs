@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::record::{left, lock};
+use super::script::DemoProduct;
 
 /// Lines of the log that are kept; earlier ones go.
 const LINES_MAX: usize = 100_000;
@@ -68,15 +69,8 @@ impl ServerCommand {
             settings.push(("RTMS_ADMIN".to_owned(), "off".to_owned()));
         }
         write_config(&config, &settings)?;
-        let mut command = Command::new(&self.program);
-        command.arg("serve").arg("--config").arg(&config);
-        for (key, _) in std::env::vars_os() {
-            if key.to_str().is_none_or(is_setting) {
-                command.env_remove(&key);
-            }
-        }
+        let mut command = self.command("serve");
         command
-            .stdin(Stdio::null())
             .stdout(match self.shows_stdout {
                 true => Stdio::inherit(),
                 false => Stdio::null(),
@@ -96,6 +90,33 @@ impl ServerCommand {
             None => None,
         };
         Ok(ServerProcess { child, log, reader })
+    }
+}
+
+impl ServerCommand {
+    /// A command of the same program with the same configuration.
+    fn command(&self, word: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        let config = self.folder.join("rtms.conf");
+        command.arg(word).arg("--config").arg(config);
+        for (key, _) in std::env::vars_os() {
+            if key.to_str().is_none_or(is_setting) {
+                command.env_remove(&key);
+            }
+        }
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `rtmsd start` or `rtmsd stop` (the `word`) with the configuration of a server that was
+    /// started.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub(super) fn control(&self, word: &str, product: DemoProduct, id: &str) -> io::Result<Output> {
+        let mut command = self.command(word);
+        command.args(["--product", product.word(), "--", id]);
+        command.output()
     }
 }
 

@@ -288,10 +288,10 @@ impl Control {
             // An id with a slash comes encoded twice, any other once or not at all.
             let once = percent_decode(id, false);
             let is_twice = once.to_ascii_uppercase().contains("%2F");
-            let id = if is_twice {
-                percent_decode(&once, false)
-            } else {
-                once
+            let id = match is_twice {
+                true => percent_decode(&once, false),
+                false if once.contains('/') => return None,
+                false => once,
             };
             (DemoProduct::Session, id)
         } else if let Some(id) = path.strip_prefix("contact_center/") {
@@ -500,6 +500,7 @@ mod tests {
             id("/v2/phone/calls/c%2B1/rtms_app/status"),
             Some((DemoProduct::Phone, "c+1".to_owned()))
         );
+        assert_eq!(id("/v2/videosdk/sessions/a%2Fb/rtms_app/status"), None);
         assert_eq!(id("/v2/meetings/1/rtms/start"), None);
     }
 }

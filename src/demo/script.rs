@@ -24,6 +24,31 @@ pub enum DemoProduct {
 }
 
 impl DemoProduct {
+    /// All of them.
+    pub const ALL: [DemoProduct; 5] = [
+        DemoProduct::Meeting,
+        DemoProduct::Webinar,
+        DemoProduct::Session,
+        DemoProduct::ContactCenter,
+        DemoProduct::Phone,
+    ];
+
+    /// What `--product` calls it.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            DemoProduct::Meeting => "meeting",
+            DemoProduct::Webinar => "webinar",
+            DemoProduct::Session => "session",
+            DemoProduct::ContactCenter => "engagement",
+            DemoProduct::Phone => "call",
+        }
+    }
+
+    /// Whether a webhook announces it, so that the server can start its stream by itself.
+    pub(super) const fn is_announced(self) -> bool {
+        matches!(self, DemoProduct::Meeting | DemoProduct::Webinar)
+    }
+
     /// The key of the id in messages 1 and 3 and in webhooks.
     pub(super) const fn id_key(self) -> &'static str {
         match self {
@@ -106,7 +131,7 @@ pub enum Keep {
     Count,
 }
 
-/// The audio of a meeting: raw L16, 16 kHz, mono, 640 bytes each 20 ms, a tone per speaker.
+/// The audio of a meeting: a tone per speaker, with the parameters that are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AudioScript {
     /// One series for each speaker, or one mixed with `user_id` 0.
@@ -115,6 +140,17 @@ pub struct AudioScript {
     pub interval: Duration,
     /// How many packets in each series; `None` goes on to the end of the stream.
     pub packets: Option<u64>,
+    /// Of several speakers one is muted, and after so long, by the stamps, the next. Zero mutes
+    /// nobody.
+    pub mute: Duration,
+}
+
+impl AudioScript {
+    /// Whether that one of so many series is muted then.
+    pub(super) fn is_muted(&self, series: usize, count: usize, since: Duration) -> bool {
+        let turn = since.as_millis().checked_div(self.mute.as_millis());
+        count > 1 && turn.is_some_and(|turn| turn % count as u128 == series as u128)
+    }
 }
 
 /// What a second signaling connection meets while the first is alive.
@@ -169,8 +205,6 @@ pub enum Ending {
     Open,
     /// When the last phrase has gone out.
     AfterPhrases(End),
-    /// So long after the stream became ready.
-    After(Duration, End),
 }
 
 /// Where a socket's URL leads.
@@ -301,7 +335,7 @@ pub struct MeetingScript {
     pub keep: Keep,
     /// Audio, if it is granted and asked for.
     pub audio: Option<AudioScript>,
-    /// Video and share, ten frames a second, where they are granted and asked for.
+    /// Video and share, where they are granted and asked for.
     pub pictures: bool,
     /// A chat message with every so many phrases; zero sends none.
     pub chat_every: u64,

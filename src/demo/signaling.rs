@@ -16,6 +16,9 @@ use super::shared::Shared;
 /// How long a client may take from the upgrade to its first message.
 const FIRST_MAX: Duration = Duration::from_secs(10);
 
+/// A client's stamp may be so far from our time.
+const STAMP_MAX_MS: u64 = 60_000;
+
 /// Serves one signaling connection.
 pub(super) fn serve(
     shared: &Arc<Shared>,
@@ -189,6 +192,13 @@ fn handle(
         }
         Some(28) => {
             let user = message["user_id"].clone();
+            let stamp = message["timestamp"].as_u64().unwrap_or(0);
+            if stamp.abs_diff(timestamp) > STAMP_MAX_MS {
+                link.violation(&format!(
+                    "message 28 with timestamp {stamp}, at {timestamp}"
+                ));
+            }
+            meeting.camera_wanted(user.as_u64().unwrap_or(0));
             link.send(
                 &json!({"msg_type": 29, "user_id": user, "status_code": 0, "reason": "",
                 "timestamp": timestamp}),

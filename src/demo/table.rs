@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::compare::Comparison;
 use super::handle::MeetingHandle;
 use super::record::Step;
+use super::script::MeetingScript;
 
 /// The steps that a whole meeting shows, with the heads of their columns.
 pub(super) const COLUMNS: [(Step, &str); 9] = [
@@ -72,6 +73,25 @@ pub(super) fn table(meetings: &[(MeetingHandle, Comparison)]) -> String {
             [result.sent, result.received, result.lost, result.doubled].map(|n| n.to_string()),
         );
         rows.push(row);
+    }
+    align(&rows)
+}
+
+/// One row for each medium of each meeting.
+pub(super) fn media_table(
+    meetings: &[(&MeetingScript, Vec<(&'static str, Comparison)>)],
+) -> String {
+    let head = [
+        "meeting", "product", "medium", "sent", "received", "lost", "doubled",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for (script, media) in meetings {
+        for (medium, result) in media {
+            let words = [&script.topic, script.product.word(), medium].map(str::to_owned);
+            let numbers = [result.sent, result.received, result.lost, result.doubled];
+            let numbers = numbers.map(|n| n.to_string());
+            rows.push(words.into_iter().chain(numbers).collect());
+        }
     }
     align(&rows)
 }

@@ -157,7 +157,9 @@ impl Webhooks {
     pub(super) fn post_now(&self, shared: &Shared, body: &Value) -> Delivery {
         let bytes = body.to_string();
         let timestamp = (unix_ms() / 1000).to_string();
-        let signature = sign(&shared.options.secret_token, &timestamp, bytes.as_bytes());
+        let event = body["event"].as_str().unwrap_or_default();
+        let secret = shared.options.secret_token_of(event);
+        let signature = sign(secret, &timestamp, bytes.as_bytes());
         let mut delivery = self.post_raw(
             &[
                 ("x-zm-request-timestamp", &timestamp),

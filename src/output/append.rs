@@ -20,7 +20,7 @@ const TAIL_BYTES: u64 = 64 << 10;
 
 /// Transcripts are for the daemon's user and group.
 pub(super) const FILE_MODE: u32 = 0o640;
-pub(super) const FOLDER_MODE: u32 = 0o750;
+const FOLDER_MODE: u32 = 0o750;
 
 /// A growing file of records.
 #[derive(Debug)]

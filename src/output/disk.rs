@@ -18,6 +18,7 @@ use super::packets::Batch;
 use super::path::stream_folder;
 use super::record::{Record, StreamInfo};
 use super::recorder::{Formats, Recorder, discard_folder};
+use super::unfinished::{self, StreamFolders};
 use crate::meeting::Sink;
 use crate::protocol::{EndReason, MediaParams, Notice, StreamEvent};
 use crate::time::now_ms;
@@ -84,6 +85,7 @@ enum Job {
     Granted(u64, String, String),
     End(u64, EndReason),
     Discard(StreamInfo),
+    CompleteRest,
     Settings(DiskSettings),
     Stop(Instant),
 }
@@ -113,6 +115,7 @@ impl Disk {
                     jobs,
                     counters: shared,
                     entries: HashMap::new(),
+                    rest: None,
                     next_tick: Instant::now() + TICK,
                 }
                 .run();
@@ -144,6 +147,12 @@ impl Disk {
     /// Deletes what a stream left behind, open or not, after everything that was handed over for it.
     pub fn discard(&self, info: StreamInfo) {
         let _ = self.sender.send(Job::Discard(info));
+    }
+
+    /// Completes, where there is nothing else to do, the files of earlier processes that no stream
+    /// goes on with. To be asked for once the streams that go on have their sinks.
+    pub fn complete_rest(&self) {
+        let _ = self.sender.send(Job::CompleteRest);
     }
 
     /// Other settings, for streams that begin from here on.
@@ -293,6 +302,8 @@ struct Writer {
     jobs: Receiver<Job>,
     counters: Arc<DiskCounters>,
     entries: HashMap<u64, Entry>,
+    /// Where the search for what nobody completes has got to.
+    rest: Option<StreamFolders>,
     /// Comes also while records keep coming.
     next_tick: Instant,
 }
@@ -318,7 +329,9 @@ impl Writer {
             let is_idle = self.entries.values().all(|entry| {
                 !entry.is_troubled && !entry.has_ended && entry.unsynced_since.is_none()
             });
-            let job = if is_idle {
+            let job = if self.rest.is_some() {
+                self.jobs.recv_timeout(Duration::ZERO)
+            } else if is_idle {
                 self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
             } else {
                 let left = self.next_tick.saturating_duration_since(Instant::now());
@@ -331,7 +344,7 @@ impl Writer {
             match job {
                 Ok(Job::Stop(deadline)) => return self.stop(deadline),
                 Ok(job) => self.handle(job),
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.complete_next(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -389,9 +402,33 @@ impl Writer {
                 }
             }
             Job::Discard(info) => self.discard(&info),
+            Job::CompleteRest => self.rest = Some(StreamFolders::below(&self.settings.root)),
             Job::Settings(settings) => self.settings = settings,
             Job::Stop(_) => {}
         }
+    }
+
+    /// One folder of those that earlier processes left.
+    fn complete_next(&mut self) {
+        let Some(mut rest) = self.rest.take() else {
+            return;
+        };
+        let Some(folder) = rest.next() else { return };
+        let is_open = |entry: &Entry| entry.recorder.folder() == folder;
+        if !self.entries.values().any(is_open) {
+            match unfinished::complete(rest.root(), &folder, now_ms()) {
+                Ok(true) => log::warn!(
+                    "completed what an earlier process left unfinished folder={}",
+                    folder.display()
+                ),
+                Ok(false) => {}
+                Err(error) => log::error!(
+                    "cannot complete what an earlier process left folder={} error=\"{error}\"",
+                    folder.display()
+                ),
+            }
+        }
+        self.rest = Some(rest);
     }
 
     /// A stream that lives again while its end still waits for the disk goes on in the same files:
@@ -550,9 +587,15 @@ impl Writer {
         let rest = discard_folder(&self.settings.root.join(folder));
         match (files, rest) {
             (Ok(open), Ok(rest)) => {
-                log::warn!(
-                    "consent withdrawn: deleted files={} stream={}",
-                    open + rest,
+                let files = open + rest;
+                // A restart looks again whether something was left.
+                let level = match files {
+                    0 => log::Level::Debug,
+                    _ => log::Level::Warn,
+                };
+                log::log!(
+                    level,
+                    "consent withdrawn: deleted files={files} stream={}",
                     info.stream_id
                 );
             }

@@ -82,10 +82,25 @@ impl Lines {
         out.extend_from_slice(b"}\n");
     }
 
-    /// A chat message, with the line break: Zoom's own JSON under `content`.
-    pub fn chat(&self, out: &mut Vec<u8>, timestamp_ms: u64, raw: &str) {
+    /// A chat message, with the line break: Zoom's own JSON under `content`, beside it the names of
+    /// the operation and of the kind of chat, where they are known.
+    pub fn chat(
+        &self,
+        out: &mut Vec<u8>,
+        timestamp_ms: u64,
+        (operation, session): (Option<&str>, Option<&str>),
+        raw: &str,
+    ) {
         self.begin(out, "chat");
         number(out, ",\"timestamp_ms\":", timestamp_ms);
+        for (key, name) in [("operation", operation), ("session", session)] {
+            if let Some(name) = name {
+                out.extend_from_slice(b",\"");
+                out.extend_from_slice(key.as_bytes());
+                out.extend_from_slice(b"\":");
+                string(out, name);
+            }
+        }
         out.extend_from_slice(b",\"content\":");
         compact(out, raw);
         out.extend_from_slice(b"}\n");
@@ -189,7 +204,7 @@ pub(super) mod tests {
             Some(5),
             "{\n  \"event_type\": 2,\r\n\t\"x\":\"a\\nb\"}",
         );
-        lines.chat(&mut out, 0, "{\"data\":\"hi\"}");
+        lines.chat(&mut out, 0, (Some("new"), None), "{\"data\":\"hi\"}");
         let text = String::from_utf8(out).expect("UTF-8");
         let parsed: Vec<serde_json::Value> = text
             .lines()
@@ -199,6 +214,8 @@ pub(super) mod tests {
         assert_eq!(parsed[0]["event"]["x"], "a\nb");
         assert_eq!(parsed[0]["name"], "ACTIVE_SPEAKER_CHANGE");
         assert_eq!(parsed[1]["content"]["data"], "hi");
+        assert_eq!(parsed[1]["operation"], "new");
+        assert_eq!(parsed[1].get("session"), None);
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! The audio, video and share files of one stream. Knows no thread: [`super::recorder`] calls it.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::meta::Meta;
 use super::packets::Batch;
 use super::pictures::Pictures;
-use super::track::{Format, Part, Taken, Track};
+use super::sound::{Format, Part};
+use super::track::{Taken, Track};
+use super::wav;
 use crate::protocol::MediaParams;
 use crate::protocol::message::PacketKind;
 
@@ -78,6 +81,7 @@ impl Media {
         for (at, part) in meta.audio.iter().enumerate().take(4 * SPEAKERS_MAX) {
             media.resume(at, part);
         }
+        mend_unlisted(folder, &meta.audio);
         media
     }
 
@@ -288,6 +292,22 @@ impl Speaker {
                 self.listed = Some(meta.audio.len());
                 meta.audio.push(part.clone());
             }
+        }
+    }
+}
+
+/// Repairs the heads of sound files that `meta.json` does not know: a power cut can take its latest
+/// content, and theirs with it.
+pub fn mend_unlisted(folder: &Path, listed: &[Part]) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_str().unwrap_or_default();
+        let is_sound = name.starts_with("audio-") && name.ends_with(".wav");
+        if is_sound
+            && listed.iter().all(|part| part.file != name)
+            && let Err(error) = wav::mend(&entry.path())
+        {
+            log::error!("cannot repair {}: {error}", entry.path().display());
         }
     }
 }

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::append::create_file;
 use super::people::People;
 use super::record::StreamInfo;
-use super::track::{Format, Part};
+use super::sound::{Format, Part};
+use crate::protocol::Product;
 use crate::time::Utc;
 
 /// The file's name.
@@ -62,6 +63,12 @@ impl Meta {
             phrases: number("transcripts"),
             dropped: number("dropped"),
             malformed: number("malformed_packets"),
+            granted: value["media_params"]
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(kind, params)| (kind.clone(), params.to_string()))
+                .collect(),
             people: People::resume(&value["participants"]),
             audio: value["audio"]
                 .as_array()
@@ -148,6 +155,20 @@ impl Meta {
         }
         fs::rename(&temporary, folder.join(FILE_NAME))
     }
+}
+
+/// Which stream a `meta.json` is about; `None` if it does not say.
+pub fn stream_info(value: &Value) -> Option<StreamInfo> {
+    let text = |key: &str| value[key].as_str().map(str::to_owned);
+    let product = Product::from_name(value["product"].as_str()?)?;
+    Some(StreamInfo {
+        product,
+        id: text(product.id_key())?,
+        stream_id: text("stream_id")?,
+        meeting_id: text("meeting_id"),
+        topic: text("topic"),
+        started_ms: value["started_ms"].as_u64()?,
+    })
 }
 
 /// One file of sound. `offset_ms` is from the stream's zero, `started_ms`, to the file's first sound.

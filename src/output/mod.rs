@@ -17,7 +17,8 @@
 //!
 //! `meta.json` is replaced by a rename and synced only at the end: one that a power cut emptied is
 //! written anew by the next process. Half a record at the end of a file is cut off when the file is
-//! opened again, and a stream of the process before is opened again also if it is over.
+//! opened again, and a stream of the process before is opened again also if it is over; those that
+//! no state names any more are looked for, see [`unfinished`].
 //!
 //! Subtitles follow the JSON lines in the same step; a crash right between the two leaves a phrase
 //! in `transcript.jsonl` that has no cue. What was written last is learned from
@@ -38,10 +39,13 @@ pub mod pictures;
 pub mod placed;
 pub mod record;
 pub mod recorder;
+pub mod rtp;
+pub mod sound;
 pub mod stdout;
 pub mod text;
 pub mod timeline;
 pub mod track;
+pub mod unfinished;
 pub mod wav;
 
 pub use disk::{Disk, DiskSettings};

@@ -1,18 +1,6 @@
 //! Audio, video and share on their way to the disk thread: decoded once, into one buffer a batch.
 
-use base64::Engine as _;
-use base64::alphabet::STANDARD;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-
 use crate::protocol::message::{Packet, PacketKind};
-
-/// Senders differ in whether they pad; the bytes are the same.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
-        .with_decode_allow_trailing_bits(true),
-);
 
 /// A buffer that one huge frame made larger than this is not used again.
 const BUFFER_KEPT_BYTES: usize = 1 << 20;
@@ -48,12 +36,7 @@ pub struct Batch {
 impl Batch {
     /// Adds a packet, decoded.
     pub fn push(&mut self, kind: PacketKind, packet: &Packet<'_>) {
-        let from = self.bytes.len();
-        if BASE64
-            .decode_vec(packet.data.as_bytes(), &mut self.bytes)
-            .is_err()
-        {
-            self.bytes.truncate(from);
+        if packet.decode_into(&mut self.bytes).is_err() {
             self.malformed += 1;
             return;
         }

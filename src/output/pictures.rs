@@ -2,14 +2,13 @@
 //! in `video/frames.jsonl`; the same with `share`.
 
 use std::collections::VecDeque;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::append::{AppendFile, FILE_MODE, FOLDER_MODE, tail};
+use super::append::{AppendFile, create_file, make_folder, tail};
 use super::meta::offset_ms;
 use super::picture::{Size, annex_b, h264_facts, jpeg_size, png_size};
 use super::placed::PlacedFile;
@@ -18,6 +17,9 @@ use crate::protocol::params::VideoCodec;
 
 /// Frames remembered, to know what is received twice.
 const RECENT_MAX: usize = 64;
+
+/// What a picture is called while it is written.
+const UNFINISHED: &str = ".picture.new";
 
 /// Pictures, of cameras or of a shared screen.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub struct Pictures {
     codec: VideoCodec,
     stream: Option<PlacedFile>,
     stills: VecDeque<(String, Vec<u8>)>,
+    /// Single pictures written since the last sync.
+    unsynced: Vec<String>,
     index: AppendFile,
     count: u64,
     first_ms: u64,
@@ -53,6 +57,7 @@ impl Pictures {
             codec,
             stream: None,
             stills: VecDeque::new(),
+            unsynced: Vec::new(),
             index: AppendFile::new(index, "", "\n"),
             count: last["frame"].as_u64().map_or(0, |n| n + 1),
             first_ms: 0,
@@ -60,6 +65,10 @@ impl Pictures {
             size: None,
             recent: VecDeque::new(),
         };
+        if last.is_object() {
+            // Of a process that was killed in the middle; the index does not know it.
+            let _ = fs::remove_file(inside.join(UNFINISHED));
+        }
         let number = |key: &str| last[key].as_u64();
         if let (Some(offset), Some(bytes)) = (number("offset"), number("bytes")) {
             pictures.resume_stream(offset.saturating_add(bytes));
@@ -199,7 +208,9 @@ impl Pictures {
         }
         while let Some((name, bytes)) = self.stills.front() {
             write_still(&self.folder.join(self.kind), name, bytes)?;
-            self.stills.pop_front();
+            if let Some((name, _)) = self.stills.pop_front() {
+                self.unsynced.push(name);
+            }
         }
         if self.index.waiting() > 0 {
             self.index.write()?;
@@ -207,12 +218,28 @@ impl Pictures {
         Ok(())
     }
 
-    /// Makes what is written survive a power cut. Of single pictures only the index.
+    /// Makes what is written survive a power cut: pictures, the index, and their names. The name of
+    /// `video.h264` and of the folder is for the recorder.
     pub fn sync(&mut self) -> io::Result<()> {
         if let Some(stream) = &mut self.stream {
             stream.sync()?;
         }
-        self.index.sync()
+        let folder = self.folder.join(self.kind);
+        let is_named = !self.index.take_name_unsynced() && self.unsynced.is_empty();
+        while let Some(name) = self.unsynced.last() {
+            match File::open(folder.join(name)) {
+                Ok(file) => file.sync_data()?,
+                // Somebody took it away.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+            self.unsynced.pop();
+        }
+        self.index.sync()?;
+        if !is_named {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(())
     }
 
     /// Whether something written could still be lost in a power cut.
@@ -226,28 +253,18 @@ impl Pictures {
             stream.discard();
         }
         self.stills.clear();
+        self.unsynced.clear();
         self.index.discard();
     }
 }
 
 /// A reader sees a whole picture or none.
 fn write_still(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let temporary = folder.join(".picture.new");
-    let create = || {
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(FILE_MODE)
-            .open(&temporary)
-    };
-    let mut file = match create() {
+    let temporary = folder.join(UNFINISHED);
+    let mut file = match create_file(&temporary) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(FOLDER_MODE)
-                .create(folder)?;
-            create()?
+            make_folder(folder)?;
+            create_file(&temporary)?
         }
         other => other?,
     };

@@ -3,12 +3,12 @@
 //! Every byte has its offset before it is written: an attempt that failed is repeated as it was,
 //! and what a torn write left behind is written over. What the bytes mean is for others.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::append::{FILE_MODE, FOLDER_MODE};
+use super::append::{FILE_MODE, make_folder};
 
 /// A buffer larger than this is given back once it is empty.
 const BUFFER_KEPT_BYTES: usize = 64 << 10;
@@ -156,10 +156,7 @@ impl PlacedFile {
 /// Opens a file to write, with the folder it is in.
 fn open(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(FOLDER_MODE)
-            .create(folder)?;
+        make_folder(folder)?;
     }
     OpenOptions::new()
         .write(true)

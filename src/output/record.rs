@@ -92,6 +92,10 @@ pub enum Record {
     Chat {
         /// When, Unix milliseconds.
         timestamp_ms: u64,
+        /// `operation_type`, where told.
+        operation: Option<i64>,
+        /// The type of its `chat_session`, where told.
+        session: Option<i64>,
         /// `content` as it came.
         raw: String,
     },
@@ -109,6 +113,8 @@ impl Record {
             }),
             StreamEvent::Chat(chat) => Some(Record::Chat {
                 timestamp_ms: chat.timestamp_ms,
+                operation: chat.operation,
+                session: chat.session,
                 raw: chat.raw.get().to_owned(),
             }),
             StreamEvent::Packet(PacketKind::Audio | PacketKind::Video | PacketKind::Share, _) => {

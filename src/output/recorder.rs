@@ -13,6 +13,7 @@ use super::meta::Meta;
 use super::packets::Batch;
 use super::path::stream_folder;
 use super::record::{Attribute, Record, StreamInfo};
+use crate::protocol::chat::{operation_name, session_name};
 use crate::protocol::seam::{Identity, PHRASES_MAX, Seam};
 use crate::protocol::{EndReason, MediaParams};
 
@@ -42,6 +43,18 @@ impl Default for Formats {
 
 /// Name of the file of JSON lines, from which a restart learns what was written last.
 pub const JSONL_NAME: &str = "transcript.jsonl";
+
+/// Every file that only grows by records, and what a record of it ends with.
+pub const FILES: [(&str, &str); 8] = [
+    (JSONL_NAME, "\n"),
+    ("transcript.txt", "\n"),
+    ("transcript.vtt", "\n\n"),
+    ("transcript.srt", "\n\n"),
+    ("events.jsonl", "\n"),
+    ("chat.jsonl", "\n"),
+    ("video/frames.jsonl", "\n"),
+    ("share/frames.jsonl", "\n"),
+];
 
 /// A stream's folder, and those above it that may have been made for it.
 const FOLDERS: usize = 4;
@@ -163,8 +176,18 @@ impl Recorder {
                 self.lines
                     .event(self.events.record(), *event_type, *timestamp_ms, raw);
             }
-            Record::Chat { timestamp_ms, raw } => {
-                self.lines.chat(self.chat.record(), *timestamp_ms, raw);
+            Record::Chat {
+                timestamp_ms,
+                operation,
+                session,
+                raw,
+            } => {
+                let names = (
+                    operation.and_then(operation_name),
+                    session.and_then(session_name),
+                );
+                self.lines
+                    .chat(self.chat.record(), *timestamp_ms, names, raw);
             }
         }
     }
@@ -202,6 +225,18 @@ impl Recorder {
         if let EndReason::Stopped(stop) = reason {
             self.meta.stop_reason = Some(stop.0);
         }
+        self.media.end();
+        self.is_meta_stale = true;
+    }
+
+    /// Notes that the process that wrote it is gone, and that nobody goes on.
+    pub fn abandon(&mut self, now_ms: u64) {
+        self.meta.ended_ms = now_ms;
+        self.meta.end = "abandoned".to_owned();
+        self.meta.end_text =
+            "the process that received it ended before the stream did; the files were completed by \
+             a later one"
+                .to_owned();
         self.media.end();
         self.is_meta_stale = true;
     }

@@ -8,110 +8,21 @@ use std::path::{Path, PathBuf};
 
 use super::ogg::{self, Page, Pages};
 use super::placed::PlacedFile;
+use super::rtp;
+use super::sound::{Format, Part};
 use super::timeline::{Place, Timeline, digest};
 use super::wav;
-use crate::protocol::params::{AudioCodec, AudioParams, Content};
+use crate::protocol::params::Content;
 
 /// Silence in G.722 has to be written out; a longer one begins a new part instead.
 const G722_SILENCE_MS_MAX: u64 = 600_000;
-/// What an encoder makes of silence.
-const G722_SILENCE: u8 = 0xfa;
+/// The smallest step of both bands, again and again. G.722 has no exact silence: the predictor of a
+/// decoder stays a little off zero, 50 of 32,768 at most after whatever came before (found with
+/// ffmpeg's decoder; 0xfa leaves 200).
+const G722_SILENCE: u8 = 0xfd;
 
 /// Most parts of one speaker, whatever the stamps ask for.
 const PARTS_MAX: u32 = 1000;
-
-/// How a file holds sound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// Linear PCM with 16 bits, little-endian, in WAV.
-    Linear {
-        /// Samples a second.
-        rate_hz: u32,
-        /// One or two.
-        channels: u16,
-        /// It comes as A-law and is expanded.
-        is_alaw: bool,
-    },
-    /// Opus in Ogg.
-    Opus {
-        /// One or two.
-        channels: u8,
-    },
-    /// G.722 as it comes, 64 kbit/s.
-    G722,
-}
-
-impl Format {
-    /// The file format for parameters in force.
-    pub fn of(params: &AudioParams) -> Format {
-        let channels = params.channels.count();
-        match params.codec {
-            AudioCodec::L16 => Format::Linear {
-                rate_hz: params.sample_rate.hz(),
-                channels,
-                is_alaw: false,
-            },
-            AudioCodec::G711 => Format::Linear {
-                rate_hz: params.sample_rate.hz(),
-                channels,
-                is_alaw: true,
-            },
-            AudioCodec::Opus => Format::Opus {
-                channels: channels as u8,
-            },
-            AudioCodec::G722 => Format::G722,
-        }
-    }
-
-    /// The codec's word, samples a second, and channels.
-    pub fn facts(self) -> (&'static str, u32, u16) {
-        match self {
-            Format::Linear {
-                rate_hz,
-                channels,
-                is_alaw,
-            } => (if is_alaw { "g711" } else { "l16" }, rate_hz, channels),
-            Format::Opus { channels } => ("opus", ogg::RATE_HZ, u16::from(channels)),
-            Format::G722 => ("g722", 16_000, 1),
-        }
-    }
-
-    fn extension(self) -> &'static str {
-        match self {
-            Format::Linear { .. } => "wav",
-            Format::Opus { .. } => "opus",
-            Format::G722 => "g722",
-        }
-    }
-
-    /// Bytes of the file for one step of its clock, and steps a second. Opus counts samples.
-    fn unit(self) -> (u64, u64) {
-        match self {
-            Format::Linear {
-                rate_hz, channels, ..
-            } => (2 * u64::from(channels), u64::from(rate_hz)),
-            Format::Opus { .. } => (1, u64::from(ogg::RATE_HZ)),
-            Format::G722 => (1, 8000),
-        }
-    }
-}
-
-/// What `meta.json` tells of one file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
-    /// Its name in the stream's folder.
-    pub file: String,
-    /// Who; 0 for the mix of all.
-    pub user_id: u64,
-    /// In words, as first heard.
-    pub user_name: String,
-    /// The leg of a call.
-    pub channel_id: Option<u64>,
-    /// How it is coded.
-    pub format: Format,
-    /// The stamp of its first sound, Unix milliseconds; 0 if there was none.
-    pub first_ms: u64,
-}
 
 /// What became of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +35,38 @@ pub enum Taken {
     Malformed,
     /// It is kept, and begins a new part.
     NewPart,
+}
+
+/// Packets on their way into pages.
+#[derive(Debug)]
+struct Opus {
+    pages: Pages,
+    page: Page,
+    /// Whole pages, for a moment; kept for its memory.
+    out: Vec<u8>,
+}
+
+impl Opus {
+    fn new(pages: Pages) -> Opus {
+        Opus {
+            pages,
+            page: Page::default(),
+            out: Vec::new(),
+        }
+    }
+
+    /// Hands the pages that `put` makes to the file.
+    fn write(
+        &mut self,
+        file: &mut PlacedFile,
+        put: impl FnOnce(&mut Pages, &mut Vec<u8>, &mut Page),
+    ) {
+        put(&mut self.pages, &mut self.out, &mut self.page);
+        if !self.out.is_empty() {
+            file.push(&self.out);
+            self.out.clear();
+        }
+    }
 }
 
 /// One speaker's sound.
@@ -139,7 +82,7 @@ pub struct Track {
     time: Timeline,
     /// Steps of the file's clock so far.
     units: u64,
-    opus: Option<(Pages, Page)>,
+    opus: Option<Opus>,
     has_ended: bool,
     data_bytes_max: u64,
 }
@@ -189,7 +132,7 @@ impl Track {
                 (units, wav::HEAD_BYTES + units * unit_bytes, None)
             }
             Format::Opus { .. } => match ogg::resume(&mut file)? {
-                Some((pages, good)) => (pages.samples, good, Some((pages, Page::default()))),
+                Some((pages, good)) => (pages.samples, good, Some(Opus::new(pages))),
                 None => return Ok(None),
             },
             Format::G722 => (length, length, None),
@@ -239,7 +182,7 @@ impl Track {
     pub fn take(&mut self, stamp_ms: u64, content: Content, bytes: &[u8]) -> Taken {
         let bytes = match content {
             Content::Raw => bytes,
-            Content::Rtp => match rtp_payload(bytes) {
+            Content::Rtp => match rtp::payload(bytes) {
                 Some(payload) => payload,
                 None => return Taken::Malformed,
             },
@@ -299,10 +242,10 @@ impl Track {
             }
             Format::G722 => self.file.push(bytes),
             Format::Opus { .. } => {
-                if let Some((pages, page)) = &mut self.opus {
-                    let mut out = Vec::new();
-                    pages.packet(&mut out, page, bytes, units);
-                    self.file.push(&out);
+                if let Some(opus) = &mut self.opus {
+                    opus.write(&mut self.file, |pages, out, page| {
+                        pages.packet(out, page, bytes, units);
+                    });
                 }
             }
         }
@@ -325,11 +268,11 @@ impl Track {
                 self.units += units;
             }
             Format::Opus { channels } => {
-                if let Some((pages, page)) = &mut self.opus {
-                    let mut out = Vec::new();
-                    pages.silence(&mut out, page, units, channels);
-                    self.file.push(&out);
-                    self.units = pages.samples;
+                if let Some(opus) = &mut self.opus {
+                    opus.write(&mut self.file, |pages, out, page| {
+                        pages.silence(out, page, units, channels);
+                    });
+                    self.units = opus.pages.samples;
                 }
             }
         }
@@ -377,11 +320,9 @@ impl Track {
         self.file = PlacedFile::new(path, head_bytes);
         match self.part.format {
             Format::Opus { channels } => {
-                let mut pages = Pages::new(serial(&self.part));
-                let mut out = Vec::new();
-                pages.begin(&mut out, channels);
-                self.file.push(&out);
-                self.opus = Some((pages, Page::default()));
+                let mut opus = Opus::new(Pages::new(serial(&self.part)));
+                opus.write(&mut self.file, |pages, out, _| pages.begin(out, channels));
+                self.opus = Some(opus);
             }
             Format::Linear { .. } => self.finish_head(),
             Format::G722 => {}
@@ -404,21 +345,15 @@ impl Track {
         self.finish_head();
         self.flush_page();
         let is_first = !std::mem::replace(&mut self.has_ended, true);
-        if is_first && let Some((pages, _)) = &mut self.opus {
-            let mut out = Vec::new();
-            pages.end(&mut out);
-            self.file.push(&out);
+        if is_first && let Some(opus) = &mut self.opus {
+            opus.write(&mut self.file, |pages, out, _| pages.end(out));
         }
     }
 
     /// Packets that were taken become a page, so that a write leaves a whole file.
     fn flush_page(&mut self) {
-        if let Some((pages, page)) = &mut self.opus {
-            let mut out = Vec::new();
-            pages.flush(&mut out, page);
-            if !out.is_empty() {
-                self.file.push(&out);
-            }
+        if let Some(opus) = &mut self.opus {
+            opus.write(&mut self.file, Pages::flush);
         }
     }
 
@@ -470,24 +405,6 @@ impl Track {
 /// A number for a stream of pages: any will do, if files that are joined differ.
 fn serial(part: &Part) -> u32 {
     digest(part.user_id, part.file.as_bytes()) as u32
-}
-
-/// What an RTP packet carries (RFC 3550, section 5.1).
-pub fn rtp_payload(packet: &[u8]) -> Option<&[u8]> {
-    let first = *packet.first()?;
-    if first >> 6 != 2 {
-        return None;
-    }
-    let mut from = 12 + 4 * usize::from(first & 15);
-    if first & 0x10 != 0 {
-        let words = packet.get(from + 2..from + 4)?;
-        from += 4 + 4 * usize::from(u16::from_be_bytes([words[0], words[1]]));
-    }
-    let mut to = packet.len();
-    if first & 0x20 != 0 {
-        to = to.checked_sub(usize::from(*packet.last()?))?;
-    }
-    packet.get(from..to)
 }
 
 #[cfg(test)]
@@ -685,29 +602,5 @@ mod tests {
         assert_eq!(*packets[53], sound);
         let end = found.last().expect("pages");
         assert_eq!((end.0, end.1), (4, 54 * 960));
-    }
-
-    #[test]
-    fn rtp_of_all_shapes() {
-        for (packet, payload) in [
-            (
-                &[0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9][..],
-                Some(&[9][..]),
-            ),
-            // One source more, an extension of one word, two bytes of padding.
-            (
-                &[
-                    0xb1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0xbe, 0xde, 0, 1, 5, 5, 5,
-                    5, 9, 0, 2,
-                ],
-                Some(&[9]),
-            ),
-            (&[0x40; 20], None),
-            (&[0x90; 14], None),
-            (&[0xa0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 200], None),
-            (&[], None),
-        ] {
-            assert_eq!(rtp_payload(packet), payload);
-        }
     }
 }

@@ -3,6 +3,11 @@
 //! G.711 A-law is expanded to linear samples, which loses nothing: then silence is zeros, and a
 //! hole in the file can stand for it.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
 /// Bytes of the head.
 pub const HEAD_BYTES: u64 = 44;
 
@@ -28,6 +33,37 @@ pub fn head(rate_hz: u32, channels: u16, data_bytes: u64) -> Vec<u8> {
     head.extend_from_slice(b"data");
     head.extend_from_slice(&data.to_le_bytes());
     head
+}
+
+/// Makes the head of a file of ours tell how much is there, and cuts a torn sample off its end.
+/// What is no such file is left alone.
+pub fn mend(path: &Path) -> io::Result<()> {
+    let file = File::options().read(true).write(true).open(path)?;
+    let length = file.metadata()?.len();
+    let mut found = [0; HEAD_BYTES as usize];
+    if length < HEAD_BYTES {
+        return Ok(());
+    }
+    file.read_exact_at(&mut found, 0)?;
+    let rate_hz = u32::from_le_bytes([found[24], found[25], found[26], found[27]]);
+    let channels = u16::from_le_bytes([found[22], found[23]]);
+    let is_ours = rate_hz <= 48_000
+        && matches!(channels, 1 | 2)
+        && head(rate_hz, channels, 0)[8..40] == found[8..40];
+    if !is_ours {
+        return Ok(());
+    }
+    let frame_bytes = 2 * u64::from(channels);
+    let data_bytes = (length - HEAD_BYTES) / frame_bytes * frame_bytes;
+    if HEAD_BYTES + data_bytes < length {
+        file.set_len(HEAD_BYTES + data_bytes)?;
+    }
+    let right = head(rate_hz, channels, data_bytes);
+    if right != found {
+        file.write_all_at(&right, 0)?;
+        file.sync_data()?;
+    }
+    Ok(())
 }
 
 /// Expands A-law bytes to little-endian samples (ITU-T G.711).
@@ -79,6 +115,25 @@ mod tests {
         assert_eq!(number(28), 192_000);
         assert_eq!(number(32), 4 | 16 << 16);
         assert_eq!(number(40), 1000);
+    }
+
+    #[test]
+    fn an_old_head_is_mended_and_other_files_are_not_touched() {
+        let path = super::super::tests::scratch("wav-mend").join("x.wav");
+        let old = head(8000, 2, 0);
+        for (before, after) in [
+            (
+                [&old[..], &[1; 11]].concat(),
+                [&head(8000, 2, 8)[..], &[1; 8]].concat(),
+            ),
+            (old.clone(), old.clone()),
+            (vec![0; 60], vec![0; 60]),
+            (vec![7; 20], vec![7; 20]),
+        ] {
+            std::fs::write(&path, before).expect("writable");
+            mend(&path).expect("readable");
+            assert_eq!(std::fs::read(&path).expect("readable"), after);
+        }
     }
 
     #[test]

@@ -154,11 +154,19 @@ pub struct Transcript<'a> {
     pub text: Cow<'a, str>,
 }
 
-/// Message 18. Its fields are young and vary, so it is kept whole.
+/// Message 18. Its fields are young and vary, so it is kept whole, too.
 #[derive(Debug)]
 pub struct Chat<'a> {
     /// When, in Unix milliseconds.
     pub timestamp_ms: u64,
+    /// `operation_type`, where told; see [`super::chat::operation_name`].
+    pub operation: Option<i64>,
+    /// The type of its `chat_session`, where told; see [`super::chat::session_name`].
+    pub session: Option<i64>,
+    /// Who wrote, where told.
+    pub sender: Option<Participant>,
+    /// What was written, where told: text, or a JSON document as text.
+    pub text: Option<Cow<'a, str>>,
     /// `content` as it came.
     pub raw: &'a RawValue,
 }
@@ -454,18 +462,48 @@ fn chat(data: &str) -> Result<Message<'_>, DecodeError> {
         content: &'a RawValue,
     }
     #[derive(Deserialize)]
-    struct Stamp<'a> {
+    struct Fields<'a> {
         #[serde(borrow, default)]
         timestamp: Scalar<'a>,
+        #[serde(borrow, default)]
+        operation_type: Scalar<'a>,
+        #[serde(borrow, default)]
+        chat_session: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        sender: Option<&'a RawValue>,
+        #[serde(borrow, default)]
+        data: Scalar<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Session<'a> {
+        #[serde(borrow, default)]
+        r#type: Scalar<'a>,
     }
     let frame: ChatFrame<'_> =
         serde_json::from_str(data).map_err(|e| DecodeError(e.to_string()))?;
-    let stamp = serde_json::from_str::<Stamp<'_>>(frame.content.get()).ok();
+    let Ok(fields) = serde_json::from_str::<Fields<'_>>(frame.content.get()) else {
+        // Content of another form is kept as it is.
+        return Ok(Message::Chat(Chat {
+            timestamp_ms: 0,
+            operation: None,
+            session: None,
+            sender: None,
+            text: None,
+            raw: frame.content,
+        }));
+    };
+    let session = fields.chat_session.and_then(|raw| {
+        let object = serde_json::from_str::<Session<'_>>(raw.get());
+        let number = object.map_or_else(|_| raw_scalar(Some(raw)), |session| session.r#type);
+        number.integer()
+    });
+    let sender = fields.sender.map(|raw| participants(raw.get()));
     Ok(Message::Chat(Chat {
-        timestamp_ms: stamp
-            .and_then(|s| s.timestamp.unsigned())
-            .map(milliseconds)
-            .unwrap_or(0),
+        timestamp_ms: fields.timestamp.unsigned().map_or(0, milliseconds),
+        operation: fields.operation_type.integer(),
+        session,
+        sender: sender.and_then(|people| people.into_iter().next()),
+        text: fields.data.text(),
         raw: frame.content,
     }))
 }

@@ -24,6 +24,7 @@
 //! yields [`Output::Wait`] or [`Output::End`].
 
 pub mod camera;
+pub mod chat;
 pub mod codes;
 mod event;
 pub mod events;
@@ -31,6 +32,7 @@ mod language;
 mod link;
 pub mod message;
 pub mod params;
+pub mod payload;
 mod product;
 pub mod reconnect;
 mod scalar;

@@ -70,6 +70,9 @@ pub struct StreamConfig {
     pub buffer_data: Option<bool>,
     /// How long after now Zoom gives up waiting for our first connection.
     pub window: Duration,
+    /// What our clock says now, Unix milliseconds. Requests that carry a stamp are stamped by it
+    /// until Zoom has told a stamp of its own.
+    pub unix_ms: u64,
 }
 
 /// What the stream asks of its driver.
@@ -177,6 +180,8 @@ pub struct Stream {
     terminating: Option<StopReason>,
     /// The newest stamp that Zoom sent on the present signaling connection.
     zoom_clock_ms: u64,
+    /// When `config.unix_ms` was true.
+    made: Instant,
     /// Where video is one participant's.
     camera: Option<Camera>,
     outputs: VecDeque<Output>,
@@ -219,6 +224,7 @@ impl Stream {
             is_revoked: false,
             terminating: None,
             zoom_clock_ms: 0,
+            made: now,
             camera,
             outputs: VecDeque::new(),
             counters: Counters::default(),
@@ -390,7 +396,7 @@ impl Stream {
                     self.media_reported_lost(now);
                 }
                 let wanted = self.camera.as_mut().and_then(|c| c.handle_event(&event));
-                self.subscribe_video(wanted);
+                self.subscribe_video(now, wanted);
                 return Some(StreamEvent::Event(event));
             }
             Message::KeepAlive(request) => {
@@ -574,6 +580,13 @@ impl Stream {
         let wanted = self.config.media.kinds().to_vec();
         let mut plan = Vec::new();
         if self.config.media.is_all() {
+            // Zoom lists what is granted. Where it lists nothing but `all`, nothing is known.
+            let is_listed = |kind: &MediaKind| urls.iter().any(|(name, _)| name == kind.url_key());
+            let (listed, missing): (Vec<MediaKind>, Vec<MediaKind>) =
+                MediaKind::EACH.into_iter().partition(is_listed);
+            for kind in missing.into_iter().filter(|_| !listed.is_empty()) {
+                self.not_granted(kind);
+            }
             match self.media_url(MediaKind::All, MediaKind::All, urls) {
                 Some(url) => plan.push((MediaKind::All, url)),
                 None => {
@@ -653,12 +666,12 @@ impl Stream {
         if answer.is_encrypted {
             self.notice(Notice::Encrypted(kind));
         }
-        self.announce_ready();
+        self.announce_ready(now);
     }
 
     /// One CLIENT_READY_ACK after every media link was accepted. A link that has failed already
     /// does not hold up the others: another one follows when it comes up.
-    fn announce_ready(&mut self) {
+    fn announce_ready(&mut self, now: Instant) {
         let first_try = |media: &Media| {
             matches!(
                 media.link.state,
@@ -684,18 +697,24 @@ impl Stream {
             .push_back(Output::Send(LinkId::Signaling, text));
         self.notice(Notice::Ready);
         let wanted = self.camera.as_mut().and_then(Camera::handle_ready);
-        self.subscribe_video(wanted);
+        self.subscribe_video(now, wanted);
         if self.media.iter().all(|media| media.link.state == State::Up) {
             self.window = None;
         }
     }
 
     /// Message 28, for the participant whose camera is wanted now.
-    fn subscribe_video(&mut self, wanted: Option<u64>) {
+    fn subscribe_video(&mut self, now: Instant, wanted: Option<u64>) {
         let is_up = self.signaling.state == State::Up && self.phase == Phase::Running;
         if let Some(user_id) = wanted.filter(|_| is_up) {
-            // The core has no wall clock; Zoom's own newest stamp is one.
-            let text = message::video_subscription(user_id, true, self.zoom_clock_ms);
+            // There is no wall clock in here. Zoom's own newest stamp is one; before the first, what
+            // we were told at the beginning, and the time since.
+            let since = now.saturating_duration_since(self.made).as_millis() as u64;
+            let stamp_ms = match self.zoom_clock_ms {
+                0 => self.config.unix_ms.saturating_add(since),
+                told => told,
+            };
+            let text = message::video_subscription(user_id, true, stamp_ms);
             self.outputs
                 .push_back(Output::Send(LinkId::Signaling, text));
         }
@@ -713,7 +732,7 @@ impl Stream {
                 self.outputs.push_back(Output::Close(id));
                 self.media.retain(|media| media.kind != kind);
                 self.not_granted(kind);
-                self.announce_ready();
+                self.announce_ready(now);
             }
             _ => self.end(EndReason::Refused(id, status, reason)),
         }
@@ -837,7 +856,7 @@ impl Stream {
             link.state = State::Waiting { until: now + delay };
         }
         if id != LinkId::Signaling {
-            self.announce_ready();
+            self.announce_ready(now);
         }
     }
 

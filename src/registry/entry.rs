@@ -113,6 +113,9 @@ pub(super) struct StreamEntry {
     pub(super) panics: u32,
     /// Whether its end led to a new REST start already.
     pub(super) is_restarted: bool,
+    /// Whether consent for it was withdrawn.
+    #[serde(default)]
+    pub(super) is_revoked: bool,
 }
 
 impl StreamEntry {
@@ -127,6 +130,7 @@ impl StreamEntry {
             ended_ms: None,
             panics: 0,
             is_restarted: false,
+            is_revoked: false,
         }
     }
 

@@ -30,7 +30,9 @@ use crate::api::{self, Control, StartRetry};
 use crate::output::StreamInfo;
 use crate::protocol::codes::{StopPolicy, StopReason};
 use crate::protocol::{EndReason, SIGNALING_WINDOW};
-use crate::webhook::{Event, MeetingLife, RtmsInterrupted, RtmsStarted, RtmsStopped, Webhook};
+use crate::webhook::{
+    Event, MeetingLife, RtmsInterrupted, RtmsStarted, RtmsStopped, Webhook, account_word,
+};
 use entry::{MeetingEntry, Start, StreamEntry};
 
 /// A started webhook of this age can no longer be connected to. Zoom waits 60 s and repeats a
@@ -259,6 +261,11 @@ impl Registry {
                 self.call(now.instant + wait, &uuid, api::Action::Stop);
             }
         }
+        // The process before may have ended, or its disk hung, before everything was deleted.
+        let revoked = self.streams.values().filter(|entry| entry.is_revoked);
+        let revoked = revoked.map(|entry| Action::Discard(self.info(entry)));
+        let revoked: Vec<Action> = revoked.collect();
+        self.actions.extend(revoked);
         let active: Vec<StreamEntry> = self
             .streams
             .values()
@@ -305,8 +312,10 @@ impl Registry {
                 self.actions.push(Action::ForgetToken);
             }
             Event::Account { name, payload } => {
-                let level = match name.as_str() {
-                    "rtms.request_status" => log::Level::Info,
+                let level = match account_word(&name) {
+                    // A meeting is not received.
+                    "concurrency_limited" | "start_failed" => log::Level::Error,
+                    "request_status" => log::Level::Info,
                     _ => log::Level::Warn,
                 };
                 self.log(level, &format!("event={name} payload={payload:?}"));
@@ -495,6 +504,7 @@ impl Registry {
             entry.started = started;
             entry.ended_ms = None;
             entry.is_restarted = false;
+            entry.is_revoked = false;
             entry.stop_reason = None;
             let uuid = entry.started.id.clone();
             self.start_succeeded(now, &uuid);
@@ -639,6 +649,7 @@ impl Registry {
                 entry.started.server_urls.clear();
                 entry.started.operator_id = None;
                 entry.started.account_id = None;
+                entry.is_revoked = true;
                 self.is_changed = true;
                 let info = self.info_of(stream_id);
                 self.actions.push(Action::Discard(info));

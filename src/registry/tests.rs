@@ -607,6 +607,18 @@ fn withdrawn_consent_deletes_during_and_after_the_stream() {
     assert_eq!(discarded(&w.ended(EndReason::NothingGranted)), ["s1"]);
 }
 
+#[test]
+fn what_is_to_be_deleted_is_deleted_by_the_next_process_too() {
+    let mut w = world(settings());
+    w.started(T0);
+    w.stops(T0 + 1, 8);
+    assert_eq!(discarded(&w.restart(settings())), ["s1"]);
+    assert_eq!(discarded(&w.restart(settings())), ["s1"]);
+    // It lives again, with consent.
+    assert_eq!(starts(&w.started(T0 + 2)).len(), 1);
+    assert_eq!(discarded(&w.restart(settings())), [""; 0]);
+}
+
 // Restarts of the process.
 
 #[test]
@@ -812,7 +824,16 @@ fn news_about_the_account_are_for_people() {
         },
     );
     assert!(actions.contains(&Action::ForgetToken));
-    let (name, payload) = ("rtms.concurrency_limited".to_owned(), "{}".to_owned());
-    let actions = w.webhook(T0, Event::Account { name, payload });
-    assert!(matches!(&actions[..], [Action::Log(log::Level::Warn, _)]));
+    for (name, expected) in [
+        ("rtms.concurrency_limited", log::Level::Error),
+        ("meeting.rtms_concurrency_limited", log::Level::Error),
+        ("rtms.start_failed", log::Level::Error),
+        ("rtms.concurrency_near_limit", log::Level::Warn),
+        ("rtms.something_new", log::Level::Warn),
+        ("rtms.request_status", log::Level::Info),
+    ] {
+        let (name, payload) = (name.to_owned(), "{}".to_owned());
+        let actions = w.webhook(T0, Event::Account { name, payload });
+        assert!(matches!(&actions[..], [Action::Log(level, _)] if *level == expected));
+    }
 }

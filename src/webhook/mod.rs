@@ -55,6 +55,38 @@ pub enum Event {
     },
 }
 
+/// Every [`Event::account_word`].
+pub const ACCOUNT_WORDS: [&str; 6] = [
+    "concurrency_limited",
+    "concurrency_near_limit",
+    "start_failed",
+    "request_status",
+    "app_deauthorized",
+    "other",
+];
+
+/// The word for news about the account of that name.
+pub fn account_word(name: &str) -> &'static str {
+    // Once it was called `meeting.rtms_concurrency_limited`.
+    let word = name.rsplit("rtms").next().unwrap_or_default();
+    let known = ACCOUNT_WORDS.into_iter();
+    known
+        .filter(|known| *known != "app_deauthorized")
+        .find(|known| word.get(1..) == Some(known))
+        .unwrap_or("other")
+}
+
+impl Event {
+    /// One word, for metrics, if this is about the account or the app and not about one stream.
+    pub fn account_word(&self) -> Option<&'static str> {
+        match self {
+            Event::AppDeauthorized { .. } => Some("app_deauthorized"),
+            Event::Account { name, .. } => Some(account_word(name)),
+            _ => None,
+        }
+    }
+}
+
 /// A meeting that began or ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MeetingLife {

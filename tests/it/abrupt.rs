@@ -103,6 +103,7 @@ fn reset_behind_a_burst(tls: Option<&TlsAcceptor>, connector: Connector) {
         events: Vec::new(),
         buffer_data: None,
         window: Duration::from_secs(60),
+        unix_ms: 0,
     };
     let resolver = Resolver::new(Box::new(|_| Ok(vec![Ipv4Addr::LOCALHOST.into()])));
     let network = Network::start(connector, resolver).expect("a thread");

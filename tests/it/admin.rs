@@ -202,3 +202,35 @@ fn promtool(page: &str) {
     let told = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && told.is_empty(), "{told}\n{page}");
 }
+
+#[test]
+fn news_about_the_account_are_logged_and_counted() {
+    let setup = Setup::start("account-news", &[]);
+    for (event, word, level) in [
+        (
+            "rtms.concurrency_near_limit",
+            "concurrency_near_limit",
+            "WARN",
+        ),
+        ("rtms.concurrency_limited", "concurrency_limited", "ERROR"),
+        ("rtms.start_failed", "start_failed", "ERROR"),
+        ("rtms.request_status", "request_status", "INFO"),
+        ("rtms.yet_unknown", "other", "WARN"),
+        ("app_deauthorized", "app_deauthorized", "ERROR"),
+    ] {
+        let body = serde_json::json!({"event": event, "event_ts": 1_767_000_000_000_u64,
+            "payload": {"operator_id": "usr1", "user_id": "u1"}});
+        assert!(setup.zoom.post_webhook(&body).is_accepted(), "{event}");
+        let series = format!("rtmsd_account_events_total{{event=\"{word}\"}}");
+        setup.wait_for(event, || setup.metric(&series) == 1.0);
+        let words = match event {
+            "app_deauthorized" => "a user removed the app".to_owned(),
+            event => format!("event={event} "),
+        };
+        setup.wait_for(event, || {
+            let log = setup.server.log();
+            log.iter()
+                .any(|line| line.contains(&words) && line.contains(level))
+        });
+    }
+}

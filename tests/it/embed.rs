@@ -176,10 +176,10 @@ fn a_panic_costs_one_stream() {
         rtmsd::demo::Socket::Media,
         frames
     )));
-    assert!(ill.wait_for(Step::Lost, PATIENCE));
-    is_streaming(&well);
-    // Zoom keeps the stream for a minute: a new thread takes it up again.
+    // Zoom keeps the stream for a minute: a new thread takes it up again, which can be before the
+    // end of the old connection is noticed, so that no loss is.
     assert!(ill.wait_for_times(Step::Ready, 2, PATIENCE));
+    is_streaming(&well);
     ill.end(End::meeting_ended());
     is_over(&ill);
     let after = zoom.start_meeting(plain("after the panic", 10));

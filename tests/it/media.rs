@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rtmsd::demo::{
@@ -77,19 +78,25 @@ impl Stage {
         self.aim();
     }
 
-    /// The one stream's folder.
-    fn stream(&self) -> PathBuf {
+    /// The one stream's folder, once it is made.
+    fn find_stream(&self) -> Option<PathBuf> {
         let mut folder = self.folder.join("out");
         for _ in 0..3 {
-            let mut inside = fs::read_dir(&folder).expect("readable");
-            folder = inside.next().expect("one stream").expect("readable").path();
+            let mut inside = fs::read_dir(&folder).ok()?;
+            folder = inside.next()?.ok()?.path();
         }
-        folder
+        Some(folder)
     }
 
+    fn stream(&self) -> PathBuf {
+        self.find_stream().expect("one stream")
+    }
+
+    /// Null before it is written.
     fn meta(&self) -> Value {
-        let text = fs::read(self.stream().join("meta.json")).expect("readable");
-        serde_json::from_slice(&text).expect("JSON")
+        let folder = self.find_stream().unwrap_or_default();
+        let text = fs::read(folder.join("meta.json")).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
     }
 
     fn wait(&self, what: &str, done: impl Fn() -> bool) {
@@ -101,9 +108,7 @@ impl Stage {
     }
 
     fn wait_until_ended(&self) {
-        self.wait("the end in meta.json", || {
-            fs::exists(self.folder.join("out")).unwrap_or(false) && self.meta()["state"] == "ended"
-        });
+        self.wait("the end in meta.json", || self.meta()["state"] == "ended");
     }
 
     fn finish(mut self) {
@@ -120,6 +125,7 @@ fn audio(per_speaker: bool, packets: u64) -> MeetingScript {
             per_speaker,
             interval: Duration::from_millis(2),
             packets: Some(packets),
+            mute: Duration::ZERO,
         }),
         begin: Begin::AtOnce,
         granted: 1 | 8,
@@ -129,13 +135,17 @@ fn audio(per_speaker: bool, packets: u64) -> MeetingScript {
 
 /// The samples of a WAV file of one channel at 16 kHz, whose head tells the truth.
 fn samples(path: &Path) -> Vec<i16> {
+    samples_at(16_000, path)
+}
+
+fn samples_at(rate_hz: u32, path: &Path) -> Vec<i16> {
     let bytes = fs::read(path).expect("readable");
     let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four"));
     assert_eq!(
         (&bytes[..4], &bytes[8..16]),
         (&b"RIFF"[..], &b"WAVEfmt "[..])
     );
-    assert_eq!((number(22) & 0xffff, number(24)), (1, 16_000));
+    assert_eq!((number(22) & 0xffff, number(24)), (1, rate_hz));
     assert_eq!(
         (number(4) + 8, number(40) + 44),
         (bytes.len() as u32, bytes.len() as u32)
@@ -146,13 +156,17 @@ fn samples(path: &Path) -> Vec<i16> {
         .collect()
 }
 
-/// How often a sound swings through zero upwards, a second.
+/// How often a sound at 16 kHz swings through zero upwards, a second.
 fn frequency(samples: &[i16]) -> f64 {
+    frequency_at(16_000.0, samples)
+}
+
+fn frequency_at(rate_hz: f64, samples: &[i16]) -> f64 {
     let rising = samples
         .windows(2)
         .filter(|pair| pair[0] < 0 && pair[1] >= 0)
         .count();
-    rising as f64 * 16_000.0 / samples.len() as f64
+    rising as f64 * rate_hz / samples.len() as f64
 }
 
 #[test]
@@ -189,6 +203,75 @@ fn a_tone_for_each_speaker_in_files_of_their_own() {
 }
 
 #[test]
+fn each_codec_becomes_a_file_of_its_kind_with_silence_where_nobody_spoke() {
+    /// Of each speaker's two seconds, by the stamps; the mute goes round every half second.
+    const PACKETS: u64 = 100;
+    for (codec, rate_hz) in [("g711", 8000), ("g722", 16_000), ("opus", 48_000)] {
+        let settings = [
+            ("RTMS_MEDIA", "audio"),
+            ("RTMS_AUDIO_STREAMS", "per-speaker"),
+            ("RTMS_AUDIO_CODEC", codec),
+        ];
+        let stage = Stage::start(&format!("codec-{codec}"), &settings);
+        let mut script = audio(true, PACKETS);
+        script.granted = 1;
+        script.audio = script.audio.map(|audio| AudioScript {
+            mute: Duration::from_millis(500),
+            ..audio
+        });
+        let meeting = stage.zoom.start_meeting(script);
+        assert!(meeting.wait_for_audio(PACKETS, PATIENCE), "{codec}");
+        meeting.end(End::meeting_ended());
+        stage.wait_until_ended();
+        let meta = stage.meta();
+        let first = meeting.script().speakers[0].user_id;
+        for part in meta["audio"].as_array().expect("files") {
+            assert_eq!(
+                (&part["codec"], &part["sample_rate"]),
+                (&codec.into(), &rate_hz.into())
+            );
+            let path = stage.stream().join(part["file"].as_str().expect("a name"));
+            let bytes = fs::read(&path).expect("readable");
+            let n = (part["user_id"].as_u64().expect("a number") - first) as usize / 1024;
+            // The first is muted in the first turn, which is not in its file, and in the fourth,
+            // which is its end; the others in the middle.
+            let (turns, muted) = [(2, None), (4, Some(1)), (4, Some(2))][n];
+            let samples_of = |turn: usize, rate: usize| turn * rate / 2..(turn + 1) * rate / 2;
+            match codec {
+                "g711" => {
+                    let found = samples_at(8000, &path);
+                    assert_eq!(found.len(), turns * 4000, "{part}");
+                    for turn in 0..turns {
+                        let found = &found[samples_of(turn, 8000)];
+                        match muted == Some(turn) {
+                            true => assert!(found.iter().all(|sample| *sample == 0)),
+                            false => {
+                                let error = frequency_at(8000.0, found) - f64::from(tone_hz(n));
+                                assert!(error.abs() < 5.0, "{error} {part}");
+                            }
+                        }
+                    }
+                }
+                "g722" => {
+                    assert_eq!(bytes.len(), turns * 4000, "{part}");
+                    let is_silent = |turn: usize| bytes[samples_of(turn, 8000)] == [0xfd; 4000];
+                    for turn in 0..turns {
+                        assert_eq!(is_silent(turn), muted == Some(turn), "{part}");
+                    }
+                }
+                _ => {
+                    let last = bytes.windows(4).rposition(|four| four == b"OggS");
+                    let at = last.expect("pages") + 6;
+                    let end = u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight"));
+                    assert_eq!(end, turns as u64 * 24_000, "{part}");
+                }
+            }
+        }
+        stage.finish();
+    }
+}
+
+#[test]
 fn one_mixed_file_survives_a_crash() {
     let mut stage = Stage::start("crash", &[("RTMS_MEDIA", "audio")]);
     let mut script = audio(false, 1500);
@@ -201,7 +284,10 @@ fn one_mixed_file_survives_a_crash() {
         "{:#?}",
         stage.server.log()
     );
-    let file = |stage: &Stage| stage.stream().join("audio-mixed.wav");
+    let file = |stage: &Stage| {
+        let folder = stage.find_stream().unwrap_or_default();
+        folder.join("audio-mixed.wav")
+    };
     stage.wait("sound on the disk", || {
         fs::metadata(file(&stage)).is_ok_and(|meta| meta.len() > 640 * 100)
     });
@@ -231,6 +317,66 @@ fn one_mixed_file_survives_a_crash() {
 }
 
 #[test]
+fn a_killed_recording_that_nobody_goes_on_with_is_whole() {
+    // Zoom ended the stream meanwhile; or the state is gone, and with it the stream's name.
+    for is_state_lost in [false, true] {
+        let name = format!("abandoned-{is_state_lost}");
+        let settings = [("RTMS_MEDIA", "all"), ("RTMS_AUDIO_STREAMS", "per-speaker")];
+        let mut stage = Stage::start(&name, &settings);
+        let mut script = audio(true, 100_000);
+        (script.granted, script.pictures, script.chat_every) = (31, true, 1);
+        script.tell_signaling_loss = false;
+        let meeting = stage.zoom.start_meeting(script);
+        assert!(meeting.wait_for_audio(200, PATIENCE));
+        let out = stage.folder.join("out");
+        let sounds = || -> Vec<(PathBuf, Vec<u8>)> {
+            let mut found = files(&out);
+            found.retain(|(path, _)| path.extension().is_some_and(|end| end == "wav"));
+            found
+        };
+        stage.wait("sound of each on the disk", || {
+            let found = sounds();
+            found.len() == 3 && found.iter().all(|(_, bytes)| bytes.len() > 640 * 100)
+        });
+        stage.wait("the stream in the state", || {
+            fs::read_to_string(stage.folder.join("state/registry.json"))
+                .is_ok_and(|state| state.contains(&meeting.streams()[0]))
+        });
+        stage.server.kill();
+        let killed = sounds();
+        assert_eq!(stage.meta()["state"], "receiving");
+        meeting.end(End {
+            by_webhook: false,
+            ..End::stopped(6)
+        });
+        if is_state_lost {
+            fs::remove_dir_all(stage.folder.join("state")).expect("removable");
+        }
+        stage.server = stage.command.start().expect("the server starts");
+        stage.aim();
+        stage.wait_until_ended();
+        let end = if is_state_lost {
+            "abandoned"
+        } else {
+            "refused"
+        };
+        assert_eq!(stage.meta()["end"], end);
+        for (path, bytes) in killed {
+            // The head tells the truth, and no complete packet is missing.
+            let found = samples(&path);
+            assert_eq!(found.len(), (bytes.len() - 44) / 2, "{}", path.display());
+        }
+        for line in fs::read_to_string(stage.stream().join("transcript.jsonl"))
+            .expect("readable")
+            .lines()
+        {
+            serde_json::from_str::<Value>(line).expect("JSON");
+        }
+        stage.finish();
+    }
+}
+
+#[test]
 fn cameras_and_screens_and_chat() {
     let stage = Stage::start(
         "pictures",
@@ -248,11 +394,8 @@ fn cameras_and_screens_and_chat() {
     };
     let meeting = stage.zoom.start_meeting(script);
     let index = |kind: &str| -> Vec<Value> {
-        let out = stage.folder.join("out");
-        if !fs::exists(&out).unwrap_or(false) {
-            return Vec::new();
-        }
-        let text = fs::read_to_string(stage.stream().join(kind).join("frames.jsonl"));
+        let folder = stage.find_stream().unwrap_or_default();
+        let text = fs::read_to_string(folder.join(kind).join("frames.jsonl"));
         let text = text.unwrap_or_default();
         let whole = text.lines().filter(|line| line.ends_with('}'));
         whole
@@ -307,6 +450,71 @@ fn cameras_and_screens_and_chat() {
     stage.finish();
 }
 
+#[test]
+fn what_is_not_granted_is_named_and_the_rest_comes() {
+    for media in ["transcript,audio,chat", "all"] {
+        let stage = Stage::start(&format!("granted-{media}"), &[("RTMS_MEDIA", media)]);
+        let script = MeetingScript {
+            begin: Begin::AtOnce,
+            phrases_per_second: 20.0,
+            ..MeetingScript::plain("granted")
+        };
+        let meeting = stage.zoom.start_meeting(script);
+        assert!(meeting.wait_for_phrases(3, PATIENCE), "{media}");
+        for scope in ["meeting:read:meeting_audio", "meeting:read:meeting_chat"] {
+            let log = stage.server.log();
+            let is_told = |line: &String| line.contains("WARN") && line.contains(scope);
+            assert!(log.iter().any(is_told), "{scope}: {log:#?}");
+        }
+        meeting.end(End::meeting_ended());
+        stage.wait_until_ended();
+        assert!(stage.meta()["transcripts"].as_u64() >= Some(3));
+        stage.finish();
+    }
+}
+
+#[test]
+fn one_camera_at_a_time_is_asked_for_by_rule() {
+    for named in [true, false] {
+        let script = MeetingScript {
+            begin: Begin::AtOnce,
+            granted: 2 | 8,
+            pictures: true,
+            phrases_per_second: 20.0,
+            ..MeetingScript::plain("camera")
+        };
+        let third = &script.speakers[2];
+        let participant = if named { &third.user_name } else { "" };
+        let mut settings = vec![
+            ("RTMS_MEDIA", "transcript,video"),
+            ("RTMS_VIDEO", "individual"),
+        ];
+        if named {
+            settings.push(("RTMS_VIDEO_PARTICIPANT", participant));
+        }
+        let stage = Stage::start(&format!("camera-{named}"), &settings);
+        let expected: Vec<u64> = match named {
+            true => vec![third.user_id],
+            // Two phrases of each.
+            false => script.speakers.iter().map(|s| s.user_id).collect(),
+        };
+        let meeting = stage.zoom.start_meeting(script);
+        assert!(
+            meeting.wait_for_phrases(6, PATIENCE),
+            "{:#?}",
+            stage.server.log()
+        );
+        stage.wait("the subscriptions", || {
+            let mut found = meeting.cameras();
+            found.dedup();
+            found.starts_with(&expected)
+        });
+        meeting.end(End::meeting_ended());
+        stage.wait_until_ended();
+        stage.finish();
+    }
+}
+
 /// Every file below a folder, with what is in it.
 fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
@@ -324,7 +532,7 @@ fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 
 #[test]
 fn of_withdrawn_consent_no_byte_is_left() {
-    let stage = Stage::start(
+    let mut stage = Stage::start(
         "revoked",
         &[
             ("RTMS_MEDIA", "all"),
@@ -348,7 +556,7 @@ fn of_withdrawn_consent_no_byte_is_left() {
     meeting.end(End::stopped(2));
     stage.wait_until_ended();
     let first = stage.stream();
-    let kept = files(&first).len();
+    let kept = files(&first);
 
     assert!(meeting.open_stream());
     let out = stage.folder.join("out");
@@ -361,20 +569,31 @@ fn of_withdrawn_consent_no_byte_is_left() {
                     && bytes.len() > 44
             })
         };
-        ["transcript.srt", "chat.jsonl", ".wav", ".jpg"]
-            .into_iter()
-            .all(of_second)
+        [
+            "transcript.srt",
+            "chat.jsonl",
+            ".wav",
+            ".jpg",
+            "events.jsonl",
+        ]
+        .into_iter()
+        .all(of_second)
     });
     let second = meeting.streams()[1].clone();
+    let mut metas = files(&out).into_iter().map(|(path, _)| path);
+    let meta = metas.find(|path| !path.starts_with(&first) && path.ends_with("meta.json"));
+    let folder = meta.as_deref().and_then(Path::parent).expect("a folder");
     meeting.end(End::stopped(8));
     stage.wait("word of the deletion", || {
         let log = stage.server.log();
         log.iter()
             .any(|line| line.contains("consent withdrawn: deleted"))
     });
-    let left = files(&out);
-    assert_eq!(left.len(), kept, "the first stream stays, and nothing else");
-    assert!(left.iter().all(|(path, _)| path.starts_with(&first)));
+    assert!(kept.len() > 10);
+    assert!(
+        files(&out) == kept,
+        "the first stream stays to the byte, and nothing else"
+    );
 
     // In the state only the ids are left, so that the stream is not taken up again.
     let script = meeting.script();
@@ -383,13 +602,30 @@ fn of_withdrawn_consent_no_byte_is_left() {
         let text = state.unwrap_or_default();
         let json: Value = serde_json::from_str(&text).unwrap_or_default();
         let entry = &json["streams"][&second]["started"];
-        let tombstone = entry["server_urls"].as_array().is_some_and(Vec::is_empty);
-        let mut words = script
-            .speakers
-            .iter()
-            .map(|speaker| speaker.user_name.as_str());
-        tombstone && !words.any(|word| text.contains(word)) && !text.contains(&script.topic)
+        entry["server_urls"].as_array().is_some_and(Vec::is_empty)
     });
+    let names = script.speakers.iter().map(|speaker| &speaker.user_name);
+    let phrases = meeting.sent();
+    let words: Vec<&str> = names
+        .chain(phrases.iter().map(|phrase| &phrase.text))
+        .map(String::as_str)
+        .chain([script.topic.as_str(), "see the shared folder"])
+        .collect();
+    for (path, bytes) in files(&stage.folder.join("state")) {
+        let text = String::from_utf8_lossy(&bytes);
+        let found = words.iter().find(|word| text.contains(**word));
+        assert_eq!(found, None, "in {}", path.display());
+        // Neither sound nor picture.
+        let is_media = |four: &[u8]| four == b"RIFF" || four == [0xff, 0xd8, 0xff, 0xe0];
+        assert!(!bytes.windows(4).any(is_media), "in {}", path.display());
+    }
+
+    // Had it been killed before all was deleted, the next process would have seen to it.
+    stage.server.kill();
+    fs::create_dir_all(folder).expect("writable");
+    fs::write(folder.join("transcript.jsonl"), "left").expect("writable");
+    stage.server = stage.command.start().expect("the server starts");
+    stage.wait("the deletion", || files(&out) == kept);
     stage.finish();
 }
 
@@ -437,4 +673,26 @@ fn every_product_from_its_webhook_to_its_files() {
         );
         stage.finish();
     }
+}
+
+#[test]
+fn the_demo_plays_every_medium_of_every_product() {
+    let out = std::env::temp_dir().join(format!("rtmsd-media-demo-{}", std::process::id()));
+    let played = Command::new(env!("CARGO_BIN_EXE_rtmsd"))
+        .args(["demo", "--media", "all", "--product", "all", "--out"])
+        .arg(&out)
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&played.stdout);
+    assert!(played.status.success(), "{said}");
+    for product in ["meeting", "webinar", "session", "engagement", "call"] {
+        for medium in ["audio", "video", "share", "chat", "events"] {
+            let is_row = |line: &str| {
+                let words: Vec<&str> = line.split_whitespace().skip(2).collect();
+                words.starts_with(&[product, medium]) && words.ends_with(&["0", "0"])
+            };
+            assert!(said.lines().any(is_row), "{product} {medium}: {said}");
+        }
+    }
+    fs::remove_dir_all(&out).expect("it was kept");
 }

@@ -58,6 +58,8 @@ impl Meeting {
                 is_joined: false,
                 is_closed: false,
                 subscribed: BTreeSet::new(),
+                cameras: Vec::new(),
+                told: Vec::new(),
                 unready: BTreeSet::new(),
                 readies: 0,
                 losses: 0,
@@ -129,11 +131,7 @@ impl Meeting {
         if let Some(stream) = state.stream.as_mut().filter(|s| s.ended.is_none()) {
             stream.ended = Some(end.reason);
             let timestamp = unix_ms();
-            if stream.subscribed.contains(&4) {
-                let people: Vec<Value> = self.people(false);
-                stream.tell(json!({"msg_type": 6, "event": {"event_type": 4,
-                    "timestamp": timestamp, "participants": people}}));
-            }
+            self.tell_left(stream, timestamp);
             for line in stream.media.values() {
                 line.mailbox.post(Command::Finish(end.trailing_phrases));
             }
@@ -244,7 +242,7 @@ impl Meeting {
 
     /// Message 8 with that state: 5 paused, 6 resumed.
     pub(in crate::demo) fn tell_state(&self, stream_state: u32) {
-        if let Some(stream) = &self.lock().stream {
+        if let Some(stream) = &mut self.lock().stream {
             stream.tell(
                 json!({"msg_type": 8, "state": stream_state, "reason": 0, "timestamp": unix_ms()}),
             );

@@ -17,12 +17,14 @@ use serde_json::{Value, json};
 
 use crate::demo::announce;
 use crate::demo::content::{Phrase, id_value, phrase};
+use crate::demo::ledger::Sent;
 use crate::demo::link::Gone;
 use crate::demo::mailbox::{Command, Mailbox, Then};
 use crate::demo::oauth::random;
 use crate::demo::record::{Step, left, lock, unix_ms};
 use crate::demo::script::{
-    Begin, Cut, Door, Duplicates, End, Ending, Fault, Keep, MeetingScript, Refusal, Socket, Speaker,
+    Begin, Cut, DemoProduct, Door, Duplicates, End, Ending, Fault, Keep, MeetingScript, Refusal,
+    Socket, Speaker,
 };
 use crate::demo::shared::Shared;
 
@@ -57,7 +59,9 @@ struct State {
     refusals: VecDeque<(Socket, Refusal)>,
     doors: BTreeMap<Socket, Door>,
     talk: Talk,
-    audio_sent: Vec<u64>,
+    /// How far each series of audio has got.
+    audio_reached: Vec<u64>,
+    media_sent: Vec<Sent>,
 }
 
 /// How far the transcript has got. It belongs to the meeting and goes on over reconnects.
@@ -97,6 +101,10 @@ struct Stream {
     is_joined: bool,
     is_closed: bool,
     subscribed: BTreeSet<u64>,
+    /// Whose camera was asked for, in turn.
+    cameras: Vec<u64>,
+    /// Events told: number and stamp.
+    told: Vec<(u64, u64)>,
     /// Media accepted since the last CLIENT_READY_ACK.
     unready: BTreeSet<u32>,
     readies: u32,
@@ -130,7 +138,8 @@ impl Meeting {
                 (Socket::Media, script.media_door),
             ]),
             talk: Talk::default(),
-            audio_sent: Vec::new(),
+            audio_reached: Vec::new(),
+            media_sent: Vec::new(),
         };
         Meeting {
             script,
@@ -238,8 +247,13 @@ impl State {
 }
 
 impl Stream {
-    fn tell(&self, message: Value) {
+    fn tell(&mut self, message: Value) {
         if let Some(line) = &self.signaling {
+            let event = &message["event"];
+            let stamp = event["timestamp"].as_u64().or(event["event_ts"].as_u64());
+            if let (Some(number), Some(stamp_ms)) = (event["event_type"].as_u64(), stamp) {
+                self.told.push((number, stamp_ms));
+            }
             line.mailbox.post(Command::Send(message));
         }
     }
@@ -299,8 +313,19 @@ impl Look<'_> {
         self.state.talk.replayed
     }
 
-    pub(in crate::demo) fn audio_sent(&self) -> Vec<u64> {
-        self.state.audio_sent.clone()
+    pub(in crate::demo) fn audio_reached(&self) -> Vec<u64> {
+        self.state.audio_reached.clone()
+    }
+
+    pub(in crate::demo) fn media_sent(&self) -> Vec<Sent> {
+        let told = self.state.stream.iter().flat_map(|stream| &stream.told);
+        let events = told.map(|&(number, stamp_ms)| Sent::Event { number, stamp_ms });
+        self.state
+            .media_sent
+            .iter()
+            .copied()
+            .chain(events)
+            .collect()
     }
 
     pub(in crate::demo) fn streams(&self) -> Vec<String> {
@@ -310,6 +335,11 @@ impl Look<'_> {
     pub(in crate::demo) fn subscribed(&self) -> Vec<u64> {
         let stream = self.state.stream.as_ref();
         stream.map_or(Vec::new(), |s| s.subscribed.iter().copied().collect())
+    }
+
+    pub(in crate::demo) fn cameras(&self) -> Vec<u64> {
+        let stream = self.state.stream.as_ref();
+        stream.map_or(Vec::new(), |stream| stream.cameras.clone())
     }
 
     /// The stop reason of the current stream, if it has ended.

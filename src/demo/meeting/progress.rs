@@ -77,15 +77,22 @@ impl Meeting {
         }
     }
 
-    /// So many further audio packets of each series are with the kernel.
-    pub(in crate::demo) fn audio_sent(&self, series: usize, packets: u64) {
+    /// Audio packets up to (not with) `next` of each series are with the kernel, or were left out
+    /// for a mute.
+    pub(in crate::demo) fn audio_reached(&self, series: usize, next: u64) {
         let mut state = self.lock();
-        state.audio_sent.resize(series, 0);
-        for count in &mut state.audio_sent {
-            *count += packets;
-        }
+        state.audio_reached.resize(series, 0);
+        state.audio_reached.fill(next);
         drop(state);
         self.changed.notify_all();
+    }
+
+    /// These are with the kernel, too.
+    pub(in crate::demo) fn media_sent(&self, sent: &mut Vec<Sent>) {
+        match self.script.keep {
+            Keep::Each => self.lock().media_sent.append(sent),
+            Keep::Count => sent.clear(),
+        }
     }
 
     /// Where audio goes on: when it began, and the next packet.
@@ -95,14 +102,14 @@ impl Meeting {
         Some((
             begun,
             base_ms,
-            state.audio_sent.first().copied().unwrap_or(0),
+            state.audio_reached.first().copied().unwrap_or(0),
         ))
     }
 
     /// Another one speaks.
     pub(in crate::demo) fn speaker_changed(&self, speaker: &Speaker) {
-        let state = self.lock();
-        if let Some(stream) = state.stream.as_ref().filter(|s| s.ended.is_none())
+        let mut state = self.lock();
+        if let Some(stream) = state.stream.as_mut().filter(|s| s.ended.is_none())
             && self.script.events
             && stream.subscribed.contains(&2)
         {

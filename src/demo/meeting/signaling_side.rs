@@ -81,13 +81,52 @@ impl Meeting {
         }
     }
 
+    /// Message 28 came in.
+    pub(in crate::demo) fn camera_wanted(&self, user_id: u64) {
+        if let Some(stream) = &mut self.lock().stream {
+            stream.cameras.push(user_id);
+        }
+        self.changed.notify_all();
+    }
+
     /// Tells who is there, once the stream is ready and the client asked for it.
     pub(super) fn tell_joined(&self, stream: &mut Stream) {
         let is_due = stream.was_ready && stream.subscribed.contains(&3);
         if self.script.events && is_due && !stream.is_joined {
             stream.is_joined = true;
+            let timestamp = unix_ms();
+            let people = self.people(true);
+            let first = people.first().cloned().unwrap_or_default();
             stream.tell(json!({"msg_type": 6, "event": {"event_type": 3,
-                "timestamp": unix_ms(), "participants": self.people(true)}}));
+                "timestamp": timestamp, "participants": people}}));
+            if self.script.pictures && stream.subscribed.contains(&5) {
+                stream.tell(json!({"msg_type": 6, "event": {"event_type": 5,
+                    "timestamp": timestamp, "user_id": first["user_id"],
+                    "user_name": first["user_name"]}}));
+            }
+            // The same number says something else in Contact Center, in another form.
+            let is_contact_center = self.script.product == DemoProduct::ContactCenter;
+            if is_contact_center && stream.subscribed.contains(&8) {
+                stream.tell(json!({"msg_type": 6, "event": {"event_type": 8,
+                    "event_ts": timestamp, "participant_info": first}}));
+            } else if self.script.pictures && stream.subscribed.contains(&8) {
+                stream.tell(json!({"msg_type": 6, "event": {"event_type": 8,
+                    "timestamp": timestamp, "participants": [first]}}));
+            }
+        }
+    }
+
+    /// Tells that all are gone.
+    pub(super) fn tell_left(&self, stream: &mut Stream, timestamp: u64) {
+        let people = self.people(false);
+        let is_contact_center = self.script.product == DemoProduct::ContactCenter;
+        if is_contact_center && stream.subscribed.contains(&9) {
+            stream.tell(json!({"msg_type": 6, "event": {"event_type": 9,
+                "event_ts": timestamp, "participant_info": people.first()}}));
+        }
+        if stream.subscribed.contains(&4) {
+            stream.tell(json!({"msg_type": 6, "event": {"event_type": 4,
+                "timestamp": timestamp, "participants": people}}));
         }
     }
 

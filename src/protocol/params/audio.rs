@@ -1,7 +1,7 @@
 //! Audio parameters and the combinations of them that Zoom takes.
 
 use super::wire::{AudioCodec, AudioStreams, Channels, Content, SampleRate};
-use super::{Granted, MediaKind, ParamFault, one_of};
+use super::{Granted, ParamFault, one_of};
 
 /// How audio is asked for. The default is Zoom's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +120,7 @@ impl AudioParams {
     pub(super) fn to_json(self) -> String {
         format!(
             "{{\"content_type\":{},\"sample_rate\":{},\"channel\":{},\"codec\":{},\"data_opt\":{},\"send_rate\":{}}}",
-            self.content.number(MediaKind::Audio),
+            self.content.number(),
             self.sample_rate.number(),
             self.channels.number(),
             self.codec.number(),

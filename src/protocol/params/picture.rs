@@ -1,7 +1,12 @@
 //! Parameters of video and share, and the combinations of them that Zoom takes.
 
-use super::wire::{Content, Resolution, VideoCodec, VideoStreams};
-use super::{Granted, MediaKind, ParamFault};
+use super::wire::{Resolution, VideoCodec, VideoStreams};
+use super::{Granted, ParamFault};
+
+/// RAW_VIDEO, the `content_type` of pictures. Zoom's table has RTP for audio only.
+const RAW_VIDEO: i64 = 3;
+/// Granted all the same, it is told in the log.
+const RTP: i64 = 1;
 
 /// Most frames a second, of video and of share.
 pub const FPS_MAX: u8 = 30;
@@ -16,8 +21,6 @@ const SHARE_STILL_FPS_MAX: u8 = 1;
 /// How video is asked for. The default is Zoom's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VideoParams {
-    /// Raw or RTP.
-    pub content: Content,
     /// The codec.
     pub codec: VideoCodec,
     /// The largest picture.
@@ -31,7 +34,6 @@ pub struct VideoParams {
 impl Default for VideoParams {
     fn default() -> Self {
         VideoParams {
-            content: Content::Raw,
             codec: VideoCodec::Jpg,
             resolution: Resolution::Hd,
             fps: VIDEO_STILL_FPS_MAX,
@@ -61,7 +63,7 @@ impl VideoParams {
     pub(super) fn to_json(self) -> String {
         format!(
             "{{\"content_type\":{},\"codec\":{},\"resolution\":{},\"data_opt\":{},\"fps\":{}}}",
-            self.content.number(MediaKind::Video),
+            RAW_VIDEO,
             self.codec.number(),
             self.resolution.number(),
             self.streams.number(),
@@ -70,8 +72,10 @@ impl VideoParams {
     }
 
     pub(super) fn granted(&self, granted: &mut Granted<'_>) -> VideoParams {
+        granted.value("video.content_type", (), |number| {
+            (number != RTP).then_some(())
+        });
         VideoParams {
-            content: granted.value("video.content_type", self.content, Content::from_number),
             codec: granted.value("video.codec", self.codec, VideoCodec::from_number),
             resolution: granted.value("video.resolution", self.resolution, Resolution::from_number),
             fps: granted.value("video.fps", self.fps, fps_from_number),
@@ -83,8 +87,6 @@ impl VideoParams {
 /// How the shared screen is asked for. The default is Zoom's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShareParams {
-    /// Raw or RTP.
-    pub content: Content,
     /// The codec.
     pub codec: VideoCodec,
     /// The largest picture.
@@ -96,7 +98,6 @@ pub struct ShareParams {
 impl Default for ShareParams {
     fn default() -> Self {
         ShareParams {
-            content: Content::Raw,
             codec: VideoCodec::Jpg,
             resolution: Resolution::Fhd,
             fps: SHARE_STILL_FPS_MAX,
@@ -126,7 +127,7 @@ impl ShareParams {
     pub(super) fn to_json(self) -> String {
         format!(
             "{{\"content_type\":{},\"codec\":{},\"resolution\":{},\"fps\":{}}}",
-            self.content.number(MediaKind::Share),
+            RAW_VIDEO,
             self.codec.number(),
             self.resolution.number(),
             self.fps,
@@ -134,8 +135,10 @@ impl ShareParams {
     }
 
     pub(super) fn granted(&self, granted: &mut Granted<'_>) -> ShareParams {
+        granted.value("share.content_type", (), |number| {
+            (number != RTP).then_some(())
+        });
         ShareParams {
-            content: granted.value("share.content_type", self.content, Content::from_number),
             codec: granted.value("share.codec", self.codec, VideoCodec::from_number),
             resolution: granted.value("share.resolution", self.resolution, Resolution::from_number),
             fps: granted.value("share.fps", self.fps, fps_from_number),

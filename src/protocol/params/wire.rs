@@ -2,8 +2,6 @@
 //!
 //! Numbers are those of Zoom's RTMS media parameter reference.
 
-use super::MediaKind;
-
 /// An enum whose variants have a number on the wire and a word in the configuration.
 macro_rules! wire_enum {
     (
@@ -156,7 +154,7 @@ wire_enum! {
     }
 }
 
-/// How the payload is packed (`content_type`). Its number differs between audio and pictures.
+/// How sound is packed (`content_type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Content {
     /// The bytes of the codec.
@@ -170,11 +168,10 @@ impl Content {
     pub const TEXT: i64 = 5;
 
     /// The number on the wire.
-    pub const fn number(self, kind: MediaKind) -> i64 {
-        match (self, kind) {
-            (Content::Rtp, _) => 1,
-            (Content::Raw, MediaKind::Audio) => 2,
-            (Content::Raw, _) => 3,
+    pub const fn number(self) -> i64 {
+        match self {
+            Content::Rtp => 1,
+            Content::Raw => 2,
         }
     }
 
@@ -182,7 +179,7 @@ impl Content {
     pub fn from_number(number: i64) -> Option<Content> {
         match number {
             1 => Some(Content::Rtp),
-            2 | 3 => Some(Content::Raw),
+            2 => Some(Content::Raw),
             _ => None,
         }
     }

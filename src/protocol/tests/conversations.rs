@@ -236,6 +236,18 @@ fn the_url_of_all_serves_a_single_kind_that_has_none() {
         msg2(json!({"all": "wss://all.zoom.us", "audio": "wss://au.zoom.us"})),
     );
     all.check_contains("connect media:all all.zoom.us");
+    // What is not listed beside it is not granted; the rest comes all the same.
+    all.check_contains("NotGranted(Video, Some(\"meeting:read:meeting_video\"))");
+    all.check_contains("NotGranted(Chat, ");
+    let mut unlisted = Talk::new("all");
+    unlisted.open(SIGNALING);
+    unlisted.skip();
+    unlisted.hear(SIGNALING, msg2(json!({"all": "wss://all.zoom.us"})));
+    unlisted.check(&[
+        "0.0 * Accepted(Signaling)",
+        "0.0 > signaling 5",
+        "0.0 connect media:all all.zoom.us",
+    ]);
 }
 
 #[test]
@@ -662,6 +674,18 @@ fn the_camera_follows_the_speaker() {
     talk.hear(SIGNALING, video_on(9));
     let asked = talk.sent_subscriptions();
     assert_eq!(asked, [7, 9, 9]);
+}
+
+#[test]
+fn a_subscription_has_our_stamp_until_zoom_has_told_one() {
+    let mut talk = with_camera(None);
+    let speaks = |user: u64| json!({"msg_type": 6, "event": {"event_type": 2, "user_id": user}});
+    talk.until(8.0);
+    talk.hear(SIGNALING, speaks(7));
+    assert_eq!(talk.subscribed_ms, UNIX_MS + 8000);
+    talk.hear(SIGNALING, keep_alive(1_767_000_000_000));
+    talk.hear(SIGNALING, speaks(9));
+    assert_eq!(talk.subscribed_ms, 1_767_000_000_000);
 }
 
 #[test]

@@ -155,6 +155,47 @@ fn events_of_both_shapes_and_of_v2() {
 }
 
 #[test]
+fn chat_in_every_form_is_kept() {
+    let read = |content: &str| {
+        let text = format!(r#"{{"msg_type":18,"content":{content}}}"#);
+        match decode(&text) {
+            Ok(Message::Chat(chat)) => {
+                assert_eq!(chat.raw.get(), content);
+                let sender = chat.sender.map(|sender| sender.user_id);
+                let text = chat.text.map(|text| text.into_owned());
+                (
+                    chat.timestamp_ms,
+                    chat.operation,
+                    chat.session,
+                    sender,
+                    text,
+                )
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(
+        read(
+            r#"{"timestamp":1767000000001,"operation_type":"4","chat_session":{"type":2},"sender":{"user_id":"7"},"data":"hi"}"#
+        ),
+        (
+            1_767_000_000_001,
+            Some(4),
+            Some(2),
+            Some(7),
+            Some("hi".to_owned())
+        )
+    );
+    for (content, session) in [
+        (r#"{"chat_session":3,"sender":"Ada"}"#, Some(3)),
+        (r#"{"chat_session":{},"data":{"a":1}}"#, None),
+        (r#""bare""#, None),
+    ] {
+        assert_eq!(read(content), (0, None, session, None, None), "{content}");
+    }
+}
+
+#[test]
 fn half_an_emoji_costs_half_an_emoji() {
     let broken =
         r#"{"msg_type":17,"content":{"data":"a \ud83d b \ude00 \\ud83d \ud83d\ude00 \n"}}"#;

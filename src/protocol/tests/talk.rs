@@ -15,6 +15,9 @@ pub(super) const SIGNALING: LinkId = LinkId::Signaling;
 pub(super) const TEXT: LinkId = LinkId::Media(MediaKind::Transcript);
 pub(super) const AUDIO: LinkId = LinkId::Media(MediaKind::Audio);
 
+/// What our clock says when a talk begins; no stamp of Zoom's is near it.
+pub(super) const UNIX_MS: u64 = 1_700_000_000_000;
+
 pub(super) fn url(host: &str) -> ServerUrl {
     ServerUrl::parse(&format!("wss://{host}.zoom.us"), &AllowedHosts::default())
         .expect("an allowed host")
@@ -35,6 +38,7 @@ pub(super) fn config(media: &str) -> StreamConfig {
         events: vec![2, 3],
         buffer_data: None,
         window: Duration::from_secs(60),
+        unix_ms: UNIX_MS,
     }
 }
 
@@ -46,6 +50,8 @@ pub(super) struct Talk {
     seen: usize,
     pub(super) has_ended: bool,
     subscriptions: Vec<u64>,
+    /// The stamp of the last message 28.
+    pub(super) subscribed_ms: u64,
 }
 
 impl Talk {
@@ -64,6 +70,7 @@ impl Talk {
             seen: 0,
             has_ended: false,
             subscriptions: Vec::new(),
+            subscribed_ms: 0,
         };
         talk.drain();
         talk
@@ -99,6 +106,7 @@ impl Talk {
                     assert_eq!(request["subscribe"], true);
                     let user = request["user_id"].as_u64().expect("a number");
                     self.subscriptions.push(user);
+                    self.subscribed_ms = request["timestamp"].as_u64().expect("a stamp");
                     format!("> signaling 28 {user}")
                 }
                 Output::Send(link, text) => format!("> {link} {}", short(&text)),

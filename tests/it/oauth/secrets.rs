@@ -25,6 +25,11 @@ impl Secrets {
         let mut secrets = vec![
             ("client secret", options.client_secret.clone()),
             ("webhook token", options.secret_token.clone()),
+            ("SDK webhook token", options.sdk_secret_token.clone()),
+            (
+                "ZCC webhook token",
+                options.contact_center_secret_token.clone(),
+            ),
             ("static token", options.access_token.clone()),
             ("refresh token", options.refresh_token.clone()),
             ("sdk secret", options.sdk_secret.clone()),
