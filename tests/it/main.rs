@@ -8,6 +8,7 @@ mod embed;
 mod media;
 mod meeting;
 mod oauth;
+mod packaged;
 mod public;
 mod service;
 mod shutdown;
