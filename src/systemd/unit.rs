@@ -44,6 +44,8 @@ StartLimitIntervalSec=0
 [Service]
 Type=notify
 NotifyAccess=main
+# Only if there is one: rtmsd print socket.
+Sockets=rtmsd.socket
 ExecStart=@program@ serve --config /etc/rtms.conf
 ExecReload=/bin/kill -HUP $MAINPID
 # A thread that hangs is found within half of this; then systemd restarts the server, which rejoins
@@ -117,6 +119,10 @@ Description=Webhook port of rtmsd
 [Socket]
 ListenStream=3000
 Backlog=1024
+# A server that ends at once, by a faulty configuration, is started for waiting webhooks so often
+# and no more; \"systemctl restart rtmsd\" brings both back.
+TriggerLimitIntervalSec=30s
+TriggerLimitBurst=5
 
 [Install]
 WantedBy=sockets.target
