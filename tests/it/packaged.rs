@@ -2,6 +2,10 @@
 //!
 //! It changes the machine that it runs on; `.ci/try-package` gives it a container, and names two
 //! packages in `RTMSD_PACKAGES`, the second of them the newer. Without that it does nothing.
+#![expect(
+    clippy::print_stderr,
+    reason = "what was done and answered is worth reading"
+)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -126,11 +130,20 @@ impl Playing {
 
     /// Waits for the stream to flow once more.
     fn is_rejoined(&mut self, what: &str) {
-        let begun = Instant::now();
         self.readies += 1;
         let is_ready = (self.meeting).wait_for_times(Step::Ready, self.readies, PATIENCE);
         assert!(is_ready, "{what}: {:?}", self.meeting.steps());
-        eprintln!("{what}: ready after {:?}", begun.elapsed());
+        let steps = self.meeting.steps();
+        let last = |wanted: Step| {
+            let mut found = steps.iter().rev().filter(|(step, _)| *step == wanted);
+            found.next().map(|(_, at)| *at)
+        };
+        if let (Some(lost), Some(ready)) = (last(Step::Lost), last(Step::Ready)) {
+            eprintln!(
+                "{what}: receiving {:?} after the loss",
+                ready.saturating_sub(lost)
+            );
+        }
         let sent = self.meeting.sent_count();
         assert!(self.meeting.wait_for_phrases(sent + 20, PATIENCE));
         wait_for_status("1 streams, 1 receiving");

@@ -168,6 +168,7 @@ fn a_stopped_process_is_not_fed() {
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[cfg(target_os = "linux")]
 #[test]
+#[expect(clippy::print_stderr, reason = "what was not tested must be said")]
 fn a_server_with_a_thread_that_hangs_is_not_fed() {
     let mut service = Service::new("thread");
     service.start("", Stdio::null());
