@@ -24,7 +24,7 @@ use crate::waker::{Wakeable, Waker};
 /// a keep-alive on the other socket waits a fraction of a millisecond.
 const MESSAGES_PER_TURN: usize = 64;
 
-/// Bytes read on from a socket that is being closed, at most; what a socket holds is less.
+/// Messages read on from a socket that is being closed, at most; what a socket holds is less.
 const LAST_MESSAGES_MAX: usize = 100_000;
 
 /// How long a sink that is behind may hold up reading. Zoom cuts after three keep-alives, 30 s;
@@ -114,6 +114,10 @@ impl Driver {
                         continue;
                     };
                     if let Err(loss) = link.socket.send(text) {
+                        // The peer may have gone; what it said before is still to be read.
+                        if let Some(mut link) = self.remove(id) {
+                            self.read_last(&mut link);
+                        }
                         self.lost(id, loss);
                     }
                 }
@@ -137,20 +141,27 @@ impl Driver {
         self.stream.handle_closed(Instant::now(), id, loss);
     }
 
-    /// What had arrived before we decided to close is received, and what is received is kept.
     fn close(&mut self, id: LinkId) {
-        let Some(at) = self.sockets.iter().position(|link| link.id == id) else {
-            return;
-        };
-        let mut link = self.sockets.swap_remove(at);
+        if let Some(mut link) = self.remove(id) {
+            self.read_last(&mut link);
+            link.socket.close();
+        }
+    }
+
+    fn remove(&mut self, id: LinkId) -> Option<Link> {
+        let at = self.sockets.iter().position(|link| link.id == id)?;
+        Some(self.sockets.swap_remove(at))
+    }
+
+    /// What had arrived on a link before it goes is received, and what is received is kept.
+    fn read_last(&mut self, link: &mut Link) {
         let now = Instant::now();
         for _ in 0..LAST_MESSAGES_MAX {
             match link.socket.read() {
-                Read::Message(message) => self.take(now, id, message),
+                Read::Message(message) => self.take(now, link.id, message),
                 Read::Empty | Read::Gone(_) => break,
             }
         }
-        link.socket.close();
     }
 
     /// Whether a socket has more to give without waiting.
