@@ -192,7 +192,7 @@ fn start_server(
     ServerCommand {
         program: match &options.program {
             Some(program) => program.clone(),
-            None => std::env::current_exe()?,
+            None => super::process::own_program()?,
         },
         folder: folder.to_owned(),
         settings,

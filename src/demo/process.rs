@@ -99,6 +99,19 @@ impl ServerCommand {
     }
 }
 
+/// The program that runs, to be started again. In a bare chroot there is no /proc to ask; there its
+/// own name must be a path.
+///
+/// # Errors
+/// Those of /proc, where the name does not help.
+pub(super) fn own_program() -> io::Result<PathBuf> {
+    std::env::current_exe().or_else(|error| {
+        let name = std::env::args_os().next().map(PathBuf::from);
+        let path = name.filter(|name| name.components().count() > 1);
+        path.and_then(|path| path.canonicalize().ok()).ok_or(error)
+    })
+}
+
 /// Whether a variable of that name would change what the server does.
 fn is_setting(key: &str) -> bool {
     const OTHERS: [&str; 9] = [
