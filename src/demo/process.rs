@@ -76,13 +76,15 @@ impl ServerCommand {
             }
         }
         command
-            .stdin(Stdio::null())
+            // At its end from the beginning, and without a /dev/null, which a bare chroot lacks.
+            .stdin(Stdio::piped())
             .stdout(match self.shows_stdout {
                 true => Stdio::inherit(),
                 false => Stdio::null(),
             })
             .stderr(Stdio::piped());
         let mut child = command.spawn()?;
+        drop(child.stdin.take());
         let log = Arc::new(Log::default());
         let reader = match child.stderr.take() {
             Some(stderr) => {
