@@ -288,6 +288,8 @@ impl Loading<'_> {
                 is_continued: false,
             };
             match (self.sources.read)(&path) {
+                // What the unit falls back on where there is no such secret.
+                Ok(FileContent { bytes, .. }) if bytes.trim_ascii().is_empty() => {}
                 // systemd keeps the directory closed to others, whatever the mode of the file.
                 Ok(FileContent { bytes, .. }) => {
                     return self.secret_in(given, &path, &FileContent { bytes, mode: None });
@@ -461,8 +463,9 @@ impl Loading<'_> {
             (None, Some(_)) => (first, second),
             (None, None) => return None,
         };
-        // One that was given and not understood has its own fault.
-        if !self.is_given(missing) {
+        // One that was given and not understood has its own fault; a question to the running server
+        // needs neither, and who asks may not read secrets.
+        if !self.is_given(missing) && self.sources.needs != Needs::Admin {
             let place = self.place(given);
             self.fault(
                 &place,

@@ -113,6 +113,16 @@ fn the_example_is_what_is_printed() {
 }
 
 #[test]
+fn a_question_to_the_server_needs_no_secrets() {
+    let world = World {
+        needs: Some(Needs::Admin),
+        ..World::default()
+    };
+    let config = world.config("ZOOM_VIDEO_SDK_KEY=key\nRTMS_ADMIN=127.0.0.1:9\n");
+    assert_eq!(config.admin, "127.0.0.1:9".parse().ok());
+}
+
+#[test]
 fn every_default_of_the_example_is_the_default() {
     let example = conf();
     assert!(example.contains("\nRTMS_STOP_AFTER=10\n"));
@@ -391,6 +401,10 @@ fn secrets_from_files_of_their_own() {
         "rtms.conf:4: ZOOM_CLIENT_SECRET: found here and in $CREDENTIALS_DIRECTORY, expected one \
          of the two",
     ]);
+    // What a unit gives where there is no such secret hides nothing.
+    let world = World::with(&[credentials]).file("/run/c/ZOOM_CLIENT_SECRET", b"\n");
+    let config = world.config(&format!("{file}ZOOM_CLIENT_SECRET=x"));
+    assert_eq!(config.client_secret, Secret::new("x"));
     let world = World::default()
         .file("/s", b"named\n")
         .file("/empty", b" \n");

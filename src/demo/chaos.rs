@@ -162,7 +162,7 @@ pub(super) fn play(options: &DemoOptions) -> io::Result<bool> {
     let mut stage = Stage {
         program: match &options.program {
             Some(program) => program.clone(),
-            None => std::env::current_exe()?,
+            None => super::process::own_program()?,
         },
         server: None,
         address: None,

@@ -306,7 +306,7 @@ fn server_command(
     Ok(ServerCommand {
         program: match &options.program {
             Some(program) => program.clone(),
-            None => std::env::current_exe()?,
+            None => super::process::own_program()?,
         },
         folder: folder.to_owned(),
         settings,

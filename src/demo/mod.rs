@@ -421,6 +421,13 @@ fn temporary_directory() -> io::Result<PathBuf> {
         oauth::random()
     );
     let directory = std::env::temp_dir().join(name);
-    fs::DirBuilder::new().mode(0o700).create(&directory)?;
+    let made = fs::DirBuilder::new().mode(0o700).create(&directory);
+    made.map_err(|error| {
+        let text = format!(
+            "{}: cannot be made: {error}; TMPDIR names another place",
+            directory.display()
+        );
+        io::Error::new(error.kind(), text)
+    })?;
     Ok(directory)
 }

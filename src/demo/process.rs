@@ -77,6 +77,7 @@ impl ServerCommand {
             })
             .stderr(Stdio::piped());
         let mut child = command.spawn()?;
+        drop(child.stdin.take());
         let log = Arc::new(Log::default());
         let reader = match child.stderr.take() {
             Some(stderr) => {
@@ -104,7 +105,8 @@ impl ServerCommand {
                 command.env_remove(&key);
             }
         }
-        command.stdin(Stdio::null());
+        // At its end from the beginning, and without a /dev/null, which a bare chroot lacks.
+        command.stdin(Stdio::piped());
         command
     }
 
@@ -118,6 +120,19 @@ impl ServerCommand {
         command.args(["--product", product.word(), "--", id]);
         command.output()
     }
+}
+
+/// The program that runs, to be started again. In a bare chroot there is no /proc to ask; there its
+/// own name must be a path.
+///
+/// # Errors
+/// Those of /proc, where the name does not help.
+pub(super) fn own_program() -> io::Result<PathBuf> {
+    std::env::current_exe().or_else(|error| {
+        let name = std::env::args_os().next().map(PathBuf::from);
+        let path = name.filter(|name| name.components().count() > 1);
+        path.and_then(|path| path.canonicalize().ok()).ok_or(error)
+    })
 }
 
 /// Whether a variable of that name would change what the server does.

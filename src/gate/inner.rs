@@ -4,9 +4,10 @@
 //! does not tell. So it is treated as something that dies: a worker that gets an error, a connect
 //! that is refused, or an answer that does not come make the gate drop it and build another.
 
-use std::fs::DirBuilder;
+use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::net::UnixDatagram;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,10 +15,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustix::process::geteuid;
 use tiny_http::{Request, Server};
 
 use super::counters::{Counters, bump};
-use super::waker::Waker;
+use crate::waker::Waker;
 
 /// Answers one request; runs on the worker threads.
 pub(crate) type Handler = Arc<dyn Fn(Request) + Send + Sync>;
@@ -35,7 +37,7 @@ const JOIN_WAIT: Duration = Duration::from_millis(500);
 /// The server behind, dead or alive.
 pub(super) struct Inner {
     handler: Handler,
-    waker: Arc<Waker>,
+    waker: Waker,
     counters: Arc<Counters>,
     parent: PathBuf,
     running: Option<Running>,
@@ -50,9 +52,10 @@ impl Inner {
     pub(super) fn start(
         parent: PathBuf,
         handler: Handler,
-        waker: Arc<Waker>,
+        waker: Waker,
         counters: Arc<Counters>,
     ) -> io::Result<Inner> {
+        remove_orphans(&parent);
         let running = Running::start(&parent, &handler, &waker)?;
         Ok(Inner {
             handler,
@@ -165,9 +168,9 @@ struct Running {
 }
 
 impl Running {
-    fn start(parent: &Path, handler: &Handler, waker: &Arc<Waker>) -> io::Result<Running> {
+    fn start(parent: &Path, handler: &Handler, waker: &Waker) -> io::Result<Running> {
         let directory = PrivateDirectory::create(parent)?;
-        let socket = directory.0.join("s");
+        let socket = directory.0.join(SOCKET);
         // tiny_http panics when the thread it needs cannot be had.
         let server = catch_unwind(AssertUnwindSafe(|| Server::http_unix(&socket)))
             .map_err(|_| io::Error::other("no thread to be had for tiny_http"))?
@@ -196,13 +199,10 @@ impl Running {
         &self,
         n: usize,
         handler: &Handler,
-        waker: &Arc<Waker>,
+        waker: &Waker,
     ) -> io::Result<JoinHandle<()>> {
-        let (server, handler, waker) = (
-            Arc::clone(&self.server),
-            Arc::clone(handler),
-            Arc::clone(waker),
-        );
+        let (server, handler, waker) =
+            (Arc::clone(&self.server), Arc::clone(handler), waker.clone());
         let (has_failed, is_retired) = (Arc::clone(&self.has_failed), Arc::clone(&self.is_retired));
         Builder::new()
             .name(format!("webhook-{n}"))
@@ -248,6 +248,9 @@ impl Running {
     }
 }
 
+/// The name of the socket in its directory.
+const SOCKET: &str = "s";
+
 /// A directory of mode 0700 with a name of its own, removed on drop.
 struct PrivateDirectory(PathBuf);
 
@@ -273,7 +276,69 @@ impl PrivateDirectory {
 
 impl Drop for PrivateDirectory {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(self.0.join("s"));
-        let _ = std::fs::remove_dir(&self.0);
+        let _ = fs::remove_file(self.0.join(SOCKET));
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// Removes what killed processes of this user left under `parent`. Whether the owner lives is asked
+/// of its socket, because in another container a process number means another process.
+fn remove_orphans(parent: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let is_named_so = entry.file_name().to_str().is_some_and(is_private_name);
+        let is_ours = || {
+            let found = entry.metadata();
+            found.is_ok_and(|found| found.is_dir() && found.uid() == geteuid().as_raw())
+        };
+        if is_named_so && is_ours() && nobody_listens(&entry.path().join(SOCKET)) {
+            drop(PrivateDirectory(entry.path()));
+        }
+    }
+}
+
+/// Whether [`PrivateDirectory::create`] makes such names.
+fn is_private_name(name: &str) -> bool {
+    let numbers = name
+        .strip_prefix("rtmsd-")
+        .and_then(|rest| rest.split_once('-'));
+    let is_number = |text: &str| text.parse::<u64>().is_ok();
+    numbers.is_some_and(|(pid, n)| is_number(pid) && is_number(n))
+}
+
+/// Whether the socket is there and its listener is gone. Asked with a socket of another type, which
+/// a living listener refuses in other words and without being woken; asking never waits.
+fn nobody_listens(socket: &Path) -> bool {
+    let tried = UnixDatagram::unbound().and_then(|own| own.connect(socket));
+    tried.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn what_a_killed_process_left_goes_and_nothing_else() {
+        let parent = std::env::temp_dir().join(format!("rtmsd-orphans-{}", std::process::id()));
+        let make = |name: &str| {
+            let directory = parent.join(name);
+            fs::create_dir_all(&directory).expect("a folder");
+            let listener = UnixListener::bind(directory.join(SOCKET)).expect("a socket");
+            (directory, listener)
+        };
+        let (living, _listener) = make("rtmsd-7-1");
+        // A closed listener leaves its name behind, as a killed process does.
+        let (killed, _) = make("rtmsd-7-0");
+        let (foreign, _) = make("rtmsd-state-0");
+        let beginning = parent.join("rtmsd-8-0");
+        fs::create_dir(&beginning).expect("a folder");
+        remove_orphans(&parent);
+        let found = [&living, &killed, &foreign, &beginning].map(|path| path.exists());
+        fs::remove_dir_all(&parent).expect("it is there");
+        assert_eq!(found, [true, false, true, true]);
     }
 }

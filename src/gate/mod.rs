@@ -30,7 +30,6 @@ mod poll_loop;
 mod relay;
 mod seldom;
 mod tls;
-mod waker;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -51,7 +50,8 @@ pub(crate) use seldom::Seldom;
 
 use inner::Inner;
 use poll_loop::PollLoop;
-use waker::Waker;
+
+use crate::waker::{Waker, waker};
 
 /// The stack of the gate's thread: OpenSSL's handshake is what needs most of it.
 const STACK_BYTES: usize = 512 << 10;
@@ -126,7 +126,7 @@ pub struct Config {
 
 /// What the gate's thread shares with its owner.
 struct Shared {
-    waker: Arc<Waker>,
+    waker: Waker,
     counters: Arc<Counters>,
     config: Mutex<Arc<Config>>,
     stop: AtomicBool,
@@ -180,14 +180,9 @@ impl Gate {
             poll_loop::prepare(listener)?;
             addresses.push(listener.local_addr()?);
         }
-        let waker = Arc::new(Waker::new()?);
+        let (waker, wakeable) = waker()?;
         let counters = Arc::new(Counters::default());
-        let inner = Inner::start(
-            socket_parent,
-            handler,
-            Arc::clone(&waker),
-            Arc::clone(&counters),
-        )?;
+        let inner = Inner::start(socket_parent, handler, waker.clone(), Arc::clone(&counters))?;
         let shared = Arc::new(Shared {
             waker,
             counters,
@@ -199,7 +194,7 @@ impl Gate {
             start: Instant::now(),
             turned_ms: AtomicU64::new(0),
         });
-        let poll_loop = PollLoop::new(listeners, Arc::clone(&shared), inner);
+        let poll_loop = PollLoop::new(listeners, Arc::clone(&shared), wakeable, inner);
         let for_thread = Arc::clone(&shared);
         let thread = Builder::new()
             .name("gate".into())

@@ -19,6 +19,7 @@ use super::relay::{Progress, Relay};
 use super::seldom::Seldom;
 use super::tls::Stream;
 use super::{Config, Shared, TIMES};
+use crate::waker::Wakeable;
 
 /// Requests with the server behind at one time; more would only wait there, each with a thread.
 const RELAYS_MAX: usize = 16;
@@ -43,6 +44,7 @@ enum Owner {
 pub(super) struct PollLoop {
     listeners: Vec<TcpListener>,
     shared: Arc<Shared>,
+    wakeable: Wakeable,
     inner: Inner,
     connections: Vec<Connection>,
     scratch: Vec<u8>,
@@ -54,10 +56,16 @@ pub(super) struct PollLoop {
 }
 
 impl PollLoop {
-    pub(super) fn new(listeners: Vec<TcpListener>, shared: Arc<Shared>, inner: Inner) -> PollLoop {
+    pub(super) fn new(
+        listeners: Vec<TcpListener>,
+        shared: Arc<Shared>,
+        wakeable: Wakeable,
+        inner: Inner,
+    ) -> PollLoop {
         PollLoop {
             listeners,
             shared,
+            wakeable,
             inner,
             connections: Vec::new(),
             scratch: vec![0; SCRATCH_BYTES],
@@ -86,7 +94,7 @@ impl PollLoop {
             self.shared.handle_turn(now);
             for owner in ready {
                 match owner {
-                    Owner::Waker => self.shared.waker.drain(),
+                    Owner::Waker => self.wakeable.clear(),
                     Owner::Connection(n) => self.step(n, now),
                     Owner::Listener(n) => self.accept(n, now),
                     Owner::Probe => self.step_probe(now),
@@ -135,7 +143,7 @@ impl PollLoop {
             earliest(Some(*deadline));
         }
         fds.push(PollFd::from_borrowed_fd(
-            self.shared.waker.fd(),
+            self.wakeable.as_fd(),
             PollFlags::IN,
         ));
         owners.push(Owner::Waker);

@@ -283,7 +283,8 @@ mod tests {
 
     #[test]
     fn a_torn_end_longer_than_one_look_is_cut_too() {
-        let path = scratch("append-long").join("x");
+        let scratch = scratch("append-long");
+        let path = scratch.join("x");
         let torn = format!("one\n\n{}", "x".repeat(300_000));
         fs::write(&path, torn).expect("the disk is well");
         let mut file = AppendFile::new(path.clone(), "HEAD\n\n", "\n\n");
@@ -297,7 +298,8 @@ mod tests {
 
     #[test]
     fn the_header_comes_once_and_again_after_removal() {
-        let path = scratch("append-header").join("sub/x.vtt");
+        let scratch = scratch("append-header");
+        let path = scratch.join("sub/x.vtt");
         let mut file = AppendFile::new(path.clone(), "HEAD\n\n", "\n\n");
         for n in 0..3 {
             file.record()

@@ -156,7 +156,8 @@ fn what_does_not_fit_into_memory_is_counted_and_told() {
 #[test]
 fn nobody_else_reads_what_is_written() {
     use std::os::unix::fs::PermissionsExt;
-    let root = scratch("disk-mode").join("out");
+    let scratch = scratch("disk-mode");
+    let root = scratch.join("out");
     let disk = disk(&root);
     let mut sink = disk.sink(info());
     say(&mut sink, 1_767_000_000_001, "private");

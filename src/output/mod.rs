@@ -57,13 +57,36 @@ pub use stdout::{Stdout, StdoutFormat};
 mod disk_tests;
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::ops::Deref;
+    use std::path::{Path, PathBuf};
 
-    /// An empty folder of a test's own.
-    pub(super) fn scratch(name: &str) -> PathBuf {
+    /// An empty folder of a test's own, gone afterwards.
+    pub(super) fn scratch(name: &str) -> Scratch {
         let folder = std::env::temp_dir().join(format!("rtmsd-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).expect("a folder for temporary files");
-        folder
+        Scratch(folder)
+    }
+
+    pub(super) struct Scratch(PathBuf);
+
+    impl Deref for Scratch {
+        type Target = Path;
+
+        fn deref(&self) -> &Path {
+            &self.0
+        }
+    }
+
+    impl AsRef<Path> for Scratch {
+        fn as_ref(&self) -> &Path {
+            &self.0
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
     }
 }

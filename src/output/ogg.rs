@@ -314,7 +314,8 @@ pub(super) mod tests {
 
     #[test]
     fn a_torn_file_goes_on_after_its_last_whole_page() {
-        let path = scratch("ogg-torn").join("x.opus");
+        let scratch = scratch("ogg-torn");
+        let path = scratch.join("x.opus");
         let mut out = Vec::new();
         let mut stream = Pages::new(7);
         let mut page = Page::default();

@@ -42,7 +42,12 @@ fn listener(number: i32) -> Result<TcpListener, String> {
     let fault = |what: &str| format!("LISTEN_FDS: descriptor {number}: {what}");
     let own = pidfd_open(getpid(), PidfdFlags::empty())
         .and_then(|own| pidfd_getfd(own, number, PidfdGetfdFlags::empty()))
-        .map_err(|error| fault(&format!("cannot be had: {error}")))?;
+        .map_err(|error| {
+            fault(&format!(
+                "cannot be had: {error}; pidfd_open(2) and pidfd_getfd(2) must be there (Linux \
+                 5.6) and allowed (SystemCallFilter=, or what the container allows)"
+            ))
+        })?;
     if !socket_acceptconn(&own).unwrap_or(false) {
         return Err(fault("found no listening socket, expected ListenStream="));
     }

@@ -165,8 +165,11 @@ fn the_unit_is_for_this_binary() {
         "Type=notify",
         "RestartPreventExitStatus=64 78",
         "DynamicUser=yes",
+        "StandardError=journal",
+        "LoadCredential=ZOOM_REFRESH_TOKEN:/etc/rtmsd/ZOOM_REFRESH_TOKEN",
+        "SetCredential=ZOOM_REFRESH_TOKEN:\\n",
     ] {
         assert!(unit.lines().any(|found| found == line), "{line}");
     }
-    assert!(!unit.contains('@') || !unit.contains("@program@"));
+    assert!(!unit.contains("@program@") && !unit.contains("@credentials@"));
 }

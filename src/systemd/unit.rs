@@ -2,9 +2,24 @@
 
 use std::path::Path;
 
+use crate::config::keys::KEYS;
+
 /// The service for the binary at this path.
 pub fn unit(program: &Path) -> String {
     UNIT.replace("@program@", &program.display().to_string())
+        .replace("@credentials@\n", &credentials())
+}
+
+/// Every secret by the name of its key. systemd refuses to start what lacks a credential, so that
+/// each has an empty line to fall back on, which counts as not given.
+fn credentials() -> String {
+    let secrets = KEYS.iter().filter(|key| key.is_secret);
+    secrets
+        .map(|key| {
+            let name = key.name;
+            format!("LoadCredential={name}:/etc/rtmsd/{name}\nSetCredential={name}:\\n\n")
+        })
+        .collect()
 }
 
 /// The socket that goes with it, for who wants one.
@@ -15,7 +30,7 @@ pub fn socket_unit() -> &'static str {
 const UNIT: &str = "\
 # rtmsd.service, from \"rtmsd print unit\". Settings are in /etc/rtms.conf, which must be readable by
 # all and therefore hold no secrets; each secret is a file of mode 0600 in /etc/rtmsd, named like its
-# key. Transcripts go to /var/lib/rtmsd/meetings.
+# key. Meetings go to /var/lib/rtmsd/meetings. Changes belong into a drop-in: systemctl edit rtmsd.
 
 [Unit]
 Description=Zoom Realtime Media Streams receiver
@@ -29,6 +44,8 @@ StartLimitIntervalSec=0
 [Service]
 Type=notify
 NotifyAccess=main
+# Only if there is one: rtmsd print socket.
+Sockets=rtmsd.socket
 ExecStart=@program@ serve --config /etc/rtms.conf
 ExecReload=/bin/kill -HUP $MAINPID
 # A thread that hangs is found within half of this; then systemd restarts the server, which rejoins
@@ -39,16 +56,13 @@ Restart=on-failure
 RestartSec=1s
 # A command line or a configuration that is wrong is wrong after a restart, too.
 RestartPreventExitStatus=64 78
-# Transcripts are in files; the journal keeps the log only.
+# Transcripts are in files; the journal keeps the log only. Standard error would go where standard
+# output goes.
 StandardOutput=null
+StandardError=journal
 
-# Secrets, by the names of their keys.
-LoadCredential=ZOOM_CLIENT_SECRET:/etc/rtmsd/ZOOM_CLIENT_SECRET
-LoadCredential=ZOOM_SECRET_TOKEN:/etc/rtmsd/ZOOM_SECRET_TOKEN
-#LoadCredential=ZOOM_API_CLIENT_SECRET:/etc/rtmsd/ZOOM_API_CLIENT_SECRET
-#LoadCredential=ZOOM_REFRESH_TOKEN:/etc/rtmsd/ZOOM_REFRESH_TOKEN
-#LoadCredential=ZOOM_VIDEO_SDK_SECRET:/etc/rtmsd/ZOOM_VIDEO_SDK_SECRET
-#LoadCredential=RTMS_ADMIN_TOKEN:/etc/rtmsd/RTMS_ADMIN_TOKEN
+# Secrets. One that has no file is an empty line, which counts as not given.
+@credentials@
 
 DynamicUser=yes
 StateDirectory=rtmsd
@@ -105,6 +119,10 @@ Description=Webhook port of rtmsd
 [Socket]
 ListenStream=3000
 Backlog=1024
+# A server that ends at once, by a faulty configuration, is started for waiting webhooks so often
+# and no more; \"systemctl restart rtmsd\" brings both back.
+TriggerLimitIntervalSec=30s
+TriggerLimitBurst=5
 
 [Install]
 WantedBy=sockets.target

@@ -9,6 +9,7 @@ mod embed;
 mod media;
 mod meeting;
 mod oauth;
+mod packaged;
 mod public;
 mod service;
 mod shutdown;

@@ -76,6 +76,18 @@ impl Service {
         }
     }
 
+    /// What was on its way is heard; then there is silence for longer than the watchdog's period.
+    fn is_not_fed(&self) {
+        let timeout = Some(Duration::from_millis(400));
+        self.manager.set_read_timeout(timeout).expect("a socket");
+        let mut bytes = [0; 4096];
+        let heard = (0..1000)
+            .take_while(|_| self.manager.recv(&mut bytes).is_ok())
+            .count();
+        (self.manager.set_read_timeout(Some(PATIENCE))).expect("a socket");
+        assert!(heard < 10, "{heard}");
+    }
+
     fn signal(&self, signal: Signal) {
         let id = self.child.as_ref().expect("it runs").id();
         let id = Pid::from_raw(i32::try_from(id).expect("a pid")).expect("a pid");
@@ -148,20 +160,91 @@ fn a_stopped_process_is_not_fed() {
     service.start("", Stdio::null());
     service.hears("WATCHDOG=1");
     service.signal(Signal::STOP);
-    // What was on its way is heard; then there is silence for longer than the watchdog's period.
-    let timeout = Some(Duration::from_millis(400));
-    service.manager.set_read_timeout(timeout).expect("a socket");
-    let mut bytes = [0; 4096];
-    let heard = (0..1000)
-        .take_while(|_| service.manager.recv(&mut bytes).is_ok())
-        .count();
-    assert!(heard < 10, "{heard}");
-    service
-        .manager
-        .set_read_timeout(Some(PATIENCE))
-        .expect("a socket");
+    service.is_not_fed();
     service.signal(Signal::CONT);
     service.hears("WATCHDOG=1");
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(target_os = "linux")]
+#[test]
+#[expect(clippy::print_stderr, reason = "what was not tested must be said")]
+fn a_server_with_a_thread_that_hangs_is_not_fed() {
+    let mut service = Service::new("thread");
+    service.start("", Stdio::null());
+    let id = service.child.as_ref().expect("it runs").id();
+    for (thread, who) in [
+        ("rtmsd", "the daemon's loop"),
+        ("gate", "the gate"),
+        ("timer", "the timer"),
+    ] {
+        service.hears("WATCHDOG=1");
+        let Some(held) = Held::hold(thread_id(id, thread)) else {
+            eprintln!("not tested: this machine does not let one process stop another's thread");
+            return;
+        };
+        service.is_not_fed();
+        let expected = format!("{who} makes no progress");
+        assert!(service.log().contains(&expected), "{}", service.log());
+        drop(held);
+    }
+    service.hears("WATCHDOG=1");
+}
+
+/// The number of the thread of that name.
+#[cfg(target_os = "linux")]
+fn thread_id(process: u32, name: &str) -> String {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).expect("it runs");
+    let mut paths = threads.map(|entry| entry.expect("a thread").path());
+    let is_named = |path: &PathBuf| {
+        fs::read_to_string(path.join("comm")).is_ok_and(|found| found.trim_end() == name)
+    };
+    let path = paths.find(is_named).expect(name);
+    path.file_name()
+        .and_then(|id| id.to_str())
+        .expect("a number")
+        .to_owned()
+}
+
+/// A thread that stands still, as one that hangs in the kernel does, until this is dropped. The
+/// tracer is in Perl, which every Debian has: Rust has no safe ptrace(2).
+#[cfg(target_os = "linux")]
+struct Held(Child);
+
+#[cfg(target_os = "linux")]
+impl Held {
+    fn hold(thread: String) -> Option<Held> {
+        // PTRACE_SEIZE, PTRACE_INTERRUPT, and waiting for the stop, with __WALL.
+        const TRACER: &str = "my ($thread, $ptrace) = map { $_ + 0 } @ARGV; $| = 1; \
+            syscall($ptrace, 0x4206, $thread, 0, 0) == 0 or exit 1; \
+            syscall($ptrace, 0x4207, $thread, 0, 0) == 0 or exit 1; \
+            waitpid($thread, 0x40000000) == $thread or exit 1; \
+            print 'stopped'; <STDIN>;";
+        let ptrace = if cfg!(target_arch = "aarch64") {
+            "117"
+        } else {
+            "101"
+        };
+        let mut tracer = Command::new("perl")
+            .args(["-e", TRACER, &thread, ptrace])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .ok()?;
+        let mut said = [0; 7];
+        let read = tracer.stdout.as_mut().map(|out| out.read_exact(&mut said));
+        let held = Held(tracer);
+        matches!(read, Some(Ok(()))).then_some(held)
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Held {
+    fn drop(&mut self) {
+        // The kernel lets the thread go on when its tracer is no more.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[cfg(target_os = "linux")]
