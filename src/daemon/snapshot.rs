@@ -13,10 +13,40 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::registry::{self, Registry};
 use crate::state::StateDir;
 
 /// The files' names in the state directory: the synced one, and the quick one.
-pub(super) const FILE_NAMES: [&str; 2] = ["registry.json", "registry-unsynced.json"];
+const FILE_NAMES: [&str; 2] = ["registry.json", "registry-unsynced.json"];
+
+/// What the process before knew, by the newer of its files that can be read.
+pub(super) fn restore(state: &StateDir, settings: registry::Settings) -> Registry {
+    let mut newest: Option<Registry> = None;
+    for name in FILE_NAMES {
+        let read = state.read(name).map_err(|error| error.to_string());
+        let parse = |json: Option<Vec<u8>>| match json {
+            Some(json) => Registry::from_json(settings, &json)
+                .map(Some)
+                .map_err(|error| format!("{name}: {error}")),
+            None => Ok(None),
+        };
+        match read.and_then(parse) {
+            Ok(Some(found))
+                if newest
+                    .as_ref()
+                    .is_none_or(|n| n.version() < found.version()) =>
+            {
+                newest = Some(found);
+            }
+            Ok(_) => {}
+            Err(error) => log::error!(
+                "the state directory has a file that cannot be read: {error}; it is ignored, and \
+                 newer streams of the process before may not be rejoined"
+            ),
+        }
+    }
+    newest.unwrap_or_else(|| Registry::new(settings))
+}
 
 /// The owner of the threads.
 #[derive(Debug)]
