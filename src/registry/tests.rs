@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::api::{Error, Kind};
-use crate::protocol::Product;
+use crate::protocol::{EndReason, Product};
+use crate::webhook::{MeetingLife, RtmsInterrupted, RtmsStopped};
 
 const UUID: &str = "a/B+c==";
 /// Zoom's stamps in these tests begin here; our clock agrees unless a test says otherwise.
