@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use rtmsd::args::{self, Command, Page};
 use rtmsd::commands::{check, check_online, control, serve, status};
-use rtmsd::config::{Config, Needs, Sources, conf};
+use rtmsd::config::{Loaded, Needs, Sources, conf, load};
 use rtmsd::demo::{self, DemoOptions};
 use rtmsd::protocol::{MediaKind, Product};
 use rtmsd::{api, exit, log, pages, setup, systemd};
@@ -29,8 +29,8 @@ fn run(command: Command) -> u8 {
         Command::Help(text) => print(text),
         Command::Version => print(&format!("{}\n", args::VERSION)),
         Command::Print(Page::Conf) => print(&conf()),
-        Command::Serve { config } => with_config(config.as_deref(), Needs::Serve, |running| {
-            serve::run(running, config.as_deref())
+        Command::Serve { config } => with_config(config.as_deref(), Needs::Serve, |loaded| {
+            serve::run(loaded, config.as_deref())
         }),
         Command::Demo {
             out,
@@ -57,7 +57,8 @@ fn run(command: Command) -> u8 {
                 product: control.product,
                 json: control.json,
             };
-            with_config(control.config.as_deref(), Needs::Rest, |config| {
+            with_config(control.config.as_deref(), Needs::Rest, |loaded| {
+                let config = &loaded.config;
                 let settings = || {
                     let settings = setup::api(config);
                     Ok(match options.product {
@@ -79,8 +80,8 @@ fn run(command: Command) -> u8 {
             config,
             json,
             watch,
-        } => with_config(config.as_deref(), Needs::Admin, |config| {
-            status::run(config, json, watch, &mut io::stdout())
+        } => with_config(config.as_deref(), Needs::Admin, |loaded| {
+            status::run(&loaded.config, json, watch, &mut io::stdout())
         }),
         Command::Print(Page::Unit) => {
             let program = std::env::current_exe().unwrap_or_else(|_| "/usr/bin/rtmsd".into());
@@ -96,15 +97,15 @@ fn run(command: Command) -> u8 {
 }
 
 /// Reads the configuration, starts the log, and goes on.
-fn with_config(path: Option<&Path>, needs: Needs, next: impl FnOnce(&Config) -> u8) -> u8 {
+fn with_config(path: Option<&Path>, needs: Needs, next: impl FnOnce(&Loaded) -> u8) -> u8 {
     let faults = match Sources::of_process(path, needs) {
-        Ok(sources) => match Config::load(&sources) {
-            Ok((config, warnings)) => {
-                log::start(config.log_level, config.log_format);
-                for warning in warnings {
+        Ok(sources) => match load(&sources) {
+            Ok(loaded) => {
+                log::start(loaded.config.log_level, loaded.config.log_format);
+                for warning in &loaded.warnings {
                     ::log::warn!("{warning}");
                 }
-                return next(&config);
+                return next(&loaded);
             }
             Err(faults) => faults,
         },
@@ -128,7 +129,8 @@ fn check(path: Option<&Path>, online: bool) -> u8 {
     if code != exit::OK || !online {
         return code;
     }
-    with_config(path, Needs::Serve, |config| {
+    with_config(path, Needs::Serve, |loaded| {
+        let config = &loaded.config;
         let media: Vec<&str> = config
             .media
             .kinds()

@@ -75,7 +75,11 @@ impl Daemon {
     fn last_event(&mut self, event: Event) {
         let actions = match event {
             Event::Webhook(webhook) => self.registry.handle_webhook(now(), webhook),
-            Event::Called(outcome) => self.registry.handle_call(now(), &outcome.0, outcome.1),
+            Event::Called(outcome) => {
+                let outcome = *outcome;
+                self.registry
+                    .handle_call(now(), &outcome.call, outcome.result)
+            }
             // Who asked may have gone; then nobody is there to be told.
             Event::Status(reply) => {
                 let _ = reply.send(self.status());
@@ -85,9 +89,12 @@ impl Daemon {
                 let _ = reply.send(self.pulse());
                 return;
             }
-            Event::Ended(_) | Event::Slept | Event::Folded | Event::Reload(..) | Event::Stop => {
-                return;
-            }
+            Event::Ended(_)
+            | Event::Slept
+            | Event::Folded
+            | Event::Api(_)
+            | Event::Reload(..)
+            | Event::Stop => return,
         };
         let is_last = |action: &Action| {
             matches!(

@@ -28,7 +28,7 @@ use crate::output::{Disk, Stdout, StreamInfo};
 use crate::protocol::url::ServerUrl;
 use crate::protocol::{Command, EndReason};
 use crate::public::{self, Public};
-use crate::registry::{Action, Now, Registry};
+use crate::registry::{Action, Call, Now, Registry};
 use crate::state::{self, StateDir};
 use crate::time::now_ms;
 use crate::webhook::Webhook;
@@ -98,8 +98,17 @@ enum Event {
     Folded,
     Status(SyncSender<Status>),
     Pulse(SyncSender<Pulse>),
-    Reload(Box<Settings>, SyncSender<Result<(), public::Error>>),
+    /// Which client is in use.
+    Api(SyncSender<Arc<Api>>),
+    Reload(Box<Reload>, SyncSender<Result<(), Error>>),
     Stop,
+}
+
+/// Other settings, and the client that goes with them: it is made outside, for that may read files.
+#[derive(Debug)]
+struct Reload {
+    settings: Settings,
+    api: Arc<Api>,
 }
 
 impl From<Webhook> for Event {
@@ -270,8 +279,7 @@ impl Daemon {
                     self.obey(actions);
                 }
                 Event::Called(outcome) => {
-                    let (call, result) = *outcome;
-                    let actions = self.registry.handle_call(now(), &call, result);
+                    let actions = self.called(*outcome);
                     self.obey(actions);
                 }
                 Event::Ended(stream_id) => self.ended(&stream_id),
@@ -284,7 +292,8 @@ impl Daemon {
                 Event::Folded => flush_at = Some(Instant::now() + FLUSH_AFTER),
                 Event::Status(reply) => drop(reply.send(self.status())),
                 Event::Pulse(reply) => drop(reply.send(self.pulse())),
-                Event::Reload(settings, reply) => drop(reply.send(self.reload(*settings))),
+                Event::Api(reply) => drop(reply.send(Arc::clone(&self.api))),
+                Event::Reload(new, reply) => drop(reply.send(self.reload(*new))),
                 Event::Stop => break,
             }
             // What comes together is saved together. Whether more has come is asked by taking it:
@@ -299,24 +308,34 @@ impl Daemon {
     }
 
     /// All or nothing. What belongs to parts that live as long as the process stays as it is.
-    fn reload(&mut self, new: Settings) -> Result<(), public::Error> {
-        self.public.reload(new.public.clone())?;
-        let old = self.settings.clone();
-        let is_kept = new.disk.is_none() || new.disk.is_some() != old.disk.is_some();
-        let stdout = old.stdout.and(new.stdout).or(old.stdout);
-        self.settings = Settings {
-            api: old.api,
-            ca_file: old.ca_file,
-            state: old.state,
-            disk: if is_kept { old.disk } else { new.disk },
-            stdout,
-            ..new
-        };
-        self.registry.reload(self.settings.registry());
+    fn reload(&mut self, Reload { settings, api }: Reload) -> Result<(), Error> {
+        self.public
+            .reload(settings.public.clone())
+            .map_err(Error::Public)?;
+        self.settings.take(settings);
         if let (Some(disk), Some(settings)) = (&self.disk, &self.settings.disk) {
             disk.reload(settings.clone());
         }
+        self.schedule.use_api(&api);
+        self.api = api;
+        self.tell_secrets();
+        let actions = self.registry.reload(now(), self.settings.registry());
+        self.obey(actions);
         Ok(())
+    }
+
+    /// A call came to its end.
+    fn called(&mut self, Outcome { call, result, api }: Outcome) -> Vec<Action> {
+        match result {
+            // It says nothing of the credentials that are there now.
+            Err(error) if !Arc::ptr_eq(&api, &self.api) => {
+                log::info!("{error}; made again, for the configuration was reloaded meanwhile");
+                let at = Instant::now();
+                self.schedule.at(Call { at, ..call });
+                Vec::new()
+            }
+            result => self.registry.handle_call(now(), &call, result),
+        }
     }
 
     fn save(&mut self) {

@@ -7,7 +7,7 @@ use crate::api;
 use crate::output::{DiskSettings, StdoutFormat};
 use crate::protocol::events::EventSelection;
 use crate::protocol::url::AllowedHosts;
-use crate::protocol::{MediaParams, MediaSelection};
+use crate::protocol::{MediaParams, MediaSelection, Product};
 use crate::secret::Secret;
 use crate::{public, registry};
 
@@ -97,6 +97,27 @@ impl Settings {
             state: None,
             delete_revoked: true,
             on_exit: OnExit::Leave,
+        }
+    }
+
+    /// Becomes the new ones, as far as a running process can.
+    pub(super) fn take(&mut self, new: Settings) {
+        let old = self.clone();
+        // A part that was not started has nobody to hand the settings to, and one that runs goes on.
+        *self = Settings {
+            ca_file: old.ca_file,
+            state: old.state,
+            disk: old.disk.and_then(|old| new.disk.or(Some(old))),
+            stdout: old.stdout.and_then(|old| new.stdout.or(Some(old))),
+            ..new
+        };
+    }
+
+    /// The id and secret that sign the handshakes of a product's streams.
+    pub(super) fn keys(&self, product: Product) -> &KeyPair {
+        match (product, &self.video_sdk) {
+            (Product::Session, Some(keys)) => keys,
+            _ => &self.app,
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use super::{Daemon, Event, Handle, Running, Settings};
+use super::{Daemon, Error, Event, Handle, Reload, Running, Settings};
 use crate::api;
 use crate::meeting::Stats;
 use crate::output::StreamInfo;
@@ -149,13 +149,21 @@ impl Handle {
         self.ask(within, Event::Pulse)
     }
 
-    /// Hands other settings over. `None` if the daemon does not answer in time.
-    pub fn reload(
-        &self,
-        settings: Settings,
-        within: Duration,
-    ) -> Option<Result<(), public::Error>> {
-        self.ask(within, |reply| Event::Reload(Box::new(settings), reply))
+    /// Hands other settings over: all of them or, with an error, none. `None` if the daemon does
+    /// not answer in time. It reads files (certificate, stored tokens), so it may wait for a disk.
+    ///
+    /// What begins from then on goes by the new settings: streams, calls, webhooks. Running streams
+    /// keep media, formats and folder; a new secret of their app signs their next handshake.
+    /// Meetings whose start was given up are tried again. As they were at the start remain: the
+    /// listeners, `state`, `ca_file`, and whether there are files and standard output at all.
+    pub fn reload(&self, settings: Settings, within: Duration) -> Option<Result<(), Error>> {
+        let api = self.ask(within, Event::Api)?;
+        let api = match api.renewed(settings.api.clone()) {
+            Ok(api) => Arc::new(api),
+            Err(error) => return Some(Err(Error::Api(error))),
+        };
+        let reload = Reload { settings, api };
+        self.ask(within, |reply| Event::Reload(Box::new(reload), reply))
     }
 
     fn ask<T>(&self, within: Duration, event: impl FnOnce(SyncSender<T>) -> Event) -> Option<T> {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use super::{Daemon, Event, now};
+use super::{Daemon, Event, KeyPair, now};
 use crate::meeting::{Meeting, Sink};
 use crate::output::{self, StreamInfo};
 use crate::protocol::url::ServerUrl;
-use crate::protocol::{Command, EndReason, Product, StreamConfig};
+use crate::protocol::{Command, EndReason, StreamConfig};
 use crate::registry::StreamPlan;
 
 /// A stream and its thread.
@@ -16,6 +16,8 @@ use crate::registry::StreamPlan;
 pub(super) struct Running {
     pub(super) meeting: Meeting,
     pub(super) info: StreamInfo,
+    /// What its handshakes are signed with.
+    keys: KeyPair,
     pub(super) since: Instant,
 }
 
@@ -24,6 +26,19 @@ impl Daemon {
         self.running
             .get(stream_id)
             .is_some_and(|running| running.meeting.command(command))
+    }
+
+    /// Tells each stream whose app has another secret now: it signs the next handshake. Another id
+    /// is another app, which the stream is not of.
+    pub(super) fn tell_secrets(&mut self) {
+        for running in self.running.values_mut() {
+            let keys = self.settings.keys(running.info.product);
+            if keys.id == running.keys.id && keys.secret != running.keys.secret {
+                running.keys = keys.clone();
+                let command = Command::ClientSecret(keys.secret.clone());
+                running.meeting.command(command);
+            }
+        }
     }
 
     pub(super) fn start_stream(&mut self, plan: StreamPlan) {
@@ -49,10 +64,7 @@ impl Daemon {
         } = plan;
         let hosts = &self.settings.allowed_hosts;
         let url = ServerUrl::first(&started.server_urls, hosts).map_err(EndReason::BadUrl)?;
-        let keys = match (started.product, &self.settings.video_sdk) {
-            (Product::Session, Some(keys)) => keys,
-            _ => &self.settings.app,
-        };
+        let keys = self.settings.keys(started.product).clone();
         let config = StreamConfig {
             product: started.product,
             id: started.id,
@@ -98,6 +110,7 @@ impl Daemon {
         let running = Running {
             meeting,
             info,
+            keys,
             since: Instant::now(),
         };
         self.running.insert(started.stream_id, running);
@@ -135,6 +148,7 @@ fn join(running: Running) -> EndReason {
         meeting,
         info,
         since,
+        ..
     } = running;
     let stats = Arc::clone(meeting.stats());
     let end = meeting.join().unwrap_or(EndReason::Panicked);

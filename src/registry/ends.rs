@@ -110,10 +110,7 @@ impl Registry {
     }
 
     fn restart(&mut self, now: Now, uuid: &str, reason: StopReason) {
-        let has_stream = self
-            .streams
-            .values()
-            .any(|e| e.is_active() && e.started.id == uuid);
+        let has_stream = self.has_stream(uuid);
         let Some(meeting) = self.meetings.get_mut(uuid) else {
             return;
         };
@@ -140,6 +137,10 @@ impl Registry {
                  (development or production) of the app that was started"
             );
             self.actions.push(Action::Log(log::Level::Error, text));
+        }
+        // Once the credentials are right, a reload or a restart starts it.
+        if once && refusal.is_some() && meeting.start == Start::Done {
+            meeting.start = Start::GaveUp;
         }
         if let Some(why) = refusal {
             let text = format!("stopped: {reason}; not started again, for {why}");

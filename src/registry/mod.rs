@@ -223,9 +223,55 @@ impl Registry {
         self.version
     }
 
-    /// Other settings, for what happens from here on.
-    pub fn reload(&mut self, settings: Settings) {
+    /// Other settings, for what happens from here on. Whoever changes them may have mended what kept
+    /// streams away, so starts that were given up are due again; and where starting has become
+    /// possible, so are those of meetings that began before.
+    pub fn reload(&mut self, now: Now, settings: Settings) -> Vec<Action> {
+        let was_possible = self.settings.auto_start;
         self.settings = settings;
+        let meetings: Vec<String> = self.meetings.keys().cloned().collect();
+        for uuid in meetings {
+            let Some(meeting) = self.meetings.get(&uuid) else {
+                continue;
+            };
+            let is_due = match meeting.start {
+                Start::GaveUp => !self.has_stream(&uuid),
+                // One that had a stream lost it by somebody's will.
+                Start::None if !was_possible && meeting.started_ms.is_some() => {
+                    !self.knows_stream_of(&uuid)
+                }
+                _ => false,
+            };
+            if is_due && settings.auto_start && meeting.is_live() {
+                self.start_now(now, &uuid);
+            }
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    /// A start is due at once.
+    fn start_now(&mut self, now: Now, uuid: &str) {
+        if let Some(meeting) = self.meetings.get_mut(uuid) {
+            if meeting.start == Start::GaveUp {
+                meeting.restarts = 0;
+            }
+            meeting.start = Start::Trying {
+                attempts: 0,
+                since: Some(now.instant),
+            };
+            self.is_changed = true;
+        }
+        self.call(now.instant, uuid, api::Action::Start);
+    }
+
+    /// Whether a stream of the meeting runs.
+    fn has_stream(&self, uuid: &str) -> bool {
+        let mut active = self.streams.values().filter(|entry| entry.is_active());
+        active.any(|entry| entry.started.id == uuid)
+    }
+
+    fn knows_stream_of(&self, uuid: &str) -> bool {
+        self.streams.values().any(|entry| entry.started.id == uuid)
     }
 
     /// The streams that run, and what their files say about them.
@@ -238,25 +284,17 @@ impl Registry {
     pub fn resume(&mut self, now: Now) -> Vec<Action> {
         let meetings: Vec<String> = self.meetings.keys().cloned().collect();
         for uuid in meetings {
-            let Some(meeting) = self.meetings.get_mut(&uuid) else {
+            let Some(meeting) = self.meetings.get(&uuid) else {
                 continue;
             };
             let is_due = match meeting.start {
                 Start::Trying { .. } => true,
                 // What was wrong may have been mended by this restart: a token, a plan.
-                Start::GaveUp => {
-                    let streams = self.streams.values();
-                    let mut of_it = streams.filter(|e| e.is_active() && e.started.id == uuid);
-                    self.settings.auto_start && of_it.next().is_none()
-                }
+                Start::GaveUp => self.settings.auto_start && !self.has_stream(&uuid),
                 Start::None | Start::Done | Start::Stopped => false,
             };
             if is_due && meeting.is_live() {
-                meeting.start = Start::Trying {
-                    attempts: 0,
-                    since: Some(now.instant),
-                };
-                self.call(now.instant, &uuid, api::Action::Start);
+                self.start_now(now, &uuid);
             }
             if let Some(stop_at_ms) = self.meetings.get(&uuid).and_then(|m| m.stop_at_ms) {
                 let wait = Duration::from_millis(stop_at_ms.saturating_sub(now.unix_ms));

@@ -18,10 +18,7 @@ impl Registry {
                 "meeting.started without id or uuid is ignored",
             );
         }
-        let has_stream = self
-            .streams
-            .values()
-            .any(|e| e.is_active() && e.started.id == uuid);
+        let has_stream = self.has_stream(&uuid);
         if !self.has_room_for_meeting(&uuid) {
             return self.log(
                 log::Level::Error,

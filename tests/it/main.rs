@@ -9,6 +9,7 @@ mod media;
 mod meeting;
 mod oauth;
 mod public;
+mod reload;
 mod service;
 mod shutdown;
 mod slow;

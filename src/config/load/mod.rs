@@ -41,6 +41,21 @@ pub struct Setting {
     pub shown: String,
     /// Where it was given: `rtms.conf:12`, `environment`, `credentials`.
     pub place: String,
+    /// Its value as it was written; every one may be compared, and none is to be shown.
+    value: Secret,
+}
+
+impl Loaded {
+    /// The keys whose values differ, in the order of [`KEYS`].
+    pub fn changed_since(&self, earlier: &Loaded) -> Vec<&'static str> {
+        let value = |loaded: &Loaded, key: &Key| {
+            let mut settings = loaded.settings.iter();
+            let found = settings.find(|setting| setting.key == key.name);
+            found.map(|setting| setting.value.clone())
+        };
+        let differ = |key: &&Key| value(self, key) != value(earlier, key);
+        KEYS.iter().filter(differ).map(|key| key.name).collect()
+    }
 }
 
 /// A value before it is understood.
@@ -72,6 +87,7 @@ pub fn load(sources: &Sources<'_>) -> Result<Loaded, Vec<Fault>> {
                 key: key.name,
                 shown: String::new(),
                 place: String::new(),
+                value: Secret::new(""),
             }),
             None => {}
         }
@@ -350,9 +366,10 @@ impl Loading<'_> {
             shown: if key.is_secret {
                 "(secret)".to_owned()
             } else {
-                given.value
+                given.value.clone()
             },
             place: given.place,
+            value: Secret::new(given.value),
         });
     }
 
