@@ -3,7 +3,8 @@
 //! Every event is one line and one write, whatever text stands in it. Levels: *error*, a human is
 //! needed; *warn*, degraded; *info*, a stream starts or ends; *debug*, names of messages and changes
 //! of state; *trace*, what they say. Lines of a stream's own thread begin with `stream=` and its full
-//! id, and those of others about it name it in the same way, so one id finds them all. Warnings that repeat are folded: one a minute, with the count of the others.
+//! id, and those of others about it name it in the same way, so one id finds them all; in JSON it is
+//! a field of both. Warnings that repeat are folded: one a minute, with the count of the others.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -214,9 +215,14 @@ fn line(form: Form, ms: u64, level: Level, place: Place, target: &str, message: 
         Form::Journal => write!(line, "<{}>", priority(level)),
         Form::Json => {
             let name = level.as_str().to_ascii_lowercase();
+            let named = match place {
+                Place::Thread(_) => stream_in(message),
+                Place::Stream(_) => None,
+            };
+            let stream = named.map_or_else(String::new, |id| format!("\"stream\":{},", json(id)));
             write!(
                 line,
-                "{{\"time\":\"{}\",\"level\":\"{name}\",\"{key}\":{},\"target\":{},\"message\":{}}}",
+                "{{\"time\":\"{}\",\"level\":\"{name}\",\"{key}\":{},{stream}\"target\":{},\"message\":{}}}",
                 Utc::from_unix_ms(ms),
                 json(word),
                 json(target),
@@ -237,6 +243,13 @@ fn line(form: Form, ms: u64, level: Level, place: Place, target: &str, message: 
     }
     line.push('\n');
     line
+}
+
+/// The id of the stream that a message of another thread is about.
+fn stream_in(message: &str) -> Option<&str> {
+    let mut words = message.split(' ');
+    let id = words.find_map(|word| word.strip_prefix("stream="))?;
+    Some(id.trim_end_matches([':', ';', ',']))
 }
 
 /// Priorities of syslog, as journald takes them in front of a line.
@@ -396,6 +409,13 @@ mod tests {
     #[test]
     fn lines_of_a_stream_carry_its_id() {
         let place = Place::Stream("a+b/c==");
+        let by_main = Place::Thread("main");
+        let text = "stopped stream=a+b/c==: 18";
+        assert_eq!(
+            line(Form::Json, 0, Level::Info, by_main, "rtmsd", text),
+            "{\"time\":\"1970-01-01T00:00:00.000Z\",\"level\":\"info\",\"thread\":\"main\",\
+             \"stream\":\"a+b/c==\",\"target\":\"rtmsd\",\"message\":\"stopped stream=a+b/c==: 18\"}\n"
+        );
         for (form, expected) in [
             (Form::Journal, "<6>stream=a+b/c== receiving\n"),
             (

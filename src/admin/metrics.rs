@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::process::Process;
 use super::streams;
 use crate::api::{self, Kind};
-use crate::daemon::status::{KINDS, Status, Totals, kind_name};
+use crate::daemon::status::{KINDS, NEWS, Status, Totals, kind_name};
 use crate::gate::{self, BUCKET_ENDS_US, Histogram};
 use crate::protocol::Loss;
 use crate::webhook::server;
@@ -244,6 +244,12 @@ fn streams_(page: &mut Page, status: &Status) {
 }
 
 fn sums(page: &mut Page, totals: &Totals) {
+    page.counters(
+        "account_events_total",
+        "Webhooks about the account: limits, starts that failed, requests decided, the app removed.",
+        "event",
+        NEWS.into_iter().zip(totals.news),
+    );
     page.counter("streams_begun_total", "Streams begun.", totals.begun);
     page.counter(
         "streams_rejoined_total",
@@ -345,6 +351,11 @@ fn sinks(page: &mut Page, status: &Status) {
         "disk_troubled_streams",
         "Streams whose files cannot be written at present.",
         of(|disk| load(&disk.troubled)),
+    );
+    page.gauge(
+        "state_troubled",
+        "Whether what a restart needs cannot be written to RTMS_STATE.",
+        u8::from(status.is_state_troubled),
     );
     let stdout = status.stdout_dropped.as_deref().map_or(0, load);
     page.counters(

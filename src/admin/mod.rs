@@ -202,6 +202,11 @@ fn trouble(status: &Status, process: &Process) -> Option<String> {
             "the disk cannot be used: files of {troubled} streams wait to be written under RTMS_OUT"
         ));
     }
+    if status.is_state_troubled {
+        let text =
+            "the disk cannot be used: what a restart needs waits to be written under RTMS_STATE";
+        return Some(text.to_owned());
+    }
     if process.open_files.saturating_mul(100) >= process.files_max.saturating_mul(FILES_PERCENT_MAX)
     {
         return Some(format!(

@@ -270,6 +270,7 @@ impl Daemon {
             };
             match event {
                 Event::Webhook(webhook) => {
+                    self.totals.note(&webhook);
                     log::debug!(
                         "webhook event={:?} ts={}",
                         kind(&webhook),
@@ -359,7 +360,9 @@ impl Daemon {
                                 self.revive.insert(stream_id);
                             }
                         }
-                        Err(error) => log::error!("fail-over is not followed: {error}"),
+                        Err(error) => {
+                            log::error!("fail-over is not followed stream={stream_id}: {error}");
+                        }
                     }
                 }
                 Action::Interrupted {

@@ -9,6 +9,7 @@
 //! and never a queue. [`StateDir::write_atomic`] syncs the file and its directory.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -58,6 +59,7 @@ pub(super) struct Snapshot {
 struct Shared {
     slot: Mutex<Slot>,
     filled: Condvar,
+    is_troubled: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -80,6 +82,12 @@ impl Snapshot {
             writers.push((shared, thread));
         }
         Ok(Snapshot { writers })
+    }
+
+    /// Whether the last try to write failed.
+    pub(super) fn is_troubled(&self) -> bool {
+        let is_troubled = |(shared, _): &(Arc<Shared>, _)| shared.is_troubled.load(Relaxed);
+        self.writers.iter().any(is_troubled)
     }
 
     /// Has this written, instead of what may still wait.
@@ -114,7 +122,6 @@ impl Shared {
     }
 
     fn write_until_over(&self, state: &StateDir, name: &str, is_synced: bool) {
-        let mut is_troubled = false;
         loop {
             let json = {
                 let mut slot = self.lock();
@@ -134,16 +141,14 @@ impl Shared {
                 false => state.write_unsynced(name, &json),
             };
             match written {
-                Ok(()) if is_troubled => {
-                    is_troubled = false;
+                Ok(()) if self.is_troubled.swap(false, Relaxed) => {
                     log::info!("the state directory takes files again");
                 }
                 Ok(()) => {}
                 Err(error) => {
-                    if !is_troubled {
+                    if !self.is_troubled.swap(true, Relaxed) {
                         log::error!("{error}; a restart would not rejoin the newest streams");
                     }
-                    is_troubled = true;
                     self.put_back(json);
                     if !self.pause() {
                         return;

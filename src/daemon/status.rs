@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+use super::snapshot::Snapshot;
 use super::{Daemon, Error, Event, Handle, Reload, Running, Settings};
 use crate::api;
 use crate::meeting::Stats;
@@ -16,6 +17,7 @@ use crate::output::StreamInfo;
 use crate::output::disk::DiskCounters;
 use crate::protocol::MediaKind;
 use crate::public;
+use crate::webhook::Webhook;
 
 /// The kinds that are counted; `All` stands for events.
 pub const KINDS: [MediaKind; 6] = [
@@ -52,6 +54,8 @@ pub struct Status {
     pub edge: public::Counters,
     /// REST and OAuth.
     pub api: Arc<api::Counters>,
+    /// Whether what a restart needs cannot be written.
+    pub is_state_troubled: bool,
     /// Files; `None` if none are written.
     pub disk: Option<Arc<DiskCounters>>,
     /// Lines of standard output that nobody read; `None` without standard output.
@@ -111,9 +115,33 @@ pub struct Totals {
     pub unknown: u64,
     /// Messages that could not be read.
     pub malformed: u64,
+    /// Webhooks about the account, in the order of [`NEWS`].
+    pub news: [u64; NEWS.len()],
 }
 
+/// The webhooks about the account that are counted; the last stands for those that are new.
+pub const NEWS: [&str; 6] = [
+    "concurrency_limited",
+    "concurrency_near_limit",
+    "start_failed",
+    "request_status",
+    "app_deauthorized",
+    "other",
+];
+
 impl Totals {
+    /// Counts a webhook about the account.
+    pub(super) fn note(&mut self, webhook: &Webhook) {
+        let name = match &webhook.event {
+            crate::webhook::Event::AppDeauthorized { .. } => "app_deauthorized",
+            crate::webhook::Event::Account { name, .. } => name,
+            _ => return,
+        };
+        let is_it = |known: &&str| name.ends_with(known);
+        let place = NEWS.iter().position(is_it).unwrap_or(NEWS.len() - 1);
+        self.news[place] += 1;
+    }
+
     /// Adds what a stream has counted.
     pub(super) fn add(&mut self, stats: &Stats) {
         for (sum, kind) in self.media.iter_mut().zip(KINDS) {
@@ -196,6 +224,7 @@ impl Daemon {
             inbox_len: self.inbox.len(),
             edge: self.public.counters(),
             api: Arc::clone(self.api.counters()),
+            is_state_troubled: (self.snapshot.as_ref()).is_some_and(Snapshot::is_troubled),
             disk: self.disk.as_ref().map(|disk| Arc::clone(disk.counters())),
             stdout_dropped: (self.stdout.as_ref()).map(|stdout| Arc::clone(stdout.dropped())),
         }

@@ -102,9 +102,10 @@ impl Daemon {
         let meeting = Meeting::start(config, network, seam, sinks, ended)
             .map_err(|error| EndReason::NoResources(error.to_string()))?;
         log::info!(
-            "stream begins stream={} product={} id={} rejoin={is_rejoin}",
+            "stream begins stream={} product={}{} id={} rejoin={is_rejoin}",
             info.stream_id,
             info.product.name(),
+            number(&info),
             info.id
         );
         let running = Running {
@@ -142,6 +143,15 @@ impl Daemon {
     }
 }
 
+/// The meeting's number, where there is one beside the id.
+fn number(info: &StreamInfo) -> String {
+    let number = info
+        .meeting_id
+        .as_ref()
+        .filter(|number| **number != info.id);
+    number.map_or_else(String::new, |number| format!(" meeting={number}"))
+}
+
 /// Joins a stream's thread, and says how it went.
 fn join(running: Running) -> EndReason {
     let Running {
@@ -160,11 +170,13 @@ fn join(running: Running) -> EndReason {
     let count = |count: &crate::meeting::Count| count.messages.load(Relaxed);
     log::log!(
         level,
-        "stream ended stream={} id={} end=\"{end}\" seconds={:.1} transcripts={} audio={} \
+        "stream ended stream={}{} id={} end=\"{}\" seconds={:.1} transcripts={} audio={} \
          video={} share={} chat={} events={} keep_alives={} losses={} repeated={} unknown={} \
          malformed={}",
         info.stream_id,
+        number(&info),
         info.id,
+        end.to_string().replace('"', "'"),
         since.elapsed().as_secs_f64(),
         count(&stats.transcripts),
         count(&stats.audio),

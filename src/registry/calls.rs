@@ -19,7 +19,7 @@ impl Registry {
             (api::Action::Start, Ok(())) => {
                 self.log(
                     log::Level::Info,
-                    &format!("start accepted id={}", call.control.id),
+                    &format!("start accepted {}", subject(call)),
                 );
                 self.start_succeeded(now, &call.meeting);
             }
@@ -27,7 +27,7 @@ impl Registry {
             (_, Ok(())) => {
                 self.log(
                     log::Level::Info,
-                    &format!("stop accepted id={}", call.control.id),
+                    &format!("stop accepted {}", subject(call)),
                 );
                 self.stop_done(&call.meeting);
             }
@@ -150,6 +150,15 @@ impl Registry {
             meeting: uuid.to_owned(),
             control,
         }));
+    }
+}
+
+/// Whom a call is about, as other lines name it: by number and by UUID. Sessions, engagements and
+/// calls have one id for both.
+fn subject(call: &Call) -> String {
+    match call.control.id == call.meeting {
+        true => format!("id={}", call.meeting),
+        false => format!("meeting={} id={}", call.control.id, call.meeting),
     }
 }
 

@@ -84,7 +84,7 @@ impl Registry {
             StopPolicy::Finish => {}
             StopPolicy::FinishAndAlert => self.log(
                 log::Level::Error,
-                &format!("stopped: {reason}; an admin switched the app off"),
+                &format!("stopped stream={stream_id}: {reason}; an admin switched the app off"),
             ),
             StopPolicy::Delete => {
                 // Only the ids are kept, so that the stream is not taken up again.
@@ -103,13 +103,13 @@ impl Registry {
             }
             StopPolicy::Restart | StopPolicy::RestartOnce => {
                 if !std::mem::replace(&mut entry.is_restarted, true) {
-                    self.restart(now, &uuid, reason);
+                    self.restart(now, stream_id, &uuid, reason);
                 }
             }
         }
     }
 
-    fn restart(&mut self, now: Now, uuid: &str, reason: StopReason) {
+    fn restart(&mut self, now: Now, stream_id: &str, uuid: &str, reason: StopReason) {
         let has_stream = self.has_stream(uuid);
         let Some(meeting) = self.meetings.get_mut(uuid) else {
             return;
@@ -133,7 +133,7 @@ impl Registry {
         };
         if once {
             let text = format!(
-                "stopped: {reason}; check that ZOOM_CLIENT_ID and ZOOM_CLIENT_SECRET are the pair \
+                "stopped stream={stream_id}: {reason}; check that ZOOM_CLIENT_ID and ZOOM_CLIENT_SECRET are the pair \
                  (development or production) of the app that was started"
             );
             self.actions.push(Action::Log(log::Level::Error, text));
@@ -143,7 +143,8 @@ impl Registry {
             meeting.start = Start::GaveUp;
         }
         if let Some(why) = refusal {
-            let text = format!("stopped: {reason}; not started again, for {why}");
+            let text =
+                format!("stopped stream={stream_id}: {reason}; not started again, for {why}");
             return self.log(log::Level::Warn, &text);
         }
         let delay = Duration::from_secs(1 << meeting.restarts.min(5));
@@ -155,7 +156,7 @@ impl Registry {
         self.is_changed = true;
         self.log(
             log::Level::Warn,
-            &format!("stopped: {reason}; starting again by REST"),
+            &format!("stopped stream={stream_id}: {reason}; starting again by REST"),
         );
         self.call(now.instant + delay, uuid, api::Action::Start);
     }

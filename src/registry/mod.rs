@@ -330,16 +330,13 @@ impl Registry {
             Event::AppDeauthorized { .. } => {
                 self.log(
                     log::Level::Error,
-                    "a user removed the app; its stored token is deleted",
+                    "a user removed the app; the stored refresh token is deleted",
                 );
                 self.actions.push(Action::ForgetToken);
             }
             Event::Account { name, payload } => {
-                let level = match name.as_str() {
-                    "rtms.request_status" => log::Level::Info,
-                    _ => log::Level::Warn,
-                };
-                self.log(level, &format!("event={name} payload={payload:?}"));
+                let (level, meaning) = news(&name);
+                self.log(level, &format!("{meaning} event={name} payload={payload}"));
             }
             Event::UrlValidation { .. } | Event::Other { .. } => {}
         }
@@ -393,5 +390,27 @@ impl Registry {
                 topic: None,
                 started_ms: 0,
             })
+    }
+}
+
+/// How loud an event about the account is, and what it says. The payloads of most are not
+/// published, so they are logged as they are.
+fn news(name: &str) -> (log::Level, &'static str) {
+    match name
+        .rsplit('.')
+        .next()
+        .map(|name| name.trim_start_matches("rtms_"))
+    {
+        Some("concurrency_limited") => (
+            log::Level::Error,
+            "a stream was not started: the account has as many as it may have at once",
+        ),
+        Some("concurrency_near_limit") => (
+            log::Level::Warn,
+            "the account has nearly as many streams as it may have at once",
+        ),
+        Some("start_failed") => (log::Level::Error, "zoom could not start a stream"),
+        Some("request_status") => (log::Level::Info, "a request to start a stream was decided"),
+        _ => (log::Level::Warn, "news about the account"),
     }
 }

@@ -813,9 +813,23 @@ fn news_about_the_account_are_for_people() {
         },
     );
     assert!(actions.contains(&Action::ForgetToken));
-    let (name, payload) = ("rtms.concurrency_limited".to_owned(), "{}".to_owned());
-    let actions = w.webhook(T0, Event::Account { name, payload });
-    assert!(matches!(&actions[..], [Action::Log(log::Level::Warn, _)]));
+    for (name, level) in [
+        ("rtms.concurrency_limited", log::Level::Error),
+        ("meeting.rtms_concurrency_limited", log::Level::Error),
+        ("rtms.concurrency_near_limit", log::Level::Warn),
+        ("rtms.start_failed", log::Level::Error),
+        ("rtms.request_status", log::Level::Info),
+        ("rtms.something_new", log::Level::Warn),
+    ] {
+        let (name, payload) = (name.to_owned(), "{\"a\":1}".to_owned());
+        let expected = format!(" event={name} payload={{\"a\":1}}");
+        let actions = w.webhook(T0, Event::Account { name, payload });
+        let [Action::Log(found, text)] = &actions[..] else {
+            panic!("{actions:?}");
+        };
+        assert_eq!(*found, level, "{text}");
+        assert!(text.ends_with(&expected), "{text}");
+    }
 }
 
 // Other settings while it runs.

@@ -99,7 +99,7 @@ impl Registry {
         if self.streams.len() >= ENTRIES_MAX && !self.forget_oldest_stream() {
             return self.log(
                 log::Level::Error,
-                "too many streams: rtms_started is ignored",
+                &format!("too many streams: rtms_started is ignored stream={stream_id}"),
             );
         }
         // A webhook without a stamp is as old as its arrival.
@@ -111,13 +111,13 @@ impl Registry {
         let uuid = entry.started.id.clone();
         if is_expired {
             entry.ended_ms = Some(now.unix_ms);
-            self.streams.insert(stream_id, entry);
+            self.streams.insert(stream_id.clone(), entry);
             let age_s = age.as_secs();
             return self.log(
                 log::Level::Error,
                 &format!(
-                    "stream missed: rtms_started is {age_s} s old and Zoom waits 60 s; was the \
-                     server down, or is this machine's clock wrong?"
+                    "stream missed stream={stream_id} id={uuid}: rtms_started is {age_s} s old and \
+                     Zoom waits 60 s; was the server down, or is this machine's clock wrong?"
                 ),
             );
         }
@@ -164,7 +164,11 @@ impl Registry {
             }
             return self.log(
                 log::Level::Warn,
-                "rtms_interrupted for a stream that is not known here; nothing to reconnect to",
+                &format!(
+                    "rtms_interrupted for a stream that is not known here; nothing to reconnect to \
+                     stream={}",
+                    event.stream_id
+                ),
             );
         };
         if !entry.is_active() || entry.interrupted_ms.is_some_and(|known| ts <= known) {
