@@ -125,11 +125,15 @@ fn check(path: Option<&Path>, online: bool) -> u8 {
             return exit::CONFIG;
         }
     };
-    let code = check::check(&sources, &mut io::stdout()).unwrap_or(exit::OK);
-    if code != exit::OK || !online {
-        return code;
+    let judgement = match check::check(&sources, &mut io::stdout()) {
+        Ok(judgement) => judgement,
+        // A reader that is gone does not want to know.
+        Err(_) => return exit::OK,
+    };
+    if !judgement.is_loaded || !online {
+        return judgement.exit_code;
     }
-    with_config(path, Needs::Serve, |loaded| {
+    let online = with_config(path, Needs::Serve, |loaded| {
         let config = &loaded.config;
         let media: Vec<&str> = config
             .media
@@ -141,7 +145,8 @@ fn check(path: Option<&Path>, online: bool) -> u8 {
         print("\nat zoom\n");
         let state = setup::state_for_rest(config);
         check_online::run(setup::api(config), state, &media, &mut io::stdout())
-    })
+    });
+    judgement.exit_code.max(online)
 }
 
 /// A reader that is gone does not want the text; that is no error.

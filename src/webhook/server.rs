@@ -1,8 +1,8 @@
 //! Answers the requests that the gate lets through: verify, read, keep a place, answer, pass on.
 //!
 //! The signature is checked over the raw bytes before the JSON is looked at, and a webhook is
-//! passed on only after its 200 is written. A forged one costs an HMAC and a counter: no log line
-//! above debug, no work. That the same event may come twice is the daemon's affair.
+//! passed on only after its 200 is written. A forged one costs an HMAC and a counter: no work, and no
+//! log line above debug once a single one was right. That the same event may come twice is the daemon's affair.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};

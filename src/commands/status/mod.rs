@@ -37,8 +37,8 @@ pub fn run(config: &Config, is_json: bool, is_watching: bool, out: &mut impl Wri
                 Ok(streams) => (exit::OK, page(&streams, room(is_watching))),
                 Err(_) => (
                     exit::UNAVAILABLE,
-                    "status: found another answer than rtmsd's; is RTMS_ADMIN the server's, and of \
-                     the same version?\n"
+                    "status: found another answer than rtmsd's; is RTMS_ADMIN that of the server, \
+                     and the server of this version?\n"
                         .to_owned(),
                 ),
             },
@@ -111,7 +111,14 @@ fn ask(config: &Config) -> Result<String, Failure> {
             exit::NO_PERMISSION,
             "the server wants another RTMS_ADMIN_TOKEN".to_owned(),
         )),
-        code => Err(unreachable(&format!("found {code} {:?}", body.trim()))),
+        503 => Err(unreachable(&body.trim())),
+        code => {
+            let text = format!(
+                "something else than rtmsd answers at http://{address}, with {code}; is RTMS_ADMIN \
+                 that of the server?"
+            );
+            Err(Failure(exit::UNAVAILABLE, text))
+        }
     }
 }
 
