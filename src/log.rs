@@ -25,8 +25,9 @@ const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 /// How long a warning that was logged silences the same one.
 const FOLD: Duration = Duration::from_secs(60);
 
-/// How many different warnings are remembered; more than that are logged one by one.
-const FOLDED_MAX: usize = 256;
+/// How many different warnings are remembered, two for each of 2,000 streams; more than that are
+/// logged one by one.
+const FOLDED_MAX: usize = 4096;
 
 /// The form of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,12 +104,15 @@ pub fn flush_folded() {
     IS_FOLDED_TOLD.store(false, Relaxed);
     if let Some(logger) = LOGGER.get() {
         let rest = logger.lock_folded().take(Instant::now());
-        for (message, times) in rest {
+        for (stream, message, times) in rest {
+            let place = stream
+                .as_deref()
+                .map_or(Place::Thread("log"), Place::Stream);
             logger.write(&line(
                 logger.form,
                 now_ms(),
                 Level::Warn,
-                Place::Thread("log"),
+                place,
                 "rtmsd::log",
                 &format!("{message} (repeated {times} times)"),
             ));
@@ -149,7 +153,12 @@ impl Log for Logger {
         let mut message = record.args().to_string();
         cut(&mut message);
         if record.level() == Level::Warn {
-            match self.lock_folded().admit(&message, Instant::now()) {
+            let now = Instant::now();
+            let admitted = STREAM.with(|stream| {
+                let stream = stream.get().map(|stream| &**stream);
+                self.lock_folded().admit(stream, &message, now)
+            });
+            match admitted {
                 Admitted::No => {
                     if let Some(tell) = ON_FOLDED.get()
                         && !IS_FOLDED_TOLD.swap(true, Relaxed)
@@ -308,11 +317,12 @@ fn json(text: &str) -> String {
     json
 }
 
-/// The warnings of the last minute.
+/// The warnings of the last minute. What one stream says is not folded into what another said, or
+/// its history would have gaps.
 #[derive(Default)]
 struct Folded {
-    /// By message: since when it is silenced, and how often it came since.
-    seen: HashMap<String, (Instant, u64)>,
+    /// By stream and message: since when it is silenced, and how often it came since.
+    seen: HashMap<(Option<Box<str>>, String), (Instant, u64)>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -324,8 +334,9 @@ enum Admitted {
 }
 
 impl Folded {
-    fn admit(&mut self, message: &str, now: Instant) -> Admitted {
-        if let Some((since, times)) = self.seen.get_mut(message) {
+    fn admit(&mut self, stream: Option<&str>, message: &str, now: Instant) -> Admitted {
+        let key = (stream.map(Box::from), message.to_owned());
+        if let Some((since, times)) = self.seen.get_mut(&key) {
             if now.saturating_duration_since(*since) < FOLD {
                 *times += 1;
                 return Admitted::No;
@@ -341,17 +352,17 @@ impl Folded {
             });
         }
         if self.seen.len() < FOLDED_MAX {
-            self.seen.insert(message.to_owned(), (now, 0));
+            self.seen.insert(key, (now, 0));
         }
         Admitted::After(0)
     }
 
     /// The counts that have not been told. What is still silenced stays so, from zero.
-    fn take(&mut self, now: Instant) -> Vec<(String, u64)> {
+    fn take(&mut self, now: Instant) -> Vec<(Option<Box<str>>, String, u64)> {
         let mut untold = Vec::new();
-        self.seen.retain(|message, (since, times)| {
+        self.seen.retain(|(stream, message), (since, times)| {
             if *times > 0 {
-                untold.push((message.clone(), std::mem::take(times)));
+                untold.push((stream.clone(), message.clone(), std::mem::take(times)));
             }
             now.saturating_duration_since(*since) < FOLD
         });
@@ -452,16 +463,25 @@ mod tests {
         let mut folded = Folded::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(folded.admit("disk full", at(0)), Admitted::After(0));
-        assert_eq!(folded.admit("disk full", at(1)), Admitted::No);
-        assert_eq!(folded.admit("disk slow", at(1)), Admitted::After(0));
-        assert_eq!(folded.admit("disk full", at(59)), Admitted::No);
-        assert_eq!(folded.admit("disk full", at(60)), Admitted::After(2));
-        assert_eq!(folded.admit("disk full", at(61)), Admitted::No);
-        assert_eq!(folded.take(at(62)), [("disk full".to_owned(), 1)]);
-        assert_eq!(folded.admit("disk full", at(63)), Admitted::No);
-        assert_eq!(folded.take(at(200)), [("disk full".to_owned(), 1)]);
+        assert_eq!(folded.admit(None, "disk full", at(0)), Admitted::After(0));
+        assert_eq!(folded.admit(None, "disk full", at(1)), Admitted::No);
+        assert_eq!(folded.admit(None, "disk slow", at(1)), Admitted::After(0));
+        assert_eq!(folded.admit(None, "disk full", at(59)), Admitted::No);
+        assert_eq!(folded.admit(None, "disk full", at(60)), Admitted::After(2));
+        assert_eq!(folded.admit(None, "disk full", at(61)), Admitted::No);
+        assert_eq!(folded.take(at(62)), [(None, "disk full".to_owned(), 1)]);
+        assert_eq!(folded.admit(None, "disk full", at(63)), Admitted::No);
+        assert_eq!(folded.take(at(200)), [(None, "disk full".to_owned(), 1)]);
         assert!(folded.seen.is_empty());
+        // Each stream has its own.
+        for stream in ["a", "b"] {
+            let admit = |folded: &mut Folded| folded.admit(Some(stream), "lost", at(300));
+            assert_eq!(admit(&mut folded), Admitted::After(0));
+            assert_eq!(admit(&mut folded), Admitted::No);
+        }
+        let told = folded.take(at(301));
+        let told: Vec<_> = told.iter().map(|(stream, ..)| stream.as_deref()).collect();
+        assert_eq!(told, [Some("a"), Some("b")]);
     }
 
     #[test]
@@ -470,12 +490,12 @@ mod tests {
         let start = Instant::now();
         for n in 0..10_000 {
             assert_eq!(
-                folded.admit(&format!("warning {n}"), start),
+                folded.admit(None, &format!("warning {n}"), start),
                 Admitted::After(0)
             );
         }
         assert_eq!(folded.seen.len(), FOLDED_MAX);
-        folded.admit("later", start + FOLD);
+        folded.admit(None, "later", start + FOLD);
         assert_eq!(folded.seen.len(), 1);
     }
 

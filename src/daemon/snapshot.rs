@@ -141,12 +141,15 @@ impl Shared {
                 false => state.write_unsynced(name, &json),
             };
             match written {
-                Ok(()) if self.is_troubled.swap(false, Relaxed) => {
-                    log::info!("the state directory takes files again");
+                Ok(()) => {
+                    let was_troubled = self.is_troubled.swap(false, Relaxed);
+                    if was_troubled && is_synced {
+                        log::info!("the state directory takes files again");
+                    }
                 }
-                Ok(()) => {}
                 Err(error) => {
-                    if !self.is_troubled.swap(true, Relaxed) {
+                    // It is one directory, so one of the two tells.
+                    if !self.is_troubled.swap(true, Relaxed) && is_synced {
                         log::error!("{error}; a restart would not rejoin the newest streams");
                     }
                     self.put_back(json);

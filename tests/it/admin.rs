@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use rtmsd::demo::{MeetingScript, Options, ServerCommand, ServerProcess, Step, Zoom};
+use rtmsd::demo::{
+    Fault, MeetingScript, Options, ServerCommand, ServerProcess, Socket, Step, Zoom,
+};
 use serde_json::Value;
 
 /// Nothing in these tests takes longer unless it is broken.
@@ -182,6 +184,99 @@ fn a_token_keeps_others_out() {
     assert_eq!(with("Bearer 0123456789abcdef"), 200);
     assert_eq!(with("Bearer 0123456789abcdeg"), 401);
     assert!(setup.status(&[]).status.success());
+}
+
+/// Local clients that stall, break off, send nonsense and never read hold up neither each other nor
+/// a stream.
+#[test]
+fn local_clients_cannot_take_it_away() {
+    let setup = Setup::start("admin-hostile", &[]);
+    let meeting = setup.zoom.start_meeting(MeetingScript::plain("hostile"));
+    assert!(meeting.wait_for_phrases(1, PATIENCE));
+    let connect = |bytes: &[u8]| {
+        let mut stream = TcpStream::connect(setup.admin).expect("it listens");
+        // One that was refused meanwhile cannot be written to.
+        let _ = stream.write_all(bytes);
+        stream
+    };
+    let pages = || {
+        for path in ["/healthz", "/readyz", "/metrics", "/streams"] {
+            assert_eq!(setup.get(path).0, 200, "{path}");
+        }
+    };
+    let huge = [b"GET / HTTP/1.1\r\nA: ".as_slice(), &[b'a'; 1 << 20]].concat();
+    let many = "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n".repeat(50);
+    for bytes in [
+        b"".as_slice(),
+        b"GET /metrics HTTP/1.1\r\nA: ",
+        b"POST /streams HTTP/1.1\r\nContent-Length: 99999999999999\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        &huge,
+        many.as_bytes(),
+    ] {
+        let held: Vec<TcpStream> = (0..100).map(|_| connect(bytes)).collect();
+        pages();
+        drop(held);
+    }
+    // Gone with the answer unread, so the kernel resets.
+    for _ in 0..200 {
+        drop(connect(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"));
+    }
+    pages();
+    let phrases = meeting.sent_count();
+    assert!(meeting.wait_for_phrases(phrases + 1, PATIENCE));
+    assert_eq!(meeting.count(Step::Lost), 0);
+    assert_eq!(setup.metric("rtmsd_panics_total{where=\"gate\"}"), 0.0);
+}
+
+#[test]
+fn at_capacity_is_not_ready() {
+    let setup = Setup::start("admin-full", &[]);
+    let used = setup.metric("rtmsd_process_open_fds");
+    // The limit may be lowered while it runs, and then nine tenths of it are taken.
+    let limit = used as u64 + 20;
+    let id = setup.server.id().to_string();
+    let lowered = Command::new("prlimit")
+        .args(["--pid", &id, &format!("--nofile={limit}:")])
+        .status();
+    if !lowered.is_ok_and(|status| status.success()) {
+        return;
+    }
+    let address = setup.server.address(PATIENCE).expect("it listens");
+    let mut held = Vec::new();
+    let told = loop {
+        assert!(held.len() < 20, "always ready");
+        held.push(TcpStream::connect(address).expect("it listens"));
+        // What was accepted meanwhile counts; the answer itself takes a file or two.
+        let (code, told) = setup.get("/readyz");
+        if code == 503 {
+            break told;
+        }
+    };
+    assert!(told.starts_with("at capacity: "), "{told}");
+    assert!(told.ends_with("raise LimitNOFILE\n"), "{told}");
+    drop(held);
+    setup.wait_for("ready again", || setup.get("/readyz").0 == 200);
+}
+
+#[test]
+fn while_draining_it_is_not_ready() {
+    let mut setup = Setup::start("admin-drain", &[("RTMS_ON_EXIT", "stop")]);
+    let meeting = setup.zoom.start_meeting(MeetingScript::plain("drain"));
+    assert!(meeting.wait_for_phrases(1, PATIENCE));
+    // Zoom does not answer the wish to end, so it is waited for.
+    assert!(meeting.fault(Fault::Stall(Socket::Signaling, None)));
+    setup.server.signal(rustix::process::Signal::TERM);
+    setup.wait_for("draining", || {
+        let (code, told) = setup.get("/readyz");
+        code == 503 && told.starts_with("draining: ")
+    });
+    assert!(
+        setup
+            .server
+            .wait(PATIENCE)
+            .is_some_and(|status| status.success())
+    );
 }
 
 /// The judgement of Prometheus' own tool, where it is installed.

@@ -98,7 +98,18 @@ fn ask(config: &Config) -> Result<String, Failure> {
     if let Some(token) = &config.admin_token {
         request = request.header("Authorization", format!("Bearer {}", token.expose()));
     }
-    let mut response = request.call().map_err(|error| unreachable(&error))?;
+    let mut response = request.call().map_err(|error| match error {
+        ureq::Error::Timeout(_) => {
+            let text = format!(
+                "no answer from http://{address} within {} s; the server may be out of files, or \
+                 hang: see its log",
+                ANSWER_MAX.as_secs()
+            );
+            Failure(exit::UNAVAILABLE, text)
+        }
+        ureq::Error::Io(error) => unreachable(&error),
+        error => unreachable(&error),
+    })?;
     let body = response
         .body_mut()
         .with_config()
