@@ -104,7 +104,7 @@ pub fn flush_folded() {
     IS_FOLDED_TOLD.store(false, Relaxed);
     if let Some(logger) = LOGGER.get() {
         let rest = logger.lock_folded().take(Instant::now());
-        for (stream, message, times) in rest {
+        for ((stream, message), times) in rest {
             let place = stream
                 .as_deref()
                 .map_or(Place::Thread("log"), Place::Stream);
@@ -321,9 +321,12 @@ fn json(text: &str) -> String {
 /// its history would have gaps.
 #[derive(Default)]
 struct Folded {
-    /// By stream and message: since when it is silenced, and how often it came since.
-    seen: HashMap<(Option<Box<str>>, String), (Instant, u64)>,
+    /// Since when it is silenced, and how often it came since.
+    seen: HashMap<Warning, (Instant, u64)>,
 }
+
+/// A stream, if one speaks, and what it says.
+type Warning = (Option<Box<str>>, String);
 
 #[derive(Debug, PartialEq, Eq)]
 enum Admitted {
@@ -358,11 +361,11 @@ impl Folded {
     }
 
     /// The counts that have not been told. What is still silenced stays so, from zero.
-    fn take(&mut self, now: Instant) -> Vec<(Option<Box<str>>, String, u64)> {
+    fn take(&mut self, now: Instant) -> Vec<(Warning, u64)> {
         let mut untold = Vec::new();
-        self.seen.retain(|(stream, message), (since, times)| {
+        self.seen.retain(|warning, (since, times)| {
             if *times > 0 {
-                untold.push((stream.clone(), message.clone(), std::mem::take(times)));
+                untold.push((warning.clone(), std::mem::take(times)));
             }
             now.saturating_duration_since(*since) < FOLD
         });
@@ -469,9 +472,9 @@ mod tests {
         assert_eq!(folded.admit(None, "disk full", at(59)), Admitted::No);
         assert_eq!(folded.admit(None, "disk full", at(60)), Admitted::After(2));
         assert_eq!(folded.admit(None, "disk full", at(61)), Admitted::No);
-        assert_eq!(folded.take(at(62)), [(None, "disk full".to_owned(), 1)]);
+        assert_eq!(folded.take(at(62)), [((None, "disk full".to_owned()), 1)]);
         assert_eq!(folded.admit(None, "disk full", at(63)), Admitted::No);
-        assert_eq!(folded.take(at(200)), [(None, "disk full".to_owned(), 1)]);
+        assert_eq!(folded.take(at(200)), [((None, "disk full".to_owned()), 1)]);
         assert!(folded.seen.is_empty());
         // Each stream has its own.
         for stream in ["a", "b"] {
@@ -480,7 +483,10 @@ mod tests {
             assert_eq!(admit(&mut folded), Admitted::No);
         }
         let told = folded.take(at(301));
-        let told: Vec<_> = told.iter().map(|(stream, ..)| stream.as_deref()).collect();
+        let told: Vec<_> = told
+            .iter()
+            .map(|((stream, _), _)| stream.as_deref())
+            .collect();
         assert_eq!(told, [Some("a"), Some("b")]);
     }
 

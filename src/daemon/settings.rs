@@ -73,7 +73,7 @@ pub struct Settings {
 impl Settings {
     /// An app, the secret tokens of its webhooks, and every default: transcripts and events, no
     /// REST credentials (so no start of our own), no state directory, and nothing written
-    /// anywhere: data goes to the sinks that [`Daemon::start`] is given.
+    /// anywhere: data goes to the sinks that [`Daemon::start`](super::Daemon::start) is given.
     pub fn new(app: KeyPair, secret_tokens: Vec<Secret>) -> Settings {
         Settings {
             public: public::Settings {
