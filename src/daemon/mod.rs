@@ -4,6 +4,7 @@
 //! out. Nothing here waits for the network or for a disk.
 
 mod ending;
+mod handle;
 mod schedule;
 mod settings;
 pub mod signals;
@@ -38,6 +39,7 @@ use status::{Pulse, Status, Totals};
 use streams::Running;
 
 pub use ending::GRACE;
+pub use handle::Handle;
 pub use settings::{KeyPair, OnExit, Settings};
 
 /// Most webhooks that wait for the daemon. Each takes microseconds; a full inbox is answered 503,
@@ -114,29 +116,6 @@ struct Reload {
 impl From<Webhook> for Event {
     fn from(webhook: Webhook) -> Event {
         Event::Webhook(webhook)
-    }
-}
-
-/// Tells a running daemon to end; clones tell the same one.
-#[derive(Debug, Clone)]
-pub struct Handle {
-    sender: inbox::Sender<Event>,
-}
-
-impl Handle {
-    /// Ends it: [`Daemon::run`] returns within [`GRACE`] and a little.
-    pub fn stop(&self) {
-        self.sender.send_always(Event::Stop);
-    }
-
-    /// Warnings were folded: a minute from now it is to be told how many.
-    pub fn folded(&self) {
-        self.sender.send_always(Event::Folded);
-    }
-
-    /// The machine slept: connections are dead without knowing it.
-    pub fn slept(&self) {
-        self.sender.send_always(Event::Slept);
     }
 }
 
@@ -236,9 +215,7 @@ impl Daemon {
 
     /// To end it from elsewhere.
     pub fn handle(&self) -> Handle {
-        Handle {
-            sender: self.sender.clone(),
-        }
+        Handle::new(self.sender.clone())
     }
 
     /// Works until it is told to stop, then leaves everything complete.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::{Daemon, Event, KeyPair, now};
 use crate::meeting::{Meeting, Sink};
 use crate::output::{self, StreamInfo};
+use crate::protocol::codes::Status;
 use crate::protocol::url::ServerUrl;
 use crate::protocol::{Command, EndReason, StreamConfig};
 use crate::registry::StreamPlan;
@@ -163,6 +164,8 @@ fn join(running: Running) -> EndReason {
     let stats = Arc::clone(meeting.stats());
     let end = meeting.join().unwrap_or(EndReason::Panicked);
     let level = match &end {
+        // Zoom does not know the stream any more: mostly one that ended while we were away.
+        EndReason::Refused(_, Some(Status(2)), _) => log::Level::Warn,
         EndReason::Panicked | EndReason::Refused(..) => log::Level::Error,
         EndReason::NothingGranted | EndReason::Lost(..) => log::Level::Warn,
         _ => log::Level::Info,

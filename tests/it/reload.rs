@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use rtmsd::demo::{Cut, Fault, MeetingHandle, MeetingScript, Options, Socket, Step};
+use rtmsd::demo::{Credentials, Cut, Fault, MeetingHandle, MeetingScript, Options, Socket, Step};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -93,6 +93,34 @@ fn rest_credentials_of_another_kind_take_over() {
     stage.reload(&[("access_token", ""), ("ZOOM_ACCOUNT_ID", &account)]);
     stage.reaches(&meeting, Step::FirstPhrase);
     // Before the stream is left, which Zoom has nobody to tell of then.
+    assert_eq!(stage.zoom.violations(), Vec::<String>::new());
+    stage.terminate();
+}
+
+#[test]
+fn a_refresh_token_is_replaced_and_its_chain_begins_anew() {
+    let options = Options {
+        credentials: Credentials::Refresh,
+        ..Options::default()
+    };
+    let right = options.refresh_token.clone();
+    let mut stage = Stage::start(options, &[("ZOOM_REFRESH_TOKEN", "of-last-year")]);
+    let meeting = stage.zoom.start_meeting(MeetingScript::plain("authorized"));
+    stage.logged(&["put the new refresh token into ZOOM_REFRESH_TOKEN"]);
+    let told = stage.reload(&[("ZOOM_REFRESH_TOKEN", &right)]);
+    assert!(told.ends_with("changed=ZOOM_REFRESH_TOKEN"), "{told}");
+    stage.reaches(&meeting, Step::FirstPhrase);
+    // Nothing has changed, so the access token at hand goes on.
+    stage.reload(&[]);
+    let calls = stage.zoom.oauth_calls().len();
+    let again = stage.zoom.start_meeting(MeetingScript::plain("again"));
+    stage.reaches(&again, Step::FirstPhrase);
+    assert_eq!(stage.zoom.oauth_calls().len(), calls);
+    // The next one is stored; the next process goes on with it.
+    let file = stage.folder.path().join("state/refresh_token.json");
+    let stored = fs::read_to_string(file).expect("a token");
+    let newest = stage.zoom.refresh_token().expect("one that is good");
+    assert!(stored.contains(&newest) && newest != right, "{stored}");
     assert_eq!(stage.zoom.violations(), Vec::<String>::new());
     stage.terminate();
 }
