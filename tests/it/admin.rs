@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -27,15 +27,12 @@ impl Setup {
         let folder = std::env::temp_dir().join(format!("rtmsd-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder");
         let zoom = Zoom::start(Options::default()).expect("the zoom starts");
-        // A port that was free a moment ago; the server has to be told one.
-        let admin = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let admin = admin.expect("a port");
         let mut settings = zoom.environment();
         let path = |name: &str| folder.join(name).display().to_string();
         for (key, value) in [
             ("HOST", "127.0.0.1"),
             ("PORT", "0"),
-            ("RTMS_ADMIN", &admin.to_string()),
+            ("RTMS_ADMIN", "127.0.0.1:0"),
             ("RTMS_OUT", &path("out")),
             ("RTMS_STATE", &path("state")),
             ("RTMS_STDOUT", "off"),
@@ -57,14 +54,13 @@ impl Setup {
         let address = server.address(PATIENCE).expect("it listens");
         zoom.set_webhook_target(&format!("http://{address}/webhook"))
             .expect("a url");
-        let setup = Setup {
+        let admin = admin_address(&server);
+        Setup {
             zoom,
             server,
             admin,
             folder,
-        };
-        setup.wait_for("the admin listener", || TcpStream::connect(admin).is_ok());
-        setup
+        }
     }
 
     fn wait_for(&self, what: &str, is_true: impl Fn() -> bool) {
@@ -106,9 +102,25 @@ impl Setup {
     fn status(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rtmsd"));
         command.arg("status").args(arguments);
+        command.env("RTMS_ADMIN", self.admin.to_string());
         command.arg("--config").arg(self.folder.join("rtms.conf"));
         command.output().expect("it runs")
     }
+}
+
+/// Where the server says that the admin listener is.
+pub(crate) fn admin_address(server: &ServerProcess) -> SocketAddr {
+    let mut found = None;
+    crate::stage::wait_for("the admin listener", || {
+        let log = server.log();
+        let told = log.iter().find_map(|line| {
+            let (_, address) = line.split_once("health, metrics and streams are at http://")?;
+            address.parse().ok()
+        });
+        found = told;
+        told.is_some()
+    });
+    found.expect("it was just seen")
 }
 
 impl Drop for Setup {
