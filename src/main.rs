@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use rtmsd::args::{self, Command, Page};
-use rtmsd::commands::{check, check_online, control, serve, status};
-use rtmsd::config::{Loaded, Needs, Sources, conf, load};
+use rtmsd::commands::{check, check_online, control, serve, status, unit};
+use rtmsd::config::{Fault, Loaded, Needs, Sources, conf, load};
 use rtmsd::demo::{self, DemoOptions};
 use rtmsd::protocol::{MediaKind, Product};
 use rtmsd::{api, exit, log, pages, setup, systemd};
@@ -29,9 +29,11 @@ fn run(command: Command) -> u8 {
         Command::Help(text) => print(text),
         Command::Version => print(&format!("{}\n", args::VERSION)),
         Command::Print(Page::Conf) => print(&conf()),
-        Command::Serve { config } => with_config(config.as_deref(), Needs::Serve, |loaded| {
-            serve::run(loaded, config.as_deref())
-        }),
+        Command::Serve { config } => {
+            let path = config.as_deref();
+            let sources = Sources::of_process(path, Needs::Serve);
+            with_sources(sources, |loaded| serve::run(loaded, path))
+        }
         Command::Demo {
             out,
             meetings,
@@ -96,9 +98,18 @@ fn run(command: Command) -> u8 {
     }
 }
 
-/// Reads the configuration, starts the log, and goes on.
+/// For a command beside the server: as the installed service would read it.
 fn with_config(path: Option<&Path>, needs: Needs, next: impl FnOnce(&Loaded) -> u8) -> u8 {
-    let faults = match Sources::of_process(path, needs) {
+    let sources = Sources::of_process(path, needs).map(|mut sources| {
+        unit::as_service(&mut sources);
+        sources
+    });
+    with_sources(sources, next)
+}
+
+/// Reads the configuration, starts the log, and goes on.
+fn with_sources(sources: Result<Sources<'_>, Fault>, next: impl FnOnce(&Loaded) -> u8) -> u8 {
+    let faults = match sources {
         Ok(sources) => match load(&sources) {
             Ok(loaded) => {
                 log::start(loaded.config.log_level, loaded.config.log_format);
@@ -119,7 +130,10 @@ fn with_config(path: Option<&Path>, needs: Needs, next: impl FnOnce(&Loaded) -> 
 
 fn check(path: Option<&Path>, online: bool) -> u8 {
     let sources = match Sources::of_process(path, Needs::Serve) {
-        Ok(sources) => sources,
+        Ok(mut sources) => {
+            unit::as_service(&mut sources);
+            sources
+        }
         Err(fault) => {
             eprintln!("{fault}");
             return exit::CONFIG;

@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::{Access, access, statvfs};
 use rustix::process::{Resource, getrlimit};
 
-use super::check_unit;
+use super::unit;
 use crate::config::{Config, Loaded};
 use crate::exit;
 use crate::gate::{Tls, TlsFiles};
@@ -72,7 +72,7 @@ pub(super) fn findings(loaded: &Loaded) -> Vec<Finding> {
     findings.extend(roots(config));
     // The server raises its limit to this by itself.
     findings.push(limits(getrlimit(Resource::Nofile).maximum, "here"));
-    findings.extend(check_unit::findings(loaded.file.as_deref().map(Path::new)));
+    findings.extend(unit::findings(loaded.file.as_deref().map(Path::new)));
     findings.push(clock(now_ms()));
     findings
 }

@@ -3,8 +3,8 @@
 pub mod check;
 mod check_machine;
 pub mod check_online;
-mod check_unit;
 pub mod control;
 mod reload;
 pub mod serve;
 pub mod status;
+pub mod unit;

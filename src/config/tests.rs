@@ -552,3 +552,16 @@ fn what_has_changed_is_known_by_name_and_not_by_value() {
     assert!(later.changed_since(&later).is_empty());
     assert!(!format!("{later:?}").contains("hunter"));
 }
+
+#[test]
+fn who_asks_the_server_needs_none_of_its_secrets() {
+    let world = |needs| World {
+        needs: Some(needs),
+        ..World::default()
+    };
+    let file =
+        "ZOOM_CLIENT_ID=a\nZOOM_API_CLIENT_ID=b\nZOOM_VIDEO_SDK_KEY=c\nRTMS_ADMIN=127.0.0.1:1\n";
+    assert!(world(Needs::Serve).load(file).is_err());
+    let loaded = world(Needs::Admin).load(file).expect("no faults");
+    assert_eq!(loaded.config.admin.map(|admin| admin.port()), Some(1));
+}

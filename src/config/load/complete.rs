@@ -103,8 +103,9 @@ impl Loading<'_> {
             (None, Some(_)) => (first, second),
             (None, None) => return None,
         };
-        // One that was given and not understood has its own fault.
-        if !self.is_given(missing) {
+        // One that was given and not understood has its own fault. Who only asks the server need not
+        // have its secrets.
+        if !self.is_given(missing) && self.sources.needs != Needs::Admin {
             let place = self.place(given);
             self.fault(
                 &place,

@@ -1,11 +1,15 @@
-//! The part of `rtmsd check` that judges the systemd unit, if one is installed: what would keep the
-//! server from starting, from coming back, or from what it needs.
+//! The installed systemd unit: what the service has that a command does not, and, for `rtmsd check`,
+//! what would keep it from starting, from coming back, or from what it needs.
 
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, access};
+
 use super::check_machine::{Finding, Grade, limits};
+use crate::config::Sources;
 use crate::exit;
 
 const WHAT: &str = "unit";
@@ -18,33 +22,88 @@ const FOLDERS: [&str; 4] = [
     "/lib/systemd/system",
 ];
 
+/// Has a command that reads the service's configuration find what the service finds beside it: its
+/// secrets and its folders. Who may not look for the secrets is told nothing of them.
+pub fn as_service(sources: &mut Sources<'_>) {
+    let given = |name: &str| sources.environment.iter().any(|(key, _)| key == name);
+    let Some((file, _)) = sources.file.as_ref() else {
+        return;
+    };
+    if given("CREDENTIALS_DIRECTORY") || given("STATE_DIRECTORY") {
+        return;
+    }
+    let text = installed().and_then(|unit| text(&unit).ok());
+    let found = text.map_or_else(Vec::new, |text| beside(&text, Path::new(file)));
+    let may_use = |folder: &Path| access(folder, Access::READ_OK | Access::EXEC_OK).is_ok();
+    let found = found
+        .into_iter()
+        .filter(|(name, folder)| *name != "CREDENTIALS_DIRECTORY" || may_use(folder));
+    sources
+        .environment
+        .extend(found.map(|(name, folder)| (name.into(), folder.into())));
+}
+
+/// The variables that systemd would set, if the service reads this file.
+fn beside(text: &str, file: &Path) -> Vec<(&'static str, PathBuf)> {
+    let service = service(text);
+    if config_of(&service) != Some(file) {
+        return Vec::new();
+    }
+    let credentials = credentials(&service);
+    let mut folders = credentials.iter().filter_map(|(name, path)| {
+        let is_named = path.file_name().is_some_and(|file| file == *name);
+        path.parent().filter(|_| is_named)
+    });
+    let credentials = folders.next().map(Path::to_owned);
+    let state = last(&service, "StateDirectory").and_then(|names| names.split(' ').next());
+    let state = state.map(|name| Path::new("/var/lib").join(name));
+    let found = [
+        ("CREDENTIALS_DIRECTORY", credentials),
+        ("STATE_DIRECTORY", state),
+    ];
+    found
+        .into_iter()
+        .filter_map(|(name, folder)| Some((name, folder?)))
+        .collect()
+}
+
 /// `file` is the configuration that is being checked.
 pub(super) fn findings(file: Option<&Path>) -> Vec<Finding> {
-    let installed = FOLDERS.map(|folder| Path::new(folder).join("rtmsd.service"));
-    let Some(unit) = installed.into_iter().find(|path| path.exists()) else {
+    let Some(unit) = installed() else {
         let has_systemd = Path::new("/run/systemd/system").is_dir();
         let text = "rtmsd.service is not installed; \"rtmsd print unit\" prints one";
         return Vec::from_iter(has_systemd.then(|| Finding::new(Grade::Fine, WHAT, text)));
     };
-    let mut text = match fs::read_to_string(&unit) {
+    let text = match text(&unit) {
         Ok(text) => text,
         Err(error) => {
             let text = format!("{} cannot be read: {error}", unit.display());
             return vec![Finding::new(Grade::Warn, WHAT, text)];
         }
     };
-    for path in drop_ins() {
-        text.push('\n');
-        text += &fs::read_to_string(path).unwrap_or_default();
-    }
     // One that this user may not look for is not missing.
     let is_missing = |path: &Path| matches!(path.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound);
     let mut findings = judge(&text, file, &is_missing);
-    if findings.iter().all(|finding| finding.grade == Grade::Fine) {
+    if findings.iter().all(|finding| finding.what != WHAT) {
         let text = format!("{} is as it should be", unit.display());
         findings.insert(0, Finding::new(Grade::Fine, WHAT, text));
     }
     findings
+}
+
+fn installed() -> Option<PathBuf> {
+    let paths = FOLDERS.map(|folder| Path::new(folder).join("rtmsd.service"));
+    paths.into_iter().find(|path| path.exists())
+}
+
+/// The unit with its drop-ins behind it.
+fn text(unit: &Path) -> io::Result<String> {
+    let mut text = fs::read_to_string(unit)?;
+    for path in drop_ins() {
+        text.push('\n');
+        text += &fs::read_to_string(path).unwrap_or_default();
+    }
+    Ok(text)
 }
 
 fn drop_ins() -> Vec<PathBuf> {
@@ -80,39 +139,60 @@ fn service(text: &str) -> HashMap<&str, Vec<&str>> {
     found
 }
 
+fn last<'a>(service: &HashMap<&str, Vec<&'a str>>, key: &str) -> Option<&'a str> {
+    service.get(key)?.last().copied()
+}
+
+/// What is started, word by word.
+fn command<'a>(service: &HashMap<&str, Vec<&'a str>>) -> impl Iterator<Item = &'a str> {
+    let line = last(service, "ExecStart").unwrap_or_default();
+    let line = line.trim_start_matches(['-', '@', ':', '+', '!']);
+    line.split_whitespace()
+}
+
+/// The configuration that the service reads.
+fn config_of<'a>(service: &HashMap<&str, Vec<&'a str>>) -> Option<&'a Path> {
+    let mut words = command(service).skip_while(|word| *word != "--config");
+    words.nth(1).map(Path::new)
+}
+
+/// Names and files of its secrets.
+fn credentials<'a>(service: &HashMap<&str, Vec<&'a str>>) -> Vec<(&'a str, &'a Path)> {
+    let lines = service.get("LoadCredential").into_iter().flatten();
+    let pairs = lines.filter_map(|line| line.split_once(':'));
+    let pairs = pairs.map(|(name, path)| (name, Path::new(path)));
+    pairs.filter(|(_, path)| path.is_absolute()).collect()
+}
+
 fn judge(text: &str, file: Option<&Path>, is_missing: &dyn Fn(&Path) -> bool) -> Vec<Finding> {
     let service = service(text);
-    let all = |key: &str| service.get(key).map(Vec::as_slice).unwrap_or_default();
-    let last = |key: &str| all(key).last().copied();
+    let last = |key: &str| last(&service, key);
     let mut findings = Vec::new();
     let mut tell = |grade, text: String| findings.push(Finding::new(grade, WHAT, text));
     let wrong = Grade::Fault(exit::CONFIG);
 
-    let command = last("ExecStart").unwrap_or_default();
-    let command = command.trim_start_matches(['-', '@', ':', '+', '!']);
-    let mut words = command.split_whitespace();
-    let program = words.next().unwrap_or_default();
+    // It is not this configuration's unit.
+    if let Some(config) = config_of(&service).filter(|config| file != Some(config)) {
+        let text = format!(
+            "rtmsd.service is not judged: it reads {0}, so rtmsd check --config {0} does that",
+            config.display()
+        );
+        tell(Grade::Fine, text);
+        return findings;
+    }
+    let program = command(&service).next().unwrap_or_default();
     if is_missing(Path::new(program)) {
         tell(
             wrong,
             format!("ExecStart={program:?}, which does not exist"),
         );
     }
-    let config = words.skip_while(|word| *word != "--config").nth(1);
-    let is_other = |config: &str| file.is_none_or(|file| file != Path::new(config));
-    if let Some(config) = config.filter(|config| is_other(config)) {
-        let text = format!("the service reads {config}, which is not what is checked here");
-        tell(
-            Grade::Warn,
-            format!("{text}: rtmsd check --config {config}"),
-        );
-    }
-    for credential in all("LoadCredential") {
-        let path = credential.split_once(':').map(|(_, path)| Path::new(path));
-        if path.is_some_and(|path| path.is_absolute() && is_missing(path)) {
+    for (name, path) in credentials(&service) {
+        if is_missing(path) {
             let text = format!(
-                "LoadCredential={credential}: there is no such file, so the service does not start; \
-                 make it (mode 0600), or take the line out"
+                "LoadCredential={name}:{}: there is no such file, so the service does not start; \
+                 make it (mode 0600), or take the line out",
+                path.display()
             );
             tell(wrong, text);
         }
@@ -195,14 +275,39 @@ mod tests {
         );
         let unit = systemd::unit(Path::new("/usr/bin/rtmsd"));
         let more = "[Service]\nLimitNOFILE=1024:800\nLoadCredential=A:/etc/missing\n#Type=simple\n\
-                    ExecStart=\nExecStart=/usr/bin/rtmsd serve --config /srv/rtms.conf\n";
+                    ExecStart=\nExecStart=/usr/bin/rtmsd serve --config /etc/rtms.conf\n";
         check(
             &format!("{unit}\n{more}"),
             &[
-                "reads /srv/rtms.conf",
                 "LoadCredential=A:/etc/missing: there is no such file",
                 "800 open files for the service, enough for about 16 streams; raise it",
             ],
         );
+    }
+
+    #[test]
+    fn the_unit_of_another_configuration_is_let_be() {
+        let unit = systemd::unit(Path::new("/usr/bin/rtmsd"));
+        let findings = judge(&unit, Some(Path::new("rtms.conf")), &|_| true);
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].grade, Grade::Fine);
+        assert!(
+            findings[0]
+                .text
+                .contains("rtmsd check --config /etc/rtms.conf")
+        );
+    }
+
+    #[test]
+    fn a_command_finds_what_the_service_finds() {
+        let unit = systemd::unit(Path::new("/usr/bin/rtmsd"));
+        assert_eq!(
+            beside(&unit, Path::new("/etc/rtms.conf")),
+            [
+                ("CREDENTIALS_DIRECTORY", PathBuf::from("/etc/rtmsd")),
+                ("STATE_DIRECTORY", PathBuf::from("/var/lib/rtmsd")),
+            ]
+        );
+        assert_eq!(beside(&unit, Path::new("rtms.conf")), []);
     }
 }
