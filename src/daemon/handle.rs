@@ -19,7 +19,7 @@ impl Handle {
         Handle { sender }
     }
 
-    /// Ends it: [`Daemon::run`] returns within [`GRACE`] and a little.
+    /// Ends it: [`Daemon::run`](super::Daemon::run) returns within [`GRACE`](super::GRACE) and a little.
     pub fn stop(&self) {
         self.sender.send_always(Event::Stop);
     }
