@@ -50,7 +50,8 @@
 //!
 //! The daemon runs inside another program as it does in the binary: give it a listener, the app's
 //! credentials, and a [`Sink`](meeting::Sink) for each stream. Nothing is written anywhere unless
-//! [`Settings`](daemon::Settings) say so.
+//! [`Settings`](daemon::Settings) say so. While it runs, [`Handle`](daemon::Handle) tells how it is,
+//! and takes other settings: secrets, media, what is written.
 //!
 //! ```
 //! use std::net::TcpListener;

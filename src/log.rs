@@ -3,7 +3,8 @@
 //! Every event is one line and one write, whatever text stands in it. Levels: *error*, a human is
 //! needed; *warn*, degraded; *info*, a stream starts or ends; *debug*, names of messages and changes
 //! of state; *trace*, what they say. Lines of a stream's own thread begin with `stream=` and its full
-//! id, and those of others about it name it in the same way, so one id finds them all. Warnings that repeat are folded: one a minute, with the count of the others.
+//! id, and those of others about it name it in the same way, so one id finds them all; in JSON it is
+//! a field of both. Warnings that repeat are folded: one a minute, with the count of the others.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -24,8 +25,9 @@ const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 /// How long a warning that was logged silences the same one.
 const FOLD: Duration = Duration::from_secs(60);
 
-/// How many different warnings are remembered; more than that are logged one by one.
-const FOLDED_MAX: usize = 256;
+/// How many different warnings are remembered, two for each of 2,000 streams; more than that are
+/// logged one by one.
+const FOLDED_MAX: usize = 4096;
 
 /// The form of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,12 +104,15 @@ pub fn flush_folded() {
     IS_FOLDED_TOLD.store(false, Relaxed);
     if let Some(logger) = LOGGER.get() {
         let rest = logger.lock_folded().take(Instant::now());
-        for (message, times) in rest {
+        for ((stream, message), times) in rest {
+            let place = stream
+                .as_deref()
+                .map_or(Place::Thread("log"), Place::Stream);
             logger.write(&line(
                 logger.form,
                 now_ms(),
                 Level::Warn,
-                Place::Thread("log"),
+                place,
                 "rtmsd::log",
                 &format!("{message} (repeated {times} times)"),
             ));
@@ -148,7 +153,12 @@ impl Log for Logger {
         let mut message = record.args().to_string();
         cut(&mut message);
         if record.level() == Level::Warn {
-            match self.lock_folded().admit(&message, Instant::now()) {
+            let now = Instant::now();
+            let admitted = STREAM.with(|stream| {
+                let stream = stream.get().map(|stream| &**stream);
+                self.lock_folded().admit(stream, &message, now)
+            });
+            match admitted {
                 Admitted::No => {
                     if let Some(tell) = ON_FOLDED.get()
                         && !IS_FOLDED_TOLD.swap(true, Relaxed)
@@ -214,9 +224,14 @@ fn line(form: Form, ms: u64, level: Level, place: Place, target: &str, message: 
         Form::Journal => write!(line, "<{}>", priority(level)),
         Form::Json => {
             let name = level.as_str().to_ascii_lowercase();
+            let named = match place {
+                Place::Thread(_) => stream_in(message),
+                Place::Stream(_) => None,
+            };
+            let stream = named.map_or_else(String::new, |id| format!("\"stream\":{},", json(id)));
             write!(
                 line,
-                "{{\"time\":\"{}\",\"level\":\"{name}\",\"{key}\":{},\"target\":{},\"message\":{}}}",
+                "{{\"time\":\"{}\",\"level\":\"{name}\",\"{key}\":{},{stream}\"target\":{},\"message\":{}}}",
                 Utc::from_unix_ms(ms),
                 json(word),
                 json(target),
@@ -237,6 +252,13 @@ fn line(form: Form, ms: u64, level: Level, place: Place, target: &str, message: 
     }
     line.push('\n');
     line
+}
+
+/// The id of the stream that a message of another thread is about.
+fn stream_in(message: &str) -> Option<&str> {
+    let mut words = message.split(' ');
+    let id = words.find_map(|word| word.strip_prefix("stream="))?;
+    Some(id.trim_end_matches([':', ';', ',']))
 }
 
 /// Priorities of syslog, as journald takes them in front of a line.
@@ -295,12 +317,16 @@ fn json(text: &str) -> String {
     json
 }
 
-/// The warnings of the last minute.
+/// The warnings of the last minute. What one stream says is not folded into what another said, or
+/// its history would have gaps.
 #[derive(Default)]
 struct Folded {
-    /// By message: since when it is silenced, and how often it came since.
-    seen: HashMap<String, (Instant, u64)>,
+    /// Since when it is silenced, and how often it came since.
+    seen: HashMap<Warning, (Instant, u64)>,
 }
+
+/// A stream, if one speaks, and what it says.
+type Warning = (Option<Box<str>>, String);
 
 #[derive(Debug, PartialEq, Eq)]
 enum Admitted {
@@ -311,8 +337,9 @@ enum Admitted {
 }
 
 impl Folded {
-    fn admit(&mut self, message: &str, now: Instant) -> Admitted {
-        if let Some((since, times)) = self.seen.get_mut(message) {
+    fn admit(&mut self, stream: Option<&str>, message: &str, now: Instant) -> Admitted {
+        let key = (stream.map(Box::from), message.to_owned());
+        if let Some((since, times)) = self.seen.get_mut(&key) {
             if now.saturating_duration_since(*since) < FOLD {
                 *times += 1;
                 return Admitted::No;
@@ -328,17 +355,17 @@ impl Folded {
             });
         }
         if self.seen.len() < FOLDED_MAX {
-            self.seen.insert(message.to_owned(), (now, 0));
+            self.seen.insert(key, (now, 0));
         }
         Admitted::After(0)
     }
 
     /// The counts that have not been told. What is still silenced stays so, from zero.
-    fn take(&mut self, now: Instant) -> Vec<(String, u64)> {
+    fn take(&mut self, now: Instant) -> Vec<(Warning, u64)> {
         let mut untold = Vec::new();
-        self.seen.retain(|message, (since, times)| {
+        self.seen.retain(|warning, (since, times)| {
             if *times > 0 {
-                untold.push((message.clone(), std::mem::take(times)));
+                untold.push((warning.clone(), std::mem::take(times)));
             }
             now.saturating_duration_since(*since) < FOLD
         });
@@ -396,6 +423,13 @@ mod tests {
     #[test]
     fn lines_of_a_stream_carry_its_id() {
         let place = Place::Stream("a+b/c==");
+        let by_main = Place::Thread("main");
+        let text = "stopped stream=a+b/c==: 18";
+        assert_eq!(
+            line(Form::Json, 0, Level::Info, by_main, "rtmsd", text),
+            "{\"time\":\"1970-01-01T00:00:00.000Z\",\"level\":\"info\",\"thread\":\"main\",\
+             \"stream\":\"a+b/c==\",\"target\":\"rtmsd\",\"message\":\"stopped stream=a+b/c==: 18\"}\n"
+        );
         for (form, expected) in [
             (Form::Journal, "<6>stream=a+b/c== receiving\n"),
             (
@@ -432,16 +466,28 @@ mod tests {
         let mut folded = Folded::default();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(folded.admit("disk full", at(0)), Admitted::After(0));
-        assert_eq!(folded.admit("disk full", at(1)), Admitted::No);
-        assert_eq!(folded.admit("disk slow", at(1)), Admitted::After(0));
-        assert_eq!(folded.admit("disk full", at(59)), Admitted::No);
-        assert_eq!(folded.admit("disk full", at(60)), Admitted::After(2));
-        assert_eq!(folded.admit("disk full", at(61)), Admitted::No);
-        assert_eq!(folded.take(at(62)), [("disk full".to_owned(), 1)]);
-        assert_eq!(folded.admit("disk full", at(63)), Admitted::No);
-        assert_eq!(folded.take(at(200)), [("disk full".to_owned(), 1)]);
+        assert_eq!(folded.admit(None, "disk full", at(0)), Admitted::After(0));
+        assert_eq!(folded.admit(None, "disk full", at(1)), Admitted::No);
+        assert_eq!(folded.admit(None, "disk slow", at(1)), Admitted::After(0));
+        assert_eq!(folded.admit(None, "disk full", at(59)), Admitted::No);
+        assert_eq!(folded.admit(None, "disk full", at(60)), Admitted::After(2));
+        assert_eq!(folded.admit(None, "disk full", at(61)), Admitted::No);
+        assert_eq!(folded.take(at(62)), [((None, "disk full".to_owned()), 1)]);
+        assert_eq!(folded.admit(None, "disk full", at(63)), Admitted::No);
+        assert_eq!(folded.take(at(200)), [((None, "disk full".to_owned()), 1)]);
         assert!(folded.seen.is_empty());
+        // Each stream has its own.
+        for stream in ["a", "b"] {
+            let admit = |folded: &mut Folded| folded.admit(Some(stream), "lost", at(300));
+            assert_eq!(admit(&mut folded), Admitted::After(0));
+            assert_eq!(admit(&mut folded), Admitted::No);
+        }
+        let told = folded.take(at(301));
+        let told: Vec<_> = told
+            .iter()
+            .map(|((stream, _), _)| stream.as_deref())
+            .collect();
+        assert_eq!(told, [Some("a"), Some("b")]);
     }
 
     #[test]
@@ -450,12 +496,12 @@ mod tests {
         let start = Instant::now();
         for n in 0..10_000 {
             assert_eq!(
-                folded.admit(&format!("warning {n}"), start),
+                folded.admit(None, &format!("warning {n}"), start),
                 Admitted::After(0)
             );
         }
         assert_eq!(folded.seen.len(), FOLDED_MAX);
-        folded.admit("later", start + FOLD);
+        folded.admit(None, "later", start + FOLD);
         assert_eq!(folded.seen.len(), 1);
     }
 

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use rtmsd::args::{self, Command, Page};
-use rtmsd::commands::{check, check_online, control, serve, status};
-use rtmsd::config::{Config, Needs, Sources, conf};
+use rtmsd::commands::{check, check_online, control, serve, status, unit};
+use rtmsd::config::{Fault, Loaded, Needs, Sources, conf, load};
 use rtmsd::demo::{self, DemoOptions, DemoProduct};
 use rtmsd::protocol::{MediaKind, Product};
 use rtmsd::{api, exit, log, pages, setup, systemd};
@@ -29,9 +29,11 @@ fn run(command: Command) -> u8 {
         Command::Help(text) => print(text),
         Command::Version => print(&format!("{}\n", args::VERSION)),
         Command::Print(Page::Conf) => print(&conf()),
-        Command::Serve { config } => with_config(config.as_deref(), Needs::Serve, |running| {
-            serve::run(running, config.as_deref())
-        }),
+        Command::Serve { config } => {
+            let path = config.as_deref();
+            let sources = Sources::of_process(path, Needs::Serve);
+            with_sources(sources, |loaded| serve::run(loaded, path))
+        }
         Command::Demo {
             out,
             meetings,
@@ -65,7 +67,8 @@ fn run(command: Command) -> u8 {
                 product: control.product,
                 json: control.json,
             };
-            with_config(control.config.as_deref(), Needs::Rest, |config| {
+            with_config(control.config.as_deref(), Needs::Rest, |loaded| {
+                let config = &loaded.config;
                 let settings = || {
                     let settings = setup::api(config);
                     Ok(match options.product {
@@ -87,8 +90,8 @@ fn run(command: Command) -> u8 {
             config,
             json,
             watch,
-        } => with_config(config.as_deref(), Needs::Admin, |config| {
-            status::run(config, json, watch, &mut io::stdout())
+        } => with_config(config.as_deref(), Needs::Admin, |loaded| {
+            status::run(&loaded.config, json, watch, &mut io::stdout())
         }),
         Command::Print(Page::Unit) => {
             let program = std::env::current_exe().unwrap_or_else(|_| "/usr/bin/rtmsd".into());
@@ -114,16 +117,25 @@ fn demo_product(product: Product) -> DemoProduct {
     }
 }
 
+/// For a command beside the server: as the installed service would read it.
+fn with_config(path: Option<&Path>, needs: Needs, next: impl FnOnce(&Loaded) -> u8) -> u8 {
+    let sources = Sources::of_process(path, needs).map(|mut sources| {
+        unit::as_service(&mut sources);
+        sources
+    });
+    with_sources(sources, next)
+}
+
 /// Reads the configuration, starts the log, and goes on.
-fn with_config(path: Option<&Path>, needs: Needs, next: impl FnOnce(&Config) -> u8) -> u8 {
-    let faults = match Sources::of_process(path, needs) {
-        Ok(sources) => match Config::load(&sources) {
-            Ok((config, warnings)) => {
-                log::start(config.log_level, config.log_format);
-                for warning in warnings {
+fn with_sources(sources: Result<Sources<'_>, Fault>, next: impl FnOnce(&Loaded) -> u8) -> u8 {
+    let faults = match sources {
+        Ok(sources) => match load(&sources) {
+            Ok(loaded) => {
+                log::start(loaded.config.log_level, loaded.config.log_format);
+                for warning in &loaded.warnings {
                     ::log::warn!("{warning}");
                 }
-                return next(&config);
+                return next(&loaded);
             }
             Err(faults) => faults,
         },
@@ -137,17 +149,25 @@ fn with_config(path: Option<&Path>, needs: Needs, next: impl FnOnce(&Config) -> 
 
 fn check(path: Option<&Path>, online: bool) -> u8 {
     let sources = match Sources::of_process(path, Needs::Serve) {
-        Ok(sources) => sources,
+        Ok(mut sources) => {
+            unit::as_service(&mut sources);
+            sources
+        }
         Err(fault) => {
             eprintln!("{fault}");
             return exit::CONFIG;
         }
     };
-    let code = check::check(&sources, &mut io::stdout()).unwrap_or(exit::OK);
-    if code != exit::OK || !online {
-        return code;
+    let judgement = match check::check(&sources, &mut io::stdout()) {
+        Ok(judgement) => judgement,
+        // A reader that is gone does not want to know.
+        Err(_) => return exit::OK,
+    };
+    if !judgement.is_loaded || !online {
+        return judgement.exit_code;
     }
-    with_config(path, Needs::Serve, |config| {
+    let online = with_config(path, Needs::Serve, |loaded| {
+        let config = &loaded.config;
         let media: Vec<&str> = config
             .media
             .kinds()
@@ -158,7 +178,8 @@ fn check(path: Option<&Path>, online: bool) -> u8 {
         print("\nat zoom\n");
         let state = setup::state_for_rest(config);
         check_online::run(setup::api(config), state, &media, &mut io::stdout())
-    })
+    });
+    judgement.exit_code.max(online)
 }
 
 /// A reader that is gone does not want the text; that is no error.

@@ -352,6 +352,11 @@ fn sinks(page: &mut Page, status: &Status) {
         "Streams whose files cannot be written at present.",
         of(|disk| load(&disk.troubled)),
     );
+    page.gauge(
+        "state_troubled",
+        "Whether what a restart needs cannot be written to RTMS_STATE.",
+        u8::from(status.is_state_troubled),
+    );
     let stdout = status.stdout_dropped.as_deref().map_or(0, load);
     page.counters(
         "sink_dropped_total",

@@ -10,8 +10,8 @@ pub mod streams;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -41,23 +41,39 @@ pub struct Admin {
     gate: Gate,
 }
 
+/// What every request must show as `Authorization: Bearer`, if anything. Clones are one and the
+/// same, so that it can be changed while the listener runs.
+#[derive(Debug, Clone, Default)]
+pub struct Token(Arc<Mutex<Option<Secret>>>);
+
+impl Token {
+    /// This one.
+    pub fn new(token: Option<Secret>) -> Token {
+        Token(Arc::new(Mutex::new(token)))
+    }
+
+    /// Another one, for requests from now on.
+    pub fn set(&self, token: Option<Secret>) {
+        *self.lock() = token;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Secret>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Admin {
-    /// Serves the daemon's state on this listener. With a token, every request must show it as
-    /// `Authorization: Bearer`.
+    /// Serves the daemon's state on this listener, to those who show the token.
     ///
     /// # Errors
     /// A directory, a socket or a thread that is not to be had.
-    pub fn start(
-        listener: TcpListener,
-        token: Option<Secret>,
-        daemon: Handle,
-    ) -> io::Result<Admin> {
+    pub fn start(listener: TcpListener, token: Token, daemon: Handle) -> io::Result<Admin> {
         let started_ms = now_ms();
         let handler = move |request: Request| {
             let authorization = (request.headers().iter())
                 .find(|header| header.field.equiv("Authorization"))
                 .map(|header| header.value.as_str().to_owned());
-            let answer = if !is_allowed(token.as_ref(), authorization.as_deref()) {
+            let answer = if !is_allowed(token.lock().as_ref(), authorization.as_deref()) {
                 Answer::text(
                     401,
                     "the bearer token of RTMS_ADMIN_TOKEN is missing or wrong",
@@ -185,6 +201,11 @@ fn trouble(status: &Status, process: &Process) -> Option<String> {
         return Some(format!(
             "the disk cannot be used: files of {troubled} streams wait to be written under RTMS_OUT"
         ));
+    }
+    if status.is_state_troubled {
+        let text =
+            "the disk cannot be used: what a restart needs waits to be written under RTMS_STATE";
+        return Some(text.to_owned());
     }
     if process.open_files.saturating_mul(100) >= process.files_max.saturating_mul(FILES_PERCENT_MAX)
     {

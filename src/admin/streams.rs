@@ -26,10 +26,49 @@ pub struct Streams {
     pub now_ms: u64,
     /// Why the server is not ready, if so.
     pub trouble: Option<String>,
+    /// What happened since the start.
+    #[serde(default)]
+    pub counts: Option<Counts>,
     /// Streams that are not listed because there are too many.
     pub omitted: usize,
     /// The streams, the oldest first.
     pub streams: Vec<Line>,
+}
+
+/// What happened since the server started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Webhooks acted on.
+    pub webhooks_accepted: u64,
+    /// Webhooks without a right signature, or too old.
+    pub webhooks_refused: u64,
+    /// REST calls that Zoom accepted.
+    pub calls_ok: u64,
+    /// REST calls that were given up, and tokens that could not be had.
+    pub calls_failed: u64,
+    /// Streams begun.
+    pub streams_begun: u64,
+    /// Connections to Zoom that were lost.
+    pub connections_lost: u64,
+    /// Records that did not come to their file.
+    pub records_dropped: u64,
+}
+
+impl Counts {
+    fn of(status: &Status) -> Counts {
+        let webhooks = &status.edge.webhook;
+        let dropped = status.disk.as_ref().map(|disk| disk.dropped.load(Relaxed));
+        Counts {
+            webhooks_accepted: webhooks.accepted.load(Relaxed),
+            webhooks_refused: webhooks.forged.load(Relaxed) + webhooks.stale.load(Relaxed),
+            calls_ok: status.api.calls_ok.load(Relaxed),
+            calls_failed: status.api.calls_give_up.load(Relaxed)
+                + status.api.tokens_failed.load(Relaxed),
+            streams_begun: status.totals.begun,
+            connections_lost: status.totals.losses.values().sum(),
+            records_dropped: dropped.unwrap_or(0),
+        }
+    }
 }
 
 /// One stream.
@@ -97,6 +136,7 @@ impl Streams {
             started_ms: process.started_ms,
             now_ms: now_ms(),
             trouble,
+            counts: Some(Counts::of(status)),
             omitted: streams.len().saturating_sub(STREAMS_MAX),
             streams: streams.iter().take(STREAMS_MAX).map(|s| line(s)).collect(),
         }

@@ -19,6 +19,7 @@ fn status() -> Status {
     };
     totals.ended.insert("panicked", 1);
     totals.losses.insert("silent", 4);
+    totals.account.insert("start_failed", 5);
     Status {
         is_draining: false,
         edge_trouble: None,
@@ -41,6 +42,7 @@ fn status() -> Status {
             webhook: Arc::default(),
         },
         api: Arc::default(),
+        is_state_troubled: false,
         disk: Some(Arc::new(DiskCounters::default())),
         stdout_dropped: None,
     }
@@ -111,6 +113,8 @@ fn the_metrics_are_well_formed_and_name_nobody() {
         "rtmsd_message_bytes_total{media=\"transcript\"} 300",
         "rtmsd_connections_lost_total{cause=\"silent\"} 4",
         "rtmsd_panics_total{where=\"stream\"} 1",
+        "rtmsd_account_events_total{event=\"start_failed\"} 5",
+        "rtmsd_account_events_total{event=\"app_deauthorized\"} 0",
         "rtmsd_ready 1",
     ] {
         assert!(page.lines().any(|l| l == line), "{line} in\n{page}");
@@ -152,6 +156,11 @@ fn ready_says_why_not() {
         .troubled
         .store(2, Relaxed);
     assert!(why(&fine, &process()).starts_with("the disk cannot be used: files of 2 streams"));
+    let forgetful = Status {
+        is_state_troubled: true,
+        ..status()
+    };
+    assert!(why(&forgetful, &process()).ends_with("under RTMS_STATE"));
     let full = Process {
         open_files: 922,
         ..process()

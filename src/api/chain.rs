@@ -7,7 +7,7 @@
 //! leaves a gap between its sending and our disk that no client can close.)
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -32,10 +32,46 @@ struct Record<'a> {
     refresh_token: Cow<'a, str>,
 }
 
+/// The file. It belongs to one chain at a time: when another token is configured while a call with
+/// the one before is still under way, what that call brings must not be stored over it.
+#[derive(Debug)]
+pub(super) struct Store {
+    state: Arc<StateDir>,
+    numbers: Mutex<Numbers>,
+}
+
+#[derive(Debug, Default)]
+struct Numbers {
+    /// Chains opened.
+    opened: u64,
+    /// The newest that was used: the file's owner.
+    owner: u64,
+}
+
+impl Store {
+    /// The file in this state directory.
+    pub(super) fn new(state: Arc<StateDir>) -> Store {
+        Store {
+            state,
+            numbers: Mutex::default(),
+        }
+    }
+
+    /// Removes what is stored.
+    pub(super) fn erase(&self) -> Result<(), state::Error> {
+        self.state.remove(FILE)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Numbers> {
+        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The refresh token in use.
 #[derive(Debug)]
 pub(super) struct Chain {
-    state: Arc<StateDir>,
+    store: Arc<Store>,
+    number: u64,
     began_with: String,
     current: Secret,
 }
@@ -43,9 +79,9 @@ pub(super) struct Chain {
 impl Chain {
     /// Takes up the stored chain if it began with the configured token, so is newer than it;
     /// else begins a new one, because somebody has configured a token since.
-    pub(super) fn open(state: Arc<StateDir>, configured: &Secret) -> Result<Chain, state::Error> {
+    pub(super) fn open(store: Arc<Store>, configured: &Secret) -> Result<Chain, state::Error> {
         let began_with = fingerprint(configured);
-        let bytes = state.read(FILE)?.unwrap_or_default();
+        let bytes = store.state.read(FILE)?.unwrap_or_default();
         let current = match serde_json::from_slice::<Record<'_>>(&bytes) {
             Ok(record) if record.v == 1 && record.began_with == began_with => {
                 Secret::new(record.refresh_token)
@@ -55,17 +91,30 @@ impl Chain {
                 if !bytes.is_empty() {
                     log::warn!(
                         "{}: found no refresh token in it, so the configured one is used",
-                        state.path().join(FILE).display()
+                        store.state.path().join(FILE).display()
                     );
                 }
                 configured.clone()
             }
         };
+        let number = {
+            let mut numbers = store.lock();
+            numbers.opened += 1;
+            numbers.opened
+        };
         Ok(Chain {
-            state,
+            store,
+            number,
             began_with,
             current,
         })
+    }
+
+    /// Makes the file this chain's, before its token is used. `false` if a newer chain has it.
+    pub(super) fn claim(&self) -> bool {
+        let mut numbers = self.store.lock();
+        numbers.owner = numbers.owner.max(self.number);
+        numbers.owner == self.number
     }
 
     /// The token to use next.
@@ -77,8 +126,8 @@ impl Chain {
     pub(super) fn prove_room(&self) -> Result<(), state::Error> {
         // As large as what will be stored, with some room for a token that has grown.
         let room = vec![b' '; self.current.expose().len() + 1024];
-        self.state.write_atomic(PROBE_FILE, &room)?;
-        self.state.remove(PROBE_FILE)
+        self.store.state.write_atomic(PROBE_FILE, &room)?;
+        self.store.state.remove(PROBE_FILE)
     }
 
     /// Stores the next token. Until this returns, nothing that came with it may be used.
@@ -89,14 +138,14 @@ impl Chain {
             refresh_token: Cow::Borrowed(next.expose()),
         };
         let bytes = serde_json::to_vec(&record).expect("strings and a number always become JSON");
-        self.state.write_atomic(FILE, &bytes)?;
+        // Held while it is written, so that a newer chain waits with its first use.
+        let numbers = self.store.lock();
+        if numbers.owner == self.number {
+            self.store.state.write_atomic(FILE, &bytes)?;
+        }
+        drop(numbers);
         self.current = next.clone();
         Ok(())
-    }
-
-    /// Removes what is stored.
-    pub(super) fn erase(state: &StateDir) -> Result<(), state::Error> {
-        state.remove(FILE)
     }
 }
 

@@ -197,7 +197,11 @@ table! {
     /// The user removed the app while we ran.
     Deauthorized, "deauthorized", GiveUp, 77,
         "the user removed the app, so its tokens were deleted",
-        "authorize the app again, put the new refresh token into ZOOM_REFRESH_TOKEN and restart";
+        "authorize the app again, put the new refresh token into ZOOM_REFRESH_TOKEN and reload (SIGHUP)";
+    /// Other credentials were configured while this call was under way.
+    Superseded, "superseded", Retry, 69,
+        "other credentials were configured meanwhile",
+        "it is tried again with those";
     /// Something is missing or wrong in the settings.
     Configuration, "configuration", GiveUp, 78,
         "the configuration does not allow this call",

@@ -11,13 +11,13 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::address::encode;
-use super::chain::Chain;
+use super::chain::{Chain, Store};
 use super::error::{Error, Kind};
 use super::http::{Call, Http, Server};
 use super::token::{AccessToken, CALL};
 use super::{Credentials, Settings};
 use crate::secret::Secret;
-use crate::state::{self, StateDir};
+use crate::state;
 
 /// How long a token is believed to be good for when Zoom does not say.
 const LIFE_UNSAID: Duration = Duration::from_secs(5 * 60);
@@ -48,8 +48,10 @@ pub(super) enum Grant {
     },
     User {
         client: Client,
-        state: Arc<StateDir>,
-        tokens: Mutex<UserTokens>,
+        store: Arc<Store>,
+        /// The configured one.
+        refresh_token: Secret,
+        tokens: Arc<Mutex<UserTokens>>,
     },
 }
 
@@ -80,7 +82,12 @@ struct TokenReply {
 }
 
 impl Grant {
-    pub(super) fn new(settings: &Settings, http: &Arc<Http>) -> Result<Grant, Error> {
+    /// `before` is the grant that this one replaces, if there is one.
+    pub(super) fn new(
+        settings: &Settings,
+        http: &Arc<Http>,
+        before: Option<&Grant>,
+    ) -> Result<Grant, Error> {
         let client = |id: &str, secret: &Secret| Client {
             http: Arc::clone(http),
             basic: Secret::new(format!(
@@ -121,14 +128,37 @@ impl Grant {
                 let state = settings.state.as_ref().ok_or_else(|| {
                     configuration("ZOOM_REFRESH_TOKEN: found no state directory, expected RTMS_STATE to keep rotated tokens in")
                 })?;
+                let client = client(client_id, client_secret);
+                if let Some(Grant::User {
+                    refresh_token: known,
+                    store,
+                    tokens,
+                    ..
+                }) = before
+                    && known == refresh_token
+                {
+                    // The same chain with another client secret. It may be in use at this moment.
+                    return Ok(Grant::User {
+                        client,
+                        store: Arc::clone(store),
+                        refresh_token: refresh_token.clone(),
+                        tokens: Arc::clone(tokens),
+                    });
+                }
+                let store = match before {
+                    Some(Grant::User { store, .. }) => Arc::clone(store),
+                    _ => Arc::new(Store::new(Arc::clone(state))),
+                };
+                let chain =
+                    Chain::open(Arc::clone(&store), refresh_token).map_err(|e| storage(&e))?;
                 Grant::User {
-                    client: client(client_id, client_secret),
-                    state: Arc::clone(state),
-                    tokens: Mutex::new(UserTokens {
-                        chain: Chain::open(Arc::clone(state), refresh_token)
-                            .map_err(|e| storage(&e))?,
+                    client,
+                    store,
+                    refresh_token: refresh_token.clone(),
+                    tokens: Arc::new(Mutex::new(UserTokens {
+                        chain,
                         unstored: None,
-                    }),
+                    })),
                 }
             }
         })
@@ -150,7 +180,7 @@ impl Grant {
     /// Removes what is stored about the user.
     pub(super) fn erase(&self) -> Result<(), Error> {
         match self {
-            Grant::User { state, .. } => Chain::erase(state).map_err(|e| storage(&e)),
+            Grant::User { store, .. } => store.erase().map_err(|e| storage(&e)),
             _ => Ok(()),
         }
     }
@@ -183,6 +213,9 @@ impl Grant {
 
 impl UserTokens {
     fn refresh(&mut self, client: &Client, now: SystemTime) -> Result<Fetched, Error> {
+        if !self.chain.claim() {
+            return Err(Error::new(Kind::Superseded, CALL, ""));
+        }
         if let Some((next, fetched, at)) = &self.unstored {
             self.chain.advance(next).map_err(|e| storage(&e))?;
             let age = now.duration_since(*at).unwrap_or(LIFE_MAX);

@@ -43,6 +43,7 @@ pub use token::AccessToken;
 
 use crate::secret::Secret;
 use crate::state::StateDir;
+use grant::Grant;
 use http::{Call, Http, Server};
 use token::Tokens;
 
@@ -99,7 +100,7 @@ impl Settings {
 
 /// Whose token the calls are made with. Where several are configured, the first of this order is
 /// to be taken.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credentials {
     /// A token as it is, good until it expires.
     Static {
@@ -137,12 +138,12 @@ pub struct VideoSdk {
     pub secret: Secret,
 }
 
-/// The client: one per process, shared by all threads.
+/// The client: one per process at a time, shared by all threads.
 #[derive(Debug)]
 pub struct Api {
     settings: Settings,
     http: Arc<Http>,
-    tokens: Tokens,
+    tokens: Arc<Tokens>,
     counters: Arc<Counters>,
 }
 
@@ -161,23 +162,61 @@ pub struct Reached {
 impl Api {
     /// Prepares the client. Nothing is sent; roots and stored tokens are read.
     pub fn new(settings: Settings) -> Result<Api, Error> {
-        let http = Http::new(&settings)
-            .map_err(|fault| Error::new(Kind::Configuration, "prepare calls to zoom", fault))?;
-        let http = Arc::new(http);
-        let counters = Arc::new(Counters::default());
-        let grant = grant::Grant::new(&settings, &http)?;
+        let http = http(&settings)?;
+        let grant = Grant::new(&settings, &http, None)?;
+        Ok(Api::with(settings, http, grant, Arc::default()))
+    }
+
+    fn with(settings: Settings, http: Arc<Http>, grant: Grant, counters: Arc<Counters>) -> Api {
         let tokens = Tokens::new(
             grant,
             settings.clock.clone(),
             Arc::clone(&counters),
             settings.timeout,
         );
-        Ok(Api {
+        Api {
             settings,
             http,
-            tokens,
+            tokens: Arc::new(tokens),
             counters,
-        })
+        }
+    }
+
+    /// A client with other credentials or addresses, for calls from now on; those under way end
+    /// with this one. What is the same goes over: connections, the access token, the chain of
+    /// refresh tokens, the counters. Roots, state directory, proxy, timeout and clock belong to the
+    /// process and stay as they are here, whatever the settings say.
+    ///
+    /// Nothing is sent. It may read the state directory, and the system's roots.
+    ///
+    /// # Errors
+    /// As in [`Api::new`]; then this client is as good as before.
+    pub fn renewed(&self, settings: Settings) -> Result<Api, Error> {
+        let old = &self.settings;
+        let settings = Settings {
+            ca_file: old.ca_file.clone(),
+            state: old.state.clone(),
+            timeout: old.timeout,
+            proxy: old.proxy.clone(),
+            clock: old.clock.clone(),
+            ..settings
+        };
+        let has_same_servers =
+            (&settings.api_url, &settings.oauth_url) == (&old.api_url, &old.oauth_url);
+        let http = match has_same_servers {
+            true => Arc::clone(&self.http),
+            false => http(&settings)?,
+        };
+        if has_same_servers && settings.credentials == old.credentials {
+            return Ok(Api {
+                settings,
+                http,
+                tokens: Arc::clone(&self.tokens),
+                counters: Arc::clone(&self.counters),
+            });
+        }
+        let grant = Grant::new(&settings, &http, Some(self.tokens.grant()))?;
+        Ok(Api::with(settings, http, grant, Arc::clone(&self.counters)))
     }
 
     /// What was done so far, in numbers.
@@ -254,6 +293,12 @@ impl Api {
             round_trip,
         })
     }
+}
+
+fn http(settings: &Settings) -> Result<Arc<Http>, Error> {
+    let http = Http::new(settings)
+        .map_err(|fault| Error::new(Kind::Configuration, "prepare calls to zoom", fault))?;
+    Ok(Arc::new(http))
 }
 
 fn millis(date: SystemTime) -> i64 {

@@ -105,6 +105,11 @@ impl Tokens {
         }
     }
 
+    /// How they are asked for.
+    pub(super) fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
     /// Whether the token is the configured one, which cannot be replaced.
     pub(super) fn is_static(&self) -> bool {
         self.grant.static_token().is_some()

@@ -1,18 +1,28 @@
-//! `rtmsd check`: what a configuration means, or every fault in it. Nothing is changed or
-//! connected; what only the network can tell is for `--online`.
+//! `rtmsd check`: what a configuration means and whether this machine is fit for it, or every fault
+//! in it. Nothing is changed or connected; what only the network can tell is for `--online`.
+//!
+//! Exit codes: 0 fine, warnings or not; 77 a directory or file that this user may not use; 78 a
+//! configuration, certificate or unit that is wrong.
 
 use std::io::{self, Write};
-use std::path::Path;
 
-use rustix::fs::{Access, access};
-
+use super::check_machine::{self, Grade};
 use crate::config::{Config, Loaded, OnExit, OnRevoked, Sources, StdoutMode, load};
 use crate::exit;
 use crate::protocol::params::{AudioStreams, MediaKind, MediaSelection, VideoStreams};
 use crate::protocol::{Product, events::EventGroup};
 
-/// Writes the judgement, and returns the exit code: [`exit::OK`] or [`exit::CONFIG`].
-pub fn check(sources: &Sources<'_>, out: &mut impl Write) -> io::Result<u8> {
+/// How a configuration was judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Judgement {
+    /// What `rtmsd check` ends with.
+    pub exit_code: u8,
+    /// Whether the configuration itself is without fault, so that there is something to go on with.
+    pub is_loaded: bool,
+}
+
+/// Writes the judgement.
+pub fn check(sources: &Sources<'_>, out: &mut impl Write) -> io::Result<Judgement> {
     let loaded = match load(sources) {
         Ok(loaded) => loaded,
         Err(faults) => {
@@ -20,22 +30,51 @@ pub fn check(sources: &Sources<'_>, out: &mut impl Write) -> io::Result<u8> {
                 writeln!(out, "{fault}")?;
             }
             writeln!(out, "\n{}", count(faults.len(), "fault"))?;
-            return Ok(exit::CONFIG);
+            return Ok(Judgement {
+                exit_code: exit::CONFIG,
+                is_loaded: false,
+            });
         }
     };
     settings(&loaded, out)?;
-    writeln!(out, "\nwhat it means here")?;
+    writeln!(out, "\nwhat it means")?;
     for (topic, text) in meaning(&loaded.config) {
         writeln!(out, "  {topic:<12}{text}")?;
     }
-    if !loaded.warnings.is_empty() {
-        writeln!(out, "\n{}", count(loaded.warnings.len(), "warning"))?;
-        for warning in &loaded.warnings {
-            writeln!(out, "  {warning}")?;
-        }
+    let uid = rustix::process::geteuid().as_raw();
+    writeln!(out, "\non this machine, for the user with id {uid}")?;
+    let (mut faults, mut warnings, mut exit_code) = (0, 0, exit::OK);
+    for warning in &loaded.warnings {
+        warnings += 1;
+        writeln!(out, "warn  {warning}")?;
     }
-    writeln!(out, "\nno faults")?;
-    Ok(exit::OK)
+    for finding in check_machine::findings(&loaded) {
+        let word = match finding.grade {
+            Grade::Fine => "ok   ",
+            Grade::Warn => {
+                warnings += 1;
+                "warn "
+            }
+            Grade::Fault(code) => {
+                faults += 1;
+                exit_code = exit_code.max(code);
+                "fault"
+            }
+        };
+        writeln!(out, "{word} {}: {}", finding.what, finding.text)?;
+    }
+    let faults = match faults {
+        0 => "no faults".to_owned(),
+        n => count(n, "fault"),
+    };
+    match warnings {
+        0 => writeln!(out, "\n{faults}")?,
+        n => writeln!(out, "\n{faults}, {}", count(n, "warning"))?,
+    }
+    Ok(Judgement {
+        exit_code,
+        is_loaded: true,
+    })
 }
 
 fn settings(loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {
@@ -75,14 +114,13 @@ fn meaning(config: &Config) -> Vec<(&'static str, String)> {
     lines.push(("connects to", connects(config)));
     lines.push((
         "meetings",
-        format!("{}; {}", files(config), directory(&config.out)),
+        format!("{}, in {}", files(config), config.out.display()),
     ));
     lines.push(("consent", consent(config)));
     lines.push(("stdout", stdout(config)));
-    lines.push(("state", directory(&config.state)));
+    lines.push(("state", config.state.display().to_string()));
     lines.push(("at exit", at_exit(config)));
     lines.push(("admin", admin(config)));
-    lines.extend(super::check_machine::lines(config));
     lines.push((
         "log",
         format!("{} on stderr", config.log_level.as_str().to_lowercase()),
@@ -108,8 +146,8 @@ fn webhooks(config: &Config) -> String {
         Some(tls) => {
             text += &format!(
                 "; certificate {}, key {}",
-                readable(&tls.cert),
-                readable(&tls.key)
+                tls.cert.display(),
+                tls.key.display()
             );
         }
         None => text += "; Zoom calls https only, so a proxy must stand in front",
@@ -263,7 +301,7 @@ fn events(config: &Config) -> String {
 fn connects(config: &Config) -> String {
     let mut text = config.allowed_hosts.join(", ");
     if let Some(file) = &config.ca_file {
-        text += &format!("; trusting also the roots in {}", readable(file));
+        text += &format!("; trusting also the roots in {}", file.display());
     }
     text
 }
@@ -323,42 +361,6 @@ fn admin(config: &Config) -> String {
     }
 }
 
-/// A directory, and whether this user may write there. It is made when it is first needed, so what
-/// counts then is the nearest directory above that exists.
-fn directory(path: &Path) -> String {
-    let name = path.display();
-    if path.is_dir() {
-        return match access(path, Access::WRITE_OK | Access::EXEC_OK) {
-            Ok(()) => name.to_string(),
-            Err(_) => format!("{name}, where this user may NOT write"),
-        };
-    }
-    if path.exists() {
-        return format!("{name}, which is NOT a directory");
-    }
-    let above = path
-        .ancestors()
-        .skip(1)
-        .map(|above| match above.as_os_str().is_empty() {
-            true => Path::new("."),
-            false => above,
-        });
-    match above.into_iter().find(|above| above.exists()) {
-        Some(above) if access(above, Access::WRITE_OK | Access::EXEC_OK).is_ok() => {
-            format!("{name}, to be made")
-        }
-        _ => format!("{name}, which does not exist and CANNOT be made by this user"),
-    }
-}
-
-fn readable(path: &Path) -> String {
-    let name = path.display();
-    match access(path, Access::READ_OK) {
-        Ok(()) => name.to_string(),
-        Err(error) => format!("{name} (NOT readable by this user: {error})"),
-    }
-}
-
 fn count(n: usize, thing: &str) -> String {
     match n {
         1 => format!("1 {thing}"),
@@ -368,12 +370,12 @@ fn count(n: usize, thing: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
+    use std::path::Path;
 
     use super::*;
     use crate::config::{FileContent, Needs};
 
-    fn run(file: &str) -> (u8, String) {
+    fn run(file: &str) -> (Judgement, String) {
         let none = |_: &Path| Err(io::Error::from(io::ErrorKind::NotFound));
         let content = FileContent {
             bytes: file.as_bytes().to_vec(),
@@ -386,28 +388,28 @@ mod tests {
             read: &none,
         };
         let mut out = Vec::new();
-        let code = check(&sources, &mut out).expect("a vector takes all");
-        (code, String::from_utf8(out).expect("text"))
+        let judgement = check(&sources, &mut out).expect("a vector takes all");
+        (judgement, String::from_utf8(out).expect("text"))
     }
 
     #[test]
     fn faults_end_it() {
-        let (code, text) =
+        let (judgement, text) =
             run("PORT=x\nZOOM_CLIENT_ID=a\nZOOM_CLIENT_SECRET=b\nZOOM_SECRET_TOKEN=c");
-        assert_eq!(code, exit::CONFIG);
+        assert_eq!((judgement.exit_code, judgement.is_loaded), (78, false));
         let expected = "rtms.conf:1: PORT: found \"x\", expected a port from 0 to 65535 (0: any free one)\n\n1 fault\n";
         assert_eq!(text, expected);
     }
 
     #[test]
     fn a_right_one_is_explained() {
-        let (code, text) = run(
+        let (judgement, text) = run(
             "ZOOM_CLIENT_ID=abc\nZOOM_CLIENT_SECRET=hunter2\nZOOM_SECRET_TOKEN=hunter3\n\
              ZOOM_ACCOUNT_ID=acc\nRTMS_MEDIA=transcript,audio\nRTMS_TRANSCRIPT_LANGUAGE=german\n\
              RTMS_OUT=/nowhere-at-all/x\nRTMS_STATE=/dev/null\nRTMS_STOP_AFTER=10\n\
              RTMS_VIDEO_FPS=30\nRTMS_LOG=debug\n",
         );
-        assert_eq!(code, exit::OK);
+        assert_eq!((judgement.exit_code, judgement.is_loaded), (78, true));
         assert!(!text.contains("hunter"), "{text}");
         for line in [
             "configuration from rtms.conf and the environment",
@@ -421,11 +423,10 @@ mod tests {
              meeting:read:meeting_transcript",
             "  audio       l16 at 16000 Hz, mono, 20 ms in a packet, all speakers mixed",
             "  transcript  German for 30 s, then detected by Zoom",
-            "  state       /dev/null, which is NOT a directory",
+            "  state       /dev/null",
             "  log         debug on stderr",
-            "1 warning",
-            "  rtms.conf:10: RTMS_VIDEO_FPS: not used, as RTMS_MEDIA does not name video",
-            "no faults",
+            "fault state: /dev/null is no directory; set RTMS_STATE to another path",
+            "warn  rtms.conf:10: RTMS_VIDEO_FPS: not used, as RTMS_MEDIA does not name video",
         ] {
             assert!(
                 text.lines().any(|found| found == line),

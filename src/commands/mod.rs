@@ -7,3 +7,4 @@ pub mod control;
 mod reload;
 pub mod serve;
 pub mod status;
+pub mod unit;

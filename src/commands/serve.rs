@@ -4,20 +4,20 @@ use std::io;
 use std::net::TcpListener;
 use std::path::Path;
 
-use crate::admin::Admin;
-use crate::config::Config;
+use crate::admin::{Admin, Token};
+use crate::config::{Config, Loaded};
 use crate::daemon::signals::{Signal, Signals};
 use crate::daemon::{Daemon, Error};
 use crate::gate::raise_file_limit;
 use crate::systemd::{Notifier, Service};
 use crate::{exit, setup, state, systemd};
 
-use super::reload::reload;
+use super::reload::Reloading;
 
 /// Runs the server until it is told to end; returns the exit code. `path` is where SIGHUP finds the
 /// configuration again, as on the command line.
-pub fn run(config: &Config, path: Option<&Path>) -> u8 {
-    match serve(config, path) {
+pub fn run(loaded: &Loaded, path: Option<&Path>) -> u8 {
+    match serve(loaded, path) {
         Ok(()) => exit::OK,
         Err(Failure(code, text)) => {
             log::error!("{text}");
@@ -29,7 +29,8 @@ pub fn run(config: &Config, path: Option<&Path>) -> u8 {
 /// What ends the server before it has begun, with the exit code.
 struct Failure(u8, String);
 
-fn serve(config: &Config, path: Option<&Path>) -> Result<(), Failure> {
+fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
+    let config = &loaded.config;
     if let Err(error) = raise_file_limit() {
         log::warn!("the limit of open files could not be raised: {error}");
     }
@@ -44,8 +45,9 @@ fn serve(config: &Config, path: Option<&Path>) -> Result<(), Failure> {
     let notifier = service.as_ref().map(Service::notifier);
     let handle = daemon.handle();
     crate::log::on_folded(move || handle.folded());
-    let (handle, started) = (daemon.handle(), config.clone());
-    let path = path.map(Path::to_owned);
+    let handle = daemon.handle();
+    let token = Token::new(config.admin_token.clone());
+    let mut reloading = Reloading::new(path, loaded.clone(), daemon.handle(), token.clone());
     let signals = Signals::start(move |signal| match signal {
         Signal::Stop => {
             if let Some(notifier) = &notifier {
@@ -58,7 +60,7 @@ fn serve(config: &Config, path: Option<&Path>) -> Result<(), Failure> {
             if let Some(notifier) = &notifier {
                 notifier.reloading();
             }
-            reload(path.as_deref(), &started, &handle);
+            reloading.reload();
             if let Some(notifier) = &notifier {
                 notifier.reloaded();
             }
@@ -79,8 +81,7 @@ fn serve(config: &Config, path: Option<&Path>) -> Result<(), Failure> {
             config.webhook_path
         );
     }
-    let admin =
-        admin.map(|listener| Admin::start(listener, config.admin_token.clone(), daemon.handle()));
+    let admin = admin.map(|listener| Admin::start(listener, token.clone(), daemon.handle()));
     let admin = admin.transpose().map_err(no_resources)?;
     for address in admin.iter().flat_map(Admin::addresses) {
         log::info!("health, metrics and streams are at http://{address}");

@@ -550,3 +550,32 @@ fn noise_is_refused_or_ignored_without_a_panic() {
         let _ = World::default().load(file);
     }
 }
+
+#[test]
+fn what_has_changed_is_known_by_name_and_not_by_value() {
+    let file = |token: &str, more: &str| {
+        format!("ZOOM_CLIENT_ID=a\nZOOM_CLIENT_SECRET=b\nZOOM_SECRET_TOKEN={token}\n{more}")
+    };
+    let load = |text: String| World::default().load(text).expect("no faults");
+    let earlier = load(file("hunter1", "RTMS_LOG=info\nRTMS_STOP_AFTER=5\n"));
+    let later = load(file("hunter2", "RTMS_LOG=info\nPORT=1\n"));
+    assert_eq!(
+        later.changed_since(&earlier),
+        ["ZOOM_SECRET_TOKEN", "PORT", "RTMS_STOP_AFTER"]
+    );
+    assert!(later.changed_since(&later).is_empty());
+    assert!(!format!("{later:?}").contains("hunter"));
+}
+
+#[test]
+fn who_asks_the_server_needs_none_of_its_secrets() {
+    let world = |needs| World {
+        needs: Some(needs),
+        ..World::default()
+    };
+    let file =
+        "ZOOM_CLIENT_ID=a\nZOOM_API_CLIENT_ID=b\nZOOM_VIDEO_SDK_KEY=c\nRTMS_ADMIN=127.0.0.1:1\n";
+    assert!(world(Needs::Serve).load(file).is_err());
+    let loaded = world(Needs::Admin).load(file).expect("no faults");
+    assert_eq!(loaded.config.admin.map(|admin| admin.port()), Some(1));
+}

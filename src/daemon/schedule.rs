@@ -19,7 +19,13 @@ const CALLS_MAX: usize = 128;
 const STACK_BYTES: usize = 512 << 10;
 
 /// What became of a call.
-pub(super) type Outcome = (Call, Result<(), api::Error>);
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) call: Call,
+    pub(super) result: Result<(), api::Error>,
+    /// What it was made with: by now there may be another client.
+    pub(super) api: Arc<Api>,
+}
 
 /// The owner of the timer thread.
 #[derive(Debug)]
@@ -34,6 +40,7 @@ enum Order {
     At(Call),
     Cancel(String),
     Done(u64),
+    Api(Arc<Api>),
     Poke,
     Stop(Instant),
 }
@@ -75,6 +82,12 @@ impl Schedule {
     /// Forgets a meeting's calls that are not on their way yet.
     pub(super) fn cancel(&self, meeting: String) {
         let _ = self.orders.send(Order::Cancel(meeting));
+    }
+
+    /// Has calls made by another client from now on.
+    pub(super) fn use_api(&mut self, api: &Arc<Api>) {
+        self.api = Arc::clone(api);
+        let _ = self.orders.send(Order::Api(Arc::clone(api)));
     }
 
     /// Makes the thread turn once, so that [`Schedule::turns`] grows if it is well.
@@ -129,6 +142,7 @@ impl Timer {
                 }
                 Ok(Order::Cancel(meeting)) => self.due.retain(|_, call| call.meeting != meeting),
                 Ok(Order::Done(number)) => self.join(number),
+                Ok(Order::Api(api)) => self.api = api,
                 Ok(Order::Poke) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Order::Stop(deadline)) => return self.stop(orders, deadline),
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -156,7 +170,7 @@ impl Timer {
             let spawned = thread.spawn(move || {
                 let _done = Done(own, number);
                 let result = api.control(&call.control);
-                report((call, result));
+                report(Outcome { call, result, api });
             });
             match spawned {
                 Ok(thread) => {

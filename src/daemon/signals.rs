@@ -36,7 +36,7 @@ pub struct Signals {
 
 impl Signals {
     /// Takes the signals over; `tell` is called on the thread, for each.
-    pub fn start(tell: impl Fn(Signal) + Send + 'static) -> io::Result<Signals> {
+    pub fn start(mut tell: impl FnMut(Signal) + Send + 'static) -> io::Result<Signals> {
         let (stop_read, stop_write) = UnixStream::pair()?;
         let (reload_read, reload_write) = UnixStream::pair()?;
         let is_stopping = Arc::new(AtomicBool::new(false));
@@ -62,7 +62,7 @@ impl Signals {
                     &stop_read,
                     &reload_read,
                     sleep::Watch::new(),
-                    &tell,
+                    &mut tell,
                 )
             })?;
         Ok(Signals {
@@ -95,7 +95,7 @@ fn watch(
     stop: &UnixStream,
     reload: &UnixStream,
     mut sleep: sleep::Watch,
-    tell: &dyn Fn(Signal),
+    tell: &mut dyn FnMut(Signal),
 ) {
     loop {
         let mut fds = vec![

@@ -9,14 +9,45 @@
 //! and never a queue. [`StateDir::write_atomic`] syncs the file and its directory.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::registry::{self, Registry};
 use crate::state::StateDir;
 
 /// The files' names in the state directory: the synced one, and the quick one.
-pub(super) const FILE_NAMES: [&str; 2] = ["registry.json", "registry-unsynced.json"];
+const FILE_NAMES: [&str; 2] = ["registry.json", "registry-unsynced.json"];
+
+/// What the process before knew, by the newer of its files that can be read.
+pub(super) fn restore(state: &StateDir, settings: registry::Settings) -> Registry {
+    let mut newest: Option<Registry> = None;
+    for name in FILE_NAMES {
+        let read = state.read(name).map_err(|error| error.to_string());
+        let parse = |json: Option<Vec<u8>>| match json {
+            Some(json) => Registry::from_json(settings, &json)
+                .map(Some)
+                .map_err(|error| format!("{name}: {error}")),
+            None => Ok(None),
+        };
+        match read.and_then(parse) {
+            Ok(Some(found))
+                if newest
+                    .as_ref()
+                    .is_none_or(|n| n.version() < found.version()) =>
+            {
+                newest = Some(found);
+            }
+            Ok(_) => {}
+            Err(error) => log::error!(
+                "the state directory has a file that cannot be read: {error}; it is ignored, and \
+                 newer streams of the process before may not be rejoined"
+            ),
+        }
+    }
+    newest.unwrap_or_else(|| Registry::new(settings))
+}
 
 /// The owner of the threads.
 #[derive(Debug)]
@@ -28,6 +59,7 @@ pub(super) struct Snapshot {
 struct Shared {
     slot: Mutex<Slot>,
     filled: Condvar,
+    is_troubled: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +82,12 @@ impl Snapshot {
             writers.push((shared, thread));
         }
         Ok(Snapshot { writers })
+    }
+
+    /// Whether the last try to write failed.
+    pub(super) fn is_troubled(&self) -> bool {
+        let is_troubled = |(shared, _): &(Arc<Shared>, _)| shared.is_troubled.load(Relaxed);
+        self.writers.iter().any(is_troubled)
     }
 
     /// Has this written, instead of what may still wait.
@@ -84,7 +122,6 @@ impl Shared {
     }
 
     fn write_until_over(&self, state: &StateDir, name: &str, is_synced: bool) {
-        let mut is_troubled = false;
         loop {
             let json = {
                 let mut slot = self.lock();
@@ -104,16 +141,17 @@ impl Shared {
                 false => state.write_unsynced(name, &json),
             };
             match written {
-                Ok(()) if is_troubled => {
-                    is_troubled = false;
-                    log::info!("the state directory takes files again");
+                Ok(()) => {
+                    let was_troubled = self.is_troubled.swap(false, Relaxed);
+                    if was_troubled && is_synced {
+                        log::info!("the state directory takes files again");
+                    }
                 }
-                Ok(()) => {}
                 Err(error) => {
-                    if !is_troubled {
+                    // It is one directory, so one of the two tells.
+                    if !self.is_troubled.swap(true, Relaxed) && is_synced {
                         log::error!("{error}; a restart would not rejoin the newest streams");
                     }
-                    is_troubled = true;
                     self.put_back(json);
                     if !self.pause() {
                         return;

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::{Daemon, Event, Handle, Running, Settings};
+use super::snapshot::Snapshot;
+use super::{Daemon, Running};
 use crate::api;
 use crate::meeting::Stats;
 use crate::output::StreamInfo;
@@ -52,6 +52,8 @@ pub struct Status {
     pub edge: public::Counters,
     /// REST and OAuth.
     pub api: Arc<api::Counters>,
+    /// Whether what a restart needs cannot be written.
+    pub is_state_troubled: bool,
     /// Files; `None` if none are written.
     pub disk: Option<Arc<DiskCounters>>,
     /// Lines of standard output that nobody read; `None` without standard output.
@@ -139,35 +141,6 @@ impl Totals {
     }
 }
 
-impl Handle {
-    /// Asks the daemon how it is. `None` if it has ended, its inbox is full, or it does not answer
-    /// in time.
-    pub fn status(&self, within: Duration) -> Option<Status> {
-        self.ask(within, Event::Status)
-    }
-
-    /// Asks for signs of life, and has the threads behind the daemon turn for the next time.
-    pub fn pulse(&self, within: Duration) -> Option<Pulse> {
-        self.ask(within, Event::Pulse)
-    }
-
-    /// Hands other settings over. `None` if the daemon does not answer in time.
-    pub fn reload(
-        &self,
-        settings: Settings,
-        within: Duration,
-    ) -> Option<Result<(), public::Error>> {
-        self.ask(within, |reply| Event::Reload(Box::new(settings), reply))
-    }
-
-    fn ask<T>(&self, within: Duration, event: impl FnOnce(SyncSender<T>) -> Event) -> Option<T> {
-        let (reply, answer) = sync_channel(1);
-        // With a place like a webhook's, so that who asks a daemon that hangs fills nothing.
-        self.sender.reserve()?.send(event(reply));
-        answer.recv_timeout(within).ok()
-    }
-}
-
 impl Daemon {
     pub(super) fn status(&self) -> Status {
         let mut totals = self.totals.clone();
@@ -190,6 +163,7 @@ impl Daemon {
             inbox_len: self.inbox.len(),
             edge: self.public.counters(),
             api: Arc::clone(self.api.counters()),
+            is_state_troubled: (self.snapshot.as_ref()).is_some_and(Snapshot::is_troubled),
             disk: self.disk.as_ref().map(|disk| Arc::clone(disk.counters())),
             stdout_dropped: (self.stdout.as_ref()).map(|stdout| Arc::clone(stdout.dropped())),
         }

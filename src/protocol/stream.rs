@@ -114,6 +114,8 @@ pub enum Command {
     Leave,
     /// The machine slept; connections are dead without knowing it.
     Slept,
+    /// The app has another secret; handshakes from now on are signed with it.
+    ClientSecret(Secret),
 }
 
 /// What a stream counts, for those who watch.
@@ -188,15 +190,19 @@ pub struct Stream {
     counters: Counters,
 }
 
+fn signature(config: &StreamConfig) -> String {
+    handshake_signature(
+        &config.client_id,
+        &config.client_secret,
+        &config.id,
+        &config.stream_id,
+    )
+}
+
 impl Stream {
     /// A stream that begins to connect.
     pub fn new(now: Instant, config: StreamConfig) -> Stream {
-        let signature = handshake_signature(
-            &config.client_id,
-            &config.client_secret,
-            &config.id,
-            &config.stream_id,
-        );
+        let signature = signature(&config);
         let kinds = config.media.kinds();
         let is_individual = config.params.video.streams == VideoStreams::Individual
             && config.product != Product::ContactCenter
@@ -532,6 +538,10 @@ impl Stream {
                     self.close_media();
                     self.restart_signaling(now, Loss::Slept);
                 }
+            }
+            Command::ClientSecret(secret) => {
+                self.config.client_secret = secret;
+                self.signature = signature(&self.config);
             }
         }
     }

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::api::{Error, Kind};
-use crate::protocol::Product;
+use crate::protocol::{EndReason, Product};
+use crate::webhook::{MeetingLife, RtmsInterrupted, RtmsStopped};
 
 const UUID: &str = "a/B+c==";
 /// Zoom's stamps in these tests begin here; our clock agrees unless a test says otherwise.
@@ -824,16 +825,101 @@ fn news_about_the_account_are_for_people() {
         },
     );
     assert!(actions.contains(&Action::ForgetToken));
-    for (name, expected) in [
+    for (name, level) in [
         ("rtms.concurrency_limited", log::Level::Error),
         ("meeting.rtms_concurrency_limited", log::Level::Error),
-        ("rtms.start_failed", log::Level::Error),
         ("rtms.concurrency_near_limit", log::Level::Warn),
-        ("rtms.something_new", log::Level::Warn),
+        ("rtms.start_failed", log::Level::Error),
         ("rtms.request_status", log::Level::Info),
+        ("rtms.something_new", log::Level::Warn),
     ] {
-        let (name, payload) = (name.to_owned(), "{}".to_owned());
+        let (name, payload) = (name.to_owned(), "{\"a\":1}".to_owned());
+        let expected = format!(" event={name} payload={{\"a\":1}}");
         let actions = w.webhook(T0, Event::Account { name, payload });
-        assert!(matches!(&actions[..], [Action::Log(level, _)] if *level == expected));
+        let [Action::Log(found, text)] = &actions[..] else {
+            panic!("{actions:?}");
+        };
+        assert_eq!(*found, level, "{text}");
+        assert!(text.ends_with(&expected), "{text}");
     }
+}
+
+// Other settings while it runs.
+
+/// Gives up the start of a meeting that lives.
+fn refused(settings: Settings) -> World {
+    let mut w = world(settings);
+    w.meeting_started(T0);
+    let error = Error::sample(Kind::ClientCredentials, false);
+    let actions = w.call(api::Action::Start, Err(error));
+    assert_eq!(w.calls(&actions), []);
+    w
+}
+
+#[test]
+fn a_reload_starts_what_was_given_up() {
+    let mut w = refused(settings());
+    let actions = w.registry.reload(w.now, settings());
+    assert_eq!(w.calls(&actions), [(api::Action::Start, NOW)]);
+    // Once for each reload, and not while it is being tried.
+    assert_eq!(w.registry.reload(w.now, settings()), []);
+    // Not without credentials, nor after the end.
+    let mut w = refused(settings());
+    let without = Settings {
+        auto_start: false,
+        can_call: false,
+        ..settings()
+    };
+    assert_eq!(w.registry.reload(w.now, without), []);
+    w.meeting_ended(T0 + 1);
+    assert_eq!(w.registry.reload(w.now, settings()), []);
+    // Not beside a stream that came otherwise.
+    let mut w = refused(settings());
+    w.started(T0 + 1);
+    assert_eq!(w.registry.reload(w.now, settings()), []);
+}
+
+#[test]
+fn a_reload_that_brings_credentials_starts_the_meetings_that_are_on() {
+    let without = Settings {
+        auto_start: false,
+        can_call: false,
+        ..settings()
+    };
+    let mut w = world(without);
+    assert_eq!(w.meeting_started(T0), []);
+    assert_eq!(w.registry.reload(w.now, without), []);
+    let actions = w.registry.reload(w.now, settings());
+    assert_eq!(w.calls(&actions), [(api::Action::Start, NOW)]);
+    // A stream that was there and ended, ended by somebody's will.
+    let mut w = world(without);
+    w.meeting_started(T0);
+    w.started(T0 + 1);
+    w.stops(T0 + 2, 2);
+    assert_eq!(w.registry.reload(w.now, settings()), []);
+}
+
+#[test]
+fn a_stream_lost_to_wrong_credentials_is_started_once_they_are_changed() {
+    let mut w = world(settings());
+    w.meeting_started(T0);
+    w.call(api::Action::Start, Ok(()));
+    w.started(T0 + 1);
+    let actions = w.stops(T0 + 1000, 18);
+    assert_eq!(w.calls(&actions), [(api::Action::Start, secs(1))]);
+    w.call(api::Action::Start, Ok(()));
+    let again = stream_of(UUID, "s2");
+    w.webhook(T0 + 2000, Event::RtmsStarted(again.clone()));
+    let stopped = RtmsStopped {
+        product: Product::Meeting,
+        id: UUID.to_owned(),
+        stream_id: "s2".to_owned(),
+        stop_reason: Some(18),
+    };
+    w.webhook(T0 + 3000, Event::RtmsStopped(stopped));
+    let end = EndReason::Stopped(StopReason(18));
+    let actions = w.registry.handle_end(w.now, "s2", &end);
+    assert_eq!(w.calls(&actions), [], "only once by itself");
+    let actions = w.registry.reload(w.now, settings());
+    assert_eq!(w.calls(&actions), [(api::Action::Start, NOW)]);
 }

@@ -155,7 +155,12 @@ fn is_name(name: &str) -> bool {
         && name != LOCK_NAME
 }
 
-fn make_private(path: &Path) -> Result<(), Error> {
+/// Whether [`StateDir::open`] would take this directory as it is (`None`), or after closing it to
+/// others (`Some`, with its mode).
+///
+/// # Errors
+/// Why it would not.
+pub fn judge(path: &Path) -> Result<Option<u32>, Error> {
     let found = fs::metadata(path).map_err(|e| Error::io("look at", path, &e))?;
     if !found.is_dir() {
         return Err(Error::NotDirectory { path: path.into() });
@@ -170,7 +175,7 @@ fn make_private(path: &Path) -> Result<(), Error> {
     }
     let mode = found.mode() & 0o7777;
     if mode & 0o077 == 0 {
-        return Ok(());
+        return Ok(None);
     }
     // systemd makes a new StateDirectory with mode 0755 unless the unit says otherwise.
     let is_plainly_ours = mode & 0o7022 == 0
@@ -182,6 +187,13 @@ fn make_private(path: &Path) -> Result<(), Error> {
             mode,
         });
     }
+    Ok(Some(mode))
+}
+
+fn make_private(path: &Path) -> Result<(), Error> {
+    let Some(mode) = judge(path)? else {
+        return Ok(());
+    };
     fs::set_permissions(path, fs::Permissions::from_mode(0o700))
         .map_err(|e| Error::io("change the mode of", path, &e))?;
     log::info!(

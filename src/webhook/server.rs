@@ -1,10 +1,10 @@
 //! Answers the requests that the gate lets through: verify, read, keep a place, answer, pass on.
 //!
 //! The signature is checked over the raw bytes before the JSON is looked at, and a webhook is
-//! passed on only after its 200 is written. A forged one costs an HMAC and a counter: no log line
-//! above debug, no work. That the same event may come twice is the daemon's affair.
+//! passed on only after its 200 is written. A forged one costs an HMAC and a counter: no work, and no
+//! log line above debug once a single one was right. That the same event may come twice is the daemon's affair.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -194,6 +194,9 @@ pub struct Server<T> {
     stale_warning: Seldom,
     incomplete_warning: Seldom,
     full_warning: Seldom,
+    forged_warning: Seldom,
+    /// Whether any signature was right since the start or the last reload.
+    has_verified: AtomicBool,
 }
 
 impl<T> Server<T> {
@@ -213,12 +216,18 @@ impl<T: From<Webhook>> Server<T> {
             stale_warning: Seldom::default(),
             incomplete_warning: Seldom::default(),
             full_warning: Seldom::default(),
+            forged_warning: Seldom::default(),
+            has_verified: AtomicBool::new(false),
         }
     }
 
     /// Other settings, for requests from now on.
     pub fn reload(&self, settings: Settings) {
-        *self.settings.lock().unwrap_or_else(|e| e.into_inner()) = Arc::new(settings);
+        let mut current = self.settings.lock().unwrap_or_else(|e| e.into_inner());
+        if current.secret_tokens != settings.secret_tokens {
+            self.has_verified.store(false, Relaxed);
+        }
+        *current = Arc::new(settings);
     }
 
     /// Answers one request; waits for nothing but the gate, which holds all of it already.
@@ -275,6 +284,20 @@ impl<T: From<Webhook>> Server<T> {
         }
     }
 
+    /// Strangers may send what they like, and it is not worth a line. But where not one webhook has
+    /// been right so far, it is the secret token that is wrong, and nothing else would say so.
+    fn note_forged(&self) {
+        if self.has_verified.load(Relaxed) {
+            return;
+        }
+        if let Some(silent) = self.forged_warning.may_speak(Instant::now()) {
+            log::warn!(
+                "a webhook with a wrong signature or none was refused ({silent} more since the last \
+                 warning), and there was no right one so far; is ZOOM_SECRET_TOKEN that of the app?"
+            );
+        }
+    }
+
     fn accept(&self, request: Request, webhook: Webhook) {
         let Some(place) = self.inbox.reserve() else {
             bump(&self.counters.inbox_full);
@@ -295,6 +318,16 @@ impl<T: From<Webhook>> Server<T> {
     /// Counts and logs. What a stranger can cause is debug; what only Zoom can cause may be more.
     fn note(&self, reply: &Reply, is_verified: bool) {
         let counters = &self.counters;
+        if matches!(
+            reply,
+            Reply::Accept(_)
+                | Reply::Unknown(_)
+                | Reply::Incomplete(_)
+                | Reply::Malformed
+                | Reply::Stale(_)
+        ) {
+            self.has_verified.store(true, Relaxed);
+        }
         match reply {
             Reply::Accept(_) => {}
             Reply::Up => bump(&counters.up),
@@ -313,7 +346,10 @@ impl<T: From<Webhook>> Server<T> {
             }
             Reply::Malformed => bump(&counters.malformed),
             Reply::ChallengeRefused | Reply::NoSecretToken => bump(&counters.challenges_refused),
-            Reply::Forged => bump(&counters.forged),
+            Reply::Forged => {
+                bump(&counters.forged);
+                self.note_forged();
+            }
             Reply::Stale(age) => {
                 bump(&counters.stale);
                 if let Some(silent) = self.stale_warning.may_speak(Instant::now()) {

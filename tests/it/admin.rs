@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use rtmsd::demo::{MeetingScript, Options, ServerCommand, ServerProcess, Step, Zoom};
+use rtmsd::demo::{
+    Fault, MeetingScript, Options, ServerCommand, ServerProcess, Socket, Step, Zoom,
+};
 use serde_json::Value;
 
 /// Nothing in these tests takes longer unless it is broken.
@@ -25,15 +27,12 @@ impl Setup {
         let folder = std::env::temp_dir().join(format!("rtmsd-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder");
         let zoom = Zoom::start(Options::default()).expect("the zoom starts");
-        // A port that was free a moment ago; the server has to be told one.
-        let admin = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let admin = admin.expect("a port");
         let mut settings = zoom.environment();
         let path = |name: &str| folder.join(name).display().to_string();
         for (key, value) in [
             ("HOST", "127.0.0.1"),
             ("PORT", "0"),
-            ("RTMS_ADMIN", &admin.to_string()),
+            ("RTMS_ADMIN", "127.0.0.1:0"),
             ("RTMS_OUT", &path("out")),
             ("RTMS_STATE", &path("state")),
             ("RTMS_STDOUT", "off"),
@@ -55,14 +54,13 @@ impl Setup {
         let address = server.address(PATIENCE).expect("it listens");
         zoom.set_webhook_target(&format!("http://{address}/webhook"))
             .expect("a url");
-        let setup = Setup {
+        let admin = admin_address(&server);
+        Setup {
             zoom,
             server,
             admin,
             folder,
-        };
-        setup.wait_for("the admin listener", || TcpStream::connect(admin).is_ok());
-        setup
+        }
     }
 
     fn wait_for(&self, what: &str, is_true: impl Fn() -> bool) {
@@ -104,9 +102,25 @@ impl Setup {
     fn status(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rtmsd"));
         command.arg("status").args(arguments);
+        command.env("RTMS_ADMIN", self.admin.to_string());
         command.arg("--config").arg(self.folder.join("rtms.conf"));
         command.output().expect("it runs")
     }
+}
+
+/// Where the server says that the admin listener is.
+pub(crate) fn admin_address(server: &ServerProcess) -> SocketAddr {
+    let mut found = None;
+    crate::stage::wait_for("the admin listener", || {
+        let log = server.log();
+        let told = log.iter().find_map(|line| {
+            let (_, address) = line.split_once("health, metrics and streams are at http://")?;
+            address.parse().ok()
+        });
+        found = told;
+        told.is_some()
+    });
+    found.expect("it was just seen")
 }
 
 impl Drop for Setup {
@@ -182,6 +196,99 @@ fn a_token_keeps_others_out() {
     assert_eq!(with("Bearer 0123456789abcdef"), 200);
     assert_eq!(with("Bearer 0123456789abcdeg"), 401);
     assert!(setup.status(&[]).status.success());
+}
+
+/// Local clients that stall, break off, send nonsense and never read hold up neither each other nor
+/// a stream.
+#[test]
+fn local_clients_cannot_take_it_away() {
+    let setup = Setup::start("admin-hostile", &[]);
+    let meeting = setup.zoom.start_meeting(MeetingScript::plain("hostile"));
+    assert!(meeting.wait_for_phrases(1, PATIENCE));
+    let connect = |bytes: &[u8]| {
+        let mut stream = TcpStream::connect(setup.admin).expect("it listens");
+        // One that was refused meanwhile cannot be written to.
+        let _ = stream.write_all(bytes);
+        stream
+    };
+    let pages = || {
+        for path in ["/healthz", "/readyz", "/metrics", "/streams"] {
+            assert_eq!(setup.get(path).0, 200, "{path}");
+        }
+    };
+    let huge = [b"GET / HTTP/1.1\r\nA: ".as_slice(), &[b'a'; 1 << 20]].concat();
+    let many = "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n".repeat(50);
+    for bytes in [
+        b"".as_slice(),
+        b"GET /metrics HTTP/1.1\r\nA: ",
+        b"POST /streams HTTP/1.1\r\nContent-Length: 99999999999999\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        &huge,
+        many.as_bytes(),
+    ] {
+        let held: Vec<TcpStream> = (0..100).map(|_| connect(bytes)).collect();
+        pages();
+        drop(held);
+    }
+    // Gone with the answer unread, so the kernel resets.
+    for _ in 0..200 {
+        drop(connect(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"));
+    }
+    pages();
+    let phrases = meeting.sent_count();
+    assert!(meeting.wait_for_phrases(phrases + 1, PATIENCE));
+    assert_eq!(meeting.count(Step::Lost), 0);
+    assert_eq!(setup.metric("rtmsd_panics_total{where=\"gate\"}"), 0.0);
+}
+
+#[test]
+fn at_capacity_is_not_ready() {
+    let setup = Setup::start("admin-full", &[]);
+    let used = setup.metric("rtmsd_process_open_fds");
+    // The limit may be lowered while it runs, and then nine tenths of it are taken.
+    let limit = used as u64 + 20;
+    let id = setup.server.id().to_string();
+    let lowered = Command::new("prlimit")
+        .args(["--pid", &id, &format!("--nofile={limit}:")])
+        .status();
+    if !lowered.is_ok_and(|status| status.success()) {
+        return;
+    }
+    let address = setup.server.address(PATIENCE).expect("it listens");
+    let mut held = Vec::new();
+    let told = loop {
+        assert!(held.len() < 20, "always ready");
+        held.push(TcpStream::connect(address).expect("it listens"));
+        // What was accepted meanwhile counts; the answer itself takes a file or two.
+        let (code, told) = setup.get("/readyz");
+        if code == 503 {
+            break told;
+        }
+    };
+    assert!(told.starts_with("at capacity: "), "{told}");
+    assert!(told.ends_with("raise LimitNOFILE\n"), "{told}");
+    drop(held);
+    setup.wait_for("ready again", || setup.get("/readyz").0 == 200);
+}
+
+#[test]
+fn while_draining_it_is_not_ready() {
+    let mut setup = Setup::start("admin-drain", &[("RTMS_ON_EXIT", "stop")]);
+    let meeting = setup.zoom.start_meeting(MeetingScript::plain("drain"));
+    assert!(meeting.wait_for_phrases(1, PATIENCE));
+    // Zoom does not answer the wish to end, so it is waited for.
+    assert!(meeting.fault(Fault::Stall(Socket::Signaling, None)));
+    setup.server.signal(rustix::process::Signal::TERM);
+    setup.wait_for("draining", || {
+        let (code, told) = setup.get("/readyz");
+        code == 503 && told.starts_with("draining: ")
+    });
+    assert!(
+        setup
+            .server
+            .wait(PATIENCE)
+            .is_some_and(|status| status.success())
+    );
 }
 
 /// The judgement of Prometheus' own tool, where it is installed.

@@ -103,6 +103,11 @@ fn out_of_files_and_back() {
 #[test]
 fn a_forged_webhook_does_nothing_at_all() {
     let stage = Stage::start(lively(100), &[("RTMS_LOG", "info")]);
+    // As long as none was right, the secret token is suspected: in one line a minute.
+    crate::slow::forge(&stage, 300);
+    let is_told = |line: &String| line.contains("is ZOOM_SECRET_TOKEN that of the app?");
+    assert_eq!(stage.server.log().into_iter().filter(is_told).count(), 1);
+    stage.is_answered();
     let lines = stage.server.log().len();
     let before = stage.zoom.connections();
     crate::slow::forge(&stage, 300);

@@ -11,6 +11,7 @@ mod meeting;
 mod oauth;
 mod packaged;
 mod public;
+mod reload;
 mod service;
 mod shutdown;
 mod slow;

@@ -1,10 +1,14 @@
 //! What a stream does, said by said.
 
-use serde_json::json;
+use std::time::Instant;
+
+use serde_json::{Value, json};
 
 use super::talk::*;
 use crate::protocol::codes::StopReason;
-use crate::protocol::{Command, Loss};
+use crate::protocol::signature::handshake_signature;
+use crate::protocol::{Command, Loss, Output, Stream};
+use crate::secret::Secret;
 
 #[test]
 fn the_happy_path() {
@@ -713,4 +717,29 @@ fn the_camera_of_a_named_participant() {
         });
         assert_eq!(talk.sent_subscriptions(), expected);
     }
+}
+
+#[test]
+fn another_secret_signs_the_next_handshake() {
+    let now = Instant::now();
+    let signature = |secret: Option<&str>| {
+        let mut stream = Stream::new(now, config("transcript"));
+        if let Some(secret) = secret {
+            stream.handle_command(now, Command::ClientSecret(Secret::new(secret)));
+        }
+        stream.handle_opened(now, SIGNALING);
+        loop {
+            match stream.poll_output() {
+                Output::Send(_, text) => {
+                    let sent: Value = serde_json::from_str(&text).expect("JSON");
+                    return sent["signature"].as_str().expect("signed").to_owned();
+                }
+                Output::Wait(_) | Output::End(_) => panic!("no handshake"),
+                _ => {}
+            }
+        }
+    };
+    let by = |secret| handshake_signature("id", &Secret::new(secret), "a/B+c==", "5f0c1d");
+    assert_eq!(signature(None), by("secret"));
+    assert_eq!(signature(Some("other")), by("other"));
 }

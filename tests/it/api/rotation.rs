@@ -394,3 +394,80 @@ fn what_is_stored_is_for_its_owner_only() {
     assert_eq!(mode(scratch.path()), 0o700);
     assert_eq!(mode(&scratch.path().join("refresh_token.json")), 0o600);
 }
+
+/// Another client secret while the refresh token stays: the chain goes on, and is read from disk by
+/// nobody, for a call with the old secret may be about to store its next token.
+#[test]
+fn a_changed_client_secret_goes_on_with_the_same_chain() {
+    let (zoom, family) = strict_zoom();
+    let scratch = Scratch::new();
+    let state = open_state(scratch.path(), |path| StateDir::open(path));
+    let old = Api::new(with_state(&zoom, &first(), state)).unwrap();
+    old.control(&start("1")).unwrap();
+    let changed = Credentials::UserRefresh {
+        client_id: "app1".to_owned(),
+        client_secret: secret("another"),
+        refresh_token: Secret::new(first()),
+    };
+    let new = old.renewed(settings(&zoom, changed)).unwrap();
+    // Whichever is asked, each takes the token that the other left.
+    new.control(&start("1")).unwrap();
+    let newest = new.renewed(settings(&zoom, user(&first()))).unwrap();
+    newest.control(&start("1")).unwrap();
+    new.control(&start("1")).unwrap();
+    let family = family.lock().unwrap();
+    assert_eq!((family.issued, family.is_dead), (4, false));
+}
+
+/// Nothing has changed that concerns it, so the access token at hand is used on.
+#[test]
+fn a_renewed_client_keeps_what_is_the_same() {
+    let (zoom, family) = strict_zoom();
+    let scratch = Scratch::new();
+    let state = open_state(scratch.path(), |path| StateDir::open(path));
+    let old = Api::new(with_state(&zoom, &first(), state)).unwrap();
+    old.control(&start("1")).unwrap();
+    let new = old
+        .renewed(Settings {
+            participant_user_id: Some("p".to_owned()),
+            ..settings(&zoom, user(&first()))
+        })
+        .unwrap();
+    new.control(&start("1")).unwrap();
+    assert_eq!(family.lock().unwrap().issued, 1);
+    let calls = new.counters().calls_ok.load(Ordering::Relaxed);
+    assert_eq!(calls, 2);
+}
+
+/// A call with the old token is under way when another one is configured and used: what it brings
+/// is not stored over the new chain.
+#[test]
+fn a_replaced_chain_stores_nothing_any_more() {
+    let slow = Arc::new(Mutex::new(None::<Arc<Api>>));
+    let zoom = Scripted::start({
+        let slow = Arc::clone(&slow);
+        move |request: &Request| {
+            let token = |n: u32| {
+                format!(
+                    r#"{{"access_token":"{MARK}-a{n}","expires_in":3600,"refresh_token":"{MARK}-r{n}"}}"#
+                )
+            };
+            if request.body.ends_with("new") {
+                return Answer::json(200, token(2));
+            }
+            // Before the old one has its answer, the new one is configured and used.
+            if let Some(new) = slow.lock().unwrap().take() {
+                new.token().unwrap();
+            }
+            Answer::json(200, token(1))
+        }
+    });
+    let scratch = Scratch::new();
+    let state = open_state(scratch.path(), |path| StateDir::open(path));
+    let old = Api::new(with_state(&zoom, "old", state)).unwrap();
+    let new = Arc::new(old.renewed(settings(&zoom, user("new"))).unwrap());
+    *slow.lock().unwrap() = Some(Arc::clone(&new));
+    old.token().unwrap();
+    let stored = std::fs::read_to_string(scratch.path().join("refresh_token.json")).unwrap();
+    assert!(stored.contains(&format!("{MARK}-r2")), "{stored}");
+}

@@ -188,7 +188,7 @@ fn a_removed_app_leaves_no_token_behind() {
         &server,
         &[
             " ERROR ",
-            "put the new refresh token into ZOOM_REFRESH_TOKEN and restart",
+            "put the new refresh token into ZOOM_REFRESH_TOKEN and reload",
         ],
     );
     assert_eq!(stage.zoom.oauth_calls().len(), 1);

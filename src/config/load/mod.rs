@@ -1,19 +1,19 @@
-//! Who wins, and which keys need each other.
+//! Who wins. Which keys need each other is in `complete`, what is odd in `judge`.
 //!
 //! For one key: the environment, then the file; for a secret also `KEY_FILE` in either place, and a
 //! file of that name in `$CREDENTIALS_DIRECTORY`. An empty value counts as not given. Two ways that
 //! give the same secret are a fault, since nobody could tell which one is used; only the
 //! environment may override.
 
+mod complete;
+mod judge;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::fault::{distance, shown};
 use super::keys::{Draft, KEYS, Key};
-use super::{Config, Fault, FileContent, KeyPair, Needs, Sources, TlsFiles, Warning, file};
-use crate::protocol::params::{
-    AudioCodec, AudioParams, MediaKind, MediaParams, ShareParams, VideoParams, VideoStreams,
-};
+use super::{Config, Fault, FileContent, Sources, Warning, file};
 use crate::secret::Secret;
 
 /// Longest secret in a file of its own, in bytes.
@@ -41,6 +41,21 @@ pub struct Setting {
     pub shown: String,
     /// Where it was given: `rtms.conf:12`, `environment`, `credentials`.
     pub place: String,
+    /// Its value as it was written; every one may be compared, and none is to be shown.
+    value: Secret,
+}
+
+impl Loaded {
+    /// The keys whose values differ, in the order of [`KEYS`].
+    pub fn changed_since(&self, earlier: &Loaded) -> Vec<&'static str> {
+        let value = |loaded: &Loaded, key: &Key| {
+            let mut settings = loaded.settings.iter();
+            let found = settings.find(|setting| setting.key == key.name);
+            found.map(|setting| setting.value.clone())
+        };
+        let differ = |key: &&Key| value(self, key) != value(earlier, key);
+        KEYS.iter().filter(differ).map(|key| key.name).collect()
+    }
 }
 
 /// A value before it is understood.
@@ -72,6 +87,7 @@ pub fn load(sources: &Sources<'_>) -> Result<Loaded, Vec<Fault>> {
                 key: key.name,
                 shown: String::new(),
                 place: String::new(),
+                value: Secret::new(""),
             }),
             None => {}
         }
@@ -352,9 +368,10 @@ impl Loading<'_> {
             shown: if key.is_secret {
                 "(secret)".to_owned()
             } else {
-                given.value
+                given.value.clone()
             },
             place: given.place,
+            value: Secret::new(given.value),
         });
     }
 
@@ -368,234 +385,6 @@ impl Loading<'_> {
             .to_str()
             .filter(|value| !value.is_empty())
             .map(str::to_owned)
-    }
-
-    /// Puts together what several keys decide, and finds what is missing.
-    fn finish(&mut self, draft: Draft) -> Config {
-        let mut config = draft.config;
-        config.tls = self
-            .pair(
-                "RTMS_TLS_CERT",
-                draft.tls_cert,
-                "RTMS_TLS_KEY",
-                draft.tls_key,
-            )
-            .map(|(cert, key)| TlsFiles { cert, key });
-        config.video_sdk = self
-            .pair(
-                "ZOOM_VIDEO_SDK_KEY",
-                draft.video_sdk_key,
-                "ZOOM_VIDEO_SDK_SECRET",
-                draft.video_sdk_secret,
-            )
-            .map(|(id, secret)| KeyPair { id, secret });
-        config.api_client = self
-            .pair(
-                "ZOOM_API_CLIENT_ID",
-                draft.api_client_id,
-                "ZOOM_API_CLIENT_SECRET",
-                draft.api_client_secret,
-            )
-            .map(|(id, secret)| KeyPair { id, secret });
-
-        // systemd may name several directories; the first is ours.
-        let state_directory = self.variable("STATE_DIRECTORY");
-        let state_directory = state_directory
-            .as_deref()
-            .and_then(|list| list.split(':').next());
-        if let Some(directory) = state_directory.map(Path::new) {
-            config.out = directory.join("meetings");
-            config.state = directory.to_owned();
-        }
-        config.out = draft.out.unwrap_or(config.out);
-        config.state = draft.state.unwrap_or(config.state);
-
-        let audio = AudioParams::of(draft.audio.codec.unwrap_or(AudioCodec::L16));
-        let video = VideoParams::complete(draft.video.codec, draft.video.fps);
-        let share = ShareParams::complete(draft.share.codec, draft.share.fps);
-        config.params = MediaParams {
-            audio: AudioParams {
-                content: draft.audio.content.unwrap_or(audio.content),
-                sample_rate: draft.audio.sample_rate.unwrap_or(audio.sample_rate),
-                channels: draft.audio.channels.unwrap_or(audio.channels),
-                streams: draft.audio.streams.unwrap_or(audio.streams),
-                send_rate_ms: draft.audio.send_rate_ms.unwrap_or(audio.send_rate_ms),
-                ..audio
-            },
-            video: VideoParams {
-                resolution: draft.video.resolution.unwrap_or(video.resolution),
-                streams: draft.video_streams.unwrap_or(video.streams),
-                ..video
-            },
-            share: ShareParams {
-                resolution: draft.share.resolution.unwrap_or(share.resolution),
-                ..share
-            },
-            transcript: config.params.transcript,
-        };
-        for fault in config.params.faults() {
-            let key = format!(
-                "RTMS_{}",
-                fault.field.replace('.', "_").to_ascii_uppercase()
-            );
-            let place = self.place(&key);
-            self.fault(
-                &place,
-                &key,
-                format!("found {}, expected {}", fault.found, fault.expected),
-            );
-        }
-        self.require(&config);
-        config
-    }
-
-    /// Both keys of a pair, or neither.
-    fn pair<A, B>(
-        &mut self,
-        first: &str,
-        a: Option<A>,
-        second: &str,
-        b: Option<B>,
-    ) -> Option<(A, B)> {
-        let (missing, given) = match (a, b) {
-            (Some(a), Some(b)) => return Some((a, b)),
-            (Some(_), None) => (second, first),
-            (None, Some(_)) => (first, second),
-            (None, None) => return None,
-        };
-        // One that was given and not understood has its own fault; a question to the running server
-        // needs neither, and who asks may not read secrets.
-        if !self.is_given(missing) && self.sources.needs != Needs::Admin {
-            let place = self.place(given);
-            self.fault(
-                &place,
-                missing,
-                format!("not given, expected beside {given}"),
-            );
-        }
-        None
-    }
-
-    fn require(&mut self, config: &Config) {
-        let needs = self.sources.needs;
-        let (id, secret) = ("ZOOM_CLIENT_ID", "ZOOM_CLIENT_SECRET");
-        let needs_secret = match needs {
-            Needs::Serve => true,
-            Needs::Rest => config.access_token.is_none() && config.api_client.is_none(),
-            Needs::Admin => false,
-        };
-        if needs != Needs::Admin {
-            self.must_be_given(id, "the client id of the app that receives the streams");
-        }
-        if needs_secret {
-            self.must_be_given(secret, "that app's client secret");
-        }
-        if needs == Needs::Rest && !config.has_rest_credentials() && config.video_sdk.is_none() {
-            let ways = ["access_token", "ZOOM_ACCOUNT_ID", "ZOOM_REFRESH_TOKEN"];
-            if !ways.iter().any(|key| self.is_given(key)) {
-                let text = "not given, expected this, ZOOM_REFRESH_TOKEN or access_token: a REST \
-                            call needs one of them";
-                let place = self.place("ZOOM_ACCOUNT_ID");
-                self.fault(&place, "ZOOM_ACCOUNT_ID", text);
-            }
-        }
-        if needs == Needs::Serve && config.verify_webhooks {
-            self.must_be_given(
-                "ZOOM_SECRET_TOKEN",
-                "the app's webhook secret token (a quickstart's .env has none: copy it from the \
-                 app's page in the Zoom Marketplace, Features, Access), or \
-                 RTMS_VERIFY_WEBHOOKS=off for a trial",
-            );
-        }
-        let is_open = config.admin.is_some_and(|admin| !admin.ip().is_loopback());
-        if is_open && config.admin_token.is_none() && !self.is_given("RTMS_ADMIN_TOKEN") {
-            let place = self.place("RTMS_ADMIN");
-            let text = "not given, expected a token, as RTMS_ADMIN is not a loopback address";
-            self.fault(&place, "RTMS_ADMIN_TOKEN", text);
-        }
-    }
-
-    fn must_be_given(&mut self, key: &str, expected: &str) {
-        if !self.is_given(key) {
-            let place = self.place(key);
-            self.fault(&place, key, format!("not given, expected {expected}"));
-        }
-    }
-
-    /// What works, but is probably not what was meant.
-    fn judge(&mut self, config: &Config) {
-        if self.sources.needs != Needs::Serve {
-            return;
-        }
-        if !config.verify_webhooks {
-            self.warn(
-                "RTMS_VERIFY_WEBHOOKS",
-                "webhooks are not verified: whoever reaches the port can start and stop streams",
-            );
-        }
-        if !config.has_rest_credentials() {
-            if config.auto_start {
-                self.warn(
-                    "RTMS_AUTO_START",
-                    "no REST credentials: only streams that Zoom starts by itself are received; \
-                     give ZOOM_ACCOUNT_ID, ZOOM_REFRESH_TOKEN or access_token, or write \
-                     RTMS_AUTO_START=off",
-                );
-            }
-            if config.stop_after.is_some() {
-                self.warn(
-                    "RTMS_STOP_AFTER",
-                    "no REST credentials: no stream is started here, so none is stopped either",
-                );
-            }
-        } else if config.stop_after.is_some() && !config.auto_start {
-            self.warn(
-                "RTMS_STOP_AFTER",
-                "only streams that are started here are stopped, and RTMS_AUTO_START is off",
-            );
-        }
-        let ways = ["access_token", "ZOOM_ACCOUNT_ID", "ZOOM_REFRESH_TOKEN"];
-        let mut given = ways.into_iter().filter(|key| self.is_given(key));
-        if let (Some(first), Some(second)) = (given.next(), given.next()) {
-            self.warn(second, format!("not used, as {first} is given too"));
-        }
-        if config.api_client.is_some()
-            && config.account_id.is_none()
-            && config.refresh_token.is_none()
-        {
-            self.warn(
-                "ZOOM_API_CLIENT_ID",
-                "not used without ZOOM_ACCOUNT_ID or ZOOM_REFRESH_TOKEN",
-            );
-        }
-        if config.video_participant.is_some()
-            && config.params.video.streams != VideoStreams::Individual
-        {
-            self.warn(
-                "RTMS_VIDEO_PARTICIPANT",
-                "not used without RTMS_VIDEO=individual",
-            );
-        }
-        self.judge_media(config);
-    }
-
-    fn judge_media(&mut self, config: &Config) {
-        for (prefix, kind) in [
-            ("RTMS_AUDIO_", MediaKind::Audio),
-            ("RTMS_VIDEO", MediaKind::Video),
-            ("RTMS_SHARE_", MediaKind::Share),
-            ("RTMS_TRANSCRIPT_LANGUAGE", MediaKind::Transcript),
-        ] {
-            let given = self
-                .settings
-                .iter()
-                .find(|setting| setting.key.starts_with(prefix));
-            let key = given.map(|setting| setting.key);
-            if let Some(key) = key.filter(|_| !config.media.is_wanted(kind)) {
-                let name = kind.name();
-                self.warn(key, format!("not used, as RTMS_MEDIA does not name {name}"));
-            }
-        }
     }
 }
 

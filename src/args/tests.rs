@@ -1,0 +1,159 @@
+//! Command lines, and what is made of them.
+
+use super::usage::{CHECK, CONTROL, DEMO, PRINT, SERVE, STATUS};
+use super::*;
+
+fn read(line: &str) -> Result<Command, String> {
+    let args = line.split_whitespace().map(OsString::from);
+    parse(args).map_err(|error| error.to_string())
+}
+
+#[test]
+fn commands() {
+    let config = || Some(PathBuf::from("a.conf"));
+    let control = |action, meeting_id: &str| Control {
+        action,
+        meeting_id: meeting_id.to_owned(),
+        product: Product::Meeting,
+        participant: None,
+        json: false,
+        config: None,
+    };
+    let check = |line: &str, expected| assert_eq!(read(line), Ok(expected), "{line}");
+    check("", Command::Serve { config: None });
+    check("--config a.conf", Command::Serve { config: config() });
+    check("serve --config=a.conf", Command::Serve { config: config() });
+    check(
+        "--config a.conf check --online",
+        Command::Check {
+            config: config(),
+            online: true,
+        },
+    );
+    check(
+        "demo --out x --meetings 20 --chaos",
+        Command::Demo {
+            out: Some(PathBuf::from("x")),
+            meetings: Some(20),
+            chaos: true,
+            media: MediaSelection::default(),
+            products: vec![Product::Meeting],
+        },
+    );
+    check(
+        "demo --media all --product call",
+        Command::Demo {
+            out: None,
+            meetings: None,
+            chaos: false,
+            media: MediaSelection::from_text("all").expect("a selection"),
+            products: vec![Product::Phone],
+        },
+    );
+    check(
+        "start 812-3456-7890",
+        Command::Control(control(Action::Start, "81234567890")),
+    );
+    check(
+        "stop --product call --participant u1 --json --config a.conf -- -abc==",
+        Command::Control(Control {
+            product: Product::Phone,
+            participant: Some("u1".to_owned()),
+            json: true,
+            config: config(),
+            ..control(Action::Stop, "-abc==")
+        }),
+    );
+    check(
+        "status --json --watch --json",
+        Command::Status {
+            config: None,
+            json: true,
+            watch: true,
+        },
+    );
+    check("print conf", Command::Print(Page::Conf));
+    check("print unit", Command::Print(Page::Unit));
+}
+
+#[test]
+fn help_and_version_need_nothing_else() {
+    for (line, expected) in [
+        ("--help", Command::Help(USAGE)),
+        ("help", Command::Help(USAGE)),
+        ("help start", Command::Help(CONTROL)),
+        ("start --help", Command::Help(CONTROL)),
+        ("print --help", Command::Help(PRINT)),
+        ("--version", Command::Version),
+        ("serve -V", Command::Version),
+    ] {
+        assert_eq!(read(line), Ok(expected), "{line}");
+    }
+    for text in [USAGE, SERVE, DEMO, CHECK, CONTROL, STATUS, PRINT] {
+        assert!(text.lines().all(|line| line.len() <= 80));
+    }
+}
+
+#[test]
+fn what_is_not_understood() {
+    for (line, expected) in [
+        ("serv", "unknown command \"serv\""),
+        ("--conf x", "unknown option \"--conf\""),
+        ("-x", "unknown option \"-x\""),
+        ("serve now", "unexpected argument \"now\""),
+        ("serve --online", "rtmsd serve has no option --online"),
+        ("demo --config a", "rtmsd demo has no option --config"),
+        ("--config", "--config: found nothing, expected a value"),
+        ("--config= serve", "--config: found an empty value"),
+        (
+            "--config a --config b",
+            "--config: found twice, expected once",
+        ),
+        (
+            "check --online=yes",
+            "--online: found a value, expected none",
+        ),
+        (
+            "demo --meetings 0",
+            "--meetings: found \"0\", expected a number from 1 to 1000",
+        ),
+        (
+            "demo --chaos --media all",
+            "rtmsd demo --chaos has no option --media",
+        ),
+        (
+            "demo --media sound",
+            "--media: found \"sound\", expected any of transcript,audio,video,share,chat, or all",
+        ),
+        (
+            "demo --product phone",
+            "--product: found \"phone\", expected meeting, webinar, session, engagement or \
+             call, or all",
+        ),
+        ("start", "start: found nothing, expected a meeting id"),
+        (
+            "stop a/B+c==",
+            "stop: found \"a/B+c==\", expected the meeting's number (REST does not take its \
+             UUID)",
+        ),
+        ("start 1 2", "unexpected argument \"2\""),
+        (
+            "start 1 --product phone",
+            "--product: found \"phone\", expected meeting, webinar, session, engagement or call",
+        ),
+        (
+            "print",
+            "print: found nothing, expected conf, unit, socket, man, man-conf or completions",
+        ),
+        (
+            "print nan",
+            "print: found \"nan\", expected conf, unit, socket, man, man-conf or completions",
+        ),
+    ] {
+        assert_eq!(
+            read(line),
+            Err(format!("{expected}; see rtmsd --help")),
+            "{line}"
+        );
+    }
+}

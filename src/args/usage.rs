@@ -1,0 +1,110 @@
+//! The usage texts, which are also what the manual page is made of.
+
+/// `rtmsd --help`.
+pub const USAGE: &str = "\
+rtmsd receives Zoom Realtime Media Streams
+
+usage: rtmsd [COMMAND] [OPTIONS]
+
+  serve     the server (without a command, too)
+  demo      the whole job on loopback, against a small Zoom of its own
+  check     says what the configuration means, and what is wrong with it
+  start     starts the stream of a meeting
+  stop      stops it
+  pause     pauses it
+  resume    resumes it
+  status    the streams of the running server
+  print     prints configuration, systemd units, manual pages, completions
+
+  --config FILE   configuration; else ./rtms.conf, else /etc/rtms.conf, if there
+  --help          this text; after a command, about that command
+  --version       the version
+
+exit codes: 0 fine, 64 usage, 69 cannot listen or reach, 70 bug, 77 permission,
+78 configuration
+";
+
+pub(super) const SERVE: &str = "\
+usage: rtmsd [serve] [--config FILE]
+
+Waits for Zoom's webhooks and receives every stream they tell of. Transcripts go
+to standard output, the log to standard error, meetings to RTMS_OUT. SIGTERM and
+SIGINT end it, a second one at once; SIGHUP reads the configuration again.
+";
+
+pub(super) const DEMO: &str = "\
+usage: rtmsd demo [--out DIR] [--meetings N] [--media LIST] [--product NAME]
+       rtmsd demo --chaos [--out DIR] [--meetings N]
+
+Plays meetings from a small Zoom on loopback to the real server, and ends by
+itself. It exits with 0 only if every step was seen, and if the files hold what
+was sent: every phrase, packet of sound, frame, chat message and event once.
+
+  --out DIR        where meetings are written; else in a temporary directory
+  --meetings N     how many meetings, 1 to 1000
+  --media LIST     any of transcript,audio,video,share,chat, or all; else
+                   transcript alone
+  --product NAME   meeting (the default), webinar, session, engagement or call;
+                   or all, one after the other
+  --chaos          with lost connections, refusals, failovers, a killed server
+";
+
+pub(super) const CHECK: &str = "\
+usage: rtmsd check [--config FILE] [--online]
+
+Says what each setting means for this machine, and every fault. It changes
+nothing and, without --online, uses no network.
+
+  --online   also obtains a token, reaches the API and compares the clock
+";
+
+pub(super) const CONTROL: &str = "\
+usage: rtmsd start|stop|pause|resume MEETING_ID [OPTIONS]
+
+One REST call with the configured credentials. MEETING_ID is the meeting's
+number; of other products, the id of the session, engagement or call.
+
+  --participant ID   act for this participant (a Zoom user id)
+  --product NAME     meeting (the default), webinar, session, engagement or call
+  --json             the result as one line of JSON
+  --config FILE      configuration
+";
+
+pub(super) const STATUS: &str = "\
+usage: rtmsd status [--json] [--watch] [--config FILE]
+
+Asks the running server, at RTMS_ADMIN, for its streams.
+
+  --json    as one line of JSON
+  --watch   again and again, until interrupted
+";
+
+pub(super) const PRINT: &str = "\
+usage: rtmsd print conf|unit|socket|man|man-conf|completions SHELL
+
+  conf          the annotated configuration, as in rtms.conf.example
+  unit          a hardened systemd unit for this binary
+  socket        a systemd socket: webhooks wait while the server restarts
+  man           the manual page rtmsd(8)
+  man-conf      the manual page rtms.conf(5)
+  completions   completions for bash, zsh or fish
+";
+
+/// The commands, in the order of the usage text.
+pub const COMMANDS: [&str; 9] = [
+    "serve", "demo", "check", "start", "stop", "pause", "resume", "status", "print",
+];
+
+/// The usage text of a command.
+pub fn usage(command: &str) -> Option<&'static str> {
+    match command {
+        "serve" => Some(SERVE),
+        "demo" => Some(DEMO),
+        "check" => Some(CHECK),
+        "start" | "stop" | "pause" | "resume" => Some(CONTROL),
+        "status" => Some(STATUS),
+        "print" => Some(PRINT),
+        "help" => Some(USAGE),
+        _ => None,
+    }
+}

@@ -1,0 +1,71 @@
+//! How the rest of the program speaks to a running daemon: through its inbox, like all else.
+
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Duration;
+
+use super::status::{Pulse, Status};
+use super::{Error, Event, Reload, Settings};
+use crate::inbox;
+
+/// Speaks to a running daemon from elsewhere; clones speak to the same one.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    sender: inbox::Sender<Event>,
+}
+
+impl Handle {
+    pub(super) fn new(sender: inbox::Sender<Event>) -> Handle {
+        Handle { sender }
+    }
+
+    /// Ends it: [`Daemon::run`](super::Daemon::run) returns within [`GRACE`](super::GRACE) and a little.
+    pub fn stop(&self) {
+        self.sender.send_always(Event::Stop);
+    }
+
+    /// Warnings were folded: a minute from now it is to be told how many.
+    pub fn folded(&self) {
+        self.sender.send_always(Event::Folded);
+    }
+
+    /// The machine slept: connections are dead without knowing it.
+    pub fn slept(&self) {
+        self.sender.send_always(Event::Slept);
+    }
+
+    /// Asks the daemon how it is. `None` if it has ended, its inbox is full, or it does not answer
+    /// in time.
+    pub fn status(&self, within: Duration) -> Option<Status> {
+        self.ask(within, Event::Status)
+    }
+
+    /// Asks for signs of life, and has the threads behind the daemon turn for the next time.
+    pub fn pulse(&self, within: Duration) -> Option<Pulse> {
+        self.ask(within, Event::Pulse)
+    }
+
+    /// Hands other settings over: all of them or, with an error, none. `None` if the daemon does
+    /// not answer in time. It reads files (certificate, stored tokens), so it may wait for a disk.
+    ///
+    /// What begins from then on goes by the new settings: streams, calls, webhooks. Running streams
+    /// keep media, formats and folder; a new secret of their app signs their next handshake.
+    /// Meetings whose start was given up are tried again. As they were at the start remain: the
+    /// listeners, `state`, `ca_file`, and whether there are files and standard output at all.
+    pub fn reload(&self, settings: Settings, within: Duration) -> Option<Result<(), Error>> {
+        let api = self.ask(within, Event::Api)?;
+        let api = match api.renewed(settings.api.clone()) {
+            Ok(api) => Arc::new(api),
+            Err(error) => return Some(Err(Error::Api(error))),
+        };
+        let reload = Reload { settings, api };
+        self.ask(within, |reply| Event::Reload(Box::new(reload), reply))
+    }
+
+    fn ask<T>(&self, within: Duration, event: impl FnOnce(SyncSender<T>) -> Event) -> Option<T> {
+        let (reply, answer) = sync_channel(1);
+        // With a place like a webhook's, so that who asks a daemon that hangs fills nothing.
+        self.sender.reserve()?.send(event(reply));
+        answer.recv_timeout(within).ok()
+    }
+}

@@ -1,0 +1,199 @@
+//! The streams that run: started, told things, and joined when they have ended.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use super::{Daemon, Event, KeyPair, now};
+use crate::meeting::{Meeting, Sink};
+use crate::output::{self, StreamInfo};
+use crate::protocol::codes::Status;
+use crate::protocol::url::ServerUrl;
+use crate::protocol::{Command, EndReason, StreamConfig};
+use crate::registry::StreamPlan;
+use crate::time::now_ms;
+
+/// A stream and its thread.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) meeting: Meeting,
+    pub(super) info: StreamInfo,
+    /// What its handshakes are signed with.
+    keys: KeyPair,
+    pub(super) since: Instant,
+}
+
+impl Daemon {
+    pub(super) fn tell(&self, stream_id: &str, command: Command) -> bool {
+        self.running
+            .get(stream_id)
+            .is_some_and(|running| running.meeting.command(command))
+    }
+
+    /// Tells each stream whose app has another secret now: it signs the next handshake. Another id
+    /// is another app, which the stream is not of.
+    pub(super) fn tell_secrets(&mut self) {
+        for running in self.running.values_mut() {
+            let keys = self.settings.keys(running.info.product);
+            if keys.id == running.keys.id && keys.secret != running.keys.secret {
+                running.keys = keys.clone();
+                let command = Command::ClientSecret(keys.secret.clone());
+                running.meeting.command(command);
+            }
+        }
+    }
+
+    pub(super) fn start_stream(&mut self, plan: StreamPlan) {
+        let stream_id = plan.info.stream_id.clone();
+        let info = plan.info.clone();
+        let is_rejoin = plan.is_rejoin;
+        if let Err(end) = self.try_start_stream(plan) {
+            if is_rejoin {
+                self.complete(&info, &end);
+            }
+            log::error!("stream not started stream={stream_id} id={} {end}", info.id);
+            let actions = self.registry.handle_end(now(), &stream_id, &end);
+            self.obey(actions);
+        }
+    }
+
+    fn try_start_stream(&mut self, plan: StreamPlan) -> Result<(), EndReason> {
+        let StreamPlan {
+            started,
+            info,
+            window,
+            is_rejoin,
+        } = plan;
+        let hosts = &self.settings.allowed_hosts;
+        let url = ServerUrl::first(&started.server_urls, hosts).map_err(EndReason::BadUrl)?;
+        let keys = self.settings.keys(started.product).clone();
+        let config = StreamConfig {
+            product: started.product,
+            id: started.id,
+            stream_id: started.stream_id.clone(),
+            client_id: keys.id.clone(),
+            client_secret: keys.secret.clone(),
+            url,
+            allowed_hosts: hosts.clone(),
+            media: self.settings.media.clone(),
+            params: self.settings.params,
+            video_participant: self.settings.video_participant.clone(),
+            events: self.settings.events.numbers(started.product),
+            buffer_data: (!self.settings.buffer_data).then_some(false),
+            window,
+            unix_ms: now_ms(),
+        };
+        let mut seam = Default::default();
+        let mut sinks = self
+            .sinks
+            .as_ref()
+            .map(|make| make(&info))
+            .unwrap_or_default();
+        if let (Some(stdout), Some(format)) = (&self.stdout, self.settings.stdout) {
+            sinks.push(Box::new(stdout.sink(&info, format)));
+        }
+        if let (Some(disk), Some(settings)) = (&self.disk, &self.settings.disk) {
+            if is_rejoin {
+                seam = output::seam(&settings.root, &info);
+            }
+            sinks.push(Box::new(disk.sink(info.clone())));
+        }
+        let sender = self.sender.clone();
+        let stream_id = started.stream_id.clone();
+        let ended = move || sender.send_always(Event::Ended(stream_id));
+        let network = self.network.clone();
+        let meeting = Meeting::start(config, network, seam, sinks, ended)
+            .map_err(|error| EndReason::NoResources(error.to_string()))?;
+        log::info!(
+            "stream begins stream={} product={}{} id={} rejoin={is_rejoin}",
+            info.stream_id,
+            info.product.name(),
+            number(&info),
+            info.id
+        );
+        let running = Running {
+            meeting,
+            info,
+            keys,
+            since: Instant::now(),
+        };
+        self.running.insert(started.stream_id, running);
+        self.totals.begun += 1;
+        self.totals.rejoined += u64::from(is_rejoin);
+        Ok(())
+    }
+
+    /// Completes the files that an earlier process left of a stream.
+    pub(super) fn complete(&self, info: &StreamInfo, end: &EndReason) {
+        if let Some(disk) = &self.disk {
+            disk.sink(info.clone()).end(end);
+        }
+    }
+
+    pub(super) fn ended(&mut self, stream_id: &str) {
+        let Some(running) = self.running.remove(stream_id) else {
+            return;
+        };
+        let stats = Arc::clone(running.meeting.stats());
+        let end = join(running);
+        self.totals.add(&stats);
+        *self.totals.ended.entry(end.word()).or_default() += 1;
+        let mut actions = self.registry.handle_end(now(), stream_id, &end);
+        if self.revive.remove(stream_id) {
+            actions.extend(self.registry.revive(stream_id));
+        }
+        self.obey(actions);
+    }
+}
+
+/// The meeting's number, where there is one beside the id.
+fn number(info: &StreamInfo) -> String {
+    let number = info
+        .meeting_id
+        .as_ref()
+        .filter(|number| **number != info.id);
+    number.map_or_else(String::new, |number| format!(" meeting={number}"))
+}
+
+/// Joins a stream's thread, and says how it went.
+fn join(running: Running) -> EndReason {
+    let Running {
+        meeting,
+        info,
+        since,
+        ..
+    } = running;
+    let stats = Arc::clone(meeting.stats());
+    let end = meeting.join().unwrap_or(EndReason::Panicked);
+    let level = match &end {
+        // Zoom does not know the stream any more: mostly one that ended while we were away.
+        EndReason::Refused(_, Some(Status(2)), _) => log::Level::Warn,
+        EndReason::Panicked | EndReason::Refused(..) => log::Level::Error,
+        EndReason::NothingGranted | EndReason::Lost(..) => log::Level::Warn,
+        _ => log::Level::Info,
+    };
+    let count = |count: &crate::meeting::Count| count.messages.load(Relaxed);
+    log::log!(
+        level,
+        "stream ended stream={}{} id={} end=\"{}\" seconds={:.1} transcripts={} audio={} \
+         video={} share={} chat={} events={} keep_alives={} losses={} repeated={} unknown={} \
+         malformed={}",
+        info.stream_id,
+        number(&info),
+        info.id,
+        end.to_string().replace('"', "'"),
+        since.elapsed().as_secs_f64(),
+        count(&stats.transcripts),
+        count(&stats.audio),
+        count(&stats.video),
+        count(&stats.share),
+        count(&stats.chat),
+        count(&stats.events),
+        stats.keep_alives.load(Relaxed),
+        stats.losses.load(Relaxed),
+        stats.repeated.load(Relaxed),
+        stats.unknown.load(Relaxed),
+        stats.malformed.load(Relaxed),
+    );
+    end
+}

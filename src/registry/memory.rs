@@ -1,0 +1,48 @@
+//! What is forgotten, and when: memory has a limit whatever comes.
+
+use std::time::Instant;
+
+use super::{ENTRIES_MAX, MEMORY, Now, Registry, SWEEP_EVERY};
+
+impl Registry {
+    pub(super) fn has_room_for_meeting(&mut self, uuid: &str) -> bool {
+        if self.meetings.contains_key(uuid) || self.meetings.len() < ENTRIES_MAX {
+            return true;
+        }
+        let oldest = self
+            .meetings
+            .iter()
+            .filter(|(_, meeting)| !meeting.is_live())
+            .min_by_key(|(_, meeting)| meeting.touched_ms)
+            .map(|(uuid, _)| uuid.clone());
+        oldest.is_some_and(|uuid| self.meetings.remove(&uuid).is_some())
+    }
+
+    pub(super) fn forget_oldest_stream(&mut self) -> bool {
+        let oldest = self
+            .streams
+            .iter()
+            .filter_map(|(id, entry)| Some((entry.ended_ms?, id.clone())))
+            .min();
+        oldest.is_some_and(|(_, id)| self.streams.remove(&id).is_some())
+    }
+
+    /// Forgets what is over for longer than Zoom repeats webhooks.
+    pub(super) fn forget_old(&mut self, now: Now) {
+        let is_due = |swept: Instant| now.instant.saturating_duration_since(swept) >= SWEEP_EVERY;
+        if !self.swept.is_none_or(is_due) {
+            return;
+        }
+        self.swept = Some(now.instant);
+        let before = now.unix_ms.saturating_sub(MEMORY.as_millis() as u64);
+        // A meeting whose end we never heard of lasts thirty hours at the most.
+        let abandoned = now.unix_ms.saturating_sub(30 * 3_600_000);
+        self.streams
+            .retain(|_, entry| entry.ended_ms.is_none_or(|ended| ended >= before));
+        let streams = &self.streams;
+        self.meetings.retain(|uuid, meeting| {
+            let is_kept = if meeting.is_live() { abandoned } else { before };
+            meeting.touched_ms >= is_kept || streams.values().any(|entry| entry.started.id == *uuid)
+        });
+    }
+}
