@@ -119,7 +119,8 @@ mod tests {
 
     #[test]
     fn an_old_head_is_mended_and_other_files_are_not_touched() {
-        let path = super::super::tests::scratch("wav-mend").join("x.wav");
+        let folder = super::super::tests::scratch("wav-mend");
+        let path = folder.join("x.wav");
         let old = head(8000, 2, 0);
         for (before, after) in [
             (
