@@ -6,16 +6,19 @@
 //! id, and those of others about it name it in the same way, so one id finds them all; in JSON it is
 //! a field of both. Warnings that repeat are folded: one a minute, with the count of the others.
 
+mod stderr;
+
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
+use self::stderr::{Stderr, stderr};
 use crate::config::LogFormat;
 use crate::time::{Utc, now_ms};
 
@@ -53,6 +56,7 @@ enum Place<'a> {
 struct Logger {
     form: Form,
     folded: Mutex<Folded>,
+    stderr: Mutex<Stderr<io::Stderr>>,
 }
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
@@ -81,6 +85,7 @@ pub fn start(level: LevelFilter, format: LogFormat) {
     let logger = LOGGER.get_or_init(|| Logger {
         form,
         folded: Mutex::new(Folded::default()),
+        stderr: Mutex::new(stderr()),
     });
     // A program that embeds us may have a logger already; then that one it is.
     let _ = log::set_logger(logger);
@@ -195,8 +200,19 @@ impl Logger {
     }
 
     fn write(&self, line: &str) {
-        // Stderr has no buffer: one call is one write. When it is gone there is nobody to tell.
-        let _ = std::io::stderr().lock().write_all(line.as_bytes());
+        let mut stderr = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
+        stderr.write(line, |lost| {
+            let message = format!("log lines were lost lines={lost}: nobody read them");
+            let place = Place::Thread("log");
+            self::line(
+                self.form,
+                now_ms(),
+                Level::Warn,
+                place,
+                "rtmsd::log",
+                &message,
+            )
+        });
     }
 }
 

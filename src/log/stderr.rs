@@ -1,0 +1,138 @@
+//! Stderr, whose reader may have stopped reading.
+//!
+//! A journal that hangs, or a terminal that is held, must not hold up whoever logs: a stream would
+//! miss its keep-alives over a line about them. A line that is not taken in time is lost and counted,
+//! and the count is told as soon as lines are taken again.
+
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// How long the reader may take for a line. Once it took longer, nothing waits for it any more until
+/// it reads on.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// What a pipe takes without blocking when poll(2) says that it takes something (PIPE_BUF).
+const PIECE_BYTES: usize = 4096;
+
+/// Where lines go.
+pub(super) struct Stderr<W> {
+    out: W,
+    /// Lines lost since that was last told.
+    lost: u64,
+    /// The last piece written did not end a line.
+    is_torn: bool,
+}
+
+impl<W: Write + AsFd> Stderr<W> {
+    pub(super) fn new(out: W) -> Stderr<W> {
+        Stderr {
+            out,
+            lost: 0,
+            is_torn: false,
+        }
+    }
+
+    /// Writes a line, its end included. `told` makes one of a number of lost ones.
+    pub(super) fn write(&mut self, line: &str, told: impl FnOnce(u64) -> String) {
+        let patience = match self.lost {
+            0 => PATIENCE,
+            _ => Duration::ZERO,
+        };
+        let until = Instant::now() + patience;
+        if self.lost > 0 && self.put(&told(self.lost), until) {
+            self.lost = 0;
+        }
+        if self.lost > 0 || !self.put(line, until) {
+            self.lost += 1;
+        }
+    }
+
+    /// False if it was not taken whole.
+    fn put(&mut self, line: &str, until: Instant) -> bool {
+        if self.is_torn {
+            if !self.piece(b"\n", until) {
+                return false;
+            }
+            self.is_torn = false;
+        }
+        for piece in line.as_bytes().chunks(PIECE_BYTES) {
+            if !self.piece(piece, until) {
+                return false;
+            }
+            self.is_torn = true;
+        }
+        self.is_torn = false;
+        true
+    }
+
+    fn piece(&mut self, piece: &[u8], until: Instant) -> bool {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).ok();
+        let mut fds = [PollFd::new(&self.out, PollFlags::OUT)];
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(0) => false,
+            // When stderr is gone there is nobody to tell, and nothing to wait for.
+            Ok(_) => {
+                let _ = self.out.write_all(piece);
+                true
+            }
+            Err(error) => error == rustix::io::Errno::INTR && self.piece(piece, until),
+        }
+    }
+}
+
+/// Stderr of this process.
+pub(super) fn stderr() -> Stderr<io::Stderr> {
+    // It has no buffer: one call is one write.
+    Stderr::new(io::stderr())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead, BufReader};
+
+    #[test]
+    fn a_reader_that_stops_costs_lines_and_no_time() {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        let mut stderr = Stderr::new(writer);
+        let told = |n| format!("{n} lost\n");
+        let line = format!("{}\n", "x".repeat(10_000));
+        let began = Instant::now();
+        for _ in 0..1000 {
+            stderr.write(&line, told);
+        }
+        // It was waited for once.
+        assert!(began.elapsed() < PATIENCE * 20, "{:?}", began.elapsed());
+        let lost = stderr.lost;
+        assert!(lost > 900, "{lost}");
+
+        let thread = std::thread::Builder::new().spawn(move || {
+            let lines = BufReader::new(reader).lines();
+            lines
+                .map(|line| line.expect("a line"))
+                .collect::<Vec<String>>()
+        });
+        let until = Instant::now() + Duration::from_secs(20);
+        while stderr.lost > 0 {
+            assert!(Instant::now() < until, "it reads again");
+            stderr.write("again\n", told);
+        }
+        drop(stderr);
+        let lines = thread.expect("a thread").join().expect("it reads");
+        let count =
+            |is_it: fn(&str) -> bool| lines.iter().filter(|line| is_it(line)).count() as u64;
+        let whole = count(|line| line.len() == 10_000);
+        assert!(whole > 0);
+        assert_eq!(count(|line| line == "again"), 1);
+        let told = lines.iter().find(|line| line.ends_with(" lost"));
+        let told: u64 = told
+            .and_then(|line| line.strip_suffix(" lost")?.parse().ok())
+            .expect("told");
+        assert!(told >= lost, "{told} of {lost}");
+        assert_eq!(whole + lost, 1000);
+    }
+}
