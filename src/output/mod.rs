@@ -50,8 +50,6 @@ pub use recorder::{Formats, seam};
 pub use stdout::{Stdout, StdoutFormat};
 
 #[cfg(test)]
-mod disk_tests;
-#[cfg(test)]
 mod tests {
     use std::path::PathBuf;
 
