@@ -21,6 +21,7 @@ use tungstenite::{Error as WsError, Message, WebSocket};
 
 use super::resolve::{Pending, Resolver};
 use super::tls::Connector;
+use super::wire::Wire;
 use crate::protocol::Loss;
 use crate::protocol::url::ServerUrl;
 use crate::waker::Waker;
@@ -40,7 +41,7 @@ const ADDRESS_MAX: Duration = Duration::from_secs(3);
 /// Most addresses tried for one connection.
 const ADDRESSES_MAX: usize = 8;
 
-type Stream = MaybeTlsStream<TcpStream>;
+type Stream = MaybeTlsStream<Wire>;
 
 /// A WebSocket, at any step of its life.
 pub(super) struct Socket {
@@ -57,7 +58,7 @@ enum Step {
         others: VecDeque<SocketAddr>,
         until: Option<Instant>,
     },
-    Tls(MidHandshakeTlsStream<TcpStream>),
+    Tls(MidHandshakeTlsStream<Wire>),
     Upgrading(MidHandshake<ClientHandshake<Stream>>),
     Open(Box<WebSocket<Stream>>),
     Dead,
@@ -215,13 +216,14 @@ impl Socket {
         // Both options make a good connection better; without them it still is one.
         let _ = stream.set_nodelay(true);
         let _ = sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED_MS_MAX);
+        let wire = Wire::new(stream);
         if self.url.is_tls() {
             match tls.get() {
-                Ok(tls) => self.encrypted(tls.connect(self.url.host(), stream)),
+                Ok(tls) => self.encrypted(tls.connect(self.url.host(), wire)),
                 Err(why) => Next::Fail(why),
             }
         } else {
-            self.upgrade(MaybeTlsStream::Plain(stream))
+            self.upgrade(MaybeTlsStream::Plain(wire))
         }
     }
 
@@ -245,6 +247,17 @@ impl Socket {
             stream,
             Some(config),
         ))
+    }
+
+    /// Makes the next read look whether more has arrived since the last one.
+    pub(super) fn ask_again(&mut self) {
+        if let Step::Open(socket) = &mut self.step {
+            match socket.get_mut() {
+                MaybeTlsStream::Plain(wire) => wire.ask_again(),
+                MaybeTlsStream::NativeTls(stream) => stream.get_mut().ask_again(),
+                _ => unreachable!("no other TLS library is compiled in"),
+            }
+        }
     }
 
     /// The next message, if one is there.
@@ -320,7 +333,7 @@ enum Next {
     Fail(String),
 }
 
-type TlsResult = Result<native_tls::TlsStream<TcpStream>, native_tls::HandshakeError<TcpStream>>;
+type TlsResult = Result<native_tls::TlsStream<Wire>, native_tls::HandshakeError<Wire>>;
 
 type UpgradeResult = Result<(WebSocket<Stream>, Response), HandshakeError<ClientHandshake<Stream>>>;
 
@@ -371,7 +384,7 @@ fn begin_tcp(address: SocketAddr) -> io::Result<TcpStream> {
 
 fn descriptor(stream: &Stream) -> BorrowedFd<'_> {
     match stream {
-        MaybeTlsStream::Plain(stream) => stream.as_fd(),
+        MaybeTlsStream::Plain(wire) => wire.as_fd(),
         MaybeTlsStream::NativeTls(stream) => stream.get_ref().as_fd(),
         _ => unreachable!("no other TLS library is compiled in"),
     }

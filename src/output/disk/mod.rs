@@ -22,7 +22,7 @@ pub use sink::DiskSink;
 use writer::Writer;
 
 use super::packets::Batch;
-use super::record::{Record, StreamInfo};
+use super::record::{Records, StreamInfo};
 use super::recorder::Formats;
 use crate::protocol::{EndReason, MediaParams};
 use crate::waker::Waker;
@@ -72,7 +72,7 @@ pub struct Disk {
 #[derive(Debug)]
 enum Job {
     Open(u64, StreamInfo, Arc<Gauge>),
-    Records(u64, Vec<Record>, usize),
+    Records(u64, Records, usize),
     Packets(u64, Batch, usize),
     Granted(u64, String, String),
     End(u64, EndReason),
@@ -116,7 +116,13 @@ impl Disk {
         let key = self.next_key.fetch_add(1, Relaxed);
         let gauge = Arc::new(Gauge::default());
         let _ = self.sender.send(Job::Open(key, info, Arc::clone(&gauge)));
-        DiskSink::new(key, gauge, Arc::clone(&self.counters), self.sender.clone())
+        DiskSink::new(
+            key,
+            gauge,
+            Arc::clone(&self.counters),
+            self.sender.clone(),
+            self.thread.thread().clone(),
+        )
     }
 
     /// Deletes what a stream left behind, open or not, after everything that was handed over for it.
@@ -138,6 +144,7 @@ impl Disk {
     /// in the kernel cannot be waited for: then the thread is left behind, and `false` returned.
     pub fn stop(self, deadline: Instant) -> bool {
         let _ = self.sender.send(Job::Stop(deadline));
+        self.thread.thread().unpark();
         while !self.thread.is_finished() && Instant::now() < deadline {
             std::thread::park_timeout(Duration::from_millis(2));
         }

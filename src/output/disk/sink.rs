@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::Sender;
+use std::thread::Thread;
 
+use super::super::gather;
 use super::super::packets::Batch;
-use super::super::record::Record;
+use super::super::record::{Record, Records};
 use super::{ALL_BYTES_MAX, BEHIND_BYTES, DiskCounters, Gauge, Job, STREAM_BYTES_MAX};
 use crate::meeting::Sink;
 use crate::protocol::{EndReason, Notice, StreamEvent};
@@ -23,8 +25,9 @@ pub struct DiskSink {
     gauge: Arc<Gauge>,
     counters: Arc<DiskCounters>,
     sender: Sender<Job>,
-    batch: Vec<Record>,
-    batch_bytes: usize,
+    /// The disk thread, which may rest.
+    thread: Thread,
+    records: Records,
     packets: Batch,
 }
 
@@ -34,27 +37,32 @@ impl DiskSink {
         gauge: Arc<Gauge>,
         counters: Arc<DiskCounters>,
         sender: Sender<Job>,
+        thread: Thread,
     ) -> DiskSink {
         DiskSink {
             key,
             gauge,
             counters,
             sender,
-            batch: Vec::new(),
-            batch_bytes: 0,
+            thread,
+            records: Records::default(),
             packets: Batch::default(),
         }
     }
 
     fn hand_over(&mut self) {
-        if self.batch.is_empty() {
+        let count = self.records.count();
+        if count == 0 {
             return;
         }
-        let batch = std::mem::take(&mut self.batch);
-        let bytes = std::mem::take(&mut self.batch_bytes);
-        if self.admit(bytes, batch.len() as u64) {
-            let _ = self.sender.send(Job::Records(self.key, batch, bytes));
-        }
+        let bytes = self.records.size();
+        // In a flood the next batch will be as large, else nearly nothing.
+        let next = match bytes >= BATCH_BYTES {
+            true => Records::like(&self.records),
+            false => Records::default(),
+        };
+        let records = std::mem::replace(&mut self.records, next);
+        self.send(bytes, count as u64, Job::Records(self.key, records, bytes));
     }
 
     fn hand_over_packets(&mut self) {
@@ -62,19 +70,16 @@ impl DiskSink {
             return;
         }
         let bytes = self.packets.size();
-        if !self.admit(bytes, self.packets.count() as u64) {
-            self.packets.clear();
-            return;
-        }
+        let count = self.packets.count() as u64;
         // A lock that is held is not waited for; a new batch does as well.
         let spare = self.gauge.spare.try_lock();
         let spare = spare.ok().and_then(|mut spare| spare.take());
         let batch = std::mem::replace(&mut self.packets, spare.unwrap_or_default());
-        let _ = self.sender.send(Job::Packets(self.key, batch, bytes));
+        self.send(bytes, count, Job::Packets(self.key, batch, bytes));
     }
 
-    /// Whether so much more may wait; if not, it counts as dropped.
-    fn admit(&self, bytes: usize, count: u64) -> bool {
+    /// Hands over what may still wait; what may not counts as dropped.
+    fn send(&self, bytes: usize, count: u64, job: Job) {
         let all = self.counters.waiting_bytes.load(Relaxed);
         let own = self.gauge.waiting_bytes.load(Relaxed);
         if own + bytes > STREAM_BYTES_MAX || all + bytes > ALL_BYTES_MAX {
@@ -86,11 +91,14 @@ impl DiskSink {
                     own >> 20
                 );
             }
-            return false;
+            return;
         }
         self.gauge.waiting_bytes.fetch_add(bytes, Relaxed);
-        self.counters.waiting_bytes.fetch_add(bytes, Relaxed);
-        true
+        let before = self.counters.waiting_bytes.fetch_add(bytes, Relaxed);
+        let _ = self.sender.send(job);
+        if gather::is_enough(before, bytes) {
+            self.thread.unpark();
+        }
     }
 }
 
@@ -110,9 +118,8 @@ impl Sink for DiskSink {
         let Some(record) = Record::of(event) else {
             return;
         };
-        self.batch_bytes += record.size();
-        self.batch.push(record);
-        if self.batch_bytes >= BATCH_BYTES {
+        self.records.push(&record);
+        if self.records.size() >= BATCH_BYTES {
             self.hand_over();
         }
     }

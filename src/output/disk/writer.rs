@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use super::super::gather;
 use super::super::path::stream_folder;
 use super::super::record::StreamInfo;
 use super::super::recorder::{Recorder, discard_folder};
@@ -25,6 +26,9 @@ pub(super) struct Writer {
     jobs: Receiver<Job>,
     counters: Arc<DiskCounters>,
     entries: HashMap<u64, Entry>,
+    /// Streams with something to write, and how much it is in all.
+    unwritten: Vec<u64>,
+    unwritten_bytes: usize,
     /// Comes also while records keep coming.
     next_tick: Instant,
 }
@@ -54,33 +58,58 @@ impl Writer {
             jobs,
             counters,
             entries: HashMap::new(),
+            unwritten: Vec::new(),
+            unwritten_bytes: 0,
             next_tick: Instant::now() + TICK,
         }
     }
 
     pub(super) fn run(mut self) {
         loop {
-            // With nothing to try again and nothing to sync there is no reason to wake.
-            let is_idle = self.entries.values().all(|entry| {
-                !entry.is_troubled && !entry.has_ended && entry.unsynced_since.is_none()
-            });
-            let job = if is_idle {
-                self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            } else {
-                let left = self.next_tick.saturating_duration_since(Instant::now());
-                self.jobs.recv_timeout(left)
+            let first = match self.wait() {
+                Ok(job) => Some(job),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
             };
-            if !is_idle && self.next_tick <= Instant::now() {
+            let had_work = first.is_some();
+            let mut next = first;
+            while let Some(job) = next {
+                if let Job::Stop(deadline) = job {
+                    return self.stop(deadline);
+                }
+                self.handle(job);
+                let is_enough = self.unwritten_bytes >= gather::BYTES;
+                next = (!is_enough).then(|| self.jobs.try_recv().ok()).flatten();
+            }
+            let is_flood = self.unwritten_bytes >= gather::BYTES;
+            self.unwritten_bytes = 0;
+            for key in std::mem::take(&mut self.unwritten) {
+                self.write(key);
+            }
+            if self.next_tick <= Instant::now() {
                 self.tick();
                 self.next_tick = Instant::now() + TICK;
             }
-            match job {
-                Ok(Job::Stop(deadline)) => return self.stop(deadline),
-                Ok(job) => self.handle(job),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+            if had_work && !is_flood {
+                std::thread::park_timeout(gather::PAUSE);
             }
         }
+    }
+
+    /// The next job; with nothing to try again and nothing to sync there is no reason to wake.
+    fn wait(&self) -> Result<Job, RecvTimeoutError> {
+        if let Ok(job) = self.jobs.try_recv() {
+            return Ok(job);
+        }
+        let is_idle = self
+            .entries
+            .values()
+            .all(|entry| !entry.is_troubled && !entry.has_ended && entry.unsynced_since.is_none());
+        if is_idle {
+            return self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected);
+        }
+        let left = self.next_tick.saturating_duration_since(Instant::now());
+        self.jobs.recv_timeout(left)
     }
 
     fn handle(&mut self, job: Job) {
@@ -96,14 +125,11 @@ impl Writer {
                     self.counters.waiting_bytes.fetch_sub(bytes, Relaxed);
                     return;
                 };
-                for record in &records {
+                for record in records.iter() {
                     entry.recorder.take(record);
                 }
-                entry.taken_bytes += bytes;
-                entry.taken_records += records.len() as u64;
-                if !entry.is_troubled {
-                    self.write(key);
-                }
+                entry.taken_records += records.count() as u64;
+                self.taken(key, bytes);
             }
             Job::Packets(key, mut batch, bytes) => {
                 let Some(entry) = self.entries.get_mut(&key) else {
@@ -111,15 +137,12 @@ impl Writer {
                     return;
                 };
                 entry.recorder.take_packets(&batch);
-                entry.taken_bytes += bytes;
                 entry.taken_records += batch.count() as u64;
                 batch.clear();
                 if let Ok(mut spare) = entry.gauge.spare.try_lock() {
                     *spare = Some(batch);
                 }
-                if !entry.is_troubled {
-                    self.write(key);
-                }
+                self.taken(key, bytes);
             }
             Job::Granted(key, kind, params) => {
                 if let Some(entry) = self.entries.get_mut(&key) {
@@ -138,6 +161,18 @@ impl Writer {
             Job::Settings(settings) => self.settings = settings,
             Job::Stop(_) => {}
         }
+    }
+
+    /// Notes that a stream has something to write. One in trouble waits for the tick.
+    fn taken(&mut self, key: u64, bytes: usize) {
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return;
+        };
+        if entry.taken_bytes == 0 {
+            self.unwritten.push(key);
+        }
+        entry.taken_bytes += bytes;
+        self.unwritten_bytes += bytes;
     }
 
     /// A stream that lives again while its end still waits for the disk goes on in the same files:
