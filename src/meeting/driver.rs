@@ -301,10 +301,9 @@ impl Driver {
             // Pings are answered by the library at the next read or flush.
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => return,
         };
-        let mended = text
-            .contains('\\')
-            .then(|| message::mend_surrogates(text))
-            .flatten();
+        // Without an exit the loop looks at many bytes at a time, and the answer is nearly always no.
+        let has_escape = text.bytes().fold(false, |has, b| has | (b == b'\\'));
+        let mended = has_escape.then(|| message::mend_surrogates(text)).flatten();
         let text: Cow<'_, str> = mended.map_or(Cow::Borrowed(text), Cow::Owned);
         log::trace!("received link={id} {text}");
         match self.stream.handle_message(now, id, &text) {

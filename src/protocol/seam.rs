@@ -105,6 +105,21 @@ mod tests {
     }
 
     #[test]
+    fn order_does_not_matter() {
+        let mut seam = Seam::default();
+        let stamped = |timestamp_ms| Identity {
+            timestamp_ms,
+            ..phrase(1, "yes")
+        };
+        for stamp in [5, 3, 9, 0, 7] {
+            assert!(!seam.is_repeat(stamped(stamp)), "{stamp} is new");
+        }
+        for stamp in [9, 0, 5, 7, 3] {
+            assert!(seam.is_repeat(stamped(stamp)), "{stamp} was there");
+        }
+    }
+
+    #[test]
     fn memory_is_bounded() {
         let mut seam = Seam::default();
         for n in 0..10 * PHRASES_MAX as u64 {
