@@ -15,8 +15,8 @@ use super::record::{Attribute, Phrase, StreamInfo};
 use crate::meeting::Sink;
 use crate::protocol::{EndReason, StreamEvent};
 
-/// Most bytes that wait for the reader.
-const WAITING_BYTES_MAX: usize = 4 << 20;
+/// Most bytes that wait for the reader: some fifteen thousand lines.
+const WAITING_BYTES_MAX: usize = 1 << 20;
 /// What a stream has gathered is handed over at this size, also in a flood.
 const BATCH_BYTES: usize = 16 << 10;
 /// A buffer larger than this is given back once it is empty.
@@ -97,13 +97,17 @@ impl Stdout {
     }
 
     /// Waits until what was handed over is out, at the latest until `deadline`. A reader that is
-    /// stuck cannot be waited for: then the thread is left behind.
+    /// stuck cannot be waited for: then the thread is left behind, and what waits is counted.
     pub fn stop(self, deadline: Instant) -> bool {
         self.shared.lock().is_over = true;
         self.shared.changed.notify_one();
         self.thread.thread().unpark();
         while !self.thread.is_finished() && Instant::now() < deadline {
             std::thread::park_timeout(Duration::from_millis(2));
+        }
+        if !self.thread.is_finished() {
+            let unread = std::mem::take(&mut self.shared.lock().lines);
+            self.shared.dropped.fetch_add(unread, Relaxed);
         }
         self.thread.is_finished() && self.thread.join().is_ok()
     }
