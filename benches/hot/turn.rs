@@ -53,10 +53,9 @@ impl Joined {
             window: Duration::from_secs(60),
         };
         let home = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
-        let network = Network {
-            tls: Connector::new(None).expect("no file to read"),
-            resolver: Resolver::new(Box::new(move |_| Ok(home.clone()))),
-        };
+        let tls = Connector::new(None).expect("no file to read");
+        let resolver = Resolver::new(Box::new(move |_| Ok(home.clone())));
+        let network = Network::start(tls, resolver).expect("a thread");
         let (sender, heard) = sync_channel(1);
         let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Tell(sender, wanted))];
         let meeting =

@@ -268,10 +268,7 @@ impl Daemon {
         sinks: Option<Box<SinkMaker>>,
     ) -> Result<Daemon, Error> {
         let tls = Connector::new(settings.ca_file.as_deref()).map_err(Error::Tls)?;
-        let network = Network {
-            tls,
-            resolver: Resolver::default(),
-        };
+        let network = Network::start(tls.clone(), Resolver::default())?;
         let state = settings
             .state
             .as_ref()
@@ -296,7 +293,7 @@ impl Daemon {
         let schedule = Schedule::start(Arc::clone(&api), move |outcome| {
             report.send_always(Event::Called(Box::new(outcome)));
         })?;
-        let roots = network.tls.prepare()?;
+        let roots = tls.prepare()?;
         let public = Public::start(listeners, settings.public.clone(), sender.clone())
             .map_err(Error::Public)?;
         Ok(Daemon {

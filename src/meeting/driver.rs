@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use tungstenite::Message;
 
 use super::sink::Sink;
-use super::socket::{Progress, Read, Socket};
+use super::socket::{Read, Socket};
 use super::stats::Stats;
 use super::{Network, log_notice};
 use crate::protocol::seam::Seam;
@@ -24,7 +24,7 @@ use crate::waker::{Wakeable, Waker};
 /// a keep-alive on the other socket waits a fraction of a millisecond.
 const MESSAGES_PER_TURN: usize = 64;
 
-/// Bytes read on from a socket that is being closed, at most; what a socket holds is less.
+/// Messages read on from a socket that is being closed, at most; what a socket holds is less.
 const LAST_MESSAGES_MAX: usize = 100_000;
 
 /// How long a sink that is behind may hold up reading. Zoom cuts after three keep-alives, 30 s;
@@ -101,12 +101,11 @@ impl Driver {
                 Output::Connect(id, url) => {
                     log::debug!("connecting link={id} host={}", url.host());
                     self.sockets.retain(|link| link.id != id);
-                    let resolver = &self.network.resolver;
-                    let socket = Socket::connect(url, resolver, self.waker.clone());
+                    let socket = Socket::connect(url, &self.network.opener, self.waker.clone());
                     self.sockets.push(Link {
                         id,
                         socket,
-                        is_due: true,
+                        is_due: false,
                     });
                 }
                 Output::Send(id, text) => {
@@ -114,6 +113,10 @@ impl Driver {
                         continue;
                     };
                     if let Err(loss) = link.socket.send(text) {
+                        // The peer may have gone; what it said before is still to be read.
+                        if let Some(mut link) = self.remove(id) {
+                            self.read_last(&mut link);
+                        }
                         self.lost(id, loss);
                     }
                 }
@@ -137,21 +140,28 @@ impl Driver {
         self.stream.handle_closed(Instant::now(), id, loss);
     }
 
-    /// What had arrived before we decided to close is received, and what is received is kept.
     fn close(&mut self, id: LinkId) {
-        let Some(at) = self.sockets.iter().position(|link| link.id == id) else {
-            return;
-        };
-        let mut link = self.sockets.swap_remove(at);
+        if let Some(mut link) = self.remove(id) {
+            self.read_last(&mut link);
+            link.socket.close();
+        }
+    }
+
+    fn remove(&mut self, id: LinkId) -> Option<Link> {
+        let at = self.sockets.iter().position(|link| link.id == id)?;
+        Some(self.sockets.swap_remove(at))
+    }
+
+    /// What had arrived on a link before it goes is received, and what is received is kept.
+    fn read_last(&mut self, link: &mut Link) {
         let now = Instant::now();
         link.socket.ask_again();
         for _ in 0..LAST_MESSAGES_MAX {
             match link.socket.read() {
-                Read::Message(message) => self.take(now, id, message),
+                Read::Message(message) => self.take(now, link.id, message),
                 Read::Empty | Read::Gone(_) => break,
             }
         }
-        link.socket.close();
     }
 
     /// Whether a socket has more to give without waiting.
@@ -168,9 +178,6 @@ impl Driver {
     fn wait(&mut self, deadline: Instant, more: bool) {
         let now = Instant::now();
         let mut deadline = deadline;
-        for link in &self.sockets {
-            deadline = link.socket.deadline().map_or(deadline, |d| d.min(deadline));
-        }
         if let Hold::Since(since) = self.hold {
             deadline = deadline.min(since + HOLD_MAX);
         }
@@ -185,7 +192,7 @@ impl Driver {
             PollFlags::IN,
         ));
         for link in &self.sockets {
-            let is_held = self.is_held(link.id) && link.socket.is_open();
+            let is_held = self.is_held(link.id);
             // One that has nothing to wait for keeps its place in the list.
             let (fd, flags) = match link.socket.interest() {
                 Some((fd, flags)) if !is_held => (fd, flags),
@@ -235,22 +242,14 @@ impl Driver {
                 }
                 continue;
             }
-            let is_late = link
-                .socket
-                .deadline()
-                .is_some_and(|deadline| deadline <= now);
-            if !(link.is_due || is_late || link.socket.is_resolving()) {
-                continue;
-            }
-            link.is_due = false;
-            match link.socket.advance(now, &self.network.tls) {
-                Progress::Pending => {}
-                Progress::Opened => {
+            match link.socket.opened() {
+                None => {}
+                Some(Ok(())) => {
                     // The first message may have come with the upgrade, out of poll's sight.
                     link.is_due = true;
                     self.stream.handle_opened(now, id);
                 }
-                Progress::Failed(loss) => self.lost(id, loss),
+                Some(Err(loss)) => self.lost(id, loss),
             }
             self.obey();
         }

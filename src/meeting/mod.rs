@@ -4,6 +4,8 @@
 //! more sockets and gives what comes to the [`Sink`]s. The thread ends when the stream does.
 
 mod driver;
+mod opener;
+mod opening;
 pub mod resolve;
 mod sink;
 mod socket;
@@ -27,6 +29,7 @@ use crate::protocol::seam::Seam;
 use crate::protocol::{Command, EndReason, Notice, Stream, StreamConfig};
 use crate::waker::{Waker, waker};
 use driver::{Driver, Hold};
+use opener::Opener;
 use resolve::Resolver;
 
 /// Commands that may wait for a stream. They come one a webhook; a stream that lets this many wait
@@ -40,10 +43,18 @@ const STACK_BYTES: usize = 512 << 10;
 /// What all streams of a process share; clones are cheap.
 #[derive(Debug, Clone)]
 pub struct Network {
-    /// Made once: making one costs 80 ms of CPU, and one for each connection 890 KiB of memory.
-    pub tls: Connector,
-    /// Names to addresses.
-    pub resolver: Resolver,
+    opener: Opener,
+}
+
+impl Network {
+    /// Starts the thread that opens connections; it ends with the last clone.
+    ///
+    /// One TLS configuration serves all: making one costs 80 ms of CPU, and one for each connection
+    /// would be 890 KiB of memory.
+    pub fn start(tls: Connector, resolver: Resolver) -> io::Result<Network> {
+        let opener = Opener::start(tls, resolver)?;
+        Ok(Network { opener })
+    }
 }
 
 /// A stream at work.

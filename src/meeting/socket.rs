@@ -1,77 +1,29 @@
-//! One WebSocket that never blocks: name, TCP, TLS, upgrade and messages, each step as far as it
-//! goes, driven by poll(2). Which step may take how long is decided by the protocol, which closes
-//! a socket that is late.
+//! One WebSocket of a stream, which never blocks: it is being opened, or messages go to and fro.
 
-use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, Instant};
+use std::os::fd::BorrowedFd;
 
-use native_tls::MidHandshakeTlsStream;
 use rustix::event::PollFlags;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
-use tungstenite::client::client_with_config;
-use tungstenite::handshake::client::{ClientHandshake, Response};
-use tungstenite::handshake::{HandshakeError, MidHandshake};
+use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
-use tungstenite::protocol::{CloseFrame, WebSocketConfig};
-use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Error as WsError, Message, WebSocket};
 
-use super::resolve::{Pending, Resolver};
-use super::tls::Connector;
-use super::wire::Wire;
+use super::opener::{Opener, Ticket};
+use super::opening::{Stream, descriptor, wire};
 use crate::protocol::Loss;
 use crate::protocol::url::ServerUrl;
 use crate::waker::Waker;
 
-/// Largest message taken. A FHD key frame in base64 is well below.
-const MESSAGE_BYTES_MAX: usize = 4 << 20;
-/// What a WebSocket keeps to read into. Measured: 26 KiB a TLS link in all, against 150 KiB with
-/// the default.
-const READ_BUFFER_BYTES: usize = 4 << 10;
-/// What may wait to be sent. We send a hundred bytes now and then: a peer that lets this fill has
-/// stopped reading.
-const WRITE_BUFFER_BYTES_MAX: usize = 64 << 10;
-/// When data that we sent stays unacknowledged for this long, the kernel gives the connection up.
-const UNACKNOWLEDGED_MS_MAX: u32 = 20_000;
-/// While other addresses are left, one of them gets this long.
-const ADDRESS_MAX: Duration = Duration::from_secs(3);
-/// Most addresses tried for one connection.
-const ADDRESSES_MAX: usize = 8;
-
-type Stream = MaybeTlsStream<Wire>;
-
 /// A WebSocket, at any step of its life.
 pub(super) struct Socket {
-    url: ServerUrl,
     step: Step,
     /// Output waits in our buffer until the peer takes it.
     wants_out: bool,
 }
 
 enum Step {
-    Resolving(Pending),
-    Tcp {
-        stream: TcpStream,
-        others: VecDeque<SocketAddr>,
-        until: Option<Instant>,
-    },
-    Tls(MidHandshakeTlsStream<Wire>),
-    Upgrading(MidHandshake<ClientHandshake<Stream>>),
+    Opening(Ticket),
     Open(Box<WebSocket<Stream>>),
-    Dead,
-}
-
-/// How far [`Socket::advance`] came.
-pub(super) enum Progress {
-    /// Not there yet.
-    Pending,
-    /// The WebSocket stands.
-    Opened,
-    /// It will not stand.
-    Failed(Loss),
 }
 
 /// What [`Socket::read`] found.
@@ -85,12 +37,10 @@ pub(super) enum Read {
 }
 
 impl Socket {
-    /// Begins to connect.
-    pub(super) fn connect(url: ServerUrl, resolver: &Resolver, waker: Waker) -> Socket {
-        let pending = resolver.resolve(url.host(), waker);
+    /// Begins to connect; `waker` is woken when there is an outcome.
+    pub(super) fn connect(url: ServerUrl, opener: &Opener, waker: Waker) -> Socket {
         Socket {
-            url,
-            step: Step::Resolving(pending),
+            step: Step::Opening(opener.open(url, waker)),
             wants_out: false,
         }
     }
@@ -99,164 +49,30 @@ impl Socket {
         matches!(self.step, Step::Open(_))
     }
 
-    /// Whether [`Socket::advance`] is worth a call although nothing arrived.
-    pub(super) fn is_resolving(&self) -> bool {
-        matches!(self.step, Step::Resolving(_))
-    }
-
-    /// When the present address is given up for the next.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        match &self.step {
-            Step::Tcp { until, .. } => *until,
-            _ => None,
-        }
-    }
-
-    /// What to wait for.
+    /// What to wait for, once it is open.
     pub(super) fn interest(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
-        match &self.step {
-            Step::Resolving(_) | Step::Dead => None,
-            Step::Tcp { stream, .. } => Some((stream.as_fd(), PollFlags::OUT)),
-            Step::Tls(handshake) => Some((handshake.get_ref().as_fd(), PollFlags::IN)),
-            Step::Upgrading(handshake) => {
-                Some((descriptor(handshake.get_ref().get_ref()), PollFlags::IN))
-            }
-            Step::Open(socket) => {
-                let out = if self.wants_out {
-                    PollFlags::OUT
-                } else {
-                    PollFlags::empty()
-                };
-                Some((descriptor(socket.get_ref()), PollFlags::IN | out))
-            }
-        }
-    }
-
-    /// Goes on connecting as far as possible without waiting.
-    pub(super) fn advance(&mut self, now: Instant, tls: &Connector) -> Progress {
-        loop {
-            let step = std::mem::replace(&mut self.step, Step::Dead);
-            let next = match step {
-                Step::Resolving(pending) => match pending.poll() {
-                    None => Next::Wait(Step::Resolving(pending)),
-                    Some(Ok(ips)) => self.choose_address(ips, now),
-                    Some(Err(why)) => Next::Fail(format!("{}: {why}", self.url.host())),
-                },
-                Step::Tcp {
-                    stream,
-                    others,
-                    until,
-                } => self.tcp(stream, others, until, now, tls),
-                Step::Tls(handshake) => self.encrypted(handshake.handshake()),
-                Step::Upgrading(handshake) => upgraded(handshake.handshake()),
-                open @ Step::Open(_) => {
-                    self.step = open;
-                    return Progress::Opened;
-                }
-                Step::Dead => Next::Fail("the connection was given up".to_owned()),
-            };
-            match next {
-                Next::Go(step) => self.step = step,
-                Next::Wait(step) => {
-                    self.step = step;
-                    return Progress::Pending;
-                }
-                Next::Fail(why) => return Progress::Failed(Loss::Connect(why)),
-            }
-        }
-    }
-
-    /// The first step of TCP, once the addresses are known and judged.
-    fn choose_address(&self, ips: Vec<IpAddr>, now: Instant) -> Next {
-        if ips.is_empty() {
-            return Next::Fail(format!("{}: no address", self.url.host()));
-        }
-        let allowed = ips
-            .iter()
-            .filter(|ip| self.url.allows_address(**ip))
-            .take(ADDRESSES_MAX);
-        let others: VecDeque<SocketAddr> = allowed
-            .map(|ip| SocketAddr::new(*ip, self.url.port()))
-            .collect();
-        if others.is_empty() {
-            return Next::Fail(format!(
-                "{} resolves to a private address, expected a public one; name the host in \
-                 RTMS_ALLOWED_HOSTS if that is right",
-                self.url.host()
-            ));
-        }
-        next_address(others, now, "no address".to_owned())
-    }
-
-    fn tcp(
-        &self,
-        stream: TcpStream,
-        others: VecDeque<SocketAddr>,
-        until: Option<Instant>,
-        now: Instant,
-        tls: &Connector,
-    ) -> Next {
-        let failed = match (stream.take_error(), stream.peer_addr()) {
-            (Ok(None), Ok(_)) => None,
-            (Ok(None), Err(error)) if error.kind() == io::ErrorKind::NotConnected => {
-                if until.is_none_or(|until| now < until) {
-                    return Next::Wait(Step::Tcp {
-                        stream,
-                        others,
-                        until,
-                    });
-                }
-                Some("no answer".to_owned())
-            }
-            (Ok(Some(error)) | Err(error), _) | (Ok(None), Err(error)) => Some(error.to_string()),
+        let Step::Open(socket) = &self.step else {
+            return None;
         };
-        if let Some(why) = failed {
-            return next_address(others, now, why);
-        }
-        // Both options make a good connection better; without them it still is one.
-        let _ = stream.set_nodelay(true);
-        let _ = sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED_MS_MAX);
-        let wire = Wire::new(stream);
-        if self.url.is_tls() {
-            match tls.get() {
-                Ok(tls) => self.encrypted(tls.connect(self.url.host(), wire)),
-                Err(why) => Next::Fail(why),
-            }
-        } else {
-            self.upgrade(MaybeTlsStream::Plain(wire))
-        }
+        let mut flags = PollFlags::IN;
+        flags.set(PollFlags::OUT, self.wants_out);
+        Some((descriptor(socket.get_ref()), flags))
     }
 
-    fn encrypted(&self, result: TlsResult) -> Next {
-        match result {
-            Ok(stream) => self.upgrade(MaybeTlsStream::NativeTls(stream)),
-            Err(native_tls::HandshakeError::WouldBlock(waiting)) => Next::Wait(Step::Tls(waiting)),
-            Err(native_tls::HandshakeError::Failure(error)) => Next::Fail(format!("TLS: {error}")),
-        }
-    }
-
-    fn upgrade(&self, stream: Stream) -> Next {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER_BYTES)
-            .write_buffer_size(0)
-            .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
-            .max_message_size(Some(MESSAGE_BYTES_MAX))
-            .max_frame_size(Some(MESSAGE_BYTES_MAX));
-        upgraded(client_with_config(
-            self.url.to_string(),
-            stream,
-            Some(config),
-        ))
+    /// What has become of opening it; `None` while nothing has.
+    pub(super) fn opened(&mut self) -> Option<Result<(), Loss>> {
+        let Step::Opening(ticket) = &self.step else {
+            return None;
+        };
+        Some(ticket.outcome()?.map(|socket| {
+            self.step = Step::Open(socket);
+        }))
     }
 
     /// Makes the next read look whether more has arrived since the last one.
     pub(super) fn ask_again(&mut self) {
         if let Step::Open(socket) = &mut self.step {
-            match socket.get_mut() {
-                MaybeTlsStream::Plain(wire) => wire.ask_again(),
-                MaybeTlsStream::NativeTls(stream) => stream.get_mut().ask_again(),
-                _ => unreachable!("no other TLS library is compiled in"),
-            }
+            wire(socket.get_mut()).ask_again();
         }
     }
 
@@ -320,133 +136,5 @@ impl Socket {
             let _ = socket.close(Some(frame));
             let _ = socket.flush();
         }
-    }
-}
-
-/// What follows a step.
-enum Next {
-    /// The next step, at once.
-    Go(Step),
-    /// The same step again, when something has arrived.
-    Wait(Step),
-    /// No step; why.
-    Fail(String),
-}
-
-type TlsResult = Result<native_tls::TlsStream<Wire>, native_tls::HandshakeError<Wire>>;
-
-type UpgradeResult = Result<(WebSocket<Stream>, Response), HandshakeError<ClientHandshake<Stream>>>;
-
-fn upgraded(result: UpgradeResult) -> Next {
-    match result {
-        Ok((socket, _response)) => Next::Go(Step::Open(Box::new(socket))),
-        Err(HandshakeError::Interrupted(waiting)) => Next::Wait(Step::Upgrading(waiting)),
-        Err(HandshakeError::Failure(WsError::Http(response))) => Next::Fail(format!(
-            "HTTP status {}, expected 101; redirects are not followed",
-            response.status()
-        )),
-        Err(HandshakeError::Failure(error)) => Next::Fail(format!("WebSocket upgrade: {error}")),
-    }
-}
-
-fn next_address(mut others: VecDeque<SocketAddr>, now: Instant, mut why: String) -> Next {
-    while let Some(address) = others.pop_front() {
-        match begin_tcp(address) {
-            Ok(stream) => {
-                let until = (!others.is_empty()).then_some(now + ADDRESS_MAX);
-                return Next::Wait(Step::Tcp {
-                    stream,
-                    others,
-                    until,
-                });
-            }
-            Err(error) => why = format!("{address}: {error}"),
-        }
-    }
-    Next::Fail(why)
-}
-
-fn begin_tcp(address: SocketAddr) -> io::Result<TcpStream> {
-    let family = if address.is_ipv4() {
-        AddressFamily::INET
-    } else {
-        AddressFamily::INET6
-    };
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
-    match rustix::net::connect(&socket, &address) {
-        Ok(()) | Err(rustix::io::Errno::INPROGRESS | rustix::io::Errno::INTR) => {
-            Ok(TcpStream::from(socket))
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn descriptor(stream: &Stream) -> BorrowedFd<'_> {
-    match stream {
-        MaybeTlsStream::Plain(wire) => wire.as_fd(),
-        MaybeTlsStream::NativeTls(stream) => stream.get_ref().as_fd(),
-        _ => unreachable!("no other TLS library is compiled in"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::protocol::url::AllowedHosts;
-    use crate::waker::waker;
-    use std::net::TcpListener;
-
-    /// Connects until it is there or not, as the driver does; what `url` leads to is `addresses`.
-    fn connect(url: &str, allowed: &AllowedHosts, addresses: &[&str]) -> Result<(), String> {
-        let addresses: Vec<IpAddr> = addresses.iter().map(|a| a.parse().expect("one")).collect();
-        let resolver = Resolver::new(Box::new(move |_| Ok(addresses.clone())));
-        let (waker, wakeable) = waker().expect("a socket pair");
-        let url = ServerUrl::parse(url, allowed).expect("an allowed URL");
-        let tls = Connector::new(None).expect("no file to read");
-        let mut socket = Socket::connect(url, &resolver, waker);
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            match socket.advance(Instant::now(), &tls) {
-                Progress::Opened => return Ok(()),
-                Progress::Failed(loss) => return Err(loss.to_string()),
-                Progress::Pending => assert!(Instant::now() < deadline, "neither there nor not"),
-            }
-            let mut fds = vec![rustix::event::PollFd::new(&wakeable, PollFlags::IN)];
-            let waits = socket.interest();
-            fds.extend(waits.map(|(fd, flags)| rustix::event::PollFd::from_borrowed_fd(fd, flags)));
-            let tick = rustix::event::Timespec {
-                tv_sec: 1,
-                tv_nsec: 0,
-            };
-            let _ = rustix::event::poll(&mut fds, Some(&tick));
-        }
-    }
-
-    #[test]
-    fn a_zoom_name_that_leads_home_is_not_followed() {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        listener.set_nonblocking(true).expect("a listener");
-        let port = listener.local_addr().expect("an address").port();
-        let url = format!("wss://rwg1.zoom.us:{port}/");
-        let zoom = AllowedHosts::default();
-        for private in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "0.0.0.0"] {
-            let failed = connect(&url, &zoom, &[private, "127.0.0.1"]).expect_err("refused");
-            assert!(failed.contains("resolves to a private address"), "{failed}");
-        }
-        let nothing = connect(&url, &zoom, &[]).expect_err("no address");
-        assert!(nothing.contains("no address"), "{nothing}");
-        let error = listener.accept().expect_err("nobody connects");
-        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-
-        // Named by the operator, the same name may lead home: it is connected to.
-        let named = AllowedHosts::parse(&["rwg1.zoom.us"]).expect("a host");
-        let home = std::thread::Builder::new().spawn(move || {
-            listener.set_nonblocking(false).expect("a listener");
-            drop(listener.accept().expect("a client"));
-        });
-        let failed = connect(&url, &named, &["127.0.0.1"]).expect_err("nobody speaks TLS");
-        assert!(failed.contains("TLS"), "{failed}");
-        home.expect("a thread").join().expect("somebody connected");
     }
 }

@@ -1,5 +1,6 @@
 //! End to end: the parts of rtmsd, and the whole binary, against real sockets, files and threads.
 
+mod abrupt;
 mod admin;
 mod api;
 mod connecting;

@@ -79,8 +79,8 @@ fn certificate(
     builder.build()
 }
 
-/// A Zoom over TLS under this name, and the authority that vouches for it.
-pub(crate) fn secure_zoom(name: &str, until_days: i64) -> (Scripted, X509) {
+/// TLS under this name, and the authority that vouches for it.
+pub(crate) fn acceptor(name: &str, until_days: i64) -> (TlsAcceptor, X509) {
     let authority_key = key();
     let authority = certificate("test authority", &authority_key, None, 30);
     let own_key = key();
@@ -95,7 +95,12 @@ pub(crate) fn secure_zoom(name: &str, until_days: i64) -> (Scripted, X509) {
         &own_key.private_key_to_pem_pkcs8().unwrap(),
     )
     .unwrap();
-    let tls = TlsAcceptor::new(identity).unwrap();
+    (TlsAcceptor::new(identity).unwrap(), authority)
+}
+
+/// A Zoom over TLS under this name, and the authority that vouches for it.
+pub(crate) fn secure_zoom(name: &str, until_days: i64) -> (Scripted, X509) {
+    let (tls, authority) = acceptor(name, until_days);
     let zoom = Scripted::with_tls(Some(tls), |request| {
         if is_oauth(request) {
             token(1, 3600)

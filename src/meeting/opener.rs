@@ -1,0 +1,239 @@
+//! The thread that opens WebSockets for all streams.
+//!
+//! A TLS handshake needs a deep stack, buffers, and a random generator of OpenSSL's for each thread
+//! that makes one, and the thread keeps most of that as long as it lives. Made on the streams' own
+//! threads it was 17 of the 115 KiB of a stream (measured at 900 streams). Here it is needed once.
+//! A peer that hangs holds up nobody: every connection goes as far as it can without waiting.
+
+use std::fmt;
+use std::io;
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tungstenite::WebSocket;
+
+use super::opening::{Opening, Progress, Stream};
+use super::resolve::Resolver;
+use super::tls::Connector;
+use crate::protocol::Loss;
+use crate::protocol::url::ServerUrl;
+use crate::waker::{Wakeable, Waker, waker};
+
+/// OpenSSL verifies long chains of certificates on it; what is not touched is no memory.
+const STACK_BYTES: usize = 512 << 10;
+
+type Outcome = Result<Box<WebSocket<Stream>>, Loss>;
+
+/// Opens WebSockets on a thread of its own, which ends, and is joined, with the last clone.
+#[derive(Clone)]
+pub(super) struct Opener {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// `None` only while it ends.
+    jobs: Mutex<Option<Sender<Job>>>,
+    waker: Waker,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Job {
+    url: ServerUrl,
+    client: Client,
+}
+
+/// Who waits for a connection.
+struct Client {
+    answer: Sender<Outcome>,
+    waker: Waker,
+    is_wanted: Arc<AtomicBool>,
+}
+
+/// A connection that was asked for. Dropped, it is given up.
+pub(super) struct Ticket {
+    answer: Receiver<Outcome>,
+    is_wanted: Arc<AtomicBool>,
+    opener: Waker,
+}
+
+impl fmt::Debug for Opener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Opener")
+    }
+}
+
+impl Opener {
+    /// Starts the thread.
+    pub(super) fn start(tls: Connector, resolver: Resolver) -> io::Result<Opener> {
+        let (waker, wakeable) = waker()?;
+        let (jobs, inbox) = mpsc::channel();
+        let mut work = Work {
+            tls,
+            resolver,
+            inbox,
+            waker: waker.clone(),
+            wakeable,
+            openings: Vec::new(),
+        };
+        let thread = Builder::new()
+            .name("open".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || work.run())?;
+        Ok(Opener {
+            shared: Arc::new(Shared {
+                jobs: Mutex::new(Some(jobs)),
+                waker,
+                thread: Mutex::new(Some(thread)),
+            }),
+        })
+    }
+
+    /// Begins to open that URL; `waker` is woken when there is an outcome.
+    pub(super) fn open(&self, url: ServerUrl, waker: Waker) -> Ticket {
+        let (sender, answer) = mpsc::channel();
+        let is_wanted = Arc::new(AtomicBool::new(true));
+        let ticket = Ticket {
+            answer,
+            is_wanted: Arc::clone(&is_wanted),
+            opener: self.shared.waker.clone(),
+        };
+        let client = Client {
+            answer: sender,
+            waker,
+            is_wanted,
+        };
+        let jobs = self.shared.jobs.lock();
+        if let Some(jobs) = &*jobs.unwrap_or_else(PoisonError::into_inner) {
+            // Without the thread the ticket finds nobody at the other end, which is an outcome.
+            let _ = jobs.send(Job { url, client });
+        }
+        self.shared.waker.wake();
+        ticket
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let jobs = self.jobs.get_mut().unwrap_or_else(PoisonError::into_inner);
+        *jobs = None;
+        self.waker.wake();
+        let thread = self.thread.get_mut();
+        if let Some(thread) = thread.unwrap_or_else(PoisonError::into_inner).take() {
+            // It never waits without looking for this; a panic of it was printed where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Ticket {
+    /// The connection, or why there is none; `None` while it is not known.
+    pub(super) fn outcome(&self) -> Option<Outcome> {
+        match self.answer.try_recv() {
+            Ok(outcome) => Some(outcome),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Err(Loss::Connect(
+                "the thread that opens connections is gone".to_owned(),
+            ))),
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.is_wanted.store(false, Relaxed);
+        self.opener.wake();
+    }
+}
+
+struct Work {
+    tls: Connector,
+    resolver: Resolver,
+    inbox: Receiver<Job>,
+    waker: Waker,
+    wakeable: Wakeable,
+    openings: Vec<(Opening, Client)>,
+}
+
+impl Work {
+    fn run(&mut self) {
+        loop {
+            let mut due = self.wait();
+            self.wakeable.clear();
+            loop {
+                match self.inbox.try_recv() {
+                    Ok(Job { url, client }) => {
+                        let opening = Opening::new(url, &self.resolver, self.waker.clone());
+                        self.openings.push((opening, client));
+                        due.push(true);
+                    }
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return,
+                }
+            }
+            let now = Instant::now();
+            let mut due = due.into_iter();
+            let tls = &self.tls;
+            self.openings.retain_mut(|(opening, client)| {
+                let is_due = due.next().unwrap_or(true);
+                let is_late = opening.deadline().is_some_and(|deadline| deadline <= now);
+                if !client.is_wanted.load(Relaxed) {
+                    return false;
+                }
+                !(is_due || is_late) || client.is_kept_waiting(advance(opening, now, tls))
+            });
+        }
+    }
+
+    /// Waits for something to do; says for each connection whether there is.
+    fn wait(&self) -> Vec<bool> {
+        let mut fds = Vec::with_capacity(1 + self.openings.len());
+        fds.push(PollFd::from_borrowed_fd(
+            self.wakeable.as_fd(),
+            PollFlags::IN,
+        ));
+        let mut deadline: Option<Instant> = None;
+        for (opening, _) in &self.openings {
+            let own = opening.deadline();
+            deadline = deadline.into_iter().chain(own).min();
+            // What waits for a name is due with the waker.
+            let (fd, flags) = opening
+                .interest()
+                .unwrap_or((self.wakeable.as_fd(), PollFlags::IN));
+            fds.push(PollFd::from_borrowed_fd(fd, flags));
+        }
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        // An interrupted or failed wait is a wait that ended early: the loop goes round.
+        let _ = poll(&mut fds, timeout.as_ref());
+        fds[1..].iter().map(|fd| !fd.revents().is_empty()).collect()
+    }
+}
+
+/// What a peer sends must not end the thread of all, even if a library panics over it.
+fn advance(opening: &mut Opening, now: Instant, tls: &Connector) -> Progress {
+    let made = catch_unwind(AssertUnwindSafe(|| opening.advance(now, tls)));
+    made.unwrap_or_else(|_| {
+        Progress::Failed(Loss::Connect("a bug: opening it panicked".to_owned()))
+    })
+}
+
+impl Client {
+    /// Tells the outcome, if there is one.
+    fn is_kept_waiting(&self, progress: Progress) -> bool {
+        let outcome = match progress {
+            Progress::Pending => return true,
+            Progress::Opened(socket) => Ok(socket),
+            Progress::Failed(loss) => Err(loss),
+        };
+        // Who gave it up in this very moment does not need it.
+        let _ = self.answer.send(outcome);
+        self.waker.wake();
+        false
+    }
+}

@@ -1,0 +1,141 @@
+//! A peer that goes in the middle of everything: what it said before was received and is kept.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+
+use native_tls::TlsAcceptor;
+use rtmsd::meeting::resolve::Resolver;
+use rtmsd::meeting::{Connector, Meeting, Network, Sink};
+use rtmsd::protocol::seam::Seam;
+use rtmsd::protocol::url::{AllowedHosts, ServerUrl};
+use rtmsd::protocol::{
+    Command, EndReason, MediaParams, MediaSelection, Product, StreamConfig, StreamEvent,
+};
+use rtmsd::secret::Secret;
+use rustix::net::sockopt::set_socket_linger;
+use tungstenite::{Message, WebSocket, accept};
+
+use crate::api::tls::acceptor;
+use crate::stage::{Folder, PATIENCE};
+
+/// Each is followed by a keep-alive, which asks the client to write to a socket that is gone.
+const PHRASES: usize = 300;
+
+struct Texts(Sender<String>);
+
+impl Sink for Texts {
+    fn event(&mut self, event: &StreamEvent<'_>) {
+        if let StreamEvent::Transcript(phrase) = event {
+            let _ = self.0.send(phrase.text.as_ref().to_owned());
+        }
+    }
+
+    fn end(&mut self, _reason: &EndReason) {}
+}
+
+trait Transport: Read + Write {}
+
+impl<T: Read + Write> Transport for T {}
+
+/// The next connection once its handshake was read, and the TCP below it.
+fn next(
+    listener: &TcpListener,
+    tls: Option<&TlsAcceptor>,
+) -> (WebSocket<Box<dyn Transport>>, TcpStream) {
+    let (tcp, _) = listener.accept().expect("the client comes");
+    tcp.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let below = tcp.try_clone().expect("a descriptor");
+    let stream: Box<dyn Transport> = match tls {
+        Some(tls) => Box::new(tls.accept(tcp).expect("TLS")),
+        None => Box::new(tcp),
+    };
+    let mut socket = accept(stream).expect("an upgrade");
+    socket.read().expect("a handshake");
+    (socket, below)
+}
+
+/// The bytes of an unmasked text frame.
+fn frame(text: &str) -> Vec<u8> {
+    let mut bytes = vec![0x81, 126];
+    bytes.extend_from_slice(&(text.len() as u16).to_be_bytes());
+    bytes.extend_from_slice(text.as_bytes());
+    bytes
+}
+
+#[test]
+fn a_write_that_fails_costs_nothing_that_was_received() {
+    reset_behind_a_burst(None, Connector::new(None).expect("no file to read"));
+}
+
+#[test]
+fn nor_does_it_under_tls() {
+    let folder = Folder::new();
+    let ca_file = folder.path().join("ca.pem");
+    let (tls, authority) = acceptor("127.0.0.1", 20);
+    std::fs::write(&ca_file, authority.to_pem().expect("PEM")).expect("a file");
+    let connector = Connector::new(Some(&ca_file)).expect("a certificate");
+    reset_behind_a_burst(Some(&tls), connector);
+}
+
+/// Phrases and keep-alives in one burst, and the connection is reset behind it.
+fn reset_behind_a_burst(tls: Option<&TlsAcceptor>, connector: Connector) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let scheme = if tls.is_some() { "wss" } else { "ws" };
+    let address = listener.local_addr().expect("an address");
+    let url = format!("{scheme}://{address}");
+    let allowed_hosts = AllowedHosts::parse(&["ws://127.0.0.1"]).expect("a host");
+    let config = StreamConfig {
+        product: Product::Meeting,
+        id: "a/B+c==".to_owned(),
+        stream_id: "abrupt".to_owned(),
+        client_id: "client".to_owned(),
+        client_secret: Secret::new("secret"),
+        url: ServerUrl::parse(&url, &allowed_hosts).expect("a URL"),
+        allowed_hosts,
+        media: MediaSelection::default(),
+        params: MediaParams::default(),
+        video_participant: None,
+        events: Vec::new(),
+        buffer_data: None,
+        window: Duration::from_secs(60),
+    };
+    let resolver = Resolver::new(Box::new(|_| Ok(vec![Ipv4Addr::LOCALHOST.into()])));
+    let network = Network::start(connector, resolver).expect("a thread");
+    let (sender, texts) = channel();
+    let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Texts(sender))];
+    let meeting = Meeting::start(config, network, Seam::default(), sinks, || {}).expect("a thread");
+
+    let (mut signaling, _) = next(&listener, tls);
+    let answer = format!(
+        r#"{{"msg_type":2,"status_code":0,"media_server":{{"server_urls":{{"transcript":"{url}"}}}}}}"#
+    );
+    signaling.send(Message::text(answer)).expect("sent");
+    let (mut media, below) = next(&listener, tls);
+    let answer = r#"{"msg_type":4,"status_code":0}"#;
+    media.send(Message::text(answer)).expect("sent");
+    let ready = signaling.read().expect("CLIENT_READY_ACK");
+    assert!(ready.to_text().expect("text").contains("\"msg_type\":7"));
+
+    let mut burst = Vec::new();
+    for n in 0..PHRASES {
+        let stamp = 1_767_000_000_000 + n;
+        burst.extend(frame(&format!(
+            r#"{{"msg_type":17,"content":{{"user_id":1,"user_name":"Ada","timestamp":{stamp},"data":"{n:0100}"}}}}"#
+        )));
+        burst.extend(frame(&format!(
+            r#"{{"msg_type":12,"timestamp":{stamp},"padding":"{n:0100}"}}"#
+        )));
+    }
+    media.get_mut().write_all(&burst).expect("sent");
+    set_socket_linger(&below, Some(Duration::ZERO)).expect("an option");
+    drop((media, below));
+
+    for n in 0..PHRASES {
+        let text = texts.recv_timeout(PATIENCE).expect("each phrase comes");
+        assert_eq!(text, format!("{n:0100}"));
+    }
+    assert!(meeting.command(Command::Leave));
+    assert_eq!(meeting.join().expect("no panic"), EndReason::Left);
+}
