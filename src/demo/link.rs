@@ -309,11 +309,8 @@ impl Link {
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(broken(error)),
             }
-            let was_blocked = self.is_blocked;
             self.flush()?;
-            // Whoever waits for room is told of it also if it came before the wait.
-            let is_free = was_blocked && !self.is_blocked;
-            if is_free || until.is_some_and(|until| until <= Instant::now()) {
+            if until.is_some_and(|until| until <= Instant::now()) {
                 return Ok(Event::Timer);
             }
             let drip = self.drip.as_ref().map(|drip| drip.next);
@@ -325,7 +322,14 @@ impl Link {
             if self.is_blocked {
                 flags |= PollFlags::OUT;
             }
+            let was_blocked = self.is_blocked;
             self.wait(Some(flags), until)?;
+            if was_blocked {
+                self.flush()?;
+                if !self.is_blocked {
+                    return Ok(Event::Timer);
+                }
+            }
         }
     }
 

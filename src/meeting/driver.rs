@@ -155,10 +155,18 @@ impl Driver {
     /// What had arrived on a link before it goes is received, and what is received is kept.
     fn read_last(&mut self, link: &mut Link) {
         let now = Instant::now();
-        link.socket.ask_again();
+        let mut is_sure = false;
         for _ in 0..LAST_MESSAGES_MAX {
             match link.socket.read() {
-                Read::Message(message) => self.take(now, link.id, message),
+                Read::Message(message) => {
+                    is_sure = false;
+                    self.take(now, link.id, message);
+                }
+                // Nobody polls it any more: the kernel is asked once more before it is believed.
+                Read::Empty if !is_sure => {
+                    is_sure = true;
+                    link.socket.ask_again();
+                }
                 Read::Empty | Read::Gone(_) => break,
             }
         }
