@@ -1,9 +1,10 @@
 //! The real binary under load: `cargo bench --bench load`.
 //!
-//! Zoom's side is the demo's, in this process; the server is a child, as shipped: files (JSONL and
-//! VTT) and stdout on. A bare WebSocket client that throws everything away is measured in the same
-//! run, against the same sender, as the yardstick. `RTMSD_BENCH=flood,fifty,idle,many` chooses
-//! rows; `many` (2,000 streams for five minutes) runs only when it is named.
+//! Zoom's side is the demo's, in this process; the server is a child, as shipped: files and stdout
+//! on. A bare WebSocket client that throws everything away is measured in the same run, against the
+//! same sender, as the yardstick. `RTMSD_BENCH=flood,audio,fifty,idle,sound,many` chooses;
+//! `sound` (500 streams of audio) and `many` (2,000 streams for five minutes) run only when they
+//! are named. `RTMSD_BENCH_SERVER` names another binary to measure.
 #![allow(
     clippy::print_stdout,
     missing_docs,
@@ -12,26 +13,36 @@
 
 mod bare;
 mod process;
+mod table;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use process::Server;
+use process::{Server, Usage};
 use rtmsd::demo::{
-    Begin, End, Keep, Latencies, MeetingHandle, MeetingScript, Options, Socket, Step, Zoom,
+    AudioScript, Begin, End, Keep, Latencies, MeetingHandle, MeetingScript, Options, Socket, Step,
+    Zoom,
 };
+use table::{Goal, Table};
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// What one audio packet holds: 20 ms of 16-bit samples at 16 kHz.
+const PACKET_BYTES: usize = 640;
 
 fn main() {
-    let wanted = std::env::var("RTMSD_BENCH").unwrap_or_else(|_| "flood,fifty,idle".to_owned());
+    let wanted = std::env::var("RTMSD_BENCH").unwrap_or_else(|_| "flood,audio,fifty,idle".into());
+    let table = Table::begin();
     for row in wanted.split(',') {
         match row {
-            "flood" => flood(),
-            "fifty" => fifty(),
-            "idle" => idle(),
-            "many" => many(),
-            other => println!("RTMSD_BENCH: found {other:?}, expected flood, fifty, idle, many"),
+            "flood" => flood(&table),
+            "audio" => audio(&table),
+            "fifty" => fifty(&table),
+            "idle" => idle(&table),
+            "sound" => sound(&table),
+            "many" => many(&table),
+            other => println!(
+                "RTMSD_BENCH: found {other:?}, expected flood, audio, fifty, idle, sound, many"
+            ),
         }
     }
 }
@@ -39,47 +50,94 @@ fn main() {
 fn zoom(keep_alive: Duration) -> Zoom {
     Zoom::start(Options {
         keep_alive,
+        // Thirty seconds, as with Zoom's own interval: a busy machine is slow and not silent.
+        unanswered_max: 30_000 / keep_alive.as_millis().max(1) as usize,
         webhook_threads: 64,
         ..Options::default()
     })
     .expect("the demo's Zoom starts")
 }
 
+/// Phrases that are only counted. At a pace, one person speaks: a change of speaker is an event,
+/// and messages are to be what they are called.
 fn counted(seed: &str, phrases: u64, per_second: f64) -> MeetingScript {
-    MeetingScript {
+    let mut script = MeetingScript {
         begin: Begin::AtOnce,
         phrases: Some(phrases),
         phrases_per_second: per_second,
         keep: Keep::Count,
         ..MeetingScript::plain(seed)
+    };
+    if per_second > 0.0 {
+        script.speakers.truncate(1);
+    }
+    script
+}
+
+/// One series of packets, zero apart for a flood.
+fn sounding(seed: &str, packets: u64, interval: Duration) -> MeetingScript {
+    MeetingScript {
+        granted: 1,
+        audio: Some(AudioScript {
+            per_speaker: false,
+            interval,
+            packets: Some(packets),
+            mute: Duration::ZERO,
+        }),
+        ..counted(seed, 0, 1.0)
     }
 }
 
-/// Waits until the files hold every phrase that was sent; says how many they hold.
-fn received(out: &Path, meetings: &[MeetingHandle], within: Duration) -> (u64, u64) {
+/// Waits until the files hold as much as was sent; says how much they hold.
+fn received(sent: u64, within: Duration, count: impl Fn() -> u64) -> u64 {
     let until = Instant::now() + within;
-    let sent: u64 = meetings.iter().map(MeetingHandle::sent_count).sum();
     loop {
-        let lines = process::count_lines(out);
-        if lines >= sent || Instant::now() >= until {
-            return (sent, lines);
+        let found = count();
+        if found >= sent || Instant::now() >= until {
+            return found;
         }
         std::thread::park_timeout(Duration::from_millis(20));
     }
+}
+
+fn phrases_sent(meetings: &[MeetingHandle]) -> u64 {
+    meetings.iter().map(MeetingHandle::sent_count).sum()
+}
+
+fn phrases_in(out: &Path) -> u64 {
+    process::count(out, "transcript.jsonl", 0, process::lines)
+}
+
+/// Packets that are in WAV files; what is missing in the middle of one is silence, and not counted.
+fn packets_in(out: &Path) -> u64 {
+    let is_sound = |bytes: &[u8]| {
+        let packets = bytes.chunks_exact(PACKET_BYTES);
+        packets
+            .filter(|packet| packet.iter().any(|b| *b != 0))
+            .count() as u64
+    };
+    process::count(out, ".wav", 44, is_sound)
+}
+
+fn wav_bytes(out: &Path) -> u64 {
+    process::bytes(out, ".wav")
 }
 
 fn ms(latencies: &Latencies, share: f64) -> f64 {
     latencies.percentile(share).as_secs_f64() * 1000.0
 }
 
-/// One meeting, as fast as the socket takes it.
-fn flood() {
+/// CPU seconds for each ten thousand of something.
+fn per_ten_thousand(used: &Usage, count: u64) -> f64 {
+    used.cpu_seconds * 1e4 / count.max(1) as f64
+}
+
+/// One meeting, phrases as fast as the socket takes them.
+fn flood(table: &Table) {
     const PHRASES: u64 = 400_000;
     let bare = bare::flood(PHRASES);
-    println!("flood      bare client   {:>9.0} phrases/s", bare);
-
     let zoom = zoom(Duration::from_millis(50));
-    let server = Server::start(&zoom);
+    let server = Server::start(&zoom, &[]);
     let before = server.usage();
     let began = Instant::now();
     let meeting = zoom.start_meeting(counted("flood", PHRASES, 0.0));
@@ -87,93 +145,193 @@ fn flood() {
         meeting.wait_for(Step::LastPhrase, MINUTE),
         "the flood goes out"
     );
-    let (sent, lines) = received(&server.out, std::slice::from_ref(&meeting), MINUTE);
-    let took = began.elapsed().as_secs_f64();
+    let sent = meeting.sent_count();
+    let lines = received(sent, MINUTE, || phrases_in(&server.out));
+    let rate = sent as f64 / began.elapsed().as_secs_f64();
     let used = server.usage().since(&before);
-    let signaling = zoom.keep_alive_latencies(Socket::Signaling);
-    println!(
-        "flood      rtmsd         {:>9.0} phrases/s  ({:.0} % of bare)  CPU {:.4} s per 10,000  \
-         sent {sent} received {lines}  keep-alive p99 {:.2} ms (n={})  peak RSS {:.1} MiB",
-        sent as f64 / took,
-        100.0 * sent as f64 / took / bare,
-        used.cpu_seconds * 1e4 / sent as f64,
-        ms(&signaling, 0.99),
-        signaling.len(),
-        used.peak_mib,
+    let alive = zoom.keep_alive_latencies(Socket::Signaling);
+    table.row("flood: bare client, phrases/s", bare, 0, Goal::None);
+    let goal = (bare / 2.0).min(400_000.0);
+    table.row("flood: phrases/s", rate, 0, Goal::Least(goal));
+    table.row(
+        "flood: lost",
+        sent.abs_diff(lines) as f64,
+        0,
+        Goal::Most(0.0),
     );
+    let cpu = per_ten_thousand(&used, sent);
+    table.row("flood: CPU s per 10,000", cpu, 4, Goal::Most(0.025));
+    let p99 = ms(&alive, 0.99);
+    table.row("flood: keep-alive p99, ms", p99, 2, Goal::Most(5.0));
+    table.row("flood: peak RSS, MiB", used.peak_mib, 1, Goal::None);
+    finish(server, zoom, &[meeting]);
+}
+
+/// One meeting, audio as fast as the socket takes it.
+fn audio(table: &Table) {
+    const PACKETS: u64 = 200_000;
+    let zoom = zoom(Duration::from_millis(50));
+    let server = Server::start(&zoom, &[("RTMS_MEDIA", "audio")]);
+    let before = server.usage();
+    let began = Instant::now();
+    let meeting = zoom.start_meeting(sounding("audio", PACKETS, Duration::ZERO));
+    assert!(
+        meeting.wait_for_audio(PACKETS, MINUTE),
+        "the audio goes out"
+    );
+    let sent = PACKETS;
+    let bytes = sent * PACKET_BYTES as u64;
+    received(bytes, MINUTE, || wav_bytes(&server.out));
+    let rate = sent as f64 / began.elapsed().as_secs_f64();
+    let used = server.usage().since(&before);
+    let alive = zoom.keep_alive_latencies(Socket::Signaling);
+    table.row("audio: packets/s", rate, 0, Goal::Least(150_000.0));
+    let lost = sent.abs_diff(packets_in(&server.out));
+    table.row("audio: lost", lost as f64, 0, Goal::Most(0.0));
+    let cpu = per_ten_thousand(&used, sent);
+    table.row("audio: CPU s per 10,000", cpu, 4, Goal::None);
+    let p99 = ms(&alive, 0.99);
+    table.row("audio: keep-alive p99, ms", p99, 2, Goal::Most(5.0));
+    table.row("audio: peak RSS, MiB", used.peak_mib, 1, Goal::None);
     finish(server, zoom, &[meeting]);
 }
 
 /// Fifty meetings, ten phrases a second each, begun at once.
-fn fifty() {
-    let zoom = zoom(Duration::from_secs(2));
-    let server = Server::start(&zoom);
+fn fifty(table: &Table) {
+    const PHRASES: u64 = 200;
+    let zoom = zoom(Duration::from_secs(10));
+    let server = Server::start(&zoom, &[]);
+    // The roots are read after the start, on a thread of their own.
+    std::thread::park_timeout(Duration::from_secs(2));
     let single = zoom.start_meeting(counted("single", 1, 1.0));
     assert!(single.wait_for(Step::LastPhrase, MINUTE));
     let first = single.time_of(Step::Ready).unwrap_or_default();
     single.end(End::meeting_ended());
+    assert!(single.wait_for(Step::Closed, MINUTE));
     let before = server.usage();
     let meetings: Vec<MeetingHandle> = (0..50)
-        .map(|n| zoom.start_meeting(counted(&format!("fifty {n}"), 200, 10.0)))
+        .map(|n| zoom.start_meeting(counted(&format!("fifty {n}"), PHRASES, 10.0)))
         .collect();
+    for meeting in &meetings {
+        assert!(meeting.wait_for(Step::Ready, MINUTE));
+    }
+    let joined = server.usage();
     for meeting in &meetings {
         assert!(meeting.wait_for(Step::LastPhrase, MINUTE));
     }
-    let (sent, lines) = received(&server.out, &meetings, Duration::from_secs(5));
-    let used = server.usage().since(&before);
+    let sent = phrases_sent(&meetings);
+    let all = sent + single.sent_count();
+    let lines = received(all, Duration::from_secs(5), || phrases_in(&server.out));
+    let used = server.usage().since(&joined);
     let mut readies: Vec<Duration> = meetings
         .iter()
         .filter_map(|meeting| meeting.time_of(Step::Ready))
         .collect();
     readies.sort_unstable();
-    println!(
-        "fifty      one meeting: webhook to ready {:.1} ms; 50 at once: ack p99 {:.2} ms, webhook \
-         to ready p99 {:.1} ms; sent {sent} received {}  CPU {:.3} s  peak RSS {:.1} MiB",
-        first.as_secs_f64() * 1e3,
-        ms(&zoom.webhook_latencies(), 0.99),
-        readies.last().copied().unwrap_or_default().as_secs_f64() * 1e3,
-        lines.saturating_sub(1),
-        used.cpu_seconds,
-        used.peak_mib,
+    let last = readies.last().copied().unwrap_or_default();
+    table.row("fifty: peak RSS, MiB", used.peak_mib, 1, Goal::Most(12.0));
+    let cpu = per_ten_thousand(&used, sent);
+    table.row("fifty: CPU s for the 10,000", cpu, 3, Goal::Most(0.25));
+    let wake_ups = used.switches as f64 / sent.max(1) as f64;
+    table.row("fifty: wake-ups per phrase", wake_ups, 2, Goal::None);
+    let joins = joined.since(&before).cpu_seconds;
+    table.row("fifty: CPU s to join all 50", joins, 3, Goal::None);
+    table.row(
+        "fifty: lost",
+        all.abs_diff(lines) as f64,
+        0,
+        Goal::Most(0.0),
     );
+    let ack = ms(&zoom.webhook_latencies(), 0.99);
+    table.row("fifty: webhook answered p99, ms", ack, 2, Goal::Most(10.0));
+    let one = first.as_secs_f64() * 1e3;
+    table.row("fifty: webhook to ready, one, ms", one, 1, Goal::Most(10.0));
+    let p99 = last.as_secs_f64() * 1e3;
+    table.row("fifty: webhook to ready p99, ms", p99, 1, Goal::Most(250.0));
     finish(server, zoom, &meetings);
 }
 
 /// Nothing to do.
-fn idle() {
+fn idle(table: &Table) {
     let zoom = zoom(Duration::from_secs(10));
-    let began = Instant::now();
-    let server = Server::start(&zoom);
-    let started = began.elapsed();
+    let mut starts: Vec<Duration> = (0..5)
+        .map(|_| {
+            let began = Instant::now();
+            let server = Server::start(&zoom, &[]);
+            server.ask();
+            let took = began.elapsed();
+            server.stop();
+            took
+        })
+        .collect();
+    starts.sort_unstable();
+    let server = Server::start(&zoom, &[]);
+    server.ask();
+    // What belongs to the start (the roots are read meanwhile) is over by then.
+    std::thread::park_timeout(Duration::from_secs(7));
     let before = server.usage();
     std::thread::park_timeout(Duration::from_secs(10));
     let used = server.usage().since(&before);
-    println!(
-        "idle       start to listening {:.1} ms; RSS {:.1} MiB; in 10 s: CPU {:.3} s, {} wake-ups; \
-         binary {:.2} MB",
-        started.as_secs_f64() * 1e3,
-        used.rss_mib,
-        used.cpu_seconds,
-        used.switches,
-        process::binary_bytes() as f64 / 1e6,
+    table.row("idle: RSS, MiB", used.rss_mib, 1, Goal::Most(8.0));
+    let wake_ups = used.switches as f64;
+    table.row("idle: wake-ups in 10 s", wake_ups, 0, Goal::Most(0.0));
+    let start = starts[starts.len() / 2].as_secs_f64() * 1e3;
+    table.row(
+        "idle: start to first answer, ms",
+        start,
+        1,
+        Goal::Most(30.0),
     );
+    let size = process::binary_bytes() as f64 / 1e6;
+    table.row("binary, MB", size, 2, Goal::Most(2.0));
     finish(server, zoom, &[]);
 }
 
+fn number(name: &str, default: u64) -> u64 {
+    let value = std::env::var(name).ok();
+    value.and_then(|n| n.parse().ok()).unwrap_or(default)
+}
+
+/// 500 streams of audio at the pace of speech.
+fn sound(table: &Table) {
+    let streams = number("RTMSD_BENCH_SOUNDS", 500);
+    let packets = 50 * number("RTMSD_BENCH_SECONDS", 20);
+    let zoom = zoom(Duration::from_secs(2));
+    let server = Server::start(&zoom, &[("RTMS_MEDIA", "audio")]);
+    let meetings: Vec<MeetingHandle> = (0..streams)
+        .map(|n| {
+            let script = sounding(&format!("sound {n}"), packets, Duration::from_millis(20));
+            zoom.start_meeting(script)
+        })
+        .collect();
+    for meeting in &meetings {
+        assert!(meeting.wait_for(Step::Ready, 2 * MINUTE), "all join");
+    }
+    let before = server.usage();
+    for meeting in &meetings {
+        assert!(meeting.wait_for_audio(packets, 5 * MINUTE), "all is sent");
+    }
+    let sent = packets * meetings.len() as u64;
+    let bytes = sent * PACKET_BYTES as u64;
+    received(bytes, MINUTE, || wav_bytes(&server.out));
+    let used = server.usage().since(&before);
+    let lost = sent.abs_diff(packets_in(&server.out));
+    table.row("sound: streams", streams as f64, 0, Goal::None);
+    table.row("sound: lost", lost as f64, 0, Goal::Most(0.0));
+    let p99 = ms(&zoom.keep_alive_latencies(Socket::Signaling), 0.99);
+    table.row("sound: keep-alive p99, ms", p99, 2, Goal::Most(100.0));
+    let cpu = per_ten_thousand(&used, sent);
+    table.row("sound: CPU s per 10,000", cpu, 3, Goal::None);
+    table.row("sound: RSS, MiB", used.rss_mib, 0, Goal::None);
+    finish(server, zoom, &meetings);
+}
+
 /// A whole account: 2,000 streams, a phrase a second each.
-fn many() {
-    let number = |name: &str, default: u64| {
-        std::env::var(name)
-            .ok()
-            .and_then(|n| n.parse().ok())
-            .unwrap_or(default)
-    };
-    let (streams, seconds) = (
-        number("RTMSD_BENCH_STREAMS", 2000),
-        number("RTMSD_BENCH_SECONDS", 300),
-    );
+fn many(table: &Table) {
+    let streams = number("RTMSD_BENCH_STREAMS", 2000);
+    let seconds = number("RTMSD_BENCH_SECONDS", 300);
     let zoom = zoom(Duration::from_secs(10));
-    let server = Server::start(&zoom);
+    let server = Server::start(&zoom, &[]);
     let alone = server.usage();
     let began = Instant::now();
     let meetings: Vec<MeetingHandle> = (0..streams)
@@ -188,26 +346,37 @@ fn many() {
     for meeting in &meetings {
         assert!(meeting.wait_for(Step::LastPhrase, Duration::from_secs(seconds) + 2 * MINUTE));
     }
-    let (sent, lines) = received(&server.out, &meetings, MINUTE);
+    let sent = phrases_sent(&meetings);
+    let lines = received(sent, MINUTE, || phrases_in(&server.out));
     let used = server.usage().since(&before);
     let share = 100.0 * used.cpu_seconds / steady.elapsed().as_secs_f64();
     let alive = zoom.keep_alive_latencies(Socket::Signaling);
-    println!(
-        "many       {streams} streams joined in {joined:.1} s; {seconds} s: sent {sent} received \
-         {lines}; keep-alive p50 {:.1} p99 {:.1} p99.9 {:.1} ms (n={}); CPU {share:.1} % of a core; \
-         RSS {:.0} MiB, {:.1} KiB a stream",
-        ms(&alive, 0.5),
-        ms(&alive, 0.99),
-        ms(&alive, 0.999),
-        alive.len(),
-        used.rss_mib,
-        (used.rss_mib - alone.rss_mib) * 1024.0 / streams as f64,
+    table.row("many: streams", streams as f64, 0, Goal::None);
+    table.row("many: all joined, s", joined, 1, Goal::Most(40.0));
+    table.row(
+        "many: lost",
+        sent.abs_diff(lines) as f64,
+        0,
+        Goal::Most(0.0),
     );
-    finish(server, zoom, &meetings);
+    let (p99, p999) = (ms(&alive, 0.99), ms(&alive, 0.999));
+    table.row("many: keep-alive p99, ms", p99, 1, Goal::None);
+    table.row("many: keep-alive p99.9, ms", p999, 1, Goal::Most(100.0));
+    table.row("many: CPU, % of a core", share, 1, Goal::Most(15.0));
+    let cpu = per_ten_thousand(&used, sent);
+    table.row("many: CPU s per 10,000", cpu, 3, Goal::None);
+    table.row("many: RSS, MiB", used.rss_mib, 0, Goal::Most(160.0));
+    let each = (used.rss_mib - alone.rss_mib) * 1024.0 / streams as f64;
+    table.row("many: RSS a stream, KiB", each, 1, Goal::Most(70.0));
+    end(&meetings);
+    std::thread::park_timeout(Duration::from_secs(15));
+    let after = server.usage().rss_mib;
+    table.row("many: RSS after the wave, MiB", after, 0, Goal::None);
+    finish(server, zoom, &[]);
 }
 
-/// Ends every meeting, then the server, and tells what was not as it should be.
-fn finish(server: Server, zoom: Zoom, meetings: &[MeetingHandle]) {
+/// Ends every meeting.
+fn end(meetings: &[MeetingHandle]) {
     for meeting in meetings {
         meeting.end(End::meeting_ended());
     }
@@ -215,8 +384,13 @@ fn finish(server: Server, zoom: Zoom, meetings: &[MeetingHandle]) {
         let _ = meeting.wait_for(Step::StoppedAnswered, MINUTE)
             && meeting.wait_for(Step::Closed, MINUTE);
     }
+}
+
+/// Ends every meeting, then the server, and tells what was not as it should be.
+fn finish(server: Server, zoom: Zoom, meetings: &[MeetingHandle]) {
+    end(meetings);
     server.stop();
     for violation in zoom.stop() {
-        println!("           not as it should be: {violation}");
+        println!("not as it should be: {violation}");
     }
 }

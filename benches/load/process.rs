@@ -1,7 +1,8 @@
 //! The server as a child process, and what the kernel says it used.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ pub(crate) struct Server {
     process: ServerProcess,
     folder: PathBuf,
     pub(crate) out: PathBuf,
+    address: SocketAddr,
 }
 
 /// What a process has used.
@@ -35,7 +37,7 @@ impl Usage {
 
 impl Server {
     /// The shipped binary with its defaults: JSONL and VTT, stdout on (to nowhere).
-    pub(crate) fn start(zoom: &Zoom) -> Server {
+    pub(crate) fn start(zoom: &Zoom, settings_too: &[(&str, &str)]) -> Server {
         let folder = std::env::temp_dir().join(format!("rtmsd-bench-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         let out = folder.join("out");
@@ -48,11 +50,14 @@ impl Server {
             ("RTMS_ADMIN", "off"),
             ("RTMS_OUT", &out.display().to_string()),
             ("RTMS_STATE", &state.display().to_string()),
-        ] {
-            settings.push((key.to_owned(), value.to_owned()));
+        ]
+        .iter()
+        .chain(settings_too)
+        {
+            settings.push(((*key).to_owned(), (*value).to_owned()));
         }
         let process = ServerCommand {
-            program: PathBuf::from(env!("CARGO_BIN_EXE_rtmsd")),
+            program: binary(),
             folder: folder.clone(),
             settings,
             shows_stdout: false,
@@ -69,7 +74,18 @@ impl Server {
             process,
             folder,
             out,
+            address,
         }
+    }
+
+    /// Asks for something and waits for the answer, whatever it is.
+    pub(crate) fn ask(&self) {
+        let mut stream = TcpStream::connect(self.address).expect("it listens");
+        let request = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("it answers");
+        assert!(answer.starts_with(b"HTTP/1.1 "), "an answer");
     }
 
     pub(crate) fn usage(&self) -> Usage {
@@ -138,32 +154,64 @@ fn switches(id: u32) -> u64 {
         .sum()
 }
 
-/// Lines in every `transcript.jsonl` below a folder.
-pub(crate) fn count_lines(folder: &Path) -> u64 {
+/// The sum over every file below a folder whose name ends so.
+fn each(folder: &Path, name_end: &str, of: &impl Fn(&Path) -> u64) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else {
         return 0;
     };
-    let mut lines = 0;
-    for entry in entries.flatten() {
+    let of_entry = |entry: fs::DirEntry| {
         let path = entry.path();
         if path.is_dir() {
-            lines += count_lines(&path);
-        } else if path
-            .file_name()
-            .is_some_and(|name| name == "transcript.jsonl")
-        {
-            let mut buffer = vec![0; 1 << 20];
-            let Ok(mut file) = fs::File::open(path) else {
-                continue;
-            };
-            while let Ok(n @ 1..) = file.read(&mut buffer) {
-                lines += buffer[..n].iter().filter(|byte| **byte == b'\n').count() as u64;
-            }
+            return each(&path, name_end, of);
         }
-    }
-    lines
+        let is_wanted = path.to_string_lossy().ends_with(name_end);
+        if is_wanted { of(&path) } else { 0 }
+    };
+    entries.flatten().map(of_entry).sum()
+}
+
+/// Bytes of those files.
+pub(crate) fn bytes(folder: &Path, name_end: &str) -> u64 {
+    each(folder, name_end, &|path| {
+        fs::metadata(path).map_or(0, |meta| meta.len())
+    })
+}
+
+/// The sum of what is counted in those files, from `from` on, in pieces of a whole number of
+/// audio packets.
+pub(crate) fn count(
+    folder: &Path,
+    name_end: &str,
+    from: u64,
+    in_piece: impl Fn(&[u8]) -> u64,
+) -> u64 {
+    each(folder, name_end, &|path| {
+        let Ok(mut file) = fs::File::open(path) else {
+            return 0;
+        };
+        if file.seek(SeekFrom::Start(from)).is_err() {
+            return 0;
+        }
+        let mut piece = Vec::new();
+        let mut sum = 0;
+        while let Ok(1..) = (&mut file).take(640_000).read_to_end(&mut piece) {
+            sum += in_piece(&piece);
+            piece.clear();
+        }
+        sum
+    })
+}
+
+/// Line ends in a piece.
+pub(crate) fn lines(piece: &[u8]) -> u64 {
+    piece.iter().filter(|byte| **byte == b'\n').count() as u64
+}
+
+fn binary() -> PathBuf {
+    let named = std::env::var_os("RTMSD_BENCH_SERVER");
+    named.map_or_else(|| env!("CARGO_BIN_EXE_rtmsd").into(), PathBuf::from)
 }
 
 pub(crate) fn binary_bytes() -> u64 {
-    fs::metadata(env!("CARGO_BIN_EXE_rtmsd")).map_or(0, |meta| meta.len())
+    fs::metadata(binary()).map_or(0, |meta| meta.len())
 }

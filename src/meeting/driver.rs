@@ -155,9 +155,18 @@ impl Driver {
     /// What had arrived on a link before it goes is received, and what is received is kept.
     fn read_last(&mut self, link: &mut Link) {
         let now = Instant::now();
+        let mut is_sure = false;
         for _ in 0..LAST_MESSAGES_MAX {
             match link.socket.read() {
-                Read::Message(message) => self.take(now, link.id, message),
+                Read::Message(message) => {
+                    is_sure = false;
+                    self.take(now, link.id, message);
+                }
+                // Nobody polls it any more: the kernel is asked once more before it is believed.
+                Read::Empty if !is_sure => {
+                    is_sure = true;
+                    link.socket.ask_again();
+                }
                 Read::Empty | Read::Gone(_) => break,
             }
         }
@@ -186,35 +195,30 @@ impl Driver {
             deadline.saturating_duration_since(now)
         };
         let mut fds = Vec::with_capacity(1 + self.sockets.len());
-        let mut owners = Vec::with_capacity(self.sockets.len());
         fds.push(PollFd::from_borrowed_fd(
             self.wakeable.as_fd(),
             PollFlags::IN,
         ));
-        for (at, link) in self.sockets.iter().enumerate() {
-            if self.is_held(link.id) {
-                continue;
-            }
-            if let Some((fd, flags)) = link.socket.interest() {
-                fds.push(PollFd::from_borrowed_fd(fd, flags));
-                owners.push(at);
-            }
+        for link in &self.sockets {
+            let is_held = self.is_held(link.id);
+            // One that has nothing to wait for keeps its place in the list.
+            let (fd, flags) = match link.socket.interest() {
+                Some((fd, flags)) if !is_held => (fd, flags),
+                _ => (self.wakeable.as_fd(), PollFlags::empty()),
+            };
+            fds.push(PollFd::from_borrowed_fd(fd, flags));
         }
         let timeout = rustix::event::Timespec::try_from(timeout).ok();
         // An interrupted or failed wait is a wait that ended early: the loop goes round.
         let _ = poll(&mut fds, timeout.as_ref());
         self.woke = Instant::now();
-        let woken = !fds[0].revents().is_empty();
-        let due: Vec<usize> = fds[1..]
-            .iter()
-            .zip(owners)
-            .filter(|(fd, _)| !fd.revents().is_empty())
-            .map(|(_, at)| at)
-            .collect();
-        for at in due {
-            self.sockets[at].is_due = true;
+        let mut due = fds.iter().map(|fd| !fd.revents().is_empty());
+        let is_woken = due.next().unwrap_or(false);
+        let due: Vec<bool> = due.collect();
+        for (link, is_due) in self.sockets.iter_mut().zip(due) {
+            link.is_due |= is_due;
         }
-        if woken {
+        if is_woken {
             self.wakeable.clear();
         }
     }
@@ -289,22 +293,24 @@ impl Driver {
     }
 
     fn take(&mut self, now: Instant, id: LinkId, message: Message) {
-        let bytes: &[u8] = match &message {
-            Message::Text(text) => text.as_str().as_bytes(),
-            Message::Binary(bytes) => bytes,
+        let text: &str = match &message {
+            // The library has checked that it is UTF-8.
+            Message::Text(text) => text.as_str(),
+            Message::Binary(bytes) => match std::str::from_utf8(bytes) {
+                Ok(text) => text,
+                Err(_) => {
+                    self.stats.undecodable();
+                    let head = hex::encode(&bytes[..bytes.len().min(16)]);
+                    log::debug!("not UTF-8 link={id} bytes={} head={head}", bytes.len());
+                    return;
+                }
+            },
             // Pings are answered by the library at the next read or flush.
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => return,
         };
-        let Ok(text) = std::str::from_utf8(bytes) else {
-            self.stats.undecodable();
-            let head = hex::encode(&bytes[..bytes.len().min(16)]);
-            log::debug!("not UTF-8 link={id} bytes={} head={head}", bytes.len());
-            return;
-        };
-        let mended = text
-            .contains('\\')
-            .then(|| message::mend_surrogates(text))
-            .flatten();
+        // Without an exit the loop looks at many bytes at a time, and the answer is nearly always no.
+        let has_escape = text.bytes().fold(false, |has, b| has | (b == b'\\'));
+        let mended = has_escape.then(|| message::mend_surrogates(text)).flatten();
         let text: Cow<'_, str> = mended.map_or(Cow::Borrowed(text), Cow::Owned);
         log::trace!("received link={id} {text}");
         match self.stream.handle_message(now, id, &text) {

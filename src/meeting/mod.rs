@@ -11,6 +11,7 @@ mod sink;
 mod socket;
 mod stats;
 mod tls;
+mod wire;
 
 use std::fmt;
 use std::io;

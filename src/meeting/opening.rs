@@ -20,6 +20,7 @@ use tungstenite::{Error as WsError, WebSocket};
 
 use super::resolve::{Pending, Resolver};
 use super::tls::Connector;
+use super::wire::Wire;
 use crate::protocol::Loss;
 use crate::protocol::url::ServerUrl;
 use crate::waker::Waker;
@@ -39,7 +40,7 @@ const ADDRESS_MAX: Duration = Duration::from_secs(3);
 /// Most addresses tried for one connection.
 const ADDRESSES_MAX: usize = 8;
 
-pub(super) type Stream = MaybeTlsStream<TcpStream>;
+pub(super) type Stream = MaybeTlsStream<Wire>;
 
 /// A connection that does not stand yet.
 pub(super) struct Opening {
@@ -54,8 +55,8 @@ enum Step {
         others: VecDeque<SocketAddr>,
         until: Option<Instant>,
     },
-    Connected(TcpStream),
-    Tls(MidHandshakeTlsStream<TcpStream>),
+    Connected(Wire),
+    Tls(MidHandshakeTlsStream<Wire>),
     Upgrading(MidHandshake<ClientHandshake<Stream>>),
     Over,
 }
@@ -80,7 +81,7 @@ enum Next {
     Fail(String),
 }
 
-type TlsResult = Result<native_tls::TlsStream<TcpStream>, native_tls::HandshakeError<TcpStream>>;
+type TlsResult = Result<native_tls::TlsStream<Wire>, native_tls::HandshakeError<Wire>>;
 
 type UpgradeResult = Result<(WebSocket<Stream>, Response), HandshakeError<ClientHandshake<Stream>>>;
 
@@ -232,7 +233,7 @@ fn tcp(
     // Both options make a good connection better; without them it still is one.
     let _ = stream.set_nodelay(true);
     let _ = sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED_MS_MAX);
-    Next::Wait(Step::Connected(stream))
+    Next::Wait(Step::Connected(Wire::new(stream)))
 }
 
 fn upgraded(result: UpgradeResult) -> Next {
@@ -282,8 +283,17 @@ fn begin_tcp(address: SocketAddr) -> io::Result<TcpStream> {
 
 pub(super) fn descriptor(stream: &Stream) -> BorrowedFd<'_> {
     match stream {
-        MaybeTlsStream::Plain(stream) => stream.as_fd(),
+        MaybeTlsStream::Plain(wire) => wire.as_fd(),
         MaybeTlsStream::NativeTls(stream) => stream.get_ref().as_fd(),
+        _ => unreachable!("no other TLS library is compiled in"),
+    }
+}
+
+/// What carries a WebSocket.
+pub(super) fn wire(stream: &mut Stream) -> &mut Wire {
+    match stream {
+        MaybeTlsStream::Plain(wire) => wire,
+        MaybeTlsStream::NativeTls(stream) => stream.get_mut(),
         _ => unreachable!("no other TLS library is compiled in"),
     }
 }

@@ -9,7 +9,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Error as WsError, Message, WebSocket};
 
 use super::opener::{Opener, Ticket};
-use super::opening::{Stream, descriptor};
+use super::opening::{Stream, descriptor, wire};
 use crate::protocol::Loss;
 use crate::protocol::url::ServerUrl;
 use crate::waker::Waker;
@@ -67,6 +67,13 @@ impl Socket {
         Some(ticket.outcome()?.map(|socket| {
             self.step = Step::Open(socket);
         }))
+    }
+
+    /// Makes the next read look whether more has arrived since the last one.
+    pub(super) fn ask_again(&mut self) {
+        if let Step::Open(socket) = &mut self.step {
+            wire(socket.get_mut()).ask_again();
+        }
     }
 
     /// The next message, if one is there.

@@ -71,7 +71,11 @@ impl AppendFile {
             .back()
             .is_none_or(|chunk| chunk.len() >= CHUNK_BYTES)
         {
-            self.chunks.push_back(std::mem::take(&mut self.spare));
+            let mut chunk = std::mem::take(&mut self.spare);
+            if !self.chunks.is_empty() {
+                chunk.reserve(CHUNK_BYTES + CHUNK_BYTES / 8);
+            }
+            self.chunks.push_back(chunk);
         }
         self.chunks
             .back_mut()
@@ -85,7 +89,9 @@ impl AppendFile {
 
     /// Writes what waits. After an error it still waits, and the file is as before.
     pub fn write(&mut self) -> io::Result<()> {
+        let mut written = 0;
         while let Some(mut chunk) = self.chunks.pop_front() {
+            written += chunk.len();
             if let Err(error) = self.write_chunk(&chunk) {
                 self.chunks.push_front(chunk);
                 return Err(error);
@@ -96,8 +102,8 @@ impl AppendFile {
                 self.spare = chunk;
             }
         }
-        // An idle stream keeps no buffer.
-        if self.spare.capacity() > 4096 {
+        // Only a flood keeps its buffer from one write to the next.
+        if written < CHUNK_BYTES && self.spare.capacity() > 4096 {
             self.spare = Vec::new();
         }
         Ok(())

@@ -1,10 +1,8 @@
 //! Subtitles: WebVTT and SubRip cues, and plain text, for one phrase.
 
-use std::fmt::Write;
-
+use super::digits::{number, padded};
 use super::record::Phrase;
 use super::text::{one_line, speaker};
-use crate::time::Utc;
 
 /// What a WebVTT file begins with.
 pub const VTT_HEADER: &str = "WEBVTT\n\n";
@@ -22,7 +20,7 @@ pub struct Position {
 impl Position {
     /// The place of the next cue, for a phrase that began at `start_ms` of a stream that began at
     /// `zero_ms`, and its end. A cue has a length, or players drop it.
-    fn next(&mut self, zero_ms: u64, phrase: &Phrase) -> (u64, u64) {
+    fn next(&mut self, zero_ms: u64, phrase: &Phrase<'_>) -> (u64, u64) {
         self.number += 1;
         self.start_ms = self.start_ms.max(phrase.start_ms.saturating_sub(zero_ms));
         let end_ms = phrase.end_ms.saturating_sub(zero_ms).max(self.start_ms + 1);
@@ -31,40 +29,44 @@ impl Position {
 }
 
 /// A WebVTT cue with a voice tag, and the blank line that ends it.
-pub fn vtt(out: &mut Vec<u8>, position: &mut Position, zero_ms: u64, phrase: &Phrase) {
-    let (start, end) = position.next(zero_ms, phrase);
-    let mut cue = format!("{}\n", position.number);
-    stamp(&mut cue, start, '.');
-    cue.push_str(" --> ");
-    stamp(&mut cue, end, '.');
-    cue.push_str("\n<v ");
-    escape(&mut cue, &speaker(phrase.user_id, &phrase.user_name));
-    cue.push('>');
-    escape(&mut cue, &one_line(&phrase.text));
-    cue.push_str("\n\n");
-    out.extend_from_slice(cue.as_bytes());
+pub fn vtt(out: &mut Vec<u8>, position: &mut Position, zero_ms: u64, phrase: &Phrase<'_>) {
+    head(out, position, zero_ms, phrase, b'.');
+    out.extend_from_slice(b"<v ");
+    escape(out, &speaker(phrase.user_id, phrase.user_name));
+    out.push(b'>');
+    escape(out, &one_line(phrase.text));
+    out.extend_from_slice(b"\n\n");
 }
 
 /// A SubRip cue and the blank line that ends it. SubRip has no escapes: an arrow, which would pass
 /// for a time line, is written as a character.
-pub fn srt(out: &mut Vec<u8>, position: &mut Position, zero_ms: u64, phrase: &Phrase) {
-    let (start, end) = position.next(zero_ms, phrase);
-    let mut cue = format!("{}\n", position.number);
-    stamp(&mut cue, start, ',');
-    cue.push_str(" --> ");
-    stamp(&mut cue, end, ',');
-    let name = speaker(phrase.user_id, &phrase.user_name);
-    let line = format!("{name}: {}", one_line(&phrase.text)).replace("-->", "→");
-    let _ = write!(cue, "\n{line}\n\n");
-    out.extend_from_slice(cue.as_bytes());
+pub fn srt(out: &mut Vec<u8>, position: &mut Position, zero_ms: u64, phrase: &Phrase<'_>) {
+    head(out, position, zero_ms, phrase, b',');
+    let name = speaker(phrase.user_id, phrase.user_name);
+    let line = format!("{name}: {}", one_line(phrase.text)).replace("-->", "→");
+    out.extend_from_slice(line.as_bytes());
+    out.extend_from_slice(b"\n\n");
 }
 
 /// A line of plain text: `12:04:31  Ada: good morning`, the time of day in UTC.
-pub fn text(out: &mut Vec<u8>, phrase: &Phrase) {
-    let clock = Utc::from_unix_ms(phrase.start_ms).clock();
-    let name = speaker(phrase.user_id, &phrase.user_name);
-    let line = format!("{clock}  {name}: {}\n", one_line(&phrase.text));
-    out.extend_from_slice(line.as_bytes());
+pub fn text(out: &mut Vec<u8>, phrase: &Phrase<'_>) {
+    clock(out, phrase.start_ms / 1000 % (24 * 3600));
+    out.extend_from_slice(b"  ");
+    out.extend_from_slice(speaker(phrase.user_id, phrase.user_name).as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(one_line(phrase.text).as_bytes());
+    out.push(b'\n');
+}
+
+/// Number and times of a cue, with their line breaks.
+fn head(out: &mut Vec<u8>, position: &mut Position, zero_ms: u64, phrase: &Phrase<'_>, point: u8) {
+    let (start, end) = position.next(zero_ms, phrase);
+    number(out, position.number);
+    out.push(b'\n');
+    stamp(out, start, point);
+    out.extend_from_slice(b" --> ");
+    stamp(out, end, point);
+    out.push(b'\n');
 }
 
 /// The position after the last cue of a WebVTT or SubRip file, read from its end.
@@ -85,10 +87,19 @@ pub fn position_at_end(tail: &str) -> Option<Position> {
     position
 }
 
-fn stamp(out: &mut String, ms: u64, point: char) {
-    let (h, m, s) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
-    // Writing to a String does not fail.
-    let _ = write!(out, "{h:02}:{m:02}:{s:02}{point}{:03}", ms % 1000);
+fn stamp(out: &mut Vec<u8>, ms: u64, point: u8) {
+    clock(out, ms / 1000);
+    out.push(point);
+    padded(out, ms % 1000, 3);
+}
+
+/// `12:04:31`; the hours go on after 99.
+fn clock(out: &mut Vec<u8>, seconds: u64) {
+    padded(out, seconds / 3600, 2);
+    out.push(b':');
+    padded(out, seconds / 60 % 60, 2);
+    out.push(b':');
+    padded(out, seconds % 60, 2);
 }
 
 fn parse_stamp(text: &str) -> Option<u64> {
@@ -103,15 +114,21 @@ fn parse_stamp(text: &str) -> Option<u64> {
 }
 
 /// WebVTT cue text: `<` and `&` begin something, and `-->` needs its `>`.
-fn escape(out: &mut String, text: &str) {
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            c => out.push(c),
-        }
+fn escape(out: &mut Vec<u8>, text: &str) {
+    let bytes = text.as_bytes();
+    let mut from = 0;
+    for (at, byte) in bytes.iter().enumerate() {
+        let entity: &[u8] = match byte {
+            b'&' => b"&amp;",
+            b'<' => b"&lt;",
+            b'>' => b"&gt;",
+            _ => continue,
+        };
+        out.extend_from_slice(&bytes[from..at]);
+        out.extend_from_slice(entity);
+        from = at + 1;
     }
+    out.extend_from_slice(&bytes[from..]);
 }
 
 #[cfg(test)]
@@ -121,7 +138,10 @@ mod tests {
 
     const ZERO: u64 = 1_767_000_000_000;
 
-    fn cues(write: fn(&mut Vec<u8>, &mut Position, u64, &Phrase), phrases: &[Phrase]) -> String {
+    fn cues(
+        write: fn(&mut Vec<u8>, &mut Position, u64, &Phrase<'_>),
+        phrases: &[Phrase<'_>],
+    ) -> String {
         let (mut out, mut position) = (Vec::new(), Position::default());
         for phrase in phrases {
             write(&mut out, &mut position, ZERO, phrase);
@@ -147,7 +167,7 @@ mod tests {
     #[test]
     fn a_name_cannot_break_out_of_its_tag() {
         let mut said = phrase("hi");
-        said.user_name = "Eve> <b>\n\nx".to_owned();
+        said.user_name = "Eve> <b>\n\nx";
         let text = cues(vtt, &[said]);
         assert!(text.contains("\n<v Eve&gt; &lt;b&gt; x>hi\n\n"), "{text}");
     }

@@ -3,6 +3,7 @@
 use crate::protocol::Language;
 use crate::protocol::events::event_name;
 
+use super::digits;
 use super::record::{Attribute, Phrase, StreamInfo};
 
 /// Version of the line format, the `v` of every line.
@@ -32,11 +33,11 @@ impl Lines {
     }
 
     /// A phrase, with the line break.
-    pub fn phrase(&self, out: &mut Vec<u8>, phrase: &Phrase) {
+    pub fn phrase(&self, out: &mut Vec<u8>, phrase: &Phrase<'_>) {
         self.begin(out, "transcript");
         number(out, ",\"user_id\":", phrase.user_id);
         out.extend_from_slice(b",\"user_name\":");
-        string(out, &phrase.user_name);
+        string(out, phrase.user_name);
         if let Some(channel) = phrase.channel_id {
             number(out, ",\"channel_id\":", channel);
         }
@@ -49,7 +50,8 @@ impl Lines {
                 string(out, known.tag());
             }
             out.extend_from_slice(b",\"language_id\":");
-            out.extend_from_slice(language.to_string().as_bytes());
+            // Writing to memory does not fail.
+            let _ = serde_json::to_writer(&mut *out, &language);
         }
         match phrase.attribute {
             Attribute::New => {}
@@ -57,7 +59,7 @@ impl Lines {
             Attribute::Delete => out.extend_from_slice(b",\"attribute\":\"delete\""),
         }
         out.extend_from_slice(b",\"text\":");
-        string(out, &phrase.text);
+        string(out, phrase.text);
         out.extend_from_slice(b"}\n");
     }
 
@@ -107,8 +109,7 @@ impl Lines {
     }
 
     fn begin(&self, out: &mut Vec<u8>, kind: &str) {
-        out.extend_from_slice(b"{\"v\":");
-        out.extend_from_slice(VERSION.to_string().as_bytes());
+        number(out, "{\"v\":", u64::from(VERSION));
         out.extend_from_slice(b",\"type\":\"");
         out.extend_from_slice(kind.as_bytes());
         out.extend_from_slice(b"\",");
@@ -134,18 +135,7 @@ fn string(out: &mut Vec<u8>, text: &str) {
 
 fn number(out: &mut Vec<u8>, key: &str, n: u64) {
     out.extend_from_slice(key.as_bytes());
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    let mut rest = n;
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
+    digits::number(out, n);
 }
 
 #[cfg(test)]
@@ -164,17 +154,17 @@ pub(super) mod tests {
         }
     }
 
-    pub(in crate::output) fn phrase(text: &str) -> Phrase {
+    pub(in crate::output) fn phrase(text: &str) -> Phrase<'_> {
         Phrase {
             user_id: 16_778_240,
-            user_name: "Ada".to_owned(),
+            user_name: "Ada",
             channel_id: None,
             start_ms: 1_767_000_001_000,
             end_ms: 1_767_000_002_500,
             timestamp_ms: 1_767_000_002_600,
             language: Some(9),
             attribute: Attribute::New,
-            text: text.to_owned(),
+            text,
         }
     }
 
@@ -216,14 +206,5 @@ pub(super) mod tests {
         assert_eq!(parsed[1]["content"]["data"], "hi");
         assert_eq!(parsed[1]["operation"], "new");
         assert_eq!(parsed[1].get("session"), None);
-    }
-
-    #[test]
-    fn numbers() {
-        for n in [0, 9, 10, u64::MAX] {
-            let mut out = Vec::new();
-            number(&mut out, "", n);
-            assert_eq!(String::from_utf8(out).expect("digits"), n.to_string());
-        }
     }
 }

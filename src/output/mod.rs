@@ -8,8 +8,8 @@
 //!
 //! # What survives what
 //!
-//! A crash of the process loses what was not handed to the kernel yet: the phrases of the last
-//! instant, which Zoom may send again. A power cut loses what the disk had not taken yet. Files are
+//! A crash of the process loses what was not handed to the kernel yet, at most the phrases of the
+//! last ten milliseconds (see [`gather`]), which Zoom may send again. A power cut loses what the disk had not taken yet. Files are
 //! synced five seconds after the first record that is not, and at the end of a stream at once;
 //! with them the folders that hold their names, up to the one for all meetings. Syncing each
 //! record would leave a disk with two thousand streams no time for anything else. What a restart
@@ -26,7 +26,9 @@
 
 pub mod append;
 pub mod cue;
+pub mod digits;
 pub mod disk;
+pub mod gather;
 pub mod jsonl;
 pub mod media;
 pub mod meta;
@@ -53,8 +55,6 @@ pub use record::StreamInfo;
 pub use recorder::{Formats, seam};
 pub use stdout::{Stdout, StdoutFormat};
 
-#[cfg(test)]
-mod disk_tests;
 #[cfg(test)]
 mod tests {
     use std::ops::Deref;

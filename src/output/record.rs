@@ -1,4 +1,4 @@
-//! What is handed from a stream's thread to the threads that write: owned, and measured.
+//! What is handed from a stream's thread to the threads that write: copied once, and measured.
 
 use crate::protocol::message::{PacketKind, Transcript};
 use crate::protocol::{Product, StreamEvent};
@@ -21,12 +21,12 @@ pub struct StreamInfo {
 }
 
 /// A phrase.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Phrase {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Phrase<'a> {
     /// Who.
     pub user_id: u64,
     /// In words.
-    pub user_name: String,
+    pub user_name: &'a str,
     /// The leg of a call.
     pub channel_id: Option<u64>,
     /// Begin, Unix milliseconds.
@@ -40,7 +40,7 @@ pub struct Phrase {
     /// New, or a change of an older one.
     pub attribute: Attribute,
     /// What was said.
-    pub text: String,
+    pub text: &'a str,
 }
 
 /// `attribute` of a phrase.
@@ -54,11 +54,11 @@ pub enum Attribute {
     Delete,
 }
 
-impl From<&Transcript<'_>> for Phrase {
-    fn from(transcript: &Transcript<'_>) -> Phrase {
+impl<'a> From<&'a Transcript<'_>> for Phrase<'a> {
+    fn from(transcript: &'a Transcript<'_>) -> Phrase<'a> {
         Phrase {
             user_id: transcript.user_id,
-            user_name: transcript.user_name.as_ref().to_owned(),
+            user_name: &transcript.user_name,
             channel_id: transcript.channel_id,
             start_ms: transcript.start_ms,
             end_ms: transcript.end_ms,
@@ -69,16 +69,16 @@ impl From<&Transcript<'_>> for Phrase {
                 3 => Attribute::Delete,
                 _ => Attribute::New,
             },
-            text: transcript.text.as_ref().to_owned(),
+            text: &transcript.text,
         }
     }
 }
 
 /// One thing to write.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Record {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Record<'a> {
     /// A phrase.
-    Phrase(Phrase),
+    Phrase(Phrase<'a>),
     /// An event, as Zoom's JSON beside its number.
     Event {
         /// `event_type`, where there is one.
@@ -86,7 +86,7 @@ pub enum Record {
         /// When, Unix milliseconds, where told.
         timestamp_ms: Option<u64>,
         /// `event` as it came.
-        raw: String,
+        raw: &'a str,
     },
     /// A chat message, as Zoom's JSON.
     Chat {
@@ -97,25 +97,25 @@ pub enum Record {
         /// The type of its `chat_session`, where told.
         session: Option<i64>,
         /// `content` as it came.
-        raw: String,
+        raw: &'a str,
     },
 }
 
-impl Record {
-    /// A copy of what is written of an event; `None` for what has no file.
-    pub fn of(event: &StreamEvent<'_>) -> Option<Record> {
+impl<'a> Record<'a> {
+    /// What is written of an event; `None` for what has a way of its own.
+    pub fn of(event: &'a StreamEvent<'_>) -> Option<Record<'a>> {
         match event {
             StreamEvent::Transcript(transcript) => Some(Record::Phrase(transcript.into())),
             StreamEvent::Event(event) => Some(Record::Event {
                 event_type: event.event_type,
                 timestamp_ms: event.timestamp_ms,
-                raw: event.raw.get().to_owned(),
+                raw: event.raw.get(),
             }),
             StreamEvent::Chat(chat) => Some(Record::Chat {
                 timestamp_ms: chat.timestamp_ms,
                 operation: chat.operation,
                 session: chat.session,
-                raw: chat.raw.get().to_owned(),
+                raw: chat.raw.get(),
             }),
             StreamEvent::Packet(PacketKind::Audio | PacketKind::Video | PacketKind::Share, _) => {
                 None
@@ -123,12 +123,106 @@ impl Record {
         }
     }
 
-    /// The memory that it holds, near enough, in bytes.
+    /// Its two texts; what is no phrase has no name.
+    fn texts(&self) -> (&'a str, &'a str) {
+        match self {
+            Record::Phrase(phrase) => (phrase.user_name, phrase.text),
+            Record::Event { raw, .. } | Record::Chat { raw, .. } => ("", raw),
+        }
+    }
+
+    /// The same with other texts.
+    fn with<'b>(&self, name: &'b str, text: &'b str) -> Record<'b> {
+        match *self {
+            Record::Phrase(phrase) => Record::Phrase(Phrase {
+                user_id: phrase.user_id,
+                user_name: name,
+                channel_id: phrase.channel_id,
+                start_ms: phrase.start_ms,
+                end_ms: phrase.end_ms,
+                timestamp_ms: phrase.timestamp_ms,
+                language: phrase.language,
+                attribute: phrase.attribute,
+                text,
+            }),
+            Record::Event {
+                event_type,
+                timestamp_ms,
+                ..
+            } => Record::Event {
+                event_type,
+                timestamp_ms,
+                raw: text,
+            },
+            Record::Chat {
+                timestamp_ms,
+                operation,
+                session,
+                ..
+            } => Record::Chat {
+                timestamp_ms,
+                operation,
+                session,
+                raw: text,
+            },
+        }
+    }
+}
+
+/// Records in the order in which they came, copied into one buffer.
+#[derive(Debug, Default)]
+pub struct Records {
+    kept: Vec<Kept>,
+    text: String,
+}
+
+/// A record without its texts, and where in the buffer they end.
+#[derive(Debug)]
+struct Kept {
+    record: Record<'static>,
+    name_to: usize,
+    text_to: usize,
+}
+
+impl Records {
+    /// Empty, with room for as many as those.
+    pub fn like(others: &Records) -> Records {
+        Records {
+            kept: Vec::with_capacity(others.kept.len()),
+            text: String::with_capacity(others.text.len()),
+        }
+    }
+
+    /// Adds a copy.
+    pub fn push(&mut self, record: &Record<'_>) {
+        let (name, text) = record.texts();
+        self.text.push_str(name);
+        let name_to = self.text.len();
+        self.text.push_str(text);
+        self.kept.push(Kept {
+            record: record.with("", ""),
+            name_to,
+            text_to: self.text.len(),
+        });
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
+        let mut from = 0;
+        self.kept.iter().map(move |kept| {
+            let name = &self.text[from..kept.name_to];
+            from = kept.text_to;
+            kept.record.with(name, &self.text[kept.name_to..from])
+        })
+    }
+
+    /// How many.
+    pub fn count(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// The memory that they hold, near enough, in bytes.
     pub fn size(&self) -> usize {
-        let held = match self {
-            Record::Phrase(phrase) => phrase.text.len() + phrase.user_name.len(),
-            Record::Event { raw, .. } | Record::Chat { raw, .. } => raw.len(),
-        };
-        size_of::<Record>() + held
+        self.text.len() + self.kept.len() * size_of::<Kept>()
     }
 }

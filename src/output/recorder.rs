@@ -144,12 +144,12 @@ impl Recorder {
     }
 
     /// Takes a record; [`Recorder::write`] writes it.
-    pub fn take(&mut self, record: &Record) {
+    pub fn take(&mut self, record: Record<'_>) {
         match record {
             Record::Phrase(phrase) => {
                 self.meta.phrases += 1;
                 if let Some(file) = &mut self.jsonl {
-                    self.lines.phrase(file.record(), phrase);
+                    self.lines.phrase(file.record(), &phrase);
                 }
                 // What was said cannot be unsaid in a file that only grows, and a subtitle that
                 // says it again would be worse.
@@ -157,14 +157,14 @@ impl Recorder {
                     return;
                 }
                 if let Some(file) = &mut self.txt {
-                    cue::text(file.record(), phrase);
+                    cue::text(file.record(), &phrase);
                 }
                 let zero_ms = self.info.started_ms;
                 if let Some((file, position)) = &mut self.vtt {
-                    cue::vtt(file.record(), position, zero_ms, phrase);
+                    cue::vtt(file.record(), position, zero_ms, &phrase);
                 }
                 if let Some((file, position)) = &mut self.srt {
-                    cue::srt(file.record(), position, zero_ms, phrase);
+                    cue::srt(file.record(), position, zero_ms, &phrase);
                 }
             }
             Record::Event {
@@ -172,9 +172,9 @@ impl Recorder {
                 timestamp_ms,
                 raw,
             } => {
-                self.is_meta_stale |= self.meta.people.take(*event_type, *timestamp_ms, raw);
+                self.is_meta_stale |= self.meta.people.take(event_type, timestamp_ms, raw);
                 self.lines
-                    .event(self.events.record(), *event_type, *timestamp_ms, raw);
+                    .event(self.events.record(), event_type, timestamp_ms, raw);
             }
             Record::Chat {
                 timestamp_ms,
@@ -187,7 +187,7 @@ impl Recorder {
                     session.and_then(session_name),
                 );
                 self.lines
-                    .chat(self.chat.record(), *timestamp_ms, names, raw);
+                    .chat(self.chat.record(), timestamp_ms, names, raw);
             }
         }
     }
@@ -403,6 +403,7 @@ fn count_files(folder: &Path) -> io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::super::jsonl::tests::{info, phrase};
+    use super::super::record::Phrase;
     use super::super::tests::scratch;
     use super::*;
     use crate::protocol::codes::StopReason;
@@ -422,7 +423,7 @@ mod tests {
     fn every_format_grows_and_goes_on_after_a_restart() {
         let root = scratch("recorder-grow");
         let mut first = Recorder::open(&root, info(), ALL, MediaParams::default(), 5);
-        first.take(&Record::Phrase(phrase("one")));
+        first.take(Record::Phrase(phrase("one")));
         first.write().expect("the disk is well");
         assert_eq!(read(&first, "transcript.jsonl").lines().count(), 1);
         assert!(read(&first, "transcript.vtt").starts_with("WEBVTT\n\n1\n"));
@@ -433,7 +434,7 @@ mod tests {
         drop(first);
 
         let mut second = Recorder::open(&root, info(), ALL, MediaParams::default(), 9);
-        second.take(&Record::Phrase(phrase("two")));
+        second.take(Record::Phrase(phrase("two")));
         second.end(&EndReason::Stopped(StopReason(6)), 10);
         second.write().expect("the disk is well");
         assert_eq!(
@@ -457,11 +458,14 @@ mod tests {
     fn a_restart_remembers_as_much_as_a_seam_holds() {
         let root = scratch("recorder-seam");
         let mut recorder = Recorder::open(&root, info(), ALL, MediaParams::default(), 0);
-        let mut said = phrase("");
+        let said = phrase("");
         let text = |n: u64| format!("\"quoted\" {n} – {}", "x".repeat(100));
         for n in 0..PHRASES_MAX as u64 + 9 {
-            said.text = text(n);
-            recorder.take(&Record::Phrase(said.clone()));
+            let text = text(n);
+            recorder.take(Record::Phrase(Phrase {
+                text: &text,
+                ..said
+            }));
         }
         recorder.write().expect("the disk is well");
         let mut seam = seam(&root, &info());
@@ -490,7 +494,7 @@ mod tests {
         let mut recorder = Recorder::open(&root, info(), ALL, MediaParams::default(), 0);
         let mut gone = phrase("gone");
         gone.attribute = Attribute::Delete;
-        recorder.take(&Record::Phrase(gone));
+        recorder.take(Record::Phrase(gone));
         recorder.write().expect("the disk is well");
         assert!(read(&recorder, "transcript.jsonl").contains("\"attribute\":\"delete\""));
         assert_eq!(read(&recorder, "transcript.vtt"), "");
@@ -504,10 +508,10 @@ mod tests {
         neighbour.stream_id = "other".to_owned();
         let mut neighbour = Recorder::open(&root, neighbour, ALL, MediaParams::default(), 0);
         for recorder in [&mut recorder, &mut neighbour] {
-            recorder.take(&Record::Phrase(phrase("secret")));
+            recorder.take(Record::Phrase(phrase("secret")));
             recorder.write().expect("the disk is well");
         }
-        recorder.take(&Record::Phrase(phrase("still in memory")));
+        recorder.take(Record::Phrase(phrase("still in memory")));
         let folder = recorder.folder().to_owned();
         assert_eq!(recorder.discard().expect("deletable"), 5);
         assert!(!folder.exists());

@@ -3,22 +3,24 @@
 //! A reader that does not read costs lines, which are counted, and nothing else.
 
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::{Builder, JoinHandle};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use super::cue;
+use super::gather;
 use super::jsonl::Lines;
 use super::record::{Attribute, Phrase, StreamInfo};
 use crate::meeting::Sink;
 use crate::protocol::{EndReason, StreamEvent};
 
-/// Most batches that wait for the reader.
-const BATCHES_MAX: usize = 256;
-/// A batch is handed over at this size, also in a flood: with [`BATCHES_MAX`], 4 MiB wait at most.
+/// Most bytes that wait for the reader: some fifteen thousand lines.
+const WAITING_BYTES_MAX: usize = 1 << 20;
+/// What a stream has gathered is handed over at this size, also in a flood.
 const BATCH_BYTES: usize = 16 << 10;
+/// A buffer larger than this is given back once it is empty.
+const BUFFER_KEPT_BYTES: usize = 4 << 10;
 
 /// How a phrase is shown: `RTMS_STDOUT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,15 +34,32 @@ pub enum StdoutFormat {
 /// The owner of the stdout thread.
 #[derive(Debug)]
 pub struct Stdout {
-    sender: SyncSender<Batch>,
+    shared: Arc<Shared>,
     thread: JoinHandle<()>,
+}
+
+/// What all streams share with the thread.
+#[derive(Debug, Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
     dropped: Arc<AtomicU64>,
 }
 
-#[derive(Debug)]
-struct Batch {
+/// Whole lines.
+#[derive(Debug, Default)]
+struct Waiting {
     bytes: Vec<u8>,
     lines: u64,
+    /// The thread sleeps until something comes.
+    is_asleep: bool,
+    is_over: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Stdout {
@@ -51,73 +70,92 @@ impl Stdout {
 
     /// Starts the thread on something else than standard output.
     pub fn start_on(out: impl Write + Send + 'static) -> io::Result<Stdout> {
-        let (sender, batches) = sync_channel(BATCHES_MAX);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&dropped);
+        let shared = Arc::new(Shared::default());
+        let own = Arc::clone(&shared);
         let thread = Builder::new()
             .name("stdout".to_owned())
             .stack_size(128 << 10)
-            .spawn(move || write_all(out, &batches, &counter))?;
-        Ok(Stdout {
-            sender,
-            thread,
-            dropped,
-        })
+            .spawn(move || write_all(out, &own))?;
+        Ok(Stdout { shared, thread })
     }
 
     /// A sink for one stream.
     pub fn sink(&self, info: &StreamInfo, format: StdoutFormat) -> StdoutSink {
         StdoutSink {
             format,
-            lines: Lines::new(info),
-            sender: self.sender.clone(),
-            dropped: Arc::clone(&self.dropped),
-            batch: Batch {
-                bytes: Vec::new(),
-                lines: 0,
-            },
+            jsonl: Lines::new(info),
+            shared: Arc::clone(&self.shared),
+            thread: self.thread.thread().clone(),
+            bytes: Vec::new(),
+            lines: 0,
         }
     }
 
     /// Lines that nobody read.
     pub fn dropped(&self) -> &Arc<AtomicU64> {
-        &self.dropped
+        &self.shared.dropped
     }
 
-    /// Waits until what was handed over is out, at the latest until `deadline`. The sinks must be
-    /// gone. A reader that is stuck cannot be waited for: then the thread is left behind.
+    /// Waits until what was handed over is out, at the latest until `deadline`. A reader that is
+    /// stuck cannot be waited for: then the thread is left behind, and what waits is counted.
     pub fn stop(self, deadline: Instant) -> bool {
-        drop(self.sender);
+        self.shared.lock().is_over = true;
+        self.shared.changed.notify_one();
+        self.thread.thread().unpark();
         while !self.thread.is_finished() && Instant::now() < deadline {
             std::thread::park_timeout(Duration::from_millis(2));
+        }
+        if !self.thread.is_finished() {
+            let unread = std::mem::take(&mut self.shared.lock().lines);
+            self.shared.dropped.fetch_add(unread, Relaxed);
         }
         self.thread.is_finished() && self.thread.join().is_ok()
     }
 }
 
-fn write_all(mut out: impl Write, batches: &Receiver<Batch>, dropped: &AtomicU64) {
-    let mut is_gone = false;
-    while let Ok(batch) = batches.recv() {
-        if is_gone {
-            dropped.fetch_add(batch.lines, Relaxed);
-            continue;
+fn write_all(mut out: impl Write, shared: &Shared) {
+    let (mut bytes, mut is_gone) = (Vec::new(), false);
+    loop {
+        let mut waiting = shared.lock();
+        while waiting.bytes.is_empty() && !waiting.is_over {
+            waiting.is_asleep = true;
+            let woken = shared.changed.wait(waiting);
+            waiting = woken.unwrap_or_else(PoisonError::into_inner);
+            waiting.is_asleep = false;
         }
-        if let Err(error) = out.write_all(&batch.bytes).and_then(|()| out.flush()) {
+        if waiting.bytes.is_empty() {
+            return;
+        }
+        std::mem::swap(&mut bytes, &mut waiting.bytes);
+        let lines = std::mem::take(&mut waiting.lines);
+        drop(waiting);
+        if is_gone {
+            shared.dropped.fetch_add(lines, Relaxed);
+        } else if let Err(error) = out.write_all(&bytes).and_then(|()| out.flush()) {
             is_gone = true;
-            dropped.fetch_add(batch.lines, Relaxed);
+            shared.dropped.fetch_add(lines, Relaxed);
             log::warn!("standard output is gone: {error}; its lines are dropped from here on");
         }
+        empty(&mut bytes);
+        std::thread::park_timeout(gather::PAUSE);
     }
+}
+
+fn empty(buffer: &mut Vec<u8>) {
+    buffer.clear();
+    buffer.shrink_to(BUFFER_KEPT_BYTES);
 }
 
 /// Shows what one stream receives.
 #[derive(Debug)]
 pub struct StdoutSink {
     format: StdoutFormat,
-    lines: Lines,
-    sender: SyncSender<Batch>,
-    dropped: Arc<AtomicU64>,
-    batch: Batch,
+    jsonl: Lines,
+    shared: Arc<Shared>,
+    /// The thread, which may rest.
+    thread: Thread,
+    bytes: Vec<u8>,
+    lines: u64,
 }
 
 impl Sink for StdoutSink {
@@ -128,30 +166,38 @@ impl Sink for StdoutSink {
         let phrase = Phrase::from(transcript);
         match self.format {
             StdoutFormat::Text if phrase.attribute == Attribute::Delete => return,
-            StdoutFormat::Text => cue::text(&mut self.batch.bytes, &phrase),
-            StdoutFormat::Jsonl => self.lines.phrase(&mut self.batch.bytes, &phrase),
+            StdoutFormat::Text => cue::text(&mut self.bytes, &phrase),
+            StdoutFormat::Jsonl => self.jsonl.phrase(&mut self.bytes, &phrase),
         }
-        self.batch.lines += 1;
-        if self.batch.bytes.len() >= BATCH_BYTES {
+        self.lines += 1;
+        if self.bytes.len() >= BATCH_BYTES {
             self.flush();
         }
     }
 
     fn flush(&mut self) {
-        if self.batch.lines == 0 {
+        if self.lines == 0 {
             return;
         }
-        let batch = std::mem::replace(
-            &mut self.batch,
-            Batch {
-                bytes: Vec::new(),
-                lines: 0,
-            },
-        );
-        let lines = batch.lines;
-        if self.sender.try_send(batch).is_err() && self.dropped.fetch_add(lines, Relaxed) == 0 {
+        let lines = std::mem::take(&mut self.lines);
+        let mut waiting = self.shared.lock();
+        let before = waiting.bytes.len();
+        let is_taken = before + self.bytes.len() <= WAITING_BYTES_MAX && !waiting.is_over;
+        if is_taken {
+            waiting.bytes.extend_from_slice(&self.bytes);
+            waiting.lines += lines;
+        }
+        let is_asleep = std::mem::take(&mut waiting.is_asleep);
+        drop(waiting);
+        if is_asleep {
+            self.shared.changed.notify_one();
+        } else if gather::is_enough(before, self.bytes.len()) {
+            self.thread.unpark();
+        }
+        if !is_taken && self.shared.dropped.fetch_add(lines, Relaxed) == 0 {
             log::warn!("nobody reads standard output fast enough: lines are dropped and counted");
         }
+        empty(&mut self.bytes);
     }
 
     fn end(&mut self, _reason: &EndReason) {
@@ -198,18 +244,19 @@ mod tests {
         let ((out, seen), (go, wait)) = (channel(), channel());
         let stdout = Stdout::start_on(Reader(out, wait)).expect("a thread");
         let mut sink = stdout.sink(&info(), StdoutFormat::Text);
-        let sent = BATCHES_MAX as u64 * 3;
-        for n in 0..sent {
-            say(&mut sink, &format!("line {n}"));
+        let text = "x".repeat(64 << 10);
+        let fits = (WAITING_BYTES_MAX / text.len()) as u64;
+        let sent = 3 * fits;
+        for _ in 0..sent {
+            say(&mut sink, &text);
         }
         let dropped = stdout.dropped().load(Relaxed);
-        assert!(
-            dropped >= sent - BATCHES_MAX as u64 - 1,
-            "{dropped} of {sent} dropped"
-        );
+        // One write is on its way to the reader, and may be of as many lines as one that waits.
+        assert!(dropped >= sent - 2 * fits, "{dropped} of {sent} dropped");
         drop(sink);
         drop(go);
         assert!(stdout.stop(Instant::now() + Duration::from_secs(20)));
-        assert_eq!(seen.iter().count() as u64 + dropped, sent);
+        let lines = seen.iter().flatten().filter(|b| *b == b'\n').count();
+        assert_eq!(lines as u64 + dropped, sent);
     }
 }

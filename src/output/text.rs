@@ -12,7 +12,11 @@ fn is_unsafe(c: char) -> bool {
 /// The text on one line, without control characters: runs of line breaks and tabs become one
 /// space, other controls vanish.
 pub fn one_line(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_unsafe) {
+    // Most text is printable ASCII, which a loop without an exit finds out many bytes at a time.
+    let is_plain = text
+        .bytes()
+        .fold(true, |is, b| is & matches!(b, b' '..=b'~'));
+    if is_plain || !text.chars().any(is_unsafe) {
         return Cow::Borrowed(text.trim());
     }
     let mut line = String::with_capacity(text.len());

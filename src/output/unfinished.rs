@@ -131,7 +131,7 @@ mod tests {
         };
         let formats = Formats::default();
         let mut recorder = Recorder::open(root, info, formats, MediaParams::default(), 1);
-        recorder.take(&Record::Phrase(phrase("one")));
+        recorder.take(Record::Phrase(phrase("one")));
         for n in 0..3 {
             let mut batch = Batch::default();
             batch.push(

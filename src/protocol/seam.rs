@@ -16,6 +16,8 @@ pub const PHRASES_MAX: usize = 512;
 #[derive(Debug, Clone, Default)]
 pub struct Seam {
     recent: VecDeque<u64>,
+    /// The highest stamp so far: what is stamped later was not there before.
+    newest_ms: u64,
 }
 
 /// What makes a phrase the same phrase. A word said about it later (`attribute`) is another.
@@ -58,9 +60,10 @@ impl Seam {
         let mut hasher = DefaultHasher::new();
         phrase.hash(&mut hasher);
         let digest = hasher.finish();
-        if self.recent.contains(&digest) {
+        if phrase.timestamp_ms <= self.newest_ms && self.recent.contains(&digest) {
             return true;
         }
+        self.newest_ms = self.newest_ms.max(phrase.timestamp_ms);
         if self.recent.len() == PHRASES_MAX {
             self.recent.pop_front();
         }
@@ -99,6 +102,21 @@ mod tests {
             change: 2,
             ..phrase(1, "yes")
         }));
+    }
+
+    #[test]
+    fn order_does_not_matter() {
+        let mut seam = Seam::default();
+        let stamped = |timestamp_ms| Identity {
+            timestamp_ms,
+            ..phrase(1, "yes")
+        };
+        for stamp in [5, 3, 9, 0, 7] {
+            assert!(!seam.is_repeat(stamped(stamp)), "{stamp} is new");
+        }
+        for stamp in [9, 0, 5, 7, 3] {
+            assert!(seam.is_repeat(stamped(stamp)), "{stamp} was there");
+        }
     }
 
     #[test]

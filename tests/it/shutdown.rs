@@ -110,8 +110,9 @@ fn a_stuck_reader_of_stdout_costs_its_lines_alone() {
     // The reader holds its end open and never reads.
     let fifo = "mkfifo \"$OUT\"; exec 9<>\"$OUT\"";
     let mut stage = Stage::start_in(lively(50), &[], fifo);
-    let mut script = plain("stuck", 4000);
-    script.phrases_per_second = 2000.0;
+    // Nearly twice what may wait.
+    let mut script = plain("stuck", 30_000);
+    script.phrases_per_second = 0.0;
     let meeting = stage.zoom.start_meeting(script);
     is_over(&meeting);
     stage.terminate();

@@ -1,7 +1,4 @@
-//! The wire: V1 JSON in, [`Message`] out; our requests out as V1 JSON.
-//!
-//! This file is the only one that knows how a message is written. A second wire format (V2's
-//! protobuf, once its schema is published) would be a second file that yields the same types.
+//! A message of V1 JSON, read.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,205 +6,17 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::codes::{Status, StopReason, StreamState};
-use super::scalar::Scalar;
-
-/// The protocol version that we speak (RTMS V1).
-pub const PROTOCOL_VERSION: u32 = 1;
+use super::super::codes::{Status, StopReason, StreamState};
+use super::super::scalar::Scalar;
+use super::super::url::URL_BYTES_MAX;
+use super::{
+    Chat, DecodeError, EventUpdate, KeepAlive, MediaHandshake, Message, Packet, PacketKind,
+    Participant, SignalingHandshake, Transcript,
+};
 
 /// Longest JSON value of a keep-alive that is echoed. A stamp has 13 digits; more than this is no
 /// stamp, and echoing it would let a peer use us to amplify.
 pub const ECHO_BYTES_MAX: usize = 128;
-
-/// A message from Zoom.
-#[derive(Debug)]
-pub enum Message<'a> {
-    /// 2: the answer to our signaling handshake.
-    SignalingHandshake(SignalingHandshake),
-    /// 4: the answer to our media handshake.
-    MediaHandshake(MediaHandshake<'a>),
-    /// 6: something happened in the meeting.
-    Event(EventUpdate<'a>),
-    /// 8 and 20: the state of the stream.
-    StreamState {
-        /// The new state.
-        state: StreamState,
-        /// Why, where told.
-        reason: StopReason,
-        /// When, in Unix milliseconds, where told.
-        timestamp_ms: Option<u64>,
-    },
-    /// 9 and 11: the state of a session within the stream.
-    SessionState {
-        /// The number; see [`super::codes::session_state_name`].
-        state: i64,
-        /// Why, where told.
-        reason: StopReason,
-    },
-    /// 12: to be answered at once, on the same socket.
-    KeepAlive(KeepAlive<'a>),
-    /// 14, 15, 16: one packet of audio, video or share.
-    Packet(PacketKind, Packet<'a>),
-    /// 17: a phrase.
-    Transcript(Transcript<'a>),
-    /// 18: a chat message.
-    Chat(Chat<'a>),
-    /// 22: the answer to our close request.
-    StreamClose(Status),
-    /// 29: the answer to our video subscription.
-    VideoSubscription {
-        /// Whose video.
-        user_id: u64,
-        /// Whether it was granted.
-        status: Status,
-    },
-    /// Reserved, undocumented or new: to be counted and skipped.
-    Unknown(i64),
-}
-
-/// Which of the three packet streams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PacketKind {
-    /// 14.
-    Audio,
-    /// 15.
-    Video,
-    /// 16.
-    Share,
-}
-
-/// Message 2.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct SignalingHandshake {
-    /// `None` when it is missing, which is a refusal.
-    pub status: Option<Status>,
-    /// Zoom's words, bounded.
-    pub reason: String,
-    /// The media URLs by Zoom's key (`audio`, `deskshare`, `all`, …), not yet trusted.
-    pub urls: Vec<(String, String)>,
-}
-
-/// Message 4.
-#[derive(Debug)]
-pub struct MediaHandshake<'a> {
-    /// `None` when it is missing, which is a refusal.
-    pub status: Option<Status>,
-    /// Zoom's words, bounded.
-    pub reason: String,
-    /// The parameters in force, as sent.
-    pub media_params: Option<&'a RawValue>,
-    /// Whether the payload is encrypted beyond TLS, which we cannot read.
-    pub is_encrypted: bool,
-}
-
-/// Message 12: what is to be echoed.
-#[derive(Debug)]
-pub struct KeepAlive<'a> {
-    /// The stamp, as the JSON that came.
-    pub timestamp: Option<&'a RawValue>,
-    /// The sequence, as the JSON that came.
-    pub sequence: Option<&'a RawValue>,
-}
-
-impl KeepAlive<'_> {
-    /// The stamp in Unix milliseconds: Zoom's clock.
-    pub fn timestamp_ms(&self) -> Option<u64> {
-        raw_scalar(self.timestamp).unsigned().map(milliseconds)
-    }
-}
-
-/// Messages 14, 15, 16.
-#[derive(Debug, PartialEq)]
-pub struct Packet<'a> {
-    /// Who; 0 for the mix of all.
-    pub user_id: u64,
-    /// Who, in words.
-    pub user_name: Cow<'a, str>,
-    /// The leg of a call (Phone, Contact Center).
-    pub channel_id: Option<u64>,
-    /// When, in Unix milliseconds.
-    pub timestamp_ms: u64,
-    /// The payload in base64.
-    pub data: Cow<'a, str>,
-}
-
-/// Message 17.
-#[derive(Debug, PartialEq)]
-pub struct Transcript<'a> {
-    /// Who spoke; names repeat and change, this does not within a session.
-    pub user_id: u64,
-    /// Who, in words.
-    pub user_name: Cow<'a, str>,
-    /// The leg of a call (Phone, Contact Center).
-    pub channel_id: Option<u64>,
-    /// Begin of the phrase, Unix milliseconds.
-    pub start_ms: u64,
-    /// End of the phrase, Unix milliseconds.
-    pub end_ms: u64,
-    /// Stamp of the phrase, Unix milliseconds.
-    pub timestamp_ms: u64,
-    /// Zoom's language number, where told.
-    pub language: Option<i64>,
-    /// 0 none, 1 new, 2 update, 3 delete.
-    pub attribute: i64,
-    /// What was said.
-    pub text: Cow<'a, str>,
-}
-
-/// Message 18. Its fields are young and vary, so it is kept whole, too.
-#[derive(Debug)]
-pub struct Chat<'a> {
-    /// When, in Unix milliseconds.
-    pub timestamp_ms: u64,
-    /// `operation_type`, where told; see [`super::chat::operation_name`].
-    pub operation: Option<i64>,
-    /// The type of its `chat_session`, where told; see [`super::chat::session_name`].
-    pub session: Option<i64>,
-    /// Who wrote, where told.
-    pub sender: Option<Participant>,
-    /// What was written, where told: text, or a JSON document as text.
-    pub text: Option<Cow<'a, str>>,
-    /// `content` as it came.
-    pub raw: &'a RawValue,
-}
-
-/// Message 6.
-#[derive(Debug)]
-pub struct EventUpdate<'a> {
-    /// `event_type`; `None` in a V2 message, whose `event_code` has another meaning.
-    pub event_type: Option<i64>,
-    /// When, in Unix milliseconds, where told.
-    pub timestamp_ms: Option<u64>,
-    /// Who, where told.
-    pub user_id: Option<u64>,
-    /// Who, in words, where told.
-    pub user_name: Option<Cow<'a, str>>,
-    /// Those who joined or left.
-    pub participants: Vec<Participant>,
-    /// `event` as it came.
-    pub raw: &'a RawValue,
-}
-
-/// A person in an event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Participant {
-    /// Who.
-    pub user_id: u64,
-    /// In words, where told.
-    pub user_name: Option<String>,
-}
-
-/// Why bytes are no message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DecodeError(String);
-
-impl fmt::Display for DecodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for DecodeError {}
 
 /// Most participants taken from one event; the rest stays in the raw record.
 const PARTICIPANTS_MAX: usize = 1000;
@@ -342,7 +151,7 @@ pub fn decode(data: &str) -> Result<Message<'_>, DecodeError> {
         8 | 20 => Message::StreamState {
             state: StreamState::from_number(frame.state.integer().unwrap_or(-1)),
             reason: StopReason(stop_reason(&frame.reason, &frame.stop_reason)),
-            timestamp_ms: raw_scalar(frame.timestamp).unsigned().map(milliseconds),
+            timestamp_ms: stamp(frame.timestamp),
         },
         9 | 11 => Message::SessionState {
             state: frame.state.integer().unwrap_or(-1),
@@ -386,6 +195,11 @@ fn reason_text(reason: Scalar<'_>) -> String {
 fn raw_scalar(raw: Option<&RawValue>) -> Scalar<'_> {
     raw.and_then(|raw| serde_json::from_str(raw.get()).ok())
         .unwrap_or_default()
+}
+
+/// A stamp that was kept raw.
+pub(super) fn stamp(raw: Option<&RawValue>) -> Option<u64> {
+    raw_scalar(raw).unsigned().map(milliseconds)
 }
 
 /// Zoom's stamps in milliseconds. Clients have met all three units; the size tells which.
@@ -580,142 +394,8 @@ fn media_urls(json: &str) -> Vec<(String, String)> {
         return Vec::new();
     };
     let urls = server.server_urls.into_iter().filter_map(|(kind, url)| {
-        let url = url
-            .text()
-            .filter(|url| url.len() <= super::url::URL_BYTES_MAX)?;
+        let url = url.text().filter(|url| url.len() <= URL_BYTES_MAX)?;
         (kind.len() <= 32).then(|| (kind.into_owned(), url.into_owned()))
     });
     urls.take(MEDIA_URLS_MAX).collect()
-}
-
-/// Repairs text that JSON forbids but real senders produce: an escape for half a surrogate pair
-/// (an emoji cut in two). Each half becomes U+FFFD, so that the phrase around it is kept.
-pub fn mend_surrogates(data: &str) -> Option<String> {
-    let bytes = data.as_bytes();
-    let unit = |at: usize| -> Option<u16> {
-        let escape = bytes.get(at..at + 6)?;
-        if !escape.starts_with(b"\\u") {
-            return None;
-        }
-        u16::from_str_radix(std::str::from_utf8(&escape[2..]).ok()?, 16).ok()
-    };
-    let mut mended = String::with_capacity(data.len());
-    let (mut at, mut copied, mut found) = (0, 0, false);
-    while at < bytes.len() {
-        if bytes[at] != b'\\' {
-            at += 1;
-            continue;
-        }
-        match (unit(at), unit(at + 6)) {
-            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => at += 12,
-            (Some(0xd800..=0xdfff), _) => {
-                mended.push_str(&data[copied..at]);
-                mended.push_str("\\ufffd");
-                at += 6;
-                copied = at;
-                found = true;
-            }
-            // Any other escape: its second byte must not be taken for the begin of a new one.
-            _ => at += 2,
-        }
-    }
-    mended.push_str(data.get(copied..).unwrap_or_default());
-    found.then_some(mended)
-}
-
-/// A JSON string of `text`, quotes included.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
-/// Message 1.
-pub fn signaling_handshake(
-    id_key: &str,
-    id: &str,
-    stream_id: &str,
-    signature: &str,
-    buffer_data: Option<bool>,
-) -> String {
-    let buffer = buffer_data
-        .map(|on| format!(",\"buffer_data\":{on}"))
-        .unwrap_or_default();
-    format!(
-        "{{\"msg_type\":1,\"protocol_version\":{PROTOCOL_VERSION},\"sequence\":1,\"{id_key}\":{},\
-         \"rtms_stream_id\":{},\"signature\":{}{buffer}}}",
-        quoted(id),
-        quoted(stream_id),
-        quoted(signature),
-    )
-}
-
-/// Message 3. `media_params` is JSON, or absent for Zoom's defaults.
-pub fn media_handshake(
-    id_key: &str,
-    id: &str,
-    stream_id: &str,
-    signature: &str,
-    media_type: u32,
-    media_params: Option<&str>,
-) -> String {
-    let params = media_params
-        .map(|json| format!(",\"media_params\":{json}"))
-        .unwrap_or_default();
-    format!(
-        "{{\"msg_type\":3,\"protocol_version\":{PROTOCOL_VERSION},\"sequence\":1,\"{id_key}\":{},\
-         \"rtms_stream_id\":{},\"signature\":{},\"media_type\":{media_type}{params}}}",
-        quoted(id),
-        quoted(stream_id),
-        quoted(signature),
-    )
-}
-
-/// Message 5.
-pub fn event_subscription(event_types: &[i64]) -> String {
-    let events: Vec<String> = event_types
-        .iter()
-        .map(|n| format!("{{\"event_type\":{n},\"subscribe\":true}}"))
-        .collect();
-    format!("{{\"msg_type\":5,\"events\":[{}]}}", events.join(","))
-}
-
-/// Message 7.
-pub fn client_ready(stream_id: &str) -> String {
-    format!(
-        "{{\"msg_type\":7,\"rtms_stream_id\":{}}}",
-        quoted(stream_id)
-    )
-}
-
-/// Message 13: the same JSON values that came, each only if it came.
-pub fn keep_alive_answer(request: &KeepAlive<'_>) -> String {
-    let mut answer = String::from("{\"msg_type\":13");
-    for (key, value) in [
-        ("timestamp", request.timestamp),
-        ("sequence", request.sequence),
-    ] {
-        if let Some(value) = value {
-            answer.push_str(",\"");
-            answer.push_str(key);
-            answer.push_str("\":");
-            answer.push_str(value.get());
-        }
-    }
-    answer.push('}');
-    answer
-}
-
-/// Message 21.
-pub fn stream_close(stream_id: &str) -> String {
-    format!(
-        "{{\"msg_type\":21,\"rtms_stream_id\":{}}}",
-        quoted(stream_id)
-    )
-}
-
-/// Message 28.
-pub fn video_subscription(user_id: u64, subscribe: bool, timestamp_ms: u64) -> String {
-    format!(
-        "{{\"msg_type\":28,\"user_id\":{user_id},\"subscribe\":{subscribe},\
-         \"timestamp\":{timestamp_ms}}}"
-    )
 }

@@ -1,0 +1,171 @@
+//! What runs for every message, one function at a time: `cargo bench --bench hot`.
+//!
+//! Times are of one message; allocations are counted beside them, because a stream that is warm
+//! should make none for audio and next to none for phrases.
+#![allow(missing_docs, reason = "a bench")]
+
+mod turn;
+
+use std::hint::black_box;
+
+use base64::Engine as _;
+use divan::{AllocProfiler, Bencher};
+use rtmsd::output::StreamInfo;
+use rtmsd::output::cue::{self, Position};
+use rtmsd::output::jsonl::Lines;
+use rtmsd::output::packets::Batch;
+use rtmsd::output::record::{Phrase, Record, Records};
+use rtmsd::protocol::message::{Message, PacketKind, decode, keep_alive_answer};
+use rtmsd::protocol::seam::{Identity, Seam};
+use rtmsd::protocol::{Product, StreamEvent};
+
+#[global_allocator]
+static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
+
+const PHRASE: &str = concat!(
+    r#"{"msg_type":17,"content":{"user_id":16778240,"user_name":"Ada Lovelace","#,
+    r#""start_time":1767000001000,"end_time":1767000002500,"timestamp":1767000002600,"#,
+    r#""language":9,"data":"We shipped the new importer on Tuesday and nothing broke."}}"#
+);
+const KEEP_ALIVE: &str = r#"{"msg_type":12,"timestamp":1767000002600,"sequence":17}"#;
+
+fn main() {
+    divan::main();
+}
+
+/// Message 14 with twenty milliseconds of sound.
+fn audio() -> String {
+    let samples: Vec<u8> = (0..640_u32).map(|n| (n * 7) as u8).collect();
+    let data = base64::engine::general_purpose::STANDARD.encode(samples);
+    format!(
+        r#"{{"msg_type":14,"content":{{"user_id":0,"data":"{data}","timestamp":1767000002600}}}}"#
+    )
+}
+
+fn with_phrase<T>(use_it: impl FnOnce(Phrase<'_>) -> T) -> T {
+    match decode(PHRASE) {
+        Ok(Message::Transcript(transcript)) => use_it(Phrase::from(&transcript)),
+        other => panic!("no phrase: {other:?}"),
+    }
+}
+
+#[divan::bench]
+fn parse_transcript() {
+    let _ = black_box(decode(black_box(PHRASE)));
+}
+
+#[divan::bench]
+fn parse_audio(bencher: Bencher<'_, '_>) {
+    let message = audio();
+    bencher.bench(|| decode(black_box(&message)).is_ok());
+}
+
+#[divan::bench]
+fn parse_and_answer_keep_alive() -> String {
+    match decode(black_box(KEEP_ALIVE)) {
+        Ok(Message::KeepAlive(request)) => keep_alive_answer(&request),
+        other => panic!("no keep-alive: {other:?}"),
+    }
+}
+
+/// A packet decoded into a warm batch.
+#[divan::bench]
+fn decode_base64(bencher: Bencher<'_, '_>) {
+    let message = audio();
+    let Ok(Message::Packet(_, packet)) = decode(&message) else {
+        panic!("no packet");
+    };
+    let mut batch = Batch::default();
+    bencher.bench_local(|| {
+        if batch.count() == 300 {
+            batch.clear();
+        }
+        batch.push(PacketKind::Audio, black_box(&packet));
+    });
+}
+
+#[divan::bench]
+fn find_repetition(bencher: Bencher<'_, '_>) {
+    let mut seam = Seam::default();
+    let mut stamp = 0;
+    bencher.bench_local(|| {
+        stamp += 1;
+        seam.is_repeat(Identity {
+            user_id: 16_778_240,
+            start_ms: stamp,
+            end_ms: stamp,
+            timestamp_ms: stamp,
+            change: 0,
+            text: black_box("We shipped the new importer on Tuesday and nothing broke."),
+        })
+    });
+}
+
+/// A phrase copied into a warm batch on its way to the disk thread.
+#[divan::bench]
+fn hand_over(bencher: Bencher<'_, '_>) {
+    with_phrase(|phrase| {
+        let mut full = Records::default();
+        (0..200).for_each(|_| full.push(&Record::Phrase(phrase)));
+        let mut records = Records::like(&full);
+        bencher.bench_local(|| {
+            if records.count() == full.count() {
+                records = Records::like(&full);
+            }
+            records.push(&Record::Phrase(black_box(phrase)));
+        });
+    });
+}
+
+/// What the disk thread writes for a phrase by default.
+#[divan::bench]
+fn format_jsonl_and_vtt(bencher: Bencher<'_, '_>) {
+    let lines = Lines::new(&StreamInfo {
+        product: Product::Meeting,
+        id: "a/B+c==".to_owned(),
+        stream_id: "5f0c1d".to_owned(),
+        meeting_id: None,
+        topic: None,
+        started_ms: 1_767_000_000_000,
+    });
+    let mut position = Position::default();
+    let (mut jsonl, mut vtt) = (Vec::new(), Vec::new());
+    with_phrase(|phrase| {
+        bencher.bench_local(|| {
+            jsonl.clear();
+            vtt.clear();
+            lines.phrase(&mut jsonl, black_box(&phrase));
+            cue::vtt(
+                &mut vtt,
+                &mut position,
+                1_767_000_000_000,
+                black_box(&phrase),
+            );
+        });
+    });
+}
+
+/// The line for stdout.
+#[divan::bench]
+fn format_text(bencher: Bencher<'_, '_>) {
+    let mut out = Vec::new();
+    with_phrase(|phrase| {
+        bencher.bench_local(|| {
+            out.clear();
+            cue::text(&mut out, black_box(&phrase));
+        });
+    });
+}
+
+/// A whole turn of a stream's poll loop, in real time: a phrase is written to its socket, its
+/// thread wakes, reads, and hands the phrase to a sink that wakes us.
+#[divan::bench]
+fn poll_loop_turn(bencher: Bencher<'_, '_>) {
+    let mut stream = turn::Joined::new(|event| matches!(event, StreamEvent::Transcript(_)));
+    let mut stamp = 1_767_000_002_600_u64;
+    bencher.bench_local(|| {
+        stamp += 1;
+        stream.turn(&PHRASE.replace("1767000002600", &stamp.to_string()));
+    });
+    stream.end();
+}

@@ -1,0 +1,104 @@
+//! One stream that has joined, over loopback without TLS, and the other end of its sockets.
+
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use rtmsd::meeting::resolve::Resolver;
+use rtmsd::meeting::{Connector, Meeting, Network, Sink};
+use rtmsd::protocol::seam::Seam;
+use rtmsd::protocol::url::{AllowedHosts, ServerUrl};
+use rtmsd::protocol::{Command, MediaParams, MediaSelection, Product, StreamConfig, StreamEvent};
+use rtmsd::secret::Secret;
+use tungstenite::{Message, WebSocket};
+
+type Socket = WebSocket<TcpStream>;
+
+pub(crate) struct Joined {
+    meeting: Meeting,
+    media: Socket,
+    _signaling: Socket,
+    heard: Receiver<()>,
+}
+
+/// Tells of each event that is wanted.
+struct Tell(SyncSender<()>, fn(&StreamEvent<'_>) -> bool);
+
+impl Sink for Tell {
+    fn event(&mut self, event: &StreamEvent<'_>) {
+        if (self.1)(event) {
+            let _ = self.0.send(());
+        }
+    }
+}
+
+impl Joined {
+    pub(crate) fn new(wanted: fn(&StreamEvent<'_>) -> bool) -> Joined {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("ws://{}/", listener.local_addr().expect("bound"));
+        let allowed_hosts = AllowedHosts::parse(&["ws://127.0.0.1"]).expect("a host");
+        let config = StreamConfig {
+            product: Product::Meeting,
+            id: "bench".to_owned(),
+            stream_id: "bench".to_owned(),
+            client_id: "id".to_owned(),
+            client_secret: Secret::new("secret"),
+            url: ServerUrl::parse(&url, &allowed_hosts).expect("an allowed URL"),
+            allowed_hosts,
+            media: MediaSelection::from_text("transcript").expect("a selection"),
+            params: MediaParams::default(),
+            video_participant: None,
+            events: Vec::new(),
+            buffer_data: None,
+            window: Duration::from_secs(60),
+        };
+        let home = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
+        let tls = Connector::new(None).expect("no file to read");
+        let resolver = Resolver::new(Box::new(move |_| Ok(home.clone())));
+        let network = Network::start(tls, resolver).expect("a thread");
+        let (sender, heard) = sync_channel(1);
+        let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Tell(sender, wanted))];
+        let meeting =
+            Meeting::start(config, network, Seam::default(), sinks, || {}).expect("a thread");
+        let mut signaling = accept(&listener);
+        say(
+            &mut signaling,
+            &format!(
+                r#"{{"msg_type":2,"status_code":0,"media_server":{{"server_urls":{{"transcript":"{url}"}}}}}}"#
+            ),
+        );
+        let mut media = accept(&listener);
+        say(&mut media, r#"{"msg_type":4,"status_code":0}"#);
+        // CLIENT_READY_ACK.
+        signaling.read().expect("the stream is ready");
+        Joined {
+            meeting,
+            media,
+            _signaling: signaling,
+            heard,
+        }
+    }
+
+    pub(crate) fn turn(&mut self, message: &str) {
+        say(&mut self.media, message);
+        self.heard.recv().expect("the stream lives");
+    }
+
+    pub(crate) fn end(self) {
+        self.meeting.command(Command::Leave);
+        self.meeting.join().expect("no panic");
+    }
+}
+
+/// The next connection, with its handshake read.
+fn accept(listener: &TcpListener) -> Socket {
+    let (stream, _) = listener.accept().expect("the stream connects");
+    stream.set_nodelay(true).expect("a socket");
+    let mut socket = tungstenite::accept(stream).expect("an upgrade");
+    socket.read().expect("a handshake");
+    socket
+}
+
+fn say(socket: &mut Socket, message: &str) {
+    socket.send(Message::text(message)).expect("it is sent");
+}

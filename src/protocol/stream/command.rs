@@ -1,0 +1,111 @@
+//! What the daemon tells a stream, and what follows from it.
+
+use std::time::Instant;
+
+use super::super::codes::StopReason;
+use super::super::event::{EndReason, LinkId, Loss};
+use super::super::link::State;
+use super::super::message;
+use super::super::url::ServerUrl;
+use super::{CLOSE_ANSWER_MAX, Output, Phase, REPORT_REPEAT, Stream};
+use crate::secret::Secret;
+
+/// What the daemon tells a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// `rtms_interrupted`: Zoom lost our signaling link.
+    Interrupted {
+        /// When, by Zoom's clock, Unix milliseconds.
+        event_ts_ms: u64,
+        /// A new URL, in the rare event that has one.
+        url: Option<ServerUrl>,
+    },
+    /// A newer `rtms_started`: go to this server at once.
+    FailOver(ServerUrl),
+    /// `rtms_stopped`.
+    Stopped(StopReason),
+    /// End the stream at Zoom (message 21).
+    Close,
+    /// Leave without a word, so that another process can take the stream over.
+    Leave,
+    /// The machine slept; connections are dead without knowing it.
+    Slept,
+    /// The app has another secret; handshakes from now on are signed with it.
+    ClientSecret(Secret),
+}
+
+impl Stream {
+    /// What the daemon wants.
+    pub fn handle_command(&mut self, now: Instant, command: Command) {
+        if self.phase == Phase::Ended {
+            return;
+        }
+        match command {
+            Command::Interrupted { event_ts_ms, url } => {
+                // Zoom has spoken on this very connection after the event: it tells of an older one.
+                let is_stale = event_ts_ms != 0 && event_ts_ms <= self.zoom_clock_ms;
+                // The webhook of a loss that we noticed ourselves comes after we are back. To obey
+                // it would be a loss again, with a webhook of its own, and so on.
+                let is_repeat = url.is_none()
+                    && self
+                        .signaling
+                        .up_since
+                        .is_some_and(|since| now.saturating_duration_since(since) < REPORT_REPEAT);
+                let is_up = self.signaling.state == State::Up;
+                if self.phase != Phase::Running
+                    || is_stale
+                    || is_repeat
+                    || !(is_up || url.is_some())
+                {
+                    self.counters.ignored += 1;
+                    return;
+                }
+                if url.is_some() {
+                    self.signaling.url = url;
+                }
+                self.signaling.attempts.reset();
+                self.restart_signaling(now, Loss::Reported);
+            }
+            Command::FailOver(url) => {
+                if self.phase != Phase::Running {
+                    self.counters.ignored += 1;
+                    return;
+                }
+                self.signaling.url = Some(url);
+                self.signaling.attempts.reset();
+                self.terminating = None;
+                self.close_media();
+                self.restart_signaling(now, Loss::FailedOver);
+            }
+            Command::Stopped(reason) => self.stopped(now, reason),
+            Command::Close => {
+                if self.signaling.state == State::Up && self.phase == Phase::Running {
+                    let text = message::stream_close(&self.config.stream_id);
+                    self.outputs
+                        .push_back(Output::Send(LinkId::Signaling, text));
+                    self.phase = Phase::Closing {
+                        until: now + CLOSE_ANSWER_MAX,
+                    };
+                    self.window = None;
+                } else if self.phase == Phase::Running {
+                    self.end(EndReason::ClosedByUs);
+                } else if let Phase::Draining { reason, .. } = &self.phase {
+                    let reason = reason.clone();
+                    self.end(reason);
+                }
+            }
+            Command::Leave => self.end(EndReason::Left),
+            Command::ClientSecret(secret) => {
+                self.config.client_secret = secret;
+                self.signature = super::signature(&self.config);
+            }
+            Command::Slept => {
+                if self.phase == Phase::Running && self.signaling.is_open() {
+                    self.signaling.attempts.reset();
+                    self.close_media();
+                    self.restart_signaling(now, Loss::Slept);
+                }
+            }
+        }
+    }
+}

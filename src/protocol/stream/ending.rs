@@ -1,0 +1,73 @@
+//! How a stream ends: told by Zoom, at our wish, or because nothing is left of it.
+
+use std::time::Instant;
+
+use super::super::codes::{StopReason, StreamState};
+use super::super::event::{EndReason, LinkId, Notice};
+use super::super::link::State;
+use super::{DRAIN_MAX, DRAIN_QUIET, Media, Output, Phase, Stream};
+
+impl Stream {
+    pub(super) fn stream_state(&mut self, now: Instant, state: StreamState, reason: StopReason) {
+        self.notice(Notice::State(state, reason));
+        match state {
+            StreamState::Terminated => self.stopped(now, reason),
+            StreamState::Terminating => self.terminating = Some(reason),
+            StreamState::Interrupted if reason == StopReason::DATA_CONNECTION_INTERRUPTED => {
+                self.media_reported_lost(now);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn stopped(&mut self, now: Instant, reason: StopReason) {
+        let end = EndReason::Stopped(reason);
+        let is_up = |media: &Media| media.link.state == State::Up;
+        self.is_revoked |= reason == StopReason::STREAM_REVOKED;
+        if self.is_revoked || !self.media.iter().any(is_up) {
+            return self.end(end);
+        }
+        match &mut self.phase {
+            Phase::Running | Phase::Closing { .. } => {
+                self.window = None;
+                self.phase = Phase::Draining {
+                    until: now + DRAIN_QUIET,
+                    limit: now + DRAIN_MAX,
+                    reason: end,
+                };
+            }
+            // Of two messages about one end, the one that gives a reason counts.
+            Phase::Draining { reason: told, .. } => {
+                if *told == EndReason::Stopped(StopReason::UNDEFINED) {
+                    *told = end;
+                }
+            }
+            Phase::Ended => {}
+        }
+    }
+
+    pub(super) fn end(&mut self, reason: EndReason) {
+        if self.phase == Phase::Ended {
+            return;
+        }
+        self.close_media();
+        if self.signaling.is_open() {
+            self.outputs.push_back(Output::Close(LinkId::Signaling));
+        }
+        self.signaling.state = State::Off;
+        self.window = None;
+        self.phase = Phase::Ended;
+        self.outputs.push_back(Output::End(reason));
+    }
+
+    pub(super) fn close_media(&mut self) {
+        for media in &mut self.media {
+            media.announced = false;
+            if media.link.is_open() {
+                self.outputs
+                    .push_back(Output::Close(LinkId::Media(media.kind)));
+            }
+            media.link.state = State::Off;
+        }
+    }
+}

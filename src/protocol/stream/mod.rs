@@ -1,0 +1,503 @@
+//! One stream: everything that couples its links.
+//!
+//! What comes in and what goes out stands here; what follows from it in `opening`, `recovery`,
+//! `ending` and `command`.
+//! See the diagram in [`super`]. Each `handle_*` method takes one thing that happened; after it,
+//! [`Stream::poll_output`] is called until it says [`Output::Wait`] or [`Output::End`].
+
+mod command;
+mod ending;
+mod opening;
+mod recovery;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+pub use command::Command;
+
+use super::camera::Camera;
+use super::codes::StopReason;
+use super::event::{EndReason, LinkId, Loss, Notice, StreamEvent};
+use super::events::MEDIA_CONNECTION_INTERRUPTED;
+use super::link::{HANDSHAKE_MAX, Link, State};
+use super::message::{self, DecodeError, Message};
+use super::params::{MediaKind, MediaParams, MediaSelection, VideoStreams};
+use super::product::Product;
+use super::signature::handshake_signature;
+use super::url::{AllowedHosts, ServerUrl};
+use crate::secret::Secret;
+
+/// How long Zoom keeps a stream open whose signaling link is lost, and how long after
+/// `rtms_started` it waits for us (RTMS failover guide).
+pub const SIGNALING_WINDOW: Duration = Duration::from_secs(60);
+
+/// How long Zoom keeps a stream open whose media link is lost (RTMS failover guide).
+pub const MEDIA_WINDOW: Duration = Duration::from_secs(65);
+
+/// A stop can overtake data that is still in the media socket; we read on until Zoom closes it, or
+/// until nothing has come for so long.
+pub const DRAIN_QUIET: Duration = Duration::from_secs(1);
+
+/// However much still comes after a stop, we read on for so long at most.
+pub const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// How long we wait for the answer to our close request.
+pub const CLOSE_ANSWER_MAX: Duration = Duration::from_secs(1);
+
+/// Zoom reports one loss of media in two ways, and one of signaling by a webhook; each may come
+/// late. A report this soon after
+/// the link came up speaks of the loss before.
+const REPORT_REPEAT: Duration = Duration::from_secs(5);
+
+/// What a stream is made from.
+#[derive(Debug, Clone)]
+pub struct StreamConfig {
+    /// Which product.
+    pub product: Product,
+    /// Meeting UUID, session id, engagement id or call id.
+    pub id: String,
+    /// `rtms_stream_id`.
+    pub stream_id: String,
+    /// The app's client id, or the Video SDK key.
+    pub client_id: String,
+    /// The app's client secret, or the Video SDK secret.
+    pub client_secret: Secret,
+    /// Where signaling is.
+    pub url: ServerUrl,
+    /// Hosts that media URLs may name.
+    pub allowed_hosts: AllowedHosts,
+    /// What we want.
+    pub media: MediaSelection,
+    /// With which parameters.
+    pub params: MediaParams,
+    /// Whose camera, where video is one participant's: a user id or a name; `None` for the active
+    /// speaker.
+    pub video_participant: Option<String>,
+    /// Event types to subscribe to.
+    pub events: Vec<i64>,
+    /// `buffer_data` of message 1; absent for Zoom's default.
+    pub buffer_data: Option<bool>,
+    /// How long after now Zoom gives up waiting for our first connection.
+    pub window: Duration,
+    /// What our clock says now, Unix milliseconds. Requests that carry a stamp are stamped by it
+    /// until Zoom has told a stamp of its own.
+    pub unix_ms: u64,
+}
+
+/// What the stream asks of its driver.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Begin to connect; the outcome comes back by `handle_opened` or `handle_closed`. A link of
+    /// that id that still exists is gone.
+    Connect(LinkId, ServerUrl),
+    /// Send a text message.
+    Send(LinkId, String),
+    /// Hand over what has arrived on that link, then close it with code 1000 and forget it. No
+    /// `handle_closed` follows.
+    Close(LinkId),
+    /// Tell those who watch.
+    Notice(Notice),
+    /// Nothing more to do before this moment: call `handle_timeout` then.
+    Wait(Instant),
+    /// It is over; every link has been closed.
+    End(EndReason),
+}
+
+/// What a stream counts, for those who watch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Keep-alives answered.
+    pub keep_alives: u64,
+    /// Messages of a type that is reserved, undocumented or new.
+    pub unknown: u64,
+    /// Messages that could not be read.
+    pub malformed: u64,
+    /// Messages that were out of place and ignored.
+    pub ignored: u64,
+    /// Times a link was lost.
+    pub losses: u64,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// Zoom ended it; we read what is left until then.
+    Draining {
+        until: Instant,
+        /// Data puts `until` off, up to here.
+        limit: Instant,
+        reason: EndReason,
+    },
+    /// We asked Zoom to end it and wait for the answer until then.
+    Closing {
+        until: Instant,
+    },
+    Ended,
+}
+
+/// The one deadline of an interruption, fixed at its first loss.
+#[derive(Debug)]
+struct Window {
+    until: Instant,
+    link: LinkId,
+    loss: Loss,
+}
+
+#[derive(Debug)]
+struct Media {
+    kind: MediaKind,
+    link: Link,
+    /// Whether CLIENT_READY_ACK was sent since it last came up.
+    announced: bool,
+    encrypted: bool,
+}
+
+/// The state machine of one stream.
+#[derive(Debug)]
+pub struct Stream {
+    config: StreamConfig,
+    signature: String,
+    signaling: Link,
+    media: Vec<Media>,
+    window: Option<Window>,
+    phase: Phase,
+    /// Consent was withdrawn: nothing more may be taken in.
+    is_revoked: bool,
+    /// Set by stream state 3: the next loss is the end and no accident.
+    terminating: Option<StopReason>,
+    /// The newest stamp that Zoom sent on the present signaling connection.
+    zoom_clock_ms: u64,
+    /// When `config.unix_ms` was true.
+    made: Instant,
+    /// Where video is one participant's.
+    camera: Option<Camera>,
+    outputs: VecDeque<Output>,
+    counters: Counters,
+}
+
+/// Proves that we know the secret, in both handshakes.
+fn signature(config: &StreamConfig) -> String {
+    handshake_signature(
+        &config.client_id,
+        &config.client_secret,
+        &config.id,
+        &config.stream_id,
+    )
+}
+
+impl Stream {
+    /// A stream that begins to connect.
+    pub fn new(now: Instant, config: StreamConfig) -> Stream {
+        let signature = signature(&config);
+        let kinds = config.media.kinds();
+        let is_individual = config.params.video.streams == VideoStreams::Individual
+            && config.product != Product::ContactCenter
+            && (config.media.is_all() || kinds.contains(&MediaKind::Video));
+        let mut config = config;
+        let camera = is_individual.then(|| Camera::new(config.video_participant.clone()));
+        for event in camera.iter().flat_map(Camera::events) {
+            if !config.events.contains(&event) {
+                config.events.push(event);
+            }
+        }
+        let mut stream = Stream {
+            signature,
+            signaling: Link {
+                url: Some(config.url.clone()),
+                ..Link::new(now)
+            },
+            media: Vec::new(),
+            window: Some(Window {
+                until: now + config.window,
+                link: LinkId::Signaling,
+                loss: Loss::TimedOut,
+            }),
+            phase: Phase::Running,
+            is_revoked: false,
+            terminating: None,
+            zoom_clock_ms: 0,
+            made: now,
+            camera,
+            outputs: VecDeque::new(),
+            counters: Counters::default(),
+            config,
+        };
+        stream.connect(now, LinkId::Signaling);
+        stream
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Whether data can flow: both handshakes were accepted and Zoom knows that we are ready.
+    pub fn is_ready(&self) -> bool {
+        self.phase == Phase::Running
+            && self.signaling.state == State::Up
+            && self.media.iter().any(|media| media.announced)
+    }
+
+    /// What the stream waits for, in words for a person.
+    pub fn waits_for(&self) -> &'static str {
+        match (&self.phase, self.signaling.state) {
+            (Phase::Draining { .. }, _) => "the last data",
+            (Phase::Closing { .. }, _) => "the answer to our close request",
+            (Phase::Ended, _) => "nothing",
+            (Phase::Running, State::Off | State::Waiting { .. }) => "the next signaling attempt",
+            (Phase::Running, State::Connecting { .. }) => "the signaling connection",
+            (Phase::Running, State::Handshaking { .. }) => "the signaling handshake",
+            (Phase::Running, State::Up) if self.is_ready() => "data",
+            (Phase::Running, State::Up) => "the media handshake",
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Output {
+        if let Some(output) = self.outputs.pop_front() {
+            return output;
+        }
+        let media = self.media.iter().filter_map(|media| media.link.deadline());
+        let links = media.chain(self.signaling.deadline());
+        let phase = match &self.phase {
+            Phase::Draining { until, .. } | Phase::Closing { until } => Some(*until),
+            Phase::Running | Phase::Ended => None,
+        };
+        let window = self.window.as_ref().map(|window| window.until);
+        // A running stream always has a link under a deadline or an open window.
+        let next = links.chain(phase).chain(window).min();
+        Output::Wait(next.unwrap_or(self.signaling.heard + SIGNALING_WINDOW))
+    }
+
+    /// A connection asked for by [`Output::Connect`] stands.
+    pub fn handle_opened(&mut self, now: Instant, id: LinkId) {
+        let text = match id {
+            LinkId::Signaling => message::signaling_handshake(
+                self.config.product.id_key(),
+                &self.config.id,
+                &self.config.stream_id,
+                &self.signature,
+                self.config.buffer_data,
+            ),
+            LinkId::Media(kind) => message::media_handshake(
+                self.config.product.id_key(),
+                &self.config.id,
+                &self.config.stream_id,
+                &self.signature,
+                kind.bit(),
+                self.config.params.to_json(kind).as_deref(),
+            ),
+        };
+        let Some(link) = self.link_mut(id) else {
+            return;
+        };
+        if matches!(link.state, State::Connecting { .. }) {
+            link.state = State::Handshaking {
+                until: now + HANDSHAKE_MAX,
+            };
+            link.heard = now;
+            self.outputs.push_back(Output::Send(id, text));
+        }
+    }
+
+    /// A link is gone, or could not be made.
+    pub fn handle_closed(&mut self, now: Instant, id: LinkId, loss: Loss) {
+        let Some(link) = self.link_mut(id) else {
+            return;
+        };
+        let unanswered = matches!(link.state, State::Handshaking { .. });
+        if link.is_open() {
+            let loss = match loss {
+                Loss::Closed(code) if unanswered => Loss::Unanswered(code),
+                loss => loss,
+            };
+            self.lose(now, id, loss, Socket::Gone);
+        }
+    }
+
+    /// The deadline of [`Output::Wait`] has come, or may have.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        match &self.phase {
+            Phase::Draining { until, reason, .. } if *until <= now => {
+                let reason = reason.clone();
+                return self.end(reason);
+            }
+            Phase::Closing { until } if *until <= now => return self.end(EndReason::ClosedByUs),
+            Phase::Ended => return,
+            _ => {}
+        }
+        if let Some(window) = self.window.as_ref().filter(|window| window.until <= now) {
+            let reason = EndReason::Lost(window.link, window.loss.clone());
+            return self.end(reason);
+        }
+        let ids: Vec<LinkId> = self.link_ids().collect();
+        for id in ids {
+            let Some(link) = self.link_mut(id) else {
+                continue;
+            };
+            if link.deadline().is_none_or(|deadline| deadline > now) {
+                continue;
+            }
+            match link.state {
+                State::Off => {}
+                State::Waiting { .. } => self.connect(now, id),
+                State::Connecting { .. } | State::Handshaking { .. } => {
+                    self.lose(now, id, Loss::TimedOut, Socket::Open);
+                }
+                State::Up => self.lose(now, id, Loss::Silent, Socket::Open),
+            }
+        }
+    }
+
+    /// One message, text or binary, that came on a link.
+    ///
+    /// What it carried for others is returned, borrowed from it; what it asks of us is polled.
+    pub fn handle_message<'m>(
+        &mut self,
+        now: Instant,
+        id: LinkId,
+        data: &'m str,
+    ) -> Result<Option<StreamEvent<'m>>, DecodeError> {
+        let Some(link) = self.link_mut(id) else {
+            self.counters.ignored += 1;
+            return Ok(None);
+        };
+        link.heard = now;
+        let message = match message::decode(data) {
+            Ok(message) => message,
+            Err(error) => {
+                self.counters.malformed += 1;
+                return Err(error);
+            }
+        };
+        Ok(self.take(now, id, message))
+    }
+
+    fn take<'m>(
+        &mut self,
+        now: Instant,
+        id: LinkId,
+        message: Message<'m>,
+    ) -> Option<StreamEvent<'m>> {
+        let event = match message {
+            Message::Transcript(transcript) => StreamEvent::Transcript(transcript),
+            Message::Packet(kind, packet) => StreamEvent::Packet(kind, packet),
+            Message::Chat(chat) => StreamEvent::Chat(chat),
+            Message::Event(event) => {
+                if event.event_type == Some(MEDIA_CONNECTION_INTERRUPTED) {
+                    self.media_reported_lost(now);
+                }
+                let wanted = self.camera.as_mut().and_then(|c| c.handle_event(&event));
+                self.subscribe_video(now, wanted);
+                return Some(StreamEvent::Event(event));
+            }
+            Message::KeepAlive(request) => {
+                self.counters.keep_alives += 1;
+                self.zoom_spoke(id, request.timestamp_ms());
+                self.outputs
+                    .push_back(Output::Send(id, message::keep_alive_answer(&request)));
+                return None;
+            }
+            Message::SignalingHandshake(answer) => {
+                self.signaling_answered(now, id, answer);
+                return None;
+            }
+            Message::MediaHandshake(answer) => {
+                self.media_answered(now, id, answer);
+                return None;
+            }
+            Message::StreamState {
+                state,
+                reason,
+                timestamp_ms,
+            } => {
+                self.zoom_spoke(id, timestamp_ms);
+                self.stream_state(now, state, reason);
+                return None;
+            }
+            Message::SessionState { state, reason } => {
+                self.notice(Notice::Session(state, reason));
+                // However it is told, withdrawn consent is obeyed.
+                if reason == StopReason::STREAM_REVOKED {
+                    self.stopped(now, reason);
+                }
+                return None;
+            }
+            Message::StreamClose(_) => {
+                if matches!(self.phase, Phase::Closing { .. }) {
+                    self.end(EndReason::ClosedByUs);
+                }
+                return None;
+            }
+            Message::VideoSubscription { user_id, status } => {
+                self.notice(Notice::VideoSubscription(user_id, status));
+                return None;
+            }
+            Message::Unknown(_) => {
+                self.counters.unknown += 1;
+                return None;
+            }
+        };
+        let encrypted = matches!(id, LinkId::Media(kind)
+            if self.media.iter().any(|media| media.kind == kind && media.encrypted));
+        // After the end a socket is read once more before it is closed: what had come by then
+        // counts, unless consent for it was withdrawn.
+        if encrypted || self.is_revoked {
+            self.counters.ignored += 1;
+            return None;
+        }
+        if let (Phase::Draining { until, limit, .. }, LinkId::Media(_)) = (&mut self.phase, id) {
+            *until = (now + DRAIN_QUIET).min(*limit);
+        }
+        Some(event)
+    }
+
+    fn zoom_spoke(&mut self, id: LinkId, stamp_ms: Option<u64>) {
+        if id == LinkId::Signaling {
+            self.zoom_clock_ms = self.zoom_clock_ms.max(stamp_ms.unwrap_or(0));
+        }
+    }
+
+    /// Message 28, for the participant whose camera is wanted now.
+    fn subscribe_video(&mut self, now: Instant, wanted: Option<u64>) {
+        let is_up = self.signaling.state == State::Up && self.phase == Phase::Running;
+        if let Some(user_id) = wanted.filter(|_| is_up) {
+            // There is no wall clock in here. Zoom's own newest stamp is one; before the first, what
+            // we were told at the beginning, and the time since.
+            let since = now.saturating_duration_since(self.made).as_millis() as u64;
+            let stamp_ms = match self.zoom_clock_ms {
+                0 => self.config.unix_ms.saturating_add(since),
+                told => told,
+            };
+            let text = message::video_subscription(user_id, true, stamp_ms);
+            self.outputs
+                .push_back(Output::Send(LinkId::Signaling, text));
+        }
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        self.outputs.push_back(Output::Notice(notice));
+    }
+
+    fn link_mut(&mut self, id: LinkId) -> Option<&mut Link> {
+        match id {
+            LinkId::Signaling => Some(&mut self.signaling),
+            LinkId::Media(kind) => {
+                let media = self.media.iter_mut().find(|media| media.kind == kind);
+                media.map(|media| &mut media.link)
+            }
+        }
+    }
+
+    fn link_ids(&self) -> impl Iterator<Item = LinkId> + '_ {
+        let media = self.media.iter().map(|media| LinkId::Media(media.kind));
+        std::iter::once(LinkId::Signaling).chain(media)
+    }
+}
+
+/// Whether the socket of a lost link still has to be closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Socket {
+    Open,
+    Gone,
+}

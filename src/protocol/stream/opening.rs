@@ -1,0 +1,233 @@
+//! From a connection to data: the answers to our handshakes, which media sockets there are, and the
+//! one CLIENT_READY_ACK.
+
+use std::time::Instant;
+
+use super::super::camera::Camera;
+use super::super::codes::{Refusal, Status};
+use super::super::event::{EndReason, LinkId, Loss, Notice};
+use super::super::link::{CONNECT_MAX, Link, State};
+use super::super::message::{self, MediaHandshake, SignalingHandshake};
+use super::super::params::MediaKind;
+use super::super::url::ServerUrl;
+use super::{Media, Output, Phase, Socket, Stream};
+
+impl Stream {
+    pub(super) fn signaling_answered(
+        &mut self,
+        now: Instant,
+        id: LinkId,
+        answer: SignalingHandshake,
+    ) {
+        let is_expected = id == LinkId::Signaling
+            && matches!(self.signaling.state, State::Handshaking { .. })
+            && self.phase == Phase::Running;
+        if !is_expected {
+            self.counters.ignored += 1;
+            return;
+        }
+        if answer.status != Some(Status::OK) {
+            return self.refused(now, id, answer.status, answer.reason);
+        }
+        self.signaling.state = State::Up;
+        self.signaling.attempts.accepted(now);
+        self.signaling.up_since = Some(now);
+        self.zoom_clock_ms = 0;
+        self.notice(Notice::Accepted(LinkId::Signaling));
+        if !self.config.events.is_empty() {
+            let text = message::event_subscription(&self.config.events);
+            self.outputs
+                .push_back(Output::Send(LinkId::Signaling, text));
+        }
+        // Media sockets of the connection before were read until now; Zoom cuts them anyway.
+        self.close_media();
+        self.media = self.layout(now, &answer.urls);
+        if self.media.is_empty() {
+            return self.end(EndReason::NothingGranted);
+        }
+        for kind in self
+            .media
+            .iter()
+            .map(|media| media.kind)
+            .collect::<Vec<_>>()
+        {
+            self.connect(now, LinkId::Media(kind));
+        }
+    }
+
+    /// Which media sockets to open (RTMS media guide): one on `all` for everything, else one per
+    /// kind. A single kind without a URL of its own may ask on `all`; several kinds may not, for
+    /// Zoom refuses both layouts side by side.
+    pub(super) fn layout(&mut self, now: Instant, urls: &[(String, String)]) -> Vec<Media> {
+        let wanted = self.config.media.kinds().to_vec();
+        let mut plan = Vec::new();
+        if self.config.media.is_all() {
+            // Zoom lists what is granted. Where it lists nothing but `all`, nothing is known.
+            let is_listed = |kind: &MediaKind| urls.iter().any(|(name, _)| name == kind.url_key());
+            let (listed, missing): (Vec<MediaKind>, Vec<MediaKind>) =
+                MediaKind::EACH.into_iter().partition(is_listed);
+            for kind in missing.into_iter().filter(|_| !listed.is_empty()) {
+                self.not_granted(kind);
+            }
+            match self.media_url(MediaKind::All, MediaKind::All, urls) {
+                Some(url) => plan.push((MediaKind::All, url)),
+                None => {
+                    let each = MediaKind::EACH.into_iter();
+                    plan.extend(
+                        each.filter_map(|kind| Some((kind, self.media_url(kind, kind, urls)?))),
+                    );
+                }
+            }
+        } else {
+            for kind in &wanted {
+                let own = self.media_url(*kind, *kind, urls);
+                let fallback = || match wanted.len() {
+                    1 => self.media_url(*kind, MediaKind::All, urls),
+                    _ => None,
+                };
+                match own.or_else(fallback) {
+                    Some(url) => plan.push((*kind, url)),
+                    None => self.not_granted(*kind),
+                }
+            }
+        }
+        let media = plan.into_iter().map(|(kind, url)| Media {
+            kind,
+            link: Link {
+                url: Some(url),
+                ..Link::new(now)
+            },
+            announced: false,
+            encrypted: false,
+        });
+        media.collect()
+    }
+
+    pub(super) fn media_url(
+        &mut self,
+        kind: MediaKind,
+        key: MediaKind,
+        urls: &[(String, String)],
+    ) -> Option<ServerUrl> {
+        let (_, text) = urls.iter().find(|(name, _)| name == key.url_key())?;
+        let candidates: Vec<&str> = text.split(',').collect();
+        match ServerUrl::first(&candidates, &self.config.allowed_hosts) {
+            Ok(url) => Some(url),
+            Err(error) => {
+                self.notice(Notice::BadUrl(kind, error));
+                None
+            }
+        }
+    }
+
+    pub(super) fn media_answered(&mut self, now: Instant, id: LinkId, answer: MediaHandshake<'_>) {
+        let LinkId::Media(kind) = id else {
+            self.counters.ignored += 1;
+            return;
+        };
+        let running = self.phase == Phase::Running;
+        let found = self.media.iter_mut().find(|media| media.kind == kind);
+        let Some(media) =
+            found.filter(|media| running && matches!(media.link.state, State::Handshaking { .. }))
+        else {
+            self.counters.ignored += 1;
+            return;
+        };
+        if answer.status != Some(Status::OK) {
+            return self.refused(now, id, answer.status, answer.reason);
+        }
+        media.link.state = State::Up;
+        media.link.attempts.accepted(now);
+        media.link.up_since = Some(now);
+        media.announced = false;
+        media.encrypted = answer.is_encrypted;
+        self.notice(Notice::Accepted(id));
+        if let Some(raw) = answer.media_params {
+            self.notice(Notice::Granted(kind, raw.get().to_owned()));
+        }
+        if answer.is_encrypted {
+            self.notice(Notice::Encrypted(kind));
+        }
+        self.announce_ready(now);
+    }
+
+    /// One CLIENT_READY_ACK after every media link was accepted. A link that has failed already
+    /// does not hold up the others: another one follows when it comes up.
+    pub(super) fn announce_ready(&mut self, now: Instant) {
+        let first_try = |media: &Media| {
+            matches!(
+                media.link.state,
+                State::Connecting { .. } | State::Handshaking { .. }
+            ) && media.link.attempts.failed() == 0
+        };
+        let news = |media: &Media| media.link.state == State::Up && !media.announced;
+        if self.signaling.state != State::Up
+            || self.media.iter().any(first_try)
+            || !self.media.iter().any(news)
+        {
+            return;
+        }
+        for media in self
+            .media
+            .iter_mut()
+            .filter(|media| media.link.state == State::Up)
+        {
+            media.announced = true;
+        }
+        let text = message::client_ready(&self.config.stream_id);
+        self.outputs
+            .push_back(Output::Send(LinkId::Signaling, text));
+        self.notice(Notice::Ready);
+        let wanted = self.camera.as_mut().and_then(Camera::handle_ready);
+        self.subscribe_video(now, wanted);
+        if self.media.iter().all(|media| media.link.state == State::Up) {
+            self.window = None;
+        }
+    }
+
+    pub(super) fn refused(
+        &mut self,
+        now: Instant,
+        id: LinkId,
+        status: Option<Status>,
+        reason: String,
+    ) {
+        // A missing status code is a refusal whose cause is not told: it may pass.
+        let refusal = status.map_or(Refusal::Retry, |status| status.refusal(&reason));
+        self.notice(Notice::Refused(id, status, reason.clone(), refusal));
+        match (refusal, id) {
+            (Refusal::Retry, _) => self.lose(now, id, Loss::Refused, Socket::Open),
+            (Refusal::NotGranted | Refusal::Configuration, LinkId::Media(kind))
+                if self.media.len() > 1 =>
+            {
+                self.outputs.push_back(Output::Close(id));
+                self.media.retain(|media| media.kind != kind);
+                self.not_granted(kind);
+                self.announce_ready(now);
+            }
+            _ => self.end(EndReason::Refused(id, status, reason)),
+        }
+    }
+
+    pub(super) fn not_granted(&mut self, kind: MediaKind) {
+        let scope = kind.scope(self.config.product);
+        self.notice(Notice::NotGranted(kind, scope));
+    }
+
+    pub(super) fn connect(&mut self, now: Instant, id: LinkId) {
+        let Some(link) = self.link_mut(id) else {
+            return;
+        };
+        let Some(url) = link.url.clone() else { return };
+        link.state = State::Connecting {
+            until: now + CONNECT_MAX,
+        };
+        link.heard = now;
+        if let LinkId::Media(kind) = id
+            && let Some(media) = self.media.iter_mut().find(|media| media.kind == kind)
+        {
+            media.announced = false;
+        }
+        self.outputs.push_back(Output::Connect(id, url));
+    }
+}

@@ -1,0 +1,127 @@
+//! What is lost is tried again, within the window that Zoom gives.
+
+use std::time::Instant;
+
+use super::super::event::{EndReason, LinkId, Loss, Notice};
+use super::super::link::State;
+use super::super::params::MediaKind;
+use super::{
+    MEDIA_WINDOW, Media, Output, Phase, REPORT_REPEAT, SIGNALING_WINDOW, Socket, Stream, Window,
+};
+
+impl Stream {
+    pub(super) fn media_reported_lost(&mut self, now: Instant) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        let is_old = |media: &Media| {
+            let up_for = media
+                .link
+                .up_since
+                .map(|since| now.saturating_duration_since(since));
+            media.link.state == State::Up && up_for.is_some_and(|time| time >= REPORT_REPEAT)
+        };
+        let lost: Vec<MediaKind> = self
+            .media
+            .iter()
+            .filter(|media| is_old(media))
+            .map(|media| media.kind)
+            .collect();
+        for kind in lost {
+            self.lose(now, LinkId::Media(kind), Loss::Reported, Socket::Open);
+        }
+    }
+
+    /// Drops signaling, whatever its state, and begins anew at once.
+    pub(super) fn restart_signaling(&mut self, now: Instant, loss: Loss) {
+        if self.signaling.is_open() {
+            self.outputs.push_back(Output::Close(LinkId::Signaling));
+        }
+        self.open_window(now, LinkId::Signaling, &loss);
+        self.notice(Notice::Lost(LinkId::Signaling, loss));
+        self.counters.losses += 1;
+        self.silence_media_attempts();
+        self.connect(now, LinkId::Signaling);
+    }
+
+    pub(super) fn lose(&mut self, now: Instant, id: LinkId, loss: Loss, socket: Socket) {
+        if socket == Socket::Open {
+            self.outputs.push_back(Output::Close(id));
+        }
+        if let Some(link) = self.link_mut(id) {
+            link.state = State::Off;
+        }
+        match &self.phase {
+            Phase::Draining { reason, .. } => {
+                if !self.media.iter().any(|media| media.link.is_open()) {
+                    let reason = reason.clone();
+                    self.end(reason);
+                }
+                return;
+            }
+            Phase::Closing { .. } => {
+                if id == LinkId::Signaling {
+                    self.end(EndReason::ClosedByUs);
+                }
+                return;
+            }
+            Phase::Ended => return,
+            Phase::Running => {}
+        }
+        if let Some(reason) = self.terminating {
+            return self.stopped(now, reason);
+        }
+        self.counters.losses += 1;
+        self.open_window(now, id, &loss);
+        self.notice(Notice::Lost(id, loss));
+        match id {
+            LinkId::Signaling => self.silence_media_attempts(),
+            // Without signaling a media socket is of no use; it is opened again after it.
+            LinkId::Media(_) if self.signaling.state != State::Up => return,
+            LinkId::Media(_) => {}
+        }
+        let Some(link) = self.link_mut(id) else {
+            return;
+        };
+        let delay = link.attempts.delay_after_loss(now);
+        if delay.is_zero() {
+            self.connect(now, id);
+        } else {
+            link.state = State::Waiting { until: now + delay };
+        }
+        if id != LinkId::Signaling {
+            self.announce_ready(now);
+        }
+    }
+
+    /// Repeated losses must not extend the deadline; the newest cause is the one worth telling.
+    pub(super) fn open_window(&mut self, now: Instant, link: LinkId, loss: &Loss) {
+        let length = match link {
+            LinkId::Signaling => SIGNALING_WINDOW,
+            LinkId::Media(_) => MEDIA_WINDOW,
+        };
+        let until = self
+            .window
+            .as_ref()
+            .map_or(now + length, |window| window.until);
+        self.window = Some(Window {
+            until,
+            link,
+            loss: loss.clone(),
+        });
+    }
+
+    /// Media links that are up are read on until signaling stands again; attempts are stopped.
+    pub(super) fn silence_media_attempts(&mut self) {
+        for media in &mut self.media {
+            media.announced = false;
+            if media.link.state != State::Up {
+                if media.link.is_open() {
+                    self.outputs
+                        .push_back(Output::Close(LinkId::Media(media.kind)));
+                }
+                media.link.state = State::Off;
+            }
+        }
+    }
+}
