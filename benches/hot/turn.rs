@@ -51,6 +51,7 @@ impl Joined {
             events: Vec::new(),
             buffer_data: None,
             window: Duration::from_secs(60),
+            unix_ms: 0,
         };
         let home = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
         let tls = Connector::new(None).expect("no file to read");
