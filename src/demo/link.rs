@@ -249,6 +249,8 @@ impl Link {
     }
 
     fn advance(&mut self, until: Option<Instant>) -> Result<Event, Gone> {
+        // Who found no room waits for it and for no time, and is told of it wherever it came.
+        let was_blocked = self.is_blocked();
         loop {
             if let Some(command) = self.inbox.take() {
                 match command {
@@ -310,7 +312,8 @@ impl Link {
                 Err(error) => return Err(broken(error)),
             }
             self.flush()?;
-            if until.is_some_and(|until| until <= Instant::now()) {
+            let is_free = was_blocked && !self.is_blocked();
+            if is_free || until.is_some_and(|until| until <= Instant::now()) {
                 return Ok(Event::Timer);
             }
             let drip = self.drip.as_ref().map(|drip| drip.next);
@@ -322,14 +325,7 @@ impl Link {
             if self.is_blocked {
                 flags |= PollFlags::OUT;
             }
-            let was_blocked = self.is_blocked;
             self.wait(Some(flags), until)?;
-            if was_blocked {
-                self.flush()?;
-                if !self.is_blocked {
-                    return Ok(Event::Timer);
-                }
-            }
         }
     }
 
