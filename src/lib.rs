@@ -17,7 +17,7 @@
 //! | [`daemon`] | one inbox, one loop; starts and joins everything | the caller's, timer, state, signals |
 //! | [`registry`] | decides what follows from each webhook, call and end; pure | |
 //! | [`api`] | REST and OAuth | one for each call on its way |
-//! | [`meeting`] | the poll loop and the sockets of one stream | one for each stream |
+//! | [`meeting`] | the poll loop and the sockets of one stream | one for each stream, one that opens connections |
 //! | [`protocol`] | RTMS as a state machine; pure | |
 //! | [`output`] | files and stdout | disk, stdout |
 //!

@@ -111,7 +111,8 @@ impl Meeting {
                 for sink in &mut sinks {
                     sink.begin(thread_waker.clone());
                 }
-                let mut driver = Driver {
+                // Not on this stack, where what it was made from lies already.
+                let mut driver = Box::new(Driver {
                     stream: Stream::new(Instant::now(), config),
                     network,
                     commands: receiver,
@@ -120,12 +121,13 @@ impl Meeting {
                     sinks,
                     seam,
                     stats: thread_stats,
-                    sockets: Vec::new(),
+                    // Signaling and, most often, one of media.
+                    sockets: Vec::with_capacity(2),
                     hold: Hold::No,
                     had_data: false,
                     ended: None,
                     woke: Instant::now(),
-                };
+                });
                 driver.run()
             })?;
         Ok(Meeting {

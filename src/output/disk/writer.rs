@@ -26,7 +26,8 @@ pub(super) struct Writer {
     settings: DiskSettings,
     jobs: Receiver<Job>,
     counters: Arc<DiskCounters>,
-    entries: HashMap<u64, Entry>,
+    /// Behind a pointer each: a map has room for twice as many as it holds.
+    entries: HashMap<u64, Box<Entry>>,
     /// Where the search for what nobody completes has got to.
     rest: Option<StreamFolders>,
     /// Streams with something to write, and how much it is in all.
@@ -126,7 +127,7 @@ impl Writer {
         match job {
             Job::Open(key, info, gauge) => {
                 let entry = self.open(info, gauge);
-                self.entries.insert(key, entry);
+                self.entries.insert(key, Box::new(entry));
                 self.write(key);
             }
             Job::Records(key, records, bytes) => {
@@ -192,8 +193,8 @@ impl Writer {
             return;
         };
         let Some(folder) = rest.next() else { return };
-        let is_open = |entry: &Entry| entry.recorder.folder() == folder;
-        if !self.entries.values().any(is_open) {
+        let mut open = self.entries.values().map(|entry| entry.recorder.folder());
+        if !open.any(|own| own == folder) {
             match unfinished::complete(rest.root(), &folder, now_ms()) {
                 Ok(true) => log::warn!(
                     "completed what an earlier process left unfinished folder={}",
@@ -232,7 +233,7 @@ impl Writer {
                 gauge,
                 dropped: 0,
                 has_ended: false,
-                ..entry
+                ..*entry
             };
         }
         let DiskSettings {
