@@ -11,6 +11,7 @@ pub mod signals;
 mod snapshot;
 pub mod status;
 mod streams;
+mod wave;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -37,6 +38,7 @@ use schedule::{Outcome, Schedule};
 use snapshot::{Snapshot, restore};
 use status::{Pulse, Status, Totals};
 use streams::Running;
+use wave::Wave;
 
 pub use ending::GRACE;
 pub use handle::Handle;
@@ -128,6 +130,7 @@ pub struct Daemon {
     running: HashMap<String, Running>,
     /// Streams that were told to move when their thread was already over.
     revive: HashSet<String>,
+    wave: Wave,
     network: Network,
     sinks: Option<Box<SinkMaker>>,
     api: Arc<Api>,
@@ -194,6 +197,7 @@ impl Daemon {
             registry,
             running: HashMap::new(),
             revive: HashSet::new(),
+            wave: Wave::default(),
             network,
             sinks,
             api,
@@ -235,12 +239,16 @@ impl Daemon {
         let (mut next, mut saved, mut flush_at) = (None, Instant::now(), None);
         loop {
             // Nothing else is due here: every other deadline belongs to another thread.
-            let wait = flush_at.map_or(Duration::from_secs(3600), |at: Instant| {
+            let due: Option<Instant> = flush_at.into_iter().chain(self.wave.due()).min();
+            let wait = due.map_or(Duration::from_secs(3600), |at| {
                 at.saturating_duration_since(Instant::now())
             });
             let event = next.take().or_else(|| self.inbox.recv_timeout(wait));
             if flush_at.take_if(|at| Instant::now() >= *at).is_some() {
                 crate::log::flush_folded();
+            }
+            if self.wave.is_over(Instant::now(), self.running.len()) {
+                wave::give_back();
             }
             let Some(event) = event else {
                 continue;

@@ -118,6 +118,7 @@ impl Daemon {
             since: Instant::now(),
         };
         self.running.insert(started.stream_id, running);
+        self.wave.begins(self.running.len());
         self.totals.begun += 1;
         self.totals.rejoined += u64::from(is_rejoin);
         Ok(())
@@ -134,6 +135,7 @@ impl Daemon {
         let Some(running) = self.running.remove(stream_id) else {
             return;
         };
+        self.wave.ends(Instant::now(), self.running.len());
         let stats = Arc::clone(running.meeting.stats());
         let end = join(running);
         self.totals.add(&stats);
