@@ -84,17 +84,18 @@ fn decode_base64(bencher: Bencher<'_, '_>) {
     });
 }
 
-#[divan::bench]
-fn find_repetition(bencher: Bencher<'_, '_>) {
+/// In a conversation the stamps grow; in a flood many phrases have the same one.
+#[divan::bench(args = [1, 1000])]
+fn find_repetition(bencher: Bencher<'_, '_>, phrases_per_ms: u64) {
     let mut seam = Seam::default();
-    let mut stamp = 0;
+    let mut count = 0;
     bencher.bench_local(|| {
-        stamp += 1;
+        count += 1;
         seam.is_repeat(Identity {
             user_id: 16_778_240,
-            start_ms: stamp,
-            end_ms: stamp,
-            timestamp_ms: stamp,
+            start_ms: count,
+            end_ms: count,
+            timestamp_ms: count / phrases_per_ms,
             change: 0,
             text: black_box("We shipped the new importer on Tuesday and nothing broke."),
         })

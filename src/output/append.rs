@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 /// written in steps of this size.
 const CHUNK_BYTES: usize = 64 << 10;
 
+/// A buffer of this size is kept whatever is written.
+const SPARE_BYTES: usize = 4 << 10;
+
 /// How much of a file's end is looked at for its last whole record. A record is a phrase.
 const TAIL_BYTES: u64 = 64 << 10;
 
@@ -102,8 +105,8 @@ impl AppendFile {
                 self.spare = chunk;
             }
         }
-        // Only a flood keeps its buffer from one write to the next.
-        if written < CHUNK_BYTES && self.spare.capacity() > 4096 {
+        // Only a flood, which fills its buffer, keeps it from one write to the next.
+        if self.spare.capacity() > SPARE_BYTES.max(4 * written) {
             self.spare = Vec::new();
         }
         Ok(())
@@ -171,6 +174,10 @@ impl AppendFile {
 
     /// Makes what is written survive a power cut.
     pub fn sync(&mut self) -> io::Result<()> {
+        // That is seconds after a write: what a flood filled may not be filled again.
+        if self.spare.capacity() > SPARE_BYTES {
+            self.spare = Vec::new();
+        }
         if self.is_unsynced
             && let Some(file) = &self.file
         {

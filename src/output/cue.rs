@@ -116,6 +116,13 @@ fn parse_stamp(text: &str) -> Option<u64> {
 /// WebVTT cue text: `<` and `&` begin something, and `-->` needs its `>`.
 fn escape(out: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
+    // Without an exit the loop looks at many bytes at a time.
+    let is_plain = bytes
+        .iter()
+        .fold(true, |is, b| is & !matches!(b, b'&' | b'<' | b'>'));
+    if is_plain {
+        return out.extend_from_slice(bytes);
+    }
     let mut from = 0;
     for (at, byte) in bytes.iter().enumerate() {
         let entity: &[u8] = match byte {

@@ -129,6 +129,15 @@ fn quoted(text: &str) -> String {
 }
 
 fn string(out: &mut Vec<u8>, text: &str) {
+    // Without an exit the loop looks at many bytes at a time, and most text needs no escape.
+    let is_plain = text
+        .bytes()
+        .fold(true, |is, b| is & !matches!(b, 0..b' ' | b'"' | b'\\'));
+    if is_plain {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        return out.push(b'"');
+    }
     // Writing to memory does not fail, and a string can always be written as JSON.
     let _ = serde_json::to_writer(out, text);
 }

@@ -19,7 +19,8 @@ use crate::protocol::{EndReason, StreamEvent};
 const WAITING_BYTES_MAX: usize = 1 << 20;
 /// What a stream has gathered is handed over at this size, also in a flood.
 const BATCH_BYTES: usize = 16 << 10;
-/// A buffer larger than this is given back once it is empty.
+/// A buffer larger than this is given back once it is empty, unless it was filled: in a flood it will
+/// be filled again.
 const BUFFER_KEPT_BYTES: usize = 4 << 10;
 
 /// How a phrase is shown: `RTMS_STDOUT`.
@@ -142,8 +143,11 @@ fn write_all(mut out: impl Write, shared: &Shared) {
 }
 
 fn empty(buffer: &mut Vec<u8>) {
+    let is_filled = buffer.len() >= buffer.capacity() / 4;
     buffer.clear();
-    buffer.shrink_to(BUFFER_KEPT_BYTES);
+    if !is_filled {
+        buffer.shrink_to(BUFFER_KEPT_BYTES);
+    }
 }
 
 /// Shows what one stream receives.

@@ -60,7 +60,7 @@ impl Seam {
         let mut hasher = DefaultHasher::new();
         phrase.hash(&mut hasher);
         let digest = hasher.finish();
-        if phrase.timestamp_ms <= self.newest_ms && self.recent.contains(&digest) {
+        if phrase.timestamp_ms <= self.newest_ms && self.has(digest) {
             return true;
         }
         self.newest_ms = self.newest_ms.max(phrase.timestamp_ms);
@@ -69,6 +69,13 @@ impl Seam {
         }
         self.recent.push_back(digest);
         false
+    }
+
+    /// Without an exit the loop compares several at a time, and the answer is nearly always no.
+    fn has(&self, digest: u64) -> bool {
+        let (one, other) = self.recent.as_slices();
+        let among = |some: &[u64]| some.iter().fold(false, |has, one| has | (*one == digest));
+        among(one) | among(other)
     }
 }
 

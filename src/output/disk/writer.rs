@@ -19,6 +19,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// What was written is made to survive a power cut this long after. Never at once: at two thousand
 /// streams the disk would do nothing else. The end of a stream syncs at once.
 const SYNC_AFTER: Duration = Duration::from_secs(5);
+/// Taken from the streams and not yet written, at most: lines that are written while they are in the
+/// processor's cache, from buffers that are used again.
+const ROUND_BYTES: usize = 32 << 10;
 /// Most streams synced in one tick.
 const SYNCS_PER_TICK: usize = 16;
 
@@ -86,10 +89,10 @@ impl Writer {
                     return self.stop(deadline);
                 }
                 self.handle(job);
-                let is_enough = self.unwritten_bytes >= gather::BYTES;
+                let is_enough = self.unwritten_bytes >= ROUND_BYTES;
                 next = (!is_enough).then(|| self.jobs.try_recv().ok()).flatten();
             }
-            let is_flood = self.unwritten_bytes >= gather::BYTES;
+            let is_flood = self.unwritten_bytes >= ROUND_BYTES;
             self.unwritten_bytes = 0;
             for key in std::mem::take(&mut self.unwritten) {
                 self.write(key);

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::super::codes::{Status, StopReason, StreamState};
@@ -27,37 +28,25 @@ const REASON_BYTES_MAX: usize = 256;
 
 /// Everything that stands at the top of some message. One pass over the bytes fills it; what is
 /// rare stays raw and is read in a second pass when it is there.
-#[derive(Deserialize)]
+///
+/// It is filled in place, and so is [`Content`]: what serde derives for a struct moves every field
+/// three times on its way, which took longer than reading it.
+#[derive(Default)]
 struct Frame<'a> {
-    #[serde(borrow, default)]
     msg_type: Scalar<'a>,
-    #[serde(borrow, default)]
     content: Content<'a>,
-    #[serde(borrow, default)]
     timestamp: Option<&'a RawValue>,
-    #[serde(borrow, default)]
     sequence: Option<&'a RawValue>,
-    #[serde(borrow, default)]
     status_code: Scalar<'a>,
-    #[serde(borrow, default)]
     reason: Scalar<'a>,
-    #[serde(borrow, default)]
     stop_reason: Scalar<'a>,
-    #[serde(borrow, default)]
     state: Scalar<'a>,
-    #[serde(borrow, default)]
     user_id: Scalar<'a>,
-    #[serde(borrow, default)]
     user_name: Scalar<'a>,
-    #[serde(borrow, default)]
     media_server: Option<&'a RawValue>,
-    #[serde(borrow, default)]
     media_params: Option<&'a RawValue>,
-    #[serde(borrow, default)]
     payload_encrypted: Scalar<'a>,
-    #[serde(borrow, default)]
     payload_encryption: Scalar<'a>,
-    #[serde(borrow, default)]
     event: Option<&'a RawValue>,
 }
 
@@ -70,54 +59,116 @@ enum Content<'a> {
     Fields(ContentFields<'a>),
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Default)]
 struct ContentFields<'a> {
-    #[serde(borrow, default)]
     user_id: Scalar<'a>,
-    #[serde(borrow, default)]
     user_name: Scalar<'a>,
-    #[serde(borrow, default)]
     channel_id: Scalar<'a>,
-    #[serde(borrow, default)]
     data: Scalar<'a>,
-    #[serde(borrow, default)]
     timestamp: Scalar<'a>,
-    #[serde(borrow, default)]
     start_time: Scalar<'a>,
-    #[serde(borrow, default)]
     end_time: Scalar<'a>,
-    #[serde(borrow, default)]
     language: Scalar<'a>,
-    #[serde(borrow, default)]
     attribute: Scalar<'a>,
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ContentVisitor;
-        impl<'de> serde::de::Visitor<'de> for ContentVisitor {
-            type Value = Content<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object or a string")
-            }
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Content::Bare(Cow::Borrowed(text)))
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Content::Bare(Cow::Owned(text.to_owned())))
-            }
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Content::None)
-            }
-            fn visit_map<A: serde::de::MapAccess<'de>>(
-                self,
-                map: A,
-            ) -> Result<Self::Value, A::Error> {
-                let fields = serde::de::value::MapAccessDeserializer::new(map);
-                Ok(Content::Fields(ContentFields::deserialize(fields)?))
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de> DeserializeSeed<'de> for &mut Frame<'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &mut Frame<'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a message, which is an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(Key(key)) = map.next_key()? {
+            match &*key {
+                "msg_type" => self.msg_type = map.next_value()?,
+                "content" => map.next_value_seed(&mut self.content)?,
+                "timestamp" => self.timestamp = map.next_value()?,
+                "sequence" => self.sequence = map.next_value()?,
+                "status_code" => self.status_code = map.next_value()?,
+                "reason" => self.reason = map.next_value()?,
+                "stop_reason" => self.stop_reason = map.next_value()?,
+                "state" => self.state = map.next_value()?,
+                "user_id" => self.user_id = map.next_value()?,
+                "user_name" => self.user_name = map.next_value()?,
+                "media_server" => self.media_server = map.next_value()?,
+                "media_params" => self.media_params = map.next_value()?,
+                "payload_encrypted" => self.payload_encrypted = map.next_value()?,
+                "payload_encryption" => self.payload_encryption = map.next_value()?,
+                "event" => self.event = map.next_value()?,
+                _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        deserializer.deserialize_any(ContentVisitor)
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for &mut Content<'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &mut Content<'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object or a string")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<(), E> {
+        *self = Content::Bare(Cow::Borrowed(text));
+        Ok(())
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        *self = Content::Bare(Cow::Owned(text.to_owned()));
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        *self = Content::None;
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        *self = Content::Fields(ContentFields::default());
+        let Content::Fields(fields) = self else {
+            return Ok(());
+        };
+        while let Some(Key(key)) = map.next_key()? {
+            let place = match &*key {
+                "user_id" => &mut fields.user_id,
+                "user_name" => &mut fields.user_name,
+                "channel_id" => &mut fields.channel_id,
+                "data" => &mut fields.data,
+                "timestamp" => &mut fields.timestamp,
+                "start_time" => &mut fields.start_time,
+                "end_time" => &mut fields.end_time,
+                "language" => &mut fields.language,
+                "attribute" => &mut fields.attribute,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            *place = map.next_value()?;
+        }
+        Ok(())
     }
 }
 
@@ -125,7 +176,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
 ///
 /// `data` is the payload of one WebSocket message, text or binary; both carry JSON.
 pub fn decode(data: &str) -> Result<Message<'_>, DecodeError> {
-    let frame: Frame<'_> = serde_json::from_str(data).map_err(|e| DecodeError(e.to_string()))?;
+    let mut frame = Frame::default();
+    let mut json = serde_json::Deserializer::from_str(data);
+    frame
+        .deserialize(&mut json)
+        .and_then(|()| json.end())
+        .map_err(|e| DecodeError(e.to_string()))?;
     let Some(msg_type) = frame.msg_type.integer() else {
         return Err(DecodeError("no msg_type".to_owned()));
     };
