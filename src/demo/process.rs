@@ -101,7 +101,9 @@ impl ServerCommand {
         let config = self.folder.join("rtms.conf");
         command.arg(word).arg("--config").arg(config);
         for (key, _) in std::env::vars_os() {
-            if key.to_str().is_none_or(is_setting) {
+            // As under systemd, which knows nothing of roots that a shell may name.
+            let is_kept = |key: &str| !is_setting(key) && !key.starts_with("SSL_CERT_");
+            if !key.to_str().is_some_and(is_kept) {
                 command.env_remove(&key);
             }
         }

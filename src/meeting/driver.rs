@@ -34,7 +34,7 @@ const HOLD_MAX: Duration = Duration::from_secs(5);
 pub(super) struct Driver {
     pub(super) stream: Stream,
     pub(super) network: Network,
-    pub(super) commands: Receiver<Command>,
+    pub(super) commands: Receiver<Box<Command>>,
     pub(super) waker: Waker,
     pub(super) wakeable: Wakeable,
     pub(super) sinks: Vec<Box<dyn Sink>>,
@@ -228,7 +228,7 @@ impl Driver {
             && let Ok(command) = self.commands.try_recv()
         {
             log::debug!("command={command:?}");
-            self.stream.handle_command(Instant::now(), command);
+            self.stream.handle_command(Instant::now(), *command);
             self.obey();
         }
     }

@@ -3,14 +3,17 @@
 //! [`Meeting::start`] makes the thread; it runs the driver, which runs the protocol over two or
 //! more sockets and gives what comes to the [`Sink`]s. The thread ends when the stream does.
 
+mod carrier;
 mod driver;
 mod opener;
 mod opening;
 pub mod resolve;
+mod roots;
 mod sink;
 mod socket;
 mod stats;
 mod tls;
+mod upgrade;
 mod wire;
 
 use std::fmt;
@@ -61,7 +64,8 @@ impl Network {
 #[derive(Debug)]
 pub struct Meeting {
     thread: JoinHandle<EndReason>,
-    commands: SyncSender<Command>,
+    /// Boxed: the places of a queue are memory from the start, and most are never used.
+    commands: SyncSender<Box<Command>>,
     waker: Waker,
     stats: Arc<Stats>,
 }
@@ -140,7 +144,7 @@ impl Meeting {
 
     /// Tells the stream something. `false` if it is over, or stuck.
     pub fn command(&self, command: Command) -> bool {
-        let sent = match self.commands.try_send(command) {
+        let sent = match self.commands.try_send(Box::new(command)) {
             Ok(()) => true,
             Err(TrySendError::Full(command)) => {
                 log::error!("stream is stuck, command lost command={command:?}");

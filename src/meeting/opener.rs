@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tungstenite::WebSocket;
 
-use super::opening::{Opening, Progress, Stream};
+use super::carrier::Carrier;
+use super::opening::{Opening, Progress};
 use super::resolve::Resolver;
 use super::tls::Connector;
 use crate::protocol::Loss;
@@ -30,11 +31,11 @@ const STACK_BYTES: usize = 512 << 10;
 
 /// Handshakes begun at a time: each needs 42 KiB of buffers while it lasts, and with 2,000 streams
 /// that begin at once the memory for all of them would stay with the process.
-const HANDSHAKES_MAX: usize = 64;
+const HANDSHAKES_MAX: usize = 32;
 /// A handshake that takes longer than this waits for its peer, and no other waits for it.
 const HANDSHAKE_QUICK: Duration = Duration::from_millis(500);
 
-type Outcome = Result<Box<WebSocket<Stream>>, Loss>;
+type Outcome = Result<Box<WebSocket<Carrier>>, Loss>;
 
 /// Opens WebSockets on a thread of its own, which ends, and is joined, with the last clone.
 #[derive(Clone)]

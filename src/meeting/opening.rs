@@ -8,18 +8,19 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use native_tls::MidHandshakeTlsStream;
+use openssl::ssl::MidHandshakeSslStream;
 use rustix::event::PollFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tungstenite::client::client_with_config;
 use tungstenite::handshake::client::{ClientHandshake, Response};
 use tungstenite::handshake::{HandshakeError, MidHandshake};
-use tungstenite::protocol::WebSocketConfig;
-use tungstenite::stream::MaybeTlsStream;
+use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error as WsError, WebSocket};
 
+use super::carrier::Carrier;
 use super::resolve::{Pending, Resolver};
-use super::tls::Connector;
+use super::tls::{self, Connector, Handshake, Shaken};
+use super::upgrade::Upgrade;
 use super::wire::Wire;
 use crate::protocol::Loss;
 use crate::protocol::url::ServerUrl;
@@ -27,9 +28,8 @@ use crate::waker::Waker;
 
 /// Largest message taken. A FHD key frame in base64 is well below.
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
-/// What a WebSocket keeps to read into. Measured: 26 KiB a TLS link in all, against 150 KiB with
-/// the default.
-const READ_BUFFER_BYTES: usize = 4 << 10;
+/// What a WebSocket keeps to read into: a phrase. The default would be 128 KiB a link.
+const READ_BUFFER_BYTES: usize = 1 << 10;
 /// What may wait to be sent. We send a hundred bytes now and then: a peer that lets this fill has
 /// stopped reading.
 const WRITE_BUFFER_BYTES_MAX: usize = 64 << 10;
@@ -39,8 +39,6 @@ const UNACKNOWLEDGED_MS_MAX: u32 = 20_000;
 const ADDRESS_MAX: Duration = Duration::from_secs(3);
 /// Most addresses tried for one connection.
 const ADDRESSES_MAX: usize = 8;
-
-pub(super) type Stream = MaybeTlsStream<Wire>;
 
 /// A connection that does not stand yet.
 pub(super) struct Opening {
@@ -56,8 +54,8 @@ enum Step {
         until: Option<Instant>,
     },
     Connected(Wire),
-    Tls(MidHandshakeTlsStream<Wire>),
-    Upgrading(MidHandshake<ClientHandshake<Stream>>),
+    Tls(MidHandshakeSslStream<Wire>),
+    Upgrading(Box<MidHandshake<ClientHandshake<Upgrade<Carrier>>>>),
     Over,
 }
 
@@ -66,7 +64,7 @@ pub(super) enum Progress {
     /// Not there yet.
     Pending,
     /// The WebSocket stands.
-    Opened(Box<WebSocket<Stream>>),
+    Opened(Box<WebSocket<Carrier>>),
     /// It will not stand.
     Failed(Loss),
 }
@@ -76,14 +74,14 @@ enum Next {
     /// That step, when something has arrived.
     Wait(Step),
     /// No further step is needed.
-    Done(Box<WebSocket<Stream>>),
+    Done(Box<WebSocket<Carrier>>),
     /// No step; why.
     Fail(String),
 }
 
-type TlsResult = Result<native_tls::TlsStream<Wire>, native_tls::HandshakeError<Wire>>;
+type Upgraded = (WebSocket<Upgrade<Carrier>>, Response);
 
-type UpgradeResult = Result<(WebSocket<Stream>, Response), HandshakeError<ClientHandshake<Stream>>>;
+type UpgradeResult = Result<Upgraded, HandshakeError<ClientHandshake<Upgrade<Carrier>>>>;
 
 impl Opening {
     /// Begins with the name. `waker` is woken when the name is found.
@@ -107,7 +105,8 @@ impl Opening {
             Step::Tcp { stream, .. } => Some((stream.as_fd(), PollFlags::OUT)),
             Step::Tls(handshake) => Some((handshake.get_ref().as_fd(), PollFlags::IN)),
             Step::Upgrading(handshake) => {
-                Some((descriptor(handshake.get_ref().get_ref()), PollFlags::IN))
+                let upgrade = handshake.get_ref().get_ref();
+                Some((upgrade.carrier().as_fd(), PollFlags::IN))
             }
         }
     }
@@ -120,11 +119,10 @@ impl Opening {
     /// Begins TLS, or the upgrade where there is none, on a connection that stands.
     pub(super) fn shake_hands(&mut self, tls: &Connector) -> Progress {
         let next = match std::mem::replace(&mut self.step, Step::Over) {
-            Step::Connected(stream) if self.url.is_tls() => match tls.get() {
-                Ok(tls) => self.encrypted(tls.connect(self.url.host(), stream)),
-                Err(why) => Next::Fail(why),
-            },
-            Step::Connected(stream) => self.upgrade(MaybeTlsStream::Plain(stream)),
+            Step::Connected(stream) if self.url.is_tls() => {
+                self.encrypted(tls.connect(self.url.host(), stream))
+            }
+            Step::Connected(stream) => self.upgrade(Carrier::Plain(stream)),
             other => Next::Wait(other),
         };
         self.take(next)
@@ -143,7 +141,7 @@ impl Opening {
                 others,
                 until,
             } => tcp(stream, others, until, now),
-            Step::Tls(handshake) => self.encrypted(handshake.handshake()),
+            Step::Tls(handshake) => self.encrypted(tls::go_on(handshake)),
             Step::Upgrading(handshake) => upgraded(handshake.handshake()),
             connected @ Step::Connected(_) => Next::Wait(connected),
             Step::Over => Next::Fail("the connection was given up".to_owned()),
@@ -184,27 +182,31 @@ impl Opening {
         next_address(others, now, "no address".to_owned())
     }
 
-    fn encrypted(&self, result: TlsResult) -> Next {
-        match result {
-            Ok(stream) => self.upgrade(MaybeTlsStream::NativeTls(stream)),
-            Err(native_tls::HandshakeError::WouldBlock(waiting)) => Next::Wait(Step::Tls(waiting)),
-            Err(native_tls::HandshakeError::Failure(error)) => Next::Fail(format!("TLS: {error}")),
+    fn encrypted(&self, handshake: Handshake<Wire>) -> Next {
+        match handshake {
+            Ok(Shaken::Done(stream)) => self.upgrade(Carrier::Tls(stream)),
+            Ok(Shaken::Waiting(waiting)) => Next::Wait(Step::Tls(waiting)),
+            Err(why) => Next::Fail(format!("TLS: {why}")),
         }
     }
 
-    fn upgrade(&self, stream: Stream) -> Next {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER_BYTES)
-            .write_buffer_size(0)
-            .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
-            .max_message_size(Some(MESSAGE_BYTES_MAX))
-            .max_frame_size(Some(MESSAGE_BYTES_MAX));
+    fn upgrade(&self, carrier: Carrier) -> Next {
+        let carrier = Upgrade::new(carrier);
         upgraded(client_with_config(
             self.url.to_string(),
-            stream,
-            Some(config),
+            carrier,
+            Some(limits()),
         ))
     }
+}
+
+fn limits() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
+        .max_message_size(Some(MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(MESSAGE_BYTES_MAX))
 }
 
 fn tcp(
@@ -238,8 +240,14 @@ fn tcp(
 
 fn upgraded(result: UpgradeResult) -> Next {
     match result {
-        Ok((socket, _response)) => Next::Done(Box::new(socket)),
-        Err(HandshakeError::Interrupted(waiting)) => Next::Wait(Step::Upgrading(waiting)),
+        Ok((socket, _response)) => {
+            // A new one, without what the upgrade was read into.
+            let (carrier, behind) = socket.into_inner().into_parts();
+            let role = Role::Client;
+            let socket = WebSocket::from_partially_read(carrier, behind, role, Some(limits()));
+            Next::Done(Box::new(socket))
+        }
+        Err(HandshakeError::Interrupted(waiting)) => Next::Wait(Step::Upgrading(Box::new(waiting))),
         Err(HandshakeError::Failure(WsError::Http(response))) => Next::Fail(format!(
             "HTTP status {}, expected 101; redirects are not followed",
             response.status()
@@ -278,23 +286,6 @@ fn begin_tcp(address: SocketAddr) -> io::Result<TcpStream> {
             Ok(TcpStream::from(socket))
         }
         Err(error) => Err(error.into()),
-    }
-}
-
-pub(super) fn descriptor(stream: &Stream) -> BorrowedFd<'_> {
-    match stream {
-        MaybeTlsStream::Plain(wire) => wire.as_fd(),
-        MaybeTlsStream::NativeTls(stream) => stream.get_ref().as_fd(),
-        _ => unreachable!("no other TLS library is compiled in"),
-    }
-}
-
-/// What carries a WebSocket.
-pub(super) fn wire(stream: &mut Stream) -> &mut Wire {
-    match stream {
-        MaybeTlsStream::Plain(wire) => wire,
-        MaybeTlsStream::NativeTls(stream) => stream.get_mut(),
-        _ => unreachable!("no other TLS library is compiled in"),
     }
 }
 

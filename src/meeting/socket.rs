@@ -1,15 +1,15 @@
 //! One WebSocket of a stream, which never blocks: it is being opened, or messages go to and fro.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::event::PollFlags;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Error as WsError, Message, WebSocket};
 
+use super::carrier::Carrier;
 use super::opener::{Opener, Ticket};
-use super::opening::{Stream, descriptor, wire};
 use crate::protocol::Loss;
 use crate::protocol::url::ServerUrl;
 use crate::waker::Waker;
@@ -23,7 +23,7 @@ pub(super) struct Socket {
 
 enum Step {
     Opening(Ticket),
-    Open(Box<WebSocket<Stream>>),
+    Open(Box<WebSocket<Carrier>>),
 }
 
 /// What [`Socket::read`] found.
@@ -56,7 +56,7 @@ impl Socket {
         };
         let mut flags = PollFlags::IN;
         flags.set(PollFlags::OUT, self.wants_out);
-        Some((descriptor(socket.get_ref()), flags))
+        Some((socket.get_ref().as_fd(), flags))
     }
 
     /// What has become of opening it; `None` while nothing has.
@@ -72,7 +72,7 @@ impl Socket {
     /// Makes the next read look whether more has arrived since the last one.
     pub(super) fn ask_again(&mut self) {
         if let Step::Open(socket) = &mut self.step {
-            wire(socket.get_mut()).ask_again();
+            socket.get_mut().wire().ask_again();
         }
     }
 

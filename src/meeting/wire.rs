@@ -9,8 +9,8 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// What one call takes at most, unless more is asked for.
-const READ_BYTES: usize = 4 << 10;
+/// What one call takes at most, unless more is asked for: a phrase, or a packet of audio.
+const READ_BYTES: usize = 2 << 10;
 
 /// A nonblocking TCP connection. A stream that waits holds no buffer.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! JSONL lines: self-contained and versioned, one record a line.
 
-use crate::protocol::Language;
 use crate::protocol::events::event_name;
+use crate::protocol::{Language, Product};
 
 use super::digits;
 use super::record::{Attribute, Phrase, StreamInfo};
@@ -12,7 +12,7 @@ pub const VERSION: u32 = 1;
 /// Writes the lines of one stream.
 #[derive(Debug, Clone)]
 pub struct Lines {
-    info: StreamInfo,
+    product: Product,
     /// `"meeting_uuid":"…","stream_id":"…"`: the same in every line, quoted once.
     ids: String,
 }
@@ -27,7 +27,7 @@ impl Lines {
             quoted(&info.stream_id)
         );
         Lines {
-            info: info.clone(),
+            product: info.product,
             ids,
         }
     }
@@ -72,7 +72,7 @@ impl Lines {
         raw: &str,
     ) {
         self.begin(out, "event");
-        if let Some(name) = event_type.and_then(|n| event_name(self.info.product, n)) {
+        if let Some(name) = event_type.and_then(|n| event_name(self.product, n)) {
             out.extend_from_slice(b",\"name\":");
             string(out, name);
         }
@@ -150,7 +150,6 @@ fn number(out: &mut Vec<u8>, key: &str, n: u64) {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::protocol::Product;
 
     pub(in crate::output) fn info() -> StreamInfo {
         StreamInfo {

@@ -56,19 +56,19 @@ pub use recorder::{Formats, seam};
 pub use stdout::{Stdout, StdoutFormat};
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::ops::Deref;
     use std::path::{Path, PathBuf};
 
     /// An empty folder of a test's own, gone afterwards.
-    pub(super) fn scratch(name: &str) -> Scratch {
+    pub(crate) fn scratch(name: &str) -> Scratch {
         let folder = std::env::temp_dir().join(format!("rtmsd-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).expect("a folder for temporary files");
         Scratch(folder)
     }
 
-    pub(super) struct Scratch(PathBuf);
+    pub(crate) struct Scratch(PathBuf);
 
     impl Deref for Scratch {
         type Target = Path;

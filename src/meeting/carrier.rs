@@ -1,0 +1,61 @@
+//! What carries a WebSocket: a connection, plain or encrypted.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use openssl::ssl::SslStream;
+
+use super::wire::Wire;
+
+/// A connection that stands.
+#[derive(Debug)]
+pub(super) enum Carrier {
+    /// Without TLS.
+    Plain(Wire),
+    /// With it.
+    Tls(SslStream<Wire>),
+}
+
+impl Carrier {
+    /// The TCP below.
+    pub(super) fn wire(&mut self) -> &mut Wire {
+        match self {
+            Carrier::Plain(wire) => wire,
+            Carrier::Tls(stream) => stream.get_mut(),
+        }
+    }
+}
+
+impl Read for Carrier {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Carrier::Plain(wire) => wire.read(out),
+            Carrier::Tls(stream) => stream.read(out),
+        }
+    }
+}
+
+impl Write for Carrier {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Carrier::Plain(wire) => wire.write(bytes),
+            Carrier::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Carrier::Plain(wire) => wire.flush(),
+            Carrier::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+impl AsFd for Carrier {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Carrier::Plain(wire) => wire.as_fd(),
+            Carrier::Tls(stream) => stream.get_ref().as_fd(),
+        }
+    }
+}
