@@ -74,36 +74,41 @@ impl Writer {
 
     pub(super) fn run(mut self) {
         loop {
-            let first = match self.wait() {
+            let mut next = match self.wait() {
                 Ok(job) => Some(job),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            let had_work = first.is_some();
+            let had_work = next.is_some();
             if !had_work {
                 self.complete_next();
             }
-            let mut next = first;
             while let Some(job) = next {
                 if let Job::Stop(deadline) = job {
                     return self.stop(deadline);
                 }
                 self.handle(job);
-                let is_enough = self.unwritten_bytes >= ROUND_BYTES;
-                next = (!is_enough).then(|| self.jobs.try_recv().ok()).flatten();
+                if self.unwritten_bytes >= ROUND_BYTES {
+                    self.write_round();
+                }
+                next = self.jobs.try_recv().ok();
             }
-            let is_flood = self.unwritten_bytes >= ROUND_BYTES;
-            self.unwritten_bytes = 0;
-            for key in std::mem::take(&mut self.unwritten) {
-                self.write(key);
-            }
-            if self.next_tick <= Instant::now() {
-                self.tick();
-                self.next_tick = Instant::now() + TICK;
-            }
-            if had_work && !is_flood {
+            self.write_round();
+            if had_work {
                 std::thread::park_timeout(gather::PAUSE);
             }
+        }
+    }
+
+    /// Writes what was taken, and looks at what is due.
+    fn write_round(&mut self) {
+        self.unwritten_bytes = 0;
+        for key in std::mem::take(&mut self.unwritten) {
+            self.write(key);
+        }
+        if self.next_tick <= Instant::now() {
+            self.tick();
+            self.next_tick = Instant::now() + TICK;
         }
     }
 
