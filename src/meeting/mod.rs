@@ -106,33 +106,36 @@ impl Meeting {
             short.get(..short.len().min(10)).unwrap_or_default()
         );
         let (thread_waker, thread_stats) = (waker.clone(), Arc::clone(&stats));
+        // Boxed, and a function of its own: what is used up at the beginning would else lie at the
+        // foot of the thread's stack for as long as it runs, a page of memory a stream.
+        let start = Box::new(move || {
+            crate::log::set_stream(&config.stream_id);
+            for sink in &mut sinks {
+                sink.begin(thread_waker.clone());
+            }
+            Box::new(Driver {
+                stream: Stream::new(Instant::now(), config),
+                network,
+                commands: receiver,
+                waker: thread_waker,
+                wakeable,
+                sinks,
+                seam,
+                stats: thread_stats,
+                // Signaling and, most often, one of media.
+                sockets: Vec::with_capacity(2),
+                hold: Hold::No,
+                had_data: false,
+                ended: None,
+                woke: Instant::now(),
+            })
+        });
         let thread = Builder::new()
             .name(name)
             .stack_size(STACK_BYTES)
             .spawn(move || {
                 let _ended = OnDrop(Some(ended));
-                crate::log::set_stream(&config.stream_id);
-                for sink in &mut sinks {
-                    sink.begin(thread_waker.clone());
-                }
-                // Not on this stack, where what it was made from lies already.
-                let mut driver = Box::new(Driver {
-                    stream: Stream::new(Instant::now(), config),
-                    network,
-                    commands: receiver,
-                    waker: thread_waker,
-                    wakeable,
-                    sinks,
-                    seam,
-                    stats: thread_stats,
-                    // Signaling and, most often, one of media.
-                    sockets: Vec::with_capacity(2),
-                    hold: Hold::No,
-                    had_data: false,
-                    ended: None,
-                    woke: Instant::now(),
-                });
-                driver.run()
+                begin(start).run()
             })?;
         Ok(Meeting {
             thread,
@@ -170,6 +173,11 @@ impl Meeting {
     pub fn join(self) -> Result<EndReason, Panicked> {
         self.thread.join().map_err(|_| Panicked)
     }
+}
+
+#[inline(never)]
+fn begin(start: Box<impl FnOnce() -> Box<Driver>>) -> Box<Driver> {
+    start()
 }
 
 struct OnDrop<F: FnOnce()>(Option<F>);
