@@ -2,8 +2,10 @@
 
 use crate::protocol::message::{Packet, PacketKind};
 
-/// A buffer that one huge frame made larger than this is not used again.
-const BUFFER_KEPT_BYTES: usize = 1 << 20;
+/// A buffer larger than this is used again only if it was filled: in a flood it will be filled again.
+const BUFFER_KEPT_BYTES: usize = 4 << 10;
+/// One that a huge frame made larger than this is never used again.
+const BUFFER_BYTES_MAX: usize = 1 << 20;
 
 /// Longest name that is kept; it becomes part of a file's name and of `meta.json`.
 const NAME_BYTES_MAX: usize = 256;
@@ -94,7 +96,9 @@ impl Batch {
 
     /// Empties it for the next use, unless it grew too large to be kept.
     pub fn clear(&mut self) {
-        if self.bytes.capacity() > BUFFER_KEPT_BYTES {
+        let room = self.bytes.capacity();
+        let is_filled = self.bytes.len() >= room / 4;
+        if room > BUFFER_BYTES_MAX || room > BUFFER_KEPT_BYTES && !is_filled {
             *self = Batch::default();
         }
         self.heads.clear();

@@ -29,6 +29,9 @@ use crate::waker::Waker;
 
 /// Above this many waiting bytes a stream reads more slowly.
 const BEHIND_BYTES: usize = 1 << 20;
+/// Above this many in all, every stream does: a few hundred at work leave the one thread that writes
+/// for them little of a busy processor.
+const ALL_BEHIND_BYTES: usize = 32 << 20;
 /// Most bytes that wait for one stream: hours of phrases, half a minute of a flood.
 pub const STREAM_BYTES_MAX: usize = 16 << 20;
 /// Most bytes that wait for all streams.

@@ -8,7 +8,9 @@ use std::thread::Thread;
 use super::super::gather;
 use super::super::packets::Batch;
 use super::super::record::{Record, Records};
-use super::{ALL_BYTES_MAX, BEHIND_BYTES, DiskCounters, Gauge, Job, STREAM_BYTES_MAX};
+use super::{
+    ALL_BEHIND_BYTES, ALL_BYTES_MAX, BEHIND_BYTES, DiskCounters, Gauge, Job, STREAM_BYTES_MAX,
+};
 use crate::meeting::Sink;
 use crate::protocol::{EndReason, Notice, StreamEvent};
 use crate::waker::Waker;
@@ -142,6 +144,7 @@ impl Sink for DiskSink {
 
     fn is_behind(&self) -> bool {
         self.gauge.waiting_bytes.load(Relaxed) > BEHIND_BYTES
+            || self.counters.waiting_bytes.load(Relaxed) > ALL_BEHIND_BYTES
     }
 
     fn end(&mut self, reason: &EndReason) {

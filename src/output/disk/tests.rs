@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{Disk, DiskSettings, DiskSink, STREAM_BYTES_MAX};
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::{ALL_BEHIND_BYTES, Disk, DiskSettings, DiskSink, STREAM_BYTES_MAX};
 use crate::meeting::Sink;
 use crate::output::jsonl::tests::info;
 use crate::output::path::stream_folder;
@@ -14,6 +16,7 @@ use crate::output::tests::scratch;
 use crate::protocol::codes::StopReason;
 use crate::protocol::message::{Message, decode};
 use crate::protocol::{EndReason, MediaParams, StreamEvent};
+use crate::waker::waker;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -151,6 +154,39 @@ fn what_does_not_fit_into_memory_is_counted_and_told() {
     let meta: serde_json::Value = serde_json::from_slice(&meta).expect("JSON");
     assert_eq!(meta["dropped"], dropped);
     assert_eq!(meta["transcripts"], sent - dropped);
+}
+
+#[test]
+fn all_wait_for_a_disk_that_is_far_behind_and_are_told_when_it_is_not() {
+    let root = scratch("disk-behind");
+    let troubled: Vec<StreamInfo> = (0..4).map(|n| other(&format!("behind {n}"))).collect();
+    let day = block(&root, &troubled[0]);
+    let disk = disk(&root);
+    let mut innocent = disk.sink(info());
+    let (waker, wakeable) = waker().expect("a pair");
+    innocent.begin(waker);
+    let mut sinks: Vec<DiskSink> = troubled
+        .iter()
+        .map(|info| disk.sink(info.clone()))
+        .collect();
+    assert!(!innocent.is_behind());
+    let long = "x".repeat(100_000);
+    for n in 0..(ALL_BEHIND_BYTES / long.len() / sinks.len() + 9) as u64 {
+        for sink in &mut sinks {
+            say(sink, troubled[0].started_ms + n, &long);
+        }
+    }
+    assert!(innocent.is_behind());
+    fs::remove_file(day).expect("removable");
+    let mut fds = [PollFd::new(&wakeable, PollFlags::IN)];
+    let seconds = rustix::event::Timespec {
+        tv_sec: PATIENCE.as_secs() as i64,
+        tv_nsec: 0,
+    };
+    assert_eq!(poll(&mut fds, Some(&seconds)), Ok(1), "it is woken");
+    assert!(!innocent.is_behind());
+    drop((innocent, sinks));
+    assert!(disk.stop(Instant::now() + PATIENCE));
 }
 
 #[test]

@@ -11,7 +11,9 @@ use super::super::path::stream_folder;
 use super::super::record::StreamInfo;
 use super::super::recorder::{Recorder, discard_folder};
 use super::super::unfinished::{self, StreamFolders};
-use super::{BEHIND_BYTES, DiskCounters, DiskSettings, Gauge, Job, STREAM_BYTES_MAX};
+use super::{
+    ALL_BEHIND_BYTES, BEHIND_BYTES, DiskCounters, DiskSettings, Gauge, Job, STREAM_BYTES_MAX,
+};
 use crate::time::now_ms;
 
 /// How often a disk that refuses is tried again, and how often there is a look at what to sync.
@@ -19,9 +21,12 @@ const TICK: Duration = Duration::from_secs(1);
 /// What was written is made to survive a power cut this long after. Never at once: at two thousand
 /// streams the disk would do nothing else. The end of a stream syncs at once.
 const SYNC_AFTER: Duration = Duration::from_secs(5);
-/// Taken from the streams and not yet written, at most: lines that are written while they are in the
-/// processor's cache, from buffers that are used again.
-const ROUND_BYTES: usize = 32 << 10;
+/// A stream of which so much was taken is written at once, while its lines are in the processor's
+/// cache, from buffers that are used again.
+const FLOOD_BYTES: usize = 32 << 10;
+/// Taken from all streams and not yet written, at most. What has come meanwhile is written together:
+/// the further the disk is behind, the more of a stream goes into one call.
+const ROUND_BYTES: usize = 4 << 20;
 /// Most streams synced in one tick.
 const SYNCS_PER_TICK: usize = 16;
 
@@ -141,7 +146,7 @@ impl Writer {
             Job::Records(key, records, bytes) => {
                 let Some(entry) = self.entries.get_mut(&key) else {
                     // Its stream was revoked in the meantime.
-                    self.counters.waiting_bytes.fetch_sub(bytes, Relaxed);
+                    self.released(bytes);
                     return;
                 };
                 for record in records.iter() {
@@ -152,7 +157,7 @@ impl Writer {
             }
             Job::Packets(key, mut batch, bytes) => {
                 let Some(entry) = self.entries.get_mut(&key) else {
-                    self.counters.waiting_bytes.fetch_sub(bytes, Relaxed);
+                    self.released(bytes);
                     return;
                 };
                 entry.recorder.take_packets(&batch);
@@ -193,6 +198,9 @@ impl Writer {
         }
         entry.taken_bytes += bytes;
         self.unwritten_bytes += bytes;
+        if entry.taken_bytes >= FLOOD_BYTES && !entry.is_troubled {
+            self.write(key);
+        }
     }
 
     /// One folder of those that earlier processes left.
@@ -293,13 +301,14 @@ impl Writer {
                     .records
                     .fetch_add(entry.taken_records, Relaxed);
                 entry.taken_records = 0;
-                entry.release(&self.counters);
+                let bytes = entry.release();
                 if entry.recorder.is_unsynced() {
                     entry.unsynced_since.get_or_insert_with(Instant::now);
                 }
                 if entry.has_ended {
                     self.entries.remove(&key);
                 }
+                self.released(bytes);
             }
             Err(error) => {
                 self.counters.errors.fetch_add(1, Relaxed);
@@ -315,6 +324,14 @@ impl Writer {
                     );
                 }
             }
+        }
+    }
+
+    /// So many bytes wait no more.
+    fn released(&self, bytes: usize) {
+        let before = self.counters.waiting_bytes.fetch_sub(bytes, Relaxed);
+        if before > ALL_BEHIND_BYTES && before - bytes <= ALL_BEHIND_BYTES {
+            self.entries.values().for_each(|entry| entry.wake());
         }
     }
 
@@ -364,7 +381,8 @@ impl Writer {
             let Some(mut entry) = self.entries.remove(&key) else {
                 continue;
             };
-            entry.release(&self.counters);
+            let bytes = entry.release();
+            self.released(bytes);
             if entry.is_troubled {
                 self.counters.troubled.fetch_sub(1, Relaxed);
             }
@@ -430,15 +448,19 @@ impl Writer {
 }
 
 impl Entry {
-    /// What was taken waits no more.
-    fn release(&mut self, counters: &DiskCounters) {
+    /// What was taken waits no more. Returns how much it was.
+    fn release(&mut self) -> usize {
         let bytes = std::mem::take(&mut self.taken_bytes);
-        counters.waiting_bytes.fetch_sub(bytes, Relaxed);
         let before = self.gauge.waiting_bytes.fetch_sub(bytes, Relaxed);
-        if before > BEHIND_BYTES
-            && before - bytes <= BEHIND_BYTES
-            && let Some(waker) = self.gauge.waker.get()
-        {
+        if before > BEHIND_BYTES && before - bytes <= BEHIND_BYTES {
+            self.wake();
+        }
+        bytes
+    }
+
+    /// Wakes the stream, which may have waited for us.
+    fn wake(&self) {
+        if let Some(waker) = self.gauge.waker.get() {
             waker.wake();
         }
     }
