@@ -27,6 +27,14 @@ const MESSAGES_PER_TURN: usize = 64;
 /// Messages read on from a socket that is being closed, at most; what a socket holds is less.
 const LAST_MESSAGES_MAX: usize = 100_000;
 
+/// How long media sockets are left alone after packets were read from them. Audio comes fifty times
+/// a second, and waking up for each packet costs more than everything that is done with it. Whoever
+/// speaks is heard so much later at most; signaling is never left alone, and phrases are no packets.
+const REST: Duration = Duration::from_millis(40);
+
+/// More packets than this at once are no conversation, and there is no rest.
+const REST_PACKETS_MAX: usize = 8;
+
 /// How long a sink that is behind may hold up reading. Zoom cuts after three keep-alives, 30 s;
 /// a sink that is slower than this buffers, and then drops, by its own rule.
 const HOLD_MAX: Duration = Duration::from_secs(5);
@@ -42,6 +50,10 @@ pub(super) struct Driver {
     pub(super) stats: Arc<Stats>,
     pub(super) sockets: Vec<Link>,
     pub(super) hold: Hold,
+    /// Since when media sockets are left alone, for [`REST`].
+    pub(super) rests_since: Option<Instant>,
+    /// Packets read in this turn.
+    pub(super) packets: usize,
     /// Data came since the sinks were last flushed.
     pub(super) had_data: bool,
     pub(super) ended: Option<EndReason>,
@@ -86,7 +98,11 @@ impl Driver {
             }
             self.wait(deadline, more);
             self.take_commands();
+            self.packets = 0;
             self.advance_and_read();
+            if (1..=REST_PACKETS_MAX).contains(&self.packets) && !self.has_more() {
+                self.rests_since = Some(Instant::now());
+            }
             self.hold_or_release();
             if self.ended.is_none() {
                 self.stream.handle_timeout(Instant::now());
@@ -180,7 +196,8 @@ impl Driver {
     }
 
     fn is_held(&self, id: LinkId) -> bool {
-        matches!((self.hold, id), (Hold::Since(_), LinkId::Media(_)))
+        matches!(id, LinkId::Media(_))
+            && (self.rests_since.is_some() || matches!(self.hold, Hold::Since(_)))
     }
 
     fn wait(&mut self, deadline: Instant, more: bool) {
@@ -188,6 +205,9 @@ impl Driver {
         let mut deadline = deadline;
         if let Hold::Since(since) = self.hold {
             deadline = deadline.min(since + HOLD_MAX);
+        }
+        if let Some(since) = self.rests_since {
+            deadline = deadline.min(since + REST);
         }
         let timeout = if more {
             Duration::ZERO
@@ -220,6 +240,14 @@ impl Driver {
         }
         if is_woken {
             self.wakeable.clear();
+        }
+        let is_over = |since: &mut Instant| self.woke.saturating_duration_since(*since) >= REST;
+        if let Some(since) = self.rests_since.take_if(is_over) {
+            // What has come meanwhile is read without asking whether anything has.
+            for link in &mut self.sockets {
+                link.is_due |= matches!(link.id, LinkId::Media(_));
+            }
+            self.woke = since;
         }
     }
 
@@ -322,6 +350,7 @@ impl Driver {
                     return;
                 }
                 self.had_data = true;
+                self.packets += usize::from(matches!(event, StreamEvent::Packet(..)));
                 self.stats.event(&event, text.len());
                 for sink in &mut self.sinks {
                     sink.event(&event);

@@ -125,6 +125,8 @@ impl Meeting {
                 // Signaling and, most often, one of media.
                 sockets: Vec::with_capacity(2),
                 hold: Hold::No,
+                rests_since: None,
+                packets: 0,
                 had_data: false,
                 ended: None,
                 woke: Instant::now(),
