@@ -14,7 +14,8 @@ pub trait Sink: Send {
         let _ = waker;
     }
 
-    /// One message's data; copy what is to be kept.
+    /// One message's data; copy what is to be kept. Packets of audio, video and share come up to
+    /// 40 ms after they arrived, together with those that follow them.
     fn event(&mut self, event: &StreamEvent<'_>);
 
     /// Something about the stream itself.

@@ -74,8 +74,9 @@ fn goes_on<S>(result: Result<SslStream<S>, HandshakeError<S>>) -> Handshake<S> {
 
 /// The configuration, made when it is first needed.
 ///
-/// Reading the system's roots costs some 80 ms of CPU, so one is made for a process and shared;
-/// and a server that starts answers webhooks meanwhile ([`Connector::prepare`]).
+/// Where the system's roots are in one file, reading them costs some 80 ms of CPU, so one is made for
+/// a process and shared; and a server that starts answers webhooks meanwhile
+/// ([`Connector::prepare`]).
 #[derive(Clone)]
 pub struct Connector {
     shared: Arc<Shared>,
