@@ -15,7 +15,9 @@ use openssl_probe::ProbeResult;
 /// Gives a configuration in the making the system's roots.
 pub(super) fn add(context: &mut SslContextBuilder) -> Result<(), ErrorStack> {
     let found = openssl_probe::probe();
-    if let Some(folder) = complete_folder(&found) {
+    // Who names a bundle means the bundle.
+    let is_named = std::env::var_os(openssl_probe::ENV_CERT_FILE).is_some();
+    if let Some(folder) = complete_folder(&found).filter(|_| !is_named) {
         context.set_cert_store(looked_up_in(folder)?);
         return Ok(());
     }
@@ -45,12 +47,8 @@ fn looked_up_in(folder: &str) -> Result<X509Store, ErrorStack> {
     Ok(store.build())
 }
 
-/// The folder in which OpenSSL finds as many roots as the bundle has; none where `SSL_CERT_FILE`
-/// says that the bundle is meant.
+/// The folder in which OpenSSL finds as many roots as the bundle has.
 fn complete_folder(found: &ProbeResult) -> Option<&str> {
-    if std::env::var_os(openssl_probe::ENV_CERT_FILE).is_some() {
-        return None;
-    }
     let needed = found.cert_file.as_deref().map_or(1, roots_in).max(1);
     let mut folders = found.cert_dir.iter();
     folders
@@ -126,6 +124,29 @@ mod tests {
             let refused = shake(context, "a.test", &unknown.signs("DNS:a.test"));
             assert!(refused.is_err_and(|why| why.contains("certificate")));
         }
+    }
+
+    #[test]
+    fn a_folder_with_less_than_the_bundle_is_not_relied_on() {
+        let folder = scratch("roots-less");
+        let hashed = folder.join("certs");
+        fs::create_dir(&hashed).expect("the disk is well");
+        let bundle = folder.join("bundle.pem");
+        fs::write(&bundle, "-----BEGIN CERTIFICATE-----\n".repeat(2)).expect("the disk is well");
+        let found = ProbeResult {
+            cert_file: Some(bundle),
+            cert_dir: vec![folder.join("none"), hashed.clone()],
+        };
+        assert_eq!(complete_folder(&found), None);
+        fs::write(hashed.join("5ed36f99.0"), "").expect("the disk is well");
+        assert_eq!(complete_folder(&found), None);
+        let alone = ProbeResult {
+            cert_file: None,
+            cert_dir: found.cert_dir.clone(),
+        };
+        assert_eq!(complete_folder(&alone), hashed.to_str());
+        fs::write(hashed.join("5ed36f99.1"), "").expect("the disk is well");
+        assert_eq!(complete_folder(&found), hashed.to_str());
     }
 
     #[test]
