@@ -83,8 +83,10 @@ impl fmt::Display for Panicked {
 impl std::error::Error for Panicked {}
 
 impl Meeting {
-    /// Starts the thread of a stream. `seam` knows the last phrases of an earlier life of it. `ended` is called at its very end, on that thread, also after
-    /// a panic; it must not block.
+    /// Starts the thread of a stream.
+    ///
+    /// `seam` knows the last phrases of an earlier life of it. `ended` is called at its very end, on
+    /// that thread, also after a panic; it must not block.
     pub fn start(
         config: StreamConfig,
         network: Network,

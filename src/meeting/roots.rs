@@ -17,7 +17,7 @@ pub(super) fn add(context: &mut SslContextBuilder) -> Result<(), ErrorStack> {
     let found = openssl_probe::probe();
     // Who names a bundle means the bundle.
     let is_named = std::env::var_os(openssl_probe::ENV_CERT_FILE).is_some();
-    if let Some(folder) = complete_folder(&found).filter(|_| !is_named) {
+    if !is_named && let Some(folder) = complete_folder(&found) {
         context.set_cert_store(looked_up_in(folder)?);
         return Ok(());
     }

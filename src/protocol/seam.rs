@@ -18,7 +18,7 @@ pub struct Seam {
     /// The low bits of each, which are looked through first: a few nanoseconds, where the digests
     /// are a tenth of everything that is done with a phrase of a flood.
     tags: Vec<u16>,
-    /// Where the oldest is, once there are [`PHRASES_MAX`].
+    /// Where the oldest is, once there are [`PHRASES_MAX`]; below that number always.
     oldest: usize,
     /// The highest stamp so far: what is stamped later was not there before.
     newest_ms: u64,
