@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
+use memchr::memchr;
 use rustix::event::{PollFd, PollFlags, poll};
 use tungstenite::Message;
 
@@ -336,8 +337,7 @@ impl Driver {
             // Pings are answered by the library at the next read or flush.
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => return,
         };
-        // Without an exit the loop looks at many bytes at a time, and the answer is nearly always no.
-        let has_escape = text.bytes().fold(false, |has, b| has | (b == b'\\'));
+        let has_escape = memchr(b'\\', text.as_bytes()).is_some();
         let mended = has_escape.then(|| message::mend_surrogates(text)).flatten();
         let text: Cow<'_, str> = mended.map_or(Cow::Borrowed(text), Cow::Owned);
         log::trace!("received link={id} {text}");

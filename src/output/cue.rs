@@ -1,6 +1,8 @@
 //! Subtitles: WebVTT and SubRip cues, and plain text, for one phrase.
 
-use super::digits::{number, padded};
+use memchr::memchr3_iter;
+
+use super::digits::{fill, number};
 use super::record::Phrase;
 use super::text::{one_line, speaker};
 
@@ -50,8 +52,9 @@ pub fn srt(out: &mut Vec<u8>, position: &mut Position, zero_ms: u64, phrase: &Ph
 
 /// A line of plain text: `12:04:31  Ada: good morning`, the time of day in UTC.
 pub fn text(out: &mut Vec<u8>, phrase: &Phrase<'_>) {
-    clock(out, phrase.start_ms / 1000 % (24 * 3600));
-    out.extend_from_slice(b"  ");
+    let mut head = *b"00:00:00  ";
+    clock(&mut head, phrase.start_ms / 1000 % (24 * 3600));
+    out.extend_from_slice(&head);
     out.extend_from_slice(speaker(phrase.user_id, phrase.user_name).as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(one_line(phrase.text).as_bytes());
@@ -87,19 +90,24 @@ pub fn position_at_end(tail: &str) -> Option<Position> {
     position
 }
 
+/// `12:04:31.250`; the hours go on after 99.
 fn stamp(out: &mut Vec<u8>, ms: u64, point: u8) {
-    clock(out, ms / 1000);
-    out.push(point);
-    padded(out, ms % 1000, 3);
+    let mut text = *b"00:00:00.000";
+    clock(&mut text, ms / 1000);
+    text[8] = point;
+    fill(&mut text[9..], ms);
+    let hundred_hours = ms / (100 * 3600 * 1000);
+    if hundred_hours > 0 {
+        number(out, hundred_hours);
+    }
+    out.extend_from_slice(&text);
 }
 
-/// `12:04:31`; the hours go on after 99.
-fn clock(out: &mut Vec<u8>, seconds: u64) {
-    padded(out, seconds / 3600, 2);
-    out.push(b':');
-    padded(out, seconds / 60 % 60, 2);
-    out.push(b':');
-    padded(out, seconds % 60, 2);
+/// Hours, minutes and seconds into `00:00:00`.
+fn clock(text: &mut [u8], seconds: u64) {
+    fill(&mut text[0..2], seconds / 3600);
+    fill(&mut text[3..5], seconds / 60 % 60);
+    fill(&mut text[6..8], seconds % 60);
 }
 
 fn parse_stamp(text: &str) -> Option<u64> {
@@ -116,23 +124,14 @@ fn parse_stamp(text: &str) -> Option<u64> {
 /// WebVTT cue text: `<` and `&` begin something, and `-->` needs its `>`.
 fn escape(out: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
-    // Without an exit the loop looks at many bytes at a time.
-    let is_plain = bytes
-        .iter()
-        .fold(true, |is, b| is & !matches!(b, b'&' | b'<' | b'>'));
-    if is_plain {
-        return out.extend_from_slice(bytes);
-    }
     let mut from = 0;
-    for (at, byte) in bytes.iter().enumerate() {
-        let entity: &[u8] = match byte {
+    for at in memchr3_iter(b'&', b'<', b'>', bytes) {
+        out.extend_from_slice(&bytes[from..at]);
+        out.extend_from_slice(match bytes[at] {
             b'&' => b"&amp;",
             b'<' => b"&lt;",
-            b'>' => b"&gt;",
-            _ => continue,
-        };
-        out.extend_from_slice(&bytes[from..at]);
-        out.extend_from_slice(entity);
+            _ => b"&gt;",
+        });
         from = at + 1;
     }
     out.extend_from_slice(&bytes[from..]);

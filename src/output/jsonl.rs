@@ -1,20 +1,27 @@
 //! JSONL lines: self-contained and versioned, one record a line.
 
+use std::ops::Range;
+
+use memchr::memchr2;
+
 use crate::protocol::events::event_name;
 use crate::protocol::{Language, Product};
 
 use super::digits;
 use super::record::{Attribute, Phrase, StreamInfo};
+use super::text::has_control;
 
-/// Version of the line format, the `v` of every line.
-pub const VERSION: u32 = 1;
+/// How every line begins: `v` is the version of the line format.
+const BEGIN: &str = "{\"v\":1,\"type\":\"";
 
 /// Writes the lines of one stream.
 #[derive(Debug, Clone)]
 pub struct Lines {
     product: Product,
-    /// `"meeting_uuid":"…","stream_id":"…"`: the same in every line, quoted once.
-    ids: String,
+    /// `{"v":1,"type":"transcript","meeting_uuid":"…","stream_id":"…","user_id":`
+    phrase_head: String,
+    /// Where in it what follows the type is.
+    ids: Range<usize>,
 }
 
 impl Lines {
@@ -22,22 +29,22 @@ impl Lines {
     pub fn new(info: &StreamInfo) -> Lines {
         let key = info.product.id_key();
         let ids = format!(
-            "\"{key}\":{},\"stream_id\":{}",
+            "\",\"{key}\":{},\"stream_id\":{}",
             quoted(&info.id),
             quoted(&info.stream_id)
         );
+        let begin = format!("{BEGIN}transcript");
         Lines {
             product: info.product,
-            ids,
+            phrase_head: format!("{begin}{ids},\"user_id\":"),
+            ids: begin.len()..begin.len() + ids.len(),
         }
     }
 
     /// A phrase, with the line break.
     pub fn phrase(&self, out: &mut Vec<u8>, phrase: &Phrase<'_>) {
-        self.begin(out, "transcript");
-        number(out, ",\"user_id\":", phrase.user_id);
-        out.extend_from_slice(b",\"user_name\":");
-        string(out, phrase.user_name);
+        number(out, &self.phrase_head, phrase.user_id);
+        string(out, ",\"user_name\":", phrase.user_name);
         if let Some(channel) = phrase.channel_id {
             number(out, ",\"channel_id\":", channel);
         }
@@ -46,8 +53,7 @@ impl Lines {
         number(out, ",\"timestamp_ms\":", phrase.timestamp_ms);
         if let Some(language) = phrase.language {
             if let Some(known) = Language::from_number(language) {
-                out.extend_from_slice(b",\"language\":");
-                string(out, known.tag());
+                string(out, ",\"language\":", known.tag());
             }
             out.extend_from_slice(b",\"language_id\":");
             // Writing to memory does not fail.
@@ -58,8 +64,7 @@ impl Lines {
             Attribute::Update => out.extend_from_slice(b",\"attribute\":\"update\""),
             Attribute::Delete => out.extend_from_slice(b",\"attribute\":\"delete\""),
         }
-        out.extend_from_slice(b",\"text\":");
-        string(out, phrase.text);
+        string(out, ",\"text\":", phrase.text);
         out.extend_from_slice(b"}\n");
     }
 
@@ -73,8 +78,7 @@ impl Lines {
     ) {
         self.begin(out, "event");
         if let Some(name) = event_type.and_then(|n| event_name(self.product, n)) {
-            out.extend_from_slice(b",\"name\":");
-            string(out, name);
+            string(out, ",\"name\":", name);
         }
         if let Some(stamp) = timestamp_ms {
             number(out, ",\"timestamp_ms\":", stamp);
@@ -95,12 +99,9 @@ impl Lines {
     ) {
         self.begin(out, "chat");
         number(out, ",\"timestamp_ms\":", timestamp_ms);
-        for (key, name) in [("operation", operation), ("session", session)] {
+        for (key, name) in [(",\"operation\":", operation), (",\"session\":", session)] {
             if let Some(name) = name {
-                out.extend_from_slice(b",\"");
-                out.extend_from_slice(key.as_bytes());
-                out.extend_from_slice(b"\":");
-                string(out, name);
+                string(out, key, name);
             }
         }
         out.extend_from_slice(b",\"content\":");
@@ -109,11 +110,9 @@ impl Lines {
     }
 
     fn begin(&self, out: &mut Vec<u8>, kind: &str) {
-        number(out, "{\"v\":", u64::from(VERSION));
-        out.extend_from_slice(b",\"type\":\"");
+        out.extend_from_slice(BEGIN.as_bytes());
         out.extend_from_slice(kind.as_bytes());
-        out.extend_from_slice(b"\",");
-        out.extend_from_slice(self.ids.as_bytes());
+        out.extend_from_slice(self.phrase_head[self.ids.clone()].as_bytes());
     }
 }
 
@@ -128,12 +127,10 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-fn string(out: &mut Vec<u8>, text: &str) {
-    // Without an exit the loop looks at many bytes at a time, and most text needs no escape.
-    let is_plain = text
-        .bytes()
-        .fold(true, |is, b| is & !matches!(b, 0..b' ' | b'"' | b'\\'));
-    if is_plain {
+fn string(out: &mut Vec<u8>, key: &str, text: &str) {
+    out.extend_from_slice(key.as_bytes());
+    // Most text needs no escape.
+    if memchr2(b'"', b'\\', text.as_bytes()).is_none() && !has_control(text) {
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());
         return out.push(b'"');

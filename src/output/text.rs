@@ -12,11 +12,8 @@ fn is_unsafe(c: char) -> bool {
 /// The text on one line, without control characters: runs of line breaks and tabs become one
 /// space, other controls vanish.
 pub fn one_line(text: &str) -> Cow<'_, str> {
-    // Most text is printable ASCII, which a loop without an exit finds out many bytes at a time.
-    let is_plain = text
-        .bytes()
-        .fold(true, |is, b| is & matches!(b, b' '..=b'~'));
-    if is_plain || !text.chars().any(is_unsafe) {
+    let is_printable_ascii = text.is_ascii() && !has_control(text);
+    if is_printable_ascii || !text.chars().any(is_unsafe) {
         return Cow::Borrowed(text.trim());
     }
     let mut line = String::with_capacity(text.len());
@@ -30,6 +27,21 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(line)
+}
+
+/// Whether there is one of ASCII's controls: C0 or DEL. Looks at eight bytes at a time.
+pub fn has_control(text: &str) -> bool {
+    const ONES: u64 = u64::MAX / 0xff;
+    let (words, rest) = text.as_bytes().as_chunks::<8>();
+    words.iter().any(|word| {
+        let word = u64::from_ne_bytes(*word);
+        // The high bit of a byte comes up where it is below what is taken from it, and nowhere else:
+        // nothing is borrowed from the next byte unless one was found.
+        let below_space = word.wrapping_sub(ONES * 0x20) & !word;
+        let other_than_del = word ^ (ONES * 0x7f);
+        let is_del = other_than_del.wrapping_sub(ONES) & !other_than_del;
+        (below_space | is_del) & (ONES * 0x80) != 0
+    }) || rest.iter().any(u8::is_ascii_control)
 }
 
 /// The name to show: what Zoom sent, or a number where it sent none.
@@ -58,6 +70,17 @@ mod tests {
         check("a\u{2028}b", "a b");
         check("\n\n", "");
         check("日本語 – ü", "日本語 – ü");
+    }
+
+    #[test]
+    fn a_control_is_found_wherever_it_stands() {
+        for c in (0..=0xff_u32).filter_map(char::from_u32) {
+            for before in 0..17 {
+                let text = format!("{}{c}{}", "x".repeat(before), "é".repeat(17 - before));
+                assert_eq!(has_control(&text), c.is_ascii_control(), "{text:?}");
+            }
+        }
+        assert!(!has_control(""));
     }
 
     #[test]
