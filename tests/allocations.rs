@@ -3,6 +3,8 @@
 //! A test binary of its own, and one test in it: every thread of the process is counted.
 
 use std::alloc::System;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -92,7 +94,7 @@ fn no_allocation_for_a_message_of_sound_once_warm() {
 
 fn measure(codec: AudioCodec, payload: &[u8]) {
     let name = format!("rtmsd-allocations-{codec:?}-{}", std::process::id());
-    let folder = std::env::temp_dir().join(name);
+    let folder: Arc<Path> = std::env::temp_dir().join(name).into();
     let (now, link) = (Instant::now(), LinkId::Media(MediaKind::Audio));
     let mut stream = stream();
     let mut meta = Meta::default();

@@ -10,13 +10,18 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A chunk is closed once it has this many bytes. On a disk with little room left, what fits is
 /// written in steps of this size.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// A buffer of this size is kept whatever is written.
-const SPARE_BYTES: usize = 4 << 10;
+/// Room for a record, made at once.
+const RECORD_BYTES: usize = 512;
+
+/// A buffer that was filled with less is given back: what is written now and then shares the memory
+/// of the other files that are.
+const FLOOD_BYTES: usize = 4 << 10;
 
 /// How much of a file's end is looked at for its last whole record. A record is a phrase.
 const TAIL_BYTES: u64 = 64 << 10;
@@ -28,7 +33,9 @@ const FOLDER_MODE: u32 = 0o750;
 /// A growing file of records.
 #[derive(Debug)]
 pub struct AppendFile {
-    path: PathBuf,
+    /// Shared by the files of a stream.
+    folder: Arc<Path>,
+    name: &'static str,
     /// What an empty file begins with; ends as a record does.
     header: &'static str,
     /// What every record ends with, and nothing within one contains.
@@ -43,10 +50,16 @@ pub struct AppendFile {
 }
 
 impl AppendFile {
-    /// A file that is opened when there is something to write.
-    pub fn new(path: PathBuf, header: &'static str, terminator: &'static str) -> AppendFile {
+    /// A file that is opened when there is something to write. `name` may lead to a folder below.
+    pub fn new(
+        folder: &Arc<Path>,
+        name: &'static str,
+        header: &'static str,
+        terminator: &'static str,
+    ) -> AppendFile {
         AppendFile {
-            path,
+            folder: Arc::clone(folder),
+            name,
             header,
             terminator: terminator.as_bytes(),
             file: None,
@@ -61,10 +74,14 @@ impl AppendFile {
     /// Cuts half a record off the end of a file that an earlier process left. Such a file may
     /// never be written again: its stream can be over.
     pub fn mend(&mut self) -> io::Result<()> {
-        match self.file.is_none() && self.path.exists() {
+        match self.file.is_none() && self.path().exists() {
             true => self.open(),
             false => Ok(()),
         }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.join(self.name)
     }
 
     /// Where to put the next record, whole.
@@ -75,9 +92,10 @@ impl AppendFile {
             .is_none_or(|chunk| chunk.len() >= CHUNK_BYTES)
         {
             let mut chunk = std::mem::take(&mut self.spare);
-            if !self.chunks.is_empty() {
-                chunk.reserve(CHUNK_BYTES + CHUNK_BYTES / 8);
-            }
+            chunk.reserve(match self.chunks.is_empty() {
+                true => RECORD_BYTES,
+                false => CHUNK_BYTES + CHUNK_BYTES / 8,
+            });
             self.chunks.push_back(chunk);
         }
         self.chunks
@@ -106,8 +124,9 @@ impl AppendFile {
             }
         }
         // Only a flood, which fills its buffer, keeps it from one write to the next.
-        if self.spare.capacity() > SPARE_BYTES.max(4 * written) {
+        if written < FLOOD_BYTES || self.spare.capacity() > 4 * written {
             self.spare = Vec::new();
+            self.chunks = VecDeque::new();
         }
         Ok(())
     }
@@ -142,11 +161,12 @@ impl AppendFile {
             }
             log::warn!(
                 "file was removed path={}; it begins anew",
-                self.path.display()
+                self.path().display()
             );
             self.file = None;
         }
-        if let Some(folder) = self.path.parent() {
+        let path = self.path();
+        if let Some(folder) = path.parent() {
             make_folder(folder)?;
         }
         let mut file = OpenOptions::new()
@@ -154,7 +174,7 @@ impl AppendFile {
             .append(true)
             .create(true)
             .mode(FILE_MODE)
-            .open(&self.path)?;
+            .open(&path)?;
         let whole = whole_bytes(&mut file, self.terminator)?;
         if whole < file.metadata()?.len() {
             file.set_len(whole)?;
@@ -175,9 +195,7 @@ impl AppendFile {
     /// Makes what is written survive a power cut.
     pub fn sync(&mut self) -> io::Result<()> {
         // That is seconds after a write: what a flood filled may not be filled again.
-        if self.spare.capacity() > SPARE_BYTES {
-            self.spare = Vec::new();
-        }
+        self.spare = Vec::new();
         if self.is_unsynced
             && let Some(file) = &self.file
         {
@@ -271,20 +289,21 @@ mod tests {
     use super::super::tests::scratch;
     use super::*;
 
-    fn lines(path: &Path) -> AppendFile {
-        AppendFile::new(path.to_owned(), "", "\n")
+    fn lines(folder: &Arc<Path>, name: &'static str) -> AppendFile {
+        AppendFile::new(folder, name, "", "\n")
     }
 
     #[test]
     fn records_are_appended_and_a_torn_end_is_cut() {
         let folder = scratch("append-torn");
-        let path = folder.join("deep/er/x.jsonl");
-        let mut file = lines(&path);
+        let name = "deep/er/x.jsonl";
+        let path = folder.join(name);
+        let mut file = lines(&folder, name);
         file.record().extend_from_slice(b"one\n");
         file.record().extend_from_slice(b"two\n");
         file.write().expect("the disk is well");
         fs::write(&path, "one\ntwo\nthr").expect("the disk is well");
-        let mut again = lines(&path);
+        let mut again = lines(&folder, name);
         again.record().extend_from_slice(b"three\n");
         again.write().expect("the disk is well");
         assert_eq!(
@@ -300,7 +319,7 @@ mod tests {
         let path = scratch.join("x");
         let torn = format!("one\n\n{}", "x".repeat(300_000));
         fs::write(&path, torn).expect("the disk is well");
-        let mut file = AppendFile::new(path.clone(), "HEAD\n\n", "\n\n");
+        let mut file = AppendFile::new(&scratch, "x", "HEAD\n\n", "\n\n");
         file.record().extend_from_slice(b"two\n\n");
         file.write().expect("the disk is well");
         assert_eq!(
@@ -313,7 +332,7 @@ mod tests {
     fn the_header_comes_once_and_again_after_removal() {
         let scratch = scratch("append-header");
         let path = scratch.join("sub/x.vtt");
-        let mut file = AppendFile::new(path.clone(), "HEAD\n\n", "\n\n");
+        let mut file = AppendFile::new(&scratch, "sub/x.vtt", "HEAD\n\n", "\n\n");
         for n in 0..3 {
             file.record()
                 .extend_from_slice(format!("{n}\n\n").as_bytes());
@@ -338,7 +357,7 @@ mod tests {
         // A file where the folder should be: the disk refuses until it is gone.
         fs::write(folder.join("sub"), "in the way").expect("the disk is well");
         let path = folder.join("sub/x");
-        let mut file = lines(&path);
+        let mut file = lines(&folder, "sub/x");
         file.record().extend_from_slice(b"kept\n");
         assert!(file.write().is_err());
         assert_eq!(file.waiting(), 5);
@@ -351,7 +370,7 @@ mod tests {
     #[test]
     fn a_full_disk_takes_whole_records_or_none() {
         // The kernel's own full device: every write fails with ENOSPC.
-        let mut file = lines(Path::new("/dev/full"));
+        let mut file = lines(&Path::new("/dev").into(), "full");
         file.record().extend_from_slice(b"kept\n");
         let error = file.write().expect_err("the device is full");
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);

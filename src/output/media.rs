@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use super::meta::Meta;
 use super::packets::Batch;
@@ -25,12 +26,13 @@ const SHOWN_MAX: usize = 40;
 /// A stream's media.
 #[derive(Debug)]
 pub struct Media {
-    folder: PathBuf,
+    folder: Arc<Path>,
     /// In force: as asked, until message 4 says otherwise.
     params: MediaParams,
     tracks: Vec<Speaker>,
-    video: Pictures,
-    share: Pictures,
+    /// From the first picture.
+    video: Option<Box<Pictures>>,
+    share: Option<Box<Pictures>>,
     started_ms: u64,
     /// Counts batches, to find the track that was longest without one.
     turn: u64,
@@ -61,23 +63,26 @@ impl Media {
     /// The media of a new or a continued stream; what an earlier process left is repaired.
     ///
     /// `started_ms` is the stream's zero.
-    pub fn open(folder: &Path, asked: MediaParams, meta: &Meta, started_ms: u64) -> Media {
+    pub fn open(folder: &Arc<Path>, asked: MediaParams, meta: &Meta, started_ms: u64) -> Media {
+        let left = |kind, codec| {
+            let facts = meta.pictures.iter().find(|(known, _)| *known == kind);
+            if facts.is_none() && !Pictures::are_in(folder, kind) {
+                return None;
+            }
+            let mut pictures = Pictures::open(kind, folder, codec);
+            let first_ms = facts.and_then(|(_, facts)| facts["first_ms"].as_u64());
+            pictures.set_first_ms(first_ms.unwrap_or(0));
+            Some(Box::new(pictures))
+        };
         let mut media = Media {
-            folder: folder.to_owned(),
+            folder: Arc::clone(folder),
             params: asked,
             tracks: Vec::new(),
-            video: Pictures::open("video", folder, asked.video.codec),
-            share: Pictures::open("share", folder, asked.share.codec),
+            video: left("video", asked.video.codec),
+            share: left("share", asked.share.codec),
             started_ms,
             turn: 0,
         };
-        for (kind, facts) in &meta.pictures {
-            let first_ms = facts["first_ms"].as_u64().unwrap_or(0);
-            match *kind {
-                "video" => media.video.set_first_ms(first_ms),
-                _ => media.share.set_first_ms(first_ms),
-            }
-        }
         for (at, part) in meta.audio.iter().enumerate().take(4 * SPEAKERS_MAX) {
             media.resume(at, part);
         }
@@ -138,11 +143,15 @@ impl Media {
         }
         if is_all || kind == "video" {
             self.params.video = granted.video;
-            self.video.granted(granted.video.codec);
+            if let Some(video) = &mut self.video {
+                video.granted(granted.video.codec);
+            }
         }
         if is_all || kind == "share" {
             self.params.share = granted.share;
-            self.share.granted(granted.share.codec);
+            if let Some(share) = &mut self.share {
+                share.granted(granted.share.codec);
+            }
         }
     }
 
@@ -173,10 +182,12 @@ impl Media {
                     }
                 }
                 PacketKind::Video | PacketKind::Share => {
-                    let pictures = match head.kind {
-                        PacketKind::Video => &mut self.video,
-                        _ => &mut self.share,
+                    let (pictures, kind, codec) = match head.kind {
+                        PacketKind::Video => (&mut self.video, "video", self.params.video.codec),
+                        _ => (&mut self.share, "share", self.params.share.codec),
                     };
+                    let pictures = pictures
+                        .get_or_insert_with(|| Box::new(Pictures::open(kind, &self.folder, codec)));
                     match pictures.take(head.timestamp_ms, head.user_id, name, bytes) {
                         Some(is_news) => missed.is_meta_stale |= is_news,
                         None => missed.malformed += 1,
@@ -185,7 +196,7 @@ impl Media {
             }
         }
         if missed.is_meta_stale {
-            let both = [&self.video, &self.share].into_iter();
+            let both = self.video.iter().chain(&self.share);
             meta.pictures = both.filter_map(|p| p.facts(self.started_ms)).collect();
         }
         missed
@@ -233,8 +244,7 @@ impl Media {
         for speaker in &mut self.tracks {
             speaker.track.write()?;
         }
-        self.video.write()?;
-        self.share.write()?;
+        self.pictures().try_for_each(Pictures::write)?;
         let open = |speaker: &&mut Speaker| speaker.track.is_open();
         let mut count = self.tracks.iter().filter(|s| s.track.is_open()).count();
         while count > OPEN_MAX {
@@ -252,17 +262,21 @@ impl Media {
         for speaker in &mut self.tracks {
             speaker.track.sync()?;
         }
-        self.video.sync()?;
-        self.share.sync()
+        self.pictures().try_for_each(Pictures::sync)
+    }
+
+    fn pictures(&mut self) -> impl Iterator<Item = &mut Pictures> {
+        let both = self.video.iter_mut().chain(&mut self.share);
+        both.map(Box::as_mut)
     }
 
     /// Whether something written could still be lost in a power cut.
     pub fn is_unsynced(&self) -> bool {
+        let mut pictures = self.video.iter().chain(&self.share);
         self.tracks
             .iter()
             .any(|speaker| speaker.track.is_unsynced())
-            || self.video.is_unsynced()
-            || self.share.is_unsynced()
+            || pictures.any(|pictures| pictures.is_unsynced())
     }
 
     /// Completes every file with the next write.
@@ -277,8 +291,7 @@ impl Media {
         for speaker in &mut self.tracks {
             speaker.track.discard();
         }
-        self.video.discard();
-        self.share.discard();
+        self.pictures().for_each(Pictures::discard);
     }
 }
 

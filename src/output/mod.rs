@@ -58,22 +58,23 @@ pub use stdout::{Stdout, StdoutFormat};
 #[cfg(test)]
 pub(crate) mod tests {
     use std::ops::Deref;
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
+    use std::sync::Arc;
 
     /// An empty folder of a test's own, gone afterwards.
     pub(crate) fn scratch(name: &str) -> Scratch {
         let folder = std::env::temp_dir().join(format!("rtmsd-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).expect("a folder for temporary files");
-        Scratch(folder)
+        Scratch(folder.into())
     }
 
-    pub(crate) struct Scratch(PathBuf);
+    pub(crate) struct Scratch(Arc<Path>);
 
     impl Deref for Scratch {
-        type Target = Path;
+        type Target = Arc<Path>;
 
-        fn deref(&self) -> &Path {
+        fn deref(&self) -> &Arc<Path> {
             &self.0
         }
     }

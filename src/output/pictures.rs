@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -26,7 +27,7 @@ const UNFINISHED: &str = ".picture.new";
 pub struct Pictures {
     /// `video` or `share`.
     kind: &'static str,
-    folder: PathBuf,
+    folder: Arc<Path>,
     codec: VideoCodec,
     stream: Option<PlacedFile>,
     stills: VecDeque<(String, Vec<u8>)>,
@@ -40,12 +41,24 @@ pub struct Pictures {
     recent: VecDeque<u64>,
 }
 
+/// The index of a kind, from the stream's folder.
+fn index_name(kind: &str) -> &'static str {
+    match kind {
+        "video" => "video/frames.jsonl",
+        _ => "share/frames.jsonl",
+    }
+}
+
 impl Pictures {
+    /// Whether an earlier process left pictures of that kind in a stream's folder.
+    pub fn are_in(folder: &Path, kind: &str) -> bool {
+        folder.join(index_name(kind)).exists()
+    }
+
     /// Pictures of a new or a continued stream, in that stream's folder.
-    pub fn open(kind: &'static str, folder: &Path, codec: VideoCodec) -> Pictures {
-        let inside = folder.join(kind);
-        let index = inside.join("frames.jsonl");
-        let last = tail(&index, "\n").unwrap_or_default();
+    pub fn open(kind: &'static str, folder: &Arc<Path>, codec: VideoCodec) -> Pictures {
+        let index = index_name(kind);
+        let last = tail(&folder.join(index), "\n").unwrap_or_default();
         let last: Value = last
             .lines()
             .next_back()
@@ -53,12 +66,12 @@ impl Pictures {
             .unwrap_or_default();
         let mut pictures = Pictures {
             kind,
-            folder: folder.to_owned(),
+            folder: Arc::clone(folder),
             codec,
             stream: None,
             stills: VecDeque::new(),
             unsynced: Vec::new(),
-            index: AppendFile::new(index, "", "\n"),
+            index: AppendFile::new(folder, index, "", "\n"),
             count: last["frame"].as_u64().map_or(0, |n| n + 1),
             first_ms: 0,
             user_id: last["user_id"].as_u64(),
@@ -67,7 +80,7 @@ impl Pictures {
         };
         if last.is_object() {
             // Of a process that was killed in the middle; the index does not know it.
-            let _ = fs::remove_file(inside.join(UNFINISHED));
+            let _ = fs::remove_file(folder.join(kind).join(UNFINISHED));
         }
         let number = |key: &str| last[key].as_u64();
         if let (Some(offset), Some(bytes)) = (number("offset"), number("bytes")) {
@@ -116,7 +129,7 @@ impl Pictures {
         };
         let facts = json!({
             "file": file,
-            "index": format!("{}/frames.jsonl", self.kind),
+            "index": index_name(self.kind),
             "codec": self.codec.name(),
             "first_ms": self.first_ms,
             "offset_ms": offset_ms(self.first_ms, started_ms),

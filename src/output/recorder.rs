@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use super::append::{AppendFile, make_folder, tail, tail_of};
 use super::cue::{self, Position, VTT_HEADER};
@@ -62,7 +63,7 @@ const FOLDERS: usize = 4;
 /// Writes one stream's files.
 #[derive(Debug)]
 pub struct Recorder {
-    folder: PathBuf,
+    folder: Arc<Path>,
     info: StreamInfo,
     lines: Lines,
     jsonl: Option<AppendFile>,
@@ -92,11 +93,11 @@ impl Recorder {
         now_ms: u64,
     ) -> Recorder {
         let folder = stream_folder(info.started_ms, &info.id, &info.stream_id);
-        let folder = root.join(folder);
-        let file = |wanted: bool, name: &str, header, end| {
-            wanted.then(|| AppendFile::new(folder.join(name), header, end))
+        let folder: Arc<Path> = root.join(folder).into();
+        let file = |wanted: bool, name, header, end| {
+            wanted.then(|| AppendFile::new(&folder, name, header, end))
         };
-        let subtitles = |wanted, name: &str, header| {
+        let subtitles = |wanted, name, header| {
             let file = file(wanted, name, header, "\n\n")?;
             let end = tail(&folder.join(name), "\n\n").unwrap_or_default();
             Some((file, cue::position_at_end(&end).unwrap_or_default()))
@@ -117,8 +118,8 @@ impl Recorder {
             txt: file(formats.txt, "transcript.txt", "", "\n"),
             vtt,
             srt,
-            events: AppendFile::new(folder.join("events.jsonl"), "", "\n"),
-            chat: AppendFile::new(folder.join("chat.jsonl"), "", "\n"),
+            events: AppendFile::new(&folder, "events.jsonl", "", "\n"),
+            chat: AppendFile::new(&folder, "chat.jsonl", "", "\n"),
             media: Media::open(&folder, asked, &meta, info.started_ms),
             meta,
             is_meta_stale: true,
@@ -141,6 +142,11 @@ impl Recorder {
     /// The stream's folder.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Whose files they are.
+    pub fn info(&self) -> &StreamInfo {
+        &self.info
     }
 
     /// Takes a record; [`Recorder::write`] writes it.

@@ -104,8 +104,9 @@ pub fn complete(root: &Path, folder: &Path, now_ms: u64) -> io::Result<bool> {
 
 /// Makes files whole of which nothing is known but their names.
 fn mend(folder: &Path) -> io::Result<()> {
+    let shared = folder.into();
     for (name, terminator) in FILES {
-        AppendFile::new(folder.join(name), "", terminator).mend()?;
+        AppendFile::new(&shared, name, "", terminator).mend()?;
     }
     mend_unlisted(folder, &[]);
     Ok(())

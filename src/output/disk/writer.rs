@@ -47,7 +47,6 @@ pub(super) struct Writer {
 
 struct Entry {
     recorder: Recorder,
-    info: StreamInfo,
     gauge: Arc<Gauge>,
     /// Bytes of records taken and not yet written.
     taken_bytes: usize,
@@ -229,12 +228,10 @@ impl Writer {
     /// A stream that lives again while its end still waits for the disk goes on in the same files:
     /// two writers of one file would number and order their records each by itself.
     fn open(&mut self, info: StreamInfo, gauge: Arc<Gauge>) -> Entry {
-        let is_same =
-            |entry: &Entry| entry.info.stream_id == info.stream_id && entry.info.id == info.id;
         let old = self
             .entries
             .iter()
-            .find(|(_, entry)| is_same(entry))
+            .find(|(_, entry)| entry.is_of(&info))
             .map(|(key, _)| *key);
         if let Some(mut entry) = old.and_then(|key| self.entries.remove(&key)) {
             entry.recorder.reopen();
@@ -257,10 +254,8 @@ impl Writer {
             formats,
             params,
         } = &self.settings;
-        let recorder = Recorder::open(root, info.clone(), *formats, *params, now_ms());
         Entry {
-            recorder,
-            info,
+            recorder: Recorder::open(root, info, *formats, *params, now_ms()),
             gauge,
             taken_bytes: 0,
             taken_records: 0,
@@ -292,7 +287,7 @@ impl Writer {
                     self.counters.troubled.fetch_sub(1, Relaxed);
                     log::info!(
                         "the disk takes records again stream={} folder={} dropped={}",
-                        entry.info.stream_id,
+                        entry.recorder.info().stream_id,
                         entry.recorder.folder().display(),
                         entry.dropped
                     );
@@ -318,7 +313,7 @@ impl Writer {
                     log::error!(
                         "cannot write stream={} folder={} error=\"{error}\"; records wait, up to {} MiB a \
                          stream; free or repair the disk under RTMS_OUT",
-                        entry.info.stream_id,
+                        entry.recorder.info().stream_id,
                         entry.recorder.folder().display(),
                         STREAM_BYTES_MAX >> 20
                     );
@@ -362,7 +357,7 @@ impl Writer {
                 self.counters.errors.fetch_add(1, Relaxed);
                 log::error!(
                     "cannot sync stream={} folder={} {error}",
-                    entry.info.stream_id,
+                    entry.recorder.info().stream_id,
                     entry.recorder.folder().display()
                 );
             }
@@ -373,7 +368,7 @@ impl Writer {
         let keys: Vec<u64> = self
             .entries
             .iter()
-            .filter(|(_, entry)| entry.info.stream_id == info.stream_id && entry.info.id == info.id)
+            .filter(|(_, entry)| entry.is_of(info))
             .map(|(key, _)| *key)
             .collect();
         let mut files = Ok(0);
@@ -439,7 +434,7 @@ impl Writer {
         for entry in self.entries.values().filter(|entry| entry.is_troubled) {
             log::error!(
                 "lost at the end stream={} folder={} records={}",
-                entry.info.stream_id,
+                entry.recorder.info().stream_id,
                 entry.recorder.folder().display(),
                 entry.taken_records
             );
@@ -448,6 +443,11 @@ impl Writer {
 }
 
 impl Entry {
+    fn is_of(&self, info: &StreamInfo) -> bool {
+        let own = self.recorder.info();
+        own.stream_id == info.stream_id && own.id == info.id
+    }
+
     /// What was taken waits no more. Returns how much it was.
     fn release(&mut self) -> usize {
         let bytes = std::mem::take(&mut self.taken_bytes);
