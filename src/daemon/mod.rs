@@ -127,7 +127,8 @@ pub struct Daemon {
     inbox: inbox::Receiver<Event>,
     sender: inbox::Sender<Event>,
     registry: Registry,
-    running: HashMap<String, Running>,
+    /// Boxed: a map has room for twice as many as it holds.
+    running: HashMap<String, Box<Running>>,
     /// Streams that were told to move when their thread was already over.
     revive: HashSet<String>,
     wave: Wave,

@@ -170,7 +170,7 @@ impl Daemon {
     }
 
     pub(super) fn pulse(&self) -> Pulse {
-        let is_receiving = |running: &&Running| running.meeting.stats().is_ready.load(Relaxed);
+        let is_receiving = |running: &&Box<Running>| running.meeting.stats().is_ready.load(Relaxed);
         let pulse = Pulse {
             gate_turned: self.public.last_turn(),
             timer_turns: self.schedule.turns(),

@@ -111,12 +111,12 @@ impl Daemon {
             number(&info),
             info.id
         );
-        let running = Running {
+        let running = Box::new(Running {
             meeting,
             info,
             keys,
             since: Instant::now(),
-        };
+        });
         self.running.insert(started.stream_id, running);
         self.wave.begins(self.running.len());
         self.totals.begun += 1;
@@ -158,13 +158,13 @@ fn number(info: &StreamInfo) -> String {
 }
 
 /// Joins a stream's thread, and says how it went.
-fn join(running: Running) -> EndReason {
+fn join(running: Box<Running>) -> EndReason {
     let Running {
         meeting,
         info,
         since,
         ..
-    } = running;
+    } = *running;
     let stats = Arc::clone(meeting.stats());
     let end = meeting.join().unwrap_or(EndReason::Panicked);
     let level = match &end {

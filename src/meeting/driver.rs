@@ -6,19 +6,19 @@
 use std::borrow::Cow;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use memchr::memchr;
 use rustix::event::{PollFd, PollFlags, poll};
 use tungstenite::Message;
 
+use super::commands::Obeyed;
 use super::sink::Sink;
 use super::socket::{Read, Socket};
 use super::stats::Stats;
 use super::{Network, log_notice};
 use crate::protocol::seam::Seam;
-use crate::protocol::{Command, EndReason, LinkId, Loss, Output, Stream, StreamEvent, message};
+use crate::protocol::{EndReason, LinkId, Loss, Output, Stream, StreamEvent, message};
 use crate::waker::{Wakeable, Waker};
 
 /// Messages read from one socket before the others get their turn. At two microseconds a message
@@ -43,7 +43,7 @@ const HOLD_MAX: Duration = Duration::from_secs(5);
 pub(super) struct Driver {
     pub(super) stream: Stream,
     pub(super) network: Network,
-    pub(super) commands: Receiver<Box<Command>>,
+    pub(super) commands: Obeyed,
     pub(super) waker: Waker,
     pub(super) wakeable: Wakeable,
     pub(super) sinks: Vec<Box<dyn Sink>>,
@@ -254,10 +254,10 @@ impl Driver {
 
     fn take_commands(&mut self) {
         while self.ended.is_none()
-            && let Ok(command) = self.commands.try_recv()
+            && let Some(command) = self.commands.pop()
         {
             log::debug!("command={command:?}");
-            self.stream.handle_command(Instant::now(), *command);
+            self.stream.handle_command(Instant::now(), command);
             self.obey();
         }
     }

@@ -4,6 +4,7 @@
 //! more sockets and gives what comes to the [`Sink`]s. The thread ends when the stream does.
 
 mod carrier;
+mod commands;
 mod driver;
 mod opener;
 mod opening;
@@ -19,7 +20,6 @@ mod wire;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
@@ -31,13 +31,10 @@ use crate::protocol::codes::{Refusal, StreamState};
 use crate::protocol::seam::Seam;
 use crate::protocol::{Command, EndReason, Notice, Stream, StreamConfig};
 use crate::waker::{Waker, waker};
+use commands::{Commands, NotTaken, commands};
 use driver::{Driver, Hold};
 use opener::Opener;
 use resolve::Resolver;
-
-/// Commands that may wait for a stream. They come one a webhook; a stream that lets this many wait
-/// is stuck.
-const COMMANDS_MAX: usize = 16;
 
 /// Only what is touched becomes memory. JSON of the deepest nesting that the parser takes, in a
 /// debug build, needs about half of it.
@@ -64,8 +61,7 @@ impl Network {
 #[derive(Debug)]
 pub struct Meeting {
     thread: JoinHandle<EndReason>,
-    /// Boxed: the places of a queue are memory from the start, and most are never used.
-    commands: SyncSender<Box<Command>>,
+    commands: Commands,
     waker: Waker,
     stats: Arc<Stats>,
 }
@@ -95,7 +91,7 @@ impl Meeting {
         ended: impl FnOnce() + Send + 'static,
     ) -> io::Result<Meeting> {
         let (waker, wakeable) = waker()?;
-        let (commands, receiver) = sync_channel(COMMANDS_MAX);
+        let (commands, obeyed) = commands();
         let stats = Arc::new(Stats::default());
         // Fifteen bytes are what Linux keeps of a thread's name.
         let short: String = config
@@ -118,7 +114,7 @@ impl Meeting {
             Box::new(Driver {
                 stream: Stream::new(Instant::now(), config),
                 network,
-                commands: receiver,
+                commands: obeyed,
                 waker: thread_waker,
                 wakeable,
                 sinks,
@@ -151,13 +147,13 @@ impl Meeting {
 
     /// Tells the stream something. `false` if it is over, or stuck.
     pub fn command(&self, command: Command) -> bool {
-        let sent = match self.commands.try_send(Box::new(command)) {
+        let sent = match self.commands.push(command) {
             Ok(()) => true,
-            Err(TrySendError::Full(command)) => {
+            Err(NotTaken::Full(command)) => {
                 log::error!("stream is stuck, command lost command={command:?}");
                 false
             }
-            Err(TrySendError::Disconnected(_)) => false,
+            Err(NotTaken::Over) => false,
         };
         self.waker.wake();
         sent

@@ -10,8 +10,8 @@ use memchr::memchr_iter;
 
 use super::message::Transcript;
 
-/// Phrases remembered: some minutes of a lively meeting, five kilobytes.
-pub const PHRASES_MAX: usize = 512;
+/// Phrases remembered: some minutes of a lively meeting, more than two kilobytes.
+pub const PHRASES_MAX: usize = 256;
 
 /// The last phrases of a stream, as digests.
 #[derive(Debug, Clone, Default)]

@@ -1,13 +1,45 @@
 //! What we say to Zoom, as V1 JSON.
 
+use std::fmt::{self, Write as _};
+
 use super::KeepAlive;
 
 /// The protocol version that we speak (RTMS V1).
 pub const PROTOCOL_VERSION: u32 = 1;
 
-/// A JSON string of `text`, quotes included.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+/// Room for a message. More than an allocator keeps back for each thread: these things are said once
+/// a stream, and memory that was used for them should serve the next stream.
+const MESSAGE_BYTES: usize = 2 << 10;
+
+/// Room for the answer to a keep-alive.
+const ANSWER_BYTES: usize = 96;
+
+fn message(text: fmt::Arguments<'_>) -> String {
+    let mut message = String::with_capacity(MESSAGE_BYTES);
+    // Writing to memory does not fail.
+    let _ = message.write_fmt(text);
+    message
+}
+
+/// Shown as a JSON string, quotes included.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        serde_json::Value::from(self.0).fmt(f)
+    }
+}
+
+/// Shown with what stands before it, or not at all.
+struct Member<T>(&'static str, Option<T>);
+
+impl<T: fmt::Display> fmt::Display for Member<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.1 {
+            Some(value) => write!(f, ",\"{}\":{value}", self.0),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Message 1.
@@ -18,16 +50,14 @@ pub fn signaling_handshake(
     signature: &str,
     buffer_data: Option<bool>,
 ) -> String {
-    let buffer = buffer_data
-        .map(|on| format!(",\"buffer_data\":{on}"))
-        .unwrap_or_default();
-    format!(
+    message(format_args!(
         "{{\"msg_type\":1,\"protocol_version\":{PROTOCOL_VERSION},\"sequence\":1,\"{id_key}\":{},\
-         \"rtms_stream_id\":{},\"signature\":{}{buffer}}}",
-        quoted(id),
-        quoted(stream_id),
-        quoted(signature),
-    )
+         \"rtms_stream_id\":{},\"signature\":{}{}}}",
+        Quoted(id),
+        Quoted(stream_id),
+        Quoted(signature),
+        Member("buffer_data", buffer_data),
+    ))
 }
 
 /// Message 3. `media_params` is JSON, or absent for Zoom's defaults.
@@ -39,38 +69,39 @@ pub fn media_handshake(
     media_type: u32,
     media_params: Option<&str>,
 ) -> String {
-    let params = media_params
-        .map(|json| format!(",\"media_params\":{json}"))
-        .unwrap_or_default();
-    format!(
+    message(format_args!(
         "{{\"msg_type\":3,\"protocol_version\":{PROTOCOL_VERSION},\"sequence\":1,\"{id_key}\":{},\
-         \"rtms_stream_id\":{},\"signature\":{},\"media_type\":{media_type}{params}}}",
-        quoted(id),
-        quoted(stream_id),
-        quoted(signature),
-    )
+         \"rtms_stream_id\":{},\"signature\":{},\"media_type\":{media_type}{}}}",
+        Quoted(id),
+        Quoted(stream_id),
+        Quoted(signature),
+        Member("media_params", media_params),
+    ))
 }
 
 /// Message 5.
 pub fn event_subscription(event_types: &[i64]) -> String {
-    let events: Vec<String> = event_types
-        .iter()
-        .map(|n| format!("{{\"event_type\":{n},\"subscribe\":true}}"))
-        .collect();
-    format!("{{\"msg_type\":5,\"events\":[{}]}}", events.join(","))
+    let mut text = message(format_args!("{{\"msg_type\":5,\"events\":["));
+    for (at, n) in event_types.iter().enumerate() {
+        let comma = if at == 0 { "" } else { "," };
+        let _ = write!(text, "{comma}{{\"event_type\":{n},\"subscribe\":true}}");
+    }
+    text.push_str("]}");
+    text
 }
 
 /// Message 7.
 pub fn client_ready(stream_id: &str) -> String {
-    format!(
+    message(format_args!(
         "{{\"msg_type\":7,\"rtms_stream_id\":{}}}",
-        quoted(stream_id)
-    )
+        Quoted(stream_id)
+    ))
 }
 
 /// Message 13: the same JSON values that came, each only if it came.
 pub fn keep_alive_answer(request: &KeepAlive<'_>) -> String {
-    let mut answer = String::from("{\"msg_type\":13");
+    let mut answer = String::with_capacity(ANSWER_BYTES);
+    answer.push_str("{\"msg_type\":13");
     for (key, value) in [
         ("timestamp", request.timestamp),
         ("sequence", request.sequence),
@@ -88,16 +119,16 @@ pub fn keep_alive_answer(request: &KeepAlive<'_>) -> String {
 
 /// Message 21.
 pub fn stream_close(stream_id: &str) -> String {
-    format!(
+    message(format_args!(
         "{{\"msg_type\":21,\"rtms_stream_id\":{}}}",
-        quoted(stream_id)
-    )
+        Quoted(stream_id)
+    ))
 }
 
 /// Message 28.
 pub fn video_subscription(user_id: u64, subscribe: bool, timestamp_ms: u64) -> String {
-    format!(
+    message(format_args!(
         "{{\"msg_type\":28,\"user_id\":{user_id},\"subscribe\":{subscribe},\
          \"timestamp\":{timestamp_ms}}}"
-    )
+    ))
 }
