@@ -30,7 +30,13 @@ impl Read for Carrier {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         match self {
             Carrier::Plain(wire) => wire.read(out),
-            Carrier::Tls(stream) => stream.read(out),
+            Carrier::Tls(stream) => {
+                // OpenSSL would find out the same, and keep a kilobyte for each thread to say it with.
+                if stream.ssl().pending() == 0 && stream.get_mut().has_nothing() {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                stream.read(out)
+            }
         }
     }
 }

@@ -28,8 +28,9 @@ use crate::waker::Waker;
 
 /// Largest message taken. A FHD key frame in base64 is well below.
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
-/// What a WebSocket keeps to read into: a phrase. The default would be 128 KiB a link.
-const READ_BUFFER_BYTES: usize = 512;
+/// What a WebSocket keeps to read into: two phrases. The default would be 128 KiB a link, and what is
+/// too small for the largest of the usual messages grows, and stays grown.
+const READ_BUFFER_BYTES: usize = 1 << 10;
 /// What may wait to be sent. We send a hundred bytes now and then: a peer that lets this fill has
 /// stopped reading.
 const WRITE_BUFFER_BYTES_MAX: usize = 64 << 10;

@@ -31,6 +31,11 @@ impl Wire {
         }
     }
 
+    /// Whether a read would find nothing, without asking; told once, as a read would tell it.
+    pub(super) fn has_nothing(&mut self) -> bool {
+        self.ahead.is_empty() && std::mem::take(&mut self.is_drained)
+    }
+
     /// Makes the next read ask the kernel, whatever the last one found.
     pub(super) fn ask_again(&mut self) {
         self.is_drained = false;
@@ -39,10 +44,10 @@ impl Wire {
 
 impl Read for Wire {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.has_nothing() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         if self.ahead.is_empty() {
-            if std::mem::take(&mut self.is_drained) {
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
             if out.len() >= READ_BYTES {
                 return self.tcp.read(out);
             }
