@@ -3,11 +3,11 @@
 //! What an answer means is decided in `reply`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use ureq::http::{HeaderMap, Request};
-use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
+use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Proxy};
 
@@ -49,53 +49,101 @@ pub(super) struct Call<'a> {
 /// The client for both servers.
 #[derive(Debug)]
 pub(super) struct Http {
-    api: (Address, Agent),
-    oauth: (Address, Agent),
-    stopping: AtomicBool,
+    api: Address,
+    oauth: Address,
+    api_proxy: Option<Proxy>,
+    oauth_proxy: Option<Proxy>,
+    /// Of `RTMS_CA_FILE`.
+    further_roots: Option<Vec<Certificate<'static>>>,
+    timeout: Duration,
+    state: Mutex<State>,
+}
+
+/// What the calls share.
+#[derive(Debug)]
+enum State {
+    /// There was no call yet, and maybe there never is one: the roots and what else an agent needs
+    /// are no burden until then.
+    Unused,
+    Used(Agents),
+    Stopping,
+}
+
+#[derive(Debug, Clone)]
+struct Agents {
+    api: Agent,
+    oauth: Agent,
 }
 
 impl Http {
-    /// Prepares the agents, or says which key of the configuration is wrong and why.
+    /// Looks at the settings, or says which key of the configuration is wrong and why.
     pub(super) fn new(settings: &Settings) -> Result<Http, String> {
         let api = Address::parse(&settings.api_url).map_err(|e| format!("ZOOM_API_URL: {e}"))?;
         let oauth =
             Address::parse(&settings.oauth_url).map_err(|e| format!("ZOOM_OAUTH_URL: {e}"))?;
-        let roots = match &settings.ca_file {
-            Some(file) => RootCerts::from(roots::with(file)?),
+        Ok(Http {
+            api_proxy: proxy(settings, &api)?,
+            oauth_proxy: proxy(settings, &oauth)?,
+            api,
+            oauth,
+            further_roots: settings.ca_file.as_deref().map(roots::of).transpose()?,
+            timeout: settings.timeout,
+            state: Mutex::new(State::Unused),
+        })
+    }
+
+    /// Ends all calls under way and refuses further ones.
+    pub(super) fn stop(&self) {
+        if let State::Used(agents) = std::mem::replace(&mut *self.lock(), State::Stopping) {
+            agents.api.shutdown();
+            agents.oauth.shutdown();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The agents, made for the first call; none when it is stopping.
+    fn agents(&self) -> Option<Agents> {
+        let mut state = self.lock();
+        if let State::Unused = *state {
+            *state = State::Used(self.make_agents());
+        }
+        match &*state {
+            State::Used(agents) => Some(agents.clone()),
+            _ => None,
+        }
+    }
+
+    fn make_agents(&self) -> Agents {
+        let roots = match &self.further_roots {
+            Some(further) => RootCerts::from(roots::with(further)),
             None => RootCerts::PlatformVerifier,
         };
         let tls = TlsConfig::builder()
             .provider(TlsProvider::NativeTls)
             .root_certs(roots)
             .build();
-        let api_proxy = proxy(settings, &api)?;
-        let oauth_proxy = proxy(settings, &oauth)?;
-        let api_agent = agent(tls.clone(), api_proxy.clone(), settings.timeout);
+        let api = agent(tls.clone(), self.api_proxy.clone(), self.timeout);
         // A TLS context costs most of a megabyte, so the two servers share one where they can.
-        let oauth_agent = if api_proxy == oauth_proxy {
-            api_agent.clone()
-        } else {
-            agent(tls, oauth_proxy, settings.timeout)
+        let oauth = match self.api_proxy == self.oauth_proxy {
+            true => api.clone(),
+            false => agent(tls, self.oauth_proxy.clone(), self.timeout),
         };
-        Ok(Http {
-            api: (api, api_agent),
-            oauth: (oauth, oauth_agent),
-            stopping: AtomicBool::new(false),
-        })
-    }
-
-    /// Ends all calls under way and refuses further ones.
-    pub(super) fn stop(&self) {
-        self.stopping.store(true, Ordering::Release);
-        self.api.1.clone().shutdown();
-        self.oauth.1.clone().shutdown();
+        Agents { api, oauth }
     }
 
     /// Makes the call. Any answer with a status is a reply.
     pub(super) fn call(&self, call: Call<'_>, now: SystemTime) -> Result<Reply, Failure> {
+        let stopping = || Failure {
+            kind: Kind::Stopping,
+            text: String::new(),
+        };
+        let agents = self.agents().ok_or_else(stopping)?;
         let (address, agent) = match call.server {
-            Server::Api => &self.api,
-            Server::OAuth => &self.oauth,
+            Server::Api => (&self.api, &agents.api),
+            Server::OAuth => (&self.oauth, &agents.oauth),
         };
         let url = format!("{}{}", address.text(), call.path);
         log::debug!("{} {url}", call.method);
@@ -111,11 +159,8 @@ impl Http {
             Ok(reply) => log::debug!("{url}: status {}", reply.status),
             Err(failure) => log::debug!("{url}: {}: {}", failure.kind.name(), failure.text),
         }
-        if outcome.is_err() && self.stopping.load(Ordering::Acquire) {
-            return Err(Failure {
-                kind: Kind::Stopping,
-                text: String::new(),
-            });
+        if outcome.is_err() && matches!(*self.lock(), State::Stopping) {
+            return Err(stopping());
         }
         outcome
     }

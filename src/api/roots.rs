@@ -11,15 +11,15 @@ use ureq::tls::{Certificate, PemItem, parse_pem};
 /// The most that is read of a file of certificates; Debian's bundle has 220 KB.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// The roots of the system and of this file.
-pub(super) fn with(file: &Path) -> Result<Vec<Certificate<'static>>, String> {
+/// The roots of this file.
+pub(super) fn of(file: &Path) -> Result<Vec<Certificate<'static>>, String> {
     let fault = |what: &str| {
         format!(
             "RTMS_CA_FILE: found {} {what}, expected certificates in PEM",
             file.display()
         )
     };
-    let mut roots = read(file).map_err(|e| fault(&format!("unreadable ({e})")))?;
+    let roots = read(file).map_err(|e| fault(&format!("unreadable ({e})")))?;
     if roots.is_empty() {
         return Err(fault("without a certificate"));
     }
@@ -29,8 +29,14 @@ pub(super) fn with(file: &Path) -> Result<Vec<Certificate<'static>>, String> {
     {
         return Err(fault("with a broken certificate"));
     }
-    roots.extend(of_the_system());
     Ok(roots)
+}
+
+/// These roots and those of the system.
+pub(super) fn with(further: &[Certificate<'static>]) -> Vec<Certificate<'static>> {
+    let mut roots = further.to_vec();
+    roots.extend(of_the_system());
+    roots
 }
 
 /// What native-tls would use: the bundle, or where there is none, the files of the directories.

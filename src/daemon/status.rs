@@ -170,12 +170,13 @@ impl Daemon {
     }
 
     pub(super) fn pulse(&self) -> Pulse {
-        let is_receiving = |running: &&Box<Running>| running.meeting.stats().is_ready.load(Relaxed);
+        let running = self.running.values();
+        let receiving = running.filter(|running| running.meeting.stats().is_ready.load(Relaxed));
         let pulse = Pulse {
             gate_turned: self.public.last_turn(),
             timer_turns: self.schedule.turns(),
             streams: self.running.len(),
-            receiving: self.running.values().filter(is_receiving).count(),
+            receiving: receiving.count(),
             edge_trouble: self.public.trouble(),
         };
         self.public.poke();

@@ -12,30 +12,61 @@ use openssl::ssl::{SslContextBuilder, SslFiletype};
 use openssl::x509::store::{X509Lookup, X509Store, X509StoreBuilder};
 use openssl_probe::ProbeResult;
 
-/// Gives a configuration in the making the system's roots.
-pub(super) fn add(context: &mut SslContextBuilder) -> Result<(), ErrorStack> {
-    let found = openssl_probe::probe();
-    // Who names a bundle means the bundle.
-    let is_named = std::env::var_os(openssl_probe::ENV_CERT_FILE).is_some();
-    if !is_named && let Some(folder) = complete_folder(&found) {
-        context.set_cert_store(looked_up_in(folder)?);
-        return Ok(());
+/// Where the system's roots are.
+pub(super) struct Roots {
+    found: ProbeResult,
+    /// A folder with all of them.
+    folder: Option<String>,
+}
+
+impl Roots {
+    /// Looks where they are.
+    pub(super) fn of_the_system() -> Roots {
+        let found = openssl_probe::probe();
+        // Who names a bundle means the bundle.
+        let is_named = std::env::var_os(openssl_probe::ENV_CERT_FILE).is_some();
+        let folder = match is_named {
+            true => None,
+            false => complete_folder(&found).map(str::to_owned),
+        };
+        Roots { found, folder }
     }
-    context.set_default_verify_paths()?;
-    // A library that was built elsewhere looks for them elsewhere.
-    let bundle = found.cert_file.iter().map(|file| (Some(&**file), None));
-    let folders = found.cert_dir.iter().map(|folder| (None, Some(&**folder)));
-    for (file, folder) in bundle.chain(folders) {
-        let place = file.or(folder).unwrap_or(Path::new(""));
-        // The library's binding takes no other.
-        if place.to_str().is_none() {
-            continue;
-        }
-        if let Err(error) = context.load_verify_locations(file, folder) {
-            log::warn!("the system's roots in {}: {error}", place.display());
-        }
+
+    /// Whether [`Roots::add`] has to read and parse them all.
+    pub(super) fn are_in_a_bundle(&self) -> bool {
+        self.folder.is_none()
     }
-    Ok(())
+
+    /// Gives them to a configuration in the making.
+    pub(super) fn add(&self, context: &mut SslContextBuilder) -> Result<(), ErrorStack> {
+        if let Some(folder) = &self.folder {
+            context.set_cert_store(looked_up_in(folder)?);
+            return Ok(());
+        }
+        context.set_default_verify_paths()?;
+        // A library that was built elsewhere looks for them elsewhere.
+        let bundle = self
+            .found
+            .cert_file
+            .iter()
+            .map(|file| (Some(&**file), None));
+        let folders = self
+            .found
+            .cert_dir
+            .iter()
+            .map(|folder| (None, Some(&**folder)));
+        for (file, folder) in bundle.chain(folders) {
+            let place = file.or(folder).unwrap_or(Path::new(""));
+            // The library's binding takes no other.
+            if place.to_str().is_none() {
+                continue;
+            }
+            if let Err(error) = context.load_verify_locations(file, folder) {
+                log::warn!("the system's roots in {}: {error}", place.display());
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A store that reads from that folder what is asked for.

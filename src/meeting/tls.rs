@@ -16,7 +16,7 @@ use openssl::ssl::{
 use openssl::x509::verify::X509CheckFlags;
 use openssl::x509::{X509, X509VerifyResult};
 
-use super::roots;
+use super::roots::Roots;
 
 /// Longest file of further roots taken, in bytes.
 const CA_FILE_BYTES_MAX: u64 = 4 << 20;
@@ -72,11 +72,11 @@ fn goes_on<S>(result: Result<SslStream<S>, HandshakeError<S>>) -> Handshake<S> {
     }
 }
 
-/// The configuration, made when it is first needed.
+/// The configuration, made when it is first needed: an idle daemon does without the two megabytes
+/// that OpenSSL wants for it.
 ///
-/// Where the system's roots are in one file, reading them costs some 80 ms of CPU, so one is made for
-/// a process and shared; and a server that starts answers webhooks meanwhile
-/// ([`Connector::prepare`]).
+/// Where the system's roots are in one file, reading them costs some 80 ms of CPU; then a server that
+/// starts makes it while it answers webhooks ([`Connector::prepare`]). One serves the whole process.
 #[derive(Clone)]
 pub struct Connector {
     shared: Arc<Shared>,
@@ -84,6 +84,7 @@ pub struct Connector {
 
 struct Shared {
     further_roots: Vec<X509>,
+    roots: OnceLock<Roots>,
     made: OnceLock<Result<SslContext, String>>,
 }
 
@@ -97,32 +98,39 @@ impl Connector {
     /// A configuration; `ca_file` adds roots in PEM to those of the system.
     pub fn new(ca_file: Option<&Path>) -> Result<Connector, TlsError> {
         let further_roots = ca_file.map(certificates).transpose()?.unwrap_or_default();
-        let made = OnceLock::new();
         Ok(Connector {
             shared: Arc::new(Shared {
                 further_roots,
-                made,
+                roots: OnceLock::new(),
+                made: OnceLock::new(),
             }),
         })
     }
 
-    /// Makes it now, on a thread of its own, so that the first stream finds it made.
+    /// Looks for the roots now, on a thread of its own, and reads them if that takes long, so that
+    /// the first stream need not wait for it.
     pub fn prepare(&self) -> io::Result<JoinHandle<()>> {
         let own = self.clone();
         let thread = Builder::new()
             .name("roots".to_owned())
             .stack_size(512 << 10);
         thread.spawn(move || {
-            if let Err(error) = own.get() {
+            if own.roots().are_in_a_bundle()
+                && let Err(error) = own.get()
+            {
                 log::error!("TLS library: {error}; no stream can be connected");
             }
         })
     }
 
+    fn roots(&self) -> &Roots {
+        self.shared.roots.get_or_init(Roots::of_the_system)
+    }
+
     /// The configuration; waits for it if another thread is making it.
     fn get(&self) -> Result<&SslContext, String> {
         let made = self.shared.made.get_or_init(|| {
-            let made = context(&self.shared.further_roots);
+            let made = context(self.roots(), &self.shared.further_roots);
             made.map_err(|error| error.to_string())
         });
         made.as_ref().map_err(Clone::clone)
@@ -136,9 +144,9 @@ impl Connector {
 }
 
 /// What is the same for every connection.
-fn context(further_roots: &[X509]) -> Result<SslContext, ErrorStack> {
+fn context(roots: &Roots, further_roots: &[X509]) -> Result<SslContext, ErrorStack> {
     let mut context = unrooted()?;
-    roots::add(&mut context)?;
+    roots.add(&mut context)?;
     for certificate in further_roots {
         context.cert_store_mut().add_cert(certificate.clone())?;
     }
@@ -148,7 +156,7 @@ fn context(further_roots: &[X509]) -> Result<SslContext, ErrorStack> {
 /// The same without any root. The ciphers are those of the system's policy.
 ///
 /// Not OpenSSL's own connector, whose every making parses the system's whole bundle, for 40 ms and
-/// 2.4 MiB; see [`roots`].
+/// 2.4 MiB; see [`super::roots`].
 pub(super) fn unrooted() -> Result<SslContextBuilder, ErrorStack> {
     let mut context = SslContext::builder(SslMethod::tls_client())?;
     context.set_min_proto_version(Some(SslVersion::TLS1_2))?;
@@ -314,7 +322,11 @@ pub(super) mod tests {
     #[test]
     fn a_server_is_taken_for_what_its_certificate_names() {
         let authority = Authority::new("authority");
-        let context = context(std::slice::from_ref(&authority.certificate)).expect("a context");
+        let context = context(
+            &Roots::of_the_system(),
+            std::slice::from_ref(&authority.certificate),
+        )
+        .expect("a context");
         let refused = |host: &str, names: &str| {
             let why = shake(&context, host, &authority.signs(names));
             let why = why.expect_err(&format!("{host} is not {names}"));
@@ -341,7 +353,11 @@ pub(super) mod tests {
     #[test]
     fn nobody_vouches_for_it_or_it_speaks_of_yesterday() {
         let (authority, other) = (Authority::new("authority"), Authority::new("authority"));
-        let context = context(std::slice::from_ref(&authority.certificate)).expect("a context");
+        let context = context(
+            &Roots::of_the_system(),
+            std::slice::from_ref(&authority.certificate),
+        )
+        .expect("a context");
         let server = other.signs("DNS:a.zoom.us");
         let why = shake(&context, "a.zoom.us", &server).expect_err("another key signed it");
         assert!(why.contains("certificate"), "{why}");
