@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use super::snapshot::Snapshot;
-use super::{Daemon, Running};
+use super::Daemon;
 use crate::api;
 use crate::meeting::Stats;
 use crate::output::StreamInfo;
