@@ -36,7 +36,8 @@ impl Usage {
 }
 
 impl Server {
-    /// The shipped binary with its defaults: JSONL and VTT, stdout on (to nowhere).
+    /// The shipped binary with its defaults: JSONL and VTT, stdout on (to nowhere). A setting without
+    /// a value is taken away.
     pub(crate) fn start(zoom: &Zoom, settings_too: &[(&str, &str)]) -> Server {
         let folder = std::env::temp_dir().join(format!("rtmsd-bench-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
@@ -54,7 +55,10 @@ impl Server {
         .iter()
         .chain(settings_too)
         {
-            settings.push(((*key).to_owned(), (*value).to_owned()));
+            settings.retain(|(known, _)| known != key);
+            if !value.is_empty() {
+                settings.push(((*key).to_owned(), (*value).to_owned()));
+            }
         }
         let process = ServerCommand {
             program: binary(),

@@ -194,6 +194,10 @@ impl Work {
                     Err(TryRecvError::Disconnected) => return,
                 }
             }
+            if !self.entries.is_empty() {
+                // The first time, while the name is looked for.
+                self.tls.make();
+            }
             let now = Instant::now();
             let mut free = HANDSHAKES_MAX.saturating_sub(self.quick(now).count());
             let tls = &self.tls;

@@ -123,6 +123,11 @@ impl Connector {
         })
     }
 
+    /// Makes it now. Why that fails, a handshake will tell.
+    pub(super) fn make(&self) {
+        let _ = self.get();
+    }
+
     fn roots(&self) -> &Roots {
         self.shared.roots.get_or_init(Roots::of_the_system)
     }
