@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-use super::snapshot::Snapshot;
 use super::Daemon;
+use super::snapshot::Snapshot;
 use crate::api;
 use crate::meeting::Stats;
 use crate::output::StreamInfo;
