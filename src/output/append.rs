@@ -205,6 +205,13 @@ impl AppendFile {
         Ok(())
     }
 
+    /// Notes that the whole file system was synced.
+    pub fn synced(&mut self) {
+        self.spare = Vec::new();
+        self.is_unsynced = false;
+        self.is_name_unsynced = false;
+    }
+
     /// Whether the file's name is new since this was asked last, so that its folder is to be synced.
     pub fn take_name_unsynced(&mut self) -> bool {
         std::mem::take(&mut self.is_name_unsynced)

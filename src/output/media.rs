@@ -265,6 +265,20 @@ impl Media {
         self.pictures().try_for_each(Pictures::sync)
     }
 
+    /// Writes heads that say how much is written.
+    pub fn write_heads(&mut self) -> io::Result<()> {
+        let mut tracks = self.tracks.iter_mut();
+        tracks.try_for_each(|speaker| speaker.track.write_head())
+    }
+
+    /// Notes that the whole file system was synced.
+    pub fn synced(&mut self) {
+        for speaker in &mut self.tracks {
+            speaker.track.synced();
+        }
+        self.pictures().for_each(Pictures::synced);
+    }
+
     fn pictures(&mut self) -> impl Iterator<Item = &mut Pictures> {
         let both = self.video.iter_mut().chain(&mut self.share);
         both.map(Box::as_mut)

@@ -255,6 +255,15 @@ impl Pictures {
         Ok(())
     }
 
+    /// Notes that the whole file system was synced.
+    pub fn synced(&mut self) {
+        if let Some(stream) = &mut self.stream {
+            stream.synced();
+        }
+        self.unsynced.clear();
+        self.index.synced();
+    }
+
     /// Whether something written could still be lost in a power cut.
     pub fn is_unsynced(&self) -> bool {
         self.index.is_unsynced()

@@ -120,8 +120,13 @@ impl PlacedFile {
         {
             file.sync_data()?;
         }
-        self.is_unsynced = false;
+        self.synced();
         Ok(())
+    }
+
+    /// Notes that the whole file system was synced.
+    pub fn synced(&mut self) {
+        self.is_unsynced = false;
     }
 
     /// Whether something written could still be lost in a power cut.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -290,6 +291,19 @@ impl Recorder {
         }
         self.folders_unsynced = 0;
         Ok(())
+    }
+
+    /// Writes what belongs to a file that is synced, and says on which file system it is.
+    pub fn prepare_sync(&mut self) -> io::Result<u64> {
+        self.media.write_heads()?;
+        Ok(fs::metadata(&self.folder)?.dev())
+    }
+
+    /// Notes that the whole file system was synced.
+    pub fn synced(&mut self) {
+        self.files().for_each(AppendFile::synced);
+        self.media.synced();
+        self.folders_unsynced = 0;
     }
 
     /// Whether something written could still be lost in a power cut.

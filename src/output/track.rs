@@ -370,11 +370,22 @@ impl Track {
 
     /// Makes what is written survive a power cut, with a head that says how much it is.
     pub fn sync(&mut self) -> io::Result<()> {
+        self.write_head()?;
+        self.file.sync()
+    }
+
+    /// Writes a head that says how much is written.
+    pub fn write_head(&mut self) -> io::Result<()> {
         if self.file.is_unsynced() {
             self.finish_head();
             self.write()?;
         }
-        self.file.sync()
+        Ok(())
+    }
+
+    /// Notes that the whole file system was synced.
+    pub fn synced(&mut self) {
+        self.file.synced();
     }
 
     /// Whether something written could still be lost in a power cut.

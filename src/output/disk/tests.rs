@@ -9,12 +9,13 @@ use rustix::event::{PollFd, PollFlags, poll};
 use super::{ALL_BEHIND_BYTES, Disk, DiskSettings, DiskSink, STREAM_BYTES_MAX};
 use crate::meeting::Sink;
 use crate::output::jsonl::tests::info;
+use crate::output::packets::tests::packet;
 use crate::output::path::stream_folder;
 use crate::output::record::StreamInfo;
 use crate::output::recorder::Formats;
 use crate::output::tests::scratch;
 use crate::protocol::codes::StopReason;
-use crate::protocol::message::{Message, decode};
+use crate::protocol::message::{Message, PacketKind, decode};
 use crate::protocol::{EndReason, MediaParams, StreamEvent};
 use crate::waker::waker;
 
@@ -29,6 +30,11 @@ fn say(sink: &mut DiskSink, start_ms: u64, text: &str) {
     };
     sink.event(&StreamEvent::Transcript(transcript));
     sink.flush();
+}
+
+fn sound(sink: &mut DiskSink) {
+    let sound = packet(7, "Ada", 1_767_000_000_000, "AQACAAMABAA=");
+    sink.event(&StreamEvent::Packet(PacketKind::Audio, sound));
 }
 
 fn disk(root: &Path) -> Disk {
@@ -213,5 +219,37 @@ fn nobody_else_reads_what_is_written() {
     }
     for name in ["meta.json", "transcript.jsonl", "transcript.vtt"] {
         assert_eq!(mode(&folder.join(name)), 0, "{name}");
+    }
+}
+
+/// What a file system lost could only be seen after a power cut; here it is seen that streams are
+/// synced as a whole, with heads that say how much there is, and that nothing of them is forgotten.
+#[test]
+fn many_streams_are_synced_together() {
+    let root = scratch("disk-sync");
+    let disk = disk(&root);
+    let infos: Vec<StreamInfo> = (0..40).map(|n| other(&format!("s{n}"))).collect();
+    let mut sinks: Vec<DiskSink> = infos.iter().map(|info| disk.sink(info.clone())).collect();
+    let head = |info: &StreamInfo| {
+        let wav = fs::read(folder(&root, info).join("audio-7-Ada.wav")).unwrap_or_default();
+        wav.get(40..44)
+            .map(|size| u32::from_le_bytes(size.try_into().expect("four bytes")))
+    };
+    for sink in &mut sinks {
+        sound(sink);
+        say(sink, 1_767_000_000_000, "one");
+        sink.flush();
+    }
+    wait_for("synced heads", || {
+        infos.iter().all(|info| head(info) == Some(8))
+    });
+    for sink in &mut sinks {
+        say(sink, 1_767_000_000_000, "two");
+        sink.end(&EndReason::Left);
+    }
+    assert!(disk.stop(Instant::now() + PATIENCE));
+    for info in &infos {
+        let text = fs::read_to_string(folder(&root, info).join("transcript.jsonl"));
+        assert_eq!(text.expect("readable").lines().count(), 2);
     }
 }

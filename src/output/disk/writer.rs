@@ -1,10 +1,14 @@
 //! The disk's side: takes what streams hand over, writes it, and tries again what failed.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
+
+use rustix::fs::syncfs;
 
 use super::super::gather;
 use super::super::path::stream_folder;
@@ -18,8 +22,8 @@ use crate::time::now_ms;
 
 /// How often a disk that refuses is tried again, and how often there is a look at what to sync.
 const TICK: Duration = Duration::from_secs(1);
-/// What was written is made to survive a power cut this long after. Never at once: at two thousand
-/// streams the disk would do nothing else. The end of a stream syncs at once.
+/// What was written is made to survive a power cut this long after. Never at once: the disk would do
+/// nothing else. The end of a stream syncs at once.
 const SYNC_AFTER: Duration = Duration::from_secs(5);
 /// A stream of which so much was taken is written at once, while its lines are in the processor's
 /// cache, from buffers that are used again.
@@ -27,8 +31,10 @@ const FLOOD_BYTES: usize = 32 << 10;
 /// Taken from all streams and not yet written, at most. What has come meanwhile is written together:
 /// the further the disk is behind, the more of a stream goes into one call.
 const ROUND_BYTES: usize = 4 << 20;
-/// Most streams synced in one tick.
-const SYNCS_PER_TICK: usize = 16;
+/// Most streams whose files are synced one by one. With more, their file systems are synced as a whole:
+/// at two thousand streams that is one call every five seconds, a hundredth of the CPU, and a power cut
+/// costs no stream more than the seconds since.
+const SYNCS_EACH_MAX: usize = 16;
 
 pub(super) struct Writer {
     settings: DiskSettings,
@@ -341,27 +347,67 @@ impl Writer {
         for key in troubled {
             self.write(key);
         }
-        let mut due: Vec<(Instant, u64)> = self
-            .entries
-            .iter()
-            .filter_map(|(key, entry)| Some((entry.unsynced_since?, *key)))
-            .filter(|(since, _)| now.saturating_duration_since(*since) >= SYNC_AFTER)
-            .collect();
-        due.sort_unstable();
-        for (_, key) in due.into_iter().take(SYNCS_PER_TICK) {
-            let Some(entry) = self.entries.get_mut(&key) else {
-                continue;
-            };
-            entry.unsynced_since = None;
-            if let Err(error) = entry.recorder.sync() {
-                self.counters.errors.fetch_add(1, Relaxed);
-                log::error!(
-                    "cannot sync stream={} folder={} {error}",
-                    entry.recorder.info().stream_id,
-                    entry.recorder.folder().display()
-                );
+        let unsynced = |is_wanted: &dyn Fn(Instant) -> bool| -> Vec<u64> {
+            let entries = self.entries.iter();
+            let wanted = entries.filter(|(_, entry)| entry.unsynced_since.is_some_and(is_wanted));
+            wanted.map(|(key, _)| *key).collect()
+        };
+        let due = unsynced(&|since| now.saturating_duration_since(since) >= SYNC_AFTER);
+        match due.len() {
+            0..=SYNCS_EACH_MAX => self.sync_each(&due),
+            _ => self.sync_all(&unsynced(&|_| true)),
+        }
+    }
+
+    fn sync_each(&mut self, keys: &[u64]) {
+        for key in keys {
+            if let Some(entry) = self.entries.get_mut(key) {
+                entry.unsynced_since = None;
+                let synced = entry.recorder.sync();
+                self.note(*key, synced);
             }
         }
+    }
+
+    /// One call for each file system, which is most often one call.
+    fn sync_all(&mut self, keys: &[u64]) {
+        let mut devices: HashMap<u64, Vec<u64>> = HashMap::new();
+        for key in keys {
+            if let Some(entry) = self.entries.get_mut(key) {
+                entry.unsynced_since = None;
+                match entry.recorder.prepare_sync() {
+                    Ok(device) => devices.entry(device).or_default().push(*key),
+                    Err(error) => self.note(*key, Err(error)),
+                }
+            }
+        }
+        for keys in devices.values() {
+            let Some(entry) = keys.first().and_then(|key| self.entries.get(key)) else {
+                continue;
+            };
+            let synced = File::open(entry.recorder.folder()).and_then(|file| Ok(syncfs(&file)?));
+            if synced.is_ok() {
+                for key in keys {
+                    if let Some(entry) = self.entries.get_mut(key) {
+                        entry.recorder.synced();
+                    }
+                }
+            }
+            self.note(keys[0], synced);
+        }
+    }
+
+    /// Tells that a stream's files may be lost in a power cut.
+    fn note(&self, key: u64, synced: io::Result<()>) {
+        let (Err(error), Some(entry)) = (synced, self.entries.get(&key)) else {
+            return;
+        };
+        self.counters.errors.fetch_add(1, Relaxed);
+        log::error!(
+            "cannot sync stream={} folder={} {error}",
+            entry.recorder.info().stream_id,
+            entry.recorder.folder().display()
+        );
     }
 
     fn discard(&mut self, info: &StreamInfo) {
