@@ -36,8 +36,8 @@
 //! - Stdout is data and belongs to [`output::stdout`]; stderr is the log.
 //! - A phrase received is a phrase kept. What had to be dropped is counted, logged, and in
 //!   `meta.json`.
-//! - There is no unsafe code but for one call, whose measured reason stands beside it, in
-//!   `daemon/wave.rs`.
+//! - There is no unsafe code but for two calls, whose measured reasons stand beside them, in
+//!   `daemon/wave.rs` and `meeting/sessions.rs`.
 //!
 //! Three ways in: the whole [`daemon::Daemon`]; one [`meeting::Meeting`], with webhooks taken
 //! elsewhere; [`protocol::Stream`] alone, with sockets of one's own.

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use openssl::ssl::SslStream;
 
+use super::sessions;
 use super::wire::Wire;
 
 /// A connection that stands.
@@ -26,12 +27,20 @@ impl Carrier {
     }
 }
 
+impl Drop for Carrier {
+    fn drop(&mut self) {
+        if let Carrier::Tls(stream) = self {
+            sessions::spare(stream);
+        }
+    }
+}
+
 impl Read for Carrier {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         match self {
             Carrier::Plain(wire) => wire.read(out),
             Carrier::Tls(stream) => {
-                // OpenSSL would find out the same, and keep a kilobyte for each thread to say it with.
+                // OpenSSL would find out the same, on a longer way.
                 if stream.ssl().pending() == 0 && stream.get_mut().has_nothing() {
                     return Err(io::ErrorKind::WouldBlock.into());
                 }

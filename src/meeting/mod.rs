@@ -10,6 +10,7 @@ mod opener;
 mod opening;
 pub mod resolve;
 mod roots;
+mod sessions;
 mod sink;
 mod socket;
 mod stats;

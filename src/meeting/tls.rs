@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
 
 use openssl::error::ErrorStack;
 use openssl::ssl::{
@@ -17,6 +18,7 @@ use openssl::x509::verify::X509CheckFlags;
 use openssl::x509::{X509, X509VerifyResult};
 
 use super::roots::Roots;
+use super::sessions::{self, Sessions};
 
 /// Longest file of further roots taken, in bytes.
 const CA_FILE_BYTES_MAX: u64 = 4 << 20;
@@ -64,10 +66,13 @@ fn goes_on<S>(result: Result<SslStream<S>, HandshakeError<S>>) -> Handshake<S> {
     match result {
         Ok(stream) => Ok(Shaken::Done(stream)),
         Err(HandshakeError::WouldBlock(waiting)) => Ok(Shaken::Waiting(waiting)),
-        Err(HandshakeError::Failure(failed)) => Err(match failed.ssl().verify_result() {
-            X509VerifyResult::OK => failed.error().to_string(),
-            why => format!("{} ({why})", failed.error()),
-        }),
+        Err(HandshakeError::Failure(failed)) => {
+            sessions::forget(failed.ssl());
+            Err(match failed.ssl().verify_result() {
+                X509VerifyResult::OK => failed.error().to_string(),
+                why => format!("{} ({why})", failed.error()),
+            })
+        }
         Err(HandshakeError::SetupFailure(error)) => Err(error.to_string()),
     }
 }
@@ -85,7 +90,7 @@ pub struct Connector {
 struct Shared {
     further_roots: Vec<X509>,
     roots: OnceLock<Roots>,
-    made: OnceLock<Result<SslContext, String>>,
+    made: OnceLock<Result<Context, String>>,
 }
 
 impl fmt::Debug for Connector {
@@ -133,9 +138,9 @@ impl Connector {
     }
 
     /// The configuration; waits for it if another thread is making it.
-    fn get(&self) -> Result<&SslContext, String> {
+    fn get(&self) -> Result<&Context, String> {
         let made = self.shared.made.get_or_init(|| {
-            let made = context(self.roots(), &self.shared.further_roots);
+            let made = Context::new(self.roots(), &self.shared.further_roots);
             made.map_err(|error| error.to_string())
         });
         made.as_ref().map_err(Clone::clone)
@@ -143,19 +148,35 @@ impl Connector {
 
     /// Begins a handshake with that host.
     pub(super) fn connect<S: Read + Write>(&self, host: &str, stream: S) -> Handshake<S> {
-        let session = session(self.get()?, host).map_err(|error| error.to_string())?;
-        goes_on(session.connect(stream))
+        let session = self.get()?.session(host, Instant::now());
+        goes_on(session.map_err(|error| error.to_string())?.connect(stream))
     }
 }
 
 /// What is the same for every connection.
-fn context(roots: &Roots, further_roots: &[X509]) -> Result<SslContext, ErrorStack> {
-    let mut context = unrooted()?;
-    roots.add(&mut context)?;
-    for certificate in further_roots {
-        context.cert_store_mut().add_cert(certificate.clone())?;
+pub(super) struct Context {
+    ssl: SslContext,
+    sessions: Sessions,
+}
+
+impl Context {
+    fn new(roots: &Roots, further_roots: &[X509]) -> Result<Context, ErrorStack> {
+        let mut context = unrooted()?;
+        roots.add(&mut context)?;
+        for certificate in further_roots {
+            context.cert_store_mut().add_cert(certificate.clone())?;
+        }
+        let sessions = Sessions::of(&mut context);
+        let ssl = context.build();
+        Ok(Context { ssl, sessions })
     }
-    Ok(context.build())
+
+    /// A connection to that host, to be shaken hands over.
+    pub(super) fn session(&self, host: &str, now: Instant) -> Result<Ssl, ErrorStack> {
+        let mut session = session(&self.ssl, host)?;
+        self.sessions.resume(&mut session, host, now)?;
+        Ok(session)
+    }
 }
 
 /// The same without any root. The ciphers are those of the system's policy.
@@ -300,6 +321,17 @@ pub(super) mod tests {
         server: &Signed,
         version: SslVersion,
     ) -> Result<(), String> {
+        let session = session(context, host).expect("a session");
+        meet(session, &acceptor(server, version)).map(drop)
+    }
+
+    /// The configuration of somebody who trusts that authority.
+    pub(in crate::meeting) fn trusting(authority: &Authority) -> Context {
+        let further = std::slice::from_ref(&authority.certificate);
+        Context::new(&Roots::of_the_system(), further).expect("a context")
+    }
+
+    pub(in crate::meeting) fn acceptor(server: &Signed, version: SslVersion) -> SslAcceptor {
         let mut acceptor =
             SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).expect("an acceptor");
         acceptor
@@ -309,16 +341,31 @@ pub(super) mod tests {
             .and_then(|()| acceptor.set_private_key(&server.key))
             .and_then(|()| acceptor.set_certificate(&server.certificate))
             .expect("a key and its certificate");
-        let acceptor = acceptor.build();
+        acceptor.build()
+    }
+
+    /// Our end of a connection to that server, when something was said over it.
+    pub(in crate::meeting) fn meet(
+        session: Ssl,
+        acceptor: &SslAcceptor,
+    ) -> Result<SslStream<UnixStream>, String> {
         let (ours, theirs) = UnixStream::pair().expect("a pair");
         let seconds = Some(std::time::Duration::from_secs(20));
         for end in [&ours, &theirs] {
             end.set_read_timeout(seconds).expect("a socket");
         }
-        let accepting = std::thread::spawn(move || drop(acceptor.accept(theirs)));
-        let session = session(context, host).expect("a session");
-        let shaken = goes_on(session.connect(ours)).map(|shaken| {
-            assert!(matches!(shaken, Shaken::Done(_)), "the socket blocks");
+        let acceptor = acceptor.clone();
+        let accepting = std::thread::spawn(move || {
+            if let Ok(mut theirs) = acceptor.accept(theirs) {
+                theirs.write_all(b"!").expect("it is read");
+            }
+        });
+        let shaken = goes_on(session.connect(ours)).map(|shaken| match shaken {
+            Shaken::Done(mut stream) => {
+                stream.read_exact(&mut [0]).expect("it is sent");
+                stream
+            }
+            Shaken::Waiting(_) => panic!("the socket blocks"),
         });
         accepting.join().expect("no panic");
         shaken
@@ -327,18 +374,15 @@ pub(super) mod tests {
     #[test]
     fn a_server_is_taken_for_what_its_certificate_names() {
         let authority = Authority::new("authority");
-        let context = context(
-            &Roots::of_the_system(),
-            std::slice::from_ref(&authority.certificate),
-        )
-        .expect("a context");
+        let context = trusting(&authority);
+        let context = &context.ssl;
         let refused = |host: &str, names: &str| {
-            let why = shake(&context, host, &authority.signs(names));
+            let why = shake(context, host, &authority.signs(names));
             let why = why.expect_err(&format!("{host} is not {names}"));
             assert!(why.contains("mismatch"), "{why}");
         };
         let taken = |host: &str, names: &str| {
-            assert_eq!(shake(&context, host, &authority.signs(names)), Ok(()));
+            assert_eq!(shake(context, host, &authority.signs(names)), Ok(()));
         };
         taken("a.zoom.us", "DNS:b.zoom.us,DNS:a.zoom.us");
         taken("a.zoom.us", "DNS:*.zoom.us");
@@ -358,17 +402,14 @@ pub(super) mod tests {
     #[test]
     fn nobody_vouches_for_it_or_it_speaks_of_yesterday() {
         let (authority, other) = (Authority::new("authority"), Authority::new("authority"));
-        let context = context(
-            &Roots::of_the_system(),
-            std::slice::from_ref(&authority.certificate),
-        )
-        .expect("a context");
+        let context = trusting(&authority);
+        let context = &context.ssl;
         let server = other.signs("DNS:a.zoom.us");
-        let why = shake(&context, "a.zoom.us", &server).expect_err("another key signed it");
+        let why = shake(context, "a.zoom.us", &server).expect_err("another key signed it");
         assert!(why.contains("certificate"), "{why}");
 
         let server = authority.signs("DNS:a.zoom.us");
-        let with = |version| shake_up_to(&context, "a.zoom.us", &server, version);
+        let with = |version| shake_up_to(context, "a.zoom.us", &server, version);
         assert_eq!(with(SslVersion::TLS1_2), Ok(()));
         assert!(with(SslVersion::TLS1_1).is_err());
     }
