@@ -312,7 +312,9 @@ impl Driver {
                     return;
                 }
             }
-            self.obey();
+            if self.stream.has_output() {
+                self.obey();
+            }
             let answered = self.stream.counters().keep_alives;
             if answered != keep_alives {
                 keep_alives = answered;

@@ -6,11 +6,12 @@
 //! answered without asking. What comes after that, poll(2) tells.
 
 use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// What one call takes at most, unless more is asked for: a phrase, or a packet of audio.
-const READ_BYTES: usize = 2 << 10;
+/// What one call takes at most, unless more is asked for: in a flood, ten phrases.
+const READ_BYTES: usize = 4 << 10;
 
 /// A nonblocking TCP connection. A stream that waits holds no buffer.
 #[derive(Debug)]
@@ -51,13 +52,15 @@ impl Read for Wire {
             if out.len() >= READ_BYTES {
                 return self.tcp.read(out);
             }
-            let mut ahead = vec![0; READ_BYTES];
-            let taken = self.tcp.read(&mut ahead)?;
+            // On the stack first: how much has arrived is known only then.
+            let mut arrived = [MaybeUninit::uninit(); READ_BYTES];
+            let (arrived, _) = rustix::io::read(&self.tcp, &mut arrived)?;
             // The end of the connection is told as often as it is asked for.
-            self.is_drained = taken > 0 && taken < READ_BYTES;
-            ahead.truncate(taken);
-            self.ahead = ahead;
-            self.from = 0;
+            self.is_drained = !arrived.is_empty() && arrived.len() < READ_BYTES;
+            let (given, left) = arrived.split_at(arrived.len().min(out.len()));
+            out[..given.len()].copy_from_slice(given);
+            self.ahead.extend_from_slice(left);
+            return Ok(given.len());
         }
         let left = &self.ahead[self.from..];
         let taken = left.len().min(out.len());
@@ -65,6 +68,7 @@ impl Read for Wire {
         self.from += taken;
         if self.from == self.ahead.len() {
             self.ahead = Vec::new();
+            self.from = 0;
         }
         Ok(taken)
     }

@@ -8,9 +8,11 @@
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use rustix::fs::fstat;
 
 /// A chunk is closed once it has this many bytes. On a disk with little room left, what fits is
 /// written in steps of this size.
@@ -156,7 +158,7 @@ impl AppendFile {
     /// Opens the file, or opens it anew if it was removed from under us.
     fn open(&mut self) -> io::Result<()> {
         if let Some(file) = &self.file {
-            if file.metadata()?.nlink() > 0 {
+            if fstat(file)?.st_nlink > 0 {
                 return Ok(());
             }
             log::warn!(

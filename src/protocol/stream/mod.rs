@@ -252,6 +252,11 @@ impl Stream {
         }
     }
 
+    /// Whether there is something to do but to wait: less work than to ask what.
+    pub fn has_output(&self) -> bool {
+        !self.outputs.is_empty()
+    }
+
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Output {
         if let Some(output) = self.outputs.pop_front() {
