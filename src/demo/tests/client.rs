@@ -61,14 +61,26 @@ impl Client {
                 Message::Binary(bytes) => serde_json::from_slice(&bytes),
                 _ => continue,
             };
-            let mut message: Value = message.expect("the demo sends JSON");
+            let message: Value = message.expect("the demo sends JSON");
             if message["msg_type"] != 12 || self.is_mute {
                 return Ok(message);
             }
-            message["msg_type"] = json!(13);
-            // A socket that is being closed need not be answered.
-            let _ = self.ws.send(Message::text(message.to_string()));
+            self.answer(message);
         }
+    }
+
+    fn answer(&mut self, mut keep_alive: Value) {
+        keep_alive["msg_type"] = json!(13);
+        // A socket that is being closed need not be answered.
+        let _ = self.ws.send(Message::text(keep_alive.to_string()));
+    }
+
+    /// Waits for a keep-alive and answers it.
+    pub(super) fn answer_keep_alive(&mut self) {
+        self.is_mute = true;
+        let keep_alive = self.expect(12);
+        self.is_mute = false;
+        self.answer(keep_alive);
     }
 
     /// The next message of that type; others are passed over.
