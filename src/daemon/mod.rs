@@ -139,7 +139,7 @@ pub struct Daemon {
     public: Public<Event>,
     disk: Option<Disk>,
     stdout: Option<Stdout>,
-    /// Makes the TLS configuration while webhooks are answered already.
+    /// Looks for the system's roots while webhooks are answered already.
     roots: JoinHandle<()>,
     snapshot: Option<Snapshot>,
     /// Of streams that have ended.

@@ -382,9 +382,11 @@ impl Writer {
             }
         }
         for keys in devices.values() {
-            let Some(entry) = keys.first().and_then(|key| self.entries.get(key)) else {
+            let first = keys.first();
+            let Some((key, entry)) = first.and_then(|key| self.entries.get_key_value(key)) else {
                 continue;
             };
+            let key = *key;
             let synced = File::open(entry.recorder.folder()).and_then(|file| Ok(syncfs(&file)?));
             if synced.is_ok() {
                 for key in keys {
@@ -393,7 +395,7 @@ impl Writer {
                     }
                 }
             }
-            self.note(keys[0], synced);
+            self.note(key, synced);
         }
     }
 
