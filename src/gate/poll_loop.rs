@@ -253,6 +253,8 @@ impl PollLoop {
                     self.shared.accept_fails.store(false, Ordering::Relaxed);
                     return;
                 }
+                // Linux looks for a free file before it looks at the queue: no trouble of anyone.
+                Err(_) if !is_awaited(listener) => return,
                 Err(error) => {
                     self.handle_accept_error(&error, now);
                     return;
@@ -388,6 +390,12 @@ impl PollLoop {
             held_bytes = held_bytes.saturating_sub(bytes.max(1));
         }
     }
+}
+
+/// Whether a client waits in the listener's queue, or the kernel does not tell.
+fn is_awaited(listener: &TcpListener) -> bool {
+    let mut fds = [PollFd::new(listener, PollFlags::IN)];
+    !matches!(poll(&mut fds, Some(&Timespec::default())), Ok(0))
 }
 
 /// Makes a listener fit for the gate.
