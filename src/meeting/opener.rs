@@ -34,6 +34,10 @@ const STACK_BYTES: usize = 512 << 10;
 const HANDSHAKES_MAX: usize = 32;
 /// A handshake that takes longer than this waits for its peer, and no other waits for it.
 const HANDSHAKE_QUICK: Duration = Duration::from_millis(500);
+/// When streams begin at once, their webhooks are answered before this thread takes a core for the
+/// handshakes: the last of fifty after 8 ms instead of 15 (median of six runs on two cores). No
+/// longer than this, because on a busy machine who yields waits long: 50 ms later is the price there.
+const YIELDS: Duration = Duration::from_millis(50);
 
 type Outcome = Result<Box<WebSocket<Carrier>>, Loss>;
 
@@ -87,6 +91,7 @@ impl Opener {
             waker: waker.clone(),
             wakeable,
             entries: Vec::new(),
+            burst_since: None,
         };
         let thread = Builder::new()
             .name("open".to_owned())
@@ -165,6 +170,8 @@ struct Work {
     waker: Waker,
     wakeable: Wakeable,
     entries: Vec<Entry>,
+    /// Since when there has been more than one.
+    burst_since: Option<Instant>,
 }
 
 /// A connection in the making.
@@ -199,11 +206,17 @@ impl Work {
                 self.tls.make();
             }
             let now = Instant::now();
+            let is_burst = self.entries.len() > 1;
+            self.burst_since = is_burst.then(|| self.burst_since.unwrap_or(now));
+            let yields_until = self.burst_since.map_or(now, |since| since + YIELDS);
             let mut free = HANDSHAKES_MAX.saturating_sub(self.quick(now).count());
             let tls = &self.tls;
             let mut due = due.into_iter();
             self.entries.retain_mut(|entry| {
                 let is_due = due.next().unwrap_or(true);
+                if is_due && Instant::now() < yields_until {
+                    std::thread::yield_now();
+                }
                 entry.client.is_wanted.load(Relaxed) && entry.goes_on(is_due, now, tls, &mut free)
             });
         }
