@@ -199,15 +199,19 @@ fn audio(table: &Table) {
 /// Fifty meetings, ten phrases a second each, begun at once.
 fn fifty(table: &Table) {
     const PHRASES: u64 = 200;
+    const SINGLES: usize = 11;
     let zoom = zoom(Duration::from_secs(10));
     let server = Server::start(&zoom, &[]);
     // The roots are read after the start, on a thread of their own.
     std::thread::park_timeout(Duration::from_secs(2));
-    let single = zoom.start_meeting(counted("single", 1, 1.0));
-    assert!(single.wait_for(Step::LastPhrase, MINUTE));
-    let first = single.time_of(Step::Ready).unwrap_or_default();
-    single.end(End::meeting_ended());
-    assert!(single.wait_for(Step::Closed, MINUTE));
+    let mut singles: Vec<Duration> = Vec::with_capacity(SINGLES);
+    for n in 0..SINGLES {
+        let single = zoom.start_meeting(counted(&format!("single {n}"), 1, 1.0));
+        assert!(single.wait_for(Step::LastPhrase, MINUTE));
+        singles.push(single.time_of(Step::Ready).unwrap_or_default());
+        single.end(End::meeting_ended());
+        assert!(single.wait_for(Step::Closed, MINUTE));
+    }
     let before = server.usage();
     let meetings: Vec<MeetingHandle> = (0..50)
         .map(|n| zoom.start_meeting(counted(&format!("fifty {n}"), PHRASES, 10.0)))
@@ -220,7 +224,7 @@ fn fifty(table: &Table) {
         assert!(meeting.wait_for(Step::LastPhrase, MINUTE));
     }
     let sent = phrases_sent(&meetings);
-    let all = sent + single.sent_count();
+    let all = sent + SINGLES as u64;
     let lines = received(all, Duration::from_secs(5), || phrases_in(&server.out));
     let used = server.usage().since(&joined);
     let mut readies: Vec<Duration> = meetings
@@ -244,8 +248,22 @@ fn fifty(table: &Table) {
     );
     let ack = ms(&zoom.webhook_latencies(), 0.99);
     table.row("fifty: webhook answered p99, ms", ack, 2, Goal::Most(10.0));
-    let one = first.as_secs_f64() * 1e3;
-    table.row("fifty: webhook to ready, one, ms", one, 1, Goal::Most(10.0));
+    // The first of a process finds everything cold.
+    let first = singles[0].as_secs_f64() * 1e3;
+    table.row(
+        "fifty: webhook to ready, first, ms",
+        first,
+        1,
+        Goal::Most(10.0),
+    );
+    let slowest = singles[1..].iter().max().copied().unwrap_or_default();
+    let slowest = slowest.as_secs_f64() * 1e3;
+    table.row(
+        "fifty: webhook to ready, next 10, ms",
+        slowest,
+        1,
+        Goal::Most(10.0),
+    );
     let p99 = last.as_secs_f64() * 1e3;
     table.row("fifty: webhook to ready p99, ms", p99, 1, Goal::Most(250.0));
     finish(server, zoom, &meetings);
