@@ -253,20 +253,24 @@ impl PollLoop {
                     self.shared.accept_fails.store(false, Ordering::Relaxed);
                     return;
                 }
-                // Linux looks for a free file before it looks at the queue: no trouble of anyone.
-                Err(_) if !is_awaited(listener) => return,
                 Err(error) => {
-                    self.handle_accept_error(&error, now);
+                    let is_awaited = is_awaited(listener);
+                    self.handle_accept_error(&error, is_awaited, now);
                     return;
                 }
             }
         }
     }
 
-    fn handle_accept_error(&mut self, error: &io::Error, now: Instant) {
+    fn handle_accept_error(&mut self, error: &io::Error, is_awaited: bool, now: Instant) {
+        let is_aborted = error.kind() == io::ErrorKind::ConnectionAborted;
+        // Linux looks for a free file before it looks at the queue: nobody is in trouble.
+        if !is_aborted && !is_awaited {
+            return;
+        }
         bump(&self.shared.counters.accept_errors);
         // A client that gave up while it waited is no trouble of ours.
-        if error.kind() == io::ErrorKind::ConnectionAborted {
+        if is_aborted {
             return;
         }
         self.shared.accept_fails.store(true, Ordering::Relaxed);
