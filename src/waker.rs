@@ -1,44 +1,73 @@
 //! Wakes a thread that waits in poll(2).
 
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+
+use rustix::event::{EventfdFlags, eventfd};
 
 /// The waking end; clones wake the same thread.
 #[derive(Debug, Clone)]
-pub struct Waker(Arc<UnixStream>);
+pub struct Waker(Arc<OwnedFd>);
 
 /// The end to wait on.
 #[derive(Debug)]
-pub struct Wakeable(UnixStream);
+pub struct Wakeable(Arc<OwnedFd>);
 
-/// Makes a pair of ends.
+/// Makes a pair of ends, of one file: a counter of the kernel that can be read when it is not zero.
 pub fn waker() -> io::Result<(Waker, Wakeable)> {
-    let (near, far) = UnixStream::pair()?;
-    near.set_nonblocking(true)?;
-    far.set_nonblocking(true)?;
-    Ok((Waker(Arc::new(near)), Wakeable(far)))
+    let counter = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    let counter = Arc::new(counter);
+    Ok((Waker(Arc::clone(&counter)), Wakeable(counter)))
 }
 
 impl Waker {
-    /// Wakes the thread, now or as soon as it waits. A full socket means that it is awake already,
-    /// and a closed one that there is nobody to wake.
+    /// Wakes the thread, now or as soon as it waits. A counter that can grow no more means that it is
+    /// awake already.
     pub fn wake(&self) {
-        let _ = (&*self.0).write(&[1]);
+        let _ = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
     }
 }
 
 impl Wakeable {
     /// Forgets the wake-ups so far. To be called before looking for what they were about.
     pub fn clear(&self) {
-        let mut bytes = [0; 64];
-        while matches!((&self.0).read(&mut bytes), Ok(n) if n == bytes.len()) {}
+        let _ = rustix::io::read(&*self.0, &mut [0; size_of::<u64>()]);
     }
 }
 
 impl AsFd for Wakeable {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    use super::*;
+
+    fn is_awake(wakeable: &Wakeable) -> bool {
+        let mut fds = [PollFd::new(wakeable, PollFlags::IN)];
+        let at_once = Timespec::default();
+        poll(&mut fds, Some(&at_once)) == Ok(1)
+    }
+
+    #[test]
+    fn a_wake_up_is_kept_until_it_is_cleared() {
+        let (waker, wakeable) = waker().expect("a file");
+        assert!(!is_awake(&wakeable));
+        for _ in 0..1000 {
+            waker.clone().wake();
+        }
+        assert!(is_awake(&wakeable) && is_awake(&wakeable));
+        wakeable.clear();
+        assert!(!is_awake(&wakeable), "all of them are one");
+        wakeable.clear();
+        waker.wake();
+        assert!(is_awake(&wakeable));
+        drop(wakeable);
+        waker.wake();
     }
 }

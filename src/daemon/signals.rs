@@ -79,12 +79,7 @@ impl Drop for Signals {
             unregister(id);
         }
         if let Some(thread) = self.thread.take() {
-            // The thread ends when the far end of its waker closes.
-            let (other, _) = match waker() {
-                Ok(pair) => pair,
-                Err(_) => return,
-            };
-            self.waker = other;
+            self.waker.wake();
             let _ = thread.join();
         }
     }
@@ -110,7 +105,7 @@ fn watch(
         );
         // An interrupted wait is a wait that ended early: the loop goes round.
         let _ = poll(&mut fds, None);
-        if fds[0].revents().contains(PollFlags::HUP) {
+        if !fds[0].revents().is_empty() {
             return;
         }
         let clock_was_set = fds.get(3).is_some_and(|fd| !fd.revents().is_empty());

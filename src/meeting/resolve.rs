@@ -203,7 +203,7 @@ mod tests {
             }
             Ok(vec![IpAddr::from([192, 0, 2, 1])])
         }));
-        let (waker, _wakeable) = waker().expect("a socket pair");
+        let (waker, _wakeable) = waker().expect("a file");
         let hung: Vec<Pending> = (0..50)
             .map(|_| resolver.resolve("hung.test", waker.clone()))
             .collect();
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn an_address_needs_no_look_up() {
         let resolver = Resolver::new(Box::new(|_| Err("not to be asked".to_owned())));
-        let (waker, _wakeable) = waker().expect("a socket pair");
+        let (waker, _wakeable) = waker().expect("a file");
         let pending = resolver.resolve("::1", waker);
         assert_eq!(
             pending.poll(),
