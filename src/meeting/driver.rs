@@ -3,6 +3,7 @@
 //! After each input the protocol is drained until it waits. This file has the only clock of a
 //! stream.
 
+use std::array;
 use std::borrow::Cow;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -18,8 +19,11 @@ use super::socket::{Read, Socket};
 use super::stats::Stats;
 use super::{Network, log_notice};
 use crate::protocol::seam::Seam;
-use crate::protocol::{EndReason, LinkId, Loss, Output, Stream, StreamEvent, message};
+use crate::protocol::{EndReason, LinkId, Loss, MediaKind, Output, Stream, StreamEvent, message};
 use crate::waker::{Wakeable, Waker};
+
+/// Links of a stream, at most: signaling, and one for each kind of media.
+const LINKS_MAX: usize = 2 + MediaKind::EACH.len();
 
 /// Messages read from one socket before the others get their turn. At two microseconds a message
 /// a keep-alive on the other socket waits a fraction of a millisecond.
@@ -58,8 +62,10 @@ pub(super) struct Driver {
     /// Data came since the sinks were last flushed.
     pub(super) had_data: bool,
     pub(super) ended: Option<EndReason>,
-    /// When the last wait ended: what can be read since then is late by the time from here.
-    pub(super) woke: Instant,
+    /// When this turn began, which is when the last wait ended.
+    pub(super) now: Instant,
+    /// Since when what is read in this turn can have waited.
+    pub(super) readable: Instant,
 }
 
 /// Whether the sinks hold up reading from media sockets.
@@ -97,16 +103,17 @@ impl Driver {
                 self.stats
                     .update(&self.stream, std::mem::take(&mut self.had_data));
             }
-            self.wait(deadline, more);
-            self.take_commands();
+            if self.wait(deadline, more) {
+                self.take_commands();
+            }
             self.packets = 0;
             self.advance_and_read();
             if (1..=REST_PACKETS_MAX).contains(&self.packets) && !self.has_more() {
-                self.rests_since = Some(Instant::now());
+                self.rests_since = Some(self.now);
             }
             self.hold_or_release();
             if self.ended.is_none() {
-                self.stream.handle_timeout(Instant::now());
+                self.stream.handle_timeout(self.now);
             }
         }
     }
@@ -149,12 +156,12 @@ impl Driver {
                 Output::End(reason) => self.ended = Some(reason),
             }
         }
-        Instant::now()
+        self.now
     }
 
     fn lost(&mut self, id: LinkId, loss: Loss) {
         self.sockets.retain(|link| link.id != id);
-        self.stream.handle_closed(Instant::now(), id, loss);
+        self.stream.handle_closed(self.now, id, loss);
     }
 
     fn close(&mut self, id: LinkId) {
@@ -171,13 +178,12 @@ impl Driver {
 
     /// What had arrived on a link before it goes is received, and what is received is kept.
     fn read_last(&mut self, link: &mut Link) {
-        let now = Instant::now();
         let mut is_sure = false;
         for _ in 0..LAST_MESSAGES_MAX {
             match link.socket.read() {
                 Read::Message(message) => {
                     is_sure = false;
-                    self.take(now, link.id, message);
+                    self.take(link.id, message);
                 }
                 // Nobody polls it any more: the kernel is asked once more before it is believed.
                 Read::Empty if !is_sure => {
@@ -201,8 +207,8 @@ impl Driver {
             && (self.rests_since.is_some() || matches!(self.hold, Hold::Since(_)))
     }
 
-    fn wait(&mut self, deadline: Instant, more: bool) {
-        let now = Instant::now();
+    /// Waits until then, or until something comes. Whether somebody woke us.
+    fn wait(&mut self, deadline: Instant, more: bool) -> bool {
         let mut deadline = deadline;
         if let Hold::Since(since) = self.hold {
             deadline = deadline.min(since + HOLD_MAX);
@@ -213,43 +219,45 @@ impl Driver {
         let timeout = if more {
             Duration::ZERO
         } else {
-            deadline.saturating_duration_since(now)
+            deadline.saturating_duration_since(Instant::now())
         };
-        let mut fds = Vec::with_capacity(1 + self.sockets.len());
-        fds.push(PollFd::from_borrowed_fd(
-            self.wakeable.as_fd(),
-            PollFlags::IN,
-        ));
-        for link in &self.sockets {
-            let is_held = self.is_held(link.id);
-            // One that has nothing to wait for keeps its place in the list.
-            let (fd, flags) = match link.socket.interest() {
-                Some((fd, flags)) if !is_held => (fd, flags),
-                _ => (self.wakeable.as_fd(), PollFlags::empty()),
+        let wakeable = &self.wakeable;
+        // Nothing is waited for in a place without a link, or with one that has nothing to wait for.
+        let mut fds: [PollFd<'_>; 1 + LINKS_MAX] = array::from_fn(|place| {
+            let link = place.checked_sub(1).and_then(|at| self.sockets.get(at));
+            let interest = match link {
+                Some(link) if !self.is_held(link.id) => link.socket.interest(),
+                _ => None,
             };
-            fds.push(PollFd::from_borrowed_fd(fd, flags));
-        }
+            let (fd, flags) = match (place, interest) {
+                (0, _) => (wakeable.as_fd(), PollFlags::IN),
+                (_, Some(interest)) => interest,
+                (_, None) => (wakeable.as_fd(), PollFlags::empty()),
+            };
+            PollFd::from_borrowed_fd(fd, flags)
+        });
         let timeout = rustix::event::Timespec::try_from(timeout).ok();
+        let links = self.sockets.len().min(LINKS_MAX);
         // An interrupted or failed wait is a wait that ended early: the loop goes round.
-        let _ = poll(&mut fds, timeout.as_ref());
-        self.woke = Instant::now();
-        let mut due = fds.iter().map(|fd| !fd.revents().is_empty());
-        let is_woken = due.next().unwrap_or(false);
-        let due: Vec<bool> = due.collect();
+        let _ = poll(&mut fds[..=links], timeout.as_ref());
+        let [is_woken, due @ ..] = fds.map(|fd| !fd.revents().is_empty());
+        self.now = Instant::now();
+        self.readable = self.now;
         for (link, is_due) in self.sockets.iter_mut().zip(due) {
             link.is_due |= is_due;
         }
         if is_woken {
             self.wakeable.clear();
         }
-        let is_over = |since: &mut Instant| self.woke.saturating_duration_since(*since) >= REST;
+        let is_over = |since: &mut Instant| self.now.saturating_duration_since(*since) >= REST;
         if let Some(since) = self.rests_since.take_if(is_over) {
             // What has come meanwhile is read without asking whether anything has.
             for link in &mut self.sockets {
                 link.is_due |= matches!(link.id, LinkId::Media(_));
             }
-            self.woke = since;
+            self.readable = since;
         }
+        is_woken
     }
 
     fn take_commands(&mut self) {
@@ -257,25 +265,25 @@ impl Driver {
             && let Some(command) = self.commands.pop()
         {
             log::debug!("command={command:?}");
-            self.stream.handle_command(Instant::now(), command);
+            self.stream.handle_command(self.now, command);
             self.obey();
         }
     }
 
     fn advance_and_read(&mut self) {
-        let ids: Vec<LinkId> = self.sockets.iter().map(|link| link.id).collect();
-        for id in ids {
+        let ids: [Option<LinkId>; LINKS_MAX] =
+            array::from_fn(|at| self.sockets.get(at).map(|link| link.id));
+        for id in ids.into_iter().flatten() {
             if self.ended.is_some() {
                 return;
             }
-            let now = Instant::now();
             let is_held = self.is_held(id);
             let Some(link) = self.sockets.iter_mut().find(|link| link.id == id) else {
                 continue;
             };
             if link.socket.is_open() {
                 if link.is_due && !is_held {
-                    self.read(now, id);
+                    self.read(id);
                 }
                 continue;
             }
@@ -284,7 +292,7 @@ impl Driver {
                 Some(Ok(())) => {
                     // The first message may have come with the upgrade, out of poll's sight.
                     link.is_due = true;
-                    self.stream.handle_opened(now, id);
+                    self.stream.handle_opened(self.now, id);
                 }
                 Some(Err(loss)) => self.lost(id, loss),
             }
@@ -292,7 +300,7 @@ impl Driver {
         }
     }
 
-    fn read(&mut self, now: Instant, id: LinkId) {
+    fn read(&mut self, id: LinkId) {
         let mut keep_alives = self.stream.counters().keep_alives;
         for _ in 0..MESSAGES_PER_TURN {
             // A link that is gone, or an end, stops this as well.
@@ -300,7 +308,7 @@ impl Driver {
                 return;
             };
             match link.socket.read() {
-                Read::Message(message) => self.take(now, id, message),
+                Read::Message(message) => self.take(id, message),
                 Read::Empty => {
                     link.is_due = false;
                     link.socket.flush();
@@ -318,12 +326,12 @@ impl Driver {
             let answered = self.stream.counters().keep_alives;
             if answered != keep_alives {
                 keep_alives = answered;
-                self.stats.keep_alive(self.woke.elapsed());
+                self.stats.keep_alive(self.readable.elapsed());
             }
         }
     }
 
-    fn take(&mut self, now: Instant, id: LinkId, message: Message) {
+    fn take(&mut self, id: LinkId, message: Message) {
         let text: &str = match &message {
             // The library has checked that it is UTF-8.
             Message::Text(text) => text.as_str(),
@@ -343,7 +351,7 @@ impl Driver {
         let mended = has_escape.then(|| message::mend_surrogates(text)).flatten();
         let text: Cow<'_, str> = mended.map_or(Cow::Borrowed(text), Cow::Owned);
         log::trace!("received link={id} {text}");
-        match self.stream.handle_message(now, id, &text) {
+        match self.stream.handle_message(self.now, id, &text) {
             Ok(Some(event)) => {
                 if let StreamEvent::Transcript(phrase) = &event
                     && self.seam.is_repeat(phrase.into())
@@ -366,7 +374,7 @@ impl Driver {
     /// Lets a sink that is behind catch up, so that a flood is slowed by its sender and not cut
     /// by us; but never so long that the meeting would suffer.
     fn hold_or_release(&mut self) {
-        let now = Instant::now();
+        let now = self.now;
         self.hold = match (self.sinks.iter().any(|sink| sink.is_behind()), self.hold) {
             (false, _) => Hold::No,
             (true, Hold::No) => Hold::Since(now),

@@ -112,8 +112,9 @@ impl Meeting {
             for sink in &mut sinks {
                 sink.begin(thread_waker.clone());
             }
+            let now = Instant::now();
             Box::new(Driver {
-                stream: Stream::new(Instant::now(), config),
+                stream: Stream::new(now, config),
                 network,
                 commands: obeyed,
                 waker: thread_waker,
@@ -128,7 +129,8 @@ impl Meeting {
                 packets: 0,
                 had_data: false,
                 ended: None,
-                woke: Instant::now(),
+                now,
+                readable: now,
             })
         });
         let thread = Builder::new()

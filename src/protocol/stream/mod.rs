@@ -262,6 +262,13 @@ impl Stream {
         if let Some(output) = self.outputs.pop_front() {
             return output;
         }
+        // A running stream always has a link under a deadline or an open window.
+        let next = self.deadline();
+        Output::Wait(next.unwrap_or(self.signaling.heard + SIGNALING_WINDOW))
+    }
+
+    /// When something is due.
+    fn deadline(&self) -> Option<Instant> {
         let media = self.media.iter().filter_map(|media| media.link.deadline());
         let links = media.chain(self.signaling.deadline());
         let phase = match &self.phase {
@@ -269,9 +276,7 @@ impl Stream {
             Phase::Running | Phase::Ended => None,
         };
         let window = self.window.as_ref().map(|window| window.until);
-        // A running stream always has a link under a deadline or an open window.
-        let next = links.chain(phase).chain(window).min();
-        Output::Wait(next.unwrap_or(self.signaling.heard + SIGNALING_WINDOW))
+        links.chain(phase).chain(window).min()
     }
 
     /// A connection asked for by [`Output::Connect`] stands.
@@ -322,6 +327,9 @@ impl Stream {
 
     /// The deadline of [`Output::Wait`] has come, or may have.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if self.deadline().is_none_or(|deadline| deadline > now) {
+            return;
+        }
         match &self.phase {
             Phase::Draining { until, reason, .. } if *until <= now => {
                 let reason = reason.clone();
