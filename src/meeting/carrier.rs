@@ -1,7 +1,8 @@
 //! What carries a WebSocket: a connection, plain or encrypted.
 
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::net::TcpStream;
+use std::sync::Arc;
 
 use openssl::ssl::SslStream;
 
@@ -18,7 +19,15 @@ pub(super) enum Carrier {
 }
 
 impl Carrier {
-    /// The TCP below.
+    /// The TCP below, to wait on.
+    pub(super) fn tcp(&self) -> &Arc<TcpStream> {
+        match self {
+            Carrier::Plain(wire) => wire.tcp(),
+            Carrier::Tls(stream) => stream.get_ref().tcp(),
+        }
+    }
+
+    /// The TCP below, to read from.
     pub(super) fn wire(&mut self) -> &mut Wire {
         match self {
             Carrier::Plain(wire) => wire,
@@ -62,15 +71,6 @@ impl Write for Carrier {
         match self {
             Carrier::Plain(wire) => wire.flush(),
             Carrier::Tls(stream) => stream.flush(),
-        }
-    }
-}
-
-impl AsFd for Carrier {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Carrier::Plain(wire) => wire.as_fd(),
-            Carrier::Tls(stream) => stream.get_ref().as_fd(),
         }
     }
 }

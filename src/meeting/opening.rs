@@ -104,10 +104,10 @@ impl Opening {
         match &self.step {
             Step::Resolving(_) | Step::Connected(_) | Step::Over => None,
             Step::Tcp { stream, .. } => Some((stream.as_fd(), PollFlags::OUT)),
-            Step::Tls(handshake) => Some((handshake.get_ref().as_fd(), PollFlags::IN)),
+            Step::Tls(handshake) => Some((handshake.get_ref().tcp().as_fd(), PollFlags::IN)),
             Step::Upgrading(handshake) => {
                 let upgrade = handshake.get_ref().get_ref();
-                Some((upgrade.carrier().as_fd(), PollFlags::IN))
+                Some((upgrade.carrier().tcp().as_fd(), PollFlags::IN))
             }
         }
     }
@@ -301,7 +301,7 @@ mod tests {
     fn connect(url: &str, allowed: &AllowedHosts, addresses: &[&str]) -> Result<(), String> {
         let addresses: Vec<IpAddr> = addresses.iter().map(|a| a.parse().expect("one")).collect();
         let resolver = Resolver::new(Box::new(move |_| Ok(addresses.clone())));
-        let (waker, wakeable) = waker().expect("a socket pair");
+        let (waker, wakeable) = waker().expect("a file");
         let url = ServerUrl::parse(url, allowed).expect("an allowed URL");
         let tls = Connector::new(None).expect("no file to read");
         let mut opening = Opening::new(url, &resolver, waker);

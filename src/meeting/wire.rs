@@ -8,7 +8,7 @@
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::TcpStream;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 /// What one call takes at most, unless more is asked for: in a flood, ten phrases.
 const READ_BYTES: usize = 4 << 10;
@@ -16,7 +16,7 @@ const READ_BYTES: usize = 4 << 10;
 /// A nonblocking TCP connection. A stream that waits holds no buffer.
 #[derive(Debug)]
 pub(super) struct Wire {
-    tcp: TcpStream,
+    tcp: Arc<TcpStream>,
     ahead: Vec<u8>,
     from: usize,
     is_drained: bool,
@@ -25,11 +25,16 @@ pub(super) struct Wire {
 impl Wire {
     pub(super) fn new(tcp: TcpStream) -> Wire {
         Wire {
-            tcp,
+            tcp: Arc::new(tcp),
             ahead: Vec::new(),
             from: 0,
             is_drained: false,
         }
+    }
+
+    /// What to wait on.
+    pub(super) fn tcp(&self) -> &Arc<TcpStream> {
+        &self.tcp
     }
 
     /// Whether a read would find nothing, without asking; told once, as a read would tell it.
@@ -50,11 +55,11 @@ impl Read for Wire {
         }
         if self.ahead.is_empty() {
             if out.len() >= READ_BYTES {
-                return self.tcp.read(out);
+                return (&*self.tcp).read(out);
             }
             // On the stack first: how much has arrived is known only then.
             let mut arrived = [MaybeUninit::uninit(); READ_BYTES];
-            let (arrived, _) = rustix::io::read(&self.tcp, &mut arrived)?;
+            let (arrived, _) = rustix::io::read(&*self.tcp, &mut arrived)?;
             // The end of the connection is told as often as it is asked for.
             self.is_drained = !arrived.is_empty() && arrived.len() < READ_BYTES;
             let (given, left) = arrived.split_at(arrived.len().min(out.len()));
@@ -76,17 +81,11 @@ impl Read for Wire {
 
 impl Write for Wire {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.tcp.write(bytes)
+        (&*self.tcp).write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.tcp.flush()
-    }
-}
-
-impl AsFd for Wire {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.tcp.as_fd()
+        (&*self.tcp).flush()
     }
 }
 
@@ -109,7 +108,7 @@ mod tests {
 
     fn arrived(wire: &Wire) {
         let mut fds = [rustix::event::PollFd::new(
-            wire,
+            wire.tcp(),
             rustix::event::PollFlags::IN,
         )];
         let limit = rustix::event::Timespec {
