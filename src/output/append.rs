@@ -43,9 +43,13 @@ pub struct AppendFile {
     /// What every record ends with, and nothing within one contains.
     terminator: &'static [u8],
     file: Option<File>,
+    /// The file system that it was on when it was written last.
+    device: Option<u64>,
     bytes: u64,
-    chunks: VecDeque<Vec<u8>>,
-    spare: Vec<u8>,
+    /// Chunks that are closed: more waits than is written at once.
+    closed: VecDeque<Vec<u8>>,
+    /// The chunk that takes records.
+    chunk: Vec<u8>,
     is_unsynced: bool,
     /// The file was made, and its name may be lost in a power cut.
     is_name_unsynced: bool,
@@ -65,9 +69,10 @@ impl AppendFile {
             header,
             terminator: terminator.as_bytes(),
             file: None,
+            device: None,
             bytes: 0,
-            chunks: VecDeque::new(),
-            spare: Vec::new(),
+            closed: VecDeque::new(),
+            chunk: Vec::new(),
             is_unsynced: false,
             is_name_unsynced: false,
         }
@@ -88,49 +93,45 @@ impl AppendFile {
 
     /// Where to put the next record, whole.
     pub fn record(&mut self) -> &mut Vec<u8> {
-        if self
-            .chunks
-            .back()
-            .is_none_or(|chunk| chunk.len() >= CHUNK_BYTES)
-        {
-            let mut chunk = std::mem::take(&mut self.spare);
-            chunk.reserve(match self.chunks.is_empty() {
-                true => RECORD_BYTES,
-                false => CHUNK_BYTES + CHUNK_BYTES / 8,
-            });
-            self.chunks.push_back(chunk);
+        if self.chunk.len() >= CHUNK_BYTES {
+            let next = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8);
+            let closed = std::mem::replace(&mut self.chunk, next);
+            self.closed.push_back(closed);
         }
-        self.chunks
-            .back_mut()
-            .expect("one was pushed if there was none")
+        if self.chunk.is_empty() {
+            self.chunk.reserve(RECORD_BYTES);
+        }
+        &mut self.chunk
     }
 
     /// Bytes that wait to be written.
     pub fn waiting(&self) -> usize {
-        self.chunks.iter().map(Vec::len).sum()
+        self.closed.iter().map(Vec::len).sum::<usize>() + self.chunk.len()
     }
 
     /// Writes what waits. After an error it still waits, and the file is as before.
     pub fn write(&mut self) -> io::Result<()> {
-        let mut written = 0;
-        while let Some(mut chunk) = self.chunks.pop_front() {
-            written += chunk.len();
+        while let Some(chunk) = self.closed.pop_front() {
             if let Err(error) = self.write_chunk(&chunk) {
-                self.chunks.push_front(chunk);
+                self.closed.push_front(chunk);
                 return Err(error);
             }
-            // A buffer that one long record made large is not kept.
-            if chunk.capacity() <= 2 * CHUNK_BYTES {
-                chunk.clear();
-                self.spare = chunk;
-            }
         }
-        // Only a flood, which fills its buffer, keeps it from one write to the next.
-        if written < FLOOD_BYTES || self.spare.capacity() > 4 * written {
-            self.spare = Vec::new();
-            self.chunks = VecDeque::new();
+        if self.chunk.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let mut chunk = std::mem::take(&mut self.chunk);
+        let written = self.write_chunk(&chunk);
+        // Only a flood, which fills its buffer, keeps it from one write to the next; one that a long
+        // record made large is not kept.
+        let is_filled = chunk.len() >= FLOOD_BYTES && chunk.capacity() <= 4 * chunk.len();
+        if written.is_err() {
+            self.chunk = chunk;
+        } else if is_filled && chunk.capacity() <= 2 * CHUNK_BYTES {
+            chunk.clear();
+            self.chunk = chunk;
+        }
+        written
     }
 
     fn write_chunk(&mut self, chunk: &[u8]) -> io::Result<()> {
@@ -158,7 +159,9 @@ impl AppendFile {
     /// Opens the file, or opens it anew if it was removed from under us.
     fn open(&mut self) -> io::Result<()> {
         if let Some(file) = &self.file {
-            if fstat(file)?.st_nlink > 0 {
+            let found = fstat(file)?;
+            if found.st_nlink > 0 {
+                self.device = Some(found.st_dev);
                 return Ok(());
             }
             log::warn!(
@@ -196,8 +199,7 @@ impl AppendFile {
 
     /// Makes what is written survive a power cut.
     pub fn sync(&mut self) -> io::Result<()> {
-        // That is seconds after a write: what a flood filled may not be filled again.
-        self.spare = Vec::new();
+        self.give_back();
         if self.is_unsynced
             && let Some(file) = &self.file
         {
@@ -207,9 +209,17 @@ impl AppendFile {
         Ok(())
     }
 
+    /// Syncing comes seconds after a write: what a flood filled may not be filled again.
+    fn give_back(&mut self) {
+        if self.waiting() == 0 {
+            self.closed = VecDeque::new();
+            self.chunk = Vec::new();
+        }
+    }
+
     /// Notes that the whole file system was synced.
     pub fn synced(&mut self) {
-        self.spare = Vec::new();
+        self.give_back();
         self.is_unsynced = false;
         self.is_name_unsynced = false;
     }
@@ -219,6 +229,11 @@ impl AppendFile {
         std::mem::take(&mut self.is_name_unsynced)
     }
 
+    /// The file system that it is on, where that is known.
+    pub fn device(&self) -> Option<u64> {
+        self.device
+    }
+
     /// Whether something written could still be lost in a power cut.
     pub fn is_unsynced(&self) -> bool {
         self.is_unsynced
@@ -226,7 +241,8 @@ impl AppendFile {
 
     /// Forgets what waits.
     pub fn discard(&mut self) {
-        self.chunks.clear();
+        self.closed.clear();
+        self.chunk.clear();
         self.file = None;
     }
 }
@@ -374,6 +390,31 @@ mod tests {
         file.write().expect("the disk is well again");
         assert_eq!(file.waiting(), 0);
         assert_eq!(fs::read_to_string(&path).expect("readable"), "kept\n");
+    }
+
+    #[test]
+    fn however_much_waits_it_is_written_in_order_and_given_back() {
+        let folder = scratch("append-much");
+        fs::write(folder.join("sub"), "in the way").expect("the disk is well");
+        let path = folder.join("sub/x");
+        let mut file = lines(&folder, "sub/x");
+        let mut expected = String::new();
+        while expected.len() < 4 * CHUNK_BYTES {
+            let line = format!("{}\n", expected.len());
+            file.record().extend_from_slice(line.as_bytes());
+            expected.push_str(&line);
+        }
+        assert!(file.write().is_err());
+        file.record().extend_from_slice(b"last\n");
+        expected.push_str("last\n");
+        assert_eq!(file.waiting(), expected.len());
+        fs::remove_file(folder.join("sub")).expect("removable");
+        file.write().expect("the disk is well again");
+        assert_eq!(fs::read_to_string(&path).expect("readable"), expected);
+        file.sync().expect("the disk is well");
+        assert_eq!((file.waiting(), file.chunk.capacity()), (0, 0));
+        file.write().expect("nothing to write");
+        assert_eq!(fs::read_to_string(&path).expect("readable"), expected);
     }
 
     #[test]

@@ -193,9 +193,25 @@ impl Records {
         }
     }
 
+    /// Empties it and keeps its memory.
+    pub fn clear(&mut self) {
+        self.kept.clear();
+        self.text.clear();
+    }
+
+    /// The memory that it has, used or not, in bytes.
+    pub fn capacity(&self) -> usize {
+        self.text.capacity() + self.kept.capacity() * size_of::<Kept>()
+    }
+
     /// Adds a copy.
     pub fn push(&mut self, record: &Record<'_>) {
         let (name, text) = record.texts();
+        if self.kept.capacity() == 0 {
+            // Mostly there is one phrase at a time.
+            self.kept.reserve_exact(1);
+            self.text.reserve_exact(name.len() + text.len());
+        }
         self.text.push_str(name);
         let name_to = self.text.len();
         self.text.push_str(text);

@@ -296,7 +296,8 @@ impl Recorder {
     /// Writes what belongs to a file that is synced, and says on which file system it is.
     pub fn prepare_sync(&mut self) -> io::Result<u64> {
         self.media.write_heads()?;
-        Ok(fs::metadata(&self.folder)?.dev())
+        let known = self.files().find_map(|file| file.device());
+        known.map_or_else(|| Ok(fs::metadata(&self.folder)?.dev()), Ok)
     }
 
     /// Notes that the whole file system was synced.

@@ -37,6 +37,9 @@ pub const STREAM_BYTES_MAX: usize = 16 << 20;
 /// Most bytes that wait for all streams.
 pub const ALL_BYTES_MAX: usize = 256 << 20;
 
+/// What a stream keeps at most for its next records. A flood fills more, and gets new memory.
+const SPARE_BYTES_MAX: usize = 1 << 10;
+
 /// Where and how.
 #[derive(Debug, Clone)]
 pub struct DiskSettings {
@@ -91,8 +94,28 @@ struct Gauge {
     waiting_bytes: AtomicUsize,
     dropped: AtomicU64,
     waker: OnceLock<Waker>,
-    /// An empty batch on its way back, so that its buffers are used again.
-    spare: Mutex<Option<Batch>>,
+    spare_records: Spare<Records>,
+    spare_batch: Spare<Batch>,
+}
+
+/// Something emptied on its way back from the disk thread, so that its memory is used again: what one
+/// thread allocates and another one frees is the dearest memory there is. Nobody waits for it: while
+/// one side looks, the other goes without.
+#[derive(Debug, Default)]
+struct Spare<T>(Mutex<Option<T>>);
+
+impl<T: Default> Spare<T> {
+    /// What came back, or something new.
+    fn take(&self) -> T {
+        let spare = self.0.try_lock().ok();
+        spare.and_then(|mut spare| spare.take()).unwrap_or_default()
+    }
+
+    fn give_back(&self, empty: T) {
+        if let Ok(mut spare) = self.0.try_lock() {
+            *spare = Some(empty);
+        }
+    }
 }
 
 impl Disk {

@@ -61,7 +61,7 @@ impl DiskSink {
         // In a flood the next batch will be as large, else nearly nothing.
         let next = match bytes >= BATCH_BYTES {
             true => Records::like(&self.records),
-            false => Records::default(),
+            false => self.gauge.spare_records.take(),
         };
         let records = std::mem::replace(&mut self.records, next);
         self.send(bytes, count as u64, Job::Records(self.key, records, bytes));
@@ -73,10 +73,7 @@ impl DiskSink {
         }
         let bytes = self.packets.size();
         let count = self.packets.count() as u64;
-        // A lock that is held is not waited for; a new batch does as well.
-        let spare = self.gauge.spare.try_lock();
-        let spare = spare.ok().and_then(|mut spare| spare.take());
-        let batch = std::mem::replace(&mut self.packets, spare.unwrap_or_default());
+        let batch = std::mem::replace(&mut self.packets, self.gauge.spare_batch.take());
         self.send(bytes, count, Job::Packets(self.key, batch, bytes));
     }
 

@@ -16,7 +16,8 @@ use super::super::record::StreamInfo;
 use super::super::recorder::{Recorder, discard_folder};
 use super::super::unfinished::{self, StreamFolders};
 use super::{
-    ALL_BEHIND_BYTES, BEHIND_BYTES, DiskCounters, DiskSettings, Gauge, Job, STREAM_BYTES_MAX,
+    ALL_BEHIND_BYTES, BEHIND_BYTES, DiskCounters, DiskSettings, Gauge, Job, SPARE_BYTES_MAX,
+    STREAM_BYTES_MAX,
 };
 use crate::time::now_ms;
 
@@ -25,8 +26,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// What was written is made to survive a power cut this long after. Never at once: the disk would do
 /// nothing else. The end of a stream syncs at once.
 const SYNC_AFTER: Duration = Duration::from_secs(5);
-/// A stream of which so much was taken is written at once, while its lines are in the processor's
-/// cache, from buffers that are used again.
+/// A stream of which so much was taken is written at once also where the disk is behind: from buffers
+/// that are used again.
 const FLOOD_BYTES: usize = 32 << 10;
 /// Taken from all streams and not yet written, at most. What has come meanwhile is written together:
 /// the further the disk is behind, the more of a stream goes into one call.
@@ -148,7 +149,7 @@ impl Writer {
                 self.entries.insert(key, Box::new(entry));
                 self.write(key);
             }
-            Job::Records(key, records, bytes) => {
+            Job::Records(key, mut records, bytes) => {
                 let Some(entry) = self.entries.get_mut(&key) else {
                     // Its stream was revoked in the meantime.
                     self.released(bytes);
@@ -158,6 +159,10 @@ impl Writer {
                     entry.recorder.take(record);
                 }
                 entry.taken_records += records.count() as u64;
+                if records.capacity() <= SPARE_BYTES_MAX {
+                    records.clear();
+                    entry.gauge.spare_records.give_back(records);
+                }
                 self.taken(key, bytes);
             }
             Job::Packets(key, mut batch, bytes) => {
@@ -168,9 +173,7 @@ impl Writer {
                 entry.recorder.take_packets(&batch);
                 entry.taken_records += batch.count() as u64;
                 batch.clear();
-                if let Ok(mut spare) = entry.gauge.spare.try_lock() {
-                    *spare = Some(batch);
-                }
+                entry.gauge.spare_batch.give_back(batch);
                 self.taken(key, bytes);
             }
             Job::Granted(key, kind, params) => {
@@ -193,19 +196,22 @@ impl Writer {
         }
     }
 
-    /// Notes that a stream has something to write. One in trouble waits for the tick.
+    /// Writes what was taken of a stream, while its lines are in the processor's cache. Where the disk
+    /// is behind, what has come meanwhile is written together; and one in trouble waits for its turn.
     fn taken(&mut self, key: u64, bytes: usize) {
         let Some(entry) = self.entries.get_mut(&key) else {
             return;
         };
-        if entry.taken_bytes == 0 {
+        let was_written = entry.taken_bytes == 0;
+        entry.taken_bytes += bytes;
+        let is_behind = self.counters.waiting_bytes.load(Relaxed) > gather::BYTES;
+        if !entry.is_troubled && (entry.taken_bytes >= FLOOD_BYTES || !is_behind) {
+            return self.write(key);
+        }
+        if was_written {
             self.unwritten.push(key);
         }
-        entry.taken_bytes += bytes;
         self.unwritten_bytes += bytes;
-        if entry.taken_bytes >= FLOOD_BYTES && !entry.is_troubled {
-            self.write(key);
-        }
     }
 
     /// One folder of those that earlier processes left.
