@@ -26,8 +26,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// What was written is made to survive a power cut this long after. Never at once: the disk would do
 /// nothing else. The end of a stream syncs at once.
 const SYNC_AFTER: Duration = Duration::from_secs(5);
-/// A stream of which so much was taken is written at once also where the disk is behind: from buffers
-/// that are used again.
+/// A stream of which so much was taken is written at once also if more is on its way: from buffers that
+/// are used again.
 const FLOOD_BYTES: usize = 32 << 10;
 /// Taken from all streams and not yet written, at most. What has come meanwhile is written together:
 /// the further the disk is behind, the more of a stream goes into one call.
@@ -196,16 +196,16 @@ impl Writer {
         }
     }
 
-    /// Writes what was taken of a stream, while its lines are in the processor's cache. Where the disk
-    /// is behind, what has come meanwhile is written together; and one in trouble waits for its turn.
+    /// Writes what was taken of a stream, while its lines are in the processor's cache, unless more of it
+    /// is on its way here: that is written together. One in trouble waits for its turn.
     fn taken(&mut self, key: u64, bytes: usize) {
         let Some(entry) = self.entries.get_mut(&key) else {
             return;
         };
         let was_written = entry.taken_bytes == 0;
         entry.taken_bytes += bytes;
-        let is_behind = self.counters.waiting_bytes.load(Relaxed) > gather::BYTES;
-        if !entry.is_troubled && (entry.taken_bytes >= FLOOD_BYTES || !is_behind) {
+        let is_all = entry.gauge.waiting_bytes.load(Relaxed) <= entry.taken_bytes;
+        if !entry.is_troubled && (is_all || entry.taken_bytes >= FLOOD_BYTES) {
             return self.write(key);
         }
         if was_written {
