@@ -99,7 +99,8 @@ impl Writer {
                     return self.stop(deadline);
                 }
                 self.handle(job);
-                if self.unwritten_bytes >= ROUND_BYTES {
+                // Also where jobs keep coming.
+                if self.unwritten_bytes >= ROUND_BYTES || self.next_tick <= Instant::now() {
                     self.write_round();
                 }
                 next = self.jobs.try_recv().ok();
