@@ -25,8 +25,8 @@ pub(super) struct Socket {
 
 enum Step {
     Opening(Ticket),
-    /// With the TCP below, to be found without the way through the layers above it, which after a
-    /// second's wait is in no cache: a fortieth of what a phrase costs at two thousand streams.
+    /// With the TCP below, to wait on without the way through the layers above it, which after a
+    /// second's wait is in no cache.
     Open(Box<WebSocket<Carrier>>, Arc<TcpStream>),
 }
 
