@@ -99,25 +99,30 @@ impl Writer {
                     return self.stop(deadline);
                 }
                 self.handle(job);
-                // Also where jobs keep coming.
-                if self.unwritten_bytes >= ROUND_BYTES || self.next_tick <= Instant::now() {
+                if self.unwritten_bytes >= ROUND_BYTES {
                     self.write_round();
                 }
+                // Also while jobs keep coming.
+                self.tick_when_due();
                 next = self.jobs.try_recv().ok();
             }
             self.write_round();
+            self.tick_when_due();
             if had_work {
                 std::thread::park_timeout(gather::PAUSE);
             }
         }
     }
 
-    /// Writes what was taken, and looks at what is due.
+    /// Writes what was taken.
     fn write_round(&mut self) {
         self.unwritten_bytes = 0;
         for key in std::mem::take(&mut self.unwritten) {
             self.write(key);
         }
+    }
+
+    fn tick_when_due(&mut self) {
         if self.next_tick <= Instant::now() {
             self.tick();
             self.next_tick = Instant::now() + TICK;
