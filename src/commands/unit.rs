@@ -256,7 +256,7 @@ mod tests {
         let findings = judge(&unit, Some(Path::new("/etc/rtms.conf")), &|_| false);
         assert_eq!(
             findings[0].text,
-            "65536 open files for the service, enough for about 5411 streams"
+            "65536 open files for the service, enough for about 4638 streams"
         );
     }
 
@@ -280,7 +280,7 @@ mod tests {
             &format!("{unit}\n{more}"),
             &[
                 "LoadCredential=A:/etc/missing: there is no such file",
-                "800 open files for the service, enough for about 16 streams; raise it",
+                "800 open files for the service, enough for about 14 streams; raise it",
             ],
         );
     }

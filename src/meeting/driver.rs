@@ -5,25 +5,24 @@
 
 use std::array;
 use std::borrow::Cow;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use memchr::memchr;
-use rustix::event::{PollFd, PollFlags, poll};
 use tungstenite::Message;
 
 use super::commands::Obeyed;
 use super::sink::Sink;
 use super::socket::{Read, Socket};
 use super::stats::Stats;
+use super::watch::{Found, Watch};
 use super::{Network, log_notice};
 use crate::protocol::seam::Seam;
 use crate::protocol::{EndReason, LinkId, Loss, MediaKind, Output, Stream, StreamEvent, message};
-use crate::waker::{Wakeable, Waker};
+use crate::waker::Waker;
 
 /// Links of a stream, at most: signaling, and one for each kind of media.
-const LINKS_MAX: usize = 2 + MediaKind::EACH.len();
+pub(super) const LINKS_MAX: usize = 2 + MediaKind::EACH.len();
 
 /// Messages read from one socket before the others get their turn. At two microseconds a message
 /// a keep-alive on the other socket waits a fraction of a millisecond.
@@ -49,7 +48,7 @@ pub(super) struct Driver {
     pub(super) network: Network,
     pub(super) commands: Obeyed,
     pub(super) waker: Waker,
-    pub(super) wakeable: Wakeable,
+    pub(super) watch: Watch,
     pub(super) sinks: Vec<Box<dyn Sink>>,
     pub(super) seam: Seam,
     pub(super) stats: Arc<Stats>,
@@ -80,8 +79,27 @@ pub(super) enum Hold {
 pub(super) struct Link {
     id: LinkId,
     socket: Socket,
-    /// poll(2) found something.
+    /// There may be something to read.
     is_due: bool,
+    /// It is watched for room for output.
+    watches_out: bool,
+}
+
+impl Link {
+    /// What has become of opening it; once it is open, it is watched.
+    fn opened(&mut self, watch: &Watch) -> Option<Result<(), Loss>> {
+        let opened = self.socket.opened()?;
+        Some(opened.and_then(|()| {
+            // The first message may have come with the upgrade, out of the kernel's sight.
+            self.is_due = true;
+            let Some(interest) = self.socket.interest() else {
+                return Ok(());
+            };
+            self.watches_out = interest.out;
+            let watched = watch.add(self.id, interest);
+            watched.map_err(|error| Loss::Broken(format!("it cannot be watched: {error}")))
+        }))
+    }
 }
 
 impl Driver {
@@ -130,6 +148,7 @@ impl Driver {
                         id,
                         socket,
                         is_due: false,
+                        watches_out: false,
                     });
                 }
                 Output::Send(id, text) => {
@@ -203,8 +222,11 @@ impl Driver {
     }
 
     fn is_held(&self, id: LinkId) -> bool {
-        matches!(id, LinkId::Media(_))
-            && (self.rests_since.is_some() || matches!(self.hold, Hold::Since(_)))
+        matches!(id, LinkId::Media(_)) && self.holds_media()
+    }
+
+    fn holds_media(&self) -> bool {
+        self.rests_since.is_some() || matches!(self.hold, Hold::Since(_))
     }
 
     /// Waits until then, or until something comes. Whether somebody woke us.
@@ -216,38 +238,15 @@ impl Driver {
         if let Some(since) = self.rests_since {
             deadline = deadline.min(since + REST);
         }
-        let timeout = if more {
-            Duration::ZERO
-        } else {
-            deadline.saturating_duration_since(Instant::now())
+        let until = (!more).then_some(deadline);
+        let found = match self.holds_media() {
+            true => self.wait_for_signaling(until),
+            false => self.wait_for_all(until),
         };
-        let wakeable = &self.wakeable;
-        // Nothing is waited for in a place without a link, or with one that has nothing to wait for.
-        let mut fds: [PollFd<'_>; 1 + LINKS_MAX] = array::from_fn(|place| {
-            let link = place.checked_sub(1).and_then(|at| self.sockets.get(at));
-            let interest = match link {
-                Some(link) if !self.is_held(link.id) => link.socket.interest(),
-                _ => None,
-            };
-            let (fd, flags) = match (place, interest) {
-                (0, _) => (wakeable.as_fd(), PollFlags::IN),
-                (_, Some(interest)) => interest,
-                (_, None) => (wakeable.as_fd(), PollFlags::empty()),
-            };
-            PollFd::from_borrowed_fd(fd, flags)
-        });
-        let timeout = rustix::event::Timespec::try_from(timeout).ok();
-        let links = self.sockets.len().min(LINKS_MAX);
-        // An interrupted or failed wait is a wait that ended early: the loop goes round.
-        let _ = poll(&mut fds[..=links], timeout.as_ref());
-        let [is_woken, due @ ..] = fds.map(|fd| !fd.revents().is_empty());
         self.now = Instant::now();
         self.readable = self.now;
-        for (link, is_due) in self.sockets.iter_mut().zip(due) {
-            link.is_due |= is_due;
-        }
-        if is_woken {
-            self.wakeable.clear();
+        for link in &mut self.sockets {
+            link.is_due |= found.link(link.id);
         }
         let is_over = |since: &mut Instant| self.now.saturating_duration_since(*since) >= REST;
         if let Some(since) = self.rests_since.take_if(is_over) {
@@ -257,7 +256,26 @@ impl Driver {
             }
             self.readable = since;
         }
-        is_woken
+        found.wake_up()
+    }
+
+    fn wait_for_signaling(&self, until: Option<Instant>) -> Found {
+        let mut links = self.sockets.iter();
+        let signaling = links.find(|link| link.id == LinkId::Signaling);
+        let interest = signaling.and_then(|link| link.socket.interest());
+        self.watch.wait_for_signaling(interest, until)
+    }
+
+    fn wait_for_all(&mut self, until: Option<Instant>) -> Found {
+        for link in &mut self.sockets {
+            if let Some(interest) = link.socket.interest()
+                && interest.out != link.watches_out
+                && self.watch.change(link.id, interest).is_ok()
+            {
+                link.watches_out = interest.out;
+            }
+        }
+        self.watch.wait(until)
     }
 
     fn take_commands(&mut self) {
@@ -287,13 +305,9 @@ impl Driver {
                 }
                 continue;
             }
-            match link.socket.opened() {
+            match link.opened(&self.watch) {
                 None => {}
-                Some(Ok(())) => {
-                    // The first message may have come with the upgrade, out of poll's sight.
-                    link.is_due = true;
-                    self.stream.handle_opened(self.now, id);
-                }
+                Some(Ok(())) => self.stream.handle_opened(self.now, id),
                 Some(Err(loss)) => self.lost(id, loss),
             }
             self.obey();

@@ -16,6 +16,7 @@ mod socket;
 mod stats;
 mod tls;
 mod upgrade;
+mod watch;
 mod wire;
 
 use std::fmt;
@@ -36,6 +37,7 @@ use commands::{Commands, NotTaken, commands};
 use driver::{Driver, Hold};
 use opener::Opener;
 use resolve::Resolver;
+use watch::Watch;
 
 /// Only what is touched becomes memory. JSON of the deepest nesting that the parser takes, in a
 /// debug build, needs about half of it.
@@ -92,6 +94,7 @@ impl Meeting {
         ended: impl FnOnce() + Send + 'static,
     ) -> io::Result<Meeting> {
         let (waker, wakeable) = waker()?;
+        let watch = Watch::new(wakeable)?;
         let (commands, obeyed) = commands();
         let stats = Arc::new(Stats::default());
         // Fifteen bytes are what Linux keeps of a thread's name.
@@ -118,7 +121,7 @@ impl Meeting {
                 network,
                 commands: obeyed,
                 waker: thread_waker,
-                wakeable,
+                watch,
                 sinks,
                 seam,
                 stats: thread_stats,

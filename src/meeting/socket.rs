@@ -2,10 +2,10 @@
 
 use std::io;
 use std::net::TcpStream;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use rustix::event::PollFlags;
+use rustix::event::epoll::EventFlags;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Error as WsError, Message, WebSocket};
@@ -28,6 +28,32 @@ enum Step {
     /// With the TCP below, to wait on without the way through the layers above it, which after a
     /// second's wait is in no cache.
     Open(Box<WebSocket<Carrier>>, Arc<TcpStream>),
+}
+
+/// What a socket waits for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Interest<'a> {
+    pub(super) tcp: &'a TcpStream,
+    /// Room for output, too.
+    pub(super) out: bool,
+}
+
+impl Interest<'_> {
+    /// In the words of poll(2).
+    pub(super) fn flags(self) -> PollFlags {
+        match self.out {
+            true => PollFlags::IN | PollFlags::OUT,
+            false => PollFlags::IN,
+        }
+    }
+
+    /// In the words of epoll(7).
+    pub(super) fn events(self) -> EventFlags {
+        match self.out {
+            true => EventFlags::IN | EventFlags::OUT,
+            false => EventFlags::IN,
+        }
+    }
 }
 
 /// What [`Socket::read`] found.
@@ -54,13 +80,14 @@ impl Socket {
     }
 
     /// What to wait for, once it is open.
-    pub(super) fn interest(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
-        let Step::Open(_, tcp) = &self.step else {
-            return None;
-        };
-        let mut flags = PollFlags::IN;
-        flags.set(PollFlags::OUT, self.wants_out);
-        Some((tcp.as_fd(), flags))
+    pub(super) fn interest(&self) -> Option<Interest<'_>> {
+        match &self.step {
+            Step::Open(_, tcp) => Some(Interest {
+                tcp,
+                out: self.wants_out,
+            }),
+            Step::Opening(_) => None,
+        }
     }
 
     /// What has become of opening it; `None` while nothing has.
@@ -181,8 +208,8 @@ mod tests {
     }
 
     fn wait(socket: &Socket) {
-        let (fd, flags) = socket.interest().expect("it is open");
-        let mut fds = [PollFd::from_borrowed_fd(fd, flags)];
+        let interest = socket.interest().expect("it is open");
+        let mut fds = [PollFd::new(interest.tcp, interest.flags())];
         let patience = Timespec {
             tv_sec: 20,
             tv_nsec: 0,
@@ -205,8 +232,8 @@ mod tests {
             socket.flush();
             let answer = zoom.read().expect("an answer");
             assert_eq!(answer, Message::Pong(vec![round].into()));
-            let (_, flags) = socket.interest().expect("it is open");
-            assert_eq!(flags, PollFlags::IN, "nothing waits to be sent");
+            let interest = socket.interest().expect("it is open");
+            assert!(!interest.out, "nothing waits to be sent");
         }
     }
 

@@ -3,7 +3,7 @@
 //! OpenSSL asks for five bytes, then for the rest of the record, then for the next five, which are
 //! not there: three system calls for a phrase, and the system call is what a phrase costs. Here
 //! one call takes what has arrived, and when it took less than it could, the question for more is
-//! answered without asking. What comes after that, poll(2) tells.
+//! answered without asking. What comes after that, the kernel tells.
 
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
