@@ -43,9 +43,9 @@ pub struct AppendFile {
     /// What every record ends with, and nothing within one contains.
     terminator: &'static [u8],
     file: Option<File>,
-    /// The file system that it was on when it was written last.
-    device: Option<u64>,
     bytes: u64,
+    /// How many bytes it had when it was seen in its folder last.
+    seen_bytes: u64,
     /// Chunks that are closed: more waits than is written at once.
     closed: VecDeque<Vec<u8>>,
     /// The chunk that takes records.
@@ -69,8 +69,8 @@ impl AppendFile {
             header,
             terminator: terminator.as_bytes(),
             file: None,
-            device: None,
             bytes: 0,
+            seen_bytes: 0,
             closed: VecDeque::new(),
             chunk: Vec::new(),
             is_unsynced: false,
@@ -156,20 +156,20 @@ impl AppendFile {
         }
     }
 
-    /// Opens the file, or opens it anew if it was removed from under us.
     fn open(&mut self) -> io::Result<()> {
-        if let Some(file) = &self.file {
-            let found = fstat(file)?;
-            if found.st_nlink > 0 {
-                self.device = Some(found.st_dev);
-                return Ok(());
-            }
-            log::warn!(
-                "file was removed path={}; it begins anew",
-                self.path().display()
-            );
-            self.file = None;
+        if self.file.is_some() {
+            return Ok(());
         }
+        let (file, whole, bytes) = self.open_path()?;
+        self.is_name_unsynced |= whole == 0;
+        (self.bytes, self.seen_bytes) = (bytes, bytes);
+        self.file = Some(file);
+        Ok(())
+    }
+
+    /// Opens what is in the folder under its name. How much of it was there, in whole records, and how
+    /// much is there with the header.
+    fn open_path(&self) -> io::Result<(File, u64, u64)> {
         let path = self.path();
         if let Some(folder) = path.parent() {
             make_folder(folder)?;
@@ -184,14 +184,53 @@ impl AppendFile {
         if whole < file.metadata()?.len() {
             file.set_len(whole)?;
         }
-        self.bytes = whole;
-        if whole == 0 && !self.header.is_empty() {
-            if let Err(error) = file.write_all(self.header.as_bytes()) {
-                let _ = file.set_len(0);
+        if whole > 0 || self.header.is_empty() {
+            return Ok((file, whole, whole));
+        }
+        if let Err(error) = file.write_all(self.header.as_bytes()) {
+            let _ = file.set_len(0);
+            return Err(error);
+        }
+        Ok((file, whole, self.header.len() as u64))
+    }
+
+    /// Looks whether what was written is still in its folder. Returns the file system it is on, if
+    /// anything was written since the last sync.
+    ///
+    /// A file removed from under us begins anew, with what was written since the last look: nobody
+    /// has seen that, and as long as the old file is open it can be read.
+    pub fn look(&mut self) -> io::Result<Option<u64>> {
+        let (true, Some(file)) = (self.is_unsynced, &mut self.file) else {
+            return Ok(None);
+        };
+        let found = fstat(&*file)?;
+        if found.st_nlink == 0 {
+            file.seek(SeekFrom::Start(self.seen_bytes))?;
+            let unseen = self.bytes.saturating_sub(self.seen_bytes);
+            self.begin_anew(unseen)?;
+        }
+        self.seen_bytes = self.bytes;
+        Ok(Some(found.st_dev))
+    }
+
+    /// Takes over the next so many bytes of the old file. After an error the old file is the file.
+    fn begin_anew(&mut self, unseen: u64) -> io::Result<()> {
+        let (mut file, whole, bytes) = self.open_path()?;
+        let Some(old) = &mut self.file else {
+            return Ok(());
+        };
+        let copied = match io::copy(&mut old.take(unseen), &mut file) {
+            Ok(copied) => copied,
+            Err(error) => {
+                let _ = file.set_len(whole);
                 return Err(error);
             }
-            self.bytes = self.header.len() as u64;
-        }
+        };
+        log::warn!(
+            "file was removed path={}; it begins anew",
+            self.path().display()
+        );
+        self.bytes = bytes + copied;
         self.is_name_unsynced |= whole == 0;
         self.file = Some(file);
         Ok(())
@@ -200,6 +239,7 @@ impl AppendFile {
     /// Makes what is written survive a power cut.
     pub fn sync(&mut self) -> io::Result<()> {
         self.give_back();
+        self.look()?;
         if self.is_unsynced
             && let Some(file) = &self.file
         {
@@ -227,11 +267,6 @@ impl AppendFile {
     /// Whether the file's name is new since this was asked last, so that its folder is to be synced.
     pub fn take_name_unsynced(&mut self) -> bool {
         std::mem::take(&mut self.is_name_unsynced)
-    }
-
-    /// The file system that it is on, where that is known.
-    pub fn device(&self) -> Option<u64> {
-        self.device
     }
 
     /// Whether something written could still be lost in a power cut.
@@ -354,26 +389,42 @@ mod tests {
     }
 
     #[test]
-    fn the_header_comes_once_and_again_after_removal() {
-        let scratch = scratch("append-header");
+    fn a_removed_file_begins_anew_with_what_nobody_saw() {
+        let scratch = scratch("append-removed");
         let path = scratch.join("sub/x.vtt");
+        let text = || fs::read_to_string(&path).expect("readable");
         let mut file = AppendFile::new(&scratch, "sub/x.vtt", "HEAD\n\n", "\n\n");
-        for n in 0..3 {
-            file.record()
-                .extend_from_slice(format!("{n}\n\n").as_bytes());
+        let write = |file: &mut AppendFile, n: u32| {
+            let record = format!("{n}\n\n");
+            file.record().extend_from_slice(record.as_bytes());
             file.write().expect("the disk is well");
+        };
+        for n in 0..3 {
+            write(&mut file, n);
         }
-        assert_eq!(
-            fs::read_to_string(&path).expect("readable"),
-            "HEAD\n\n0\n\n1\n\n2\n\n"
-        );
+        assert_eq!(text(), "HEAD\n\n0\n\n1\n\n2\n\n");
+        file.sync().expect("the disk is well");
+        write(&mut file, 3);
         fs::remove_dir_all(path.parent().expect("a folder")).expect("removable");
-        file.record().extend_from_slice(b"3\n\n");
-        file.write().expect("the disk is well");
-        assert_eq!(
-            fs::read_to_string(&path).expect("readable"),
-            "HEAD\n\n3\n\n"
-        );
+        write(&mut file, 4);
+        file.sync().expect("the disk is well");
+        assert_eq!(text(), "HEAD\n\n3\n\n4\n\n");
+        write(&mut file, 5);
+
+        // While there is no place for it, it waits where it is.
+        let folder = path.parent().expect("a folder");
+        fs::remove_dir_all(folder).expect("removable");
+        fs::write(folder, "in the way").expect("the disk is well");
+        write(&mut file, 6);
+        assert!(file.sync().is_err());
+        assert!(file.is_unsynced());
+        fs::remove_file(folder).expect("removable");
+        write(&mut file, 7);
+        file.sync().expect("the disk is well");
+        assert_eq!(text(), "HEAD\n\n5\n\n6\n\n7\n\n");
+        write(&mut file, 8);
+        file.sync().expect("the disk is well");
+        assert_eq!(text(), "HEAD\n\n5\n\n6\n\n7\n\n8\n\n");
     }
 
     #[test]

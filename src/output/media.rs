@@ -265,10 +265,12 @@ impl Media {
         self.pictures().try_for_each(Pictures::sync)
     }
 
-    /// Writes heads that say how much is written.
-    pub fn write_heads(&mut self) -> io::Result<()> {
-        let mut tracks = self.tracks.iter_mut();
-        tracks.try_for_each(|speaker| speaker.track.write_head())
+    /// Does what belongs to syncing beside the syncing itself: heads say how much is written.
+    pub fn prepare_sync(&mut self) -> io::Result<()> {
+        for speaker in &mut self.tracks {
+            speaker.track.write_head()?;
+        }
+        self.pictures().try_for_each(Pictures::look)
     }
 
     /// Notes that the whole file system was synced.

@@ -20,6 +20,9 @@
 //! opened again, and a stream of the process before is opened again also if it is over; those that
 //! no state names any more are looked for, see [`unfinished`].
 //!
+//! A growing file that somebody removes is missed within seconds, when it is synced, and begins anew
+//! with everything written since it was seen last: nothing said after the removal is lost.
+//!
 //! Subtitles follow the JSON lines in the same step; a crash right between the two leaves a phrase
 //! in `transcript.jsonl` that has no cue. What was written last is learned from
 //! `transcript.jsonl` alone, so a restart without that format may write a phrase twice.

@@ -237,6 +237,7 @@ impl Pictures {
         if let Some(stream) = &mut self.stream {
             stream.sync()?;
         }
+        self.look()?;
         let folder = self.folder.join(self.kind);
         let is_named = !self.index.take_name_unsynced() && self.unsynced.is_empty();
         while let Some(name) = self.unsynced.last() {
@@ -252,6 +253,12 @@ impl Pictures {
         if !is_named {
             File::open(folder)?.sync_all()?;
         }
+        Ok(())
+    }
+
+    /// Looks whether the index is still where it was written.
+    pub fn look(&mut self) -> io::Result<()> {
+        self.index.look()?;
         Ok(())
     }
 

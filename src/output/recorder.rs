@@ -293,10 +293,13 @@ impl Recorder {
         Ok(())
     }
 
-    /// Writes what belongs to a file that is synced, and says on which file system it is.
+    /// Does what belongs to syncing beside the syncing itself, and says on which file system it is.
     pub fn prepare_sync(&mut self) -> io::Result<u64> {
-        self.media.write_heads()?;
-        let known = self.files().find_map(|file| file.device());
+        self.media.prepare_sync()?;
+        let mut known = None;
+        for file in self.files() {
+            known = file.look()?.or(known);
+        }
         known.map_or_else(|| Ok(fs::metadata(&self.folder)?.dev()), Ok)
     }
 
