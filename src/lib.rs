@@ -99,6 +99,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "rtmsd is for Linux: streams wait with epoll(7), and files are synced with syncfs(2)"
+);
+
 pub mod admin;
 pub mod api;
 pub mod args;

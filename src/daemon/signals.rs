@@ -121,7 +121,6 @@ fn watch(
     }
 }
 
-#[cfg(target_os = "linux")]
 mod sleep {
     //! A timer on the wall clock that is cancelled when that clock is set, which a wake-up from
     //! sleep does. Whether it was one is told by the clock that goes on in sleep.
@@ -196,7 +195,7 @@ mod sleep {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -208,28 +207,5 @@ mod tests {
         let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
         let none = rustix::event::Timespec::default();
         assert_eq!(poll(&mut fds, Some(&none)), Ok(0), "the timer is far away");
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-mod sleep {
-    //! Other systems have no such timer; a dead connection shows by its silence.
-
-    use std::os::fd::BorrowedFd;
-
-    pub(super) struct Watch;
-
-    impl Watch {
-        pub(super) fn new() -> Watch {
-            Watch
-        }
-
-        pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
-            None
-        }
-
-        pub(super) fn has_slept(&mut self) -> bool {
-            false
-        }
     }
 }

@@ -45,7 +45,7 @@ impl Wave {
 
 /// Has the allocator give back whatever it does not use. It never does so by itself but for what lies
 /// at the end of an arena.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[cfg(target_env = "gnu")]
 #[expect(
     unsafe_code,
     reason = "measured: of the 196 MiB of 2,000 streams, 156 stay resident after their end without it, \
@@ -60,7 +60,7 @@ pub(super) fn give_back() {
 }
 
 /// Other allocators give back by themselves, or cannot be asked.
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+#[cfg(not(target_env = "gnu"))]
 pub(super) fn give_back() {}
 
 #[cfg(test)]

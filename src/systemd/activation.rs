@@ -7,6 +7,9 @@
 
 use std::net::TcpListener;
 
+use rustix::net::sockopt::socket_acceptconn;
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+
 /// The first descriptor that is passed.
 const FIRST: i32 = 3;
 /// More than this nobody means.
@@ -34,11 +37,7 @@ fn passed(pid: Option<&str>, count: Option<&str>, own: u32) -> std::ops::Range<i
     }
 }
 
-#[cfg(target_os = "linux")]
 fn listener(number: i32) -> Result<TcpListener, String> {
-    use rustix::net::sockopt::socket_acceptconn;
-    use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
-
     let fault = |what: &str| format!("LISTEN_FDS: descriptor {number}: {what}");
     let own = pidfd_open(getpid(), PidfdFlags::empty())
         .and_then(|own| pidfd_getfd(own, number, PidfdGetfdFlags::empty()))
@@ -56,13 +55,6 @@ fn listener(number: i32) -> Result<TcpListener, String> {
         Ok(_) => Ok(listener),
         Err(_) => Err(fault("found another kind of socket, expected TCP")),
     }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn listener(number: i32) -> Result<TcpListener, String> {
-    Err(format!(
-        "LISTEN_FDS: descriptor {number}: only Linux has this"
-    ))
 }
 
 #[cfg(test)]
@@ -84,7 +76,6 @@ mod tests {
         }
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn a_number_becomes_a_listener() {
         use std::os::fd::AsRawFd;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -40,7 +41,7 @@ impl Notifier {
         let socket = UnixDatagram::unbound()?;
         socket.set_write_timeout(Some(SEND_MAX))?;
         let address = match name.as_bytes() {
-            [b'@', abstract_name @ ..] => abstract_address(abstract_name)?,
+            [b'@', abstract_name @ ..] => SocketAddr::from_abstract_name(abstract_name)?,
             [b'/', ..] => SocketAddr::from_pathname(name)?,
             _ => {
                 let text = format!("NOTIFY_SOCKET: found {name:?}, expected a path or @name");
@@ -80,17 +81,6 @@ impl Notifier {
         self.is_stopping.store(true, Relaxed);
         self.send("STOPPING=1\nSTATUS=stopping");
     }
-}
-
-#[cfg(target_os = "linux")]
-fn abstract_address(name: &[u8]) -> io::Result<SocketAddr> {
-    use std::os::linux::net::SocketAddrExt;
-    SocketAddr::from_abstract_name(name)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn abstract_address(_: &[u8]) -> io::Result<SocketAddr> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// The time within which the service manager wants to hear of us, if it does:

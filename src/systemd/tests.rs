@@ -1,3 +1,4 @@
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::Mutex;
@@ -65,16 +66,12 @@ fn a_datagram_reaches_a_path_and_an_abstract_name() {
     manager.notifier().stopping();
     assert_eq!(manager.hears(), "STOPPING=1\nSTATUS=stopping");
 
-    #[cfg(target_os = "linux")]
-    {
-        use std::os::linux::net::SocketAddrExt;
-        let name = format!("rtmsd-abstract-{}", std::process::id());
-        let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("a name");
-        let socket = UnixDatagram::bind_addr(&address).expect("a socket");
-        let manager = Manager::of(socket, format!("@{name}"));
-        assert!(manager.notifier().send("READY=1"));
-        assert_eq!(manager.hears(), "READY=1");
-    }
+    let name = format!("rtmsd-abstract-{}", std::process::id());
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("a name");
+    let socket = UnixDatagram::bind_addr(&address).expect("a socket");
+    let manager = Manager::of(socket, format!("@{name}"));
+    assert!(manager.notifier().send("READY=1"));
+    assert_eq!(manager.hears(), "READY=1");
     assert!(Notifier::to("relative".as_ref()).is_err());
     let gone = Notifier::to("/nowhere/at/all".as_ref()).expect("a path");
     assert!(!gone.send("READY=1"));
