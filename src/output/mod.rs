@@ -50,13 +50,15 @@ pub mod stdout;
 pub mod text;
 pub mod timeline;
 pub mod track;
+pub mod transcripts;
 pub mod unfinished;
 pub mod wav;
 
 pub use disk::{Disk, DiskSettings};
 pub use record::StreamInfo;
-pub use recorder::{Formats, seam};
+pub use recorder::seam;
 pub use stdout::{Stdout, StdoutFormat};
+pub use transcripts::Formats;
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -7,44 +7,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::append::{AppendFile, make_folder, tail, tail_of};
-use super::cue::{self, Position, VTT_HEADER};
+use super::append::{AppendFile, make_folder, tail_of};
 use super::jsonl::Lines;
 use super::media::Media;
 use super::meta::Meta;
 use super::packets::Batch;
 use super::path::stream_folder;
-use super::record::{Attribute, Record, StreamInfo};
+use super::record::{Record, StreamInfo};
+use super::transcripts::{Formats, JSONL_NAME, Transcripts};
 use crate::protocol::chat::{operation_name, session_name};
 use crate::protocol::seam::{Identity, PHRASES_MAX, Seam};
 use crate::protocol::{EndReason, MediaParams};
-
-/// Which transcript files are written: `RTMS_TRANSCRIPT`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Formats {
-    /// `transcript.jsonl`.
-    pub jsonl: bool,
-    /// `transcript.txt`.
-    pub txt: bool,
-    /// `transcript.vtt`.
-    pub vtt: bool,
-    /// `transcript.srt`.
-    pub srt: bool,
-}
-
-impl Default for Formats {
-    fn default() -> Self {
-        Formats {
-            jsonl: true,
-            txt: false,
-            vtt: true,
-            srt: false,
-        }
-    }
-}
-
-/// Name of the file of JSON lines, from which a restart learns what was written last.
-pub const JSONL_NAME: &str = "transcript.jsonl";
 
 /// Every file that only grows by records, and what a record of it ends with.
 pub const FILES: [(&str, &str); 8] = [
@@ -67,10 +40,7 @@ pub struct Recorder {
     folder: Arc<Path>,
     info: StreamInfo,
     lines: Lines,
-    jsonl: Option<AppendFile>,
-    txt: Option<AppendFile>,
-    vtt: Option<(AppendFile, Position)>,
-    srt: Option<(AppendFile, Position)>,
+    transcripts: Transcripts,
     events: AppendFile,
     chat: AppendFile,
     media: Media,
@@ -95,30 +65,17 @@ impl Recorder {
     ) -> Recorder {
         let folder = stream_folder(info.started_ms, &info.id, &info.stream_id);
         let folder: Arc<Path> = root.join(folder).into();
-        let file = |wanted: bool, name, header, end| {
-            wanted.then(|| AppendFile::new(&folder, name, header, end))
-        };
-        let subtitles = |wanted, name, header| {
-            let file = file(wanted, name, header, "\n\n")?;
-            let end = tail(&folder.join(name), "\n\n").unwrap_or_default();
-            Some((file, cue::position_at_end(&end).unwrap_or_default()))
-        };
         let mut meta = Meta::resume(&folder);
         if meta.opened_ms == 0 {
             meta.opened_ms = now_ms;
         }
         meta.openings += 1;
-        let vtt = subtitles(formats.vtt, "transcript.vtt", VTT_HEADER);
-        let srt = subtitles(formats.srt, "transcript.srt", "");
+        let transcripts = Transcripts::open(&folder, formats);
         // A crash leaves an old count in meta.json; the number of the last cue is never old.
-        let cues = vtt.iter().chain(&srt).map(|(_, position)| position.number);
-        meta.phrases = cues.chain([meta.phrases]).max().unwrap_or(0);
+        meta.phrases = meta.phrases.max(transcripts.cues().unwrap_or(0));
         Recorder {
             lines: Lines::new(&info),
-            jsonl: file(formats.jsonl, JSONL_NAME, "", "\n"),
-            txt: file(formats.txt, "transcript.txt", "", "\n"),
-            vtt,
-            srt,
+            transcripts,
             events: AppendFile::new(&folder, "events.jsonl", "", "\n"),
             chat: AppendFile::new(&folder, "chat.jsonl", "", "\n"),
             media: Media::open(&folder, asked, &meta, info.started_ms),
@@ -155,24 +112,8 @@ impl Recorder {
         match record {
             Record::Phrase(phrase) => {
                 self.meta.phrases += 1;
-                if let Some(file) = &mut self.jsonl {
-                    self.lines.phrase(file.record(), &phrase);
-                }
-                // What was said cannot be unsaid in a file that only grows, and a subtitle that
-                // says it again would be worse.
-                if phrase.attribute == Attribute::Delete {
-                    return;
-                }
-                if let Some(file) = &mut self.txt {
-                    cue::text(file.record(), &phrase);
-                }
-                let zero_ms = self.info.started_ms;
-                if let Some((file, position)) = &mut self.vtt {
-                    cue::vtt(file.record(), position, zero_ms, &phrase);
-                }
-                if let Some((file, position)) = &mut self.srt {
-                    cue::srt(file.record(), position, zero_ms, &phrase);
-                }
+                self.transcripts
+                    .take(&self.lines, self.info.started_ms, &phrase);
             }
             Record::Event {
                 event_type,
@@ -254,11 +195,7 @@ impl Recorder {
             self.files().try_for_each(AppendFile::mend)?;
             self.is_mended = true;
         }
-        for file in self.files() {
-            if file.waiting() > 0 {
-                file.write()?;
-            }
-        }
+        self.files().try_for_each(AppendFile::write)?;
         // A restart needs `meta.json` to know the media files by; but where it says that they are
         // complete, they are.
         let is_end = !self.meta.end.is_empty();
@@ -323,15 +260,8 @@ impl Recorder {
     }
 
     fn files(&mut self) -> impl Iterator<Item = &mut AppendFile> {
-        let subtitles = self
-            .vtt
-            .iter_mut()
-            .chain(&mut self.srt)
-            .map(|(file, _)| file);
-        let texts = self.jsonl.iter_mut().chain(&mut self.txt);
-        texts
-            .chain(subtitles)
-            .chain([&mut self.events, &mut self.chat])
+        let others = [&mut self.events, &mut self.chat];
+        self.transcripts.files().chain(others)
     }
 }
 
@@ -427,7 +357,7 @@ fn count_files(folder: &Path) -> io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::super::jsonl::tests::{info, phrase};
-    use super::super::record::Phrase;
+    use super::super::record::{Attribute, Phrase};
     use super::super::tests::scratch;
     use super::*;
     use crate::protocol::codes::StopReason;

@@ -18,7 +18,8 @@ use super::media::mend_unlisted;
 use super::meta;
 use super::path::stream_folder;
 use super::record::StreamInfo;
-use super::recorder::{FILES, Formats, Recorder};
+use super::recorder::{FILES, Recorder};
+use super::transcripts::Formats;
 use crate::protocol::MediaParams;
 
 /// Levels of folders below `RTMS_OUT`: day, meeting, stream.

@@ -23,7 +23,7 @@ use writer::Writer;
 
 use super::packets::Batch;
 use super::record::{Records, StreamInfo};
-use super::recorder::Formats;
+use super::transcripts::Formats;
 use crate::protocol::{EndReason, MediaParams};
 use crate::waker::Waker;
 

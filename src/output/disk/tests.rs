@@ -8,11 +8,11 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use super::{ALL_BEHIND_BYTES, Disk, DiskSettings, DiskSink, STREAM_BYTES_MAX};
 use crate::meeting::Sink;
+use crate::output::Formats;
 use crate::output::jsonl::tests::info;
 use crate::output::packets::tests::packet;
 use crate::output::path::stream_folder;
 use crate::output::record::StreamInfo;
-use crate::output::recorder::Formats;
 use crate::output::tests::scratch;
 use crate::protocol::codes::StopReason;
 use crate::protocol::message::{Message, PacketKind, decode};
