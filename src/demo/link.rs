@@ -77,6 +77,8 @@ pub(super) struct Link {
     sent_frames: u64,
     is_dirty: bool,
     is_blocked: bool,
+    /// The last wait found nothing to read, which is what most of them find.
+    is_quiet: bool,
     stalled: Option<Option<Instant>>,
     drip: Option<Drip>,
     held: VecDeque<Message>,
@@ -161,6 +163,7 @@ impl Link {
             sent_frames: 0,
             is_dirty: false,
             is_blocked: false,
+            is_quiet: false,
             stalled: None,
             drip: None,
             held: VecDeque::new(),
@@ -251,6 +254,7 @@ impl Link {
     fn advance(&mut self, until: Option<Instant>) -> Result<Event, Gone> {
         // Who found no room waits for it and for no time, and is told of it wherever it came.
         let was_blocked = self.is_blocked();
+        let mut has_waited = false;
         loop {
             if let Some(command) = self.inbox.take() {
                 match command {
@@ -289,7 +293,11 @@ impl Link {
             }
             self.keep_alive()?;
             self.drip()?;
-            match self.ws.read() {
+            let read = match self.is_quiet {
+                true => Err(Error::Io(io::ErrorKind::WouldBlock.into())),
+                false => self.ws.read(),
+            };
+            match read {
                 Ok(Message::Text(text)) => {
                     if let Some(message) = self.parse(text.as_bytes()) {
                         return Ok(Event::Message(message));
@@ -314,6 +322,8 @@ impl Link {
             self.flush()?;
             let is_free = was_blocked && !self.is_blocked();
             if is_free || until.is_some_and(|until| until <= Instant::now()) {
+                // Who never has to wait reads now and then all the same.
+                self.is_quiet &= has_waited;
                 return Ok(Event::Timer);
             }
             let drip = self.drip.as_ref().map(|drip| drip.next);
@@ -326,14 +336,16 @@ impl Link {
                 flags |= PollFlags::OUT;
             }
             self.wait(Some(flags), until)?;
+            has_waited = true;
         }
     }
 
-    fn wait(&self, flags: Option<PollFlags>, until: Option<Instant>) -> Result<(), Gone> {
+    fn wait(&mut self, flags: Option<PollFlags>, until: Option<Instant>) -> Result<(), Gone> {
         let socket = flags.map(|flags| (self.ws.get_ref().get_ref().as_fd(), flags));
-        self.inbox
-            .wait(socket, until)
-            .map_err(|error| Gone::Broken(error.to_string()))
+        let waited = self.inbox.wait(socket, until);
+        let is_due = waited.map_err(|error| Gone::Broken(error.to_string()))?;
+        self.is_quiet = !is_due && flags.is_some_and(|flags| flags.contains(PollFlags::IN));
+        Ok(())
     }
 
     fn release(&mut self) -> Result<(), Gone> {

@@ -90,12 +90,12 @@ impl Inbox {
         self.receiver.try_recv().ok()
     }
 
-    /// Waits for the socket, a command or the time.
+    /// Waits for the socket, a command or the time. Whether the socket may have something.
     pub(super) fn wait(
         &self,
         socket: Option<(BorrowedFd<'_>, PollFlags)>,
         until: Option<Instant>,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let timeout = until.map(|until| {
             let left = left(until);
             Timespec {
@@ -109,13 +109,13 @@ impl Inbox {
         }
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => return Ok(true),
             Err(error) => return Err(error.into()),
         }
         if !fds[0].revents().is_empty() {
             let _ = rustix::io::read(&*self.waker, &mut [0u8; 8]);
         }
-        Ok(())
+        Ok(fds.get(1).is_none_or(|fd| !fd.revents().is_empty()))
     }
 
     /// Holds the socket open without a word, until the peer closes, the demo stops, or long enough.
