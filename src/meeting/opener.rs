@@ -15,13 +15,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use tungstenite::WebSocket;
 
 use super::carrier::Carrier;
 use super::opening::{Opening, Progress};
 use super::resolve::Resolver;
 use super::tls::Connector;
+use super::watch::limit_until;
 use crate::protocol::Loss;
 use crate::protocol::url::ServerUrl;
 use crate::waker::{Wakeable, Waker, waker};
@@ -255,10 +256,9 @@ impl Work {
             false => self.quick(now).min().unwrap_or(now),
         });
         let deadline = addresses.chain(room).min();
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
-        let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+        let limit = deadline.and_then(limit_until);
         // An interrupted or failed wait is a wait that ended early: the loop goes round.
-        let _ = poll(&mut fds, timeout.as_ref());
+        let _ = poll(&mut fds, limit.as_ref());
         fds[1..].iter().map(|fd| !fd.revents().is_empty()).collect()
     }
 }

@@ -180,21 +180,17 @@ impl Socket {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
     use std::time::Duration;
 
     use rustix::event::{PollFd, Timespec, poll};
     use tungstenite::protocol::Role;
 
-    use super::super::wire::Wire;
+    use super::super::wire::{self, Wire};
     use super::*;
 
     /// A socket that is open, and Zoom's end of it.
     fn pair() -> (Socket, WebSocket<TcpStream>) {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let near = TcpStream::connect(listener.local_addr().expect("bound")).expect("a client");
-        near.set_nonblocking(true).expect("a socket");
-        let (far, _) = listener.accept().expect("the client");
+        let (near, far) = wire::tests::pair();
         let patience = Some(Duration::from_secs(20));
         far.set_read_timeout(patience).expect("a socket");
         let wire = Wire::new(near);

@@ -169,16 +169,16 @@ impl Watch {
 }
 
 /// The time until then, which may be none; nothing if it is longer than the kernel can count.
-fn limit_until(until: Instant) -> Option<Timespec> {
+pub(super) fn limit_until(until: Instant) -> Option<Timespec> {
     Timespec::try_from(until.saturating_duration_since(Instant::now())).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::{TcpListener, TcpStream};
     use std::time::Duration;
 
+    use super::super::wire::tests::pair;
     use super::*;
     use crate::protocol::MediaKind;
     use crate::waker::{Waker, waker};
@@ -189,14 +189,6 @@ mod tests {
     fn watch() -> (Watch, Waker) {
         let (waker, wakeable) = waker().expect("a file");
         (Watch::new(wakeable).expect("files"), waker)
-    }
-
-    /// A socket, and Zoom's end of it.
-    fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let near = TcpStream::connect(listener.local_addr().expect("bound")).expect("a client");
-        let (far, _) = listener.accept().expect("the client");
-        (near, far)
     }
 
     fn soon() -> Option<Instant> {

@@ -90,10 +90,19 @@ impl Write for Wire {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::net::TcpListener;
 
     use super::*;
+
+    /// A connection, and Zoom's end of it.
+    pub(in super::super) fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let near = TcpStream::connect(listener.local_addr().expect("bound")).expect("a client");
+        near.set_nonblocking(true).expect("a socket");
+        let (far, _) = listener.accept().expect("the client");
+        (near, far)
+    }
 
     /// Reads in small steps until nothing is there.
     fn drain(wire: &mut Wire, step: usize) -> (Vec<u8>, io::Result<usize>) {
@@ -120,11 +129,8 @@ mod tests {
 
     #[test]
     fn everything_comes_once_in_order_and_the_end_is_seen() {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let tcp = TcpStream::connect(listener.local_addr().expect("bound")).expect("a client");
-        tcp.set_nonblocking(true).expect("a socket");
+        let (tcp, mut peer) = pair();
         let mut wire = Wire::new(tcp);
-        let (mut peer, _) = listener.accept().expect("the client");
         let is_empty = |end: io::Result<usize>| {
             end.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
         };

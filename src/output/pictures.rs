@@ -237,9 +237,8 @@ impl Pictures {
         if let Some(stream) = &mut self.stream {
             stream.sync()?;
         }
-        self.look()?;
         let folder = self.folder.join(self.kind);
-        let is_named = !self.index.take_name_unsynced() && self.unsynced.is_empty();
+        let mut is_named = self.unsynced.is_empty();
         while let Some(name) = self.unsynced.last() {
             match File::open(folder.join(name)) {
                 Ok(file) => file.sync_data()?,
@@ -250,6 +249,7 @@ impl Pictures {
             self.unsynced.pop();
         }
         self.index.sync()?;
+        is_named &= !self.index.take_name_unsynced();
         if !is_named {
             File::open(folder)?.sync_all()?;
         }
