@@ -2,55 +2,64 @@
 //!
 //! # The map
 //!
-//! Data flows one way, and the folders are the stations it passes:
+//! Folders are the stations that a message passes. Data flows one way:
 //!
 //! ```text
-//! public (gate → webhook) → daemon (registry) → meeting → protocol → output
-//!                               ↓
-//!                            schedule → api
+//! source/webhook ─▶ gate ─▶ daemon ─▶ stream ─▶ recorder (files)
+//!  (Zoom events)            │    ▲      │  ▲      delivery (stdout)
+//!                           ▼    │      ▼  │
+//!                      coordinator     protocol
+//!                           │
+//!                           ▼
+//!                       zoom_api (REST)
 //! ```
 //!
-//! | station | what it is for | threads |
+//! | folder | what it does | threads |
 //! | --- | --- | --- |
-//! | [`gate`] | takes one complete request from each connection of strangers, under limits | 1, and the server behind it |
-//! | [`webhook`] | signature, payload, answer; then the event goes into the [`inbox`] | 2 workers |
-//! | [`daemon`] | one inbox, one loop; starts and joins everything | the caller's, timer, state, signals |
-//! | [`registry`] | decides what follows from each webhook, call and end; pure | |
-//! | [`api`] | REST and OAuth | one for each call on its way |
-//! | [`meeting`] | the poll loop and the sockets of one stream | one for each stream, one that opens connections |
+//! | [`domain`] | plain data that all parts share; pure | |
 //! | [`protocol`] | RTMS as a state machine; pure | |
-//! | [`output`] | files and stdout | disk, stdout |
-//!
-//! Around them: [`config`] and [`args`] read what an operator wants, [`setup`] hands it to each part,
-//! [`commands`] are what `rtmsd` can be told, [`state`] is the directory that a restart needs,
-//! [`admin`] and [`systemd`] speak to those who operate it, and [`demo`] is a small Zoom.
+//! | [`coordinator`] | decides what follows from each Zoom event, REST call and stream end; pure | |
+//! | [`gate`] | reads one complete HTTP request from each connection, under limits | 1, and the backend's |
+//! | [`source`] | Zoom events: signature, payload, answer | 2 workers |
+//! | [`daemon`] | one inbox, one loop; starts and joins everything | the caller's, REST timer, state |
+//! | [`zoom_api`] | REST and OAuth | one for each call |
+//! | [`net`] | names, addresses, proxies, TLS and WebSockets for every connection | `dial`, `resolve` |
+//! | [`stream`] | the poll loop of one stream | one for each stream |
+//! | [`recorder`] | the files of a stream | `disk` |
+//! | [`delivery`] | live ways out | `stdout` |
+//! | [`state`] | the private directory that a restart needs | |
+//! | [`config`] | `rtms.conf` and the environment become settings | |
+//! | [`cli`] | the commands | signals |
+//! | [`admin`], [`systemd`] | health, metrics, streams; readiness and watchdog | |
+//! | [`demo`] | a small, strict, independent Zoom on loopback | |
 //!
 //! # What always holds
 //!
-//! - [`protocol`] and [`registry`] have no socket, clock, file or thread; a test reads the sources.
+//! - [`domain`], [`protocol`] and [`coordinator`] have no socket, clock, file or thread.
 //! - Only the driver of a stream calls `handle_*` and `poll_output`, and it drains after each input.
-//! - What strangers send has no effect before its signature is checked, and is untrusted afterwards.
+//! - What arrives from the network has no effect before its signature is checked, and is untrusted
+//!   afterwards.
 //! - Every wait has a deadline, every queue a limit, every thread a name and an owner that joins it.
-//!   Three can hang in the kernel (a disk, a reader of stdout, a name server); those are waited for
-//!   until a deadline and then left to the end of the process.
-//! - Stdout is data and belongs to [`output::stdout`]; stderr is the log.
+//!   Three threads can block in the kernel (disk, stdout, name resolution); the owner waits for
+//!   these until a deadline and then leaves them to the end of the process.
+//! - Stdout is data and belongs to [`delivery::stdout`]; stderr is the log.
 //! - A phrase received is a phrase kept. What had to be dropped is counted, logged, and in
 //!   `meta.json`.
-//! - There is no unsafe code but for two calls, whose measured reasons stand beside them, in
-//!   `daemon/wave.rs` and `meeting/sessions.rs`.
+//! - There is no unsafe code but for two calls, in `daemon/heap_trim.rs` and `net/tls_sessions.rs`,
+//!   where the measured reasons stand.
 //!
-//! Three ways in: the whole [`daemon::Daemon`]; one [`meeting::Meeting`], with webhooks taken
-//! elsewhere; [`protocol::Stream`] alone, with sockets of one's own.
+//! Three ways to use it: the whole [`daemon::Daemon`]; one [`stream::Meeting`], with webhooks
+//! received elsewhere; [`protocol::Stream`] alone, with sockets of your own.
 //!
 //! # Embedding
 //!
-//! A [`Sink`](meeting::Sink) gets every kind of data as a
+//! A [`Sink`](stream::Sink) gets every kind of data as a
 //! [`StreamEvent`](protocol::StreamEvent), borrowed from the socket's buffer; audio, video and share
 //! are still in base64 then, see
 //! [`Packet::decode_into`](protocol::message::Packet::decode_into).
 //!
 //! The daemon runs inside another program as it does in the binary: give it a listener, the app's
-//! credentials, and a [`Sink`](meeting::Sink) for each stream. Nothing is written anywhere unless
+//! credentials, and a [`Sink`](stream::Sink) for each stream. Nothing is written anywhere unless
 //! [`Settings`](daemon::Settings) say so. While it runs, [`Handle`](daemon::Handle) tells how it is,
 //! and takes other settings: secrets, media, what is written.
 //!
@@ -58,9 +67,9 @@
 //! use std::net::TcpListener;
 //!
 //! use rtmsd::daemon::{Daemon, KeyPair, Settings};
-//! use rtmsd::meeting::Sink;
+//! use rtmsd::stream::Sink;
 //! use rtmsd::protocol::{EndReason, StreamEvent};
-//! use rtmsd::secret::Secret;
+//! use rtmsd::domain::secret::Secret;
 //!
 //! /// Counts words, on the stream's own thread: it must not block.
 //! struct Words(usize);
@@ -105,26 +114,22 @@ compile_error!(
 );
 
 pub mod admin;
-pub mod api;
-pub mod args;
-pub mod commands;
+pub mod cli;
+pub mod clock;
 pub mod config;
+pub mod coordinator;
 pub mod daemon;
+pub mod delivery;
 pub mod demo;
-pub mod exit;
+pub mod domain;
 pub mod gate;
 pub mod inbox;
 pub mod log;
-pub mod meeting;
-pub mod output;
-pub mod pages;
+pub mod net;
 pub mod protocol;
-pub mod public;
-pub mod registry;
-pub mod secret;
-pub mod setup;
+pub mod recorder;
+pub mod source;
 pub mod state;
+pub mod stream;
 pub mod systemd;
-pub mod time;
-pub mod waker;
-pub mod webhook;
+pub mod zoom_api;

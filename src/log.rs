@@ -6,7 +6,8 @@
 //! id, and those of others about it name it in the same way, so one id finds them all; in JSON it is
 //! a field of both. Warnings that repeat are folded: one a minute, with the count of the others.
 
-mod stderr;
+pub(crate) mod stderr;
+pub(crate) mod warn_limiter;
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -18,9 +19,10 @@ use std::time::{Duration, Instant};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-use self::stderr::{Stderr, stderr};
+use crate::clock::now_ms;
 use crate::config::LogFormat;
-use crate::time::{Utc, now_ms};
+use crate::domain::time::Utc;
+use stderr::{Stderr, stderr};
 
 /// Longest message in bytes; what is beyond is cut, and the cut is marked.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024;
@@ -204,7 +206,7 @@ impl Logger {
         stderr.write(line, |lost| {
             let message = format!("log lines were lost lines={lost}: nobody read them");
             let place = Place::Thread("log");
-            self::line(
+            crate::log::line(
                 self.form,
                 now_ms(),
                 Level::Warn,
@@ -405,7 +407,7 @@ mod tests {
             Form::Text,
             Level::Info,
             "meeting 8f3a",
-            "rtmsd::meeting",
+            "rtmsd::stream",
             "stream started media=transcript",
             "2026-11-23T12:04:31.500Z INFO thread=\"meeting 8f3a\" stream started media=transcript",
         );
@@ -464,7 +466,7 @@ mod tests {
         use LevelFilter::{Debug, Error, Info, Trace, Warn};
         for (target, level, expected) in [
             ("rtmsd", Trace, Trace),
-            ("rtmsd::meeting", Debug, Debug),
+            ("rtmsd::stream", Debug, Debug),
             ("rtmsd_other", Debug, Warn),
             ("ureq::pool", Trace, Warn),
             ("ureq_proto::client", Info, Warn),

@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rtmsd::output::media::Media;
-use rtmsd::output::meta::Meta;
-use rtmsd::output::packets::Batch;
+use rtmsd::domain::product::Product;
+use rtmsd::domain::secret::Secret;
 use rtmsd::protocol::params::{AudioCodec, AudioParams};
-use rtmsd::protocol::url::{AllowedHosts, ServerUrl};
+use rtmsd::protocol::server_url::{AllowedHosts, ServerUrl};
 use rtmsd::protocol::{
-    LinkId, MediaKind, MediaParams, MediaSelection, Output, Product, Stream, StreamConfig,
-    StreamEvent,
+    LinkId, MediaKind, MediaParams, MediaSelection, Output, Stream, StreamConfig, StreamEvent,
 };
-use rtmsd::secret::Secret;
+use rtmsd::recorder::media_files::Media;
+use rtmsd::recorder::meta::Meta;
+use rtmsd::recorder::packet_batch::Batch;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]

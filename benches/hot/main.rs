@@ -10,14 +10,16 @@ use std::hint::black_box;
 
 use base64::Engine as _;
 use divan::{AllocProfiler, Bencher};
-use rtmsd::output::StreamInfo;
-use rtmsd::output::cue::{self, Position};
-use rtmsd::output::jsonl::Lines;
-use rtmsd::output::packets::Batch;
-use rtmsd::output::record::{Phrase, Record, Records};
+use rtmsd::domain::product::Product;
+use rtmsd::protocol::StreamEvent;
+use rtmsd::protocol::dedup::{Identity, Seam};
 use rtmsd::protocol::message::{Message, PacketKind, decode, keep_alive_answer};
-use rtmsd::protocol::seam::{Identity, Seam};
-use rtmsd::protocol::{Product, StreamEvent};
+use rtmsd::recorder::StreamInfo;
+use rtmsd::recorder::jsonl::Lines;
+use rtmsd::recorder::packet_batch::Batch;
+use rtmsd::recorder::record_batch::{Phrase, Record, Records};
+use rtmsd::recorder::transcript::cues;
+use rtmsd::recorder::transcript::cues::Position;
 
 #[global_allocator]
 static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
@@ -136,7 +138,7 @@ fn format_jsonl_and_vtt(bencher: Bencher<'_, '_>) {
             jsonl.clear();
             vtt.clear();
             lines.phrase(&mut jsonl, black_box(&phrase));
-            cue::vtt(
+            cues::vtt(
                 &mut vtt,
                 &mut position,
                 1_767_000_000_000,
@@ -153,7 +155,7 @@ fn format_text(bencher: Bencher<'_, '_>) {
     with_phrase(|phrase| {
         bencher.bench_local(|| {
             out.clear();
-            cue::text(&mut out, black_box(&phrase));
+            cues::text(&mut out, black_box(&phrase));
         });
     });
 }

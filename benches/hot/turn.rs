@@ -4,12 +4,14 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use rtmsd::meeting::resolve::Resolver;
-use rtmsd::meeting::{Connector, Meeting, Network, Sink};
-use rtmsd::protocol::seam::Seam;
-use rtmsd::protocol::url::{AllowedHosts, ServerUrl};
-use rtmsd::protocol::{Command, MediaParams, MediaSelection, Product, StreamConfig, StreamEvent};
-use rtmsd::secret::Secret;
+use rtmsd::domain::product::Product;
+use rtmsd::domain::secret::Secret;
+use rtmsd::net::resolve::Resolver;
+use rtmsd::net::tls_client::Connector;
+use rtmsd::protocol::dedup::Seam;
+use rtmsd::protocol::server_url::{AllowedHosts, ServerUrl};
+use rtmsd::protocol::{Command, MediaParams, MediaSelection, StreamConfig, StreamEvent};
+use rtmsd::stream::{Meeting, Network, Sink};
 use tungstenite::{Message, WebSocket};
 
 type Socket = WebSocket<TcpStream>;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use native_tls::{Certificate, TlsConnector, TlsStream};
 use rtmsd::demo::{Begin, Keep, MeetingScript, Options, Zoom};
+use rtmsd::domain::secret::Secret;
 use rtmsd::protocol::handshake_signature;
-use rtmsd::secret::Secret;
 use serde_json::{Value, json};
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{Message, WebSocket};

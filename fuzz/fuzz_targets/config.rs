@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rtmsd::config::file::parse;
+use rtmsd::config::file_format::parse;
 
 fuzz_target!(|bytes: &[u8]| {
     let (entries, faults) = parse(bytes);
@@ -25,11 +25,11 @@ fuzz_target!(|bytes: &[u8]| {
             .iter()
             .map(|entry| format!("{}='{}'\n", entry.key, entry.value))
             .collect();
-        if written.len() <= rtmsd::config::file::FILE_BYTES_MAX {
+        if written.len() <= rtmsd::config::file_format::FILE_BYTES_MAX {
             let (again, faults) = parse(written.as_bytes());
             assert_eq!(faults, []);
-            let pairs = |entries: &[rtmsd::config::file::Entry]| -> Vec<(String, String)> {
-                let pair = |e: &rtmsd::config::file::Entry| (e.key.clone(), e.value.clone());
+            let pairs = |entries: &[rtmsd::config::file_format::Entry]| -> Vec<(String, String)> {
+                let pair = |e: &rtmsd::config::file_format::Entry| (e.key.clone(), e.value.clone());
                 entries.iter().map(pair).collect()
             };
             assert_eq!(pairs(&again), pairs(&entries));

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rtmsd::gate::judge::{Collector, Request, SizeLimits, Verdict};
+use rtmsd::gate::http_request::{Collector, Request, SizeLimits, Verdict};
 
 const LIMITS: SizeLimits = SizeLimits {
     head_bytes_max: 512,

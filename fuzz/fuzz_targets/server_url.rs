@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rtmsd::protocol::url::{AllowedHosts, ServerUrl, URL_BYTES_MAX};
+use rtmsd::protocol::server_url::{AllowedHosts, ServerUrl, URL_BYTES_MAX};
 
 fuzz_target!(|text: &str| {
     let zoom = AllowedHosts::default();

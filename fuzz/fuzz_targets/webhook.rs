@@ -2,11 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rtmsd::webhook::Event;
-use rtmsd::webhook::payload::{
-    ACCOUNT_BYTES_MAX, EVENT_BYTES_MAX, Fault, ID_BYTES_MAX, TOPIC_BYTES_MAX, URL_BYTES_MAX,
-    URLS_MAX, webhook,
-};
+use rtmsd::domain::zoom_event::Event;
+use rtmsd::source::webhook::payload::{ACCOUNT_BYTES_MAX, EVENT_BYTES_MAX, Fault, ID_BYTES_MAX, TOPIC_BYTES_MAX, URL_BYTES_MAX, URLS_MAX, webhook};
 
 fn urls_are_bounded(urls: &[String]) {
     assert!(urls.len() <= URLS_MAX);

@@ -8,11 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::process::Process;
 use super::streams;
-use crate::api::{self, Kind};
 use crate::daemon::status::{KINDS, Status, Totals, kind_name};
-use crate::gate::{self, BUCKET_ENDS_US, Histogram};
+use crate::domain::zoom_event::ACCOUNT_WORDS;
+use crate::gate;
+use crate::gate::{BUCKET_ENDS_US, Histogram};
 use crate::protocol::Loss;
-use crate::webhook::{ACCOUNT_WORDS, server};
+use crate::source::webhook::respond;
+use crate::zoom_api;
+use crate::zoom_api::Kind;
 
 /// The whole page.
 pub fn text(status: &Status, process: &Process, is_ready: bool) -> String {
@@ -91,7 +94,7 @@ fn build(page: &mut Page, is_ready: bool) {
     page.gauge("ready", "Whether /readyz answers 200.", u8::from(is_ready));
 }
 
-fn webhooks(page: &mut Page, counters: &server::Counters) {
+fn webhooks(page: &mut Page, counters: &respond::Counters) {
     page.counters(
         "webhooks_total",
         "Requests at the webhook listener by what was made of them.",
@@ -197,7 +200,7 @@ fn seconds(us: u64) -> f64 {
     us as f64 / 1e6
 }
 
-fn rest(page: &mut Page, counters: &api::Counters) {
+fn rest(page: &mut Page, counters: &zoom_api::Counters) {
     page.counters(
         "rest_calls_total",
         "REST calls by how they ended: ok, retry (tried again), refresh (token renewed), give_up.",
@@ -331,7 +334,7 @@ fn sums(page: &mut Page, totals: &Totals) {
 
 fn sinks(page: &mut Page, status: &Status) {
     let disk = status.disk.as_deref();
-    let of = |count: fn(&crate::output::disk::DiskCounters) -> u64| disk.map_or(0, count);
+    let of = |count: fn(&crate::recorder::disk::DiskCounters) -> u64| disk.map_or(0, count);
     page.gauge(
         "sink_waiting_bytes",
         "Bytes of records that wait for the disk.",

@@ -17,12 +17,13 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tiny_http::{Header, Request, Response};
 
+use crate::clock::now_ms;
 use crate::daemon::Handle;
 use crate::daemon::status::Status;
-use crate::gate::{self, Gate, Limits};
-use crate::public::default_socket_parent;
-use crate::secret::Secret;
-use crate::time::now_ms;
+use crate::domain::secret::Secret;
+use crate::gate;
+use crate::gate::{Gate, Limits};
+use crate::source::ingress::default_socket_parent;
 use process::Process;
 
 /// The daemon answers in microseconds; one that needs this long is not well.

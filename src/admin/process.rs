@@ -4,7 +4,7 @@ use std::fs;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::gate::file_limit;
+use crate::net::file_limit::file_limit;
 
 /// Facts of the moment.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde::{Deserialize, Serialize};
 
 use super::process::Process;
+use crate::clock::now_ms;
 use crate::daemon::status::{KINDS, Status, StreamStatus, kind_name};
-use crate::meeting::Stats;
-use crate::time::now_ms;
+use crate::stream::Stats;
 
 /// Most streams in one answer, the oldest first; the number of the others is told.
 pub const STREAMS_MAX: usize = 10_000;

@@ -2,13 +2,13 @@ use std::time::Instant;
 
 use super::*;
 use crate::daemon::status::{StreamStatus, Totals};
-use crate::output::StreamInfo;
-use crate::output::disk::DiskCounters;
-use crate::protocol::Product;
-use crate::public;
+use crate::domain::product::Product;
+use crate::recorder::StreamInfo;
+use crate::recorder::disk::DiskCounters;
+use crate::source::ingress;
 
 fn status() -> Status {
-    let stats = Arc::new(crate::meeting::Stats::default());
+    let stats = Arc::new(crate::stream::Stats::default());
     stats.is_ready.store(true, Relaxed);
     stats.readies.store(2, Relaxed);
     stats.transcripts.messages.store(3, Relaxed);
@@ -37,7 +37,7 @@ fn status() -> Status {
         }],
         totals,
         inbox_len: 0,
-        edge: public::Counters {
+        edge: ingress::Counters {
             gate: Arc::default(),
             webhook: Arc::default(),
         },

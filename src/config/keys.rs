@@ -6,13 +6,13 @@
 use std::path::PathBuf;
 
 use super::Config;
-use super::value as read;
+use super::values as read;
+use crate::domain::secret::Secret;
 use crate::protocol::events::EventSelection;
 use crate::protocol::params::{
     AudioCodec, AudioStreams, Channels, Content, FPS_MAX, MediaSelection, Resolution, SampleRate,
     TranscriptParams, VideoCodec, VideoStreams,
 };
-use crate::secret::Secret;
 
 /// A key of the configuration.
 #[derive(Debug)]
@@ -127,7 +127,7 @@ pub const KEYS: &[Key] = keys! {
         "Client id of the app whose streams are received. Required.";
     "ZOOM_CLIENT_SECRET" secret => to!(config.client_secret, secret),
         "Client secret of that app; signs the handshakes of every stream. Required.";
-    "ZOOM_SECRET_TOKEN" secret => to!(config.secret_tokens, super::load::secrets),
+    "ZOOM_SECRET_TOKEN" secret => to!(config.secret_tokens, super::precedence::secrets),
         "Webhook secret token of that app; proves that a webhook comes from Zoom. Required unless\n\
          RTMS_VERIFY_WEBHOOKS=off. Several with commas between them, for several apps or while a\n\
          token is changed.";

@@ -5,14 +5,17 @@
 //! `sources` alone: all else is data in, data out. Whether a path exists or a port is free is for
 //! `commands::check` and for the parts that use them.
 
-mod fault;
-pub mod file;
+pub(crate) mod fault;
+pub mod file_format;
 pub mod keys;
-mod load;
-mod print;
-mod sources;
-mod value;
+pub(crate) mod precedence;
+pub(crate) mod print;
+pub(crate) mod sources;
+pub(crate) mod values;
 
+pub(crate) mod completeness;
+pub(crate) mod lint;
+pub mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -21,13 +24,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use fault::{Fault, Warning};
-pub use load::{Loaded, Setting, load};
+pub use precedence::{Loaded, Setting, load};
 pub use print::conf;
 pub use sources::{ETC_FILE, FileContent, LOCAL_FILE, Needs, Sources};
 
+use crate::domain::secret::Secret;
 use crate::protocol::events::EventSelection;
 use crate::protocol::params::{MediaParams, MediaSelection};
-use crate::secret::Secret;
 
 /// Everything that can be configured. Each field names its key; [`keys::KEYS`] has the prose.
 #[derive(Debug, Clone, PartialEq, Eq)]

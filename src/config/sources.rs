@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::Fault;
-use super::file::FILE_BYTES_MAX;
+use super::file_format::FILE_BYTES_MAX;
 
 /// Read if it exists and no file is named.
 pub const LOCAL_FILE: &str = "rtms.conf";

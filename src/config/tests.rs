@@ -260,7 +260,7 @@ fn values_that_are_none() {
         ..World::default()
     }
     .faults(
-        vec![0; file::FILE_BYTES_MAX + 1],
+        vec![0; file_format::FILE_BYTES_MAX + 1],
         &["rtms.conf: found 262145 bytes, expected at most 262144"],
     );
     faults(

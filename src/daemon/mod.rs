@@ -3,15 +3,14 @@
 //! It holds no rule: what follows from an event is decided by the [`Registry`]; this carries it
 //! out. Nothing here waits for the network or for a disk.
 
-mod ending;
-mod handle;
-mod schedule;
-mod settings;
-pub mod signals;
-mod snapshot;
+pub(crate) mod handle;
+pub(crate) mod heap_trim;
+pub(crate) mod rest_timer;
+pub(crate) mod settings;
+pub(crate) mod shutdown;
+pub(crate) mod snapshot;
 pub mod status;
-mod streams;
-mod wave;
+pub(crate) mod streams;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -22,27 +21,33 @@ use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::api::{self, Api};
-use crate::inbox::{self, inbox};
-use crate::meeting::resolve::Resolver;
-use crate::meeting::{Connector, Network, Sink, TlsError};
-use crate::output::{Disk, Stdout, StreamInfo};
-use crate::protocol::url::ServerUrl;
+use crate::clock::now_ms;
+use crate::coordinator::{Action, Call, Now, Registry};
+use crate::delivery::stdout::Stdout;
+use crate::domain::zoom_event::Webhook;
+use crate::inbox;
+use crate::inbox::inbox;
+use crate::net::resolve::Resolver;
+use crate::net::tls_client::{Connector, TlsError};
+use crate::protocol::server_url::ServerUrl;
 use crate::protocol::{Command, EndReason};
-use crate::public::{self, Public};
-use crate::registry::{Action, Call, Now, Registry};
-use crate::state::{self, StateDir};
-use crate::time::now_ms;
-use crate::webhook::Webhook;
-use schedule::{Outcome, Schedule};
+use crate::recorder::{Disk, StreamInfo};
+use crate::source::ingress;
+use crate::source::ingress::Public;
+use crate::state;
+use crate::state::StateDir;
+use crate::stream::{Network, Sink};
+use crate::zoom_api;
+use crate::zoom_api::Api;
+use heap_trim::Wave;
+use rest_timer::{Outcome, Schedule};
 use snapshot::{Snapshot, restore};
 use status::{Pulse, Status, Totals};
 use streams::Running;
-use wave::Wave;
 
-pub use ending::GRACE;
 pub use handle::Handle;
 pub use settings::{KeyPair, OnExit, Settings};
+pub use shutdown::GRACE;
 
 /// Most webhooks that wait for the daemon. Each takes microseconds; a full inbox is answered 503,
 /// and Zoom delivers again.
@@ -61,13 +66,13 @@ pub type SinkMaker = dyn Fn(&StreamInfo) -> Vec<Box<dyn Sink>> + Send;
 #[derive(Debug)]
 pub enum Error {
     /// The public edge.
-    Public(public::Error),
+    Public(ingress::Error),
     /// The state directory.
     State(state::Error),
     /// TLS towards Zoom.
     Tls(TlsError),
     /// The REST client.
-    Api(api::Error),
+    Api(zoom_api::Error),
     /// A thread, a socket, a signal.
     Io(io::Error),
 }
@@ -171,7 +176,7 @@ impl Daemon {
             .transpose()
             .map_err(Error::State)?;
         let state = state.map(Arc::new);
-        let api = api::Settings {
+        let api = zoom_api::Settings {
             state: state.clone(),
             ..settings.api.clone()
         };
@@ -249,7 +254,7 @@ impl Daemon {
                 crate::log::flush_folded();
             }
             if self.wave.is_over(Instant::now(), self.running.len()) {
-                wave::give_back();
+                heap_trim::give_back();
             }
             let Some(event) = event else {
                 continue;
@@ -395,7 +400,7 @@ fn now() -> Now {
 
 /// An event without what it carries, which may be personal.
 fn kind(webhook: &Webhook) -> &'static str {
-    use crate::webhook::Event as E;
+    use crate::domain::zoom_event::Event as E;
     match &webhook.event {
         E::MeetingStarted(_) => "started",
         E::MeetingEnded(_) => "ended",

@@ -3,13 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::api;
-use crate::output::{DiskSettings, StdoutFormat};
+use crate::coordinator;
+use crate::delivery::stdout::StdoutFormat;
+use crate::domain::product::Product;
+use crate::domain::secret::Secret;
 use crate::protocol::events::EventSelection;
-use crate::protocol::url::AllowedHosts;
-use crate::protocol::{MediaParams, MediaSelection, Product};
-use crate::secret::Secret;
-use crate::{public, registry};
+use crate::protocol::server_url::AllowedHosts;
+use crate::protocol::{MediaParams, MediaSelection};
+use crate::recorder::DiskSettings;
+use crate::source::ingress;
+use crate::zoom_api;
 
 /// An app's id and secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,9 +36,9 @@ pub enum OnExit {
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The public edge.
-    pub public: public::Settings,
-    /// REST; [`api::Credentials::None`] for none. Its `state` is set by the daemon.
-    pub api: api::Settings,
+    pub public: ingress::Settings,
+    /// REST; [`zoom_api::Credentials::None`] for none. Its `state` is set by the daemon.
+    pub api: zoom_api::Settings,
     /// Starting and stopping.
     pub auto_start: bool,
     /// Seconds from our start to our stop.
@@ -76,11 +79,11 @@ impl Settings {
     /// anywhere: data goes to the sinks that [`Daemon::start`](super::Daemon::start) is given.
     pub fn new(app: KeyPair, secret_tokens: Vec<Secret>) -> Settings {
         Settings {
-            public: public::Settings {
+            public: ingress::Settings {
                 secret_tokens,
-                ..public::Settings::default()
+                ..ingress::Settings::default()
             },
-            api: api::Settings::new(api::Credentials::None, app.id.clone()),
+            api: zoom_api::Settings::new(zoom_api::Credentials::None, app.id.clone()),
             auto_start: true,
             stop_after: None,
             app,
@@ -122,9 +125,9 @@ impl Settings {
     }
 
     /// What of it the registry decides by.
-    pub(super) fn registry(&self) -> registry::Settings {
-        let can_call = !matches!(self.api.credentials, api::Credentials::None);
-        registry::Settings {
+    pub(super) fn registry(&self) -> coordinator::Settings {
+        let can_call = !matches!(self.api.credentials, zoom_api::Credentials::None);
+        coordinator::Settings {
             auto_start: self.auto_start && can_call,
             can_call,
             stop_after: self.stop_after,

@@ -14,14 +14,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::registry::{self, Registry};
+use crate::coordinator;
+use crate::coordinator::Registry;
 use crate::state::StateDir;
 
 /// The files' names in the state directory: the synced one, and the quick one.
 const FILE_NAMES: [&str; 2] = ["registry.json", "registry-unsynced.json"];
 
 /// What the process before knew, by the newer of its files that can be read.
-pub(super) fn restore(state: &StateDir, settings: registry::Settings) -> Registry {
+pub(super) fn restore(state: &StateDir, settings: coordinator::Settings) -> Registry {
     let mut newest: Option<Registry> = None;
     for name in FILE_NAMES {
         let read = state.read(name).map_err(|error| error.to_string());

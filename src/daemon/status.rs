@@ -10,12 +10,12 @@ use std::time::Instant;
 
 use super::Daemon;
 use super::snapshot::Snapshot;
-use crate::api;
-use crate::meeting::Stats;
-use crate::output::StreamInfo;
-use crate::output::disk::DiskCounters;
 use crate::protocol::MediaKind;
-use crate::public;
+use crate::recorder::StreamInfo;
+use crate::recorder::disk::DiskCounters;
+use crate::source::ingress;
+use crate::stream::Stats;
+use crate::zoom_api;
 
 /// The kinds that are counted; `All` stands for events.
 pub const KINDS: [MediaKind; 6] = [
@@ -49,9 +49,9 @@ pub struct Status {
     /// Places taken in the daemon's inbox.
     pub inbox_len: usize,
     /// The public edge.
-    pub edge: public::Counters,
+    pub edge: ingress::Counters,
     /// REST and OAuth.
-    pub api: Arc<api::Counters>,
+    pub api: Arc<zoom_api::Counters>,
     /// Whether what a restart needs cannot be written.
     pub is_state_troubled: bool,
     /// Files; `None` if none are written.
@@ -95,7 +95,7 @@ pub struct Totals {
     pub rejoined: u64,
     /// Streams ended, by [`crate::protocol::EndReason::word`].
     pub ended: BTreeMap<&'static str, u64>,
-    /// News about the account, by [`crate::webhook::ACCOUNT_WORDS`].
+    /// News about the account, by [`crate::domain::zoom_event::ACCOUNT_WORDS`].
     pub account: BTreeMap<&'static str, u64>,
     /// Messages and bytes, in the order of [`KINDS`].
     pub media: [(u64, u64); KINDS.len()],

@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use super::{Daemon, Event, KeyPair, now};
-use crate::meeting::{Meeting, Sink};
-use crate::output::{self, StreamInfo};
+use crate::clock::now_ms;
+use crate::coordinator::StreamPlan;
 use crate::protocol::codes::Status;
-use crate::protocol::url::ServerUrl;
+use crate::protocol::server_url::ServerUrl;
 use crate::protocol::{Command, EndReason, StreamConfig};
-use crate::registry::StreamPlan;
-use crate::time::now_ms;
+use crate::recorder;
+use crate::recorder::StreamInfo;
+use crate::stream::{Meeting, Sink};
 
 /// A stream and its thread.
 #[derive(Debug)]
@@ -94,7 +95,7 @@ impl Daemon {
         }
         if let (Some(disk), Some(settings)) = (&self.disk, &self.settings.disk) {
             if is_rejoin {
-                seam = output::seam(&settings.root, &info);
+                seam = recorder::seam(&settings.root, &info);
             }
             sinks.push(Box::new(disk.sink(info.clone())));
         }
@@ -174,7 +175,7 @@ fn join(running: Box<Running>) -> EndReason {
         EndReason::NothingGranted | EndReason::Lost(..) => log::Level::Warn,
         _ => log::Level::Info,
     };
-    let count = |count: &crate::meeting::Count| count.messages.load(Relaxed);
+    let count = |count: &crate::stream::Count| count.messages.load(Relaxed);
     log::log!(
         level,
         "stream ended stream={}{} id={} end=\"{}\" seconds={:.1} transcripts={} audio={} \

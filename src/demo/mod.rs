@@ -19,37 +19,13 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
-mod announce;
-mod certificate;
-mod chaos;
-mod clock;
-mod command;
-mod compare;
-mod content;
-mod doors;
-mod film;
-mod handle;
-mod handshake;
-mod http;
-mod judge;
-mod ledger;
-mod link;
-mod mailbox;
-mod media;
-mod meeting;
-mod oauth;
-mod opening;
-mod process;
-mod record;
-mod rest;
-mod script;
-mod shared;
-mod signaling;
-mod sound;
-mod table;
+pub mod media;
+pub(crate) mod player;
+pub(crate) mod process;
 #[cfg(test)]
 mod tests;
-mod webhooks;
+pub mod verify;
+pub mod zoom;
 
 use std::fs;
 use std::io;
@@ -61,29 +37,29 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use certificate::Certificates;
-use clock::Clock;
-use doors::Doors;
-use meeting::Meeting;
-use record::lock;
-use shared::Shared;
-use webhooks::Webhooks;
+use player::Meeting;
+use zoom::certificate::Certificates;
+use zoom::clock::Clock;
+use zoom::listeners::Doors;
+use zoom::record::lock;
+use zoom::shared::Shared;
+use zoom::webhooks::Webhooks;
 
-pub use command::{DemoOptions, run};
-pub use compare::{Comparison, compare, transcript_lines};
-pub use content::Phrase;
-pub use handle::MeetingHandle;
-pub use ledger::{Frame as SentFrame, Sent};
-pub use oauth::Credentials;
-pub use process::{ServerCommand, ServerProcess};
-pub use record::{Latencies, Step};
-pub use rest::{Answer, Call};
-pub use script::{
+pub use crate::cli::demo::{DemoOptions, run};
+pub use media::audio_source::tone_hz;
+pub use media::sent_log::{Frame as SentFrame, Sent};
+pub use player::content::Phrase;
+pub use player::handle::MeetingHandle;
+pub use player::script::{
     AudioScript, Begin, Cut, DemoProduct, Door, Duplicates, End, Ending, Fault, Frame, FrameKind,
     IdForm, Keep, MeetingScript, PayloadShape, Refusal, Socket, Speaker, speakers,
 };
-pub use sound::tone_hz;
-pub use webhooks::Delivery;
+pub use process::{ServerCommand, ServerProcess};
+pub use verify::phrases::{Comparison, compare, transcript_lines};
+pub use zoom::oauth::Credentials;
+pub use zoom::record::{Latencies, Step};
+pub use zoom::rest::{Answer, Call};
+pub use zoom::webhooks::Delivery;
 
 /// Zoom waits so long for the answer to a webhook.
 const MAX_ACK: Duration = Duration::from_secs(3);
@@ -309,7 +285,7 @@ impl Zoom {
 
     /// The value of `x-zm-signature` by the General app, for that timestamp (seconds) and body.
     pub fn sign(&self, timestamp: &str, body: &[u8]) -> String {
-        webhooks::sign(&self.shared.options.secret_token, timestamp, body)
+        zoom::webhooks::sign(&self.shared.options.secret_token, timestamp, body)
     }
 
     /// Posts `endpoint.url_validation`; a wrong answer is a violation.
@@ -412,13 +388,13 @@ impl Drop for Zoom {
 
 const CA_FILE: &str = "demo-ca.pem";
 
-fn temporary_directory() -> io::Result<PathBuf> {
+pub(crate) fn temporary_directory() -> io::Result<PathBuf> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let name = format!(
         "rtmsd-demo-{}-{}-{}",
         std::process::id(),
         COUNT.fetch_add(1, Ordering::Relaxed),
-        oauth::random()
+        zoom::oauth::random()
     );
     let directory = std::env::temp_dir().join(name);
     let made = fs::DirBuilder::new().mode(0o700).create(&directory);

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::record::{left, lock};
-use super::script::DemoProduct;
+use super::player::script::DemoProduct;
+use super::zoom::record::{left, lock};
 
 /// Lines of the log that are kept; earlier ones go.
 const LINES_MAX: usize = 100_000;
@@ -117,7 +117,7 @@ impl ServerCommand {
     ///
     /// # Errors
     /// When the program cannot be started.
-    pub(super) fn control(&self, word: &str, product: DemoProduct, id: &str) -> io::Result<Output> {
+    pub(crate) fn control(&self, word: &str, product: DemoProduct, id: &str) -> io::Result<Output> {
         let mut command = self.command(word);
         command.args(["--product", product.word(), "--", id]);
         command.output()
@@ -129,7 +129,7 @@ impl ServerCommand {
 ///
 /// # Errors
 /// Those of /proc, where the name does not help.
-pub(super) fn own_program() -> io::Result<PathBuf> {
+pub(crate) fn own_program() -> io::Result<PathBuf> {
     std::env::current_exe().or_else(|error| {
         let name = std::env::args_os().next().map(PathBuf::from);
         let path = name.filter(|name| name.components().count() > 1);
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_server_that_ends_at_once_has_no_address() {
-        let folder = super::super::temporary_directory().expect("it is made");
+        let folder = crate::demo::temporary_directory().expect("it is made");
         let mut server = ServerCommand {
             program: "false".into(),
             folder: folder.clone(),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::SystemTime;
 
-use super::judge::Refusal;
+use super::http_request::Refusal;
 
 /// `100 Continue`, for who waits for it before sending a body.
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";

@@ -8,8 +8,8 @@ use rustix::event::PollFlags;
 
 use super::answer;
 use super::counters::{Counters, bump};
-use super::judge::{Collector, Refusal, Request, Verdict};
-use super::relay::{Progress, Relay};
+use super::exchange::{Progress, Relay};
+use super::http_request::{Collector, Refusal, Request, Verdict};
 use super::tls::Stream;
 use super::{Limits, TIMES};
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::judge::Refusal;
+use super::http_request::Refusal;
 
 /// Upper ends of the buckets of [`Histogram`], in microseconds; a last bucket has no end.
 pub const BUCKET_ENDS_US: [u64; 10] = [

@@ -10,26 +10,24 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | [`judge`] | pure: bytes in, verdict out |
+//! | [`http_request`] | pure: bytes in, verdict out |
 //! | `answer` | pure: our own answers; those of the server behind made fit |
 //! | `connection` | one client from the first byte to the close |
-//! | `relay`, `inner` | the way to tiny_http; tiny_http and its workers, rebuilt when dead |
+//! | `exchange`, `backend` | the way to tiny_http; tiny_http and its workers, rebuilt when dead |
 //! | `poll_loop` | the thread |
 //! | `tls` | certificate files, handshake |
 //!
 //! Threads: the gate's, two workers, and tiny_http's own (one that accepts, four that parse). No
 //! thread wakes up while nothing happens.
 
-mod answer;
-mod connection;
-mod counters;
-mod file_limit;
-mod inner;
-pub mod judge;
-mod poll_loop;
-mod relay;
-mod seldom;
-mod tls;
+pub(crate) mod answer;
+pub(crate) mod backend;
+pub(crate) mod connection;
+pub(crate) mod counters;
+pub(crate) mod exchange;
+pub mod http_request;
+pub(crate) mod poll_loop;
+pub(crate) mod tls;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -40,18 +38,17 @@ use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+pub use crate::net::file_limit::{file_limit, raise_file_limit};
 pub use counters::{BUCKET_ENDS_US, Counters, Histogram};
-pub use file_limit::{file_limit, raise_file_limit};
 pub use tls::{Tls, TlsError, TlsFiles};
 
+pub(crate) use backend::Handler;
 pub(crate) use counters::bump;
-pub(crate) use inner::Handler;
-pub(crate) use seldom::Seldom;
 
-use inner::Inner;
+use backend::Inner;
 use poll_loop::PollLoop;
 
-use crate::waker::{Waker, waker};
+use crate::net::waker::{Waker, waker};
 
 /// The stack of the gate's thread: OpenSSL's handshake is what needs most of it.
 const STACK_BYTES: usize = 512 << 10;
@@ -107,8 +104,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    fn sizes(&self) -> judge::SizeLimits {
-        judge::SizeLimits {
+    fn sizes(&self) -> http_request::SizeLimits {
+        http_request::SizeLimits {
             head_bytes_max: self.head_bytes_max,
             body_bytes_max: self.body_bytes_max,
         }

@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::backend::Inner;
 use super::connection::{Connection, Surroundings};
 use super::counters::bump;
-use super::file_limit::file_limit;
-use super::inner::Inner;
-use super::relay::{Progress, Relay};
-use super::seldom::Seldom;
+use super::exchange::{Progress, Relay};
 use super::tls::Stream;
 use super::{Config, Shared, TIMES};
-use crate::waker::Wakeable;
+use crate::log::warn_limiter::Seldom;
+use crate::net::file_limit::file_limit;
+use crate::net::waker::Wakeable;
 
 /// Requests with the server behind at one time; more would only wait there, each with a thread.
 const RELAYS_MAX: usize = 16;

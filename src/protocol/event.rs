@@ -5,7 +5,7 @@ use std::fmt;
 use super::codes::{Refusal, Status, StopReason, StreamState};
 use super::message::{Chat, EventUpdate, Packet, PacketKind, Transcript};
 use super::params::MediaKind;
-use super::url::UrlError;
+use super::server_url::UrlError;
 
 /// One of a stream's WebSockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

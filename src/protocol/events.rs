@@ -2,7 +2,7 @@
 //!
 //! Contact Center gives numbers from 8 on another meaning, so every question names the product.
 
-use super::Product;
+use crate::domain::product::Product;
 
 /// Meetings, webinars and Video SDK sessions; the number is the place in the table (RTMS event
 /// reference; 10 to 14 since July 2026).

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::reconnect::Attempts;
-use super::url::ServerUrl;
+use super::server_url::ServerUrl;
 
 /// Time to connect: name, TCP, TLS and WebSocket together. Three attempts with their delays
 /// (10 + 3 + 10 + 6 + 10 s) fit into the minute that Zoom keeps a stream open.

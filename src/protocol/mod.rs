@@ -26,26 +26,25 @@
 pub mod camera;
 pub mod chat;
 pub mod codes;
-mod event;
+pub mod dedup;
+pub(crate) mod event;
 pub mod events;
-mod language;
-mod link;
+pub(crate) mod language;
+pub(crate) mod link;
 pub mod message;
 pub mod params;
 pub mod payload;
-mod product;
 pub mod reconnect;
-mod scalar;
-pub mod seam;
-mod signature;
-mod stream;
-pub mod url;
+pub(crate) mod scalar;
+pub mod server_url;
+pub(crate) mod signature;
+pub(crate) mod stream;
 
+pub use crate::domain::product::Product;
 pub use event::{EndReason, LinkId, Loss, Notice, StreamEvent};
 pub use language::Language;
 pub use link::{CONNECT_MAX, HANDSHAKE_MAX, SILENCE_MAX};
 pub use params::{MediaKind, MediaParams, MediaSelection};
-pub use product::Product;
 pub use signature::handshake_signature;
 pub use stream::{
     CLOSE_ANSWER_MAX, Command, Counters, DRAIN_MAX, DRAIN_QUIET, MEDIA_WINDOW, Output,

@@ -33,7 +33,7 @@ impl Packet<'_> {
     /// a buffer that is used again there is no allocation once it is large enough.
     ///
     /// ```
-    /// use rtmsd::meeting::Sink;
+    /// use rtmsd::stream::Sink;
     /// use rtmsd::protocol::message::PacketKind;
     /// use rtmsd::protocol::StreamEvent;
     ///

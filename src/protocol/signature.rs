@@ -3,7 +3,7 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::secret::Secret;
+use crate::domain::secret::Secret;
 
 /// The signature of messages 1 and 3 (RTMS event reference): lower-case hex of
 /// HMAC-SHA256(client secret, `client_id,id,rtms_stream_id`), with the id as it came, never

@@ -3,8 +3,8 @@
 //! It is private (mode 0700, files 0600) and belongs to one process at a time. What is in the
 //! files is the business of those who write them: rotated tokens, active streams, seen events.
 
-mod error;
-mod write;
+pub(crate) mod error;
+pub(crate) mod write;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};

@@ -75,7 +75,7 @@ fn an_open_directory_is_closed_only_when_it_is_plainly_ours() {
         if let Some(file) = file {
             fs::write(scratch.0.join(file), "").unwrap();
         }
-        StateDir::open(&scratch.0).map(|state| super::tests::mode(state.path()))
+        StateDir::open(&scratch.0).map(|state| crate::state::tests::mode(state.path()))
     };
     assert_eq!(open_with(0o755, None), Ok(0o700));
     assert_eq!(open_with(0o750, Some(LOCK_NAME)), Ok(0o700));

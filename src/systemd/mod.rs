@@ -2,10 +2,9 @@
 //!
 //! Nothing here runs when the process was not started by a service manager: no thread, no wake-up.
 
-mod activation;
-mod notify;
-mod unit;
-mod watch;
+pub(crate) mod activation;
+pub(crate) mod notify;
+pub(crate) mod watchdog;
 
 use std::io;
 use std::sync::Arc;
@@ -15,8 +14,7 @@ use std::time::{Duration, Instant};
 
 pub use activation::listeners;
 pub use notify::Notifier;
-pub use unit::{socket_unit, unit};
-pub use watch::Watch;
+pub use watchdog::Watch;
 
 use crate::daemon::Handle;
 use crate::daemon::status::Pulse;

@@ -1,6 +1,5 @@
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
 use std::sync::Mutex;
 
 use super::*;
@@ -152,21 +151,4 @@ fn the_watchdog_is_fed_only_while_there_is_progress() {
         assert_eq!(manager.hears(), "STATUS=9 streams, 1 receiving\nWATCHDOG=1");
         drop(over);
     });
-}
-
-#[test]
-fn the_unit_is_for_this_binary() {
-    let unit = unit(Path::new("/opt/rtmsd"));
-    for line in [
-        "ExecStart=/opt/rtmsd serve --config /etc/rtms.conf",
-        "Type=notify",
-        "RestartPreventExitStatus=64 78",
-        "DynamicUser=yes",
-        "StandardError=journal",
-        "LoadCredential=ZOOM_REFRESH_TOKEN:/etc/rtmsd/ZOOM_REFRESH_TOKEN",
-        "SetCredential=ZOOM_REFRESH_TOKEN:\\n",
-    ] {
-        assert!(unit.lines().any(|found| found == line), "{line}");
-    }
-    assert!(!unit.contains("@program@") && !unit.contains("@credentials@"));
 }

@@ -6,14 +6,14 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use native_tls::TlsAcceptor;
-use rtmsd::meeting::resolve::Resolver;
-use rtmsd::meeting::{Connector, Meeting, Network, Sink};
-use rtmsd::protocol::seam::Seam;
-use rtmsd::protocol::url::{AllowedHosts, ServerUrl};
-use rtmsd::protocol::{
-    Command, EndReason, MediaParams, MediaSelection, Product, StreamConfig, StreamEvent,
-};
-use rtmsd::secret::Secret;
+use rtmsd::domain::product::Product;
+use rtmsd::domain::secret::Secret;
+use rtmsd::net::resolve::Resolver;
+use rtmsd::net::tls_client::Connector;
+use rtmsd::protocol::dedup::Seam;
+use rtmsd::protocol::server_url::{AllowedHosts, ServerUrl};
+use rtmsd::protocol::{Command, EndReason, MediaParams, MediaSelection, StreamConfig, StreamEvent};
+use rtmsd::stream::{Meeting, Network, Sink};
 use rustix::net::sockopt::set_socket_linger;
 use tungstenite::{Message, WebSocket, accept};
 

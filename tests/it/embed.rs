@@ -5,14 +5,14 @@ use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-use rtmsd::api;
 use rtmsd::daemon::{Daemon, Handle, KeyPair, Settings, SinkMaker};
 use rtmsd::demo::{Begin, Credentials, End, MeetingScript, Step, Zoom};
-use rtmsd::meeting::Sink;
-use rtmsd::output::StreamInfo;
-use rtmsd::protocol::url::AllowedHosts;
+use rtmsd::domain::secret::Secret;
+use rtmsd::protocol::server_url::AllowedHosts;
 use rtmsd::protocol::{EndReason, StreamEvent};
-use rtmsd::secret::Secret;
+use rtmsd::recorder::StreamInfo;
+use rtmsd::stream::Sink;
+use rtmsd::zoom_api;
 
 use crate::meeting::{is_over, is_streaming, open, plain};
 use crate::stage::{PATIENCE, lively};
@@ -66,7 +66,7 @@ fn embed(zoom: &Zoom, sinks: Box<SinkMaker>) -> Embedded {
     settings.allowed_hosts = AllowedHosts::parse(&["127.0.0.1"]).expect("a host");
     settings.ca_file = Some(zoom.ca_file());
     settings.api.api_url = zoom.api_url();
-    settings.api.credentials = api::Credentials::Static {
+    settings.api.credentials = zoom_api::Credentials::Static {
         token: Secret::new(options.access_token.as_str()),
     };
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -15,8 +15,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rtmsd::config::keys::KEYS;
+use rtmsd::demo::compare;
 use rtmsd::demo::{
-    Begin, End, MeetingHandle, MeetingScript, Options, Step, Zoom, compare, transcript_lines,
+    Begin, End, MeetingHandle, MeetingScript, Options, Step, Zoom, transcript_lines,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -16,11 +16,13 @@ use openssl::pkey::PKey;
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode, SslVersion};
 use openssl::x509::extension::SubjectAlternativeName;
 use openssl::x509::{X509, X509NameBuilder};
+use rtmsd::domain::secret::Secret;
+use rtmsd::domain::zoom_event::{Event, Webhook};
 use rtmsd::gate::{Limits, TlsFiles};
-use rtmsd::inbox::{self, Receiver};
-use rtmsd::public::{Public, Settings};
-use rtmsd::secret::Secret;
-use rtmsd::webhook::{Event, Webhook, signature};
+use rtmsd::inbox;
+use rtmsd::inbox::Receiver;
+use rtmsd::source::ingress::{Public, Settings};
+use rtmsd::source::webhook::signature;
 
 /// Nothing in these tests takes longer unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use std::os::unix::fs::OpenOptionsExt;
 
+use rtmsd::demo::compare;
 use rtmsd::demo::{
-    Comparison, MeetingHandle, Options, ServerCommand, ServerProcess, Zoom, compare,
-    transcript_lines,
+    Comparison, MeetingHandle, Options, ServerCommand, ServerProcess, Zoom, transcript_lines,
 };
 use serde_json::{Value, json};
 
@@ -201,8 +201,8 @@ impl Drop for Stage {
 
 /// Where the files of a meeting's first stream are, on whichever day it began.
 fn stream_folder_of(out: &Path, meeting: &MeetingHandle) -> PathBuf {
-    let name = rtmsd::output::path::safe_name(&meeting.script().id);
-    let stream = rtmsd::output::path::safe_name(&meeting.streams()[0]);
+    let name = rtmsd::recorder::path::safe_name(&meeting.script().id);
+    let stream = rtmsd::recorder::path::safe_name(&meeting.streams()[0]);
     let days = fs::read_dir(out).expect("a folder").flatten();
     let mut folders = days.map(|day| day.path().join(&name).join(&stream));
     folders.find(|folder| folder.exists()).expect("files")

@@ -8,9 +8,10 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use rtmsd::demo::compare;
 use rtmsd::demo::{
     Begin, Cut, End, Fault, Keep, MeetingHandle, MeetingScript, Options, Refusal, ServerCommand,
-    ServerProcess, Socket, Step, Zoom, compare, transcript_lines,
+    ServerProcess, Socket, Step, Zoom, transcript_lines,
 };
 use serde_json::Value;
 

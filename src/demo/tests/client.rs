@@ -12,7 +12,8 @@ use native_tls::{Certificate, TlsConnector, TlsStream};
 use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
 
-use crate::demo::{Zoom, http, webhooks};
+use crate::demo::Zoom;
+use crate::demo::zoom::{http, webhooks};
 
 /// No test waits longer for anything.
 pub(super) const WITHIN: Duration = Duration::from_secs(10);

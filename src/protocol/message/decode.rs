@@ -7,13 +7,13 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::super::codes::{Status, StopReason, StreamState};
-use super::super::scalar::Scalar;
-use super::super::url::URL_BYTES_MAX;
 use super::{
     Chat, DecodeError, EventUpdate, KeepAlive, MediaHandshake, Message, Packet, PacketKind,
     Participant, SignalingHandshake, Transcript,
 };
+use crate::protocol::codes::{Status, StopReason, StreamState};
+use crate::protocol::scalar::Scalar;
+use crate::protocol::server_url::URL_BYTES_MAX;
 
 /// Longest JSON value of a keep-alive that is echoed. A stamp has 13 digits; more than this is no
 /// stamp, and echoing it would let a peer use us to amplify.

@@ -11,9 +11,9 @@ use serde_json::value::RawValue;
 
 use super::codes::{Status, StopReason, StreamState};
 
-mod decode;
-mod requests;
-mod surrogates;
+pub(crate) mod decode;
+pub(crate) mod requests;
+pub(crate) mod surrogates;
 
 pub use decode::{ECHO_BYTES_MAX, decode};
 pub use requests::{

@@ -1,6 +1,6 @@
 //! The kinds of media, and which of them are wanted.
 
-use super::super::Product;
+use crate::domain::product::Product;
 
 /// A kind of media; also the choice of one socket for all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

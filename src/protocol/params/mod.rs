@@ -4,11 +4,11 @@
 //! message 3. What message 4 grants is read back here. Which key of the configuration a word came
 //! from is for `config` to know.
 
-mod audio;
-mod kind;
-mod picture;
-mod transcript;
-mod wire;
+pub(crate) mod audio;
+pub(crate) mod kind;
+pub(crate) mod picture;
+pub(crate) mod transcript;
+pub(crate) mod wire;
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! Transcript parameters: the language to begin with, and whether to stay with it.
 
-use super::super::Language;
 use super::wire::Content;
+use crate::protocol::Language;
 
 /// How transcripts are asked for. The default, Zoom's, sends nothing and lets Zoom detect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

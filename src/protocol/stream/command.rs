@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use super::super::codes::StopReason;
-use super::super::event::{EndReason, LinkId, Loss};
-use super::super::link::State;
-use super::super::message;
-use super::super::url::ServerUrl;
 use super::{CLOSE_ANSWER_MAX, Output, Phase, REPORT_REPEAT, Stream};
-use crate::secret::Secret;
+use crate::domain::secret::Secret;
+use crate::protocol::codes::StopReason;
+use crate::protocol::event::{EndReason, LinkId, Loss};
+use crate::protocol::link::State;
+use crate::protocol::message;
+use crate::protocol::server_url::ServerUrl;
 
 /// What the daemon tells a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use super::super::codes::{StopReason, StreamState};
-use super::super::event::{EndReason, LinkId, Notice};
-use super::super::link::State;
 use super::{DRAIN_MAX, DRAIN_QUIET, Media, Output, Phase, Stream};
+use crate::protocol::codes::{StopReason, StreamState};
+use crate::protocol::event::{EndReason, LinkId, Notice};
+use crate::protocol::link::State;
 
 impl Stream {
     pub(super) fn stream_state(&mut self, now: Instant, state: StreamState, reason: StopReason) {

@@ -5,10 +5,10 @@
 //! See the diagram in [`super`]. Each `handle_*` method takes one thing that happened; after it,
 //! [`Stream::poll_output`] is called until it says [`Output::Wait`] or [`Output::End`].
 
-mod command;
-mod ending;
-mod opening;
-mod recovery;
+pub(crate) mod command;
+pub(crate) mod ending;
+pub(crate) mod opening;
+pub(crate) mod recovery;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -20,12 +20,13 @@ use super::codes::StopReason;
 use super::event::{EndReason, LinkId, Loss, Notice, StreamEvent};
 use super::events::MEDIA_CONNECTION_INTERRUPTED;
 use super::link::{HANDSHAKE_MAX, Link, State};
-use super::message::{self, DecodeError, Message};
+use super::message;
+use super::message::{DecodeError, Message};
 use super::params::{MediaKind, MediaParams, MediaSelection, VideoStreams};
-use super::product::Product;
+use super::server_url::{AllowedHosts, ServerUrl};
 use super::signature::handshake_signature;
-use super::url::{AllowedHosts, ServerUrl};
-use crate::secret::Secret;
+use crate::domain::product::Product;
+use crate::domain::secret::Secret;
 
 /// How long Zoom keeps a stream open whose signaling link is lost, and how long after
 /// `rtms_started` it waits for us (RTMS failover guide).

@@ -3,14 +3,15 @@
 
 use std::time::Instant;
 
-use super::super::camera::Camera;
-use super::super::codes::{Refusal, Status};
-use super::super::event::{EndReason, LinkId, Loss, Notice};
-use super::super::link::{CONNECT_MAX, Link, State};
-use super::super::message::{self, MediaHandshake, SignalingHandshake};
-use super::super::params::MediaKind;
-use super::super::url::ServerUrl;
 use super::{Media, Output, Phase, Socket, Stream};
+use crate::protocol::camera::Camera;
+use crate::protocol::codes::{Refusal, Status};
+use crate::protocol::event::{EndReason, LinkId, Loss, Notice};
+use crate::protocol::link::{CONNECT_MAX, Link, State};
+use crate::protocol::message;
+use crate::protocol::message::{MediaHandshake, SignalingHandshake};
+use crate::protocol::params::MediaKind;
+use crate::protocol::server_url::ServerUrl;
 
 impl Stream {
     pub(super) fn signaling_answered(

@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use super::super::event::{EndReason, LinkId, Loss, Notice};
-use super::super::link::State;
-use super::super::params::MediaKind;
 use super::{
     MEDIA_WINDOW, Media, Output, Phase, REPORT_REPEAT, SIGNALING_WINDOW, Socket, Stream, Window,
 };
+use crate::protocol::event::{EndReason, LinkId, Loss, Notice};
+use crate::protocol::link::State;
+use crate::protocol::params::MediaKind;
 
 impl Stream {
     pub(super) fn media_reported_lost(&mut self, now: Instant) {

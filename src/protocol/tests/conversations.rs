@@ -5,10 +5,10 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::talk::*;
+use crate::domain::secret::Secret;
 use crate::protocol::codes::StopReason;
 use crate::protocol::signature::handshake_signature;
 use crate::protocol::{Command, Loss, Output, Stream};
-use crate::secret::Secret;
 
 #[test]
 fn the_happy_path() {

@@ -1,6 +1,6 @@
 //! Conversations in virtual time.
 
-mod conversations;
-mod messages;
-mod simulation;
-mod talk;
+pub(crate) mod conversations;
+pub(crate) mod messages;
+pub(crate) mod simulation;
+pub(crate) mod talk;

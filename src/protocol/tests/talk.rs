@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::protocol::url::{AllowedHosts, ServerUrl};
+use crate::domain::product::Product;
+use crate::domain::secret::Secret;
+use crate::protocol::server_url::{AllowedHosts, ServerUrl};
 use crate::protocol::{
-    Command, LinkId, Loss, MediaKind, MediaParams, MediaSelection, Output, Product, Stream,
-    StreamConfig, StreamEvent,
+    Command, LinkId, Loss, MediaKind, MediaParams, MediaSelection, Output, Stream, StreamConfig,
+    StreamEvent,
 };
-use crate::secret::Secret;
 
 pub(super) const SIGNALING: LinkId = LinkId::Signaling;
 pub(super) const TEXT: LinkId = LinkId::Media(MediaKind::Transcript);

@@ -4,8 +4,8 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rtmsd::api::{Action, Api, Class, Control, Credentials, Kind, VideoSdk};
-use rtmsd::protocol::Product;
+use rtmsd::domain::product::Product;
+use rtmsd::zoom_api::{Action, Api, Class, Control, Credentials, Kind, VideoSdk};
 
 use super::scripted::{Answer, Scripted};
 use super::*;
@@ -377,7 +377,7 @@ fn early_is_only_what_may_be_early() {
 fn addresses_and_files_that_cannot_be_meant() {
     let (zoom, _) = zoom(|_| Answer::empty(204));
     let fine = settings(&zoom, server_to_server());
-    type Spoil<'a> = &'a dyn Fn(&mut rtmsd::api::Settings);
+    type Spoil<'a> = &'a dyn Fn(&mut rtmsd::zoom_api::Settings);
     let faults: [(&str, Spoil<'_>); 6] = [
         ("ZOOM_API_URL", &|s| {
             s.api_url = "http://api.zoom.us".to_owned()

@@ -5,10 +5,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rtmsd::api::{Action, Api, Clock, Credentials, LOUD_LOG_TARGETS, Settings, VideoSdk};
-use rtmsd::commands::{check_online, control};
-use rtmsd::protocol::Product;
+use rtmsd::cli::check::online;
+use rtmsd::cli::control;
+use rtmsd::domain::product::Product;
 use rtmsd::state::StateDir;
+use rtmsd::zoom_api::{Action, Api, Clock, Credentials, LOUD_LOG_TARGETS, Settings, VideoSdk};
 
 use super::rotation::Scratch;
 use super::scripted::{Answer, Scripted};
@@ -32,7 +33,7 @@ fn run(options: &control::Options, settings: Settings) -> (u8, String) {
 
 fn check(settings: &Settings, media: &[&str]) -> (u8, String) {
     let mut out = Vec::new();
-    let code = check_online::run(
+    let code = online::run(
         settings.clone(),
         Ok(settings.state.clone()),
         media,
@@ -311,7 +312,7 @@ fn no_secret_is_ever_shown() {
         }
     }
     let logged = super::logs::lines();
-    let is_captured = logged.iter().any(|line| line.contains("rtmsd::api"));
+    let is_captured = logged.iter().any(|line| line.contains("rtmsd::zoom_api"));
     assert!(is_captured, "the log has lines of the client");
     assert!(LOUD_LOG_TARGETS.contains(&"ureq_proto"));
     shown.extend(logged);

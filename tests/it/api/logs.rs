@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, Once};
 
-use rtmsd::api::LOUD_LOG_TARGETS;
+use rtmsd::zoom_api::LOUD_LOG_TARGETS;
 
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 

@@ -11,9 +11,9 @@ mod tokens;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rtmsd::api::{Action, Api, Control, Credentials, Settings};
-use rtmsd::protocol::Product;
-use rtmsd::secret::Secret;
+use rtmsd::domain::product::Product;
+use rtmsd::domain::secret::Secret;
+use rtmsd::zoom_api::{Action, Api, Control, Credentials, Settings};
 
 use scripted::{Answer, Request, Scripted};
 

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use rtmsd::api::{Api, Class, Credentials, Kind, Settings};
-use rtmsd::secret::Secret;
+use rtmsd::domain::secret::Secret;
 use rtmsd::state::{Moment, StateDir, Step};
+use rtmsd::zoom_api::{Api, Class, Credentials, Kind, Settings};
 
 use super::scripted::{Answer, Request, Scripted};
 use super::tokens::Hands;

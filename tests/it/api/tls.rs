@@ -16,7 +16,7 @@ use openssl::pkey::{PKey, Private};
 use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
 use openssl::x509::{X509, X509NameBuilder};
 
-use rtmsd::api::{Api, Kind, Settings};
+use rtmsd::zoom_api::{Api, Kind, Settings};
 
 use super::rotation::Scratch;
 use super::scripted::{Answer, Scripted};
@@ -203,7 +203,7 @@ fn tunnel(client: TcpStream, status: &str, target: SocketAddr, heads: &Mutex<Vec
     }
 }
 
-fn through_proxy(status: &'static str) -> (Result<(), rtmsd::api::Error>, Vec<String>) {
+fn through_proxy(status: &'static str) -> (Result<(), rtmsd::zoom_api::Error>, Vec<String>) {
     let scratch = Scratch::new();
     let (zoom, authority) = secure_zoom("api.zoom.test", 20);
     let (address, heads) = proxy(status, zoom.address());
@@ -250,7 +250,7 @@ fn loopback_is_reached_directly_whatever_the_environment_says() {
     let (zoom, fetches) = zoom(|_| Answer::empty(204));
     let (address, heads) = proxy("502 Bad Gateway", zoom.address());
     let mut settings = settings(&zoom, server_to_server());
-    settings.proxy = rtmsd::api::ProxyEnv::read(|_| Some(format!("http://{address}")));
+    settings.proxy = rtmsd::net::proxy::ProxyEnv::read(|_| Some(format!("http://{address}")));
     settings.proxy.none_for = None;
     Api::new(settings).unwrap().control(&start("1")).unwrap();
     assert_eq!(fetches.load(Ordering::SeqCst), 1);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use rtmsd::api::{Api, Class, Clock, Credentials, Error, Kind};
+use rtmsd::zoom_api::{Api, Class, Clock, Credentials, Error, Kind};
 
 use super::scripted::{Answer, Scripted};
 use super::*;

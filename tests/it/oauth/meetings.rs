@@ -317,12 +317,13 @@ fn every_start_names_another_meeting() {
 /// As above, decided: the failure is told first, the next try is planned, then the stream comes.
 #[test]
 fn a_planned_start_is_dropped_when_the_stream_is_there() {
-    use rtmsd::api::{Api, Control, Settings};
-    use rtmsd::protocol::Product;
-    use rtmsd::registry::{self, Action, Now, Registry};
-    use rtmsd::webhook::payload::webhook;
+    use rtmsd::coordinator;
+    use rtmsd::coordinator::{Action, Now, Registry};
+    use rtmsd::domain::product::Product;
+    use rtmsd::source::webhook::payload::webhook;
+    use rtmsd::zoom_api::{Api, Control, Settings};
 
-    let mut registry = Registry::new(registry::Settings {
+    let mut registry = Registry::new(coordinator::Settings {
         auto_start: true,
         can_call: true,
         stop_after: Some(Duration::from_secs(10)),
@@ -346,13 +347,17 @@ fn a_planned_start_is_dropped_when_the_stream_is_there() {
     let nowhere = Settings {
         api_url: "http://127.0.0.1:1".to_owned(),
         ..Settings::new(
-            rtmsd::api::Credentials::Static {
-                token: rtmsd::secret::Secret::new("t"),
+            rtmsd::zoom_api::Credentials::Static {
+                token: rtmsd::domain::secret::Secret::new("t"),
             },
             "app",
         )
     };
-    let control = Control::new(rtmsd::api::Action::Start, Product::Meeting, "81234567890");
+    let control = Control::new(
+        rtmsd::zoom_api::Action::Start,
+        Product::Meeting,
+        "81234567890",
+    );
     let error = Api::new(nowhere).unwrap().control(&control).unwrap_err();
     let actions = registry.handle_call(now, call, Err(error));
     let is_planned = matches!(&actions[..], [Action::Log(..), Action::Call(_)]);
@@ -372,5 +377,5 @@ fn a_planned_start_is_dropped_when_the_stream_is_there() {
         panic!("{actions:?}");
     };
     assert_eq!(meeting, "u==");
-    assert_eq!(stop.control.action, rtmsd::api::Action::Stop);
+    assert_eq!(stop.control.action, rtmsd::zoom_api::Action::Stop);
 }

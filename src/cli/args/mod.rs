@@ -1,0 +1,447 @@
+//! The command line: what was asked for. The texts are in `usage`.
+//!
+//! Nothing is read here but the arguments, so help and version work whatever the configuration.
+
+pub(crate) mod usage;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::cli::manpages::SHELLS;
+use crate::domain::product::Product;
+use crate::protocol::MediaSelection;
+use crate::zoom_api::Action;
+
+pub use usage::{COMMANDS, USAGE, usage};
+
+/// `rtmsd --version`.
+pub const VERSION: &str = concat!("rtmsd ", env!("CARGO_PKG_VERSION"));
+
+/// Most meetings of a demo.
+pub const DEMO_MEETINGS_MAX: u32 = 1000;
+
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Print this text to stdout.
+    Help(&'static str),
+    /// Print [`VERSION`] to stdout.
+    Version,
+    /// Run the server.
+    Serve {
+        /// `--config`.
+        config: Option<PathBuf>,
+    },
+    /// Run the demo.
+    Demo {
+        /// `--out`.
+        out: Option<PathBuf>,
+        /// `--meetings`, from 1 to [`DEMO_MEETINGS_MAX`]; `None` for the demo's own number.
+        meetings: Option<u32>,
+        /// `--chaos`.
+        chaos: bool,
+        /// `--media`.
+        media: MediaSelection,
+        /// `--product`; not empty.
+        products: Vec<Product>,
+    },
+    /// Judge the configuration.
+    Check {
+        /// `--config`.
+        config: Option<PathBuf>,
+        /// `--online`.
+        online: bool,
+    },
+    /// One REST call.
+    Control(Control),
+    /// Ask the running server.
+    Status {
+        /// `--config`.
+        config: Option<PathBuf>,
+        /// `--json`.
+        json: bool,
+        /// `--watch`.
+        watch: bool,
+    },
+    /// Print something about this binary.
+    Print(Page),
+}
+
+/// One REST call for a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Control {
+    /// What to do.
+    pub action: Action,
+    /// The meeting's number, or the id of a session, engagement or call. Not empty.
+    pub meeting_id: String,
+    /// `--product`.
+    pub product: Product,
+    /// `--participant`.
+    pub participant: Option<String>,
+    /// `--json`.
+    pub json: bool,
+    /// `--config`.
+    pub config: Option<PathBuf>,
+}
+
+/// What `rtmsd print` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Page {
+    /// The annotated configuration.
+    Conf,
+    /// The systemd unit.
+    Unit,
+    /// The systemd socket.
+    Socket,
+    /// The manual page of the program.
+    Man,
+    /// The manual page of the configuration.
+    ManConf,
+    /// Completions for a shell of [`SHELLS`].
+    Completions(&'static str),
+}
+
+/// A command line that is not understood: for stderr, with exit code 64.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageError(String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; see rtmsd --help", self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// Reads the arguments, the program's own name left out.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    // The command is the first word that is neither an option nor an option's value, so that
+    // `rtmsd --config FILE check` is understood too.
+    let mut given = Given::default();
+    let mut words = args.into_iter();
+    while let Some(arg) = words.next() {
+        given.take(arg, &mut words)?;
+    }
+    given.command()
+}
+
+/// The arguments by kind.
+#[derive(Debug, Default)]
+struct Given {
+    words: Vec<String>,
+    options: Vec<(Opt, Option<OsString>)>,
+    is_only_words: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opt {
+    Help,
+    Version,
+    Config,
+    Out,
+    Meetings,
+    Chaos,
+    Media,
+    Online,
+    Participant,
+    Product,
+    Json,
+    Watch,
+}
+
+impl Opt {
+    /// Name, and whether a value follows.
+    const ALL: [(Opt, &'static str, bool); 12] = [
+        (Opt::Help, "--help", false),
+        (Opt::Version, "--version", false),
+        (Opt::Config, "--config", true),
+        (Opt::Out, "--out", true),
+        (Opt::Meetings, "--meetings", true),
+        (Opt::Chaos, "--chaos", false),
+        (Opt::Media, "--media", true),
+        (Opt::Online, "--online", false),
+        (Opt::Participant, "--participant", true),
+        (Opt::Product, "--product", true),
+        (Opt::Json, "--json", false),
+        (Opt::Watch, "--watch", false),
+    ];
+
+    fn name(self) -> &'static str {
+        let found = Opt::ALL.into_iter().find(|(opt, ..)| *opt == self);
+        found.map_or("", |(_, name, _)| name)
+    }
+}
+
+fn error<T>(text: impl Into<String>) -> Result<T, UsageError> {
+    Err(UsageError(text.into()))
+}
+
+impl Given {
+    fn take(
+        &mut self,
+        arg: OsString,
+        rest: &mut impl Iterator<Item = OsString>,
+    ) -> Result<(), UsageError> {
+        let Some(text) = arg.to_str() else {
+            return error(format!("found {arg:?}, expected text in UTF-8"));
+        };
+        if self.is_only_words || !text.starts_with('-') || text == "-" {
+            self.words.push(text.to_owned());
+            return Ok(());
+        }
+        if text == "--" {
+            self.is_only_words = true;
+            return Ok(());
+        }
+        let (name, joined) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(OsString::from(value))),
+            None => (text, None),
+        };
+        let name = match name {
+            "-h" => "--help",
+            "-V" => "--version",
+            name => name,
+        };
+        let Some((opt, name, has_value)) = Opt::ALL.into_iter().find(|known| known.1 == name)
+        else {
+            return error(format!("unknown option {name:?}"));
+        };
+        if self.options.iter().any(|(given, _)| *given == opt) && has_value {
+            return error(format!("{name}: found twice, expected once"));
+        }
+        let value =
+            match (has_value, joined) {
+                (true, Some(value)) => Some(value),
+                (true, None) => Some(rest.next().ok_or_else(|| {
+                    UsageError(format!("{name}: found nothing, expected a value"))
+                })?),
+                (false, None) => None,
+                (false, Some(_)) => return error(format!("{name}: found a value, expected none")),
+            };
+        if value.as_ref().is_some_and(|value| value.is_empty()) {
+            return error(format!("{name}: found an empty value"));
+        }
+        self.options.push((opt, value));
+        Ok(())
+    }
+
+    fn has(&self, opt: Opt) -> bool {
+        self.options.iter().any(|(given, _)| *given == opt)
+    }
+
+    fn path(&self, opt: Opt) -> Option<PathBuf> {
+        let (_, value) = self.options.iter().find(|(given, _)| *given == opt)?;
+        value.clone().map(PathBuf::from)
+    }
+
+    fn text(&self, opt: Opt) -> Result<Option<String>, UsageError> {
+        match self
+            .path(opt)
+            .map(|path| path.into_os_string().into_string())
+        {
+            None => Ok(None),
+            Some(Ok(text)) => Ok(Some(text)),
+            Some(Err(raw)) => error(format!(
+                "{}: found {raw:?}, expected text in UTF-8",
+                opt.name()
+            )),
+        }
+    }
+
+    /// Refuses the options that a command does not have, and words that are too many.
+    fn only(&self, command: &str, options: &[Opt], words_max: usize) -> Result<(), UsageError> {
+        if let Some((opt, _)) = self.options.iter().find(|(opt, _)| !options.contains(opt)) {
+            return error(format!("rtmsd {command} has no option {}", opt.name()));
+        }
+        match self.words.get(words_max) {
+            Some(word) => error(format!("unexpected argument {word:?}")),
+            None => Ok(()),
+        }
+    }
+
+    fn command(self) -> Result<Command, UsageError> {
+        let word = self.words.first().map(String::as_str);
+        if self.has(Opt::Help) {
+            return help(word);
+        }
+        if self.has(Opt::Version) {
+            return Ok(Command::Version);
+        }
+        let config = self.path(Opt::Config);
+        match word {
+            None | Some("serve") => {
+                self.only("serve", &[Opt::Config], 1)?;
+                Ok(Command::Serve { config })
+            }
+            Some("demo") => {
+                let usual = [Opt::Out, Opt::Meetings, Opt::Chaos];
+                match self.has(Opt::Chaos) {
+                    true => self.only("demo --chaos", &usual, 1)?,
+                    false => {
+                        let options = [&usual[..], &[Opt::Media, Opt::Product]].concat();
+                        self.only("demo", &options, 1)?;
+                    }
+                }
+                Ok(Command::Demo {
+                    out: self.path(Opt::Out),
+                    meetings: self.meetings()?,
+                    chaos: self.has(Opt::Chaos),
+                    media: self.media()?,
+                    products: self.products()?,
+                })
+            }
+            Some("check") => {
+                self.only("check", &[Opt::Config, Opt::Online], 1)?;
+                let online = self.has(Opt::Online);
+                Ok(Command::Check { config, online })
+            }
+            Some("start") => self.control(Action::Start),
+            Some("stop") => self.control(Action::Stop),
+            Some("pause") => self.control(Action::Pause),
+            Some("resume") => self.control(Action::Resume),
+            Some("status") => {
+                self.only("status", &[Opt::Config, Opt::Json, Opt::Watch], 1)?;
+                Ok(Command::Status {
+                    config,
+                    json: self.has(Opt::Json),
+                    watch: self.has(Opt::Watch),
+                })
+            }
+            Some("print") => {
+                let what = self.words.get(1).map(String::as_str);
+                let words_max = if what == Some("completions") { 3 } else { 2 };
+                self.only("print", &[], words_max)?;
+                page(what, self.words.get(2).map(String::as_str)).map(Command::Print)
+            }
+            Some("help") => help(self.words.get(1).map(String::as_str)),
+            Some(word) => error(format!("unknown command {word:?}")),
+        }
+    }
+
+    fn meetings(&self) -> Result<Option<u32>, UsageError> {
+        let Some(text) = self.text(Opt::Meetings)? else {
+            return Ok(None);
+        };
+        match text.parse() {
+            Ok(meetings) if (1..=DEMO_MEETINGS_MAX).contains(&meetings) => Ok(Some(meetings)),
+            _ => error(format!(
+                "--meetings: found {text:?}, expected a number from 1 to {DEMO_MEETINGS_MAX}"
+            )),
+        }
+    }
+
+    fn media(&self) -> Result<MediaSelection, UsageError> {
+        match self.text(Opt::Media)? {
+            None => Ok(MediaSelection::default()),
+            Some(text) => MediaSelection::from_text(&text).map_err(|expected| {
+                UsageError(format!("--media: found {text:?}, expected {expected}"))
+            }),
+        }
+    }
+
+    /// Those of `demo`.
+    fn products(&self) -> Result<Vec<Product>, UsageError> {
+        match self.text(Opt::Product)?.as_deref() {
+            Some("all") => Ok(Product::ALL.to_vec()),
+            word => match product(word) {
+                Some(product) => Ok(vec![product]),
+                None => error(format!(
+                    "--product: found {:?}, expected {PRODUCTS}, or all",
+                    word.unwrap_or_default()
+                )),
+            },
+        }
+    }
+
+    fn control(self, action: Action) -> Result<Command, UsageError> {
+        let name = action.name();
+        let options = [Opt::Config, Opt::Participant, Opt::Product, Opt::Json];
+        self.only(name, &options, 2)?;
+        let word = self.text(Opt::Product)?;
+        let Some(product) = product(word.as_deref()) else {
+            return error(format!(
+                "--product: found {:?}, expected {PRODUCTS}",
+                word.unwrap_or_default()
+            ));
+        };
+        let Some(meeting_id) = self.words.get(1).filter(|id| !id.is_empty()) else {
+            return error(format!("{name}: found nothing, expected a meeting id"));
+        };
+        let meeting_id = match product {
+            Product::Meeting | Product::Webinar => meeting_number(name, meeting_id)?,
+            Product::Session | Product::ContactCenter | Product::Phone => meeting_id.clone(),
+        };
+        Ok(Command::Control(Control {
+            action,
+            meeting_id,
+            product,
+            participant: self.text(Opt::Participant)?,
+            json: self.has(Opt::Json),
+            config: self.path(Opt::Config),
+        }))
+    }
+}
+
+/// What `--product` may say.
+const PRODUCTS: &str = "meeting, webinar, session, engagement or call";
+
+/// The product that it names; meetings where nothing is said.
+fn product(word: Option<&str>) -> Option<Product> {
+    Some(match word {
+        None | Some("meeting") => Product::Meeting,
+        Some("webinar") => Product::Webinar,
+        Some("session") => Product::Session,
+        Some("engagement") => Product::ContactCenter,
+        Some("call") => Product::Phone,
+        Some(_) => return None,
+    })
+}
+
+/// A meeting's number, as people copy it: `812 3456 7890`, `812-3456-7890`.
+fn meeting_number(command: &str, text: &str) -> Result<String, UsageError> {
+    let number = text.replace([' ', '-'], "");
+    if (1..=20).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit()) {
+        Ok(number)
+    } else {
+        error(format!(
+            "{command}: found {text:?}, expected the meeting's number (REST does not take its UUID)"
+        ))
+    }
+}
+
+fn page(what: Option<&str>, shell: Option<&str>) -> Result<Page, UsageError> {
+    const EXPECTED: &str = "expected conf, unit, socket, man, man-conf or completions";
+    match what {
+        Some("conf") => Ok(Page::Conf),
+        Some("unit") => Ok(Page::Unit),
+        Some("socket") => Ok(Page::Socket),
+        Some("man") => Ok(Page::Man),
+        Some("man-conf") => Ok(Page::ManConf),
+        Some("completions") => {
+            let known = SHELLS.into_iter().find(|known| Some(*known) == shell);
+            known.map(Page::Completions).ok_or_else(|| {
+                let found = shell.map_or("nothing".to_owned(), |shell| format!("{shell:?}"));
+                UsageError(format!(
+                    "print completions: found {found}, expected bash, zsh or fish"
+                ))
+            })
+        }
+        Some(word) => error(format!("print: found {word:?}, {EXPECTED}")),
+        None => error(format!("print: found nothing, {EXPECTED}")),
+    }
+}
+
+fn help(command: Option<&str>) -> Result<Command, UsageError> {
+    let Some(word) = command else {
+        return Ok(Command::Help(USAGE));
+    };
+    match usage(word) {
+        Some(text) => Ok(Command::Help(text)),
+        None => error(format!("unknown command {word:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

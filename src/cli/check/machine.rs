@@ -1,0 +1,334 @@
+//! The part of `rtmsd check` that judges this machine: directories, ports, limits, the certificate,
+//! the clock. A port is taken for an instant to see whether it can be; nothing else is touched.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use rustix::fs::{Access, access, statvfs};
+use rustix::process::{Resource, getrlimit};
+
+use crate::cli::exit;
+use crate::cli::service_env;
+use crate::clock::now_ms;
+use crate::config::{Config, Loaded};
+use crate::domain::time::Utc;
+use crate::gate::{Tls, TlsFiles};
+use crate::state;
+
+/// Files that the server needs beside its streams: half a thousand webhook connections and itself.
+const FILES_BESIDE_STREAMS: u64 = 600;
+/// Files of a stream: four sockets at most, three that it is woken by, and those that are written.
+const FILES_A_STREAM: u64 = 14;
+/// From here on a certificate is near its end, days.
+const DAYS_MIN: i32 = 14;
+/// No clock is right that is before this program was written: 2026-01-01.
+const CLOCK_MS_MIN: u64 = 1_767_225_600_000;
+/// An hour of everything, a few times over.
+const FREE_BYTES_MIN: u64 = 1 << 30;
+
+/// How grave a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Grade {
+    Fine,
+    Warn,
+    /// With the exit code.
+    Fault(u8),
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) grade: Grade,
+    pub(crate) what: &'static str,
+    pub(crate) text: String,
+}
+
+impl Finding {
+    pub(crate) fn new(grade: Grade, what: &'static str, text: impl Into<String>) -> Finding {
+        let text = text.into();
+        Finding { grade, what, text }
+    }
+}
+
+const NOT_USABLE: Grade = Grade::Fault(exit::NO_PERMISSION);
+const WRONG: Grade = Grade::Fault(exit::CONFIG);
+
+/// Everything that can be seen from here.
+pub(crate) fn findings(loaded: &Loaded) -> Vec<Finding> {
+    let config = &loaded.config;
+    let mut findings = vec![meetings(&config.out), state_directory(&config.state)];
+    let public = SocketAddr::from((config.host, config.port));
+    findings.push(port(public, "HOST and PORT"));
+    findings.extend(config.admin.map(|address| port(address, "RTMS_ADMIN")));
+    if let Some(files) = &config.tls {
+        findings.push(certificate(&TlsFiles {
+            cert: files.cert.clone(),
+            key: files.key.clone(),
+        }));
+        findings.extend(key_mode(&files.key));
+    }
+    findings.extend(roots(config));
+    // The server raises its limit to this by itself.
+    findings.push(limits(getrlimit(Resource::Nofile).maximum, "here"));
+    findings.extend(service_env::findings(loaded.file.as_deref().map(Path::new)));
+    findings.push(clock(now_ms()));
+    findings
+}
+
+fn meetings(path: &Path) -> Finding {
+    const WHAT: &str = "meetings";
+    let finding = directory(path, WHAT, "RTMS_OUT");
+    if finding.grade != Grade::Fine {
+        return finding;
+    }
+    let mode = fs::metadata(path).map_or(0, |found| found.permissions().mode());
+    let text = finding.text;
+    match free(path) {
+        _ if mode & 0o004 != 0 => {
+            let text = format!("{text}; everyone on this machine may look into it, chmod o-rx");
+            Finding::new(Grade::Warn, WHAT, text)
+        }
+        Some(bytes) if bytes < FREE_BYTES_MIN => {
+            let text = format!("{text}; only {} free: make room", size(bytes));
+            Finding::new(Grade::Warn, WHAT, text)
+        }
+        Some(bytes) => Finding::new(Grade::Fine, WHAT, format!("{text}; {} free", size(bytes))),
+        None => Finding::new(Grade::Fine, WHAT, text),
+    }
+}
+
+fn state_directory(path: &Path) -> Finding {
+    const WHAT: &str = "state";
+    let finding = directory(path, WHAT, "RTMS_STATE");
+    if finding.grade != Grade::Fine || !path.exists() {
+        return finding;
+    }
+    match state::judge(path) {
+        Ok(_) => finding,
+        // Seen by an administrator: the server may well run as that user.
+        Err(state::Error::NotOurs { owner, .. }) => {
+            let text = format!(
+                "{} belongs to the user with id {owner}, as whom the server must then run",
+                path.display()
+            );
+            Finding::new(Grade::Warn, WHAT, text)
+        }
+        Err(error) => Finding::new(NOT_USABLE, WHAT, error.to_string()),
+    }
+}
+
+/// Whether this user may write there. A directory is made when it is first needed, so what counts
+/// then is the nearest one above that exists.
+fn directory(path: &Path, what: &'static str, key: &str) -> Finding {
+    let name = path.display();
+    let may_write = |path: &Path| access(path, Access::WRITE_OK | Access::EXEC_OK);
+    if path.exists() {
+        if !path.is_dir() {
+            let text = format!("{name} is no directory; set {key} to another path");
+            return Finding::new(WRONG, what, text);
+        }
+        return match may_write(path) {
+            Ok(()) => Finding::new(Grade::Fine, what, name.to_string()),
+            Err(error) => {
+                let text = format!(
+                    "{name} cannot be written by this user ({error}); change its owner, or {key}"
+                );
+                Finding::new(NOT_USABLE, what, text)
+            }
+        };
+    }
+    match existing(path).map(may_write) {
+        Some(Ok(())) => Finding::new(Grade::Fine, what, format!("{name}, to be made")),
+        _ => {
+            let text = format!(
+                "{name} does not exist and cannot be made by this user; make it, or change {key}"
+            );
+            Finding::new(NOT_USABLE, what, text)
+        }
+    }
+}
+
+/// The path itself, or the nearest one above it that is there.
+fn existing(path: &Path) -> Option<&Path> {
+    let all = path
+        .ancestors()
+        .map(|above| match above.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => above,
+        });
+    all.into_iter().find(|above| above.exists())
+}
+
+fn free(path: &Path) -> Option<u64> {
+    let found = statvfs(existing(path)?).ok()?;
+    Some(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+fn size(bytes: u64) -> String {
+    match bytes >> 30 {
+        0 => format!("{} MiB", bytes >> 20),
+        gib => format!("{gib} GiB"),
+    }
+}
+
+fn port(address: SocketAddr, keys: &str) -> Finding {
+    const WHAT: &str = "port";
+    let Err(error) = TcpListener::bind(address) else {
+        return Finding::new(Grade::Fine, WHAT, format!("{address} is free"));
+    };
+    match error.kind() {
+        ErrorKind::AddrInUse => {
+            let text = format!(
+                "{address} is in use: fine if by the running server (rtmsd status), else change {keys}"
+            );
+            Finding::new(Grade::Warn, WHAT, text)
+        }
+        ErrorKind::PermissionDenied => {
+            let text = format!(
+                "{address} may not be used by this user; take a port from 1024 on, or \"rtmsd print \
+                 socket\""
+            );
+            Finding::new(Grade::Warn, WHAT, text)
+        }
+        _ => {
+            let text = format!("{address} cannot be used ({error}); change {keys}");
+            Finding::new(WRONG, WHAT, text)
+        }
+    }
+}
+
+fn certificate(files: &TlsFiles) -> Finding {
+    let (grade, text) = match Tls::load(files).map(|tls| tls.days_left()) {
+        Ok(days) if days < 0 => (
+            WRONG,
+            "has expired, so Zoom does not deliver webhooks; renew it, then SIGHUP".to_owned(),
+        ),
+        Ok(days) if days < DAYS_MIN => (
+            Grade::Warn,
+            format!("expires in {days} days; renew it, then SIGHUP"),
+        ),
+        Ok(days) => (
+            Grade::Fine,
+            format!("good for {days} days; after a renewal, SIGHUP"),
+        ),
+        Err(error) => (WRONG, error.to_string()),
+    };
+    Finding::new(grade, "certificate", text)
+}
+
+fn key_mode(key: &Path) -> Option<Finding> {
+    let mode = fs::metadata(key).ok()?.permissions().mode();
+    (mode & 0o006 != 0).then(|| {
+        let name = key.display();
+        let text = format!("everyone on this machine may read {name}; chmod o-rw {name}");
+        Finding::new(Grade::Warn, "certificate", text)
+    })
+}
+
+fn roots(config: &Config) -> Option<Finding> {
+    let file = config.ca_file.as_ref()?;
+    let error = access(file, Access::READ_OK).err()?;
+    let text = format!("RTMS_CA_FILE {} cannot be read: {error}", file.display());
+    Some(Finding::new(NOT_USABLE, "roots", text))
+}
+
+/// `place` says whose limit it is.
+pub(crate) fn limits(files_max: Option<u64>, place: &str) -> Finding {
+    const WHAT: &str = "limits";
+    let Some(files_max) = files_max else {
+        return Finding::new(
+            Grade::Fine,
+            WHAT,
+            format!("open files without limit {place}"),
+        );
+    };
+    let streams = files_max.saturating_sub(FILES_BESIDE_STREAMS) / FILES_A_STREAM;
+    let text = format!("{files_max} open files {place}, enough for about {streams} streams");
+    match streams {
+        0..50 => {
+            let text = format!("{text}; raise it (LimitNOFILE=65536, ulimit -n)");
+            Finding::new(Grade::Warn, WHAT, text)
+        }
+        _ => Finding::new(Grade::Fine, WHAT, text),
+    }
+}
+
+fn clock(now_ms: u64) -> Finding {
+    let now = Utc::from_unix_ms(now_ms);
+    if now_ms < CLOCK_MS_MIN {
+        let text = format!(
+            "{now} is wrong; signatures and certificates need the right time (timedatectl set-ntp true)"
+        );
+        return Finding::new(WRONG, "clock", text);
+    }
+    let text = format!("{now}; --online compares it with Zoom's");
+    Finding::new(Grade::Fine, "clock", text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_is_judged() {
+        let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = taken.local_addr().expect("it has one");
+        assert_eq!(port(address, "PORT").grade, Grade::Warn);
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        assert_eq!(port(free, "PORT").text, "127.0.0.1:0 is free");
+        // An address of nobody: for documentation (RFC 5737).
+        let foreign = SocketAddr::from(([192, 0, 2, 1], 3000));
+        assert_eq!(port(foreign, "HOST and PORT").grade, WRONG);
+        for (files, grade, expected) in [
+            (None, Grade::Fine, "open files without limit here"),
+            (
+                Some(65_536),
+                Grade::Fine,
+                "65536 open files here, enough for about 4638 streams",
+            ),
+            (
+                Some(1024),
+                Grade::Warn,
+                "1024 open files here, enough for about 30 streams; raise it (LimitNOFILE=65536, ulimit -n)",
+            ),
+        ] {
+            assert_eq!(
+                limits(files, "here"),
+                Finding::new(grade, "limits", expected)
+            );
+        }
+        assert_eq!(clock(0).grade, WRONG);
+        assert_eq!(clock(CLOCK_MS_MIN).grade, Grade::Fine);
+        let nothing = TlsFiles {
+            cert: "/nowhere/cert".into(),
+            key: "/nowhere/key".into(),
+        };
+        assert_eq!(certificate(&nothing).grade, WRONG);
+    }
+
+    #[test]
+    fn directories_are_judged() {
+        let folder = std::env::temp_dir().join(format!("rtmsd-check-{}", std::process::id()));
+        let inner = folder.join("state");
+        fs::create_dir_all(&inner).expect("a folder");
+        let with_mode = |mode| {
+            fs::set_permissions(&inner, fs::Permissions::from_mode(mode)).expect("ours");
+            (state_directory(&inner).grade, meetings(&inner).grade)
+        };
+        fs::write(inner.join("a"), "").expect("a file");
+        assert_eq!(with_mode(0o700).0, Grade::Fine);
+        assert_eq!(with_mode(0o755), (NOT_USABLE, Grade::Warn));
+        let missing = inner.join("b/c");
+        assert!(meetings(&missing).text.contains(", to be made"));
+        assert_eq!(meetings(&inner.join("a")).grade, WRONG);
+        let key = inner.join("a");
+        for (mode, is_told) in [(0o600, false), (0o640, false), (0o644, true)] {
+            fs::set_permissions(&key, fs::Permissions::from_mode(mode)).expect("ours");
+            assert_eq!(key_mode(&key).is_some(), is_told, "{mode:o}");
+        }
+        let _ = fs::remove_dir_all(&folder);
+    }
+}

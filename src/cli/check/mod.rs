@@ -1,0 +1,441 @@
+//! `rtmsd check`: what a configuration means and whether this machine is fit for it, or every fault
+//! in it. Nothing is changed or connected; what only the network can tell is for `--online`.
+//!
+//! Exit codes: 0 fine, warnings or not; 77 a directory or file that this user may not use; 78 a
+//! configuration, certificate or unit that is wrong.
+
+pub(crate) mod machine;
+pub mod online;
+
+use std::io::{self, Write};
+
+use crate::cli::exit;
+use crate::config::{Config, Loaded, OnExit, OnRevoked, Sources, StdoutMode, load};
+use crate::domain::product::Product;
+use crate::protocol::events::EventGroup;
+use crate::protocol::params::{AudioStreams, MediaKind, MediaSelection, VideoStreams};
+use machine::Grade;
+
+/// How a configuration was judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Judgement {
+    /// What `rtmsd check` ends with.
+    pub exit_code: u8,
+    /// Whether the configuration itself is without fault, so that there is something to go on with.
+    pub is_loaded: bool,
+}
+
+/// Writes the judgement.
+pub fn check(sources: &Sources<'_>, out: &mut impl Write) -> io::Result<Judgement> {
+    let loaded = match load(sources) {
+        Ok(loaded) => loaded,
+        Err(faults) => {
+            for fault in &faults {
+                writeln!(out, "{fault}")?;
+            }
+            writeln!(out, "\n{}", count(faults.len(), "fault"))?;
+            return Ok(Judgement {
+                exit_code: exit::CONFIG,
+                is_loaded: false,
+            });
+        }
+    };
+    settings(&loaded, out)?;
+    writeln!(out, "\nwhat it means")?;
+    for (topic, text) in meaning(&loaded.config) {
+        writeln!(out, "  {topic:<12}{text}")?;
+    }
+    let uid = rustix::process::geteuid().as_raw();
+    writeln!(out, "\non this machine, for the user with id {uid}")?;
+    let (mut faults, mut warnings, mut exit_code) = (0, 0, exit::OK);
+    for warning in &loaded.warnings {
+        warnings += 1;
+        writeln!(out, "warn  {warning}")?;
+    }
+    for finding in machine::findings(&loaded) {
+        let word = match finding.grade {
+            Grade::Fine => "ok   ",
+            Grade::Warn => {
+                warnings += 1;
+                "warn "
+            }
+            Grade::Fault(code) => {
+                faults += 1;
+                exit_code = exit_code.max(code);
+                "fault"
+            }
+        };
+        writeln!(out, "{word} {}: {}", finding.what, finding.text)?;
+    }
+    let faults = match faults {
+        0 => "no faults".to_owned(),
+        n => count(n, "fault"),
+    };
+    match warnings {
+        0 => writeln!(out, "\n{faults}")?,
+        n => writeln!(out, "\n{faults}, {}", count(n, "warning"))?,
+    }
+    Ok(Judgement {
+        exit_code,
+        is_loaded: true,
+    })
+}
+
+fn settings(loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {
+    match &loaded.file {
+        Some(file) => writeln!(out, "configuration from {file} and the environment")?,
+        None => writeln!(out, "configuration from the environment, without a file")?,
+    }
+    let settings = loaded.settings.iter();
+    let keys = settings
+        .clone()
+        .map(|setting| setting.key.len())
+        .max()
+        .unwrap_or(0);
+    // A long value may push its place to the right; it does not push all the others.
+    let values = settings
+        .map(|setting| setting.shown.chars().count().min(40))
+        .max()
+        .unwrap_or(0);
+    for setting in &loaded.settings {
+        let (key, shown, place) = (setting.key, &setting.shown, &setting.place);
+        writeln!(out, "  {key:<keys$}  {shown:<values$}  {place}")?;
+    }
+    Ok(())
+}
+
+/// A topic and what the configuration does about it, in the order of a stream's life.
+fn meaning(config: &Config) -> Vec<(&'static str, String)> {
+    let mut lines = vec![
+        ("webhooks", webhooks(config)),
+        ("starting", starting(config)),
+        ("tokens", tokens(config)),
+        ("media", media(config)),
+    ];
+    lines.extend(scopes(&config.media).map(|text| ("scopes", text)));
+    lines.extend(parameters(config));
+    lines.push(("events", events(config)));
+    lines.push(("connects to", connects(config)));
+    lines.push((
+        "meetings",
+        format!("{}, in {}", files(config), config.out.display()),
+    ));
+    lines.push(("consent", consent(config)));
+    lines.push(("stdout", stdout(config)));
+    lines.push(("state", config.state.display().to_string()));
+    lines.push(("at exit", at_exit(config)));
+    lines.push(("admin", admin(config)));
+    lines.push((
+        "log",
+        format!("{} on stderr", config.log_level.as_str().to_lowercase()),
+    ));
+    lines
+}
+
+fn webhooks(config: &Config) -> String {
+    let scheme = if config.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let port = match config.port {
+        0 => "a free port".to_owned(),
+        port => format!("port {port}"),
+    };
+    let mut text = format!(
+        "{scheme} on {} {port}, POST {}",
+        config.host, config.webhook_path
+    );
+    match &config.tls {
+        Some(tls) => {
+            text += &format!(
+                "; certificate {}, key {}",
+                tls.cert.display(),
+                tls.key.display()
+            );
+        }
+        None => text += "; Zoom calls https only, so a proxy must stand in front",
+    }
+    if config.verify_webhooks {
+        let tokens = count(config.secret_tokens.len(), "secret token");
+        let age = config.webhook_max_age.as_secs();
+        text += &format!("; signatures verified with {tokens}, up to {age} s old");
+    } else {
+        text += "; signatures NOT verified";
+    }
+    text
+}
+
+fn starting(config: &Config) -> String {
+    let who = if !config.auto_start {
+        "streams are taken as Zoom starts them; none is started here".to_owned()
+    } else if !config.has_rest_credentials() {
+        "streams are taken as Zoom starts them; none can be started here without credentials"
+            .to_owned()
+    } else {
+        match &config.participant_user_id {
+            Some(user) => format!("every meeting's stream is started by REST for user {user}"),
+            None => "every meeting's stream is started by REST".to_owned(),
+        }
+    };
+    match config.stop_after {
+        Some(after) => format!(
+            "{who}; one started here is stopped after {} s",
+            after.as_secs()
+        ),
+        None => format!("{who}; it ends with the meeting"),
+    }
+}
+
+fn tokens(config: &Config) -> String {
+    if config.access_token.is_some() {
+        return "access_token, as it is: works for an hour from when it was made".to_owned();
+    }
+    let app = match &config.api_client {
+        Some(app) => app.id.as_str(),
+        None => config.client_id.as_str(),
+    };
+    let url = &config.oauth_url;
+    match (&config.account_id, &config.refresh_token) {
+        (Some(account), _) => format!("server-to-server, account {account}, app {app}, {url}"),
+        (None, Some(_)) => format!("user OAuth by refresh token, app {app}, {url}"),
+        (None, None) => "none: no REST calls".to_owned(),
+    }
+}
+
+fn media(config: &Config) -> String {
+    let names: Vec<&str> = config
+        .media
+        .kinds()
+        .iter()
+        .map(|kind| kind.name())
+        .collect();
+    let early = if config.buffer_data {
+        "with what was said before we connected"
+    } else {
+        "from when we connect"
+    };
+    match config.media.is_all() {
+        true => format!("everything on one connection, {early}"),
+        false => format!(
+            "{}, each on a connection of its own, {early}",
+            names.join(", ")
+        ),
+    }
+}
+
+/// The scopes that meetings need, which is what is forgotten first.
+fn scopes(media: &MediaSelection) -> Option<String> {
+    let wanted = MediaKind::EACH
+        .into_iter()
+        .filter(|kind| media.is_wanted(*kind));
+    let scopes: Vec<&str> = wanted
+        .filter_map(|kind| kind.scope(Product::Meeting))
+        .collect();
+    (!scopes.is_empty()).then(|| format!("the app needs {}", scopes.join(", ")))
+}
+
+fn parameters(config: &Config) -> Vec<(&'static str, String)> {
+    let params = &config.params;
+    let mut lines = Vec::new();
+    if config.media.is_wanted(MediaKind::Audio) {
+        let audio = &params.audio;
+        let whose = match audio.streams {
+            AudioStreams::Mixed => "all speakers mixed",
+            AudioStreams::PerSpeaker => "a file for each speaker",
+        };
+        lines.push((
+            "audio",
+            format!(
+                "{} at {} Hz, {}, {} ms in a packet, {whose}",
+                audio.codec.name(),
+                audio.sample_rate.hz(),
+                audio.channels.name(),
+                audio.send_rate_ms
+            ),
+        ));
+    }
+    if config.media.is_wanted(MediaKind::Video) {
+        let video = &params.video;
+        let whose = match (video.streams, &config.video_participant) {
+            (VideoStreams::Active, _) => "of the active speaker".to_owned(),
+            (VideoStreams::Individual, Some(name)) => format!("of {name}"),
+            (VideoStreams::Individual, None) => {
+                "of one participant, following who speaks".to_owned()
+            }
+        };
+        let (codec, size) = (video.codec.name(), video.resolution.name());
+        lines.push((
+            "video",
+            format!("{codec}, {size}, {} a second, {whose}", video.fps),
+        ));
+    }
+    if config.media.is_wanted(MediaKind::Share) {
+        let share = &params.share;
+        let (codec, size) = (share.codec.name(), share.resolution.name());
+        lines.push(("share", format!("{codec}, {size}, {} a second", share.fps)));
+    }
+    if config.media.is_wanted(MediaKind::Transcript) {
+        let transcript = &params.transcript;
+        let text = match (transcript.language, transcript.is_pinned) {
+            (None, _) => "language detected by Zoom".to_owned(),
+            (Some(language), true) => format!("{} throughout", language.name()),
+            (Some(language), false) => {
+                format!("{} for 30 s, then detected by Zoom", language.name())
+            }
+        };
+        lines.push(("transcript", text));
+    }
+    lines
+}
+
+fn events(config: &Config) -> String {
+    let names: Vec<&str> = config
+        .events
+        .groups()
+        .iter()
+        .map(|group: &EventGroup| group.name())
+        .collect();
+    match names.as_slice() {
+        [] => "none".to_owned(),
+        names => names.join(", "),
+    }
+}
+
+fn connects(config: &Config) -> String {
+    let mut text = config.allowed_hosts.join(", ");
+    if let Some(file) = &config.ca_file {
+        text += &format!("; trusting also the roots in {}", file.display());
+    }
+    text
+}
+
+fn files(config: &Config) -> String {
+    let formats = config.transcript;
+    let names = [
+        (formats.jsonl, "jsonl"),
+        (formats.txt, "txt"),
+        (formats.vtt, "vtt"),
+        (formats.srt, "srt"),
+    ];
+    let names: Vec<&str> = names
+        .iter()
+        .filter(|(on, _)| *on)
+        .map(|(_, name)| *name)
+        .collect();
+    match names.as_slice() {
+        [] => "no transcript files".to_owned(),
+        names => format!("transcripts as {}", names.join(", ")),
+    }
+}
+
+fn consent(config: &Config) -> String {
+    match config.on_revoked {
+        OnRevoked::Delete => "withdrawn: the stream's files are deleted at once".to_owned(),
+        OnRevoked::Keep => "withdrawn: files are KEPT, and an error is logged".to_owned(),
+    }
+}
+
+fn stdout(config: &Config) -> String {
+    match config.stdout {
+        StdoutMode::Text => "a line of text for every phrase".to_owned(),
+        StdoutMode::Jsonl => "a line of JSON for every phrase".to_owned(),
+        StdoutMode::Off => "nothing".to_owned(),
+    }
+}
+
+fn at_exit(config: &Config) -> String {
+    match config.on_exit {
+        OnExit::Leave => {
+            "streams are left open: back within a minute, they are rejoined".to_owned()
+        }
+        OnExit::Stop => "streams are stopped".to_owned(),
+    }
+}
+
+fn admin(config: &Config) -> String {
+    match (config.admin, &config.admin_token) {
+        (None, _) => "off: no health, no metrics, no \"rtmsd status\"".to_owned(),
+        (Some(at), None) => {
+            format!("http://{at}/healthz, /readyz, /metrics, /streams; without token")
+        }
+        (Some(at), Some(_)) => {
+            format!("http://{at}/healthz, /readyz, /metrics, /streams; with token")
+        }
+    }
+}
+
+fn count(n: usize, thing: &str) -> String {
+    match n {
+        1 => format!("1 {thing}"),
+        n => format!("{n} {thing}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{FileContent, Needs};
+
+    fn run(file: &str) -> (Judgement, String) {
+        let none = |_: &Path| Err(io::Error::from(io::ErrorKind::NotFound));
+        let content = FileContent {
+            bytes: file.as_bytes().to_vec(),
+            mode: None,
+        };
+        let sources = Sources {
+            needs: Needs::Serve,
+            file: Some(("rtms.conf".to_owned(), content)),
+            environment: Vec::new(),
+            read: &none,
+        };
+        let mut out = Vec::new();
+        let judgement = check(&sources, &mut out).expect("a vector takes all");
+        (judgement, String::from_utf8(out).expect("text"))
+    }
+
+    #[test]
+    fn faults_end_it() {
+        let (judgement, text) =
+            run("PORT=x\nZOOM_CLIENT_ID=a\nZOOM_CLIENT_SECRET=b\nZOOM_SECRET_TOKEN=c");
+        assert_eq!((judgement.exit_code, judgement.is_loaded), (78, false));
+        let expected = "rtms.conf:1: PORT: found \"x\", expected a port from 0 to 65535 (0: any free one)\n\n1 fault\n";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_right_one_is_explained() {
+        let (judgement, text) = run(
+            "ZOOM_CLIENT_ID=abc\nZOOM_CLIENT_SECRET=hunter2\nZOOM_SECRET_TOKEN=hunter3\n\
+             ZOOM_ACCOUNT_ID=acc\nRTMS_MEDIA=transcript,audio\nRTMS_TRANSCRIPT_LANGUAGE=german\n\
+             RTMS_OUT=/nowhere-at-all/x\nRTMS_STATE=/dev/null\nRTMS_STOP_AFTER=10\n\
+             RTMS_VIDEO_FPS=30\nRTMS_LOG=debug\n",
+        );
+        assert_eq!((judgement.exit_code, judgement.is_loaded), (78, true));
+        assert!(!text.contains("hunter"), "{text}");
+        for line in [
+            "configuration from rtms.conf and the environment",
+            "  ZOOM_CLIENT_SECRET        (secret)           rtms.conf:2",
+            "  webhooks    http on 0.0.0.0 port 3000, POST /webhook; Zoom calls https only, so a \
+             proxy must stand in front; signatures verified with 1 secret token, up to 300 s old",
+            "  starting    every meeting's stream is started by REST; one started here is stopped \
+             after 10 s",
+            "  tokens      server-to-server, account acc, app abc, https://zoom.us/oauth/token",
+            "  scopes      the app needs meeting:read:meeting_audio, \
+             meeting:read:meeting_transcript",
+            "  audio       l16 at 16000 Hz, mono, 20 ms in a packet, all speakers mixed",
+            "  transcript  German for 30 s, then detected by Zoom",
+            "  state       /dev/null",
+            "  log         debug on stderr",
+            "fault state: /dev/null is no directory; set RTMS_STATE to another path",
+            "warn  rtms.conf:10: RTMS_VIDEO_FPS: not used, as RTMS_MEDIA does not name video",
+        ] {
+            assert!(
+                text.lines().any(|found| found == line),
+                "{line}\n--\n{text}"
+            );
+        }
+    }
+}

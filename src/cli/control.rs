@@ -1,0 +1,139 @@
+//! `rtmsd start|stop|pause|resume MEETING_ID`: one REST call with the configured credentials.
+//!
+//! Exit codes: 0 accepted; 64 the id or the product makes no sense; 69 Zoom cannot be reached, is
+//! in trouble, limits the rate, or knows no such live meeting (trying again may help); 70 a fault
+//! of this program; 77 Zoom does not permit it; 78 the configuration or its credentials are wrong.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use crate::domain::product::Product;
+use crate::zoom_api::{Action, Api, Control, Error, Settings};
+
+/// What the command line asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Which of the four commands.
+    pub action: Action,
+    /// The number of the meeting, or the id of a session, an engagement or a call. Numbers may be
+    /// written as Zoom shows them, `812 3456 7890`.
+    pub id: String,
+    /// `--participant`.
+    pub participant_user_id: Option<String>,
+    /// `--product`, by [`product`].
+    pub product: Product,
+    /// `--json`.
+    pub json: bool,
+}
+
+/// The product of a `--product` word: `meeting`, `webinar`, `session`, `engagement` or `call`.
+pub fn product(word: &str) -> Option<Product> {
+    match word {
+        "meeting" => Some(Product::Meeting),
+        "webinar" => Some(Product::Webinar),
+        "session" => Some(Product::Session),
+        "engagement" => Some(Product::ContactCenter),
+        "call" => Some(Product::Phone),
+        _ => None,
+    }
+}
+
+/// Makes the call, writes one line of result, and returns the exit code.
+///
+/// The settings are asked for only once the id makes sense, since they may take the state
+/// directory.
+pub fn run(
+    options: &Options,
+    settings: impl FnOnce() -> Result<Settings, Error>,
+    out: &mut impl Write,
+) -> u8 {
+    let mut control = Control::new(options.action, options.product, options.id.trim());
+    if matches!(options.product, Product::Meeting | Product::Webinar) {
+        control.id.retain(|c| c != ' ' && c != '-');
+    }
+    control.participant_user_id = options.participant_user_id.clone();
+    let (exit_code, line) = match control.id_fault() {
+        Some(fault) => {
+            let line = Line {
+                message: Some(format!("{}: {fault}", options.action.name())),
+                ..Line::new(&control, Some("usage"))
+            };
+            (64, line)
+        }
+        None => match settings()
+            .and_then(Api::new)
+            .and_then(|api| api.control(&control))
+        {
+            Ok(()) => (0, Line::new(&control, None)),
+            Err(error) => (error.exit_code(), Line::of_error(&control, &error)),
+        },
+    };
+    // A reader that is gone does not want to know.
+    let _ = if options.json {
+        let json = serde_json::to_string(&line).expect("strings and numbers always become JSON");
+        writeln!(out, "{json}")
+    } else {
+        writeln!(out, "{}", line.text())
+    };
+    exit_code
+}
+
+/// The result.
+#[derive(Serialize)]
+struct Line<'a> {
+    ok: bool,
+    action: &'static str,
+    product: &'static str,
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+}
+
+impl<'a> Line<'a> {
+    fn new(control: &'a Control, error: Option<&'static str>) -> Line<'a> {
+        Line {
+            ok: error.is_none(),
+            action: control.action.name(),
+            product: control.product.name(),
+            id: &control.id,
+            error,
+            class: None,
+            status: None,
+            code: None,
+            message: None,
+        }
+    }
+
+    fn of_error(control: &'a Control, error: &Error) -> Line<'a> {
+        Line {
+            class: Some(error.class().name()),
+            status: error.status(),
+            code: error.code(),
+            message: Some(error.to_string()),
+            ..Line::new(control, Some(error.kind().name()))
+        }
+    }
+
+    fn text(&self) -> String {
+        match &self.message {
+            Some(message) => message.clone(),
+            None if self.action == Action::Start.name() => format!(
+                "start {} {}: accepted by zoom; the stream has started when its webhook comes",
+                self.product, self.id
+            ),
+            None => format!(
+                "{} {} {}: accepted by zoom",
+                self.action, self.product, self.id
+            ),
+        }
+    }
+}

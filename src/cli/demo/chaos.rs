@@ -1,0 +1,401 @@
+//! `rtmsd demo --chaos`: meetings run, and everything that can break breaks, the server included.
+//!
+//! Rounds follow each other; in each, another fault befalls every meeting at the same time, and
+//! all of them must be well again before the next. What the demo's Zoom promises in return is what
+//! Zoom promises: a phrase that falls due while a media connection is missing is sent once there is
+//! one again, and after a loss the phrases of the last [`REPLAY`] are sent once more, because bytes
+//! that a kernel took need not have arrived when a connection is reset or a process killed. So
+//! nothing may be lost, and what is sent twice must be written once.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::table::{CHAOS_COLUMNS, chaos_table};
+use super::{DemoOptions, Folder, say};
+use crate::demo::player::handle::MeetingHandle;
+use crate::demo::player::script::{Begin, Cut, End, Fault, MeetingScript, Refusal, Socket};
+use crate::demo::process::{ServerCommand, ServerProcess};
+use crate::demo::verify::phrases::{Comparison, compare, transcript_lines};
+use crate::demo::zoom::oauth;
+use crate::demo::zoom::record::{Step, left};
+use crate::demo::{Options, Zoom, temporary_directory};
+
+/// What was sent in so long a time before a loss is sent again after it.
+const REPLAY: Duration = Duration::from_secs(2);
+const PHRASES_PER_SECOND: f64 = 5.0;
+/// A connection that lived for less is no recovery for the server, and met by its backoff.
+const STEADY: Duration = Duration::from_millis(3300);
+/// A report that media was lost is taken for an old one until a connection has lived so long.
+const SETTLED: Duration = Duration::from_millis(5300);
+const STALL: Duration = Duration::from_secs(2);
+const LISTEN_MAX: Duration = Duration::from_secs(10);
+/// From a fault to data on a new connection: two refusals and their delays.
+const RECOVERY_MAX: Duration = Duration::from_secs(20);
+const EXIT_MAX: Duration = Duration::from_secs(4);
+
+/// Something that happens to all meetings at once.
+enum Round {
+    /// One of these to each meeting, in turn. Each has a name and what it is made of.
+    Faults(Duration, Vec<(&'static str, Vec<Fault>)>),
+    /// The server is killed and started again; before that, these happen.
+    Kill(&'static str, Vec<Fault>),
+}
+
+fn rounds() -> Vec<Round> {
+    use Socket::{Media, Signaling};
+    let cut = |socket, cut| Fault::Cut(socket, cut);
+    let refuse = |socket, status| Fault::Refuse(socket, Refusal::Status(status), 1);
+    vec![
+        Round::Faults(
+            STEADY,
+            vec![
+                ("media reset", vec![cut(Media, Cut::Reset)]),
+                ("media ended by FIN", vec![cut(Media, Cut::Fin)]),
+                ("media closed", vec![cut(Media, Cut::Close(1000))]),
+            ],
+        ),
+        Round::Faults(
+            STEADY,
+            vec![
+                ("signaling closed", vec![cut(Signaling, Cut::Close(1000))]),
+                ("signaling reset", vec![cut(Signaling, Cut::Reset)]),
+                ("signaling ended by FIN", vec![cut(Signaling, Cut::Fin)]),
+            ],
+        ),
+        Round::Kill("killed (SIGKILL) and started again", vec![]),
+        Round::Faults(
+            STEADY,
+            vec![
+                (
+                    "both reset",
+                    vec![cut(Media, Cut::Reset), cut(Signaling, Cut::Reset)],
+                ),
+                (
+                    "failed over, old sockets open",
+                    vec![Fault::FailOver { cut: false }],
+                ),
+                (
+                    "failed over, old sockets reset",
+                    vec![Fault::FailOver { cut: true }],
+                ),
+            ],
+        ),
+        Round::Faults(
+            SETTLED,
+            vec![
+                (
+                    "told by event 7 that media is lost",
+                    vec![Fault::TellInterrupted],
+                ),
+                (
+                    "told by state 2 that media is lost",
+                    vec![Fault::TellMediaLost],
+                ),
+                (
+                    "told by webhook that signaling is lost",
+                    vec![Fault::InterruptedWebhook],
+                ),
+            ],
+        ),
+        Round::Faults(
+            STEADY,
+            vec![
+                (
+                    "signaling cut, then refused as duplicate (8)",
+                    vec![refuse(Signaling, 8), cut(Signaling, Cut::Fin)],
+                ),
+                (
+                    "media cut, then refused as duplicate (16)",
+                    vec![refuse(Media, 16), cut(Media, Cut::Reset)],
+                ),
+                (
+                    "media cut, then refused as duplicate (15)",
+                    vec![refuse(Media, 15), cut(Media, Cut::Close(1000))],
+                ),
+            ],
+        ),
+        Round::Faults(
+            STEADY,
+            vec![
+                (
+                    "media stalled for 2 s",
+                    vec![Fault::Stall(Media, Some(STALL))],
+                ),
+                (
+                    "signaling stalled for 2 s",
+                    vec![Fault::Stall(Signaling, Some(STALL))],
+                ),
+                (
+                    "both stalled for 2 s",
+                    vec![
+                        Fault::Stall(Media, Some(STALL)),
+                        Fault::Stall(Signaling, Some(STALL)),
+                    ],
+                ),
+            ],
+        ),
+        Round::Kill(
+            "killed (SIGKILL) right after its media was cut, and started again",
+            vec![cut(Media, Cut::Reset)],
+        ),
+    ]
+}
+
+/// Plays it; whether all was well.
+pub(crate) fn play(options: &DemoOptions) -> io::Result<bool> {
+    let folder = Folder(temporary_directory()?);
+    let out = match &options.out {
+        Some(out) => out.clone(),
+        None => folder.0.join("out"),
+    };
+    fs::create_dir_all(&out)?;
+    let out = fs::canonicalize(out)?;
+    let zoom = Zoom::start(Options {
+        keep_alive: Duration::from_secs(1),
+        directory: Some(folder.0.clone()),
+        // A server that is down misses its first webhooks; Zoom comes again.
+        webhook_retries: [300, 700, 1500, 3000].map(Duration::from_millis).to_vec(),
+        ..Options::default()
+    })?;
+    let mut stage = Stage {
+        program: match &options.program {
+            Some(program) => program.clone(),
+            None => crate::demo::process::own_program()?,
+        },
+        server: None,
+        address: None,
+        restarts: Vec::new(),
+        zoom,
+        folder: folder.0.clone(),
+        out,
+    };
+    let began = Instant::now();
+    stage.start_server()?;
+    let seed = oauth::random();
+    let meetings: Vec<MeetingHandle> = (0..options.meetings)
+        .map(|n| stage.zoom.start_meeting(script(&seed, n)))
+        .collect();
+    let mut faults = Vec::new();
+    let until = Instant::now() + RECOVERY_MAX;
+    for meeting in &meetings {
+        if !meeting.wait_for(Step::FirstPhrase, left(until)) {
+            faults.push(format!("{}: no phrase was sent", meeting.script().topic));
+        }
+    }
+    for (n, round) in rounds().into_iter().enumerate() {
+        if faults.is_empty() {
+            faults.extend(stage.round(n, &round, &meetings, began)?);
+        }
+    }
+    stage.finish(&meetings, faults, options)
+}
+
+fn script(seed: &str, n: usize) -> MeetingScript {
+    let mut script = MeetingScript::varied(seed, n);
+    script.topic = format!("Chaos {}", n + 1);
+    script.phrases_per_second = PHRASES_PER_SECOND;
+    script.replay = REPLAY;
+    if n % 2 == 1 {
+        script.begin = Begin::AtOnce;
+    }
+    script
+}
+
+struct Stage {
+    program: PathBuf,
+    server: Option<ServerProcess>,
+    /// Fixed by the first start, so that webhooks find the next process too.
+    address: Option<SocketAddr>,
+    /// From each restart until every meeting was ready again.
+    restarts: Vec<Duration>,
+    zoom: Zoom,
+    folder: PathBuf,
+    out: PathBuf,
+}
+
+impl Stage {
+    fn start_server(&mut self) -> io::Result<()> {
+        let mut settings = self.zoom.environment();
+        let path = |path: &Path| path.display().to_string();
+        let port = self.address.map_or(0, |address| address.port());
+        for (key, value) in [
+            ("HOST", "127.0.0.1".to_owned()),
+            ("PORT", port.to_string()),
+            ("RTMS_ADMIN", "off".to_owned()),
+            ("RTMS_OUT", path(&self.out)),
+            ("RTMS_STATE", path(&self.folder.join("state"))),
+            ("RTMS_STDOUT", "off".to_owned()),
+            ("RTMS_LOG_FORMAT", "text".to_owned()),
+        ] {
+            settings.push((key.to_owned(), value));
+        }
+        let server = ServerCommand {
+            program: self.program.clone(),
+            folder: self.folder.clone(),
+            settings,
+            shows_stdout: false,
+            shows_log: false,
+        }
+        .start()?;
+        let Some(address) = server.address(LISTEN_MAX) else {
+            tell_log(&server);
+            return Err(io::Error::other(
+                "server: found no line with its address in its log, expected `listening addr=…`; \
+                 what it logged last is above",
+            ));
+        };
+        self.server = Some(server);
+        if self.address.replace(address).is_none() {
+            self.zoom
+                .set_webhook_target(&format!("http://{address}/webhook"))?;
+            say(&format!("chaos: the server listens on {address}"));
+        }
+        Ok(())
+    }
+
+    /// Lets a round happen and waits until all are well. What is not is returned in words.
+    fn round(
+        &mut self,
+        n: usize,
+        round: &Round,
+        meetings: &[MeetingHandle],
+        began: Instant,
+    ) -> io::Result<Vec<String>> {
+        let rest = match round {
+            Round::Faults(rest, _) => *rest,
+            Round::Kill(..) => STEADY,
+        };
+        // Data flows on in this time; it is what makes the next loss a loss.
+        std::thread::park_timeout(rest);
+        let before: Vec<(usize, u64)> = meetings
+            .iter()
+            .map(|meeting| (meeting.count(Step::Ready), meeting.sent_count()))
+            .collect();
+        let mut names = Vec::new();
+        let mut reconnects = vec![true; meetings.len()];
+        match round {
+            Round::Faults(_, variants) => {
+                for (m, meeting) in meetings.iter().enumerate() {
+                    let (name, faults) = &variants[(n + m) % variants.len()];
+                    for fault in faults {
+                        meeting.fault(fault.clone());
+                        reconnects[m] &= !matches!(fault, Fault::Stall(..));
+                    }
+                    names.push(format!("{}: {name}", meeting.script().topic));
+                }
+                say(&told(began, &names.join("; ")));
+            }
+            Round::Kill(name, faults) => {
+                for meeting in meetings {
+                    for fault in faults {
+                        meeting.fault(fault.clone());
+                    }
+                }
+                say(&told(began, &format!("the server: {name}")));
+                if let Some(mut server) = self.server.take() {
+                    server.kill();
+                }
+                self.start_server()?;
+            }
+        }
+        let restarted = Instant::now();
+        let until = restarted + RECOVERY_MAX;
+        let mut faults = Vec::new();
+        for ((meeting, before), reconnects) in meetings.iter().zip(&before).zip(reconnects) {
+            if reconnects && !meeting.wait_for_times(Step::Ready, before.0 + 1, left(until)) {
+                let topic = &meeting.script().topic;
+                faults.push(format!("{topic}: not connected again in round {}", n + 1));
+            }
+        }
+        if matches!(round, Round::Kill(..)) {
+            self.restarts.push(restarted.elapsed());
+        }
+        for (meeting, before) in meetings.iter().zip(&before) {
+            if !meeting.wait_for_phrases(before.1 + 5, left(until)) {
+                let topic = &meeting.script().topic;
+                faults.push(format!("{topic}: no phrases after round {}", n + 1));
+            }
+        }
+        Ok(faults)
+    }
+
+    fn finish(
+        mut self,
+        meetings: &[MeetingHandle],
+        mut faults: Vec<String>,
+        options: &DemoOptions,
+    ) -> io::Result<bool> {
+        let until = Instant::now() + RECOVERY_MAX;
+        for meeting in meetings {
+            meeting.end(End::meeting_ended());
+        }
+        for meeting in meetings {
+            if !(meeting.wait_for(Step::StoppedAnswered, left(until))
+                && meeting.wait_for(Step::Closed, left(until)))
+            {
+                faults.push(format!("{}: not closed at the end", meeting.script().topic));
+            }
+        }
+        if let Some(server) = &mut self.server {
+            let status = server.terminate(EXIT_MAX);
+            if status.and_then(|status| status.code()) != Some(0) {
+                faults.push("server after SIGTERM: found no exit status 0 within 4 s".to_owned());
+            }
+        }
+        let results = meetings
+            .iter()
+            .map(|meeting| {
+                let lines = transcript_lines(&self.out, &meeting.script().id)?;
+                let result = compare(&meeting.sent(), lines.iter().map(String::as_str));
+                Ok((meeting.clone(), result))
+            })
+            .collect::<io::Result<Vec<(MeetingHandle, Comparison)>>>()?;
+        for (meeting, result) in &results {
+            let topic = &meeting.script().topic;
+            for (step, _) in CHAOS_COLUMNS {
+                if meeting.count(step) == 0 {
+                    faults.push(format!("{topic}: not seen: {}", step.name()));
+                }
+            }
+            if result.sent == 0 || !result.is_exact() {
+                faults.push(format!("{topic}: {result:?}"));
+            }
+        }
+        say(&format!("\n{}", chaos_table(&results)));
+        for (n, taken) in self.restarts.iter().enumerate() {
+            let ms = taken.as_millis();
+            say(&format!(
+                "restart {}: every meeting ready {ms} ms after the server listened again",
+                n + 1
+            ));
+        }
+        if let (false, Some(server)) = (faults.is_empty(), &self.server) {
+            tell_log(server);
+        }
+        faults.extend(self.zoom.stop());
+        if let Some(out) = &options.out {
+            say(&format!("files are in {}", out.display()));
+        }
+        for fault in &faults {
+            say(&format!("not as it should be: {fault}"));
+        }
+        if faults.is_empty() {
+            say("nothing was lost, nothing doubled");
+        }
+        Ok(faults.is_empty())
+    }
+}
+
+fn tell_log(server: &ServerProcess) {
+    let log = server.log();
+    for line in &log[log.len().saturating_sub(60)..] {
+        say(line);
+    }
+}
+
+fn told(began: Instant, what: &str) -> String {
+    format!("{:5.1} s  {what}", began.elapsed().as_secs_f64())
+}

@@ -1,0 +1,375 @@
+//! The `rtmsd demo` command: the real server as a child process, meetings from the demo's Zoom,
+//! and in the end a table of what was seen.
+
+pub(crate) mod chaos;
+pub(crate) mod table;
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::cli::exit;
+use crate::demo::player::handle::MeetingHandle;
+use crate::demo::player::script::{AudioScript, Begin, DemoProduct, MeetingScript, Socket};
+use crate::demo::process::ServerCommand;
+use crate::demo::verify::files::judge;
+use crate::demo::verify::phrases::{Comparison, compare, transcript_lines};
+use crate::demo::zoom::oauth;
+use crate::demo::zoom::record::{Step, left};
+use crate::demo::{Options, Zoom, temporary_directory};
+use crate::protocol::{MediaKind, MediaSelection};
+use table::{COLUMNS, media_table, table};
+
+/// From its own start of a stream to the server's own stop, seconds (`RTMS_STOP_AFTER`).
+const STOP_AFTER_SECONDS: u64 = 4;
+/// Everything up to the last meeting's end must be seen within this.
+const PLAY_MAX: Duration = Duration::from_secs(12);
+/// More for each stream that is started and stopped by a command.
+const CONTROL_MAX: Duration = Duration::from_millis(200);
+/// One speaker is muted for so long, then the next.
+const MUTE: Duration = Duration::from_secs(1);
+const LISTEN_MAX: Duration = Duration::from_secs(10);
+/// The server promises to be gone 3 s after SIGTERM.
+const EXIT_MAX: Duration = Duration::from_secs(4);
+
+/// What the command line asks for.
+#[derive(Debug, Clone)]
+pub struct DemoOptions {
+    /// Where the files of the meetings go; a temporary folder, removed at the end, if `None`.
+    pub out: Option<PathBuf>,
+    /// How many meetings are played at once.
+    pub meetings: usize,
+    /// The server to try; this very program if `None`.
+    pub program: Option<PathBuf>,
+    /// Breaks everything that can break, and looks for what was lost or doubled. Plays transcripts
+    /// of meetings, whatever else is asked for.
+    pub chaos: bool,
+    /// What is played and received: `RTMS_MEDIA`.
+    pub media: MediaSelection,
+    /// What is played, in turn; not empty.
+    pub products: Vec<DemoProduct>,
+}
+
+impl Default for DemoOptions {
+    fn default() -> DemoOptions {
+        DemoOptions {
+            out: None,
+            meetings: 2,
+            program: None,
+            chaos: false,
+            media: MediaSelection::default(),
+            products: vec![DemoProduct::Meeting],
+        }
+    }
+}
+
+impl DemoOptions {
+    /// Whether it plays more than transcripts of meetings.
+    fn is_more(&self) -> bool {
+        self.media != MediaSelection::default() || self.products != [DemoProduct::Meeting]
+    }
+
+    fn script(&self, seed: &str, n: usize) -> MeetingScript {
+        let mut script = MeetingScript::varied(seed, n);
+        script.topic = format!("Demo {}", n + 1);
+        script.product = self.products[n % self.products.len()];
+        if !script.product.is_announced() {
+            script.begin = Begin::Silent;
+        }
+        if !self.is_more() {
+            return script;
+        }
+        let wants = |kind| self.media.is_wanted(kind);
+        let kinds = MediaKind::EACH.into_iter().filter(|kind| wants(*kind));
+        script.granted = kinds.map(MediaKind::bit).sum();
+        // Several kinds need several URLs.
+        script.url_per_type |= self.media.kinds().len() > 1;
+        script.audio = wants(MediaKind::Audio).then_some(AudioScript {
+            per_speaker: true,
+            interval: Duration::from_millis(20),
+            packets: None,
+            mute: MUTE,
+        });
+        script.pictures = wants(MediaKind::Video) || wants(MediaKind::Share);
+        script.chat_every = u64::from(wants(MediaKind::Chat));
+        script
+    }
+
+    /// The steps that a stream must show.
+    fn steps(&self, script: &MeetingScript) -> Vec<Step> {
+        let is_expected = |step: &Step| match step {
+            Step::MeetingAnswered => script.begin == Begin::ByRest,
+            Step::FirstPhrase => self.media.is_wanted(MediaKind::Transcript),
+            _ => true,
+        };
+        let steps = COLUMNS.iter().map(|(step, _)| *step);
+        steps.filter(is_expected).collect()
+    }
+}
+
+/// Plays the demo and prints what happened. Gives the exit code: 0 only if every step was seen and
+/// every phrase received once; 69 if the server could not be started; 70 otherwise.
+pub fn run(options: &DemoOptions) -> u8 {
+    let played = match options.chaos {
+        true => chaos::play(options),
+        false => play(options),
+    };
+    match played {
+        Ok(true) => exit::OK,
+        Ok(false) => exit::SOFTWARE,
+        Err(error) => {
+            say(&format!("demo: {error}"));
+            exit::UNAVAILABLE
+        }
+    }
+}
+
+/// A folder that is removed when the demo ends, however it ends.
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What cannot be removed from a temporary folder is left to the system.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn play(options: &DemoOptions) -> io::Result<bool> {
+    let folder = Folder(temporary_directory()?);
+    let out = match &options.out {
+        Some(out) => {
+            fs::create_dir_all(out)?;
+            out.clone()
+        }
+        None => folder.0.join("out"),
+    };
+    fs::create_dir_all(&out)?;
+    let zoom = Zoom::start(Options {
+        // Often enough that a meeting of a few seconds sees several.
+        keep_alive: Duration::from_secs(1),
+        directory: Some(folder.0.clone()),
+        ..Options::default()
+    })?;
+    let command = server_command(options, &zoom, &folder.0, &out)?;
+    let mut server = command.start()?;
+    let Some(address) = server.address(LISTEN_MAX) else {
+        for line in server.log().iter().rev().take(20).rev() {
+            say(line);
+        }
+        return Err(io::Error::other(
+            "server: found no line with its address in its log, expected `listening addr=…`; \
+             what it logged last is above",
+        ));
+    };
+    say(&format!(
+        "demo: the server listens on {address}; {} {} of about {STOP_AFTER_SECONDS} s begin",
+        options.meetings,
+        match options.products[..] {
+            [DemoProduct::Meeting] => "meetings",
+            _ => "streams",
+        }
+    ));
+    zoom.set_webhook_target(&format!("http://{address}/webhook"))?;
+    zoom.challenge("demo-plain-token");
+
+    let seed = oauth::random();
+    let mut faults = Vec::new();
+    let meetings: Vec<MeetingHandle> = (0..options.meetings)
+        .map(|n| zoom.start_meeting(options.script(&seed, n)))
+        .collect();
+    // What no webhook announces is started and stopped as a person would.
+    let by_hand: Vec<&MeetingScript> = meetings
+        .iter()
+        .map(MeetingHandle::script)
+        .filter(|script| script.begin == Begin::Silent)
+        .collect();
+    let mut control = |word: &str| -> io::Result<()> {
+        for script in &by_hand {
+            let output = command.control(word, script.product, &script.id)?;
+            if !output.status.success() {
+                let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+                faults.push(format!("{}: rtmsd {word}: {said}", script.topic));
+            }
+        }
+        Ok(())
+    };
+    let begun = Instant::now();
+    control("start")?;
+    if !by_hand.is_empty() {
+        std::thread::sleep(left(begun + Duration::from_secs(STOP_AFTER_SECONDS)));
+        control("stop")?;
+    }
+    let until = begun + PLAY_MAX + CONTROL_MAX * by_hand.len() as u32;
+    for meeting in &meetings {
+        // A step that is missing shows in the table.
+        let _ = meeting.wait_for(Step::StoppedAnswered, left(until))
+            && meeting.wait_for(Step::Closed, left(until));
+    }
+    let status = server.terminate(EXIT_MAX);
+    let results = meetings
+        .into_iter()
+        .map(|meeting| {
+            let lines = transcript_lines(&out, &meeting.script().id)?;
+            let result = compare(&meeting.sent(), lines.iter().map(String::as_str));
+            Ok((meeting, result))
+        })
+        .collect::<io::Result<Vec<_>>>()?;
+    let keep_alives = zoom.keep_alive_latencies(Socket::Signaling);
+    faults.extend(zoom.stop());
+    for (meeting, result) in &results {
+        faults.extend(missing(options, meeting, result));
+    }
+    let mut media = Vec::new();
+    if options.is_more() {
+        for (meeting, _) in &results {
+            let judged = judged(options, meeting, &out, &mut faults)?;
+            media.push((meeting.script(), judged));
+        }
+    }
+    if status.and_then(|status| status.code()) != Some(0) {
+        let found = status.map_or("still running".to_owned(), |status| status.to_string());
+        faults.push(format!(
+            "server after SIGTERM: found {found}, expected exit status 0 within 4 s"
+        ));
+    }
+
+    say(&format!("\n{}", table(&results)));
+    if !media.is_empty() {
+        say(&media_table(&media));
+    }
+    if !keep_alives.is_empty() {
+        say(&format!(
+            "{} signaling keep-alives answered, median {:.1} ms, slowest {:.1} ms",
+            keep_alives.len(),
+            keep_alives.percentile(0.5).as_secs_f64() * 1000.0,
+            keep_alives.percentile(1.0).as_secs_f64() * 1000.0
+        ));
+    }
+    say(&match &options.out {
+        Some(out) => format!("files are in {}", out.display()),
+        None => "files were in a temporary folder; --out DIR keeps them".to_owned(),
+    });
+    for fault in &faults {
+        say(&format!("not as it should be: {fault}"));
+    }
+    if faults.is_empty() {
+        say(match options.is_more() {
+            false => "every step was seen, every phrase received once",
+            true => {
+                "every step was seen; every phrase, packet, frame, message and event received once"
+            }
+        });
+    }
+    Ok(faults.is_empty())
+}
+
+/// The server, configured for what is played.
+fn server_command(
+    options: &DemoOptions,
+    zoom: &Zoom,
+    folder: &Path,
+    out: &Path,
+) -> io::Result<ServerCommand> {
+    let mut settings = zoom.environment();
+    let stop_after = STOP_AFTER_SECONDS.to_string();
+    let out = fs::canonicalize(out)?.display().to_string();
+    let state = folder.join("state").display().to_string();
+    let media: Vec<&str> = options
+        .media
+        .kinds()
+        .iter()
+        .map(|kind| kind.name())
+        .collect();
+    let media = media.join(",");
+    let more = [
+        ("RTMS_MEDIA", media.as_str()),
+        ("RTMS_EVENTS", "all"),
+        ("RTMS_TRANSCRIPT", "jsonl,txt,vtt,srt"),
+        ("RTMS_AUDIO_STREAMS", "per-speaker"),
+        // Cameras as H.264, the shared screen as pictures.
+        ("RTMS_VIDEO_CODEC", "h264"),
+        ("RTMS_VIDEO_FPS", "10"),
+        ("RTMS_SHARE_CODEC", "jpg"),
+    ];
+    let more = more.into_iter().filter(|_| options.is_more());
+    let usual = [
+        ("HOST", "127.0.0.1"),
+        ("PORT", "0"),
+        ("RTMS_ADMIN", "off"),
+        ("RTMS_STOP_AFTER", &stop_after),
+        ("RTMS_OUT", &out),
+        ("RTMS_STATE", &state),
+        ("RTMS_STDOUT", "text"),
+        ("RTMS_LOG_FORMAT", "text"),
+    ];
+    for (key, value) in usual.into_iter().chain(more) {
+        settings.push((key.to_owned(), value.to_owned()));
+    }
+    Ok(ServerCommand {
+        program: match &options.program {
+            Some(program) => program.clone(),
+            None => crate::demo::process::own_program()?,
+        },
+        folder: folder.to_owned(),
+        settings,
+        shows_stdout: true,
+        shows_log: true,
+    })
+}
+
+/// What a meeting lacks, in words.
+fn missing(options: &DemoOptions, meeting: &MeetingHandle, result: &Comparison) -> Vec<String> {
+    let script = meeting.script();
+    let topic = &script.topic;
+    let mut faults: Vec<String> = options
+        .steps(script)
+        .into_iter()
+        .filter(|step| meeting.time_of(*step).is_none())
+        .map(|step| format!("{topic}: not seen: {}", step.name()))
+        .collect();
+    let is_sent = result.sent > 0 || !options.media.is_wanted(MediaKind::Transcript);
+    if !is_sent || !result.is_exact() {
+        faults.push(format!("{topic}: {result:?}"));
+    }
+    faults
+}
+
+/// What became of everything but phrases. What is not as it should be is added to the faults.
+fn judged(
+    options: &DemoOptions,
+    meeting: &MeetingHandle,
+    out: &Path,
+    faults: &mut Vec<String>,
+) -> io::Result<Vec<(&'static str, Comparison)>> {
+    let script = meeting.script();
+    let stream = meeting.streams().last().cloned().unwrap_or_default();
+    let results = match judge(out, &stream, script, &meeting.media_sent()) {
+        Ok(results) => results,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            faults.push(format!("{}: {error}", script.topic));
+            Vec::new()
+        }
+        Err(error) => return Err(error),
+    };
+    for (medium, result) in &results {
+        if result.sent == 0 || !result.is_exact() {
+            faults.push(format!("{}: {medium}: {result:?}", script.topic));
+        }
+    }
+    for kind in MediaKind::EACH {
+        let is_there = kind == MediaKind::Transcript
+            || results.iter().any(|(medium, _)| *medium == kind.name());
+        if options.media.is_wanted(kind) && !is_there {
+            faults.push(format!("{}: no {} was sent", script.topic, kind.name()));
+        }
+    }
+    Ok(results)
+}
+
+/// Stdout is what the command is for; a reader that went away ends nothing.
+pub(crate) fn say(line: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = writeln!(stdout, "{line}");
+    let _ = stdout.flush();
+}

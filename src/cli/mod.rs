@@ -1,0 +1,207 @@
+//! The command line: arguments, configuration, log, and then one of the commands.
+//!
+//! Each command writes its answer to a writer and returns an exit code.
+#![expect(clippy::print_stderr, reason = "a command speaks to its user")]
+
+pub mod args;
+pub mod check;
+pub mod control;
+pub(crate) mod demo;
+pub mod exit;
+pub mod manpages;
+pub(crate) mod reload;
+pub mod serve;
+pub mod service_env;
+pub mod signals;
+pub mod status;
+pub(crate) mod unit_file;
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use self::args::{Command, Page};
+use self::check::online;
+use self::demo::DemoOptions;
+use crate::config::{Fault, Loaded, Needs, Sources, conf, load, settings};
+use crate::demo::DemoProduct;
+use crate::domain::product::Product;
+use crate::protocol::MediaKind;
+use crate::{log, zoom_api};
+
+/// Parses the arguments of this process, runs the command, and returns its exit code.
+pub fn run() -> ExitCode {
+    let code = match args::parse(std::env::args_os().skip(1)) {
+        Ok(command) => dispatch(command),
+        Err(error) => {
+            eprintln!("rtmsd: {error}");
+            exit::USAGE
+        }
+    };
+    log::flush_folded();
+    ExitCode::from(code)
+}
+
+fn dispatch(command: Command) -> u8 {
+    match command {
+        Command::Help(text) => print(text),
+        Command::Version => print(&format!("{}\n", args::VERSION)),
+        Command::Print(Page::Conf) => print(&conf()),
+        Command::Serve { config } => {
+            let path = config.as_deref();
+            let sources = Sources::of_process(path, Needs::Serve);
+            with_sources(sources, |loaded| serve::run(loaded, path))
+        }
+        Command::Demo {
+            out,
+            meetings,
+            chaos,
+            media,
+            products,
+        } => {
+            let default = DemoOptions::default();
+            // Each kind of fault comes in three forms; of several products each is played.
+            let usual = match products.len() {
+                _ if chaos => 3,
+                1 => default.meetings,
+                several => several,
+            };
+            let meetings = meetings.map_or(usual, |n| n as usize);
+            demo::run(&DemoOptions {
+                out,
+                meetings,
+                chaos,
+                media,
+                products: products.into_iter().map(demo_product).collect(),
+                ..default
+            })
+        }
+        Command::Check { config, online } => check(config.as_deref(), online),
+        Command::Control(control) => {
+            let options = control::Options {
+                action: control.action,
+                id: control.meeting_id,
+                participant_user_id: control.participant,
+                product: control.product,
+                json: control.json,
+            };
+            with_config(control.config.as_deref(), Needs::Rest, |loaded| {
+                let config = &loaded.config;
+                let settings = || {
+                    let settings = settings::api(config);
+                    Ok(match options.product {
+                        // Its token is signed here, so nothing else is needed.
+                        Product::Session => zoom_api::Settings {
+                            credentials: zoom_api::Credentials::None,
+                            ..settings
+                        },
+                        _ => zoom_api::Settings {
+                            state: settings::state_for_rest(config)?,
+                            ..settings
+                        },
+                    })
+                };
+                control::run(&options, settings, &mut io::stdout())
+            })
+        }
+        Command::Status {
+            config,
+            json,
+            watch,
+        } => with_config(config.as_deref(), Needs::Admin, |loaded| {
+            status::run(&loaded.config, json, watch, &mut io::stdout())
+        }),
+        Command::Print(Page::Unit) => {
+            let program = std::env::current_exe().unwrap_or_else(|_| "/usr/bin/rtmsd".into());
+            print(&unit_file::unit(&program))
+        }
+        Command::Print(Page::Man) => print(&manpages::man()),
+        Command::Print(Page::ManConf) => print(&manpages::man_conf()),
+        Command::Print(Page::Completions(shell)) => {
+            print(&manpages::completions(shell).unwrap_or_default())
+        }
+        Command::Print(Page::Socket) => print(unit_file::socket_unit()),
+    }
+}
+
+/// The demo shares no types with what it tries.
+fn demo_product(product: Product) -> DemoProduct {
+    match product {
+        Product::Meeting => DemoProduct::Meeting,
+        Product::Webinar => DemoProduct::Webinar,
+        Product::Session => DemoProduct::Session,
+        Product::ContactCenter => DemoProduct::ContactCenter,
+        Product::Phone => DemoProduct::Phone,
+    }
+}
+
+/// For a command beside the server: as the installed service would read it.
+fn with_config(path: Option<&Path>, needs: Needs, next: impl FnOnce(&Loaded) -> u8) -> u8 {
+    let sources = Sources::of_process(path, needs).map(|mut sources| {
+        service_env::as_service(&mut sources);
+        sources
+    });
+    with_sources(sources, next)
+}
+
+/// Reads the configuration, starts the log, and goes on.
+fn with_sources(sources: Result<Sources<'_>, Fault>, next: impl FnOnce(&Loaded) -> u8) -> u8 {
+    let faults = match sources {
+        Ok(sources) => match load(&sources) {
+            Ok(loaded) => {
+                log::start(loaded.config.log_level, loaded.config.log_format);
+                for warning in &loaded.warnings {
+                    ::log::warn!("{warning}");
+                }
+                return next(&loaded);
+            }
+            Err(faults) => faults,
+        },
+        Err(fault) => vec![fault],
+    };
+    for fault in faults {
+        eprintln!("{fault}");
+    }
+    exit::CONFIG
+}
+
+fn check(path: Option<&Path>, online: bool) -> u8 {
+    let sources = match Sources::of_process(path, Needs::Serve) {
+        Ok(mut sources) => {
+            service_env::as_service(&mut sources);
+            sources
+        }
+        Err(fault) => {
+            eprintln!("{fault}");
+            return exit::CONFIG;
+        }
+    };
+    let judgement = match check::check(&sources, &mut io::stdout()) {
+        Ok(judgement) => judgement,
+        // A reader that is gone does not want to know.
+        Err(_) => return exit::OK,
+    };
+    if !judgement.is_loaded || !online {
+        return judgement.exit_code;
+    }
+    let online = with_config(path, Needs::Serve, |loaded| {
+        let config = &loaded.config;
+        let media: Vec<&str> = config
+            .media
+            .kinds()
+            .iter()
+            .copied()
+            .map(MediaKind::name)
+            .collect();
+        print("\nat zoom\n");
+        let state = settings::state_for_rest(config);
+        online::run(settings::api(config), state, &media, &mut io::stdout())
+    });
+    judgement.exit_code.max(online)
+}
+
+/// A reader that is gone does not want the text; that is no error.
+fn print(text: &str) -> u8 {
+    let _ = io::stdout().write_all(text.as_bytes());
+    exit::OK
+}

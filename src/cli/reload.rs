@@ -1,0 +1,139 @@
+//! SIGHUP: reads the configuration again. What can change while the server runs changes, for what
+//! begins from then on; what cannot is named; with any fault, nothing changes.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::admin::Token;
+use crate::config::settings;
+use crate::config::{Config, Fault, Loaded, Needs, Sources, load};
+use crate::daemon::Handle;
+use crate::log;
+
+/// The daemon takes settings in milliseconds.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// What a running server was told, and whom to tell what is new.
+pub(super) struct Reloading {
+    path: Option<PathBuf>,
+    /// As the process began.
+    started: Config,
+    newest: Loaded,
+    daemon: Handle,
+    admin_token: Token,
+}
+
+impl Reloading {
+    pub(super) fn new(
+        path: Option<&Path>,
+        loaded: Loaded,
+        daemon: Handle,
+        admin_token: Token,
+    ) -> Reloading {
+        Reloading {
+            path: path.map(Path::to_owned),
+            started: loaded.config.clone(),
+            newest: loaded,
+            daemon,
+            admin_token,
+        }
+    }
+
+    /// Reads, hands over, and tells the log what came of it.
+    pub(super) fn reload(&mut self) {
+        match self.take() {
+            Ok(()) => {}
+            Err(faults) => {
+                for fault in &faults {
+                    ::log::error!("reload: {fault}");
+                }
+                let faults = faults.len();
+                ::log::error!("reload: nothing was changed, all goes on as before faults={faults}");
+            }
+        }
+    }
+
+    fn take(&mut self) -> Result<(), Vec<String>> {
+        let text = |fault: &dyn std::fmt::Display| vec![fault.to_string()];
+        let sources =
+            Sources::of_process(self.path.as_deref(), Needs::Serve).map_err(|f| text(&f))?;
+        let texts = |faults: Vec<Fault>| faults.iter().map(Fault::to_string).collect::<Vec<_>>();
+        let loaded = load(&sources).map_err(texts)?;
+        let config = &loaded.config;
+        let settings = settings::daemon(config).map_err(|fault| text(&fault))?;
+        match self.daemon.reload(settings, ANSWER_MAX) {
+            Some(result) => result.map_err(|error| text(&error))?,
+            None => return Err(text(&"the daemon does not answer")),
+        }
+        log::set_level(config.log_level);
+        // The token belongs to the address: one that lets everybody in may be meant for another.
+        if config.admin == self.started.admin {
+            self.admin_token.set(config.admin_token.clone());
+        }
+        for warning in &loaded.warnings {
+            ::log::warn!("{warning}");
+        }
+        let fixed = needing_restart(&self.started, config);
+        if !fixed.is_empty() {
+            ::log::warn!(
+                "reload: changed, but only a restart makes it so keys={}",
+                fixed.join(",")
+            );
+        }
+        let changed = loaded.changed_since(&self.newest);
+        let changed = match changed.is_empty() {
+            true => "nothing".to_owned(),
+            false => changed.join(","),
+        };
+        ::log::info!("configuration reloaded changed={changed}");
+        self.newest = loaded;
+        Ok(())
+    }
+}
+
+/// The keys that differ and that only a restart can change.
+fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let is_off = |config: &Config| config.stdout == crate::config::StdoutMode::Off;
+    [
+        ("HOST", old.host != new.host),
+        ("PORT", old.port != new.port),
+        ("RTMS_CA_FILE", old.ca_file != new.ca_file),
+        ("RTMS_STATE", old.state != new.state),
+        ("RTMS_STDOUT", is_off(old) != is_off(new)),
+        ("RTMS_ADMIN", old.admin != new.admin),
+        ("RTMS_LOG_FORMAT", old.log_format != new.log_format),
+    ]
+    .into_iter()
+    .filter_map(|(key, differs)| differs.then_some(key))
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::secret::Secret;
+
+    #[test]
+    fn only_what_a_restart_needs_is_named() {
+        let old = Config::default();
+        assert!(needing_restart(&old, &old).is_empty());
+        let changes_at_once = Config {
+            client_secret: Secret::new("new"),
+            secret_tokens: vec![Secret::new("new")],
+            access_token: Some(Secret::new("new")),
+            api_url: "https://api.zoomgov.com".to_owned(),
+            admin_token: Some(Secret::new("new")),
+            auto_start: false,
+            log_level: ::log::LevelFilter::Debug,
+            allowed_hosts: Vec::new(),
+            ..old.clone()
+        };
+        assert!(needing_restart(&old, &changes_at_once).is_empty());
+        let fixed = Config {
+            port: 1,
+            admin: None,
+            ..old.clone()
+        };
+        assert_eq!(needing_restart(&old, &fixed), ["PORT", "RTMS_ADMIN"]);
+    }
+}

@@ -1,0 +1,142 @@
+//! `rtmsd serve`: the server.
+
+use std::io;
+use std::net::TcpListener;
+use std::path::Path;
+
+use crate::admin::{Admin, Token};
+use crate::cli::exit;
+use crate::cli::signals::{Signal, Signals};
+use crate::config::settings;
+use crate::config::{Config, Loaded};
+use crate::daemon::{Daemon, Error};
+use crate::net::file_limit::raise_file_limit;
+use crate::systemd::{Notifier, Service};
+use crate::{state, systemd};
+
+use super::reload::Reloading;
+
+/// Runs the server until it is told to end; returns the exit code. `path` is where SIGHUP finds the
+/// configuration again, as on the command line.
+pub fn run(loaded: &Loaded, path: Option<&Path>) -> u8 {
+    match serve(loaded, path) {
+        Ok(()) => exit::OK,
+        Err(Failure(code, text)) => {
+            log::error!("{text}");
+            code
+        }
+    }
+}
+
+/// What ends the server before it has begun, with the exit code.
+struct Failure(u8, String);
+
+fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
+    let config = &loaded.config;
+    if let Err(error) = raise_file_limit() {
+        log::warn!("the limit of open files could not be raised: {error}");
+    }
+    let settings =
+        settings::daemon(config).map_err(|fault| Failure(exit::CONFIG, fault.to_string()))?;
+    let listeners = listeners(config)?;
+    let admin = admin_listener(config)?;
+    let daemon = Daemon::start(listeners, settings, None)
+        .map_err(|error| Failure(exit_code(&error), error.to_string()))?;
+    let no_resources = |error: io::Error| Failure(exit::UNAVAILABLE, error.to_string());
+    let service = service(&daemon).map_err(no_resources)?;
+    let notifier = service.as_ref().map(Service::notifier);
+    let handle = daemon.handle();
+    crate::log::on_folded(move || handle.folded());
+    let handle = daemon.handle();
+    let token = Token::new(config.admin_token.clone());
+    let mut reloading = Reloading::new(path, loaded.clone(), daemon.handle(), token.clone());
+    let signals = Signals::start(move |signal| match signal {
+        Signal::Stop => {
+            if let Some(notifier) = &notifier {
+                notifier.stopping();
+            }
+            handle.stop();
+        }
+        Signal::Slept => handle.slept(),
+        Signal::Reload => {
+            if let Some(notifier) = &notifier {
+                notifier.reloading();
+            }
+            reloading.reload();
+            if let Some(notifier) = &notifier {
+                notifier.reloaded();
+            }
+        }
+    });
+    let _signals = signals.map_err(|error| {
+        let text = format!("signals cannot be received: {error}");
+        Failure(exit::SOFTWARE, text)
+    })?;
+    for address in daemon.addresses() {
+        let scheme = if config.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        log::info!(
+            "listening addr={address} scheme={scheme} path={}",
+            config.webhook_path
+        );
+    }
+    let admin = admin.map(|listener| Admin::start(listener, token.clone(), daemon.handle()));
+    let admin = admin.transpose().map_err(no_resources)?;
+    for address in admin.iter().flat_map(Admin::addresses) {
+        log::info!("health, metrics and streams are at http://{address}");
+    }
+    daemon.run();
+    Ok(())
+}
+
+/// Those that systemd holds for us, else our own.
+fn listeners(config: &Config) -> Result<Vec<TcpListener>, Failure> {
+    let passed = systemd::listeners().map_err(|text| Failure(exit::UNAVAILABLE, text))?;
+    if !passed.is_empty() {
+        log::info!("the webhook port is the service manager's; HOST and PORT are not used");
+        return Ok(passed);
+    }
+    let listener = TcpListener::bind((config.host, config.port)).map_err(|error| {
+        let text = format!(
+            "cannot listen addr={}:{} error=\"{error}\"; check HOST and PORT, and what else runs \
+             there",
+            config.host, config.port
+        );
+        Failure(exit::UNAVAILABLE, text)
+    })?;
+    Ok(vec![listener])
+}
+
+fn service(daemon: &Daemon) -> io::Result<Option<Service>> {
+    let Some(notifier) = Notifier::of_process()? else {
+        return Ok(None);
+    };
+    Service::start(notifier, Notifier::watchdog(), daemon.handle()).map(Some)
+}
+
+fn admin_listener(config: &Config) -> Result<Option<TcpListener>, Failure> {
+    let Some(address) = config.admin else {
+        return Ok(None);
+    };
+    TcpListener::bind(address).map(Some).map_err(|error| {
+        let text = format!(
+            "RTMS_ADMIN: cannot listen on {address}: {error}; is another rtmsd running? set \
+             another address, or off"
+        );
+        Failure(exit::UNAVAILABLE, text)
+    })
+}
+
+/// What a script can make of a failed start.
+fn exit_code(error: &Error) -> u8 {
+    match error {
+        Error::Api(error) => error.exit_code(),
+        Error::State(state::Error::InUse { .. } | state::Error::Io { .. }) => exit::UNAVAILABLE,
+        Error::State(_) => exit::NO_PERMISSION,
+        Error::Tls(_) | Error::Public(crate::source::ingress::Error::Tls(_)) => exit::CONFIG,
+        Error::Public(crate::source::ingress::Error::Io(_)) | Error::Io(_) => exit::UNAVAILABLE,
+    }
+}

@@ -1,0 +1,313 @@
+//! The installed systemd unit: what the service has that a command does not, and, for `rtmsd check`,
+//! what would keep it from starting, from coming back, or from what it needs.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access};
+
+use super::check::machine::{Finding, Grade, limits};
+use crate::cli::exit;
+use crate::config::Sources;
+
+const WHAT: &str = "unit";
+
+/// Where units are, the first found counts; drop-ins of all of them do.
+const FOLDERS: [&str; 4] = [
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
+
+/// Has a command that reads the service's configuration find what the service finds beside it: its
+/// secrets and its folders. Who may not look for the secrets is told nothing of them.
+pub fn as_service(sources: &mut Sources<'_>) {
+    let given = |name: &str| sources.environment.iter().any(|(key, _)| key == name);
+    let Some((file, _)) = sources.file.as_ref() else {
+        return;
+    };
+    if given("CREDENTIALS_DIRECTORY") || given("STATE_DIRECTORY") {
+        return;
+    }
+    let text = installed().and_then(|unit| text(&unit).ok());
+    let found = text.map_or_else(Vec::new, |text| beside(&text, Path::new(file)));
+    let may_use = |folder: &Path| access(folder, Access::READ_OK | Access::EXEC_OK).is_ok();
+    let found = found
+        .into_iter()
+        .filter(|(name, folder)| *name != "CREDENTIALS_DIRECTORY" || may_use(folder));
+    sources
+        .environment
+        .extend(found.map(|(name, folder)| (name.into(), folder.into())));
+}
+
+/// The variables that systemd would set, if the service reads this file.
+fn beside(text: &str, file: &Path) -> Vec<(&'static str, PathBuf)> {
+    let service = service(text);
+    if config_of(&service) != Some(file) {
+        return Vec::new();
+    }
+    let credentials = credentials(&service);
+    let mut folders = credentials.iter().filter_map(|(name, path)| {
+        let is_named = path.file_name().is_some_and(|file| file == *name);
+        path.parent().filter(|_| is_named)
+    });
+    let credentials = folders.next().map(Path::to_owned);
+    let state = last(&service, "StateDirectory").and_then(|names| names.split(' ').next());
+    let state = state.map(|name| Path::new("/var/lib").join(name));
+    let found = [
+        ("CREDENTIALS_DIRECTORY", credentials),
+        ("STATE_DIRECTORY", state),
+    ];
+    found
+        .into_iter()
+        .filter_map(|(name, folder)| Some((name, folder?)))
+        .collect()
+}
+
+/// `file` is the configuration that is being checked.
+pub(super) fn findings(file: Option<&Path>) -> Vec<Finding> {
+    let Some(unit) = installed() else {
+        let has_systemd = Path::new("/run/systemd/system").is_dir();
+        let text = "rtmsd.service is not installed; \"rtmsd print unit\" prints one";
+        return Vec::from_iter(has_systemd.then(|| Finding::new(Grade::Fine, WHAT, text)));
+    };
+    let text = match text(&unit) {
+        Ok(text) => text,
+        Err(error) => {
+            let text = format!("{} cannot be read: {error}", unit.display());
+            return vec![Finding::new(Grade::Warn, WHAT, text)];
+        }
+    };
+    // One that this user may not look for is not missing.
+    let is_missing = |path: &Path| matches!(path.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound);
+    let mut findings = judge(&text, file, &is_missing);
+    if findings.iter().all(|finding| finding.what != WHAT) {
+        let text = format!("{} is as it should be", unit.display());
+        findings.insert(0, Finding::new(Grade::Fine, WHAT, text));
+    }
+    findings
+}
+
+fn installed() -> Option<PathBuf> {
+    let paths = FOLDERS.map(|folder| Path::new(folder).join("rtmsd.service"));
+    paths.into_iter().find(|path| path.exists())
+}
+
+/// The unit with its drop-ins behind it.
+fn text(unit: &Path) -> io::Result<String> {
+    let mut text = fs::read_to_string(unit)?;
+    for path in drop_ins() {
+        text.push('\n');
+        text += &fs::read_to_string(path).unwrap_or_default();
+    }
+    Ok(text)
+}
+
+fn drop_ins() -> Vec<PathBuf> {
+    let folders = FOLDERS.map(|folder| Path::new(folder).join("rtmsd.service.d"));
+    let entries = folders
+        .iter()
+        .filter_map(|folder| fs::read_dir(folder).ok());
+    let mut paths: Vec<PathBuf> = entries.flatten().flatten().map(|e| e.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|end| end == "conf"));
+    paths.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
+    paths
+}
+
+/// The settings of `[Service]`, each with its values in their order; an empty one clears those
+/// before it.
+fn service(text: &str) -> HashMap<&str, Vec<&str>> {
+    let mut found: HashMap<&str, Vec<&str>> = HashMap::new();
+    let mut is_service = false;
+    for line in text.lines().map(str::trim) {
+        if line.starts_with('[') {
+            is_service = line == "[Service]";
+        } else if let Some((key, value)) = line.split_once('=')
+            && is_service
+            && !line.starts_with(['#', ';'])
+        {
+            let values = found.entry(key.trim()).or_default();
+            match value.trim() {
+                "" => values.clear(),
+                value => values.push(value),
+            }
+        }
+    }
+    found
+}
+
+fn last<'a>(service: &HashMap<&str, Vec<&'a str>>, key: &str) -> Option<&'a str> {
+    service.get(key)?.last().copied()
+}
+
+/// What is started, word by word.
+fn command<'a>(service: &HashMap<&str, Vec<&'a str>>) -> impl Iterator<Item = &'a str> {
+    let line = last(service, "ExecStart").unwrap_or_default();
+    let line = line.trim_start_matches(['-', '@', ':', '+', '!']);
+    line.split_whitespace()
+}
+
+/// The configuration that the service reads.
+fn config_of<'a>(service: &HashMap<&str, Vec<&'a str>>) -> Option<&'a Path> {
+    let mut words = command(service).skip_while(|word| *word != "--config");
+    words.nth(1).map(Path::new)
+}
+
+/// Names and files of its secrets.
+fn credentials<'a>(service: &HashMap<&str, Vec<&'a str>>) -> Vec<(&'a str, &'a Path)> {
+    let lines = service.get("LoadCredential").into_iter().flatten();
+    let pairs = lines.filter_map(|line| line.split_once(':'));
+    let pairs = pairs.map(|(name, path)| (name, Path::new(path)));
+    pairs.filter(|(_, path)| path.is_absolute()).collect()
+}
+
+fn judge(text: &str, file: Option<&Path>, is_missing: &dyn Fn(&Path) -> bool) -> Vec<Finding> {
+    let service = service(text);
+    let last = |key: &str| last(&service, key);
+    let mut findings = Vec::new();
+    let mut tell = |grade, text: String| findings.push(Finding::new(grade, WHAT, text));
+    let wrong = Grade::Fault(exit::CONFIG);
+
+    // It is not this configuration's unit.
+    if let Some(config) = config_of(&service).filter(|config| file != Some(config)) {
+        let text = format!(
+            "rtmsd.service is not judged: it reads {0}, so rtmsd check --config {0} does that",
+            config.display()
+        );
+        tell(Grade::Fine, text);
+        return findings;
+    }
+    let program = command(&service).next().unwrap_or_default();
+    if is_missing(Path::new(program)) {
+        tell(
+            wrong,
+            format!("ExecStart={program:?}, which does not exist"),
+        );
+    }
+    for (name, path) in credentials(&service) {
+        if is_missing(path) {
+            let text = format!(
+                "LoadCredential={name}:{}: there is no such file, so the service does not start; \
+                 make it (mode 0600), or take the line out",
+                path.display()
+            );
+            tell(wrong, text);
+        }
+    }
+    if last("Type").is_none_or(|kind| !kind.starts_with("notify")) {
+        tell(
+            Grade::Warn,
+            "Type=notify is missing, so systemd takes it for ready too early".to_owned(),
+        );
+    }
+    for (key, why) in [
+        ("WatchdogSec", "a server that hangs is not restarted"),
+        ("Restart", "a server that crashed is not started again"),
+        ("ExecReload", "systemctl reload does nothing"),
+    ] {
+        if last(key).is_none() {
+            tell(Grade::Warn, format!("{key}= is missing: {why}"));
+        }
+    }
+    match last("LimitNOFILE").map(|limit| limit.rsplit(':').next().unwrap_or(limit)) {
+        Some("infinity") => findings.push(limits(None, "for the service")),
+        Some(limit) => {
+            findings.extend(
+                limit
+                    .parse()
+                    .ok()
+                    .map(|max| limits(Some(max), "for the service")),
+            );
+        }
+        None => tell(
+            Grade::Warn,
+            "LimitNOFILE= is missing: what systemd gives by itself may be too few".to_owned(),
+        ),
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::unit_file;
+
+    fn check(text: &str, expected: &[&str]) {
+        let is_missing = |path: &Path| path.ends_with("missing");
+        let found = judge(text, Some(Path::new("/etc/rtms.conf")), &is_missing);
+        let found: Vec<String> = found
+            .iter()
+            .filter(|finding| finding.grade != Grade::Fine)
+            .map(|finding| finding.text.clone())
+            .collect();
+        assert_eq!(found.len(), expected.len(), "{found:#?}");
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.contains(expected), "{found} is not {expected}");
+        }
+    }
+
+    #[test]
+    fn ours_is_right() {
+        let unit = unit_file::unit(Path::new("/usr/bin/rtmsd"));
+        check(&unit, &[]);
+        let findings = judge(&unit, Some(Path::new("/etc/rtms.conf")), &|_| false);
+        assert_eq!(
+            findings[0].text,
+            "65536 open files for the service, enough for about 4638 streams"
+        );
+    }
+
+    #[test]
+    fn what_would_hurt_is_told() {
+        check(
+            "[Service]\nExecStart=/opt/missing\n[Install]\nType=notify\n",
+            &[
+                "ExecStart=\"/opt/missing\", which does not exist",
+                "Type=notify is missing",
+                "WatchdogSec= is missing",
+                "Restart= is missing",
+                "ExecReload= is missing",
+                "LimitNOFILE= is missing",
+            ],
+        );
+        let unit = unit_file::unit(Path::new("/usr/bin/rtmsd"));
+        let more = "[Service]\nLimitNOFILE=1024:800\nLoadCredential=A:/etc/missing\n#Type=simple\n\
+                    ExecStart=\nExecStart=/usr/bin/rtmsd serve --config /etc/rtms.conf\n";
+        check(
+            &format!("{unit}\n{more}"),
+            &[
+                "LoadCredential=A:/etc/missing: there is no such file",
+                "800 open files for the service, enough for about 14 streams; raise it",
+            ],
+        );
+    }
+
+    #[test]
+    fn the_unit_of_another_configuration_is_let_be() {
+        let unit = unit_file::unit(Path::new("/usr/bin/rtmsd"));
+        let findings = judge(&unit, Some(Path::new("rtms.conf")), &|_| true);
+        assert_eq!(findings.len(), 1);
+        assert_eq!(findings[0].grade, Grade::Fine);
+        assert!(
+            findings[0]
+                .text
+                .contains("rtmsd check --config /etc/rtms.conf")
+        );
+    }
+
+    #[test]
+    fn a_command_finds_what_the_service_finds() {
+        let unit = unit_file::unit(Path::new("/usr/bin/rtmsd"));
+        assert_eq!(
+            beside(&unit, Path::new("/etc/rtms.conf")),
+            [
+                ("CREDENTIALS_DIRECTORY", PathBuf::from("/etc/rtmsd")),
+                ("STATE_DIRECTORY", PathBuf::from("/var/lib/rtmsd")),
+            ]
+        );
+        assert_eq!(beside(&unit, Path::new("rtms.conf")), []);
+    }
+}

@@ -1,0 +1,211 @@
+//! The thread that waits for signals, and for the clock to be set, which is how a machine that
+//! slept shows.
+
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::{Builder, JoinHandle};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
+use signal_hook::low_level::{pipe, unregister};
+
+use crate::net::waker::{Wakeable, Waker, waker};
+
+/// What the thread tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM or SIGINT: end. A second one ends the process at once.
+    Stop,
+    /// SIGHUP: read the configuration again.
+    Reload,
+    /// The machine slept, and has woken up.
+    Slept,
+}
+
+/// The owner of the thread. Dropping it ends the thread and gives the signals back.
+#[derive(Debug)]
+pub struct Signals {
+    waker: Waker,
+    thread: Option<JoinHandle<()>>,
+    registered: Vec<signal_hook::SigId>,
+}
+
+impl Signals {
+    /// Takes the signals over; `tell` is called on the thread, for each.
+    pub fn start(mut tell: impl FnMut(Signal) + Send + 'static) -> io::Result<Signals> {
+        let (stop_read, stop_write) = UnixStream::pair()?;
+        let (reload_read, reload_write) = UnixStream::pair()?;
+        let is_stopping = Arc::new(AtomicBool::new(false));
+        let mut registered = Vec::new();
+        for (signal, code) in [(SIGTERM, 143), (SIGINT, 130)] {
+            // In this order: the first signal finds the flag down, the second finds it up.
+            let flag = Arc::clone(&is_stopping);
+            registered.push(flag::register_conditional_shutdown(signal, code, flag)?);
+            registered.push(flag::register(signal, Arc::clone(&is_stopping))?);
+            registered.push(pipe::register(signal, stop_write.try_clone()?)?);
+        }
+        registered.push(pipe::register(SIGHUP, reload_write)?);
+        let (waker, wakeable) = waker()?;
+        for stream in [&stop_read, &reload_read] {
+            stream.set_nonblocking(true)?;
+        }
+        let thread = Builder::new()
+            .name("signals".to_owned())
+            .stack_size(128 << 10)
+            .spawn(move || {
+                watch(
+                    &wakeable,
+                    &stop_read,
+                    &reload_read,
+                    sleep::Watch::new(),
+                    &mut tell,
+                )
+            })?;
+        Ok(Signals {
+            waker,
+            thread: Some(thread),
+            registered,
+        })
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        for id in self.registered.drain(..) {
+            unregister(id);
+        }
+        if let Some(thread) = self.thread.take() {
+            self.waker.wake();
+            let _ = thread.join();
+        }
+    }
+}
+
+fn watch(
+    over: &Wakeable,
+    stop: &UnixStream,
+    reload: &UnixStream,
+    mut sleep: sleep::Watch,
+    tell: &mut dyn FnMut(Signal),
+) {
+    loop {
+        let mut fds = vec![
+            PollFd::from_borrowed_fd(over.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(stop.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(reload.as_fd(), PollFlags::IN),
+        ];
+        fds.extend(
+            sleep
+                .fd()
+                .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)),
+        );
+        // An interrupted wait is a wait that ended early: the loop goes round.
+        let _ = poll(&mut fds, None);
+        if !fds[0].revents().is_empty() {
+            return;
+        }
+        let clock_was_set = fds.get(3).is_some_and(|fd| !fd.revents().is_empty());
+        for (mut stream, signal) in [(stop, Signal::Stop), (reload, Signal::Reload)] {
+            let mut bytes = [0; 16];
+            if matches!(stream.read(&mut bytes), Ok(1..)) {
+                tell(signal);
+            }
+        }
+        if clock_was_set && sleep.has_slept() {
+            tell(Signal::Slept);
+        }
+    }
+}
+
+mod sleep {
+    //! A timer on the wall clock that is cancelled when that clock is set, which a wake-up from
+    //! sleep does. Whether it was one is told by the clock that goes on in sleep.
+
+    use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+    use rustix::time::{
+        ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec,
+        clock_gettime, timerfd_create, timerfd_settime,
+    };
+
+    /// Less than this between the two clocks is no sleep.
+    const SLEEP_MS_MIN: i128 = 2_000;
+
+    pub(crate) struct Watch {
+        timer: Option<OwnedFd>,
+        offset_ms: i128,
+    }
+
+    impl Watch {
+        pub(crate) fn new() -> Watch {
+            let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+            let timer = timerfd_create(TimerfdClockId::Realtime, flags).ok();
+            let watch = Watch {
+                timer,
+                offset_ms: offset_ms(),
+            };
+            watch.arm();
+            watch
+        }
+
+        pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+            self.timer.as_ref().map(AsFd::as_fd)
+        }
+
+        /// Whether the machine slept since this was asked last.
+        pub(crate) fn has_slept(&mut self) -> bool {
+            self.arm();
+            let now_ms = offset_ms();
+            now_ms - std::mem::replace(&mut self.offset_ms, now_ms) >= SLEEP_MS_MIN
+        }
+
+        /// Far away: only the cancellation counts.
+        fn arm(&self) {
+            let never = Timespec {
+                tv_sec: i64::from(i32::MAX) * 4,
+                tv_nsec: 0,
+            };
+            let zero = Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            };
+            let spec = Itimerspec {
+                it_interval: zero,
+                it_value: never,
+            };
+            let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
+            if let Some(timer) = &self.timer {
+                // Arming again also clears the mark of a cancellation.
+                let _ = timerfd_settime(timer, flags, &spec);
+            }
+        }
+    }
+
+    /// How long the machine has slept since it was started.
+    fn offset_ms() -> i128 {
+        let ms = |id| {
+            let time = clock_gettime(id);
+            i128::from(time.tv_sec) * 1000 + i128::from(time.tv_nsec) / 1_000_000
+        };
+        ms(ClockId::Boottime) - ms(ClockId::Monotonic)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_is_awake_has_not_slept() {
+        let mut watch = sleep::Watch::new();
+        assert!(!watch.has_slept());
+        let fd = watch.fd().expect("Linux has such timers");
+        let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+        let none = rustix::event::Timespec::default();
+        assert_eq!(poll(&mut fds, Some(&none)), Ok(0), "the timer is far away");
+    }
+}

@@ -1,0 +1,144 @@
+//! `rtmsd status`: asks the admin listener of the running server, and shows its streams.
+//!
+//! Exit codes: 0 shown; 69 the server cannot be reached or does not answer; 77 it wants another
+//! token; 78 the admin listener is off.
+
+pub(crate) mod table;
+pub(crate) mod width;
+
+use std::io::{self, IsTerminal, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use rustix::termios::tcgetwinsize;
+
+use crate::admin::streams::Streams;
+use crate::cli::exit;
+use crate::config::Config;
+use table::{Room, page};
+
+/// The answer takes milliseconds.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// An answer of ten thousand streams has a few MiB.
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
+/// Between two looks with `--watch`.
+const WATCH_EVERY: Duration = Duration::from_secs(2);
+
+/// A failure in words, with the exit code that goes with it.
+#[derive(Debug)]
+struct Failure(u8, String);
+
+/// Asks and shows; with `is_watching` until the reader is gone or the process is ended.
+pub fn run(config: &Config, is_json: bool, is_watching: bool, out: &mut impl Write) -> u8 {
+    loop {
+        let (code, text) = match ask(config) {
+            Ok(body) if is_json => (exit::OK, body.trim_end().to_owned() + "\n"),
+            Ok(body) => match serde_json::from_str::<Streams>(&body) {
+                Ok(streams) => (exit::OK, page(&streams, room(is_watching))),
+                Err(_) => (
+                    exit::UNAVAILABLE,
+                    "status: found another answer than rtmsd's; is RTMS_ADMIN that of the server, \
+                     and the server of this version?\n"
+                        .to_owned(),
+                ),
+            },
+            Err(Failure(code, text)) => (code, format!("status: {text}\n")),
+        };
+        let is_screen = is_watching && !is_json && io::stdout().is_terminal();
+        let text = match is_screen {
+            true => over_the_last(&text),
+            false => text,
+        };
+        if show(out, &text).is_err() || !is_watching {
+            return code;
+        }
+        std::thread::sleep(WATCH_EVERY);
+    }
+}
+
+fn show(out: &mut impl Write, text: &str) -> io::Result<()> {
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// Written over what stands on the screen, line by line, so that nothing flickers.
+fn over_the_last(text: &str) -> String {
+    format!("\u{1b}[H{}\u{1b}[J", text.replace('\n', "\u{1b}[K\n"))
+}
+
+/// What the terminal has room for; without one there is no limit.
+fn room(is_watching: bool) -> Room {
+    let size = tcgetwinsize(io::stdout()).ok();
+    let size = size.filter(|size| size.ws_col > 0 && size.ws_row > 0);
+    Room {
+        columns: size.map(|size| size.ws_col.into()),
+        // Of a page that is only looked at once, the rest can be scrolled to.
+        lines: size.filter(|_| is_watching).map(|size| size.ws_row.into()),
+    }
+}
+
+fn ask(config: &Config) -> Result<String, Failure> {
+    let Some(address) = config.admin else {
+        let text = "RTMS_ADMIN is off, so the server cannot be asked; set it to 127.0.0.1:9464";
+        return Err(Failure(exit::CONFIG, text.to_owned()));
+    };
+    let address = reachable(address);
+    let unreachable = |error: &dyn std::fmt::Display| {
+        let text = format!("no answer from http://{address}: {error}; is the server running?");
+        Failure(exit::UNAVAILABLE, text)
+    };
+    let agent = ureq::Agent::config_builder()
+        .proxy(None)
+        .max_redirects(0)
+        .http_status_as_error(false)
+        .timeout_global(Some(ANSWER_MAX))
+        .build()
+        .new_agent();
+    let mut request = agent.get(format!("http://{address}/streams"));
+    if let Some(token) = &config.admin_token {
+        request = request.header("Authorization", format!("Bearer {}", token.expose()));
+    }
+    let mut response = request.call().map_err(|error| match error {
+        ureq::Error::Timeout(_) => {
+            let text = format!(
+                "no answer from http://{address} within {} s; the server may be out of files, or \
+                 hang: see its log",
+                ANSWER_MAX.as_secs()
+            );
+            Failure(exit::UNAVAILABLE, text)
+        }
+        ureq::Error::Io(error) => unreachable(&error),
+        error => unreachable(&error),
+    })?;
+    let body = response
+        .body_mut()
+        .with_config()
+        .limit(ANSWER_BYTES_MAX)
+        .read_to_string()
+        .map_err(|error| unreachable(&error))?;
+    match response.status().as_u16() {
+        200 => Ok(body),
+        401 => Err(Failure(
+            exit::NO_PERMISSION,
+            "the server wants another RTMS_ADMIN_TOKEN".to_owned(),
+        )),
+        503 => Err(unreachable(&body.trim())),
+        code => {
+            let text = format!(
+                "something else than rtmsd answers at http://{address}, with {code}; is RTMS_ADMIN \
+                 that of the server?"
+            );
+            Err(Failure(exit::UNAVAILABLE, text))
+        }
+    }
+}
+
+/// Where a server that listens on every address is asked.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}

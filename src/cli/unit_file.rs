@@ -1,0 +1,151 @@
+//! `rtmsd print unit` and `print socket`.
+
+use std::path::Path;
+
+use crate::config::keys::KEYS;
+
+/// The service for the binary at this path.
+pub fn unit(program: &Path) -> String {
+    UNIT.replace("@program@", &program.display().to_string())
+        .replace("@credentials@\n", &credentials())
+}
+
+/// Every secret by the name of its key. systemd refuses to start what lacks a credential, so that
+/// each has an empty line to fall back on, which counts as not given.
+fn credentials() -> String {
+    let secrets = KEYS.iter().filter(|key| key.is_secret);
+    secrets
+        .map(|key| {
+            let name = key.name;
+            format!("LoadCredential={name}:/etc/rtmsd/{name}\nSetCredential={name}:\\n\n")
+        })
+        .collect()
+}
+
+/// The socket that goes with it, for who wants one.
+pub fn socket_unit() -> &'static str {
+    SOCKET
+}
+
+const UNIT: &str = "\
+# rtmsd.service, from \"rtmsd print unit\". Settings are in /etc/rtms.conf, which must be readable by
+# all and therefore hold no secrets; each secret is a file of mode 0600 in /etc/rtmsd, named like its
+# key. Meetings go to /var/lib/rtmsd/meetings. Changes belong into a drop-in: systemctl edit rtmsd.
+
+[Unit]
+Description=Zoom Realtime Media Streams receiver
+Documentation=man:rtmsd(8) man:rtms.conf(5)
+Wants=network-online.target
+After=network-online.target
+# Without credentials there is nothing to do.
+ConditionPathExists=/etc/rtmsd/ZOOM_CLIENT_SECRET
+StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+NotifyAccess=main
+# Only if there is one: rtmsd print socket.
+Sockets=rtmsd.socket
+ExecStart=@program@ serve --config /etc/rtms.conf
+ExecReload=/bin/kill -HUP $MAINPID
+# A thread that hangs is found within half of this; then systemd restarts the server, which rejoins
+# its streams.
+WatchdogSec=30s
+TimeoutStopSec=10s
+Restart=on-failure
+RestartSec=1s
+# A command line or a configuration that is wrong is wrong after a restart, too.
+RestartPreventExitStatus=64 78
+# Transcripts are in files; the journal keeps the log only. Standard error would go where standard
+# output goes.
+StandardOutput=null
+StandardError=journal
+
+# Secrets. One that has no file is an empty line, which counts as not given.
+@credentials@
+
+DynamicUser=yes
+StateDirectory=rtmsd
+StateDirectoryMode=0700
+RuntimeDirectory=rtmsd
+RuntimeDirectoryMode=0700
+UMask=0077
+# A stream needs up to a dozen files.
+LimitNOFILE=65536
+LimitCORE=0
+
+AmbientCapabilities=
+CapabilityBoundingSet=
+NoNewPrivileges=yes
+PrivateDevices=yes
+PrivateTmp=yes
+PrivateUsers=yes
+ProcSubset=pid
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHome=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+ProtectSystem=strict
+KeyringMode=private
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+RemoveIPC=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallErrorNumber=EPERM
+# The last is how a socket of systemd's is taken over.
+SystemCallFilter=@system-service pidfd_open pidfd_getfd
+SystemCallFilter=~@privileged @resources
+
+[Install]
+WantedBy=multi-user.target
+";
+
+const SOCKET: &str = "\
+# rtmsd.socket, from \"rtmsd print socket\". With it systemd holds the webhook port, so that webhooks
+# wait while the server restarts; HOST and PORT in /etc/rtms.conf are then not used. A port below
+# 1024 needs nothing else.
+
+[Unit]
+Description=Webhook port of rtmsd
+
+[Socket]
+ListenStream=3000
+Backlog=1024
+# A server that ends at once, by a faulty configuration, is started for waiting webhooks so often
+# and no more; \"systemctl restart rtmsd\" brings both back.
+TriggerLimitIntervalSec=30s
+TriggerLimitBurst=5
+
+[Install]
+WantedBy=sockets.target
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unit_is_for_this_binary() {
+        let unit = unit(Path::new("/opt/rtmsd"));
+        for line in [
+            "ExecStart=/opt/rtmsd serve --config /etc/rtms.conf",
+            "Type=notify",
+            "RestartPreventExitStatus=64 78",
+            "DynamicUser=yes",
+            "StandardError=journal",
+            "LoadCredential=ZOOM_REFRESH_TOKEN:/etc/rtmsd/ZOOM_REFRESH_TOKEN",
+            "SetCredential=ZOOM_REFRESH_TOKEN:\\n",
+        ] {
+            assert!(unit.lines().any(|found| found == line), "{line}");
+        }
+        assert!(!unit.contains("@program@") && !unit.contains("@credentials@"));
+    }
+}

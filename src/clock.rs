@@ -1,0 +1,12 @@
+//! The wall clock of this process. Pure parts take the time as an argument instead.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The wall clock in Unix milliseconds; 0 if it is set before 1970. Not for deadlines, it jumps.
+pub fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        })
+}

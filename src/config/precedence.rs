@@ -1,0 +1,432 @@
+//! Who wins. Which keys need each other is in `complete`, what is odd in `judge`.
+//!
+//! For one key: the environment, then the file; for a secret also `KEY_FILE` in either place, and a
+//! file of that name in `$CREDENTIALS_DIRECTORY`. An empty value counts as not given. Two ways that
+//! give the same secret are a fault, since nobody could tell which one is used; only the
+//! environment may override.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::fault::{distance, shown};
+use super::keys::{Draft, KEYS, Key};
+use super::{Config, Fault, FileContent, Sources, Warning, file_format};
+use crate::domain::secret::Secret;
+
+/// Longest secret in a file of its own, in bytes.
+const SECRET_BYTES_MAX: usize = 16 * 1024;
+
+/// A configuration, and how it came about.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// The keys that were given, in the order of [`KEYS`].
+    pub settings: Vec<Setting>,
+    /// What is odd about it.
+    pub warnings: Vec<Warning>,
+    /// The file that was read.
+    pub file: Option<String>,
+}
+
+/// A key that was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// Its name in [`KEYS`].
+    pub key: &'static str,
+    /// Its value; a secret is hidden.
+    pub shown: String,
+    /// Where it was given: `rtms.conf:12`, `environment`, `credentials`.
+    pub place: String,
+    /// Its value as it was written; every one may be compared, and none is to be shown.
+    value: Secret,
+}
+
+impl Loaded {
+    /// The keys whose values differ, in the order of [`KEYS`].
+    pub fn changed_since(&self, earlier: &Loaded) -> Vec<&'static str> {
+        let value = |loaded: &Loaded, key: &Key| {
+            let mut settings = loaded.settings.iter();
+            let found = settings.find(|setting| setting.key == key.name);
+            found.map(|setting| setting.value.clone())
+        };
+        let differ = |key: &&Key| value(self, key) != value(earlier, key);
+        KEYS.iter().filter(differ).map(|key| key.name).collect()
+    }
+}
+
+/// A value before it is understood.
+#[derive(Debug, Clone)]
+struct Given {
+    name: String,
+    value: String,
+    place: String,
+    is_continued: bool,
+}
+
+/// Reads a configuration; all its faults, in the order of the file, if there are any.
+pub fn load(sources: &Sources<'_>) -> Result<Loaded, Vec<Fault>> {
+    let mut loading = Loading {
+        sources,
+        settings: Vec::new(),
+        faults: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let from_file = loading.read_file();
+    let from_environment = loading.read_environment();
+    let mut draft = Draft::default();
+    for key in KEYS {
+        let faults = loading.faults.len();
+        match loading.choose(key, &from_environment, &from_file) {
+            Some(given) => loading.set(key, given, &mut draft),
+            // Given, though not to be had: that is its only fault, it is not missing too.
+            None if loading.faults.len() > faults => loading.settings.push(Setting {
+                key: key.name,
+                shown: String::new(),
+                place: String::new(),
+                value: Secret::new(""),
+            }),
+            None => {}
+        }
+    }
+    let config = loading.finish(draft);
+    if !loading.faults.is_empty() {
+        return Err(loading.faults);
+    }
+    loading.judge(&config);
+    Ok(Loaded {
+        config,
+        settings: loading.settings,
+        warnings: loading.warnings,
+        file: sources.file.as_ref().map(|(name, _)| name.clone()),
+    })
+}
+
+pub(crate) struct Loading<'a> {
+    pub(super) sources: &'a Sources<'a>,
+    pub(super) settings: Vec<Setting>,
+    faults: Vec<Fault>,
+    warnings: Vec<Warning>,
+}
+
+/// What one source gives, by the name as written.
+type GivenByName = HashMap<String, Given>;
+
+impl Loading<'_> {
+    pub(crate) fn fault(&mut self, place: &str, key: &str, text: impl Into<String>) {
+        self.faults.push(Fault {
+            place: place.to_owned(),
+            key: key.to_owned(),
+            text: text.into(),
+        });
+    }
+
+    pub(crate) fn warn(&mut self, key: &str, text: impl Into<String>) {
+        let place = self.place(key);
+        self.warnings.push(Warning {
+            place,
+            key: key.to_owned(),
+            text: text.into(),
+        });
+    }
+
+    /// Where a key was given, else where it could be.
+    pub(crate) fn place(&self, key: &str) -> String {
+        let given = self.settings.iter().find(|setting| setting.key == key);
+        match (given, &self.sources.file) {
+            (Some(setting), _) => setting.place.clone(),
+            (None, Some((name, _))) => name.clone(),
+            (None, None) => "configuration".to_owned(),
+        }
+    }
+
+    pub(crate) fn is_given(&self, key: &str) -> bool {
+        self.settings.iter().any(|setting| setting.key == key)
+    }
+
+    fn read_file(&mut self) -> GivenByName {
+        let mut found = GivenByName::new();
+        let Some((file_name, content)) = &self.sources.file else {
+            return found;
+        };
+        let (entries, bad_lines) = file_format::parse(&content.bytes);
+        for bad in bad_lines {
+            let place = match bad.line {
+                0 => file_name.clone(),
+                line => format!("{file_name}:{line}"),
+            };
+            self.fault(&place, "", bad.text);
+        }
+        for entry in entries {
+            let place = format!("{file_name}:{}", entry.line);
+            if find(&entry.key).is_none() {
+                if is_ours(&entry.key) {
+                    self.fault(&place, &clipped(&entry.key), unknown(&entry.key));
+                }
+                continue;
+            }
+            if let Some(first) = found.get(&entry.key) {
+                let text = format!("found again, expected once; it stands in {}", first.place);
+                self.fault(&place, &entry.key, text);
+                continue;
+            }
+            let given = Given {
+                name: entry.key.clone(),
+                value: entry.value,
+                place,
+                is_continued: entry.is_continued,
+            };
+            found.insert(entry.key, given);
+        }
+        let has_secret = found.values().any(|given| {
+            !given.value.is_empty()
+                && find(&given.name).is_some_and(|(key, is_file)| key.is_secret && !is_file)
+        });
+        self.judge_mode(file_name, content.mode, has_secret);
+        found.retain(|_, given| !given.value.is_empty());
+        found
+    }
+
+    fn judge_mode(&mut self, name: &str, mode: Option<u32>, has_secret: bool) {
+        let mode = mode.unwrap_or(0);
+        let (what, remedy) = if mode & 0o002 != 0 {
+            ("everyone on this machine may change it", "chmod o-w")
+        } else if mode & 0o004 != 0 && has_secret {
+            (
+                "everyone on this machine may read the secrets in it",
+                "chmod o-r",
+            )
+        } else {
+            return;
+        };
+        self.warnings.push(Warning {
+            place: name.to_owned(),
+            key: String::new(),
+            text: format!("{what}; {remedy} {name}"),
+        });
+    }
+
+    fn read_environment(&mut self) -> GivenByName {
+        let mut found = GivenByName::new();
+        for (name, value) in &self.sources.environment {
+            let Some(name) = name.to_str() else { continue };
+            if find(name).is_none() {
+                if is_ours(name) {
+                    self.warnings.push(Warning {
+                        place: "environment".to_owned(),
+                        key: clipped(name),
+                        text: unknown(name),
+                    });
+                }
+                continue;
+            }
+            let value = value.to_string_lossy().trim().to_owned();
+            if !value.is_empty() {
+                let given = Given {
+                    name: name.to_owned(),
+                    value,
+                    place: "environment".to_owned(),
+                    is_continued: false,
+                };
+                found.insert(name.to_owned(), given);
+            }
+        }
+        // The environment has no order; messages should.
+        self.warnings
+            .sort_by(|a, b| (&a.place, &a.key).cmp(&(&b.place, &b.key)));
+        found
+    }
+
+    /// The one place that gives a key, with a secret fetched from its own file.
+    fn choose(
+        &mut self,
+        key: &'static Key,
+        environment: &GivenByName,
+        file: &GivenByName,
+    ) -> Option<Given> {
+        let here = self.one_of_names(key, environment);
+        let there = self.one_of_names(key, file);
+        if here.is_some() || !key.is_secret {
+            return here.or(there).and_then(|given| self.fetched(key, given));
+        }
+        let credential = self.credential(key);
+        if let (Some(there), Some(_)) = (&there, &credential) {
+            let text = "found here and in $CREDENTIALS_DIRECTORY, expected one of the two";
+            self.fault(&there.place, &there.name, text);
+            return None;
+        }
+        credential.or_else(|| there.and_then(|given| self.fetched(key, given)))
+    }
+
+    /// What one source gives for a key under any of its names; two of them are a fault.
+    fn one_of_names(&mut self, key: &'static Key, source: &GivenByName) -> Option<Given> {
+        let mut given: Vec<&Given> = key.names().filter_map(|name| source.get(&name)).collect();
+        given.sort_by_key(|given| key.names().position(|name| name == given.name));
+        if let [first, second, ..] = given.as_slice() {
+            let text = format!("found beside {}, expected one of the two", first.name);
+            let (place, name) = (second.place.clone(), second.name.clone());
+            self.fault(&place, &name, text);
+        }
+        given.first().map(|given| (*given).clone())
+    }
+
+    /// The value itself, where the name says that it is in a file.
+    fn fetched(&mut self, key: &'static Key, given: Given) -> Option<Given> {
+        let is_file = find(&given.name).is_some_and(|(_, is_file)| is_file);
+        if !key.is_secret || !is_file {
+            return Some(given);
+        }
+        let path = PathBuf::from(&given.value);
+        match (self.sources.read)(&path) {
+            Ok(content) => self.secret_in(given, &path, &content),
+            Err(error) => {
+                let text = format!(
+                    "found {}, which cannot be read: {error}",
+                    shown(&given.value)
+                );
+                self.fault(&given.place, &given.name, text);
+                None
+            }
+        }
+    }
+
+    fn credential(&mut self, key: &'static Key) -> Option<Given> {
+        let directory = self.variable("CREDENTIALS_DIRECTORY")?;
+        for name in std::iter::once(&key.name).chain(key.aliases) {
+            let path = Path::new(&directory).join(name);
+            let given = Given {
+                name: (*name).to_owned(),
+                value: String::new(),
+                place: "credentials".to_owned(),
+                is_continued: false,
+            };
+            match (self.sources.read)(&path) {
+                // What the unit falls back on where there is no such secret.
+                Ok(FileContent { bytes, .. }) if bytes.trim_ascii().is_empty() => {}
+                // systemd keeps the directory closed to others, whatever the mode of the file.
+                Ok(FileContent { bytes, .. }) => {
+                    return self.secret_in(given, &path, &FileContent { bytes, mode: None });
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    self.fault("credentials", name, format!("cannot be read: {error}"));
+                }
+            }
+        }
+        None
+    }
+
+    fn secret_in(&mut self, given: Given, path: &Path, content: &FileContent) -> Option<Given> {
+        if content.bytes.len() > SECRET_BYTES_MAX {
+            let text = format!(
+                "found a file of more than {SECRET_BYTES_MAX} bytes, expected the secret alone"
+            );
+            self.fault(&given.place, &given.name, text);
+            return None;
+        }
+        let value = String::from_utf8_lossy(&content.bytes).trim().to_owned();
+        if value.is_empty() {
+            self.fault(
+                &given.place,
+                &given.name,
+                "found an empty file, expected the secret",
+            );
+            return None;
+        }
+        self.judge_mode(&path.display().to_string(), content.mode, true);
+        Some(Given { value, ..given })
+    }
+
+    fn set(&mut self, key: &'static Key, given: Given, draft: &mut Draft) {
+        let found = if key.is_secret {
+            format!("{} characters, not shown", given.value.chars().count())
+        } else {
+            shown(&given.value)
+        };
+        let expected = if given.is_continued {
+            Err("a value on one line; put it in single quotes if it ends in a backslash".to_owned())
+        } else if given
+            .value
+            .contains(|c: char| c.is_control() || c == '\u{fffd}')
+        {
+            Err("text in UTF-8 without control characters".to_owned())
+        } else {
+            (key.set)(draft, &given.value)
+        };
+        if let Err(expected) = expected {
+            self.fault(
+                &given.place,
+                &given.name,
+                format!("found {found}, expected {expected}"),
+            );
+        }
+        self.settings.push(Setting {
+            key: key.name,
+            shown: if key.is_secret {
+                "(secret)".to_owned()
+            } else {
+                given.value.clone()
+            },
+            place: given.place,
+            value: Secret::new(given.value),
+        });
+    }
+
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+        let (_, value) = self
+            .sources
+            .environment
+            .iter()
+            .find(|(key, _)| key == name)?;
+        value
+            .to_str()
+            .filter(|value| !value.is_empty())
+            .map(str::to_owned)
+    }
+}
+
+/// The key of a name, and whether the name says that its value is in a file.
+fn find(name: &str) -> Option<(&'static Key, bool)> {
+    let named = |name: &str| KEYS.iter().find(|key| key.is_named(name));
+    if let Some(key) = named(name) {
+        return Some((key, false));
+    }
+    let key = named(name.strip_suffix("_FILE")?)?;
+    key.is_secret.then_some((key, true))
+}
+
+fn is_ours(name: &str) -> bool {
+    let upper = name.to_ascii_uppercase();
+    upper.starts_with("RTMS_") || upper.starts_with("ZOOM_")
+}
+
+/// The name of an unknown key, of bounded length.
+fn clipped(name: &str) -> String {
+    name.chars().take(64).collect()
+}
+
+fn unknown(name: &str) -> String {
+    let text = "found an unknown key, expected one of those in \"rtmsd print conf\"";
+    let upper = clipped(&name.to_ascii_uppercase());
+    let names = KEYS.iter().flat_map(Key::names);
+    let close = names
+        .map(|known| (distance(&upper, &known.to_ascii_uppercase()), known))
+        .min()
+        .filter(|(edits, _)| edits * 5 <= upper.len());
+    match close {
+        Some((_, known)) => format!("{text}; did you mean {known}?"),
+        None => text.to_owned(),
+    }
+}
+
+/// For [`KEYS`]: the words of a list of secrets.
+pub(super) fn secrets(text: &str) -> Result<Vec<Secret>, String> {
+    let words: Vec<&str> = crate::protocol::params::each_word(text).collect();
+    if words
+        .iter()
+        .any(|word| word.is_empty() || word.contains(' '))
+    {
+        return Err("one token, or several with commas between them".to_owned());
+    }
+    Ok(words.into_iter().map(Secret::new).collect())
+}

@@ -1,0 +1,140 @@
+//! From the configuration to the settings of each part: the one place where both are known.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::config::{Config, OnExit, OnRevoked, StdoutMode};
+use crate::daemon;
+use crate::daemon::KeyPair;
+use crate::delivery::stdout::StdoutFormat;
+use crate::gate::TlsFiles;
+use crate::net::proxy::ProxyEnv;
+use crate::protocol::server_url::AllowedHosts;
+use crate::recorder::{DiskSettings, Formats};
+use crate::source::ingress;
+use crate::state::StateDir;
+use crate::zoom_api;
+use crate::zoom_api::{Credentials, VideoSdk};
+
+/// A value that the configuration let through and the part does not take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault(String);
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// The whole server.
+pub fn daemon(config: &Config) -> Result<daemon::Settings, Fault> {
+    let keys = |pair: &crate::config::KeyPair| KeyPair {
+        id: pair.id.clone(),
+        secret: pair.secret.clone(),
+    };
+    let allowed_hosts = AllowedHosts::parse(&config.allowed_hosts)
+        .map_err(|what| Fault(format!("RTMS_ALLOWED_HOSTS: {what}")))?;
+    Ok(daemon::Settings {
+        public: public(config),
+        api: api(config),
+        auto_start: config.auto_start,
+        stop_after: config.stop_after,
+        app: KeyPair {
+            id: config.client_id.clone(),
+            secret: config.client_secret.clone(),
+        },
+        video_sdk: config.video_sdk.as_ref().map(keys),
+        media: config.media.clone(),
+        params: config.params,
+        video_participant: config.video_participant.clone(),
+        events: config.events.clone(),
+        buffer_data: config.buffer_data,
+        allowed_hosts,
+        ca_file: config.ca_file.clone(),
+        disk: Some(DiskSettings {
+            root: config.out.clone(),
+            formats: Formats {
+                jsonl: config.transcript.jsonl,
+                txt: config.transcript.txt,
+                vtt: config.transcript.vtt,
+                srt: config.transcript.srt,
+            },
+            params: config.params,
+        }),
+        stdout: match config.stdout {
+            StdoutMode::Text => Some(StdoutFormat::Text),
+            StdoutMode::Jsonl => Some(StdoutFormat::Jsonl),
+            StdoutMode::Off => None,
+        },
+        state: Some(config.state.clone()),
+        delete_revoked: config.on_revoked == OnRevoked::Delete,
+        on_exit: match config.on_exit {
+            OnExit::Leave => daemon::OnExit::Leave,
+            OnExit::Stop => daemon::OnExit::Stop,
+        },
+    })
+}
+
+/// The public edge.
+pub fn public(config: &Config) -> ingress::Settings {
+    ingress::Settings {
+        path: config.webhook_path.clone(),
+        secret_tokens: config.secret_tokens.clone(),
+        verify: config.verify_webhooks,
+        max_age: config.webhook_max_age,
+        tls: config.tls.as_ref().map(|files| TlsFiles {
+            cert: files.cert.clone(),
+            key: files.key.clone(),
+        }),
+        ..ingress::Settings::default()
+    }
+}
+
+/// The state directory, taken for this process, if the credentials are such that a command needs
+/// it: refresh tokens rotate, and the next one is kept there.
+pub fn state_for_rest(config: &Config) -> Result<Option<Arc<StateDir>>, zoom_api::Error> {
+    match api(config).credentials {
+        Credentials::UserRefresh { .. } => StateDir::open(&config.state)
+            .map(|state| Some(Arc::new(state)))
+            .map_err(|error| zoom_api::Error::of_state(&error)),
+        _ => Ok(None),
+    }
+}
+
+/// REST, without a state directory.
+pub fn api(config: &Config) -> zoom_api::Settings {
+    let client = config.api_client();
+    let credentials = if let Some(token) = &config.access_token {
+        Credentials::Static {
+            token: token.clone(),
+        }
+    } else if let Some(account_id) = &config.account_id {
+        Credentials::ServerToServer {
+            account_id: account_id.clone(),
+            client_id: client.id,
+            client_secret: client.secret,
+        }
+    } else if let Some(refresh_token) = &config.refresh_token {
+        Credentials::UserRefresh {
+            client_id: client.id,
+            client_secret: client.secret,
+            refresh_token: refresh_token.clone(),
+        }
+    } else {
+        Credentials::None
+    };
+    zoom_api::Settings {
+        api_url: config.api_url.clone(),
+        oauth_url: config.oauth_url.clone(),
+        participant_user_id: config.participant_user_id.clone(),
+        video_sdk: config.video_sdk.as_ref().map(|pair| VideoSdk {
+            key: pair.id.clone(),
+            secret: pair.secret.clone(),
+        }),
+        ca_file: config.ca_file.clone(),
+        proxy: ProxyEnv::from_env(),
+        ..zoom_api::Settings::new(credentials, config.client_id.clone())
+    }
+}

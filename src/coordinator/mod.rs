@@ -1,0 +1,419 @@
+//! What we know of each meeting and each stream, and what follows from what happens to them.
+//!
+//! Pure: it is told what happened and when, and answers with [`Action`]s that the daemon carries
+//! out. Webhooks come at least once and in any order (Zoom repeats one up to 85 minutes later), so
+//! every decision is made by stamps that are kept for longer than that:
+//!
+//! | webhook | decision |
+//! | --- | --- |
+//! | `meeting.started` | a REST start, unless there was one or a stream is there |
+//! | `rtms_started`, new stream | start it, unless it is too old to be connected to |
+//! | `rtms_started`, same stamp | a repetition: nothing |
+//! | `rtms_started`, newer stamp, running | another server: fail over |
+//! | `rtms_started`, newer stamp than the stop | it lives again: start it |
+//! | `rtms_started`, older stamp | stale: nothing |
+//! | `rtms_interrupted`, newer than the last | signaling is lost, if the stream runs |
+//! | `rtms_stopped` | the stream ends; a started that is older than it is stale |
+//! | `meeting.ended` | no more starts and stops for this meeting |
+
+pub(crate) mod ends;
+pub(crate) mod entry;
+pub(crate) mod eviction;
+pub(crate) mod rest_calls;
+pub(crate) mod webhooks;
+
+pub(crate) mod retry;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::zoom_event::{Event, RtmsStarted, Webhook, account_word};
+use crate::protocol::SIGNALING_WINDOW;
+use crate::protocol::codes::StopReason;
+use crate::recorder::StreamInfo;
+use crate::zoom_api;
+use crate::zoom_api::Control;
+use entry::{MeetingEntry, Start, StreamEntry};
+
+/// A started webhook of this age can no longer be connected to. Zoom waits 60 s and repeats a
+/// webhook after 300 s at the earliest; the rest is room for a clock that is wrong.
+pub const EXPIRED_AFTER: Duration = Duration::from_secs(240);
+
+/// The first connection gets this long even if the stamps say that the minute is nearly over.
+const WINDOW_MIN: Duration = Duration::from_secs(15);
+
+/// What is over is remembered for this long: Zoom's last repetition comes after 85 minutes.
+pub const MEMORY: Duration = Duration::from_secs(2 * 3600);
+
+/// How often there is a look at what can be forgotten.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// Most entries of each kind; beyond this the oldest that is over is forgotten.
+pub const ENTRIES_MAX: usize = 20_000;
+
+/// Most REST starts of one meeting that follow a stop with a restart reason.
+pub const RESTARTS_MAX: u32 = 5;
+
+/// Most times that a stream whose thread panicked is taken up again. Zoom still holds it open, so
+/// what broke us need not cost the rest of the meeting; what breaks us again would do so for ever.
+pub const PANICS_MAX: u32 = 2;
+
+/// The moment of an input, on both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// For deadlines.
+    pub instant: Instant,
+    /// For stamps, Unix milliseconds.
+    pub unix_ms: u64,
+}
+
+/// What an operator decides about starting and stopping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// `RTMS_AUTO_START`, and credentials are there to do it with.
+    pub auto_start: bool,
+    /// Credentials are there, so that a stream can be started again.
+    pub can_call: bool,
+    /// `RTMS_STOP_AFTER`.
+    pub stop_after: Option<Duration>,
+}
+
+/// What the daemon is to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Make this REST call at that moment. The outcome comes back by
+    /// [`Registry::handle_call`].
+    Call(Call),
+    /// Forget the calls that are due for a meeting.
+    Cancel {
+        /// The meeting's UUID.
+        meeting: String,
+    },
+    /// Run this stream.
+    Start(Box<StreamPlan>),
+    /// Move a running stream to another server.
+    FailOver {
+        /// Which.
+        stream_id: String,
+        /// Candidates, not yet trusted.
+        urls: Vec<String>,
+    },
+    /// Tell a running stream that Zoom lost its signaling connection.
+    Interrupted {
+        /// Which.
+        stream_id: String,
+        /// When, by Zoom's clock.
+        event_ts_ms: u64,
+        /// New candidates, usually none.
+        urls: Vec<String>,
+    },
+    /// Tell a running stream that it is over.
+    Stopped {
+        /// Which.
+        stream_id: String,
+        /// Why.
+        reason: StopReason,
+    },
+    /// A stream of an earlier process is over: complete its files.
+    Complete {
+        /// Which.
+        info: StreamInfo,
+        /// Why.
+        reason: StopReason,
+    },
+    /// Consent was withdrawn: delete what this stream left behind.
+    Discard(StreamInfo),
+    /// A user took the app away: forget their token.
+    ForgetToken,
+    /// Something for a person to read.
+    Log(log::Level, String),
+}
+
+/// A REST call that is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// When.
+    pub at: Instant,
+    /// For which meeting, by UUID.
+    pub meeting: String,
+    /// What.
+    pub control: Control,
+}
+
+/// A stream to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamPlan {
+    /// The started webhook.
+    pub started: RtmsStarted,
+    /// What its files say about it.
+    pub info: StreamInfo,
+    /// How long Zoom still waits for us.
+    pub window: Duration,
+    /// Whether it ran in an earlier process, so that files and phrases go on.
+    pub is_rejoin: bool,
+}
+
+/// All meetings and streams.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Registry {
+    #[serde(skip, default = "Settings::nothing")]
+    settings: Settings,
+    meetings: HashMap<String, MeetingEntry>,
+    streams: HashMap<String, StreamEntry>,
+    /// Grows with each change that was asked for, over restarts too.
+    #[serde(default)]
+    version: u64,
+    /// Whether there is something that a restart would have to know.
+    #[serde(skip)]
+    is_changed: bool,
+    #[serde(skip)]
+    swept: Option<Instant>,
+    #[serde(skip)]
+    actions: Vec<Action>,
+}
+
+impl Settings {
+    fn nothing() -> Settings {
+        Settings {
+            auto_start: false,
+            can_call: false,
+            stop_after: None,
+        }
+    }
+}
+
+impl Registry {
+    /// Knows nothing yet.
+    pub fn new(settings: Settings) -> Registry {
+        Registry {
+            settings,
+            meetings: HashMap::new(),
+            streams: HashMap::new(),
+            version: 0,
+            is_changed: false,
+            swept: None,
+            actions: Vec::new(),
+        }
+    }
+
+    /// What an earlier process knew, from [`Registry::to_json`].
+    pub fn from_json(settings: Settings, json: &[u8]) -> Result<Registry, serde_json::Error> {
+        let registry: Registry = serde_json::from_slice(json)?;
+        Ok(Registry {
+            settings,
+            ..registry
+        })
+    }
+
+    /// Everything that a restart needs.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Whether something changed since this was asked last.
+    pub fn take_changed(&mut self) -> bool {
+        self.version += u64::from(self.is_changed);
+        std::mem::take(&mut self.is_changed)
+    }
+
+    /// The greater of two is the newer.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Other settings, for what happens from here on. Whoever changes them may have mended what kept
+    /// streams away, so starts that were given up are due again; and where starting has become
+    /// possible, so are those of meetings that began before.
+    pub fn reload(&mut self, now: Now, settings: Settings) -> Vec<Action> {
+        let was_possible = self.settings.auto_start;
+        self.settings = settings;
+        let meetings: Vec<String> = self.meetings.keys().cloned().collect();
+        for uuid in meetings {
+            let Some(meeting) = self.meetings.get(&uuid) else {
+                continue;
+            };
+            let is_due = match meeting.start {
+                Start::GaveUp => !self.has_stream(&uuid),
+                // One that had a stream lost it by somebody's will.
+                Start::None if !was_possible && meeting.started_ms.is_some() => {
+                    !self.knows_stream_of(&uuid)
+                }
+                _ => false,
+            };
+            if is_due && settings.auto_start && meeting.is_live() {
+                self.start_now(now, &uuid);
+            }
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    /// A start is due at once.
+    fn start_now(&mut self, now: Now, uuid: &str) {
+        if let Some(meeting) = self.meetings.get_mut(uuid) {
+            if meeting.start == Start::GaveUp {
+                meeting.restarts = 0;
+            }
+            meeting.start = Start::Trying {
+                attempts: 0,
+                since: Some(now.instant),
+            };
+            self.is_changed = true;
+        }
+        self.call(now.instant, uuid, zoom_api::Action::Start);
+    }
+
+    /// Whether a stream of the meeting runs.
+    fn has_stream(&self, uuid: &str) -> bool {
+        let mut active = self.streams.values().filter(|entry| entry.is_active());
+        active.any(|entry| entry.started.id == uuid)
+    }
+
+    fn knows_stream_of(&self, uuid: &str) -> bool {
+        self.streams.values().any(|entry| entry.started.id == uuid)
+    }
+
+    /// The streams that run, and what their files say about them.
+    pub fn active(&self) -> impl Iterator<Item = StreamInfo> + '_ {
+        let active = self.streams.values().filter(|entry| entry.is_active());
+        active.map(|entry| self.info(entry))
+    }
+
+    /// After a restart: the streams that ran are to run again, and scheduled calls are due.
+    pub fn resume(&mut self, now: Now) -> Vec<Action> {
+        let meetings: Vec<String> = self.meetings.keys().cloned().collect();
+        for uuid in meetings {
+            let Some(meeting) = self.meetings.get(&uuid) else {
+                continue;
+            };
+            let is_due = match meeting.start {
+                Start::Trying { .. } => true,
+                // What was wrong may have been mended by this restart: a token, a plan.
+                Start::GaveUp => self.settings.auto_start && !self.has_stream(&uuid),
+                Start::None | Start::Done | Start::Stopped => false,
+            };
+            if is_due && meeting.is_live() {
+                self.start_now(now, &uuid);
+            }
+            if let Some(stop_at_ms) = self.meetings.get(&uuid).and_then(|m| m.stop_at_ms) {
+                let wait = Duration::from_millis(stop_at_ms.saturating_sub(now.unix_ms));
+                self.call(now.instant + wait, &uuid, zoom_api::Action::Stop);
+            }
+        }
+        // The process before may have ended, or its disk hung, before everything was deleted.
+        let revoked = self.streams.values().filter(|entry| entry.is_revoked);
+        let revoked = revoked.map(|entry| Action::Discard(self.info(entry)));
+        let revoked: Vec<Action> = revoked.collect();
+        self.actions.extend(revoked);
+        let active: Vec<StreamEntry> = self
+            .streams
+            .values()
+            .filter(|entry| entry.is_active())
+            .cloned()
+            .collect();
+        for entry in active {
+            if entry.stopped_ms.is_some() {
+                // Its end came when the earlier process was about to go.
+                self.complete(now, &entry);
+                continue;
+            }
+            self.rejoin(&entry.started.stream_id);
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    /// A webhook came, verified.
+    pub fn handle_webhook(&mut self, now: Now, webhook: Webhook) -> Vec<Action> {
+        let ts = webhook.event_ts_ms;
+        match webhook.event {
+            Event::MeetingStarted(life) => self.meeting_started(now, ts, life),
+            Event::MeetingEnded(life) => self.meeting_ended(now, ts, life),
+            Event::RtmsStarted(started) => self.rtms_started(now, ts, started),
+            Event::RtmsInterrupted(interrupted) => self.rtms_interrupted(now, ts, interrupted),
+            Event::RtmsStopped(stopped) => self.rtms_stopped(now, ts, stopped),
+            Event::AppDeauthorized { .. } => {
+                self.log(
+                    log::Level::Error,
+                    "a user removed the app; the stored refresh token is deleted",
+                );
+                self.actions.push(Action::ForgetToken);
+            }
+            Event::Account { name, payload } => {
+                let (level, meaning) = news(&name);
+                self.log(level, &format!("{meaning} event={name} payload={payload}"));
+            }
+            Event::UrlValidation { .. } | Event::Other { .. } => {}
+        }
+        self.forget_old(now);
+        std::mem::take(&mut self.actions)
+    }
+
+    fn rejoin(&mut self, stream_id: &str) {
+        let Some(entry) = self.streams.get(stream_id) else {
+            return;
+        };
+        let plan = StreamPlan {
+            started: entry.started.clone(),
+            info: self.info(entry),
+            window: SIGNALING_WINDOW,
+            is_rejoin: true,
+        };
+        self.actions.push(Action::Start(Box::new(plan)));
+    }
+
+    fn log(&mut self, level: log::Level, text: &str) {
+        self.actions.push(Action::Log(level, text.to_owned()));
+    }
+
+    fn info(&self, entry: &StreamEntry) -> StreamInfo {
+        let meeting = self.meetings.get(&entry.started.id);
+        StreamInfo {
+            product: entry.started.product,
+            id: entry.started.id.clone(),
+            stream_id: entry.started.stream_id.clone(),
+            meeting_id: entry
+                .started
+                .meeting_id
+                .clone()
+                .or_else(|| meeting.and_then(|meeting| meeting.meeting_id.clone())),
+            topic: meeting.and_then(|meeting| meeting.topic.clone()),
+            started_ms: entry.first_ms,
+        }
+    }
+
+    fn info_of(&self, stream_id: &str) -> StreamInfo {
+        // Asked only for streams that were just found or inserted.
+        self.streams
+            .get(stream_id)
+            .map(|entry| self.info(entry))
+            .unwrap_or_else(|| StreamInfo {
+                product: crate::domain::product::Product::Meeting,
+                id: String::new(),
+                stream_id: stream_id.to_owned(),
+                meeting_id: None,
+                topic: None,
+                started_ms: 0,
+            })
+    }
+}
+
+/// How loud an event about the account is, and what it says. The payloads of most are not
+/// published, so they are logged as they are.
+fn news(name: &str) -> (log::Level, &'static str) {
+    match account_word(name) {
+        "concurrency_limited" => (
+            log::Level::Error,
+            "a stream was not started: the account has as many as it may have at once",
+        ),
+        "concurrency_near_limit" => (
+            log::Level::Warn,
+            "the account has nearly as many streams as it may have at once",
+        ),
+        "start_failed" => (log::Level::Error, "zoom could not start a stream"),
+        "request_status" => (log::Level::Info, "a request to start a stream was decided"),
+        _ => (log::Level::Warn, "news about the account"),
+    }
+}

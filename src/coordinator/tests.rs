@@ -1,0 +1,942 @@
+//! The table of [`super`], row by row, and what a restart, a stop and a failed call lead to.
+
+use super::*;
+use crate::domain::product::Product;
+use crate::domain::zoom_event::{MeetingLife, RtmsInterrupted, RtmsStopped};
+use crate::protocol::EndReason;
+use crate::zoom_api::{self, Error, Kind};
+
+const UUID: &str = "a/B+c==";
+/// Zoom's stamps in these tests begin here; our clock agrees unless a test says otherwise.
+const T0: u64 = 1_767_000_000_000;
+
+struct World {
+    registry: Registry,
+    now: Now,
+}
+
+fn settings() -> Settings {
+    Settings {
+        auto_start: true,
+        can_call: true,
+        stop_after: None,
+    }
+}
+
+fn world(settings: Settings) -> World {
+    World {
+        registry: Registry::new(settings),
+        now: Now {
+            instant: Instant::now(),
+            unix_ms: T0,
+        },
+    }
+}
+
+fn life(uuid: &str) -> MeetingLife {
+    MeetingLife {
+        product: Product::Meeting,
+        meeting_id: "81234567890".to_owned(),
+        meeting_uuid: uuid.to_owned(),
+        host_id: None,
+        topic: Some("Weekly".to_owned()),
+    }
+}
+
+fn stream_of(uuid: &str, stream_id: &str) -> RtmsStarted {
+    RtmsStarted {
+        product: Product::Meeting,
+        id: uuid.to_owned(),
+        stream_id: stream_id.to_owned(),
+        server_urls: vec!["wss://sig.zoom.us".to_owned()],
+        meeting_id: Some("81234567890".to_owned()),
+        operator_id: None,
+        account_id: None,
+    }
+}
+
+impl World {
+    fn pass(&mut self, time: Duration) {
+        self.now.instant += time;
+        self.now.unix_ms += time.as_millis() as u64;
+    }
+
+    fn webhook(&mut self, ts: u64, event: Event) -> Vec<Action> {
+        let webhook = Webhook {
+            event_ts_ms: ts,
+            event,
+        };
+        self.registry.handle_webhook(self.now, webhook)
+    }
+
+    fn meeting_started(&mut self, ts: u64) -> Vec<Action> {
+        self.webhook(ts, Event::MeetingStarted(life(UUID)))
+    }
+
+    fn meeting_ended(&mut self, ts: u64) -> Vec<Action> {
+        self.webhook(ts, Event::MeetingEnded(life(UUID)))
+    }
+
+    fn started(&mut self, ts: u64) -> Vec<Action> {
+        self.webhook(ts, Event::RtmsStarted(stream_of(UUID, "s1")))
+    }
+
+    fn interrupted(&mut self, ts: u64, urls: &[&str]) -> Vec<Action> {
+        let event = RtmsInterrupted {
+            product: Product::Meeting,
+            id: UUID.to_owned(),
+            stream_id: "s1".to_owned(),
+            server_urls: urls.iter().map(|url| (*url).to_owned()).collect(),
+        };
+        self.webhook(ts, Event::RtmsInterrupted(event))
+    }
+
+    fn stopped(&mut self, ts: u64, reason: i64) -> Vec<Action> {
+        let event = RtmsStopped {
+            product: Product::Meeting,
+            id: UUID.to_owned(),
+            stream_id: "s1".to_owned(),
+            stop_reason: Some(reason),
+        };
+        self.webhook(ts, Event::RtmsStopped(event))
+    }
+
+    fn ended(&mut self, end: EndReason) -> Vec<Action> {
+        self.registry.handle_end(self.now, "s1", &end)
+    }
+
+    /// Stopped by webhook, and the thread ends of it.
+    fn stops(&mut self, ts: u64, reason: i64) -> Vec<Action> {
+        let told = self.stopped(ts, reason);
+        assert_eq!(stops_of(&told), [("s1", reason)]);
+        self.ended(EndReason::Stopped(StopReason(reason)))
+    }
+
+    fn call(&mut self, action: zoom_api::Action, result: Result<(), Error>) -> Vec<Action> {
+        let call = Call {
+            at: self.now.instant,
+            meeting: UUID.to_owned(),
+            control: Control::new(action, Product::Meeting, "81234567890"),
+        };
+        self.registry.handle_call(self.now, &call, result)
+    }
+
+    /// As a new process finds it.
+    fn restart(&mut self, settings: Settings) -> Vec<Action> {
+        let json = self.registry.to_json();
+        self.registry = Registry::from_json(settings, &json).expect("our own JSON");
+        self.registry.resume(self.now)
+    }
+
+    /// When the REST calls in there are due, from now.
+    fn calls(&self, actions: &[Action]) -> Vec<(zoom_api::Action, Duration)> {
+        let calls = actions.iter().filter_map(|action| match action {
+            Action::Call(call) => Some((call.control.action, call.at - self.now.instant)),
+            _ => None,
+        });
+        calls.collect()
+    }
+}
+
+/// The streams to run, with the time that Zoom still waits and whether they are taken up again.
+fn starts(actions: &[Action]) -> Vec<(&str, Duration, bool)> {
+    let starts = actions.iter().filter_map(|action| match action {
+        Action::Start(plan) => Some((plan.info.stream_id.as_str(), plan.window, plan.is_rejoin)),
+        _ => None,
+    });
+    starts.collect()
+}
+
+fn stops_of(actions: &[Action]) -> Vec<(&str, i64)> {
+    let stops = actions.iter().filter_map(|action| match action {
+        Action::Stopped { stream_id, reason } => Some((stream_id.as_str(), reason.0)),
+        _ => None,
+    });
+    stops.collect()
+}
+
+fn is_cancelled(actions: &[Action]) -> bool {
+    let meeting = UUID.to_owned();
+    actions.contains(&Action::Cancel { meeting })
+}
+
+fn discarded(actions: &[Action]) -> Vec<&str> {
+    let infos = actions.iter().filter_map(|action| match action {
+        Action::Discard(info) => Some(info.stream_id.as_str()),
+        _ => None,
+    });
+    infos.collect()
+}
+
+const MINUTE: Duration = SIGNALING_WINDOW;
+const NOW: Duration = Duration::ZERO;
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+// Each row of the table.
+
+#[test]
+fn a_meeting_is_started_once() {
+    let mut w = world(settings());
+    let actions = w.meeting_started(T0);
+    assert_eq!(w.calls(&actions), [(zoom_api::Action::Start, NOW)]);
+    assert_eq!(w.meeting_started(T0), [], "a retry");
+    assert_eq!(w.meeting_started(T0 + 5), [], "another one, newer");
+    let actions = w.call(zoom_api::Action::Start, Ok(()));
+    assert_eq!(w.calls(&actions), []);
+    w.pass(secs(85 * 60));
+    assert_eq!(w.meeting_started(T0), [], "a retry, an hour later");
+}
+
+#[test]
+fn a_meeting_whose_stream_is_there_is_not_started() {
+    let mut w = world(settings());
+    assert_eq!(starts(&w.started(T0)), [("s1", MINUTE, false)]);
+    assert_eq!(w.meeting_started(T0 - 1), []);
+}
+
+#[test]
+fn nothing_is_started_without_credentials_or_wish() {
+    let auto_start = false;
+    let mut w = world(Settings {
+        auto_start,
+        ..settings()
+    });
+    assert_eq!(w.meeting_started(T0), []);
+}
+
+#[test]
+fn a_new_stream_gets_what_is_left_of_its_minute() {
+    for (age_s, window_s) in [(0, 60), (20, 40), (50, 15), (239, 15)] {
+        let mut w = world(settings());
+        let actions = w.started(T0 - 1000 * age_s);
+        assert_eq!(starts(&actions), [("s1", secs(window_s), false)], "{age_s}");
+    }
+    // A clock that is wrong, or a stamp that is missing.
+    for ts in [T0 + 3_600_000, 0] {
+        let mut w = world(settings());
+        assert_eq!(starts(&w.started(ts)), [("s1", MINUTE, false)], "{ts}");
+    }
+}
+
+#[test]
+fn a_stream_that_is_too_old_is_told_and_remembered() {
+    let mut w = world(settings());
+    let actions = w.started(T0 - 300_000);
+    assert_eq!(starts(&actions), []);
+    assert!(
+        matches!(&actions[..], [Action::Log(log::Level::Error, text)] if text.contains("300 s"))
+    );
+    assert_eq!(w.started(T0 - 300_000), [], "the next retry is silent");
+    assert_eq!(w.registry.active().count(), 0);
+}
+
+#[test]
+fn a_repeated_start_is_nothing_and_a_newer_one_a_fail_over() {
+    let mut w = world(settings());
+    w.started(T0);
+    assert_eq!(w.started(T0), []);
+    assert_eq!(w.started(T0 - 1), [], "stale");
+    let mut moved = stream_of(UUID, "s1");
+    moved.server_urls = vec!["wss://other.zoom.us".to_owned()];
+    let actions = w.webhook(T0 + 1, Event::RtmsStarted(moved.clone()));
+    let stream_id = "s1".to_owned();
+    let urls = moved.server_urls.clone();
+    assert_eq!(actions, [Action::FailOver { stream_id, urls }]);
+    assert_eq!(w.webhook(T0 + 1, Event::RtmsStarted(moved)), []);
+    // The new address is what the next process uses.
+    let actions = w.restart(settings());
+    assert!(matches!(&actions[..], [Action::Start(plan)]
+        if plan.started.server_urls == ["wss://other.zoom.us"]));
+}
+
+#[test]
+fn a_stream_lives_again_only_by_a_start_newer_than_its_stop() {
+    let mut w = world(settings());
+    w.started(T0);
+    w.stops(T0 + 10, 2);
+    assert_eq!(w.started(T0), [], "a retry after the stop");
+    assert_eq!(w.started(T0 + 5), [], "delayed");
+    assert_eq!(w.started(T0 + 10), []);
+    assert_eq!(starts(&w.started(T0 + 11)), [("s1", MINUTE, true)]);
+    assert_eq!(stops_of(&w.stopped(T0 + 10, 2)), [], "the stop before it");
+    assert_eq!(stops_of(&w.stopped(T0 + 20, 2)), [("s1", 2)]);
+}
+
+#[test]
+fn a_stop_before_its_start_makes_the_start_stale() {
+    let mut w = world(settings());
+    assert_eq!(w.stopped(T0 + 10, 6), []);
+    assert_eq!(w.started(T0), []);
+    assert_eq!(w.registry.active().count(), 0);
+    assert_eq!(starts(&w.started(T0 + 11)), [("s1", MINUTE, true)]);
+}
+
+#[test]
+fn an_interruption_counts_once_and_only_while_the_stream_runs() {
+    let mut w = world(settings());
+    w.started(T0);
+    let told = w.interrupted(T0 + 5, &[]);
+    assert!(
+        matches!(&told[..], [Action::Interrupted { event_ts_ms, .. }] if *event_ts_ms == T0 + 5)
+    );
+    assert_eq!(w.interrupted(T0 + 5, &[]), [], "a retry");
+    assert_eq!(w.interrupted(T0 + 4, &[]), [], "an older one");
+    assert_eq!(w.interrupted(T0 + 6, &[]).len(), 1);
+    w.stops(T0 + 10, 6);
+    assert_eq!(w.interrupted(T0 + 20, &[]), [], "after the stop");
+}
+
+#[test]
+fn an_interruption_of_an_unknown_stream_is_a_start_if_it_says_where() {
+    let mut w = world(settings());
+    let told = w.interrupted(T0, &[]);
+    assert!(matches!(&told[..], [Action::Log(log::Level::Warn, _)]));
+    let actions = w.interrupted(T0 + 1, &["wss://sig.zoom.us"]);
+    assert_eq!(starts(&actions), [("s1", MINUTE, false)]);
+}
+
+#[test]
+fn a_stop_is_told_once() {
+    let mut w = world(settings());
+    w.started(T0);
+    assert_eq!(stops_of(&w.stopped(T0 - 1, 6)), [], "older than the start");
+    assert_eq!(stops_of(&w.stopped(T0 + 1, 6)), [("s1", 6)]);
+    assert_eq!(w.stopped(T0 + 1, 6), []);
+    assert_eq!(w.ended(EndReason::Stopped(StopReason(6))), []);
+    w.pass(secs(85 * 60));
+    assert_eq!(w.stopped(T0 + 1, 6), []);
+}
+
+#[test]
+fn the_end_of_a_meeting_ends_starts_and_stops() {
+    let mut w = world(Settings {
+        stop_after: Some(secs(10)),
+        ..settings()
+    });
+    w.meeting_started(T0);
+    let actions = w.meeting_ended(T0 + 1);
+    assert!(is_cancelled(&actions));
+    // A call that was on its way changes nothing any more, however it went.
+    let actions = w.call(zoom_api::Action::Start, Ok(()));
+    assert_eq!(w.calls(&actions), []);
+    assert_eq!(w.meeting_ended(T0 + 1), [], "a retry");
+    assert_eq!(w.restart(settings()), []);
+    // Ended before started.
+    let mut w = world(settings());
+    w.meeting_ended(T0 + 1);
+    assert_eq!(w.meeting_started(T0), []);
+}
+
+// REST starts that fail.
+
+#[test]
+fn a_start_that_is_early_is_tried_for_half_a_minute() {
+    let mut w = world(settings());
+    w.meeting_started(T0);
+    let mut waited = NOW;
+    let mut tries = 1;
+    loop {
+        let actions = w.call(
+            zoom_api::Action::Start,
+            Err(Error::sample(Kind::MeetingUnknown, true)),
+        );
+        let calls = w.calls(&actions);
+        let [(zoom_api::Action::Start, wait)] = calls[..] else {
+            break;
+        };
+        tries += 1;
+        waited += wait;
+        w.pass(wait);
+    }
+    assert!((5..=7).contains(&tries), "{tries}");
+    assert!(waited > secs(28) && waited <= secs(30), "{waited:?}");
+    // Given up: a newer meeting.started tries again, a retry of the old one does not.
+    assert_eq!(w.meeting_started(T0), []);
+    let actions = w.meeting_started(T0 + 60_000);
+    assert_eq!(w.calls(&actions), [(zoom_api::Action::Start, NOW)]);
+}
+
+#[test]
+fn a_hopeless_start_is_told_and_given_up() {
+    let mut w = world(settings());
+    w.meeting_started(T0);
+    let actions = w.call(
+        zoom_api::Action::Start,
+        Err(Error::sample(Kind::NotPermitted, false)),
+    );
+    assert!(matches!(&actions[..], [Action::Log(..)]), "{actions:?}");
+}
+
+#[test]
+fn a_start_that_seemed_to_fail_is_not_made_twice() {
+    let mut w = world(settings());
+    w.meeting_started(T0);
+    let actions = w.call(
+        zoom_api::Action::Start,
+        Err(Error::sample(Kind::Timeout, false)),
+    );
+    assert_eq!(w.calls(&actions).len(), 1, "the second try is due");
+    let actions = w.started(T0 + 1);
+    assert!(is_cancelled(&actions), "the stream is there: no second try");
+    assert_eq!(starts(&actions).len(), 1);
+    let late = w.call(
+        zoom_api::Action::Start,
+        Err(Error::sample(Kind::Timeout, false)),
+    );
+    assert_eq!(late, []);
+}
+
+#[test]
+fn a_meeting_that_ended_meanwhile_is_not_tried_again() {
+    let mut w = world(settings());
+    w.meeting_started(T0);
+    w.meeting_ended(T0 + 1);
+    let actions = w.call(
+        zoom_api::Action::Start,
+        Err(Error::sample(Kind::Timeout, false)),
+    );
+    assert_eq!(w.calls(&actions), []);
+}
+
+// Scheduled stops.
+
+fn with_stop() -> Settings {
+    Settings {
+        stop_after: Some(secs(10)),
+        ..settings()
+    }
+}
+
+#[test]
+fn a_stop_is_due_after_our_own_start_only() {
+    let mut w = world(with_stop());
+    w.meeting_started(T0);
+    let actions = w.call(zoom_api::Action::Start, Ok(()));
+    assert_eq!(w.calls(&actions), [(zoom_api::Action::Stop, secs(10))]);
+    let actions = w.started(T0 + 1);
+    assert_eq!(w.calls(&actions), [], "not twice");
+    w.pass(secs(10));
+
+    w.call(zoom_api::Action::Stop, Ok(()));
+    // Ended by our stop: whatever reason Zoom gives, it is not started again.
+    let actions = w.stops(T0 + 10_500, 10);
+    assert_eq!(w.calls(&actions), []);
+    // A stream that somebody else started has no stop of ours.
+    let mut w = world(with_stop());
+    let actions = w.started(T0);
+    assert_eq!(w.calls(&actions), []);
+}
+
+#[test]
+fn a_stream_that_ends_before_its_stop_needs_none() {
+    let mut w = world(with_stop());
+    w.meeting_started(T0);
+    w.call(zoom_api::Action::Start, Ok(()));
+    w.started(T0 + 1);
+    assert!(is_cancelled(&w.stops(T0 + 5000, 2)));
+    assert_eq!(w.restart(with_stop()), []);
+}
+
+#[test]
+fn a_stop_that_fails_is_tried_again() {
+    let mut w = world(with_stop());
+    w.meeting_started(T0);
+    w.call(zoom_api::Action::Start, Ok(()));
+    w.started(T0 + 1);
+    w.pass(secs(10));
+    let actions = w.call(
+        zoom_api::Action::Stop,
+        Err(Error::sample(Kind::ServerFault, false)),
+    );
+    assert_eq!(w.calls(&actions).len(), 1);
+    let actions = w.call(
+        zoom_api::Action::Stop,
+        Err(Error::sample(Kind::NotPermitted, false)),
+    );
+    assert_eq!(w.calls(&actions), []);
+}
+
+#[test]
+fn a_scheduled_stop_keeps_its_time_over_a_restart() {
+    let mut w = world(with_stop());
+    w.meeting_started(T0);
+    w.call(zoom_api::Action::Start, Ok(()));
+    w.started(T0 + 1);
+    w.pass(secs(4));
+    let actions = w.restart(with_stop());
+    assert_eq!(starts(&actions), [("s1", MINUTE, true)]);
+    assert_eq!(w.calls(&actions), [(zoom_api::Action::Stop, secs(6))]);
+    w.pass(secs(60));
+    let actions = w.restart(with_stop());
+    assert_eq!(
+        w.calls(&actions),
+        [(zoom_api::Action::Stop, NOW)],
+        "overdue"
+    );
+}
+
+// Stop reasons.
+
+#[test]
+fn every_reason_that_asks_for_it_starts_the_meeting_again() {
+    for reason in 0..30 {
+        let mut w = world(settings());
+        w.meeting_started(T0);
+        w.call(zoom_api::Action::Start, Ok(()));
+        w.started(T0 + 1);
+        let actions = w.stops(T0 + 10, reason);
+        let is_restart = matches!(reason, 10..=19 | 24);
+        let expected = if is_restart {
+            vec![(zoom_api::Action::Start, secs(1))]
+        } else {
+            vec![]
+        };
+        assert_eq!(w.calls(&actions), expected, "reason {reason}");
+        let is_loud = actions
+            .iter()
+            .any(|a| matches!(a, Action::Log(log::Level::Error, _)));
+        assert_eq!(is_loud, matches!(reason, 18 | 23), "reason {reason}");
+        assert_eq!(discarded(&actions).len(), usize::from(reason == 8));
+    }
+}
+
+#[test]
+fn restarts_are_bounded_and_ever_slower() {
+    let mut w = world(settings());
+    w.meeting_started(T0);
+    w.call(zoom_api::Action::Start, Ok(()));
+    let mut delays = Vec::new();
+    for n in 0..10 {
+        let ts = T0 + 1000 * n;
+        let stream_id = format!("s{n}");
+        w.webhook(ts, Event::RtmsStarted(stream_of(UUID, &stream_id)));
+        let end = EndReason::Stopped(StopReason(10));
+        let actions = w.registry.handle_end(w.now, &stream_id, &end);
+        match w.calls(&actions)[..] {
+            [(zoom_api::Action::Start, delay)] => delays.push(delay.as_secs()),
+            _ => assert!(matches!(&actions[..], [Action::Log(log::Level::Warn, _)])),
+        }
+    }
+    assert_eq!(delays, [1, 2, 4, 8, 16]);
+}
+
+#[test]
+fn wrong_credentials_are_tried_once_more_and_loudly() {
+    let mut w = world(settings());
+    w.started(T0);
+    let actions = w.stops(T0 + 1, 18);
+    assert_eq!(w.calls(&actions).len(), 1);
+    w.webhook(T0 + 5, Event::RtmsStarted(stream_of(UUID, "s2")));
+    let end = EndReason::Stopped(StopReason(18));
+    let actions = w.registry.handle_end(w.now, "s2", &end);
+    assert_eq!(w.calls(&actions), []);
+    assert!(matches!(&actions[0], Action::Log(log::Level::Error, _)));
+}
+
+#[test]
+fn one_end_told_in_two_ways_starts_once() {
+    let mut w = world(settings());
+    w.started(T0);
+    let actions = w.ended(EndReason::Stopped(StopReason(24)));
+    assert_eq!(w.calls(&actions).len(), 1, "by the socket");
+    assert_eq!(w.stopped(T0 + 10, 24), [], "and then by the webhook");
+}
+
+#[test]
+fn a_restart_needs_a_live_meeting_credentials_and_no_other_stream() {
+    let mut w = world(settings());
+    w.started(T0);
+    w.meeting_ended(T0 + 5);
+    let actions = w.stops(T0 + 6, 10);
+    assert_eq!(w.calls(&actions), []);
+    let mut w = world(Settings {
+        auto_start: false,
+        can_call: false,
+        stop_after: None,
+    });
+    w.started(T0);
+    let actions = w.stops(T0 + 6, 10);
+    assert_eq!(w.calls(&actions), []);
+    let mut w = world(settings());
+    w.started(T0);
+    w.webhook(T0 + 1, Event::RtmsStarted(stream_of(UUID, "s2")));
+    let actions = w.stops(T0 + 6, 10);
+    assert_eq!(w.calls(&actions), []);
+}
+
+#[test]
+fn a_restart_is_not_cancelled_by_the_stop_that_was_scheduled() {
+    let mut w = world(with_stop());
+    w.meeting_started(T0);
+    w.call(zoom_api::Action::Start, Ok(()));
+    w.started(T0 + 1);
+    w.pass(secs(4));
+    let actions = w.stops(T0 + 4000, 12);
+    assert_eq!(w.calls(&actions), [(zoom_api::Action::Start, secs(1))]);
+    assert!(!is_cancelled(&actions));
+    w.pass(secs(1));
+    // Accepted: the stop of the first start still counts.
+    let actions = w.call(zoom_api::Action::Start, Ok(()));
+    assert_eq!(w.calls(&actions), [(zoom_api::Action::Stop, secs(5))]);
+    // Both are due in the next process, if it comes between.
+    let mut w = world(with_stop());
+    w.meeting_started(T0);
+    w.call(zoom_api::Action::Start, Ok(()));
+    w.started(T0 + 1);
+    w.stops(T0 + 4000, 12);
+    let actions = w.restart(with_stop());
+    let expected = [
+        (zoom_api::Action::Start, NOW),
+        (zoom_api::Action::Stop, secs(10)),
+    ];
+    assert_eq!(w.calls(&actions), expected);
+    // A stop that comes before the restart ends it.
+    assert!(is_cancelled(&w.call(zoom_api::Action::Stop, Ok(()))));
+    assert_eq!(w.restart(with_stop()), []);
+}
+
+#[test]
+fn a_stream_that_was_missed_is_started_again() {
+    let mut w = world(settings());
+    w.meeting_started(T0);
+    w.call(zoom_api::Action::Start, Ok(()));
+    let actions = w.stopped(T0 + 60_000, 11);
+    assert_eq!(w.calls(&actions), [(zoom_api::Action::Start, secs(1))]);
+}
+
+#[test]
+fn withdrawn_consent_deletes_during_and_after_the_stream() {
+    let mut w = world(settings());
+    w.started(T0);
+    assert_eq!(discarded(&w.stops(T0 + 1, 8)), ["s1"]);
+    // After its end, and in another process.
+    let mut w = world(settings());
+    w.started(T0);
+    w.stops(T0 + 1, 6);
+    w.restart(settings());
+    assert_eq!(discarded(&w.stopped(T0 + 2, 8)), ["s1"]);
+    // The webhook came while the thread was ending of something else.
+    let mut w = world(settings());
+    w.started(T0);
+    w.stopped(T0 + 1, 8);
+    assert_eq!(discarded(&w.ended(EndReason::NothingGranted)), ["s1"]);
+}
+
+#[test]
+fn what_is_to_be_deleted_is_deleted_by_the_next_process_too() {
+    let mut w = world(settings());
+    w.started(T0);
+    w.stops(T0 + 1, 8);
+    assert_eq!(discarded(&w.restart(settings())), ["s1"]);
+    assert_eq!(discarded(&w.restart(settings())), ["s1"]);
+    // It lives again, with consent.
+    assert_eq!(starts(&w.started(T0 + 2)).len(), 1);
+    assert_eq!(discarded(&w.restart(settings())), [""; 0]);
+}
+
+// Restarts of the process.
+
+#[test]
+fn a_restart_takes_up_what_ran_and_ignores_what_was_handled() {
+    let mut w = world(settings());
+    w.meeting_started(T0);
+    w.call(zoom_api::Action::Start, Ok(()));
+    w.started(T0 + 1);
+    assert_eq!(w.ended(EndReason::Left), []);
+    let before = w.registry.to_json();
+    let actions = w.restart(settings());
+    assert_eq!(starts(&actions), [("s1", MINUTE, true)]);
+    assert_eq!(w.calls(&actions), []);
+    let as_value = |json: &[u8]| serde_json::from_slice::<serde_json::Value>(json).ok();
+    assert_eq!(as_value(&w.registry.to_json()), as_value(&before));
+    assert_eq!(w.meeting_started(T0), []);
+    assert_eq!(w.started(T0 + 1), []);
+    let info = w.registry.active().next().expect("it runs");
+    assert_eq!(info.started_ms, T0 + 1);
+    assert_eq!(info.topic.as_deref(), Some("Weekly"));
+}
+
+#[test]
+fn a_stop_that_came_at_the_very_end_is_acted_on_by_the_next_process() {
+    let mut w = world(settings());
+    w.started(T0);
+    w.stopped(T0 + 1, 10);
+    w.ended(EndReason::Left);
+    let actions = w.restart(settings());
+    assert_eq!(starts(&actions), []);
+    assert!(matches!(&actions[0], Action::Complete { reason, .. } if reason.0 == 10));
+    assert_eq!(w.calls(&actions), [(zoom_api::Action::Start, secs(1))]);
+    assert_eq!(
+        w.restart(settings()).len(),
+        1,
+        "only the start is still due"
+    );
+    let mut w = world(settings());
+    w.started(T0);
+    w.stopped(T0 + 1, 8);
+    assert_eq!(discarded(&w.restart(settings())), ["s1"]);
+}
+
+#[test]
+fn a_start_that_was_under_way_is_made_by_the_next_process() {
+    let mut w = world(settings());
+    w.meeting_started(T0);
+    let actions = w.restart(settings());
+    assert_eq!(w.calls(&actions), [(zoom_api::Action::Start, NOW)]);
+    // And tried again as if it were the first.
+    let early = || Err(Error::sample(Kind::MeetingUnknown, true));
+    let actions = w.call(zoom_api::Action::Start, early());
+    assert_eq!(w.calls(&actions).len(), 1);
+}
+
+#[test]
+fn only_what_a_restart_needs_to_know_is_a_change() {
+    let mut w = world(settings());
+    assert!(!w.registry.take_changed());
+    w.started(T0);
+    assert!(w.registry.take_changed());
+    w.started(T0);
+    assert!(!w.registry.take_changed());
+    w.interrupted(T0 + 1, &[]);
+    assert!(w.registry.take_changed());
+}
+
+#[test]
+fn what_cannot_be_read_is_an_error() {
+    for json in [
+        &b""[..],
+        b"{}",
+        b"[]",
+        b"{\"meetings\":{\"a\":1},\"streams\":{}}",
+        &[0xff; 9],
+    ] {
+        assert!(Registry::from_json(settings(), json).is_err());
+    }
+}
+
+// What a thread's end leads to.
+
+#[test]
+fn a_panic_is_survived_twice() {
+    let mut w = world(settings());
+    w.started(T0);
+    for _ in 0..PANICS_MAX {
+        assert_eq!(
+            starts(&w.ended(EndReason::Panicked)),
+            [("s1", MINUTE, true)]
+        );
+        assert_eq!(w.registry.active().count(), 1);
+        assert_eq!(w.registry.revive("s1"), [], "one thread is enough");
+    }
+    assert_eq!(w.ended(EndReason::Panicked), []);
+    assert_eq!(w.registry.active().count(), 0);
+}
+
+#[test]
+fn a_stream_that_was_to_move_when_its_thread_ended_runs_again() {
+    let mut w = world(settings());
+    w.started(T0);
+    w.started(T0 + 10);
+    w.ended(EndReason::NothingGranted);
+    assert_eq!(starts(&w.registry.revive("s1")), [("s1", MINUTE, true)]);
+    assert_eq!(w.registry.revive("unknown"), []);
+    assert_eq!(
+        w.registry
+            .handle_end(w.now, "unknown", &EndReason::Panicked),
+        []
+    );
+}
+
+// Bounds.
+
+#[test]
+fn what_is_over_is_forgotten_in_time_and_not_before() {
+    let mut w = world(settings());
+    w.meeting_started(T0);
+    w.started(T0 + 1);
+    w.stops(T0 + 2, 6);
+    w.meeting_ended(T0 + 3);
+    w.pass(MEMORY);
+    w.webhook(
+        T0,
+        Event::Other {
+            name: String::new(),
+        },
+    );
+    assert_eq!(
+        (w.registry.streams.len(), w.registry.meetings.len()),
+        (1, 1)
+    );
+    assert_eq!(w.started(T0 + 1), [], "still known");
+    w.pass(SWEEP_EVERY);
+    w.webhook(
+        T0,
+        Event::Other {
+            name: String::new(),
+        },
+    );
+    w.pass(SWEEP_EVERY);
+    w.webhook(
+        T0,
+        Event::Other {
+            name: String::new(),
+        },
+    );
+    assert_eq!(
+        (w.registry.streams.len(), w.registry.meetings.len()),
+        (0, 0)
+    );
+}
+
+#[test]
+fn what_runs_is_never_forgotten() {
+    let mut w = world(settings());
+    w.meeting_started(T0);
+    w.started(T0 + 1);
+    w.pass(secs(40 * 3600));
+    w.webhook(
+        T0,
+        Event::Other {
+            name: String::new(),
+        },
+    );
+    assert_eq!(
+        (w.registry.streams.len(), w.registry.meetings.len()),
+        (1, 1)
+    );
+}
+
+#[test]
+fn memory_is_bounded_and_those_that_run_stay() {
+    let mut w = world(settings());
+    w.started(T0);
+    for n in 0..ENTRIES_MAX + 100 {
+        let stop = RtmsStopped {
+            product: Product::Meeting,
+            id: format!("m{n}"),
+            stream_id: format!("x{n}"),
+            stop_reason: None,
+        };
+        w.webhook(T0 + 1, Event::RtmsStopped(stop));
+        w.webhook(T0 + 1, Event::MeetingEnded(life(&format!("m{n}"))));
+    }
+    assert_eq!(w.registry.streams.len(), ENTRIES_MAX);
+    assert!(w.registry.meetings.len() <= ENTRIES_MAX);
+    assert_eq!(w.registry.active().count(), 1);
+    assert!(w.registry.meetings.contains_key(UUID));
+}
+
+#[test]
+fn news_about_the_account_are_for_people() {
+    let mut w = world(settings());
+    let user_id = String::new();
+    let account_id = String::new();
+    let actions = w.webhook(
+        T0,
+        Event::AppDeauthorized {
+            user_id,
+            account_id,
+        },
+    );
+    assert!(actions.contains(&Action::ForgetToken));
+    for (name, level) in [
+        ("rtms.concurrency_limited", log::Level::Error),
+        ("meeting.rtms_concurrency_limited", log::Level::Error),
+        ("rtms.concurrency_near_limit", log::Level::Warn),
+        ("rtms.start_failed", log::Level::Error),
+        ("rtms.request_status", log::Level::Info),
+        ("rtms.something_new", log::Level::Warn),
+    ] {
+        let (name, payload) = (name.to_owned(), "{\"a\":1}".to_owned());
+        let expected = format!(" event={name} payload={{\"a\":1}}");
+        let actions = w.webhook(T0, Event::Account { name, payload });
+        let [Action::Log(found, text)] = &actions[..] else {
+            panic!("{actions:?}");
+        };
+        assert_eq!(*found, level, "{text}");
+        assert!(text.ends_with(&expected), "{text}");
+    }
+}
+
+// Other settings while it runs.
+
+/// Gives up the start of a meeting that lives.
+fn refused(settings: Settings) -> World {
+    let mut w = world(settings);
+    w.meeting_started(T0);
+    let error = Error::sample(Kind::ClientCredentials, false);
+    let actions = w.call(zoom_api::Action::Start, Err(error));
+    assert_eq!(w.calls(&actions), []);
+    w
+}
+
+#[test]
+fn a_reload_starts_what_was_given_up() {
+    let mut w = refused(settings());
+    let actions = w.registry.reload(w.now, settings());
+    assert_eq!(w.calls(&actions), [(zoom_api::Action::Start, NOW)]);
+    // Once for each reload, and not while it is being tried.
+    assert_eq!(w.registry.reload(w.now, settings()), []);
+    // Not without credentials, nor after the end.
+    let mut w = refused(settings());
+    let without = Settings {
+        auto_start: false,
+        can_call: false,
+        ..settings()
+    };
+    assert_eq!(w.registry.reload(w.now, without), []);
+    w.meeting_ended(T0 + 1);
+    assert_eq!(w.registry.reload(w.now, settings()), []);
+    // Not beside a stream that came otherwise.
+    let mut w = refused(settings());
+    w.started(T0 + 1);
+    assert_eq!(w.registry.reload(w.now, settings()), []);
+}
+
+#[test]
+fn a_reload_that_brings_credentials_starts_the_meetings_that_are_on() {
+    let without = Settings {
+        auto_start: false,
+        can_call: false,
+        ..settings()
+    };
+    let mut w = world(without);
+    assert_eq!(w.meeting_started(T0), []);
+    assert_eq!(w.registry.reload(w.now, without), []);
+    let actions = w.registry.reload(w.now, settings());
+    assert_eq!(w.calls(&actions), [(zoom_api::Action::Start, NOW)]);
+    // A stream that was there and ended, ended by somebody's will.
+    let mut w = world(without);
+    w.meeting_started(T0);
+    w.started(T0 + 1);
+    w.stops(T0 + 2, 2);
+    assert_eq!(w.registry.reload(w.now, settings()), []);
+}
+
+#[test]
+fn a_stream_lost_to_wrong_credentials_is_started_once_they_are_changed() {
+    let mut w = world(settings());
+    w.meeting_started(T0);
+    w.call(zoom_api::Action::Start, Ok(()));
+    w.started(T0 + 1);
+    let actions = w.stops(T0 + 1000, 18);
+    assert_eq!(w.calls(&actions), [(zoom_api::Action::Start, secs(1))]);
+    w.call(zoom_api::Action::Start, Ok(()));
+    let again = stream_of(UUID, "s2");
+    w.webhook(T0 + 2000, Event::RtmsStarted(again.clone()));
+    let stopped = RtmsStopped {
+        product: Product::Meeting,
+        id: UUID.to_owned(),
+        stream_id: "s2".to_owned(),
+        stop_reason: Some(18),
+    };
+    w.webhook(T0 + 3000, Event::RtmsStopped(stopped));
+    let end = EndReason::Stopped(StopReason(18));
+    let actions = w.registry.handle_end(w.now, "s2", &end);
+    assert_eq!(w.calls(&actions), [], "only once by itself");
+    let actions = w.registry.reload(w.now, settings());
+    assert_eq!(w.calls(&actions), [(zoom_api::Action::Start, NOW)]);
+}

@@ -1,0 +1,219 @@
+//! The timer thread: holds REST calls until they are due, and has each made on a thread of its own.
+//!
+//! A call that hangs holds up nobody: not the daemon, not another meeting's call, not the timer.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::coordinator::Call;
+use crate::zoom_api;
+use crate::zoom_api::Api;
+
+/// Most calls on their way at a time; more wait for one of them. Each has a timeout.
+const CALLS_MAX: usize = 128;
+/// A TLS handshake and some JSON; only what is touched becomes memory.
+const STACK_BYTES: usize = 512 << 10;
+
+/// What became of a call.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) call: Call,
+    pub(super) result: Result<(), zoom_api::Error>,
+    /// What it was made with: by now there may be another client.
+    pub(super) api: Arc<Api>,
+}
+
+/// The owner of the timer thread.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    orders: Sender<Order>,
+    thread: JoinHandle<()>,
+    api: Arc<Api>,
+    turns: Arc<AtomicU64>,
+}
+
+enum Order {
+    At(Call),
+    Cancel(String),
+    Done(u64),
+    Api(Arc<Api>),
+    Poke,
+    Stop(Instant),
+}
+
+impl Schedule {
+    /// Starts the thread. `report` is called with the outcome of each call, on the call's thread.
+    pub(super) fn start(
+        api: Arc<Api>,
+        report: impl Fn(Outcome) + Send + Sync + 'static,
+    ) -> io::Result<Schedule> {
+        let (orders, receiver) = mpsc::channel();
+        let turns = Arc::new(AtomicU64::new(0));
+        let timer = Timer {
+            api: Arc::clone(&api),
+            report: Arc::new(report),
+            own: orders.clone(),
+            due: BTreeMap::new(),
+            sequence: 0,
+            running: BTreeMap::new(),
+            turns: Arc::clone(&turns),
+        };
+        let thread = Builder::new()
+            .name("timer".to_owned())
+            .stack_size(128 << 10)
+            .spawn(move || timer.run(&receiver))?;
+        Ok(Schedule {
+            orders,
+            thread,
+            api,
+            turns,
+        })
+    }
+
+    /// Has a call made when it is due.
+    pub(super) fn at(&self, call: Call) {
+        let _ = self.orders.send(Order::At(call));
+    }
+
+    /// Forgets a meeting's calls that are not on their way yet.
+    pub(super) fn cancel(&self, meeting: String) {
+        let _ = self.orders.send(Order::Cancel(meeting));
+    }
+
+    /// Has calls made by another client from now on.
+    pub(super) fn use_api(&mut self, api: &Arc<Api>) {
+        self.api = Arc::clone(api);
+        let _ = self.orders.send(Order::Api(Arc::clone(api)));
+    }
+
+    /// Makes the thread turn once, so that [`Schedule::turns`] grows if it is well.
+    pub(super) fn poke(&self) {
+        let _ = self.orders.send(Order::Poke);
+    }
+
+    /// How often the thread has turned.
+    pub(super) fn turns(&self) -> u64 {
+        self.turns.load(Relaxed)
+    }
+
+    /// Ends the thread. Calls on their way are given up at `deadline`; the kernel ends their
+    /// threads with the process.
+    pub(super) fn stop(self, deadline: Instant) {
+        self.api.stop();
+        let _ = self.orders.send(Order::Stop(deadline));
+        if self.thread.join().is_err() {
+            log::error!("the timer thread panicked");
+        }
+    }
+}
+
+struct Timer {
+    api: Arc<Api>,
+    report: Arc<dyn Fn(Outcome) + Send + Sync>,
+    own: Sender<Order>,
+    due: BTreeMap<(Instant, u64), Call>,
+    sequence: u64,
+    running: BTreeMap<u64, JoinHandle<()>>,
+    turns: Arc<AtomicU64>,
+}
+
+impl Timer {
+    fn run(mut self, orders: &Receiver<Order>) {
+        loop {
+            self.turns.fetch_add(1, Relaxed);
+            self.make_due_calls();
+            // With every place taken, the end of a call is what there is to wait for.
+            let next = match self.running.len() < CALLS_MAX {
+                true => self.due.first_key_value().map(|((at, _), _)| *at),
+                false => None,
+            };
+            let order = match next {
+                Some(at) => orders.recv_timeout(at.saturating_duration_since(Instant::now())),
+                None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match order {
+                Ok(Order::At(call)) => {
+                    self.sequence += 1;
+                    self.due.insert((call.at, self.sequence), call);
+                }
+                Ok(Order::Cancel(meeting)) => self.due.retain(|_, call| call.meeting != meeting),
+                Ok(Order::Done(number)) => self.join(number),
+                Ok(Order::Api(api)) => self.api = api,
+                Ok(Order::Poke) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(Order::Stop(deadline)) => return self.stop(orders, deadline),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn make_due_calls(&mut self) {
+        while self.running.len() < CALLS_MAX {
+            let Some(first) = self.due.first_entry() else {
+                return;
+            };
+            if first.key().0 > Instant::now() {
+                return;
+            }
+            let call = first.remove();
+            self.sequence += 1;
+            let number = self.sequence;
+            let (api, report) = (Arc::clone(&self.api), Arc::clone(&self.report));
+            let own = self.own.clone();
+            let again = call.clone();
+            let thread = Builder::new()
+                .name("rest".to_owned())
+                .stack_size(STACK_BYTES);
+            let spawned = thread.spawn(move || {
+                let _done = Done(own, number);
+                let result = api.control(&call.control);
+                report(Outcome { call, result, api });
+            });
+            match spawned {
+                Ok(thread) => {
+                    self.running.insert(number, thread);
+                }
+                Err(error) => {
+                    log::error!("no thread for a REST call: {error}; it is made a second later");
+                    let at = Instant::now() + Duration::from_secs(1);
+                    self.due.insert((at, number), Call { at, ..again });
+                    return;
+                }
+            }
+        }
+    }
+
+    fn join(&mut self, number: u64) {
+        if let Some(thread) = self.running.remove(&number)
+            && thread.join().is_err()
+        {
+            log::error!("a REST call panicked");
+        }
+    }
+
+    fn stop(mut self, orders: &Receiver<Order>, deadline: Instant) {
+        while !self.running.is_empty() {
+            match orders.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Order::Done(number)) => self.join(number),
+                Ok(_) => {}
+                Err(_) => {
+                    log::warn!("REST calls were cut off count={}", self.running.len());
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Says that a call's thread is over, also after a panic.
+struct Done(Sender<Order>, u64);
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        let _ = self.0.send(Order::Done(self.1));
+    }
+}

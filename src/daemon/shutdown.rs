@@ -1,0 +1,107 @@
+//! From the wish to end to the end: everything complete, nothing waited for beyond [`GRACE`].
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use super::{Daemon, Event, OnExit, now};
+use crate::coordinator::Action;
+use crate::protocol::Command;
+
+/// From the wish to end to the end.
+pub const GRACE: Duration = Duration::from_millis(2500);
+
+impl Daemon {
+    pub(super) fn stop(mut self) {
+        let deadline = Instant::now() + GRACE;
+        self.is_draining = true;
+        log::info!("stopping streams={}", self.running.len());
+        self.public.stop();
+        let command = match self.settings.on_exit {
+            OnExit::Leave => Command::Leave,
+            OnExit::Stop => Command::Close,
+        };
+        for running in self.running.values() {
+            running.meeting.command(command.clone());
+        }
+        // Streams get most of the time; their files and the snapshot need the rest.
+        let streams_until = deadline - GRACE / 4;
+        while !self.running.is_empty() {
+            let left = streams_until.saturating_duration_since(Instant::now());
+            match self.inbox.recv_timeout(left) {
+                Some(Event::Ended(stream_id)) => self.ended(&stream_id),
+                Some(event) => self.last_event(event),
+                None if left.is_zero() => break,
+                None => {}
+            }
+        }
+        while let Some(event) = self.inbox.recv_timeout(Duration::ZERO) {
+            self.last_event(event);
+        }
+        for (stream_id, running) in self.running.drain() {
+            log::error!("stream did not end in time stream={stream_id}");
+            drop(running);
+        }
+        self.schedule.stop(Instant::now());
+        if let Some(snapshot) = self.snapshot.take() {
+            if self.registry.take_changed() {
+                snapshot.save(&self.registry.to_json().into());
+            }
+            if !snapshot.stop(deadline) {
+                log::error!("the state could not be saved in time");
+            }
+        }
+        if let Some(disk) = self.disk.take()
+            && !disk.stop(deadline)
+        {
+            log::error!("files could not be completed in time");
+        }
+        if let Some(stdout) = self.stdout.take() {
+            let dropped = Arc::clone(stdout.dropped());
+            stdout.stop(deadline.min(Instant::now() + Duration::from_millis(500)));
+            let dropped = dropped.load(Relaxed);
+            if dropped > 0 {
+                log::warn!("lines of standard output that nobody read count={dropped}");
+            }
+        }
+        if self.roots.join().is_err() {
+            log::error!("the thread that reads the roots panicked");
+        }
+        log::info!("stopped");
+    }
+
+    /// Webhooks that were answered before the end are not lost: what they change is saved, and the
+    /// next process acts on it. Only what is to be deleted is deleted at once.
+    fn last_event(&mut self, event: Event) {
+        let actions = match event {
+            Event::Webhook(webhook) => self.registry.handle_webhook(now(), webhook),
+            Event::Called(outcome) => {
+                let outcome = *outcome;
+                self.registry
+                    .handle_call(now(), &outcome.call, outcome.result)
+            }
+            // Who asked may have gone; then nobody is there to be told.
+            Event::Status(reply) => {
+                let _ = reply.send(self.status());
+                return;
+            }
+            Event::Pulse(reply) => {
+                let _ = reply.send(self.pulse());
+                return;
+            }
+            Event::Ended(_)
+            | Event::Slept
+            | Event::Folded
+            | Event::Api(_)
+            | Event::Reload(..)
+            | Event::Stop => return,
+        };
+        let is_last = |action: &Action| {
+            matches!(
+                action,
+                Action::Discard(_) | Action::ForgetToken | Action::Log(..)
+            )
+        };
+        self.obey(actions.into_iter().filter(is_last).collect());
+    }
+}

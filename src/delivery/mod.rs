@@ -1,0 +1,4 @@
+//! Live ways out of the daemon.
+
+pub mod coalesce;
+pub mod stdout;

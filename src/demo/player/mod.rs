@@ -1,0 +1,352 @@
+//! One meeting of the demo and its stream: who is connected, what has happened, what follows.
+//!
+//! The sockets live on threads of their own (`signaling`, `media`); they report here and get
+//! commands through their mailboxes. Nothing here blocks.
+
+pub(crate) mod content;
+pub(crate) mod faults;
+pub(crate) mod handle;
+pub(crate) mod lifecycle;
+pub(crate) mod media_side;
+pub(crate) mod progress;
+pub(crate) mod script;
+pub(crate) mod signaling_side;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::demo::media::sent_log::Sent;
+use crate::demo::zoom::connection_queue::{Command, Mailbox, Then};
+use crate::demo::zoom::link::Gone;
+use crate::demo::zoom::oauth::random;
+use crate::demo::zoom::record::{Step, left, lock, unix_ms};
+use crate::demo::zoom::shared::Shared;
+use crate::demo::zoom::webhook_bodies;
+use content::{Phrase, id_value, phrase};
+use script::{
+    Begin, Cut, DemoProduct, Door, Duplicates, End, Ending, Fault, Keep, MeetingScript, Refusal,
+    Socket, Speaker,
+};
+
+/// The media type `all`.
+pub(in crate::demo) const ALL: u32 = 32;
+/// The media type of transcripts.
+pub(in crate::demo) const TRANSCRIPT: u32 = 8;
+/// The media types with their names in message 2 and the status of not being granted.
+const TYPES: [(u32, &str, i64); 5] = [
+    (1, "audio", 9),
+    (2, "video", 10),
+    (4, "deskshare", 11),
+    (8, "transcript", 12),
+    (16, "chat", 13),
+];
+
+/// How long a client may take to learn of an end before its sockets close all the same.
+const TELL_MAX: Duration = Duration::from_secs(5);
+
+pub(in crate::demo) struct Meeting {
+    pub(in crate::demo) script: MeetingScript,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    is_live: bool,
+    is_starting: bool,
+    steps: Vec<(Step, Instant)>,
+    stream: Option<Stream>,
+    streams: Vec<String>,
+    refusals: VecDeque<(Socket, Refusal)>,
+    doors: BTreeMap<Socket, Door>,
+    talk: Talk,
+    /// How far each series of audio has got.
+    audio_reached: Vec<u64>,
+    media_sent: Vec<Sent>,
+}
+
+/// How far the transcript has got. It belongs to the meeting and goes on over reconnects.
+#[derive(Default)]
+struct Talk {
+    /// When phrase 0 was due, monotonic and in Unix milliseconds.
+    begun: Option<(Instant, u64)>,
+    /// The first phrase that is not with the kernel of the sending side yet.
+    next: u64,
+    sent: Vec<Phrase>,
+    sent_count: u64,
+    recent: VecDeque<(u64, Instant)>,
+    replay: VecDeque<u64>,
+    replayed: u64,
+    is_done: bool,
+}
+
+/// Where a feed of phrases begins or goes on.
+pub(in crate::demo) struct Cue {
+    pub(in crate::demo) begun: Instant,
+    pub(in crate::demo) base_ms: u64,
+    pub(in crate::demo) next: u64,
+    pub(in crate::demo) replay: VecDeque<u64>,
+}
+
+struct Stream {
+    id: String,
+    session_id: String,
+    event_ts: u64,
+    generation: u32,
+    ended: Option<i64>,
+    signaling: Option<Line>,
+    media: BTreeMap<u32, Line>,
+    was_signaled: bool,
+    was_ready: bool,
+    is_first_told: bool,
+    is_joined: bool,
+    is_closed: bool,
+    subscribed: BTreeSet<u64>,
+    /// Whose camera was asked for, in turn.
+    cameras: Vec<u64>,
+    /// Events told: number and stamp.
+    told: Vec<(u64, u64)>,
+    /// Media accepted since the last CLIENT_READY_ACK.
+    unready: BTreeSet<u32>,
+    readies: u32,
+    losses: u32,
+    /// Count up whenever the wait of that kind begins or ends; a timer that finds another number
+    /// than its own has nothing to say.
+    signaling_wait: u64,
+    media_wait: u64,
+}
+
+struct Line {
+    connection: u64,
+    mailbox: Mailbox,
+    generation: u32,
+    is_stalled: bool,
+    /// We cut it: a reconnect may overlap with what is left of it.
+    is_cut: bool,
+}
+
+impl Meeting {
+    pub(in crate::demo) fn new(script: MeetingScript) -> Meeting {
+        let state = State {
+            is_live: true,
+            is_starting: false,
+            steps: Vec::new(),
+            stream: None,
+            streams: Vec::new(),
+            refusals: script.refusals.iter().cloned().collect(),
+            doors: BTreeMap::from([
+                (Socket::Signaling, script.signaling_door),
+                (Socket::Media, script.media_door),
+            ]),
+            talk: Talk::default(),
+            audio_reached: Vec::new(),
+            media_sent: Vec::new(),
+        };
+        Meeting {
+            script,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    // What tests and the closing table read.
+
+    pub(in crate::demo) fn step(&self, step: Step) {
+        self.lock().steps.push((step, Instant::now()));
+        self.changed.notify_all();
+    }
+
+    pub(in crate::demo) fn steps(&self) -> Vec<(Step, Instant)> {
+        self.lock().steps.clone()
+    }
+
+    /// Waits until something is so; false when it was not so in time. Looked at after every step
+    /// and every phrase.
+    pub(in crate::demo) fn wait(
+        &self,
+        within: Duration,
+        is_so: impl Fn(&Look<'_>) -> bool,
+    ) -> bool {
+        let until = Instant::now() + within;
+        let mut state = self.lock();
+        loop {
+            if is_so(&Look { state: &state }) {
+                return true;
+            }
+            let left = left(until);
+            if left.is_zero() {
+                return false;
+            }
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    pub(in crate::demo) fn look<T>(&self, read: impl FnOnce(&Look<'_>) -> T) -> T {
+        read(&Look {
+            state: &self.lock(),
+        })
+    }
+
+    pub(in crate::demo) fn is_live(&self) -> bool {
+        self.lock().is_live
+    }
+
+    pub(in crate::demo) fn set_door(&self, socket: Socket, door: Door) {
+        self.lock().doors.insert(socket, door);
+    }
+}
+
+impl State {
+    fn live_stream(&mut self, id: &str) -> Result<&mut Stream, Refusal> {
+        self.stream
+            .as_mut()
+            .filter(|stream| stream.id == id && stream.ended.is_none())
+            .ok_or(Refusal::Status(2))
+    }
+
+    fn next_refusal(&mut self, socket: Socket) -> Option<Refusal> {
+        let place = self.refusals.iter().position(|(of, _)| *of == socket)?;
+        self.refusals.remove(place).map(|(_, refusal)| refusal)
+    }
+
+    /// The transcript's socket is lost: what went out just before is to be sent again.
+    fn note_loss(&mut self, media_type: u32, script: &MeetingScript) {
+        if media_type != TRANSCRIPT && media_type != ALL {
+            return;
+        }
+        let now = Instant::now();
+        let talk = &mut self.talk;
+        let recent = std::mem::take(&mut talk.recent);
+        talk.replay.extend(
+            recent
+                .into_iter()
+                .filter(|(_, at)| now.duration_since(*at) <= script.replay)
+                .map(|(index, _)| index),
+        );
+    }
+
+    /// Notes that an ended stream has no socket left.
+    fn settle(&mut self) {
+        if let Some(stream) = &mut self.stream
+            && stream.ended.is_some()
+            && !stream.is_closed
+            && stream.signaling.is_none()
+            && stream.media.is_empty()
+        {
+            stream.is_closed = true;
+            self.steps.push((Step::Closed, Instant::now()));
+        }
+    }
+}
+
+impl Stream {
+    fn tell(&mut self, message: Value) {
+        if let Some(line) = &self.signaling {
+            let event = &message["event"];
+            let stamp = event["timestamp"].as_u64().or(event["event_ts"].as_u64());
+            if let (Some(number), Some(stamp_ms)) = (event["event_type"].as_u64(), stamp) {
+                self.told.push((number, stamp_ms));
+            }
+            line.mailbox.post(Command::Send(message));
+        }
+    }
+
+    fn post_all(&self, command: &dyn Fn() -> Command) {
+        for line in self.signaling.iter().chain(self.media.values()) {
+            line.mailbox.post(command());
+        }
+    }
+
+    /// False if there is none.
+    fn each(&mut self, socket: Socket, mut act: impl FnMut(&mut Line)) -> bool {
+        match socket {
+            Socket::Signaling => match &mut self.signaling {
+                Some(line) => {
+                    act(line);
+                    true
+                }
+                None => false,
+            },
+            Socket::Media => {
+                self.media.values_mut().for_each(act);
+                !self.media.is_empty()
+            }
+        }
+    }
+}
+
+impl Line {
+    /// A newer connection takes this one's place. Being still open is a fault of the client only
+    /// if nothing of ours gave it a reason to come again.
+    fn displace(&self, generation: u32) {
+        let should_be_gone = self.generation == generation && !self.is_stalled && !self.is_cut;
+        self.mailbox.post(Command::Displace(should_be_gone));
+    }
+}
+
+/// What may be read of a meeting under its lock.
+pub(in crate::demo) struct Look<'a> {
+    state: &'a State,
+}
+
+impl Look<'_> {
+    pub(in crate::demo) fn count(&self, step: Step) -> usize {
+        self.state.steps.iter().filter(|(s, _)| *s == step).count()
+    }
+
+    pub(in crate::demo) fn sent_count(&self) -> u64 {
+        self.state.talk.sent_count
+    }
+
+    pub(in crate::demo) fn sent(&self) -> Vec<Phrase> {
+        self.state.talk.sent.clone()
+    }
+
+    pub(in crate::demo) fn replayed(&self) -> u64 {
+        self.state.talk.replayed
+    }
+
+    pub(in crate::demo) fn audio_reached(&self) -> Vec<u64> {
+        self.state.audio_reached.clone()
+    }
+
+    pub(in crate::demo) fn media_sent(&self) -> Vec<Sent> {
+        let told = self.state.stream.iter().flat_map(|stream| &stream.told);
+        let events = told.map(|&(number, stamp_ms)| Sent::Event { number, stamp_ms });
+        self.state
+            .media_sent
+            .iter()
+            .copied()
+            .chain(events)
+            .collect()
+    }
+
+    pub(in crate::demo) fn streams(&self) -> Vec<String> {
+        self.state.streams.clone()
+    }
+
+    pub(in crate::demo) fn subscribed(&self) -> Vec<u64> {
+        let stream = self.state.stream.as_ref();
+        stream.map_or(Vec::new(), |s| s.subscribed.iter().copied().collect())
+    }
+
+    pub(in crate::demo) fn cameras(&self) -> Vec<u64> {
+        let stream = self.state.stream.as_ref();
+        stream.map_or(Vec::new(), |stream| stream.cameras.clone())
+    }
+
+    /// The stop reason of the current stream, if it has ended.
+    pub(in crate::demo) fn stop_reason(&self) -> Option<i64> {
+        self.state.stream.as_ref()?.ended
+    }
+}

@@ -1,0 +1,218 @@
+//! The demo's token endpoint: server-to-server and refresh tokens, with strict rotation.
+//!
+//! Pure bookkeeping; HTTP is in `rest`.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::demo::Options;
+
+/// What the server is to prove itself with towards REST.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Credentials {
+    /// A token in `access_token` that never ends.
+    Static,
+    /// Server-to-server: `ZOOM_ACCOUNT_ID`.
+    Account,
+    /// A user's refresh token: `ZOOM_REFRESH_TOKEN`.
+    Refresh,
+}
+
+pub(in crate::demo) struct Oauth {
+    client_id: String,
+    client_secret: String,
+    account_id: String,
+    expires_in: Duration,
+    scopes: String,
+    fixed: Option<String>,
+    issued: HashMap<String, Instant>,
+    refresh: Option<String>,
+    /// Refresh tokens that were used up: whoever shows one kills the family.
+    spent: Vec<String>,
+    count: u64,
+}
+
+impl Oauth {
+    pub(in crate::demo) fn new(options: &Options) -> Oauth {
+        Oauth {
+            client_id: options.client_id.clone(),
+            client_secret: options.client_secret.clone(),
+            account_id: options.account_id.clone(),
+            expires_in: options.token_lifetime,
+            scopes: options.scopes.clone(),
+            fixed: (options.credentials == Credentials::Static)
+                .then(|| options.access_token.clone()),
+            issued: HashMap::new(),
+            refresh: Some(options.refresh_token.clone()),
+            spent: Vec::new(),
+            count: 0,
+        }
+    }
+
+    /// Whether REST takes this token now.
+    pub(in crate::demo) fn is_valid(&self, token: &str) -> bool {
+        self.fixed.as_deref() == Some(token)
+            || self
+                .issued
+                .get(token)
+                .is_some_and(|&until| Instant::now() < until)
+    }
+
+    /// No token issued so far is worth anything any more.
+    pub(in crate::demo) fn revoke_access(&mut self) {
+        self.issued.clear();
+        self.fixed = None;
+    }
+
+    /// The app was removed: nor is the refresh token.
+    pub(in crate::demo) fn revoke_all(&mut self) {
+        self.revoke_access();
+        self.refresh = None;
+    }
+
+    /// The refresh token that would be taken now.
+    pub(in crate::demo) fn refresh_token(&self) -> Option<String> {
+        self.refresh.clone()
+    }
+
+    /// Answers a token request: status and body.
+    pub(in crate::demo) fn answer(&mut self, authorization: &str, body: &[u8]) -> (u16, Value) {
+        let expected = STANDARD.encode(format!("{}:{}", self.client_id, self.client_secret));
+        if authorization.strip_prefix("Basic ") != Some(&expected) {
+            return refusal(4702, "invalid_client", "Invalid client_id or client_secret");
+        }
+        let form = parse_form(body);
+        let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
+        match field("grant_type") {
+            "account_credentials" if field("account_id") == self.account_id => {
+                let token = self.issue();
+                (200, self.granted(&token, None))
+            }
+            "account_credentials" => refusal(4704, "invalid_request", "Bad account"),
+            "refresh_token" => {
+                let shown = field("refresh_token");
+                if self.refresh.as_deref() != Some(shown) {
+                    if self.spent.iter().any(|spent| spent == shown) {
+                        self.revoke_all();
+                    }
+                    return refusal(4741, "invalid_grant", "The token has been revoked");
+                }
+                self.spent.push(shown.to_owned());
+                let token = self.issue();
+                let next = format!("demo-refresh-{}-{}", self.count, random());
+                let answer = self.granted(&token, Some(&next));
+                self.refresh = Some(next);
+                (200, answer)
+            }
+            other => refusal(
+                4700,
+                "unsupported_grant_type",
+                &format!("no such grant: {other}"),
+            ),
+        }
+    }
+
+    fn issue(&mut self) -> String {
+        self.count += 1;
+        let token = format!("demo-access-{}-{}", self.count, random());
+        self.issued
+            .insert(token.clone(), Instant::now() + self.expires_in);
+        token
+    }
+
+    fn granted(&self, token: &str, refresh: Option<&str>) -> Value {
+        let mut answer = json!({"access_token": token, "token_type": "bearer",
+            "expires_in": self.expires_in.as_secs(), "scope": self.scopes,
+            "api_url": "https://api.zoom.us"});
+        if let Some(refresh) = refresh {
+            answer["refresh_token"] = json!(refresh);
+        }
+        answer
+    }
+}
+
+fn refusal(code: u32, error: &str, reason: &str) -> (u16, Value) {
+    let status = if error == "invalid_client" { 401 } else { 400 };
+    (
+        status,
+        json!({"code": code, "error": error, "reason": reason}),
+    )
+}
+
+/// Sixteen hex digits that nobody guesses, so that a leaked token is found by a search for it.
+pub(crate) fn random() -> String {
+    let mut bytes = [0; 8];
+    // Without randomness the tokens stay distinct by their count; the demo guards nothing.
+    let _ = openssl::rand::rand_bytes(&mut bytes);
+    hex::encode(bytes)
+}
+
+fn parse_form(body: &[u8]) -> HashMap<String, String> {
+    String::from_utf8_lossy(body)
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(key, value)| (percent_decode(key, true), percent_decode(value, true)))
+        .collect()
+}
+
+/// Undoes percent-encoding; in forms a plus is a space.
+pub(in crate::demo) fn percent_decode(text: &str, is_form: bool) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        match first {
+            b'%' => {
+                let digits = tail
+                    .get(..2)
+                    .and_then(|digits| std::str::from_utf8(digits).ok());
+                match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+                    Some(byte) => {
+                        bytes.push(byte);
+                        rest = &tail[2..];
+                    }
+                    None => bytes.push(b'%'),
+                }
+            }
+            b'+' if is_form => bytes.push(b' '),
+            other => bytes.push(*other),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_refresh_token_kills_the_family() {
+        let options = Options {
+            credentials: Credentials::Refresh,
+            ..Options::default()
+        };
+        let mut oauth = Oauth::new(&options);
+        let basic = format!(
+            "Basic {}",
+            STANDARD.encode(format!("{}:{}", options.client_id, options.client_secret))
+        );
+        let ask = |oauth: &mut Oauth, token: &str| {
+            oauth.answer(
+                &basic,
+                format!("grant_type=refresh_token&refresh_token={token}").as_bytes(),
+            )
+        };
+        let (status, first) = ask(&mut oauth, &options.refresh_token);
+        assert_eq!(status, 200);
+        let next = first["refresh_token"].as_str().expect("it rotates");
+        let access = first["access_token"].as_str().expect("it is granted");
+        assert!(oauth.is_valid(access));
+        assert_eq!(ask(&mut oauth, &options.refresh_token).0, 400);
+        assert_eq!(ask(&mut oauth, next).0, 400);
+        assert!(!oauth.is_valid(access));
+    }
+}

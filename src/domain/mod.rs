@@ -1,0 +1,7 @@
+//! The words that all parts share: plain data, no socket, clock, file or thread.
+
+pub mod product;
+pub mod secret;
+pub mod text;
+pub mod time;
+pub mod zoom_event;

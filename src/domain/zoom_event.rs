@@ -1,0 +1,147 @@
+//! Zoom calls us: what a verified webhook says.
+
+use crate::domain::product::Product;
+
+/// One webhook, signature checked and parsed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Webhook {
+    /// `event_ts`: when Zoom says it happened, Unix milliseconds; 0 when absent.
+    pub event_ts_ms: u64,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What a webhook says. Every string in it is bounded by the parser and untrusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// `meeting.started` (or `webinar.started`): a stream may be started by REST.
+    MeetingStarted(MeetingLife),
+    /// `meeting.ended` (or `webinar.ended`).
+    MeetingEnded(MeetingLife),
+    /// `*.rtms_started`: a stream waits for us.
+    RtmsStarted(RtmsStarted),
+    /// `*.rtms_interrupted`: Zoom lost our signaling connection.
+    RtmsInterrupted(RtmsInterrupted),
+    /// `*.rtms_stopped`: the stream is over.
+    RtmsStopped(RtmsStopped),
+    /// `endpoint.url_validation`: to be answered with the token and its HMAC.
+    UrlValidation {
+        /// The challenge.
+        plain_token: String,
+    },
+    /// `app_deauthorized`: a user removed the app.
+    AppDeauthorized {
+        /// Who removed it.
+        user_id: String,
+        /// From which account.
+        account_id: String,
+    },
+    /// `rtms.concurrency_limited`, `rtms.concurrency_near_limit`, `rtms.start_failed`,
+    /// `rtms.request_status`: news about the account, to be logged whole.
+    Account {
+        /// The event's name.
+        name: String,
+        /// The payload as compact JSON, bounded.
+        payload: String,
+    },
+    /// Anything else: answered, counted, ignored.
+    Other {
+        /// The event's name.
+        name: String,
+    },
+}
+
+/// Every [`Event::account_word`].
+pub const ACCOUNT_WORDS: [&str; 6] = [
+    "concurrency_limited",
+    "concurrency_near_limit",
+    "start_failed",
+    "request_status",
+    "app_deauthorized",
+    "other",
+];
+
+/// The word for news about the account of that name.
+pub fn account_word(name: &str) -> &'static str {
+    // Once it was called `meeting.rtms_concurrency_limited`.
+    let word = name.rsplit("rtms").next().unwrap_or_default();
+    let known = ACCOUNT_WORDS.into_iter();
+    known
+        .filter(|known| *known != "app_deauthorized")
+        .find(|known| word.get(1..) == Some(known))
+        .unwrap_or("other")
+}
+
+impl Event {
+    /// One word, for metrics, if this is about the account or the app and not about one stream.
+    pub fn account_word(&self) -> Option<&'static str> {
+        match self {
+            Event::AppDeauthorized { .. } => Some("app_deauthorized"),
+            Event::Account { name, .. } => Some(account_word(name)),
+            _ => None,
+        }
+    }
+}
+
+/// A meeting that began or ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeetingLife {
+    /// Meeting or webinar.
+    pub product: Product,
+    /// The meeting number, which REST calls need.
+    pub meeting_id: String,
+    /// The UUID of this instance of the meeting.
+    pub meeting_uuid: String,
+    /// The host's user id, if told.
+    pub host_id: Option<String>,
+    /// The topic, if told.
+    pub topic: Option<String>,
+}
+
+/// A stream that waits for us.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RtmsStarted {
+    /// Which product it comes from.
+    pub product: Product,
+    /// Meeting UUID, session id, engagement id or call id: signed, never shown as a path.
+    pub id: String,
+    /// `rtms_stream_id`.
+    pub stream_id: String,
+    /// The candidates in `server_urls`, trimmed, in Zoom's order; not yet trusted.
+    pub server_urls: Vec<String>,
+    /// The meeting number, where told.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub meeting_id: Option<String>,
+    /// Who started it, where told.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub operator_id: Option<String>,
+    /// The account, where told.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub account_id: Option<String>,
+}
+
+/// A stream whose signaling connection Zoom lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RtmsInterrupted {
+    /// Which product it comes from.
+    pub product: Product,
+    /// As in [`RtmsStarted`].
+    pub id: String,
+    /// `rtms_stream_id`.
+    pub stream_id: String,
+    /// Usually empty: the schema has no `server_urls` here.
+    pub server_urls: Vec<String>,
+}
+
+/// A stream that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RtmsStopped {
+    /// Which product it comes from.
+    pub product: Product,
+    /// As in [`RtmsStarted`].
+    pub id: String,
+    /// `rtms_stream_id`.
+    pub stream_id: String,
+    /// `stop_reason`; `None` when absent or no number.
+    pub stop_reason: Option<i64>,
+}

@@ -1,0 +1,344 @@
+//! The tiny_http server behind the gate, on a Unix socket that only this process can reach.
+//!
+//! tiny_http's accept thread ends for good when a file descriptor or a thread cannot be had, and
+//! does not tell. So it is treated as something that dies: a worker that gets an error, a connect
+//! that is refused, or an answer that does not come make the gate drop it and build another.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::net::UnixDatagram;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::process::geteuid;
+use tiny_http::{Request, Server};
+
+use super::counters::{Counters, bump};
+use crate::net::waker::Waker;
+
+/// Answers one request; runs on the worker threads.
+pub(crate) type Handler = Arc<dyn Fn(Request) + Send + Sync>;
+
+/// Threads that answer requests.
+const WORKERS: usize = 2;
+/// Their stack: a request body of 256 KiB lives on the heap.
+const WORKER_STACK_BYTES: usize = 256 << 10;
+/// Between two attempts to build a server: doubled from the first to the second of these.
+const REBUILD_PAUSE_MIN: Duration = Duration::from_millis(50);
+const REBUILD_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long workers may take to end when the gate stops.
+const JOIN_WAIT: Duration = Duration::from_millis(500);
+
+/// The server behind, dead or alive.
+pub(super) struct Inner {
+    handler: Handler,
+    waker: Waker,
+    counters: Arc<Counters>,
+    parent: PathBuf,
+    running: Option<Running>,
+    generation: u64,
+    retired: Vec<Running>,
+    pause: Duration,
+    not_before: Option<Instant>,
+}
+
+impl Inner {
+    /// Builds the first server.
+    pub(super) fn start(
+        parent: PathBuf,
+        handler: Handler,
+        waker: Waker,
+        counters: Arc<Counters>,
+    ) -> io::Result<Inner> {
+        remove_orphans(&parent);
+        let running = Running::start(&parent, &handler, &waker)?;
+        Ok(Inner {
+            handler,
+            waker,
+            counters,
+            parent,
+            running: Some(running),
+            generation: 0,
+            retired: Vec::new(),
+            pause: REBUILD_PAUSE_MIN,
+            not_before: None,
+        })
+    }
+
+    /// The socket and the number of a server that is believed to live, built anew if need be;
+    /// `None` while a new one is not to be had.
+    pub(super) fn server(&mut self, now: Instant) -> Option<(&Path, u64)> {
+        if self.has_failed() {
+            self.handle_failure(self.generation, now);
+        }
+        if self.running.is_none() && self.not_before.is_none_or(|at| now >= at) {
+            self.rebuild(now);
+        }
+        self.running
+            .as_ref()
+            .map(|running| (running.socket.as_path(), self.generation))
+    }
+
+    /// Whether a worker has reported that the accept thread is gone.
+    fn has_failed(&self) -> bool {
+        self.running
+            .as_ref()
+            .is_some_and(|running| running.has_failed.load(Ordering::Acquire))
+    }
+
+    /// Whether there is a server that is believed to live.
+    pub(super) fn is_up(&self) -> bool {
+        self.running.is_some() && !self.has_failed()
+    }
+
+    /// When to try again to build a server, if one is missing.
+    pub(super) fn rebuild_at(&self) -> Option<Instant> {
+        self.not_before.filter(|_| self.running.is_none())
+    }
+
+    /// The server answered: forget earlier failures.
+    pub(super) fn handle_success(&mut self) {
+        self.pause = REBUILD_PAUSE_MIN;
+        self.not_before = None;
+    }
+
+    /// The server of that number is dead or silent: let it go, unless it went already.
+    pub(super) fn handle_failure(&mut self, generation: u64, now: Instant) {
+        if generation != self.generation {
+            return;
+        }
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        bump(&self.counters.inner_failures);
+        running.retire();
+        self.retired.push(running);
+        self.retired.retain_mut(|retired| !retired.is_over());
+        // At once after a success, then more and more slowly.
+        self.not_before.get_or_insert(now);
+    }
+
+    fn rebuild(&mut self, now: Instant) {
+        self.not_before = Some(now + self.pause);
+        self.pause = (self.pause * 2).min(REBUILD_PAUSE_MAX);
+        match Running::start(&self.parent, &self.handler, &self.waker) {
+            Ok(running) => {
+                bump(&self.counters.inner_rebuilds);
+                log::debug!("the http server behind the gate was built anew");
+                self.running = Some(running);
+                self.generation += 1;
+            }
+            Err(error) => log::debug!("the http server behind the gate cannot be built: {error}"),
+        }
+    }
+
+    /// Ends all workers and waits for them, briefly.
+    pub(super) fn stop(mut self) {
+        self.retired.extend(self.running.take());
+        for running in &self.retired {
+            running.retire();
+        }
+        let deadline = Instant::now() + JOIN_WAIT;
+        while !self.retired.is_empty() && Instant::now() < deadline {
+            self.retired.retain_mut(|retired| !retired.is_over());
+            if !self.retired.is_empty() {
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
+        }
+        if !self.retired.is_empty() {
+            log::warn!("a webhook worker does not end; it is left behind");
+        }
+    }
+}
+
+/// One tiny_http server with its workers. Dropping it removes its socket and directory.
+struct Running {
+    // Declared in this order: the server removes its socket before the directory goes.
+    server: Arc<Server>,
+    workers: Vec<JoinHandle<()>>,
+    socket: PathBuf,
+    has_failed: Arc<AtomicBool>,
+    is_retired: Arc<AtomicBool>,
+    _directory: PrivateDirectory,
+}
+
+impl Running {
+    fn start(parent: &Path, handler: &Handler, waker: &Waker) -> io::Result<Running> {
+        let directory = PrivateDirectory::create(parent)?;
+        let socket = directory.0.join(SOCKET);
+        // tiny_http panics when the thread it needs cannot be had.
+        let server = catch_unwind(AssertUnwindSafe(|| Server::http_unix(&socket)))
+            .map_err(|_| io::Error::other("no thread to be had for tiny_http"))?
+            .map_err(|e| io::Error::other(format!("{}: {e}", socket.display())))?;
+        let mut running = Running {
+            server: Arc::new(server),
+            workers: Vec::with_capacity(WORKERS),
+            socket,
+            has_failed: Arc::default(),
+            is_retired: Arc::default(),
+            _directory: directory,
+        };
+        for n in 0..WORKERS {
+            match running.spawn_worker(n, handler, waker) {
+                Ok(worker) => running.workers.push(worker),
+                Err(error) => {
+                    running.retire();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(running)
+    }
+
+    fn spawn_worker(
+        &self,
+        n: usize,
+        handler: &Handler,
+        waker: &Waker,
+    ) -> io::Result<JoinHandle<()>> {
+        let (server, handler, waker) =
+            (Arc::clone(&self.server), Arc::clone(handler), waker.clone());
+        let (has_failed, is_retired) = (Arc::clone(&self.has_failed), Arc::clone(&self.is_retired));
+        Builder::new()
+            .name(format!("webhook-{n}"))
+            .stack_size(WORKER_STACK_BYTES)
+            .spawn(move || {
+                loop {
+                    match server.recv() {
+                        Ok(request) => {
+                            if catch_unwind(AssertUnwindSafe(|| handler(request))).is_err() {
+                                log::error!(
+                                    "a webhook worker panicked on a request; please report"
+                                );
+                            }
+                        }
+                        // Requests that came before are answered before this is seen.
+                        Err(_) if is_retired.load(Ordering::Acquire) => return,
+                        Err(error) => {
+                            log::debug!("tiny_http no longer accepts: {error}");
+                            has_failed.store(true, Ordering::Release);
+                            waker.wake();
+                            return;
+                        }
+                    }
+                }
+            })
+    }
+
+    /// Tells the workers to end after what they are doing.
+    fn retire(&self) {
+        self.is_retired.store(true, Ordering::Release);
+        for _ in 0..WORKERS {
+            self.server.unblock();
+        }
+    }
+
+    /// Whether every worker has ended; those are joined.
+    fn is_over(&mut self) -> bool {
+        while let Some(at) = self.workers.iter().position(JoinHandle::is_finished) {
+            // A worker catches its panics, so there is nothing to learn from the result.
+            let _ = self.workers.swap_remove(at).join();
+        }
+        self.workers.is_empty()
+    }
+}
+
+/// The name of the socket in its directory.
+const SOCKET: &str = "s";
+
+/// A directory of mode 0700 with a name of its own, removed on drop.
+struct PrivateDirectory(PathBuf);
+
+impl PrivateDirectory {
+    fn create(parent: &Path) -> io::Result<PrivateDirectory> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let mut tries = 0;
+        loop {
+            let n = NEXT.fetch_add(1, Ordering::Relaxed);
+            let path = parent.join(format!("rtmsd-{}-{n}", std::process::id()));
+            // mkdir fails on whatever is there already, so nobody can have prepared it.
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Ok(PrivateDirectory(path)),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && tries < 1000 => tries += 1,
+                Err(e) => {
+                    let text = format!("{}: cannot be made: {e}", path.display());
+                    return Err(io::Error::new(e.kind(), text));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for PrivateDirectory {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(self.0.join(SOCKET));
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// Removes what killed processes of this user left under `parent`. Whether the owner lives is asked
+/// of its socket, because in another container a process number means another process.
+fn remove_orphans(parent: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let is_named_so = entry.file_name().to_str().is_some_and(is_private_name);
+        let is_ours = || {
+            let found = entry.metadata();
+            found.is_ok_and(|found| found.is_dir() && found.uid() == geteuid().as_raw())
+        };
+        if is_named_so && is_ours() && nobody_listens(&entry.path().join(SOCKET)) {
+            drop(PrivateDirectory(entry.path()));
+        }
+    }
+}
+
+/// Whether [`PrivateDirectory::create`] makes such names.
+fn is_private_name(name: &str) -> bool {
+    let numbers = name
+        .strip_prefix("rtmsd-")
+        .and_then(|rest| rest.split_once('-'));
+    let is_number = |text: &str| text.parse::<u64>().is_ok();
+    numbers.is_some_and(|(pid, n)| is_number(pid) && is_number(n))
+}
+
+/// Whether the socket is there and its listener is gone. Asked with a socket of another type, which
+/// a living listener refuses in other words and without being woken; asking never waits.
+fn nobody_listens(socket: &Path) -> bool {
+    let tried = UnixDatagram::unbound().and_then(|own| own.connect(socket));
+    tried.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn what_a_killed_process_left_goes_and_nothing_else() {
+        let parent = std::env::temp_dir().join(format!("rtmsd-orphans-{}", std::process::id()));
+        let make = |name: &str| {
+            let directory = parent.join(name);
+            fs::create_dir_all(&directory).expect("a folder");
+            let listener = UnixListener::bind(directory.join(SOCKET)).expect("a socket");
+            (directory, listener)
+        };
+        let (living, _listener) = make("rtmsd-7-1");
+        // A closed listener leaves its name behind, as a killed process does.
+        let (killed, _) = make("rtmsd-7-0");
+        let (foreign, _) = make("rtmsd-state-0");
+        let beginning = parent.join("rtmsd-8-0");
+        fs::create_dir(&beginning).expect("a folder");
+        remove_orphans(&parent);
+        let found = [&living, &killed, &foreign, &beginning].map(|path| path.exists());
+        fs::remove_dir_all(&parent).expect("it is there");
+        assert_eq!(found, [true, false, true, true]);
+    }
+}

@@ -1,0 +1,424 @@
+//! Judges the bytes of one HTTP request: no socket, no clock.
+//!
+//! The gate feeds what arrives and learns whether to read on, to refuse, or to hand the request
+//! on. What is handed on is written anew here, from the few parts the server behind needs, so
+//! that nothing a client invented (two lengths, a transfer coding, an upgrade, odd line ends)
+//! reaches tiny_http. The answer never depends on how the bytes were cut into packets.
+
+/// Header fields the server behind the gate reads; all others end here.
+const HANDED_ON: [&str; 5] = [
+    "authorization",
+    "content-type",
+    "x-zm-request-timestamp",
+    "x-zm-signature",
+    "x-zm-trackingid",
+];
+
+/// More header fields than this are refused with 431, whatever their size.
+pub const HEADER_FIELDS_MAX: usize = 96;
+
+/// How large a request may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SizeLimits {
+    /// Request line and header fields together, in bytes.
+    pub head_bytes_max: usize,
+    /// The body, in bytes.
+    pub body_bytes_max: usize,
+}
+
+/// Why a request is not handed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// 400: what was found instead of a sane HTTP/1 request.
+    Malformed(&'static str),
+    /// 405: a method that no resource here has.
+    MethodUnknown,
+    /// 408: the request did not arrive in time.
+    TooSlow,
+    /// 411: a body whose length is not told in advance.
+    LengthRequired,
+    /// 413: a body beyond the limit.
+    BodyTooLarge,
+    /// 417: an `Expect` other than `100-continue`.
+    ExpectationUnknown,
+    /// 431: a head beyond the limit.
+    HeadTooLarge,
+    /// 503: the server behind did not answer in time, or the gate is full.
+    Unavailable,
+    /// 505: HTTP, but not HTTP/1.
+    VersionUnsupported,
+}
+
+impl Refusal {
+    /// Status code and reason phrase.
+    pub const fn status(self) -> (u16, &'static str) {
+        match self {
+            Refusal::Malformed(_) => (400, "Bad Request"),
+            Refusal::MethodUnknown => (405, "Method Not Allowed"),
+            Refusal::TooSlow => (408, "Request Timeout"),
+            Refusal::LengthRequired => (411, "Length Required"),
+            Refusal::BodyTooLarge => (413, "Content Too Large"),
+            Refusal::ExpectationUnknown => (417, "Expectation Failed"),
+            Refusal::HeadTooLarge => (431, "Request Header Fields Too Large"),
+            Refusal::Unavailable => (503, "Service Unavailable"),
+            Refusal::VersionUnsupported => (505, "HTTP Version Not Supported"),
+        }
+    }
+
+    /// One line for the client, without line end.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Refusal::Malformed(found) => found,
+            Refusal::MethodUnknown => "this method is not known here",
+            Refusal::TooSlow => "the request was not complete in time",
+            Refusal::LengthRequired => "a body needs a Content-Length and no transfer coding",
+            Refusal::BodyTooLarge => "the body is too large",
+            Refusal::ExpectationUnknown => "only 100-continue can be expected",
+            Refusal::HeadTooLarge => "the request line and header fields are too large",
+            Refusal::Unavailable => "no answer is possible now, try again",
+            Refusal::VersionUnsupported => "only HTTP/1.0 and HTTP/1.1 are spoken here",
+        }
+    }
+}
+
+/// What to do after the bytes so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Read on.
+    More,
+    /// Say `100 Continue`, once, and read on.
+    Continue,
+    /// Answer and close.
+    Refuse(Refusal),
+    /// The request is complete: see [`Collector::into_request`].
+    Complete,
+}
+
+/// A complete request, written anew for the server behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// `HEAD`: the answer has no body.
+    pub is_head: bool,
+    /// `POST`: may be a webhook.
+    pub is_post: bool,
+    /// Head and body as tiny_http will read them.
+    pub bytes: Vec<u8>,
+}
+
+/// Collects one request.
+#[derive(Debug)]
+pub struct Collector {
+    limits: SizeLimits,
+    /// The head until it is judged, then the request as it is handed on.
+    bytes: Vec<u8>,
+    /// Empty lines before the request line.
+    start: usize,
+    /// How far the search for the end of the head has come.
+    searched: usize,
+    line_is_judged: bool,
+    is_head: bool,
+    is_post: bool,
+    /// Bytes of the body that are still to come; `None` while the head is incomplete.
+    body_left: Option<usize>,
+    refused: Option<Refusal>,
+}
+
+impl Collector {
+    /// Nothing collected yet.
+    pub fn new(limits: SizeLimits) -> Collector {
+        Collector {
+            limits,
+            bytes: Vec::new(),
+            start: 0,
+            searched: 0,
+            line_is_judged: false,
+            is_head: false,
+            is_post: false,
+            body_left: None,
+            refused: None,
+        }
+    }
+
+    /// Takes the next bytes. Bytes after a complete request are dropped; after a refusal the
+    /// verdict stays.
+    pub fn handle_bytes(&mut self, bytes: &[u8]) -> Verdict {
+        if let Some(refusal) = self.refused {
+            return Verdict::Refuse(refusal);
+        }
+        let verdict = match self.body_left {
+            Some(left) => Ok(self.handle_body(left, bytes)),
+            None => self.handle_head(bytes),
+        };
+        verdict.unwrap_or_else(|refusal| {
+            self.refused = Some(refusal);
+            self.bytes = Vec::new();
+            Verdict::Refuse(refusal)
+        })
+    }
+
+    /// Whether nothing of a request has arrived.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.refused.is_none()
+    }
+
+    /// Whether the method is known to be `HEAD`, whose refusal has no body either.
+    pub fn is_head(&self) -> bool {
+        self.is_head
+    }
+
+    /// Memory held, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// The complete request. Meaningful only after [`Verdict::Complete`].
+    pub fn into_request(self) -> Request {
+        Request {
+            is_head: self.is_head,
+            is_post: self.is_post,
+            bytes: self.bytes,
+        }
+    }
+
+    fn handle_body(&mut self, left: usize, bytes: &[u8]) -> Verdict {
+        let taken = left.min(bytes.len());
+        self.bytes.extend_from_slice(&bytes[..taken]);
+        self.body_left = Some(left - taken);
+        if left == taken {
+            Verdict::Complete
+        } else {
+            Verdict::More
+        }
+    }
+
+    fn handle_head(&mut self, bytes: &[u8]) -> Result<Verdict, Refusal> {
+        self.bytes.extend_from_slice(bytes);
+        while matches!(self.bytes.get(self.start), Some(b'\r' | b'\n')) {
+            self.start += 1;
+        }
+        if self.start > self.limits.head_bytes_max {
+            return Err(Refusal::HeadTooLarge);
+        }
+        let Some(&first) = self.bytes.get(self.start) else {
+            return Ok(Verdict::More);
+        };
+        if !first.is_ascii_uppercase() {
+            // A TLS hello on the plain port, or noise: no need to wait for the end of a line.
+            return Err(Refusal::Malformed("this is not an HTTP request"));
+        }
+        self.searched = self.searched.max(self.start);
+        if !self.line_is_judged {
+            let end = self.bytes[self.searched..]
+                .iter()
+                .position(|&b| b == b'\n')
+                .map(|at| self.searched + at + 1);
+            match end {
+                Some(end) if end <= self.limits.head_bytes_max => {
+                    self.judge_line(end)?;
+                    self.line_is_judged = true;
+                    self.searched = end - 1;
+                }
+                None if self.bytes.len() <= self.limits.head_bytes_max => {
+                    self.searched = self.bytes.len();
+                    return Ok(Verdict::More);
+                }
+                _ => return Err(Refusal::HeadTooLarge),
+            }
+        }
+        match self.head_end() {
+            Some(end) if end <= self.limits.head_bytes_max => self.judge_head(end),
+            None if self.bytes.len() <= self.limits.head_bytes_max => Ok(Verdict::More),
+            _ => Err(Refusal::HeadTooLarge),
+        }
+    }
+
+    /// The index after the empty line. Remembers how far it has looked, so that a request that
+    /// comes byte by byte costs no more than one that comes at once.
+    fn head_end(&mut self) -> Option<usize> {
+        let mut at = self.searched;
+        while let Some(found) = self.bytes[at..].iter().position(|&b| b == b'\n') {
+            let line_end = at + found;
+            match self.bytes[line_end + 1..] {
+                [b'\n', ..] => return Some(line_end + 2),
+                [b'\r', b'\n', ..] => return Some(line_end + 3),
+                [] | [b'\r'] => {
+                    self.searched = line_end;
+                    return None;
+                }
+                _ => at = line_end + 1,
+            }
+        }
+        self.searched = self.bytes.len();
+        None
+    }
+
+    /// Judges the request line as soon as it is there.
+    fn judge_line(&mut self, end: usize) -> Result<(), Refusal> {
+        let line = &self.bytes[self.start..end];
+        let mut fields = [httparse::EMPTY_HEADER; 1];
+        let mut request = httparse::Request::new(&mut fields);
+        if let Err(error) = request.parse(line) {
+            return Err(line_refusal(line, error));
+        }
+        match request.method {
+            Some("HEAD") => self.is_head = true,
+            Some("POST") => self.is_post = true,
+            Some("GET" | "PUT" | "DELETE" | "OPTIONS" | "TRACE" | "PATCH") => {}
+            _ => return Err(Refusal::MethodUnknown),
+        }
+        Ok(())
+    }
+
+    fn judge_head(&mut self, end: usize) -> Result<Verdict, Refusal> {
+        let mut fields = [httparse::EMPTY_HEADER; HEADER_FIELDS_MAX];
+        let mut request = httparse::Request::new(&mut fields);
+        let head = &self.bytes[self.start..end];
+        match request.parse(head) {
+            Ok(httparse::Status::Complete(_)) => {}
+            Ok(httparse::Status::Partial) => {
+                return Err(Refusal::Malformed("the header fields end oddly"));
+            }
+            Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLarge),
+            Err(error) => return Err(line_refusal(head, error)),
+        }
+        let is_http_1_1 = request.version == Some(1);
+        let facts = Facts::of(request.headers, is_http_1_1)?;
+        let method = request.method.unwrap_or_default();
+        let target = target(request.path.unwrap_or_default(), method)?;
+        let needs_length = matches!(method, "POST" | "PUT" | "PATCH");
+        let body_bytes = match facts.length {
+            Some(length) if length > self.limits.body_bytes_max => {
+                return Err(Refusal::BodyTooLarge);
+            }
+            Some(length) => length,
+            None if needs_length => return Err(Refusal::LengthRequired),
+            None => 0,
+        };
+        let mut anew = Vec::with_capacity(256 + body_bytes.min(4096));
+        for part in [method, " ", target, " HTTP/1.1\r\nHost: gate\r\n"] {
+            anew.extend_from_slice(part.as_bytes());
+        }
+        for field in request.headers.iter() {
+            let is_wanted = HANDED_ON
+                .iter()
+                .any(|name| field.name.eq_ignore_ascii_case(name));
+            // tiny_http closes without a word on a value that is not ASCII.
+            if is_wanted && field.value.iter().all(|b| (b' '..=b'~').contains(b)) {
+                for part in [field.name.as_bytes(), b": ", field.value, b"\r\n"] {
+                    anew.extend_from_slice(part);
+                }
+            }
+        }
+        if body_bytes > 0 {
+            anew.extend_from_slice(format!("Content-Length: {body_bytes}\r\n").as_bytes());
+        }
+        anew.extend_from_slice(b"Connection: close\r\n\r\n");
+        let rest = std::mem::replace(&mut self.bytes, anew).split_off(end);
+        Ok(match self.handle_body(body_bytes, &rest) {
+            Verdict::More if facts.expects_continue && rest.is_empty() => Verdict::Continue,
+            verdict => verdict,
+        })
+    }
+}
+
+/// What the header fields say about the framing.
+struct Facts {
+    length: Option<usize>,
+    expects_continue: bool,
+}
+
+impl Facts {
+    fn of(fields: &[httparse::Header<'_>], is_http_1_1: bool) -> Result<Facts, Refusal> {
+        let mut facts = Facts {
+            length: None,
+            expects_continue: false,
+        };
+        let (mut hosts, mut has_coding) = (0, false);
+        for field in fields {
+            if field.name.eq_ignore_ascii_case("content-length") {
+                // Two lengths are refused even when they agree: who sends two is confused or
+                // wants a proxy and us to read different requests (RFC 9112, section 6.3).
+                if facts.length.replace(length(field.value)?).is_some() {
+                    return Err(Refusal::Malformed("there is more than one Content-Length"));
+                }
+            } else if field.name.eq_ignore_ascii_case("transfer-encoding") {
+                has_coding = true;
+            } else if field.name.eq_ignore_ascii_case("host") {
+                hosts += 1;
+            } else if field.name.eq_ignore_ascii_case("expect") && is_http_1_1 {
+                if !field.value.eq_ignore_ascii_case(b"100-continue") {
+                    return Err(Refusal::ExpectationUnknown);
+                }
+                facts.expects_continue = true;
+            }
+        }
+        if has_coding {
+            return Err(if facts.length.is_some() || !is_http_1_1 {
+                Refusal::Malformed("a transfer coding does not belong here")
+            } else {
+                Refusal::LengthRequired
+            });
+        }
+        if hosts > 1 || (hosts == 0 && is_http_1_1) {
+            return Err(Refusal::Malformed("exactly one Host is expected"));
+        }
+        Ok(facts)
+    }
+}
+
+/// A length of digits only; one that no machine can hold is simply too large.
+fn length(value: &[u8]) -> Result<usize, Refusal> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return Err(Refusal::Malformed("Content-Length is not a number"));
+    }
+    Ok(std::str::from_utf8(value)
+        .ok()
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or(usize::MAX))
+}
+
+/// The path and query of a target in origin or absolute form.
+fn target<'a>(target: &'a str, method: &str) -> Result<&'a str, Refusal> {
+    let fault = Refusal::Malformed("the request target is not a path");
+    if !target.bytes().all(|b| (b'!'..=b'~').contains(&b)) {
+        return Err(fault);
+    }
+    if target.starts_with('/') || (target == "*" && method == "OPTIONS") {
+        return Ok(target);
+    }
+    let rest = target
+        .split_once("://")
+        .filter(|(scheme, _)| {
+            scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
+        })
+        .map(|(_, rest)| rest)
+        .ok_or(fault)?;
+    match rest.find(['/', '?', '#']) {
+        Some(at) if rest[at..].starts_with('/') => Ok(&rest[at..]),
+        Some(_) => Err(fault),
+        None => Ok("/"),
+    }
+}
+
+fn line_refusal(head: &[u8], error: httparse::Error) -> Refusal {
+    match error {
+        httparse::Error::Version if names_http(head) => Refusal::VersionUnsupported,
+        httparse::Error::HeaderName | httparse::Error::HeaderValue => {
+            Refusal::Malformed("a header field is malformed")
+        }
+        _ => Refusal::Malformed("the request line is malformed"),
+    }
+}
+
+/// Whether the third word of the line is `HTTP/` and a digit.
+fn names_http(head: &[u8]) -> bool {
+    head.split(|&b| b == b' ' || b == b'\n')
+        .nth(2)
+        .and_then(|word| word.strip_prefix(b"HTTP/"))
+        .and_then(|version| version.first())
+        .is_some_and(u8::is_ascii_digit)
+}
+
+#[cfg(test)]
+#[path = "http_request_tests.rs"]
+mod tests;

@@ -1,0 +1,122 @@
+//! The base addresses of a cloud: `ZOOM_API_URL`, `ZOOM_OAUTH_URL`.
+
+use std::net::IpAddr;
+
+use ureq::http::Uri;
+
+/// An address that tokens may be sent to: `https`, or `http` to loopback, without user info.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Address {
+    /// Without a slash at its end.
+    text: String,
+    /// Without brackets.
+    host: String,
+    https: bool,
+}
+
+impl Address {
+    /// Takes an address, or says what is wrong with it: "found …, expected …".
+    pub(crate) fn parse(text: &str) -> Result<Address, String> {
+        const EXPECTED: &str = "expected https://HOST, or http:// to a loopback address";
+        let uri: Uri = text
+            .parse()
+            .map_err(|_| format!("found no address, {EXPECTED}"))?;
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(format!("found no scheme or no host, {EXPECTED}"));
+        };
+        if authority.as_str().contains('@') {
+            return Err(format!("found a user name, {EXPECTED}"));
+        }
+        if uri.query().is_some() || text.contains('#') {
+            return Err(format!("found a query, {EXPECTED}"));
+        }
+        let host = authority.host();
+        let address = Address {
+            text: text.trim_end_matches('/').to_owned(),
+            host: host
+                .trim_start_matches('[')
+                .trim_end_matches(']')
+                .to_ascii_lowercase(),
+            https: scheme == "https",
+        };
+        match scheme {
+            "https" => Ok(address),
+            "http" if address.is_loopback() => Ok(address),
+            "http" => Err(format!("found http to another machine, {EXPECTED}")),
+            _ => Err(format!("found another scheme, {EXPECTED}")),
+        }
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(crate) fn is_https(&self) -> bool {
+        self.https
+    }
+
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.host == "localhost" || self.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+    }
+}
+
+/// An id as one part of a path: everything that is not plainly harmless becomes `%XX`.
+pub(crate) fn encode(id: &str) -> String {
+    let mut encoded = String::with_capacity(id.len());
+    for byte in id.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(char::from(byte));
+            }
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_may_get_a_token() {
+        for text in [
+            "https://api.zoom.us",
+            "https://api.zoomgov.com/",
+            "https://zoom.us/oauth/token",
+            "http://127.0.0.1:8080",
+            "http://localhost:1",
+            "http://[::1]:8080/",
+        ] {
+            let address = Address::parse(text).unwrap();
+            assert!(!address.text().ends_with('/'));
+        }
+        for text in [
+            "",
+            "api.zoom.us",
+            "/v2",
+            "http://api.zoom.us",
+            "http://127.0.0.1.example.test",
+            "ftp://127.0.0.1",
+            "https://user:hunter2@api.zoom.us",
+            "https://api.zoom.us/?a=b",
+            "https://api.zoom.us/#a",
+            "https://",
+        ] {
+            let fault = Address::parse(text).unwrap_err();
+            assert!(!fault.contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn ids_become_one_part_of_a_path() {
+        assert_eq!(encode("81234567890"), "81234567890");
+        assert_eq!(encode("a/B+c=="), "a%2FB%2Bc%3D%3D");
+        assert_eq!(encode("../ü?#"), "..%2F%C3%BC%3F%23");
+        assert_eq!(encode(&encode("/")), "%252F");
+    }
+}

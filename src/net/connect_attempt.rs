@@ -1,0 +1,360 @@
+//! One WebSocket in the making: name, TCP, TLS and upgrade, each step as far as it goes without
+//! waiting, driven by poll(2). Which step may take how long is decided by the protocol, which gives
+//! up a link that is late.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use openssl::ssl::MidHandshakeSslStream;
+use rustix::event::PollFlags;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use tungstenite::client::client_with_config;
+use tungstenite::handshake::client::{ClientHandshake, Response};
+use tungstenite::handshake::{HandshakeError, MidHandshake};
+use tungstenite::protocol::{Role, WebSocketConfig};
+use tungstenite::{Error as WsError, WebSocket};
+
+use super::maybe_tls::Carrier;
+use super::read_ahead::Wire;
+use super::resolve::{Pending, Resolver};
+use super::tls_client;
+use super::tls_client::{Connector, Handshake, Shaken};
+use super::upgrade::Upgrade;
+use crate::net::waker::Waker;
+use crate::protocol::Loss;
+use crate::protocol::server_url::ServerUrl;
+
+/// Largest message taken. A FHD key frame in base64 is well below.
+const MESSAGE_BYTES_MAX: usize = 4 << 20;
+/// What a WebSocket keeps to read into: two phrases. The default would be 128 KiB a link, and what is
+/// too small for the largest of the usual messages grows, and stays grown.
+const READ_BUFFER_BYTES: usize = 1 << 10;
+/// What may wait to be sent. We send a hundred bytes now and then: a peer that lets this fill has
+/// stopped reading.
+const WRITE_BUFFER_BYTES_MAX: usize = 64 << 10;
+/// When data that we sent stays unacknowledged for this long, the kernel gives the connection up.
+const UNACKNOWLEDGED_MS_MAX: u32 = 20_000;
+/// While other addresses are left, one of them gets this long.
+const ADDRESS_MAX: Duration = Duration::from_secs(3);
+/// Most addresses tried for one connection.
+const ADDRESSES_MAX: usize = 8;
+
+/// A connection that does not stand yet.
+pub(crate) struct Opening {
+    url: ServerUrl,
+    step: Step,
+}
+
+enum Step {
+    Resolving(Pending),
+    Tcp {
+        stream: TcpStream,
+        others: VecDeque<SocketAddr>,
+        until: Option<Instant>,
+    },
+    Connected(Wire),
+    Tls(MidHandshakeSslStream<Wire>),
+    Upgrading(Box<MidHandshake<ClientHandshake<Upgrade<Carrier>>>>),
+    Over,
+}
+
+/// How far [`Opening::advance`] came.
+pub(crate) enum Progress {
+    /// Not there yet.
+    Pending,
+    /// The WebSocket stands.
+    Opened(Box<WebSocket<Carrier>>),
+    /// It will not stand.
+    Failed(Loss),
+}
+
+/// What follows a step.
+enum Next {
+    /// That step, when something has arrived.
+    Wait(Step),
+    /// No further step is needed.
+    Done(Box<WebSocket<Carrier>>),
+    /// No step; why.
+    Fail(String),
+}
+
+type Upgraded = (WebSocket<Upgrade<Carrier>>, Response);
+
+type UpgradeResult = Result<Upgraded, HandshakeError<ClientHandshake<Upgrade<Carrier>>>>;
+
+impl Opening {
+    /// Begins with the name. `waker` is woken when the name is found.
+    pub(crate) fn new(url: ServerUrl, resolver: &Resolver, waker: Waker) -> Opening {
+        let step = Step::Resolving(resolver.resolve(url.host(), waker));
+        Opening { url, step }
+    }
+
+    /// When the present address is given up for the next.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match &self.step {
+            Step::Tcp { until, .. } => *until,
+            _ => None,
+        }
+    }
+
+    /// What to wait for; for a name, the waker.
+    pub(crate) fn interest(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
+        match &self.step {
+            Step::Resolving(_) | Step::Connected(_) | Step::Over => None,
+            Step::Tcp { stream, .. } => Some((stream.as_fd(), PollFlags::OUT)),
+            Step::Tls(handshake) => Some((handshake.get_ref().tcp().as_fd(), PollFlags::IN)),
+            Step::Upgrading(handshake) => {
+                let upgrade = handshake.get_ref().get_ref();
+                Some((upgrade.carrier().tcp().as_fd(), PollFlags::IN))
+            }
+        }
+    }
+
+    /// Whether TCP stands, and [`Opening::shake_hands`] is next.
+    pub(crate) fn is_connected(&self) -> bool {
+        matches!(self.step, Step::Connected(_))
+    }
+
+    /// Begins TLS, or the upgrade where there is none, on a connection that stands.
+    pub(crate) fn shake_hands(&mut self, tls: &Connector) -> Progress {
+        let next = match std::mem::replace(&mut self.step, Step::Over) {
+            Step::Connected(stream) if self.url.is_tls() => {
+                self.encrypted(tls.connect(self.url.host(), stream))
+            }
+            Step::Connected(stream) => self.upgrade(Carrier::Plain(stream)),
+            other => Next::Wait(other),
+        };
+        self.take(next)
+    }
+
+    /// Goes on as far as possible without waiting, but not beyond TCP by itself.
+    pub(crate) fn advance(&mut self, now: Instant) -> Progress {
+        let next = match std::mem::replace(&mut self.step, Step::Over) {
+            Step::Resolving(pending) => match pending.poll() {
+                None => Next::Wait(Step::Resolving(pending)),
+                Some(Ok(ips)) => self.choose_address(ips, now),
+                Some(Err(why)) => Next::Fail(format!("{}: {why}", self.url.host())),
+            },
+            Step::Tcp {
+                stream,
+                others,
+                until,
+            } => tcp(stream, others, until, now),
+            Step::Tls(handshake) => self.encrypted(tls_client::go_on(handshake)),
+            Step::Upgrading(handshake) => upgraded(handshake.handshake()),
+            connected @ Step::Connected(_) => Next::Wait(connected),
+            Step::Over => Next::Fail("the connection was given up".to_owned()),
+        };
+        self.take(next)
+    }
+
+    fn take(&mut self, next: Next) -> Progress {
+        match next {
+            Next::Wait(step) => {
+                self.step = step;
+                Progress::Pending
+            }
+            Next::Done(socket) => Progress::Opened(socket),
+            Next::Fail(why) => Progress::Failed(Loss::Connect(why)),
+        }
+    }
+
+    /// The first step of TCP, once the addresses are known and judged.
+    fn choose_address(&self, ips: Vec<IpAddr>, now: Instant) -> Next {
+        if ips.is_empty() {
+            return Next::Fail(format!("{}: no address", self.url.host()));
+        }
+        let allowed = ips
+            .iter()
+            .filter(|ip| self.url.allows_address(**ip))
+            .take(ADDRESSES_MAX);
+        let others: VecDeque<SocketAddr> = allowed
+            .map(|ip| SocketAddr::new(*ip, self.url.port()))
+            .collect();
+        if others.is_empty() {
+            return Next::Fail(format!(
+                "{} resolves to a private address, expected a public one; name the host in \
+                 RTMS_ALLOWED_HOSTS if that is right",
+                self.url.host()
+            ));
+        }
+        next_address(others, now, "no address".to_owned())
+    }
+
+    fn encrypted(&self, handshake: Handshake<Wire>) -> Next {
+        match handshake {
+            Ok(Shaken::Done(stream)) => self.upgrade(Carrier::Tls(stream)),
+            Ok(Shaken::Waiting(waiting)) => Next::Wait(Step::Tls(waiting)),
+            Err(why) => Next::Fail(format!("TLS: {why}")),
+        }
+    }
+
+    fn upgrade(&self, carrier: Carrier) -> Next {
+        let carrier = Upgrade::new(carrier);
+        upgraded(client_with_config(
+            self.url.to_string(),
+            carrier,
+            Some(limits()),
+        ))
+    }
+}
+
+fn limits() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
+        .max_message_size(Some(MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(MESSAGE_BYTES_MAX))
+}
+
+fn tcp(
+    stream: TcpStream,
+    others: VecDeque<SocketAddr>,
+    until: Option<Instant>,
+    now: Instant,
+) -> Next {
+    let failed = match (stream.take_error(), stream.peer_addr()) {
+        (Ok(None), Ok(_)) => None,
+        (Ok(None), Err(error)) if error.kind() == io::ErrorKind::NotConnected => {
+            if until.is_none_or(|until| now < until) {
+                return Next::Wait(Step::Tcp {
+                    stream,
+                    others,
+                    until,
+                });
+            }
+            Some("no answer".to_owned())
+        }
+        (Ok(Some(error)) | Err(error), _) | (Ok(None), Err(error)) => Some(error.to_string()),
+    };
+    if let Some(why) = failed {
+        return next_address(others, now, why);
+    }
+    // Both options make a good connection better; without them it still is one.
+    let _ = stream.set_nodelay(true);
+    let _ = sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED_MS_MAX);
+    Next::Wait(Step::Connected(Wire::new(stream)))
+}
+
+fn upgraded(result: UpgradeResult) -> Next {
+    match result {
+        Ok((socket, _response)) => {
+            // A new one, without what the upgrade was read into.
+            let (carrier, behind) = socket.into_inner().into_parts();
+            let role = Role::Client;
+            let socket = WebSocket::from_partially_read(carrier, behind, role, Some(limits()));
+            Next::Done(Box::new(socket))
+        }
+        Err(HandshakeError::Interrupted(waiting)) => Next::Wait(Step::Upgrading(Box::new(waiting))),
+        Err(HandshakeError::Failure(WsError::Http(response))) => Next::Fail(format!(
+            "HTTP status {}, expected 101; redirects are not followed",
+            response.status()
+        )),
+        Err(HandshakeError::Failure(error)) => Next::Fail(format!("WebSocket upgrade: {error}")),
+    }
+}
+
+fn next_address(mut others: VecDeque<SocketAddr>, now: Instant, mut why: String) -> Next {
+    while let Some(address) = others.pop_front() {
+        match begin_tcp(address) {
+            Ok(stream) => {
+                let until = (!others.is_empty()).then_some(now + ADDRESS_MAX);
+                return Next::Wait(Step::Tcp {
+                    stream,
+                    others,
+                    until,
+                });
+            }
+            Err(error) => why = format!("{address}: {error}"),
+        }
+    }
+    Next::Fail(why)
+}
+
+fn begin_tcp(address: SocketAddr) -> io::Result<TcpStream> {
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    match rustix::net::connect(&socket, &address) {
+        Ok(()) | Err(rustix::io::Errno::INPROGRESS | rustix::io::Errno::INTR) => {
+            Ok(TcpStream::from(socket))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::waker::waker;
+    use crate::protocol::server_url::AllowedHosts;
+    use std::net::TcpListener;
+
+    /// Connects until it is there or not, as the driver does; what `url` leads to is `addresses`.
+    fn connect(url: &str, allowed: &AllowedHosts, addresses: &[&str]) -> Result<(), String> {
+        let addresses: Vec<IpAddr> = addresses.iter().map(|a| a.parse().expect("one")).collect();
+        let resolver = Resolver::new(Box::new(move |_| Ok(addresses.clone())));
+        let (waker, wakeable) = waker().expect("a file");
+        let url = ServerUrl::parse(url, allowed).expect("an allowed URL");
+        let tls = Connector::new(None).expect("no file to read");
+        let mut opening = Opening::new(url, &resolver, waker);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let progress = match opening.is_connected() {
+                true => opening.shake_hands(&tls),
+                false => opening.advance(Instant::now()),
+            };
+            match progress {
+                Progress::Opened(_) => return Ok(()),
+                Progress::Failed(loss) => return Err(loss.to_string()),
+                Progress::Pending => assert!(Instant::now() < deadline, "neither there nor not"),
+            }
+            if opening.is_connected() {
+                continue;
+            }
+            let mut fds = vec![rustix::event::PollFd::new(&wakeable, PollFlags::IN)];
+            let waits = opening.interest();
+            fds.extend(waits.map(|(fd, flags)| rustix::event::PollFd::from_borrowed_fd(fd, flags)));
+            let tick = rustix::event::Timespec {
+                tv_sec: 1,
+                tv_nsec: 0,
+            };
+            let _ = rustix::event::poll(&mut fds, Some(&tick));
+        }
+    }
+
+    #[test]
+    fn a_zoom_name_that_leads_home_is_not_followed() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        listener.set_nonblocking(true).expect("a listener");
+        let port = listener.local_addr().expect("an address").port();
+        let url = format!("wss://rwg1.zoom.us:{port}/");
+        let zoom = AllowedHosts::default();
+        for private in ["127.0.0.1", "::1", "::ffff:127.0.0.1", "0.0.0.0"] {
+            let failed = connect(&url, &zoom, &[private, "127.0.0.1"]).expect_err("refused");
+            assert!(failed.contains("resolves to a private address"), "{failed}");
+        }
+        let nothing = connect(&url, &zoom, &[]).expect_err("no address");
+        assert!(nothing.contains("no address"), "{nothing}");
+        let error = listener.accept().expect_err("nobody connects");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+
+        // Named by the operator, the same name may lead home: it is connected to.
+        let named = AllowedHosts::parse(&["rwg1.zoom.us"]).expect("a host");
+        let home = std::thread::Builder::new().spawn(move || {
+            listener.set_nonblocking(false).expect("a listener");
+            drop(listener.accept().expect("a client"));
+        });
+        let failed = connect(&url, &named, &["127.0.0.1"]).expect_err("nobody speaks TLS");
+        assert!(failed.contains("TLS"), "{failed}");
+        home.expect("a thread").join().expect("somebody connected");
+    }
+}

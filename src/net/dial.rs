@@ -1,0 +1,297 @@
+//! The thread that opens WebSockets for all streams.
+//!
+//! A TLS handshake needs a deep stack, buffers, and a random generator of OpenSSL's for each thread
+//! that makes one, and the thread keeps most of that as long as it lives. Made on the streams' own
+//! threads it was 17 of the 115 KiB of a stream (measured at 900 streams). Here it is needed once.
+//! A peer that hangs holds up nobody: every connection goes as far as it can without waiting.
+
+use std::fmt;
+use std::io;
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use tungstenite::WebSocket;
+
+use super::connect_attempt::{Opening, Progress};
+use super::maybe_tls::Carrier;
+use super::resolve::Resolver;
+use super::tls_client::Connector;
+use crate::net::waker::{Wakeable, Waker, waker};
+use crate::protocol::Loss;
+use crate::protocol::server_url::ServerUrl;
+use crate::stream::poller::limit_until;
+
+/// OpenSSL verifies long chains of certificates on it; what is not touched is no memory.
+const STACK_BYTES: usize = 512 << 10;
+
+/// Handshakes begun at a time: each needs 42 KiB of buffers while it lasts, and with 2,000 streams
+/// that begin at once the memory for all of them would stay with the process.
+const HANDSHAKES_MAX: usize = 32;
+/// A handshake that takes longer than this waits for its peer, and no other waits for it.
+const HANDSHAKE_QUICK: Duration = Duration::from_millis(500);
+/// When streams begin at once, their webhooks are answered before this thread takes a core for the
+/// handshakes: the last of fifty after 8 ms instead of 15 (median of six runs on two cores). No
+/// longer than this, because on a busy machine who yields waits long: 50 ms later is the price there.
+const YIELDS: Duration = Duration::from_millis(50);
+
+type Outcome = Result<Box<WebSocket<Carrier>>, Loss>;
+
+/// Opens WebSockets on a thread of its own, which ends, and is joined, with the last clone.
+#[derive(Clone)]
+pub(crate) struct Opener {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// `None` only while it ends.
+    jobs: Mutex<Option<Sender<Job>>>,
+    waker: Waker,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Job {
+    url: ServerUrl,
+    client: Client,
+}
+
+/// Who waits for a connection.
+struct Client {
+    answer: Sender<Outcome>,
+    waker: Waker,
+    is_wanted: Arc<AtomicBool>,
+}
+
+/// A connection that was asked for. Dropped, it is given up.
+pub(crate) struct Ticket {
+    answer: Receiver<Outcome>,
+    is_wanted: Arc<AtomicBool>,
+    opener: Waker,
+}
+
+impl fmt::Debug for Opener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Opener")
+    }
+}
+
+impl Opener {
+    /// Starts the thread.
+    pub(crate) fn start(tls: Connector, resolver: Resolver) -> io::Result<Opener> {
+        let (waker, wakeable) = waker()?;
+        let (jobs, inbox) = mpsc::channel();
+        let mut work = Work {
+            tls,
+            resolver,
+            inbox,
+            waker: waker.clone(),
+            wakeable,
+            entries: Vec::new(),
+            burst_since: None,
+        };
+        let thread = Builder::new()
+            .name("open".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || work.run())?;
+        Ok(Opener {
+            shared: Arc::new(Shared {
+                jobs: Mutex::new(Some(jobs)),
+                waker,
+                thread: Mutex::new(Some(thread)),
+            }),
+        })
+    }
+
+    /// Begins to open that URL; `waker` is woken when there is an outcome.
+    pub(crate) fn open(&self, url: ServerUrl, waker: Waker) -> Ticket {
+        let (sender, answer) = mpsc::channel();
+        let is_wanted = Arc::new(AtomicBool::new(true));
+        let ticket = Ticket {
+            answer,
+            is_wanted: Arc::clone(&is_wanted),
+            opener: self.shared.waker.clone(),
+        };
+        let client = Client {
+            answer: sender,
+            waker,
+            is_wanted,
+        };
+        let jobs = self.shared.jobs.lock();
+        if let Some(jobs) = &*jobs.unwrap_or_else(PoisonError::into_inner) {
+            // Without the thread the ticket finds nobody at the other end, which is an outcome.
+            let _ = jobs.send(Job { url, client });
+        }
+        self.shared.waker.wake();
+        ticket
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let jobs = self.jobs.get_mut().unwrap_or_else(PoisonError::into_inner);
+        *jobs = None;
+        self.waker.wake();
+        let thread = self.thread.get_mut();
+        if let Some(thread) = thread.unwrap_or_else(PoisonError::into_inner).take() {
+            // It never waits without looking for this; a panic of it was printed where it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Ticket {
+    /// The connection, or why there is none; `None` while it is not known.
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        match self.answer.try_recv() {
+            Ok(outcome) => Some(outcome),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Err(Loss::Connect(
+                "the thread that opens connections is gone".to_owned(),
+            ))),
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.is_wanted.store(false, Relaxed);
+        self.opener.wake();
+    }
+}
+
+struct Work {
+    tls: Connector,
+    resolver: Resolver,
+    inbox: Receiver<Job>,
+    waker: Waker,
+    wakeable: Wakeable,
+    entries: Vec<Entry>,
+    /// Since when there has been more than one.
+    burst_since: Option<Instant>,
+}
+
+/// A connection in the making.
+struct Entry {
+    opening: Opening,
+    client: Client,
+    /// When its handshake began.
+    shaking_since: Option<Instant>,
+}
+
+impl Work {
+    fn run(&mut self) {
+        loop {
+            let mut due = self.wait();
+            self.wakeable.clear();
+            loop {
+                match self.inbox.try_recv() {
+                    Ok(Job { url, client }) => {
+                        self.entries.push(Entry {
+                            opening: Opening::new(url, &self.resolver, self.waker.clone()),
+                            client,
+                            shaking_since: None,
+                        });
+                        due.push(true);
+                    }
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return,
+                }
+            }
+            if !self.entries.is_empty() {
+                // The first time, while the name is looked for.
+                self.tls.make();
+            }
+            let now = Instant::now();
+            let is_burst = self.entries.len() > 1;
+            self.burst_since = is_burst.then(|| self.burst_since.unwrap_or(now));
+            let yields_until = self.burst_since.map_or(now, |since| since + YIELDS);
+            let mut free = HANDSHAKES_MAX.saturating_sub(self.quick(now).count());
+            let tls = &self.tls;
+            let mut due = due.into_iter();
+            self.entries.retain_mut(|entry| {
+                let is_due = due.next().unwrap_or(true);
+                if is_due && Instant::now() < yields_until {
+                    std::thread::yield_now();
+                }
+                entry.client.is_wanted.load(Relaxed) && entry.goes_on(is_due, now, tls, &mut free)
+            });
+        }
+    }
+
+    /// The ends of the time that handshakes begun lately have for themselves.
+    fn quick(&self, now: Instant) -> impl Iterator<Item = Instant> + '_ {
+        let since = self.entries.iter().filter_map(|entry| entry.shaking_since);
+        since
+            .map(|since| since + HANDSHAKE_QUICK)
+            .filter(move |end| now < *end)
+    }
+
+    /// Waits for something to do; says for each connection whether there is.
+    fn wait(&self) -> Vec<bool> {
+        let now = Instant::now();
+        let mut fds = Vec::with_capacity(1 + self.entries.len());
+        fds.push(PollFd::from_borrowed_fd(
+            self.wakeable.as_fd(),
+            PollFlags::IN,
+        ));
+        // What waits for a name is due with the waker.
+        let waker = (self.wakeable.as_fd(), PollFlags::IN);
+        for entry in &self.entries {
+            let (fd, flags) = entry.opening.interest().unwrap_or(waker);
+            fds.push(PollFd::from_borrowed_fd(fd, flags));
+        }
+        let addresses = self
+            .entries
+            .iter()
+            .filter_map(|entry| entry.opening.deadline());
+        // With one that waits for its handshake: the moment when there is room for it.
+        let is_waiting = self.entries.iter().any(|e| e.opening.is_connected());
+        let room = is_waiting.then(|| match self.quick(now).count() < HANDSHAKES_MAX {
+            true => now,
+            false => self.quick(now).min().unwrap_or(now),
+        });
+        let deadline = addresses.chain(room).min();
+        let limit = deadline.and_then(limit_until);
+        // An interrupted or failed wait is a wait that ended early: the loop goes round.
+        let _ = poll(&mut fds, limit.as_ref());
+        fds[1..].iter().map(|fd| !fd.revents().is_empty()).collect()
+    }
+}
+
+impl Entry {
+    /// Does what can be done; false when it is over.
+    fn goes_on(&mut self, is_due: bool, now: Instant, tls: &Connector, free: &mut usize) -> bool {
+        let opening = &mut self.opening;
+        let is_late = opening.deadline().is_some_and(|deadline| deadline <= now);
+        let mut progress = Progress::Pending;
+        if is_due || is_late {
+            progress = guarded(|| opening.advance(now));
+        }
+        if opening.is_connected() && *free > 0 {
+            *free -= 1;
+            self.shaking_since = Some(now);
+            progress = guarded(|| opening.shake_hands(tls));
+        }
+        let outcome = match progress {
+            Progress::Pending => return true,
+            Progress::Opened(socket) => Ok(socket),
+            Progress::Failed(loss) => Err(loss),
+        };
+        // Who gave it up in this very moment does not need it.
+        let _ = self.client.answer.send(outcome);
+        self.client.waker.wake();
+        false
+    }
+}
+
+/// What a peer sends must not end the thread of all, even if a library panics over it.
+fn guarded(step: impl FnOnce() -> Progress) -> Progress {
+    catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|_| {
+        Progress::Failed(Loss::Connect("a bug: opening it panicked".to_owned()))
+    })
+}

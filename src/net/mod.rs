@@ -1,0 +1,17 @@
+//! What every connection shares: names, addresses, proxies, TLS, WebSockets, wake-ups.
+
+pub mod address;
+pub mod connect_attempt;
+pub mod dial;
+pub mod file_limit;
+pub mod maybe_tls;
+pub mod proxy;
+pub mod read_ahead;
+pub mod resolve;
+pub mod root_bundle;
+pub mod roots;
+pub mod tls_client;
+pub mod tls_sessions;
+pub mod upgrade;
+pub mod waker;
+pub mod websocket;

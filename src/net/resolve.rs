@@ -1,0 +1,240 @@
+//! Names to addresses, without letting a hung name server hold up a meeting.
+//!
+//! The system's resolver blocks and has no deadline, so it runs on threads of its own. Meetings
+//! that ask for the same name at the same time share one look-up, and there are never more than
+//! eight of these threads, whatever the name servers do. A thread ends by itself when
+//! nothing waits; at the end of the process a hung one is left to the kernel, for nothing can
+//! interrupt it.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use crate::net::waker::Waker;
+
+/// Most look-ups at a time.
+const THREADS_MAX: usize = 8;
+/// Most names that wait for one of them; each meeting waits for one at a time.
+const QUEUE_MAX: usize = 8192;
+const STACK_BYTES: usize = 256 << 10;
+
+type Found = Result<Vec<IpAddr>, String>;
+type LookUp = dyn Fn(&str) -> Found + Send + Sync;
+
+/// Resolves names on its own threads; clones share them.
+#[derive(Clone)]
+pub struct Resolver {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    look_up: Box<LookUp>,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// Names that nobody looks up yet, and those that somebody does, with who waits for them.
+    waiting: VecDeque<(String, Vec<Waiter>)>,
+    running: Vec<(String, Vec<Waiter>)>,
+    threads: usize,
+}
+
+struct Waiter {
+    answer: Sender<Found>,
+    waker: Waker,
+}
+
+/// A look-up on its way.
+#[derive(Debug)]
+pub struct Pending {
+    answer: Receiver<Found>,
+}
+
+impl Pending {
+    /// The addresses, once they are there. Never blocks.
+    pub fn poll(&self) -> Option<Found> {
+        match self.answer.try_recv() {
+            Ok(found) => Some(found),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Err("name look-up failed".to_owned())),
+        }
+    }
+}
+
+impl std::fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Resolver")
+    }
+}
+
+impl Default for Resolver {
+    /// The system's resolver.
+    fn default() -> Self {
+        Resolver::new(Box::new(|host| {
+            let found = (host, 0).to_socket_addrs().map_err(|e| e.to_string())?;
+            Ok(found.map(|address| address.ip()).collect())
+        }))
+    }
+}
+
+impl Resolver {
+    /// A resolver by another rule, for tests and for those who embed us.
+    pub fn new(look_up: Box<LookUp>) -> Resolver {
+        Resolver {
+            shared: Arc::new(Shared {
+                queue: Mutex::default(),
+                look_up,
+            }),
+        }
+    }
+
+    /// Begins to look `host` up; `waker` is woken when the answer is there.
+    pub fn resolve(&self, host: &str, waker: Waker) -> Pending {
+        let (sender, answer) = channel();
+        let pending = Pending { answer };
+        if let Ok(address) = host.parse::<IpAddr>() {
+            let _ = sender.send(Ok(vec![address]));
+            return pending;
+        }
+        let waiter = Waiter {
+            answer: sender,
+            waker,
+        };
+        let mut queue = self.shared.lock();
+        let Queue {
+            waiting,
+            running,
+            threads,
+        } = &mut *queue;
+        let same = waiting
+            .iter_mut()
+            .chain(running)
+            .find(|(name, _)| name == host);
+        if let Some((_, waiters)) = same {
+            waiters.push(waiter);
+            return pending;
+        }
+        if waiting.len() >= QUEUE_MAX {
+            let _ = waiter
+                .answer
+                .send(Err("too many name look-ups wait".to_owned()));
+            return pending;
+        }
+        waiting.push_back((host.to_owned(), vec![waiter]));
+        if *threads < THREADS_MAX {
+            let shared = Arc::clone(&self.shared);
+            let thread = thread::Builder::new()
+                .name("resolve".to_owned())
+                .stack_size(STACK_BYTES);
+            match thread.spawn(move || shared.work()) {
+                Ok(_) => *threads += 1,
+                // Another one may still come to it; if there is none, nobody would.
+                Err(_) if *threads > 0 => {}
+                Err(error) => {
+                    for (_, waiters) in waiting.drain(..) {
+                        settle(
+                            waiters,
+                            &Err(format!("no thread for name look-ups: {error}")),
+                        );
+                    }
+                }
+            }
+        }
+        pending
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // The queue is whole between any two statements that could panic.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self) {
+        loop {
+            let host = {
+                let mut queue = self.lock();
+                let Some((host, waiters)) = queue.waiting.pop_front() else {
+                    queue.threads -= 1;
+                    return;
+                };
+                queue.running.push((host.clone(), waiters));
+                host
+            };
+            let found = (self.look_up)(&host);
+            let mut queue = self.lock();
+            if let Some(at) = queue.running.iter().position(|(name, _)| *name == host) {
+                settle(queue.running.swap_remove(at).1, &found);
+            }
+        }
+    }
+}
+
+fn settle(waiters: Vec<Waiter>, found: &Found) {
+    for waiter in waiters {
+        // A meeting that no longer waits has given up; that is its right.
+        let _ = waiter.answer.send(found.clone());
+        waiter.waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::waker::waker;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    #[test]
+    fn meetings_share_a_look_up_and_a_hung_one_holds_nobody() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (release, hold) = channel::<()>();
+        let hold = Mutex::new(hold);
+        let count = Arc::clone(&asked);
+        let resolver = Resolver::new(Box::new(move |host| {
+            count.fetch_add(1, Ordering::SeqCst);
+            if host == "hung.test" {
+                let _ = hold
+                    .lock()
+                    .map(|hold| hold.recv_timeout(Duration::from_secs(20)));
+            }
+            Ok(vec![IpAddr::from([192, 0, 2, 1])])
+        }));
+        let (waker, _wakeable) = waker().expect("a file");
+        let hung: Vec<Pending> = (0..50)
+            .map(|_| resolver.resolve("hung.test", waker.clone()))
+            .collect();
+        let other = resolver.resolve("other.test", waker.clone());
+        let found = other
+            .answer
+            .recv_timeout(Duration::from_secs(10))
+            .expect("in time");
+        assert_eq!(found, Ok(vec![IpAddr::from([192, 0, 2, 1])]));
+        assert!(hung.iter().all(|pending| pending.poll().is_none()));
+        release.send(()).expect("the look-up waits");
+        for pending in hung {
+            assert!(
+                pending
+                    .answer
+                    .recv_timeout(Duration::from_secs(10))
+                    .expect("in time")
+                    .is_ok()
+            );
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
+    }
+
+    #[test]
+    fn an_address_needs_no_look_up() {
+        let resolver = Resolver::new(Box::new(|_| Err("not to be asked".to_owned())));
+        let (waker, _wakeable) = waker().expect("a file");
+        let pending = resolver.resolve("::1", waker);
+        assert_eq!(
+            pending.poll(),
+            Some(Ok(vec!["::1".parse().expect("an address")]))
+        );
+    }
+}

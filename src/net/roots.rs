@@ -1,0 +1,193 @@
+//! The system's roots, each read when a chain of certificates needs it.
+//!
+//! Parsed all at once, a bundle of 140 roots is 2.4 MiB, a fifth of an idle daemon, of which Zoom's
+//! servers use one. Most systems also keep each root in a file of its own, in a folder where
+//! OpenSSL finds it by the hash of its name.
+
+use std::fs;
+use std::path::Path;
+
+use openssl::error::ErrorStack;
+use openssl::ssl::{SslContextBuilder, SslFiletype};
+use openssl::x509::store::{X509Lookup, X509Store, X509StoreBuilder};
+use openssl_probe::ProbeResult;
+
+/// Where the system's roots are.
+pub(crate) struct Roots {
+    found: ProbeResult,
+    /// A folder with all of them.
+    folder: Option<String>,
+}
+
+impl Roots {
+    /// Looks where they are.
+    pub(crate) fn of_the_system() -> Roots {
+        let found = openssl_probe::probe();
+        // Who names a bundle means the bundle.
+        let is_named = std::env::var_os(openssl_probe::ENV_CERT_FILE).is_some();
+        let folder = match is_named {
+            true => None,
+            false => complete_folder(&found).map(str::to_owned),
+        };
+        Roots { found, folder }
+    }
+
+    /// Whether [`Roots::add`] has to read and parse them all.
+    pub(crate) fn are_in_a_bundle(&self) -> bool {
+        self.folder.is_none()
+    }
+
+    /// Gives them to a configuration in the making.
+    pub(crate) fn add(&self, context: &mut SslContextBuilder) -> Result<(), ErrorStack> {
+        if let Some(folder) = &self.folder {
+            context.set_cert_store(looked_up_in(folder)?);
+            return Ok(());
+        }
+        context.set_default_verify_paths()?;
+        // A library that was built elsewhere looks for them elsewhere.
+        let bundle = self
+            .found
+            .cert_file
+            .iter()
+            .map(|file| (Some(&**file), None));
+        let folders = self
+            .found
+            .cert_dir
+            .iter()
+            .map(|folder| (None, Some(&**folder)));
+        for (file, folder) in bundle.chain(folders) {
+            let place = file.or(folder).unwrap_or(Path::new(""));
+            // The library's binding takes no other.
+            if place.to_str().is_none() {
+                continue;
+            }
+            if let Err(error) = context.load_verify_locations(file, folder) {
+                log::warn!("the system's roots in {}: {error}", place.display());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A store that reads from that folder what is asked for.
+fn looked_up_in(folder: &str) -> Result<X509Store, ErrorStack> {
+    let mut store = X509StoreBuilder::new()?;
+    store
+        .add_lookup(X509Lookup::hash_dir())?
+        .add_dir(folder, SslFiletype::PEM)?;
+    Ok(store.build())
+}
+
+/// The folder in which OpenSSL finds as many roots as the bundle has.
+fn complete_folder(found: &ProbeResult) -> Option<&str> {
+    let needed = found.cert_file.as_deref().map_or(1, roots_in).max(1);
+    let mut folders = found.cert_dir.iter();
+    folders
+        .find(|folder| hashed_in(folder) >= needed)
+        .and_then(|folder| folder.to_str())
+}
+
+/// How many certificates are in a bundle; one that cannot be read has none.
+fn roots_in(bundle: &Path) -> usize {
+    let pem = fs::read(bundle).unwrap_or_default();
+    let lines = pem.split(|byte| *byte == b'\n');
+    lines
+        .filter(|line| line.starts_with(b"-----BEGIN ") && line.ends_with(b"CERTIFICATE-----"))
+        .count()
+}
+
+/// How many files of a folder OpenSSL can find: `5ed36f99.0`, a link to what is there.
+fn hashed_in(folder: &Path) -> usize {
+    let is_hashed = |name: &str| {
+        name.split_once('.').is_some_and(|(hash, number)| {
+            hash.len() == 8
+                && hash.bytes().all(|b| b.is_ascii_hexdigit())
+                && number.bytes().all(|b| b.is_ascii_digit())
+        })
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_name().to_str().is_some_and(is_hashed))
+        .filter(|entry| entry.path().is_file())
+        .count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::tls_client::tests::{Authority, shake};
+    use crate::recorder::tests::scratch;
+
+    #[test]
+    fn only_what_openssl_finds_counts() {
+        let folder = scratch("roots");
+        let file = |name: &str| fs::write(folder.join(name), "").expect("the disk is well");
+        for name in [
+            "5ed36f99.0",
+            "5ed36f99.1",
+            "ca.pem",
+            "5ed36f99",
+            "5ed36f99.r0",
+        ] {
+            file(name);
+        }
+        std::os::unix::fs::symlink("gone.pem", folder.join("00000000.0")).expect("a link");
+        assert_eq!(hashed_in(&folder), 2);
+        assert_eq!(hashed_in(&folder.join("none")), 0);
+    }
+
+    #[test]
+    fn a_root_is_read_when_it_is_needed() {
+        let folder = scratch("roots-hashed");
+        let path = folder.to_str().expect("UTF-8");
+        let (known, unknown) = (Authority::new("known"), Authority::new("unknown"));
+        let context = || {
+            let mut context = crate::net::tls_client::unrooted().expect("a context");
+            context.set_cert_store(looked_up_in(path).expect("a store"));
+            context.build()
+        };
+        let early = context();
+        let hash = known.certificate.subject_name_hash();
+        let pem = known.certificate.to_pem().expect("PEM");
+        fs::write(folder.join(format!("{hash:08x}.0")), pem).expect("the disk is well");
+        for context in [&early, &context()] {
+            assert_eq!(shake(context, "a.test", &known.signs("DNS:a.test")), Ok(()));
+            let refused = shake(context, "a.test", &unknown.signs("DNS:a.test"));
+            assert!(refused.is_err_and(|why| why.contains("certificate")));
+        }
+    }
+
+    #[test]
+    fn a_folder_with_less_than_the_bundle_is_not_relied_on() {
+        let folder = scratch("roots-less");
+        let hashed = folder.join("certs");
+        fs::create_dir(&hashed).expect("the disk is well");
+        let bundle = folder.join("bundle.pem");
+        fs::write(&bundle, "-----BEGIN CERTIFICATE-----\n".repeat(2)).expect("the disk is well");
+        let found = ProbeResult {
+            cert_file: Some(bundle),
+            cert_dir: vec![folder.join("none"), hashed.clone()],
+        };
+        assert_eq!(complete_folder(&found), None);
+        fs::write(hashed.join("5ed36f99.0"), "").expect("the disk is well");
+        assert_eq!(complete_folder(&found), None);
+        let alone = ProbeResult {
+            cert_file: None,
+            cert_dir: found.cert_dir.clone(),
+        };
+        assert_eq!(complete_folder(&alone), hashed.to_str());
+        fs::write(hashed.join("5ed36f99.1"), "").expect("the disk is well");
+        assert_eq!(complete_folder(&found), hashed.to_str());
+    }
+
+    #[test]
+    fn a_bundle_is_counted_by_its_certificates() {
+        let folder = scratch("roots-bundle");
+        let bundle = folder.join("bundle.pem");
+        let pem = "# a root\n-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n\
+                   -----BEGIN TRUSTED CERTIFICATE-----\nAA==\n-----END TRUSTED CERTIFICATE-----\n";
+        fs::write(&bundle, pem).expect("the disk is well");
+        assert_eq!(roots_in(&bundle), 2);
+        assert_eq!(roots_in(&folder.join("none")), 0);
+    }
+}

@@ -1,0 +1,413 @@
+//! The one TLS configuration towards Zoom: system roots, further roots by choice, TLS 1.2 or
+//! later, certificate and host name always verified.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
+
+use openssl::error::ErrorStack;
+use openssl::ssl::{
+    HandshakeError, MidHandshakeSslStream, Ssl, SslContext, SslContextBuilder, SslMethod, SslMode,
+    SslOptions, SslStream, SslVerifyMode, SslVersion,
+};
+use openssl::x509::verify::X509CheckFlags;
+use openssl::x509::{X509, X509VerifyResult};
+
+use super::roots::Roots;
+use super::tls_sessions;
+use super::tls_sessions::Sessions;
+
+/// Longest file of further roots taken, in bytes.
+const CA_FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// Why there is no TLS configuration.
+#[derive(Debug)]
+pub enum TlsError {
+    /// The file of further roots cannot be read.
+    Read(PathBuf, std::io::Error),
+    /// The file has no certificate, or a broken one.
+    Form(PathBuf, String),
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TlsError::Read(path, error) => write!(f, "{}: {error}", path.display()),
+            TlsError::Form(path, what) => {
+                write!(f, "{}: {what}, expected PEM certificates", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for TlsError {}
+
+/// A handshake, as far as it came, or why it failed.
+pub(crate) type Handshake<S> = Result<Shaken<S>, String>;
+
+/// How far a handshake came.
+#[derive(Debug)]
+pub(crate) enum Shaken<S> {
+    /// It waits for the peer; see [`go_on`].
+    Waiting(MidHandshakeSslStream<S>),
+    /// The peer is who it should be.
+    Done(SslStream<S>),
+}
+
+/// Goes on with a handshake.
+pub(crate) fn go_on<S: Read + Write>(waiting: MidHandshakeSslStream<S>) -> Handshake<S> {
+    goes_on(waiting.handshake())
+}
+
+fn goes_on<S>(result: Result<SslStream<S>, HandshakeError<S>>) -> Handshake<S> {
+    match result {
+        Ok(stream) => Ok(Shaken::Done(stream)),
+        Err(HandshakeError::WouldBlock(waiting)) => Ok(Shaken::Waiting(waiting)),
+        Err(HandshakeError::Failure(failed)) => {
+            tls_sessions::forget(failed.ssl());
+            Err(match failed.ssl().verify_result() {
+                X509VerifyResult::OK => failed.error().to_string(),
+                why => format!("{} ({why})", failed.error()),
+            })
+        }
+        Err(HandshakeError::SetupFailure(error)) => Err(error.to_string()),
+    }
+}
+
+/// The configuration, made when it is first needed: an idle daemon does without the two megabytes
+/// that OpenSSL wants for it.
+///
+/// Where the system's roots are in one file, reading them costs some 80 ms of CPU; then a server that
+/// starts makes it while it answers webhooks ([`Connector::prepare`]). One serves the whole process.
+#[derive(Clone)]
+pub struct Connector {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    further_roots: Vec<X509>,
+    roots: OnceLock<Roots>,
+    made: OnceLock<Result<Context, String>>,
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connector")
+    }
+}
+
+impl Connector {
+    /// A configuration; `ca_file` adds roots in PEM to those of the system.
+    pub fn new(ca_file: Option<&Path>) -> Result<Connector, TlsError> {
+        let further_roots = ca_file.map(certificates).transpose()?.unwrap_or_default();
+        Ok(Connector {
+            shared: Arc::new(Shared {
+                further_roots,
+                roots: OnceLock::new(),
+                made: OnceLock::new(),
+            }),
+        })
+    }
+
+    /// Looks for the roots now, on a thread of its own, and reads them if that takes long, so that
+    /// the first stream need not wait for it.
+    pub fn prepare(&self) -> io::Result<JoinHandle<()>> {
+        let own = self.clone();
+        let thread = Builder::new()
+            .name("roots".to_owned())
+            .stack_size(512 << 10);
+        thread.spawn(move || {
+            if own.roots().are_in_a_bundle()
+                && let Err(error) = own.get()
+            {
+                log::error!("TLS library: {error}; no stream can be connected");
+            }
+        })
+    }
+
+    /// Makes it now. Why that fails, a handshake will tell.
+    pub(crate) fn make(&self) {
+        let _ = self.get();
+    }
+
+    fn roots(&self) -> &Roots {
+        self.shared.roots.get_or_init(Roots::of_the_system)
+    }
+
+    /// The configuration; waits for it if another thread is making it.
+    fn get(&self) -> Result<&Context, String> {
+        let made = self.shared.made.get_or_init(|| {
+            let made = Context::new(self.roots(), &self.shared.further_roots);
+            made.map_err(|error| error.to_string())
+        });
+        made.as_ref().map_err(Clone::clone)
+    }
+
+    /// Begins a handshake with that host.
+    pub(crate) fn connect<S: Read + Write>(&self, host: &str, stream: S) -> Handshake<S> {
+        let session = self.get()?.session(host, Instant::now());
+        goes_on(session.map_err(|error| error.to_string())?.connect(stream))
+    }
+}
+
+/// What is the same for every connection.
+pub(crate) struct Context {
+    ssl: SslContext,
+    sessions: Sessions,
+}
+
+impl Context {
+    fn new(roots: &Roots, further_roots: &[X509]) -> Result<Context, ErrorStack> {
+        let mut context = unrooted()?;
+        roots.add(&mut context)?;
+        for certificate in further_roots {
+            context.cert_store_mut().add_cert(certificate.clone())?;
+        }
+        let sessions = Sessions::of(&mut context);
+        let ssl = context.build();
+        Ok(Context { ssl, sessions })
+    }
+
+    /// A connection to that host, to be shaken hands over.
+    pub(crate) fn session(&self, host: &str, now: Instant) -> Result<Ssl, ErrorStack> {
+        let mut session = session(&self.ssl, host)?;
+        self.sessions.resume(&mut session, host, now)?;
+        Ok(session)
+    }
+}
+
+/// The same without any root. The ciphers are those of the system's policy.
+///
+/// Not OpenSSL's own connector, whose every making parses the system's whole bundle, for 40 ms and
+/// 2.4 MiB; see [`super::roots`].
+pub(crate) fn unrooted() -> Result<SslContextBuilder, ErrorStack> {
+    let mut context = SslContext::builder(SslMethod::tls_client())?;
+    context.set_min_proto_version(Some(SslVersion::TLS1_2))?;
+    context.set_options(SslOptions::NO_COMPRESSION | SslOptions::NO_RENEGOTIATION);
+    context.set_mode(
+        SslMode::AUTO_RETRY
+            | SslMode::ACCEPT_MOVING_WRITE_BUFFER
+            | SslMode::ENABLE_PARTIAL_WRITE
+            | SslMode::RELEASE_BUFFERS,
+    );
+    context.set_verify(SslVerifyMode::PEER);
+    Ok(context)
+}
+
+/// The session of one connection, for which the certificate must name this host.
+fn session(context: &SslContext, host: &str) -> Result<Ssl, ErrorStack> {
+    let mut session = Ssl::new(context)?;
+    let address: Option<IpAddr> = host.parse().ok();
+    if address.is_none() {
+        session.set_hostname(host)?;
+    }
+    let wanted = session.param_mut();
+    wanted.set_hostflags(X509CheckFlags::NO_PARTIAL_WILDCARDS);
+    match address {
+        Some(address) => wanted.set_ip(address)?,
+        None => wanted.set_host(host)?,
+    }
+    Ok(session)
+}
+
+fn certificates(path: &Path) -> Result<Vec<X509>, TlsError> {
+    let form = |what: &str| TlsError::Form(path.to_owned(), what.to_owned());
+    let length = std::fs::metadata(path)
+        .map_err(|e| TlsError::Read(path.to_owned(), e))?
+        .len();
+    if length > CA_FILE_BYTES_MAX {
+        return Err(form("file is too large"));
+    }
+    let pem = std::fs::read(path).map_err(|e| TlsError::Read(path.to_owned(), e))?;
+    let certificates = X509::stack_from_pem(&pem).map_err(|error| form(&error.to_string()))?;
+    if certificates.is_empty() {
+        return Err(form("no certificate found"));
+    }
+    Ok(certificates)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use openssl::asn1::Asn1Time;
+    use openssl::ec::{EcGroup, EcKey};
+    use openssl::hash::MessageDigest;
+    use openssl::nid::Nid;
+    use openssl::pkey::{PKey, Private};
+    use openssl::ssl::SslAcceptor;
+    use openssl::x509::{X509Builder, X509Extension, X509NameBuilder};
+
+    use super::*;
+
+    pub(crate) struct Authority {
+        key: PKey<Private>,
+        pub(crate) certificate: X509,
+    }
+
+    pub(crate) struct Signed {
+        key: PKey<Private>,
+        certificate: X509,
+    }
+
+    fn key() -> PKey<Private> {
+        let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).expect("P-256");
+        PKey::from_ec_key(EcKey::generate(&group).expect("a key")).expect("a key")
+    }
+
+    fn certificate(name: &str, key: &PKey<Private>) -> X509Builder {
+        let mut words = X509NameBuilder::new().expect("a name");
+        words.append_entry_by_text("CN", name).expect("a name");
+        let words = words.build();
+        let mut builder = X509Builder::new().expect("a certificate");
+        builder.set_version(2).expect("version 3");
+        builder.set_subject_name(&words).expect("a name");
+        builder.set_issuer_name(&words).expect("a name");
+        builder.set_pubkey(key).expect("a key");
+        let day = |n| Asn1Time::days_from_now(n).expect("a day");
+        builder.set_not_before(&day(0)).expect("a day");
+        builder.set_not_after(&day(2)).expect("a day");
+        builder
+    }
+
+    #[expect(deprecated, reason = "in a test, as text it is short")]
+    fn extend(builder: &mut X509Builder, name: Nid, value: &str) {
+        let extension = X509Extension::new_nid(None, None, name, value);
+        builder
+            .append_extension(extension.expect("an extension"))
+            .expect("room for it");
+    }
+
+    impl Authority {
+        pub(crate) fn new(name: &str) -> Authority {
+            let key = key();
+            let mut builder = certificate(name, &key);
+            extend(&mut builder, Nid::BASIC_CONSTRAINTS, "critical,CA:TRUE");
+            builder.sign(&key, MessageDigest::sha256()).expect("a key");
+            let certificate = builder.build();
+            Authority { key, certificate }
+        }
+
+        /// A certificate for those names.
+        pub(crate) fn signs(&self, names: &str) -> Signed {
+            let key = key();
+            let mut builder = certificate("server", &key);
+            let issuer = self.certificate.subject_name();
+            builder.set_issuer_name(issuer).expect("a name");
+            extend(&mut builder, Nid::SUBJECT_ALT_NAME, names);
+            builder
+                .sign(&self.key, MessageDigest::sha256())
+                .expect("a key");
+            let certificate = builder.build();
+            Signed { key, certificate }
+        }
+    }
+
+    /// Whether a client with that configuration takes that server for `host`.
+    pub(crate) fn shake(context: &SslContext, host: &str, server: &Signed) -> Result<(), String> {
+        shake_up_to(context, host, server, SslVersion::TLS1_3)
+    }
+
+    fn shake_up_to(
+        context: &SslContext,
+        host: &str,
+        server: &Signed,
+        version: SslVersion,
+    ) -> Result<(), String> {
+        let session = session(context, host).expect("a session");
+        meet(session, &acceptor(server, version)).map(drop)
+    }
+
+    /// The configuration of somebody who trusts that authority.
+    pub(crate) fn trusting(authority: &Authority) -> Context {
+        let further = std::slice::from_ref(&authority.certificate);
+        Context::new(&Roots::of_the_system(), further).expect("a context")
+    }
+
+    pub(crate) fn acceptor(server: &Signed, version: SslVersion) -> SslAcceptor {
+        let mut acceptor =
+            SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).expect("an acceptor");
+        acceptor
+            .set_min_proto_version(None)
+            .and_then(|()| acceptor.set_max_proto_version(Some(version)))
+            .and_then(|()| acceptor.set_cipher_list("ALL:@SECLEVEL=0"))
+            .and_then(|()| acceptor.set_private_key(&server.key))
+            .and_then(|()| acceptor.set_certificate(&server.certificate))
+            .expect("a key and its certificate");
+        acceptor.build()
+    }
+
+    /// Our end of a connection to that server, when something was said over it.
+    pub(crate) fn meet(
+        session: Ssl,
+        acceptor: &SslAcceptor,
+    ) -> Result<SslStream<UnixStream>, String> {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        let seconds = Some(std::time::Duration::from_secs(20));
+        for end in [&ours, &theirs] {
+            end.set_read_timeout(seconds).expect("a socket");
+        }
+        let acceptor = acceptor.clone();
+        let accepting = std::thread::spawn(move || {
+            if let Ok(mut theirs) = acceptor.accept(theirs) {
+                theirs.write_all(b"!").expect("it is read");
+            }
+        });
+        let shaken = goes_on(session.connect(ours)).map(|shaken| match shaken {
+            Shaken::Done(mut stream) => {
+                stream.read_exact(&mut [0]).expect("it is sent");
+                stream
+            }
+            Shaken::Waiting(_) => panic!("the socket blocks"),
+        });
+        accepting.join().expect("no panic");
+        shaken
+    }
+
+    #[test]
+    fn a_server_is_taken_for_what_its_certificate_names() {
+        let authority = Authority::new("authority");
+        let context = trusting(&authority);
+        let context = &context.ssl;
+        let refused = |host: &str, names: &str| {
+            let why = shake(context, host, &authority.signs(names));
+            let why = why.expect_err(&format!("{host} is not {names}"));
+            assert!(why.contains("mismatch"), "{why}");
+        };
+        let taken = |host: &str, names: &str| {
+            assert_eq!(shake(context, host, &authority.signs(names)), Ok(()));
+        };
+        taken("a.zoom.us", "DNS:b.zoom.us,DNS:a.zoom.us");
+        taken("a.zoom.us", "DNS:*.zoom.us");
+        taken("127.0.0.1", "IP:127.0.0.1");
+        taken("::1", "DNS:a.zoom.us,IP:::1");
+        refused("a.zoom.us", "DNS:b.zoom.us");
+        refused("a.zoom.us", "DNS:zoom.us");
+        refused("a.b.zoom.us", "DNS:*.zoom.us");
+        refused("rtms1.zoom.us", "DNS:rtms*.zoom.us");
+        refused("a.zoom.us", "IP:127.0.0.1");
+        refused("127.0.0.1", "IP:127.0.0.2");
+        refused("127.0.0.1", "DNS:127.0.0.1");
+        // The name of the subject counts for nothing.
+        refused("server", "DNS:a.zoom.us");
+    }
+
+    #[test]
+    fn nobody_vouches_for_it_or_it_speaks_of_yesterday() {
+        let (authority, other) = (Authority::new("authority"), Authority::new("authority"));
+        let context = trusting(&authority);
+        let context = &context.ssl;
+        let server = other.signs("DNS:a.zoom.us");
+        let why = shake(context, "a.zoom.us", &server).expect_err("another key signed it");
+        assert!(why.contains("certificate"), "{why}");
+
+        let server = authority.signs("DNS:a.zoom.us");
+        let with = |version| shake_up_to(context, "a.zoom.us", &server, version);
+        assert_eq!(with(SslVersion::TLS1_2), Ok(()));
+        assert!(with(SslVersion::TLS1_1).is_err());
+    }
+}

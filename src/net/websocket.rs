@@ -1,0 +1,259 @@
+//! One WebSocket of a stream, which never blocks: it is being opened, or messages go to and fro.
+
+use std::io;
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use rustix::event::PollFlags;
+use rustix::event::epoll::EventFlags;
+use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::{Error as WsError, Message, WebSocket};
+
+use super::dial::{Opener, Ticket};
+use super::maybe_tls::Carrier;
+use crate::net::waker::Waker;
+use crate::protocol::Loss;
+use crate::protocol::server_url::ServerUrl;
+
+/// A WebSocket, at any step of its life.
+pub(crate) struct Socket {
+    step: Step,
+    /// Output may wait in our buffer until the peer takes it.
+    wants_out: bool,
+}
+
+enum Step {
+    Opening(Ticket),
+    /// With the TCP below, to wait on without the way through the layers above it, which after a
+    /// second's wait is in no cache.
+    Open(Box<WebSocket<Carrier>>, Arc<TcpStream>),
+}
+
+/// What a socket waits for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Interest<'a> {
+    pub(crate) tcp: &'a TcpStream,
+    /// Room for output, too.
+    pub(crate) out: bool,
+}
+
+impl Interest<'_> {
+    /// In the words of poll(2).
+    pub(crate) fn flags(self) -> PollFlags {
+        match self.out {
+            true => PollFlags::IN | PollFlags::OUT,
+            false => PollFlags::IN,
+        }
+    }
+
+    /// In the words of epoll(7).
+    pub(crate) fn events(self) -> EventFlags {
+        match self.out {
+            true => EventFlags::IN | EventFlags::OUT,
+            false => EventFlags::IN,
+        }
+    }
+}
+
+/// What [`Socket::read`] found.
+pub(crate) enum Read {
+    /// A message.
+    Message(Message),
+    /// Nothing more for now.
+    Empty,
+    /// The connection is gone.
+    Gone(Loss),
+}
+
+impl Socket {
+    /// Begins to connect; `waker` is woken when there is an outcome.
+    pub(crate) fn connect(url: ServerUrl, opener: &Opener, waker: Waker) -> Socket {
+        Socket {
+            step: Step::Opening(opener.open(url, waker)),
+            wants_out: false,
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.step, Step::Open(..))
+    }
+
+    /// What to wait for, once it is open.
+    pub(crate) fn interest(&self) -> Option<Interest<'_>> {
+        match &self.step {
+            Step::Open(_, tcp) => Some(Interest {
+                tcp,
+                out: self.wants_out,
+            }),
+            Step::Opening(_) => None,
+        }
+    }
+
+    /// What has become of opening it; `None` while nothing has.
+    pub(crate) fn opened(&mut self) -> Option<Result<(), Loss>> {
+        let Step::Opening(ticket) = &self.step else {
+            return None;
+        };
+        Some(ticket.outcome()?.map(|socket| {
+            let tcp = Arc::clone(socket.get_ref().tcp());
+            self.step = Step::Open(socket, tcp);
+        }))
+    }
+
+    /// Makes the next read look whether more has arrived since the last one.
+    pub(crate) fn ask_again(&mut self) {
+        if let Step::Open(socket, _) = &mut self.step {
+            socket.get_mut().wire().ask_again();
+        }
+    }
+
+    /// The next message, if one is there.
+    pub(crate) fn read(&mut self) -> Read {
+        let Step::Open(socket, _) = &mut self.step else {
+            return Read::Empty;
+        };
+        match socket.read() {
+            Ok(Message::Close(frame)) => {
+                // The answer to it is sent as far as the peer takes it; there is nobody to wait for.
+                let _ = socket.flush();
+                Read::Gone(Loss::Closed(frame.map(|frame| frame.code.into())))
+            }
+            Ok(message) => {
+                // The library answers it as it reads on, as far as the peer takes it.
+                self.wants_out |= message.is_ping();
+                Read::Message(message)
+            }
+            Err(WsError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Read::Empty,
+            Err(WsError::ConnectionClosed | WsError::AlreadyClosed) => {
+                Read::Gone(Loss::Closed(None))
+            }
+            Err(error) => Read::Gone(Loss::Broken(error.to_string())),
+        }
+    }
+
+    /// Sends a text message, or keeps it until the peer takes it.
+    pub(crate) fn send(&mut self, text: String) -> Result<(), Loss> {
+        let Step::Open(socket, _) = &mut self.step else {
+            return Err(Loss::Broken("not connected".to_owned()));
+        };
+        match socket.send(Message::text(text)) {
+            Ok(()) => Ok(()),
+            Err(WsError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.wants_out = true;
+                Ok(())
+            }
+            Err(WsError::WriteBufferFull(_)) => {
+                Err(Loss::Broken("the peer has stopped reading".to_owned()))
+            }
+            Err(error) => Err(Loss::Broken(error.to_string())),
+        }
+    }
+
+    /// Sends what waits, pongs included.
+    pub(crate) fn flush(&mut self) {
+        let Step::Open(socket, _) = &mut self.step else {
+            return;
+        };
+        if !self.wants_out {
+            return;
+        }
+        // An error shows again at the next read, which is where a loss is told.
+        self.wants_out = matches!(
+            socket.flush(),
+            Err(WsError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock
+        );
+    }
+
+    /// Says good-bye as far as that goes without waiting.
+    pub(crate) fn close(mut self) {
+        if let Step::Open(socket, _) = &mut self.step {
+            let frame = CloseFrame {
+                code: CloseCode::Normal,
+                reason: "".into(),
+            };
+            let _ = socket.close(Some(frame));
+            let _ = socket.flush();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rustix::event::{PollFd, Timespec, poll};
+    use tungstenite::protocol::Role;
+
+    use super::*;
+    use crate::net::read_ahead;
+    use crate::net::read_ahead::Wire;
+
+    /// A socket that is open, and Zoom's end of it.
+    fn pair() -> (Socket, WebSocket<TcpStream>) {
+        let (near, far) = read_ahead::tests::pair();
+        let patience = Some(Duration::from_secs(20));
+        far.set_read_timeout(patience).expect("a socket");
+        let wire = Wire::new(near);
+        let tcp = Arc::clone(wire.tcp());
+        let near = WebSocket::from_raw_socket(Carrier::Plain(wire), Role::Client, None);
+        let socket = Socket {
+            step: Step::Open(Box::new(near), tcp),
+            wants_out: false,
+        };
+        (socket, WebSocket::from_raw_socket(far, Role::Server, None))
+    }
+
+    fn wait(socket: &Socket) {
+        let interest = socket.interest().expect("it is open");
+        let mut fds = [PollFd::new(interest.tcp, interest.flags())];
+        let patience = Timespec {
+            tv_sec: 20,
+            tv_nsec: 0,
+        };
+        assert_eq!(poll(&mut fds, Some(&patience)), Ok(1));
+    }
+
+    #[test]
+    fn a_ping_is_answered_though_nothing_follows_it() {
+        let (mut socket, mut zoom) = pair();
+        for round in 0..3 {
+            let ping = Message::Ping(vec![round].into());
+            zoom.send(ping.clone()).expect("it is sent");
+            wait(&socket);
+            let Read::Message(message) = socket.read() else {
+                panic!("no message");
+            };
+            assert_eq!(message, ping);
+            assert!(matches!(socket.read(), Read::Empty));
+            socket.flush();
+            let answer = zoom.read().expect("an answer");
+            assert_eq!(answer, Message::Pong(vec![round].into()));
+            let interest = socket.interest().expect("it is open");
+            assert!(!interest.out, "nothing waits to be sent");
+        }
+    }
+
+    #[test]
+    fn what_the_peer_does_not_take_waits_and_goes_once_it_does() {
+        let (mut socket, mut zoom) = pair();
+        let text = "x".repeat(64 << 10);
+        let mut sent = 0;
+        while !socket.wants_out {
+            socket.send(text.clone()).expect("there is room for it");
+            sent += 1;
+        }
+        let reader = std::thread::spawn(move || {
+            for _ in 0..sent {
+                let message = zoom.read().expect("a message");
+                assert_eq!(message.len(), 64 << 10);
+            }
+        });
+        while socket.wants_out {
+            wait(&socket);
+            assert!(matches!(socket.read(), Read::Empty));
+            socket.flush();
+        }
+        reader.join().expect("everything came");
+    }
+}

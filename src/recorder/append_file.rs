@@ -1,0 +1,480 @@
+//! A file that only grows, by whole records, whatever the disk does.
+//!
+//! Bytes are gathered in chunks that end where a record ends. A chunk that cannot be written whole
+//! is taken back and waits; the file never holds half a record for longer than that takes, and a
+//! file found with half a record at its end (a crash, a power cut) is cut back to the last whole
+//! one when it is opened again.
+
+use std::collections::VecDeque;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::fstat;
+
+/// A chunk is closed once it has this many bytes. On a disk with little room left, what fits is
+/// written in steps of this size.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// Room for a record, made at once.
+const RECORD_BYTES: usize = 512;
+
+/// A buffer that was filled with less is given back: what is written now and then shares the memory
+/// of the other files that are.
+const FLOOD_BYTES: usize = 4 << 10;
+
+/// How much of a file's end is looked at for its last whole record. A record is a phrase.
+const TAIL_BYTES: u64 = 64 << 10;
+
+/// Transcripts are for the daemon's user and group.
+pub(super) const FILE_MODE: u32 = 0o640;
+const FOLDER_MODE: u32 = 0o750;
+
+/// A growing file of records.
+#[derive(Debug)]
+pub struct AppendFile {
+    /// Shared by the files of a stream.
+    folder: Arc<Path>,
+    name: &'static str,
+    /// What an empty file begins with; ends as a record does.
+    header: &'static str,
+    /// What every record ends with, and nothing within one contains.
+    terminator: &'static [u8],
+    file: Option<File>,
+    bytes: u64,
+    /// How many bytes it had when it was seen in its folder last.
+    seen_bytes: u64,
+    /// Chunks that are closed: more waits than is written at once.
+    closed: VecDeque<Vec<u8>>,
+    /// The chunk that takes records.
+    chunk: Vec<u8>,
+    is_unsynced: bool,
+    /// The file was made, and its name may be lost in a power cut.
+    is_name_unsynced: bool,
+}
+
+impl AppendFile {
+    /// A file that is opened when there is something to write. `name` may lead to a folder below.
+    pub fn new(
+        folder: &Arc<Path>,
+        name: &'static str,
+        header: &'static str,
+        terminator: &'static str,
+    ) -> AppendFile {
+        AppendFile {
+            folder: Arc::clone(folder),
+            name,
+            header,
+            terminator: terminator.as_bytes(),
+            file: None,
+            bytes: 0,
+            seen_bytes: 0,
+            closed: VecDeque::new(),
+            chunk: Vec::new(),
+            is_unsynced: false,
+            is_name_unsynced: false,
+        }
+    }
+
+    /// Cuts half a record off the end of a file that an earlier process left. Such a file may
+    /// never be written again: its stream can be over.
+    pub fn mend(&mut self) -> io::Result<()> {
+        match self.file.is_none() && self.path().exists() {
+            true => self.open(),
+            false => Ok(()),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.join(self.name)
+    }
+
+    /// Where to put the next record, whole.
+    pub fn record(&mut self) -> &mut Vec<u8> {
+        if self.chunk.len() >= CHUNK_BYTES {
+            let next = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8);
+            let closed = std::mem::replace(&mut self.chunk, next);
+            self.closed.push_back(closed);
+        }
+        if self.chunk.is_empty() {
+            self.chunk.reserve(RECORD_BYTES);
+        }
+        &mut self.chunk
+    }
+
+    /// Bytes that wait to be written.
+    pub fn waiting(&self) -> usize {
+        self.closed.iter().map(Vec::len).sum::<usize>() + self.chunk.len()
+    }
+
+    /// Writes what waits. After an error it still waits, and the file is as before.
+    pub fn write(&mut self) -> io::Result<()> {
+        while let Some(chunk) = self.closed.pop_front() {
+            if let Err(error) = self.write_chunk(&chunk) {
+                self.closed.push_front(chunk);
+                return Err(error);
+            }
+        }
+        if self.chunk.is_empty() {
+            return Ok(());
+        }
+        let mut chunk = std::mem::take(&mut self.chunk);
+        let written = self.write_chunk(&chunk);
+        // Only a flood, which fills its buffer, keeps it from one write to the next; one that a long
+        // record made large is not kept.
+        let is_filled = chunk.len() >= FLOOD_BYTES && chunk.capacity() <= 4 * chunk.len();
+        if written.is_err() {
+            self.chunk = chunk;
+        } else if is_filled && chunk.capacity() <= 2 * CHUNK_BYTES {
+            chunk.clear();
+            self.chunk = chunk;
+        }
+        written
+    }
+
+    fn write_chunk(&mut self, chunk: &[u8]) -> io::Result<()> {
+        self.open()?;
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        match file.write_all(chunk) {
+            Ok(()) => {
+                self.bytes += chunk.len() as u64;
+                self.is_unsynced = true;
+                Ok(())
+            }
+            Err(error) => {
+                // Part of the chunk may be there. Taking it back frees room, so it works on a full
+                // disk; where it does not, the file is opened anew and cut back then.
+                if file.set_len(self.bytes).is_err() {
+                    self.file = None;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn open(&mut self) -> io::Result<()> {
+        if self.file.is_some() {
+            return Ok(());
+        }
+        let (file, whole, bytes) = self.open_path()?;
+        self.is_name_unsynced |= whole == 0;
+        (self.bytes, self.seen_bytes) = (bytes, bytes);
+        self.file = Some(file);
+        Ok(())
+    }
+
+    /// Opens what is in the folder under its name. How much of it was there, in whole records, and how
+    /// much is there with the header.
+    fn open_path(&self) -> io::Result<(File, u64, u64)> {
+        let path = self.path();
+        if let Some(folder) = path.parent() {
+            make_folder(folder)?;
+        }
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(FILE_MODE)
+            .open(&path)?;
+        let whole = whole_bytes(&mut file, self.terminator)?;
+        if whole < file.metadata()?.len() {
+            file.set_len(whole)?;
+        }
+        if whole > 0 || self.header.is_empty() {
+            return Ok((file, whole, whole));
+        }
+        if let Err(error) = file.write_all(self.header.as_bytes()) {
+            let _ = file.set_len(0);
+            return Err(error);
+        }
+        Ok((file, whole, self.header.len() as u64))
+    }
+
+    /// Looks whether what was written is still in its folder. Returns the file system it is on, if
+    /// anything was written since the last sync.
+    ///
+    /// A file removed from under us begins anew, with what was written since the last look: nobody
+    /// has seen that, and as long as the old file is open it can be read.
+    pub fn look(&mut self) -> io::Result<Option<u64>> {
+        let (true, Some(file)) = (self.is_unsynced, &mut self.file) else {
+            return Ok(None);
+        };
+        let found = fstat(&*file)?;
+        if found.st_nlink == 0 {
+            file.seek(SeekFrom::Start(self.seen_bytes))?;
+            let unseen = self.bytes.saturating_sub(self.seen_bytes);
+            self.begin_anew(unseen)?;
+        }
+        self.seen_bytes = self.bytes;
+        Ok(Some(found.st_dev))
+    }
+
+    /// Takes over the next so many bytes of the old file. After an error the old file is the file.
+    fn begin_anew(&mut self, unseen: u64) -> io::Result<()> {
+        let (mut file, whole, bytes) = self.open_path()?;
+        let Some(old) = &mut self.file else {
+            return Ok(());
+        };
+        let copied = match io::copy(&mut old.take(unseen), &mut file) {
+            Ok(copied) => copied,
+            Err(error) => {
+                let _ = file.set_len(whole);
+                return Err(error);
+            }
+        };
+        log::warn!(
+            "file was removed path={}; it begins anew",
+            self.path().display()
+        );
+        self.bytes = bytes + copied;
+        self.is_name_unsynced |= whole == 0;
+        self.file = Some(file);
+        Ok(())
+    }
+
+    /// Makes what is written survive a power cut.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.give_back();
+        self.look()?;
+        if self.is_unsynced
+            && let Some(file) = &self.file
+        {
+            file.sync_data()?;
+            self.is_unsynced = false;
+        }
+        Ok(())
+    }
+
+    /// Syncing comes seconds after a write: what a flood filled may not be filled again.
+    fn give_back(&mut self) {
+        if self.waiting() == 0 {
+            self.closed = VecDeque::new();
+            self.chunk = Vec::new();
+        }
+    }
+
+    /// Notes that the whole file system was synced.
+    pub fn synced(&mut self) {
+        self.give_back();
+        self.is_unsynced = false;
+        self.is_name_unsynced = false;
+    }
+
+    /// Whether the file's name is new since this was asked last, so that its folder is to be synced.
+    pub fn take_name_unsynced(&mut self) -> bool {
+        std::mem::take(&mut self.is_name_unsynced)
+    }
+
+    /// Whether something written could still be lost in a power cut.
+    pub fn is_unsynced(&self) -> bool {
+        self.is_unsynced
+    }
+
+    /// Forgets what waits.
+    pub fn discard(&mut self) {
+        self.closed.clear();
+        self.chunk.clear();
+        self.file = None;
+    }
+}
+
+/// Makes a folder and those above it, for the daemon's user and group.
+pub fn make_folder(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(FOLDER_MODE)
+        .create(folder)
+}
+
+/// Makes a new file, or empties an old one, for the daemon's user and group.
+pub fn create_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(FILE_MODE)
+        .open(path)
+}
+
+/// The whole records at the end of a file, at most 64 KiB of them; nothing if there is no
+/// such file.
+pub fn tail(path: &Path, terminator: &str) -> io::Result<String> {
+    tail_of(path, terminator, TAIL_BYTES)
+}
+
+/// The same with another limit.
+pub fn tail_of(path: &Path, terminator: &str, bytes_max: u64) -> io::Result<String> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
+        Err(error) => return Err(error),
+    };
+    let whole = whole_bytes(&mut file, terminator.as_bytes())?;
+    let from = whole.saturating_sub(bytes_max);
+    file.seek(SeekFrom::Start(from))?;
+    let mut bytes = Vec::new();
+    file.take(whole - from).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// How many bytes of a file are whole records, found from its end.
+fn whole_bytes(file: &mut File, terminator: &[u8]) -> io::Result<u64> {
+    let mut end = file.metadata()?.len();
+    let overlap = terminator.len() as u64 - 1;
+    while end > 0 {
+        let from = end.saturating_sub(TAIL_BYTES);
+        let mut bytes = vec![0; (end - from) as usize];
+        file.seek(SeekFrom::Start(from))?;
+        file.read_exact(&mut bytes)?;
+        let found = bytes
+            .windows(terminator.len())
+            .rposition(|window| window == terminator);
+        if let Some(at) = found {
+            return Ok(from + (at + terminator.len()) as u64);
+        }
+        if from == 0 {
+            break;
+        }
+        end = from + overlap;
+    }
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recorder::tests::scratch;
+
+    fn lines(folder: &Arc<Path>, name: &'static str) -> AppendFile {
+        AppendFile::new(folder, name, "", "\n")
+    }
+
+    #[test]
+    fn records_are_appended_and_a_torn_end_is_cut() {
+        let folder = scratch("append-torn");
+        let name = "deep/er/x.jsonl";
+        let path = folder.join(name);
+        let mut file = lines(&folder, name);
+        file.record().extend_from_slice(b"one\n");
+        file.record().extend_from_slice(b"two\n");
+        file.write().expect("the disk is well");
+        fs::write(&path, "one\ntwo\nthr").expect("the disk is well");
+        let mut again = lines(&folder, name);
+        again.record().extend_from_slice(b"three\n");
+        again.write().expect("the disk is well");
+        assert_eq!(
+            fs::read_to_string(&path).expect("readable"),
+            "one\ntwo\nthree\n"
+        );
+        assert_eq!(tail(&path, "\n").expect("readable"), "one\ntwo\nthree\n");
+    }
+
+    #[test]
+    fn a_torn_end_longer_than_one_look_is_cut_too() {
+        let scratch = scratch("append-long");
+        let path = scratch.join("x");
+        let torn = format!("one\n\n{}", "x".repeat(300_000));
+        fs::write(&path, torn).expect("the disk is well");
+        let mut file = AppendFile::new(&scratch, "x", "HEAD\n\n", "\n\n");
+        file.record().extend_from_slice(b"two\n\n");
+        file.write().expect("the disk is well");
+        assert_eq!(
+            fs::read_to_string(&path).expect("readable"),
+            "one\n\ntwo\n\n"
+        );
+    }
+
+    #[test]
+    fn a_removed_file_begins_anew_with_what_nobody_saw() {
+        let scratch = scratch("append-removed");
+        let path = scratch.join("sub/x.vtt");
+        let text = || fs::read_to_string(&path).expect("readable");
+        let mut file = AppendFile::new(&scratch, "sub/x.vtt", "HEAD\n\n", "\n\n");
+        let write = |file: &mut AppendFile, n: u32| {
+            let record = format!("{n}\n\n");
+            file.record().extend_from_slice(record.as_bytes());
+            file.write().expect("the disk is well");
+        };
+        for n in 0..3 {
+            write(&mut file, n);
+        }
+        assert_eq!(text(), "HEAD\n\n0\n\n1\n\n2\n\n");
+        file.sync().expect("the disk is well");
+        write(&mut file, 3);
+        fs::remove_dir_all(path.parent().expect("a folder")).expect("removable");
+        write(&mut file, 4);
+        file.sync().expect("the disk is well");
+        assert_eq!(text(), "HEAD\n\n3\n\n4\n\n");
+        write(&mut file, 5);
+
+        // While there is no place for it, it waits where it is.
+        let folder = path.parent().expect("a folder");
+        fs::remove_dir_all(folder).expect("removable");
+        fs::write(folder, "in the way").expect("the disk is well");
+        write(&mut file, 6);
+        assert!(file.sync().is_err());
+        assert!(file.is_unsynced());
+        fs::remove_file(folder).expect("removable");
+        write(&mut file, 7);
+        file.sync().expect("the disk is well");
+        assert_eq!(text(), "HEAD\n\n5\n\n6\n\n7\n\n");
+        write(&mut file, 8);
+        file.sync().expect("the disk is well");
+        assert_eq!(text(), "HEAD\n\n5\n\n6\n\n7\n\n8\n\n");
+    }
+
+    #[test]
+    fn what_cannot_be_written_waits() {
+        let folder = scratch("append-wait");
+        // A file where the folder should be: the disk refuses until it is gone.
+        fs::write(folder.join("sub"), "in the way").expect("the disk is well");
+        let path = folder.join("sub/x");
+        let mut file = lines(&folder, "sub/x");
+        file.record().extend_from_slice(b"kept\n");
+        assert!(file.write().is_err());
+        assert_eq!(file.waiting(), 5);
+        fs::remove_file(folder.join("sub")).expect("removable");
+        file.write().expect("the disk is well again");
+        assert_eq!(file.waiting(), 0);
+        assert_eq!(fs::read_to_string(&path).expect("readable"), "kept\n");
+    }
+
+    #[test]
+    fn however_much_waits_it_is_written_in_order_and_given_back() {
+        let folder = scratch("append-much");
+        fs::write(folder.join("sub"), "in the way").expect("the disk is well");
+        let path = folder.join("sub/x");
+        let mut file = lines(&folder, "sub/x");
+        let mut expected = String::new();
+        while expected.len() < 4 * CHUNK_BYTES {
+            let line = format!("{}\n", expected.len());
+            file.record().extend_from_slice(line.as_bytes());
+            expected.push_str(&line);
+        }
+        assert!(file.write().is_err());
+        file.record().extend_from_slice(b"last\n");
+        expected.push_str("last\n");
+        assert_eq!(file.waiting(), expected.len());
+        fs::remove_file(folder.join("sub")).expect("removable");
+        file.write().expect("the disk is well again");
+        assert_eq!(fs::read_to_string(&path).expect("readable"), expected);
+        file.sync().expect("the disk is well");
+        assert_eq!((file.waiting(), file.chunk.capacity()), (0, 0));
+        file.write().expect("nothing to write");
+        assert_eq!(fs::read_to_string(&path).expect("readable"), expected);
+    }
+
+    #[test]
+    fn a_full_disk_takes_whole_records_or_none() {
+        // The kernel's own full device: every write fails with ENOSPC.
+        let mut file = lines(&Path::new("/dev").into(), "full");
+        file.record().extend_from_slice(b"kept\n");
+        let error = file.write().expect_err("the device is full");
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(file.waiting(), 5);
+    }
+}

@@ -1,0 +1,618 @@
+//! One speaker's sound, as files: `audio-<speaker>.wav`, `.opus` or `.g722`, and further parts.
+//!
+//! The place of a sound in its file is its time. Each part's first stamp is in `meta.json`.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::format::{Format, Part};
+use super::ogg;
+use super::ogg::{Page, Pages};
+use super::timeline::{Place, Timeline, digest};
+use super::wav;
+use crate::protocol::params::Content;
+use crate::recorder::rtp;
+use crate::recorder::sparse_file::PlacedFile;
+
+/// Silence in G.722 has to be written out; a longer one begins a new part instead.
+const G722_SILENCE_MS_MAX: u64 = 600_000;
+/// The smallest step of both bands, again and again. G.722 has no exact silence: the predictor of a
+/// decoder stays a little off zero, 50 of 32,768 at most after whatever came before (found with
+/// ffmpeg's decoder; 0xfa leaves 200).
+const G722_SILENCE: u8 = 0xfd;
+
+/// Most parts of one speaker, whatever the stamps ask for.
+const PARTS_MAX: u32 = 1000;
+
+/// What became of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It is in the file.
+    Kept,
+    /// It was received before.
+    Repeat,
+    /// It is no sound in this format.
+    Malformed,
+    /// It is kept, and begins a new part.
+    NewPart,
+}
+
+/// Packets on their way into pages.
+#[derive(Debug)]
+struct Opus {
+    pages: Pages,
+    page: Page,
+    /// Whole pages, for a moment; kept for its memory.
+    out: Vec<u8>,
+}
+
+impl Opus {
+    fn new(pages: Pages) -> Opus {
+        Opus {
+            pages,
+            page: Page::default(),
+            out: Vec::new(),
+        }
+    }
+
+    /// Hands the pages that `put` makes to the file.
+    fn write(
+        &mut self,
+        file: &mut PlacedFile,
+        put: impl FnOnce(&mut Pages, &mut Vec<u8>, &mut Page),
+    ) {
+        put(&mut self.pages, &mut self.out, &mut self.page);
+        if !self.out.is_empty() {
+            file.push(&self.out);
+            self.out.clear();
+        }
+    }
+}
+
+/// One speaker's sound.
+#[derive(Debug)]
+pub struct Track {
+    folder: PathBuf,
+    stem: String,
+    part: Part,
+    number: u32,
+    file: PlacedFile,
+    /// Parts that are complete but for what waits to be written.
+    full: Vec<PlacedFile>,
+    time: Timeline,
+    /// Steps of the file's clock so far.
+    units: u64,
+    opus: Option<Opus>,
+    has_ended: bool,
+    data_bytes_max: u64,
+}
+
+impl Track {
+    /// A new file for a speaker; `stem` is its name without extension. Nothing is there yet.
+    pub fn new(folder: &Path, stem: String, part: Part, number: u32) -> Track {
+        let mut track = Track {
+            folder: folder.to_owned(),
+            stem,
+            file: PlacedFile::new(PathBuf::new(), 0),
+            full: Vec::new(),
+            part,
+            number,
+            time: Timeline::default(),
+            units: 0,
+            opus: None,
+            has_ended: false,
+            data_bytes_max: wav::DATA_BYTES_MAX,
+        };
+        track.begin_part();
+        track
+    }
+
+    /// Goes on with a file of an earlier process, repaired first. `None` if that cannot be: then
+    /// the next part is due.
+    pub fn resume(
+        folder: &Path,
+        stem: String,
+        part: Part,
+        number: u32,
+    ) -> io::Result<Option<Track>> {
+        let path = folder.join(&part.file);
+        let mut file = match File::options().read(true).write(true).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let length = file.metadata()?.len();
+        let (unit_bytes, rate) = part.format.unit();
+        let (units, good, opus) = match part.format {
+            Format::Linear { .. } => {
+                if length < wav::HEAD_BYTES {
+                    return Ok(None);
+                }
+                let units = (length - wav::HEAD_BYTES) / unit_bytes;
+                (units, wav::HEAD_BYTES + units * unit_bytes, None)
+            }
+            Format::Opus { .. } => match ogg::resume(&mut file)? {
+                Some((pages, good)) => (pages.samples, good, Some(Opus::new(pages))),
+                None => return Ok(None),
+            },
+            Format::G722 => (length, length, None),
+        };
+        if good < length {
+            file.set_len(good)?;
+        }
+        let time = Timeline::resumed(part.first_ms, units * 1000 / rate);
+        let mut track = Track {
+            folder: folder.to_owned(),
+            stem,
+            file: PlacedFile::new(path, good),
+            full: Vec::new(),
+            part,
+            number,
+            time,
+            units,
+            opus,
+            has_ended: false,
+            data_bytes_max: wav::DATA_BYTES_MAX,
+        };
+        track.finish_head();
+        Ok(Some(track))
+    }
+
+    /// What `meta.json` tells of the file at hand.
+    pub fn part(&self) -> &Part {
+        &self.part
+    }
+
+    /// Its number among the speaker's files, from 1.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Milliseconds of sound and silence in the file at hand.
+    pub fn covered_ms(&self) -> u64 {
+        self.units * 1000 / self.part.format.unit().1
+    }
+
+    /// Times that the stamps jumped to another clock.
+    pub fn jumps(&self) -> u64 {
+        self.time.jumps
+    }
+
+    /// Takes a packet; [`Track::write`] writes it.
+    pub fn take(&mut self, stamp_ms: u64, content: Content, bytes: &[u8]) -> Taken {
+        let bytes = match content {
+            Content::Raw => bytes,
+            Content::Rtp => match rtp::payload(bytes) {
+                Some(payload) => payload,
+                None => return Taken::Malformed,
+            },
+        };
+        let (unit_bytes, rate) = self.part.format.unit();
+        let units = match self.part.format {
+            Format::Linear { is_alaw: true, .. } | Format::G722 => bytes.len() as u64,
+            // Half a sample at the end is no sound.
+            Format::Linear { .. } => bytes.len() as u64 / unit_bytes,
+            Format::Opus { .. } => ogg::packet_samples(bytes).unwrap_or(0),
+        };
+        if units == 0 {
+            return Taken::Malformed;
+        }
+        let place = self
+            .time
+            .place(stamp_ms, self.covered_ms(), digest(stamp_ms, bytes));
+        let silence_ms = match place {
+            Place::Repeat => return Taken::Repeat,
+            Place::Next => 0,
+            Place::After(ms) => ms,
+        };
+        let silence = silence_ms * rate / 1000;
+        let is_full = match self.part.format {
+            Format::Linear { .. } => {
+                (self.units + silence + units) * unit_bytes > self.data_bytes_max
+            }
+            Format::G722 => silence_ms > G722_SILENCE_MS_MAX,
+            Format::Opus { .. } => false,
+        };
+        let mut taken = Taken::Kept;
+        // Nothing may follow the page that ends an Ogg stream.
+        let is_full = is_full || self.has_ended && self.opus.is_some();
+        if is_full && self.number < PARTS_MAX {
+            self.end();
+            self.next_part(stamp_ms);
+            taken = Taken::NewPart;
+        } else if !is_full {
+            self.silence(silence);
+        }
+        if self.part.first_ms == 0 && stamp_ms != 0 {
+            self.part.first_ms = stamp_ms.saturating_sub(self.covered_ms());
+            taken = Taken::NewPart;
+        }
+        self.sound(bytes, units);
+        taken
+    }
+
+    fn sound(&mut self, bytes: &[u8], units: u64) {
+        match self.part.format {
+            Format::Linear { is_alaw: true, .. } => {
+                wav::expand_alaw(self.file.grow(2 * bytes.len()), bytes);
+            }
+            Format::Linear { .. } => {
+                let (unit_bytes, _) = self.part.format.unit();
+                self.file.push(&bytes[..(units * unit_bytes) as usize]);
+            }
+            Format::G722 => self.file.push(bytes),
+            Format::Opus { .. } => {
+                if let Some(opus) = &mut self.opus {
+                    opus.write(&mut self.file, |pages, out, page| {
+                        pages.packet(out, page, bytes, units);
+                    });
+                }
+            }
+        }
+        self.units += units;
+    }
+
+    fn silence(&mut self, units: u64) {
+        if units == 0 {
+            return;
+        }
+        match self.part.format {
+            Format::Linear { .. } => {
+                self.file.skip(units * self.part.format.unit().0);
+                self.units += units;
+            }
+            Format::G722 => {
+                let bytes = units as usize;
+                let waiting = self.file.grow(bytes);
+                waiting.extend(std::iter::repeat_n(G722_SILENCE, bytes));
+                self.units += units;
+            }
+            Format::Opus { channels } => {
+                if let Some(opus) = &mut self.opus {
+                    opus.write(&mut self.file, |pages, out, page| {
+                        pages.silence(out, page, units, channels);
+                    });
+                    self.units = opus.pages.samples;
+                }
+            }
+        }
+    }
+
+    /// Another format from here on: a new part.
+    pub fn change_format(&mut self, format: Format) {
+        self.end();
+        self.part.format = format;
+        self.next_part(0);
+    }
+
+    fn next_part(&mut self, stamp_ms: u64) {
+        self.number += 1;
+        self.part.first_ms = stamp_ms;
+        self.time = Timeline::default();
+        self.begin_part();
+    }
+
+    fn begin_part(&mut self) {
+        let extension = self.part.format.extension();
+        // A file of that name that nobody told us of is another's.
+        loop {
+            self.part.file = match self.number {
+                1 => format!("{}.{extension}", self.stem),
+                n => format!("{}.{n}.{extension}", self.stem),
+            };
+            if self.number >= PARTS_MAX || !self.folder.join(&self.part.file).exists() {
+                break;
+            }
+            self.number += 1;
+        }
+        self.units = 0;
+        self.opus = None;
+        self.has_ended = false;
+        let path = self.folder.join(&self.part.file);
+        let before = std::mem::replace(&mut self.file, PlacedFile::new(PathBuf::new(), 0));
+        if before.is_waiting() || before.is_unsynced() {
+            self.full.push(before);
+        }
+        let head_bytes = match self.part.format {
+            Format::Linear { .. } => wav::HEAD_BYTES,
+            Format::Opus { .. } | Format::G722 => 0,
+        };
+        self.file = PlacedFile::new(path, head_bytes);
+        match self.part.format {
+            Format::Opus { channels } => {
+                let mut opus = Opus::new(Pages::new(serial(&self.part)));
+                opus.write(&mut self.file, |pages, out, _| pages.begin(out, channels));
+                self.opus = Some(opus);
+            }
+            Format::Linear { .. } => self.finish_head(),
+            Format::G722 => {}
+        }
+    }
+
+    /// Brings the sizes in the file's head up to date with the next write.
+    pub fn finish_head(&mut self) {
+        if let Format::Linear {
+            rate_hz, channels, ..
+        } = self.part.format
+        {
+            let data = self.file.end() - wav::HEAD_BYTES;
+            self.file.set_head(wav::head(rate_hz, channels, data));
+        }
+    }
+
+    /// Marks the end of the file.
+    pub fn end(&mut self) {
+        self.finish_head();
+        self.flush_page();
+        let is_first = !std::mem::replace(&mut self.has_ended, true);
+        if is_first && let Some(opus) = &mut self.opus {
+            opus.write(&mut self.file, |pages, out, _| pages.end(out));
+        }
+    }
+
+    /// Packets that were taken become a page, so that a write leaves a whole file.
+    fn flush_page(&mut self) {
+        if let Some(opus) = &mut self.opus {
+            opus.write(&mut self.file, Pages::flush);
+        }
+    }
+
+    /// Writes what waits. After an error it still waits.
+    pub fn write(&mut self) -> io::Result<()> {
+        while let Some(part) = self.full.last_mut() {
+            part.write()?;
+            part.sync()?;
+            self.full.pop();
+        }
+        self.flush_page();
+        self.file.write()
+    }
+
+    /// Makes what is written survive a power cut, with a head that says how much it is.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.write_head()?;
+        self.file.sync()
+    }
+
+    /// Writes a head that says how much is written.
+    pub fn write_head(&mut self) -> io::Result<()> {
+        if self.file.is_unsynced() {
+            self.finish_head();
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    /// Notes that the whole file system was synced.
+    pub fn synced(&mut self) {
+        self.file.synced();
+    }
+
+    /// Whether something written could still be lost in a power cut.
+    pub fn is_unsynced(&self) -> bool {
+        self.file.is_unsynced()
+    }
+
+    /// Whether it holds a descriptor.
+    pub fn is_open(&self) -> bool {
+        self.file.is_open()
+    }
+
+    /// Gives the descriptor back until the next write.
+    pub fn close(&mut self) -> io::Result<()> {
+        self.sync()?;
+        self.file.close();
+        Ok(())
+    }
+
+    /// Forgets what waits.
+    pub fn discard(&mut self) {
+        self.full.clear();
+        self.opus = None;
+        self.file.discard();
+    }
+}
+
+/// A number for a stream of pages: any will do, if files that are joined differ.
+fn serial(part: &Part) -> u32 {
+    digest(part.user_id, part.file.as_bytes()) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recorder::audio::ogg::tests::pages;
+    use crate::recorder::tests::scratch;
+
+    const T: u64 = 1_767_000_000_000;
+    const L16: Format = Format::Linear {
+        rate_hz: 16_000,
+        channels: 1,
+        is_alaw: false,
+    };
+
+    fn part(format: Format) -> Part {
+        Part {
+            file: String::new(),
+            user_id: 7,
+            user_name: "Ada".to_owned(),
+            channel_id: None,
+            format,
+            first_ms: 0,
+        }
+    }
+
+    fn track(folder: &Path, format: Format) -> Track {
+        Track::new(folder, "audio-7".to_owned(), part(format), 1)
+    }
+
+    /// The samples of a WAV, whose head must tell the truth.
+    fn samples(path: &Path) -> Vec<u8> {
+        let bytes = std::fs::read(path).expect("readable");
+        let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four"));
+        assert_eq!(&bytes[..4], b"RIFF");
+        assert_eq!(number(4) as usize, bytes.len() - 8);
+        assert_eq!(number(40) as usize, bytes.len() - 44);
+        bytes[44..].to_vec()
+    }
+
+    #[test]
+    fn a_mute_is_a_hole_that_lines_up() {
+        let folder = scratch("track-mute");
+        let mut track = track(&folder, L16);
+        let packet = [1; 640];
+        assert_eq!(track.take(T, Content::Raw, &packet), Taken::NewPart);
+        // Half an hour of silence, and half a sample too much.
+        let late = [2; 641];
+        let stamp = T + 1_800_000;
+        assert_eq!(track.take(stamp, Content::Raw, &late), Taken::Kept);
+        assert_eq!(track.take(stamp, Content::Raw, &[3]), Taken::Malformed);
+        assert_eq!(track.take(stamp, Content::Raw, &[]), Taken::Malformed);
+        track.end();
+        track.write().expect("the disk is well");
+        let path = folder.join("audio-7.wav");
+        let found = samples(&path);
+        assert_eq!(found.len(), 32 * 1_800_020);
+        assert!(found[640..].starts_with(&[0; 640]));
+        assert!(found.ends_with(&packet.map(|_| 2)));
+        let blocks =
+            std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(&path).expect("there"));
+        assert!(blocks * 512 < 1 << 20, "silence takes {blocks} blocks");
+    }
+
+    #[test]
+    fn a_crash_is_repaired_and_the_file_goes_on() {
+        let folder = scratch("track-crash");
+        let mut first = track(&folder, L16);
+        for n in 0..10 {
+            first.take(T + 20 * n, Content::Raw, &[1; 640]);
+            first.write().expect("the disk is well");
+        }
+        let known = first.part().clone();
+        drop(first);
+        // The head is old, and a sample is torn.
+        let path = folder.join(&known.file);
+        let mut bytes = std::fs::read(&path).expect("readable");
+        bytes.push(9);
+        std::fs::write(&path, bytes).expect("writable");
+        let mut second = Track::resume(&folder, "audio-7".to_owned(), known, 1)
+            .expect("readable")
+            .expect("there");
+        second.write().expect("the disk is well");
+        assert_eq!(samples(&path), [1; 6400], "whole before anything comes");
+        assert_eq!(second.take(T + 180, Content::Raw, &[1; 640]), Taken::Repeat);
+        second.take(T + 1000, Content::Raw, &[2; 640]);
+        second.end();
+        second.write().expect("the disk is well");
+        let found = samples(&path);
+        assert_eq!(found.len(), 32 * 1020);
+        assert_eq!(found[6400..32_000], [0; 25_600]);
+    }
+
+    #[test]
+    fn a_full_file_goes_on_in_a_next_part() {
+        let folder = scratch("track-parts");
+        let mut track = track(&folder, L16);
+        track.data_bytes_max = 2000;
+        for n in 0..7 {
+            track.take(T + 20 * n, Content::Raw, &[n as u8; 640]);
+        }
+        assert_eq!(track.part().first_ms, T + 120);
+        assert_eq!(track.number(), 3);
+        track.end();
+        track.write().expect("the disk is well");
+        assert_eq!(samples(&folder.join("audio-7.wav")).len(), 3 * 640);
+        assert_eq!(samples(&folder.join("audio-7.2.wav")).len(), 3 * 640);
+        assert_eq!(samples(&folder.join("audio-7.3.wav")), [6; 640]);
+    }
+
+    #[test]
+    fn no_stamp_makes_a_large_file() {
+        let folder = scratch("track-forged");
+        let mut track = track(&folder, L16);
+        let stamps = [
+            0,
+            1,
+            T,
+            u64::MAX,
+            T * 2,
+            T + 20,
+            3,
+            T + 40,
+            4_102_444_799_999,
+        ];
+        for stamp in stamps {
+            track.take(stamp, Content::Raw, &[1; 640]);
+        }
+        track.end();
+        track.write().expect("the disk is well");
+        let found = samples(&folder.join("audio-7.wav"));
+        assert_eq!(found.len(), 640 * stamps.len(), "nothing is lost either");
+    }
+
+    #[test]
+    fn alaw_is_expanded_and_g722_is_kept() {
+        let folder = scratch("track-g7");
+        let alaw = Format::Linear {
+            rate_hz: 8000,
+            channels: 1,
+            is_alaw: true,
+        };
+        let mut wav = track(&folder, alaw);
+        wav.take(T, Content::Raw, &[0x2a; 160]);
+        wav.take(T + 1000, Content::Raw, &[0xd5; 160]);
+        wav.end();
+        wav.write().expect("the disk is well");
+        let found = samples(&folder.join("audio-7.wav"));
+        assert_eq!(found.len(), 16 * 1020);
+        assert!(found.starts_with(&(-32256_i16).to_le_bytes()));
+
+        let mut raw = track(&folder, Format::G722);
+        raw.take(T, Content::Raw, &[1; 160]);
+        raw.take(T + 1000, Content::Raw, &[2; 160]);
+        // An hour: a part of its own.
+        raw.take(T + 3_600_000, Content::Raw, &[3; 160]);
+        raw.end();
+        raw.write().expect("the disk is well");
+        let found = std::fs::read(folder.join("audio-7.g722")).expect("readable");
+        assert_eq!(found.len(), 8 * 1020);
+        assert_eq!(found[160..8000], [G722_SILENCE; 7840]);
+        assert_eq!(raw.part().first_ms, T + 3_600_000);
+        assert!(folder.join("audio-7.2.g722").exists());
+    }
+
+    #[test]
+    fn opus_with_a_mute_and_a_restart() {
+        let folder = scratch("track-opus");
+        let opus = Format::Opus { channels: 1 };
+        let sound = [0xf8, 1, 2, 3];
+        let mut first = track(&folder, opus);
+        first.take(T, Content::Raw, &sound);
+        first.take(T + 1020, Content::Raw, &sound);
+        assert_eq!(first.take(T + 1040, Content::Raw, &[]), Taken::Malformed);
+        let rtp = [&[0x80, 111, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1], &sound[..]].concat();
+        first.take(T + 1040, Content::Rtp, &rtp);
+        assert_eq!(first.take(T, Content::Rtp, &rtp[..9]), Taken::Malformed);
+        first.write().expect("the disk is well");
+        let known = first.part().clone();
+        drop(first);
+        let mut second = Track::resume(&folder, "audio-7".to_owned(), known, 1)
+            .expect("readable")
+            .expect("there");
+        second.take(T + 1060, Content::Raw, &sound);
+        second.end();
+        second.write().expect("the disk is well");
+        let found = pages(&std::fs::read(folder.join("audio-7.opus")).expect("readable"));
+        let packets: Vec<&Vec<u8>> = found[2..].iter().flat_map(|page| &page.3).collect();
+        assert_eq!(packets.len(), 54);
+        assert!(
+            packets[1..51]
+                .iter()
+                .all(|packet| packet[..] == [0xf8, 0xff, 0xfe])
+        );
+        assert_eq!(*packets[53], sound);
+        let end = found.last().expect("pages");
+        assert_eq!((end.0, end.1), (4, 54 * 960));
+    }
+}

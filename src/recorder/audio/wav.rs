@@ -1,0 +1,154 @@
+//! WAV: the head of a file, and the samples in it. A file of 16-bit linear PCM.
+//!
+//! G.711 A-law is expanded to linear samples, which loses nothing: then silence is zeros, and a
+//! hole in the file can stand for it.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// Bytes of the head.
+pub const HEAD_BYTES: u64 = 44;
+
+/// Most bytes of samples in one file; its sizes have 32 bits.
+pub const DATA_BYTES_MAX: u64 = 0xffff_f000;
+
+/// The head of a file with that many bytes of samples.
+pub fn head(rate_hz: u32, channels: u16, data_bytes: u64) -> Vec<u8> {
+    let data = u32::try_from(data_bytes).unwrap_or(u32::MAX - 36);
+    let frame_bytes = 2 * channels;
+    let mut head = Vec::with_capacity(HEAD_BYTES as usize);
+    head.extend_from_slice(b"RIFF");
+    head.extend_from_slice(&data.saturating_add(36).to_le_bytes());
+    head.extend_from_slice(b"WAVEfmt ");
+    head.extend_from_slice(&16_u32.to_le_bytes());
+    // 1 is linear PCM.
+    head.extend_from_slice(&1_u16.to_le_bytes());
+    head.extend_from_slice(&channels.to_le_bytes());
+    head.extend_from_slice(&rate_hz.to_le_bytes());
+    head.extend_from_slice(&(rate_hz * u32::from(frame_bytes)).to_le_bytes());
+    head.extend_from_slice(&frame_bytes.to_le_bytes());
+    head.extend_from_slice(&16_u16.to_le_bytes());
+    head.extend_from_slice(b"data");
+    head.extend_from_slice(&data.to_le_bytes());
+    head
+}
+
+/// Makes the head of a file of ours tell how much is there, and cuts a torn sample off its end.
+/// What is no such file is left alone.
+pub fn mend(path: &Path) -> io::Result<()> {
+    let file = File::options().read(true).write(true).open(path)?;
+    let length = file.metadata()?.len();
+    let mut found = [0; HEAD_BYTES as usize];
+    if length < HEAD_BYTES {
+        return Ok(());
+    }
+    file.read_exact_at(&mut found, 0)?;
+    let rate_hz = u32::from_le_bytes([found[24], found[25], found[26], found[27]]);
+    let channels = u16::from_le_bytes([found[22], found[23]]);
+    let is_ours = rate_hz <= 48_000
+        && matches!(channels, 1 | 2)
+        && head(rate_hz, channels, 0)[8..40] == found[8..40];
+    if !is_ours {
+        return Ok(());
+    }
+    let frame_bytes = 2 * u64::from(channels);
+    let data_bytes = (length - HEAD_BYTES) / frame_bytes * frame_bytes;
+    if HEAD_BYTES + data_bytes < length {
+        file.set_len(HEAD_BYTES + data_bytes)?;
+    }
+    let right = head(rate_hz, channels, data_bytes);
+    if right != found {
+        file.write_all_at(&right, 0)?;
+        file.sync_data()?;
+    }
+    Ok(())
+}
+
+/// Expands A-law bytes to little-endian samples (ITU-T G.711).
+pub fn expand_alaw(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend(
+        bytes
+            .iter()
+            .flat_map(|b| ALAW[usize::from(*b)].to_le_bytes()),
+    );
+}
+
+const ALAW: [i16; 256] = {
+    let mut table = [0; 256];
+    let mut n = 0;
+    while n < 256 {
+        table[n] = alaw_sample(n as u8);
+        n += 1;
+    }
+    table
+};
+
+/// Even bits are inverted on the line; then a sign, three bits of exponent, four of mantissa.
+const fn alaw_sample(byte: u8) -> i16 {
+    let bits = byte ^ 0x55;
+    let exponent = (bits >> 4) & 7;
+    let step = ((bits & 15) as i16) << 4;
+    let magnitude = match exponent {
+        0 => step + 8,
+        n => (step + 0x108) << (n - 1),
+    };
+    if bits & 0x80 != 0 {
+        magnitude
+    } else {
+        -magnitude
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_head_says_what_follows() {
+        let head = head(48_000, 2, 1000);
+        assert_eq!(head.len() as u64, HEAD_BYTES);
+        let number = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four"));
+        assert_eq!((&head[..4], number(4)), (&b"RIFF"[..], 1036));
+        assert_eq!(number(24), 48_000);
+        assert_eq!(number(28), 192_000);
+        assert_eq!(number(32), 4 | 16 << 16);
+        assert_eq!(number(40), 1000);
+    }
+
+    #[test]
+    fn an_old_head_is_mended_and_other_files_are_not_touched() {
+        let folder = crate::recorder::tests::scratch("wav-mend");
+        let path = folder.join("x.wav");
+        let old = head(8000, 2, 0);
+        for (before, after) in [
+            (
+                [&old[..], &[1; 11]].concat(),
+                [&head(8000, 2, 8)[..], &[1; 8]].concat(),
+            ),
+            (old.clone(), old.clone()),
+            (vec![0; 60], vec![0; 60]),
+            (vec![7; 20], vec![7; 20]),
+        ] {
+            std::fs::write(&path, before).expect("writable");
+            mend(&path).expect("readable");
+            assert_eq!(std::fs::read(&path).expect("readable"), after);
+        }
+    }
+
+    #[test]
+    fn alaw_by_the_standard() {
+        // Values of the standard's table, scaled to 16 bits.
+        for (byte, sample) in [
+            (0xd5, 8),
+            (0x55, -8),
+            (0xaa, 32256),
+            (0x2a, -32256),
+            (0x80, 5504),
+            (0x00, -5504),
+        ] {
+            assert_eq!(alaw_sample(byte), sample, "{byte:#x}");
+        }
+    }
+}

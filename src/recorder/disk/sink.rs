@@ -1,0 +1,162 @@
+//! The stream's side of the disk: gathers, measures, and hands over.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::Sender;
+use std::thread::Thread;
+
+use super::{
+    ALL_BEHIND_BYTES, ALL_BYTES_MAX, BEHIND_BYTES, DiskCounters, Gauge, Job, STREAM_BYTES_MAX,
+};
+use crate::delivery::coalesce;
+use crate::net::waker::Waker;
+use crate::protocol::{EndReason, Notice, StreamEvent};
+use crate::recorder::packet_batch::Batch;
+use crate::recorder::record_batch::{Record, Records};
+use crate::stream::Sink;
+
+/// A batch is handed over at this size, also in a flood.
+const BATCH_BYTES: usize = 32 << 10;
+/// The same for packets of audio, video and share.
+const PACKETS_BYTES: usize = 256 << 10;
+
+/// Hands what a stream receives to the disk thread.
+#[derive(Debug)]
+pub struct DiskSink {
+    key: u64,
+    gauge: Arc<Gauge>,
+    counters: Arc<DiskCounters>,
+    sender: Sender<Job>,
+    /// The disk thread, which may rest.
+    thread: Thread,
+    records: Records,
+    packets: Batch,
+}
+
+impl DiskSink {
+    pub(super) fn new(
+        key: u64,
+        gauge: Arc<Gauge>,
+        counters: Arc<DiskCounters>,
+        sender: Sender<Job>,
+        thread: Thread,
+    ) -> DiskSink {
+        DiskSink {
+            key,
+            gauge,
+            counters,
+            sender,
+            thread,
+            records: Records::default(),
+            packets: Batch::default(),
+        }
+    }
+
+    fn hand_over(&mut self) {
+        let count = self.records.count();
+        if count == 0 {
+            return;
+        }
+        let bytes = self.records.size();
+        // In a flood the next batch will be as large, else nearly nothing.
+        let next = match bytes >= BATCH_BYTES {
+            true => Records::like(&self.records),
+            false => self.gauge.spare_records.take(),
+        };
+        let records = std::mem::replace(&mut self.records, next);
+        self.send(bytes, count as u64, Job::Records(self.key, records, bytes));
+    }
+
+    fn hand_over_packets(&mut self) {
+        if self.packets.is_empty() {
+            return;
+        }
+        let bytes = self.packets.size();
+        let count = self.packets.count() as u64;
+        let batch = std::mem::replace(&mut self.packets, self.gauge.spare_batch.take());
+        self.send(bytes, count, Job::Packets(self.key, batch, bytes));
+    }
+
+    /// Hands over what may still wait; what may not counts as dropped.
+    fn send(&self, bytes: usize, count: u64, job: Job) {
+        let all = self.counters.waiting_bytes.load(Relaxed);
+        let own = self.gauge.waiting_bytes.load(Relaxed);
+        if own + bytes > STREAM_BYTES_MAX || all + bytes > ALL_BYTES_MAX {
+            self.gauge.dropped.fetch_add(count, Relaxed);
+            if self.counters.dropped.fetch_add(count, Relaxed) == 0 {
+                log::error!(
+                    "the disk takes nothing and {} MiB wait: records are dropped from here on; \
+                     free or repair the disk under RTMS_OUT",
+                    own >> 20
+                );
+            }
+            return;
+        }
+        self.gauge.waiting_bytes.fetch_add(bytes, Relaxed);
+        let before = self.counters.waiting_bytes.fetch_add(bytes, Relaxed);
+        let _ = self.sender.send(job);
+        if coalesce::is_enough(before, bytes) {
+            self.thread.unpark();
+        }
+    }
+}
+
+impl Sink for DiskSink {
+    fn begin(&mut self, waker: Waker) {
+        let _ = self.gauge.waker.set(waker);
+    }
+
+    fn event(&mut self, event: &StreamEvent<'_>) {
+        if let StreamEvent::Packet(kind, packet) = event {
+            self.packets.push(*kind, packet);
+            if self.packets.size() >= PACKETS_BYTES {
+                self.hand_over_packets();
+            }
+            return;
+        }
+        let Some(record) = Record::of(event) else {
+            return;
+        };
+        self.records.push(&record);
+        if self.records.size() >= BATCH_BYTES {
+            self.hand_over();
+        }
+    }
+
+    fn notice(&mut self, notice: &Notice) {
+        if let Notice::Granted(kind, params) = notice {
+            let kind = kind.name().to_owned();
+            // What was received before came in another form.
+            self.hand_over_packets();
+            let _ = self
+                .sender
+                .send(Job::Granted(self.key, kind, params.clone()));
+        }
+    }
+
+    fn flush(&mut self) {
+        self.hand_over();
+        self.hand_over_packets();
+    }
+
+    fn is_behind(&self) -> bool {
+        self.gauge.waiting_bytes.load(Relaxed) > BEHIND_BYTES
+            || self.counters.waiting_bytes.load(Relaxed) > ALL_BEHIND_BYTES
+    }
+
+    fn end(&mut self, reason: &EndReason) {
+        self.flush();
+        let _ = self.sender.send(Job::End(self.key, reason.clone()));
+    }
+}
+
+/// A sink that goes without its stream's end: the thread of the stream panicked. Its files are
+/// completed all the same.
+impl Drop for DiskSink {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.flush();
+            let _ = self.sender.send(Job::End(self.key, EndReason::Panicked));
+        }
+    }
+}

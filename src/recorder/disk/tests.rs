@@ -1,0 +1,255 @@
+//! The disk thread under trouble: what waits is written in the end, once and in order.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::{ALL_BEHIND_BYTES, Disk, DiskSettings, DiskSink, STREAM_BYTES_MAX};
+use crate::net::waker::waker;
+use crate::protocol::codes::StopReason;
+use crate::protocol::message::{Message, PacketKind, decode};
+use crate::protocol::{EndReason, MediaParams, StreamEvent};
+use crate::recorder::Formats;
+use crate::recorder::jsonl::tests::info;
+use crate::recorder::packet_batch::tests::packet;
+use crate::recorder::path::stream_folder;
+use crate::recorder::record_batch::StreamInfo;
+use crate::recorder::tests::scratch;
+use crate::stream::Sink;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn say(sink: &mut DiskSink, start_ms: u64, text: &str) {
+    let json = serde_json::json!({"msg_type": 17, "content": {"user_id": 1, "user_name": "Ada",
+        "start_time": start_ms, "end_time": start_ms + 1, "data": text}})
+    .to_string();
+    let Ok(Message::Transcript(transcript)) = decode(&json) else {
+        panic!("no transcript");
+    };
+    sink.event(&StreamEvent::Transcript(transcript));
+    sink.flush();
+}
+
+fn sound(sink: &mut DiskSink) {
+    let sound = packet(7, "Ada", 1_767_000_000_000, "AQACAAMABAA=");
+    sink.event(&StreamEvent::Packet(PacketKind::Audio, sound));
+}
+
+fn disk(root: &Path) -> Disk {
+    Disk::start(DiskSettings {
+        root: root.to_owned(),
+        formats: Formats::default(),
+        params: MediaParams::default(),
+    })
+    .expect("a thread")
+}
+
+/// A stream of another day, so that its folder can be blocked alone.
+fn other(stream_id: &str) -> StreamInfo {
+    let mut info = info();
+    info.stream_id = stream_id.to_owned();
+    info.started_ms += 10 * 86_400_000;
+    info
+}
+
+fn folder(root: &Path, info: &StreamInfo) -> std::path::PathBuf {
+    root.join(stream_folder(info.started_ms, &info.id, &info.stream_id))
+}
+
+/// A file where the day's folder should be: the disk refuses this stream until it is gone.
+fn block(root: &Path, info: &StreamInfo) -> std::path::PathBuf {
+    let folder = folder(root, info);
+    let day = folder.ancestors().nth(2).expect("three levels").to_owned();
+    fs::write(&day, "in the way").expect("writable");
+    day
+}
+
+fn wait_for(what: &str, mut is_true: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_true() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_troubled_stream_gets_its_turn_while_others_talk() {
+    let root = scratch("disk-turn");
+    let troubled = other("troubled");
+    let day = block(&root, &troubled);
+    let disk = disk(&root);
+    let mut waits = disk.sink(troubled.clone());
+    let mut talks = disk.sink(info());
+    say(&mut waits, 1_767_900_000_000, "kept");
+    wait_for("trouble", || {
+        disk.counters()
+            .troubled
+            .load(std::sync::atomic::Ordering::Relaxed)
+            == 1
+    });
+    fs::remove_file(day).expect("removable");
+    let written = folder(&root, &troubled).join("transcript.jsonl");
+    let mut n = 0;
+    wait_for("written although the thread is never idle", || {
+        n += 1;
+        say(&mut talks, 1_767_000_000_000 + n, "busy");
+        fs::read_to_string(&written).is_ok_and(|text| text.contains("kept"))
+    });
+    drop((waits, talks));
+    assert!(disk.stop(Instant::now() + PATIENCE));
+}
+
+#[test]
+fn a_stream_that_lives_again_before_its_end_was_written_goes_on_in_one_file() {
+    let root = scratch("disk-again");
+    let again = other("again");
+    let day = block(&root, &again);
+    let disk = disk(&root);
+    let start_ms = again.started_ms;
+    let mut first = disk.sink(again.clone());
+    say(&mut first, start_ms + 1, "one");
+    first.end(&EndReason::Panicked);
+    let mut second = disk.sink(again.clone());
+    say(&mut second, start_ms + 2, "two");
+    fs::remove_file(day).expect("removable");
+    say(&mut second, start_ms + 3, "three");
+    second.end(&EndReason::Stopped(StopReason(6)));
+    let folder = folder(&root, &again);
+    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
+    wait_for("ended", || read("meta.json").contains("\"ended\""));
+    assert!(disk.stop(Instant::now() + PATIENCE));
+    let vtt = read("transcript.vtt");
+    let numbers: Vec<&str> = vtt
+        .split("\n\n")
+        .skip(1)
+        .filter_map(|cue| cue.lines().next())
+        .collect();
+    assert_eq!(numbers, ["1", "2", "3"]);
+    assert_eq!(read("transcript.jsonl").lines().count(), 3);
+    let meta: serde_json::Value = serde_json::from_str(&read("meta.json")).expect("JSON");
+    assert_eq!(meta["transcripts"], 3);
+    assert_eq!(meta["stop_reason"], 6);
+}
+
+#[test]
+fn what_does_not_fit_into_memory_is_counted_and_told() {
+    let root = scratch("disk-drop");
+    let troubled = other("drop");
+    let day = block(&root, &troubled);
+    let disk = disk(&root);
+    let mut sink = disk.sink(troubled.clone());
+    let long = "x".repeat(100_000);
+    let sent = (STREAM_BYTES_MAX / long.len() + 50) as u64;
+    for n in 0..sent {
+        say(&mut sink, troubled.started_ms + n, &long);
+    }
+    let dropped = disk
+        .counters()
+        .dropped
+        .load(std::sync::atomic::Ordering::Relaxed);
+    assert!(dropped >= 40, "{dropped}");
+    assert!(sink.is_behind());
+    fs::remove_file(day).expect("removable");
+    sink.end(&EndReason::Stopped(StopReason(6)));
+    drop(sink);
+    assert!(disk.stop(Instant::now() + PATIENCE));
+    let folder = folder(&root, &troubled);
+    let meta = fs::read(folder.join("meta.json")).expect("readable");
+    let meta: serde_json::Value = serde_json::from_slice(&meta).expect("JSON");
+    assert_eq!(meta["dropped"], dropped);
+    assert_eq!(meta["transcripts"], sent - dropped);
+}
+
+#[test]
+fn all_wait_for_a_disk_that_is_far_behind_and_are_told_when_it_is_not() {
+    let root = scratch("disk-behind");
+    let troubled: Vec<StreamInfo> = (0..4).map(|n| other(&format!("behind {n}"))).collect();
+    let day = block(&root, &troubled[0]);
+    let disk = disk(&root);
+    let mut innocent = disk.sink(info());
+    let (waker, wakeable) = waker().expect("a pair");
+    innocent.begin(waker);
+    let mut sinks: Vec<DiskSink> = troubled
+        .iter()
+        .map(|info| disk.sink(info.clone()))
+        .collect();
+    assert!(!innocent.is_behind());
+    let long = "x".repeat(100_000);
+    for n in 0..(ALL_BEHIND_BYTES / long.len() / sinks.len() + 9) as u64 {
+        for sink in &mut sinks {
+            say(sink, troubled[0].started_ms + n, &long);
+        }
+    }
+    assert!(innocent.is_behind());
+    fs::remove_file(day).expect("removable");
+    let mut fds = [PollFd::new(&wakeable, PollFlags::IN)];
+    let seconds = rustix::event::Timespec {
+        tv_sec: PATIENCE.as_secs() as i64,
+        tv_nsec: 0,
+    };
+    assert_eq!(poll(&mut fds, Some(&seconds)), Ok(1), "it is woken");
+    assert!(!innocent.is_behind());
+    drop((innocent, sinks));
+    assert!(disk.stop(Instant::now() + PATIENCE));
+}
+
+#[test]
+fn nobody_else_reads_what_is_written() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = scratch("disk-mode");
+    let root = scratch.join("out");
+    let disk = disk(&root);
+    let mut sink = disk.sink(info());
+    say(&mut sink, 1_767_000_000_001, "private");
+    sink.end(&EndReason::Stopped(StopReason(6)));
+    drop(sink);
+    assert!(disk.stop(Instant::now() + PATIENCE));
+    let folder = folder(&root, &info());
+    let mode = |path: &Path| {
+        fs::metadata(path)
+            .expect("it is there")
+            .permissions()
+            .mode()
+            & 0o7
+    };
+    for path in folder.ancestors().take(4) {
+        assert_eq!(mode(path), 0, "{}", path.display());
+    }
+    for name in ["meta.json", "transcript.jsonl", "transcript.vtt"] {
+        assert_eq!(mode(&folder.join(name)), 0, "{name}");
+    }
+}
+
+/// What a file system lost could only be seen after a power cut; here it is seen that streams are
+/// synced as a whole, with heads that say how much there is, and that nothing of them is forgotten.
+#[test]
+fn many_streams_are_synced_together() {
+    let root = scratch("disk-sync");
+    let disk = disk(&root);
+    let infos: Vec<StreamInfo> = (0..40).map(|n| other(&format!("s{n}"))).collect();
+    let mut sinks: Vec<DiskSink> = infos.iter().map(|info| disk.sink(info.clone())).collect();
+    let head = |info: &StreamInfo| {
+        let wav = fs::read(folder(&root, info).join("audio-7-Ada.wav")).unwrap_or_default();
+        wav.get(40..44)
+            .map(|size| u32::from_le_bytes(size.try_into().expect("four bytes")))
+    };
+    for sink in &mut sinks {
+        sound(sink);
+        say(sink, 1_767_000_000_000, "one");
+        sink.flush();
+    }
+    wait_for("synced heads", || {
+        infos.iter().all(|info| head(info) == Some(8))
+    });
+    for sink in &mut sinks {
+        say(sink, 1_767_000_000_000, "two");
+        sink.end(&EndReason::Left);
+    }
+    assert!(disk.stop(Instant::now() + PATIENCE));
+    for info in &infos {
+        let text = fs::read_to_string(folder(&root, info).join("transcript.jsonl"));
+        assert_eq!(text.expect("readable").lines().count(), 2);
+    }
+}

@@ -1,0 +1,528 @@
+//! The disk's side: takes what streams hand over, writes it, and tries again what failed.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use rustix::fs::syncfs;
+
+use super::{
+    ALL_BEHIND_BYTES, BEHIND_BYTES, DiskCounters, DiskSettings, Gauge, Job, SPARE_BYTES_MAX,
+    STREAM_BYTES_MAX,
+};
+use crate::clock::now_ms;
+use crate::delivery::coalesce;
+use crate::recorder::crash_recovery;
+use crate::recorder::crash_recovery::StreamFolders;
+use crate::recorder::path::stream_folder;
+use crate::recorder::record_batch::StreamInfo;
+use crate::recorder::stream_files::{Recorder, discard_folder};
+
+/// How often a disk that refuses is tried again, and how often there is a look at what to sync.
+const TICK: Duration = Duration::from_secs(1);
+/// What was written is made to survive a power cut this long after. Never at once: the disk would do
+/// nothing else. The end of a stream syncs at once.
+const SYNC_AFTER: Duration = Duration::from_secs(5);
+/// A stream of which so much was taken is written at once also if more is on its way: from buffers that
+/// are used again.
+const FLOOD_BYTES: usize = 32 << 10;
+/// Taken from all streams and not yet written, at most. What has come meanwhile is written together:
+/// the further the disk is behind, the more of a stream goes into one call.
+const ROUND_BYTES: usize = 4 << 20;
+/// Most streams whose files are synced one by one. With more, their file systems are synced as a whole:
+/// at two thousand streams that is one call every five seconds, a hundredth of the CPU, and a power cut
+/// costs no stream more than the seconds since.
+const SYNCS_EACH_MAX: usize = 16;
+
+pub(super) struct Writer {
+    settings: DiskSettings,
+    jobs: Receiver<Job>,
+    counters: Arc<DiskCounters>,
+    /// Behind a pointer each: a map has room for twice as many as it holds.
+    entries: HashMap<u64, Box<Entry>>,
+    /// Where the search for what nobody completes has got to.
+    rest: Option<StreamFolders>,
+    /// Streams with something to write, and how much it is in all.
+    unwritten: Vec<u64>,
+    unwritten_bytes: usize,
+    /// Comes also while records keep coming.
+    next_tick: Instant,
+}
+
+struct Entry {
+    recorder: Recorder,
+    gauge: Arc<Gauge>,
+    /// Bytes of records taken and not yet written.
+    taken_bytes: usize,
+    taken_records: u64,
+    /// Drops told to the recorder so far.
+    dropped: u64,
+    is_troubled: bool,
+    has_ended: bool,
+    unsynced_since: Option<Instant>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        settings: DiskSettings,
+        jobs: Receiver<Job>,
+        counters: Arc<DiskCounters>,
+    ) -> Writer {
+        Writer {
+            settings,
+            jobs,
+            counters,
+            entries: HashMap::new(),
+            rest: None,
+            unwritten: Vec::new(),
+            unwritten_bytes: 0,
+            next_tick: Instant::now() + TICK,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        loop {
+            let mut next = match self.wait() {
+                Ok(job) => Some(job),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let had_work = next.is_some();
+            if !had_work {
+                self.complete_next();
+            }
+            while let Some(job) = next {
+                if let Job::Stop(deadline) = job {
+                    return self.stop(deadline);
+                }
+                self.handle(job);
+                if self.unwritten_bytes >= ROUND_BYTES {
+                    self.write_round();
+                }
+                // Also while jobs keep coming.
+                self.tick_when_due();
+                next = self.jobs.try_recv().ok();
+            }
+            self.write_round();
+            self.tick_when_due();
+            if had_work {
+                std::thread::park_timeout(coalesce::PAUSE);
+            }
+        }
+    }
+
+    /// Writes what was taken.
+    fn write_round(&mut self) {
+        self.unwritten_bytes = 0;
+        for key in std::mem::take(&mut self.unwritten) {
+            self.write(key);
+        }
+    }
+
+    fn tick_when_due(&mut self) {
+        if self.next_tick <= Instant::now() {
+            self.tick();
+            self.next_tick = Instant::now() + TICK;
+        }
+    }
+
+    /// The next job; with nothing to try again and nothing to sync there is no reason to wake.
+    fn wait(&self) -> Result<Job, RecvTimeoutError> {
+        if let Ok(job) = self.jobs.try_recv() {
+            return Ok(job);
+        }
+        if self.rest.is_some() {
+            return Err(RecvTimeoutError::Timeout);
+        }
+        let is_idle = self
+            .entries
+            .values()
+            .all(|entry| !entry.is_troubled && !entry.has_ended && entry.unsynced_since.is_none());
+        if is_idle {
+            return self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected);
+        }
+        let left = self.next_tick.saturating_duration_since(Instant::now());
+        self.jobs.recv_timeout(left)
+    }
+
+    fn handle(&mut self, job: Job) {
+        match job {
+            Job::Open(key, info, gauge) => {
+                let entry = self.open(info, gauge);
+                self.entries.insert(key, Box::new(entry));
+                self.write(key);
+            }
+            Job::Records(key, mut records, bytes) => {
+                let Some(entry) = self.entries.get_mut(&key) else {
+                    // Its stream was revoked in the meantime.
+                    self.released(bytes);
+                    return;
+                };
+                for record in records.iter() {
+                    entry.recorder.take(record);
+                }
+                entry.taken_records += records.count() as u64;
+                if records.capacity() <= SPARE_BYTES_MAX {
+                    records.clear();
+                    entry.gauge.spare_records.give_back(records);
+                }
+                self.taken(key, bytes);
+            }
+            Job::Packets(key, mut batch, bytes) => {
+                let Some(entry) = self.entries.get_mut(&key) else {
+                    self.released(bytes);
+                    return;
+                };
+                entry.recorder.take_packets(&batch);
+                entry.taken_records += batch.count() as u64;
+                batch.clear();
+                entry.gauge.spare_batch.give_back(batch);
+                self.taken(key, bytes);
+            }
+            Job::Granted(key, kind, params) => {
+                if let Some(entry) = self.entries.get_mut(&key) {
+                    entry.recorder.granted(&kind, params);
+                    self.write(key);
+                }
+            }
+            Job::End(key, reason) => {
+                if let Some(entry) = self.entries.get_mut(&key) {
+                    entry.recorder.end(&reason, now_ms());
+                    entry.has_ended = true;
+                    self.write(key);
+                }
+            }
+            Job::Discard(info) => self.discard(&info),
+            Job::CompleteRest => self.rest = Some(StreamFolders::below(&self.settings.root)),
+            Job::Settings(settings) => self.settings = settings,
+            Job::Stop(_) => {}
+        }
+    }
+
+    /// Writes what was taken of a stream, while its lines are in the processor's cache, unless more of it
+    /// is on its way here: that is written together. One in trouble waits for its turn.
+    fn taken(&mut self, key: u64, bytes: usize) {
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return;
+        };
+        let was_written = entry.taken_bytes == 0;
+        entry.taken_bytes += bytes;
+        let is_all = entry.gauge.waiting_bytes.load(Relaxed) <= entry.taken_bytes;
+        if !entry.is_troubled && (is_all || entry.taken_bytes >= FLOOD_BYTES) {
+            return self.write(key);
+        }
+        if was_written {
+            self.unwritten.push(key);
+        }
+        self.unwritten_bytes += bytes;
+    }
+
+    /// One folder of those that earlier processes left.
+    fn complete_next(&mut self) {
+        let Some(mut rest) = self.rest.take() else {
+            return;
+        };
+        let Some(folder) = rest.next() else { return };
+        let mut open = self.entries.values().map(|entry| entry.recorder.folder());
+        if !open.any(|own| own == folder) {
+            match crash_recovery::complete(rest.root(), &folder, now_ms()) {
+                Ok(true) => log::warn!(
+                    "completed what an earlier process left unfinished folder={}",
+                    folder.display()
+                ),
+                Ok(false) => {}
+                Err(error) => log::error!(
+                    "cannot complete what an earlier process left folder={} error=\"{error}\"",
+                    folder.display()
+                ),
+            }
+        }
+        self.rest = Some(rest);
+    }
+
+    /// A stream that lives again while its end still waits for the disk goes on in the same files:
+    /// two writers of one file would number and order their records each by itself.
+    fn open(&mut self, info: StreamInfo, gauge: Arc<Gauge>) -> Entry {
+        let old = self
+            .entries
+            .iter()
+            .find(|(_, entry)| entry.is_of(&info))
+            .map(|(key, _)| *key);
+        if let Some(mut entry) = old.and_then(|key| self.entries.remove(&key)) {
+            entry.recorder.reopen();
+            gauge.waiting_bytes.fetch_add(entry.taken_bytes, Relaxed);
+            let dropped = entry
+                .gauge
+                .dropped
+                .load(Relaxed)
+                .saturating_sub(entry.dropped);
+            entry.recorder.dropped(dropped);
+            return Entry {
+                gauge,
+                dropped: 0,
+                has_ended: false,
+                ..*entry
+            };
+        }
+        let DiskSettings {
+            root,
+            formats,
+            params,
+        } = &self.settings;
+        Entry {
+            recorder: Recorder::open(root, info, *formats, *params, now_ms()),
+            gauge,
+            taken_bytes: 0,
+            taken_records: 0,
+            dropped: 0,
+            is_troubled: false,
+            has_ended: false,
+            unsynced_since: None,
+        }
+    }
+
+    /// Writes what waits for a stream, and drops the stream once it has ended and all is written.
+    fn write(&mut self, key: u64) {
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return;
+        };
+        let dropped = entry.gauge.dropped.load(Relaxed);
+        if dropped > entry.dropped {
+            entry.recorder.dropped(dropped - entry.dropped);
+            entry.dropped = dropped;
+        }
+        let written = entry.recorder.write().and_then(|()| match entry.has_ended {
+            true => entry.recorder.sync(),
+            false => Ok(()),
+        });
+        match written {
+            Ok(()) => {
+                if entry.is_troubled {
+                    entry.is_troubled = false;
+                    self.counters.troubled.fetch_sub(1, Relaxed);
+                    log::info!(
+                        "the disk takes records again stream={} folder={} dropped={}",
+                        entry.recorder.info().stream_id,
+                        entry.recorder.folder().display(),
+                        entry.dropped
+                    );
+                }
+                self.counters
+                    .records
+                    .fetch_add(entry.taken_records, Relaxed);
+                entry.taken_records = 0;
+                let bytes = entry.release();
+                if entry.recorder.is_unsynced() {
+                    entry.unsynced_since.get_or_insert_with(Instant::now);
+                }
+                if entry.has_ended {
+                    self.entries.remove(&key);
+                }
+                self.released(bytes);
+            }
+            Err(error) => {
+                self.counters.errors.fetch_add(1, Relaxed);
+                if !entry.is_troubled {
+                    entry.is_troubled = true;
+                    self.counters.troubled.fetch_add(1, Relaxed);
+                    log::error!(
+                        "cannot write stream={} folder={} error=\"{error}\"; records wait, up to {} MiB a \
+                         stream; free or repair the disk under RTMS_OUT",
+                        entry.recorder.info().stream_id,
+                        entry.recorder.folder().display(),
+                        STREAM_BYTES_MAX >> 20
+                    );
+                }
+            }
+        }
+    }
+
+    /// So many bytes wait no more.
+    fn released(&self, bytes: usize) {
+        let before = self.counters.waiting_bytes.fetch_sub(bytes, Relaxed);
+        if before > ALL_BEHIND_BYTES && before - bytes <= ALL_BEHIND_BYTES {
+            self.entries.values().for_each(|entry| entry.wake());
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = Instant::now();
+        let troubled: Vec<u64> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.is_troubled || entry.has_ended)
+            .map(|(key, _)| *key)
+            .collect();
+        for key in troubled {
+            self.write(key);
+        }
+        let unsynced = |is_wanted: &dyn Fn(Instant) -> bool| -> Vec<u64> {
+            let entries = self.entries.iter();
+            let wanted = entries.filter(|(_, entry)| entry.unsynced_since.is_some_and(is_wanted));
+            wanted.map(|(key, _)| *key).collect()
+        };
+        let due = unsynced(&|since| now.saturating_duration_since(since) >= SYNC_AFTER);
+        match due.len() {
+            0..=SYNCS_EACH_MAX => self.sync_each(&due),
+            _ => self.sync_all(&unsynced(&|_| true)),
+        }
+    }
+
+    fn sync_each(&mut self, keys: &[u64]) {
+        for key in keys {
+            if let Some(entry) = self.entries.get_mut(key) {
+                entry.unsynced_since = None;
+                let synced = entry.recorder.sync();
+                self.note(*key, synced);
+            }
+        }
+    }
+
+    /// One call for each file system, which is most often one call.
+    fn sync_all(&mut self, keys: &[u64]) {
+        let mut devices: HashMap<u64, Vec<u64>> = HashMap::new();
+        for key in keys {
+            if let Some(entry) = self.entries.get_mut(key) {
+                entry.unsynced_since = None;
+                match entry.recorder.prepare_sync() {
+                    Ok(device) => devices.entry(device).or_default().push(*key),
+                    Err(error) => self.note(*key, Err(error)),
+                }
+            }
+        }
+        for keys in devices.values() {
+            let first = keys.first();
+            let Some((key, entry)) = first.and_then(|key| self.entries.get_key_value(key)) else {
+                continue;
+            };
+            let key = *key;
+            let synced = File::open(entry.recorder.folder()).and_then(|file| Ok(syncfs(&file)?));
+            if synced.is_ok() {
+                for key in keys {
+                    if let Some(entry) = self.entries.get_mut(key) {
+                        entry.recorder.synced();
+                    }
+                }
+            }
+            self.note(key, synced);
+        }
+    }
+
+    /// Tells that a stream's files may be lost in a power cut.
+    fn note(&self, key: u64, synced: io::Result<()>) {
+        let (Err(error), Some(entry)) = (synced, self.entries.get(&key)) else {
+            return;
+        };
+        self.counters.errors.fetch_add(1, Relaxed);
+        log::error!(
+            "cannot sync stream={} folder={} {error}",
+            entry.recorder.info().stream_id,
+            entry.recorder.folder().display()
+        );
+    }
+
+    fn discard(&mut self, info: &StreamInfo) {
+        let keys: Vec<u64> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.is_of(info))
+            .map(|(key, _)| *key)
+            .collect();
+        let mut files = Ok(0);
+        for key in keys {
+            let Some(mut entry) = self.entries.remove(&key) else {
+                continue;
+            };
+            let bytes = entry.release();
+            self.released(bytes);
+            if entry.is_troubled {
+                self.counters.troubled.fetch_sub(1, Relaxed);
+            }
+            files = entry.recorder.discard();
+        }
+        let folder = stream_folder(info.started_ms, &info.id, &info.stream_id);
+        let rest = discard_folder(&self.settings.root.join(folder));
+        match (files, rest) {
+            (Ok(open), Ok(rest)) => {
+                let files = open + rest;
+                // A restart looks again whether something was left.
+                let level = match files {
+                    0 => log::Level::Debug,
+                    _ => log::Level::Warn,
+                };
+                log::log!(
+                    level,
+                    "consent withdrawn: deleted files={files} stream={}",
+                    info.stream_id
+                );
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                self.counters.errors.fetch_add(1, Relaxed);
+                log::error!(
+                    "consent withdrawn, but files cannot be deleted stream={}: {error}; delete the \
+                     stream's folder under RTMS_OUT by hand",
+                    info.stream_id
+                );
+            }
+        }
+    }
+
+    /// What is still in the queue is written too; a disk in trouble gets its chance until the
+    /// deadline.
+    fn stop(mut self, deadline: Instant) {
+        while let Ok(job) = self.jobs.try_recv() {
+            self.handle(job);
+        }
+        loop {
+            let keys: Vec<u64> = self.entries.keys().copied().collect();
+            for key in keys {
+                self.write(key);
+                if let Some(entry) = self.entries.get_mut(&key) {
+                    // Syncing is worth a try only; the files are whole as they are.
+                    let _ = entry.recorder.sync();
+                }
+            }
+            let is_done = self.entries.values().all(|entry| !entry.is_troubled);
+            if is_done || Instant::now() + Duration::from_millis(200) > deadline {
+                break;
+            }
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+        for entry in self.entries.values().filter(|entry| entry.is_troubled) {
+            log::error!(
+                "lost at the end stream={} folder={} records={}",
+                entry.recorder.info().stream_id,
+                entry.recorder.folder().display(),
+                entry.taken_records
+            );
+        }
+    }
+}
+
+impl Entry {
+    fn is_of(&self, info: &StreamInfo) -> bool {
+        let own = self.recorder.info();
+        own.stream_id == info.stream_id && own.id == info.id
+    }
+
+    /// What was taken waits no more. Returns how much it was.
+    fn release(&mut self) -> usize {
+        let bytes = std::mem::take(&mut self.taken_bytes);
+        let before = self.gauge.waiting_bytes.fetch_sub(bytes, Relaxed);
+        if before > BEHIND_BYTES && before - bytes <= BEHIND_BYTES {
+            self.wake();
+        }
+        bytes
+    }
+
+    /// Wakes the stream, which may have waited for us.
+    fn wake(&self) {
+        if let Some(waker) = self.gauge.waker.get() {
+            waker.wake();
+        }
+    }
+}

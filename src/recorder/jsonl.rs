@@ -1,0 +1,216 @@
+//! JSONL lines: self-contained and versioned, one record a line.
+
+use std::ops::Range;
+
+use memchr::memchr2;
+
+use crate::domain::product::Product;
+use crate::protocol::Language;
+use crate::protocol::events::event_name;
+
+use super::decimal;
+use super::record_batch::{Attribute, Phrase, StreamInfo};
+use crate::domain::text::has_control;
+
+/// How every line begins: `v` is the version of the line format.
+const BEGIN: &str = "{\"v\":1,\"type\":\"";
+
+/// Writes the lines of one stream.
+#[derive(Debug, Clone)]
+pub struct Lines {
+    product: Product,
+    /// `{"v":1,"type":"transcript","meeting_uuid":"…","stream_id":"…","user_id":`
+    phrase_head: String,
+    /// Where in it what follows the type is.
+    ids: Range<usize>,
+}
+
+impl Lines {
+    /// For that stream.
+    pub fn new(info: &StreamInfo) -> Lines {
+        let key = info.product.id_key();
+        let ids = format!(
+            "\",\"{key}\":{},\"stream_id\":{}",
+            quoted(&info.id),
+            quoted(&info.stream_id)
+        );
+        let begin = format!("{BEGIN}transcript");
+        Lines {
+            product: info.product,
+            phrase_head: format!("{begin}{ids},\"user_id\":"),
+            ids: begin.len()..begin.len() + ids.len(),
+        }
+    }
+
+    /// A phrase, with the line break.
+    pub fn phrase(&self, out: &mut Vec<u8>, phrase: &Phrase<'_>) {
+        number(out, &self.phrase_head, phrase.user_id);
+        string(out, ",\"user_name\":", phrase.user_name);
+        if let Some(channel) = phrase.channel_id {
+            number(out, ",\"channel_id\":", channel);
+        }
+        number(out, ",\"start_ms\":", phrase.start_ms);
+        number(out, ",\"end_ms\":", phrase.end_ms);
+        number(out, ",\"timestamp_ms\":", phrase.timestamp_ms);
+        if let Some(language) = phrase.language {
+            if let Some(known) = Language::from_number(language) {
+                string(out, ",\"language\":", known.tag());
+            }
+            out.extend_from_slice(b",\"language_id\":");
+            // Writing to memory does not fail.
+            let _ = serde_json::to_writer(&mut *out, &language);
+        }
+        match phrase.attribute {
+            Attribute::New => {}
+            Attribute::Update => out.extend_from_slice(b",\"attribute\":\"update\""),
+            Attribute::Delete => out.extend_from_slice(b",\"attribute\":\"delete\""),
+        }
+        string(out, ",\"text\":", phrase.text);
+        out.extend_from_slice(b"}\n");
+    }
+
+    /// An event, with the line break: Zoom's own JSON under `event`, a name beside the number.
+    pub fn event(
+        &self,
+        out: &mut Vec<u8>,
+        event_type: Option<i64>,
+        timestamp_ms: Option<u64>,
+        raw: &str,
+    ) {
+        self.begin(out, "event");
+        if let Some(name) = event_type.and_then(|n| event_name(self.product, n)) {
+            string(out, ",\"name\":", name);
+        }
+        if let Some(stamp) = timestamp_ms {
+            number(out, ",\"timestamp_ms\":", stamp);
+        }
+        out.extend_from_slice(b",\"event\":");
+        compact(out, raw);
+        out.extend_from_slice(b"}\n");
+    }
+
+    /// A chat message, with the line break: Zoom's own JSON under `content`, beside it the names of
+    /// the operation and of the kind of chat, where they are known.
+    pub fn chat(
+        &self,
+        out: &mut Vec<u8>,
+        timestamp_ms: u64,
+        (operation, session): (Option<&str>, Option<&str>),
+        raw: &str,
+    ) {
+        self.begin(out, "chat");
+        number(out, ",\"timestamp_ms\":", timestamp_ms);
+        for (key, name) in [(",\"operation\":", operation), (",\"session\":", session)] {
+            if let Some(name) = name {
+                string(out, key, name);
+            }
+        }
+        out.extend_from_slice(b",\"content\":");
+        compact(out, raw);
+        out.extend_from_slice(b"}\n");
+    }
+
+    fn begin(&self, out: &mut Vec<u8>, kind: &str) {
+        out.extend_from_slice(BEGIN.as_bytes());
+        out.extend_from_slice(kind.as_bytes());
+        out.extend_from_slice(self.phrase_head[self.ids.clone()].as_bytes());
+    }
+}
+
+/// JSON that came from outside was parsed once, so it is JSON; but a line break between its tokens
+/// would break the line. Inside a string JSON has no raw control characters, so each one found is
+/// between tokens and may become a space.
+fn compact(out: &mut Vec<u8>, raw: &str) {
+    out.extend(raw.bytes().map(|b| if b < b' ' { b' ' } else { b }));
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn string(out: &mut Vec<u8>, key: &str, text: &str) {
+    out.extend_from_slice(key.as_bytes());
+    // Most text needs no escape.
+    if memchr2(b'"', b'\\', text.as_bytes()).is_none() && !has_control(text) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        return out.push(b'"');
+    }
+    // Writing to memory does not fail, and a string can always be written as JSON.
+    let _ = serde_json::to_writer(out, text);
+}
+
+fn number(out: &mut Vec<u8>, key: &str, n: u64) {
+    out.extend_from_slice(key.as_bytes());
+    decimal::number(out, n);
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn info() -> StreamInfo {
+        StreamInfo {
+            product: Product::Meeting,
+            id: "a/B+c==".to_owned(),
+            stream_id: "5f0c1d".to_owned(),
+            meeting_id: Some("81234567890".to_owned()),
+            topic: Some("Weekly".to_owned()),
+            started_ms: 1_767_000_000_000,
+        }
+    }
+
+    pub(crate) fn phrase(text: &str) -> Phrase<'_> {
+        Phrase {
+            user_id: 16_778_240,
+            user_name: "Ada",
+            channel_id: None,
+            start_ms: 1_767_000_001_000,
+            end_ms: 1_767_000_002_500,
+            timestamp_ms: 1_767_000_002_600,
+            language: Some(9),
+            attribute: Attribute::New,
+            text,
+        }
+    }
+
+    #[test]
+    fn a_line_is_what_the_product_page_promises() {
+        let mut out = Vec::new();
+        Lines::new(&info()).phrase(&mut out, &phrase("good \"morning\"\n\u{1b}"));
+        assert_eq!(
+            String::from_utf8(out).expect("UTF-8"),
+            concat!(
+                r#"{"v":1,"type":"transcript","meeting_uuid":"a/B+c==","stream_id":"5f0c1d","#,
+                r#""user_id":16778240,"user_name":"Ada","start_ms":1767000001000,"#,
+                r#""end_ms":1767000002500,"timestamp_ms":1767000002600,"language":"en","#,
+                r#""language_id":9,"text":"good \"morning\"\n\u001b"}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn events_and_chat_keep_zooms_json_on_one_line() {
+        let lines = Lines::new(&info());
+        let mut out = Vec::new();
+        lines.event(
+            &mut out,
+            Some(2),
+            Some(5),
+            "{\n  \"event_type\": 2,\r\n\t\"x\":\"a\\nb\"}",
+        );
+        lines.chat(&mut out, 0, (Some("new"), None), "{\"data\":\"hi\"}");
+        let text = String::from_utf8(out).expect("UTF-8");
+        let parsed: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect();
+        assert_eq!(parsed.len(), 2);
+        assert_eq!(parsed[0]["event"]["x"], "a\nb");
+        assert_eq!(parsed[0]["name"], "ACTIVE_SPEAKER_CHANGE");
+        assert_eq!(parsed[1]["content"]["data"], "hi");
+        assert_eq!(parsed[1]["operation"], "new");
+        assert_eq!(parsed[1].get("session"), None);
+    }
+}

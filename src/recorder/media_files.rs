@@ -1,0 +1,424 @@
+//! The audio, video and share files of one stream. Knows no thread: [`super::stream_files`] calls it.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::audio::format::{Format, Part};
+use super::audio::track::{Taken, Track};
+use super::audio::wav;
+use super::meta::Meta;
+use super::packet_batch::Batch;
+use super::video::track::Pictures;
+use crate::protocol::MediaParams;
+use crate::protocol::message::PacketKind;
+
+/// Most speakers of a stream that have files of their own; what others say is dropped and counted.
+pub const SPEAKERS_MAX: usize = 1000;
+
+/// Most audio files of a stream that are open at once. Further ones are opened for each batch.
+const OPEN_MAX: usize = 32;
+
+/// Characters of a speaker's name in the name of a file; `meta.json` has the whole.
+const SHOWN_MAX: usize = 40;
+
+/// A stream's media.
+#[derive(Debug)]
+pub struct Media {
+    folder: Arc<Path>,
+    /// In force: as asked, until message 4 says otherwise.
+    params: MediaParams,
+    tracks: Vec<Speaker>,
+    /// From the first picture.
+    video: Option<Box<Pictures>>,
+    share: Option<Box<Pictures>>,
+    started_ms: u64,
+    /// Counts batches, to find the track that was longest without one.
+    turn: u64,
+}
+
+#[derive(Debug)]
+struct Speaker {
+    user_id: u64,
+    channel_id: Option<u64>,
+    track: Track,
+    turn: u64,
+    /// Its place in `meta.json`.
+    listed: Option<usize>,
+}
+
+/// Packets that were not written, of one batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Missed {
+    /// No media in the granted format.
+    pub malformed: u64,
+    /// Of more speakers than have files.
+    pub dropped: u64,
+    /// Whether `meta.json` has something new to tell.
+    pub is_meta_stale: bool,
+}
+
+impl Media {
+    /// The media of a new or a continued stream; what an earlier process left is repaired.
+    ///
+    /// `started_ms` is the stream's zero.
+    pub fn open(folder: &Arc<Path>, asked: MediaParams, meta: &Meta, started_ms: u64) -> Media {
+        let left = |kind, codec| {
+            let facts = meta.pictures.iter().find(|(known, _)| *known == kind);
+            if facts.is_none() && !Pictures::are_in(folder, kind) {
+                return None;
+            }
+            let mut pictures = Pictures::open(kind, folder, codec);
+            let first_ms = facts.and_then(|(_, facts)| facts["first_ms"].as_u64());
+            pictures.set_first_ms(first_ms.unwrap_or(0));
+            Some(Box::new(pictures))
+        };
+        let mut media = Media {
+            folder: Arc::clone(folder),
+            params: asked,
+            tracks: Vec::new(),
+            video: left("video", asked.video.codec),
+            share: left("share", asked.share.codec),
+            started_ms,
+            turn: 0,
+        };
+        for (at, part) in meta.audio.iter().enumerate().take(4 * SPEAKERS_MAX) {
+            media.resume(at, part);
+        }
+        mend_unlisted(folder, &meta.audio);
+        media
+    }
+
+    fn resume(&mut self, at: usize, part: &Part) {
+        let stem = stem(part.user_id, part.channel_id, &part.user_name);
+        let number = self.number_of(part);
+        // Each file is repaired; only the last of a speaker is gone on with.
+        let track = match Track::resume(&self.folder, stem.clone(), part.clone(), number) {
+            Ok(Some(mut track)) => {
+                if let Err(error) = track.write().and_then(|()| track.close()) {
+                    log::error!(
+                        "cannot repair {}: {error}",
+                        self.folder.join(&part.file).display()
+                    );
+                }
+                track
+            }
+            Ok(None) => return,
+            Err(error) => {
+                log::error!(
+                    "cannot go on with {}: {error}; a new part begins",
+                    self.folder.join(&part.file).display()
+                );
+                return;
+            }
+        };
+        self.tracks.retain(|speaker| {
+            (speaker.user_id, speaker.channel_id) != (part.user_id, part.channel_id)
+        });
+        self.tracks.push(Speaker {
+            user_id: part.user_id,
+            channel_id: part.channel_id,
+            track,
+            turn: 0,
+            listed: Some(at),
+        });
+    }
+
+    /// `audio-x.2.wav` is the second.
+    fn number_of(&self, part: &Part) -> u32 {
+        let mut words = part.file.rsplit('.').skip(1);
+        words.next().and_then(|word| word.parse().ok()).unwrap_or(1)
+    }
+
+    /// Parameters that message 4 grants for a kind of media, or for all.
+    pub fn granted(&mut self, kind: &str, json: &str) {
+        let (granted, unknown) = self.params.granted(json);
+        for field in unknown {
+            log::warn!("media parameter granted that is not known: {field}; taken as asked");
+        }
+        let is_all = kind == "all";
+        if is_all || kind == "audio" {
+            self.params.audio = granted.audio;
+        }
+        if is_all || kind == "video" {
+            self.params.video = granted.video;
+            if let Some(video) = &mut self.video {
+                video.granted(granted.video.codec);
+            }
+        }
+        if is_all || kind == "share" {
+            self.params.share = granted.share;
+            if let Some(share) = &mut self.share {
+                share.granted(granted.share.codec);
+            }
+        }
+    }
+
+    /// Takes a batch; [`Media::write`] writes it.
+    pub fn take(&mut self, batch: &Batch, meta: &mut Meta) -> Missed {
+        self.turn += 1;
+        let mut missed = Missed {
+            malformed: batch.malformed,
+            ..Missed::default()
+        };
+        for (head, name, bytes) in batch.packets() {
+            match head.kind {
+                PacketKind::Audio => {
+                    let content = self.params.audio.content;
+                    let Some(at) = self.speaker(head.user_id, head.channel_id, name) else {
+                        missed.dropped += 1;
+                        continue;
+                    };
+                    let speaker = &mut self.tracks[at];
+                    speaker.turn = self.turn;
+                    match speaker.track.take(head.timestamp_ms, content, bytes) {
+                        Taken::Kept | Taken::Repeat => {}
+                        Taken::Malformed => missed.malformed += 1,
+                        Taken::NewPart => {
+                            speaker.list(meta);
+                            missed.is_meta_stale = true;
+                        }
+                    }
+                }
+                PacketKind::Video | PacketKind::Share => {
+                    let (pictures, kind, codec) = match head.kind {
+                        PacketKind::Video => (&mut self.video, "video", self.params.video.codec),
+                        _ => (&mut self.share, "share", self.params.share.codec),
+                    };
+                    let pictures = pictures
+                        .get_or_insert_with(|| Box::new(Pictures::open(kind, &self.folder, codec)));
+                    match pictures.take(head.timestamp_ms, head.user_id, name, bytes) {
+                        Some(is_news) => missed.is_meta_stale |= is_news,
+                        None => missed.malformed += 1,
+                    }
+                }
+            }
+        }
+        if missed.is_meta_stale {
+            let both = self.video.iter().chain(&self.share);
+            meta.pictures = both.filter_map(|p| p.facts(self.started_ms)).collect();
+        }
+        missed
+    }
+
+    /// The place of a speaker's track, made anew if need be, in the format in force.
+    fn speaker(&mut self, user_id: u64, channel_id: Option<u64>, name: &str) -> Option<usize> {
+        let format = Format::of(&self.params.audio);
+        let found = self
+            .tracks
+            .iter()
+            .position(|speaker| (speaker.user_id, speaker.channel_id) == (user_id, channel_id));
+        if let Some(at) = found {
+            let speaker = &mut self.tracks[at];
+            if speaker.track.part().format != format {
+                speaker.track.change_format(format);
+                speaker.listed = None;
+            }
+            return Some(at);
+        }
+        if self.tracks.len() >= SPEAKERS_MAX {
+            return None;
+        }
+        let part = Part {
+            file: String::new(),
+            user_id,
+            user_name: name.to_owned(),
+            channel_id,
+            format,
+            first_ms: 0,
+        };
+        let stem = stem(user_id, channel_id, name);
+        self.tracks.push(Speaker {
+            user_id,
+            channel_id,
+            track: Track::new(&self.folder, stem, part, 1),
+            turn: self.turn,
+            listed: None,
+        });
+        Some(self.tracks.len() - 1)
+    }
+
+    /// Writes what waits, one write for each speaker who spoke. After an error it still waits.
+    pub fn write(&mut self) -> io::Result<()> {
+        for speaker in &mut self.tracks {
+            speaker.track.write()?;
+        }
+        self.pictures().try_for_each(Pictures::write)?;
+        let open = |speaker: &&mut Speaker| speaker.track.is_open();
+        let mut count = self.tracks.iter().filter(|s| s.track.is_open()).count();
+        while count > OPEN_MAX {
+            let idle = self.tracks.iter_mut().filter(open);
+            if let Some(speaker) = idle.min_by_key(|speaker| speaker.turn) {
+                speaker.track.close()?;
+            }
+            count -= 1;
+        }
+        Ok(())
+    }
+
+    /// Makes what is written survive a power cut.
+    pub fn sync(&mut self) -> io::Result<()> {
+        for speaker in &mut self.tracks {
+            speaker.track.sync()?;
+        }
+        self.pictures().try_for_each(Pictures::sync)
+    }
+
+    /// Does what belongs to syncing beside the syncing itself: heads say how much is written.
+    pub fn prepare_sync(&mut self) -> io::Result<()> {
+        for speaker in &mut self.tracks {
+            speaker.track.write_head()?;
+        }
+        self.pictures().try_for_each(Pictures::look)
+    }
+
+    /// Notes that the whole file system was synced.
+    pub fn synced(&mut self) {
+        for speaker in &mut self.tracks {
+            speaker.track.synced();
+        }
+        self.pictures().for_each(Pictures::synced);
+    }
+
+    fn pictures(&mut self) -> impl Iterator<Item = &mut Pictures> {
+        let both = self.video.iter_mut().chain(&mut self.share);
+        both.map(Box::as_mut)
+    }
+
+    /// Whether something written could still be lost in a power cut.
+    pub fn is_unsynced(&self) -> bool {
+        let mut pictures = self.video.iter().chain(&self.share);
+        self.tracks
+            .iter()
+            .any(|speaker| speaker.track.is_unsynced())
+            || pictures.any(|pictures| pictures.is_unsynced())
+    }
+
+    /// Completes every file with the next write.
+    pub fn end(&mut self) {
+        for speaker in &mut self.tracks {
+            speaker.track.end();
+        }
+    }
+
+    /// Forgets what waits.
+    pub fn discard(&mut self) {
+        for speaker in &mut self.tracks {
+            speaker.track.discard();
+        }
+        self.pictures().for_each(Pictures::discard);
+    }
+}
+
+impl Speaker {
+    /// Tells `meta.json` of the file at hand.
+    fn list(&mut self, meta: &mut Meta) {
+        let part = self.track.part();
+        match self.listed.and_then(|at| meta.audio.get_mut(at)) {
+            Some(listed) if listed.file == part.file => *listed = part.clone(),
+            _ => {
+                self.listed = Some(meta.audio.len());
+                meta.audio.push(part.clone());
+            }
+        }
+    }
+}
+
+/// Repairs the heads of sound files that `meta.json` does not know: a power cut can take its latest
+/// content, and theirs with it.
+pub fn mend_unlisted(folder: &Path, listed: &[Part]) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_str().unwrap_or_default();
+        let is_sound = name.starts_with("audio-") && name.ends_with(".wav");
+        if is_sound
+            && listed.iter().all(|part| part.file != name)
+            && let Err(error) = wav::mend(&entry.path())
+        {
+            log::error!("cannot repair {}: {error}", entry.path().display());
+        }
+    }
+}
+
+/// The name of a speaker's file, without extension.
+fn stem(user_id: u64, channel_id: Option<u64>, name: &str) -> String {
+    let keep = |c: char| if c.is_alphanumeric() { c } else { '_' };
+    let shown: String = name.trim().chars().take(SHOWN_MAX).map(keep).collect();
+    let mut stem = match (user_id, channel_id) {
+        (0, None) => return "audio-mixed".to_owned(),
+        (0, Some(channel)) => format!("audio-channel-{channel}"),
+        (user, None) => format!("audio-{user}"),
+        (user, Some(channel)) => format!("audio-{user}-channel-{channel}"),
+    };
+    if !shown.is_empty() {
+        stem.push('-');
+        stem.push_str(&shown);
+    }
+    stem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recorder::packet_batch::tests::packet;
+    use crate::recorder::tests::scratch;
+
+    const T: u64 = 1_767_000_000_000;
+    const DATA: &str = "AQACAAMABAA=";
+
+    fn say(media: &mut Media, meta: &mut Meta, user_id: u64, name: &str, stamp: u64) -> Missed {
+        let mut batch = Batch::default();
+        batch.push(PacketKind::Audio, &packet(user_id, name, stamp, DATA));
+        media.take(&batch, meta)
+    }
+
+    #[test]
+    fn each_speaker_has_a_file_by_number_and_format() {
+        let folder = scratch("media-speakers");
+        let mut meta = Meta::default();
+        let mut media = Media::open(&folder, MediaParams::default(), &meta, T);
+        assert!(say(&mut media, &mut meta, 1, "Ada", T).is_meta_stale);
+        say(&mut media, &mut meta, 2, "../..\0/x", T + 5);
+        say(&mut media, &mut meta, 1, "Ada L.", T);
+        say(&mut media, &mut meta, 0, "", T + 7);
+        media.granted("audio", r#"{"audio":{"sample_rate":3}}"#);
+        say(&mut media, &mut meta, 1, "Ada", T + 9);
+        media.end();
+        media.write().expect("the disk is well");
+        let names: Vec<&str> = meta.audio.iter().map(|part| part.file.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "audio-1-Ada.wav",
+                "audio-2-_______x.wav",
+                "audio-mixed.wav",
+                "audio-1-Ada.2.wav"
+            ]
+        );
+        assert!(names.iter().all(|name| folder.join(name).is_file()));
+        assert_eq!(meta.audio[3].first_ms, T + 9);
+        // All of it can be gone on with.
+        let again = Media::open(&folder, MediaParams::default(), &meta, T);
+        assert_eq!(again.tracks.len(), 3);
+        assert_eq!(again.tracks[2].track.number(), 2);
+    }
+
+    #[test]
+    fn speakers_and_open_files_are_bounded() {
+        let folder = scratch("media-many");
+        let mut meta = Meta::default();
+        let mut media = Media::open(&folder, MediaParams::default(), &meta, T);
+        for user in 1..=OPEN_MAX as u64 + 20 {
+            say(&mut media, &mut meta, user, "x", T);
+            media.write().expect("the disk is well");
+        }
+        let open = media.tracks.iter().filter(|s| s.track.is_open()).count();
+        assert_eq!(open, OPEN_MAX);
+        for user in 1..=SPEAKERS_MAX as u64 {
+            assert_eq!(say(&mut media, &mut meta, user, "x", T + 20).dropped, 0);
+        }
+        assert_eq!(say(&mut media, &mut meta, u64::MAX, "x", T + 20).dropped, 1);
+        assert_eq!(say(&mut media, &mut meta, 3, "x", T + 40).dropped, 0);
+    }
+}

@@ -1,0 +1,89 @@
+//! What a stream leaves behind: files in a folder of its own, and lines on stdout.
+//!
+//! The stream's thread turns each event into a [`Record`](record_batch::Record) and hands batches to one
+//! of two threads. [`disk`] owns every file, so that a slow or full disk never holds up a meeting;
+//! [`stdout`](crate::delivery::stdout) owns standard output, so that a stuck reader does not either. What a format looks
+//! like is decided in pure files: [`jsonl`], [`cues`](transcript::cues), [`text`](crate::domain::text), [`path`].
+
+//!
+//! # What survives what
+//!
+//! A crash of the process loses what was not handed to the kernel yet, at most the phrases of the
+//! last ten milliseconds (see [`coalesce`](crate::delivery::coalesce)), which Zoom may send again. A power cut loses what the disk had not taken yet. Files are
+//! synced five seconds after the first record that is not, and at the end of a stream at once;
+//! with them the folders that hold their names, up to the one for all meetings. Syncing each
+//! record would leave a disk with two thousand streams no time for anything else. What a restart
+//! needs to rejoin is another matter: it is synced at each change, see [`crate::state`].
+//!
+//! `meta.json` is replaced by a rename and synced only at the end: one that a power cut emptied is
+//! written anew by the next process. Half a record at the end of a file is cut off when the file is
+//! opened again, and a stream of the process before is opened again also if it is over; those that
+//! no state names any more are looked for, see [`crash_recovery`].
+//!
+//! A growing file that somebody removes is missed within seconds, when it is synced, and begins anew
+//! with everything written since it was seen last: nothing said after the removal is lost.
+//!
+//! Subtitles follow the JSON lines in the same step; a crash right between the two leaves a phrase
+//! in `transcript.jsonl` that has no cue. What was written last is learned from
+//! `transcript.jsonl` alone, so a restart without that format may write a phrase twice.
+
+pub mod append_file;
+pub mod audio;
+pub mod crash_recovery;
+pub mod decimal;
+pub mod disk;
+pub mod jsonl;
+pub mod media_files;
+pub mod meta;
+pub mod packet_batch;
+pub mod participants;
+pub mod path;
+pub mod record_batch;
+pub mod rtp;
+pub mod sparse_file;
+pub mod stream_files;
+pub mod transcript;
+pub mod video;
+
+pub use crate::delivery::stdout::{Stdout, StdoutFormat};
+pub use disk::{Disk, DiskSettings};
+pub use record_batch::StreamInfo;
+pub use stream_files::seam;
+pub use transcript::Formats;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::ops::Deref;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    /// An empty folder of a test's own, gone afterwards.
+    pub(crate) fn scratch(name: &str) -> Scratch {
+        let folder = std::env::temp_dir().join(format!("rtmsd-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).expect("a folder for temporary files");
+        Scratch(folder.into())
+    }
+
+    pub(crate) struct Scratch(Arc<Path>);
+
+    impl Deref for Scratch {
+        type Target = Arc<Path>;
+
+        fn deref(&self) -> &Arc<Path> {
+            &self.0
+        }
+    }
+
+    impl AsRef<Path> for Scratch {
+        fn as_ref(&self) -> &Path {
+            &self.0
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+}

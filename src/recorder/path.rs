@@ -1,0 +1,81 @@
+//! Where a stream's files are: `<date>/<meeting>/<stream>`, whatever the ids contain.
+
+use std::path::PathBuf;
+
+use sha2::{Digest, Sha256};
+
+use crate::domain::time::Utc;
+
+/// Characters of an id that are shown; the digest behind them tells ids apart.
+const SHOWN_MAX: usize = 48;
+
+/// The folder of a stream, below the output directory. `started_ms` gives the date, in UTC.
+pub fn stream_folder(started_ms: u64, id: &str, stream_id: &str) -> PathBuf {
+    let date = Utc::from_unix_ms(started_ms).date();
+    [date, safe_name(id), safe_name(stream_id)].iter().collect()
+}
+
+/// A file name for an id from outside. Letters, digits, `-` and `_` stay, anything else becomes
+/// `_`; a digest of the whole id follows, so that two ids never share a name, not even on a file
+/// system that does not know capitals.
+pub fn safe_name(id: &str) -> String {
+    let keep = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '-' || c == '_' {
+            c
+        } else {
+            '_'
+        }
+    };
+    let shown: String = id.chars().take(SHOWN_MAX).map(keep).collect();
+    let digest = hex::encode(&Sha256::digest(id.as_bytes())[..6]);
+    format!("{}-{digest}", shown.trim_start_matches('-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_id_escapes_its_folder() {
+        let long = "x".repeat(10_000);
+        for id in [
+            "/etc/passwd",
+            "../../x",
+            "..",
+            ".",
+            "",
+            "a/b+c==",
+            "-rf",
+            "a\0b",
+            "日本",
+            &long,
+        ] {
+            let name = safe_name(id);
+            let ok = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            assert!(
+                name.chars().all(ok) && name.len() < 100,
+                "{id:?} gave {name:?}"
+            );
+            assert!(name.len() >= 13, "{id:?} gave {name:?}");
+        }
+    }
+
+    #[test]
+    fn different_ids_have_different_names() {
+        let ids = ["a/b==", "a+b==", "a_b__", "A/b==", "/a/b==", "a/b=="];
+        let names: std::collections::BTreeSet<String> = ids
+            .iter()
+            .map(|id| safe_name(id).to_ascii_lowercase())
+            .collect();
+        assert_eq!(names.len(), ids.len() - 1, "only the repeated id repeats");
+    }
+
+    #[test]
+    fn the_folder_of_a_stream() {
+        let folder = stream_folder(1_767_000_000_123, "a/B+c==", "5f0c1d");
+        assert_eq!(folder.iter().count(), 3);
+        assert!(folder.starts_with("2025-12-29"), "{}", folder.display());
+        let stream = folder.file_name().and_then(|name| name.to_str());
+        assert!(stream.is_some_and(|name| name.starts_with("5f0c1d-")));
+    }
+}

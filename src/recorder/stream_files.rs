@@ -1,0 +1,476 @@
+//! The files of one stream. Knows no thread: [`super::disk`] calls it.
+
+use std::borrow::Cow;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::append_file::{AppendFile, make_folder, tail_of};
+use super::jsonl::Lines;
+use super::media_files::Media;
+use super::meta::Meta;
+use super::packet_batch::Batch;
+use super::path::stream_folder;
+use super::record_batch::{Record, StreamInfo};
+use super::transcript::{Formats, JSONL_NAME, Transcripts};
+use crate::protocol::chat::{operation_name, session_name};
+use crate::protocol::dedup::{Identity, PHRASES_MAX, Seam};
+use crate::protocol::{EndReason, MediaParams};
+
+/// Every file that only grows by records, and what a record of it ends with.
+pub const FILES: [(&str, &str); 8] = [
+    (JSONL_NAME, "\n"),
+    ("transcript.txt", "\n"),
+    ("transcript.vtt", "\n\n"),
+    ("transcript.srt", "\n\n"),
+    ("events.jsonl", "\n"),
+    ("chat.jsonl", "\n"),
+    ("video/frames.jsonl", "\n"),
+    ("share/frames.jsonl", "\n"),
+];
+
+/// A stream's folder, and those above it that may have been made for it.
+const FOLDERS: usize = 4;
+
+/// Writes one stream's files.
+#[derive(Debug)]
+pub struct Recorder {
+    folder: Arc<Path>,
+    info: StreamInfo,
+    lines: Lines,
+    transcripts: Transcripts,
+    events: AppendFile,
+    chat: AppendFile,
+    media: Media,
+    meta: Meta,
+    is_meta_stale: bool,
+    is_mended: bool,
+    /// How many folders have a name in them that a power cut could take: the stream's own, the
+    /// meeting's, the day's, and that of all days.
+    folders_unsynced: usize,
+}
+
+impl Recorder {
+    /// Files below `root`, new or continued.
+    ///
+    /// `asked` are the media parameters in force until message 4 says otherwise.
+    pub fn open(
+        root: &Path,
+        info: StreamInfo,
+        formats: Formats,
+        asked: MediaParams,
+        now_ms: u64,
+    ) -> Recorder {
+        let folder = stream_folder(info.started_ms, &info.id, &info.stream_id);
+        let folder: Arc<Path> = root.join(folder).into();
+        let mut meta = Meta::resume(&folder);
+        if meta.opened_ms == 0 {
+            meta.opened_ms = now_ms;
+        }
+        meta.openings += 1;
+        let transcripts = Transcripts::open(&folder, formats);
+        // A crash leaves an old count in meta.json; the number of the last cue is never old.
+        meta.phrases = meta.phrases.max(transcripts.cues().unwrap_or(0));
+        Recorder {
+            lines: Lines::new(&info),
+            transcripts,
+            events: AppendFile::new(&folder, "events.jsonl", "", "\n"),
+            chat: AppendFile::new(&folder, "chat.jsonl", "", "\n"),
+            media: Media::open(&folder, asked, &meta, info.started_ms),
+            meta,
+            is_meta_stale: true,
+            is_mended: false,
+            folders_unsynced: FOLDERS,
+            folder,
+            info,
+        }
+    }
+
+    /// Goes on after an end: the stream lives again before the disk took its end.
+    pub fn reopen(&mut self) {
+        self.meta.openings += 1;
+        self.meta.ended_ms = 0;
+        self.meta.end.clear();
+        self.meta.stop_reason = None;
+        self.is_meta_stale = true;
+    }
+
+    /// The stream's folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whose files they are.
+    pub fn info(&self) -> &StreamInfo {
+        &self.info
+    }
+
+    /// Takes a record; [`Recorder::write`] writes it.
+    pub fn take(&mut self, record: Record<'_>) {
+        match record {
+            Record::Phrase(phrase) => {
+                self.meta.phrases += 1;
+                self.transcripts
+                    .take(&self.lines, self.info.started_ms, &phrase);
+            }
+            Record::Event {
+                event_type,
+                timestamp_ms,
+                raw,
+            } => {
+                self.is_meta_stale |= self.meta.people.take(event_type, timestamp_ms, raw);
+                self.lines
+                    .event(self.events.record(), event_type, timestamp_ms, raw);
+            }
+            Record::Chat {
+                timestamp_ms,
+                operation,
+                session,
+                raw,
+            } => {
+                let names = (
+                    operation.and_then(operation_name),
+                    session.and_then(session_name),
+                );
+                self.lines
+                    .chat(self.chat.record(), timestamp_ms, names, raw);
+            }
+        }
+    }
+
+    /// Takes a batch of packets; [`Recorder::write`] writes it.
+    pub fn take_packets(&mut self, batch: &Batch) {
+        let missed = self.media.take(batch, &mut self.meta);
+        self.meta.dropped += missed.dropped;
+        self.meta.malformed += missed.malformed;
+        self.is_meta_stale |= missed.is_meta_stale;
+    }
+
+    /// Notes the parameters in force for a kind of media.
+    pub fn granted(&mut self, kind: &str, params: String) {
+        self.media.granted(kind, &params);
+        self.meta.granted.retain(|(other, _)| other != kind);
+        self.meta.granted.push((kind.to_owned(), params));
+        self.is_meta_stale = true;
+    }
+
+    /// Notes how many records could not be kept in all.
+    pub fn dropped(&mut self, count: u64) {
+        self.meta.dropped += count;
+        self.is_meta_stale = true;
+    }
+
+    /// Notes the end.
+    pub fn end(&mut self, reason: &EndReason, now_ms: u64) {
+        // A stream that was left goes on in another process; its files are not complete.
+        if *reason != EndReason::Left {
+            self.meta.ended_ms = now_ms;
+        }
+        self.meta.end = reason.word().to_owned();
+        self.meta.end_text = reason.to_string();
+        if let EndReason::Stopped(stop) = reason {
+            self.meta.stop_reason = Some(stop.0);
+        }
+        self.media.end();
+        self.is_meta_stale = true;
+    }
+
+    /// Notes that the process that wrote it is gone, and that nobody goes on.
+    pub fn abandon(&mut self, now_ms: u64) {
+        self.meta.ended_ms = now_ms;
+        self.meta.end = "abandoned".to_owned();
+        self.meta.end_text =
+            "the process that received it ended before the stream did; the files were completed by \
+             a later one"
+                .to_owned();
+        self.media.end();
+        self.is_meta_stale = true;
+    }
+
+    /// Writes what waits. After an error it still waits.
+    pub fn write(&mut self) -> io::Result<()> {
+        if !self.is_mended {
+            self.files().try_for_each(AppendFile::mend)?;
+            self.is_mended = true;
+        }
+        self.files().try_for_each(AppendFile::write)?;
+        // A restart needs `meta.json` to know the media files by; but where it says that they are
+        // complete, they are.
+        let is_end = !self.meta.end.is_empty();
+        if is_end {
+            self.media.write()?;
+        }
+        if self.is_meta_stale {
+            make_folder(&self.folder)?;
+            self.meta
+                .write(&self.folder, &self.info, self.meta.ended_ms != 0)?;
+            self.is_meta_stale = false;
+            self.folders_unsynced = self.folders_unsynced.max(1);
+        }
+        self.media.write()
+    }
+
+    /// Makes what is written survive a power cut: the files, and then their names.
+    pub fn sync(&mut self) -> io::Result<()> {
+        let mut is_named = true;
+        for file in self.files() {
+            file.sync()?;
+            is_named &= !file.take_name_unsynced();
+        }
+        self.media.sync()?;
+        if !is_named {
+            self.folders_unsynced = self.folders_unsynced.max(1);
+        }
+        for folder in self.folder.ancestors().take(self.folders_unsynced) {
+            File::open(folder)?.sync_all()?;
+        }
+        self.folders_unsynced = 0;
+        Ok(())
+    }
+
+    /// Does what belongs to syncing beside the syncing itself, and says on which file system it is.
+    pub fn prepare_sync(&mut self) -> io::Result<u64> {
+        self.media.prepare_sync()?;
+        let mut known = None;
+        for file in self.files() {
+            known = file.look()?.or(known);
+        }
+        known.map_or_else(|| Ok(fs::metadata(&self.folder)?.dev()), Ok)
+    }
+
+    /// Notes that the whole file system was synced.
+    pub fn synced(&mut self) {
+        self.files().for_each(AppendFile::synced);
+        self.media.synced();
+        self.folders_unsynced = 0;
+    }
+
+    /// Whether something written could still be lost in a power cut.
+    pub fn is_unsynced(&mut self) -> bool {
+        self.files().any(|file| file.is_unsynced()) || self.media.is_unsynced()
+    }
+
+    /// Deletes every byte of the stream. Returns how many files there were.
+    pub fn discard(mut self) -> io::Result<usize> {
+        self.files().for_each(AppendFile::discard);
+        self.media.discard();
+        discard_folder(&self.folder)
+    }
+
+    fn files(&mut self) -> impl Iterator<Item = &mut AppendFile> {
+        let others = [&mut self.events, &mut self.chat];
+        self.transcripts.files().chain(others)
+    }
+}
+
+/// Enough for as many phrases as a seam remembers.
+const SEAM_BYTES: u64 = 256 << 10;
+
+/// What a seam needs of a line of `transcript.jsonl`.
+#[derive(serde::Deserialize)]
+#[serde(default)]
+struct Written<'a> {
+    user_id: u64,
+    start_ms: u64,
+    end_ms: u64,
+    timestamp_ms: u64,
+    #[serde(borrow)]
+    attribute: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    text: Cow<'a, str>,
+}
+
+impl Default for Written<'_> {
+    fn default() -> Self {
+        Written {
+            user_id: 0,
+            start_ms: 0,
+            end_ms: 0,
+            timestamp_ms: 0,
+            attribute: None,
+            text: Cow::Borrowed(""),
+        }
+    }
+}
+
+/// The last phrases that an earlier process wrote of a stream, so that none is taken again.
+pub fn seam(root: &Path, info: &StreamInfo) -> Seam {
+    let mut seam = Seam::default();
+    let folder = root.join(stream_folder(info.started_ms, &info.id, &info.stream_id));
+    let tail = tail_of(&folder.join(JSONL_NAME), "\n", SEAM_BYTES).unwrap_or_default();
+    let mut lines: Vec<&str> = tail.lines().rev().take(PHRASES_MAX).collect();
+    lines.reverse();
+    for line in lines {
+        // The first line of the tail may be cut; it is no JSON then.
+        let Ok(written) = serde_json::from_str::<Written<'_>>(line) else {
+            continue;
+        };
+        seam.is_repeat(Identity {
+            user_id: written.user_id,
+            start_ms: written.start_ms,
+            end_ms: written.end_ms,
+            timestamp_ms: written.timestamp_ms,
+            change: match written.attribute.as_deref() {
+                Some("update") => 2,
+                Some("delete") => 3,
+                _ => 0,
+            },
+            text: &written.text,
+        });
+    }
+    seam
+}
+
+/// Deletes a stream's folder, and those above it that are empty then. Returns how many files there
+/// were.
+pub fn discard_folder(folder: &Path) -> io::Result<usize> {
+    let files = match count_files(folder) {
+        Ok(files) => files,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error),
+    };
+    fs::remove_dir_all(folder)?;
+    // The meeting's folder and the day's: not empty means that others are in there.
+    for above in folder.ancestors().skip(1).take(2) {
+        if fs::remove_dir(above).is_err() {
+            break;
+        }
+    }
+    Ok(files)
+}
+
+/// How many files are in a folder and in those below it; ours are one level deep.
+fn count_files(folder: &Path) -> io::Result<usize> {
+    let mut count = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        count += match entry.file_type()?.is_dir() {
+            true => fs::read_dir(entry.path())?.count(),
+            false => 1,
+        };
+    }
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::codes::StopReason;
+    use crate::recorder::jsonl::tests::{info, phrase};
+    use crate::recorder::record_batch::{Attribute, Phrase};
+    use crate::recorder::tests::scratch;
+
+    const ALL: Formats = Formats {
+        jsonl: true,
+        txt: true,
+        vtt: true,
+        srt: true,
+    };
+
+    fn read(recorder: &Recorder, name: &str) -> String {
+        fs::read_to_string(recorder.folder().join(name)).unwrap_or_default()
+    }
+
+    #[test]
+    fn every_format_grows_and_goes_on_after_a_restart() {
+        let root = scratch("recorder-grow");
+        let mut first = Recorder::open(&root, info(), ALL, MediaParams::default(), 5);
+        first.take(Record::Phrase(phrase("one")));
+        first.write().expect("the disk is well");
+        assert_eq!(read(&first, "transcript.jsonl").lines().count(), 1);
+        assert!(read(&first, "transcript.vtt").starts_with("WEBVTT\n\n1\n"));
+        // SIGKILL in the middle of a write.
+        let vtt = first.folder().join("transcript.vtt");
+        let torn = read(&first, "transcript.vtt") + "2\n00:00:0";
+        fs::write(&vtt, torn).expect("the disk is well");
+        drop(first);
+
+        let mut second = Recorder::open(&root, info(), ALL, MediaParams::default(), 9);
+        second.take(Record::Phrase(phrase("two")));
+        second.end(&EndReason::Stopped(StopReason(6)), 10);
+        second.write().expect("the disk is well");
+        assert_eq!(
+            read(&second, "transcript.vtt"),
+            "WEBVTT\n\n1\n00:00:01.000 --> 00:00:02.500\n<v Ada>one\n\n\
+             2\n00:00:01.000 --> 00:00:02.500\n<v Ada>two\n\n"
+        );
+        assert_eq!(read(&second, "transcript.txt").lines().count(), 2);
+        assert!(read(&second, "transcript.srt").contains("\n\n2\n"));
+        let meta: serde_json::Value =
+            serde_json::from_str(&read(&second, "meta.json")).expect("JSON");
+        assert_eq!(meta["transcripts"], 2);
+        assert_eq!(meta["openings"], 2);
+        assert_eq!(meta["opened_ms"], 5);
+        assert_eq!(meta["stop_reason"], 6);
+        assert_eq!(meta["meeting_uuid"], "a/B+c==");
+        assert_eq!(meta["state"], "ended");
+    }
+
+    #[test]
+    fn a_restart_remembers_as_much_as_a_seam_holds() {
+        let root = scratch("recorder-seam");
+        let mut recorder = Recorder::open(&root, info(), ALL, MediaParams::default(), 0);
+        let said = phrase("");
+        let text = |n: u64| format!("\"quoted\" {n} – {}", "x".repeat(100));
+        for n in 0..PHRASES_MAX as u64 + 9 {
+            let text = text(n);
+            recorder.take(Record::Phrase(Phrase {
+                text: &text,
+                ..said
+            }));
+        }
+        recorder.write().expect("the disk is well");
+        let mut seam = seam(&root, &info());
+        for (n, expected) in [
+            (8, false),
+            (9, false),
+            (20, true),
+            (PHRASES_MAX as u64, true),
+        ] {
+            let text = text(n);
+            let identity = Identity {
+                user_id: said.user_id,
+                start_ms: said.start_ms,
+                end_ms: said.end_ms,
+                timestamp_ms: said.timestamp_ms,
+                change: 0,
+                text: &text,
+            };
+            assert_eq!(seam.is_repeat(identity), expected, "{n}");
+        }
+    }
+
+    #[test]
+    fn a_deleted_phrase_is_a_record_and_no_cue() {
+        let root = scratch("recorder-delete");
+        let mut recorder = Recorder::open(&root, info(), ALL, MediaParams::default(), 0);
+        let mut gone = phrase("gone");
+        gone.attribute = Attribute::Delete;
+        recorder.take(Record::Phrase(gone));
+        recorder.write().expect("the disk is well");
+        assert!(read(&recorder, "transcript.jsonl").contains("\"attribute\":\"delete\""));
+        assert_eq!(read(&recorder, "transcript.vtt"), "");
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_revoked_stream_and_all_of_its_neighbour() {
+        let root = scratch("recorder-discard");
+        let mut recorder = Recorder::open(&root, info(), ALL, MediaParams::default(), 0);
+        let mut neighbour = info();
+        neighbour.stream_id = "other".to_owned();
+        let mut neighbour = Recorder::open(&root, neighbour, ALL, MediaParams::default(), 0);
+        for recorder in [&mut recorder, &mut neighbour] {
+            recorder.take(Record::Phrase(phrase("secret")));
+            recorder.write().expect("the disk is well");
+        }
+        recorder.take(Record::Phrase(phrase("still in memory")));
+        let folder = recorder.folder().to_owned();
+        assert_eq!(recorder.discard().expect("deletable"), 5);
+        assert!(!folder.exists());
+        assert!(read(&neighbour, "transcript.txt").contains("secret"));
+        neighbour.discard().expect("deletable");
+        assert_eq!(fs::read_dir(&root).expect("readable").count(), 0);
+    }
+}

@@ -1,0 +1,101 @@
+//! The files of what is said: one for each format that is wanted.
+
+pub mod cues;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::append_file::{AppendFile, tail};
+use super::jsonl::Lines;
+use super::record_batch::{Attribute, Phrase};
+use cues::{Position, VTT_HEADER};
+
+/// Name of the file of JSON lines, from which a restart learns what was written last.
+pub const JSONL_NAME: &str = "transcript.jsonl";
+
+/// Which transcript files are written: `RTMS_TRANSCRIPT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Formats {
+    /// `transcript.jsonl`.
+    pub jsonl: bool,
+    /// `transcript.txt`.
+    pub txt: bool,
+    /// `transcript.vtt`.
+    pub vtt: bool,
+    /// `transcript.srt`.
+    pub srt: bool,
+}
+
+impl Default for Formats {
+    fn default() -> Self {
+        Formats {
+            jsonl: true,
+            txt: false,
+            vtt: true,
+            srt: false,
+        }
+    }
+}
+
+/// The files of one stream.
+#[derive(Debug)]
+pub struct Transcripts {
+    jsonl: Option<AppendFile>,
+    txt: Option<AppendFile>,
+    vtt: Option<(AppendFile, Position)>,
+    srt: Option<(AppendFile, Position)>,
+}
+
+impl Transcripts {
+    /// In that folder, new or continued.
+    pub fn open(folder: &Arc<Path>, formats: Formats) -> Transcripts {
+        let file = |wanted: bool, name, header, end| {
+            wanted.then(|| AppendFile::new(folder, name, header, end))
+        };
+        let subtitles = |wanted, name, header| {
+            let file = file(wanted, name, header, "\n\n")?;
+            let end = tail(&folder.join(name), "\n\n").unwrap_or_default();
+            Some((file, cues::position_at_end(&end).unwrap_or_default()))
+        };
+        Transcripts {
+            jsonl: file(formats.jsonl, JSONL_NAME, "", "\n"),
+            txt: file(formats.txt, "transcript.txt", "", "\n"),
+            vtt: subtitles(formats.vtt, "transcript.vtt", VTT_HEADER),
+            srt: subtitles(formats.srt, "transcript.srt", ""),
+        }
+    }
+
+    /// The number of the last cue.
+    pub fn cues(&self) -> Option<u64> {
+        let subtitles = self.vtt.iter().chain(&self.srt);
+        subtitles.map(|(_, position)| position.number).max()
+    }
+
+    /// Takes a phrase. `zero_ms` is zero of the subtitles' time, Unix milliseconds.
+    pub fn take(&mut self, lines: &Lines, zero_ms: u64, phrase: &Phrase<'_>) {
+        if let Some(file) = &mut self.jsonl {
+            lines.phrase(file.record(), phrase);
+        }
+        // What was said cannot be unsaid in a file that only grows, and a subtitle that says it again
+        // would be worse.
+        if phrase.attribute == Attribute::Delete {
+            return;
+        }
+        if let Some(file) = &mut self.txt {
+            cues::text(file.record(), phrase);
+        }
+        if let Some((file, position)) = &mut self.vtt {
+            cues::vtt(file.record(), position, zero_ms, phrase);
+        }
+        if let Some((file, position)) = &mut self.srt {
+            cues::srt(file.record(), position, zero_ms, phrase);
+        }
+    }
+
+    /// Each of them.
+    pub fn files(&mut self) -> impl Iterator<Item = &mut AppendFile> {
+        let subtitles = self.vtt.iter_mut().chain(&mut self.srt);
+        let texts = self.jsonl.iter_mut().chain(&mut self.txt);
+        texts.chain(subtitles.map(|(file, _)| file))
+    }
+}

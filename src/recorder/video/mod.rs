@@ -1,0 +1,4 @@
+//! Video and screen share files.
+
+pub mod headers;
+pub mod track;

@@ -1,0 +1,383 @@
+//! Video or share of one stream: `video.h264`, or single pictures in `video/`, and an index of both
+//! in `video/frames.jsonl`; the same with `share`.
+
+use std::collections::VecDeque;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::headers::{Size, annex_b, h264_facts, jpeg_size, png_size};
+use crate::protocol::params::VideoCodec;
+use crate::recorder::append_file::{AppendFile, create_file, make_folder, tail};
+use crate::recorder::audio::timeline::digest;
+use crate::recorder::meta::offset_ms;
+use crate::recorder::sparse_file::PlacedFile;
+
+/// Frames remembered, to know what is received twice.
+const RECENT_MAX: usize = 64;
+
+/// What a picture is called while it is written.
+const UNFINISHED: &str = ".picture.new";
+
+/// Pictures, of cameras or of a shared screen.
+#[derive(Debug)]
+pub struct Pictures {
+    /// `video` or `share`.
+    kind: &'static str,
+    folder: Arc<Path>,
+    codec: VideoCodec,
+    stream: Option<PlacedFile>,
+    stills: VecDeque<(String, Vec<u8>)>,
+    /// Single pictures written since the last sync.
+    unsynced: Vec<String>,
+    index: AppendFile,
+    count: u64,
+    first_ms: u64,
+    user_id: Option<u64>,
+    size: Option<Size>,
+    recent: VecDeque<u64>,
+}
+
+/// The index of a kind, from the stream's folder.
+fn index_name(kind: &str) -> &'static str {
+    match kind {
+        "video" => "video/frames.jsonl",
+        _ => "share/frames.jsonl",
+    }
+}
+
+impl Pictures {
+    /// Whether an earlier process left pictures of that kind in a stream's folder.
+    pub fn are_in(folder: &Path, kind: &str) -> bool {
+        folder.join(index_name(kind)).exists()
+    }
+
+    /// Pictures of a new or a continued stream, in that stream's folder.
+    pub fn open(kind: &'static str, folder: &Arc<Path>, codec: VideoCodec) -> Pictures {
+        let index = index_name(kind);
+        let last = tail(&folder.join(index), "\n").unwrap_or_default();
+        let last: Value = last
+            .lines()
+            .next_back()
+            .and_then(|line| serde_json::from_str(line).ok())
+            .unwrap_or_default();
+        let mut pictures = Pictures {
+            kind,
+            folder: Arc::clone(folder),
+            codec,
+            stream: None,
+            stills: VecDeque::new(),
+            unsynced: Vec::new(),
+            index: AppendFile::new(folder, index, "", "\n"),
+            count: last["frame"].as_u64().map_or(0, |n| n + 1),
+            first_ms: 0,
+            user_id: last["user_id"].as_u64(),
+            size: None,
+            recent: VecDeque::new(),
+        };
+        if last.is_object() {
+            // Of a process that was killed in the middle; the index does not know it.
+            let _ = fs::remove_file(folder.join(kind).join(UNFINISHED));
+        }
+        let number = |key: &str| last[key].as_u64();
+        if let (Some(offset), Some(bytes)) = (number("offset"), number("bytes")) {
+            pictures.resume_stream(offset.saturating_add(bytes));
+        }
+        pictures
+    }
+
+    /// What the index does not know was torn, and is cut.
+    fn resume_stream(&mut self, known: u64) {
+        let path = self.stream_path();
+        let length = fs::metadata(&path).map_or(0, |meta| meta.len());
+        if length > known
+            && let Err(error) = OpenOptions::new()
+                .write(true)
+                .open(&path)
+                .and_then(|file| file.set_len(known))
+        {
+            log::error!("cannot repair {}: {error}", path.display());
+        }
+        self.stream = Some(PlacedFile::new(path, length.min(known)));
+    }
+
+    fn stream_path(&self) -> PathBuf {
+        self.folder.join(format!("{}.h264", self.kind))
+    }
+
+    /// How it is coded from here on.
+    pub fn granted(&mut self, codec: VideoCodec) {
+        self.codec = codec;
+    }
+
+    /// Takes up what `meta.json` knew.
+    pub fn set_first_ms(&mut self, first_ms: u64) {
+        self.first_ms = first_ms;
+    }
+
+    /// What `meta.json` tells; `None` before the first picture.
+    pub fn facts(&self, started_ms: u64) -> Option<(&'static str, Value)> {
+        if self.count == 0 {
+            return None;
+        }
+        let file = match self.codec {
+            VideoCodec::H264 => format!("{}.h264", self.kind),
+            VideoCodec::Jpg | VideoCodec::Png => format!("{}/", self.kind),
+        };
+        let facts = json!({
+            "file": file,
+            "index": index_name(self.kind),
+            "codec": self.codec.name(),
+            "first_ms": self.first_ms,
+            "offset_ms": offset_ms(self.first_ms, started_ms),
+        });
+        Some((self.kind, facts))
+    }
+
+    /// Takes a frame; [`Pictures::write`] writes it. Says whether `meta.json` has something new to
+    /// tell; `None` for a frame without content.
+    pub fn take(&mut self, stamp_ms: u64, user_id: u64, name: &str, bytes: &[u8]) -> Option<bool> {
+        if bytes.is_empty() {
+            return None;
+        }
+        let digest = digest(stamp_ms, bytes) ^ user_id;
+        if self.recent.contains(&digest) {
+            return Some(false);
+        }
+        if self.recent.len() == RECENT_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(digest);
+        let mut line = json!({
+            "v": 1,
+            "frame": self.count,
+            "timestamp_ms": stamp_ms,
+            "user_id": user_id,
+            "user_name": name,
+        });
+        let size = match self.codec {
+            VideoCodec::H264 => {
+                let path = self.stream_path();
+                let stream = self.stream.get_or_insert_with(|| {
+                    let there = fs::metadata(&path).map_or(0, |meta| meta.len());
+                    PlacedFile::new(path, there)
+                });
+                let bytes = annex_b(bytes);
+                let (size, is_key) = h264_facts(&bytes);
+                line["offset"] = stream.end().into();
+                line["bytes"] = bytes.len().into();
+                if is_key {
+                    line["key"] = true.into();
+                }
+                stream.push(&bytes);
+                size
+            }
+            still => {
+                let name = format!("{:08}-{stamp_ms}-{user_id}.{}", self.count, still.name());
+                line["file"] = name.as_str().into();
+                line["bytes"] = bytes.len().into();
+                self.stills.push_back((name, bytes.to_vec()));
+                match still {
+                    VideoCodec::Png => png_size(bytes),
+                    _ => jpeg_size(bytes),
+                }
+            }
+        };
+        // What is new against the frame before; of the first everything is.
+        let mut changed = Vec::new();
+        if self.user_id.replace(user_id) != Some(user_id) {
+            changed.push("speaker");
+        }
+        if size.is_some() && size != self.size {
+            self.size = size;
+            changed.push("resolution");
+        }
+        if let Some((width, height)) = self.size {
+            line["width"] = width.into();
+            line["height"] = height.into();
+        }
+        if !changed.is_empty() {
+            line["changed"] = changed.into();
+        }
+        let record = self.index.record();
+        record.extend_from_slice(line.to_string().as_bytes());
+        record.push(b'\n');
+        self.count += 1;
+        let is_first = self.first_ms == 0 && stamp_ms != 0;
+        if is_first {
+            self.first_ms = stamp_ms;
+        }
+        Some(is_first || self.count == 1)
+    }
+
+    /// Writes what waits: pictures first, so that the index never names what is not there. After an
+    /// error it still waits.
+    pub fn write(&mut self) -> io::Result<()> {
+        if let Some(stream) = &mut self.stream {
+            stream.write()?;
+        }
+        while let Some((name, bytes)) = self.stills.front() {
+            write_still(&self.folder.join(self.kind), name, bytes)?;
+            if let Some((name, _)) = self.stills.pop_front() {
+                self.unsynced.push(name);
+            }
+        }
+        if self.index.waiting() > 0 {
+            self.index.write()?;
+        }
+        Ok(())
+    }
+
+    /// Makes what is written survive a power cut: pictures, the index, and their names. The name of
+    /// `video.h264` and of the folder is for the recorder.
+    pub fn sync(&mut self) -> io::Result<()> {
+        if let Some(stream) = &mut self.stream {
+            stream.sync()?;
+        }
+        let folder = self.folder.join(self.kind);
+        let mut is_named = self.unsynced.is_empty();
+        while let Some(name) = self.unsynced.last() {
+            match File::open(folder.join(name)) {
+                Ok(file) => file.sync_data()?,
+                // Somebody took it away.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+            self.unsynced.pop();
+        }
+        self.index.sync()?;
+        is_named &= !self.index.take_name_unsynced();
+        if !is_named {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    /// Looks whether the index is still where it was written.
+    pub fn look(&mut self) -> io::Result<()> {
+        self.index.look()?;
+        Ok(())
+    }
+
+    /// Notes that the whole file system was synced.
+    pub fn synced(&mut self) {
+        if let Some(stream) = &mut self.stream {
+            stream.synced();
+        }
+        self.unsynced.clear();
+        self.index.synced();
+    }
+
+    /// Whether something written could still be lost in a power cut.
+    pub fn is_unsynced(&self) -> bool {
+        self.index.is_unsynced()
+    }
+
+    /// Forgets what waits.
+    pub fn discard(&mut self) {
+        if let Some(stream) = &mut self.stream {
+            stream.discard();
+        }
+        self.stills.clear();
+        self.unsynced.clear();
+        self.index.discard();
+    }
+}
+
+/// A reader sees a whole picture or none.
+fn write_still(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let temporary = folder.join(UNFINISHED);
+    let mut file = match create_file(&temporary) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_folder(folder)?;
+            create_file(&temporary)?
+        }
+        other => other?,
+    };
+    file.write_all(bytes)?;
+    fs::rename(&temporary, folder.join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recorder::tests::scratch;
+
+    const T: u64 = 1_767_000_000_000;
+
+    fn index(folder: &Path, kind: &str) -> Vec<Value> {
+        let text = fs::read_to_string(folder.join(kind).join("frames.jsonl")).expect("readable");
+        let lines = text.lines();
+        lines
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect()
+    }
+
+    #[test]
+    fn h264_goes_on_after_a_crash() {
+        let folder = scratch("pictures-h264");
+        let clip = include_bytes!("../../demo/media/clips/clip.h264");
+        let mut first = Pictures::open("video", &folder, VideoCodec::H264);
+        assert_eq!(first.take(T, 1, "Ada", clip), Some(true));
+        assert_eq!(first.take(T, 1, "Ada", clip), Some(false), "received twice");
+        assert_eq!(first.take(T, 1, "Ada", b""), None);
+        first.take(T + 40, 2, "Bo", &[0x41, 1, 2, 3, 4, 5]);
+        first.write().expect("the disk is well");
+        drop(first);
+        let path = folder.join("video.h264");
+        let mut torn = fs::read(&path).expect("readable");
+        torn.extend_from_slice(b"half a frame");
+        fs::write(&path, torn).expect("writable");
+
+        let mut second = Pictures::open("video", &folder, VideoCodec::H264);
+        second.take(T + 80, 2, "Bo", &[0, 0, 1, 0x41]);
+        second.write().expect("the disk is well");
+        let bytes = fs::read(&path).expect("readable");
+        assert_eq!(bytes.len(), clip.len() + 10 + 4);
+        let lines = index(&folder, "video");
+        assert_eq!(lines.len(), 3);
+        assert_eq!(lines[0]["changed"], json!(["speaker", "resolution"]));
+        assert_eq!(
+            (&lines[0]["width"], &lines[0]["key"]),
+            (&320.into(), &true.into())
+        );
+        assert_eq!(lines[1]["changed"], json!(["speaker"]));
+        assert_eq!(lines[2]["changed"], Value::Null);
+        assert_eq!(lines[2]["offset"], clip.len() + 10);
+        assert_eq!(lines[2]["frame"], 2);
+    }
+
+    #[test]
+    fn stills_are_files_of_their_own() {
+        let folder = scratch("pictures-stills");
+        let jpeg = include_bytes!("../../demo/media/clips/camera.jpg");
+        let mut pictures = Pictures::open("share", &folder, VideoCodec::Jpg);
+        for n in 0..3 {
+            pictures.take(T + n, 1, "../../Ada", jpeg);
+        }
+        pictures.take(u64::MAX, u64::MAX, "", b"no picture");
+        pictures.write().expect("the disk is well");
+        let lines = index(&folder, "share");
+        assert_eq!(lines.len(), 4);
+        for line in &lines {
+            let name = line["file"].as_str().expect("a name");
+            let bytes = fs::read(folder.join("share").join(name)).expect("readable");
+            assert_eq!(line["bytes"], bytes.len());
+        }
+        assert_eq!(
+            (&lines[2]["width"], &lines[2]["height"]),
+            (&320.into(), &180.into())
+        );
+        let (kind, facts) = pictures.facts(T - 500).expect("pictures");
+        assert_eq!((kind, &facts["offset_ms"]), ("share", &500.into()));
+        assert_eq!(
+            fs::read_dir(folder.join("share"))
+                .expect("readable")
+                .count(),
+            5
+        );
+    }
+}

@@ -1,0 +1,205 @@
+//! The public edge in one piece: gate and webhook server, started, reloaded and stopped together.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::domain::secret::Secret;
+use crate::domain::zoom_event::Webhook;
+use crate::gate;
+use crate::gate::{Gate, Limits, Tls, TlsError, TlsFiles};
+use crate::inbox;
+use crate::source::webhook::respond;
+
+/// Everything about the public edge that an operator may set.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `WEBHOOK_PATH`: where webhooks are posted, beginning with `/`.
+    pub path: String,
+    /// `ZOOM_SECRET_TOKEN`: webhook secret tokens; the first answers unsigned challenges.
+    pub secret_tokens: Vec<Secret>,
+    /// `RTMS_VERIFY_WEBHOOKS`: whether signatures are checked.
+    pub verify: bool,
+    /// How far a webhook's timestamp may be from our clock, in either direction.
+    pub max_age: Duration,
+    /// What strangers may use of the machine.
+    pub limits: Limits,
+    /// `RTMS_TLS_CERT` and `RTMS_TLS_KEY`; `None` speaks plain HTTP, for a proxy in front.
+    pub tls: Option<TlsFiles>,
+    /// Where the private directory of the inner socket is made; `None` is `$RUNTIME_DIRECTORY`,
+    /// else the directory for temporary files. Read once, at the start.
+    pub socket_parent: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            path: "/webhook".into(),
+            secret_tokens: Vec::new(),
+            verify: true,
+            max_age: Duration::from_secs(300),
+            limits: Limits::default(),
+            tls: None,
+            socket_parent: None,
+        }
+    }
+}
+
+impl Settings {
+    fn gate(&self) -> Result<gate::Config, TlsError> {
+        let tls = self.tls.as_ref().map(Tls::load).transpose()?;
+        if let Some(days_left) = tls.as_ref().map(Tls::days_left).filter(|&days| days < 14) {
+            log::warn!("the certificate of the webhook listener expires in {days_left} days");
+        }
+        Ok(gate::Config {
+            limits: self.limits,
+            tls,
+        })
+    }
+
+    fn server(self) -> respond::Settings {
+        respond::Settings {
+            path: self.path,
+            secret_tokens: self.secret_tokens,
+            verify: self.verify,
+            max_age: self.max_age,
+        }
+    }
+}
+
+/// Why the public edge cannot start or reload.
+#[derive(Debug)]
+pub enum Error {
+    /// The certificate or its key cannot be used.
+    Tls(TlsError),
+    /// A socket, a directory or a thread is not to be had.
+    Io(io::Error),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Tls(error) => error.fmt(f),
+            Error::Io(error) => write!(f, "webhook listener: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<TlsError> for Error {
+    fn from(error: TlsError) -> Error {
+        Error::Tls(error)
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Error {
+        Error::Io(error)
+    }
+}
+
+/// What was counted at the edge; clones read the same counters.
+#[derive(Debug, Clone)]
+pub struct Counters {
+    /// Connections, refusals, times.
+    pub gate: Arc<gate::Counters>,
+    /// Webhooks.
+    pub webhook: Arc<respond::Counters>,
+}
+
+/// The running public edge; `T` is what the owner's inbox takes. Dropping it stops it.
+#[derive(Debug)]
+pub struct Public<T> {
+    gate: Gate,
+    server: Arc<respond::Server<T>>,
+}
+
+impl<T: From<Webhook> + Send + 'static> Public<T> {
+    /// Starts to serve these listeners. Webhooks that are verified go to `inbox`, each after it
+    /// was answered.
+    ///
+    /// # Errors
+    /// A certificate that cannot be used; a directory, socket or thread that is not to be had.
+    pub fn start(
+        listeners: Vec<TcpListener>,
+        settings: Settings,
+        inbox: inbox::Sender<T>,
+    ) -> Result<Public<T>, Error> {
+        let config = settings.gate()?;
+        let socket_parent = settings
+            .socket_parent
+            .clone()
+            .unwrap_or_else(default_socket_parent);
+        let server = Arc::new(respond::Server::new(settings.server(), inbox));
+        let handler = {
+            let server = Arc::clone(&server);
+            Arc::new(move |request| server.handle_request(request))
+        };
+        let gate = Gate::start(listeners, config, socket_parent, handler)?;
+        Ok(Public { gate, server })
+    }
+
+    /// Takes other settings, all or nothing: with a certificate that cannot be used, the old
+    /// settings stay. Requests that have begun end under the old ones.
+    ///
+    /// # Errors
+    /// A certificate that cannot be used.
+    pub fn reload(&self, settings: Settings) -> Result<(), Error> {
+        self.gate.reload(settings.gate()?);
+        self.server.reload(settings.server());
+        Ok(())
+    }
+}
+
+impl<T> Public<T> {
+    /// Where the listeners listen, in their order.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        self.gate.addresses()
+    }
+
+    /// Whether a webhook would be answered, as of the last turn (see [`Public::poke`]).
+    pub fn is_healthy(&self) -> bool {
+        self.trouble().is_none()
+    }
+
+    /// What is wrong, if anything.
+    pub fn trouble(&self) -> Option<&'static str> {
+        self.gate.trouble()
+    }
+
+    /// Makes the gate turn once and ask tiny_http for an answer; see [`Public::last_turn`].
+    pub fn poke(&self) {
+        self.gate.poke();
+    }
+
+    /// When the gate's loop last turned, for a watchdog. It never turns while nothing happens.
+    pub fn last_turn(&self) -> Instant {
+        self.gate.last_turn()
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            gate: Arc::clone(self.gate.counters()),
+            webhook: Arc::clone(self.server.counters()),
+        }
+    }
+
+    /// Stops accepting at once, lets running requests finish for a second at most, joins the
+    /// threads. Again does nothing.
+    pub fn stop(&mut self) {
+        self.gate.stop();
+    }
+}
+
+/// systemd gives a directory that it removes after a crash, too; it may give several.
+pub(crate) fn default_socket_parent() -> PathBuf {
+    std::env::var_os("RUNTIME_DIRECTORY")
+        .and_then(|list| std::env::split_paths(&list).next())
+        .filter(|first| first.is_absolute())
+        .unwrap_or_else(std::env::temp_dir)
+}

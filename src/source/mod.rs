@@ -1,0 +1,4 @@
+//! Where Zoom's account events come in.
+
+pub mod ingress;
+pub mod webhook;

@@ -1,0 +1,5 @@
+//! Zoom events as webhooks: signature, payload, answer.
+
+pub mod payload;
+pub mod respond;
+pub mod signature;

@@ -1,0 +1,414 @@
+//! The JSON of a webhook made a [`Webhook`]: no socket, no clock, no trust.
+//!
+//! Zoom's schema puts RTMS fields flat into `payload`, several of its guides put them under
+//! `payload.object`: each is looked for in `payload.object` first, then in `payload`
+//! (`account_id` the other way round). Ids come as numbers, beyond 32 bits, or as strings; they are
+//! kept digit by digit. Everything from outside is bounded here.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::domain::product::Product;
+use crate::domain::zoom_event::{
+    Event, MeetingLife, RtmsInterrupted, RtmsStarted, RtmsStopped, Webhook,
+};
+
+/// An event's name, in bytes; a longer one is cut (and then unknown).
+pub const EVENT_BYTES_MAX: usize = 96;
+/// Any id, in bytes; a longer one is as good as none.
+pub const ID_BYTES_MAX: usize = 256;
+/// A meeting's topic, in bytes; a longer one is cut.
+pub const TOPIC_BYTES_MAX: usize = 512;
+/// One URL, in bytes; a longer one is left out.
+pub const URL_BYTES_MAX: usize = 1024;
+/// Candidates in `server_urls`; further ones are left out.
+pub const URLS_MAX: usize = 8;
+/// The payload of [`Event::Account`], in bytes; a longer one is cut.
+pub const ACCOUNT_BYTES_MAX: usize = 4096;
+
+/// Why a body is no webhook that can be acted on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// No JSON object with an `event`.
+    NotAWebhook,
+    /// A known event without a field it needs.
+    Missing {
+        /// The event's name.
+        event: String,
+        /// The field.
+        field: &'static str,
+    },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::NotAWebhook => f.write_str("body: no webhook, expected JSON with an event"),
+            Fault::Missing { event, field } => write!(f, "{event}: {field} is missing or unusable"),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// Reads a body.
+///
+/// # Errors
+/// See [`Fault`]. Unknown events, unknown fields and fields of an unexpected kind are none.
+pub fn webhook(body: &[u8]) -> Result<Webhook, Fault> {
+    let envelope: Envelope<'_> = std::str::from_utf8(body)
+        .ok()
+        .and_then(|text| serde_json::from_str(text).ok())
+        .ok_or(Fault::NotAWebhook)?;
+    let name = envelope.event.and_then(string).ok_or(Fault::NotAWebhook)?;
+    let name = cut(&name, EVENT_BYTES_MAX);
+    let event_ts_ms = envelope
+        .event_ts
+        .and_then(scalar)
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or(0);
+    let payload = Payload::of(envelope.payload);
+    Ok(Webhook {
+        event_ts_ms,
+        event: event(name, &payload)?,
+    })
+}
+
+fn event(name: &str, payload: &Payload<'_>) -> Result<Event, Fault> {
+    if let Some((product, phase)) = rtms_event(name) {
+        return rtms(name, product, phase, payload);
+    }
+    Ok(match name {
+        "meeting.started" => Event::MeetingStarted(meeting(name, Product::Meeting, payload)?),
+        "webinar.started" => Event::MeetingStarted(meeting(name, Product::Webinar, payload)?),
+        "meeting.ended" => Event::MeetingEnded(meeting(name, Product::Meeting, payload)?),
+        "webinar.ended" => Event::MeetingEnded(meeting(name, Product::Webinar, payload)?),
+        "endpoint.url_validation" => Event::UrlValidation {
+            plain_token: payload
+                .text(|f| f.plain_token)
+                .ok_or_else(|| missing(name, "plainToken"))?,
+        },
+        "app_deauthorized" => Event::AppDeauthorized {
+            user_id: payload.text(|f| f.user_id).unwrap_or_default(),
+            account_id: payload.account_id().unwrap_or_default(),
+        },
+        "meeting.rtms_concurrency_limited" => account(name, payload),
+        _ if name.starts_with("rtms.") => account(name, payload),
+        _ => Event::Other { name: name.into() },
+    })
+}
+
+enum Phase {
+    Started,
+    Interrupted,
+    Stopped,
+}
+
+/// `<product>.rtms_started` and its kin. Contact Center says `voice_rtms_`, Phone `call_rtms_`.
+fn rtms_event(name: &str) -> Option<(Product, Phase)> {
+    let (product, rest) = name.split_once('.')?;
+    let product = match product {
+        "meeting" => Product::Meeting,
+        "webinar" => Product::Webinar,
+        "session" => Product::Session,
+        "contact_center" => Product::ContactCenter,
+        "phone" => Product::Phone,
+        _ => return None,
+    };
+    let rest = match product {
+        Product::ContactCenter => rest.strip_prefix("voice_").unwrap_or(rest),
+        Product::Phone => rest.strip_prefix("call_").unwrap_or(rest),
+        _ => rest,
+    };
+    let phase = match rest {
+        "rtms_started" => Phase::Started,
+        "rtms_interrupted" => Phase::Interrupted,
+        "rtms_stopped" => Phase::Stopped,
+        _ => return None,
+    };
+    Some((product, phase))
+}
+
+fn rtms(name: &str, product: Product, phase: Phase, payload: &Payload<'_>) -> Result<Event, Fault> {
+    let id = payload
+        .text(|f| f.meeting_uuid)
+        .or_else(|| payload.text(|f| f.webinar_uuid))
+        .or_else(|| payload.text(|f| f.session_id))
+        .or_else(|| payload.text(|f| f.engagement_id))
+        .or_else(|| payload.text(|f| f.call_id))
+        .ok_or_else(|| missing(name, product.id_key()))?;
+    let stream_id = payload
+        .text(|f| f.rtms_stream_id)
+        .ok_or_else(|| missing(name, "rtms_stream_id"))?;
+    let server_urls = payload.urls();
+    Ok(match phase {
+        Phase::Started if server_urls.is_empty() => return Err(missing(name, "server_urls")),
+        Phase::Started => Event::RtmsStarted(RtmsStarted {
+            product,
+            id,
+            stream_id,
+            server_urls,
+            meeting_id: payload
+                .text(|f| f.meeting_id)
+                .or_else(|| payload.text(|f| f.webinar_id)),
+            operator_id: payload.text(|f| f.operator_id),
+            account_id: payload.account_id(),
+        }),
+        Phase::Interrupted => Event::RtmsInterrupted(RtmsInterrupted {
+            product,
+            id,
+            stream_id,
+            server_urls,
+        }),
+        Phase::Stopped => Event::RtmsStopped(RtmsStopped {
+            product,
+            id,
+            stream_id,
+            stop_reason: payload
+                .text(|f| f.stop_reason)
+                .and_then(|digits| digits.parse().ok()),
+        }),
+    })
+}
+
+fn meeting(name: &str, product: Product, payload: &Payload<'_>) -> Result<MeetingLife, Fault> {
+    let meeting_id = payload
+        .text(|f| f.id)
+        .or_else(|| payload.text(|f| f.meeting_id))
+        .or_else(|| payload.text(|f| f.webinar_id));
+    let meeting_uuid = payload
+        .text(|f| f.uuid)
+        .or_else(|| payload.text(|f| f.meeting_uuid))
+        .or_else(|| payload.text(|f| f.webinar_uuid));
+    // The end of a meeting is told by its UUID; only a REST start needs the number.
+    let needs_id = name.ends_with(".started");
+    Ok(MeetingLife {
+        product,
+        meeting_id: match meeting_id {
+            None if needs_id => return Err(missing(name, "id")),
+            id => id.unwrap_or_default(),
+        },
+        meeting_uuid: meeting_uuid.ok_or_else(|| missing(name, "uuid"))?,
+        host_id: payload.text(|f| f.host_id),
+        topic: payload
+            .find(|f| f.topic)
+            .and_then(string)
+            .map(|topic| cut(&topic, TOPIC_BYTES_MAX).to_owned()),
+    })
+}
+
+fn account(name: &str, payload: &Payload<'_>) -> Event {
+    let compact = compact(payload.raw.map_or("null", RawValue::get), ACCOUNT_BYTES_MAX);
+    Event::Account {
+        name: name.into(),
+        payload: compact,
+    }
+}
+
+fn missing(event: &str, field: &'static str) -> Fault {
+    Fault::Missing {
+        event: event.into(),
+        field,
+    }
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    event: Option<&'a RawValue>,
+    #[serde(borrow)]
+    event_ts: Option<&'a RawValue>,
+    #[serde(borrow)]
+    payload: Option<&'a RawValue>,
+}
+
+/// The fields we read, wherever they are, each still in its own words.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Fields<'a> {
+    #[serde(borrow)]
+    object: Option<&'a RawValue>,
+    #[serde(borrow)]
+    meeting_uuid: Option<&'a RawValue>,
+    #[serde(borrow)]
+    webinar_uuid: Option<&'a RawValue>,
+    #[serde(borrow)]
+    session_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    engagement_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    call_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    rtms_stream_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    server_urls: Option<&'a RawValue>,
+    #[serde(borrow)]
+    meeting_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    webinar_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    operator_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    account_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    user_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    stop_reason: Option<&'a RawValue>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    uuid: Option<&'a RawValue>,
+    #[serde(borrow)]
+    host_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    topic: Option<&'a RawValue>,
+    #[serde(borrow, rename = "plainToken")]
+    plain_token: Option<&'a RawValue>,
+}
+
+/// `payload` and `payload.object`.
+struct Payload<'a> {
+    raw: Option<&'a RawValue>,
+    flat: Fields<'a>,
+    object: Fields<'a>,
+}
+
+impl<'a> Payload<'a> {
+    fn of(raw: Option<&'a RawValue>) -> Payload<'a> {
+        // A payload that is no object has no fields; the events that need some will say so.
+        let read = |raw: Option<&'a RawValue>| -> Fields<'a> {
+            raw.filter(|raw| raw.get().starts_with('{'))
+                .and_then(|raw| serde_json::from_str(raw.get()).ok())
+                .unwrap_or_default()
+        };
+        let flat = read(raw);
+        let object = read(flat.object);
+        Payload { raw, flat, object }
+    }
+
+    fn find(&self, field: impl Fn(&Fields<'a>) -> Option<&'a RawValue>) -> Option<&'a RawValue> {
+        field(&self.object).or_else(|| field(&self.flat))
+    }
+
+    /// A string or number as text, neither empty nor beyond [`ID_BYTES_MAX`].
+    fn text(&self, field: impl Fn(&Fields<'a>) -> Option<&'a RawValue>) -> Option<String> {
+        id(field(&self.object)).or_else(|| id(field(&self.flat)))
+    }
+
+    fn account_id(&self) -> Option<String> {
+        id(self.flat.account_id).or_else(|| id(self.object.account_id))
+    }
+
+    /// The candidates: a string with commas, an array of such, or an object with such values.
+    fn urls(&self) -> Vec<String> {
+        let mut urls = Vec::new();
+        if let Some(raw) = self.find(|f| f.server_urls) {
+            let text = raw.get();
+            if let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(text) {
+                list.into_iter().for_each(|raw| add_urls(raw, &mut urls));
+            } else if let Ok(Values(list)) = serde_json::from_str(text) {
+                list.into_iter().for_each(|raw| add_urls(raw, &mut urls));
+            } else {
+                add_urls(raw, &mut urls);
+            }
+        }
+        urls
+    }
+}
+
+fn add_urls(raw: &RawValue, urls: &mut Vec<String>) {
+    let Some(text) = string(raw) else {
+        return;
+    };
+    let is_sane = |url: &&str| !url.is_empty() && url.len() <= URL_BYTES_MAX;
+    let candidates = text.split(',').map(str::trim).filter(is_sane);
+    for url in candidates.take(URLS_MAX.saturating_sub(urls.len())) {
+        urls.push(url.to_owned());
+    }
+}
+
+/// An object's values in their order, keys aside.
+struct Values<'a>(Vec<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Values<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Values<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> Result<Values<'de>, A::Error> {
+                let mut values = Vec::new();
+                while let Some((_, value)) = map.next_entry::<serde::de::IgnoredAny, _>()? {
+                    values.push(value);
+                }
+                Ok(Values(values))
+            }
+        }
+        deserializer.deserialize_map(Visitor)
+    }
+}
+
+fn id(raw: Option<&RawValue>) -> Option<String> {
+    let text = scalar(raw?)?;
+    (1..=ID_BYTES_MAX)
+        .contains(&text.len())
+        .then(|| text.into_owned())
+}
+
+/// A string's content, or a number's own digits.
+fn scalar(raw: &RawValue) -> Option<Cow<'_, str>> {
+    match raw.get().as_bytes().first() {
+        Some(b'-' | b'0'..=b'9') => Some(Cow::Borrowed(raw.get())),
+        _ => string(raw),
+    }
+}
+
+fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    serde_json::from_str::<Text<'_>>(raw.get())
+        .ok()
+        .map(|text| text.0)
+}
+
+/// The start of a text, at most `bytes_max` long, cut between characters.
+pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
+    let mut end = bytes_max.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// JSON without the space between its parts, at most `bytes_max` long.
+fn compact(json: &str, bytes_max: usize) -> String {
+    let mut compact = String::with_capacity(json.len().min(bytes_max));
+    let (mut is_in_string, mut is_escaped) = (false, false);
+    for c in json.chars() {
+        let is_space = !is_in_string && matches!(c, ' ' | '\t' | '\r' | '\n');
+        if c == '"' && !is_escaped {
+            is_in_string = !is_in_string;
+        }
+        is_escaped = c == '\\' && !is_escaped;
+        if is_space {
+            continue;
+        }
+        if compact.len() + c.len_utf8() > bytes_max {
+            break;
+        }
+        compact.push(c);
+    }
+    compact
+}
+
+#[cfg(test)]
+#[path = "payload_tests.rs"]
+mod tests;

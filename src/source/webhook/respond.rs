@@ -1,0 +1,546 @@
+//! Answers the requests that the gate lets through: verify, read, keep a place, answer, pass on.
+//!
+//! The signature is checked over the raw bytes before the JSON is looked at, and a webhook is
+//! passed on only after its 200 is written. A forged one costs an HMAC and a counter: no work, and no
+//! log line above debug once a single one was right. That the same event may come twice is the daemon's affair.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tiny_http::{Header, Request, Response, StatusCode};
+
+use super::payload;
+use super::payload::Fault;
+use super::signature;
+use crate::domain::secret::Secret;
+use crate::domain::zoom_event::{Event, Webhook};
+use crate::gate::bump;
+use crate::inbox;
+use crate::log::warn_limiter::Seldom;
+
+/// A challenge that comes without a signature is read only up to this size, in bytes.
+const UNSIGNED_BYTES_MAX: usize = 4096;
+
+/// The line that `GET /` answers.
+const UP: &str = "rtmsd is up\n";
+
+/// What may change while the server runs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where webhooks are posted, beginning with `/`.
+    pub path: String,
+    /// Webhook secret tokens; the first answers unsigned challenges.
+    pub secret_tokens: Vec<Secret>,
+    /// Whether signatures are checked. `false` lets anyone who reaches the port start things.
+    pub verify: bool,
+    /// How far `x-zm-request-timestamp` may be from our clock, in either direction.
+    pub max_age: Duration,
+}
+
+/// What was answered. Every field only grows.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Webhooks passed on to the daemon.
+    pub accepted: AtomicU64,
+    /// 401: no signature, or a wrong one.
+    pub forged: AtomicU64,
+    /// 401: signed by Zoom, but too far from our clock.
+    pub stale: AtomicU64,
+    /// 400: signed (or unchecked), but no webhook.
+    pub malformed: AtomicU64,
+    /// 200, but not acted on: a known event without a field it needs.
+    pub incomplete: AtomicU64,
+    /// 200, but not acted on: an event we do not know.
+    pub unknown: AtomicU64,
+    /// Challenges answered.
+    pub challenges: AtomicU64,
+    /// Challenges refused: a token that must not be signed, or nothing to sign with.
+    pub challenges_refused: AtomicU64,
+    /// 503: the daemon's inbox was full.
+    pub inbox_full: AtomicU64,
+    /// 200: someone asked whether the server is up.
+    pub up: AtomicU64,
+    /// 404.
+    pub wrong_path: AtomicU64,
+    /// 405.
+    pub wrong_method: AtomicU64,
+}
+
+/// The parts of a request that decide.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// The method, upper case.
+    pub method: &'a str,
+    /// The path, without the query.
+    pub path: &'a str,
+    /// `x-zm-signature`.
+    pub signature: Option<&'a str>,
+    /// `x-zm-request-timestamp`.
+    pub timestamp: Option<&'a str>,
+    /// The body as it was received.
+    pub body: &'a [u8],
+    /// Our clock, in Unix seconds.
+    pub now_s: u64,
+}
+
+/// How a call is answered, before the daemon has a say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// 200 to `GET /`.
+    Up,
+    /// 200 once the daemon has a place for it, else 503.
+    Accept(Webhook),
+    /// 200 with this JSON.
+    Challenge(String),
+    /// 200; the event is unknown.
+    Unknown(String),
+    /// 200; a known event without what it needs.
+    Incomplete(Fault),
+    /// 400; no webhook.
+    Malformed,
+    /// 400; a token that must not be signed.
+    ChallengeRefused,
+    /// 401; nobody we know signed it.
+    Forged,
+    /// 401; signed, but this far (or unknown how far) from our clock.
+    Stale(Option<Duration>),
+    /// 404.
+    WrongPath,
+    /// 405, with these methods in `Allow`.
+    WrongMethod(&'static str),
+    /// 500; a challenge, and no secret token to answer it with.
+    NoSecretToken,
+}
+
+/// Decides, without any effect.
+pub fn reply(settings: &Settings, call: &Call<'_>) -> Reply {
+    let is_webhook_path = call.path == settings.path;
+    match call.method {
+        "POST" if is_webhook_path => posted(settings, call),
+        "GET" | "HEAD" if call.path == "/" => Reply::Up,
+        _ if is_webhook_path && call.path == "/" => Reply::WrongMethod("GET, HEAD, POST"),
+        _ if is_webhook_path => Reply::WrongMethod("POST"),
+        _ if call.path == "/" => Reply::WrongMethod("GET, HEAD"),
+        _ => Reply::WrongPath,
+    }
+}
+
+fn posted(settings: &Settings, call: &Call<'_>) -> Reply {
+    let tokens = &settings.secret_tokens;
+    let signer = match (call.signature, call.timestamp) {
+        _ if !settings.verify => None,
+        (Some(signature), Some(timestamp)) => {
+            match signature::signer(tokens, timestamp, call.body, signature) {
+                Some(signer) => Some(signer),
+                None => return Reply::Forged,
+            }
+        }
+        // Zoom may or may not sign its challenges. Anything else unsigned is forged.
+        (None, _) if call.body.len() <= UNSIGNED_BYTES_MAX => {
+            return match payload::webhook(call.body) {
+                Ok(Webhook {
+                    event: Event::UrlValidation { plain_token },
+                    ..
+                }) => challenge(tokens, None, &plain_token),
+                _ => Reply::Forged,
+            };
+        }
+        _ => return Reply::Forged,
+    };
+    let webhook = payload::webhook(call.body);
+    if let Ok(Webhook {
+        event: Event::UrlValidation { plain_token },
+        ..
+    }) = &webhook
+    {
+        return challenge(tokens, signer, plain_token);
+    }
+    if settings.verify {
+        let age = call.timestamp.and_then(|t| signature::age(t, call.now_s));
+        if age.is_none_or(|age| age > settings.max_age) {
+            return Reply::Stale(age);
+        }
+    }
+    match webhook {
+        Ok(Webhook {
+            event: Event::Other { name },
+            ..
+        }) => Reply::Unknown(name),
+        Ok(webhook) => Reply::Accept(webhook),
+        Err(Fault::NotAWebhook) => Reply::Malformed,
+        Err(fault) => Reply::Incomplete(fault),
+    }
+}
+
+fn challenge(tokens: &[Secret], signer: Option<usize>, plain_token: &str) -> Reply {
+    if !signature::is_plain_token(plain_token) {
+        return Reply::ChallengeRefused;
+    }
+    let first = || tokens.iter().find(|token| !token.is_empty());
+    let Some(token) = signer.and_then(|n| tokens.get(n)).or_else(first) else {
+        return Reply::NoSecretToken;
+    };
+    // The characters of a plain token need no escape in JSON.
+    Reply::Challenge(format!(
+        r#"{{"plainToken":"{plain_token}","encryptedToken":"{}"}}"#,
+        signature::encrypted_token(token, plain_token)
+    ))
+}
+
+/// The server's side that the worker threads share.
+#[derive(Debug)]
+pub struct Server<T> {
+    settings: Mutex<Arc<Settings>>,
+    inbox: inbox::Sender<T>,
+    counters: Arc<Counters>,
+    stale_warning: Seldom,
+    incomplete_warning: Seldom,
+    full_warning: Seldom,
+    forged_warning: Seldom,
+    /// Whether any signature was right since the start or the last reload.
+    has_verified: AtomicBool,
+}
+
+impl<T> Server<T> {
+    /// What was answered so far.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+}
+
+impl<T: From<Webhook>> Server<T> {
+    /// A server that passes webhooks on to `inbox`.
+    pub fn new(settings: Settings, inbox: inbox::Sender<T>) -> Server<T> {
+        Server {
+            settings: Mutex::new(Arc::new(settings)),
+            inbox,
+            counters: Arc::default(),
+            stale_warning: Seldom::default(),
+            incomplete_warning: Seldom::default(),
+            full_warning: Seldom::default(),
+            forged_warning: Seldom::default(),
+            has_verified: AtomicBool::new(false),
+        }
+    }
+
+    /// Other settings, for requests from now on.
+    pub fn reload(&self, settings: Settings) {
+        let mut current = self.settings.lock().unwrap_or_else(|e| e.into_inner());
+        if current.secret_tokens != settings.secret_tokens {
+            self.has_verified.store(false, Relaxed);
+        }
+        *current = Arc::new(settings);
+    }
+
+    /// Answers one request; waits for nothing but the gate, which holds all of it already.
+    pub fn handle_request(&self, mut request: Request) {
+        let settings = Arc::clone(&self.settings.lock().unwrap_or_else(|e| e.into_inner()));
+        let expected_bytes = request.body_length().unwrap_or(0);
+        let mut body = Vec::with_capacity(expected_bytes.min(1 << 20));
+        let is_read = request.as_reader().read_to_end(&mut body).is_ok();
+        if !is_read || body.len() != expected_bytes {
+            // Only a gate that stops cuts a body short; nobody waits for this answer.
+            return;
+        }
+        let header = |name: &'static str| {
+            (request.headers().iter())
+                .find(|header| header.field.equiv(name))
+                .map(|header| header.value.as_str())
+        };
+        let path = request.url().split('?').next().unwrap_or_default();
+        let reply = reply(
+            &settings,
+            &Call {
+                method: request.method().as_str(),
+                path,
+                signature: header("x-zm-signature"),
+                timestamp: header("x-zm-request-timestamp"),
+                body: &body,
+                now_s: SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .map_or(0, |now| now.as_secs()),
+            },
+        );
+        if let Some(tracking_id) = header("x-zm-trackingid") {
+            log::debug!("webhook tracking id {:?}", payload::cut(tracking_id, 64));
+        }
+        self.note(&reply, settings.verify);
+        match reply {
+            Reply::Accept(webhook) => self.accept(request, webhook),
+            Reply::Up => send(request, 200, UP, None),
+            Reply::Challenge(json) => {
+                let header = Header::from_bytes("Content-Type", "application/json");
+                send(request, 200, &json, header.ok());
+            }
+            Reply::Unknown(_) | Reply::Incomplete(_) => send(request, 200, "", None),
+            Reply::Malformed => send(request, 400, "this is no webhook\n", None),
+            Reply::ChallengeRefused => send(request, 400, "this is no plain token\n", None),
+            Reply::Forged => send(request, 401, "the signature is wrong\n", None),
+            Reply::Stale(_) => send(request, 401, "the timestamp is not fresh\n", None),
+            Reply::WrongPath => send(request, 404, "nothing is here\n", None),
+            Reply::WrongMethod(allowed) => {
+                let header = Header::from_bytes("Allow", allowed);
+                send(request, 405, "this method is not for here\n", header.ok());
+            }
+            Reply::NoSecretToken => send(request, 500, "no secret token is configured\n", None),
+        }
+    }
+
+    /// Strangers may send what they like, and it is not worth a line. But where not one webhook has
+    /// been right so far, it is the secret token that is wrong, and nothing else would say so.
+    fn note_forged(&self) {
+        if self.has_verified.load(Relaxed) {
+            return;
+        }
+        if let Some(silent) = self.forged_warning.may_speak(Instant::now()) {
+            log::warn!(
+                "a webhook with a wrong signature or none was refused ({silent} more since the last \
+                 warning), and there was no right one so far; is ZOOM_SECRET_TOKEN that of the app?"
+            );
+        }
+    }
+
+    fn accept(&self, request: Request, webhook: Webhook) {
+        let Some(place) = self.inbox.reserve() else {
+            bump(&self.counters.inbox_full);
+            if let Some(silent) = self.full_warning.may_speak(Instant::now()) {
+                log::warn!(
+                    "a webhook was put off: the daemon's inbox is full ({silent} more since the \
+                     last warning); Zoom delivers it again"
+                );
+            }
+            let header = Header::from_bytes("Retry-After", "60");
+            return send(request, 503, "no room now, deliver again\n", header.ok());
+        };
+        bump(&self.counters.accepted);
+        send(request, 200, "", None);
+        place.send(T::from(webhook));
+    }
+
+    /// Counts and logs. What a stranger can cause is debug; what only Zoom can cause may be more.
+    fn note(&self, reply: &Reply, is_verified: bool) {
+        let counters = &self.counters;
+        if matches!(
+            reply,
+            Reply::Accept(_)
+                | Reply::Unknown(_)
+                | Reply::Incomplete(_)
+                | Reply::Malformed
+                | Reply::Stale(_)
+        ) {
+            self.has_verified.store(true, Relaxed);
+        }
+        match reply {
+            Reply::Accept(_) => {}
+            Reply::Up => bump(&counters.up),
+            Reply::Challenge(_) => bump(&counters.challenges),
+            Reply::Unknown(name) => {
+                bump(&counters.unknown);
+                log::debug!("unknown webhook event {name:?}");
+            }
+            Reply::Incomplete(fault) => {
+                bump(&counters.incomplete);
+                if !is_verified {
+                    log::debug!("webhook not acted on: {fault}");
+                } else if let Some(silent) = self.incomplete_warning.may_speak(Instant::now()) {
+                    log::warn!("webhook not acted on: {fault} ({silent} more since the last)");
+                }
+            }
+            Reply::Malformed => bump(&counters.malformed),
+            Reply::ChallengeRefused | Reply::NoSecretToken => bump(&counters.challenges_refused),
+            Reply::Forged => {
+                bump(&counters.forged);
+                self.note_forged();
+            }
+            Reply::Stale(age) => {
+                bump(&counters.stale);
+                if let Some(silent) = self.stale_warning.may_speak(Instant::now()) {
+                    let age_s = age.map_or(-1, |age| age.as_secs().cast_signed());
+                    log::warn!(
+                        "a webhook with a right signature is {age_s} s away from our clock and \
+                         was refused ({silent} more since the last warning); check the clock"
+                    );
+                }
+            }
+            Reply::WrongPath => bump(&counters.wrong_path),
+            Reply::WrongMethod(_) => bump(&counters.wrong_method),
+        }
+    }
+}
+
+fn send(request: Request, code: u16, text: &str, header: Option<Header>) {
+    let mut response = Response::from_string(text).with_status_code(StatusCode(code));
+    if let Some(header) = header {
+        response.add_header(header);
+    }
+    // The gate is gone only when it stops or has given this request up.
+    let _ = request.respond(response);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY: &[u8] =
+        br#"{"event":"meeting.ended","event_ts":1,"payload":{"object":{"id":1,"uuid":"u"}}}"#;
+
+    fn settings(tokens: &[&str]) -> Settings {
+        Settings {
+            path: "/webhook".into(),
+            secret_tokens: tokens.iter().map(|token| Secret::new(*token)).collect(),
+            verify: true,
+            max_age: Duration::from_secs(300),
+        }
+    }
+
+    fn post<'a>(body: &'a [u8], signature: Option<&'a str>) -> Call<'a> {
+        Call {
+            method: "POST",
+            path: "/webhook",
+            signature,
+            timestamp: Some("1000"),
+            body,
+            now_s: 1100,
+        }
+    }
+
+    fn signed(token: &str, body: &[u8]) -> String {
+        signature::sign(&Secret::new(token), "1000", body)
+    }
+
+    #[test]
+    fn only_the_webhook_path_takes_posts_and_only_the_root_is_up() {
+        let s = settings(&["t"]);
+        let call = |method, path| Call {
+            method,
+            path,
+            ..post(b"", None)
+        };
+        for (method, path, expected) in [
+            ("GET", "/", Reply::Up),
+            ("HEAD", "/", Reply::Up),
+            ("POST", "/", Reply::WrongMethod("GET, HEAD")),
+            ("GET", "/webhook", Reply::WrongMethod("POST")),
+            ("PUT", "/webhook", Reply::WrongMethod("POST")),
+            ("POST", "/webhook/", Reply::WrongPath),
+            ("POST", "/webhook", Reply::Forged),
+            ("GET", "/metrics", Reply::WrongPath),
+            ("OPTIONS", "*", Reply::WrongPath),
+        ] {
+            assert_eq!(reply(&s, &call(method, path)), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn the_signature_comes_before_everything_else() {
+        let s = settings(&["old", "new"]);
+        let is_accepted = |call: &Call<'_>| matches!(reply(&s, call), Reply::Accept(_));
+        for token in ["old", "new"] {
+            assert!(is_accepted(&post(BODY, Some(&signed(token, BODY)))));
+        }
+        let right = signed("new", BODY);
+        let stranger = signed("x", BODY);
+        assert_eq!(reply(&s, &post(BODY, Some(&stranger))), Reply::Forged);
+        assert_eq!(reply(&s, &post(BODY, None)), Reply::Forged);
+        assert_eq!(reply(&s, &post(b"not json", Some(&right))), Reply::Forged);
+        let right = signed("new", b"not json");
+        assert_eq!(
+            reply(&s, &post(b"not json", Some(&right))),
+            Reply::Malformed
+        );
+        let untimed = Call {
+            timestamp: None,
+            ..post(BODY, Some(&right))
+        };
+        assert_eq!(reply(&s, &untimed), Reply::Forged);
+    }
+
+    #[test]
+    fn a_right_signature_grows_stale_in_either_direction() {
+        let (s, right) = (settings(&["t"]), signed("t", BODY));
+        let at = |now_s| Call {
+            now_s,
+            ..post(BODY, Some(&right))
+        };
+        for now_s in [700, 1300] {
+            assert!(matches!(reply(&s, &at(now_s)), Reply::Accept(_)), "{now_s}");
+        }
+        for now_s in [699, 1301] {
+            let age = Some(Duration::from_secs(301));
+            assert_eq!(reply(&s, &at(now_s)), Reply::Stale(age));
+        }
+        let odd = signature::sign(&Secret::new("t"), "soon", BODY);
+        let call = Call {
+            timestamp: Some("soon"),
+            ..post(BODY, Some(&odd))
+        };
+        assert_eq!(reply(&s, &call), Reply::Stale(None));
+    }
+
+    #[test]
+    fn verification_off_skips_only_the_signature() {
+        let mut s = settings(&[]);
+        s.verify = false;
+        assert!(matches!(reply(&s, &post(BODY, None)), Reply::Accept(_)));
+        assert!(matches!(
+            reply(&s, &post(BODY, Some("v0=00"))),
+            Reply::Accept(_)
+        ));
+        assert_eq!(reply(&s, &post(b"no json", None)), Reply::Malformed);
+        let ask = br#"{"event":"endpoint.url_validation","payload":{"plainToken":"p1"}}"#;
+        assert_eq!(reply(&s, &post(ask, None)), Reply::NoSecretToken);
+    }
+
+    #[test]
+    fn challenges_are_answered_signed_or_not_but_never_when_wrongly_signed() {
+        let s = settings(&["old", "new"]);
+        let ask = br#"{"event":"endpoint.url_validation","payload":{"plainToken":"p1"}}"#;
+        let by = |token: &str| {
+            let encrypted = signature::encrypted_token(&Secret::new(token), "p1");
+            Reply::Challenge(format!(
+                r#"{{"plainToken":"p1","encryptedToken":"{encrypted}"}}"#
+            ))
+        };
+        assert_eq!(reply(&s, &post(ask, None)), by("old"));
+        assert_eq!(reply(&s, &post(ask, Some(&signed("new", ask)))), by("new"));
+        assert_eq!(
+            reply(&s, &post(ask, Some(&signed("x", ask)))),
+            Reply::Forged
+        );
+        let late = Call {
+            now_s: 1_000_000,
+            ..post(ask, None)
+        };
+        assert_eq!(reply(&s, &late), by("old"));
+    }
+
+    #[test]
+    fn a_stranger_gets_no_webhook_signed_by_asking_for_it() {
+        let s = settings(&["t"]);
+        let ask = br#"{"event":"endpoint.url_validation","payload":{"plainToken":"v0:1000:{}"}}"#;
+        assert_eq!(reply(&s, &post(ask, None)), Reply::ChallengeRefused);
+        assert_eq!(
+            reply(&s, &post(ask, Some(&signed("t", ask)))),
+            Reply::ChallengeRefused
+        );
+        let mut large =
+            br#"{"event":"endpoint.url_validation","payload":{"plainToken":"p1"}}"#.to_vec();
+        large.resize(UNSIGNED_BYTES_MAX + 1, b' ');
+        assert_eq!(reply(&s, &post(&large, None)), Reply::Forged);
+    }
+
+    #[test]
+    fn what_is_verified_but_of_no_use_is_told_apart() {
+        let s = settings(&["t"]);
+        let of = |body: &[u8]| reply(&s, &post(body, Some(&signed("t", body))));
+        assert_eq!(
+            of(br#"{"event":"user.created"}"#),
+            Reply::Unknown("user.created".into())
+        );
+        assert!(matches!(
+            of(br#"{"event":"meeting.rtms_started"}"#),
+            Reply::Incomplete(_)
+        ));
+    }
+}

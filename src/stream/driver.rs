@@ -1,0 +1,399 @@
+//! The one poll loop of a stream: obeys the protocol, waits on its sockets, feeds its sinks.
+//!
+//! After each input the protocol is drained until it waits. This file has the only clock of a
+//! stream.
+
+use std::array;
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use memchr::memchr;
+use tungstenite::Message;
+
+use super::commands::Obeyed;
+use super::poller::{Found, Watch};
+use super::sink::Sink;
+use super::stats::Stats;
+use super::{Network, log_notice};
+use crate::net::waker::Waker;
+use crate::net::websocket::{Read, Socket};
+use crate::protocol::dedup::Seam;
+use crate::protocol::{EndReason, LinkId, Loss, MediaKind, Output, Stream, StreamEvent, message};
+
+/// Links of a stream, at most: signaling, and one for each kind of media.
+pub(super) const LINKS_MAX: usize = 2 + MediaKind::EACH.len();
+
+/// Messages read from one socket before the others get their turn. At two microseconds a message
+/// a keep-alive on the other socket waits a fraction of a millisecond.
+const MESSAGES_PER_TURN: usize = 64;
+
+/// Messages read on from a socket that is being closed, at most; what a socket holds is less.
+const LAST_MESSAGES_MAX: usize = 100_000;
+
+/// How long media sockets are left alone after packets were read from them. Audio comes fifty times
+/// a second, and waking up for each packet costs more than everything that is done with it. Whoever
+/// speaks is heard so much later at most; signaling is never left alone, and phrases are no packets.
+const REST: Duration = Duration::from_millis(40);
+
+/// More packets than this at once are no conversation, and there is no rest.
+const REST_PACKETS_MAX: usize = 8;
+
+/// How long a sink that is behind may hold up reading. Zoom cuts after three keep-alives, 30 s;
+/// a sink that is slower than this buffers, and then drops, by its own rule.
+const HOLD_MAX: Duration = Duration::from_secs(5);
+
+pub(super) struct Driver {
+    pub(super) stream: Stream,
+    pub(super) network: Network,
+    pub(super) commands: Obeyed,
+    pub(super) waker: Waker,
+    pub(super) watch: Watch,
+    pub(super) sinks: Vec<Box<dyn Sink>>,
+    pub(super) seam: Seam,
+    pub(super) stats: Arc<Stats>,
+    pub(super) sockets: Vec<Link>,
+    pub(super) hold: Hold,
+    /// Since when media sockets are left alone, for [`REST`].
+    pub(super) rests_since: Option<Instant>,
+    /// Packets read in this turn.
+    pub(super) packets: usize,
+    /// Data came since the sinks were last flushed.
+    pub(super) had_data: bool,
+    pub(super) ended: Option<EndReason>,
+    /// When this turn began, which is when the last wait ended.
+    pub(super) now: Instant,
+    /// Since when what is read in this turn can have waited.
+    pub(super) readable: Instant,
+}
+
+/// Whether the sinks hold up reading from media sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hold {
+    No,
+    Since(Instant),
+    /// They had their time; until they have caught up we read on and they buffer.
+    Over,
+}
+
+pub(super) struct Link {
+    id: LinkId,
+    socket: Socket,
+    /// There may be something to read.
+    is_due: bool,
+    /// It is watched for room for output.
+    watches_out: bool,
+}
+
+impl Link {
+    /// What has become of opening it; once it is open, it is watched.
+    fn opened(&mut self, watch: &Watch) -> Option<Result<(), Loss>> {
+        let opened = self.socket.opened()?;
+        Some(opened.and_then(|()| {
+            // The first message may have come with the upgrade, out of the kernel's sight.
+            self.is_due = true;
+            let Some(interest) = self.socket.interest() else {
+                return Ok(());
+            };
+            self.watches_out = interest.out;
+            let watched = watch.add(self.id, interest);
+            watched.map_err(|error| Loss::Broken(format!("it cannot be watched: {error}")))
+        }))
+    }
+}
+
+impl Driver {
+    pub(super) fn run(&mut self) -> EndReason {
+        loop {
+            let deadline = self.obey();
+            if let Some(end) = self.ended.take() {
+                self.stats.update(&self.stream, self.had_data);
+                for sink in &mut self.sinks {
+                    sink.end(&end);
+                }
+                return end;
+            }
+            let more = self.has_more();
+            if !more {
+                for sink in &mut self.sinks {
+                    sink.flush();
+                }
+                self.stats
+                    .update(&self.stream, std::mem::take(&mut self.had_data));
+            }
+            if self.wait(deadline, more) {
+                self.take_commands();
+            }
+            self.packets = 0;
+            self.advance_and_read();
+            if (1..=REST_PACKETS_MAX).contains(&self.packets) && !self.has_more() {
+                self.rests_since = Some(self.now);
+            }
+            self.hold_or_release();
+            if self.ended.is_none() {
+                self.stream.handle_timeout(self.now);
+            }
+        }
+    }
+
+    /// Does what the stream asks for, until it waits or ends. Returns until when it waits.
+    fn obey(&mut self) -> Instant {
+        while self.ended.is_none() {
+            match self.stream.poll_output() {
+                Output::Connect(id, url) => {
+                    log::debug!("connecting link={id} host={}", url.host());
+                    self.sockets.retain(|link| link.id != id);
+                    let socket = Socket::connect(url, &self.network.opener, self.waker.clone());
+                    self.sockets.push(Link {
+                        id,
+                        socket,
+                        is_due: false,
+                        watches_out: false,
+                    });
+                }
+                Output::Send(id, text) => {
+                    let Some(link) = self.sockets.iter_mut().find(|link| link.id == id) else {
+                        continue;
+                    };
+                    if let Err(loss) = link.socket.send(text) {
+                        // The peer may have gone; what it said before is still to be read.
+                        if let Some(mut link) = self.remove(id) {
+                            self.read_last(&mut link);
+                        }
+                        self.lost(id, loss);
+                    }
+                }
+                Output::Close(id) => self.close(id),
+                Output::Notice(notice) => {
+                    self.stats.notice(&notice);
+                    log_notice(&notice);
+                    for sink in &mut self.sinks {
+                        sink.notice(&notice);
+                    }
+                }
+                Output::Wait(deadline) => return deadline,
+                Output::End(reason) => self.ended = Some(reason),
+            }
+        }
+        self.now
+    }
+
+    fn lost(&mut self, id: LinkId, loss: Loss) {
+        self.sockets.retain(|link| link.id != id);
+        self.stream.handle_closed(self.now, id, loss);
+    }
+
+    fn close(&mut self, id: LinkId) {
+        if let Some(mut link) = self.remove(id) {
+            self.read_last(&mut link);
+            link.socket.close();
+        }
+    }
+
+    fn remove(&mut self, id: LinkId) -> Option<Link> {
+        let at = self.sockets.iter().position(|link| link.id == id)?;
+        Some(self.sockets.swap_remove(at))
+    }
+
+    /// What had arrived on a link before it goes is received, and what is received is kept.
+    fn read_last(&mut self, link: &mut Link) {
+        let mut is_sure = false;
+        for _ in 0..LAST_MESSAGES_MAX {
+            match link.socket.read() {
+                Read::Message(message) => {
+                    is_sure = false;
+                    self.take(link.id, message);
+                }
+                // Nobody polls it any more: the kernel is asked once more before it is believed.
+                Read::Empty if !is_sure => {
+                    is_sure = true;
+                    link.socket.ask_again();
+                }
+                Read::Empty | Read::Gone(_) => break,
+            }
+        }
+    }
+
+    /// Whether a socket has more to give without waiting.
+    fn has_more(&self) -> bool {
+        self.sockets
+            .iter()
+            .any(|link| link.is_due && !self.is_held(link.id))
+    }
+
+    fn is_held(&self, id: LinkId) -> bool {
+        matches!(id, LinkId::Media(_)) && self.holds_media()
+    }
+
+    fn holds_media(&self) -> bool {
+        self.rests_since.is_some() || matches!(self.hold, Hold::Since(_))
+    }
+
+    /// Waits until then, or until something comes. Whether somebody woke us.
+    fn wait(&mut self, deadline: Instant, more: bool) -> bool {
+        let mut deadline = deadline;
+        if let Hold::Since(since) = self.hold {
+            deadline = deadline.min(since + HOLD_MAX);
+        }
+        if let Some(since) = self.rests_since {
+            deadline = deadline.min(since + REST);
+        }
+        let until = (!more).then_some(deadline);
+        let found = match self.holds_media() {
+            true => self.wait_for_signaling(until),
+            false => self.wait_for_all(until),
+        };
+        self.now = Instant::now();
+        self.readable = self.now;
+        for link in &mut self.sockets {
+            link.is_due |= found.link(link.id);
+        }
+        let is_over = |since: &mut Instant| self.now.saturating_duration_since(*since) >= REST;
+        if let Some(since) = self.rests_since.take_if(is_over) {
+            // What has come meanwhile is read without asking whether anything has.
+            for link in &mut self.sockets {
+                link.is_due |= matches!(link.id, LinkId::Media(_));
+            }
+            self.readable = since;
+        }
+        found.wake_up()
+    }
+
+    fn wait_for_signaling(&self, until: Option<Instant>) -> Found {
+        let mut links = self.sockets.iter();
+        let signaling = links.find(|link| link.id == LinkId::Signaling);
+        let interest = signaling.and_then(|link| link.socket.interest());
+        self.watch.wait_for_signaling(interest, until)
+    }
+
+    fn wait_for_all(&mut self, until: Option<Instant>) -> Found {
+        for link in &mut self.sockets {
+            if let Some(interest) = link.socket.interest()
+                && interest.out != link.watches_out
+                && self.watch.change(link.id, interest).is_ok()
+            {
+                link.watches_out = interest.out;
+            }
+        }
+        self.watch.wait(until)
+    }
+
+    fn take_commands(&mut self) {
+        while self.ended.is_none()
+            && let Some(command) = self.commands.pop()
+        {
+            log::debug!("command={command:?}");
+            self.stream.handle_command(self.now, command);
+            self.obey();
+        }
+    }
+
+    fn advance_and_read(&mut self) {
+        let ids: [Option<LinkId>; LINKS_MAX] =
+            array::from_fn(|at| self.sockets.get(at).map(|link| link.id));
+        for id in ids.into_iter().flatten() {
+            if self.ended.is_some() {
+                return;
+            }
+            let is_held = self.is_held(id);
+            let Some(link) = self.sockets.iter_mut().find(|link| link.id == id) else {
+                continue;
+            };
+            if link.socket.is_open() {
+                if link.is_due && !is_held {
+                    self.read(id);
+                }
+                continue;
+            }
+            match link.opened(&self.watch) {
+                None => {}
+                Some(Ok(())) => self.stream.handle_opened(self.now, id),
+                Some(Err(loss)) => self.lost(id, loss),
+            }
+            self.obey();
+        }
+    }
+
+    fn read(&mut self, id: LinkId) {
+        let mut keep_alives = self.stream.counters().keep_alives;
+        for _ in 0..MESSAGES_PER_TURN {
+            // A link that is gone, or an end, stops this as well.
+            let Some(link) = self.sockets.iter_mut().find(|link| link.id == id) else {
+                return;
+            };
+            match link.socket.read() {
+                Read::Message(message) => self.take(id, message),
+                Read::Empty => {
+                    link.is_due = false;
+                    link.socket.flush();
+                    return;
+                }
+                Read::Gone(loss) => {
+                    self.lost(id, loss);
+                    self.obey();
+                    return;
+                }
+            }
+            if self.stream.has_output() {
+                self.obey();
+            }
+            let answered = self.stream.counters().keep_alives;
+            if answered != keep_alives {
+                keep_alives = answered;
+                self.stats.keep_alive(self.readable.elapsed());
+            }
+        }
+    }
+
+    fn take(&mut self, id: LinkId, message: Message) {
+        let text: &str = match &message {
+            // The library has checked that it is UTF-8.
+            Message::Text(text) => text.as_str(),
+            Message::Binary(bytes) => match std::str::from_utf8(bytes) {
+                Ok(text) => text,
+                Err(_) => {
+                    self.stats.undecodable();
+                    let head = hex::encode(&bytes[..bytes.len().min(16)]);
+                    log::debug!("not UTF-8 link={id} bytes={} head={head}", bytes.len());
+                    return;
+                }
+            },
+            // Pings are answered by the library at the next read or flush.
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => return,
+        };
+        let has_escape = memchr(b'\\', text.as_bytes()).is_some();
+        let mended = has_escape.then(|| message::mend_surrogates(text)).flatten();
+        let text: Cow<'_, str> = mended.map_or(Cow::Borrowed(text), Cow::Owned);
+        log::trace!("received link={id} {text}");
+        match self.stream.handle_message(self.now, id, &text) {
+            Ok(Some(event)) => {
+                if let StreamEvent::Transcript(phrase) = &event
+                    && self.seam.is_repeat(phrase.into())
+                {
+                    self.stats.repeated();
+                    return;
+                }
+                self.had_data = true;
+                self.packets += usize::from(matches!(event, StreamEvent::Packet(..)));
+                self.stats.event(&event, text.len());
+                for sink in &mut self.sinks {
+                    sink.event(&event);
+                }
+            }
+            Ok(None) => {}
+            Err(error) => log::debug!("unreadable message link={id} error={error}"),
+        }
+    }
+
+    /// Lets a sink that is behind catch up, so that a flood is slowed by its sender and not cut
+    /// by us; but never so long that the meeting would suffer.
+    fn hold_or_release(&mut self) {
+        let now = self.now;
+        self.hold = match (self.sinks.iter().any(|sink| sink.is_behind()), self.hold) {
+            (false, _) => Hold::No,
+            (true, Hold::No) => Hold::Since(now),
+            (true, Hold::Since(since)) if now < since + HOLD_MAX => Hold::Since(since),
+            (true, Hold::Since(_) | Hold::Over) => Hold::Over,
+        };
+    }
+}

@@ -1,0 +1,229 @@
+//! One OS thread for each active stream.
+//!
+//! [`Meeting::start`] makes the thread; it runs the driver, which runs the protocol over two or
+//! more sockets and gives what comes to the [`Sink`]s. The thread ends when the stream does.
+
+pub(crate) mod commands;
+pub(crate) mod driver;
+pub(crate) mod poller;
+pub(crate) mod sink;
+pub(crate) mod stats;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
+
+pub use crate::net::tls_client::{Connector, TlsError};
+pub use sink::Sink;
+pub use stats::{Count, Stats};
+
+use crate::net::dial::Opener;
+use crate::net::resolve::Resolver;
+use crate::net::waker::{Waker, waker};
+use crate::protocol::codes::{Refusal, StreamState};
+use crate::protocol::dedup::Seam;
+use crate::protocol::{Command, EndReason, Notice, Stream, StreamConfig};
+use commands::{Commands, NotTaken, commands};
+use driver::{Driver, Hold};
+use poller::Watch;
+
+/// Only what is touched becomes memory. JSON of the deepest nesting that the parser takes, in a
+/// debug build, needs about half of it.
+const STACK_BYTES: usize = 512 << 10;
+
+/// What all streams of a process share; clones are cheap.
+#[derive(Debug, Clone)]
+pub struct Network {
+    opener: Opener,
+}
+
+impl Network {
+    /// Starts the thread that opens connections; it ends with the last clone.
+    ///
+    /// One TLS configuration serves all: where the system's roots are in one file, one for each
+    /// connection would be 80 ms of CPU and 890 KiB of memory.
+    pub fn start(tls: Connector, resolver: Resolver) -> io::Result<Network> {
+        let opener = Opener::start(tls, resolver)?;
+        Ok(Network { opener })
+    }
+}
+
+/// A stream at work.
+#[derive(Debug)]
+pub struct Meeting {
+    thread: JoinHandle<EndReason>,
+    commands: Commands,
+    waker: Waker,
+    stats: Arc<Stats>,
+}
+
+/// The thread of a stream has panicked. The panic itself was printed where it happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Panicked;
+
+impl fmt::Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the thread of the stream panicked")
+    }
+}
+
+impl std::error::Error for Panicked {}
+
+impl Meeting {
+    /// Starts the thread of a stream.
+    ///
+    /// `seam` knows the last phrases of an earlier life of it. `ended` is called at its very end, on
+    /// that thread, also after a panic; it must not block.
+    pub fn start(
+        config: StreamConfig,
+        network: Network,
+        seam: Seam,
+        mut sinks: Vec<Box<dyn Sink>>,
+        ended: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Meeting> {
+        let (waker, wakeable) = waker()?;
+        let watch = Watch::new(wakeable)?;
+        let (commands, obeyed) = commands();
+        let stats = Arc::new(Stats::default());
+        // Fifteen bytes are what Linux keeps of a thread's name.
+        let short: String = config
+            .stream_id
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .collect();
+        let name = format!(
+            "rtms {}",
+            short.get(..short.len().min(10)).unwrap_or_default()
+        );
+        let (thread_waker, thread_stats) = (waker.clone(), Arc::clone(&stats));
+        // Boxed, and a function of its own: what is used up at the beginning would else lie at the
+        // foot of the thread's stack for as long as it runs, a page of memory a stream.
+        let start = Box::new(move || {
+            crate::log::set_stream(&config.stream_id);
+            for sink in &mut sinks {
+                sink.begin(thread_waker.clone());
+            }
+            let now = Instant::now();
+            Box::new(Driver {
+                stream: Stream::new(now, config),
+                network,
+                commands: obeyed,
+                waker: thread_waker,
+                watch,
+                sinks,
+                seam,
+                stats: thread_stats,
+                // Signaling and, most often, one of media.
+                sockets: Vec::with_capacity(2),
+                hold: Hold::No,
+                rests_since: None,
+                packets: 0,
+                had_data: false,
+                ended: None,
+                now,
+                readable: now,
+            })
+        });
+        let thread = Builder::new()
+            .name(name)
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                let _ended = OnDrop(Some(ended));
+                begin(start).run()
+            })?;
+        Ok(Meeting {
+            thread,
+            commands,
+            waker,
+            stats,
+        })
+    }
+
+    /// Tells the stream something. `false` if it is over, or stuck.
+    pub fn command(&self, command: Command) -> bool {
+        let sent = match self.commands.push(command) {
+            Ok(()) => true,
+            Err(NotTaken::Full(command)) => {
+                log::error!("stream is stuck, command lost command={command:?}");
+                false
+            }
+            Err(NotTaken::Over) => false,
+        };
+        self.waker.wake();
+        sent
+    }
+
+    /// What it has counted so far.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
+    /// Whether the thread has ended, so that [`Meeting::join`] does not wait.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits for the end of the thread.
+    pub fn join(self) -> Result<EndReason, Panicked> {
+        self.thread.join().map_err(|_| Panicked)
+    }
+}
+
+#[inline(never)]
+fn begin(start: Box<impl FnOnce() -> Box<Driver>>) -> Box<Driver> {
+    start()
+}
+
+struct OnDrop<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        if let Some(call) = self.0.take() {
+            call();
+        }
+    }
+}
+
+/// The log adds which stream it is.
+fn log_notice(notice: &Notice) {
+    match notice {
+        Notice::Accepted(link) => log::debug!("handshake accepted link={link}"),
+        Notice::Granted(kind, params) => {
+            log::debug!("granted media={} params={params}", kind.name());
+        }
+        Notice::Ready => log::info!("receiving"),
+        Notice::Lost(link, loss) => log::warn!("lost link={link} cause=\"{loss}\""),
+        Notice::Refused(link, status, reason, refusal) => {
+            let status = status.map_or("no status code".to_owned(), |status| status.to_string());
+            let next = match refusal {
+                Refusal::Retry => "; will be tried again",
+                _ => "",
+            };
+            log::warn!("refused link={link} status=\"{status}\" reason={reason:?}{next}");
+        }
+        Notice::NotGranted(kind, Some(scope)) => {
+            log::warn!(
+                "not granted media={}; the app needs the scope {scope}",
+                kind.name()
+            );
+        }
+        Notice::NotGranted(kind, None) => log::warn!("not granted media={}", kind.name()),
+        Notice::BadUrl(kind, error) => log::warn!("media={} {error}", kind.name()),
+        Notice::Encrypted(kind) => log::error!(
+            "payload is encrypted media={}; its data is dropped; have payload encryption \
+             switched off for the app",
+            kind.name()
+        ),
+        Notice::State(state, reason) => match state {
+            StreamState::Unknown(n) => log::debug!("stream state={n} reason=\"{reason}\""),
+            state => log::debug!("stream state={} reason=\"{reason}\"", state.name()),
+        },
+        Notice::VideoSubscription(_, status) => log::debug!("video subscription status={status}"),
+        Notice::Session(state, reason) => {
+            let name = crate::protocol::codes::session_state_name(*state);
+            log::debug!("session state={name} reason=\"{reason}\"");
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! Start, stop, pause and resume a stream: the one REST call, for every product.
+
+use serde::Serialize;
+
+use super::errors::{Error, Kind};
+use super::http_call::{Call, Server};
+use super::oauth::cache::AccessToken;
+use super::{Api, jwt};
+use crate::domain::product::Product;
+use crate::domain::secret::Secret;
+use crate::net::address::encode;
+
+/// The longest id; Zoom's have up to some 70 characters.
+const ID_BYTES_MAX: usize = 512;
+
+/// What a stream is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Begin.
+    Start,
+    /// End.
+    Stop,
+    /// Send no media until resumed.
+    Pause,
+    /// Send media again.
+    Resume,
+}
+
+impl Action {
+    /// Zoom's word, which is also the command's.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Action::Start => "start",
+            Action::Stop => "stop",
+            Action::Pause => "pause",
+            Action::Resume => "resume",
+        }
+    }
+
+    /// The action of that word.
+    pub fn from_name(name: &str) -> Option<Action> {
+        [Action::Start, Action::Stop, Action::Pause, Action::Resume]
+            .into_iter()
+            .find(|action| action.name() == name)
+    }
+}
+
+/// One call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Control {
+    /// What to do.
+    pub action: Action,
+    /// In which product.
+    pub product: Product,
+    /// Meeting or webinar number (not the UUID), session id, engagement id, call id.
+    pub id: String,
+    /// For which participant, if another than
+    /// [`Settings::participant_user_id`](super::Settings::participant_user_id).
+    pub participant_user_id: Option<String>,
+}
+
+impl Control {
+    /// A call without a participant of its own.
+    pub fn new(action: Action, product: Product, id: impl Into<String>) -> Control {
+        Control {
+            action,
+            product,
+            id: id.into(),
+            participant_user_id: None,
+        }
+    }
+
+    /// What is wrong with the id, as "found …, expected …".
+    pub fn id_fault(&self) -> Option<&'static str> {
+        let id = self.id.as_str();
+        let is_number = id.bytes().all(|b| b.is_ascii_digit());
+        match self.product {
+            _ if id.is_empty() => Some("found no id, expected one"),
+            _ if id.len() > ID_BYTES_MAX => Some("found more than 512 bytes, expected an id"),
+            _ if id.chars().any(char::is_control) || id == "." || id == ".." => {
+                Some("found what is no id, expected one")
+            }
+            Product::Meeting | Product::Webinar if !is_number => {
+                Some("found something else, expected the meeting number (digits, not the UUID)")
+            }
+            _ => None,
+        }
+    }
+
+    /// For errors and logs.
+    fn name(&self) -> String {
+        let what = match self.product {
+            Product::Meeting => "meeting",
+            Product::Webinar => "webinar",
+            Product::Session => "session",
+            Product::ContactCenter => "engagement",
+            Product::Phone => "call",
+        };
+        let id = super::reply::clean(&self.id, &[]);
+        format!("{} {what} {id}", self.action.name())
+    }
+
+    fn method(&self) -> &'static str {
+        match self.product {
+            Product::ContactCenter => "PUT",
+            _ => "PATCH",
+        }
+    }
+
+    fn path(&self) -> String {
+        let once = encode(&self.id);
+        match self.product {
+            Product::Meeting | Product::Webinar => {
+                format!("/v2/live_meetings/{once}/rtms_app/status")
+            }
+            Product::Session => {
+                // Zoom decodes such an id twice (Video SDK API reference).
+                let id = if self.id.contains('/') {
+                    encode(&once)
+                } else {
+                    once
+                };
+                format!("/v2/videosdk/sessions/{id}/rtms_app/status")
+            }
+            Product::ContactCenter => format!("/v2/contact_center/{once}/rtms_app/status"),
+            Product::Phone => format!("/v2/phone/calls/{once}/rtms_app/status"),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    action: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settings: Option<BodySettings<'a>>,
+}
+
+#[derive(Serialize)]
+struct BodySettings<'a> {
+    client_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    participant_user_id: Option<&'a str>,
+}
+
+impl Api {
+    /// Makes the call; any 2xx is success and means only that Zoom accepted it. A start has
+    /// worked when its webhook comes.
+    ///
+    /// Blocks until the answer or the deadline. A token that Zoom refuses is replaced and the
+    /// call repeated once; nothing else is repeated here, see [`StartRetry`](crate::coordinator::retry::StartRetry).
+    /// The error is counted, not logged.
+    pub fn control(&self, control: &Control) -> Result<(), Error> {
+        let name = control.name();
+        let done = match control.id_fault() {
+            Some(fault) => Err(Error::new(Kind::Configuration, &name, fault)),
+            None if control.product == Product::Session => self.control_session(control, &name),
+            None => self.control_with_token(control, &name),
+        };
+        match &done {
+            Ok(()) => self.counters.call_done(),
+            // What failed before the call was made is counted with the tokens.
+            Err(error) if error.call == name => self.counters.call_failed(error),
+            Err(_) => {}
+        }
+        done
+    }
+
+    fn control_with_token(&self, control: &Control, name: &str) -> Result<(), Error> {
+        let token = self.tokens.token()?;
+        let refused = match self.attempt(control, name, &token.bearer()) {
+            Err(error) if error.kind == Kind::TokenRefused => error,
+            other => return other,
+        };
+        if self.tokens.is_static() {
+            return Err(as_kind(Kind::StaticTokenRefused, refused));
+        }
+        self.counters.call_failed(&refused);
+        log::info!("{refused}");
+        let fresh: AccessToken = self.tokens.replace(&token)?;
+        match self.attempt(control, name, &fresh.bearer()) {
+            Err(error) if error.kind == Kind::TokenRefused => {
+                Err(as_kind(Kind::FreshTokenRefused, error))
+            }
+            other => other,
+        }
+    }
+
+    fn control_session(&self, control: &Control, name: &str) -> Result<(), Error> {
+        let Some(sdk) = &self.settings.video_sdk else {
+            return Err(Error::new(
+                Kind::Configuration,
+                name,
+                "found no ZOOM_VIDEO_SDK_KEY and ZOOM_VIDEO_SDK_SECRET, expected both for Video SDK sessions",
+            ));
+        };
+        let token = jwt::sign(sdk, self.settings.clock.date());
+        let bearer = Secret::new(format!("Bearer {}", token.expose()));
+        match self.attempt(control, name, &bearer) {
+            Err(error) if error.kind == Kind::TokenRefused => Err(as_kind(Kind::KeyRefused, error)),
+            other => other,
+        }
+    }
+
+    fn attempt(&self, control: &Control, name: &str, bearer: &Secret) -> Result<(), Error> {
+        let participant = control
+            .participant_user_id
+            .as_deref()
+            .or(self.settings.participant_user_id.as_deref());
+        let call = Call {
+            server: Server::Api,
+            method: control.method(),
+            path: &control.path(),
+            authorization: Some(bearer),
+            body: Some(("application/json", self.body(control, participant))),
+        };
+        let reply = self
+            .http
+            .call(call, self.settings.clock.date())
+            .map_err(|e| e.error(name))?;
+        if reply.is_success() {
+            return Ok(());
+        }
+        let secrets = [
+            bearer.expose(),
+            bearer.expose().trim_start_matches("Bearer "),
+        ];
+        let mut error = reply.error(Server::Api, name, &secrets);
+        // A meeting that Zoom's REST servers have not heard of yet; a participant who was named
+        // and has not joined yet.
+        error.early = control.action == Action::Start
+            && match error.kind {
+                Kind::MeetingUnknown => true,
+                Kind::NotPermitted => participant.is_some(),
+                _ => false,
+            };
+        Err(error)
+    }
+
+    fn body(&self, control: &Control, participant: Option<&str>) -> Vec<u8> {
+        let client_id = match (control.product, &self.settings.video_sdk) {
+            (Product::Session, Some(sdk)) => &sdk.key,
+            _ => &self.settings.client_id,
+        };
+        let body = Body {
+            action: control.action.name(),
+            // The only client of the phone endpoint that is known sends the action alone.
+            settings: (control.product != Product::Phone).then_some(BodySettings {
+                client_id,
+                participant_user_id: participant,
+            }),
+        };
+        serde_json::to_vec(&body).expect("strings always become JSON")
+    }
+}
+
+/// The same refusal, for good.
+fn as_kind(kind: Kind, error: Error) -> Error {
+    Error { kind, ..error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_product_has_its_endpoint() {
+        for (product, id, method, path) in [
+            (
+                Product::Meeting,
+                "81234567890",
+                "PATCH",
+                "/v2/live_meetings/81234567890/rtms_app/status",
+            ),
+            (
+                Product::Webinar,
+                "81234567890",
+                "PATCH",
+                "/v2/live_meetings/81234567890/rtms_app/status",
+            ),
+            (
+                Product::Session,
+                "a+b==",
+                "PATCH",
+                "/v2/videosdk/sessions/a%2Bb%3D%3D/rtms_app/status",
+            ),
+            (
+                Product::Session,
+                "/a=",
+                "PATCH",
+                "/v2/videosdk/sessions/%252Fa%253D/rtms_app/status",
+            ),
+            (
+                Product::ContactCenter,
+                "e-1",
+                "PUT",
+                "/v2/contact_center/e-1/rtms_app/status",
+            ),
+            (
+                Product::Phone,
+                "c/1",
+                "PATCH",
+                "/v2/phone/calls/c%2F1/rtms_app/status",
+            ),
+        ] {
+            let control = Control::new(Action::Start, product, id);
+            assert_eq!(control.id_fault(), None);
+            assert_eq!((control.method(), control.path().as_str()), (method, path));
+        }
+    }
+
+    #[test]
+    fn ids_that_are_none() {
+        for (product, id) in [
+            (Product::Meeting, ""),
+            (Product::Meeting, "a/B+c=="),
+            (Product::Meeting, "812 3456"),
+            (Product::Phone, ".."),
+            (Product::Session, "a\nb"),
+            (Product::Session, &"x".repeat(513)),
+        ] {
+            assert!(
+                Control::new(Action::Stop, product, id).id_fault().is_some(),
+                "{id:?}"
+            );
+        }
+    }
+}

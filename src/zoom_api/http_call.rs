@@ -1,0 +1,284 @@
+//! One HTTP call with ureq: verified TLS, deadlines on everything, no redirects, bounded bodies.
+//!
+//! What an answer means is decided in `reply`.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use ureq::http::{HeaderMap, Request};
+use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+use ureq::unversioned::transport::DefaultConnector;
+use ureq::{Agent, Proxy};
+
+use super::Settings;
+use super::errors::Kind;
+use super::reply;
+use super::reply::Reply;
+use super::ureq_resolver::Names;
+use crate::domain::secret::Secret;
+use crate::net::address::Address;
+use crate::net::root_bundle;
+
+/// The most of an answer that is looked at; Zoom's are below 4 KiB.
+const BODY_BYTES_MAX: u64 = 64 * 1024;
+
+/// Which of the two servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Server {
+    Api,
+    OAuth,
+}
+
+/// A call that got no answer.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) kind: Kind,
+    pub(super) text: String,
+}
+
+/// A call to make.
+pub(super) struct Call<'a> {
+    pub(super) server: Server,
+    pub(super) method: &'static str,
+    /// What follows the server's base address.
+    pub(super) path: &'a str,
+    pub(super) authorization: Option<&'a Secret>,
+    /// Content type and bytes.
+    pub(super) body: Option<(&'static str, Vec<u8>)>,
+}
+
+/// The client for both servers.
+#[derive(Debug)]
+pub(crate) struct Http {
+    api: Address,
+    oauth: Address,
+    api_proxy: Option<Proxy>,
+    oauth_proxy: Option<Proxy>,
+    /// Of `RTMS_CA_FILE`.
+    further_roots: Option<Vec<Certificate<'static>>>,
+    timeout: Duration,
+    state: Mutex<State>,
+}
+
+/// What the calls share.
+#[derive(Debug)]
+enum State {
+    /// There was no call yet, and maybe there never is one: the roots and what else an agent needs
+    /// are no burden until then.
+    Unused,
+    Used(Agents),
+    Stopping,
+}
+
+#[derive(Debug, Clone)]
+struct Agents {
+    api: Agent,
+    oauth: Agent,
+}
+
+impl Http {
+    /// Looks at the settings, or says which key of the configuration is wrong and why.
+    pub(super) fn new(settings: &Settings) -> Result<Http, String> {
+        let api = Address::parse(&settings.api_url).map_err(|e| format!("ZOOM_API_URL: {e}"))?;
+        let oauth =
+            Address::parse(&settings.oauth_url).map_err(|e| format!("ZOOM_OAUTH_URL: {e}"))?;
+        Ok(Http {
+            api_proxy: proxy(settings, &api)?,
+            oauth_proxy: proxy(settings, &oauth)?,
+            api,
+            oauth,
+            further_roots: settings
+                .ca_file
+                .as_deref()
+                .map(root_bundle::of)
+                .transpose()?,
+            timeout: settings.timeout,
+            state: Mutex::new(State::Unused),
+        })
+    }
+
+    /// Ends all calls under way and refuses further ones.
+    pub(super) fn stop(&self) {
+        if let State::Used(agents) = std::mem::replace(&mut *self.lock(), State::Stopping) {
+            agents.api.shutdown();
+            agents.oauth.shutdown();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The agents, made for the first call; none when it is stopping.
+    fn agents(&self) -> Option<Agents> {
+        let mut state = self.lock();
+        if let State::Unused = *state {
+            *state = State::Used(self.make_agents());
+        }
+        match &*state {
+            State::Used(agents) => Some(agents.clone()),
+            _ => None,
+        }
+    }
+
+    fn make_agents(&self) -> Agents {
+        let roots = match &self.further_roots {
+            Some(further) => RootCerts::from(root_bundle::with(further)),
+            None => RootCerts::PlatformVerifier,
+        };
+        let tls = TlsConfig::builder()
+            .provider(TlsProvider::NativeTls)
+            .root_certs(roots)
+            .build();
+        let api = agent(tls.clone(), self.api_proxy.clone(), self.timeout);
+        // A TLS context costs most of a megabyte, so the two servers share one where they can.
+        let oauth = match self.api_proxy == self.oauth_proxy {
+            true => api.clone(),
+            false => agent(tls, self.oauth_proxy.clone(), self.timeout),
+        };
+        Agents { api, oauth }
+    }
+
+    /// Makes the call. Any answer with a status is a reply.
+    pub(super) fn call(&self, call: Call<'_>, now: SystemTime) -> Result<Reply, Failure> {
+        let stopping = || Failure {
+            kind: Kind::Stopping,
+            text: String::new(),
+        };
+        let agents = self.agents().ok_or_else(stopping)?;
+        let (address, agent) = match call.server {
+            Server::Api => (&self.api, &agents.api),
+            Server::OAuth => (&self.oauth, &agents.oauth),
+        };
+        let url = format!("{}{}", address.text(), call.path);
+        log::debug!("{} {url}", call.method);
+        // A panic within the package must cost no more than this call.
+        let outcome = catch_unwind(AssertUnwindSafe(|| send(agent, &url, call, now)));
+        let outcome = outcome.unwrap_or_else(|_| {
+            Err(Failure {
+                kind: Kind::Internal,
+                text: "the HTTP client panicked".to_owned(),
+            })
+        });
+        match &outcome {
+            Ok(reply) => log::debug!("{url}: status {}", reply.status),
+            Err(failure) => log::debug!("{url}: {}: {}", failure.kind.name(), failure.text),
+        }
+        if outcome.is_err() && matches!(*self.lock(), State::Stopping) {
+            return Err(stopping());
+        }
+        outcome
+    }
+}
+
+fn agent(tls: TlsConfig, proxy: Option<Proxy>, timeout: Duration) -> Agent {
+    let config = Agent::config_builder()
+        .tls_config(tls)
+        .proxy(proxy)
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .timeout_global(Some(timeout))
+        .timeout_resolve(Some(timeout / 2))
+        .timeout_connect(Some(timeout / 2))
+        .max_response_header_size(32 * 1024)
+        .max_idle_connections(16)
+        .max_idle_connections_per_host(8)
+        .input_buffer_size(16 * 1024)
+        .output_buffer_size(16 * 1024)
+        .user_agent(concat!("rtmsd/", env!("CARGO_PKG_VERSION")))
+        .build();
+    Agent::with_parts(config, DefaultConnector::new(), Names)
+}
+
+fn proxy(settings: &Settings, address: &Address) -> Result<Option<Proxy>, String> {
+    let Some(text) = settings.proxy.proxy_for(address) else {
+        return Ok(None);
+    };
+    // The value may hold a password, so no message repeats it.
+    const EXPECTED: &str = "expected http://[USER:PASSWORD@]HOST:PORT";
+    let proxy = Proxy::new(text).map_err(|_| format!("HTTPS_PROXY: found no proxy, {EXPECTED}"))?;
+    match proxy.protocol() {
+        ureq::ProxyProtocol::Http | ureq::ProxyProtocol::Https => Ok(Some(proxy)),
+        // ureq would panic.
+        other => Err(format!("HTTPS_PROXY: found {other}, {EXPECTED}")),
+    }
+}
+
+fn send(agent: &Agent, url: &str, call: Call<'_>, now: SystemTime) -> Result<Reply, Failure> {
+    let mut request = Request::builder()
+        .method(call.method)
+        .uri(url)
+        .header("accept", "application/json");
+    if let Some(authorization) = call.authorization {
+        request = request.header("authorization", authorization.expose());
+    }
+    let sent = match call.body {
+        Some((content_type, bytes)) => request
+            .header("content-type", content_type)
+            .body(bytes)
+            .map(|request| agent.run(request)),
+        None => request.body(()).map(|request| agent.run(request)),
+    };
+    let mut response = sent
+        .map_err(|_| Failure {
+            kind: Kind::Configuration,
+            text: "a token or an id does not fit into an HTTP request".to_owned(),
+        })?
+        .map_err(|e| failure(&e, false))?;
+
+    let (body, fault) = match response
+        .body_mut()
+        .with_config()
+        .limit(BODY_BYTES_MAX)
+        .read_to_vec()
+    {
+        Ok(body) => (body, None),
+        Err(e) => (Vec::new(), Some(failure(&e, true))),
+    };
+    let headers = response.headers();
+    let date = header(headers, "date").and_then(|text| httpdate::parse_http_date(text).ok());
+    Ok(Reply {
+        status: response.status().as_u16(),
+        retry_after: header(headers, "retry-after")
+            .and_then(|text| reply::retry_after(text, date.unwrap_or(now))),
+        date,
+        is_html: header(headers, "content-type")
+            .is_some_and(|text| text.to_ascii_lowercase().contains("html")),
+        body,
+        fault,
+    })
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok().map(str::trim)
+}
+
+fn failure(error: &ureq::Error, in_body: bool) -> Failure {
+    use std::io::ErrorKind as Io;
+    use ureq::Error;
+    let kind = match error {
+        Error::Timeout(_) => Kind::Timeout,
+        Error::Io(e) => match e.kind() {
+            Io::TimedOut | Io::WouldBlock => Kind::Timeout,
+            Io::UnexpectedEof if in_body => Kind::Truncated,
+            Io::UnexpectedEof | Io::ConnectionReset | Io::ConnectionAborted | Io::BrokenPipe => {
+                Kind::Reset
+            }
+            _ => Kind::Unreachable,
+        },
+        Error::HostNotFound | Error::ConnectionFailed => Kind::Unreachable,
+        Error::NativeTls(e) if e.to_string().contains("certificate") => Kind::Certificate,
+        Error::NativeTls(_) | Error::Tls(_) => Kind::Reset,
+        Error::ConnectProxyFailed(text) if text.contains("407") => Kind::ProxyLogin,
+        Error::ConnectProxyFailed(_) => Kind::Proxy,
+        Error::BadUri(_) | Error::InvalidProxyUrl => Kind::Configuration,
+        _ if in_body => Kind::Truncated,
+        _ => Kind::Malformed,
+    };
+    Failure {
+        kind,
+        text: reply::clean(&error.to_string(), &[]),
+    }
+}

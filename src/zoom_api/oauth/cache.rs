@@ -1,0 +1,245 @@
+//! Access tokens: fetched when first needed, early before they expire, by one thread at a time.
+//!
+//! How a token is asked for is in `grant`; how refresh tokens are stored is in `chain`.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::request::Grant;
+use crate::domain::secret::Secret;
+use crate::zoom_api::clock::Clock;
+use crate::zoom_api::counters::Counters;
+use crate::zoom_api::errors::{Class, Error, Kind};
+
+/// What the fetch of a token is called in errors.
+pub(crate) const CALL: &str = "fetch access token";
+
+/// A token is replaced this long before it expires (Zoom's guides: a few minutes early; its tokens
+/// live for an hour).
+const EARLY_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// How long a refusal that only a person can change is repeated without asking Zoom again.
+const REFUSAL_HOLD: Duration = Duration::from_secs(30);
+
+/// How long a token that is still good is used before its early replacement is tried again.
+const EARLY_RETRY: Duration = Duration::from_secs(30);
+
+/// How much longer than one call a thread waits for the thread that fetches: time for the disk.
+const DISK_GRACE: Duration = Duration::from_secs(5);
+
+/// An access token and what Zoom said about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessToken {
+    pub(crate) text: Secret,
+    /// The scopes, if Zoom told them; a static token tells nothing.
+    pub scopes: Vec<String>,
+    /// How long it was good for when it was fetched; `None` for a static token.
+    pub life: Option<Duration>,
+    /// When it stops to be good.
+    pub expires_at: Option<Instant>,
+    /// Which fetch it came from; 0 is the static one.
+    pub(crate) serial: u64,
+}
+
+impl AccessToken {
+    /// The header's value.
+    pub(crate) fn bearer(&self) -> Secret {
+        Secret::new(format!("Bearer {}", self.text.expose()))
+    }
+
+    fn is_good(&self, now: Instant) -> bool {
+        self.expires_at.is_none_or(|end| now < end)
+    }
+
+    /// Whether it is time for the next one: five minutes before the end, or where it lives
+    /// shorter than 25 minutes, at four fifths of its life.
+    fn is_due(&self, now: Instant) -> bool {
+        match (self.expires_at, self.life) {
+            (Some(end), Some(life)) => now + EARLY_MAX.min(life / 5) >= end,
+            _ => false,
+        }
+    }
+}
+
+/// The one access token of the process.
+#[derive(Debug)]
+pub(crate) struct Tokens {
+    grant: Grant,
+    clock: Clock,
+    counters: Arc<Counters>,
+    wait_max: Duration,
+    slot: Mutex<Slot>,
+    fetched: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    token: Option<AccessToken>,
+    /// How many fetches began and ended; they differ while one is under way.
+    begun: u64,
+    ended: u64,
+    /// How the last one ended, for those who waited for it.
+    outcome: Option<Result<AccessToken, Error>>,
+    /// Until when no further one is tried, and why.
+    hold: Option<(Instant, Error)>,
+    /// The user removed the app.
+    is_forgotten: bool,
+}
+
+impl Tokens {
+    /// `call_max` is how long one call may take.
+    pub(crate) fn new(
+        grant: Grant,
+        clock: Clock,
+        counters: Arc<Counters>,
+        call_max: Duration,
+    ) -> Tokens {
+        Tokens {
+            grant,
+            clock,
+            counters,
+            wait_max: call_max + DISK_GRACE,
+            slot: Mutex::default(),
+            fetched: Condvar::new(),
+        }
+    }
+
+    /// How they are asked for.
+    pub(crate) fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// Whether the token is the configured one, which cannot be replaced.
+    pub(crate) fn is_static(&self) -> bool {
+        self.grant.static_token().is_some()
+    }
+
+    /// A token that is good now.
+    pub(crate) fn token(&self) -> Result<AccessToken, Error> {
+        self.obtain(None)
+    }
+
+    /// A token other than this one, which Zoom has refused: the present one, if somebody else has
+    /// replaced it already.
+    pub(crate) fn replace(&self, refused: &AccessToken) -> Result<AccessToken, Error> {
+        self.obtain(Some(refused.serial))
+    }
+
+    /// Forgets everything about the user, who removed the app.
+    pub(crate) fn forget(&self) -> Result<(), Error> {
+        let mut slot = self.lock();
+        slot.token = None;
+        slot.outcome = None;
+        slot.is_forgotten = self.grant.is_of_user();
+        // A fetch under way would store a token behind our back; it erases that itself.
+        if slot.begun != slot.ended {
+            return Ok(());
+        }
+        self.grant.erase()
+    }
+
+    fn obtain(&self, refused: Option<u64>) -> Result<AccessToken, Error> {
+        if let Some(token) = self.grant.static_token() {
+            return Ok(token.clone());
+        }
+        let mut slot = self.lock();
+        if slot.begun != slot.ended {
+            return self.wait(slot);
+        }
+        if slot.is_forgotten {
+            return Err(Error::new(Kind::Deauthorized, CALL, ""));
+        }
+        let now = self.clock.instant();
+        if slot.token.as_ref().map(|token| token.serial) == refused {
+            slot.token = None;
+        }
+        let hold = slot.hold.as_ref().filter(|(until, _)| now < *until);
+        match (&slot.token, hold) {
+            (Some(token), _) if !token.is_due(now) => return Ok(token.clone()),
+            (Some(token), Some(_)) if token.is_good(now) => return Ok(token.clone()),
+            (_, Some((_, error))) => return Err(error.clone()),
+            _ => {}
+        }
+        slot.begun += 1;
+        let serial = slot.begun;
+        drop(slot);
+
+        log::debug!("{CALL}: begins");
+        // A panic must not leave the others waiting for a fetch that never ends.
+        let fetched = catch_unwind(AssertUnwindSafe(|| self.grant.fetch(self.clock.date())))
+            .unwrap_or_else(|_| Err(Error::new(Kind::Internal, CALL, "panicked")));
+        self.finish(fetched.map(|fetched| AccessToken {
+            text: fetched.token,
+            scopes: fetched.scopes,
+            life: Some(fetched.life),
+            // From before the call, so that the time it took is not given away.
+            expires_at: Some(now + fetched.life),
+            serial,
+        }))
+    }
+
+    /// Waits for the thread that fetches. The token at hand is not used meanwhile: it is about to
+    /// expire, or was refused.
+    fn wait(&self, slot: MutexGuard<'_, Slot>) -> Result<AccessToken, Error> {
+        let awaited = slot.begun;
+        let (slot, _) = self
+            .fetched
+            .wait_timeout_while(slot, self.wait_max, |slot| slot.ended < awaited)
+            .unwrap_or_else(PoisonError::into_inner);
+        match &slot.outcome {
+            Some(outcome) if slot.ended >= awaited => outcome.clone(),
+            _ if slot.is_forgotten => Err(Error::new(Kind::Deauthorized, CALL, "")),
+            _ => Err(Error::new(Kind::Timeout, CALL, "")),
+        }
+    }
+
+    /// Puts what was fetched into the slot and wakes all who wait for it.
+    fn finish(&self, fetched: Result<AccessToken, Error>) -> Result<AccessToken, Error> {
+        let now = self.clock.instant();
+        let mut slot = self.lock();
+        slot.ended = slot.begun;
+        slot.hold = None;
+        let outcome = match fetched {
+            _ if slot.is_forgotten => {
+                self.grant
+                    .erase()
+                    .and(Err(Error::new(Kind::Deauthorized, CALL, "")))
+            }
+            Ok(token) => {
+                self.counters.token_fetched();
+                log::debug!(
+                    "{CALL}: good for {} s",
+                    token.life.unwrap_or_default().as_secs()
+                );
+                slot.token = Some(token.clone());
+                Ok(token)
+            }
+            Err(error) => {
+                self.counters.token_failed(&error);
+                let present = slot.token.clone().filter(|token| token.is_good(now));
+                let hold = match error.class() {
+                    Class::Retry { after: Some(after) } => Some(after),
+                    Class::Retry { after: None } => present.as_ref().map(|_| EARLY_RETRY),
+                    Class::Refresh | Class::GiveUp => Some(REFUSAL_HOLD),
+                };
+                slot.hold = hold.map(|hold| (now + hold, error.clone()));
+                match present {
+                    Some(token) => {
+                        log::warn!("{error}; the present token is used as long as it is good");
+                        Ok(token)
+                    }
+                    None => Err(error),
+                }
+            }
+        };
+        slot.outcome = Some(outcome.clone());
+        self.fetched.notify_all();
+        outcome
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slot> {
+        // Nothing between lock and unlock leaves a slot half changed.
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
