@@ -19,7 +19,7 @@ fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
 
 /// The pure parts stay pure: no socket, clock, file, thread or output.
 #[test]
-fn the_protocol_and_the_registry_do_nothing_but_think() {
+fn the_protocol_and_the_coordinator_do_nothing_but_think() {
     const FORBIDDEN: [&str; 9] = [
         "std::fs",
         "std::thread",
@@ -33,7 +33,7 @@ fn the_protocol_and_the_registry_do_nothing_but_think() {
     ];
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut read = 0;
-    for part in ["protocol", "registry"] {
+    for part in ["protocol", "coordinator"] {
         for (path, text) in sources(&root.join(part)) {
             let is_test = path.components().any(|part| part.as_os_str() == "tests")
                 || path.file_name().is_some_and(|name| name == "tests.rs");
