@@ -1,5 +1,8 @@
 //! `rtmsd` receives Zoom Realtime Media Streams: one synchronous daemon, one OS thread per stream.
 //!
+//! This page is for those who read or embed the code. How to operate the program is in the
+//! [`manual`].
+//!
 //! # The map
 //!
 //! Folders are the stations that a message passes. Data flows one way:
@@ -125,6 +128,7 @@ pub mod domain;
 pub mod gate;
 pub mod inbox;
 pub mod log;
+pub mod manual;
 pub mod net;
 pub mod protocol;
 pub mod recorder;
@@ -133,3 +137,8 @@ pub mod state;
 pub mod stream;
 pub mod systemd;
 pub mod zoom_api;
+
+/// The example of the README, as a doc test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

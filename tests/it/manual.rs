@@ -301,7 +301,7 @@ fn log_lines_are_those_of_the_sources() {
         for span in spans(&text) {
             let first = span.split(' ').next().unwrap_or_default();
             let is_command = [
-                "apt-cache",
+                "dpkg",
                 "apt-get",
                 "cargo",
                 "cp",
@@ -401,7 +401,7 @@ fn commands_are_understood() {
                 word => word.into(),
             };
             let given = arguments.iter().map(number);
-            let parsed = rtmsd::args::parse(given);
+            let parsed = rtmsd::cli::args::parse(given);
             assert!(
                 parsed.is_ok(),
                 "{path}: rtmsd {}: {parsed:?}",
@@ -410,7 +410,7 @@ fn commands_are_understood() {
         }
     }
     assert!(seen > 10, "only {seen} commands were found");
-    assert!(rtmsd::args::parse(["chekc".into()]).is_err());
+    assert!(rtmsd::cli::args::parse(["chekc".into()]).is_err());
     let line = "sudo X=1 rtmsd check --online && rtmsd | rtmsd print conf > x # rtmsd y";
     assert_eq!(
         commands(line),
@@ -423,6 +423,24 @@ fn output(arguments: &[&str]) -> (Option<i32>, String) {
     let output = command.args(arguments).output().expect("the binary runs");
     let stdout = String::from_utf8(output.stdout).expect("UTF-8");
     (output.status.code(), stdout)
+}
+
+#[test]
+fn help_prints_the_chapters() {
+    let (code, list) = output(&["help"]);
+    assert_eq!(code, Some(0));
+    for topic in CHAPTERS {
+        assert!(list.contains(&format!("\n  {topic} ")), "{list}");
+        let text = read(format!("src/manual/{topic}.md"));
+        assert_eq!(output(&["help", topic]), (Some(0), text), "{topic}");
+    }
+    let files = fs::read_dir(root().join("src/manual"))
+        .expect("the manual")
+        .flatten();
+    let is_chapter = |name: &std::ffi::OsString| Path::new(name).extension() == Some("md".as_ref());
+    let files = files.map(|entry| entry.file_name()).filter(is_chapter);
+    assert_eq!(files.count(), CHAPTERS.len());
+    assert_eq!(output(&["help", "medai"]), (Some(64), String::new()));
 }
 
 #[test]

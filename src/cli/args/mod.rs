@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use crate::cli::manpages::SHELLS;
 use crate::domain::product::Product;
+use crate::manual;
 use crate::protocol::MediaSelection;
 use crate::zoom_api::Action;
 
@@ -264,7 +265,7 @@ impl Given {
     fn command(self) -> Result<Command, UsageError> {
         let word = self.words.first().map(String::as_str);
         if self.has(Opt::Help) {
-            return help(word);
+            return usage_of(word);
         }
         if self.has(Opt::Version) {
             return Ok(Command::Version);
@@ -315,7 +316,10 @@ impl Given {
                 self.only("print", &[], words_max)?;
                 page(what, self.words.get(2).map(String::as_str)).map(Command::Print)
             }
-            Some("help") => help(self.words.get(1).map(String::as_str)),
+            Some("help") => {
+                self.only("help", &[], 2)?;
+                help(self.words.get(1).map(String::as_str))
+            }
             Some(word) => error(format!("unknown command {word:?}")),
         }
     }
@@ -433,14 +437,29 @@ fn page(what: Option<&str>, shell: Option<&str>) -> Result<Page, UsageError> {
     }
 }
 
-fn help(command: Option<&str>) -> Result<Command, UsageError> {
-    let Some(word) = command else {
-        return Ok(Command::Help(USAGE));
-    };
-    match usage(word) {
-        Some(text) => Ok(Command::Help(text)),
-        None => error(format!("unknown command {word:?}")),
+/// `--help`, with the command that it follows.
+fn usage_of(command: Option<&str>) -> Result<Command, UsageError> {
+    match command {
+        None => Ok(Command::Help(USAGE)),
+        Some(word) => usage(word)
+            .map(Command::Help)
+            .ok_or_else(|| UsageError(format!("unknown command {word:?}"))),
     }
+}
+
+/// `rtmsd help TOPIC`, with a chapter of the manual or a command as topic.
+fn help(topic: Option<&str>) -> Result<Command, UsageError> {
+    let text = match topic {
+        None => usage("help"),
+        Some(topic) => manual::chapter(topic).or_else(|| usage(topic)),
+    };
+    text.map(Command::Help).ok_or_else(|| {
+        UsageError(format!(
+            "help: found {:?}, expected a command or a topic: {}",
+            topic.unwrap_or_default(),
+            manual::topics().join(", ")
+        ))
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Command lines, and what is made of them.
 
-use super::usage::{CHECK, CONTROL, DEMO, PRINT, SERVE, STATUS};
+use super::usage::{CHECK, CONTROL, DEMO, HELP, PRINT, SERVE, STATUS};
 use super::*;
 
 fn read(line: &str) -> Result<Command, String> {
@@ -80,7 +80,8 @@ fn commands() {
 fn help_and_version_need_nothing_else() {
     for (line, expected) in [
         ("--help", Command::Help(USAGE)),
-        ("help", Command::Help(USAGE)),
+        ("help", Command::Help(HELP)),
+        ("help --help", Command::Help(HELP)),
         ("help start", Command::Help(CONTROL)),
         ("start --help", Command::Help(CONTROL)),
         ("print --help", Command::Help(PRINT)),
@@ -89,8 +90,27 @@ fn help_and_version_need_nothing_else() {
     ] {
         assert_eq!(read(line), Ok(expected), "{line}");
     }
-    for text in [USAGE, SERVE, DEMO, CHECK, CONTROL, STATUS, PRINT] {
+    for text in [USAGE, SERVE, DEMO, CHECK, CONTROL, STATUS, PRINT, HELP] {
         assert!(text.lines().all(|line| line.len() <= 80));
+    }
+}
+
+#[test]
+fn help_prints_chapters() {
+    // The list in the usage text is that of the chapters.
+    let listed = HELP.lines().filter_map(|line| line.strip_prefix("  "));
+    let listed: Vec<&str> = listed.filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(listed, manual::topics());
+    for topic in listed {
+        let Ok(Command::Help(text)) = read(&format!("help {topic}")) else {
+            panic!("{topic}");
+        };
+        let title = text.lines().next().unwrap_or_default();
+        assert_eq!(title.to_lowercase(), format!("# {topic}"));
+    }
+    let unknown = read("help medai").expect_err("no such topic");
+    for topic in manual::topics() {
+        assert!(unknown.contains(topic), "{unknown}");
     }
 }
 

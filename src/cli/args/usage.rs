@@ -15,6 +15,7 @@ usage: rtmsd [COMMAND] [OPTIONS]
   resume    resumes it
   status    the streams of the running server
   print     prints configuration, systemd units, manual pages, completions
+  help      prints a chapter of the manual; without a topic, the list of topics
 
   --config FILE   configuration; else ./rtms.conf, else /etc/rtms.conf, if there
   --help          this text; after a command, about that command
@@ -90,9 +91,24 @@ usage: rtmsd print conf|unit|socket|man|man-conf|completions SHELL
   completions   completions for bash, zsh or fish
 ";
 
+/// `rtmsd help`. The topics are the chapters of [`crate::manual`].
+pub(super) const HELP: &str = "\
+usage: rtmsd help [TOPIC]
+
+Prints a chapter of the manual, or the usage text of a command. The topics:
+
+  operating        install, systemd, secrets, reload, upgrade, watch, alerts
+  media            audio, video, share, chat; the files; an MP4 in sync
+  delivery         standard output, the JSON lines, what is guaranteed
+  troubleshooting  what each symptom means and what to do
+  privacy          where data goes, consent, how to report a vulnerability
+  embedding        rtmsd as a Rust library
+  tuning           every constant that was chosen by measurement
+";
+
 /// The commands, in the order of the usage text.
-pub const COMMANDS: [&str; 9] = [
-    "serve", "demo", "check", "start", "stop", "pause", "resume", "status", "print",
+pub const COMMANDS: [&str; 10] = [
+    "serve", "demo", "check", "start", "stop", "pause", "resume", "status", "print", "help",
 ];
 
 /// The usage text of a command.
@@ -104,7 +120,7 @@ pub fn usage(command: &str) -> Option<&'static str> {
         "start" | "stop" | "pause" | "resume" => Some(CONTROL),
         "status" => Some(STATUS),
         "print" => Some(PRINT),
-        "help" => Some(USAGE),
+        "help" => Some(HELP),
         _ => None,
     }
 }
