@@ -4,6 +4,7 @@
 //! files is the business of those who write them: rotated tokens, active streams, seen events.
 
 pub(crate) mod error;
+pub mod intents;
 pub(crate) mod write;
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};

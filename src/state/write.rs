@@ -1,7 +1,7 @@
 //! Replacing a file so that a crash at any instant leaves the old one or the new one, whole.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -43,14 +43,43 @@ pub enum Moment {
     After(Step),
 }
 
+/// How bytes reach the disk: by the kernel, or by a test that counts or fails.
+pub(super) trait Disk: Send + Sync {
+    /// Hands bytes to the kernel.
+    fn write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
+        file.write_all(bytes)
+    }
+
+    /// Waits until the file's bytes, and as much about it as reading them takes, are on the disk.
+    fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_data()
+    }
+}
+
+/// The disk of every day.
+pub(super) struct Kernel;
+
+impl Disk for Kernel {}
+
 impl StateDir {
     /// Replaces the file. When this returns, the new content survives a power cut; when it fails,
     /// the old content is still there.
     pub fn write_atomic(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        self.replace_by(&Kernel, name, bytes).map(drop)
+    }
+
+    /// As [`write_atomic`](StateDir::write_atomic), by this disk; the new file stays open, and what
+    /// is written to it is appended.
+    pub(super) fn replace_by(
+        &self,
+        disk: &dyn Disk,
+        name: &str,
+        bytes: &[u8],
+    ) -> Result<File, Error> {
         let path = self.file(name)?;
         let number = self.next_temp.fetch_add(1, Ordering::Relaxed);
         let temp = self.path.join(format!("{TEMP_PREFIX}{number}-{name}"));
-        self.replace(&temp, &path, bytes).inspect_err(|_| {
+        self.replace(disk, &temp, &path, bytes).inspect_err(|_| {
             // What cannot be removed now is removed by the next `open`.
             let _ = fs::remove_file(&temp);
         })
@@ -73,14 +102,20 @@ impl StateDir {
             })
     }
 
-    fn replace(&self, temp: &Path, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    fn replace(
+        &self,
+        disk: &dyn Disk,
+        temp: &Path,
+        path: &Path,
+        bytes: &[u8],
+    ) -> Result<File, Error> {
         let mut file = self.step(Step::Create, || create(temp))?;
         self.step(Step::Write, || {
-            file.write_all(bytes)
+            disk.write(&mut file, bytes)
                 .map_err(|e| Error::io("write", temp, &e))
         })?;
         self.step(Step::SyncFile, || {
-            file.sync_all().map_err(|e| Error::io("sync", temp, &e))
+            disk.sync(&file).map_err(|e| Error::io("sync", temp, &e))
         })?;
         self.step(Step::Rename, || {
             fs::rename(temp, path).map_err(|e| Error::io("replace", path, &e))
@@ -89,7 +124,8 @@ impl StateDir {
             self.directory
                 .sync_all()
                 .map_err(|e| Error::io("sync", &self.path, &e))
-        })
+        })?;
+        Ok(file)
     }
 
     fn step<T>(&self, step: Step, take: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
@@ -102,7 +138,7 @@ impl StateDir {
 
 fn create(temp: &Path) -> Result<File, Error> {
     OpenOptions::new()
-        .write(true)
+        .append(true)
         .create_new(true)
         .mode(0o600)
         .open(temp)

@@ -1,0 +1,638 @@
+//! The intent log: what was answered 200 is on disk first.
+//!
+//! Zoom never repeats a webhook that was answered 200. So an accepted Zoom event is appended to
+//! `intents.log` in the state directory, and answered once it survives a power cut. What the daemon
+//! then changes is appended too, and settles the event. A snapshot of everything that is known
+//! ends the need for all of it: the log is replaced by a short one. So the cost of a change does not
+//! grow with what is known.
+//!
+//! # The file
+//!
+//! Lines of text (mode 0600, in a directory that one process holds by its lock):
+//!
+//! ```text
+//! c0a3b1… event 17 {"event":"meeting.rtms_started",…}
+//! 5be02f… effect 17 {"version":204,…}
+//! 99d17a… effect - {"version":205,…}
+//! ```
+//!
+//! - First 16 hexadecimal digits: the first 64 bits of the SHA-256 of the rest of the line, without
+//!   the space before it and the line break after it.
+//! - `event ID BODY`: a Zoom event. The body is the webhook's as it was verified, so that any version
+//!   reads it by the same parser as a live one; only its line breaks are spaces, which means the same
+//!   in JSON. Ids grow.
+//! - `effect IDS BODY`: what was changed (the daemon's JSON, or nothing), and which events are done
+//!   with by it: numbers with commas, or `-`. One line, so a crash leaves both or neither.
+//! - A line with a right checksum and another word is a newer version's, and is passed over.
+//! - A line that is not whole, or whose checksum is wrong, is damaged. At the end of the file it is
+//!   what a crash left of an append that nobody relied on, and is cut off when the file is opened.
+//!   Between good lines it is counted, logged and passed over.
+//!
+//! # Syncing
+//!
+//! One thread writes and syncs. It takes all lines that wait, writes them at once, and syncs once:
+//! however many webhooks come together, they share an fdatasync(2), and those that come meanwhile
+//! share the next. It is a thread of its own, and not the first of those who wait, because a call
+//! into a disk that hangs does not come back: webhooks wait until a deadline and are then answered
+//! 503, for Zoom to deliver them again. Effects are written at once, but wait [`EFFECT_SYNC_AFTER`]
+//! for a sync unless an event needs one: what a power cut takes of them, the events bring back.
+//!
+//! After a failed fdatasync(2) nobody knows what is on the disk, and asking again succeeds without
+//! having written anything. So the file is not appended to any more: events are refused until a
+//! checkpoint has replaced it.
+//!
+//! # Checkpoints
+//!
+//! The log asks for one by the function that it was opened with: when it has grown by as much as the
+//! last snapshot has bytes, when an effect could not be kept, and after a failed sync. Then the
+//! snapshot is written first (replaced whole, synced), and after it a log with nothing but
+//! unsettled events. A crash between the two leaves effects that the snapshot has already: whoever
+//! reads them must know by a version, as the daemon does. In the same way a repeated event must be
+//! harmless: one is replayed whose effect did not reach the disk.
+
+mod file;
+mod record;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::write::{Disk, Kernel};
+use super::{Error, StateDir};
+use file::LogFile;
+
+/// Most events that wait for their effect.
+pub const EVENTS_MAX: usize = 16_384;
+
+/// Most bytes of such events: a quarter of the longest file.
+pub const EVENT_BYTES_MAX: usize = 16 << 20;
+
+/// Most bytes of effects that wait for the disk; beyond this a checkpoint replaces them.
+const EFFECT_BYTES_MAX: usize = 4 << 20;
+
+/// Effects that no event follows are synced after this time.
+pub const EFFECT_SYNC_AFTER: Duration = Duration::from_millis(200);
+
+/// The log grows by this many bytes at least before the next checkpoint: some 5,000 starts. A
+/// checkpoint is four syncs that webhooks wait for, so not many; a start reads the log, so not few.
+const GROWTH_BYTES_MIN: u64 = 8 << 20;
+
+/// A disk that took this long and has not answered yet gets no more events.
+const STALLED_AFTER: Duration = Duration::from_secs(1);
+
+/// Between two requests for a checkpoint.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// The number of an event in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EventId(u64);
+
+/// Why an event is not in the log. Answered 503, it comes again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// There are [`EVENTS_MAX`] events or [`EVENT_BYTES_MAX`] bytes that wait for their effect.
+    Full,
+    /// The event is longer than a line may be.
+    TooLong,
+    /// The disk has not answered in time.
+    Stalled,
+    /// The disk failed, in these words.
+    Failed(String),
+    /// The log is closed.
+    Closed,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Full => f.write_str("too many events wait for the daemon"),
+            Refusal::TooLong => f.write_str("the event is too long for the intent log"),
+            Refusal::Stalled => f.write_str("the disk of the state directory does not answer"),
+            Refusal::Failed(text) => f.write_str(text),
+            Refusal::Closed => f.write_str("the intent log is closed"),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// What an earlier process left in the log.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Replay {
+    /// Bodies of effects, oldest first. The oldest of them may be in the snapshot already.
+    pub effects: Vec<Vec<u8>>,
+    /// Events without an effect, in the order in which they were accepted.
+    pub events: Vec<(EventId, Vec<u8>)>,
+    /// Lines between good ones that could not be read.
+    pub damaged_lines: u64,
+}
+
+/// The intent log, and the thread that writes it.
+pub struct IntentLog {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// There is something to write.
+    filled: Condvar,
+    /// Something was written, or could not be.
+    done: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// Lines that wait for the disk.
+    event_lines: Vec<u8>,
+    effect_lines: Vec<u8>,
+    checkpoint: Option<Vec<u8>>,
+    /// Unsettled events, as lines, on the disk or on their way to it.
+    events: BTreeMap<u64, Box<[u8]>>,
+    events_bytes: usize,
+    last_id: u64,
+    /// Whether an event up to this one is on the disk is known.
+    decided_id: u64,
+    /// Whether effects were lost, or the log has become long.
+    needs_checkpoint: bool,
+    /// Why events are refused until there was a checkpoint.
+    broken: Option<String>,
+    /// Whether the disk failed the last time.
+    is_failing: bool,
+    /// How it did when it failed last.
+    failure: String,
+    /// When the disk was asked for something that it has not done yet.
+    busy_since: Option<Instant>,
+    is_closed: bool,
+}
+
+impl IntentLog {
+    /// Opens the log, or makes it, and starts its thread. Snapshots are written to the file
+    /// `snapshot`. `ask` is called, on that thread, when a [`checkpoint`](IntentLog::checkpoint) is
+    /// needed, and again each second until there was one.
+    ///
+    /// # Errors
+    /// A file that cannot be read or made; a thread that cannot be started.
+    pub fn open(
+        state: &Arc<StateDir>,
+        snapshot: &'static str,
+        ask: impl Fn() + Send + 'static,
+    ) -> Result<(IntentLog, Replay), Error> {
+        IntentLog::open_on(Arc::new(Kernel), GROWTH_BYTES_MIN, state, snapshot, ask)
+    }
+
+    fn open_on(
+        disk: Arc<dyn Disk>,
+        growth_bytes_min: u64,
+        state: &Arc<StateDir>,
+        snapshot: &'static str,
+        ask: impl Fn() + Send + 'static,
+    ) -> Result<(IntentLog, Replay), Error> {
+        let (file, content) = LogFile::open(state, disk)?;
+        if content.damaged_lines > 0 {
+            log::error!(
+                "{}: lines that cannot be read were passed over lines={}; is the disk failing?",
+                state.path().join(file::NAME).display(),
+                content.damaged_lines
+            );
+        }
+        let mut queue = Queue {
+            last_id: content.last_id,
+            decided_id: content.last_id,
+            ..Queue::default()
+        };
+        let mut events = Vec::with_capacity(content.events.len());
+        for (id, body) in content.events {
+            queue.keep(id, &body);
+            events.push((EventId(id), body));
+        }
+        let shared = Arc::new(Shared {
+            queue: Mutex::new(queue),
+            ..Shared::default()
+        });
+        let writer = Writer {
+            shared: Arc::clone(&shared),
+            growth_bytes_min,
+            checkpoint_at: file.len() + growth_bytes_min,
+            file,
+            snapshot,
+            ask: Box::new(ask),
+            ask_at: None,
+            sync_at: None,
+        };
+        let thread = Builder::new()
+            .name("state".to_owned())
+            .stack_size(128 << 10)
+            .spawn(move || writer.run())
+            .map_err(|e| Error::io("start a thread for", state.path(), &e))?;
+        let log = IntentLog {
+            shared,
+            thread: Some(thread),
+        };
+        let replay = Replay {
+            effects: content.effects,
+            events,
+            damaged_lines: content.damaged_lines,
+        };
+        Ok((log, replay))
+    }
+
+    /// Hands an event over to be written. It is safe once [`wait`](IntentLog::wait) says so, and
+    /// that must be asked; never blocks.
+    ///
+    /// # Errors
+    /// No room, or no disk.
+    pub fn append(&self, body: &[u8]) -> Result<EventId, Refusal> {
+        let mut queue = self.shared.lock();
+        if queue.is_closed {
+            return Err(Refusal::Closed);
+        }
+        if let Some(text) = &queue.broken {
+            return Err(Refusal::Failed(text.clone()));
+        }
+        if queue
+            .busy_since
+            .is_some_and(|since| since.elapsed() >= STALLED_AFTER)
+        {
+            return Err(Refusal::Stalled);
+        }
+        // Room for checksum, word and number.
+        if body.len() + 64 > record::LINE_BYTES_MAX {
+            return Err(Refusal::TooLong);
+        }
+        if queue.events.len() >= EVENTS_MAX || queue.events_bytes + body.len() > EVENT_BYTES_MAX {
+            return Err(Refusal::Full);
+        }
+        queue.last_id += 1;
+        let id = queue.last_id;
+        let start = queue.event_lines.len();
+        record::push_event(&mut queue.event_lines, id, body);
+        let line: Box<[u8]> = queue.event_lines[start..].into();
+        queue.events_bytes += line.len();
+        queue.events.insert(id, line);
+        drop(queue);
+        self.shared.filled.notify_one();
+        Ok(EventId(id))
+    }
+
+    /// Waits until the event is on the disk, with all that was appended before it.
+    ///
+    /// # Errors
+    /// It is not, or not in time; the event is settled then, and will not be replayed unless the
+    /// disk keeps it in spite of that.
+    pub fn wait(&self, id: EventId, deadline: Instant) -> Result<(), Refusal> {
+        let mut queue = self.shared.lock();
+        while queue.decided_id < id.0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                queue.settle(&[id]);
+                record::push_effect(&mut queue.effect_lines, &[id.0], b"");
+                return Err(Refusal::Stalled);
+            }
+            let waited = self.shared.done.wait_timeout(queue, left);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        match queue.events.contains_key(&id.0) {
+            true => Ok(()),
+            false => Err(Refusal::Failed(queue.failure.clone())),
+        }
+    }
+
+    /// Keeps what the daemon changed, in a form that only the daemon reads and that may be empty;
+    /// these events are done with. Never blocks. Where there is no room, a checkpoint is asked for.
+    pub fn effect(&self, settles: &[EventId], body: &[u8]) {
+        let mut queue = self.shared.lock();
+        queue.settle(settles);
+        let ids: Vec<u64> = settles.iter().map(|id| id.0).collect();
+        let bytes = body.len() + 21 * ids.len() + 64;
+        if bytes > record::LINE_BYTES_MAX
+            || queue.effect_lines.len() + bytes > EFFECT_BYTES_MAX
+            || queue.broken.is_some()
+        {
+            queue.needs_checkpoint = true;
+        } else {
+            record::push_effect(&mut queue.effect_lines, &ids, body);
+        }
+        drop(queue);
+        self.shared.filled.notify_one();
+    }
+
+    /// Keeps all that the daemon knows: every effect so far is part of it, and these events are done
+    /// with. Never blocks. One that still waits for the disk is replaced by this one.
+    pub fn checkpoint(&self, settles: &[EventId], snapshot: Vec<u8>) {
+        let mut queue = self.shared.lock();
+        queue.settle(settles);
+        queue.effect_lines.clear();
+        queue.checkpoint = Some(snapshot);
+        drop(queue);
+        self.shared.filled.notify_one();
+    }
+
+    /// Whether the disk failed the last time, or does not answer.
+    pub fn is_failing(&self) -> bool {
+        let queue = self.shared.lock();
+        queue.is_failing || (queue.busy_since).is_some_and(|since| since.elapsed() >= STALLED_AFTER)
+    }
+
+    /// Writes what waits, and ends the thread; a disk that hangs is left behind at `deadline`.
+    /// Whether everything is on the disk.
+    pub fn stop(mut self, deadline: Instant) -> bool {
+        self.close();
+        let Some(thread) = self.thread.take() else {
+            return true;
+        };
+        while !thread.is_finished() && Instant::now() < deadline {
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        thread.is_finished() && thread.join().is_ok() && !self.shared.lock().is_failing
+    }
+
+    fn close(&self) {
+        self.shared.lock().is_closed = true;
+        self.shared.filled.notify_one();
+    }
+}
+
+impl Drop for IntentLog {
+    fn drop(&mut self) {
+        // Only where nobody stopped it: at a start that failed later. The thread writes and ends.
+        self.close();
+    }
+}
+
+impl fmt::Debug for IntentLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IntentLog").finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    fn keep(&mut self, id: u64, body: &[u8]) {
+        let mut line = Vec::with_capacity(body.len() + 48);
+        record::push_event(&mut line, id, body);
+        self.events_bytes += line.len();
+        self.events.insert(id, line.into());
+    }
+
+    fn settle(&mut self, ids: &[EventId]) {
+        for id in ids {
+            self.forget(id.0);
+        }
+    }
+
+    fn forget(&mut self, id: u64) {
+        if let Some(line) = self.events.remove(&id) {
+            self.events_bytes -= line.len();
+        }
+    }
+
+    /// The disk failed: events that are not on it are refused, also those that wait behind.
+    fn refuse_undecided(&mut self) {
+        let undecided = self.events.split_off(&(self.decided_id + 1));
+        let bytes: usize = undecided.values().map(|line| line.len()).sum();
+        self.events_bytes -= bytes;
+        self.event_lines.clear();
+        self.decided_id = self.last_id;
+    }
+
+    /// The lines of a log that follows a checkpoint; nothing waits any more.
+    fn take_unsettled(&mut self) -> Vec<u8> {
+        self.event_lines.clear();
+        let mut lines = Vec::with_capacity(self.events_bytes + self.effect_lines.len());
+        for line in self.events.values() {
+            lines.extend_from_slice(line);
+        }
+        // The effects of now came after the snapshot.
+        lines.append(&mut self.effect_lines);
+        lines
+    }
+
+    /// Notes how the disk did what it was asked for.
+    fn note(
+        &mut self,
+        result: Result<(), Error>,
+        is_trusted: bool,
+        is_checkpoint: bool,
+    ) -> Outcome {
+        self.busy_since = None;
+        match result {
+            // A small write may work on a disk that has no room for a snapshot.
+            Ok(()) if self.is_failing && (is_checkpoint || !self.needs_checkpoint) => {
+                self.is_failing = false;
+                Outcome::WorksAgain
+            }
+            Ok(()) => Outcome::AsBefore,
+            Err(error) => {
+                let text = error.to_string();
+                if !is_trusted {
+                    self.broken = Some(text.clone());
+                    self.needs_checkpoint = true;
+                }
+                self.failure.clone_from(&text);
+                match std::mem::replace(&mut self.is_failing, true) {
+                    true => Outcome::AsBefore,
+                    false => Outcome::Fails(text),
+                }
+            }
+        }
+    }
+}
+
+/// The thread's side.
+struct Writer {
+    shared: Arc<Shared>,
+    file: LogFile,
+    snapshot: &'static str,
+    ask: Box<dyn Fn() + Send>,
+    /// When to ask for a checkpoint again.
+    ask_at: Option<Instant>,
+    /// When what was written is to be synced.
+    sync_at: Option<Instant>,
+    growth_bytes_min: u64,
+    /// From this length on a checkpoint is needed.
+    checkpoint_at: u64,
+}
+
+/// How the disk does, compared with before.
+enum Outcome {
+    AsBefore,
+    Fails(String),
+    WorksAgain,
+}
+
+/// What the thread is to do next.
+enum Job {
+    Checkpoint(Vec<u8>),
+    Write {
+        lines: Vec<u8>,
+        has_effects: bool,
+        /// The last event in the lines, if there are any.
+        last_id: Option<u64>,
+    },
+    Sync,
+    Ask,
+    End,
+}
+
+impl Writer {
+    fn run(mut self) {
+        loop {
+            let job = self.next_job();
+            let outcome = match job {
+                Job::Checkpoint(snapshot) => self.checkpoint(&snapshot),
+                Job::Write {
+                    lines,
+                    has_effects,
+                    last_id,
+                } => self.write(&lines, has_effects, last_id),
+                Job::Sync => self.sync(),
+                Job::Ask => {
+                    (self.ask)();
+                    continue;
+                }
+                Job::End => return,
+            };
+            self.finish(outcome);
+        }
+    }
+
+    /// Waits for something to do. The order is: a checkpoint, then lines, then what is due.
+    fn next_job(&mut self) -> Job {
+        let shared = Arc::clone(&self.shared);
+        let mut queue = shared.lock();
+        loop {
+            let now = Instant::now();
+            let is_due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
+            if let Some(snapshot) = queue.checkpoint.take() {
+                queue.busy_since = Some(now);
+                return Job::Checkpoint(snapshot);
+            }
+            if !self.file.is_trusted() {
+                if !queue.effect_lines.is_empty() {
+                    queue.effect_lines.clear();
+                    queue.needs_checkpoint = true;
+                }
+            } else if !queue.event_lines.is_empty() || !queue.effect_lines.is_empty() {
+                queue.busy_since = Some(now);
+                let last_id = (!queue.event_lines.is_empty()).then_some(queue.last_id);
+                let has_effects = !queue.effect_lines.is_empty();
+                let mut lines = std::mem::take(&mut queue.event_lines);
+                lines.append(&mut queue.effect_lines);
+                return Job::Write {
+                    lines,
+                    has_effects,
+                    last_id,
+                };
+            }
+            if is_due(self.sync_at) || (queue.is_closed && self.sync_at.is_some()) {
+                queue.busy_since = Some(now);
+                return Job::Sync;
+            }
+            if queue.is_closed {
+                return Job::End;
+            }
+            if queue.needs_checkpoint && self.ask_at.is_none_or(|at| now >= at) {
+                self.ask_at = Some(now + ASK_EVERY);
+                return Job::Ask;
+            }
+            let ask_at = self.ask_at.filter(|_| queue.needs_checkpoint);
+            queue = match self.sync_at.into_iter().chain(ask_at).min() {
+                Some(at) => {
+                    let left = at.saturating_duration_since(now);
+                    let waited = shared.filled.wait_timeout(queue, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => {
+                    let waited = shared.filled.wait(queue);
+                    waited.unwrap_or_else(PoisonError::into_inner)
+                }
+            };
+        }
+    }
+
+    fn write(&mut self, lines: &[u8], has_effects: bool, last_id: Option<u64>) -> Outcome {
+        let written = self.file.append(lines).and_then(|()| match last_id {
+            Some(_) => self.file.sync(),
+            None => Ok(()),
+        });
+        let mut queue = self.shared.lock();
+        match (&written, last_id) {
+            (Ok(()), Some(last_id)) => {
+                queue.decided_id = last_id;
+                self.sync_at = None;
+            }
+            (Ok(()), None) => {
+                let at = Instant::now() + EFFECT_SYNC_AFTER;
+                self.sync_at.get_or_insert(at);
+            }
+            (Err(_), _) => {
+                queue.needs_checkpoint |= has_effects;
+                queue.refuse_undecided();
+            }
+        }
+        queue.needs_checkpoint |= self.file.len() >= self.checkpoint_at;
+        queue.note(written, self.file.is_trusted(), false)
+    }
+
+    fn sync(&mut self) -> Outcome {
+        self.sync_at = None;
+        let synced = self.file.sync();
+        let mut queue = self.shared.lock();
+        queue.note(synced, self.file.is_trusted(), false)
+    }
+
+    fn checkpoint(&mut self, snapshot: &[u8]) -> Outcome {
+        let mut last_id = 0;
+        let written = self.file.write_snapshot(self.snapshot, snapshot);
+        let replaced = written.and_then(|()| {
+            let lines = {
+                let mut queue = self.shared.lock();
+                last_id = queue.last_id;
+                queue.take_unsettled()
+            };
+            let growth_bytes = self.growth_bytes_min.max(snapshot.len() as u64);
+            self.checkpoint_at = lines.len() as u64 + growth_bytes;
+            self.file.replace(&lines)
+        });
+        let mut queue = self.shared.lock();
+        match &replaced {
+            Ok(()) => {
+                self.sync_at = None;
+                queue.decided_id = last_id;
+                queue.needs_checkpoint = false;
+                queue.broken = None;
+            }
+            Err(_) => {
+                queue.needs_checkpoint = true;
+                if !self.file.is_trusted() {
+                    queue.refuse_undecided();
+                }
+            }
+        }
+        queue.note(replaced, self.file.is_trusted(), true)
+    }
+
+    /// Wakes those who wait, and tells the operator of a turn of events.
+    fn finish(&mut self, outcome: Outcome) {
+        self.shared.done.notify_all();
+        match outcome {
+            Outcome::AsBefore => {}
+            Outcome::Fails(text) => log::error!(
+                "{text}; webhooks that cannot be kept are answered 503, and Zoom repeats them"
+            ),
+            Outcome::WorksAgain => log::info!("state directory writable again"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
