@@ -42,20 +42,21 @@ pub fn man() -> String {
 }
 
 const DESCRIPTION: &str = "\
-Zoom posts a webhook when a meeting begins; rtmsd starts its stream by REST, opens the connections,
-and writes what it receives into files: transcripts, audio, video, screen share and chat. It rejoins
-its streams after a restart or a crash.";
+When a meeting starts, Zoom sends a webhook. rtmsd starts the stream by REST, opens the connections,
+and writes what it receives to files: transcripts, audio, video, screen share and chat. After a
+restart or a crash it joins its streams again. \"rtmsd help\" lists the chapters of the manual.";
 
 const SIGNALS: &str = "  \
   SIGTERM, SIGINT  end the server; a second one ends it at once
-  SIGHUP           reads the configuration again; a faulty one changes nothing";
+  SIGHUP           reads the configuration again; one with faults changes nothing";
 
 const FILES: &str = "  \
-  ./rtms.conf, /etc/rtms.conf  the configuration; the first that is there
-  /etc/rtmsd/KEY               a secret, of mode 0600 and named like its key, as the systemd unit
-                               hands it over
-  /var/lib/rtmsd               under systemd: what a restart needs, and in meetings the meetings;
-                               RTMS_STATE and RTMS_OUT name other places";
+  ./rtms.conf, /etc/rtms.conf  the configuration; the first one that exists
+  /etc/rtmsd/KEY               a secret of mode 0600, named like its key; the systemd unit passes
+                               it to the server
+  /var/lib/rtmsd               under systemd: what a restart needs, and the files of meetings in
+                               meetings; RTMS_STATE and RTMS_OUT name other directories
+  /usr/share/doc/rtmsd         the manual, if the package is installed";
 
 /// `rtms.conf(5)`.
 pub fn man_conf() -> String {
@@ -64,14 +65,14 @@ pub fn man_conf() -> String {
     formatted(
         &mut page,
         &[
-            "Lines of KEY=VALUE. A line that begins with # is a remark, and so is what follows \" #\"; \
-             a value may stand in quotes, and an empty one counts as not given. The environment \
-             overrides the file.",
-            "A secret may come from a file of its own instead: KEY_FILE names it, or it is called \
-             KEY in the directory that $CREDENTIALS_DIRECTORY names. The systemd unit hands over \
-             the files of /etc/rtmsd in this way.",
-            "\"rtmsd check\" says what the settings mean here, and every fault; \"rtmsd print \
-             conf\" prints a file to begin with.",
+            "Lines of KEY=VALUE. A line that begins with # is a comment, and so is text after \" #\". \
+             A value may be quoted. An empty value means that the key is not set. A variable of \
+             the environment overrides the line of the same name.",
+            "A secret can be in a file of its own instead: KEY_FILE names the file, or the file \
+             has the name of the key in the directory $CREDENTIALS_DIRECTORY. The systemd unit \
+             passes the files of /etc/rtmsd in this way.",
+            "\"rtmsd check\" explains the settings and lists every fault. \"rtmsd print conf\" \
+             prints a file to start with.",
         ],
     );
     let mut last = "";

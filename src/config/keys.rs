@@ -124,142 +124,150 @@ macro_rules! to {
 pub const KEYS: &[Key] = keys! {
     ["The app"]
     "ZOOM_CLIENT_ID" => to!(config.client_id, read::id),
-        "Client id of the app whose streams are received. Required.";
+        "Client id of the app whose streams rtmsd receives. Required.";
     "ZOOM_CLIENT_SECRET" secret => to!(config.client_secret, secret),
-        "Client secret of that app; signs the handshakes of every stream. Required.";
+        "Client secret of that app. It signs the handshakes of every stream. Required.";
     "ZOOM_SECRET_TOKEN" secret => to!(config.secret_tokens, super::precedence::secrets),
-        "Webhook secret token of that app; proves that a webhook comes from Zoom. Required unless\n\
-         RTMS_VERIFY_WEBHOOKS=off. Several with commas between them, for several apps or while a\n\
-         token is changed.";
+        "Webhook secret token of that app. It proves that a webhook comes from Zoom. Required unless\n\
+         RTMS_VERIFY_WEBHOOKS=off. For several apps, or while you change the token: several tokens,\n\
+         separated by commas.";
     "ZOOM_VIDEO_SDK_KEY" => to!(video_sdk_key, |text| read::id(text).map(Some)),
-        "SDK key, if sessions of the Video SDK are received.";
+        "SDK key, to receive sessions of the Video SDK.";
     "ZOOM_VIDEO_SDK_SECRET" secret => to!(video_sdk_secret, |text| secret(text).map(Some)),
-        "SDK secret, beside ZOOM_VIDEO_SDK_KEY.";
+        "SDK secret. Required together with ZOOM_VIDEO_SDK_KEY.";
 
-    ["Calling Zoom: one of the three ways to obtain an access token, tried in this order"]
+    ["REST calls: one of three ways to get an access token; the first that is set is used"]
     "access_token" | "ZOOM_ACCESS_TOKEN" secret => to!(config.access_token, |text| secret(text).map(Some)),
-        "An access token as it is, as in Zoom's quickstart. Such a token lives for an hour.";
+        "An access token, as in Zoom's quickstart. It is valid for one hour only.";
     "ZOOM_ACCOUNT_ID" => to!(config.account_id, |text| read::id(text).map(Some)),
-        "Account id, for server-to-server OAuth. The app that receives streams cannot be of that\n\
-         kind, so it usually goes with ZOOM_API_CLIENT_ID and ZOOM_API_CLIENT_SECRET.";
+        "Account id, for server-to-server OAuth. That needs a second app, because an app that\n\
+         receives streams cannot be of this kind: set ZOOM_API_CLIENT_ID and\n\
+         ZOOM_API_CLIENT_SECRET too.";
     "ZOOM_REFRESH_TOKEN" secret => to!(config.refresh_token, |text| secret(text).map(Some)),
-        "Refresh token, for user OAuth. Zoom replaces it with every use; the newest one is kept in\n\
-         RTMS_STATE, and a token written here later than that is taken instead.";
+        "Refresh token, for user OAuth. Zoom replaces the token at each use, and rtmsd stores the\n\
+         newest one in RTMS_STATE. If you write a new token here, rtmsd uses that one.";
     "ZOOM_API_CLIENT_ID" => to!(api_client_id, |text| read::id(text).map(Some)),
-        "Client id for OAuth, if that is another app than ZOOM_CLIENT_ID.";
+        "Client id of the app for REST calls, if that is another app than ZOOM_CLIENT_ID.";
     "ZOOM_API_CLIENT_SECRET" secret => to!(api_client_secret, |text| secret(text).map(Some)),
-        "Its client secret.";
+        "Client secret of that app.";
     "ZOOM_API_URL" = "https://api.zoom.us" => to!(config.api_url, read::url),
-        "Where REST calls go; https://api.zoomgov.com for the government cloud. http:// is taken\n\
-         for loopback addresses only.";
+        "Address of Zoom's REST API; for the government cloud https://api.zoomgov.com. http:// is\n\
+         accepted for loopback addresses only.";
     "ZOOM_OAUTH_URL" = "https://zoom.us/oauth/token" => to!(config.oauth_url, read::url),
-        "Where tokens are obtained; https://zoomgov.com/oauth/token for the government cloud.";
+        "Address that issues tokens; for the government cloud https://zoomgov.com/oauth/token.";
 
     ["Webhooks"]
     "HOST" = "0.0.0.0" => to!(config.host, read::address),
-        "Address to listen on: 127.0.0.1 behind a proxy on this machine, :: for IPv6 too.";
+        "Address to listen on. 127.0.0.1 behind a proxy on this machine; :: for IPv4 and IPv6.";
     "PORT" = "3000" => to!(config.port, read::port),
-        "Port to listen on; 0 for any free one.";
+        "Port to listen on; 0 for any free port.";
     "WEBHOOK_PATH" = "/webhook" => to!(config.webhook_path, read::webhook_path),
-        "Path of the event notification endpoint URL that the app has at Zoom.";
+        "Path of the app's event notification endpoint URL at Zoom.";
     "RTMS_TLS_CERT" => to!(tls_cert, path),
-        "Certificate chain (PEM) to serve HTTPS without a proxy. Zoom wants a publicly trusted one.";
+        "Certificate chain (PEM file), to serve HTTPS without a proxy. Zoom accepts only publicly\n\
+         trusted certificates.";
     "RTMS_TLS_KEY" => to!(tls_key, path),
-        "Private key (PEM), beside RTMS_TLS_CERT.";
+        "Private key (PEM file). Required together with RTMS_TLS_CERT.";
     "RTMS_VERIFY_WEBHOOKS" = "on" => to!(config.verify_webhooks, read::on_off),
-        "\"off\" only for trials: anyone who reaches the port can then start and stop streams.";
+        "Check the signatures of webhooks. off only for trials: anyone who reaches the port can\n\
+         then start and stop streams.";
     "RTMS_WEBHOOK_MAX_AGE" = "300" => to!(config.webhook_max_age, |text| read::seconds(text, 1)),
-        "How many seconds the time in a webhook's signature may differ from now.";
+        "By how many seconds the time in a webhook's signature may differ from this machine's\n\
+         clock.";
 
     ["Starting and stopping"]
     "RTMS_AUTO_START" = "on" => to!(config.auto_start, read::on_off),
-        "Start a stream by REST when a meeting starts. Without it, streams come when Zoom starts\n\
-         them: by the account's rules, by a person, by \"rtmsd start\".";
+        "Start a stream by REST when a meeting starts. With off, rtmsd receives the streams that\n\
+         others start: the account's rules, a person in the meeting, \"rtmsd start\".";
     "RTMS_STOP_AFTER" = "0"; "10" => stop_after,
-        "Seconds after our own start of a stream until our own stop; 0 lets it run until the\n\
-         meeting ends. The 10 is that of Zoom's quickstart: take it out for real work.";
+        "A stream that rtmsd started is stopped after so many seconds; 0 means when the meeting\n\
+         ends. 10 is the value of Zoom's quickstart: REMOVE THIS LINE for real work, or every\n\
+         recording ends after ten seconds.";
     "RTMS_PARTICIPANT_USER_ID" => to!(config.participant_user_id, |text| read::id(text).map(Some)),
-        "Start the stream for this participant (a Zoom user id), if not for the token's owner.";
+        "Start the stream for this participant (a Zoom user id) instead of the token's owner.";
     "RTMS_ON_EXIT" = "leave" => to!(config.on_exit, read::on_exit),
-        "What the server's end does to running streams: \"leave\" them, so that it can rejoin them if\n\
-         it is back within a minute, or \"stop\" them.";
+        "What happens to running streams when the server ends. leave: they stay open at Zoom, and\n\
+         a server that starts again within a minute joins them again. stop: they are ended.";
 
     ["Media"]
     "RTMS_MEDIA" = "transcript" => to!(config.media, MediaSelection::from_text),
-        "What to receive: any of transcript,audio,video,share,chat, or all. Each needs its scope at\n\
-         the app; \"all\" comes on one connection, anything else on one for each.";
+        "What to receive: any of transcript,audio,video,share,chat, or all. The app needs the scope\n\
+         of each. all uses one connection, a list uses one connection for each medium.";
     "RTMS_EVENTS" = "speaker,participants,sharing" => to!(config.events, EventSelection::from_text),
-        "Events to receive: any of speaker,participants,sharing,video,chat, for Contact Center also\n\
-         consumer,agent,monitor,transfer,conference; or all, or off.";
+        "Meeting events to receive: any of speaker,participants,sharing,video,chat; for Contact\n\
+         Center also consumer,agent,monitor,transfer,conference; or all, or off.";
     "RTMS_BUFFER_DATA" = "on" => to!(config.buffer_data, read::on_off),
-        "Also receive what was said between the start of the stream and our connection.";
+        "Also receive what was said between the start of the stream and rtmsd's connection.";
     "RTMS_TRANSCRIPT_LANGUAGE" = "auto" => to!(config.params.transcript, TranscriptParams::from_text),
-        "Language that a meeting begins in, as tag or English name: de, german. Zoom follows what is\n\
-         spoken after 30 seconds; with \",pin\" (de,pin) it stays with that language.";
+        "Language at the start of the meeting, as tag or English name: de, german. After 30 seconds\n\
+         Zoom detects the spoken language; with \",pin\" (de,pin) it keeps this one.";
     "RTMS_AUDIO_CODEC" = "l16" => to!(audio.codec, AudioCodec::from_text),
         "l16, opus, g711 or g722.";
     "RTMS_AUDIO_SAMPLE_RATE" = "16000" => to!(audio.sample_rate, SampleRate::from_text),
-        "8000, 16000, 32000 or 48000 with l16. Without this key, what the codec needs: 48000 for\n\
-         opus, 8000 for g711, 16000 for g722.";
+        "Samples a second: 8000, 16000, 32000 or 48000 with l16. Without this key, the rate of the\n\
+         codec: 16000 for l16 and g722, 48000 for opus, 8000 for g711.";
     "RTMS_AUDIO_CHANNELS" = "mono" => to!(audio.channels, Channels::from_text),
-        "mono, or stereo with l16 and opus.";
+        "mono; with l16 and opus also stereo.";
     "RTMS_AUDIO_STREAMS" = "mixed" => to!(audio.streams, AudioStreams::from_text),
-        "mixed, or per-speaker for a file of each.";
+        "mixed: one file of all speakers. per-speaker: one file for each speaker.";
     "RTMS_AUDIO_SEND_RATE" = "20" => to!(audio.send_rate_ms, |text| read::number(text, 20_u16, 1000)),
-        "Milliseconds of sound in a packet: 20 to 1000, a multiple of 20, with l16; else 20.";
+        "Milliseconds of audio in a packet. With l16 a multiple of 20, from 20 to 1000; else 20.";
     "RTMS_AUDIO_CONTENT" = "raw" => to!(audio.content, Content::from_text),
-        "raw, or rtp with opus, g711 and g722.";
+        "raw; with opus, g711 and g722 also rtp.";
     "RTMS_VIDEO" = "active" => to!(video_streams, VideoStreams::from_text),
-        "Whose camera: the active speaker's, or an individual participant's.";
+        "Whose camera. active: the active speaker's. individual: one participant's.";
     "RTMS_VIDEO_PARTICIPANT" => to!(config.video_participant, |text| name(text).map(Some)),
-        "With RTMS_VIDEO=individual: that participant's user id or name. Without, the active\n\
-         speaker's own camera is followed.";
+        "With RTMS_VIDEO=individual: the participant's user id or name. Without this key, rtmsd\n\
+         follows the active speaker.";
     "RTMS_VIDEO_CODEC" = "jpg" => to!(video.codec, VideoCodec::from_text),
-        "jpg or png up to 5 frames a second, h264 above. Without this key, what the rate needs.";
+        "jpg or png up to 5 frames a second, h264 above. Without this key, rtmsd chooses by the\n\
+         frame rate.";
     "RTMS_VIDEO_FPS" = "5" => to!(video.fps, |text| read::number(text, 1_u8, FPS_MAX)),
-        "Frames a second, up to 30. Without this key, 25 for h264.";
+        "Frames a second, up to 30. Without this key, 5, or 25 with h264.";
     "RTMS_VIDEO_RESOLUTION" = "hd" => to!(video.resolution, Resolution::from_text),
         "sd, hd (720p), fhd (1080p) or qhd (1440p).";
     "RTMS_SHARE_CODEC" = "jpg" => to!(share.codec, VideoCodec::from_text),
-        "jpg or png at 1 frame a second, h264 above. Without this key, what the rate needs.";
+        "jpg or png at 1 frame a second, h264 above. Without this key, rtmsd chooses by the frame\n\
+         rate.";
     "RTMS_SHARE_FPS" = "1" => to!(share.fps, |text| read::number(text, 1_u8, FPS_MAX)),
-        "Frames a second, up to 30. Without this key, 10 for h264.";
+        "Frames a second, up to 30. Without this key, 1, or 10 with h264.";
     "RTMS_SHARE_RESOLUTION" = "fhd" => to!(share.resolution, Resolution::from_text),
         "sd, hd (720p), fhd (1080p) or qhd (1440p).";
 
     ["What is written"]
     "RTMS_OUT" = "./rtms-out" => to!(out, path),
-        "Where meetings are written, by one server at a time. Under systemd, with StateDirectory=,\n\
-         the default is $STATE_DIRECTORY/meetings.";
+        "Directory for the files of meetings. Only one server at a time may use it. Under systemd,\n\
+         with StateDirectory=, the default is $STATE_DIRECTORY/meetings.";
     "RTMS_STATE" = "./rtms-state" => to!(state, path),
-        "What a restart needs: running streams, webhooks seen, tokens. Under systemd, with\n\
-         StateDirectory=, the default is $STATE_DIRECTORY.";
+        "Directory for what a restart needs: running streams, webhooks received, tokens. Under\n\
+         systemd, with StateDirectory=, the default is $STATE_DIRECTORY.";
     "RTMS_TRANSCRIPT" = "jsonl,vtt" => to!(config.transcript, read::transcript_formats),
         "Transcript files: any of jsonl,txt,vtt,srt, or off.";
     "RTMS_STDOUT" = "text" => to!(config.stdout, read::stdout_mode),
-        "Transcripts on standard output: text, jsonl or off.";
+        "Form of the transcripts on standard output: text, jsonl or off.";
     "RTMS_ON_REVOKED" = "delete" => to!(config.on_revoked, read::on_revoked),
-        "When consent is withdrawn (stop reason 8): \"delete\" all files of the stream at once, or\n\
-         \"keep\" them and log an error.";
+        "What happens when a participant withdraws consent (stop reason 8). delete: all files of the\n\
+         stream are deleted at once. keep: they stay, and an error is logged.";
 
-    ["Whom we connect to"]
+    ["Connections"]
     "RTMS_ALLOWED_HOSTS" = ".zoom.us,.zoom.com,.zoomgov.com" => to!(config.allowed_hosts, read::allowed_hosts),
-        "Hosts that a webhook may send us to: a domain with a dot in front for all below it, or a\n\
-         host, which may then be a private address too. ws://127.0.0.1 allows connections without\n\
-         TLS to that loopback address.";
+        "Hosts that a webhook may direct rtmsd to. An entry with a dot in front means all hosts of\n\
+         that domain; an entry without a dot in front is one host, which may have a private\n\
+         address. ws://127.0.0.1 allows connections without TLS to that loopback address.";
     "RTMS_CA_FILE" => to!(config.ca_file, path),
-        "Root certificates (PEM) to trust beside those of the system.";
+        "Root certificates (PEM file) to trust in addition to those of the system.";
 
     ["Operation"]
     "RTMS_ADMIN" = "127.0.0.1:9464" => to!(config.admin, read::admin),
-        "Address and port of health, metrics and the list of streams; off for none.";
+        "Address and port of the admin listener: health, metrics, list of streams. off: none.";
     "RTMS_ADMIN_TOKEN" secret => to!(config.admin_token, |text| secret(text).map(Some)),
-        "Token that a client of RTMS_ADMIN must show as Bearer. Required if that is not a loopback\n\
-         address.";
+        "Token that clients of RTMS_ADMIN must send as Bearer. Required if RTMS_ADMIN is not a\n\
+         loopback address.";
     "RTMS_LOG" = "info" => to!(config.log_level, read::log_level),
-        "off, error, warn, info, debug or trace. At trace, transcripts and names are in the log.";
+        "Log level: off, error, warn, info, debug or trace. Only trace logs transcripts and names.";
     "RTMS_LOG_FORMAT" = "auto" => to!(config.log_format, read::log_format),
-        "text, json, or auto: text, with priorities instead of times under systemd.";
+        "Form of log lines: text, json, or auto. auto is text; under systemd with priorities\n\
+         instead of times.";
 };
 
 fn secret(text: &str) -> Result<Secret, String> {

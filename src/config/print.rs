@@ -5,13 +5,14 @@ use std::fmt::Write;
 use super::keys::{KEYS, Key};
 
 const HEAD: &str = "\
-# Configuration of rtmsd: lines of KEY=VALUE, read from the file that --config names, else from
-# ./rtms.conf, else from /etc/rtms.conf. The environment overrides this file.
+# Configuration of rtmsd: lines of KEY=VALUE. rtmsd reads the file that --config names; without
+# --config it reads ./rtms.conf, and if that does not exist, /etc/rtms.conf. A variable of the
+# environment overrides the line of the same name.
 #
-# Commented lines show the defaults. A value may stand in quotes; what follows \" #\" is a remark; an
-# empty value counts as not given. A secret may stand in a file of its own instead: write its key
-# with _FILE at the end and the path as value, or put a file of the key's name into
-# $CREDENTIALS_DIRECTORY (systemd: LoadCredential=). \"rtmsd check\" says what is wrong.
+# Commented lines show the defaults. A value may be quoted. Text after \" #\" is a comment. An empty
+# value means that the key is not set. A secret can be in a file of its own instead: add _FILE to
+# its key and set it to the path, or put a file with the name of the key into the directory
+# $CREDENTIALS_DIRECTORY (systemd: LoadCredential=). \"rtmsd check\" finds faults in this file.
 ";
 
 /// The text of `rtms.conf.example`.

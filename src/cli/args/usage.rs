@@ -6,20 +6,20 @@ rtmsd receives Zoom Realtime Media Streams
 
 usage: rtmsd [COMMAND] [OPTIONS]
 
-  serve     the server (without a command, too)
-  demo      the whole job on loopback, against a small Zoom of its own
-  check     says what the configuration means, and what is wrong with it
+  serve     runs the server; the default without a command
+  demo      plays meetings from a small Zoom on loopback to the server
+  check     explains the configuration and finds faults in it
   start     starts the stream of a meeting
-  stop      stops it
-  pause     pauses it
-  resume    resumes it
-  status    the streams of the running server
+  stop      stops the stream of a meeting
+  pause     pauses the stream of a meeting
+  resume    resumes the stream of a meeting
+  status    shows the streams of the running server
   print     prints configuration, systemd units, manual pages, completions
   help      prints a chapter of the manual; without a topic, the list of topics
 
-  --config FILE   configuration; else ./rtms.conf, else /etc/rtms.conf, if there
-  --help          this text; after a command, about that command
-  --version       the version
+  --config FILE   the configuration; default ./rtms.conf, then /etc/rtms.conf
+  --help          prints this text; after a command, the text of that command
+  --version       prints the version
 
 exit codes: 0 fine, 64 usage, 69 cannot listen or reach, 70 bug, 77 permission,
 78 configuration
@@ -28,9 +28,10 @@ exit codes: 0 fine, 64 usage, 69 cannot listen or reach, 70 bug, 77 permission,
 pub(super) const SERVE: &str = "\
 usage: rtmsd [serve] [--config FILE]
 
-Waits for Zoom's webhooks and receives every stream they tell of. Transcripts go
-to standard output, the log to standard error, meetings to RTMS_OUT. SIGTERM and
-SIGINT end it, a second one at once; SIGHUP reads the configuration again.
+Waits for Zoom's webhooks and receives every stream they announce. Transcripts
+go to standard output, the log to standard error, files to RTMS_OUT. SIGTERM and
+SIGINT end the server, a second one at once. SIGHUP reads the configuration
+again.
 ";
 
 pub(super) const DEMO: &str = "\
@@ -38,46 +39,46 @@ usage: rtmsd demo [--out DIR] [--meetings N] [--media LIST] [--product NAME]
        rtmsd demo --chaos [--out DIR] [--meetings N]
 
 Plays meetings from a small Zoom on loopback to the real server, and ends by
-itself. It exits with 0 only if every step was seen, and if the files hold what
-was sent: every phrase, packet of sound, frame, chat message and event once.
+itself. The exit code is 0 only if every step happened and the files contain
+what was sent: every phrase, audio packet, frame, chat message and event once.
 
-  --out DIR        where meetings are written; else in a temporary directory
+  --out DIR        where to write the files; default a temporary directory
   --meetings N     how many meetings, 1 to 1000
-  --media LIST     any of transcript,audio,video,share,chat, or all; else
-                   transcript alone
+  --media LIST     any of transcript,audio,video,share,chat, or all; default
+                   transcript
   --product NAME   meeting (the default), webinar, session, engagement or call;
-                   or all, one after the other
+                   or all of them
   --chaos          with lost connections, refusals, failovers, a killed server
 ";
 
 pub(super) const CHECK: &str = "\
 usage: rtmsd check [--config FILE] [--online]
 
-Says what each setting means for this machine, and every fault. It changes
-nothing and, without --online, uses no network.
+Explains what each setting means on this machine, and lists every fault. It
+changes nothing, and without --online it does not use the network.
 
-  --online   also obtains a token, reaches the API and compares the clock
+  --online   also gets a token, calls Zoom's API and compares the clocks
 ";
 
 pub(super) const CONTROL: &str = "\
 usage: rtmsd start|stop|pause|resume MEETING_ID [OPTIONS]
 
-One REST call with the configured credentials. MEETING_ID is the meeting's
-number; of other products, the id of the session, engagement or call.
+Makes one REST call with the configured credentials. MEETING_ID is the meeting's
+number; for other products, the id of the session, engagement or call.
 
   --participant ID   act for this participant (a Zoom user id)
   --product NAME     meeting (the default), webinar, session, engagement or call
-  --json             the result as one line of JSON
-  --config FILE      configuration
+  --json             print the result as one line of JSON
+  --config FILE      the configuration
 ";
 
 pub(super) const STATUS: &str = "\
 usage: rtmsd status [--json] [--watch] [--config FILE]
 
-Asks the running server, at RTMS_ADMIN, for its streams.
+Asks the running server, at RTMS_ADMIN, for its streams and prints them.
 
-  --json    as one line of JSON
-  --watch   again and again, until interrupted
+  --json    print one line of JSON
+  --watch   repeat every two seconds, until interrupted
 ";
 
 pub(super) const PRINT: &str = "\
@@ -85,7 +86,7 @@ usage: rtmsd print conf|unit|socket|man|man-conf|completions SHELL
 
   conf          the annotated configuration, as in rtms.conf.example
   unit          a hardened systemd unit for this binary
-  socket        a systemd socket: webhooks wait while the server restarts
+  socket        a systemd socket, so that webhooks wait during a restart
   man           the manual page rtmsd(8)
   man-conf      the manual page rtms.conf(5)
   completions   completions for bash, zsh or fish
