@@ -6,6 +6,7 @@ mod api;
 mod connecting;
 mod edge_daemon;
 mod embed;
+mod golden;
 mod manual;
 mod media;
 mod meeting;

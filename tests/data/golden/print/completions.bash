@@ -1,0 +1,24 @@
+_rtmsd() {
+  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words
+  case $prev in
+    --config|--out)
+      compopt -o filenames
+      mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+      return ;;
+  esac
+  case ${COMP_WORDS[1]} in
+    serve) words="--config --help" ;;
+    demo) words="--out --meetings --media --product --chaos --help" ;;
+    check) words="--config --online --help" ;;
+    start) words="--participant --product --json --config --help" ;;
+    stop) words="--participant --product --json --config --help" ;;
+    pause) words="--participant --product --json --config --help" ;;
+    resume) words="--participant --product --json --config --help" ;;
+    status) words="--json --watch --config --help" ;;
+    print) words="--help conf unit socket man man-conf completions" ;;
+    *) words="serve demo check start stop pause resume status print --config --help --version" ;;
+  esac
+  [ "$COMP_CWORD" = 1 ] && words="serve demo check start stop pause resume status print --config --help --version"
+  mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+}
+complete -F _rtmsd rtmsd

@@ -1,0 +1,31 @@
+complete -c rtmsd -f
+complete -c rtmsd -n __fish_use_subcommand -a "serve demo check start stop pause resume status print"
+complete -c rtmsd -l help
+complete -c rtmsd -n __fish_use_subcommand -l version
+complete -c rtmsd -l config -r -F
+complete -c rtmsd -l out -r -F
+complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l meetings
+complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l media
+complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l product
+complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l chaos
+complete -c rtmsd -n "__fish_seen_subcommand_from check" -l online
+complete -c rtmsd -n "__fish_seen_subcommand_from start" -l participant
+complete -c rtmsd -n "__fish_seen_subcommand_from start" -l product
+complete -c rtmsd -n "__fish_seen_subcommand_from start" -l json
+complete -c rtmsd -n "__fish_seen_subcommand_from stop" -l participant
+complete -c rtmsd -n "__fish_seen_subcommand_from stop" -l product
+complete -c rtmsd -n "__fish_seen_subcommand_from stop" -l json
+complete -c rtmsd -n "__fish_seen_subcommand_from pause" -l participant
+complete -c rtmsd -n "__fish_seen_subcommand_from pause" -l product
+complete -c rtmsd -n "__fish_seen_subcommand_from pause" -l json
+complete -c rtmsd -n "__fish_seen_subcommand_from resume" -l participant
+complete -c rtmsd -n "__fish_seen_subcommand_from resume" -l product
+complete -c rtmsd -n "__fish_seen_subcommand_from resume" -l json
+complete -c rtmsd -n "__fish_seen_subcommand_from status" -l json
+complete -c rtmsd -n "__fish_seen_subcommand_from status" -l watch
+complete -c rtmsd -n "__fish_seen_subcommand_from print" -a conf
+complete -c rtmsd -n "__fish_seen_subcommand_from print" -a unit
+complete -c rtmsd -n "__fish_seen_subcommand_from print" -a socket
+complete -c rtmsd -n "__fish_seen_subcommand_from print" -a man
+complete -c rtmsd -n "__fish_seen_subcommand_from print" -a man-conf
+complete -c rtmsd -n "__fish_seen_subcommand_from print" -a completions

@@ -1,0 +1,20 @@
+#compdef rtmsd
+case ${words[CURRENT-1]} in
+  --config|--out) _files; return ;;
+esac
+if (( CURRENT == 2 )); then
+  compadd -- serve demo check start stop pause resume status print --config --help --version
+  return
+fi
+case ${words[2]} in
+  serve) compadd -- --config --help ;;
+  demo) compadd -- --out --meetings --media --product --chaos --help ;;
+  check) compadd -- --config --online --help ;;
+  start) compadd -- --participant --product --json --config --help ;;
+  stop) compadd -- --participant --product --json --config --help ;;
+  pause) compadd -- --participant --product --json --config --help ;;
+  resume) compadd -- --participant --product --json --config --help ;;
+  status) compadd -- --json --watch --config --help ;;
+  print) compadd -- --help conf unit socket man man-conf completions ;;
+  *) compadd -- serve demo check start stop pause resume status print --config --help --version ;;
+esac

@@ -1,0 +1,97 @@
+//! Exit codes, which systemd and scripts act on.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::stage::{Folder, PATIENCE};
+
+/// Runs the binary in that folder, without settings in the environment, and gives its exit code.
+/// A server that starts although it should not is ended.
+fn exit_code(folder: &Path, arguments: &[&str]) -> Option<i32> {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_rtmsd"))
+        .args(arguments)
+        .current_dir(folder)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary runs");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().expect("it is our child") {
+            return status.code();
+        }
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("{arguments:?} does not end");
+        }
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+/// A complete configuration, with the server on that port.
+fn configure(folder: &Path, port: u16) {
+    let text = format!(
+        "ZOOM_CLIENT_ID=id\nZOOM_CLIENT_SECRET=secret\nZOOM_SECRET_TOKEN=token\n\
+         HOST=127.0.0.1\nPORT={port}\nRTMS_ADMIN=off\nRTMS_AUTO_START=off\n\
+         RTMS_OUT={out}/out\nRTMS_STATE={out}/state\n",
+        out = folder.display()
+    );
+    fs::write(folder.join("rtms.conf"), text).expect("a file");
+}
+
+#[test]
+fn exit_codes() {
+    let folder = Folder::new();
+    let code = |arguments: &[&str]| exit_code(folder.path(), arguments);
+    for arguments in [&["--help"][..], &["--version"], &["print", "conf"]] {
+        assert_eq!(code(arguments), Some(0), "{arguments:?}");
+    }
+    for arguments in [
+        &["nonsense"][..],
+        &["serve", "--nonsense"],
+        &["serve", "extra"],
+        &["--config"],
+        &["start"],
+        &["start", "not-a-number"],
+        &["demo", "--meetings", "0"],
+        &["print"],
+        &["print", "nonsense"],
+        &["print", "completions", "tcsh"],
+        &["nonsense", "--help"],
+    ] {
+        assert_eq!(code(arguments), Some(64), "{arguments:?}");
+    }
+
+    // An empty file here keeps one in /etc from being read.
+    fs::write(folder.path().join("rtms.conf"), "").expect("a file");
+    for arguments in [
+        &["serve"][..],
+        &["check"],
+        &["start", "81234567890"],
+        &["serve", "--config", "missing.conf"],
+    ] {
+        assert_eq!(code(arguments), Some(78), "{arguments:?}");
+    }
+    fs::write(folder.path().join("rtms.conf"), "PORT=x\n").expect("a file");
+    assert_eq!(code(&["check"]), Some(78));
+
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port();
+    configure(folder.path(), port);
+    assert_eq!(code(&["serve"]), Some(69));
+    assert_eq!(code(&[]), Some(69), "without a command it is the server");
+    drop(taken);
+    configure(folder.path(), 0);
+    assert_eq!(code(&["check"]), Some(0));
+
+    // Nobody listens where the admin listener should be: no port below 1024 is given out by chance.
+    let conf = "RTMS_ADMIN=127.0.0.1:1\n";
+    fs::write(folder.path().join("rtms.conf"), conf).expect("a file");
+    assert_eq!(code(&["status"]), Some(69));
+}

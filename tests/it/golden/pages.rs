@@ -1,0 +1,57 @@
+//! What the binary prints about itself: configuration, units, manual pages, completions, help.
+
+use std::process::Command;
+
+use super::{assert_golden, without_version};
+
+/// What the command prints to stdout; it must succeed and say nothing on stderr.
+fn printed(arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rtmsd"));
+    let output = command.args(arguments).env_clear().output();
+    let output = output.expect("the binary runs");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {stderr}");
+    assert_eq!(stderr, "", "{arguments:?}");
+    let stdout = String::from_utf8(output.stdout).expect("UTF-8");
+    let program = env!("CARGO_BIN_EXE_rtmsd");
+    let real = std::fs::canonicalize(program).expect("the binary");
+    let stdout = stdout.replace(&real.display().to_string(), "/PROGRAM");
+    without_version(&stdout.replace(program, "/PROGRAM"))
+}
+
+#[test]
+fn what_print_prints() {
+    for (file, arguments) in [
+        ("print/conf", &["conf"][..]),
+        ("print/unit", &["unit"]),
+        ("print/socket", &["socket"]),
+        ("print/man", &["man"]),
+        ("print/man-conf", &["man-conf"]),
+        ("print/completions.bash", &["completions", "bash"]),
+        ("print/completions.zsh", &["completions", "zsh"]),
+        ("print/completions.fish", &["completions", "fish"]),
+    ] {
+        let arguments = [&["print"], arguments].concat();
+        assert_golden(file, &printed(&arguments));
+    }
+}
+
+/// The commands are those that the help lists, so that a new one is seen here, too.
+#[test]
+fn help_of_each_command() {
+    let usage = printed(&["--help"]);
+    let listed = usage.lines().filter_map(|line| {
+        let word = line.strip_prefix("  ")?.split(' ').next()?;
+        word.starts_with(|c: char| c.is_ascii_lowercase())
+            .then_some(word)
+    });
+    let commands: Vec<&str> = listed.collect();
+    assert!(commands.len() >= 9, "{commands:?}");
+    let mut text = format!("$ rtmsd --version\n{}", printed(&["--version"]));
+    text += &format!("\n$ rtmsd --help\n{usage}");
+    for command in commands {
+        let help = printed(&[command, "--help"]);
+        text += &format!("\n$ rtmsd {command} --help\n{help}");
+    }
+    assert_golden("help.txt", &text);
+}

@@ -1,0 +1,284 @@
+//! An upgrade: the state directory of an earlier version, with what it names rejoined.
+//!
+//! `registry-VERSION.json` is what that version left when it was killed in the middle of meetings,
+//! to the byte. It is written once for each release and never again:
+//! `cargo test --test it golden::restart::write -- --ignored`.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::DirBuilderExt;
+use std::time::{Duration, SystemTime};
+
+use rtmsd::demo::{
+    Answer, Begin, DemoProduct, End, Fault, MeetingHandle, MeetingScript, Options, Step, Zoom,
+};
+use serde_json::{Value, json};
+
+use super::stream::get;
+use super::{golden_path, map_stamps};
+use crate::admin::admin_address;
+use crate::stage::{Folder, PATIENCE, Stage, meta, start_server, wait_for};
+
+/// The meetings that a registry names. The seed decides on id and number, so that the same meeting
+/// can be played again.
+const RUNNING: [(&str, DemoProduct); 5] = [
+    ("running meeting", DemoProduct::Meeting),
+    ("running webinar", DemoProduct::Webinar),
+    ("running session", DemoProduct::Session),
+    ("running engagement", DemoProduct::ContactCenter),
+    ("running call", DemoProduct::Phone),
+];
+/// The stop reasons of the streams that are over: the meeting ended, consent was withdrawn.
+const OVER: [(&str, i64); 2] = [("meeting that is over", 6), ("revoked meeting", 8)];
+/// No stream yet: the REST start is to be tried again, or was given up.
+const TRYING: &str = "meeting that is to be started";
+const GIVEN_UP: &str = "meeting that could not be started";
+
+/// Never stops by itself, speaks quickly.
+fn script(seed: &str, product: DemoProduct, begin: Begin) -> MeetingScript {
+    MeetingScript {
+        product,
+        begin,
+        phrases_per_second: 50.0,
+        linger: Duration::from_millis(20),
+        ..MeetingScript::plain(seed)
+    }
+}
+
+/// Kills this version in the middle of meetings and keeps what it leaves behind.
+#[test]
+#[ignore = "writes registry-VERSION.json, once for each release"]
+fn write_the_registry_of_this_version() {
+    let settings = [("RTMS_STOP_AFTER", "3600"), ("RTMS_STDOUT", "off")];
+    let mut stage = Stage::start(Options::default(), &settings);
+    let meeting = |seed| script(seed, DemoProduct::Meeting, Begin::ByRest);
+    for (seed, answer, times) in [
+        (TRYING, Answer::retry_after_seconds(60), 1),
+        (
+            GIVEN_UP,
+            Answer::error(400, 13273, "The app is not allowed"),
+            1,
+        ),
+    ] {
+        let number = meeting(seed).number.to_string();
+        for _ in 0..times {
+            stage.zoom.script_rest(Some(&number), answer.clone());
+        }
+        stage.zoom.start_meeting(meeting(seed));
+    }
+    for (seed, reason) in OVER {
+        let over = stage.zoom.start_meeting(meeting(seed));
+        assert!(over.wait_for_phrases(5, PATIENCE));
+        over.end(End::stopped(reason));
+        assert!(over.wait_for(Step::StoppedAnswered, PATIENCE));
+        assert!(over.wait_for(Step::Closed, PATIENCE));
+    }
+    let running = RUNNING.map(|(seed, product)| {
+        let begin = match product {
+            DemoProduct::Meeting => Begin::ByRest,
+            _ => Begin::AtOnce,
+        };
+        stage.zoom.start_meeting(script(seed, product, begin))
+    });
+    for meeting in &running {
+        assert!(meeting.wait_for_phrases(20, PATIENCE));
+    }
+    assert!(running[1].fault(Fault::InterruptedWebhook));
+    let path = stage.folder.path().join("state/registry.json");
+    let mut registry = String::new();
+    wait_for("all of it is written", || {
+        registry = fs::read_to_string(&path).unwrap_or_default();
+        let words = [
+            "GaveUp",
+            "Trying",
+            "interrupted_ms",
+            "stop_at_ms",
+            "\"is_revoked\":true",
+        ];
+        words.iter().all(|word| registry.contains(word))
+            && registry.matches("\"ended_ms\"").count() >= OVER.len()
+    });
+    stage.server.kill();
+    let name = format!("registry-{}.json", env!("CARGO_PKG_VERSION"));
+    let mut file = fs::File::create_new(golden_path(&name)).expect("it is not written again");
+    file.write_all(registry.as_bytes()).expect("a file");
+}
+
+/// The registries of all earlier versions.
+fn registries() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(golden_path("")).expect("a folder").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("registry-") {
+            found.push((name, fs::read_to_string(entry.path()).expect("a file")));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Begins the meetings and takes their webhooks instead of the server, which learns of the streams
+/// by its registry alone. Gives the port of the signaling URLs.
+fn play_running(zoom: &Zoom) -> (Vec<MeetingHandle>, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.set_nonblocking(true).expect("a socket");
+    let address = listener.local_addr().expect("an address");
+    let target = format!("http://{address}/webhook");
+    zoom.set_webhook_target(&target).expect("a target");
+    let meetings = RUNNING.map(|(seed, product)| {
+        let meeting = zoom.start_meeting(script(seed, product, Begin::AtOnce));
+        let mut accepted = None;
+        wait_for("a webhook", || {
+            accepted = listener.accept().ok();
+            accepted.is_some()
+        });
+        let (mut stream, _) = accepted.expect("it was just seen");
+        stream.set_nonblocking(false).expect("a socket");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        let mut reader = BufReader::new(&stream);
+        let (mut line, mut length) = (String::new(), 0);
+        while line != "\r\n" {
+            line.clear();
+            reader.read_line(&mut line).expect("a head");
+            let lower = line.to_ascii_lowercase();
+            if let Some(value) = lower.strip_prefix("content-length:") {
+                length = value.trim().parse().expect("a number");
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).expect("a body");
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            .expect("it is read");
+        (meeting, String::from_utf8(body).expect("JSON"))
+    });
+    let port = signaling_port(&meetings[0].1).to_owned();
+    (meetings.map(|(meeting, _)| meeting).to_vec(), port)
+}
+
+/// The port of the first signaling URL in the text.
+fn signaling_port(text: &str) -> &str {
+    let (_, rest) = text.split_once("wss://127.0.0.1:").expect("a URL");
+    rest.split('/').next().unwrap_or_default()
+}
+
+/// The registry as if it were of this moment and of this Zoom: stamps, ports and the ids of the
+/// running streams are others, each of the same form as before.
+fn adapted(registry: &str, meetings: &[MeetingHandle], port: &str) -> String {
+    let parsed: Value = serde_json::from_str(registry).expect("JSON");
+    let streams = parsed["streams"].as_object().expect("streams");
+    let newest = streams
+        .values()
+        .filter_map(|stream| stream["newest_ms"].as_u64());
+    let newest = newest.max().expect("streams");
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.expect("a clock after 1970").as_millis() as u64;
+    let mut text = map_stamps(registry, |stamp| (stamp + now - newest).to_string());
+    text = text.replace(
+        &format!("127.0.0.1:{}/", signaling_port(registry)),
+        &format!("127.0.0.1:{port}/"),
+    );
+    for meeting in meetings {
+        let is_it =
+            |(_, stream): &(&String, &Value)| stream["started"]["id"] == meeting.script().id;
+        let (id, _) = streams.iter().find(is_it).expect("the stream");
+        text = text.replace(id, &meeting.streams()[0]);
+    }
+    text
+}
+
+#[test]
+fn streams_of_an_earlier_version_are_rejoined() {
+    let registries = registries();
+    assert!(!registries.is_empty());
+    for (version, registry) in &registries {
+        // The one that is synced, and the one that is not: either may be the only one.
+        for file in ["registry.json", "registry-unsynced.json"] {
+            rejoin(version, registry, file);
+        }
+    }
+}
+
+fn rejoin(version: &str, registry: &str, file: &str) {
+    let folder = Folder::new();
+    let zoom = Zoom::start(Options {
+        // Those of new streams come before it is known where the server listens.
+        webhook_retries: vec![Duration::from_millis(20); 1000],
+        ..Options::default()
+    })
+    .expect("a Zoom");
+    let (running, port) = play_running(&zoom);
+    let to_start = [TRYING, GIVEN_UP]
+        .map(|seed| zoom.start_meeting(script(seed, DemoProduct::Meeting, Begin::Silent)));
+    let registry = adapted(registry, &running, &port);
+    let state = folder.path().join("state");
+    let mut builder = fs::DirBuilder::new();
+    builder.mode(0o700).create(&state).expect("a folder");
+    fs::write(state.join(file), &registry).expect("a file");
+
+    let settings = [("RTMS_ADMIN", "127.0.0.1:0"), ("RTMS_STDOUT", "off")];
+    let server = start_server(&zoom, folder.path(), &settings, "");
+    let stage = Stage {
+        server,
+        zoom,
+        folder,
+    };
+    let target = format!("http://{}/webhook", stage.address());
+    stage.zoom.set_webhook_target(&target).expect("a target");
+    for meeting in running.iter().chain(&to_start) {
+        let what = format!("{version} as {file}: {}", meeting.script().topic);
+        assert!(
+            meeting.wait_for(Step::Ready, PATIENCE),
+            "{what}: {:?}",
+            meeting.steps()
+        );
+        assert!(meeting.wait_for_phrases(5, PATIENCE), "{what}: no phrases");
+    }
+    let admin = admin_address(&stage.server);
+    let metric = |name: &str| {
+        let page = get(admin, "/metrics");
+        let series = format!("\n{name} ");
+        let (_, rest) = page.split_once(&series).expect("a metric");
+        rest.lines()
+            .next()
+            .and_then(|value| value.parse::<usize>().ok())
+    };
+    let all = running.len() + to_start.len();
+    assert_eq!(metric("rtmsd_streams_rejoined_total"), Some(running.len()));
+    assert_eq!(metric("rtmsd_streams_begun_total"), Some(all));
+
+    // The webhook of a stream that is over comes again: it is known, and nothing is begun.
+    let known: Value = serde_json::from_str(&registry).expect("JSON");
+    let over = script(OVER[0].0, DemoProduct::Meeting, Begin::Silent);
+    let streams = known["streams"].as_object().expect("streams");
+    let is_over = |(_, stream): &(&String, &Value)| stream["started"]["id"] == over.id;
+    let (id, entry) = streams.iter().find(is_over).expect("the stream");
+    let delivery = stage.zoom.post_webhook(&json!({
+        "event": "meeting.rtms_started", "event_ts": entry["newest_ms"],
+        "payload": {"meeting_uuid": over.id, "rtms_stream_id": id,
+            "server_urls": entry["started"]["server_urls"][0]}}));
+    assert!(delivery.is_accepted(), "{delivery:?}");
+    assert_eq!(metric("rtmsd_streams_begun_total"), Some(all));
+
+    // A rejoined stream is the same as before: its zero, its number, its topic.
+    for meeting in &running {
+        let id = &meeting.streams()[0];
+        wait_for("the files of a stream", || {
+            let folders = stage.stream_folders();
+            folders
+                .iter()
+                .any(|folder| meta(folder)["stream_id"] == id.as_str())
+        });
+        let found = meta(&stage.folder_of(id));
+        assert_eq!(
+            found["started_ms"], known["streams"][id]["first_ms"],
+            "{found}"
+        );
+        let entry = &known["meetings"][&meeting.script().id];
+        assert_eq!(found["topic"], entry["topic"], "{found}");
+        assert_eq!(found["product"], entry["product"], "{found}");
+        assert_eq!(found["meeting_id"], entry["meeting_id"], "{found}");
+    }
+    assert_eq!(stage.zoom.violations(), Vec::<String>::new());
+}
