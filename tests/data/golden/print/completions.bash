@@ -16,9 +16,10 @@ _rtmsd() {
     resume) words="--participant --product --json --config --help" ;;
     status) words="--json --watch --config --help" ;;
     print) words="--help conf unit socket man man-conf completions" ;;
-    *) words="serve demo check start stop pause resume status print --config --help --version" ;;
+    help) words="--help operating media delivery troubleshooting privacy embedding tuning" ;;
+    *) words="serve demo check start stop pause resume status print help --config --help --version" ;;
   esac
-  [ "$COMP_CWORD" = 1 ] && words="serve demo check start stop pause resume status print --config --help --version"
+  [ "$COMP_CWORD" = 1 ] && words="serve demo check start stop pause resume status print help --config --help --version"
   mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 }
 complete -F _rtmsd rtmsd

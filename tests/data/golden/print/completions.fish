@@ -1,5 +1,5 @@
 complete -c rtmsd -f
-complete -c rtmsd -n __fish_use_subcommand -a "serve demo check start stop pause resume status print"
+complete -c rtmsd -n __fish_use_subcommand -a "serve demo check start stop pause resume status print help"
 complete -c rtmsd -l help
 complete -c rtmsd -n __fish_use_subcommand -l version
 complete -c rtmsd -l config -r -F
@@ -29,3 +29,10 @@ complete -c rtmsd -n "__fish_seen_subcommand_from print" -a socket
 complete -c rtmsd -n "__fish_seen_subcommand_from print" -a man
 complete -c rtmsd -n "__fish_seen_subcommand_from print" -a man-conf
 complete -c rtmsd -n "__fish_seen_subcommand_from print" -a completions
+complete -c rtmsd -n "__fish_seen_subcommand_from help" -a operating
+complete -c rtmsd -n "__fish_seen_subcommand_from help" -a media
+complete -c rtmsd -n "__fish_seen_subcommand_from help" -a delivery
+complete -c rtmsd -n "__fish_seen_subcommand_from help" -a troubleshooting
+complete -c rtmsd -n "__fish_seen_subcommand_from help" -a privacy
+complete -c rtmsd -n "__fish_seen_subcommand_from help" -a embedding
+complete -c rtmsd -n "__fish_seen_subcommand_from help" -a tuning

@@ -3,7 +3,7 @@ case ${words[CURRENT-1]} in
   --config|--out) _files; return ;;
 esac
 if (( CURRENT == 2 )); then
-  compadd -- serve demo check start stop pause resume status print --config --help --version
+  compadd -- serve demo check start stop pause resume status print help --config --help --version
   return
 fi
 case ${words[2]} in
@@ -16,5 +16,6 @@ case ${words[2]} in
   resume) compadd -- --participant --product --json --config --help ;;
   status) compadd -- --json --watch --config --help ;;
   print) compadd -- --help conf unit socket man man-conf completions ;;
-  *) compadd -- serve demo check start stop pause resume status print --config --help --version ;;
+  help) compadd -- --help operating media delivery troubleshooting privacy embedding tuning ;;
+  *) compadd -- serve demo check start stop pause resume status print help --config --help --version ;;
 esac
