@@ -51,7 +51,7 @@
 //! - There is no unsafe code but for two calls, in `daemon/heap_trim.rs` and `net/tls_sessions.rs`,
 //!   where the measured reasons stand.
 //!
-//! Three ways to use it: the whole [`daemon::Daemon`]; one [`stream::Meeting`], with webhooks
+//! Three ways to use it: the whole [`daemon::Daemon`]; one [`stream::StreamHandle`], with webhooks
 //! received elsewhere; [`protocol::Stream`] alone, with sockets of your own.
 //!
 //! # Embedding

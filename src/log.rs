@@ -36,7 +36,7 @@ const FOLDED_MAX: usize = 4096;
 
 /// The form of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum LineFormat {
     /// `2026-11-23T12:04:31.500Z INFO thread=main target=rtmsd: message`.
     Text,
     /// The same without a time and with a priority in front, for journald.
@@ -47,7 +47,7 @@ enum Form {
 
 /// Where a line comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place<'a> {
+enum LogOrigin<'a> {
     /// A thread of this name.
     Thread(&'a str),
     /// The thread of the stream with this id.
@@ -56,7 +56,7 @@ enum Place<'a> {
 
 /// Writes records as lines.
 struct Logger {
-    form: Form,
+    form: LineFormat,
     folded: Mutex<Folded>,
     stderr: Mutex<Stderr<io::Stderr>>,
 }
@@ -72,17 +72,17 @@ thread_local! {
 }
 
 /// Says that everything this thread logs is about a stream, for as long as the thread lives.
-pub fn set_stream(stream_id: &str) {
+pub fn set_thread_stream(stream_id: &str) {
     STREAM.with(|stream| drop(stream.set(stream_id.into())));
 }
 
 /// Starts logging. The form stays for the life of the process; a second call changes the level only.
 pub fn start(level: LevelFilter, format: LogFormat) {
     let form = match format {
-        LogFormat::Text => Form::Text,
-        LogFormat::Json => Form::Json,
-        LogFormat::Auto if is_journal() => Form::Journal,
-        LogFormat::Auto => Form::Text,
+        LogFormat::Text => LineFormat::Text,
+        LogFormat::Json => LineFormat::Json,
+        LogFormat::Auto if is_journal() => LineFormat::Journal,
+        LogFormat::Auto => LineFormat::Text,
     };
     let logger = LOGGER.get_or_init(|| Logger {
         form,
@@ -114,7 +114,7 @@ pub fn flush_folded() {
         for ((stream, message), times) in rest {
             let place = stream
                 .as_deref()
-                .map_or(Place::Thread("log"), Place::Stream);
+                .map_or(LogOrigin::Thread("log"), LogOrigin::Stream);
             logger.write(&line(
                 logger.form,
                 now_ms(),
@@ -180,13 +180,13 @@ impl Log for Logger {
                 }
             }
         }
-        let write = |place: Place<'_>| {
+        let write = |place: LogOrigin<'_>| {
             let (level, target) = (record.level(), record.target());
             self.write(&line(self.form, now_ms(), level, place, target, &message));
         };
         STREAM.with(|stream| match stream.get() {
-            Some(stream) => write(Place::Stream(stream)),
-            None => write(Place::Thread(
+            Some(stream) => write(LogOrigin::Stream(stream)),
+            None => write(LogOrigin::Thread(
                 std::thread::current().name().unwrap_or("unnamed"),
             )),
         });
@@ -205,7 +205,7 @@ impl Logger {
         let mut stderr = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
         stderr.write(line, |lost| {
             let message = format!("log lines were lost lines={lost}: nobody read them");
-            let place = Place::Thread("log");
+            let place = LogOrigin::Thread("log");
             crate::log::line(
                 self.form,
                 now_ms(),
@@ -230,21 +230,28 @@ fn cut(message: &mut String) {
 }
 
 /// One record as one line, its end included.
-fn line(form: Form, ms: u64, level: Level, place: Place, target: &str, message: &str) -> String {
+fn line(
+    form: LineFormat,
+    ms: u64,
+    level: Level,
+    place: LogOrigin,
+    target: &str,
+    message: &str,
+) -> String {
     let (key, word) = match place {
-        Place::Thread(name) => ("thread", name),
-        Place::Stream(id) => ("stream", id),
+        LogOrigin::Thread(name) => ("thread", name),
+        LogOrigin::Stream(id) => ("stream", id),
     };
     let mut line = String::with_capacity(message.len() + 80);
     // Writing to a string does not fail.
     let _ = match form {
-        Form::Text => write!(line, "{} {level} ", Utc::from_unix_ms(ms)),
-        Form::Journal => write!(line, "<{}>", priority(level)),
-        Form::Json => {
+        LineFormat::Text => write!(line, "{} {level} ", Utc::from_unix_ms(ms)),
+        LineFormat::Journal => write!(line, "<{}>", priority(level)),
+        LineFormat::Json => {
             let name = level.as_str().to_ascii_lowercase();
             let named = match place {
-                Place::Thread(_) => stream_in(message),
-                Place::Stream(_) => None,
+                LogOrigin::Thread(_) => stream_in(message),
+                LogOrigin::Stream(_) => None,
             };
             let stream = named.map_or_else(String::new, |id| format!("\"stream\":{},", json(id)));
             write!(
@@ -257,7 +264,7 @@ fn line(form: Form, ms: u64, level: Level, place: Place, target: &str, message: 
             )
         }
     };
-    if form != Form::Json {
+    if form != LineFormat::Json {
         line.push_str(key);
         line.push('=');
         push_word(&mut line, word);
@@ -399,12 +406,12 @@ mod tests {
     #[test]
     fn a_record_is_one_line() {
         let check = |form, level, thread, target, message, expected: &str| {
-            let place = Place::Thread(thread);
+            let place = LogOrigin::Thread(thread);
             let found = line(form, 1_795_435_471_500, level, place, target, message);
             assert_eq!(found, format!("{expected}\n"));
         };
         check(
-            Form::Text,
+            LineFormat::Text,
             Level::Info,
             "meeting 8f3a",
             "rtmsd::stream",
@@ -412,7 +419,7 @@ mod tests {
             "2026-11-23T12:04:31.500Z INFO thread=\"meeting 8f3a\" stream started media=transcript",
         );
         check(
-            Form::Journal,
+            LineFormat::Journal,
             Level::Error,
             "main",
             "ureq",
@@ -420,7 +427,7 @@ mod tests {
             "<3>thread=main target=ureq evil\\nname\\u{1b}[31m\\u{2028}\\u{85}\\u{202e}",
         );
         check(
-            Form::Json,
+            LineFormat::Json,
             Level::Warn,
             "a\"b",
             "rtmsd",
@@ -429,7 +436,7 @@ mod tests {
              \"target\":\"rtmsd\",\"message\":\"x\\ny\\u007f\\u2028\"}",
         );
         check(
-            Form::Journal,
+            LineFormat::Journal,
             Level::Debug,
             "a\"\n",
             "rtmsd",
@@ -440,18 +447,18 @@ mod tests {
 
     #[test]
     fn lines_of_a_stream_carry_its_id() {
-        let place = Place::Stream("a+b/c==");
-        let by_main = Place::Thread("main");
+        let place = LogOrigin::Stream("a+b/c==");
+        let by_main = LogOrigin::Thread("main");
         let text = "stopped stream=a+b/c==: 18";
         assert_eq!(
-            line(Form::Json, 0, Level::Info, by_main, "rtmsd", text),
+            line(LineFormat::Json, 0, Level::Info, by_main, "rtmsd", text),
             "{\"time\":\"1970-01-01T00:00:00.000Z\",\"level\":\"info\",\"thread\":\"main\",\
              \"stream\":\"a+b/c==\",\"target\":\"rtmsd\",\"message\":\"stopped stream=a+b/c==: 18\"}\n"
         );
         for (form, expected) in [
-            (Form::Journal, "<6>stream=a+b/c== receiving\n"),
+            (LineFormat::Journal, "<6>stream=a+b/c== receiving\n"),
             (
-                Form::Json,
+                LineFormat::Json,
                 "{\"time\":\"1970-01-01T00:00:00.000Z\",\"level\":\"info\",\"stream\":\"a+b/c==\",\
                  \"target\":\"rtmsd\",\"message\":\"receiving\"}\n",
             ),

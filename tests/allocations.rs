@@ -18,7 +18,7 @@ use rtmsd::protocol::{
 };
 use rtmsd::recorder::media_files::Media;
 use rtmsd::recorder::meta::Meta;
-use rtmsd::recorder::packet_batch::Batch;
+use rtmsd::recorder::packet_batch::PacketBatch;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -103,7 +103,7 @@ fn measure(codec: AudioCodec, payload: &[u8]) {
         ..MediaParams::default()
     };
     let mut media = Media::open(&folder, params, &meta, ZERO_MS);
-    let mut batch = Batch::default();
+    let mut batch = PacketBatch::default();
     let mut bytes = Vec::new();
     let all: Vec<Vec<String>> = (0..600).map(|n| messages(n, payload)).collect();
     let (warm, measured) = all.split_at(300);

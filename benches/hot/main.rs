@@ -12,12 +12,12 @@ use base64::Engine as _;
 use divan::{AllocProfiler, Bencher};
 use rtmsd::domain::product::Product;
 use rtmsd::protocol::StreamEvent;
-use rtmsd::protocol::dedup::{Identity, Seam};
+use rtmsd::protocol::dedup::{PhraseKey, RecentPhrases};
 use rtmsd::protocol::message::{Message, PacketKind, decode, keep_alive_answer};
 use rtmsd::recorder::StreamInfo;
 use rtmsd::recorder::jsonl::Lines;
-use rtmsd::recorder::packet_batch::Batch;
-use rtmsd::recorder::record_batch::{Phrase, Record, Records};
+use rtmsd::recorder::packet_batch::PacketBatch;
+use rtmsd::recorder::record_batch::{Phrase, Record, RecordBatch};
 use rtmsd::recorder::transcript::cues;
 use rtmsd::recorder::transcript::cues::Position;
 
@@ -77,7 +77,7 @@ fn decode_base64(bencher: Bencher<'_, '_>) {
     let Ok(Message::Packet(_, packet)) = decode(&message) else {
         panic!("no packet");
     };
-    let mut batch = Batch::default();
+    let mut batch = PacketBatch::default();
     bencher.bench_local(|| {
         if batch.count() == 300 {
             batch.clear();
@@ -89,11 +89,11 @@ fn decode_base64(bencher: Bencher<'_, '_>) {
 /// In a conversation the stamps grow; in a flood many phrases have the same one.
 #[divan::bench(args = [1, 1000])]
 fn find_repetition(bencher: Bencher<'_, '_>, phrases_per_ms: u64) {
-    let mut seam = Seam::default();
+    let mut load_recent_phrases = RecentPhrases::default();
     let mut count = 0;
     bencher.bench_local(|| {
         count += 1;
-        seam.is_repeat(Identity {
+        load_recent_phrases.is_repeat(PhraseKey {
             user_id: 16_778_240,
             start_ms: count,
             end_ms: count,
@@ -108,12 +108,12 @@ fn find_repetition(bencher: Bencher<'_, '_>, phrases_per_ms: u64) {
 #[divan::bench]
 fn hand_over(bencher: Bencher<'_, '_>) {
     with_phrase(|phrase| {
-        let mut full = Records::default();
+        let mut full = RecordBatch::default();
         (0..200).for_each(|_| full.push(&Record::Phrase(phrase)));
-        let mut records = Records::like(&full);
+        let mut records = RecordBatch::like(&full);
         bencher.bench_local(|| {
             if records.count() == full.count() {
-                records = Records::like(&full);
+                records = RecordBatch::like(&full);
             }
             records.push(&Record::Phrase(black_box(phrase)));
         });

@@ -6,18 +6,19 @@ use std::time::Duration;
 
 use rtmsd::domain::product::Product;
 use rtmsd::domain::secret::Secret;
+use rtmsd::net::dial::Dialer;
 use rtmsd::net::resolve::Resolver;
-use rtmsd::net::tls_client::Connector;
-use rtmsd::protocol::dedup::Seam;
+use rtmsd::net::tls_client::TlsClient;
+use rtmsd::protocol::dedup::RecentPhrases;
 use rtmsd::protocol::server_url::{AllowedHosts, ServerUrl};
 use rtmsd::protocol::{Command, MediaParams, MediaSelection, StreamConfig, StreamEvent};
-use rtmsd::stream::{Meeting, Network, Sink};
+use rtmsd::stream::{Sink, StreamHandle};
 use tungstenite::{Message, WebSocket};
 
 type Socket = WebSocket<TcpStream>;
 
 pub(crate) struct Joined {
-    meeting: Meeting,
+    meeting: StreamHandle,
     media: Socket,
     _signaling: Socket,
     heard: Receiver<()>,
@@ -56,13 +57,13 @@ impl Joined {
             unix_ms: 0,
         };
         let home = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
-        let tls = Connector::new(None).expect("no file to read");
+        let tls = TlsClient::new(None).expect("no file to read");
         let resolver = Resolver::new(Box::new(move |_| Ok(home.clone())));
-        let network = Network::start(tls, resolver).expect("a thread");
+        let dialer = Dialer::start(tls, resolver).expect("a thread");
         let (sender, heard) = sync_channel(1);
         let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Tell(sender, wanted))];
-        let meeting =
-            Meeting::start(config, network, Seam::default(), sinks, || {}).expect("a thread");
+        let meeting = StreamHandle::spawn(config, dialer, RecentPhrases::default(), sinks, || {})
+            .expect("a thread");
         let mut signaling = accept(&listener);
         say(
             &mut signaling,

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use native_tls::{Certificate, TlsConnector, TlsStream};
-use rtmsd::demo::{Begin, Keep, MeetingScript, Options, Zoom};
+use rtmsd::demo::{Begin, MeetingScript, Options, SentDetail, Zoom};
 use rtmsd::domain::secret::Secret;
 use rtmsd::protocol::handshake_signature;
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ pub(crate) fn flood(phrases: u64) -> f64 {
         begin: Begin::AtOnce,
         phrases: Some(phrases),
         phrases_per_second: 0.0,
-        keep: Keep::Count,
+        keep: SentDetail::Count,
         ..MeetingScript::plain("bare")
     });
     let started = started_webhook(&listener);

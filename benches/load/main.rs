@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 use process::{Server, Usage};
 use rtmsd::demo::{
-    AudioScript, Begin, End, Keep, Latencies, MeetingHandle, MeetingScript, Options, Socket, Step,
-    Zoom,
+    AudioScript, Begin, End, Latencies, MeetingHandle, MeetingScript, Options, SentDetail, Socket,
+    Step, Zoom,
 };
 use table::{Goal, Table};
 
@@ -65,7 +65,7 @@ fn counted(seed: &str, phrases: u64, per_second: f64) -> MeetingScript {
         begin: Begin::AtOnce,
         phrases: Some(phrases),
         phrases_per_second: per_second,
-        keep: Keep::Count,
+        keep: SentDetail::Count,
         ..MeetingScript::plain(seed)
     };
     if per_second > 0.0 {

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
 use rtmsd::protocol::message::{
-    ECHO_BYTES_MAX, Message, decode, keep_alive_answer, mend_surrogates,
+    ECHO_BYTES_MAX, Message, decode, keep_alive_answer, replace_lone_surrogates,
 };
 use serde_json::value::RawValue;
 
 fuzz_target!(|text: &str| {
-    let mended = mend_surrogates(text);
+    let mended = replace_lone_surrogates(text);
     for text in [Some(text), mended.as_deref()].into_iter().flatten() {
         if let Ok(Message::KeepAlive(request)) = decode(text) {
             let answer = keep_alive_answer(&request);

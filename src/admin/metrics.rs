@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::process::Process;
 use super::streams;
 use crate::daemon::status::{KINDS, Status, Totals, kind_name};
-use crate::domain::zoom_event::ACCOUNT_WORDS;
+use crate::domain::zoom_event::ACCOUNT_LABELS;
 use crate::gate;
 use crate::gate::{BUCKET_ENDS_US, Histogram};
 use crate::protocol::Loss;
@@ -275,7 +275,7 @@ fn sums(page: &mut Page, totals: &Totals) {
         "account_events_total",
         "Webhooks that tell of the account or the app, and not of one stream.",
         "event",
-        ACCOUNT_WORDS.map(|word| (word, of(&totals.account, word).unwrap_or(0))),
+        ACCOUNT_LABELS.map(|word| (word, of(&totals.account, word).unwrap_or(0))),
     );
     page.counters(
         "connects_total",

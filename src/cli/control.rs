@@ -9,13 +9,13 @@ use std::io::Write;
 use serde::Serialize;
 
 use crate::domain::product::Product;
-use crate::zoom_api::{Action, Api, Control, Error, Settings};
+use crate::zoom_api::{Api, ControlRequest, Error, RestAction, Settings};
 
 /// What the command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// Which of the four commands.
-    pub action: Action,
+    pub action: RestAction,
     /// The number of the meeting, or the id of a session, an engagement or a call. Numbers may be
     /// written as Zoom shows them, `812 3456 7890`.
     pub id: String,
@@ -48,7 +48,7 @@ pub fn run(
     settings: impl FnOnce() -> Result<Settings, Error>,
     out: &mut impl Write,
 ) -> u8 {
-    let mut control = Control::new(options.action, options.product, options.id.trim());
+    let mut control = ControlRequest::new(options.action, options.product, options.id.trim());
     if matches!(options.product, Product::Meeting | Product::Webinar) {
         control.id.retain(|c| c != ' ' && c != '-');
     }
@@ -99,7 +99,7 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn new(control: &'a Control, error: Option<&'static str>) -> Line<'a> {
+    fn new(control: &'a ControlRequest, error: Option<&'static str>) -> Line<'a> {
         Line {
             ok: error.is_none(),
             action: control.action.name(),
@@ -113,7 +113,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    fn of_error(control: &'a Control, error: &Error) -> Line<'a> {
+    fn of_error(control: &'a ControlRequest, error: &Error) -> Line<'a> {
         Line {
             class: Some(error.class().name()),
             status: error.status(),
@@ -126,7 +126,7 @@ impl<'a> Line<'a> {
     fn text(&self) -> String {
         match &self.message {
             Some(message) => message.clone(),
-            None if self.action == Action::Start.name() => format!(
+            None if self.action == RestAction::Start.name() => format!(
                 "start {} {}: accepted by zoom; the stream has started when its webhook comes",
                 self.product, self.id
             ),

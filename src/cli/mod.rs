@@ -49,7 +49,7 @@ fn dispatch(command: Command) -> u8 {
         Command::Print(Page::Conf) => print(&conf()),
         Command::Serve { config } => {
             let path = config.as_deref();
-            let sources = Sources::of_process(path, Needs::Serve);
+            let sources = Sources::from_process(path, Needs::Serve);
             with_sources(sources, |loaded| serve::run(loaded, path))
         }
         Command::Demo {
@@ -137,8 +137,8 @@ fn demo_product(product: Product) -> DemoProduct {
 
 /// For a command beside the server: as the installed service would read it.
 fn with_config(path: Option<&Path>, needs: Needs, next: impl FnOnce(&Loaded) -> u8) -> u8 {
-    let sources = Sources::of_process(path, needs).map(|mut sources| {
-        service_env::as_service(&mut sources);
+    let sources = Sources::from_process(path, needs).map(|mut sources| {
+        service_env::overlay_service_env(&mut sources);
         sources
     });
     with_sources(sources, next)
@@ -166,9 +166,9 @@ fn with_sources(sources: Result<Sources<'_>, Fault>, next: impl FnOnce(&Loaded) 
 }
 
 fn check(path: Option<&Path>, online: bool) -> u8 {
-    let sources = match Sources::of_process(path, Needs::Serve) {
+    let sources = match Sources::from_process(path, Needs::Serve) {
         Ok(mut sources) => {
-            service_env::as_service(&mut sources);
+            service_env::overlay_service_env(&mut sources);
             sources
         }
         Err(fault) => {

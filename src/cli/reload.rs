@@ -56,7 +56,7 @@ impl Reloading {
     fn take(&mut self) -> Result<(), Vec<String>> {
         let text = |fault: &dyn std::fmt::Display| vec![fault.to_string()];
         let sources =
-            Sources::of_process(self.path.as_deref(), Needs::Serve).map_err(|f| text(&f))?;
+            Sources::from_process(self.path.as_deref(), Needs::Serve).map_err(|f| text(&f))?;
         let texts = |faults: Vec<Fault>| faults.iter().map(Fault::to_string).collect::<Vec<_>>();
         let loaded = load(&sources).map_err(texts)?;
         let config = &loaded.config;

@@ -57,7 +57,7 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
             }
             handle.stop();
         }
-        Signal::Slept => handle.slept(),
+        Signal::SystemResumed => handle.system_resumed(),
         Signal::Reload => {
             if let Some(notifier) = &notifier {
                 notifier.reloading();
@@ -111,7 +111,7 @@ fn listeners(config: &Config) -> Result<Vec<TcpListener>, Failure> {
 }
 
 fn service(daemon: &Daemon) -> io::Result<Option<Service>> {
-    let Some(notifier) = Notifier::of_process()? else {
+    let Some(notifier) = Notifier::from_process()? else {
         return Ok(None);
     };
     Service::start(notifier, Notifier::watchdog(), daemon.handle()).map(Some)

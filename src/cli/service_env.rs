@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
-use super::check::machine::{Finding, Grade, limits};
+use super::check::machine::{CheckLevel, Finding, limits};
 use crate::cli::exit;
 use crate::config::Sources;
 
@@ -24,7 +24,7 @@ const FOLDERS: [&str; 4] = [
 
 /// Has a command that reads the service's configuration find what the service finds beside it: its
 /// secrets and its folders. Who may not look for the secrets is told nothing of them.
-pub fn as_service(sources: &mut Sources<'_>) {
+pub fn overlay_service_env(sources: &mut Sources<'_>) {
     let given = |name: &str| sources.environment.iter().any(|(key, _)| key == name);
     let Some((file, _)) = sources.file.as_ref() else {
         return;
@@ -72,13 +72,13 @@ pub(super) fn findings(file: Option<&Path>) -> Vec<Finding> {
     let Some(unit) = installed() else {
         let has_systemd = Path::new("/run/systemd/system").is_dir();
         let text = "rtmsd.service is not installed; \"rtmsd print unit\" prints one";
-        return Vec::from_iter(has_systemd.then(|| Finding::new(Grade::Fine, WHAT, text)));
+        return Vec::from_iter(has_systemd.then(|| Finding::new(CheckLevel::Fine, WHAT, text)));
     };
     let text = match text(&unit) {
         Ok(text) => text,
         Err(error) => {
             let text = format!("{} cannot be read: {error}", unit.display());
-            return vec![Finding::new(Grade::Warn, WHAT, text)];
+            return vec![Finding::new(CheckLevel::Warn, WHAT, text)];
         }
     };
     // One that this user may not look for is not missing.
@@ -86,7 +86,7 @@ pub(super) fn findings(file: Option<&Path>) -> Vec<Finding> {
     let mut findings = judge(&text, file, &is_missing);
     if findings.iter().all(|finding| finding.what != WHAT) {
         let text = format!("{} is as it should be", unit.display());
-        findings.insert(0, Finding::new(Grade::Fine, WHAT, text));
+        findings.insert(0, Finding::new(CheckLevel::Fine, WHAT, text));
     }
     findings
 }
@@ -169,7 +169,7 @@ fn judge(text: &str, file: Option<&Path>, is_missing: &dyn Fn(&Path) -> bool) ->
     let last = |key: &str| last(&service, key);
     let mut findings = Vec::new();
     let mut tell = |grade, text: String| findings.push(Finding::new(grade, WHAT, text));
-    let wrong = Grade::Fault(exit::CONFIG);
+    let wrong = CheckLevel::Fault(exit::CONFIG);
 
     // It is not this configuration's unit.
     if let Some(config) = config_of(&service).filter(|config| file != Some(config)) {
@@ -177,7 +177,7 @@ fn judge(text: &str, file: Option<&Path>, is_missing: &dyn Fn(&Path) -> bool) ->
             "rtmsd.service is not judged: it reads {0}, so rtmsd check --config {0} does that",
             config.display()
         );
-        tell(Grade::Fine, text);
+        tell(CheckLevel::Fine, text);
         return findings;
     }
     let program = command(&service).next().unwrap_or_default();
@@ -199,7 +199,7 @@ fn judge(text: &str, file: Option<&Path>, is_missing: &dyn Fn(&Path) -> bool) ->
     }
     if last("Type").is_none_or(|kind| !kind.starts_with("notify")) {
         tell(
-            Grade::Warn,
+            CheckLevel::Warn,
             "Type=notify is missing, so systemd takes it for ready too early".to_owned(),
         );
     }
@@ -209,7 +209,7 @@ fn judge(text: &str, file: Option<&Path>, is_missing: &dyn Fn(&Path) -> bool) ->
         ("ExecReload", "systemctl reload does nothing"),
     ] {
         if last(key).is_none() {
-            tell(Grade::Warn, format!("{key}= is missing: {why}"));
+            tell(CheckLevel::Warn, format!("{key}= is missing: {why}"));
         }
     }
     match last("LimitNOFILE").map(|limit| limit.rsplit(':').next().unwrap_or(limit)) {
@@ -223,7 +223,7 @@ fn judge(text: &str, file: Option<&Path>, is_missing: &dyn Fn(&Path) -> bool) ->
             );
         }
         None => tell(
-            Grade::Warn,
+            CheckLevel::Warn,
             "LimitNOFILE= is missing: what systemd gives by itself may be too few".to_owned(),
         ),
     }
@@ -240,7 +240,7 @@ mod tests {
         let found = judge(text, Some(Path::new("/etc/rtms.conf")), &is_missing);
         let found: Vec<String> = found
             .iter()
-            .filter(|finding| finding.grade != Grade::Fine)
+            .filter(|finding| finding.grade != CheckLevel::Fine)
             .map(|finding| finding.text.clone())
             .collect();
         assert_eq!(found.len(), expected.len(), "{found:#?}");
@@ -290,7 +290,7 @@ mod tests {
         let unit = unit_file::unit(Path::new("/usr/bin/rtmsd"));
         let findings = judge(&unit, Some(Path::new("rtms.conf")), &|_| true);
         assert_eq!(findings.len(), 1);
-        assert_eq!(findings[0].grade, Grade::Fine);
+        assert_eq!(findings[0].grade, CheckLevel::Fine);
         assert!(
             findings[0]
                 .text

@@ -23,7 +23,7 @@ pub enum Signal {
     /// SIGHUP: read the configuration again.
     Reload,
     /// The machine slept, and has woken up.
-    Slept,
+    SystemResumed,
 }
 
 /// The owner of the thread. Dropping it ends the thread and gives the signals back.
@@ -61,7 +61,7 @@ impl Signals {
                     &wakeable,
                     &stop_read,
                     &reload_read,
-                    sleep::Watch::new(),
+                    sleep::SuspendDetector::new(),
                     &mut tell,
                 )
             })?;
@@ -89,7 +89,7 @@ fn watch(
     over: &Wakeable,
     stop: &UnixStream,
     reload: &UnixStream,
-    mut sleep: sleep::Watch,
+    mut sleep: sleep::SuspendDetector,
     tell: &mut dyn FnMut(Signal),
 ) {
     loop {
@@ -115,8 +115,8 @@ fn watch(
                 tell(signal);
             }
         }
-        if clock_was_set && sleep.has_slept() {
-            tell(Signal::Slept);
+        if clock_was_set && sleep.has_resumed() {
+            tell(Signal::SystemResumed);
         }
     }
 }
@@ -135,16 +135,16 @@ mod sleep {
     /// Less than this between the two clocks is no sleep.
     const SLEEP_MS_MIN: i128 = 2_000;
 
-    pub(crate) struct Watch {
+    pub(crate) struct SuspendDetector {
         timer: Option<OwnedFd>,
         offset_ms: i128,
     }
 
-    impl Watch {
-        pub(crate) fn new() -> Watch {
+    impl SuspendDetector {
+        pub(crate) fn new() -> SuspendDetector {
             let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
             let timer = timerfd_create(TimerfdClockId::Realtime, flags).ok();
-            let watch = Watch {
+            let watch = SuspendDetector {
                 timer,
                 offset_ms: offset_ms(),
             };
@@ -157,7 +157,7 @@ mod sleep {
         }
 
         /// Whether the machine slept since this was asked last.
-        pub(crate) fn has_slept(&mut self) -> bool {
+        pub(crate) fn has_resumed(&mut self) -> bool {
             self.arm();
             let now_ms = offset_ms();
             now_ms - std::mem::replace(&mut self.offset_ms, now_ms) >= SLEEP_MS_MIN
@@ -201,8 +201,8 @@ mod tests {
 
     #[test]
     fn a_machine_that_is_awake_has_not_slept() {
-        let mut watch = sleep::Watch::new();
-        assert!(!watch.has_slept());
+        let mut watch = sleep::SuspendDetector::new();
+        assert!(!watch.has_resumed());
         let fd = watch.fd().expect("Linux has such timers");
         let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
         let none = rustix::event::Timespec::default();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::precedence::Loading;
 use crate::config::keys::Draft;
-use crate::config::{Config, KeyPair, Needs, TlsFiles};
+use crate::config::{AppCredentials, Config, Needs, TlsFiles};
 use crate::protocol::params::{AudioCodec, AudioParams, MediaParams, ShareParams, VideoParams};
 
 impl Loading<'_> {
@@ -26,7 +26,7 @@ impl Loading<'_> {
                 "ZOOM_VIDEO_SDK_SECRET",
                 draft.video_sdk_secret,
             )
-            .map(|(id, secret)| KeyPair { id, secret });
+            .map(|(id, secret)| AppCredentials { id, secret });
         config.api_client = self
             .pair(
                 "ZOOM_API_CLIENT_ID",
@@ -34,7 +34,7 @@ impl Loading<'_> {
                 "ZOOM_API_CLIENT_SECRET",
                 draft.api_client_secret,
             )
-            .map(|(id, secret)| KeyPair { id, secret });
+            .map(|(id, secret)| AppCredentials { id, secret });
 
         // systemd may name several directories; the first is ours.
         let state_directory = self.variable("STATE_DIRECTORY");

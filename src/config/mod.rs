@@ -43,7 +43,7 @@ pub struct Config {
     /// verified.
     pub secret_tokens: Vec<Secret>,
     /// `ZOOM_VIDEO_SDK_KEY` and `ZOOM_VIDEO_SDK_SECRET`.
-    pub video_sdk: Option<KeyPair>,
+    pub video_sdk: Option<AppCredentials>,
 
     /// `access_token`: for REST, as it is.
     pub access_token: Option<Secret>,
@@ -53,7 +53,7 @@ pub struct Config {
     pub refresh_token: Option<Secret>,
     /// `ZOOM_API_CLIENT_ID` and `ZOOM_API_CLIENT_SECRET`, if REST is driven by another app; see
     /// [`Config::api_client`].
-    pub api_client: Option<KeyPair>,
+    pub api_client: Option<AppCredentials>,
     /// `ZOOM_API_URL`, without a slash at its end.
     pub api_url: String,
     /// `ZOOM_OAUTH_URL`.
@@ -125,8 +125,8 @@ impl Config {
     }
 
     /// The app whose credentials obtain tokens: the API app if there is one, else the RTMS app.
-    pub fn api_client(&self) -> KeyPair {
-        self.api_client.clone().unwrap_or_else(|| KeyPair {
+    pub fn api_client(&self) -> AppCredentials {
+        self.api_client.clone().unwrap_or_else(|| AppCredentials {
             id: self.client_id.clone(),
             secret: self.client_secret.clone(),
         })
@@ -184,7 +184,7 @@ impl Default for Config {
 
 /// An id and its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyPair {
+pub struct AppCredentials {
     /// Client id, or SDK key.
     pub id: String,
     /// Client secret, or SDK secret.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use crate::config::{Config, OnExit, OnRevoked, StdoutMode};
 use crate::daemon;
-use crate::daemon::KeyPair;
+use crate::daemon::AppCredentials;
 use crate::delivery::stdout::StdoutFormat;
 use crate::gate::TlsFiles;
 use crate::net::proxy::ProxyEnv;
 use crate::protocol::server_url::AllowedHosts;
-use crate::recorder::{DiskSettings, Formats};
+use crate::recorder::{Formats, RecorderSettings};
 use crate::source::ingress;
 use crate::state::StateDir;
 use crate::zoom_api;
@@ -30,7 +30,7 @@ impl std::error::Error for Fault {}
 
 /// The whole server.
 pub fn daemon(config: &Config) -> Result<daemon::Settings, Fault> {
-    let keys = |pair: &crate::config::KeyPair| KeyPair {
+    let keys = |pair: &crate::config::AppCredentials| AppCredentials {
         id: pair.id.clone(),
         secret: pair.secret.clone(),
     };
@@ -41,7 +41,7 @@ pub fn daemon(config: &Config) -> Result<daemon::Settings, Fault> {
         api: api(config),
         auto_start: config.auto_start,
         stop_after: config.stop_after,
-        app: KeyPair {
+        app: AppCredentials {
             id: config.client_id.clone(),
             secret: config.client_secret.clone(),
         },
@@ -53,7 +53,7 @@ pub fn daemon(config: &Config) -> Result<daemon::Settings, Fault> {
         buffer_data: config.buffer_data,
         allowed_hosts,
         ca_file: config.ca_file.clone(),
-        disk: Some(DiskSettings {
+        disk: Some(RecorderSettings {
             root: config.out.clone(),
             formats: Formats {
                 jsonl: config.transcript.jsonl,

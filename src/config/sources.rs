@@ -49,7 +49,7 @@ pub struct Sources<'a> {
 impl Sources<'static> {
     /// Those of this process: the named file, else `./rtms.conf`, else `/etc/rtms.conf`, else no
     /// file; and the environment.
-    pub fn of_process(config: Option<&Path>, needs: Needs) -> Result<Sources<'static>, Fault> {
+    pub fn from_process(config: Option<&Path>, needs: Needs) -> Result<Sources<'static>, Fault> {
         let candidates = match &config {
             Some(path) => vec![*path],
             None => vec![Path::new(LOCAL_FILE), Path::new(ETC_FILE)],

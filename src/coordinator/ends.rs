@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::entry::{Start, StreamEntry};
-use super::{Action, Now, PANICS_MAX, RESTARTS_MAX, Registry};
+use super::{Action, Coordinator, Now, PANICS_MAX, RESTARTS_MAX};
 use crate::protocol::EndReason;
 use crate::protocol::codes::{StopPolicy, StopReason};
 use crate::zoom_api;
 
-impl Registry {
+impl Coordinator {
     /// The thread of a stream is over.
     pub fn handle_end(&mut self, now: Now, stream_id: &str, end: &EndReason) -> Vec<Action> {
         // One that was left is still ours: the next process takes it over.
@@ -27,7 +27,7 @@ impl Registry {
         entry.ended_ms = Some(now.unix_ms);
         let uuid = entry.started.id.clone();
         let reason = match end {
-            EndReason::Stopped(reason) => Some(entry.told_reason(*reason)),
+            EndReason::Stopped(reason) => Some(entry.effective_reason(*reason)),
             // The webhook was told to a stream that ended of something else just then.
             _ => entry.stopped_ms.and(entry.stop_reason).map(StopReason),
         };
@@ -63,7 +63,7 @@ impl Registry {
     }
 
     pub(super) fn complete(&mut self, now: Now, entry: &StreamEntry) {
-        let reason = entry.told_reason(StopReason::UNDEFINED);
+        let reason = entry.effective_reason(StopReason::UNDEFINED);
         let stream_id = &entry.started.stream_id;
         if let Some(entry) = self.streams.get_mut(stream_id) {
             entry.ended_ms = Some(now.unix_ms);
@@ -159,6 +159,6 @@ impl Registry {
             log::Level::Warn,
             &format!("stopped stream={stream_id}: {reason}; starting again by REST"),
         );
-        self.call(now.instant + delay, uuid, zoom_api::Action::Start);
+        self.call(now.instant + delay, uuid, zoom_api::RestAction::Start);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::product::Product;
-use crate::domain::zoom_event::{MeetingLife, RtmsStarted};
+use crate::domain::zoom_event::{MeetingInfo, StreamStarted};
 use crate::protocol::codes::StopReason;
 
 /// A meeting, by UUID.
@@ -54,7 +54,7 @@ pub(super) enum Start {
 }
 
 impl MeetingEntry {
-    pub(super) fn new(life: &MeetingLife) -> MeetingEntry {
+    pub(super) fn new(life: &MeetingInfo) -> MeetingEntry {
         let entry = MeetingEntry::of(life.product, &life.meeting_uuid);
         MeetingEntry {
             topic: life.topic.clone(),
@@ -92,7 +92,7 @@ impl MeetingEntry {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct StreamEntry {
     /// The newest started webhook: its URLs are what a reconnection needs.
-    pub(super) started: RtmsStarted,
+    pub(super) started: StreamStarted,
     /// Stamp of the first one: the folder's date and the subtitles' zero.
     pub(super) first_ms: u64,
     /// Stamp of the newest one.
@@ -119,7 +119,7 @@ pub(super) struct StreamEntry {
 }
 
 impl StreamEntry {
-    pub(super) fn new(started: RtmsStarted, first_ms: u64, newest_ms: u64) -> StreamEntry {
+    pub(super) fn new(started: StreamStarted, first_ms: u64, newest_ms: u64) -> StreamEntry {
         StreamEntry {
             started,
             first_ms,
@@ -139,7 +139,7 @@ impl StreamEntry {
     }
 
     /// The reason by the webhook, where it gave one; else the one of the socket.
-    pub(super) fn told_reason(&self, socket: StopReason) -> StopReason {
+    pub(super) fn effective_reason(&self, socket: StopReason) -> StopReason {
         self.stop_reason.map_or(socket, StopReason)
     }
 }

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use super::{ENTRIES_MAX, MEMORY, Now, Registry, SWEEP_EVERY};
+use super::{Coordinator, ENTRIES_MAX, Now, RETAIN_ENDED, SWEEP_EVERY};
 
-impl Registry {
+impl Coordinator {
     pub(super) fn has_room_for_meeting(&mut self, uuid: &str) -> bool {
         if self.meetings.contains_key(uuid) || self.meetings.len() < ENTRIES_MAX {
             return true;
@@ -34,7 +34,7 @@ impl Registry {
             return;
         }
         self.swept = Some(now.instant);
-        let before = now.unix_ms.saturating_sub(MEMORY.as_millis() as u64);
+        let before = now.unix_ms.saturating_sub(RETAIN_ENDED.as_millis() as u64);
         // A meeting whose end we never heard of lasts thirty hours at the most.
         let abandoned = now.unix_ms.saturating_sub(30 * 3_600_000);
         self.streams

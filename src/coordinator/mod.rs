@@ -31,12 +31,12 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::zoom_event::{Event, RtmsStarted, Webhook, account_word};
+use crate::domain::zoom_event::{StreamStarted, ZoomEvent, ZoomEventKind, account_label};
 use crate::protocol::SIGNALING_WINDOW;
 use crate::protocol::codes::StopReason;
 use crate::recorder::StreamInfo;
 use crate::zoom_api;
-use crate::zoom_api::Control;
+use crate::zoom_api::ControlRequest;
 use entry::{MeetingEntry, Start, StreamEntry};
 
 /// A started webhook of this age can no longer be connected to. Zoom waits 60 s and repeats a
@@ -47,7 +47,7 @@ pub const EXPIRED_AFTER: Duration = Duration::from_secs(240);
 const WINDOW_MIN: Duration = Duration::from_secs(15);
 
 /// What is over is remembered for this long: Zoom's last repetition comes after 85 minutes.
-pub const MEMORY: Duration = Duration::from_secs(2 * 3600);
+pub const RETAIN_ENDED: Duration = Duration::from_secs(2 * 3600);
 
 /// How often there is a look at what can be forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -86,8 +86,8 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// Make this REST call at that moment. The outcome comes back by
-    /// [`Registry::handle_call`].
-    Call(Call),
+    /// [`Coordinator::handle_call`].
+    CallRest(ScheduledCall),
     /// Forget the calls that are due for a meeting.
     Cancel {
         /// The meeting's UUID.
@@ -135,20 +135,20 @@ pub enum Action {
 
 /// A REST call that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call {
+pub struct ScheduledCall {
     /// When.
     pub at: Instant,
     /// For which meeting, by UUID.
     pub meeting: String,
     /// What.
-    pub control: Control,
+    pub control: ControlRequest,
 }
 
 /// A stream to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamPlan {
     /// The started webhook.
-    pub started: RtmsStarted,
+    pub started: StreamStarted,
     /// What its files say about it.
     pub info: StreamInfo,
     /// How long Zoom still waits for us.
@@ -159,7 +159,7 @@ pub struct StreamPlan {
 
 /// All meetings and streams.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Registry {
+pub struct Coordinator {
     #[serde(skip, default = "Settings::nothing")]
     settings: Settings,
     meetings: HashMap<String, MeetingEntry>,
@@ -186,10 +186,10 @@ impl Settings {
     }
 }
 
-impl Registry {
+impl Coordinator {
     /// Knows nothing yet.
-    pub fn new(settings: Settings) -> Registry {
-        Registry {
+    pub fn new(settings: Settings) -> Coordinator {
+        Coordinator {
             settings,
             meetings: HashMap::new(),
             streams: HashMap::new(),
@@ -200,12 +200,12 @@ impl Registry {
         }
     }
 
-    /// What an earlier process knew, from [`Registry::to_json`].
-    pub fn from_json(settings: Settings, json: &[u8]) -> Result<Registry, serde_json::Error> {
-        let registry: Registry = serde_json::from_slice(json)?;
-        Ok(Registry {
+    /// What an earlier process knew, from [`Coordinator::to_json`].
+    pub fn from_json(settings: Settings, json: &[u8]) -> Result<Coordinator, serde_json::Error> {
+        let coordinator: Coordinator = serde_json::from_slice(json)?;
+        Ok(Coordinator {
             settings,
-            ..registry
+            ..coordinator
         })
     }
 
@@ -263,7 +263,7 @@ impl Registry {
             };
             self.is_changed = true;
         }
-        self.call(now.instant, uuid, zoom_api::Action::Start);
+        self.call(now.instant, uuid, zoom_api::RestAction::Start);
     }
 
     /// Whether a stream of the meeting runs.
@@ -300,7 +300,7 @@ impl Registry {
             }
             if let Some(stop_at_ms) = self.meetings.get(&uuid).and_then(|m| m.stop_at_ms) {
                 let wait = Duration::from_millis(stop_at_ms.saturating_sub(now.unix_ms));
-                self.call(now.instant + wait, &uuid, zoom_api::Action::Stop);
+                self.call(now.instant + wait, &uuid, zoom_api::RestAction::Stop);
             }
         }
         // The process before may have ended, or its disk hung, before everything was deleted.
@@ -326,26 +326,28 @@ impl Registry {
     }
 
     /// A webhook came, verified.
-    pub fn handle_webhook(&mut self, now: Now, webhook: Webhook) -> Vec<Action> {
+    pub fn handle_webhook(&mut self, now: Now, webhook: ZoomEvent) -> Vec<Action> {
         let ts = webhook.event_ts_ms;
         match webhook.event {
-            Event::MeetingStarted(life) => self.meeting_started(now, ts, life),
-            Event::MeetingEnded(life) => self.meeting_ended(now, ts, life),
-            Event::RtmsStarted(started) => self.rtms_started(now, ts, started),
-            Event::RtmsInterrupted(interrupted) => self.rtms_interrupted(now, ts, interrupted),
-            Event::RtmsStopped(stopped) => self.rtms_stopped(now, ts, stopped),
-            Event::AppDeauthorized { .. } => {
+            ZoomEventKind::MeetingStarted(life) => self.meeting_started(now, ts, life),
+            ZoomEventKind::MeetingEnded(life) => self.meeting_ended(now, ts, life),
+            ZoomEventKind::StreamStarted(started) => self.rtms_started(now, ts, started),
+            ZoomEventKind::StreamInterrupted(interrupted) => {
+                self.rtms_interrupted(now, ts, interrupted)
+            }
+            ZoomEventKind::StreamStopped(stopped) => self.rtms_stopped(now, ts, stopped),
+            ZoomEventKind::AppDeauthorized { .. } => {
                 self.log(
                     log::Level::Error,
                     "a user removed the app; the stored refresh token is deleted",
                 );
                 self.actions.push(Action::ForgetToken);
             }
-            Event::Account { name, payload } => {
+            ZoomEventKind::Account { name, payload } => {
                 let (level, meaning) = news(&name);
                 self.log(level, &format!("{meaning} event={name} payload={payload}"));
             }
-            Event::UrlValidation { .. } | Event::Other { .. } => {}
+            ZoomEventKind::UrlValidation { .. } | ZoomEventKind::Other { .. } => {}
         }
         self.forget_old(now);
         std::mem::take(&mut self.actions)
@@ -403,7 +405,7 @@ impl Registry {
 /// How loud an event about the account is, and what it says. The payloads of most are not
 /// published, so they are logged as they are.
 fn news(name: &str) -> (log::Level, &'static str) {
-    match account_word(name) {
+    match account_label(name) {
         "concurrency_limited" => (
             log::Level::Error,
             "a stream was not started: the account has as many as it may have at once",

@@ -4,28 +4,28 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use super::entry::Start;
-use super::{Action, Call, Now, Registry};
+use super::{Action, Coordinator, Now, ScheduledCall};
 use crate::coordinator::retry::StartRetry;
 use crate::zoom_api;
-use crate::zoom_api::Control;
+use crate::zoom_api::ControlRequest;
 
-impl Registry {
+impl Coordinator {
     /// A REST call came to its end.
     pub fn handle_call(
         &mut self,
         now: Now,
-        call: &Call,
+        call: &ScheduledCall,
         result: Result<(), zoom_api::Error>,
     ) -> Vec<Action> {
         match (call.control.action, result) {
-            (zoom_api::Action::Start, Ok(())) => {
+            (zoom_api::RestAction::Start, Ok(())) => {
                 self.log(
                     log::Level::Info,
                     &format!("start accepted {}", subject(call)),
                 );
                 self.start_succeeded(now, &call.meeting);
             }
-            (zoom_api::Action::Start, Err(error)) => self.start_failed(now, call, &error),
+            (zoom_api::RestAction::Start, Err(error)) => self.start_failed(now, call, &error),
             (_, Ok(())) => {
                 self.log(
                     log::Level::Info,
@@ -63,10 +63,10 @@ impl Registry {
             .stop_at_ms
             .get_or_insert(now.unix_ms.saturating_add(after_ms));
         let wait = Duration::from_millis(stop_at_ms.saturating_sub(now.unix_ms));
-        self.call(now.instant + wait, uuid, zoom_api::Action::Stop);
+        self.call(now.instant + wait, uuid, zoom_api::RestAction::Stop);
     }
 
-    fn start_failed(&mut self, now: Now, call: &Call, error: &zoom_api::Error) {
+    fn start_failed(&mut self, now: Now, call: &ScheduledCall, error: &zoom_api::Error) {
         let Some(meeting) = self.meetings.get_mut(&call.meeting) else {
             return;
         };
@@ -92,7 +92,13 @@ impl Registry {
         }
     }
 
-    fn try_again(&mut self, now: Now, call: &Call, error: &zoom_api::Error, delay: Duration) {
+    fn try_again(
+        &mut self,
+        now: Now,
+        call: &ScheduledCall,
+        error: &zoom_api::Error,
+        delay: Duration,
+    ) {
         let text = format!(
             "{}; will be tried again in {:.1} s",
             told(call, error),
@@ -102,7 +108,7 @@ impl Registry {
         self.call(now.instant + delay, &call.meeting, call.control.action);
     }
 
-    fn stop_failed(&mut self, now: Now, call: &Call, error: &zoom_api::Error) {
+    fn stop_failed(&mut self, now: Now, call: &ScheduledCall, error: &zoom_api::Error) {
         let Some(meeting) = self.meetings.get_mut(&call.meeting) else {
             return;
         };
@@ -139,15 +145,15 @@ impl Registry {
         }
     }
 
-    pub(super) fn call(&mut self, at: Instant, uuid: &str, action: zoom_api::Action) {
+    pub(super) fn call(&mut self, at: Instant, uuid: &str, action: zoom_api::RestAction) {
         let Some(meeting) = self.meetings.get(uuid) else {
             return;
         };
         let Some(id) = &meeting.meeting_id else {
             return;
         };
-        let control = Control::new(action, meeting.product, id.clone());
-        self.actions.push(Action::Call(Call {
+        let control = ControlRequest::new(action, meeting.product, id.clone());
+        self.actions.push(Action::CallRest(ScheduledCall {
             at,
             meeting: uuid.to_owned(),
             control,
@@ -157,7 +163,7 @@ impl Registry {
 
 /// Whom a call is about, as other lines name it: by number and by UUID. Sessions, engagements and
 /// calls have one id for both.
-fn subject(call: &Call) -> String {
+fn subject(call: &ScheduledCall) -> String {
     match call.control.id == call.meeting {
         true => format!("id={}", call.meeting),
         false => format!("meeting={} id={}", call.control.id, call.meeting),
@@ -165,7 +171,7 @@ fn subject(call: &Call) -> String {
 }
 
 /// An error with the call that it stopped, which one about a token does not name.
-fn told(call: &Call, error: &zoom_api::Error) -> String {
+fn told(call: &ScheduledCall, error: &zoom_api::Error) -> String {
     let text = error.to_string();
     let (action, id) = (call.control.action.name(), &call.control.id);
     match text.starts_with(action) {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::product::Product;
-use crate::domain::zoom_event::{MeetingLife, RtmsInterrupted, RtmsStopped};
+use crate::domain::zoom_event::{MeetingInfo, StreamInterrupted, StreamStopped};
 use crate::protocol::EndReason;
 use crate::zoom_api::{self, Error, Kind};
 
@@ -11,7 +11,7 @@ const UUID: &str = "a/B+c==";
 const T0: u64 = 1_767_000_000_000;
 
 struct World {
-    registry: Registry,
+    coordinator: Coordinator,
     now: Now,
 }
 
@@ -25,7 +25,7 @@ fn settings() -> Settings {
 
 fn world(settings: Settings) -> World {
     World {
-        registry: Registry::new(settings),
+        coordinator: Coordinator::new(settings),
         now: Now {
             instant: Instant::now(),
             unix_ms: T0,
@@ -33,8 +33,8 @@ fn world(settings: Settings) -> World {
     }
 }
 
-fn life(uuid: &str) -> MeetingLife {
-    MeetingLife {
+fn life(uuid: &str) -> MeetingInfo {
+    MeetingInfo {
         product: Product::Meeting,
         meeting_id: "81234567890".to_owned(),
         meeting_uuid: uuid.to_owned(),
@@ -43,8 +43,8 @@ fn life(uuid: &str) -> MeetingLife {
     }
 }
 
-fn stream_of(uuid: &str, stream_id: &str) -> RtmsStarted {
-    RtmsStarted {
+fn stream_of(uuid: &str, stream_id: &str) -> StreamStarted {
+    StreamStarted {
         product: Product::Meeting,
         id: uuid.to_owned(),
         stream_id: stream_id.to_owned(),
@@ -61,48 +61,48 @@ impl World {
         self.now.unix_ms += time.as_millis() as u64;
     }
 
-    fn webhook(&mut self, ts: u64, event: Event) -> Vec<Action> {
-        let webhook = Webhook {
+    fn webhook(&mut self, ts: u64, event: ZoomEventKind) -> Vec<Action> {
+        let webhook = ZoomEvent {
             event_ts_ms: ts,
             event,
         };
-        self.registry.handle_webhook(self.now, webhook)
+        self.coordinator.handle_webhook(self.now, webhook)
     }
 
     fn meeting_started(&mut self, ts: u64) -> Vec<Action> {
-        self.webhook(ts, Event::MeetingStarted(life(UUID)))
+        self.webhook(ts, ZoomEventKind::MeetingStarted(life(UUID)))
     }
 
     fn meeting_ended(&mut self, ts: u64) -> Vec<Action> {
-        self.webhook(ts, Event::MeetingEnded(life(UUID)))
+        self.webhook(ts, ZoomEventKind::MeetingEnded(life(UUID)))
     }
 
     fn started(&mut self, ts: u64) -> Vec<Action> {
-        self.webhook(ts, Event::RtmsStarted(stream_of(UUID, "s1")))
+        self.webhook(ts, ZoomEventKind::StreamStarted(stream_of(UUID, "s1")))
     }
 
     fn interrupted(&mut self, ts: u64, urls: &[&str]) -> Vec<Action> {
-        let event = RtmsInterrupted {
+        let event = StreamInterrupted {
             product: Product::Meeting,
             id: UUID.to_owned(),
             stream_id: "s1".to_owned(),
             server_urls: urls.iter().map(|url| (*url).to_owned()).collect(),
         };
-        self.webhook(ts, Event::RtmsInterrupted(event))
+        self.webhook(ts, ZoomEventKind::StreamInterrupted(event))
     }
 
     fn stopped(&mut self, ts: u64, reason: i64) -> Vec<Action> {
-        let event = RtmsStopped {
+        let event = StreamStopped {
             product: Product::Meeting,
             id: UUID.to_owned(),
             stream_id: "s1".to_owned(),
             stop_reason: Some(reason),
         };
-        self.webhook(ts, Event::RtmsStopped(event))
+        self.webhook(ts, ZoomEventKind::StreamStopped(event))
     }
 
     fn ended(&mut self, end: EndReason) -> Vec<Action> {
-        self.registry.handle_end(self.now, "s1", &end)
+        self.coordinator.handle_end(self.now, "s1", &end)
     }
 
     /// Stopped by webhook, and the thread ends of it.
@@ -112,26 +112,26 @@ impl World {
         self.ended(EndReason::Stopped(StopReason(reason)))
     }
 
-    fn call(&mut self, action: zoom_api::Action, result: Result<(), Error>) -> Vec<Action> {
-        let call = Call {
+    fn call(&mut self, action: zoom_api::RestAction, result: Result<(), Error>) -> Vec<Action> {
+        let call = ScheduledCall {
             at: self.now.instant,
             meeting: UUID.to_owned(),
-            control: Control::new(action, Product::Meeting, "81234567890"),
+            control: ControlRequest::new(action, Product::Meeting, "81234567890"),
         };
-        self.registry.handle_call(self.now, &call, result)
+        self.coordinator.handle_call(self.now, &call, result)
     }
 
     /// As a new process finds it.
     fn restart(&mut self, settings: Settings) -> Vec<Action> {
-        let json = self.registry.to_json();
-        self.registry = Registry::from_json(settings, &json).expect("our own JSON");
-        self.registry.resume(self.now)
+        let json = self.coordinator.to_json();
+        self.coordinator = Coordinator::from_json(settings, &json).expect("our own JSON");
+        self.coordinator.resume(self.now)
     }
 
     /// When the REST calls in there are due, from now.
-    fn calls(&self, actions: &[Action]) -> Vec<(zoom_api::Action, Duration)> {
+    fn calls(&self, actions: &[Action]) -> Vec<(zoom_api::RestAction, Duration)> {
         let calls = actions.iter().filter_map(|action| match action {
-            Action::Call(call) => Some((call.control.action, call.at - self.now.instant)),
+            Action::CallRest(call) => Some((call.control.action, call.at - self.now.instant)),
             _ => None,
         });
         calls.collect()
@@ -181,10 +181,10 @@ fn secs(seconds: u64) -> Duration {
 fn a_meeting_is_started_once() {
     let mut w = world(settings());
     let actions = w.meeting_started(T0);
-    assert_eq!(w.calls(&actions), [(zoom_api::Action::Start, NOW)]);
+    assert_eq!(w.calls(&actions), [(zoom_api::RestAction::Start, NOW)]);
     assert_eq!(w.meeting_started(T0), [], "a retry");
     assert_eq!(w.meeting_started(T0 + 5), [], "another one, newer");
-    let actions = w.call(zoom_api::Action::Start, Ok(()));
+    let actions = w.call(zoom_api::RestAction::Start, Ok(()));
     assert_eq!(w.calls(&actions), []);
     w.pass(secs(85 * 60));
     assert_eq!(w.meeting_started(T0), [], "a retry, an hour later");
@@ -230,7 +230,7 @@ fn a_stream_that_is_too_old_is_told_and_remembered() {
         matches!(&actions[..], [Action::Log(log::Level::Error, text)] if text.contains("300 s"))
     );
     assert_eq!(w.started(T0 - 300_000), [], "the next retry is silent");
-    assert_eq!(w.registry.active().count(), 0);
+    assert_eq!(w.coordinator.active().count(), 0);
 }
 
 #[test]
@@ -241,11 +241,11 @@ fn a_repeated_start_is_nothing_and_a_newer_one_a_fail_over() {
     assert_eq!(w.started(T0 - 1), [], "stale");
     let mut moved = stream_of(UUID, "s1");
     moved.server_urls = vec!["wss://other.zoom.us".to_owned()];
-    let actions = w.webhook(T0 + 1, Event::RtmsStarted(moved.clone()));
+    let actions = w.webhook(T0 + 1, ZoomEventKind::StreamStarted(moved.clone()));
     let stream_id = "s1".to_owned();
     let urls = moved.server_urls.clone();
     assert_eq!(actions, [Action::FailOver { stream_id, urls }]);
-    assert_eq!(w.webhook(T0 + 1, Event::RtmsStarted(moved)), []);
+    assert_eq!(w.webhook(T0 + 1, ZoomEventKind::StreamStarted(moved)), []);
     // The new address is what the next process uses.
     let actions = w.restart(settings());
     assert!(matches!(&actions[..], [Action::Start(plan)]
@@ -270,7 +270,7 @@ fn a_stop_before_its_start_makes_the_start_stale() {
     let mut w = world(settings());
     assert_eq!(w.stopped(T0 + 10, 6), []);
     assert_eq!(w.started(T0), []);
-    assert_eq!(w.registry.active().count(), 0);
+    assert_eq!(w.coordinator.active().count(), 0);
     assert_eq!(starts(&w.started(T0 + 11)), [("s1", MINUTE, true)]);
 }
 
@@ -320,7 +320,7 @@ fn the_end_of_a_meeting_ends_starts_and_stops() {
     let actions = w.meeting_ended(T0 + 1);
     assert!(is_cancelled(&actions));
     // A call that was on its way changes nothing any more, however it went.
-    let actions = w.call(zoom_api::Action::Start, Ok(()));
+    let actions = w.call(zoom_api::RestAction::Start, Ok(()));
     assert_eq!(w.calls(&actions), []);
     assert_eq!(w.meeting_ended(T0 + 1), [], "a retry");
     assert_eq!(w.restart(settings()), []);
@@ -340,11 +340,11 @@ fn a_start_that_is_early_is_tried_for_half_a_minute() {
     let mut tries = 1;
     loop {
         let actions = w.call(
-            zoom_api::Action::Start,
+            zoom_api::RestAction::Start,
             Err(Error::sample(Kind::MeetingUnknown, true)),
         );
         let calls = w.calls(&actions);
-        let [(zoom_api::Action::Start, wait)] = calls[..] else {
+        let [(zoom_api::RestAction::Start, wait)] = calls[..] else {
             break;
         };
         tries += 1;
@@ -356,7 +356,7 @@ fn a_start_that_is_early_is_tried_for_half_a_minute() {
     // Given up: a newer meeting.started tries again, a retry of the old one does not.
     assert_eq!(w.meeting_started(T0), []);
     let actions = w.meeting_started(T0 + 60_000);
-    assert_eq!(w.calls(&actions), [(zoom_api::Action::Start, NOW)]);
+    assert_eq!(w.calls(&actions), [(zoom_api::RestAction::Start, NOW)]);
 }
 
 #[test]
@@ -364,7 +364,7 @@ fn a_hopeless_start_is_told_and_given_up() {
     let mut w = world(settings());
     w.meeting_started(T0);
     let actions = w.call(
-        zoom_api::Action::Start,
+        zoom_api::RestAction::Start,
         Err(Error::sample(Kind::NotPermitted, false)),
     );
     assert!(matches!(&actions[..], [Action::Log(..)]), "{actions:?}");
@@ -375,7 +375,7 @@ fn a_start_that_seemed_to_fail_is_not_made_twice() {
     let mut w = world(settings());
     w.meeting_started(T0);
     let actions = w.call(
-        zoom_api::Action::Start,
+        zoom_api::RestAction::Start,
         Err(Error::sample(Kind::Timeout, false)),
     );
     assert_eq!(w.calls(&actions).len(), 1, "the second try is due");
@@ -383,7 +383,7 @@ fn a_start_that_seemed_to_fail_is_not_made_twice() {
     assert!(is_cancelled(&actions), "the stream is there: no second try");
     assert_eq!(starts(&actions).len(), 1);
     let late = w.call(
-        zoom_api::Action::Start,
+        zoom_api::RestAction::Start,
         Err(Error::sample(Kind::Timeout, false)),
     );
     assert_eq!(late, []);
@@ -395,7 +395,7 @@ fn a_meeting_that_ended_meanwhile_is_not_tried_again() {
     w.meeting_started(T0);
     w.meeting_ended(T0 + 1);
     let actions = w.call(
-        zoom_api::Action::Start,
+        zoom_api::RestAction::Start,
         Err(Error::sample(Kind::Timeout, false)),
     );
     assert_eq!(w.calls(&actions), []);
@@ -414,13 +414,13 @@ fn with_stop() -> Settings {
 fn a_stop_is_due_after_our_own_start_only() {
     let mut w = world(with_stop());
     w.meeting_started(T0);
-    let actions = w.call(zoom_api::Action::Start, Ok(()));
-    assert_eq!(w.calls(&actions), [(zoom_api::Action::Stop, secs(10))]);
+    let actions = w.call(zoom_api::RestAction::Start, Ok(()));
+    assert_eq!(w.calls(&actions), [(zoom_api::RestAction::Stop, secs(10))]);
     let actions = w.started(T0 + 1);
     assert_eq!(w.calls(&actions), [], "not twice");
     w.pass(secs(10));
 
-    w.call(zoom_api::Action::Stop, Ok(()));
+    w.call(zoom_api::RestAction::Stop, Ok(()));
     // Ended by our stop: whatever reason Zoom gives, it is not started again.
     let actions = w.stops(T0 + 10_500, 10);
     assert_eq!(w.calls(&actions), []);
@@ -434,7 +434,7 @@ fn a_stop_is_due_after_our_own_start_only() {
 fn a_stream_that_ends_before_its_stop_needs_none() {
     let mut w = world(with_stop());
     w.meeting_started(T0);
-    w.call(zoom_api::Action::Start, Ok(()));
+    w.call(zoom_api::RestAction::Start, Ok(()));
     w.started(T0 + 1);
     assert!(is_cancelled(&w.stops(T0 + 5000, 2)));
     assert_eq!(w.restart(with_stop()), []);
@@ -444,16 +444,16 @@ fn a_stream_that_ends_before_its_stop_needs_none() {
 fn a_stop_that_fails_is_tried_again() {
     let mut w = world(with_stop());
     w.meeting_started(T0);
-    w.call(zoom_api::Action::Start, Ok(()));
+    w.call(zoom_api::RestAction::Start, Ok(()));
     w.started(T0 + 1);
     w.pass(secs(10));
     let actions = w.call(
-        zoom_api::Action::Stop,
+        zoom_api::RestAction::Stop,
         Err(Error::sample(Kind::ServerFault, false)),
     );
     assert_eq!(w.calls(&actions).len(), 1);
     let actions = w.call(
-        zoom_api::Action::Stop,
+        zoom_api::RestAction::Stop,
         Err(Error::sample(Kind::NotPermitted, false)),
     );
     assert_eq!(w.calls(&actions), []);
@@ -463,17 +463,17 @@ fn a_stop_that_fails_is_tried_again() {
 fn a_scheduled_stop_keeps_its_time_over_a_restart() {
     let mut w = world(with_stop());
     w.meeting_started(T0);
-    w.call(zoom_api::Action::Start, Ok(()));
+    w.call(zoom_api::RestAction::Start, Ok(()));
     w.started(T0 + 1);
     w.pass(secs(4));
     let actions = w.restart(with_stop());
     assert_eq!(starts(&actions), [("s1", MINUTE, true)]);
-    assert_eq!(w.calls(&actions), [(zoom_api::Action::Stop, secs(6))]);
+    assert_eq!(w.calls(&actions), [(zoom_api::RestAction::Stop, secs(6))]);
     w.pass(secs(60));
     let actions = w.restart(with_stop());
     assert_eq!(
         w.calls(&actions),
-        [(zoom_api::Action::Stop, NOW)],
+        [(zoom_api::RestAction::Stop, NOW)],
         "overdue"
     );
 }
@@ -485,12 +485,12 @@ fn every_reason_that_asks_for_it_starts_the_meeting_again() {
     for reason in 0..30 {
         let mut w = world(settings());
         w.meeting_started(T0);
-        w.call(zoom_api::Action::Start, Ok(()));
+        w.call(zoom_api::RestAction::Start, Ok(()));
         w.started(T0 + 1);
         let actions = w.stops(T0 + 10, reason);
         let is_restart = matches!(reason, 10..=19 | 24);
         let expected = if is_restart {
-            vec![(zoom_api::Action::Start, secs(1))]
+            vec![(zoom_api::RestAction::Start, secs(1))]
         } else {
             vec![]
         };
@@ -507,16 +507,19 @@ fn every_reason_that_asks_for_it_starts_the_meeting_again() {
 fn restarts_are_bounded_and_ever_slower() {
     let mut w = world(settings());
     w.meeting_started(T0);
-    w.call(zoom_api::Action::Start, Ok(()));
+    w.call(zoom_api::RestAction::Start, Ok(()));
     let mut delays = Vec::new();
     for n in 0..10 {
         let ts = T0 + 1000 * n;
         let stream_id = format!("s{n}");
-        w.webhook(ts, Event::RtmsStarted(stream_of(UUID, &stream_id)));
+        w.webhook(
+            ts,
+            ZoomEventKind::StreamStarted(stream_of(UUID, &stream_id)),
+        );
         let end = EndReason::Stopped(StopReason(10));
-        let actions = w.registry.handle_end(w.now, &stream_id, &end);
+        let actions = w.coordinator.handle_end(w.now, &stream_id, &end);
         match w.calls(&actions)[..] {
-            [(zoom_api::Action::Start, delay)] => delays.push(delay.as_secs()),
+            [(zoom_api::RestAction::Start, delay)] => delays.push(delay.as_secs()),
             _ => assert!(matches!(&actions[..], [Action::Log(log::Level::Warn, _)])),
         }
     }
@@ -529,9 +532,9 @@ fn wrong_credentials_are_tried_once_more_and_loudly() {
     w.started(T0);
     let actions = w.stops(T0 + 1, 18);
     assert_eq!(w.calls(&actions).len(), 1);
-    w.webhook(T0 + 5, Event::RtmsStarted(stream_of(UUID, "s2")));
+    w.webhook(T0 + 5, ZoomEventKind::StreamStarted(stream_of(UUID, "s2")));
     let end = EndReason::Stopped(StopReason(18));
-    let actions = w.registry.handle_end(w.now, "s2", &end);
+    let actions = w.coordinator.handle_end(w.now, "s2", &end);
     assert_eq!(w.calls(&actions), []);
     assert!(matches!(&actions[0], Action::Log(log::Level::Error, _)));
 }
@@ -562,7 +565,7 @@ fn a_restart_needs_a_live_meeting_credentials_and_no_other_stream() {
     assert_eq!(w.calls(&actions), []);
     let mut w = world(settings());
     w.started(T0);
-    w.webhook(T0 + 1, Event::RtmsStarted(stream_of(UUID, "s2")));
+    w.webhook(T0 + 1, ZoomEventKind::StreamStarted(stream_of(UUID, "s2")));
     let actions = w.stops(T0 + 6, 10);
     assert_eq!(w.calls(&actions), []);
 }
@@ -571,30 +574,30 @@ fn a_restart_needs_a_live_meeting_credentials_and_no_other_stream() {
 fn a_restart_is_not_cancelled_by_the_stop_that_was_scheduled() {
     let mut w = world(with_stop());
     w.meeting_started(T0);
-    w.call(zoom_api::Action::Start, Ok(()));
+    w.call(zoom_api::RestAction::Start, Ok(()));
     w.started(T0 + 1);
     w.pass(secs(4));
     let actions = w.stops(T0 + 4000, 12);
-    assert_eq!(w.calls(&actions), [(zoom_api::Action::Start, secs(1))]);
+    assert_eq!(w.calls(&actions), [(zoom_api::RestAction::Start, secs(1))]);
     assert!(!is_cancelled(&actions));
     w.pass(secs(1));
     // Accepted: the stop of the first start still counts.
-    let actions = w.call(zoom_api::Action::Start, Ok(()));
-    assert_eq!(w.calls(&actions), [(zoom_api::Action::Stop, secs(5))]);
+    let actions = w.call(zoom_api::RestAction::Start, Ok(()));
+    assert_eq!(w.calls(&actions), [(zoom_api::RestAction::Stop, secs(5))]);
     // Both are due in the next process, if it comes between.
     let mut w = world(with_stop());
     w.meeting_started(T0);
-    w.call(zoom_api::Action::Start, Ok(()));
+    w.call(zoom_api::RestAction::Start, Ok(()));
     w.started(T0 + 1);
     w.stops(T0 + 4000, 12);
     let actions = w.restart(with_stop());
     let expected = [
-        (zoom_api::Action::Start, NOW),
-        (zoom_api::Action::Stop, secs(10)),
+        (zoom_api::RestAction::Start, NOW),
+        (zoom_api::RestAction::Stop, secs(10)),
     ];
     assert_eq!(w.calls(&actions), expected);
     // A stop that comes before the restart ends it.
-    assert!(is_cancelled(&w.call(zoom_api::Action::Stop, Ok(()))));
+    assert!(is_cancelled(&w.call(zoom_api::RestAction::Stop, Ok(()))));
     assert_eq!(w.restart(with_stop()), []);
 }
 
@@ -602,9 +605,9 @@ fn a_restart_is_not_cancelled_by_the_stop_that_was_scheduled() {
 fn a_stream_that_was_missed_is_started_again() {
     let mut w = world(settings());
     w.meeting_started(T0);
-    w.call(zoom_api::Action::Start, Ok(()));
+    w.call(zoom_api::RestAction::Start, Ok(()));
     let actions = w.stopped(T0 + 60_000, 11);
-    assert_eq!(w.calls(&actions), [(zoom_api::Action::Start, secs(1))]);
+    assert_eq!(w.calls(&actions), [(zoom_api::RestAction::Start, secs(1))]);
 }
 
 #[test]
@@ -643,18 +646,18 @@ fn what_is_to_be_deleted_is_deleted_by_the_next_process_too() {
 fn a_restart_takes_up_what_ran_and_ignores_what_was_handled() {
     let mut w = world(settings());
     w.meeting_started(T0);
-    w.call(zoom_api::Action::Start, Ok(()));
+    w.call(zoom_api::RestAction::Start, Ok(()));
     w.started(T0 + 1);
     assert_eq!(w.ended(EndReason::Left), []);
-    let before = w.registry.to_json();
+    let before = w.coordinator.to_json();
     let actions = w.restart(settings());
     assert_eq!(starts(&actions), [("s1", MINUTE, true)]);
     assert_eq!(w.calls(&actions), []);
     let as_value = |json: &[u8]| serde_json::from_slice::<serde_json::Value>(json).ok();
-    assert_eq!(as_value(&w.registry.to_json()), as_value(&before));
+    assert_eq!(as_value(&w.coordinator.to_json()), as_value(&before));
     assert_eq!(w.meeting_started(T0), []);
     assert_eq!(w.started(T0 + 1), []);
-    let info = w.registry.active().next().expect("it runs");
+    let info = w.coordinator.active().next().expect("it runs");
     assert_eq!(info.started_ms, T0 + 1);
     assert_eq!(info.topic.as_deref(), Some("Weekly"));
 }
@@ -668,7 +671,7 @@ fn a_stop_that_came_at_the_very_end_is_acted_on_by_the_next_process() {
     let actions = w.restart(settings());
     assert_eq!(starts(&actions), []);
     assert!(matches!(&actions[0], Action::Complete { reason, .. } if reason.0 == 10));
-    assert_eq!(w.calls(&actions), [(zoom_api::Action::Start, secs(1))]);
+    assert_eq!(w.calls(&actions), [(zoom_api::RestAction::Start, secs(1))]);
     assert_eq!(
         w.restart(settings()).len(),
         1,
@@ -685,23 +688,23 @@ fn a_start_that_was_under_way_is_made_by_the_next_process() {
     let mut w = world(settings());
     w.meeting_started(T0);
     let actions = w.restart(settings());
-    assert_eq!(w.calls(&actions), [(zoom_api::Action::Start, NOW)]);
+    assert_eq!(w.calls(&actions), [(zoom_api::RestAction::Start, NOW)]);
     // And tried again as if it were the first.
     let early = || Err(Error::sample(Kind::MeetingUnknown, true));
-    let actions = w.call(zoom_api::Action::Start, early());
+    let actions = w.call(zoom_api::RestAction::Start, early());
     assert_eq!(w.calls(&actions).len(), 1);
 }
 
 #[test]
 fn only_what_a_restart_needs_to_know_is_a_change() {
     let mut w = world(settings());
-    assert!(!w.registry.take_changed());
+    assert!(!w.coordinator.take_changed());
     w.started(T0);
-    assert!(w.registry.take_changed());
+    assert!(w.coordinator.take_changed());
     w.started(T0);
-    assert!(!w.registry.take_changed());
+    assert!(!w.coordinator.take_changed());
     w.interrupted(T0 + 1, &[]);
-    assert!(w.registry.take_changed());
+    assert!(w.coordinator.take_changed());
 }
 
 #[test]
@@ -713,7 +716,7 @@ fn what_cannot_be_read_is_an_error() {
         b"{\"meetings\":{\"a\":1},\"streams\":{}}",
         &[0xff; 9],
     ] {
-        assert!(Registry::from_json(settings(), json).is_err());
+        assert!(Coordinator::from_json(settings(), json).is_err());
     }
 }
 
@@ -728,11 +731,11 @@ fn a_panic_is_survived_twice() {
             starts(&w.ended(EndReason::Panicked)),
             [("s1", MINUTE, true)]
         );
-        assert_eq!(w.registry.active().count(), 1);
-        assert_eq!(w.registry.revive("s1"), [], "one thread is enough");
+        assert_eq!(w.coordinator.active().count(), 1);
+        assert_eq!(w.coordinator.revive("s1"), [], "one thread is enough");
     }
     assert_eq!(w.ended(EndReason::Panicked), []);
-    assert_eq!(w.registry.active().count(), 0);
+    assert_eq!(w.coordinator.active().count(), 0);
 }
 
 #[test]
@@ -741,10 +744,10 @@ fn a_stream_that_was_to_move_when_its_thread_ended_runs_again() {
     w.started(T0);
     w.started(T0 + 10);
     w.ended(EndReason::NothingGranted);
-    assert_eq!(starts(&w.registry.revive("s1")), [("s1", MINUTE, true)]);
-    assert_eq!(w.registry.revive("unknown"), []);
+    assert_eq!(starts(&w.coordinator.revive("s1")), [("s1", MINUTE, true)]);
+    assert_eq!(w.coordinator.revive("unknown"), []);
     assert_eq!(
-        w.registry
+        w.coordinator
             .handle_end(w.now, "unknown", &EndReason::Panicked),
         []
     );
@@ -759,34 +762,34 @@ fn what_is_over_is_forgotten_in_time_and_not_before() {
     w.started(T0 + 1);
     w.stops(T0 + 2, 6);
     w.meeting_ended(T0 + 3);
-    w.pass(MEMORY);
+    w.pass(RETAIN_ENDED);
     w.webhook(
         T0,
-        Event::Other {
+        ZoomEventKind::Other {
             name: String::new(),
         },
     );
     assert_eq!(
-        (w.registry.streams.len(), w.registry.meetings.len()),
+        (w.coordinator.streams.len(), w.coordinator.meetings.len()),
         (1, 1)
     );
     assert_eq!(w.started(T0 + 1), [], "still known");
     w.pass(SWEEP_EVERY);
     w.webhook(
         T0,
-        Event::Other {
+        ZoomEventKind::Other {
             name: String::new(),
         },
     );
     w.pass(SWEEP_EVERY);
     w.webhook(
         T0,
-        Event::Other {
+        ZoomEventKind::Other {
             name: String::new(),
         },
     );
     assert_eq!(
-        (w.registry.streams.len(), w.registry.meetings.len()),
+        (w.coordinator.streams.len(), w.coordinator.meetings.len()),
         (0, 0)
     );
 }
@@ -799,12 +802,12 @@ fn what_runs_is_never_forgotten() {
     w.pass(secs(40 * 3600));
     w.webhook(
         T0,
-        Event::Other {
+        ZoomEventKind::Other {
             name: String::new(),
         },
     );
     assert_eq!(
-        (w.registry.streams.len(), w.registry.meetings.len()),
+        (w.coordinator.streams.len(), w.coordinator.meetings.len()),
         (1, 1)
     );
 }
@@ -814,19 +817,19 @@ fn memory_is_bounded_and_those_that_run_stay() {
     let mut w = world(settings());
     w.started(T0);
     for n in 0..ENTRIES_MAX + 100 {
-        let stop = RtmsStopped {
+        let stop = StreamStopped {
             product: Product::Meeting,
             id: format!("m{n}"),
             stream_id: format!("x{n}"),
             stop_reason: None,
         };
-        w.webhook(T0 + 1, Event::RtmsStopped(stop));
-        w.webhook(T0 + 1, Event::MeetingEnded(life(&format!("m{n}"))));
+        w.webhook(T0 + 1, ZoomEventKind::StreamStopped(stop));
+        w.webhook(T0 + 1, ZoomEventKind::MeetingEnded(life(&format!("m{n}"))));
     }
-    assert_eq!(w.registry.streams.len(), ENTRIES_MAX);
-    assert!(w.registry.meetings.len() <= ENTRIES_MAX);
-    assert_eq!(w.registry.active().count(), 1);
-    assert!(w.registry.meetings.contains_key(UUID));
+    assert_eq!(w.coordinator.streams.len(), ENTRIES_MAX);
+    assert!(w.coordinator.meetings.len() <= ENTRIES_MAX);
+    assert_eq!(w.coordinator.active().count(), 1);
+    assert!(w.coordinator.meetings.contains_key(UUID));
 }
 
 #[test]
@@ -836,7 +839,7 @@ fn news_about_the_account_are_for_people() {
     let account_id = String::new();
     let actions = w.webhook(
         T0,
-        Event::AppDeauthorized {
+        ZoomEventKind::AppDeauthorized {
             user_id,
             account_id,
         },
@@ -852,7 +855,7 @@ fn news_about_the_account_are_for_people() {
     ] {
         let (name, payload) = (name.to_owned(), "{\"a\":1}".to_owned());
         let expected = format!(" event={name} payload={{\"a\":1}}");
-        let actions = w.webhook(T0, Event::Account { name, payload });
+        let actions = w.webhook(T0, ZoomEventKind::Account { name, payload });
         let [Action::Log(found, text)] = &actions[..] else {
             panic!("{actions:?}");
         };
@@ -868,7 +871,7 @@ fn refused(settings: Settings) -> World {
     let mut w = world(settings);
     w.meeting_started(T0);
     let error = Error::sample(Kind::ClientCredentials, false);
-    let actions = w.call(zoom_api::Action::Start, Err(error));
+    let actions = w.call(zoom_api::RestAction::Start, Err(error));
     assert_eq!(w.calls(&actions), []);
     w
 }
@@ -876,10 +879,10 @@ fn refused(settings: Settings) -> World {
 #[test]
 fn a_reload_starts_what_was_given_up() {
     let mut w = refused(settings());
-    let actions = w.registry.reload(w.now, settings());
-    assert_eq!(w.calls(&actions), [(zoom_api::Action::Start, NOW)]);
+    let actions = w.coordinator.reload(w.now, settings());
+    assert_eq!(w.calls(&actions), [(zoom_api::RestAction::Start, NOW)]);
     // Once for each reload, and not while it is being tried.
-    assert_eq!(w.registry.reload(w.now, settings()), []);
+    assert_eq!(w.coordinator.reload(w.now, settings()), []);
     // Not without credentials, nor after the end.
     let mut w = refused(settings());
     let without = Settings {
@@ -887,13 +890,13 @@ fn a_reload_starts_what_was_given_up() {
         can_call: false,
         ..settings()
     };
-    assert_eq!(w.registry.reload(w.now, without), []);
+    assert_eq!(w.coordinator.reload(w.now, without), []);
     w.meeting_ended(T0 + 1);
-    assert_eq!(w.registry.reload(w.now, settings()), []);
+    assert_eq!(w.coordinator.reload(w.now, settings()), []);
     // Not beside a stream that came otherwise.
     let mut w = refused(settings());
     w.started(T0 + 1);
-    assert_eq!(w.registry.reload(w.now, settings()), []);
+    assert_eq!(w.coordinator.reload(w.now, settings()), []);
 }
 
 #[test]
@@ -905,38 +908,38 @@ fn a_reload_that_brings_credentials_starts_the_meetings_that_are_on() {
     };
     let mut w = world(without);
     assert_eq!(w.meeting_started(T0), []);
-    assert_eq!(w.registry.reload(w.now, without), []);
-    let actions = w.registry.reload(w.now, settings());
-    assert_eq!(w.calls(&actions), [(zoom_api::Action::Start, NOW)]);
+    assert_eq!(w.coordinator.reload(w.now, without), []);
+    let actions = w.coordinator.reload(w.now, settings());
+    assert_eq!(w.calls(&actions), [(zoom_api::RestAction::Start, NOW)]);
     // A stream that was there and ended, ended by somebody's will.
     let mut w = world(without);
     w.meeting_started(T0);
     w.started(T0 + 1);
     w.stops(T0 + 2, 2);
-    assert_eq!(w.registry.reload(w.now, settings()), []);
+    assert_eq!(w.coordinator.reload(w.now, settings()), []);
 }
 
 #[test]
 fn a_stream_lost_to_wrong_credentials_is_started_once_they_are_changed() {
     let mut w = world(settings());
     w.meeting_started(T0);
-    w.call(zoom_api::Action::Start, Ok(()));
+    w.call(zoom_api::RestAction::Start, Ok(()));
     w.started(T0 + 1);
     let actions = w.stops(T0 + 1000, 18);
-    assert_eq!(w.calls(&actions), [(zoom_api::Action::Start, secs(1))]);
-    w.call(zoom_api::Action::Start, Ok(()));
+    assert_eq!(w.calls(&actions), [(zoom_api::RestAction::Start, secs(1))]);
+    w.call(zoom_api::RestAction::Start, Ok(()));
     let again = stream_of(UUID, "s2");
-    w.webhook(T0 + 2000, Event::RtmsStarted(again.clone()));
-    let stopped = RtmsStopped {
+    w.webhook(T0 + 2000, ZoomEventKind::StreamStarted(again.clone()));
+    let stopped = StreamStopped {
         product: Product::Meeting,
         id: UUID.to_owned(),
         stream_id: "s2".to_owned(),
         stop_reason: Some(18),
     };
-    w.webhook(T0 + 3000, Event::RtmsStopped(stopped));
+    w.webhook(T0 + 3000, ZoomEventKind::StreamStopped(stopped));
     let end = EndReason::Stopped(StopReason(18));
-    let actions = w.registry.handle_end(w.now, "s2", &end);
+    let actions = w.coordinator.handle_end(w.now, "s2", &end);
     assert_eq!(w.calls(&actions), [], "only once by itself");
-    let actions = w.registry.reload(w.now, settings());
-    assert_eq!(w.calls(&actions), [(zoom_api::Action::Start, NOW)]);
+    let actions = w.coordinator.reload(w.now, settings());
+    assert_eq!(w.calls(&actions), [(zoom_api::RestAction::Start, NOW)]);
 }

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::entry::{MeetingEntry, Start, StreamEntry};
-use super::{Action, ENTRIES_MAX, EXPIRED_AFTER, Now, Registry, StreamPlan, WINDOW_MIN};
-use crate::domain::zoom_event::{MeetingLife, RtmsInterrupted, RtmsStarted, RtmsStopped};
+use super::{Action, Coordinator, ENTRIES_MAX, EXPIRED_AFTER, Now, StreamPlan, WINDOW_MIN};
+use crate::domain::zoom_event::{MeetingInfo, StreamInterrupted, StreamStarted, StreamStopped};
 use crate::protocol::SIGNALING_WINDOW;
 use crate::protocol::codes::StopReason;
 use crate::zoom_api;
 
-impl Registry {
-    pub(super) fn meeting_started(&mut self, now: Now, ts: u64, life: MeetingLife) {
+impl Coordinator {
+    pub(super) fn meeting_started(&mut self, now: Now, ts: u64, life: MeetingInfo) {
         let uuid = life.meeting_uuid.clone();
         if uuid.is_empty() || life.meeting_id.is_empty() {
             return self.log(
@@ -46,11 +46,11 @@ impl Registry {
                 attempts: 0,
                 since: Some(now.instant),
             };
-            self.call(now.instant, &uuid, zoom_api::Action::Start);
+            self.call(now.instant, &uuid, zoom_api::RestAction::Start);
         }
     }
 
-    pub(super) fn meeting_ended(&mut self, now: Now, ts: u64, life: MeetingLife) {
+    pub(super) fn meeting_ended(&mut self, now: Now, ts: u64, life: MeetingInfo) {
         let uuid = life.meeting_uuid.clone();
         if uuid.is_empty() || !self.has_room_for_meeting(&uuid) {
             return;
@@ -73,7 +73,7 @@ impl Registry {
         self.actions.push(Action::Cancel { meeting: uuid });
     }
 
-    pub(super) fn rtms_started(&mut self, now: Now, ts: u64, started: RtmsStarted) {
+    pub(super) fn rtms_started(&mut self, now: Now, ts: u64, started: StreamStarted) {
         let stream_id = started.stream_id.clone();
         if let Some(entry) = self.streams.get_mut(&stream_id) {
             if ts <= entry.newest_ms || entry.stopped_ms.is_some_and(|stopped| ts <= stopped) {
@@ -148,11 +148,11 @@ impl Registry {
         self.actions.push(Action::Start(Box::new(plan)));
     }
 
-    pub(super) fn rtms_interrupted(&mut self, now: Now, ts: u64, event: RtmsInterrupted) {
+    pub(super) fn rtms_interrupted(&mut self, now: Now, ts: u64, event: StreamInterrupted) {
         let Some(entry) = self.streams.get_mut(&event.stream_id) else {
             // Unknown here, but told where to go: as good as a started.
             if !event.server_urls.is_empty() {
-                let started = RtmsStarted {
+                let started = StreamStarted {
                     product: event.product,
                     id: event.id,
                     stream_id: event.stream_id,
@@ -184,7 +184,7 @@ impl Registry {
         });
     }
 
-    pub(super) fn rtms_stopped(&mut self, now: Now, ts: u64, event: RtmsStopped) {
+    pub(super) fn rtms_stopped(&mut self, now: Now, ts: u64, event: StreamStopped) {
         let reason = StopReason(event.stop_reason.unwrap_or(0));
         let stream_id = event.stream_id;
         let Some(entry) = self.streams.get_mut(&stream_id) else {
@@ -192,7 +192,7 @@ impl Registry {
             if self.streams.len() >= ENTRIES_MAX && !self.forget_oldest_stream() {
                 return;
             }
-            let started = RtmsStarted {
+            let started = StreamStarted {
                 product: event.product,
                 id: event.id,
                 stream_id: stream_id.clone(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
-use super::status::{Pulse, Status};
+use super::status::{Heartbeat, Status};
 use super::{Error, Event, Reload, Settings};
 use crate::inbox;
 
@@ -30,8 +30,8 @@ impl Handle {
     }
 
     /// The machine slept: connections are dead without knowing it.
-    pub fn slept(&self) {
-        self.sender.send_always(Event::Slept);
+    pub fn system_resumed(&self) {
+        self.sender.send_always(Event::SystemResumed);
     }
 
     /// Asks the daemon how it is. `None` if it has ended, its inbox is full, or it does not answer
@@ -41,8 +41,8 @@ impl Handle {
     }
 
     /// Asks for signs of life, and has the threads behind the daemon turn for the next time.
-    pub fn pulse(&self, within: Duration) -> Option<Pulse> {
-        self.ask(within, Event::Pulse)
+    pub fn heartbeat(&self, within: Duration) -> Option<Heartbeat> {
+        self.ask(within, Event::Heartbeat)
     }
 
     /// Hands other settings over: all of them or, with an error, none. `None` if the daemon does

@@ -1,6 +1,6 @@
 //! The daemon: one inbox, one loop, and everything that it starts and joins.
 //!
-//! It holds no rule: what follows from an event is decided by the [`Registry`]; this carries it
+//! It holds no rule: what follows from an event is decided by the [`Coordinator`]; this carries it
 //! out. Nothing here waits for the network or for a disk.
 
 pub(crate) mod handle;
@@ -22,13 +22,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::clock::now_ms;
-use crate::coordinator::{Action, Call, Now, Registry};
+use crate::coordinator::{Action, Coordinator, Now, ScheduledCall};
 use crate::delivery::stdout::Stdout;
-use crate::domain::zoom_event::Webhook;
+use crate::domain::zoom_event::ZoomEvent;
 use crate::inbox;
 use crate::inbox::inbox;
+use crate::net::dial::Dialer;
 use crate::net::resolve::Resolver;
-use crate::net::tls_client::{Connector, TlsError};
+use crate::net::tls_client::{TlsClient, TlsError};
 use crate::protocol::server_url::ServerUrl;
 use crate::protocol::{Command, EndReason};
 use crate::recorder::{Disk, StreamInfo};
@@ -36,17 +37,17 @@ use crate::source::ingress;
 use crate::source::ingress::Public;
 use crate::state;
 use crate::state::StateDir;
-use crate::stream::{Network, Sink};
+use crate::stream::Sink;
 use crate::zoom_api;
 use crate::zoom_api::Api;
-use heap_trim::Wave;
-use rest_timer::{Outcome, Schedule};
+use heap_trim::TrimPolicy;
+use rest_timer::{Outcome, RestTimer};
 use snapshot::{Snapshot, restore};
-use status::{Pulse, Status, Totals};
-use streams::Running;
+use status::{Heartbeat, Status, Totals};
+use streams::RunningStream;
 
 pub use handle::Handle;
-pub use settings::{KeyPair, OnExit, Settings};
+pub use settings::{AppCredentials, OnExit, Settings};
 pub use shutdown::GRACE;
 
 /// Most webhooks that wait for the daemon. Each takes microseconds; a full inbox is answered 503,
@@ -60,7 +61,7 @@ const SAVE_EVERY: Duration = Duration::from_millis(50);
 const FLUSH_AFTER: Duration = Duration::from_secs(60);
 
 /// Makes further sinks for a stream: the way in for those who embed us.
-pub type SinkMaker = dyn Fn(&StreamInfo) -> Vec<Box<dyn Sink>> + Send;
+pub type SinkFactory = dyn Fn(&StreamInfo) -> Vec<Box<dyn Sink>> + Send;
 
 /// Why the daemon cannot start.
 #[derive(Debug)]
@@ -100,13 +101,13 @@ impl From<io::Error> for Error {
 /// Everything that makes the daemon do something.
 #[derive(Debug)]
 enum Event {
-    Webhook(Webhook),
+    ZoomEvent(ZoomEvent),
     Called(Box<Outcome>),
     Ended(String),
-    Slept,
+    SystemResumed,
     Folded,
     Status(SyncSender<Status>),
-    Pulse(SyncSender<Pulse>),
+    Heartbeat(SyncSender<Heartbeat>),
     /// Which client is in use.
     Api(SyncSender<Arc<Api>>),
     Reload(Box<Reload>, SyncSender<Result<(), Error>>),
@@ -120,9 +121,9 @@ struct Reload {
     api: Arc<Api>,
 }
 
-impl From<Webhook> for Event {
-    fn from(webhook: Webhook) -> Event {
-        Event::Webhook(webhook)
+impl From<ZoomEvent> for Event {
+    fn from(webhook: ZoomEvent) -> Event {
+        Event::ZoomEvent(webhook)
     }
 }
 
@@ -131,16 +132,16 @@ pub struct Daemon {
     settings: Settings,
     inbox: inbox::Receiver<Event>,
     sender: inbox::Sender<Event>,
-    registry: Registry,
+    coordinator: Coordinator,
     /// Boxed: a map has room for twice as many as it holds.
-    running: HashMap<String, Box<Running>>,
+    running: HashMap<String, Box<RunningStream>>,
     /// Streams that were told to move when their thread was already over.
     revive: HashSet<String>,
-    wave: Wave,
-    network: Network,
-    sinks: Option<Box<SinkMaker>>,
+    wave: TrimPolicy,
+    dialer: Dialer,
+    sinks: Option<Box<SinkFactory>>,
     api: Arc<Api>,
-    schedule: Schedule,
+    schedule: RestTimer,
     public: Public<Event>,
     disk: Option<Disk>,
     stdout: Option<Stdout>,
@@ -165,10 +166,10 @@ impl Daemon {
     pub fn start(
         listeners: Vec<TcpListener>,
         settings: Settings,
-        sinks: Option<Box<SinkMaker>>,
+        sinks: Option<Box<SinkFactory>>,
     ) -> Result<Daemon, Error> {
-        let tls = Connector::new(settings.ca_file.as_deref()).map_err(Error::Tls)?;
-        let network = Network::start(tls.clone(), Resolver::default())?;
+        let tls = TlsClient::new(settings.ca_file.as_deref()).map_err(Error::Tls)?;
+        let dialer = Dialer::start(tls.clone(), Resolver::default())?;
         let state = settings
             .state
             .as_ref()
@@ -181,16 +182,16 @@ impl Daemon {
             ..settings.api.clone()
         };
         let api = Arc::new(Api::new(api).map_err(Error::Api)?);
-        let registry = match &state {
-            Some(state) => restore(state, settings.registry()),
-            None => Registry::new(settings.registry()),
+        let coordinator = match &state {
+            Some(state) => restore(state, settings.coordinator()),
+            None => Coordinator::new(settings.coordinator()),
         };
         let snapshot = state.as_ref().map(Snapshot::start).transpose()?;
         let disk = settings.disk.clone().map(Disk::start).transpose()?;
         let stdout = settings.stdout.map(|_| Stdout::start()).transpose()?;
         let (sender, inbox) = inbox(INBOX_MAX);
         let report = sender.clone();
-        let schedule = Schedule::start(Arc::clone(&api), move |outcome| {
+        let schedule = RestTimer::start(Arc::clone(&api), move |outcome| {
             report.send_always(Event::Called(Box::new(outcome)));
         })?;
         let roots = tls.prepare()?;
@@ -200,11 +201,11 @@ impl Daemon {
             settings,
             inbox,
             sender,
-            registry,
+            coordinator,
             running: HashMap::new(),
             revive: HashSet::new(),
-            wave: Wave::default(),
-            network,
+            wave: TrimPolicy::default(),
+            dialer,
             sinks,
             api,
             schedule,
@@ -230,16 +231,16 @@ impl Daemon {
 
     /// Works until it is told to stop, then leaves everything complete.
     pub fn run(mut self) {
-        let actions = self.registry.resume(now());
+        let actions = self.coordinator.resume(now());
         if !actions.is_empty() {
             log::info!(
                 "taking up what an earlier process left actions={}",
                 actions.len()
             );
         }
-        self.obey(actions);
+        self.apply(actions);
         if let Some(disk) = &self.disk {
-            disk.complete_rest();
+            disk.complete_orphans();
         }
         self.save();
         let (mut next, mut saved, mut flush_at) = (None, Instant::now(), None);
@@ -254,14 +255,14 @@ impl Daemon {
                 crate::log::flush_folded();
             }
             if self.wave.is_over(Instant::now(), self.running.len()) {
-                heap_trim::give_back();
+                heap_trim::trim_heap();
             }
             let Some(event) = event else {
                 continue;
             };
             match event {
-                Event::Webhook(webhook) => {
-                    if let Some(word) = webhook.event.account_word() {
+                Event::ZoomEvent(webhook) => {
+                    if let Some(word) = webhook.event.account_label() {
                         *self.totals.account.entry(word).or_default() += 1;
                     }
                     log::debug!(
@@ -269,23 +270,23 @@ impl Daemon {
                         kind(&webhook),
                         webhook.event_ts_ms
                     );
-                    let actions = self.registry.handle_webhook(now(), webhook);
-                    self.obey(actions);
+                    let actions = self.coordinator.handle_webhook(now(), webhook);
+                    self.apply(actions);
                 }
                 Event::Called(outcome) => {
                     let actions = self.called(*outcome);
-                    self.obey(actions);
+                    self.apply(actions);
                 }
                 Event::Ended(stream_id) => self.ended(&stream_id),
-                Event::Slept => {
+                Event::SystemResumed => {
                     log::warn!("this machine slept; every stream connects again");
                     for running in self.running.values() {
-                        running.meeting.command(Command::Slept);
+                        running.meeting.command(Command::SystemResumed);
                     }
                 }
                 Event::Folded => flush_at = Some(Instant::now() + FLUSH_AFTER),
                 Event::Status(reply) => drop(reply.send(self.status())),
-                Event::Pulse(reply) => drop(reply.send(self.pulse())),
+                Event::Heartbeat(reply) => drop(reply.send(self.heartbeat())),
                 Event::Api(reply) => drop(reply.send(Arc::clone(&self.api))),
                 Event::Reload(new, reply) => drop(reply.send(self.reload(*new))),
                 Event::Stop => break,
@@ -313,8 +314,8 @@ impl Daemon {
         self.schedule.use_api(&api);
         self.api = api;
         self.tell_secrets();
-        let actions = self.registry.reload(now(), self.settings.registry());
-        self.obey(actions);
+        let actions = self.coordinator.reload(now(), self.settings.coordinator());
+        self.apply(actions);
         Ok(())
     }
 
@@ -325,25 +326,25 @@ impl Daemon {
             Err(error) if !Arc::ptr_eq(&api, &self.api) => {
                 log::info!("{error}; made again, for the configuration was reloaded meanwhile");
                 let at = Instant::now();
-                self.schedule.at(Call { at, ..call });
+                self.schedule.at(ScheduledCall { at, ..call });
                 Vec::new()
             }
-            result => self.registry.handle_call(now(), &call, result),
+            result => self.coordinator.handle_call(now(), &call, result),
         }
     }
 
     fn save(&mut self) {
-        if self.registry.take_changed()
+        if self.coordinator.take_changed()
             && let Some(snapshot) = &self.snapshot
         {
-            snapshot.save(&self.registry.to_json().into());
+            snapshot.save(&self.coordinator.to_json().into());
         }
     }
 
-    fn obey(&mut self, actions: Vec<Action>) {
+    fn apply(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Call(call) => self.schedule.at(call),
+                Action::CallRest(call) => self.schedule.at(call),
                 Action::Cancel { meeting } => self.schedule.cancel(meeting),
                 Action::Start(plan) => self.start_stream(*plan),
                 Action::FailOver { stream_id, urls } => {
@@ -399,14 +400,14 @@ fn now() -> Now {
 }
 
 /// An event without what it carries, which may be personal.
-fn kind(webhook: &Webhook) -> &'static str {
-    use crate::domain::zoom_event::Event as E;
+fn kind(webhook: &ZoomEvent) -> &'static str {
+    use crate::domain::zoom_event::ZoomEventKind as E;
     match &webhook.event {
         E::MeetingStarted(_) => "started",
         E::MeetingEnded(_) => "ended",
-        E::RtmsStarted(_) => "rtms_started",
-        E::RtmsInterrupted(_) => "rtms_interrupted",
-        E::RtmsStopped(_) => "rtms_stopped",
+        E::StreamStarted(_) => "rtms_started",
+        E::StreamInterrupted(_) => "rtms_interrupted",
+        E::StreamStopped(_) => "rtms_stopped",
         E::UrlValidation { .. } => "url_validation",
         E::AppDeauthorized { .. } => "app_deauthorized",
         E::Account { .. } => "account",

@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::coordinator::Call;
+use crate::coordinator::ScheduledCall;
 use crate::zoom_api;
 use crate::zoom_api::Api;
 
@@ -22,7 +22,7 @@ const STACK_BYTES: usize = 512 << 10;
 /// What became of a call.
 #[derive(Debug)]
 pub(super) struct Outcome {
-    pub(super) call: Call,
+    pub(super) call: ScheduledCall,
     pub(super) result: Result<(), zoom_api::Error>,
     /// What it was made with: by now there may be another client.
     pub(super) api: Arc<Api>,
@@ -30,15 +30,15 @@ pub(super) struct Outcome {
 
 /// The owner of the timer thread.
 #[derive(Debug)]
-pub(super) struct Schedule {
-    orders: Sender<Order>,
+pub(super) struct RestTimer {
+    orders: Sender<TimerCommand>,
     thread: JoinHandle<()>,
     api: Arc<Api>,
     turns: Arc<AtomicU64>,
 }
 
-enum Order {
-    At(Call),
+enum TimerCommand {
+    At(ScheduledCall),
     Cancel(String),
     Done(u64),
     Api(Arc<Api>),
@@ -46,12 +46,12 @@ enum Order {
     Stop(Instant),
 }
 
-impl Schedule {
+impl RestTimer {
     /// Starts the thread. `report` is called with the outcome of each call, on the call's thread.
     pub(super) fn start(
         api: Arc<Api>,
         report: impl Fn(Outcome) + Send + Sync + 'static,
-    ) -> io::Result<Schedule> {
+    ) -> io::Result<RestTimer> {
         let (orders, receiver) = mpsc::channel();
         let turns = Arc::new(AtomicU64::new(0));
         let timer = Timer {
@@ -67,7 +67,7 @@ impl Schedule {
             .name("timer".to_owned())
             .stack_size(128 << 10)
             .spawn(move || timer.run(&receiver))?;
-        Ok(Schedule {
+        Ok(RestTimer {
             orders,
             thread,
             api,
@@ -76,24 +76,24 @@ impl Schedule {
     }
 
     /// Has a call made when it is due.
-    pub(super) fn at(&self, call: Call) {
-        let _ = self.orders.send(Order::At(call));
+    pub(super) fn at(&self, call: ScheduledCall) {
+        let _ = self.orders.send(TimerCommand::At(call));
     }
 
     /// Forgets a meeting's calls that are not on their way yet.
     pub(super) fn cancel(&self, meeting: String) {
-        let _ = self.orders.send(Order::Cancel(meeting));
+        let _ = self.orders.send(TimerCommand::Cancel(meeting));
     }
 
     /// Has calls made by another client from now on.
     pub(super) fn use_api(&mut self, api: &Arc<Api>) {
         self.api = Arc::clone(api);
-        let _ = self.orders.send(Order::Api(Arc::clone(api)));
+        let _ = self.orders.send(TimerCommand::Api(Arc::clone(api)));
     }
 
-    /// Makes the thread turn once, so that [`Schedule::turns`] grows if it is well.
-    pub(super) fn poke(&self) {
-        let _ = self.orders.send(Order::Poke);
+    /// Makes the thread turn once, so that [`RestTimer::turns`] grows if it is well.
+    pub(super) fn request_turn(&self) {
+        let _ = self.orders.send(TimerCommand::Poke);
     }
 
     /// How often the thread has turned.
@@ -105,7 +105,7 @@ impl Schedule {
     /// threads with the process.
     pub(super) fn stop(self, deadline: Instant) {
         self.api.stop();
-        let _ = self.orders.send(Order::Stop(deadline));
+        let _ = self.orders.send(TimerCommand::Stop(deadline));
         if self.thread.join().is_err() {
             log::error!("the timer thread panicked");
         }
@@ -115,15 +115,15 @@ impl Schedule {
 struct Timer {
     api: Arc<Api>,
     report: Arc<dyn Fn(Outcome) + Send + Sync>,
-    own: Sender<Order>,
-    due: BTreeMap<(Instant, u64), Call>,
+    own: Sender<TimerCommand>,
+    due: BTreeMap<(Instant, u64), ScheduledCall>,
     sequence: u64,
     running: BTreeMap<u64, JoinHandle<()>>,
     turns: Arc<AtomicU64>,
 }
 
 impl Timer {
-    fn run(mut self, orders: &Receiver<Order>) {
+    fn run(mut self, orders: &Receiver<TimerCommand>) {
         loop {
             self.turns.fetch_add(1, Relaxed);
             self.make_due_calls();
@@ -137,15 +137,17 @@ impl Timer {
                 None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match order {
-                Ok(Order::At(call)) => {
+                Ok(TimerCommand::At(call)) => {
                     self.sequence += 1;
                     self.due.insert((call.at, self.sequence), call);
                 }
-                Ok(Order::Cancel(meeting)) => self.due.retain(|_, call| call.meeting != meeting),
-                Ok(Order::Done(number)) => self.join(number),
-                Ok(Order::Api(api)) => self.api = api,
-                Ok(Order::Poke) | Err(RecvTimeoutError::Timeout) => {}
-                Ok(Order::Stop(deadline)) => return self.stop(orders, deadline),
+                Ok(TimerCommand::Cancel(meeting)) => {
+                    self.due.retain(|_, call| call.meeting != meeting)
+                }
+                Ok(TimerCommand::Done(number)) => self.join(number),
+                Ok(TimerCommand::Api(api)) => self.api = api,
+                Ok(TimerCommand::Poke) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(TimerCommand::Stop(deadline)) => return self.stop(orders, deadline),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -180,7 +182,7 @@ impl Timer {
                 Err(error) => {
                     log::error!("no thread for a REST call: {error}; it is made a second later");
                     let at = Instant::now() + Duration::from_secs(1);
-                    self.due.insert((at, number), Call { at, ..again });
+                    self.due.insert((at, number), ScheduledCall { at, ..again });
                     return;
                 }
             }
@@ -195,10 +197,10 @@ impl Timer {
         }
     }
 
-    fn stop(mut self, orders: &Receiver<Order>, deadline: Instant) {
+    fn stop(mut self, orders: &Receiver<TimerCommand>, deadline: Instant) {
         while !self.running.is_empty() {
             match orders.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Order::Done(number)) => self.join(number),
+                Ok(TimerCommand::Done(number)) => self.join(number),
                 Ok(_) => {}
                 Err(_) => {
                     log::warn!("REST calls were cut off count={}", self.running.len());
@@ -210,10 +212,10 @@ impl Timer {
 }
 
 /// Says that a call's thread is over, also after a panic.
-struct Done(Sender<Order>, u64);
+struct Done(Sender<TimerCommand>, u64);
 
 impl Drop for Done {
     fn drop(&mut self) {
-        let _ = self.0.send(Order::Done(self.1));
+        let _ = self.0.send(TimerCommand::Done(self.1));
     }
 }

@@ -10,13 +10,13 @@ use crate::domain::secret::Secret;
 use crate::protocol::events::EventSelection;
 use crate::protocol::server_url::AllowedHosts;
 use crate::protocol::{MediaParams, MediaSelection};
-use crate::recorder::DiskSettings;
+use crate::recorder::RecorderSettings;
 use crate::source::ingress;
 use crate::zoom_api;
 
 /// An app's id and secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyPair {
+pub struct AppCredentials {
     /// Client id, or Video SDK key.
     pub id: String,
     /// Client secret, or Video SDK secret.
@@ -44,9 +44,9 @@ pub struct Settings {
     /// Seconds from our start to our stop.
     pub stop_after: Option<Duration>,
     /// The app whose streams we take.
-    pub app: KeyPair,
+    pub app: AppCredentials,
     /// For Video SDK sessions.
-    pub video_sdk: Option<KeyPair>,
+    pub video_sdk: Option<AppCredentials>,
     /// What is wanted of a stream.
     pub media: MediaSelection,
     /// With which parameters.
@@ -62,7 +62,7 @@ pub struct Settings {
     /// Roots beside the system's.
     pub ca_file: Option<PathBuf>,
     /// Files; `None` for none.
-    pub disk: Option<DiskSettings>,
+    pub disk: Option<RecorderSettings>,
     /// Standard output; `None` for silence.
     pub stdout: Option<StdoutFormat>,
     /// The state directory; `None` for a process that forgets.
@@ -77,7 +77,7 @@ impl Settings {
     /// An app, the secret tokens of its webhooks, and every default: transcripts and events, no
     /// REST credentials (so no start of our own), no state directory, and nothing written
     /// anywhere: data goes to the sinks that [`Daemon::start`](super::Daemon::start) is given.
-    pub fn new(app: KeyPair, secret_tokens: Vec<Secret>) -> Settings {
+    pub fn new(app: AppCredentials, secret_tokens: Vec<Secret>) -> Settings {
         Settings {
             public: ingress::Settings {
                 secret_tokens,
@@ -117,7 +117,7 @@ impl Settings {
     }
 
     /// The id and secret that sign the handshakes of a product's streams.
-    pub(super) fn keys(&self, product: Product) -> &KeyPair {
+    pub(super) fn keys(&self, product: Product) -> &AppCredentials {
         match (product, &self.video_sdk) {
             (Product::Session, Some(keys)) => keys,
             _ => &self.app,
@@ -125,7 +125,7 @@ impl Settings {
     }
 
     /// What of it the registry decides by.
-    pub(super) fn registry(&self) -> coordinator::Settings {
+    pub(super) fn coordinator(&self) -> coordinator::Settings {
         let can_call = !matches!(self.api.credentials, zoom_api::Credentials::None);
         coordinator::Settings {
             auto_start: self.auto_start && can_call,

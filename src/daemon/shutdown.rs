@@ -44,8 +44,8 @@ impl Daemon {
         }
         self.schedule.stop(Instant::now());
         if let Some(snapshot) = self.snapshot.take() {
-            if self.registry.take_changed() {
-                snapshot.save(&self.registry.to_json().into());
+            if self.coordinator.take_changed() {
+                snapshot.save(&self.coordinator.to_json().into());
             }
             if !snapshot.stop(deadline) {
                 log::error!("the state could not be saved in time");
@@ -74,10 +74,10 @@ impl Daemon {
     /// next process acts on it. Only what is to be deleted is deleted at once.
     fn last_event(&mut self, event: Event) {
         let actions = match event {
-            Event::Webhook(webhook) => self.registry.handle_webhook(now(), webhook),
+            Event::ZoomEvent(webhook) => self.coordinator.handle_webhook(now(), webhook),
             Event::Called(outcome) => {
                 let outcome = *outcome;
-                self.registry
+                self.coordinator
                     .handle_call(now(), &outcome.call, outcome.result)
             }
             // Who asked may have gone; then nobody is there to be told.
@@ -85,12 +85,12 @@ impl Daemon {
                 let _ = reply.send(self.status());
                 return;
             }
-            Event::Pulse(reply) => {
-                let _ = reply.send(self.pulse());
+            Event::Heartbeat(reply) => {
+                let _ = reply.send(self.heartbeat());
                 return;
             }
             Event::Ended(_)
-            | Event::Slept
+            | Event::SystemResumed
             | Event::Folded
             | Event::Api(_)
             | Event::Reload(..)
@@ -102,6 +102,6 @@ impl Daemon {
                 Action::Discard(_) | Action::ForgetToken | Action::Log(..)
             )
         };
-        self.obey(actions.into_iter().filter(is_last).collect());
+        self.apply(actions.into_iter().filter(is_last).collect());
     }
 }

@@ -15,19 +15,19 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::coordinator;
-use crate::coordinator::Registry;
+use crate::coordinator::Coordinator;
 use crate::state::StateDir;
 
 /// The files' names in the state directory: the synced one, and the quick one.
 const FILE_NAMES: [&str; 2] = ["registry.json", "registry-unsynced.json"];
 
 /// What the process before knew, by the newer of its files that can be read.
-pub(super) fn restore(state: &StateDir, settings: coordinator::Settings) -> Registry {
-    let mut newest: Option<Registry> = None;
+pub(super) fn restore(state: &StateDir, settings: coordinator::Settings) -> Coordinator {
+    let mut newest: Option<Coordinator> = None;
     for name in FILE_NAMES {
         let read = state.read(name).map_err(|error| error.to_string());
         let parse = |json: Option<Vec<u8>>| match json {
-            Some(json) => Registry::from_json(settings, &json)
+            Some(json) => Coordinator::from_json(settings, &json)
                 .map(Some)
                 .map_err(|error| format!("{name}: {error}")),
             None => Ok(None),
@@ -47,7 +47,7 @@ pub(super) fn restore(state: &StateDir, settings: coordinator::Settings) -> Regi
             ),
         }
     }
-    newest.unwrap_or_else(|| Registry::new(settings))
+    newest.unwrap_or_else(|| Coordinator::new(settings))
 }
 
 /// The owner of the threads.

@@ -73,7 +73,7 @@ pub struct StreamStatus {
 
 /// Whether the threads that everything depends on make progress; see `systemd::Watch`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pulse {
+pub struct Heartbeat {
     /// When the gate's loop last turned.
     pub gate_turned: Instant,
     /// How often the timer has turned.
@@ -95,7 +95,7 @@ pub struct Totals {
     pub rejoined: u64,
     /// Streams ended, by [`crate::protocol::EndReason::word`].
     pub ended: BTreeMap<&'static str, u64>,
-    /// News about the account, by [`crate::domain::zoom_event::ACCOUNT_WORDS`].
+    /// News about the account, by [`crate::domain::zoom_event::ACCOUNT_LABELS`].
     pub account: BTreeMap<&'static str, u64>,
     /// Messages and bytes, in the order of [`KINDS`].
     pub media: [(u64, u64); KINDS.len()],
@@ -169,18 +169,18 @@ impl Daemon {
         }
     }
 
-    pub(super) fn pulse(&self) -> Pulse {
+    pub(super) fn heartbeat(&self) -> Heartbeat {
         let running = self.running.values();
         let receiving = running.filter(|running| running.meeting.stats().is_ready.load(Relaxed));
-        let pulse = Pulse {
+        let heartbeat = Heartbeat {
             gate_turned: self.public.last_turn(),
             timer_turns: self.schedule.turns(),
             streams: self.running.len(),
             receiving: receiving.count(),
             edge_trouble: self.public.trouble(),
         };
-        self.public.poke();
-        self.schedule.poke();
-        pulse
+        self.public.request_turn();
+        self.schedule.request_turn();
+        heartbeat
     }
 }

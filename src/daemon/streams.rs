@@ -4,23 +4,23 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use super::{Daemon, Event, KeyPair, now};
+use super::{AppCredentials, Daemon, Event, now};
 use crate::clock::now_ms;
 use crate::coordinator::StreamPlan;
-use crate::protocol::codes::Status;
+use crate::protocol::codes::RtmsStatus;
 use crate::protocol::server_url::ServerUrl;
 use crate::protocol::{Command, EndReason, StreamConfig};
 use crate::recorder;
 use crate::recorder::StreamInfo;
-use crate::stream::{Meeting, Sink};
+use crate::stream::{Sink, StreamHandle};
 
 /// A stream and its thread.
 #[derive(Debug)]
-pub(super) struct Running {
-    pub(super) meeting: Meeting,
+pub(super) struct RunningStream {
+    pub(super) meeting: StreamHandle,
     pub(super) info: StreamInfo,
     /// What its handshakes are signed with.
-    keys: KeyPair,
+    keys: AppCredentials,
     pub(super) since: Instant,
 }
 
@@ -53,8 +53,8 @@ impl Daemon {
                 self.complete(&info, &end);
             }
             log::error!("stream not started stream={stream_id} id={} {end}", info.id);
-            let actions = self.registry.handle_end(now(), &stream_id, &end);
-            self.obey(actions);
+            let actions = self.coordinator.handle_end(now(), &stream_id, &end);
+            self.apply(actions);
         }
     }
 
@@ -84,7 +84,7 @@ impl Daemon {
             window,
             unix_ms: now_ms(),
         };
-        let mut seam = Default::default();
+        let mut recent = Default::default();
         let mut sinks = self
             .sinks
             .as_ref()
@@ -95,15 +95,15 @@ impl Daemon {
         }
         if let (Some(disk), Some(settings)) = (&self.disk, &self.settings.disk) {
             if is_rejoin {
-                seam = recorder::seam(&settings.root, &info);
+                recent = recorder::load_recent_phrases(&settings.root, &info);
             }
             sinks.push(Box::new(disk.sink(info.clone())));
         }
         let sender = self.sender.clone();
         let stream_id = started.stream_id.clone();
         let ended = move || sender.send_always(Event::Ended(stream_id));
-        let network = self.network.clone();
-        let meeting = Meeting::start(config, network, seam, sinks, ended)
+        let dialer = self.dialer.clone();
+        let meeting = StreamHandle::spawn(config, dialer, recent, sinks, ended)
             .map_err(|error| EndReason::NoResources(error.to_string()))?;
         log::info!(
             "stream begins stream={} product={}{} id={} rejoin={is_rejoin}",
@@ -112,7 +112,7 @@ impl Daemon {
             number(&info),
             info.id
         );
-        let running = Box::new(Running {
+        let running = Box::new(RunningStream {
             meeting,
             info,
             keys,
@@ -141,11 +141,11 @@ impl Daemon {
         let end = join(running);
         self.totals.add(&stats);
         *self.totals.ended.entry(end.word()).or_default() += 1;
-        let mut actions = self.registry.handle_end(now(), stream_id, &end);
+        let mut actions = self.coordinator.handle_end(now(), stream_id, &end);
         if self.revive.remove(stream_id) {
-            actions.extend(self.registry.revive(stream_id));
+            actions.extend(self.coordinator.revive(stream_id));
         }
-        self.obey(actions);
+        self.apply(actions);
     }
 }
 
@@ -159,8 +159,8 @@ fn number(info: &StreamInfo) -> String {
 }
 
 /// Joins a stream's thread, and says how it went.
-fn join(running: Box<Running>) -> EndReason {
-    let Running {
+fn join(running: Box<RunningStream>) -> EndReason {
+    let RunningStream {
         meeting,
         info,
         since,
@@ -170,7 +170,7 @@ fn join(running: Box<Running>) -> EndReason {
     let end = meeting.join().unwrap_or(EndReason::Panicked);
     let level = match &end {
         // Zoom does not know the stream any more: mostly one that ended while we were away.
-        EndReason::Refused(_, Some(Status(2)), _) => log::Level::Warn,
+        EndReason::Refused(_, Some(RtmsStatus(2)), _) => log::Level::Warn,
         EndReason::Panicked | EndReason::Refused(..) => log::Level::Error,
         EndReason::NothingGranted | EndReason::Lost(..) => log::Level::Warn,
         _ => log::Level::Info,

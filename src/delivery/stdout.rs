@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::coalesce;
 use crate::protocol::{EndReason, StreamEvent};
 use crate::recorder::jsonl::Lines;
-use crate::recorder::record_batch::{Attribute, Phrase, StreamInfo};
+use crate::recorder::record_batch::{Change, Phrase, StreamInfo};
 use crate::recorder::transcript::cues;
 use crate::stream::Sink;
 
@@ -169,7 +169,7 @@ impl Sink for StdoutSink {
         };
         let phrase = Phrase::from(transcript);
         match self.format {
-            StdoutFormat::Text if phrase.attribute == Attribute::Delete => return,
+            StdoutFormat::Text if phrase.attribute == Change::Delete => return,
             StdoutFormat::Text => cues::text(&mut self.bytes, &phrase),
             StdoutFormat::Jsonl => self.jsonl.phrase(&mut self.bytes, &phrase),
         }

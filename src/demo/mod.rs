@@ -51,8 +51,9 @@ pub use media::sent_log::{Frame as SentFrame, Sent};
 pub use player::content::Phrase;
 pub use player::handle::MeetingHandle;
 pub use player::script::{
-    AudioScript, Begin, Cut, DemoProduct, Door, Duplicates, End, Ending, Fault, Frame, FrameKind,
-    IdForm, Keep, MeetingScript, PayloadShape, Refusal, Socket, Speaker, speakers,
+    AudioScript, Begin, Cut, DemoProduct, Duplicates, End, Ending, Fault, Frame, FrameKind,
+    HandshakeFault, IdForm, MeetingScript, PayloadShape, Refusal, SentDetail, Socket, Speaker,
+    speakers,
 };
 pub use process::{ServerCommand, ServerProcess};
 pub use verify::phrases::{Comparison, compare, transcript_lines};
@@ -177,7 +178,7 @@ impl Zoom {
             None => (temporary_directory()?, true),
         };
         fs::write(directory.join(CA_FILE), &certificates.ca_pem)?;
-        let (doors, ports) = Doors::bind()?;
+        let (listeners, ports) = Doors::bind()?;
         let (clock, ticking) = Clock::new();
         let pool = options.webhook_threads.max(1);
         let shared = Arc::new(Shared::new(options, directory, certificates, ports, clock)?);
@@ -191,7 +192,7 @@ impl Zoom {
             shared.spawn("zoom-webhooks", move || Webhooks::run(&again))?;
         }
         let again = Arc::clone(&shared);
-        shared.spawn("zoom-doors", move || doors.run(&again))?;
+        shared.spawn("zoom-doors", move || listeners.run(&again))?;
         Ok(zoom)
     }
 

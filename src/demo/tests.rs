@@ -202,7 +202,11 @@ fn the_wrong_order_is_refused() {
     signaling.send(&json!({"msg_type": 7, "rtms_stream_id": joined.stream}));
     assert_eq!(signaling.expect(2)["status_code"], 1);
     let media_url = joined.signaling_url.replace("/signaling/", "/media/") + "/8";
-    let port = stage.zoom.shared.ports.of(Door::Open, Socket::Media);
+    let port = stage
+        .zoom
+        .shared
+        .ports
+        .of(HandshakeFault::Open, Socket::Media);
     let path = &media_url[media_url.find("/media/").expect("it is there")..];
     let mut media = stage.connect(&format!("wss://127.0.0.1:{port}{path}"));
     let mut request = stage.handshake(&joined, 3);
@@ -316,7 +320,11 @@ fn media_cut_is_told_and_goes_on_where_it_was() {
     assert!(before < 40);
     let urls = json!({"media_server": {"server_urls": {"transcript":
         joined.signaling_url.replace("/signaling/", "/media/") + "/8"}}});
-    let port = stage.zoom.shared.ports.of(Door::Open, Socket::Media);
+    let port = stage
+        .zoom
+        .shared
+        .ports
+        .of(HandshakeFault::Open, Socket::Media);
     let mut urls: Value = urls;
     let url = urls["media_server"]["server_urls"]["transcript"]
         .as_str()
@@ -360,9 +368,9 @@ fn a_stream_without_signaling_ends_with_19() {
 fn traps_hold_and_certificates_are_bad() {
     let stage = stage(Options::default());
     for (door, is_tls) in [
-        (Door::WrongHost, false),
-        (Door::Expired, false),
-        (Door::Open, true),
+        (HandshakeFault::WrongHost, false),
+        (HandshakeFault::Expired, false),
+        (HandshakeFault::Open, true),
     ] {
         let mut script = at_once(&format!("{door:?}"));
         script.signaling_door = door;

@@ -4,26 +4,26 @@ use crate::domain::product::Product;
 
 /// One webhook, signature checked and parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Webhook {
+pub struct ZoomEvent {
     /// `event_ts`: when Zoom says it happened, Unix milliseconds; 0 when absent.
     pub event_ts_ms: u64,
     /// What happened.
-    pub event: Event,
+    pub event: ZoomEventKind,
 }
 
 /// What a webhook says. Every string in it is bounded by the parser and untrusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum ZoomEventKind {
     /// `meeting.started` (or `webinar.started`): a stream may be started by REST.
-    MeetingStarted(MeetingLife),
+    MeetingStarted(MeetingInfo),
     /// `meeting.ended` (or `webinar.ended`).
-    MeetingEnded(MeetingLife),
+    MeetingEnded(MeetingInfo),
     /// `*.rtms_started`: a stream waits for us.
-    RtmsStarted(RtmsStarted),
+    StreamStarted(StreamStarted),
     /// `*.rtms_interrupted`: Zoom lost our signaling connection.
-    RtmsInterrupted(RtmsInterrupted),
+    StreamInterrupted(StreamInterrupted),
     /// `*.rtms_stopped`: the stream is over.
-    RtmsStopped(RtmsStopped),
+    StreamStopped(StreamStopped),
     /// `endpoint.url_validation`: to be answered with the token and its HMAC.
     UrlValidation {
         /// The challenge.
@@ -51,8 +51,8 @@ pub enum Event {
     },
 }
 
-/// Every [`Event::account_word`].
-pub const ACCOUNT_WORDS: [&str; 6] = [
+/// Every [`ZoomEventKind::account_label`].
+pub const ACCOUNT_LABELS: [&str; 6] = [
     "concurrency_limited",
     "concurrency_near_limit",
     "start_failed",
@@ -62,22 +62,22 @@ pub const ACCOUNT_WORDS: [&str; 6] = [
 ];
 
 /// The word for news about the account of that name.
-pub fn account_word(name: &str) -> &'static str {
+pub fn account_label(name: &str) -> &'static str {
     // Once it was called `meeting.rtms_concurrency_limited`.
     let word = name.rsplit("rtms").next().unwrap_or_default();
-    let known = ACCOUNT_WORDS.into_iter();
+    let known = ACCOUNT_LABELS.into_iter();
     known
         .filter(|known| *known != "app_deauthorized")
         .find(|known| word.get(1..) == Some(known))
         .unwrap_or("other")
 }
 
-impl Event {
+impl ZoomEventKind {
     /// One word, for metrics, if this is about the account or the app and not about one stream.
-    pub fn account_word(&self) -> Option<&'static str> {
+    pub fn account_label(&self) -> Option<&'static str> {
         match self {
-            Event::AppDeauthorized { .. } => Some("app_deauthorized"),
-            Event::Account { name, .. } => Some(account_word(name)),
+            ZoomEventKind::AppDeauthorized { .. } => Some("app_deauthorized"),
+            ZoomEventKind::Account { name, .. } => Some(account_label(name)),
             _ => None,
         }
     }
@@ -85,7 +85,7 @@ impl Event {
 
 /// A meeting that began or ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MeetingLife {
+pub struct MeetingInfo {
     /// Meeting or webinar.
     pub product: Product,
     /// The meeting number, which REST calls need.
@@ -100,7 +100,7 @@ pub struct MeetingLife {
 
 /// A stream that waits for us.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct RtmsStarted {
+pub struct StreamStarted {
     /// Which product it comes from.
     pub product: Product,
     /// Meeting UUID, session id, engagement id or call id: signed, never shown as a path.
@@ -122,10 +122,10 @@ pub struct RtmsStarted {
 
 /// A stream whose signaling connection Zoom lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RtmsInterrupted {
+pub struct StreamInterrupted {
     /// Which product it comes from.
     pub product: Product,
-    /// As in [`RtmsStarted`].
+    /// As in [`StreamStarted`].
     pub id: String,
     /// `rtms_stream_id`.
     pub stream_id: String,
@@ -135,10 +135,10 @@ pub struct RtmsInterrupted {
 
 /// A stream that is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RtmsStopped {
+pub struct StreamStopped {
     /// Which product it comes from.
     pub product: Product,
-    /// As in [`RtmsStarted`].
+    /// As in [`StreamStarted`].
     pub id: String,
     /// `rtms_stream_id`.
     pub stream_id: String,

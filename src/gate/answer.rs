@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::SystemTime;
 
-use super::http_request::Refusal;
+use super::http_request::HttpRefusal;
 
 /// `100 Continue`, for who waits for it before sending a body.
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -15,11 +15,11 @@ pub(super) const ANSWER_BYTES_MAX: usize = 8 << 20;
 const KEPT_BACK: [&str; 4] = ["connection", "server", "transfer-encoding", "keep-alive"];
 
 /// The gate's own answer. `is_head` leaves the body away and keeps its length.
-pub(super) fn refusal(refusal: Refusal, is_head: bool, now: SystemTime) -> Vec<u8> {
+pub(super) fn refusal(refusal: HttpRefusal, is_head: bool, now: SystemTime) -> Vec<u8> {
     let (code, reason) = refusal.status();
     let extra = match refusal {
-        Refusal::MethodUnknown => "Allow: GET, HEAD, POST\r\n",
-        Refusal::Unavailable => "Retry-After: 1\r\n",
+        HttpRefusal::MethodUnknown => "Allow: GET, HEAD, POST\r\n",
+        HttpRefusal::Unavailable => "Retry-After: 1\r\n",
         _ => "",
     };
     let text = refusal.text();
@@ -41,7 +41,7 @@ pub(super) fn refusal(refusal: Refusal, is_head: bool, now: SystemTime) -> Vec<u
 
 /// An answer of the server behind, as far as it has come.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Relayed {
+pub(super) enum ParsedAnswer {
     /// Not complete.
     More,
     /// Nothing to pass on: no HTTP, no length, too long.
@@ -51,13 +51,15 @@ pub(super) enum Relayed {
 }
 
 /// Reads an answer of the server behind; `is_head` when its body is left away.
-pub(super) fn relayed(bytes: &[u8], is_head: bool) -> Relayed {
+pub(super) fn parse_answer(bytes: &[u8], is_head: bool) -> ParsedAnswer {
     let mut fields = [httparse::EMPTY_HEADER; 32];
     let mut response = httparse::Response::new(&mut fields);
     let head_bytes = match response.parse(bytes) {
         Ok(httparse::Status::Complete(n)) => n,
-        Ok(httparse::Status::Partial) if bytes.len() < ANSWER_BYTES_MAX => return Relayed::More,
-        _ => return Relayed::Broken,
+        Ok(httparse::Status::Partial) if bytes.len() < ANSWER_BYTES_MAX => {
+            return ParsedAnswer::More;
+        }
+        _ => return ParsedAnswer::Broken,
     };
     let code = response.code.unwrap_or(0);
     let length = response
@@ -67,11 +69,11 @@ pub(super) fn relayed(bytes: &[u8], is_head: bool) -> Relayed {
         .and_then(|field| std::str::from_utf8(field.value).ok())
         .and_then(|digits| digits.parse::<usize>().ok());
     let Some(length) = length.filter(|&n| n <= ANSWER_BYTES_MAX) else {
-        return Relayed::Broken;
+        return ParsedAnswer::Broken;
     };
     let body_bytes = if is_head { 0 } else { length };
     let Some(body) = bytes.get(head_bytes..head_bytes + body_bytes) else {
-        return Relayed::More;
+        return ParsedAnswer::More;
     };
     let mut answer = Vec::with_capacity(head_bytes + body_bytes + 32);
     let line = format!("HTTP/1.1 {code} {}\r\n", response.reason.unwrap_or(""));
@@ -88,7 +90,7 @@ pub(super) fn relayed(bytes: &[u8], is_head: bool) -> Relayed {
     }
     answer.extend_from_slice(b"Connection: close\r\n\r\n");
     answer.extend_from_slice(body);
-    Relayed::Complete(code, answer)
+    ParsedAnswer::Complete(code, answer)
 }
 
 #[cfg(test)]
@@ -99,7 +101,7 @@ mod tests {
     fn a_refusal_is_a_whole_answer() {
         let now = SystemTime::UNIX_EPOCH;
         let answer = |is_head| {
-            String::from_utf8(refusal(Refusal::MethodUnknown, is_head, now)).expect("ASCII")
+            String::from_utf8(refusal(HttpRefusal::MethodUnknown, is_head, now)).expect("ASCII")
         };
         let head = "HTTP/1.1 405 Method Not Allowed\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
             Content-Type: text/plain\r\nContent-Length: 30\r\nAllow: GET, HEAD, POST\r\n\
@@ -115,12 +117,15 @@ mod tests {
     fn an_answer_passes_when_complete_and_says_that_we_close() {
         let bytes = b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 2\r\n\r\nup";
         for cut in 0..bytes.len() {
-            assert_eq!(relayed(&bytes[..cut], false), Relayed::More);
+            assert_eq!(parse_answer(&bytes[..cut], false), ParsedAnswer::More);
         }
         let head = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n";
-        let complete = |text: &str| Relayed::Complete(200, text.as_bytes().to_vec());
-        assert_eq!(relayed(bytes, false), complete(&format!("{head}up")));
-        assert_eq!(relayed(&bytes[..bytes.len() - 2], true), complete(head));
+        let complete = |text: &str| ParsedAnswer::Complete(200, text.as_bytes().to_vec());
+        assert_eq!(parse_answer(bytes, false), complete(&format!("{head}up")));
+        assert_eq!(
+            parse_answer(&bytes[..bytes.len() - 2], true),
+            complete(head)
+        );
     }
 
     #[test]
@@ -130,7 +135,7 @@ mod tests {
             b"HTTP/1.1 200 OK\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n",
         ] {
-            assert_eq!(relayed(bytes, false), Relayed::Broken);
+            assert_eq!(parse_answer(bytes, false), ParsedAnswer::Broken);
         }
     }
 }

@@ -35,29 +35,29 @@ const REBUILD_PAUSE_MAX: Duration = Duration::from_secs(2);
 const JOIN_WAIT: Duration = Duration::from_millis(500);
 
 /// The server behind, dead or alive.
-pub(super) struct Inner {
+pub(super) struct Backend {
     handler: Handler,
     waker: Waker,
     counters: Arc<Counters>,
     parent: PathBuf,
-    running: Option<Running>,
+    running: Option<BackendInstance>,
     generation: u64,
-    retired: Vec<Running>,
+    retired: Vec<BackendInstance>,
     pause: Duration,
     not_before: Option<Instant>,
 }
 
-impl Inner {
+impl Backend {
     /// Builds the first server.
     pub(super) fn start(
         parent: PathBuf,
         handler: Handler,
         waker: Waker,
         counters: Arc<Counters>,
-    ) -> io::Result<Inner> {
+    ) -> io::Result<Backend> {
         remove_orphans(&parent);
-        let running = Running::start(&parent, &handler, &waker)?;
-        Ok(Inner {
+        let running = BackendInstance::start(&parent, &handler, &waker)?;
+        Ok(Backend {
             handler,
             waker,
             counters,
@@ -126,7 +126,7 @@ impl Inner {
     fn rebuild(&mut self, now: Instant) {
         self.not_before = Some(now + self.pause);
         self.pause = (self.pause * 2).min(REBUILD_PAUSE_MAX);
-        match Running::start(&self.parent, &self.handler, &self.waker) {
+        match BackendInstance::start(&self.parent, &self.handler, &self.waker) {
             Ok(running) => {
                 bump(&self.counters.inner_rebuilds);
                 log::debug!("the http server behind the gate was built anew");
@@ -157,7 +157,7 @@ impl Inner {
 }
 
 /// One tiny_http server with its workers. Dropping it removes its socket and directory.
-struct Running {
+struct BackendInstance {
     // Declared in this order: the server removes its socket before the directory goes.
     server: Arc<Server>,
     workers: Vec<JoinHandle<()>>,
@@ -167,15 +167,15 @@ struct Running {
     _directory: PrivateDirectory,
 }
 
-impl Running {
-    fn start(parent: &Path, handler: &Handler, waker: &Waker) -> io::Result<Running> {
+impl BackendInstance {
+    fn start(parent: &Path, handler: &Handler, waker: &Waker) -> io::Result<BackendInstance> {
         let directory = PrivateDirectory::create(parent)?;
         let socket = directory.0.join(SOCKET);
         // tiny_http panics when the thread it needs cannot be had.
         let server = catch_unwind(AssertUnwindSafe(|| Server::http_unix(&socket)))
             .map_err(|_| io::Error::other("no thread to be had for tiny_http"))?
             .map_err(|e| io::Error::other(format!("{}: {e}", socket.display())))?;
-        let mut running = Running {
+        let mut running = BackendInstance {
             server: Arc::new(server),
             workers: Vec::with_capacity(WORKERS),
             socket,

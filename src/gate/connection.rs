@@ -8,8 +8,8 @@ use rustix::event::PollFlags;
 
 use super::answer;
 use super::counters::{Counters, bump};
-use super::exchange::{Progress, Relay};
-use super::http_request::{Collector, Refusal, Request, Verdict};
+use super::exchange::{Exchange, Progress};
+use super::http_request::{Collector, HttpRefusal, Request, Verdict};
 use super::tls::Stream;
 use super::{Limits, TIMES};
 
@@ -19,7 +19,7 @@ const DISCARDED_BYTES_MAX: usize = 4 << 20;
 const TRIES_MAX: u32 = 3;
 
 /// What a step needs beside the connection.
-pub(super) struct Surroundings<'a> {
+pub(super) struct StepContext<'a> {
     pub(super) counters: &'a Counters,
     pub(super) scratch: &'a mut [u8],
     pub(super) now: Instant,
@@ -38,7 +38,7 @@ enum Stage {
     /// Waiting for a free relay.
     Queued(Waiting),
     /// With the server behind.
-    Relayed(Waiting, Relay),
+    ParsedAnswer(Waiting, Exchange),
     /// The answer on its way; the time is that of a POST answered with 2xx.
     Answer(Vec<u8>, usize, Option<Instant>),
     /// All is sent. Reading on until the client closes keeps a reset from overtaking the answer.
@@ -71,10 +71,10 @@ impl Connection {
         match &self.stage {
             Stage::Collect(_) | Stage::Linger(_) => Some((self.stream.fd()?, PollFlags::IN)),
             Stage::Answer(..) => Some((self.stream.fd()?, PollFlags::OUT)),
-            Stage::Relayed(_, relay) if relay.wants_to_write() => {
+            Stage::ParsedAnswer(_, relay) if relay.wants_to_write() => {
                 Some((relay.fd(), PollFlags::IN | PollFlags::OUT))
             }
-            Stage::Relayed(_, relay) => Some((relay.fd(), PollFlags::IN)),
+            Stage::ParsedAnswer(_, relay) => Some((relay.fd(), PollFlags::IN)),
             Stage::Queued(_) | Stage::Over => None,
         }
     }
@@ -111,7 +111,7 @@ impl Connection {
     /// The server it is relayed to.
     pub(super) fn generation(&self) -> Option<u64> {
         match &self.stage {
-            Stage::Relayed(_, relay) => Some(relay.generation),
+            Stage::ParsedAnswer(_, relay) => Some(relay.generation),
             _ => None,
         }
     }
@@ -120,17 +120,17 @@ impl Connection {
     pub(super) fn held_bytes(&self) -> usize {
         match &self.stage {
             Stage::Collect(collector) => collector.held_bytes(),
-            Stage::Queued(waiting) | Stage::Relayed(waiting, _) => waiting.request.bytes.len(),
+            Stage::Queued(waiting) | Stage::ParsedAnswer(waiting, _) => waiting.request.bytes.len(),
             _ => 0,
         }
     }
 
     /// Goes as far as possible without waiting. The number is that of a server that failed.
-    pub(super) fn step(&mut self, around: &mut Surroundings<'_>) -> Option<u64> {
+    pub(super) fn step(&mut self, around: &mut StepContext<'_>) -> Option<u64> {
         loop {
             let was_blocked = match &self.stage {
                 Stage::Collect(_) => self.collect(around),
-                Stage::Relayed(..) => return self.relay(around),
+                Stage::ParsedAnswer(..) => return self.relay(around),
                 Stage::Answer(..) => self.answer(around),
                 Stage::Linger(_) => self.linger(around),
                 Stage::Queued(_) | Stage::Over => true,
@@ -142,7 +142,7 @@ impl Connection {
     }
 
     /// Each of these says whether to wait.
-    fn collect(&mut self, around: &mut Surroundings<'_>) -> bool {
+    fn collect(&mut self, around: &mut StepContext<'_>) -> bool {
         if !self.stream.is_ready() {
             return match self.stream.handshake() {
                 Ok(()) => false,
@@ -161,7 +161,7 @@ impl Connection {
                 bump(&around.counters.abandoned);
                 return self.close();
             }
-            Ok(0) => Verdict::Refuse(Refusal::Malformed("the request ends too early")),
+            Ok(0) => Verdict::Refuse(HttpRefusal::Malformed("the request ends too early")),
             Ok(n) => collector.handle_bytes(&around.scratch[..n]),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => return false,
             Err(e) if is_blocked(&e) => return true,
@@ -197,10 +197,10 @@ impl Connection {
     }
 
     /// Hands a queued request on. `Err` when no connection to the server is to be had.
-    pub(super) fn start_relay(&mut self, relay: io::Result<Relay>) -> io::Result<()> {
+    pub(super) fn start_relay(&mut self, relay: io::Result<Exchange>) -> io::Result<()> {
         match (std::mem::replace(&mut self.stage, Stage::Over), relay) {
             (Stage::Queued(waiting), Ok(relay)) => {
-                self.stage = Stage::Relayed(waiting, relay);
+                self.stage = Stage::ParsedAnswer(waiting, relay);
                 Ok(())
             }
             (stage, relay) => {
@@ -210,8 +210,8 @@ impl Connection {
         }
     }
 
-    fn relay(&mut self, around: &mut Surroundings<'_>) -> Option<u64> {
-        let Stage::Relayed(waiting, relay) = &mut self.stage else {
+    fn relay(&mut self, around: &mut StepContext<'_>) -> Option<u64> {
+        let Stage::ParsedAnswer(waiting, relay) = &mut self.stage else {
             return None;
         };
         let request = &waiting.request;
@@ -227,12 +227,13 @@ impl Connection {
             }
             Progress::Failed => Some(relay.generation),
         };
-        if let Stage::Relayed(mut waiting, _) = std::mem::replace(&mut self.stage, Stage::Over) {
+        if let Stage::ParsedAnswer(mut waiting, _) = std::mem::replace(&mut self.stage, Stage::Over)
+        {
             waiting.tries += 1;
             let is_enough = waiting.tries >= TRIES_MAX;
             self.stage = Stage::Queued(waiting);
             if is_enough {
-                self.refuse(Refusal::Unavailable, around);
+                self.refuse(HttpRefusal::Unavailable, around);
                 self.step(around);
             }
         }
@@ -240,11 +241,11 @@ impl Connection {
     }
 
     /// Answers by ourselves; the caller goes on stepping.
-    pub(super) fn refuse(&mut self, refusal: Refusal, around: &mut Surroundings<'_>) {
+    pub(super) fn refuse(&mut self, refusal: HttpRefusal, around: &mut StepContext<'_>) {
         bump(around.counters.refused(refusal));
         let is_head = match &self.stage {
             Stage::Collect(collector) => collector.is_head(),
-            Stage::Queued(waiting) | Stage::Relayed(waiting, _) => waiting.request.is_head,
+            Stage::Queued(waiting) | Stage::ParsedAnswer(waiting, _) => waiting.request.is_head,
             _ => false,
         };
         let bytes = answer::refusal(refusal, is_head, SystemTime::now());
@@ -256,14 +257,14 @@ impl Connection {
         &mut self,
         bytes: Vec<u8>,
         ack_since: Option<Instant>,
-        around: &mut Surroundings<'_>,
+        around: &mut StepContext<'_>,
     ) {
         self.deadline = around.now + TIMES.answer;
         self.stage = Stage::Answer(bytes, 0, ack_since);
         self.step(around);
     }
 
-    fn answer(&mut self, around: &mut Surroundings<'_>) -> bool {
+    fn answer(&mut self, around: &mut StepContext<'_>) -> bool {
         let Stage::Answer(bytes, sent_bytes, ack_since) = &mut self.stage else {
             return true;
         };
@@ -289,7 +290,7 @@ impl Connection {
         false
     }
 
-    fn linger(&mut self, around: &mut Surroundings<'_>) -> bool {
+    fn linger(&mut self, around: &mut StepContext<'_>) -> bool {
         let Stage::Linger(discarded_bytes) = &mut self.stage else {
             return true;
         };
@@ -303,7 +304,7 @@ impl Connection {
     }
 
     /// The deadline has passed. The number is that of a server that did not answer.
-    pub(super) fn handle_deadline(&mut self, around: &mut Surroundings<'_>) -> Option<u64> {
+    pub(super) fn handle_deadline(&mut self, around: &mut StepContext<'_>) -> Option<u64> {
         let generation = self.generation();
         match &self.stage {
             Stage::Collect(_) if !self.stream.is_ready() => {
@@ -318,8 +319,10 @@ impl Connection {
                 bump(&around.counters.silent);
                 self.close();
             }
-            Stage::Collect(_) => self.refuse(Refusal::TooSlow, around),
-            Stage::Queued(_) | Stage::Relayed(..) => self.refuse(Refusal::Unavailable, around),
+            Stage::Collect(_) => self.refuse(HttpRefusal::TooSlow, around),
+            Stage::Queued(_) | Stage::ParsedAnswer(..) => {
+                self.refuse(HttpRefusal::Unavailable, around)
+            }
             Stage::Answer(..) => {
                 bump(&around.counters.unread_answers);
                 self.close();
@@ -333,10 +336,10 @@ impl Connection {
     }
 
     /// Gives way to another: one attempt to say so, then the close.
-    pub(super) fn evict(&mut self, around: &mut Surroundings<'_>) {
+    pub(super) fn evict(&mut self, around: &mut StepContext<'_>) {
         bump(&around.counters.evicted);
         if self.stream.is_ready() && !self.is_idle() {
-            let bytes = answer::refusal(Refusal::Unavailable, false, SystemTime::now());
+            let bytes = answer::refusal(HttpRefusal::Unavailable, false, SystemTime::now());
             let _ = self.stream.write(&bytes);
         }
         self.close();

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::http_request::Refusal;
+use super::http_request::HttpRefusal;
 
 /// Upper ends of the buckets of [`Histogram`], in microseconds; a last bucket has no end.
 pub const BUCKET_ENDS_US: [u64; 10] = [
@@ -84,17 +84,17 @@ pub struct Counters {
 }
 
 impl Counters {
-    pub(super) fn refused(&self, refusal: Refusal) -> &AtomicU64 {
+    pub(super) fn refused(&self, refusal: HttpRefusal) -> &AtomicU64 {
         match refusal {
-            Refusal::Malformed(_) => &self.refused_400,
-            Refusal::MethodUnknown => &self.refused_405,
-            Refusal::TooSlow => &self.refused_408,
-            Refusal::LengthRequired => &self.refused_411,
-            Refusal::BodyTooLarge => &self.refused_413,
-            Refusal::ExpectationUnknown => &self.refused_417,
-            Refusal::HeadTooLarge => &self.refused_431,
-            Refusal::Unavailable => &self.refused_503,
-            Refusal::VersionUnsupported => &self.refused_505,
+            HttpRefusal::Malformed(_) => &self.refused_400,
+            HttpRefusal::MethodUnknown => &self.refused_405,
+            HttpRefusal::TooSlow => &self.refused_408,
+            HttpRefusal::LengthRequired => &self.refused_411,
+            HttpRefusal::BodyTooLarge => &self.refused_413,
+            HttpRefusal::ExpectationUnknown => &self.refused_417,
+            HttpRefusal::HeadTooLarge => &self.refused_431,
+            HttpRefusal::Unavailable => &self.refused_503,
+            HttpRefusal::VersionUnsupported => &self.refused_505,
         }
     }
 }

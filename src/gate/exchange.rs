@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use super::answer;
-use super::answer::{ANSWER_BYTES_MAX, Relayed};
+use super::answer::{ANSWER_BYTES_MAX, ParsedAnswer};
 
 /// How far a relay has come.
 pub(super) enum Progress {
@@ -19,7 +19,7 @@ pub(super) enum Progress {
 }
 
 /// A connection to the server behind, for one request.
-pub(super) struct Relay {
+pub(super) struct Exchange {
     stream: UnixStream,
     /// Which of the servers built so far this one is.
     pub(super) generation: u64,
@@ -28,12 +28,12 @@ pub(super) struct Relay {
     answer: Vec<u8>,
 }
 
-impl Relay {
+impl Exchange {
     /// Connects. This cannot block: the gate has fewer relays at a time than a backlog holds.
-    pub(super) fn start(socket: &Path, generation: u64) -> io::Result<Relay> {
+    pub(super) fn start(socket: &Path, generation: u64) -> io::Result<Exchange> {
         let stream = UnixStream::connect(socket)?;
         stream.set_nonblocking(true)?;
-        Ok(Relay {
+        Ok(Exchange {
             stream,
             generation,
             sent_bytes: 0,
@@ -71,13 +71,15 @@ impl Relay {
                 Ok(0) => return Progress::Failed,
                 Ok(n) => {
                     self.answer.extend_from_slice(&scratch[..n]);
-                    match answer::relayed(&self.answer, is_head) {
-                        Relayed::Complete(code, bytes) => return Progress::Answered(code, bytes),
-                        Relayed::Broken => return Progress::Failed,
-                        Relayed::More if self.answer.len() > 2 * ANSWER_BYTES_MAX => {
+                    match answer::parse_answer(&self.answer, is_head) {
+                        ParsedAnswer::Complete(code, bytes) => {
+                            return Progress::Answered(code, bytes);
+                        }
+                        ParsedAnswer::Broken => return Progress::Failed,
+                        ParsedAnswer::More if self.answer.len() > 2 * ANSWER_BYTES_MAX => {
                             return Progress::Failed;
                         }
-                        Relayed::More => {}
+                        ParsedAnswer::More => {}
                     }
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

@@ -28,7 +28,7 @@ pub struct SizeLimits {
 
 /// Why a request is not handed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum HttpRefusal {
     /// 400: what was found instead of a sane HTTP/1 request.
     Malformed(&'static str),
     /// 405: a method that no resource here has.
@@ -49,34 +49,34 @@ pub enum Refusal {
     VersionUnsupported,
 }
 
-impl Refusal {
+impl HttpRefusal {
     /// Status code and reason phrase.
     pub const fn status(self) -> (u16, &'static str) {
         match self {
-            Refusal::Malformed(_) => (400, "Bad Request"),
-            Refusal::MethodUnknown => (405, "Method Not Allowed"),
-            Refusal::TooSlow => (408, "Request Timeout"),
-            Refusal::LengthRequired => (411, "Length Required"),
-            Refusal::BodyTooLarge => (413, "Content Too Large"),
-            Refusal::ExpectationUnknown => (417, "Expectation Failed"),
-            Refusal::HeadTooLarge => (431, "Request Header Fields Too Large"),
-            Refusal::Unavailable => (503, "Service Unavailable"),
-            Refusal::VersionUnsupported => (505, "HTTP Version Not Supported"),
+            HttpRefusal::Malformed(_) => (400, "Bad Request"),
+            HttpRefusal::MethodUnknown => (405, "Method Not Allowed"),
+            HttpRefusal::TooSlow => (408, "Request Timeout"),
+            HttpRefusal::LengthRequired => (411, "Length Required"),
+            HttpRefusal::BodyTooLarge => (413, "Content Too Large"),
+            HttpRefusal::ExpectationUnknown => (417, "Expectation Failed"),
+            HttpRefusal::HeadTooLarge => (431, "Request Header Fields Too Large"),
+            HttpRefusal::Unavailable => (503, "Service Unavailable"),
+            HttpRefusal::VersionUnsupported => (505, "HTTP Version Not Supported"),
         }
     }
 
     /// One line for the client, without line end.
     pub const fn text(self) -> &'static str {
         match self {
-            Refusal::Malformed(found) => found,
-            Refusal::MethodUnknown => "this method is not known here",
-            Refusal::TooSlow => "the request was not complete in time",
-            Refusal::LengthRequired => "a body needs a Content-Length and no transfer coding",
-            Refusal::BodyTooLarge => "the body is too large",
-            Refusal::ExpectationUnknown => "only 100-continue can be expected",
-            Refusal::HeadTooLarge => "the request line and header fields are too large",
-            Refusal::Unavailable => "no answer is possible now, try again",
-            Refusal::VersionUnsupported => "only HTTP/1.0 and HTTP/1.1 are spoken here",
+            HttpRefusal::Malformed(found) => found,
+            HttpRefusal::MethodUnknown => "this method is not known here",
+            HttpRefusal::TooSlow => "the request was not complete in time",
+            HttpRefusal::LengthRequired => "a body needs a Content-Length and no transfer coding",
+            HttpRefusal::BodyTooLarge => "the body is too large",
+            HttpRefusal::ExpectationUnknown => "only 100-continue can be expected",
+            HttpRefusal::HeadTooLarge => "the request line and header fields are too large",
+            HttpRefusal::Unavailable => "no answer is possible now, try again",
+            HttpRefusal::VersionUnsupported => "only HTTP/1.0 and HTTP/1.1 are spoken here",
         }
     }
 }
@@ -89,7 +89,7 @@ pub enum Verdict {
     /// Say `100 Continue`, once, and read on.
     Continue,
     /// Answer and close.
-    Refuse(Refusal),
+    Refuse(HttpRefusal),
     /// The request is complete: see [`Collector::into_request`].
     Complete,
 }
@@ -120,7 +120,7 @@ pub struct Collector {
     is_post: bool,
     /// Bytes of the body that are still to come; `None` while the head is incomplete.
     body_left: Option<usize>,
-    refused: Option<Refusal>,
+    refused: Option<HttpRefusal>,
 }
 
 impl Collector {
@@ -191,20 +191,20 @@ impl Collector {
         }
     }
 
-    fn handle_head(&mut self, bytes: &[u8]) -> Result<Verdict, Refusal> {
+    fn handle_head(&mut self, bytes: &[u8]) -> Result<Verdict, HttpRefusal> {
         self.bytes.extend_from_slice(bytes);
         while matches!(self.bytes.get(self.start), Some(b'\r' | b'\n')) {
             self.start += 1;
         }
         if self.start > self.limits.head_bytes_max {
-            return Err(Refusal::HeadTooLarge);
+            return Err(HttpRefusal::HeadTooLarge);
         }
         let Some(&first) = self.bytes.get(self.start) else {
             return Ok(Verdict::More);
         };
         if !first.is_ascii_uppercase() {
             // A TLS hello on the plain port, or noise: no need to wait for the end of a line.
-            return Err(Refusal::Malformed("this is not an HTTP request"));
+            return Err(HttpRefusal::Malformed("this is not an HTTP request"));
         }
         self.searched = self.searched.max(self.start);
         if !self.line_is_judged {
@@ -222,13 +222,13 @@ impl Collector {
                     self.searched = self.bytes.len();
                     return Ok(Verdict::More);
                 }
-                _ => return Err(Refusal::HeadTooLarge),
+                _ => return Err(HttpRefusal::HeadTooLarge),
             }
         }
         match self.head_end() {
             Some(end) if end <= self.limits.head_bytes_max => self.judge_head(end),
             None if self.bytes.len() <= self.limits.head_bytes_max => Ok(Verdict::More),
-            _ => Err(Refusal::HeadTooLarge),
+            _ => Err(HttpRefusal::HeadTooLarge),
         }
     }
 
@@ -253,7 +253,7 @@ impl Collector {
     }
 
     /// Judges the request line as soon as it is there.
-    fn judge_line(&mut self, end: usize) -> Result<(), Refusal> {
+    fn judge_line(&mut self, end: usize) -> Result<(), HttpRefusal> {
         let line = &self.bytes[self.start..end];
         let mut fields = [httparse::EMPTY_HEADER; 1];
         let mut request = httparse::Request::new(&mut fields);
@@ -264,21 +264,21 @@ impl Collector {
             Some("HEAD") => self.is_head = true,
             Some("POST") => self.is_post = true,
             Some("GET" | "PUT" | "DELETE" | "OPTIONS" | "TRACE" | "PATCH") => {}
-            _ => return Err(Refusal::MethodUnknown),
+            _ => return Err(HttpRefusal::MethodUnknown),
         }
         Ok(())
     }
 
-    fn judge_head(&mut self, end: usize) -> Result<Verdict, Refusal> {
+    fn judge_head(&mut self, end: usize) -> Result<Verdict, HttpRefusal> {
         let mut fields = [httparse::EMPTY_HEADER; HEADER_FIELDS_MAX];
         let mut request = httparse::Request::new(&mut fields);
         let head = &self.bytes[self.start..end];
         match request.parse(head) {
             Ok(httparse::Status::Complete(_)) => {}
             Ok(httparse::Status::Partial) => {
-                return Err(Refusal::Malformed("the header fields end oddly"));
+                return Err(HttpRefusal::Malformed("the header fields end oddly"));
             }
-            Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLarge),
+            Err(httparse::Error::TooManyHeaders) => return Err(HttpRefusal::HeadTooLarge),
             Err(error) => return Err(line_refusal(head, error)),
         }
         let is_http_1_1 = request.version == Some(1);
@@ -288,10 +288,10 @@ impl Collector {
         let needs_length = matches!(method, "POST" | "PUT" | "PATCH");
         let body_bytes = match facts.length {
             Some(length) if length > self.limits.body_bytes_max => {
-                return Err(Refusal::BodyTooLarge);
+                return Err(HttpRefusal::BodyTooLarge);
             }
             Some(length) => length,
-            None if needs_length => return Err(Refusal::LengthRequired),
+            None if needs_length => return Err(HttpRefusal::LengthRequired),
             None => 0,
         };
         let mut anew = Vec::with_capacity(256 + body_bytes.min(4096));
@@ -328,7 +328,7 @@ struct Facts {
 }
 
 impl Facts {
-    fn of(fields: &[httparse::Header<'_>], is_http_1_1: bool) -> Result<Facts, Refusal> {
+    fn of(fields: &[httparse::Header<'_>], is_http_1_1: bool) -> Result<Facts, HttpRefusal> {
         let mut facts = Facts {
             length: None,
             expects_continue: false,
@@ -339,7 +339,9 @@ impl Facts {
                 // Two lengths are refused even when they agree: who sends two is confused or
                 // wants a proxy and us to read different requests (RFC 9112, section 6.3).
                 if facts.length.replace(length(field.value)?).is_some() {
-                    return Err(Refusal::Malformed("there is more than one Content-Length"));
+                    return Err(HttpRefusal::Malformed(
+                        "there is more than one Content-Length",
+                    ));
                 }
             } else if field.name.eq_ignore_ascii_case("transfer-encoding") {
                 has_coding = true;
@@ -347,29 +349,29 @@ impl Facts {
                 hosts += 1;
             } else if field.name.eq_ignore_ascii_case("expect") && is_http_1_1 {
                 if !field.value.eq_ignore_ascii_case(b"100-continue") {
-                    return Err(Refusal::ExpectationUnknown);
+                    return Err(HttpRefusal::ExpectationUnknown);
                 }
                 facts.expects_continue = true;
             }
         }
         if has_coding {
             return Err(if facts.length.is_some() || !is_http_1_1 {
-                Refusal::Malformed("a transfer coding does not belong here")
+                HttpRefusal::Malformed("a transfer coding does not belong here")
             } else {
-                Refusal::LengthRequired
+                HttpRefusal::LengthRequired
             });
         }
         if hosts > 1 || (hosts == 0 && is_http_1_1) {
-            return Err(Refusal::Malformed("exactly one Host is expected"));
+            return Err(HttpRefusal::Malformed("exactly one Host is expected"));
         }
         Ok(facts)
     }
 }
 
 /// A length of digits only; one that no machine can hold is simply too large.
-fn length(value: &[u8]) -> Result<usize, Refusal> {
+fn length(value: &[u8]) -> Result<usize, HttpRefusal> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return Err(Refusal::Malformed("Content-Length is not a number"));
+        return Err(HttpRefusal::Malformed("Content-Length is not a number"));
     }
     Ok(std::str::from_utf8(value)
         .ok()
@@ -378,8 +380,8 @@ fn length(value: &[u8]) -> Result<usize, Refusal> {
 }
 
 /// The path and query of a target in origin or absolute form.
-fn target<'a>(target: &'a str, method: &str) -> Result<&'a str, Refusal> {
-    let fault = Refusal::Malformed("the request target is not a path");
+fn target<'a>(target: &'a str, method: &str) -> Result<&'a str, HttpRefusal> {
+    let fault = HttpRefusal::Malformed("the request target is not a path");
     if !target.bytes().all(|b| (b'!'..=b'~').contains(&b)) {
         return Err(fault);
     }
@@ -400,13 +402,13 @@ fn target<'a>(target: &'a str, method: &str) -> Result<&'a str, Refusal> {
     }
 }
 
-fn line_refusal(head: &[u8], error: httparse::Error) -> Refusal {
+fn line_refusal(head: &[u8], error: httparse::Error) -> HttpRefusal {
     match error {
-        httparse::Error::Version if names_http(head) => Refusal::VersionUnsupported,
+        httparse::Error::Version if names_http(head) => HttpRefusal::VersionUnsupported,
         httparse::Error::HeaderName | httparse::Error::HeaderValue => {
-            Refusal::Malformed("a header field is malformed")
+            HttpRefusal::Malformed("a header field is malformed")
         }
-        _ => Refusal::Malformed("the request line is malformed"),
+        _ => HttpRefusal::Malformed("the request line is malformed"),
     }
 }
 

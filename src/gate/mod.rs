@@ -45,7 +45,7 @@ pub use tls::{Tls, TlsError, TlsFiles};
 pub(crate) use backend::Handler;
 pub(crate) use counters::bump;
 
-use backend::Inner;
+use backend::Backend;
 use poll_loop::PollLoop;
 
 use crate::net::waker::{Waker, waker};
@@ -179,7 +179,7 @@ impl Gate {
         }
         let (waker, wakeable) = waker()?;
         let counters = Arc::new(Counters::default());
-        let inner = Inner::start(socket_parent, handler, waker.clone(), Arc::clone(&counters))?;
+        let inner = Backend::start(socket_parent, handler, waker.clone(), Arc::clone(&counters))?;
         let shared = Arc::new(Shared {
             waker,
             counters,
@@ -237,7 +237,7 @@ impl Gate {
     /// Makes the gate turn once and ask the server behind for an answer, so that
     /// [`Gate::last_turn`] and [`Gate::trouble`] tell the present. For a watchdog: an idle gate
     /// never turns by itself.
-    pub fn poke(&self) {
+    pub fn request_turn(&self) {
         self.shared.probe.store(true, Ordering::Release);
         self.shared.waker.wake();
     }

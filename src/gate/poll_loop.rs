@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::backend::Inner;
-use super::connection::{Connection, Surroundings};
+use super::backend::Backend;
+use super::connection::{Connection, StepContext};
 use super::counters::bump;
-use super::exchange::{Progress, Relay};
+use super::exchange::{Exchange, Progress};
 use super::tls::Stream;
 use super::{Config, Shared, TIMES};
-use crate::log::warn_limiter::Seldom;
+use crate::log::warn_limiter::WarnLimiter;
 use crate::net::file_limit::file_limit;
 use crate::net::waker::Wakeable;
 
@@ -45,14 +45,14 @@ pub(super) struct PollLoop {
     listeners: Vec<TcpListener>,
     shared: Arc<Shared>,
     wakeable: Wakeable,
-    inner: Inner,
+    inner: Backend,
     connections: Vec<Connection>,
     scratch: Vec<u8>,
-    probe: Option<(Relay, Instant)>,
+    probe: Option<(Exchange, Instant)>,
     accept_paused_until: Option<Instant>,
     relays_paused_until: Option<Instant>,
     stop_at: Option<Instant>,
-    accept_warning: Seldom,
+    accept_warning: WarnLimiter,
 }
 
 impl PollLoop {
@@ -60,7 +60,7 @@ impl PollLoop {
         listeners: Vec<TcpListener>,
         shared: Arc<Shared>,
         wakeable: Wakeable,
-        inner: Inner,
+        inner: Backend,
     ) -> PollLoop {
         PollLoop {
             listeners,
@@ -73,7 +73,7 @@ impl PollLoop {
             accept_paused_until: None,
             relays_paused_until: None,
             stop_at: None,
-            accept_warning: Seldom::default(),
+            accept_warning: WarnLimiter::default(),
         }
     }
 
@@ -101,7 +101,7 @@ impl PollLoop {
                 }
             }
             self.handle_deadlines(now);
-            self.tend_inner(now);
+            self.poll_backend(now);
             self.connections.retain(|connection| !connection.is_over());
             self.keep_within_memory(now);
         }
@@ -198,8 +198,8 @@ impl PollLoop {
         connection.evict(&mut self.around(now).1);
     }
 
-    fn around(&mut self, now: Instant) -> (&mut Vec<Connection>, Surroundings<'_>) {
-        let around = Surroundings {
+    fn around(&mut self, now: Instant) -> (&mut Vec<Connection>, StepContext<'_>) {
+        let around = StepContext {
             counters: &self.shared.counters,
             scratch: &mut self.scratch,
             now,
@@ -275,7 +275,7 @@ impl PollLoop {
         }
         self.shared.accept_fails.store(true, Ordering::Relaxed);
         self.accept_paused_until = Some(now + TIMES.accept_pause);
-        if let Some(silent) = self.accept_warning.may_speak(now) {
+        if let Some(silent) = self.accept_warning.allow(now) {
             log::warn!(
                 "the webhook listener cannot accept: {error}; trying again ({silent} more times \
                  since the last warning); raise the limit of open files if this stays"
@@ -299,14 +299,14 @@ impl PollLoop {
                 }
             }
         }
-        let probe_is_due = |(_, deadline): &mut (Relay, Instant)| now >= *deadline;
+        let probe_is_due = |(_, deadline): &mut (Exchange, Instant)| now >= *deadline;
         if let Some((probe, _)) = self.probe.take_if(probe_is_due) {
             self.inner.handle_failure(probe.generation, now);
         }
     }
 
     /// Keeps a server behind, asks it how it is if someone wants to know, hands queued requests on.
-    fn tend_inner(&mut self, now: Instant) {
+    fn poll_backend(&mut self, now: Instant) {
         if self.shared.probe.swap(false, Ordering::AcqRel) && self.probe.is_none() {
             self.start_probe(now);
         }
@@ -332,7 +332,7 @@ impl PollLoop {
             let Some((socket, generation)) = self.inner.server(now) else {
                 return;
             };
-            let relay = Relay::start(socket, generation);
+            let relay = Exchange::start(socket, generation);
             let Some(connection) = self.connections.get_mut(n) else {
                 return;
             };
@@ -358,7 +358,7 @@ impl PollLoop {
         let Some((socket, generation)) = self.inner.server(now) else {
             return;
         };
-        match Relay::start(socket, generation) {
+        match Exchange::start(socket, generation) {
             Ok(relay) => {
                 self.probe = Some((relay, now + TIMES.relay));
                 self.step_probe(now);

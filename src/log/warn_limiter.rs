@@ -8,11 +8,11 @@ const PAUSE: Duration = Duration::from_secs(60);
 
 /// Lets one occurrence a minute through and counts the others.
 #[derive(Debug, Default)]
-pub(crate) struct Seldom(Mutex<(Option<Instant>, u64)>);
+pub(crate) struct WarnLimiter(Mutex<(Option<Instant>, u64)>);
 
-impl Seldom {
+impl WarnLimiter {
     /// How many occurrences were silent since the last warning, or `None` to be silent now.
-    pub(crate) fn may_speak(&self, now: Instant) -> Option<u64> {
+    pub(crate) fn allow(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock().unwrap_or_else(|e| e.into_inner());
         let (last, silent) = &mut *state;
         if last.is_some_and(|at| now.saturating_duration_since(at) < PAUSE) {
@@ -30,10 +30,10 @@ mod tests {
 
     #[test]
     fn one_a_minute_and_the_rest_is_counted() {
-        let (seldom, start) = (Seldom::default(), Instant::now());
-        assert_eq!(seldom.may_speak(start), Some(0));
-        assert_eq!(seldom.may_speak(start), None);
-        assert_eq!(seldom.may_speak(start + PAUSE / 2), None);
-        assert_eq!(seldom.may_speak(start + PAUSE), Some(2));
+        let (seldom, start) = (WarnLimiter::default(), Instant::now());
+        assert_eq!(seldom.allow(start), Some(0));
+        assert_eq!(seldom.allow(start), None);
+        assert_eq!(seldom.allow(start + PAUSE / 2), None);
+        assert_eq!(seldom.allow(start + PAUSE), Some(2));
     }
 }

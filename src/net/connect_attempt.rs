@@ -17,12 +17,12 @@ use tungstenite::handshake::{HandshakeError, MidHandshake};
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error as WsError, WebSocket};
 
-use super::maybe_tls::Carrier;
-use super::read_ahead::Wire;
+use super::maybe_tls::MaybeTlsStream;
+use super::read_ahead::ReadAheadTcp;
 use super::resolve::{Pending, Resolver};
 use super::tls_client;
-use super::tls_client::{Connector, Handshake, Shaken};
-use super::upgrade::Upgrade;
+use super::tls_client::{Handshake, TlsClient, TlsProgress};
+use super::upgrade::UpgradeReader;
 use crate::net::waker::Waker;
 use crate::protocol::Loss;
 use crate::protocol::server_url::ServerUrl;
@@ -43,7 +43,7 @@ const ADDRESS_MAX: Duration = Duration::from_secs(3);
 const ADDRESSES_MAX: usize = 8;
 
 /// A connection that does not stand yet.
-pub(crate) struct Opening {
+pub(crate) struct ConnectAttempt {
     url: ServerUrl,
     step: Step,
 }
@@ -55,18 +55,18 @@ enum Step {
         others: VecDeque<SocketAddr>,
         until: Option<Instant>,
     },
-    Connected(Wire),
-    Tls(MidHandshakeSslStream<Wire>),
-    Upgrading(Box<MidHandshake<ClientHandshake<Upgrade<Carrier>>>>),
+    Connected(ReadAheadTcp),
+    Tls(MidHandshakeSslStream<ReadAheadTcp>),
+    Upgrading(Box<MidHandshake<ClientHandshake<UpgradeReader<MaybeTlsStream>>>>),
     Over,
 }
 
-/// How far [`Opening::advance`] came.
+/// How far [`ConnectAttempt::advance`] came.
 pub(crate) enum Progress {
     /// Not there yet.
     Pending,
     /// The WebSocket stands.
-    Opened(Box<WebSocket<Carrier>>),
+    Opened(Box<WebSocket<MaybeTlsStream>>),
     /// It will not stand.
     Failed(Loss),
 }
@@ -76,20 +76,21 @@ enum Next {
     /// That step, when something has arrived.
     Wait(Step),
     /// No further step is needed.
-    Done(Box<WebSocket<Carrier>>),
+    Done(Box<WebSocket<MaybeTlsStream>>),
     /// No step; why.
     Fail(String),
 }
 
-type Upgraded = (WebSocket<Upgrade<Carrier>>, Response);
+type Upgraded = (WebSocket<UpgradeReader<MaybeTlsStream>>, Response);
 
-type UpgradeResult = Result<Upgraded, HandshakeError<ClientHandshake<Upgrade<Carrier>>>>;
+type UpgradeResult =
+    Result<Upgraded, HandshakeError<ClientHandshake<UpgradeReader<MaybeTlsStream>>>>;
 
-impl Opening {
+impl ConnectAttempt {
     /// Begins with the name. `waker` is woken when the name is found.
-    pub(crate) fn new(url: ServerUrl, resolver: &Resolver, waker: Waker) -> Opening {
+    pub(crate) fn new(url: ServerUrl, resolver: &Resolver, waker: Waker) -> ConnectAttempt {
         let step = Step::Resolving(resolver.resolve(url.host(), waker));
-        Opening { url, step }
+        ConnectAttempt { url, step }
     }
 
     /// When the present address is given up for the next.
@@ -113,18 +114,18 @@ impl Opening {
         }
     }
 
-    /// Whether TCP stands, and [`Opening::shake_hands`] is next.
+    /// Whether TCP stands, and [`ConnectAttempt::start_tls`] is next.
     pub(crate) fn is_connected(&self) -> bool {
         matches!(self.step, Step::Connected(_))
     }
 
     /// Begins TLS, or the upgrade where there is none, on a connection that stands.
-    pub(crate) fn shake_hands(&mut self, tls: &Connector) -> Progress {
+    pub(crate) fn start_tls(&mut self, tls: &TlsClient) -> Progress {
         let next = match std::mem::replace(&mut self.step, Step::Over) {
             Step::Connected(stream) if self.url.is_tls() => {
                 self.encrypted(tls.connect(self.url.host(), stream))
             }
-            Step::Connected(stream) => self.upgrade(Carrier::Plain(stream)),
+            Step::Connected(stream) => self.upgrade(MaybeTlsStream::Plain(stream)),
             other => Next::Wait(other),
         };
         self.take(next)
@@ -143,7 +144,7 @@ impl Opening {
                 others,
                 until,
             } => tcp(stream, others, until, now),
-            Step::Tls(handshake) => self.encrypted(tls_client::go_on(handshake)),
+            Step::Tls(handshake) => self.encrypted(tls_client::resume_handshake(handshake)),
             Step::Upgrading(handshake) => upgraded(handshake.handshake()),
             connected @ Step::Connected(_) => Next::Wait(connected),
             Step::Over => Next::Fail("the connection was given up".to_owned()),
@@ -184,16 +185,16 @@ impl Opening {
         next_address(others, now, "no address".to_owned())
     }
 
-    fn encrypted(&self, handshake: Handshake<Wire>) -> Next {
+    fn encrypted(&self, handshake: Handshake<ReadAheadTcp>) -> Next {
         match handshake {
-            Ok(Shaken::Done(stream)) => self.upgrade(Carrier::Tls(stream)),
-            Ok(Shaken::Waiting(waiting)) => Next::Wait(Step::Tls(waiting)),
+            Ok(TlsProgress::Done(stream)) => self.upgrade(MaybeTlsStream::Tls(stream)),
+            Ok(TlsProgress::Waiting(waiting)) => Next::Wait(Step::Tls(waiting)),
             Err(why) => Next::Fail(format!("TLS: {why}")),
         }
     }
 
-    fn upgrade(&self, carrier: Carrier) -> Next {
-        let carrier = Upgrade::new(carrier);
+    fn upgrade(&self, carrier: MaybeTlsStream) -> Next {
+        let carrier = UpgradeReader::new(carrier);
         upgraded(client_with_config(
             self.url.to_string(),
             carrier,
@@ -237,16 +238,16 @@ fn tcp(
     // Both options make a good connection better; without them it still is one.
     let _ = stream.set_nodelay(true);
     let _ = sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED_MS_MAX);
-    Next::Wait(Step::Connected(Wire::new(stream)))
+    Next::Wait(Step::Connected(ReadAheadTcp::new(stream)))
 }
 
 fn upgraded(result: UpgradeResult) -> Next {
     match result {
         Ok((socket, _response)) => {
             // A new one, without what the upgrade was read into.
-            let (carrier, behind) = socket.into_inner().into_parts();
+            let (carrier, leftover) = socket.into_inner().into_parts();
             let role = Role::Client;
-            let socket = WebSocket::from_partially_read(carrier, behind, role, Some(limits()));
+            let socket = WebSocket::from_partially_read(carrier, leftover, role, Some(limits()));
             Next::Done(Box::new(socket))
         }
         Err(HandshakeError::Interrupted(waiting)) => Next::Wait(Step::Upgrading(Box::new(waiting))),
@@ -304,12 +305,12 @@ mod tests {
         let resolver = Resolver::new(Box::new(move |_| Ok(addresses.clone())));
         let (waker, wakeable) = waker().expect("a file");
         let url = ServerUrl::parse(url, allowed).expect("an allowed URL");
-        let tls = Connector::new(None).expect("no file to read");
-        let mut opening = Opening::new(url, &resolver, waker);
+        let tls = TlsClient::new(None).expect("no file to read");
+        let mut opening = ConnectAttempt::new(url, &resolver, waker);
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let progress = match opening.is_connected() {
-                true => opening.shake_hands(&tls),
+                true => opening.start_tls(&tls),
                 false => opening.advance(Instant::now()),
             };
             match progress {

@@ -6,51 +6,51 @@ use std::sync::Arc;
 
 use openssl::ssl::SslStream;
 
-use super::read_ahead::Wire;
+use super::read_ahead::ReadAheadTcp;
 use super::tls_sessions;
 
 /// A connection that stands.
 #[derive(Debug)]
-pub(crate) enum Carrier {
+pub(crate) enum MaybeTlsStream {
     /// Without TLS.
-    Plain(Wire),
+    Plain(ReadAheadTcp),
     /// With it.
-    Tls(SslStream<Wire>),
+    Tls(SslStream<ReadAheadTcp>),
 }
 
-impl Carrier {
+impl MaybeTlsStream {
     /// The TCP below, to wait on.
     pub(crate) fn tcp(&self) -> &Arc<TcpStream> {
         match self {
-            Carrier::Plain(wire) => wire.tcp(),
-            Carrier::Tls(stream) => stream.get_ref().tcp(),
+            MaybeTlsStream::Plain(wire) => wire.tcp(),
+            MaybeTlsStream::Tls(stream) => stream.get_ref().tcp(),
         }
     }
 
     /// The TCP below, to read from.
-    pub(crate) fn wire(&mut self) -> &mut Wire {
+    pub(crate) fn wire(&mut self) -> &mut ReadAheadTcp {
         match self {
-            Carrier::Plain(wire) => wire,
-            Carrier::Tls(stream) => stream.get_mut(),
+            MaybeTlsStream::Plain(wire) => wire,
+            MaybeTlsStream::Tls(stream) => stream.get_mut(),
         }
     }
 }
 
-impl Drop for Carrier {
+impl Drop for MaybeTlsStream {
     fn drop(&mut self) {
-        if let Carrier::Tls(stream) = self {
-            tls_sessions::spare(stream);
+        if let MaybeTlsStream::Tls(stream) = self {
+            tls_sessions::mark_shutdown_sent(stream);
         }
     }
 }
 
-impl Read for Carrier {
+impl Read for MaybeTlsStream {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         match self {
-            Carrier::Plain(wire) => wire.read(out),
-            Carrier::Tls(stream) => {
+            MaybeTlsStream::Plain(wire) => wire.read(out),
+            MaybeTlsStream::Tls(stream) => {
                 // OpenSSL would find out the same, on a longer way.
-                if stream.ssl().pending() == 0 && stream.get_mut().has_nothing() {
+                if stream.ssl().pending() == 0 && stream.get_mut().known_empty() {
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
                 stream.read(out)
@@ -59,18 +59,18 @@ impl Read for Carrier {
     }
 }
 
-impl Write for Carrier {
+impl Write for MaybeTlsStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Carrier::Plain(wire) => wire.write(bytes),
-            Carrier::Tls(stream) => stream.write(bytes),
+            MaybeTlsStream::Plain(wire) => wire.write(bytes),
+            MaybeTlsStream::Tls(stream) => stream.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Carrier::Plain(wire) => wire.flush(),
-            Carrier::Tls(stream) => stream.flush(),
+            MaybeTlsStream::Plain(wire) => wire.flush(),
+            MaybeTlsStream::Tls(stream) => stream.flush(),
         }
     }
 }

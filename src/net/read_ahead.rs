@@ -15,16 +15,16 @@ const READ_BYTES: usize = 4 << 10;
 
 /// A nonblocking TCP connection. A stream that waits holds no buffer.
 #[derive(Debug)]
-pub(crate) struct Wire {
+pub(crate) struct ReadAheadTcp {
     tcp: Arc<TcpStream>,
     ahead: Vec<u8>,
     from: usize,
     is_drained: bool,
 }
 
-impl Wire {
-    pub(crate) fn new(tcp: TcpStream) -> Wire {
-        Wire {
+impl ReadAheadTcp {
+    pub(crate) fn new(tcp: TcpStream) -> ReadAheadTcp {
+        ReadAheadTcp {
             tcp: Arc::new(tcp),
             ahead: Vec::new(),
             from: 0,
@@ -38,19 +38,19 @@ impl Wire {
     }
 
     /// Whether a read would find nothing, without asking; told once, as a read would tell it.
-    pub(crate) fn has_nothing(&mut self) -> bool {
+    pub(crate) fn known_empty(&mut self) -> bool {
         self.ahead.is_empty() && std::mem::take(&mut self.is_drained)
     }
 
     /// Makes the next read ask the kernel, whatever the last one found.
-    pub(crate) fn ask_again(&mut self) {
+    pub(crate) fn force_read(&mut self) {
         self.is_drained = false;
     }
 }
 
-impl Read for Wire {
+impl Read for ReadAheadTcp {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.has_nothing() {
+        if self.known_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         if self.ahead.is_empty() {
@@ -79,7 +79,7 @@ impl Read for Wire {
     }
 }
 
-impl Write for Wire {
+impl Write for ReadAheadTcp {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         (&*self.tcp).write(bytes)
     }
@@ -105,7 +105,7 @@ pub(crate) mod tests {
     }
 
     /// Reads in small steps until nothing is there.
-    fn drain(wire: &mut Wire, step: usize) -> (Vec<u8>, io::Result<usize>) {
+    fn drain(wire: &mut ReadAheadTcp, step: usize) -> (Vec<u8>, io::Result<usize>) {
         let (mut all, mut piece) = (Vec::new(), vec![0; step]);
         loop {
             match wire.read(&mut piece) {
@@ -115,7 +115,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn arrived(wire: &Wire) {
+    fn arrived(wire: &ReadAheadTcp) {
         let mut fds = [rustix::event::PollFd::new(
             wire.tcp(),
             rustix::event::PollFlags::IN,
@@ -130,7 +130,7 @@ pub(crate) mod tests {
     #[test]
     fn everything_comes_once_in_order_and_the_end_is_seen() {
         let (tcp, mut peer) = pair();
-        let mut wire = Wire::new(tcp);
+        let mut wire = ReadAheadTcp::new(tcp);
         let is_empty = |end: io::Result<usize>| {
             end.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
         };

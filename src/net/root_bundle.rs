@@ -35,12 +35,12 @@ pub(crate) fn of(file: &Path) -> Result<Vec<Certificate<'static>>, String> {
 /// These roots and those of the system.
 pub(crate) fn with(further: &[Certificate<'static>]) -> Vec<Certificate<'static>> {
     let mut roots = further.to_vec();
-    roots.extend(of_the_system());
+    roots.extend(from_system());
     roots
 }
 
 /// What native-tls would use: the bundle, or where there is none, the files of the directories.
-fn of_the_system() -> Vec<Certificate<'static>> {
+fn from_system() -> Vec<Certificate<'static>> {
     let found = openssl_probe::probe();
     if let Some(roots) = found.cert_file.and_then(|file| read(&file).ok()) {
         return roots;

@@ -21,7 +21,7 @@ pub(crate) struct Roots {
 
 impl Roots {
     /// Looks where they are.
-    pub(crate) fn of_the_system() -> Roots {
+    pub(crate) fn from_system() -> Roots {
         let found = openssl_probe::probe();
         // Who names a bundle means the bundle.
         let is_named = std::env::var_os(openssl_probe::ENV_CERT_FILE).is_some();

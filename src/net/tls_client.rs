@@ -19,7 +19,7 @@ use openssl::x509::{X509, X509VerifyResult};
 
 use super::roots::Roots;
 use super::tls_sessions;
-use super::tls_sessions::Sessions;
+use super::tls_sessions::TlsSessionCache;
 
 /// Longest file of further roots taken, in bytes.
 const CA_FILE_BYTES_MAX: u64 = 4 << 20;
@@ -47,26 +47,26 @@ impl fmt::Display for TlsError {
 impl std::error::Error for TlsError {}
 
 /// A handshake, as far as it came, or why it failed.
-pub(crate) type Handshake<S> = Result<Shaken<S>, String>;
+pub(crate) type Handshake<S> = Result<TlsProgress<S>, String>;
 
 /// How far a handshake came.
 #[derive(Debug)]
-pub(crate) enum Shaken<S> {
-    /// It waits for the peer; see [`go_on`].
+pub(crate) enum TlsProgress<S> {
+    /// It waits for the peer; see [`resume_handshake`].
     Waiting(MidHandshakeSslStream<S>),
     /// The peer is who it should be.
     Done(SslStream<S>),
 }
 
 /// Goes on with a handshake.
-pub(crate) fn go_on<S: Read + Write>(waiting: MidHandshakeSslStream<S>) -> Handshake<S> {
-    goes_on(waiting.handshake())
+pub(crate) fn resume_handshake<S: Read + Write>(waiting: MidHandshakeSslStream<S>) -> Handshake<S> {
+    classify(waiting.handshake())
 }
 
-fn goes_on<S>(result: Result<SslStream<S>, HandshakeError<S>>) -> Handshake<S> {
+fn classify<S>(result: Result<SslStream<S>, HandshakeError<S>>) -> Handshake<S> {
     match result {
-        Ok(stream) => Ok(Shaken::Done(stream)),
-        Err(HandshakeError::WouldBlock(waiting)) => Ok(Shaken::Waiting(waiting)),
+        Ok(stream) => Ok(TlsProgress::Done(stream)),
+        Err(HandshakeError::WouldBlock(waiting)) => Ok(TlsProgress::Waiting(waiting)),
         Err(HandshakeError::Failure(failed)) => {
             tls_sessions::forget(failed.ssl());
             Err(match failed.ssl().verify_result() {
@@ -82,9 +82,9 @@ fn goes_on<S>(result: Result<SslStream<S>, HandshakeError<S>>) -> Handshake<S> {
 /// that OpenSSL wants for it.
 ///
 /// Where the system's roots are in one file, reading them costs some 80 ms of CPU; then a server that
-/// starts makes it while it answers webhooks ([`Connector::prepare`]). One serves the whole process.
+/// starts makes it while it answers webhooks ([`TlsClient::prepare`]). One serves the whole process.
 #[derive(Clone)]
-pub struct Connector {
+pub struct TlsClient {
     shared: Arc<Shared>,
 }
 
@@ -94,17 +94,17 @@ struct Shared {
     made: OnceLock<Result<Context, String>>,
 }
 
-impl fmt::Debug for Connector {
+impl fmt::Debug for TlsClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Connector")
     }
 }
 
-impl Connector {
+impl TlsClient {
     /// A configuration; `ca_file` adds roots in PEM to those of the system.
-    pub fn new(ca_file: Option<&Path>) -> Result<Connector, TlsError> {
+    pub fn new(ca_file: Option<&Path>) -> Result<TlsClient, TlsError> {
         let further_roots = ca_file.map(certificates).transpose()?.unwrap_or_default();
-        Ok(Connector {
+        Ok(TlsClient {
             shared: Arc::new(Shared {
                 further_roots,
                 roots: OnceLock::new(),
@@ -135,7 +135,7 @@ impl Connector {
     }
 
     fn roots(&self) -> &Roots {
-        self.shared.roots.get_or_init(Roots::of_the_system)
+        self.shared.roots.get_or_init(Roots::from_system)
     }
 
     /// The configuration; waits for it if another thread is making it.
@@ -150,14 +150,14 @@ impl Connector {
     /// Begins a handshake with that host.
     pub(crate) fn connect<S: Read + Write>(&self, host: &str, stream: S) -> Handshake<S> {
         let session = self.get()?.session(host, Instant::now());
-        goes_on(session.map_err(|error| error.to_string())?.connect(stream))
+        classify(session.map_err(|error| error.to_string())?.connect(stream))
     }
 }
 
 /// What is the same for every connection.
 pub(crate) struct Context {
     ssl: SslContext,
-    sessions: Sessions,
+    sessions: TlsSessionCache,
 }
 
 impl Context {
@@ -167,7 +167,7 @@ impl Context {
         for certificate in further_roots {
             context.cert_store_mut().add_cert(certificate.clone())?;
         }
-        let sessions = Sessions::of(&mut context);
+        let sessions = TlsSessionCache::of(&mut context);
         let ssl = context.build();
         Ok(Context { ssl, sessions })
     }
@@ -325,7 +325,7 @@ pub(crate) mod tests {
     /// The configuration of somebody who trusts that authority.
     pub(crate) fn trusting(authority: &Authority) -> Context {
         let further = std::slice::from_ref(&authority.certificate);
-        Context::new(&Roots::of_the_system(), further).expect("a context")
+        Context::new(&Roots::from_system(), further).expect("a context")
     }
 
     pub(crate) fn acceptor(server: &Signed, version: SslVersion) -> SslAcceptor {
@@ -357,12 +357,12 @@ pub(crate) mod tests {
                 theirs.write_all(b"!").expect("it is read");
             }
         });
-        let shaken = goes_on(session.connect(ours)).map(|shaken| match shaken {
-            Shaken::Done(mut stream) => {
+        let shaken = classify(session.connect(ours)).map(|shaken| match shaken {
+            TlsProgress::Done(mut stream) => {
                 stream.read_exact(&mut [0]).expect("it is sent");
                 stream
             }
-            Shaken::Waiting(_) => panic!("the socket blocks"),
+            TlsProgress::Waiting(_) => panic!("the socket blocks"),
         });
         accepting.join().expect("no panic");
         shaken

@@ -28,7 +28,7 @@ const SESSIONS_MAX: usize = 256;
 
 /// The sessions of one configuration. Clones are the same.
 #[derive(Clone, Default)]
-pub(crate) struct Sessions {
+pub(crate) struct TlsSessionCache {
     /// The oldest first.
     kept: Arc<Mutex<Vec<Kept>>>,
 }
@@ -43,7 +43,7 @@ struct Kept {
 /// What a connection knows of this.
 struct Owner {
     host: Arc<str>,
-    sessions: Sessions,
+    sessions: TlsSessionCache,
     /// When the certificate was verified of the session that it may resume.
     verified: Option<Instant>,
 }
@@ -62,9 +62,9 @@ fn owner(connection: &SslRef) -> Option<&Owner> {
     connection.ex_data(owner_index().ok()?)
 }
 
-impl Sessions {
+impl TlsSessionCache {
     /// Has the sessions of a configuration in the making kept.
-    pub(crate) fn of(context: &mut SslContextBuilder) -> Sessions {
+    pub(crate) fn of(context: &mut SslContextBuilder) -> TlsSessionCache {
         context
             .set_session_cache_mode(SslSessionCacheMode::CLIENT | SslSessionCacheMode::NO_INTERNAL);
         context.set_new_session_callback(|connection, session| {
@@ -77,7 +77,7 @@ impl Sessions {
                 });
             }
         });
-        Sessions::default()
+        TlsSessionCache::default()
     }
 
     /// Prepares a connection of that configuration: it resumes a session of the host, if there is one.
@@ -136,7 +136,7 @@ impl Sessions {
 /// To be told before a connection is dropped: that it ends without a word is no fault of its session.
 /// OpenSSL would not resume it any more (a rule that TLS 1.1 has withdrawn), and after an outage all
 /// streams come back at once.
-pub(crate) fn spare<S: Read + Write>(stream: &mut SslStream<S>) {
+pub(crate) fn mark_shutdown_sent<S: Read + Write>(stream: &mut SslStream<S>) {
     stream.set_shutdown(ShutdownState::SENT);
 }
 
@@ -167,7 +167,7 @@ mod tests {
         let session = context.session(host, now).expect("a session");
         let mut stream = meet(session, server)?;
         let is_resumed = stream.ssl().session_reused();
-        spare(&mut stream);
+        mark_shutdown_sent(&mut stream);
         Ok(is_resumed)
     }
 

@@ -8,10 +8,10 @@ use std::io::{self, Read, Write};
 
 /// A carrier during the upgrade.
 #[derive(Debug)]
-pub(crate) struct Upgrade<C> {
+pub(crate) struct UpgradeReader<C> {
     carrier: C,
     /// Read, and not given out.
-    behind: Vec<u8>,
+    leftover: Vec<u8>,
     /// What was given out last ended with this.
     line: Line,
 }
@@ -28,11 +28,11 @@ enum Line {
     Returned,
 }
 
-impl<C> Upgrade<C> {
-    pub(crate) fn new(carrier: C) -> Upgrade<C> {
-        Upgrade {
+impl<C> UpgradeReader<C> {
+    pub(crate) fn new(carrier: C) -> UpgradeReader<C> {
+        UpgradeReader {
             carrier,
-            behind: Vec::new(),
+            leftover: Vec::new(),
             line: Line::Within,
         }
     }
@@ -43,7 +43,7 @@ impl<C> Upgrade<C> {
 
     /// The carrier, and what came behind the answer.
     pub(crate) fn into_parts(self) -> (C, Vec<u8>) {
-        (self.carrier, self.behind)
+        (self.carrier, self.leftover)
     }
 
     /// How many of these bytes there are up to the end of the next empty line.
@@ -63,24 +63,24 @@ impl<C> Upgrade<C> {
     }
 }
 
-impl<C: Read> Read for Upgrade<C> {
+impl<C: Read> Read for UpgradeReader<C> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let found = match self.behind.is_empty() {
+        let found = match self.leftover.is_empty() {
             true => self.carrier.read(out)?,
             false => {
-                let found = self.behind.len().min(out.len());
-                out[..found].copy_from_slice(&self.behind[..found]);
-                self.behind.drain(..found);
+                let found = self.leftover.len().min(out.len());
+                out[..found].copy_from_slice(&self.leftover[..found]);
+                self.leftover.drain(..found);
                 found
             }
         };
         let given = self.up_to_empty_line(&out[..found]);
-        self.behind.splice(..0, out[given..found].iter().copied());
+        self.leftover.splice(..0, out[given..found].iter().copied());
         Ok(given)
     }
 }
 
-impl<C: Write> Write for Upgrade<C> {
+impl<C: Write> Write for UpgradeReader<C> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.carrier.write(bytes)
     }
@@ -96,7 +96,7 @@ mod tests {
 
     /// Each piece that is given out, and what is left behind when a head has ended.
     fn pieces(sent: &str, room: usize, heads: usize) -> (Vec<String>, String) {
-        let mut upgrade = Upgrade::new(sent.as_bytes());
+        let mut upgrade = UpgradeReader::new(sent.as_bytes());
         let mut pieces = vec![String::new()];
         let mut out = vec![0; room];
         while pieces.len() <= heads {
@@ -110,22 +110,22 @@ mod tests {
             }
         }
         pieces.pop();
-        let (rest, mut behind) = upgrade.into_parts();
-        behind.extend_from_slice(rest);
-        (pieces, String::from_utf8(behind).expect("text"))
+        let (rest, mut leftover) = upgrade.into_parts();
+        leftover.extend_from_slice(rest);
+        (pieces, String::from_utf8(leftover).expect("text"))
     }
 
     #[test]
     fn a_head_is_given_out_to_its_end_and_what_follows_is_kept() {
         for room in [1, 2, 3, 7, 4096] {
-            for (head, behind) in [
+            for (head, leftover) in [
                 ("HTTP/1.1 101 x\r\na: b\r\n\r\n", "frames \r\n\r\n and more"),
                 ("HTTP/1.1 101 x\na: b\n\n", "\n"),
                 ("HTTP/1.1 101 x\na: b\n\r\n", ""),
                 ("HTTP/1.1 101 x\r\na: \rb\r\n\n", "x"),
             ] {
-                let (given, kept) = pieces(&format!("{head}{behind}"), room, 1);
-                assert_eq!((given, kept.as_str()), (vec![head.to_owned()], behind));
+                let (given, kept) = pieces(&format!("{head}{leftover}"), room, 1);
+                assert_eq!((given, kept.as_str()), (vec![head.to_owned()], leftover));
             }
         }
     }

@@ -10,8 +10,8 @@ use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Error as WsError, Message, WebSocket};
 
-use super::dial::{Opener, Ticket};
-use super::maybe_tls::Carrier;
+use super::dial::{Dialer, PendingConnection};
+use super::maybe_tls::MaybeTlsStream;
 use crate::net::waker::Waker;
 use crate::protocol::Loss;
 use crate::protocol::server_url::ServerUrl;
@@ -24,10 +24,10 @@ pub(crate) struct Socket {
 }
 
 enum Step {
-    Opening(Ticket),
+    ConnectAttempt(PendingConnection),
     /// With the TCP below, to wait on without the way through the layers above it, which after a
     /// second's wait is in no cache.
-    Open(Box<WebSocket<Carrier>>, Arc<TcpStream>),
+    Open(Box<WebSocket<MaybeTlsStream>>, Arc<TcpStream>),
 }
 
 /// What a socket waits for.
@@ -68,9 +68,9 @@ pub(crate) enum Read {
 
 impl Socket {
     /// Begins to connect; `waker` is woken when there is an outcome.
-    pub(crate) fn connect(url: ServerUrl, opener: &Opener, waker: Waker) -> Socket {
+    pub(crate) fn connect(url: ServerUrl, opener: &Dialer, waker: Waker) -> Socket {
         Socket {
-            step: Step::Opening(opener.open(url, waker)),
+            step: Step::ConnectAttempt(opener.open(url, waker)),
             wants_out: false,
         }
     }
@@ -86,13 +86,13 @@ impl Socket {
                 tcp,
                 out: self.wants_out,
             }),
-            Step::Opening(_) => None,
+            Step::ConnectAttempt(_) => None,
         }
     }
 
     /// What has become of opening it; `None` while nothing has.
     pub(crate) fn opened(&mut self) -> Option<Result<(), Loss>> {
-        let Step::Opening(ticket) = &self.step else {
+        let Step::ConnectAttempt(ticket) = &self.step else {
             return None;
         };
         Some(ticket.outcome()?.map(|socket| {
@@ -102,9 +102,9 @@ impl Socket {
     }
 
     /// Makes the next read look whether more has arrived since the last one.
-    pub(crate) fn ask_again(&mut self) {
+    pub(crate) fn force_read(&mut self) {
         if let Step::Open(socket, _) = &mut self.step {
-            socket.get_mut().wire().ask_again();
+            socket.get_mut().wire().force_read();
         }
     }
 
@@ -187,16 +187,16 @@ mod tests {
 
     use super::*;
     use crate::net::read_ahead;
-    use crate::net::read_ahead::Wire;
+    use crate::net::read_ahead::ReadAheadTcp;
 
     /// A socket that is open, and Zoom's end of it.
     fn pair() -> (Socket, WebSocket<TcpStream>) {
         let (near, far) = read_ahead::tests::pair();
         let patience = Some(Duration::from_secs(20));
         far.set_read_timeout(patience).expect("a socket");
-        let wire = Wire::new(near);
+        let wire = ReadAheadTcp::new(near);
         let tcp = Arc::clone(wire.tcp());
-        let near = WebSocket::from_raw_socket(Carrier::Plain(wire), Role::Client, None);
+        let near = WebSocket::from_raw_socket(MaybeTlsStream::Plain(wire), Role::Client, None);
         let socket = Socket {
             step: Step::Open(Box::new(near), tcp),
             wants_out: false,

@@ -2,7 +2,7 @@
 //! active speaker. One at a time; a new subscription replaces the old one (RTMS media guide).
 
 use super::events::{ACTIVE_SPEAKER_CHANGE, PARTICIPANT_JOIN, PARTICIPANT_VIDEO_ON};
-use super::message::EventUpdate;
+use super::message::MeetingEvent;
 
 /// The rule, and who is subscribed to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Camera {
     }
 
     /// Whom to subscribe to after this event, if that is news.
-    pub fn handle_event(&mut self, event: &EventUpdate<'_>) -> Option<u64> {
+    pub fn handle_event(&mut self, event: &MeetingEvent<'_>) -> Option<u64> {
         let is_on = event.event_type == Some(PARTICIPANT_VIDEO_ON);
         let is_wanted = |wanted: &str, user_id: u64, name: Option<&str>| {
             wanted.parse() == Ok(user_id) || name.is_some_and(|name| name == wanted)

@@ -4,11 +4,11 @@ use std::fmt;
 
 /// `status_code` of messages 2, 4, 22 and 29.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Status(pub i64);
+pub struct RtmsStatus(pub i64);
 
 /// What a refusal asks of us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum RefusalPolicy {
     /// The old connection is not yet gone, or Zoom stumbled: wait and try again.
     Retry,
     /// This type of media is not granted; the others can go on.
@@ -70,9 +70,9 @@ const STATUS_NAMES: [&str; 48] = [
     "CHAT_SESSION_KEY_NOT_AVAILABLE",
 ];
 
-impl Status {
+impl RtmsStatus {
     /// Success.
-    pub const OK: Status = Status(0);
+    pub const OK: RtmsStatus = RtmsStatus(0);
 
     /// Zoom's name, or `UNKNOWN`.
     pub fn name(self) -> &'static str {
@@ -87,18 +87,18 @@ impl Status {
     ///
     /// Older servers number differently, so a `reason` that speaks of a duplicate wins over the
     /// number (RTMS samples).
-    pub fn refusal(self, reason: &str) -> Refusal {
+    pub fn refusal(self, reason: &str) -> RefusalPolicy {
         if reason
             .to_ascii_lowercase()
             .contains("duplicate signal request")
         {
-            return Refusal::Retry;
+            return RefusalPolicy::Retry;
         }
         match self.0 {
-            2 | 3 => Refusal::Fatal,
-            9..=13 => Refusal::NotGranted,
-            4..=7 | 14 | 17..=44 | 46 | 47 => Refusal::Configuration,
-            _ => Refusal::Retry,
+            2 | 3 => RefusalPolicy::Fatal,
+            9..=13 => RefusalPolicy::NotGranted,
+            4..=7 | 14 | 17..=44 | 46 | 47 => RefusalPolicy::Configuration,
+            _ => RefusalPolicy::Retry,
         }
     }
 
@@ -127,7 +127,7 @@ impl Status {
     }
 }
 
-impl fmt::Display for Status {
+impl fmt::Display for RtmsStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.0, self.name())
     }
@@ -302,7 +302,7 @@ mod tests {
             (48, "UNKNOWN"),
             (-1, "UNKNOWN"),
         ] {
-            assert_eq!(Status(n).name(), name, "status {n}");
+            assert_eq!(RtmsStatus(n).name(), name, "status {n}");
         }
         for (n, name) in [
             (6, "MEETING_ENDED"),
@@ -318,13 +318,16 @@ mod tests {
     #[test]
     fn a_duplicate_by_any_number_is_retried() {
         assert_eq!(
-            Status(17).refusal("Duplicate signal request"),
-            Refusal::Retry
+            RtmsStatus(17).refusal("Duplicate signal request"),
+            RefusalPolicy::Retry
         );
-        assert_eq!(Status(17).refusal(""), Refusal::Configuration);
-        assert_eq!(Status(3).refusal("invalid signature"), Refusal::Fatal);
-        assert_eq!(Status(12).refusal(""), Refusal::NotGranted);
-        assert_eq!(Status(99).refusal(""), Refusal::Retry);
+        assert_eq!(RtmsStatus(17).refusal(""), RefusalPolicy::Configuration);
+        assert_eq!(
+            RtmsStatus(3).refusal("invalid signature"),
+            RefusalPolicy::Fatal
+        );
+        assert_eq!(RtmsStatus(12).refusal(""), RefusalPolicy::NotGranted);
+        assert_eq!(RtmsStatus(99).refusal(""), RefusalPolicy::Retry);
     }
 
     #[test]

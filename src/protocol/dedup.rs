@@ -15,7 +15,7 @@ pub const PHRASES_MAX: usize = 256;
 
 /// The last phrases of a stream, as digests.
 #[derive(Debug, Clone, Default)]
-pub struct Seam {
+pub struct RecentPhrases {
     digests: Vec<u64>,
     /// A byte of each, looked through first: the digests themselves would be a tenth of everything
     /// that is done with a phrase of a flood.
@@ -28,7 +28,7 @@ pub struct Seam {
 
 /// What makes a phrase the same phrase. A word said about it later (`attribute`) is another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Identity<'a> {
+pub struct PhraseKey<'a> {
     /// Who.
     pub user_id: u64,
     /// Begin, Unix milliseconds.
@@ -43,9 +43,9 @@ pub struct Identity<'a> {
     pub text: &'a str,
 }
 
-impl<'a> From<&'a Transcript<'_>> for Identity<'a> {
-    fn from(phrase: &'a Transcript<'_>) -> Identity<'a> {
-        Identity {
+impl<'a> From<&'a Transcript<'_>> for PhraseKey<'a> {
+    fn from(phrase: &'a Transcript<'_>) -> PhraseKey<'a> {
+        PhraseKey {
             user_id: phrase.user_id,
             start_ms: phrase.start_ms,
             end_ms: phrase.end_ms,
@@ -60,9 +60,9 @@ impl<'a> From<&'a Transcript<'_>> for Identity<'a> {
     }
 }
 
-impl Seam {
+impl RecentPhrases {
     /// Whether this phrase is among the last ones; if not, it is now.
-    pub fn is_repeat(&mut self, phrase: Identity<'_>) -> bool {
+    pub fn is_repeat(&mut self, phrase: PhraseKey<'_>) -> bool {
         let mut hasher = DefaultHasher::new();
         phrase.hash(&mut hasher);
         let digest = hasher.finish();
@@ -90,8 +90,8 @@ impl Seam {
 mod tests {
     use super::*;
 
-    fn phrase(start_ms: u64, text: &str) -> Identity<'_> {
-        Identity {
+    fn phrase(start_ms: u64, text: &str) -> PhraseKey<'_> {
+        PhraseKey {
             user_id: 1,
             start_ms,
             end_ms: 9,
@@ -103,16 +103,16 @@ mod tests {
 
     #[test]
     fn a_repetition_is_found_and_a_similar_phrase_is_none() {
-        let mut seam = Seam::default();
+        let mut seam = RecentPhrases::default();
         assert!(!seam.is_repeat(phrase(1, "yes")));
         assert!(seam.is_repeat(phrase(1, "yes")));
         assert!(!seam.is_repeat(phrase(2, "yes")), "said again, later");
         assert!(!seam.is_repeat(phrase(1, "yes.")));
-        assert!(!seam.is_repeat(Identity {
+        assert!(!seam.is_repeat(PhraseKey {
             user_id: 2,
             ..phrase(1, "yes")
         }));
-        assert!(!seam.is_repeat(Identity {
+        assert!(!seam.is_repeat(PhraseKey {
             change: 2,
             ..phrase(1, "yes")
         }));
@@ -120,8 +120,8 @@ mod tests {
 
     #[test]
     fn order_does_not_matter() {
-        let mut seam = Seam::default();
-        let stamped = |timestamp_ms| Identity {
+        let mut seam = RecentPhrases::default();
+        let stamped = |timestamp_ms| PhraseKey {
             timestamp_ms,
             ..phrase(1, "yes")
         };
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded() {
-        let mut seam = Seam::default();
+        let mut seam = RecentPhrases::default();
         for n in 0..10 * PHRASES_MAX as u64 {
             assert!(!seam.is_repeat(phrase(n, "x")));
         }

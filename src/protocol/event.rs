@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::codes::{Refusal, Status, StopReason, StreamState};
-use super::message::{Chat, EventUpdate, Packet, PacketKind, Transcript};
+use super::codes::{RefusalPolicy, RtmsStatus, StopReason, StreamState};
+use super::message::{Chat, MeetingEvent, Packet, PacketKind, Transcript};
 use super::params::MediaKind;
 use super::server_url::UrlError;
 
@@ -35,7 +35,7 @@ pub enum StreamEvent<'a> {
     /// A chat message.
     Chat(Chat<'a>),
     /// Something happened in the meeting.
-    Event(EventUpdate<'a>),
+    Event(MeetingEvent<'a>),
 }
 
 /// What changed about the stream itself.
@@ -50,7 +50,7 @@ pub enum Notice {
     /// A link was lost and will be tried again.
     Lost(LinkId, Loss),
     /// A handshake was refused.
-    Refused(LinkId, Option<Status>, String, Refusal),
+    Refused(LinkId, Option<RtmsStatus>, String, RefusalPolicy),
     /// A kind of media is not granted, for want of this scope; the others go on.
     NotGranted(MediaKind, Option<&'static str>),
     /// A URL in a handshake answer is not followed.
@@ -60,7 +60,7 @@ pub enum Notice {
     /// Zoom told the state of the stream.
     State(StreamState, StopReason),
     /// Zoom answered a video subscription for this participant.
-    VideoSubscription(u64, Status),
+    VideoSubscription(u64, RtmsStatus),
     /// Zoom told the state of a session within the stream, by number.
     Session(i64, StopReason),
 }
@@ -85,7 +85,7 @@ pub enum Loss {
     /// A newer `rtms_started` moved the stream to another server.
     FailedOver,
     /// The machine slept; what was connected before is gone.
-    Slept,
+    SystemResumed,
     /// The signaling link went, and media goes with it.
     SignalingLost,
     /// Refused, to be tried again.
@@ -119,7 +119,7 @@ impl Loss {
             Loss::Silent => "silent",
             Loss::Reported => "reported",
             Loss::FailedOver => "failover",
-            Loss::Slept => "slept",
+            Loss::SystemResumed => "slept",
             Loss::SignalingLost => "signaling",
             Loss::Refused => "refused",
         }
@@ -145,7 +145,7 @@ impl fmt::Display for Loss {
             Loss::Silent => f.write_str("no keep-alive and no data for too long"),
             Loss::Reported => f.write_str("Zoom reports the connection lost"),
             Loss::FailedOver => f.write_str("Zoom moved the stream to another server"),
-            Loss::Slept => f.write_str("this machine slept"),
+            Loss::SystemResumed => f.write_str("this machine slept"),
             Loss::SignalingLost => f.write_str("the signaling connection was lost"),
             Loss::Refused => f.write_str("refused for now"),
         }
@@ -158,7 +158,7 @@ pub enum EndReason {
     /// Zoom ended it.
     Stopped(StopReason),
     /// A handshake was refused for good.
-    Refused(LinkId, Option<Status>, String),
+    Refused(LinkId, Option<RtmsStatus>, String),
     /// Nothing that we want is granted.
     NothingGranted,
     /// A link was lost and did not come back in the time that Zoom gives.

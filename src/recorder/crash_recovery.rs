@@ -118,7 +118,7 @@ mod tests {
     use super::*;
     use crate::protocol::message::PacketKind;
     use crate::recorder::jsonl::tests::{info, phrase};
-    use crate::recorder::packet_batch::Batch;
+    use crate::recorder::packet_batch::PacketBatch;
     use crate::recorder::packet_batch::tests::packet;
     use crate::recorder::record_batch::Record;
     use crate::recorder::tests::scratch;
@@ -135,7 +135,7 @@ mod tests {
         let mut recorder = Recorder::open(root, info, formats, MediaParams::default(), 1);
         recorder.take(Record::Phrase(phrase("one")));
         for n in 0..3 {
-            let mut batch = Batch::default();
+            let mut batch = PacketBatch::default();
             batch.push(
                 PacketKind::Audio,
                 &packet(1, "Ada", 1_767_000_000_000 + n, DATA),

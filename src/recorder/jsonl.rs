@@ -9,7 +9,7 @@ use crate::protocol::Language;
 use crate::protocol::events::event_name;
 
 use super::decimal;
-use super::record_batch::{Attribute, Phrase, StreamInfo};
+use super::record_batch::{Change, Phrase, StreamInfo};
 use crate::domain::text::has_control;
 
 /// How every line begins: `v` is the version of the line format.
@@ -61,9 +61,9 @@ impl Lines {
             let _ = serde_json::to_writer(&mut *out, &language);
         }
         match phrase.attribute {
-            Attribute::New => {}
-            Attribute::Update => out.extend_from_slice(b",\"attribute\":\"update\""),
-            Attribute::Delete => out.extend_from_slice(b",\"attribute\":\"delete\""),
+            Change::New => {}
+            Change::Update => out.extend_from_slice(b",\"attribute\":\"update\""),
+            Change::Delete => out.extend_from_slice(b",\"attribute\":\"delete\""),
         }
         string(out, ",\"text\":", phrase.text);
         out.extend_from_slice(b"}\n");
@@ -169,7 +169,7 @@ pub(crate) mod tests {
             end_ms: 1_767_000_002_500,
             timestamp_ms: 1_767_000_002_600,
             language: Some(9),
-            attribute: Attribute::New,
+            attribute: Change::New,
             text,
         }
     }

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::audio::format::{Format, Part};
-use super::audio::track::{Taken, Track};
+use super::audio::track::{AudioTrack, PushOutcome};
 use super::audio::wav;
 use super::meta::Meta;
-use super::packet_batch::Batch;
-use super::video::track::Pictures;
+use super::packet_batch::PacketBatch;
+use super::video::track::VideoTrack;
 use crate::protocol::MediaParams;
 use crate::protocol::message::PacketKind;
 
@@ -31,8 +31,8 @@ pub struct Media {
     params: MediaParams,
     tracks: Vec<Speaker>,
     /// From the first picture.
-    video: Option<Box<Pictures>>,
-    share: Option<Box<Pictures>>,
+    video: Option<Box<VideoTrack>>,
+    share: Option<Box<VideoTrack>>,
     started_ms: u64,
     /// Counts batches, to find the track that was longest without one.
     turn: u64,
@@ -42,7 +42,7 @@ pub struct Media {
 struct Speaker {
     user_id: u64,
     channel_id: Option<u64>,
-    track: Track,
+    track: AudioTrack,
     turn: u64,
     /// Its place in `meta.json`.
     listed: Option<usize>,
@@ -50,7 +50,7 @@ struct Speaker {
 
 /// Packets that were not written, of one batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Missed {
+pub struct DropCounts {
     /// No media in the granted format.
     pub malformed: u64,
     /// Of more speakers than have files.
@@ -66,10 +66,10 @@ impl Media {
     pub fn open(folder: &Arc<Path>, asked: MediaParams, meta: &Meta, started_ms: u64) -> Media {
         let left = |kind, codec| {
             let facts = meta.pictures.iter().find(|(known, _)| *known == kind);
-            if facts.is_none() && !Pictures::are_in(folder, kind) {
+            if facts.is_none() && !VideoTrack::are_in(folder, kind) {
                 return None;
             }
-            let mut pictures = Pictures::open(kind, folder, codec);
+            let mut pictures = VideoTrack::open(kind, folder, codec);
             let first_ms = facts.and_then(|(_, facts)| facts["first_ms"].as_u64());
             pictures.set_first_ms(first_ms.unwrap_or(0));
             Some(Box::new(pictures))
@@ -94,7 +94,7 @@ impl Media {
         let stem = stem(part.user_id, part.channel_id, &part.user_name);
         let number = self.number_of(part);
         // Each file is repaired; only the last of a speaker is gone on with.
-        let track = match Track::resume(&self.folder, stem.clone(), part.clone(), number) {
+        let track = match AudioTrack::resume(&self.folder, stem.clone(), part.clone(), number) {
             Ok(Some(mut track)) => {
                 if let Err(error) = track.write().and_then(|()| track.close()) {
                     log::error!(
@@ -156,11 +156,11 @@ impl Media {
     }
 
     /// Takes a batch; [`Media::write`] writes it.
-    pub fn take(&mut self, batch: &Batch, meta: &mut Meta) -> Missed {
+    pub fn take(&mut self, batch: &PacketBatch, meta: &mut Meta) -> DropCounts {
         self.turn += 1;
-        let mut missed = Missed {
+        let mut missed = DropCounts {
             malformed: batch.malformed,
-            ..Missed::default()
+            ..DropCounts::default()
         };
         for (head, name, bytes) in batch.packets() {
             match head.kind {
@@ -173,9 +173,9 @@ impl Media {
                     let speaker = &mut self.tracks[at];
                     speaker.turn = self.turn;
                     match speaker.track.take(head.timestamp_ms, content, bytes) {
-                        Taken::Kept | Taken::Repeat => {}
-                        Taken::Malformed => missed.malformed += 1,
-                        Taken::NewPart => {
+                        PushOutcome::Kept | PushOutcome::Repeat => {}
+                        PushOutcome::Malformed => missed.malformed += 1,
+                        PushOutcome::NewPart => {
                             speaker.list(meta);
                             missed.is_meta_stale = true;
                         }
@@ -186,8 +186,9 @@ impl Media {
                         PacketKind::Video => (&mut self.video, "video", self.params.video.codec),
                         _ => (&mut self.share, "share", self.params.share.codec),
                     };
-                    let pictures = pictures
-                        .get_or_insert_with(|| Box::new(Pictures::open(kind, &self.folder, codec)));
+                    let pictures = pictures.get_or_insert_with(|| {
+                        Box::new(VideoTrack::open(kind, &self.folder, codec))
+                    });
                     match pictures.take(head.timestamp_ms, head.user_id, name, bytes) {
                         Some(is_news) => missed.is_meta_stale |= is_news,
                         None => missed.malformed += 1,
@@ -232,7 +233,7 @@ impl Media {
         self.tracks.push(Speaker {
             user_id,
             channel_id,
-            track: Track::new(&self.folder, stem, part, 1),
+            track: AudioTrack::new(&self.folder, stem, part, 1),
             turn: self.turn,
             listed: None,
         });
@@ -244,7 +245,7 @@ impl Media {
         for speaker in &mut self.tracks {
             speaker.track.write()?;
         }
-        self.pictures().try_for_each(Pictures::write)?;
+        self.pictures().try_for_each(VideoTrack::write)?;
         let open = |speaker: &&mut Speaker| speaker.track.is_open();
         let mut count = self.tracks.iter().filter(|s| s.track.is_open()).count();
         while count > OPEN_MAX {
@@ -262,15 +263,15 @@ impl Media {
         for speaker in &mut self.tracks {
             speaker.track.sync()?;
         }
-        self.pictures().try_for_each(Pictures::sync)
+        self.pictures().try_for_each(VideoTrack::sync)
     }
 
     /// Does what belongs to syncing beside the syncing itself: heads say how much is written.
     pub fn prepare_sync(&mut self) -> io::Result<()> {
         for speaker in &mut self.tracks {
-            speaker.track.write_head()?;
+            speaker.track.write_header()?;
         }
-        self.pictures().try_for_each(Pictures::look)
+        self.pictures().try_for_each(VideoTrack::look)
     }
 
     /// Notes that the whole file system was synced.
@@ -278,10 +279,10 @@ impl Media {
         for speaker in &mut self.tracks {
             speaker.track.synced();
         }
-        self.pictures().for_each(Pictures::synced);
+        self.pictures().for_each(VideoTrack::synced);
     }
 
-    fn pictures(&mut self) -> impl Iterator<Item = &mut Pictures> {
+    fn pictures(&mut self) -> impl Iterator<Item = &mut VideoTrack> {
         let both = self.video.iter_mut().chain(&mut self.share);
         both.map(Box::as_mut)
     }
@@ -307,7 +308,7 @@ impl Media {
         for speaker in &mut self.tracks {
             speaker.track.discard();
         }
-        self.pictures().for_each(Pictures::discard);
+        self.pictures().for_each(VideoTrack::discard);
     }
 }
 
@@ -367,8 +368,8 @@ mod tests {
     const T: u64 = 1_767_000_000_000;
     const DATA: &str = "AQACAAMABAA=";
 
-    fn say(media: &mut Media, meta: &mut Meta, user_id: u64, name: &str, stamp: u64) -> Missed {
-        let mut batch = Batch::default();
+    fn say(media: &mut Media, meta: &mut Meta, user_id: u64, name: &str, stamp: u64) -> DropCounts {
+        let mut batch = PacketBatch::default();
         batch.push(PacketKind::Audio, &packet(user_id, name, stamp, DATA));
         media.take(&batch, meta)
     }

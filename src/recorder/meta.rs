@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::append_file::create_file;
 use super::audio::format::{Format, Part};
-use super::participants::People;
+use super::participants::ParticipantLog;
 use super::record_batch::StreamInfo;
 use crate::domain::product::Product;
 use crate::domain::time::Utc;
@@ -38,7 +38,7 @@ pub struct Meta {
     /// Parameters in force by media, as Zoom's JSON.
     pub granted: Vec<(String, String)>,
     /// Who was there.
-    pub people: People,
+    pub people: ParticipantLog,
     /// Files of sound, in the order in which they began.
     pub audio: Vec<Part>,
     /// Files of pictures, by kind: `video`, `share`.
@@ -69,7 +69,7 @@ impl Meta {
                 .flatten()
                 .map(|(kind, params)| (kind.clone(), params.to_string()))
                 .collect(),
-            people: People::resume(&value["participants"]),
+            people: ParticipantLog::resume(&value["participants"]),
             audio: value["audio"]
                 .as_array()
                 .into_iter()

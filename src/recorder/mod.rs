@@ -46,9 +46,9 @@ pub mod transcript;
 pub mod video;
 
 pub use crate::delivery::stdout::{Stdout, StdoutFormat};
-pub use disk::{Disk, DiskSettings};
+pub use disk::{Disk, RecorderSettings};
 pub use record_batch::StreamInfo;
-pub use stream_files::seam;
+pub use stream_files::load_recent_phrases;
 pub use transcript::Formats;
 
 #[cfg(test)]

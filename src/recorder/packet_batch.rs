@@ -12,7 +12,7 @@ const NAME_BYTES_MAX: usize = 256;
 
 /// One packet of a batch, without its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
+pub struct PacketHeader {
     /// Audio, video or share.
     pub kind: PacketKind,
     /// Who; 0 for the mix of all.
@@ -27,15 +27,15 @@ pub struct Head {
 
 /// Packets in the order in which they came.
 #[derive(Debug, Default)]
-pub struct Batch {
-    heads: Vec<Head>,
+pub struct PacketBatch {
+    heads: Vec<PacketHeader>,
     bytes: Vec<u8>,
     names: String,
     /// Packets whose base64 was none.
     pub malformed: u64,
 }
 
-impl Batch {
+impl PacketBatch {
     /// Adds a packet, decoded.
     pub fn push(&mut self, kind: PacketKind, packet: &Packet<'_>) {
         if packet.decode_into(&mut self.bytes).is_err() {
@@ -59,7 +59,7 @@ impl Batch {
                 (from, self.names.len())
             }
         };
-        self.heads.push(Head {
+        self.heads.push(PacketHeader {
             kind,
             user_id: packet.user_id,
             channel_id: packet.channel_id,
@@ -70,7 +70,7 @@ impl Batch {
     }
 
     /// Each packet: its head, the name, its bytes.
-    pub fn packets(&self) -> impl Iterator<Item = (&Head, &str, &[u8])> {
+    pub fn packets(&self) -> impl Iterator<Item = (&PacketHeader, &str, &[u8])> {
         let mut from = 0;
         self.heads.iter().map(move |head| {
             let bytes = &self.bytes[from..head.to];
@@ -91,7 +91,7 @@ impl Batch {
 
     /// The memory that it holds, near enough, in bytes.
     pub fn size(&self) -> usize {
-        self.bytes.len() + self.names.len() + self.heads.len() * size_of::<Head>()
+        self.bytes.len() + self.names.len() + self.heads.len() * size_of::<PacketHeader>()
     }
 
     /// Empties it for the next use, unless it grew too large to be kept.
@@ -99,7 +99,7 @@ impl Batch {
         let room = self.bytes.capacity();
         let is_filled = self.bytes.len() >= room / 4;
         if room > BUFFER_BYTES_MAX || room > BUFFER_KEPT_BYTES && !is_filled {
-            *self = Batch::default();
+            *self = PacketBatch::default();
         }
         self.heads.clear();
         self.bytes.clear();
@@ -131,7 +131,7 @@ pub(super) mod tests {
 
     #[test]
     fn what_went_in_comes_out_and_bad_base64_is_counted() {
-        let mut batch = Batch::default();
+        let mut batch = PacketBatch::default();
         let long = "é".repeat(1000);
         for _ in 0..2 {
             for (user, name, data) in [

@@ -10,23 +10,23 @@ const PEOPLE_MAX: usize = 5000;
 
 /// The list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct People {
-    stays: Vec<Stay>,
+pub struct ParticipantLog {
+    stays: Vec<Presence>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Stay {
+struct Presence {
     user_id: u64,
     user_name: String,
     joined_ms: Option<u64>,
     left_ms: Option<u64>,
 }
 
-impl People {
+impl ParticipantLog {
     /// Goes on with the list of an earlier process.
-    pub fn resume(value: &Value) -> People {
+    pub fn resume(value: &Value) -> ParticipantLog {
         let stay = |entry: &Value| {
-            Some(Stay {
+            Some(Presence {
                 user_id: entry["user_id"].as_u64()?,
                 user_name: entry["user_name"].as_str().unwrap_or_default().to_owned(),
                 joined_ms: entry["joined_ms"].as_u64(),
@@ -34,7 +34,7 @@ impl People {
             })
         };
         let entries = value.as_array().into_iter().flatten();
-        People {
+        ParticipantLog {
             stays: entries.filter_map(stay).take(PEOPLE_MAX).collect(),
         }
     }
@@ -68,7 +68,7 @@ impl People {
     }
 
     fn note(&mut self, is_join: bool, user_id: u64, name: &str, at_ms: Option<u64>) -> bool {
-        let is_here = |stay: &&mut Stay| stay.user_id == user_id && stay.left_ms.is_none();
+        let is_here = |stay: &&mut Presence| stay.user_id == user_id && stay.left_ms.is_none();
         let is_full = self.stays.len() >= PEOPLE_MAX;
         let here = self.stays.iter_mut().rev().find(is_here);
         match (here, is_join) {
@@ -86,7 +86,7 @@ impl People {
             }
             (None, _) if is_full => false,
             (None, _) => {
-                self.stays.push(Stay {
+                self.stays.push(Presence {
                     user_id,
                     user_name: name.to_owned(),
                     joined_ms: at_ms.filter(|_| is_join),
@@ -99,7 +99,7 @@ impl People {
 
     /// The list, or `None` if nobody is known.
     pub fn to_json(&self) -> Option<Value> {
-        let entry = |stay: &Stay| {
+        let entry = |stay: &Presence| {
             json!({
                 "user_id": stay.user_id,
                 "user_name": stay.user_name,
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn who_came_and_went() {
-        let mut people = People::default();
+        let mut people = ParticipantLog::default();
         let join = r#"{"participants":[{"user_id":1,"user_name":"Ada"},{"user_id":"2"},{}]}"#;
         assert!(people.take(Some(3), Some(10), join));
         assert!(!people.take(Some(3), Some(20), join), "told again");
@@ -142,6 +142,6 @@ mod tests {
             (&list[2]["joined_ms"], &list[2]["left_ms"]),
             (&40.into(), &Value::Null)
         );
-        assert_eq!(People::resume(&list), people);
+        assert_eq!(ParticipantLog::resume(&list), people);
     }
 }

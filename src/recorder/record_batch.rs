@@ -39,14 +39,14 @@ pub struct Phrase<'a> {
     /// Zoom's language number.
     pub language: Option<i64>,
     /// New, or a change of an older one.
-    pub attribute: Attribute,
+    pub attribute: Change,
     /// What was said.
     pub text: &'a str,
 }
 
 /// `attribute` of a phrase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attribute {
+pub enum Change {
     /// 0 or 1, or a number that is not known: the phrase stands.
     New,
     /// 2: it replaces one.
@@ -66,9 +66,9 @@ impl<'a> From<&'a Transcript<'_>> for Phrase<'a> {
             timestamp_ms: transcript.timestamp_ms,
             language: transcript.language,
             attribute: match transcript.attribute {
-                2 => Attribute::Update,
-                3 => Attribute::Delete,
-                _ => Attribute::New,
+                2 => Change::Update,
+                3 => Change::Delete,
+                _ => Change::New,
             },
             text: &transcript.text,
         }
@@ -172,7 +172,7 @@ impl<'a> Record<'a> {
 
 /// Records in the order in which they came, copied into one buffer.
 #[derive(Debug, Default)]
-pub struct Records {
+pub struct RecordBatch {
     kept: Vec<Kept>,
     text: String,
 }
@@ -185,10 +185,10 @@ struct Kept {
     text_to: usize,
 }
 
-impl Records {
+impl RecordBatch {
     /// Empty, with room for as many as those.
-    pub fn like(others: &Records) -> Records {
-        Records {
+    pub fn like(others: &RecordBatch) -> RecordBatch {
+        RecordBatch {
             kept: Vec::with_capacity(others.kept.len()),
             text: String::with_capacity(others.text.len()),
         }

@@ -15,7 +15,7 @@ const BUFFER_KEPT_BYTES: usize = 64 << 10;
 
 /// A file, and what waits to be written to it.
 #[derive(Debug)]
-pub struct PlacedFile {
+pub struct SparseFile {
     path: PathBuf,
     file: Option<File>,
     /// Where the next byte goes.
@@ -28,10 +28,10 @@ pub struct PlacedFile {
     is_unsynced: bool,
 }
 
-impl PlacedFile {
+impl SparseFile {
     /// A file of which the first `end` bytes are there already, or are a head to come.
-    pub fn new(path: PathBuf, end: u64) -> PlacedFile {
-        PlacedFile {
+    pub fn new(path: PathBuf, end: u64) -> SparseFile {
+        SparseFile {
             path,
             file: None,
             end,
@@ -82,7 +82,7 @@ impl PlacedFile {
     }
 
     /// Replaces the first bytes of the file with the next write.
-    pub fn set_head(&mut self, head: Vec<u8>) {
+    pub fn set_header(&mut self, head: Vec<u8>) {
         self.head = Some(head);
     }
 
@@ -182,12 +182,12 @@ mod tests {
         let path = folder.join("sub/x");
         // A file where the folder should be.
         std::fs::write(folder.join("sub"), "in the way").expect("writable");
-        let mut file = PlacedFile::new(path.clone(), 4);
+        let mut file = SparseFile::new(path.clone(), 4);
         file.push(b"ab");
         file.skip(3);
         file.push(b"cd");
         file.push(b"ef");
-        file.set_head(b"HEAD".to_vec());
+        file.set_header(b"HEAD".to_vec());
         assert!(file.write().is_err());
         assert!(file.is_waiting());
         std::fs::remove_file(folder.join("sub")).expect("removable");

@@ -11,12 +11,12 @@ use super::append_file::{AppendFile, make_folder, tail_of};
 use super::jsonl::Lines;
 use super::media_files::Media;
 use super::meta::Meta;
-use super::packet_batch::Batch;
+use super::packet_batch::PacketBatch;
 use super::path::stream_folder;
 use super::record_batch::{Record, StreamInfo};
 use super::transcript::{Formats, JSONL_NAME, Transcripts};
 use crate::protocol::chat::{operation_name, session_name};
-use crate::protocol::dedup::{Identity, PHRASES_MAX, Seam};
+use crate::protocol::dedup::{PHRASES_MAX, PhraseKey, RecentPhrases};
 use crate::protocol::{EndReason, MediaParams};
 
 /// Every file that only grows by records, and what a record of it ends with.
@@ -141,7 +141,7 @@ impl Recorder {
     }
 
     /// Takes a batch of packets; [`Recorder::write`] writes it.
-    pub fn take_packets(&mut self, batch: &Batch) {
+    pub fn take_packets(&mut self, batch: &PacketBatch) {
         let missed = self.media.take(batch, &mut self.meta);
         self.meta.dropped += missed.dropped;
         self.meta.malformed += missed.malformed;
@@ -266,7 +266,7 @@ impl Recorder {
 }
 
 /// Enough for as many phrases as a seam remembers.
-const SEAM_BYTES: u64 = 256 << 10;
+const RECENT_SCAN_BYTES: u64 = 256 << 10;
 
 /// What a seam needs of a line of `transcript.jsonl`.
 #[derive(serde::Deserialize)]
@@ -296,10 +296,10 @@ impl Default for Written<'_> {
 }
 
 /// The last phrases that an earlier process wrote of a stream, so that none is taken again.
-pub fn seam(root: &Path, info: &StreamInfo) -> Seam {
-    let mut seam = Seam::default();
+pub fn load_recent_phrases(root: &Path, info: &StreamInfo) -> RecentPhrases {
+    let mut load_recent_phrases = RecentPhrases::default();
     let folder = root.join(stream_folder(info.started_ms, &info.id, &info.stream_id));
-    let tail = tail_of(&folder.join(JSONL_NAME), "\n", SEAM_BYTES).unwrap_or_default();
+    let tail = tail_of(&folder.join(JSONL_NAME), "\n", RECENT_SCAN_BYTES).unwrap_or_default();
     let mut lines: Vec<&str> = tail.lines().rev().take(PHRASES_MAX).collect();
     lines.reverse();
     for line in lines {
@@ -307,7 +307,7 @@ pub fn seam(root: &Path, info: &StreamInfo) -> Seam {
         let Ok(written) = serde_json::from_str::<Written<'_>>(line) else {
             continue;
         };
-        seam.is_repeat(Identity {
+        load_recent_phrases.is_repeat(PhraseKey {
             user_id: written.user_id,
             start_ms: written.start_ms,
             end_ms: written.end_ms,
@@ -320,7 +320,7 @@ pub fn seam(root: &Path, info: &StreamInfo) -> Seam {
             text: &written.text,
         });
     }
-    seam
+    load_recent_phrases
 }
 
 /// Deletes a stream's folder, and those above it that are empty then. Returns how many files there
@@ -359,7 +359,7 @@ mod tests {
     use super::*;
     use crate::protocol::codes::StopReason;
     use crate::recorder::jsonl::tests::{info, phrase};
-    use crate::recorder::record_batch::{Attribute, Phrase};
+    use crate::recorder::record_batch::{Change, Phrase};
     use crate::recorder::tests::scratch;
 
     const ALL: Formats = Formats {
@@ -422,7 +422,7 @@ mod tests {
             }));
         }
         recorder.write().expect("the disk is well");
-        let mut seam = seam(&root, &info());
+        let mut load_recent_phrases = load_recent_phrases(&root, &info());
         for (n, expected) in [
             (8, false),
             (9, false),
@@ -430,7 +430,7 @@ mod tests {
             (PHRASES_MAX as u64, true),
         ] {
             let text = text(n);
-            let identity = Identity {
+            let identity = PhraseKey {
                 user_id: said.user_id,
                 start_ms: said.start_ms,
                 end_ms: said.end_ms,
@@ -438,7 +438,7 @@ mod tests {
                 change: 0,
                 text: &text,
             };
-            assert_eq!(seam.is_repeat(identity), expected, "{n}");
+            assert_eq!(load_recent_phrases.is_repeat(identity), expected, "{n}");
         }
     }
 
@@ -447,7 +447,7 @@ mod tests {
         let root = scratch("recorder-delete");
         let mut recorder = Recorder::open(&root, info(), ALL, MediaParams::default(), 0);
         let mut gone = phrase("gone");
-        gone.attribute = Attribute::Delete;
+        gone.attribute = Change::Delete;
         recorder.take(Record::Phrase(gone));
         recorder.write().expect("the disk is well");
         assert!(read(&recorder, "transcript.jsonl").contains("\"attribute\":\"delete\""));

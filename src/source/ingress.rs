@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::domain::secret::Secret;
-use crate::domain::zoom_event::Webhook;
+use crate::domain::zoom_event::ZoomEvent;
 use crate::gate;
 use crate::gate::{Gate, Limits, Tls, TlsError, TlsFiles};
 use crate::inbox;
@@ -118,7 +118,7 @@ pub struct Public<T> {
     server: Arc<respond::Server<T>>,
 }
 
-impl<T: From<Webhook> + Send + 'static> Public<T> {
+impl<T: From<ZoomEvent> + Send + 'static> Public<T> {
     /// Starts to serve these listeners. Webhooks that are verified go to `inbox`, each after it
     /// was answered.
     ///
@@ -161,7 +161,7 @@ impl<T> Public<T> {
         self.gate.addresses()
     }
 
-    /// Whether a webhook would be answered, as of the last turn (see [`Public::poke`]).
+    /// Whether a webhook would be answered, as of the last turn (see [`Public::request_turn`]).
     pub fn is_healthy(&self) -> bool {
         self.trouble().is_none()
     }
@@ -172,8 +172,8 @@ impl<T> Public<T> {
     }
 
     /// Makes the gate turn once and ask tiny_http for an answer; see [`Public::last_turn`].
-    pub fn poke(&self) {
-        self.gate.poke();
+    pub fn request_turn(&self) {
+        self.gate.request_turn();
     }
 
     /// When the gate's loop last turned, for a watchdog. It never turns while nothing happens.

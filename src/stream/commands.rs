@@ -12,38 +12,38 @@ use crate::protocol::Command;
 const COMMANDS_MAX: usize = 16;
 
 /// A queue for one stream: the end that is pushed to, and the end of the thread.
-pub(super) fn commands() -> (Commands, Obeyed) {
+pub(super) fn command_queue() -> (CommandSender, CommandReceiver) {
     let waiting = Arc::new(Mutex::new(Some(VecDeque::new())));
-    let commands = Commands { waiting };
-    (commands.clone(), Obeyed(commands))
+    let commands = CommandSender { waiting };
+    (commands.clone(), CommandReceiver(commands))
 }
 
 /// Where commands are given.
 #[derive(Debug, Clone)]
-pub(super) struct Commands {
+pub(super) struct CommandSender {
     /// `None` once nobody takes any more.
     waiting: Arc<Mutex<Option<VecDeque<Command>>>>,
 }
 
 /// Where they are taken. Whoever drops it takes no more.
 #[derive(Debug)]
-pub(super) struct Obeyed(Commands);
+pub(super) struct CommandReceiver(CommandSender);
 
 /// Why a command was not taken.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum NotTaken {
+pub(super) enum CommandError {
     /// Too many wait.
     Full(Command),
     /// The stream is over.
     Over,
 }
 
-impl Commands {
+impl CommandSender {
     /// Adds one at the end.
-    pub(super) fn push(&self, command: Command) -> Result<(), NotTaken> {
+    pub(super) fn push(&self, command: Command) -> Result<(), CommandError> {
         match &mut *self.lock() {
-            None => Err(NotTaken::Over),
-            Some(waiting) if waiting.len() >= COMMANDS_MAX => Err(NotTaken::Full(command)),
+            None => Err(CommandError::Over),
+            Some(waiting) if waiting.len() >= COMMANDS_MAX => Err(CommandError::Full(command)),
             Some(waiting) => {
                 waiting.push_back(command);
                 Ok(())
@@ -56,14 +56,14 @@ impl Commands {
     }
 }
 
-impl Obeyed {
+impl CommandReceiver {
     /// The one that has waited longest.
     pub(super) fn pop(&self) -> Option<Command> {
         self.0.lock().as_mut()?.pop_front()
     }
 }
 
-impl Drop for Obeyed {
+impl Drop for CommandReceiver {
     fn drop(&mut self) {
         *self.0.lock() = None;
     }
@@ -76,19 +76,19 @@ mod tests {
 
     #[test]
     fn in_order_no_more_than_may_wait_and_none_after_the_end() {
-        let (commands, obeyed) = commands();
+        let (commands, obeyed) = command_queue();
         let command = |n: usize| Command::Stopped(StopReason(n as i64));
         for n in 0..COMMANDS_MAX {
             assert_eq!(commands.push(command(n)), Ok(()));
         }
         let more = commands.push(command(99));
-        assert_eq!(more, Err(NotTaken::Full(command(99))));
+        assert_eq!(more, Err(CommandError::Full(command(99))));
         for n in 0..COMMANDS_MAX {
             assert_eq!(obeyed.pop(), Some(command(n)));
         }
         assert_eq!(obeyed.pop(), None);
         assert_eq!(commands.push(command(1)), Ok(()), "there is room again");
         drop(obeyed);
-        assert_eq!(commands.push(command(2)), Err(NotTaken::Over));
+        assert_eq!(commands.push(command(2)), Err(CommandError::Over));
     }
 }

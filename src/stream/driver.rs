@@ -11,14 +11,15 @@ use std::time::{Duration, Instant};
 use memchr::memchr;
 use tungstenite::Message;
 
-use super::commands::Obeyed;
-use super::poller::{Found, Watch};
+use super::commands::CommandReceiver;
+use super::log_notice;
+use super::poller::{Poller, Readiness};
 use super::sink::Sink;
 use super::stats::Stats;
-use super::{Network, log_notice};
+use crate::net::dial::Dialer;
 use crate::net::waker::Waker;
 use crate::net::websocket::{Read, Socket};
-use crate::protocol::dedup::Seam;
+use crate::protocol::dedup::RecentPhrases;
 use crate::protocol::{EndReason, LinkId, Loss, MediaKind, Output, Stream, StreamEvent, message};
 
 /// Links of a stream, at most: signaling, and one for each kind of media.
@@ -34,28 +35,28 @@ const LAST_MESSAGES_MAX: usize = 100_000;
 /// How long media sockets are left alone after packets were read from them. Audio comes fifty times
 /// a second, and waking up for each packet costs more than everything that is done with it. Whoever
 /// speaks is heard so much later at most; signaling is never left alone, and phrases are no packets.
-const REST: Duration = Duration::from_millis(40);
+const MEDIA_COALESCE: Duration = Duration::from_millis(40);
 
 /// More packets than this at once are no conversation, and there is no rest.
-const REST_PACKETS_MAX: usize = 8;
+const COALESCE_PACKETS_MAX: usize = 8;
 
 /// How long a sink that is behind may hold up reading. Zoom cuts after three keep-alives, 30 s;
 /// a sink that is slower than this buffers, and then drops, by its own rule.
-const HOLD_MAX: Duration = Duration::from_secs(5);
+const BACKPRESSURE_MAX: Duration = Duration::from_secs(5);
 
 pub(super) struct Driver {
     pub(super) stream: Stream,
-    pub(super) network: Network,
-    pub(super) commands: Obeyed,
+    pub(super) dialer: Dialer,
+    pub(super) commands: CommandReceiver,
     pub(super) waker: Waker,
-    pub(super) watch: Watch,
+    pub(super) watch: Poller,
     pub(super) sinks: Vec<Box<dyn Sink>>,
-    pub(super) seam: Seam,
+    pub(super) seam: RecentPhrases,
     pub(super) stats: Arc<Stats>,
     pub(super) sockets: Vec<Link>,
-    pub(super) hold: Hold,
-    /// Since when media sockets are left alone, for [`REST`].
-    pub(super) rests_since: Option<Instant>,
+    pub(super) hold: Backpressure,
+    /// Since when media sockets are left alone, for [`MEDIA_COALESCE`].
+    pub(super) media_paused_since: Option<Instant>,
     /// Packets read in this turn.
     pub(super) packets: usize,
     /// Data came since the sinks were last flushed.
@@ -69,7 +70,7 @@ pub(super) struct Driver {
 
 /// Whether the sinks hold up reading from media sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hold {
+pub(super) enum Backpressure {
     No,
     Since(Instant),
     /// They had their time; until they have caught up we read on and they buffer.
@@ -87,7 +88,7 @@ pub(super) struct Link {
 
 impl Link {
     /// What has become of opening it; once it is open, it is watched.
-    fn opened(&mut self, watch: &Watch) -> Option<Result<(), Loss>> {
+    fn opened(&mut self, watch: &Poller) -> Option<Result<(), Loss>> {
         let opened = self.socket.opened()?;
         Some(opened.and_then(|()| {
             // The first message may have come with the upgrade, out of the kernel's sight.
@@ -105,7 +106,7 @@ impl Link {
 impl Driver {
     pub(super) fn run(&mut self) -> EndReason {
         loop {
-            let deadline = self.obey();
+            let deadline = self.drain_outputs();
             if let Some(end) = self.ended.take() {
                 self.stats.update(&self.stream, self.had_data);
                 for sink in &mut self.sinks {
@@ -126,10 +127,10 @@ impl Driver {
             }
             self.packets = 0;
             self.advance_and_read();
-            if (1..=REST_PACKETS_MAX).contains(&self.packets) && !self.has_more() {
-                self.rests_since = Some(self.now);
+            if (1..=COALESCE_PACKETS_MAX).contains(&self.packets) && !self.has_more() {
+                self.media_paused_since = Some(self.now);
             }
-            self.hold_or_release();
+            self.update_backpressure();
             if self.ended.is_none() {
                 self.stream.handle_timeout(self.now);
             }
@@ -137,13 +138,13 @@ impl Driver {
     }
 
     /// Does what the stream asks for, until it waits or ends. Returns until when it waits.
-    fn obey(&mut self) -> Instant {
+    fn drain_outputs(&mut self) -> Instant {
         while self.ended.is_none() {
             match self.stream.poll_output() {
                 Output::Connect(id, url) => {
                     log::debug!("connecting link={id} host={}", url.host());
                     self.sockets.retain(|link| link.id != id);
-                    let socket = Socket::connect(url, &self.network.opener, self.waker.clone());
+                    let socket = Socket::connect(url, &self.dialer, self.waker.clone());
                     self.sockets.push(Link {
                         id,
                         socket,
@@ -207,7 +208,7 @@ impl Driver {
                 // Nobody polls it any more: the kernel is asked once more before it is believed.
                 Read::Empty if !is_sure => {
                     is_sure = true;
-                    link.socket.ask_again();
+                    link.socket.force_read();
                 }
                 Read::Empty | Read::Gone(_) => break,
             }
@@ -218,25 +219,25 @@ impl Driver {
     fn has_more(&self) -> bool {
         self.sockets
             .iter()
-            .any(|link| link.is_due && !self.is_held(link.id))
+            .any(|link| link.is_due && !self.is_throttled(link.id))
     }
 
-    fn is_held(&self, id: LinkId) -> bool {
+    fn is_throttled(&self, id: LinkId) -> bool {
         matches!(id, LinkId::Media(_)) && self.holds_media()
     }
 
     fn holds_media(&self) -> bool {
-        self.rests_since.is_some() || matches!(self.hold, Hold::Since(_))
+        self.media_paused_since.is_some() || matches!(self.hold, Backpressure::Since(_))
     }
 
     /// Waits until then, or until something comes. Whether somebody woke us.
     fn wait(&mut self, deadline: Instant, more: bool) -> bool {
         let mut deadline = deadline;
-        if let Hold::Since(since) = self.hold {
-            deadline = deadline.min(since + HOLD_MAX);
+        if let Backpressure::Since(since) = self.hold {
+            deadline = deadline.min(since + BACKPRESSURE_MAX);
         }
-        if let Some(since) = self.rests_since {
-            deadline = deadline.min(since + REST);
+        if let Some(since) = self.media_paused_since {
+            deadline = deadline.min(since + MEDIA_COALESCE);
         }
         let until = (!more).then_some(deadline);
         let found = match self.holds_media() {
@@ -248,8 +249,9 @@ impl Driver {
         for link in &mut self.sockets {
             link.is_due |= found.link(link.id);
         }
-        let is_over = |since: &mut Instant| self.now.saturating_duration_since(*since) >= REST;
-        if let Some(since) = self.rests_since.take_if(is_over) {
+        let is_over =
+            |since: &mut Instant| self.now.saturating_duration_since(*since) >= MEDIA_COALESCE;
+        if let Some(since) = self.media_paused_since.take_if(is_over) {
             // What has come meanwhile is read without asking whether anything has.
             for link in &mut self.sockets {
                 link.is_due |= matches!(link.id, LinkId::Media(_));
@@ -259,14 +261,14 @@ impl Driver {
         found.wake_up()
     }
 
-    fn wait_for_signaling(&self, until: Option<Instant>) -> Found {
+    fn wait_for_signaling(&self, until: Option<Instant>) -> Readiness {
         let mut links = self.sockets.iter();
         let signaling = links.find(|link| link.id == LinkId::Signaling);
         let interest = signaling.and_then(|link| link.socket.interest());
         self.watch.wait_for_signaling(interest, until)
     }
 
-    fn wait_for_all(&mut self, until: Option<Instant>) -> Found {
+    fn wait_for_all(&mut self, until: Option<Instant>) -> Readiness {
         for link in &mut self.sockets {
             if let Some(interest) = link.socket.interest()
                 && interest.out != link.watches_out
@@ -284,7 +286,7 @@ impl Driver {
         {
             log::debug!("command={command:?}");
             self.stream.handle_command(self.now, command);
-            self.obey();
+            self.drain_outputs();
         }
     }
 
@@ -295,12 +297,12 @@ impl Driver {
             if self.ended.is_some() {
                 return;
             }
-            let is_held = self.is_held(id);
+            let is_throttled = self.is_throttled(id);
             let Some(link) = self.sockets.iter_mut().find(|link| link.id == id) else {
                 continue;
             };
             if link.socket.is_open() {
-                if link.is_due && !is_held {
+                if link.is_due && !is_throttled {
                     self.read(id);
                 }
                 continue;
@@ -310,7 +312,7 @@ impl Driver {
                 Some(Ok(())) => self.stream.handle_opened(self.now, id),
                 Some(Err(loss)) => self.lost(id, loss),
             }
-            self.obey();
+            self.drain_outputs();
         }
     }
 
@@ -330,12 +332,12 @@ impl Driver {
                 }
                 Read::Gone(loss) => {
                     self.lost(id, loss);
-                    self.obey();
+                    self.drain_outputs();
                     return;
                 }
             }
             if self.stream.has_output() {
-                self.obey();
+                self.drain_outputs();
             }
             let answered = self.stream.counters().keep_alives;
             if answered != keep_alives {
@@ -362,7 +364,9 @@ impl Driver {
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => return,
         };
         let has_escape = memchr(b'\\', text.as_bytes()).is_some();
-        let mended = has_escape.then(|| message::mend_surrogates(text)).flatten();
+        let mended = has_escape
+            .then(|| message::replace_lone_surrogates(text))
+            .flatten();
         let text: Cow<'_, str> = mended.map_or(Cow::Borrowed(text), Cow::Owned);
         log::trace!("received link={id} {text}");
         match self.stream.handle_message(self.now, id, &text) {
@@ -387,13 +391,18 @@ impl Driver {
 
     /// Lets a sink that is behind catch up, so that a flood is slowed by its sender and not cut
     /// by us; but never so long that the meeting would suffer.
-    fn hold_or_release(&mut self) {
+    fn update_backpressure(&mut self) {
         let now = self.now;
-        self.hold = match (self.sinks.iter().any(|sink| sink.is_behind()), self.hold) {
-            (false, _) => Hold::No,
-            (true, Hold::No) => Hold::Since(now),
-            (true, Hold::Since(since)) if now < since + HOLD_MAX => Hold::Since(since),
-            (true, Hold::Since(_) | Hold::Over) => Hold::Over,
+        self.hold = match (
+            self.sinks.iter().any(|sink| sink.is_backlogged()),
+            self.hold,
+        ) {
+            (false, _) => Backpressure::No,
+            (true, Backpressure::No) => Backpressure::Since(now),
+            (true, Backpressure::Since(since)) if now < since + BACKPRESSURE_MAX => {
+                Backpressure::Since(since)
+            }
+            (true, Backpressure::Since(_) | Backpressure::Over) => Backpressure::Over,
         };
     }
 }

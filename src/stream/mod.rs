@@ -1,6 +1,6 @@
 //! One OS thread for each active stream.
 //!
-//! [`Meeting::start`] makes the thread; it runs the driver, which runs the protocol over two or
+//! [`StreamHandle::spawn`] makes the thread; it runs the driver, which runs the protocol over two or
 //! more sockets and gives what comes to the [`Sink`]s. The thread ends when the stream does.
 
 pub(crate) mod commands;
@@ -15,46 +15,28 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
-pub use crate::net::tls_client::{Connector, TlsError};
+pub use crate::net::tls_client::{TlsClient, TlsError};
 pub use sink::Sink;
 pub use stats::{Count, Stats};
 
-use crate::net::dial::Opener;
-use crate::net::resolve::Resolver;
+use crate::net::dial::Dialer;
 use crate::net::waker::{Waker, waker};
-use crate::protocol::codes::{Refusal, StreamState};
-use crate::protocol::dedup::Seam;
+use crate::protocol::codes::{RefusalPolicy, StreamState};
+use crate::protocol::dedup::RecentPhrases;
 use crate::protocol::{Command, EndReason, Notice, Stream, StreamConfig};
-use commands::{Commands, NotTaken, commands};
-use driver::{Driver, Hold};
-use poller::Watch;
+use commands::{CommandError, CommandSender, command_queue};
+use driver::{Backpressure, Driver};
+use poller::Poller;
 
 /// Only what is touched becomes memory. JSON of the deepest nesting that the parser takes, in a
 /// debug build, needs about half of it.
 const STACK_BYTES: usize = 512 << 10;
 
-/// What all streams of a process share; clones are cheap.
-#[derive(Debug, Clone)]
-pub struct Network {
-    opener: Opener,
-}
-
-impl Network {
-    /// Starts the thread that opens connections; it ends with the last clone.
-    ///
-    /// One TLS configuration serves all: where the system's roots are in one file, one for each
-    /// connection would be 80 ms of CPU and 890 KiB of memory.
-    pub fn start(tls: Connector, resolver: Resolver) -> io::Result<Network> {
-        let opener = Opener::start(tls, resolver)?;
-        Ok(Network { opener })
-    }
-}
-
 /// A stream at work.
 #[derive(Debug)]
-pub struct Meeting {
+pub struct StreamHandle {
     thread: JoinHandle<EndReason>,
-    commands: Commands,
+    commands: CommandSender,
     waker: Waker,
     stats: Arc<Stats>,
 }
@@ -71,21 +53,21 @@ impl fmt::Display for Panicked {
 
 impl std::error::Error for Panicked {}
 
-impl Meeting {
+impl StreamHandle {
     /// Starts the thread of a stream.
     ///
     /// `seam` knows the last phrases of an earlier life of it. `ended` is called at its very end, on
     /// that thread, also after a panic; it must not block.
-    pub fn start(
+    pub fn spawn(
         config: StreamConfig,
-        network: Network,
-        seam: Seam,
+        dialer: Dialer,
+        seam: RecentPhrases,
         mut sinks: Vec<Box<dyn Sink>>,
         ended: impl FnOnce() + Send + 'static,
-    ) -> io::Result<Meeting> {
+    ) -> io::Result<StreamHandle> {
         let (waker, wakeable) = waker()?;
-        let watch = Watch::new(wakeable)?;
-        let (commands, obeyed) = commands();
+        let watch = Poller::new(wakeable)?;
+        let (commands, obeyed) = command_queue();
         let stats = Arc::new(Stats::default());
         // Fifteen bytes are what Linux keeps of a thread's name.
         let short: String = config
@@ -101,14 +83,14 @@ impl Meeting {
         // Boxed, and a function of its own: what is used up at the beginning would else lie at the
         // foot of the thread's stack for as long as it runs, a page of memory a stream.
         let start = Box::new(move || {
-            crate::log::set_stream(&config.stream_id);
+            crate::log::set_thread_stream(&config.stream_id);
             for sink in &mut sinks {
                 sink.begin(thread_waker.clone());
             }
             let now = Instant::now();
             Box::new(Driver {
                 stream: Stream::new(now, config),
-                network,
+                dialer,
                 commands: obeyed,
                 waker: thread_waker,
                 watch,
@@ -117,8 +99,8 @@ impl Meeting {
                 stats: thread_stats,
                 // Signaling and, most often, one of media.
                 sockets: Vec::with_capacity(2),
-                hold: Hold::No,
-                rests_since: None,
+                hold: Backpressure::No,
+                media_paused_since: None,
                 packets: 0,
                 had_data: false,
                 ended: None,
@@ -133,7 +115,7 @@ impl Meeting {
                 let _ended = OnDrop(Some(ended));
                 begin(start).run()
             })?;
-        Ok(Meeting {
+        Ok(StreamHandle {
             thread,
             commands,
             waker,
@@ -145,11 +127,11 @@ impl Meeting {
     pub fn command(&self, command: Command) -> bool {
         let sent = match self.commands.push(command) {
             Ok(()) => true,
-            Err(NotTaken::Full(command)) => {
+            Err(CommandError::Full(command)) => {
                 log::error!("stream is stuck, command lost command={command:?}");
                 false
             }
-            Err(NotTaken::Over) => false,
+            Err(CommandError::Over) => false,
         };
         self.waker.wake();
         sent
@@ -160,7 +142,7 @@ impl Meeting {
         &self.stats
     }
 
-    /// Whether the thread has ended, so that [`Meeting::join`] does not wait.
+    /// Whether the thread has ended, so that [`StreamHandle::join`] does not wait.
     pub fn is_finished(&self) -> bool {
         self.thread.is_finished()
     }
@@ -198,7 +180,7 @@ fn log_notice(notice: &Notice) {
         Notice::Refused(link, status, reason, refusal) => {
             let status = status.map_or("no status code".to_owned(), |status| status.to_string());
             let next = match refusal {
-                Refusal::Retry => "; will be tried again",
+                RefusalPolicy::Retry => "; will be tried again",
                 _ => "",
             };
             log::warn!("refused link={link} status=\"{status}\" reason={reason:?}{next}");

@@ -28,7 +28,7 @@ const SIGNALING: u64 = 1 << 34;
 
 /// The files of a stream, watched by the kernel.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct Poller {
     epoll: OwnedFd,
     wakeable: Wakeable,
     timer: OwnedFd,
@@ -38,9 +38,9 @@ pub(super) struct Watch {
 
 /// What a wait has found, a bit for each file. The timer only ends the wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Found(u64);
+pub(super) struct Readiness(u64);
 
-impl Found {
+impl Readiness {
     /// Whether somebody woke us.
     pub(super) fn wake_up(self) -> bool {
         self.0 & WAKER != 0
@@ -60,15 +60,15 @@ fn bit(id: LinkId) -> u64 {
     }
 }
 
-impl Watch {
+impl Poller {
     /// Watches the waker, and no socket yet.
-    pub(super) fn new(wakeable: Wakeable) -> io::Result<Watch> {
+    pub(super) fn new(wakeable: Wakeable) -> io::Result<Poller> {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &wakeable, EventData::new_u64(WAKER), EventFlags::IN)?;
         epoll::add(&epoll, &timer, EventData::new_u64(TIMER), EventFlags::IN)?;
-        Ok(Watch {
+        Ok(Poller {
             epoll,
             wakeable,
             timer,
@@ -92,7 +92,7 @@ impl Watch {
 
     /// Waits until something comes, until then at the latest; `None`: looks, and does not wait. A wait
     /// may end early with nothing found.
-    pub(super) fn wait(&mut self, until: Option<Instant>) -> Found {
+    pub(super) fn wait(&mut self, until: Option<Instant>) -> Readiness {
         let limit = match until {
             None => Some(Timespec::default()),
             Some(until) => self.set_timer(until),
@@ -118,7 +118,7 @@ impl Watch {
         &self,
         signaling: Option<Interest<'_>>,
         until: Option<Instant>,
-    ) -> Found {
+    ) -> Readiness {
         let limit = until.map_or(Some(Timespec::default()), limit_until);
         let waker = PollFd::new(&self.wakeable, PollFlags::IN);
         let (mut found, mut files) = (0, [waker.clone(), waker]);
@@ -136,11 +136,11 @@ impl Watch {
         self.found(found)
     }
 
-    fn found(&self, found: u64) -> Found {
+    fn found(&self, found: u64) -> Readiness {
         if found & WAKER != 0 {
             self.wakeable.clear();
         }
-        Found(found)
+        Readiness(found)
     }
 
     /// Sees to it that the timer goes off by then. What is left as a limit of the wait itself: most
@@ -184,11 +184,11 @@ mod tests {
     use crate::protocol::MediaKind;
 
     const MEDIA: LinkId = LinkId::Media(MediaKind::Transcript);
-    const NOTHING: Found = Found(0);
+    const NOTHING: Readiness = Readiness(0);
 
-    fn watch() -> (Watch, Waker) {
+    fn watch() -> (Poller, Waker) {
         let (waker, wakeable) = waker().expect("a file");
-        (Watch::new(wakeable).expect("files"), waker)
+        (Poller::new(wakeable).expect("files"), waker)
     }
 
     fn soon() -> Option<Instant> {
@@ -200,7 +200,7 @@ mod tests {
     }
 
     /// Waits until something is found, as the poll loop does.
-    fn found(mut wait: impl FnMut() -> Found) -> Found {
+    fn found(mut wait: impl FnMut() -> Readiness) -> Readiness {
         let late = late();
         loop {
             let found = wait();
@@ -229,7 +229,7 @@ mod tests {
         let (mut watch, waker) = watch();
         let begun = Instant::now();
         // A wait may end early, and is then begun again, but not all the time.
-        let pass = |watch: &mut Watch, until: Option<Instant>| {
+        let pass = |watch: &mut Poller, until: Option<Instant>| {
             let mut turns = 0;
             while Some(Instant::now()) < until {
                 assert_eq!(watch.wait(until), NOTHING);

@@ -6,7 +6,7 @@ use crate::protocol::{EndReason, Notice, StreamEvent};
 /// Takes what a stream receives, on the stream's own thread.
 ///
 /// A sink must not block: while it works, keep-alives wait. One that has slow work to do hands it
-/// to a thread of its own and says [`Sink::is_behind`] while that thread has much to do.
+/// to a thread of its own and says [`Sink::is_backlogged`] while that thread has much to do.
 pub trait Sink: Send {
     /// The stream begins. `waker` wakes its thread: to be called when a sink that was behind has
     /// caught up.
@@ -27,7 +27,7 @@ pub trait Sink: Send {
     fn flush(&mut self) {}
 
     /// Whether the stream should wait a little before it reads more.
-    fn is_behind(&self) -> bool {
+    fn is_backlogged(&self) -> bool {
         false
     }
 

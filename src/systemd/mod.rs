@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 
 pub use activation::listeners;
 pub use notify::Notifier;
-pub use watchdog::Watch;
+pub use watchdog::ProgressCheck;
 
 use crate::daemon::Handle;
-use crate::daemon::status::Pulse;
+use crate::daemon::status::Heartbeat;
 
 /// How often STATUS= is looked after where there is no watchdog to feed.
 const STATUS_EVERY: Duration = Duration::from_secs(30);
@@ -50,7 +50,7 @@ impl Service {
             .spawn(move || {
                 // Asking and waiting take a quarter each, so that there are two tries in a period.
                 let every = watchdog.map(|period| period / 4);
-                run(&own, every, &is_over, |within| daemon.pulse(within));
+                run(&own, every, &is_over, |within| daemon.heartbeat(within));
             })?;
         Ok(Service {
             notifier,
@@ -78,14 +78,14 @@ fn run(
     notifier: &Notifier,
     watchdog_every: Option<Duration>,
     is_over: &Receiver<()>,
-    pulse: impl Fn(Duration) -> Option<Pulse>,
+    heartbeat: impl Fn(Duration) -> Option<Heartbeat>,
 ) {
     let every = watchdog_every.unwrap_or(STATUS_EVERY);
-    let mut watch = Watch::default();
+    let mut watch = ProgressCheck::default();
     let (mut is_ready, mut told, mut is_hung) = (false, String::new(), false);
     loop {
         let asked = Instant::now();
-        let found = pulse(every);
+        let found = heartbeat(every);
         let mut lines = Vec::new();
         if let Some(found) = found {
             if !is_ready {
@@ -119,9 +119,9 @@ fn run(
     }
 }
 
-fn status(pulse: &Pulse) -> String {
-    let (streams, receiving) = (pulse.streams, pulse.receiving);
-    match pulse.edge_trouble {
+fn status(heartbeat: &Heartbeat) -> String {
+    let (streams, receiving) = (heartbeat.streams, heartbeat.receiving);
+    match heartbeat.edge_trouble {
         Some(trouble) => format!("{streams} streams, {receiving} receiving; {trouble}"),
         None => format!("{streams} streams, {receiving} receiving"),
     }

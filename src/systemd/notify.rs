@@ -26,7 +26,7 @@ impl Notifier {
     ///
     /// # Errors
     /// A name that is no socket's, or no socket to be had.
-    pub fn of_process() -> io::Result<Option<Notifier>> {
+    pub fn from_process() -> io::Result<Option<Notifier>> {
         match std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) {
             Some(name) => Notifier::to(&name).map(Some),
             None => Ok(None),

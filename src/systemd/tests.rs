@@ -43,8 +43,8 @@ impl Drop for Manager {
     }
 }
 
-fn pulse(gate_turned: Instant, timer_turns: u64) -> Pulse {
-    Pulse {
+fn heartbeat(gate_turned: Instant, timer_turns: u64) -> Heartbeat {
+    Heartbeat {
         gate_turned,
         timer_turns,
         streams: 2,
@@ -95,19 +95,22 @@ fn the_watchdog_is_meant_for_whom_it_names() {
 fn each_thread_that_hangs_is_found() {
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
-    let mut watch = Watch::default();
+    let mut watch = ProgressCheck::default();
     // The first look has nothing to compare with.
-    assert_eq!(watch.judge(at(0), Some(pulse(start, 0))), Ok(()));
-    assert_eq!(watch.judge(at(10), Some(pulse(at(0), 1))), Ok(()));
+    assert_eq!(watch.judge(at(0), Some(heartbeat(start, 0))), Ok(()));
+    assert_eq!(watch.judge(at(10), Some(heartbeat(at(0), 1))), Ok(()));
     // A question that nobody answers, and all is well again.
     assert_eq!(watch.judge(at(20), None), Err("the daemon's loop"));
-    assert_eq!(watch.judge(at(30), Some(pulse(at(10), 2))), Ok(()));
+    assert_eq!(watch.judge(at(30), Some(heartbeat(at(10), 2))), Ok(()));
     // The gate last turned before it was made to.
-    assert_eq!(watch.judge(at(40), Some(pulse(at(29), 3))), Err("the gate"));
-    assert_eq!(watch.judge(at(50), Some(pulse(at(40), 4))), Ok(()));
+    assert_eq!(
+        watch.judge(at(40), Some(heartbeat(at(29), 3))),
+        Err("the gate")
+    );
+    assert_eq!(watch.judge(at(50), Some(heartbeat(at(40), 4))), Ok(()));
     // The timer has not turned.
     assert_eq!(
-        watch.judge(at(60), Some(pulse(at(50), 4))),
+        watch.judge(at(60), Some(heartbeat(at(50), 4))),
         Err("the timer")
     );
 }
@@ -129,13 +132,13 @@ fn the_watchdog_is_fed_only_while_there_is_progress() {
                     match *round {
                         // Loop, gate and timer hang in turn; nothing but progress is heard.
                         3 => None,
-                        5 => Some(pulse(Instant::now() - Duration::from_secs(60), 5)),
-                        7 => Some(pulse(Instant::now(), 6)),
-                        8.. => Some(Pulse {
+                        5 => Some(heartbeat(Instant::now() - Duration::from_secs(60), 5)),
+                        7 => Some(heartbeat(Instant::now(), 6)),
+                        8.. => Some(Heartbeat {
                             streams: 9,
-                            ..pulse(Instant::now(), *round)
+                            ..heartbeat(Instant::now(), *round)
                         }),
-                        turns => Some(pulse(Instant::now(), turns)),
+                        turns => Some(heartbeat(Instant::now(), turns)),
                     }
                 });
             })

@@ -5,33 +5,37 @@
 
 use std::time::{Duration, Instant};
 
-use crate::daemon::status::Pulse;
+use crate::daemon::status::Heartbeat;
 
 /// The gate tells its turns in whole milliseconds.
 const GRAIN: Duration = Duration::from_millis(1);
 
 /// What was seen at the last look.
 #[derive(Debug, Default)]
-pub struct Watch {
+pub struct ProgressCheck {
     last: Option<(Instant, u64)>,
 }
 
-impl Watch {
+impl ProgressCheck {
     /// Judges an answer to a question that was asked at this moment; `None` for no answer.
     ///
     /// # Errors
     /// The name of what hangs.
-    pub fn judge(&mut self, asked: Instant, pulse: Option<Pulse>) -> Result<(), &'static str> {
-        let Some(pulse) = pulse else {
+    pub fn judge(
+        &mut self,
+        asked: Instant,
+        heartbeat: Option<Heartbeat>,
+    ) -> Result<(), &'static str> {
+        let Some(heartbeat) = heartbeat else {
             return Err("the daemon's loop");
         };
-        let Some((before, turns)) = self.last.replace((asked, pulse.timer_turns)) else {
+        let Some((before, turns)) = self.last.replace((asked, heartbeat.timer_turns)) else {
             return Ok(());
         };
-        if pulse.gate_turned + GRAIN < before {
+        if heartbeat.gate_turned + GRAIN < before {
             return Err("the gate");
         }
-        if pulse.timer_turns == turns {
+        if heartbeat.timer_turns == turns {
             return Err("the timer");
         }
         Ok(())

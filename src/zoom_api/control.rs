@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::errors::{Error, Kind};
-use super::http_call::{Call, Server};
+use super::http_call::{HttpCall, Server};
 use super::oauth::cache::AccessToken;
 use super::{Api, jwt};
 use crate::domain::product::Product;
@@ -15,7 +15,7 @@ const ID_BYTES_MAX: usize = 512;
 
 /// What a stream is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
+pub enum RestAction {
     /// Begin.
     Start,
     /// End.
@@ -26,30 +26,35 @@ pub enum Action {
     Resume,
 }
 
-impl Action {
+impl RestAction {
     /// Zoom's word, which is also the command's.
     pub const fn name(self) -> &'static str {
         match self {
-            Action::Start => "start",
-            Action::Stop => "stop",
-            Action::Pause => "pause",
-            Action::Resume => "resume",
+            RestAction::Start => "start",
+            RestAction::Stop => "stop",
+            RestAction::Pause => "pause",
+            RestAction::Resume => "resume",
         }
     }
 
     /// The action of that word.
-    pub fn from_name(name: &str) -> Option<Action> {
-        [Action::Start, Action::Stop, Action::Pause, Action::Resume]
-            .into_iter()
-            .find(|action| action.name() == name)
+    pub fn from_name(name: &str) -> Option<RestAction> {
+        [
+            RestAction::Start,
+            RestAction::Stop,
+            RestAction::Pause,
+            RestAction::Resume,
+        ]
+        .into_iter()
+        .find(|action| action.name() == name)
     }
 }
 
 /// One call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Control {
+pub struct ControlRequest {
     /// What to do.
-    pub action: Action,
+    pub action: RestAction,
     /// In which product.
     pub product: Product,
     /// Meeting or webinar number (not the UUID), session id, engagement id, call id.
@@ -59,10 +64,10 @@ pub struct Control {
     pub participant_user_id: Option<String>,
 }
 
-impl Control {
+impl ControlRequest {
     /// A call without a participant of its own.
-    pub fn new(action: Action, product: Product, id: impl Into<String>) -> Control {
-        Control {
+    pub fn new(action: RestAction, product: Product, id: impl Into<String>) -> ControlRequest {
+        ControlRequest {
             action,
             product,
             id: id.into(),
@@ -149,7 +154,7 @@ impl Api {
     /// Blocks until the answer or the deadline. A token that Zoom refuses is replaced and the
     /// call repeated once; nothing else is repeated here, see [`StartRetry`](crate::coordinator::retry::StartRetry).
     /// The error is counted, not logged.
-    pub fn control(&self, control: &Control) -> Result<(), Error> {
+    pub fn control(&self, control: &ControlRequest) -> Result<(), Error> {
         let name = control.name();
         let done = match control.id_fault() {
             Some(fault) => Err(Error::new(Kind::Configuration, &name, fault)),
@@ -165,7 +170,7 @@ impl Api {
         done
     }
 
-    fn control_with_token(&self, control: &Control, name: &str) -> Result<(), Error> {
+    fn control_with_token(&self, control: &ControlRequest, name: &str) -> Result<(), Error> {
         let token = self.tokens.token()?;
         let refused = match self.attempt(control, name, &token.bearer()) {
             Err(error) if error.kind == Kind::TokenRefused => error,
@@ -185,7 +190,7 @@ impl Api {
         }
     }
 
-    fn control_session(&self, control: &Control, name: &str) -> Result<(), Error> {
+    fn control_session(&self, control: &ControlRequest, name: &str) -> Result<(), Error> {
         let Some(sdk) = &self.settings.video_sdk else {
             return Err(Error::new(
                 Kind::Configuration,
@@ -201,12 +206,12 @@ impl Api {
         }
     }
 
-    fn attempt(&self, control: &Control, name: &str, bearer: &Secret) -> Result<(), Error> {
+    fn attempt(&self, control: &ControlRequest, name: &str, bearer: &Secret) -> Result<(), Error> {
         let participant = control
             .participant_user_id
             .as_deref()
             .or(self.settings.participant_user_id.as_deref());
-        let call = Call {
+        let call = HttpCall {
             server: Server::Api,
             method: control.method(),
             path: &control.path(),
@@ -227,7 +232,7 @@ impl Api {
         let mut error = reply.error(Server::Api, name, &secrets);
         // A meeting that Zoom's REST servers have not heard of yet; a participant who was named
         // and has not joined yet.
-        error.early = control.action == Action::Start
+        error.early = control.action == RestAction::Start
             && match error.kind {
                 Kind::MeetingUnknown => true,
                 Kind::NotPermitted => participant.is_some(),
@@ -236,7 +241,7 @@ impl Api {
         Err(error)
     }
 
-    fn body(&self, control: &Control, participant: Option<&str>) -> Vec<u8> {
+    fn body(&self, control: &ControlRequest, participant: Option<&str>) -> Vec<u8> {
         let client_id = match (control.product, &self.settings.video_sdk) {
             (Product::Session, Some(sdk)) => &sdk.key,
             _ => &self.settings.client_id,
@@ -302,7 +307,7 @@ mod tests {
                 "/v2/phone/calls/c%2F1/rtms_app/status",
             ),
         ] {
-            let control = Control::new(Action::Start, product, id);
+            let control = ControlRequest::new(RestAction::Start, product, id);
             assert_eq!(control.id_fault(), None);
             assert_eq!((control.method(), control.path().as_str()), (method, path));
         }
@@ -319,7 +324,9 @@ mod tests {
             (Product::Session, &"x".repeat(513)),
         ] {
             assert!(
-                Control::new(Action::Stop, product, id).id_fault().is_some(),
+                ControlRequest::new(RestAction::Stop, product, id)
+                    .id_fault()
+                    .is_some(),
                 "{id:?}"
             );
         }

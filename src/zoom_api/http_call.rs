@@ -15,7 +15,7 @@ use super::Settings;
 use super::errors::Kind;
 use super::reply;
 use super::reply::Reply;
-use super::ureq_resolver::Names;
+use super::ureq_resolver::UreqResolver;
 use crate::domain::secret::Secret;
 use crate::net::address::Address;
 use crate::net::root_bundle;
@@ -38,7 +38,7 @@ pub(super) struct Failure {
 }
 
 /// A call to make.
-pub(super) struct Call<'a> {
+pub(super) struct HttpCall<'a> {
     pub(super) server: Server,
     pub(super) method: &'static str,
     /// What follows the server's base address.
@@ -141,7 +141,7 @@ impl Http {
     }
 
     /// Makes the call. Any answer with a status is a reply.
-    pub(super) fn call(&self, call: Call<'_>, now: SystemTime) -> Result<Reply, Failure> {
+    pub(super) fn call(&self, call: HttpCall<'_>, now: SystemTime) -> Result<Reply, Failure> {
         let stopping = || Failure {
             kind: Kind::Stopping,
             text: String::new(),
@@ -189,7 +189,7 @@ fn agent(tls: TlsConfig, proxy: Option<Proxy>, timeout: Duration) -> Agent {
         .output_buffer_size(16 * 1024)
         .user_agent(concat!("rtmsd/", env!("CARGO_PKG_VERSION")))
         .build();
-    Agent::with_parts(config, DefaultConnector::new(), Names)
+    Agent::with_parts(config, DefaultConnector::new(), UreqResolver)
 }
 
 fn proxy(settings: &Settings, address: &Address) -> Result<Option<Proxy>, String> {
@@ -206,7 +206,7 @@ fn proxy(settings: &Settings, address: &Address) -> Result<Option<Proxy>, String
     }
 }
 
-fn send(agent: &Agent, url: &str, call: Call<'_>, now: SystemTime) -> Result<Reply, Failure> {
+fn send(agent: &Agent, url: &str, call: HttpCall<'_>, now: SystemTime) -> Result<Reply, Failure> {
     let mut request = Request::builder()
         .method(call.method)
         .uri(url)

@@ -29,7 +29,7 @@ use std::time::{Duration, Instant, SystemTime};
 pub use crate::coordinator::retry::{EARLY_WINDOW, StartRetry, TROUBLE_WINDOW};
 pub use crate::net::proxy::ProxyEnv;
 pub use clock::Clock;
-pub use control::{Action, Control};
+pub use control::{ControlRequest, RestAction};
 pub use counters::Counters;
 pub use errors::{Class, Error, Kind};
 pub use oauth::cache::AccessToken;
@@ -37,13 +37,13 @@ pub use reply::RETRY_AFTER_MAX;
 
 use crate::domain::secret::Secret;
 use crate::state::StateDir;
-use http_call::{Call, Http, Server};
-use oauth::cache::Tokens;
-use oauth::request::Grant;
+use http_call::{Http, HttpCall, Server};
+use oauth::cache::TokenCache;
+use oauth::request::TokenSource;
 
 /// Log targets (and all below them) that a logger must hold to `warn` at any level: at `trace`
 /// they print what goes over the wire, tokens and transcripts included.
-pub const LOUD_LOG_TARGETS: [&str; 3] = ["ureq", "ureq_proto", "tungstenite"];
+pub const SENSITIVE_LOG_TARGETS: [&str; 3] = ["ureq", "ureq_proto", "tungstenite"];
 
 /// How to call Zoom, and as whom.
 #[derive(Debug, Clone)]
@@ -137,13 +137,13 @@ pub struct VideoSdk {
 pub struct Api {
     settings: Settings,
     http: Arc<Http>,
-    tokens: Arc<Tokens>,
+    tokens: Arc<TokenCache>,
     counters: Arc<Counters>,
 }
 
 /// How the API server answered a harmless question.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reached {
+pub struct ProbeResult {
     /// The HTTP status.
     pub status: u16,
     /// How far our clock is ahead of the server's (negative: behind), in milliseconds, give or
@@ -157,12 +157,17 @@ impl Api {
     /// Prepares the client. Nothing is sent; roots and stored tokens are read.
     pub fn new(settings: Settings) -> Result<Api, Error> {
         let http = http(&settings)?;
-        let grant = Grant::new(&settings, &http, None)?;
+        let grant = TokenSource::new(&settings, &http, None)?;
         Ok(Api::with(settings, http, grant, Arc::default()))
     }
 
-    fn with(settings: Settings, http: Arc<Http>, grant: Grant, counters: Arc<Counters>) -> Api {
-        let tokens = Tokens::new(
+    fn with(
+        settings: Settings,
+        http: Arc<Http>,
+        grant: TokenSource,
+        counters: Arc<Counters>,
+    ) -> Api {
+        let tokens = TokenCache::new(
             grant,
             settings.clock.clone(),
             Arc::clone(&counters),
@@ -209,7 +214,7 @@ impl Api {
                 counters: Arc::clone(&self.counters),
             });
         }
-        let grant = Grant::new(&settings, &http, Some(self.tokens.grant()))?;
+        let grant = TokenSource::new(&settings, &http, Some(self.tokens.grant()))?;
         Ok(Api::with(settings, http, grant, Arc::clone(&self.counters)))
     }
 
@@ -241,12 +246,12 @@ impl Api {
 
     /// Asks the API who we are: without side effects. With a token, any answer of Zoom's own but
     /// 401 shows that the server is there and knows the token; without one, any at all.
-    pub fn reach(&self, token: Option<&AccessToken>) -> Result<Reached, Error> {
+    pub fn probe(&self, token: Option<&AccessToken>) -> Result<ProbeResult, Error> {
         const CALL: &str = "reach the zoom api";
         let begun: (Instant, SystemTime) =
             (self.settings.clock.instant(), self.settings.clock.date());
         let bearer = token.map(AccessToken::bearer);
-        let call = Call {
+        let call = HttpCall {
             server: Server::Api,
             method: "GET",
             path: "/v2/users/me",
@@ -276,7 +281,7 @@ impl Api {
             _ if error.code().is_some() && error.class() == Class::GiveUp => {}
             _ => return Err(error),
         }
-        Ok(Reached {
+        Ok(ProbeResult {
             status: reply.status,
             clock_ahead_ms: reply.date.map(|date| {
                 // A `Date` is cut to seconds, so on average the server was half of one further.

@@ -21,9 +21,9 @@ const STACK_BYTES: usize = 256 << 10;
 const ADDRESSES_MAX: usize = 16;
 
 #[derive(Debug)]
-pub(super) struct Names;
+pub(super) struct UreqResolver;
 
-impl Resolver for Names {
+impl Resolver for UreqResolver {
     fn resolve(
         &self,
         uri: &Uri,
@@ -74,7 +74,7 @@ mod tests {
 
     fn resolve(uri: &str) -> Result<Vec<SocketAddr>, ureq::Error> {
         let uri = uri.parse().expect("an address");
-        let found = Names.resolve(&uri, &Config::default(), NextTimeout::default())?;
+        let found = UreqResolver.resolve(&uri, &Config::default(), NextTimeout::default())?;
         Ok(found.iter().copied().collect())
     }
 

@@ -8,17 +8,18 @@ use std::time::Duration;
 use native_tls::TlsAcceptor;
 use rtmsd::domain::product::Product;
 use rtmsd::domain::secret::Secret;
+use rtmsd::net::dial::Dialer;
 use rtmsd::net::resolve::Resolver;
-use rtmsd::net::tls_client::Connector;
-use rtmsd::protocol::dedup::Seam;
+use rtmsd::net::tls_client::TlsClient;
+use rtmsd::protocol::dedup::RecentPhrases;
 use rtmsd::protocol::server_url::{AllowedHosts, ServerUrl};
 use rtmsd::protocol::{Command, EndReason, MediaParams, MediaSelection, StreamConfig, StreamEvent};
-use rtmsd::stream::{Meeting, Network, Sink};
+use rtmsd::stream::{Sink, StreamHandle};
 use rustix::net::sockopt::set_socket_linger;
 use tungstenite::{Message, WebSocket, accept};
 
 use crate::api::tls::acceptor;
-use crate::stage::{Folder, PATIENCE};
+use crate::harness::{Folder, PATIENCE};
 
 /// Each is followed by a keep-alive, which asks the client to write to a socket that is gone. All of
 /// them fit into what the client's kernel takes at once: what is still on the way when a connection
@@ -69,7 +70,7 @@ fn frame(text: &str) -> Vec<u8> {
 
 #[test]
 fn a_write_that_fails_costs_nothing_that_was_received() {
-    reset_behind_a_burst(None, Connector::new(None).expect("no file to read"));
+    reset_behind_a_burst(None, TlsClient::new(None).expect("no file to read"));
 }
 
 #[test]
@@ -78,12 +79,12 @@ fn nor_does_it_under_tls() {
     let ca_file = folder.path().join("ca.pem");
     let (tls, authority) = acceptor("127.0.0.1", 20);
     std::fs::write(&ca_file, authority.to_pem().expect("PEM")).expect("a file");
-    let connector = Connector::new(Some(&ca_file)).expect("a certificate");
+    let connector = TlsClient::new(Some(&ca_file)).expect("a certificate");
     reset_behind_a_burst(Some(&tls), connector);
 }
 
 /// Phrases and keep-alives in one burst, and the connection is reset behind it.
-fn reset_behind_a_burst(tls: Option<&TlsAcceptor>, connector: Connector) {
+fn reset_behind_a_burst(tls: Option<&TlsAcceptor>, connector: TlsClient) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let scheme = if tls.is_some() { "wss" } else { "ws" };
     let address = listener.local_addr().expect("an address");
@@ -106,10 +107,11 @@ fn reset_behind_a_burst(tls: Option<&TlsAcceptor>, connector: Connector) {
         unix_ms: 0,
     };
     let resolver = Resolver::new(Box::new(|_| Ok(vec![Ipv4Addr::LOCALHOST.into()])));
-    let network = Network::start(connector, resolver).expect("a thread");
+    let dialer = Dialer::start(connector, resolver).expect("a thread");
     let (sender, texts) = channel();
     let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Texts(sender))];
-    let meeting = Meeting::start(config, network, Seam::default(), sinks, || {}).expect("a thread");
+    let meeting = StreamHandle::spawn(config, dialer, RecentPhrases::default(), sinks, || {})
+        .expect("a thread");
 
     let (mut signaling, _) = next(&listener, tls);
     let answer = format!(

@@ -111,7 +111,7 @@ impl Setup {
 /// Where the server says that the admin listener is.
 pub(crate) fn admin_address(server: &ServerProcess) -> SocketAddr {
     let mut found = None;
-    crate::stage::wait_for("the admin listener", || {
+    crate::harness::wait_for("the admin listener", || {
         let log = server.log();
         let told = log.iter().find_map(|line| {
             let (_, address) = line.split_once("health, metrics and streams are at http://")?;

@@ -5,19 +5,21 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use rtmsd::demo::{Begin, Door, End, MeetingHandle, MeetingScript, Refusal, Socket, Step};
+use rtmsd::demo::{
+    Begin, End, HandshakeFault, MeetingHandle, MeetingScript, Refusal, Socket, Step,
+};
 use serde_json::json;
 
-use crate::meeting::{another_works, is_streaming, open};
-use crate::stage::{PATIENCE, Stage, lively};
+use crate::harness::{Harness, PATIENCE, frequent_keep_alives};
+use crate::meeting::{another_works, open, wait_until_streaming};
 
-const DOORS: [Door; 6] = [
-    Door::NoTls,
-    Door::NoUpgrade,
-    Door::Unavailable,
-    Door::WrongHost,
-    Door::Expired,
-    Door::Refused,
+const DOORS: [HandshakeFault; 6] = [
+    HandshakeFault::NoTls,
+    HandshakeFault::NoUpgrade,
+    HandshakeFault::Unavailable,
+    HandshakeFault::WrongHost,
+    HandshakeFault::Expired,
+    HandshakeFault::Refused,
 ];
 
 fn at_once(seed: &str) -> MeetingScript {
@@ -27,7 +29,7 @@ fn at_once(seed: &str) -> MeetingScript {
 }
 
 /// Over for good, for Zoom and for the server.
-fn end(stage: &Stage, meeting: &MeetingHandle) -> String {
+fn end(stage: &Harness, meeting: &MeetingHandle) -> String {
     meeting.end(End::meeting_ended());
     assert!(meeting.wait_for(Step::StoppedAnswered, PATIENCE));
     stage.logged(&["stream ended", &format!("stream={} ", meeting.streams()[0])])
@@ -35,7 +37,7 @@ fn end(stage: &Stage, meeting: &MeetingHandle) -> String {
 
 #[test]
 fn no_door_that_hangs_or_lies_holds_anybody_up() {
-    let mut stage = Stage::start(lively(100), &[("RTMS_LOG", "debug")]);
+    let mut stage = Harness::start(frequent_keep_alives(100), &[("RTMS_LOG", "debug")]);
     let mut meetings = Vec::new();
     for door in DOORS {
         for socket in [Socket::Signaling, Socket::Media] {
@@ -48,7 +50,7 @@ fn no_door_that_hangs_or_lies_holds_anybody_up() {
         }
     }
     let beside = stage.zoom.start_meeting(at_once("beside"));
-    is_streaming(&beside);
+    wait_until_streaming(&beside);
     for (_, socket, meeting) in &meetings {
         assert!(meeting.wait_for(Step::StartedAnswered, PATIENCE));
         if *socket == Socket::Media {
@@ -60,13 +62,13 @@ fn no_door_that_hangs_or_lies_holds_anybody_up() {
     stage.wait_for("certificates are refused", || {
         stage.zoom.tls_failures() >= 4
     });
-    is_streaming(&beside);
+    wait_until_streaming(&beside);
     for (door, socket, meeting) in &meetings {
         assert_eq!(meeting.count(Step::Ready), 0, "{door:?} {socket:?}");
         let line = end(&stage, meeting);
         assert!(line.contains("stopped by Zoom: 6 MEETING_ENDED"), "{line}");
     }
-    is_streaming(&beside);
+    wait_until_streaming(&beside);
     assert_eq!(beside.count(Step::Lost), 0);
     end(&stage, &beside);
     stage.terminate();
@@ -79,7 +81,7 @@ fn no_door_that_hangs_or_lies_holds_anybody_up() {
 
 #[test]
 fn no_answer_to_a_handshake_holds_anybody_up() {
-    let mut stage = Stage::start(lively(100), &[]);
+    let mut stage = Harness::start(frequent_keep_alives(100), &[]);
     let hangs = [Refusal::Silence, Refusal::Garbage];
     let passing = [
         Refusal::NoStatus,
@@ -108,7 +110,7 @@ fn no_answer_to_a_handshake_holds_anybody_up() {
     };
     let (hung, passing, fatal) = (of(&hangs), of(&passing), of(&fatal));
     let beside = stage.zoom.start_meeting(at_once("beside"));
-    is_streaming(&beside);
+    wait_until_streaming(&beside);
     another_works(&stage.zoom, "begun after them");
     for (refusal, socket, meeting) in &fatal {
         let line = stage.logged(&["stream ended", &meeting.streams()[0]]);
@@ -126,12 +128,12 @@ fn no_answer_to_a_handshake_holds_anybody_up() {
             meeting.wait_for(Step::Ready, PATIENCE),
             "{refusal:?} {socket:?}"
         );
-        is_streaming(meeting);
+        wait_until_streaming(meeting);
     }
     for (_, _, meeting) in hung.iter().chain(&passing) {
         end(&stage, meeting);
     }
-    is_streaming(&beside);
+    wait_until_streaming(&beside);
     assert_eq!(beside.count(Step::Lost), 0);
     end(&stage, &beside);
     stage.terminate();
@@ -156,7 +158,7 @@ fn started(stream_id: &str, age: Duration, server_urls: &serde_json::Value) -> s
 
 #[test]
 fn where_nobody_answers_the_window_ends() {
-    let stage = Stage::start(lively(100), &[]);
+    let stage = Harness::start(frequent_keep_alives(100), &[]);
     let (_silent, port) = listener();
     // Zoom waits a minute from its stamp; of this one there is little left.
     let url = json!(format!("wss://127.0.0.1:{port}/"));
@@ -172,7 +174,7 @@ fn where_nobody_answers_the_window_ends() {
 #[test]
 fn a_verified_webhook_still_sends_us_nowhere() {
     let allowed = [("RTMS_ALLOWED_HOSTS", "127.0.0.1,.zoom.us")];
-    let stage = Stage::start(lively(100), &allowed);
+    let stage = Harness::start(frequent_keep_alives(100), &allowed);
     let (bait, port) = listener();
     bait.set_nonblocking(true).expect("a listener");
     let urls = [
@@ -225,7 +227,7 @@ fn a_redirect_is_not_followed() {
         ("RTMS_ALLOWED_HOSTS", "127.0.0.1,ws://127.0.0.1"),
         ("RTMS_LOG", "debug"),
     ];
-    let stage = Stage::start(lively(100), &allowed);
+    let stage = Harness::start(frequent_keep_alives(100), &allowed);
     let (elsewhere, other_port) = listener();
     elsewhere.set_nonblocking(true).expect("a listener");
     let (redirecting, port) = listener();

@@ -6,25 +6,25 @@ use std::net::TcpStream;
 
 use rtmsd::demo::{Begin, End, MeetingHandle, Socket, Step};
 
-use crate::meeting::{another_works, is_over, is_streaming, open, report};
+use crate::harness::{Harness, frequent_keep_alives};
+use crate::meeting::{another_works, open, report, wait_until_over, wait_until_streaming};
 use crate::public::{attack, connect};
-use crate::stage::{Stage, lively};
 
-fn running(stage: &Stage, seed: &str) -> MeetingHandle {
+fn running(stage: &Harness, seed: &str) -> MeetingHandle {
     let mut script = open(seed);
     script.begin = Begin::AtOnce;
     let meeting = stage.zoom.start_meeting(script);
-    is_streaming(&meeting);
+    wait_until_streaming(&meeting);
     meeting
 }
 
 /// The stream lived through it all, and everything that was said in it is on disk.
-fn lived_through(mut stage: Stage, meeting: &MeetingHandle) {
-    is_streaming(meeting);
+fn lived_through(mut stage: Harness, meeting: &MeetingHandle) {
+    wait_until_streaming(meeting);
     assert_eq!(meeting.count(Step::Lost), 0);
     assert_eq!(meeting.count(Step::SignalingConnected), 1);
     meeting.end(End::meeting_ended());
-    is_over(meeting);
+    wait_until_over(meeting);
     stage.terminate();
     stage.is_complete(meeting);
     let taken = stage.zoom.keep_alive_latencies(Socket::Signaling);
@@ -41,10 +41,10 @@ fn lived_through(mut stage: Stage, meeting: &MeetingHandle) {
 
 #[test]
 fn a_stream_does_not_notice_what_happens_at_the_edge() {
-    let stage = Stage::start(lively(50), &[]);
+    let stage = Harness::start(frequent_keep_alives(50), &[]);
     let meeting = running(&stage, "attacked");
     attack(stage.address(), &mut || {
-        stage.is_answered();
+        stage.assert_answered();
     });
     let log = stage.server.log();
     let is_loud = |line: &&String| line.contains(" WARN ") || line.contains(" ERROR ");
@@ -54,7 +54,7 @@ fn a_stream_does_not_notice_what_happens_at_the_edge() {
 
 #[test]
 fn clients_that_stall_hold_nobody_up() {
-    let stage = Stage::start(lively(50), &[]);
+    let stage = Harness::start(frequent_keep_alives(50), &[]);
     let meeting = running(&stage, "stalled");
     let mut clients: Vec<TcpStream> = (0..600).map(|_| connect(stage.address())).collect();
     for (n, client) in clients.iter_mut().enumerate() {
@@ -65,13 +65,13 @@ fn clients_that_stall_hold_nobody_up() {
         }
     }
     for n in 0..20 {
-        stage.is_answered();
+        stage.assert_answered();
         // A byte now and then keeps nobody's place.
         let _ = clients[n * 3 + 1].write_all(b" ");
     }
     another_works(&stage.zoom, "beside the stalled");
     drop(clients);
-    stage.is_answered();
+    stage.assert_answered();
     lived_through(stage, &meeting);
 }
 
@@ -80,34 +80,34 @@ fn out_of_files_and_back() {
     // Odd and even: tiny_http on its own would die in another way for each.
     for files in [64, 65] {
         let limit = format!("ulimit -n {files}");
-        let stage = Stage::start_in(lively(50), &[], &limit);
+        let stage = Harness::start_in(frequent_keep_alives(50), &[], &limit);
         let meeting = running(&stage, &format!("{files} files"));
         let mut clients: Vec<TcpStream> = (0..200).map(|_| connect(stage.address())).collect();
         for client in &mut clients {
             let _ = client.write_all(b"POST /webhook HTTP/1.1\r\n");
         }
-        is_streaming(&meeting);
+        wait_until_streaming(&meeting);
         drop(clients);
         stage.wait_for("it serves again", || {
             let body = serde_json::json!({"event": "x", "event_ts": 1, "payload": {}});
             stage.zoom.post_webhook(&body).status == Ok(200)
         });
-        is_streaming(&meeting);
+        wait_until_streaming(&meeting);
         another_works(&stage.zoom, &format!("after {files} files"));
         assert_eq!(meeting.count(Step::Lost), 0);
         meeting.end(End::meeting_ended());
-        is_over(&meeting);
+        wait_until_over(&meeting);
     }
 }
 
 #[test]
 fn a_forged_webhook_does_nothing_at_all() {
-    let stage = Stage::start(lively(100), &[("RTMS_LOG", "info")]);
+    let stage = Harness::start(frequent_keep_alives(100), &[("RTMS_LOG", "info")]);
     // As long as none was right, the secret token is suspected: in one line a minute.
     crate::slow::forge(&stage, 300);
     let is_told = |line: &String| line.contains("is ZOOM_SECRET_TOKEN that of the app?");
     assert_eq!(stage.server.log().into_iter().filter(is_told).count(), 1);
-    stage.is_answered();
+    stage.assert_answered();
     let lines = stage.server.log().len();
     let before = stage.zoom.connections();
     crate::slow::forge(&stage, 300);

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-use rtmsd::daemon::{Daemon, Handle, KeyPair, Settings, SinkMaker};
+use rtmsd::daemon::{AppCredentials, Daemon, Handle, Settings, SinkFactory};
 use rtmsd::demo::{Begin, Credentials, End, MeetingScript, Step, Zoom};
 use rtmsd::domain::secret::Secret;
 use rtmsd::protocol::server_url::AllowedHosts;
@@ -14,8 +14,8 @@ use rtmsd::recorder::StreamInfo;
 use rtmsd::stream::Sink;
 use rtmsd::zoom_api;
 
-use crate::meeting::{is_over, is_streaming, open, plain};
-use crate::stage::{PATIENCE, lively};
+use crate::harness::{PATIENCE, frequent_keep_alives};
+use crate::meeting::{open, plain, wait_until_over, wait_until_streaming};
 
 /// What a sink saw.
 #[derive(Debug)]
@@ -56,9 +56,9 @@ struct Embedded {
     thread: JoinHandle<()>,
 }
 
-fn embed(zoom: &Zoom, sinks: Box<SinkMaker>) -> Embedded {
+fn embed(zoom: &Zoom, sinks: Box<SinkFactory>) -> Embedded {
     let options = zoom.options();
-    let app = KeyPair {
+    let app = AppCredentials {
         id: options.client_id.clone(),
         secret: Secret::new(options.client_secret.as_str()),
     };
@@ -88,7 +88,7 @@ impl Embedded {
 }
 
 fn zoom() -> Zoom {
-    let mut options = lively(100);
+    let mut options = frequent_keep_alives(100);
     options.credentials = Credentials::Static;
     Zoom::start(options).expect("a Zoom")
 }
@@ -133,7 +133,7 @@ fn transcripts_come_to_a_sink_of_ones_own() {
         .collect();
     let streams = collect(&seen, 3);
     for meeting in &meetings {
-        is_over(meeting);
+        wait_until_over(meeting);
         let sent: Vec<_> = (meeting.sent().into_iter())
             .map(|phrase| (phrase.timestamp_ms, phrase.text))
             .collect();
@@ -167,8 +167,8 @@ fn a_panic_costs_one_stream() {
     let mut script = at_once(open("ill"));
     script.phrases_per_second = 10.0;
     let ill = zoom.start_meeting(script);
-    is_streaming(&well);
-    is_streaming(&ill);
+    wait_until_streaming(&well);
+    wait_until_streaming(&ill);
     let poison = serde_json::json!({"msg_type": 17, "content": {"user_id": 1, "user_name": "x",
         "timestamp": 1, "data": "poison"}});
     let frames = vec![rtmsd::demo::Frame::Text(poison.to_string())];
@@ -179,15 +179,15 @@ fn a_panic_costs_one_stream() {
     // Zoom keeps the stream for a minute: a new thread takes it up again, which can be before the
     // end of the old connection is noticed, so that no loss is.
     assert!(ill.wait_for_times(Step::Ready, 2, PATIENCE));
-    is_streaming(&well);
+    wait_until_streaming(&well);
     ill.end(End::meeting_ended());
-    is_over(&ill);
+    wait_until_over(&ill);
     let after = zoom.start_meeting(plain("after the panic", 10));
-    is_over(&after);
-    is_streaming(&well);
+    wait_until_over(&after);
+    wait_until_streaming(&well);
     assert_eq!(well.count(Step::Lost), 0);
     well.end(End::meeting_ended());
-    is_over(&well);
+    wait_until_over(&well);
     let streams = collect(&seen, 3);
     assert!(streams.contains_key(&well.streams()[0]));
     assert!(streams.contains_key(&after.streams()[0]));

@@ -14,15 +14,15 @@ use serde_json::Value;
 /// Nothing in these tests takes longer unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-struct Stage {
+struct Harness {
     zoom: Zoom,
     server: ServerProcess,
     command: ServerCommand,
     folder: PathBuf,
 }
 
-impl Stage {
-    fn start(name: &str, settings: &[(&str, &str)]) -> Stage {
+impl Harness {
+    fn start(name: &str, settings: &[(&str, &str)]) -> Harness {
         let folder =
             std::env::temp_dir().join(format!("rtmsd-media-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
@@ -53,7 +53,7 @@ impl Stage {
             shows_log: false,
         };
         let server = command.start().expect("the server starts");
-        let stage = Stage {
+        let stage = Harness {
             zoom,
             server,
             command,
@@ -171,7 +171,7 @@ fn frequency_at(rate_hz: f64, samples: &[i16]) -> f64 {
 
 #[test]
 fn a_tone_for_each_speaker_in_files_of_their_own() {
-    let stage = Stage::start(
+    let stage = Harness::start(
         "speakers",
         &[
             ("RTMS_MEDIA", "transcript,audio"),
@@ -212,7 +212,7 @@ fn each_codec_becomes_a_file_of_its_kind_with_silence_where_nobody_spoke() {
             ("RTMS_AUDIO_STREAMS", "per-speaker"),
             ("RTMS_AUDIO_CODEC", codec),
         ];
-        let stage = Stage::start(&format!("codec-{codec}"), &settings);
+        let stage = Harness::start(&format!("codec-{codec}"), &settings);
         let mut script = audio(true, PACKETS);
         script.granted = 1;
         script.audio = script.audio.map(|audio| AudioScript {
@@ -273,7 +273,7 @@ fn each_codec_becomes_a_file_of_its_kind_with_silence_where_nobody_spoke() {
 
 #[test]
 fn one_mixed_file_survives_a_crash() {
-    let mut stage = Stage::start("crash", &[("RTMS_MEDIA", "audio")]);
+    let mut stage = Harness::start("crash", &[("RTMS_MEDIA", "audio")]);
     let mut script = audio(false, 1500);
     script.granted = 1;
     // Its webhook would find nobody while the server is gone.
@@ -284,7 +284,7 @@ fn one_mixed_file_survives_a_crash() {
         "{:#?}",
         stage.server.log()
     );
-    let file = |stage: &Stage| {
+    let file = |stage: &Harness| {
         let folder = stage.find_stream().unwrap_or_default();
         folder.join("audio-mixed.wav")
     };
@@ -322,7 +322,7 @@ fn a_killed_recording_that_nobody_goes_on_with_is_whole() {
     for is_state_lost in [false, true] {
         let name = format!("abandoned-{is_state_lost}");
         let settings = [("RTMS_MEDIA", "all"), ("RTMS_AUDIO_STREAMS", "per-speaker")];
-        let mut stage = Stage::start(&name, &settings);
+        let mut stage = Harness::start(&name, &settings);
         let mut script = audio(true, 100_000);
         (script.granted, script.pictures, script.chat_every) = (31, true, 1);
         script.tell_signaling_loss = false;
@@ -378,7 +378,7 @@ fn a_killed_recording_that_nobody_goes_on_with_is_whole() {
 
 #[test]
 fn cameras_and_screens_and_chat() {
-    let stage = Stage::start(
+    let stage = Harness::start(
         "pictures",
         &[
             ("RTMS_MEDIA", "all"),
@@ -453,7 +453,7 @@ fn cameras_and_screens_and_chat() {
 #[test]
 fn what_is_not_granted_is_named_and_the_rest_comes() {
     for media in ["transcript,audio,chat", "all"] {
-        let stage = Stage::start(&format!("granted-{media}"), &[("RTMS_MEDIA", media)]);
+        let stage = Harness::start(&format!("granted-{media}"), &[("RTMS_MEDIA", media)]);
         let script = MeetingScript {
             begin: Begin::AtOnce,
             phrases_per_second: 20.0,
@@ -492,7 +492,7 @@ fn one_camera_at_a_time_is_asked_for_by_rule() {
         if named {
             settings.push(("RTMS_VIDEO_PARTICIPANT", participant));
         }
-        let stage = Stage::start(&format!("camera-{named}"), &settings);
+        let stage = Harness::start(&format!("camera-{named}"), &settings);
         let expected: Vec<u64> = match named {
             true => vec![third.user_id],
             // Two phrases of each.
@@ -532,7 +532,7 @@ fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 
 #[test]
 fn of_withdrawn_consent_no_byte_is_left() {
-    let mut stage = Stage::start(
+    let mut stage = Harness::start(
         "revoked",
         &[
             ("RTMS_MEDIA", "all"),
@@ -642,7 +642,7 @@ fn every_product_from_its_webhook_to_its_files() {
         (DemoProduct::Phone, "phone", "call_id"),
     ];
     for (product, name, id_key) in products {
-        let stage = Stage::start(
+        let stage = Harness::start(
             &format!("product-{name}"),
             &[
                 ("RTMS_MEDIA", "transcript,audio"),

@@ -11,7 +11,7 @@ use rtmsd::demo::{
 };
 use serde_json::{Value, json};
 
-use crate::stage::{PATIENCE, Stage, lively, meta};
+use crate::harness::{Harness, PATIENCE, frequent_keep_alives, meta};
 use crate::vtt;
 
 /// A meeting in which so much is said, and which is over then.
@@ -34,7 +34,7 @@ pub(crate) fn open(seed: &str) -> MeetingScript {
 }
 
 /// It has come to its end, in Zoom's eyes.
-pub(crate) fn is_over(meeting: &MeetingHandle) {
+pub(crate) fn wait_until_over(meeting: &MeetingHandle) {
     for step in [Step::Ended, Step::StoppedAnswered, Step::Closed] {
         assert!(
             meeting.wait_for(step, PATIENCE),
@@ -44,7 +44,7 @@ pub(crate) fn is_over(meeting: &MeetingHandle) {
     }
 }
 
-pub(crate) fn is_streaming(meeting: &MeetingHandle) {
+pub(crate) fn wait_until_streaming(meeting: &MeetingHandle) {
     let more = meeting.sent_count() + 3;
     assert!(
         meeting.wait_for_phrases(more, PATIENCE),
@@ -56,17 +56,17 @@ pub(crate) fn is_streaming(meeting: &MeetingHandle) {
 /// One whole meeting beside whatever else happens.
 pub(crate) fn another_works(zoom: &Zoom, seed: &str) {
     let meeting = zoom.start_meeting(plain(seed, 10));
-    is_over(&meeting);
+    wait_until_over(&meeting);
 }
 
 #[test]
 fn one_meeting_is_written_as_it_was_spoken() {
     let settings = [("RTMS_TRANSCRIPT", "jsonl,txt,vtt,srt")];
-    let mut stage = Stage::start(lively(50), &settings);
+    let mut stage = Harness::start(frequent_keep_alives(50), &settings);
     let script = short(MeetingScript::varied("one", 1), 80);
     let topic = script.topic.clone();
     let meeting = stage.zoom.start_meeting(script);
-    is_over(&meeting);
+    wait_until_over(&meeting);
     stage.terminate();
     stage.is_complete(&meeting);
 
@@ -136,7 +136,7 @@ fn one_meeting_is_written_as_it_was_spoken() {
 
 #[test]
 fn twenty_meetings_at_once_with_awkward_ids() {
-    let mut stage = Stage::start(lively(200), &[]);
+    let mut stage = Harness::start(frequent_keep_alives(200), &[]);
     let odd = [
         "../../../etc/passwd",
         "/",
@@ -157,7 +157,7 @@ fn twenty_meetings_at_once_with_awkward_ids() {
         })
         .collect();
     for meeting in &meetings {
-        is_over(meeting);
+        wait_until_over(meeting);
     }
     stage.terminate();
     for meeting in &meetings {
@@ -175,11 +175,11 @@ fn twenty_meetings_at_once_with_awkward_ids() {
 
 #[test]
 fn nothing_that_is_said_breaks_a_terminal_or_a_subtitle() {
-    let mut stage = Stage::start(lively(100), &[("RTMS_STDOUT", "text")]);
+    let mut stage = Harness::start(frequent_keep_alives(100), &[("RTMS_STDOUT", "text")]);
     let mut script = open("nasty");
     script.phrases_per_second = 5.0;
     let meeting = stage.zoom.start_meeting(script);
-    is_streaming(&meeting);
+    wait_until_streaming(&meeting);
     let nasty = [
         "a\n\nb --> c\n\n99\n00:00:00.000 --> 99:00:00.000\nforged",
         "<v Eve>&amp; <b>bold</b>",
@@ -202,9 +202,9 @@ fn nothing_that_is_said_breaks_a_terminal_or_a_subtitle() {
         ]
     });
     assert!(meeting.fault(Fault::Frames(Socket::Media, frames.collect())));
-    is_streaming(&meeting);
+    wait_until_streaming(&meeting);
     meeting.end(End::meeting_ended());
-    is_over(&meeting);
+    wait_until_over(&meeting);
     stage.terminate();
     let folder = &stage.stream_folders()[0];
     let jsonl = fs::read_to_string(folder.join("transcript.jsonl")).expect("a file");
@@ -230,12 +230,12 @@ fn nothing_that_is_said_breaks_a_terminal_or_a_subtitle() {
 
 #[test]
 fn a_flood_of_media_delays_no_keep_alive_and_loses_nothing() {
-    let mut stage = Stage::start(lively(50), &[("RTMS_STDOUT", "off")]);
+    let mut stage = Harness::start(frequent_keep_alives(50), &[("RTMS_STDOUT", "off")]);
     let mut script = short(MeetingScript::plain("flood"), 30_000);
     script.phrases_per_second = 0.0;
     script.frames = FrameKind::Both;
     let meeting = stage.zoom.start_meeting(script);
-    is_over(&meeting);
+    wait_until_over(&meeting);
     stage.terminate();
     stage.is_complete(&meeting);
     for socket in [Socket::Signaling, Socket::Media] {
@@ -260,7 +260,7 @@ pub(crate) fn report(line: &str) {
 
 #[test]
 fn a_start_that_fails_touches_nothing_else() {
-    let stage = Stage::start(lively(200), &[]);
+    let stage = Harness::start(frequent_keep_alives(200), &[]);
     let hang = Answer::Hang(Duration::from_secs(30));
     let refused = Answer::error(400, 2308, "You are not the host.");
     let no_plan = Answer::error(400, 2310, "Operation failed.");
@@ -296,7 +296,7 @@ fn a_start_that_fails_touches_nothing_else() {
     another_works(&stage.zoom, "beside the failures");
     // What can pass is tried again, and the meeting is taken after all.
     for (_, meeting) in &tried {
-        is_over(meeting);
+        wait_until_over(meeting);
     }
     for ((number, meeting), answer) in refused.iter().zip(&ends) {
         let calls = stage.zoom.rest_calls();
@@ -320,12 +320,12 @@ fn a_start_that_fails_touches_nothing_else() {
 
 #[test]
 fn a_token_that_cannot_be_had_is_told_and_touches_nothing_else() {
-    let stage = Stage::start(Options::default(), &[]);
+    let stage = Harness::start(Options::default(), &[]);
     stage.zoom.script_oauth(Answer::Html(502));
     another_works(&stage.zoom, "tried again");
     stage.end();
 
-    let stage = Stage::start(Options::default(), &[]);
+    let stage = Harness::start(Options::default(), &[]);
     let error = json!({"reason": "Invalid client_id or client_secret", "error": "invalid_client"});
     let answer = Answer::Json(400, error, Vec::new());
     stage.zoom.script_oauth(answer);
@@ -335,22 +335,22 @@ fn a_token_that_cannot_be_had_is_told_and_touches_nothing_else() {
     // A stream that somebody else started needs no token of ours.
     let mut script = plain("without us", 10);
     script.begin = Begin::AtOnce;
-    is_over(&stage.zoom.start_meeting(script));
+    wait_until_over(&stage.zoom.start_meeting(script));
     assert_eq!(first.count(Step::StartCalled), 0);
     stage.end();
 }
 
 #[test]
 fn our_stop_comes_by_schedule_unless_the_stream_is_over() {
-    let stage = Stage::start(lively(100), &[("RTMS_STOP_AFTER", "2")]);
+    let stage = Harness::start(frequent_keep_alives(100), &[("RTMS_STOP_AFTER", "2")]);
     let over = stage.zoom.start_meeting(open("over before"));
-    is_streaming(&over);
+    wait_until_streaming(&over);
     over.end(End::stopped(1));
-    is_over(&over);
+    wait_until_over(&over);
     // Begun later, so that its stop is later than the other's would have been.
     let scheduled = stage.zoom.start_meeting(open("scheduled"));
     assert!(scheduled.wait_for(Step::StopCalled, PATIENCE));
-    is_over(&scheduled);
+    wait_until_over(&scheduled);
     let start = scheduled.time_of(Step::StartCalled).expect("seen");
     let stop = scheduled.time_of(Step::StopCalled).expect("seen");
     // The clock runs from the answer to the start, which comes after it was called.
@@ -370,11 +370,11 @@ fn our_stop_comes_by_schedule_unless_the_stream_is_over() {
 
 #[test]
 fn webhooks_that_say_nothing_new_change_nothing() {
-    let mut stage = Stage::start(lively(100), &[]);
+    let mut stage = Harness::start(frequent_keep_alives(100), &[]);
     let mut script = open("repeated");
     script.begin = Begin::AtOnce;
     let meeting = stage.zoom.start_meeting(script);
-    is_streaming(&meeting);
+    wait_until_streaming(&meeting);
     for _ in 0..5 {
         let delivery = meeting.repeat_started().expect("it has been posted");
         assert!(delivery.is_accepted(), "{delivery:?}");
@@ -392,11 +392,11 @@ fn webhooks_that_say_nothing_new_change_nothing() {
         assert!(stage.zoom.post_webhook(&body).is_accepted());
     }
     stage.zoom.challenge("plain");
-    is_streaming(&meeting);
+    wait_until_streaming(&meeting);
     assert_eq!(meeting.count(Step::SignalingConnected), 1);
     assert_eq!(meeting.count(Step::Lost), 0);
     meeting.end(End::meeting_ended());
-    is_over(&meeting);
+    wait_until_over(&meeting);
     // A stream that is over stays over.
     assert!(meeting.repeat_started().expect("posted").is_accepted());
     another_works(&stage.zoom, "after the repetition");
@@ -408,7 +408,7 @@ fn webhooks_that_say_nothing_new_change_nothing() {
 
 #[test]
 fn each_way_to_be_told_of_the_end_ends_the_stream() {
-    let mut stage = Stage::start(lively(100), &[]);
+    let mut stage = Harness::start(frequent_keep_alives(100), &[]);
     let ways = [
         (
             "by state",
@@ -438,7 +438,7 @@ fn each_way_to_be_told_of_the_end_ends_the_stream() {
         // So long would Zoom hold the sockets: the client is to leave before.
         script.linger = Duration::from_millis(800);
         let meeting = stage.zoom.start_meeting(script);
-        is_streaming(&meeting);
+        wait_until_streaming(&meeting);
         meeting.end(end);
         assert!(meeting.wait_for(Step::Closed, PATIENCE));
         let reason = if end.reason == 6 {

@@ -96,7 +96,7 @@ fn configure(zoom: &Zoom) {
 }
 
 /// Whether a correct webhook that means nothing to anybody is answered with 200.
-fn is_answered(zoom: &Zoom) -> bool {
+fn assert_answered(zoom: &Zoom) -> bool {
     let delivery = zoom.post_webhook(&serde_json::json!({
         "event": "meeting.participant_joined", "event_ts": 1_767_000_000_000_u64,
         "payload": {"object": {"id": 1}}}));
@@ -257,7 +257,7 @@ fn the_package_lives_under_systemd() {
         let poster = scope.spawn(|| {
             let (mut accepted, mut refused) = (0, 0);
             while !is_over.load(Ordering::Relaxed) {
-                match is_answered(&zoom) {
+                match assert_answered(&zoom) {
                     true => accepted += 1,
                     false => refused += 1,
                 }
@@ -281,7 +281,7 @@ fn the_package_lives_under_systemd() {
     let (is_started, _) = tried("systemctl restart rtmsd");
     assert!(!is_started);
     assert_eq!(property("ExecMainStatus"), "78");
-    assert!(!is_answered(&zoom));
+    assert!(!assert_answered(&zoom));
     wait_for("the socket gives up", || {
         !tried("systemctl is-active rtmsd.socket").0
     });
@@ -296,7 +296,7 @@ fn the_package_lives_under_systemd() {
         "sed -i '/^PORT=x/d' {CONF} && systemctl restart rtmsd"
     ));
     run("systemctl is-active rtmsd rtmsd.socket");
-    assert!(is_answered(&zoom));
+    assert!(assert_answered(&zoom));
 
     // Without the socket the server, which is not started again either, keeps still.
     run(

@@ -17,7 +17,7 @@ use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode, SslVersion};
 use openssl::x509::extension::SubjectAlternativeName;
 use openssl::x509::{X509, X509NameBuilder};
 use rtmsd::domain::secret::Secret;
-use rtmsd::domain::zoom_event::{Event, Webhook};
+use rtmsd::domain::zoom_event::{ZoomEvent, ZoomEventKind};
 use rtmsd::gate::{Limits, TlsFiles};
 use rtmsd::inbox;
 use rtmsd::inbox::Receiver;
@@ -29,8 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const TOKEN: &str = "a secret token";
 
 struct Edge {
-    public: Public<Webhook>,
-    inbox: Receiver<Webhook>,
+    public: Public<ZoomEvent>,
+    inbox: Receiver<ZoomEvent>,
     address: SocketAddr,
     sent: AtomicU64,
 }
@@ -90,7 +90,7 @@ impl Edge {
     fn arrives(&self, n: u64) {
         let webhook = self.inbox.recv_timeout(PATIENCE).expect("a webhook");
         assert_eq!(webhook.event_ts_ms, n);
-        assert!(matches!(webhook.event, Event::MeetingEnded(_)));
+        assert!(matches!(webhook.event, ZoomEventKind::MeetingEnded(_)));
     }
 
     fn wait_for(&self, what: &str, mut is_true: impl FnMut() -> bool) {
@@ -457,7 +457,7 @@ fn health_and_heartbeat_tell_the_present() {
     edge.works();
     let before = Instant::now();
     edge.wait_for("a poke turns the loop", || {
-        edge.public.poke();
+        edge.public.request_turn();
         edge.public.last_turn() > before
     });
     assert!(edge.public.is_healthy());
@@ -601,7 +601,7 @@ fn last_file() {
         });
         let then = Instant::now();
         edge.wait_for("the edge has looked for more", || {
-            edge.public.poke();
+            edge.public.request_turn();
             edge.public.last_turn() > then
         });
         hogs.clear();

@@ -9,9 +9,9 @@ use rtmsd::demo::{Credentials, Cut, Fault, MeetingHandle, MeetingScript, Options
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::stage::{PATIENCE, Stage};
+use crate::harness::{Harness, PATIENCE};
 
-impl Stage {
+impl Harness {
     /// Writes these settings over those of `rtms.conf`, and has it read. Gives the log line that
     /// ends it.
     fn reload(&mut self, changes: &[(&str, &str)]) -> String {
@@ -55,12 +55,12 @@ impl Stage {
 
 #[test]
 fn a_secret_in_a_file_of_its_own_is_read_again_and_starts_what_failed() {
-    let secret = crate::stage::Folder::new();
+    let secret = crate::harness::Folder::new();
     let path = secret.path().join("client-secret");
     fs::write(&path, "wrong\n").expect("a file");
     let options = Options::default();
     let (id, right) = (options.client_id.clone(), options.client_secret.clone());
-    let mut stage = Stage::start(
+    let mut stage = Harness::start(
         options,
         &[
             ("ZOOM_API_CLIENT_ID", &id),
@@ -84,7 +84,7 @@ fn rest_credentials_of_another_kind_take_over() {
     let options = Options::default();
     let account = options.account_id.clone();
     // None at first: the meeting waits, and then it is started.
-    let mut stage = Stage::start(options, &[("ZOOM_ACCOUNT_ID", "")]);
+    let mut stage = Harness::start(options, &[("ZOOM_ACCOUNT_ID", "")]);
     let meeting = stage.zoom.start_meeting(MeetingScript::plain("later"));
     stage.wait_for("meeting.started", || !stage.zoom.deliveries().is_empty());
     let told = stage.reload(&[("access_token", "of-yesterday")]);
@@ -104,7 +104,7 @@ fn a_refresh_token_is_replaced_and_its_chain_begins_anew() {
         ..Options::default()
     };
     let right = options.refresh_token.clone();
-    let mut stage = Stage::start(options, &[("ZOOM_REFRESH_TOKEN", "of-last-year")]);
+    let mut stage = Harness::start(options, &[("ZOOM_REFRESH_TOKEN", "of-last-year")]);
     let meeting = stage.zoom.start_meeting(MeetingScript::plain("authorized"));
     stage.logged(&["put the new refresh token into ZOOM_REFRESH_TOKEN"]);
     let told = stage.reload(&[("ZOOM_REFRESH_TOKEN", &right)]);
@@ -129,7 +129,7 @@ fn a_refresh_token_is_replaced_and_its_chain_begins_anew() {
 fn a_webhook_secret_token_changes_without_a_webhook_lost() {
     let options = Options::default();
     let right = options.secret_token.clone();
-    let mut stage = Stage::start(options, &[("ZOOM_SECRET_TOKEN", "the-one-before")]);
+    let mut stage = Harness::start(options, &[("ZOOM_SECRET_TOKEN", "the-one-before")]);
     let webhook = json!({"event": "meeting.participant_joined",
         "event_ts": 1_767_000_000_000_u64, "payload": {"object": {"id": 1}}});
     assert!(!stage.zoom.post_webhook(&webhook).is_accepted());
@@ -146,7 +146,7 @@ fn a_client_secret_signs_new_streams_and_the_next_handshake_of_running_ones() {
     let options = Options::default();
     let right = options.client_secret.clone();
     let (api_id, api_secret) = (options.client_id.clone(), right.clone());
-    let mut stage = Stage::start(
+    let mut stage = Harness::start(
         options,
         &[
             ("ZOOM_CLIENT_SECRET", "of-the-other-app"),
@@ -181,7 +181,7 @@ fn a_client_secret_signs_new_streams_and_the_next_handshake_of_running_ones() {
 #[test]
 fn the_admin_token_changes_but_not_with_the_address() {
     let options = Options::default();
-    let mut stage = Stage::start(
+    let mut stage = Harness::start(
         options,
         &[
             ("RTMS_ADMIN", "127.0.0.1:0"),

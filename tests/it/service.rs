@@ -77,7 +77,7 @@ impl Service {
     }
 
     /// What was on its way is heard; then there is silence for longer than the watchdog's period.
-    fn is_not_fed(&self) {
+    fn assert_no_ping(&self) {
         let timeout = Some(Duration::from_millis(400));
         self.manager.set_read_timeout(timeout).expect("a socket");
         let mut bytes = [0; 4096];
@@ -163,7 +163,7 @@ fn a_stopped_process_is_not_fed() {
     service.start("", Stdio::null());
     service.hears("WATCHDOG=1");
     service.signal(Signal::STOP);
-    service.is_not_fed();
+    service.assert_no_ping();
     service.signal(Signal::CONT);
     service.hears("WATCHDOG=1");
 }
@@ -186,7 +186,7 @@ fn a_server_with_a_thread_that_hangs_is_not_fed() {
             eprintln!("not tested: this machine does not let one process stop another's thread");
             return;
         };
-        service.is_not_fed();
+        service.assert_no_ping();
         let expected = format!("{who} makes no progress");
         assert!(service.log().contains(&expected), "{}", service.log());
         drop(held);

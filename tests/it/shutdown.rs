@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use rtmsd::demo::{Begin, End, Fault, MeetingHandle, MeetingScript, Socket, Step};
 use rustix::process::Signal;
 
-use crate::meeting::{is_over, is_streaming, open, plain, report};
-use crate::stage::{PATIENCE, Stage, lively, meta};
+use crate::harness::{Harness, PATIENCE, frequent_keep_alives, meta};
+use crate::meeting::{open, plain, report, wait_until_over, wait_until_streaming};
 
 fn at_once(seed: &str) -> MeetingScript {
     let mut script = open(seed);
@@ -17,7 +17,7 @@ fn at_once(seed: &str) -> MeetingScript {
 }
 
 /// What is on disk is complete, record for record, and a part of what was sent.
-fn files_are_whole(stage: &Stage, meeting: &MeetingHandle) {
+fn files_are_whole(stage: &Harness, meeting: &MeetingHandle) {
     let folder = stage.folder_of(&meeting.streams()[0]);
     let jsonl = fs::read_to_string(folder.join("transcript.jsonl")).expect("a file");
     assert!(jsonl.ends_with('\n'));
@@ -30,7 +30,7 @@ fn files_are_whole(stage: &Stage, meeting: &MeetingHandle) {
 
 /// What Zoom tells a server that has ended is heard by nobody; else it had nothing to complain
 /// about.
-fn nothing_but_unheard_webhooks(stage: &Stage) {
+fn nothing_but_unheard_webhooks(stage: &Harness) {
     let violations = stage.zoom.violations();
     let is_unheard = |text: &String| text.contains("Connection refused");
     assert!(violations.iter().all(is_unheard), "{violations:?}");
@@ -39,7 +39,7 @@ fn nothing_but_unheard_webhooks(stage: &Stage) {
 #[test]
 fn a_signal_leaves_streams_and_whole_files() {
     for signal in [Signal::TERM, Signal::INT] {
-        let mut stage = Stage::start(lively(100), &[]);
+        let mut stage = Harness::start(frequent_keep_alives(100), &[]);
         let meetings: Vec<_> = (0..3)
             .map(|n| {
                 stage
@@ -47,7 +47,7 @@ fn a_signal_leaves_streams_and_whole_files() {
                     .start_meeting(at_once(&format!("{signal:?} {n}")))
             })
             .collect();
-        meetings.iter().for_each(is_streaming);
+        meetings.iter().for_each(wait_until_streaming);
         let asked = Instant::now();
         stage.server.signal(signal);
         let status = stage.server.wait(Duration::from_secs(3));
@@ -66,9 +66,9 @@ fn a_signal_leaves_streams_and_whole_files() {
 
 #[test]
 fn on_exit_stop_ends_streams_at_zoom() {
-    let mut stage = Stage::start(lively(100), &[("RTMS_ON_EXIT", "stop")]);
+    let mut stage = Harness::start(frequent_keep_alives(100), &[("RTMS_ON_EXIT", "stop")]);
     let meeting = stage.zoom.start_meeting(at_once("stopped at exit"));
-    is_streaming(&meeting);
+    wait_until_streaming(&meeting);
     stage.terminate();
     assert!(meeting.wait_for(Step::Ended, PATIENCE));
     assert_eq!(meeting.stop_reason(), Some(20));
@@ -83,11 +83,11 @@ fn on_exit_stop_ends_streams_at_zoom() {
 #[test]
 fn a_peer_that_hangs_holds_the_end_up_for_its_time_and_a_second_signal_for_none() {
     for is_twice in [false, true] {
-        let mut stage = Stage::start(lively(500), &[("RTMS_ON_EXIT", "stop")]);
+        let mut stage = Harness::start(frequent_keep_alives(500), &[("RTMS_ON_EXIT", "stop")]);
         let meeting = stage
             .zoom
             .start_meeting(at_once(&format!("hung at exit {is_twice}")));
-        is_streaming(&meeting);
+        wait_until_streaming(&meeting);
         assert!(meeting.fault(Fault::Stall(Socket::Signaling, None)));
         stage.server.signal(Signal::TERM);
         stage.logged(&["stopping"]);
@@ -109,12 +109,12 @@ fn a_peer_that_hangs_holds_the_end_up_for_its_time_and_a_second_signal_for_none(
 fn a_stuck_reader_of_stdout_costs_its_lines_alone() {
     // The reader holds its end open and never reads.
     let fifo = "mkfifo \"$OUT\"; exec 9<>\"$OUT\"";
-    let mut stage = Stage::start_in(lively(50), &[], fifo);
+    let mut stage = Harness::start_in(frequent_keep_alives(50), &[], fifo);
     // Nearly twice what may wait.
     let mut script = plain("stuck", 30_000);
     script.phrases_per_second = 0.0;
     let meeting = stage.zoom.start_meeting(script);
-    is_over(&meeting);
+    wait_until_over(&meeting);
     stage.terminate();
     stage.is_complete(&meeting);
     stage.logged(&["nobody reads standard output"]);
@@ -131,13 +131,13 @@ fn a_stuck_reader_of_stdout_costs_its_lines_alone() {
 #[test]
 fn a_reader_of_stdout_that_goes_away_ends_nothing() {
     let gone = "mkfifo \"$OUT\"; (exec 8<\"$OUT\"; read line <&8) & ";
-    let mut stage = Stage::start_in(lively(100), &[], gone);
+    let mut stage = Harness::start_in(frequent_keep_alives(100), &[], gone);
     let meeting = stage.zoom.start_meeting(open("reader gone"));
-    is_streaming(&meeting);
+    wait_until_streaming(&meeting);
     stage.logged(&["standard output is gone"]);
-    is_streaming(&meeting);
+    wait_until_streaming(&meeting);
     meeting.end(End::meeting_ended());
-    is_over(&meeting);
+    wait_until_over(&meeting);
     stage.terminate();
     stage.is_complete(&meeting);
 }

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use rtmsd::demo::{End, MeetingScript, Socket};
 use serde_json::json;
 
-use crate::meeting::{is_over, is_streaming, open, plain, report};
+use crate::harness::{Harness, frequent_keep_alives};
+use crate::meeting::{open, plain, report, wait_until_over, wait_until_streaming};
 use crate::public::connect;
-use crate::stage::{Stage, lively};
 
 fn is_asked_for() -> bool {
     std::env::var_os("RTMSD_SLOW").is_some()
@@ -54,7 +54,7 @@ fn footprint(id: u32) -> Footprint {
 }
 
 /// Sends so many webhooks with a wrong signature, from four threads, as fast as they are answered.
-pub(crate) fn forge(stage: &Stage, count: u64) {
+pub(crate) fn forge(stage: &Harness, count: u64) {
     let sent = AtomicU64::new(0);
     let address = stage.address();
     std::thread::scope(|scope| {
@@ -100,8 +100,8 @@ fn a_thousand_meetings_leave_nothing_behind() {
         return;
     }
     const AT_ONCE: usize = 20;
-    let stage = Stage::start(lively(200), &[]);
-    stage.is_answered();
+    let stage = Harness::start(frequent_keep_alives(200), &[]);
+    stage.assert_answered();
     let id = stage.server.id();
     let before = footprint(id);
     let mut after_hundred = None;
@@ -120,7 +120,7 @@ fn a_thousand_meetings_leave_nothing_behind() {
             })
             .collect();
         for meeting in &meetings {
-            is_over(meeting);
+            wait_until_over(meeting);
             stage.logged(&["stream ended", &meeting.streams()[0]]);
             let comparison = stage.comparison_so_far(meeting);
             assert!(comparison.is_exact(), "{comparison:?}");
@@ -158,9 +158,9 @@ fn a_hundred_thousand_forged_webhooks() {
         return;
     }
     const COUNT: u64 = 100_000;
-    let stage = Stage::start(lively(50), &[]);
+    let stage = Harness::start(frequent_keep_alives(50), &[]);
     let meeting = stage.zoom.start_meeting(open("forged"));
-    is_streaming(&meeting);
+    wait_until_streaming(&meeting);
     let id = stage.server.id();
     forge(&stage, 1000);
     let (before, connections) = (footprint(id), stage.zoom.connections());
@@ -170,7 +170,7 @@ fn a_hundred_thousand_forged_webhooks() {
         let asking = scope.spawn(|| {
             let mut taken = Vec::new();
             while !is_over.load(Ordering::Relaxed) {
-                taken.push(stage.is_answered());
+                taken.push(stage.assert_answered());
                 std::thread::park_timeout(Duration::from_millis(5));
             }
             taken.sort_unstable();
@@ -201,8 +201,8 @@ fn a_hundred_thousand_forged_webhooks() {
         after.rss_kib <= before.rss_kib + 2048,
         "{before:?} {after:?}"
     );
-    is_streaming(&meeting);
+    wait_until_streaming(&meeting);
     meeting.end(End::meeting_ended());
-    crate::meeting::is_over(&meeting);
+    crate::meeting::wait_until_over(&meeting);
     stage.end();
 }

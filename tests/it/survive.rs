@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use rtmsd::demo::compare;
 use rtmsd::demo::{
-    Begin, Cut, End, Fault, Keep, MeetingHandle, MeetingScript, Options, Refusal, ServerCommand,
-    ServerProcess, Socket, Step, Zoom, transcript_lines,
+    Begin, Cut, End, Fault, MeetingHandle, MeetingScript, Options, Refusal, SentDetail,
+    ServerCommand, ServerProcess, Socket, Step, Zoom, transcript_lines,
 };
 use serde_json::Value;
 
@@ -19,7 +19,7 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A Zoom, a server that can die and come back, and its files.
-struct Rig {
+struct Harness {
     zoom: Zoom,
     folder: PathBuf,
     out: PathBuf,
@@ -28,12 +28,12 @@ struct Rig {
     settings: Vec<(&'static str, String)>,
 }
 
-impl Rig {
-    fn start() -> Rig {
-        Rig::with(&[], None)
+impl Harness {
+    fn start() -> Harness {
+        Harness::with(&[], None)
     }
 
-    fn with(settings: &[(&'static str, &str)], out: Option<&Path>) -> Rig {
+    fn with(settings: &[(&'static str, &str)], out: Option<&Path>) -> Harness {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let folder = std::env::temp_dir().join(format!(
             "rtmsd-survive-{}-{}",
@@ -54,7 +54,7 @@ impl Rig {
         let settings = settings
             .iter()
             .map(|(key, value)| (*key, (*value).to_owned()));
-        let mut rig = Rig {
+        let mut rig = Harness {
             zoom,
             out: out.map_or_else(|| folder.join("out"), Path::to_owned),
             folder,
@@ -241,7 +241,7 @@ fn flows_again(meeting: &MeetingHandle, readies: usize) {
 #[test]
 fn a_newer_start_moves_the_stream_at_once() {
     for cut in [true, false] {
-        let rig = Rig::start();
+        let rig = Harness::start();
         let meeting = rig.zoom.start_meeting(script("fail over"));
         assert!(meeting.wait_for_phrases(10, PATIENCE));
         assert!(meeting.fault(Fault::FailOver { cut }));
@@ -265,7 +265,7 @@ fn signaling_that_is_lost_comes_back_and_media_after_it() {
         Fault::Cut(Socket::Signaling, Cut::Close(1000)),
         Fault::InterruptedWebhook,
     ] {
-        let rig = Rig::start();
+        let rig = Harness::start();
         let meeting = rig.zoom.start_meeting(script("signaling"));
         // The webhook alone is taken for a late one until the connection has lived for 5 s.
         let phrases = if fault == Fault::InterruptedWebhook {
@@ -284,7 +284,7 @@ fn signaling_that_is_lost_comes_back_and_media_after_it() {
 #[test]
 fn media_that_is_lost_comes_back_and_signaling_stays() {
     for (cut, status) in [(Cut::Fin, 15), (Cut::Reset, 16), (Cut::Close(1011), 16)] {
-        let rig = Rig::start();
+        let rig = Harness::start();
         let meeting = rig.zoom.start_meeting(script("media"));
         assert!(meeting.wait_for_phrases(10, PATIENCE));
         meeting.fault(Fault::Refuse(Socket::Media, Refusal::Status(status), 1));
@@ -297,7 +297,7 @@ fn media_that_is_lost_comes_back_and_signaling_stays() {
 
 #[test]
 fn a_stream_that_zoom_ends_for_a_fault_is_started_again() {
-    let rig = Rig::start();
+    let rig = Harness::start();
     let meeting = rig.zoom.start_meeting(script("restart"));
     assert!(meeting.wait_for_phrases(10, PATIENCE));
     meeting.end(End::stopped(10));
@@ -312,7 +312,7 @@ fn a_stream_that_zoom_ends_for_a_fault_is_started_again() {
 
 #[test]
 fn sigterm_leaves_and_the_next_process_takes_up() {
-    let mut rig = Rig::start();
+    let mut rig = Harness::start();
     let meeting = rig.zoom.start_meeting(script("sigterm"));
     assert!(meeting.wait_for_phrases(10, PATIENCE));
     rig.terminate();
@@ -338,7 +338,7 @@ fn sigterm_leaves_and_the_next_process_takes_up() {
 
 #[test]
 fn sigterm_stops_where_that_is_wanted() {
-    let mut rig = Rig::with(&[("RTMS_ON_EXIT", "stop")], None);
+    let mut rig = Harness::with(&[("RTMS_ON_EXIT", "stop")], None);
     let meeting = rig.zoom.start_meeting(script("on exit"));
     assert!(meeting.wait_for_phrases(10, PATIENCE));
     rig.terminate();
@@ -354,7 +354,7 @@ fn sigterm_stops_where_that_is_wanted() {
 
 #[test]
 fn files_of_a_stream_that_is_gone_are_closed() {
-    let mut rig = Rig::start();
+    let mut rig = Harness::start();
     let mut script = script("gone");
     script.signaling_window = Duration::from_millis(100);
     let meeting = rig.zoom.start_meeting(script);
@@ -377,7 +377,7 @@ fn files_of_a_stream_that_is_gone_are_closed() {
 
 #[test]
 fn a_scheduled_stop_is_made_by_the_next_process() {
-    let mut rig = Rig::with(&[("RTMS_STOP_AFTER", "2")], None);
+    let mut rig = Harness::with(&[("RTMS_STOP_AFTER", "2")], None);
     let meeting = rig.zoom.start_meeting(script("stop after"));
     assert!(meeting.wait_for_phrases(10, PATIENCE));
     rig.kill();
@@ -394,10 +394,10 @@ fn a_scheduled_stop_is_made_by_the_next_process() {
 fn sigkill_in_a_flood_tears_nothing() {
     let is_slow = std::env::var_os("RTMSD_SLOW").is_some();
     let kills = if is_slow { 200 } else { 3 };
-    let mut rig = Rig::start();
+    let mut rig = Harness::start();
     let mut script = script("flood");
     script.phrases_per_second = 2000.0;
-    script.keep = Keep::Count;
+    script.keep = SentDetail::Count;
     script.begin = Begin::AtOnce;
     script.replay = Duration::from_millis(100);
     let meeting = rig.zoom.start_meeting(script);
@@ -504,7 +504,7 @@ fn a_full_disk_costs_nothing_but_time() {
     let Some(disk) = Tmpfs::mount("full", "256k") else {
         return;
     };
-    let mut rig = Rig::with(&[], Some(&disk.0.join("out")));
+    let mut rig = Harness::with(&[], Some(&disk.0.join("out")));
     let meeting = rig.zoom.start_meeting(script("full disk"));
     let other = rig.zoom.start_meeting(script("full disk too"));
     assert!(meeting.wait_for_phrases(10, PATIENCE));
@@ -528,7 +528,7 @@ fn a_disk_that_is_read_only_for_a_while_costs_nothing_but_time() {
     let Some(disk) = Tmpfs::mount("read-only", "64m") else {
         return;
     };
-    let mut rig = Rig::with(&[], Some(&disk.0.join("out")));
+    let mut rig = Harness::with(&[], Some(&disk.0.join("out")));
     let meeting = rig.zoom.start_meeting(script("read only"));
     // A file that is open for writing keeps a disk writable; so before the first.
     disk.remount("ro");
@@ -545,7 +545,7 @@ fn a_disk_that_is_read_only_for_a_while_costs_nothing_but_time() {
 
 #[test]
 fn a_folder_that_is_removed_is_made_anew() {
-    let mut rig = Rig::start();
+    let mut rig = Harness::start();
     let meeting = rig.zoom.start_meeting(script("removed"));
     assert!(meeting.wait_for_phrases(20, PATIENCE));
     // The server writes on meanwhile: emptied in the wrong instant it is not empty.
@@ -575,7 +575,7 @@ fn a_folder_that_is_removed_is_made_anew() {
 
 #[test]
 fn a_peer_that_never_finishes_its_handshake_is_left_behind() {
-    let rig = Rig::start();
+    let rig = Harness::start();
     let mut script = script("silent handshake");
     // The answer to message 1 never comes: ten seconds, then the next attempt.
     script.refusals = vec![(Socket::Signaling, Refusal::Silence)];

@@ -12,7 +12,7 @@ use crate::cli::manpages::SHELLS;
 use crate::domain::product::Product;
 use crate::manual;
 use crate::protocol::MediaSelection;
-use crate::zoom_api::Action;
+use crate::zoom_api::RestAction;
 
 pub use usage::{COMMANDS, USAGE, usage};
 
@@ -73,7 +73,7 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Control {
     /// What to do.
-    pub action: Action,
+    pub action: RestAction,
     /// The meeting's number, or the id of a session, engagement or call. Not empty.
     pub meeting_id: String,
     /// `--product`.
@@ -298,10 +298,10 @@ impl Given {
                 let online = self.has(Opt::Online);
                 Ok(Command::Check { config, online })
             }
-            Some("start") => self.control(Action::Start),
-            Some("stop") => self.control(Action::Stop),
-            Some("pause") => self.control(Action::Pause),
-            Some("resume") => self.control(Action::Resume),
+            Some("start") => self.control(RestAction::Start),
+            Some("stop") => self.control(RestAction::Stop),
+            Some("pause") => self.control(RestAction::Pause),
+            Some("resume") => self.control(RestAction::Resume),
             Some("status") => {
                 self.only("status", &[Opt::Config, Opt::Json, Opt::Watch], 1)?;
                 Ok(Command::Status {
@@ -359,7 +359,7 @@ impl Given {
         }
     }
 
-    fn control(self, action: Action) -> Result<Command, UsageError> {
+    fn control(self, action: RestAction) -> Result<Command, UsageError> {
         let name = action.name();
         let options = [Opt::Config, Opt::Participant, Opt::Product, Opt::Json];
         self.only(name, &options, 2)?;

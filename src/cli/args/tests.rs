@@ -52,7 +52,7 @@ fn commands() {
     );
     check(
         "start 812-3456-7890",
-        Command::Control(control(Action::Start, "81234567890")),
+        Command::Control(control(RestAction::Start, "81234567890")),
     );
     check(
         "stop --product call --participant u1 --json --config a.conf -- -abc==",
@@ -61,7 +61,7 @@ fn commands() {
             participant: Some("u1".to_owned()),
             json: true,
             config: config(),
-            ..control(Action::Stop, "-abc==")
+            ..control(RestAction::Stop, "-abc==")
         }),
     );
     check(

@@ -31,7 +31,7 @@ const FREE_BYTES_MIN: u64 = 1 << 30;
 
 /// How grave a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Grade {
+pub(crate) enum CheckLevel {
     Fine,
     Warn,
     /// With the exit code.
@@ -41,20 +41,20 @@ pub(crate) enum Grade {
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finding {
-    pub(crate) grade: Grade,
+    pub(crate) grade: CheckLevel,
     pub(crate) what: &'static str,
     pub(crate) text: String,
 }
 
 impl Finding {
-    pub(crate) fn new(grade: Grade, what: &'static str, text: impl Into<String>) -> Finding {
+    pub(crate) fn new(grade: CheckLevel, what: &'static str, text: impl Into<String>) -> Finding {
         let text = text.into();
         Finding { grade, what, text }
     }
 }
 
-const NOT_USABLE: Grade = Grade::Fault(exit::NO_PERMISSION);
-const WRONG: Grade = Grade::Fault(exit::CONFIG);
+const NOT_USABLE: CheckLevel = CheckLevel::Fault(exit::NO_PERMISSION);
+const WRONG: CheckLevel = CheckLevel::Fault(exit::CONFIG);
 
 /// Everything that can be seen from here.
 pub(crate) fn findings(loaded: &Loaded) -> Vec<Finding> {
@@ -81,7 +81,7 @@ pub(crate) fn findings(loaded: &Loaded) -> Vec<Finding> {
 fn meetings(path: &Path) -> Finding {
     const WHAT: &str = "meetings";
     let finding = directory(path, WHAT, "RTMS_OUT");
-    if finding.grade != Grade::Fine {
+    if finding.grade != CheckLevel::Fine {
         return finding;
     }
     let mode = fs::metadata(path).map_or(0, |found| found.permissions().mode());
@@ -89,21 +89,25 @@ fn meetings(path: &Path) -> Finding {
     match free(path) {
         _ if mode & 0o004 != 0 => {
             let text = format!("{text}; everyone on this machine may look into it, chmod o-rx");
-            Finding::new(Grade::Warn, WHAT, text)
+            Finding::new(CheckLevel::Warn, WHAT, text)
         }
         Some(bytes) if bytes < FREE_BYTES_MIN => {
             let text = format!("{text}; only {} free: make room", size(bytes));
-            Finding::new(Grade::Warn, WHAT, text)
+            Finding::new(CheckLevel::Warn, WHAT, text)
         }
-        Some(bytes) => Finding::new(Grade::Fine, WHAT, format!("{text}; {} free", size(bytes))),
-        None => Finding::new(Grade::Fine, WHAT, text),
+        Some(bytes) => Finding::new(
+            CheckLevel::Fine,
+            WHAT,
+            format!("{text}; {} free", size(bytes)),
+        ),
+        None => Finding::new(CheckLevel::Fine, WHAT, text),
     }
 }
 
 fn state_directory(path: &Path) -> Finding {
     const WHAT: &str = "state";
     let finding = directory(path, WHAT, "RTMS_STATE");
-    if finding.grade != Grade::Fine || !path.exists() {
+    if finding.grade != CheckLevel::Fine || !path.exists() {
         return finding;
     }
     match state::judge(path) {
@@ -114,7 +118,7 @@ fn state_directory(path: &Path) -> Finding {
                 "{} belongs to the user with id {owner}, as whom the server must then run",
                 path.display()
             );
-            Finding::new(Grade::Warn, WHAT, text)
+            Finding::new(CheckLevel::Warn, WHAT, text)
         }
         Err(error) => Finding::new(NOT_USABLE, WHAT, error.to_string()),
     }
@@ -131,7 +135,7 @@ fn directory(path: &Path, what: &'static str, key: &str) -> Finding {
             return Finding::new(WRONG, what, text);
         }
         return match may_write(path) {
-            Ok(()) => Finding::new(Grade::Fine, what, name.to_string()),
+            Ok(()) => Finding::new(CheckLevel::Fine, what, name.to_string()),
             Err(error) => {
                 let text = format!(
                     "{name} cannot be written by this user ({error}); change its owner, or {key}"
@@ -141,7 +145,7 @@ fn directory(path: &Path, what: &'static str, key: &str) -> Finding {
         };
     }
     match existing(path).map(may_write) {
-        Some(Ok(())) => Finding::new(Grade::Fine, what, format!("{name}, to be made")),
+        Some(Ok(())) => Finding::new(CheckLevel::Fine, what, format!("{name}, to be made")),
         _ => {
             let text = format!(
                 "{name} does not exist and cannot be made by this user; make it, or change {key}"
@@ -177,21 +181,21 @@ fn size(bytes: u64) -> String {
 fn port(address: SocketAddr, keys: &str) -> Finding {
     const WHAT: &str = "port";
     let Err(error) = TcpListener::bind(address) else {
-        return Finding::new(Grade::Fine, WHAT, format!("{address} is free"));
+        return Finding::new(CheckLevel::Fine, WHAT, format!("{address} is free"));
     };
     match error.kind() {
         ErrorKind::AddrInUse => {
             let text = format!(
                 "{address} is in use: fine if by the running server (rtmsd status), else change {keys}"
             );
-            Finding::new(Grade::Warn, WHAT, text)
+            Finding::new(CheckLevel::Warn, WHAT, text)
         }
         ErrorKind::PermissionDenied => {
             let text = format!(
                 "{address} may not be used by this user; take a port from 1024 on, or \"rtmsd print \
                  socket\""
             );
-            Finding::new(Grade::Warn, WHAT, text)
+            Finding::new(CheckLevel::Warn, WHAT, text)
         }
         _ => {
             let text = format!("{address} cannot be used ({error}); change {keys}");
@@ -207,11 +211,11 @@ fn certificate(files: &TlsFiles) -> Finding {
             "has expired, so Zoom does not deliver webhooks; renew it, then SIGHUP".to_owned(),
         ),
         Ok(days) if days < DAYS_MIN => (
-            Grade::Warn,
+            CheckLevel::Warn,
             format!("expires in {days} days; renew it, then SIGHUP"),
         ),
         Ok(days) => (
-            Grade::Fine,
+            CheckLevel::Fine,
             format!("good for {days} days; after a renewal, SIGHUP"),
         ),
         Err(error) => (WRONG, error.to_string()),
@@ -224,7 +228,7 @@ fn key_mode(key: &Path) -> Option<Finding> {
     (mode & 0o006 != 0).then(|| {
         let name = key.display();
         let text = format!("everyone on this machine may read {name}; chmod o-rw {name}");
-        Finding::new(Grade::Warn, "certificate", text)
+        Finding::new(CheckLevel::Warn, "certificate", text)
     })
 }
 
@@ -240,7 +244,7 @@ pub(crate) fn limits(files_max: Option<u64>, place: &str) -> Finding {
     const WHAT: &str = "limits";
     let Some(files_max) = files_max else {
         return Finding::new(
-            Grade::Fine,
+            CheckLevel::Fine,
             WHAT,
             format!("open files without limit {place}"),
         );
@@ -250,9 +254,9 @@ pub(crate) fn limits(files_max: Option<u64>, place: &str) -> Finding {
     match streams {
         0..50 => {
             let text = format!("{text}; raise it (LimitNOFILE=65536, ulimit -n)");
-            Finding::new(Grade::Warn, WHAT, text)
+            Finding::new(CheckLevel::Warn, WHAT, text)
         }
-        _ => Finding::new(Grade::Fine, WHAT, text),
+        _ => Finding::new(CheckLevel::Fine, WHAT, text),
     }
 }
 
@@ -265,7 +269,7 @@ fn clock(now_ms: u64) -> Finding {
         return Finding::new(WRONG, "clock", text);
     }
     let text = format!("{now}; --online compares it with Zoom's");
-    Finding::new(Grade::Fine, "clock", text)
+    Finding::new(CheckLevel::Fine, "clock", text)
 }
 
 #[cfg(test)]
@@ -276,22 +280,22 @@ mod tests {
     fn the_machine_is_judged() {
         let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = taken.local_addr().expect("it has one");
-        assert_eq!(port(address, "PORT").grade, Grade::Warn);
+        assert_eq!(port(address, "PORT").grade, CheckLevel::Warn);
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         assert_eq!(port(free, "PORT").text, "127.0.0.1:0 is free");
         // An address of nobody: for documentation (RFC 5737).
         let foreign = SocketAddr::from(([192, 0, 2, 1], 3000));
         assert_eq!(port(foreign, "HOST and PORT").grade, WRONG);
         for (files, grade, expected) in [
-            (None, Grade::Fine, "open files without limit here"),
+            (None, CheckLevel::Fine, "open files without limit here"),
             (
                 Some(65_536),
-                Grade::Fine,
+                CheckLevel::Fine,
                 "65536 open files here, enough for about 4638 streams",
             ),
             (
                 Some(1024),
-                Grade::Warn,
+                CheckLevel::Warn,
                 "1024 open files here, enough for about 30 streams; raise it (LimitNOFILE=65536, ulimit -n)",
             ),
         ] {
@@ -301,7 +305,7 @@ mod tests {
             );
         }
         assert_eq!(clock(0).grade, WRONG);
-        assert_eq!(clock(CLOCK_MS_MIN).grade, Grade::Fine);
+        assert_eq!(clock(CLOCK_MS_MIN).grade, CheckLevel::Fine);
         let nothing = TlsFiles {
             cert: "/nowhere/cert".into(),
             key: "/nowhere/key".into(),
@@ -319,8 +323,8 @@ mod tests {
             (state_directory(&inner).grade, meetings(&inner).grade)
         };
         fs::write(inner.join("a"), "").expect("a file");
-        assert_eq!(with_mode(0o700).0, Grade::Fine);
-        assert_eq!(with_mode(0o755), (NOT_USABLE, Grade::Warn));
+        assert_eq!(with_mode(0o700).0, CheckLevel::Fine);
+        assert_eq!(with_mode(0o755), (NOT_USABLE, CheckLevel::Warn));
         let missing = inner.join("b/c");
         assert!(meetings(&missing).text.contains(", to be made"));
         assert_eq!(meetings(&inner.join("a")).grade, WRONG);

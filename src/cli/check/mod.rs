@@ -14,11 +14,11 @@ use crate::config::{Config, Loaded, OnExit, OnRevoked, Sources, StdoutMode, load
 use crate::domain::product::Product;
 use crate::protocol::events::EventGroup;
 use crate::protocol::params::{AudioStreams, MediaKind, MediaSelection, VideoStreams};
-use machine::Grade;
+use machine::CheckLevel;
 
 /// How a configuration was judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Judgement {
+pub struct CheckReport {
     /// What `rtmsd check` ends with.
     pub exit_code: u8,
     /// Whether the configuration itself is without fault, so that there is something to go on with.
@@ -26,7 +26,7 @@ pub struct Judgement {
 }
 
 /// Writes the judgement.
-pub fn check(sources: &Sources<'_>, out: &mut impl Write) -> io::Result<Judgement> {
+pub fn check(sources: &Sources<'_>, out: &mut impl Write) -> io::Result<CheckReport> {
     let loaded = match load(sources) {
         Ok(loaded) => loaded,
         Err(faults) => {
@@ -34,7 +34,7 @@ pub fn check(sources: &Sources<'_>, out: &mut impl Write) -> io::Result<Judgemen
                 writeln!(out, "{fault}")?;
             }
             writeln!(out, "\n{}", count(faults.len(), "fault"))?;
-            return Ok(Judgement {
+            return Ok(CheckReport {
                 exit_code: exit::CONFIG,
                 is_loaded: false,
             });
@@ -54,12 +54,12 @@ pub fn check(sources: &Sources<'_>, out: &mut impl Write) -> io::Result<Judgemen
     }
     for finding in machine::findings(&loaded) {
         let word = match finding.grade {
-            Grade::Fine => "ok   ",
-            Grade::Warn => {
+            CheckLevel::Fine => "ok   ",
+            CheckLevel::Warn => {
                 warnings += 1;
                 "warn "
             }
-            Grade::Fault(code) => {
+            CheckLevel::Fault(code) => {
                 faults += 1;
                 exit_code = exit_code.max(code);
                 "fault"
@@ -75,7 +75,7 @@ pub fn check(sources: &Sources<'_>, out: &mut impl Write) -> io::Result<Judgemen
         0 => writeln!(out, "\n{faults}")?,
         n => writeln!(out, "\n{faults}, {}", count(n, "warning"))?,
     }
-    Ok(Judgement {
+    Ok(CheckReport {
         exit_code,
         is_loaded: true,
     })
@@ -379,7 +379,7 @@ mod tests {
     use super::*;
     use crate::config::{FileContent, Needs};
 
-    fn run(file: &str) -> (Judgement, String) {
+    fn run(file: &str) -> (CheckReport, String) {
         let none = |_: &Path| Err(io::Error::from(io::ErrorKind::NotFound));
         let content = FileContent {
             bytes: file.as_bytes().to_vec(),

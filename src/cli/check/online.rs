@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::state::StateDir;
-use crate::zoom_api::{AccessToken, Api, Credentials, Error, Reached, Settings};
+use crate::zoom_api::{AccessToken, Api, Credentials, Error, ProbeResult, Settings};
 
 /// A clock this far off is worth a word.
 const CLOCK_WARN_MS: i64 = 5_000;
@@ -86,7 +86,7 @@ impl<W: Write> Report<'_, W> {
     }
 
     fn check_api(&mut self, api: &Api, token: Option<&AccessToken>) -> io::Result<()> {
-        match api.reach(token) {
+        match api.probe(token) {
             Ok(reached) => {
                 let and = match token {
                     Some(_) => " and takes the token",
@@ -157,7 +157,7 @@ impl<W: Write> Report<'_, W> {
         Ok(())
     }
 
-    fn check_clock(&mut self, reached: &Reached) -> io::Result<()> {
+    fn check_clock(&mut self, reached: &ProbeResult) -> io::Result<()> {
         let Some(ahead_ms) = reached.clock_ahead_ms else {
             return self.warn("clock", "zoom's answer had no date to compare with");
         };

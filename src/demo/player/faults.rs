@@ -29,8 +29,8 @@ impl Meeting {
                     line.mailbox.post(Command::Frame(frame));
                 }
             }),
-            Fault::Drip(socket, frame, pause) => stream.each(socket, |line| {
-                line.mailbox.post(Command::Drip(frame.clone(), pause));
+            Fault::SlowWrite(socket, frame, pause) => stream.each(socket, |line| {
+                line.mailbox.post(Command::SlowWrite(frame.clone(), pause));
             }),
             Fault::TellInterrupted => {
                 stream.tell(json!({"msg_type": 6,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Meeting;
 use super::content::Phrase;
-use super::script::{Door, End, Fault, MeetingScript, Socket};
+use super::script::{End, Fault, HandshakeFault, MeetingScript, Socket};
 use crate::demo::media::sent_log::Sent;
 use crate::demo::zoom::record::Step;
 use crate::demo::zoom::shared::Shared;
@@ -120,7 +120,7 @@ impl MeetingHandle {
     }
 
     /// Where the URLs of that kind of socket lead from now on.
-    pub fn set_door(&self, socket: Socket, door: Door) {
+    pub fn set_door(&self, socket: Socket, door: HandshakeFault) {
         self.meeting.set_door(socket, door);
     }
 

@@ -113,12 +113,12 @@ impl Meeting {
         Some(self.started_webhook(shared, &id, event_ts, generation))
     }
 
-    pub(super) fn door(&self, socket: Socket) -> Door {
+    pub(super) fn door(&self, socket: Socket) -> HandshakeFault {
         self.lock()
-            .doors
+            .listeners
             .get(&socket)
             .copied()
-            .unwrap_or(Door::Open)
+            .unwrap_or(HandshakeFault::Open)
     }
 
     /// Ends the stream, if one lives, and the meeting, if that is asked.
@@ -187,7 +187,8 @@ impl Meeting {
         let state = self.lock();
         let line = state.stream.as_ref().and_then(|s| s.signaling.as_ref());
         if let Some(line) = line {
-            line.mailbox.post(Command::Then(Then(Box::new(run))));
+            line.mailbox
+                .post(Command::Callback(Callback(Box::new(run))));
         }
         line.is_some()
     }

@@ -10,7 +10,7 @@ impl Meeting {
         id: &str,
         (generation, media_type): (u32, u32),
         connection: u64,
-        mailbox: Mailbox,
+        mailbox: ConnectionQueue,
     ) -> Result<(), Refusal> {
         let mut state = self.lock();
         let refusal = state.next_refusal(Socket::Media);

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::demo::media::sent_log::Sent;
-use crate::demo::zoom::connection_queue::{Command, Mailbox, Then};
+use crate::demo::zoom::connection_queue::{Callback, Command, ConnectionQueue};
 use crate::demo::zoom::link::Gone;
 use crate::demo::zoom::oauth::random;
 use crate::demo::zoom::record::{Step, left, lock, unix_ms};
@@ -27,8 +27,8 @@ use crate::demo::zoom::shared::Shared;
 use crate::demo::zoom::webhook_bodies;
 use content::{Phrase, id_value, phrase};
 use script::{
-    Begin, Cut, DemoProduct, Door, Duplicates, End, Ending, Fault, Keep, MeetingScript, Refusal,
-    Socket, Speaker,
+    Begin, Cut, DemoProduct, Duplicates, End, Ending, Fault, HandshakeFault, MeetingScript,
+    Refusal, SentDetail, Socket, Speaker,
 };
 
 /// The media type `all`.
@@ -60,7 +60,7 @@ struct State {
     stream: Option<Stream>,
     streams: Vec<String>,
     refusals: VecDeque<(Socket, Refusal)>,
-    doors: BTreeMap<Socket, Door>,
+    listeners: BTreeMap<Socket, HandshakeFault>,
     talk: Talk,
     /// How far each series of audio has got.
     audio_reached: Vec<u64>,
@@ -120,7 +120,7 @@ struct Stream {
 
 struct Line {
     connection: u64,
-    mailbox: Mailbox,
+    mailbox: ConnectionQueue,
     generation: u32,
     is_stalled: bool,
     /// We cut it: a reconnect may overlap with what is left of it.
@@ -136,7 +136,7 @@ impl Meeting {
             stream: None,
             streams: Vec::new(),
             refusals: script.refusals.iter().cloned().collect(),
-            doors: BTreeMap::from([
+            listeners: BTreeMap::from([
                 (Socket::Signaling, script.signaling_door),
                 (Socket::Media, script.media_door),
             ]),
@@ -201,8 +201,8 @@ impl Meeting {
         self.lock().is_live
     }
 
-    pub(in crate::demo) fn set_door(&self, socket: Socket, door: Door) {
-        self.lock().doors.insert(socket, door);
+    pub(in crate::demo) fn set_door(&self, socket: Socket, door: HandshakeFault) {
+        self.lock().listeners.insert(socket, door);
     }
 }
 

@@ -38,7 +38,7 @@ impl Meeting {
         talk.replayed += replayed;
         talk.sent_count += range.end - range.start;
         talk.next = talk.next.max(range.end);
-        if self.script.keep == Keep::Each {
+        if self.script.keep == SentDetail::Each {
             let more = range.clone();
             talk.sent
                 .extend(more.map(|i| phrase(&self.script, base_ms, step_ms, i)));
@@ -90,8 +90,8 @@ impl Meeting {
     /// These are with the kernel, too.
     pub(in crate::demo) fn media_sent(&self, sent: &mut Vec<Sent>) {
         match self.script.keep {
-            Keep::Each => self.lock().media_sent.append(sent),
-            Keep::Count => sent.clear(),
+            SentDetail::Each => self.lock().media_sent.append(sent),
+            SentDetail::Count => sent.clear(),
         }
     }
 

@@ -124,7 +124,7 @@ pub enum FrameKind {
 
 /// How much of what was sent is kept for a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keep {
+pub enum SentDetail {
     /// Every phrase.
     Each,
     /// Only how many: for floods.
@@ -209,7 +209,7 @@ pub enum Ending {
 
 /// Where a socket's URL leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Door {
+pub enum HandshakeFault {
     /// To the server that works.
     Open,
     /// To one that accepts TCP and never answers the TLS handshake.
@@ -303,7 +303,7 @@ pub enum Fault {
     /// These frames, in this order.
     Frames(Socket, Vec<Frame>),
     /// A message whose bytes come one by one with that pause between; all else waits behind it.
-    Drip(Socket, Frame, Duration),
+    SlowWrite(Socket, Frame, Duration),
 }
 
 /// One meeting from its first webhook to its last.
@@ -332,7 +332,7 @@ pub struct MeetingScript {
     /// Phrases a second; zero sends as fast as the socket takes them.
     pub phrases_per_second: f64,
     /// What is kept of them.
-    pub keep: Keep,
+    pub keep: SentDetail,
     /// Audio, if it is granted and asked for.
     pub audio: Option<AudioScript>,
     /// Video and share, where they are granted and asked for.
@@ -373,9 +373,9 @@ pub struct MeetingScript {
     /// From the end of the stream to the close of its sockets by Zoom.
     pub linger: Duration,
     /// Where the signaling URL leads.
-    pub signaling_door: Door,
+    pub signaling_door: HandshakeFault,
     /// Where media URLs lead.
-    pub media_door: Door,
+    pub media_door: HandshakeFault,
     /// Refusals of the first handshakes, in order.
     pub refusals: Vec<(Socket, Refusal)>,
 }
@@ -398,7 +398,7 @@ impl MeetingScript {
             speakers: speakers(3, number % 1000),
             phrases: None,
             phrases_per_second: 2.0,
-            keep: Keep::Each,
+            keep: SentDetail::Each,
             audio: None,
             pictures: false,
             chat_every: 0,
@@ -418,8 +418,8 @@ impl MeetingScript {
             tell_signaling_loss: true,
             start_delay: Duration::ZERO,
             linger: Duration::from_millis(300),
-            signaling_door: Door::Open,
-            media_door: Door::Open,
+            signaling_door: HandshakeFault::Open,
+            media_door: HandshakeFault::Open,
             refusals: Vec::new(),
         }
     }

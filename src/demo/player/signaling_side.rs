@@ -10,11 +10,11 @@ impl Meeting {
         id: &str,
         generation: u32,
         connection: u64,
-        mailbox: Mailbox,
+        mailbox: ConnectionQueue,
     ) -> Result<Value, Refusal> {
         let mut state = self.lock();
         let refusal = state.next_refusal(Socket::Signaling);
-        let door = state.doors.get(&Socket::Media).copied();
+        let door = state.listeners.get(&Socket::Media).copied();
         let stream = state.live_stream(id)?;
         if generation != stream.generation {
             return Err(Refusal::Status(45));
@@ -45,7 +45,7 @@ impl Meeting {
         let mut urls = json!({});
         let mut add = |name: &str, media_type: u32| {
             let path = format!("/media/{id}/{generation}/{media_type}");
-            let door = door.unwrap_or(Door::Open);
+            let door = door.unwrap_or(HandshakeFault::Open);
             urls[name] = json!(shared.url(door, Socket::Media, &path));
         };
         if !is_without_urls {

@@ -1,7 +1,7 @@
 //! The demo's own certificate authority, made at start and forgotten at the end.
 //!
 //! It signs one good certificate for loopback and two bad ones, so that a test can see a client
-//! refuse them. Serving TLS with them is left to `doors`.
+//! refuse them. Serving TLS with them is left to `listeners`.
 
 use std::io;
 

@@ -22,7 +22,7 @@ pub(in crate::demo) enum Command {
     /// Sends a frame as it is.
     Frame(Frame),
     /// Sends a frame byte by byte.
-    Drip(Frame, Duration),
+    SlowWrite(Frame, Duration),
     /// Cuts the connection.
     Cut(Cut),
     /// Neither reads nor writes for so long.
@@ -34,15 +34,15 @@ pub(in crate::demo) enum Command {
     /// The stream is over: no data any more but so many trailing phrases (media).
     Finish(u64),
     /// Runs something small once all before it is with the kernel, or as far as it takes it.
-    Then(Then),
+    Callback(Callback),
     /// The demo stops.
     Quit,
 }
 
 /// Something small to run.
-pub(in crate::demo) struct Then(pub(in crate::demo) Box<dyn FnOnce() + Send>);
+pub(in crate::demo) struct Callback(pub(in crate::demo) Box<dyn FnOnce() + Send>);
 
-impl fmt::Debug for Then {
+impl fmt::Debug for Callback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Then")
     }
@@ -50,17 +50,17 @@ impl fmt::Debug for Then {
 
 /// Where commands for a connection are put.
 #[derive(Clone)]
-pub(in crate::demo) struct Mailbox {
+pub(in crate::demo) struct ConnectionQueue {
     sender: Sender<Command>,
     waker: Arc<OwnedFd>,
 }
 
-impl Mailbox {
-    pub(in crate::demo) fn new() -> io::Result<(Mailbox, Inbox)> {
+impl ConnectionQueue {
+    pub(in crate::demo) fn new() -> io::Result<(ConnectionQueue, Inbox)> {
         let (sender, receiver) = mpsc::channel();
         let waker = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
         Ok((
-            Mailbox {
+            ConnectionQueue {
                 sender,
                 waker: Arc::clone(&waker),
             },

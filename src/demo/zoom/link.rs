@@ -18,7 +18,7 @@ use tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tungstenite::{Error, HandshakeError, Message, WebSocket, accept_hdr_with_config};
 
-use super::connection_queue::{Command, Inbox, Then};
+use super::connection_queue::{Callback, Command, Inbox};
 use super::opening::{OPENING_MAX, accept_tls, wait_open};
 use super::record::{lock, unix_ms};
 use super::shared::Shared;
@@ -80,14 +80,14 @@ pub(in crate::demo) struct Link {
     /// The last wait found nothing to read, which is what most of them find.
     is_quiet: bool,
     stalled: Option<Option<Instant>>,
-    drip: Option<Drip>,
+    drip: Option<SlowWrite>,
     held: VecDeque<Message>,
     next_keep_alive: Option<Instant>,
     asked: VecDeque<Asked>,
     asked_count: u64,
 }
 
-struct Drip {
+struct SlowWrite {
     bytes: VecDeque<u8>,
     pause: Duration,
     next: Instant,
@@ -260,7 +260,7 @@ impl Link {
                 match command {
                     Command::Send(message) => self.send(&message)?,
                     Command::Frame(frame) => self.send_frame(frame)?,
-                    Command::Drip(frame, pause) => self.begin_drip(frame, pause)?,
+                    Command::SlowWrite(frame, pause) => self.begin_drip(frame, pause)?,
                     Command::Stall(length) => {
                         self.flush()?;
                         self.stalled = Some(length.map(|length| Instant::now() + length));
@@ -272,7 +272,7 @@ impl Link {
                     Command::Displace(should_be_gone) => {
                         return Err(self.displace(should_be_gone));
                     }
-                    Command::Then(Then(run)) => {
+                    Command::Callback(Callback(run)) => {
                         self.flush()?;
                         run();
                     }
@@ -448,7 +448,7 @@ impl Link {
                 self.wait(Some(PollFlags::OUT), Some(until))?;
             }
         }
-        self.drip = Some(Drip {
+        self.drip = Some(SlowWrite {
             bytes: encode(frame).into(),
             pause,
             next: Instant::now(),

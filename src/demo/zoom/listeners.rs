@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
-use super::connection_queue::{Inbox, Mailbox};
+use super::connection_queue::{ConnectionQueue, Inbox};
 use super::link::Link;
 use super::opening::hold_after_tls;
 use super::record::lock;
 use super::shared::Shared;
 use super::{media, rest, signaling};
-use crate::demo::player::script::{Door, Socket};
+use crate::demo::player::script::{HandshakeFault, Socket};
 
 /// A thousand clients at once, as in a wave of meetings.
 const BACKLOG: i32 = 4096;
@@ -26,7 +26,7 @@ const CLOSED_PORT: u16 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Behind {
     Rest,
-    WebSocket(Door, Socket),
+    WebSocket(HandshakeFault, Socket),
 }
 
 /// The listeners before they are served.
@@ -47,12 +47,12 @@ impl Doors {
         let mut kinds = vec![Behind::Rest];
         for socket in [Socket::Signaling, Socket::Media] {
             for door in [
-                Door::Open,
-                Door::NoTls,
-                Door::NoUpgrade,
-                Door::Unavailable,
-                Door::WrongHost,
-                Door::Expired,
+                HandshakeFault::Open,
+                HandshakeFault::NoTls,
+                HandshakeFault::NoUpgrade,
+                HandshakeFault::Unavailable,
+                HandshakeFault::WrongHost,
+                HandshakeFault::Expired,
             ] {
                 kinds.push(Behind::WebSocket(door, socket));
             }
@@ -67,11 +67,11 @@ impl Doors {
             ports.push((kind, listener.local_addr()?.port()));
             listeners.push((listener, kind));
         }
-        let doors = Doors {
+        let listeners = Doors {
             listeners,
             waker: Arc::clone(&waker),
         };
-        Ok((doors, Ports { ports, waker }))
+        Ok((listeners, Ports { ports, waker }))
     }
 
     /// Accepts until the demo stops.
@@ -130,7 +130,7 @@ fn open(shared: &Arc<Shared>, stream: TcpStream, behind: Behind) -> io::Result<(
         Behind::WebSocket(door, socket) => {
             stream.set_nonblocking(true)?;
             stream.set_nodelay(true)?;
-            let (mailbox, inbox) = Mailbox::new()?;
+            let (mailbox, inbox) = ConnectionQueue::new()?;
             shared.spawn(name, move || {
                 let id = again.next_id();
                 lock(&again.connections).insert(id, mailbox.clone());
@@ -146,23 +146,25 @@ fn open(shared: &Arc<Shared>, stream: TcpStream, behind: Behind) -> io::Result<(
 fn serve(
     shared: &Arc<Shared>,
     stream: TcpStream,
-    (door, socket): (Door, Socket),
+    (door, socket): (HandshakeFault, Socket),
     id: u64,
-    mailbox: Mailbox,
+    mailbox: ConnectionQueue,
     inbox: Inbox,
 ) {
     let certificates = &shared.certificates;
     let acceptor = match door {
-        Door::NoTls => {
+        HandshakeFault::NoTls => {
             let Ok(raw) = stream.try_clone() else { return };
             return inbox.hold(stream, &raw);
         }
-        Door::NoUpgrade => return hold_after_tls(stream, &certificates.good, &inbox),
-        Door::WrongHost => &certificates.wrong_host,
-        Door::Expired => &certificates.expired,
-        Door::Open | Door::Unavailable | Door::Refused => &certificates.good,
+        HandshakeFault::NoUpgrade => return hold_after_tls(stream, &certificates.good, &inbox),
+        HandshakeFault::WrongHost => &certificates.wrong_host,
+        HandshakeFault::Expired => &certificates.expired,
+        HandshakeFault::Open | HandshakeFault::Unavailable | HandshakeFault::Refused => {
+            &certificates.good
+        }
     };
-    let is_available = door != Door::Unavailable;
+    let is_available = door != HandshakeFault::Unavailable;
     let accepted = Link::accept(
         Arc::clone(shared),
         socket,
@@ -172,7 +174,7 @@ fn serve(
         is_available,
     );
     let Some((link, path)) = accepted else { return };
-    if matches!(door, Door::WrongHost | Door::Expired) {
+    if matches!(door, HandshakeFault::WrongHost | HandshakeFault::Expired) {
         shared.violation(format!("{path}: the client took a bad certificate"));
     }
     match socket {
@@ -183,7 +185,7 @@ fn serve(
 
 impl Ports {
     /// The port behind which this kind of socket behaves like that.
-    pub(in crate::demo) fn of(&self, door: Door, socket: Socket) -> u16 {
+    pub(in crate::demo) fn of(&self, door: HandshakeFault, socket: Socket) -> u16 {
         self.find(Behind::WebSocket(door, socket))
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::connection_queue::{Command, Mailbox};
+use super::connection_queue::{Command, ConnectionQueue};
 use super::handshake;
 use super::link::{Event, Gone, Link};
 use super::record::Step;
@@ -32,7 +32,7 @@ pub(in crate::demo) fn serve(
     mut link: Link,
     path: &str,
     connection: u64,
-    mailbox: Mailbox,
+    mailbox: ConnectionQueue,
 ) {
     let Some((place, request)) = first(shared, &mut link, path, Step::MediaConnected) else {
         return;

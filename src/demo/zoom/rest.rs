@@ -165,7 +165,7 @@ fn answer(shared: &Arc<Shared>, stream: &mut TcpStream, request: &HttpMessage) -
             rest.control_calls.push(call);
         }
     };
-    let mut then: Option<Then> = None;
+    let mut then: Option<Callback> = None;
     let mut is_lost = false;
     let (status, body, headers) = match scripted {
         Some(Answer::Json(status, body, headers)) => (status, Some(body.to_string()), headers),
@@ -305,8 +305,8 @@ impl Control {
     }
 }
 
-type Then = Box<dyn FnOnce(&Arc<Shared>)>;
-type Judged = (u16, Option<Value>, Option<Then>);
+type Callback = Box<dyn FnOnce(&Arc<Shared>)>;
+type Judged = (u16, Option<Value>, Option<Callback>);
 
 fn error(status: u16, code: u32, message: &str) -> Judged {
     (
@@ -394,7 +394,7 @@ fn who_answer(shared: &Shared, request: &HttpMessage) -> Judged {
 }
 
 fn act(shared: &Arc<Shared>, meeting: Arc<Meeting>, action: &str) -> Judged {
-    let then: Then = match action {
+    let then: Callback = match action {
         "start" => {
             meeting.step(Step::StartCalled);
             if !meeting.reserve_stream() {

@@ -13,7 +13,7 @@ use sha2::Sha256;
 
 use super::certificate::Certificates;
 use super::clock::Clock;
-use super::connection_queue::Mailbox;
+use super::connection_queue::ConnectionQueue;
 use super::listeners::Ports;
 use super::oauth::Oauth;
 use super::record::{Latencies, Violations, lock};
@@ -21,7 +21,7 @@ use super::rest::Rest;
 use super::webhooks::Webhooks;
 use crate::demo::Options;
 use crate::demo::player::Meeting;
-use crate::demo::player::script::{DemoProduct, Door, MeetingScript, Socket};
+use crate::demo::player::script::{DemoProduct, HandshakeFault, MeetingScript, Socket};
 
 /// Enough for a TLS handshake in a debug build; a thread's memory is only used as far as touched.
 const STACK_BYTES: usize = 256 * 1024;
@@ -37,7 +37,7 @@ pub(in crate::demo) struct Shared {
     pub(in crate::demo) rest: Mutex<Rest>,
     pub(in crate::demo) meetings: Mutex<Meetings>,
     /// WebSocket connections that live, each with where to tell it to stop.
-    pub(in crate::demo) connections: Mutex<HashMap<u64, Mailbox>>,
+    pub(in crate::demo) connections: Mutex<HashMap<u64, ConnectionQueue>>,
     /// HTTP connections that live, to shut them down at the end.
     pub(in crate::demo) http_streams: Mutex<HashMap<u64, TcpStream>>,
     pub(in crate::demo) violations: Mutex<Violations>,
@@ -116,7 +116,7 @@ impl Shared {
     }
 
     /// The URL of a socket.
-    pub(in crate::demo) fn url(&self, door: Door, socket: Socket, path: &str) -> String {
+    pub(in crate::demo) fn url(&self, door: HandshakeFault, socket: Socket, path: &str) -> String {
         format!(
             "wss://{}:{}{path}",
             self.options.host,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::connection_queue::Mailbox;
+use super::connection_queue::ConnectionQueue;
 use super::handshake;
 use super::handshake::Place;
 use super::link::{Event, Gone, Link};
@@ -26,7 +26,7 @@ pub(in crate::demo) fn serve(
     mut link: Link,
     path: &str,
     connection: u64,
-    mailbox: Mailbox,
+    mailbox: ConnectionQueue,
 ) {
     let Some((place, request)) = first(shared, &mut link, path, Step::SignalingConnected) else {
         return;

@@ -39,12 +39,12 @@ impl Delivery {
     }
 }
 
-type Then = Box<dyn FnOnce(&Arc<Shared>, &Delivery) + Send>;
+type Callback = Box<dyn FnOnce(&Arc<Shared>, &Delivery) + Send>;
 
 pub(in crate::demo) struct Job {
     body: Value,
     attempt: usize,
-    then: Then,
+    then: Callback,
 }
 
 /// The queue before the pool, and what became of each webhook.

@@ -8,10 +8,10 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{
-    Chat, DecodeError, EventUpdate, KeepAlive, MediaHandshake, Message, Packet, PacketKind,
+    Chat, DecodeError, KeepAlive, MediaHandshake, MeetingEvent, Message, Packet, PacketKind,
     Participant, SignalingHandshake, Transcript,
 };
-use crate::protocol::codes::{Status, StopReason, StreamState};
+use crate::protocol::codes::{RtmsStatus, StopReason, StreamState};
 use crate::protocol::scalar::Scalar;
 use crate::protocol::server_url::URL_BYTES_MAX;
 
@@ -187,7 +187,7 @@ pub fn decode(data: &str) -> Result<Message<'_>, DecodeError> {
     };
     Ok(match msg_type {
         2 => Message::SignalingHandshake(SignalingHandshake {
-            status: frame.status_code.integer().map(Status),
+            status: frame.status_code.integer().map(RtmsStatus),
             reason: reason_text(frame.reason),
             urls: frame
                 .media_server
@@ -195,7 +195,7 @@ pub fn decode(data: &str) -> Result<Message<'_>, DecodeError> {
                 .unwrap_or_default(),
         }),
         4 => Message::MediaHandshake(MediaHandshake {
-            status: frame.status_code.integer().map(Status),
+            status: frame.status_code.integer().map(RtmsStatus),
             reason: reason_text(frame.reason),
             media_params: frame.media_params.filter(|raw| raw.get() != "null"),
             is_encrypted: frame.payload_encrypted.is_true() || frame.payload_encryption.is_true(),
@@ -225,10 +225,10 @@ pub fn decode(data: &str) -> Result<Message<'_>, DecodeError> {
         16 => Message::Packet(PacketKind::Share, packet(frame)),
         17 => Message::Transcript(transcript(frame)),
         18 => chat(data)?,
-        22 => Message::StreamClose(Status(frame.status_code.integer().unwrap_or(0))),
+        22 => Message::StreamClose(RtmsStatus(frame.status_code.integer().unwrap_or(0))),
         29 => Message::VideoSubscription {
             user_id: frame.user_id.unsigned().unwrap_or(0),
-            status: Status(frame.status_code.integer().unwrap_or(-1)),
+            status: RtmsStatus(frame.status_code.integer().unwrap_or(-1)),
         },
         n => Message::Unknown(n),
     })
@@ -378,7 +378,7 @@ fn chat(data: &str) -> Result<Message<'_>, DecodeError> {
     }))
 }
 
-fn event_update(raw: &RawValue) -> Result<EventUpdate<'_>, DecodeError> {
+fn event_update(raw: &RawValue) -> Result<MeetingEvent<'_>, DecodeError> {
     #[derive(Deserialize)]
     struct Fields<'a> {
         #[serde(borrow, default)]
@@ -399,7 +399,7 @@ fn event_update(raw: &RawValue) -> Result<EventUpdate<'_>, DecodeError> {
     let fields: Fields<'_> =
         serde_json::from_str(raw.get()).map_err(|e| DecodeError(format!("event: {e}")))?;
     let people = fields.participants.or(fields.participant_info);
-    Ok(EventUpdate {
+    Ok(MeetingEvent {
         event_type: fields.event_type.integer(),
         timestamp_ms: fields
             .timestamp

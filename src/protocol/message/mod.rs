@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde_json::value::RawValue;
 
-use super::codes::{Status, StopReason, StreamState};
+use super::codes::{RtmsStatus, StopReason, StreamState};
 
 pub(crate) mod decode;
 pub(crate) mod requests;
@@ -20,7 +20,7 @@ pub use requests::{
     PROTOCOL_VERSION, client_ready, event_subscription, keep_alive_answer, media_handshake,
     signaling_handshake, stream_close, video_subscription,
 };
-pub use surrogates::mend_surrogates;
+pub use surrogates::replace_lone_surrogates;
 
 /// A message from Zoom.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub enum Message<'a> {
     /// 4: the answer to our media handshake.
     MediaHandshake(MediaHandshake<'a>),
     /// 6: something happened in the meeting.
-    Event(EventUpdate<'a>),
+    Event(MeetingEvent<'a>),
     /// 8 and 20: the state of the stream.
     StreamState {
         /// The new state.
@@ -56,13 +56,13 @@ pub enum Message<'a> {
     /// 18: a chat message.
     Chat(Chat<'a>),
     /// 22: the answer to our close request.
-    StreamClose(Status),
+    StreamClose(RtmsStatus),
     /// 29: the answer to our video subscription.
     VideoSubscription {
         /// Whose video.
         user_id: u64,
         /// Whether it was granted.
-        status: Status,
+        status: RtmsStatus,
     },
     /// Reserved, undocumented or new: to be counted and skipped.
     Unknown(i64),
@@ -83,7 +83,7 @@ pub enum PacketKind {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct SignalingHandshake {
     /// `None` when it is missing, which is a refusal.
-    pub status: Option<Status>,
+    pub status: Option<RtmsStatus>,
     /// Zoom's words, bounded.
     pub reason: String,
     /// The media URLs by Zoom's key (`audio`, `deskshare`, `all`, …), not yet trusted.
@@ -94,7 +94,7 @@ pub struct SignalingHandshake {
 #[derive(Debug)]
 pub struct MediaHandshake<'a> {
     /// `None` when it is missing, which is a refusal.
-    pub status: Option<Status>,
+    pub status: Option<RtmsStatus>,
     /// Zoom's words, bounded.
     pub reason: String,
     /// The parameters in force, as sent.
@@ -176,7 +176,7 @@ pub struct Chat<'a> {
 
 /// Message 6.
 #[derive(Debug)]
-pub struct EventUpdate<'a> {
+pub struct MeetingEvent<'a> {
     /// `event_type`; `None` in a V2 message, whose `event_code` has another meaning.
     pub event_type: Option<i64>,
     /// When, in Unix milliseconds, where told.

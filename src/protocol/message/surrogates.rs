@@ -2,7 +2,7 @@
 
 /// Repairs text that JSON forbids but real senders produce: an escape for half a surrogate pair
 /// (an emoji cut in two). Each half becomes U+FFFD, so that the phrase around it is kept.
-pub fn mend_surrogates(data: &str) -> Option<String> {
+pub fn replace_lone_surrogates(data: &str) -> Option<String> {
     let bytes = data.as_bytes();
     let unit = |at: usize| -> Option<u16> {
         let escape = bytes.get(at..at + 6)?;

@@ -29,7 +29,7 @@ pub enum Command {
     /// Leave without a word, so that another process can take the stream over.
     Leave,
     /// The machine slept; connections are dead without knowing it.
-    Slept,
+    SystemResumed,
     /// The app has another secret; handshakes from now on are signed with it.
     ClientSecret(Secret),
 }
@@ -99,11 +99,11 @@ impl Stream {
                 self.config.client_secret = secret;
                 self.signature = super::signature(&self.config);
             }
-            Command::Slept => {
+            Command::SystemResumed => {
                 if self.phase == Phase::Running && self.signaling.is_open() {
                     self.signaling.attempts.reset();
                     self.close_media();
-                    self.restart_signaling(now, Loss::Slept);
+                    self.restart_signaling(now, Loss::SystemResumed);
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::{Media, Output, Phase, Socket, Stream};
 use crate::protocol::camera::Camera;
-use crate::protocol::codes::{Refusal, Status};
+use crate::protocol::codes::{RefusalPolicy, RtmsStatus};
 use crate::protocol::event::{EndReason, LinkId, Loss, Notice};
 use crate::protocol::link::{CONNECT_MAX, Link, State};
 use crate::protocol::message;
@@ -27,7 +27,7 @@ impl Stream {
             self.counters.ignored += 1;
             return;
         }
-        if answer.status != Some(Status::OK) {
+        if answer.status != Some(RtmsStatus::OK) {
             return self.refused(now, id, answer.status, answer.reason);
         }
         self.signaling.state = State::Up;
@@ -134,7 +134,7 @@ impl Stream {
             self.counters.ignored += 1;
             return;
         };
-        if answer.status != Some(Status::OK) {
+        if answer.status != Some(RtmsStatus::OK) {
             return self.refused(now, id, answer.status, answer.reason);
         }
         media.link.state = State::Up;
@@ -190,15 +190,15 @@ impl Stream {
         &mut self,
         now: Instant,
         id: LinkId,
-        status: Option<Status>,
+        status: Option<RtmsStatus>,
         reason: String,
     ) {
         // A missing status code is a refusal whose cause is not told: it may pass.
-        let refusal = status.map_or(Refusal::Retry, |status| status.refusal(&reason));
+        let refusal = status.map_or(RefusalPolicy::Retry, |status| status.refusal(&reason));
         self.notice(Notice::Refused(id, status, reason.clone(), refusal));
         match (refusal, id) {
-            (Refusal::Retry, _) => self.lose(now, id, Loss::Refused, Socket::Open),
-            (Refusal::NotGranted | Refusal::Configuration, LinkId::Media(kind))
+            (RefusalPolicy::Retry, _) => self.lose(now, id, Loss::Refused, Socket::Open),
+            (RefusalPolicy::NotGranted | RefusalPolicy::Configuration, LinkId::Media(kind))
                 if self.media.len() > 1 =>
             {
                 self.outputs.push_back(Output::Close(id));

@@ -192,7 +192,7 @@ fn one_socket_for_each_kind_and_one_ready_after_all() {
         "0.0 > media:transcript 3 media_type=8",
         "0.0 * Accepted(Media(Transcript))",
         "0.0 > media:audio 3 media_type=1",
-        "0.0 * Refused(Media(Audio), Some(Status(9)), \"scope\", NotGranted)",
+        "0.0 * Refused(Media(Audio), Some(RtmsStatus(9)), \"scope\", NotGranted)",
         "0.0 close media:audio",
         "0.0 * NotGranted(Audio, Some(\"meeting:read:meeting_audio\"))",
         "0.0 > signaling 7",
@@ -621,11 +621,11 @@ fn leaving_says_nothing_and_closing_asks() {
 fn a_machine_that_slept_connects_again() {
     let mut talk = Talk::ready();
     talk.until(5.0);
-    talk.tell(Command::Slept);
+    talk.tell(Command::SystemResumed);
     talk.check(&[
         "5.0 close media:transcript",
         "5.0 close signaling",
-        "5.0 * Lost(Signaling, Slept)",
+        "5.0 * Lost(Signaling, SystemResumed)",
         "5.0 connect signaling sig.zoom.us",
     ]);
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::talk::config;
 use crate::protocol::message::{
-    Message, PacketKind, decode, event_subscription, media_handshake, mend_surrogates,
+    Message, PacketKind, decode, event_subscription, media_handshake, replace_lone_surrogates,
     signaling_handshake,
 };
 use crate::protocol::{MediaKind, MediaParams, handshake_signature};
@@ -200,7 +200,7 @@ fn half_an_emoji_costs_half_an_emoji() {
     let broken =
         r#"{"msg_type":17,"content":{"data":"a \ud83d b \ude00 \\ud83d \ud83d\ude00 \n"}}"#;
     assert!(decode(broken).is_err(), "else there is nothing to mend");
-    let mended = mend_surrogates(broken).expect("there is something to mend");
+    let mended = replace_lone_surrogates(broken).expect("there is something to mend");
     match decode(&mended) {
         Ok(Message::Transcript(said)) => {
             assert_eq!(said.text, "a \u{fffd} b \u{fffd} \\ud83d \u{1f600} \n");
@@ -215,6 +215,6 @@ fn half_an_emoji_costs_half_an_emoji() {
         "\\u",
         "\\ud8",
     ] {
-        assert_eq!(mend_surrogates(whole), None, "{whole}");
+        assert_eq!(replace_lone_surrogates(whole), None, "{whole}");
     }
 }

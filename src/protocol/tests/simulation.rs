@@ -254,7 +254,7 @@ impl World {
                         url: Some(url("other")),
                     },
                     4..=5 => Command::FailOver(url("next")),
-                    6 => Command::Slept,
+                    6 => Command::SystemResumed,
                     _ => Command::Interrupted {
                         event_ts_ms: 0,
                         url: None,

@@ -24,7 +24,7 @@ const STAMP_MS_MAX: u64 = 4_102_444_800_000;
 
 /// After a restart, what is this much behind was received before it; Zoom keeps no stream open for
 /// longer than 65 s.
-const SEAM_MS: i64 = 65_000;
+const REPLAY_MS_MAX: i64 = 65_000;
 
 /// Stamps of two packets differ by more than this.
 const SAME_MS: i64 = 10;
@@ -77,7 +77,10 @@ impl Timeline {
         let (stamp, covered) = (stamp_ms as i64, covered_ms as i64);
         let zero = *self.zero_ms.get_or_insert(stamp - covered);
         let ahead = stamp - (zero + covered);
-        let is_seam = self.seam_ms.is_some_and(|seam| stamp < seam - SAME_MS) && ahead > -SEAM_MS;
+        let is_seam = self
+            .seam_ms
+            .is_some_and(|load_recent_phrases| stamp < load_recent_phrases - SAME_MS)
+            && ahead > -REPLAY_MS_MAX;
         // Stamps in whole seconds are alike for a while; then it is no repetition.
         let is_known = stamp < self.newest_ms && ahead < -JITTER_MS;
         if is_seam || is_known && self.recent.contains(&digest) {

@@ -13,7 +13,7 @@ use super::timeline::{Place, Timeline, digest};
 use super::wav;
 use crate::protocol::params::Content;
 use crate::recorder::rtp;
-use crate::recorder::sparse_file::PlacedFile;
+use crate::recorder::sparse_file::SparseFile;
 
 /// Silence in G.722 has to be written out; a longer one begins a new part instead.
 const G722_SILENCE_MS_MAX: u64 = 600_000;
@@ -27,7 +27,7 @@ const PARTS_MAX: u32 = 1000;
 
 /// What became of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
+pub enum PushOutcome {
     /// It is in the file.
     Kept,
     /// It was received before.
@@ -59,7 +59,7 @@ impl Opus {
     /// Hands the pages that `put` makes to the file.
     fn write(
         &mut self,
-        file: &mut PlacedFile,
+        file: &mut SparseFile,
         put: impl FnOnce(&mut Pages, &mut Vec<u8>, &mut Page),
     ) {
         put(&mut self.pages, &mut self.out, &mut self.page);
@@ -72,14 +72,14 @@ impl Opus {
 
 /// One speaker's sound.
 #[derive(Debug)]
-pub struct Track {
+pub struct AudioTrack {
     folder: PathBuf,
     stem: String,
     part: Part,
     number: u32,
-    file: PlacedFile,
+    file: SparseFile,
     /// Parts that are complete but for what waits to be written.
-    full: Vec<PlacedFile>,
+    full: Vec<SparseFile>,
     time: Timeline,
     /// Steps of the file's clock so far.
     units: u64,
@@ -88,13 +88,13 @@ pub struct Track {
     data_bytes_max: u64,
 }
 
-impl Track {
+impl AudioTrack {
     /// A new file for a speaker; `stem` is its name without extension. Nothing is there yet.
-    pub fn new(folder: &Path, stem: String, part: Part, number: u32) -> Track {
-        let mut track = Track {
+    pub fn new(folder: &Path, stem: String, part: Part, number: u32) -> AudioTrack {
+        let mut track = AudioTrack {
             folder: folder.to_owned(),
             stem,
-            file: PlacedFile::new(PathBuf::new(), 0),
+            file: SparseFile::new(PathBuf::new(), 0),
             full: Vec::new(),
             part,
             number,
@@ -115,7 +115,7 @@ impl Track {
         stem: String,
         part: Part,
         number: u32,
-    ) -> io::Result<Option<Track>> {
+    ) -> io::Result<Option<AudioTrack>> {
         let path = folder.join(&part.file);
         let mut file = match File::options().read(true).write(true).open(&path) {
             Ok(file) => file,
@@ -126,11 +126,11 @@ impl Track {
         let (unit_bytes, rate) = part.format.unit();
         let (units, good, opus) = match part.format {
             Format::Linear { .. } => {
-                if length < wav::HEAD_BYTES {
+                if length < wav::HEADER_BYTES {
                     return Ok(None);
                 }
-                let units = (length - wav::HEAD_BYTES) / unit_bytes;
-                (units, wav::HEAD_BYTES + units * unit_bytes, None)
+                let units = (length - wav::HEADER_BYTES) / unit_bytes;
+                (units, wav::HEADER_BYTES + units * unit_bytes, None)
             }
             Format::Opus { .. } => match ogg::resume(&mut file)? {
                 Some((pages, good)) => (pages.samples, good, Some(Opus::new(pages))),
@@ -142,10 +142,10 @@ impl Track {
             file.set_len(good)?;
         }
         let time = Timeline::resumed(part.first_ms, units * 1000 / rate);
-        let mut track = Track {
+        let mut track = AudioTrack {
             folder: folder.to_owned(),
             stem,
-            file: PlacedFile::new(path, good),
+            file: SparseFile::new(path, good),
             full: Vec::new(),
             part,
             number,
@@ -155,7 +155,7 @@ impl Track {
             has_ended: false,
             data_bytes_max: wav::DATA_BYTES_MAX,
         };
-        track.finish_head();
+        track.finish_header();
         Ok(Some(track))
     }
 
@@ -179,13 +179,13 @@ impl Track {
         self.time.jumps
     }
 
-    /// Takes a packet; [`Track::write`] writes it.
-    pub fn take(&mut self, stamp_ms: u64, content: Content, bytes: &[u8]) -> Taken {
+    /// Takes a packet; [`AudioTrack::write`] writes it.
+    pub fn take(&mut self, stamp_ms: u64, content: Content, bytes: &[u8]) -> PushOutcome {
         let bytes = match content {
             Content::Raw => bytes,
             Content::Rtp => match rtp::payload(bytes) {
                 Some(payload) => payload,
-                None => return Taken::Malformed,
+                None => return PushOutcome::Malformed,
             },
         };
         let (unit_bytes, rate) = self.part.format.unit();
@@ -196,13 +196,13 @@ impl Track {
             Format::Opus { .. } => ogg::packet_samples(bytes).unwrap_or(0),
         };
         if units == 0 {
-            return Taken::Malformed;
+            return PushOutcome::Malformed;
         }
         let place = self
             .time
             .place(stamp_ms, self.covered_ms(), digest(stamp_ms, bytes));
         let silence_ms = match place {
-            Place::Repeat => return Taken::Repeat,
+            Place::Repeat => return PushOutcome::Repeat,
             Place::Next => 0,
             Place::After(ms) => ms,
         };
@@ -214,19 +214,19 @@ impl Track {
             Format::G722 => silence_ms > G722_SILENCE_MS_MAX,
             Format::Opus { .. } => false,
         };
-        let mut taken = Taken::Kept;
+        let mut taken = PushOutcome::Kept;
         // Nothing may follow the page that ends an Ogg stream.
         let is_full = is_full || self.has_ended && self.opus.is_some();
         if is_full && self.number < PARTS_MAX {
             self.end();
             self.next_part(stamp_ms);
-            taken = Taken::NewPart;
+            taken = PushOutcome::NewPart;
         } else if !is_full {
             self.silence(silence);
         }
         if self.part.first_ms == 0 && stamp_ms != 0 {
             self.part.first_ms = stamp_ms.saturating_sub(self.covered_ms());
-            taken = Taken::NewPart;
+            taken = PushOutcome::NewPart;
         }
         self.sound(bytes, units);
         taken
@@ -310,40 +310,40 @@ impl Track {
         self.opus = None;
         self.has_ended = false;
         let path = self.folder.join(&self.part.file);
-        let before = std::mem::replace(&mut self.file, PlacedFile::new(PathBuf::new(), 0));
+        let before = std::mem::replace(&mut self.file, SparseFile::new(PathBuf::new(), 0));
         if before.is_waiting() || before.is_unsynced() {
             self.full.push(before);
         }
         let head_bytes = match self.part.format {
-            Format::Linear { .. } => wav::HEAD_BYTES,
+            Format::Linear { .. } => wav::HEADER_BYTES,
             Format::Opus { .. } | Format::G722 => 0,
         };
-        self.file = PlacedFile::new(path, head_bytes);
+        self.file = SparseFile::new(path, head_bytes);
         match self.part.format {
             Format::Opus { channels } => {
                 let mut opus = Opus::new(Pages::new(serial(&self.part)));
                 opus.write(&mut self.file, |pages, out, _| pages.begin(out, channels));
                 self.opus = Some(opus);
             }
-            Format::Linear { .. } => self.finish_head(),
+            Format::Linear { .. } => self.finish_header(),
             Format::G722 => {}
         }
     }
 
     /// Brings the sizes in the file's head up to date with the next write.
-    pub fn finish_head(&mut self) {
+    pub fn finish_header(&mut self) {
         if let Format::Linear {
             rate_hz, channels, ..
         } = self.part.format
         {
-            let data = self.file.end() - wav::HEAD_BYTES;
-            self.file.set_head(wav::head(rate_hz, channels, data));
+            let data = self.file.end() - wav::HEADER_BYTES;
+            self.file.set_header(wav::head(rate_hz, channels, data));
         }
     }
 
     /// Marks the end of the file.
     pub fn end(&mut self) {
-        self.finish_head();
+        self.finish_header();
         self.flush_page();
         let is_first = !std::mem::replace(&mut self.has_ended, true);
         if is_first && let Some(opus) = &mut self.opus {
@@ -371,14 +371,14 @@ impl Track {
 
     /// Makes what is written survive a power cut, with a head that says how much it is.
     pub fn sync(&mut self) -> io::Result<()> {
-        self.write_head()?;
+        self.write_header()?;
         self.file.sync()
     }
 
     /// Writes a head that says how much is written.
-    pub fn write_head(&mut self) -> io::Result<()> {
+    pub fn write_header(&mut self) -> io::Result<()> {
         if self.file.is_unsynced() {
-            self.finish_head();
+            self.finish_header();
             self.write()?;
         }
         Ok(())
@@ -443,8 +443,8 @@ mod tests {
         }
     }
 
-    fn track(folder: &Path, format: Format) -> Track {
-        Track::new(folder, "audio-7".to_owned(), part(format), 1)
+    fn track(folder: &Path, format: Format) -> AudioTrack {
+        AudioTrack::new(folder, "audio-7".to_owned(), part(format), 1)
     }
 
     /// The samples of a WAV, whose head must tell the truth.
@@ -462,13 +462,16 @@ mod tests {
         let folder = scratch("track-mute");
         let mut track = track(&folder, L16);
         let packet = [1; 640];
-        assert_eq!(track.take(T, Content::Raw, &packet), Taken::NewPart);
+        assert_eq!(track.take(T, Content::Raw, &packet), PushOutcome::NewPart);
         // Half an hour of silence, and half a sample too much.
         let late = [2; 641];
         let stamp = T + 1_800_000;
-        assert_eq!(track.take(stamp, Content::Raw, &late), Taken::Kept);
-        assert_eq!(track.take(stamp, Content::Raw, &[3]), Taken::Malformed);
-        assert_eq!(track.take(stamp, Content::Raw, &[]), Taken::Malformed);
+        assert_eq!(track.take(stamp, Content::Raw, &late), PushOutcome::Kept);
+        assert_eq!(
+            track.take(stamp, Content::Raw, &[3]),
+            PushOutcome::Malformed
+        );
+        assert_eq!(track.take(stamp, Content::Raw, &[]), PushOutcome::Malformed);
         track.end();
         track.write().expect("the disk is well");
         let path = folder.join("audio-7.wav");
@@ -496,12 +499,15 @@ mod tests {
         let mut bytes = std::fs::read(&path).expect("readable");
         bytes.push(9);
         std::fs::write(&path, bytes).expect("writable");
-        let mut second = Track::resume(&folder, "audio-7".to_owned(), known, 1)
+        let mut second = AudioTrack::resume(&folder, "audio-7".to_owned(), known, 1)
             .expect("readable")
             .expect("there");
         second.write().expect("the disk is well");
         assert_eq!(samples(&path), [1; 6400], "whole before anything comes");
-        assert_eq!(second.take(T + 180, Content::Raw, &[1; 640]), Taken::Repeat);
+        assert_eq!(
+            second.take(T + 180, Content::Raw, &[1; 640]),
+            PushOutcome::Repeat
+        );
         second.take(T + 1000, Content::Raw, &[2; 640]);
         second.end();
         second.write().expect("the disk is well");
@@ -590,14 +596,20 @@ mod tests {
         let mut first = track(&folder, opus);
         first.take(T, Content::Raw, &sound);
         first.take(T + 1020, Content::Raw, &sound);
-        assert_eq!(first.take(T + 1040, Content::Raw, &[]), Taken::Malformed);
+        assert_eq!(
+            first.take(T + 1040, Content::Raw, &[]),
+            PushOutcome::Malformed
+        );
         let rtp = [&[0x80, 111, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1], &sound[..]].concat();
         first.take(T + 1040, Content::Rtp, &rtp);
-        assert_eq!(first.take(T, Content::Rtp, &rtp[..9]), Taken::Malformed);
+        assert_eq!(
+            first.take(T, Content::Rtp, &rtp[..9]),
+            PushOutcome::Malformed
+        );
         first.write().expect("the disk is well");
         let known = first.part().clone();
         drop(first);
-        let mut second = Track::resume(&folder, "audio-7".to_owned(), known, 1)
+        let mut second = AudioTrack::resume(&folder, "audio-7".to_owned(), known, 1)
             .expect("readable")
             .expect("there");
         second.take(T + 1060, Content::Raw, &sound);

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// Bytes of the head.
-pub const HEAD_BYTES: u64 = 44;
+pub const HEADER_BYTES: u64 = 44;
 
 /// Most bytes of samples in one file; its sizes have 32 bits.
 pub const DATA_BYTES_MAX: u64 = 0xffff_f000;
@@ -18,7 +18,7 @@ pub const DATA_BYTES_MAX: u64 = 0xffff_f000;
 pub fn head(rate_hz: u32, channels: u16, data_bytes: u64) -> Vec<u8> {
     let data = u32::try_from(data_bytes).unwrap_or(u32::MAX - 36);
     let frame_bytes = 2 * channels;
-    let mut head = Vec::with_capacity(HEAD_BYTES as usize);
+    let mut head = Vec::with_capacity(HEADER_BYTES as usize);
     head.extend_from_slice(b"RIFF");
     head.extend_from_slice(&data.saturating_add(36).to_le_bytes());
     head.extend_from_slice(b"WAVEfmt ");
@@ -40,8 +40,8 @@ pub fn head(rate_hz: u32, channels: u16, data_bytes: u64) -> Vec<u8> {
 pub fn mend(path: &Path) -> io::Result<()> {
     let file = File::options().read(true).write(true).open(path)?;
     let length = file.metadata()?.len();
-    let mut found = [0; HEAD_BYTES as usize];
-    if length < HEAD_BYTES {
+    let mut found = [0; HEADER_BYTES as usize];
+    if length < HEADER_BYTES {
         return Ok(());
     }
     file.read_exact_at(&mut found, 0)?;
@@ -54,9 +54,9 @@ pub fn mend(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     let frame_bytes = 2 * u64::from(channels);
-    let data_bytes = (length - HEAD_BYTES) / frame_bytes * frame_bytes;
-    if HEAD_BYTES + data_bytes < length {
-        file.set_len(HEAD_BYTES + data_bytes)?;
+    let data_bytes = (length - HEADER_BYTES) / frame_bytes * frame_bytes;
+    if HEADER_BYTES + data_bytes < length {
+        file.set_len(HEADER_BYTES + data_bytes)?;
     }
     let right = head(rate_hz, channels, data_bytes);
     if right != found {
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn the_head_says_what_follows() {
         let head = head(48_000, 2, 1000);
-        assert_eq!(head.len() as u64, HEAD_BYTES);
+        assert_eq!(head.len() as u64, HEADER_BYTES);
         let number = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four"));
         assert_eq!((&head[..4], number(4)), (&b"RIFF"[..], 1036));
         assert_eq!(number(24), 48_000);

@@ -21,17 +21,17 @@ use std::time::{Duration, Instant};
 pub use sink::DiskSink;
 use writer::Writer;
 
-use super::packet_batch::Batch;
-use super::record_batch::{Records, StreamInfo};
+use super::packet_batch::PacketBatch;
+use super::record_batch::{RecordBatch, StreamInfo};
 use super::transcript::Formats;
 use crate::net::waker::Waker;
 use crate::protocol::{EndReason, MediaParams};
 
 /// Above this many waiting bytes a stream reads more slowly.
-const BEHIND_BYTES: usize = 1 << 20;
+const BACKLOG_BYTES: usize = 1 << 20;
 /// Above this many in all, every stream does: a few hundred at work leave the one thread that writes
 /// for them little of a busy processor.
-const ALL_BEHIND_BYTES: usize = 32 << 20;
+const ALL_BACKLOG_BYTES: usize = 32 << 20;
 /// Most bytes that wait for one stream: hours of phrases, half a minute of a flood.
 pub const STREAM_BYTES_MAX: usize = 16 << 20;
 /// Most bytes that wait for all streams.
@@ -42,7 +42,7 @@ const SPARE_BYTES_MAX: usize = 1 << 10;
 
 /// Where and how.
 #[derive(Debug, Clone)]
-pub struct DiskSettings {
+pub struct RecorderSettings {
     /// `RTMS_OUT`.
     pub root: PathBuf,
     /// `RTMS_TRANSCRIPT`.
@@ -78,13 +78,13 @@ pub struct Disk {
 #[derive(Debug)]
 enum Job {
     Open(u64, StreamInfo, Arc<Gauge>),
-    Records(u64, Records, usize),
-    Packets(u64, Batch, usize),
+    Records(u64, RecordBatch, usize),
+    Packets(u64, PacketBatch, usize),
     Granted(u64, String, String),
     End(u64, EndReason),
     Discard(StreamInfo),
-    CompleteRest,
-    Settings(DiskSettings),
+    CompleteOrphans,
+    Settings(RecorderSettings),
     Stop(Instant),
 }
 
@@ -94,17 +94,17 @@ struct Gauge {
     waiting_bytes: AtomicUsize,
     dropped: AtomicU64,
     waker: OnceLock<Waker>,
-    spare_records: Spare<Records>,
-    spare_batch: Spare<Batch>,
+    spare_records: RecycleSlot<RecordBatch>,
+    spare_batch: RecycleSlot<PacketBatch>,
 }
 
 /// Something emptied on its way back from the disk thread, so that its memory is used again: what one
 /// thread allocates and another one frees is the dearest memory there is. Nobody waits for it: while
 /// one side looks, the other goes without.
 #[derive(Debug, Default)]
-struct Spare<T>(Mutex<Option<T>>);
+struct RecycleSlot<T>(Mutex<Option<T>>);
 
-impl<T: Default> Spare<T> {
+impl<T: Default> RecycleSlot<T> {
     /// What came back, or something new.
     fn take(&self) -> T {
         let spare = self.0.try_lock().ok();
@@ -120,7 +120,7 @@ impl<T: Default> Spare<T> {
 
 impl Disk {
     /// Starts the thread.
-    pub fn start(settings: DiskSettings) -> io::Result<Disk> {
+    pub fn start(settings: RecorderSettings) -> io::Result<Disk> {
         let (sender, jobs) = mpsc::channel();
         let counters = Arc::new(DiskCounters::default());
         let shared = Arc::clone(&counters);
@@ -159,12 +159,12 @@ impl Disk {
 
     /// Completes, where there is nothing else to do, the files of earlier processes that no stream
     /// goes on with. To be asked for once the streams that go on have their sinks.
-    pub fn complete_rest(&self) {
-        let _ = self.sender.send(Job::CompleteRest);
+    pub fn complete_orphans(&self) {
+        let _ = self.sender.send(Job::CompleteOrphans);
     }
 
     /// Other settings, for streams that begin from here on.
-    pub fn reload(&self, settings: DiskSettings) {
+    pub fn reload(&self, settings: RecorderSettings) {
         let _ = self.sender.send(Job::Settings(settings));
     }
 

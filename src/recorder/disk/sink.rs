@@ -6,13 +6,13 @@ use std::sync::mpsc::Sender;
 use std::thread::Thread;
 
 use super::{
-    ALL_BEHIND_BYTES, ALL_BYTES_MAX, BEHIND_BYTES, DiskCounters, Gauge, Job, STREAM_BYTES_MAX,
+    ALL_BACKLOG_BYTES, ALL_BYTES_MAX, BACKLOG_BYTES, DiskCounters, Gauge, Job, STREAM_BYTES_MAX,
 };
 use crate::delivery::coalesce;
 use crate::net::waker::Waker;
 use crate::protocol::{EndReason, Notice, StreamEvent};
-use crate::recorder::packet_batch::Batch;
-use crate::recorder::record_batch::{Record, Records};
+use crate::recorder::packet_batch::PacketBatch;
+use crate::recorder::record_batch::{Record, RecordBatch};
 use crate::stream::Sink;
 
 /// A batch is handed over at this size, also in a flood.
@@ -29,8 +29,8 @@ pub struct DiskSink {
     sender: Sender<Job>,
     /// The disk thread, which may rest.
     thread: Thread,
-    records: Records,
-    packets: Batch,
+    records: RecordBatch,
+    packets: PacketBatch,
 }
 
 impl DiskSink {
@@ -47,8 +47,8 @@ impl DiskSink {
             counters,
             sender,
             thread,
-            records: Records::default(),
-            packets: Batch::default(),
+            records: RecordBatch::default(),
+            packets: PacketBatch::default(),
         }
     }
 
@@ -60,7 +60,7 @@ impl DiskSink {
         let bytes = self.records.size();
         // In a flood the next batch will be as large, else nearly nothing.
         let next = match bytes >= BATCH_BYTES {
-            true => Records::like(&self.records),
+            true => RecordBatch::like(&self.records),
             false => self.gauge.spare_records.take(),
         };
         let records = std::mem::replace(&mut self.records, next);
@@ -139,9 +139,9 @@ impl Sink for DiskSink {
         self.hand_over_packets();
     }
 
-    fn is_behind(&self) -> bool {
-        self.gauge.waiting_bytes.load(Relaxed) > BEHIND_BYTES
-            || self.counters.waiting_bytes.load(Relaxed) > ALL_BEHIND_BYTES
+    fn is_backlogged(&self) -> bool {
+        self.gauge.waiting_bytes.load(Relaxed) > BACKLOG_BYTES
+            || self.counters.waiting_bytes.load(Relaxed) > ALL_BACKLOG_BYTES
     }
 
     fn end(&mut self, reason: &EndReason) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::{ALL_BEHIND_BYTES, Disk, DiskSettings, DiskSink, STREAM_BYTES_MAX};
+use super::{ALL_BACKLOG_BYTES, Disk, DiskSink, RecorderSettings, STREAM_BYTES_MAX};
 use crate::net::waker::waker;
 use crate::protocol::codes::StopReason;
 use crate::protocol::message::{Message, PacketKind, decode};
@@ -38,7 +38,7 @@ fn sound(sink: &mut DiskSink) {
 }
 
 fn disk(root: &Path) -> Disk {
-    Disk::start(DiskSettings {
+    Disk::start(RecorderSettings {
         root: root.to_owned(),
         formats: Formats::default(),
         params: MediaParams::default(),
@@ -150,7 +150,7 @@ fn what_does_not_fit_into_memory_is_counted_and_told() {
         .dropped
         .load(std::sync::atomic::Ordering::Relaxed);
     assert!(dropped >= 40, "{dropped}");
-    assert!(sink.is_behind());
+    assert!(sink.is_backlogged());
     fs::remove_file(day).expect("removable");
     sink.end(&EndReason::Stopped(StopReason(6)));
     drop(sink);
@@ -175,14 +175,14 @@ fn all_wait_for_a_disk_that_is_far_behind_and_are_told_when_it_is_not() {
         .iter()
         .map(|info| disk.sink(info.clone()))
         .collect();
-    assert!(!innocent.is_behind());
+    assert!(!innocent.is_backlogged());
     let long = "x".repeat(100_000);
-    for n in 0..(ALL_BEHIND_BYTES / long.len() / sinks.len() + 9) as u64 {
+    for n in 0..(ALL_BACKLOG_BYTES / long.len() / sinks.len() + 9) as u64 {
         for sink in &mut sinks {
             say(sink, troubled[0].started_ms + n, &long);
         }
     }
-    assert!(innocent.is_behind());
+    assert!(innocent.is_backlogged());
     fs::remove_file(day).expect("removable");
     let mut fds = [PollFd::new(&wakeable, PollFlags::IN)];
     let seconds = rustix::event::Timespec {
@@ -190,7 +190,7 @@ fn all_wait_for_a_disk_that_is_far_behind_and_are_told_when_it_is_not() {
         tv_nsec: 0,
     };
     assert_eq!(poll(&mut fds, Some(&seconds)), Ok(1), "it is woken");
-    assert!(!innocent.is_behind());
+    assert!(!innocent.is_backlogged());
     drop((innocent, sinks));
     assert!(disk.stop(Instant::now() + PATIENCE));
 }

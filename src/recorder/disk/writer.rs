@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::syncfs;
 
 use super::{
-    ALL_BEHIND_BYTES, BEHIND_BYTES, DiskCounters, DiskSettings, Gauge, Job, SPARE_BYTES_MAX,
+    ALL_BACKLOG_BYTES, BACKLOG_BYTES, DiskCounters, Gauge, Job, RecorderSettings, SPARE_BYTES_MAX,
     STREAM_BYTES_MAX,
 };
 use crate::clock::now_ms;
@@ -39,7 +39,7 @@ const ROUND_BYTES: usize = 4 << 20;
 const SYNCS_EACH_MAX: usize = 16;
 
 pub(super) struct Writer {
-    settings: DiskSettings,
+    settings: RecorderSettings,
     jobs: Receiver<Job>,
     counters: Arc<DiskCounters>,
     /// Behind a pointer each: a map has room for twice as many as it holds.
@@ -68,7 +68,7 @@ struct Entry {
 
 impl Writer {
     pub(super) fn new(
-        settings: DiskSettings,
+        settings: RecorderSettings,
         jobs: Receiver<Job>,
         counters: Arc<DiskCounters>,
     ) -> Writer {
@@ -197,7 +197,7 @@ impl Writer {
                 }
             }
             Job::Discard(info) => self.discard(&info),
-            Job::CompleteRest => self.rest = Some(StreamFolders::below(&self.settings.root)),
+            Job::CompleteOrphans => self.rest = Some(StreamFolders::below(&self.settings.root)),
             Job::Settings(settings) => self.settings = settings,
             Job::Stop(_) => {}
         }
@@ -268,7 +268,7 @@ impl Writer {
                 ..*entry
             };
         }
-        let DiskSettings {
+        let RecorderSettings {
             root,
             formats,
             params,
@@ -344,7 +344,7 @@ impl Writer {
     /// So many bytes wait no more.
     fn released(&self, bytes: usize) {
         let before = self.counters.waiting_bytes.fetch_sub(bytes, Relaxed);
-        if before > ALL_BEHIND_BYTES && before - bytes <= ALL_BEHIND_BYTES {
+        if before > ALL_BACKLOG_BYTES && before - bytes <= ALL_BACKLOG_BYTES {
             self.entries.values().for_each(|entry| entry.wake());
         }
     }
@@ -513,7 +513,7 @@ impl Entry {
     fn release(&mut self) -> usize {
         let bytes = std::mem::take(&mut self.taken_bytes);
         let before = self.gauge.waiting_bytes.fetch_sub(bytes, Relaxed);
-        if before > BEHIND_BYTES && before - bytes <= BEHIND_BYTES {
+        if before > BACKLOG_BYTES && before - bytes <= BACKLOG_BYTES {
             self.wake();
         }
         bytes

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::append_file::{AppendFile, tail};
 use super::jsonl::Lines;
-use super::record_batch::{Attribute, Phrase};
+use super::record_batch::{Change, Phrase};
 use cues::{Position, VTT_HEADER};
 
 /// Name of the file of JSON lines, from which a restart learns what was written last.
@@ -78,7 +78,7 @@ impl Transcripts {
         }
         // What was said cannot be unsaid in a file that only grows, and a subtitle that says it again
         // would be worse.
-        if phrase.attribute == Attribute::Delete {
+        if phrase.attribute == Change::Delete {
             return;
         }
         if let Some(file) = &mut self.txt {

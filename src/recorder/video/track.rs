@@ -14,7 +14,7 @@ use crate::protocol::params::VideoCodec;
 use crate::recorder::append_file::{AppendFile, create_file, make_folder, tail};
 use crate::recorder::audio::timeline::digest;
 use crate::recorder::meta::offset_ms;
-use crate::recorder::sparse_file::PlacedFile;
+use crate::recorder::sparse_file::SparseFile;
 
 /// Frames remembered, to know what is received twice.
 const RECENT_MAX: usize = 64;
@@ -24,12 +24,12 @@ const UNFINISHED: &str = ".picture.new";
 
 /// Pictures, of cameras or of a shared screen.
 #[derive(Debug)]
-pub struct Pictures {
+pub struct VideoTrack {
     /// `video` or `share`.
     kind: &'static str,
     folder: Arc<Path>,
     codec: VideoCodec,
-    stream: Option<PlacedFile>,
+    stream: Option<SparseFile>,
     stills: VecDeque<(String, Vec<u8>)>,
     /// Single pictures written since the last sync.
     unsynced: Vec<String>,
@@ -49,14 +49,14 @@ fn index_name(kind: &str) -> &'static str {
     }
 }
 
-impl Pictures {
+impl VideoTrack {
     /// Whether an earlier process left pictures of that kind in a stream's folder.
     pub fn are_in(folder: &Path, kind: &str) -> bool {
         folder.join(index_name(kind)).exists()
     }
 
     /// Pictures of a new or a continued stream, in that stream's folder.
-    pub fn open(kind: &'static str, folder: &Arc<Path>, codec: VideoCodec) -> Pictures {
+    pub fn open(kind: &'static str, folder: &Arc<Path>, codec: VideoCodec) -> VideoTrack {
         let index = index_name(kind);
         let last = tail(&folder.join(index), "\n").unwrap_or_default();
         let last: Value = last
@@ -64,7 +64,7 @@ impl Pictures {
             .next_back()
             .and_then(|line| serde_json::from_str(line).ok())
             .unwrap_or_default();
-        let mut pictures = Pictures {
+        let mut pictures = VideoTrack {
             kind,
             folder: Arc::clone(folder),
             codec,
@@ -101,7 +101,7 @@ impl Pictures {
         {
             log::error!("cannot repair {}: {error}", path.display());
         }
-        self.stream = Some(PlacedFile::new(path, length.min(known)));
+        self.stream = Some(SparseFile::new(path, length.min(known)));
     }
 
     fn stream_path(&self) -> PathBuf {
@@ -137,7 +137,7 @@ impl Pictures {
         Some((self.kind, facts))
     }
 
-    /// Takes a frame; [`Pictures::write`] writes it. Says whether `meta.json` has something new to
+    /// Takes a frame; [`VideoTrack::write`] writes it. Says whether `meta.json` has something new to
     /// tell; `None` for a frame without content.
     pub fn take(&mut self, stamp_ms: u64, user_id: u64, name: &str, bytes: &[u8]) -> Option<bool> {
         if bytes.is_empty() {
@@ -163,7 +163,7 @@ impl Pictures {
                 let path = self.stream_path();
                 let stream = self.stream.get_or_insert_with(|| {
                     let there = fs::metadata(&path).map_or(0, |meta| meta.len());
-                    PlacedFile::new(path, there)
+                    SparseFile::new(path, there)
                 });
                 let bytes = annex_b(bytes);
                 let (size, is_key) = h264_facts(&bytes);
@@ -320,7 +320,7 @@ mod tests {
     fn h264_goes_on_after_a_crash() {
         let folder = scratch("pictures-h264");
         let clip = include_bytes!("../../demo/media/clips/clip.h264");
-        let mut first = Pictures::open("video", &folder, VideoCodec::H264);
+        let mut first = VideoTrack::open("video", &folder, VideoCodec::H264);
         assert_eq!(first.take(T, 1, "Ada", clip), Some(true));
         assert_eq!(first.take(T, 1, "Ada", clip), Some(false), "received twice");
         assert_eq!(first.take(T, 1, "Ada", b""), None);
@@ -332,7 +332,7 @@ mod tests {
         torn.extend_from_slice(b"half a frame");
         fs::write(&path, torn).expect("writable");
 
-        let mut second = Pictures::open("video", &folder, VideoCodec::H264);
+        let mut second = VideoTrack::open("video", &folder, VideoCodec::H264);
         second.take(T + 80, 2, "Bo", &[0, 0, 1, 0x41]);
         second.write().expect("the disk is well");
         let bytes = fs::read(&path).expect("readable");
@@ -354,7 +354,7 @@ mod tests {
     fn stills_are_files_of_their_own() {
         let folder = scratch("pictures-stills");
         let jpeg = include_bytes!("../../demo/media/clips/camera.jpg");
-        let mut pictures = Pictures::open("share", &folder, VideoCodec::Jpg);
+        let mut pictures = VideoTrack::open("share", &folder, VideoCodec::Jpg);
         for n in 0..3 {
             pictures.take(T + n, 1, "../../Ada", jpeg);
         }

@@ -1,4 +1,4 @@
-//! The JSON of a webhook made a [`Webhook`]: no socket, no clock, no trust.
+//! The JSON of a webhook made a [`ZoomEvent`]: no socket, no clock, no trust.
 //!
 //! Zoom's schema puts RTMS fields flat into `payload`, several of its guides put them under
 //! `payload.object`: each is looked for in `payload.object` first, then in `payload`
@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::domain::product::Product;
 use crate::domain::zoom_event::{
-    Event, MeetingLife, RtmsInterrupted, RtmsStarted, RtmsStopped, Webhook,
+    MeetingInfo, StreamInterrupted, StreamStarted, StreamStopped, ZoomEvent, ZoomEventKind,
 };
 
 /// An event's name, in bytes; a longer one is cut (and then unknown).
@@ -26,7 +26,7 @@ pub const TOPIC_BYTES_MAX: usize = 512;
 pub const URL_BYTES_MAX: usize = 1024;
 /// Candidates in `server_urls`; further ones are left out.
 pub const URLS_MAX: usize = 8;
-/// The payload of [`Event::Account`], in bytes; a longer one is cut.
+/// The payload of [`ZoomEventKind::Account`], in bytes; a longer one is cut.
 pub const ACCOUNT_BYTES_MAX: usize = 4096;
 
 /// Why a body is no webhook that can be acted on.
@@ -58,7 +58,7 @@ impl std::error::Error for Fault {}
 ///
 /// # Errors
 /// See [`Fault`]. Unknown events, unknown fields and fields of an unexpected kind are none.
-pub fn webhook(body: &[u8]) -> Result<Webhook, Fault> {
+pub fn webhook(body: &[u8]) -> Result<ZoomEvent, Fault> {
     let envelope: Envelope<'_> = std::str::from_utf8(body)
         .ok()
         .and_then(|text| serde_json::from_str(text).ok())
@@ -71,33 +71,37 @@ pub fn webhook(body: &[u8]) -> Result<Webhook, Fault> {
         .and_then(|digits| digits.parse().ok())
         .unwrap_or(0);
     let payload = Payload::of(envelope.payload);
-    Ok(Webhook {
+    Ok(ZoomEvent {
         event_ts_ms,
         event: event(name, &payload)?,
     })
 }
 
-fn event(name: &str, payload: &Payload<'_>) -> Result<Event, Fault> {
+fn event(name: &str, payload: &Payload<'_>) -> Result<ZoomEventKind, Fault> {
     if let Some((product, phase)) = rtms_event(name) {
         return rtms(name, product, phase, payload);
     }
     Ok(match name {
-        "meeting.started" => Event::MeetingStarted(meeting(name, Product::Meeting, payload)?),
-        "webinar.started" => Event::MeetingStarted(meeting(name, Product::Webinar, payload)?),
-        "meeting.ended" => Event::MeetingEnded(meeting(name, Product::Meeting, payload)?),
-        "webinar.ended" => Event::MeetingEnded(meeting(name, Product::Webinar, payload)?),
-        "endpoint.url_validation" => Event::UrlValidation {
+        "meeting.started" => {
+            ZoomEventKind::MeetingStarted(meeting(name, Product::Meeting, payload)?)
+        }
+        "webinar.started" => {
+            ZoomEventKind::MeetingStarted(meeting(name, Product::Webinar, payload)?)
+        }
+        "meeting.ended" => ZoomEventKind::MeetingEnded(meeting(name, Product::Meeting, payload)?),
+        "webinar.ended" => ZoomEventKind::MeetingEnded(meeting(name, Product::Webinar, payload)?),
+        "endpoint.url_validation" => ZoomEventKind::UrlValidation {
             plain_token: payload
                 .text(|f| f.plain_token)
                 .ok_or_else(|| missing(name, "plainToken"))?,
         },
-        "app_deauthorized" => Event::AppDeauthorized {
+        "app_deauthorized" => ZoomEventKind::AppDeauthorized {
             user_id: payload.text(|f| f.user_id).unwrap_or_default(),
             account_id: payload.account_id().unwrap_or_default(),
         },
         "meeting.rtms_concurrency_limited" => account(name, payload),
         _ if name.starts_with("rtms.") => account(name, payload),
-        _ => Event::Other { name: name.into() },
+        _ => ZoomEventKind::Other { name: name.into() },
     })
 }
 
@@ -132,7 +136,12 @@ fn rtms_event(name: &str) -> Option<(Product, Phase)> {
     Some((product, phase))
 }
 
-fn rtms(name: &str, product: Product, phase: Phase, payload: &Payload<'_>) -> Result<Event, Fault> {
+fn rtms(
+    name: &str,
+    product: Product,
+    phase: Phase,
+    payload: &Payload<'_>,
+) -> Result<ZoomEventKind, Fault> {
     let id = payload
         .text(|f| f.meeting_uuid)
         .or_else(|| payload.text(|f| f.webinar_uuid))
@@ -146,7 +155,7 @@ fn rtms(name: &str, product: Product, phase: Phase, payload: &Payload<'_>) -> Re
     let server_urls = payload.urls();
     Ok(match phase {
         Phase::Started if server_urls.is_empty() => return Err(missing(name, "server_urls")),
-        Phase::Started => Event::RtmsStarted(RtmsStarted {
+        Phase::Started => ZoomEventKind::StreamStarted(StreamStarted {
             product,
             id,
             stream_id,
@@ -157,13 +166,13 @@ fn rtms(name: &str, product: Product, phase: Phase, payload: &Payload<'_>) -> Re
             operator_id: payload.text(|f| f.operator_id),
             account_id: payload.account_id(),
         }),
-        Phase::Interrupted => Event::RtmsInterrupted(RtmsInterrupted {
+        Phase::Interrupted => ZoomEventKind::StreamInterrupted(StreamInterrupted {
             product,
             id,
             stream_id,
             server_urls,
         }),
-        Phase::Stopped => Event::RtmsStopped(RtmsStopped {
+        Phase::Stopped => ZoomEventKind::StreamStopped(StreamStopped {
             product,
             id,
             stream_id,
@@ -174,7 +183,7 @@ fn rtms(name: &str, product: Product, phase: Phase, payload: &Payload<'_>) -> Re
     })
 }
 
-fn meeting(name: &str, product: Product, payload: &Payload<'_>) -> Result<MeetingLife, Fault> {
+fn meeting(name: &str, product: Product, payload: &Payload<'_>) -> Result<MeetingInfo, Fault> {
     let meeting_id = payload
         .text(|f| f.id)
         .or_else(|| payload.text(|f| f.meeting_id))
@@ -185,7 +194,7 @@ fn meeting(name: &str, product: Product, payload: &Payload<'_>) -> Result<Meetin
         .or_else(|| payload.text(|f| f.webinar_uuid));
     // The end of a meeting is told by its UUID; only a REST start needs the number.
     let needs_id = name.ends_with(".started");
-    Ok(MeetingLife {
+    Ok(MeetingInfo {
         product,
         meeting_id: match meeting_id {
             None if needs_id => return Err(missing(name, "id")),
@@ -200,9 +209,9 @@ fn meeting(name: &str, product: Product, payload: &Payload<'_>) -> Result<Meetin
     })
 }
 
-fn account(name: &str, payload: &Payload<'_>) -> Event {
+fn account(name: &str, payload: &Payload<'_>) -> ZoomEventKind {
     let compact = compact(payload.raw.map_or("null", RawValue::get), ACCOUNT_BYTES_MAX);
-    Event::Account {
+    ZoomEventKind::Account {
         name: name.into(),
         payload: compact,
     }

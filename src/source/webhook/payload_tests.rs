@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn read(body: &str) -> Event {
+fn read(body: &str) -> ZoomEventKind {
     webhook(body.as_bytes()).expect("a webhook").event
 }
 
@@ -10,8 +10,8 @@ fn fault(body: &str) -> Fault {
     webhook(body.as_bytes()).expect_err("a fault")
 }
 
-fn started() -> RtmsStarted {
-    RtmsStarted {
+fn started() -> StreamStarted {
+    StreamStarted {
         product: Product::Meeting,
         id: "a/B+c==".into(),
         stream_id: "5f0c1d".into(),
@@ -35,7 +35,7 @@ fn both_shapes_say_the_same() {
     for body in [flat, nested] {
         let webhook = webhook(body.as_bytes()).expect("a webhook");
         assert_eq!(webhook.event_ts_ms, 1_767_000_000_123);
-        assert_eq!(webhook.event, Event::RtmsStarted(started()));
+        assert_eq!(webhook.event, ZoomEventKind::StreamStarted(started()));
     }
 }
 
@@ -45,7 +45,7 @@ fn the_object_goes_first_except_for_the_account() {
         "meeting_uuid":"outer","rtms_stream_id":7,"operator_id":"usr1","object":{"account_id":"x",
         "meeting_uuid":"a/B+c==","rtms_stream_id":"5f0c1d","meeting_id":81234567890,
         "server_urls":"wss://sig.example.test:443"}}}"#;
-    assert_eq!(read(body), Event::RtmsStarted(started()));
+    assert_eq!(read(body), ZoomEventKind::StreamStarted(started()));
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn ids_keep_every_digit() {
             r#"{{"event":"meeting.started","payload":{{"object":{{"id":{json},"uuid":"u"}}}}}}"#
         );
         match read(&body) {
-            Event::MeetingStarted(life) => assert_eq!(life.meeting_id, expected),
+            ZoomEventKind::MeetingStarted(life) => assert_eq!(life.meeting_id, expected),
             other => panic!("{other:?}"),
         }
     }
@@ -76,7 +76,7 @@ fn server_urls_come_in_three_forms() {
             "rtms_stream_id":"s","server_urls":{json}}}}}"#
         );
         match read(&body) {
-            Event::RtmsInterrupted(it) => it.server_urls,
+            ZoomEventKind::StreamInterrupted(it) => it.server_urls,
             other => panic!("{other:?}"),
         }
     };
@@ -118,9 +118,9 @@ fn every_product_has_its_names() {
                 "server_urls":"wss://a"{stop_reason}}}}}"#
             );
             let (found, id) = match read(&body) {
-                Event::RtmsStarted(e) if phase == "started" => (e.product, e.id),
-                Event::RtmsInterrupted(e) if phase == "interrupted" => (e.product, e.id),
-                Event::RtmsStopped(e) if phase == "stopped" => (e.product, e.id),
+                ZoomEventKind::StreamStarted(e) if phase == "started" => (e.product, e.id),
+                ZoomEventKind::StreamInterrupted(e) if phase == "interrupted" => (e.product, e.id),
+                ZoomEventKind::StreamStopped(e) if phase == "stopped" => (e.product, e.id),
                 other => panic!("{name}: {other:?}"),
             };
             assert_eq!((found, id.as_str()), (product, "i"), "{name}");
@@ -134,7 +134,7 @@ fn every_product_has_its_names() {
         let name = other.to_owned();
         assert_eq!(
             read(&format!(r#"{{"event":"{other}"}}"#)),
-            Event::Other { name }
+            ZoomEventKind::Other { name }
         );
     }
 }
@@ -144,7 +144,7 @@ fn the_first_id_in_zooms_order_counts() {
     let body = r#"{"event":"session.rtms_stopped","payload":{"call_id":"5","engagement_id":"4",
         "session_id":"3","webinar_uuid":"2","meeting_uuid":"1","rtms_stream_id":"s"}}"#;
     match read(body) {
-        Event::RtmsStopped(e) => assert_eq!((e.id.as_str(), e.stop_reason), ("1", None)),
+        ZoomEventKind::StreamStopped(e) => assert_eq!((e.id.as_str(), e.stop_reason), ("1", None)),
         other => panic!("{other:?}"),
     }
 }
@@ -162,7 +162,7 @@ fn stop_reasons_are_numbers_or_nothing() {
             "rtms_stream_id":"s","stop_reason":{json}}}}}"#
         );
         match read(&body) {
-            Event::RtmsStopped(e) => assert_eq!(e.stop_reason, expected, "{json}"),
+            ZoomEventKind::StreamStopped(e) => assert_eq!(e.stop_reason, expected, "{json}"),
             other => panic!("{other:?}"),
         }
     }
@@ -170,7 +170,7 @@ fn stop_reasons_are_numbers_or_nothing() {
 
 #[test]
 fn meetings_begin_and_end() {
-    let life = |product| MeetingLife {
+    let life = |product| MeetingInfo {
         product,
         meeting_id: "123456789".into(),
         meeting_uuid: "4444AAAiAAAAAiAiAiiAii==".into(),
@@ -186,15 +186,21 @@ fn meetings_begin_and_end() {
     let meeting = || life(Product::Meeting);
     assert_eq!(
         read(&body("meeting.started")),
-        Event::MeetingStarted(meeting())
+        ZoomEventKind::MeetingStarted(meeting())
     );
-    assert_eq!(read(&body("meeting.ended")), Event::MeetingEnded(meeting()));
+    assert_eq!(
+        read(&body("meeting.ended")),
+        ZoomEventKind::MeetingEnded(meeting())
+    );
     let webinar = || life(Product::Webinar);
     assert_eq!(
         read(&body("webinar.started")),
-        Event::MeetingStarted(webinar())
+        ZoomEventKind::MeetingStarted(webinar())
     );
-    assert_eq!(read(&body("webinar.ended")), Event::MeetingEnded(webinar()));
+    assert_eq!(
+        read(&body("webinar.ended")),
+        ZoomEventKind::MeetingEnded(webinar())
+    );
 }
 
 #[test]
@@ -203,7 +209,7 @@ fn news_about_the_account_is_kept_whole_and_bounded() {
         "concurrency_limit": 2000}}"#;
     let payload = r#"{"operator_id":"a b\" c","concurrency_limit":2000}"#.to_owned();
     let name = "rtms.concurrency_near_limit".to_owned();
-    assert_eq!(read(body), Event::Account { name, payload });
+    assert_eq!(read(body), ZoomEventKind::Account { name, payload });
     for name in [
         "rtms.start_failed",
         "rtms.request_status",
@@ -211,13 +217,13 @@ fn news_about_the_account_is_kept_whole_and_bounded() {
     ] {
         let long = "é".repeat(ACCOUNT_BYTES_MAX);
         match read(&format!(r#"{{"event":"{name}","payload":["{long}"]}}"#)) {
-            Event::Account { payload, .. } => assert!(payload.len() <= ACCOUNT_BYTES_MAX),
+            ZoomEventKind::Account { payload, .. } => assert!(payload.len() <= ACCOUNT_BYTES_MAX),
             other => panic!("{other:?}"),
         }
     }
     assert!(matches!(
         read(r#"{"event":"rtms.start_failed"}"#),
-        Event::Account { .. }
+        ZoomEventKind::Account { .. }
     ));
 }
 
@@ -281,7 +287,7 @@ fn a_known_event_without_its_fields_names_what_is_missing() {
 fn everything_from_outside_is_bounded() {
     let long = "é".repeat(100_000);
     match read(&format!(r#"{{"event":"{long}"}}"#)) {
-        Event::Other { name } => assert_eq!(name, "é".repeat(EVENT_BYTES_MAX / 2)),
+        ZoomEventKind::Other { name } => assert_eq!(name, "é".repeat(EVENT_BYTES_MAX / 2)),
         other => panic!("{other:?}"),
     }
     let body = format!(
@@ -289,7 +295,7 @@ fn everything_from_outside_is_bounded() {
         "host_id":"{long}"}}}}"#
     );
     match read(&body) {
-        Event::MeetingStarted(life) => {
+        ZoomEventKind::MeetingStarted(life) => {
             assert_eq!(life.topic, Some("é".repeat(TOPIC_BYTES_MAX / 2)));
             assert_eq!(life.host_id, None);
         }
@@ -304,7 +310,7 @@ fn everything_from_outside_is_bounded() {
 fn deep_nesting_costs_no_stack() {
     let (open, close) = ("[".repeat(100_000), "]".repeat(100_000));
     let deep = |event: &str| format!(r#"{{"event":"{event}","payload":{open}{close}}}"#);
-    assert!(matches!(read(&deep("x")), Event::Other { .. }));
+    assert!(matches!(read(&deep("x")), ZoomEventKind::Other { .. }));
     assert!(matches!(
         fault(&deep("meeting.rtms_started")),
         Fault::Missing { .. }

@@ -14,10 +14,10 @@ use super::payload;
 use super::payload::Fault;
 use super::signature;
 use crate::domain::secret::Secret;
-use crate::domain::zoom_event::{Event, Webhook};
+use crate::domain::zoom_event::{ZoomEvent, ZoomEventKind};
 use crate::gate::bump;
 use crate::inbox;
-use crate::log::warn_limiter::Seldom;
+use crate::log::warn_limiter::WarnLimiter;
 
 /// A challenge that comes without a signature is read only up to this size, in bytes.
 const UNSIGNED_BYTES_MAX: usize = 4096;
@@ -69,7 +69,7 @@ pub struct Counters {
 
 /// The parts of a request that decide.
 #[derive(Debug, Clone, Copy)]
-pub struct Call<'a> {
+pub struct WebhookRequest<'a> {
     /// The method, upper case.
     pub method: &'a str,
     /// The path, without the query.
@@ -86,11 +86,11 @@ pub struct Call<'a> {
 
 /// How a call is answered, before the daemon has a say.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reply {
+pub enum WebhookAnswer {
     /// 200 to `GET /`.
     Up,
     /// 200 once the daemon has a place for it, else 503.
-    Accept(Webhook),
+    Accept(ZoomEvent),
     /// 200 with this JSON.
     Challenge(String),
     /// 200; the event is unknown.
@@ -114,43 +114,43 @@ pub enum Reply {
 }
 
 /// Decides, without any effect.
-pub fn reply(settings: &Settings, call: &Call<'_>) -> Reply {
+pub fn reply(settings: &Settings, call: &WebhookRequest<'_>) -> WebhookAnswer {
     let is_webhook_path = call.path == settings.path;
     match call.method {
         "POST" if is_webhook_path => posted(settings, call),
-        "GET" | "HEAD" if call.path == "/" => Reply::Up,
-        _ if is_webhook_path && call.path == "/" => Reply::WrongMethod("GET, HEAD, POST"),
-        _ if is_webhook_path => Reply::WrongMethod("POST"),
-        _ if call.path == "/" => Reply::WrongMethod("GET, HEAD"),
-        _ => Reply::WrongPath,
+        "GET" | "HEAD" if call.path == "/" => WebhookAnswer::Up,
+        _ if is_webhook_path && call.path == "/" => WebhookAnswer::WrongMethod("GET, HEAD, POST"),
+        _ if is_webhook_path => WebhookAnswer::WrongMethod("POST"),
+        _ if call.path == "/" => WebhookAnswer::WrongMethod("GET, HEAD"),
+        _ => WebhookAnswer::WrongPath,
     }
 }
 
-fn posted(settings: &Settings, call: &Call<'_>) -> Reply {
+fn posted(settings: &Settings, call: &WebhookRequest<'_>) -> WebhookAnswer {
     let tokens = &settings.secret_tokens;
     let signer = match (call.signature, call.timestamp) {
         _ if !settings.verify => None,
         (Some(signature), Some(timestamp)) => {
             match signature::signer(tokens, timestamp, call.body, signature) {
                 Some(signer) => Some(signer),
-                None => return Reply::Forged,
+                None => return WebhookAnswer::Forged,
             }
         }
         // Zoom may or may not sign its challenges. Anything else unsigned is forged.
         (None, _) if call.body.len() <= UNSIGNED_BYTES_MAX => {
             return match payload::webhook(call.body) {
-                Ok(Webhook {
-                    event: Event::UrlValidation { plain_token },
+                Ok(ZoomEvent {
+                    event: ZoomEventKind::UrlValidation { plain_token },
                     ..
                 }) => challenge(tokens, None, &plain_token),
-                _ => Reply::Forged,
+                _ => WebhookAnswer::Forged,
             };
         }
-        _ => return Reply::Forged,
+        _ => return WebhookAnswer::Forged,
     };
     let webhook = payload::webhook(call.body);
-    if let Ok(Webhook {
-        event: Event::UrlValidation { plain_token },
+    if let Ok(ZoomEvent {
+        event: ZoomEventKind::UrlValidation { plain_token },
         ..
     }) = &webhook
     {
@@ -159,30 +159,30 @@ fn posted(settings: &Settings, call: &Call<'_>) -> Reply {
     if settings.verify {
         let age = call.timestamp.and_then(|t| signature::age(t, call.now_s));
         if age.is_none_or(|age| age > settings.max_age) {
-            return Reply::Stale(age);
+            return WebhookAnswer::Stale(age);
         }
     }
     match webhook {
-        Ok(Webhook {
-            event: Event::Other { name },
+        Ok(ZoomEvent {
+            event: ZoomEventKind::Other { name },
             ..
-        }) => Reply::Unknown(name),
-        Ok(webhook) => Reply::Accept(webhook),
-        Err(Fault::NotAWebhook) => Reply::Malformed,
-        Err(fault) => Reply::Incomplete(fault),
+        }) => WebhookAnswer::Unknown(name),
+        Ok(webhook) => WebhookAnswer::Accept(webhook),
+        Err(Fault::NotAWebhook) => WebhookAnswer::Malformed,
+        Err(fault) => WebhookAnswer::Incomplete(fault),
     }
 }
 
-fn challenge(tokens: &[Secret], signer: Option<usize>, plain_token: &str) -> Reply {
+fn challenge(tokens: &[Secret], signer: Option<usize>, plain_token: &str) -> WebhookAnswer {
     if !signature::is_plain_token(plain_token) {
-        return Reply::ChallengeRefused;
+        return WebhookAnswer::ChallengeRefused;
     }
     let first = || tokens.iter().find(|token| !token.is_empty());
     let Some(token) = signer.and_then(|n| tokens.get(n)).or_else(first) else {
-        return Reply::NoSecretToken;
+        return WebhookAnswer::NoSecretToken;
     };
     // The characters of a plain token need no escape in JSON.
-    Reply::Challenge(format!(
+    WebhookAnswer::Challenge(format!(
         r#"{{"plainToken":"{plain_token}","encryptedToken":"{}"}}"#,
         signature::encrypted_token(token, plain_token)
     ))
@@ -194,10 +194,10 @@ pub struct Server<T> {
     settings: Mutex<Arc<Settings>>,
     inbox: inbox::Sender<T>,
     counters: Arc<Counters>,
-    stale_warning: Seldom,
-    incomplete_warning: Seldom,
-    full_warning: Seldom,
-    forged_warning: Seldom,
+    stale_warning: WarnLimiter,
+    incomplete_warning: WarnLimiter,
+    full_warning: WarnLimiter,
+    forged_warning: WarnLimiter,
     /// Whether any signature was right since the start or the last reload.
     has_verified: AtomicBool,
 }
@@ -209,17 +209,17 @@ impl<T> Server<T> {
     }
 }
 
-impl<T: From<Webhook>> Server<T> {
+impl<T: From<ZoomEvent>> Server<T> {
     /// A server that passes webhooks on to `inbox`.
     pub fn new(settings: Settings, inbox: inbox::Sender<T>) -> Server<T> {
         Server {
             settings: Mutex::new(Arc::new(settings)),
             inbox,
             counters: Arc::default(),
-            stale_warning: Seldom::default(),
-            incomplete_warning: Seldom::default(),
-            full_warning: Seldom::default(),
-            forged_warning: Seldom::default(),
+            stale_warning: WarnLimiter::default(),
+            incomplete_warning: WarnLimiter::default(),
+            full_warning: WarnLimiter::default(),
+            forged_warning: WarnLimiter::default(),
             has_verified: AtomicBool::new(false),
         }
     }
@@ -251,7 +251,7 @@ impl<T: From<Webhook>> Server<T> {
         let path = request.url().split('?').next().unwrap_or_default();
         let reply = reply(
             &settings,
-            &Call {
+            &WebhookRequest {
                 method: request.method().as_str(),
                 path,
                 signature: header("x-zm-signature"),
@@ -267,23 +267,27 @@ impl<T: From<Webhook>> Server<T> {
         }
         self.note(&reply, settings.verify);
         match reply {
-            Reply::Accept(webhook) => self.accept(request, webhook),
-            Reply::Up => send(request, 200, UP, None),
-            Reply::Challenge(json) => {
+            WebhookAnswer::Accept(webhook) => self.accept(request, webhook),
+            WebhookAnswer::Up => send(request, 200, UP, None),
+            WebhookAnswer::Challenge(json) => {
                 let header = Header::from_bytes("Content-Type", "application/json");
                 send(request, 200, &json, header.ok());
             }
-            Reply::Unknown(_) | Reply::Incomplete(_) => send(request, 200, "", None),
-            Reply::Malformed => send(request, 400, "this is no webhook\n", None),
-            Reply::ChallengeRefused => send(request, 400, "this is no plain token\n", None),
-            Reply::Forged => send(request, 401, "the signature is wrong\n", None),
-            Reply::Stale(_) => send(request, 401, "the timestamp is not fresh\n", None),
-            Reply::WrongPath => send(request, 404, "nothing is here\n", None),
-            Reply::WrongMethod(allowed) => {
+            WebhookAnswer::Unknown(_) | WebhookAnswer::Incomplete(_) => {
+                send(request, 200, "", None)
+            }
+            WebhookAnswer::Malformed => send(request, 400, "this is no webhook\n", None),
+            WebhookAnswer::ChallengeRefused => send(request, 400, "this is no plain token\n", None),
+            WebhookAnswer::Forged => send(request, 401, "the signature is wrong\n", None),
+            WebhookAnswer::Stale(_) => send(request, 401, "the timestamp is not fresh\n", None),
+            WebhookAnswer::WrongPath => send(request, 404, "nothing is here\n", None),
+            WebhookAnswer::WrongMethod(allowed) => {
                 let header = Header::from_bytes("Allow", allowed);
                 send(request, 405, "this method is not for here\n", header.ok());
             }
-            Reply::NoSecretToken => send(request, 500, "no secret token is configured\n", None),
+            WebhookAnswer::NoSecretToken => {
+                send(request, 500, "no secret token is configured\n", None)
+            }
         }
     }
 
@@ -293,7 +297,7 @@ impl<T: From<Webhook>> Server<T> {
         if self.has_verified.load(Relaxed) {
             return;
         }
-        if let Some(silent) = self.forged_warning.may_speak(Instant::now()) {
+        if let Some(silent) = self.forged_warning.allow(Instant::now()) {
             log::warn!(
                 "a webhook with a wrong signature or none was refused ({silent} more since the last \
                  warning), and there was no right one so far; is ZOOM_SECRET_TOKEN that of the app?"
@@ -301,10 +305,10 @@ impl<T: From<Webhook>> Server<T> {
         }
     }
 
-    fn accept(&self, request: Request, webhook: Webhook) {
+    fn accept(&self, request: Request, webhook: ZoomEvent) {
         let Some(place) = self.inbox.reserve() else {
             bump(&self.counters.inbox_full);
-            if let Some(silent) = self.full_warning.may_speak(Instant::now()) {
+            if let Some(silent) = self.full_warning.allow(Instant::now()) {
                 log::warn!(
                     "a webhook was put off: the daemon's inbox is full ({silent} more since the \
                      last warning); Zoom delivers it again"
@@ -319,43 +323,45 @@ impl<T: From<Webhook>> Server<T> {
     }
 
     /// Counts and logs. What a stranger can cause is debug; what only Zoom can cause may be more.
-    fn note(&self, reply: &Reply, is_verified: bool) {
+    fn note(&self, reply: &WebhookAnswer, is_verified: bool) {
         let counters = &self.counters;
         if matches!(
             reply,
-            Reply::Accept(_)
-                | Reply::Unknown(_)
-                | Reply::Incomplete(_)
-                | Reply::Malformed
-                | Reply::Stale(_)
+            WebhookAnswer::Accept(_)
+                | WebhookAnswer::Unknown(_)
+                | WebhookAnswer::Incomplete(_)
+                | WebhookAnswer::Malformed
+                | WebhookAnswer::Stale(_)
         ) {
             self.has_verified.store(true, Relaxed);
         }
         match reply {
-            Reply::Accept(_) => {}
-            Reply::Up => bump(&counters.up),
-            Reply::Challenge(_) => bump(&counters.challenges),
-            Reply::Unknown(name) => {
+            WebhookAnswer::Accept(_) => {}
+            WebhookAnswer::Up => bump(&counters.up),
+            WebhookAnswer::Challenge(_) => bump(&counters.challenges),
+            WebhookAnswer::Unknown(name) => {
                 bump(&counters.unknown);
                 log::debug!("unknown webhook event {name:?}");
             }
-            Reply::Incomplete(fault) => {
+            WebhookAnswer::Incomplete(fault) => {
                 bump(&counters.incomplete);
                 if !is_verified {
                     log::debug!("webhook not acted on: {fault}");
-                } else if let Some(silent) = self.incomplete_warning.may_speak(Instant::now()) {
+                } else if let Some(silent) = self.incomplete_warning.allow(Instant::now()) {
                     log::warn!("webhook not acted on: {fault} ({silent} more since the last)");
                 }
             }
-            Reply::Malformed => bump(&counters.malformed),
-            Reply::ChallengeRefused | Reply::NoSecretToken => bump(&counters.challenges_refused),
-            Reply::Forged => {
+            WebhookAnswer::Malformed => bump(&counters.malformed),
+            WebhookAnswer::ChallengeRefused | WebhookAnswer::NoSecretToken => {
+                bump(&counters.challenges_refused)
+            }
+            WebhookAnswer::Forged => {
                 bump(&counters.forged);
                 self.note_forged();
             }
-            Reply::Stale(age) => {
+            WebhookAnswer::Stale(age) => {
                 bump(&counters.stale);
-                if let Some(silent) = self.stale_warning.may_speak(Instant::now()) {
+                if let Some(silent) = self.stale_warning.allow(Instant::now()) {
                     let age_s = age.map_or(-1, |age| age.as_secs().cast_signed());
                     log::warn!(
                         "a webhook with a right signature is {age_s} s away from our clock and \
@@ -363,8 +369,8 @@ impl<T: From<Webhook>> Server<T> {
                     );
                 }
             }
-            Reply::WrongPath => bump(&counters.wrong_path),
-            Reply::WrongMethod(_) => bump(&counters.wrong_method),
+            WebhookAnswer::WrongPath => bump(&counters.wrong_path),
+            WebhookAnswer::WrongMethod(_) => bump(&counters.wrong_method),
         }
     }
 }
@@ -394,8 +400,8 @@ mod tests {
         }
     }
 
-    fn post<'a>(body: &'a [u8], signature: Option<&'a str>) -> Call<'a> {
-        Call {
+    fn post<'a>(body: &'a [u8], signature: Option<&'a str>) -> WebhookRequest<'a> {
+        WebhookRequest {
             method: "POST",
             path: "/webhook",
             signature,
@@ -412,21 +418,21 @@ mod tests {
     #[test]
     fn only_the_webhook_path_takes_posts_and_only_the_root_is_up() {
         let s = settings(&["t"]);
-        let call = |method, path| Call {
+        let call = |method, path| WebhookRequest {
             method,
             path,
             ..post(b"", None)
         };
         for (method, path, expected) in [
-            ("GET", "/", Reply::Up),
-            ("HEAD", "/", Reply::Up),
-            ("POST", "/", Reply::WrongMethod("GET, HEAD")),
-            ("GET", "/webhook", Reply::WrongMethod("POST")),
-            ("PUT", "/webhook", Reply::WrongMethod("POST")),
-            ("POST", "/webhook/", Reply::WrongPath),
-            ("POST", "/webhook", Reply::Forged),
-            ("GET", "/metrics", Reply::WrongPath),
-            ("OPTIONS", "*", Reply::WrongPath),
+            ("GET", "/", WebhookAnswer::Up),
+            ("HEAD", "/", WebhookAnswer::Up),
+            ("POST", "/", WebhookAnswer::WrongMethod("GET, HEAD")),
+            ("GET", "/webhook", WebhookAnswer::WrongMethod("POST")),
+            ("PUT", "/webhook", WebhookAnswer::WrongMethod("POST")),
+            ("POST", "/webhook/", WebhookAnswer::WrongPath),
+            ("POST", "/webhook", WebhookAnswer::Forged),
+            ("GET", "/metrics", WebhookAnswer::WrongPath),
+            ("OPTIONS", "*", WebhookAnswer::WrongPath),
         ] {
             assert_eq!(reply(&s, &call(method, path)), expected, "{method} {path}");
         }
@@ -435,61 +441,74 @@ mod tests {
     #[test]
     fn the_signature_comes_before_everything_else() {
         let s = settings(&["old", "new"]);
-        let is_accepted = |call: &Call<'_>| matches!(reply(&s, call), Reply::Accept(_));
+        let is_accepted =
+            |call: &WebhookRequest<'_>| matches!(reply(&s, call), WebhookAnswer::Accept(_));
         for token in ["old", "new"] {
             assert!(is_accepted(&post(BODY, Some(&signed(token, BODY)))));
         }
         let right = signed("new", BODY);
         let stranger = signed("x", BODY);
-        assert_eq!(reply(&s, &post(BODY, Some(&stranger))), Reply::Forged);
-        assert_eq!(reply(&s, &post(BODY, None)), Reply::Forged);
-        assert_eq!(reply(&s, &post(b"not json", Some(&right))), Reply::Forged);
+        assert_eq!(
+            reply(&s, &post(BODY, Some(&stranger))),
+            WebhookAnswer::Forged
+        );
+        assert_eq!(reply(&s, &post(BODY, None)), WebhookAnswer::Forged);
+        assert_eq!(
+            reply(&s, &post(b"not json", Some(&right))),
+            WebhookAnswer::Forged
+        );
         let right = signed("new", b"not json");
         assert_eq!(
             reply(&s, &post(b"not json", Some(&right))),
-            Reply::Malformed
+            WebhookAnswer::Malformed
         );
-        let untimed = Call {
+        let untimed = WebhookRequest {
             timestamp: None,
             ..post(BODY, Some(&right))
         };
-        assert_eq!(reply(&s, &untimed), Reply::Forged);
+        assert_eq!(reply(&s, &untimed), WebhookAnswer::Forged);
     }
 
     #[test]
     fn a_right_signature_grows_stale_in_either_direction() {
         let (s, right) = (settings(&["t"]), signed("t", BODY));
-        let at = |now_s| Call {
+        let at = |now_s| WebhookRequest {
             now_s,
             ..post(BODY, Some(&right))
         };
         for now_s in [700, 1300] {
-            assert!(matches!(reply(&s, &at(now_s)), Reply::Accept(_)), "{now_s}");
+            assert!(
+                matches!(reply(&s, &at(now_s)), WebhookAnswer::Accept(_)),
+                "{now_s}"
+            );
         }
         for now_s in [699, 1301] {
             let age = Some(Duration::from_secs(301));
-            assert_eq!(reply(&s, &at(now_s)), Reply::Stale(age));
+            assert_eq!(reply(&s, &at(now_s)), WebhookAnswer::Stale(age));
         }
         let odd = signature::sign(&Secret::new("t"), "soon", BODY);
-        let call = Call {
+        let call = WebhookRequest {
             timestamp: Some("soon"),
             ..post(BODY, Some(&odd))
         };
-        assert_eq!(reply(&s, &call), Reply::Stale(None));
+        assert_eq!(reply(&s, &call), WebhookAnswer::Stale(None));
     }
 
     #[test]
     fn verification_off_skips_only_the_signature() {
         let mut s = settings(&[]);
         s.verify = false;
-        assert!(matches!(reply(&s, &post(BODY, None)), Reply::Accept(_)));
+        assert!(matches!(
+            reply(&s, &post(BODY, None)),
+            WebhookAnswer::Accept(_)
+        ));
         assert!(matches!(
             reply(&s, &post(BODY, Some("v0=00"))),
-            Reply::Accept(_)
+            WebhookAnswer::Accept(_)
         ));
-        assert_eq!(reply(&s, &post(b"no json", None)), Reply::Malformed);
+        assert_eq!(reply(&s, &post(b"no json", None)), WebhookAnswer::Malformed);
         let ask = br#"{"event":"endpoint.url_validation","payload":{"plainToken":"p1"}}"#;
-        assert_eq!(reply(&s, &post(ask, None)), Reply::NoSecretToken);
+        assert_eq!(reply(&s, &post(ask, None)), WebhookAnswer::NoSecretToken);
     }
 
     #[test]
@@ -498,7 +517,7 @@ mod tests {
         let ask = br#"{"event":"endpoint.url_validation","payload":{"plainToken":"p1"}}"#;
         let by = |token: &str| {
             let encrypted = signature::encrypted_token(&Secret::new(token), "p1");
-            Reply::Challenge(format!(
+            WebhookAnswer::Challenge(format!(
                 r#"{{"plainToken":"p1","encryptedToken":"{encrypted}"}}"#
             ))
         };
@@ -506,9 +525,9 @@ mod tests {
         assert_eq!(reply(&s, &post(ask, Some(&signed("new", ask)))), by("new"));
         assert_eq!(
             reply(&s, &post(ask, Some(&signed("x", ask)))),
-            Reply::Forged
+            WebhookAnswer::Forged
         );
-        let late = Call {
+        let late = WebhookRequest {
             now_s: 1_000_000,
             ..post(ask, None)
         };
@@ -519,15 +538,15 @@ mod tests {
     fn a_stranger_gets_no_webhook_signed_by_asking_for_it() {
         let s = settings(&["t"]);
         let ask = br#"{"event":"endpoint.url_validation","payload":{"plainToken":"v0:1000:{}"}}"#;
-        assert_eq!(reply(&s, &post(ask, None)), Reply::ChallengeRefused);
+        assert_eq!(reply(&s, &post(ask, None)), WebhookAnswer::ChallengeRefused);
         assert_eq!(
             reply(&s, &post(ask, Some(&signed("t", ask)))),
-            Reply::ChallengeRefused
+            WebhookAnswer::ChallengeRefused
         );
         let mut large =
             br#"{"event":"endpoint.url_validation","payload":{"plainToken":"p1"}}"#.to_vec();
         large.resize(UNSIGNED_BYTES_MAX + 1, b' ');
-        assert_eq!(reply(&s, &post(&large, None)), Reply::Forged);
+        assert_eq!(reply(&s, &post(&large, None)), WebhookAnswer::Forged);
     }
 
     #[test]
@@ -536,11 +555,11 @@ mod tests {
         let of = |body: &[u8]| reply(&s, &post(body, Some(&signed("t", body))));
         assert_eq!(
             of(br#"{"event":"user.created"}"#),
-            Reply::Unknown("user.created".into())
+            WebhookAnswer::Unknown("user.created".into())
         );
         assert!(matches!(
             of(br#"{"event":"meeting.rtms_started"}"#),
-            Reply::Incomplete(_)
+            WebhookAnswer::Incomplete(_)
         ));
     }
 }

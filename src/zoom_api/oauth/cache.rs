@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::request::Grant;
+use super::request::TokenSource;
 use crate::domain::secret::Secret;
 use crate::zoom_api::clock::Clock;
 use crate::zoom_api::counters::Counters;
@@ -64,8 +64,8 @@ impl AccessToken {
 
 /// The one access token of the process.
 #[derive(Debug)]
-pub(crate) struct Tokens {
-    grant: Grant,
+pub(crate) struct TokenCache {
+    grant: TokenSource,
     clock: Clock,
     counters: Arc<Counters>,
     wait_max: Duration,
@@ -87,15 +87,15 @@ struct Slot {
     is_forgotten: bool,
 }
 
-impl Tokens {
+impl TokenCache {
     /// `call_max` is how long one call may take.
     pub(crate) fn new(
-        grant: Grant,
+        grant: TokenSource,
         clock: Clock,
         counters: Arc<Counters>,
         call_max: Duration,
-    ) -> Tokens {
-        Tokens {
+    ) -> TokenCache {
+        TokenCache {
             grant,
             clock,
             counters,
@@ -106,7 +106,7 @@ impl Tokens {
     }
 
     /// How they are asked for.
-    pub(crate) fn grant(&self) -> &Grant {
+    pub(crate) fn grant(&self) -> &TokenSource {
         &self.grant
     }
 

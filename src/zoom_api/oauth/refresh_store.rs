@@ -70,17 +70,20 @@ impl Store {
 
 /// The refresh token in use.
 #[derive(Debug)]
-pub(crate) struct Chain {
+pub(crate) struct RefreshTokenStore {
     store: Arc<Store>,
     number: u64,
     began_with: String,
     current: Secret,
 }
 
-impl Chain {
+impl RefreshTokenStore {
     /// Takes up the stored chain if it began with the configured token, so is newer than it;
     /// else begins a new one, because somebody has configured a token since.
-    pub(crate) fn open(store: Arc<Store>, configured: &Secret) -> Result<Chain, state::Error> {
+    pub(crate) fn open(
+        store: Arc<Store>,
+        configured: &Secret,
+    ) -> Result<RefreshTokenStore, state::Error> {
         let began_with = fingerprint(configured);
         let bytes = store.state.read(FILE)?.unwrap_or_default();
         let current = match serde_json::from_slice::<Record<'_>>(&bytes) {
@@ -103,7 +106,7 @@ impl Chain {
             numbers.opened += 1;
             numbers.opened
         };
-        Ok(Chain {
+        Ok(RefreshTokenStore {
             store,
             number,
             began_with,
@@ -124,7 +127,7 @@ impl Chain {
     }
 
     /// Fails if the next token could not be stored, while the present one is still unspent.
-    pub(crate) fn prove_room(&self) -> Result<(), state::Error> {
+    pub(crate) fn preflight_write(&self) -> Result<(), state::Error> {
         // As large as what will be stored, with some room for a token that has grown.
         let room = vec![b' '; self.current.expose().len() + 1024];
         self.store.state.write_atomic(PROBE_FILE, &room)?;

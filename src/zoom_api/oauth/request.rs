@@ -11,19 +11,19 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::cache::{AccessToken, CALL};
-use super::refresh_store::{Chain, Store};
+use super::refresh_store::{RefreshTokenStore, Store};
 use crate::domain::secret::Secret;
 use crate::net::address::encode;
 use crate::state;
 use crate::zoom_api::errors::{Error, Kind};
-use crate::zoom_api::http_call::{Call, Http, Server};
+use crate::zoom_api::http_call::{Http, HttpCall, Server};
 use crate::zoom_api::{Credentials, Settings};
 
 /// How long a token is believed to be good for when Zoom does not say.
-const LIFE_UNSAID: Duration = Duration::from_secs(5 * 60);
+const DEFAULT_TOKEN_TTL: Duration = Duration::from_secs(5 * 60);
 
 /// The longest life that is believed: a token that is asked for daily does no harm.
-const LIFE_MAX: Duration = Duration::from_secs(24 * 3600);
+const TOKEN_TTL_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// The longest token; Zoom's have up to 2 KB, and it must fit into a request's head.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
@@ -38,7 +38,7 @@ pub(crate) struct Fetched {
 
 /// The way to a token.
 #[derive(Debug)]
-pub(crate) enum Grant {
+pub(crate) enum TokenSource {
     /// No credentials, so no token.
     None,
     Static(AccessToken),
@@ -65,7 +65,7 @@ pub(crate) struct Client {
 
 #[derive(Debug)]
 pub(crate) struct UserTokens {
-    chain: Chain,
+    chain: RefreshTokenStore,
     /// What came from Zoom and could not be stored yet, and when it came.
     unstored: Option<(Secret, Fetched, SystemTime)>,
 }
@@ -81,13 +81,13 @@ struct TokenReply {
     scope: Option<String>,
 }
 
-impl Grant {
+impl TokenSource {
     /// `before` is the grant that this one replaces, if there is one.
     pub(crate) fn new(
         settings: &Settings,
         http: &Arc<Http>,
-        before: Option<&Grant>,
-    ) -> Result<Grant, Error> {
+        before: Option<&TokenSource>,
+    ) -> Result<TokenSource, Error> {
         let client = |id: &str, secret: &Secret| Client {
             http: Arc::clone(http),
             basic: Secret::new(format!(
@@ -97,14 +97,14 @@ impl Grant {
             client_secret: secret.clone(),
         };
         Ok(match &settings.credentials {
-            Credentials::None => Grant::None,
+            Credentials::None => TokenSource::None,
             Credentials::Static { token } => {
                 if !is_token(token.expose()) {
                     return Err(configuration(
                         "access_token: found characters that no token has, expected one word",
                     ));
                 }
-                Grant::Static(AccessToken {
+                TokenSource::Static(AccessToken {
                     text: token.clone(),
                     scopes: Vec::new(),
                     life: None,
@@ -116,7 +116,7 @@ impl Grant {
                 account_id,
                 client_id,
                 client_secret,
-            } => Grant::ServerToServer {
+            } => TokenSource::ServerToServer {
                 client: client(client_id, client_secret),
                 account_id: account_id.clone(),
             },
@@ -129,7 +129,7 @@ impl Grant {
                     configuration("ZOOM_REFRESH_TOKEN: found no state directory, expected RTMS_STATE to keep rotated tokens in")
                 })?;
                 let client = client(client_id, client_secret);
-                if let Some(Grant::User {
+                if let Some(TokenSource::User {
                     refresh_token: known,
                     store,
                     tokens,
@@ -138,7 +138,7 @@ impl Grant {
                     && known == refresh_token
                 {
                     // The same chain with another client secret. It may be in use at this moment.
-                    return Ok(Grant::User {
+                    return Ok(TokenSource::User {
                         client,
                         store: Arc::clone(store),
                         refresh_token: refresh_token.clone(),
@@ -146,12 +146,12 @@ impl Grant {
                     });
                 }
                 let store = match before {
-                    Some(Grant::User { store, .. }) => Arc::clone(store),
+                    Some(TokenSource::User { store, .. }) => Arc::clone(store),
                     _ => Arc::new(Store::new(Arc::clone(state))),
                 };
-                let chain =
-                    Chain::open(Arc::clone(&store), refresh_token).map_err(|e| storage(&e))?;
-                Grant::User {
+                let chain = RefreshTokenStore::open(Arc::clone(&store), refresh_token)
+                    .map_err(|e| storage(&e))?;
+                TokenSource::User {
                     client,
                     store,
                     refresh_token: refresh_token.clone(),
@@ -167,20 +167,20 @@ impl Grant {
     /// The configured token, if it is that kind.
     pub(crate) fn static_token(&self) -> Option<&AccessToken> {
         match self {
-            Grant::Static(token) => Some(token),
+            TokenSource::Static(token) => Some(token),
             _ => None,
         }
     }
 
     /// Whether the grant is one user's, and ends when that user removes the app.
     pub(crate) fn is_of_user(&self) -> bool {
-        matches!(self, Grant::User { .. })
+        matches!(self, TokenSource::User { .. })
     }
 
     /// Removes what is stored about the user.
     pub(crate) fn erase(&self) -> Result<(), Error> {
         match self {
-            Grant::User { store, .. } => store.erase().map_err(|e| storage(&e)),
+            TokenSource::User { store, .. } => store.erase().map_err(|e| storage(&e)),
             _ => Ok(()),
         }
     }
@@ -188,22 +188,22 @@ impl Grant {
     /// Asks for a token. Only one thread at a time does.
     pub(crate) fn fetch(&self, now: SystemTime) -> Result<Fetched, Error> {
         match self {
-            Grant::None => Err(configuration(
+            TokenSource::None => Err(configuration(
                 "found no credentials, expected access_token, ZOOM_ACCOUNT_ID or ZOOM_REFRESH_TOKEN",
             )),
-            Grant::Static(token) => Ok(Fetched {
+            TokenSource::Static(token) => Ok(Fetched {
                 token: token.text.clone(),
                 scopes: Vec::new(),
-                life: LIFE_MAX,
+                life: TOKEN_TTL_MAX,
             }),
-            Grant::ServerToServer { client, account_id } => {
+            TokenSource::ServerToServer { client, account_id } => {
                 let form = format!(
                     "grant_type=account_credentials&account_id={}",
                     encode(account_id)
                 );
                 Ok(client.ask(form, "", now)?.0)
             }
-            Grant::User { client, tokens, .. } => tokens
+            TokenSource::User { client, tokens, .. } => tokens
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .refresh(client, now),
@@ -218,7 +218,7 @@ impl UserTokens {
         }
         if let Some((next, fetched, at)) = &self.unstored {
             self.chain.advance(next).map_err(|e| storage(&e))?;
-            let age = now.duration_since(*at).unwrap_or(LIFE_MAX);
+            let age = now.duration_since(*at).unwrap_or(TOKEN_TTL_MAX);
             let left = fetched.life.saturating_sub(age);
             let fetched = Fetched {
                 life: left,
@@ -229,7 +229,7 @@ impl UserTokens {
                 return Ok(fetched);
             }
         }
-        self.chain.prove_room().map_err(|e| storage(&e))?;
+        self.chain.preflight_write().map_err(|e| storage(&e))?;
         let current = self.chain.current();
         let form = format!(
             "grant_type=refresh_token&refresh_token={}",
@@ -253,7 +253,7 @@ impl Client {
         refresh_token: &str,
         now: SystemTime,
     ) -> Result<(Fetched, Option<Secret>), Error> {
-        let call = Call {
+        let call = HttpCall {
             server: Server::OAuth,
             method: "POST",
             path: "",
@@ -285,7 +285,9 @@ impl Client {
         let fetched = Fetched {
             token: Secret::new(parsed.access_token),
             scopes: scopes(parsed.scope.as_deref().unwrap_or_default()),
-            life: seconds.map_or(LIFE_UNSAID, |s| Duration::from_secs(s).min(LIFE_MAX)),
+            life: seconds.map_or(DEFAULT_TOKEN_TTL, |s| {
+                Duration::from_secs(s).min(TOKEN_TTL_MAX)
+            }),
         };
         let next = parsed.refresh_token.filter(|token| is_token(token));
         Ok((fetched, next.map(Secret::new)))

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rtmsd::domain::product::Product;
-use rtmsd::zoom_api::{Action, Api, Class, Control, Credentials, Kind, VideoSdk};
+use rtmsd::zoom_api::{Api, Class, ControlRequest, Credentials, Kind, RestAction, VideoSdk};
 
 use super::scripted::{Answer, Scripted};
 use super::*;
@@ -44,11 +44,12 @@ fn each_product_is_called_its_own_way() {
     });
     let api = Api::new(settings).unwrap();
     for (product, action, id) in [
-        (Product::Session, Action::Stop, "a/b="),
-        (Product::ContactCenter, Action::Pause, "e1"),
-        (Product::Phone, Action::Resume, "c1"),
+        (Product::Session, RestAction::Stop, "a/b="),
+        (Product::ContactCenter, RestAction::Pause, "e1"),
+        (Product::Phone, RestAction::Resume, "c1"),
     ] {
-        api.control(&Control::new(action, product, id)).unwrap();
+        api.control(&ControlRequest::new(action, product, id))
+            .unwrap();
     }
     let sent: Vec<_> = zoom
         .requests()
@@ -356,16 +357,16 @@ fn early_is_only_what_may_be_early() {
     });
     let api = client(&zoom);
     for (number, action, participant, is_early) in [
-        (3001, Action::Start, None, true),
-        (3001, Action::Stop, None, false),
-        (2308, Action::Start, None, false),
-        (2308, Action::Start, Some("usr1"), true),
-        (2310, Action::Start, Some("usr1"), false),
+        (3001, RestAction::Start, None, true),
+        (3001, RestAction::Stop, None, false),
+        (2308, RestAction::Start, None, false),
+        (2308, RestAction::Start, Some("usr1"), true),
+        (2310, RestAction::Start, Some("usr1"), false),
     ] {
         *code.lock().unwrap() = number;
-        let control = Control {
+        let control = ControlRequest {
             participant_user_id: participant.map(str::to_owned),
-            ..Control::new(action, Product::Meeting, "1")
+            ..ControlRequest::new(action, Product::Meeting, "1")
         };
         let error = api.control(&control).unwrap_err();
         assert_eq!(error.is_early(), is_early, "{error}");

@@ -9,7 +9,9 @@ use rtmsd::cli::check::online;
 use rtmsd::cli::control;
 use rtmsd::domain::product::Product;
 use rtmsd::state::StateDir;
-use rtmsd::zoom_api::{Action, Api, Clock, Credentials, LOUD_LOG_TARGETS, Settings, VideoSdk};
+use rtmsd::zoom_api::{
+    Api, Clock, Credentials, RestAction, SENSITIVE_LOG_TARGETS, Settings, VideoSdk,
+};
 
 use super::rotation::Scratch;
 use super::scripted::{Answer, Scripted};
@@ -17,7 +19,7 @@ use super::*;
 
 fn options(id: &str, json: bool) -> control::Options {
     control::Options {
-        action: Action::Start,
+        action: RestAction::Start,
         id: id.to_owned(),
         participant_user_id: None,
         product: Product::Meeting,
@@ -55,7 +57,7 @@ fn one_line_of_result() {
         )
     );
     let stop = control::Options {
-        action: Action::Stop,
+        action: RestAction::Stop,
         product: control::product("call").unwrap(),
         ..options("c1", true)
     };
@@ -314,7 +316,7 @@ fn no_secret_is_ever_shown() {
     let logged = super::logs::lines();
     let is_captured = logged.iter().any(|line| line.contains("rtmsd::zoom_api"));
     assert!(is_captured, "the log has lines of the client");
-    assert!(LOUD_LOG_TARGETS.contains(&"ureq_proto"));
+    assert!(SENSITIVE_LOG_TARGETS.contains(&"ureq_proto"));
     shown.extend(logged);
     // Secrets appear as they are, or within Basic, where three bytes become four letters.
     let basics = ["s2s", "app1"].map(|id| STANDARD.encode(format!("{id}:{MARK}-client")));

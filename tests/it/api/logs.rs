@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, Once};
 
-use rtmsd::zoom_api::LOUD_LOG_TARGETS;
+use rtmsd::zoom_api::SENSITIVE_LOG_TARGETS;
 
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
@@ -12,7 +12,7 @@ struct Capture;
 impl log::Log for Capture {
     fn enabled(&self, of: &log::Metadata<'_>) -> bool {
         let target = of.target();
-        let is_loud = LOUD_LOG_TARGETS.iter().any(|loud| {
+        let is_loud = SENSITIVE_LOG_TARGETS.iter().any(|loud| {
             target
                 .strip_prefix(loud)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rtmsd::domain::product::Product;
 use rtmsd::domain::secret::Secret;
-use rtmsd::zoom_api::{Action, Api, Control, Credentials, Settings};
+use rtmsd::zoom_api::{Api, ControlRequest, Credentials, RestAction, Settings};
 
 use scripted::{Answer, Request, Scripted};
 
@@ -43,8 +43,8 @@ fn settings(zoom: &Scripted, credentials: Credentials) -> Settings {
     }
 }
 
-fn start(id: &str) -> Control {
-    Control::new(Action::Start, Product::Meeting, id)
+fn start(id: &str) -> ControlRequest {
+    ControlRequest::new(RestAction::Start, Product::Meeting, id)
 }
 
 fn is_oauth(request: &Request) -> bool {

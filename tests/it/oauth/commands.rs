@@ -11,7 +11,7 @@ use crate::api::scripted;
 
 #[test]
 fn each_product_is_started_and_stopped() {
-    let stage = Stage::new(Options::default());
+    let stage = Harness::new(Options::default());
     // Streams that commands start are received by a server that runs beside them.
     let server = stage.serve("a");
     for (product, word, id) in [
@@ -83,7 +83,7 @@ fn a_participant_is_named_to_zoom() {
 
 #[test]
 fn the_exit_code_tells_the_class() {
-    let stage = Stage::new(Options::default());
+    let stage = Harness::new(Options::default());
     let start = |answer: Option<Answer>| {
         if let Some(answer) = answer {
             stage.zoom.script_rest(None, answer);
@@ -169,7 +169,7 @@ fn a_session_needs_no_other_credentials() {
 
 #[test]
 fn check_online_tells_what_can_be_seen() {
-    let stage = Stage::new(Options::default());
+    let stage = Harness::new(Options::default());
     let ran = stage.run("a", &["check", "--online"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     for words in [
@@ -188,7 +188,7 @@ fn check_online_tells_what_can_be_seen() {
 
 #[test]
 fn check_online_names_a_scope_that_is_missing() {
-    let stage = Stage::new(Options {
+    let stage = Harness::new(Options {
         credentials: Credentials::Refresh,
         scopes: "meeting:update:participant_rtms_app_status meeting:read:meeting_audio".to_owned(),
         ..Options::default()
@@ -211,7 +211,7 @@ fn check_online_names_a_scope_that_is_missing() {
 
 #[test]
 fn check_online_without_a_token() {
-    let stage = Stage::new(Options::default());
+    let stage = Harness::new(Options::default());
     let url = stage.zoom.api_url();
     let mut environment = vec![
         ("ZOOM_API_URL", url.as_str()),

@@ -9,7 +9,7 @@ use super::*;
 
 #[test]
 fn fifty_meetings_at_once_are_one_token() {
-    let stage = Stage::new(Options::default());
+    let stage = Harness::new(Options::default());
     let server = stage.serve("a");
     // So late that all of them wait for it.
     stage
@@ -26,7 +26,7 @@ fn fifty_meetings_at_once_are_one_token() {
 
 #[test]
 fn a_token_that_ends_in_mid_run_is_replaced() {
-    let stage = Stage::new(Options {
+    let stage = Harness::new(Options {
         token_lifetime: Duration::from_secs(2),
         ..Options::default()
     });
@@ -48,7 +48,7 @@ fn a_token_that_ends_in_mid_run_is_replaced() {
 
 #[test]
 fn a_refused_token_is_replaced_once() {
-    let stage = Stage::new(Options::default());
+    let stage = Harness::new(Options::default());
     let server = stage.serve("a");
     let first = stage.meet("first");
     wait_for(&first, Step::StartedAnswered, &server);
@@ -62,7 +62,7 @@ fn a_refused_token_is_replaced_once() {
 
 #[test]
 fn a_revoked_app_is_told_with_its_remedy_and_not_hammered() {
-    let stage = Stage::new(Options {
+    let stage = Harness::new(Options {
         credentials: Credentials::Refresh,
         ..Options::default()
     });
@@ -95,7 +95,7 @@ fn a_revoked_app_is_told_with_its_remedy_and_not_hammered() {
 
 #[test]
 fn a_limit_is_kept_in_both_of_its_forms() {
-    let stage = Stage::new(Options::default());
+    let stage = Harness::new(Options::default());
     let server = stage.serve("a");
     stage.zoom.script_oauth(Answer::retry_after_seconds(1));
     let script = |seed: &str| MeetingScript::plain(seed).number.to_string();
@@ -140,7 +140,7 @@ fn a_limit_is_kept_in_both_of_its_forms() {
 
 #[test]
 fn trouble_is_outlasted() {
-    let stage = Stage::new(Options::default());
+    let stage = Harness::new(Options::default());
     let server = stage.serve("a");
     let fault = |status| Answer::Json(status, serde_json::json!({}), Vec::new());
     let troubles: [(&str, Vec<Answer>); 6] = [
@@ -187,7 +187,7 @@ fn trouble_is_outlasted() {
 
 #[test]
 fn trouble_with_tokens_is_outlasted() {
-    let stage = Stage::new(Options::default());
+    let stage = Harness::new(Options::default());
     let server = stage.serve("a");
     stage.zoom.script_oauth(Answer::Reset);
     stage.zoom.script_oauth(Answer::Truncated(200));
@@ -220,7 +220,7 @@ fn trouble_with_tokens_is_outlasted() {
 
 #[test]
 fn what_only_a_person_can_change_is_said_once_with_the_remedy() {
-    let stage = Stage::new(Options::default());
+    let stage = Harness::new(Options::default());
     let server = stage.serve("a");
     let rows = [
         (400, 2308, "use the token of the host"),
@@ -250,7 +250,7 @@ fn what_only_a_person_can_change_is_said_once_with_the_remedy() {
 /// meeting is not lost.
 #[test]
 fn a_restart_with_better_credentials_starts_what_failed() {
-    let stage = Stage::new(Options {
+    let stage = Harness::new(Options {
         credentials: Credentials::Static,
         // The second server may start the meeting before Zoom is told where it listens.
         webhook_retries: vec![Duration::from_millis(100); 100],
@@ -287,7 +287,7 @@ fn a_restart_with_better_credentials_starts_what_failed() {
 /// that was planned is not made.
 #[test]
 fn a_meeting_that_has_a_stream_is_not_started_again() {
-    let stage = Stage::new(Options::default());
+    let stage = Harness::new(Options::default());
     let server = stage.serve("a");
     let number = MeetingScript::plain("lost").number.to_string();
     stage.zoom.script_rest(Some(&number), Answer::Lost);
@@ -302,7 +302,7 @@ fn a_meeting_that_has_a_stream_is_not_started_again() {
 
 #[test]
 fn every_start_names_another_meeting() {
-    let stage = Stage::new(Options::default());
+    let stage = Harness::new(Options::default());
     let server = stage.serve("a");
     let meetings = ["one", "two", "three"].map(|seed| stage.meet(seed));
     for meeting in &meetings {
@@ -318,12 +318,12 @@ fn every_start_names_another_meeting() {
 #[test]
 fn a_planned_start_is_dropped_when_the_stream_is_there() {
     use rtmsd::coordinator;
-    use rtmsd::coordinator::{Action, Now, Registry};
+    use rtmsd::coordinator::{Action, Coordinator, Now};
     use rtmsd::domain::product::Product;
     use rtmsd::source::webhook::payload::webhook;
-    use rtmsd::zoom_api::{Api, Control, Settings};
+    use rtmsd::zoom_api::{Api, ControlRequest, Settings};
 
-    let mut registry = Registry::new(coordinator::Settings {
+    let mut registry = Coordinator::new(coordinator::Settings {
         auto_start: true,
         can_call: true,
         stop_after: Some(Duration::from_secs(10)),
@@ -340,7 +340,7 @@ fn a_planned_start_is_dropped_when_the_stream_is_there() {
         serde_json::json!({"object": {"id": 81_234_567_890_u64, "uuid": "u=="}}),
     );
     let actions = registry.handle_webhook(now, begun);
-    let [Action::Call(call)] = &actions[..] else {
+    let [Action::CallRest(call)] = &actions[..] else {
         panic!("{actions:?}");
     };
     // A port where nobody listens.
@@ -353,14 +353,14 @@ fn a_planned_start_is_dropped_when_the_stream_is_there() {
             "app",
         )
     };
-    let control = Control::new(
-        rtmsd::zoom_api::Action::Start,
+    let control = ControlRequest::new(
+        rtmsd::zoom_api::RestAction::Start,
         Product::Meeting,
         "81234567890",
     );
     let error = Api::new(nowhere).unwrap().control(&control).unwrap_err();
     let actions = registry.handle_call(now, call, Err(error));
-    let is_planned = matches!(&actions[..], [Action::Log(..), Action::Call(_)]);
+    let is_planned = matches!(&actions[..], [Action::Log(..), Action::CallRest(_)]);
     assert!(is_planned, "{actions:?}");
     let started = body(
         "meeting.rtms_started",
@@ -370,12 +370,12 @@ fn a_planned_start_is_dropped_when_the_stream_is_there() {
     // The try that was planned goes first, then the stop by schedule is planned.
     let [
         Action::Cancel { meeting },
-        Action::Call(stop),
+        Action::CallRest(stop),
         Action::Start(_),
     ] = &actions[..]
     else {
         panic!("{actions:?}");
     };
     assert_eq!(meeting, "u==");
-    assert_eq!(stop.control.action, rtmsd::zoom_api::Action::Stop);
+    assert_eq!(stop.control.action, rtmsd::zoom_api::RestAction::Stop);
 }

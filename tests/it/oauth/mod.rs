@@ -23,14 +23,14 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_rtmsd");
 const WITHIN: Duration = Duration::from_secs(30);
 
 /// A Zoom, a folder, and what a server needs to work with both.
-struct Stage {
+struct Harness {
     zoom: Zoom,
     scratch: Scratch,
 }
 
-impl Stage {
-    fn new(options: Options) -> Stage {
-        Stage {
+impl Harness {
+    fn new(options: Options) -> Harness {
+        Harness {
             zoom: Zoom::start(options).unwrap(),
             scratch: Scratch::new(),
         }

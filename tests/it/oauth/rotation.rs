@@ -17,7 +17,7 @@ fn user() -> Options {
 
 #[test]
 fn a_killed_server_goes_on_with_the_token_it_stored() {
-    let stage = Stage::new(user());
+    let stage = Harness::new(user());
     for seed in ["first", "second", "third"] {
         let mut server = stage.serve("a");
         let meeting = stage.meet(seed);
@@ -45,7 +45,7 @@ fn a_killed_server_goes_on_with_the_token_it_stored() {
 
 #[test]
 fn a_kill_during_the_fetch_costs_nothing() {
-    let stage = Stage::new(user());
+    let stage = Harness::new(user());
     for seed in ["first", "second"] {
         stage.zoom.script_oauth(Answer::Hang(WITHIN));
         let before = stage.zoom.oauth_calls().len();
@@ -64,14 +64,14 @@ fn a_kill_during_the_fetch_costs_nothing() {
 
 #[test]
 fn a_newly_configured_token_wins() {
-    let old = Stage::new(user());
+    let old = Harness::new(user());
     let server = old.serve("a");
     let meeting = old.meet("old");
     wait_for(&meeting, Step::StartedAnswered, &server);
     old.ends_well(server);
 
     // The app was authorized again: another token, the same state directory.
-    let new = Stage::new(Options {
+    let new = Harness::new(Options {
         refresh_token: "demo-refresh-token-of-another-day".to_owned(),
         ..user()
     });
@@ -102,7 +102,7 @@ fn a_newly_configured_token_wins() {
 
 #[test]
 fn a_second_process_is_refused_and_told_what_to_do() {
-    let stage = Stage::new(user());
+    let stage = Harness::new(user());
     let server = stage.serve("a");
     let mut second = stage.command("a").start().unwrap();
     let status = second.wait(WITHIN).unwrap();
@@ -157,7 +157,7 @@ fn a_second_process_is_refused_and_told_what_to_do() {
 
 #[test]
 fn a_state_directory_that_others_can_read_is_refused() {
-    let stage = Stage::new(user());
+    let stage = Harness::new(user());
     let state = stage.scratch.path().join("a/state");
     std::fs::create_dir_all(state.join("other")).unwrap();
     std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -172,7 +172,7 @@ fn a_state_directory_that_others_can_read_is_refused() {
 /// The user removes the app in the Marketplace while the server runs.
 #[test]
 fn a_removed_app_leaves_no_token_behind() {
-    let stage = Stage::new(user());
+    let stage = Harness::new(user());
     let server = stage.serve("a");
     let meeting = stage.meet("first");
     wait_for(&meeting, Step::StartedAnswered, &server);
@@ -197,7 +197,7 @@ fn a_removed_app_leaves_no_token_behind() {
 
 #[test]
 fn a_token_that_ends_is_rotated_in_mid_run() {
-    let stage = Stage::new(Options {
+    let stage = Harness::new(Options {
         token_lifetime: Duration::from_secs(2),
         ..user()
     });

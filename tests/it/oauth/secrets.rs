@@ -93,7 +93,7 @@ struct Server {
 }
 
 impl Server {
-    fn start(stage: &Stage, folder: &str) -> Server {
+    fn start(stage: &Harness, folder: &str) -> Server {
         let path = stage.scratch.path().join(folder);
         std::fs::create_dir_all(&path).unwrap();
         let config = path.join("rtms.conf");
@@ -151,7 +151,7 @@ fn the_whole_job_shows_no_secret() {
         ("account", Credentials::Account),
         ("refresh", Credentials::Refresh),
     ] {
-        let stage = Stage::new(Options {
+        let stage = Harness::new(Options {
             credentials,
             keep_alive: Duration::from_millis(100),
             ..Options::default()
@@ -222,7 +222,7 @@ fn commands_show_no_secret() {
         Credentials::Account,
         Credentials::Refresh,
     ] {
-        let stage = Stage::new(Options {
+        let stage = Harness::new(Options {
             credentials,
             ..Options::default()
         });

@@ -1,4 +1,4 @@
-//! The stage of the end-to-end tests: the demo's Zoom, the real binary as a process of its own,
+//! The harness of the end-to-end tests: the demo's Zoom, the real binary as a process of its own,
 //! and a folder for all that it writes.
 
 use std::fs;
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 /// Nothing in these tests takes longer unless it is broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
-pub(crate) struct Stage {
+pub(crate) struct Harness {
     pub(crate) server: ServerProcess,
     pub(crate) zoom: Zoom,
     /// With `rtms.conf`, `stdout`, `out/` and `state/`.
@@ -54,7 +54,7 @@ impl Drop for Folder {
 
 /// Keep-alives so often that short meetings see some. One that is missed on a busy machine is no
 /// fault as long as Zoom itself, which waits half a minute, would go on.
-pub(crate) fn lively(every_ms: u64) -> Options {
+pub(crate) fn frequent_keep_alives(every_ms: u64) -> Options {
     Options {
         keep_alive: Duration::from_millis(every_ms),
         unanswered_max: (30_000 / every_ms) as usize,
@@ -62,19 +62,19 @@ pub(crate) fn lively(every_ms: u64) -> Options {
     }
 }
 
-impl Stage {
+impl Harness {
     /// Starts both. Stdout goes to a file.
-    pub(crate) fn start(options: Options, settings: &[(&str, &str)]) -> Stage {
-        Stage::start_in(options, settings, "")
+    pub(crate) fn start(options: Options, settings: &[(&str, &str)]) -> Harness {
+        Harness::start_in(options, settings, "")
     }
 
     /// Likewise, with shell commands that are run just before the server, in its own process: with
     /// `$OUT` they choose where stdout goes.
-    pub(crate) fn start_in(options: Options, settings: &[(&str, &str)], before: &str) -> Stage {
+    pub(crate) fn start_in(options: Options, settings: &[(&str, &str)], before: &str) -> Harness {
         let folder = Folder::new();
         let zoom = Zoom::start(options).expect("a Zoom");
         let server = start_server(&zoom, folder.path(), settings, before);
-        let stage = Stage {
+        let stage = Harness {
             server,
             zoom,
             folder,
@@ -106,7 +106,7 @@ impl Stage {
     }
 
     /// The answer to a correct webhook that means nothing to anybody, and how long it took.
-    pub(crate) fn is_answered(&self) -> Duration {
+    pub(crate) fn assert_answered(&self) -> Duration {
         let delivery = self.zoom.post_webhook(&json!({
             "event": "meeting.participant_joined", "event_ts": 1_767_000_000_000_u64,
             "payload": {"object": {"id": 1}}}));
@@ -184,7 +184,7 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for Harness {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let log = self.server.log();
