@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::stage::{Folder, PATIENCE};
+use crate::harness::{Folder, PATIENCE};
 
 /// Runs the binary in that folder, without settings in the environment, and gives its exit code.
 /// A server that starts although it should not is ended.

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::stream::get;
 use super::{golden_path, map_stamps};
 use crate::admin::admin_address;
-use crate::stage::{Folder, PATIENCE, Stage, meta, start_server, wait_for};
+use crate::harness::{Folder, Harness, PATIENCE, meta, start_server, wait_for};
 
 /// The meetings that a registry names. The seed decides on id and number, so that the same meeting
 /// can be played again.
@@ -51,7 +51,7 @@ fn script(seed: &str, product: DemoProduct, begin: Begin) -> MeetingScript {
 #[ignore = "writes registry-VERSION.json, once for each release"]
 fn write_the_registry_of_this_version() {
     let settings = [("RTMS_STOP_AFTER", "3600"), ("RTMS_STDOUT", "off")];
-    let mut stage = Stage::start(Options::default(), &settings);
+    let mut stage = Harness::start(Options::default(), &settings);
     let meeting = |seed| script(seed, DemoProduct::Meeting, Begin::ByRest);
     for (seed, answer, times) in [
         (TRYING, Answer::retry_after_seconds(60), 1),
@@ -219,7 +219,7 @@ fn rejoin(version: &str, registry: &str, file: &str) {
 
     let settings = [("RTMS_ADMIN", "127.0.0.1:0"), ("RTMS_STDOUT", "off")];
     let server = start_server(&zoom, folder.path(), &settings, "");
-    let stage = Stage {
+    let stage = Harness {
         server,
         zoom,
         folder,

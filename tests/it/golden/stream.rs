@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{assert_golden, indented, map_stamps, without_values, without_version};
-use crate::stage::{PATIENCE, Stage, meta, wait_for};
+use crate::harness::{Harness, PATIENCE, meta, wait_for};
 
 /// From the stream's zero to the first scripted stamp. No test runs for so long, so no stamp of
 /// our clock is taken for one of these.
@@ -45,14 +45,14 @@ const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x02\x80\0\0\x01\x68";
 
 /// The server, and a stream that is ready for scripted messages.
 struct Scripted {
-    stage: Stage,
+    stage: Harness,
     meeting: MeetingHandle,
     /// The stream's zero, Unix milliseconds.
     zero_ms: u64,
 }
 
 impl Scripted {
-    fn start(stage: Stage) -> Scripted {
+    fn start(stage: Harness) -> Scripted {
         let meeting = stage.zoom.start_meeting(MeetingScript {
             topic: "Board \"Q3\" & <more>".to_owned(),
             speakers: Vec::new(),
@@ -433,7 +433,7 @@ fn described_ogg(name: &str, file: &[u8]) -> String {
 
 #[test]
 fn a_stream_with_everything() {
-    let stage = Stage::start(
+    let stage = Harness::start(
         options(),
         &[
             ("RTMS_ADMIN", "127.0.0.1:0"),
@@ -531,7 +531,7 @@ fn streams_in_other_codecs() {
         ("g711", "per-speaker", 160),
         ("g722", "mixed", 160),
     ] {
-        let stage = Stage::start(
+        let stage = Harness::start(
             options(),
             &[
                 ("RTMS_MEDIA", "all"),
