@@ -29,7 +29,10 @@ impl Coordinator {
             (_, Ok(())) => {
                 self.log(
                     log::Level::Info,
-                    &format!("stop accepted {}", subject(call)),
+                    &format!(
+                        "stop accepted {}; RTMS_STOP_AFTER ends this stream",
+                        subject(call)
+                    ),
                 );
                 self.stop_done(&call.meeting);
             }

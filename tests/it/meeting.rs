@@ -364,7 +364,7 @@ fn our_stop_comes_by_schedule_unless_the_stream_is_over() {
         .map(|call| call.target)
         .collect();
     assert_eq!(stops, [scheduled.script().number.to_string()]);
-    stage.logged(&["stop accepted"]);
+    stage.logged(&["stop accepted", "RTMS_STOP_AFTER"]);
     stage.end();
 }
 

@@ -180,7 +180,7 @@ fn starting(config: &Config) -> String {
     };
     match config.stop_after {
         Some(after) => format!(
-            "{who}; one started here is stopped after {} s",
+            "{who}; one started here is stopped after {} s, by RTMS_STOP_AFTER",
             after.as_secs()
         ),
         None => format!("{who}; it ends with the meeting"),
@@ -421,7 +421,7 @@ mod tests {
             "  webhooks    http on 0.0.0.0 port 3000, POST /webhook; Zoom calls https only, so a \
              proxy must stand in front; signatures verified with 1 secret token, up to 300 s old",
             "  starting    every meeting's stream is started by REST; one started here is stopped \
-             after 10 s",
+             after 10 s, by RTMS_STOP_AFTER",
             "  tokens      server-to-server, account acc, app abc, https://zoom.us/oauth/token",
             "  scopes      the app needs meeting:read:meeting_audio, \
              meeting:read:meeting_transcript",
