@@ -231,7 +231,7 @@ fn bash() -> String {
          mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n      return ;;\n  esac\n  \
          case ${{COMP_WORDS[1]}} in\n{cases}    *) words=\"{first}\" ;;\n  esac\n  \
          [ \"$COMP_CWORD\" = 1 ] && words=\"{first}\"\n  \
-         mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n}}\ncomplete -F _rtmsd rtmsd\n"
+         mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n}}\ncomplete -o default -F _rtmsd rtmsd\n"
     )
 }
 
@@ -239,9 +239,10 @@ fn zsh() -> String {
     let first = first_words();
     let mut cases = String::new();
     for command in COMMANDS {
+        let files = if command == "mux" { " _files;" } else { "" };
         let _ = writeln!(
             cases,
-            "  {command}) compadd -- {} ;;",
+            "  {command}){files} compadd -- {} ;;",
             words(command).join(" ")
         );
     }
@@ -262,6 +263,7 @@ fn fish() -> String {
     for option in WITH_PATH {
         let _ = writeln!(text, "complete -c rtmsd -l {} -r -F", &option[2..]);
     }
+    text.push_str("complete -c rtmsd -n \"__fish_seen_subcommand_from mux\" -F\n");
     for command in COMMANDS {
         for word in words(command) {
             if word == "--help" || WITH_PATH.contains(&word) {

@@ -9,6 +9,7 @@ pub mod control;
 pub(crate) mod demo;
 pub mod exit;
 pub mod manpages;
+pub mod mux;
 pub(crate) mod reload;
 pub mod serve;
 pub mod service_env;
@@ -111,6 +112,7 @@ fn dispatch(command: Command) -> u8 {
         } => with_config(config.as_deref(), Needs::Admin, |loaded| {
             status::run(&loaded.config, json, watch, &mut io::stdout())
         }),
+        Command::Mux(options) => mux::run(&options, &mut io::stdout()),
         Command::Print(Page::Unit) => {
             let program = std::env::current_exe().unwrap_or_else(|_| "/usr/bin/rtmsd".into());
             print(&unit_file::unit(&program))

@@ -11,6 +11,7 @@ mod harness;
 mod manual;
 mod media;
 mod meeting;
+mod mux;
 mod oauth;
 mod packaged;
 mod public;

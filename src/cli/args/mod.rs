@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::cli::manpages::SHELLS;
+use crate::cli::mux;
 use crate::domain::product::Product;
 use crate::manual;
 use crate::protocol::MediaSelection;
@@ -67,6 +68,8 @@ pub enum Command {
     },
     /// Print something about this binary.
     Print(Page),
+    /// Make one file of a recording.
+    Mux(mux::Options),
 }
 
 /// One REST call for a stream.
@@ -150,11 +153,17 @@ enum Opt {
     Product,
     Json,
     Watch,
+    Format,
+    Picture,
+    Copy,
+    Force,
+    DryRun,
+    Feed,
 }
 
 impl Opt {
     /// Name, and whether a value follows.
-    const ALL: [(Opt, &'static str, bool); 12] = [
+    const ALL: [(Opt, &'static str, bool); 18] = [
         (Opt::Help, "--help", false),
         (Opt::Version, "--version", false),
         (Opt::Config, "--config", true),
@@ -167,6 +176,12 @@ impl Opt {
         (Opt::Product, "--product", true),
         (Opt::Json, "--json", false),
         (Opt::Watch, "--watch", false),
+        (Opt::Format, "--format", true),
+        (Opt::Picture, "--picture", true),
+        (Opt::Copy, "--copy", false),
+        (Opt::Force, "--force", false),
+        (Opt::DryRun, "--dry-run", false),
+        (Opt::Feed, "--feed", false),
     ];
 
     fn name(self) -> &'static str {
@@ -203,6 +218,7 @@ impl Given {
         let name = match name {
             "-h" => "--help",
             "-V" => "--version",
+            "--print" => "--dry-run",
             name => name,
         };
         let Some((opt, name, has_value)) = Opt::ALL.into_iter().find(|known| known.1 == name)
@@ -310,6 +326,7 @@ impl Given {
                     watch: self.has(Opt::Watch),
                 })
             }
+            Some("mux") => self.mux(),
             Some("print") => {
                 let what = self.words.get(1).map(String::as_str);
                 let words_max = if what == Some("completions") { 3 } else { 2 };
@@ -356,6 +373,52 @@ impl Given {
                     word.unwrap_or_default()
                 )),
             },
+        }
+    }
+
+    fn mux(&self) -> Result<Command, UsageError> {
+        const OPTIONS: [Opt; 7] = [
+            Opt::Out,
+            Opt::Format,
+            Opt::Picture,
+            Opt::Copy,
+            Opt::Force,
+            Opt::DryRun,
+            Opt::Feed,
+        ];
+        self.only("mux", &OPTIONS, 2)?;
+        let Some(folder) = self.words.get(1).filter(|folder| !folder.is_empty()) else {
+            return error("mux: found nothing, expected the folder of a stream");
+        };
+        let format = self.one_of(Opt::Format, &mux::Format::ALL)?;
+        let picture = self.one_of(Opt::Picture, &mux::Picture::ALL)?;
+        Ok(Command::Mux(mux::Options {
+            folder: PathBuf::from(folder),
+            out: self.path(Opt::Out),
+            format,
+            picture,
+            copy: self.has(Opt::Copy),
+            force: self.has(Opt::Force),
+            dry_run: self.has(Opt::DryRun),
+            feed: self.has(Opt::Feed),
+        }))
+    }
+
+    /// The value that a word of the table means.
+    fn one_of<T: Copy>(&self, opt: Opt, table: &[(T, &str)]) -> Result<Option<T>, UsageError> {
+        let Some(text) = self.text(opt)? else {
+            return Ok(None);
+        };
+        match table.iter().find(|(_, word)| *word == text) {
+            Some((value, _)) => Ok(Some(*value)),
+            None => {
+                let words: Vec<&str> = table.iter().map(|(_, word)| *word).collect();
+                error(format!(
+                    "{}: found {text:?}, expected {}",
+                    opt.name(),
+                    words.join(" or ")
+                ))
+            }
         }
     }
 

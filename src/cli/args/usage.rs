@@ -14,6 +14,7 @@ usage: rtmsd [COMMAND] [OPTIONS]
   pause     pauses the stream of a meeting
   resume    resumes the stream of a meeting
   status    shows the streams of the running server
+  mux       makes one MP4, MKV or WAV of a recording, with ffmpeg
   print     prints configuration, systemd units, manual pages, completions
   help      prints a chapter of the manual; without a topic, the list of topics
 
@@ -81,6 +82,28 @@ Asks the running server, at RTMS_ADMIN, for its streams and prints them.
   --watch   repeat every two seconds, until interrupted
 ";
 
+pub(super) const MUX: &str = "\
+usage: rtmsd mux FOLDER [OPTIONS]
+
+Makes one file of a recording, with the installed ffmpeg (4.4 or later): each
+frame at its time, the audio of all speakers mixed, the transcript as subtitles.
+FOLDER is the folder of a stream. The file starts when the stream started, as
+transcript.vtt does; the picture is black while no camera is on. Without ffmpeg
+the command prints the command line to run on another machine.
+
+  --out FILE       the file; the default is recording.mp4 in FOLDER, or
+                   recording.wav without video
+  --format NAME    mp4, mkv or wav (audio alone); the default is the ending of
+                   FILE
+  --picture NAME   camera (the default if there is one) or share
+  --copy           keep the H.264 as received, without encoding: fast, but only
+                   for one resolution, and gaps show the last frame
+  --force          replace a file that exists
+  --dry-run        print the command line and do nothing else; also --print
+  --feed           write to standard output what the printed ffmpeg reads:
+                   pictures and subtitles with their times, as Matroska
+";
+
 pub(super) const PRINT: &str = "\
 usage: rtmsd print conf|unit|socket|man|man-conf|completions SHELL
 
@@ -108,8 +131,8 @@ Prints a chapter of the manual, or the usage text of a command. The topics:
 ";
 
 /// The commands, in the order of the usage text.
-pub const COMMANDS: [&str; 10] = [
-    "serve", "demo", "check", "start", "stop", "pause", "resume", "status", "print", "help",
+pub const COMMANDS: [&str; 11] = [
+    "serve", "demo", "check", "start", "stop", "pause", "resume", "status", "mux", "print", "help",
 ];
 
 /// The usage text of a command.
@@ -120,6 +143,7 @@ pub fn usage(command: &str) -> Option<&'static str> {
         "check" => Some(CHECK),
         "start" | "stop" | "pause" | "resume" => Some(CONTROL),
         "status" => Some(STATUS),
+        "mux" => Some(MUX),
         "print" => Some(PRINT),
         "help" => Some(HELP),
         _ => None,

@@ -1,0 +1,228 @@
+//! Recordings, and the command lines that are made of them.
+
+use super::super::h264::ParameterSets;
+use super::super::recording::{Frame, Place};
+use super::*;
+
+const ZERO: u64 = 1_767_000_000_000;
+
+fn sound(file: &str, codec: SoundCodec, offset_ms: u64, length_ms: u64) -> Sound {
+    Sound {
+        file: file.to_owned(),
+        codec,
+        rate_hz: 16_000,
+        channels: 1,
+        first_ms: ZERO + offset_ms,
+        length_ms,
+    }
+}
+
+/// Frames of `(offset, width, height)`, each a key frame.
+fn film(coding: Coding, frames: &[(u64, u32, u32)]) -> Film {
+    let frame = |(offset, width, height): &(u64, u32, u32)| Frame {
+        stamp_ms: ZERO + offset,
+        user_id: 7,
+        size: (*width, *height),
+        is_key: true,
+        bytes: 1,
+        place: Place::Piece { file: 0, offset: 0 },
+    };
+    Film {
+        kind: "video",
+        coding,
+        frames: frames.iter().map(frame).collect(),
+        files: vec!["video.h264".to_owned()],
+        stops_ms: Vec::new(),
+    }
+}
+
+fn h264(frames: &[(u64, u32, u32)]) -> Film {
+    film(Coding::H264(ParameterSets::default()), frames)
+}
+
+fn recording() -> Recording {
+    Recording {
+        folder: PathBuf::from("/r"),
+        title: "-y Plan".to_owned(),
+        started_ms: ZERO,
+        is_ended: true,
+        ..Recording::default()
+    }
+}
+
+/// The command line from `-n` on.
+fn line(plan: &Plan<'_>) -> String {
+    let args = plan.args(&plan.out, false);
+    let args: Vec<String> = args
+        .iter()
+        .map(|arg| arg.to_string_lossy().into_owned())
+        .collect();
+    assert_eq!(
+        args[..4],
+        ["-hide_banner", "-nostdin", "-loglevel", "error"]
+    );
+    args[4..].join(" ")
+}
+
+#[test]
+fn cameras_and_speakers() {
+    let recording = Recording {
+        sounds: vec![
+            sound("audio-1.wav", SoundCodec::Wav, 0, 700_000),
+            sound("audio-2.opus", SoundCodec::OggOpus, 60_250, 1000),
+            sound("audio-1.2.g722", SoundCodec::G722, 700_000, 500),
+        ],
+        camera: Some(h264(&[
+            (2000, 320, 180),
+            (2040, 641, 359),
+            (602_000, 320, 180),
+        ])),
+        cues: vec![Cue {
+            start_ms: ZERO + 1500,
+            end_ms: ZERO + 2500,
+            text: "Ada: hello".to_owned(),
+        }],
+        ..recording()
+    };
+    let plan = plan(&recording, &Choice::default()).expect("a plan");
+    assert_eq!(plan.length_ms, 700_500);
+    assert_eq!(
+        line(&plan),
+        "-n -itsoffset 1.500 -reinit_filter 0 -f matroska -i pipe:0 -f wav -i /r/audio-1.wav \
+         -f ogg -i /r/audio-2.opus -f g722 -i /r/audio-1.2.g722 -filter_complex \
+         [0:v]scale=642:360:force_original_aspect_ratio=decrease:eval=frame,\
+         pad=642:360:-1:-1:eval=frame,setsar=1,format=yuv420p,fps=10:start_time=0,\
+         tpad=stop=-1:stop_mode=clone,drawbox=color=black:t=fill:enable='\
+         gte(t,0.000)*lt(t,2.000)+gte(t,3.040)*lt(t,602.000)+gte(t,603.000)*lt(t,700.500)'[v];\
+         [1:a]aresample=48000,aformat=sample_fmts=fltp:channel_layouts=mono[a0];\
+         [2:a]aresample=48000,aformat=sample_fmts=fltp:channel_layouts=mono,\
+         adelay=60250:all=1[a1];\
+         [3:a]aresample=48000,aformat=sample_fmts=fltp:channel_layouts=mono,\
+         adelay=700000:all=1[a2];\
+         [a0][a1][a2]amix=inputs=3:normalize=0[a] -map [v] -map [a] -map 0:s \
+         -c:v libx264 -preset veryfast -crf 23 -g 50 -c:a aac -b:a 128k -c:s mov_text \
+         -movflags +faststart -metadata title=-y Plan \
+         -metadata creation_time=2025-12-29T09:20:00.000Z -t 700.500 -f mp4 /r/recording.mp4"
+    );
+}
+
+#[test]
+fn sound_alone() {
+    let recording = Recording {
+        sounds: vec![sound("audio-mixed.wav", SoundCodec::Wav, 250, 4000)],
+        is_ended: false,
+        ..recording()
+    };
+    let choice = Choice::default();
+    let plan = plan(&recording, &choice).expect("a plan");
+    assert!(plan.feed.is_none());
+    assert_eq!(
+        line(&plan),
+        "-n -ignore_length 1 -f wav -i /r/audio-mixed.wav -filter_complex \
+         [0:a]aresample=16000,aformat=sample_fmts=fltp:channel_layouts=mono,\
+         adelay=250:all=1[a] -map [a] -c:a pcm_s16le -rf64 auto -metadata title=-y Plan \
+         -t 4.250 -f wav /r/recording.wav"
+    );
+}
+
+#[test]
+fn names_and_formats() {
+    let recording = Recording {
+        sounds: vec![sound("audio-mixed.wav", SoundCodec::Wav, 0, 4000)],
+        camera: Some(h264(&[(0, 320, 180), (40, 320, 180)])),
+        ..recording()
+    };
+    let check = |out: Option<&str>, format, copy, expected: &str| {
+        let choice = Choice {
+            out: out.map(PathBuf::from),
+            format,
+            copy,
+            picture: None,
+        };
+        let line = plan(&recording, &choice).map(|plan| line(&plan));
+        match line {
+            Ok(line) => assert!(line.ends_with(expected), "{line}"),
+            Err(error) => assert_eq!(error, expected),
+        }
+    };
+    check(None, None, false, "-f mp4 /r/recording.mp4");
+    check(Some("/o/a.MKV"), None, false, "-f matroska /o/a.MKV");
+    check(Some("/o/a.wav"), None, false, "-f wav /o/a.wav");
+    check(Some("/o/a"), Some(Format::Mp4), true, "-f mp4 /o/a");
+    check(
+        Some("/o/a.avi"),
+        None,
+        false,
+        "--out: found /o/a.avi, expected a name that ends in .mp4, .mkv or .wav, or --format",
+    );
+    let relative = Choice {
+        out: Some(PathBuf::from("-y.mp4")),
+        copy: true,
+        ..Choice::default()
+    };
+    let plan = plan(&recording, &relative).expect("a plan");
+    assert!(plan.out.is_absolute(), "or it would be an option");
+    assert!(line(&plan).contains(" -map 0:v -map [a] -c:v copy "));
+}
+
+#[test]
+fn what_cannot_be_made() {
+    let check = |recording: &Recording, choice: Choice, expected: &str| {
+        let error = plan(recording, &choice).map(|_| ()).expect_err("a fault");
+        assert!(error.contains(expected), "{error}");
+    };
+    let picture = |picture| Choice {
+        picture: Some(picture),
+        ..Choice::default()
+    };
+    let copy = || Choice {
+        copy: true,
+        ..Choice::default()
+    };
+    let empty = recording();
+    check(&empty, Choice::default(), "found neither audio nor video");
+    check(&empty, picture(Picture::Camera), "no pictures of a camera");
+    let stills = Recording {
+        camera: Some(film(Coding::Jpg, &[(0, 320, 180)])),
+        ..recording()
+    };
+    check(
+        &stills,
+        picture(Picture::Share),
+        "no pictures of a shared screen",
+    );
+    check(&stills, copy(), "found single pictures");
+    let wav = Choice {
+        format: Some(Format::Wav),
+        ..Choice::default()
+    };
+    check(&stills, wav, "found no audio");
+    let grows = Recording {
+        camera: Some(h264(&[(0, 320, 180), (40, 640, 360)])),
+        ..recording()
+    };
+    check(&grows, copy(), "up to 640x360");
+}
+
+#[test]
+fn the_output_begins_with_what_is_oldest() {
+    let at = |started_ms, first_ms| Recording {
+        started_ms,
+        sounds: vec![
+            Sound {
+                first_ms,
+                ..sound("a", SoundCodec::Wav, 0, 1)
+            },
+            sound("b", SoundCodec::Wav, 500, 1),
+        ],
+        ..recording()
+    };
+    assert_eq!(at(ZERO, ZERO + 5000).origin_ms(), ZERO);
+    assert_eq!(at(ZERO, ZERO - 5000).origin_ms(), ZERO - 5000);
+    // Of no stamp, and of another clock: those that make sense decide.
+    assert_eq!(at(ZERO, 0).origin_ms(), ZERO);
+    assert_eq!(at(ZERO, 5000).origin_ms(), ZERO);
+    assert_eq!(at(5000, ZERO).origin_ms(), ZERO);
+    assert_eq!(since(ZERO, 5000), 0);
+    assert_eq!(since(ZERO, u64::MAX), 0);
+}

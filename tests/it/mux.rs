@@ -1,0 +1,253 @@
+//! `rtmsd mux`: a recording of the demo becomes one file in sync, by the ffmpeg that is installed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// How long the camera is off, milliseconds.
+const OFF_MS: u64 = 60_000;
+
+/// The clip of the demo has a key frame each second and ten frames.
+const RATE: usize = 10;
+
+fn rtmsd(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rtmsd"));
+    command.args(args);
+    command
+}
+
+fn run(command: &mut Command) -> Output {
+    command.output().expect("it can be started")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+struct Recording {
+    top: PathBuf,
+    out: PathBuf,
+    folder: PathBuf,
+    meta: Value,
+}
+
+impl Recording {
+    /// A meeting of the demo, with a name that a shell would misunderstand.
+    fn of_demo(name: &str) -> Recording {
+        let top = std::env::temp_dir().join(format!("rtmsd-mux-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&top);
+        let out = top.join("it's $HOME");
+        fs::create_dir_all(&out).expect("a folder for temporary files");
+        let demo = ["demo", "--media", "all", "--meetings", "1", "--out"];
+        let played = run(rtmsd(&demo).arg(&out));
+        assert!(played.status.success(), "{}", text(&played.stderr));
+        let mut folder = out.clone();
+        for _ in 0..3 {
+            let mut inside = fs::read_dir(&folder).expect("a folder");
+            folder = inside.next().expect("an entry").expect("readable").path();
+        }
+        let meta = fs::read(folder.join("meta.json")).expect("meta.json");
+        Recording {
+            top,
+            out,
+            folder,
+            meta: serde_json::from_slice(&meta).expect("JSON"),
+        }
+    }
+
+    fn mux(&self, args: &[&str]) -> Command {
+        let mut command = rtmsd(&["mux"]);
+        command.arg(&self.out).args(args);
+        command
+    }
+
+    /// The camera comes on a second late, and its first key frame is lost; it goes off after the
+    /// second second, and comes back with frames that need a key frame which is gone.
+    fn break_camera(&self) {
+        let path = self.folder.join("video/frames.jsonl");
+        let index = fs::read_to_string(&path).expect("the index");
+        let mut kept = String::new();
+        for (n, line) in index.lines().enumerate() {
+            let mut frame: Value = serde_json::from_str(line).expect("JSON");
+            if n >= 2 * RATE {
+                let stamp = frame["timestamp_ms"].as_u64().expect("a stamp");
+                frame["timestamp_ms"] = (stamp + OFF_MS).into();
+            }
+            if n != 0 && n != 2 * RATE {
+                kept += &format!("{frame}\n");
+            }
+        }
+        fs::write(path, kept).expect("written");
+    }
+
+    fn entries(&self) -> Vec<String> {
+        let inside = fs::read_dir(&self.folder).expect("the folder").flatten();
+        inside
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect()
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.top);
+    }
+}
+
+/// What ffmpeg makes of a file, raw.
+fn decode(file: &Path, args: &[&str]) -> Vec<u8> {
+    let mut command = Command::new("ffmpeg");
+    command
+        .args(["-v", "error", "-nostdin", "-i"])
+        .arg(file)
+        .args(args)
+        .arg("-");
+    let decoded = run(&mut command);
+    assert!(decoded.status.success(), "{}", text(&decoded.stderr));
+    decoded.stdout
+}
+
+fn has_ffmpeg() -> bool {
+    let found = Command::new("ffmpeg").arg("-version").output();
+    found.is_ok_and(|output| output.status.success())
+}
+
+#[test]
+fn a_recording_becomes_one_file_in_sync() {
+    let recording = Recording::of_demo("sync");
+    recording.break_camera();
+
+    // Where there is no ffmpeg, the command line for a machine that has one.
+    let without = run(recording.mux(&[]).env("PATH", &recording.top));
+    let line = text(&without.stdout);
+    assert_eq!(without.status.code(), Some(69), "{}", text(&without.stderr));
+    assert!(line.starts_with("rtmsd mux --feed '"), "{line}");
+    assert!(line.contains(" | ffmpeg -hide_banner "), "{line}");
+    assert!(line.ends_with("/recording.mp4'\n"), "{line}");
+    assert!(text(&without.stderr).contains("apt-get install ffmpeg"));
+    assert_eq!(text(&run(&mut recording.mux(&["--dry-run"])).stdout), line);
+    if !has_ffmpeg() {
+        // Nothing is proven then but the command line; CI has ffmpeg.
+        return;
+    }
+
+    let made = run(&mut recording.mux(&[]));
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let file = recording.folder.join("recording.mp4");
+    let head = format!("{}: ", file.display());
+    assert!(
+        text(&made.stdout).starts_with(&head),
+        "{}",
+        text(&made.stdout)
+    );
+    let left = recording.entries();
+    assert!(!left.iter().any(|name| name.ends_with(".part")), "{left:?}");
+    // It is not replaced unasked.
+    let again = run(&mut recording.mux(&[]));
+    assert_eq!(again.status.code(), Some(64));
+    assert!(
+        text(&again.stderr).contains("--force"),
+        "{}",
+        text(&again.stderr)
+    );
+
+    // A picture where there was one that can be decoded, black elsewhere.
+    let offset_ms = recording.meta["video"]["offset_ms"]
+        .as_i64()
+        .expect("an offset") as usize;
+    let size = 320 * 180;
+    let pictures = decode(
+        &file,
+        &["-map", "0:v", "-f", "rawvideo", "-pix_fmt", "gray"],
+    );
+    let shown: Vec<bool> = pictures
+        .chunks(size)
+        .map(|picture| picture.iter().map(|byte| usize::from(*byte)).sum::<usize>() > 20 * size)
+        .collect();
+    let off = OFF_MS as usize / 1000 * RATE;
+    let first = RATE + offset_ms * RATE / 1000;
+    assert!(shown.len() >= off + 4 * RATE, "{}", shown.len());
+    for (n, is_shown) in shown.iter().enumerate() {
+        // The camera's last frame stays for a second.
+        let expected = n >= first && n < first + 2 * RATE || n >= first + off + 2 * RATE;
+        let from_edge = [first, first + 2 * RATE, first + off + 2 * RATE]
+            .map(|edge| n.abs_diff(edge))
+            .into_iter()
+            .min();
+        // A frame may be rounded to either side.
+        let is_edge = from_edge <= Some(1) || n + 2 * RATE > shown.len();
+        assert!(*is_shown == expected || is_edge, "{n}: {is_shown}");
+    }
+
+    // Sound from its offset on.
+    let offset_ms = recording.meta["audio"][0]["offset_ms"]
+        .as_i64()
+        .expect("an offset");
+    let sound = decode(
+        &file,
+        &["-map", "0:a", "-f", "s16le", "-ac", "1", "-ar", "16000"],
+    );
+    let loud = sound
+        .chunks_exact(2)
+        .position(|two| i16::from_le_bytes([two[0], two[1]]) > 1000);
+    let begin_ms = loud.expect("a sound") as i64 / 16;
+    // A period of the tone, and what the encoder spreads.
+    assert!(
+        (begin_ms - offset_ms).abs() < 15,
+        "{begin_ms} ms, expected {offset_ms} ms"
+    );
+
+    // Subtitles with names.
+    let subtitles = text(&decode(&file, &["-map", "0:s", "-f", "srt"]));
+    let name = recording.meta["audio"][0]["user_name"]
+        .as_str()
+        .expect("a name");
+    assert!(subtitles.contains(&format!("\n{name}: ")), "{subtitles}");
+
+    // The printed line makes the same.
+    let program = Path::new(env!("CARGO_BIN_EXE_rtmsd"))
+        .parent()
+        .expect("a folder");
+    let path = std::env::var("PATH").unwrap_or_default();
+    fs::remove_file(&file).expect("removed");
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", &line])
+        .env("PATH", format!("{}:{path}", program.display()));
+    let piped = run(&mut shell);
+    assert!(piped.status.success(), "{}", text(&piped.stderr));
+    assert_eq!(
+        decode(
+            &file,
+            &["-map", "0:v", "-f", "rawvideo", "-pix_fmt", "gray"]
+        ),
+        pictures
+    );
+}
+
+#[test]
+fn what_is_no_recording() {
+    let folder = std::env::temp_dir().join(format!("rtmsd-mux-none-{}", std::process::id()));
+    for stream in ["a", "b"] {
+        fs::create_dir_all(folder.join(stream)).expect("a folder");
+    }
+    let check = |expected: &str| {
+        let output = run(rtmsd(&["mux", "--dry-run"]).arg(&folder));
+        assert_eq!(output.status.code(), Some(64));
+        assert!(
+            text(&output.stderr).contains(expected),
+            "{}",
+            text(&output.stderr)
+        );
+    };
+    check("found no meta.json, expected the folder of a stream");
+    fs::write(folder.join("a/meta.json"), "{}").expect("written");
+    check("found neither audio nor video");
+    fs::write(folder.join("b/meta.json"), "torn").expect("written");
+    check("found several recordings, expected one:");
+    fs::remove_file(folder.join("a/meta.json")).expect("removed");
+    check("b/meta.json: found ");
+    let _ = fs::remove_dir_all(&folder);
+}
