@@ -29,9 +29,9 @@
 //! | [`net`] | names, addresses, proxies, TLS and WebSockets for every connection | `dial`, `resolve` |
 //! | [`stream`] | the poll loop of one stream | one for each stream |
 //! | [`recorder`] | the files of a stream | `disk` |
-//! | [`delivery`] | live ways out | `stdout` |
+//! | [`delivery`] | where data goes while it arrives: standard output | `stdout` |
 //! | [`state`] | the private directory that a restart needs | |
-//! | [`config`] | `rtms.conf` and the environment become settings | |
+//! | [`config`] | turns `rtms.conf` and the environment into settings | |
 //! | [`cli`] | the commands | signals |
 //! | [`admin`], [`systemd`] | health, metrics, streams; readiness and watchdog | |
 //! | [`demo`] | a small, strict, independent Zoom on loopback | |
@@ -46,33 +46,32 @@
 //!   Three threads can block in the kernel (disk, stdout, name resolution); the owner waits for
 //!   these until a deadline and then leaves them to the end of the process.
 //! - Stdout is data and belongs to [`delivery::stdout`]; stderr is the log.
-//! - A phrase received is a phrase kept. What had to be dropped is counted, logged, and in
+//! - A received phrase is written. Whatever has to be dropped is counted, logged, and noted in
 //!   `meta.json`.
-//! - There is no unsafe code but for two calls, in `daemon/heap_trim.rs` and `net/tls_sessions.rs`,
-//!   where the measured reasons stand.
-//!
-//! Three ways to use it: the whole [`daemon::Daemon`]; one [`stream::StreamHandle`], with webhooks
-//! received elsewhere; [`protocol::Stream`] alone, with sockets of your own.
+//! - Unsafe code is in two places only, `daemon/heap_trim.rs` and `net/tls_sessions.rs`, each with
+//!   its measured reason.
 //!
 //! # Embedding
 //!
-//! A [`Sink`](stream::Sink) gets every kind of data as a
-//! [`StreamEvent`](protocol::StreamEvent), borrowed from the socket's buffer; audio, video and share
-//! are still in base64 then, see
-//! [`Packet::decode_into`](protocol::message::Packet::decode_into).
+//! There are three ways: the whole [`daemon::Daemon`]; one [`stream::StreamHandle`], if your program
+//! receives the webhooks; [`protocol::Stream`] alone, with sockets of your own.
 //!
-//! The daemon runs inside another program as it does in the binary: give it a listener, the app's
-//! credentials, and a [`Sink`](stream::Sink) for each stream. Nothing is written anywhere unless
-//! [`Settings`](daemon::Settings) say so. While it runs, [`Handle`](daemon::Handle) tells how it is,
-//! and takes other settings: secrets, media, what is written.
+//! The daemon runs inside your program as it does in the binary: give it a listener, the app's
+//! credentials, and a function that makes the [`Sink`](stream::Sink)s of each stream. It writes
+//! nothing unless [`Settings`](daemon::Settings) say so. While it runs, [`Handle`](daemon::Handle)
+//! reports its status and applies other settings: secrets, media, formats.
+//!
+//! A sink gets each message as a [`StreamEvent`](protocol::StreamEvent), borrowed from the socket's
+//! buffer. Audio, video and share are still base64 then, see
+//! [`Packet::decode_into`](protocol::message::Packet::decode_into).
 //!
 //! ```
 //! use std::net::TcpListener;
 //!
-//! use rtmsd::daemon::{Daemon, KeyPair, Settings};
-//! use rtmsd::stream::Sink;
-//! use rtmsd::protocol::{EndReason, StreamEvent};
+//! use rtmsd::daemon::{AppCredentials, Daemon, Settings};
 //! use rtmsd::domain::secret::Secret;
+//! use rtmsd::protocol::{EndReason, StreamEvent};
+//! use rtmsd::stream::Sink;
 //!
 //! /// Counts words, on the stream's own thread: it must not block.
 //! struct Words(usize);
@@ -89,23 +88,23 @@
 //!     }
 //! }
 //!
-//! let app = KeyPair {
+//! let app = AppCredentials {
 //!     id: "client id".to_owned(),
 //!     secret: Secret::new("client secret"),
 //! };
 //! let settings = Settings::new(app, vec![Secret::new("webhook secret token")]);
-//! // In real life port 3000 behind a proxy with a certificate, or `settings.public.tls`.
+//! // In production: port 3000 behind a proxy that serves HTTPS, or a certificate in the settings.
 //! let listener = TcpListener::bind("127.0.0.1:0")?;
 //! let daemon = Daemon::start(
 //!     vec![listener],
 //!     settings,
 //!     Some(Box::new(|_info| vec![Box::new(Words(0))])),
 //! )?;
-//! println!("webhooks are taken at http://{}/webhook", daemon.addresses()[0]);
+//! println!("webhooks are accepted at http://{}/webhook", daemon.addresses()[0]);
 //!
 //! let handle = daemon.handle();
 //! let thread = std::thread::spawn(move || daemon.run());
-//! // … and when the program ends, or in a signal handler's thread:
+//! // When the program ends, or on the thread that handles signals:
 //! handle.stop();
 //! thread.join().expect("the daemon ends");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
