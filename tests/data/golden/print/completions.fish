@@ -1,9 +1,10 @@
 complete -c rtmsd -f
-complete -c rtmsd -n __fish_use_subcommand -a "serve demo check start stop pause resume status print help"
+complete -c rtmsd -n __fish_use_subcommand -a "serve demo check start stop pause resume status mux print help"
 complete -c rtmsd -l help
 complete -c rtmsd -n __fish_use_subcommand -l version
 complete -c rtmsd -l config -r -F
 complete -c rtmsd -l out -r -F
+complete -c rtmsd -n "__fish_seen_subcommand_from mux" -F
 complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l meetings
 complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l media
 complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l product
@@ -23,6 +24,13 @@ complete -c rtmsd -n "__fish_seen_subcommand_from resume" -l product
 complete -c rtmsd -n "__fish_seen_subcommand_from resume" -l json
 complete -c rtmsd -n "__fish_seen_subcommand_from status" -l json
 complete -c rtmsd -n "__fish_seen_subcommand_from status" -l watch
+complete -c rtmsd -n "__fish_seen_subcommand_from mux" -l format
+complete -c rtmsd -n "__fish_seen_subcommand_from mux" -l picture
+complete -c rtmsd -n "__fish_seen_subcommand_from mux" -l copy
+complete -c rtmsd -n "__fish_seen_subcommand_from mux" -l force
+complete -c rtmsd -n "__fish_seen_subcommand_from mux" -l dry-run
+complete -c rtmsd -n "__fish_seen_subcommand_from mux" -l print
+complete -c rtmsd -n "__fish_seen_subcommand_from mux" -l feed
 complete -c rtmsd -n "__fish_seen_subcommand_from print" -a conf
 complete -c rtmsd -n "__fish_seen_subcommand_from print" -a unit
 complete -c rtmsd -n "__fish_seen_subcommand_from print" -a socket
