@@ -11,10 +11,10 @@ use std::hint::black_box;
 use base64::Engine as _;
 use divan::{AllocProfiler, Bencher};
 use rtmsd::domain::product::Product;
+use rtmsd::domain::stream_info::StreamInfo;
 use rtmsd::protocol::StreamEvent;
 use rtmsd::protocol::dedup::{PhraseKey, RecentPhrases};
 use rtmsd::protocol::message::{Message, PacketKind, decode, keep_alive_answer};
-use rtmsd::recorder::StreamInfo;
 use rtmsd::recorder::jsonl::Lines;
 use rtmsd::recorder::packet_batch::PacketBatch;
 use rtmsd::recorder::record_batch::{Phrase, Record, RecordBatch};
@@ -123,14 +123,12 @@ fn hand_over(bencher: Bencher<'_, '_>) {
 /// What the disk thread writes for a phrase by default.
 #[divan::bench]
 fn format_jsonl_and_vtt(bencher: Bencher<'_, '_>) {
-    let lines = Lines::new(&StreamInfo {
-        product: Product::Meeting,
-        id: "a/B+c==".to_owned(),
-        stream_id: "5f0c1d".to_owned(),
-        meeting_id: None,
-        topic: None,
-        started_ms: 1_767_000_000_000,
-    });
+    let lines = Lines::new(&StreamInfo::new(
+        Product::Meeting,
+        "a/B+c==",
+        "5f0c1d",
+        1_767_000_000_000,
+    ));
     let mut position = Position::default();
     let (mut jsonl, mut vtt) = (Vec::new(), Vec::new());
     with_phrase(|phrase| {

@@ -3,7 +3,7 @@ use std::time::Instant;
 use super::*;
 use crate::daemon::status::{StreamStatus, Totals};
 use crate::domain::product::Product;
-use crate::recorder::StreamInfo;
+use crate::domain::stream_info::StreamInfo;
 use crate::recorder::disk::DiskCounters;
 use crate::source::ingress;
 
@@ -25,12 +25,9 @@ fn status() -> Status {
         edge_trouble: None,
         streams: vec![StreamStatus {
             info: StreamInfo {
-                product: Product::Meeting,
-                id: "uuid==".to_owned(),
-                stream_id: "stream-1".to_owned(),
                 meeting_id: Some("81234567890".to_owned()),
                 topic: Some("Board \"meeting\"".to_owned()),
-                started_ms: 0,
+                ..StreamInfo::new(Product::Meeting, "uuid==", "stream-1", 0)
             },
             since: Instant::now(),
             stats,

@@ -31,10 +31,10 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::stream_info::StreamInfo;
 use crate::domain::zoom_event::{StreamStarted, ZoomEvent, ZoomEventKind, account_label};
 use crate::protocol::SIGNALING_WINDOW;
 use crate::protocol::codes::StopReason;
-use crate::recorder::StreamInfo;
 use crate::zoom_api;
 use crate::zoom_api::ControlRequest;
 use entry::{MeetingEntry, Start, StreamEntry};
@@ -373,16 +373,18 @@ impl Coordinator {
     fn info(&self, entry: &StreamEntry) -> StreamInfo {
         let meeting = self.meetings.get(&entry.started.id);
         StreamInfo {
-            product: entry.started.product,
-            id: entry.started.id.clone(),
-            stream_id: entry.started.stream_id.clone(),
             meeting_id: entry
                 .started
                 .meeting_id
                 .clone()
                 .or_else(|| meeting.and_then(|meeting| meeting.meeting_id.clone())),
             topic: meeting.and_then(|meeting| meeting.topic.clone()),
-            started_ms: entry.first_ms,
+            ..StreamInfo::new(
+                entry.started.product,
+                &entry.started.id,
+                &entry.started.stream_id,
+                entry.first_ms,
+            )
         }
     }
 
@@ -391,13 +393,8 @@ impl Coordinator {
         self.streams
             .get(stream_id)
             .map(|entry| self.info(entry))
-            .unwrap_or_else(|| StreamInfo {
-                product: crate::domain::product::Product::Meeting,
-                id: String::new(),
-                stream_id: stream_id.to_owned(),
-                meeting_id: None,
-                topic: None,
-                started_ms: 0,
+            .unwrap_or_else(|| {
+                StreamInfo::new(crate::domain::product::Product::Meeting, "", stream_id, 0)
             })
     }
 }

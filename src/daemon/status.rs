@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use super::Daemon;
 use super::snapshot::Snapshot;
+use crate::domain::stream_info::StreamInfo;
 use crate::protocol::MediaKind;
-use crate::recorder::StreamInfo;
 use crate::recorder::disk::DiskCounters;
 use crate::source::ingress;
 use crate::stream::Stats;

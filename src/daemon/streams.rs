@@ -7,11 +7,11 @@ use std::time::Instant;
 use super::{AppCredentials, Daemon, Event, now};
 use crate::clock::now_ms;
 use crate::coordinator::StreamPlan;
+use crate::domain::stream_info::StreamInfo;
 use crate::protocol::codes::RtmsStatus;
 use crate::protocol::server_url::ServerUrl;
 use crate::protocol::{Command, EndReason, StreamConfig};
 use crate::recorder;
-use crate::recorder::StreamInfo;
 use crate::stream::{Sink, StreamHandle};
 
 /// A stream and its thread.

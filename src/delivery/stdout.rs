@@ -9,9 +9,10 @@ use std::thread::{Builder, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use super::coalesce;
+use crate::domain::stream_info::StreamInfo;
 use crate::protocol::{EndReason, StreamEvent};
 use crate::recorder::jsonl::Lines;
-use crate::recorder::record_batch::{Change, Phrase, StreamInfo};
+use crate::recorder::record_batch::{Change, Phrase};
 use crate::recorder::transcript::cues;
 use crate::stream::Sink;
 

@@ -2,6 +2,7 @@
 
 pub mod product;
 pub mod secret;
+pub mod stream_info;
 pub mod text;
 pub mod time;
 pub mod zoom_event;

@@ -17,9 +17,9 @@ use super::append_file::AppendFile;
 use super::media_files::mend_unlisted;
 use super::meta;
 use super::path::stream_folder;
-use super::record_batch::StreamInfo;
 use super::stream_files::{FILES, Recorder};
 use super::transcript::Formats;
+use crate::domain::stream_info::StreamInfo;
 use crate::protocol::MediaParams;
 
 /// Levels of folders below `RTMS_OUT`: day, meeting, stream.

@@ -9,7 +9,8 @@ use crate::protocol::Language;
 use crate::protocol::events::event_name;
 
 use super::decimal;
-use super::record_batch::{Change, Phrase, StreamInfo};
+use super::record_batch::{Change, Phrase};
+use crate::domain::stream_info::StreamInfo;
 use crate::domain::text::has_control;
 
 /// How every line begins: `v` is the version of the line format.
@@ -29,11 +30,24 @@ impl Lines {
     /// For that stream.
     pub fn new(info: &StreamInfo) -> Lines {
         let key = info.product.id_key();
-        let ids = format!(
+        let mut ids = format!(
             "\",\"{key}\":{},\"stream_id\":{}",
             quoted(&info.id),
             quoted(&info.stream_id)
         );
+        // Tells the streams apart that several operators bring into one meeting.
+        let operator = info.operator_id.as_deref().map(quoted);
+        let is_host = info.is_original_host.map(|is_host| is_host.to_string());
+        let account = info.account_id.as_deref().map(quoted);
+        for (key, value) in [
+            ("operator_id", operator),
+            ("is_original_host", is_host),
+            ("account_id", account),
+        ] {
+            if let Some(value) = value {
+                ids += &format!(",\"{key}\":{value}");
+            }
+        }
         let begin = format!("{BEGIN}transcript");
         Lines {
             product: info.product,
@@ -151,12 +165,9 @@ pub(crate) mod tests {
 
     pub(crate) fn info() -> StreamInfo {
         StreamInfo {
-            product: Product::Meeting,
-            id: "a/B+c==".to_owned(),
-            stream_id: "5f0c1d".to_owned(),
             meeting_id: Some("81234567890".to_owned()),
             topic: Some("Weekly".to_owned()),
-            started_ms: 1_767_000_000_000,
+            ..StreamInfo::new(Product::Meeting, "a/B+c==", "5f0c1d", 1_767_000_000_000)
         }
     }
 
@@ -188,6 +199,28 @@ pub(crate) mod tests {
                 "\n"
             )
         );
+    }
+
+    #[test]
+    fn a_line_says_whose_stream_it_is() {
+        let mut whose = info();
+        whose.operator_id = Some("usr\"1".to_owned());
+        whose.is_original_host = Some(false);
+        whose.account_id = Some("acc1".to_owned());
+        let lines = Lines::new(&whose);
+        let mut out = Vec::new();
+        lines.phrase(&mut out, &phrase("hi"));
+        lines.event(&mut out, None, None, "{}");
+        lines.chat(&mut out, 0, (None, None), "{}");
+        for line in String::from_utf8(out).expect("UTF-8").lines() {
+            assert!(
+                line.contains(concat!(
+                    r#""stream_id":"5f0c1d","operator_id":"usr\"1","#,
+                    r#""is_original_host":false,"account_id":"acc1","#
+                )),
+                "{line}"
+            );
+        }
     }
 
     #[test]

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::append_file::create_file;
 use super::audio::format::{Format, Part};
 use super::participants::ParticipantLog;
-use super::record_batch::StreamInfo;
 use crate::domain::product::Product;
+use crate::domain::stream_info::StreamInfo;
 use crate::domain::time::Utc;
 
 /// The file's name.
@@ -128,10 +128,18 @@ impl Meta {
         if self.malformed > 0 {
             value["malformed_packets"] = self.malformed.into();
         }
-        for (key, text) in [("meeting_id", &info.meeting_id), ("topic", &info.topic)] {
+        for (key, text) in [
+            ("meeting_id", &info.meeting_id),
+            ("topic", &info.topic),
+            ("operator_id", &info.operator_id),
+            ("account_id", &info.account_id),
+        ] {
             if let Some(text) = text {
                 value[key] = text.as_str().into();
             }
+        }
+        if let Some(is_host) = info.is_original_host {
+            value["is_original_host"] = is_host.into();
         }
         if self.ended_ms != 0 {
             value["ended_ms"] = self.ended_ms.into();
@@ -161,13 +169,15 @@ impl Meta {
 pub fn stream_info(value: &Value) -> Option<StreamInfo> {
     let text = |key: &str| value[key].as_str().map(str::to_owned);
     let product = Product::from_name(value["product"].as_str()?)?;
+    let started_ms = value["started_ms"].as_u64()?;
+    let id = text(product.id_key())?;
     Some(StreamInfo {
-        product,
-        id: text(product.id_key())?,
-        stream_id: text("stream_id")?,
         meeting_id: text("meeting_id"),
         topic: text("topic"),
-        started_ms: value["started_ms"].as_u64()?,
+        operator_id: text("operator_id"),
+        is_original_host: value["is_original_host"].as_bool(),
+        account_id: text("account_id"),
+        ..StreamInfo::new(product, &id, &text("stream_id")?, started_ms)
     })
 }
 

@@ -47,7 +47,6 @@ pub mod video;
 
 pub use crate::delivery::stdout::{Stdout, StdoutFormat};
 pub use disk::{Disk, RecorderSettings};
-pub use record_batch::StreamInfo;
 pub use stream_files::load_recent_phrases;
 pub use transcript::Formats;
 

@@ -1,25 +1,7 @@
 //! What is handed from a stream's thread to the threads that write: copied once, and measured.
 
-use crate::domain::product::Product;
 use crate::protocol::StreamEvent;
 use crate::protocol::message::{PacketKind, Transcript};
-
-/// Which stream a file belongs to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StreamInfo {
-    /// Which product.
-    pub product: Product,
-    /// Meeting UUID, session id, engagement id or call id.
-    pub id: String,
-    /// `rtms_stream_id`.
-    pub stream_id: String,
-    /// The meeting number, where known.
-    pub meeting_id: Option<String>,
-    /// The topic, where known.
-    pub topic: Option<String>,
-    /// `event_ts` of the first `rtms_started`, Unix milliseconds: zero of the subtitles' time.
-    pub started_ms: u64,
-}
 
 /// A phrase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

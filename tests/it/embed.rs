@@ -8,9 +8,9 @@ use std::thread::JoinHandle;
 use rtmsd::daemon::{AppCredentials, Daemon, Handle, Settings, SinkFactory};
 use rtmsd::demo::{Begin, Credentials, End, MeetingScript, Step, Zoom};
 use rtmsd::domain::secret::Secret;
+use rtmsd::domain::stream_info::StreamInfo;
 use rtmsd::protocol::server_url::AllowedHosts;
 use rtmsd::protocol::{EndReason, StreamEvent};
-use rtmsd::recorder::StreamInfo;
 use rtmsd::stream::Sink;
 use rtmsd::zoom_api;
 

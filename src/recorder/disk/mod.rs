@@ -22,8 +22,9 @@ pub use sink::DiskSink;
 use writer::Writer;
 
 use super::packet_batch::PacketBatch;
-use super::record_batch::{RecordBatch, StreamInfo};
+use super::record_batch::RecordBatch;
 use super::transcript::Formats;
+use crate::domain::stream_info::StreamInfo;
 use crate::net::waker::Waker;
 use crate::protocol::{EndReason, MediaParams};
 

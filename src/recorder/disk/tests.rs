@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::{ALL_BACKLOG_BYTES, Disk, DiskSink, RecorderSettings, STREAM_BYTES_MAX};
+use crate::domain::stream_info::StreamInfo;
 use crate::net::waker::waker;
 use crate::protocol::codes::StopReason;
 use crate::protocol::message::{Message, PacketKind, decode};
@@ -15,7 +16,6 @@ use crate::recorder::Formats;
 use crate::recorder::jsonl::tests::info;
 use crate::recorder::packet_batch::tests::packet;
 use crate::recorder::path::stream_folder;
-use crate::recorder::record_batch::StreamInfo;
 use crate::recorder::tests::scratch;
 use crate::stream::Sink;
 

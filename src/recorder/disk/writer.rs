@@ -16,10 +16,10 @@ use super::{
 };
 use crate::clock::now_ms;
 use crate::delivery::coalesce;
+use crate::domain::stream_info::StreamInfo;
 use crate::recorder::crash_recovery;
 use crate::recorder::crash_recovery::StreamFolders;
 use crate::recorder::path::stream_folder;
-use crate::recorder::record_batch::StreamInfo;
 use crate::recorder::stream_files::{Recorder, discard_folder};
 
 /// How often a disk that refuses is tried again, and how often there is a look at what to sync.

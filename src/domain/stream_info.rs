@@ -1,0 +1,44 @@
+//! The ids of one stream and of the meeting it belongs to.
+
+use super::product::Product;
+
+/// Which stream something belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamInfo {
+    /// Which product.
+    pub product: Product,
+    /// Meeting UUID, session id, engagement id or call id.
+    pub id: String,
+    /// `rtms_stream_id`.
+    pub stream_id: String,
+    /// The meeting number, where known.
+    pub meeting_id: Option<String>,
+    /// The topic, where known.
+    pub topic: Option<String>,
+    /// `event_ts` of the first `rtms_started`, Unix milliseconds: zero of the subtitles' time.
+    pub started_ms: u64,
+    /// Who brought the app into the meeting, where known.
+    pub operator_id: Option<String>,
+    /// Whether the operator was the meeting's original host, where known.
+    pub is_original_host: Option<bool>,
+    /// The operator's account, where known.
+    pub account_id: Option<String>,
+}
+
+impl StreamInfo {
+    /// A stream of which only the ids are known.
+    pub fn new(product: Product, id: &str, stream_id: &str, started_ms: u64) -> StreamInfo {
+        StreamInfo {
+            product,
+            id: id.to_owned(),
+            stream_id: stream_id.to_owned(),
+            meeting_id: None,
+            topic: None,
+            started_ms,
+            operator_id: None,
+            is_original_host: None,
+            account_id: None,
+        }
+    }
+}
