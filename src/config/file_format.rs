@@ -4,6 +4,14 @@
 //! or `;`, single and double quotes (also over several lines), an `export` in front, CRLF, a byte
 //! order mark. ` #` after an unquoted value begins a comment. Values never reach a fault's text, as
 //! a broken line may well hold a secret.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        clippy::disallowed_macros
+    )
+)]
 
 /// Largest file that is read, in bytes.
 pub const FILE_BYTES_MAX: usize = 256 * 1024;

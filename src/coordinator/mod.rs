@@ -15,6 +15,14 @@
 //! | `rtms_interrupted`, newer than the last | signaling is lost, if the stream runs |
 //! | `rtms_stopped` | the stream ends; a started that is older than it is stale |
 //! | `meeting.ended` | no more starts and stops for this meeting |
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        clippy::disallowed_macros
+    )
+)]
 
 pub(crate) mod ends;
 pub(crate) mod entry;

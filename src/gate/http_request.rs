@@ -4,6 +4,14 @@
 //! on. What is handed on is written anew here, from the few parts the server behind needs, so
 //! that nothing a client invented (two lengths, a transfer coding, an upgrade, odd line ends)
 //! reaches tiny_http. The answer never depends on how the bytes were cut into packets.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        clippy::disallowed_macros
+    )
+)]
 
 /// Header fields the server behind the gate reads; all others end here.
 const HANDED_ON: [&str; 5] = [

@@ -22,6 +22,14 @@
 //!
 //! The drain rule: after each `handle_*` of a [`Stream`], call [`Stream::poll_output`] until it
 //! yields [`Output::Wait`] or [`Output::End`].
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        clippy::disallowed_macros
+    )
+)]
 
 pub mod camera;
 pub mod chat;

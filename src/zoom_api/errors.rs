@@ -1,6 +1,14 @@
 //! Every way in which a call to Zoom fails, as one table: class, meaning, remedy, exit code.
 //!
 //! Which answer is which row is decided in `reply`; when to try again is decided in `retry`.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        clippy::disallowed_macros
+    )
+)]
 
 use std::fmt;
 use std::time::Duration;

@@ -1,4 +1,12 @@
 //! What an answer of Zoom means: pure, from status, headers and body to a row of the error table.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        clippy::disallowed_macros
+    )
+)]
 
 use std::time::{Duration, SystemTime};
 

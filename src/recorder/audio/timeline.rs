@@ -3,6 +3,14 @@
 //! Stamps come from outside and may be anything. A speaker who is muted sends nothing, so a stamp
 //! ahead of what the file covers means silence; a stamp behind it is a repetition, a burst or
 //! another clock. No stamp makes a file grow without bound, and no packet is lost to a bad one.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        clippy::disallowed_macros
+    )
+)]
 
 use std::collections::VecDeque;
 

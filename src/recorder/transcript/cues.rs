@@ -1,4 +1,12 @@
 //! Subtitles: WebVTT and SubRip cues, and plain text, for one phrase.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        clippy::disallowed_macros
+    )
+)]
 
 use memchr::memchr3_iter;
 

@@ -4,6 +4,14 @@
 //! `payload.object`: each is looked for in `payload.object` first, then in `payload`
 //! (`account_id` the other way round). Ids come as numbers, beyond 32 bits, or as strings; they are
 //! kept digit by digit. Everything from outside is bounded here.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        clippy::disallowed_macros
+    )
+)]
 
 use std::borrow::Cow;
 use std::fmt;

@@ -4,6 +4,14 @@
 //! `v0:` + `x-zm-request-timestamp` + `:` + the body as it was received. A challenge is answered
 //! with the HMAC of its `plainToken` under **the same key**, so whoever may choose that token
 //! freely may sign webhooks; [`is_plain_token`] is what prevents it.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        clippy::disallowed_macros
+    )
+)]
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
