@@ -124,6 +124,9 @@ pub mod daemon;
 pub mod delivery;
 pub mod demo;
 pub mod domain;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod gate;
 pub mod inbox;
 pub mod log;

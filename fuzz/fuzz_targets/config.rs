@@ -1,38 +1,3 @@
-//! The configuration file: never panics, names and lines are in bounds, and what is read back from
-//! a file written from it is the same.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use rtmsd::config::file_format::parse;
-
-fuzz_target!(|bytes: &[u8]| {
-    let (entries, faults) = parse(bytes);
-    let lines = bytes.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let mut last = 0;
-    for entry in &entries {
-        assert!(entry.line > last && entry.line <= lines);
-        last = entry.line;
-        assert!(!entry.key.is_empty());
-    }
-    for fault in &faults {
-        assert!(fault.line <= lines && !fault.text.is_empty());
-    }
-    assert!(faults.len() <= 21);
-    // Single quotes hold anything but themselves.
-    let is_plain = |text: &str| !text.contains(['\'', '\u{feff}', '\r']);
-    if entries.iter().all(|entry| is_plain(&entry.value)) {
-        let written: String = entries
-            .iter()
-            .map(|entry| format!("{}='{}'\n", entry.key, entry.value))
-            .collect();
-        if written.len() <= rtmsd::config::file_format::FILE_BYTES_MAX {
-            let (again, faults) = parse(written.as_bytes());
-            assert_eq!(faults, []);
-            let pairs = |entries: &[rtmsd::config::file_format::Entry]| -> Vec<(String, String)> {
-                let pair = |e: &rtmsd::config::file_format::Entry| (e.key.clone(), e.value.clone());
-                entries.iter().map(pair).collect()
-            };
-            assert_eq!(pairs(&again), pairs(&entries));
-        }
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rtmsd::fuzz::config::run(bytes));
