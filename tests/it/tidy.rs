@@ -198,6 +198,12 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
             "ureq",
         ],
     ),
+    // The bodies of the fuzz targets: the parsers that strangers reach.
+    (
+        "fuzz",
+        &["domain", "protocol", "gate", "source", "config"],
+        &["serde_json", "ureq"],
+    ),
     // The demo is a second implementation: one mistake cannot sit on both sides.
     (
         "demo",
