@@ -22,46 +22,46 @@ fn credentials() -> String {
         .collect()
 }
 
-/// The socket that goes with it, for who wants one.
+/// The socket unit for it, which is optional.
 pub fn socket_unit() -> &'static str {
     SOCKET
 }
 
 const UNIT: &str = "\
-# rtmsd.service, from \"rtmsd print unit\". Settings are in /etc/rtms.conf, which must be readable by
-# all and therefore hold no secrets; each secret is a file of mode 0600 in /etc/rtmsd, named like its
-# key. Meetings go to /var/lib/rtmsd/meetings. Changes belong into a drop-in: systemctl edit rtmsd.
+# rtmsd.service, from \"rtmsd print unit\". Settings are in /etc/rtms.conf. Every user must be able to
+# read that file, so do not put secrets into it: each secret is a file of mode 0600 in /etc/rtmsd, with
+# the name of its key. Meetings are in /var/lib/rtmsd/meetings. To change this unit, create a drop-in:
+# systemctl edit rtmsd.
 
 [Unit]
 Description=Zoom Realtime Media Streams receiver
 Documentation=man:rtmsd(8) man:rtms.conf(5)
 Wants=network-online.target
 After=network-online.target
-# Without credentials there is nothing to do.
+# Without credentials the server cannot do anything.
 ConditionPathExists=/etc/rtmsd/ZOOM_CLIENT_SECRET
 StartLimitIntervalSec=0
 
 [Service]
 Type=notify
 NotifyAccess=main
-# Only if there is one: rtmsd print socket.
+# Used only if it exists: rtmsd print socket.
 Sockets=rtmsd.socket
 ExecStart=@program@ serve --config /etc/rtms.conf
 ExecReload=/bin/kill -HUP $MAINPID
-# A thread that hangs is found within half of this; then systemd restarts the server, which rejoins
-# its streams.
+# If a thread hangs, the server stops feeding the watchdog within half of this time. systemd then
+# restarts the server, and the server joins its streams again.
 WatchdogSec=30s
 TimeoutStopSec=10s
 Restart=on-failure
 RestartSec=1s
-# A command line or a configuration that is wrong is wrong after a restart, too.
+# A restart cannot fix a wrong command line or configuration.
 RestartPreventExitStatus=64 78
-# Transcripts are in files; the journal keeps the log only. Standard error would go where standard
-# output goes.
+# Transcripts are in files, so standard output is discarded; the journal gets the log only.
 StandardOutput=null
 StandardError=journal
 
-# Secrets. One that has no file is an empty line, which counts as not given.
+# Secrets. Without its file, a secret is an empty line, which means that the key is not set.
 @credentials@
 
 DynamicUser=yes
@@ -70,7 +70,7 @@ StateDirectoryMode=0700
 RuntimeDirectory=rtmsd
 RuntimeDirectoryMode=0700
 UMask=0077
-# A stream needs up to a dozen files.
+# A stream uses up to a dozen open files.
 LimitNOFILE=65536
 LimitCORE=0
 
@@ -100,7 +100,7 @@ RestrictRealtime=yes
 RestrictSUIDSGID=yes
 SystemCallArchitectures=native
 SystemCallErrorNumber=EPERM
-# The last is how a socket of systemd's is taken over.
+# pidfd_getfd is needed to take over a socket from systemd.
 SystemCallFilter=@system-service pidfd_open pidfd_getfd
 SystemCallFilter=~@privileged @resources
 
@@ -109,9 +109,9 @@ WantedBy=multi-user.target
 ";
 
 const SOCKET: &str = "\
-# rtmsd.socket, from \"rtmsd print socket\". With it systemd holds the webhook port, so that webhooks
-# wait while the server restarts; HOST and PORT in /etc/rtms.conf are then not used. A port below
-# 1024 needs nothing else.
+# rtmsd.socket, from \"rtmsd print socket\". systemd holds the webhook port, so that webhooks wait while
+# the server restarts. HOST and PORT in /etc/rtms.conf are then not used. A port below 1024 needs no
+# further permission.
 
 [Unit]
 Description=Webhook port of rtmsd
@@ -119,8 +119,8 @@ Description=Webhook port of rtmsd
 [Socket]
 ListenStream=3000
 Backlog=1024
-# A server that ends at once, by a faulty configuration, is started for waiting webhooks so often
-# and no more; \"systemctl restart rtmsd\" brings both back.
+# If the server ends at once because of a configuration fault, waiting webhooks start it this many
+# times and no more. \"systemctl restart rtmsd\" starts both units again.
 TriggerLimitIntervalSec=30s
 TriggerLimitBurst=5
 

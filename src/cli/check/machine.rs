@@ -88,11 +88,11 @@ fn meetings(path: &Path) -> Finding {
     let text = finding.text;
     match free(path) {
         _ if mode & 0o004 != 0 => {
-            let text = format!("{text}; everyone on this machine may look into it, chmod o-rx");
+            let text = format!("{text}; every user of this machine can read it: chmod o-rx");
             Finding::new(CheckLevel::Warn, WHAT, text)
         }
         Some(bytes) if bytes < FREE_BYTES_MIN => {
-            let text = format!("{text}; only {} free: make room", size(bytes));
+            let text = format!("{text}; only {} free: free some space", size(bytes));
             Finding::new(CheckLevel::Warn, WHAT, text)
         }
         Some(bytes) => Finding::new(
@@ -115,7 +115,7 @@ fn state_directory(path: &Path) -> Finding {
         // Seen by an administrator: the server may well run as that user.
         Err(state::Error::NotOurs { owner, .. }) => {
             let text = format!(
-                "{} belongs to the user with id {owner}, as whom the server must then run",
+                "{} belongs to the user with id {owner}, so the server must run as that user",
                 path.display()
             );
             Finding::new(CheckLevel::Warn, WHAT, text)
@@ -131,7 +131,7 @@ fn directory(path: &Path, what: &'static str, key: &str) -> Finding {
     let may_write = |path: &Path| access(path, Access::WRITE_OK | Access::EXEC_OK);
     if path.exists() {
         if !path.is_dir() {
-            let text = format!("{name} is no directory; set {key} to another path");
+            let text = format!("{name} is not a directory; set {key} to another path");
             return Finding::new(WRONG, what, text);
         }
         return match may_write(path) {
@@ -145,10 +145,10 @@ fn directory(path: &Path, what: &'static str, key: &str) -> Finding {
         };
     }
     match existing(path).map(may_write) {
-        Some(Ok(())) => Finding::new(CheckLevel::Fine, what, format!("{name}, to be made")),
+        Some(Ok(())) => Finding::new(CheckLevel::Fine, what, format!("{name}, will be created")),
         _ => {
             let text = format!(
-                "{name} does not exist and cannot be made by this user; make it, or change {key}"
+                "{name} does not exist and this user cannot create it; create it, or change {key}"
             );
             Finding::new(NOT_USABLE, what, text)
         }
@@ -186,13 +186,13 @@ fn port(address: SocketAddr, keys: &str) -> Finding {
     match error.kind() {
         ErrorKind::AddrInUse => {
             let text = format!(
-                "{address} is in use: fine if by the running server (rtmsd status), else change {keys}"
+                "{address} is in use: correct if the running server uses it (rtmsd status), else change {keys}"
             );
             Finding::new(CheckLevel::Warn, WHAT, text)
         }
         ErrorKind::PermissionDenied => {
             let text = format!(
-                "{address} may not be used by this user; take a port from 1024 on, or \"rtmsd print \
+                "{address} is not allowed for this user; use a port from 1024 on, or \"rtmsd print \
                  socket\""
             );
             Finding::new(CheckLevel::Warn, WHAT, text)
@@ -208,15 +208,16 @@ fn certificate(files: &TlsFiles) -> Finding {
     let (grade, text) = match Tls::load(files).map(|tls| tls.days_left()) {
         Ok(days) if days < 0 => (
             WRONG,
-            "has expired, so Zoom does not deliver webhooks; renew it, then SIGHUP".to_owned(),
+            "has expired, so Zoom does not deliver webhooks; renew it, then reload (SIGHUP)"
+                .to_owned(),
         ),
         Ok(days) if days < DAYS_MIN => (
             CheckLevel::Warn,
-            format!("expires in {days} days; renew it, then SIGHUP"),
+            format!("expires in {days} days; renew it, then reload (SIGHUP)"),
         ),
         Ok(days) => (
             CheckLevel::Fine,
-            format!("good for {days} days; after a renewal, SIGHUP"),
+            format!("valid for {days} days; after a renewal, reload (SIGHUP)"),
         ),
         Err(error) => (WRONG, error.to_string()),
     };
@@ -227,7 +228,7 @@ fn key_mode(key: &Path) -> Option<Finding> {
     let mode = fs::metadata(key).ok()?.permissions().mode();
     (mode & 0o006 != 0).then(|| {
         let name = key.display();
-        let text = format!("everyone on this machine may read {name}; chmod o-rw {name}");
+        let text = format!("every user of this machine can read {name}: chmod o-rw {name}");
         Finding::new(CheckLevel::Warn, "certificate", text)
     })
 }
@@ -246,7 +247,7 @@ pub(crate) fn limits(files_max: Option<u64>, place: &str) -> Finding {
         return Finding::new(
             CheckLevel::Fine,
             WHAT,
-            format!("open files without limit {place}"),
+            format!("unlimited open files {place}"),
         );
     };
     let streams = files_max.saturating_sub(FILES_BESIDE_STREAMS) / FILES_A_STREAM;
@@ -287,7 +288,7 @@ mod tests {
         let foreign = SocketAddr::from(([192, 0, 2, 1], 3000));
         assert_eq!(port(foreign, "HOST and PORT").grade, WRONG);
         for (files, grade, expected) in [
-            (None, CheckLevel::Fine, "open files without limit here"),
+            (None, CheckLevel::Fine, "unlimited open files here"),
             (
                 Some(65_536),
                 CheckLevel::Fine,
@@ -326,7 +327,7 @@ mod tests {
         assert_eq!(with_mode(0o700).0, CheckLevel::Fine);
         assert_eq!(with_mode(0o755), (NOT_USABLE, CheckLevel::Warn));
         let missing = inner.join("b/c");
-        assert!(meetings(&missing).text.contains(", to be made"));
+        assert!(meetings(&missing).text.contains(", will be created"));
         assert_eq!(meetings(&inner.join("a")).grade, WRONG);
         let key = inner.join("a");
         for (mode, is_told) in [(0o600, false), (0o640, false), (0o644, true)] {

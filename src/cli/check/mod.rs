@@ -154,7 +154,7 @@ fn webhooks(config: &Config) -> String {
                 tls.key.display()
             );
         }
-        None => text += "; Zoom calls https only, so a proxy must stand in front",
+        None => text += "; Zoom calls https only, so a proxy in front is required",
     }
     if config.verify_webhooks {
         let tokens = count(config.secret_tokens.len(), "secret token");
@@ -168,14 +168,14 @@ fn webhooks(config: &Config) -> String {
 
 fn starting(config: &Config) -> String {
     let who = if !config.auto_start {
-        "streams are taken as Zoom starts them; none is started here".to_owned()
+        "streams that Zoom starts are received; none is started here".to_owned()
     } else if !config.has_rest_credentials() {
-        "streams are taken as Zoom starts them; none can be started here without credentials"
+        "streams that Zoom starts are received; without credentials none can be started here"
             .to_owned()
     } else {
         match &config.participant_user_id {
-            Some(user) => format!("every meeting's stream is started by REST for user {user}"),
-            None => "every meeting's stream is started by REST".to_owned(),
+            Some(user) => format!("each meeting's stream is started by REST for user {user}"),
+            None => "each meeting's stream is started by REST".to_owned(),
         }
     };
     match config.stop_after {
@@ -189,7 +189,7 @@ fn starting(config: &Config) -> String {
 
 fn tokens(config: &Config) -> String {
     if config.access_token.is_some() {
-        return "access_token, as it is: works for an hour from when it was made".to_owned();
+        return "access_token: valid for one hour after Zoom issued it".to_owned();
     }
     let app = match &config.api_client {
         Some(app) => app.id.as_str(),
@@ -211,9 +211,9 @@ fn media(config: &Config) -> String {
         .map(|kind| kind.name())
         .collect();
     let early = if config.buffer_data {
-        "with what was said before we connected"
+        "with what was said before the connection"
     } else {
-        "from when we connect"
+        "from the connection on"
     };
     match config.media.is_all() {
         true => format!("everything on one connection, {early}"),
@@ -305,7 +305,7 @@ fn events(config: &Config) -> String {
 fn connects(config: &Config) -> String {
     let mut text = config.allowed_hosts.join(", ");
     if let Some(file) = &config.ca_file {
-        text += &format!("; trusting also the roots in {}", file.display());
+        text += &format!("; also trusts the root certificates in {}", file.display());
     }
     text
 }
@@ -419,8 +419,8 @@ mod tests {
             "configuration from rtms.conf and the environment",
             "  ZOOM_CLIENT_SECRET        (secret)           rtms.conf:2",
             "  webhooks    http on 0.0.0.0 port 3000, POST /webhook; Zoom calls https only, so a \
-             proxy must stand in front; signatures verified with 1 secret token, up to 300 s old",
-            "  starting    every meeting's stream is started by REST; one started here is stopped \
+             proxy in front is required; signatures verified with 1 secret token, up to 300 s old",
+            "  starting    each meeting's stream is started by REST; one started here is stopped \
              after 10 s, by RTMS_STOP_AFTER",
             "  tokens      server-to-server, account acc, app abc, https://zoom.us/oauth/token",
             "  scopes      the app needs meeting:read:meeting_audio, \
@@ -429,7 +429,7 @@ mod tests {
             "  transcript  German for 30 s, then detected by Zoom",
             "  state       /dev/null",
             "  log         debug on stderr",
-            "fault state: /dev/null is no directory; set RTMS_STATE to another path",
+            "fault state: /dev/null is not a directory; set RTMS_STATE to another path",
             "warn  rtms.conf:10: RTMS_VIDEO_FPS: not used, as RTMS_MEDIA does not name video",
         ] {
             assert!(

@@ -89,7 +89,7 @@ impl<W: Write> Report<'_, W> {
         match api.probe(token) {
             Ok(reached) => {
                 let and = match token {
-                    Some(_) => " and takes the token",
+                    Some(_) => " and accepts the token",
                     None => "",
                 };
                 let url = &api.settings().api_url;
@@ -108,7 +108,7 @@ impl<W: Write> Report<'_, W> {
         media: &[&str],
     ) -> io::Result<()> {
         if token.scopes.is_empty() {
-            return self.warn("scopes", "zoom does not tell those of this token");
+            return self.warn("scopes", "zoom does not report the scopes of this token");
         }
         self.fine("scopes", &token.scopes.join(" "))?;
         if has(token, CONTROL_SCOPE) {
@@ -132,7 +132,7 @@ impl<W: Write> Report<'_, W> {
             return self.fine(
                 "media",
                 &format!(
-                    "cannot be seen with this token, because another app receives the streams; \
+                    "unknown with this token, because another app receives the streams; \
                      check in the Marketplace that app {} has {}",
                     settings.client_id,
                     wanted.join(" ")
@@ -170,7 +170,7 @@ impl<W: Write> Report<'_, W> {
             CLOCK_FAULT_MS.. => self.fault(
                 "clock",
                 78,
-                &format!("{text}, expected less than 60 s, or webhooks are taken for forged; set the clock (timedatectl set-ntp true)"),
+                &format!("{text}, expected less than 60 s, or webhooks are refused as forged; set the clock (timedatectl set-ntp true)"),
             ),
             CLOCK_WARN_MS.. => self.warn("clock", &format!("{text}; set the clock (timedatectl set-ntp true)")),
             _ => self.fine("clock", &text),
@@ -181,7 +181,7 @@ impl<W: Write> Report<'_, W> {
     fn remember(&mut self, settings: &Settings, media: &[&str]) -> io::Result<()> {
         writeln!(
             self.out,
-            "\nA stream starts only if all of this is true at Zoom too, which cannot be seen from here:"
+            "\nA stream starts only if all of this is true at Zoom too, which rtmsd cannot check:"
         )?;
         let scopes = media_scopes(media).join(" ");
         for line in [
@@ -236,7 +236,7 @@ fn describe(settings: &Settings, token: &AccessToken) -> String {
     match left(settings.clock.instant(), token) {
         Some(seconds) => format!("{kind}, expires in {} min {} s", seconds / 60, seconds % 60),
         None => format!(
-            "{kind}; zoom lets such a token live for an hour and does not tell its end, so configure \
+            "{kind}; zoom accepts such a token for one hour and does not report its end, so configure \
              ZOOM_ACCOUNT_ID or ZOOM_REFRESH_TOKEN for a server"
         ),
     }

@@ -230,7 +230,7 @@ fn the_media_of_another_app_are_not_judged() {
     let (zoom, _) = zoom(|_| Answer::json(200, "{}"));
     let (code, text) = check(&settings(&zoom, server_to_server()), &["audio"]);
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("cannot be seen with this token"), "{text}");
+    assert!(text.contains("unknown with this token"), "{text}");
 }
 
 #[test]
