@@ -21,22 +21,10 @@ pub struct Options {
     pub id: String,
     /// `--participant`.
     pub participant_user_id: Option<String>,
-    /// `--product`, by [`product`].
+    /// `--product`, by [`Product::from_unit`].
     pub product: Product,
     /// `--json`.
     pub json: bool,
-}
-
-/// The product of a `--product` word: `meeting`, `webinar`, `session`, `engagement` or `call`.
-pub fn product(word: &str) -> Option<Product> {
-    match word {
-        "meeting" => Some(Product::Meeting),
-        "webinar" => Some(Product::Webinar),
-        "session" => Some(Product::Session),
-        "engagement" => Some(Product::ContactCenter),
-        "call" => Some(Product::Phone),
-        _ => None,
-    }
 }
 
 /// Makes the call, writes one line of result, and returns the exit code.
@@ -49,7 +37,7 @@ pub fn run(
     out: &mut impl Write,
 ) -> u8 {
     let mut control = ControlRequest::new(options.action, options.product, options.id.trim());
-    if matches!(options.product, Product::Meeting | Product::Webinar) {
+    if options.product.has_number() {
         control.id.retain(|c| c != ' ' && c != '-');
     }
     control.participant_user_id = options.participant_user_id.clone();

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::entry::{Start, StreamEntry};
 use super::{Action, Coordinator, Now, PANICS_MAX, RESTARTS_MAX};
+use crate::domain::rest::RestAction;
+use crate::domain::severity::Severity;
 use crate::protocol::EndReason;
 use crate::protocol::codes::{StopPolicy, StopReason};
-use crate::zoom_api;
 
 impl Coordinator {
     /// The thread of a stream is over.
@@ -83,7 +84,7 @@ impl Coordinator {
         match reason.policy() {
             StopPolicy::Finish => {}
             StopPolicy::FinishAndAlert => self.log(
-                log::Level::Error,
+                Severity::Error,
                 &format!("stopped stream={stream_id}: {reason}; an admin switched the app off"),
             ),
             StopPolicy::Delete => {
@@ -94,7 +95,7 @@ impl Coordinator {
                 entry.is_revoked = true;
                 self.is_changed = true;
                 let info = self.info_of(stream_id);
-                self.actions.push(Action::Discard(info));
+                self.actions.extend(info.map(Action::Discard));
                 let is_needed = |e: &StreamEntry| e.is_active() && e.started.id == uuid;
                 if !self.streams.values().any(is_needed)
                     && let Some(meeting) = self.meetings.get_mut(&uuid)
@@ -137,7 +138,7 @@ impl Coordinator {
                 "stopped stream={stream_id}: {reason}; check that ZOOM_CLIENT_ID and ZOOM_CLIENT_SECRET are the pair \
                  (development or production) of the app that was started"
             );
-            self.actions.push(Action::Log(log::Level::Error, text));
+            self.actions.push(Action::Log(Severity::Error, text));
         }
         // Once the credentials are right, a reload or a restart starts it.
         if once && refusal.is_some() && meeting.start == Start::Done {
@@ -146,7 +147,7 @@ impl Coordinator {
         if let Some(why) = refusal {
             let text =
                 format!("stopped stream={stream_id}: {reason}; not started again, for {why}");
-            return self.log(log::Level::Warn, &text);
+            return self.log(Severity::Warn, &text);
         }
         let delay = Duration::from_secs(1 << meeting.restarts.min(5));
         meeting.restarts += 1;
@@ -156,9 +157,9 @@ impl Coordinator {
         };
         self.is_changed = true;
         self.log(
-            log::Level::Warn,
+            Severity::Warn,
             &format!("stopped stream={stream_id}: {reason}; starting again by REST"),
         );
-        self.call(now.instant + delay, uuid, zoom_api::RestAction::Start);
+        self.call(now.instant + delay, uuid, RestAction::Start);
     }
 }

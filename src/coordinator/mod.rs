@@ -39,12 +39,12 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::rest::{ControlRequest, RestAction};
+use crate::domain::severity::Severity;
 use crate::domain::stream_info::StreamInfo;
 use crate::domain::zoom_event::{StreamStarted, ZoomEvent, ZoomEventKind, account_label};
 use crate::protocol::SIGNALING_WINDOW;
 use crate::protocol::codes::StopReason;
-use crate::zoom_api;
-use crate::zoom_api::ControlRequest;
 use entry::{MeetingEntry, Start, StreamEntry};
 
 /// A started webhook of this age can no longer be connected to. Zoom waits 60 s and repeats a
@@ -138,7 +138,7 @@ pub enum Action {
     /// A user took the app away: forget their token.
     ForgetToken,
     /// Something for a person to read.
-    Log(log::Level, String),
+    Log(Severity, String),
 }
 
 /// A REST call that is due.
@@ -149,7 +149,7 @@ pub struct ScheduledCall {
     /// For which meeting, by UUID.
     pub meeting: String,
     /// What.
-    pub control: ControlRequest,
+    pub request: ControlRequest,
 }
 
 /// A stream to run.
@@ -271,7 +271,7 @@ impl Coordinator {
             };
             self.is_changed = true;
         }
-        self.call(now.instant, uuid, zoom_api::RestAction::Start);
+        self.call(now.instant, uuid, RestAction::Start);
     }
 
     /// Whether a stream of the meeting runs.
@@ -308,7 +308,7 @@ impl Coordinator {
             }
             if let Some(stop_at_ms) = self.meetings.get(&uuid).and_then(|m| m.stop_at_ms) {
                 let wait = Duration::from_millis(stop_at_ms.saturating_sub(now.unix_ms));
-                self.call(now.instant + wait, &uuid, zoom_api::RestAction::Stop);
+                self.call(now.instant + wait, &uuid, RestAction::Stop);
             }
         }
         // The process before may have ended, or its disk hung, before everything was deleted.
@@ -346,14 +346,17 @@ impl Coordinator {
             ZoomEventKind::StreamStopped(stopped) => self.rtms_stopped(now, ts, stopped),
             ZoomEventKind::AppDeauthorized { .. } => {
                 self.log(
-                    log::Level::Error,
+                    Severity::Error,
                     "a user removed the app; the stored refresh token is deleted",
                 );
                 self.actions.push(Action::ForgetToken);
             }
             ZoomEventKind::Account { name, payload } => {
-                let (level, meaning) = news(&name);
-                self.log(level, &format!("{meaning} event={name} payload={payload}"));
+                let (severity, meaning) = account_event_level(&name);
+                self.log(
+                    severity,
+                    &format!("{meaning} event={name} payload={payload}"),
+                );
             }
             ZoomEventKind::UrlValidation { .. } | ZoomEventKind::Other { .. } => {}
         }
@@ -374,8 +377,8 @@ impl Coordinator {
         self.actions.push(Action::Start(Box::new(plan)));
     }
 
-    fn log(&mut self, level: log::Level, text: &str) {
-        self.actions.push(Action::Log(level, text.to_owned()));
+    fn log(&mut self, severity: Severity, text: &str) {
+        self.actions.push(Action::Log(severity, text.to_owned()));
     }
 
     fn info(&self, entry: &StreamEntry) -> StreamInfo {
@@ -396,31 +399,25 @@ impl Coordinator {
         }
     }
 
-    fn info_of(&self, stream_id: &str) -> StreamInfo {
-        // Asked only for streams that were just found or inserted.
-        self.streams
-            .get(stream_id)
-            .map(|entry| self.info(entry))
-            .unwrap_or_else(|| {
-                StreamInfo::new(crate::domain::product::Product::Meeting, "", stream_id, 0)
-            })
+    fn info_of(&self, stream_id: &str) -> Option<StreamInfo> {
+        self.streams.get(stream_id).map(|entry| self.info(entry))
     }
 }
 
 /// How loud an event about the account is, and what it says. The payloads of most are not
 /// published, so they are logged as they are.
-fn news(name: &str) -> (log::Level, &'static str) {
+fn account_event_level(name: &str) -> (Severity, &'static str) {
     match account_label(name) {
         "concurrency_limited" => (
-            log::Level::Error,
+            Severity::Error,
             "a stream was not started: the account has as many as it may have at once",
         ),
         "concurrency_near_limit" => (
-            log::Level::Warn,
+            Severity::Warn,
             "the account has nearly as many streams as it may have at once",
         ),
-        "start_failed" => (log::Level::Error, "zoom could not start a stream"),
-        "request_status" => (log::Level::Info, "a request to start a stream was decided"),
-        _ => (log::Level::Warn, "news about the account"),
+        "start_failed" => (Severity::Error, "zoom could not start a stream"),
+        "request_status" => (Severity::Info, "a request to start a stream was decided"),
+        _ => (Severity::Warn, "news about the account"),
     }
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use super::entry::Start;
 use super::{Action, Coordinator, Now, ScheduledCall};
 use crate::coordinator::retry::StartRetry;
-use crate::zoom_api;
-use crate::zoom_api::ControlRequest;
+use crate::domain::rest::{ControlRequest, FailedCall, RestAction};
+use crate::domain::severity::Severity;
 
 impl Coordinator {
     /// A REST call came to its end.
@@ -15,28 +15,28 @@ impl Coordinator {
         &mut self,
         now: Now,
         call: &ScheduledCall,
-        result: Result<(), zoom_api::Error>,
+        result: Result<(), FailedCall>,
     ) -> Vec<Action> {
-        match (call.control.action, result) {
-            (zoom_api::RestAction::Start, Ok(())) => {
+        match (call.request.action, result) {
+            (RestAction::Start, Ok(())) => {
                 self.log(
-                    log::Level::Info,
-                    &format!("start accepted {}", subject(call)),
+                    Severity::Info,
+                    &format!("start accepted {}", log_fields(call)),
                 );
                 self.start_succeeded(now, &call.meeting);
             }
-            (zoom_api::RestAction::Start, Err(error)) => self.start_failed(now, call, &error),
+            (RestAction::Start, Err(failed)) => self.start_failed(now, call, &failed),
             (_, Ok(())) => {
                 self.log(
-                    log::Level::Info,
+                    Severity::Info,
                     &format!(
                         "stop accepted {}; RTMS_STOP_AFTER ends this stream",
-                        subject(call)
+                        log_fields(call)
                     ),
                 );
                 self.stop_done(&call.meeting);
             }
-            (_, Err(error)) => self.stop_failed(now, call, &error),
+            (_, Err(failed)) => self.stop_failed(now, call, &failed),
         }
         std::mem::take(&mut self.actions)
     }
@@ -66,10 +66,10 @@ impl Coordinator {
             .stop_at_ms
             .get_or_insert(now.unix_ms.saturating_add(after_ms));
         let wait = Duration::from_millis(stop_at_ms.saturating_sub(now.unix_ms));
-        self.call(now.instant + wait, uuid, zoom_api::RestAction::Stop);
+        self.call(now.instant + wait, uuid, RestAction::Stop);
     }
 
-    fn start_failed(&mut self, now: Now, call: &ScheduledCall, error: &zoom_api::Error) {
+    fn start_failed(&mut self, now: Now, call: &ScheduledCall, failed: &FailedCall) {
         let Some(meeting) = self.meetings.get_mut(&call.meeting) else {
             return;
         };
@@ -80,38 +80,32 @@ impl Coordinator {
         let (attempts, since) = (*attempts, since.unwrap_or(now.instant));
         let elapsed = now.instant.saturating_duration_since(since);
         let delay = match meeting.is_live() {
-            true => StartRetry::new(seed(&call.meeting)).delay(attempts, elapsed, error),
+            true => StartRetry::new(seed(&call.meeting)).delay(attempts, elapsed, failed),
             false => None,
         };
         match delay {
-            Some(delay) => self.try_again(now, call, error, delay),
+            Some(delay) => self.try_again(now, call, failed, delay),
             None => {
                 if let Some(meeting) = self.meetings.get_mut(&call.meeting) {
                     meeting.start = Start::GaveUp;
                 }
                 self.is_changed = true;
-                self.log(error.log_level(), &told(call, error));
+                self.log(failed.severity, &describe_failure(call, failed));
             }
         }
     }
 
-    fn try_again(
-        &mut self,
-        now: Now,
-        call: &ScheduledCall,
-        error: &zoom_api::Error,
-        delay: Duration,
-    ) {
+    fn try_again(&mut self, now: Now, call: &ScheduledCall, failed: &FailedCall, delay: Duration) {
         let text = format!(
             "{}; will be tried again in {:.1} s",
-            told(call, error),
+            describe_failure(call, failed),
             delay.as_secs_f32()
         );
-        self.log(log::Level::Warn, &text);
-        self.call(now.instant + delay, &call.meeting, call.control.action);
+        self.log(Severity::Warn, &text);
+        self.call(now.instant + delay, &call.meeting, call.request.action);
     }
 
-    fn stop_failed(&mut self, now: Now, call: &ScheduledCall, error: &zoom_api::Error) {
+    fn stop_failed(&mut self, now: Now, call: &ScheduledCall, failed: &FailedCall) {
         let Some(meeting) = self.meetings.get_mut(&call.meeting) else {
             return;
         };
@@ -122,12 +116,12 @@ impl Coordinator {
         let elapsed = Duration::from_millis(now.unix_ms.saturating_sub(stop_at_ms));
         let retry = StartRetry::new(seed(&call.meeting));
         match retry
-            .delay(meeting.stop_attempts, elapsed, error)
+            .delay(meeting.stop_attempts, elapsed, failed)
             .filter(|_| meeting.is_live())
         {
-            Some(delay) => self.try_again(now, call, error, delay),
+            Some(delay) => self.try_again(now, call, failed, delay),
             None => {
-                self.log(error.log_level(), &told(call, error));
+                self.log(failed.severity, &describe_failure(call, failed));
                 self.stop_done(&call.meeting);
             }
         }
@@ -148,38 +142,41 @@ impl Coordinator {
         }
     }
 
-    pub(super) fn call(&mut self, at: Instant, uuid: &str, action: zoom_api::RestAction) {
+    pub(super) fn call(&mut self, at: Instant, uuid: &str, action: RestAction) {
         let Some(meeting) = self.meetings.get(uuid) else {
             return;
         };
         let Some(id) = &meeting.meeting_id else {
             return;
         };
-        let control = ControlRequest::new(action, meeting.product, id.clone());
+        let request = ControlRequest::new(action, meeting.product, id.clone());
         self.actions.push(Action::CallRest(ScheduledCall {
             at,
             meeting: uuid.to_owned(),
-            control,
+            request,
         }));
     }
 }
 
-/// Whom a call is about, as other lines name it: by number and by UUID. Sessions, engagements and
+/// What a call is about, as in other log lines: number and UUID. Sessions, engagements and
 /// calls have one id for both.
-fn subject(call: &ScheduledCall) -> String {
-    match call.control.id == call.meeting {
+fn log_fields(call: &ScheduledCall) -> String {
+    match call.request.id == call.meeting {
         true => format!("id={}", call.meeting),
-        false => format!("meeting={} id={}", call.control.id, call.meeting),
+        false => format!("meeting={} id={}", call.request.id, call.meeting),
     }
 }
 
-/// An error with the call that it stopped, which one about a token does not name.
-fn told(call: &ScheduledCall, error: &zoom_api::Error) -> String {
-    let text = error.to_string();
-    let (action, id) = (call.control.action.name(), &call.control.id);
-    match text.starts_with(action) {
-        true => text,
-        false => format!("{action} {} {id}: {text}", call.control.product.name()),
+/// A failure with the call that it stopped; one about a token does not name the call.
+fn describe_failure(call: &ScheduledCall, failed: &FailedCall) -> String {
+    let (action, id) = (call.request.action.name(), &call.request.id);
+    match failed.text.starts_with(action) {
+        true => failed.text.clone(),
+        false => format!(
+            "{action} {} {id}: {}",
+            call.request.product.name(),
+            failed.text
+        ),
     }
 }
 

@@ -1,8 +1,8 @@
-//! When a start that failed is tried again: pure, driven by whoever owns the timer.
+//! When a REST call that failed is made again.
 
 use std::time::Duration;
 
-use crate::zoom_api::errors::{Class, Error};
+use crate::domain::rest::{FailedCall, FailureClass};
 
 /// How long a start that may be too early is tried (Zoom's guides: a few times over about 30 s).
 pub const EARLY_WINDOW: Duration = Duration::from_secs(30);
@@ -13,8 +13,11 @@ pub const TROUBLE_WINDOW: Duration = Duration::from_secs(10 * 60);
 
 const EARLY_DELAY_MAX: Duration = Duration::from_secs(8);
 const TROUBLE_DELAY_MAX: Duration = Duration::from_secs(30);
+/// Between two calls that a meeting without its host may refuse. Our own rule: an hour of waiting is
+/// some fifteen calls.
+const HOST_DELAY_MAX: Duration = Duration::from_secs(5 * 60);
 
-/// The plan for the starts of one meeting.
+/// The plan for the calls of one meeting.
 ///
 /// Before each further try the caller asks itself whether the meeting still goes on and has no
 /// stream yet: a start that timed out may have been accepted all the same, and a meeting is never
@@ -34,24 +37,24 @@ impl StartRetry {
     /// How long to wait before the next try, or `None` when there shall be none.
     ///
     /// `attempts` is how many were made, `elapsed` the time since the first of them began.
-    pub fn delay(&self, attempts: u32, elapsed: Duration, error: &Error) -> Option<Duration> {
-        let Class::Retry { after } = error.class() else {
-            return None;
+    pub fn delay(&self, attempts: u32, elapsed: Duration, failed: &FailedCall) -> Option<Duration> {
+        // No end is set for a call that waits for a host: the meeting's end is its end.
+        let (window, delay_max) = match failed.class {
+            FailureClass::GiveUp => return None,
+            FailureClass::Early => (Some(EARLY_WINDOW), EARLY_DELAY_MAX),
+            FailureClass::Retry => (Some(TROUBLE_WINDOW), TROUBLE_DELAY_MAX),
+            FailureClass::NotPermitted => (None, HOST_DELAY_MAX),
         };
-        let (window, delay_max) = if error.is_early() {
-            (EARLY_WINDOW, EARLY_DELAY_MAX)
-        } else {
-            (TROUBLE_WINDOW, TROUBLE_DELAY_MAX)
-        };
-        let doubled = Duration::from_secs(1 << attempts.saturating_sub(1).min(6));
-        let delay = doubled.min(delay_max).max(after.unwrap_or_default());
+        let after = failed.retry_after.unwrap_or_default();
+        let doubled = Duration::from_secs(1 << attempts.saturating_sub(1).min(9));
+        let delay = doubled.min(delay_max).max(after);
         let delay = delay + delay.mul_f64(self.share(attempts) / 4.0);
+        let Some(window) = window else {
+            return Some(delay);
+        };
         match window.checked_sub(elapsed) {
             // The last try is at the end of the window; one a moment later would be pointless.
-            Some(left) if left >= Duration::from_secs(1) => Some(match after {
-                Some(after) => delay.min(left.max(after)),
-                None => delay.min(left),
-            }),
+            Some(left) if left >= Duration::from_secs(1) => Some(delay.min(left.max(after))),
             _ => None,
         }
     }
@@ -70,21 +73,23 @@ impl StartRetry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::zoom_api::Kind;
+    use crate::domain::severity::Severity;
 
-    fn error(kind: Kind, early: bool, after: Option<u64>) -> Error {
-        Error {
-            early,
-            after: after.map(Duration::from_secs),
-            ..Error::new(kind, "start meeting 1", "")
+    fn failed(class: FailureClass, after_s: Option<u64>) -> FailedCall {
+        FailedCall {
+            class,
+            retry_after: after_s.map(Duration::from_secs),
+            code: None,
+            severity: Severity::Warn,
+            text: String::new(),
         }
     }
 
     /// The times of all tries if each fails at once with this error.
-    fn tries(seed: u64, error: &Error) -> Vec<f64> {
+    fn tries(seed: u64, failed: &FailedCall) -> Vec<f64> {
         let mut at = Duration::ZERO;
         let mut times = vec![0.0];
-        while let Some(delay) = StartRetry::new(seed).delay(times.len() as u32, at, error) {
+        while let Some(delay) = StartRetry::new(seed).delay(times.len() as u32, at, failed) {
             assert!(delay >= Duration::from_secs(1));
             at += delay;
             times.push(at.as_secs_f64());
@@ -96,7 +101,7 @@ mod tests {
     #[test]
     fn an_early_start_is_tried_for_thirty_seconds() {
         for seed in 0..50 {
-            let times = tries(seed, &error(Kind::MeetingUnknown, true, None));
+            let times = tries(seed, &failed(FailureClass::Early, None));
             assert!((5..=7).contains(&times.len()), "{times:?}");
             let last = *times.last().unwrap();
             assert!((29.0..=30.0).contains(&last), "{times:?}");
@@ -105,18 +110,36 @@ mod tests {
     }
 
     #[test]
-    fn trouble_is_sat_out_for_ten_minutes() {
-        for kind in [Kind::ServerFault, Kind::Timeout, Kind::Reset] {
-            let times = tries(1, &error(kind, false, None));
-            let last = *times.last().unwrap();
-            assert!((599.0..=600.0).contains(&last), "{times:?}");
-            assert!(times.len() > 15);
+    fn trouble_is_waited_out_for_ten_minutes() {
+        let times = tries(1, &failed(FailureClass::Retry, None));
+        let last = *times.last().unwrap();
+        assert!((599.0..=600.0).contains(&last), "{times:?}");
+        assert!(times.len() > 15);
+    }
+
+    #[test]
+    fn a_host_is_waited_for_without_an_end_and_ever_more_slowly() {
+        let refused = failed(FailureClass::NotPermitted, None);
+        let retry = StartRetry::new(3);
+        let mut delays = Vec::new();
+        let mut elapsed = Duration::ZERO;
+        for attempts in 1..100 {
+            let delay = retry.delay(attempts, elapsed, &refused).expect("a delay");
+            elapsed += delay;
+            delays.push(delay.as_secs_f64());
         }
+        assert!((1.0..1.3).contains(&delays[0]), "{delays:?}");
+        assert!(delays[..8].is_sorted(), "{delays:?}");
+        assert!(
+            delays[10..]
+                .iter()
+                .all(|delay| (300.0..=375.0).contains(delay))
+        );
     }
 
     #[test]
     fn what_zoom_asks_for_is_kept() {
-        let limited = error(Kind::RateLimited, false, Some(45));
+        let limited = failed(FailureClass::Retry, Some(45));
         for seed in 0..50 {
             let delay = StartRetry::new(seed).delay(1, Duration::ZERO, &limited);
             let delay = delay.unwrap().as_secs_f64();
@@ -125,16 +148,15 @@ mod tests {
     }
 
     #[test]
-    fn hopeless_is_not_tried_again() {
-        for kind in [Kind::NotPermitted, Kind::MeetingUnknown, Kind::Revoked] {
-            let never = StartRetry::new(0).delay(1, Duration::ZERO, &error(kind, false, None));
-            assert_eq!(never, None);
-        }
+    fn what_only_a_person_can_change_is_not_tried_again() {
+        let never =
+            StartRetry::new(0).delay(1, Duration::ZERO, &failed(FailureClass::GiveUp, None));
+        assert_eq!(never, None);
     }
 
     #[test]
     fn meetings_that_failed_together_come_back_apart() {
-        let fault = error(Kind::ServerFault, false, None);
+        let fault = failed(FailureClass::Retry, None);
         let delays: std::collections::HashSet<_> = (0..50)
             .map(|seed| StartRetry::new(seed).delay(4, Duration::ZERO, &fault))
             .collect();

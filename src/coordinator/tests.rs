@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::domain::product::Product;
+use crate::domain::rest::{FailedCall, FailureClass};
 use crate::domain::zoom_event::{MeetingInfo, StreamInterrupted, StreamStopped};
 use crate::protocol::EndReason;
-use crate::zoom_api::{self, Error, Kind};
 
 const UUID: &str = "a/B+c==";
 /// Zoom's stamps in these tests begin here; our clock agrees unless a test says otherwise.
@@ -30,6 +30,19 @@ fn world(settings: Settings) -> World {
             instant: Instant::now(),
             unix_ms: T0,
         },
+    }
+}
+
+fn failed(class: FailureClass) -> FailedCall {
+    FailedCall {
+        class,
+        retry_after: None,
+        code: None,
+        severity: match class {
+            FailureClass::GiveUp | FailureClass::NotPermitted => Severity::Error,
+            FailureClass::Retry | FailureClass::Early => Severity::Warn,
+        },
+        text: "start meeting 81234567890: refused".to_owned(),
     }
 }
 
@@ -112,11 +125,11 @@ impl World {
         self.ended(EndReason::Stopped(StopReason(reason)))
     }
 
-    fn call(&mut self, action: zoom_api::RestAction, result: Result<(), Error>) -> Vec<Action> {
+    fn call(&mut self, action: RestAction, result: Result<(), FailedCall>) -> Vec<Action> {
         let call = ScheduledCall {
             at: self.now.instant,
             meeting: UUID.to_owned(),
-            control: ControlRequest::new(action, Product::Meeting, "81234567890"),
+            request: ControlRequest::new(action, Product::Meeting, "81234567890"),
         };
         self.coordinator.handle_call(self.now, &call, result)
     }
@@ -129,9 +142,9 @@ impl World {
     }
 
     /// When the REST calls in there are due, from now.
-    fn calls(&self, actions: &[Action]) -> Vec<(zoom_api::RestAction, Duration)> {
+    fn calls(&self, actions: &[Action]) -> Vec<(RestAction, Duration)> {
         let calls = actions.iter().filter_map(|action| match action {
-            Action::CallRest(call) => Some((call.control.action, call.at - self.now.instant)),
+            Action::CallRest(call) => Some((call.request.action, call.at - self.now.instant)),
             _ => None,
         });
         calls.collect()
@@ -181,10 +194,10 @@ fn secs(seconds: u64) -> Duration {
 fn a_meeting_is_started_once() {
     let mut w = world(settings());
     let actions = w.meeting_started(T0);
-    assert_eq!(w.calls(&actions), [(zoom_api::RestAction::Start, NOW)]);
+    assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
     assert_eq!(w.meeting_started(T0), [], "a retry");
     assert_eq!(w.meeting_started(T0 + 5), [], "another one, newer");
-    let actions = w.call(zoom_api::RestAction::Start, Ok(()));
+    let actions = w.call(RestAction::Start, Ok(()));
     assert_eq!(w.calls(&actions), []);
     w.pass(secs(85 * 60));
     assert_eq!(w.meeting_started(T0), [], "a retry, an hour later");
@@ -226,9 +239,7 @@ fn a_stream_that_is_too_old_is_told_and_remembered() {
     let mut w = world(settings());
     let actions = w.started(T0 - 300_000);
     assert_eq!(starts(&actions), []);
-    assert!(
-        matches!(&actions[..], [Action::Log(log::Level::Error, text)] if text.contains("300 s"))
-    );
+    assert!(matches!(&actions[..], [Action::Log(Severity::Error, text)] if text.contains("300 s")));
     assert_eq!(w.started(T0 - 300_000), [], "the next retry is silent");
     assert_eq!(w.coordinator.active().count(), 0);
 }
@@ -293,7 +304,7 @@ fn an_interruption_counts_once_and_only_while_the_stream_runs() {
 fn an_interruption_of_an_unknown_stream_is_a_start_if_it_says_where() {
     let mut w = world(settings());
     let told = w.interrupted(T0, &[]);
-    assert!(matches!(&told[..], [Action::Log(log::Level::Warn, _)]));
+    assert!(matches!(&told[..], [Action::Log(Severity::Warn, _)]));
     let actions = w.interrupted(T0 + 1, &["wss://sig.zoom.us"]);
     assert_eq!(starts(&actions), [("s1", MINUTE, false)]);
 }
@@ -320,7 +331,7 @@ fn the_end_of_a_meeting_ends_starts_and_stops() {
     let actions = w.meeting_ended(T0 + 1);
     assert!(is_cancelled(&actions));
     // A call that was on its way changes nothing any more, however it went.
-    let actions = w.call(zoom_api::RestAction::Start, Ok(()));
+    let actions = w.call(RestAction::Start, Ok(()));
     assert_eq!(w.calls(&actions), []);
     assert_eq!(w.meeting_ended(T0 + 1), [], "a retry");
     assert_eq!(w.restart(settings()), []);
@@ -339,12 +350,9 @@ fn a_start_that_is_early_is_tried_for_half_a_minute() {
     let mut waited = NOW;
     let mut tries = 1;
     loop {
-        let actions = w.call(
-            zoom_api::RestAction::Start,
-            Err(Error::sample(Kind::MeetingUnknown, true)),
-        );
+        let actions = w.call(RestAction::Start, Err(failed(FailureClass::Early)));
         let calls = w.calls(&actions);
-        let [(zoom_api::RestAction::Start, wait)] = calls[..] else {
+        let [(RestAction::Start, wait)] = calls[..] else {
             break;
         };
         tries += 1;
@@ -356,17 +364,14 @@ fn a_start_that_is_early_is_tried_for_half_a_minute() {
     // Given up: a newer meeting.started tries again, a retry of the old one does not.
     assert_eq!(w.meeting_started(T0), []);
     let actions = w.meeting_started(T0 + 60_000);
-    assert_eq!(w.calls(&actions), [(zoom_api::RestAction::Start, NOW)]);
+    assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
 }
 
 #[test]
 fn a_hopeless_start_is_told_and_given_up() {
     let mut w = world(settings());
     w.meeting_started(T0);
-    let actions = w.call(
-        zoom_api::RestAction::Start,
-        Err(Error::sample(Kind::NotPermitted, false)),
-    );
+    let actions = w.call(RestAction::Start, Err(failed(FailureClass::GiveUp)));
     assert!(matches!(&actions[..], [Action::Log(..)]), "{actions:?}");
 }
 
@@ -374,18 +379,12 @@ fn a_hopeless_start_is_told_and_given_up() {
 fn a_start_that_seemed_to_fail_is_not_made_twice() {
     let mut w = world(settings());
     w.meeting_started(T0);
-    let actions = w.call(
-        zoom_api::RestAction::Start,
-        Err(Error::sample(Kind::Timeout, false)),
-    );
+    let actions = w.call(RestAction::Start, Err(failed(FailureClass::Retry)));
     assert_eq!(w.calls(&actions).len(), 1, "the second try is due");
     let actions = w.started(T0 + 1);
     assert!(is_cancelled(&actions), "the stream is there: no second try");
     assert_eq!(starts(&actions).len(), 1);
-    let late = w.call(
-        zoom_api::RestAction::Start,
-        Err(Error::sample(Kind::Timeout, false)),
-    );
+    let late = w.call(RestAction::Start, Err(failed(FailureClass::Retry)));
     assert_eq!(late, []);
 }
 
@@ -394,10 +393,7 @@ fn a_meeting_that_ended_meanwhile_is_not_tried_again() {
     let mut w = world(settings());
     w.meeting_started(T0);
     w.meeting_ended(T0 + 1);
-    let actions = w.call(
-        zoom_api::RestAction::Start,
-        Err(Error::sample(Kind::Timeout, false)),
-    );
+    let actions = w.call(RestAction::Start, Err(failed(FailureClass::Retry)));
     assert_eq!(w.calls(&actions), []);
 }
 
@@ -414,13 +410,13 @@ fn with_stop() -> Settings {
 fn a_stop_is_due_after_our_own_start_only() {
     let mut w = world(with_stop());
     w.meeting_started(T0);
-    let actions = w.call(zoom_api::RestAction::Start, Ok(()));
-    assert_eq!(w.calls(&actions), [(zoom_api::RestAction::Stop, secs(10))]);
+    let actions = w.call(RestAction::Start, Ok(()));
+    assert_eq!(w.calls(&actions), [(RestAction::Stop, secs(10))]);
     let actions = w.started(T0 + 1);
     assert_eq!(w.calls(&actions), [], "not twice");
     w.pass(secs(10));
 
-    w.call(zoom_api::RestAction::Stop, Ok(()));
+    w.call(RestAction::Stop, Ok(()));
     // Ended by our stop: whatever reason Zoom gives, it is not started again.
     let actions = w.stops(T0 + 10_500, 10);
     assert_eq!(w.calls(&actions), []);
@@ -434,7 +430,7 @@ fn a_stop_is_due_after_our_own_start_only() {
 fn a_stream_that_ends_before_its_stop_needs_none() {
     let mut w = world(with_stop());
     w.meeting_started(T0);
-    w.call(zoom_api::RestAction::Start, Ok(()));
+    w.call(RestAction::Start, Ok(()));
     w.started(T0 + 1);
     assert!(is_cancelled(&w.stops(T0 + 5000, 2)));
     assert_eq!(w.restart(with_stop()), []);
@@ -444,18 +440,12 @@ fn a_stream_that_ends_before_its_stop_needs_none() {
 fn a_stop_that_fails_is_tried_again() {
     let mut w = world(with_stop());
     w.meeting_started(T0);
-    w.call(zoom_api::RestAction::Start, Ok(()));
+    w.call(RestAction::Start, Ok(()));
     w.started(T0 + 1);
     w.pass(secs(10));
-    let actions = w.call(
-        zoom_api::RestAction::Stop,
-        Err(Error::sample(Kind::ServerFault, false)),
-    );
+    let actions = w.call(RestAction::Stop, Err(failed(FailureClass::Retry)));
     assert_eq!(w.calls(&actions).len(), 1);
-    let actions = w.call(
-        zoom_api::RestAction::Stop,
-        Err(Error::sample(Kind::NotPermitted, false)),
-    );
+    let actions = w.call(RestAction::Stop, Err(failed(FailureClass::GiveUp)));
     assert_eq!(w.calls(&actions), []);
 }
 
@@ -463,19 +453,15 @@ fn a_stop_that_fails_is_tried_again() {
 fn a_scheduled_stop_keeps_its_time_over_a_restart() {
     let mut w = world(with_stop());
     w.meeting_started(T0);
-    w.call(zoom_api::RestAction::Start, Ok(()));
+    w.call(RestAction::Start, Ok(()));
     w.started(T0 + 1);
     w.pass(secs(4));
     let actions = w.restart(with_stop());
     assert_eq!(starts(&actions), [("s1", MINUTE, true)]);
-    assert_eq!(w.calls(&actions), [(zoom_api::RestAction::Stop, secs(6))]);
+    assert_eq!(w.calls(&actions), [(RestAction::Stop, secs(6))]);
     w.pass(secs(60));
     let actions = w.restart(with_stop());
-    assert_eq!(
-        w.calls(&actions),
-        [(zoom_api::RestAction::Stop, NOW)],
-        "overdue"
-    );
+    assert_eq!(w.calls(&actions), [(RestAction::Stop, NOW)], "overdue");
 }
 
 // Stop reasons.
@@ -485,19 +471,19 @@ fn every_reason_that_asks_for_it_starts_the_meeting_again() {
     for reason in 0..30 {
         let mut w = world(settings());
         w.meeting_started(T0);
-        w.call(zoom_api::RestAction::Start, Ok(()));
+        w.call(RestAction::Start, Ok(()));
         w.started(T0 + 1);
         let actions = w.stops(T0 + 10, reason);
         let is_restart = matches!(reason, 10..=19 | 24);
         let expected = if is_restart {
-            vec![(zoom_api::RestAction::Start, secs(1))]
+            vec![(RestAction::Start, secs(1))]
         } else {
             vec![]
         };
         assert_eq!(w.calls(&actions), expected, "reason {reason}");
         let is_loud = actions
             .iter()
-            .any(|a| matches!(a, Action::Log(log::Level::Error, _)));
+            .any(|a| matches!(a, Action::Log(Severity::Error, _)));
         assert_eq!(is_loud, matches!(reason, 18 | 23), "reason {reason}");
         assert_eq!(discarded(&actions).len(), usize::from(reason == 8));
     }
@@ -507,7 +493,7 @@ fn every_reason_that_asks_for_it_starts_the_meeting_again() {
 fn restarts_are_bounded_and_ever_slower() {
     let mut w = world(settings());
     w.meeting_started(T0);
-    w.call(zoom_api::RestAction::Start, Ok(()));
+    w.call(RestAction::Start, Ok(()));
     let mut delays = Vec::new();
     for n in 0..10 {
         let ts = T0 + 1000 * n;
@@ -519,8 +505,8 @@ fn restarts_are_bounded_and_ever_slower() {
         let end = EndReason::Stopped(StopReason(10));
         let actions = w.coordinator.handle_end(w.now, &stream_id, &end);
         match w.calls(&actions)[..] {
-            [(zoom_api::RestAction::Start, delay)] => delays.push(delay.as_secs()),
-            _ => assert!(matches!(&actions[..], [Action::Log(log::Level::Warn, _)])),
+            [(RestAction::Start, delay)] => delays.push(delay.as_secs()),
+            _ => assert!(matches!(&actions[..], [Action::Log(Severity::Warn, _)])),
         }
     }
     assert_eq!(delays, [1, 2, 4, 8, 16]);
@@ -536,7 +522,7 @@ fn wrong_credentials_are_tried_once_more_and_loudly() {
     let end = EndReason::Stopped(StopReason(18));
     let actions = w.coordinator.handle_end(w.now, "s2", &end);
     assert_eq!(w.calls(&actions), []);
-    assert!(matches!(&actions[0], Action::Log(log::Level::Error, _)));
+    assert!(matches!(&actions[0], Action::Log(Severity::Error, _)));
 }
 
 #[test]
@@ -574,30 +560,27 @@ fn a_restart_needs_a_live_meeting_credentials_and_no_other_stream() {
 fn a_restart_is_not_cancelled_by_the_stop_that_was_scheduled() {
     let mut w = world(with_stop());
     w.meeting_started(T0);
-    w.call(zoom_api::RestAction::Start, Ok(()));
+    w.call(RestAction::Start, Ok(()));
     w.started(T0 + 1);
     w.pass(secs(4));
     let actions = w.stops(T0 + 4000, 12);
-    assert_eq!(w.calls(&actions), [(zoom_api::RestAction::Start, secs(1))]);
+    assert_eq!(w.calls(&actions), [(RestAction::Start, secs(1))]);
     assert!(!is_cancelled(&actions));
     w.pass(secs(1));
     // Accepted: the stop of the first start still counts.
-    let actions = w.call(zoom_api::RestAction::Start, Ok(()));
-    assert_eq!(w.calls(&actions), [(zoom_api::RestAction::Stop, secs(5))]);
+    let actions = w.call(RestAction::Start, Ok(()));
+    assert_eq!(w.calls(&actions), [(RestAction::Stop, secs(5))]);
     // Both are due in the next process, if it comes between.
     let mut w = world(with_stop());
     w.meeting_started(T0);
-    w.call(zoom_api::RestAction::Start, Ok(()));
+    w.call(RestAction::Start, Ok(()));
     w.started(T0 + 1);
     w.stops(T0 + 4000, 12);
     let actions = w.restart(with_stop());
-    let expected = [
-        (zoom_api::RestAction::Start, NOW),
-        (zoom_api::RestAction::Stop, secs(10)),
-    ];
+    let expected = [(RestAction::Start, NOW), (RestAction::Stop, secs(10))];
     assert_eq!(w.calls(&actions), expected);
     // A stop that comes before the restart ends it.
-    assert!(is_cancelled(&w.call(zoom_api::RestAction::Stop, Ok(()))));
+    assert!(is_cancelled(&w.call(RestAction::Stop, Ok(()))));
     assert_eq!(w.restart(with_stop()), []);
 }
 
@@ -605,9 +588,9 @@ fn a_restart_is_not_cancelled_by_the_stop_that_was_scheduled() {
 fn a_stream_that_was_missed_is_started_again() {
     let mut w = world(settings());
     w.meeting_started(T0);
-    w.call(zoom_api::RestAction::Start, Ok(()));
+    w.call(RestAction::Start, Ok(()));
     let actions = w.stopped(T0 + 60_000, 11);
-    assert_eq!(w.calls(&actions), [(zoom_api::RestAction::Start, secs(1))]);
+    assert_eq!(w.calls(&actions), [(RestAction::Start, secs(1))]);
 }
 
 #[test]
@@ -646,7 +629,7 @@ fn what_is_to_be_deleted_is_deleted_by_the_next_process_too() {
 fn a_restart_takes_up_what_ran_and_ignores_what_was_handled() {
     let mut w = world(settings());
     w.meeting_started(T0);
-    w.call(zoom_api::RestAction::Start, Ok(()));
+    w.call(RestAction::Start, Ok(()));
     w.started(T0 + 1);
     assert_eq!(w.ended(EndReason::Left), []);
     let before = w.coordinator.to_json();
@@ -671,7 +654,7 @@ fn a_stop_that_came_at_the_very_end_is_acted_on_by_the_next_process() {
     let actions = w.restart(settings());
     assert_eq!(starts(&actions), []);
     assert!(matches!(&actions[0], Action::Complete { reason, .. } if reason.0 == 10));
-    assert_eq!(w.calls(&actions), [(zoom_api::RestAction::Start, secs(1))]);
+    assert_eq!(w.calls(&actions), [(RestAction::Start, secs(1))]);
     assert_eq!(
         w.restart(settings()).len(),
         1,
@@ -688,10 +671,10 @@ fn a_start_that_was_under_way_is_made_by_the_next_process() {
     let mut w = world(settings());
     w.meeting_started(T0);
     let actions = w.restart(settings());
-    assert_eq!(w.calls(&actions), [(zoom_api::RestAction::Start, NOW)]);
+    assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
     // And tried again as if it were the first.
-    let early = || Err(Error::sample(Kind::MeetingUnknown, true));
-    let actions = w.call(zoom_api::RestAction::Start, early());
+    let early = || Err(failed(FailureClass::Early));
+    let actions = w.call(RestAction::Start, early());
     assert_eq!(w.calls(&actions).len(), 1);
 }
 
@@ -846,12 +829,12 @@ fn news_about_the_account_are_for_people() {
     );
     assert!(actions.contains(&Action::ForgetToken));
     for (name, level) in [
-        ("rtms.concurrency_limited", log::Level::Error),
-        ("meeting.rtms_concurrency_limited", log::Level::Error),
-        ("rtms.concurrency_near_limit", log::Level::Warn),
-        ("rtms.start_failed", log::Level::Error),
-        ("rtms.request_status", log::Level::Info),
-        ("rtms.something_new", log::Level::Warn),
+        ("rtms.concurrency_limited", Severity::Error),
+        ("meeting.rtms_concurrency_limited", Severity::Error),
+        ("rtms.concurrency_near_limit", Severity::Warn),
+        ("rtms.start_failed", Severity::Error),
+        ("rtms.request_status", Severity::Info),
+        ("rtms.something_new", Severity::Warn),
     ] {
         let (name, payload) = (name.to_owned(), "{\"a\":1}".to_owned());
         let expected = format!(" event={name} payload={{\"a\":1}}");
@@ -870,8 +853,8 @@ fn news_about_the_account_are_for_people() {
 fn refused(settings: Settings) -> World {
     let mut w = world(settings);
     w.meeting_started(T0);
-    let error = Error::sample(Kind::ClientCredentials, false);
-    let actions = w.call(zoom_api::RestAction::Start, Err(error));
+    let error = failed(FailureClass::GiveUp);
+    let actions = w.call(RestAction::Start, Err(error));
     assert_eq!(w.calls(&actions), []);
     w
 }
@@ -880,7 +863,7 @@ fn refused(settings: Settings) -> World {
 fn a_reload_starts_what_was_given_up() {
     let mut w = refused(settings());
     let actions = w.coordinator.reload(w.now, settings());
-    assert_eq!(w.calls(&actions), [(zoom_api::RestAction::Start, NOW)]);
+    assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
     // Once for each reload, and not while it is being tried.
     assert_eq!(w.coordinator.reload(w.now, settings()), []);
     // Not without credentials, nor after the end.
@@ -910,7 +893,7 @@ fn a_reload_that_brings_credentials_starts_the_meetings_that_are_on() {
     assert_eq!(w.meeting_started(T0), []);
     assert_eq!(w.coordinator.reload(w.now, without), []);
     let actions = w.coordinator.reload(w.now, settings());
-    assert_eq!(w.calls(&actions), [(zoom_api::RestAction::Start, NOW)]);
+    assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
     // A stream that was there and ended, ended by somebody's will.
     let mut w = world(without);
     w.meeting_started(T0);
@@ -923,11 +906,11 @@ fn a_reload_that_brings_credentials_starts_the_meetings_that_are_on() {
 fn a_stream_lost_to_wrong_credentials_is_started_once_they_are_changed() {
     let mut w = world(settings());
     w.meeting_started(T0);
-    w.call(zoom_api::RestAction::Start, Ok(()));
+    w.call(RestAction::Start, Ok(()));
     w.started(T0 + 1);
     let actions = w.stops(T0 + 1000, 18);
-    assert_eq!(w.calls(&actions), [(zoom_api::RestAction::Start, secs(1))]);
-    w.call(zoom_api::RestAction::Start, Ok(()));
+    assert_eq!(w.calls(&actions), [(RestAction::Start, secs(1))]);
+    w.call(RestAction::Start, Ok(()));
     let again = stream_of(UUID, "s2");
     w.webhook(T0 + 2000, ZoomEventKind::StreamStarted(again.clone()));
     let stopped = StreamStopped {
@@ -941,5 +924,5 @@ fn a_stream_lost_to_wrong_credentials_is_started_once_they_are_changed() {
     let actions = w.coordinator.handle_end(w.now, "s2", &end);
     assert_eq!(w.calls(&actions), [], "only once by itself");
     let actions = w.coordinator.reload(w.now, settings());
-    assert_eq!(w.calls(&actions), [(zoom_api::RestAction::Start, NOW)]);
+    assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
 }

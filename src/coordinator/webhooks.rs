@@ -4,24 +4,25 @@ use std::time::Duration;
 
 use super::entry::{MeetingEntry, Start, StreamEntry};
 use super::{Action, Coordinator, ENTRIES_MAX, EXPIRED_AFTER, Now, StreamPlan, WINDOW_MIN};
+use crate::domain::rest::RestAction;
+use crate::domain::severity::Severity;
 use crate::domain::zoom_event::{MeetingInfo, StreamInterrupted, StreamStarted, StreamStopped};
 use crate::protocol::SIGNALING_WINDOW;
 use crate::protocol::codes::StopReason;
-use crate::zoom_api;
 
 impl Coordinator {
     pub(super) fn meeting_started(&mut self, now: Now, ts: u64, life: MeetingInfo) {
         let uuid = life.meeting_uuid.clone();
         if uuid.is_empty() || life.meeting_id.is_empty() {
             return self.log(
-                log::Level::Warn,
+                Severity::Warn,
                 "meeting.started without id or uuid is ignored",
             );
         }
         let has_stream = self.has_stream(&uuid);
         if !self.has_room_for_meeting(&uuid) {
             return self.log(
-                log::Level::Error,
+                Severity::Error,
                 "too many meetings: meeting.started is ignored",
             );
         }
@@ -46,7 +47,7 @@ impl Coordinator {
                 attempts: 0,
                 since: Some(now.instant),
             };
-            self.call(now.instant, &uuid, zoom_api::RestAction::Start);
+            self.call(now.instant, &uuid, RestAction::Start);
         }
     }
 
@@ -99,7 +100,7 @@ impl Coordinator {
         }
         if self.streams.len() >= ENTRIES_MAX && !self.forget_oldest_stream() {
             return self.log(
-                log::Level::Error,
+                Severity::Error,
                 &format!("too many streams: rtms_started is ignored stream={stream_id}"),
             );
         }
@@ -115,7 +116,7 @@ impl Coordinator {
             self.streams.insert(stream_id.clone(), entry);
             let age_s = age.as_secs();
             return self.log(
-                log::Level::Error,
+                Severity::Error,
                 &format!(
                     "stream missed stream={stream_id} id={uuid}: rtms_started is {age_s} s old and \
                      Zoom waits 60 s; was the server down, or is this machine's clock wrong?"
@@ -135,13 +136,12 @@ impl Coordinator {
             self.start_succeeded(now, &uuid);
         }
         let window = SIGNALING_WINDOW.saturating_sub(age).max(WINDOW_MIN);
-        let info = self.info_of(&stream_id);
         let Some(entry) = self.streams.get(&stream_id) else {
             return;
         };
         let plan = StreamPlan {
             started: entry.started.clone(),
-            info,
+            info: self.info(entry),
             window,
             is_rejoin: false,
         };
@@ -164,7 +164,7 @@ impl Coordinator {
                 return self.rtms_started(now, ts, started);
             }
             return self.log(
-                log::Level::Warn,
+                Severity::Warn,
                 &format!(
                     "rtms_interrupted for a stream that is not known here; nothing to reconnect to \
                      stream={}",

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use crate::clock::now_ms;
 use crate::coordinator::{Action, Coordinator, Now, ScheduledCall};
 use crate::delivery::stdout::Stdout;
+use crate::domain::severity::Severity;
 use crate::domain::stream_info::StreamInfo;
 use crate::domain::zoom_event::ZoomEvent;
 use crate::inbox;
@@ -330,7 +331,10 @@ impl Daemon {
                 self.schedule.at(ScheduledCall { at, ..call });
                 Vec::new()
             }
-            result => self.coordinator.handle_call(now(), &call, result),
+            result => {
+                let result = result.map_err(|error| error.failed_call());
+                self.coordinator.handle_call(now(), &call, result)
+            }
         }
     }
 
@@ -387,9 +391,18 @@ impl Daemon {
                         log::error!("the stored token could not be deleted: {error}");
                     }
                 }
-                Action::Log(level, text) => log::log!(level, "{text}"),
+                Action::Log(severity, text) => log::log!(log_level(severity), "{text}"),
             }
         }
+    }
+}
+
+fn log_level(severity: Severity) -> log::Level {
+    match severity {
+        Severity::Error => log::Level::Error,
+        Severity::Warn => log::Level::Warn,
+        Severity::Info => log::Level::Info,
+        Severity::Debug => log::Level::Debug,
     }
 }
 

@@ -172,7 +172,7 @@ impl Timer {
                 .stack_size(STACK_BYTES);
             let spawned = thread.spawn(move || {
                 let _done = Done(own, number);
-                let result = api.control(&call.control);
+                let result = api.control(&call.request);
                 report(Outcome { call, result, api });
             });
             match spawned {

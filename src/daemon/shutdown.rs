@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use super::rest_timer::Outcome;
 use super::{Daemon, Event, OnExit, now};
 use crate::coordinator::Action;
 use crate::protocol::Command;
@@ -76,9 +77,9 @@ impl Daemon {
         let actions = match event {
             Event::ZoomEvent(webhook) => self.coordinator.handle_webhook(now(), webhook),
             Event::Called(outcome) => {
-                let outcome = *outcome;
-                self.coordinator
-                    .handle_call(now(), &outcome.call, outcome.result)
+                let Outcome { call, result, .. } = *outcome;
+                let result = result.map_err(|error| error.failed_call());
+                self.coordinator.handle_call(now(), &call, result)
             }
             // Who asked may have gone; then nobody is there to be told.
             Event::Status(reply) => {

@@ -9,7 +9,9 @@
 )]
 
 pub mod product;
+pub mod rest;
 pub mod secret;
+pub mod severity;
 pub mod stream_info;
 pub mod text;
 pub mod time;

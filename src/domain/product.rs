@@ -1,4 +1,4 @@
-//! The Zoom products that stream, and what differs between them on the wire.
+//! The Zoom products that stream, and every word that differs between them: one table.
 
 /// A Zoom product. It decides the name of the id in messages and the meaning of event numbers.
 #[derive(
@@ -18,6 +18,16 @@ pub enum Product {
     Phone,
 }
 
+/// The words of one product.
+struct Words {
+    name: &'static str,
+    unit: &'static str,
+    id_key: &'static str,
+    event_prefix: &'static str,
+    rest_method: &'static str,
+    rest_path: &'static str,
+}
+
 impl Product {
     /// All of them.
     pub const ALL: [Product; 5] = [
@@ -28,31 +38,115 @@ impl Product {
         Product::Phone,
     ];
 
-    /// The word for logs, files and metrics.
-    pub const fn name(self) -> &'static str {
+    const fn words(self) -> &'static Words {
         match self {
-            Product::Meeting => "meeting",
-            Product::Webinar => "webinar",
-            Product::Session => "session",
-            Product::ContactCenter => "contact_center",
-            Product::Phone => "phone",
+            Product::Meeting => &Words {
+                name: "meeting",
+                unit: "meeting",
+                id_key: "meeting_uuid",
+                event_prefix: "",
+                rest_method: "PATCH",
+                rest_path: "/v2/live_meetings/{id}/rtms_app/status",
+            },
+            Product::Webinar => &Words {
+                name: "webinar",
+                unit: "webinar",
+                id_key: "meeting_uuid",
+                event_prefix: "",
+                rest_method: "PATCH",
+                rest_path: "/v2/live_meetings/{id}/rtms_app/status",
+            },
+            Product::Session => &Words {
+                name: "session",
+                unit: "session",
+                id_key: "session_id",
+                event_prefix: "",
+                rest_method: "PATCH",
+                rest_path: "/v2/videosdk/sessions/{id}/rtms_app/status",
+            },
+            Product::ContactCenter => &Words {
+                name: "contact_center",
+                unit: "engagement",
+                id_key: "engagement_id",
+                event_prefix: "voice_",
+                rest_method: "PUT",
+                rest_path: "/v2/contact_center/{id}/rtms_app/status",
+            },
+            Product::Phone => &Words {
+                name: "phone",
+                unit: "call",
+                id_key: "call_id",
+                event_prefix: "call_",
+                rest_method: "PATCH",
+                rest_path: "/v2/phone/calls/{id}/rtms_app/status",
+            },
         }
     }
 
-    /// The product of that word.
+    /// The word in logs, files, metrics and JSON. It is also the first word of its webhooks' names.
+    pub const fn name(self) -> &'static str {
+        self.words().name
+    }
+
+    /// The product of that [`name`](Product::name).
     pub fn from_name(name: &str) -> Option<Product> {
-        Product::ALL
-            .into_iter()
-            .find(|product| product.name() == name)
+        let mut all = Product::ALL.into_iter();
+        all.find(|product| product.name() == name)
+    }
+
+    /// What one id of this product names: a meeting, webinar, session, engagement or call. The word on
+    /// the command line (`--product`) and in sentences.
+    pub const fn unit(self) -> &'static str {
+        self.words().unit
+    }
+
+    /// The product of that [`unit`](Product::unit).
+    pub fn from_unit(unit: &str) -> Option<Product> {
+        let mut all = Product::ALL.into_iter();
+        all.find(|product| product.unit() == unit)
     }
 
     /// The key that carries the id in messages 1 and 3 (RTMS event reference).
     pub const fn id_key(self) -> &'static str {
-        match self {
-            Product::Meeting | Product::Webinar => "meeting_uuid",
-            Product::Session => "session_id",
-            Product::ContactCenter => "engagement_id",
-            Product::Phone => "call_id",
+        self.words().id_key
+    }
+
+    /// What may stand before `rtms_started` in the names of its webhooks: `voice_` of Contact Center,
+    /// `call_` of Phone; empty for the others.
+    pub const fn event_prefix(self) -> &'static str {
+        self.words().event_prefix
+    }
+
+    /// The method of the REST call that controls a stream.
+    pub const fn rest_method(self) -> &'static str {
+        self.words().rest_method
+    }
+
+    /// The path of that call, with `{id}` in the place of the encoded id.
+    pub const fn rest_path(self) -> &'static str {
+        self.words().rest_path
+    }
+
+    /// Whether REST wants a number and not the id that webhooks and messages carry.
+    pub const fn has_number(self) -> bool {
+        matches!(self, Product::Meeting | Product::Webinar)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_word_names_one_product() {
+        for product in Product::ALL {
+            assert_eq!(Product::from_name(product.name()), Some(product));
+            assert_eq!(Product::from_unit(product.unit()), Some(product));
+            assert_eq!(product.rest_path().matches("{id}").count(), 1);
+            let json = serde_json::to_string(&product).expect("JSON");
+            assert_eq!(json, format!("\"{}\"", product.name()), "in registry.json");
         }
+        assert_eq!(Product::from_name("engagement"), None);
+        assert_eq!(Product::from_unit("contact_center"), None);
     }
 }

@@ -7,130 +7,23 @@ use super::http_call::{HttpCall, Server};
 use super::oauth::cache::AccessToken;
 use super::{Api, jwt};
 use crate::domain::product::Product;
+use crate::domain::rest::{ControlRequest, RestAction};
 use crate::domain::secret::Secret;
 use crate::net::address::encode;
 
-/// The longest id; Zoom's have up to some 70 characters.
-const ID_BYTES_MAX: usize = 512;
-
-/// What a stream is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RestAction {
-    /// Begin.
-    Start,
-    /// End.
-    Stop,
-    /// Send no media until resumed.
-    Pause,
-    /// Send media again.
-    Resume,
+/// What a call is named in errors and logs.
+fn call_name(request: &ControlRequest) -> String {
+    let id = super::reply::clean(&request.id, &[]);
+    format!("{} {} {id}", request.action.name(), request.product.unit())
 }
 
-impl RestAction {
-    /// Zoom's word, which is also the command's.
-    pub const fn name(self) -> &'static str {
-        match self {
-            RestAction::Start => "start",
-            RestAction::Stop => "stop",
-            RestAction::Pause => "pause",
-            RestAction::Resume => "resume",
-        }
+fn path(request: &ControlRequest) -> String {
+    let mut id = encode(&request.id);
+    // Zoom decodes such an id twice (Video SDK API reference).
+    if request.product == Product::Session && request.id.contains('/') {
+        id = encode(&id);
     }
-
-    /// The action of that word.
-    pub fn from_name(name: &str) -> Option<RestAction> {
-        [
-            RestAction::Start,
-            RestAction::Stop,
-            RestAction::Pause,
-            RestAction::Resume,
-        ]
-        .into_iter()
-        .find(|action| action.name() == name)
-    }
-}
-
-/// One call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ControlRequest {
-    /// What to do.
-    pub action: RestAction,
-    /// In which product.
-    pub product: Product,
-    /// Meeting or webinar number (not the UUID), session id, engagement id, call id.
-    pub id: String,
-    /// For which participant, if another than
-    /// [`Settings::participant_user_id`](super::Settings::participant_user_id).
-    pub participant_user_id: Option<String>,
-}
-
-impl ControlRequest {
-    /// A call without a participant of its own.
-    pub fn new(action: RestAction, product: Product, id: impl Into<String>) -> ControlRequest {
-        ControlRequest {
-            action,
-            product,
-            id: id.into(),
-            participant_user_id: None,
-        }
-    }
-
-    /// What is wrong with the id, as "found …, expected …".
-    pub fn id_fault(&self) -> Option<&'static str> {
-        let id = self.id.as_str();
-        let is_number = id.bytes().all(|b| b.is_ascii_digit());
-        match self.product {
-            _ if id.is_empty() => Some("found no id, expected one"),
-            _ if id.len() > ID_BYTES_MAX => Some("found more than 512 bytes, expected an id"),
-            _ if id.chars().any(char::is_control) || id == "." || id == ".." => {
-                Some("found what is no id, expected one")
-            }
-            Product::Meeting | Product::Webinar if !is_number => {
-                Some("found something else, expected the meeting number (digits, not the UUID)")
-            }
-            _ => None,
-        }
-    }
-
-    /// For errors and logs.
-    fn name(&self) -> String {
-        let what = match self.product {
-            Product::Meeting => "meeting",
-            Product::Webinar => "webinar",
-            Product::Session => "session",
-            Product::ContactCenter => "engagement",
-            Product::Phone => "call",
-        };
-        let id = super::reply::clean(&self.id, &[]);
-        format!("{} {what} {id}", self.action.name())
-    }
-
-    fn method(&self) -> &'static str {
-        match self.product {
-            Product::ContactCenter => "PUT",
-            _ => "PATCH",
-        }
-    }
-
-    fn path(&self) -> String {
-        let once = encode(&self.id);
-        match self.product {
-            Product::Meeting | Product::Webinar => {
-                format!("/v2/live_meetings/{once}/rtms_app/status")
-            }
-            Product::Session => {
-                // Zoom decodes such an id twice (Video SDK API reference).
-                let id = if self.id.contains('/') {
-                    encode(&once)
-                } else {
-                    once
-                };
-                format!("/v2/videosdk/sessions/{id}/rtms_app/status")
-            }
-            Product::ContactCenter => format!("/v2/contact_center/{once}/rtms_app/status"),
-            Product::Phone => format!("/v2/phone/calls/{once}/rtms_app/status"),
-        }
-    }
+    request.product.rest_path().replace("{id}", &id)
 }
 
 #[derive(Serialize)]
@@ -155,7 +48,7 @@ impl Api {
     /// call repeated once; nothing else is repeated here, see [`StartRetry`](crate::coordinator::retry::StartRetry).
     /// The error is counted, not logged.
     pub fn control(&self, control: &ControlRequest) -> Result<(), Error> {
-        let name = control.name();
+        let name = call_name(control);
         let done = match control.id_fault() {
             Some(fault) => Err(Error::new(Kind::Configuration, &name, fault)),
             None if control.product == Product::Session => self.control_session(control, &name),
@@ -213,8 +106,8 @@ impl Api {
             .or(self.settings.participant_user_id.as_deref());
         let call = HttpCall {
             server: Server::Api,
-            method: control.method(),
-            path: &control.path(),
+            method: control.product.rest_method(),
+            path: &path(control),
             authorization: Some(bearer),
             body: Some(("application/json", self.body(control, participant))),
         };
@@ -309,26 +202,8 @@ mod tests {
         ] {
             let control = ControlRequest::new(RestAction::Start, product, id);
             assert_eq!(control.id_fault(), None);
-            assert_eq!((control.method(), control.path().as_str()), (method, path));
-        }
-    }
-
-    #[test]
-    fn ids_that_are_none() {
-        for (product, id) in [
-            (Product::Meeting, ""),
-            (Product::Meeting, "a/B+c=="),
-            (Product::Meeting, "812 3456"),
-            (Product::Phone, ".."),
-            (Product::Session, "a\nb"),
-            (Product::Session, &"x".repeat(513)),
-        ] {
-            assert!(
-                ControlRequest::new(RestAction::Stop, product, id)
-                    .id_fault()
-                    .is_some(),
-                "{id:?}"
-            );
+            assert_eq!(product.rest_method(), method);
+            assert_eq!(super::path(&control), path);
         }
     }
 }

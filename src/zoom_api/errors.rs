@@ -13,6 +13,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::domain::rest::{FailedCall, FailureClass};
+use crate::domain::severity::Severity;
+
 /// What to do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
@@ -298,7 +301,7 @@ impl Error {
         }
     }
 
-    /// Whether this is a start that may only have come too early, see [`crate::coordinator::retry::StartRetry`].
+    /// Whether this is a start that may only have come too early.
     pub fn is_early(&self) -> bool {
         self.early
     }
@@ -313,12 +316,29 @@ impl Error {
         self.code
     }
 
-    /// How loud the line with this error is to be: a person is needed, or it may pass.
-    pub fn log_level(&self) -> log::Level {
+    /// How much the line with this error matters: a person is needed, or it may pass.
+    pub fn severity(&self) -> Severity {
         match (self.kind, self.class()) {
-            (Kind::Stopping, _) => log::Level::Debug,
-            (Kind::Storage | Kind::Internal, _) | (_, Class::GiveUp) => log::Level::Error,
-            _ => log::Level::Warn,
+            (Kind::Stopping, _) => Severity::Debug,
+            (Kind::Storage | Kind::Internal, _) | (_, Class::GiveUp) => Severity::Error,
+            _ => Severity::Warn,
+        }
+    }
+
+    /// What decisions need to know of it.
+    pub fn failed_call(&self) -> FailedCall {
+        let class = match (self.kind, self.class()) {
+            (Kind::NotPermitted | Kind::Forbidden, _) => FailureClass::NotPermitted,
+            _ if self.early => FailureClass::Early,
+            (_, Class::Retry { .. }) => FailureClass::Retry,
+            (_, Class::Refresh | Class::GiveUp) => FailureClass::GiveUp,
+        };
+        FailedCall {
+            class,
+            retry_after: self.after,
+            code: self.code,
+            severity: self.severity(),
+            text: self.to_string(),
         }
     }
 
@@ -364,17 +384,6 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 #[cfg(test)]
-impl Error {
-    /// For tests of those who act on errors.
-    pub(crate) fn sample(kind: Kind, early: bool) -> Error {
-        Error {
-            early,
-            ..Error::new(kind, "start meeting 1", "")
-        }
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::HashSet;
@@ -391,6 +400,31 @@ mod tests {
                 assert!(!text.starts_with(|c: char| c.is_uppercase()), "{text}");
             }
             assert!([69, 70, 77, 78].contains(&row.exit));
+        }
+    }
+
+    #[test]
+    fn a_refusal_becomes_what_decisions_need() {
+        let early = |kind| Error {
+            early: true,
+            ..Error::new(kind, "start meeting 1", "")
+        };
+        let plain = |kind| Error::new(kind, "start meeting 1", "");
+        for (error, class) in [
+            (plain(Kind::NotPermitted), FailureClass::NotPermitted),
+            (plain(Kind::Forbidden), FailureClass::NotPermitted),
+            (early(Kind::NotPermitted), FailureClass::NotPermitted),
+            (early(Kind::MeetingUnknown), FailureClass::Early),
+            (plain(Kind::MeetingUnknown), FailureClass::GiveUp),
+            (plain(Kind::Scope), FailureClass::GiveUp),
+            (plain(Kind::ServerFault), FailureClass::Retry),
+        ] {
+            let failed = error.failed_call();
+            assert_eq!(failed.class, class, "{error}");
+            assert_eq!(
+                (failed.severity, failed.text),
+                (error.severity(), error.to_string())
+            );
         }
     }
 }

@@ -26,10 +26,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-pub use crate::coordinator::retry::{EARLY_WINDOW, StartRetry, TROUBLE_WINDOW};
+pub use crate::domain::rest::{ControlRequest, RestAction};
 pub use crate::net::proxy::ProxyEnv;
 pub use clock::Clock;
-pub use control::{ControlRequest, RestAction};
 pub use counters::Counters;
 pub use errors::{Class, Error, Kind};
 pub use oauth::cache::AccessToken;

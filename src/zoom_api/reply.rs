@@ -188,6 +188,7 @@ fn is_invisible(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::severity::Severity;
     use crate::zoom_api::Class;
 
     fn reply(status: u16, body: &str) -> Reply {
@@ -330,7 +331,7 @@ mod tests {
              check plan and credits in the Zoom web portal, and wait two minutes after buying"
         );
         assert_eq!(error.class(), Class::GiveUp);
-        assert_eq!(error.log_level(), log::Level::Error);
+        assert_eq!(error.severity(), Severity::Error);
     }
 
     #[test]

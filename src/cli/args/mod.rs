@@ -11,9 +11,9 @@ use std::path::PathBuf;
 use crate::cli::manpages::SHELLS;
 use crate::cli::mux;
 use crate::domain::product::Product;
+use crate::domain::rest::RestAction;
 use crate::manual;
 use crate::protocol::MediaSelection;
-use crate::zoom_api::RestAction;
 
 pub use usage::{COMMANDS, USAGE, usage};
 
@@ -314,10 +314,6 @@ impl Given {
                 let online = self.has(Opt::Online);
                 Ok(Command::Check { config, online })
             }
-            Some("start") => self.control(RestAction::Start),
-            Some("stop") => self.control(RestAction::Stop),
-            Some("pause") => self.control(RestAction::Pause),
-            Some("resume") => self.control(RestAction::Resume),
             Some("status") => {
                 self.only("status", &[Opt::Config, Opt::Json, Opt::Watch], 1)?;
                 Ok(Command::Status {
@@ -337,7 +333,10 @@ impl Given {
                 self.only("help", &[], 2)?;
                 help(self.words.get(1).map(String::as_str))
             }
-            Some(word) => error(format!("unknown command {word:?}")),
+            Some(word) => match RestAction::from_name(word) {
+                Some(action) => self.control(action),
+                None => error(format!("unknown command {word:?}")),
+            },
         }
     }
 
@@ -436,9 +435,9 @@ impl Given {
         let Some(meeting_id) = self.words.get(1).filter(|id| !id.is_empty()) else {
             return error(format!("{name}: found nothing, expected a meeting id"));
         };
-        let meeting_id = match product {
-            Product::Meeting | Product::Webinar => meeting_number(name, meeting_id)?,
-            Product::Session | Product::ContactCenter | Product::Phone => meeting_id.clone(),
+        let meeting_id = match product.has_number() {
+            true => meeting_number(name, meeting_id)?,
+            false => meeting_id.clone(),
         };
         Ok(Command::Control(Control {
             action,
@@ -456,14 +455,7 @@ const PRODUCTS: &str = "meeting, webinar, session, engagement or call";
 
 /// The product that it names; meetings where nothing is said.
 fn product(word: Option<&str>) -> Option<Product> {
-    Some(match word {
-        None | Some("meeting") => Product::Meeting,
-        Some("webinar") => Product::Webinar,
-        Some("session") => Product::Session,
-        Some("engagement") => Product::ContactCenter,
-        Some("call") => Product::Phone,
-        Some(_) => return None,
-    })
+    word.map_or(Some(Product::Meeting), Product::from_unit)
 }
 
 /// A meeting's number, as people copy it: `812 3456 7890`, `812-3456-7890`.

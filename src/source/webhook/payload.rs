@@ -122,19 +122,8 @@ enum Phase {
 /// `<product>.rtms_started` and its kin. Contact Center says `voice_rtms_`, Phone `call_rtms_`.
 fn rtms_event(name: &str) -> Option<(Product, Phase)> {
     let (product, rest) = name.split_once('.')?;
-    let product = match product {
-        "meeting" => Product::Meeting,
-        "webinar" => Product::Webinar,
-        "session" => Product::Session,
-        "contact_center" => Product::ContactCenter,
-        "phone" => Product::Phone,
-        _ => return None,
-    };
-    let rest = match product {
-        Product::ContactCenter => rest.strip_prefix("voice_").unwrap_or(rest),
-        Product::Phone => rest.strip_prefix("call_").unwrap_or(rest),
-        _ => rest,
-    };
+    let product = Product::from_name(product)?;
+    let rest = rest.strip_prefix(product.event_prefix()).unwrap_or(rest);
     let phase = match rest {
         "rtms_started" => Phase::Started,
         "rtms_interrupted" => Phase::Interrupted,

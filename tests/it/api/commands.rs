@@ -58,7 +58,7 @@ fn one_line_of_result() {
     );
     let stop = control::Options {
         action: RestAction::Stop,
-        product: control::product("call").unwrap(),
+        product: Product::from_unit("call").expect("a word"),
         ..options("c1", true)
     };
     assert_eq!(

@@ -241,7 +241,7 @@ fn a_token_that_cannot_be_stored_is_not_used_and_not_lost() {
     let error = api.control(&start("1")).unwrap_err();
     assert_eq!(error.kind(), Kind::Storage, "{error}");
     assert_eq!(error.class(), Class::Retry { after: None });
-    assert_eq!(error.log_level(), log::Level::Error);
+    assert_eq!(error.severity(), rtmsd::domain::severity::Severity::Error);
     assert_eq!(zoom.requests().len(), 1);
     // The fault is gone: the token that came then is stored and used.
     std::fs::remove_dir(&target).unwrap();

@@ -354,12 +354,12 @@ fn a_planned_start_is_dropped_when_the_stream_is_there() {
         )
     };
     let control = ControlRequest::new(
-        rtmsd::zoom_api::RestAction::Start,
+        rtmsd::domain::rest::RestAction::Start,
         Product::Meeting,
         "81234567890",
     );
     let error = Api::new(nowhere).unwrap().control(&control).unwrap_err();
-    let actions = registry.handle_call(now, call, Err(error));
+    let actions = registry.handle_call(now, call, Err(error.failed_call()));
     let is_planned = matches!(&actions[..], [Action::Log(..), Action::CallRest(_)]);
     assert!(is_planned, "{actions:?}");
     let started = body(
@@ -377,5 +377,5 @@ fn a_planned_start_is_dropped_when_the_stream_is_there() {
         panic!("{actions:?}");
     };
     assert_eq!(meeting, "u==");
-    assert_eq!(stop.control.action, rtmsd::zoom_api::RestAction::Stop);
+    assert_eq!(stop.request.action, rtmsd::domain::rest::RestAction::Stop);
 }
