@@ -265,17 +265,6 @@ const OPEN: [&str; 4] = ["log", "clock", "inbox", "state"];
 const EXCEPTIONS: &[(&str, &str)] = &[
     // The dialer shares the limit for waits with the poller of a stream.
     ("net/dial.rs", "stream"),
-    // The request of a call and the class of its failure are not in `domain` yet.
-    ("coordinator/mod.rs", "zoom_api"),
-    ("coordinator/ends.rs", "zoom_api"),
-    ("coordinator/rest_calls.rs", "zoom_api"),
-    ("coordinator/retry.rs", "zoom_api"),
-    ("coordinator/webhooks.rs", "zoom_api"),
-    ("coordinator/ends.rs", "log"),
-    ("coordinator/mod.rs", "log"),
-    ("coordinator/rest_calls.rs", "log"),
-    ("coordinator/webhooks.rs", "log"),
-    ("zoom_api/mod.rs", "coordinator"),
     // These two also repair files in place.
     ("recorder/audio/ogg.rs", "std::fs"),
     ("recorder/audio/wav.rs", "std::fs"),
