@@ -122,6 +122,7 @@ pub mod config;
 pub mod coordinator;
 pub mod daemon;
 pub mod delivery;
+#[cfg(feature = "demo")]
 pub mod demo;
 pub mod domain;
 #[cfg(any(test, fuzzing))]

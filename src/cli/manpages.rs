@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use crate::cli::args::{COMMANDS, USAGE, usage};
+use crate::cli::args::{USAGE, commands, usage};
 use crate::config::keys::KEYS;
 
 /// `rtmsd(8)`, for man(1).
@@ -156,7 +156,7 @@ fn list(paragraph: &str) -> Vec<(&str, String)> {
 /// The usage texts in their order, each with the commands that it is about.
 fn usages() -> Vec<(Vec<&'static str>, &'static str)> {
     let mut found: Vec<(Vec<&str>, &str)> = Vec::new();
-    for command in COMMANDS {
+    for command in commands() {
         let text = usage(command).unwrap_or_default();
         match found.last_mut() {
             Some((commands, last)) if *last == text => commands.push(command),
@@ -211,13 +211,16 @@ fn words(command: &str) -> Vec<&'static str> {
 }
 
 fn first_words() -> String {
-    format!("{} --config --help --version", COMMANDS.join(" "))
+    format!(
+        "{} --config --help --version",
+        commands().collect::<Vec<_>>().join(" ")
+    )
 }
 
 fn bash() -> String {
     let first = first_words();
     let mut cases = String::new();
-    for command in COMMANDS {
+    for command in commands() {
         let _ = writeln!(
             cases,
             "    {command}) words=\"{}\" ;;",
@@ -238,7 +241,7 @@ fn bash() -> String {
 fn zsh() -> String {
     let first = first_words();
     let mut cases = String::new();
-    for command in COMMANDS {
+    for command in commands() {
         let files = if command == "mux" { " _files;" } else { "" };
         let _ = writeln!(
             cases,
@@ -258,13 +261,13 @@ fn fish() -> String {
     let mut text = format!(
         "complete -c rtmsd -f\ncomplete -c rtmsd -n __fish_use_subcommand -a \"{}\"\n\
          complete -c rtmsd -l help\ncomplete -c rtmsd -n __fish_use_subcommand -l version\n",
-        COMMANDS.join(" ")
+        commands().collect::<Vec<_>>().join(" ")
     );
     for option in WITH_PATH {
         let _ = writeln!(text, "complete -c rtmsd -l {} -r -F", &option[2..]);
     }
     text.push_str("complete -c rtmsd -n \"__fish_seen_subcommand_from mux\" -F\n");
-    for command in COMMANDS {
+    for command in commands() {
         for word in words(command) {
             if word == "--help" || WITH_PATH.contains(&word) {
                 continue;
@@ -297,7 +300,7 @@ mod tests {
             );
         }
         let man = man();
-        for command in COMMANDS {
+        for command in commands() {
             let mut titles = man.lines().filter_map(|line| line.strip_prefix(".SS "));
             let is_named = |title: &str| title.split(", ").any(|name| name == command);
             assert!(titles.any(is_named), "{command}");

@@ -6,6 +6,7 @@
 pub mod args;
 pub mod check;
 pub mod control;
+#[cfg(feature = "demo")]
 pub(crate) mod demo;
 pub mod exit;
 pub mod manpages;
@@ -23,9 +24,7 @@ use std::process::ExitCode;
 
 use self::args::{Command, Page};
 use self::check::online;
-use self::demo::DemoOptions;
 use crate::config::{Fault, Loaded, Needs, Sources, conf, load, settings};
-use crate::demo::DemoProduct;
 use crate::domain::product::Product;
 use crate::protocol::MediaKind;
 use crate::{log, zoom_api};
@@ -53,29 +52,12 @@ fn dispatch(command: Command) -> u8 {
             let sources = Sources::from_process(path, Needs::Serve);
             with_sources(sources, |loaded| serve::run(loaded, path))
         }
-        Command::Demo {
-            out,
-            meetings,
-            chaos,
-            media,
-            products,
-        } => {
-            let default = DemoOptions::default();
-            // Each kind of fault comes in three forms; of several products each is played.
-            let usual = match products.len() {
-                _ if chaos => 3,
-                1 => default.meetings,
-                several => several,
-            };
-            let meetings = meetings.map_or(usual, |n| n as usize);
-            demo::run(&DemoOptions {
-                out,
-                meetings,
-                chaos,
-                media,
-                products: products.into_iter().map(demo_product).collect(),
-                ..default
-            })
+        #[cfg(feature = "demo")]
+        Command::Demo(options) => demo::run(options),
+        #[cfg(not(feature = "demo"))]
+        Command::Demo(_) => {
+            eprintln!("rtmsd: this binary was built without the demo (the cargo feature `demo`)");
+            exit::USAGE
         }
         Command::Check { config, online } => check(config.as_deref(), online),
         Command::Control(control) => {
@@ -123,17 +105,6 @@ fn dispatch(command: Command) -> u8 {
             print(&manpages::completions(shell).unwrap_or_default())
         }
         Command::Print(Page::Socket) => print(unit_file::socket_unit()),
-    }
-}
-
-/// The demo shares no types with what it tries.
-fn demo_product(product: Product) -> DemoProduct {
-    match product {
-        Product::Meeting => DemoProduct::Meeting,
-        Product::Webinar => DemoProduct::Webinar,
-        Product::Session => DemoProduct::Session,
-        Product::ContactCenter => DemoProduct::ContactCenter,
-        Product::Phone => DemoProduct::Phone,
     }
 }
 

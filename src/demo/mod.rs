@@ -45,7 +45,6 @@ use zoom::record::lock;
 use zoom::shared::Shared;
 use zoom::webhooks::Webhooks;
 
-pub use crate::cli::demo::{DemoOptions, run};
 pub use media::audio_source::tone_hz;
 pub use media::sent_log::{Frame as SentFrame, Sent};
 pub use player::content::Phrase;

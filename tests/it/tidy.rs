@@ -270,8 +270,6 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("recorder/audio/wav.rs", "std::fs"),
     ("recorder/audio/wav.rs", "std::os"),
     ("log.rs", "config"),
-    // The demo's command stands with the other commands.
-    ("demo/mod.rs", "cli"),
 ];
 
 /// The one folder pair that uses each other: the two threads that write share one rule.

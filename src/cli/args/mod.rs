@@ -15,7 +15,7 @@ use crate::domain::rest::RestAction;
 use crate::manual;
 use crate::protocol::MediaSelection;
 
-pub use usage::{COMMANDS, USAGE, usage};
+pub use usage::{USAGE, commands, usage};
 
 /// `rtmsd --version`.
 pub const VERSION: &str = concat!("rtmsd ", env!("CARGO_PKG_VERSION"));
@@ -36,18 +36,7 @@ pub enum Command {
         config: Option<PathBuf>,
     },
     /// Run the demo.
-    Demo {
-        /// `--out`.
-        out: Option<PathBuf>,
-        /// `--meetings`, from 1 to [`DEMO_MEETINGS_MAX`]; `None` for the demo's own number.
-        meetings: Option<u32>,
-        /// `--chaos`.
-        chaos: bool,
-        /// `--media`.
-        media: MediaSelection,
-        /// `--product`; not empty.
-        products: Vec<Product>,
-    },
+    Demo(Demo),
     /// Judge the configuration.
     Check {
         /// `--config`.
@@ -70,6 +59,21 @@ pub enum Command {
     Print(Page),
     /// Make one file of a recording.
     Mux(mux::Options),
+}
+
+/// `rtmsd demo`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Demo {
+    /// `--out`.
+    pub out: Option<PathBuf>,
+    /// `--meetings`, from 1 to [`DEMO_MEETINGS_MAX`]; `None` for the demo's own number.
+    pub meetings: Option<u32>,
+    /// `--chaos`.
+    pub chaos: bool,
+    /// `--media`.
+    pub media: MediaSelection,
+    /// `--product`; not empty.
+    pub products: Vec<Product>,
 }
 
 /// One REST call for a stream.
@@ -301,13 +305,13 @@ impl Given {
                         self.only("demo", &options, 1)?;
                     }
                 }
-                Ok(Command::Demo {
+                Ok(Command::Demo(Demo {
                     out: self.path(Opt::Out),
                     meetings: self.meetings()?,
                     chaos: self.has(Opt::Chaos),
                     media: self.media()?,
                     products: self.products()?,
-                })
+                }))
             }
             Some("check") => {
                 self.only("check", &[Opt::Config, Opt::Online], 1)?;

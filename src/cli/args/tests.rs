@@ -32,23 +32,23 @@ fn commands() {
     );
     check(
         "demo --out x --meetings 20 --chaos",
-        Command::Demo {
+        Command::Demo(Demo {
             out: Some(PathBuf::from("x")),
             meetings: Some(20),
             chaos: true,
             media: MediaSelection::default(),
             products: vec![Product::Meeting],
-        },
+        }),
     );
     check(
         "demo --media all --product call",
-        Command::Demo {
+        Command::Demo(Demo {
             out: None,
             meetings: None,
             chaos: false,
             media: MediaSelection::from_text("all").expect("a selection"),
             products: vec![Product::Phone],
-        },
+        }),
     );
     check(
         "start 812-3456-7890",

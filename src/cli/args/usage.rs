@@ -1,14 +1,29 @@
 //! The usage texts, which are also what the manual page is made of.
 
+#[cfg(feature = "demo")]
+macro_rules! demo_line {
+    () => {
+        "  demo      plays meetings from a small Zoom on loopback to the server\n"
+    };
+}
+#[cfg(not(feature = "demo"))]
+macro_rules! demo_line {
+    () => {
+        ""
+    };
+}
+
 /// `rtmsd --help`.
-pub const USAGE: &str = "\
+pub const USAGE: &str = concat!(
+    "\
 rtmsd receives Zoom Realtime Media Streams
 
 usage: rtmsd [COMMAND] [OPTIONS]
 
   serve     runs the server; the default without a command
-  demo      plays meetings from a small Zoom on loopback to the server
-  check     explains the configuration and finds faults in it
+",
+    demo_line!(),
+    "  check     explains the configuration and finds faults in it
   start     starts the stream of a meeting
   stop      stops the stream of a meeting
   pause     pauses the stream of a meeting
@@ -24,7 +39,8 @@ usage: rtmsd [COMMAND] [OPTIONS]
 
 exit codes: 0 fine, 64 usage, 69 cannot listen or reach, 70 bug, 77 permission,
 78 configuration
-";
+"
+);
 
 pub(super) const SERVE: &str = "\
 usage: rtmsd [serve] [--config FILE]
@@ -130,8 +146,13 @@ Prints a chapter of the manual, or the usage text of a command. The topics:
   tuning           every constant that was chosen by measurement
 ";
 
-/// The commands, in the order of the usage text.
-pub const COMMANDS: [&str; 11] = [
+/// The commands of this binary, in the order of the usage text.
+pub fn commands() -> impl Iterator<Item = &'static str> {
+    let is_there = |command: &&str| cfg!(feature = "demo") || *command != "demo";
+    COMMANDS.into_iter().filter(is_there)
+}
+
+const COMMANDS: [&str; 11] = [
     "serve", "demo", "check", "start", "stop", "pause", "resume", "status", "mux", "print", "help",
 ];
 
@@ -139,7 +160,7 @@ pub const COMMANDS: [&str; 11] = [
 pub fn usage(command: &str) -> Option<&'static str> {
     match command {
         "serve" => Some(SERVE),
-        "demo" => Some(DEMO),
+        "demo" if cfg!(feature = "demo") => Some(DEMO),
         "check" => Some(CHECK),
         "start" | "stop" | "pause" | "resume" => Some(CONTROL),
         "status" => Some(STATUS),

@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::cli::args::Demo;
 use crate::cli::exit;
 use crate::demo::player::handle::MeetingHandle;
 use crate::demo::player::script::{AudioScript, Begin, DemoProduct, MeetingScript, Socket};
@@ -18,6 +19,7 @@ use crate::demo::verify::phrases::{Comparison, compare, transcript_lines};
 use crate::demo::zoom::oauth;
 use crate::demo::zoom::record::{Step, left};
 use crate::demo::{Options, Zoom, temporary_directory};
+use crate::domain::product::Product;
 use crate::protocol::{MediaKind, MediaSelection};
 use table::{COLUMNS, media_table, table};
 
@@ -35,7 +37,7 @@ const EXIT_MAX: Duration = Duration::from_secs(4);
 
 /// What the command line asks for.
 #[derive(Debug, Clone)]
-pub struct DemoOptions {
+pub(crate) struct DemoOptions {
     /// Where the files of the meetings go; a temporary folder, removed at the end, if `None`.
     pub out: Option<PathBuf>,
     /// How many meetings are played at once.
@@ -51,20 +53,24 @@ pub struct DemoOptions {
     pub products: Vec<DemoProduct>,
 }
 
-impl Default for DemoOptions {
-    fn default() -> DemoOptions {
+impl DemoOptions {
+    fn new(command: Demo) -> DemoOptions {
+        // Each kind of fault comes in three forms; of several products each is played.
+        let usual = match command.products.len() {
+            _ if command.chaos => 3,
+            1 => 2,
+            several => several,
+        };
         DemoOptions {
-            out: None,
-            meetings: 2,
+            out: command.out,
+            meetings: command.meetings.map_or(usual, |n| n as usize),
             program: None,
-            chaos: false,
-            media: MediaSelection::default(),
-            products: vec![DemoProduct::Meeting],
+            chaos: command.chaos,
+            media: command.media,
+            products: command.products.into_iter().map(demo_product).collect(),
         }
     }
-}
 
-impl DemoOptions {
     /// Whether it plays more than transcripts of meetings.
     fn is_more(&self) -> bool {
         self.media != MediaSelection::default() || self.products != [DemoProduct::Meeting]
@@ -110,7 +116,8 @@ impl DemoOptions {
 
 /// Plays the demo and prints what happened. Gives the exit code: 0 only if every step was seen and
 /// every phrase received once; 69 if the server could not be started; 70 otherwise.
-pub fn run(options: &DemoOptions) -> u8 {
+pub(super) fn run(command: Demo) -> u8 {
+    let options = &DemoOptions::new(command);
     let played = match options.chaos {
         true => chaos::play(options),
         false => play(options),
@@ -122,6 +129,17 @@ pub fn run(options: &DemoOptions) -> u8 {
             say(&format!("demo: {error}"));
             exit::UNAVAILABLE
         }
+    }
+}
+
+/// The demo shares no types with what it tries.
+fn demo_product(product: Product) -> DemoProduct {
+    match product {
+        Product::Meeting => DemoProduct::Meeting,
+        Product::Webinar => DemoProduct::Webinar,
+        Product::Session => DemoProduct::Session,
+        Product::ContactCenter => DemoProduct::ContactCenter,
+        Product::Phone => DemoProduct::Phone,
     }
 }
 
