@@ -37,7 +37,7 @@ fn stream() -> Stream {
         stream_id: "5f0c1d".to_owned(),
         client_id: "id".to_owned(),
         client_secret: Secret::new("secret"),
-        url: ServerUrl::parse("wss://s.zoom.us", &hosts).expect("an allowed host"),
+        urls: vec![ServerUrl::parse("wss://s.zoom.us", &hosts).expect("an allowed host")],
         allowed_hosts: hosts,
         media: MediaSelection::from_text("audio").expect("a selection"),
         params: MediaParams::default(),

@@ -46,7 +46,7 @@ impl Joined {
             stream_id: "bench".to_owned(),
             client_id: "id".to_owned(),
             client_secret: Secret::new("secret"),
-            url: ServerUrl::parse(&url, &allowed_hosts).expect("an allowed URL"),
+            urls: vec![ServerUrl::parse(&url, &allowed_hosts).expect("an allowed URL")],
             allowed_hosts,
             media: MediaSelection::from_text("transcript").expect("a selection"),
             params: MediaParams::default(),

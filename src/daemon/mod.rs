@@ -353,9 +353,9 @@ impl Daemon {
                 Action::Cancel { meeting } => self.schedule.cancel(meeting),
                 Action::Start(plan) => self.start_stream(*plan),
                 Action::FailOver { stream_id, urls } => {
-                    match ServerUrl::first(&urls, &self.settings.allowed_hosts) {
-                        Ok(url) => {
-                            if !self.tell(&stream_id, Command::FailOver(url)) {
+                    match ServerUrl::all(&urls, &self.settings.allowed_hosts) {
+                        Ok(urls) => {
+                            if !self.tell(&stream_id, Command::FailOver(urls)) {
                                 self.revive.insert(stream_id);
                             }
                         }
@@ -369,8 +369,9 @@ impl Daemon {
                     event_ts_ms,
                     urls,
                 } => {
-                    let url = ServerUrl::first(&urls, &self.settings.allowed_hosts).ok();
-                    self.tell(&stream_id, Command::Interrupted { event_ts_ms, url });
+                    let urls = ServerUrl::all(&urls, &self.settings.allowed_hosts);
+                    let urls = urls.unwrap_or_default();
+                    self.tell(&stream_id, Command::Interrupted { event_ts_ms, urls });
                 }
                 Action::Stopped { stream_id, reason } => {
                     self.tell(&stream_id, Command::Stopped(reason));

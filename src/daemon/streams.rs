@@ -66,7 +66,7 @@ impl Daemon {
             is_rejoin,
         } = plan;
         let hosts = &self.settings.allowed_hosts;
-        let url = ServerUrl::first(&started.server_urls, hosts).map_err(EndReason::BadUrl)?;
+        let urls = ServerUrl::all(&started.server_urls, hosts).map_err(EndReason::BadUrl)?;
         let keys = self.settings.keys(started.product).clone();
         let config = StreamConfig {
             product: started.product,
@@ -74,7 +74,7 @@ impl Daemon {
             stream_id: started.stream_id.clone(),
             client_id: keys.id.clone(),
             client_secret: keys.secret.clone(),
-            url,
+            urls,
             allowed_hosts: hosts.clone(),
             media: self.settings.media.clone(),
             params: self.settings.params,

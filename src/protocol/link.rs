@@ -2,12 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use super::reconnect::Attempts;
+use super::event::Loss;
+use super::reconnect::{Attempts, LAST_TRY};
 use super::server_url::ServerUrl;
 
-/// Time to connect: name, TCP, TLS and WebSocket together. Three attempts with their delays
-/// (10 + 3 + 10 + 6 + 10 s) fit into the minute that Zoom keeps a stream open.
+/// Time to connect: name, TCP, TLS and WebSocket together. Five tries of this length and their delays
+/// fit into the minute that Zoom keeps a stream open.
 pub const CONNECT_MAX: Duration = Duration::from_secs(10);
+
+/// The same while another server of this link has not been tried.
+pub const CONNECT_FIRST_MAX: Duration = Duration::from_secs(3);
+
+/// A try that has at least this long until the last try of its window ends when that one begins.
+const TRY_MIN: Duration = Duration::from_secs(3);
 
 /// Time for Zoom to answer our handshake.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
@@ -31,26 +38,111 @@ pub(super) enum State {
     Up,
 }
 
+/// Until when Zoom waits for a link, and why it is not there.
+#[derive(Debug)]
+pub(super) struct Window {
+    pub(super) until: Instant,
+    /// The newest cause.
+    pub(super) loss: Loss,
+}
+
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) state: State,
-    pub(super) url: Option<ServerUrl>,
+    /// The servers that have this link; never empty.
+    urls: Vec<ServerUrl>,
+    /// Which of them is tried, or connected to.
+    url_index: usize,
     pub(super) attempts: Attempts,
     pub(super) heard: Instant,
     /// When this link last became [`State::Up`].
     pub(super) up_since: Option<Instant>,
+    /// Open from the first loss to the next accepted handshake; nothing extends it.
+    pub(super) window: Option<Window>,
 }
 
 impl Link {
-    pub(super) fn new(now: Instant) -> Link {
-        let attempts = Attempts::default();
+    pub(super) fn new(now: Instant, urls: Vec<ServerUrl>, attempts: Attempts) -> Link {
         Link {
             state: State::Off,
-            url: None,
+            urls,
+            url_index: 0,
             attempts,
             heard: now,
             up_since: None,
+            window: None,
         }
+    }
+
+    /// Other servers, from now on.
+    pub(super) fn set_urls(&mut self, urls: Vec<ServerUrl>) {
+        self.urls = urls;
+        self.url_index = 0;
+    }
+
+    /// The server to try, or the one that is connected to.
+    pub(super) fn url(&self) -> Option<&ServerUrl> {
+        self.urls.get(self.url_index)
+    }
+
+    /// The present server did not accept; the next try goes to the next one.
+    pub(super) fn next_url(&mut self) {
+        self.url_index = (self.url_index + 1) % self.urls.len().max(1);
+    }
+
+    /// Repeated losses do not extend the window; the newest cause is the one worth naming.
+    pub(super) fn open_window(&mut self, now: Instant, length: Duration, loss: &Loss) {
+        match &mut self.window {
+            Some(window) => window.loss = loss.clone(),
+            None => {
+                self.window = Some(Window {
+                    until: now + length,
+                    loss: loss.clone(),
+                });
+            }
+        }
+    }
+
+    /// A try begins.
+    pub(super) fn begin_try(&mut self, now: Instant) {
+        let window = self.window_end();
+        self.attempts.begin(now, window);
+        let is_round_over = self.attempts.tries().is_multiple_of(self.urls.len().max(1));
+        let length = match is_round_over {
+            true => CONNECT_MAX,
+            false => CONNECT_FIRST_MAX,
+        };
+        self.state = State::Connecting {
+            until: self.limit(now, length),
+        };
+        self.heard = now;
+    }
+
+    /// When a step of a try that takes so long has failed: a try does not reach into the last one.
+    pub(super) fn limit(&self, now: Instant, length: Duration) -> Instant {
+        let last = self.window_end().and_then(|end| end.checked_sub(LAST_TRY));
+        match last {
+            Some(last) if now + TRY_MIN <= last => last.min(now + length),
+            _ => now + length,
+        }
+    }
+
+    /// When the next try is due, after a loss or a failed try.
+    pub(super) fn next_try(&mut self, now: Instant) -> Instant {
+        let window = self.window_end();
+        self.attempts.next(now, window, self.urls.len())
+    }
+
+    fn window_end(&self) -> Option<Instant> {
+        self.window.as_ref().map(|window| window.until)
+    }
+
+    /// The handshake was accepted.
+    pub(super) fn accepted(&mut self, now: Instant) {
+        self.state = State::Up;
+        self.attempts.accepted(now);
+        self.up_since = Some(now);
+        self.window = None;
     }
 
     /// Whether a socket exists, or is being made.
@@ -63,6 +155,14 @@ impl Link {
 
     /// The next moment at which this link needs attention if nothing happens before.
     pub(super) fn deadline(&self) -> Option<Instant> {
+        self.window_end()
+            .into_iter()
+            .chain(self.step_deadline())
+            .min()
+    }
+
+    /// The same without its window.
+    pub(super) fn step_deadline(&self) -> Option<Instant> {
         match self.state {
             State::Off => None,
             State::Waiting { until }

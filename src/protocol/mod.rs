@@ -17,8 +17,8 @@
 //! | media lost | that link alone again, then msg 7 |
 //! | stopped, or stream state 4 | what is left is read for a moment, then the end |
 //!
-//! The first loss opens a window of the length that Zoom keeps the stream open; nothing extends
-//! it, and the next msg 7 after which everything is up closes it.
+//! The first loss of a link opens a window of the length that Zoom keeps the stream open for it.
+//! Nothing extends it; an accepted handshake closes it. See [`reconnect`] for the tries within it.
 //!
 //! The drain rule: after each `handle_*` of a [`Stream`], call [`Stream::poll_output`] until it
 //! yields [`Output::Wait`] or [`Output::End`].

@@ -1,86 +1,267 @@
-//! When a link is tried again, and when it is given up.
+//! The retry policy of a link: when the next try is due.
+//!
+//! At once after a loss, then after 0.5, 1, 2, 3, 3 … seconds, as long as Zoom keeps the stream
+//! open. Zoom's own advice (3, 6, 12, 24, 30 s; RTMS failover guide) is for a server that is down:
+//! with two tries in a minute a stream is lost to a fault that lasts a second. An accepted handshake
+//! starts the series again. What bounds a server that accepts and closes in a loop is the number of
+//! tries a minute.
 
 use std::time::{Duration, Instant};
 
-/// Zoom's delays between attempts (RTMS failover guide); the last one repeats.
-pub const BACKOFF: [Duration; 5] = [
+/// Delays before the tries of one series; the last one repeats.
+const DELAYS: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
     Duration::from_secs(3),
-    Duration::from_secs(6),
-    Duration::from_secs(12),
-    Duration::from_secs(24),
-    Duration::from_secs(30),
 ];
 
-/// A link that lived shorter than this was no recovery: its loss is met by the backoff and not by
-/// an immediate try, or a server that accepts and closes at once would be hammered.
-pub const STEADY: Duration = Duration::from_secs(3);
+/// The last try before a window ends begins this long before its end, so that it has time to succeed.
+pub const LAST_TRY: Duration = Duration::from_secs(5);
 
-/// The attempts at one link since it was last steady.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Tries that may follow each other without delay, whatever happens to them.
+const BURST_MAX: u32 = 10;
+
+/// One more try is allowed each time this has passed: with [`BURST_MAX`] at most 30 in the 65 s that
+/// Zoom keeps a media link, and fewer in the 60 s of a signaling link.
+const TRY_EVERY: Duration = Duration::from_millis(3250);
+
+/// How a link is retried.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Delays before the tries of one series; the last one repeats.
+    pub delays: &'static [Duration],
+    /// A link that lived shorter than this after an accepted handshake continues its series.
+    pub steady: Duration,
+    /// Whether delays are shortened at random, by a quarter at most.
+    pub has_jitter: bool,
+}
+
+impl Policy {
+    fn delay(&self, round: usize) -> Duration {
+        let last = self.delays.len().saturating_sub(1);
+        self.delays
+            .get(round.min(last))
+            .copied()
+            .unwrap_or_default()
+    }
+}
+
+/// The policy in force.
+pub const POLICY: Policy = Policy {
+    delays: &DELAYS,
+    steady: Duration::ZERO,
+    has_jitter: true,
+};
+
+/// The tries at one link.
+#[derive(Debug, Clone, Copy)]
 pub struct Attempts {
-    failed: usize,
+    policy: &'static Policy,
+    /// Tries since the last accepted handshake.
+    tries: usize,
+    /// Before this moment fewer tries than [`BURST_MAX`] are left.
+    full_until: Option<Instant>,
     up_since: Option<Instant>,
+    /// Whether the last try of the present window was made.
+    has_made_last: bool,
+    /// State of the random generator.
+    random: u64,
 }
 
 impl Attempts {
+    /// No try yet. The same seed draws the same jitter.
+    pub fn new(policy: &'static Policy, seed: u64) -> Attempts {
+        Attempts {
+            policy,
+            tries: 0,
+            full_until: None,
+            up_since: None,
+            has_made_last: false,
+            random: seed,
+        }
+    }
+
+    /// A try begins; `window` is when Zoom closes the stream if none succeeds.
+    pub fn begin(&mut self, now: Instant, window: Option<Instant>) {
+        self.tries += 1;
+        self.has_made_last |= window.is_some_and(|end| now + LAST_TRY >= end);
+        let full = self.full_until.map_or(now, |full| full.max(now));
+        // Tries that were forced beyond the limit do not have to be paid for later.
+        let most = now + TRY_EVERY * BURST_MAX;
+        self.full_until = Some((full + TRY_EVERY).min(most));
+    }
+
     /// The handshake was accepted.
     pub fn accepted(&mut self, now: Instant) {
         self.up_since = Some(now);
     }
 
-    /// Whether the next loss of this link would be met by an immediate try.
-    fn was_steady(&self, now: Instant) -> bool {
-        self.up_since
-            .is_some_and(|since| now.saturating_duration_since(since) >= STEADY)
-    }
-
-    /// How long to wait after a loss or a failed attempt: not at all after a steady connection,
-    /// else by [`BACKOFF`].
-    pub fn delay_after_loss(&mut self, now: Instant) -> Duration {
-        if self.was_steady(now) {
-            *self = Attempts::default();
-            return Duration::ZERO;
-        }
-        self.up_since = None;
-        let delay = BACKOFF[self.failed.min(BACKOFF.len() - 1)];
-        self.failed += 1;
-        delay
-    }
-
-    /// Forgets what was: other URLs, or a new cause.
+    /// A new series: another server, or a new cause.
     pub fn reset(&mut self) {
-        *self = Attempts::default();
+        self.tries = 0;
+        self.up_since = None;
+        self.has_made_last = false;
     }
 
-    /// Failed attempts in a row.
-    pub fn failed(&self) -> usize {
-        self.failed
+    /// Tries since the last accepted handshake, one under way included.
+    pub fn tries(&self) -> usize {
+        self.tries
     }
+
+    /// When the next try is due after a loss or a failed try. Of several servers each is tried before
+    /// there is a delay.
+    pub fn next(&mut self, now: Instant, window: Option<Instant>, servers: usize) -> Instant {
+        let was_up = self.up_since.take();
+        if was_up.is_some_and(|since| now.saturating_duration_since(since) >= self.policy.steady) {
+            self.reset();
+        }
+        let servers = servers.max(1);
+        let delay = match self.tries % servers {
+            0 => self.delay(self.tries / servers),
+            _ => Duration::ZERO,
+        };
+        let mut at = now + delay;
+        if let Some(end) = window
+            && !delay.is_zero()
+            && !self.has_made_last
+        {
+            // A try that would begin shortly before the last one is put off to be the last one.
+            let last = end.checked_sub(LAST_TRY).unwrap_or(now).max(now);
+            if at + self.policy.delay(self.tries / servers + 1) > last {
+                at = last;
+            }
+        }
+        let allowed = self.full_until.map(|full| {
+            let burst = TRY_EVERY * (BURST_MAX - 1);
+            full.checked_sub(burst).unwrap_or(now)
+        });
+        allowed.map_or(at, |allowed| at.max(allowed))
+    }
+
+    fn delay(&mut self, round: usize) -> Duration {
+        let delay = self.policy.delay(round);
+        match self.policy.has_jitter {
+            true => self.shortened(delay),
+            false => delay,
+        }
+    }
+
+    /// A delay shortened at random, by a quarter at most, in 1024 steps.
+    pub fn shortened(&mut self, delay: Duration) -> Duration {
+        self.random = next_random(self.random);
+        delay * 3 / 4 + delay / 4 * (self.random >> 54) as u32 / 1024
+    }
+}
+
+/// SplitMix64.
+fn next_random(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// A seed from a stream's id and a number.
+pub(super) fn seed(stream_id: &str, number: u32) -> u64 {
+    // 64-bit FNV-1a.
+    let bytes = stream_id.bytes().chain(number.to_le_bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn at_once_after_a_steady_connection_then_ever_slower() {
-        let t0 = Instant::now();
-        let mut attempts = Attempts::default();
-        attempts.accepted(t0);
-        let lost = t0 + Duration::from_secs(60);
-        let delays: Vec<u64> = (0..7)
-            .map(|_| attempts.delay_after_loss(lost).as_secs())
-            .collect();
-        assert_eq!(delays, [0, 3, 6, 12, 24, 30, 30]);
+    const WINDOW: Duration = Duration::from_secs(60);
+
+    /// The tries of one window at a server that refuses each at once, as seconds since the loss.
+    fn tries(seed: u64, servers: usize) -> Vec<f64> {
+        let lost = Instant::now();
+        let end = lost + WINDOW;
+        let mut attempts = Attempts::new(&POLICY, seed);
+        attempts.begin(lost, None);
+        attempts.accepted(lost);
+        let mut tries = Vec::new();
+        let mut now = lost;
+        loop {
+            now = attempts.next(now, Some(end), servers);
+            if now >= end {
+                return tries;
+            }
+            attempts.begin(now, Some(end));
+            tries.push((now - lost).as_secs_f64());
+        }
     }
 
     #[test]
-    fn a_server_that_accepts_and_closes_is_not_hammered() {
-        let t0 = Instant::now();
-        let mut attempts = Attempts::default();
-        for expected in [3, 6, 12] {
-            attempts.accepted(t0);
-            assert_eq!(attempts.delay_after_loss(t0).as_secs(), expected);
+    fn at_once_then_slower_and_a_last_try_before_the_end() {
+        for seed in 0..2000 {
+            let tries = tries(seed, 1);
+            let gaps: Vec<f64> = tries.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            assert_eq!(tries[0], 0.0, "at once");
+            for (gap, most) in gaps.iter().zip([0.5, 1.0, 2.0, 3.0, 3.0, 3.0]) {
+                assert!((0.75 * most..=most).contains(gap), "{gaps:?}");
+            }
+            assert!(gaps.iter().all(|gap| *gap <= 6.0), "{gaps:?}");
+            assert!(tries.len() <= 30, "{} tries", tries.len());
+            let last = tries.last().copied().unwrap_or_default();
+            assert!((55.0..60.0).contains(&last), "{last}");
+            assert!(
+                tries.contains(&55.0),
+                "one has five seconds left: {tries:?}"
+            );
+        }
+        assert_ne!(tries(1, 1), tries(2, 1), "streams do not try in step");
+        assert_eq!(tries(1, 1), tries(1, 1));
+    }
+
+    #[test]
+    fn each_server_is_tried_before_there_is_a_delay() {
+        let tries = tries(1, 3);
+        assert_eq!(tries[..3], [0.0; 3]);
+        assert!((0.375..=0.5).contains(&tries[3]), "{tries:?}");
+        assert_eq!((tries[4], tries[5]), (tries[3], tries[3]));
+    }
+
+    #[test]
+    fn a_server_that_accepts_and_closes_is_tried_at_most_30_times_a_minute() {
+        let mut now = Instant::now();
+        let mut attempts = Attempts::new(&POLICY, 7);
+        let mut tries = Vec::new();
+        for _ in 0..500 {
+            attempts.begin(now, None);
+            tries.push(now);
+            attempts.accepted(now);
+            now = attempts.next(now, None, 1);
+        }
+        assert_eq!(tries[9], tries[0], "a burst is answered at once");
+        for (n, from) in tries.iter().enumerate() {
+            let minute = tries[n..].iter().take_while(|at| **at < *from + WINDOW);
+            assert!(minute.count() <= 30);
+        }
+        // A quiet minute later a loss is answered at once again.
+        now += WINDOW;
+        assert_eq!(attempts.next(now, None, 1), now);
+    }
+
+    #[test]
+    fn an_accepted_handshake_starts_the_series_again() {
+        let mut now = Instant::now();
+        let mut attempts = Attempts::new(&POLICY, 7);
+        for _ in 0..3 {
+            for _ in 0..3 {
+                attempts.begin(now, None);
+                let next = attempts.next(now, None, 1);
+                assert!(next > now);
+                now = next + Duration::from_secs(5);
+            }
+            attempts.begin(now, None);
+            attempts.accepted(now);
+            assert_eq!(attempts.next(now, None, 1), now);
         }
     }
 }

@@ -10,6 +10,12 @@ use std::net::{IpAddr, Ipv6Addr};
 /// Longest URL taken, in bytes.
 pub const URL_BYTES_MAX: usize = 2048;
 
+/// Servers kept of one list.
+pub const URLS_MAX: usize = 8;
+
+/// Entries of one list that are looked at.
+const CANDIDATES_MAX: usize = 64;
+
 /// The domains of Zoom's streaming servers; every name below them is allowed.
 pub const ZOOM_DOMAINS: [&str; 3] = [".zoom.us", ".zoom.com", ".zoomgov.com"];
 
@@ -207,20 +213,31 @@ impl ServerUrl {
         })
     }
 
-    /// The first allowed URL among several; the error of the first when none is.
-    pub fn first<S: AsRef<str>>(
+    /// The allowed URLs among several, in their order, each once and [`URLS_MAX`] at most. A
+    /// candidate may be a list separated by commas.
+    ///
+    /// # Errors
+    /// What is wrong with the first candidate, when none is allowed.
+    pub fn all<S: AsRef<str>>(
         candidates: &[S],
         allowed: &AllowedHosts,
-    ) -> Result<ServerUrl, UrlError> {
-        let mut error = UrlError::Missing;
-        for (n, candidate) in candidates.iter().enumerate() {
-            match ServerUrl::parse(candidate.as_ref(), allowed) {
-                Ok(url) => return Ok(url),
-                Err(e) if n == 0 => error = e,
-                Err(_) => {}
+    ) -> Result<Vec<ServerUrl>, UrlError> {
+        let mut urls = Vec::new();
+        let mut first_error = None;
+        let candidates = candidates.iter().flat_map(|list| list.as_ref().split(','));
+        for candidate in candidates.take(CANDIDATES_MAX) {
+            match ServerUrl::parse(candidate, allowed) {
+                Ok(url) if urls.len() < URLS_MAX && !urls.contains(&url) => urls.push(url),
+                Ok(_) => {}
+                Err(error) => {
+                    first_error.get_or_insert(error);
+                }
             }
         }
-        Err(error)
+        match urls.is_empty() {
+            true => Err(first_error.unwrap_or(UrlError::Missing)),
+            false => Ok(urls),
+        }
     }
 
     /// The host, without brackets: for DNS, SNI and the certificate.
@@ -429,15 +446,31 @@ mod tests {
     }
 
     #[test]
-    fn the_first_allowed_of_several() {
-        let urls = ["srt://a.zoom.us", "wss://b.zoom.us", "wss://c.zoom.us"];
-        let url = ServerUrl::first(&urls, &AllowedHosts::default()).expect("the second is allowed");
-        assert_eq!(url.host(), "b.zoom.us");
-        let none: [&str; 0] = [];
-        assert_eq!(
-            ServerUrl::first(&none, &AllowedHosts::default()),
-            Err(UrlError::Missing)
-        );
+    fn the_allowed_of_several() {
+        let all = |urls: &[&str]| {
+            let urls = ServerUrl::all(urls, &AllowedHosts::default())?;
+            Ok(urls.iter().map(|url| url.host().to_owned()).collect())
+        };
+        let many: Vec<String> = (0..200).map(|n| format!("wss://{n}.zoom.us")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        for (urls, expected) in [
+            (
+                &["srt://a.zoom.us", "wss://b.zoom.us", "wss://c.zoom.us"][..],
+                Ok(vec!["b.zoom.us", "c.zoom.us"]),
+            ),
+            (
+                &["wss://b.zoom.us, wss://c.zoom.us,wss://b.zoom.us:443/", ""],
+                Ok(vec!["b.zoom.us", "c.zoom.us"]),
+            ),
+            (&["srt://a.zoom.us", "wss://a.test"], Err(UrlError::Scheme)),
+            (&[], Err(UrlError::Missing)),
+        ] {
+            let expected = expected.map(|hosts| hosts.into_iter().map(str::to_owned).collect());
+            let found: Result<Vec<String>, UrlError> = all(urls);
+            assert_eq!(found, expected, "{urls:?}");
+        }
+        let found: Result<Vec<String>, UrlError> = all(&many);
+        assert_eq!(found.map(|urls| urls.len()), Ok(URLS_MAX));
     }
 
     #[test]

@@ -96,7 +96,7 @@ fn reset_behind_a_burst(tls: Option<&TlsAcceptor>, connector: TlsClient) {
         stream_id: "abrupt".to_owned(),
         client_id: "client".to_owned(),
         client_secret: Secret::new("secret"),
-        url: ServerUrl::parse(&url, &allowed_hosts).expect("a URL"),
+        urls: vec![ServerUrl::parse(&url, &allowed_hosts).expect("a URL")],
         allowed_hosts,
         media: MediaSelection::default(),
         params: MediaParams::default(),

@@ -438,20 +438,27 @@ fn participants(json: &str) -> Vec<Participant> {
     known.take(PARTICIPANTS_MAX).collect()
 }
 
-/// `media_server.server_urls`: string values only. What V2 may add beside them is passed over;
-/// `srt_passphrase` is a secret and is not even looked at.
+/// `media_server.server_urls`: a URL, or several, separated by commas or as an array. What V2 may add
+/// beside them is passed over; `srt_passphrase` is a secret and is not even looked at.
 fn media_urls(json: &str) -> Vec<(String, String)> {
     #[derive(Deserialize)]
     struct Server<'a> {
         #[serde(borrow, default)]
-        server_urls: std::collections::BTreeMap<Cow<'a, str>, Scalar<'a>>,
+        server_urls: std::collections::BTreeMap<Cow<'a, str>, &'a RawValue>,
     }
     let Ok(server) = serde_json::from_str::<Server<'_>>(json) else {
         return Vec::new();
     };
-    let urls = server.server_urls.into_iter().filter_map(|(kind, url)| {
-        let url = url.text().filter(|url| url.len() <= URL_BYTES_MAX)?;
-        (kind.len() <= 32).then(|| (kind.into_owned(), url.into_owned()))
+    let text = |raw: &RawValue| match serde_json::from_str::<Vec<Scalar<'_>>>(raw.get()) {
+        Ok(several) => {
+            let texts = several.into_iter().filter_map(Scalar::text);
+            Some(texts.collect::<Vec<_>>().join(","))
+        }
+        Err(_) => Some(raw_scalar(Some(raw)).text()?.into_owned()),
+    };
+    let urls = server.server_urls.into_iter().filter_map(|(kind, raw)| {
+        let url = text(raw).filter(|url| url.len() <= URL_BYTES_MAX)?;
+        (kind.len() <= 32).then(|| (kind.into_owned(), url))
     });
     urls.take(MEDIA_URLS_MAX).collect()
 }

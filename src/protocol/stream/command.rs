@@ -17,11 +17,11 @@ pub enum Command {
     Interrupted {
         /// When, by Zoom's clock, Unix milliseconds.
         event_ts_ms: u64,
-        /// A new URL, in the rare event that has one.
-        url: Option<ServerUrl>,
+        /// New servers, in the rare event that names any.
+        urls: Vec<ServerUrl>,
     },
-    /// A newer `rtms_started`: go to this server at once.
-    FailOver(ServerUrl),
+    /// A newer `rtms_started`: go to these servers at once.
+    FailOver(Vec<ServerUrl>),
     /// `rtms_stopped`.
     Stopped(StopReason),
     /// End the stream at Zoom (message 21).
@@ -41,12 +41,12 @@ impl Stream {
             return;
         }
         match command {
-            Command::Interrupted { event_ts_ms, url } => {
+            Command::Interrupted { event_ts_ms, urls } => {
                 // Zoom has spoken on this very connection after the event: it tells of an older one.
                 let is_stale = event_ts_ms != 0 && event_ts_ms <= self.zoom_clock_ms;
                 // The webhook of a loss that we noticed ourselves comes after we are back. To obey
                 // it would be a loss again, with a webhook of its own, and so on.
-                let is_repeat = url.is_none()
+                let is_repeat = urls.is_empty()
                     && self
                         .signaling
                         .up_since
@@ -55,24 +55,26 @@ impl Stream {
                 if self.phase != Phase::Running
                     || is_stale
                     || is_repeat
-                    || !(is_up || url.is_some())
+                    || !is_up && urls.is_empty()
                 {
                     self.counters.ignored += 1;
                     return;
                 }
-                if url.is_some() {
-                    self.signaling.url = url;
+                if !urls.is_empty() {
+                    self.signaling.set_urls(urls);
                 }
                 self.signaling.attempts.reset();
                 self.restart_signaling(now, Loss::Reported);
             }
-            Command::FailOver(url) => {
+            Command::FailOver(urls) => {
                 if self.phase != Phase::Running {
                     self.counters.ignored += 1;
                     return;
                 }
-                self.signaling.url = Some(url);
+                self.signaling.set_urls(urls);
                 self.signaling.attempts.reset();
+                // Zoom waits for us at the new server as at the beginning.
+                self.signaling.window = None;
                 self.terminating = None;
                 self.close_media();
                 self.restart_signaling(now, Loss::FailedOver);
@@ -86,7 +88,7 @@ impl Stream {
                     self.phase = Phase::Closing {
                         until: now + CLOSE_ANSWER_MAX,
                     };
-                    self.window = None;
+                    self.close_windows();
                 } else if self.phase == Phase::Running {
                     self.end(EndReason::ClosedByUs);
                 } else if let Phase::Draining { reason, .. } = &self.phase {

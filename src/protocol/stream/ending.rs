@@ -29,12 +29,12 @@ impl Stream {
         }
         match &mut self.phase {
             Phase::Running | Phase::Closing { .. } => {
-                self.window = None;
                 self.phase = Phase::Draining {
                     until: now + DRAIN_QUIET,
                     limit: now + DRAIN_MAX,
                     reason: end,
                 };
+                self.close_windows();
             }
             // Of two messages about one end, the one that gives a reason counts.
             Phase::Draining { reason: told, .. } => {
@@ -55,9 +55,17 @@ impl Stream {
             self.outputs.push_back(Output::Close(LinkId::Signaling));
         }
         self.signaling.state = State::Off;
-        self.window = None;
+        self.close_windows();
         self.phase = Phase::Ended;
         self.outputs.push_back(Output::End(reason));
+    }
+
+    /// Nothing is retried any more.
+    pub(super) fn close_windows(&mut self) {
+        self.signaling.window = None;
+        for media in &mut self.media {
+            media.link.window = None;
+        }
     }
 
     pub(super) fn close_media(&mut self) {

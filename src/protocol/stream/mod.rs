@@ -23,6 +23,8 @@ use super::link::{HANDSHAKE_MAX, Link, State};
 use super::message;
 use super::message::{DecodeError, Message};
 use super::params::{MediaKind, MediaParams, MediaSelection, VideoStreams};
+use super::reconnect;
+use super::reconnect::{Attempts, Policy};
 use super::server_url::{AllowedHosts, ServerUrl};
 use super::signature::handshake_signature;
 use crate::domain::product::Product;
@@ -63,8 +65,8 @@ pub struct StreamConfig {
     pub client_id: String,
     /// The app's client secret, or the Video SDK secret.
     pub client_secret: Secret,
-    /// Where signaling is.
-    pub url: ServerUrl,
+    /// The servers that have the signaling link, in the order in which they are tried.
+    pub urls: Vec<ServerUrl>,
     /// Hosts that media URLs may name.
     pub allowed_hosts: AllowedHosts,
     /// What we want.
@@ -136,14 +138,6 @@ enum Phase {
     Ended,
 }
 
-/// The one deadline of an interruption, fixed at its first loss.
-#[derive(Debug)]
-struct Window {
-    until: Instant,
-    link: LinkId,
-    loss: Loss,
-}
-
 #[derive(Debug)]
 struct Media {
     kind: MediaKind,
@@ -160,7 +154,7 @@ pub struct Stream {
     signature: String,
     signaling: Link,
     media: Vec<Media>,
-    window: Option<Window>,
+    policy: &'static Policy,
     phase: Phase,
     /// Consent was withdrawn: nothing more may be taken in.
     is_revoked: bool,
@@ -189,6 +183,14 @@ fn signature(config: &StreamConfig) -> String {
 impl Stream {
     /// A stream that begins to connect.
     pub fn new(now: Instant, config: StreamConfig) -> Stream {
+        Stream::with_policy(now, config, &reconnect::POLICY)
+    }
+
+    pub(super) fn with_policy(
+        now: Instant,
+        config: StreamConfig,
+        policy: &'static Policy,
+    ) -> Stream {
         let signature = signature(&config);
         let kinds = config.media.kinds();
         let is_individual = config.params.video.streams == VideoStreams::Individual
@@ -201,18 +203,15 @@ impl Stream {
                 config.events.push(event);
             }
         }
+        let seed = reconnect::seed(&config.stream_id, 0);
+        let attempts = Attempts::new(policy, seed);
+        let mut signaling = Link::new(now, config.urls.clone(), attempts);
+        signaling.open_window(now, config.window, &Loss::TimedOut);
         let mut stream = Stream {
             signature,
-            signaling: Link {
-                url: Some(config.url.clone()),
-                ..Link::new(now)
-            },
+            signaling,
             media: Vec::new(),
-            window: Some(Window {
-                until: now + config.window,
-                link: LinkId::Signaling,
-                loss: Loss::TimedOut,
-            }),
+            policy,
             phase: Phase::Running,
             is_revoked: false,
             terminating: None,
@@ -263,7 +262,7 @@ impl Stream {
         if let Some(output) = self.outputs.pop_front() {
             return output;
         }
-        // A running stream always has a link under a deadline or an open window.
+        // A running stream always has a link under a deadline.
         let next = self.deadline();
         Output::Wait(next.unwrap_or(self.signaling.heard + SIGNALING_WINDOW))
     }
@@ -276,8 +275,7 @@ impl Stream {
             Phase::Draining { until, .. } | Phase::Closing { until } => Some(*until),
             Phase::Running | Phase::Ended => None,
         };
-        let window = self.window.as_ref().map(|window| window.until);
-        links.chain(phase).chain(window).min()
+        links.chain(phase).min()
     }
 
     /// A connection asked for by [`Output::Connect`] stands.
@@ -304,7 +302,7 @@ impl Stream {
         };
         if matches!(link.state, State::Connecting { .. }) {
             link.state = State::Handshaking {
-                until: now + HANDSHAKE_MAX,
+                until: link.limit(now, HANDSHAKE_MAX),
             };
             link.heard = now;
             self.outputs.push_back(Output::Send(id, text));
@@ -340,10 +338,6 @@ impl Stream {
             Phase::Ended => return,
             _ => {}
         }
-        if let Some(window) = self.window.as_ref().filter(|window| window.until <= now) {
-            let reason = EndReason::Lost(window.link, window.loss.clone());
-            return self.end(reason);
-        }
         let ids: Vec<LinkId> = self.link_ids().collect();
         for id in ids {
             let Some(link) = self.link_mut(id) else {
@@ -351,6 +345,10 @@ impl Stream {
             };
             if link.deadline().is_none_or(|deadline| deadline > now) {
                 continue;
+            }
+            if let Some(window) = link.window.as_ref().filter(|window| window.until <= now) {
+                let reason = EndReason::Lost(id, window.loss.clone());
+                return self.end(reason);
             }
             match link.state {
                 State::Off => {}

@@ -3,14 +3,16 @@
 
 use std::time::Instant;
 
-use super::{Media, Output, Phase, Socket, Stream};
+use super::{MEDIA_WINDOW, Media, Output, Phase, Socket, Stream};
 use crate::protocol::camera::Camera;
 use crate::protocol::codes::{RefusalPolicy, RtmsStatus};
 use crate::protocol::event::{EndReason, LinkId, Loss, Notice};
-use crate::protocol::link::{CONNECT_MAX, Link, State};
+use crate::protocol::link::{Link, State};
 use crate::protocol::message;
 use crate::protocol::message::{MediaHandshake, SignalingHandshake};
 use crate::protocol::params::MediaKind;
+use crate::protocol::reconnect;
+use crate::protocol::reconnect::Attempts;
 use crate::protocol::server_url::ServerUrl;
 
 impl Stream {
@@ -30,9 +32,7 @@ impl Stream {
         if answer.status != Some(RtmsStatus::OK) {
             return self.refused(now, id, answer.status, answer.reason);
         }
-        self.signaling.state = State::Up;
-        self.signaling.attempts.accepted(now);
-        self.signaling.up_since = Some(now);
+        self.signaling.accepted(now);
         self.zoom_clock_ms = 0;
         self.notice(Notice::Accepted(LinkId::Signaling));
         if !self.config.events.is_empty() {
@@ -70,50 +70,53 @@ impl Stream {
             for kind in missing.into_iter().filter(|_| !listed.is_empty()) {
                 self.not_granted(kind);
             }
-            match self.media_url(MediaKind::All, MediaKind::All, urls) {
-                Some(url) => plan.push((MediaKind::All, url)),
+            match self.media_urls(MediaKind::All, MediaKind::All, urls) {
+                Some(urls) => plan.push((MediaKind::All, urls)),
                 None => {
                     let each = MediaKind::EACH.into_iter();
                     plan.extend(
-                        each.filter_map(|kind| Some((kind, self.media_url(kind, kind, urls)?))),
+                        each.filter_map(|kind| Some((kind, self.media_urls(kind, kind, urls)?))),
                     );
                 }
             }
         } else {
             for kind in &wanted {
-                let own = self.media_url(*kind, *kind, urls);
+                let own = self.media_urls(*kind, *kind, urls);
                 let fallback = || match wanted.len() {
-                    1 => self.media_url(*kind, MediaKind::All, urls),
+                    1 => self.media_urls(*kind, MediaKind::All, urls),
                     _ => None,
                 };
                 match own.or_else(fallback) {
-                    Some(url) => plan.push((*kind, url)),
+                    Some(urls) => plan.push((*kind, urls)),
                     None => self.not_granted(*kind),
                 }
             }
         }
-        let media = plan.into_iter().map(|(kind, url)| Media {
-            kind,
-            link: Link {
-                url: Some(url),
-                ..Link::new(now)
-            },
-            announced: false,
-            encrypted: false,
+        let media = plan.into_iter().map(|(kind, urls)| {
+            let seed = reconnect::seed(&self.config.stream_id, kind.bit());
+            let attempts = Attempts::new(self.policy, seed);
+            let mut link = Link::new(now, urls, attempts);
+            link.open_window(now, MEDIA_WINDOW, &Loss::TimedOut);
+            Media {
+                kind,
+                link,
+                announced: false,
+                encrypted: false,
+            }
         });
         media.collect()
     }
 
-    pub(super) fn media_url(
+    /// The servers that message 2 names for a kind, under its own key or another.
+    fn media_urls(
         &mut self,
         kind: MediaKind,
         key: MediaKind,
         urls: &[(String, String)],
-    ) -> Option<ServerUrl> {
+    ) -> Option<Vec<ServerUrl>> {
         let (_, text) = urls.iter().find(|(name, _)| name == key.url_key())?;
-        let candidates: Vec<&str> = text.split(',').collect();
-        match ServerUrl::first(&candidates, &self.config.allowed_hosts) {
-            Ok(url) => Some(url),
+        match ServerUrl::all(&[text], &self.config.allowed_hosts) {
+            Ok(urls) => Some(urls),
             Err(error) => {
                 self.notice(Notice::BadUrl(kind, error));
                 None
@@ -137,9 +140,7 @@ impl Stream {
         if answer.status != Some(RtmsStatus::OK) {
             return self.refused(now, id, answer.status, answer.reason);
         }
-        media.link.state = State::Up;
-        media.link.attempts.accepted(now);
-        media.link.up_since = Some(now);
+        media.link.accepted(now);
         media.announced = false;
         media.encrypted = answer.is_encrypted;
         self.notice(Notice::Accepted(id));
@@ -159,7 +160,7 @@ impl Stream {
             matches!(
                 media.link.state,
                 State::Connecting { .. } | State::Handshaking { .. }
-            ) && media.link.attempts.failed() == 0
+            ) && media.link.attempts.tries() <= 1
         };
         let news = |media: &Media| media.link.state == State::Up && !media.announced;
         if self.signaling.state != State::Up
@@ -181,9 +182,6 @@ impl Stream {
         self.notice(Notice::Ready);
         let wanted = self.camera.as_mut().and_then(Camera::handle_ready);
         self.subscribe_video(now, wanted);
-        if self.media.iter().all(|media| media.link.state == State::Up) {
-            self.window = None;
-        }
     }
 
     pub(super) fn refused(
@@ -219,11 +217,10 @@ impl Stream {
         let Some(link) = self.link_mut(id) else {
             return;
         };
-        let Some(url) = link.url.clone() else { return };
-        link.state = State::Connecting {
-            until: now + CONNECT_MAX,
+        let Some(url) = link.url().cloned() else {
+            return;
         };
-        link.heard = now;
+        link.begin_try(now);
         if let LinkId::Media(kind) = id
             && let Some(media) = self.media.iter_mut().find(|media| media.kind == kind)
         {

@@ -2,9 +2,7 @@
 
 use std::time::Instant;
 
-use super::{
-    MEDIA_WINDOW, Media, Output, Phase, REPORT_REPEAT, SIGNALING_WINDOW, Socket, Stream, Window,
-};
+use super::{MEDIA_WINDOW, Media, Output, Phase, REPORT_REPEAT, SIGNALING_WINDOW, Socket, Stream};
 use crate::protocol::event::{EndReason, LinkId, Loss, Notice};
 use crate::protocol::link::State;
 use crate::protocol::params::MediaKind;
@@ -37,7 +35,7 @@ impl Stream {
         if self.signaling.is_open() {
             self.outputs.push_back(Output::Close(LinkId::Signaling));
         }
-        self.open_window(now, LinkId::Signaling, &loss);
+        self.signaling.open_window(now, SIGNALING_WINDOW, &loss);
         self.notice(Notice::Lost(LinkId::Signaling, loss));
         self.counters.losses += 1;
         self.silence_media_attempts();
@@ -48,7 +46,9 @@ impl Stream {
         if socket == Socket::Open {
             self.outputs.push_back(Output::Close(id));
         }
+        let mut was_up = false;
         if let Some(link) = self.link_mut(id) {
+            was_up = link.state == State::Up;
             link.state = State::Off;
         }
         match &self.phase {
@@ -72,43 +72,32 @@ impl Stream {
             return self.stopped(now, reason);
         }
         self.counters.losses += 1;
-        self.open_window(now, id, &loss);
-        self.notice(Notice::Lost(id, loss));
-        match id {
-            LinkId::Signaling => self.silence_media_attempts(),
+        self.notice(Notice::Lost(id, loss.clone()));
+        let length = match id {
+            LinkId::Signaling => {
+                self.silence_media_attempts();
+                SIGNALING_WINDOW
+            }
             // Without signaling a media socket is of no use; it is opened again after it.
             LinkId::Media(_) if self.signaling.state != State::Up => return,
-            LinkId::Media(_) => {}
-        }
+            LinkId::Media(_) => MEDIA_WINDOW,
+        };
         let Some(link) = self.link_mut(id) else {
             return;
         };
-        let delay = link.attempts.delay_after_loss(now);
-        if delay.is_zero() {
+        link.open_window(now, length, &loss);
+        if !was_up {
+            link.next_url();
+        }
+        let at = link.next_try(now);
+        if at <= now {
             self.connect(now, id);
         } else {
-            link.state = State::Waiting { until: now + delay };
+            link.state = State::Waiting { until: at };
         }
         if id != LinkId::Signaling {
             self.announce_ready(now);
         }
-    }
-
-    /// Repeated losses must not extend the deadline; the newest cause is the one worth telling.
-    pub(super) fn open_window(&mut self, now: Instant, link: LinkId, loss: &Loss) {
-        let length = match link {
-            LinkId::Signaling => SIGNALING_WINDOW,
-            LinkId::Media(_) => MEDIA_WINDOW,
-        };
-        let until = self
-            .window
-            .as_ref()
-            .map_or(now + length, |window| window.until);
-        self.window = Some(Window {
-            until,
-            link,
-            loss: loss.clone(),
-        });
     }
 
     /// Media links that are up are read on until signaling stands again; attempts are stopped.
@@ -121,6 +110,7 @@ impl Stream {
                         .push_back(Output::Close(LinkId::Media(media.kind)));
                 }
                 media.link.state = State::Off;
+                media.link.window = None;
             }
         }
     }

@@ -139,10 +139,10 @@ fn refusals_by_class() {
         let mut talk = check(retried, &["close signaling", "Refused"]);
         assert!(!talk.has_ended);
         talk.skip();
-        talk.until(2.9);
+        talk.until(0.4);
         talk.check(&[]);
-        talk.until(3.0);
-        talk.check(&["3.0 connect signaling sig.zoom.us"]);
+        talk.until(0.5);
+        talk.check(&["0.5 connect signaling sig.zoom.us"]);
     }
     // An older server's number with words that say what is meant.
     let old = json!({"msg_type": 2, "status_code": 17, "reason": "Duplicate signal request"});
@@ -165,8 +165,8 @@ fn media_refusals() {
     refuse(3).check_contains("end media:transcript refused: 3");
     let mut talk = refuse(16);
     talk.skip();
-    talk.until(3.0);
-    talk.check(&["3.0 connect media:transcript m.zoom.us"]);
+    talk.until(0.5);
+    talk.check(&["0.5 connect media:transcript m.zoom.us"]);
 }
 
 #[test]
@@ -404,34 +404,119 @@ fn signaling_lost_is_redone_at_once_then_media() {
     ]);
 }
 
+/// The moments of these lines, in seconds.
+fn times(talk: &mut Talk, what: &str) -> Vec<f64> {
+    let lines = talk.take_lines();
+    let found = lines.iter().filter_map(|line| line.split_once(' '));
+    let found = found.filter(|(_, line)| line.starts_with(what));
+    found.map(|(at, _)| at.parse().expect("a time")).collect()
+}
+
 #[test]
-fn backoff_and_one_window_fixed_at_the_first_loss() {
+fn a_server_that_refuses_is_tried_often_in_one_window_fixed_at_the_first_loss() {
     let mut talk = Talk::ready();
     talk.until(20.0);
     talk.skip();
+    talk.lose(TEXT, Loss::Closed(None));
     talk.lose(SIGNALING, Loss::Closed(None));
-    // Every attempt is refused the moment it is made.
-    for attempt in [20.0, 23.0, 29.0, 41.0, 65.0] {
-        talk.until(attempt);
-        talk.lose(SIGNALING, Loss::Connect("refused".into()));
+    let mut tries = Vec::new();
+    while !talk.has_ended {
+        // Each try is refused the moment it is made; nothing of it extends the window.
+        let made = times(&mut talk, "connect signaling");
+        if !made.is_empty() {
+            tries.extend(made);
+            talk.lose(SIGNALING, Loss::Connect("refused".into()));
+        }
+        talk.step();
     }
-    talk.until(300.0);
+    let (first, last) = tries.split_at(7);
+    assert_eq!(first, [20.0, 20.5, 21.5, 23.5, 26.5, 29.5, 32.5]);
+    assert!(tries.len() <= 30 && last.contains(&75.0), "{tries:?}");
+    assert_eq!(times(&mut talk, "end signaling lost for good"), [80.0]);
+}
+
+#[test]
+fn losses_that_follow_each_other_each_begin_a_series_and_a_window() {
+    let mut talk = Talk::ready();
+    // Accepted, cut after 0.2 s, refused twice: for minutes, and the stream is still there.
+    for round in 0..60 {
+        let at = f64::from(round) * 10.0;
+        talk.until(at);
+        talk.lose(SIGNALING, Loss::Closed(None));
+        for delay in [0.0, 0.5] {
+            talk.until(at + delay);
+            talk.open(SIGNALING);
+            talk.hear(SIGNALING, json!({"msg_type": 2, "status_code": 8}));
+        }
+        talk.until(at + 1.5);
+        talk.skip();
+        talk.join();
+        talk.check_contains("* Ready");
+        talk.until(at + 1.7);
+    }
+    assert!(!talk.has_ended);
+}
+
+#[test]
+fn accepting_and_closing_in_a_loop_is_bounded_by_tries_a_minute() {
+    let mut talk = Talk::ready();
+    let mut tries = 0;
+    for tick in 0..6000 {
+        talk.until(f64::from(tick) / 10.0);
+        talk.join();
+        tries += times(&mut talk, "connect signaling").len();
+        talk.lose(SIGNALING, Loss::Closed(None));
+        tries += times(&mut talk, "connect signaling").len();
+    }
+    assert!(!talk.has_ended);
+    assert!((100..=300).contains(&tries), "{tries} tries in ten minutes");
+}
+
+#[test]
+fn the_next_server_is_tried_at_once() {
+    let mut with_two = config("transcript");
+    with_two.urls.push(url("sig2"));
+    let mut talk = Talk::with(with_two);
+    talk.until(3.0);
+    talk.join();
     talk.check(&[
-        "20.0 * Lost(Signaling, Closed(None))",
-        "20.0 connect signaling sig.zoom.us",
-        "20.0 * Lost(Signaling, Connect(\"refused\"))",
-        "23.0 connect signaling sig.zoom.us",
-        "23.0 * Lost(Signaling, Connect(\"refused\"))",
-        "29.0 connect signaling sig.zoom.us",
-        "29.0 * Lost(Signaling, Connect(\"refused\"))",
-        "41.0 connect signaling sig.zoom.us",
-        "41.0 * Lost(Signaling, Connect(\"refused\"))",
-        "65.0 connect signaling sig.zoom.us",
-        "65.0 close media:transcript",
-        "65.0 * Lost(Media(Transcript), Silent)",
-        "65.0 * Lost(Signaling, Connect(\"refused\"))",
-        "80.0 end signaling lost for good: cannot connect: refused",
+        "0.0 connect signaling sig.zoom.us",
+        "3.0 close signaling",
+        "3.0 * Lost(Signaling, TimedOut)",
+        "3.0 connect signaling sig2.zoom.us",
+        "3.0 > signaling 1",
+        "3.0 * Accepted(Signaling)",
+        "3.0 > signaling 5",
+        "3.0 connect media:transcript m.zoom.us",
+        "3.0 > media:transcript 3 media_type=8",
+        "3.0 * Accepted(Media(Transcript))",
+        "3.0 > signaling 7",
+        "3.0 * Ready",
     ]);
+    // The one that answered is the one to come back to.
+    talk.lose(SIGNALING, Loss::Closed(None));
+    talk.lose(SIGNALING, Loss::Connect("refused".into()));
+    talk.lose(SIGNALING, Loss::Connect("refused".into()));
+    talk.until(3.5);
+    talk.check(&[
+        "3.0 * Lost(Signaling, Closed(None))",
+        "3.0 connect signaling sig2.zoom.us",
+        "3.0 * Lost(Signaling, Connect(\"refused\"))",
+        "3.0 connect signaling sig.zoom.us",
+        "3.0 * Lost(Signaling, Connect(\"refused\"))",
+        "3.5 connect signaling sig2.zoom.us",
+    ]);
+    // A fail-over names several, too.
+    talk.tell(Command::FailOver(vec![url("dead"), url("alive")]));
+    talk.lose(SIGNALING, Loss::Connect("refused".into()));
+    talk.check_contains("connect signaling alive.zoom.us");
+    // And so does message 2.
+    talk.open(SIGNALING);
+    let urls = json!({"transcript": ["wss://dead.zoom.us", "wss://alive.zoom.us"]});
+    talk.hear(SIGNALING, msg2(urls));
+    talk.skip();
+    talk.lose(TEXT, Loss::Connect("refused".into()));
+    talk.check_contains("connect media:transcript alive.zoom.us");
 }
 
 #[test]
@@ -468,7 +553,7 @@ fn media_lost_leaves_signaling_alone_and_two_reports_are_one_loss() {
 fn failover_is_followed_at_once() {
     let mut talk = Talk::ready();
     talk.until(5.0);
-    talk.tell(Command::FailOver(url("sig2")));
+    talk.tell(Command::FailOver(vec![url("sig2")]));
     talk.check(&[
         "5.0 close media:transcript",
         "5.0 close signaling",
@@ -487,12 +572,12 @@ fn interrupted_is_a_loss_unless_it_is_old_news() {
     talk.skip();
     talk.tell(Command::Interrupted {
         event_ts_ms: 1_767_000_010_000,
-        url: None,
+        urls: Vec::new(),
     });
     talk.check(&[]);
     talk.tell(Command::Interrupted {
         event_ts_ms: 1_767_000_021_000,
-        url: None,
+        urls: Vec::new(),
     });
     talk.check(&[
         "20.0 close signaling",
@@ -502,7 +587,7 @@ fn interrupted_is_a_loss_unless_it_is_old_news() {
     // Repeated while we are at it: nothing.
     talk.tell(Command::Interrupted {
         event_ts_ms: 1_767_000_022_000,
-        url: None,
+        urls: Vec::new(),
     });
     talk.check(&[]);
 }
@@ -511,7 +596,7 @@ fn interrupted_is_a_loss_unless_it_is_old_news() {
 fn the_webhook_of_a_loss_that_we_saw_ourselves_is_no_second_one() {
     let late = |event_ts_ms| Command::Interrupted {
         event_ts_ms,
-        url: None,
+        urls: Vec::new(),
     };
     // Within seconds of the new connection, whatever its stamp.
     let mut talk = Talk::ready();
@@ -560,13 +645,19 @@ fn a_server_that_hangs_at_any_step_is_given_up_in_time() {
         "0.0 connect signaling sig.zoom.us",
         "10.0 close signaling",
         "10.0 * Lost(Signaling, TimedOut)",
-        "13.0 connect signaling sig.zoom.us",
-        "23.0 close signaling",
-        "23.0 * Lost(Signaling, TimedOut)",
-        "29.0 connect signaling sig.zoom.us",
-        "39.0 close signaling",
-        "39.0 * Lost(Signaling, TimedOut)",
-        "51.0 connect signaling sig.zoom.us",
+        "10.5 connect signaling sig.zoom.us",
+        "20.5 close signaling",
+        "20.5 * Lost(Signaling, TimedOut)",
+        "21.5 connect signaling sig.zoom.us",
+        "31.5 close signaling",
+        "31.5 * Lost(Signaling, TimedOut)",
+        "33.5 connect signaling sig.zoom.us",
+        "43.5 close signaling",
+        "43.5 * Lost(Signaling, TimedOut)",
+        "46.5 connect signaling sig.zoom.us",
+        "55.0 close signaling",
+        "55.0 * Lost(Signaling, TimedOut)",
+        "55.0 connect signaling sig.zoom.us",
         "60.0 close signaling",
         "60.0 end signaling lost for good: no answer in time",
     ]);

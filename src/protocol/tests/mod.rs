@@ -2,5 +2,7 @@
 
 pub(crate) mod conversations;
 pub(crate) mod messages;
+mod outages;
+mod random;
 pub(crate) mod simulation;
 pub(crate) mod talk;

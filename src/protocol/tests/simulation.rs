@@ -7,30 +7,10 @@ use std::time::{Duration, Instant};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::random::Random;
 use super::talk::{config, url};
 use crate::protocol::codes::StopReason;
 use crate::protocol::{Command, LinkId, Loss, MediaKind, Output, Stream, StreamEvent};
-
-/// SplitMix64: small, and good enough to draw faults from.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-}
 
 struct World {
     random: Random,
@@ -247,17 +227,17 @@ impl World {
                 let command = match self.random.below(8) {
                     0..=2 => Command::Interrupted {
                         event_ts_ms: self.random.next(),
-                        url: None,
+                        urls: Vec::new(),
                     },
                     3 => Command::Interrupted {
                         event_ts_ms: 1,
-                        url: Some(url("other")),
+                        urls: vec![url("other")],
                     },
-                    4..=5 => Command::FailOver(url("next")),
+                    4..=5 => Command::FailOver(vec![url("next")]),
                     6 => Command::SystemResumed,
                     _ => Command::Interrupted {
                         event_ts_ms: 0,
-                        url: None,
+                        urls: Vec::new(),
                     },
                 };
                 self.stream.handle_command(self.now, command);

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::domain::product::Product;
 use crate::domain::secret::Secret;
+use crate::protocol::reconnect::{POLICY, Policy};
 use crate::protocol::server_url::{AllowedHosts, ServerUrl};
 use crate::protocol::{
     Command, LinkId, Loss, MediaKind, MediaParams, MediaSelection, Output, Stream, StreamConfig,
@@ -19,6 +20,12 @@ pub(super) const AUDIO: LinkId = LinkId::Media(MediaKind::Audio);
 /// What our clock says when a talk begins; no stamp of Zoom's is near it.
 pub(super) const UNIX_MS: u64 = 1_700_000_000_000;
 
+/// The policy in force without its jitter, so that a conversation says when a try is due.
+static EXACT: Policy = Policy {
+    has_jitter: false,
+    ..POLICY
+};
+
 pub(super) fn url(host: &str) -> ServerUrl {
     ServerUrl::parse(&format!("wss://{host}.zoom.us"), &AllowedHosts::default())
         .expect("an allowed host")
@@ -31,7 +38,7 @@ pub(super) fn config(media: &str) -> StreamConfig {
         stream_id: "5f0c1d".to_owned(),
         client_id: "id".to_owned(),
         client_secret: Secret::new("secret"),
-        url: url("sig"),
+        urls: vec![url("sig")],
         allowed_hosts: AllowedHosts::default(),
         media: MediaSelection::from_text(media).expect("a selection"),
         params: MediaParams::default(),
@@ -62,7 +69,7 @@ impl Talk {
 
     pub(super) fn with(config: StreamConfig) -> Talk {
         let start = Instant::now();
-        let stream = Stream::new(start, config);
+        let stream = Stream::with_policy(start, config, &EXACT);
         let mut talk = Talk {
             start,
             now: start,
@@ -143,6 +150,22 @@ impl Talk {
             self.drain();
         }
         self.now = target;
+    }
+
+    /// Lets time pass to the next deadline.
+    pub(super) fn step(&mut self) {
+        if let Output::Wait(deadline) = self.stream.poll_output() {
+            self.now = self.now.max(deadline);
+            self.stream.handle_timeout(self.now);
+        }
+        self.drain();
+    }
+
+    /// The lines since the last look.
+    pub(super) fn take_lines(&mut self) -> Vec<String> {
+        let lines = self.log[self.seen..].to_vec();
+        self.skip();
+        lines
     }
 
     pub(super) fn open(&mut self, link: LinkId) {
