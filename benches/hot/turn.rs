@@ -39,7 +39,7 @@ impl Joined {
     pub(crate) fn new(wanted: fn(&StreamEvent<'_>) -> bool) -> Joined {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("ws://{}/", listener.local_addr().expect("bound"));
-        let allowed_hosts = AllowedHosts::parse(&["ws://127.0.0.1"]).expect("a host");
+        let allowed_hosts = AllowedHosts::parse("ws://127.0.0.1").expect("a host");
         let config = StreamConfig {
             product: Product::Meeting,
             id: "bench".to_owned(),

@@ -60,8 +60,7 @@ impl Reloading {
         let texts = |faults: Vec<Fault>| faults.iter().map(Fault::to_string).collect::<Vec<_>>();
         let loaded = load(&sources).map_err(texts)?;
         let config = &loaded.config;
-        let settings = settings::daemon(config).map_err(|fault| text(&fault))?;
-        match self.daemon.reload(settings, ANSWER_MAX) {
+        match self.daemon.reload(settings::daemon(config), ANSWER_MAX) {
             Some(result) => result.map_err(|error| text(&error))?,
             None => return Err(text(&"the daemon does not answer")),
         }
@@ -93,7 +92,7 @@ impl Reloading {
 
 /// The keys that differ and that only a restart can change.
 fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let is_off = |config: &Config| config.stdout == crate::config::StdoutMode::Off;
+    let is_off = |config: &Config| config.stdout.is_none();
     [
         ("HOST", old.host != new.host),
         ("PORT", old.port != new.port),
@@ -112,6 +111,7 @@ fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
 mod tests {
     use super::*;
     use crate::domain::secret::Secret;
+    use crate::protocol::server_url::AllowedHosts;
 
     #[test]
     fn only_what_a_restart_needs_is_named() {
@@ -125,7 +125,7 @@ mod tests {
             admin_token: Some(Secret::new("new")),
             auto_start: false,
             log_level: ::log::LevelFilter::Debug,
-            allowed_hosts: Vec::new(),
+            allowed_hosts: AllowedHosts::parse("example.com").expect("a host"),
             ..old.clone()
         };
         assert!(needing_restart(&old, &changes_at_once).is_empty());

@@ -36,11 +36,9 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
     if let Err(error) = raise_file_limit() {
         log::warn!("the limit of open files could not be raised: {error}");
     }
-    let settings =
-        settings::daemon(config).map_err(|fault| Failure(exit::CONFIG, fault.to_string()))?;
     let listeners = listeners(config)?;
     let admin = admin_listener(config)?;
-    let daemon = Daemon::start(listeners, settings, None)
+    let daemon = Daemon::start(listeners, settings::daemon(config), None)
         .map_err(|error| Failure(exit_code(&error), error.to_string()))?;
     let no_resources = |error: io::Error| Failure(exit::UNAVAILABLE, error.to_string());
     let service = service(&daemon).map_err(no_resources)?;

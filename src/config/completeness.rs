@@ -4,7 +4,9 @@ use std::path::Path;
 
 use super::precedence::Loading;
 use crate::config::keys::Draft;
-use crate::config::{AppCredentials, Config, Needs, TlsFiles};
+use crate::config::{Config, Needs};
+use crate::domain::app::AppCredentials;
+use crate::gate::TlsFiles;
 use crate::protocol::params::{AudioCodec, AudioParams, MediaParams, ShareParams, VideoParams};
 
 impl Loading<'_> {

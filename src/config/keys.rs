@@ -13,6 +13,7 @@ use crate::protocol::params::{
     AudioCodec, AudioStreams, Channels, Content, FPS_MAX, MediaSelection, Resolution, SampleRate,
     TranscriptParams, VideoCodec, VideoStreams,
 };
+use crate::protocol::server_url::AllowedHosts;
 
 /// A key of the configuration.
 #[derive(Debug)]
@@ -243,14 +244,14 @@ pub const KEYS: &[Key] = keys! {
          systemd, with StateDirectory=, the default is $STATE_DIRECTORY.";
     "RTMS_TRANSCRIPT" = "jsonl,vtt" => to!(config.transcript, read::transcript_formats),
         "Transcript files: any of jsonl,txt,vtt,srt, or off.";
-    "RTMS_STDOUT" = "text" => to!(config.stdout, read::stdout_mode),
+    "RTMS_STDOUT" = "text" => to!(config.stdout, read::stdout_format),
         "Form of the transcripts on standard output: text, jsonl or off.";
     "RTMS_ON_REVOKED" = "delete" => to!(config.on_revoked, read::on_revoked),
         "What happens when a participant withdraws consent (stop reason 8). delete: all files of the\n\
          stream are deleted at once. keep: they stay, and an error is logged.";
 
     ["Connections"]
-    "RTMS_ALLOWED_HOSTS" = ".zoom.us,.zoom.com,.zoomgov.com" => to!(config.allowed_hosts, read::allowed_hosts),
+    "RTMS_ALLOWED_HOSTS" = ".zoom.us,.zoom.com,.zoomgov.com" => to!(config.allowed_hosts, AllowedHosts::parse),
         "Hosts that a webhook may direct rtmsd to. An entry with a dot in front means all hosts of\n\
          that domain; an entry without a dot in front is one host, which may have a private\n\
          address. ws://127.0.0.1 allows connections without TLS to that loopback address.";

@@ -28,9 +28,15 @@ pub use precedence::{Loaded, Setting, load};
 pub use print::conf;
 pub use sources::{ETC_FILE, FileContent, LOCAL_FILE, Needs, Sources};
 
+use crate::daemon::{OnExit, OnRevoked};
+use crate::delivery::stdout::StdoutFormat;
+use crate::domain::app::AppCredentials;
 use crate::domain::secret::Secret;
+use crate::gate::TlsFiles;
 use crate::protocol::events::EventSelection;
 use crate::protocol::params::{MediaParams, MediaSelection};
+use crate::protocol::server_url::AllowedHosts;
+use crate::recorder::TranscriptFormats;
 
 /// Everything that can be configured. Each field names its key; [`keys::KEYS`] has the prose.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,15 +102,15 @@ pub struct Config {
     pub state: PathBuf,
     /// `RTMS_TRANSCRIPT`.
     pub transcript: TranscriptFormats,
-    /// `RTMS_STDOUT`.
-    pub stdout: StdoutMode,
+    /// `RTMS_STDOUT`; `None` for nothing.
+    pub stdout: Option<StdoutFormat>,
     /// `RTMS_ON_REVOKED`.
     pub on_revoked: OnRevoked,
     /// `RTMS_ON_EXIT`.
     pub on_exit: OnExit,
 
-    /// `RTMS_ALLOWED_HOSTS`: `.domain`, `host`, `ws://loopback-host`; in lower case.
-    pub allowed_hosts: Vec<String>,
+    /// `RTMS_ALLOWED_HOSTS`.
+    pub allowed_hosts: AllowedHosts,
     /// `RTMS_CA_FILE`.
     pub ca_file: Option<PathBuf>,
 
@@ -140,7 +146,6 @@ impl Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         Config {
             client_id: String::new(),
             client_secret: Secret::new(""),
@@ -169,10 +174,10 @@ impl Default for Config {
             out: PathBuf::from("./rtms-out"),
             state: PathBuf::from("./rtms-state"),
             transcript: TranscriptFormats::default(),
-            stdout: StdoutMode::Text,
+            stdout: Some(StdoutFormat::Text),
             on_revoked: OnRevoked::Delete,
             on_exit: OnExit::Leave,
-            allowed_hosts: words(&[".zoom.us", ".zoom.com", ".zoomgov.com"]),
+            allowed_hosts: AllowedHosts::default(),
             ca_file: None,
             admin: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9464))),
             admin_token: None,
@@ -180,77 +185,6 @@ impl Default for Config {
             log_format: LogFormat::Auto,
         }
     }
-}
-
-/// An id and its secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AppCredentials {
-    /// Client id, or SDK key.
-    pub id: String,
-    /// Client secret, or SDK secret.
-    pub secret: Secret,
-}
-
-/// The certificate of the webhook listener, as PEM files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The chain, our certificate first.
-    pub cert: PathBuf,
-    /// The private key.
-    pub key: PathBuf,
-}
-
-/// Which transcript files are written; none is a choice too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TranscriptFormats {
-    /// `transcript.jsonl`.
-    pub jsonl: bool,
-    /// `transcript.txt`.
-    pub txt: bool,
-    /// `transcript.vtt`.
-    pub vtt: bool,
-    /// `transcript.srt`.
-    pub srt: bool,
-}
-
-impl Default for TranscriptFormats {
-    fn default() -> Self {
-        TranscriptFormats {
-            jsonl: true,
-            txt: false,
-            vtt: true,
-            srt: false,
-        }
-    }
-}
-
-/// What a phrase is on stdout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StdoutMode {
-    /// A line to read.
-    Text,
-    /// The line of `transcript.jsonl`.
-    Jsonl,
-    /// Nothing.
-    Off,
-}
-
-/// What withdrawn consent (stop reason 8) does to a stream's files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnRevoked {
-    /// They go at once.
-    Delete,
-    /// They stay, and an error is logged.
-    Keep,
-}
-
-/// What SIGTERM does to streams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnExit {
-    /// They stay open at Zoom, for the next process to rejoin.
-    Leave,
-    /// They are ended.
-    Stop,
 }
 
 /// The form of log lines.

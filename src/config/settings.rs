@@ -1,42 +1,20 @@
 //! From the configuration to the settings of each part: the one place where both are known.
 
-use std::fmt;
 use std::sync::Arc;
 
-use crate::config::{Config, OnExit, OnRevoked, StdoutMode};
+use crate::config::Config;
 use crate::daemon;
 use crate::daemon::AppCredentials;
-use crate::delivery::stdout::StdoutFormat;
-use crate::gate::TlsFiles;
 use crate::net::proxy::ProxyEnv;
-use crate::protocol::server_url::AllowedHosts;
-use crate::recorder::{Formats, RecorderSettings};
+use crate::recorder::RecorderSettings;
 use crate::source::ingress;
 use crate::state::StateDir;
 use crate::zoom_api;
-use crate::zoom_api::{Credentials, VideoSdk};
-
-/// A value that the configuration let through and the part does not take.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault(String);
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Fault {}
+use crate::zoom_api::Credentials;
 
 /// The whole server.
-pub fn daemon(config: &Config) -> Result<daemon::Settings, Fault> {
-    let keys = |pair: &crate::config::AppCredentials| AppCredentials {
-        id: pair.id.clone(),
-        secret: pair.secret.clone(),
-    };
-    let allowed_hosts = AllowedHosts::parse(&config.allowed_hosts)
-        .map_err(|what| Fault(format!("RTMS_ALLOWED_HOSTS: {what}")))?;
-    Ok(daemon::Settings {
+pub fn daemon(config: &Config) -> daemon::Settings {
+    daemon::Settings {
         public: public(config),
         api: api(config),
         auto_start: config.auto_start,
@@ -45,36 +23,24 @@ pub fn daemon(config: &Config) -> Result<daemon::Settings, Fault> {
             id: config.client_id.clone(),
             secret: config.client_secret.clone(),
         },
-        video_sdk: config.video_sdk.as_ref().map(keys),
+        video_sdk: config.video_sdk.clone(),
         media: config.media.clone(),
         params: config.params,
         video_participant: config.video_participant.clone(),
         events: config.events.clone(),
         buffer_data: config.buffer_data,
-        allowed_hosts,
+        allowed_hosts: config.allowed_hosts.clone(),
         ca_file: config.ca_file.clone(),
         disk: Some(RecorderSettings {
             root: config.out.clone(),
-            formats: Formats {
-                jsonl: config.transcript.jsonl,
-                txt: config.transcript.txt,
-                vtt: config.transcript.vtt,
-                srt: config.transcript.srt,
-            },
+            formats: config.transcript,
             params: config.params,
         }),
-        stdout: match config.stdout {
-            StdoutMode::Text => Some(StdoutFormat::Text),
-            StdoutMode::Jsonl => Some(StdoutFormat::Jsonl),
-            StdoutMode::Off => None,
-        },
+        stdout: config.stdout,
         state: Some(config.state.clone()),
-        delete_revoked: config.on_revoked == OnRevoked::Delete,
-        on_exit: match config.on_exit {
-            OnExit::Leave => daemon::OnExit::Leave,
-            OnExit::Stop => daemon::OnExit::Stop,
-        },
-    })
+        on_revoked: config.on_revoked,
+        on_exit: config.on_exit,
+    }
 }
 
 /// The public edge.
@@ -84,10 +50,7 @@ pub fn public(config: &Config) -> ingress::Settings {
         secret_tokens: config.secret_tokens.clone(),
         verify: config.verify_webhooks,
         max_age: config.webhook_max_age,
-        tls: config.tls.as_ref().map(|files| TlsFiles {
-            cert: files.cert.clone(),
-            key: files.key.clone(),
-        }),
+        tls: config.tls.clone(),
         ..ingress::Settings::default()
     }
 }
@@ -129,10 +92,7 @@ pub fn api(config: &Config) -> zoom_api::Settings {
         api_url: config.api_url.clone(),
         oauth_url: config.oauth_url.clone(),
         participant_user_id: config.participant_user_id.clone(),
-        video_sdk: config.video_sdk.as_ref().map(|pair| VideoSdk {
-            key: pair.id.clone(),
-            secret: pair.secret.clone(),
-        }),
+        video_sdk: config.video_sdk.clone(),
         ca_file: config.ca_file.clone(),
         proxy: ProxyEnv::from_env(),
         ..zoom_api::Settings::new(credentials, config.client_id.clone())

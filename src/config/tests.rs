@@ -497,13 +497,13 @@ fn values_that_are_right() {
             vtt: false,
             srt: true,
         },
-        stdout: StdoutMode::Jsonl,
+        stdout: Some(StdoutFormat::Jsonl),
         events: EventSelection::from_text("off").expect("a word"),
         tls: Some(TlsFiles {
             cert: "/c".into(),
             key: "/k y".into(),
         }),
-        allowed_hosts: vec!["ws://127.0.0.1".to_owned()],
+        allowed_hosts: AllowedHosts::parse("ws://127.0.0.1").expect("a host"),
         api_url: "http://127.0.0.1:4000".to_owned(),
         buffer_data: false,
         ..minimal()

@@ -8,11 +8,15 @@
     )
 )]
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::{LogFormat, OnExit, OnRevoked, StdoutMode, TranscriptFormats};
+use super::LogFormat;
+use crate::daemon::{OnExit, OnRevoked};
+use crate::delivery::stdout::StdoutFormat;
 use crate::protocol::params::{each_word, one_of};
+use crate::protocol::server_url::{bare_host, is_loopback};
+use crate::recorder::TranscriptFormats;
 
 /// Longest time in seconds that a key takes: a week.
 const SECONDS_MAX: u64 = 7 * 86_400;
@@ -125,66 +129,13 @@ pub(super) fn url(text: &str) -> Read<String> {
         _ => (authority, None),
     };
     let is_port = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
-    if !is_host(host) || !is_port {
-        return Err(expected());
-    }
+    let host = bare_host(host).filter(|_| is_port).ok_or_else(expected)?;
     match scheme {
         "https" => {}
         "http" if is_loopback(host) => {}
         _ => return Err(expected()),
     }
     Ok(text.trim_end_matches('/').to_owned())
-}
-
-/// `.domain` for all below it, `host`, or `ws://host` for a loopback host without TLS.
-pub(super) fn allowed_hosts(text: &str) -> Read<Vec<String>> {
-    let one = |word: &str| -> Read<String> {
-        let word = word.to_ascii_lowercase();
-        if let Some(host) = word.strip_prefix("ws://") {
-            return if is_loopback(host) {
-                Ok(word)
-            } else {
-                Err("ws:// with a loopback host only, as in ws://127.0.0.1".to_owned())
-            };
-        }
-        let domain = word.strip_prefix('*').unwrap_or(&word);
-        let is_right = match domain.strip_prefix('.') {
-            Some(domain) => is_host(domain) && domain.parse::<IpAddr>().is_err(),
-            None => domain == word && is_host(domain),
-        };
-        if is_right {
-            Ok(domain.to_owned())
-        } else {
-            Err(
-                "hosts without port or path (10.0.0.7), domains with a dot in front (.zoom.us), \
-                 ws:// with a loopback host"
-                    .to_owned(),
-            )
-        }
-    };
-    each_word(text).map(one).collect()
-}
-
-fn is_host(host: &str) -> bool {
-    if let Some(inner) = host.strip_prefix('[') {
-        return inner
-            .strip_suffix(']')
-            .is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok());
-    }
-    let is_label = |label: &str| {
-        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        (1..=63).contains(&label.len()) && label.bytes().all(is_plain)
-    };
-    host.parse::<IpAddr>().is_ok() || (host.len() <= 253 && host.split('.').all(is_label))
-}
-
-fn is_loopback(host: &str) -> bool {
-    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
-    host == "localhost"
-        || bare
-            .unwrap_or(host)
-            .parse::<IpAddr>()
-            .is_ok_and(|ip| ip.is_loopback())
 }
 
 /// One of several words.
@@ -196,11 +147,11 @@ fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Read<T> {
     }
 }
 
-pub(super) fn stdout_mode(text: &str) -> Read<StdoutMode> {
+pub(super) fn stdout_format(text: &str) -> Read<Option<StdoutFormat>> {
     let words = [
-        ("text", StdoutMode::Text),
-        ("jsonl", StdoutMode::Jsonl),
-        ("off", StdoutMode::Off),
+        ("text", Some(StdoutFormat::Text)),
+        ("jsonl", Some(StdoutFormat::Jsonl)),
+        ("off", None),
     ];
     word(text, &words)
 }
@@ -293,27 +244,6 @@ mod tests {
             "https://[::1",
         ] {
             assert!(url(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn hosts() {
-        let read = |text| allowed_hosts(text).map(|hosts| hosts.join(" "));
-        let found = read(".zoom.us, *.Zoom.com,10.0.0.7,ws://127.0.0.1,sig.internal");
-        let expected = ".zoom.us .zoom.com 10.0.0.7 ws://127.0.0.1 sig.internal";
-        assert_eq!(found, Ok(expected.to_owned()));
-        for wrong in [
-            "",
-            ",",
-            "*",
-            "*zoom.us",
-            "a:443",
-            "wss://a",
-            "ws://10.0.0.7",
-            ".10.0.0.7",
-            "a/b",
-        ] {
-            assert!(read(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -48,8 +48,9 @@ use snapshot::{Snapshot, restore};
 use status::{Heartbeat, Status, Totals};
 use streams::RunningStream;
 
+pub use crate::domain::app::AppCredentials;
 pub use handle::Handle;
-pub use settings::{AppCredentials, OnExit, Settings};
+pub use settings::{OnExit, OnRevoked, Settings};
 pub use shutdown::GRACE;
 
 /// Most webhooks that wait for the daemon. Each takes microseconds; a full inbox is answered 503,
@@ -379,9 +380,9 @@ impl Daemon {
                 Action::Complete { info, reason } => {
                     self.complete(&info, &EndReason::Stopped(reason));
                 }
-                Action::Discard(info) => match (&self.disk, self.settings.delete_revoked) {
-                    (Some(disk), true) => disk.discard(info),
-                    (Some(_), false) => log::error!(
+                Action::Discard(info) => match (&self.disk, self.settings.on_revoked) {
+                    (Some(disk), OnRevoked::Delete) => disk.discard(info),
+                    (Some(_), OnRevoked::Keep) => log::error!(
                         "consent was withdrawn, and RTMS_ON_REVOKED=keep keeps the files stream={}",
                         info.stream_id
                     ),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::coordinator;
 use crate::delivery::stdout::StdoutFormat;
+use crate::domain::app::AppCredentials;
 use crate::domain::product::Product;
 use crate::domain::secret::Secret;
 use crate::protocol::events::EventSelection;
@@ -14,15 +15,6 @@ use crate::recorder::RecorderSettings;
 use crate::source::ingress;
 use crate::zoom_api;
 
-/// An app's id and secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AppCredentials {
-    /// Client id, or Video SDK key.
-    pub id: String,
-    /// Client secret, or Video SDK secret.
-    pub secret: Secret,
-}
-
 /// What SIGTERM does to streams: `RTMS_ON_EXIT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnExit {
@@ -30,6 +22,15 @@ pub enum OnExit {
     Leave,
     /// They are ended at Zoom.
     Stop,
+}
+
+/// What withdrawn consent (stop reason 8) does to a stream's files: `RTMS_ON_REVOKED`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnRevoked {
+    /// They are deleted at once.
+    Delete,
+    /// They stay, and an error is logged.
+    Keep,
 }
 
 /// Everything that the daemon is told by its operator.
@@ -67,8 +68,8 @@ pub struct Settings {
     pub stdout: Option<StdoutFormat>,
     /// The state directory; `None` for a process that forgets.
     pub state: Option<PathBuf>,
-    /// Whether withdrawn consent deletes a stream's files.
-    pub delete_revoked: bool,
+    /// What withdrawn consent does to a stream's files.
+    pub on_revoked: OnRevoked,
     /// What the end of the process does to streams.
     pub on_exit: OnExit,
 }
@@ -98,7 +99,7 @@ impl Settings {
             disk: None,
             stdout: None,
             state: None,
-            delete_revoked: true,
+            on_revoked: OnRevoked::Delete,
             on_exit: OnExit::Leave,
         }
     }

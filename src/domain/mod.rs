@@ -8,6 +8,7 @@
     )
 )]
 
+pub mod app;
 pub mod product;
 pub mod rest;
 pub mod secret;

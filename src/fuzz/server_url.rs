@@ -36,10 +36,10 @@ pub fn run(bytes: &[u8]) {
     // The operator's own entries, judged by the same reader.
     let mut lines = text.lines();
     let entry = lines.next().unwrap_or_default();
-    if let Ok(allowed) = AllowedHosts::parse(&[entry]) {
+    if let Ok(allowed) = AllowedHosts::parse(entry) {
         for line in lines {
             if let Ok(url) = ServerUrl::parse(line, &allowed) {
-                assert!(url.is_tls() || entry.trim().to_ascii_lowercase().starts_with("ws://"));
+                assert!(url.is_tls() || entry.to_ascii_lowercase().contains("ws://"));
             }
         }
     }

@@ -1,8 +1,8 @@
 //! The base addresses of a cloud: `ZOOM_API_URL`, `ZOOM_OAUTH_URL`.
 
-use std::net::IpAddr;
-
 use ureq::http::Uri;
+
+use crate::protocol::server_url::is_loopback;
 
 /// An address that tokens may be sent to: `https`, or `http` to loopback, without user info.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl Address {
     }
 
     pub(crate) fn is_loopback(&self) -> bool {
-        self.host == "localhost" || self.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+        is_loopback(&self.host)
     }
 }
 

@@ -7,6 +7,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
+use super::params::each_word;
+
 /// Longest URL taken, in bytes.
 pub const URL_BYTES_MAX: usize = 2048;
 
@@ -16,10 +18,12 @@ pub const URLS_MAX: usize = 8;
 /// Entries of one list that are looked at.
 const CANDIDATES_MAX: usize = 64;
 
-/// The domains of Zoom's streaming servers; every name below them is allowed.
-pub const ZOOM_DOMAINS: [&str; 3] = [".zoom.us", ".zoom.com", ".zoomgov.com"];
+/// Zoom's streaming servers: `RTMS_ALLOWED_HOSTS` where it is not set.
+pub const DEFAULT_ALLOWED_HOSTS: &str = ".zoom.us,.zoom.com,.zoomgov.com";
 
 /// The hosts that streams may come from: `RTMS_ALLOWED_HOSTS`.
+///
+/// `Display` is the text that [`AllowedHosts::parse`] reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllowedHosts {
     entries: Vec<Entry>,
@@ -37,21 +41,18 @@ enum Entry {
 
 impl Default for AllowedHosts {
     fn default() -> Self {
-        let below = |domain: &&str| Entry::Below((*domain).to_owned());
-        AllowedHosts {
-            entries: ZOOM_DOMAINS.iter().map(below).collect(),
-        }
+        AllowedHosts::parse(DEFAULT_ALLOWED_HOSTS).expect("a test parses the default")
     }
 }
 
 impl AllowedHosts {
-    /// Reads the entries: `.domain` (or `*.domain`) for every host below a domain, `host` for one
-    /// host, `ws://host` for a loopback host without TLS.
-    pub fn parse<S: AsRef<str>>(entries: &[S]) -> Result<AllowedHosts, String> {
-        let entries: Result<Vec<Entry>, String> = entries
-            .iter()
-            .map(|entry| parse_entry(entry.as_ref().trim()))
-            .collect();
+    /// Reads entries with commas between them: `.domain` (or `*.domain`) for every host below a
+    /// domain, `host` for one host, `ws://host` for a loopback host without TLS.
+    ///
+    /// # Errors
+    /// What was expected instead.
+    pub fn parse(text: &str) -> Result<AllowedHosts, String> {
+        let entries: Result<Vec<Entry>, String> = each_word(text).map(parse_entry).collect();
         Ok(AllowedHosts { entries: entries? })
     }
 
@@ -68,38 +69,46 @@ impl AllowedHosts {
     }
 }
 
-fn parse_entry(entry: &str) -> Result<Entry, String> {
-    let lower = entry.to_ascii_lowercase();
-    if let Some(host) = lower.strip_prefix("ws://") {
-        let host = host.trim_end_matches('/');
-        return match bare_host(host) {
-            Some(host) if is_loopback_name(host) => Ok(Entry::Plain(host.to_owned())),
-            _ => Err(format!(
-                "\"{entry}\": plain ws:// is possible to a loopback host only"
-            )),
-        };
-    }
-    let lower = lower.strip_prefix('*').unwrap_or(&lower);
-    if let Some(domain) = lower.strip_prefix('.') {
-        return match bare_host(domain) {
-            Some(domain) if domain.parse::<IpAddr>().is_err() => {
-                Ok(Entry::Below(format!(".{domain}")))
+impl fmt::Display for AllowedHosts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, entry) in self.entries.iter().enumerate() {
+            let (scheme, host) = match entry {
+                Entry::Below(host) | Entry::Host(host) => ("", host),
+                Entry::Plain(host) => ("ws://", host),
+            };
+            let comma = if n == 0 { "" } else { ", " };
+            match host.contains(':') {
+                true => write!(f, "{comma}{scheme}[{host}]")?,
+                false => write!(f, "{comma}{scheme}{host}")?,
             }
-            _ => Err(format!(
-                "\"{entry}\": expected a domain after the dot, as in .zoom.us"
-            )),
-        };
-    }
-    match bare_host(lower) {
-        Some(host) => Ok(Entry::Host(host.to_owned())),
-        None => Err(format!(
-            "\"{entry}\": expected a host name or address without port or path"
-        )),
+        }
+        Ok(())
     }
 }
 
+fn parse_entry(entry: &str) -> Result<Entry, String> {
+    let entry = entry.to_ascii_lowercase();
+    if let Some(host) = entry.strip_prefix("ws://") {
+        return match bare_host(host) {
+            Some(host) if is_loopback(host) => Ok(Entry::Plain(host.to_owned())),
+            _ => Err("ws:// with a loopback host only, as in ws://127.0.0.1".to_owned()),
+        };
+    }
+    let found = match entry.strip_prefix('*').unwrap_or(&entry).strip_prefix('.') {
+        Some(domain) => bare_host(domain)
+            .filter(|domain| domain.parse::<IpAddr>().is_err())
+            .map(|domain| Entry::Below(format!(".{domain}"))),
+        None => bare_host(&entry).map(|host| Entry::Host(host.to_owned())),
+    };
+    found.ok_or_else(|| {
+        "hosts without port or path (10.0.0.7), domains with a dot in front (.zoom.us), ws:// with \
+         a loopback host"
+            .to_owned()
+    })
+}
+
 /// A host name or address without brackets; `None` for anything else.
-fn bare_host(text: &str) -> Option<&str> {
+pub(crate) fn bare_host(text: &str) -> Option<&str> {
     if let Some(inner) = text.strip_prefix('[') {
         let inner = inner.strip_suffix(']')?;
         return inner.parse::<Ipv6Addr>().is_ok().then_some(inner);
@@ -107,17 +116,15 @@ fn bare_host(text: &str) -> Option<&str> {
     if text.parse::<IpAddr>().is_ok() {
         return Some(text);
     }
-    let label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    let is_label = |label: &str| {
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        (1..=63).contains(&label.len()) && label.bytes().all(is_plain)
     };
-    (text.len() <= 253 && text.split('.').all(label)).then_some(text)
+    (text.len() <= 253 && text.split('.').all(is_label)).then_some(text)
 }
 
-fn is_loopback_name(host: &str) -> bool {
+/// Whether a host without brackets is this machine, by name or address.
+pub(crate) fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
@@ -348,7 +355,7 @@ mod tests {
         let allowed = if entries.is_empty() {
             AllowedHosts::default()
         } else {
-            AllowedHosts::parse(entries).expect("entries of this test are right")
+            AllowedHosts::parse(&entries.join(",")).expect("entries of this test are right")
         };
         let found = ServerUrl::parse(url, &allowed).map(|url| url.to_string());
         assert_eq!(
@@ -430,18 +437,37 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_make_no_sense() {
-        for entry in [
-            "ws://example.test",
-            "ws://10.0.0.1",
-            "a b",
+    fn entries_are_read_and_written() {
+        for (text, expected) in [
+            (DEFAULT_ALLOWED_HOSTS, ".zoom.us, .zoom.com, .zoomgov.com"),
+            (
+                ".zoom.us, *.Zoom.com,10.0.0.7,ws://127.0.0.1,sig.internal",
+                ".zoom.us, .zoom.com, 10.0.0.7, ws://127.0.0.1, sig.internal",
+            ),
+            ("[::1],ws://::1", "[::1], ws://[::1]"),
+        ] {
+            let hosts = AllowedHosts::parse(text).expect("right entries");
+            assert_eq!(hosts.to_string(), expected);
+            assert_eq!(AllowedHosts::parse(expected), Ok(hosts));
+        }
+        for text in [
             "",
+            ",",
+            "*",
+            "*zoom.us",
             ".",
             "*.",
+            "a b",
+            "a:443",
+            "a/b",
             "https://x",
-            "x:1",
+            "wss://a",
+            "ws://example.test",
+            "ws://10.0.0.1",
+            "ws://127.0.0.1/",
+            ".10.0.0.7",
         ] {
-            assert!(AllowedHosts::parse(&[entry]).is_err(), "{entry:?}");
+            assert!(AllowedHosts::parse(text).is_err(), "{text:?}");
         }
     }
 
@@ -506,10 +532,10 @@ mod tests {
                 "{public}"
             );
         }
-        let named = AllowedHosts::parse(&["sig.internal"]).expect("a host");
+        let named = AllowedHosts::parse("sig.internal").expect("a host");
         let named = ServerUrl::parse("wss://sig.internal", &named).expect("allowed");
         assert!(named.allows_address("10.0.0.1".parse().expect("an address")));
-        let plain = AllowedHosts::parse(&["ws://localhost"]).expect("a host");
+        let plain = AllowedHosts::parse("ws://localhost").expect("a host");
         let plain = ServerUrl::parse("ws://localhost", &plain).expect("allowed");
         assert!(!plain.allows_address("10.0.0.1".parse().expect("an address")));
     }

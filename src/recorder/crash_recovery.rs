@@ -18,7 +18,7 @@ use super::media_files::mend_unlisted;
 use super::meta;
 use super::path::stream_folder;
 use super::stream_files::{FILES, Recorder};
-use super::transcript::Formats;
+use super::transcript::TranscriptFormats;
 use crate::domain::stream_info::StreamInfo;
 use crate::protocol::MediaParams;
 
@@ -90,7 +90,7 @@ pub fn complete(root: &Path, folder: &Path, now_ms: u64) -> io::Result<bool> {
         mend(folder)?;
         return Ok(false);
     };
-    let formats = Formats {
+    let formats = TranscriptFormats {
         jsonl: true,
         txt: true,
         vtt: true,
@@ -131,7 +131,7 @@ mod tests {
             stream_id: stream_id.to_owned(),
             ..info()
         };
-        let formats = Formats::default();
+        let formats = TranscriptFormats::default();
         let mut recorder = Recorder::open(root, info, formats, MediaParams::default(), 1);
         recorder.take(Record::Phrase(phrase("one")));
         for n in 0..3 {

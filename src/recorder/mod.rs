@@ -48,7 +48,7 @@ pub mod video;
 pub use crate::delivery::stdout::{Stdout, StdoutFormat};
 pub use disk::{Disk, RecorderSettings};
 pub use stream_files::load_recent_phrases;
-pub use transcript::Formats;
+pub use transcript::TranscriptFormats;
 
 #[cfg(test)]
 pub(crate) mod tests {

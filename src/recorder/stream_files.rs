@@ -14,7 +14,7 @@ use super::meta::Meta;
 use super::packet_batch::PacketBatch;
 use super::path::stream_folder;
 use super::record_batch::Record;
-use super::transcript::{Formats, JSONL_NAME, Transcripts};
+use super::transcript::{JSONL_NAME, TranscriptFormats, Transcripts};
 use crate::domain::stream_info::StreamInfo;
 use crate::protocol::chat::{operation_name, session_name};
 use crate::protocol::dedup::{PHRASES_MAX, PhraseKey, RecentPhrases};
@@ -60,7 +60,7 @@ impl Recorder {
     pub fn open(
         root: &Path,
         info: StreamInfo,
-        formats: Formats,
+        formats: TranscriptFormats,
         asked: MediaParams,
         now_ms: u64,
     ) -> Recorder {
@@ -363,7 +363,7 @@ mod tests {
     use crate::recorder::record_batch::{Change, Phrase};
     use crate::recorder::tests::scratch;
 
-    const ALL: Formats = Formats {
+    const ALL: TranscriptFormats = TranscriptFormats {
         jsonl: true,
         txt: true,
         vtt: true,

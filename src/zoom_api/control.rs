@@ -136,7 +136,7 @@ impl Api {
 
     fn body(&self, control: &ControlRequest, participant: Option<&str>) -> Vec<u8> {
         let client_id = match (control.product, &self.settings.video_sdk) {
-            (Product::Session, Some(sdk)) => &sdk.key,
+            (Product::Session, Some(sdk)) => &sdk.id,
             _ => &self.settings.client_id,
         };
         let body = Body {

@@ -8,7 +8,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::Serialize;
 use sha2::Sha256;
 
-use super::VideoSdk;
+use crate::domain::app::AppCredentials;
 use crate::domain::secret::Secret;
 
 /// How long such a token is good for: one call, and clocks that differ.
@@ -31,14 +31,14 @@ struct Claims<'a> {
 }
 
 /// A JSON Web Token (RFC 7519, HS256) for the Video SDK's REST API.
-pub(super) fn sign(sdk: &VideoSdk, now: SystemTime) -> Secret {
+pub(super) fn sign(sdk: &AppCredentials, now: SystemTime) -> Secret {
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let header = Header {
         alg: "HS256",
         typ: "JWT",
     };
     let claims = Claims {
-        iss: &sdk.key,
+        iss: &sdk.id,
         iat: now.saturating_sub(BACKDATED).as_secs(),
         exp: (now + LIFE).as_secs(),
     };
@@ -63,8 +63,8 @@ mod tests {
 
     #[test]
     fn a_token_as_computed_elsewhere() {
-        let sdk = VideoSdk {
-            key: "sdkkey".to_owned(),
+        let sdk = AppCredentials {
+            id: "sdkkey".to_owned(),
             secret: Secret::new("sdksecret"),
         };
         let token = sign(&sdk, UNIX_EPOCH + Duration::from_secs(1_767_000_030));

@@ -34,6 +34,7 @@ pub use errors::{Class, Error, Kind};
 pub use oauth::cache::AccessToken;
 pub use reply::RETRY_AFTER_MAX;
 
+use crate::domain::app::AppCredentials;
 use crate::domain::secret::Secret;
 use crate::state::StateDir;
 use http_call::{Http, HttpCall, Server};
@@ -58,8 +59,8 @@ pub struct Settings {
     pub client_id: String,
     /// `RTMS_PARTICIPANT_USER_ID`, sent as `settings.participant_user_id`.
     pub participant_user_id: Option<String>,
-    /// Credentials for Video SDK sessions.
-    pub video_sdk: Option<VideoSdk>,
+    /// `ZOOM_VIDEO_SDK_KEY` and `ZOOM_VIDEO_SDK_SECRET`, for Video SDK sessions.
+    pub video_sdk: Option<AppCredentials>,
     /// `RTMS_CA_FILE`: roots beside the system's, in PEM.
     pub ca_file: Option<PathBuf>,
     /// Where rotated refresh tokens are kept; only [`Credentials::UserRefresh`] needs it.
@@ -120,15 +121,6 @@ pub enum Credentials {
     },
     /// Nobody's: streams are started by others. Only Video SDK sessions can be controlled.
     None,
-}
-
-/// Credentials for Video SDK sessions.
-#[derive(Debug, Clone)]
-pub struct VideoSdk {
-    /// `ZOOM_VIDEO_SDK_KEY`.
-    pub key: String,
-    /// `ZOOM_VIDEO_SDK_SECRET`.
-    pub secret: Secret,
 }
 
 /// The client: one per process at a time, shared by all threads.

@@ -89,7 +89,7 @@ fn reset_behind_a_burst(tls: Option<&TlsAcceptor>, connector: TlsClient) {
     let scheme = if tls.is_some() { "wss" } else { "ws" };
     let address = listener.local_addr().expect("an address");
     let url = format!("{scheme}://{address}");
-    let allowed_hosts = AllowedHosts::parse(&["ws://127.0.0.1"]).expect("a host");
+    let allowed_hosts = AllowedHosts::parse("ws://127.0.0.1").expect("a host");
     let config = StreamConfig {
         product: Product::Meeting,
         id: "a/B+c==".to_owned(),

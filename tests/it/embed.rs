@@ -63,7 +63,7 @@ fn embed(zoom: &Zoom, sinks: Box<SinkFactory>) -> Embedded {
         secret: Secret::new(options.client_secret.as_str()),
     };
     let mut settings = Settings::new(app, vec![Secret::new(options.secret_token.as_str())]);
-    settings.allowed_hosts = AllowedHosts::parse(&["127.0.0.1"]).expect("a host");
+    settings.allowed_hosts = AllowedHosts::parse("127.0.0.1").expect("a host");
     settings.ca_file = Some(zoom.ca_file());
     settings.api.api_url = zoom.api_url();
     settings.api.credentials = zoom_api::Credentials::Static {

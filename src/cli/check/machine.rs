@@ -64,10 +64,7 @@ pub(crate) fn findings(loaded: &Loaded) -> Vec<Finding> {
     findings.push(port(public, "HOST and PORT"));
     findings.extend(config.admin.map(|address| port(address, "RTMS_ADMIN")));
     if let Some(files) = &config.tls {
-        findings.push(certificate(&TlsFiles {
-            cert: files.cert.clone(),
-            key: files.key.clone(),
-        }));
+        findings.push(certificate(files));
         findings.extend(key_mode(&files.key));
     }
     findings.extend(roots(config));

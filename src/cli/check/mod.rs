@@ -10,7 +10,9 @@ pub mod online;
 use std::io::{self, Write};
 
 use crate::cli::exit;
-use crate::config::{Config, Loaded, OnExit, OnRevoked, Sources, StdoutMode, load};
+use crate::config::{Config, Loaded, Sources, load};
+use crate::daemon::{OnExit, OnRevoked};
+use crate::delivery::stdout::StdoutFormat;
 use crate::domain::product::Product;
 use crate::protocol::events::EventGroup;
 use crate::protocol::params::{AudioStreams, MediaKind, MediaSelection, VideoStreams};
@@ -303,7 +305,7 @@ fn events(config: &Config) -> String {
 }
 
 fn connects(config: &Config) -> String {
-    let mut text = config.allowed_hosts.join(", ");
+    let mut text = config.allowed_hosts.to_string();
     if let Some(file) = &config.ca_file {
         text += &format!("; also trusts the root certificates in {}", file.display());
     }
@@ -338,9 +340,9 @@ fn consent(config: &Config) -> String {
 
 fn stdout(config: &Config) -> String {
     match config.stdout {
-        StdoutMode::Text => "a line of text for every phrase".to_owned(),
-        StdoutMode::Jsonl => "a line of JSON for every phrase".to_owned(),
-        StdoutMode::Off => "nothing".to_owned(),
+        Some(StdoutFormat::Text) => "a line of text for every phrase".to_owned(),
+        Some(StdoutFormat::Jsonl) => "a line of JSON for every phrase".to_owned(),
+        None => "nothing".to_owned(),
     }
 }
 

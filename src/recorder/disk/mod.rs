@@ -23,7 +23,7 @@ use writer::Writer;
 
 use super::packet_batch::PacketBatch;
 use super::record_batch::RecordBatch;
-use super::transcript::Formats;
+use super::transcript::TranscriptFormats;
 use crate::domain::stream_info::StreamInfo;
 use crate::net::waker::Waker;
 use crate::protocol::{EndReason, MediaParams};
@@ -47,7 +47,7 @@ pub struct RecorderSettings {
     /// `RTMS_OUT`.
     pub root: PathBuf,
     /// `RTMS_TRANSCRIPT`.
-    pub formats: Formats,
+    pub formats: TranscriptFormats,
     /// Media parameters that are asked for: in force where Zoom grants without saying what.
     pub params: MediaParams,
 }

@@ -12,7 +12,7 @@ use crate::net::waker::waker;
 use crate::protocol::codes::StopReason;
 use crate::protocol::message::{Message, PacketKind, decode};
 use crate::protocol::{EndReason, MediaParams, StreamEvent};
-use crate::recorder::Formats;
+use crate::recorder::TranscriptFormats;
 use crate::recorder::jsonl::tests::info;
 use crate::recorder::packet_batch::tests::packet;
 use crate::recorder::path::stream_folder;
@@ -40,7 +40,7 @@ fn sound(sink: &mut DiskSink) {
 fn disk(root: &Path) -> Disk {
     Disk::start(RecorderSettings {
         root: root.to_owned(),
-        formats: Formats::default(),
+        formats: TranscriptFormats::default(),
         params: MediaParams::default(),
     })
     .expect("a thread")

@@ -15,7 +15,7 @@ pub const JSONL_NAME: &str = "transcript.jsonl";
 
 /// Which transcript files are written: `RTMS_TRANSCRIPT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Formats {
+pub struct TranscriptFormats {
     /// `transcript.jsonl`.
     pub jsonl: bool,
     /// `transcript.txt`.
@@ -26,9 +26,9 @@ pub struct Formats {
     pub srt: bool,
 }
 
-impl Default for Formats {
+impl Default for TranscriptFormats {
     fn default() -> Self {
-        Formats {
+        TranscriptFormats {
             jsonl: true,
             txt: false,
             vtt: true,
@@ -48,7 +48,7 @@ pub struct Transcripts {
 
 impl Transcripts {
     /// In that folder, new or continued.
-    pub fn open(folder: &Arc<Path>, formats: Formats) -> Transcripts {
+    pub fn open(folder: &Arc<Path>, formats: TranscriptFormats) -> Transcripts {
         let file = |wanted: bool, name, header, end| {
             wanted.then(|| AppendFile::new(folder, name, header, end))
         };

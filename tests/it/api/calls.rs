@@ -4,8 +4,9 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use rtmsd::domain::app::AppCredentials;
 use rtmsd::domain::product::Product;
-use rtmsd::zoom_api::{Api, Class, ControlRequest, Credentials, Kind, RestAction, VideoSdk};
+use rtmsd::zoom_api::{Api, Class, ControlRequest, Credentials, Kind, RestAction};
 
 use super::scripted::{Answer, Scripted};
 use super::*;
@@ -38,8 +39,8 @@ fn a_start_is_sent_as_documented() {
 fn each_product_is_called_its_own_way() {
     let (zoom, fetches) = zoom(|_| Answer::empty(204));
     let mut settings = settings(&zoom, server_to_server());
-    settings.video_sdk = Some(VideoSdk {
-        key: "sdkkey".to_owned(),
+    settings.video_sdk = Some(AppCredentials {
+        id: "sdkkey".to_owned(),
         secret: secret("sdk"),
     });
     let api = Api::new(settings).unwrap();

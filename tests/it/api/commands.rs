@@ -7,11 +7,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rtmsd::cli::check::online;
 use rtmsd::cli::control;
+use rtmsd::domain::app::AppCredentials;
 use rtmsd::domain::product::Product;
 use rtmsd::state::StateDir;
-use rtmsd::zoom_api::{
-    Api, Clock, Credentials, RestAction, SENSITIVE_LOG_TARGETS, Settings, VideoSdk,
-};
+use rtmsd::zoom_api::{Api, Clock, Credentials, RestAction, SENSITIVE_LOG_TARGETS, Settings};
 
 use super::rotation::Scratch;
 use super::scripted::{Answer, Scripted};
@@ -289,8 +288,8 @@ fn no_secret_is_ever_shown() {
             let scratch = Scratch::new();
             let settings = Settings {
                 state: Some(Arc::new(StateDir::open(scratch.path()).unwrap())),
-                video_sdk: Some(VideoSdk {
-                    key: "sdkkey".to_owned(),
+                video_sdk: Some(AppCredentials {
+                    id: "sdkkey".to_owned(),
                     secret: secret("sdk"),
                 }),
                 ..settings(&zoom, credentials)
@@ -334,8 +333,8 @@ fn no_secret_is_ever_shown() {
 fn a_token_for_a_session_is_fresh() {
     let (zoom, _) = zoom(|_| Answer::json(401, r#"{"code":124,"message":"bad"}"#));
     let mut settings = settings(&zoom, Credentials::None);
-    settings.video_sdk = Some(VideoSdk {
-        key: "sdkkey".to_owned(),
+    settings.video_sdk = Some(AppCredentials {
+        id: "sdkkey".to_owned(),
         secret: secret("sdk"),
     });
     let session = control::Options {
