@@ -8,7 +8,7 @@ use super::matroska;
 use super::plan::Feed;
 use super::read::Frames;
 use super::recording::{Coding, Film};
-use super::timing::Timing;
+use super::timing::{TAIL_MS, Timing};
 
 /// Writes all of it, in the order of the times.
 ///
@@ -18,6 +18,9 @@ pub(super) fn write(out: &mut impl Write, folder: &Path, feed: &Feed<'_>) -> io:
     let mut writer = Writer {
         out,
         cues: &feed.cues,
+        time_ms: 0,
+        is_key: false,
+        picture: Vec::new(),
     };
     let pictures = feed.film.as_ref().map(|(film, timing)| {
         let shown = film.frames.iter().zip(&timing.times);
@@ -33,21 +36,41 @@ pub(super) fn write(out: &mut impl Write, folder: &Path, feed: &Feed<'_>) -> io:
             Coding::H264(sets) => h264(&mut writer, folder, film, timing, sets)?,
             Coding::Jpg | Coding::Png => stills(&mut writer, folder, film, timing)?,
         }
+        writer.last()?;
     }
     writer.subtitles(u64::MAX)?;
     writer.out.flush()
 }
 
+/// Writes blocks in the order of their times; one picture stays until it is known what follows.
 struct Writer<'a, W> {
     out: &'a mut W,
     /// Those that are still to come.
     cues: &'a [(u64, u64, String)],
+    time_ms: u64,
+    is_key: bool,
+    picture: Vec<u8>,
 }
 
 impl<W: Write> Writer<'_, W> {
-    fn frame(&mut self, time_ms: u64, is_key: bool, data: &[u8]) -> io::Result<()> {
-        self.subtitles(time_ms)?;
-        matroska::frame(self.out, time_ms, is_key, data)
+    /// Begins a picture, whose bytes go to `picture`, and writes the one before.
+    fn begin(&mut self, time_ms: u64, is_key: bool) -> io::Result<()> {
+        if !self.picture.is_empty() {
+            self.subtitles(self.time_ms)?;
+            matroska::frame(self.out, self.time_ms, self.is_key, &self.picture)?;
+        }
+        self.picture.clear();
+        (self.time_ms, self.is_key) = (time_ms, is_key);
+        Ok(())
+    }
+
+    /// Writes the last picture.
+    fn last(&mut self) -> io::Result<()> {
+        if !self.picture.is_empty() {
+            self.subtitles(self.time_ms)?;
+            matroska::last_frame(self.out, self.time_ms, TAIL_MS, self.is_key, &self.picture)?;
+        }
+        Ok(())
     }
 
     /// The subtitles up to a time.
@@ -74,18 +97,11 @@ fn stills<W: Write>(
         if let Some(time) = time
             && frames.read(frame, &mut bytes).is_ok()
         {
-            writer.frame(*time, true, &bytes)?;
+            writer.begin(*time, true)?;
+            writer.picture.append(&mut bytes);
         }
     }
     Ok(())
-}
-
-/// A picture that further pieces may belong to.
-#[derive(Default)]
-struct Access {
-    time_ms: u64,
-    is_key: bool,
-    data: Vec<u8>,
 }
 
 fn h264<W: Write>(
@@ -97,7 +113,6 @@ fn h264<W: Write>(
 ) -> io::Result<()> {
     let mut frames = Frames::new(folder, film);
     let mut sets = first_sets.clone();
-    let mut access = Access::default();
     // Units that came alone, ahead of their picture.
     let mut ahead = Vec::new();
     let mut bytes = Vec::new();
@@ -113,24 +128,17 @@ fn h264<W: Write>(
         units.clear();
         match h264::convert(&mut units, &bytes) {
             Piece::Ahead => ahead.extend_from_slice(&units),
-            Piece::More if !access.data.is_empty() => access.data.extend_from_slice(&units),
+            // Another slice of the same picture, in a message of its own.
+            Piece::More if !writer.picture.is_empty() => writer.picture.extend_from_slice(&units),
             Piece::Begin | Piece::More => {
-                if !access.data.is_empty() {
-                    writer.frame(access.time_ms, access.is_key, &access.data)?;
-                }
-                access.time_ms = time_ms;
-                access.is_key = frame.is_key;
-                access.data.clear();
+                writer.begin(time_ms, frame.is_key)?;
                 if frame.is_key && !has_sets && ahead.is_empty() {
-                    sets.write(&mut access.data);
+                    sets.write(&mut writer.picture);
                 }
-                access.data.append(&mut ahead);
-                access.data.extend_from_slice(&units);
+                writer.picture.append(&mut ahead);
+                writer.picture.extend_from_slice(&units);
             }
         }
-    }
-    if !access.data.is_empty() {
-        writer.frame(access.time_ms, access.is_key, &access.data)?;
     }
     Ok(())
 }
@@ -142,9 +150,12 @@ mod tests {
     use super::super::recording::{Frame, Place};
     use super::*;
 
-    /// The blocks of a Matroska stream: track, time, whether a decoder can begin, content.
-    fn blocks(mut bytes: &[u8]) -> Vec<(u8, u64, bool, Vec<u8>)> {
-        let (mut found, mut time) = (Vec::new(), 0);
+    type Block = (u8, u64, bool, Vec<u8>);
+
+    /// The blocks of a Matroska stream: track, time, flag of a key frame, content; and the lengths
+    /// of those that have one.
+    fn blocks(mut bytes: &[u8]) -> (Vec<Block>, Vec<u64>) {
+        let (mut found, mut lengths, mut time) = (Vec::new(), Vec::new(), 0);
         while let Some(first) = bytes.first() {
             let id_bytes = first.leading_zeros() as usize + 1;
             let (id, rest) = bytes.split_at(id_bytes);
@@ -166,11 +177,12 @@ mod tests {
                     let track = content[0] & 0x7f;
                     found.push((track, time, content[3] & 0x80 != 0, content[4..].to_vec()));
                 }
+                [0x9b] => lengths.push(u64::from_be_bytes(content.try_into().expect("eight"))),
                 _ => {}
             }
             bytes = rest;
         }
-        found
+        (found, lengths)
     }
 
     #[test]
@@ -246,14 +258,20 @@ mod tests {
         ]
         .concat();
         let last = [&set[..], &[0, 0, 0, 3, 0x65, 0x80, 1]].concat();
+        let (found, lengths) = blocks(&out);
         assert_eq!(
-            blocks(&out),
+            lengths,
+            [10, 10, TAIL_MS],
+            "of the subtitles and the last frame"
+        );
+        assert_eq!(
+            found,
             [
                 (2, 50, false, b"Ada: hi".to_vec()),
                 (1, 101, true, key),
                 (1, 3_700_000, false, vec![0, 0, 0, 3, 0x41, 0x80, 9]),
                 (2, 3_700_020, false, b"Bo".to_vec()),
-                (1, 3_700_040, true, last),
+                (1, 3_700_040, false, last),
             ]
         );
         assert!(memchr::memmem::find(&out, b"V_MPEG4/ISO/AVC").is_some());

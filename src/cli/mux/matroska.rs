@@ -118,22 +118,48 @@ pub(super) fn frame(
     out.write_all(data)
 }
 
-/// A subtitle, shown for `length_ms`.
-pub(super) fn subtitle(
+/// A block that says how long it is shown: a subtitle, or the last frame.
+fn timed(
     out: &mut impl Write,
     time_ms: u64,
     length_ms: u64,
-    text: &str,
+    is_key: bool,
+    block: &[u8],
 ) -> io::Result<()> {
-    let mut block = vec![0x80 | SUBTITLES, 0, 0, 0];
-    block.extend_from_slice(text.as_bytes());
     let mut group = Vec::new();
-    element(&mut group, 0xa1, &block);
+    element(&mut group, 0xa1, block);
     number(&mut group, 0x9b, length_ms);
+    if !is_key {
+        // Which block it refers to: any will do, it says that there is one.
+        number(&mut group, 0xfb, u64::MAX);
+    }
     let mut cluster = Vec::new();
     number(&mut cluster, 0xe7, time_ms);
     element(&mut cluster, 0xa0, &group);
     let mut bytes = Vec::new();
     element(&mut bytes, 0x1f43_b675, &cluster);
     out.write_all(&bytes)
+}
+
+/// The last frame. Without a length ffmpeg's `fps` filter would not show it at all.
+pub(super) fn last_frame(
+    out: &mut impl Write,
+    time_ms: u64,
+    length_ms: u64,
+    is_key: bool,
+    data: &[u8],
+) -> io::Result<()> {
+    let block = [&[0x80 | PICTURES, 0, 0, 0], data].concat();
+    timed(out, time_ms, length_ms, is_key, &block)
+}
+
+/// A subtitle.
+pub(super) fn subtitle(
+    out: &mut impl Write,
+    time_ms: u64,
+    length_ms: u64,
+    text: &str,
+) -> io::Result<()> {
+    let block = [&[0x80 | SUBTITLES, 0, 0, 0], text.as_bytes()].concat();
+    timed(out, time_ms, length_ms, true, &block)
 }

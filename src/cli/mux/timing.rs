@@ -10,7 +10,7 @@ use super::recording::{Coding, FAR_MS, Film, Frame};
 const HOLD_MS: u64 = 5_000;
 
 /// How long the last frame of a camera stays when it goes off: at one frame a second, a frame's time.
-const TAIL_MS: u64 = 1_000;
+pub(super) const TAIL_MS: u64 = 1_000;
 
 /// Frames without a usable stamp are this far apart.
 const STEP_MS: u64 = 40;
