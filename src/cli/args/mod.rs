@@ -416,11 +416,12 @@ impl Given {
             Some((value, _)) => Ok(Some(*value)),
             None => {
                 let words: Vec<&str> = table.iter().map(|(_, word)| *word).collect();
-                error(format!(
-                    "{}: found {text:?}, expected {}",
-                    opt.name(),
-                    words.join(" or ")
-                ))
+                let words = words.join(", ");
+                let words = match words.rsplit_once(", ") {
+                    Some((first, last)) => format!("{first} or {last}"),
+                    None => words,
+                };
+                error(format!("{}: found {text:?}, expected {words}", opt.name()))
             }
         }
     }

@@ -72,6 +72,29 @@ fn commands() {
             watch: true,
         },
     );
+    let plain = mux::Options {
+        folder: PathBuf::from("r"),
+        out: None,
+        format: None,
+        picture: None,
+        copy: false,
+        force: false,
+        dry_run: false,
+        feed: false,
+    };
+    check("mux r", Command::Mux(plain.clone()));
+    check(
+        "mux --print --out a --format=mkv --picture share --copy --force r",
+        Command::Mux(mux::Options {
+            out: Some(PathBuf::from("a")),
+            format: Some(mux::Format::Mkv),
+            picture: Some(mux::Picture::Share),
+            copy: true,
+            force: true,
+            dry_run: true,
+            ..plain
+        }),
+    );
     check("print conf", Command::Print(Page::Conf));
     check("print unit", Command::Print(Page::Unit));
 }
@@ -157,6 +180,12 @@ fn what_is_not_understood() {
              UUID)",
         ),
         ("start 1 2", "unexpected argument \"2\""),
+        ("mux", "mux: found nothing, expected the folder of a stream"),
+        (
+            "mux r --format avi",
+            "--format: found \"avi\", expected mp4, mkv or wav",
+        ),
+        ("mux r --config a", "rtmsd mux has no option --config"),
         (
             "start 1 --product phone",
             "--product: found \"phone\", expected meeting, webinar, session, engagement or call",

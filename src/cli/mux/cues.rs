@@ -1,4 +1,4 @@
-//! The subtitles of a recording, from whichever transcript file there is.
+//! The subtitles of a recording, read from one of its transcript files.
 
 use std::collections::VecDeque;
 
@@ -20,11 +20,11 @@ struct Line {
     text: String,
 }
 
-/// From `transcript.jsonl`: what was updated replaces what was said first, what was deleted is gone.
+/// From `transcript.jsonl`: an update replaces the phrase, a deletion removes it.
 pub(super) fn from_jsonl(text: &str) -> Vec<Cue> {
-    // With the speaker, to find again what an update means.
+    // With the user, to find the phrase of an update.
     let mut cues: Vec<(u64, Cue)> = Vec::new();
-    // A line that is no phrase, or was torn, says nothing.
+    // Torn lines and lines of other types are skipped.
     for line in text
         .lines()
         .filter_map(|line| serde_json::from_str::<Line>(line).ok())
@@ -52,7 +52,7 @@ pub(super) fn from_jsonl(text: &str) -> Vec<Cue> {
     cues.into_iter().map(|(_, cue)| cue).collect()
 }
 
-/// From `transcript.srt` or `transcript.vtt`, whose times are from `zero_ms` on.
+/// From `transcript.srt` or `transcript.vtt`, whose times count from `zero_ms`.
 pub(super) fn from_subtitles(text: &str, zero_ms: u64) -> Vec<Cue> {
     let mut cues = Vec::new();
     for block in text.split("\n\n") {
@@ -95,7 +95,7 @@ fn unescape(text: &str) -> String {
         .replace("&amp;", "&")
 }
 
-/// In the order of their begins; each has a length.
+/// Sorts cues by start and gives each a length.
 pub(super) fn ordered(mut cues: Vec<Cue>) -> Vec<Cue> {
     cues.retain(|cue| !cue.text.is_empty());
     cues.sort_by_key(|cue| cue.start_ms);
@@ -105,12 +105,12 @@ pub(super) fn ordered(mut cues: Vec<Cue>) -> Vec<Cue> {
     cues
 }
 
-/// Lines that are shown at once.
+/// Most lines of one cue.
 const LINES_MAX: usize = 3;
 
-/// Subtitles of which no two are shown at once, for MP4 knows no others: where phrases overlap, each
-/// begin and end makes a new one, with a line for each phrase. Takes and returns begins and ends in
-/// milliseconds, in the order of the begins.
+/// Cues that do not overlap, because MP4 cannot hold others: where phrases overlap, a new cue begins at
+/// each start and end, with one line for each phrase. Takes and returns start and end in milliseconds,
+/// sorted by start.
 pub(super) fn flattened(cues: &[(u64, u64, &str)]) -> Vec<(u64, u64, String)> {
     let ends = cues.iter().map(|(_, end, _)| *end);
     let mut changes: Vec<u64> = cues.iter().map(|(start, ..)| *start).chain(ends).collect();
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_are_shown_at_once() {
+    fn no_two_cues_overlap() {
         let cues = vec![cue(50, 50, "b"), cue(10, 20, "a"), cue(1, 2, "")];
         assert_eq!(ordered(cues), [cue(10, 20, "a"), cue(50, 51, "b")]);
 

@@ -1,4 +1,4 @@
-//! Writes what ffmpeg reads from its standard input: pictures and subtitles, each with its time.
+//! The writer of what ffmpeg reads from standard input: frames and subtitles, each with its time.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -7,7 +7,7 @@ use super::h264::{self, ParameterSets, Piece};
 use super::matroska;
 use super::plan::Feed;
 use super::read::Frames;
-use super::recording::{Coding, Film};
+use super::recording::{VideoCodec, VideoTrack};
 use super::timing::{TAIL_MS, Timing};
 
 /// Writes all of it, in the order of the times.
@@ -22,19 +22,19 @@ pub(super) fn write(out: &mut impl Write, folder: &Path, feed: &Feed<'_>) -> io:
         is_key: false,
         picture: Vec::new(),
     };
-    let pictures = feed.film.as_ref().map(|(film, timing)| {
-        let shown = film.frames.iter().zip(&timing.times);
+    let header = feed.track.as_ref().map(|(track, timing)| {
+        let shown = track.frames.iter().zip(&timing.times);
         let size = shown
             .filter(|(_, time)| time.is_some())
             .map(|(frame, _)| frame.size)
             .next();
-        (&film.coding, size.unwrap_or_default())
+        (&track.codec, size.unwrap_or_default())
     });
-    matroska::header(writer.out, pictures, !feed.cues.is_empty())?;
-    if let Some((film, timing)) = &feed.film {
-        match &film.coding {
-            Coding::H264(sets) => h264(&mut writer, folder, film, timing, sets)?,
-            Coding::Jpg | Coding::Png => stills(&mut writer, folder, film, timing)?,
+    matroska::header(writer.out, header, !feed.cues.is_empty())?;
+    if let Some((track, timing)) = &feed.track {
+        match &track.codec {
+            VideoCodec::H264(sets) => h264(&mut writer, folder, track, timing, sets)?,
+            VideoCodec::Jpg | VideoCodec::Png => pictures(&mut writer, folder, track, timing)?,
         }
         writer.last()?;
     }
@@ -42,10 +42,11 @@ pub(super) fn write(out: &mut impl Write, folder: &Path, feed: &Feed<'_>) -> io:
     writer.out.flush()
 }
 
-/// Writes blocks in the order of their times; one picture stays until it is known what follows.
+/// Writes blocks in the order of their times. A picture is kept until the next one begins, because
+/// further slices may follow, and because the last one needs a length.
 struct Writer<'a, W> {
     out: &'a mut W,
-    /// Those that are still to come.
+    /// Not written yet.
     cues: &'a [(u64, u64, String)],
     time_ms: u64,
     is_key: bool,
@@ -85,15 +86,15 @@ impl<W: Write> Writer<'_, W> {
     }
 }
 
-fn stills<W: Write>(
+fn pictures<W: Write>(
     writer: &mut Writer<'_, W>,
     folder: &Path,
-    film: &Film,
+    track: &VideoTrack,
     timing: &Timing,
 ) -> io::Result<()> {
-    let mut frames = Frames::new(folder, film);
+    let mut frames = Frames::new(folder, track);
     let mut bytes = Vec::new();
-    for (frame, time) in film.frames.iter().zip(&timing.times) {
+    for (frame, time) in track.frames.iter().zip(&timing.times) {
         if let Some(time) = time
             && frames.read(frame, &mut bytes).is_ok()
         {
@@ -107,17 +108,17 @@ fn stills<W: Write>(
 fn h264<W: Write>(
     writer: &mut Writer<'_, W>,
     folder: &Path,
-    film: &Film,
+    track: &VideoTrack,
     timing: &Timing,
     first_sets: &ParameterSets,
 ) -> io::Result<()> {
-    let mut frames = Frames::new(folder, film);
+    let mut frames = Frames::new(folder, track);
     let mut sets = first_sets.clone();
     // Units that came alone, ahead of their picture.
     let mut ahead = Vec::new();
     let mut bytes = Vec::new();
     let mut units = Vec::new();
-    for (frame, time) in film.frames.iter().zip(&timing.times) {
+    for (frame, time) in track.frames.iter().zip(&timing.times) {
         if frames.read(frame, &mut bytes).is_err() {
             continue;
         }
@@ -226,9 +227,9 @@ mod tests {
         fs::write(folder.join("video.h264"), &file).expect("written");
         let mut first_sets = ParameterSets::default();
         first_sets.update(&sets);
-        let film = Film {
+        let track = VideoTrack {
             kind: "video",
-            coding: Coding::H264(first_sets),
+            codec: VideoCodec::H264(first_sets),
             frames,
             files: vec!["video.h264".to_owned()],
             stops_ms: Vec::new(),
@@ -242,7 +243,7 @@ mod tests {
             spans: Vec::new(),
         };
         let feed = Feed {
-            film: Some((&film, timing)),
+            track: Some((&track, timing)),
             cues: vec![
                 (50, 60, "Ada: hi".to_owned()),
                 (3_700_020, 3_700_030, "Bo".to_owned()),

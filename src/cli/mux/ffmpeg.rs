@@ -1,4 +1,4 @@
-//! Runs ffmpeg: feeds it, follows its progress, ends it when we are ended.
+//! The ffmpeg process: its input, its progress, and its end together with ours.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -14,38 +14,38 @@ use std::time::Duration;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-/// Lines of ffmpeg's complaint that are shown.
+/// Lines of ffmpeg's standard error that an error shows.
 const TAIL_LINES: usize = 12;
 
-/// How often signals and the child are looked at.
+/// How often signals and the child are checked.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Why there is no output.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// There is no program of that name.
+    /// No program `ffmpeg` in PATH.
     NotInstalled,
-    /// It could not be started, or its output could not be put in place.
+    /// The program could not be started, or its output not renamed.
     Io(io::Error),
-    /// It ended with an error; the end of what it said.
+    /// It ended with an error; with the last lines of its standard error.
     Failed(ExitStatus, String),
-    /// We got that signal.
+    /// This process got that signal.
     Signal(u8),
 }
 
-/// Runs `ffmpeg` into a temporary file beside `out`, and gives that its name once it is whole.
+/// Runs `ffmpeg` into a temporary file beside `out`, which is renamed to `out` when it is complete.
 ///
 /// `args` makes the arguments for a name; `feed` writes to standard input, on a thread of its own;
-/// `progress` gets the milliseconds done.
+/// `progress` is called with the milliseconds done.
 pub(super) fn run(
     out: &Path,
     args: impl FnOnce(&Path) -> Vec<OsString>,
     feed: Option<impl FnOnce(&mut BufWriter<ChildStdin>) -> io::Result<()> + Send>,
     progress: impl Fn(u64) + Send,
 ) -> Result<(), Failure> {
-    // Number 0 says that none came.
+    // 0: none yet.
     let signal = Arc::new(AtomicUsize::new(0));
-    // SIGHUP stays as it is: nohup(1) has it ignored.
+    // Not SIGHUP, which nohup(1) ignores.
     let registered: Vec<_> = [SIGINT, SIGTERM]
         .into_iter()
         .filter_map(|n| flag::register_usize(n, Arc::clone(&signal), n as usize).ok())
@@ -63,7 +63,7 @@ pub(super) fn run(
     put().map_err(Failure::Io)
 }
 
-/// A file that is removed unless it got another name.
+/// A file that is removed on drop unless it was renamed.
 struct Temporary(PathBuf);
 
 impl Temporary {
@@ -81,7 +81,7 @@ impl Drop for Temporary {
     }
 }
 
-/// A child that does not outlive us.
+/// A child that is killed on drop.
 struct Running(Child);
 
 impl Drop for Running {
@@ -126,8 +126,8 @@ fn run_into(
             _ => Ok(()),
         });
         let following = scope.spawn(move || follow(stdout, progress));
-        let complaint = scope.spawn(move || tail(stderr));
-        // Pipes end with the child, and so do the threads; they are joined after it.
+        let last_lines = scope.spawn(move || tail(stderr));
+        // The pipes close when the child ends, and then the threads end.
         let status = loop {
             match signal.load(Ordering::Relaxed) {
                 0 => {}
@@ -147,12 +147,12 @@ fn run_into(
             }
         };
         let _ = following.join();
-        let complaint = complaint.join().unwrap_or_default();
+        let last_lines = last_lines.join().unwrap_or_default();
         let panicked = |_| Err(io::Error::other("the thread that feeds ffmpeg panicked"));
         let fed = feeding.join().unwrap_or_else(panicked);
         match (status.success(), fed) {
-            (false, _) => Err(Failure::Failed(status, complaint)),
-            // It had what it needed before the end.
+            (false, _) => Err(Failure::Failed(status, last_lines)),
+            // ffmpeg needs no input after the end of the output.
             (true, Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => {
                 Err(Failure::Io(error))
             }
@@ -175,7 +175,7 @@ fn follow(stdout: Option<impl Read>, progress: impl Fn(u64)) {
     }
 }
 
-/// The last lines of what it says on standard error.
+/// The last lines of standard error.
 fn tail(stderr: Option<impl Read>) -> String {
     let mut lines = VecDeque::new();
     let Some(stderr) = stderr else {
@@ -194,7 +194,7 @@ fn tail(stderr: Option<impl Read>) -> String {
         .collect()
 }
 
-/// Shows how far it is, where somebody watches.
+/// Shows the progress if standard error is a terminal.
 pub(super) fn show_progress(length_ms: u64) -> impl Fn(u64) + Send {
     let is_watched = io::stderr().is_terminal();
     move |done_ms| {

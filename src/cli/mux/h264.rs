@@ -1,5 +1,5 @@
-//! H.264 as Matroska wants it: units with their lengths, and parameter sets apart (ITU-T H.264,
-//! Annex B; ISO/IEC 14496-15).
+//! Conversion of H.264 from Annex B to what Matroska holds: units with their lengths, and parameter
+//! sets apart (ITU-T H.264, Annex B; ISO/IEC 14496-15).
 
 use memchr::memmem;
 
@@ -45,7 +45,7 @@ pub(super) fn units(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 impl ParameterSets {
-    /// Takes over what a frame brings; says whether it brought a sequence parameter set.
+    /// Stores the parameter sets in a frame; returns whether it has a sequence parameter set.
     pub(super) fn update(&mut self, bytes: &[u8]) -> bool {
         let mut is_updated = false;
         for unit in units(bytes) {
@@ -78,7 +78,7 @@ impl ParameterSets {
         out
     }
 
-    /// As units with lengths, for the front of a key frame that came without.
+    /// Appends both as units with lengths, for a key frame that has none.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         push(out, &self.sequence);
         push(out, &self.picture);
@@ -91,14 +91,14 @@ fn push(out: &mut Vec<u8>, unit: &[u8]) {
     out.extend_from_slice(unit);
 }
 
-/// What a piece is to the picture at hand.
+/// What a piece of Annex B contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Piece {
-    /// The begin of a picture.
+    /// The first slice of a picture.
     Begin,
-    /// Further slices of it.
+    /// Further slices of the same picture.
     More,
-    /// No slice at all: it belongs to the next picture.
+    /// No slice: it belongs to the next picture.
     Ahead,
 }
 

@@ -1,10 +1,10 @@
-//! A Matroska stream (RFC 9559): one track of pictures, one of subtitles, each block with its time.
+//! A Matroska stream (RFC 9559): a video track and a subtitle track, each block with its time.
 //!
-//! It goes to ffmpeg as it is made: no index, no seeking, a cluster for each block.
+//! It is written to a pipe, so it has no index, and one cluster for each block.
 
 use std::io::{self, Write};
 
-use super::recording::Coding;
+use super::recording::VideoCodec;
 
 /// The tracks' numbers.
 const PICTURES: u8 = 1;
@@ -27,7 +27,7 @@ fn number(out: &mut Vec<u8>, id: u32, value: u64) {
 /// What comes before the first block.
 pub(super) fn header(
     out: &mut impl Write,
-    pictures: Option<(&Coding, (u32, u32))>,
+    pictures: Option<(&VideoCodec, (u32, u32))>,
     has_subtitles: bool,
 ) -> io::Result<()> {
     let mut bytes = Vec::new();
@@ -47,11 +47,11 @@ pub(super) fn header(
     element(&mut info, 0x5741, by.as_bytes());
     element(&mut bytes, 0x1549_a966, &info);
     let mut tracks = Vec::new();
-    if let Some((coding, size)) = pictures {
-        let (codec, private) = match coding {
-            Coding::H264(sets) => ("V_MPEG4/ISO/AVC", sets.configuration()),
-            Coding::Jpg => ("V_MJPEG", Vec::new()),
-            Coding::Png => ("V_MS/VFW/FOURCC", bitmap_header(*b"MPNG", size)),
+    if let Some((codec, size)) = pictures {
+        let (codec, private) = match codec {
+            VideoCodec::H264(sets) => ("V_MPEG4/ISO/AVC", sets.configuration()),
+            VideoCodec::Jpg => ("V_MJPEG", Vec::new()),
+            VideoCodec::Png => ("V_MS/VFW/FOURCC", bitmap_header(*b"MPNG", size)),
         };
         let mut video = Vec::new();
         number(&mut video, 0xb0, u64::from(size.0));

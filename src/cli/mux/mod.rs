@@ -1,4 +1,4 @@
-//! `rtmsd mux`: one file of a recording, made by the installed ffmpeg.
+//! `rtmsd mux`: one file of a recording, made with the installed ffmpeg.
 
 mod cues;
 mod feed;
@@ -25,7 +25,7 @@ pub use self::plan::{Format, Picture};
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// The stream's folder, or one above it that holds no other.
+    /// The stream's folder, or a folder above it with no other stream.
     pub folder: PathBuf,
     /// `--out`.
     pub out: Option<PathBuf>,
@@ -43,7 +43,7 @@ pub struct Options {
     pub feed: bool,
 }
 
-/// Runs the command; answers go to `out`, faults and notes to standard error.
+/// Runs the command; results go to `out`, errors and notes to standard error.
 pub fn run(options: &Options, out: &mut impl Write) -> u8 {
     match mux(options, out) {
         Ok(()) => exit::OK,
@@ -81,7 +81,7 @@ fn mux(options: &Options, out: &mut impl Write) -> Result<(), (u8, String)> {
     if !recording.is_ended {
         let _ = writeln!(
             io::stderr(),
-            "note: this stream is still being received; the output has what is there so far"
+            "note: the stream is still being received; the output ends with what was written so far"
         );
     }
     if options.dry_run {
@@ -90,11 +90,11 @@ fn mux(options: &Options, out: &mut impl Write) -> Result<(), (u8, String)> {
     }
     if plan.out.exists() && !options.force {
         return Err(usage(format!(
-            "{}: it is there already; --force replaces it, --out names another file",
+            "{}: found a file of that name, expected none; --force replaces it, --out names another",
             plan.out.display()
         )));
     }
-    // A webinar may have more speakers than files may be open.
+    // ffmpeg inherits the limit; a webinar can have a thousand speakers, each with a file.
     let _ = raise_file_limit();
     let feed = plan.feed.as_ref().map(|feed| {
         let folder = &recording.folder;
@@ -111,7 +111,7 @@ fn mux(options: &Options, out: &mut impl Write) -> Result<(), (u8, String)> {
     }
 }
 
-/// What was made.
+/// One line about the output.
 fn summary(plan: &Plan<'_>) -> String {
     let mut parts = vec![format!(
         "{}.{} s",
@@ -121,8 +121,8 @@ fn summary(plan: &Plan<'_>) -> String {
     if let Some((width, height, rate)) = plan.picture {
         parts.push(format!("{width}x{height}, {rate} frames a second"));
     }
-    if plan.sounds > 0 {
-        parts.push(format!("{} audio files", plan.sounds));
+    if plan.audio > 0 {
+        parts.push(format!("{} audio files", plan.audio));
     }
     let cues = plan.feed.as_ref().map_or(0, |feed| feed.cues.len());
     if cues > 0 {
@@ -142,8 +142,8 @@ fn explain(
         Failure::NotInstalled => {
             let _ = out.write_all(&command_line(plan, folder, options));
             let text = format!(
-                "rtmsd mux: found no program ffmpeg, expected version {FFMPEG_MIN} or later: install it \
-                 (apt-get install ffmpeg), or run the line above where it is"
+                "rtmsd mux: found no ffmpeg in PATH, expected version {FFMPEG_MIN} or later: install it \
+                 (apt-get install ffmpeg), or run the line above on a machine that has it"
             );
             (exit::UNAVAILABLE, text)
         }
@@ -154,19 +154,22 @@ fn explain(
             };
             (code, format!("rtmsd mux: {}: {error}", plan.out.display()))
         }
-        Failure::Failed(status, complaint) => {
+        Failure::Failed(status, last_lines) => {
             let text = format!(
-                "rtmsd mux: ffmpeg failed ({status}); --dry-run shows the command. Its last words:\n\
-                 {complaint}"
+                "rtmsd mux: ffmpeg failed ({status}); --dry-run prints the command. Its last messages:\n\
+                 {last_lines}"
             );
             (exit::UNAVAILABLE, text.trim_end().to_owned())
         }
-        Failure::Signal(number) => (128 + number, "rtmsd mux: ended by a signal".to_owned()),
+        Failure::Signal(number) => (
+            128 + number,
+            "rtmsd mux: stopped by a signal; no file was made".to_owned(),
+        ),
     }
 }
 
-/// The command lines that make the output without us; what ffmpeg cannot place in time comes from
-/// `rtmsd mux --feed`.
+/// The command line that makes the output; `rtmsd mux --feed` writes what ffmpeg reads from standard
+/// input.
 fn command_line(plan: &Plan<'_>, folder: &Path, options: &Options) -> Vec<u8> {
     let mut line = Vec::new();
     if plan.feed.is_some() {

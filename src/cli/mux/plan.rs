@@ -1,24 +1,26 @@
-//! From a recording to the arguments of one call of ffmpeg. Pure: nothing is read, written or run.
+//! The plan: arguments of one call of ffmpeg for a recording. Pure: it reads, writes and runs nothing.
 //!
-//! Sounds are read by ffmpeg itself. What it could not place in time, pictures and subtitles, comes
-//! through its standard input as Matroska, with a time for each frame ([`super::feed`]).
+//! ffmpeg reads audio files itself. It cannot know the times of frames and of phrases, so these come
+//! through its standard input as Matroska, each with its time ([`super::feed`]).
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::cues::flattened;
-use super::recording::{Coding, Cue, FAR_MS, Film, Recording, Sound, SoundCodec, since};
+use super::recording::{
+    AudioFile, AudioFormat, Cue, FAR_MS, Recording, VideoCodec, VideoTrack, since,
+};
 use super::timing::{Timing, frame_rate, holes, timing};
 use crate::domain::time::Utc;
 
-/// Oldest ffmpeg that knows what is used here (`amix` with `normalize`).
+/// The oldest ffmpeg with all that is used here (`amix` with `normalize`).
 pub(super) const FFMPEG_MIN: &str = "4.4";
 
-/// Holes in the picture that are told apart; each is a term of an expression in one argument, and
-/// Linux takes 128 KiB in one.
+/// Most times without a picture; each is a term of an expression in one argument, which can have 128
+/// KiB on Linux.
 const HOLES_MAX: usize = 1000;
 
-/// Largest picture, in pixels: what is larger is scaled down.
+/// The largest picture in pixels; larger ones are scaled down.
 const WIDTH_MAX: u32 = 3840;
 const HEIGHT_MAX: u32 = 2160;
 
@@ -29,12 +31,12 @@ pub enum Format {
     Mp4,
     /// H.264, AAC, SubRip.
     Mkv,
-    /// Sound alone, linear PCM.
+    /// Audio alone, linear PCM.
     Wav,
 }
 
 impl Format {
-    /// All, each with its word, which is a file's extension, too.
+    /// All, each with its word, which is also the extension of files.
     pub const ALL: [(Format, &'static str); 3] = [
         (Format::Mp4, "mp4"),
         (Format::Mkv, "mkv"),
@@ -56,7 +58,7 @@ impl Format {
 /// Which pictures are in the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Picture {
-    /// Those of cameras.
+    /// Cameras.
     Camera,
     /// The shared screen.
     Share,
@@ -76,16 +78,16 @@ impl Picture {
     }
 }
 
-/// What a user can choose.
+/// What the user can choose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Choice {
-    /// Else beside the recording's files.
+    /// The default is a file in the recording's folder.
     pub out: Option<PathBuf>,
-    /// Else what the name of `out` says, else MP4, or WAV where there are no pictures.
+    /// The default is the extension of `out`, else MP4, or WAV without video.
     pub format: Option<Format>,
-    /// Else cameras, where there are any.
+    /// The default is cameras if there are any, else share.
     pub picture: Option<Picture>,
-    /// H.264 as it was received.
+    /// Keep H.264 as received.
     pub copy: bool,
 }
 
@@ -94,27 +96,27 @@ pub(super) struct Choice {
 pub(super) struct Plan<'a> {
     pub out: PathBuf,
     pub length_ms: u64,
-    /// What comes through standard input.
+    /// What ffmpeg reads from standard input.
     pub feed: Option<Feed<'a>>,
-    /// Width, height and frames a second, of pictures that are encoded.
+    /// Width, height and frames a second of encoded video.
     pub picture: Option<(u32, u32, u32)>,
-    pub sounds: usize,
-    /// Of ffmpeg, up to the name of the output.
+    pub audio: usize,
+    /// For ffmpeg, without the first ones and the name of the output.
     args: Vec<OsString>,
 }
 
-/// What ffmpeg gets through its standard input.
+/// What ffmpeg reads from standard input.
 #[derive(Debug)]
 pub(super) struct Feed<'a> {
-    pub film: Option<(&'a Film, Timing)>,
-    /// Begin and end in milliseconds of the output.
+    pub track: Option<(&'a VideoTrack, Timing)>,
+    /// Start and end in milliseconds after the start of the output, and text.
     pub cues: Vec<(u64, u64, String)>,
 }
 
 impl Feed<'_> {
     /// The time of the first block.
     fn first_ms(&self) -> u64 {
-        let frame = self.film.as_ref().and_then(|(_, timing)| timing.ends());
+        let frame = self.track.as_ref().and_then(|(_, timing)| timing.ends());
         let cue = self.cues.first().map(|(start, ..)| *start);
         frame
             .map(|(first, _)| first)
@@ -125,7 +127,7 @@ impl Feed<'_> {
     }
 
     fn end_ms(&self) -> u64 {
-        let frame = self.film.as_ref().and_then(|(_, timing)| timing.ends());
+        let frame = self.track.as_ref().and_then(|(_, timing)| timing.ends());
         let cue = self.cues.iter().map(|(_, end, _)| *end);
         frame
             .map(|(_, last)| last + 40)
@@ -136,16 +138,16 @@ impl Feed<'_> {
     }
 }
 
-/// Pictures and subtitles of a recording, with their times in the output.
+/// Frames and subtitles of a recording with their times in the output.
 ///
 /// # Errors
-/// When pictures are wanted that are not there.
+/// When the picture that was asked for is missing.
 pub(super) fn feed(
     recording: &Recording,
     picture: Option<Picture>,
     has_pictures: bool,
 ) -> Result<Feed<'_>, String> {
-    let film =
+    let track =
         match picture {
             _ if !has_pictures => None,
             None => recording.camera.as_ref().or(recording.share.as_ref()),
@@ -160,8 +162,8 @@ pub(super) fn feed(
             )?),
         };
     let origin_ms = recording.origin_ms();
-    let film = film
-        .map(|film| (film, timing(film, origin_ms)))
+    let track = track
+        .map(|track| (track, timing(track, origin_ms)))
         .filter(|(_, timing)| timing.ends().is_some());
     let place = |cue: &Cue| {
         let start = cue
@@ -176,13 +178,13 @@ pub(super) fn feed(
         .filter_map(|cue| place(cue).map(|(start, end)| (start, end, cue.text.as_str())))
         .collect();
     let cues = flattened(&cues);
-    Ok(Feed { film, cues })
+    Ok(Feed { track, cues })
 }
 
 /// Plans one output.
 ///
 /// # Errors
-/// In words for the user, when what is wanted cannot be made of the recording.
+/// A text for the user, when the recording has not what the output needs.
 pub(super) fn plan<'a>(recording: &'a Recording, choice: &Choice) -> Result<Plan<'a>, String> {
     let named = match (&choice.out, choice.format) {
         (_, Some(format)) => Some(format),
@@ -195,14 +197,14 @@ pub(super) fn plan<'a>(recording: &'a Recording, choice: &Choice) -> Result<Plan
         })?),
     };
     let feed = feed(recording, choice.picture, named != Some(Format::Wav))?;
-    let format = named.unwrap_or(match feed.film {
+    let format = named.unwrap_or(match feed.track {
         Some(_) => Format::Mp4,
         None => Format::Wav,
     });
-    if named == Some(Format::Wav) && recording.sounds.is_empty() {
+    if named == Some(Format::Wav) && recording.audio.is_empty() {
         return Err("found no audio in this recording, and WAV has nothing else".to_owned());
     }
-    if feed.film.is_none() && recording.sounds.is_empty() {
+    if feed.track.is_none() && recording.audio.is_empty() {
         return Err(format!(
             "{}: found neither audio nor video, expected one of them",
             recording.folder.display()
@@ -211,13 +213,13 @@ pub(super) fn plan<'a>(recording: &'a Recording, choice: &Choice) -> Result<Plan
     if choice.copy {
         can_be_copied(&feed)?;
     }
-    let is_fed = format != Format::Wav && (feed.film.is_some() || !feed.cues.is_empty());
+    let is_fed = format != Format::Wav && (feed.track.is_some() || !feed.cues.is_empty());
     let feed = is_fed.then_some(feed);
     let origin_ms = recording.origin_ms();
     let ends = recording
-        .sounds
+        .audio
         .iter()
-        .map(|sound| since(origin_ms, sound.first_ms) + sound.length_ms);
+        .map(|file| since(origin_ms, file.first_ms) + file.length_ms);
     let length_ms = ends
         .chain(feed.as_ref().map(Feed::end_ms))
         .max()
@@ -231,28 +233,28 @@ pub(super) fn plan<'a>(recording: &'a Recording, choice: &Choice) -> Result<Plan
     let mut call = Call::default();
     let mut picture = None;
     if let Some(feed) = &feed {
-        // ffmpeg would count from the first block on.
+        // ffmpeg moves the first block to 0; this moves it back.
         call.add(["-itsoffset", &seconds(feed.first_ms())]);
-        if feed.film.is_some() && !choice.copy {
-            // Sizes change in mid-stream: `scale` follows them by itself, a new graph would begin at 0.
+        if feed.track.is_some() && !choice.copy {
+            // When the resolution changes, `scale` adapts; a new filter graph would start at 0.
             call.add(["-reinit_filter", "0"]);
         }
         call.add(["-f", "matroska", "-i", "pipe:0"]);
     }
-    for sound in &recording.sounds {
-        call.sound_input(recording, sound);
+    for file in &recording.audio {
+        call.audio_input(recording, file);
     }
     let mut maps: Vec<&str> = Vec::new();
-    match feed.as_ref().and_then(|feed| feed.film.as_ref()) {
+    match feed.as_ref().and_then(|feed| feed.track.as_ref()) {
         Some(_) if choice.copy => maps.push("0:v"),
-        Some((film, timing)) => {
-            picture = Some(call.picture_filter(film, timing, length_ms));
+        Some((track, timing)) => {
+            picture = Some(call.video_filter(track, timing, length_ms));
             maps.push("[v]");
         }
         None => {}
     }
-    if !recording.sounds.is_empty() {
-        call.sound_filter(recording, format, usize::from(is_fed));
+    if !recording.audio.is_empty() {
+        call.audio_filter(recording, format, usize::from(is_fed));
         maps.push("[a]");
     }
     if feed.as_ref().is_some_and(|feed| !feed.cues.is_empty()) {
@@ -280,13 +282,13 @@ pub(super) fn plan<'a>(recording: &'a Recording, choice: &Choice) -> Result<Plan
         length_ms,
         feed,
         picture,
-        sounds: recording.sounds.len(),
+        audio: recording.audio.len(),
         args: call.args,
     })
 }
 
 impl Plan<'_> {
-    /// The arguments of ffmpeg. `out` is absolute, so it is never taken for an option.
+    /// The arguments of ffmpeg. `out` is absolute, so ffmpeg cannot read it as an option.
     pub(super) fn args(&self, out: &Path, may_replace: bool) -> Vec<OsString> {
         let begin = ["-hide_banner", "-nostdin", "-loglevel", "error"];
         let replace = if may_replace { "-y" } else { "-n" };
@@ -296,17 +298,17 @@ impl Plan<'_> {
     }
 }
 
-/// H.264 can be copied where it is of one size: MP4 tells a player only once.
+/// Whether H.264 can be copied: only with one resolution, because an MP4 track has one.
 fn can_be_copied(feed: &Feed<'_>) -> Result<(), String> {
-    let Some((film, timing)) = &feed.film else {
+    let Some((track, timing)) = &feed.track else {
         return Err("--copy: found no video in what is to be made, expected H.264".to_owned());
     };
-    let mut sizes: Vec<(u32, u32)> = shown(film, timing).map(|frame| frame.size).collect();
+    let mut sizes: Vec<(u32, u32)> = shown(track, timing).map(|frame| frame.size).collect();
     sizes.dedup();
-    let [width, height] = size(film, timing);
-    match &film.coding {
-        Coding::H264(_) if sizes.len() == 1 => Ok(()),
-        Coding::H264(_) => Err(format!(
+    let [width, height] = size(track, timing);
+    match &track.codec {
+        VideoCodec::H264(_) if sizes.len() == 1 => Ok(()),
+        VideoCodec::H264(_) => Err(format!(
             "--copy: found pictures that change their size, up to {width}x{height}; without --copy \
              they are scaled to one"
         )),
@@ -315,22 +317,22 @@ fn can_be_copied(feed: &Feed<'_>) -> Result<(), String> {
 }
 
 fn shown<'a>(
-    film: &'a Film,
+    track: &'a VideoTrack,
     timing: &'a Timing,
 ) -> impl Iterator<Item = &'a super::recording::Frame> {
-    let times = film.frames.iter().zip(&timing.times);
+    let times = track.frames.iter().zip(&timing.times);
     times.filter_map(|(frame, time)| time.map(|_| frame))
 }
 
-/// Width and height that every frame fits into: even, as 4:2:0 wants it.
-fn size(film: &Film, timing: &Timing) -> [u32; 2] {
+/// Width and height that fit every frame, even because of 4:2:0 chroma.
+fn size(track: &VideoTrack, timing: &Timing) -> [u32; 2] {
     let (mut width, mut height) = (0, 0);
-    for frame in shown(film, timing) {
+    for frame in shown(track, timing) {
         width = width.max(frame.size.0);
         height = height.max(frame.size.1);
     }
     if width == 0 || height == 0 {
-        // Nobody said: a size that is usual.
+        // No frame has a size: assume the most usual one.
         (width, height) = (1280, 720);
     }
     [width.min(WIDTH_MAX), height.min(HEIGHT_MAX)].map(|side| side.next_multiple_of(2))
@@ -354,46 +356,43 @@ impl Call {
             .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
     }
 
-    fn sound_input(&mut self, recording: &Recording, sound: &Sound) {
-        match sound.codec {
-            // While a file grows its head is older than its end.
-            SoundCodec::Wav if !recording.is_ended => {
+    fn audio_input(&mut self, recording: &Recording, file: &AudioFile) {
+        match file.codec {
+            // The header of a growing file has an old length.
+            AudioFormat::Wav if !recording.is_ended => {
                 self.add(["-ignore_length", "1", "-f", "wav"])
             }
-            SoundCodec::Wav => self.add(["-f", "wav"]),
-            SoundCodec::OggOpus => self.add(["-f", "ogg"]),
-            SoundCodec::G722 => self.add(["-f", "g722"]),
+            AudioFormat::Wav => self.add(["-f", "wav"]),
+            AudioFormat::OggOpus => self.add(["-f", "ogg"]),
+            AudioFormat::G722 => self.add(["-f", "g722"]),
         }
-        self.add([
-            "-i".as_ref(),
-            recording.folder.join(&sound.file).as_os_str(),
-        ]);
+        self.add(["-i".as_ref(), recording.folder.join(&file.file).as_os_str()]);
     }
 
-    /// Every sound from its own begin on, and the sum of them.
-    fn sound_filter(&mut self, recording: &Recording, format: Format, first_input: usize) {
-        let sounds = &recording.sounds;
+    /// Delays every file to its start, and mixes all.
+    fn audio_filter(&mut self, recording: &Recording, format: Format, first_input: usize) {
+        let audio = &recording.audio;
         let rate_hz = match format {
-            Format::Wav => sounds.iter().map(|sound| sound.rate_hz).max().unwrap_or(0),
-            // What players and browsers take without a second thought.
+            Format::Wav => audio.iter().map(|file| file.rate_hz).max().unwrap_or(0),
+            // All players and browsers support it.
             Format::Mp4 | Format::Mkv => 48_000,
         };
-        let layout = match sounds.iter().any(|sound| sound.channels == 2) {
+        let layout = match audio.iter().any(|file| file.channels == 2) {
             true => "stereo",
             false => "mono",
         };
         let origin_ms = recording.origin_ms();
         let mut labels = String::new();
-        for (n, sound) in sounds.iter().enumerate() {
+        for (n, file) in audio.iter().enumerate() {
             let mut chain = format!(
                 "[{}:a]aresample={rate_hz},aformat=sample_fmts=fltp:channel_layouts={layout}",
                 first_input + n
             );
-            let delay_ms = since(origin_ms, sound.first_ms);
+            let delay_ms = since(origin_ms, file.first_ms);
             if delay_ms > 0 {
                 chain += &format!(",adelay={delay_ms}:all=1");
             }
-            if sounds.len() == 1 {
+            if audio.len() == 1 {
                 chain += "[a]";
             } else {
                 chain += &format!("[a{n}]");
@@ -401,19 +400,23 @@ impl Call {
             }
             self.filters.push(chain);
         }
-        if sounds.len() > 1 {
-            let count = sounds.len();
+        if audio.len() > 1 {
+            let count = audio.len();
             self.filters
                 .push(format!("{labels}amix=inputs={count}:normalize=0[a]"));
         }
     }
 
-    /// Every frame at its time and in one size; where there is none, black. Returns width, height
-    /// and rate.
-    fn picture_filter(&mut self, film: &Film, timing: &Timing, length_ms: u64) -> (u32, u32, u32) {
-        let [width, height] = size(film, timing);
+    /// Every frame at its time and in one size, black in between. Returns width, height and rate.
+    fn video_filter(
+        &mut self,
+        track: &VideoTrack,
+        timing: &Timing,
+        length_ms: u64,
+    ) -> (u32, u32, u32) {
+        let [width, height] = size(track, timing);
         let rate = frame_rate(timing);
-        // `fps` shows the first frame from 0 on, `tpad` the last one to the end, which `-t` sets.
+        // `fps` repeats the first frame from 0 on, `tpad` the last one until `-t` ends the output.
         let mut chain = format!(
             "[0:v]scale={width}:{height}:force_original_aspect_ratio=decrease:eval=frame,\
              pad={width}:{height}:-1:-1:eval=frame,setsar=1,format=yuv420p,\
@@ -440,7 +443,7 @@ impl Call {
 
     fn codecs(&mut self, format: Format, rate: Option<u32>, copy: bool) {
         if let Some(rate) = rate {
-            // A key frame every five seconds, so that a player can seek.
+            // A key frame every five seconds for seeking.
             let key = (5 * rate).to_string();
             self.add([
                 "-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-g", &key,

@@ -1,4 +1,4 @@
-//! Recordings, and the command lines that are made of them.
+//! Tests of the plan: recordings, and the command lines for them.
 
 use super::super::h264::ParameterSets;
 use super::super::recording::{Frame, Place};
@@ -6,8 +6,8 @@ use super::*;
 
 const ZERO: u64 = 1_767_000_000_000;
 
-fn sound(file: &str, codec: SoundCodec, offset_ms: u64, length_ms: u64) -> Sound {
-    Sound {
+fn file(file: &str, codec: AudioFormat, offset_ms: u64, length_ms: u64) -> AudioFile {
+    AudioFile {
         file: file.to_owned(),
         codec,
         rate_hz: 16_000,
@@ -18,7 +18,7 @@ fn sound(file: &str, codec: SoundCodec, offset_ms: u64, length_ms: u64) -> Sound
 }
 
 /// Frames of `(offset, width, height)`, each a key frame.
-fn film(coding: Coding, frames: &[(u64, u32, u32)]) -> Film {
+fn track(codec: VideoCodec, frames: &[(u64, u32, u32)]) -> VideoTrack {
     let frame = |(offset, width, height): &(u64, u32, u32)| Frame {
         stamp_ms: ZERO + offset,
         user_id: 7,
@@ -27,17 +27,17 @@ fn film(coding: Coding, frames: &[(u64, u32, u32)]) -> Film {
         bytes: 1,
         place: Place::Piece { file: 0, offset: 0 },
     };
-    Film {
+    VideoTrack {
         kind: "video",
-        coding,
+        codec,
         frames: frames.iter().map(frame).collect(),
         files: vec!["video.h264".to_owned()],
         stops_ms: Vec::new(),
     }
 }
 
-fn h264(frames: &[(u64, u32, u32)]) -> Film {
-    film(Coding::H264(ParameterSets::default()), frames)
+fn h264(frames: &[(u64, u32, u32)]) -> VideoTrack {
+    track(VideoCodec::H264(ParameterSets::default()), frames)
 }
 
 fn recording() -> Recording {
@@ -67,10 +67,10 @@ fn line(plan: &Plan<'_>) -> String {
 #[test]
 fn cameras_and_speakers() {
     let recording = Recording {
-        sounds: vec![
-            sound("audio-1.wav", SoundCodec::Wav, 0, 700_000),
-            sound("audio-2.opus", SoundCodec::OggOpus, 60_250, 1000),
-            sound("audio-1.2.g722", SoundCodec::G722, 700_000, 500),
+        audio: vec![
+            file("audio-1.wav", AudioFormat::Wav, 0, 700_000),
+            file("audio-2.opus", AudioFormat::OggOpus, 60_250, 1000),
+            file("audio-1.2.g722", AudioFormat::G722, 700_000, 500),
         ],
         camera: Some(h264(&[
             (2000, 320, 180),
@@ -109,7 +109,7 @@ fn cameras_and_speakers() {
 #[test]
 fn sound_alone() {
     let recording = Recording {
-        sounds: vec![sound("audio-mixed.wav", SoundCodec::Wav, 250, 4000)],
+        audio: vec![file("audio-mixed.wav", AudioFormat::Wav, 250, 4000)],
         is_ended: false,
         ..recording()
     };
@@ -128,7 +128,7 @@ fn sound_alone() {
 #[test]
 fn names_and_formats() {
     let recording = Recording {
-        sounds: vec![sound("audio-mixed.wav", SoundCodec::Wav, 0, 4000)],
+        audio: vec![file("audio-mixed.wav", AudioFormat::Wav, 0, 4000)],
         camera: Some(h264(&[(0, 320, 180), (40, 320, 180)])),
         ..recording()
     };
@@ -182,21 +182,21 @@ fn what_cannot_be_made() {
     let empty = recording();
     check(&empty, Choice::default(), "found neither audio nor video");
     check(&empty, picture(Picture::Camera), "no pictures of a camera");
-    let stills = Recording {
-        camera: Some(film(Coding::Jpg, &[(0, 320, 180)])),
+    let pictures = Recording {
+        camera: Some(track(VideoCodec::Jpg, &[(0, 320, 180)])),
         ..recording()
     };
     check(
-        &stills,
+        &pictures,
         picture(Picture::Share),
         "no pictures of a shared screen",
     );
-    check(&stills, copy(), "found single pictures");
+    check(&pictures, copy(), "found single pictures");
     let wav = Choice {
         format: Some(Format::Wav),
         ..Choice::default()
     };
-    check(&stills, wav, "found no audio");
+    check(&pictures, wav, "found no audio");
     let grows = Recording {
         camera: Some(h264(&[(0, 320, 180), (40, 640, 360)])),
         ..recording()
@@ -208,18 +208,18 @@ fn what_cannot_be_made() {
 fn the_output_begins_with_what_is_oldest() {
     let at = |started_ms, first_ms| Recording {
         started_ms,
-        sounds: vec![
-            Sound {
+        audio: vec![
+            AudioFile {
                 first_ms,
-                ..sound("a", SoundCodec::Wav, 0, 1)
+                ..file("a", AudioFormat::Wav, 0, 1)
             },
-            sound("b", SoundCodec::Wav, 500, 1),
+            file("b", AudioFormat::Wav, 500, 1),
         ],
         ..recording()
     };
     assert_eq!(at(ZERO, ZERO + 5000).origin_ms(), ZERO);
     assert_eq!(at(ZERO, ZERO - 5000).origin_ms(), ZERO - 5000);
-    // Of no stamp, and of another clock: those that make sense decide.
+    // Missing stamps, and stamps of another clock, do not count.
     assert_eq!(at(ZERO, 0).origin_ms(), ZERO);
     assert_eq!(at(ZERO, 5000).origin_ms(), ZERO);
     assert_eq!(at(5000, ZERO).origin_ms(), ZERO);

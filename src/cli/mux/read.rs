@@ -1,4 +1,4 @@
-//! Reads the folder of a stream: `meta.json`, the indexes, lengths of files, the transcript.
+//! The reader of a stream's folder: `meta.json`, frame indexes, lengths of audio files, transcript.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
@@ -10,22 +10,24 @@ use serde_json::Value;
 
 use super::cues;
 use super::h264::ParameterSets;
-use super::recording::{Coding, Cue, Film, Frame, Place, Recording, Sound, SoundCodec};
+use super::recording::{
+    AudioFile, AudioFormat, Cue, Frame, Place, Recording, VideoCodec, VideoTrack,
+};
 use crate::domain::text::one_line;
 
-/// No frame is larger; what says so is broken.
+/// A larger frame is an error in the index; the limit of a message is 16 MiB.
 pub(super) const FRAME_BYTES_MAX: u32 = 64 << 20;
 
-/// A text file of a recording that is larger than this is not ours.
+/// Limit for text files that are read whole.
 const TEXT_BYTES_MAX: u64 = 1 << 30;
 
-/// Names of files that a user gets to see at most.
+/// Most folders that an error lists.
 const NAMED_MAX: usize = 5;
 
-/// The recording in a folder, or in the only one below it.
+/// Reads the recording in a folder, or the only recording below it.
 ///
 /// # Errors
-/// In words for the user: what was expected and what is there.
+/// A text for the user: what was found and what was expected.
 pub(super) fn recording(folder: &Path) -> Result<Recording, String> {
     let folder = find(folder)?;
     let path = folder.join("meta.json");
@@ -36,21 +38,21 @@ pub(super) fn recording(folder: &Path) -> Result<Recording, String> {
     let stops_ms = sharing_stops(&recording.folder);
     let folder = recording.folder.clone();
     let notes = &mut recording.notes;
-    recording.camera = film(&folder, "video", Vec::new(), notes);
-    recording.share = film(&folder, "share", stops_ms, notes);
-    for sound in &mut recording.sounds {
-        let path = folder.join(&sound.file);
-        match length_ms(&path, sound) {
-            Ok(length) => sound.length_ms = length,
+    recording.camera = track(&folder, "video", Vec::new(), notes);
+    recording.share = track(&folder, "share", stops_ms, notes);
+    for file in &mut recording.audio {
+        let path = folder.join(&file.file);
+        match length_ms(&path, file) {
+            Ok(length) => file.length_ms = length,
             Err(error) => notes.push(format!("left out: {}: {error}", path.display())),
         }
     }
-    recording.sounds.retain(|sound| sound.length_ms > 0);
+    recording.audio.retain(|file| file.length_ms > 0);
     recording.cues = transcript(&folder, recording.started_ms);
     Ok(recording)
 }
 
-/// The folder that holds `meta.json`: that one, or the only one in it, up to the day's folder.
+/// The folder with `meta.json`: this one, or the only one up to three levels below.
 fn find(folder: &Path) -> Result<PathBuf, String> {
     let absolute =
         std::path::absolute(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
@@ -97,11 +99,11 @@ fn below(inside: fs::ReadDir, levels: u32, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// What `meta.json` tells.
+/// The recording as `meta.json` describes it.
 fn from_meta(folder: PathBuf, meta: &Value) -> Recording {
     let text = |key: &str| meta[key].as_str().map(|text| one_line(text).into_owned());
     let ids = ["topic", "meeting_id", "stream_id"];
-    // The year 2100: later stamps are none.
+    // Stamps after the year 2100 are invalid.
     let started_ms = meta["started_ms"]
         .as_u64()
         .filter(|ms| *ms < 4_102_444_800_000);
@@ -110,25 +112,25 @@ fn from_meta(folder: PathBuf, meta: &Value) -> Recording {
         title: ids.into_iter().find_map(text).unwrap_or_default(),
         started_ms: started_ms.unwrap_or(0),
         is_ended: meta["state"] == "ended",
-        sounds: meta["audio"]
+        audio: meta["audio"]
             .as_array()
             .into_iter()
             .flatten()
-            .filter_map(sound)
+            .filter_map(file)
             .collect(),
         ..Recording::default()
     }
 }
 
-fn sound(value: &Value) -> Option<Sound> {
+fn file(value: &Value) -> Option<AudioFile> {
     let number = |key: &str| value[key].as_u64();
     let file = value["file"].as_str().filter(|name| is_name(name))?;
-    Some(Sound {
+    Some(AudioFile {
         file: file.to_owned(),
         codec: match value["codec"].as_str()? {
-            "opus" => SoundCodec::OggOpus,
-            "g722" => SoundCodec::G722,
-            _ => SoundCodec::Wav,
+            "opus" => AudioFormat::OggOpus,
+            "g722" => AudioFormat::G722,
+            _ => AudioFormat::Wav,
         },
         rate_hz: number("sample_rate").filter(|hz| (8000..=48_000).contains(hz))? as u32,
         channels: number("channels").filter(|n| (1..=2).contains(n))? as u32,
@@ -137,27 +139,28 @@ fn sound(value: &Value) -> Option<Sound> {
     })
 }
 
-/// Whether a name stays in its folder.
+/// Whether a name is that of a file in its folder.
 fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0'])
 }
 
-/// How long a file of sound lasts.
-fn length_ms(path: &Path, sound: &Sound) -> std::io::Result<u64> {
+/// The length of an audio file.
+fn length_ms(path: &Path, audio: &AudioFile) -> std::io::Result<u64> {
     let mut file = File::open(path)?;
     let bytes = file.metadata()?.len();
-    let rate = u64::from(sound.rate_hz);
-    Ok(match sound.codec {
-        // A head of 44 bytes, samples of two.
-        SoundCodec::Wav => bytes.saturating_sub(44) * 1000 / (2 * rate * u64::from(sound.channels)),
+    let rate = u64::from(audio.rate_hz);
+    Ok(match audio.codec {
+        // A header of 44 bytes, 16-bit samples.
+        AudioFormat::Wav => {
+            bytes.saturating_sub(44) * 1000 / (2 * rate * u64::from(audio.channels))
+        }
         // 64 kbit/s.
-        SoundCodec::G722 => bytes / 8,
-        SoundCodec::OggOpus => last_granule(&mut file, bytes)? / 48,
+        AudioFormat::G722 => bytes / 8,
+        AudioFormat::OggOpus => last_granule(&mut file, bytes)? / 48,
     })
 }
 
-/// The position that the last page of an Ogg stream gives, in samples (RFC 3533): a page has 64 KiB
-/// at most.
+/// The position in the last page of an Ogg stream, in samples (RFC 3533). A page has at most 64 KiB.
 fn last_granule(file: &mut File, bytes: u64) -> std::io::Result<u64> {
     file.seek(SeekFrom::Start(bytes.saturating_sub(128 << 10)))?;
     let mut tail = Vec::new();
@@ -165,13 +168,13 @@ fn last_granule(file: &mut File, bytes: u64) -> std::io::Result<u64> {
     let mut pages = memchr::memmem::rfind_iter(&tail, b"OggS");
     let position = |at: usize| {
         let bytes = tail.get(at + 6..at + 14)?.try_into().ok()?;
-        // -1 is that of a page on which no packet ends.
+        // -1: no packet ends on this page.
         u64::try_from(i64::from_le_bytes(bytes)).ok()
     };
     Ok(pages.find_map(position).unwrap_or(0))
 }
 
-/// A line of an index, as far as it is needed.
+/// The fields of an index line that are used here.
 #[derive(Deserialize)]
 struct Line<'a> {
     timestamp_ms: u64,
@@ -190,38 +193,38 @@ struct Line<'a> {
     height: u32,
 }
 
-/// The pictures of a kind; `None` where there are none that can be used.
-fn film(
+/// The track of a kind; `None` if it has no frame that can be used.
+fn track(
     folder: &Path,
     kind: &'static str,
     stops_ms: Vec<u64>,
     notes: &mut Vec<String>,
-) -> Option<Film> {
+) -> Option<VideoTrack> {
     let index = BufReader::new(File::open(folder.join(kind).join("frames.jsonl")).ok()?);
-    let mut film = Film {
+    let mut track = VideoTrack {
         kind,
-        coding: Coding::Jpg,
+        codec: VideoCodec::Jpg,
         frames: Vec::new(),
         files: Vec::new(),
         stops_ms,
     };
-    // Zoom keeps one codec for a session; a setting that changed at a restart can make it two.
+    // Zoom keeps one codec for a session; settings that changed at a restart can make it two.
     let mut counts = [0_usize; 3];
-    let mut codings = Vec::new();
+    let mut codecs = Vec::new();
     for line in index.split(b'\n') {
-        // A line that was torn says nothing.
+        // Torn lines are skipped.
         let Ok(line) = line else { break };
         let Ok(line) = serde_json::from_slice::<Line<'_>>(&line) else {
             continue;
         };
-        let (coding, place) = match (line.offset, line.file) {
+        let (codec, place) = match (line.offset, line.file) {
             (Some(offset), file) => {
                 let default = format!("{kind}.h264");
                 let file = file.filter(|name| is_name(name)).unwrap_or(&default);
-                let known = film.files.iter().position(|name| name == file);
+                let known = track.files.iter().position(|name| name == file);
                 let file = known.unwrap_or_else(|| {
-                    film.files.push(file.to_owned());
-                    film.files.len() - 1
+                    track.files.push(file.to_owned());
+                    track.files.len() - 1
                 });
                 (
                     0,
@@ -240,9 +243,9 @@ fn film(
         if line.bytes == 0 || line.bytes > FRAME_BYTES_MAX {
             continue;
         }
-        counts[coding] += 1;
-        codings.push(coding as u8);
-        film.frames.push(Frame {
+        counts[codec] += 1;
+        codecs.push(codec as u8);
+        track.frames.push(Frame {
             stamp_ms: line.timestamp_ms,
             user_id: line.user_id,
             size: (line.width, line.height),
@@ -258,21 +261,21 @@ fn film(
     if count == 0 {
         return None;
     }
-    if count < film.frames.len() {
-        let others = film.frames.len() - count;
+    if count < track.frames.len() {
+        let others = track.frames.len() - count;
         notes.push(format!(
             "{kind}: {others} frames of another codec are left out"
         ));
-        let mut codings = codings.into_iter();
-        film.frames.retain(|_| codings.next() == Some(most as u8));
+        let mut codecs = codecs.into_iter();
+        track.frames.retain(|_| codecs.next() == Some(most as u8));
     }
-    film.coding = match most {
-        0 => Coding::H264(parameter_sets(folder, &film)?),
-        1 => Coding::Jpg,
-        _ => Coding::Png,
+    track.codec = match most {
+        0 => VideoCodec::H264(parameter_sets(folder, &track)?),
+        1 => VideoCodec::Jpg,
+        _ => VideoCodec::Png,
     };
-    if let Coding::H264(sets) = &film.coding {
-        let missing = match film.frames.iter().any(|frame| frame.is_key) {
+    if let VideoCodec::H264(sets) = &track.codec {
+        let missing = match track.frames.iter().any(|frame| frame.is_key) {
             _ if !sets.is_complete() => Some("parameter sets"),
             false => Some("key frame"),
             true => None,
@@ -284,15 +287,15 @@ fn film(
             return None;
         }
     }
-    Some(film)
+    Some(track)
 }
 
-/// The first ones, which the first frame has as a rule.
-fn parameter_sets(folder: &Path, film: &Film) -> Option<ParameterSets> {
-    let mut frames = Frames::new(folder, film);
+/// The first parameter sets; usually the first frame has them.
+fn parameter_sets(folder: &Path, track: &VideoTrack) -> Option<ParameterSets> {
+    let mut frames = Frames::new(folder, track);
     let mut sets = ParameterSets::default();
     let mut bytes = Vec::new();
-    for frame in &film.frames {
+    for frame in &track.frames {
         if frames.read(frame, &mut bytes).is_ok() {
             sets.update(&bytes);
         }
@@ -303,7 +306,7 @@ fn parameter_sets(folder: &Path, film: &Film) -> Option<ParameterSets> {
     Some(sets)
 }
 
-/// The bytes of frames.
+/// Reads the bytes of frames.
 pub(super) struct Frames<'a> {
     folder: PathBuf,
     kind: &'static str,
@@ -313,17 +316,17 @@ pub(super) struct Frames<'a> {
 }
 
 impl<'a> Frames<'a> {
-    pub(super) fn new(folder: &Path, film: &'a Film) -> Frames<'a> {
+    pub(super) fn new(folder: &Path, track: &'a VideoTrack) -> Frames<'a> {
         Frames {
             folder: folder.to_owned(),
-            kind: film.kind,
-            files: &film.files,
+            kind: track.kind,
+            files: &track.files,
             open: None,
         }
     }
 
     /// # Errors
-    /// When the frame is not, or not wholly, where the index says.
+    /// When the frame is missing or incomplete.
     pub(super) fn read(&mut self, frame: &Frame, bytes: &mut Vec<u8>) -> std::io::Result<()> {
         match &frame.place {
             Place::Piece { file, offset } => {
@@ -362,7 +365,7 @@ fn sharing_stops(folder: &Path) -> Vec<u64> {
         .collect()
 }
 
-/// What was said, from the file that knows most of it.
+/// The subtitles, from the most detailed transcript file.
 fn transcript(folder: &Path, started_ms: u64) -> Vec<Cue> {
     let found = |name: &str| read_text(&folder.join(name)).filter(|text| !text.is_empty());
     let cues = match found("transcript.jsonl") {

@@ -1,72 +1,72 @@
-//! What `mux` knows of a recording, as plain data: sounds, pictures and subtitles with their times.
+//! A recording as plain data: audio files, frames and subtitles with their times.
 
 use std::path::PathBuf;
 
 use super::h264::ParameterSets;
 
-/// A stamp further than this from the stream's zero comes from another clock; Zoom ends a meeting
+/// A stamp further than this from the stream's start comes from another clock; Zoom ends a meeting
 /// after 30 hours.
 pub(super) const FAR_MS: u64 = 30 * 3_600_000;
 
-/// The folder of one stream, read.
+/// The content of a stream's folder.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Recording {
     /// Absolute.
     pub folder: PathBuf,
-    /// The topic, or the id where there is none; may be empty.
+    /// The topic, else an id; can be empty.
     pub title: String,
-    /// The stream's zero, Unix milliseconds.
+    /// When the stream started, Unix milliseconds.
     pub started_ms: u64,
     /// Whether every file is complete.
     pub is_ended: bool,
     /// In the order of `meta.json`.
-    pub sounds: Vec<Sound>,
-    pub camera: Option<Film>,
-    pub share: Option<Film>,
-    /// By their begin.
+    pub audio: Vec<AudioFile>,
+    pub camera: Option<VideoTrack>,
+    pub share: Option<VideoTrack>,
+    /// Sorted by start.
     pub cues: Vec<Cue>,
-    /// What a user should know of what was found.
+    /// What the user should know about missing or unusual parts.
     pub notes: Vec<String>,
 }
 
-/// One file of sound.
+/// One audio file, all of one speaker or of one format.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Sound {
+pub(super) struct AudioFile {
     /// Its name in the folder.
     pub file: String,
-    pub codec: SoundCodec,
+    pub codec: AudioFormat,
     pub rate_hz: u32,
     pub channels: u32,
-    /// The stamp of its first sound, Unix milliseconds; 0 if there is none.
+    /// The stamp of its first packet, Unix milliseconds; 0 if there was none.
     pub first_ms: u64,
     pub length_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SoundCodec {
+pub(super) enum AudioFormat {
     Wav,
     OggOpus,
     /// Without a container.
     G722,
 }
 
-/// The pictures of cameras, or of a shared screen.
+/// The frames of cameras, or of a shared screen.
 #[derive(Debug, Clone)]
-pub(super) struct Film {
+pub(super) struct VideoTrack {
     /// `video` or `share`: the folder of the index and of single pictures.
     pub kind: &'static str,
-    pub coding: Coding,
+    pub codec: VideoCodec,
     /// In the order of the index.
     pub frames: Vec<Frame>,
-    /// Files that hold H.264, which frames name by their place here.
+    /// H.264 files; frames refer to them by index.
     pub files: Vec<String>,
-    /// When sharing stopped, Unix milliseconds. Of cameras nothing is known but their frames.
+    /// When sharing stopped, Unix milliseconds; empty for cameras.
     pub stops_ms: Vec<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Coding {
-    /// The parameter sets that come first; without any nothing can be decoded.
+pub(super) enum VideoCodec {
+    /// With the first parameter sets, which a decoder needs.
     H264(ParameterSets),
     Jpg,
     Png,
@@ -75,12 +75,12 @@ pub(super) enum Coding {
 /// A line of the index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Frame {
-    /// Unix milliseconds, from outside: may be anything.
+    /// Unix milliseconds, from the network: can have any value.
     pub stamp_ms: u64,
     pub user_id: u64,
-    /// Width and height in pixels; 0 where they are not known.
+    /// Width and height in pixels; 0 if unknown.
     pub size: (u32, u32),
-    /// Whether a decoder can begin with it.
+    /// Whether a decoder can begin here.
     pub is_key: bool,
     pub bytes: u32,
     pub place: Place,
@@ -89,7 +89,7 @@ pub(super) struct Frame {
 /// Where a frame's bytes are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
-    /// A piece of a file of [`Film::files`].
+    /// A piece of a file of [`VideoTrack::files`].
     Piece { file: u16, offset: u64 },
     /// A file of its own in the folder of the kind.
     File(Box<str>),
@@ -107,14 +107,14 @@ pub(super) struct Cue {
 }
 
 impl Recording {
-    /// When the output begins, Unix milliseconds: at the stream's zero, as `transcript.vtt` and each
-    /// `offset_ms` do; or where something is older than that; or, where nothing is near it, at the
-    /// first stamp there is.
+    /// When the output starts, Unix milliseconds: with the stream, like `transcript.vtt` and every
+    /// `offset_ms`; earlier if a stamp is earlier; and at the first stamp if no stamp is near the
+    /// stream's start.
     pub(super) fn origin_ms(&self) -> u64 {
-        let films = self.camera.iter().chain(&self.share);
+        let tracks = self.camera.iter().chain(&self.share);
         let pictures =
-            films.flat_map(|film| film.frames.iter().map(|frame| frame.stamp_ms).take(1));
-        let stamps = self.sounds.iter().map(|sound| sound.first_ms);
+            tracks.flat_map(|track| track.frames.iter().map(|frame| frame.stamp_ms).take(1));
+        let stamps = self.audio.iter().map(|file| file.first_ms);
         let stamps = stamps.chain(pictures).filter(|stamp| *stamp > 0);
         let is_near = |stamp: &u64| stamp.abs_diff(self.started_ms) <= FAR_MS;
         match stamps.clone().filter(is_near).min() {
@@ -124,7 +124,7 @@ impl Recording {
     }
 }
 
-/// Milliseconds from `origin_ms` to a stamp; 0 for a stamp that cannot be.
+/// Milliseconds from `origin_ms` to a stamp; 0 for an impossible stamp.
 pub(super) fn since(origin_ms: u64, stamp_ms: u64) -> u64 {
     match stamp_ms.checked_sub(origin_ms) {
         Some(ms) if ms <= FAR_MS => ms,

@@ -1,9 +1,9 @@
-//! Command lines as a shell reads them.
+//! Command lines, quoted for a shell.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-/// One command: words with blanks between them, each quoted if it needs to be.
+/// One command: the words, quoted where needed, with blanks between them.
 pub(super) fn line<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Vec<u8> {
     let mut out = Vec::new();
     for word in words {

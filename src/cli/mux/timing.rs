@@ -1,30 +1,31 @@
-//! When each frame is shown, and when there is none to show.
+//! The time of each frame, and the spans in which there is a picture.
 //!
-//! H.264 has no clock of its own, so frames are shown by the stamps in the index. Stamps come from
-//! outside and may be anything; frames keep their order whatever they say.
+//! H.264 has no clock of its own, so the stamps in the index decide. They come from the network and can
+//! have any value; frames keep their order in any case.
 
-use super::recording::{Coding, FAR_MS, Film, Frame};
+use super::recording::{FAR_MS, Frame, VideoCodec, VideoTrack};
 
-/// A camera without frames for longer than this is off: black. Shorter ones are jitter, or a
-/// connection that was lost for a moment, and the last frame stays.
+/// A camera without frames for longer than this is off, and the picture is black. A shorter gap is
+/// jitter or a short loss of the connection, and the last frame stays.
 const HOLD_MS: u64 = 5_000;
 
-/// How long the last frame of a camera stays when it goes off: at one frame a second, a frame's time.
+/// How long the last frame stays when a camera goes off: the time of a frame at the lowest rate, one
+/// frame a second.
 pub(super) const TAIL_MS: u64 = 1_000;
 
-/// Frames without a usable stamp are this far apart.
+/// The distance of frames without a usable stamp.
 const STEP_MS: u64 = 40;
 
-/// Stamps that are this much behind come from another clock; less is jitter.
+/// A stamp this far behind the previous one comes from another clock; less is jitter.
 const BACK_MS: u64 = 10_000;
 
-/// Frames by their place in the film, each with its time, and when there is something to see.
+/// When the frames of a track are shown.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Timing {
-    /// Milliseconds from the output's begin, for each frame of the film; `None` for one that cannot
-    /// be decoded, because the key frame before it is missing.
+    /// Milliseconds after the start of the output, for each frame of the track; `None` for a frame that
+    /// cannot be decoded because its key frame is missing.
     pub times: Vec<Option<u64>>,
-    /// From and until, in order, not touching each other. An end of `u64::MAX` is that of the output.
+    /// Start and end of each span with a picture, in order. `u64::MAX` is the end of the output.
     pub spans: Vec<(u64, u64)>,
 }
 
@@ -37,15 +38,15 @@ impl Timing {
     }
 }
 
-/// Places the frames of a film in an output that begins at `origin_ms`.
-pub(super) fn timing(film: &Film, origin_ms: u64) -> Timing {
-    let times = times(&film.frames, origin_ms);
-    let hold_ms = match film.kind {
-        // A slide may stand for an hour; that sharing stopped is an event of its own.
+/// Places the frames of a track in an output that starts at `origin_ms`.
+pub(super) fn timing(track: &VideoTrack, origin_ms: u64) -> Timing {
+    let times = times(&track.frames, origin_ms);
+    let hold_ms = match track.kind {
+        // A slide may stay for an hour; the end of sharing is a meeting event.
         "share" => u64::MAX,
         _ => HOLD_MS,
     };
-    let stops: Vec<u64> = film
+    let stops: Vec<u64> = track
         .stops_ms
         .iter()
         .filter_map(|stop| stop.checked_sub(origin_ms))
@@ -54,21 +55,21 @@ pub(super) fn timing(film: &Film, origin_ms: u64) -> Timing {
         let mut inside = stops.iter().filter(|stop| (from..=until).contains(stop));
         inside.next().copied()
     };
-    let is_still = !matches!(film.coding, Coding::H264(_));
+    let is_picture = !matches!(track.codec, VideoCodec::H264(_));
     let mut timing = Timing {
         times: vec![None; times.len()],
         spans: Vec::new(),
     };
-    // The frame shown last, and the span that it is in.
+    // The time of the last frame shown, and the start of its span.
     let mut last: Option<u64> = None;
     let mut from = 0;
-    for run in runs(&film.frames, &times, hold_ms) {
-        let first_key = film.frames[run.clone()]
+    for run in runs(&track.frames, &times, hold_ms) {
+        let first_key = track.frames[run.clone()]
             .iter()
-            .position(|frame| frame.is_key || is_still);
+            .position(|frame| frame.is_key || is_picture);
         let begin = match first_key {
             Some(key) => run.start + key,
-            // Better a picture that builds up than none, but nothing can begin with it.
+            // A damaged picture is better than none; but a decoder cannot begin here.
             None if last.is_some() => run.start,
             None => continue,
         };
@@ -98,10 +99,10 @@ pub(super) fn timing(film: &Film, origin_ms: u64) -> Timing {
     timing
 }
 
-/// The time of each frame, from the output's begin: never backwards.
+/// The time of each frame after the start of the output; it only grows.
 fn times(frames: &[Frame], origin_ms: u64) -> Vec<u64> {
     let mut last: Option<u64> = None;
-    // What the clock of the stamps is behind the output's, after it has jumped.
+    // What is added to stamps after their clock has jumped.
     let mut shift: i64 = 0;
     let place = |frame: &Frame| {
         let stamp = match i64::try_from(frame.stamp_ms) {
@@ -129,7 +130,7 @@ fn times(frames: &[Frame], origin_ms: u64) -> Vec<u64> {
     frames.iter().map(place).collect()
 }
 
-/// Stretches of frames that may depend on each other: those of one encoder, without a hole.
+/// Ranges of frames that can depend on each other: of one user, without a gap.
 fn runs<'a>(
     frames: &'a [Frame],
     times: &'a [u64],
@@ -150,8 +151,8 @@ fn runs<'a>(
     })
 }
 
-/// When there is nothing to see in an output of that length: the holes between the spans, of which
-/// the longest count if there are more than `count_max`.
+/// The times without a picture in an output of that length; the longest ones if there are more than
+/// `count_max`.
 pub(super) fn holes(spans: &[(u64, u64)], length_ms: u64, count_max: usize) -> Vec<(u64, u64)> {
     let begins = spans.iter().map(|(from, _)| *from).chain([length_ms]);
     let ends = [0].into_iter().chain(spans.iter().map(|(_, until)| *until));
@@ -167,7 +168,7 @@ pub(super) fn holes(spans: &[(u64, u64)], length_ms: u64, count_max: usize) -> V
     holes
 }
 
-/// Frames a second of the output: the first usual rate that shows every frame.
+/// Frames a second of the output: the lowest usual rate that shows every frame.
 pub(super) fn frame_rate(timing: &Timing) -> u32 {
     let shown: Vec<u64> = timing.times.iter().flatten().copied().collect();
     let mut steps: Vec<u64> = shown.windows(2).map(|two| two[1] - two[0]).collect();
@@ -188,8 +189,8 @@ mod tests {
 
     const ZERO: u64 = 1_767_000_000_000;
 
-    /// Frames of `(stamp from zero, user, key)`.
-    fn film(kind: &'static str, frames: &[(i64, u64, bool)], stops: &[u64]) -> Film {
+    /// Frames of `(stamp after zero, user, key)`.
+    fn track(kind: &'static str, frames: &[(i64, u64, bool)], stops: &[u64]) -> VideoTrack {
         let frame = |&(stamp, user_id, is_key): &(i64, u64, bool)| Frame {
             stamp_ms: ZERO.saturating_add_signed(stamp),
             user_id,
@@ -198,17 +199,17 @@ mod tests {
             bytes: 1,
             place: Place::Piece { file: 0, offset: 0 },
         };
-        Film {
+        VideoTrack {
             kind,
-            coding: Coding::H264(ParameterSets::default()),
+            codec: VideoCodec::H264(ParameterSets::default()),
             frames: frames.iter().map(frame).collect(),
             files: Vec::new(),
             stops_ms: stops.iter().map(|stop| ZERO + stop).collect(),
         }
     }
 
-    fn check(film: &Film, times: &[Option<u64>], spans: &[(u64, u64)]) {
-        let timing = timing(film, ZERO);
+    fn check(track: &VideoTrack, times: &[Option<u64>], spans: &[(u64, u64)]) {
+        let timing = timing(track, ZERO);
         assert_eq!(timing.times, times);
         assert_eq!(timing.spans, spans);
     }
@@ -216,16 +217,16 @@ mod tests {
     #[test]
     fn a_camera_that_was_off_returns_with_a_key_frame() {
         check(
-            &film(
+            &track(
                 "video",
                 &[
-                    // Nothing can begin here.
+                    // A decoder cannot begin here.
                     (10, 1, false),
                     (50, 1, true),
                     (90, 1, false),
-                    // A connection that was lost for less than the hold.
+                    // A loss shorter than the hold.
                     (4000, 1, false),
-                    // Ten minutes off; the first frame needs one that is gone.
+                    // Off for ten minutes; the next frame needs a key frame that is missing.
                     (604_000, 1, false),
                     (604_500, 1, true),
                 ],
@@ -239,17 +240,17 @@ mod tests {
     #[test]
     fn another_camera_begins_with_its_own_key_frame() {
         check(
-            &film(
+            &track(
                 "video",
                 &[(0, 1, true), (40, 2, false), (80, 2, true), (120, 1, false)],
                 &[],
             ),
-            // The last is of a run without any: it is shown rather than lost.
+            // The last run has no key frame at all, so it is shown as it is.
             &[Some(0), None, Some(80), Some(120)],
             &[(0, 1120)],
         );
         check(
-            &film("video", &[(0, 1, false), (40, 1, false)], &[]),
+            &track("video", &[(0, 1, false), (40, 1, false)], &[]),
             &[None, None],
             &[],
         );
@@ -259,9 +260,9 @@ mod tests {
     fn a_slide_stays_until_sharing_stops() {
         let frames = [(0, 1, true), (600_000, 1, false), (1_800_000, 1, true)];
         let times = [Some(0), Some(600_000), Some(1_800_000)];
-        check(&film("share", &frames, &[]), &times, &[(0, u64::MAX)]);
+        check(&track("share", &frames, &[]), &times, &[(0, u64::MAX)]);
         check(
-            &film("share", &frames, &[900_000, 2_000_000, 3_000_000]),
+            &track("share", &frames, &[900_000, 2_000_000, 3_000_000]),
             &times,
             &[(0, 900_000), (1_800_000, 2_000_000)],
         );
@@ -271,7 +272,7 @@ mod tests {
     fn no_stamp_breaks_the_order() {
         let far = FAR_MS as i64;
         let frames = [
-            // Before the begin, and in no time at all.
+            // Before the start, and impossibly late.
             (-5, 1, true),
             (i64::MAX, 1, true),
             // Jitter, twice the same, and a clock that is set back by an hour.
@@ -282,8 +283,8 @@ mod tests {
             (-3_599_960, 1, true),
             (far * 2, 1, true),
         ];
-        let film = film("video", &frames, &[]);
-        let timing = timing(&film, ZERO);
+        let track = track("video", &frames, &[]);
+        let timing = timing(&track, ZERO);
         let times: Vec<u64> = timing.times.iter().flatten().copied().collect();
         assert_eq!(times.len(), frames.len());
         assert!(times.windows(2).all(|two| two[0] < two[1]), "{times:?}");
