@@ -1,5 +1,6 @@
 //! A seeded Zoom that drops, delays, repeats, reorders and garbles, and what must hold whatever it
-//! does. A failure prints its seed; `RTMSD_SEED` replays one.
+//! does. A failure prints its seed; `RTMSD_SEED` replays one, `RTMSD_SEEDS` says how many to play
+//! instead of 3,000.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -313,12 +314,10 @@ fn play(seed: u64) {
 #[test]
 #[expect(clippy::print_stderr, reason = "a failing test must tell its seed")]
 fn whatever_zoom_does() {
-    let seeds = match std::env::var("RTMSD_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-    {
+    let number = |key| std::env::var(key).ok().map(|n| n.parse().expect(key));
+    let seeds = match number("RTMSD_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..3000,
+        None => 0..number("RTMSD_SEEDS").unwrap_or(3000),
     };
     for seed in seeds {
         if let Err(panic) = std::panic::catch_unwind(|| play(seed)) {
