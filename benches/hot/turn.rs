@@ -62,7 +62,7 @@ impl Joined {
         let dialer = Dialer::start(tls, resolver).expect("a thread");
         let (sender, heard) = sync_channel(1);
         let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Tell(sender, wanted))];
-        let meeting = StreamHandle::spawn(config, dialer, RecentPhrases::default(), sinks, || {})
+        let meeting = StreamHandle::spawn(config, dialer, RecentPhrases::default, sinks, || {})
             .expect("a thread");
         let mut signaling = accept(&listener);
         say(

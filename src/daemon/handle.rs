@@ -58,8 +58,17 @@ impl Handle {
             Ok(api) => Arc::new(api),
             Err(error) => return Some(Err(Error::Api(error))),
         };
-        let reload = Reload { settings, api };
+        let public = match settings.public.clone().prepare() {
+            Ok(public) => public,
+            Err(error) => return Some(Err(Error::Public(error))),
+        };
+        let reload = Reload {
+            settings,
+            public,
+            api,
+        };
         self.ask(within, |reply| Event::Reload(Box::new(reload), reply))
+            .map(Ok)
     }
 
     fn ask<T>(&self, within: Duration, event: impl FnOnce(SyncSender<T>) -> Event) -> Option<T> {

@@ -113,14 +113,15 @@ enum Event {
     Heartbeat(SyncSender<Heartbeat>),
     /// Which client is in use.
     Api(SyncSender<Arc<Api>>),
-    Reload(Box<Reload>, SyncSender<Result<(), Error>>),
+    Reload(Box<Reload>, SyncSender<()>),
     Stop,
 }
 
-/// Other settings, and the client that goes with them: it is made outside, for that may read files.
+/// Other settings, and what is made of them by reading files: outside, for the loop waits for no disk.
 #[derive(Debug)]
 struct Reload {
     settings: Settings,
+    public: ingress::Prepared,
     api: Arc<Api>,
 }
 
@@ -291,7 +292,10 @@ impl Daemon {
                 Event::Status(reply) => drop(reply.send(self.status())),
                 Event::Heartbeat(reply) => drop(reply.send(self.heartbeat())),
                 Event::Api(reply) => drop(reply.send(Arc::clone(&self.api))),
-                Event::Reload(new, reply) => drop(reply.send(self.reload(*new))),
+                Event::Reload(new, reply) => {
+                    self.reload(*new);
+                    let _ = reply.send(());
+                }
                 Event::Stop => break,
             }
             // What comes together is saved together. Whether more has come is asked by taking it:
@@ -305,11 +309,14 @@ impl Daemon {
         self.stop();
     }
 
-    /// All or nothing. What belongs to parts that live as long as the process stays as it is.
-    fn reload(&mut self, Reload { settings, api }: Reload) -> Result<(), Error> {
-        self.public
-            .reload(settings.public.clone())
-            .map_err(Error::Public)?;
+    /// What belongs to parts that live as long as the process stays as it is.
+    fn reload(&mut self, reload: Reload) {
+        let Reload {
+            settings,
+            public,
+            api,
+        } = reload;
+        self.public.reload(public);
         self.settings.take(settings);
         if let (Some(disk), Some(settings)) = (&self.disk, &self.settings.disk) {
             disk.reload(settings.clone());
@@ -319,7 +326,6 @@ impl Daemon {
         self.tell_secrets();
         let actions = self.coordinator.reload(now(), self.settings.coordinator());
         self.apply(actions);
-        Ok(())
     }
 
     /// A call came to its end.

@@ -9,6 +9,7 @@ use crate::clock::now_ms;
 use crate::coordinator::StreamPlan;
 use crate::domain::stream_info::StreamInfo;
 use crate::protocol::codes::RtmsStatus;
+use crate::protocol::dedup::RecentPhrases;
 use crate::protocol::server_url::ServerUrl;
 use crate::protocol::{Command, EndReason, StreamConfig};
 use crate::recorder;
@@ -84,7 +85,7 @@ impl Daemon {
             window,
             unix_ms: now_ms(),
         };
-        let mut recent = Default::default();
+        let mut root = None;
         let mut sinks = self
             .sinks
             .as_ref()
@@ -94,15 +95,19 @@ impl Daemon {
             sinks.push(Box::new(stdout.sink(&info, format)));
         }
         if let (Some(disk), Some(settings)) = (&self.disk, &self.settings.disk) {
-            if is_rejoin {
-                recent = recorder::load_recent_phrases(&settings.root, &info);
-            }
+            root = is_rejoin.then(|| settings.root.clone());
             sinks.push(Box::new(disk.sink(info.clone())));
         }
         let sender = self.sender.clone();
         let stream_id = started.stream_id.clone();
         let ended = move || sender.send_always(Event::Ended(stream_id));
         let dialer = self.dialer.clone();
+        let written = info.clone();
+        let recent = move || {
+            root.map_or_else(RecentPhrases::default, |root| {
+                recorder::load_recent_phrases(&root, &written)
+            })
+        };
         let meeting = StreamHandle::spawn(config, dialer, recent, sinks, ended)
             .map_err(|error| EndReason::NoResources(error.to_string()))?;
         log::info!(

@@ -48,7 +48,26 @@ impl Default for Settings {
     }
 }
 
+/// Settings whose certificate was read.
+#[derive(Debug)]
+pub struct Prepared {
+    settings: Settings,
+    gate: gate::Config,
+}
+
 impl Settings {
+    /// Reads the certificate and its key, so that [`Public::reload`] waits for no disk.
+    ///
+    /// # Errors
+    /// A certificate that cannot be used.
+    pub fn prepare(self) -> Result<Prepared, Error> {
+        let gate = self.gate()?;
+        Ok(Prepared {
+            settings: self,
+            gate,
+        })
+    }
+
     fn gate(&self) -> Result<gate::Config, TlsError> {
         let tls = self.tls.as_ref().map(Tls::load).transpose()?;
         if let Some(days_left) = tls.as_ref().map(Tls::days_left).filter(|&days| days < 14) {
@@ -143,15 +162,10 @@ impl<T: From<ZoomEvent> + Send + 'static> Public<T> {
         Ok(Public { gate, server })
     }
 
-    /// Takes other settings, all or nothing: with a certificate that cannot be used, the old
-    /// settings stay. Requests that have begun end under the old ones.
-    ///
-    /// # Errors
-    /// A certificate that cannot be used.
-    pub fn reload(&self, settings: Settings) -> Result<(), Error> {
-        self.gate.reload(settings.gate()?);
+    /// Takes other settings. Requests that have begun end under the old ones.
+    pub fn reload(&self, Prepared { settings, gate }: Prepared) {
+        self.gate.reload(gate);
         self.server.reload(settings.server());
-        Ok(())
     }
 }
 

@@ -138,7 +138,7 @@ impl Driver {
     }
 
     /// Does what the stream asks for, until it waits or ends. Returns until when it waits.
-    fn drain_outputs(&mut self) -> Instant {
+    pub(super) fn drain_outputs(&mut self) -> Instant {
         while self.ended.is_none() {
             match self.stream.poll_output() {
                 Output::Connect(id, url) => {

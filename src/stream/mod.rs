@@ -56,12 +56,13 @@ impl std::error::Error for Panicked {}
 impl StreamHandle {
     /// Starts the thread of a stream.
     ///
-    /// `seam` knows the last phrases of an earlier life of it. `ended` is called at its very end, on
-    /// that thread, also after a panic; it must not block.
+    /// `recent` loads the last phrases of an earlier life of it. It is called on that thread, while the
+    /// first connection opens and before anything is read from it, so it may wait for a disk. `ended`
+    /// is called at the very end, on that thread, also after a panic; it must not block.
     pub fn spawn(
         config: StreamConfig,
         dialer: Dialer,
-        seam: RecentPhrases,
+        recent: impl FnOnce() -> RecentPhrases + Send + 'static,
         mut sinks: Vec<Box<dyn Sink>>,
         ended: impl FnOnce() + Send + 'static,
     ) -> io::Result<StreamHandle> {
@@ -88,14 +89,14 @@ impl StreamHandle {
                 sink.begin(thread_waker.clone());
             }
             let now = Instant::now();
-            Box::new(Driver {
+            let mut driver = Box::new(Driver {
                 stream: Stream::new(now, config),
                 dialer,
                 commands: obeyed,
                 waker: thread_waker,
                 watch,
                 sinks,
-                seam,
+                seam: RecentPhrases::default(),
                 stats: thread_stats,
                 // Signaling and, most often, one of media.
                 sockets: Vec::with_capacity(2),
@@ -106,7 +107,10 @@ impl StreamHandle {
                 ended: None,
                 now,
                 readable: now,
-            })
+            });
+            driver.drain_outputs();
+            driver.seam = recent();
+            driver
         });
         let thread = Builder::new()
             .name(name)

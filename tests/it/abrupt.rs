@@ -83,12 +83,8 @@ fn nor_does_it_under_tls() {
     reset_behind_a_burst(Some(&tls), connector);
 }
 
-/// Phrases and keep-alives in one burst, and the connection is reset behind it.
-fn reset_behind_a_burst(tls: Option<&TlsAcceptor>, connector: TlsClient) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    let scheme = if tls.is_some() { "wss" } else { "ws" };
-    let address = listener.local_addr().expect("an address");
-    let url = format!("{scheme}://{address}");
+/// A stream that is to connect there, and what it connects with.
+fn stream_of(url: &str, connector: TlsClient) -> (StreamConfig, Dialer) {
     let allowed_hosts = AllowedHosts::parse("ws://127.0.0.1").expect("a host");
     let config = StreamConfig {
         product: Product::Meeting,
@@ -96,7 +92,7 @@ fn reset_behind_a_burst(tls: Option<&TlsAcceptor>, connector: TlsClient) {
         stream_id: "abrupt".to_owned(),
         client_id: "client".to_owned(),
         client_secret: Secret::new("secret"),
-        urls: vec![ServerUrl::parse(&url, &allowed_hosts).expect("a URL")],
+        urls: vec![ServerUrl::parse(url, &allowed_hosts).expect("a URL")],
         allowed_hosts,
         media: MediaSelection::default(),
         params: MediaParams::default(),
@@ -108,9 +104,19 @@ fn reset_behind_a_burst(tls: Option<&TlsAcceptor>, connector: TlsClient) {
     };
     let resolver = Resolver::new(Box::new(|_| Ok(vec![Ipv4Addr::LOCALHOST.into()])));
     let dialer = Dialer::start(connector, resolver).expect("a thread");
+    (config, dialer)
+}
+
+/// Phrases and keep-alives in one burst, and the connection is reset behind it.
+fn reset_behind_a_burst(tls: Option<&TlsAcceptor>, connector: TlsClient) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let scheme = if tls.is_some() { "wss" } else { "ws" };
+    let address = listener.local_addr().expect("an address");
+    let url = format!("{scheme}://{address}");
+    let (config, dialer) = stream_of(&url, connector);
     let (sender, texts) = channel();
     let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Texts(sender))];
-    let meeting = StreamHandle::spawn(config, dialer, RecentPhrases::default(), sinks, || {})
+    let meeting = StreamHandle::spawn(config, dialer, RecentPhrases::default, sinks, || {})
         .expect("a thread");
 
     let (mut signaling, _) = next(&listener, tls);
@@ -144,4 +150,27 @@ fn reset_behind_a_burst(tls: Option<&TlsAcceptor>, connector: TlsClient) {
     }
     assert!(meeting.command(Command::Leave));
     assert_eq!(meeting.join().expect("no panic"), EndReason::Left);
+}
+
+#[test]
+fn a_disk_that_hangs_at_a_rejoin_holds_up_neither_the_daemon_nor_the_connection() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let url = format!("ws://{}", listener.local_addr().expect("an address"));
+    let tls = TlsClient::new(None).expect("no file to read");
+    let (config, dialer) = stream_of(&url, tls);
+    let (disk_answers, disk) = channel();
+    let load = move || {
+        disk.recv_timeout(PATIENCE).expect("the disk answers");
+        RecentPhrases::default()
+    };
+    // Returns although what was written before is not loaded yet.
+    let stream = StreamHandle::spawn(config, dialer, load, Vec::new(), || {}).expect("a thread");
+    // And connects.
+    let (tcp, _) = listener.accept().expect("the client comes");
+    disk_answers.send(()).expect("the stream waits for it");
+    tcp.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let mut socket = accept(tcp).expect("an upgrade");
+    socket.read().expect("a handshake");
+    assert!(stream.command(Command::Leave));
+    assert_eq!(stream.join().expect("no panic"), EndReason::Left);
 }

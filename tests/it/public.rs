@@ -743,16 +743,15 @@ fn tls_of_its_own_is_modern_and_reloads() {
     assert_eq!(code(&answer), 200, "{answer}");
     edge.arrives(4);
 
-    edge.public
-        .reload(with(&second))
-        .expect("a good certificate");
+    let prepared = with(&second).prepare().expect("a good certificate");
+    edge.public.reload(prepared);
     let name = |n| ask_tls(&edge, &webhook(n), None).expect("TLS").0;
     assert_eq!(name(5), "second");
     let mixed = TlsFiles {
         cert: first.cert.clone(),
         key: second.key.clone(),
     };
-    let error = edge.public.reload(with(&mixed)).expect_err("not a pair");
+    let error = with(&mixed).prepare().expect_err("not a pair");
     let expected = format!(
         "{}: the key does not belong to the certificate in {}",
         second.key.display(),
@@ -760,9 +759,9 @@ fn tls_of_its_own_is_modern_and_reloads() {
     );
     assert_eq!(error.to_string(), expected);
     std::fs::write(&second.cert, "no certificate").expect("a file");
-    assert!(edge.public.reload(with(&second)).is_err());
+    assert!(with(&second).prepare().is_err());
     std::fs::remove_file(&second.key).expect("a file");
-    assert!(edge.public.reload(with(&second)).is_err());
+    assert!(with(&second).prepare().is_err());
     assert_eq!(name(6), "second");
     std::fs::remove_dir_all(&directory).expect("the directory");
 }
@@ -774,7 +773,7 @@ fn reloaded_secrets_hold_at_once() {
     let mut other = settings();
     other.secret_tokens = vec![Secret::new("new"), Secret::new(TOKEN)];
     other.path = "/hook".into();
-    edge.public.reload(other).expect("settings");
+    edge.public.reload(other.prepare().expect("settings"));
     assert_eq!(code(&edge.ask(&webhook(9))), 404);
     let request = post(body(9).as_bytes(), "new", "");
     let request = String::from_utf8_lossy(&request).replace("/webhook", "/hook?from=zoom");
