@@ -109,6 +109,7 @@ fn webhooks(page: &mut Page, counters: &respond::Counters) {
             ("challenge", load(&counters.challenges)),
             ("challenge_refused", load(&counters.challenges_refused)),
             ("inbox_full", load(&counters.inbox_full)),
+            ("not_kept", load(&counters.not_kept)),
             ("up", load(&counters.up)),
             ("wrong_path", load(&counters.wrong_path)),
             ("wrong_method", load(&counters.wrong_method)),

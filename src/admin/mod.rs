@@ -70,7 +70,7 @@ impl Admin {
     /// A directory, a socket or a thread that is not to be had.
     pub fn start(listener: TcpListener, token: Token, daemon: Handle) -> io::Result<Admin> {
         let started_ms = now_ms();
-        let handler = move |request: Request| {
+        let answer_one = move |request: Request| {
             let authorization = (request.headers().iter())
                 .find(|header| header.field.equiv("Authorization"))
                 .map(|header| header.value.as_str().to_owned());
@@ -86,6 +86,7 @@ impl Admin {
             // A client that is gone does not want to know.
             let _ = answer.send(request);
         };
+        let handler = move |requests: Vec<Request>| requests.into_iter().for_each(&answer_one);
         let config = gate::Config {
             limits: Limits {
                 head_bytes_max: 8 << 10,

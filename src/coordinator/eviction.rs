@@ -2,13 +2,38 @@
 
 use std::time::Instant;
 
-use super::{Coordinator, ENTRIES_MAX, Now, RETAIN_ENDED, SWEEP_EVERY};
+use serde::Serialize;
+
+use super::table::Table;
+use super::{Coordinator, ENTRIES_MAX, ENTRY_BYTES_MAX, Now, RETAIN_ENDED, SWEEP_EVERY};
+
+fn has_room<V: Serialize>(table: &Table<V>) -> bool {
+    table.len() < ENTRIES_MAX && table.bytes() < ENTRY_BYTES_MAX
+}
 
 impl Coordinator {
     pub(super) fn has_room_for_meeting(&mut self, uuid: &str) -> bool {
-        if self.meetings.contains_key(uuid) || self.meetings.len() < ENTRIES_MAX {
+        if self.meetings.contains_key(uuid) {
             return true;
         }
+        while !has_room(&self.meetings) {
+            if !self.forget_oldest_meeting() {
+                return false;
+            }
+        }
+        true
+    }
+
+    pub(super) fn has_room_for_stream(&mut self) -> bool {
+        while !has_room(&self.streams) {
+            if !self.forget_oldest_stream() {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn forget_oldest_meeting(&mut self) -> bool {
         let oldest = self
             .meetings
             .iter()
@@ -18,7 +43,7 @@ impl Coordinator {
         oldest.is_some_and(|uuid| self.meetings.remove(&uuid).is_some())
     }
 
-    pub(super) fn forget_oldest_stream(&mut self) -> bool {
+    fn forget_oldest_stream(&mut self) -> bool {
         let oldest = self
             .streams
             .iter()
@@ -42,7 +67,7 @@ impl Coordinator {
         let streams = &self.streams;
         self.meetings.retain(|uuid, meeting| {
             let is_kept = if meeting.is_live() { abandoned } else { before };
-            meeting.touched_ms >= is_kept || streams.values().any(|entry| entry.started.id == *uuid)
+            meeting.touched_ms >= is_kept || streams.values().any(|entry| entry.started.id == uuid)
         });
     }
 }

@@ -28,13 +28,14 @@ pub(crate) mod ends;
 pub(crate) mod entry;
 pub(crate) mod eviction;
 pub(crate) mod rest_calls;
+mod table;
 pub(crate) mod webhooks;
 
 pub(crate) mod retry;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,7 @@ use crate::domain::zoom_event::{StreamStarted, ZoomEvent, ZoomEventKind, account
 use crate::protocol::SIGNALING_WINDOW;
 use crate::protocol::codes::StopReason;
 use entry::{MeetingEntry, Start, StreamEntry};
+use table::Table;
 
 /// A started webhook of this age can no longer be connected to. Zoom waits 60 s and repeats a
 /// webhook after 300 s at the earliest; the rest is room for a clock that is wrong.
@@ -62,6 +64,10 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// Most entries of each kind; beyond this the oldest that is over is forgotten.
 pub const ENTRIES_MAX: usize = 20_000;
+
+/// Most bytes of each kind as JSON, with the same consequence: both together are half of what is read
+/// of a file at a restart.
+pub const ENTRY_BYTES_MAX: usize = 16 << 20;
 
 /// Most REST starts of one meeting that follow a stop with a restart reason.
 pub const RESTARTS_MAX: u32 = 5;
@@ -170,8 +176,8 @@ pub struct StreamPlan {
 pub struct Coordinator {
     #[serde(skip, default = "Settings::nothing")]
     settings: Settings,
-    meetings: HashMap<String, MeetingEntry>,
-    streams: HashMap<String, StreamEntry>,
+    meetings: Table<MeetingEntry>,
+    streams: Table<StreamEntry>,
     /// Grows with each change that was asked for, over restarts too.
     #[serde(default)]
     version: u64,
@@ -182,6 +188,16 @@ pub struct Coordinator {
     swept: Option<Instant>,
     #[serde(skip)]
     actions: Vec<Action>,
+}
+
+/// Entries that changed; `null` for one that was forgotten.
+#[derive(Serialize, Deserialize)]
+struct Changes<K: Ord, M, S> {
+    version: u64,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default = "BTreeMap::new")]
+    meetings: BTreeMap<K, Option<M>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default = "BTreeMap::new")]
+    streams: BTreeMap<K, Option<S>>,
 }
 
 impl Settings {
@@ -199,8 +215,8 @@ impl Coordinator {
     pub fn new(settings: Settings) -> Coordinator {
         Coordinator {
             settings,
-            meetings: HashMap::new(),
-            streams: HashMap::new(),
+            meetings: Table::new(),
+            streams: Table::new(),
             version: 0,
             is_changed: false,
             swept: None,
@@ -222,10 +238,45 @@ impl Coordinator {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// Whether something changed since this was asked last.
-    pub fn take_changed(&mut self) -> bool {
-        self.version += u64::from(self.is_changed);
-        std::mem::take(&mut self.is_changed)
+    /// What changed since this was asked last, as JSON for [`Coordinator::apply_changes`]; its size
+    /// is that of the changed entries.
+    pub fn take_changes(&mut self) -> Option<Vec<u8>> {
+        if !std::mem::take(&mut self.is_changed) {
+            return None;
+        }
+        self.version += 1;
+        let changes = Changes {
+            version: self.version,
+            meetings: self.meetings.changes(),
+            streams: self.streams.changes(),
+        };
+        let json = serde_json::to_vec(&changes).unwrap_or_default();
+        self.meetings.forget_changes();
+        self.streams.forget_changes();
+        Some(json)
+    }
+
+    /// Everything that a restart needs; changes so far are part of it.
+    pub fn snapshot(&mut self) -> Vec<u8> {
+        self.version += u64::from(std::mem::take(&mut self.is_changed));
+        self.meetings.forget_changes();
+        self.streams.forget_changes();
+        self.to_json()
+    }
+
+    /// What an earlier process changed after its snapshot, in the order in which it did; changes that
+    /// are in the snapshot already have no effect.
+    ///
+    /// # Errors
+    /// No JSON from [`Coordinator::take_changes`].
+    pub fn apply_changes(&mut self, json: &[u8]) -> Result<(), serde_json::Error> {
+        let changes: Changes<String, MeetingEntry, StreamEntry> = serde_json::from_slice(json)?;
+        if changes.version > self.version {
+            self.version = changes.version;
+            self.meetings.apply(changes.meetings);
+            self.streams.apply(changes.streams);
+        }
+        Ok(())
     }
 
     /// The greater of two is the newer.

@@ -12,6 +12,8 @@ const T0: u64 = 1_767_000_000_000;
 
 struct World {
     coordinator: Coordinator,
+    /// What the coordinator knew when its process began.
+    snapshot: Vec<u8>,
     now: Now,
 }
 
@@ -26,6 +28,7 @@ fn settings() -> Settings {
 fn world(settings: Settings) -> World {
     World {
         coordinator: Coordinator::new(settings),
+        snapshot: Coordinator::new(settings).to_json(),
         now: Now {
             instant: Instant::now(),
             unix_ms: T0,
@@ -134,10 +137,15 @@ impl World {
         self.coordinator.handle_call(self.now, &call, result)
     }
 
-    /// As a new process finds it.
+    /// As a new process finds it: by the snapshot of the last one's beginning, and what changed.
     fn restart(&mut self, settings: Settings) -> Vec<Action> {
-        let json = self.coordinator.to_json();
-        self.coordinator = Coordinator::from_json(settings, &json).expect("our own JSON");
+        let next = Coordinator::from_json(settings, &self.snapshot);
+        let mut next = next.expect("our own JSON");
+        if let Some(changes) = self.coordinator.take_changes() {
+            next.apply_changes(&changes).expect("our own JSON");
+        }
+        self.snapshot = next.to_json();
+        self.coordinator = next;
         self.coordinator.resume(self.now)
     }
 
@@ -636,8 +644,11 @@ fn a_restart_takes_up_what_ran_and_ignores_what_was_handled() {
     let actions = w.restart(settings());
     assert_eq!(starts(&actions), [("s1", MINUTE, true)]);
     assert_eq!(w.calls(&actions), []);
-    let as_value = |json: &[u8]| serde_json::from_slice::<serde_json::Value>(json).ok();
-    assert_eq!(as_value(&w.coordinator.to_json()), as_value(&before));
+    let entries = |json: &[u8]| -> Vec<serde_json::Value> {
+        let json: serde_json::Value = serde_json::from_slice(json).expect("our own JSON");
+        vec![json["meetings"].clone(), json["streams"].clone()]
+    };
+    assert_eq!(entries(&w.coordinator.to_json()), entries(&before));
     assert_eq!(w.meeting_started(T0), []);
     assert_eq!(w.started(T0 + 1), []);
     let info = w.coordinator.active().next().expect("it runs");
@@ -681,13 +692,89 @@ fn a_start_that_was_under_way_is_made_by_the_next_process() {
 #[test]
 fn only_what_a_restart_needs_to_know_is_a_change() {
     let mut w = world(settings());
-    assert!(!w.coordinator.take_changed());
+    assert_eq!(w.coordinator.take_changes(), None);
     w.started(T0);
-    assert!(w.coordinator.take_changed());
+    assert!(w.coordinator.take_changes().is_some());
     w.started(T0);
-    assert!(!w.coordinator.take_changed());
+    assert_eq!(w.coordinator.take_changes(), None);
     w.interrupted(T0 + 1, &[]);
-    assert!(w.coordinator.take_changed());
+    assert!(w.coordinator.take_changes().is_some());
+}
+
+#[test]
+fn changes_one_by_one_make_the_same_as_a_snapshot() {
+    let as_value = |c: &Coordinator| -> serde_json::Value {
+        serde_json::from_slice(&c.to_json()).expect("our own JSON")
+    };
+    let mut w = world(settings());
+    let mut copy = Coordinator::new(settings());
+    let mut random = 1u64;
+    let mut changed = 0;
+    for n in 0..500 {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let pick = |bits: u32, limit: u64| (random >> bits) % limit;
+        let (uuid, stream) = (format!("m{}", pick(20, 12)), format!("s{}", pick(24, 20)));
+        let ts = T0 + n * 60_000 + pick(30, 10);
+        let stop = StreamStopped {
+            product: Product::Meeting,
+            id: uuid.clone(),
+            stream_id: stream.clone(),
+            stop_reason: Some(pick(33, 30).cast_signed()),
+        };
+        match pick(40, 5) {
+            0 => drop(w.webhook(ts, ZoomEventKind::MeetingStarted(life(&uuid)))),
+            1 => drop(w.webhook(ts, ZoomEventKind::MeetingEnded(life(&uuid)))),
+            2 => drop(w.webhook(ts, ZoomEventKind::StreamStarted(stream_of(&uuid, &stream)))),
+            3 => drop(w.webhook(ts, ZoomEventKind::StreamStopped(stop))),
+            _ => drop(
+                w.coordinator
+                    .handle_end(w.now, &stream, &EndReason::Stopped(StopReason(6))),
+            ),
+        }
+        // Time enough for what is over to be forgotten.
+        w.pass(Duration::from_secs(60));
+        let before = copy.version();
+        if let Some(changes) = w.coordinator.take_changes() {
+            changed += 1;
+            copy.apply_changes(&changes).expect("our own JSON");
+            assert_eq!(as_value(&copy), as_value(&w.coordinator), "after {n}");
+            // What is in a snapshot already changes nothing.
+            let known = as_value(&copy);
+            copy.apply_changes(&changes).expect("our own JSON");
+            assert_eq!(as_value(&copy), known);
+        }
+        assert_eq!(copy.version(), w.coordinator.version());
+        assert!(copy.version() - before <= 1);
+    }
+    assert!(changed > 200, "only {changed} changes");
+    assert!(!w.coordinator.streams.contains_key("nobody"));
+    // The sizes were counted along, and are those of a fresh count.
+    let fresh = Coordinator::from_json(settings(), &w.coordinator.snapshot()).expect("JSON");
+    assert_eq!(fresh.streams.bytes(), w.coordinator.streams.bytes());
+    assert_eq!(fresh.meetings.bytes(), w.coordinator.meetings.bytes());
+}
+
+#[test]
+fn a_change_costs_no_more_when_much_is_known() {
+    let mut w = world(settings());
+    let cost_of = |w: &mut World, n: u64| {
+        let started = stream_of("m", &format!("stream-{n:06}"));
+        w.webhook(T0 + n, ZoomEventKind::StreamStarted(started));
+        w.coordinator.take_changes().expect("a change").len()
+    };
+    cost_of(&mut w, 0);
+    let early = cost_of(&mut w, 1);
+    for n in 2..2000 {
+        w.webhook(
+            T0 + n,
+            ZoomEventKind::StreamStarted(stream_of("m", &format!("stream-{n:06}"))),
+        );
+    }
+    w.coordinator.take_changes();
+    let late = cost_of(&mut w, 2000);
+    assert!(late <= early + 16, "{early} bytes, later {late}");
 }
 
 #[test]
@@ -813,6 +900,27 @@ fn memory_is_bounded_and_those_that_run_stay() {
     assert!(w.coordinator.meetings.len() <= ENTRIES_MAX);
     assert_eq!(w.coordinator.active().count(), 1);
     assert!(w.coordinator.meetings.contains_key(UUID));
+}
+
+#[test]
+fn bytes_are_bounded_too_and_a_restart_can_read_them() {
+    let mut w = world(settings());
+    w.started(T0);
+    // Control characters take six bytes each in JSON.
+    let long = "\u{1}".repeat(10_000);
+    for n in 0..600 {
+        let mut stream = stream_of(&format!("m{n}"), &format!("x{n}"));
+        stream.server_urls = vec![long.clone()];
+        w.webhook(T0 + n, ZoomEventKind::StreamStarted(stream));
+        w.coordinator
+            .handle_end(w.now, &format!("x{n}"), &EndReason::Stopped(StopReason(6)));
+    }
+    assert!(w.coordinator.streams.len() < 400);
+    assert!(w.coordinator.streams.bytes() < ENTRY_BYTES_MAX + 100_000);
+    let json = w.coordinator.snapshot();
+    assert!((json.len() as u64) < crate::state::FILE_BYTES_MAX / 2);
+    let again = Coordinator::from_json(settings(), &json).expect("our own JSON");
+    assert_eq!(again.active().count(), 1);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::entry::{MeetingEntry, Start, StreamEntry};
-use super::{Action, Coordinator, ENTRIES_MAX, EXPIRED_AFTER, Now, StreamPlan, WINDOW_MIN};
+use super::{Action, Coordinator, EXPIRED_AFTER, Now, StreamPlan, WINDOW_MIN};
 use crate::domain::rest::RestAction;
 use crate::domain::severity::Severity;
 use crate::domain::zoom_event::{MeetingInfo, StreamInterrupted, StreamStarted, StreamStopped};
@@ -28,8 +28,7 @@ impl Coordinator {
         }
         let entry = self
             .meetings
-            .entry(uuid.clone())
-            .or_insert_with(|| MeetingEntry::new(&life));
+            .get_or_insert_with(&uuid, || MeetingEntry::new(&life));
         entry.touched_ms = now.unix_ms;
         entry.topic = life.topic.or(entry.topic.take());
         entry.meeting_id = Some(life.meeting_id);
@@ -59,8 +58,7 @@ impl Coordinator {
         // Also for a meeting whose beginning we did not see: it may come late.
         let entry = self
             .meetings
-            .entry(uuid.clone())
-            .or_insert_with(|| MeetingEntry::new(&life));
+            .get_or_insert_with(&uuid, || MeetingEntry::new(&life));
         entry.touched_ms = now.unix_ms;
         if entry.ended_ms.is_some() || entry.started_ms.is_some_and(|started| ts < started) {
             return;
@@ -98,7 +96,7 @@ impl Coordinator {
             self.start_succeeded(now, &uuid);
             return self.rejoin(&stream_id);
         }
-        if self.streams.len() >= ENTRIES_MAX && !self.forget_oldest_stream() {
+        if !self.has_room_for_stream() {
             return self.log(
                 Severity::Error,
                 &format!("too many streams: rtms_started is ignored stream={stream_id}"),
@@ -128,8 +126,7 @@ impl Coordinator {
         if self.has_room_for_meeting(&uuid) {
             let meeting = self
                 .meetings
-                .entry(uuid.clone())
-                .or_insert_with(|| MeetingEntry::of(product, &uuid));
+                .get_or_insert_with(&uuid, || MeetingEntry::of(product, &uuid));
             meeting.touched_ms = now.unix_ms;
             meeting.meeting_id = id.or(meeting.meeting_id.take());
             // Our start worked, whatever became of the answer to it: no second one.
@@ -189,7 +186,7 @@ impl Coordinator {
         let stream_id = event.stream_id;
         let Some(entry) = self.streams.get_mut(&stream_id) else {
             // Stopped before started: the started that may still come is stale.
-            if self.streams.len() >= ENTRIES_MAX && !self.forget_oldest_stream() {
+            if !self.has_room_for_stream() {
                 return;
             }
             let started = StreamStarted {

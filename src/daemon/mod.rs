@@ -22,7 +22,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::clock::now_ms;
-use crate::coordinator::{Action, Coordinator, Now, ScheduledCall};
+use crate::coordinator::{self, Action, Coordinator, Now, ScheduledCall};
 use crate::delivery::stdout::Stdout;
 use crate::domain::severity::Severity;
 use crate::domain::stream_info::StreamInfo;
@@ -37,6 +37,7 @@ use crate::protocol::{Command, EndReason};
 use crate::recorder::Disk;
 use crate::source::ingress;
 use crate::source::ingress::Public;
+use crate::source::webhook::respond::Accepted;
 use crate::state;
 use crate::state::StateDir;
 use crate::stream::Sink;
@@ -44,7 +45,7 @@ use crate::zoom_api;
 use crate::zoom_api::Api;
 use heap_trim::TrimPolicy;
 use rest_timer::{Outcome, RestTimer};
-use snapshot::{Snapshot, restore};
+use snapshot::{Snapshot, Unsettled};
 use status::{Heartbeat, Status, Totals};
 use streams::RunningStream;
 
@@ -104,11 +105,14 @@ impl From<io::Error> for Error {
 /// Everything that makes the daemon do something.
 #[derive(Debug)]
 enum Event {
-    ZoomEvent(ZoomEvent),
+    /// Zoom said something, and was answered 200.
+    Accepted(Accepted),
     Called(Box<Outcome>),
     Ended(String),
     SystemResumed,
     Folded,
+    /// The intent log needs a snapshot.
+    Checkpoint,
     Status(SyncSender<Status>),
     Heartbeat(SyncSender<Heartbeat>),
     /// Which client is in use.
@@ -125,9 +129,9 @@ struct Reload {
     api: Arc<Api>,
 }
 
-impl From<ZoomEvent> for Event {
-    fn from(webhook: ZoomEvent) -> Event {
-        Event::ZoomEvent(webhook)
+impl From<Accepted> for Event {
+    fn from(accepted: Accepted) -> Event {
+        Event::Accepted(accepted)
     }
 }
 
@@ -186,20 +190,23 @@ impl Daemon {
             ..settings.api.clone()
         };
         let api = Arc::new(Api::new(api).map_err(Error::Api)?);
-        let coordinator = match &state {
-            Some(state) => restore(state, settings.coordinator()),
-            None => Coordinator::new(settings.coordinator()),
+        let (sender, inbox) = inbox(INBOX_MAX);
+        let (snapshot, coordinator) = match &state {
+            Some(state) => {
+                let (snapshot, coordinator) = restore(state, settings.coordinator(), &sender)?;
+                (Some(snapshot), coordinator)
+            }
+            None => (None, Coordinator::new(settings.coordinator())),
         };
-        let snapshot = state.as_ref().map(Snapshot::start).transpose()?;
         let disk = settings.disk.clone().map(Disk::start).transpose()?;
         let stdout = settings.stdout.map(|_| Stdout::start()).transpose()?;
-        let (sender, inbox) = inbox(INBOX_MAX);
         let report = sender.clone();
         let schedule = RestTimer::start(Arc::clone(&api), move |outcome| {
             report.send_always(Event::Called(Box::new(outcome)));
         })?;
         let roots = tls.prepare()?;
-        let public = Public::start(listeners, settings.public.clone(), sender.clone())
+        let intents = snapshot.as_ref().map(Snapshot::log);
+        let public = Public::start(listeners, settings.public.clone(), sender.clone(), intents)
             .map_err(Error::Public)?;
         Ok(Daemon {
             settings,
@@ -265,16 +272,17 @@ impl Daemon {
                 continue;
             };
             match event {
-                Event::ZoomEvent(webhook) => {
+                Event::Accepted(accepted) => {
+                    let webhook = &accepted.event;
                     if let Some(word) = webhook.event.account_label() {
                         *self.totals.account.entry(word).or_default() += 1;
                     }
                     log::debug!(
                         "webhook event={:?} ts={}",
-                        kind(&webhook),
+                        kind(webhook),
                         webhook.event_ts_ms
                     );
-                    let actions = self.coordinator.handle_webhook(now(), webhook);
+                    let actions = self.zoom_event(accepted);
                     self.apply(actions);
                 }
                 Event::Called(outcome) => {
@@ -286,6 +294,11 @@ impl Daemon {
                     log::warn!("this machine slept; every stream connects again");
                     for running in self.running.values() {
                         running.meeting.command(Command::SystemResumed);
+                    }
+                }
+                Event::Checkpoint => {
+                    if let Some(snapshot) = &mut self.snapshot {
+                        snapshot.demand();
                     }
                 }
                 Event::Folded => flush_at = Some(Instant::now() + FLUSH_AFTER),
@@ -346,11 +359,17 @@ impl Daemon {
     }
 
     fn save(&mut self) {
-        if self.coordinator.take_changed()
-            && let Some(snapshot) = &self.snapshot
-        {
-            snapshot.save(&self.coordinator.to_json().into());
+        if let Some(snapshot) = &mut self.snapshot {
+            snapshot.save(&mut self.coordinator);
         }
+    }
+
+    /// What follows from a Zoom event. With the next save it is done with.
+    fn zoom_event(&mut self, accepted: Accepted) -> Vec<Action> {
+        if let (Some(snapshot), Some(id)) = (&mut self.snapshot, accepted.intent) {
+            snapshot.settle(id);
+        }
+        self.coordinator.handle_webhook(now(), accepted.event)
     }
 
     fn apply(&mut self, actions: Vec<Action>) {
@@ -386,14 +405,20 @@ impl Daemon {
                 Action::Complete { info, reason } => {
                     self.complete(&info, &EndReason::Stopped(reason));
                 }
-                Action::Discard(info) => match (&self.disk, self.settings.on_revoked) {
-                    (Some(disk), OnRevoked::Delete) => disk.discard(info),
-                    (Some(_), OnRevoked::Keep) => log::error!(
-                        "consent was withdrawn, and RTMS_ON_REVOKED=keep keeps the files stream={}",
-                        info.stream_id
-                    ),
-                    (None, _) => {}
-                },
+                Action::Discard(info) => {
+                    // The intent log still says what is to be forgotten.
+                    if let Some(snapshot) = &mut self.snapshot {
+                        snapshot.demand();
+                    }
+                    match (&self.disk, self.settings.on_revoked) {
+                        (Some(disk), OnRevoked::Delete) => disk.discard(info),
+                        (Some(_), OnRevoked::Keep) => log::error!(
+                            "consent was withdrawn, and RTMS_ON_REVOKED=keep keeps the files stream={}",
+                            info.stream_id
+                        ),
+                        (None, _) => {}
+                    }
+                }
                 Action::ForgetToken => {
                     if let Err(error) = self.api.forget() {
                         log::error!("the stored token could not be deleted: {error}");
@@ -412,6 +437,32 @@ fn log_level(severity: Severity) -> log::Level {
         Severity::Info => log::Level::Info,
         Severity::Debug => log::Level::Debug,
     }
+}
+
+/// What the process before knew; the events that it answered and did not come to go to the inbox,
+/// before any webhook of now.
+fn restore(
+    state: &Arc<StateDir>,
+    settings: coordinator::Settings,
+    inbox: &inbox::Sender<Event>,
+) -> Result<(Snapshot, Coordinator), Error> {
+    let asker = inbox.clone();
+    let ask = move || asker.send_always(Event::Checkpoint);
+    let (snapshot, coordinator, unsettled) =
+        Snapshot::open(state, settings, ask).map_err(Error::State)?;
+    if !unsettled.is_empty() {
+        log::info!(
+            "acting on webhooks that an earlier process answered and did not come to count={}",
+            unsettled.len()
+        );
+    }
+    for Unsettled { id, event } in unsettled {
+        inbox.send_always(Event::Accepted(Accepted {
+            event,
+            intent: Some(id),
+        }));
+    }
+    Ok((snapshot, coordinator))
 }
 
 fn now() -> Now {

@@ -44,13 +44,10 @@ impl Daemon {
             drop(running);
         }
         self.schedule.stop(Instant::now());
-        if let Some(snapshot) = self.snapshot.take() {
-            if self.coordinator.take_changed() {
-                snapshot.save(&self.coordinator.to_json().into());
-            }
-            if !snapshot.stop(deadline) {
-                log::error!("the state could not be saved in time");
-            }
+        if let Some(snapshot) = self.snapshot.take()
+            && !snapshot.stop(&mut self.coordinator, deadline)
+        {
+            log::error!("the state could not be saved in time");
         }
         if let Some(disk) = self.disk.take()
             && !disk.stop(deadline)
@@ -75,7 +72,7 @@ impl Daemon {
     /// next process acts on it. Only what is to be deleted is deleted at once.
     fn last_event(&mut self, event: Event) {
         let actions = match event {
-            Event::ZoomEvent(webhook) => self.coordinator.handle_webhook(now(), webhook),
+            Event::Accepted(accepted) => self.zoom_event(accepted),
             Event::Called(outcome) => {
                 let Outcome { call, result, .. } = *outcome;
                 let result = result.map_err(|error| error.failed_call());
@@ -93,6 +90,7 @@ impl Daemon {
             Event::Ended(_)
             | Event::SystemResumed
             | Event::Folded
+            | Event::Checkpoint
             | Event::Api(_)
             | Event::Reload(..)
             | Event::Stop => return,

@@ -1,179 +1,287 @@
-//! The threads that keep what a restart needs on disk.
+//! What a restart needs, on disk: a snapshot of the coordinator, and behind it the intent log with
+//! everything since.
 //!
-//! There are two files, each with a thread of its own. One is synced and survives a power cut, but
-//! a busy disk takes its time for that; the other is only handed to the kernel, within a
-//! millisecond, and survives the end of the process however soon it comes. The newer one that can
-//! be read counts.
-//!
-//! Only the newest snapshot counts: one that waits is replaced, so a slow disk means an older file
-//! and never a queue. [`StateDir::write_atomic`] syncs the file and its directory.
+//! A change is one line of the log, so its cost does not grow with what is known; it settles the
+//! Zoom events that it follows from. The snapshot is `registry.json`, written whole when the log asks
+//! for it, when the process ends, and when consent was withdrawn: the log would still name what is to
+//! be forgotten. Version 0.1.0 wrote the snapshot at each change, and a second, unsynced one beside
+//! it; both are read, the newer one counts.
 
-use std::io;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use crate::coordinator;
 use crate::coordinator::Coordinator;
-use crate::state::StateDir;
+use crate::domain::zoom_event::ZoomEvent;
+use crate::source::webhook::payload;
+use crate::state::intents::{EventId, IntentLog, Replay};
+use crate::state::{Error, StateDir};
 
-/// The files' names in the state directory: the synced one, and the quick one.
-const FILE_NAMES: [&str; 2] = ["registry.json", "registry-unsynced.json"];
+/// The snapshot's name in the state directory.
+const NAME: &str = "registry.json";
 
-/// What the process before knew, by the newer of its files that can be read.
-pub(super) fn restore(state: &StateDir, settings: coordinator::Settings) -> Coordinator {
-    let mut newest: Option<Coordinator> = None;
-    for name in FILE_NAMES {
-        let read = state.read(name).map_err(|error| error.to_string());
-        let parse = |json: Option<Vec<u8>>| match json {
-            Some(json) => Coordinator::from_json(settings, &json)
-                .map(Some)
-                .map_err(|error| format!("{name}: {error}")),
-            None => Ok(None),
-        };
-        match read.and_then(parse) {
-            Ok(Some(found))
-                if newest
-                    .as_ref()
-                    .is_none_or(|n| n.version() < found.version()) =>
-            {
-                newest = Some(found);
-            }
-            Ok(_) => {}
-            Err(error) => log::error!(
-                "the state directory has a file that cannot be read: {error}; it is ignored, and \
-                 newer streams of the process before may not be rejoined"
-            ),
-        }
-    }
-    newest.unwrap_or_else(|| Coordinator::new(settings))
+/// The second snapshot of version 0.1.0.
+const UNSYNCED_NAME: &str = "registry-unsynced.json";
+
+/// A Zoom event that an earlier process answered 200 and did not come to.
+pub(super) struct Unsettled {
+    pub(super) id: EventId,
+    pub(super) event: ZoomEvent,
 }
 
-/// The owner of the threads.
+/// The keeper of snapshot and log.
 #[derive(Debug)]
 pub(super) struct Snapshot {
-    writers: Vec<(Arc<Shared>, JoinHandle<()>)>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    slot: Mutex<Slot>,
-    filled: Condvar,
-    is_troubled: AtomicBool,
-}
-
-#[derive(Debug, Default)]
-struct Slot {
-    newest: Option<Arc<[u8]>>,
-    is_over: bool,
+    log: Arc<IntentLog>,
+    /// Events that were acted on since the last save.
+    settled: Vec<EventId>,
+    is_checkpoint_due: bool,
 }
 
 impl Snapshot {
-    /// Starts the threads.
-    pub(super) fn start(state: &Arc<StateDir>) -> io::Result<Snapshot> {
-        let mut writers = Vec::new();
-        for (name, is_synced) in FILE_NAMES.into_iter().zip([true, false]) {
-            let shared = Arc::new(Shared::default());
-            let (own, state) = (Arc::clone(&shared), Arc::clone(state));
-            let thread = Builder::new()
-                .name(if is_synced { "state" } else { "state quick" }.to_owned())
-                .stack_size(128 << 10)
-                .spawn(move || own.write_until_over(&state, name, is_synced))?;
-            writers.push((shared, thread));
+    /// Reads what the process before knew, and what it had not come to. `ask` is called, on another
+    /// thread, when [`Snapshot::demand`] and a save are needed.
+    ///
+    /// # Errors
+    /// A log that cannot be opened.
+    pub(super) fn open(
+        state: &Arc<StateDir>,
+        settings: coordinator::Settings,
+        ask: impl Fn() + Send + 'static,
+    ) -> Result<(Snapshot, Coordinator, Vec<Unsettled>), Error> {
+        let mut coordinator = restore(state, settings);
+        let (log, replay) = IntentLog::open(state, NAME, ask)?;
+        let Replay {
+            effects, events, ..
+        } = replay;
+        for changes in effects {
+            if let Err(error) = coordinator.apply_changes(&changes) {
+                log::error!("a change in the intent log cannot be read: {error}; it is ignored");
+            }
         }
-        Ok(Snapshot { writers })
+        let mut snapshot = Snapshot {
+            log: Arc::new(log),
+            settled: Vec::new(),
+            is_checkpoint_due: false,
+        };
+        let mut unsettled = Vec::new();
+        for (id, body) in events {
+            match payload::webhook(&body) {
+                Ok(event) => unsettled.push(Unsettled { id, event }),
+                Err(error) => {
+                    log::error!("a webhook in the intent log cannot be read: {error}");
+                    snapshot.settle(id);
+                }
+            }
+        }
+        Ok((snapshot, coordinator, unsettled))
+    }
+
+    /// Where accepted events are to be kept.
+    pub(super) fn log(&self) -> Arc<IntentLog> {
+        Arc::clone(&self.log)
+    }
+
+    /// The event was acted on; what follows from it is part of the next save.
+    pub(super) fn settle(&mut self, id: EventId) {
+        self.settled.push(id);
+    }
+
+    /// The next save is a whole snapshot.
+    pub(super) fn demand(&mut self) {
+        self.is_checkpoint_due = true;
+    }
+
+    /// Hands over what changed.
+    pub(super) fn save(&mut self, coordinator: &mut Coordinator) {
+        if std::mem::take(&mut self.is_checkpoint_due) {
+            let json = coordinator.snapshot();
+            self.log.checkpoint(&self.settled, json);
+        } else {
+            let changes = coordinator.take_changes();
+            if changes.is_none() && self.settled.is_empty() {
+                return;
+            }
+            let changes = changes.unwrap_or_default();
+            self.log.effect(&self.settled, &changes);
+        }
+        self.settled.clear();
     }
 
     /// Whether the last try to write failed.
-    pub(super) fn is_troubled(&self) -> bool {
-        let is_troubled = |(shared, _): &(Arc<Shared>, _)| shared.is_troubled.load(Relaxed);
-        self.writers.iter().any(is_troubled)
+    pub(super) fn is_failing(&self) -> bool {
+        self.log.is_failing()
     }
 
-    /// Has this written, instead of what may still wait.
-    pub(super) fn save(&self, json: &Arc<[u8]>) {
-        // The quick one first.
-        for (shared, _) in self.writers.iter().rev() {
-            shared.lock().newest = Some(Arc::clone(json));
-            shared.filled.notify_one();
-        }
-    }
-
-    /// Writes what waits, and ends the threads; a disk that hangs is left behind at `deadline`.
-    pub(super) fn stop(self, deadline: Instant) -> bool {
-        for (shared, _) in &self.writers {
-            shared.lock().is_over = true;
-            shared.filled.notify_one();
-        }
-        let mut is_saved = true;
-        for (_, thread) in self.writers {
-            while !thread.is_finished() && Instant::now() < deadline {
-                std::thread::park_timeout(Duration::from_millis(2));
-            }
-            is_saved &= thread.is_finished() && thread.join().is_ok();
-        }
-        is_saved
+    /// Writes all of it, and ends the thread; a disk that hangs is left behind at `deadline`.
+    pub(super) fn stop(mut self, coordinator: &mut Coordinator, deadline: Instant) -> bool {
+        self.demand();
+        self.save(coordinator);
+        self.log.stop(deadline)
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Slot> {
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write_until_over(&self, state: &StateDir, name: &str, is_synced: bool) {
-        loop {
-            let json = {
-                let mut slot = self.lock();
-                while slot.newest.is_none() && !slot.is_over {
-                    slot = self
-                        .filled
-                        .wait(slot)
-                        .unwrap_or_else(PoisonError::into_inner);
-                }
-                match slot.newest.take() {
-                    Some(json) => json,
-                    None => return,
-                }
-            };
-            let written = match is_synced {
-                true => state.write_atomic(name, &json),
-                false => state.write_unsynced(name, &json),
-            };
-            match written {
-                Ok(()) => {
-                    let was_troubled = self.is_troubled.swap(false, Relaxed);
-                    if was_troubled && is_synced {
-                        log::info!("the state directory takes files again");
-                    }
-                }
-                Err(error) => {
-                    // It is one directory, so one of the two tells.
-                    if !self.is_troubled.swap(true, Relaxed) && is_synced {
-                        log::error!("{error}; a restart would not rejoin the newest streams");
-                    }
-                    self.put_back(json);
-                    if !self.pause() {
-                        return;
-                    }
-                }
+/// What is in the newer of the snapshots that can be read.
+fn restore(state: &StateDir, settings: coordinator::Settings) -> Coordinator {
+    let read = |name: &str| {
+        let read = state.read(name).map_err(|error| error.to_string());
+        let parsed = read.and_then(|json| {
+            json.map(|json| {
+                Coordinator::from_json(settings, &json).map_err(|error| format!("{name}: {error}"))
+            })
+            .transpose()
+        });
+        parsed.unwrap_or_else(|error| {
+            log::error!(
+                "the state directory has a file that cannot be read: {error}; it is ignored, and \
+                 newer streams of the process before may not be rejoined"
+            );
+            None
+        })
+    };
+    let synced = read(NAME);
+    let synced_version = synced.as_ref().map(Coordinator::version);
+    match read(UNSYNCED_NAME) {
+        Some(unsynced) if synced_version.is_none_or(|known| known < unsynced.version()) => {
+            let moved = state
+                .write_atomic(NAME, &unsynced.to_json())
+                .and_then(|()| state.remove(UNSYNCED_NAME));
+            if let Err(error) = moved {
+                log::error!("{error}");
             }
+            unsynced
+        }
+        unsynced => {
+            if unsynced.is_some()
+                && let Err(error) = state.remove(UNSYNCED_NAME)
+            {
+                log::error!("{error}");
+            }
+            synced.unwrap_or_else(|| Coordinator::new(settings))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordinator::Now;
+    use crate::state::intents::Refusal;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    /// A registry.json that version 0.1.0 wrote.
+    const OF_0_1_0: &str = r#"{"meetings":{"a/B+c==":{"product":"meeting","meeting_id":"81234567890","topic":"Weekly","started_ms":1767000000000,"start":"Done","stop_attempts":0,"restarts":0,"touched_ms":1767000000000}},"streams":{"s1":{"started":{"product":"meeting","id":"a/B+c==","stream_id":"s1","server_urls":["wss://sig.zoom.us"],"meeting_id":"81234567890"},"first_ms":1767000000001,"newest_ms":1767000000001,"panics":0,"is_restarted":false,"is_revoked":false}},"version":7}"#;
+
+    fn settings() -> coordinator::Settings {
+        coordinator::Settings {
+            auto_start: false,
+            can_call: false,
+            stop_after: None,
         }
     }
 
-    /// Tries again later, unless something newer has come.
-    fn put_back(&self, json: Arc<[u8]>) {
-        let mut slot = self.lock();
-        slot.newest.get_or_insert(json);
+    fn folder() -> std::path::PathBuf {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("rtmsd-snapshot-{}-{n}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        path
     }
 
-    /// A second, or less if it is over; then `false`.
-    fn pause(&self) -> bool {
-        let slot = self.lock();
-        let wait = self
-            .filled
-            .wait_timeout_while(slot, Duration::from_secs(1), |s| !s.is_over);
-        wait.map_or(true, |(slot, _)| !slot.is_over)
+    fn open(path: &std::path::Path) -> (Snapshot, Coordinator, Vec<Unsettled>) {
+        let state = Arc::new(StateDir::open(path).expect("a state directory"));
+        Snapshot::open(&state, settings(), || ()).expect("a log")
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(30)
+    }
+
+    fn streams(coordinator: &Coordinator) -> Vec<String> {
+        let mut streams: Vec<String> = coordinator.active().map(|info| info.stream_id).collect();
+        streams.sort();
+        streams
+    }
+
+    #[test]
+    fn what_version_0_1_0_left_is_read_and_the_newer_file_counts() {
+        let newer = OF_0_1_0.replace("\"s1\"", "\"s2\"").replace(":7}", ":8}");
+        for (synced, unsynced, expected) in [
+            (Some(OF_0_1_0), None, "s1"),
+            (Some(OF_0_1_0), Some(newer.as_str()), "s2"),
+            (Some(newer.as_str()), Some(OF_0_1_0), "s2"),
+            (None, Some(OF_0_1_0), "s1"),
+            (Some("{\"torn"), Some(OF_0_1_0), "s1"),
+            (Some(OF_0_1_0), Some("{\"torn"), "s1"),
+        ] {
+            let path = folder();
+            drop(StateDir::open(&path).expect("a state directory"));
+            for (name, text) in [(NAME, synced), (UNSYNCED_NAME, unsynced)] {
+                if let Some(text) = text {
+                    std::fs::write(path.join(name), text).expect("written");
+                }
+            }
+            let (snapshot, mut coordinator, _) = open(&path);
+            assert_eq!(streams(&coordinator), [expected], "{synced:?} {unsynced:?}");
+            assert!(snapshot.stop(&mut coordinator, soon()));
+            // And what is left is one snapshot, which 0.1.0 could read.
+            let (_, again, _) = open(&path);
+            assert_eq!(streams(&again), [expected]);
+            if unsynced != Some("{\"torn") {
+                assert!(!path.join(UNSYNCED_NAME).exists());
+            }
+            std::fs::remove_dir_all(&path).expect("removable");
+        }
+    }
+
+    #[test]
+    fn an_event_is_replayed_until_what_follows_from_it_is_kept() {
+        let path = folder();
+        let body = |n: u64| {
+            format!(
+                r#"{{"event":"meeting.rtms_started","event_ts":{},"payload":{{"meeting_uuid":"m","rtms_stream_id":"s{n}","server_urls":"wss://sig.zoom.us"}}}}"#,
+                1_767_000_000_000 + n
+            )
+        };
+        let keep = |snapshot: &Snapshot, n| -> Result<EventId, Refusal> {
+            let id = snapshot.log().append(body(n).as_bytes())?;
+            snapshot.log().wait(id, soon()).map(|()| id)
+        };
+        let now = || Now {
+            instant: Instant::now(),
+            unix_ms: 1_767_000_000_100,
+        };
+        let event = |n| payload::webhook(body(n).as_bytes()).expect("an event");
+
+        // One is acted on and saved; one is acted on, and the process ends before the save; one waits.
+        let (mut snapshot, mut coordinator, unsettled) = open(&path);
+        assert!(unsettled.is_empty());
+        let first = keep(&snapshot, 1).expect("kept");
+        coordinator.handle_webhook(now(), event(1));
+        snapshot.settle(first);
+        snapshot.save(&mut coordinator);
+        let second = keep(&snapshot, 2).expect("kept");
+        coordinator.handle_webhook(now(), event(2));
+        snapshot.settle(second);
+        keep(&snapshot, 3).expect("kept");
+        assert!(snapshot.log.stop(soon()));
+        assert!(!path.join(NAME).exists(), "the log is enough");
+        drop((snapshot, coordinator));
+
+        let (mut snapshot, mut coordinator, unsettled) = open(&path);
+        assert_eq!(streams(&coordinator), ["s1"]);
+        let events: Vec<&ZoomEvent> = unsettled.iter().map(|found| &found.event).collect();
+        assert_eq!(events, [&event(2), &event(3)]);
+        for found in unsettled {
+            coordinator.handle_webhook(now(), found.event);
+            snapshot.settle(found.id);
+        }
+        assert!(snapshot.stop(&mut coordinator, soon()));
+        assert_eq!(std::fs::read(path.join("intents.log")).expect("a log"), b"");
+        let (_, coordinator, unsettled) = open(&path);
+        assert!(unsettled.is_empty());
+        assert_eq!(streams(&coordinator), ["s1", "s2", "s3"]);
+        std::fs::remove_dir_all(&path).expect("removable");
     }
 }

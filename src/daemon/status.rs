@@ -163,7 +163,7 @@ impl Daemon {
             inbox_len: self.inbox.len(),
             edge: self.public.counters(),
             api: Arc::clone(self.api.counters()),
-            is_state_troubled: (self.snapshot.as_ref()).is_some_and(Snapshot::is_troubled),
+            is_state_troubled: (self.snapshot.as_ref()).is_some_and(Snapshot::is_failing),
             disk: self.disk.as_ref().map(|disk| Arc::clone(disk.counters())),
             stdout_dropped: (self.stdout.as_ref()).map(|stdout| Arc::clone(stdout.dropped())),
         }

@@ -21,11 +21,13 @@ use tiny_http::{Request, Server};
 use super::counters::{Counters, bump};
 use crate::net::waker::Waker;
 
-/// Answers one request; runs on the worker threads.
-pub(crate) type Handler = Arc<dyn Fn(Request) + Send + Sync>;
+/// Answers requests that came together; runs on the worker threads.
+pub(crate) type Handler = Arc<dyn Fn(Vec<Request>) + Send + Sync>;
 
 /// Threads that answer requests.
 const WORKERS: usize = 2;
+/// Most requests that a worker takes at once: as many as the gate hands on at a time.
+const BATCH_MAX: usize = 16;
 /// Their stack: a request body of 256 KiB lives on the heap.
 const WORKER_STACK_BYTES: usize = 256 << 10;
 /// Between two attempts to build a server: doubled from the first to the second of these.
@@ -209,17 +211,17 @@ impl BackendInstance {
             .stack_size(WORKER_STACK_BYTES)
             .spawn(move || {
                 loop {
-                    match server.recv() {
-                        Ok(request) => {
-                            if catch_unwind(AssertUnwindSafe(|| handler(request))).is_err() {
-                                log::error!(
-                                    "a webhook worker panicked on a request; please report"
-                                );
-                            }
-                        }
+                    let (requests, error) = next_requests(&server, &is_retired);
+                    if !requests.is_empty()
+                        && catch_unwind(AssertUnwindSafe(|| handler(requests))).is_err()
+                    {
+                        log::error!("a webhook worker panicked on a request; please report");
+                    }
+                    match error {
+                        None => {}
                         // Requests that came before are answered before this is seen.
-                        Err(_) if is_retired.load(Ordering::Acquire) => return,
-                        Err(error) => {
+                        Some(_) if is_retired.load(Ordering::Acquire) => return,
+                        Some(error) => {
                             log::debug!("tiny_http no longer accepts: {error}");
                             has_failed.store(true, Ordering::Release);
                             waker.wake();
@@ -246,6 +248,29 @@ impl BackendInstance {
         }
         self.workers.is_empty()
     }
+}
+
+/// Waits for a request, and takes those that wait behind it; also why there will be no more.
+fn next_requests(server: &Server, is_retired: &AtomicBool) -> (Vec<Request>, Option<io::Error>) {
+    let mut requests = Vec::new();
+    // Asking without waiting swallows the word that was to end the wait of `recv`.
+    let mut next = match is_retired.load(Ordering::Acquire) {
+        true => server.try_recv(),
+        false => server.recv().map(Some),
+    };
+    while let Ok(Some(request)) = next {
+        requests.push(request);
+        if requests.len() == BATCH_MAX {
+            return (requests, None);
+        }
+        next = server.try_recv();
+    }
+    let error = match next {
+        Err(error) => Some(error),
+        Ok(_) if requests.is_empty() => Some(io::Error::other("retired")),
+        Ok(_) => None,
+    };
+    (requests, error)
 }
 
 /// The name of the socket in its directory.

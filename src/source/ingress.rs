@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::domain::secret::Secret;
-use crate::domain::zoom_event::ZoomEvent;
 use crate::gate;
 use crate::gate::{Gate, Limits, Tls, TlsError, TlsFiles};
 use crate::inbox;
 use crate::source::webhook::respond;
+use crate::source::webhook::respond::Accepted;
+use crate::state::intents::IntentLog;
 
 /// Everything about the public edge that an operator may set.
 #[derive(Debug, Clone)]
@@ -137,9 +138,9 @@ pub struct Public<T> {
     server: Arc<respond::Server<T>>,
 }
 
-impl<T: From<ZoomEvent> + Send + 'static> Public<T> {
-    /// Starts to serve these listeners. Webhooks that are verified go to `inbox`, each after it
-    /// was answered.
+impl<T: From<Accepted> + Send + 'static> Public<T> {
+    /// Starts to serve these listeners. Webhooks that are verified are kept in `intents` and go to
+    /// `inbox`, each after it was answered.
     ///
     /// # Errors
     /// A certificate that cannot be used; a directory, socket or thread that is not to be had.
@@ -147,16 +148,17 @@ impl<T: From<ZoomEvent> + Send + 'static> Public<T> {
         listeners: Vec<TcpListener>,
         settings: Settings,
         inbox: inbox::Sender<T>,
+        intents: Option<Arc<IntentLog>>,
     ) -> Result<Public<T>, Error> {
         let config = settings.gate()?;
         let socket_parent = settings
             .socket_parent
             .clone()
             .unwrap_or_else(default_socket_parent);
-        let server = Arc::new(respond::Server::new(settings.server(), inbox));
+        let server = Arc::new(respond::Server::new(settings.server(), inbox, intents));
         let handler = {
             let server = Arc::clone(&server);
-            Arc::new(move |request| server.handle_request(request))
+            Arc::new(move |requests| server.handle_requests(requests))
         };
         let gate = Gate::start(listeners, config, socket_parent, handler)?;
         Ok(Public { gate, server })

@@ -23,7 +23,7 @@ const LOCK_NAME: &str = "lock";
 const TEMP_PREFIX: &str = ".new-";
 
 /// The most that [`StateDir::read`] takes in: far above what anyone writes here.
-pub const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+pub const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// The longest file name, so that the temporary name still fits into 255 bytes.
 pub const NAME_BYTES_MAX: usize = 200;

@@ -8,6 +8,7 @@ mod edge_daemon;
 mod embed;
 mod golden;
 mod harness;
+mod kept;
 mod manual;
 mod media;
 mod meeting;

@@ -60,7 +60,8 @@ impl Edge {
     fn with_places(settings: Settings, places: usize) -> Edge {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let (sender, inbox) = inbox::inbox(places);
-        let public = Public::start(vec![listener], settings, sender).expect("the edge starts");
+        let public =
+            Public::start(vec![listener], settings, sender, None).expect("the edge starts");
         let address = public.addresses()[0];
         Edge {
             public,

@@ -134,8 +134,9 @@ fn a_thousand_meetings_leave_nothing_behind() {
     // Threads of the HTTP server behind the gate end a while after their last request.
     stage.wait_for("threads end", || footprint(id).threads <= before.threads);
     let after = footprint(id);
-    let state = fs::metadata(stage.folder.path().join("state/registry.json"));
-    let state_bytes = state.map_or(0, |file| file.len());
+    let state = ["state/registry.json", "state/intents.log"];
+    let state = state.map(|name| fs::metadata(stage.folder.path().join(name)));
+    let state_bytes: u64 = state.iter().flatten().map(fs::Metadata::len).sum();
     report(&format!(
         "1000 meetings, {AT_ONCE} at a time, in {taken:?}; {state_bytes} bytes of state\n\
          before: {before:?}\nafter 100: {after_hundred:?}\nafter 1000: {after:?}"

@@ -1,8 +1,10 @@
-//! Answers the requests that the gate lets through: verify, read, keep a place, answer, pass on.
+//! Answers the requests that the gate lets through: verify, read, keep a place, keep the event, answer,
+//! pass on.
 //!
-//! The signature is checked over the raw bytes before the JSON is looked at, and a webhook is
-//! passed on only after its 200 is written. A forged one costs an HMAC and a counter: no work, and no
-//! log line above debug once a single one was right. That the same event may come twice is the daemon's affair.
+//! The signature is checked over the raw bytes before the JSON is looked at, an event is on the disk
+//! before its 200 is written, and it is passed on only after that. A forged one costs an HMAC and a
+//! counter: no work, and no log line above debug once a single one was right. That the same event may
+//! come twice is the daemon's affair.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -18,9 +20,14 @@ use crate::domain::zoom_event::{ZoomEvent, ZoomEventKind};
 use crate::gate::bump;
 use crate::inbox;
 use crate::log::warn_limiter::WarnLimiter;
+use crate::state::intents::{EventId, IntentLog, Refusal};
 
 /// A challenge that comes without a signature is read only up to this size, in bytes.
 const UNSIGNED_BYTES_MAX: usize = 4096;
+
+/// How long the disk may take for what has to be kept. The gate waits for an answer for 2 s, and Zoom
+/// for 3 s.
+const KEEP_WAIT: Duration = Duration::from_millis(1500);
 
 /// The line that `GET /` answers.
 const UP: &str = "rtmsd is up\n";
@@ -59,6 +66,8 @@ pub struct Counters {
     pub challenges_refused: AtomicU64,
     /// 503: the daemon's inbox was full.
     pub inbox_full: AtomicU64,
+    /// 503: the event could not be kept in the state directory.
+    pub not_kept: AtomicU64,
     /// 200: someone asked whether the server is up.
     pub up: AtomicU64,
     /// 404.
@@ -193,10 +202,12 @@ fn challenge(tokens: &[Secret], signer: Option<usize>, plain_token: &str) -> Web
 pub struct Server<T> {
     settings: Mutex<Arc<Settings>>,
     inbox: inbox::Sender<T>,
+    intents: Option<Arc<IntentLog>>,
     counters: Arc<Counters>,
     stale_warning: WarnLimiter,
     incomplete_warning: WarnLimiter,
     full_warning: WarnLimiter,
+    not_kept_warning: WarnLimiter,
     forged_warning: WarnLimiter,
     /// Whether any signature was right since the start or the last reload.
     has_verified: AtomicBool,
@@ -209,16 +220,44 @@ impl<T> Server<T> {
     }
 }
 
-impl<T: From<ZoomEvent>> Server<T> {
-    /// A server that passes webhooks on to `inbox`.
-    pub fn new(settings: Settings, inbox: inbox::Sender<T>) -> Server<T> {
+/// An event that was answered 200.
+#[derive(Debug)]
+pub struct Accepted {
+    /// What happened.
+    pub event: ZoomEvent,
+    /// Where it is kept until it was acted on; `None` where nothing is.
+    pub intent: Option<EventId>,
+}
+
+impl From<Accepted> for ZoomEvent {
+    fn from(accepted: Accepted) -> ZoomEvent {
+        accepted.event
+    }
+}
+
+/// A request that will be answered 200 once its event is kept.
+struct Pending<'a, T> {
+    request: Request,
+    place: inbox::Permit<'a, T>,
+    accepted: Accepted,
+}
+
+impl<T: From<Accepted>> Server<T> {
+    /// A server that keeps events in `intents` and passes them on to `inbox`.
+    pub fn new(
+        settings: Settings,
+        inbox: inbox::Sender<T>,
+        intents: Option<Arc<IntentLog>>,
+    ) -> Server<T> {
         Server {
             settings: Mutex::new(Arc::new(settings)),
             inbox,
+            intents,
             counters: Arc::default(),
             stale_warning: WarnLimiter::default(),
             incomplete_warning: WarnLimiter::default(),
             full_warning: WarnLimiter::default(),
+            not_kept_warning: WarnLimiter::default(),
             forged_warning: WarnLimiter::default(),
             has_verified: AtomicBool::new(false),
         }
@@ -233,15 +272,43 @@ impl<T: From<ZoomEvent>> Server<T> {
         *current = Arc::new(settings);
     }
 
-    /// Answers one request; waits for nothing but the gate, which holds all of it already.
-    pub fn handle_request(&self, mut request: Request) {
+    /// Answers requests that came together: their events are on the disk by one sync. Waits for
+    /// nothing but that, and for the gate, which holds the requests already.
+    pub fn handle_requests(&self, requests: Vec<Request>) {
+        let mut pending = Vec::new();
+        for request in requests {
+            pending.extend(self.handle_request(request));
+        }
+        let deadline = Instant::now() + KEEP_WAIT;
+        for Pending {
+            request,
+            place,
+            accepted,
+        } in pending
+        {
+            let kept = match (&self.intents, accepted.intent) {
+                (Some(intents), Some(id)) => intents.wait(id, deadline),
+                _ => Ok(()),
+            };
+            if let Err(refusal) = kept {
+                self.put_off(request, &refusal);
+                continue;
+            }
+            bump(&self.counters.accepted);
+            send(request, 200, "", None);
+            place.send(T::from(accepted));
+        }
+    }
+
+    /// Answers a request, unless it is an event that is to be kept first.
+    fn handle_request(&self, mut request: Request) -> Option<Pending<'_, T>> {
         let settings = Arc::clone(&self.settings.lock().unwrap_or_else(|e| e.into_inner()));
         let expected_bytes = request.body_length().unwrap_or(0);
         let mut body = Vec::with_capacity(expected_bytes.min(1 << 20));
         let is_read = request.as_reader().read_to_end(&mut body).is_ok();
         if !is_read || body.len() != expected_bytes {
             // Only a gate that stops cuts a body short; nobody waits for this answer.
-            return;
+            return None;
         }
         let header = |name: &'static str| {
             (request.headers().iter())
@@ -267,7 +334,7 @@ impl<T: From<ZoomEvent>> Server<T> {
         }
         self.note(&reply, settings.verify);
         match reply {
-            WebhookAnswer::Accept(webhook) => self.accept(request, webhook),
+            WebhookAnswer::Accept(event) => return self.accept(request, event, &body),
             WebhookAnswer::Up => send(request, 200, UP, None),
             WebhookAnswer::Challenge(json) => {
                 let header = Header::from_bytes("Content-Type", "application/json");
@@ -289,6 +356,7 @@ impl<T: From<ZoomEvent>> Server<T> {
                 send(request, 500, "no secret token is configured\n", None)
             }
         }
+        None
     }
 
     /// Strangers may send what they like, and it is not worth a line. But where not one webhook has
@@ -305,7 +373,8 @@ impl<T: From<ZoomEvent>> Server<T> {
         }
     }
 
-    fn accept(&self, request: Request, webhook: ZoomEvent) {
+    /// Takes a place in the inbox and one in the intent log.
+    fn accept(&self, request: Request, event: ZoomEvent, body: &[u8]) -> Option<Pending<'_, T>> {
         let Some(place) = self.inbox.reserve() else {
             bump(&self.counters.inbox_full);
             if let Some(silent) = self.full_warning.allow(Instant::now()) {
@@ -315,11 +384,35 @@ impl<T: From<ZoomEvent>> Server<T> {
                 );
             }
             let header = Header::from_bytes("Retry-After", "60");
-            return send(request, 503, "no room now, deliver again\n", header.ok());
+            send(request, 503, "no room now, deliver again\n", header.ok());
+            return None;
         };
-        bump(&self.counters.accepted);
-        send(request, 200, "", None);
-        place.send(T::from(webhook));
+        let intent = match self.intents.as_ref().map(|log| log.append(body)) {
+            None => None,
+            Some(Ok(id)) => Some(id),
+            Some(Err(refusal)) => {
+                self.put_off(request, &refusal);
+                return None;
+            }
+        };
+        Some(Pending {
+            request,
+            place,
+            accepted: Accepted { event, intent },
+        })
+    }
+
+    /// An event that cannot be kept would be lost by a crash, so Zoom is to repeat it.
+    fn put_off(&self, request: Request, refusal: &Refusal) {
+        bump(&self.counters.not_kept);
+        if let Some(silent) = self.not_kept_warning.allow(Instant::now()) {
+            log::warn!(
+                "webhook answered 503: {refusal}; Zoom will retry ({silent} more since the last \
+                 warning)"
+            );
+        }
+        let header = Header::from_bytes("Retry-After", "60");
+        send(request, 503, "not kept, deliver again\n", header.ok());
     }
 
     /// Counts and logs. What a stranger can cause is debug; what only Zoom can cause may be more.

@@ -7,13 +7,10 @@ use std::sync::Arc;
 
 use super::record::{LINE_BYTES_MAX, Line, parse};
 use crate::state::write::Disk;
-use crate::state::{Error, StateDir};
+use crate::state::{Error, FILE_BYTES_MAX, StateDir};
 
 /// The file's name in the state directory.
 pub(super) const NAME: &str = "intents.log";
-
-/// The file never grows beyond this, in bytes. A checkpoint is asked for long before.
-pub(super) const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// What the file says that an earlier process left.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -91,6 +88,7 @@ impl LogFile {
     /// Hands lines to the kernel. They survive the end of this process from here on.
     pub(super) fn append(&mut self, lines: &[u8]) -> Result<(), Error> {
         let path = self.state.path().join(NAME);
+        // A checkpoint was asked for long before.
         if self.len + lines.len() as u64 > FILE_BYTES_MAX {
             let full = io::Error::other(format!("it has {FILE_BYTES_MAX} bytes already"));
             return Err(Error::io("append to", &path, &full));

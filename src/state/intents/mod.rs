@@ -44,7 +44,8 @@
 //! # Checkpoints
 //!
 //! The log asks for one by the function that it was opened with: when it has grown by as much as the
-//! last snapshot has bytes, when an effect could not be kept, and after a failed sync. Then the
+//! last snapshot has bytes, an hour after the last one, when an effect could not be kept, and after a
+//! failed sync. Then the
 //! snapshot is written first (replaced whole, synced), and after it a log with nothing but
 //! unsettled events. A crash between the two leaves effects that the snapshot has already: whoever
 //! reads them must know by a version, as the daemon does. In the same way a repeated event must be
@@ -78,6 +79,10 @@ pub const EFFECT_SYNC_AFTER: Duration = Duration::from_millis(200);
 /// The log grows by this many bytes at least before the next checkpoint: some 5,000 starts. A
 /// checkpoint is four syncs that webhooks wait for, so not many; a start reads the log, so not few.
 const GROWTH_BYTES_MIN: u64 = 8 << 20;
+
+/// What was written is gone from the log after this time at the latest, because it names meetings and
+/// people whom the snapshot has forgotten.
+const CHECKPOINT_AFTER: Duration = Duration::from_secs(3600);
 
 /// A disk that took this long and has not answered yet gets no more events.
 const STALLED_AFTER: Duration = Duration::from_secs(1);
@@ -132,7 +137,7 @@ pub struct Replay {
 /// The intent log, and the thread that writes it.
 pub struct IntentLog {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
@@ -213,6 +218,7 @@ impl IntentLog {
             queue: Mutex::new(queue),
             ..Shared::default()
         });
+        let has_lines = file.len() > 0;
         let writer = Writer {
             shared: Arc::clone(&shared),
             growth_bytes_min,
@@ -222,6 +228,7 @@ impl IntentLog {
             ask: Box::new(ask),
             ask_at: None,
             sync_at: None,
+            old_at: has_lines.then(|| Instant::now() + CHECKPOINT_AFTER),
         };
         let thread = Builder::new()
             .name("state".to_owned())
@@ -230,7 +237,7 @@ impl IntentLog {
             .map_err(|e| Error::io("start a thread for", state.path(), &e))?;
         let log = IntentLog {
             shared,
-            thread: Some(thread),
+            thread: Mutex::new(Some(thread)),
         };
         let replay = Replay {
             effects: content.effects,
@@ -339,10 +346,15 @@ impl IntentLog {
 
     /// Writes what waits, and ends the thread; a disk that hangs is left behind at `deadline`.
     /// Whether everything is on the disk.
-    pub fn stop(mut self, deadline: Instant) -> bool {
+    pub fn stop(&self, deadline: Instant) -> bool {
         self.close();
-        let Some(thread) = self.thread.take() else {
-            return true;
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(thread) = thread else {
+            return !self.is_failing();
         };
         while !thread.is_finished() && Instant::now() < deadline {
             std::thread::park_timeout(Duration::from_millis(2));
@@ -457,6 +469,8 @@ struct Writer {
     ask_at: Option<Instant>,
     /// When what was written is to be synced.
     sync_at: Option<Instant>,
+    /// When what was written is to be replaced by a snapshot.
+    old_at: Option<Instant>,
     growth_bytes_min: u64,
     /// From this length on a checkpoint is needed.
     checkpoint_at: u64,
@@ -540,12 +554,16 @@ impl Writer {
             if queue.is_closed {
                 return Job::End;
             }
+            if self.old_at.take_if(|at| now >= *at).is_some() {
+                queue.needs_checkpoint = true;
+            }
             if queue.needs_checkpoint && self.ask_at.is_none_or(|at| now >= at) {
                 self.ask_at = Some(now + ASK_EVERY);
                 return Job::Ask;
             }
             let ask_at = self.ask_at.filter(|_| queue.needs_checkpoint);
-            queue = match self.sync_at.into_iter().chain(ask_at).min() {
+            let due = [self.sync_at, self.old_at, ask_at];
+            queue = match due.into_iter().flatten().min() {
                 Some(at) => {
                     let left = at.saturating_duration_since(now);
                     let waited = shared.filled.wait_timeout(queue, left);
@@ -564,6 +582,8 @@ impl Writer {
             Some(_) => self.file.sync(),
             None => Ok(()),
         });
+        let old_at = Instant::now() + CHECKPOINT_AFTER;
+        self.old_at.get_or_insert(old_at);
         let mut queue = self.shared.lock();
         match (&written, last_id) {
             (Ok(()), Some(last_id)) => {
@@ -607,6 +627,7 @@ impl Writer {
         match &replaced {
             Ok(()) => {
                 self.sync_at = None;
+                self.old_at = None;
                 queue.decided_id = last_id;
                 queue.needs_checkpoint = false;
                 queue.broken = None;

@@ -1,7 +1,7 @@
 //! An upgrade: the state directory of an earlier version, with what it names rejoined.
 //!
-//! `registry-VERSION.json` is what that version left when it was killed in the middle of meetings,
-//! to the byte. It is written once for each release and never again:
+//! `registry-VERSION.json` is what that version left when it ended in the middle of meetings, to the
+//! byte. It is written once for each release and never again:
 //! `cargo test --test it golden::restart::write -- --ignored`.
 
 use std::fs;
@@ -46,7 +46,7 @@ fn script(seed: &str, product: DemoProduct, begin: Begin) -> MeetingScript {
     }
 }
 
-/// Kills this version in the middle of meetings and keeps what it leaves behind.
+/// Ends this version in the middle of meetings and keeps what it leaves behind.
 #[test]
 #[ignore = "writes registry-VERSION.json, once for each release"]
 fn write_the_registry_of_this_version() {
@@ -85,10 +85,11 @@ fn write_the_registry_of_this_version() {
         assert!(meeting.wait_for_phrases(20, PATIENCE));
     }
     assert!(running[1].fault(Fault::InterruptedWebhook));
-    let path = stage.folder.path().join("state/registry.json");
-    let mut registry = String::new();
-    wait_for("all of it is written", || {
-        registry = fs::read_to_string(&path).unwrap_or_default();
+    let read = |name: &str| {
+        fs::read_to_string(stage.folder.path().join("state").join(name)).unwrap_or_default()
+    };
+    wait_for("all of it is known", || {
+        let known = read("registry.json") + &read("intents.log");
         let words = [
             "GaveUp",
             "Trying",
@@ -96,10 +97,11 @@ fn write_the_registry_of_this_version() {
             "stop_at_ms",
             "\"is_revoked\":true",
         ];
-        words.iter().all(|word| registry.contains(word))
-            && registry.matches("\"ended_ms\"").count() >= OVER.len()
+        words.iter().all(|word| known.contains(word))
+            && known.matches("\"ended_ms\"").count() >= OVER.len()
     });
-    stage.server.kill();
+    stage.server.terminate(PATIENCE).expect("it ends");
+    let registry = read("registry.json");
     let name = format!("registry-{}.json", env!("CARGO_PKG_VERSION"));
     let mut file = fs::File::create_new(golden_path(&name)).expect("it is not written again");
     file.write_all(registry.as_bytes()).expect("a file");

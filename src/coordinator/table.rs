@@ -1,0 +1,185 @@
+//! A map that knows which of its entries may have changed, and how many bytes it takes as JSON.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Entries by id.
+#[derive(Debug)]
+pub(super) struct Table<V> {
+    entries: HashMap<String, Slot<V>>,
+    /// Keys of entries that were handed out to be changed, inserted or removed.
+    changed: HashSet<String>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Slot<V> {
+    value: V,
+    /// Of key and value as JSON, when they were counted last.
+    bytes: usize,
+}
+
+impl<V: Serialize> Table<V> {
+    pub(super) fn new() -> Table<V> {
+        Table {
+            entries: HashMap::new(),
+            changed: HashSet::new(),
+            bytes: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The size as JSON. What an entry grew by counts from the next
+    /// [`forget_changes`](Table::forget_changes) on.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn contains_key(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&V> {
+        self.entries.get(key).map(|slot| &slot.value)
+    }
+
+    pub(super) fn get_mut(&mut self, key: &str) -> Option<&mut V> {
+        let slot = self.entries.get_mut(key)?;
+        if !self.changed.contains(key) {
+            self.changed.insert(key.to_owned());
+        }
+        Some(&mut slot.value)
+    }
+
+    pub(super) fn get_or_insert_with(&mut self, key: &str, make: impl FnOnce() -> V) -> &mut V {
+        if !self.changed.contains(key) {
+            self.changed.insert(key.to_owned());
+        }
+        let bytes = &mut self.bytes;
+        let slot = self.entries.entry(key.to_owned()).or_insert_with(|| {
+            let slot = Slot::new(key, make());
+            *bytes += slot.bytes;
+            slot
+        });
+        &mut slot.value
+    }
+
+    pub(super) fn insert(&mut self, key: String, value: V) {
+        let slot = Slot::new(&key, value);
+        self.bytes += slot.bytes;
+        self.changed.insert(key.clone());
+        if let Some(old) = self.entries.insert(key, slot) {
+            self.bytes -= old.bytes;
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: &str) -> Option<V> {
+        let slot = self.entries.remove(key)?;
+        self.bytes -= slot.bytes;
+        self.changed.insert(key.to_owned());
+        Some(slot.value)
+    }
+
+    pub(super) fn retain(&mut self, mut is_kept: impl FnMut(&str, &V) -> bool) {
+        let (changed, bytes) = (&mut self.changed, &mut self.bytes);
+        self.entries.retain(|key, slot| {
+            let keeps = is_kept(key, &slot.value);
+            if !keeps {
+                *bytes -= slot.bytes;
+                changed.insert(key.clone());
+            }
+            keeps
+        });
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &V)> {
+        self.entries.iter().map(|(key, slot)| (key, &slot.value))
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &String> {
+        self.entries.keys()
+    }
+
+    pub(super) fn values(&self) -> impl Iterator<Item = &V> {
+        self.entries.values().map(|slot| &slot.value)
+    }
+
+    /// What may have changed: the entry as it is now, or `None` if it was removed.
+    pub(super) fn changes(&self) -> BTreeMap<&str, Option<&V>> {
+        let changed = self.changed.iter();
+        changed.map(|key| (key.as_str(), self.get(key))).collect()
+    }
+
+    /// What [`changes`](Table::changes) of an earlier process were.
+    pub(super) fn apply(&mut self, changes: BTreeMap<String, Option<V>>) {
+        for (key, value) in changes {
+            match value {
+                Some(value) => self.insert(key, value),
+                None => drop(self.remove(&key)),
+            }
+        }
+        self.changed.clear();
+    }
+
+    /// From here on, what changes later.
+    pub(super) fn forget_changes(&mut self) {
+        for key in self.changed.drain() {
+            if let Some(slot) = self.entries.get_mut(&key) {
+                self.bytes -= slot.bytes;
+                slot.bytes = json_bytes(&key, &slot.value);
+                self.bytes += slot.bytes;
+            }
+        }
+    }
+}
+
+impl<V: Serialize> Slot<V> {
+    fn new(key: &str, value: V) -> Slot<V> {
+        Slot {
+            bytes: json_bytes(key, &value),
+            value,
+        }
+    }
+}
+
+/// Bytes of `"key":value,`.
+fn json_bytes<V: Serialize>(key: &str, value: &V) -> usize {
+    struct Count(usize);
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(2);
+    // Counting does not fail, nor does it matter if it did.
+    let _ = serde_json::to_writer(&mut count, key);
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
+}
+
+impl<V: Serialize> Serialize for Table<V> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
+impl<'de, V: Serialize + Deserialize<'de>> Deserialize<'de> for Table<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Table<V>, D::Error> {
+        let values = HashMap::<String, V>::deserialize(deserializer)?;
+        let mut table = Table::new();
+        for (key, value) in values {
+            table.insert(key, value);
+        }
+        table.changed = HashSet::new();
+        Ok(table)
+    }
+}
