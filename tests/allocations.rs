@@ -119,7 +119,7 @@ fn measure(codec: AudioCodec, payload: &[u8]) {
                 packet.decode_into(&mut bytes).expect("base64");
                 batch.push(kind, &packet);
             }
-            let missed = media.take(&batch, &mut meta);
+            let missed = media.push(&batch, &mut meta);
             assert_eq!((missed.malformed, missed.dropped), (0, 0));
             batch.clear();
             media.write().expect("the disk is well");

@@ -10,6 +10,8 @@ use std::hint::black_box;
 
 use base64::Engine as _;
 use divan::{AllocProfiler, Bencher};
+use rtmsd::domain::id::Id;
+use rtmsd::domain::phrase::{Change, Phrase};
 use rtmsd::domain::product::Product;
 use rtmsd::domain::stream_info::StreamInfo;
 use rtmsd::protocol::StreamEvent;
@@ -17,7 +19,7 @@ use rtmsd::protocol::dedup::{PhraseKey, RecentPhrases};
 use rtmsd::protocol::message::{Message, PacketKind, decode, keep_alive_answer};
 use rtmsd::recorder::jsonl::Lines;
 use rtmsd::recorder::packet_batch::PacketBatch;
-use rtmsd::recorder::record_batch::{Phrase, Record, RecordBatch};
+use rtmsd::recorder::record_batch::RecordBatch;
 use rtmsd::recorder::transcript::cues;
 use rtmsd::recorder::transcript::cues::Position;
 
@@ -46,7 +48,7 @@ fn audio() -> String {
 
 fn with_phrase<T>(use_it: impl FnOnce(Phrase<'_>) -> T) -> T {
     match decode(PHRASE) {
-        Ok(Message::Transcript(transcript)) => use_it(Phrase::from(&transcript)),
+        Ok(Message::Transcript(phrase)) => use_it(phrase),
         other => panic!("no phrase: {other:?}"),
     }
 }
@@ -89,16 +91,17 @@ fn decode_base64(bencher: Bencher<'_, '_>) {
 /// In a conversation the stamps grow; in a flood many phrases have the same one.
 #[divan::bench(args = [1, 1000])]
 fn find_repetition(bencher: Bencher<'_, '_>, phrases_per_ms: u64) {
-    let mut load_recent_phrases = RecentPhrases::default();
+    let mut recent = RecentPhrases::default();
     let mut count = 0;
     bencher.bench_local(|| {
         count += 1;
-        load_recent_phrases.is_repeat(PhraseKey {
-            user_id: 16_778_240,
+        recent.insert_if_new(PhraseKey {
+            user_id: &Id::Number(16_778_240),
+            channel_id: None,
             start_ms: count,
             end_ms: count,
             timestamp_ms: count / phrases_per_ms,
-            change: 0,
+            change: Change::New,
             text: black_box("We shipped the new importer on Tuesday and nothing broke."),
         })
     });
@@ -108,14 +111,15 @@ fn find_repetition(bencher: Bencher<'_, '_>, phrases_per_ms: u64) {
 #[divan::bench]
 fn hand_over(bencher: Bencher<'_, '_>) {
     with_phrase(|phrase| {
+        let event = StreamEvent::Transcript(phrase);
         let mut full = RecordBatch::default();
-        (0..200).for_each(|_| full.push(&Record::Phrase(phrase)));
+        (0..200).for_each(|_| full.push(&event));
         let mut records = RecordBatch::like(&full);
         bencher.bench_local(|| {
             if records.count() == full.count() {
                 records = RecordBatch::like(&full);
             }
-            records.push(&Record::Phrase(black_box(phrase)));
+            records.push(black_box(&event));
         });
     });
 }

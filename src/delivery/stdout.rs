@@ -9,10 +9,10 @@ use std::thread::{Builder, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 use super::coalesce;
+use crate::domain::phrase::Change;
 use crate::domain::stream_info::StreamInfo;
 use crate::protocol::{EndReason, StreamEvent};
 use crate::recorder::jsonl::Lines;
-use crate::recorder::record_batch::{Change, Phrase};
 use crate::recorder::transcript::cues;
 use crate::stream::Sink;
 
@@ -165,14 +165,13 @@ pub struct StdoutSink {
 
 impl Sink for StdoutSink {
     fn event(&mut self, event: &StreamEvent<'_>) {
-        let StreamEvent::Transcript(transcript) = event else {
+        let StreamEvent::Transcript(phrase) = event else {
             return;
         };
-        let phrase = Phrase::from(transcript);
         match self.format {
-            StdoutFormat::Text if phrase.attribute == Change::Delete => return,
-            StdoutFormat::Text => cues::text(&mut self.bytes, &phrase),
-            StdoutFormat::Jsonl => self.jsonl.phrase(&mut self.bytes, &phrase),
+            StdoutFormat::Text if phrase.change == Change::Delete => return,
+            StdoutFormat::Text => cues::text(&mut self.bytes, phrase),
+            StdoutFormat::Jsonl => self.jsonl.phrase(&mut self.bytes, phrase),
         }
         self.lines += 1;
         if self.bytes.len() >= BATCH_BYTES {

@@ -9,6 +9,9 @@
 )]
 
 pub mod app;
+pub mod id;
+pub mod participant;
+pub mod phrase;
 pub mod product;
 pub mod rest;
 pub mod secret;

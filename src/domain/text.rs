@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::id::Id;
+
 /// Whether a character may change more than the place where it stands: controls (C0, C1, DEL),
 /// line and paragraph separators, and the marks that turn the direction of the text around them.
 fn is_unsafe(c: char) -> bool {
@@ -44,13 +46,26 @@ pub fn has_control(text: &str) -> bool {
     }) || rest.iter().any(u8::is_ascii_control)
 }
 
-/// The name to show: what Zoom sent, or a number where it sent none.
-pub fn speaker(user_id: u64, user_name: &str) -> Cow<'_, str> {
+/// As much of the beginning of a text as fits into so many bytes.
+pub fn bounded(text: &str, bytes_max: usize) -> &str {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// The name to show: what Zoom sent, else the user's id, else the channel of the call.
+pub fn speaker<'a>(
+    user_id: &Id<'_>,
+    channel_id: Option<&Id<'_>>,
+    user_name: &'a str,
+) -> Cow<'a, str> {
     let name = one_line(user_name);
-    if name.is_empty() {
-        Cow::Owned(format!("speaker {user_id}"))
-    } else {
-        name
+    match channel_id {
+        _ if !name.is_empty() => name,
+        Some(channel) if user_id.is_nobody() => Cow::Owned(format!("channel {channel}")),
+        _ => Cow::Owned(format!("speaker {user_id}")),
     }
 }
 
@@ -84,8 +99,27 @@ mod tests {
     }
 
     #[test]
-    fn somebody_without_a_name() {
-        assert_eq!(speaker(7, "Ada"), "Ada");
-        assert_eq!(speaker(7, "\u{1b}"), "speaker 7");
+    fn a_speaker_without_a_name_is_shown_by_id() {
+        for (user, name, channel, expected) in [
+            ("7", "Ada", None, "Ada"),
+            ("7", "\u{1b}", None, "speaker 7"),
+            ("7", "", Some("9"), "speaker 7"),
+            ("0", "", None, "speaker 0"),
+            ("0", "", Some("123abc"), "channel 123abc"),
+            ("0", " ", Some("9\u{1b}\n9"), "channel 9 9"),
+            ("customer-1", "", Some("9"), "speaker customer-1"),
+        ] {
+            let user_id = Id::from_text(user).expect("an id");
+            let channel_id = channel.and_then(Id::from_text);
+            let found = speaker(&user_id, channel_id.as_ref(), name);
+            assert_eq!(found, expected, "{user} {channel:?}");
+        }
+    }
+
+    #[test]
+    fn a_bounded_text_ends_where_a_character_does() {
+        assert_eq!(bounded("aé", 2), "a");
+        assert_eq!(bounded("aé", 3), "aé");
+        assert_eq!(bounded("", 0), "");
     }
 }

@@ -3,6 +3,8 @@
 
 use super::events::{ACTIVE_SPEAKER_CHANGE, PARTICIPANT_JOIN, PARTICIPANT_VIDEO_ON};
 use super::message::MeetingEvent;
+use crate::domain::id::Id;
+use crate::domain::participant::Participant;
 
 /// The rule, and who is subscribed to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,19 +46,25 @@ impl Camera {
             wanted.parse() == Ok(user_id) || name.is_some_and(|name| name == wanted)
         };
         match (&self.wanted, event.event_type?) {
-            (None, ACTIVE_SPEAKER_CHANGE) => self.subscribe(event.user_id?, false),
+            (None, ACTIVE_SPEAKER_CHANGE) => {
+                let speaker = event.user_id.as_ref().and_then(Id::number)?;
+                self.subscribe(speaker, false)
+            }
             // The speaker's camera came on after the subscription, which may have been refused.
             (None, PARTICIPANT_VIDEO_ON) => {
                 let speaker = self.subscribed?;
-                let is_theirs = event.participants.iter().any(|p| p.user_id == speaker);
+                let mut numbers = event.participants.iter().filter_map(number);
+                let is_theirs = numbers.any(|number| number == speaker);
                 is_theirs.then_some(speaker)
             }
             (Some(wanted), PARTICIPANT_JOIN | PARTICIPANT_VIDEO_ON) => {
-                let found = event.participants.iter().find(|person| {
-                    is_wanted(wanted, person.user_id, person.user_name.as_deref())
-                        || is_on && self.subscribed == Some(person.user_id)
+                let found = event.participants.iter().find_map(|person| {
+                    let number = number(person)?;
+                    let is_found = is_wanted(wanted, number, person.user_name.as_deref())
+                        || is_on && self.subscribed == Some(number);
+                    is_found.then_some(number)
                 });
-                self.subscribe(found?.user_id, is_on)
+                self.subscribe(found?, is_on)
             }
             _ => None,
         }
@@ -66,4 +74,10 @@ impl Camera {
         let is_news = self.subscribed.replace(user_id) != Some(user_id);
         (is_news || again).then_some(user_id)
     }
+}
+
+/// Message 28 names a participant by number; one with another id has no camera that could be asked
+/// for.
+fn number(person: &Participant) -> Option<u64> {
+    person.user_id.as_ref().and_then(Id::number)
 }

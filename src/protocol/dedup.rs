@@ -1,14 +1,14 @@
-//! What was received twice is taken once.
+//! Drops phrases that Zoom sends again after a reconnect.
 //!
-//! After a reconnection Zoom may send again what it had sent before. A phrase that agrees in
-//! speaker, stamps and text with one of the last [`PHRASES_MAX`] is a repetition; people do not say
-//! the same thing twice in the same millisecond.
+//! A phrase that agrees in speaker, stamps and text with one of the last [`PHRASES_MAX`] is a
+//! repetition; people do not say the same thing twice in the same millisecond.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use memchr::memchr_iter;
 
-use super::message::Transcript;
+use crate::domain::id::Id;
+use crate::domain::phrase::{Change, Phrase};
 
 /// Phrases remembered: some minutes of a lively meeting, more than two kilobytes.
 pub const PHRASES_MAX: usize = 256;
@@ -26,48 +26,48 @@ pub struct RecentPhrases {
     newest_ms: u64,
 }
 
-/// What makes a phrase the same phrase. A word said about it later (`attribute`) is another.
+/// What makes a phrase the same phrase. A change of it that Zoom sends later is another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PhraseKey<'a> {
-    /// Who.
-    pub user_id: u64,
+    /// Who spoke.
+    pub user_id: &'a Id<'a>,
+    /// In which channel of a call.
+    pub channel_id: Option<&'a Id<'a>>,
     /// Begin, Unix milliseconds.
     pub start_ms: u64,
     /// End, Unix milliseconds.
     pub end_ms: u64,
     /// Stamp, Unix milliseconds.
     pub timestamp_ms: u64,
-    /// Whether it is an update (2) or a deletion (3), else 0.
-    pub change: i64,
+    /// Whether it is a change of an older one.
+    pub change: Change,
     /// What was said.
     pub text: &'a str,
 }
 
-impl<'a> From<&'a Transcript<'_>> for PhraseKey<'a> {
-    fn from(phrase: &'a Transcript<'_>) -> PhraseKey<'a> {
+impl<'a> PhraseKey<'a> {
+    /// What identifies that phrase.
+    pub fn new(phrase: &'a Phrase<'_>) -> PhraseKey<'a> {
         PhraseKey {
-            user_id: phrase.user_id,
+            user_id: &phrase.user_id,
+            channel_id: phrase.channel_id.as_ref(),
             start_ms: phrase.start_ms,
             end_ms: phrase.end_ms,
             timestamp_ms: phrase.timestamp_ms,
-            change: if matches!(phrase.attribute, 2 | 3) {
-                phrase.attribute
-            } else {
-                0
-            },
+            change: phrase.change,
             text: &phrase.text,
         }
     }
 }
 
 impl RecentPhrases {
-    /// Whether this phrase is among the last ones; if not, it is now.
-    pub fn is_repeat(&mut self, phrase: PhraseKey<'_>) -> bool {
+    /// Remembers a phrase. `false` if it is among the last ones already.
+    pub fn insert_if_new(&mut self, phrase: PhraseKey<'_>) -> bool {
         let mut hasher = DefaultHasher::new();
         phrase.hash(&mut hasher);
         let digest = hasher.finish();
-        if phrase.timestamp_ms <= self.newest_ms && self.has(digest) {
-            return true;
+        if phrase.timestamp_ms <= self.newest_ms && self.contains(digest) {
+            return false;
         }
         self.newest_ms = self.newest_ms.max(phrase.timestamp_ms);
         if self.digests.len() < PHRASES_MAX {
@@ -78,10 +78,10 @@ impl RecentPhrases {
             self.tags[self.oldest] = digest as u8;
             self.oldest = (self.oldest + 1) % PHRASES_MAX;
         }
-        false
+        true
     }
 
-    fn has(&self, digest: u64) -> bool {
+    fn contains(&self, digest: u64) -> bool {
         memchr_iter(digest as u8, &self.tags).any(|at| self.digests[at] == digest)
     }
 }
@@ -92,60 +92,68 @@ mod tests {
 
     fn phrase(start_ms: u64, text: &str) -> PhraseKey<'_> {
         PhraseKey {
-            user_id: 1,
+            user_id: &Id::Number(1),
+            channel_id: None,
             start_ms,
             end_ms: 9,
             timestamp_ms: 9,
-            change: 0,
+            change: Change::New,
             text,
         }
     }
 
     #[test]
     fn a_repetition_is_found_and_a_similar_phrase_is_none() {
-        let mut seam = RecentPhrases::default();
-        assert!(!seam.is_repeat(phrase(1, "yes")));
-        assert!(seam.is_repeat(phrase(1, "yes")));
-        assert!(!seam.is_repeat(phrase(2, "yes")), "said again, later");
-        assert!(!seam.is_repeat(phrase(1, "yes.")));
-        assert!(!seam.is_repeat(PhraseKey {
-            user_id: 2,
+        let mut recent = RecentPhrases::default();
+        assert!(recent.insert_if_new(phrase(1, "yes")));
+        assert!(!recent.insert_if_new(phrase(1, "yes")));
+        assert!(recent.insert_if_new(phrase(2, "yes")), "said again, later");
+        assert!(recent.insert_if_new(phrase(1, "yes.")));
+        assert!(recent.insert_if_new(PhraseKey {
+            user_id: &Id::Number(2),
             ..phrase(1, "yes")
         }));
-        assert!(!seam.is_repeat(PhraseKey {
-            change: 2,
+        assert!(recent.insert_if_new(PhraseKey {
+            channel_id: Some(&Id::Number(2)),
+            ..phrase(1, "yes")
+        }));
+        assert!(recent.insert_if_new(PhraseKey {
+            change: Change::Update,
             ..phrase(1, "yes")
         }));
     }
 
     #[test]
     fn order_does_not_matter() {
-        let mut seam = RecentPhrases::default();
+        let mut recent = RecentPhrases::default();
         let stamped = |timestamp_ms| PhraseKey {
             timestamp_ms,
             ..phrase(1, "yes")
         };
         for stamp in [5, 3, 9, 0, 7] {
-            assert!(!seam.is_repeat(stamped(stamp)), "{stamp} is new");
+            assert!(recent.insert_if_new(stamped(stamp)), "{stamp} is new");
         }
         for stamp in [9, 0, 5, 7, 3] {
-            assert!(seam.is_repeat(stamped(stamp)), "{stamp} was there");
+            assert!(!recent.insert_if_new(stamped(stamp)), "{stamp} was there");
         }
     }
 
     #[test]
     fn memory_is_bounded() {
-        let mut seam = RecentPhrases::default();
+        let mut recent = RecentPhrases::default();
         for n in 0..10 * PHRASES_MAX as u64 {
-            assert!(!seam.is_repeat(phrase(n, "x")));
+            assert!(recent.insert_if_new(phrase(n, "x")));
         }
         assert_eq!(
-            (seam.digests.len(), seam.tags.len()),
+            (recent.digests.len(), recent.tags.len()),
             (PHRASES_MAX, PHRASES_MAX)
         );
         for n in 9 * PHRASES_MAX as u64..10 * PHRASES_MAX as u64 {
-            assert!(seam.is_repeat(phrase(n, "x")), "{n} is among the last");
+            assert!(
+                !recent.insert_if_new(phrase(n, "x")),
+                "{n} is among the last"
+            );
         }
-        assert!(!seam.is_repeat(phrase(9 * PHRASES_MAX as u64 - 1, "x")));
+        assert!(recent.insert_if_new(phrase(9 * PHRASES_MAX as u64 - 1, "x")));
     }
 }

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use super::codes::{RefusalPolicy, RtmsStatus, StopReason, StreamState};
-use super::message::{Chat, MeetingEvent, Packet, PacketKind, Transcript};
-use super::params::MediaKind;
+use super::message::{Chat, MeetingEvent, Packet, PacketKind};
+use super::params::{Granted, MediaKind};
 use super::server_url::UrlError;
+use crate::domain::phrase::Phrase;
 
 /// One of a stream's WebSockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,7 +30,7 @@ impl fmt::Display for LinkId {
 #[derive(Debug)]
 pub enum StreamEvent<'a> {
     /// A phrase.
-    Transcript(Transcript<'a>),
+    Transcript(Phrase<'a>),
     /// Audio, video or share.
     Packet(PacketKind, Packet<'a>),
     /// A chat message.
@@ -43,8 +44,8 @@ pub enum StreamEvent<'a> {
 pub enum Notice {
     /// A handshake was accepted.
     Accepted(LinkId),
-    /// The parameters in force on a media link, as Zoom's JSON.
-    Granted(MediaKind, String),
+    /// The parameters in force on a media link.
+    Granted(Box<Granted>),
     /// CLIENT_READY_ACK was sent: data flows from here on.
     Ready,
     /// A link was lost and will be tried again.

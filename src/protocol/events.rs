@@ -66,6 +66,28 @@ pub const PARTICIPANT_VIDEO_ON: i64 = 8;
 /// MEDIA_CONNECTION_INTERRUPTED comes unasked.
 pub const MEDIA_CONNECTION_INTERRUPTED: i64 = 7;
 
+/// What an event says about the presence of those whom it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attendance {
+    /// They came.
+    Joined,
+    /// They left.
+    Left,
+    /// They are there, and the event may say more about them.
+    Present,
+}
+
+/// What an event says about who is there; `None` for one that says nothing about it.
+pub fn attendance(product: Product, number: i64) -> Option<Attendance> {
+    let name = event_name(product, number)?;
+    let is_call = product == Product::ContactCenter && number >= CONTACT_CENTER_FROM;
+    match name {
+        "PARTICIPANT_JOIN" | "CONSUMER_ANSWERED" | "USER_ANSWERED" => Some(Attendance::Joined),
+        "PARTICIPANT_LEAVE" | "CONSUMER_END" | "USER_END" => Some(Attendance::Left),
+        _ => is_call.then_some(Attendance::Present),
+    }
+}
+
 /// Zoom's name of an event; `None` for a number without a published name.
 pub fn event_name(product: Product, number: i64) -> Option<&'static str> {
     let in_contact_center = product == Product::ContactCenter && number >= CONTACT_CENTER_FROM;

@@ -52,7 +52,7 @@ pub use crate::domain::product::Product;
 pub use event::{EndReason, LinkId, Loss, Notice, StreamEvent};
 pub use language::Language;
 pub use link::{CONNECT_MAX, HANDSHAKE_MAX, SILENCE_MAX};
-pub use params::{MediaKind, MediaParams, MediaSelection};
+pub use params::{Granted, MediaKind, MediaParams, MediaSelection};
 pub use signature::handshake_signature;
 pub use stream::{
     CLOSE_ANSWER_MAX, Command, Counters, DRAIN_MAX, DRAIN_QUIET, MEDIA_WINDOW, Output,

@@ -11,11 +11,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use super::append_file::AppendFile;
 use super::media_files::mend_unlisted;
-use super::meta;
+use super::meta::MetaFile;
 use super::path::stream_folder;
 use super::stream_files::{FILES, Recorder};
 use super::transcript::TranscriptFormats;
@@ -73,16 +71,11 @@ impl Iterator for StreamFolders {
 
 /// Completes a stream that nobody goes on with. `false` for one that is complete.
 pub fn complete(root: &Path, folder: &Path, now_ms: u64) -> io::Result<bool> {
-    let bytes = match fs::read(folder.join(meta::FILE_NAME)) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(error),
-    };
-    let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    if value["state"] == "ended" {
+    let meta = MetaFile::read(folder)?;
+    if meta.as_ref().is_some_and(MetaFile::is_ended) {
         return Ok(false);
     }
-    let info = meta::stream_info(&value);
+    let info = meta.and_then(|meta| meta.stream_info());
     // A folder that is not where we would put it is somebody's copy, or none of ours.
     let is_ours =
         |info: &StreamInfo| root.join(stream_folder(info.started_ms, &info.id, &info.stream_id));
@@ -97,7 +90,7 @@ pub fn complete(root: &Path, folder: &Path, now_ms: u64) -> io::Result<bool> {
         srt: true,
     };
     let mut recorder = Recorder::open(root, info, formats, MediaParams::default(), now_ms);
-    recorder.abandon(now_ms);
+    recorder.close_without_reason(now_ms);
     recorder.write()?;
     recorder.sync()?;
     Ok(true)
@@ -122,6 +115,7 @@ mod tests {
     use crate::recorder::packet_batch::tests::packet;
     use crate::recorder::record_batch::Record;
     use crate::recorder::tests::scratch;
+    use serde_json::Value;
 
     const DATA: &str = "AQACAAMABAA=";
 
@@ -133,14 +127,14 @@ mod tests {
         };
         let formats = TranscriptFormats::default();
         let mut recorder = Recorder::open(root, info, formats, MediaParams::default(), 1);
-        recorder.take(Record::Phrase(phrase("one")));
+        recorder.push(&Record::Phrase(phrase("one")));
         for n in 0..3 {
             let mut batch = PacketBatch::default();
             batch.push(
                 PacketKind::Audio,
                 &packet(1, "Ada", 1_767_000_000_000 + n, DATA),
             );
-            recorder.take_packets(&batch);
+            recorder.push_packets(&batch);
             recorder.write().expect("the disk is well");
         }
         recorder.folder().to_owned()

@@ -9,9 +9,12 @@ use crate::protocol::Language;
 use crate::protocol::events::event_name;
 
 use super::decimal;
-use super::record_batch::{Change, Phrase};
+use super::record_batch::{ChatRecord, EventRecord};
+use crate::domain::id::Id;
+use crate::domain::phrase::Phrase;
 use crate::domain::stream_info::StreamInfo;
 use crate::domain::text::has_control;
+use crate::protocol::chat::{operation_name, session_name};
 
 /// How every line begins: `v` is the version of the line format.
 const BEGIN: &str = "{\"v\":1,\"type\":\"";
@@ -58,69 +61,57 @@ impl Lines {
 
     /// A phrase, with the line break.
     pub fn phrase(&self, out: &mut Vec<u8>, phrase: &Phrase<'_>) {
-        number(out, &self.phrase_head, phrase.user_id);
-        string(out, ",\"user_name\":", phrase.user_name);
-        if let Some(channel) = phrase.channel_id {
-            number(out, ",\"channel_id\":", channel);
+        id(out, &self.phrase_head, &phrase.user_id);
+        string(out, ",\"user_name\":", &phrase.user_name);
+        if let Some(channel) = &phrase.channel_id {
+            id(out, ",\"channel_id\":", channel);
         }
         number(out, ",\"start_ms\":", phrase.start_ms);
         number(out, ",\"end_ms\":", phrase.end_ms);
         number(out, ",\"timestamp_ms\":", phrase.timestamp_ms);
         if let Some(language) = phrase.language {
-            if let Some(known) = Language::from_number(language) {
+            if let Some(known) = Language::from_number(language.0) {
                 string(out, ",\"language\":", known.tag());
             }
             out.extend_from_slice(b",\"language_id\":");
             // Writing to memory does not fail.
-            let _ = serde_json::to_writer(&mut *out, &language);
+            let _ = serde_json::to_writer(&mut *out, &language.0);
         }
-        match phrase.attribute {
-            Change::New => {}
-            Change::Update => out.extend_from_slice(b",\"attribute\":\"update\""),
-            Change::Delete => out.extend_from_slice(b",\"attribute\":\"delete\""),
+        if let Some(change) = phrase.change.name() {
+            string(out, ",\"attribute\":", change);
         }
-        string(out, ",\"text\":", phrase.text);
+        string(out, ",\"text\":", &phrase.text);
         out.extend_from_slice(b"}\n");
     }
 
     /// An event, with the line break: Zoom's own JSON under `event`, a name beside the number.
-    pub fn event(
-        &self,
-        out: &mut Vec<u8>,
-        event_type: Option<i64>,
-        timestamp_ms: Option<u64>,
-        raw: &str,
-    ) {
+    pub fn event(&self, out: &mut Vec<u8>, event: &EventRecord<'_>) {
         self.begin(out, "event");
-        if let Some(name) = event_type.and_then(|n| event_name(self.product, n)) {
+        if let Some(name) = event.event_type.and_then(|n| event_name(self.product, n)) {
             string(out, ",\"name\":", name);
         }
-        if let Some(stamp) = timestamp_ms {
+        if let Some(stamp) = event.timestamp_ms {
             number(out, ",\"timestamp_ms\":", stamp);
         }
         out.extend_from_slice(b",\"event\":");
-        compact(out, raw);
+        compact(out, event.raw);
         out.extend_from_slice(b"}\n");
     }
 
     /// A chat message, with the line break: Zoom's own JSON under `content`, beside it the names of
     /// the operation and of the kind of chat, where they are known.
-    pub fn chat(
-        &self,
-        out: &mut Vec<u8>,
-        timestamp_ms: u64,
-        (operation, session): (Option<&str>, Option<&str>),
-        raw: &str,
-    ) {
+    pub fn chat(&self, out: &mut Vec<u8>, chat: &ChatRecord<'_>) {
         self.begin(out, "chat");
-        number(out, ",\"timestamp_ms\":", timestamp_ms);
+        number(out, ",\"timestamp_ms\":", chat.timestamp_ms);
+        let operation = chat.operation.and_then(operation_name);
+        let session = chat.session.and_then(session_name);
         for (key, name) in [(",\"operation\":", operation), (",\"session\":", session)] {
             if let Some(name) = name {
                 string(out, key, name);
             }
         }
         out.extend_from_slice(b",\"content\":");
-        compact(out, raw);
+        compact(out, chat.raw);
         out.extend_from_slice(b"}\n");
     }
 
@@ -159,9 +150,31 @@ fn number(out: &mut Vec<u8>, key: &str, n: u64) {
     decimal::number(out, n);
 }
 
+fn id(out: &mut Vec<u8>, key: &str, id: &Id<'_>) {
+    match id {
+        Id::Number(n) => number(out, key, *n),
+        Id::Text(text) => string(out, key, text),
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::domain::phrase::{Change, LanguageId};
+
+    pub(crate) const EVENT: EventRecord<'static> = EventRecord {
+        event_type: None,
+        timestamp_ms: None,
+        participants: &[],
+        raw: "{}",
+    };
+
+    pub(crate) const CHAT: ChatRecord<'static> = ChatRecord {
+        timestamp_ms: 0,
+        operation: None,
+        session: None,
+        raw: "{}",
+    };
 
     pub(crate) fn info() -> StreamInfo {
         StreamInfo {
@@ -173,15 +186,15 @@ pub(crate) mod tests {
 
     pub(crate) fn phrase(text: &str) -> Phrase<'_> {
         Phrase {
-            user_id: 16_778_240,
-            user_name: "Ada",
+            user_id: Id::Number(16_778_240),
+            user_name: "Ada".into(),
             channel_id: None,
             start_ms: 1_767_000_001_000,
             end_ms: 1_767_000_002_500,
             timestamp_ms: 1_767_000_002_600,
-            language: Some(9),
-            attribute: Change::New,
-            text,
+            language: Some(LanguageId(9)),
+            change: Change::New,
+            text: text.into(),
         }
     }
 
@@ -202,6 +215,18 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn ids_that_are_text_are_text() {
+        let mut said = phrase("hi");
+        said.user_id = Id::from_text("customer \"1\"").expect("an id");
+        said.channel_id = Id::from_text("123abc");
+        let mut out = Vec::new();
+        Lines::new(&info()).phrase(&mut out, &said);
+        let line: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
+        assert_eq!(line["user_id"], "customer \"1\"");
+        assert_eq!(line["channel_id"], "123abc");
+    }
+
+    #[test]
     fn a_line_says_whose_stream_it_is() {
         let mut whose = info();
         whose.operator_id = Some("usr\"1".to_owned());
@@ -210,8 +235,8 @@ pub(crate) mod tests {
         let lines = Lines::new(&whose);
         let mut out = Vec::new();
         lines.phrase(&mut out, &phrase("hi"));
-        lines.event(&mut out, None, None, "{}");
-        lines.chat(&mut out, 0, (None, None), "{}");
+        lines.event(&mut out, &EVENT);
+        lines.chat(&mut out, &CHAT);
         for line in String::from_utf8(out).expect("UTF-8").lines() {
             assert!(
                 line.contains(concat!(
@@ -227,13 +252,19 @@ pub(crate) mod tests {
     fn events_and_chat_keep_zooms_json_on_one_line() {
         let lines = Lines::new(&info());
         let mut out = Vec::new();
-        lines.event(
-            &mut out,
-            Some(2),
-            Some(5),
-            "{\n  \"event_type\": 2,\r\n\t\"x\":\"a\\nb\"}",
-        );
-        lines.chat(&mut out, 0, (Some("new"), None), "{\"data\":\"hi\"}");
+        let event = EventRecord {
+            event_type: Some(2),
+            timestamp_ms: Some(5),
+            raw: "{\n  \"event_type\": 2,\r\n\t\"x\":\"a\\nb\"}",
+            ..EVENT
+        };
+        lines.event(&mut out, &event);
+        let chat = ChatRecord {
+            operation: Some(1),
+            raw: "{\"data\":\"hi\"}",
+            ..CHAT
+        };
+        lines.chat(&mut out, &chat);
         let text = String::from_utf8(out).expect("UTF-8");
         let parsed: Vec<serde_json::Value> = text
             .lines()

@@ -9,10 +9,11 @@ use super::audio::format::{Format, Part};
 use super::audio::track::{AudioTrack, PushOutcome};
 use super::audio::wav;
 use super::meta::Meta;
-use super::packet_batch::PacketBatch;
+use super::packet_batch::{DecodedPacket, PacketBatch};
 use super::video::track::VideoTrack;
-use crate::protocol::MediaParams;
+use crate::domain::id::Id;
 use crate::protocol::message::PacketKind;
+use crate::protocol::{Granted, MediaKind, MediaParams};
 
 /// Most speakers of a stream that have files of their own; what others say is dropped and counted.
 pub const SPEAKERS_MAX: usize = 1000;
@@ -40,8 +41,8 @@ pub struct Media {
 
 #[derive(Debug)]
 struct Speaker {
-    user_id: u64,
-    channel_id: Option<u64>,
+    user_id: Id<'static>,
+    channel_id: Option<Id<'static>>,
     track: AudioTrack,
     turn: u64,
     /// Its place in `meta.json`.
@@ -65,12 +66,15 @@ impl Media {
     /// `started_ms` is the stream's zero.
     pub fn open(folder: &Arc<Path>, asked: MediaParams, meta: &Meta, started_ms: u64) -> Media {
         let left = |kind, codec| {
-            let facts = meta.pictures.iter().find(|(known, _)| *known == kind);
+            let facts = match kind {
+                "video" => meta.video.as_ref(),
+                _ => meta.share.as_ref(),
+            };
             if facts.is_none() && !VideoTrack::are_in(folder, kind) {
                 return None;
             }
             let mut pictures = VideoTrack::open(kind, folder, codec);
-            let first_ms = facts.and_then(|(_, facts)| facts["first_ms"].as_u64());
+            let first_ms = facts.and_then(|facts| facts["first_ms"].as_u64());
             pictures.set_first_ms(first_ms.unwrap_or(0));
             Some(Box::new(pictures))
         };
@@ -91,7 +95,7 @@ impl Media {
     }
 
     fn resume(&mut self, at: usize, part: &Part) {
-        let stem = stem(part.user_id, part.channel_id, &part.user_name);
+        let stem = stem(&part.user_id, part.channel_id.as_ref(), &part.user_name);
         let number = self.number_of(part);
         // Each file is repaired; only the last of a speaker is gone on with.
         let track = match AudioTrack::resume(&self.folder, stem.clone(), part.clone(), number) {
@@ -114,11 +118,11 @@ impl Media {
             }
         };
         self.tracks.retain(|speaker| {
-            (speaker.user_id, speaker.channel_id) != (part.user_id, part.channel_id)
+            (&speaker.user_id, &speaker.channel_id) != (&part.user_id, &part.channel_id)
         });
         self.tracks.push(Speaker {
-            user_id: part.user_id,
-            channel_id: part.channel_id,
+            user_id: part.user_id.clone(),
+            channel_id: part.channel_id.clone(),
             track,
             turn: 0,
             listed: Some(at),
@@ -131,48 +135,59 @@ impl Media {
         words.next().and_then(|word| word.parse().ok()).unwrap_or(1)
     }
 
-    /// Parameters that message 4 grants for a kind of media, or for all.
-    pub fn granted(&mut self, kind: &str, json: &str) {
-        let (granted, unknown) = self.params.granted(json);
-        for field in unknown {
-            log::warn!("media parameter granted that is not known: {field}; taken as asked");
+    /// Parameters that are in force from here on.
+    pub fn on_granted(&mut self, granted: &Granted) {
+        let params = &granted.params;
+        if granted.is_of(MediaKind::Audio) {
+            self.params.audio = params.audio;
         }
-        let is_all = kind == "all";
-        if is_all || kind == "audio" {
-            self.params.audio = granted.audio;
-        }
-        if is_all || kind == "video" {
-            self.params.video = granted.video;
+        if granted.is_of(MediaKind::Video) {
+            self.params.video = params.video;
             if let Some(video) = &mut self.video {
-                video.granted(granted.video.codec);
+                video.set_codec(params.video.codec);
             }
         }
-        if is_all || kind == "share" {
-            self.params.share = granted.share;
+        if granted.is_of(MediaKind::Share) {
+            self.params.share = params.share;
             if let Some(share) = &mut self.share {
-                share.granted(granted.share.codec);
+                share.set_codec(params.share.codec);
             }
         }
     }
 
-    /// Takes a batch; [`Media::write`] writes it.
-    pub fn take(&mut self, batch: &PacketBatch, meta: &mut Meta) -> DropCounts {
+    /// Gives names to the files of speakers who had none, once an event has named them.
+    pub fn on_names(&self, meta: &mut Meta) {
+        for part in &mut meta.audio {
+            if part.user_name.is_empty()
+                && let Some(name) =
+                    (meta.participants).name_of(&part.user_id, part.channel_id.as_ref())
+            {
+                name.clone_into(&mut part.user_name);
+            }
+        }
+    }
+
+    /// Adds a batch; [`Media::write`] writes it.
+    pub fn push(&mut self, batch: &PacketBatch, meta: &mut Meta) -> DropCounts {
         self.turn += 1;
         let mut missed = DropCounts {
             malformed: batch.malformed,
             ..DropCounts::default()
         };
-        for (head, name, bytes) in batch.packets() {
-            match head.kind {
+        for packet in batch.packets() {
+            match packet.kind {
                 PacketKind::Audio => {
                     let content = self.params.audio.content;
-                    let Some(at) = self.speaker(head.user_id, head.channel_id, name) else {
+                    let Some(at) = self.speaker(&packet, meta) else {
                         missed.dropped += 1;
                         continue;
                     };
                     let speaker = &mut self.tracks[at];
                     speaker.turn = self.turn;
-                    match speaker.track.take(head.timestamp_ms, content, bytes) {
+                    match speaker
+                        .track
+                        .push(packet.timestamp_ms, content, packet.bytes)
+                    {
                         PushOutcome::Kept | PushOutcome::Repeat => {}
                         PushOutcome::Malformed => missed.malformed += 1,
                         PushOutcome::NewPart => {
@@ -182,14 +197,14 @@ impl Media {
                     }
                 }
                 PacketKind::Video | PacketKind::Share => {
-                    let (pictures, kind, codec) = match head.kind {
+                    let (pictures, kind, codec) = match packet.kind {
                         PacketKind::Video => (&mut self.video, "video", self.params.video.codec),
                         _ => (&mut self.share, "share", self.params.share.codec),
                     };
                     let pictures = pictures.get_or_insert_with(|| {
                         Box::new(VideoTrack::open(kind, &self.folder, codec))
                     });
-                    match pictures.take(head.timestamp_ms, head.user_id, name, bytes) {
+                    match pictures.push(&packet) {
                         Some(is_news) => missed.is_meta_stale |= is_news,
                         None => missed.malformed += 1,
                     }
@@ -197,19 +212,27 @@ impl Media {
             }
         }
         if missed.is_meta_stale {
-            let both = self.video.iter().chain(&self.share);
-            meta.pictures = both.filter_map(|p| p.facts(self.started_ms)).collect();
+            let facts = |track: &Option<Box<VideoTrack>>| track.as_ref()?.facts(self.started_ms);
+            meta.video = facts(&self.video);
+            meta.share = facts(&self.share);
         }
         missed
     }
 
-    /// The place of a speaker's track, made anew if need be, in the format in force.
-    fn speaker(&mut self, user_id: u64, channel_id: Option<u64>, name: &str) -> Option<usize> {
-        let format = Format::of(&self.params.audio);
+    /// The place of a speaker's track in the format in force; made if there is none. `None` for one
+    /// speaker too many.
+    fn speaker(&mut self, packet: &DecodedPacket<'_>, meta: &Meta) -> Option<usize> {
+        let DecodedPacket {
+            user_id,
+            channel_id,
+            user_name,
+            ..
+        } = packet;
+        let format = Format::from_params(&self.params.audio);
         let found = self
             .tracks
             .iter()
-            .position(|speaker| (speaker.user_id, speaker.channel_id) == (user_id, channel_id));
+            .position(|speaker| speaker.user_id == *user_id && speaker.channel_id == *channel_id);
         if let Some(at) = found {
             let speaker = &mut self.tracks[at];
             if speaker.track.part().format != format {
@@ -221,18 +244,22 @@ impl Media {
         if self.tracks.len() >= SPEAKERS_MAX {
             return None;
         }
+        let name = match user_name.trim() {
+            "" => meta.participants.name_of(user_id, channel_id.as_ref()),
+            _ => Some(*user_name),
+        };
         let part = Part {
             file: String::new(),
-            user_id,
-            user_name: name.to_owned(),
-            channel_id,
+            user_id: user_id.clone().into_owned(),
+            user_name: name.unwrap_or_default().to_owned(),
+            channel_id: channel_id.clone().map(Id::into_owned),
             format,
             first_ms: 0,
         };
-        let stem = stem(user_id, channel_id, name);
+        let stem = stem(&part.user_id, part.channel_id.as_ref(), &part.user_name);
         self.tracks.push(Speaker {
-            user_id,
-            channel_id,
+            user_id: part.user_id.clone(),
+            channel_id: part.channel_id.clone(),
             track: AudioTrack::new(&self.folder, stem, part, 1),
             turn: self.turn,
             listed: None,
@@ -313,16 +340,27 @@ impl Media {
 }
 
 impl Speaker {
-    /// Tells `meta.json` of the file at hand.
+    /// Lists the file at hand in `meta.json`, once: a file that was lost and is made again under
+    /// its name is the one that is listed.
     fn list(&mut self, meta: &mut Meta) {
-        let part = self.track.part();
-        match self.listed.and_then(|at| meta.audio.get_mut(at)) {
-            Some(listed) if listed.file == part.file => *listed = part.clone(),
-            _ => {
-                self.listed = Some(meta.audio.len());
-                meta.audio.push(part.clone());
+        let mut part = self.track.part().clone();
+        let is_same = |at: &usize| {
+            meta.audio
+                .get(*at)
+                .is_some_and(|listed| listed.file == part.file)
+        };
+        let found = self.listed.filter(is_same);
+        let found = found.or_else(|| (0..meta.audio.len()).rev().find(is_same));
+        match found {
+            Some(at) => {
+                if part.user_name.is_empty() {
+                    part.user_name.clone_from(&meta.audio[at].user_name);
+                }
+                meta.audio[at] = part;
             }
+            None => meta.audio.push(part),
         }
+        self.listed = Some(found.unwrap_or(meta.audio.len() - 1));
     }
 }
 
@@ -343,14 +381,20 @@ pub fn mend_unlisted(folder: &Path, listed: &[Part]) {
 }
 
 /// The name of a speaker's file, without extension.
-fn stem(user_id: u64, channel_id: Option<u64>, name: &str) -> String {
+fn stem(user_id: &Id<'_>, channel_id: Option<&Id<'_>>, name: &str) -> String {
     let keep = |c: char| if c.is_alphanumeric() { c } else { '_' };
-    let shown: String = name.trim().chars().take(SHOWN_MAX).map(keep).collect();
-    let mut stem = match (user_id, channel_id) {
-        (0, None) => return "audio-mixed".to_owned(),
-        (0, Some(channel)) => format!("audio-channel-{channel}"),
-        (user, None) => format!("audio-{user}"),
-        (user, Some(channel)) => format!("audio-{user}-channel-{channel}"),
+    let word = |text: &str| -> String { text.trim().chars().take(SHOWN_MAX).map(keep).collect() };
+    let id_word = |id: &Id<'_>| match id {
+        Id::Number(n) => n.to_string(),
+        Id::Text(text) => word(text),
+    };
+    let shown = word(name);
+    let user = (!user_id.is_nobody()).then(|| id_word(user_id));
+    let mut stem = match (user, channel_id.map(id_word)) {
+        (None, None) => return "audio-mixed".to_owned(),
+        (None, Some(channel)) => format!("audio-channel-{channel}"),
+        (Some(user), None) => format!("audio-{user}"),
+        (Some(user), Some(channel)) => format!("audio-{user}-channel-{channel}"),
     };
     if !shown.is_empty() {
         stem.push('-');
@@ -362,6 +406,8 @@ fn stem(user_id: u64, channel_id: Option<u64>, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::product::Product;
+    use crate::protocol::message::{Message, Packet, decode};
     use crate::recorder::packet_batch::tests::packet;
     use crate::recorder::tests::scratch;
 
@@ -371,7 +417,7 @@ mod tests {
     fn say(media: &mut Media, meta: &mut Meta, user_id: u64, name: &str, stamp: u64) -> DropCounts {
         let mut batch = PacketBatch::default();
         batch.push(PacketKind::Audio, &packet(user_id, name, stamp, DATA));
-        media.take(&batch, meta)
+        media.push(&batch, meta)
     }
 
     #[test]
@@ -383,7 +429,8 @@ mod tests {
         say(&mut media, &mut meta, 2, "../..\0/x", T + 5);
         say(&mut media, &mut meta, 1, "Ada L.", T);
         say(&mut media, &mut meta, 0, "", T + 7);
-        media.granted("audio", r#"{"audio":{"sample_rate":3}}"#);
+        let granted = r#"{"audio":{"sample_rate":3}}"#;
+        media.on_granted(&MediaParams::default().granted(MediaKind::Audio, granted));
         say(&mut media, &mut meta, 1, "Ada", T + 9);
         media.end();
         media.write().expect("the disk is well");
@@ -403,6 +450,73 @@ mod tests {
         let again = Media::open(&folder, MediaParams::default(), &meta, T);
         assert_eq!(again.tracks.len(), 3);
         assert_eq!(again.tracks[2].track.number(), 2);
+    }
+
+    /// Contact Center: no user ids, no names, two voices at once.
+    #[test]
+    fn each_channel_has_a_file_and_a_name_once_there_is_one() {
+        let folder = scratch("media-channels");
+        let mut meta = Meta::default();
+        let mut media = Media::open(&folder, MediaParams::default(), &meta, T);
+        let say = |media: &mut Media, meta: &mut Meta, channel: &str, stamp| {
+            let mut batch = PacketBatch::default();
+            let packet = Packet {
+                channel_id: Id::from_text(channel),
+                ..packet(0, "", stamp, DATA)
+            };
+            batch.push(PacketKind::Audio, &packet);
+            media.push(&batch, meta);
+        };
+        for n in 0..3 {
+            say(&mut media, &mut meta, "123abc", T + 20 * n);
+            say(&mut media, &mut meta, "../e\n\u{1b}x", T + 20 * n);
+        }
+        let answered = r#"{"msg_type":6,"event":{"event_type":10,"event_ts":1767000000000,"participant_info":{"channel_id":"123abc","user_id":"agent-1","display_name":"Bo"}}}"#;
+        let Ok(Message::Event(event)) = decode(answered) else {
+            panic!("no event");
+        };
+        assert!(meta.participants.on_event(
+            Product::ContactCenter,
+            event.event_type,
+            event.timestamp_ms,
+            &event.participants
+        ));
+        media.on_names(&mut meta);
+        say(&mut media, &mut meta, "123abc", T + 60);
+        media.end();
+        media.write().expect("the disk is well");
+        let found: Vec<(&str, &str)> = meta
+            .audio
+            .iter()
+            .map(|part| (part.file.as_str(), part.user_name.as_str()))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("audio-channel-123abc.wav", "Bo"),
+                ("audio-channel-___e__x.wav", "")
+            ]
+        );
+        for ((file, _), bytes) in found.into_iter().zip([44 + 32, 44 + 24]) {
+            let length = fs::metadata(folder.join(file)).expect("written").len();
+            assert_eq!(length, bytes, "{file}");
+        }
+    }
+
+    /// An audio file that somebody took away while the server was down is made again, and listed once.
+    #[test]
+    fn a_file_is_listed_once() {
+        let folder = scratch("media-lost");
+        let mut meta = Meta::default();
+        let mut media = Media::open(&folder, MediaParams::default(), &meta, T);
+        say(&mut media, &mut meta, 1, "Ada", T);
+        media.write().expect("the disk is well");
+        fs::remove_file(folder.join("audio-1-Ada.wav")).expect("removable");
+        let mut media = Media::open(&folder, MediaParams::default(), &meta, T);
+        say(&mut media, &mut meta, 1, "Ada", T + 5000);
+        media.write().expect("the disk is well");
+        assert_eq!(meta.audio.len(), 1);
+        assert_eq!(meta.audio[0].first_ms, T + 5000);
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! `meta.json`: what a folder holds, for people and programs that find it later.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 
 use super::append_file::create_file;
 use super::audio::format::{Format, Part};
 use super::participants::ParticipantLog;
+use crate::domain::id::Id;
 use crate::domain::product::Product;
 use crate::domain::stream_info::StreamInfo;
 use crate::domain::time::Utc;
@@ -16,140 +19,250 @@ use crate::domain::time::Utc;
 /// The file's name.
 pub const FILE_NAME: &str = "meta.json";
 
-/// What is told beside the stream's ids.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What the recorder knows of a stream beside its ids.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Meta {
     /// When our files begin, Unix milliseconds.
     pub opened_ms: u64,
     /// Times the files were opened: once, and once more after each restart of the daemon.
     pub openings: u64,
-    /// When they were completed; 0 while they grow.
-    pub ended_ms: u64,
-    /// Why they were completed, in one word.
-    pub end: String,
-    /// The same in a sentence.
-    pub end_text: String,
-    /// `stop_reason`, if Zoom gave one.
-    pub stop_reason: Option<i64>,
+    /// How they were completed; `None` while they grow.
+    pub end: Option<End>,
     /// Phrases written.
     pub phrases: u64,
     /// Records that could not be kept, because the disk took nothing for too long.
     pub dropped: u64,
     /// Parameters in force by media, as Zoom's JSON.
-    pub granted: Vec<(String, String)>,
+    pub granted: BTreeMap<String, Value>,
     /// Who was there.
-    pub people: ParticipantLog,
-    /// Files of sound, in the order in which they began.
+    pub participants: ParticipantLog,
+    /// Audio files, in the order in which they began.
     pub audio: Vec<Part>,
-    /// Files of pictures, by kind: `video`, `share`.
-    pub pictures: Vec<(&'static str, Value)>,
+    /// What is known of the video.
+    pub video: Option<Value>,
+    /// What is known of the shared screen.
+    pub share: Option<Value>,
     /// Packets that held nothing of the granted format.
     pub malformed: u64,
+    /// What a newer version of rtmsd wrote and this one does not know.
+    others: Map<String, Value>,
+}
+
+/// How the files of a stream were completed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct End {
+    /// When, Unix milliseconds; `None` for a stream that goes on in another process.
+    pub at_ms: Option<u64>,
+    /// Why, in one word.
+    pub word: String,
+    /// The same in a sentence.
+    pub text: String,
+    /// `stop_reason`, if Zoom gave one.
+    pub stop_reason: Option<i64>,
+}
+
+/// The file, as it is written and read. Keys are sorted on the way to the file.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct MetaFile {
+    v: u32,
+    product: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meeting_uuid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engagement_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call_id: Option<String>,
+    stream_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meeting_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topic: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operator_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_original_host: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account_id: Option<String>,
+    started_ms: u64,
+    started: String,
+    opened_ms: u64,
+    openings: u64,
+    state: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end_text: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop_reason: Option<i64>,
+    transcripts: u64,
+    dropped: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    malformed_packets: u64,
+    media_params: BTreeMap<String, Value>,
+    #[serde(skip_serializing_if = "ParticipantLog::is_empty")]
+    participants: ParticipantLog,
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "readable_rows"
+    )]
+    audio: Vec<AudioRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    video: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    share: Option<Value>,
+    written_by: String,
+    #[serde(flatten)]
+    others: Map<String, Value>,
+}
+
+/// One audio file. `offset_ms` is from the stream's zero, `started_ms`, to the file's first sound.
+#[derive(Debug, Serialize, Deserialize)]
+struct AudioRow {
+    file: String,
+    user_id: Id<'static>,
+    #[serde(default)]
+    user_name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    channel_id: Option<Id<'static>>,
+    codec: String,
+    sample_rate: u32,
+    channels: u16,
+    first_ms: u64,
+    #[serde(default)]
+    offset_ms: Option<i64>,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+/// A row of another form does not cost the others.
+fn readable_rows<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<AudioRow>, D::Error> {
+    let rows: Vec<Value> = Deserialize::deserialize(deserializer)?;
+    let readable = rows.into_iter().map(serde_json::from_value);
+    Ok(readable.filter_map(Result::ok).collect())
+}
+
+impl MetaFile {
+    /// The file in a stream's folder; `None` if it is not there, or not ours.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub(super) fn read(folder: &Path) -> io::Result<Option<MetaFile>> {
+        match fs::read(folder.join(FILE_NAME)) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether it says that the files are complete.
+    pub(super) fn is_ended(&self) -> bool {
+        self.state == "ended"
+    }
+
+    /// Which stream it is about; `None` if it does not say.
+    pub(super) fn stream_info(&self) -> Option<StreamInfo> {
+        let product = Product::from_name(&self.product)?;
+        let id = match product {
+            Product::Meeting | Product::Webinar => self.meeting_uuid.as_deref(),
+            Product::Session => self.session_id.as_deref(),
+            Product::ContactCenter => self.engagement_id.as_deref(),
+            Product::Phone => self.call_id.as_deref(),
+        };
+        let is_whole = !self.stream_id.is_empty() && self.started_ms != 0;
+        Some(StreamInfo {
+            meeting_id: self.meeting_id.clone(),
+            topic: self.topic.clone(),
+            operator_id: self.operator_id.clone(),
+            is_original_host: self.is_original_host,
+            account_id: self.account_id.clone(),
+            ..StreamInfo::new(product, id?, &self.stream_id, self.started_ms)
+        })
+        .filter(|_| is_whole)
+    }
 }
 
 impl Meta {
-    /// Goes on with what an earlier process of ours left in the folder.
+    /// Continues what an earlier process of ours left in the folder.
     pub fn resume(folder: &Path) -> Meta {
-        let Ok(bytes) = fs::read(folder.join(FILE_NAME)) else {
+        let Ok(Some(file)) = MetaFile::read(folder) else {
             return Meta::default();
         };
-        let Ok(value) = serde_json::from_slice::<Value>(&bytes) else {
-            return Meta::default();
-        };
-        let number = |key: &str| value[key].as_u64().unwrap_or(0);
+        let mut participants = file.participants;
+        participants.sanitize();
         Meta {
-            opened_ms: number("opened_ms"),
-            openings: number("openings"),
-            phrases: number("transcripts"),
-            dropped: number("dropped"),
-            malformed: number("malformed_packets"),
-            granted: value["media_params"]
-                .as_object()
-                .into_iter()
-                .flatten()
-                .map(|(kind, params)| (kind.clone(), params.to_string()))
-                .collect(),
-            people: ParticipantLog::resume(&value["participants"]),
-            audio: value["audio"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(part)
-                .collect(),
-            pictures: ["video", "share"]
-                .into_iter()
-                .filter(|kind| value[*kind].is_object())
-                .map(|kind| (kind, value[kind].clone()))
-                .collect(),
-            ..Meta::default()
+            opened_ms: file.opened_ms,
+            openings: file.openings,
+            end: None,
+            phrases: file.transcripts,
+            dropped: file.dropped,
+            malformed: file.malformed_packets,
+            granted: file.media_params,
+            participants,
+            audio: file.audio.into_iter().filter_map(part).collect(),
+            video: file.video.filter(Value::is_object),
+            share: file.share.filter(Value::is_object),
+            others: file.others,
         }
+    }
+
+    /// Whether the files are complete.
+    pub fn is_ended(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.at_ms.is_some())
     }
 
     /// The file's content.
     pub fn to_json(&self, info: &StreamInfo) -> String {
-        let granted: serde_json::Map<String, Value> = self
-            .granted
-            .iter()
-            .map(|(kind, params)| {
-                (
-                    kind.clone(),
-                    serde_json::from_str(params).unwrap_or_default(),
-                )
-            })
-            .collect();
-        let mut value = json!({
-            "v": 1,
-            "product": info.product.name(),
-            info.product.id_key(): info.id,
-            "stream_id": info.stream_id,
-            "started_ms": info.started_ms,
-            "started": Utc::from_unix_ms(info.started_ms).to_string(),
-            "opened_ms": self.opened_ms,
-            "openings": self.openings,
-            "state": if self.ended_ms == 0 { "receiving" } else { "ended" },
-            "transcripts": self.phrases,
-            "dropped": self.dropped,
-            "media_params": granted,
-            "written_by": concat!("rtmsd ", env!("CARGO_PKG_VERSION")),
-        });
-        if let Some(people) = self.people.to_json() {
-            value["participants"] = people;
-        }
-        if !self.audio.is_empty() {
-            let parts = self
-                .audio
-                .iter()
-                .map(|part| part_json(part, info.started_ms));
-            value["audio"] = parts.collect();
-        }
-        for (kind, facts) in &self.pictures {
-            value[kind] = facts.clone();
-        }
-        if self.malformed > 0 {
-            value["malformed_packets"] = self.malformed.into();
-        }
-        for (key, text) in [
-            ("meeting_id", &info.meeting_id),
-            ("topic", &info.topic),
-            ("operator_id", &info.operator_id),
-            ("account_id", &info.account_id),
-        ] {
-            if let Some(text) = text {
-                value[key] = text.as_str().into();
-            }
-        }
-        if let Some(is_host) = info.is_original_host {
-            value["is_original_host"] = is_host.into();
-        }
-        if self.ended_ms != 0 {
-            value["ended_ms"] = self.ended_ms.into();
-            value["ended"] = Utc::from_unix_ms(self.ended_ms).to_string().into();
-            value["end"] = self.end.as_str().into();
-            value["end_text"] = self.end_text.as_str().into();
-            if let Some(reason) = self.stop_reason {
-                value["stop_reason"] = reason.into();
-            }
-        }
+        let id = |is_own: bool| is_own.then(|| info.id.clone());
+        // A stream that was left goes on in another process; its files are not complete.
+        let end = self.end.as_ref().filter(|end| end.at_ms.is_some());
+        let ended_ms = end.and_then(|end| end.at_ms);
+        let utc = |ms: u64| Utc::from_unix_ms(ms).to_string();
+        let rows = self.audio.iter().map(|part| row(part, info.started_ms));
+        let file = MetaFile {
+            v: 1,
+            product: info.product.name().to_owned(),
+            meeting_uuid: id(matches!(info.product, Product::Meeting | Product::Webinar)),
+            session_id: id(info.product == Product::Session),
+            engagement_id: id(info.product == Product::ContactCenter),
+            call_id: id(info.product == Product::Phone),
+            stream_id: info.stream_id.clone(),
+            meeting_id: info.meeting_id.clone(),
+            topic: info.topic.clone(),
+            operator_id: info.operator_id.clone(),
+            is_original_host: info.is_original_host,
+            account_id: info.account_id.clone(),
+            started_ms: info.started_ms,
+            started: utc(info.started_ms),
+            opened_ms: self.opened_ms,
+            openings: self.openings,
+            state: if end.is_some() { "ended" } else { "receiving" }.to_owned(),
+            ended_ms,
+            ended: ended_ms.map(utc),
+            end: end.map(|end| end.word.clone()),
+            end_text: end.map(|end| end.text.clone()),
+            stop_reason: end.and_then(|end| end.stop_reason),
+            transcripts: self.phrases,
+            dropped: self.dropped,
+            malformed_packets: self.malformed,
+            media_params: self.granted.clone(),
+            participants: self.participants.clone(),
+            audio: rows.collect(),
+            video: self.video.clone(),
+            share: self.share.clone(),
+            written_by: concat!("rtmsd ", env!("CARGO_PKG_VERSION")).to_owned(),
+            others: self.others.clone(),
+        };
+        // A struct of texts and numbers can always be written as JSON.
+        let value = serde_json::to_value(&file).unwrap_or_default();
         format!("{value:#}\n")
     }
 
@@ -165,57 +278,35 @@ impl Meta {
     }
 }
 
-/// Which stream a `meta.json` is about; `None` if it does not say.
-pub fn stream_info(value: &Value) -> Option<StreamInfo> {
-    let text = |key: &str| value[key].as_str().map(str::to_owned);
-    let product = Product::from_name(value["product"].as_str()?)?;
-    let started_ms = value["started_ms"].as_u64()?;
-    let id = text(product.id_key())?;
-    Some(StreamInfo {
-        meeting_id: text("meeting_id"),
-        topic: text("topic"),
-        operator_id: text("operator_id"),
-        is_original_host: value["is_original_host"].as_bool(),
-        account_id: text("account_id"),
-        ..StreamInfo::new(product, &id, &text("stream_id")?, started_ms)
-    })
-}
-
-/// One file of sound. `offset_ms` is from the stream's zero, `started_ms`, to the file's first sound.
-fn part_json(part: &Part, started_ms: u64) -> Value {
-    let (codec, rate_hz, channels) = part.format.facts();
-    let mut value = json!({
-        "file": part.file,
-        "user_id": part.user_id,
-        "user_name": part.user_name,
-        "codec": codec,
-        "sample_rate": rate_hz,
-        "channels": channels,
-        "first_ms": part.first_ms,
-        "offset_ms": offset_ms(part.first_ms, started_ms),
-    });
-    if let Some(channel) = part.channel_id {
-        value["channel_id"] = channel.into();
-    }
-    value
-}
-
-/// Milliseconds from the stream's zero to a stamp, which may be earlier; null if there is no stamp.
+/// Milliseconds from the stream's zero to a stamp, which may be earlier; `None` if there is no stamp.
 pub(super) fn offset_ms(stamp_ms: u64, started_ms: u64) -> Option<i64> {
     let stamp = i64::try_from(stamp_ms).ok().filter(|stamp| *stamp > 0)?;
     Some(stamp - i64::try_from(started_ms).ok()?)
 }
 
-fn part(value: &Value) -> Option<Part> {
-    let number = |key: &str| value[key].as_u64();
-    let file = value["file"].as_str()?;
-    // The file was ours and says so; but a name with a way in it is not followed.
-    if file.contains('/') || !file.starts_with("audio-") {
+fn row(part: &Part, started_ms: u64) -> AudioRow {
+    let (codec, sample_rate, channels) = part.format.facts();
+    AudioRow {
+        file: part.file.clone(),
+        user_id: part.user_id.clone(),
+        user_name: part.user_name.clone(),
+        channel_id: part.channel_id.clone(),
+        codec: codec.to_owned(),
+        sample_rate,
+        channels,
+        first_ms: part.first_ms,
+        offset_ms: offset_ms(part.first_ms, started_ms),
+    }
+}
+
+fn part(row: AudioRow) -> Option<Part> {
+    // The file was ours and says so; but a name with a path in it is not followed.
+    if row.file.contains('/') || !row.file.starts_with("audio-") {
         return None;
     }
-    let channels = number("channels").filter(|n| (1..=2).contains(n))? as u16;
-    let rate_hz = number("sample_rate").filter(|n| (8000..=48_000).contains(n))? as u32;
-    let format = match value["codec"].as_str()? {
+    let channels = Some(row.channels).filter(|n| (1..=2).contains(n))?;
+    let rate_hz = Some(row.sample_rate).filter(|n| (8000..=48_000).contains(n))?;
+    let format = match row.codec.as_str() {
         codec @ ("l16" | "g711") => Format::Linear {
             rate_hz,
             channels,
@@ -228,11 +319,65 @@ fn part(value: &Value) -> Option<Part> {
         _ => return None,
     };
     Some(Part {
-        file: file.to_owned(),
-        user_id: number("user_id")?,
-        user_name: value["user_name"].as_str().unwrap_or_default().to_owned(),
-        channel_id: number("channel_id"),
+        file: row.file,
+        user_id: row.user_id,
+        user_name: row.user_name,
+        channel_id: row.channel_id,
         format,
-        first_ms: number("first_ms")?,
+        first_ms: row.first_ms,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recorder::jsonl::tests::info;
+    use crate::recorder::tests::scratch;
+    use serde_json::json;
+
+    #[test]
+    fn what_a_newer_version_wrote_stays_and_what_is_ours_is_ours() {
+        let folder = scratch("meta-newer");
+        let newer = json!({
+            "v": 1, "product": "meeting", "stream_id": "5f0c1d", "opened_ms": 5, "openings": 1,
+            "state": "ended", "ended_ms": 7, "end": "stopped", "stop_reason": 6, "transcripts": 3,
+            "summary": {"of": ["a", "newer", "version"]}, "malformed_packets": 2,
+            "participants": [{"user_id": "7", "user_name": "Ada"}, {"user_name": "nobody"}],
+            "audio": [
+                {"file": "audio-../x.wav", "user_id": 1, "codec": "l16", "sample_rate": 16000,
+                    "channels": 1, "first_ms": 1},
+                {"file": "audio-x.wav", "user_id": 1, "codec": "of the future",
+                    "sample_rate": 16000, "channels": 1, "first_ms": 1},
+                "no row",
+                {"file": "audio-channel-12ab.wav", "user_id": 0, "channel_id": "12ab",
+                    "codec": "l16", "sample_rate": 16000, "channels": 1, "first_ms": 1},
+            ],
+        });
+        fs::write(folder.join(FILE_NAME), newer.to_string()).expect("writable");
+        let meta = Meta::resume(&folder);
+        assert_eq!((meta.phrases, meta.openings, meta.malformed), (3, 1, 2));
+        assert_eq!(meta.audio.len(), 1);
+        meta.write(&folder, &info(), false)
+            .expect("the disk is well");
+        let bytes = fs::read(folder.join(FILE_NAME)).expect("readable");
+        let found: Value = serde_json::from_slice(&bytes).expect("JSON");
+        assert_eq!(found["summary"], newer["summary"]);
+        assert_eq!(found["state"], "receiving");
+        for key in ["ended_ms", "end", "stop_reason"] {
+            assert_eq!(found.get(key), None, "{key}");
+        }
+        assert_eq!(found["meeting_uuid"], "a/B+c==");
+        assert_eq!(found["participants"].as_array().map(Vec::len), Some(1));
+        assert_eq!(found["audio"][0]["channel_id"], "12ab");
+        assert_eq!(Meta::resume(&folder), meta);
+    }
+
+    #[test]
+    fn a_file_that_is_not_ours_is_as_good_as_none() {
+        let folder = scratch("meta-odd");
+        for text in ["", "{", "[]", "7", r#"{"opened_ms":"when"}"#] {
+            fs::write(folder.join(FILE_NAME), text).expect("writable");
+            assert_eq!(Meta::resume(&folder), Meta::default(), "{text}");
+        }
+    }
 }

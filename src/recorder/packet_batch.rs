@@ -1,5 +1,9 @@
 //! Audio, video and share on their way to the disk thread: decoded once, into one buffer a batch.
 
+use std::borrow::Cow;
+
+use crate::domain::id::Id;
+use crate::domain::text::bounded;
 use crate::protocol::message::{Packet, PacketKind};
 
 /// A buffer larger than this is used again only if it was filled: in a flood it will be filled again.
@@ -10,27 +14,50 @@ const BUFFER_BYTES_MAX: usize = 1 << 20;
 /// Longest name that is kept; it becomes part of a file's name and of `meta.json`.
 const NAME_BYTES_MAX: usize = 256;
 
-/// One packet of a batch, without its bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PacketHeader {
+/// One packet of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecodedPacket<'a> {
     /// Audio, video or share.
     pub kind: PacketKind,
-    /// Who; 0 for the mix of all.
-    pub user_id: u64,
-    /// The leg of a call.
-    pub channel_id: Option<u64>,
+    /// Whose; [`Id::NOBODY`] for the mix of all, and where only the channel says whose.
+    pub user_id: Id<'a>,
+    /// The channel of a call.
+    pub channel_id: Option<Id<'a>>,
+    /// The name of that user; empty where Zoom does not say.
+    pub user_name: &'a str,
     /// When, Unix milliseconds; 0 if not told.
     pub timestamp_ms: u64,
-    to: usize,
-    name: (usize, usize),
+    /// The payload.
+    pub bytes: &'a [u8],
+}
+
+/// One packet without its bytes and texts.
+#[derive(Debug, Clone, Copy)]
+struct PacketHeader {
+    kind: PacketKind,
+    user_id: IdRange,
+    channel_id: Option<IdRange>,
+    timestamp_ms: u64,
+    /// Where its bytes end.
+    end: usize,
+    name: Range,
+}
+
+/// A part of the batch's texts.
+type Range = (usize, usize);
+
+#[derive(Debug, Clone, Copy)]
+enum IdRange {
+    Number(u64),
+    Text(Range),
 }
 
 /// Packets in the order in which they came.
 #[derive(Debug, Default)]
 pub struct PacketBatch {
-    heads: Vec<PacketHeader>,
+    headers: Vec<PacketHeader>,
     bytes: Vec<u8>,
-    names: String,
+    texts: String,
     /// Packets whose base64 was none.
     pub malformed: u64,
 }
@@ -42,56 +69,85 @@ impl PacketBatch {
             self.malformed += 1;
             return;
         }
-        // A series of packets of one speaker carries the name once.
-        let last = self.heads.last().filter(|last| {
-            last.user_id == packet.user_id
-                && self.names[last.name.0..last.name.1] == *packet.user_name
+        // A series of packets of one speaker carries ids and name once.
+        let name = bounded(&packet.user_name, NAME_BYTES_MAX);
+        let last = self.headers.last().copied().filter(|last| {
+            self.text(last.name) == name
+                && self.id(last.user_id) == packet.user_id
+                && last.channel_id.map(|id| self.id(id)) == packet.channel_id
         });
-        let name = match last {
-            Some(last) => last.name,
-            None => {
-                let mut end = packet.user_name.len().min(NAME_BYTES_MAX);
-                while !packet.user_name.is_char_boundary(end) {
-                    end -= 1;
-                }
-                let from = self.names.len();
-                self.names.push_str(&packet.user_name[..end]);
-                (from, self.names.len())
-            }
+        let (user_id, channel_id, name) = match last {
+            Some(last) => (last.user_id, last.channel_id, last.name),
+            None => (
+                self.push_id(&packet.user_id),
+                packet.channel_id.as_ref().map(|id| self.push_id(id)),
+                self.push_text(name),
+            ),
         };
-        self.heads.push(PacketHeader {
+        self.headers.push(PacketHeader {
             kind,
-            user_id: packet.user_id,
-            channel_id: packet.channel_id,
+            user_id,
+            channel_id,
             timestamp_ms: packet.timestamp_ms,
-            to: self.bytes.len(),
+            end: self.bytes.len(),
             name,
         });
     }
 
-    /// Each packet: its head, the name, its bytes.
-    pub fn packets(&self) -> impl Iterator<Item = (&PacketHeader, &str, &[u8])> {
+    fn push_text(&mut self, text: &str) -> Range {
+        let from = self.texts.len();
+        self.texts.push_str(text);
+        (from, self.texts.len())
+    }
+
+    fn push_id(&mut self, id: &Id<'_>) -> IdRange {
+        match id {
+            Id::Number(n) => IdRange::Number(*n),
+            Id::Text(text) => IdRange::Text(self.push_text(text)),
+        }
+    }
+
+    fn text(&self, (from, to): Range) -> &str {
+        &self.texts[from..to]
+    }
+
+    fn id(&self, id: IdRange) -> Id<'_> {
+        match id {
+            IdRange::Number(n) => Id::Number(n),
+            IdRange::Text(range) => Id::Text(Cow::Borrowed(self.text(range))),
+        }
+    }
+
+    /// Each packet.
+    pub fn packets(&self) -> impl Iterator<Item = DecodedPacket<'_>> {
         let mut from = 0;
-        self.heads.iter().map(move |head| {
-            let bytes = &self.bytes[from..head.to];
-            from = head.to;
-            (head, &self.names[head.name.0..head.name.1], bytes)
+        self.headers.iter().map(move |header| {
+            let bytes = &self.bytes[from..header.end];
+            from = header.end;
+            DecodedPacket {
+                kind: header.kind,
+                user_id: self.id(header.user_id),
+                channel_id: header.channel_id.map(|id| self.id(id)),
+                user_name: self.text(header.name),
+                timestamp_ms: header.timestamp_ms,
+                bytes,
+            }
         })
     }
 
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
-        self.heads.is_empty() && self.malformed == 0
+        self.headers.is_empty() && self.malformed == 0
     }
 
     /// How many packets.
     pub fn count(&self) -> usize {
-        self.heads.len()
+        self.headers.len()
     }
 
     /// The memory that it holds, near enough, in bytes.
     pub fn size(&self) -> usize {
-        self.bytes.len() + self.names.len() + self.heads.len() * size_of::<PacketHeader>()
+        self.bytes.len() + self.texts.len() + self.headers.len() * size_of::<PacketHeader>()
     }
 
     /// Empties it for the next use, unless it grew too large to be kept.
@@ -101,17 +157,15 @@ impl PacketBatch {
         if room > BUFFER_BYTES_MAX || room > BUFFER_KEPT_BYTES && !is_filled {
             *self = PacketBatch::default();
         }
-        self.heads.clear();
+        self.headers.clear();
         self.bytes.clear();
-        self.names.clear();
+        self.texts.clear();
         self.malformed = 0;
     }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::borrow::Cow;
-
     use super::*;
 
     pub(in crate::recorder) fn packet<'a>(
@@ -121,7 +175,7 @@ pub(super) mod tests {
         data: &'a str,
     ) -> Packet<'a> {
         Packet {
-            user_id,
+            user_id: Id::Number(user_id),
             user_name: Cow::Borrowed(name),
             channel_id: None,
             timestamp_ms: stamp,
@@ -145,22 +199,41 @@ pub(super) mod tests {
             ] {
                 batch.push(PacketKind::Audio, &packet(user, name, 5, data));
             }
-            let found: Vec<(u64, usize, &[u8])> = batch
+            let found: Vec<(Id<'_>, usize, &[u8])> = batch
                 .packets()
-                .map(|(head, name, bytes)| (head.user_id, name.len(), bytes))
+                .map(|packet| (packet.user_id, packet.user_name.len(), packet.bytes))
                 .collect();
+            let expected: [(u64, usize, &[u8]); 4] = [
+                (1, 3, &[1, 2, 3]),
+                (1, 3, &[1]),
+                (2, 0, &[1]),
+                (3, 256, &[]),
+            ];
             assert_eq!(
                 found,
-                [
-                    (1, 3, &[1, 2, 3][..]),
-                    (1, 3, &[1]),
-                    (2, 0, &[1]),
-                    (3, 256, &[])
-                ]
+                expected.map(|(id, name, bytes)| (Id::Number(id), name, bytes))
             );
             assert_eq!((batch.malformed, batch.count()), (3, 4));
             batch.clear();
             assert!(batch.is_empty());
         }
+    }
+
+    #[test]
+    fn two_channels_without_names_are_two() {
+        let mut batch = PacketBatch::default();
+        for channel in ["123abc", "456edf", "123abc", "7"] {
+            let packet = Packet {
+                channel_id: Id::from_text(channel),
+                ..packet(0, "", 5, "AQID")
+            };
+            batch.push(PacketKind::Audio, &packet);
+        }
+        let channels: Vec<String> = batch
+            .packets()
+            .filter_map(|packet| packet.channel_id)
+            .map(|id| id.to_string())
+            .collect();
+        assert_eq!(channels, ["123abc", "456edf", "123abc", "7"]);
     }
 }

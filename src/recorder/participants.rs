@@ -1,147 +1,235 @@
-//! Who was there, and when: the participant list of `meta.json`, from the events of joining and
-//! leaving. Somebody who comes back under the same number is listed again.
+//! The participant list of `meta.json`: who was there and when, from the events of joining and
+//! leaving. A person who comes back under the same id is listed again.
 
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
-use crate::protocol::events::{PARTICIPANT_JOIN, PARTICIPANT_LEAVE};
+use crate::domain::id::Id;
+use crate::domain::participant::Participant;
+use crate::domain::product::Product;
+use crate::protocol::events::{Attendance, attendance};
 
-/// Most entries; a webinar's audience does not make the file huge.
-const PEOPLE_MAX: usize = 5000;
+/// Most entries, so that a webinar's audience does not make the file huge.
+const ENTRIES_MAX: usize = 5000;
 
 /// The list.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct ParticipantLog {
-    stays: Vec<Presence>,
+    entries: Vec<Presence>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One stay of one person.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 struct Presence {
-    user_id: u64,
+    user_id: Option<Id<'static>>,
     user_name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel_id: Option<Id<'static>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue_name: Option<String>,
     joined_ms: Option<u64>,
     left_ms: Option<u64>,
 }
 
 impl ParticipantLog {
-    /// Goes on with the list of an earlier process.
-    pub fn resume(value: &Value) -> ParticipantLog {
-        let stay = |entry: &Value| {
-            Some(Presence {
-                user_id: entry["user_id"].as_u64()?,
-                user_name: entry["user_name"].as_str().unwrap_or_default().to_owned(),
-                joined_ms: entry["joined_ms"].as_u64(),
-                left_ms: entry["left_ms"].as_u64(),
-            })
-        };
-        let entries = value.as_array().into_iter().flatten();
-        ParticipantLog {
-            stays: entries.filter_map(stay).take(PEOPLE_MAX).collect(),
-        }
+    /// Whether nobody is known.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
-    /// Takes an event as it came. Says whether the list has changed.
-    pub fn take(&mut self, event_type: Option<i64>, timestamp_ms: Option<u64>, raw: &str) -> bool {
-        let is_join = match event_type {
-            Some(PARTICIPANT_JOIN) => true,
-            Some(PARTICIPANT_LEAVE) => false,
-            _ => return false,
-        };
-        let Ok(event) = serde_json::from_str::<Value>(raw) else {
+    /// Bounds a list that was read from a file, and drops entries without an id.
+    pub fn sanitize(&mut self) {
+        self.entries
+            .retain(|entry| entry.user_id.is_some() || entry.channel_id.is_some());
+        self.entries.truncate(ENTRIES_MAX);
+    }
+
+    /// Notes what an event says of its participants. Returns whether the list has changed.
+    pub fn on_event(
+        &mut self,
+        product: Product,
+        event_type: Option<i64>,
+        timestamp_ms: Option<u64>,
+        participants: &[Participant],
+    ) -> bool {
+        let Some(attendance) = event_type.and_then(|n| attendance(product, n)) else {
             return false;
         };
-        let people = match &event["participants"] {
-            Value::Null => &event["participant_info"],
-            people => people,
-        };
-        let one = std::slice::from_ref(people);
-        let mut is_changed = false;
-        for person in people.as_array().map_or(one, Vec::as_slice) {
-            let user_id = match &person["user_id"] {
-                Value::String(text) => text.parse().ok(),
-                number => number.as_u64(),
-            };
-            let Some(user_id) = user_id else { continue };
-            let name = person["user_name"].as_str().unwrap_or_default();
-            is_changed |= self.note(is_join, user_id, name, timestamp_ms);
-        }
-        is_changed
+        participants.iter().fold(false, |is_changed, person| {
+            self.on_person(attendance, person, timestamp_ms) | is_changed
+        })
     }
 
-    fn note(&mut self, is_join: bool, user_id: u64, name: &str, at_ms: Option<u64>) -> bool {
-        let is_here = |stay: &&mut Presence| stay.user_id == user_id && stay.left_ms.is_none();
-        let is_full = self.stays.len() >= PEOPLE_MAX;
-        let here = self.stays.iter_mut().rev().find(is_here);
-        match (here, is_join) {
-            // Told again after a reconnection.
-            (Some(stay), true) => {
-                let is_renamed = !name.is_empty() && stay.user_name != name;
-                if is_renamed {
-                    name.clone_into(&mut stay.user_name);
+    fn on_person(
+        &mut self,
+        attendance: Attendance,
+        person: &Participant,
+        at_ms: Option<u64>,
+    ) -> bool {
+        let is_full = self.entries.len() >= ENTRIES_MAX;
+        let here = self.entries.iter_mut().rev().find(|entry| {
+            entry.left_ms.is_none()
+                && person.has_ids(entry.user_id.as_ref(), entry.channel_id.as_ref())
+        });
+        let is_join = attendance == Attendance::Joined;
+        match here {
+            // Zoom says it again after a reconnect, or says more.
+            Some(entry) => {
+                let is_changed = entry.merge(person);
+                if attendance == Attendance::Left {
+                    entry.left_ms = at_ms;
                 }
-                is_renamed
+                is_changed || attendance == Attendance::Left
             }
-            (Some(stay), false) => {
-                stay.left_ms = at_ms;
-                true
-            }
-            (None, _) if is_full => false,
-            (None, _) => {
-                self.stays.push(Presence {
-                    user_id,
-                    user_name: name.to_owned(),
+            None if is_full || attendance == Attendance::Present => false,
+            None => {
+                let mut entry = Presence {
                     joined_ms: at_ms.filter(|_| is_join),
                     left_ms: at_ms.filter(|_| !is_join),
-                });
+                    ..Presence::default()
+                };
+                entry.merge(person);
+                self.entries.push(entry);
                 true
             }
         }
     }
 
-    /// The list, or `None` if nobody is known.
-    pub fn to_json(&self) -> Option<Value> {
-        let entry = |stay: &Presence| {
-            json!({
-                "user_id": stay.user_id,
-                "user_name": stay.user_name,
-                "joined_ms": stay.joined_ms,
-                "left_ms": stay.left_ms,
+    /// The name of a speaker whom an audio packet or a phrase does not name: that of the newest
+    /// entry with these ids, else whether it is the caller.
+    pub fn name_of(&self, user_id: &Id<'_>, channel_id: Option<&Id<'_>>) -> Option<&str> {
+        let user_id = Some(user_id).filter(|id| !id.is_nobody());
+        let mut entries = self.entries.iter().rev();
+        entries
+            .find(|entry| match (&entry.user_id, user_id) {
+                (Some(own), Some(other)) => own == other,
+                _ => entry.channel_id.is_some() && entry.channel_id.as_ref() == channel_id,
             })
+            .map(|entry| match entry.user_name.trim() {
+                "" => entry.mode.as_deref().unwrap_or_default(),
+                name => name,
+            })
+            .filter(|name| !name.is_empty())
+    }
+}
+
+impl Presence {
+    /// Adds what is said of the person. Returns whether that is news.
+    fn merge(&mut self, person: &Participant) -> bool {
+        let before = self.clone();
+        let set = |own: &mut Option<String>, new: &Option<String>| {
+            if new.is_some() {
+                own.clone_from(new);
+            }
         };
-        (!self.stays.is_empty()).then(|| self.stays.iter().map(entry).collect())
+        if let Some(name) = &person.user_name {
+            self.user_name.clone_from(name);
+        }
+        if self.user_id.is_none() {
+            self.user_id.clone_from(&person.user_id);
+        }
+        if person.channel_id.is_some() {
+            self.channel_id.clone_from(&person.channel_id);
+        }
+        set(&mut self.mode, &person.mode);
+        set(&mut self.queue_id, &person.queue_id);
+        set(&mut self.queue_name, &person.queue_name);
+        *self != before
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::message::{Message, decode};
+
+    /// What an event of that JSON says.
+    fn on_event(log: &mut ParticipantLog, product: Product, event: &str) -> bool {
+        let json = format!(r#"{{"msg_type":6,"event":{event}}}"#);
+        let Ok(Message::Event(event)) = decode(&json) else {
+            panic!("no event: {json}");
+        };
+        log.on_event(
+            product,
+            event.event_type,
+            event.timestamp_ms,
+            &event.participants,
+        )
+    }
 
     #[test]
     fn who_came_and_went() {
-        let mut people = ParticipantLog::default();
-        let join = r#"{"participants":[{"user_id":1,"user_name":"Ada"},{"user_id":"2"},{}]}"#;
-        assert!(people.take(Some(3), Some(10), join));
-        assert!(!people.take(Some(3), Some(20), join), "told again");
-        assert!(people.take(Some(4), Some(30), r#"{"participants":[{"user_id":1}]}"#));
-        assert!(people.take(Some(3), Some(40), r#"{"participant_info":{"user_id":1}}"#));
-        for raw in [
-            "{",
-            "[]",
-            r#"{"participants":7}"#,
-            r#"{"participants":[3]}"#,
-        ] {
-            assert!(!people.take(Some(3), Some(50), raw), "{raw}");
+        let mut log = ParticipantLog::default();
+        let mut on = |event: &str| on_event(&mut log, Product::Meeting, event);
+        let join = r#"[{"user_id":1,"user_name":"Ada"},{"user_id":"2"},{}]"#;
+        assert!(on(&format!(
+            r#"{{"event_type":3,"timestamp":10,"participants":{join}}}"#
+        )));
+        let again = format!(r#"{{"event_type":3,"timestamp":20,"participants":{join}}}"#);
+        assert!(!on(&again), "said again");
+        assert!(on(
+            r#"{"event_type":4,"timestamp":30,"participants":[{"user_id":1}]}"#
+        ));
+        assert!(on(
+            r#"{"event_type":3,"event_ts":40,"participant_info":{"user_id":1}}"#
+        ));
+        for people in ["[]", "7", "[3]", "null"] {
+            let event = format!(r#"{{"event_type":3,"timestamp":50,"participants":{people}}}"#);
+            assert!(!on(&event), "{people}");
         }
-        assert!(!people.take(Some(2), None, join));
-        let list = people.to_json().expect("people");
-        assert_eq!(list.as_array().map(Vec::len), Some(3));
+        assert!(!on(&format!(r#"{{"event_type":2,"participants":{join}}}"#)));
+        let json = serde_json::to_string(&log).expect("JSON");
         assert_eq!(
-            (&list[0]["joined_ms"], &list[0]["left_ms"]),
-            (&10.into(), &30.into())
+            json,
+            concat!(
+                r#"[{"user_id":1,"user_name":"Ada","joined_ms":10,"left_ms":30},"#,
+                r#"{"user_id":2,"user_name":"","joined_ms":10,"left_ms":null},"#,
+                r#"{"user_id":1,"user_name":"","joined_ms":40,"left_ms":null}]"#
+            )
         );
         assert_eq!(
-            (&list[2]["joined_ms"], &list[2]["left_ms"]),
-            (&40.into(), &Value::Null)
+            serde_json::from_str::<ParticipantLog>(&json).expect("ours"),
+            log
         );
-        assert_eq!(ParticipantLog::resume(&list), people);
+    }
+
+    #[test]
+    fn who_of_a_contact_center_speaks_in_which_channel() {
+        let mut log = ParticipantLog::default();
+        let mut on = |event: &str| on_event(&mut log, Product::ContactCenter, event);
+        // Both spellings; the consumer's event may lack the channel at first.
+        assert!(on(
+            r#"{"event_type":8,"event_ts":10,"paticipant_info":{"user_id":"customer-1","participant_mode":"caller","queue_id":"q1","queue_name":"Sales"}}"#
+        ));
+        assert!(on(
+            r#"{"event_type":10,"event_ts":11,"participant_info":{"user_id":"agent","display_name":"Bo","channel_id":"456edf","participant_mode":"callee"}}"#
+        ));
+        assert!(on(
+            r#"{"event_type":12,"event_ts":12,"participant_info":{"user_id":"customer-1","channel_id":"123abc"}}"#
+        ));
+        assert!(on(
+            r#"{"event_type":9,"event_ts":13,"participant_info":{"channel_id":"123abc"}}"#
+        ));
+        let name = |user: &Id<'_>, channel| {
+            let channel = Id::from_text(channel);
+            log.name_of(user, channel.as_ref()).map(str::to_owned)
+        };
+        assert_eq!(name(&Id::NOBODY, "123abc").as_deref(), Some("caller"));
+        assert_eq!(name(&Id::NOBODY, "456edf").as_deref(), Some("Bo"));
+        assert_eq!(name(&Id::NOBODY, "other"), None);
+        assert_eq!(name(&Id::Text("agent".into()), "x").as_deref(), Some("Bo"));
+        assert_eq!(name(&Id::Number(7), "x"), None);
+        let list = serde_json::to_value(&log).expect("JSON");
+        assert_eq!(
+            list[0],
+            serde_json::json!({"user_id": "customer-1", "user_name": "", "channel_id": "123abc",
+                "mode": "caller", "queue_id": "q1", "queue_name": "Sales",
+                "joined_ms": 10, "left_ms": 13})
+        );
     }
 }

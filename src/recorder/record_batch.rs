@@ -1,227 +1,331 @@
-//! What is handed from a stream's thread to the threads that write: copied once, and measured.
+//! Records on their way from a stream's thread to the disk thread: copied once, and measured.
 
+use std::borrow::Cow;
+
+use crate::domain::id::Id;
+use crate::domain::participant::Participant;
+use crate::domain::phrase::{Change, LanguageId, Phrase};
 use crate::protocol::StreamEvent;
-use crate::protocol::message::{PacketKind, Transcript};
+use crate::protocol::message::{Chat, MeetingEvent};
 
-/// A phrase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Phrase<'a> {
-    /// Who.
-    pub user_id: u64,
-    /// In words.
-    pub user_name: &'a str,
-    /// The leg of a call.
-    pub channel_id: Option<u64>,
-    /// Begin, Unix milliseconds.
-    pub start_ms: u64,
-    /// End, Unix milliseconds.
-    pub end_ms: u64,
-    /// Stamp, Unix milliseconds.
-    pub timestamp_ms: u64,
-    /// Zoom's language number.
-    pub language: Option<i64>,
-    /// New, or a change of an older one.
-    pub attribute: Change,
-    /// What was said.
-    pub text: &'a str,
-}
+/// What a person of an event takes, near enough, in bytes.
+const PARTICIPANT_BYTES: usize = size_of::<Participant>() + 32;
 
-/// `attribute` of a phrase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// 0 or 1, or a number that is not known: the phrase stands.
-    New,
-    /// 2: it replaces one.
-    Update,
-    /// 3: it takes one back.
-    Delete,
-}
-
-impl<'a> From<&'a Transcript<'_>> for Phrase<'a> {
-    fn from(transcript: &'a Transcript<'_>) -> Phrase<'a> {
-        Phrase {
-            user_id: transcript.user_id,
-            user_name: &transcript.user_name,
-            channel_id: transcript.channel_id,
-            start_ms: transcript.start_ms,
-            end_ms: transcript.end_ms,
-            timestamp_ms: transcript.timestamp_ms,
-            language: transcript.language,
-            attribute: match transcript.attribute {
-                2 => Change::Update,
-                3 => Change::Delete,
-                _ => Change::New,
-            },
-            text: &transcript.text,
-        }
-    }
-}
-
-/// One thing to write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// One thing to write: a line of one of the files.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record<'a> {
     /// A phrase.
     Phrase(Phrase<'a>),
-    /// An event, as Zoom's JSON beside its number.
-    Event {
-        /// `event_type`, where there is one.
-        event_type: Option<i64>,
-        /// When, Unix milliseconds, where told.
-        timestamp_ms: Option<u64>,
-        /// `event` as it came.
-        raw: &'a str,
-    },
-    /// A chat message, as Zoom's JSON.
-    Chat {
-        /// When, Unix milliseconds.
-        timestamp_ms: u64,
-        /// `operation_type`, where told.
-        operation: Option<i64>,
-        /// The type of its `chat_session`, where told.
-        session: Option<i64>,
-        /// `content` as it came.
-        raw: &'a str,
-    },
+    /// A meeting event.
+    Event(EventRecord<'a>),
+    /// A chat message.
+    Chat(ChatRecord<'a>),
 }
 
-impl<'a> Record<'a> {
-    /// What is written of an event; `None` for what has a way of its own.
-    pub fn of(event: &'a StreamEvent<'_>) -> Option<Record<'a>> {
-        match event {
-            StreamEvent::Transcript(transcript) => Some(Record::Phrase(transcript.into())),
-            StreamEvent::Event(event) => Some(Record::Event {
-                event_type: event.event_type,
-                timestamp_ms: event.timestamp_ms,
-                raw: event.raw.get(),
-            }),
-            StreamEvent::Chat(chat) => Some(Record::Chat {
-                timestamp_ms: chat.timestamp_ms,
-                operation: chat.operation,
-                session: chat.session,
-                raw: chat.raw.get(),
-            }),
-            StreamEvent::Packet(PacketKind::Audio | PacketKind::Video | PacketKind::Share, _) => {
-                None
-            }
-        }
-    }
-
-    /// Its two texts; what is no phrase has no name.
-    fn texts(&self) -> (&'a str, &'a str) {
-        match self {
-            Record::Phrase(phrase) => (phrase.user_name, phrase.text),
-            Record::Event { raw, .. } | Record::Chat { raw, .. } => ("", raw),
-        }
-    }
-
-    /// The same with other texts.
-    fn with<'b>(&self, name: &'b str, text: &'b str) -> Record<'b> {
-        match *self {
-            Record::Phrase(phrase) => Record::Phrase(Phrase {
-                user_id: phrase.user_id,
-                user_name: name,
-                channel_id: phrase.channel_id,
-                start_ms: phrase.start_ms,
-                end_ms: phrase.end_ms,
-                timestamp_ms: phrase.timestamp_ms,
-                language: phrase.language,
-                attribute: phrase.attribute,
-                text,
-            }),
-            Record::Event {
-                event_type,
-                timestamp_ms,
-                ..
-            } => Record::Event {
-                event_type,
-                timestamp_ms,
-                raw: text,
-            },
-            Record::Chat {
-                timestamp_ms,
-                operation,
-                session,
-                ..
-            } => Record::Chat {
-                timestamp_ms,
-                operation,
-                session,
-                raw: text,
-            },
-        }
-    }
+/// What is kept of a meeting event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventRecord<'a> {
+    /// `event_type`, where there is one.
+    pub event_type: Option<i64>,
+    /// When, Unix milliseconds, where told.
+    pub timestamp_ms: Option<u64>,
+    /// Those whom it is about.
+    pub participants: &'a [Participant],
+    /// `event` as it came: JSON.
+    pub raw: &'a str,
 }
 
-/// Records in the order in which they came, copied into one buffer.
+/// What is kept of a chat message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChatRecord<'a> {
+    /// When, Unix milliseconds.
+    pub timestamp_ms: u64,
+    /// `operation_type`, where told.
+    pub operation: Option<i64>,
+    /// The type of its `chat_session`, where told.
+    pub session: Option<i64>,
+    /// `content` as it came: JSON.
+    pub raw: &'a str,
+}
+
+/// Records in the order in which they came. Their texts lie one after the other in one buffer.
 #[derive(Debug, Default)]
 pub struct RecordBatch {
-    kept: Vec<Kept>,
+    rows: Vec<Row>,
     text: String,
+    participants: Vec<Participant>,
 }
 
-/// A record without its texts, and where in the buffer they end.
+/// A record without its texts, and how long they are, in the order in which they follow.
 #[derive(Debug)]
-struct Kept {
-    record: Record<'static>,
-    name_to: usize,
-    text_to: usize,
+enum Row {
+    Phrase {
+        user_id: IdRow,
+        channel_id: Option<IdRow>,
+        name_bytes: u32,
+        text_bytes: u32,
+        start_ms: u64,
+        end_ms: u64,
+        timestamp_ms: u64,
+        language: Option<LanguageId>,
+        change: Change,
+    },
+    Event {
+        event_type: Option<i64>,
+        timestamp_ms: Option<u64>,
+        participants: u32,
+        raw_bytes: u32,
+    },
+    Chat {
+        timestamp_ms: u64,
+        operation: Option<i64>,
+        session: Option<i64>,
+        raw_bytes: u32,
+    },
+}
+
+#[derive(Debug, Clone, Copy)]
+enum IdRow {
+    Number(u64),
+    TextBytes(u32),
 }
 
 impl RecordBatch {
     /// Empty, with room for as many as those.
     pub fn like(others: &RecordBatch) -> RecordBatch {
         RecordBatch {
-            kept: Vec::with_capacity(others.kept.len()),
+            rows: Vec::with_capacity(others.rows.len()),
             text: String::with_capacity(others.text.len()),
+            participants: Vec::new(),
         }
     }
 
     /// Empties it and keeps its memory.
     pub fn clear(&mut self) {
-        self.kept.clear();
+        self.rows.clear();
         self.text.clear();
+        self.participants.clear();
     }
 
     /// The memory that it has, used or not, in bytes.
     pub fn capacity(&self) -> usize {
-        self.text.capacity() + self.kept.capacity() * size_of::<Kept>()
+        self.text.capacity()
+            + self.rows.capacity() * size_of::<Row>()
+            + self.participants.capacity() * PARTICIPANT_BYTES
     }
 
-    /// Adds a copy.
-    pub fn push(&mut self, record: &Record<'_>) {
-        let (name, text) = record.texts();
-        if self.kept.capacity() == 0 {
-            // Mostly there is one phrase at a time.
-            self.kept.reserve_exact(1);
-            self.text.reserve_exact(name.len() + text.len());
+    /// Adds a copy of what is written of an event; packets have a batch of their own.
+    pub fn push(&mut self, event: &StreamEvent<'_>) {
+        match event {
+            StreamEvent::Transcript(phrase) => self.push_phrase(phrase),
+            StreamEvent::Event(event) => self.push_event(event),
+            StreamEvent::Chat(chat) => self.push_chat(chat),
+            StreamEvent::Packet(..) => {}
         }
-        self.text.push_str(name);
-        let name_to = self.text.len();
+    }
+
+    fn push_phrase(&mut self, phrase: &Phrase<'_>) {
+        let (name, text) = (&*phrase.user_name, &*phrase.text);
+        self.reserve(name.len() + text.len());
+        let row = Row::Phrase {
+            user_id: self.push_id(&phrase.user_id),
+            channel_id: phrase.channel_id.as_ref().map(|id| self.push_id(id)),
+            name_bytes: self.push_text(name),
+            text_bytes: self.push_text(text),
+            start_ms: phrase.start_ms,
+            end_ms: phrase.end_ms,
+            timestamp_ms: phrase.timestamp_ms,
+            language: phrase.language,
+            change: phrase.change,
+        };
+        self.rows.push(row);
+    }
+
+    fn push_event(&mut self, event: &MeetingEvent<'_>) {
+        self.reserve(event.raw.len());
+        self.participants.extend_from_slice(&event.participants);
+        let row = Row::Event {
+            event_type: event.event_type,
+            timestamp_ms: event.timestamp_ms,
+            participants: event.participants.len() as u32,
+            raw_bytes: self.push_text(event.raw),
+        };
+        self.rows.push(row);
+    }
+
+    fn push_chat(&mut self, chat: &Chat<'_>) {
+        self.reserve(chat.raw.len());
+        let row = Row::Chat {
+            timestamp_ms: chat.timestamp_ms,
+            operation: chat.operation,
+            session: chat.session,
+            raw_bytes: self.push_text(chat.raw),
+        };
+        self.rows.push(row);
+    }
+
+    fn reserve(&mut self, text_bytes: usize) {
+        if self.rows.capacity() == 0 {
+            // Mostly there is one phrase at a time.
+            self.rows.reserve_exact(1);
+            self.text.reserve_exact(text_bytes);
+        }
+    }
+
+    /// Adds a text, and says how long it is. A message has 64 MiB at most.
+    fn push_text(&mut self, text: &str) -> u32 {
         self.text.push_str(text);
-        self.kept.push(Kept {
-            record: record.with("", ""),
-            name_to,
-            text_to: self.text.len(),
-        });
+        text.len() as u32
+    }
+
+    fn push_id(&mut self, id: &Id<'_>) -> IdRow {
+        match id {
+            Id::Number(n) => IdRow::Number(*n),
+            Id::Text(text) => IdRow::TextBytes(self.push_text(text)),
+        }
     }
 
     /// Each of them.
     pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
-        let mut from = 0;
-        self.kept.iter().map(move |kept| {
-            let name = &self.text[from..kept.name_to];
-            from = kept.text_to;
-            kept.record.with(name, &self.text[kept.name_to..from])
-        })
+        let mut rest = Rest {
+            text: &self.text,
+            participants: &self.participants,
+        };
+        self.rows.iter().map(move |row| rest.record(row))
     }
 
     /// How many.
     pub fn count(&self) -> usize {
-        self.kept.len()
+        self.rows.len()
     }
 
     /// The memory that they hold, near enough, in bytes.
     pub fn size(&self) -> usize {
-        self.text.len() + self.kept.len() * size_of::<Kept>()
+        self.text.len()
+            + self.rows.len() * size_of::<Row>()
+            + self.participants.len() * PARTICIPANT_BYTES
+    }
+}
+
+/// What belongs to the rows that are still to be read.
+struct Rest<'a> {
+    text: &'a str,
+    participants: &'a [Participant],
+}
+
+impl<'a> Rest<'a> {
+    fn record(&mut self, row: &Row) -> Record<'a> {
+        match *row {
+            Row::Phrase {
+                user_id,
+                channel_id,
+                name_bytes,
+                text_bytes,
+                start_ms,
+                end_ms,
+                timestamp_ms,
+                language,
+                change,
+            } => Record::Phrase(Phrase {
+                user_id: self.id(user_id),
+                channel_id: channel_id.map(|id| self.id(id)),
+                user_name: Cow::Borrowed(self.text(name_bytes)),
+                text: Cow::Borrowed(self.text(text_bytes)),
+                start_ms,
+                end_ms,
+                timestamp_ms,
+                language,
+                change,
+            }),
+            Row::Event {
+                event_type,
+                timestamp_ms,
+                participants,
+                raw_bytes,
+            } => {
+                let (own, rest) = self.participants.split_at(participants as usize);
+                self.participants = rest;
+                Record::Event(EventRecord {
+                    event_type,
+                    timestamp_ms,
+                    participants: own,
+                    raw: self.text(raw_bytes),
+                })
+            }
+            Row::Chat {
+                timestamp_ms,
+                operation,
+                session,
+                raw_bytes,
+            } => Record::Chat(ChatRecord {
+                timestamp_ms,
+                operation,
+                session,
+                raw: self.text(raw_bytes),
+            }),
+        }
+    }
+
+    fn text(&mut self, bytes: u32) -> &'a str {
+        let (text, rest) = self.text.split_at(bytes as usize);
+        self.text = rest;
+        text
+    }
+
+    fn id(&mut self, id: IdRow) -> Id<'a> {
+        match id {
+            IdRow::Number(n) => Id::Number(n),
+            IdRow::TextBytes(bytes) => Id::Text(Cow::Borrowed(self.text(bytes))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::message::{Message, decode};
+
+    fn event(json: &str) -> StreamEvent<'_> {
+        match decode(json).expect("a message") {
+            Message::Transcript(phrase) => StreamEvent::Transcript(phrase),
+            Message::Event(event) => StreamEvent::Event(event),
+            Message::Chat(chat) => StreamEvent::Chat(chat),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_went_in_comes_out_in_order() {
+        let messages = [
+            r#"{"msg_type":17,"content":{"user_id":"cust\"1","channel_id":"12ab","user_name":"Ada","start_time":1767000001000,"data":"one"}}"#,
+            r#"{"msg_type":6,"event":{"event_type":3,"participants":[{"user_id":1},{"user_id":"x","user_name":"Bo"}]}}"#,
+            r#"{"msg_type":18,"content":{"data":"hi","operation_type":2}}"#,
+            r#"{"msg_type":6,"event":{"event_type":4,"participants":[{"user_id":1}]}}"#,
+            r#"{"msg_type":17,"content":{"user_id":7,"data":"two","attribute":3,"language":9}}"#,
+        ];
+        let mut batch = RecordBatch::default();
+        for _ in 0..2 {
+            for message in messages {
+                batch.push(&event(message));
+            }
+            assert_eq!(batch.count(), messages.len());
+            for (record, message) in batch.iter().zip(messages) {
+                match (record, event(message)) {
+                    (Record::Phrase(found), StreamEvent::Transcript(sent)) => {
+                        assert_eq!(found, sent);
+                    }
+                    (Record::Event(found), StreamEvent::Event(sent)) => {
+                        assert_eq!(found.participants, sent.participants);
+                        assert_eq!((found.event_type, found.raw), (sent.event_type, sent.raw));
+                    }
+                    (Record::Chat(found), StreamEvent::Chat(sent)) => {
+                        assert_eq!((found.operation, found.raw), (sent.operation, sent.raw));
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            batch.clear();
+            assert_eq!(batch.size(), 0);
+        }
     }
 }

@@ -10,15 +10,16 @@ use std::sync::Arc;
 use super::append_file::{AppendFile, make_folder, tail_of};
 use super::jsonl::Lines;
 use super::media_files::Media;
-use super::meta::Meta;
+use super::meta::{End, Meta};
 use super::packet_batch::PacketBatch;
 use super::path::stream_folder;
 use super::record_batch::Record;
 use super::transcript::{JSONL_NAME, TranscriptFormats, Transcripts};
+use crate::domain::id::Id;
+use crate::domain::phrase::{Change, Phrase};
 use crate::domain::stream_info::StreamInfo;
-use crate::protocol::chat::{operation_name, session_name};
 use crate::protocol::dedup::{PHRASES_MAX, PhraseKey, RecentPhrases};
-use crate::protocol::{EndReason, MediaParams};
+use crate::protocol::{EndReason, Granted, MediaParams};
 
 /// Every file that only grows by records, and what a record of it ends with.
 pub const FILES: [(&str, &str); 8] = [
@@ -89,12 +90,10 @@ impl Recorder {
         }
     }
 
-    /// Goes on after an end: the stream lives again before the disk took its end.
+    /// Continues after an end: the stream was started again before its end was written.
     pub fn reopen(&mut self) {
         self.meta.openings += 1;
-        self.meta.ended_ms = 0;
-        self.meta.end.clear();
-        self.meta.stop_reason = None;
+        self.meta.end = None;
         self.is_meta_stale = true;
     }
 
@@ -108,52 +107,58 @@ impl Recorder {
         &self.info
     }
 
-    /// Takes a record; [`Recorder::write`] writes it.
-    pub fn take(&mut self, record: Record<'_>) {
+    /// Adds a record; [`Recorder::write`] writes it.
+    pub fn push(&mut self, record: &Record<'_>) {
         match record {
             Record::Phrase(phrase) => {
                 self.meta.phrases += 1;
-                self.transcripts
-                    .take(&self.lines, self.info.started_ms, &phrase);
+                let zero_ms = self.info.started_ms;
+                // A restart forgets the names that events gave; `meta.json` does not.
+                let participants = &self.meta.participants;
+                let name = match phrase.user_name.trim() {
+                    "" => participants.name_of(&phrase.user_id, phrase.channel_id.as_ref()),
+                    _ => None,
+                };
+                let Some(name) = name else {
+                    return self.transcripts.push(&self.lines, zero_ms, phrase);
+                };
+                let named = Phrase {
+                    user_name: Cow::Borrowed(name),
+                    ..phrase.borrowed()
+                };
+                self.transcripts.push(&self.lines, zero_ms, &named);
             }
-            Record::Event {
-                event_type,
-                timestamp_ms,
-                raw,
-            } => {
-                self.is_meta_stale |= self.meta.people.take(event_type, timestamp_ms, raw);
-                self.lines
-                    .event(self.events.record(), event_type, timestamp_ms, raw);
-            }
-            Record::Chat {
-                timestamp_ms,
-                operation,
-                session,
-                raw,
-            } => {
-                let names = (
-                    operation.and_then(operation_name),
-                    session.and_then(session_name),
+            Record::Event(event) => {
+                let is_news = self.meta.participants.on_event(
+                    self.info.product,
+                    event.event_type,
+                    event.timestamp_ms,
+                    event.participants,
                 );
-                self.lines
-                    .chat(self.chat.record(), timestamp_ms, names, raw);
+                if is_news {
+                    self.media.on_names(&mut self.meta);
+                    self.is_meta_stale = true;
+                }
+                self.lines.event(self.events.record(), event);
             }
+            Record::Chat(chat) => self.lines.chat(self.chat.record(), chat),
         }
     }
 
-    /// Takes a batch of packets; [`Recorder::write`] writes it.
-    pub fn take_packets(&mut self, batch: &PacketBatch) {
-        let missed = self.media.take(batch, &mut self.meta);
+    /// Adds a batch of packets; [`Recorder::write`] writes it.
+    pub fn push_packets(&mut self, batch: &PacketBatch) {
+        let missed = self.media.push(batch, &mut self.meta);
         self.meta.dropped += missed.dropped;
         self.meta.malformed += missed.malformed;
         self.is_meta_stale |= missed.is_meta_stale;
     }
 
-    /// Notes the parameters in force for a kind of media.
-    pub fn granted(&mut self, kind: &str, params: String) {
-        self.media.granted(kind, &params);
-        self.meta.granted.retain(|(other, _)| other != kind);
-        self.meta.granted.push((kind.to_owned(), params));
+    /// Notes the media parameters that are in force from here on.
+    pub fn on_granted(&mut self, granted: &Granted) {
+        self.media.on_granted(granted);
+        let json = serde_json::from_str(&granted.json).unwrap_or_default();
+        let kind = granted.kind.name().to_owned();
+        self.meta.granted.insert(kind, json);
         self.is_meta_stale = true;
     }
 
@@ -165,27 +170,30 @@ impl Recorder {
 
     /// Notes the end.
     pub fn end(&mut self, reason: &EndReason, now_ms: u64) {
-        // A stream that was left goes on in another process; its files are not complete.
-        if *reason != EndReason::Left {
-            self.meta.ended_ms = now_ms;
-        }
-        self.meta.end = reason.word().to_owned();
-        self.meta.end_text = reason.to_string();
-        if let EndReason::Stopped(stop) = reason {
-            self.meta.stop_reason = Some(stop.0);
-        }
+        self.meta.end = Some(End {
+            // A stream that was left goes on in another process; its files are not complete.
+            at_ms: (*reason != EndReason::Left).then_some(now_ms),
+            word: reason.word().to_owned(),
+            text: reason.to_string(),
+            stop_reason: match reason {
+                EndReason::Stopped(stop) => Some(stop.0),
+                _ => None,
+            },
+        });
         self.media.end();
         self.is_meta_stale = true;
     }
 
-    /// Notes that the process that wrote it is gone, and that nobody goes on.
-    pub fn abandon(&mut self, now_ms: u64) {
-        self.meta.ended_ms = now_ms;
-        self.meta.end = "abandoned".to_owned();
-        self.meta.end_text =
-            "the process that received it ended before the stream did; the files were completed by \
-             a later one"
-                .to_owned();
+    /// Notes that the process that wrote it ended, and that no other one continues.
+    pub fn close_without_reason(&mut self, now_ms: u64) {
+        self.meta.end = Some(End {
+            at_ms: Some(now_ms),
+            word: "abandoned".to_owned(),
+            text: "the process that received it ended before the stream did; the files were \
+                   completed by a later one"
+                .to_owned(),
+            stop_reason: None,
+        });
         self.media.end();
         self.is_meta_stale = true;
     }
@@ -199,14 +207,13 @@ impl Recorder {
         self.files().try_for_each(AppendFile::write)?;
         // A restart needs `meta.json` to know the media files by; but where it says that they are
         // complete, they are.
-        let is_end = !self.meta.end.is_empty();
-        if is_end {
+        if self.meta.end.is_some() {
             self.media.write()?;
         }
         if self.is_meta_stale {
             make_folder(&self.folder)?;
             self.meta
-                .write(&self.folder, &self.info, self.meta.ended_ms != 0)?;
+                .write(&self.folder, &self.info, self.meta.is_ended())?;
             self.is_meta_stale = false;
             self.folders_unsynced = self.folders_unsynced.max(1);
         }
@@ -266,14 +273,15 @@ impl Recorder {
     }
 }
 
-/// Enough for as many phrases as a seam remembers.
+/// Enough for as many phrases as [`RecentPhrases`] holds.
 const RECENT_SCAN_BYTES: u64 = 256 << 10;
 
-/// What a seam needs of a line of `transcript.jsonl`.
+/// What identifies a phrase, of a line of `transcript.jsonl`.
 #[derive(serde::Deserialize)]
 #[serde(default)]
 struct Written<'a> {
-    user_id: u64,
+    user_id: Id<'static>,
+    channel_id: Option<Id<'static>>,
     start_ms: u64,
     end_ms: u64,
     timestamp_ms: u64,
@@ -286,7 +294,8 @@ struct Written<'a> {
 impl Default for Written<'_> {
     fn default() -> Self {
         Written {
-            user_id: 0,
+            user_id: Id::NOBODY,
+            channel_id: None,
             start_ms: 0,
             end_ms: 0,
             timestamp_ms: 0,
@@ -298,7 +307,7 @@ impl Default for Written<'_> {
 
 /// The last phrases that an earlier process wrote of a stream, so that none is taken again.
 pub fn load_recent_phrases(root: &Path, info: &StreamInfo) -> RecentPhrases {
-    let mut load_recent_phrases = RecentPhrases::default();
+    let mut recent = RecentPhrases::default();
     let folder = root.join(stream_folder(info.started_ms, &info.id, &info.stream_id));
     let tail = tail_of(&folder.join(JSONL_NAME), "\n", RECENT_SCAN_BYTES).unwrap_or_default();
     let mut lines: Vec<&str> = tail.lines().rev().take(PHRASES_MAX).collect();
@@ -308,20 +317,17 @@ pub fn load_recent_phrases(root: &Path, info: &StreamInfo) -> RecentPhrases {
         let Ok(written) = serde_json::from_str::<Written<'_>>(line) else {
             continue;
         };
-        load_recent_phrases.is_repeat(PhraseKey {
-            user_id: written.user_id,
+        recent.insert_if_new(PhraseKey {
+            user_id: &written.user_id,
+            channel_id: written.channel_id.as_ref(),
             start_ms: written.start_ms,
             end_ms: written.end_ms,
             timestamp_ms: written.timestamp_ms,
-            change: match written.attribute.as_deref() {
-                Some("update") => 2,
-                Some("delete") => 3,
-                _ => 0,
-            },
+            change: (written.attribute.as_deref()).map_or(Change::New, Change::from_name),
             text: &written.text,
         });
     }
-    load_recent_phrases
+    recent
 }
 
 /// Deletes a stream's folder, and those above it that are empty then. Returns how many files there
@@ -360,7 +366,6 @@ mod tests {
     use super::*;
     use crate::protocol::codes::StopReason;
     use crate::recorder::jsonl::tests::{info, phrase};
-    use crate::recorder::record_batch::{Change, Phrase};
     use crate::recorder::tests::scratch;
 
     const ALL: TranscriptFormats = TranscriptFormats {
@@ -378,7 +383,7 @@ mod tests {
     fn every_format_grows_and_goes_on_after_a_restart() {
         let root = scratch("recorder-grow");
         let mut first = Recorder::open(&root, info(), ALL, MediaParams::default(), 5);
-        first.take(Record::Phrase(phrase("one")));
+        first.push(&Record::Phrase(phrase("one")));
         first.write().expect("the disk is well");
         assert_eq!(read(&first, "transcript.jsonl").lines().count(), 1);
         assert!(read(&first, "transcript.vtt").starts_with("WEBVTT\n\n1\n"));
@@ -389,7 +394,7 @@ mod tests {
         drop(first);
 
         let mut second = Recorder::open(&root, info(), ALL, MediaParams::default(), 9);
-        second.take(Record::Phrase(phrase("two")));
+        second.push(&Record::Phrase(phrase("two")));
         second.end(&EndReason::Stopped(StopReason(6)), 10);
         second.write().expect("the disk is well");
         assert_eq!(
@@ -410,20 +415,20 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_remembers_as_much_as_a_seam_holds() {
+    fn a_restart_remembers_the_last_phrases() {
         let root = scratch("recorder-seam");
         let mut recorder = Recorder::open(&root, info(), ALL, MediaParams::default(), 0);
         let said = phrase("");
         let text = |n: u64| format!("\"quoted\" {n} – {}", "x".repeat(100));
         for n in 0..PHRASES_MAX as u64 + 9 {
             let text = text(n);
-            recorder.take(Record::Phrase(Phrase {
-                text: &text,
-                ..said
+            recorder.push(&Record::Phrase(Phrase {
+                text: Cow::Borrowed(&text),
+                ..said.borrowed()
             }));
         }
         recorder.write().expect("the disk is well");
-        let mut load_recent_phrases = load_recent_phrases(&root, &info());
+        let mut recent = load_recent_phrases(&root, &info());
         for (n, expected) in [
             (8, false),
             (9, false),
@@ -431,15 +436,12 @@ mod tests {
             (PHRASES_MAX as u64, true),
         ] {
             let text = text(n);
-            let identity = PhraseKey {
-                user_id: said.user_id,
-                start_ms: said.start_ms,
-                end_ms: said.end_ms,
-                timestamp_ms: said.timestamp_ms,
-                change: 0,
-                text: &text,
+            let again = Phrase {
+                text: Cow::Borrowed(&text),
+                ..said.borrowed()
             };
-            assert_eq!(load_recent_phrases.is_repeat(identity), expected, "{n}");
+            let is_new = recent.insert_if_new(PhraseKey::new(&again));
+            assert_eq!(is_new, !expected, "{n}");
         }
     }
 
@@ -448,8 +450,8 @@ mod tests {
         let root = scratch("recorder-delete");
         let mut recorder = Recorder::open(&root, info(), ALL, MediaParams::default(), 0);
         let mut gone = phrase("gone");
-        gone.attribute = Change::Delete;
-        recorder.take(Record::Phrase(gone));
+        gone.change = Change::Delete;
+        recorder.push(&Record::Phrase(gone));
         recorder.write().expect("the disk is well");
         assert!(read(&recorder, "transcript.jsonl").contains("\"attribute\":\"delete\""));
         assert_eq!(read(&recorder, "transcript.vtt"), "");
@@ -463,10 +465,10 @@ mod tests {
         neighbour.stream_id = "other".to_owned();
         let mut neighbour = Recorder::open(&root, neighbour, ALL, MediaParams::default(), 0);
         for recorder in [&mut recorder, &mut neighbour] {
-            recorder.take(Record::Phrase(phrase("secret")));
+            recorder.push(&Record::Phrase(phrase("secret")));
             recorder.write().expect("the disk is well");
         }
-        recorder.take(Record::Phrase(phrase("still in memory")));
+        recorder.push(&Record::Phrase(phrase("still in memory")));
         let folder = recorder.folder().to_owned();
         assert_eq!(recorder.discard().expect("deletable"), 5);
         assert!(!folder.exists());

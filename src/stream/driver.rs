@@ -19,7 +19,7 @@ use super::stats::Stats;
 use crate::net::dial::Dialer;
 use crate::net::waker::Waker;
 use crate::net::websocket::{Read, Socket};
-use crate::protocol::dedup::RecentPhrases;
+use crate::protocol::dedup::{PhraseKey, RecentPhrases};
 use crate::protocol::{EndReason, LinkId, Loss, MediaKind, Output, Stream, StreamEvent, message};
 
 /// Links of a stream, at most: signaling, and one for each kind of media.
@@ -372,7 +372,7 @@ impl Driver {
         match self.stream.handle_message(self.now, id, &text) {
             Ok(Some(event)) => {
                 if let StreamEvent::Transcript(phrase) = &event
-                    && self.seam.is_repeat(phrase.into())
+                    && !self.seam.insert_if_new(PhraseKey::new(phrase))
                 {
                     self.stats.repeated();
                     return;

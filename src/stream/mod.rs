@@ -176,8 +176,12 @@ impl<F: FnOnce()> Drop for OnDrop<F> {
 fn log_notice(notice: &Notice) {
     match notice {
         Notice::Accepted(link) => log::debug!("handshake accepted link={link}"),
-        Notice::Granted(kind, params) => {
-            log::debug!("granted media={} params={params}", kind.name());
+        Notice::Granted(granted) => {
+            let media = granted.kind.name();
+            log::debug!("granted media={media} params={}", granted.json);
+            for field in &granted.unknown {
+                log::warn!("media parameter granted that is not known: {field}; taken as asked");
+            }
         }
         Notice::Ready => log::info!("receiving"),
         Notice::Lost(link, loss) => log::warn!("lost link={link} cause=\"{loss}\""),

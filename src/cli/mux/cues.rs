@@ -5,13 +5,15 @@ use std::collections::VecDeque;
 use serde::Deserialize;
 
 use super::recording::Cue;
+use crate::domain::id::Id;
 use crate::domain::text::{one_line, speaker};
 
 /// A line of `transcript.jsonl`, as far as a subtitle needs it.
 #[derive(Deserialize)]
 struct Line {
-    #[serde(default)]
-    user_id: u64,
+    #[serde(default = "nobody")]
+    user_id: Id<'static>,
+    channel_id: Option<Id<'static>>,
     #[serde(default)]
     user_name: String,
     start_ms: u64,
@@ -20,24 +22,29 @@ struct Line {
     text: String,
 }
 
+fn nobody() -> Id<'static> {
+    Id::NOBODY
+}
+
 /// From `transcript.jsonl`: an update replaces the phrase, a deletion removes it.
 pub(super) fn from_jsonl(text: &str) -> Vec<Cue> {
     // With the user, to find the phrase of an update.
-    let mut cues: Vec<(u64, Cue)> = Vec::new();
+    let mut cues: Vec<(Id<'static>, Cue)> = Vec::new();
     // Torn lines and lines of other types are skipped.
     for line in text
         .lines()
         .filter_map(|line| serde_json::from_str::<Line>(line).ok())
     {
-        let name = speaker(line.user_id, &line.user_name);
+        let name = speaker(&line.user_id, line.channel_id.as_ref(), &line.user_name);
         let cue = Cue {
             start_ms: line.start_ms,
             end_ms: line.end_ms,
             text: format!("{name}: {}", one_line(&line.text)),
         };
         if line.attribute.is_some() {
-            let is_same =
-                |known: &(u64, Cue)| known.0 == line.user_id && known.1.start_ms == line.start_ms;
+            let is_same = |known: &(Id<'static>, Cue)| {
+                known.0 == line.user_id && known.1.start_ms == line.start_ms
+            };
             let found = cues.iter().rposition(is_same);
             match (line.attribute.as_deref(), found) {
                 (Some("delete"), Some(at)) => _ = cues.remove(at),

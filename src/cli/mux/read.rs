@@ -13,6 +13,7 @@ use super::h264::ParameterSets;
 use super::recording::{
     AudioFile, AudioFormat, Cue, Frame, Place, Recording, VideoCodec, VideoTrack,
 };
+use crate::domain::id::Id;
 use crate::domain::text::one_line;
 
 /// A larger frame is an error in the index; the limit of a message is 16 MiB.
@@ -178,8 +179,7 @@ fn last_granule(file: &mut File, bytes: u64) -> std::io::Result<u64> {
 #[derive(Deserialize)]
 struct Line<'a> {
     timestamp_ms: u64,
-    #[serde(default)]
-    user_id: u64,
+    user_id: Option<Id<'static>>,
     #[serde(default)]
     bytes: u32,
     offset: Option<u64>,
@@ -247,7 +247,7 @@ fn track(
         codecs.push(codec as u8);
         track.frames.push(Frame {
             stamp_ms: line.timestamp_ms,
-            user_id: line.user_id,
+            user_id: line.user_id.and_then(|id| id.number()).unwrap_or(0),
             size: (line.width, line.height),
             is_key: line.key,
             bytes: line.bytes,

@@ -9,8 +9,12 @@ use serde_json::value::RawValue;
 
 use super::{
     Chat, DecodeError, KeepAlive, MediaHandshake, MeetingEvent, Message, Packet, PacketKind,
-    Participant, SignalingHandshake, Transcript,
+    SignalingHandshake,
 };
+use crate::domain::id::Id;
+use crate::domain::participant::Participant;
+use crate::domain::phrase::{Change, LanguageId, Phrase};
+use crate::domain::text::bounded;
 use crate::protocol::codes::{RtmsStatus, StopReason, StreamState};
 use crate::protocol::scalar::Scalar;
 use crate::protocol::server_url::URL_BYTES_MAX;
@@ -23,8 +27,8 @@ pub const ECHO_BYTES_MAX: usize = 128;
 const PARTICIPANTS_MAX: usize = 1000;
 /// Most media URLs taken from one handshake answer.
 const MEDIA_URLS_MAX: usize = 16;
-/// Longest `reason` kept, in bytes.
-const REASON_BYTES_MAX: usize = 256;
+/// Longest `reason` and longest text of a participant that are kept, in bytes.
+const WORDS_BYTES_MAX: usize = 256;
 
 /// Everything that stands at the top of some message. One pass over the bytes fills it; what is
 /// rare stays raw and is read in a second pass when it is there.
@@ -175,7 +179,7 @@ impl<'de> Visitor<'de> for &mut Content<'de> {
 /// Reads one message.
 ///
 /// `data` is the payload of one WebSocket message, text or binary; both carry JSON.
-pub fn decode(data: &str) -> Result<Message<'_>, DecodeError> {
+pub fn decode<'a>(data: &'a str) -> Result<Message<'a>, DecodeError> {
     let mut frame = Frame::default();
     let mut json = serde_json::Deserializer::from_str(data);
     frame
@@ -197,33 +201,39 @@ pub fn decode(data: &str) -> Result<Message<'_>, DecodeError> {
         4 => Message::MediaHandshake(MediaHandshake {
             status: frame.status_code.integer().map(RtmsStatus),
             reason: reason_text(frame.reason),
-            media_params: frame.media_params.filter(|raw| raw.get() != "null"),
+            media_params: frame
+                .media_params
+                .map(RawValue::get)
+                .filter(|json| *json != "null"),
             is_encrypted: frame.payload_encrypted.is_true() || frame.payload_encryption.is_true(),
         }),
         6 => match frame.event {
-            Some(raw) => Message::Event(event_update(raw)?),
+            Some(raw) => Message::Event(event_update(raw.get())?),
             None => return Err(DecodeError("message 6 without event".to_owned())),
         },
         8 | 20 => Message::StreamState {
             state: StreamState::from_number(frame.state.integer().unwrap_or(-1)),
             reason: StopReason(stop_reason(&frame.reason, &frame.stop_reason)),
-            timestamp_ms: stamp(frame.timestamp),
+            timestamp_ms: stamp(frame.timestamp.map(RawValue::get)),
         },
         9 | 11 => Message::SessionState {
             state: frame.state.integer().unwrap_or(-1),
             reason: StopReason(stop_reason(&frame.stop_reason, &frame.reason)),
         },
         12 => {
-            let short = |raw: &&RawValue| raw.get().len() <= ECHO_BYTES_MAX;
+            let echo = |raw: Option<&'a RawValue>| {
+                raw.map(RawValue::get)
+                    .filter(|json| json.len() <= ECHO_BYTES_MAX)
+            };
             Message::KeepAlive(KeepAlive {
-                timestamp: frame.timestamp.filter(short),
-                sequence: frame.sequence.filter(short),
+                timestamp: echo(frame.timestamp),
+                sequence: echo(frame.sequence),
             })
         }
         14 => Message::Packet(PacketKind::Audio, packet(frame)),
         15 => Message::Packet(PacketKind::Video, packet(frame)),
         16 => Message::Packet(PacketKind::Share, packet(frame)),
-        17 => Message::Transcript(transcript(frame)),
+        17 => Message::Transcript(phrase(frame)),
         18 => chat(data)?,
         22 => Message::StreamClose(RtmsStatus(frame.status_code.integer().unwrap_or(0))),
         29 => Message::VideoSubscription {
@@ -239,23 +249,26 @@ fn stop_reason(first: &Scalar<'_>, second: &Scalar<'_>) -> i64 {
 }
 
 fn reason_text(reason: Scalar<'_>) -> String {
-    let mut text: String = reason.id().unwrap_or_default().into_owned();
-    let mut end = text.len().min(REASON_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
-    text
+    let text = reason.id().unwrap_or_default();
+    bounded(&text, WORDS_BYTES_MAX).to_owned()
 }
 
-fn raw_scalar(raw: Option<&RawValue>) -> Scalar<'_> {
-    raw.and_then(|raw| serde_json::from_str(raw.get()).ok())
+fn raw_scalar(json: Option<&str>) -> Scalar<'_> {
+    json.and_then(|json| serde_json::from_str(json).ok())
         .unwrap_or_default()
 }
 
-/// A stamp that was kept raw.
-pub(super) fn stamp(raw: Option<&RawValue>) -> Option<u64> {
-    raw_scalar(raw).unsigned().map(milliseconds)
+/// A stamp that was kept as JSON.
+pub(super) fn stamp(json: Option<&str>) -> Option<u64> {
+    raw_scalar(json).unsigned().map(milliseconds)
+}
+
+/// The id of a user or channel; a negative number is none.
+fn id(value: Scalar<'_>) -> Option<Id<'_>> {
+    match value {
+        Scalar::Text(text) => Id::from_text(text),
+        number => number.unsigned().map(Id::Number),
+    }
 }
 
 /// Zoom's stamps in milliseconds. Clients have met all three units; the size tells which.
@@ -269,13 +282,13 @@ fn milliseconds(stamp: u64) -> u64 {
 }
 
 fn packet(frame: Frame<'_>) -> Packet<'_> {
-    let outer = raw_scalar(frame.timestamp).unsigned();
+    let outer = raw_scalar(frame.timestamp.map(RawValue::get)).unsigned();
     let (user_id, user_name, timestamp, channel_id, data) = match frame.content {
         Content::Fields(content) => (
             content.user_id,
             content.user_name,
             content.timestamp.unsigned(),
-            content.channel_id.unsigned(),
+            id(content.channel_id),
             content.data.text().unwrap_or_default(),
         ),
         Content::Bare(data) => (frame.user_id, frame.user_name, None, None, data),
@@ -288,7 +301,7 @@ fn packet(frame: Frame<'_>) -> Packet<'_> {
         ),
     };
     Packet {
-        user_id: user_id.unsigned().unwrap_or(0),
+        user_id: id(user_id).unwrap_or(Id::NOBODY),
         user_name: user_name.text().unwrap_or_default(),
         channel_id,
         timestamp_ms: timestamp.or(outer).map(milliseconds).unwrap_or(0),
@@ -296,8 +309,8 @@ fn packet(frame: Frame<'_>) -> Packet<'_> {
     }
 }
 
-fn transcript(frame: Frame<'_>) -> Transcript<'_> {
-    let outer = raw_scalar(frame.timestamp).unsigned();
+fn phrase(frame: Frame<'_>) -> Phrase<'_> {
+    let outer = raw_scalar(frame.timestamp.map(RawValue::get)).unsigned();
     let content = match frame.content {
         Content::Fields(content) => content,
         Content::Bare(data) => ContentFields {
@@ -312,73 +325,108 @@ fn transcript(frame: Frame<'_>) -> Transcript<'_> {
     let start = content.start_time.unsigned().map(milliseconds);
     let end = content.end_time.unsigned().map(milliseconds);
     let start_ms = start.or(stamp).or(end).unwrap_or(0);
-    Transcript {
-        user_id: content.user_id.unsigned().unwrap_or(0),
+    Phrase {
+        user_id: id(content.user_id).unwrap_or(Id::NOBODY),
         user_name: content.user_name.text().unwrap_or_default(),
-        channel_id: content.channel_id.unsigned(),
+        channel_id: id(content.channel_id),
         start_ms,
         end_ms: end.unwrap_or(start_ms).max(start_ms),
         timestamp_ms: stamp.unwrap_or(start_ms),
-        language: content.language.integer(),
-        attribute: content.attribute.integer().unwrap_or(0),
+        language: content.language.integer().map(LanguageId),
+        change: Change::from_number(content.attribute.integer().unwrap_or(0)),
         text: content.data.text().unwrap_or_default(),
     }
 }
 
+/// Message 18. `data` may be the chat message as a JSON document in a string; what that says of
+/// itself goes before what stands around it.
 fn chat(data: &str) -> Result<Message<'_>, DecodeError> {
     #[derive(Deserialize)]
     struct ChatFrame<'a> {
         #[serde(borrow)]
         content: &'a RawValue,
     }
-    #[derive(Deserialize)]
-    struct Fields<'a> {
-        #[serde(borrow, default)]
-        timestamp: Scalar<'a>,
-        #[serde(borrow, default)]
-        operation_type: Scalar<'a>,
-        #[serde(borrow, default)]
-        chat_session: Option<&'a RawValue>,
-        #[serde(borrow, default)]
-        sender: Option<&'a RawValue>,
-        #[serde(borrow, default)]
-        data: Scalar<'a>,
-    }
-    #[derive(Deserialize)]
-    struct Session<'a> {
-        #[serde(borrow, default)]
-        r#type: Scalar<'a>,
-    }
     let frame: ChatFrame<'_> =
         serde_json::from_str(data).map_err(|e| DecodeError(e.to_string()))?;
-    let Ok(fields) = serde_json::from_str::<Fields<'_>>(frame.content.get()) else {
-        // Content of another form is kept as it is.
-        return Ok(Message::Chat(Chat {
-            timestamp_ms: 0,
-            operation: None,
-            session: None,
-            sender: None,
-            text: None,
-            raw: frame.content,
-        }));
-    };
-    let session = fields.chat_session.and_then(|raw| {
-        let object = serde_json::from_str::<Session<'_>>(raw.get());
-        let number = object.map_or_else(|_| raw_scalar(Some(raw)), |session| session.r#type);
-        number.integer()
-    });
-    let sender = fields.sender.map(|raw| participants(raw.get()));
-    Ok(Message::Chat(Chat {
-        timestamp_ms: fields.timestamp.unsigned().map_or(0, milliseconds),
-        operation: fields.operation_type.integer(),
-        session,
-        sender: sender.and_then(|people| people.into_iter().next()),
-        text: fields.data.text(),
-        raw: frame.content,
-    }))
+    let raw = frame.content.get();
+    // Content of another form is kept as it is.
+    let outer = serde_json::from_str::<ChatFields<'_>>(raw).unwrap_or_default();
+    let mut chat = outer.read(raw);
+    let document = chat.text.take_if(|text| text.trim_start().starts_with('{'));
+    if let Some(document) = document {
+        match serde_json::from_str::<ChatFields<'_>>(&document) {
+            Ok(fields) if fields.is_chat() => {
+                let inner = fields.read("");
+                if inner.timestamp_ms != 0 {
+                    chat.timestamp_ms = inner.timestamp_ms;
+                }
+                chat.operation = inner.operation.or(chat.operation);
+                chat.session = inner.session.or(chat.session);
+                chat.sender = inner.sender.or(chat.sender);
+                chat.text = inner.text.map(|text| Cow::Owned(text.into_owned()));
+            }
+            // Somebody wrote JSON in a chat.
+            _ => chat.text = Some(document),
+        }
+    }
+    Ok(Message::Chat(chat))
 }
 
-fn event_update(raw: &RawValue) -> Result<MeetingEvent<'_>, DecodeError> {
+/// A chat message, around or in its `data`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ChatFields<'a> {
+    #[serde(borrow)]
+    timestamp: Scalar<'a>,
+    #[serde(borrow)]
+    message_id: Scalar<'a>,
+    #[serde(borrow)]
+    operation_type: Scalar<'a>,
+    #[serde(borrow)]
+    chat_session: Option<&'a RawValue>,
+    #[serde(borrow)]
+    sender: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Scalar<'a>,
+}
+
+impl<'a> ChatFields<'a> {
+    /// Whether it can be nothing else than a chat message.
+    fn is_chat(&self) -> bool {
+        self.chat_session.is_some()
+            || self.message_id != Scalar::None
+            || self.operation_type != Scalar::None
+    }
+
+    fn read(self, raw: &'a str) -> Chat<'a> {
+        #[derive(Deserialize)]
+        struct Session<'a> {
+            #[serde(borrow, default)]
+            r#type: Scalar<'a>,
+        }
+        let session = self.chat_session.and_then(|raw| {
+            let object = serde_json::from_str::<Session<'_>>(raw.get());
+            let bare = || raw_scalar(Some(raw.get()));
+            object
+                .map_or_else(|_| bare(), |session| session.r#type)
+                .integer()
+        });
+        let sender = self.sender.and_then(|raw| {
+            let person = serde_json::from_str::<Person<'_>>(raw.get()).ok()?.read();
+            (person != Participant::default()).then_some(person)
+        });
+        Chat {
+            timestamp_ms: self.timestamp.unsigned().map_or(0, milliseconds),
+            operation: self.operation_type.integer(),
+            session,
+            sender,
+            text: self.data.text(),
+            raw,
+        }
+    }
+}
+
+fn event_update(json: &str) -> Result<MeetingEvent<'_>, DecodeError> {
     #[derive(Deserialize)]
     struct Fields<'a> {
         #[serde(borrow, default)]
@@ -395,10 +443,14 @@ fn event_update(raw: &RawValue) -> Result<MeetingEvent<'_>, DecodeError> {
         participants: Option<&'a RawValue>,
         #[serde(borrow, default)]
         participant_info: Option<&'a RawValue>,
+        /// An older page and two samples spell it so.
+        #[serde(borrow, default)]
+        paticipant_info: Option<&'a RawValue>,
     }
     let fields: Fields<'_> =
-        serde_json::from_str(raw.get()).map_err(|e| DecodeError(format!("event: {e}")))?;
+        serde_json::from_str(json).map_err(|e| DecodeError(format!("event: {e}")))?;
     let people = fields.participants.or(fields.participant_info);
+    let people = people.or(fields.paticipant_info);
     Ok(MeetingEvent {
         event_type: fields.event_type.integer(),
         timestamp_ms: fields
@@ -406,34 +458,69 @@ fn event_update(raw: &RawValue) -> Result<MeetingEvent<'_>, DecodeError> {
             .unsigned()
             .or_else(|| fields.event_ts.unsigned())
             .map(milliseconds),
-        user_id: fields.user_id.unsigned(),
+        user_id: id(fields.user_id),
         user_name: fields.user_name.text(),
         participants: people
             .map(|raw| participants(raw.get()))
             .unwrap_or_default(),
-        raw,
+        raw: json,
     })
 }
 
-/// A list of people, or one of them; what is neither is nobody.
-fn participants(json: &str) -> Vec<Participant> {
-    #[derive(Deserialize)]
-    struct Person<'a> {
-        #[serde(borrow, default)]
-        user_id: Scalar<'a>,
-        #[serde(borrow, default)]
-        user_name: Scalar<'a>,
+/// A person, in every spelling.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Person<'a> {
+    #[serde(borrow)]
+    user_id: Scalar<'a>,
+    #[serde(borrow, rename = "userId")]
+    user_id_camel: Scalar<'a>,
+    #[serde(borrow)]
+    user_name: Scalar<'a>,
+    #[serde(borrow, rename = "userName")]
+    user_name_camel: Scalar<'a>,
+    #[serde(borrow)]
+    display_name: Scalar<'a>,
+    #[serde(borrow)]
+    channel_id: Scalar<'a>,
+    #[serde(borrow)]
+    participant_mode: Scalar<'a>,
+    #[serde(borrow)]
+    queue_id: Scalar<'a>,
+    #[serde(borrow)]
+    queue_name: Scalar<'a>,
+}
+
+impl Person<'_> {
+    fn read(self) -> Participant {
+        let id = |value: Scalar<'_>| id(value).map(Id::into_owned);
+        let words = |value: Scalar<'_>| {
+            let text = value.id()?;
+            Some(bounded(&text, WORDS_BYTES_MAX).to_owned()).filter(|text| !text.is_empty())
+        };
+        let name = |value: Scalar<'_>| words(Scalar::Text(value.text()?));
+        Participant {
+            user_id: id(self.user_id).or_else(|| id(self.user_id_camel)),
+            user_name: name(self.user_name)
+                .or_else(|| name(self.user_name_camel))
+                .or_else(|| name(self.display_name)),
+            channel_id: id(self.channel_id),
+            mode: words(self.participant_mode),
+            queue_id: words(self.queue_id),
+            queue_name: words(self.queue_name),
+        }
     }
-    let people: Vec<Person<'_>> = match serde_json::from_str(json) {
+}
+
+/// A list of people, or one of them; what is neither, and who has no id, is left out.
+fn participants(json: &str) -> Vec<Participant> {
+    let list: Vec<&RawValue> = match serde_json::from_str(json) {
         Ok(list) => list,
         Err(_) => serde_json::from_str(json).into_iter().collect(),
     };
-    let known = people.into_iter().filter_map(|person| {
-        let user_name = person.user_name.text().map(Cow::into_owned);
-        Some(Participant {
-            user_id: person.user_id.unsigned()?,
-            user_name,
-        })
+    let known = list.into_iter().filter_map(|raw| {
+        let person = serde_json::from_str::<Person<'_>>(raw.get()).ok()?.read();
+        (person.user_id.is_some() || person.channel_id.is_some()).then_some(person)
     });
     known.take(PARTICIPANTS_MAX).collect()
 }
@@ -454,7 +541,7 @@ fn media_urls(json: &str) -> Vec<(String, String)> {
             let texts = several.into_iter().filter_map(Scalar::text);
             Some(texts.collect::<Vec<_>>().join(","))
         }
-        Err(_) => Some(raw_scalar(Some(raw)).text()?.into_owned()),
+        Err(_) => Some(raw_scalar(Some(raw.get())).text()?.into_owned()),
     };
     let urls = server.server_urls.into_iter().filter_map(|(kind, raw)| {
         let url = text(raw).filter(|url| url.len() <= URL_BYTES_MAX)?;

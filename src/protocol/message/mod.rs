@@ -7,9 +7,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde_json::value::RawValue;
-
 use super::codes::{RtmsStatus, StopReason, StreamState};
+use crate::domain::id::Id;
+use crate::domain::participant::Participant;
+use crate::domain::phrase::Phrase;
 
 pub(crate) mod decode;
 pub(crate) mod requests;
@@ -52,7 +53,7 @@ pub enum Message<'a> {
     /// 14, 15, 16: one packet of audio, video or share.
     Packet(PacketKind, Packet<'a>),
     /// 17: a phrase.
-    Transcript(Transcript<'a>),
+    Transcript(Phrase<'a>),
     /// 18: a chat message.
     Chat(Chat<'a>),
     /// 22: the answer to our close request.
@@ -97,8 +98,8 @@ pub struct MediaHandshake<'a> {
     pub status: Option<RtmsStatus>,
     /// Zoom's words, bounded.
     pub reason: String,
-    /// The parameters in force, as sent.
-    pub media_params: Option<&'a RawValue>,
+    /// The parameters in force, as the JSON that came.
+    pub media_params: Option<&'a str>,
     /// Whether the payload is encrypted beyond TLS, which we cannot read.
     pub is_encrypted: bool,
 }
@@ -107,9 +108,9 @@ pub struct MediaHandshake<'a> {
 #[derive(Debug)]
 pub struct KeepAlive<'a> {
     /// The stamp, as the JSON that came.
-    pub timestamp: Option<&'a RawValue>,
+    pub timestamp: Option<&'a str>,
     /// The sequence, as the JSON that came.
-    pub sequence: Option<&'a RawValue>,
+    pub sequence: Option<&'a str>,
 }
 
 impl KeepAlive<'_> {
@@ -122,39 +123,16 @@ impl KeepAlive<'_> {
 /// Messages 14, 15, 16.
 #[derive(Debug, PartialEq)]
 pub struct Packet<'a> {
-    /// Who; 0 for the mix of all.
-    pub user_id: u64,
-    /// Who, in words.
+    /// Whose; [`Id::NOBODY`] for the mix of all, and where only the channel says whose.
+    pub user_id: Id<'a>,
+    /// The name of that user; empty where Zoom does not say.
     pub user_name: Cow<'a, str>,
-    /// The leg of a call (Phone, Contact Center).
-    pub channel_id: Option<u64>,
+    /// The channel of a call (Phone, Contact Center).
+    pub channel_id: Option<Id<'a>>,
     /// When, in Unix milliseconds.
     pub timestamp_ms: u64,
     /// The payload in base64.
     pub data: Cow<'a, str>,
-}
-
-/// Message 17.
-#[derive(Debug, PartialEq)]
-pub struct Transcript<'a> {
-    /// Who spoke; names repeat and change, this does not within a session.
-    pub user_id: u64,
-    /// Who, in words.
-    pub user_name: Cow<'a, str>,
-    /// The leg of a call (Phone, Contact Center).
-    pub channel_id: Option<u64>,
-    /// Begin of the phrase, Unix milliseconds.
-    pub start_ms: u64,
-    /// End of the phrase, Unix milliseconds.
-    pub end_ms: u64,
-    /// Stamp of the phrase, Unix milliseconds.
-    pub timestamp_ms: u64,
-    /// Zoom's language number, where told.
-    pub language: Option<i64>,
-    /// 0 none, 1 new, 2 update, 3 delete.
-    pub attribute: i64,
-    /// What was said.
-    pub text: Cow<'a, str>,
 }
 
 /// Message 18. Its fields are young and vary, so it is kept whole, too.
@@ -170,8 +148,8 @@ pub struct Chat<'a> {
     pub sender: Option<Participant>,
     /// What was written, where told: text, or a JSON document as text.
     pub text: Option<Cow<'a, str>>,
-    /// `content` as it came.
-    pub raw: &'a RawValue,
+    /// `content` as it came: JSON.
+    pub raw: &'a str,
 }
 
 /// Message 6.
@@ -182,22 +160,13 @@ pub struct MeetingEvent<'a> {
     /// When, in Unix milliseconds, where told.
     pub timestamp_ms: Option<u64>,
     /// Who, where told.
-    pub user_id: Option<u64>,
+    pub user_id: Option<Id<'a>>,
     /// Who, in words, where told.
     pub user_name: Option<Cow<'a, str>>,
-    /// Those who joined or left.
+    /// Those whom the event is about: who joined or left, or who of a call did something.
     pub participants: Vec<Participant>,
-    /// `event` as it came.
-    pub raw: &'a RawValue,
-}
-
-/// A person in an event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Participant {
-    /// Who.
-    pub user_id: u64,
-    /// In words, where told.
-    pub user_name: Option<String>,
+    /// `event` as it came: JSON.
+    pub raw: &'a str,
 }
 
 /// Why bytes are no message.

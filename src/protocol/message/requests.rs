@@ -110,7 +110,7 @@ pub fn keep_alive_answer(request: &KeepAlive<'_>) -> String {
             answer.push_str(",\"");
             answer.push_str(key);
             answer.push_str("\":");
-            answer.push_str(value.get());
+            answer.push_str(value);
         }
     }
     answer.push('}');

@@ -1,7 +1,7 @@
 //! Audio parameters and the combinations of them that Zoom takes.
 
 use super::wire::{AudioCodec, AudioStreams, Channels, Content, SampleRate};
-use super::{Granted, ParamFault, one_of};
+use super::{GrantReader, ParamFault, one_of};
 
 /// How audio is asked for. The default is Zoom's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +129,7 @@ impl AudioParams {
         )
     }
 
-    pub(super) fn granted(&self, granted: &mut Granted<'_>) -> AudioParams {
+    pub(super) fn granted(&self, granted: &mut GrantReader<'_>) -> AudioParams {
         AudioParams {
             content: granted.value("audio.content_type", self.content, Content::from_number),
             codec: granted.value("audio.codec", self.codec, AudioCodec::from_number),

@@ -37,6 +37,27 @@ pub struct MediaParams {
     pub transcript: TranscriptParams,
 }
 
+/// The media parameters in force on a media socket, by message 4.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Granted {
+    /// Of which socket; `All` for every kind.
+    pub kind: MediaKind,
+    /// What was granted. A field that is absent or not understood is taken to be as asked.
+    pub params: MediaParams,
+    /// The fields that are not understood, to be logged.
+    pub unknown: Vec<&'static str>,
+    /// `media_params` as it came: JSON.
+    pub json: String,
+}
+
+impl Granted {
+    /// Whether it says something about this kind of media.
+    pub fn is_of(&self, kind: MediaKind) -> bool {
+        self.kind == kind || self.kind == MediaKind::All
+    }
+}
+
 /// A combination that Zoom would refuse.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParamFault {
@@ -92,14 +113,24 @@ impl MediaParams {
         (!members.is_empty()).then(|| format!("{{{}}}", members.join(",")))
     }
 
-    /// What message 4 grants: these parameters, changed by every field of its `media_params` that
-    /// is understood, number or string. A field that is absent is taken to be as asked; one that
-    /// is not understood too, and is named in the second part, so that it can be logged.
-    pub fn granted(&self, json: &str) -> (MediaParams, Vec<&'static str>) {
+    /// What message 4 grants on a socket of this kind.
+    pub fn granted(&self, kind: MediaKind, json: &str) -> Granted {
+        let (params, unknown) = self.changed_by(json);
+        Granted {
+            kind,
+            params,
+            unknown,
+            json: json.to_owned(),
+        }
+    }
+
+    /// These parameters, changed by every field of a `media_params` that is understood, number or
+    /// string, and the names of those that are not.
+    fn changed_by(&self, json: &str) -> (MediaParams, Vec<&'static str>) {
         let Ok(value) = serde_json::from_str::<Value>(json) else {
             return (*self, vec!["media_params"]);
         };
-        let mut granted = Granted {
+        let mut granted = GrantReader {
             value: &value,
             unknown: Vec::new(),
         };
@@ -130,12 +161,12 @@ impl MediaParams {
 }
 
 /// Reads single fields out of a granted `media_params`.
-struct Granted<'a> {
+struct GrantReader<'a> {
     value: &'a Value,
     unknown: Vec<&'static str>,
 }
 
-impl<'a> Granted<'a> {
+impl<'a> GrantReader<'a> {
     /// The field `kind.name`; null counts as absent.
     fn field(&self, path: &'static str) -> Option<&'a Value> {
         let (kind, name) = path.split_once('.')?;
@@ -239,8 +270,8 @@ mod tests {
             transcript: TranscriptParams::from_text("fr-CA,pin").expect("a language"),
         };
         let echo = asked.to_json(MediaKind::All).expect("all is never empty");
-        assert_eq!(MediaParams::default().granted(&echo), (asked, vec![]));
-        assert_eq!(asked.granted("{}"), (asked, vec![]));
+        assert_eq!(MediaParams::default().changed_by(&echo), (asked, vec![]));
+        assert_eq!(asked.changed_by("{}"), (asked, vec![]));
     }
 
     #[test]
@@ -248,7 +279,7 @@ mod tests {
         let check = |json: &str, change: fn(&mut MediaParams), unknown: &[&str]| {
             let mut expected = MediaParams::default();
             change(&mut expected);
-            let (found, names) = MediaParams::default().granted(json);
+            let (found, names) = MediaParams::default().changed_by(json);
             assert_eq!(found, expected, "{json}");
             assert_eq!(names, unknown, "{json}");
         };

@@ -1,7 +1,7 @@
 //! Parameters of video and share, and the combinations of them that Zoom takes.
 
 use super::wire::{Resolution, VideoCodec, VideoStreams};
-use super::{Granted, ParamFault};
+use super::{GrantReader, ParamFault};
 
 /// RAW_VIDEO, the `content_type` of pictures. Zoom's table has RTP for audio only.
 const RAW_VIDEO: i64 = 3;
@@ -71,7 +71,7 @@ impl VideoParams {
         )
     }
 
-    pub(super) fn granted(&self, granted: &mut Granted<'_>) -> VideoParams {
+    pub(super) fn granted(&self, granted: &mut GrantReader<'_>) -> VideoParams {
         granted.value("video.content_type", (), |number| {
             (number != RTP).then_some(())
         });
@@ -134,7 +134,7 @@ impl ShareParams {
         )
     }
 
-    pub(super) fn granted(&self, granted: &mut Granted<'_>) -> ShareParams {
+    pub(super) fn granted(&self, granted: &mut GrantReader<'_>) -> ShareParams {
         granted.value("share.content_type", (), |number| {
             (number != RTP).then_some(())
         });

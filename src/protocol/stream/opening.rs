@@ -144,8 +144,9 @@ impl Stream {
         media.announced = false;
         media.encrypted = answer.is_encrypted;
         self.notice(Notice::Accepted(id));
-        if let Some(raw) = answer.media_params {
-            self.notice(Notice::Granted(kind, raw.get().to_owned()));
+        if let Some(json) = answer.media_params {
+            let granted = self.config.params.granted(kind, json);
+            self.notice(Notice::Granted(Box::new(granted)));
         }
         if answer.is_encrypted {
             self.notice(Notice::Encrypted(kind));

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::talk::config;
+use crate::domain::id::Id;
 use crate::protocol::message::{
     Message, PacketKind, decode, event_subscription, media_handshake, replace_lone_surrogates,
     signaling_handshake,
@@ -51,7 +52,7 @@ fn a_transcript_in_every_dress() {
     let check =
         |json: &str, user: u64, name: &str, start: u64, end: u64, text: &str| match decode(json) {
             Ok(Message::Transcript(said)) => {
-                assert_eq!(said.user_id, user, "{json}");
+                assert_eq!(said.user_id, Id::Number(user), "{json}");
                 assert_eq!(said.user_name, name, "{json}");
                 assert_eq!((said.start_ms, said.end_ms), (start, end), "{json}");
                 assert_eq!(said.text, text, "{json}");
@@ -119,7 +120,10 @@ fn audio_with_and_without_an_object() {
         r#"{"msg_type":14,"content":{"user_id":0,"data":"AAA=","timestamp":1767000001000,"channel_id":2}}"#,
     ) {
         Ok(Message::Packet(PacketKind::Audio, packet)) => {
-            assert_eq!((packet.user_id, packet.channel_id), (0, Some(2)));
+            assert_eq!(
+                (packet.user_id, packet.channel_id),
+                (Id::NOBODY, Some(Id::Number(2)))
+            );
             assert_eq!(packet.data, "AAA=");
         }
         other => panic!("{other:?}"),
@@ -128,7 +132,7 @@ fn audio_with_and_without_an_object() {
         Ok(Message::Packet(PacketKind::Audio, packet)) => {
             assert_eq!(
                 (packet.user_id, packet.timestamp_ms),
-                (4, 1_767_000_001_000)
+                (Id::Number(4), 1_767_000_001_000)
             );
         }
         other => panic!("{other:?}"),
@@ -144,12 +148,26 @@ fn events_of_both_shapes_and_of_v2() {
     let (number, people, stamp) = event(
         r#"{"msg_type":6,"event":{"event_type":3,"timestamp":1767000001000,"participants":[{"user_id":"7","user_name":"Ada"},{"x":1}]}}"#,
     );
-    assert_eq!((number, people.len(), people[0].user_id), (Some(3), 1, 7));
+    assert_eq!((number, people.len()), (Some(3), 1));
+    assert_eq!(people[0].user_id, Some(Id::Number(7)));
     assert_eq!(stamp, Some(1_767_000_001_000));
     let (number, people, _) = event(
         r#"{"msg_type":6,"event":{"event_type":8,"event_ts":1,"participant_info":{"user_id":7}}}"#,
     );
     assert_eq!((number, people.len()), (Some(8), 1));
+    // Contact Center, as the older page spells it: ids are text.
+    let (number, people, stamp) = event(
+        r#"{"msg_type":6,"event":{"event_type":10,"event_ts":1767000001000,"paticipant_info":{"channel_id":"456edf","participant_mode":"callee","queue_id":"q","queue_name":"Sales","user_id":"agent-1","display_name":"Bo"}}}"#,
+    );
+    assert_eq!((number, people.len()), (Some(10), 1));
+    assert_eq!(stamp, Some(1_767_000_001_000));
+    let bo = &people[0];
+    assert_eq!(bo.user_id, Id::from_text("agent-1"));
+    assert_eq!(bo.channel_id, Id::from_text("456edf"));
+    assert_eq!(
+        [&bo.user_name, &bo.mode, &bo.queue_id, &bo.queue_name].map(Option::as_deref),
+        [Some("Bo"), Some("callee"), Some("q"), Some("Sales")]
+    );
     assert_eq!(event(r#"{"msg_type":6,"event":{"event_code":3}}"#).0, None);
     assert!(decode(r#"{"msg_type":6}"#).is_err());
 }
@@ -160,8 +178,8 @@ fn chat_in_every_form_is_kept() {
         let text = format!(r#"{{"msg_type":18,"content":{content}}}"#);
         match decode(&text) {
             Ok(Message::Chat(chat)) => {
-                assert_eq!(chat.raw.get(), content);
-                let sender = chat.sender.map(|sender| sender.user_id);
+                assert_eq!(chat.raw, content);
+                let sender = chat.sender.and_then(|sender| sender.user_id?.number());
                 let text = chat.text.map(|text| text.into_owned());
                 (
                     chat.timestamp_ms,
@@ -186,6 +204,24 @@ fn chat_in_every_form_is_kept() {
             Some("hi".to_owned())
         )
     );
+    // The message as a document in a string, whose own values go before those around it.
+    assert_eq!(
+        read(
+            r#"{"timestamp":1767000000001,"operation_type":1,"data":"{\"timestamp\":1767000000002,\"operation_type\":3,\"chat_session\":{\"type\":2},\"message_id\":\"m\",\"sender\":{\"userId\":7,\"userName\":\"Ada\"},\"data\":\"h\\\"i\"}"}"#
+        ),
+        (
+            1_767_000_000_002,
+            Some(3),
+            Some(2),
+            Some(7),
+            Some("h\"i".to_owned())
+        )
+    );
+    // Somebody wrote JSON, or what looks like it.
+    for text in ["{\"a\":1}", "{\"data\":\"x\"}", "{", "{}"] {
+        let content = serde_json::json!({"data": text}).to_string();
+        assert_eq!(read(&content).4.as_deref(), Some(text));
+    }
     for (content, session) in [
         (r#"{"chat_session":3,"sender":"Ada"}"#, Some(3)),
         (r#"{"chat_session":{},"data":{"a":1}}"#, None),

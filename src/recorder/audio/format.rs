@@ -1,6 +1,7 @@
 //! How a file holds sound, and what `meta.json` tells of it.
 
 use super::ogg;
+use crate::domain::id::Id;
 use crate::protocol::params::{AudioCodec, AudioParams};
 
 /// How a file holds sound.
@@ -26,7 +27,7 @@ pub enum Format {
 
 impl Format {
     /// The file format for parameters in force.
-    pub fn of(params: &AudioParams) -> Format {
+    pub fn from_params(params: &AudioParams) -> Format {
         let channels = params.channels.count();
         match params.codec {
             AudioCodec::L16 => Format::Linear {
@@ -85,12 +86,12 @@ impl Format {
 pub struct Part {
     /// Its name in the stream's folder.
     pub file: String,
-    /// Who; 0 for the mix of all.
-    pub user_id: u64,
-    /// In words, as first heard.
+    /// Whose; [`Id::NOBODY`] for the mix of all, and where only the channel says whose.
+    pub user_id: Id<'static>,
+    /// The name, as first told.
     pub user_name: String,
-    /// The leg of a call.
-    pub channel_id: Option<u64>,
+    /// The channel of a call.
+    pub channel_id: Option<Id<'static>>,
     /// How it is coded.
     pub format: Format,
     /// The stamp of its first sound, Unix milliseconds; 0 if there was none.

@@ -179,8 +179,8 @@ impl AudioTrack {
         self.time.jumps
     }
 
-    /// Takes a packet; [`AudioTrack::write`] writes it.
-    pub fn take(&mut self, stamp_ms: u64, content: Content, bytes: &[u8]) -> PushOutcome {
+    /// Adds a packet; [`AudioTrack::write`] writes it.
+    pub fn push(&mut self, stamp_ms: u64, content: Content, bytes: &[u8]) -> PushOutcome {
         let bytes = match content {
             Content::Raw => bytes,
             Content::Rtp => match rtp::payload(bytes) {
@@ -416,7 +416,7 @@ impl AudioTrack {
 
 /// A number for a stream of pages: any will do, if files that are joined differ.
 fn serial(part: &Part) -> u32 {
-    digest(part.user_id, part.file.as_bytes()) as u32
+    digest(part.user_id.number().unwrap_or(0), part.file.as_bytes()) as u32
 }
 
 #[cfg(test)]
@@ -435,7 +435,7 @@ mod tests {
     fn part(format: Format) -> Part {
         Part {
             file: String::new(),
-            user_id: 7,
+            user_id: 7.into(),
             user_name: "Ada".to_owned(),
             channel_id: None,
             format,
@@ -462,16 +462,16 @@ mod tests {
         let folder = scratch("track-mute");
         let mut track = track(&folder, L16);
         let packet = [1; 640];
-        assert_eq!(track.take(T, Content::Raw, &packet), PushOutcome::NewPart);
+        assert_eq!(track.push(T, Content::Raw, &packet), PushOutcome::NewPart);
         // Half an hour of silence, and half a sample too much.
         let late = [2; 641];
         let stamp = T + 1_800_000;
-        assert_eq!(track.take(stamp, Content::Raw, &late), PushOutcome::Kept);
+        assert_eq!(track.push(stamp, Content::Raw, &late), PushOutcome::Kept);
         assert_eq!(
-            track.take(stamp, Content::Raw, &[3]),
+            track.push(stamp, Content::Raw, &[3]),
             PushOutcome::Malformed
         );
-        assert_eq!(track.take(stamp, Content::Raw, &[]), PushOutcome::Malformed);
+        assert_eq!(track.push(stamp, Content::Raw, &[]), PushOutcome::Malformed);
         track.end();
         track.write().expect("the disk is well");
         let path = folder.join("audio-7.wav");
@@ -489,7 +489,7 @@ mod tests {
         let folder = scratch("track-crash");
         let mut first = track(&folder, L16);
         for n in 0..10 {
-            first.take(T + 20 * n, Content::Raw, &[1; 640]);
+            first.push(T + 20 * n, Content::Raw, &[1; 640]);
             first.write().expect("the disk is well");
         }
         let known = first.part().clone();
@@ -505,10 +505,10 @@ mod tests {
         second.write().expect("the disk is well");
         assert_eq!(samples(&path), [1; 6400], "whole before anything comes");
         assert_eq!(
-            second.take(T + 180, Content::Raw, &[1; 640]),
+            second.push(T + 180, Content::Raw, &[1; 640]),
             PushOutcome::Repeat
         );
-        second.take(T + 1000, Content::Raw, &[2; 640]);
+        second.push(T + 1000, Content::Raw, &[2; 640]);
         second.end();
         second.write().expect("the disk is well");
         let found = samples(&path);
@@ -522,7 +522,7 @@ mod tests {
         let mut track = track(&folder, L16);
         track.data_bytes_max = 2000;
         for n in 0..7 {
-            track.take(T + 20 * n, Content::Raw, &[n as u8; 640]);
+            track.push(T + 20 * n, Content::Raw, &[n as u8; 640]);
         }
         assert_eq!(track.part().first_ms, T + 120);
         assert_eq!(track.number(), 3);
@@ -549,7 +549,7 @@ mod tests {
             4_102_444_799_999,
         ];
         for stamp in stamps {
-            track.take(stamp, Content::Raw, &[1; 640]);
+            track.push(stamp, Content::Raw, &[1; 640]);
         }
         track.end();
         track.write().expect("the disk is well");
@@ -566,8 +566,8 @@ mod tests {
             is_alaw: true,
         };
         let mut wav = track(&folder, alaw);
-        wav.take(T, Content::Raw, &[0x2a; 160]);
-        wav.take(T + 1000, Content::Raw, &[0xd5; 160]);
+        wav.push(T, Content::Raw, &[0x2a; 160]);
+        wav.push(T + 1000, Content::Raw, &[0xd5; 160]);
         wav.end();
         wav.write().expect("the disk is well");
         let found = samples(&folder.join("audio-7.wav"));
@@ -575,10 +575,10 @@ mod tests {
         assert!(found.starts_with(&(-32256_i16).to_le_bytes()));
 
         let mut raw = track(&folder, Format::G722);
-        raw.take(T, Content::Raw, &[1; 160]);
-        raw.take(T + 1000, Content::Raw, &[2; 160]);
+        raw.push(T, Content::Raw, &[1; 160]);
+        raw.push(T + 1000, Content::Raw, &[2; 160]);
         // An hour: a part of its own.
-        raw.take(T + 3_600_000, Content::Raw, &[3; 160]);
+        raw.push(T + 3_600_000, Content::Raw, &[3; 160]);
         raw.end();
         raw.write().expect("the disk is well");
         let found = std::fs::read(folder.join("audio-7.g722")).expect("readable");
@@ -594,16 +594,16 @@ mod tests {
         let opus = Format::Opus { channels: 1 };
         let sound = [0xf8, 1, 2, 3];
         let mut first = track(&folder, opus);
-        first.take(T, Content::Raw, &sound);
-        first.take(T + 1020, Content::Raw, &sound);
+        first.push(T, Content::Raw, &sound);
+        first.push(T + 1020, Content::Raw, &sound);
         assert_eq!(
-            first.take(T + 1040, Content::Raw, &[]),
+            first.push(T + 1040, Content::Raw, &[]),
             PushOutcome::Malformed
         );
         let rtp = [&[0x80, 111, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1], &sound[..]].concat();
-        first.take(T + 1040, Content::Rtp, &rtp);
+        first.push(T + 1040, Content::Rtp, &rtp);
         assert_eq!(
-            first.take(T, Content::Rtp, &rtp[..9]),
+            first.push(T, Content::Rtp, &rtp[..9]),
             PushOutcome::Malformed
         );
         first.write().expect("the disk is well");
@@ -612,7 +612,7 @@ mod tests {
         let mut second = AudioTrack::resume(&folder, "audio-7".to_owned(), known, 1)
             .expect("readable")
             .expect("there");
-        second.take(T + 1060, Content::Raw, &sound);
+        second.push(T + 1060, Content::Raw, &sound);
         second.end();
         second.write().expect("the disk is well");
         let found = pages(&std::fs::read(folder.join("audio-7.opus")).expect("readable"));

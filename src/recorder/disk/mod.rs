@@ -26,7 +26,7 @@ use super::record_batch::RecordBatch;
 use super::transcript::TranscriptFormats;
 use crate::domain::stream_info::StreamInfo;
 use crate::net::waker::Waker;
-use crate::protocol::{EndReason, MediaParams};
+use crate::protocol::{EndReason, Granted, MediaParams};
 
 /// Above this many waiting bytes a stream reads more slowly.
 const BACKLOG_BYTES: usize = 1 << 20;
@@ -81,7 +81,7 @@ enum Job {
     Open(u64, StreamInfo, Arc<Gauge>),
     Records(u64, RecordBatch, usize),
     Packets(u64, PacketBatch, usize),
-    Granted(u64, String, String),
+    Granted(u64, Box<Granted>),
     End(u64, EndReason),
     Discard(StreamInfo),
     CompleteOrphans,

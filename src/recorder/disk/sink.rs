@@ -12,7 +12,7 @@ use crate::delivery::coalesce;
 use crate::net::waker::Waker;
 use crate::protocol::{EndReason, Notice, StreamEvent};
 use crate::recorder::packet_batch::PacketBatch;
-use crate::recorder::record_batch::{Record, RecordBatch};
+use crate::recorder::record_batch::RecordBatch;
 use crate::stream::Sink;
 
 /// A batch is handed over at this size, also in a flood.
@@ -114,23 +114,17 @@ impl Sink for DiskSink {
             }
             return;
         }
-        let Some(record) = Record::of(event) else {
-            return;
-        };
-        self.records.push(&record);
+        self.records.push(event);
         if self.records.size() >= BATCH_BYTES {
             self.hand_over();
         }
     }
 
     fn notice(&mut self, notice: &Notice) {
-        if let Notice::Granted(kind, params) = notice {
-            let kind = kind.name().to_owned();
+        if let Notice::Granted(granted) = notice {
             // What was received before came in another form.
             self.hand_over_packets();
-            let _ = self
-                .sender
-                .send(Job::Granted(self.key, kind, params.clone()));
+            let _ = self.sender.send(Job::Granted(self.key, granted.clone()));
         }
     }
 

@@ -163,7 +163,7 @@ impl Writer {
                     return;
                 };
                 for record in records.iter() {
-                    entry.recorder.take(record);
+                    entry.recorder.push(&record);
                 }
                 entry.taken_records += records.count() as u64;
                 if records.capacity() <= SPARE_BYTES_MAX {
@@ -177,15 +177,15 @@ impl Writer {
                     self.released(bytes);
                     return;
                 };
-                entry.recorder.take_packets(&batch);
+                entry.recorder.push_packets(&batch);
                 entry.taken_records += batch.count() as u64;
                 batch.clear();
                 entry.gauge.spare_batch.give_back(batch);
                 self.taken(key, bytes);
             }
-            Job::Granted(key, kind, params) => {
+            Job::Granted(key, granted) => {
                 if let Some(entry) = self.entries.get_mut(&key) {
-                    entry.recorder.granted(&kind, params);
+                    entry.recorder.on_granted(&granted);
                     self.write(key);
                 }
             }

@@ -8,11 +8,13 @@
     )
 )]
 
+use std::borrow::Cow;
+
 use memchr::memchr3_iter;
 
+use crate::domain::phrase::Phrase;
 use crate::domain::text::{one_line, speaker};
 use crate::recorder::decimal::{fill, number};
-use crate::recorder::record_batch::Phrase;
 
 /// What a WebVTT file begins with.
 pub const VTT_HEADER: &str = "WEBVTT\n\n";
@@ -42,9 +44,9 @@ impl Position {
 pub fn vtt(out: &mut Vec<u8>, position: &mut Position, zero_ms: u64, phrase: &Phrase<'_>) {
     head(out, position, zero_ms, phrase, b'.');
     out.extend_from_slice(b"<v ");
-    escape(out, &speaker(phrase.user_id, phrase.user_name));
+    escape(out, &name(phrase));
     out.push(b'>');
-    escape(out, &one_line(phrase.text));
+    escape(out, &one_line(&phrase.text));
     out.extend_from_slice(b"\n\n");
 }
 
@@ -52,8 +54,7 @@ pub fn vtt(out: &mut Vec<u8>, position: &mut Position, zero_ms: u64, phrase: &Ph
 /// for a time line, is written as a character.
 pub fn srt(out: &mut Vec<u8>, position: &mut Position, zero_ms: u64, phrase: &Phrase<'_>) {
     head(out, position, zero_ms, phrase, b',');
-    let name = speaker(phrase.user_id, phrase.user_name);
-    let line = format!("{name}: {}", one_line(phrase.text)).replace("-->", "→");
+    let line = format!("{}: {}", name(phrase), one_line(&phrase.text)).replace("-->", "→");
     out.extend_from_slice(line.as_bytes());
     out.extend_from_slice(b"\n\n");
 }
@@ -63,10 +64,18 @@ pub fn text(out: &mut Vec<u8>, phrase: &Phrase<'_>) {
     let mut head = *b"00:00:00  ";
     clock(&mut head, phrase.start_ms / 1000 % (24 * 3600));
     out.extend_from_slice(&head);
-    out.extend_from_slice(speaker(phrase.user_id, phrase.user_name).as_bytes());
+    out.extend_from_slice(name(phrase).as_bytes());
     out.extend_from_slice(b": ");
-    out.extend_from_slice(one_line(phrase.text).as_bytes());
+    out.extend_from_slice(one_line(&phrase.text).as_bytes());
     out.push(b'\n');
+}
+
+fn name<'a>(phrase: &'a Phrase<'_>) -> Cow<'a, str> {
+    speaker(
+        &phrase.user_id,
+        phrase.channel_id.as_ref(),
+        &phrase.user_name,
+    )
 }
 
 /// Number and times of a cue, with their line breaks.
@@ -181,7 +190,7 @@ mod tests {
     #[test]
     fn a_name_cannot_break_out_of_its_tag() {
         let mut said = phrase("hi");
-        said.user_name = "Eve> <b>\n\nx";
+        said.user_name = "Eve> <b>\n\nx".into();
         let text = cues(vtt, &[said]);
         assert!(text.contains("\n<v Eve&gt; &lt;b&gt; x>hi\n\n"), "{text}");
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::append_file::{AppendFile, tail};
 use super::jsonl::Lines;
-use super::record_batch::{Change, Phrase};
+use crate::domain::phrase::{Change, Phrase};
 use cues::{Position, VTT_HEADER};
 
 /// Name of the file of JSON lines, from which a restart learns what was written last.
@@ -71,14 +71,14 @@ impl Transcripts {
         subtitles.map(|(_, position)| position.number).max()
     }
 
-    /// Takes a phrase. `zero_ms` is zero of the subtitles' time, Unix milliseconds.
-    pub fn take(&mut self, lines: &Lines, zero_ms: u64, phrase: &Phrase<'_>) {
+    /// Adds a phrase. `zero_ms` is zero of the subtitles' time, Unix milliseconds.
+    pub fn push(&mut self, lines: &Lines, zero_ms: u64, phrase: &Phrase<'_>) {
         if let Some(file) = &mut self.jsonl {
             lines.phrase(file.record(), phrase);
         }
         // What was said cannot be unsaid in a file that only grows, and a subtitle that says it again
         // would be worse.
-        if phrase.attribute == Change::Delete {
+        if phrase.change == Change::Delete {
             return;
         }
         if let Some(file) = &mut self.txt {

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,10 +11,13 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::headers::{Size, annex_b, h264_facts, jpeg_size, png_size};
+use crate::domain::id::Id;
 use crate::protocol::params::VideoCodec;
 use crate::recorder::append_file::{AppendFile, create_file, make_folder, tail};
 use crate::recorder::audio::timeline::digest;
 use crate::recorder::meta::offset_ms;
+use crate::recorder::packet_batch::DecodedPacket;
+use crate::recorder::path::safe_name;
 use crate::recorder::sparse_file::SparseFile;
 
 /// Frames remembered, to know what is received twice.
@@ -36,7 +40,7 @@ pub struct VideoTrack {
     index: AppendFile,
     count: u64,
     first_ms: u64,
-    user_id: Option<u64>,
+    user_id: Option<Id<'static>>,
     size: Option<Size>,
     recent: VecDeque<u64>,
 }
@@ -74,7 +78,7 @@ impl VideoTrack {
             index: AppendFile::new(folder, index, "", "\n"),
             count: last["frame"].as_u64().map_or(0, |n| n + 1),
             first_ms: 0,
-            user_id: last["user_id"].as_u64(),
+            user_id: serde_json::from_value(last["user_id"].clone()).ok(),
             size: None,
             recent: VecDeque::new(),
         };
@@ -109,7 +113,7 @@ impl VideoTrack {
     }
 
     /// How it is coded from here on.
-    pub fn granted(&mut self, codec: VideoCodec) {
+    pub fn set_codec(&mut self, codec: VideoCodec) {
         self.codec = codec;
     }
 
@@ -119,7 +123,7 @@ impl VideoTrack {
     }
 
     /// What `meta.json` tells; `None` before the first picture.
-    pub fn facts(&self, started_ms: u64) -> Option<(&'static str, Value)> {
+    pub fn facts(&self, started_ms: u64) -> Option<Value> {
         if self.count == 0 {
             return None;
         }
@@ -127,23 +131,31 @@ impl VideoTrack {
             VideoCodec::H264 => format!("{}.h264", self.kind),
             VideoCodec::Jpg | VideoCodec::Png => format!("{}/", self.kind),
         };
-        let facts = json!({
+        Some(json!({
             "file": file,
             "index": index_name(self.kind),
             "codec": self.codec.name(),
             "first_ms": self.first_ms,
             "offset_ms": offset_ms(self.first_ms, started_ms),
-        });
-        Some((self.kind, facts))
+        }))
     }
 
-    /// Takes a frame; [`VideoTrack::write`] writes it. Says whether `meta.json` has something new to
-    /// tell; `None` for a frame without content.
-    pub fn take(&mut self, stamp_ms: u64, user_id: u64, name: &str, bytes: &[u8]) -> Option<bool> {
+    /// Adds a frame; [`VideoTrack::write`] writes it. Returns whether `meta.json` has to be written
+    /// again; `None` for a frame without content.
+    pub fn push(&mut self, frame: &DecodedPacket<'_>) -> Option<bool> {
+        let DecodedPacket {
+            timestamp_ms: stamp_ms,
+            ref user_id,
+            user_name: name,
+            bytes,
+            ..
+        } = *frame;
         if bytes.is_empty() {
             return None;
         }
-        let digest = digest(stamp_ms, bytes) ^ user_id;
+        let mut hasher = DefaultHasher::new();
+        user_id.hash(&mut hasher);
+        let digest = digest(stamp_ms, bytes) ^ hasher.finish();
         if self.recent.contains(&digest) {
             return Some(false);
         }
@@ -176,7 +188,7 @@ impl VideoTrack {
                 size
             }
             still => {
-                let name = format!("{:08}-{stamp_ms}-{user_id}.{}", self.count, still.name());
+                let name = still_name(self.count, stamp_ms, user_id, still);
                 line["file"] = name.as_str().into();
                 line["bytes"] = bytes.len().into();
                 self.stills.push_back((name, bytes.to_vec()));
@@ -188,7 +200,8 @@ impl VideoTrack {
         };
         // What is new against the frame before; of the first everything is.
         let mut changed = Vec::new();
-        if self.user_id.replace(user_id) != Some(user_id) {
+        if self.user_id.as_ref() != Some(user_id) {
+            self.user_id = Some(user_id.clone().into_owned());
             changed.push("speaker");
         }
         if size.is_some() && size != self.size {
@@ -287,6 +300,15 @@ impl VideoTrack {
     }
 }
 
+/// `00000012-1767000001000-16778240.jpg`.
+fn still_name(number: u64, stamp_ms: u64, user_id: &Id<'_>, codec: VideoCodec) -> String {
+    let user = match user_id {
+        Id::Number(n) => n.to_string(),
+        Id::Text(text) => safe_name(text),
+    };
+    format!("{number:08}-{stamp_ms}-{user}.{}", codec.name())
+}
+
 /// A reader sees a whole picture or none.
 fn write_still(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = folder.join(UNFINISHED);
@@ -304,9 +326,27 @@ fn write_still(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::message::PacketKind;
     use crate::recorder::tests::scratch;
 
     const T: u64 = 1_767_000_000_000;
+
+    fn push(
+        track: &mut VideoTrack,
+        stamp: u64,
+        user: u64,
+        name: &str,
+        bytes: &[u8],
+    ) -> Option<bool> {
+        track.push(&DecodedPacket {
+            kind: PacketKind::Video,
+            user_id: Id::Number(user),
+            channel_id: None,
+            user_name: name,
+            timestamp_ms: stamp,
+            bytes,
+        })
+    }
 
     fn index(folder: &Path, kind: &str) -> Vec<Value> {
         let text = fs::read_to_string(folder.join(kind).join("frames.jsonl")).expect("readable");
@@ -321,10 +361,14 @@ mod tests {
         let folder = scratch("pictures-h264");
         let clip = include_bytes!("../../demo/media/clips/clip.h264");
         let mut first = VideoTrack::open("video", &folder, VideoCodec::H264);
-        assert_eq!(first.take(T, 1, "Ada", clip), Some(true));
-        assert_eq!(first.take(T, 1, "Ada", clip), Some(false), "received twice");
-        assert_eq!(first.take(T, 1, "Ada", b""), None);
-        first.take(T + 40, 2, "Bo", &[0x41, 1, 2, 3, 4, 5]);
+        assert_eq!(push(&mut first, T, 1, "Ada", clip), Some(true));
+        assert_eq!(
+            push(&mut first, T, 1, "Ada", clip),
+            Some(false),
+            "received twice"
+        );
+        assert_eq!(push(&mut first, T, 1, "Ada", b""), None);
+        push(&mut first, T + 40, 2, "Bo", &[0x41, 1, 2, 3, 4, 5]);
         first.write().expect("the disk is well");
         drop(first);
         let path = folder.join("video.h264");
@@ -333,7 +377,7 @@ mod tests {
         fs::write(&path, torn).expect("writable");
 
         let mut second = VideoTrack::open("video", &folder, VideoCodec::H264);
-        second.take(T + 80, 2, "Bo", &[0, 0, 1, 0x41]);
+        push(&mut second, T + 80, 2, "Bo", &[0, 0, 1, 0x41]);
         second.write().expect("the disk is well");
         let bytes = fs::read(&path).expect("readable");
         assert_eq!(bytes.len(), clip.len() + 10 + 4);
@@ -356,9 +400,9 @@ mod tests {
         let jpeg = include_bytes!("../../demo/media/clips/camera.jpg");
         let mut pictures = VideoTrack::open("share", &folder, VideoCodec::Jpg);
         for n in 0..3 {
-            pictures.take(T + n, 1, "../../Ada", jpeg);
+            push(&mut pictures, T + n, 1, "../../Ada", jpeg);
         }
-        pictures.take(u64::MAX, u64::MAX, "", b"no picture");
+        push(&mut pictures, u64::MAX, u64::MAX, "", b"no picture");
         pictures.write().expect("the disk is well");
         let lines = index(&folder, "share");
         assert_eq!(lines.len(), 4);
@@ -371,8 +415,8 @@ mod tests {
             (&lines[2]["width"], &lines[2]["height"]),
             (&320.into(), &180.into())
         );
-        let (kind, facts) = pictures.facts(T - 500).expect("pictures");
-        assert_eq!((kind, &facts["offset_ms"]), ("share", &500.into()));
+        let facts = pictures.facts(T - 500).expect("pictures");
+        assert_eq!(facts["offset_ms"], 500);
         assert_eq!(
             fs::read_dir(folder.join("share"))
                 .expect("readable")

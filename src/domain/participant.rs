@@ -1,0 +1,38 @@
+//! A person in an event: who joined, left, or answered a call.
+
+use super::id::Id;
+
+/// One person. Every text is bounded and untrusted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Participant {
+    /// The user's id, where told. In Contact Center it is text.
+    pub user_id: Option<Id<'static>>,
+    /// The name, where told: `user_name` or `display_name`.
+    pub user_name: Option<String>,
+    /// The channel of the call, where told: by it, audio and transcripts belong to this person.
+    pub channel_id: Option<Id<'static>>,
+    /// `participant_mode` of Contact Center: `caller` or `callee`.
+    pub mode: Option<String>,
+    /// The queue of Contact Center, where told.
+    pub queue_id: Option<String>,
+    /// The queue's name, where told.
+    pub queue_name: Option<String>,
+}
+
+impl Participant {
+    /// Whether these ids are this person's. A user id decides, where both have one; else the
+    /// channel does.
+    pub fn has_ids(&self, user_id: Option<&Id<'_>>, channel_id: Option<&Id<'_>>) -> bool {
+        match (&self.user_id, user_id) {
+            (Some(own), Some(other)) => own == other,
+            _ => self.channel_id.is_some() && self.channel_id.as_ref() == channel_id,
+        }
+    }
+
+    /// The name to show, where there is one: else a caller is a caller.
+    pub fn label(&self) -> Option<&str> {
+        let name = self.user_name.as_deref().or(self.mode.as_deref());
+        name.filter(|name| !name.trim().is_empty())
+    }
+}
