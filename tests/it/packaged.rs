@@ -1,7 +1,7 @@
 //! The package under a real systemd: installed, started, upgraded, hurt, purged.
 //!
 //! It changes the machine that it runs on; `.ci/try-package` gives it a container, and names two
-//! packages in `RTMSD_PACKAGES`, the second of them the newer. Without that it does nothing.
+//! packages in `RTMSD_PACKAGES`, the second of them the newer.
 #![expect(
     clippy::print_stderr,
     reason = "what was done and answered is worth reading"
@@ -165,10 +165,9 @@ impl Playing {
 }
 
 #[test]
+#[ignore = "changes the machine; run .ci/try-package"]
 fn the_package_lives_under_systemd() {
-    let Ok(packages) = std::env::var("RTMSD_PACKAGES") else {
-        return;
-    };
+    let packages = std::env::var("RTMSD_PACKAGES").expect("the packages");
     let (old, new) = packages.split_once(' ').expect("two packages");
 
     // Installed: enabled, and not started, for there are no credentials.
@@ -298,14 +297,14 @@ fn the_package_lives_under_systemd() {
     run("systemctl is-active rtmsd rtmsd.socket");
     assert!(assert_answered(&zoom));
 
-    // Without the socket the server, which is not started again either, keeps still.
+    // Without the socket the server is not started again either. One that is to be is "activating".
     run(
         "systemctl disable --now rtmsd.socket && rm /etc/systemd/system/rtmsd.socket && \
          systemctl daemon-reload && systemctl restart rtmsd",
     );
     run(&format!("echo PORT=x >>{CONF}; ! systemctl restart rtmsd"));
-    std::thread::sleep(Duration::from_secs(3));
     assert_eq!(property("ActiveState"), "failed");
+    assert_eq!(property("SubState"), "failed");
     assert_eq!(property("NRestarts"), "0");
     run(&format!(
         "sed -i '/^PORT=x/d' {CONF} && systemctl restart rtmsd"

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::harness::wait_for;
+
 /// Nothing in these tests takes longer unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(20);
 const RTMSD: &str = env!("CARGO_BIN_EXE_rtmsd");
@@ -76,16 +78,16 @@ impl Service {
         }
     }
 
-    /// What was on its way is heard; then there is silence for longer than the watchdog's period.
-    fn assert_no_ping(&self) {
-        let timeout = Some(Duration::from_millis(400));
-        self.manager.set_read_timeout(timeout).expect("a socket");
-        let mut bytes = [0; 4096];
-        let heard = (0..1000)
-            .take_while(|_| self.manager.recv(&mut bytes).is_ok())
-            .count();
-        (self.manager.set_read_timeout(Some(PATIENCE))).expect("a socket");
-        assert!(heard < 10, "{heard}");
+    /// Takes all that has arrived, and returns how many pings were among it.
+    fn pings(&self) -> usize {
+        self.manager.set_nonblocking(true).expect("a socket");
+        let (mut bytes, mut pings) = ([0; 4096], 0);
+        while let Ok(n) = self.manager.recv(&mut bytes) {
+            let text = String::from_utf8_lossy(&bytes[..n]);
+            pings += text.lines().filter(|line| *line == "WATCHDOG=1").count();
+        }
+        self.manager.set_nonblocking(false).expect("a socket");
+        pings
     }
 
     fn signal(&self, signal: Signal) {
@@ -158,12 +160,19 @@ fn systemd_hears_of_every_turn_of_its_life() {
 }
 
 #[test]
-fn a_stopped_process_is_not_fed() {
+fn a_stopped_process_is_fed_when_it_goes_on() {
     let mut service = Service::new("hang");
     service.start("", Stdio::null());
     service.hears("WATCHDOG=1");
     service.signal(Signal::STOP);
-    service.assert_no_ping();
+    let id = service.child.as_ref().expect("it runs").id();
+    wait_for("it is stopped", || {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).expect("it runs");
+        stat.rsplit_once(") ")
+            .is_some_and(|(_, rest)| rest.starts_with('T'))
+    });
+    // Of the time before. What is heard afterwards was sent afterwards.
+    service.pings();
     service.signal(Signal::CONT);
     service.hears("WATCHDOG=1");
 }
@@ -183,12 +192,15 @@ fn a_server_with_a_thread_that_hangs_is_not_fed() {
     ] {
         service.hears("WATCHDOG=1");
         let Some(held) = Held::hold(thread_id(id, thread)) else {
-            eprintln!("not tested: this machine does not let one process stop another's thread");
+            eprintln!("skipped: this machine does not let one process stop another's thread");
             return;
         };
-        service.assert_no_ping();
         let expected = format!("{who} makes no progress");
-        assert!(service.log().contains(&expected), "{}", service.log());
+        wait_for(&expected, || service.log().contains(&expected));
+        service.pings();
+        // The thread that feeds it looks every 50 to 100 ms.
+        std::thread::park_timeout(Duration::from_millis(400));
+        assert_eq!(service.pings(), 0, "{who}");
         drop(held);
     }
     service.hears("WATCHDOG=1");

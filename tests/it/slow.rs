@@ -1,5 +1,5 @@
-//! What takes long and is therefore run on demand, best as a release build:
-//! `RTMSD_SLOW=1 cargo test --release --test it slow:: -- --nocapture --test-threads=1`.
+//! What takes minutes and is therefore run on demand, best as a release build:
+//! `cargo test --release --test it slow:: -- --ignored --nocapture --test-threads=1`.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -13,10 +13,6 @@ use serde_json::json;
 use crate::harness::{Harness, frequent_keep_alives};
 use crate::meeting::{open, plain, report, wait_until_over, wait_until_streaming};
 use crate::public::connect;
-
-fn is_asked_for() -> bool {
-    std::env::var_os("RTMSD_SLOW").is_some()
-}
 
 /// What the kernel says of a process.
 #[derive(Debug, Clone, Copy)]
@@ -95,10 +91,8 @@ fn forge_one(address: SocketAddr, n: u64) {
 }
 
 #[test]
+#[ignore = "takes minutes; add --ignored"]
 fn a_thousand_meetings_leave_nothing_behind() {
-    if !is_asked_for() {
-        return;
-    }
     const AT_ONCE: usize = 20;
     let stage = Harness::start(frequent_keep_alives(200), &[]);
     stage.assert_answered();
@@ -154,10 +148,8 @@ fn a_thousand_meetings_leave_nothing_behind() {
 }
 
 #[test]
+#[ignore = "takes minutes; add --ignored"]
 fn a_hundred_thousand_forged_webhooks() {
-    if !is_asked_for() {
-        return;
-    }
     const COUNT: u64 = 100_000;
     let stage = Harness::start(frequent_keep_alives(50), &[]);
     let meeting = stage.zoom.start_meeting(open("forged"));
