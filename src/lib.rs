@@ -68,7 +68,7 @@
 //! ```
 //! use std::net::TcpListener;
 //!
-//! use rtmsd::daemon::{AppCredentials, Daemon, Settings};
+//! use rtmsd::daemon::{App, AppCredentials, Daemon, Settings};
 //! use rtmsd::domain::secret::Secret;
 //! use rtmsd::protocol::{EndReason, StreamEvent};
 //! use rtmsd::stream::Sink;
@@ -88,11 +88,12 @@
 //!     }
 //! }
 //!
-//! let app = AppCredentials {
+//! let credentials = AppCredentials {
 //!     id: "client id".to_owned(),
 //!     secret: Secret::new("client secret"),
 //! };
-//! let settings = Settings::new(app, vec![Secret::new("webhook secret token")]);
+//! let app = App::new(credentials, vec![Secret::new("webhook secret token")]);
+//! let settings = Settings::new(app);
 //! // In production: port 3000 behind a proxy that serves HTTPS, or a certificate in the settings.
 //! let listener = TcpListener::bind("127.0.0.1:0")?;
 //! let daemon = Daemon::start(

@@ -20,7 +20,6 @@ use std::time::{Duration, Instant};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::clock::now_ms;
-use crate::config::LogFormat;
 use crate::domain::time::Utc;
 use stderr::{Stderr, stderr};
 
@@ -33,6 +32,35 @@ const FOLD: Duration = Duration::from_secs(60);
 /// How many different warnings are remembered, two for each of 2,000 streams; more than that are
 /// logged one by one.
 const FOLDED_MAX: usize = 4096;
+
+/// What an operator decides about the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// `RTMS_LOG`.
+    pub level: LevelFilter,
+    /// `RTMS_LOG_FORMAT`.
+    pub format: LogFormat,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            level: LevelFilter::Info,
+            format: LogFormat::Auto,
+        }
+    }
+}
+
+/// The form of log lines: `RTMS_LOG_FORMAT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// [`LogFormat::Text`], in the form that journald reads if stderr is the journal.
+    Auto,
+    /// `key=value`.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
 
 /// The form of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,8 +105,8 @@ pub fn set_thread_stream(stream_id: &str) {
 }
 
 /// Starts logging. The form stays for the life of the process; a second call changes the level only.
-pub fn start(level: LevelFilter, format: LogFormat) {
-    let form = match format {
+pub fn start(settings: Settings) {
+    let form = match settings.format {
         LogFormat::Text => LineFormat::Text,
         LogFormat::Json => LineFormat::Json,
         LogFormat::Auto if is_journal() => LineFormat::Journal,
@@ -91,7 +119,7 @@ pub fn start(level: LevelFilter, format: LogFormat) {
     });
     // A program that embeds us may have a logger already; then that one it is.
     let _ = log::set_logger(logger);
-    set_level(level);
+    set_level(settings.level);
 }
 
 /// Has this called when a warning was folded and nobody knows yet: [`flush_folded`] should then be

@@ -9,7 +9,7 @@ pub mod process;
 pub mod streams;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,6 +25,27 @@ use crate::gate;
 use crate::gate::{Gate, Limits};
 use crate::source::ingress::default_socket_parent;
 use process::Process;
+
+/// `RTMS_ADMIN` where it is not set.
+pub const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
+
+/// What an operator decides about the admin listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// `RTMS_ADMIN`; `None` for off.
+    pub address: Option<SocketAddr>,
+    /// `RTMS_ADMIN_TOKEN`: given if the address is not loopback.
+    pub token: Option<Secret>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            address: Some(DEFAULT_ADDRESS),
+            token: None,
+        }
+    }
+}
 
 /// The daemon answers in microseconds; one that needs this long is not well.
 const ANSWER_MAX: Duration = Duration::from_secs(1);

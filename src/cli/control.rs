@@ -9,7 +9,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use crate::domain::product::Product;
-use crate::zoom_api::{Api, ControlRequest, Error, RestAction, Settings};
+use crate::zoom_api::{Api, App, ControlRequest, Error, Process, RestAction};
 
 /// What the command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,11 +29,10 @@ pub struct Options {
 
 /// Makes the call, writes one line of result, and returns the exit code.
 ///
-/// The settings are asked for only once the id makes sense, since they may take the state
-/// directory.
+/// `client` is called only once the id makes sense, since it may lock the state directory.
 pub fn run(
     options: &Options,
-    settings: impl FnOnce() -> Result<Settings, Error>,
+    client: impl FnOnce() -> Result<(App, Process), Error>,
     out: &mut impl Write,
 ) -> u8 {
     let mut control = ControlRequest::new(options.action, options.product, options.id.trim());
@@ -49,8 +48,8 @@ pub fn run(
             };
             (64, line)
         }
-        None => match settings()
-            .and_then(Api::new)
+        None => match client()
+            .and_then(|(app, process)| Api::new(app, process))
             .and_then(|api| api.control(&control))
         {
             Ok(()) => (0, Line::new(&control, None)),

@@ -92,8 +92,9 @@ pub fn man_conf() -> String {
         if !key.aliases.is_empty() {
             text += &format!("\nAlso understood as {}.", key.aliases.join(", "));
         }
-        if !key.default.is_empty() {
-            text += &format!("\nDefault: {}.", key.default);
+        let default = key.default();
+        if !default.is_empty() {
+            text += &format!("\nDefault: {default}.");
         }
         entry(&mut page, key.name, &text);
     }

@@ -21,12 +21,17 @@ pub(crate) mod unit_file;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use self::args::{Command, Page};
 use self::check::online;
-use crate::config::{Fault, Loaded, Needs, Sources, conf, load, settings};
+use crate::config::{Fault, Loaded, Needs, Sources, conf, load};
+use crate::daemon;
+use crate::domain::app::{App, RestCredentials};
 use crate::domain::product::Product;
 use crate::protocol::MediaKind;
+use crate::state::StateDir;
+use crate::zoom_api::Process;
 use crate::{log, zoom_api};
 
 /// Parses the arguments of this process, runs the command, and returns its exit code.
@@ -69,22 +74,17 @@ fn dispatch(command: Command) -> u8 {
                 json: control.json,
             };
             with_config(control.config.as_deref(), Needs::Rest, |loaded| {
-                let config = &loaded.config;
-                let settings = || {
-                    let settings = settings::api(config);
-                    Ok(match options.product {
+                let client = || {
+                    let mut app = loaded.config.app().clone();
+                    if options.product == Product::Session {
                         // Its token is signed here, so nothing else is needed.
-                        Product::Session => zoom_api::Settings {
-                            credentials: zoom_api::Credentials::None,
-                            ..settings
-                        },
-                        _ => zoom_api::Settings {
-                            state: settings::state_for_rest(config)?,
-                            ..settings
-                        },
-                    })
+                        app.rest.credentials = RestCredentials::None;
+                    }
+                    let process = process(&loaded.config.daemon);
+                    let state = state_for_rest(&app, &loaded.config.daemon)?;
+                    Ok((app, Process { state, ..process }))
                 };
-                control::run(&options, settings, &mut io::stdout())
+                control::run(&options, client, &mut io::stdout())
             })
         }
         Command::Status {
@@ -92,7 +92,7 @@ fn dispatch(command: Command) -> u8 {
             json,
             watch,
         } => with_config(config.as_deref(), Needs::Admin, |loaded| {
-            status::run(&loaded.config, json, watch, &mut io::stdout())
+            status::run(&loaded.config.admin, json, watch, &mut io::stdout())
         }),
         Command::Mux(options) => mux::run(&options, &mut io::stdout()),
         Command::Print(Page::Unit) => {
@@ -122,7 +122,7 @@ fn with_sources(sources: Result<Sources<'_>, Fault>, next: impl FnOnce(&Loaded) 
     let faults = match sources {
         Ok(sources) => match load(&sources) {
             Ok(loaded) => {
-                log::start(loaded.config.log_level, loaded.config.log_format);
+                log::start(loaded.config.log);
                 for warning in &loaded.warnings {
                     ::log::warn!("{warning}");
                 }
@@ -158,19 +158,40 @@ fn check(path: Option<&Path>, online: bool) -> u8 {
         return judgement.exit_code;
     }
     let online = with_config(path, Needs::Serve, |loaded| {
-        let config = &loaded.config;
-        let media: Vec<&str> = config
-            .media
-            .kinds()
+        let (app, settings) = (loaded.config.app(), &loaded.config.daemon);
+        let media: Vec<&str> = (settings.media.kinds())
             .iter()
             .copied()
             .map(MediaKind::name)
             .collect();
         print("\nat zoom\n");
-        let state = settings::state_for_rest(config);
-        online::run(settings::api(config), state, &media, &mut io::stdout())
+        let state = state_for_rest(app, settings);
+        online::run(app, process(settings), state, &media, &mut io::stdout())
     });
     judgement.exit_code.max(online)
+}
+
+/// What a REST client has of this process, but for the state directory.
+fn process(settings: &daemon::Settings) -> Process {
+    Process {
+        ca_file: settings.ca_file.clone(),
+        proxy: settings.proxy.clone(),
+        ..Process::default()
+    }
+}
+
+/// The state directory, locked for this process, if the credentials are such that a command needs
+/// it: refresh tokens rotate, and the next one is stored there.
+fn state_for_rest(
+    app: &App,
+    settings: &daemon::Settings,
+) -> Result<Option<Arc<StateDir>>, zoom_api::Error> {
+    match (&app.rest.credentials, &settings.state) {
+        (RestCredentials::UserRefresh { .. }, Some(path)) => StateDir::open(path)
+            .map(|state| Some(Arc::new(state)))
+            .map_err(|error| zoom_api::Error::of_state(&error)),
+        _ => Ok(None),
+    }
 }
 
 /// A reader that is gone does not want the text; that is no error.

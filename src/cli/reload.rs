@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::admin::Token;
-use crate::config::settings;
 use crate::config::{Config, Fault, Loaded, Needs, Sources, load};
 use crate::daemon::Handle;
 use crate::log;
@@ -60,14 +59,14 @@ impl Reloading {
         let texts = |faults: Vec<Fault>| faults.iter().map(Fault::to_string).collect::<Vec<_>>();
         let loaded = load(&sources).map_err(texts)?;
         let config = &loaded.config;
-        match self.daemon.reload(settings::daemon(config), ANSWER_MAX) {
+        match self.daemon.reload(config.daemon.clone(), ANSWER_MAX) {
             Some(result) => result.map_err(|error| text(&error))?,
             None => return Err(text(&"the daemon does not answer")),
         }
-        log::set_level(config.log_level);
+        log::set_level(config.log.level);
         // The token belongs to the address: one that lets everybody in may be meant for another.
-        if config.admin == self.started.admin {
-            self.admin_token.set(config.admin_token.clone());
+        if config.admin.address == self.started.admin.address {
+            self.admin_token.set(config.admin.token.clone());
         }
         for warning in &loaded.warnings {
             ::log::warn!("{warning}");
@@ -92,15 +91,15 @@ impl Reloading {
 
 /// The keys that differ and that only a restart can change.
 fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let is_off = |config: &Config| config.stdout.is_none();
+    let is_off = |config: &Config| config.daemon.stdout.is_none();
     [
         ("HOST", old.host != new.host),
         ("PORT", old.port != new.port),
-        ("RTMS_CA_FILE", old.ca_file != new.ca_file),
-        ("RTMS_STATE", old.state != new.state),
+        ("RTMS_CA_FILE", old.daemon.ca_file != new.daemon.ca_file),
+        ("RTMS_STATE", old.daemon.state != new.daemon.state),
         ("RTMS_STDOUT", is_off(old) != is_off(new)),
-        ("RTMS_ADMIN", old.admin != new.admin),
-        ("RTMS_LOG_FORMAT", old.log_format != new.log_format),
+        ("RTMS_ADMIN", old.admin.address != new.admin.address),
+        ("RTMS_LOG_FORMAT", old.log.format != new.log.format),
     ]
     .into_iter()
     .filter_map(|(key, differs)| differs.then_some(key))
@@ -110,6 +109,7 @@ fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::app::RestCredentials;
     use crate::domain::secret::Secret;
     use crate::protocol::server_url::AllowedHosts;
 
@@ -117,23 +117,22 @@ mod tests {
     fn only_what_a_restart_needs_is_named() {
         let old = Config::default();
         assert!(needing_restart(&old, &old).is_empty());
-        let changes_at_once = Config {
-            client_secret: Secret::new("new"),
-            secret_tokens: vec![Secret::new("new")],
-            access_token: Some(Secret::new("new")),
-            api_url: "https://api.zoomgov.com".to_owned(),
-            admin_token: Some(Secret::new("new")),
-            auto_start: false,
-            log_level: ::log::LevelFilter::Debug,
-            allowed_hosts: AllowedHosts::parse("example.com").expect("a host"),
-            ..old.clone()
+        let mut changes_at_once = old.clone();
+        let app = &mut changes_at_once.daemon.apps[0];
+        app.credentials.secret = Secret::new("new");
+        app.secret_tokens = vec![Secret::new("new")];
+        app.rest.api_url = "https://api.zoomgov.com".to_owned();
+        app.rest.credentials = RestCredentials::Static {
+            token: Secret::new("new"),
         };
+        changes_at_once.daemon.auto_start = false;
+        changes_at_once.daemon.allowed_hosts = AllowedHosts::parse("example.com").expect("a host");
+        changes_at_once.admin.token = Some(Secret::new("new"));
+        changes_at_once.log.level = ::log::LevelFilter::Debug;
         assert!(needing_restart(&old, &changes_at_once).is_empty());
-        let fixed = Config {
-            port: 1,
-            admin: None,
-            ..old.clone()
-        };
+        let mut fixed = old.clone();
+        fixed.port = 1;
+        fixed.admin.address = None;
         assert_eq!(needing_restart(&old, &fixed), ["PORT", "RTMS_ADMIN"]);
     }
 }

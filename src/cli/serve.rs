@@ -7,7 +7,6 @@ use std::path::Path;
 use crate::admin::{Admin, Token};
 use crate::cli::exit;
 use crate::cli::signals::{Signal, Signals};
-use crate::config::settings;
 use crate::config::{Config, Loaded};
 use crate::daemon::{Daemon, Error};
 use crate::net::file_limit::raise_file_limit;
@@ -38,7 +37,7 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
     }
     let listeners = listeners(config)?;
     let admin = admin_listener(config)?;
-    let daemon = Daemon::start(listeners, settings::daemon(config), None)
+    let daemon = Daemon::start(listeners, config.daemon.clone(), None)
         .map_err(|error| Failure(exit_code(&error), error.to_string()))?;
     let no_resources = |error: io::Error| Failure(exit::UNAVAILABLE, error.to_string());
     let service = service(&daemon).map_err(no_resources)?;
@@ -46,7 +45,7 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
     let handle = daemon.handle();
     crate::log::on_folded(move || handle.folded());
     let handle = daemon.handle();
-    let token = Token::new(config.admin_token.clone());
+    let token = Token::new(config.admin.token.clone());
     let mut reloading = Reloading::new(path, loaded.clone(), daemon.handle(), token.clone());
     let signals = Signals::start(move |signal| match signal {
         Signal::Stop => {
@@ -71,14 +70,14 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
         Failure(exit::SOFTWARE, text)
     })?;
     for address in daemon.addresses() {
-        let scheme = if config.tls.is_some() {
+        let scheme = if config.daemon.webhooks.tls.is_some() {
             "https"
         } else {
             "http"
         };
         log::info!(
             "listening addr={address} scheme={scheme} path={}",
-            config.webhook_path
+            config.daemon.webhooks.webhook.path
         );
     }
     let admin = admin.map(|listener| Admin::start(listener, token.clone(), daemon.handle()));
@@ -116,7 +115,7 @@ fn service(daemon: &Daemon) -> io::Result<Option<Service>> {
 }
 
 fn admin_listener(config: &Config) -> Result<Option<TcpListener>, Failure> {
-    let Some(address) = config.admin else {
+    let Some(address) = config.admin.address else {
         return Ok(None);
     };
     TcpListener::bind(address).map(Some).map_err(|error| {

@@ -5,15 +5,17 @@ use std::path::Path;
 use super::precedence::Loading;
 use crate::config::keys::Draft;
 use crate::config::{Config, Needs};
-use crate::domain::app::AppCredentials;
+use crate::domain::app::{AppCredentials, RestCredentials};
 use crate::gate::TlsFiles;
+use crate::net::proxy::ProxyEnv;
 use crate::protocol::params::{AudioCodec, AudioParams, MediaParams, ShareParams, VideoParams};
+use crate::recorder::{DEFAULT_OUT, RecorderSettings};
 
 impl Loading<'_> {
     /// Puts together what several keys decide, and finds what is missing.
     pub(super) fn finish(&mut self, draft: Draft) -> Config {
         let mut config = draft.config;
-        config.tls = self
+        config.daemon.webhooks.tls = self
             .pair(
                 "RTMS_TLS_CERT",
                 draft.tls_cert,
@@ -21,7 +23,7 @@ impl Loading<'_> {
                 draft.tls_key,
             )
             .map(|(cert, key)| TlsFiles { cert, key });
-        config.video_sdk = self
+        let video_sdk = self
             .pair(
                 "ZOOM_VIDEO_SDK_KEY",
                 draft.video_sdk_key,
@@ -29,7 +31,7 @@ impl Loading<'_> {
                 draft.video_sdk_secret,
             )
             .map(|(id, secret)| AppCredentials { id, secret });
-        config.api_client = self
+        let api_client = self
             .pair(
                 "ZOOM_API_CLIENT_ID",
                 draft.api_client_id,
@@ -37,23 +39,49 @@ impl Loading<'_> {
                 draft.api_client_secret,
             )
             .map(|(id, secret)| AppCredentials { id, secret });
+        let needs_client_secret = match self.sources.needs {
+            Needs::Serve => true,
+            Needs::Rest => draft.access_token.is_none() && api_client.is_none(),
+            Needs::Admin => false,
+        };
+        let app = &mut config.daemon.apps[0];
+        app.video_sdk = video_sdk;
+        let AppCredentials { id, secret } = api_client.unwrap_or_else(|| app.credentials.clone());
+        app.rest.credentials = if let Some(token) = draft.access_token {
+            RestCredentials::Static { token }
+        } else if let Some(account_id) = draft.account_id {
+            RestCredentials::ServerToServer {
+                account_id,
+                client_id: id,
+                client_secret: secret,
+            }
+        } else if let Some(refresh_token) = draft.refresh_token {
+            RestCredentials::UserRefresh {
+                client_id: id,
+                client_secret: secret,
+                refresh_token,
+            }
+        } else {
+            RestCredentials::None
+        };
+        config.daemon.proxy = ProxyEnv::read(|name| self.variable(name));
 
         // systemd may name several directories; the first is ours.
         let state_directory = self.variable("STATE_DIRECTORY");
         let state_directory = state_directory
             .as_deref()
             .and_then(|list| list.split(':').next());
-        if let Some(directory) = state_directory.map(Path::new) {
-            config.out = directory.join("meetings");
-            config.state = directory.to_owned();
-        }
-        config.out = draft.out.unwrap_or(config.out);
-        config.state = draft.state.unwrap_or(config.state);
+        let state_directory = state_directory.map(Path::new);
+        let state = draft.state.or(state_directory.map(Path::to_owned));
+        config.daemon.state = state.or(config.daemon.state);
+        let out = draft
+            .out
+            .or(state_directory.map(|path| path.join("meetings")));
 
         let audio = AudioParams::of(draft.audio.codec.unwrap_or(AudioCodec::L16));
         let video = VideoParams::complete(draft.video.codec, draft.video.fps);
         let share = ShareParams::complete(draft.share.codec, draft.share.fps);
-        config.params = MediaParams {
+        let params = MediaParams {
             audio: AudioParams {
                 content: draft.audio.content.unwrap_or(audio.content),
                 sample_rate: draft.audio.sample_rate.unwrap_or(audio.sample_rate),
@@ -71,9 +99,9 @@ impl Loading<'_> {
                 resolution: draft.share.resolution.unwrap_or(share.resolution),
                 ..share
             },
-            transcript: config.params.transcript,
+            transcript: config.daemon.params.transcript,
         };
-        for fault in config.params.faults() {
+        for fault in params.faults() {
             let key = format!(
                 "RTMS_{}",
                 fault.field.replace('.', "_").to_ascii_uppercase()
@@ -85,7 +113,13 @@ impl Loading<'_> {
                 format!("found {}, expected {}", fault.found, fault.expected),
             );
         }
-        self.require(&config);
+        config.daemon.params = params;
+        config.daemon.disk = Some(RecorderSettings {
+            root: out.unwrap_or_else(|| DEFAULT_OUT.into()),
+            formats: draft.transcript,
+            params,
+        });
+        self.require(&config, needs_client_secret);
         config
     }
 
@@ -116,21 +150,17 @@ impl Loading<'_> {
         None
     }
 
-    fn require(&mut self, config: &Config) {
+    fn require(&mut self, config: &Config, needs_client_secret: bool) {
         let needs = self.sources.needs;
         let (id, secret) = ("ZOOM_CLIENT_ID", "ZOOM_CLIENT_SECRET");
-        let needs_secret = match needs {
-            Needs::Serve => true,
-            Needs::Rest => config.access_token.is_none() && config.api_client.is_none(),
-            Needs::Admin => false,
-        };
         if needs != Needs::Admin {
             self.must_be_given(id, "the client id of the app that receives the streams");
         }
-        if needs_secret {
+        if needs_client_secret {
             self.must_be_given(secret, "that app's client secret");
         }
-        if needs == Needs::Rest && !config.has_rest_credentials() && config.video_sdk.is_none() {
+        let app = config.app();
+        if needs == Needs::Rest && !app.rest.credentials.is_some() && app.video_sdk.is_none() {
             let ways = ["access_token", "ZOOM_ACCOUNT_ID", "ZOOM_REFRESH_TOKEN"];
             if !ways.iter().any(|key| self.is_given(key)) {
                 let text = "not given, expected this, ZOOM_REFRESH_TOKEN or access_token: a REST \
@@ -139,7 +169,7 @@ impl Loading<'_> {
                 self.fault(&place, "ZOOM_ACCOUNT_ID", text);
             }
         }
-        if needs == Needs::Serve && config.verify_webhooks {
+        if needs == Needs::Serve && config.daemon.webhooks.webhook.verify {
             self.must_be_given(
                 "ZOOM_SECRET_TOKEN",
                 "the app's webhook secret token (a quickstart's .env has none: copy it from the \
@@ -147,8 +177,9 @@ impl Loading<'_> {
                  RTMS_VERIFY_WEBHOOKS=off for a trial",
             );
         }
-        let is_open = config.admin.is_some_and(|admin| !admin.ip().is_loopback());
-        if is_open && config.admin_token.is_none() && !self.is_given("RTMS_ADMIN_TOKEN") {
+        let admin = &config.admin;
+        let is_open = (admin.address).is_some_and(|address| !address.ip().is_loopback());
+        if is_open && admin.token.is_none() && !self.is_given("RTMS_ADMIN_TOKEN") {
             let place = self.place("RTMS_ADMIN");
             let text = "not given, expected a token, as RTMS_ADMIN is not a loopback address";
             self.fault(&place, "RTMS_ADMIN_TOKEN", text);

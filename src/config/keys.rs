@@ -5,15 +5,20 @@
 
 use std::path::PathBuf;
 
-use super::Config;
 use super::values as read;
+use super::{Config, DEFAULT_HOST, DEFAULT_PORT};
+use crate::admin;
+use crate::domain::app::{App, DEFAULT_API_URL, DEFAULT_OAUTH_URL};
 use crate::domain::secret::Secret;
 use crate::protocol::events::EventSelection;
 use crate::protocol::params::{
-    AudioCodec, AudioStreams, Channels, Content, FPS_MAX, MediaSelection, Resolution, SampleRate,
-    TranscriptParams, VideoCodec, VideoStreams,
+    AudioCodec, AudioParams, AudioStreams, Channels, Content, FPS_MAX, MediaSelection, Resolution,
+    SampleRate, ShareParams, TranscriptParams, VideoCodec, VideoParams, VideoStreams,
 };
-use crate::protocol::server_url::AllowedHosts;
+use crate::protocol::server_url::{AllowedHosts, DEFAULT_ALLOWED_HOSTS};
+use crate::recorder::{DEFAULT_OUT, TranscriptFormats};
+use crate::source::webhook::respond::{DEFAULT_MAX_AGE_S, DEFAULT_PATH};
+use crate::state::DEFAULT_STATE;
 
 /// A key of the configuration.
 #[derive(Debug)]
@@ -24,14 +29,13 @@ pub struct Key {
     pub name: &'static str,
     /// Other names that mean the same.
     pub aliases: &'static [&'static str],
-    /// The text of its default; empty for none.
-    pub default: &'static str,
     /// What it means, in lines as they are printed.
     pub prose: &'static str,
     /// Whether its value is hidden, and may come from a file of its own.
     pub is_secret: bool,
     /// What the example sets it to, where it does.
     pub example: Option<&'static str>,
+    default: fn() -> String,
     pub(super) set: fn(&mut Draft, &str) -> Result<(), String>,
 }
 
@@ -39,6 +43,11 @@ impl Key {
     /// Whether this is one of its names.
     pub fn is_named(&self, name: &str) -> bool {
         self.name == name || self.aliases.contains(&name)
+    }
+
+    /// The text of its default; empty for none.
+    pub fn default(&self) -> String {
+        (self.default)()
     }
 
     /// All names, those for a secret in a file included.
@@ -60,14 +69,24 @@ pub(super) struct Draft {
     pub(super) tls_key: Option<PathBuf>,
     pub(super) video_sdk_key: Option<String>,
     pub(super) video_sdk_secret: Option<Secret>,
+    pub(super) access_token: Option<Secret>,
+    pub(super) account_id: Option<String>,
+    pub(super) refresh_token: Option<Secret>,
     pub(super) api_client_id: Option<String>,
     pub(super) api_client_secret: Option<Secret>,
     pub(super) out: Option<PathBuf>,
+    pub(super) transcript: TranscriptFormats,
     pub(super) state: Option<PathBuf>,
     pub(super) audio: AudioDraft,
     pub(super) video: PictureDraft,
     pub(super) video_streams: Option<VideoStreams>,
     pub(super) share: PictureDraft,
+}
+
+impl Draft {
+    fn app(&mut self) -> &mut App {
+        &mut self.config.daemon.apps[0]
+    }
 }
 
 /// What was chosen of audio.
@@ -91,12 +110,12 @@ pub(super) struct PictureDraft {
 
 /// Writes one entry of the table in few words.
 macro_rules! keys {
-    ($( [$section:literal] $( $name:literal $(| $alias:literal)* $(= $default:literal)? $(; $example:literal)? $($secret:ident)? => $set:expr, $prose:literal; )+ )+) => {
+    ($( [$section:literal] $( $name:literal $(| $alias:literal)* $($secret:ident)? $(= $default:expr)? $(; $example:literal)? => $set:expr, $prose:literal; )+ )+) => {
         &[ $($( Key {
             section: $section,
             name: $name,
             aliases: &[$($alias),*],
-            default: keys!(@text $($default)?),
+            default: || keys!(@text $($default)?).to_string(),
             prose: $prose,
             is_secret: keys!(@secret $($secret)?),
             example: keys!(@example $($example)?),
@@ -104,7 +123,7 @@ macro_rules! keys {
         }, )+)+ ]
     };
     (@text) => { "" };
-    (@text $default:literal) => { $default };
+    (@text $default:expr) => { $default };
     (@secret) => { false };
     (@secret secret) => { true };
     (@example) => { None };
@@ -113,9 +132,15 @@ macro_rules! keys {
 
 /// Stores what was read in a place of the draft.
 macro_rules! to {
-    ($place:ident $(. $field:ident)* , $read:expr) => {
+    (app . $($field:ident).+ , $read:expr) => {
         |draft: &mut Draft, text: &str| -> Result<(), String> {
-            draft.$place$(.$field)* = $read(text)?.into();
+            draft.app().$($field).+ = $read(text)?.into();
+            Ok(())
+        }
+    };
+    ($($field:ident).+ , $read:expr) => {
+        |draft: &mut Draft, text: &str| -> Result<(), String> {
+            draft.$($field).+ = $read(text)?.into();
             Ok(())
         }
     };
@@ -124,11 +149,11 @@ macro_rules! to {
 /// Every key, in the order of `rtms.conf.example`.
 pub const KEYS: &[Key] = keys! {
     ["The app"]
-    "ZOOM_CLIENT_ID" => to!(config.client_id, read::id),
+    "ZOOM_CLIENT_ID" => to!(app.credentials.id, read::id),
         "Client id of the app whose streams rtmsd receives. Required.";
-    "ZOOM_CLIENT_SECRET" secret => to!(config.client_secret, secret),
+    "ZOOM_CLIENT_SECRET" secret => to!(app.credentials.secret, secret),
         "Client secret of that app. It signs the handshakes of every stream. Required.";
-    "ZOOM_SECRET_TOKEN" secret => to!(config.secret_tokens, super::precedence::secrets),
+    "ZOOM_SECRET_TOKEN" secret => to!(app.secret_tokens, super::precedence::secrets),
         "Webhook secret token of that app. It proves that a webhook comes from Zoom. Required unless\n\
          RTMS_VERIFY_WEBHOOKS=off. For several apps, or while you change the token: several tokens,\n\
          separated by commas.";
@@ -138,135 +163,135 @@ pub const KEYS: &[Key] = keys! {
         "SDK secret. Required together with ZOOM_VIDEO_SDK_KEY.";
 
     ["REST calls: one of three ways to get an access token; the first that is set is used"]
-    "access_token" | "ZOOM_ACCESS_TOKEN" secret => to!(config.access_token, |text| secret(text).map(Some)),
+    "access_token" | "ZOOM_ACCESS_TOKEN" secret => to!(access_token, |text| secret(text).map(Some)),
         "An access token, as in Zoom's quickstart. It is valid for one hour only.";
-    "ZOOM_ACCOUNT_ID" => to!(config.account_id, |text| read::id(text).map(Some)),
+    "ZOOM_ACCOUNT_ID" => to!(account_id, |text| read::id(text).map(Some)),
         "Account id, for server-to-server OAuth. That needs a second app, because an app that\n\
          receives streams cannot be of this kind: set ZOOM_API_CLIENT_ID and\n\
          ZOOM_API_CLIENT_SECRET too.";
-    "ZOOM_REFRESH_TOKEN" secret => to!(config.refresh_token, |text| secret(text).map(Some)),
+    "ZOOM_REFRESH_TOKEN" secret => to!(refresh_token, |text| secret(text).map(Some)),
         "Refresh token, for user OAuth. Zoom replaces the token at each use, and rtmsd stores the\n\
          newest one in RTMS_STATE. If you write a new token here, rtmsd uses that one.";
     "ZOOM_API_CLIENT_ID" => to!(api_client_id, |text| read::id(text).map(Some)),
         "Client id of the app for REST calls, if that is another app than ZOOM_CLIENT_ID.";
     "ZOOM_API_CLIENT_SECRET" secret => to!(api_client_secret, |text| secret(text).map(Some)),
         "Client secret of that app.";
-    "ZOOM_API_URL" = "https://api.zoom.us" => to!(config.api_url, read::url),
+    "ZOOM_API_URL" = DEFAULT_API_URL => to!(app.rest.api_url, read::url),
         "Address of Zoom's REST API; for the government cloud https://api.zoomgov.com. http:// is\n\
          accepted for loopback addresses only.";
-    "ZOOM_OAUTH_URL" = "https://zoom.us/oauth/token" => to!(config.oauth_url, read::url),
+    "ZOOM_OAUTH_URL" = DEFAULT_OAUTH_URL => to!(app.rest.oauth_url, read::url),
         "Address that issues tokens; for the government cloud https://zoomgov.com/oauth/token.";
 
     ["Webhooks"]
-    "HOST" = "0.0.0.0" => to!(config.host, read::address),
+    "HOST" = DEFAULT_HOST => to!(config.host, read::address),
         "Address to listen on. 127.0.0.1 behind a proxy on this machine; :: for IPv4 and IPv6.";
-    "PORT" = "3000" => to!(config.port, read::port),
+    "PORT" = DEFAULT_PORT => to!(config.port, read::port),
         "Port to listen on; 0 for any free port.";
-    "WEBHOOK_PATH" = "/webhook" => to!(config.webhook_path, read::webhook_path),
+    "WEBHOOK_PATH" = DEFAULT_PATH => to!(config.daemon.webhooks.webhook.path, read::webhook_path),
         "Path of the app's event notification endpoint URL at Zoom.";
     "RTMS_TLS_CERT" => to!(tls_cert, path),
         "Certificate chain (PEM file), to serve HTTPS without a proxy. Zoom accepts only publicly\n\
          trusted certificates.";
     "RTMS_TLS_KEY" => to!(tls_key, path),
         "Private key (PEM file). Required together with RTMS_TLS_CERT.";
-    "RTMS_VERIFY_WEBHOOKS" = "on" => to!(config.verify_webhooks, read::on_off),
+    "RTMS_VERIFY_WEBHOOKS" = "on" => to!(config.daemon.webhooks.webhook.verify, read::on_off),
         "Check the signatures of webhooks. off only for trials: anyone who reaches the port can\n\
          then start and stop streams.";
-    "RTMS_WEBHOOK_MAX_AGE" = "300" => to!(config.webhook_max_age, |text| read::seconds(text, 1)),
+    "RTMS_WEBHOOK_MAX_AGE" = DEFAULT_MAX_AGE_S => to!(config.daemon.webhooks.webhook.max_age, |text| read::seconds(text, 1)),
         "By how many seconds the time in a webhook's signature may differ from this machine's\n\
          clock.";
 
     ["Starting and stopping"]
-    "RTMS_AUTO_START" = "on" => to!(config.auto_start, read::on_off),
+    "RTMS_AUTO_START" = "on" => to!(config.daemon.auto_start, read::on_off),
         "Start a stream by REST when a meeting starts. With off, rtmsd receives the streams that\n\
          others start: the account's rules, a person in the meeting, \"rtmsd start\".";
     "RTMS_STOP_AFTER" = "0"; "10" => stop_after,
         "A stream that rtmsd started is stopped after so many seconds; 0 means when the meeting\n\
          ends. 10 is the value of Zoom's quickstart: REMOVE THIS LINE for real work, or every\n\
          recording ends after ten seconds.";
-    "RTMS_PARTICIPANT_USER_ID" => to!(config.participant_user_id, |text| read::id(text).map(Some)),
+    "RTMS_PARTICIPANT_USER_ID" => to!(app.rest.participant_user_id, |text| read::id(text).map(Some)),
         "Start the stream for this participant (a Zoom user id) instead of the token's owner.";
-    "RTMS_ON_EXIT" = "leave" => to!(config.on_exit, read::on_exit),
+    "RTMS_ON_EXIT" = "leave" => to!(config.daemon.on_exit, read::on_exit),
         "What happens to running streams when the server ends. leave: they stay open at Zoom, and\n\
          a server that starts again within a minute joins them again. stop: they are ended.";
 
     ["Media"]
-    "RTMS_MEDIA" = "transcript" => to!(config.media, MediaSelection::from_text),
+    "RTMS_MEDIA" = "transcript" => to!(config.daemon.media, MediaSelection::from_text),
         "What to receive: any of transcript,audio,video,share,chat, or all. The app needs the scope\n\
          of each. all uses one connection, a list uses one connection for each medium.";
-    "RTMS_EVENTS" = "speaker,participants,sharing" => to!(config.events, EventSelection::from_text),
+    "RTMS_EVENTS" = "speaker,participants,sharing" => to!(config.daemon.events, EventSelection::from_text),
         "Meeting events to receive: any of speaker,participants,sharing,video,chat; for Contact\n\
          Center also consumer,agent,monitor,transfer,conference; or all, or off.";
-    "RTMS_BUFFER_DATA" = "on" => to!(config.buffer_data, read::on_off),
+    "RTMS_BUFFER_DATA" = "on" => to!(config.daemon.buffer_data, read::on_off),
         "Also receive what was said between the start of the stream and rtmsd's connection.";
-    "RTMS_TRANSCRIPT_LANGUAGE" = "auto" => to!(config.params.transcript, TranscriptParams::from_text),
+    "RTMS_TRANSCRIPT_LANGUAGE" = "auto" => to!(config.daemon.params.transcript, TranscriptParams::from_text),
         "Language at the start of the meeting, as tag or English name: de, german. After 30 seconds\n\
          Zoom detects the spoken language; with \",pin\" (de,pin) it keeps this one.";
-    "RTMS_AUDIO_CODEC" = "l16" => to!(audio.codec, AudioCodec::from_text),
+    "RTMS_AUDIO_CODEC" = AudioParams::default().codec.name() => to!(audio.codec, AudioCodec::from_text),
         "l16, opus, g711 or g722.";
-    "RTMS_AUDIO_SAMPLE_RATE" = "16000" => to!(audio.sample_rate, SampleRate::from_text),
+    "RTMS_AUDIO_SAMPLE_RATE" = AudioParams::default().sample_rate.hz() => to!(audio.sample_rate, SampleRate::from_text),
         "Samples a second: 8000, 16000, 32000 or 48000 with l16. Without this key, the rate of the\n\
          codec: 16000 for l16 and g722, 48000 for opus, 8000 for g711.";
-    "RTMS_AUDIO_CHANNELS" = "mono" => to!(audio.channels, Channels::from_text),
+    "RTMS_AUDIO_CHANNELS" = AudioParams::default().channels.name() => to!(audio.channels, Channels::from_text),
         "mono; with l16 and opus also stereo.";
-    "RTMS_AUDIO_STREAMS" = "mixed" => to!(audio.streams, AudioStreams::from_text),
+    "RTMS_AUDIO_STREAMS" = AudioParams::default().streams.name() => to!(audio.streams, AudioStreams::from_text),
         "mixed: one file of all speakers. per-speaker: one file for each speaker.";
-    "RTMS_AUDIO_SEND_RATE" = "20" => to!(audio.send_rate_ms, |text| read::number(text, 20_u16, 1000)),
+    "RTMS_AUDIO_SEND_RATE" = AudioParams::default().send_rate_ms => to!(audio.send_rate_ms, |text| read::number(text, 20_u16, 1000)),
         "Milliseconds of audio in a packet. With l16 a multiple of 20, from 20 to 1000; else 20.";
-    "RTMS_AUDIO_CONTENT" = "raw" => to!(audio.content, Content::from_text),
+    "RTMS_AUDIO_CONTENT" = AudioParams::default().content.name() => to!(audio.content, Content::from_text),
         "raw; with opus, g711 and g722 also rtp.";
-    "RTMS_VIDEO" = "active" => to!(video_streams, VideoStreams::from_text),
+    "RTMS_VIDEO" = VideoParams::default().streams.name() => to!(video_streams, VideoStreams::from_text),
         "Whose camera. active: the active speaker's. individual: one participant's.";
-    "RTMS_VIDEO_PARTICIPANT" => to!(config.video_participant, |text| name(text).map(Some)),
+    "RTMS_VIDEO_PARTICIPANT" => to!(config.daemon.video_participant, |text| name(text).map(Some)),
         "With RTMS_VIDEO=individual: the participant's user id or name. Without this key, rtmsd\n\
          follows the active speaker.";
-    "RTMS_VIDEO_CODEC" = "jpg" => to!(video.codec, VideoCodec::from_text),
+    "RTMS_VIDEO_CODEC" = VideoParams::default().codec.name() => to!(video.codec, VideoCodec::from_text),
         "jpg or png up to 5 frames a second, h264 above. Without this key, rtmsd chooses by the\n\
          frame rate.";
-    "RTMS_VIDEO_FPS" = "5" => to!(video.fps, |text| read::number(text, 1_u8, FPS_MAX)),
+    "RTMS_VIDEO_FPS" = VideoParams::default().fps => to!(video.fps, |text| read::number(text, 1_u8, FPS_MAX)),
         "Frames a second, up to 30. Without this key, 5, or 25 with h264.";
-    "RTMS_VIDEO_RESOLUTION" = "hd" => to!(video.resolution, Resolution::from_text),
+    "RTMS_VIDEO_RESOLUTION" = VideoParams::default().resolution.name() => to!(video.resolution, Resolution::from_text),
         "sd, hd (720p), fhd (1080p) or qhd (1440p).";
-    "RTMS_SHARE_CODEC" = "jpg" => to!(share.codec, VideoCodec::from_text),
+    "RTMS_SHARE_CODEC" = ShareParams::default().codec.name() => to!(share.codec, VideoCodec::from_text),
         "jpg or png at 1 frame a second, h264 above. Without this key, rtmsd chooses by the frame\n\
          rate.";
-    "RTMS_SHARE_FPS" = "1" => to!(share.fps, |text| read::number(text, 1_u8, FPS_MAX)),
+    "RTMS_SHARE_FPS" = ShareParams::default().fps => to!(share.fps, |text| read::number(text, 1_u8, FPS_MAX)),
         "Frames a second, up to 30. Without this key, 1, or 10 with h264.";
-    "RTMS_SHARE_RESOLUTION" = "fhd" => to!(share.resolution, Resolution::from_text),
+    "RTMS_SHARE_RESOLUTION" = ShareParams::default().resolution.name() => to!(share.resolution, Resolution::from_text),
         "sd, hd (720p), fhd (1080p) or qhd (1440p).";
 
     ["What is written"]
-    "RTMS_OUT" = "./rtms-out" => to!(out, path),
+    "RTMS_OUT" = DEFAULT_OUT => to!(out, path),
         "Directory for the files of meetings. Only one server at a time may use it. Under systemd,\n\
          with StateDirectory=, the default is $STATE_DIRECTORY/meetings.";
-    "RTMS_STATE" = "./rtms-state" => to!(state, path),
+    "RTMS_STATE" = DEFAULT_STATE => to!(state, path),
         "Directory for what a restart needs: running streams, webhooks received, tokens. Under\n\
          systemd, with StateDirectory=, the default is $STATE_DIRECTORY.";
-    "RTMS_TRANSCRIPT" = "jsonl,vtt" => to!(config.transcript, read::transcript_formats),
+    "RTMS_TRANSCRIPT" = "jsonl,vtt" => to!(transcript, read::transcript_formats),
         "Transcript files: any of jsonl,txt,vtt,srt, or off.";
-    "RTMS_STDOUT" = "text" => to!(config.stdout, read::stdout_format),
+    "RTMS_STDOUT" = "text" => to!(config.daemon.stdout, read::stdout_format),
         "Form of the transcripts on standard output: text, jsonl or off.";
-    "RTMS_ON_REVOKED" = "delete" => to!(config.on_revoked, read::on_revoked),
+    "RTMS_ON_REVOKED" = "delete" => to!(config.daemon.on_revoked, read::on_revoked),
         "What happens when a participant withdraws consent (stop reason 8). delete: all files of the\n\
          stream are deleted at once. keep: they stay, and an error is logged.";
 
     ["Connections"]
-    "RTMS_ALLOWED_HOSTS" = ".zoom.us,.zoom.com,.zoomgov.com" => to!(config.allowed_hosts, AllowedHosts::parse),
+    "RTMS_ALLOWED_HOSTS" = DEFAULT_ALLOWED_HOSTS => to!(config.daemon.allowed_hosts, AllowedHosts::parse),
         "Hosts that a webhook may direct rtmsd to. An entry with a dot in front means all hosts of\n\
          that domain; an entry without a dot in front is one host, which may have a private\n\
          address. ws://127.0.0.1 allows connections without TLS to that loopback address.";
-    "RTMS_CA_FILE" => to!(config.ca_file, path),
+    "RTMS_CA_FILE" => to!(config.daemon.ca_file, path),
         "Root certificates (PEM file) to trust in addition to those of the system.";
 
     ["Operation"]
-    "RTMS_ADMIN" = "127.0.0.1:9464" => to!(config.admin, read::admin),
+    "RTMS_ADMIN" = admin::DEFAULT_ADDRESS => to!(config.admin.address, read::admin),
         "Address and port of the admin listener: health, metrics, list of streams. off: none.";
-    "RTMS_ADMIN_TOKEN" secret => to!(config.admin_token, |text| secret(text).map(Some)),
+    "RTMS_ADMIN_TOKEN" secret => to!(config.admin.token, |text| secret(text).map(Some)),
         "Token that clients of RTMS_ADMIN must send as Bearer. Required if RTMS_ADMIN is not a\n\
          loopback address.";
-    "RTMS_LOG" = "info" => to!(config.log_level, read::log_level),
+    "RTMS_LOG" = "info" => to!(config.log.level, read::log_level),
         "Log level: off, error, warn, info, debug or trace. Only trace logs transcripts and names.";
-    "RTMS_LOG_FORMAT" = "auto" => to!(config.log_format, read::log_format),
+    "RTMS_LOG_FORMAT" = "auto" => to!(config.log.format, read::log_format),
         "Form of log lines: text, json, or auto. auto is text; under systemd with priorities\n\
          instead of times.";
 };
@@ -290,6 +315,6 @@ fn name(text: &str) -> Result<String, String> {
 
 fn stop_after(draft: &mut Draft, text: &str) -> Result<(), String> {
     let time = read::seconds(text, 0)?;
-    draft.config.stop_after = (!time.is_zero()).then_some(time);
+    draft.config.daemon.stop_after = (!time.is_zero()).then_some(time);
     Ok(())
 }

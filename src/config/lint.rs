@@ -10,14 +10,15 @@ impl Loading<'_> {
         if self.sources.needs != Needs::Serve {
             return;
         }
-        if !config.verify_webhooks {
+        let settings = &config.daemon;
+        if !settings.webhooks.webhook.verify {
             self.warn(
                 "RTMS_VERIFY_WEBHOOKS",
                 "webhooks are not verified: whoever reaches the port can start and stop streams",
             );
         }
-        if !config.has_rest_credentials() {
-            if config.auto_start {
+        if !config.app().rest.credentials.is_some() {
+            if settings.auto_start {
                 self.warn(
                     "RTMS_AUTO_START",
                     "no REST credentials: only streams that Zoom starts by itself are received; \
@@ -25,13 +26,13 @@ impl Loading<'_> {
                      RTMS_AUTO_START=off",
                 );
             }
-            if config.stop_after.is_some() {
+            if settings.stop_after.is_some() {
                 self.warn(
                     "RTMS_STOP_AFTER",
                     "no REST credentials: no stream is started here, so none is stopped either",
                 );
             }
-        } else if config.stop_after.is_some() && !config.auto_start {
+        } else if settings.stop_after.is_some() && !settings.auto_start {
             self.warn(
                 "RTMS_STOP_AFTER",
                 "only streams that are started here are stopped, and RTMS_AUTO_START is off",
@@ -42,17 +43,17 @@ impl Loading<'_> {
         if let (Some(first), Some(second)) = (given.next(), given.next()) {
             self.warn(second, format!("not used, as {first} is given too"));
         }
-        if config.api_client.is_some()
-            && config.account_id.is_none()
-            && config.refresh_token.is_none()
+        if self.is_given("ZOOM_API_CLIENT_ID")
+            && !self.is_given("ZOOM_ACCOUNT_ID")
+            && !self.is_given("ZOOM_REFRESH_TOKEN")
         {
             self.warn(
                 "ZOOM_API_CLIENT_ID",
                 "not used without ZOOM_ACCOUNT_ID or ZOOM_REFRESH_TOKEN",
             );
         }
-        if config.video_participant.is_some()
-            && config.params.video.streams != VideoStreams::Individual
+        if settings.video_participant.is_some()
+            && settings.params.video.streams != VideoStreams::Individual
         {
             self.warn(
                 "RTMS_VIDEO_PARTICIPANT",
@@ -74,7 +75,7 @@ impl Loading<'_> {
                 .iter()
                 .find(|setting| setting.key.starts_with(prefix));
             let key = given.map(|setting| setting.key);
-            if let Some(key) = key.filter(|_| !config.media.is_wanted(kind)) {
+            if let Some(key) = key.filter(|_| !config.daemon.media.is_wanted(kind)) {
                 let name = kind.name();
                 self.warn(key, format!("not used, as RTMS_MEDIA does not name {name}"));
             }

@@ -39,8 +39,8 @@ fn entry(key: &Key) -> String {
         let _ = writeln!(text, "# Also understood as {alias}.");
     }
     let _ = match key.example {
-        Some(example) => writeln!(text, "# Default: {}\n{name}={example}", key.default),
-        None => writeln!(text, "#{name}={}", key.default),
+        Some(example) => writeln!(text, "# Default: {}\n{name}={example}", key.default()),
+        None => writeln!(text, "#{name}={}", key.default()),
     };
     text
 }

@@ -6,7 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::*;
+use crate::domain::app::RestCredentials;
+use crate::gate::TlsFiles;
+use crate::protocol::events::EventSelection;
 use crate::protocol::params::{AudioCodec, MediaKind, SampleRate, VideoCodec};
+use crate::protocol::server_url::AllowedHosts;
+use crate::recorder::TranscriptFormats;
 
 const MINIMAL: &str = "ZOOM_CLIENT_ID=id\nZOOM_CLIENT_SECRET=hunter2\nZOOM_SECRET_TOKEN=token\n\
                        RTMS_AUTO_START=off\n";
@@ -89,13 +94,17 @@ fn config(lines: &str) -> Config {
 
 /// What the minimal configuration is, beyond the defaults.
 fn minimal() -> Config {
-    Config {
-        client_id: "id".to_owned(),
-        client_secret: Secret::new("hunter2"),
-        secret_tokens: vec![Secret::new("token")],
-        auto_start: false,
-        ..Config::default()
-    }
+    let mut minimal = Config::default();
+    minimal.daemon.auto_start = false;
+    let app = &mut minimal.daemon.apps[0];
+    app.credentials.id = "id".to_owned();
+    app.credentials.secret = Secret::new("hunter2");
+    app.secret_tokens = vec![Secret::new("token")];
+    minimal
+}
+
+fn client_secret(config: &Config) -> &Secret {
+    &config.app().credentials.secret
 }
 
 #[test]
@@ -119,7 +128,7 @@ fn a_question_to_the_server_needs_no_secrets() {
         ..World::default()
     };
     let config = world.config("ZOOM_VIDEO_SDK_KEY=key\nRTMS_ADMIN=127.0.0.1:9\n");
-    assert_eq!(config.admin, "127.0.0.1:9".parse().ok());
+    assert_eq!(config.admin.address, "127.0.0.1:9".parse().ok());
 }
 
 #[test]
@@ -132,7 +141,7 @@ fn every_default_of_the_example_is_the_default() {
     };
     let mut all = String::new();
     for key in keys::KEYS {
-        let line = format!("#{}={}", key.name, key.default);
+        let line = format!("#{}={}", key.name, key.default());
         if key.example.is_none() {
             assert!(example.lines().any(|found| found == line), "{line}");
         }
@@ -156,11 +165,14 @@ fn a_quickstart_env_and_what_it_lacks() {
         ],
     );
     let config = World::default().config(&format!("{env}ZOOM_SECRET_TOKEN=a, b\n"));
-    assert_eq!(config.secret_tokens, [Secret::new("a"), Secret::new("b")]);
-    assert_eq!(config.access_token, Some(Secret::new("eyJ.a.b")));
-    assert_eq!(config.api_client().id, "abc");
+    let app = config.app();
+    assert_eq!(app.secret_tokens, [Secret::new("a"), Secret::new("b")]);
+    let token = Secret::new("eyJ.a.b");
+    assert_eq!(app.rest.credentials, RestCredentials::Static { token });
+    assert_eq!(app.credentials.id, "abc");
     let config = World::default().config(&format!("{env}RTMS_VERIFY_WEBHOOKS=off\n"));
-    assert!(!config.verify_webhooks && config.secret_tokens.is_empty());
+    assert!(!config.daemon.webhooks.webhook.verify);
+    assert!(config.app().secret_tokens.is_empty());
 }
 
 #[test]
@@ -186,9 +198,15 @@ fn an_empty_configuration() {
         ],
     );
     rest.config("ZOOM_CLIENT_ID=id\naccess_token=x");
-    rest.config(
+    let config = rest.config(
         "ZOOM_CLIENT_ID=id\nZOOM_ACCOUNT_ID=a\nZOOM_API_CLIENT_ID=b\nZOOM_API_CLIENT_SECRET=c",
     );
+    let expected = RestCredentials::ServerToServer {
+        account_id: "a".to_owned(),
+        client_id: "b".to_owned(),
+        client_secret: Secret::new("c"),
+    };
+    assert_eq!(config.app().rest.credentials, expected);
     let admin = World {
         needs: Some(Needs::Admin),
         ..World::default()
@@ -306,10 +324,10 @@ fn keys_that_need_each_other() {
         ],
     );
     let open = config("RTMS_ADMIN=[::]:9464\nRTMS_ADMIN_TOKEN=t");
-    assert_eq!(open.admin_token, Some(Secret::new("t")));
-    assert_eq!(config("RTMS_ADMIN=off").admin, None);
+    assert_eq!(open.admin.token, Some(Secret::new("t")));
+    assert_eq!(config("RTMS_ADMIN=off").admin.address, None);
     assert_eq!(
-        config("RTMS_ADMIN=localhost:0").admin,
+        config("RTMS_ADMIN=localhost:0").admin.address,
         Some(([127, 0, 0, 1], 0).into())
     );
 }
@@ -329,12 +347,16 @@ fn media_parameters_are_checked_against_the_matrix() {
         "RTMS_MEDIA=audio,video,share,transcript\nRTMS_AUDIO_CODEC=OPUS\n\
                          RTMS_VIDEO_FPS=30\nRTMS_SHARE_CODEC=h264\nRTMS_TRANSCRIPT_LANGUAGE=de,pin",
     );
-    assert_eq!(config.params.audio.codec, AudioCodec::Opus);
-    assert_eq!(config.params.audio.sample_rate, SampleRate::Hz48000);
-    assert_eq!(config.params.video.codec, VideoCodec::H264);
-    assert_eq!(config.params.share.fps, 10);
+    assert_eq!(config.daemon.params.audio.codec, AudioCodec::Opus);
+    assert_eq!(config.daemon.params.audio.sample_rate, SampleRate::Hz48000);
+    assert_eq!(config.daemon.params.video.codec, VideoCodec::H264);
+    assert_eq!(config.daemon.params.share.fps, 10);
     assert_eq!(
-        config.params.to_json(MediaKind::Transcript).as_deref(),
+        config
+            .daemon
+            .params
+            .to_json(MediaKind::Transcript)
+            .as_deref(),
         Some(r#"{"transcript":{"content_type":5,"src_language":14,"enable_lid":false}}"#)
     );
 }
@@ -359,8 +381,8 @@ fn the_environment_overrides() {
     let file = format!("{MINIMAL}PORT=4000\nRTMS_LOG=debug\n");
     let config = world.config(&file);
     assert_eq!(config.port, 0);
-    assert_eq!(config.client_secret, Secret::new("better"));
-    assert_eq!(config.log_level, log::LevelFilter::Debug);
+    assert_eq!(client_secret(&config), &Secret::new("better"));
+    assert_eq!(config.log.level, ::log::LevelFilter::Debug);
     world.warnings(
         &file,
         &[
@@ -376,12 +398,18 @@ fn the_environment_overrides() {
 
 #[test]
 fn systemd_gives_directories() {
+    fn out(config: &Config) -> &Path {
+        &config.daemon.disk.as_ref().expect("files").root
+    }
     let world = World::with(&[("STATE_DIRECTORY", "/var/lib/rtmsd:/var/lib/other")]);
     let config = world.config(MINIMAL);
-    assert_eq!(config.out, Path::new("/var/lib/rtmsd/meetings"));
-    assert_eq!(config.state, Path::new("/var/lib/rtmsd"));
+    assert_eq!(out(&config), Path::new("/var/lib/rtmsd/meetings"));
+    assert_eq!(
+        config.daemon.state.as_deref(),
+        Some(Path::new("/var/lib/rtmsd"))
+    );
     let config = world.config(&format!("{MINIMAL}RTMS_OUT=/srv/meetings"));
-    assert_eq!(config.out, Path::new("/srv/meetings"));
+    assert_eq!(out(&config), Path::new("/srv/meetings"));
 }
 
 #[test]
@@ -396,7 +424,7 @@ fn secrets_from_files_of_their_own() {
     let world = World::with(&[credentials])
         .file("/run/c/ZOOM_CLIENT_SECRET", b"systemd\n")
         .file("/s", b"named\n");
-    assert_eq!(world.config(file).client_secret, Secret::new("systemd"));
+    assert_eq!(client_secret(&world.config(file)), &Secret::new("systemd"));
     world.faults(format!("{file}ZOOM_CLIENT_SECRET=x"), &[
         "rtms.conf:4: ZOOM_CLIENT_SECRET: found here and in $CREDENTIALS_DIRECTORY, expected one \
          of the two",
@@ -404,12 +432,12 @@ fn secrets_from_files_of_their_own() {
     // What a unit gives where there is no such secret hides nothing.
     let world = World::with(&[credentials]).file("/run/c/ZOOM_CLIENT_SECRET", b"\n");
     let config = world.config(&format!("{file}ZOOM_CLIENT_SECRET=x"));
-    assert_eq!(config.client_secret, Secret::new("x"));
+    assert_eq!(client_secret(&config), &Secret::new("x"));
     let world = World::default()
         .file("/s", b"named\n")
         .file("/empty", b" \n");
     let config = world.config(&format!("{file}ZOOM_CLIENT_SECRET_FILE=/s"));
-    assert_eq!(config.client_secret, Secret::new("named"));
+    assert_eq!(client_secret(&config), &Secret::new("named"));
     world.faults(format!("{file}ZOOM_CLIENT_SECRET_FILE=/s\nZOOM_CLIENT_SECRET=x"), &[
         "rtms.conf:4: ZOOM_CLIENT_SECRET_FILE: found beside ZOOM_CLIENT_SECRET, expected one of \
          the two",
@@ -424,7 +452,7 @@ fn secrets_from_files_of_their_own() {
     ]);
     let world = World::with(&[("ZOOM_CLIENT_SECRET_FILE", "/s")]).file("/s", b"named\n");
     let config = world.config(&format!("{file}ZOOM_CLIENT_SECRET=x"));
-    assert_eq!(config.client_secret, Secret::new("named"));
+    assert_eq!(client_secret(&config), &Secret::new("named"));
     faults(
         "access_token=a\nZOOM_ACCESS_TOKEN=b",
         &["rtms.conf:6: ZOOM_ACCESS_TOKEN: found beside access_token, expected one of the two"],
@@ -487,27 +515,29 @@ fn values_that_are_right() {
                         RTMS_TLS_CERT=/c\nRTMS_TLS_KEY='/k y'\nRTMS_ALLOWED_HOSTS=ws://127.0.0.1\n\
                         ZOOM_API_URL=http://127.0.0.1:4000/\nRTMS_BUFFER_DATA=no\n",
     );
-    let expected = Config {
-        host: "::1".parse().expect("an address"),
-        stop_after: Some(Duration::from_secs(10)),
-        webhook_max_age: Duration::from_secs(60),
-        transcript: TranscriptFormats {
+    let mut expected = minimal();
+    expected.host = "::1".parse().expect("an address");
+    let settings = &mut expected.daemon;
+    settings.stop_after = Some(Duration::from_secs(10));
+    settings.webhooks.webhook.max_age = Duration::from_secs(60);
+    settings.webhooks.tls = Some(TlsFiles {
+        cert: "/c".into(),
+        key: "/k y".into(),
+    });
+    settings.disk = Some(RecorderSettings {
+        formats: TranscriptFormats {
             jsonl: false,
             txt: true,
             vtt: false,
             srt: true,
         },
-        stdout: Some(StdoutFormat::Jsonl),
-        events: EventSelection::from_text("off").expect("a word"),
-        tls: Some(TlsFiles {
-            cert: "/c".into(),
-            key: "/k y".into(),
-        }),
-        allowed_hosts: AllowedHosts::parse("ws://127.0.0.1").expect("a host"),
-        api_url: "http://127.0.0.1:4000".to_owned(),
-        buffer_data: false,
-        ..minimal()
-    };
+        ..RecorderSettings::default()
+    });
+    settings.stdout = Some(StdoutFormat::Jsonl);
+    settings.events = EventSelection::from_text("off").expect("a word");
+    settings.allowed_hosts = AllowedHosts::parse("ws://127.0.0.1").expect("a host");
+    settings.apps[0].rest.api_url = "http://127.0.0.1:4000".to_owned();
+    settings.buffer_data = false;
     assert_eq!(found, expected);
 }
 
@@ -577,5 +607,8 @@ fn who_asks_the_server_needs_none_of_its_secrets() {
         "ZOOM_CLIENT_ID=a\nZOOM_API_CLIENT_ID=b\nZOOM_VIDEO_SDK_KEY=c\nRTMS_ADMIN=127.0.0.1:1\n";
     assert!(world(Needs::Serve).load(file).is_err());
     let loaded = world(Needs::Admin).load(file).expect("no faults");
-    assert_eq!(loaded.config.admin.map(|admin| admin.port()), Some(1));
+    assert_eq!(
+        loaded.config.admin.address.map(|admin| admin.port()),
+        Some(1)
+    );
 }

@@ -11,9 +11,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::LogFormat;
 use crate::daemon::{OnExit, OnRevoked};
 use crate::delivery::stdout::StdoutFormat;
+use crate::log::LogFormat;
 use crate::protocol::params::{each_word, one_of};
 use crate::protocol::server_url::{bare_host, is_loopback};
 use crate::recorder::TranscriptFormats;
@@ -176,8 +176,8 @@ pub(super) fn log_format(text: &str) -> Read<LogFormat> {
     word(text, &words)
 }
 
-pub(super) fn log_level(text: &str) -> Read<log::LevelFilter> {
-    use log::LevelFilter::{Debug, Error, Info, Off, Trace, Warn};
+pub(super) fn log_level(text: &str) -> Read<::log::LevelFilter> {
+    use ::log::LevelFilter::{Debug, Error, Info, Off, Trace, Warn};
     let words = [
         ("off", Off),
         ("error", Error),

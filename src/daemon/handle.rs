@@ -54,11 +54,14 @@ impl Handle {
     /// listeners, `state`, `ca_file`, and whether there are files and standard output at all.
     pub fn reload(&self, settings: Settings, within: Duration) -> Option<Result<(), Error>> {
         let api = self.ask(within, Event::Api)?;
-        let api = match api.renewed(settings.api.clone()) {
+        if let Err(error) = settings.check() {
+            return Some(Err(Error::Io(error)));
+        }
+        let api = match api.renewed(settings.app().clone()) {
             Ok(api) => Arc::new(api),
             Err(error) => return Some(Err(Error::Api(error))),
         };
-        let public = match settings.public.clone().prepare() {
+        let public = match settings.webhooks.prepare(&settings.apps) {
             Ok(public) => public,
             Err(error) => return Some(Err(Error::Public(error))),
         };

@@ -49,7 +49,7 @@ use snapshot::{Snapshot, Unsettled};
 use status::{Heartbeat, Status, Totals};
 use streams::RunningStream;
 
-pub use crate::domain::app::AppCredentials;
+pub use crate::domain::app::{App, AppCredentials, RestCredentials, RestSettings};
 pub use handle::Handle;
 pub use settings::{OnExit, OnRevoked, Settings};
 pub use shutdown::GRACE;
@@ -176,6 +176,7 @@ impl Daemon {
         settings: Settings,
         sinks: Option<Box<SinkFactory>>,
     ) -> Result<Daemon, Error> {
+        settings.check()?;
         let tls = TlsClient::new(settings.ca_file.as_deref()).map_err(Error::Tls)?;
         let dialer = Dialer::start(tls.clone(), Resolver::default())?;
         let state = settings
@@ -185,11 +186,13 @@ impl Daemon {
             .transpose()
             .map_err(Error::State)?;
         let state = state.map(Arc::new);
-        let api = zoom_api::Settings {
+        let process = zoom_api::Process {
+            ca_file: settings.ca_file.clone(),
             state: state.clone(),
-            ..settings.api.clone()
+            proxy: settings.proxy.clone(),
+            ..zoom_api::Process::default()
         };
-        let api = Arc::new(Api::new(api).map_err(Error::Api)?);
+        let api = Arc::new(Api::new(settings.app().clone(), process).map_err(Error::Api)?);
         let (sender, inbox) = inbox(INBOX_MAX);
         let (snapshot, coordinator) = match &state {
             Some(state) => {
@@ -206,7 +209,8 @@ impl Daemon {
         })?;
         let roots = tls.prepare()?;
         let intents = snapshot.as_ref().map(Snapshot::log);
-        let public = Public::start(listeners, settings.public.clone(), sender.clone(), intents)
+        let (webhooks, apps) = (settings.webhooks.clone(), &settings.apps);
+        let public = Public::start(listeners, webhooks, apps, sender.clone(), intents)
             .map_err(Error::Public)?;
         Ok(Daemon {
             settings,
@@ -330,8 +334,11 @@ impl Daemon {
             api,
         } = reload;
         self.public.reload(public);
+        let disk_before = self.settings.disk.clone();
         self.settings.take(settings);
-        if let (Some(disk), Some(settings)) = (&self.disk, &self.settings.disk) {
+        if let (Some(disk), Some(settings)) = (&self.disk, &self.settings.disk)
+            && disk_before.as_ref() != Some(settings)
+        {
             disk.reload(settings.clone());
         }
         self.schedule.use_api(&api);

@@ -1,94 +1,88 @@
-//! Everything that the daemon is told by its operator.
+//! Everything that an operator decides about the daemon.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::coordinator;
 use crate::delivery::stdout::StdoutFormat;
-use crate::domain::app::AppCredentials;
-use crate::domain::product::Product;
-use crate::domain::secret::Secret;
+use crate::domain::app::App;
+use crate::net::proxy::ProxyEnv;
 use crate::protocol::events::EventSelection;
 use crate::protocol::server_url::AllowedHosts;
 use crate::protocol::{MediaParams, MediaSelection};
 use crate::recorder::RecorderSettings;
 use crate::source::ingress;
-use crate::zoom_api;
 
 /// What SIGTERM does to streams: `RTMS_ON_EXIT`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnExit {
     /// They stay open at Zoom, so that the next process can take them over.
+    #[default]
     Leave,
     /// They are ended at Zoom.
     Stop,
 }
 
 /// What withdrawn consent (stop reason 8) does to a stream's files: `RTMS_ON_REVOKED`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnRevoked {
     /// They are deleted at once.
+    #[default]
     Delete,
     /// They stay, and an error is logged.
     Keep,
 }
 
-/// Everything that the daemon is told by its operator.
-#[derive(Debug, Clone)]
+/// Everything that an operator decides about the daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// The public edge.
-    pub public: ingress::Settings,
-    /// REST; [`zoom_api::Credentials::None`] for none. Its `state` is set by the daemon.
-    pub api: zoom_api::Settings,
-    /// Starting and stopping.
+    /// The apps whose streams are received: one today.
+    pub apps: Vec<App>,
+    /// The webhook listener.
+    pub webhooks: ingress::Settings,
+    /// `RTMS_AUTO_START`: whether a meeting's stream is started by REST, if there are credentials.
     pub auto_start: bool,
-    /// Seconds from our start to our stop.
+    /// `RTMS_STOP_AFTER`: from our start to our stop; `None` until the meeting ends.
     pub stop_after: Option<Duration>,
-    /// The app whose streams we take.
-    pub app: AppCredentials,
-    /// For Video SDK sessions.
-    pub video_sdk: Option<AppCredentials>,
-    /// What is wanted of a stream.
+    /// `RTMS_MEDIA`.
     pub media: MediaSelection,
-    /// With which parameters.
+    /// `RTMS_AUDIO_*`, `RTMS_VIDEO_*`, `RTMS_SHARE_*`, `RTMS_TRANSCRIPT_LANGUAGE`.
     pub params: MediaParams,
-    /// Whose camera, with individual video: user id or name; `None` for the active speaker's.
+    /// `RTMS_VIDEO_PARTICIPANT`: whose camera, with individual video, by user id or name; `None` for
+    /// the active speaker's.
     pub video_participant: Option<String>,
-    /// Which events.
+    /// `RTMS_EVENTS`.
     pub events: EventSelection,
     /// `RTMS_BUFFER_DATA`; `true` is Zoom's default and not sent.
     pub buffer_data: bool,
-    /// Where streams may come from.
+    /// `RTMS_ALLOWED_HOSTS`: where streams may come from.
     pub allowed_hosts: AllowedHosts,
-    /// Roots beside the system's.
+    /// `RTMS_CA_FILE`: roots beside the system's, for every connection to Zoom. Read at the start.
     pub ca_file: Option<PathBuf>,
+    /// The proxies of REST calls. Read at the start.
+    pub proxy: ProxyEnv,
     /// Files; `None` for none.
     pub disk: Option<RecorderSettings>,
-    /// Standard output; `None` for silence.
+    /// `RTMS_STDOUT`; `None` for nothing.
     pub stdout: Option<StdoutFormat>,
-    /// The state directory; `None` for a process that forgets.
+    /// `RTMS_STATE`; `None` for a process that keeps nothing for the next one. Read at the start.
     pub state: Option<PathBuf>,
-    /// What withdrawn consent does to a stream's files.
+    /// `RTMS_ON_REVOKED`.
     pub on_revoked: OnRevoked,
-    /// What the end of the process does to streams.
+    /// `RTMS_ON_EXIT`.
     pub on_exit: OnExit,
 }
 
 impl Settings {
-    /// An app, the secret tokens of its webhooks, and every default: transcripts and events, no
-    /// REST credentials (so no start of our own), no state directory, and nothing written
+    /// An app, and every default: transcripts and events, no state directory, and nothing written
     /// anywhere: data goes to the sinks that [`Daemon::start`](super::Daemon::start) is given.
-    pub fn new(app: AppCredentials, secret_tokens: Vec<Secret>) -> Settings {
+    pub fn new(app: App) -> Settings {
         Settings {
-            public: ingress::Settings {
-                secret_tokens,
-                ..ingress::Settings::default()
-            },
-            api: zoom_api::Settings::new(zoom_api::Credentials::None, app.id.clone()),
+            apps: vec![app],
+            webhooks: ingress::Settings::default(),
             auto_start: true,
             stop_after: None,
-            app,
-            video_sdk: None,
             media: MediaSelection::default(),
             params: MediaParams::default(),
             video_participant: None,
@@ -96,20 +90,41 @@ impl Settings {
             buffer_data: true,
             allowed_hosts: AllowedHosts::default(),
             ca_file: None,
+            proxy: ProxyEnv::default(),
             disk: None,
             stdout: None,
             state: None,
-            on_revoked: OnRevoked::Delete,
-            on_exit: OnExit::Leave,
+            on_revoked: OnRevoked::default(),
+            on_exit: OnExit::default(),
+        }
+    }
+
+    /// The app whose streams are received.
+    ///
+    /// # Panics
+    /// Without any: [`Settings::check`] comes first.
+    pub(crate) fn app(&self) -> &App {
+        &self.apps[0]
+    }
+
+    /// Whether there is an app.
+    pub(super) fn check(&self) -> io::Result<()> {
+        match self.apps.as_slice() {
+            [_] => Ok(()),
+            apps => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("found {} apps in the settings, expected one", apps.len()),
+            )),
         }
     }
 
     /// Becomes the new ones, as far as a running process can.
     pub(super) fn take(&mut self, new: Settings) {
         let old = self.clone();
-        // A part that was not started has nobody to hand the settings to, and one that runs goes on.
+        // A part that was not started cannot be given settings; one that runs keeps its own.
         *self = Settings {
             ca_file: old.ca_file,
+            proxy: old.proxy,
             state: old.state,
             disk: old.disk.and_then(|old| new.disk.or(Some(old))),
             stdout: old.stdout.and_then(|old| new.stdout.or(Some(old))),
@@ -117,17 +132,9 @@ impl Settings {
         };
     }
 
-    /// The id and secret that sign the handshakes of a product's streams.
-    pub(super) fn keys(&self, product: Product) -> &AppCredentials {
-        match (product, &self.video_sdk) {
-            (Product::Session, Some(keys)) => keys,
-            _ => &self.app,
-        }
-    }
-
-    /// What of it the registry decides by.
+    /// The part that the coordinator decides by.
     pub(super) fn coordinator(&self) -> coordinator::Settings {
-        let can_call = !matches!(self.api.credentials, zoom_api::Credentials::None);
+        let can_call = self.app().rest.credentials.is_some();
         coordinator::Settings {
             auto_start: self.auto_start && can_call,
             can_call,

@@ -36,7 +36,7 @@ impl Daemon {
     /// is another app, which the stream is not of.
     pub(super) fn tell_secrets(&mut self) {
         for running in self.running.values_mut() {
-            let keys = self.settings.keys(running.info.product);
+            let keys = self.settings.app().credentials_for(running.info.product);
             if keys.id == running.keys.id && keys.secret != running.keys.secret {
                 running.keys = keys.clone();
                 let command = Command::ClientSecret(keys.secret.clone());
@@ -68,7 +68,7 @@ impl Daemon {
         } = plan;
         let hosts = &self.settings.allowed_hosts;
         let urls = ServerUrl::all(&started.server_urls, hosts).map_err(EndReason::BadUrl)?;
-        let keys = self.settings.keys(started.product).clone();
+        let keys = self.settings.app().credentials_for(started.product).clone();
         let config = StreamConfig {
             product: started.product,
             id: started.id,

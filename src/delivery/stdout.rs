@@ -25,9 +25,10 @@ const BATCH_BYTES: usize = 16 << 10;
 const BUFFER_KEPT_BYTES: usize = 4 << 10;
 
 /// How a phrase is shown: `RTMS_STDOUT`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum StdoutFormat {
     /// `12:04:31  Ada: good morning`.
+    #[default]
     Text,
     /// The line of `transcript.jsonl`.
     Jsonl,

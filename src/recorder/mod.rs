@@ -46,7 +46,7 @@ pub mod transcript;
 pub mod video;
 
 pub use crate::delivery::stdout::{Stdout, StdoutFormat};
-pub use disk::{Disk, RecorderSettings};
+pub use disk::{DEFAULT_OUT, Disk, RecorderSettings};
 pub use stream_files::load_recent_phrases;
 pub use transcript::TranscriptFormats;
 

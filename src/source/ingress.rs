@@ -5,8 +5,9 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use crate::domain::app::App;
 use crate::domain::secret::Secret;
 use crate::gate;
 use crate::gate::{Gate, Limits, Tls, TlsError, TlsFiles};
@@ -15,18 +16,12 @@ use crate::source::webhook::respond;
 use crate::source::webhook::respond::Accepted;
 use crate::state::intents::IntentLog;
 
-/// Everything about the public edge that an operator may set.
-#[derive(Debug, Clone)]
+/// Everything about the webhook listener that an operator may set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// `WEBHOOK_PATH`: where webhooks are posted, beginning with `/`.
-    pub path: String,
-    /// `ZOOM_SECRET_TOKEN`: webhook secret tokens; the first answers unsigned challenges.
-    pub secret_tokens: Vec<Secret>,
-    /// `RTMS_VERIFY_WEBHOOKS`: whether signatures are checked.
-    pub verify: bool,
-    /// How far a webhook's timestamp may be from our clock, in either direction.
-    pub max_age: Duration,
-    /// What strangers may use of the machine.
+    /// What a webhook is, and how it is verified.
+    pub webhook: respond::Settings,
+    /// What unauthenticated clients may use of the machine.
     pub limits: Limits,
     /// `RTMS_TLS_CERT` and `RTMS_TLS_KEY`; `None` speaks plain HTTP, for a proxy in front.
     pub tls: Option<TlsFiles>,
@@ -35,24 +30,11 @@ pub struct Settings {
     pub socket_parent: Option<PathBuf>,
 }
 
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            path: "/webhook".into(),
-            secret_tokens: Vec::new(),
-            verify: true,
-            max_age: Duration::from_secs(300),
-            limits: Limits::default(),
-            tls: None,
-            socket_parent: None,
-        }
-    }
-}
-
 /// Settings whose certificate was read.
 #[derive(Debug)]
 pub struct Prepared {
-    settings: Settings,
+    webhook: respond::Settings,
+    secret_tokens: Vec<Secret>,
     gate: gate::Config,
 }
 
@@ -61,11 +43,11 @@ impl Settings {
     ///
     /// # Errors
     /// A certificate that cannot be used.
-    pub fn prepare(self) -> Result<Prepared, Error> {
-        let gate = self.gate()?;
+    pub fn prepare(&self, apps: &[App]) -> Result<Prepared, Error> {
         Ok(Prepared {
-            settings: self,
-            gate,
+            gate: self.gate()?,
+            webhook: self.webhook.clone(),
+            secret_tokens: secret_tokens(apps),
         })
     }
 
@@ -78,15 +60,6 @@ impl Settings {
             limits: self.limits,
             tls,
         })
-    }
-
-    fn server(self) -> respond::Settings {
-        respond::Settings {
-            path: self.path,
-            secret_tokens: self.secret_tokens,
-            verify: self.verify,
-            max_age: self.max_age,
-        }
     }
 }
 
@@ -139,14 +112,15 @@ pub struct Public<T> {
 }
 
 impl<T: From<Accepted> + Send + 'static> Public<T> {
-    /// Starts to serve these listeners. Webhooks that are verified are kept in `intents` and go to
-    /// `inbox`, each after it was answered.
+    /// Starts to serve these listeners. Webhooks that an app's secret token signed are kept in
+    /// `intents` and go to `inbox`, each after it was answered.
     ///
     /// # Errors
     /// A certificate that cannot be used; a directory, socket or thread that is not to be had.
     pub fn start(
         listeners: Vec<TcpListener>,
         settings: Settings,
+        apps: &[App],
         inbox: inbox::Sender<T>,
         intents: Option<Arc<IntentLog>>,
     ) -> Result<Public<T>, Error> {
@@ -155,7 +129,12 @@ impl<T: From<Accepted> + Send + 'static> Public<T> {
             .socket_parent
             .clone()
             .unwrap_or_else(default_socket_parent);
-        let server = Arc::new(respond::Server::new(settings.server(), inbox, intents));
+        let server = Arc::new(respond::Server::new(
+            settings.webhook,
+            secret_tokens(apps),
+            inbox,
+            intents,
+        ));
         let handler = {
             let server = Arc::clone(&server);
             Arc::new(move |requests| server.handle_requests(requests))
@@ -164,10 +143,10 @@ impl<T: From<Accepted> + Send + 'static> Public<T> {
         Ok(Public { gate, server })
     }
 
-    /// Takes other settings. Requests that have begun end under the old ones.
-    pub fn reload(&self, Prepared { settings, gate }: Prepared) {
-        self.gate.reload(gate);
-        self.server.reload(settings.server());
+    /// Uses other settings. Requests that have begun end under the old ones.
+    pub fn reload(&self, prepared: Prepared) {
+        self.gate.reload(prepared.gate);
+        self.server.reload(prepared.webhook, prepared.secret_tokens);
     }
 }
 
@@ -210,6 +189,12 @@ impl<T> Public<T> {
     pub fn stop(&mut self) {
         self.gate.stop();
     }
+}
+
+fn secret_tokens(apps: &[App]) -> Vec<Secret> {
+    apps.iter()
+        .flat_map(|app| app.secret_tokens.clone())
+        .collect()
 }
 
 /// systemd gives a directory that it removes after a crash, too; it may give several.

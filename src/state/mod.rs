@@ -16,6 +16,9 @@ use std::sync::atomic::AtomicU64;
 pub use error::Error;
 pub use write::{Moment, Step};
 
+/// `RTMS_STATE` where it is not set.
+pub const DEFAULT_STATE: &str = "./rtms-state";
+
 /// The file whose lock says that the directory is taken; it holds the process id of the taker.
 const LOCK_NAME: &str = "lock";
 

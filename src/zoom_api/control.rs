@@ -84,14 +84,14 @@ impl Api {
     }
 
     fn control_session(&self, control: &ControlRequest, name: &str) -> Result<(), Error> {
-        let Some(sdk) = &self.settings.video_sdk else {
+        let Some(sdk) = &self.app.video_sdk else {
             return Err(Error::new(
                 Kind::Configuration,
                 name,
                 "found no ZOOM_VIDEO_SDK_KEY and ZOOM_VIDEO_SDK_SECRET, expected both for Video SDK sessions",
             ));
         };
-        let token = jwt::sign(sdk, self.settings.clock.date());
+        let token = jwt::sign(sdk, self.process.clock.date());
         let bearer = Secret::new(format!("Bearer {}", token.expose()));
         match self.attempt(control, name, &bearer) {
             Err(error) if error.kind == Kind::TokenRefused => Err(as_kind(Kind::KeyRefused, error)),
@@ -100,10 +100,11 @@ impl Api {
     }
 
     fn attempt(&self, control: &ControlRequest, name: &str, bearer: &Secret) -> Result<(), Error> {
-        let participant = control
+        let participant = control.participant_user_id.as_deref().or(self
+            .app
+            .rest
             .participant_user_id
-            .as_deref()
-            .or(self.settings.participant_user_id.as_deref());
+            .as_deref());
         let call = HttpCall {
             server: Server::Api,
             method: control.product.rest_method(),
@@ -113,7 +114,7 @@ impl Api {
         };
         let reply = self
             .http
-            .call(call, self.settings.clock.date())
+            .call(call, self.process.clock.date())
             .map_err(|e| e.error(name))?;
         if reply.is_success() {
             return Ok(());
@@ -135,10 +136,7 @@ impl Api {
     }
 
     fn body(&self, control: &ControlRequest, participant: Option<&str>) -> Vec<u8> {
-        let client_id = match (control.product, &self.settings.video_sdk) {
-            (Product::Session, Some(sdk)) => &sdk.id,
-            _ => &self.settings.client_id,
-        };
+        let client_id = &self.app.credentials_for(control.product).id;
         let body = Body {
             action: control.action.name(),
             // The only client of the phone endpoint that is known sends the action alone.

@@ -11,11 +11,11 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Proxy};
 
-use super::Settings;
 use super::errors::Kind;
 use super::reply;
 use super::reply::Reply;
 use super::ureq_resolver::UreqResolver;
+use super::{Process, ProxyEnv, RestSettings};
 use crate::domain::secret::Secret;
 use crate::net::address::Address;
 use crate::net::root_bundle;
@@ -79,21 +79,20 @@ struct Agents {
 
 impl Http {
     /// Looks at the settings, or says which key of the configuration is wrong and why.
-    pub(super) fn new(settings: &Settings) -> Result<Http, String> {
-        let api = Address::parse(&settings.api_url).map_err(|e| format!("ZOOM_API_URL: {e}"))?;
-        let oauth =
-            Address::parse(&settings.oauth_url).map_err(|e| format!("ZOOM_OAUTH_URL: {e}"))?;
+    pub(super) fn new(rest: &RestSettings, process: &Process) -> Result<Http, String> {
+        let api = Address::parse(&rest.api_url).map_err(|e| format!("ZOOM_API_URL: {e}"))?;
+        let oauth = Address::parse(&rest.oauth_url).map_err(|e| format!("ZOOM_OAUTH_URL: {e}"))?;
         Ok(Http {
-            api_proxy: proxy(settings, &api)?,
-            oauth_proxy: proxy(settings, &oauth)?,
+            api_proxy: proxy(&process.proxy, &api)?,
+            oauth_proxy: proxy(&process.proxy, &oauth)?,
             api,
             oauth,
-            further_roots: settings
+            further_roots: process
                 .ca_file
                 .as_deref()
                 .map(root_bundle::of)
                 .transpose()?,
-            timeout: settings.timeout,
+            timeout: process.timeout,
             state: Mutex::new(State::Unused),
         })
     }
@@ -192,8 +191,8 @@ fn agent(tls: TlsConfig, proxy: Option<Proxy>, timeout: Duration) -> Agent {
     Agent::with_parts(config, DefaultConnector::new(), UreqResolver)
 }
 
-fn proxy(settings: &Settings, address: &Address) -> Result<Option<Proxy>, String> {
-    let Some(text) = settings.proxy.proxy_for(address) else {
+fn proxy(proxies: &ProxyEnv, address: &Address) -> Result<Option<Proxy>, String> {
+    let Some(text) = proxies.proxy_for(address) else {
         return Ok(None);
     };
     // The value may hold a password, so no message repeats it.

@@ -2,7 +2,7 @@
 //!
 //! Everything here blocks, has a deadline, and sleeps nowhere: who wants to try again later asks
 //! [`StartRetry`] when, and comes back. Nothing here reads the configuration or the environment
-//! by itself; it is all in [`Settings`].
+//! by itself; it is all in [`App`] and [`Process`].
 //!
 //! ```text
 //! control ─ token (one fetch for all who wait) ─ grant ─ chain (refresh tokens on disk)
@@ -26,6 +26,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+pub use crate::domain::app::{App, AppCredentials, RestCredentials, RestSettings};
 pub use crate::domain::rest::{ControlRequest, RestAction};
 pub use crate::net::proxy::ProxyEnv;
 pub use clock::Clock;
@@ -34,8 +35,6 @@ pub use errors::{Class, Error, Kind};
 pub use oauth::cache::AccessToken;
 pub use reply::RETRY_AFTER_MAX;
 
-use crate::domain::app::AppCredentials;
-use crate::domain::secret::Secret;
 use crate::state::StateDir;
 use http_call::{Http, HttpCall, Server};
 use oauth::cache::TokenCache;
@@ -45,27 +44,17 @@ use oauth::request::TokenSource;
 /// they print what goes over the wire, tokens and transcripts included.
 pub const SENSITIVE_LOG_TARGETS: [&str; 3] = ["ureq", "ureq_proto", "tungstenite"];
 
-/// How to call Zoom, and as whom.
+/// How long one REST call may take, from the look-up of the name to the last byte.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a client has of its process; a reload does not change it.
 #[derive(Debug, Clone)]
-pub struct Settings {
-    /// `ZOOM_API_URL`: `https`, or `http` to loopback.
-    pub api_url: String,
-    /// `ZOOM_OAUTH_URL`: likewise.
-    pub oauth_url: String,
-    /// Whose token the calls are made with.
-    pub credentials: Credentials,
-    /// The app that receives the streams (the one that signs handshakes), sent as
-    /// `settings.client_id`.
-    pub client_id: String,
-    /// `RTMS_PARTICIPANT_USER_ID`, sent as `settings.participant_user_id`.
-    pub participant_user_id: Option<String>,
-    /// `ZOOM_VIDEO_SDK_KEY` and `ZOOM_VIDEO_SDK_SECRET`, for Video SDK sessions.
-    pub video_sdk: Option<AppCredentials>,
+pub struct Process {
     /// `RTMS_CA_FILE`: roots beside the system's, in PEM.
     pub ca_file: Option<PathBuf>,
-    /// Where rotated refresh tokens are kept; only [`Credentials::UserRefresh`] needs it.
+    /// Where rotated refresh tokens are kept; only [`RestCredentials::UserRefresh`] needs it.
     pub state: Option<Arc<StateDir>>,
-    /// How long one call may take, from the look-up of the name to the last byte.
+    /// How long one call may take.
     pub timeout: Duration,
     /// The proxies of the environment.
     pub proxy: ProxyEnv,
@@ -73,60 +62,24 @@ pub struct Settings {
     pub clock: Clock,
 }
 
-impl Settings {
-    /// Zoom's public cloud, ten seconds a call, no proxy, nothing optional.
-    pub fn new(credentials: Credentials, client_id: impl Into<String>) -> Settings {
-        Settings {
-            api_url: "https://api.zoom.us".to_owned(),
-            oauth_url: "https://zoom.us/oauth/token".to_owned(),
-            credentials,
-            client_id: client_id.into(),
-            participant_user_id: None,
-            video_sdk: None,
+impl Default for Process {
+    /// The system's roots and clock, no state directory, no proxy.
+    fn default() -> Process {
+        Process {
             ca_file: None,
             state: None,
-            timeout: Duration::from_secs(10),
+            timeout: DEFAULT_TIMEOUT,
             proxy: ProxyEnv::default(),
             clock: Clock::system(),
         }
     }
 }
 
-/// Whose token the calls are made with. Where several are configured, the first of this order is
-/// to be taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Credentials {
-    /// A token as it is, good until it expires.
-    Static {
-        /// The access token.
-        token: Secret,
-    },
-    /// A server-to-server app of the account.
-    ServerToServer {
-        /// The account.
-        account_id: String,
-        /// The app.
-        client_id: String,
-        /// Its secret.
-        client_secret: Secret,
-    },
-    /// An app that a user has authorized.
-    UserRefresh {
-        /// The app.
-        client_id: String,
-        /// Its secret.
-        client_secret: Secret,
-        /// The configured refresh token; the stored one wins if it stems from this one.
-        refresh_token: Secret,
-    },
-    /// Nobody's: streams are started by others. Only Video SDK sessions can be controlled.
-    None,
-}
-
 /// The client: one per process at a time, shared by all threads.
 #[derive(Debug)]
 pub struct Api {
-    settings: Settings,
+    app: App,
+    process: Process,
     http: Arc<Http>,
     tokens: Arc<TokenCache>,
     counters: Arc<Counters>,
@@ -145,27 +98,33 @@ pub struct ProbeResult {
 }
 
 impl Api {
-    /// Prepares the client. Nothing is sent; roots and stored tokens are read.
-    pub fn new(settings: Settings) -> Result<Api, Error> {
-        let http = http(&settings)?;
-        let grant = TokenSource::new(&settings, &http, None)?;
-        Ok(Api::with(settings, http, grant, Arc::default()))
+    /// Prepares the client of an app. Nothing is sent; roots and stored tokens are read.
+    ///
+    /// # Errors
+    /// An address, a proxy or a file of roots that cannot be used; a state directory that is missing
+    /// or cannot be read.
+    pub fn new(app: App, process: Process) -> Result<Api, Error> {
+        let http = http(&app, &process)?;
+        let source = TokenSource::new(&app.rest.credentials, process.state.as_ref(), &http, None)?;
+        Ok(Api::with(app, process, http, source, Arc::default()))
     }
 
     fn with(
-        settings: Settings,
+        app: App,
+        process: Process,
         http: Arc<Http>,
-        grant: TokenSource,
+        source: TokenSource,
         counters: Arc<Counters>,
     ) -> Api {
         let tokens = TokenCache::new(
-            grant,
-            settings.clock.clone(),
+            source,
+            process.clock.clone(),
             Arc::clone(&counters),
-            settings.timeout,
+            process.timeout,
         );
         Api {
-            settings,
+            app,
+            process,
             http,
             tokens: Arc::new(tokens),
             counters,
@@ -173,40 +132,39 @@ impl Api {
     }
 
     /// A client with other credentials or addresses, for calls from now on; those under way end
-    /// with this one. What is the same goes over: connections, the access token, the chain of
-    /// refresh tokens, the counters. Roots, state directory, proxy, timeout and clock belong to the
-    /// process and stay as they are here, whatever the settings say.
+    /// with this one. What is the same is shared: connections, the access token, the chain of
+    /// refresh tokens, the counters.
     ///
     /// Nothing is sent. It may read the state directory, and the system's roots.
     ///
     /// # Errors
     /// As in [`Api::new`]; then this client is as good as before.
-    pub fn renewed(&self, settings: Settings) -> Result<Api, Error> {
-        let old = &self.settings;
-        let settings = Settings {
-            ca_file: old.ca_file.clone(),
-            state: old.state.clone(),
-            timeout: old.timeout,
-            proxy: old.proxy.clone(),
-            clock: old.clock.clone(),
-            ..settings
-        };
-        let has_same_servers =
-            (&settings.api_url, &settings.oauth_url) == (&old.api_url, &old.oauth_url);
+    pub fn renewed(&self, app: App) -> Result<Api, Error> {
+        let (new, old) = (&app.rest, &self.app.rest);
+        let has_same_servers = (&new.api_url, &new.oauth_url) == (&old.api_url, &old.oauth_url);
+        let process = self.process.clone();
         let http = match has_same_servers {
             true => Arc::clone(&self.http),
-            false => http(&settings)?,
+            false => http(&app, &process)?,
         };
-        if has_same_servers && settings.credentials == old.credentials {
+        if has_same_servers && new.credentials == old.credentials {
             return Ok(Api {
-                settings,
+                app,
+                process,
                 http,
                 tokens: Arc::clone(&self.tokens),
                 counters: Arc::clone(&self.counters),
             });
         }
-        let grant = TokenSource::new(&settings, &http, Some(self.tokens.grant()))?;
-        Ok(Api::with(settings, http, grant, Arc::clone(&self.counters)))
+        let before = Some(self.tokens.grant());
+        let source = TokenSource::new(&new.credentials, process.state.as_ref(), &http, before)?;
+        Ok(Api::with(
+            app,
+            process,
+            http,
+            source,
+            Arc::clone(&self.counters),
+        ))
     }
 
     /// What was done so far, in numbers.
@@ -214,9 +172,14 @@ impl Api {
         &self.counters
     }
 
-    /// What it was made with.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    /// As whom it calls.
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// What it has of its process.
+    pub fn process(&self) -> &Process {
+        &self.process
     }
 
     /// An access token that is good now; fetched if there is none.
@@ -240,7 +203,7 @@ impl Api {
     pub fn probe(&self, token: Option<&AccessToken>) -> Result<ProbeResult, Error> {
         const CALL: &str = "reach the zoom api";
         let begun: (Instant, SystemTime) =
-            (self.settings.clock.instant(), self.settings.clock.date());
+            (self.process.clock.instant(), self.process.clock.date());
         let bearer = token.map(AccessToken::bearer);
         let call = HttpCall {
             server: Server::Api,
@@ -251,7 +214,7 @@ impl Api {
         };
         let reply = self.http.call(call, begun.1).map_err(|e| e.error(CALL))?;
         let round_trip = self
-            .settings
+            .process
             .clock
             .instant()
             .saturating_duration_since(begun.0);
@@ -285,8 +248,8 @@ impl Api {
     }
 }
 
-fn http(settings: &Settings) -> Result<Arc<Http>, Error> {
-    let http = Http::new(settings)
+fn http(app: &App, process: &Process) -> Result<Arc<Http>, Error> {
+    let http = Http::new(&app.rest, process)
         .map_err(|fault| Error::new(Kind::Configuration, "prepare calls to zoom", fault))?;
     Ok(Arc::new(http))
 }

@@ -5,14 +5,13 @@ use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
-use rtmsd::daemon::{AppCredentials, Daemon, Handle, Settings, SinkFactory};
+use rtmsd::daemon::{App, AppCredentials, Daemon, Handle, RestCredentials, Settings, SinkFactory};
 use rtmsd::demo::{Begin, Credentials, End, MeetingScript, Step, Zoom};
 use rtmsd::domain::secret::Secret;
 use rtmsd::domain::stream_info::StreamInfo;
 use rtmsd::protocol::server_url::AllowedHosts;
 use rtmsd::protocol::{EndReason, StreamEvent};
 use rtmsd::stream::Sink;
-use rtmsd::zoom_api;
 
 use crate::harness::{PATIENCE, frequent_keep_alives};
 use crate::meeting::{open, plain, wait_until_over, wait_until_streaming};
@@ -58,17 +57,19 @@ struct Embedded {
 
 fn embed(zoom: &Zoom, sinks: Box<SinkFactory>) -> Embedded {
     let options = zoom.options();
-    let app = AppCredentials {
+    let credentials = AppCredentials {
         id: options.client_id.clone(),
         secret: Secret::new(options.client_secret.as_str()),
     };
-    let mut settings = Settings::new(app, vec![Secret::new(options.secret_token.as_str())]);
-    settings.allowed_hosts = AllowedHosts::parse("127.0.0.1").expect("a host");
-    settings.ca_file = Some(zoom.ca_file());
-    settings.api.api_url = zoom.api_url();
-    settings.api.credentials = zoom_api::Credentials::Static {
+    let secret_tokens = vec![Secret::new(options.secret_token.as_str())];
+    let mut app = App::new(credentials, secret_tokens);
+    app.rest.api_url = zoom.api_url();
+    app.rest.credentials = RestCredentials::Static {
         token: Secret::new(options.access_token.as_str()),
     };
+    let mut settings = Settings::new(app);
+    settings.allowed_hosts = AllowedHosts::parse("127.0.0.1").expect("a host");
+    settings.ca_file = Some(zoom.ca_file());
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let daemon = Daemon::start(vec![listener], settings, Some(sinks)).expect("it starts");
     let address = daemon.addresses()[0];

@@ -16,6 +16,7 @@ use openssl::pkey::PKey;
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode, SslVersion};
 use openssl::x509::extension::SubjectAlternativeName;
 use openssl::x509::{X509, X509NameBuilder};
+use rtmsd::domain::app::{App, AppCredentials};
 use rtmsd::domain::secret::Secret;
 use rtmsd::domain::zoom_event::{ZoomEvent, ZoomEventKind};
 use rtmsd::gate::{Limits, TlsFiles};
@@ -36,10 +37,16 @@ struct Edge {
 }
 
 fn settings() -> Settings {
-    Settings {
-        secret_tokens: vec![Secret::new(TOKEN)],
-        ..Settings::default()
-    }
+    Settings::default()
+}
+
+fn apps(tokens: &[&str]) -> Vec<App> {
+    let credentials = AppCredentials {
+        id: "app".to_owned(),
+        secret: Secret::new("app secret"),
+    };
+    let tokens = tokens.iter().map(|token| Secret::new(*token)).collect();
+    vec![App::new(credentials, tokens)]
 }
 
 fn hasty() -> Settings {
@@ -60,8 +67,8 @@ impl Edge {
     fn with_places(settings: Settings, places: usize) -> Edge {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let (sender, inbox) = inbox::inbox(places);
-        let public =
-            Public::start(vec![listener], settings, sender, None).expect("the edge starts");
+        let public = Public::start(vec![listener], settings, &apps(&[TOKEN]), sender, None)
+            .expect("the edge starts");
         let address = public.addresses()[0];
         Edge {
             public,
@@ -744,7 +751,9 @@ fn tls_of_its_own_is_modern_and_reloads() {
     assert_eq!(code(&answer), 200, "{answer}");
     edge.arrives(4);
 
-    let prepared = with(&second).prepare().expect("a good certificate");
+    let prepared = with(&second)
+        .prepare(&apps(&[TOKEN]))
+        .expect("a good certificate");
     edge.public.reload(prepared);
     let name = |n| ask_tls(&edge, &webhook(n), None).expect("TLS").0;
     assert_eq!(name(5), "second");
@@ -752,7 +761,9 @@ fn tls_of_its_own_is_modern_and_reloads() {
         cert: first.cert.clone(),
         key: second.key.clone(),
     };
-    let error = with(&mixed).prepare().expect_err("not a pair");
+    let error = with(&mixed)
+        .prepare(&apps(&[TOKEN]))
+        .expect_err("not a pair");
     let expected = format!(
         "{}: the key does not belong to the certificate in {}",
         second.key.display(),
@@ -760,9 +771,9 @@ fn tls_of_its_own_is_modern_and_reloads() {
     );
     assert_eq!(error.to_string(), expected);
     std::fs::write(&second.cert, "no certificate").expect("a file");
-    assert!(with(&second).prepare().is_err());
+    assert!(with(&second).prepare(&apps(&[TOKEN])).is_err());
     std::fs::remove_file(&second.key).expect("a file");
-    assert!(with(&second).prepare().is_err());
+    assert!(with(&second).prepare(&apps(&[TOKEN])).is_err());
     assert_eq!(name(6), "second");
     std::fs::remove_dir_all(&directory).expect("the directory");
 }
@@ -772,9 +783,9 @@ fn reloaded_secrets_hold_at_once() {
     let edge = Edge::start(settings());
     edge.works();
     let mut other = settings();
-    other.secret_tokens = vec![Secret::new("new"), Secret::new(TOKEN)];
-    other.path = "/hook".into();
-    edge.public.reload(other.prepare().expect("settings"));
+    other.webhook.path = "/hook".into();
+    let prepared = other.prepare(&apps(&["new", TOKEN]));
+    edge.public.reload(prepared.expect("settings"));
     assert_eq!(code(&edge.ask(&webhook(9))), 404);
     let request = post(body(9).as_bytes(), "new", "");
     let request = String::from_utf8_lossy(&request).replace("/webhook", "/hook?from=zoom");

@@ -13,7 +13,7 @@ use rustix::process::{Resource, getrlimit};
 use crate::cli::exit;
 use crate::cli::service_env;
 use crate::clock::now_ms;
-use crate::config::{Config, Loaded};
+use crate::config::Loaded;
 use crate::domain::time::Utc;
 use crate::gate::{Tls, TlsFiles};
 use crate::state;
@@ -59,15 +59,19 @@ const WRONG: CheckLevel = CheckLevel::Fault(exit::CONFIG);
 /// Everything that can be seen from here.
 pub(crate) fn findings(loaded: &Loaded) -> Vec<Finding> {
     let config = &loaded.config;
-    let mut findings = vec![meetings(&config.out), state_directory(&config.state)];
+    let settings = &config.daemon;
+    let mut findings = Vec::new();
+    findings.extend(settings.disk.as_ref().map(|disk| meetings(&disk.root)));
+    findings.extend(settings.state.as_deref().map(state_directory));
     let public = SocketAddr::from((config.host, config.port));
     findings.push(port(public, "HOST and PORT"));
-    findings.extend(config.admin.map(|address| port(address, "RTMS_ADMIN")));
-    if let Some(files) = &config.tls {
+    let admin = config.admin.address;
+    findings.extend(admin.map(|address| port(address, "RTMS_ADMIN")));
+    if let Some(files) = &settings.webhooks.tls {
         findings.push(certificate(files));
         findings.extend(key_mode(&files.key));
     }
-    findings.extend(roots(config));
+    findings.extend(settings.ca_file.as_deref().and_then(roots));
     // The server raises its limit to this by itself.
     findings.push(limits(getrlimit(Resource::Nofile).maximum, "here"));
     findings.extend(service_env::findings(loaded.file.as_deref().map(Path::new)));
@@ -230,8 +234,7 @@ fn key_mode(key: &Path) -> Option<Finding> {
     })
 }
 
-fn roots(config: &Config) -> Option<Finding> {
-    let file = config.ca_file.as_ref()?;
+fn roots(file: &Path) -> Option<Finding> {
     let error = access(file, Access::READ_OK).err()?;
     let text = format!("RTMS_CA_FILE {} cannot be read: {error}", file.display());
     Some(Finding::new(NOT_USABLE, "roots", text))

@@ -9,13 +9,16 @@ pub mod online;
 
 use std::io::{self, Write};
 
+use crate::admin;
 use crate::cli::exit;
 use crate::config::{Config, Loaded, Sources, load};
-use crate::daemon::{OnExit, OnRevoked};
+use crate::daemon::{OnExit, OnRevoked, Settings};
 use crate::delivery::stdout::StdoutFormat;
+use crate::domain::app::{App, RestCredentials};
 use crate::domain::product::Product;
 use crate::protocol::events::EventGroup;
 use crate::protocol::params::{AudioStreams, MediaKind, MediaSelection, VideoStreams};
+use crate::recorder::RecorderSettings;
 use machine::CheckLevel;
 
 /// How a configuration was judged.
@@ -108,34 +111,35 @@ fn settings(loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {
 
 /// A topic and what the configuration does about it, in the order of a stream's life.
 fn meaning(config: &Config) -> Vec<(&'static str, String)> {
+    let settings = &config.daemon;
     let mut lines = vec![
         ("webhooks", webhooks(config)),
         ("starting", starting(config)),
-        ("tokens", tokens(config)),
-        ("media", media(config)),
+        ("tokens", tokens(config.app())),
+        ("media", media(settings)),
     ];
-    lines.extend(scopes(&config.media).map(|text| ("scopes", text)));
-    lines.extend(parameters(config));
-    lines.push(("events", events(config)));
-    lines.push(("connects to", connects(config)));
-    lines.push((
-        "meetings",
-        format!("{}, in {}", files(config), config.out.display()),
-    ));
-    lines.push(("consent", consent(config)));
-    lines.push(("stdout", stdout(config)));
-    lines.push(("state", config.state.display().to_string()));
-    lines.push(("at exit", at_exit(config)));
-    lines.push(("admin", admin(config)));
+    lines.extend(scopes(&settings.media).map(|text| ("scopes", text)));
+    lines.extend(parameters(settings));
+    lines.push(("events", events(settings)));
+    lines.push(("connects to", connects(settings)));
+    lines.extend(settings.disk.as_ref().map(|disk| ("meetings", files(disk))));
+    lines.push(("consent", consent(settings)));
+    lines.push(("stdout", stdout(settings)));
+    let state = settings.state.as_ref();
+    lines.extend(state.map(|state| ("state", state.display().to_string())));
+    lines.push(("at exit", at_exit(settings)));
+    lines.push(("admin", admin(&config.admin)));
     lines.push((
         "log",
-        format!("{} on stderr", config.log_level.as_str().to_lowercase()),
+        format!("{} on stderr", config.log.level.as_str().to_lowercase()),
     ));
     lines
 }
 
 fn webhooks(config: &Config) -> String {
-    let scheme = if config.tls.is_some() {
+    let settings = &config.daemon.webhooks;
+    let webhook = &settings.webhook;
+    let scheme = if settings.tls.is_some() {
         "https"
     } else {
         "http"
@@ -144,11 +148,8 @@ fn webhooks(config: &Config) -> String {
         0 => "a free port".to_owned(),
         port => format!("port {port}"),
     };
-    let mut text = format!(
-        "{scheme} on {} {port}, POST {}",
-        config.host, config.webhook_path
-    );
-    match &config.tls {
+    let mut text = format!("{scheme} on {} {port}, POST {}", config.host, webhook.path);
+    match &settings.tls {
         Some(tls) => {
             text += &format!(
                 "; certificate {}, key {}",
@@ -158,9 +159,9 @@ fn webhooks(config: &Config) -> String {
         }
         None => text += "; Zoom calls https only, so a proxy in front is required",
     }
-    if config.verify_webhooks {
-        let tokens = count(config.secret_tokens.len(), "secret token");
-        let age = config.webhook_max_age.as_secs();
+    if webhook.verify {
+        let tokens = count(config.app().secret_tokens.len(), "secret token");
+        let age = webhook.max_age.as_secs();
         text += &format!("; signatures verified with {tokens}, up to {age} s old");
     } else {
         text += "; signatures NOT verified";
@@ -169,18 +170,19 @@ fn webhooks(config: &Config) -> String {
 }
 
 fn starting(config: &Config) -> String {
-    let who = if !config.auto_start {
+    let rest = &config.app().rest;
+    let who = if !config.daemon.auto_start {
         "streams that Zoom starts are received; none is started here".to_owned()
-    } else if !config.has_rest_credentials() {
+    } else if !rest.credentials.is_some() {
         "streams that Zoom starts are received; without credentials none can be started here"
             .to_owned()
     } else {
-        match &config.participant_user_id {
+        match &rest.participant_user_id {
             Some(user) => format!("each meeting's stream is started by REST for user {user}"),
             None => "each meeting's stream is started by REST".to_owned(),
         }
     };
-    match config.stop_after {
+    match config.daemon.stop_after {
         Some(after) => format!(
             "{who}; one started here is stopped after {} s, by RTMS_STOP_AFTER",
             after.as_secs()
@@ -189,35 +191,37 @@ fn starting(config: &Config) -> String {
     }
 }
 
-fn tokens(config: &Config) -> String {
-    if config.access_token.is_some() {
-        return "access_token: valid for one hour after Zoom issued it".to_owned();
-    }
-    let app = match &config.api_client {
-        Some(app) => app.id.as_str(),
-        None => config.client_id.as_str(),
-    };
-    let url = &config.oauth_url;
-    match (&config.account_id, &config.refresh_token) {
-        (Some(account), _) => format!("server-to-server, account {account}, app {app}, {url}"),
-        (None, Some(_)) => format!("user OAuth by refresh token, app {app}, {url}"),
-        (None, None) => "none: no REST calls".to_owned(),
+fn tokens(app: &App) -> String {
+    let url = &app.rest.oauth_url;
+    match &app.rest.credentials {
+        RestCredentials::Static { .. } => {
+            "access_token, as it is: works for an hour from when it was made".to_owned()
+        }
+        RestCredentials::ServerToServer {
+            account_id,
+            client_id,
+            ..
+        } => format!("server-to-server, account {account_id}, app {client_id}, {url}"),
+        RestCredentials::UserRefresh { client_id, .. } => {
+            format!("user OAuth by refresh token, app {client_id}, {url}")
+        }
+        RestCredentials::None => "none: no REST calls".to_owned(),
     }
 }
 
-fn media(config: &Config) -> String {
-    let names: Vec<&str> = config
+fn media(settings: &Settings) -> String {
+    let names: Vec<&str> = settings
         .media
         .kinds()
         .iter()
         .map(|kind| kind.name())
         .collect();
-    let early = if config.buffer_data {
+    let early = if settings.buffer_data {
         "with what was said before the connection"
     } else {
         "from the connection on"
     };
-    match config.media.is_all() {
+    match settings.media.is_all() {
         true => format!("everything on one connection, {early}"),
         false => format!(
             "{}, each on a connection of its own, {early}",
@@ -237,10 +241,10 @@ fn scopes(media: &MediaSelection) -> Option<String> {
     (!scopes.is_empty()).then(|| format!("the app needs {}", scopes.join(", ")))
 }
 
-fn parameters(config: &Config) -> Vec<(&'static str, String)> {
-    let params = &config.params;
+fn parameters(settings: &Settings) -> Vec<(&'static str, String)> {
+    let params = &settings.params;
     let mut lines = Vec::new();
-    if config.media.is_wanted(MediaKind::Audio) {
+    if settings.media.is_wanted(MediaKind::Audio) {
         let audio = &params.audio;
         let whose = match audio.streams {
             AudioStreams::Mixed => "all speakers mixed",
@@ -257,9 +261,9 @@ fn parameters(config: &Config) -> Vec<(&'static str, String)> {
             ),
         ));
     }
-    if config.media.is_wanted(MediaKind::Video) {
+    if settings.media.is_wanted(MediaKind::Video) {
         let video = &params.video;
-        let whose = match (video.streams, &config.video_participant) {
+        let whose = match (video.streams, &settings.video_participant) {
             (VideoStreams::Active, _) => "of the active speaker".to_owned(),
             (VideoStreams::Individual, Some(name)) => format!("of {name}"),
             (VideoStreams::Individual, None) => {
@@ -272,12 +276,12 @@ fn parameters(config: &Config) -> Vec<(&'static str, String)> {
             format!("{codec}, {size}, {} a second, {whose}", video.fps),
         ));
     }
-    if config.media.is_wanted(MediaKind::Share) {
+    if settings.media.is_wanted(MediaKind::Share) {
         let share = &params.share;
         let (codec, size) = (share.codec.name(), share.resolution.name());
         lines.push(("share", format!("{codec}, {size}, {} a second", share.fps)));
     }
-    if config.media.is_wanted(MediaKind::Transcript) {
+    if settings.media.is_wanted(MediaKind::Transcript) {
         let transcript = &params.transcript;
         let text = match (transcript.language, transcript.is_pinned) {
             (None, _) => "language detected by Zoom".to_owned(),
@@ -291,8 +295,8 @@ fn parameters(config: &Config) -> Vec<(&'static str, String)> {
     lines
 }
 
-fn events(config: &Config) -> String {
-    let names: Vec<&str> = config
+fn events(settings: &Settings) -> String {
+    let names: Vec<&str> = settings
         .events
         .groups()
         .iter()
@@ -304,16 +308,16 @@ fn events(config: &Config) -> String {
     }
 }
 
-fn connects(config: &Config) -> String {
-    let mut text = config.allowed_hosts.to_string();
-    if let Some(file) = &config.ca_file {
+fn connects(settings: &Settings) -> String {
+    let mut text = settings.allowed_hosts.to_string();
+    if let Some(file) = &settings.ca_file {
         text += &format!("; also trusts the root certificates in {}", file.display());
     }
     text
 }
 
-fn files(config: &Config) -> String {
-    let formats = config.transcript;
+fn files(disk: &RecorderSettings) -> String {
+    let formats = disk.formats;
     let names = [
         (formats.jsonl, "jsonl"),
         (formats.txt, "txt"),
@@ -325,29 +329,30 @@ fn files(config: &Config) -> String {
         .filter(|(on, _)| *on)
         .map(|(_, name)| *name)
         .collect();
+    let folder = disk.root.display();
     match names.as_slice() {
-        [] => "no transcript files".to_owned(),
-        names => format!("transcripts as {}", names.join(", ")),
+        [] => format!("no transcript files, in {folder}"),
+        names => format!("transcripts as {}, in {folder}", names.join(", ")),
     }
 }
 
-fn consent(config: &Config) -> String {
-    match config.on_revoked {
+fn consent(settings: &Settings) -> String {
+    match settings.on_revoked {
         OnRevoked::Delete => "withdrawn: the stream's files are deleted at once".to_owned(),
         OnRevoked::Keep => "withdrawn: files are KEPT, and an error is logged".to_owned(),
     }
 }
 
-fn stdout(config: &Config) -> String {
-    match config.stdout {
+fn stdout(settings: &Settings) -> String {
+    match settings.stdout {
         Some(StdoutFormat::Text) => "a line of text for every phrase".to_owned(),
         Some(StdoutFormat::Jsonl) => "a line of JSON for every phrase".to_owned(),
         None => "nothing".to_owned(),
     }
 }
 
-fn at_exit(config: &Config) -> String {
-    match config.on_exit {
+fn at_exit(settings: &Settings) -> String {
+    match settings.on_exit {
         OnExit::Leave => {
             "streams are left open: back within a minute, they are rejoined".to_owned()
         }
@@ -355,8 +360,8 @@ fn at_exit(config: &Config) -> String {
     }
 }
 
-fn admin(config: &Config) -> String {
-    match (config.admin, &config.admin_token) {
+fn admin(settings: &admin::Settings) -> String {
+    match (settings.address, &settings.token) {
         (None, _) => "off: no health, no metrics, no \"rtmsd status\"".to_owned(),
         (Some(at), None) => {
             format!("http://{at}/healthz, /readyz, /metrics, /streams; without token")

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::state::StateDir;
-use crate::zoom_api::{AccessToken, Api, Credentials, Error, ProbeResult, Settings};
+use crate::zoom_api::{AccessToken, Api, App, Error, ProbeResult, Process, RestCredentials};
 
 /// A clock this far off is worth a word.
 const CLOCK_WARN_MS: i64 = 5_000;
@@ -26,14 +26,15 @@ const CONTROL_SCOPE: &str = "meeting:update:participant_rtms_app_status";
 /// `state` is the state directory, where the credentials need it; `media` are the words of
 /// `RTMS_MEDIA`.
 pub fn run(
-    settings: Settings,
+    app: &App,
+    process: Process,
     state: Result<Option<Arc<StateDir>>, Error>,
     media: &[&str],
     out: &mut impl Write,
 ) -> u8 {
     let mut report = Report { out, exit_code: 0 };
     // A reader that is gone does not want to know, but the exit code is still true.
-    let _ = report.check(settings, state, media);
+    let _ = report.check(app.clone(), process, state, media);
     let _ = report.out.flush();
     report.exit_code
 }
@@ -46,34 +47,35 @@ struct Report<'a, W> {
 impl<W: Write> Report<'_, W> {
     fn check(
         &mut self,
-        mut settings: Settings,
+        mut app: App,
+        mut process: Process,
         state: Result<Option<Arc<StateDir>>, Error>,
         media: &[&str],
     ) -> io::Result<()> {
         let refusal = match state {
             Ok(state) => {
-                settings.state = state;
+                process.state = state;
                 None
             }
             // Without a token, API and clock can be looked at all the same.
             Err(error) => {
-                settings.credentials = Credentials::None;
+                app.rest.credentials = RestCredentials::None;
                 Some(error)
             }
         };
-        let api = match Api::new(settings) {
+        let api = match Api::new(app, process) {
             Ok(api) => api,
             Err(error) => return self.error("settings", &error),
         };
-        let token = match (refusal, &api.settings().credentials) {
+        let token = match (refusal, &api.app().rest.credentials) {
             (Some(error), _) => Err(error),
-            (None, Credentials::None) => Ok(None),
+            (None, RestCredentials::None) => Ok(None),
             (None, _) => api.token().map(Some),
         };
         match &token {
             Ok(Some(token)) => {
-                self.fine("token", &describe(api.settings(), token))?;
-                self.check_scopes(api.settings(), token, media)?;
+                self.fine("token", &describe(&api, token))?;
+                self.check_scopes(api.app(), token, media)?;
             }
             Ok(None) => self.fine(
                 "token",
@@ -82,7 +84,7 @@ impl<W: Write> Report<'_, W> {
             Err(error) => self.error("token", error)?,
         }
         self.check_api(&api, token.ok().flatten().as_ref())?;
-        self.remember(api.settings(), media)
+        self.remember(api.app(), media)
     }
 
     fn check_api(&mut self, api: &Api, token: Option<&AccessToken>) -> io::Result<()> {
@@ -92,7 +94,7 @@ impl<W: Write> Report<'_, W> {
                     Some(_) => " and accepts the token",
                     None => "",
                 };
-                let url = &api.settings().api_url;
+                let url = &api.app().rest.api_url;
                 let ms = reached.round_trip.as_millis();
                 self.fine("api", &format!("{url} answered in {ms} ms{and}"))?;
                 self.check_clock(&reached)
@@ -101,12 +103,7 @@ impl<W: Write> Report<'_, W> {
         }
     }
 
-    fn check_scopes(
-        &mut self,
-        settings: &Settings,
-        token: &AccessToken,
-        media: &[&str],
-    ) -> io::Result<()> {
+    fn check_scopes(&mut self, app: &App, token: &AccessToken, media: &[&str]) -> io::Result<()> {
         if token.scopes.is_empty() {
             return self.warn("scopes", "zoom does not report the scopes of this token");
         }
@@ -127,14 +124,14 @@ impl<W: Write> Report<'_, W> {
             )?;
         }
         let wanted = media_scopes(media);
-        if !is_streaming_app(settings) {
+        if !is_streaming_app(app) {
             // An app that only makes the calls does not show what the other one may receive.
             return self.fine(
                 "media",
                 &format!(
                     "unknown with this token, because another app receives the streams; \
                      check in the Marketplace that app {} has {}",
-                    settings.client_id,
+                    app.credentials.id,
                     wanted.join(" ")
                 ),
             );
@@ -178,14 +175,14 @@ impl<W: Write> Report<'_, W> {
     }
 
     /// What no token shows.
-    fn remember(&mut self, settings: &Settings, media: &[&str]) -> io::Result<()> {
+    fn remember(&mut self, app: &App, media: &[&str]) -> io::Result<()> {
         writeln!(
             self.out,
             "\nA stream starts only if all of this is true at Zoom too, which rtmsd cannot check:"
         )?;
         let scopes = media_scopes(media).join(" ");
         for line in [
-            format!("the app {} is a General app with Realtime Media Streams, and has the scopes {scopes}", settings.client_id),
+            format!("the app {} is a General app with Realtime Media Streams, and has the scopes {scopes}", app.credentials.id),
             "the app subscribes to the events meeting.rtms_started, meeting.rtms_stopped, meeting.rtms_interrupted \
              (and to meeting.started and meeting.ended for starts by REST), with the scopes rtms:read:rtms_started, …_stopped, …_interrupted"
                 .to_owned(),
@@ -226,14 +223,14 @@ impl<W: Write> Report<'_, W> {
     }
 }
 
-fn describe(settings: &Settings, token: &AccessToken) -> String {
-    let kind = match &settings.credentials {
-        Credentials::Static { .. } => "static (access_token)",
-        Credentials::ServerToServer { .. } => "server-to-server (ZOOM_ACCOUNT_ID)",
-        Credentials::UserRefresh { .. } => "user (ZOOM_REFRESH_TOKEN)",
-        Credentials::None => "none",
+fn describe(api: &Api, token: &AccessToken) -> String {
+    let kind = match &api.app().rest.credentials {
+        RestCredentials::Static { .. } => "static (access_token)",
+        RestCredentials::ServerToServer { .. } => "server-to-server (ZOOM_ACCOUNT_ID)",
+        RestCredentials::UserRefresh { .. } => "user (ZOOM_REFRESH_TOKEN)",
+        RestCredentials::None => "none",
     };
-    match left(settings.clock.instant(), token) {
+    match left(api.process().clock.instant(), token) {
         Some(seconds) => format!("{kind}, expires in {} min {} s", seconds / 60, seconds % 60),
         None => format!(
             "{kind}; zoom accepts such a token for one hour and does not report its end, so configure \
@@ -248,8 +245,8 @@ fn left(now: Instant, token: &AccessToken) -> Option<u64> {
 }
 
 /// Whether the token is of the app that receives the streams. A server-to-server app never is.
-fn is_streaming_app(settings: &Settings) -> bool {
-    matches!(&settings.credentials, Credentials::UserRefresh { client_id, .. } if *client_id == settings.client_id)
+fn is_streaming_app(app: &App) -> bool {
+    matches!(&app.rest.credentials, RestCredentials::UserRefresh { client_id, .. } if *client_id == app.credentials.id)
 }
 
 fn has(token: &AccessToken, scope: &str) -> bool {

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use rustix::termios::tcgetwinsize;
 
+use crate::admin;
 use crate::admin::streams::Streams;
 use crate::cli::exit;
-use crate::config::Config;
 use table::{Room, page};
 
 /// The answer takes milliseconds.
@@ -29,9 +29,14 @@ const WATCH_EVERY: Duration = Duration::from_secs(2);
 struct Failure(u8, String);
 
 /// Asks and shows; with `is_watching` until the reader is gone or the process is ended.
-pub fn run(config: &Config, is_json: bool, is_watching: bool, out: &mut impl Write) -> u8 {
+pub fn run(
+    settings: &admin::Settings,
+    is_json: bool,
+    is_watching: bool,
+    out: &mut impl Write,
+) -> u8 {
     loop {
-        let (code, text) = match ask(config) {
+        let (code, text) = match ask(settings) {
             Ok(body) if is_json => (exit::OK, body.trim_end().to_owned() + "\n"),
             Ok(body) => match serde_json::from_str::<Streams>(&body) {
                 Ok(streams) => (exit::OK, page(&streams, room(is_watching))),
@@ -77,8 +82,8 @@ fn room(is_watching: bool) -> Room {
     }
 }
 
-fn ask(config: &Config) -> Result<String, Failure> {
-    let Some(address) = config.admin else {
+fn ask(settings: &admin::Settings) -> Result<String, Failure> {
+    let Some(address) = settings.address else {
         let text = "RTMS_ADMIN is off, so the server cannot be asked; set it to 127.0.0.1:9464";
         return Err(Failure(exit::CONFIG, text.to_owned()));
     };
@@ -95,7 +100,7 @@ fn ask(config: &Config) -> Result<String, Failure> {
         .build()
         .new_agent();
     let mut request = agent.get(format!("http://{address}/streams"));
-    if let Some(token) = &config.admin_token {
+    if let Some(token) = &settings.token {
         request = request.header("Authorization", format!("Bearer {}", token.expose()));
     }
     let mut response = request.call().map_err(|error| match error {

@@ -41,8 +41,11 @@ pub const ALL_BYTES_MAX: usize = 256 << 20;
 /// What a stream keeps at most for its next records. A flood fills more, and gets new memory.
 const SPARE_BYTES_MAX: usize = 1 << 10;
 
+/// `RTMS_OUT` where it is not set.
+pub const DEFAULT_OUT: &str = "./rtms-out";
+
 /// Where and how.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecorderSettings {
     /// `RTMS_OUT`.
     pub root: PathBuf,
@@ -50,6 +53,16 @@ pub struct RecorderSettings {
     pub formats: TranscriptFormats,
     /// Media parameters that are asked for: in force where Zoom grants without saying what.
     pub params: MediaParams,
+}
+
+impl Default for RecorderSettings {
+    fn default() -> RecorderSettings {
+        RecorderSettings {
+            root: DEFAULT_OUT.into(),
+            formats: TranscriptFormats::default(),
+            params: MediaParams::default(),
+        }
+    }
 }
 
 /// What the disk thread counts.

@@ -32,17 +32,32 @@ const KEEP_WAIT: Duration = Duration::from_millis(1500);
 /// The line that `GET /` answers.
 const UP: &str = "rtmsd is up\n";
 
-/// What may change while the server runs.
-#[derive(Debug, Clone)]
+/// `WEBHOOK_PATH` where it is not set.
+pub const DEFAULT_PATH: &str = "/webhook";
+/// `RTMS_WEBHOOK_MAX_AGE` where it is not set, in seconds. Zoom's examples allow as much.
+pub const DEFAULT_MAX_AGE_S: u64 = 300;
+
+/// What is a webhook, and how it is verified. May change while the server runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Where webhooks are posted, beginning with `/`.
+    /// `WEBHOOK_PATH`: where webhooks are posted, beginning with `/`.
     pub path: String,
-    /// Webhook secret tokens; the first answers unsigned challenges.
-    pub secret_tokens: Vec<Secret>,
-    /// Whether signatures are checked. `false` lets anyone who reaches the port start things.
+    /// `RTMS_VERIFY_WEBHOOKS`: whether signatures are checked. `false` lets anyone who reaches the
+    /// port start things.
     pub verify: bool,
-    /// How far `x-zm-request-timestamp` may be from our clock, in either direction.
+    /// `RTMS_WEBHOOK_MAX_AGE`: how far `x-zm-request-timestamp` may be from our clock, in either
+    /// direction.
     pub max_age: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            path: DEFAULT_PATH.to_owned(),
+            verify: true,
+            max_age: Duration::from_secs(DEFAULT_MAX_AGE_S),
+        }
+    }
 }
 
 /// What was answered. Every field only grows.
@@ -122,11 +137,12 @@ pub enum WebhookAnswer {
     NoSecretToken,
 }
 
-/// Decides, without any effect.
-pub fn reply(settings: &Settings, call: &WebhookRequest<'_>) -> WebhookAnswer {
+/// Decides, without any effect. Any of the secret tokens may have signed; the first answers
+/// challenges that are not signed.
+pub fn reply(settings: &Settings, tokens: &[Secret], call: &WebhookRequest<'_>) -> WebhookAnswer {
     let is_webhook_path = call.path == settings.path;
     match call.method {
-        "POST" if is_webhook_path => posted(settings, call),
+        "POST" if is_webhook_path => posted(settings, tokens, call),
         "GET" | "HEAD" if call.path == "/" => WebhookAnswer::Up,
         _ if is_webhook_path && call.path == "/" => WebhookAnswer::WrongMethod("GET, HEAD, POST"),
         _ if is_webhook_path => WebhookAnswer::WrongMethod("POST"),
@@ -135,8 +151,7 @@ pub fn reply(settings: &Settings, call: &WebhookRequest<'_>) -> WebhookAnswer {
     }
 }
 
-fn posted(settings: &Settings, call: &WebhookRequest<'_>) -> WebhookAnswer {
-    let tokens = &settings.secret_tokens;
+fn posted(settings: &Settings, tokens: &[Secret], call: &WebhookRequest<'_>) -> WebhookAnswer {
     let signer = match (call.signature, call.timestamp) {
         _ if !settings.verify => None,
         (Some(signature), Some(timestamp)) => {
@@ -200,7 +215,7 @@ fn challenge(tokens: &[Secret], signer: Option<usize>, plain_token: &str) -> Web
 /// The server's side that the worker threads share.
 #[derive(Debug)]
 pub struct Server<T> {
-    settings: Mutex<Arc<Settings>>,
+    settings: Mutex<Arc<(Settings, Vec<Secret>)>>,
     inbox: inbox::Sender<T>,
     intents: Option<Arc<IntentLog>>,
     counters: Arc<Counters>,
@@ -246,11 +261,12 @@ impl<T: From<Accepted>> Server<T> {
     /// A server that keeps events in `intents` and passes them on to `inbox`.
     pub fn new(
         settings: Settings,
+        tokens: Vec<Secret>,
         inbox: inbox::Sender<T>,
         intents: Option<Arc<IntentLog>>,
     ) -> Server<T> {
         Server {
-            settings: Mutex::new(Arc::new(settings)),
+            settings: Mutex::new(Arc::new((settings, tokens))),
             inbox,
             intents,
             counters: Arc::default(),
@@ -264,12 +280,12 @@ impl<T: From<Accepted>> Server<T> {
     }
 
     /// Other settings, for requests from now on.
-    pub fn reload(&self, settings: Settings) {
+    pub fn reload(&self, settings: Settings, tokens: Vec<Secret>) {
         let mut current = self.settings.lock().unwrap_or_else(|e| e.into_inner());
-        if current.secret_tokens != settings.secret_tokens {
+        if current.1 != tokens {
             self.has_verified.store(false, Relaxed);
         }
-        *current = Arc::new(settings);
+        *current = Arc::new((settings, tokens));
     }
 
     /// Answers requests that came together: their events are on the disk by one sync. Waits for
@@ -302,7 +318,8 @@ impl<T: From<Accepted>> Server<T> {
 
     /// Answers a request, unless it is an event that is to be kept first.
     fn handle_request(&self, mut request: Request) -> Option<Pending<'_, T>> {
-        let settings = Arc::clone(&self.settings.lock().unwrap_or_else(|e| e.into_inner()));
+        let current = Arc::clone(&self.settings.lock().unwrap_or_else(|e| e.into_inner()));
+        let (settings, tokens) = &*current;
         let expected_bytes = request.body_length().unwrap_or(0);
         let mut body = Vec::with_capacity(expected_bytes.min(1 << 20));
         let is_read = request.as_reader().read_to_end(&mut body).is_ok();
@@ -317,7 +334,8 @@ impl<T: From<Accepted>> Server<T> {
         };
         let path = request.url().split('?').next().unwrap_or_default();
         let reply = reply(
-            &settings,
+            settings,
+            tokens,
             &WebhookRequest {
                 method: request.method().as_str(),
                 path,
@@ -484,13 +502,16 @@ mod tests {
     const BODY: &[u8] =
         br#"{"event":"meeting.ended","event_ts":1,"payload":{"object":{"id":1,"uuid":"u"}}}"#;
 
-    fn settings(tokens: &[&str]) -> Settings {
-        Settings {
-            path: "/webhook".into(),
-            secret_tokens: tokens.iter().map(|token| Secret::new(*token)).collect(),
-            verify: true,
-            max_age: Duration::from_secs(300),
-        }
+    fn settings(tokens: &[&str]) -> (Settings, Vec<Secret>) {
+        let tokens = tokens.iter().map(|token| Secret::new(*token)).collect();
+        (Settings::default(), tokens)
+    }
+
+    fn reply(
+        (settings, tokens): &(Settings, Vec<Secret>),
+        call: &WebhookRequest<'_>,
+    ) -> WebhookAnswer {
+        super::reply(settings, tokens, call)
     }
 
     fn post<'a>(body: &'a [u8], signature: Option<&'a str>) -> WebhookRequest<'a> {
@@ -590,7 +611,7 @@ mod tests {
     #[test]
     fn verification_off_skips_only_the_signature() {
         let mut s = settings(&[]);
-        s.verify = false;
+        s.0.verify = false;
         assert!(matches!(
             reply(&s, &post(BODY, None)),
             WebhookAnswer::Accept(_)

@@ -12,12 +12,13 @@ use serde::Deserialize;
 
 use super::cache::{AccessToken, CALL};
 use super::refresh_store::{RefreshTokenStore, Store};
+use crate::domain::app::RestCredentials;
 use crate::domain::secret::Secret;
 use crate::net::address::encode;
 use crate::state;
+use crate::state::StateDir;
 use crate::zoom_api::errors::{Error, Kind};
 use crate::zoom_api::http_call::{Http, HttpCall, Server};
-use crate::zoom_api::{Credentials, Settings};
 
 /// How long a token is believed to be good for when Zoom does not say.
 const DEFAULT_TOKEN_TTL: Duration = Duration::from_secs(5 * 60);
@@ -84,7 +85,8 @@ struct TokenReply {
 impl TokenSource {
     /// `before` is the grant that this one replaces, if there is one.
     pub(crate) fn new(
-        settings: &Settings,
+        credentials: &RestCredentials,
+        state: Option<&Arc<StateDir>>,
         http: &Arc<Http>,
         before: Option<&TokenSource>,
     ) -> Result<TokenSource, Error> {
@@ -96,9 +98,9 @@ impl TokenSource {
             )),
             client_secret: secret.clone(),
         };
-        Ok(match &settings.credentials {
-            Credentials::None => TokenSource::None,
-            Credentials::Static { token } => {
+        Ok(match credentials {
+            RestCredentials::None => TokenSource::None,
+            RestCredentials::Static { token } => {
                 if !is_token(token.expose()) {
                     return Err(configuration(
                         "access_token: found characters that no token has, expected one word",
@@ -112,7 +114,7 @@ impl TokenSource {
                     serial: 0,
                 })
             }
-            Credentials::ServerToServer {
+            RestCredentials::ServerToServer {
                 account_id,
                 client_id,
                 client_secret,
@@ -120,12 +122,12 @@ impl TokenSource {
                 client: client(client_id, client_secret),
                 account_id: account_id.clone(),
             },
-            Credentials::UserRefresh {
+            RestCredentials::UserRefresh {
                 client_id,
                 client_secret,
                 refresh_token,
             } => {
-                let state = settings.state.as_ref().ok_or_else(|| {
+                let state = state.ok_or_else(|| {
                     configuration("ZOOM_REFRESH_TOKEN: found no state directory, expected RTMS_STATE to keep rotated tokens in")
                 })?;
                 let client = client(client_id, client_secret);

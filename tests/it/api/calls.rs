@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rtmsd::domain::app::AppCredentials;
 use rtmsd::domain::product::Product;
-use rtmsd::zoom_api::{Api, Class, ControlRequest, Credentials, Kind, RestAction};
+use rtmsd::zoom_api::{Class, ControlRequest, Kind, RestAction};
 
 use super::scripted::{Answer, Scripted};
 use super::*;
@@ -16,7 +16,7 @@ fn a_start_is_sent_as_documented() {
     let (zoom, _) = zoom(|_| Answer::empty(204));
     let mut settings = settings(&zoom, server_to_server());
     settings.participant_user_id = Some("usr\"1".to_owned());
-    let api = Api::new(settings).unwrap();
+    let api = settings.api().unwrap();
     api.control(&start("81234567890")).unwrap();
     let request = &zoom.requests()[1];
     assert_eq!(request.method, "PATCH");
@@ -43,7 +43,7 @@ fn each_product_is_called_its_own_way() {
         id: "sdkkey".to_owned(),
         secret: secret("sdk"),
     });
-    let api = Api::new(settings).unwrap();
+    let api = settings.api().unwrap();
     for (product, action, id) in [
         (Product::Session, RestAction::Stop, "a/b="),
         (Product::ContactCenter, RestAction::Pause, "e1"),
@@ -311,7 +311,7 @@ fn a_server_that_hangs_costs_one_deadline() {
     let zoom = Scripted::start(|_| Answer::Hang);
     let mut settings = settings(&zoom, server_to_server());
     settings.timeout = Duration::from_millis(200);
-    let api = Api::new(settings).unwrap();
+    let api = settings.api().unwrap();
     let error = api.control(&start("1")).unwrap_err();
     assert_eq!(error.kind(), Kind::Timeout, "{error}");
     assert_eq!(api.counters().errors(Kind::Timeout), 1);
@@ -322,10 +322,7 @@ fn nobody_listens() {
     let zoom = Scripted::start(|_| Answer::empty(204));
     let settings = settings(&zoom, server_to_server());
     drop(zoom);
-    let error = Api::new(settings)
-        .unwrap()
-        .control(&start("1"))
-        .unwrap_err();
+    let error = settings.api().unwrap().control(&start("1")).unwrap_err();
     assert_eq!(error.kind(), Kind::Unreachable, "{error}");
 }
 
@@ -379,7 +376,7 @@ fn early_is_only_what_may_be_early() {
 fn addresses_and_files_that_cannot_be_meant() {
     let (zoom, _) = zoom(|_| Answer::empty(204));
     let fine = settings(&zoom, server_to_server());
-    type Spoil<'a> = &'a dyn Fn(&mut rtmsd::zoom_api::Settings);
+    type Spoil<'a> = &'a dyn Fn(&mut Settings);
     let faults: [(&str, Spoil<'_>); 6] = [
         ("ZOOM_API_URL", &|s| {
             s.api_url = "http://api.zoom.us".to_owned()
@@ -402,7 +399,7 @@ fn addresses_and_files_that_cannot_be_meant() {
     for (key, spoil) in faults {
         let mut settings = fine.clone();
         spoil(&mut settings);
-        let error = Api::new(settings).unwrap_err();
+        let error = settings.api().unwrap_err();
         assert_eq!((error.kind(), error.exit_code()), (Kind::Configuration, 78));
         let line = error.to_string();
         assert!(line.contains(&format!("{key}: found ")), "{line}");

@@ -10,7 +10,7 @@ use rtmsd::cli::control;
 use rtmsd::domain::app::AppCredentials;
 use rtmsd::domain::product::Product;
 use rtmsd::state::StateDir;
-use rtmsd::zoom_api::{Api, Clock, Credentials, RestAction, SENSITIVE_LOG_TARGETS, Settings};
+use rtmsd::zoom_api::{Clock, RestAction, SENSITIVE_LOG_TARGETS};
 
 use super::rotation::Scratch;
 use super::scripted::{Answer, Scripted};
@@ -28,14 +28,19 @@ fn options(id: &str, json: bool) -> control::Options {
 
 fn run(options: &control::Options, settings: Settings) -> (u8, String) {
     let mut out = Vec::new();
-    let code = control::run(options, || Ok(settings), &mut out);
+    let code = control::run(
+        options,
+        || Ok((settings.app(), settings.process())),
+        &mut out,
+    );
     (code, String::from_utf8(out).unwrap())
 }
 
 fn check(settings: &Settings, media: &[&str]) -> (u8, String) {
     let mut out = Vec::new();
     let code = online::run(
-        settings.clone(),
+        &settings.app(),
+        settings.process(),
         Ok(settings.state.clone()),
         media,
         &mut out,
@@ -294,7 +299,7 @@ fn no_secret_is_ever_shown() {
                 }),
                 ..settings(&zoom, credentials)
             };
-            let api = Api::new(settings.clone()).unwrap();
+            let api = settings.api().unwrap();
             let error = api.control(&start("1")).unwrap_err();
             shown.push(format!(
                 "{error} {error:?} {api:?} {settings:?} {:?}",

@@ -8,12 +8,18 @@ pub(crate) mod scripted;
 pub(crate) mod tls;
 mod tokens;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rtmsd::domain::product::Product;
 use rtmsd::domain::secret::Secret;
-use rtmsd::zoom_api::{Api, ControlRequest, Credentials, RestAction, Settings};
+use rtmsd::net::proxy::ProxyEnv;
+use rtmsd::state::StateDir;
+use rtmsd::zoom_api::RestCredentials as Credentials;
+use rtmsd::zoom_api::{
+    Api, App, AppCredentials, Clock, ControlRequest, Error, Process, RestAction, RestSettings,
+};
 
 use scripted::{Answer, Request, Scripted};
 
@@ -32,14 +38,68 @@ fn server_to_server() -> Credentials {
     }
 }
 
+/// What a client of these tests is made with, in one piece.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) api_url: String,
+    pub(crate) oauth_url: String,
+    pub(crate) credentials: Credentials,
+    pub(crate) participant_user_id: Option<String>,
+    pub(crate) video_sdk: Option<AppCredentials>,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) state: Option<Arc<StateDir>>,
+    pub(crate) proxy: ProxyEnv,
+    pub(crate) clock: Clock,
+    pub(crate) timeout: Duration,
+}
+
+impl Settings {
+    fn app(&self) -> App {
+        let credentials = AppCredentials {
+            id: "app1".to_owned(),
+            secret: secret("app"),
+        };
+        App {
+            video_sdk: self.video_sdk.clone(),
+            rest: RestSettings {
+                api_url: self.api_url.clone(),
+                oauth_url: self.oauth_url.clone(),
+                credentials: self.credentials.clone(),
+                participant_user_id: self.participant_user_id.clone(),
+            },
+            ..App::new(credentials, Vec::new())
+        }
+    }
+
+    fn process(&self) -> Process {
+        Process {
+            ca_file: self.ca_file.clone(),
+            state: self.state.clone(),
+            timeout: self.timeout,
+            proxy: self.proxy.clone(),
+            clock: self.clock.clone(),
+        }
+    }
+
+    fn api(&self) -> Result<Api, Error> {
+        Api::new(self.app(), self.process())
+    }
+}
+
 /// Settings for a server that plays both parts.
 fn settings(zoom: &Scripted, credentials: Credentials) -> Settings {
     logs::capture();
     Settings {
         api_url: zoom.url(),
         oauth_url: format!("{}/oauth/token", zoom.url()),
+        credentials,
+        participant_user_id: None,
+        video_sdk: None,
+        ca_file: None,
+        state: None,
+        proxy: ProxyEnv::default(),
+        clock: Clock::system(),
         timeout: Duration::from_secs(20),
-        ..Settings::new(credentials, "app1")
     }
 }
 
@@ -81,5 +141,5 @@ fn zoom(
 }
 
 fn client(zoom: &Scripted) -> Api {
-    Api::new(settings(zoom, server_to_server())).unwrap()
+    settings(zoom, server_to_server()).api().unwrap()
 }

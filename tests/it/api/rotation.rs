@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use rtmsd::domain::secret::Secret;
 use rtmsd::state::{Moment, StateDir, Step};
-use rtmsd::zoom_api::{Api, Class, Credentials, Kind, Settings};
+use rtmsd::zoom_api::{Class, Kind};
 
 use super::scripted::{Answer, Request, Scripted};
 use super::tokens::Hands;
@@ -149,7 +149,7 @@ fn each_start_of_the_program_goes_on_where_the_last_one_was() {
     let scratch = Scratch::new();
     for _ in 0..4 {
         let state = open_state(scratch.path(), |path| StateDir::open(path));
-        let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
+        let api = with_state(&zoom, &first(), state).api().unwrap();
         api.control(&start("1")).unwrap();
     }
     let family = family.lock().unwrap();
@@ -167,7 +167,7 @@ fn each_hour_of_the_program_has_its_token() {
         open_state(scratch.path(), |path| StateDir::open(path)),
     );
     settings.clock = hands.clock();
-    let api = Api::new(settings).unwrap();
+    let api = settings.api().unwrap();
     for _ in 0..24 {
         api.control(&start("1")).unwrap();
         hands.forward(3600);
@@ -187,7 +187,7 @@ fn a_crash_at_any_moment_is_followed_by_a_start_that_works() {
             let scratch = Scratch::new();
             // One rotation goes well, so that the configured token is of the past.
             let state = open_state(scratch.path(), |path| StateDir::open(path));
-            let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
+            let api = with_state(&zoom, &first(), state).api().unwrap();
             api.control(&start("1")).unwrap();
             drop(api);
 
@@ -201,7 +201,7 @@ fn a_crash_at_any_moment_is_followed_by_a_start_that_works() {
                     }
                 })
             });
-            let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
+            let api = with_state(&zoom, &first(), state).api().unwrap();
             let crashed = catch_unwind(AssertUnwindSafe(|| api.control(&start("1"))));
             assert!(!matches!(crashed, Ok(Ok(()))), "{write} {moment:?}");
             let calls = zoom
@@ -213,7 +213,7 @@ fn a_crash_at_any_moment_is_followed_by_a_start_that_works() {
             drop(api);
 
             let state = open_state(scratch.path(), |path| StateDir::open(path));
-            let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
+            let api = with_state(&zoom, &first(), state).api().unwrap();
             api.control(&start("1"))
                 .unwrap_or_else(|e| panic!("{write} {moment:?}: {e}"));
             assert!(!family.lock().unwrap().is_dead, "{write} {moment:?}");
@@ -237,7 +237,7 @@ fn a_token_that_cannot_be_stored_is_not_used_and_not_lost() {
         }
     })
     .unwrap();
-    let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
+    let api = with_state(&zoom, &first(), state).api().unwrap();
     let error = api.control(&start("1")).unwrap_err();
     assert_eq!(error.kind(), Kind::Storage, "{error}");
     assert_eq!(error.class(), Class::Retry { after: None });
@@ -257,7 +257,7 @@ fn a_disk_without_room_is_noticed_before_a_token_is_spent() {
     let scratch = Scratch::new();
     let state = open_state(scratch.path(), |path| StateDir::open(path));
     std::fs::create_dir(scratch.path().join("refresh_token.room")).unwrap();
-    let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
+    let api = with_state(&zoom, &first(), state).api().unwrap();
     assert_eq!(api.token().unwrap_err().kind(), Kind::Storage);
     assert!(zoom.requests().is_empty());
 }
@@ -285,7 +285,7 @@ fn an_answer_that_is_lost_on_the_way_is_asked_for_again() {
     });
     let scratch = Scratch::new();
     let state = open_state(scratch.path(), |path| StateDir::open(path));
-    let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
+    let api = with_state(&zoom, &first(), state).api().unwrap();
     assert_eq!(api.control(&start("1")).unwrap_err().kind(), Kind::Reset);
     api.control(&start("1")).unwrap();
     assert!(!family.lock().unwrap().is_dead);
@@ -297,7 +297,7 @@ fn a_newly_configured_token_wins_over_an_older_stored_one() {
     let scratch = Scratch::new();
     let run = |configured: &str| {
         let state = open_state(scratch.path(), |path| StateDir::open(path));
-        let api = Api::new(with_state(&zoom, configured, state)).unwrap();
+        let api = with_state(&zoom, configured, state).api().unwrap();
         api.control(&start("1"))
     };
     run(&first()).unwrap();
@@ -328,7 +328,7 @@ fn a_stored_file_that_is_garbage_is_no_end() {
         std::fs::write(scratch.path().join("refresh_token.json"), garbage).unwrap();
         std::fs::write(scratch.path().join("lock"), "").unwrap();
         let state = open_state(scratch.path(), |path| StateDir::open(path));
-        let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
+        let api = with_state(&zoom, &first(), state).api().unwrap();
         api.control(&start("1")).unwrap();
     }
 }
@@ -338,7 +338,7 @@ fn a_removed_app_leaves_no_token() {
     let (zoom, _) = strict_zoom();
     let scratch = Scratch::new();
     let state = open_state(scratch.path(), |path| StateDir::open(path));
-    let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
+    let api = with_state(&zoom, &first(), state).api().unwrap();
     api.control(&start("1")).unwrap();
     assert!(scratch.path().join("refresh_token.json").exists());
     api.forget().unwrap();
@@ -368,7 +368,7 @@ fn an_app_removed_during_a_fetch_leaves_no_token() {
         }
     });
     let state = open_state(scratch.path(), |path| StateDir::open(path));
-    let client = Arc::new(Api::new(with_state(&zoom, &first(), state)).unwrap());
+    let client = Arc::new(with_state(&zoom, &first(), state).api().unwrap());
     *api.lock().unwrap() = Some(Arc::clone(&client));
     assert_eq!(client.token().unwrap_err().kind(), Kind::Deauthorized);
     assert!(!scratch.path().join("refresh_token.json").exists());
@@ -377,7 +377,7 @@ fn an_app_removed_during_a_fetch_leaves_no_token() {
 #[test]
 fn a_refresh_token_needs_a_place_to_be_kept() {
     let (zoom, _) = strict_zoom();
-    let error = Api::new(settings(&zoom, user(&first()))).unwrap_err();
+    let error = settings(&zoom, user(&first())).api().unwrap_err();
     assert_eq!(error.kind(), Kind::Configuration);
     assert!(error.to_string().contains("RTMS_STATE"), "{error}");
 }
@@ -388,7 +388,7 @@ fn what_is_stored_is_for_its_owner_only() {
     let (zoom, _) = strict_zoom();
     let scratch = Scratch::new();
     let state = open_state(scratch.path(), |path| StateDir::open(path));
-    let api = Api::new(with_state(&zoom, &first(), state)).unwrap();
+    let api = with_state(&zoom, &first(), state).api().unwrap();
     api.token().unwrap();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(scratch.path()), 0o700);
@@ -402,17 +402,17 @@ fn a_changed_client_secret_goes_on_with_the_same_chain() {
     let (zoom, family) = strict_zoom();
     let scratch = Scratch::new();
     let state = open_state(scratch.path(), |path| StateDir::open(path));
-    let old = Api::new(with_state(&zoom, &first(), state)).unwrap();
+    let old = with_state(&zoom, &first(), state).api().unwrap();
     old.control(&start("1")).unwrap();
     let changed = Credentials::UserRefresh {
         client_id: "app1".to_owned(),
         client_secret: secret("another"),
         refresh_token: Secret::new(first()),
     };
-    let new = old.renewed(settings(&zoom, changed)).unwrap();
+    let new = old.renewed(settings(&zoom, changed).app()).unwrap();
     // Whichever is asked, each takes the token that the other left.
     new.control(&start("1")).unwrap();
-    let newest = new.renewed(settings(&zoom, user(&first()))).unwrap();
+    let newest = new.renewed(settings(&zoom, user(&first())).app()).unwrap();
     newest.control(&start("1")).unwrap();
     new.control(&start("1")).unwrap();
     let family = family.lock().unwrap();
@@ -425,13 +425,16 @@ fn a_renewed_client_keeps_what_is_the_same() {
     let (zoom, family) = strict_zoom();
     let scratch = Scratch::new();
     let state = open_state(scratch.path(), |path| StateDir::open(path));
-    let old = Api::new(with_state(&zoom, &first(), state)).unwrap();
+    let old = with_state(&zoom, &first(), state).api().unwrap();
     old.control(&start("1")).unwrap();
     let new = old
-        .renewed(Settings {
-            participant_user_id: Some("p".to_owned()),
-            ..settings(&zoom, user(&first()))
-        })
+        .renewed(
+            Settings {
+                participant_user_id: Some("p".to_owned()),
+                ..settings(&zoom, user(&first()))
+            }
+            .app(),
+        )
         .unwrap();
     new.control(&start("1")).unwrap();
     assert_eq!(family.lock().unwrap().issued, 1);
@@ -464,8 +467,8 @@ fn a_replaced_chain_stores_nothing_any_more() {
     });
     let scratch = Scratch::new();
     let state = open_state(scratch.path(), |path| StateDir::open(path));
-    let old = Api::new(with_state(&zoom, "old", state)).unwrap();
-    let new = Arc::new(old.renewed(settings(&zoom, user("new"))).unwrap());
+    let old = with_state(&zoom, "old", state).api().unwrap();
+    let new = Arc::new(old.renewed(settings(&zoom, user("new")).app()).unwrap());
     *slow.lock().unwrap() = Some(Arc::clone(&new));
     old.token().unwrap();
     let stored = std::fs::read_to_string(scratch.path().join("refresh_token.json")).unwrap();

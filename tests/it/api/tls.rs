@@ -16,7 +16,7 @@ use openssl::pkey::{PKey, Private};
 use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
 use openssl::x509::{X509, X509NameBuilder};
 
-use rtmsd::zoom_api::{Api, Kind, Settings};
+use rtmsd::zoom_api::Kind;
 
 use super::rotation::Scratch;
 use super::scripted::{Answer, Scripted};
@@ -125,14 +125,11 @@ fn a_root_of_ones_own_is_trusted_when_named() {
     let scratch = Scratch::new();
     let (zoom, authority) = secure_zoom("127.0.0.1", 20);
     let settings = settings(&zoom, server_to_server());
-    let error = Api::new(settings.clone())
-        .unwrap()
-        .control(&start("1"))
-        .unwrap_err();
+    let error = settings.api().unwrap().control(&start("1")).unwrap_err();
     assert_eq!(error.kind(), Kind::Certificate, "{error}");
     assert!(error.to_string().contains("RTMS_CA_FILE"), "{error}");
     assert!(zoom.requests().is_empty(), "no token is sent to a stranger");
-    let api = Api::new(trusting(settings, &scratch, &authority)).unwrap();
+    let api = trusting(settings, &scratch, &authority).api().unwrap();
     api.control(&start("1")).unwrap();
     assert_eq!(zoom.requests().len(), 2);
 }
@@ -143,10 +140,7 @@ fn a_wrong_name_or_an_old_certificate_is_no_good() {
         let scratch = Scratch::new();
         let (zoom, authority) = secure_zoom(name, until_days);
         let settings = trusting(settings(&zoom, server_to_server()), &scratch, &authority);
-        let error = Api::new(settings)
-            .unwrap()
-            .control(&start("1"))
-            .unwrap_err();
+        let error = settings.api().unwrap().control(&start("1")).unwrap_err();
         assert_eq!(error.kind(), Kind::Certificate, "{error}");
         assert!(zoom.requests().is_empty());
     }
@@ -157,10 +151,7 @@ fn plain_http_behind_https_is_no_certificate_question() {
     let (zoom, _) = zoom(|_| Answer::empty(204));
     let mut settings = settings(&zoom, server_to_server());
     settings.oauth_url = format!("https://{}/oauth/token", zoom.address());
-    let error = Api::new(settings)
-        .unwrap()
-        .control(&start("1"))
-        .unwrap_err();
+    let error = settings.api().unwrap().control(&start("1")).unwrap_err();
     assert_eq!(error.kind(), Kind::Reset, "{error}");
 }
 
@@ -211,7 +202,7 @@ fn through_proxy(status: &'static str) -> (Result<(), rtmsd::zoom_api::Error>, V
     settings.api_url = "https://api.zoom.test".to_owned();
     settings.oauth_url = "https://api.zoom.test/oauth/token".to_owned();
     settings.proxy.https = Some(format!("http://me:{MARK}@{address}"));
-    let done = Api::new(settings).unwrap().control(&start("1"));
+    let done = settings.api().unwrap().control(&start("1"));
     let heads = heads.lock().unwrap().clone();
     (done, heads)
 }
@@ -252,7 +243,7 @@ fn loopback_is_reached_directly_whatever_the_environment_says() {
     let mut settings = settings(&zoom, server_to_server());
     settings.proxy = rtmsd::net::proxy::ProxyEnv::read(|_| Some(format!("http://{address}")));
     settings.proxy.none_for = None;
-    Api::new(settings).unwrap().control(&start("1")).unwrap();
+    settings.api().unwrap().control(&start("1")).unwrap();
     assert_eq!(fetches.load(Ordering::SeqCst), 1);
     assert!(heads.lock().unwrap().is_empty());
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use rtmsd::zoom_api::{Api, Class, Clock, Credentials, Error, Kind};
+use rtmsd::zoom_api::{Class, Clock, Error, Kind};
 
 use super::scripted::{Answer, Scripted};
 use super::*;
@@ -90,7 +90,7 @@ fn fifty_starts_share_one_refusal() {
     let hands = Hands::new();
     let mut settings = settings(&zoom, server_to_server());
     settings.clock = hands.clock();
-    let api = Api::new(settings).unwrap();
+    let api = settings.api().unwrap();
     for done in in_fifty_threads(&begun, || api.control(&start("1"))) {
         assert_eq!(done.unwrap_err().kind(), Kind::DisabledByAdmin);
     }
@@ -136,7 +136,7 @@ fn a_token_is_replaced_five_minutes_early() {
     let hands = Hands::new();
     let mut settings = settings(&zoom, server_to_server());
     settings.clock = hands.clock();
-    let api = Api::new(settings).unwrap();
+    let api = settings.api().unwrap();
     assert_eq!(fetches.load(Ordering::SeqCst), 0, "not before it is needed");
     let first = api.token().unwrap();
     assert_eq!(first.life, Some(Duration::from_secs(3600)));
@@ -179,7 +179,7 @@ fn a_good_token_outlives_a_failing_server() {
     let hands = Hands::new();
     let mut settings = settings(&zoom, server_to_server());
     settings.clock = hands.clock();
-    let api = Api::new(settings).unwrap();
+    let api = settings.api().unwrap();
     let first = api.token().unwrap();
     hands.forward(3400);
     assert_eq!(api.token().unwrap(), first);
@@ -198,7 +198,7 @@ fn a_limited_token_server_is_left_alone() {
     let hands = Hands::new();
     let mut settings = settings(&zoom, server_to_server());
     settings.clock = hands.clock();
-    let api = Api::new(settings).unwrap();
+    let api = settings.api().unwrap();
     for _ in 0..3 {
         let error = api.control(&start("1")).unwrap_err();
         let after = Some(Duration::from_secs(60));
@@ -212,7 +212,7 @@ fn a_limited_token_server_is_left_alone() {
 
 fn refused_with(credentials: Credentials) -> (Error, usize) {
     let (zoom, fetches) = zoom(|_| Answer::json(401, r#"{"code":124,"message":"expired"}"#));
-    let api = Api::new(settings(&zoom, credentials)).unwrap();
+    let api = settings(&zoom, credentials).api().unwrap();
     let error = api.control(&start("1")).unwrap_err();
     assert_eq!(error.class(), Class::GiveUp);
     assert_eq!(api.counters().calls_give_up.load(Ordering::Relaxed), 1);
@@ -245,7 +245,7 @@ fn the_oauth_server_is_asked_as_documented() {
         client_id: "s2s".to_owned(),
         client_secret: secret("client"),
     };
-    Api::new(settings).unwrap().token().unwrap();
+    settings.api().unwrap().token().unwrap();
     let request = &zoom.requests()[0];
     assert_eq!(
         (request.method.as_str(), request.path.as_str()),
@@ -267,7 +267,7 @@ fn the_oauth_server_is_asked_as_documented() {
 #[test]
 fn without_credentials_nothing_is_sent() {
     let (zoom, _) = zoom(|_| Answer::empty(204));
-    let api = Api::new(settings(&zoom, Credentials::None)).unwrap();
+    let api = settings(&zoom, Credentials::None).api().unwrap();
     let error = api.control(&start("1")).unwrap_err();
     assert_eq!(error.kind(), Kind::Configuration);
     assert!(zoom.requests().is_empty());

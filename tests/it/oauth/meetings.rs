@@ -320,8 +320,9 @@ fn a_planned_start_is_dropped_when_the_stream_is_there() {
     use rtmsd::coordinator;
     use rtmsd::coordinator::{Action, Coordinator, Now};
     use rtmsd::domain::product::Product;
+    use rtmsd::domain::secret::Secret;
     use rtmsd::source::webhook::payload::webhook;
-    use rtmsd::zoom_api::{Api, ControlRequest, Settings};
+    use rtmsd::zoom_api::{Api, App, AppCredentials, ControlRequest, Process, RestCredentials};
 
     let mut registry = Coordinator::new(coordinator::Settings {
         auto_start: true,
@@ -344,21 +345,24 @@ fn a_planned_start_is_dropped_when_the_stream_is_there() {
         panic!("{actions:?}");
     };
     // A port where nobody listens.
-    let nowhere = Settings {
-        api_url: "http://127.0.0.1:1".to_owned(),
-        ..Settings::new(
-            rtmsd::zoom_api::Credentials::Static {
-                token: rtmsd::domain::secret::Secret::new("t"),
-            },
-            "app",
-        )
+    let credentials = AppCredentials {
+        id: "app".to_owned(),
+        secret: Secret::new("s"),
+    };
+    let mut nowhere = App::new(credentials, Vec::new());
+    nowhere.rest.api_url = "http://127.0.0.1:1".to_owned();
+    nowhere.rest.credentials = RestCredentials::Static {
+        token: Secret::new("t"),
     };
     let control = ControlRequest::new(
         rtmsd::domain::rest::RestAction::Start,
         Product::Meeting,
         "81234567890",
     );
-    let error = Api::new(nowhere).unwrap().control(&control).unwrap_err();
+    let error = Api::new(nowhere, Process::default())
+        .unwrap()
+        .control(&control)
+        .unwrap_err();
     let actions = registry.handle_call(now, call, Err(error.failed_call()));
     let is_planned = matches!(&actions[..], [Action::Log(..), Action::CallRest(_)]);
     assert!(is_planned, "{actions:?}");
