@@ -199,12 +199,15 @@ fn a_recording_becomes_one_file_in_sync() {
         "{begin_ms} ms, expected {offset_ms} ms"
     );
 
-    // Subtitles with names.
-    let subtitles = text(&decode(&file, &["-map", "0:s", "-f", "srt"]));
-    let name = recording.meta["audio"][0]["user_name"]
-        .as_str()
-        .expect("a name");
-    assert!(subtitles.contains(&format!("\n{name}: ")), "{subtitles}");
+    // Subtitles with names, of which none is taken as markup.
+    let subtitles = text(&decode(&file, &["-map", "0:s", "-f", "srt"])).replace('\u{2060}', "");
+    let transcript = fs::read_to_string(recording.folder.join("transcript.jsonl"));
+    for line in transcript.expect("a transcript").lines() {
+        let phrase: Value = serde_json::from_str(line).expect("JSON");
+        let [name, said] = ["user_name", "text"].map(|key| phrase[key].as_str().expect("a text"));
+        let shown = format!("{name}: {said}\n");
+        assert!(subtitles.contains(&shown), "{shown}{subtitles}");
+    }
 
     // The printed line makes the same.
     let program = Path::new(env!("CARGO_BIN_EXE_rtmsd"))

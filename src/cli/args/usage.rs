@@ -111,7 +111,8 @@ the command prints the command line to run on another machine.
                    recording.wav without video
   --format NAME    mp4, mkv or wav (audio alone); the default is the ending of
                    FILE
-  --picture NAME   camera (the default if there is one) or share
+  --picture NAME   camera (the default if there is one), share, or both: the
+                   shared screen with the camera in a corner
   --copy           keep the H.264 as received, without encoding: fast, but only
                    for one resolution, and gaps show the last frame
   --force          replace a file that exists

@@ -143,6 +143,22 @@ pub(super) fn flattened(cues: &[(u64, u64, &str)]) -> Vec<(u64, u64, String)> {
     flat
 }
 
+/// Invisible and without width; it separates nothing.
+const WORD_JOINER: char = '\u{2060}';
+
+/// The text so that ffmpeg takes no part of it as markup: `<Ruiz>` would be an unknown tag and vanish.
+/// SubRip has no escapes, so a character that begins markup is followed by an invisible one.
+pub(super) fn without_markup(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        out.push(c);
+        if matches!(c, '<' | '{' | '\\') {
+            out.push(WORD_JOINER);
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,6 +208,15 @@ mod tests {
         assert_eq!(
             from_subtitles(srt, 0),
             [cue(360_000_012, 360_001_500, "Ada: a → b")]
+        );
+    }
+
+    #[test]
+    fn nothing_is_markup() {
+        assert_eq!(without_markup("Ada: 3 > 2 & so"), "Ada: 3 > 2 & so");
+        assert_eq!(
+            without_markup("<b>{\\an8}"),
+            "<\u{2060}b>{\u{2060}\\\u{2060}an8}"
         );
     }
 

@@ -1,8 +1,9 @@
-//! The writer of what ffmpeg reads from standard input: frames and subtitles, each with its time.
+//! The writer of what ffmpeg reads from a pipe: frames and subtitles, each with its time.
 
 use std::io::{self, Write};
 use std::path::Path;
 
+use super::cues::without_markup;
 use super::h264::{self, ParameterSets, Piece};
 use super::matroska;
 use super::plan::Feed;
@@ -14,7 +15,7 @@ use super::timing::{TAIL_MS, Timing};
 ///
 /// # Errors
 /// Of the writer alone: a frame that cannot be read is left out.
-pub(super) fn write(out: &mut impl Write, folder: &Path, feed: &Feed<'_>) -> io::Result<()> {
+pub(super) fn write<W: Write>(out: &mut W, folder: &Path, feed: &Feed<'_>) -> io::Result<()> {
     let mut writer = Writer {
         out,
         cues: &feed.cues,
@@ -79,7 +80,7 @@ impl<W: Write> Writer<'_, W> {
         while let Some(((start, end, text), rest)) = self.cues.split_first()
             && *start <= until_ms
         {
-            matroska::subtitle(self.out, *start, end - start, text)?;
+            matroska::subtitle(self.out, *start, end - start, &without_markup(text))?;
             self.cues = rest;
         }
         Ok(())

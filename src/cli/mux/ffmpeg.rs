@@ -3,16 +3,25 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, PipeWriter, Read, Write};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use rustix::io::{FdFlags, fcntl_setfd};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
+
+use super::feed;
+use super::plan::{Arg, Plan};
+use crate::recorder::append_file::create_file;
+
+/// Bytes that are collected for one write to a pipe.
+const FEED_BYTES: usize = 256 << 10;
 
 /// Lines of ffmpeg's standard error that an error shows.
 const TAIL_LINES: usize = 12;
@@ -33,14 +42,12 @@ pub(super) enum Failure {
     Signal(u8),
 }
 
-/// Runs `ffmpeg` into a temporary file beside `out`, which is renamed to `out` when it is complete.
+/// Runs `ffmpeg` into a temporary file beside the plan's output, and renames it when it is complete.
 ///
-/// `args` makes the arguments for a name; `feed` writes to standard input, on a thread of its own;
-/// `progress` is called with the milliseconds done.
+/// `folder` is the recording's; `progress` is called with the milliseconds done.
 pub(super) fn run(
-    out: &Path,
-    args: impl FnOnce(&Path) -> Vec<OsString>,
-    feed: Option<impl FnOnce(&mut BufWriter<ChildStdin>) -> io::Result<()> + Send>,
+    plan: &Plan<'_>,
+    folder: &Path,
     progress: impl Fn(u64) + Send,
 ) -> Result<(), Failure> {
     // 0: none yet.
@@ -50,15 +57,15 @@ pub(super) fn run(
         .into_iter()
         .filter_map(|n| flag::register_usize(n, Arc::clone(&signal), n as usize).ok())
         .collect();
-    let temporary = Temporary::beside(out);
-    let result = run_into(&temporary.0, args(&temporary.0), feed, progress, &signal);
+    let temporary = Temporary::beside(&plan.out);
+    let result = run_into(&temporary.0, plan, folder, progress, &signal);
     for id in registered {
         signal_hook::low_level::unregister(id);
     }
     result?;
     let put = || {
         File::open(&temporary.0)?.sync_all()?;
-        fs::rename(&temporary.0, out)
+        fs::rename(&temporary.0, &plan.out)
     };
     put().map_err(Failure::Io)
 }
@@ -91,40 +98,54 @@ impl Drop for Running {
     }
 }
 
+/// The program with its pipes, and our ends of those that it reads.
+fn start(temporary: &Path, plan: &Plan<'_>) -> Result<(Running, Vec<PipeWriter>), Failure> {
+    let pipes = plan.feeds.iter().map(|_| io::pipe());
+    let pipes: io::Result<Vec<_>> = pipes.collect();
+    let (readers, writers): (Vec<_>, Vec<_>) = pipes.map_err(Failure::Io)?.into_iter().unzip();
+    let mut names = vec!["pipe:0".to_owned()];
+    for reader in readers.iter().skip(1) {
+        // This one stays open in the child, under its number.
+        fcntl_setfd(reader, FdFlags::empty()).map_err(|error| Failure::Io(error.into()))?;
+        names.push(format!("pipe:{}", reader.as_raw_fd()));
+    }
+    let mut command = Command::new("ffmpeg");
+    command.args(["-nostats", "-progress", "pipe:1"]);
+    command.args(plan.args(temporary, true).into_iter().map(|arg| match arg {
+        Arg::Word(word) => word,
+        Arg::Feed(n) => OsString::from(&names[n]),
+    }));
+    let mut readers = readers.into_iter();
+    command
+        .stdin(readers.next().map_or_else(Stdio::null, Stdio::from))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    match command.spawn() {
+        Ok(child) => Ok((Running(child), writers)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::NotInstalled),
+        Err(error) => Err(Failure::Io(error)),
+    }
+}
+
 fn run_into(
     temporary: &Path,
-    args: Vec<OsString>,
-    feed: Option<impl FnOnce(&mut BufWriter<ChildStdin>) -> io::Result<()> + Send>,
+    plan: &Plan<'_>,
+    folder: &Path,
     progress: impl Fn(u64) + Send,
     signal: &AtomicUsize,
 ) -> Result<(), Failure> {
-    let _ = fs::remove_file(temporary);
-    let mut command = Command::new("ffmpeg");
-    command
-        .args(["-nostats", "-progress", "pipe:1"])
-        .args(args)
-        .stdin(if feed.is_some() {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        })
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut running = match command.spawn() {
-        Ok(child) => Running(child),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Failure::NotInstalled),
-        Err(error) => return Err(Failure::Io(error)),
-    };
-    let (stdin, stdout, stderr) = (
-        running.0.stdin.take(),
-        running.0.stdout.take(),
-        running.0.stderr.take(),
-    );
+    // ffmpeg keeps the mode of a file that exists: nobody but the user and the group may read it.
+    create_file(temporary).map_err(Failure::Io)?;
+    let (mut running, writers) = start(temporary, plan)?;
+    let (stdout, stderr) = (running.0.stdout.take(), running.0.stderr.take());
     thread::scope(|scope| {
-        let feeding = scope.spawn(move || match (feed, stdin) {
-            (Some(feed), Some(stdin)) => feed(&mut BufWriter::with_capacity(256 << 10, stdin)),
-            _ => Ok(()),
-        });
+        let feeds = plan.feeds.iter().zip(writers);
+        let feeding: Vec<_> = feeds
+            .map(|(feed, writer)| {
+                let mut writer = BufWriter::with_capacity(FEED_BYTES, writer);
+                scope.spawn(move || feed::write(&mut writer, folder, feed))
+            })
+            .collect();
         let following = scope.spawn(move || follow(stdout, progress));
         let last_lines = scope.spawn(move || tail(stderr));
         // The pipes close when the child ends, and then the threads end.
@@ -148,15 +169,18 @@ fn run_into(
         };
         let _ = following.join();
         let last_lines = last_lines.join().unwrap_or_default();
-        let panicked = |_| Err(io::Error::other("the thread that feeds ffmpeg panicked"));
-        let fed = feeding.join().unwrap_or_else(panicked);
-        match (status.success(), fed) {
-            (false, _) => Err(Failure::Failed(status, last_lines)),
-            // ffmpeg needs no input after the end of the output.
-            (true, Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Failure::Io(error))
+        let mut fed = Ok(());
+        for thread in feeding {
+            let panicked = |_| Err(io::Error::other("a thread that feeds ffmpeg panicked"));
+            match thread.join().unwrap_or_else(panicked) {
+                // ffmpeg needs no input after the end of the output.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+                result => fed = fed.and(result),
             }
-            (true, _) => Ok(()),
+        }
+        match status.success() {
+            true => fed.map_err(Failure::Io),
+            false => Err(Failure::Failed(status, last_lines)),
         }
     })
 }

@@ -11,12 +11,13 @@ mod recording;
 mod shell;
 mod timing;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use self::ffmpeg::Failure;
-use self::plan::{Choice, FFMPEG_MIN, Plan};
+use self::plan::{Arg, Choice, FFMPEG_MIN, Plan};
+use self::recording::Recording;
 use crate::cli::exit;
 use crate::net::file_limit::raise_file_limit;
 
@@ -58,15 +59,7 @@ fn mux(options: &Options, out: &mut impl Write) -> Result<(), (u8, String)> {
     let usage = |text: String| (exit::USAGE, format!("rtmsd mux: {text}"));
     let recording = read::recording(&options.folder).map_err(usage)?;
     if options.feed {
-        let feed = plan::feed(&recording, options.picture, true).map_err(usage)?;
-        let mut out = BufWriter::with_capacity(256 << 10, out);
-        return match feed::write(&mut out, &recording.folder, &feed) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err((
-                exit::UNAVAILABLE,
-                format!("rtmsd mux: standard output: {error}"),
-            )),
-            _ => Ok(()),
-        };
+        return write_feed(&recording, options.picture, out);
     }
     let choice = Choice {
         out: options.out.clone(),
@@ -85,7 +78,7 @@ fn mux(options: &Options, out: &mut impl Write) -> Result<(), (u8, String)> {
         );
     }
     if options.dry_run {
-        let _ = out.write_all(&command_line(&plan, &recording.folder, options));
+        let _ = out.write_all(&command_line(&plan, &recording.folder, options.force));
         return Ok(());
     }
     if plan.out.exists() && !options.force {
@@ -96,18 +89,39 @@ fn mux(options: &Options, out: &mut impl Write) -> Result<(), (u8, String)> {
     }
     // ffmpeg inherits the limit; a webinar can have a thousand speakers, each with a file.
     let _ = raise_file_limit();
-    let feed = plan.feed.as_ref().map(|feed| {
-        let folder = &recording.folder;
-        move |stdin: &mut BufWriter<std::process::ChildStdin>| feed::write(stdin, folder, feed)
-    });
     let progress = ffmpeg::show_progress(plan.length_ms);
-    let made = ffmpeg::run(&plan.out, |part| plan.args(part, true), feed, progress);
-    match made {
+    match ffmpeg::run(&plan, &recording.folder, progress) {
         Ok(()) => {
             let _ = writeln!(out, "{}", summary(&plan));
             Ok(())
         }
         Err(failure) => Err(explain(failure, &plan, &recording.folder, options, out)),
+    }
+}
+
+/// `--feed`.
+fn write_feed(
+    recording: &Recording,
+    picture: Option<Picture>,
+    out: &mut impl Write,
+) -> Result<(), (u8, String)> {
+    let usage = |text: String| (exit::USAGE, format!("rtmsd mux: {text}"));
+    let feeds = plan::feeds(recording, picture).map_err(usage)?;
+    let [feed] = &feeds[..] else {
+        return Err(usage(match feeds.len() {
+            0 => "--feed: found neither pictures nor a transcript, expected one of them".to_owned(),
+            _ => "--feed: found two pictures, expected --picture camera or share".to_owned(),
+        }));
+    };
+    let mut out = BufWriter::with_capacity(256 << 10, out);
+    match feed::write(&mut out, &recording.folder, feed) {
+        // The reader needs no more.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err((
+            exit::UNAVAILABLE,
+            format!("rtmsd mux: standard output: {error}"),
+        )),
+        Ok(()) => Ok(()),
     }
 }
 
@@ -124,7 +138,7 @@ fn summary(plan: &Plan<'_>) -> String {
     if plan.audio > 0 {
         parts.push(format!("{} audio files", plan.audio));
     }
-    let cues = plan.feed.as_ref().map_or(0, |feed| feed.cues.len());
+    let cues = plan.feeds.first().map_or(0, |feed| feed.cues.len());
     if cues > 0 {
         parts.push(format!("{cues} subtitles"));
     }
@@ -140,7 +154,7 @@ fn explain(
 ) -> (u8, String) {
     match failure {
         Failure::NotInstalled => {
-            let _ = out.write_all(&command_line(plan, folder, options));
+            let _ = out.write_all(&command_line(plan, folder, options.force));
             let text = format!(
                 "rtmsd mux: found no ffmpeg in PATH, expected version {FFMPEG_MIN} or later: install it \
                  (apt-get install ffmpeg), or run the line above on a machine that has it"
@@ -152,7 +166,11 @@ fn explain(
                 io::ErrorKind::PermissionDenied => exit::NO_PERMISSION,
                 _ => exit::UNAVAILABLE,
             };
-            (code, format!("rtmsd mux: {}: {error}", plan.out.display()))
+            let text = format!(
+                "rtmsd mux: {}: {error}; --out names another file",
+                plan.out.display()
+            );
+            (code, text)
         }
         Failure::Failed(status, last_lines) => {
             let text = format!(
@@ -168,22 +186,32 @@ fn explain(
     }
 }
 
-/// The command line that makes the output; `rtmsd mux --feed` writes what ffmpeg reads from standard
-/// input.
-fn command_line(plan: &Plan<'_>, folder: &Path, options: &Options) -> Vec<u8> {
+/// The command line that makes the output, for sh, or for bash if there are two feeds.
+fn command_line(plan: &Plan<'_>, folder: &Path, may_replace: bool) -> Vec<u8> {
+    let feed = |n: usize| {
+        let kind = plan.feeds[n].track.as_ref().map(|(track, _)| track.kind);
+        let picture = match kind {
+            Some("share") => &["--picture", "share"][..],
+            _ => &[],
+        };
+        let words = ["rtmsd", "mux", "--feed"].iter().chain(picture);
+        let words = words.map(OsStr::new).chain([folder.as_os_str()]);
+        shell::line(words)
+    };
     let mut line = Vec::new();
-    if plan.feed.is_some() {
-        let mut words: Vec<&OsStr> = ["rtmsd", "mux", "--feed"].map(OsStr::new).to_vec();
-        if let Some(picture) = options.picture {
-            words.extend(["--picture", picture.name()].map(OsStr::new));
-        }
-        words.push(folder.as_os_str());
-        line = shell::line(words);
+    if !plan.feeds.is_empty() {
+        line = feed(0);
         line.extend_from_slice(b" | ");
     }
-    let args = plan.args(&plan.out, options.force);
-    let words = [OsString::from("ffmpeg")].into_iter().chain(args);
-    line.extend_from_slice(&shell::line(words));
+    line.extend_from_slice(b"ffmpeg");
+    for arg in plan.args(&plan.out, may_replace) {
+        line.push(b' ');
+        match arg {
+            Arg::Word(word) => line.extend(shell::line([word])),
+            Arg::Feed(0) => line.extend_from_slice(b"pipe:0"),
+            Arg::Feed(n) => line.extend([&b"<("[..], &feed(n), b")"].concat()),
+        }
+    }
     line.push(b'\n');
     line
 }

@@ -1,7 +1,7 @@
 //! The plan: arguments of one call of ffmpeg for a recording. Pure: it reads, writes and runs nothing.
 //!
 //! ffmpeg reads audio files itself. It cannot know the times of frames and of phrases, so these come
-//! through its standard input as Matroska, each with its time ([`super::feed`]).
+//! through pipes as Matroska, each with its time ([`super::feed`]).
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -23,6 +23,9 @@ const HOLES_MAX: usize = 1000;
 /// The largest picture in pixels; larger ones are scaled down.
 const WIDTH_MAX: u32 = 3840;
 const HEIGHT_MAX: u32 = 2160;
+
+/// The camera beside a shared screen has this part of the width.
+const INSET: u32 = 5;
 
 /// The container of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,20 +65,17 @@ pub enum Picture {
     Camera,
     /// The shared screen.
     Share,
+    /// The shared screen with the camera in a corner; the camera alone while nobody shares.
+    Both,
 }
 
 impl Picture {
     /// All, each with its word.
-    pub const ALL: [(Picture, &'static str); 2] =
-        [(Picture::Camera, "camera"), (Picture::Share, "share")];
-
-    /// Its word.
-    pub(super) fn name(self) -> &'static str {
-        let found = Picture::ALL
-            .into_iter()
-            .find(|(picture, _)| *picture == self);
-        found.map_or("", |(_, name)| name)
-    }
+    pub const ALL: [(Picture, &'static str); 3] = [
+        (Picture::Camera, "camera"),
+        (Picture::Share, "share"),
+        (Picture::Both, "both"),
+    ];
 }
 
 /// What the user can choose.
@@ -96,16 +96,24 @@ pub(super) struct Choice {
 pub(super) struct Plan<'a> {
     pub out: PathBuf,
     pub length_ms: u64,
-    /// What ffmpeg reads from standard input.
-    pub feed: Option<Feed<'a>>,
+    /// What ffmpeg reads from pipes. Both have the subtitles; those of the first are used.
+    pub feeds: Vec<Feed<'a>>,
     /// Width, height and frames a second of encoded video.
     pub picture: Option<(u32, u32, u32)>,
     pub audio: usize,
     /// For ffmpeg, without the first ones and the name of the output.
-    args: Vec<OsString>,
+    args: Vec<Arg>,
 }
 
-/// What ffmpeg reads from standard input.
+/// An argument of ffmpeg.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Arg {
+    Word(OsString),
+    /// The name of the pipe with that feed.
+    Feed(usize),
+}
+
+/// What ffmpeg reads from a pipe.
 #[derive(Debug)]
 pub(super) struct Feed<'a> {
     pub track: Option<(&'a VideoTrack, Timing)>,
@@ -138,33 +146,28 @@ impl Feed<'_> {
     }
 }
 
-/// Frames and subtitles of a recording with their times in the output.
+/// Frames and subtitles of a recording with their times in the output: a feed for each picture, or one
+/// of subtitles alone, or none.
 ///
 /// # Errors
 /// When the picture that was asked for is missing.
-pub(super) fn feed(
+pub(super) fn feeds(
     recording: &Recording,
     picture: Option<Picture>,
-    has_pictures: bool,
-) -> Result<Feed<'_>, String> {
-    let track =
-        match picture {
-            _ if !has_pictures => None,
-            None => recording.camera.as_ref().or(recording.share.as_ref()),
-            Some(Picture::Camera) => Some(
-                recording
-                    .camera
-                    .as_ref()
-                    .ok_or("--picture camera: found no pictures of a camera in this recording")?,
-            ),
-            Some(Picture::Share) => Some(recording.share.as_ref().ok_or(
-                "--picture share: found no pictures of a shared screen in this recording",
-            )?),
-        };
+) -> Result<Vec<Feed<'_>>, String> {
+    let (camera, share) = (recording.camera.as_ref(), recording.share.as_ref());
+    let tracks = match picture {
+        None => camera.or(share).into_iter().collect(),
+        Some(Picture::Camera) => vec![
+            camera.ok_or("--picture camera: found no pictures of a camera in this recording")?,
+        ],
+        Some(Picture::Share) => vec![
+            share
+                .ok_or("--picture share: found no pictures of a shared screen in this recording")?,
+        ],
+        Some(Picture::Both) => camera.into_iter().chain(share).collect(),
+    };
     let origin_ms = recording.origin_ms();
-    let track = track
-        .map(|track| (track, timing(track, origin_ms)))
-        .filter(|(_, timing)| timing.ends().is_some());
     let place = |cue: &Cue| {
         let start = cue
             .start_ms
@@ -178,7 +181,19 @@ pub(super) fn feed(
         .filter_map(|cue| place(cue).map(|(start, end)| (start, end, cue.text.as_str())))
         .collect();
     let cues = flattened(&cues);
-    Ok(Feed { track, cues })
+    let mut feeds: Vec<Feed<'_>> = tracks
+        .into_iter()
+        .map(|track| (track, timing(track, origin_ms)))
+        .filter(|(_, timing)| timing.ends().is_some())
+        .map(|track| Feed {
+            track: Some(track),
+            cues: cues.clone(),
+        })
+        .collect();
+    if feeds.is_empty() && !cues.is_empty() {
+        feeds.push(Feed { track: None, cues });
+    }
+    Ok(feeds)
 }
 
 /// Plans one output.
@@ -196,32 +211,37 @@ pub(super) fn plan<'a>(recording: &'a Recording, choice: &Choice) -> Result<Plan
             )
         })?),
     };
-    let feed = feed(recording, choice.picture, named != Some(Format::Wav))?;
-    let format = named.unwrap_or(match feed.track {
-        Some(_) => Format::Mp4,
-        None => Format::Wav,
+    let mut feeds = match named {
+        Some(Format::Wav) => Vec::new(),
+        _ => feeds(recording, choice.picture)?,
+    };
+    let has_video = feeds.iter().any(|feed| feed.track.is_some());
+    let format = named.unwrap_or(match has_video {
+        true => Format::Mp4,
+        false => Format::Wav,
     });
     if named == Some(Format::Wav) && recording.audio.is_empty() {
         return Err("found no audio in this recording, and WAV has nothing else".to_owned());
     }
-    if feed.track.is_none() && recording.audio.is_empty() {
+    if !has_video && recording.audio.is_empty() {
         return Err(format!(
             "{}: found neither audio nor video, expected one of them",
             recording.folder.display()
         ));
     }
     if choice.copy {
-        can_be_copied(&feed)?;
+        can_be_copied(&feeds)?;
     }
-    let is_fed = format != Format::Wav && (feed.track.is_some() || !feed.cues.is_empty());
-    let feed = is_fed.then_some(feed);
+    if format == Format::Wav {
+        feeds.clear();
+    }
     let origin_ms = recording.origin_ms();
     let ends = recording
         .audio
         .iter()
         .map(|file| since(origin_ms, file.first_ms) + file.length_ms);
     let length_ms = ends
-        .chain(feed.as_ref().map(Feed::end_ms))
+        .chain(feeds.iter().map(Feed::end_ms))
         .max()
         .unwrap_or(0);
     let out = match &choice.out {
@@ -232,32 +252,31 @@ pub(super) fn plan<'a>(recording: &'a Recording, choice: &Choice) -> Result<Plan
     };
     let mut call = Call::default();
     let mut picture = None;
-    if let Some(feed) = &feed {
+    for (n, feed) in feeds.iter().enumerate() {
         // ffmpeg moves the first block to 0; this moves it back.
         call.add(["-itsoffset", &seconds(feed.first_ms())]);
         if feed.track.is_some() && !choice.copy {
             // When the resolution changes, `scale` adapts; a new filter graph would start at 0.
             call.add(["-reinit_filter", "0"]);
         }
-        call.add(["-f", "matroska", "-i", "pipe:0"]);
+        call.add(["-f", "matroska", "-i"]);
+        call.args.push(Arg::Feed(n));
     }
     for file in &recording.audio {
         call.audio_input(recording, file);
     }
     let mut maps: Vec<&str> = Vec::new();
-    match feed.as_ref().and_then(|feed| feed.track.as_ref()) {
-        Some(_) if choice.copy => maps.push("0:v"),
-        Some((track, timing)) => {
-            picture = Some(call.video_filter(track, timing, length_ms));
-            maps.push("[v]");
-        }
-        None => {}
+    if has_video && choice.copy {
+        maps.push("0:v");
+    } else if has_video {
+        picture = Some(call.video_filter(&feeds, length_ms));
+        maps.push("[v]");
     }
     if !recording.audio.is_empty() {
-        call.audio_filter(recording, format, usize::from(is_fed));
+        call.audio_filter(recording, format, feeds.len());
         maps.push("[a]");
     }
-    if feed.as_ref().is_some_and(|feed| !feed.cues.is_empty()) {
+    if feeds.first().is_some_and(|feed| !feed.cues.is_empty()) {
         maps.push("0:s");
     }
     call.finish_filters();
@@ -280,7 +299,7 @@ pub(super) fn plan<'a>(recording: &'a Recording, choice: &Choice) -> Result<Plan
     Ok(Plan {
         out,
         length_ms,
-        feed,
+        feeds,
         picture,
         audio: recording.audio.len(),
         args: call.args,
@@ -289,23 +308,37 @@ pub(super) fn plan<'a>(recording: &'a Recording, choice: &Choice) -> Result<Plan
 
 impl Plan<'_> {
     /// The arguments of ffmpeg. `out` is absolute, so ffmpeg cannot read it as an option.
-    pub(super) fn args(&self, out: &Path, may_replace: bool) -> Vec<OsString> {
+    pub(super) fn args(&self, out: &Path, may_replace: bool) -> Vec<Arg> {
         let begin = ["-hide_banner", "-nostdin", "-loglevel", "error"];
         let replace = if may_replace { "-y" } else { "-n" };
-        let begin = begin.into_iter().chain([replace]).map(OsString::from);
+        let begin = begin.into_iter().chain([replace]).map(Arg::word);
         let args = begin.chain(self.args.iter().cloned());
-        args.chain([out.as_os_str().to_owned()]).collect()
+        args.chain([Arg::word(out)]).collect()
+    }
+}
+
+impl Arg {
+    fn word(word: impl AsRef<OsStr>) -> Arg {
+        Arg::Word(word.as_ref().to_owned())
     }
 }
 
 /// Whether H.264 can be copied: only with one resolution, because an MP4 track has one.
-fn can_be_copied(feed: &Feed<'_>) -> Result<(), String> {
-    let Some((track, timing)) = &feed.track else {
-        return Err("--copy: found no video in what is to be made, expected H.264".to_owned());
+fn can_be_copied(feeds: &[Feed<'_>]) -> Result<(), String> {
+    let [
+        Feed {
+            track: Some((track, timing)),
+            ..
+        },
+    ] = feeds
+    else {
+        return Err(
+            "--copy: expected H.264 of a camera or of a shared screen, and one of both".to_owned(),
+        );
     };
     let mut sizes: Vec<(u32, u32)> = shown(track, timing).map(|frame| frame.size).collect();
     sizes.dedup();
-    let [width, height] = size(track, timing);
+    let [width, height] = size(feeds);
     match &track.codec {
         VideoCodec::H264(_) if sizes.len() == 1 => Ok(()),
         VideoCodec::H264(_) => Err(format!(
@@ -325,9 +358,10 @@ fn shown<'a>(
 }
 
 /// Width and height that fit every frame, even because of 4:2:0 chroma.
-fn size(track: &VideoTrack, timing: &Timing) -> [u32; 2] {
+fn size(feeds: &[Feed<'_>]) -> [u32; 2] {
     let (mut width, mut height) = (0, 0);
-    for frame in shown(track, timing) {
+    let tracks = feeds.iter().flat_map(|feed| &feed.track);
+    for frame in tracks.flat_map(|(track, timing)| shown(track, timing)) {
         width = width.max(frame.size.0);
         height = height.max(frame.size.1);
     }
@@ -338,6 +372,16 @@ fn size(track: &VideoTrack, timing: &Timing) -> [u32; 2] {
     [width.min(WIDTH_MAX), height.min(HEIGHT_MAX)].map(|side| side.next_multiple_of(2))
 }
 
+/// An expression of ffmpeg that is not 0 while there is no picture; `None` if there always is one.
+fn without_picture(timing: &Timing, length_ms: u64) -> Option<String> {
+    let holes = holes(&timing.spans, length_ms, HOLES_MAX);
+    let terms: Vec<String> = holes
+        .into_iter()
+        .map(|(from, until)| format!("gte(t,{})*lt(t,{})", seconds(from), seconds(until)))
+        .collect();
+    (!terms.is_empty()).then(|| terms.join("+"))
+}
+
 /// Seconds with milliseconds.
 fn seconds(ms: u64) -> String {
     format!("{}.{:03}", ms / 1000, ms % 1000)
@@ -346,14 +390,13 @@ fn seconds(ms: u64) -> String {
 /// Arguments as they grow.
 #[derive(Debug, Default)]
 struct Call {
-    args: Vec<OsString>,
+    args: Vec<Arg>,
     filters: Vec<String>,
 }
 
 impl Call {
     fn add<S: AsRef<OsStr>>(&mut self, args: impl IntoIterator<Item = S>) {
-        self.args
-            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.args.extend(args.into_iter().map(Arg::word));
     }
 
     fn audio_input(&mut self, recording: &Recording, file: &AudioFile) {
@@ -408,29 +451,45 @@ impl Call {
     }
 
     /// Every frame at its time and in one size, black in between. Returns width, height and rate.
-    fn video_filter(
-        &mut self,
-        track: &VideoTrack,
-        timing: &Timing,
-        length_ms: u64,
-    ) -> (u32, u32, u32) {
-        let [width, height] = size(track, timing);
-        let rate = frame_rate(timing);
+    fn video_filter(&mut self, feeds: &[Feed<'_>], length_ms: u64) -> (u32, u32, u32) {
+        let [width, height] = size(feeds);
+        let timings = feeds.iter().flat_map(|feed| &feed.track);
+        let timings: Vec<&Timing> = timings.map(|(_, timing)| timing).collect();
+        let rates = timings.iter().map(|timing| frame_rate(timing));
+        let rate = rates.max().unwrap_or(0);
         // `fps` repeats the first frame from 0 on, `tpad` the last one until `-t` ends the output.
-        let mut chain = format!(
-            "[0:v]scale={width}:{height}:force_original_aspect_ratio=decrease:eval=frame,\
-             pad={width}:{height}:-1:-1:eval=frame,setsar=1,format=yuv420p,\
-             fps={rate}:start_time=0,tpad=stop=-1:stop_mode=clone"
-        );
-        let holes = holes(&timing.spans, length_ms, HOLES_MAX);
-        if !holes.is_empty() {
-            let terms: Vec<String> = holes
-                .into_iter()
-                .map(|(from, until)| format!("gte(t,{})*lt(t,{})", seconds(from), seconds(until)))
-                .collect();
-            chain += &format!(",drawbox=color=black:t=fill:enable='{}'", terms.join("+"));
+        let track = |input: usize| {
+            format!(
+                "[{input}:v]scale={width}:{height}:force_original_aspect_ratio=decrease:eval=frame,\
+                 pad={width}:{height}:-1:-1:eval=frame,setsar=1,format=yuv420p,\
+                 fps={rate}:start_time=0,tpad=stop=-1:stop_mode=clone"
+            )
+        };
+        let black = |timing: &Timing| match without_picture(timing, length_ms) {
+            None => String::new(),
+            Some(times) => format!(",drawbox=color=black:t=fill:enable='{times}'"),
+        };
+        match timings[..] {
+            [camera, share] => {
+                let has_picture = |timing| match without_picture(timing, length_ms) {
+                    None => "1".to_owned(),
+                    Some(times) => format!("not({times})"),
+                };
+                let (is_on, is_shared) = (has_picture(camera), has_picture(share));
+                self.filters.extend([
+                    format!("{}{},split[camera][corner]", track(0), black(camera)),
+                    format!(
+                        "[corner]scale={}:-2[inset]",
+                        (width / INSET).next_multiple_of(2)
+                    ),
+                    format!("{}[share]", track(1)),
+                    format!("[camera][share]overlay=enable='{is_shared}'[main]"),
+                    format!("[main][inset]overlay=x=W-w:y=0:enable='{is_shared}*{is_on}'[v]"),
+                ]);
+            }
+            [ref one, ..] => self.filters.push(format!("{}{}[v]", track(0), black(one))),
+            [] => {}
         }
-        self.filters.push(chain + "[v]");
         (width, height, rate)
     }
 

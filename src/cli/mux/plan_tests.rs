@@ -52,11 +52,11 @@ fn recording() -> Recording {
 
 /// The command line from `-n` on.
 fn line(plan: &Plan<'_>) -> String {
-    let args = plan.args(&plan.out, false);
-    let args: Vec<String> = args
-        .iter()
-        .map(|arg| arg.to_string_lossy().into_owned())
-        .collect();
+    let word = |arg| match arg {
+        Arg::Word(word) => word.to_string_lossy().into_owned(),
+        Arg::Feed(n) => format!("FEED{n}"),
+    };
+    let args: Vec<String> = plan.args(&plan.out, false).into_iter().map(word).collect();
     assert_eq!(
         args[..4],
         ["-hide_banner", "-nostdin", "-loglevel", "error"]
@@ -88,7 +88,7 @@ fn cameras_and_speakers() {
     assert_eq!(plan.length_ms, 700_500);
     assert_eq!(
         line(&plan),
-        "-n -itsoffset 1.500 -reinit_filter 0 -f matroska -i pipe:0 -f wav -i /r/audio-1.wav \
+        "-n -itsoffset 1.500 -reinit_filter 0 -f matroska -i FEED0 -f wav -i /r/audio-1.wav \
          -f ogg -i /r/audio-2.opus -f g722 -i /r/audio-1.2.g722 -filter_complex \
          [0:v]scale=642:360:force_original_aspect_ratio=decrease:eval=frame,\
          pad=642:360:-1:-1:eval=frame,setsar=1,format=yuv420p,fps=10:start_time=0,\
@@ -107,6 +107,45 @@ fn cameras_and_speakers() {
 }
 
 #[test]
+fn a_camera_beside_a_shared_screen() {
+    let recording = Recording {
+        camera: Some(h264(&[(0, 320, 180), (40, 320, 180)])),
+        share: Some(VideoTrack {
+            kind: "share",
+            stops_ms: vec![ZERO + 9000],
+            ..track(VideoCodec::Jpg, &[(2000, 1920, 1080), (12_000, 1920, 1080)])
+        }),
+        ..recording()
+    };
+    let choice = Choice {
+        picture: Some(Picture::Both),
+        ..Choice::default()
+    };
+    let both = plan(&recording, &choice).expect("a plan");
+    let line = line(&both);
+    let graph = "-itsoffset 0.000 -reinit_filter 0 -f matroska -i FEED0 -itsoffset 2.000 \
+         -reinit_filter 0 -f matroska -i FEED1 -filter_complex \
+         [0:v]scale=1920:1080:force_original_aspect_ratio=decrease:eval=frame,\
+         pad=1920:1080:-1:-1:eval=frame,setsar=1,format=yuv420p,fps=25:start_time=0,\
+         tpad=stop=-1:stop_mode=clone,drawbox=color=black:t=fill:enable='\
+         gte(t,1.040)*lt(t,12.040)',split[camera][corner];[corner]scale=384:-2[inset];\
+         [1:v]scale=1920:1080:force_original_aspect_ratio=decrease:eval=frame,\
+         pad=1920:1080:-1:-1:eval=frame,setsar=1,format=yuv420p,fps=25:start_time=0,\
+         tpad=stop=-1:stop_mode=clone[share];[camera][share]overlay=enable='\
+         not(gte(t,0.000)*lt(t,2.000)+gte(t,9.000)*lt(t,12.000))'[main];\
+         [main][inset]overlay=x=W-w:y=0:enable='\
+         not(gte(t,0.000)*lt(t,2.000)+gte(t,9.000)*lt(t,12.000))*not(gte(t,1.040)*lt(t,12.040))'[v] -map [v] -c:v libx264 ";
+    assert!(line.starts_with(&format!("-n {graph}")), "{line}");
+    // One of them is enough.
+    let alone = Recording {
+        camera: None,
+        ..recording
+    };
+    let share = plan(&alone, &choice).expect("a plan");
+    assert_eq!(share.feeds.len(), 1);
+}
+
+#[test]
 fn sound_alone() {
     let recording = Recording {
         audio: vec![file("audio-mixed.wav", AudioFormat::Wav, 250, 4000)],
@@ -115,7 +154,7 @@ fn sound_alone() {
     };
     let choice = Choice::default();
     let plan = plan(&recording, &choice).expect("a plan");
-    assert!(plan.feed.is_none());
+    assert!(plan.feeds.is_empty());
     assert_eq!(
         line(&plan),
         "-n -ignore_length 1 -f wav -i /r/audio-mixed.wav -filter_complex \
