@@ -487,7 +487,7 @@ impl Call {
                     format!("[main][inset]overlay=x=W-w:y=0:enable='{is_shared}*{is_on}'[v]"),
                 ]);
             }
-            [ref one, ..] => self.filters.push(format!("{}{}[v]", track(0), black(one))),
+            [one, ..] => self.filters.push(format!("{}{}[v]", track(0), black(one))),
             [] => {}
         }
         (width, height, rate)
