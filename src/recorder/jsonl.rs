@@ -90,9 +90,7 @@ impl Lines {
         if let Some(name) = event.event_type.and_then(|n| event_name(self.product, n)) {
             string(out, ",\"name\":", name);
         }
-        if let Some(stamp) = event.timestamp_ms {
-            number(out, ",\"timestamp_ms\":", stamp);
-        }
+        number(out, ",\"timestamp_ms\":", event.timestamp_ms);
         out.extend_from_slice(b",\"event\":");
         compact(out, event.raw);
         out.extend_from_slice(b"}\n");
@@ -160,11 +158,11 @@ fn id(out: &mut Vec<u8>, key: &str, id: &Id<'_>) {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::domain::phrase::{Change, LanguageId};
+    use crate::domain::phrase::{Change, LanguageId, Precision};
 
     pub(crate) const EVENT: EventRecord<'static> = EventRecord {
         event_type: None,
-        timestamp_ms: None,
+        timestamp_ms: 0,
         participants: &[],
         raw: "{}",
     };
@@ -192,6 +190,7 @@ pub(crate) mod tests {
             start_ms: 1_767_000_001_000,
             end_ms: 1_767_000_002_500,
             timestamp_ms: 1_767_000_002_600,
+            precision: Precision::Milliseconds,
             language: Some(LanguageId(9)),
             change: Change::New,
             text: text.into(),
@@ -254,7 +253,7 @@ pub(crate) mod tests {
         let mut out = Vec::new();
         let event = EventRecord {
             event_type: Some(2),
-            timestamp_ms: Some(5),
+            timestamp_ms: 5,
             raw: "{\n  \"event_type\": 2,\r\n\t\"x\":\"a\\nb\"}",
             ..EVENT
         };

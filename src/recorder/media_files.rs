@@ -155,6 +155,13 @@ impl Media {
         }
     }
 
+    /// A new connection of audio was accepted: Zoom may send again what came before it.
+    pub fn on_reconnect(&mut self) {
+        for speaker in &mut self.tracks {
+            speaker.track.on_reconnect();
+        }
+    }
+
     /// Gives names to the files of speakers who had none, once an event has named them.
     pub fn on_names(&self, meta: &mut Meta) {
         for part in &mut meta.audio {
@@ -472,7 +479,7 @@ mod tests {
             say(&mut media, &mut meta, "../e\n\u{1b}x", T + 20 * n);
         }
         let answered = r#"{"msg_type":6,"event":{"event_type":10,"event_ts":1767000000000,"participant_info":{"channel_id":"123abc","user_id":"agent-1","display_name":"Bo"}}}"#;
-        let Ok(Message::Event(event)) = decode(answered) else {
+        let Ok(Message::Event(event)) = decode(answered, T) else {
             panic!("no event");
         };
         assert!(meta.participants.on_event(

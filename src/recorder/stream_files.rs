@@ -16,9 +16,9 @@ use super::path::stream_folder;
 use super::record_batch::Record;
 use super::transcript::{JSONL_NAME, TranscriptFormats, Transcripts};
 use crate::domain::id::Id;
-use crate::domain::phrase::{Change, Phrase};
+use crate::domain::phrase::{Change, Phrase, Precision};
 use crate::domain::stream_info::StreamInfo;
-use crate::protocol::dedup::{PHRASES_MAX, PhraseKey, RecentPhrases};
+use crate::protocol::dedup::{PHRASES_MAX, RecentPhrases};
 use crate::protocol::{EndReason, Granted, MediaParams};
 
 /// Every file that only grows by records, and what a record of it ends with.
@@ -72,7 +72,8 @@ impl Recorder {
             meta.opened_ms = now_ms;
         }
         meta.openings += 1;
-        let transcripts = Transcripts::open(&folder, formats);
+        let elapsed_ms = now_ms.saturating_sub(info.started_ms);
+        let transcripts = Transcripts::open(&folder, elapsed_ms, formats);
         // A crash leaves an old count in meta.json; the number of the last cue is never old.
         meta.phrases = meta.phrases.max(transcripts.cues().unwrap_or(0));
         Recorder {
@@ -160,6 +161,11 @@ impl Recorder {
         let kind = granted.kind.name().to_owned();
         self.meta.granted.insert(kind, json);
         self.is_meta_stale = true;
+    }
+
+    /// A new connection of audio was accepted: Zoom may send again what came before it.
+    pub fn on_reconnect(&mut self) {
+        self.media.on_reconnect();
     }
 
     /// Notes how many records could not be kept in all.
@@ -317,14 +323,17 @@ pub fn load_recent_phrases(root: &Path, info: &StreamInfo) -> RecentPhrases {
         let Ok(written) = serde_json::from_str::<Written<'_>>(line) else {
             continue;
         };
-        recent.insert_if_new(PhraseKey {
-            user_id: &written.user_id,
-            channel_id: written.channel_id.as_ref(),
+        recent.insert(&Phrase {
+            user_id: written.user_id,
+            user_name: Cow::Borrowed(""),
+            channel_id: written.channel_id,
+            precision: Precision::default(),
+            language: None,
             start_ms: written.start_ms,
             end_ms: written.end_ms,
             timestamp_ms: written.timestamp_ms,
             change: (written.attribute.as_deref()).map_or(Change::New, Change::from_name),
-            text: &written.text,
+            text: written.text,
         });
     }
     recent
@@ -440,7 +449,7 @@ mod tests {
                 text: Cow::Borrowed(&text),
                 ..said.borrowed()
             };
-            let is_new = recent.insert_if_new(PhraseKey::new(&again));
+            let is_new = recent.insert_if_new(std::time::Instant::now(), &again);
             assert_eq!(is_new, !expected, "{n}");
         }
     }

@@ -19,8 +19,10 @@ use super::stats::Stats;
 use crate::net::dial::Dialer;
 use crate::net::waker::Waker;
 use crate::net::websocket::{Read, Socket};
-use crate::protocol::dedup::{PhraseKey, RecentPhrases};
-use crate::protocol::{EndReason, LinkId, Loss, MediaKind, Output, Stream, StreamEvent, message};
+use crate::protocol::dedup::RecentPhrases;
+use crate::protocol::{
+    EndReason, LinkId, Loss, MediaKind, Notice, Output, Stream, StreamEvent, message,
+};
 
 /// Links of a stream, at most: signaling, and one for each kind of media.
 pub(super) const LINKS_MAX: usize = 2 + MediaKind::EACH.len();
@@ -166,6 +168,11 @@ impl Driver {
                 }
                 Output::Close(id) => self.close(id),
                 Output::Notice(notice) => {
+                    if let Notice::Accepted(LinkId::Media(kind)) = notice
+                        && matches!(kind, MediaKind::Transcript | MediaKind::All)
+                    {
+                        self.seam.on_reconnect(self.now);
+                    }
                     self.stats.notice(&notice);
                     log_notice(&notice);
                     for sink in &mut self.sinks {
@@ -348,31 +355,24 @@ impl Driver {
     }
 
     fn take(&mut self, id: LinkId, message: Message) {
-        let text: &str = match &message {
+        let text = match &message {
             // The library has checked that it is UTF-8.
-            Message::Text(text) => text.as_str(),
-            Message::Binary(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) => text,
-                Err(_) => {
-                    self.stats.undecodable();
-                    let head = hex::encode(&bytes[..bytes.len().min(16)]);
-                    log::debug!("not UTF-8 link={id} bytes={} head={head}", bytes.len());
-                    return;
-                }
-            },
+            Message::Text(text) => Cow::Borrowed(text.as_str()),
+            // A name or a text that was cut in mid-character costs that character.
+            Message::Binary(bytes) => String::from_utf8_lossy(bytes),
             // Pings are answered by the library at the next read or flush.
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => return,
         };
         let has_escape = memchr(b'\\', text.as_bytes()).is_some();
         let mended = has_escape
-            .then(|| message::replace_lone_surrogates(text))
+            .then(|| message::replace_lone_surrogates(&text))
             .flatten();
-        let text: Cow<'_, str> = mended.map_or(Cow::Borrowed(text), Cow::Owned);
+        let text = mended.map_or(text, Cow::Owned);
         log::trace!("received link={id} {text}");
         match self.stream.handle_message(self.now, id, &text) {
             Ok(Some(event)) => {
                 if let StreamEvent::Transcript(phrase) = &event
-                    && !self.seam.insert_if_new(PhraseKey::new(phrase))
+                    && !self.seam.insert_if_new(self.now, phrase)
                 {
                     self.stats.repeated();
                     return;

@@ -27,7 +27,7 @@ pub struct Stats {
     pub keep_alive_worst_us: AtomicU64,
     /// Messages of unknown type.
     pub unknown: AtomicU64,
-    /// Messages that could not be read, and frames that were not UTF-8.
+    /// Messages that could not be read.
     pub malformed: AtomicU64,
     /// Times a link was lost.
     pub losses: AtomicU64,
@@ -42,7 +42,8 @@ pub struct Stats {
     pub is_ready: AtomicBool,
     /// Phrases that came twice and were taken once.
     pub repeated: AtomicU64,
-    undecodable: AtomicU64,
+    /// Transcripts without words.
+    pub blank: AtomicU64,
 }
 
 /// Messages of one kind and the bytes that carried them.
@@ -126,17 +127,13 @@ impl Stats {
         self.repeated.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn undecodable(&self) {
-        self.undecodable.fetch_add(1, Relaxed);
-    }
-
     /// Takes over what the protocol counts. Called when the stream is about to wait.
     pub(super) fn update(&self, stream: &Stream, had_data: bool) {
         let counters = stream.counters();
         self.keep_alives.store(counters.keep_alives, Relaxed);
         self.unknown.store(counters.unknown, Relaxed);
-        self.malformed
-            .store(counters.malformed + self.undecodable.load(Relaxed), Relaxed);
+        self.malformed.store(counters.malformed, Relaxed);
+        self.blank.store(counters.blank, Relaxed);
         self.is_ready.store(stream.is_ready(), Relaxed);
         if had_data {
             let now = SystemTime::now()

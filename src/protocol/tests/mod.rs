@@ -3,6 +3,7 @@
 pub(crate) mod conversations;
 pub(crate) mod messages;
 mod outages;
+mod phrases;
 mod random;
 pub(crate) mod simulation;
 pub(crate) mod talk;

@@ -59,7 +59,7 @@ pub struct Timeline {
     silences_ms: i64,
     recent: VecDeque<u64>,
     newest_ms: i64,
-    /// What an earlier process covered.
+    /// What is stamped earlier than this was received before the last reconnect.
     seam_ms: Option<i64>,
     /// Times that the stamps jumped to another clock.
     pub jumps: u64,
@@ -76,6 +76,13 @@ impl Timeline {
         }
     }
 
+    /// A new connection was accepted: Zoom may send again what came before it.
+    pub fn on_reconnect(&mut self) {
+        if self.newest_ms > 0 {
+            self.seam_ms = Some(self.newest_ms + SAME_MS);
+        }
+    }
+
     /// Where a packet with that stamp goes, in a file that covers so many milliseconds. `digest`
     /// tells packets apart.
     pub fn place(&mut self, stamp_ms: u64, covered_ms: u64, digest: u64) -> Place {
@@ -85,13 +92,13 @@ impl Timeline {
         let (stamp, covered) = (stamp_ms as i64, covered_ms as i64);
         let zero = *self.zero_ms.get_or_insert(stamp - covered);
         let ahead = stamp - (zero + covered);
-        let is_seam = self
-            .seam_ms
-            .is_some_and(|load_recent_phrases| stamp < load_recent_phrases - SAME_MS)
-            && ahead > -REPLAY_MS_MAX;
+        let is_seam =
+            self.seam_ms.is_some_and(|seam| stamp < seam - SAME_MS) && ahead > -REPLAY_MS_MAX;
+        // The last packet before the reconnect, or another one of the same whole second.
+        let is_edge = self.seam_ms == Some(stamp + SAME_MS);
         // Stamps in whole seconds are alike for a while; then it is no repetition.
         let is_known = stamp < self.newest_ms && ahead < -JITTER_MS;
-        if is_seam || is_known && self.recent.contains(&digest) {
+        if is_seam || (is_known || is_edge) && self.recent.contains(&digest) {
             return Place::Repeat;
         }
         let place = if ahead > JITTER_MS {
@@ -195,6 +202,50 @@ mod tests {
         assert_eq!(time.place(T + 9_000, 10_000, 1), Place::Repeat);
         assert_eq!(time.place(T + 10_000, 10_000, 2), Place::Next);
         assert_eq!(time.place(T + 15_020, 10_020, 3), Place::After(5000));
+    }
+
+    #[test]
+    fn what_came_before_a_reconnect_is_not_taken_again() {
+        let mut time = Timeline::default();
+        time.on_reconnect();
+        let mut covered = 0;
+        let mut place = |time: &mut Timeline, stamp, digest| {
+            let place = time.place(stamp, covered, digest);
+            covered += match place {
+                Place::Next => 20,
+                Place::After(ms) => ms + 20,
+                Place::Repeat => 0,
+            };
+            place
+        };
+        for n in 0..500 {
+            assert_eq!(place(&mut time, T + 20 * n, n), Place::Next);
+        }
+        time.on_reconnect();
+        for n in 200..500 {
+            assert_eq!(place(&mut time, T + 20 * n, n), Place::Repeat, "{n}");
+        }
+        // Buffered while we were away.
+        for n in 500..700 {
+            assert_eq!(place(&mut time, T + 20 * n, n), Place::Next, "{n}");
+        }
+        assert_eq!(place(&mut time, T + 20 * 800, 800), Place::After(2000));
+    }
+
+    /// Stamps in whole seconds: of those of the last second, what was there is known by its content.
+    #[test]
+    fn a_reconnect_within_one_whole_second() {
+        let mut time = Timeline::default();
+        for n in 0..30 {
+            assert_eq!(time.place(T, 20 * n, n), Place::Next);
+        }
+        time.on_reconnect();
+        for n in 0..30 {
+            assert_eq!(time.place(T, 600, n), Place::Repeat);
+        }
+        for n in 30..50 {
+            assert_eq!(time.place(T, 20 * n, n), Place::Next);
+        }
     }
 
     #[test]

@@ -179,6 +179,11 @@ impl AudioTrack {
         self.time.jumps
     }
 
+    /// A new connection was accepted: Zoom may send again what came before it.
+    pub fn on_reconnect(&mut self) {
+        self.time.on_reconnect();
+    }
+
     /// Adds a packet; [`AudioTrack::write`] writes it.
     pub fn push(&mut self, stamp_ms: u64, content: Content, bytes: &[u8]) -> PushOutcome {
         let bytes = match content {

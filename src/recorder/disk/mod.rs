@@ -95,6 +95,7 @@ enum Job {
     Records(u64, RecordBatch, usize),
     Packets(u64, PacketBatch, usize),
     Granted(u64, Box<Granted>),
+    Reconnected(u64),
     End(u64, EndReason),
     Discard(StreamInfo),
     CompleteOrphans,

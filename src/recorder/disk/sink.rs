@@ -10,7 +10,7 @@ use super::{
 };
 use crate::delivery::coalesce;
 use crate::net::waker::Waker;
-use crate::protocol::{EndReason, Notice, StreamEvent};
+use crate::protocol::{EndReason, LinkId, MediaKind, Notice, StreamEvent};
 use crate::recorder::packet_batch::PacketBatch;
 use crate::recorder::record_batch::RecordBatch;
 use crate::stream::Sink;
@@ -121,11 +121,16 @@ impl Sink for DiskSink {
     }
 
     fn notice(&mut self, notice: &Notice) {
-        if let Notice::Granted(granted) = notice {
-            // What was received before came in another form.
-            self.hand_over_packets();
-            let _ = self.sender.send(Job::Granted(self.key, granted.clone()));
-        }
+        let job = match notice {
+            Notice::Granted(granted) => Job::Granted(self.key, granted.clone()),
+            Notice::Accepted(LinkId::Media(MediaKind::Audio | MediaKind::All)) => {
+                Job::Reconnected(self.key)
+            }
+            _ => return,
+        };
+        // What was received before came in another form, or on another connection.
+        self.hand_over_packets();
+        let _ = self.sender.send(job);
     }
 
     fn flush(&mut self) {

@@ -189,6 +189,11 @@ impl Writer {
                     self.write(key);
                 }
             }
+            Job::Reconnected(key) => {
+                if let Some(entry) = self.entries.get_mut(&key) {
+                    entry.recorder.on_reconnect();
+                }
+            }
             Job::End(key, reason) => {
                 if let Some(entry) = self.entries.get_mut(&key) {
                     entry.recorder.end(&reason, now_ms());

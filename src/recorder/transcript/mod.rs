@@ -47,15 +47,18 @@ pub struct Transcripts {
 }
 
 impl Transcripts {
-    /// In that folder, new or continued.
-    pub fn open(folder: &Arc<Path>, formats: TranscriptFormats) -> Transcripts {
+    /// In that folder, new or continued. No cue that is there began later than `elapsed_ms` after
+    /// the stream's zero; one that says so had an impossible stamp, and the next one does not follow it.
+    pub fn open(folder: &Arc<Path>, elapsed_ms: u64, formats: TranscriptFormats) -> Transcripts {
         let file = |wanted: bool, name, header, end| {
             wanted.then(|| AppendFile::new(folder, name, header, end))
         };
         let subtitles = |wanted, name, header| {
             let file = file(wanted, name, header, "\n\n")?;
             let end = tail(&folder.join(name), "\n\n").unwrap_or_default();
-            Some((file, cues::position_at_end(&end).unwrap_or_default()))
+            let mut position = cues::position_at_end(&end).unwrap_or_default();
+            position.start_ms = position.start_ms.min(elapsed_ms);
+            Some((file, position))
         };
         Transcripts {
             jsonl: file(formats.jsonl, JSONL_NAME, "", "\n"),
