@@ -6,7 +6,7 @@
 
 /// No stamp is this much later than its arrival: it was made before it was sent. Both clocks may be
 /// wrong, but a webhook is refused when they differ by more than some minutes.
-const AHEAD_MS_MAX: u64 = 2 * 3_600_000;
+pub const AHEAD_MS_MAX: u64 = 2 * 3_600_000;
 
 /// No stamp is this much earlier than its arrival: a meeting lasts 30 hours at most.
 const BEHIND_MS_MAX: u64 = 48 * 3_600_000;

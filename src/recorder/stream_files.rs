@@ -454,6 +454,32 @@ mod tests {
         }
     }
 
+    /// Subtitles of a version that believed every stamp.
+    #[test]
+    fn an_impossible_cue_does_not_hold_up_the_next_one() {
+        let root = scratch("recorder-ahead");
+        let now_ms = info().started_ms + 10_000;
+        let mut first = Recorder::open(&root, info(), ALL, MediaParams::default(), now_ms);
+        let mut ahead = phrase("ahead");
+        ahead.start_ms += 400 * 86_400_000;
+        ahead.end_ms = ahead.start_ms;
+        first.push(&Record::Phrase(ahead));
+        first.write().expect("the disk is well");
+        let mut second = Recorder::open(&root, info(), ALL, MediaParams::default(), now_ms);
+        second.push(&Record::Phrase(phrase("then")));
+        second.write().expect("the disk is well");
+        for (name, time) in [
+            ("transcript.vtt", "2\n00:00:10.000 --> "),
+            ("transcript.srt", "2\n00:00:10,000 --> "),
+        ] {
+            assert!(
+                read(&second, name).contains(time),
+                "{}",
+                read(&second, name)
+            );
+        }
+    }
+
     #[test]
     fn a_deleted_phrase_is_a_record_and_no_cue() {
         let root = scratch("recorder-delete");

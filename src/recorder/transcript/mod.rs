@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::append_file::{AppendFile, tail};
 use super::jsonl::Lines;
 use crate::domain::phrase::{Change, Phrase};
+use crate::protocol::stamp::AHEAD_MS_MAX;
 use cues::{Position, VTT_HEADER};
 
 /// Name of the file of JSON lines, from which a restart learns what was written last.
@@ -47,8 +48,8 @@ pub struct Transcripts {
 }
 
 impl Transcripts {
-    /// In that folder, new or continued. No cue that is there began later than `elapsed_ms` after
-    /// the stream's zero; one that says so had an impossible stamp, and the next one does not follow it.
+    /// In that folder, new or continued. The stream's zero was `elapsed_ms` ago: a cue that says it
+    /// began much later had a stamp that cannot be true, and the next one need not follow it.
     pub fn open(folder: &Arc<Path>, elapsed_ms: u64, formats: TranscriptFormats) -> Transcripts {
         let file = |wanted: bool, name, header, end| {
             wanted.then(|| AppendFile::new(folder, name, header, end))
@@ -57,7 +58,9 @@ impl Transcripts {
             let file = file(wanted, name, header, "\n\n")?;
             let end = tail(&folder.join(name), "\n\n").unwrap_or_default();
             let mut position = cues::position_at_end(&end).unwrap_or_default();
-            position.start_ms = position.start_ms.min(elapsed_ms);
+            if position.start_ms > elapsed_ms.saturating_add(AHEAD_MS_MAX) {
+                position.start_ms = elapsed_ms;
+            }
             Some((file, position))
         };
         Transcripts {
