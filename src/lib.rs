@@ -24,13 +24,13 @@
 //! | [`coordinator`] | decides what follows from each Zoom event, REST call and stream end; pure | |
 //! | [`gate`] | reads one complete HTTP request from each connection, under limits | 1, and the backend's |
 //! | [`source`] | Zoom events: signature, payload, answer | 2 workers |
-//! | [`daemon`] | one inbox, one loop; starts and joins everything | the caller's, REST timer, state |
+//! | [`daemon`] | one inbox, one loop; starts and joins everything | the caller's, REST timer |
 //! | [`zoom_api`] | REST and OAuth | one for each call |
 //! | [`net`] | names, addresses, proxies, TLS and WebSockets for every connection | `dial`, `resolve` |
 //! | [`stream`] | the poll loop of one stream | one for each stream |
 //! | [`recorder`] | the files of a stream | `disk` |
 //! | [`delivery`] | where data goes while it arrives: standard output | `stdout` |
-//! | [`state`] | the private directory that a restart needs | |
+//! | [`state`] | the private directory that a restart needs, and the intent log | `state` |
 //! | [`config`] | turns `rtms.conf` and the environment into settings | |
 //! | [`cli`] | the commands | signals |
 //! | [`admin`], [`systemd`] | health, metrics, streams; readiness and watchdog | |
@@ -43,8 +43,9 @@
 //! - What arrives from the network has no effect before its signature is checked, and is untrusted
 //!   afterwards.
 //! - Every wait has a deadline, every queue a limit, every thread a name and an owner that joins it.
-//!   Three threads can block in the kernel (disk, stdout, name resolution); the owner waits for
+//!   Four threads can block in the kernel (disk, state, stdout, name resolution); the owner waits for
 //!   these until a deadline and then leaves them to the end of the process.
+//! - A Zoom event is on the disk before its webhook is answered 200, and is passed on after that.
 //! - Stdout is data and belongs to [`delivery::stdout`]; stderr is the log.
 //! - A received phrase is written. Whatever has to be dropped is counted, logged, and noted in
 //!   `meta.json`.
