@@ -1,8 +1,8 @@
 //! The admin listener: `/healthz`, `/readyz`, `/metrics` and `/streams`, for the operator alone.
 //!
-//! It stands behind a gate of its own, so a port scanner can do here as little as at the public
-//! listener; it asks the daemon through its inbox and waits for a second at most. Which address is
-//! fit for it without a token is decided by the configuration.
+//! It is a route of the gate, so a port scanner can do as little here as at the webhook listener. It
+//! asks the daemon through its inbox and waits for a second at most. Which address may serve it
+//! without a token is decided by the configuration.
 
 pub mod metrics;
 pub mod process;
@@ -15,15 +15,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use tiny_http::{Header, Request, Response};
 
 use crate::clock::now_ms;
 use crate::daemon::Handle;
 use crate::daemon::status::Status;
 use crate::domain::secret::Secret;
 use crate::gate;
-use crate::gate::{Gate, Limits};
-use crate::source::ingress::default_socket_parent;
+use crate::gate::{Answer, Gate, HttpRequest, Limits, Listeners, OpenRoute};
 use process::Process;
 
 /// `RTMS_ADMIN` where it is not set.
@@ -60,7 +58,7 @@ const INBOX_MAX: usize = 4096;
 /// The running admin listener. Dropping it stops it.
 #[derive(Debug)]
 pub struct Admin {
-    gate: Gate,
+    route: OpenRoute,
 }
 
 /// What every request must show as `Authorization: Bearer`, if anything. Clones are one and the
@@ -85,46 +83,58 @@ impl Token {
 }
 
 impl Admin {
-    /// Serves the daemon's state on this listener, to those who show the token.
+    /// Serves the daemon's state on this listener of the gate, to those who show the token.
     ///
     /// # Errors
-    /// A directory, a socket or a thread that is not to be had.
-    pub fn start(listener: TcpListener, token: Token, daemon: Handle) -> io::Result<Admin> {
+    /// The socket cannot be prepared.
+    pub fn start(
+        listener: TcpListener,
+        token: Token,
+        gate: &Gate,
+        daemon: Handle,
+    ) -> io::Result<Admin> {
         let started_ms = now_ms();
-        let answer_one = move |request: Request| {
-            let authorization = (request.headers().iter())
-                .find(|header| header.field.equiv("Authorization"))
-                .map(|header| header.value.as_str().to_owned());
-            let answer = if !is_allowed(token.lock().as_ref(), authorization.as_deref()) {
-                Answer::text(
+        let answer_one = move |request: HttpRequest| {
+            let token = token.lock().clone();
+            let answer = if !is_allowed(token.as_ref(), request.header("Authorization")) {
+                line(
                     401,
                     "the bearer token of RTMS_ADMIN_TOKEN is missing or wrong",
                 )
+                .with("WWW-Authenticate", "Bearer")
+            } else if token.is_none() && !is_direct(request.header("Host")) {
+                line(
+                    403,
+                    "without RTMS_ADMIN_TOKEN the Host must be an IP address or localhost",
+                )
             } else {
                 let ask = || daemon.status(ANSWER_MAX);
-                answer(request.method().as_str(), request.url(), started_ms, ask)
+                answer(request.method(), request.path(), started_ms, ask)
             };
-            // A client that is gone does not want to know.
-            let _ = answer.send(request);
+            request.answer(answer.with("Cache-Control", "no-store"));
         };
-        let handler = move |requests: Vec<Request>| requests.into_iter().for_each(&answer_one);
-        let config = gate::Config {
-            limits: Limits {
-                head_bytes_max: 8 << 10,
-                body_bytes_max: 4 << 10,
-                connections_max: 64,
-                ..Limits::default()
+        let route = gate.open(Listeners {
+            name: "admin",
+            listeners: vec![listener],
+            config: gate::Config {
+                limits: Limits {
+                    head_bytes_max: 8 << 10,
+                    body_bytes_max: 4 << 10,
+                    connections_max: 64,
+                    ..Limits::default()
+                },
+                tls: None,
             },
-            tls: None,
-        };
-        let parent = default_socket_parent();
-        let gate = Gate::start(vec![listener], config, parent, Arc::new(handler))?;
-        Ok(Admin { gate })
+            // It may wait for the daemon, and the other worker is for webhooks.
+            in_flight_max: 1,
+            handler: Arc::new(move |requests| requests.into_iter().for_each(&answer_one)),
+        })?;
+        Ok(Admin { route })
     }
 
     /// Where it listens.
     pub fn addresses(&self) -> &[SocketAddr] {
-        self.gate.addresses()
+        self.route.addresses()
     }
 }
 
@@ -142,71 +152,53 @@ fn is_allowed(token: Option<&Secret>, authorization: Option<&str>) -> bool {
     openssl::memcmp::eq(&digest(shown), &digest(token.expose()))
 }
 
-#[derive(Debug, PartialEq, Eq)]
-struct Answer {
-    code: u16,
-    content_type: &'static str,
-    body: String,
+/// Whether a request was made for this machine and not for a name that somebody else's web page has
+/// resolved to it (DNS rebinding). Without a `Host` it was no browser.
+fn is_direct(host: Option<&str>) -> bool {
+    let Some(host) = host.filter(|host| *host != "-") else {
+        return true;
+    };
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.parse::<IpAddr>().is_ok() || name.trim_end_matches('.').eq_ignore_ascii_case("localhost")
 }
 
-impl Answer {
-    fn text(code: u16, line: &str) -> Answer {
-        Answer {
-            code,
-            content_type: "text/plain; charset=utf-8",
-            body: format!("{line}\n"),
-        }
-    }
-
-    fn send(self, request: Request) -> io::Result<()> {
-        // The gate wants a length, whatever the size.
-        let mut response = Response::from_string(self.body)
-            .with_status_code(self.code)
-            .with_chunked_threshold(usize::MAX);
-        for (name, value) in [
-            ("Content-Type", Some(self.content_type)),
-            ("Cache-Control", Some("no-store")),
-            ("WWW-Authenticate", (self.code == 401).then_some("Bearer")),
-            ("Allow", (self.code == 405).then_some("GET, HEAD")),
-        ] {
-            if let Some(Ok(header)) = value.map(|value| Header::from_bytes(name, value)) {
-                response.add_header(header);
-            }
-        }
-        request.respond(response)
-    }
+/// One line of text.
+fn line(status: u16, text: &str) -> Answer {
+    Answer::text(status, format!("{text}\n")).of_type("text/plain; charset=utf-8")
 }
 
-fn answer(method: &str, url: &str, started_ms: u64, ask: impl Fn() -> Option<Status>) -> Answer {
-    let path = url.split('?').next().unwrap_or_default();
+fn answer(method: &str, path: &str, started_ms: u64, ask: impl Fn() -> Option<Status>) -> Answer {
     if !matches!(path, "/healthz" | "/readyz" | "/metrics" | "/streams") {
-        return Answer::text(404, "here are /healthz, /readyz, /metrics and /streams");
+        return line(404, "here are /healthz, /readyz, /metrics and /streams");
     }
     if !matches!(method, "GET" | "HEAD") {
-        return Answer::text(405, "this method is not for here");
+        return line(405, "this method is not allowed here").with("Allow", "GET, HEAD");
     }
     let Some(status) = ask() else {
-        return Answer::text(503, "the daemon does not answer");
+        return line(503, "the daemon does not answer");
     };
     let process = Process::read(started_ms);
     match path {
-        "/healthz" => Answer::text(200, "alive"),
+        "/healthz" => line(200, "alive"),
         "/readyz" => match trouble(&status, &process) {
-            Some(why) => Answer::text(503, &why),
-            None => Answer::text(200, "ready"),
+            Some(why) => line(503, &why),
+            None => line(200, "ready"),
         },
-        "/metrics" => Answer {
-            code: 200,
-            content_type: "text/plain; version=0.0.4; charset=utf-8",
-            body: metrics::text(&status, &process, trouble(&status, &process).is_none()),
-        },
+        "/metrics" => Answer::text(
+            200,
+            metrics::text(&status, &process, trouble(&status, &process).is_none()),
+        )
+        .of_type("text/plain; version=0.0.4; charset=utf-8"),
         _ => {
             let streams = streams::Streams::of(&status, &process, trouble(&status, &process));
-            Answer {
-                code: 200,
-                content_type: "application/json",
-                body: serde_json::to_string(&streams).unwrap_or_default() + "\n",
-            }
+            Answer::text(
+                200,
+                serde_json::to_string(&streams).unwrap_or_default() + "\n",
+            )
+            .of_type("application/json")
         }
     }
 }

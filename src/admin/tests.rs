@@ -190,14 +190,14 @@ fn a_token_is_asked_for_where_there_is_one() {
 
 #[test]
 fn paths_methods_and_a_daemon_that_is_silent() {
-    let code = |method, url| answer(method, url, 0, || Some(status())).code;
+    let code = |method, url| answer(method, url, 0, || Some(status())).status;
     assert_eq!(code("GET", "/healthz"), 200);
-    assert_eq!(code("HEAD", "/metrics?x=1"), 200);
+    assert_eq!(code("HEAD", "/metrics"), 200);
     assert_eq!(code("GET", "/streams"), 200);
     assert_eq!(code("POST", "/streams"), 405);
     assert_eq!(code("GET", "/"), 404);
     assert_eq!(code("GET", "/streams/"), 404);
-    assert_eq!(answer("GET", "/healthz", 0, || None).code, 503);
+    assert_eq!(answer("GET", "/healthz", 0, || None).status, 503);
 }
 
 #[test]
@@ -213,4 +213,26 @@ fn streams_are_told_as_json() {
         serde_json::from_str::<streams::Streams>(&json).ok(),
         Some(found)
     );
+}
+
+#[test]
+fn without_a_token_only_addresses_and_localhost_are_hosts() {
+    for (host, expected) in [
+        (None, true),
+        (Some("-"), true),
+        (Some("127.0.0.1:9464"), true),
+        (Some("127.0.0.1"), true),
+        (Some("[::1]:9464"), true),
+        (Some("[::1]"), true),
+        (Some("10.1.2.3:80"), true),
+        (Some("localhost:9464"), true),
+        (Some("LocalHost."), true),
+        // A name that a page of somebody else has pointed at this machine.
+        (Some("rebound.example:9464"), false),
+        (Some("localhost.example"), false),
+        (Some("127.0.0.1.example:9464"), false),
+        (Some(""), false),
+    ] {
+        assert_eq!(is_direct(host), expected, "{host:?}");
+    }
 }

@@ -80,8 +80,11 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
             config.daemon.webhooks.webhook.path
         );
     }
-    let admin = admin.map(|listener| Admin::start(listener, token.clone(), daemon.handle()));
-    let admin = admin.transpose().map_err(no_resources)?;
+    let admin = admin.zip(daemon.gate());
+    let admin = admin
+        .map(|(listener, gate)| Admin::start(listener, token.clone(), &gate, daemon.handle()))
+        .transpose()
+        .map_err(no_resources)?;
     for address in admin.iter().flat_map(Admin::addresses) {
         log::info!("health, metrics and streams are at http://{address}");
     }

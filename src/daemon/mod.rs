@@ -239,6 +239,12 @@ impl Daemon {
         self.public.addresses()
     }
 
+    /// The HTTP front, at which the owner may open further listeners, such as
+    /// [`Admin`](crate::admin::Admin).
+    pub fn gate(&self) -> Option<crate::gate::Gate> {
+        self.public.gate().cloned()
+    }
+
     /// To end it from elsewhere.
     pub fn handle(&self) -> Handle {
         Handle::new(self.sender.clone())

@@ -152,7 +152,7 @@ impl Daemon {
         }
         Status {
             is_draining: self.is_draining,
-            edge_trouble: self.public.trouble(),
+            edge_trouble: self.public.unready_reason(),
             streams: self
                 .running
                 .values()
@@ -180,7 +180,7 @@ impl Daemon {
             timer_turns: self.schedule.turns(),
             streams: self.running.len(),
             receiving: receiving.count(),
-            edge_trouble: self.public.trouble(),
+            edge_trouble: self.public.unready_reason(),
         };
         self.public.request_turn();
         self.schedule.request_turn();

@@ -9,7 +9,7 @@ const LIMITS: SizeLimits = SizeLimits {
 };
 
 fn judged<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Verdict, Option<Request>) {
-    let mut collector = Collector::new(LIMITS);
+    let mut collector = Collector::new(LIMITS, 0);
     let mut last = Verdict::More;
     for piece in pieces {
         last = match collector.handle_bytes(piece) {

@@ -1,17 +1,17 @@
-//! Answers as bytes: the gate's own, and those of the server behind made fit for the client.
+//! Answers as bytes: the gate's own, and those of the backend as the client gets them.
 
 use std::fmt::Write as _;
 use std::time::SystemTime;
 
 use super::http_request::HttpRefusal;
 
-/// `100 Continue`, for who waits for it before sending a body.
+/// `100 Continue`, for a client that waits for it before it sends a body.
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// No answer of the server behind is longer, in bytes.
+/// No answer of the backend is longer, in bytes.
 pub(super) const ANSWER_BYTES_MAX: usize = 8 << 20;
 
-/// Header fields of the server behind that end at the gate.
+/// Header fields of the backend that end at the gate.
 const KEPT_BACK: [&str; 4] = ["connection", "server", "transfer-encoding", "keep-alive"];
 
 /// The gate's own answer. `is_head` leaves the body away and keeps its length.
@@ -39,7 +39,7 @@ pub(super) fn refusal(refusal: HttpRefusal, is_head: bool, now: SystemTime) -> V
     answer.into_bytes()
 }
 
-/// An answer of the server behind, as far as it has come.
+/// An answer of the backend, as far as it has come.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ParsedAnswer {
     /// Not complete.
@@ -50,7 +50,7 @@ pub(super) enum ParsedAnswer {
     Complete(u16, Vec<u8>),
 }
 
-/// Reads an answer of the server behind; `is_head` when its body is left away.
+/// Reads an answer of the backend; `is_head` when it has no body.
 pub(super) fn parse_answer(bytes: &[u8], is_head: bool) -> ParsedAnswer {
     let mut fields = [httparse::EMPTY_HEADER; 32];
     let mut response = httparse::Response::new(&mut fields);
@@ -104,13 +104,10 @@ mod tests {
             String::from_utf8(refusal(HttpRefusal::MethodUnknown, is_head, now)).expect("ASCII")
         };
         let head = "HTTP/1.1 405 Method Not Allowed\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
-            Content-Type: text/plain\r\nContent-Length: 30\r\nAllow: GET, HEAD, POST\r\n\
+            Content-Type: text/plain\r\nContent-Length: 23\r\nAllow: GET, HEAD, POST\r\n\
             Connection: close\r\n\r\n";
         assert_eq!(answer(true), head);
-        assert_eq!(
-            answer(false),
-            format!("{head}this method is not known here\n")
-        );
+        assert_eq!(answer(false), format!("{head}this method is unknown\n"));
     }
 
     #[test]

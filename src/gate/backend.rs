@@ -1,8 +1,9 @@
-//! The tiny_http server behind the gate, on a Unix socket that only this process can reach.
+//! The tiny_http server behind the gate, on a Unix socket that only this process can reach. The only
+//! file that knows tiny_http.
 //!
-//! tiny_http's accept thread ends for good when a file descriptor or a thread cannot be had, and
-//! does not tell. So it is treated as something that dies: a worker that gets an error, a connect
-//! that is refused, or an answer that does not come make the gate drop it and build another.
+//! tiny_http's accept thread ends for good when it gets no file descriptor or no thread, and reports
+//! nothing. So the gate expects it to fail: when a worker gets an error, a connect is refused, or an
+//! answer does not come, the gate drops the server and builds another one.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -16,17 +17,115 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::process::geteuid;
-use tiny_http::{Request, Server};
+use tiny_http::{Header, Request, Response, Server};
 
 use super::counters::{Counters, bump};
+use super::http_request::ROUTE_FIELD;
+use super::{Route, Routes};
 use crate::net::waker::Waker;
 
-/// Answers requests that came together; runs on the worker threads.
-pub(crate) type Handler = Arc<dyn Fn(Vec<Request>) + Send + Sync>;
+/// Answers requests that came together by one route; runs on the worker threads.
+pub(crate) type Handler = Arc<dyn Fn(Vec<HttpRequest>) + Send + Sync>;
+
+/// A complete request.
+pub(crate) struct HttpRequest {
+    request: Request,
+    body: Vec<u8>,
+}
+
+impl HttpRequest {
+    /// Reads the body, all of which the gate holds. `None` if the gate cut it short because it stops.
+    fn read(mut request: Request) -> Option<HttpRequest> {
+        let expected_bytes = request.body_length().unwrap_or(0);
+        let mut body = Vec::with_capacity(expected_bytes.min(1 << 20));
+        let is_read = request.as_reader().read_to_end(&mut body).is_ok();
+        (is_read && body.len() == expected_bytes).then_some(HttpRequest { request, body })
+    }
+
+    /// The number of the route that the gate wrote into it.
+    fn route(&self) -> usize {
+        let route = self.header(ROUTE_FIELD).and_then(|text| text.parse().ok());
+        // The gate's own probe has none.
+        route.unwrap_or_default()
+    }
+
+    /// In upper case.
+    pub(crate) fn method(&self) -> &str {
+        self.request.method().as_str()
+    }
+
+    /// The target without its query.
+    pub(crate) fn path(&self) -> &str {
+        self.request.url().split('?').next().unwrap_or_default()
+    }
+
+    /// The body as it was received, a chunked one decoded.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// The first header field of that name, of those that the gate passes on.
+    pub(crate) fn header(&self, name: &'static str) -> Option<&str> {
+        (self.request.headers().iter())
+            .find(|header| header.field.equiv(name))
+            .map(|header| header.value.as_str())
+    }
+
+    /// Answers it. The gate is gone only when it stops or has given this request up, so a failure
+    /// concerns nobody.
+    pub(crate) fn answer(self, answer: Answer) {
+        // The gate expects a length, whatever the size.
+        let mut response = Response::from_data(answer.body)
+            .with_status_code(answer.status)
+            .with_chunked_threshold(usize::MAX);
+        let content_type = ("Content-Type", answer.content_type.to_owned());
+        for (name, value) in std::iter::once(content_type).chain(answer.headers) {
+            if let Ok(header) = Header::from_bytes(name, value) {
+                response.add_header(header);
+            }
+        }
+        let _ = self.request.respond(response);
+    }
+}
+
+/// An answer to an [`HttpRequest`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) content_type: &'static str,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    /// Plain text; without a line end of its own.
+    pub(crate) fn text(status: u16, text: impl Into<String>) -> Answer {
+        Answer {
+            status,
+            content_type: "text/plain; charset=UTF-8",
+            headers: Vec::new(),
+            body: text.into().into_bytes(),
+        }
+    }
+
+    /// With a further header field.
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Answer {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// With another type.
+    pub(crate) fn of_type(self, content_type: &'static str) -> Answer {
+        Answer {
+            content_type,
+            ..self
+        }
+    }
+}
 
 /// Threads that answer requests.
 const WORKERS: usize = 2;
-/// Most requests that a worker takes at once: as many as the gate hands on at a time.
+/// Most requests that a worker takes at once: as many as the gate passes on at a time.
 const BATCH_MAX: usize = 16;
 /// Their stack: a request body of 256 KiB lives on the heap.
 const WORKER_STACK_BYTES: usize = 256 << 10;
@@ -36,9 +135,9 @@ const REBUILD_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long workers may take to end when the gate stops.
 const JOIN_WAIT: Duration = Duration::from_millis(500);
 
-/// The server behind, dead or alive.
+/// The tiny_http server and what is needed to build it again.
 pub(super) struct Backend {
-    handler: Handler,
+    routes: Arc<Routes>,
     waker: Waker,
     counters: Arc<Counters>,
     parent: PathBuf,
@@ -53,14 +152,14 @@ impl Backend {
     /// Builds the first server.
     pub(super) fn start(
         parent: PathBuf,
-        handler: Handler,
+        routes: Arc<Routes>,
         waker: Waker,
         counters: Arc<Counters>,
     ) -> io::Result<Backend> {
         remove_orphans(&parent);
-        let running = BackendInstance::start(&parent, &handler, &waker)?;
+        let running = BackendInstance::start(&parent, &routes, &waker)?;
         Ok(Backend {
-            handler,
+            routes,
             waker,
             counters,
             parent,
@@ -128,7 +227,7 @@ impl Backend {
     fn rebuild(&mut self, now: Instant) {
         self.not_before = Some(now + self.pause);
         self.pause = (self.pause * 2).min(REBUILD_PAUSE_MAX);
-        match BackendInstance::start(&self.parent, &self.handler, &self.waker) {
+        match BackendInstance::start(&self.parent, &self.routes, &self.waker) {
             Ok(running) => {
                 bump(&self.counters.inner_rebuilds);
                 log::debug!("the http server behind the gate was built anew");
@@ -170,7 +269,7 @@ struct BackendInstance {
 }
 
 impl BackendInstance {
-    fn start(parent: &Path, handler: &Handler, waker: &Waker) -> io::Result<BackendInstance> {
+    fn start(parent: &Path, routes: &Arc<Routes>, waker: &Waker) -> io::Result<BackendInstance> {
         let directory = PrivateDirectory::create(parent)?;
         let socket = directory.0.join(SOCKET);
         // tiny_http panics when the thread it needs cannot be had.
@@ -186,7 +285,7 @@ impl BackendInstance {
             _directory: directory,
         };
         for n in 0..WORKERS {
-            match running.spawn_worker(n, handler, waker) {
+            match running.spawn_worker(n, routes, waker) {
                 Ok(worker) => running.workers.push(worker),
                 Err(error) => {
                     running.retire();
@@ -200,23 +299,18 @@ impl BackendInstance {
     fn spawn_worker(
         &self,
         n: usize,
-        handler: &Handler,
+        routes: &Arc<Routes>,
         waker: &Waker,
     ) -> io::Result<JoinHandle<()>> {
-        let (server, handler, waker) =
-            (Arc::clone(&self.server), Arc::clone(handler), waker.clone());
+        let (server, routes, waker) = (Arc::clone(&self.server), Arc::clone(routes), waker.clone());
         let (has_failed, is_retired) = (Arc::clone(&self.has_failed), Arc::clone(&self.is_retired));
         Builder::new()
-            .name(format!("webhook-{n}"))
+            .name(format!("http-{n}"))
             .stack_size(WORKER_STACK_BYTES)
             .spawn(move || {
                 loop {
                     let (requests, error) = next_requests(&server, &is_retired);
-                    if !requests.is_empty()
-                        && catch_unwind(AssertUnwindSafe(|| handler(requests))).is_err()
-                    {
-                        log::error!("a webhook worker panicked on a request; please report");
-                    }
+                    dispatch(&routes, requests);
                     match error {
                         None => {}
                         // Requests that came before are answered before this is seen.
@@ -248,6 +342,25 @@ impl BackendInstance {
         }
         self.workers.is_empty()
     }
+}
+
+/// Hands requests to the handlers of their routes, in the order of the routes: webhooks first.
+fn dispatch(routes: &Routes, requests: Vec<Request>) {
+    let mut requests: Vec<HttpRequest> =
+        requests.into_iter().filter_map(HttpRequest::read).collect();
+    for route in routes.all() {
+        let of_route: Vec<HttpRequest> = requests
+            .extract_if(.., |request| request.route() == route.number)
+            .collect();
+        if !of_route.is_empty() && !handles(&route, of_route) {
+            log::error!("an HTTP worker panicked on a request; please report");
+        }
+    }
+}
+
+/// Whether the handler came back.
+fn handles(route: &Route, requests: Vec<HttpRequest>) -> bool {
+    catch_unwind(AssertUnwindSafe(|| (route.handler)(requests))).is_ok()
 }
 
 /// Waits for a request, and takes those that wait behind it; also why there will be no more.

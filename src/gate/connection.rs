@@ -2,16 +2,17 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::event::PollFlags;
 
 use super::answer;
-use super::counters::{Counters, bump};
+use super::counters::bump;
 use super::exchange::{Exchange, Progress};
 use super::http_request::{Collector, HttpRefusal, Request, Verdict};
 use super::tls::Stream;
-use super::{Limits, TIMES};
+use super::{Limits, Route, TIMES};
 
 /// After this much of what nobody wants, a closing connection is cut.
 const DISCARDED_BYTES_MAX: usize = 4 << 20;
@@ -20,7 +21,6 @@ const TRIES_MAX: u32 = 3;
 
 /// What a step needs beside the connection.
 pub(super) struct StepContext<'a> {
-    pub(super) counters: &'a Counters,
     pub(super) scratch: &'a mut [u8],
     pub(super) now: Instant,
 }
@@ -35,10 +35,10 @@ struct Waiting {
 enum Stage {
     /// The TLS handshake, if any, and the request.
     Collect(Collector),
-    /// Waiting for a free relay.
+    /// Waits until the backend may have one more.
     Queued(Waiting),
-    /// With the server behind.
-    ParsedAnswer(Waiting, Exchange),
+    /// With the backend.
+    Exchange(Waiting, Exchange),
     /// The answer on its way; the time is that of a POST answered with 2xx.
     Answer(Vec<u8>, usize, Option<Instant>),
     /// All is sent. Reading on until the client closes keeps a reset from overtaking the answer.
@@ -48,19 +48,26 @@ enum Stage {
 
 /// A client's connection.
 pub(super) struct Connection {
+    pub(super) route: Arc<Route>,
     stream: Stream,
     stage: Stage,
-    /// When it was accepted: decides which gives way.
+    /// When it was accepted: decides which one is closed for another.
     pub(super) since: Instant,
     /// When the present stage must be over.
     pub(super) deadline: Instant,
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, limits: &Limits, now: Instant) -> Connection {
+    pub(super) fn new(
+        route: Arc<Route>,
+        stream: Stream,
+        limits: &Limits,
+        now: Instant,
+    ) -> Connection {
         Connection {
+            stage: Stage::Collect(Collector::new(limits.sizes(), route.number)),
+            route,
             stream,
-            stage: Stage::Collect(Collector::new(limits.sizes())),
             since: now,
             deadline: now + Duration::from_millis(limits.request_ms),
         }
@@ -71,10 +78,10 @@ impl Connection {
         match &self.stage {
             Stage::Collect(_) | Stage::Linger(_) => Some((self.stream.fd()?, PollFlags::IN)),
             Stage::Answer(..) => Some((self.stream.fd()?, PollFlags::OUT)),
-            Stage::ParsedAnswer(_, relay) if relay.wants_to_write() => {
+            Stage::Exchange(_, relay) if relay.wants_to_write() => {
                 Some((relay.fd(), PollFlags::IN | PollFlags::OUT))
             }
-            Stage::ParsedAnswer(_, relay) => Some((relay.fd(), PollFlags::IN)),
+            Stage::Exchange(_, relay) => Some((relay.fd(), PollFlags::IN)),
             Stage::Queued(_) | Stage::Over => None,
         }
     }
@@ -111,7 +118,7 @@ impl Connection {
     /// The server it is relayed to.
     pub(super) fn generation(&self) -> Option<u64> {
         match &self.stage {
-            Stage::ParsedAnswer(_, relay) => Some(relay.generation),
+            Stage::Exchange(_, relay) => Some(relay.generation),
             _ => None,
         }
     }
@@ -120,19 +127,19 @@ impl Connection {
     pub(super) fn held_bytes(&self) -> usize {
         match &self.stage {
             Stage::Collect(collector) => collector.held_bytes(),
-            Stage::Queued(waiting) | Stage::ParsedAnswer(waiting, _) => waiting.request.bytes.len(),
+            Stage::Queued(waiting) | Stage::Exchange(waiting, _) => waiting.request.bytes.len(),
             _ => 0,
         }
     }
 
     /// Goes as far as possible without waiting. The number is that of a server that failed.
-    pub(super) fn step(&mut self, around: &mut StepContext<'_>) -> Option<u64> {
+    pub(super) fn step(&mut self, context: &mut StepContext<'_>) -> Option<u64> {
         loop {
             let was_blocked = match &self.stage {
-                Stage::Collect(_) => self.collect(around),
-                Stage::ParsedAnswer(..) => return self.relay(around),
-                Stage::Answer(..) => self.answer(around),
-                Stage::Linger(_) => self.linger(around),
+                Stage::Collect(_) => self.collect(context),
+                Stage::Exchange(..) => return self.exchange(context),
+                Stage::Answer(..) => self.answer(context),
+                Stage::Linger(_) => self.linger(context),
                 Stage::Queued(_) | Stage::Over => true,
             };
             if was_blocked {
@@ -142,13 +149,13 @@ impl Connection {
     }
 
     /// Each of these says whether to wait.
-    fn collect(&mut self, around: &mut StepContext<'_>) -> bool {
+    fn collect(&mut self, context: &mut StepContext<'_>) -> bool {
         if !self.stream.is_ready() {
             return match self.stream.handshake() {
                 Ok(()) => false,
                 Err(e) if is_blocked(&e) => true,
                 Err(_) => {
-                    bump(&around.counters.tls_failures);
+                    bump(&self.route.counters.tls_failures);
                     self.close()
                 }
             };
@@ -156,17 +163,17 @@ impl Connection {
         let Stage::Collect(collector) = &mut self.stage else {
             return true;
         };
-        let verdict = match self.stream.read(around.scratch) {
+        let verdict = match self.stream.read(context.scratch) {
             Ok(0) if collector.is_empty() => {
-                bump(&around.counters.abandoned);
+                bump(&self.route.counters.abandoned);
                 return self.close();
             }
             Ok(0) => Verdict::Refuse(HttpRefusal::Malformed("the request ends too early")),
-            Ok(n) => collector.handle_bytes(&around.scratch[..n]),
+            Ok(n) => collector.handle_bytes(&context.scratch[..n]),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => return false,
             Err(e) if is_blocked(&e) => return true,
             Err(_) => {
-                bump(&around.counters.abandoned);
+                bump(&self.route.counters.abandoned);
                 return self.close();
             }
         };
@@ -176,20 +183,20 @@ impl Connection {
                 Ok(n) if n == answer::CONTINUE.len() => {}
                 // Nothing was sent before, so these few bytes fit unless the client is gone.
                 _ => {
-                    bump(&around.counters.abandoned);
+                    bump(&self.route.counters.abandoned);
                     return self.close();
                 }
             },
-            Verdict::Refuse(refusal) => self.refuse(refusal, around),
+            Verdict::Refuse(refusal) => self.refuse(refusal, context),
             Verdict::Complete => {
                 if let Stage::Collect(collector) = std::mem::replace(&mut self.stage, Stage::Over) {
-                    self.deadline = around.now + TIMES.relay;
+                    self.deadline = context.now + TIMES.exchange;
                     self.stage = Stage::Queued(Waiting {
                         request: collector.into_request(),
-                        complete_at: around.now,
+                        complete_at: context.now,
                         tries: 0,
                     });
-                    bump(&around.counters.handed_on);
+                    bump(&self.route.counters.handed_on);
                 }
             }
         }
@@ -197,10 +204,10 @@ impl Connection {
     }
 
     /// Hands a queued request on. `Err` when no connection to the server is to be had.
-    pub(super) fn start_relay(&mut self, relay: io::Result<Exchange>) -> io::Result<()> {
+    pub(super) fn start_exchange(&mut self, relay: io::Result<Exchange>) -> io::Result<()> {
         match (std::mem::replace(&mut self.stage, Stage::Over), relay) {
             (Stage::Queued(waiting), Ok(relay)) => {
-                self.stage = Stage::ParsedAnswer(waiting, relay);
+                self.stage = Stage::Exchange(waiting, relay);
                 Ok(())
             }
             (stage, relay) => {
@@ -210,46 +217,45 @@ impl Connection {
         }
     }
 
-    fn relay(&mut self, around: &mut StepContext<'_>) -> Option<u64> {
-        let Stage::ParsedAnswer(waiting, relay) = &mut self.stage else {
+    fn exchange(&mut self, context: &mut StepContext<'_>) -> Option<u64> {
+        let Stage::Exchange(waiting, relay) = &mut self.stage else {
             return None;
         };
         let request = &waiting.request;
-        let failed = match relay.step(&request.bytes, request.is_head, around.scratch) {
+        let failed = match relay.step(&request.bytes, request.is_head, context.scratch) {
             Progress::Pending => return None,
             // tiny_http says 500 when nobody answered: a server that was just let go.
             Progress::Answered(500, _) if waiting.tries == 0 => None,
             Progress::Answered(code, bytes) => {
                 let is_ack = request.is_post && (200..300).contains(&code);
                 let ack_since = is_ack.then_some(waiting.complete_at);
-                self.start_answer(bytes, ack_since, around);
+                self.start_answer(bytes, ack_since, context);
                 return None;
             }
             Progress::Failed => Some(relay.generation),
         };
-        if let Stage::ParsedAnswer(mut waiting, _) = std::mem::replace(&mut self.stage, Stage::Over)
-        {
+        if let Stage::Exchange(mut waiting, _) = std::mem::replace(&mut self.stage, Stage::Over) {
             waiting.tries += 1;
             let is_enough = waiting.tries >= TRIES_MAX;
             self.stage = Stage::Queued(waiting);
             if is_enough {
-                self.refuse(HttpRefusal::Unavailable, around);
-                self.step(around);
+                self.refuse(HttpRefusal::Unavailable, context);
+                self.step(context);
             }
         }
         failed
     }
 
     /// Answers by ourselves; the caller goes on stepping.
-    pub(super) fn refuse(&mut self, refusal: HttpRefusal, around: &mut StepContext<'_>) {
-        bump(around.counters.refused(refusal));
+    pub(super) fn refuse(&mut self, refusal: HttpRefusal, context: &mut StepContext<'_>) {
+        bump(self.route.counters.refused(refusal));
         let is_head = match &self.stage {
             Stage::Collect(collector) => collector.is_head(),
-            Stage::Queued(waiting) | Stage::ParsedAnswer(waiting, _) => waiting.request.is_head,
+            Stage::Queued(waiting) | Stage::Exchange(waiting, _) => waiting.request.is_head,
             _ => false,
         };
         let bytes = answer::refusal(refusal, is_head, SystemTime::now());
-        self.deadline = around.now + TIMES.answer;
+        self.deadline = context.now + TIMES.answer;
         self.stage = Stage::Answer(bytes, 0, None);
     }
 
@@ -257,14 +263,14 @@ impl Connection {
         &mut self,
         bytes: Vec<u8>,
         ack_since: Option<Instant>,
-        around: &mut StepContext<'_>,
+        context: &mut StepContext<'_>,
     ) {
-        self.deadline = around.now + TIMES.answer;
+        self.deadline = context.now + TIMES.answer;
         self.stage = Stage::Answer(bytes, 0, ack_since);
-        self.step(around);
+        self.step(context);
     }
 
-    fn answer(&mut self, around: &mut StepContext<'_>) -> bool {
+    fn answer(&mut self, context: &mut StepContext<'_>) -> bool {
         let Stage::Answer(bytes, sent_bytes, ack_since) = &mut self.stage else {
             return true;
         };
@@ -279,22 +285,22 @@ impl Connection {
         }
         if *sent_bytes >= bytes.len() {
             if let Some(since) = ack_since {
-                around.counters.ack.record(since.elapsed());
+                self.route.counters.ack.record(since.elapsed());
             }
             if self.stream.finish().is_err() {
                 return self.close();
             }
-            self.deadline = around.now + TIMES.linger;
+            self.deadline = context.now + TIMES.linger;
             self.stage = Stage::Linger(0);
         }
         false
     }
 
-    fn linger(&mut self, around: &mut StepContext<'_>) -> bool {
+    fn linger(&mut self, context: &mut StepContext<'_>) -> bool {
         let Stage::Linger(discarded_bytes) = &mut self.stage else {
             return true;
         };
-        match self.stream.discard(around.scratch) {
+        match self.stream.discard(context.scratch) {
             Ok(n) if n > 0 && *discarded_bytes < DISCARDED_BYTES_MAX => *discarded_bytes += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) if is_blocked(&e) => return true,
@@ -304,11 +310,11 @@ impl Connection {
     }
 
     /// The deadline has passed. The number is that of a server that did not answer.
-    pub(super) fn handle_deadline(&mut self, around: &mut StepContext<'_>) -> Option<u64> {
+    pub(super) fn handle_deadline(&mut self, context: &mut StepContext<'_>) -> Option<u64> {
         let generation = self.generation();
         match &self.stage {
             Stage::Collect(_) if !self.stream.is_ready() => {
-                let counters = around.counters;
+                let counters = &self.route.counters;
                 bump(match self.stream {
                     Stream::Fresh(..) => &counters.silent,
                     _ => &counters.tls_failures,
@@ -316,28 +322,28 @@ impl Connection {
                 self.close();
             }
             Stage::Collect(collector) if collector.is_empty() => {
-                bump(&around.counters.silent);
+                bump(&self.route.counters.silent);
                 self.close();
             }
-            Stage::Collect(_) => self.refuse(HttpRefusal::TooSlow, around),
-            Stage::Queued(_) | Stage::ParsedAnswer(..) => {
-                self.refuse(HttpRefusal::Unavailable, around)
+            Stage::Collect(_) => self.refuse(HttpRefusal::TooSlow, context),
+            Stage::Queued(_) | Stage::Exchange(..) => {
+                self.refuse(HttpRefusal::Unavailable, context)
             }
             Stage::Answer(..) => {
-                bump(&around.counters.unread_answers);
+                bump(&self.route.counters.unread_answers);
                 self.close();
             }
             Stage::Linger(_) | Stage::Over => {
                 self.close();
             }
         }
-        self.step(around);
+        self.step(context);
         generation
     }
 
-    /// Gives way to another: one attempt to say so, then the close.
-    pub(super) fn evict(&mut self, around: &mut StepContext<'_>) {
-        bump(&around.counters.evicted);
+    /// Closes it for another one: one attempt to say so, then the close.
+    pub(super) fn evict(&mut self) {
+        bump(&self.route.counters.evicted);
         if self.stream.is_ready() && !self.is_idle() {
             let bytes = answer::refusal(HttpRefusal::Unavailable, false, SystemTime::now());
             let _ = self.stream.write(&bytes);

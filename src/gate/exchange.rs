@@ -1,4 +1,4 @@
-//! One request on its way to the server behind, and its answer on the way back.
+//! One request to the backend, and its answer.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -8,9 +8,9 @@ use std::path::Path;
 use super::answer;
 use super::answer::{ANSWER_BYTES_MAX, ParsedAnswer};
 
-/// How far a relay has come.
+/// How far an exchange has come.
 pub(super) enum Progress {
-    /// Waiting for the server behind.
+    /// Waiting for the backend.
     Pending,
     /// Its status code, and the answer for the client.
     Answered(u16, Vec<u8>),
@@ -18,7 +18,7 @@ pub(super) enum Progress {
     Failed,
 }
 
-/// A connection to the server behind, for one request.
+/// A connection to the backend, for one request.
 pub(super) struct Exchange {
     stream: UnixStream,
     /// Which of the servers built so far this one is.
@@ -29,7 +29,7 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// Connects. This cannot block: the gate has fewer relays at a time than a backlog holds.
+    /// Connects. This cannot block: the gate has fewer exchanges at a time than a backlog holds.
     pub(super) fn start(socket: &Path, generation: u64) -> io::Result<Exchange> {
         let stream = UnixStream::connect(socket)?;
         stream.set_nonblocking(true)?;

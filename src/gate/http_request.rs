@@ -1,9 +1,9 @@
-//! Judges the bytes of one HTTP request: no socket, no clock.
+//! Reads the bytes of one HTTP request: no socket, no clock.
 //!
-//! The gate feeds what arrives and learns whether to read on, to refuse, or to hand the request
-//! on. What is handed on is written anew here, from the few parts the server behind needs, so
-//! that nothing a client invented (two lengths, a transfer coding, an upgrade, odd line ends)
-//! reaches tiny_http. The answer never depends on how the bytes were cut into packets.
+//! The gate hands in what arrives and learns whether to read more, to refuse, or to pass the request
+//! to the backend. The request for the backend is written here, from the few parts that it needs: a
+//! chunked body is decoded, and nothing that a client invented (two lengths, an upgrade, odd line
+//! ends) reaches tiny_http. The answer never depends on how the bytes were cut into packets.
 #![cfg_attr(
     not(test),
     deny(
@@ -13,7 +13,13 @@
     )
 )]
 
-/// Header fields the server behind the gate reads; all others end here.
+use super::chunked::Chunked;
+
+/// Says which route of the gate a request came by. Written by the gate alone: a field of that name
+/// from a client is not in [`HANDED_ON`].
+pub(super) const ROUTE_FIELD: &str = "X-Rtmsd-Route";
+
+/// Header fields that the backend reads, beside `Host`; all others end here.
 const HANDED_ON: [&str; 5] = [
     "authorization",
     "content-type",
@@ -24,6 +30,9 @@ const HANDED_ON: [&str; 5] = [
 
 /// More header fields than this are refused with 431, whatever their size.
 pub const HEADER_FIELDS_MAX: usize = 96;
+
+/// A longer `Host` is none: a DNS name has 253 characters at most, and a port five digits.
+const HOST_BYTES_MAX: usize = 260;
 
 /// How large a request may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +52,7 @@ pub enum HttpRefusal {
     MethodUnknown,
     /// 408: the request did not arrive in time.
     TooSlow,
-    /// 411: a body whose length is not told in advance.
+    /// 411: a body without a length, or in a coding other than chunked.
     LengthRequired,
     /// 413: a body beyond the limit.
     BodyTooLarge,
@@ -51,7 +60,7 @@ pub enum HttpRefusal {
     ExpectationUnknown,
     /// 431: a head beyond the limit.
     HeadTooLarge,
-    /// 503: the server behind did not answer in time, or the gate is full.
+    /// 503: the backend did not answer in time, or the gate is full.
     Unavailable,
     /// 505: HTTP, but not HTTP/1.
     VersionUnsupported,
@@ -77,14 +86,16 @@ impl HttpRefusal {
     pub const fn text(self) -> &'static str {
         match self {
             HttpRefusal::Malformed(found) => found,
-            HttpRefusal::MethodUnknown => "this method is not known here",
+            HttpRefusal::MethodUnknown => "this method is unknown",
             HttpRefusal::TooSlow => "the request was not complete in time",
-            HttpRefusal::LengthRequired => "a body needs a Content-Length and no transfer coding",
+            HttpRefusal::LengthRequired => {
+                "a body needs a Content-Length or the chunked transfer coding"
+            }
             HttpRefusal::BodyTooLarge => "the body is too large",
             HttpRefusal::ExpectationUnknown => "only 100-continue can be expected",
             HttpRefusal::HeadTooLarge => "the request line and header fields are too large",
             HttpRefusal::Unavailable => "no answer is possible now, try again",
-            HttpRefusal::VersionUnsupported => "only HTTP/1.0 and HTTP/1.1 are spoken here",
+            HttpRefusal::VersionUnsupported => "only HTTP/1.0 and HTTP/1.1 are supported",
         }
     }
 }
@@ -102,7 +113,7 @@ pub enum Verdict {
     Complete,
 }
 
-/// A complete request, written anew for the server behind.
+/// A complete request, written for the backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// `HEAD`: the answer has no body.
@@ -113,36 +124,49 @@ pub struct Request {
     pub bytes: Vec<u8>,
 }
 
+/// How far the body has come.
+#[derive(Debug)]
+enum Body {
+    /// The head is incomplete.
+    NotYet,
+    /// So many bytes are missing.
+    Length(usize),
+    /// The decoder, and what it has decoded.
+    Chunked(Chunked, Vec<u8>),
+}
+
 /// Collects one request.
 #[derive(Debug)]
 pub struct Collector {
     limits: SizeLimits,
-    /// The head until it is judged, then the request as it is handed on.
+    /// The number of the gate's route that it came by.
+    route: usize,
+    /// The head until it is complete, then the request for the backend.
     bytes: Vec<u8>,
     /// Empty lines before the request line.
     start: usize,
     /// How far the search for the end of the head has come.
     searched: usize,
-    line_is_judged: bool,
+    line_is_checked: bool,
     is_head: bool,
     is_post: bool,
-    /// Bytes of the body that are still to come; `None` while the head is incomplete.
-    body_left: Option<usize>,
+    body: Body,
     refused: Option<HttpRefusal>,
 }
 
 impl Collector {
-    /// Nothing collected yet.
-    pub fn new(limits: SizeLimits) -> Collector {
+    /// A collector for a request that comes by this route of the gate.
+    pub fn new(limits: SizeLimits, route: usize) -> Collector {
         Collector {
             limits,
+            route,
             bytes: Vec::new(),
             start: 0,
             searched: 0,
-            line_is_judged: false,
+            line_is_checked: false,
             is_head: false,
             is_post: false,
-            body_left: None,
+            body: Body::NotYet,
             refused: None,
         }
     }
@@ -153,13 +177,14 @@ impl Collector {
         if let Some(refusal) = self.refused {
             return Verdict::Refuse(refusal);
         }
-        let verdict = match self.body_left {
-            Some(left) => Ok(self.handle_body(left, bytes)),
-            None => self.handle_head(bytes),
+        let verdict = match self.body {
+            Body::NotYet => self.handle_head(bytes),
+            _ => self.handle_body(bytes),
         };
         verdict.unwrap_or_else(|refusal| {
             self.refused = Some(refusal);
             self.bytes = Vec::new();
+            self.body = Body::NotYet;
             Verdict::Refuse(refusal)
         })
     }
@@ -176,7 +201,10 @@ impl Collector {
 
     /// Memory held, in bytes.
     pub fn held_bytes(&self) -> usize {
-        self.bytes.capacity()
+        match &self.body {
+            Body::Chunked(_, body) => self.bytes.capacity() + body.capacity(),
+            _ => self.bytes.capacity(),
+        }
     }
 
     /// The complete request. Meaningful only after [`Verdict::Complete`].
@@ -188,15 +216,28 @@ impl Collector {
         }
     }
 
-    fn handle_body(&mut self, left: usize, bytes: &[u8]) -> Verdict {
-        let taken = left.min(bytes.len());
-        self.bytes.extend_from_slice(&bytes[..taken]);
-        self.body_left = Some(left - taken);
-        if left == taken {
-            Verdict::Complete
-        } else {
-            Verdict::More
-        }
+    fn handle_body(&mut self, bytes: &[u8]) -> Result<Verdict, HttpRefusal> {
+        let is_complete = match &mut self.body {
+            Body::NotYet => false,
+            Body::Length(left) => {
+                let used = bytes.len().min(*left);
+                self.bytes.extend_from_slice(&bytes[..used]);
+                *left -= used;
+                *left == 0
+            }
+            Body::Chunked(chunked, body) => {
+                let is_complete = chunked.decode(bytes, body, self.limits.body_bytes_max)?;
+                if is_complete {
+                    finish_head(&mut self.bytes, body.len());
+                    self.bytes.append(body);
+                }
+                is_complete
+            }
+        };
+        Ok(match is_complete {
+            true => Verdict::Complete,
+            false => Verdict::More,
+        })
     }
 
     fn handle_head(&mut self, bytes: &[u8]) -> Result<Verdict, HttpRefusal> {
@@ -215,28 +256,17 @@ impl Collector {
             return Err(HttpRefusal::Malformed("this is not an HTTP request"));
         }
         self.searched = self.searched.max(self.start);
-        if !self.line_is_judged {
-            let end = self.bytes[self.searched..]
-                .iter()
-                .position(|&b| b == b'\n')
-                .map(|at| self.searched + at + 1);
-            match end {
-                Some(end) if end <= self.limits.head_bytes_max => {
-                    self.judge_line(end)?;
-                    self.line_is_judged = true;
-                    self.searched = end - 1;
-                }
-                None if self.bytes.len() <= self.limits.head_bytes_max => {
-                    self.searched = self.bytes.len();
-                    return Ok(Verdict::More);
-                }
-                _ => return Err(HttpRefusal::HeadTooLarge),
-            }
-        }
+        let line_from = self.searched;
         match self.head_end() {
-            Some(end) if end <= self.limits.head_bytes_max => self.judge_head(end),
-            None if self.bytes.len() <= self.limits.head_bytes_max => Ok(Verdict::More),
-            _ => Err(HttpRefusal::HeadTooLarge),
+            Some(end) if end <= self.limits.head_bytes_max => self.read_head(end),
+            None if self.bytes.len() <= self.limits.head_bytes_max => {
+                self.check_line(line_from)?;
+                Ok(Verdict::More)
+            }
+            _ => {
+                self.check_line(line_from)?;
+                Err(HttpRefusal::HeadTooLarge)
+            }
         }
     }
 
@@ -260,28 +290,46 @@ impl Collector {
         None
     }
 
-    /// Judges the request line as soon as it is there.
-    fn judge_line(&mut self, end: usize) -> Result<(), HttpRefusal> {
+    /// Checks the request line of an incomplete head as soon as the line is there, so that a client
+    /// that will be refused need not send the rest first.
+    fn check_line(&mut self, from: usize) -> Result<(), HttpRefusal> {
+        if self.line_is_checked {
+            return Ok(());
+        }
+        let Some(at) = self.bytes[from..].iter().position(|&b| b == b'\n') else {
+            return Ok(());
+        };
+        let end = from + at + 1;
+        if end > self.limits.head_bytes_max {
+            return Err(HttpRefusal::HeadTooLarge);
+        }
         let line = &self.bytes[self.start..end];
         let mut fields = [httparse::EMPTY_HEADER; 1];
         let mut request = httparse::Request::new(&mut fields);
         if let Err(error) = request.parse(line) {
             return Err(line_refusal(line, error));
         }
-        match request.method {
-            Some("HEAD") => self.is_head = true,
-            Some("POST") => self.is_post = true,
-            Some("GET" | "PUT" | "DELETE" | "OPTIONS" | "TRACE" | "PATCH") => {}
-            _ => return Err(HttpRefusal::MethodUnknown),
-        }
+        let method = known_method(request.method)?;
+        (self.is_head, self.is_post) = (method == "HEAD", method == "POST");
+        self.line_is_checked = true;
         Ok(())
     }
 
-    fn judge_head(&mut self, end: usize) -> Result<Verdict, HttpRefusal> {
+    fn read_head(&mut self, end: usize) -> Result<Verdict, HttpRefusal> {
         let mut fields = [httparse::EMPTY_HEADER; HEADER_FIELDS_MAX];
         let mut request = httparse::Request::new(&mut fields);
         let head = &self.bytes[self.start..end];
-        match request.parse(head) {
+        let parsed = request.parse(head);
+        // A fault of the line comes first, then the method, then the fields: as when the head comes
+        // in pieces.
+        if let Err(error) = parsed
+            && !is_about_fields(error)
+        {
+            return Err(line_refusal(head, error));
+        }
+        let method = known_method(request.method)?;
+        (self.is_head, self.is_post) = (method == "HEAD", method == "POST");
+        match parsed {
             Ok(httparse::Status::Complete(_)) => {}
             Ok(httparse::Status::Partial) => {
                 return Err(HttpRefusal::Malformed("the header fields end oddly"));
@@ -290,58 +338,106 @@ impl Collector {
             Err(error) => return Err(line_refusal(head, error)),
         }
         let is_http_1_1 = request.version == Some(1);
-        let facts = Facts::of(request.headers, is_http_1_1)?;
-        let method = request.method.unwrap_or_default();
+        let facts = Facts::new(request.headers, is_http_1_1)?;
         let target = target(request.path.unwrap_or_default(), method)?;
         let needs_length = matches!(method, "POST" | "PUT" | "PATCH");
-        let body_bytes = match facts.length {
+        let length = match facts.length {
             Some(length) if length > self.limits.body_bytes_max => {
                 return Err(HttpRefusal::BodyTooLarge);
             }
-            Some(length) => length,
-            None if needs_length => return Err(HttpRefusal::LengthRequired),
-            None => 0,
+            None if needs_length && !facts.is_chunked => return Err(HttpRefusal::LengthRequired),
+            length => length.unwrap_or(0),
         };
-        let mut anew = Vec::with_capacity(256 + body_bytes.min(4096));
-        for part in [method, " ", target, " HTTP/1.1\r\nHost: gate\r\n"] {
-            anew.extend_from_slice(part.as_bytes());
+        let mut written = Vec::with_capacity(256 + length.min(4096));
+        let route = self.route.to_string();
+        for part in [
+            method,
+            " ",
+            target,
+            " HTTP/1.1\r\nHost: ",
+            facts.host.unwrap_or("-"),
+            "\r\n",
+            ROUTE_FIELD,
+            ": ",
+            &route,
+            "\r\n",
+        ] {
+            written.extend_from_slice(part.as_bytes());
         }
         for field in request.headers.iter() {
             let is_wanted = HANDED_ON
                 .iter()
                 .any(|name| field.name.eq_ignore_ascii_case(name));
             // tiny_http closes without a word on a value that is not ASCII.
-            if is_wanted && field.value.iter().all(|b| (b' '..=b'~').contains(b)) {
+            if is_wanted && is_printable(field.value) {
                 for part in [field.name.as_bytes(), b": ", field.value, b"\r\n"] {
-                    anew.extend_from_slice(part);
+                    written.extend_from_slice(part);
                 }
             }
         }
-        if body_bytes > 0 {
-            anew.extend_from_slice(format!("Content-Length: {body_bytes}\r\n").as_bytes());
-        }
-        anew.extend_from_slice(b"Connection: close\r\n\r\n");
-        let rest = std::mem::replace(&mut self.bytes, anew).split_off(end);
-        Ok(match self.handle_body(body_bytes, &rest) {
-            Verdict::More if facts.expects_continue && rest.is_empty() => Verdict::Continue,
+        self.body = match facts.is_chunked {
+            true => Body::Chunked(Chunked::new(), Vec::new()),
+            false => {
+                finish_head(&mut written, length);
+                Body::Length(length)
+            }
+        };
+        let expects_continue = facts.expects_continue;
+        let rest = std::mem::replace(&mut self.bytes, written).split_off(end);
+        Ok(match self.handle_body(&rest)? {
+            Verdict::More if expects_continue && rest.is_empty() => Verdict::Continue,
             verdict => verdict,
         })
     }
 }
 
-/// What the header fields say about the framing.
-struct Facts {
-    length: Option<usize>,
-    expects_continue: bool,
+/// Ends the head for the backend, once the length of the body is known.
+fn finish_head(head: &mut Vec<u8>, body_bytes: usize) {
+    if body_bytes > 0 {
+        head.extend_from_slice(format!("Content-Length: {body_bytes}\r\n").as_bytes());
+    }
+    head.extend_from_slice(b"Connection: close\r\n\r\n");
 }
 
-impl Facts {
-    fn of(fields: &[httparse::Header<'_>], is_http_1_1: bool) -> Result<Facts, HttpRefusal> {
+fn known_method(method: Option<&str>) -> Result<&str, HttpRefusal> {
+    match method {
+        Some(
+            method @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "OPTIONS" | "TRACE" | "PATCH"),
+        ) => Ok(method),
+        _ => Err(HttpRefusal::MethodUnknown),
+    }
+}
+
+fn is_about_fields(error: httparse::Error) -> bool {
+    matches!(
+        error,
+        httparse::Error::HeaderName
+            | httparse::Error::HeaderValue
+            | httparse::Error::TooManyHeaders
+    )
+}
+
+fn is_printable(value: &[u8]) -> bool {
+    value.iter().all(|b| (b' '..=b'~').contains(b))
+}
+
+/// What the header fields say about the framing and the name.
+struct Facts<'a> {
+    length: Option<usize>,
+    is_chunked: bool,
+    expects_continue: bool,
+    host: Option<&'a str>,
+}
+
+impl<'a> Facts<'a> {
+    fn new(fields: &[httparse::Header<'a>], is_http_1_1: bool) -> Result<Facts<'a>, HttpRefusal> {
         let mut facts = Facts {
             length: None,
+            is_chunked: false,
             expects_continue: false,
+            host: None,
         };
-        let (mut hosts, mut has_coding) = (0, false);
+        let (mut hosts, mut codings) = (0, 0);
         for field in fields {
             if field.name.eq_ignore_ascii_case("content-length") {
                 // Two lengths are refused even when they agree: who sends two is confused or
@@ -352,9 +448,13 @@ impl Facts {
                     ));
                 }
             } else if field.name.eq_ignore_ascii_case("transfer-encoding") {
-                has_coding = true;
+                codings += 1;
+                facts.is_chunked = field.value.eq_ignore_ascii_case(b"chunked");
             } else if field.name.eq_ignore_ascii_case("host") {
                 hosts += 1;
+                facts.host = std::str::from_utf8(field.value)
+                    .ok()
+                    .filter(|host| is_printable(host.as_bytes()) && host.len() <= HOST_BYTES_MAX);
             } else if field.name.eq_ignore_ascii_case("expect") && is_http_1_1 {
                 if !field.value.eq_ignore_ascii_case(b"100-continue") {
                     return Err(HttpRefusal::ExpectationUnknown);
@@ -362,14 +462,15 @@ impl Facts {
                 facts.expects_continue = true;
             }
         }
-        if has_coding {
-            return Err(if facts.length.is_some() || !is_http_1_1 {
-                HttpRefusal::Malformed("a transfer coding does not belong here")
-            } else {
-                HttpRefusal::LengthRequired
-            });
+        if codings > 0 && (facts.length.is_some() || !is_http_1_1) {
+            return Err(HttpRefusal::Malformed(
+                "a transfer coding is not allowed here",
+            ));
         }
-        if hosts > 1 || (hosts == 0 && is_http_1_1) {
+        if codings > 1 || (codings == 1 && !facts.is_chunked) {
+            return Err(HttpRefusal::LengthRequired);
+        }
+        if hosts > 1 || (hosts == 0 && is_http_1_1) || (hosts == 1 && facts.host.is_none()) {
             return Err(HttpRefusal::Malformed("exactly one Host is expected"));
         }
         Ok(facts)

@@ -1,4 +1,4 @@
-//! The judge, row by row: what a client may send and what it gets.
+//! The reader of requests, row by row: what a client may send and what it gets.
 
 use super::*;
 
@@ -9,7 +9,7 @@ const LIMITS: SizeLimits = SizeLimits {
 
 /// The last verdict when the bytes come in pieces of `step`.
 fn fed(bytes: &[u8], step: usize) -> (Verdict, bool, Collector) {
-    let mut collector = Collector::new(LIMITS);
+    let mut collector = Collector::new(LIMITS, 0);
     let mut verdict = Verdict::More;
     let mut continued = false;
     for piece in bytes.chunks(step) {
@@ -134,8 +134,34 @@ fn each_request_gets_its_own_answer() {
         ("POST / HTTP/1.1\r\nHost: a\r\n\r\n", 411),
         (
             "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            200,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+            200,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n",
+            0,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n-2\r\n",
+            400,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n40001\r\n",
+            413,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
             411,
         ),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\
+             Transfer-Encoding: chunked\r\n\r\n",
+            411,
+        ),
+        ("BREW / HTTP/1.1\r\nHost : a\r\n\r\n", 405),
         (
             "GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
             411,
@@ -215,7 +241,7 @@ fn only_what_we_read_is_handed_on_and_only_in_our_words() {
         assert!(request.is_post && !request.is_head);
         assert_eq!(
             String::from_utf8_lossy(&request.bytes),
-            "POST /webhook?a=b HTTP/1.1\r\nHost: gate\r\nX-Zm-Signature: v0=00\r\n\
+            "POST /webhook?a=b HTTP/1.1\r\nHost: -\r\nX-Rtmsd-Route: 0\r\nX-Zm-Signature: v0=00\r\n\
              Content-Length: 2\r\nConnection: close\r\n\r\n{}"
         );
     }

@@ -1,27 +1,34 @@
-//! The gate: what stands between the internet and tiny_http.
+//! The HTTP front: one thread between the network and tiny_http, for all listeners.
 //!
 //! tiny_http 0.12 must not meet a hostile client: one declared length aborts the process, one
 //! reset panics, one `HTTP/2.0` line leaks a thread, slow clients hold threads without limit, one
-//! failed `accept` ends the listener. So one thread of ours owns the public listeners, polls all
-//! connections nonblocking, and takes in one complete request each, under one deadline and fixed
-//! limits ([`Limits`]). Only complete, sane requests go on, written anew, to a tiny_http server on
-//! a Unix socket in a directory of mode 0700; its answer is relayed under a deadline, and the
-//! connection closed so that the client surely gets it. TLS, where configured, ends here too.
+//! failed `accept` ends the listener. So one thread of ours owns the listeners, polls all connections
+//! without blocking, and reads one complete request from each, under one deadline and fixed limits
+//! ([`Limits`]). It writes only complete, well-formed requests to a tiny_http server on a Unix socket
+//! in a directory of mode 0700, passes the answer back under a deadline, and closes the connection so
+//! that the client receives all of it. TLS, where configured, ends here too.
+//!
+//! A route is a set of listeners with limits, a certificate and a handler of their own: webhooks are
+//! one, the admin listener is another. All routes share the gate's threads.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | [`http_request`] | pure: bytes in, verdict out |
-//! | `answer` | pure: our own answers; those of the server behind made fit |
+//! | [`http_request`], `chunked` | pure: bytes in, verdict out |
+//! | `answer` | pure: the gate's own answers; those of the backend, as the client gets them |
 //! | `connection` | one client from the first byte to the close |
-//! | `exchange`, `backend` | the way to tiny_http; tiny_http and its workers, rebuilt when dead |
+//! | `exchange` | one request to the backend, and its answer |
+//! | `backend` | tiny_http and its workers, built again when they fail |
 //! | `poll_loop` | the thread |
 //! | `tls` | certificate files, handshake |
 //!
 //! Threads: the gate's, two workers, and tiny_http's own (one that accepts, four that parse). No
-//! thread wakes up while nothing happens.
+//! thread wakes up while nothing happens. One connection to the backend for each request, not a kept
+//! one for each worker: as many requests as possible must reach the workers at once, so that their
+//! events share one sync of the disk, and tiny_http would hold a thread for each kept connection.
 
 pub(crate) mod answer;
 pub(crate) mod backend;
+mod chunked;
 pub(crate) mod connection;
 pub(crate) mod counters;
 pub(crate) mod exchange;
@@ -34,7 +41,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -42,8 +49,9 @@ pub use crate::net::file_limit::{file_limit, raise_file_limit};
 pub use counters::{BUCKET_ENDS_US, Counters, Histogram};
 pub use tls::{Tls, TlsError, TlsFiles};
 
-pub(crate) use backend::Handler;
+pub(crate) use backend::{Answer, Handler, HttpRequest};
 pub(crate) use counters::bump;
+pub(crate) use poll_loop::EXCHANGES_MAX;
 
 use backend::Backend;
 use poll_loop::PollLoop;
@@ -55,30 +63,30 @@ const STACK_BYTES: usize = 512 << 10;
 
 /// Times that nobody needs to set.
 struct Times {
-    /// The server behind must have answered.
-    relay: Duration,
+    /// The backend must have answered.
+    exchange: Duration,
     /// The client must have taken the answer.
     answer: Duration,
     /// The client should have closed.
     linger: Duration,
     /// No accepting after a failure of the system.
     accept_pause: Duration,
-    /// No handing on after a failure of the system.
-    relay_pause: Duration,
-    /// What was begun when the gate is stopped may take this long.
+    /// No passing on after a failure of the system.
+    exchange_pause: Duration,
+    /// Requests that have begun when a route is closed may take this long.
     stop_grace: Duration,
 }
 
 const TIMES: Times = Times {
-    relay: Duration::from_secs(2),
+    exchange: Duration::from_secs(2),
     answer: Duration::from_secs(5),
     linger: Duration::from_secs(2),
     accept_pause: Duration::from_millis(100),
-    relay_pause: Duration::from_millis(20),
+    exchange_pause: Duration::from_millis(20),
     stop_grace: Duration::from_millis(1000),
 };
 
-/// How much of the machine strangers may have.
+/// How much of the machine the clients of a route may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Request line and header fields together, in bytes. Beyond: 431.
@@ -88,7 +96,7 @@ pub struct Limits {
     /// TLS handshake, head and body together, in milliseconds. Beyond: 408.
     pub request_ms: u64,
     /// Open connections (or half of the file limit, if that is less). Beyond: the one that has
-    /// been incomplete longest gives way.
+    /// been incomplete longest is closed.
     pub connections_max: usize,
 }
 
@@ -112,7 +120,7 @@ impl Limits {
     }
 }
 
-/// What may change while the gate runs.
+/// What may change while a route is open.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
     /// The limits.
@@ -124,133 +132,193 @@ pub struct Config {
 /// What the gate's thread shares with its owner.
 struct Shared {
     waker: Waker,
+    routes: Arc<Routes>,
+    /// Of the gate as a whole: failures of the backend, panics.
     counters: Arc<Counters>,
-    config: Mutex<Arc<Config>>,
     stop: AtomicBool,
     probe: AtomicBool,
-    accept_fails: AtomicBool,
-    inner_is_up: AtomicBool,
+    backend_is_up: AtomicBool,
     start: Instant,
     turned_ms: AtomicU64,
 }
 
 impl Shared {
-    fn config(&self) -> Arc<Config> {
-        Arc::clone(&self.config.lock().unwrap_or_else(|e| e.into_inner()))
-    }
-
     fn handle_turn(&self, now: Instant) {
         let turned_ms = poll_loop::since_ms(self.start, now);
         self.turned_ms.store(turned_ms, Ordering::Release);
     }
 }
 
-/// A running gate. Dropping it stops it.
-pub struct Gate {
+/// The routes, in the order in which they were opened; none is ever removed.
+#[derive(Default)]
+struct Routes {
+    all: Mutex<Vec<Arc<Route>>>,
+    /// Listeners that the gate's thread has not taken over yet.
+    opened: Mutex<Vec<(Arc<Route>, TcpListener)>>,
+}
+
+impl Routes {
+    fn all(&self) -> Vec<Arc<Route>> {
+        lock(&self.all).clone()
+    }
+}
+
+/// What the listeners of one route have in common.
+struct Route {
+    /// Its place in [`Routes`].
+    number: usize,
+    /// For the log: "webhook", "admin".
+    name: &'static str,
+    handler: Handler,
+    /// Most of its requests that are with the backend at one time.
+    in_flight_max: usize,
+    config: Mutex<Arc<Config>>,
+    counters: Arc<Counters>,
+    accept_fails: AtomicBool,
+    is_closing: AtomicBool,
+    is_closed: Mutex<bool>,
+    closed: Condvar,
+}
+
+impl Route {
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(&lock(&self.config))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// A running gate. Clones are the same gate, which stops when the last of them is dropped.
+#[derive(Clone)]
+pub struct Gate(Arc<Owner>);
+
+struct Owner {
     shared: Arc<Shared>,
-    addresses: Vec<SocketAddr>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl std::fmt::Debug for Gate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gate")
-            .field("addresses", &self.addresses)
-            .finish_non_exhaustive()
+        f.write_str("Gate")
     }
+}
+
+/// Listeners to open at a [`Gate`].
+pub(crate) struct Listeners {
+    /// For the log: "webhook", "admin".
+    pub(crate) name: &'static str,
+    pub(crate) listeners: Vec<TcpListener>,
+    pub(crate) config: Config,
+    /// Most requests that are with the workers at one time; they have two threads in all.
+    pub(crate) in_flight_max: usize,
+    /// Answers the requests, on the worker threads.
+    pub(crate) handler: Handler,
 }
 
 impl Gate {
     /// Starts the thread, and tiny_http on a socket in a new directory under `socket_parent`.
-    /// `handler` answers the requests, on the worker threads; it must not wait for anything.
     ///
     /// # Errors
-    /// When the directory, a socket or a thread is not to be had.
-    pub(crate) fn start(
-        listeners: Vec<TcpListener>,
-        config: Config,
-        socket_parent: PathBuf,
-        handler: Handler,
-    ) -> io::Result<Gate> {
-        let mut addresses = Vec::with_capacity(listeners.len());
-        for listener in &listeners {
-            poll_loop::prepare(listener)?;
-            addresses.push(listener.local_addr()?);
-        }
+    /// The directory, a socket or a thread cannot be made.
+    pub(crate) fn start(socket_parent: PathBuf) -> io::Result<Gate> {
         let (waker, wakeable) = waker()?;
         let counters = Arc::new(Counters::default());
-        let inner = Backend::start(socket_parent, handler, waker.clone(), Arc::clone(&counters))?;
+        let routes = Arc::new(Routes::default());
+        let backend = Backend::start(
+            socket_parent,
+            Arc::clone(&routes),
+            waker.clone(),
+            Arc::clone(&counters),
+        )?;
         let shared = Arc::new(Shared {
             waker,
+            routes,
             counters,
-            config: Mutex::new(Arc::new(config)),
             stop: AtomicBool::new(false),
             probe: AtomicBool::new(false),
-            accept_fails: AtomicBool::new(false),
-            inner_is_up: AtomicBool::new(true),
+            backend_is_up: AtomicBool::new(true),
             start: Instant::now(),
             turned_ms: AtomicU64::new(0),
         });
-        let poll_loop = PollLoop::new(listeners, Arc::clone(&shared), wakeable, inner);
+        let poll_loop = PollLoop::new(Arc::clone(&shared), wakeable, backend);
         let for_thread = Arc::clone(&shared);
         let thread = Builder::new()
             .name("gate".into())
             .stack_size(STACK_BYTES)
             .spawn(move || run(poll_loop, &for_thread))?;
-        Ok(Gate {
+        Ok(Gate(Arc::new(Owner {
             shared,
-            addresses,
             thread: Some(thread),
+        })))
+    }
+
+    /// Serves further listeners.
+    ///
+    /// # Errors
+    /// A socket cannot be prepared.
+    pub(crate) fn open(&self, listeners: Listeners) -> io::Result<OpenRoute> {
+        let mut addresses = Vec::with_capacity(listeners.listeners.len());
+        for listener in &listeners.listeners {
+            poll_loop::prepare(listener)?;
+            addresses.push(listener.local_addr()?);
+        }
+        let shared = &self.0.shared;
+        let route = {
+            let mut all = lock(&shared.routes.all);
+            // The failures of the backend and the gate are told with the webhooks.
+            let counters = match all.is_empty() {
+                true => Arc::clone(&shared.counters),
+                false => Arc::default(),
+            };
+            let route = Arc::new(Route {
+                number: all.len(),
+                name: listeners.name,
+                handler: listeners.handler,
+                in_flight_max: listeners.in_flight_max,
+                config: Mutex::new(Arc::new(listeners.config)),
+                counters,
+                accept_fails: AtomicBool::new(false),
+                is_closing: AtomicBool::new(false),
+                is_closed: Mutex::new(false),
+                closed: Condvar::new(),
+            });
+            all.push(Arc::clone(&route));
+            route
+        };
+        let opened = listeners.listeners.into_iter();
+        lock(&shared.routes.opened).extend(opened.map(|listener| (Arc::clone(&route), listener)));
+        shared.waker.wake();
+        Ok(OpenRoute {
+            gate: Some(self.clone()),
+            route,
+            addresses,
         })
     }
 
-    /// Where the listeners listen, in their order.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
-    }
-
-    /// What was counted so far.
-    pub fn counters(&self) -> &Arc<Counters> {
-        &self.shared.counters
-    }
-
-    /// Takes other limits or another certificate, for connections accepted from now on.
-    pub fn reload(&self, config: Config) {
-        let mut current = self.shared.config.lock().unwrap_or_else(|e| e.into_inner());
-        *current = Arc::new(config);
-    }
-
-    /// What is wrong, if anything.
-    pub fn trouble(&self) -> Option<&'static str> {
-        let shared = &self.shared;
-        if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
-            Some("the gate has stopped")
-        } else if shared.accept_fails.load(Ordering::Relaxed) {
-            Some("the webhook listener cannot accept")
-        } else if !shared.inner_is_up.load(Ordering::Relaxed) {
-            Some("the http server behind the gate is down")
-        } else {
-            None
-        }
-    }
-
-    /// Makes the gate turn once and ask the server behind for an answer, so that
-    /// [`Gate::last_turn`] and [`Gate::trouble`] tell the present. For a watchdog: an idle gate
-    /// never turns by itself.
+    /// Makes the gate turn once and ask the backend for an answer, so that [`Gate::last_turn`] and
+    /// [`OpenRoute::unready_reason`] say how it is now. For a watchdog: an idle gate never turns by
+    /// itself.
     pub fn request_turn(&self) {
-        self.shared.probe.store(true, Ordering::Release);
-        self.shared.waker.wake();
+        self.0.shared.probe.store(true, Ordering::Release);
+        self.0.shared.waker.wake();
     }
 
     /// When the gate's loop last turned.
     pub fn last_turn(&self) -> Instant {
-        let turned_ms = self.shared.turned_ms.load(Ordering::Acquire);
-        self.shared.start + Duration::from_millis(turned_ms)
+        let turned_ms = self.0.shared.turned_ms.load(Ordering::Acquire);
+        self.0.shared.start + Duration::from_millis(turned_ms)
     }
 
-    /// Stops accepting at once, lets running requests finish for a second at most, joins the
-    /// threads. Again does nothing.
-    pub fn stop(&mut self) {
+    fn is_running(&self) -> bool {
+        let thread = self.0.thread.as_ref();
+        thread.is_some_and(|thread| !thread.is_finished())
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
         self.shared.waker.wake();
         if let Some(thread) = self.thread.take() {
@@ -260,18 +328,85 @@ impl Gate {
     }
 }
 
-impl Drop for Gate {
+/// An open route of a gate. Dropping it closes it.
+pub(crate) struct OpenRoute {
+    /// `None` once it is closed, so that the gate can end.
+    gate: Option<Gate>,
+    route: Arc<Route>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl std::fmt::Debug for OpenRoute {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenRoute")
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
+    }
+}
+
+impl OpenRoute {
+    /// The gate that it is a route of, until it is closed.
+    pub(crate) fn gate(&self) -> Option<&Gate> {
+        self.gate.as_ref()
+    }
+
+    /// Where the listeners listen, in their order.
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// What was counted so far.
+    pub(crate) fn counters(&self) -> &Arc<Counters> {
+        &self.route.counters
+    }
+
+    /// Sets other limits or another certificate, for connections accepted from now on.
+    pub(crate) fn reload(&self, config: Config) {
+        *lock(&self.route.config) = Arc::new(config);
+    }
+
+    /// Why a request would not be answered, if so.
+    pub(crate) fn unready_reason(&self) -> Option<&'static str> {
+        let Some(gate) = self.gate.as_ref().filter(|gate| gate.is_running()) else {
+            return Some("the gate has stopped");
+        };
+        if self.route.accept_fails.load(Ordering::Relaxed) {
+            Some("the webhook listener cannot accept")
+        } else if !gate.0.shared.backend_is_up.load(Ordering::Relaxed) {
+            Some("the HTTP backend is down")
+        } else {
+            None
+        }
+    }
+
+    /// Stops accepting at once, and gives requests that have begun a second to end. The gate ends with
+    /// its last route. The second call does nothing.
+    pub(crate) fn close(&mut self) {
+        let Some(gate) = self.gate.take() else {
+            return;
+        };
+        self.route.is_closing.store(true, Ordering::Release);
+        gate.0.shared.waker.wake();
+        // A gate that hangs must not block the owner of a route for ever.
+        let wait = TIMES.stop_grace * 2;
+        let closed = lock(&self.route.is_closed);
+        let is_open = |is_closed: &mut bool| !*is_closed && gate.is_running();
+        let _ = self.route.closed.wait_timeout_while(closed, wait, is_open);
+    }
+}
+
+impl Drop for OpenRoute {
     fn drop(&mut self) {
-        self.stop();
+        self.close();
     }
 }
 
 fn run(mut poll_loop: PollLoop, shared: &Shared) {
     while catch_unwind(AssertUnwindSafe(|| poll_loop.run())).is_err() {
         bump(&shared.counters.panics);
-        log::error!("the gate panicked and goes on with new connections; please report");
+        log::error!("the gate panicked and continues with new connections; please report");
         poll_loop.clear();
-        // Should it panic at every turn, it must not take the machine with it.
+        // Should it panic at every turn, it must not use up the machine.
         std::thread::park_timeout(TIMES.accept_pause);
     }
     poll_loop.stop();

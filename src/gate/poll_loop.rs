@@ -1,4 +1,4 @@
-//! The gate's thread: one poll over listeners, clients and the server behind.
+//! The gate's thread: one poll(2) over listeners, clients and the backend.
 //!
 //! It sleeps without a time-out while no connection is open.
 
@@ -16,20 +16,20 @@ use super::connection::{Connection, StepContext};
 use super::counters::bump;
 use super::exchange::{Exchange, Progress};
 use super::tls::Stream;
-use super::{Config, Shared, TIMES};
+use super::{Config, Route, Shared, TIMES, lock};
 use crate::log::warn_limiter::WarnLimiter;
 use crate::net::file_limit::file_limit;
 use crate::net::waker::Wakeable;
 
-/// Requests with the server behind at one time; more would only wait there, each with a thread.
-const RELAYS_MAX: usize = 16;
-/// Requests in memory, all together; beyond it the largest incomplete one gives way.
+/// Requests with the backend at one time; more would only wait there, each with a thread.
+pub(crate) const EXCHANGES_MAX: usize = 16;
+/// Requests in memory, all together; above it the largest incomplete one is closed.
 const HELD_BYTES_MAX: usize = 16 << 20;
 /// Connections taken from one listener before the others have their turn.
 const ACCEPTS_PER_TURN: usize = 64;
 /// One read takes this much at most.
 const SCRATCH_BYTES: usize = 64 << 10;
-/// What the gate asks the server behind on its own account.
+/// What the gate asks the backend on its own account.
 const PROBE: &[u8] = b"GET / HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n";
 
 #[derive(Clone, Copy)]
@@ -42,37 +42,33 @@ enum Owner {
 
 /// The state of the gate's thread.
 pub(super) struct PollLoop {
-    listeners: Vec<TcpListener>,
+    listeners: Vec<(Arc<Route>, TcpListener)>,
     shared: Arc<Shared>,
     wakeable: Wakeable,
-    inner: Backend,
+    backend: Backend,
     connections: Vec<Connection>,
     scratch: Vec<u8>,
     probe: Option<(Exchange, Instant)>,
     accept_paused_until: Option<Instant>,
-    relays_paused_until: Option<Instant>,
-    stop_at: Option<Instant>,
+    exchanges_paused_until: Option<Instant>,
+    /// Routes that are being closed, and when their last connections are cut.
+    closing: Vec<(Arc<Route>, Instant)>,
     accept_warning: WarnLimiter,
 }
 
 impl PollLoop {
-    pub(super) fn new(
-        listeners: Vec<TcpListener>,
-        shared: Arc<Shared>,
-        wakeable: Wakeable,
-        inner: Backend,
-    ) -> PollLoop {
+    pub(super) fn new(shared: Arc<Shared>, wakeable: Wakeable, backend: Backend) -> PollLoop {
         PollLoop {
-            listeners,
+            listeners: Vec::new(),
             shared,
             wakeable,
-            inner,
+            backend,
             connections: Vec::new(),
             scratch: vec![0; SCRATCH_BYTES],
             probe: None,
             accept_paused_until: None,
-            relays_paused_until: None,
-            stop_at: None,
+            exchanges_paused_until: None,
+            closing: Vec::new(),
             accept_warning: WarnLimiter::default(),
         }
     }
@@ -81,13 +77,12 @@ impl PollLoop {
     pub(super) fn run(&mut self) {
         loop {
             let now = Instant::now();
+            self.listeners.append(&mut lock(&self.shared.routes.opened));
+            self.close_routes(now);
             if self.shared.stop.load(Ordering::Acquire) {
                 self.listeners.clear();
-                self.connections.retain(|connection| !connection.is_idle());
-                let stop_at = *self.stop_at.get_or_insert(now + TIMES.stop_grace);
-                if self.connections.is_empty() || now >= stop_at {
-                    return;
-                }
+                self.connections.clear();
+                return;
             }
             let ready = self.poll(now);
             let now = Instant::now();
@@ -103,27 +98,49 @@ impl PollLoop {
             self.handle_deadlines(now);
             self.poll_backend(now);
             self.connections.retain(|connection| !connection.is_over());
-            self.keep_within_memory(now);
+            self.keep_within_memory();
         }
     }
 
-    /// Ends the server behind.
-    pub(super) fn stop(self) {
-        self.inner.stop();
+    /// Lets go what a route that is being closed still has, as far as that breaks no promise.
+    fn close_routes(&mut self, now: Instant) {
+        for route in self.shared.routes.all() {
+            let is_closing = route.is_closing.load(Ordering::Acquire);
+            let is_known = |(known, _): &(Arc<Route>, Instant)| known.number == route.number;
+            if is_closing && !self.closing.iter().any(is_known) {
+                self.listeners.retain(|(of, _)| of.number != route.number);
+                self.closing.push((route, now + TIMES.stop_grace));
+            }
+        }
+        for (route, cut_at) in &self.closing {
+            let is_of_route = |connection: &Connection| connection.route.number == route.number;
+            let is_cut = now >= *cut_at;
+            self.connections
+                .retain(|one| !is_of_route(one) || !(is_cut || one.is_idle()));
+            if !self.connections.iter().any(is_of_route) {
+                *lock(&route.is_closed) = true;
+                route.closed.notify_all();
+            }
+        }
     }
 
-    /// After a panic: every connection is lost, the listeners and the server behind stay.
+    /// Ends the backend.
+    pub(super) fn stop(self) {
+        self.backend.stop();
+    }
+
+    /// After a panic: every connection is lost, the listeners and the backend stay.
     pub(super) fn clear(&mut self) {
         self.connections.clear();
         self.probe = None;
     }
 
-    /// Waits for something to happen; who is concerned, connections before listeners, because
-    /// accepting may move connections.
+    /// Waits for something to happen, and returns what it concerns: connections before listeners,
+    /// because accepting may move connections.
     fn poll(&mut self, now: Instant) -> Vec<Owner> {
         let mut fds = Vec::with_capacity(self.connections.len() + 4);
         let mut owners = Vec::with_capacity(self.connections.len() + 4);
-        let mut until = self.stop_at;
+        let mut until: Option<Instant> = None;
         let mut earliest = |at: Option<Instant>| {
             until = match (until, at) {
                 (Some(a), Some(b)) => Some(a.min(b)),
@@ -137,8 +154,11 @@ impl PollLoop {
                 owners.push(Owner::Connection(n));
             }
         }
-        if let Some((relay, deadline)) = &self.probe {
-            fds.push(PollFd::from_borrowed_fd(relay.fd(), PollFlags::IN));
+        for (route, cut_at) in &self.closing {
+            earliest((!*lock(&route.is_closed)).then_some(*cut_at));
+        }
+        if let Some((probe, deadline)) = &self.probe {
+            fds.push(PollFd::from_borrowed_fd(probe.fd(), PollFlags::IN));
             owners.push(Owner::Probe);
             earliest(Some(*deadline));
         }
@@ -147,14 +167,16 @@ impl PollLoop {
             PollFlags::IN,
         ));
         owners.push(Owner::Waker);
-        earliest(self.inner.rebuild_at());
-        earliest(self.relays_paused_until);
+        earliest(self.backend.rebuild_at());
+        earliest(self.exchanges_paused_until);
         if self.accept_paused_until.is_some_and(|at| now < at) {
             earliest(self.accept_paused_until);
-        } else if self.has_room() {
-            for (n, listener) in self.listeners.iter().enumerate() {
-                fds.push(PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN));
-                owners.push(Owner::Listener(n));
+        } else {
+            for (n, (route, listener)) in self.listeners.iter().enumerate() {
+                if self.has_room(route) {
+                    fds.push(PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN));
+                    owners.push(Owner::Listener(n));
+                }
             }
         }
         let wait = until.map(|at| at.saturating_duration_since(now));
@@ -179,110 +201,131 @@ impl PollLoop {
         config.limits.connections_max.min(files).max(1)
     }
 
-    fn has_room(&self) -> bool {
-        let config = self.shared.config();
-        self.connections.len() < self.connections_max(&config) || self.next_to_yield().is_some()
+    fn count(&self, route: &Route) -> usize {
+        let of_route = |connection: &&Connection| connection.route.number == route.number;
+        self.connections.iter().filter(of_route).count()
     }
 
-    /// The connection to give way: one that only lingers, else the longest incomplete.
-    fn next_to_yield(&self) -> Option<usize> {
-        let can_yield = |c: &Connection| c.is_lingering() || c.is_collecting();
+    fn has_room(&self, route: &Route) -> bool {
+        self.count(route) < self.connections_max(&route.config())
+            || self.next_to_yield(route).is_some()
+    }
+
+    /// The connection of a route to close for another one: one that only lingers, else the one that
+    /// has been incomplete for longest.
+    fn next_to_yield(&self, route: &Route) -> Option<usize> {
+        let can_yield = |c: &Connection| {
+            c.route.number == route.number && (c.is_lingering() || c.is_collecting())
+        };
         (self.connections.iter().enumerate())
             .filter(|(_, connection)| can_yield(connection))
             .min_by_key(|(_, connection)| (!connection.is_lingering(), connection.since))
             .map(|(n, _)| n)
     }
 
-    fn evict(&mut self, n: usize, now: Instant) {
-        let mut connection = self.connections.swap_remove(n);
-        connection.evict(&mut self.around(now).1);
+    fn evict(&mut self, n: usize) {
+        self.connections.swap_remove(n).evict();
     }
 
-    fn around(&mut self, now: Instant) -> (&mut Vec<Connection>, StepContext<'_>) {
-        let around = StepContext {
-            counters: &self.shared.counters,
+    fn step_context(&mut self, now: Instant) -> (&mut Vec<Connection>, StepContext<'_>) {
+        let context = StepContext {
             scratch: &mut self.scratch,
             now,
         };
-        (&mut self.connections, around)
+        (&mut self.connections, context)
     }
 
     fn step(&mut self, n: usize, now: Instant) {
-        let (connections, mut around) = self.around(now);
+        let (connections, mut context) = self.step_context(now);
         let Some(connection) = connections.get_mut(n) else {
             return;
         };
         let was_relayed = connection.generation().is_some();
-        let failed = connection.step(&mut around);
+        let failed = connection.step(&mut context);
         let is_answered = was_relayed && failed.is_none() && connection.generation().is_none();
         if let Some(generation) = failed {
-            self.inner.handle_failure(generation, now);
+            self.backend.handle_failure(generation, now);
         } else if is_answered {
-            self.inner.handle_success();
+            self.backend.handle_success();
         }
     }
 
     fn accept(&mut self, n: usize, now: Instant) {
-        let config = self.shared.config();
+        let Some((route, _)) = self.listeners.get(n) else {
+            return;
+        };
+        let route = Arc::clone(route);
+        let config = route.config();
         let connections_max = self.connections_max(&config);
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some(listener) = self.listeners.get(n) else {
+            let Some((_, listener)) = self.listeners.get(n) else {
                 return;
             };
-            if self.connections.len() >= connections_max {
-                match self.next_to_yield() {
-                    Some(oldest) => self.evict(oldest, now),
+            if self.count(&route) >= connections_max {
+                match self.next_to_yield(&route) {
+                    Some(oldest) => self.evict(oldest),
                     None => return,
                 }
                 continue;
             }
             match listener.accept() {
                 Ok((stream, _)) => {
-                    self.shared.accept_fails.store(false, Ordering::Relaxed);
-                    bump(&self.shared.counters.accepted);
+                    route.accept_fails.store(false, Ordering::Relaxed);
+                    bump(&route.counters.accepted);
                     if stream.set_nonblocking(true).is_err() {
                         continue;
                     }
                     let stream = Stream::new(stream, config.tls.as_ref());
-                    self.connections
-                        .push(Connection::new(stream, &config.limits, now));
+                    self.connections.push(Connection::new(
+                        Arc::clone(&route),
+                        stream,
+                        &config.limits,
+                        now,
+                    ));
                     self.step(self.connections.len() - 1, now);
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    self.shared.accept_fails.store(false, Ordering::Relaxed);
+                    route.accept_fails.store(false, Ordering::Relaxed);
                     return;
                 }
                 Err(error) => {
                     let is_awaited = is_awaited(listener);
-                    self.handle_accept_error(&error, is_awaited, now);
+                    self.handle_accept_error(&route, &error, is_awaited, now);
                     return;
                 }
             }
         }
     }
 
-    fn handle_accept_error(&mut self, error: &io::Error, is_awaited: bool, now: Instant) {
+    fn handle_accept_error(
+        &mut self,
+        route: &Route,
+        error: &io::Error,
+        is_awaited: bool,
+        now: Instant,
+    ) {
         let is_aborted = error.kind() == io::ErrorKind::ConnectionAborted;
-        // Linux looks for a free file before it looks at the queue: nobody is in trouble.
+        // Linux looks for a free file before it looks at the queue: no client is waiting.
         if !is_aborted && !is_awaited {
             return;
         }
-        bump(&self.shared.counters.accept_errors);
-        // A client that gave up while it waited is no trouble of ours.
+        bump(&route.counters.accept_errors);
+        // A client that closed while it waited is no fault of ours.
         if is_aborted {
             return;
         }
-        self.shared.accept_fails.store(true, Ordering::Relaxed);
+        route.accept_fails.store(true, Ordering::Relaxed);
         self.accept_paused_until = Some(now + TIMES.accept_pause);
         if let Some(silent) = self.accept_warning.allow(now) {
             log::warn!(
-                "the webhook listener cannot accept: {error}; trying again ({silent} more times \
-                 since the last warning); raise the limit of open files if this stays"
+                "the {} listener cannot accept: {error}; trying again ({silent} more times \
+                 since the last warning); raise the limit of open files if this stays",
+                route.name
             );
         }
-        if let Some(oldest) = self.next_to_yield() {
-            self.evict(oldest, now);
+        if let Some(oldest) = self.next_to_yield(route) {
+            self.evict(oldest);
         }
     }
 
@@ -290,97 +333,104 @@ impl PollLoop {
         let due = |connection: &Connection| now >= connection.deadline;
         for n in 0..self.connections.len() {
             if self.connections.get(n).is_some_and(due) {
-                let (connections, mut around) = self.around(now);
+                let (connections, mut context) = self.step_context(now);
                 let failed = connections
                     .get_mut(n)
-                    .and_then(|connection| connection.handle_deadline(&mut around));
+                    .and_then(|connection| connection.handle_deadline(&mut context));
                 if let Some(generation) = failed {
-                    self.inner.handle_failure(generation, now);
+                    self.backend.handle_failure(generation, now);
                 }
             }
         }
         let probe_is_due = |(_, deadline): &mut (Exchange, Instant)| now >= *deadline;
         if let Some((probe, _)) = self.probe.take_if(probe_is_due) {
-            self.inner.handle_failure(probe.generation, now);
+            self.backend.handle_failure(probe.generation, now);
         }
     }
 
-    /// Keeps a server behind, asks it how it is if someone wants to know, hands queued requests on.
+    /// Keeps a backend, probes it when the watchdog asks, passes queued requests on.
     fn poll_backend(&mut self, now: Instant) {
         if self.shared.probe.swap(false, Ordering::AcqRel) && self.probe.is_none() {
             self.start_probe(now);
         }
-        self.relays_paused_until.take_if(|at| now >= *at);
-        if self.inner.server(now).is_some() && self.relays_paused_until.is_none() {
-            self.start_relays(now);
+        self.exchanges_paused_until.take_if(|at| now >= *at);
+        if self.backend.server(now).is_some() && self.exchanges_paused_until.is_none() {
+            self.start_exchanges(now);
         }
-        let is_up = self.inner.is_up();
-        self.shared.inner_is_up.store(is_up, Ordering::Relaxed);
+        let is_up = self.backend.is_up();
+        self.shared.backend_is_up.store(is_up, Ordering::Relaxed);
     }
 
-    fn start_relays(&mut self, now: Instant) {
-        let mut running = (self.connections.iter())
-            .filter(|connection| connection.generation().is_some())
-            .count();
-        while running < RELAYS_MAX {
+    fn start_exchanges(&mut self, now: Instant) {
+        loop {
+            let with_backend = |route: Option<&Route>| {
+                (self.connections.iter())
+                    .filter(|connection| connection.generation().is_some())
+                    .filter(|one| route.is_none_or(|route| one.route.number == route.number))
+                    .count()
+            };
+            if with_backend(None) >= EXCHANGES_MAX {
+                return;
+            }
             let queued = (self.connections.iter().enumerate())
-                .filter_map(|(n, connection)| Some((connection.queued_since()?, n)))
+                .filter_map(|(n, connection)| Some((connection.queued_since()?, n, connection)))
+                .filter(|(.., one)| with_backend(Some(&one.route)) < one.route.in_flight_max)
+                .map(|(since, n, _)| (since, n))
                 .min();
             let Some((_, n)) = queued else {
                 return;
             };
-            let Some((socket, generation)) = self.inner.server(now) else {
+            let Some((socket, generation)) = self.backend.server(now) else {
                 return;
             };
-            let relay = Exchange::start(socket, generation);
+            let exchange = Exchange::start(socket, generation);
             let Some(connection) = self.connections.get_mut(n) else {
                 return;
             };
-            if let Err(error) = connection.start_relay(relay) {
+            if let Err(error) = connection.start_exchange(exchange) {
                 match error.kind() {
                     io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
-                        self.inner.handle_failure(generation, now);
+                        self.backend.handle_failure(generation, now);
                     }
                     // No file descriptor, most likely: the request keeps waiting for its turn.
                     _ => {
-                        self.relays_paused_until = Some(now + TIMES.relay_pause);
+                        self.exchanges_paused_until = Some(now + TIMES.exchange_pause);
                         return;
                     }
                 }
             } else {
-                running += 1;
                 self.step(n, now);
             }
         }
     }
 
     fn start_probe(&mut self, now: Instant) {
-        let Some((socket, generation)) = self.inner.server(now) else {
+        let Some((socket, generation)) = self.backend.server(now) else {
             return;
         };
         match Exchange::start(socket, generation) {
-            Ok(relay) => {
-                self.probe = Some((relay, now + TIMES.relay));
+            Ok(probe) => {
+                self.probe = Some((probe, now + TIMES.exchange));
                 self.step_probe(now);
             }
-            Err(_) => self.inner.handle_failure(generation, now),
+            Err(_) => self.backend.handle_failure(generation, now),
         }
     }
 
     fn step_probe(&mut self, now: Instant) {
-        let Some((relay, _)) = &mut self.probe else {
+        let Some((probe, _)) = &mut self.probe else {
             return;
         };
-        let generation = relay.generation;
-        match relay.step(PROBE, false, &mut self.scratch) {
+        let generation = probe.generation;
+        match probe.step(PROBE, false, &mut self.scratch) {
             Progress::Pending => return,
-            Progress::Answered(..) => self.inner.handle_success(),
-            Progress::Failed => self.inner.handle_failure(generation, now),
+            Progress::Answered(..) => self.backend.handle_success(),
+            Progress::Failed => self.backend.handle_failure(generation, now),
         }
         self.probe = None;
     }
 
-    fn keep_within_memory(&mut self, now: Instant) {
+    fn keep_within_memory(&mut self) {
         let mut held_bytes: usize = self.connections.iter().map(Connection::held_bytes).sum();
         while held_bytes > HELD_BYTES_MAX {
             let largest = (self.connections.iter().enumerate())
@@ -390,7 +440,7 @@ impl PollLoop {
             let Some((n, bytes)) = largest else {
                 return;
             };
-            self.evict(n, now);
+            self.evict(n);
             held_bytes = held_bytes.saturating_sub(bytes.max(1));
         }
     }

@@ -1,4 +1,5 @@
-//! The public edge in one piece: gate and webhook server, started, reloaded and stopped together.
+//! The webhook listener: a route of the gate and the webhook server, started, reloaded and stopped
+//! together.
 
 use std::fmt;
 use std::io;
@@ -10,7 +11,7 @@ use std::time::Instant;
 use crate::domain::app::App;
 use crate::domain::secret::Secret;
 use crate::gate;
-use crate::gate::{Gate, Limits, Tls, TlsError, TlsFiles};
+use crate::gate::{EXCHANGES_MAX, Gate, Limits, Listeners, OpenRoute, Tls, TlsError, TlsFiles};
 use crate::inbox;
 use crate::source::webhook::respond;
 use crate::source::webhook::respond::Accepted;
@@ -107,7 +108,7 @@ pub struct Counters {
 /// The running public edge; `T` is what the owner's inbox takes. Dropping it stops it.
 #[derive(Debug)]
 pub struct Public<T> {
-    gate: Gate,
+    route: OpenRoute,
     server: Arc<respond::Server<T>>,
 }
 
@@ -139,13 +140,19 @@ impl<T: From<Accepted> + Send + 'static> Public<T> {
             let server = Arc::clone(&server);
             Arc::new(move |requests| server.handle_requests(requests))
         };
-        let gate = Gate::start(listeners, config, socket_parent, handler)?;
-        Ok(Public { gate, server })
+        let route = Gate::start(socket_parent)?.open(Listeners {
+            name: "webhook",
+            listeners,
+            config,
+            in_flight_max: EXCHANGES_MAX,
+            handler,
+        })?;
+        Ok(Public { route, server })
     }
 
     /// Uses other settings. Requests that have begun end under the old ones.
     pub fn reload(&self, prepared: Prepared) {
-        self.gate.reload(prepared.gate);
+        self.route.reload(prepared.gate);
         self.server.reload(prepared.webhook, prepared.secret_tokens);
     }
 }
@@ -153,41 +160,49 @@ impl<T: From<Accepted> + Send + 'static> Public<T> {
 impl<T> Public<T> {
     /// Where the listeners listen, in their order.
     pub fn addresses(&self) -> &[SocketAddr] {
-        self.gate.addresses()
+        self.route.addresses()
+    }
+
+    /// The gate, where further listeners may be opened; `None` after [`Public::stop`].
+    pub fn gate(&self) -> Option<&Gate> {
+        self.route.gate()
     }
 
     /// Whether a webhook would be answered, as of the last turn (see [`Public::request_turn`]).
     pub fn is_healthy(&self) -> bool {
-        self.trouble().is_none()
+        self.unready_reason().is_none()
     }
 
     /// What is wrong, if anything.
-    pub fn trouble(&self) -> Option<&'static str> {
-        self.gate.trouble()
+    pub fn unready_reason(&self) -> Option<&'static str> {
+        self.route.unready_reason()
     }
 
     /// Makes the gate turn once and ask tiny_http for an answer; see [`Public::last_turn`].
     pub fn request_turn(&self) {
-        self.gate.request_turn();
+        if let Some(gate) = self.gate() {
+            gate.request_turn();
+        }
     }
 
     /// When the gate's loop last turned, for a watchdog. It never turns while nothing happens.
     pub fn last_turn(&self) -> Instant {
-        self.gate.last_turn()
+        // After the stop nothing is to be watched.
+        self.gate().map_or_else(Instant::now, Gate::last_turn)
     }
 
     /// What was counted so far.
     pub fn counters(&self) -> Counters {
         Counters {
-            gate: Arc::clone(self.gate.counters()),
+            gate: Arc::clone(self.route.counters()),
             webhook: Arc::clone(self.server.counters()),
         }
     }
 
-    /// Stops accepting at once, lets running requests finish for a second at most, joins the
-    /// threads. Again does nothing.
+    /// Stops accepting at once and gives requests that have begun a second to end. The gate itself
+    /// ends when nobody has a route of it any more.
     pub fn stop(&mut self) {
-        self.gate.stop();
+        self.route.close();
     }
 }
 

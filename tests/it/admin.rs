@@ -84,7 +84,7 @@ impl Setup {
     }
 
     fn get(&self, path: &str) -> (u16, String) {
-        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"))
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
     }
 
     fn streams(&self) -> Value {
@@ -137,8 +137,13 @@ fn a_stream_shows_while_it_runs_and_counts_after_it_ended() {
     assert_eq!(setup.get("/readyz"), (200, "ready\n".to_owned()));
     assert_eq!(setup.get("/webhook").0, 404);
     assert_eq!(setup.get("/../etc/passwd").0, 404);
+    // A page in a browser on this machine, whose name was resolved to it, learns nothing.
+    let rebound = setup.ask("GET /streams HTTP/1.1\r\nHost: rebound.example:9464\r\n\r\n");
+    assert_eq!(rebound.0, 403);
     assert_eq!(
-        setup.ask("DELETE /streams HTTP/1.1\r\nHost: a\r\n\r\n").0,
+        setup
+            .ask("DELETE /streams HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .0,
         405
     );
     assert_eq!(setup.ask("nonsense\r\n\r\n").0, 400);
@@ -190,7 +195,8 @@ fn a_token_keeps_others_out() {
         assert_eq!(setup.get(path).0, 401, "{path}");
     }
     let with = |token: &str| {
-        let head = format!("GET /readyz HTTP/1.1\r\nHost: a\r\nAuthorization: {token}\r\n\r\n");
+        let head =
+            format!("GET /readyz HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\n\r\n");
         setup.ask(&head).0
     };
     assert_eq!(with("Bearer 0123456789abcdef"), 200);
@@ -217,7 +223,7 @@ fn local_clients_cannot_take_it_away() {
         }
     };
     let huge = [b"GET / HTTP/1.1\r\nA: ".as_slice(), &[b'a'; 1 << 20]].concat();
-    let many = "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n".repeat(50);
+    let many = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(50);
     for bytes in [
         b"".as_slice(),
         b"GET /metrics HTTP/1.1\r\nA: ",
@@ -232,7 +238,7 @@ fn local_clients_cannot_take_it_away() {
     }
     // Gone with the answer unread, so the kernel resets.
     for _ in 0..200 {
-        drop(connect(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"));
+        drop(connect(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"));
     }
     pages();
     let phrases = meeting.sent_count();

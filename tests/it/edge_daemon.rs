@@ -105,7 +105,7 @@ fn a_forged_webhook_does_nothing_at_all() {
     let stage = Harness::start(frequent_keep_alives(100), &[("RTMS_LOG", "info")]);
     // As long as none was right, the secret token is suspected: in one line a minute.
     crate::slow::forge(&stage, 300);
-    let is_told = |line: &String| line.contains("is ZOOM_SECRET_TOKEN that of the app?");
+    let is_told = |line: &String| line.contains("check that ZOOM_SECRET_TOKEN is");
     assert_eq!(stage.server.log().into_iter().filter(is_told).count(), 1);
     stage.assert_answered();
     let lines = stage.server.log().len();

@@ -174,6 +174,35 @@ fn read(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
+/// A proxy that streams sends the body in chunks; the signature is over the decoded bytes.
+#[test]
+fn a_webhook_in_chunks_is_a_webhook() {
+    let edge = Edge::start(settings());
+    let whole = String::from_utf8(webhook(1)).expect("ASCII");
+    let (head, body) = whole.split_once("\r\n\r\n").expect("a head");
+    let length = format!("Content-Length: {}", body.len());
+    let head = head.replace(&length, "Transfer-Encoding: chunked");
+    let (first, second) = body.split_at(20);
+    let second_bytes = second.len();
+    let chunks = format!(
+        "{head}\r\n\r\n14;x=y\r\n{first}\r\n{second_bytes:X}\r\n{second}\r\n0\r\nT: t\r\n\r\n"
+    );
+    let answer = edge.ask(chunks.as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    edge.arrives(1);
+}
+
+#[test]
+fn a_slash_at_the_end_of_the_path_does_not_matter() {
+    let edge = Edge::start(settings());
+    let posted = String::from_utf8(webhook(1)).expect("ASCII");
+    let answer = edge.ask(posted.replace("/webhook ", "/webhook/ ").as_bytes());
+    assert_eq!(code(&answer), 200);
+    edge.arrives(1);
+    let answer = edge.ask(posted.replace("/webhook ", "/zoom ").as_bytes());
+    assert_eq!(code(&answer), 404);
+}
+
 #[test]
 fn every_request_has_its_answer() {
     let edge = Edge::start(settings());
@@ -194,7 +223,15 @@ fn every_request_has_its_answer() {
         (b"POST /webhook HTTP/1.1\r\nHost: a\r\n\r\n", 411),
         (
             b"POST /webhook HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            401,
+        ),
+        (
+            b"POST /webhook HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n",
             411,
+        ),
+        (
+            b"POST /webhook HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n40001\r\n",
+            413,
         ),
         (
             b"POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 262145\r\n\r\n",
@@ -221,9 +258,9 @@ fn every_request_has_its_answer() {
     }
     edge.arrives(1);
     let counters = edge.public.counters();
-    assert_eq!(read(&counters.gate.refused_413), 1);
+    assert_eq!(read(&counters.gate.refused_413), 2);
     assert_eq!(read(&counters.gate.refused_431), 1);
-    assert_eq!(read(&counters.webhook.forged), 2);
+    assert_eq!(read(&counters.webhook.forged), 3);
     assert_eq!(read(&counters.webhook.accepted), 1);
     assert_eq!(counters.gate.ack.count(), 1);
 }
@@ -470,7 +507,7 @@ fn health_and_heartbeat_tell_the_present() {
     });
     assert!(edge.public.is_healthy());
     edge.public.stop();
-    assert_eq!(edge.public.trouble(), Some("the gate has stopped"));
+    assert_eq!(edge.public.unready_reason(), Some("the gate has stopped"));
     assert!(TcpStream::connect(edge.address).is_err());
 }
 
@@ -563,7 +600,7 @@ fn starved_of_files(files: u64) {
     let mut clients: [TcpStream; 8] = std::array::from_fn(|_| unconnected());
     let mut hogs = Vec::new();
     let accepted = || read(&edge.public.counters().gate.accepted);
-    let is_told = || edge.public.trouble() == Some("the webhook listener cannot accept");
+    let is_told = || edge.public.unready_reason() == Some("the webhook listener cannot accept");
     // What the edge and libc still close lets the edge accept one or two.
     let waiting = clients.iter_mut().find(|client| {
         take_all_files(files, &mut hogs);

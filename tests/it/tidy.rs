@@ -75,15 +75,7 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
     (
         "source",
         &["domain", "gate", "net"],
-        &[
-            "tiny_http",
-            "serde",
-            "serde_json",
-            "hmac",
-            "sha2",
-            "hex",
-            "log",
-        ],
+        &["serde", "serde_json", "hmac", "sha2", "hex", "log"],
     ),
     (
         "stream",
@@ -130,15 +122,7 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
             "domain", "protocol", "daemon", "gate", "source", "recorder", "stream", "zoom_api",
             "net",
         ],
-        &[
-            "openssl",
-            "sha2",
-            "tiny_http",
-            "rustix",
-            "serde",
-            "serde_json",
-            "log",
-        ],
+        &["openssl", "sha2", "rustix", "serde", "serde_json", "log"],
     ),
     ("systemd", &["daemon", "domain"], &["rustix", "log"]),
     (
@@ -234,6 +218,7 @@ const PURE: [&str; 3] = ["domain", "protocol", "coordinator"];
 const PURE_FILES: &[&str] = &[
     "source/webhook/signature.rs",
     "source/webhook/payload.rs",
+    "gate/chunked.rs",
     "gate/http_request.rs",
     "config/file_format.rs",
     "zoom_api/reply.rs",

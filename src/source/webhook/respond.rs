@@ -10,14 +10,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tiny_http::{Header, Request, Response, StatusCode};
-
 use super::payload;
 use super::payload::Fault;
 use super::signature;
 use crate::domain::secret::Secret;
 use crate::domain::zoom_event::{ZoomEvent, ZoomEventKind};
-use crate::gate::bump;
+use crate::gate::{Answer, HttpRequest, bump};
 use crate::inbox;
 use crate::log::warn_limiter::WarnLimiter;
 use crate::state::intents::{EventId, IntentLog, Refusal};
@@ -129,8 +127,11 @@ pub enum WebhookAnswer {
     Forged,
     /// 401; signed, but this far (or unknown how far) from our clock.
     Stale(Option<Duration>),
-    /// 404.
-    WrongPath,
+    /// 404; `is_signed` if the signature is right, so that it was Zoom who asked.
+    WrongPath {
+        /// Whether one of our secret tokens has signed it.
+        is_signed: bool,
+    },
     /// 405, with these methods in `Allow`.
     WrongMethod(&'static str),
     /// 500; a challenge, and no secret token to answer it with.
@@ -140,15 +141,31 @@ pub enum WebhookAnswer {
 /// Decides, without any effect. Any of the secret tokens may have signed; the first answers
 /// challenges that are not signed.
 pub fn reply(settings: &Settings, tokens: &[Secret], call: &WebhookRequest<'_>) -> WebhookAnswer {
-    let is_webhook_path = call.path == settings.path;
+    let is_webhook_path = is_same_path(call.path, &settings.path);
     match call.method {
         "POST" if is_webhook_path => posted(settings, tokens, call),
         "GET" | "HEAD" if call.path == "/" => WebhookAnswer::Up,
         _ if is_webhook_path && call.path == "/" => WebhookAnswer::WrongMethod("GET, HEAD, POST"),
         _ if is_webhook_path => WebhookAnswer::WrongMethod("POST"),
         _ if call.path == "/" => WebhookAnswer::WrongMethod("GET, HEAD"),
-        _ => WebhookAnswer::WrongPath,
+        "POST" => WebhookAnswer::WrongPath {
+            is_signed: is_signed(tokens, call),
+        },
+        _ => WebhookAnswer::WrongPath { is_signed: false },
     }
+}
+
+/// Whether two paths name the same endpoint: a slash at the end does not matter.
+fn is_same_path(a: &str, b: &str) -> bool {
+    let bare = |path: &str| path.trim_end_matches('/').len();
+    a[..bare(a)] == b[..bare(b)] && !a.is_empty() && !b.is_empty()
+}
+
+fn is_signed(tokens: &[Secret], call: &WebhookRequest<'_>) -> bool {
+    let (Some(signature), Some(timestamp)) = (call.signature, call.timestamp) else {
+        return false;
+    };
+    signature::signer(tokens, timestamp, call.body, signature).is_some()
 }
 
 fn posted(settings: &Settings, tokens: &[Secret], call: &WebhookRequest<'_>) -> WebhookAnswer {
@@ -224,6 +241,7 @@ pub struct Server<T> {
     full_warning: WarnLimiter,
     not_kept_warning: WarnLimiter,
     forged_warning: WarnLimiter,
+    path_warning: WarnLimiter,
     /// Whether any signature was right since the start or the last reload.
     has_verified: AtomicBool,
 }
@@ -252,7 +270,7 @@ impl From<Accepted> for ZoomEvent {
 
 /// A request that will be answered 200 once its event is kept.
 struct Pending<'a, T> {
-    request: Request,
+    request: HttpRequest,
     place: inbox::Permit<'a, T>,
     accepted: Accepted,
 }
@@ -275,6 +293,7 @@ impl<T: From<Accepted>> Server<T> {
             full_warning: WarnLimiter::default(),
             not_kept_warning: WarnLimiter::default(),
             forged_warning: WarnLimiter::default(),
+            path_warning: WarnLimiter::default(),
             has_verified: AtomicBool::new(false),
         }
     }
@@ -290,7 +309,7 @@ impl<T: From<Accepted>> Server<T> {
 
     /// Answers requests that came together: their events are on the disk by one sync. Waits for
     /// nothing but that, and for the gate, which holds the requests already.
-    pub fn handle_requests(&self, requests: Vec<Request>) {
+    pub(crate) fn handle_requests(&self, requests: Vec<HttpRequest>) {
         let mut pending = Vec::new();
         for request in requests {
             pending.extend(self.handle_request(request));
@@ -311,101 +330,95 @@ impl<T: From<Accepted>> Server<T> {
                 continue;
             }
             bump(&self.counters.accepted);
-            send(request, 200, "", None);
+            request.answer(Answer::text(200, ""));
             place.send(T::from(accepted));
         }
     }
 
     /// Answers a request, unless it is an event that is to be kept first.
-    fn handle_request(&self, mut request: Request) -> Option<Pending<'_, T>> {
+    fn handle_request(&self, request: HttpRequest) -> Option<Pending<'_, T>> {
         let current = Arc::clone(&self.settings.lock().unwrap_or_else(|e| e.into_inner()));
         let (settings, tokens) = &*current;
-        let expected_bytes = request.body_length().unwrap_or(0);
-        let mut body = Vec::with_capacity(expected_bytes.min(1 << 20));
-        let is_read = request.as_reader().read_to_end(&mut body).is_ok();
-        if !is_read || body.len() != expected_bytes {
-            // Only a gate that stops cuts a body short; nobody waits for this answer.
-            return None;
-        }
-        let header = |name: &'static str| {
-            (request.headers().iter())
-                .find(|header| header.field.equiv(name))
-                .map(|header| header.value.as_str())
-        };
-        let path = request.url().split('?').next().unwrap_or_default();
         let reply = reply(
             settings,
             tokens,
             &WebhookRequest {
-                method: request.method().as_str(),
-                path,
-                signature: header("x-zm-signature"),
-                timestamp: header("x-zm-request-timestamp"),
-                body: &body,
+                method: request.method(),
+                path: request.path(),
+                signature: request.header("x-zm-signature"),
+                timestamp: request.header("x-zm-request-timestamp"),
+                body: request.body(),
                 now_s: SystemTime::now()
                     .duration_since(UNIX_EPOCH)
                     .map_or(0, |now| now.as_secs()),
             },
         );
-        if let Some(tracking_id) = header("x-zm-trackingid") {
+        if let Some(tracking_id) = request.header("x-zm-trackingid") {
             log::debug!("webhook tracking id {:?}", payload::cut(tracking_id, 64));
         }
-        self.note(&reply, settings.verify);
-        match reply {
-            WebhookAnswer::Accept(event) => return self.accept(request, event, &body),
-            WebhookAnswer::Up => send(request, 200, UP, None),
-            WebhookAnswer::Challenge(json) => {
-                let header = Header::from_bytes("Content-Type", "application/json");
-                send(request, 200, &json, header.ok());
-            }
-            WebhookAnswer::Unknown(_) | WebhookAnswer::Incomplete(_) => {
-                send(request, 200, "", None)
-            }
-            WebhookAnswer::Malformed => send(request, 400, "this is no webhook\n", None),
-            WebhookAnswer::ChallengeRefused => send(request, 400, "this is no plain token\n", None),
-            WebhookAnswer::Forged => send(request, 401, "the signature is wrong\n", None),
-            WebhookAnswer::Stale(_) => send(request, 401, "the timestamp is not fresh\n", None),
-            WebhookAnswer::WrongPath => send(request, 404, "nothing is here\n", None),
+        self.note(&request, &reply, settings);
+        let answer = match reply {
+            WebhookAnswer::Accept(event) => return self.accept(request, event),
+            WebhookAnswer::Up => Answer::text(200, UP),
+            WebhookAnswer::Challenge(json) => Answer::text(200, json).of_type("application/json"),
+            WebhookAnswer::Unknown(_) | WebhookAnswer::Incomplete(_) => Answer::text(200, ""),
+            WebhookAnswer::Malformed => Answer::text(400, "this is no webhook\n"),
+            WebhookAnswer::ChallengeRefused => Answer::text(400, "this is no plain token\n"),
+            WebhookAnswer::Forged => Answer::text(401, "the signature is wrong\n"),
+            WebhookAnswer::Stale(_) => Answer::text(401, "the timestamp is not fresh\n"),
+            WebhookAnswer::WrongPath { .. } => Answer::text(404, "nothing is here\n"),
             WebhookAnswer::WrongMethod(allowed) => {
-                let header = Header::from_bytes("Allow", allowed);
-                send(request, 405, "this method is not for here\n", header.ok());
+                Answer::text(405, "this method is not allowed here\n").with("Allow", allowed)
             }
-            WebhookAnswer::NoSecretToken => {
-                send(request, 500, "no secret token is configured\n", None)
-            }
-        }
+            WebhookAnswer::NoSecretToken => Answer::text(500, "no secret token is configured\n"),
+        };
+        request.answer(answer);
         None
     }
 
-    /// Strangers may send what they like, and it is not worth a line. But where not one webhook has
-    /// been right so far, it is the secret token that is wrong, and nothing else would say so.
+    /// A wrong signature is not worth a line: anyone may send one. But while no signature has been
+    /// right, the cause is most likely the configuration, and nothing else would say so.
     fn note_forged(&self) {
         if self.has_verified.load(Relaxed) {
             return;
         }
         if let Some(silent) = self.forged_warning.allow(Instant::now()) {
             log::warn!(
-                "a webhook with a wrong signature or none was refused ({silent} more since the last \
-                 warning), and there was no right one so far; is ZOOM_SECRET_TOKEN that of the app?"
+                "webhook refused: the signature is missing or wrong, and none has been right so far \
+                 ({silent} more since the last warning); check that ZOOM_SECRET_TOKEN is the app's, \
+                 and that no proxy changes the body or drops the header x-zm-signature"
+            );
+        }
+    }
+
+    /// Zoom posts to an address that we do not serve, and its events are lost until one of the two is
+    /// changed.
+    fn note_wrong_path(&self, found: &str, expected: &str) {
+        if let Some(silent) = self.path_warning.allow(Instant::now()) {
+            log::warn!(
+                "webhook answered 404: signature valid, path {:?}, expected {expected:?} ({silent} \
+                 more since the last warning); change the endpoint at Zoom or WEBHOOK_PATH",
+                payload::cut(found, 200)
             );
         }
     }
 
     /// Takes a place in the inbox and one in the intent log.
-    fn accept(&self, request: Request, event: ZoomEvent, body: &[u8]) -> Option<Pending<'_, T>> {
+    fn accept(&self, request: HttpRequest, event: ZoomEvent) -> Option<Pending<'_, T>> {
         let Some(place) = self.inbox.reserve() else {
             bump(&self.counters.inbox_full);
             if let Some(silent) = self.full_warning.allow(Instant::now()) {
                 log::warn!(
-                    "a webhook was put off: the daemon's inbox is full ({silent} more since the \
-                     last warning); Zoom delivers it again"
+                    "webhook answered 503: inbox full; Zoom will retry ({silent} more since the last \
+                     warning)"
                 );
             }
-            let header = Header::from_bytes("Retry-After", "60");
-            send(request, 503, "no room now, deliver again\n", header.ok());
+            request.answer(
+                Answer::text(503, "no room now, deliver again\n").with("Retry-After", "60"),
+            );
             return None;
         };
-        let intent = match self.intents.as_ref().map(|log| log.append(body)) {
+        let intent = match self.intents.as_ref().map(|log| log.append(request.body())) {
             None => None,
             Some(Ok(id)) => Some(id),
             Some(Err(refusal)) => {
@@ -421,7 +434,7 @@ impl<T: From<Accepted>> Server<T> {
     }
 
     /// An event that cannot be kept would be lost by a crash, so Zoom is to repeat it.
-    fn put_off(&self, request: Request, refusal: &Refusal) {
+    fn put_off(&self, request: HttpRequest, refusal: &Refusal) {
         bump(&self.counters.not_kept);
         if let Some(silent) = self.not_kept_warning.allow(Instant::now()) {
             log::warn!(
@@ -429,12 +442,11 @@ impl<T: From<Accepted>> Server<T> {
                  warning)"
             );
         }
-        let header = Header::from_bytes("Retry-After", "60");
-        send(request, 503, "not kept, deliver again\n", header.ok());
+        request.answer(Answer::text(503, "not kept, deliver again\n").with("Retry-After", "60"));
     }
 
     /// Counts and logs. What a stranger can cause is debug; what only Zoom can cause may be more.
-    fn note(&self, reply: &WebhookAnswer, is_verified: bool) {
+    fn note(&self, request: &HttpRequest, reply: &WebhookAnswer, settings: &Settings) {
         let counters = &self.counters;
         if matches!(
             reply,
@@ -456,7 +468,7 @@ impl<T: From<Accepted>> Server<T> {
             }
             WebhookAnswer::Incomplete(fault) => {
                 bump(&counters.incomplete);
-                if !is_verified {
+                if !settings.verify {
                     log::debug!("webhook not acted on: {fault}");
                 } else if let Some(silent) = self.incomplete_warning.allow(Instant::now()) {
                     log::warn!("webhook not acted on: {fault} ({silent} more since the last)");
@@ -475,24 +487,20 @@ impl<T: From<Accepted>> Server<T> {
                 if let Some(silent) = self.stale_warning.allow(Instant::now()) {
                     let age_s = age.map_or(-1, |age| age.as_secs().cast_signed());
                     log::warn!(
-                        "a webhook with a right signature is {age_s} s away from our clock and \
-                         was refused ({silent} more since the last warning); check the clock"
+                        "webhook refused: signature valid, timestamp {age_s} s off ({silent} more \
+                         since the last warning); check this machine's clock"
                     );
                 }
             }
-            WebhookAnswer::WrongPath => bump(&counters.wrong_path),
+            WebhookAnswer::WrongPath { is_signed } => {
+                bump(&counters.wrong_path);
+                if *is_signed {
+                    self.note_wrong_path(request.path(), &settings.path);
+                }
+            }
             WebhookAnswer::WrongMethod(_) => bump(&counters.wrong_method),
         }
     }
-}
-
-fn send(request: Request, code: u16, text: &str, header: Option<Header>) {
-    let mut response = Response::from_string(text).with_status_code(StatusCode(code));
-    if let Some(header) = header {
-        response.add_header(header);
-    }
-    // The gate is gone only when it stops or has given this request up.
-    let _ = request.respond(response);
 }
 
 #[cfg(test)]
@@ -537,19 +545,40 @@ mod tests {
             path,
             ..post(b"", None)
         };
+        let nothing = || WebhookAnswer::WrongPath { is_signed: false };
         for (method, path, expected) in [
             ("GET", "/", WebhookAnswer::Up),
             ("HEAD", "/", WebhookAnswer::Up),
             ("POST", "/", WebhookAnswer::WrongMethod("GET, HEAD")),
             ("GET", "/webhook", WebhookAnswer::WrongMethod("POST")),
             ("PUT", "/webhook", WebhookAnswer::WrongMethod("POST")),
-            ("POST", "/webhook/", WebhookAnswer::WrongPath),
+            ("POST", "/webhook/", WebhookAnswer::Forged),
+            ("POST", "/webhook//", WebhookAnswer::Forged),
+            ("POST", "/webhooks", nothing()),
+            ("POST", "/other", nothing()),
             ("POST", "/webhook", WebhookAnswer::Forged),
-            ("GET", "/metrics", WebhookAnswer::WrongPath),
-            ("OPTIONS", "*", WebhookAnswer::WrongPath),
+            ("GET", "/metrics", nothing()),
+            ("OPTIONS", "*", nothing()),
         ] {
             assert_eq!(reply(&s, &call(method, path)), expected, "{method} {path}");
         }
+    }
+
+    #[test]
+    fn a_webhook_of_zoom_at_another_path_is_told_from_noise() {
+        let s = settings(&["t"]);
+        let at = |path, token: &str| {
+            let signature = signed(token, BODY);
+            let call = WebhookRequest {
+                path,
+                ..post(BODY, Some(&signature))
+            };
+            reply(&s, &call)
+        };
+        let wrong = |is_signed| WebhookAnswer::WrongPath { is_signed };
+        assert_eq!(at("/zoom", "t"), wrong(true));
+        assert_eq!(at("/zoom", "x"), wrong(false));
+        assert!(matches!(at("/webhook/", "t"), WebhookAnswer::Accept(_)));
     }
 
     #[test]
