@@ -329,7 +329,7 @@ fn sums(page: &mut Page, totals: &Totals) {
             ("repeated", totals.repeated),
             ("unknown", totals.unknown),
             ("malformed", totals.malformed),
-            ("blank", totals.blank),
+            ("oversize", totals.oversize),
         ],
     );
 }

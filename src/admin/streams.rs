@@ -92,6 +92,9 @@ pub struct Line {
     pub age_s: u64,
     /// Messages and bytes by kind; kinds without any are left out.
     pub media: BTreeMap<String, Count>,
+    /// Media that Zoom did not connect in time; they are tried once a minute.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given_up: Vec<String>,
     /// Newest data, Unix milliseconds; `None` before the first.
     pub last_data_ms: Option<u64>,
     /// Times that it received anew after a loss.
@@ -154,6 +157,8 @@ fn line(stream: &StreamStatus) -> Line {
         };
         (kind_name(kind).to_owned(), count)
     });
+    let bits = stats.given_up.load(Relaxed);
+    let given_up = KINDS.into_iter().filter(|kind| bits & kind.bit() != 0);
     Line {
         stream_id: info.stream_id.clone(),
         product: info.product.name().to_owned(),
@@ -164,6 +169,7 @@ fn line(stream: &StreamStatus) -> Line {
         waits_for: waits_for.map(str::to_owned),
         age_s: stream.since.elapsed().as_secs(),
         media: media.filter(|(_, count)| count.messages > 0).collect(),
+        given_up: given_up.map(|kind| kind.name().to_owned()).collect(),
         last_data_ms: Some(stats.last_data_ms.load(Relaxed)).filter(|&ms| ms > 0),
         reconnects: stats.readies.load(Relaxed).saturating_sub(1),
         losses: stats.losses.load(Relaxed),

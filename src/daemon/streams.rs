@@ -184,7 +184,7 @@ fn join(running: Box<RunningStream>) -> EndReason {
     log::log!(
         level,
         "stream ended stream={}{} id={} end=\"{}\" seconds={:.1} transcripts={} audio={} \
-         video={} share={} chat={} events={} keep_alives={} losses={} repeated={} blank={} unknown={} \
+         video={} share={} chat={} events={} keep_alives={} losses={} repeated={} unknown={} \
          malformed={}",
         info.stream_id,
         number(&info),
@@ -200,7 +200,6 @@ fn join(running: Box<RunningStream>) -> EndReason {
         stats.keep_alives.load(Relaxed),
         stats.losses.load(Relaxed),
         stats.repeated.load(Relaxed),
-        stats.blank.load(Relaxed),
         stats.unknown.load(Relaxed),
         stats.malformed.load(Relaxed),
     );

@@ -17,6 +17,7 @@ use tungstenite::handshake::{HandshakeError, MidHandshake};
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error as WsError, WebSocket};
 
+use super::frame_filter::FrameFilter;
 use super::maybe_tls::MaybeTlsStream;
 use super::read_ahead::ReadAheadTcp;
 use super::resolve::{Pending, Resolver};
@@ -27,8 +28,6 @@ use crate::net::waker::Waker;
 use crate::protocol::Loss;
 use crate::protocol::server_url::ServerUrl;
 
-/// Largest message taken. A FHD key frame in base64 is well below.
-const MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// What a WebSocket keeps to read into: two phrases. The default would be 128 KiB a link, and what is
 /// too small for the largest of the usual messages grows, and stays grown.
 const READ_BUFFER_BYTES: usize = 1 << 10;
@@ -45,8 +44,12 @@ const ADDRESSES_MAX: usize = 8;
 /// A connection that does not stand yet.
 pub(crate) struct ConnectAttempt {
     url: ServerUrl,
+    message_bytes_max: usize,
     step: Step,
 }
+
+/// A WebSocket of which messages above a limit are skipped.
+pub(crate) type FilteredSocket = WebSocket<FrameFilter<MaybeTlsStream>>;
 
 enum Step {
     Resolving(Pending),
@@ -66,7 +69,7 @@ pub(crate) enum Progress {
     /// Not there yet.
     Pending,
     /// The WebSocket stands.
-    Opened(Box<WebSocket<MaybeTlsStream>>),
+    Opened(Box<FilteredSocket>),
     /// It will not stand.
     Failed(Loss),
 }
@@ -76,7 +79,7 @@ enum Next {
     /// That step, when something has arrived.
     Wait(Step),
     /// No further step is needed.
-    Done(Box<WebSocket<MaybeTlsStream>>),
+    Done(Box<FilteredSocket>),
     /// No step; why.
     Fail(String),
 }
@@ -87,10 +90,20 @@ type UpgradeResult =
     Result<Upgraded, HandshakeError<ClientHandshake<UpgradeReader<MaybeTlsStream>>>>;
 
 impl ConnectAttempt {
-    /// Begins with the name. `waker` is woken when the name is found.
-    pub(crate) fn new(url: ServerUrl, resolver: &Resolver, waker: Waker) -> ConnectAttempt {
+    /// Begins with the name. `waker` is woken when the name is found. Messages above the limit, in
+    /// bytes, are skipped once the WebSocket stands.
+    pub(crate) fn new(
+        url: ServerUrl,
+        message_bytes_max: usize,
+        resolver: &Resolver,
+        waker: Waker,
+    ) -> ConnectAttempt {
         let step = Step::Resolving(resolver.resolve(url.host(), waker));
-        ConnectAttempt { url, step }
+        ConnectAttempt {
+            url,
+            message_bytes_max,
+            step,
+        }
     }
 
     /// When the present address is given up for the next.
@@ -145,7 +158,7 @@ impl ConnectAttempt {
                 until,
             } => tcp(stream, others, until, now),
             Step::Tls(handshake) => self.encrypted(tls_client::resume_handshake(handshake)),
-            Step::Upgrading(handshake) => upgraded(handshake.handshake()),
+            Step::Upgrading(handshake) => upgraded(handshake.handshake(), self.message_bytes_max),
             connected @ Step::Connected(_) => Next::Wait(connected),
             Step::Over => Next::Fail("the connection was given up".to_owned()),
         };
@@ -195,21 +208,19 @@ impl ConnectAttempt {
 
     fn upgrade(&self, carrier: MaybeTlsStream) -> Next {
         let carrier = UpgradeReader::new(carrier);
-        upgraded(client_with_config(
-            self.url.to_string(),
-            carrier,
-            Some(limits()),
-        ))
+        let limits = limits(self.message_bytes_max);
+        let upgrade = client_with_config(self.url.to_string(), carrier, Some(limits));
+        upgraded(upgrade, self.message_bytes_max)
     }
 }
 
-fn limits() -> WebSocketConfig {
+fn limits(message_bytes_max: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
-        .max_message_size(Some(MESSAGE_BYTES_MAX))
-        .max_frame_size(Some(MESSAGE_BYTES_MAX))
+        .max_message_size(Some(message_bytes_max))
+        .max_frame_size(Some(message_bytes_max))
 }
 
 fn tcp(
@@ -241,13 +252,14 @@ fn tcp(
     Next::Wait(Step::Connected(ReadAheadTcp::new(stream)))
 }
 
-fn upgraded(result: UpgradeResult) -> Next {
+fn upgraded(result: UpgradeResult, message_bytes_max: usize) -> Next {
     match result {
         Ok((socket, _response)) => {
             // A new one, without what the upgrade was read into.
             let (carrier, leftover) = socket.into_inner().into_parts();
-            let role = Role::Client;
-            let socket = WebSocket::from_partially_read(carrier, leftover, role, Some(limits()));
+            let carrier = FrameFilter::new(carrier, leftover, message_bytes_max);
+            let limits = limits(message_bytes_max);
+            let socket = WebSocket::from_raw_socket(carrier, Role::Client, Some(limits));
             Next::Done(Box::new(socket))
         }
         Err(HandshakeError::Interrupted(waiting)) => Next::Wait(Step::Upgrading(Box::new(waiting))),
@@ -306,7 +318,7 @@ mod tests {
         let (waker, wakeable) = waker().expect("a file");
         let url = ServerUrl::parse(url, allowed).expect("an allowed URL");
         let tls = TlsClient::new(None).expect("no file to read");
-        let mut opening = ConnectAttempt::new(url, &resolver, waker);
+        let mut opening = ConnectAttempt::new(url, 1 << 20, &resolver, waker);
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let progress = match opening.is_connected() {

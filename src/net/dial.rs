@@ -16,10 +16,8 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use tungstenite::WebSocket;
 
-use super::connect_attempt::{ConnectAttempt, Progress};
-use super::maybe_tls::MaybeTlsStream;
+use super::connect_attempt::{ConnectAttempt, FilteredSocket, Progress};
 use super::resolve::Resolver;
 use super::tls_client::TlsClient;
 use crate::net::waker::{Wakeable, Waker, waker};
@@ -40,7 +38,7 @@ const HANDSHAKE_QUICK: Duration = Duration::from_millis(500);
 /// longer than this, because on a busy machine who yields waits long: 50 ms later is the price there.
 const YIELDS: Duration = Duration::from_millis(50);
 
-type Outcome = Result<Box<WebSocket<MaybeTlsStream>>, Loss>;
+type Outcome = Result<Box<FilteredSocket>, Loss>;
 
 /// Opens the WebSockets of all streams on a thread of its own, which ends, and is joined, with the last
 /// clone. Clones are cheap.
@@ -61,6 +59,7 @@ struct Shared {
 
 struct Job {
     url: ServerUrl,
+    message_bytes_max: usize,
     reply_to: DialReply,
 }
 
@@ -114,8 +113,14 @@ impl Dialer {
         })
     }
 
-    /// Begins to open that URL; `waker` is woken when there is an outcome.
-    pub(crate) fn open(&self, url: ServerUrl, waker: Waker) -> PendingConnection {
+    /// Begins to open that URL; `waker` is woken when there is an outcome. Messages above the limit, in
+    /// bytes, are skipped once it is open.
+    pub(crate) fn open(
+        &self,
+        url: ServerUrl,
+        message_bytes_max: usize,
+        waker: Waker,
+    ) -> PendingConnection {
         let (sender, answer) = mpsc::channel();
         let is_wanted = Arc::new(AtomicBool::new(true));
         let ticket = PendingConnection {
@@ -131,7 +136,11 @@ impl Dialer {
         let jobs = self.shared.jobs.lock();
         if let Some(jobs) = &*jobs.unwrap_or_else(PoisonError::into_inner) {
             // Without the thread the ticket finds nobody at the other end, which is an outcome.
-            let _ = jobs.send(Job { url, reply_to });
+            let _ = jobs.send(Job {
+                url,
+                message_bytes_max,
+                reply_to,
+            });
         }
         self.shared.waker.wake();
         ticket
@@ -197,9 +206,18 @@ impl DialerThread {
             self.wakeable.clear();
             loop {
                 match self.inbox.try_recv() {
-                    Ok(Job { url, reply_to }) => {
+                    Ok(Job {
+                        url,
+                        message_bytes_max,
+                        reply_to,
+                    }) => {
                         self.entries.push(Entry {
-                            opening: ConnectAttempt::new(url, &self.resolver, self.waker.clone()),
+                            opening: ConnectAttempt::new(
+                                url,
+                                message_bytes_max,
+                                &self.resolver,
+                                self.waker.clone(),
+                            ),
                             reply_to,
                             shaking_since: None,
                         });

@@ -4,6 +4,7 @@ pub mod address;
 pub mod connect_attempt;
 pub mod dial;
 pub mod file_limit;
+pub mod frame_filter;
 pub mod maybe_tls;
 pub mod proxy;
 pub mod read_ahead;

@@ -8,10 +8,11 @@ use rustix::event::PollFlags;
 use rustix::event::epoll::EventFlags;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
-use tungstenite::{Error as WsError, Message, WebSocket};
+use tungstenite::{Error as WsError, Message};
 
+use super::connect_attempt::FilteredSocket;
 use super::dial::{Dialer, PendingConnection};
-use super::maybe_tls::MaybeTlsStream;
+use super::frame_filter::Skipped;
 use crate::net::waker::Waker;
 use crate::protocol::Loss;
 use crate::protocol::server_url::ServerUrl;
@@ -27,7 +28,7 @@ enum Step {
     ConnectAttempt(PendingConnection),
     /// With the TCP below, to wait on without the way through the layers above it, which after a
     /// second's wait is in no cache.
-    Open(Box<WebSocket<MaybeTlsStream>>, Arc<TcpStream>),
+    Open(Box<FilteredSocket>, Arc<TcpStream>),
 }
 
 /// What a socket waits for.
@@ -62,15 +63,22 @@ pub(crate) enum Read {
     Message(Message),
     /// Nothing more for now.
     Empty,
+    /// Some of a message that is skipped; there may be more to read.
+    Skipping,
     /// The connection is gone.
     Gone(Loss),
 }
 
 impl Socket {
     /// Begins to connect; `waker` is woken when there is an outcome.
-    pub(crate) fn connect(url: ServerUrl, opener: &Dialer, waker: Waker) -> Socket {
+    pub(crate) fn connect(
+        url: ServerUrl,
+        message_bytes_max: usize,
+        dialer: &Dialer,
+        waker: Waker,
+    ) -> Socket {
         Socket {
-            step: Step::ConnectAttempt(opener.open(url, waker)),
+            step: Step::ConnectAttempt(dialer.open(url, message_bytes_max, waker)),
             wants_out: false,
         }
     }
@@ -96,7 +104,7 @@ impl Socket {
             return None;
         };
         Some(ticket.outcome()?.map(|socket| {
-            let tcp = Arc::clone(socket.get_ref().tcp());
+            let tcp = Arc::clone(socket.get_ref().carrier().tcp());
             self.step = Step::Open(socket, tcp);
         }))
     }
@@ -104,11 +112,19 @@ impl Socket {
     /// Makes the next read look whether more has arrived since the last one.
     pub(crate) fn force_read(&mut self) {
         if let Step::Open(socket, _) = &mut self.step {
-            socket.get_mut().wire().force_read();
+            socket.get_mut().carrier_mut().wire().force_read();
         }
     }
 
-    /// The next message, if one is there.
+    /// The messages that were above the limit since the last call.
+    pub(crate) fn take_skipped(&mut self) -> Skipped {
+        match &mut self.step {
+            Step::Open(socket, _) => socket.get_mut().take_skipped(),
+            Step::ConnectAttempt(_) => Skipped::default(),
+        }
+    }
+
+    /// The next message, if one is there. Text comes as binary, and may be no UTF-8.
     pub(crate) fn read(&mut self) -> Read {
         let Step::Open(socket, _) = &mut self.step else {
             return Read::Empty;
@@ -125,6 +141,7 @@ impl Socket {
                 Read::Message(message)
             }
             Err(WsError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Read::Empty,
+            Err(WsError::Io(error)) if error.kind() == io::ErrorKind::Interrupted => Read::Skipping,
             Err(WsError::ConnectionClosed | WsError::AlreadyClosed) => {
                 Read::Gone(Loss::Closed(None))
             }
@@ -183,9 +200,14 @@ mod tests {
     use std::time::Duration;
 
     use rustix::event::{PollFd, Timespec, poll};
+    use tungstenite::WebSocket;
     use tungstenite::protocol::Role;
+    use tungstenite::protocol::frame::Frame;
+    use tungstenite::protocol::frame::coding::{Data, OpCode};
 
     use super::*;
+    use crate::net::frame_filter::FrameFilter;
+    use crate::net::maybe_tls::MaybeTlsStream;
     use crate::net::read_ahead;
     use crate::net::read_ahead::ReadAheadTcp;
 
@@ -196,7 +218,8 @@ mod tests {
         far.set_read_timeout(patience).expect("a socket");
         let wire = ReadAheadTcp::new(near);
         let tcp = Arc::clone(wire.tcp());
-        let near = WebSocket::from_raw_socket(MaybeTlsStream::Plain(wire), Role::Client, None);
+        let near = FrameFilter::new(MaybeTlsStream::Plain(wire), Vec::new(), 1 << 20);
+        let near = WebSocket::from_raw_socket(near, Role::Client, None);
         let socket = Socket {
             step: Step::Open(Box::new(near), tcp),
             wants_out: false,
@@ -232,6 +255,31 @@ mod tests {
             let interest = socket.interest().expect("it is open");
             assert!(!interest.out, "nothing waits to be sent");
         }
+    }
+
+    #[test]
+    fn a_bad_message_costs_itself_and_not_the_connection() {
+        let (mut socket, mut zoom) = pair();
+        let large = "x".repeat((1 << 20) + 1);
+        let sender = std::thread::spawn(move || {
+            zoom.send(Message::text(large)).expect("it is sent");
+            let bad = Frame::message(b"caf\xe9".to_vec(), OpCode::Data(Data::Text), true);
+            zoom.send(Message::Frame(bad)).expect("it is sent");
+            zoom
+        });
+        let message = loop {
+            wait(&socket);
+            match socket.read() {
+                Read::Message(message) => break message,
+                Read::Empty | Read::Skipping => {}
+                Read::Gone(loss) => panic!("{loss}"),
+            }
+        };
+        assert_eq!(message, Message::binary(b"caf\xe9".to_vec()));
+        let skipped = socket.take_skipped();
+        assert_eq!((skipped.count, skipped.bytes), (1, (1 << 20) + 1));
+        assert_eq!(socket.take_skipped(), Skipped::default());
+        drop(sender.join().expect("everything was sent"));
     }
 
     #[test]

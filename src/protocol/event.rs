@@ -50,8 +50,44 @@ pub enum Notice {
     Ready,
     /// A link was lost and will be tried again.
     Lost(LinkId, Loss),
+    /// A media link was accepted again: what comes on it may repeat what came before. Follows its
+    /// `Accepted`.
+    MediaResumed(MediaKind),
     /// A handshake was refused.
-    Refused(LinkId, Option<RtmsStatus>, String, RefusalPolicy),
+    Refused {
+        /// Of which link.
+        link: LinkId,
+        /// Zoom's code; `None` where it sent none.
+        status: Option<RtmsStatus>,
+        /// Zoom's words.
+        reason: String,
+        /// What follows from the code.
+        policy: RefusalPolicy,
+    },
+    /// A medium did not come up in the time that Zoom gives. The others go on; this one is tried once
+    /// a minute, and `Accepted` says when it is back.
+    GivenUp {
+        /// Which medium.
+        kind: MediaKind,
+        /// Why its link is not there.
+        loss: Loss,
+    },
+    /// Data came on a media link before message 4, and was taken for the answer. Once a stream.
+    DataBeforeAnswer(MediaKind),
+    /// `all` did not take a socket for each wanted kind: they share one, and what is not wanted is
+    /// dropped.
+    OneSocket,
+    /// A message was larger than the limit of its link, and was skipped.
+    Oversize {
+        /// On which link.
+        link: LinkId,
+        /// Its size, as far as it was announced.
+        bytes: u64,
+        /// The limit.
+        limit: usize,
+    },
+    /// One track a speaker was asked for, and no packet of audio names its speaker. Once a stream.
+    SpeakersUnknown,
     /// A kind of media is not granted, for want of this scope; the others go on.
     NotGranted(MediaKind, Option<&'static str>),
     /// A URL in a handshake answer is not followed.

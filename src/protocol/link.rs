@@ -74,6 +74,11 @@ impl Link {
         }
     }
 
+    /// The servers that have this link.
+    pub(super) fn urls(&self) -> &[ServerUrl] {
+        &self.urls
+    }
+
     /// Other servers, from now on.
     pub(super) fn set_urls(&mut self, urls: Vec<ServerUrl>) {
         self.urls = urls;

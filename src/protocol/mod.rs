@@ -40,14 +40,12 @@ pub mod events;
 pub(crate) mod language;
 pub(crate) mod link;
 pub mod message;
-pub mod names;
 pub mod params;
 pub mod payload;
 pub mod reconnect;
 pub(crate) mod scalar;
 pub mod server_url;
 pub(crate) mod signature;
-pub mod stamp;
 pub(crate) mod stream;
 
 pub use crate::domain::product::Product;

@@ -90,7 +90,9 @@ impl Lines {
         if let Some(name) = event.event_type.and_then(|n| event_name(self.product, n)) {
             string(out, ",\"name\":", name);
         }
-        number(out, ",\"timestamp_ms\":", event.timestamp_ms);
+        if let Some(stamp) = event.timestamp_ms {
+            number(out, ",\"timestamp_ms\":", stamp);
+        }
         out.extend_from_slice(b",\"event\":");
         compact(out, event.raw);
         out.extend_from_slice(b"}\n");
@@ -158,11 +160,11 @@ fn id(out: &mut Vec<u8>, key: &str, id: &Id<'_>) {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::domain::phrase::{Change, LanguageId, Precision};
+    use crate::domain::phrase::{Change, LanguageId};
 
     pub(crate) const EVENT: EventRecord<'static> = EventRecord {
         event_type: None,
-        timestamp_ms: 0,
+        timestamp_ms: None,
         participants: &[],
         raw: "{}",
     };
@@ -190,7 +192,6 @@ pub(crate) mod tests {
             start_ms: 1_767_000_001_000,
             end_ms: 1_767_000_002_500,
             timestamp_ms: 1_767_000_002_600,
-            precision: Precision::Milliseconds,
             language: Some(LanguageId(9)),
             change: Change::New,
             text: text.into(),
@@ -253,7 +254,7 @@ pub(crate) mod tests {
         let mut out = Vec::new();
         let event = EventRecord {
             event_type: Some(2),
-            timestamp_ms: 5,
+            timestamp_ms: Some(5),
             raw: "{\n  \"event_type\": 2,\r\n\t\"x\":\"a\\nb\"}",
             ..EVENT
         };

@@ -155,10 +155,21 @@ impl Media {
         }
     }
 
-    /// A new connection of audio was accepted: Zoom may send again what came before it.
-    pub fn on_reconnect(&mut self) {
-        for speaker in &mut self.tracks {
-            speaker.track.on_reconnect();
+    /// A media connection is another one: Zoom may send again what it sent on the one before.
+    pub fn on_reconnect(&mut self, kind: MediaKind) {
+        let is_of = |single| kind == single || kind == MediaKind::All;
+        if is_of(MediaKind::Audio) {
+            for speaker in &mut self.tracks {
+                speaker.track.on_reconnect();
+            }
+        }
+        for (single, track) in [
+            (MediaKind::Video, &mut self.video),
+            (MediaKind::Share, &mut self.share),
+        ] {
+            if let Some(track) = track.as_mut().filter(|_| is_of(single)) {
+                track.on_reconnect();
+            }
         }
     }
 
@@ -479,7 +490,7 @@ mod tests {
             say(&mut media, &mut meta, "../e\n\u{1b}x", T + 20 * n);
         }
         let answered = r#"{"msg_type":6,"event":{"event_type":10,"event_ts":1767000000000,"participant_info":{"channel_id":"123abc","user_id":"agent-1","display_name":"Bo"}}}"#;
-        let Ok(Message::Event(event)) = decode(answered, T) else {
+        let Ok(Message::Event(event)) = decode(answered) else {
             panic!("no event");
         };
         assert!(meta.participants.on_event(

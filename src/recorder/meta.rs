@@ -34,6 +34,8 @@ pub struct Meta {
     pub dropped: u64,
     /// Parameters in force by media, as Zoom's JSON.
     pub granted: BTreeMap<String, Value>,
+    /// Media that Zoom did not connect in time, and why; they are tried now and then.
+    pub given_up: BTreeMap<String, String>,
     /// Who was there.
     pub participants: ParticipantLog,
     /// Audio files, in the order in which they began.
@@ -106,6 +108,8 @@ pub(super) struct MetaFile {
     #[serde(skip_serializing_if = "is_zero")]
     malformed_packets: u64,
     media_params: BTreeMap<String, Value>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    media_given_up: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "ParticipantLog::is_empty")]
     participants: ParticipantLog,
     #[serde(
@@ -206,6 +210,7 @@ impl Meta {
             dropped: file.dropped,
             malformed: file.malformed_packets,
             granted: file.media_params,
+            given_up: BTreeMap::new(),
             participants,
             audio: file.audio.into_iter().filter_map(part).collect(),
             video: file.video.filter(Value::is_object),
@@ -254,6 +259,7 @@ impl Meta {
             dropped: self.dropped,
             malformed_packets: self.malformed,
             media_params: self.granted.clone(),
+            media_given_up: self.given_up.clone(),
             participants: self.participants.clone(),
             audio: rows.collect(),
             video: self.video.clone(),

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::domain::id::Id;
 use crate::domain::participant::Participant;
-use crate::domain::phrase::{Change, LanguageId, Phrase, Precision};
+use crate::domain::phrase::{Change, LanguageId, Phrase};
 use crate::protocol::StreamEvent;
 use crate::protocol::message::{Chat, MeetingEvent};
 
@@ -27,8 +27,8 @@ pub enum Record<'a> {
 pub struct EventRecord<'a> {
     /// `event_type`, where there is one.
     pub event_type: Option<i64>,
-    /// When, Unix milliseconds.
-    pub timestamp_ms: u64,
+    /// When, Unix milliseconds, where told.
+    pub timestamp_ms: Option<u64>,
     /// Those whom it is about.
     pub participants: &'a [Participant],
     /// `event` as it came: JSON.
@@ -67,13 +67,12 @@ enum Row {
         start_ms: u64,
         end_ms: u64,
         timestamp_ms: u64,
-        precision: Precision,
         language: Option<LanguageId>,
         change: Change,
     },
     Event {
         event_type: Option<i64>,
-        timestamp_ms: u64,
+        timestamp_ms: Option<u64>,
         participants: u32,
         raw_bytes: u32,
     },
@@ -136,7 +135,6 @@ impl RecordBatch {
             start_ms: phrase.start_ms,
             end_ms: phrase.end_ms,
             timestamp_ms: phrase.timestamp_ms,
-            precision: phrase.precision,
             language: phrase.language,
             change: phrase.change,
         };
@@ -226,7 +224,6 @@ impl<'a> Rest<'a> {
                 start_ms,
                 end_ms,
                 timestamp_ms,
-                precision,
                 language,
                 change,
             } => Record::Phrase(Phrase {
@@ -237,7 +234,6 @@ impl<'a> Rest<'a> {
                 start_ms,
                 end_ms,
                 timestamp_ms,
-                precision,
                 language,
                 change,
             }),
@@ -290,7 +286,7 @@ mod tests {
     use crate::protocol::message::{Message, decode};
 
     fn event(json: &str) -> StreamEvent<'_> {
-        match decode(json, 1_767_000_000_000).expect("a message") {
+        match decode(json).expect("a message") {
             Message::Transcript(phrase) => StreamEvent::Transcript(phrase),
             Message::Event(event) => StreamEvent::Event(event),
             Message::Chat(chat) => StreamEvent::Chat(chat),

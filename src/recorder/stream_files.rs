@@ -16,10 +16,10 @@ use super::path::stream_folder;
 use super::record_batch::Record;
 use super::transcript::{JSONL_NAME, TranscriptFormats, Transcripts};
 use crate::domain::id::Id;
-use crate::domain::phrase::{Change, Phrase, Precision};
+use crate::domain::phrase::{Change, Phrase};
 use crate::domain::stream_info::StreamInfo;
-use crate::protocol::dedup::{PHRASES_MAX, RecentPhrases};
-use crate::protocol::{EndReason, Granted, MediaParams};
+use crate::protocol::dedup::{PHRASES_MAX, PhraseKey, RecentPhrases};
+use crate::protocol::{EndReason, Granted, MediaKind, MediaParams};
 
 /// Every file that only grows by records, and what a record of it ends with.
 pub const FILES: [(&str, &str); 8] = [
@@ -35,6 +35,17 @@ pub const FILES: [(&str, &str); 8] = [
 
 /// A stream's folder, and those above it that may have been made for it.
 const FOLDERS: usize = 4;
+
+/// What became of a media link.
+#[derive(Debug)]
+pub enum MediaChange {
+    /// It was accepted again: what comes on it may repeat what came before.
+    Resumed(MediaKind),
+    /// It did not come up in time; why.
+    GivenUp(MediaKind, String),
+    /// It is there, after it had been given up.
+    Back(MediaKind),
+}
 
 /// Writes one stream's files.
 #[derive(Debug)]
@@ -72,8 +83,7 @@ impl Recorder {
             meta.opened_ms = now_ms;
         }
         meta.openings += 1;
-        let elapsed_ms = now_ms.saturating_sub(info.started_ms);
-        let transcripts = Transcripts::open(&folder, elapsed_ms, formats);
+        let transcripts = Transcripts::open(&folder, formats);
         // A crash leaves an old count in meta.json; the number of the last cue is never old.
         meta.phrases = meta.phrases.max(transcripts.cues().unwrap_or(0));
         Recorder {
@@ -154,6 +164,21 @@ impl Recorder {
         self.is_meta_stale |= missed.is_meta_stale;
     }
 
+    /// Notes what became of a media link.
+    pub fn on_media_change(&mut self, change: &MediaChange) {
+        match change {
+            MediaChange::Resumed(kind) => self.media.on_reconnect(*kind),
+            MediaChange::GivenUp(kind, why) => {
+                let kind = kind.name().to_owned();
+                self.meta.given_up.insert(kind, why.clone());
+                self.is_meta_stale = true;
+            }
+            MediaChange::Back(kind) => {
+                self.is_meta_stale |= self.meta.given_up.remove(kind.name()).is_some();
+            }
+        }
+    }
+
     /// Notes the media parameters that are in force from here on.
     pub fn on_granted(&mut self, granted: &Granted) {
         self.media.on_granted(granted);
@@ -161,11 +186,6 @@ impl Recorder {
         let kind = granted.kind.name().to_owned();
         self.meta.granted.insert(kind, json);
         self.is_meta_stale = true;
-    }
-
-    /// A new connection of audio was accepted: Zoom may send again what came before it.
-    pub fn on_reconnect(&mut self) {
-        self.media.on_reconnect();
     }
 
     /// Notes how many records could not be kept in all.
@@ -323,17 +343,14 @@ pub fn load_recent_phrases(root: &Path, info: &StreamInfo) -> RecentPhrases {
         let Ok(written) = serde_json::from_str::<Written<'_>>(line) else {
             continue;
         };
-        recent.insert(&Phrase {
-            user_id: written.user_id,
-            user_name: Cow::Borrowed(""),
-            channel_id: written.channel_id,
-            precision: Precision::default(),
-            language: None,
+        recent.insert_if_new(PhraseKey {
+            user_id: &written.user_id,
+            channel_id: written.channel_id.as_ref(),
             start_ms: written.start_ms,
             end_ms: written.end_ms,
             timestamp_ms: written.timestamp_ms,
             change: (written.attribute.as_deref()).map_or(Change::New, Change::from_name),
-            text: written.text,
+            text: &written.text,
         });
     }
     recent
@@ -449,34 +466,8 @@ mod tests {
                 text: Cow::Borrowed(&text),
                 ..said.borrowed()
             };
-            let is_new = recent.insert_if_new(std::time::Instant::now(), &again);
+            let is_new = recent.insert_if_new(PhraseKey::new(&again));
             assert_eq!(is_new, !expected, "{n}");
-        }
-    }
-
-    /// Subtitles of a version that believed every stamp.
-    #[test]
-    fn an_impossible_cue_does_not_hold_up_the_next_one() {
-        let root = scratch("recorder-ahead");
-        let now_ms = info().started_ms + 10_000;
-        let mut first = Recorder::open(&root, info(), ALL, MediaParams::default(), now_ms);
-        let mut ahead = phrase("ahead");
-        ahead.start_ms += 400 * 86_400_000;
-        ahead.end_ms = ahead.start_ms;
-        first.push(&Record::Phrase(ahead));
-        first.write().expect("the disk is well");
-        let mut second = Recorder::open(&root, info(), ALL, MediaParams::default(), now_ms);
-        second.push(&Record::Phrase(phrase("then")));
-        second.write().expect("the disk is well");
-        for (name, time) in [
-            ("transcript.vtt", "2\n00:00:10.000 --> "),
-            ("transcript.srt", "2\n00:00:10,000 --> "),
-        ] {
-            assert!(
-                read(&second, name).contains(time),
-                "{}",
-                read(&second, name)
-            );
         }
     }
 

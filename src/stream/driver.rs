@@ -17,12 +17,11 @@ use super::poller::{Poller, Readiness};
 use super::sink::Sink;
 use super::stats::Stats;
 use crate::net::dial::Dialer;
+use crate::net::frame_filter::Skipped;
 use crate::net::waker::Waker;
 use crate::net::websocket::{Read, Socket};
-use crate::protocol::dedup::RecentPhrases;
-use crate::protocol::{
-    EndReason, LinkId, Loss, MediaKind, Notice, Output, Stream, StreamEvent, message,
-};
+use crate::protocol::dedup::{PhraseKey, RecentPhrases};
+use crate::protocol::{EndReason, LinkId, Loss, MediaKind, Output, Stream, StreamEvent, message};
 
 /// Links of a stream, at most: signaling, and one for each kind of media.
 pub(super) const LINKS_MAX: usize = 2 + MediaKind::EACH.len();
@@ -33,6 +32,9 @@ const MESSAGES_PER_TURN: usize = 64;
 
 /// Messages read on from a socket that is being closed, at most; what a socket holds is less.
 const LAST_MESSAGES_MAX: usize = 100_000;
+
+/// Reads of 64 KiB for a message that is skipped, of a socket that is being closed, at most.
+const LAST_SKIPS_MAX: usize = 256;
 
 /// How long media sockets are left alone after packets were read from them. Audio comes fifty times
 /// a second, and waking up for each packet costs more than everything that is done with it. Whoever
@@ -143,10 +145,15 @@ impl Driver {
     pub(super) fn drain_outputs(&mut self) -> Instant {
         while self.ended.is_none() {
             match self.stream.poll_output() {
-                Output::Connect(id, url) => {
+                Output::Connect {
+                    link: id,
+                    url,
+                    message_bytes_max,
+                } => {
                     log::debug!("connecting link={id} host={}", url.host());
                     self.sockets.retain(|link| link.id != id);
-                    let socket = Socket::connect(url, &self.dialer, self.waker.clone());
+                    let socket =
+                        Socket::connect(url, message_bytes_max, &self.dialer, self.waker.clone());
                     self.sockets.push(Link {
                         id,
                         socket,
@@ -168,11 +175,6 @@ impl Driver {
                 }
                 Output::Close(id) => self.close(id),
                 Output::Notice(notice) => {
-                    if let Notice::Accepted(LinkId::Media(kind)) = notice
-                        && matches!(kind, MediaKind::Transcript | MediaKind::All)
-                    {
-                        self.seam.on_reconnect(self.now);
-                    }
                     self.stats.notice(&notice);
                     log_notice(&notice);
                     for sink in &mut self.sinks {
@@ -206,6 +208,7 @@ impl Driver {
     /// What had arrived on a link before it goes is received, and what is received is kept.
     fn read_last(&mut self, link: &mut Link) {
         let mut is_sure = false;
+        let mut skips_left = LAST_SKIPS_MAX;
         for _ in 0..LAST_MESSAGES_MAX {
             match link.socket.read() {
                 Read::Message(message) => {
@@ -217,8 +220,25 @@ impl Driver {
                     is_sure = true;
                     link.socket.force_read();
                 }
-                Read::Empty | Read::Gone(_) => break,
+                Read::Skipping if skips_left > 0 => skips_left -= 1,
+                Read::Empty | Read::Skipping | Read::Gone(_) => break,
             }
+        }
+        let skipped = link.socket.take_skipped();
+        self.skipped(link.id, skipped);
+    }
+
+    /// Messages above the limit of their link; the first one of a stream is logged.
+    fn skipped(&mut self, id: LinkId, skipped: Skipped) {
+        for _ in 0..skipped.count {
+            if self.stream.counters().oversize == 0 {
+                log::warn!(
+                    "message too large, skipped link={id} bytes={}; expected a picture of the \
+                     resolution asked for to be smaller",
+                    skipped.bytes
+                );
+            }
+            self.stream.handle_oversize(self.now, id, skipped.bytes);
         }
     }
 
@@ -330,13 +350,21 @@ impl Driver {
             let Some(link) = self.sockets.iter_mut().find(|link| link.id == id) else {
                 return;
             };
-            match link.socket.read() {
+            let found = link.socket.read();
+            if matches!(found, Read::Empty) {
+                link.is_due = false;
+                link.socket.flush();
+            }
+            let skipped = link.socket.take_skipped();
+            self.skipped(id, skipped);
+            match found {
                 Read::Message(message) => self.take(id, message),
-                Read::Empty => {
-                    link.is_due = false;
-                    link.socket.flush();
+                Read::Skipping => {}
+                Read::Empty if self.stream.has_output() => {
+                    self.drain_outputs();
                     return;
                 }
+                Read::Empty => return,
                 Read::Gone(loss) => {
                     self.lost(id, loss);
                     self.drain_outputs();
@@ -355,24 +383,34 @@ impl Driver {
     }
 
     fn take(&mut self, id: LinkId, message: Message) {
-        let text = match &message {
-            // The library has checked that it is UTF-8.
-            Message::Text(text) => Cow::Borrowed(text.as_str()),
-            // A name or a text that was cut in mid-character costs that character.
-            Message::Binary(bytes) => String::from_utf8_lossy(bytes),
+        let bytes = match &message {
+            Message::Text(text) => text.as_bytes(),
+            Message::Binary(bytes) => bytes,
             // Pings are answered by the library at the next read or flush.
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => return,
         };
-        let has_escape = memchr(b'\\', text.as_bytes()).is_some();
-        let mended = has_escape
-            .then(|| message::replace_lone_surrogates(&text))
-            .flatten();
-        let text = mended.map_or(text, Cow::Owned);
+        // A name cut in the middle of a character costs that character and not the message.
+        let mut text = String::from_utf8_lossy(bytes);
+        let was_repaired = matches!(text, Cow::Owned(_));
+        if memchr(b'\\', text.as_bytes()).is_some()
+            && let Some(repaired) = message::replace_lone_surrogates(&text)
+        {
+            text = Cow::Owned(repaired);
+        }
         log::trace!("received link={id} {text}");
-        match self.stream.handle_message(self.now, id, &text) {
+        let result = self.stream.handle_message(self.now, id, &text);
+        if was_repaired && result.is_ok() {
+            self.stats.undecodable();
+            log::debug!("not UTF-8, repaired link={id} bytes={}", bytes.len());
+        }
+        match result {
             Ok(Some(event)) => {
+                // Sinks know of a new connection before they get what came on it.
+                if self.stream.has_output() {
+                    self.drain_outputs();
+                }
                 if let StreamEvent::Transcript(phrase) = &event
-                    && !self.seam.insert_if_new(self.now, phrase)
+                    && !self.seam.insert_if_new(PhraseKey::new(phrase))
                 {
                     self.stats.repeated();
                     return;

@@ -185,9 +185,34 @@ fn log_notice(notice: &Notice) {
         }
         Notice::Ready => log::info!("receiving"),
         Notice::Lost(link, loss) => log::warn!("lost link={link} cause=\"{loss}\""),
-        Notice::Refused(link, status, reason, refusal) => {
+        Notice::MediaResumed(kind) => log::debug!("media resumed media={}", kind.name()),
+        Notice::GivenUp { kind, loss } => log::warn!(
+            "media given up media={} cause=\"{loss}\"; the other media go on, this one is tried once \
+             a minute",
+            kind.name()
+        ),
+        Notice::DataBeforeAnswer(kind) => log::warn!(
+            "data before message 4 media={}; taken as the answer to the handshake",
+            kind.name()
+        ),
+        Notice::OneSocket => log::warn!(
+            "one media socket for all kinds: Zoom refuses one for each; unwanted media are dropped"
+        ),
+        // The driver logs the first one.
+        Notice::Oversize { .. } => {}
+        Notice::SpeakersUnknown => log::warn!(
+            "no audio packet names its speaker, though RTMS_AUDIO_STREAMS asks for one track each: \
+             the audio is one mixed track; transcripts name speakers (RTMS_MEDIA=audio,transcript), \
+             and so do the active speaker events in events.jsonl"
+        ),
+        Notice::Refused {
+            link,
+            status,
+            reason,
+            policy,
+        } => {
             let status = status.map_or("no status code".to_owned(), |status| status.to_string());
-            let next = match refusal {
+            let next = match policy {
                 RefusalPolicy::Retry => "; will be tried again",
                 _ => "",
             };

@@ -1,6 +1,6 @@
 //! What a stream counts, readable from other threads.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::protocol::message::PacketKind;
@@ -25,9 +25,13 @@ pub struct Stats {
     pub keep_alives: AtomicU64,
     /// Longest time from the arrival of a keep-alive to its answer, microseconds.
     pub keep_alive_worst_us: AtomicU64,
+    /// Messages that were larger than the limit of their link, and skipped.
+    pub oversize: AtomicU64,
+    /// Kinds of media that were given up and are tried now and then, by their bits.
+    pub given_up: AtomicU32,
     /// Messages of unknown type.
     pub unknown: AtomicU64,
-    /// Messages that could not be read.
+    /// Messages that could not be read, and frames that were not UTF-8.
     pub malformed: AtomicU64,
     /// Times a link was lost.
     pub losses: AtomicU64,
@@ -42,8 +46,7 @@ pub struct Stats {
     pub is_ready: AtomicBool,
     /// Phrases that came twice and were taken once.
     pub repeated: AtomicU64,
-    /// Transcripts without words.
-    pub blank: AtomicU64,
+    undecodable: AtomicU64,
 }
 
 /// Messages of one kind and the bytes that carried them.
@@ -105,7 +108,17 @@ impl Stats {
                     count.fetch_add(1, Relaxed);
                 }
             }
+            Notice::GivenUp { kind, .. } => {
+                self.given_up.fetch_or(kind.bit(), Relaxed);
+            }
             Notice::Accepted(link) => {
+                match link {
+                    // A new signaling connection gives every medium its chance again.
+                    LinkId::Signaling => self.given_up.store(0, Relaxed),
+                    LinkId::Media(kind) => {
+                        self.given_up.fetch_and(!kind.bit(), Relaxed);
+                    }
+                }
                 let [signaling, media] = &self.connects;
                 let count = match link {
                     LinkId::Signaling => signaling,
@@ -127,13 +140,18 @@ impl Stats {
         self.repeated.fetch_add(1, Relaxed);
     }
 
+    pub(super) fn undecodable(&self) {
+        self.undecodable.fetch_add(1, Relaxed);
+    }
+
     /// Takes over what the protocol counts. Called when the stream is about to wait.
     pub(super) fn update(&self, stream: &Stream, had_data: bool) {
         let counters = stream.counters();
         self.keep_alives.store(counters.keep_alives, Relaxed);
         self.unknown.store(counters.unknown, Relaxed);
-        self.malformed.store(counters.malformed, Relaxed);
-        self.blank.store(counters.blank, Relaxed);
+        self.oversize.store(counters.oversize, Relaxed);
+        self.malformed
+            .store(counters.malformed + self.undecodable.load(Relaxed), Relaxed);
         self.is_ready.store(stream.is_ready(), Relaxed);
         if had_data {
             let now = SystemTime::now()

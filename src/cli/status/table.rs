@@ -278,6 +278,7 @@ mod tests {
         };
         let media = ["event", "transcript"].map(|kind| (kind.to_owned(), count));
         Line {
+            given_up: Vec::new(),
             stream_id: "s".to_owned(),
             product: "meeting".to_owned(),
             id: "uuid==".to_owned(),

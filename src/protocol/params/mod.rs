@@ -24,6 +24,9 @@ pub use wire::{
 
 use super::Language;
 
+/// Largest message of anything but pictures, in bytes. A second of stereo at 48 kHz is a sixteenth.
+pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
+
 /// The parameters of every kind of media. The default is Zoom's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MediaParams {
@@ -87,6 +90,21 @@ impl MediaParams {
         faults.extend(self.video.faults());
         faults.extend(self.share.faults());
         faults
+    }
+
+    /// The largest message that can come on a socket of this kind, in bytes: a picture that does not
+    /// compress at all, in base64, and a mebibyte for what is around it.
+    pub fn message_bytes_max(&self, kind: MediaKind) -> usize {
+        let (video, share) = (&self.video, &self.share);
+        let video = picture_bytes_max(video.codec, video.resolution);
+        let share = picture_bytes_max(share.codec, share.resolution);
+        let bytes = match kind {
+            MediaKind::Video => video,
+            MediaKind::Share => share,
+            MediaKind::All => video.max(share),
+            MediaKind::Audio | MediaKind::Transcript | MediaKind::Chat => 0,
+        };
+        MESSAGE_BYTES_MAX.max((bytes.div_ceil(3) * 4).next_multiple_of(1 << 20) + (1 << 20))
     }
 
     /// The `media_params` of message 3 for a socket of this kind, as JSON; `None` to leave it out.
@@ -157,6 +175,21 @@ impl MediaParams {
             },
         };
         (params, granted.unknown)
+    }
+}
+
+/// Bytes of a picture that does not compress: PNG has three for each pixel, JPEG and H.264 share
+/// their colours among four pixels, which leaves one and a half.
+fn picture_bytes_max(codec: VideoCodec, resolution: Resolution) -> usize {
+    let pixels = match resolution {
+        Resolution::Sd => 854 * 480,
+        Resolution::Hd => 1280 * 720,
+        Resolution::Fhd => 1920 * 1080,
+        Resolution::Qhd => 2560 * 1440,
+    };
+    match codec {
+        VideoCodec::Png => pixels * 3,
+        VideoCodec::Jpg | VideoCodec::H264 => pixels * 3 / 2,
     }
 }
 
@@ -259,6 +292,36 @@ mod tests {
                 r#""chat":{"content_type":5}}"#,
             )),
         );
+    }
+
+    #[test]
+    fn the_largest_message_of_a_socket() {
+        let mut params = MediaParams::default();
+        let mib = |params: &MediaParams, kind| params.message_bytes_max(kind) >> 20;
+        for (codec, resolution, expected) in [
+            (VideoCodec::Jpg, Resolution::Hd, 4),
+            (VideoCodec::Jpg, Resolution::Fhd, 5),
+            (VideoCodec::H264, Resolution::Qhd, 9),
+            (VideoCodec::Png, Resolution::Hd, 5),
+            (VideoCodec::Png, Resolution::Fhd, 9),
+            (VideoCodec::Png, Resolution::Qhd, 16),
+        ] {
+            params.share.codec = codec;
+            params.share.resolution = resolution;
+            assert_eq!(
+                mib(&params, MediaKind::Share),
+                expected,
+                "{codec:?} {resolution:?}"
+            );
+        }
+        for (kind, expected) in [
+            (MediaKind::All, 16),
+            (MediaKind::Video, 4),
+            (MediaKind::Audio, 4),
+            (MediaKind::Transcript, 4),
+        ] {
+            assert_eq!(mib(&params, kind), expected, "{kind:?}");
+        }
     }
 
     #[test]

@@ -42,8 +42,14 @@ impl Stream {
         }
         match command {
             Command::Interrupted { event_ts_ms, urls } => {
-                // Zoom has spoken on this very connection after the event: it tells of an older one.
-                let is_stale = event_ts_ms != 0 && event_ts_ms <= self.zoom_clock_ms;
+                // Zoom has spoken on this very connection after the event, or accepted it after the
+                // event: it tells of an older one.
+                let accepted_ms = match (self.zoom_clock, self.signaling.up_since) {
+                    (Some(clock), Some(since)) => clock.at(since),
+                    _ => 0,
+                };
+                let is_stale =
+                    event_ts_ms != 0 && event_ts_ms <= self.zoom_clock_ms.max(accepted_ms);
                 // The webhook of a loss that we noticed ourselves comes after we are back. To obey
                 // it would be a loss again, with a webhook of its own, and so on.
                 let is_repeat = urls.is_empty()
@@ -67,10 +73,13 @@ impl Stream {
                 self.restart_signaling(now, Loss::Reported);
             }
             Command::FailOver(urls) => {
-                if self.phase != Phase::Running {
+                // A newer start while what is left of a stopped stream is read: a new life begins.
+                let is_alive = matches!(self.phase, Phase::Running | Phase::Draining { .. });
+                if !is_alive || urls.is_empty() {
                     self.counters.ignored += 1;
                     return;
                 }
+                self.phase = Phase::Running;
                 self.signaling.set_urls(urls);
                 self.signaling.attempts.reset();
                 // Zoom waits for us at the new server as at the beginning.
@@ -102,6 +111,8 @@ impl Stream {
                 self.signature = super::signature(&self.config);
             }
             Command::SystemResumed => {
+                self.zoom_clock = None;
+                self.has_zoom_clock = false;
                 if self.phase == Phase::Running && self.signaling.is_open() {
                     self.signaling.attempts.reset();
                     self.close_media();

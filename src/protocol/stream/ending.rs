@@ -13,6 +13,8 @@ impl Stream {
         match state {
             StreamState::Terminated => self.stopped(now, reason),
             StreamState::Terminating => self.terminating = Some(reason),
+            // It lives on after all: the next loss is an accident again.
+            StreamState::Active | StreamState::Resumed => self.terminating = None,
             StreamState::Interrupted if reason == StopReason::DATA_CONNECTION_INTERRUPTED => {
                 self.media_reported_lost(now);
             }
@@ -69,6 +71,7 @@ impl Stream {
     }
 
     pub(super) fn close_media(&mut self) {
+        self.ready_at = None;
         for media in &mut self.media {
             media.announced = false;
             if media.link.is_open() {

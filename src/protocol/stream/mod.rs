@@ -10,7 +10,6 @@ pub(crate) mod ending;
 pub(crate) mod opening;
 pub(crate) mod recovery;
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -22,13 +21,15 @@ use super::event::{EndReason, LinkId, Loss, Notice, StreamEvent};
 use super::events::MEDIA_CONNECTION_INTERRUPTED;
 use super::link::{HANDSHAKE_MAX, Link, State};
 use super::message;
-use super::message::{DecodeError, Message};
-use super::names::Names;
-use super::params::{MediaKind, MediaParams, MediaSelection, VideoStreams};
+use super::message::{DecodeError, Message, Packet, PacketKind};
+use super::params::{
+    AudioStreams, MESSAGE_BYTES_MAX, MediaKind, MediaParams, MediaSelection, VideoStreams,
+};
 use super::reconnect;
 use super::reconnect::{Attempts, Policy};
 use super::server_url::{AllowedHosts, ServerUrl};
 use super::signature::handshake_signature;
+use crate::domain::id::Id;
 use crate::domain::product::Product;
 use crate::domain::secret::Secret;
 
@@ -48,6 +49,17 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// How long we wait for the answer to our close request.
 pub const CLOSE_ANSWER_MAX: Duration = Duration::from_secs(1);
+
+/// How long the first accepted media links wait for the others before CLIENT_READY_ACK is sent. Zoom
+/// wants one after every media handshake; a link that does not answer must not hold up the others.
+pub(super) const READY_WAIT: Duration = Duration::from_secs(3);
+
+/// A medium that was given up is tried this often, while the others go on.
+pub const GIVEN_UP_RETRY: Duration = Duration::from_secs(60);
+
+/// Audio packets without a speaker after which a stream of one track a speaker is told to have none:
+/// ten seconds of them.
+const UNNAMED_PACKETS_MAX: u32 = 500;
 
 /// Zoom reports one loss of media in two ways, and one of signaling by a webhook; each may come
 /// late. A report this soon after
@@ -84,8 +96,8 @@ pub struct StreamConfig {
     pub buffer_data: Option<bool>,
     /// How long after now Zoom gives up waiting for our first connection.
     pub window: Duration,
-    /// What our clock says now, Unix milliseconds. Zoom's stamps are judged by it, and requests
-    /// that carry a stamp are stamped by it until Zoom has told a stamp of its own.
+    /// What our clock says now, Unix milliseconds. Requests that carry a stamp are stamped by it
+    /// until Zoom has told a stamp of its own.
     pub unix_ms: u64,
 }
 
@@ -94,7 +106,15 @@ pub struct StreamConfig {
 pub enum Output {
     /// Begin to connect; the outcome comes back by `handle_opened` or `handle_closed`. A link of
     /// that id that still exists is gone.
-    Connect(LinkId, ServerUrl),
+    Connect {
+        /// Which link.
+        link: LinkId,
+        /// Where it is.
+        url: ServerUrl,
+        /// The largest message to take, in bytes. A larger one is skipped and told to
+        /// `handle_oversize`.
+        message_bytes_max: usize,
+    },
     /// Send a text message.
     Send(LinkId, String),
     /// Hand over what has arrived on that link, then close it with code 1000 and forget it. No
@@ -117,12 +137,12 @@ pub struct Counters {
     pub unknown: u64,
     /// Messages that could not be read.
     pub malformed: u64,
-    /// Transcripts without words, which are not passed on.
-    pub blank: u64,
     /// Messages that were out of place and ignored.
     pub ignored: u64,
     /// Times a link was lost.
     pub losses: u64,
+    /// Messages that were larger than the limit of their link, and skipped.
+    pub oversize: u64,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -149,6 +169,28 @@ struct Media {
     /// Whether CLIENT_READY_ACK was sent since it last came up.
     announced: bool,
     encrypted: bool,
+    /// It was accepted because data came, without message 4.
+    is_unanswered: bool,
+    /// It did not come up in the time that Zoom gives; it is tried now and then.
+    is_given_up: bool,
+    /// It has no server of its own and shares those of `all`.
+    shares_all: bool,
+}
+
+/// Zoom's clock, from a stamp that it sent.
+#[derive(Debug, Clone, Copy)]
+struct ZoomClock {
+    stamp_ms: u64,
+    at: Instant,
+}
+
+impl ZoomClock {
+    /// What it showed or will show at a moment.
+    fn at(self, moment: Instant) -> u64 {
+        let after = moment.saturating_duration_since(self.at).as_millis() as u64;
+        let before = self.at.saturating_duration_since(moment).as_millis() as u64;
+        self.stamp_ms.saturating_add(after).saturating_sub(before)
+    }
 }
 
 /// The state machine of one stream.
@@ -166,10 +208,20 @@ pub struct Stream {
     terminating: Option<StopReason>,
     /// The newest stamp that Zoom sent on the present signaling connection.
     zoom_clock_ms: u64,
-    /// The parties of a call.
-    names: Names,
-    /// When `config.unix_ms` was true.
-    made: Instant,
+    /// What the newest stamps say about Zoom's clock; ours before the first. `None` after a suspend,
+    /// of which [`Instant`] knows nothing.
+    zoom_clock: Option<ZoomClock>,
+    /// Whether `zoom_clock` comes from Zoom.
+    has_zoom_clock: bool,
+    /// When CLIENT_READY_ACK is sent though a media link is still being made.
+    ready_at: Option<Instant>,
+    /// Kinds of media that had been accepted, by their bits.
+    accepted_kinds: u32,
+    /// Several kinds have to share one socket on `all`; what is not wanted is dropped.
+    is_one_socket: bool,
+    /// Audio packets without a speaker so far; `None` once a speaker was known or the notice was given.
+    unnamed_packets: Option<u32>,
+    has_told_unanswered: bool,
     /// Where video is one participant's.
     camera: Option<Camera>,
     outputs: VecDeque<Output>,
@@ -222,8 +274,16 @@ impl Stream {
             is_revoked: false,
             terminating: None,
             zoom_clock_ms: 0,
-            names: Names::default(),
-            made: now,
+            zoom_clock: Some(ZoomClock {
+                stamp_ms: config.unix_ms,
+                at: now,
+            }),
+            has_zoom_clock: false,
+            ready_at: None,
+            accepted_kinds: 0,
+            is_one_socket: false,
+            unnamed_packets: (config.params.audio.streams == AudioStreams::PerSpeaker).then_some(0),
+            has_told_unanswered: false,
             camera,
             outputs: VecDeque::new(),
             counters: Counters::default(),
@@ -282,7 +342,7 @@ impl Stream {
             Phase::Draining { until, .. } | Phase::Closing { until } => Some(*until),
             Phase::Running | Phase::Ended => None,
         };
-        links.chain(phase).min()
+        links.chain(phase).chain(self.ready_at).min()
     }
 
     /// A connection asked for by [`Output::Connect`] stands.
@@ -345,6 +405,9 @@ impl Stream {
             Phase::Ended => return,
             _ => {}
         }
+        if self.ready_at.is_some_and(|at| at <= now) {
+            self.announce_ready(now);
+        }
         let ids: Vec<LinkId> = self.link_ids().collect();
         for id in ids {
             let Some(link) = self.link_mut(id) else {
@@ -354,8 +417,9 @@ impl Stream {
                 continue;
             }
             if let Some(window) = link.window.as_ref().filter(|window| window.until <= now) {
-                let reason = EndReason::Lost(id, window.loss.clone());
-                return self.end(reason);
+                let loss = window.loss.clone();
+                self.give_up(now, id, loss);
+                continue;
             }
             match link.state {
                 State::Off => {}
@@ -382,45 +446,52 @@ impl Stream {
             return Ok(None);
         };
         link.heard = now;
-        let arrival_ms = self.unix_ms(now);
-        let message = match message::decode(data, arrival_ms) {
+        let message = match message::decode(data) {
             Ok(message) => message,
             Err(error) => {
                 self.counters.malformed += 1;
                 return Err(error);
             }
         };
-        Ok(self.on_message(now, id, message))
+        Ok(self.take(now, id, message))
     }
 
-    fn on_message<'m>(
+    /// A message on a link was larger than its limit, and was skipped.
+    pub fn handle_oversize(&mut self, now: Instant, id: LinkId, bytes: u64) {
+        let Some(link) = self.link_mut(id) else {
+            return;
+        };
+        link.heard = now;
+        self.counters.oversize += 1;
+        let limit = self.message_bytes_max(id);
+        self.notice(Notice::Oversize {
+            link: id,
+            bytes,
+            limit,
+        });
+    }
+
+    /// The largest message that a link takes.
+    fn message_bytes_max(&self, id: LinkId) -> usize {
+        match id {
+            LinkId::Signaling => MESSAGE_BYTES_MAX,
+            LinkId::Media(kind) => self.config.params.message_bytes_max(kind),
+        }
+    }
+
+    fn take<'m>(
         &mut self,
         now: Instant,
         id: LinkId,
         message: Message<'m>,
     ) -> Option<StreamEvent<'m>> {
         let event = match message {
-            Message::Transcript(phrase) if phrase.is_blank() => {
-                self.counters.blank += 1;
-                return None;
-            }
-            Message::Transcript(mut phrase) => {
-                if phrase.user_name.is_empty()
-                    && let Some(name) =
-                        (self.names).name_of(&phrase.user_id, phrase.channel_id.as_ref())
-                {
-                    phrase.user_name = Cow::Owned(name.to_owned());
-                }
-                StreamEvent::Transcript(phrase)
-            }
+            Message::Transcript(transcript) => StreamEvent::Transcript(transcript),
             Message::Packet(kind, packet) => StreamEvent::Packet(kind, packet),
             Message::Chat(chat) => StreamEvent::Chat(chat),
             Message::Event(event) => {
                 if event.event_type == Some(MEDIA_CONNECTION_INTERRUPTED) {
                     self.media_reported_lost(now);
-                }
-                if is_call(self.config.product) {
-                    self.names.on_participants(&event.participants);
                 }
                 let wanted = self.camera.as_mut().and_then(|c| c.handle_event(&event));
                 self.subscribe_video(now, wanted);
@@ -428,8 +499,7 @@ impl Stream {
             }
             Message::KeepAlive(request) => {
                 self.counters.keep_alives += 1;
-                let stamp_ms = request.timestamp_ms(self.unix_ms(now));
-                self.zoom_spoke(id, stamp_ms);
+                self.zoom_spoke(now, id, request.timestamp_ms());
                 self.outputs
                     .push_back(Output::Send(id, message::keep_alive_answer(&request)));
                 return None;
@@ -447,7 +517,7 @@ impl Stream {
                 reason,
                 timestamp_ms,
             } => {
-                self.zoom_spoke(id, timestamp_ms);
+                self.zoom_spoke(now, id, timestamp_ms);
                 self.stream_state(now, state, reason);
                 return None;
             }
@@ -474,13 +544,21 @@ impl Stream {
                 return None;
             }
         };
+        if let LinkId::Media(kind) = id {
+            self.data_arrived(now, kind);
+        }
         let encrypted = matches!(id, LinkId::Media(kind)
             if self.media.iter().any(|media| media.kind == kind && media.encrypted));
+        let unwanted = self.is_one_socket
+            && event_kind(&event).is_some_and(|kind| !self.config.media.is_wanted(kind));
         // After the end a socket is read once more before it is closed: what had come by then
         // counts, unless consent for it was withdrawn.
-        if encrypted || self.is_revoked {
+        if encrypted || unwanted || self.is_revoked {
             self.counters.ignored += 1;
             return None;
+        }
+        if let StreamEvent::Packet(PacketKind::Audio, packet) = &event {
+            self.note_speaker(packet);
         }
         if let (Phase::Draining { until, limit, .. }, LinkId::Media(_)) = (&mut self.phase, id) {
             *until = (now + DRAIN_QUIET).min(*limit);
@@ -488,22 +566,32 @@ impl Stream {
         Some(event)
     }
 
-    /// The newest stamp of Zoom's clock.
-    #[cfg(test)]
-    pub(crate) fn zoom_clock_ms(&self) -> u64 {
-        self.zoom_clock_ms
+    fn zoom_spoke(&mut self, now: Instant, id: LinkId, stamp_ms: Option<u64>) {
+        let Some(stamp_ms) = stamp_ms.filter(|_| id == LinkId::Signaling) else {
+            return;
+        };
+        self.zoom_clock_ms = self.zoom_clock_ms.max(stamp_ms);
+        // A stamp is as old as its way took; the one with the shortest way is the truest.
+        let is_truer = |clock: ZoomClock| !self.has_zoom_clock || clock.at(now) < stamp_ms;
+        if self.zoom_clock.is_none_or(is_truer) {
+            self.zoom_clock = Some(ZoomClock { stamp_ms, at: now });
+            self.has_zoom_clock = true;
+        }
     }
 
-    /// The wall clock, of which there is none in here: what it said at the beginning, and the time
-    /// since.
-    fn unix_ms(&self, now: Instant) -> u64 {
-        let since = now.saturating_duration_since(self.made).as_millis() as u64;
-        self.config.unix_ms.saturating_add(since)
-    }
-
-    fn zoom_spoke(&mut self, id: LinkId, stamp_ms: Option<u64>) {
-        if id == LinkId::Signaling {
-            self.zoom_clock_ms = self.zoom_clock_ms.max(stamp_ms.unwrap_or(0));
+    /// One track a speaker was asked for: says once if no packet names its speaker.
+    fn note_speaker(&mut self, packet: &Packet<'_>) {
+        let Some(count) = &mut self.unnamed_packets else {
+            return;
+        };
+        let is_named = packet.user_id != Id::NOBODY || packet.channel_id.is_some();
+        *count += 1;
+        let is_told = *count == UNNAMED_PACKETS_MAX;
+        if is_named || is_told {
+            self.unnamed_packets = None;
+        }
+        if is_told && !is_named {
+            self.notice(Notice::SpeakersUnknown);
         }
     }
 
@@ -511,10 +599,12 @@ impl Stream {
     fn subscribe_video(&mut self, now: Instant, wanted: Option<u64>) {
         let is_up = self.signaling.state == State::Up && self.phase == Phase::Running;
         if let Some(user_id) = wanted.filter(|_| is_up) {
-            // Zoom's own newest stamp is its clock; before the first there is ours.
-            let stamp_ms = match self.zoom_clock_ms {
-                0 => self.unix_ms(now),
-                told => told,
+            // There is no wall clock in here. Zoom's own newest stamp is one; before the first, what
+            // we were told at the beginning, and the time since.
+            let stamp_ms = match (self.zoom_clock_ms, self.zoom_clock) {
+                (0, Some(clock)) => clock.at(now),
+                (0, None) => self.config.unix_ms,
+                (stamp, _) => stamp,
             };
             let text = message::video_subscription(user_id, true, stamp_ms);
             self.outputs
@@ -542,9 +632,16 @@ impl Stream {
     }
 }
 
-/// Whether it has channels, which take the place of users.
-fn is_call(product: Product) -> bool {
-    matches!(product, Product::ContactCenter | Product::Phone)
+/// Which kind of media an event carries; `None` for events of the meeting.
+fn event_kind(event: &StreamEvent<'_>) -> Option<MediaKind> {
+    match event {
+        StreamEvent::Transcript(_) => Some(MediaKind::Transcript),
+        StreamEvent::Packet(PacketKind::Audio, _) => Some(MediaKind::Audio),
+        StreamEvent::Packet(PacketKind::Video, _) => Some(MediaKind::Video),
+        StreamEvent::Packet(PacketKind::Share, _) => Some(MediaKind::Share),
+        StreamEvent::Chat(_) => Some(MediaKind::Chat),
+        StreamEvent::Event(_) => None,
+    }
 }
 
 /// Whether the socket of a lost link still has to be closed.

@@ -3,7 +3,8 @@
 
 use std::time::Instant;
 
-use super::{MEDIA_WINDOW, Media, Output, Phase, Socket, Stream};
+use super::{MEDIA_WINDOW, Media, Output, Phase, READY_WAIT, Socket, Stream};
+use crate::domain::product::Product;
 use crate::protocol::camera::Camera;
 use crate::protocol::codes::{RefusalPolicy, RtmsStatus};
 use crate::protocol::event::{EndReason, LinkId, Loss, Notice};
@@ -34,6 +35,7 @@ impl Stream {
         }
         self.signaling.accepted(now);
         self.zoom_clock_ms = 0;
+        self.terminating = None;
         self.notice(Notice::Accepted(LinkId::Signaling));
         if !self.config.events.is_empty() {
             let text = message::event_subscription(&self.config.events);
@@ -57,42 +59,52 @@ impl Stream {
     }
 
     /// Which media sockets to open (RTMS media guide): one on `all` for everything, else one per
-    /// kind. A single kind without a URL of its own may ask on `all`; several kinds may not, for
-    /// Zoom refuses both layouts side by side.
-    pub(super) fn layout(&mut self, now: Instant, urls: &[(String, String)]) -> Vec<Media> {
-        let wanted = self.config.media.kinds().to_vec();
+    /// kind. Message 2 lists the kinds that are granted. Where it lists none by itself, each wanted
+    /// kind asks for itself on `all`; should Zoom refuse that, they share one socket there. A Phone
+    /// gateway sends no audio to who asks for all at once, so that a call always has a socket a kind.
+    fn layout(&mut self, now: Instant, urls: &[(String, String)]) -> Vec<Media> {
+        let is_listed = |kind: &MediaKind| urls.iter().any(|(name, _)| name == kind.url_key());
+        let is_any_listed = MediaKind::EACH.iter().any(is_listed);
+        let is_phone = self.config.product == Product::Phone;
+        let mut wanted = self.config.media.kinds().to_vec();
         let mut plan = Vec::new();
         if self.config.media.is_all() {
-            // Zoom lists what is granted. Where it lists nothing but `all`, nothing is known.
-            let is_listed = |kind: &MediaKind| urls.iter().any(|(name, _)| name == kind.url_key());
-            let (listed, missing): (Vec<MediaKind>, Vec<MediaKind>) =
-                MediaKind::EACH.into_iter().partition(is_listed);
-            for kind in missing.into_iter().filter(|_| !listed.is_empty()) {
-                self.not_granted(kind);
-            }
-            match self.media_urls(MediaKind::All, MediaKind::All, urls) {
-                Some(urls) => plan.push((MediaKind::All, urls)),
-                None => {
-                    let each = MediaKind::EACH.into_iter();
-                    plan.extend(
-                        each.filter_map(|kind| Some((kind, self.media_urls(kind, kind, urls)?))),
-                    );
+            for kind in MediaKind::EACH {
+                if is_any_listed && !is_listed(&kind) && !is_phone {
+                    self.not_granted(kind);
                 }
             }
-        } else {
-            for kind in &wanted {
-                let own = self.media_urls(*kind, *kind, urls);
-                let fallback = || match wanted.len() {
-                    1 => self.media_urls(*kind, MediaKind::All, urls),
-                    _ => None,
-                };
-                match own.or_else(fallback) {
-                    Some(urls) => plan.push((*kind, urls)),
-                    None => self.not_granted(*kind),
+            let is_of_calls = |kind| matches!(kind, MediaKind::Audio | MediaKind::Transcript);
+            wanted.splice(
+                ..,
+                MediaKind::EACH
+                    .into_iter()
+                    .filter(|kind| is_listed(kind) || is_phone && is_of_calls(*kind)),
+            );
+        }
+        let takes_all = self.config.media.is_all() && !is_phone || self.is_one_socket;
+        let all = match takes_all && is_listed(&MediaKind::All) {
+            true => self.media_urls(MediaKind::All, MediaKind::All, urls),
+            false => None,
+        };
+        match all {
+            Some(urls) => plan.push((MediaKind::All, urls, false)),
+            None => {
+                let may_share = wanted.len() == 1 || is_phone || !is_any_listed;
+                for kind in wanted {
+                    if let Some(urls) = self.media_urls(kind, kind, urls) {
+                        plan.push((kind, urls, false));
+                    } else if may_share
+                        && let Some(urls) = self.media_urls(kind, MediaKind::All, urls)
+                    {
+                        plan.push((kind, urls, true));
+                    } else {
+                        self.not_granted(kind);
+                    }
                 }
             }
         }
-        let media = plan.into_iter().map(|(kind, urls)| {
+        let media = plan.into_iter().map(|(kind, urls, shares_all)| {
             let seed = reconnect::seed(&self.config.stream_id, kind.bit());
             let attempts = Attempts::new(self.policy, seed);
             let mut link = Link::new(now, urls, attempts);
@@ -102,9 +114,27 @@ impl Stream {
                 link,
                 announced: false,
                 encrypted: false,
+                is_unanswered: false,
+                is_given_up: false,
+                shares_all,
             }
         });
         media.collect()
+    }
+
+    /// Zoom does not take several sockets on `all`: one, and what is not wanted is dropped.
+    fn share_one_socket(&mut self, now: Instant) {
+        let shared = self.media.iter().find(|media| media.shares_all);
+        let Some(urls) = shared.map(|media| media.link.urls().to_vec()) else {
+            return;
+        };
+        self.close_media();
+        self.is_one_socket = true;
+        self.notice(Notice::OneSocket);
+        let urls: Vec<String> = urls.iter().map(ToString::to_string).collect();
+        let urls = (MediaKind::All.url_key().to_owned(), urls.join(","));
+        self.media = self.layout(now, &[urls]);
+        self.connect(now, LinkId::Media(MediaKind::All));
     }
 
     /// The servers that message 2 names for a kind, under its own key or another.
@@ -131,19 +161,22 @@ impl Stream {
         };
         let running = self.phase == Phase::Running;
         let found = self.media.iter_mut().find(|media| media.kind == kind);
-        let Some(media) =
-            found.filter(|media| running && matches!(media.link.state, State::Handshaking { .. }))
-        else {
+        let is_due = |media: &Media| {
+            matches!(media.link.state, State::Handshaking { .. })
+                || media.link.state == State::Up && media.is_unanswered
+        };
+        let Some(media) = found.filter(|media| running && is_due(media)) else {
             self.counters.ignored += 1;
             return;
         };
         if answer.status != Some(RtmsStatus::OK) {
             return self.refused(now, id, answer.status, answer.reason);
         }
-        media.link.accepted(now);
-        media.announced = false;
+        media.is_unanswered = false;
         media.encrypted = answer.is_encrypted;
-        self.notice(Notice::Accepted(id));
+        if media.link.state != State::Up {
+            self.media_accepted(now, kind);
+        }
         if let Some(json) = answer.media_params {
             let granted = self.config.params.granted(kind, json);
             self.notice(Notice::Granted(Box::new(granted)));
@@ -154,8 +187,51 @@ impl Stream {
         self.announce_ready(now);
     }
 
-    /// One CLIENT_READY_ACK after every media link was accepted. A link that has failed already
-    /// does not hold up the others: another one follows when it comes up.
+    /// Data came on a media link. Before message 4 it is an answer as good as that: some servers never
+    /// send one.
+    pub(super) fn data_arrived(&mut self, now: Instant, kind: MediaKind) {
+        let found = self.media.iter_mut().find(|media| media.kind == kind);
+        let is_unanswered =
+            |media: &&mut Media| matches!(media.link.state, State::Handshaking { .. });
+        let Some(media) = found.filter(is_unanswered) else {
+            return;
+        };
+        if self.phase != Phase::Running {
+            return;
+        }
+        media.is_unanswered = true;
+        media.encrypted = false;
+        if !std::mem::replace(&mut self.has_told_unanswered, true) {
+            self.notice(Notice::DataBeforeAnswer(kind));
+        }
+        self.media_accepted(now, kind);
+        self.announce_ready(now);
+    }
+
+    fn media_accepted(&mut self, now: Instant, kind: MediaKind) {
+        let Some(media) = self.media.iter_mut().find(|media| media.kind == kind) else {
+            return;
+        };
+        media.link.accepted(now);
+        media.announced = false;
+        media.is_given_up = false;
+        let bits = match kind {
+            MediaKind::All => MediaKind::EACH
+                .iter()
+                .fold(0, |bits, kind| bits | kind.bit()),
+            kind => kind.bit(),
+        };
+        let is_again = self.accepted_kinds & bits != 0;
+        self.accepted_kinds |= bits;
+        self.notice(Notice::Accepted(LinkId::Media(kind)));
+        if is_again {
+            self.notice(Notice::MediaResumed(kind));
+        }
+    }
+
+    /// One CLIENT_READY_ACK after every media link was accepted. A link that has failed already, or
+    /// that takes longer than [`READY_WAIT`], does not hold up the others: another one follows when it
+    /// comes up.
     pub(super) fn announce_ready(&mut self, now: Instant) {
         let first_try = |media: &Media| {
             matches!(
@@ -164,12 +240,16 @@ impl Stream {
             ) && media.link.attempts.tries() <= 1
         };
         let news = |media: &Media| media.link.state == State::Up && !media.announced;
-        if self.signaling.state != State::Up
-            || self.media.iter().any(first_try)
-            || !self.media.iter().any(news)
-        {
+        if self.signaling.state != State::Up || !self.media.iter().any(news) {
             return;
         }
+        if self.media.iter().any(first_try) {
+            let at = *self.ready_at.get_or_insert(now + READY_WAIT);
+            if now < at {
+                return;
+            }
+        }
+        self.ready_at = None;
         for media in self
             .media
             .iter_mut()
@@ -194,7 +274,19 @@ impl Stream {
     ) {
         // A missing status code is a refusal whose cause is not told: it may pass.
         let refusal = status.map_or(RefusalPolicy::Retry, |status| status.refusal(&reason));
-        self.notice(Notice::Refused(id, status, reason.clone(), refusal));
+        self.notice(Notice::Refused {
+            link: id,
+            status,
+            reason: reason.clone(),
+            policy: refusal,
+        });
+        if self.is_sharing_refused(id, status) {
+            self.outputs.push_back(Output::Close(id));
+            if let Some(link) = self.link_mut(id) {
+                link.state = State::Off;
+            }
+            return self.share_one_socket(now);
+        }
         match (refusal, id) {
             (RefusalPolicy::Retry, _) => self.lose(now, id, Loss::Refused, Socket::Open),
             (RefusalPolicy::NotGranted | RefusalPolicy::Configuration, LinkId::Media(kind))
@@ -203,9 +295,32 @@ impl Stream {
                 self.outputs.push_back(Output::Close(id));
                 self.media.retain(|media| media.kind != kind);
                 self.not_granted(kind);
+                if self.media.iter().all(|media| media.is_given_up) {
+                    return self.end(EndReason::NothingGranted);
+                }
                 self.announce_ready(now);
             }
             _ => self.end(EndReason::Refused(id, status, reason)),
+        }
+    }
+
+    /// Whether a refusal means that `all` does not take a socket a kind: it does not know the kind
+    /// there, or takes the second socket for a duplicate, also when asked again.
+    fn is_sharing_refused(&self, id: LinkId, status: Option<RtmsStatus>) -> bool {
+        let sharing = self.media.iter().filter(|media| media.shares_all);
+        if self.config.product == Product::Phone || sharing.count() < 2 {
+            return false;
+        }
+        let mut media = self.media.iter();
+        let Some(media) = media.find(|media| LinkId::Media(media.kind) == id && media.shares_all)
+        else {
+            return false;
+        };
+        let is_first = media.link.up_since.is_none();
+        match status {
+            Some(RtmsStatus(7 | 14)) => is_first,
+            Some(RtmsStatus(15 | 16)) => is_first && media.link.attempts.tries() > 1,
+            _ => false,
         }
     }
 
@@ -227,6 +342,11 @@ impl Stream {
         {
             media.announced = false;
         }
-        self.outputs.push_back(Output::Connect(id, url));
+        let message_bytes_max = self.message_bytes_max(id);
+        self.outputs.push_back(Output::Connect {
+            link: id,
+            url,
+            message_bytes_max,
+        });
     }
 }

@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use super::{MEDIA_WINDOW, Media, Output, Phase, REPORT_REPEAT, SIGNALING_WINDOW, Socket, Stream};
+use super::{
+    GIVEN_UP_RETRY, MEDIA_WINDOW, Media, Output, Phase, REPORT_REPEAT, SIGNALING_WINDOW, Socket,
+    Stream,
+};
 use crate::protocol::event::{EndReason, LinkId, Loss, Notice};
 use crate::protocol::link::State;
 use crate::protocol::params::MediaKind;
@@ -42,6 +45,38 @@ impl Stream {
         self.connect(now, LinkId::Signaling);
     }
 
+    /// A link did not come back in the time that Zoom gives. Without signaling the stream is over; of
+    /// media the others go on, and the lost one is tried now and then.
+    pub(super) fn give_up(&mut self, now: Instant, id: LinkId, loss: Loss) {
+        let LinkId::Media(kind) = id else {
+            return self.end(EndReason::Lost(id, loss));
+        };
+        let Some(media) = self.media.iter_mut().find(|media| media.kind == kind) else {
+            return;
+        };
+        media.is_given_up = true;
+        if self.media.iter().all(|media| media.is_given_up) {
+            return self.end(EndReason::Lost(id, loss));
+        }
+        if let Some(link) = self.link_mut(id) {
+            link.window = None;
+            let is_open = link.is_open();
+            let delay = link.attempts.shortened(GIVEN_UP_RETRY);
+            link.state = State::Waiting { until: now + delay };
+            if is_open {
+                self.outputs.push_back(Output::Close(id));
+            }
+        }
+        self.notice(Notice::GivenUp { kind, loss });
+        self.announce_ready(now);
+    }
+
+    /// Whether a medium was given up, so that its failures are no news.
+    fn is_given_up(&self, id: LinkId) -> bool {
+        let mut media = self.media.iter();
+        media.any(|media| LinkId::Media(media.kind) == id && media.is_given_up)
+    }
+
     pub(super) fn lose(&mut self, now: Instant, id: LinkId, loss: Loss, socket: Socket) {
         if socket == Socket::Open {
             self.outputs.push_back(Output::Close(id));
@@ -70,6 +105,14 @@ impl Stream {
         }
         if let Some(reason) = self.terminating {
             return self.stopped(now, reason);
+        }
+        if self.is_given_up(id) && self.signaling.state == State::Up {
+            if let Some(link) = self.link_mut(id) {
+                link.next_url();
+                let delay = link.attempts.shortened(GIVEN_UP_RETRY);
+                link.state = State::Waiting { until: now + delay };
+            }
+            return;
         }
         self.counters.losses += 1;
         self.notice(Notice::Lost(id, loss.clone()));
@@ -102,6 +145,7 @@ impl Stream {
 
     /// Media links that are up are read on until signaling stands again; attempts are stopped.
     pub(super) fn silence_media_attempts(&mut self) {
+        self.ready_at = None;
         for media in &mut self.media {
             media.announced = false;
             if media.link.state != State::Up {

@@ -1,9 +1,9 @@
 //! Conversations in virtual time.
 
-pub(crate) mod conversations;
-pub(crate) mod messages;
+mod conversations;
+mod faults;
+mod messages;
 mod outages;
-mod phrases;
 mod random;
-pub(crate) mod simulation;
-pub(crate) mod talk;
+mod simulation;
+mod talk;

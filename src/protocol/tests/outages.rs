@@ -1,7 +1,7 @@
 //! How long a stream is away after faults that follow each other, under the retry policy in force and
 //! under the one before it.
 //!
-//! `RTMSD_SEEDS=2000 cargo test --lib outages -- --nocapture` plays more of it and prints the table.
+//! `RTMSD_OUTAGES=2000 cargo test --lib outages -- --nocapture` plays more of it and prints the table.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -110,7 +110,7 @@ impl Meeting {
     fn drain(&mut self) -> Instant {
         loop {
             match self.stream.poll_output() {
-                Output::Connect(link, _) => {
+                Output::Connect { link, .. } => {
                     self.sequence += 1;
                     let number = self.sequence;
                     self.links.insert(link, (number, false));
@@ -297,7 +297,7 @@ fn measure(seeds: u64, policy: &'static Policy) -> (f64, f64, f64, usize) {
 #[test]
 #[expect(clippy::print_stdout, reason = "the table is what a person asks for")]
 fn faults_that_follow_each_other_lose_no_stream() {
-    let seeds = std::env::var("RTMSD_SEEDS").ok();
+    let seeds = std::env::var("RTMSD_OUTAGES").ok();
     let seeds = seeds.and_then(|seeds| seeds.parse().ok()).unwrap_or(60);
     let row = |name, (p50, p99, longest, lost): (f64, f64, f64, usize)| {
         println!("{name:<12} {p50:>8.2} {p99:>8.2} {longest:>8.2} {lost:>6}");

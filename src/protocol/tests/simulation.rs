@@ -2,7 +2,7 @@
 //! does. A failure prints its seed; `RTMSD_SEED` replays one, `RTMSD_SEEDS` says how many to play
 //! instead of 3,000.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use super::random::Random;
 use super::talk::{config, url};
 use crate::protocol::codes::StopReason;
-use crate::protocol::{Command, LinkId, Loss, MediaKind, Output, Stream, StreamEvent};
+use crate::protocol::{
+    Command, EndReason, LinkId, Loss, MediaKind, Notice, Output, Stream, StreamEvent,
+};
 
 struct World {
     random: Random,
@@ -19,26 +21,68 @@ struct World {
     stream: Stream,
     /// Links that the stream believes to exist, and whether they were opened.
     links: HashMap<LinkId, bool>,
+    /// Those of them that go to a server that is not there.
+    dead: BTreeSet<LinkId>,
     asked: HashMap<LinkId, u64>,
     answered: HashMap<LinkId, u64>,
     phrases_sent: u64,
     phrases_received: u64,
     ended: bool,
+    audio: Audio,
+    /// Media links that were asked for since signaling was accepted, and those of them that were given
+    /// up.
+    media: BTreeSet<LinkId>,
+    given_up: BTreeSet<LinkId>,
+    /// When a signaling connection was asked for that no command had forced.
+    tries: Vec<Instant>,
+    is_forced: bool,
 }
 
-const MEDIA: [LinkId; 2] = [
+/// What becomes of the audio link, whatever happens to the others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Audio {
+    Good,
+    NeverThere,
+    NeverAnswered,
+    /// Answered without message 4, by data.
+    Mute,
+    /// Refused each time with a code that may pass.
+    Refused,
+}
+
+const MEDIA: [LinkId; 3] = [
     LinkId::Media(MediaKind::Transcript),
     LinkId::Media(MediaKind::Audio),
+    LinkId::Media(MediaKind::All),
 ];
+const AUDIO: LinkId = MEDIA[1];
 
 impl World {
     fn new(seed: u64) -> World {
         let now = Instant::now();
+        let mut random = Random(seed);
+        let mut config = config("transcript,audio");
+        if random.one_in(3) {
+            config.urls = vec![url("dead"), url("sig")];
+        }
+        let audio = match random.below(10) {
+            0 => Audio::NeverThere,
+            1 => Audio::NeverAnswered,
+            2 => Audio::Mute,
+            3 => Audio::Refused,
+            _ => Audio::Good,
+        };
         let mut world = World {
-            random: Random(seed),
+            random,
             now,
-            stream: Stream::new(now, config("transcript,audio")),
+            stream: Stream::new(now, config),
+            audio,
+            media: BTreeSet::new(),
+            given_up: BTreeSet::new(),
+            tries: Vec::new(),
+            is_forced: false,
             links: HashMap::new(),
+            dead: BTreeSet::new(),
             asked: HashMap::new(),
             answered: HashMap::new(),
             phrases_sent: 0,
@@ -52,9 +96,21 @@ impl World {
     fn drain(&mut self) -> Option<Instant> {
         for _ in 0..10_000 {
             match self.stream.poll_output() {
-                Output::Connect(link, _) => {
+                Output::Connect { link, url, .. } => {
                     let previous = self.links.insert(link, false);
                     assert_eq!(previous, None, "two links of a kind: {link}");
+                    if link == LinkId::Signaling {
+                        if !std::mem::take(&mut self.is_forced) {
+                            self.check_tries();
+                        }
+                    } else {
+                        self.media.insert(link);
+                    }
+                    if url.host().starts_with("dead") {
+                        self.dead.insert(link);
+                    } else {
+                        self.dead.remove(&link);
+                    }
                 }
                 Output::Send(link, text) => {
                     assert_eq!(self.links.get(&link), Some(&true), "sent on {link}: {text}");
@@ -67,9 +123,13 @@ impl World {
                 Output::Close(link) => {
                     assert!(self.links.remove(&link).is_some(), "closed twice: {link}");
                 }
-                Output::Notice(_) => {}
+                Output::Notice(notice) => self.note(&notice),
                 Output::Wait(deadline) => return Some(deadline),
-                Output::End(_) => {
+                Output::End(reason) => {
+                    if let EndReason::Lost(link @ LinkId::Media(_), _) = reason {
+                        self.given_up.insert(link);
+                        assert_eq!(self.given_up, self.media, "ended with a medium left");
+                    }
                     assert!(self.links.is_empty(), "left open: {:?}", self.links);
                     self.ended = true;
                     return None;
@@ -77,6 +137,34 @@ impl World {
             }
         }
         panic!("the stream never waits");
+    }
+
+    fn note(&mut self, notice: &Notice) {
+        match notice {
+            Notice::Accepted(LinkId::Signaling) | Notice::OneSocket => {
+                self.media.clear();
+                self.given_up.clear();
+            }
+            Notice::Accepted(link) => {
+                self.given_up.remove(link);
+            }
+            Notice::GivenUp { kind, .. } => {
+                self.given_up.insert(LinkId::Media(*kind));
+            }
+            Notice::NotGranted(kind, _) => {
+                self.media.remove(&LinkId::Media(*kind));
+            }
+            _ => {}
+        }
+    }
+
+    /// No more than 30 tries in a minute, unless commands force them.
+    fn check_tries(&mut self) {
+        let now = self.now;
+        self.tries.push(now);
+        self.tries
+            .retain(|at| now.duration_since(*at) < Duration::from_secs(60));
+        assert!(self.tries.len() <= 30, "{} tries", self.tries.len());
     }
 
     fn open_links(&self) -> Vec<LinkId> {
@@ -104,7 +192,7 @@ impl World {
         }
         let times = if self.random.one_in(10) { 2 } else { 1 };
         for _ in 0..times {
-            if self.ended || !self.links.contains_key(&link) {
+            if self.ended || self.links.get(&link) != Some(&true) {
                 return;
             }
             let is_question = is_whole && message["msg_type"] == 12;
@@ -135,7 +223,7 @@ impl World {
         let some_link = |world: &mut World| {
             (!open.is_empty()).then(|| open[world.random.below(open.len() as u64) as usize])
         };
-        match self.random.below(20) {
+        match self.random.below(21) {
             // Connections come up, or do not.
             0..=4 => {
                 let mut waiting: Vec<LinkId> = self
@@ -146,7 +234,9 @@ impl World {
                     .collect();
                 waiting.sort_unstable();
                 for link in waiting {
-                    if self.random.one_in(4) {
+                    let is_dead = self.dead.contains(&link)
+                        || link == AUDIO && self.audio == Audio::NeverThere;
+                    if is_dead || self.random.one_in(4) {
                         self.links.remove(&link);
                         self.stream
                             .handle_closed(self.now, link, Loss::Connect("no".into()));
@@ -166,17 +256,28 @@ impl World {
                 } else {
                     0
                 };
-                let urls = json!({"transcript": "wss://t.zoom.us", "audio": "wss://a.zoom.us"});
+                let urls = match self.random.below(6) {
+                    0 => json!({"all": "wss://all.zoom.us"}),
+                    1 => json!({"transcript": ["wss://dead.zoom.us", "wss://t.zoom.us"],
+                        "audio": "wss://dead.zoom.us,wss://a.zoom.us", "all": "wss://x.zoom.us"}),
+                    _ => json!({"transcript": "wss://t.zoom.us", "audio": "wss://a.zoom.us"}),
+                };
                 self.hear(
                     LinkId::Signaling,
                     &json!({"msg_type": 2, "status_code": status,
                         "media_server": {"server_urls": urls}}),
                 );
                 for link in MEDIA {
-                    let status = if self.random.one_in(6) {
-                        self.random.below(50)
-                    } else {
-                        0
+                    let status = match (link == AUDIO, self.audio) {
+                        (true, Audio::NeverAnswered) => continue,
+                        (true, Audio::Mute) => {
+                            let data = json!({"msg_type": 14, "content": {"data": "AAA="}});
+                            self.hear(link, &data);
+                            continue;
+                        }
+                        (true, Audio::Refused) => 45,
+                        _ if self.random.one_in(6) => self.random.below(50),
+                        _ => 0,
                     };
                     self.hear(link, &json!({"msg_type": 4, "status_code": status}));
                 }
@@ -192,8 +293,10 @@ impl World {
             }
             11..=13 => {
                 let n = self.phrases_sent;
+                let media = [MEDIA[0], MEDIA[2]];
+                let link = media[usize::from(!self.links.contains_key(&MEDIA[0]))];
                 self.hear(
-                    MEDIA[0],
+                    link,
                     &json!({"msg_type": 17, "content": {"data": n.to_string()}}),
                 );
             }
@@ -225,6 +328,22 @@ impl World {
                 );
             }
             17 => {
+                self.is_forced = true;
+                if self.random.one_in(4) {
+                    // A newer start follows a stop.
+                    let stop = Command::Stopped(StopReason(6));
+                    self.stream.handle_command(self.now, stop);
+                    self.drain();
+                    if self.ended {
+                        return;
+                    }
+                    self.now += Duration::from_millis(self.random.below(900));
+                    self.stream
+                        .handle_command(self.now, Command::FailOver(vec![url("next")]));
+                    self.drain();
+                    assert!(!self.ended, "a newer start was lost");
+                    return;
+                }
                 let command = match self.random.below(8) {
                     0..=2 => Command::Interrupted {
                         event_ts_ms: self.random.next(),
@@ -234,7 +353,8 @@ impl World {
                         event_ts_ms: 1,
                         urls: vec![url("other")],
                     },
-                    4..=5 => Command::FailOver(vec![url("next")]),
+                    4 => Command::FailOver(vec![url("next")]),
+                    5 => Command::FailOver(vec![url("dead"), url("dead2"), url("next")]),
                     6 => Command::SystemResumed,
                     _ => Command::Interrupted {
                         event_ts_ms: 0,
@@ -243,6 +363,14 @@ impl World {
                 };
                 self.stream.handle_command(self.now, command);
                 self.drain();
+            }
+            18 => {
+                if let Some(link) = some_link(self) {
+                    let before = self.links.len();
+                    self.stream.handle_oversize(self.now, link, u64::MAX);
+                    self.drain();
+                    assert_eq!(self.links.len(), before, "a large message cost a link");
+                }
             }
             _ => {
                 self.now += Duration::from_millis(self.random.below(20_000));

@@ -17,8 +17,8 @@ pub(super) const SIGNALING: LinkId = LinkId::Signaling;
 pub(super) const TEXT: LinkId = LinkId::Media(MediaKind::Transcript);
 pub(super) const AUDIO: LinkId = LinkId::Media(MediaKind::Audio);
 
-/// What our clock says when a talk begins: a quarter of an hour before Zoom's stamps.
-pub(super) const UNIX_MS: u64 = 1_766_999_000_000;
+/// What our clock says when a talk begins; no stamp of Zoom's is near it.
+pub(super) const UNIX_MS: u64 = 1_700_000_000_000;
 
 /// The policy in force without its jitter, so that a conversation says when a try is due.
 static EXACT: Policy = Policy {
@@ -108,7 +108,7 @@ impl Talk {
     fn drain(&mut self) {
         loop {
             let line = match self.stream.poll_output() {
-                Output::Connect(link, url) => format!("connect {link} {}", url.host()),
+                Output::Connect { link, url, .. } => format!("connect {link} {}", url.host()),
                 Output::Send(SIGNALING, text) if text.contains("\"msg_type\":28,") => {
                     let request: Value = serde_json::from_str(&text).expect("JSON");
                     assert_eq!(request["subscribe"], true);
@@ -178,6 +178,11 @@ impl Talk {
         self.drain();
     }
 
+    pub(super) fn oversize(&mut self, link: LinkId, bytes: u64) {
+        self.stream.handle_oversize(self.now, link, bytes);
+        self.drain();
+    }
+
     pub(super) fn tell(&mut self, command: Command) {
         self.stream.handle_command(self.now, command);
         self.drain();
@@ -205,11 +210,6 @@ impl Talk {
         if !self.has_ended {
             self.drain();
         }
-    }
-
-    /// The moment of the talk.
-    pub(super) fn now(&self) -> Instant {
-        self.now
     }
 
     /// Forgets the lines so far.

@@ -174,14 +174,14 @@ impl AudioTrack {
         self.units * 1000 / self.part.format.unit().1
     }
 
+    /// The connection is another one: Zoom may send again what it sent on the one before.
+    pub fn on_reconnect(&mut self) {
+        self.time.on_reconnect();
+    }
+
     /// Times that the stamps jumped to another clock.
     pub fn jumps(&self) -> u64 {
         self.time.jumps
-    }
-
-    /// A new connection was accepted: Zoom may send again what came before it.
-    pub fn on_reconnect(&mut self) {
-        self.time.on_reconnect();
     }
 
     /// Adds a packet; [`AudioTrack::write`] writes it.

@@ -23,6 +23,7 @@ use writer::Writer;
 
 use super::packet_batch::PacketBatch;
 use super::record_batch::RecordBatch;
+use super::stream_files::MediaChange;
 use super::transcript::TranscriptFormats;
 use crate::domain::stream_info::StreamInfo;
 use crate::net::waker::Waker;
@@ -95,7 +96,7 @@ enum Job {
     Records(u64, RecordBatch, usize),
     Packets(u64, PacketBatch, usize),
     Granted(u64, Box<Granted>),
-    Reconnected(u64),
+    Media(u64, MediaChange),
     End(u64, EndReason),
     Discard(StreamInfo),
     CompleteOrphans,

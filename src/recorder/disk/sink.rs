@@ -10,9 +10,10 @@ use super::{
 };
 use crate::delivery::coalesce;
 use crate::net::waker::Waker;
-use crate::protocol::{EndReason, LinkId, MediaKind, Notice, StreamEvent};
+use crate::protocol::{EndReason, LinkId, Notice, StreamEvent};
 use crate::recorder::packet_batch::PacketBatch;
 use crate::recorder::record_batch::RecordBatch;
+use crate::recorder::stream_files::MediaChange;
 use crate::stream::Sink;
 
 /// A batch is handed over at this size, also in a flood.
@@ -31,6 +32,8 @@ pub struct DiskSink {
     thread: Thread,
     records: RecordBatch,
     packets: PacketBatch,
+    /// Kinds of media that were given up, by their bits.
+    given_up: u32,
 }
 
 impl DiskSink {
@@ -49,6 +52,7 @@ impl DiskSink {
             thread,
             records: RecordBatch::default(),
             packets: PacketBatch::default(),
+            given_up: 0,
         }
     }
 
@@ -123,8 +127,14 @@ impl Sink for DiskSink {
     fn notice(&mut self, notice: &Notice) {
         let job = match notice {
             Notice::Granted(granted) => Job::Granted(self.key, granted.clone()),
-            Notice::Accepted(LinkId::Media(MediaKind::Audio | MediaKind::All)) => {
-                Job::Reconnected(self.key)
+            Notice::MediaResumed(kind) => Job::Media(self.key, MediaChange::Resumed(*kind)),
+            Notice::GivenUp { kind, loss } => {
+                self.given_up |= kind.bit();
+                Job::Media(self.key, MediaChange::GivenUp(*kind, loss.to_string()))
+            }
+            Notice::Accepted(LinkId::Media(kind)) if self.given_up & kind.bit() != 0 => {
+                self.given_up &= !kind.bit();
+                Job::Media(self.key, MediaChange::Back(*kind))
             }
             _ => return,
         };

@@ -189,9 +189,10 @@ impl Writer {
                     self.write(key);
                 }
             }
-            Job::Reconnected(key) => {
+            Job::Media(key, change) => {
                 if let Some(entry) = self.entries.get_mut(&key) {
-                    entry.recorder.on_reconnect();
+                    entry.recorder.on_media_change(&change);
+                    self.write(key);
                 }
             }
             Job::End(key, reason) => {

@@ -23,6 +23,9 @@ use crate::recorder::sparse_file::SparseFile;
 /// Frames remembered, to know what is received twice.
 const RECENT_MAX: usize = 64;
 
+/// Zoom keeps a lost stream open for no longer than 65 s, and so sends nothing older again.
+const REPLAY_MS_MAX: u64 = 65_000;
+
 /// What a picture is called while it is written.
 const UNFINISHED: &str = ".picture.new";
 
@@ -44,6 +47,8 @@ pub struct VideoTrack {
     size: Option<Size>,
     recent: VecDeque<u64>,
     newest_ms: u64,
+    /// What was stamped before this had been received when the connection, or the process, was lost.
+    seam_ms: u64,
 }
 
 /// The index of a kind, from the stream's folder.
@@ -83,6 +88,7 @@ impl VideoTrack {
             size: None,
             recent: VecDeque::new(),
             newest_ms: 0,
+            seam_ms: last["timestamp_ms"].as_u64().unwrap_or(0),
         };
         if last.is_object() {
             // Of a process that was killed in the middle; the index does not know it.
@@ -117,6 +123,11 @@ impl VideoTrack {
     /// How it is coded from here on.
     pub fn set_codec(&mut self, codec: VideoCodec) {
         self.codec = codec;
+    }
+
+    /// The connection is another one: Zoom may send again what it sent on the one before.
+    pub fn on_reconnect(&mut self) {
+        self.seam_ms = self.seam_ms.max(self.newest_ms);
     }
 
     /// Takes up what `meta.json` knew.
@@ -158,9 +169,10 @@ impl VideoTrack {
         let mut hasher = DefaultHasher::new();
         user_id.hash(&mut hasher);
         let digest = digest(stamp_ms, bytes) ^ hasher.finish();
-        // Two pictures of one whole second may be alike, and both were sent.
-        let is_fine = stamp_ms % 1000 != 0 || stamp_ms < self.newest_ms;
-        if is_fine && self.recent.contains(&digest) {
+        // Zoom sends again what it has kept for a minute at most; what is older is another clock's.
+        let is_replay =
+            stamp_ms < self.seam_ms && stamp_ms.saturating_add(REPLAY_MS_MAX) >= self.seam_ms;
+        if is_replay || self.recent.contains(&digest) {
             return Some(false);
         }
         self.newest_ms = self.newest_ms.max(stamp_ms);
@@ -334,7 +346,7 @@ mod tests {
     use crate::protocol::message::PacketKind;
     use crate::recorder::tests::scratch;
 
-    const T: u64 = 1_767_000_000_001;
+    const T: u64 = 1_767_000_000_000;
 
     fn push(
         track: &mut VideoTrack,

@@ -1,0 +1,388 @@
+//! What a WebSocket reads its frames through: messages above a limit are skipped, and text is
+//! handed on unchecked.
+//!
+//! The library takes a frame that is too large for an error that stays, and text that is not UTF-8
+//! for another; both would cost the connection for one bad message. So frames of a message above the
+//! limit are dropped here, without being held in memory, and text frames become binary ones, whose
+//! bytes are the driver's to judge.
+
+use std::io::{self, Read, Write};
+
+/// Longest header of a frame that is not masked.
+const HEADER_BYTES_MAX: usize = 10;
+
+/// Reads for one call while everything is dropped; then the caller does something else.
+const READS_MAX: usize = 64;
+
+const FINAL: u8 = 0x80;
+const CONTINUATION: u8 = 0;
+const TEXT: u8 = 1;
+const BINARY: u8 = 2;
+const FIRST_CONTROL: u8 = 8;
+
+/// A carrier of frames, from a server to a client.
+#[derive(Debug)]
+pub(crate) struct FrameFilter<C> {
+    carrier: C,
+    limit: u64,
+    /// What was read behind the upgrade.
+    leftover: Vec<u8>,
+    /// The header at hand, as far as it has come.
+    header: [u8; HEADER_BYTES_MAX],
+    header_bytes: usize,
+    /// How much of `header` is still to be given out: only to who reads into very little.
+    to_give: std::ops::Range<usize>,
+    /// What is left of the payload at hand, and whether it is dropped.
+    payload_left: u64,
+    is_dropped: bool,
+    /// Bytes of the message at hand, and whether what follows of it is dropped.
+    message_bytes: u64,
+    drops_message: bool,
+    skipped: Skipped,
+}
+
+/// Messages that were skipped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Skipped {
+    /// How many.
+    pub(crate) count: u64,
+    /// The announced size of the last one, as far as it was announced.
+    pub(crate) bytes: u64,
+}
+
+impl<C> FrameFilter<C> {
+    /// Frames that begin with `leftover` and go on in the carrier.
+    pub(crate) fn new(carrier: C, leftover: Vec<u8>, limit: usize) -> FrameFilter<C> {
+        FrameFilter {
+            carrier,
+            limit: limit as u64,
+            leftover,
+            header: [0; HEADER_BYTES_MAX],
+            header_bytes: 0,
+            to_give: 0..0,
+            payload_left: 0,
+            is_dropped: false,
+            message_bytes: 0,
+            drops_message: false,
+            skipped: Skipped::default(),
+        }
+    }
+
+    pub(crate) fn carrier(&self) -> &C {
+        &self.carrier
+    }
+
+    pub(crate) fn carrier_mut(&mut self) -> &mut C {
+        &mut self.carrier
+    }
+
+    /// What was skipped since the last call.
+    pub(crate) fn take_skipped(&mut self) -> Skipped {
+        std::mem::take(&mut self.skipped)
+    }
+
+    /// How long the header at hand is, as far as that is known.
+    fn header_length(&self) -> usize {
+        match (self.header_bytes, self.header[1] & 0x7f) {
+            (0 | 1, _) | (_, 0..=125) => 2,
+            (_, 126) => 4,
+            _ => HEADER_BYTES_MAX,
+        }
+    }
+
+    /// Takes a byte of a header. Whether it is complete.
+    fn take_header(&mut self, byte: u8) -> bool {
+        self.header[self.header_bytes] = byte;
+        self.header_bytes += 1;
+        self.header_bytes == self.header_length()
+    }
+
+    /// Judges a complete header. Returns how much of `header` is to be given out.
+    fn judge_header(&mut self) -> usize {
+        let length = std::mem::take(&mut self.header_bytes);
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |n, byte| n << 8 | u64::from(*byte));
+        let bytes = match self.header[1] & 0x7f {
+            126 => number(&self.header[2..4]),
+            127 => number(&self.header[2..10]),
+            bytes => u64::from(bytes),
+        };
+        // A mask is none of a server's affair; the library says so once it has read it.
+        let mask_bytes = if self.header[1] & 0x80 != 0 { 4 } else { 0 };
+        self.payload_left = bytes.saturating_add(mask_bytes);
+        self.is_dropped = false;
+        let opcode = self.header[0] & 0x0f;
+        if opcode >= FIRST_CONTROL {
+            return length;
+        }
+        let is_final = self.header[0] & FINAL != 0;
+        let is_first = opcode != CONTINUATION;
+        if is_first {
+            self.message_bytes = 0;
+            self.drops_message = false;
+        }
+        self.message_bytes = self.message_bytes.saturating_add(bytes);
+        let was_dropping = self.drops_message;
+        if was_dropping || self.message_bytes > self.limit {
+            self.is_dropped = true;
+            self.drops_message = !is_final;
+            if was_dropping {
+                return 0;
+            }
+            self.skipped.count += 1;
+            self.skipped.bytes = self.message_bytes;
+            if is_first {
+                return 0;
+            }
+            // What was given out of it ends here, and is no JSON.
+            self.header[..2].copy_from_slice(&[FINAL | CONTINUATION, 0]);
+            return 2;
+        }
+        if opcode == TEXT {
+            self.header[0] = self.header[0] & 0xf0 | BINARY;
+        }
+        length
+    }
+
+    /// Puts what is to be given out of `read..end` to the front; returns how much that is. Before
+    /// `read` there is room for what was kept of a header.
+    fn sift(&mut self, out: &mut [u8], mut read: usize, end: usize) -> usize {
+        let mut given = 0;
+        while read < end {
+            if self.payload_left > 0 {
+                let bytes = (end - read).min(usize::try_from(self.payload_left).unwrap_or(end));
+                if !self.is_dropped {
+                    if given != read {
+                        out.copy_within(read..read + bytes, given);
+                    }
+                    given += bytes;
+                }
+                read += bytes;
+                self.payload_left -= bytes as u64;
+                continue;
+            }
+            let byte = out[read];
+            read += 1;
+            if self.take_header(byte) {
+                let bytes = self.judge_header();
+                out[given..given + bytes].copy_from_slice(&self.header[..bytes]);
+                given += bytes;
+            }
+        }
+        given
+    }
+
+    fn give(&mut self, out: &mut [u8]) -> usize {
+        let bytes = self.to_give.len().min(out.len());
+        let from = self.to_give.start;
+        out[..bytes].copy_from_slice(&self.header[from..from + bytes]);
+        self.to_give.start += bytes;
+        bytes
+    }
+}
+
+impl<C: Read> FrameFilter<C> {
+    fn read_carrier(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.leftover.is_empty() {
+            return self.carrier.read(out);
+        }
+        let bytes = self.leftover.len().min(out.len());
+        out[..bytes].copy_from_slice(&self.leftover[..bytes]);
+        self.leftover.drain(..bytes);
+        if self.leftover.is_empty() {
+            self.leftover = Vec::new();
+        }
+        Ok(bytes)
+    }
+}
+
+impl<C: Read> Read for FrameFilter<C> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if !self.to_give.is_empty() {
+            return Ok(self.give(out));
+        }
+        for _ in 0..READS_MAX {
+            let kept = self.header_bytes;
+            if out.len() <= kept {
+                // No room for the header: a byte at a time.
+                let mut byte = [0];
+                if self.read_carrier(&mut byte)? == 0 {
+                    return Ok(0);
+                }
+                if self.take_header(byte[0]) {
+                    let bytes = self.judge_header();
+                    if bytes > 0 {
+                        self.to_give = 0..bytes;
+                        return Ok(self.give(out));
+                    }
+                }
+                continue;
+            }
+            let read = self.read_carrier(&mut out[kept..])?;
+            if read == 0 {
+                return Ok(0);
+            }
+            let given = self.sift(out, kept, kept + read);
+            if given > 0 {
+                return Ok(given);
+            }
+        }
+        Err(io::ErrorKind::Interrupted.into())
+    }
+}
+
+impl<C: Write> Write for FrameFilter<C> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.carrier.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.carrier.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives a few bytes at a time, and nothing in between.
+    struct Pieces<'a> {
+        bytes: &'a [u8],
+        most: usize,
+        is_empty: bool,
+    }
+
+    impl Read for Pieces<'_> {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            self.is_empty = !self.is_empty;
+            if self.is_empty && !self.bytes.is_empty() {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let most = self.most.min(out.len());
+            self.bytes.read(&mut out[..most])
+        }
+    }
+
+    /// A frame of a server.
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![first];
+        match payload.len() {
+            short @ 0..=125 => frame.push(short as u8),
+            middle @ 126..=0xffff => {
+                frame.push(126);
+                frame.extend((middle as u16).to_be_bytes());
+            }
+            long => {
+                frame.push(127);
+                frame.extend((long as u64).to_be_bytes());
+            }
+        }
+        frame.extend(payload);
+        frame
+    }
+
+    fn sifted(sent: &[u8], most: usize, room: usize) -> (Vec<u8>, Skipped) {
+        let (leftover, bytes) = sent.split_at(sent.len().min(7));
+        let carrier = Pieces {
+            bytes,
+            most,
+            is_empty: false,
+        };
+        let mut filter = FrameFilter::new(carrier, leftover.to_vec(), 300);
+        let (mut given, mut out) = (Vec::new(), vec![0; room]);
+        loop {
+            match filter.read(&mut out) {
+                Ok(0) => return (given, filter.take_skipped()),
+                Ok(bytes) => given.extend(&out[..bytes]),
+                Err(error) => assert!(
+                    matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                    ),
+                    "{error}"
+                ),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_is_skipped_and_the_rest_is_as_it_came() {
+        let (x300, x301, x70k) = (vec![b'x'; 300], vec![b'x'; 301], vec![b'x'; 70_000]);
+        let cases: [(Vec<Vec<u8>>, Vec<Vec<u8>>, Skipped); 5] = [
+            (
+                vec![frame(0x81, b"hi"), frame(0x89, b"ping"), frame(0x82, &x300)],
+                vec![frame(0x82, b"hi"), frame(0x89, b"ping"), frame(0x82, &x300)],
+                Skipped::default(),
+            ),
+            (
+                vec![
+                    frame(0x81, &x301),
+                    frame(0x82, b"hi"),
+                    frame(0x82, &x70k),
+                    frame(0x88, b""),
+                ],
+                vec![frame(0x82, b"hi"), frame(0x88, b"")],
+                Skipped {
+                    count: 2,
+                    bytes: 70_000,
+                },
+            ),
+            // In fragments, with a ping between them: the first one is too large by itself,
+            (
+                vec![
+                    frame(0x01, &x301),
+                    frame(0x89, b""),
+                    frame(0x00, b"more"),
+                    frame(0x80, b"end"),
+                    frame(0x81, b"hi"),
+                ],
+                vec![frame(0x89, b""), frame(0x82, b"hi")],
+                Skipped {
+                    count: 1,
+                    bytes: 301,
+                },
+            ),
+            // or what follows it makes it so.
+            (
+                vec![
+                    frame(0x01, &x300),
+                    frame(0x00, b"more"),
+                    frame(0x80, b"end"),
+                    frame(0x81, b"hi"),
+                ],
+                vec![frame(0x02, &x300), frame(0x80, b""), frame(0x82, b"hi")],
+                Skipped {
+                    count: 1,
+                    bytes: 304,
+                },
+            ),
+            (
+                vec![frame(0x01, b"h"), frame(0x80, b"i"), frame(0x82, b"")],
+                vec![frame(0x02, b"h"), frame(0x80, b"i"), frame(0x82, b"")],
+                Skipped::default(),
+            ),
+        ];
+        for (sent, expected, skipped) in cases {
+            let (sent, expected) = (sent.concat(), expected.concat());
+            for most in [1, 2, 3, 11, 1000, 100_000] {
+                for room in [1, 2, 3, 9, 10, 11, 64, 4096] {
+                    let found = sifted(&sent, most, room);
+                    assert_eq!(found, (expected.clone(), skipped), "{most} {room}");
+                }
+            }
+        }
+    }
+
+    /// Reads until it would have to wait forever for what was announced.
+    #[test]
+    fn an_announced_size_costs_no_memory_and_no_turn() {
+        let mut sent = vec![0x82, 127];
+        sent.extend(u64::MAX.to_be_bytes());
+        sent.extend(vec![0; 1_000_000]);
+        let (given, skipped) = sifted(&sent, 100, 1024);
+        assert!(given.is_empty());
+        assert_eq!(skipped.bytes, u64::MAX);
+        let mut filter = FrameFilter::new(&sent[..], Vec::new(), 300);
+        let error = filter.read(&mut [0; 1024]).expect_err("other work is due");
+        assert_eq!(error.kind(), io::ErrorKind::Interrupted);
+    }
+}
