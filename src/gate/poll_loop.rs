@@ -25,6 +25,9 @@ use crate::net::waker::Wakeable;
 pub(crate) const EXCHANGES_MAX: usize = 16;
 /// Requests in memory, all together; above it the largest incomplete one is closed.
 const HELD_BYTES_MAX: usize = 16 << 20;
+/// A connection has this long for its request before it may be closed for another one. In a burst many
+/// are accepted before their first byte; without it each would be closed for the one behind it.
+const YIELD_AFTER: Duration = Duration::from_millis(250);
 /// Connections taken from one listener before the others have their turn.
 const ACCEPTS_PER_TURN: usize = 64;
 /// One read takes this much at most.
@@ -173,9 +176,11 @@ impl PollLoop {
             earliest(self.accept_paused_until);
         } else {
             for (n, (route, listener)) in self.listeners.iter().enumerate() {
-                if self.has_room(route) {
+                if self.has_room(route, now) {
                     fds.push(PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN));
                     owners.push(Owner::Listener(n));
+                } else {
+                    earliest(self.room_at(route));
                 }
             }
         }
@@ -206,17 +211,24 @@ impl PollLoop {
         self.connections.iter().filter(of_route).count()
     }
 
-    fn has_room(&self, route: &Route) -> bool {
+    fn has_room(&self, route: &Route, now: Instant) -> bool {
         self.count(route) < self.connections_max(&route.config())
-            || self.next_to_yield(route).is_some()
+            || self.next_to_yield(route, now).is_some()
+    }
+
+    /// When a connection of a full route may be closed for another one, if none ends before.
+    fn room_at(&self, route: &Route) -> Option<Instant> {
+        let collecting = |c: &&Connection| c.route.number == route.number && c.is_collecting();
+        let collecting = self.connections.iter().filter(collecting);
+        collecting.map(|c| c.since + YIELD_AFTER).min()
     }
 
     /// The connection of a route to close for another one: one that only lingers, else the one that
     /// has been incomplete for longest.
-    fn next_to_yield(&self, route: &Route) -> Option<usize> {
-        let can_yield = |c: &Connection| {
-            c.route.number == route.number && (c.is_lingering() || c.is_collecting())
-        };
+    fn next_to_yield(&self, route: &Route, now: Instant) -> Option<usize> {
+        let is_late = |c: &Connection| c.is_collecting() && now >= c.since + YIELD_AFTER;
+        let can_yield =
+            |c: &Connection| c.route.number == route.number && (c.is_lingering() || is_late(c));
         (self.connections.iter().enumerate())
             .filter(|(_, connection)| can_yield(connection))
             .min_by_key(|(_, connection)| (!connection.is_lingering(), connection.since))
@@ -262,7 +274,7 @@ impl PollLoop {
                 return;
             };
             if self.count(&route) >= connections_max {
-                match self.next_to_yield(&route) {
+                match self.next_to_yield(&route, now) {
                     Some(oldest) => self.evict(oldest),
                     None => return,
                 }
@@ -324,7 +336,7 @@ impl PollLoop {
                 route.name
             );
         }
-        if let Some(oldest) = self.next_to_yield(route) {
+        if let Some(oldest) = self.next_to_yield(route, now) {
             self.evict(oldest);
         }
     }

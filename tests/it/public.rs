@@ -467,6 +467,35 @@ fn the_longest_incomplete_gives_way() {
 }
 
 #[test]
+fn in_a_burst_a_connection_has_time_for_its_request() {
+    let mut settings = settings();
+    settings.limits.connections_max = 8;
+    let edge = Edge::start(settings);
+    // A machine that is too busy to send in time is no burst; then again.
+    for _ in 0..100 {
+        let started = Instant::now();
+        // All connect before the first sends, as by a proxy that was given many at once.
+        let accepted = read(&edge.public.counters().gate.accepted);
+        let mut streams: Vec<TcpStream> = (0..40).map(|_| edge.connect()).collect();
+        edge.wait_for("as many as there is room for", || {
+            read(&edge.public.counters().gate.accepted) >= accepted + 8
+        });
+        for (n, stream) in streams.iter_mut().enumerate() {
+            let _ = stream.write_all(&webhook(n as u64 + 1));
+        }
+        let is_burst = started.elapsed() < Duration::from_millis(100);
+        let answers: Vec<String> = streams.iter_mut().map(read_all).collect();
+        while edge.inbox.recv_timeout(Duration::ZERO).is_some() {}
+        if is_burst {
+            let refused = answers.iter().filter(|answer| code(answer) != 200).count();
+            assert_eq!(refused, 0, "{answers:?}");
+            return;
+        }
+    }
+    panic!("this machine never sends 40 requests in 100 ms");
+}
+
+#[test]
 fn memory_for_incomplete_requests_is_bounded() {
     let edge = Edge::start(settings());
     let head = b"POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 262144\r\n\r\n";

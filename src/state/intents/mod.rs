@@ -370,8 +370,8 @@ impl IntentLog {
 
 impl Drop for IntentLog {
     fn drop(&mut self) {
-        // Only where nobody stopped it: at a start that failed later. The thread writes and ends.
-        self.close();
+        // Where nobody stopped it: at a start that failed later.
+        self.stop(Instant::now() + STALLED_AFTER);
     }
 }
 
