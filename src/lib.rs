@@ -58,8 +58,8 @@
 //! receives the webhooks; [`protocol::Stream`] alone, with sockets of your own.
 //!
 //! The daemon runs inside your program as it does in the binary: give it a listener, the app's
-//! credentials, and a function that makes the [`Sink`](stream::Sink)s of each stream. It writes
-//! nothing unless [`Settings`](daemon::Settings) say so. While it runs, [`Handle`](daemon::Handle)
+//! credentials, and a function that makes the [`Sink`]s of each stream. It writes
+//! nothing unless [`Settings`] say so. While it runs, [`Handle`]
 //! reports its status and applies other settings: secrets, media, formats.
 //!
 //! A sink gets each message as a [`StreamEvent`](protocol::StreamEvent), borrowed from the socket's
@@ -69,10 +69,8 @@
 //! ```
 //! use std::net::TcpListener;
 //!
-//! use rtmsd::daemon::{App, AppCredentials, Daemon, Settings};
-//! use rtmsd::domain::secret::Secret;
 //! use rtmsd::protocol::{EndReason, StreamEvent};
-//! use rtmsd::stream::Sink;
+//! use rtmsd::{App, AppCredentials, Daemon, Secret, Settings, Sink};
 //!
 //! /// Counts words, on the stream's own thread: it must not block.
 //! struct Words(usize);
@@ -117,30 +115,78 @@ compile_error!(
     "rtmsd is for Linux: streams wait with epoll(7), and files are synced with syncfs(2)"
 );
 
+// The public face: an embedder needs these names and the modules `webhook` and `protocol`. All other
+// modules are hidden and may change in any version; tests and benches reach inner parts through them.
+pub use daemon::status::{Status, StreamStatus, Totals};
+pub use daemon::{Daemon, Error, Handle, OnExit, OnRevoked, Settings, SinkFactory};
+pub use delivery::stdout::StdoutFormat;
+pub use domain::app::{App, AppCredentials, RestCredentials, RestSettings};
+pub use domain::secret::Secret;
+pub use domain::stream_info::StreamInfo;
+pub use gate::{Gate, Limits, TlsFiles};
+pub use net::dial::Dialer;
+pub use net::proxy::ProxyEnv;
+pub use net::resolve::Resolver;
+pub use net::tls_client::{TlsClient, TlsError};
+pub use net::waker::Waker;
+pub use recorder::{RecorderSettings, TranscriptFormats};
+pub use source::ingress::Settings as ListenerSettings;
+pub use stream::{Count, Panicked, Sink, Stats, StreamHandle};
+
+/// Zoom events by webhook, for programs with an HTTP server of their own.
+pub mod webhook {
+    pub use crate::domain::zoom_event::{
+        MeetingInfo, StreamInterrupted, StreamStarted, StreamStopped, ZoomEvent, ZoomEventKind,
+    };
+    pub use crate::source::webhook::respond::{
+        Settings as WebhookSettings, WebhookAnswer, WebhookRequest, reply as respond,
+    };
+}
+
+pub mod manual;
+pub mod protocol;
+
+#[doc(hidden)]
 pub mod admin;
+#[doc(hidden)]
 pub mod cli;
+#[doc(hidden)]
 pub mod clock;
+#[doc(hidden)]
 pub mod config;
+#[doc(hidden)]
 pub mod coordinator;
+#[doc(hidden)]
 pub mod daemon;
+#[doc(hidden)]
 pub mod delivery;
 #[cfg(feature = "demo")]
+#[doc(hidden)]
 pub mod demo;
+#[doc(hidden)]
 pub mod domain;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
+#[doc(hidden)]
 pub mod gate;
+#[doc(hidden)]
 pub mod inbox;
+#[doc(hidden)]
 pub mod log;
-pub mod manual;
+#[doc(hidden)]
 pub mod net;
-pub mod protocol;
+#[doc(hidden)]
 pub mod recorder;
+#[doc(hidden)]
 pub mod source;
+#[doc(hidden)]
 pub mod state;
+#[doc(hidden)]
 pub mod stream;
+#[doc(hidden)]
 pub mod systemd;
+#[doc(hidden)]
 pub mod zoom_api;
 
 /// The example of the README, as a doc test.

@@ -298,7 +298,7 @@ impl Gate {
     }
 
     /// Makes the gate turn once and ask the backend for an answer, so that [`Gate::last_turn`] and
-    /// [`OpenRoute::unready_reason`] say how it is now. For a watchdog: an idle gate never turns by
+    /// `OpenRoute::unready_reason` say how it is now. For a watchdog: an idle gate never turns by
     /// itself.
     pub fn request_turn(&self) {
         self.0.shared.probe.store(true, Ordering::Release);

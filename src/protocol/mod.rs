@@ -31,32 +31,50 @@
     )
 )]
 
+#[doc(hidden)]
 pub mod camera;
+#[doc(hidden)]
 pub mod chat;
+#[doc(hidden)]
 pub mod codes;
+#[doc(hidden)]
 pub mod dedup;
 pub(crate) mod event;
+#[doc(hidden)]
 pub mod events;
 pub(crate) mod language;
 pub(crate) mod link;
+#[doc(hidden)]
 pub mod message;
 pub mod params;
+#[doc(hidden)]
 pub mod payload;
+#[doc(hidden)]
 pub mod reconnect;
 pub(crate) mod scalar;
+#[doc(hidden)]
 pub mod server_url;
 pub(crate) mod signature;
 pub(crate) mod stream;
 
+pub use crate::domain::participant::Participant;
+pub use crate::domain::phrase::{Change, LanguageId, Phrase};
 pub use crate::domain::product::Product;
+pub use codes::{RtmsStatus, StopReason, StreamState};
 pub use event::{EndReason, LinkId, Loss, Notice, StreamEvent};
+pub use events::{EventGroup, EventSelection};
 pub use language::Language;
-pub use link::{CONNECT_MAX, HANDSHAKE_MAX, SILENCE_MAX};
+pub use message::{Chat, MeetingEvent, Packet, PacketKind};
 pub use params::{Granted, MediaKind, MediaParams, MediaSelection};
+pub use server_url::{AllowedHosts, ServerUrl, UrlError};
 pub use signature::handshake_signature;
+pub use stream::{Command, Output, Stream, StreamConfig};
+
+#[doc(hidden)]
+pub use link::{CONNECT_MAX, HANDSHAKE_MAX, SILENCE_MAX};
+#[doc(hidden)]
 pub use stream::{
-    CLOSE_ANSWER_MAX, Command, Counters, DRAIN_MAX, DRAIN_QUIET, MEDIA_WINDOW, Output,
-    SIGNALING_WINDOW, Stream, StreamConfig,
+    CLOSE_ANSWER_MAX, Counters, DRAIN_MAX, DRAIN_QUIET, MEDIA_WINDOW, SIGNALING_WINDOW,
 };
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! We call Zoom: streams are started and stopped by REST, tokens come from OAuth.
 //!
 //! Everything here blocks, has a deadline, and sleeps nowhere: who wants to try again later asks
-//! [`StartRetry`] when, and comes back. Nothing here reads the configuration or the environment
+//! `coordinator::retry` when, and comes back. Nothing here reads the configuration or the environment
 //! by itself; it is all in [`App`] and [`Process`].
 //!
 //! ```text

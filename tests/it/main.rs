@@ -6,6 +6,7 @@ mod api;
 mod connecting;
 mod edge_daemon;
 mod embed;
+mod examples;
 mod golden;
 mod harness;
 mod kept;

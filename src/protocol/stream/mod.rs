@@ -101,6 +101,36 @@ pub struct StreamConfig {
     pub unix_ms: u64,
 }
 
+impl StreamConfig {
+    /// A stream with every default: its transcript, no events, Zoom's hosts, and a minute until Zoom
+    /// gives up waiting for the first connection.
+    pub fn new(
+        product: Product,
+        id: impl Into<String>,
+        stream_id: impl Into<String>,
+        urls: Vec<ServerUrl>,
+        client_id: impl Into<String>,
+        client_secret: Secret,
+    ) -> StreamConfig {
+        StreamConfig {
+            product,
+            id: id.into(),
+            stream_id: stream_id.into(),
+            client_id: client_id.into(),
+            client_secret,
+            urls,
+            allowed_hosts: AllowedHosts::default(),
+            media: MediaSelection::default(),
+            params: MediaParams::default(),
+            video_participant: None,
+            events: Vec::new(),
+            buffer_data: None,
+            window: SIGNALING_WINDOW,
+            unix_ms: 0,
+        }
+    }
+}
+
 /// What the stream asks of its driver.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Output {
