@@ -213,7 +213,7 @@ fn a_verified_webhook_still_sends_us_nowhere() {
         let id = format!("stream=evil{n} ");
         let log = stage.server.log();
         log.iter()
-            .any(|line| line.contains("stream begins") && line.contains(&id))
+            .any(|line| line.contains("stream started") && line.contains(&id))
     });
     assert!(!bitten);
     assert!(bait.accept().is_err(), "somebody connected");
