@@ -45,7 +45,7 @@ impl Api {
     /// worked when its webhook comes.
     ///
     /// Blocks until the answer or the deadline. A token that Zoom refuses is replaced and the
-    /// call repeated once; nothing else is repeated here, see [`StartRetry`](crate::coordinator::retry::StartRetry).
+    /// call repeated once; nothing else is repeated here, see `StartRetry` of the coordinator.
     /// The error is counted, not logged.
     pub fn control(&self, control: &ControlRequest) -> Result<(), Error> {
         let name = call_name(control);
