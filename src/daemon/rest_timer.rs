@@ -101,10 +101,15 @@ impl RestTimer {
         self.turns.load(Relaxed)
     }
 
-    /// Ends the thread. Calls on their way are given up at `deadline`; the kernel ends their
-    /// threads with the process.
-    pub(super) fn stop(self, deadline: Instant) {
+    /// Ends calls under way, see [`Api::stop`], and makes no further ones.
+    pub(super) fn end_calls(&self) {
         self.api.stop();
+    }
+
+    /// Ends the thread. Calls that are still under way at `deadline` are left to the end of the
+    /// process.
+    pub(super) fn stop(self, deadline: Instant) {
+        self.end_calls();
         let _ = self.orders.send(TimerCommand::Stop(deadline));
         if self.thread.join().is_err() {
             log::error!("the timer thread panicked");
@@ -203,7 +208,10 @@ impl Timer {
                 Ok(TimerCommand::Done(number)) => self.join(number),
                 Ok(_) => {}
                 Err(_) => {
-                    log::warn!("REST calls were cut off count={}", self.running.len());
+                    log::warn!(
+                        "REST calls aborted at shutdown count={}",
+                        self.running.len()
+                    );
                     return;
                 }
             }

@@ -18,6 +18,7 @@ impl Daemon {
         self.is_draining = true;
         log::info!("stopping streams={}", self.running.len());
         self.public.stop();
+        self.schedule.end_calls();
         let command = match self.settings.on_exit {
             OnExit::Leave => Command::Leave,
             OnExit::Stop => Command::Close,
@@ -43,7 +44,9 @@ impl Daemon {
             log::error!("stream did not end in time stream={stream_id}");
             drop(running);
         }
-        self.schedule.stop(Instant::now());
+        // Calls have ended at the beginning, but for a refresh token that is being exchanged: the
+        // answer must be stored, or no later process can get a token.
+        self.schedule.stop(deadline - GRACE / 8);
         if let Some(snapshot) = self.snapshot.take()
             && !snapshot.stop(&mut self.coordinator, deadline)
         {

@@ -109,6 +109,14 @@ table! {
     KeyRefused, "key_refused", GiveUp, 78,
         "the token signed with the Video SDK key was refused",
         "check ZOOM_VIDEO_SDK_KEY and ZOOM_VIDEO_SDK_SECRET, and that the clock of this machine is right";
+    /// 4700, which Zoom sends for faults of many kinds, also for passing ones.
+    TokenRequestFailed, "token_request_failed", Retry, 69,
+        "zoom issued no token and gave no exact reason",
+        "this may pass; if it stays so, see Zoom's message and check that the kind of the app fits the credentials";
+    /// 4705, 4706, 4709: a missing or malformed part of the token request.
+    TokenRequestMalformed, "token_request_malformed", GiveUp, 78,
+        "zoom finds the token request malformed",
+        "check ZOOM_ACCOUNT_ID, ZOOM_REFRESH_TOKEN, the client id and secret for missing or additional characters, and ZOOM_OAUTH_URL";
     /// 4702, 4704.
     ClientCredentials, "client_credentials", GiveUp, 78,
         "zoom refuses the client id or the client secret",
@@ -125,7 +133,7 @@ table! {
     Owner, "owner", GiveUp, 77,
         "the owner of the token does not exist any more",
         "authorize the app as a user who exists and put the new refresh token into ZOOM_REFRESH_TOKEN";
-    /// 4738.
+    /// 4717, 4738.
     DisabledByAdmin, "disabled_by_admin", GiveUp, 77,
         "an administrator has disabled the app",
         "ask the administrator of the Zoom account to allow the app";

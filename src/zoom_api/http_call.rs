@@ -3,6 +3,7 @@
 //! What an answer means is decided in `reply`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -59,6 +60,8 @@ pub(crate) struct Http {
     further_roots: Option<Vec<Certificate<'static>>>,
     timeout: Duration,
     state: Mutex<State>,
+    /// Token requests under way.
+    token_requests: AtomicUsize,
 }
 
 /// What the calls share.
@@ -68,13 +71,21 @@ enum State {
     /// are no burden until then.
     Unused,
     Used(Agents),
-    Stopping,
+    /// With the agents that are to be shut down after the last token request.
+    Stopping(Option<Agents>),
 }
 
 #[derive(Debug, Clone)]
 struct Agents {
     api: Agent,
     oauth: Agent,
+}
+
+impl Agents {
+    fn shutdown(self) {
+        self.api.shutdown();
+        self.oauth.shutdown();
+    }
 }
 
 impl Http {
@@ -94,14 +105,30 @@ impl Http {
                 .transpose()?,
             timeout: process.timeout,
             state: Mutex::new(State::Unused),
+            token_requests: AtomicUsize::new(0),
         })
     }
 
-    /// Ends all calls under way and refuses further ones.
-    pub(super) fn stop(&self) {
-        if let State::Used(agents) = std::mem::replace(&mut *self.lock(), State::Stopping) {
-            agents.api.shutdown();
-            agents.oauth.shutdown();
+    /// Ends calls under way and refuses further ones. A token request under way may be finished
+    /// where `is_rotating`: Zoom may have replaced the refresh token already, and an answer that
+    /// nobody reads would end the grant.
+    pub(super) fn stop(&self, is_rotating: bool) {
+        let mut state = self.lock();
+        if let State::Used(agents) = std::mem::replace(&mut *state, State::Stopping(None)) {
+            // The two servers may share one agent, so nothing is cut off before that request ends.
+            match is_rotating && self.token_requests.load(Relaxed) > 0 {
+                true => *state = State::Stopping(Some(agents)),
+                false => agents.shutdown(),
+            }
+        }
+    }
+
+    /// Cuts off what a stop has left for the last token request.
+    fn finish_stop(&self) {
+        if let State::Stopping(agents) = &mut *self.lock()
+            && let Some(agents) = agents.take()
+        {
+            agents.shutdown();
         }
     }
 
@@ -153,7 +180,14 @@ impl Http {
         let url = format!("{}{}", address.text(), call.path);
         log::debug!("{} {url}", call.method);
         // A panic within the package must cost no more than this call.
+        let is_token_request = call.server == Server::OAuth;
+        if is_token_request {
+            self.token_requests.fetch_add(1, Relaxed);
+        }
         let outcome = catch_unwind(AssertUnwindSafe(|| send(agent, &url, call, now)));
+        if is_token_request && self.token_requests.fetch_sub(1, Relaxed) == 1 {
+            self.finish_stop();
+        }
         let outcome = outcome.unwrap_or_else(|_| {
             Err(Failure {
                 kind: Kind::Internal,
@@ -164,7 +198,7 @@ impl Http {
             Ok(reply) => log::debug!("{url}: status {}", reply.status),
             Err(failure) => log::debug!("{url}: {}: {}", failure.kind.name(), failure.text),
         }
-        if outcome.is_err() && matches!(*self.lock(), State::Stopping) {
+        if outcome.is_err() && matches!(*self.lock(), State::Stopping(_)) {
             return Err(stopping());
         }
         outcome

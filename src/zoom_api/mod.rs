@@ -193,9 +193,10 @@ impl Api {
     }
 
     /// Ends calls under way and refuses further ones, so that a stopping process need not wait
-    /// for them. Look-ups of names and connects under way still take up to half a timeout.
+    /// for them. Look-ups of names and connects under way still take up to half a timeout, and a
+    /// refresh token that is being exchanged is exchanged and stored.
     pub fn stop(&self) {
-        self.http.stop();
+        self.http.stop(self.tokens.grant().is_of_user());
     }
 
     /// Asks the API who we are: without side effects. With a token, any answer of Zoom's own but

@@ -4,8 +4,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rtmsd::domain::secret::Secret;
 use rtmsd::state::{Moment, StateDir, Step};
@@ -154,6 +155,64 @@ fn each_start_of_the_program_goes_on_where_the_last_one_was() {
     }
     let family = family.lock().unwrap();
     assert_eq!((family.issued, family.is_dead), (4, false));
+}
+
+/// SIGTERM while Zoom exchanges the refresh token: the answer is awaited and stored, the call that
+/// the token was for is not made, and the next process goes on with the new token.
+#[test]
+fn a_stop_lets_the_exchange_of_a_refresh_token_end() {
+    let family = Arc::new(Mutex::new(Family::default()));
+    let (of_server, of_test) = (Arc::clone(&family), channel());
+    let (has_come, may_answer) = (of_test.0, Mutex::new(None));
+    let (answer_now, wait) = channel();
+    *may_answer.lock().unwrap() = Some(wait);
+    let zoom = Scripted::start(move |request: &Request| {
+        let mut family = of_server.lock().unwrap();
+        match request
+            .body
+            .strip_prefix("grant_type=refresh_token&refresh_token=")
+        {
+            Some(presented) => {
+                let answer = family.refresh(presented);
+                drop(family);
+                let wait: Option<std::sync::mpsc::Receiver<()>> = may_answer.lock().unwrap().take();
+                if let Some(wait) = wait {
+                    has_come.send(()).unwrap();
+                    wait.recv().unwrap();
+                }
+                answer
+            }
+            None => family.call(request.header("authorization")),
+        }
+    });
+    let scratch = Scratch::new();
+    {
+        let state = open_state(scratch.path(), |path| StateDir::open(path));
+        let api = with_state(&zoom, &first(), state).api().unwrap();
+        std::thread::scope(|scope| {
+            let call = scope.spawn(|| api.control(&start("1")));
+            let until = Duration::from_secs(20);
+            of_test.1.recv_timeout(until).expect("the refresh begins");
+            api.stop();
+            answer_now.send(()).unwrap();
+            let error = call.join().unwrap().unwrap_err();
+            assert_eq!(error.kind(), Kind::Stopping, "{error}");
+        });
+    }
+    assert_eq!(family.lock().unwrap().issued, 1);
+    let state = open_state(scratch.path(), |path| StateDir::open(path));
+    let api = with_state(&zoom, &first(), state).api().unwrap();
+    api.control(&start("1")).unwrap();
+    let family = family.lock().unwrap();
+    assert_eq!(
+        (family.issued, family.confirmed, family.is_dead),
+        (2, 2, false)
+    );
+    let presented: Vec<String> = zoom.requests().iter().map(|r| r.body.clone()).collect();
+    assert!(
+        presented.iter().any(|body| body.ends_with("-refresh-1")),
+        "{presented:?}"
+    );
 }
 
 #[test]
