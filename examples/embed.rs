@@ -19,14 +19,14 @@ struct Words {
 }
 
 impl Sink for Words {
-    fn event(&mut self, event: &StreamEvent<'_>) {
+    fn on_event(&mut self, event: &StreamEvent<'_>) {
         if let StreamEvent::Transcript(phrase) = event {
             println!("{}: {}", phrase.user_name, phrase.text);
             self.count += phrase.text.split_whitespace().count();
         }
     }
 
-    fn end(&mut self, reason: &EndReason) {
+    fn on_end(&mut self, reason: &EndReason) {
         println!("the stream ended: {reason}");
         let _ = self.ended.send(self.count);
     }

@@ -10,18 +10,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rtmsd::protocol::{AllowedHosts, EndReason, ServerUrl, StreamConfig, StreamEvent};
 use rtmsd::webhook::{WebhookAnswer, WebhookRequest, WebhookSettings, ZoomEventKind, respond};
-use rtmsd::{Dialer, Resolver, Secret, Sink, StreamHandle, TlsClient};
+use rtmsd::{Dialer, Resolver, Secret, Sink, StreamHandle, StreamOptions, TlsClient};
 
 struct Printer;
 
 impl Sink for Printer {
-    fn event(&mut self, event: &StreamEvent<'_>) {
+    fn on_event(&mut self, event: &StreamEvent<'_>) {
         if let StreamEvent::Transcript(phrase) = event {
             println!("{}: {}", phrase.user_name, phrase.text);
         }
     }
 
-    fn end(&mut self, reason: &EndReason) {
+    fn on_end(&mut self, reason: &EndReason) {
         println!("the stream ended: {reason}");
     }
 }
@@ -132,8 +132,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Secret::new(client_secret.as_str()),
         );
         config.allowed_hosts = allowed_hosts.clone();
-        let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Printer)];
-        let handle = StreamHandle::spawn(config, dialer.clone(), Default::default, sinks, || ())?;
+        let mut options = StreamOptions::new(config, dialer.clone());
+        options.sinks.push(Box::new(Printer));
+        let handle = StreamHandle::spawn(options)?;
         // A real program goes on receiving webhooks, and hands a newer `rtms_started` of this stream,
         // `rtms_interrupted` and `rtms_stopped` to it by `StreamHandle::command`.
         handle.join()?;

@@ -76,13 +76,13 @@
 //! struct Words(usize);
 //!
 //! impl Sink for Words {
-//!     fn event(&mut self, event: &StreamEvent<'_>) {
+//!     fn on_event(&mut self, event: &StreamEvent<'_>) {
 //!         if let StreamEvent::Transcript(phrase) = event {
 //!             self.0 += phrase.text.split_whitespace().count();
 //!         }
 //!     }
 //!
-//!     fn end(&mut self, reason: &EndReason) {
+//!     fn on_end(&mut self, reason: &EndReason) {
 //!         println!("{} words; {reason}", self.0);
 //!     }
 //! }
@@ -131,7 +131,7 @@ pub use net::tls_client::{TlsClient, TlsError};
 pub use net::waker::Waker;
 pub use recorder::{RecorderSettings, TranscriptFormats};
 pub use source::ingress::Settings as ListenerSettings;
-pub use stream::{Count, Panicked, Sink, Stats, StreamHandle};
+pub use stream::{Count, Panicked, Sink, Stats, StreamHandle, StreamOptions};
 
 /// Zoom events by webhook, for programs with an HTTP server of their own.
 pub mod webhook {

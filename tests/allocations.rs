@@ -5,7 +5,7 @@
 use std::alloc::System;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -31,22 +31,11 @@ const SPEAKERS: u64 = 3;
 /// A stream that receives audio.
 fn stream() -> Stream {
     let hosts = AllowedHosts::default();
-    let config = StreamConfig {
-        product: Product::Meeting,
-        id: "a/B+c==".to_owned(),
-        stream_id: "5f0c1d".to_owned(),
-        client_id: "id".to_owned(),
-        client_secret: Secret::new("secret"),
-        urls: vec![ServerUrl::parse("wss://s.zoom.us", &hosts).expect("an allowed host")],
-        allowed_hosts: hosts,
-        media: MediaSelection::from_text("audio").expect("a selection"),
-        params: MediaParams::default(),
-        video_participant: None,
-        events: Vec::new(),
-        buffer_data: None,
-        window: Duration::from_secs(60),
-        unix_ms: ZERO_MS,
-    };
+    let urls = vec![ServerUrl::parse("wss://s.zoom.us", &hosts).expect("an allowed host")];
+    let secret = Secret::new("secret");
+    let mut config = StreamConfig::new(Product::Meeting, "a/B+c==", "5f0c1d", urls, "id", secret);
+    config.media = MediaSelection::from_text("audio").expect("a selection");
+    config.unix_ms = ZERO_MS;
     let now = Instant::now();
     let mut stream = Stream::new(now, config);
     let audio = LinkId::Media(MediaKind::Audio);

@@ -2,17 +2,15 @@
 
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
 
 use rtmsd::domain::product::Product;
 use rtmsd::domain::secret::Secret;
 use rtmsd::net::dial::Dialer;
 use rtmsd::net::resolve::Resolver;
 use rtmsd::net::tls_client::TlsClient;
-use rtmsd::protocol::dedup::RecentPhrases;
 use rtmsd::protocol::server_url::{AllowedHosts, ServerUrl};
-use rtmsd::protocol::{Command, MediaParams, MediaSelection, StreamConfig, StreamEvent};
-use rtmsd::stream::{Sink, StreamHandle};
+use rtmsd::protocol::{Command, StreamConfig, StreamEvent};
+use rtmsd::stream::{Sink, StreamHandle, StreamOptions};
 use tungstenite::{Message, WebSocket};
 
 type Socket = WebSocket<TcpStream>;
@@ -28,7 +26,7 @@ pub(crate) struct Joined {
 struct Tell(SyncSender<()>, fn(&StreamEvent<'_>) -> bool);
 
 impl Sink for Tell {
-    fn event(&mut self, event: &StreamEvent<'_>) {
+    fn on_event(&mut self, event: &StreamEvent<'_>) {
         if (self.1)(event) {
             let _ = self.0.send(());
         }
@@ -40,30 +38,18 @@ impl Joined {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("ws://{}/", listener.local_addr().expect("bound"));
         let allowed_hosts = AllowedHosts::parse("ws://127.0.0.1").expect("a host");
-        let config = StreamConfig {
-            product: Product::Meeting,
-            id: "bench".to_owned(),
-            stream_id: "bench".to_owned(),
-            client_id: "id".to_owned(),
-            client_secret: Secret::new("secret"),
-            urls: vec![ServerUrl::parse(&url, &allowed_hosts).expect("an allowed URL")],
-            allowed_hosts,
-            media: MediaSelection::from_text("transcript").expect("a selection"),
-            params: MediaParams::default(),
-            video_participant: None,
-            events: Vec::new(),
-            buffer_data: None,
-            window: Duration::from_secs(60),
-            unix_ms: 0,
-        };
+        let urls = vec![ServerUrl::parse(&url, &allowed_hosts).expect("an allowed URL")];
+        let secret = Secret::new("secret");
+        let mut config = StreamConfig::new(Product::Meeting, "bench", "bench", urls, "id", secret);
+        config.allowed_hosts = allowed_hosts;
         let home = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
         let tls = TlsClient::new(None).expect("no file to read");
         let resolver = Resolver::new(Box::new(move |_| Ok(home.clone())));
         let dialer = Dialer::start(tls, resolver).expect("a thread");
         let (sender, heard) = sync_channel(1);
-        let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Tell(sender, wanted))];
-        let meeting = StreamHandle::spawn(config, dialer, RecentPhrases::default, sinks, || {})
-            .expect("a thread");
+        let mut options = StreamOptions::new(config, dialer);
+        options.sinks.push(Box::new(Tell(sender, wanted)));
+        let meeting = StreamHandle::spawn(options).expect("a thread");
         let mut signaling = accept(&listener);
         say(
             &mut signaling,

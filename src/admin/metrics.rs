@@ -293,7 +293,7 @@ fn sums(page: &mut Page, totals: &Totals) {
         "connections_lost_total",
         "Connections to Zoom that were lost, by cause.",
         "cause",
-        Loss::WORDS.map(|word| (word, of(&totals.losses, word).unwrap_or(0))),
+        Loss::LABELS.map(|label| (label, of(&totals.losses, label).unwrap_or(0))),
     );
     page.counter(
         "keep_alives_total",

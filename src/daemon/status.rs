@@ -93,7 +93,7 @@ pub struct Totals {
     pub begun: u64,
     /// Of these, taken over from an earlier process.
     pub rejoined: u64,
-    /// Streams ended, by [`crate::protocol::EndReason::word`].
+    /// Streams ended, by [`crate::protocol::EndReason::label`].
     pub ended: BTreeMap<&'static str, u64>,
     /// News about the account, by [`crate::domain::zoom_event::ACCOUNT_LABELS`].
     pub account: BTreeMap<&'static str, u64>,
@@ -103,7 +103,7 @@ pub struct Totals {
     pub connects: [u64; 2],
     /// Times that data began to flow.
     pub readies: u64,
-    /// Lost links by [`crate::protocol::Loss::word`].
+    /// Lost links by [`crate::protocol::Loss::label`].
     pub losses: BTreeMap<&'static str, u64>,
     /// Keep-alives answered.
     pub keep_alives: u64,

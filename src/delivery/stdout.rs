@@ -165,7 +165,7 @@ pub struct StdoutSink {
 }
 
 impl Sink for StdoutSink {
-    fn event(&mut self, event: &StreamEvent<'_>) {
+    fn on_event(&mut self, event: &StreamEvent<'_>) {
         let StreamEvent::Transcript(phrase) = event else {
             return;
         };
@@ -205,7 +205,7 @@ impl Sink for StdoutSink {
         empty(&mut self.bytes);
     }
 
-    fn end(&mut self, _reason: &EndReason) {
+    fn on_end(&mut self, _reason: &EndReason) {
         self.flush();
     }
 }
@@ -222,7 +222,7 @@ mod tests {
         .to_string();
         match crate::protocol::message::decode(&json) {
             Ok(crate::protocol::message::Message::Transcript(transcript)) => {
-                sink.event(&StreamEvent::Transcript(transcript));
+                sink.on_event(&StreamEvent::Transcript(transcript));
             }
             other => panic!("no transcript: {other:?}"),
         }

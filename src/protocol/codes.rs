@@ -8,6 +8,7 @@ pub struct RtmsStatus(pub i64);
 
 /// What a refusal asks of us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RefusalPolicy {
     /// The old connection is not yet gone, or Zoom stumbled: wait and try again.
     Retry,
@@ -135,6 +136,7 @@ impl fmt::Display for RtmsStatus {
 
 /// `state` of messages 8 and 20.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StreamState {
     /// 0.
     Inactive,
@@ -204,6 +206,7 @@ pub struct StopReason(pub i64);
 
 /// What a stop reason asks of us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StopPolicy {
     /// It is over.
     Finish,

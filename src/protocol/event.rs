@@ -10,6 +10,7 @@ use crate::domain::phrase::Phrase;
 
 /// One of a stream's WebSockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum LinkId {
     /// Handshake, events, state, and our requests.
     Signaling,
@@ -28,6 +29,7 @@ impl fmt::Display for LinkId {
 
 /// What one message carried. Borrowed from the message: what is to be kept must be copied.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum StreamEvent<'a> {
     /// A phrase.
     Transcript(Phrase<'a>),
@@ -41,6 +43,7 @@ pub enum StreamEvent<'a> {
 
 /// What changed about the stream itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Notice {
     /// A handshake was accepted.
     Accepted(LinkId),
@@ -104,6 +107,7 @@ pub enum Notice {
 
 /// Why a link was lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Loss {
     /// The connection could not be made: the words of the attempt.
     Connect(String),
@@ -130,8 +134,8 @@ pub enum Loss {
 }
 
 impl Loss {
-    /// Every [`Loss::word`].
-    pub const WORDS: [&'static str; 11] = [
+    /// Every [`Loss::label`].
+    pub const LABELS: [&'static str; 11] = [
         "connect",
         "timeout",
         "closed",
@@ -145,8 +149,8 @@ impl Loss {
         "refused",
     ];
 
-    /// One word, for metrics.
-    pub fn word(&self) -> &'static str {
+    /// The label in metrics.
+    pub fn label(&self) -> &'static str {
         match self {
             Loss::Connect(_) => "connect",
             Loss::TimedOut => "timeout",
@@ -191,6 +195,7 @@ impl fmt::Display for Loss {
 
 /// Why a stream is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EndReason {
     /// Zoom ended it.
     Stopped(StopReason),
@@ -213,8 +218,8 @@ pub enum EndReason {
 }
 
 impl EndReason {
-    /// One word, for metrics and `meta.json`.
-    pub fn word(&self) -> &'static str {
+    /// The label in metrics and the word in `meta.json`.
+    pub fn label(&self) -> &'static str {
         match self {
             EndReason::Stopped(_) => "stopped",
             EndReason::Refused(..) => "refused",

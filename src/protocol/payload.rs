@@ -45,7 +45,7 @@ impl Packet<'_> {
     /// }
     ///
     /// impl Sink for Level {
-    ///     fn event(&mut self, event: &StreamEvent<'_>) {
+    ///     fn on_event(&mut self, event: &StreamEvent<'_>) {
     ///         let StreamEvent::Packet(PacketKind::Audio, packet) = event else {
     ///             return;
     ///         };

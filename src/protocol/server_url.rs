@@ -146,6 +146,7 @@ pub struct ServerUrl {
 
 /// Why a URL is not followed. The text of the URL is not repeated: it may be an attacker's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum UrlError {
     /// Longer than [`URL_BYTES_MAX`], or with characters that no URL has.
     Malformed,

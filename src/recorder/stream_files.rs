@@ -199,7 +199,7 @@ impl Recorder {
         self.meta.end = Some(End {
             // A stream that was left goes on in another process; its files are not complete.
             at_ms: (*reason != EndReason::Left).then_some(now_ms),
-            word: reason.word().to_owned(),
+            word: reason.label().to_owned(),
             text: reason.to_string(),
             stop_reason: match reason {
                 EndReason::Stopped(stop) => Some(stop.0),

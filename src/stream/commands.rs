@@ -13,7 +13,7 @@ const COMMANDS_MAX: usize = 16;
 
 /// A queue for one stream: the end that is pushed to, and the end of the thread.
 pub(super) fn command_queue() -> (CommandSender, CommandReceiver) {
-    let waiting = Arc::new(Mutex::new(Some(VecDeque::new())));
+    let waiting = Arc::new(Mutex::new(Waiting::default()));
     let commands = CommandSender { waiting };
     (commands.clone(), CommandReceiver(commands))
 }
@@ -21,11 +21,17 @@ pub(super) fn command_queue() -> (CommandSender, CommandReceiver) {
 /// Where commands are given.
 #[derive(Debug, Clone)]
 pub(super) struct CommandSender {
-    /// `None` once nobody takes any more.
-    waiting: Arc<Mutex<Option<VecDeque<Command>>>>,
+    waiting: Arc<Mutex<Waiting>>,
 }
 
-/// Where they are taken. Whoever drops it takes no more.
+#[derive(Debug, Default)]
+struct Waiting {
+    commands: VecDeque<Command>,
+    /// The stream is over: what still waits is not handled any more.
+    is_over: bool,
+}
+
+/// Where they are taken. Dropped, it ends the queue.
 #[derive(Debug)]
 pub(super) struct CommandReceiver(CommandSender);
 
@@ -41,17 +47,27 @@ pub(super) enum CommandError {
 impl CommandSender {
     /// Adds one at the end.
     pub(super) fn push(&self, command: Command) -> Result<(), CommandError> {
-        match &mut *self.lock() {
-            None => Err(CommandError::Over),
-            Some(waiting) if waiting.len() >= COMMANDS_MAX => Err(CommandError::Full(command)),
-            Some(waiting) => {
-                waiting.push_back(command);
-                Ok(())
-            }
+        let mut waiting = self.lock();
+        if waiting.is_over {
+            return Err(CommandError::Over);
+        }
+        if waiting.commands.len() >= COMMANDS_MAX {
+            return Err(CommandError::Full(command));
+        }
+        waiting.commands.push_back(command);
+        Ok(())
+    }
+
+    /// What the stream had not handled when it ended.
+    pub(super) fn take_unhandled(&self) -> VecDeque<Command> {
+        let mut waiting = self.lock();
+        match waiting.is_over {
+            true => std::mem::take(&mut waiting.commands),
+            false => VecDeque::new(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<VecDeque<Command>>> {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -59,13 +75,13 @@ impl CommandSender {
 impl CommandReceiver {
     /// The one that has waited longest.
     pub(super) fn pop(&self) -> Option<Command> {
-        self.0.lock().as_mut()?.pop_front()
+        self.0.lock().commands.pop_front()
     }
 }
 
 impl Drop for CommandReceiver {
     fn drop(&mut self) {
-        *self.0.lock() = None;
+        self.0.lock().is_over = true;
     }
 }
 
@@ -88,7 +104,12 @@ mod tests {
         }
         assert_eq!(obeyed.pop(), None);
         assert_eq!(commands.push(command(1)), Ok(()), "there is room again");
+        assert!(
+            commands.take_unhandled().is_empty(),
+            "it may still be handled"
+        );
         drop(obeyed);
         assert_eq!(commands.push(command(2)), Err(CommandError::Over));
+        assert_eq!(commands.take_unhandled(), [command(1)]);
     }
 }

@@ -114,7 +114,7 @@ impl Driver {
             if let Some(end) = self.ended.take() {
                 self.stats.update(&self.stream, self.had_data);
                 for sink in &mut self.sinks {
-                    sink.end(&end);
+                    sink.on_end(&end);
                 }
                 return end;
             }
@@ -178,7 +178,7 @@ impl Driver {
                     self.stats.notice(&notice);
                     log_notice(&notice);
                     for sink in &mut self.sinks {
-                        sink.notice(&notice);
+                        sink.on_notice(&notice);
                     }
                 }
                 Output::Wait(deadline) => return deadline,
@@ -419,7 +419,7 @@ impl Driver {
                 self.packets += usize::from(matches!(event, StreamEvent::Packet(..)));
                 self.stats.event(&event, text.len());
                 for sink in &mut self.sinks {
-                    sink.event(&event);
+                    sink.on_event(&event);
                 }
             }
             Ok(None) => {}

@@ -41,6 +41,20 @@ pub struct StreamHandle {
     stats: Arc<Stats>,
 }
 
+/// Commands that came in the moment in which a stream ended. To be asked after it was joined.
+#[derive(Debug)]
+pub(crate) struct Unhandled(CommandSender);
+
+impl Unhandled {
+    /// Whether a newer `rtms_started` is among them.
+    pub(crate) fn has_fail_over(&self) -> bool {
+        let commands = self.0.take_unhandled();
+        commands
+            .iter()
+            .any(|command| matches!(command, Command::FailOver(_)))
+    }
+}
+
 /// The thread of a stream has panicked. The panic itself was printed where it happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Panicked;
@@ -53,19 +67,61 @@ impl fmt::Display for Panicked {
 
 impl std::error::Error for Panicked {}
 
+/// What a stream's thread is made from.
+#[non_exhaustive]
+pub struct StreamOptions {
+    /// What is asked of Zoom.
+    pub config: StreamConfig,
+    /// What opens its connections.
+    pub dialer: Dialer,
+    /// Where its data goes.
+    pub sinks: Vec<Box<dyn Sink>>,
+    /// Called at the very end, on the stream's thread, also after a panic; it must not block.
+    pub on_end: Box<dyn FnOnce() + Send>,
+    /// Loads the last phrases that an earlier process received. Called on the stream's thread, while the
+    /// first connection opens and before anything is read from it, so it may wait for a disk.
+    #[doc(hidden)]
+    pub recent: Box<dyn FnOnce() -> RecentPhrases + Send>,
+}
+
+impl StreamOptions {
+    /// A stream without sinks, of which nobody waits for the end.
+    pub fn new(config: StreamConfig, dialer: Dialer) -> StreamOptions {
+        StreamOptions {
+            config,
+            dialer,
+            sinks: Vec::new(),
+            on_end: Box::new(|| {}),
+            recent: Box::new(RecentPhrases::default),
+        }
+    }
+}
+
+impl fmt::Debug for StreamOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamOptions")
+            .field("config", &self.config)
+            .field("sinks", &self.sinks.len())
+            .finish_non_exhaustive()
+    }
+}
+
 impl StreamHandle {
     /// Starts the thread of a stream.
     ///
-    /// `recent` loads the last phrases of an earlier life of it. It is called on that thread, while the
-    /// first connection opens and before anything is read from it, so it may wait for a disk. `ended`
-    /// is called at the very end, on that thread, also after a panic; it must not block.
-    pub fn spawn(
-        config: StreamConfig,
-        dialer: Dialer,
-        recent: impl FnOnce() -> RecentPhrases + Send + 'static,
-        mut sinks: Vec<Box<dyn Sink>>,
-        ended: impl FnOnce() + Send + 'static,
-    ) -> io::Result<StreamHandle> {
+    /// # Errors
+    /// The system refuses a thread, or the files that the thread waits on.
+    pub fn spawn(options: StreamOptions) -> io::Result<StreamHandle> {
+        let StreamOptions {
+            mut config,
+            dialer,
+            mut sinks,
+            on_end,
+            recent,
+        } = options;
+        if config.unix_ms == 0 {
+            config.unix_ms = crate::clock::now_ms();
+        }
         let (waker, wakeable) = waker()?;
         let watch = Poller::new(wakeable)?;
         let (commands, obeyed) = command_queue();
@@ -86,7 +142,7 @@ impl StreamHandle {
         let start = Box::new(move || {
             crate::log::set_thread_stream(&config.stream_id);
             for sink in &mut sinks {
-                sink.begin(thread_waker.clone());
+                sink.on_start(thread_waker.clone());
             }
             let now = Instant::now();
             let mut driver = Box::new(Driver {
@@ -116,7 +172,7 @@ impl StreamHandle {
             .name(name)
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                let _ended = OnDrop(Some(ended));
+                let _ended = OnDrop(Some(on_end));
                 begin(start).run()
             })?;
         Ok(StreamHandle {
@@ -139,6 +195,11 @@ impl StreamHandle {
         };
         self.waker.wake();
         sent
+    }
+
+    /// For the commands that the stream will not have handled when it ends.
+    pub(crate) fn unhandled(&self) -> Unhandled {
+        Unhandled(self.commands.clone())
     }
 
     /// What it has counted so far.

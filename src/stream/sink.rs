@@ -10,16 +10,16 @@ use crate::protocol::{EndReason, Notice, StreamEvent};
 pub trait Sink: Send {
     /// The stream begins. `waker` wakes its thread: to be called when a sink that was behind has
     /// caught up.
-    fn begin(&mut self, waker: Waker) {
+    fn on_start(&mut self, waker: Waker) {
         let _ = waker;
     }
 
     /// One message's data; copy what is to be kept. Packets of audio, video and share come up to
     /// 40 ms after they arrived, together with those that follow them.
-    fn event(&mut self, event: &StreamEvent<'_>);
+    fn on_event(&mut self, event: &StreamEvent<'_>);
 
     /// Something about the stream itself.
-    fn notice(&mut self, notice: &Notice) {
+    fn on_notice(&mut self, notice: &Notice) {
         let _ = notice;
     }
 
@@ -32,7 +32,7 @@ pub trait Sink: Send {
     }
 
     /// The stream is over; nothing follows.
-    fn end(&mut self, reason: &EndReason) {
+    fn on_end(&mut self, reason: &EndReason) {
         let _ = reason;
     }
 }

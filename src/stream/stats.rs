@@ -35,7 +35,7 @@ pub struct Stats {
     pub malformed: AtomicU64,
     /// Times a link was lost.
     pub losses: AtomicU64,
-    losses_by: [AtomicU64; Loss::WORDS.len()],
+    losses_by: [AtomicU64; Loss::LABELS.len()],
     /// Handshakes accepted: signaling, media.
     pub connects: [AtomicU64; 2],
     /// Times CLIENT_READY_ACK was sent.
@@ -78,10 +78,10 @@ impl Stats {
         }
     }
 
-    /// How often a link was lost, for each [`Loss::word`].
+    /// How often a link was lost, for each [`Loss::label`].
     pub fn losses_by_cause(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         let counts = self.losses_by.iter().map(|count| count.load(Relaxed));
-        Loss::WORDS.into_iter().zip(counts)
+        Loss::LABELS.into_iter().zip(counts)
     }
 
     pub(super) fn event(&self, event: &StreamEvent<'_>, bytes: usize) {
@@ -103,8 +103,8 @@ impl Stats {
             }
             Notice::Lost(_, loss) => {
                 self.losses.fetch_add(1, Relaxed);
-                let words = Loss::WORDS.iter().zip(&self.losses_by);
-                for (_, count) in words.filter(|(word, _)| **word == loss.word()) {
+                let labels = Loss::LABELS.iter().zip(&self.losses_by);
+                for (_, count) in labels.filter(|(label, _)| **label == loss.label()) {
                     count.fetch_add(1, Relaxed);
                 }
             }

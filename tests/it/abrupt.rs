@@ -13,8 +13,8 @@ use rtmsd::net::resolve::Resolver;
 use rtmsd::net::tls_client::TlsClient;
 use rtmsd::protocol::dedup::RecentPhrases;
 use rtmsd::protocol::server_url::{AllowedHosts, ServerUrl};
-use rtmsd::protocol::{Command, EndReason, MediaParams, MediaSelection, StreamConfig, StreamEvent};
-use rtmsd::stream::{Sink, StreamHandle};
+use rtmsd::protocol::{Command, EndReason, StreamConfig, StreamEvent};
+use rtmsd::stream::{Sink, StreamHandle, StreamOptions};
 use rustix::net::sockopt::set_socket_linger;
 use tungstenite::{Message, WebSocket, accept};
 
@@ -29,13 +29,13 @@ const PHRASES: usize = 80;
 struct Texts(Sender<String>);
 
 impl Sink for Texts {
-    fn event(&mut self, event: &StreamEvent<'_>) {
+    fn on_event(&mut self, event: &StreamEvent<'_>) {
         if let StreamEvent::Transcript(phrase) = event {
             let _ = self.0.send(phrase.text.as_ref().to_owned());
         }
     }
 
-    fn end(&mut self, _reason: &EndReason) {}
+    fn on_end(&mut self, _reason: &EndReason) {}
 }
 
 trait Transport: Read + Write {}
@@ -86,22 +86,17 @@ fn nor_does_it_under_tls() {
 /// A stream that is to connect there, and what it connects with.
 fn stream_of(url: &str, connector: TlsClient) -> (StreamConfig, Dialer) {
     let allowed_hosts = AllowedHosts::parse("ws://127.0.0.1").expect("a host");
-    let config = StreamConfig {
-        product: Product::Meeting,
-        id: "a/B+c==".to_owned(),
-        stream_id: "abrupt".to_owned(),
-        client_id: "client".to_owned(),
-        client_secret: Secret::new("secret"),
-        urls: vec![ServerUrl::parse(url, &allowed_hosts).expect("a URL")],
-        allowed_hosts,
-        media: MediaSelection::default(),
-        params: MediaParams::default(),
-        video_participant: None,
-        events: Vec::new(),
-        buffer_data: None,
-        window: Duration::from_secs(60),
-        unix_ms: 0,
-    };
+    let urls = vec![ServerUrl::parse(url, &allowed_hosts).expect("a URL")];
+    let secret = Secret::new("secret");
+    let mut config = StreamConfig::new(
+        Product::Meeting,
+        "a/B+c==",
+        "abrupt",
+        urls,
+        "client",
+        secret,
+    );
+    config.allowed_hosts = allowed_hosts;
     let resolver = Resolver::new(Box::new(|_| Ok(vec![Ipv4Addr::LOCALHOST.into()])));
     let dialer = Dialer::start(connector, resolver).expect("a thread");
     (config, dialer)
@@ -115,9 +110,9 @@ fn reset_behind_a_burst(tls: Option<&TlsAcceptor>, connector: TlsClient) {
     let url = format!("{scheme}://{address}");
     let (config, dialer) = stream_of(&url, connector);
     let (sender, texts) = channel();
-    let sinks: Vec<Box<dyn Sink>> = vec![Box::new(Texts(sender))];
-    let meeting = StreamHandle::spawn(config, dialer, RecentPhrases::default, sinks, || {})
-        .expect("a thread");
+    let mut options = StreamOptions::new(config, dialer);
+    options.sinks.push(Box::new(Texts(sender)));
+    let meeting = StreamHandle::spawn(options).expect("a thread");
 
     let (mut signaling, _) = next(&listener, tls);
     let answer = format!(
@@ -164,7 +159,9 @@ fn a_disk_that_hangs_at_a_rejoin_holds_up_neither_the_daemon_nor_the_connection(
         RecentPhrases::default()
     };
     // Returns although what was written before is not loaded yet.
-    let stream = StreamHandle::spawn(config, dialer, load, Vec::new(), || {}).expect("a thread");
+    let mut options = StreamOptions::new(config, dialer);
+    options.recent = Box::new(load);
+    let stream = StreamHandle::spawn(options).expect("a thread");
     // And connects.
     let (tcp, _) = listener.accept().expect("the client comes");
     disk_answers.send(()).expect("the stream waits for it");

@@ -30,7 +30,7 @@ struct Teller {
 }
 
 impl Sink for Teller {
-    fn event(&mut self, event: &StreamEvent<'_>) {
+    fn on_event(&mut self, event: &StreamEvent<'_>) {
         if let StreamEvent::Transcript(phrase) = event {
             let is_fatal = self.panics_at.as_deref() == Some(phrase.text.as_ref());
             assert!(!is_fatal, "a sink with a bug");
@@ -43,7 +43,7 @@ impl Sink for Teller {
         }
     }
 
-    fn end(&mut self, reason: &EndReason) {
+    fn on_end(&mut self, reason: &EndReason) {
         let _ = self
             .seen
             .send(Seen::End(self.stream_id.clone(), reason.clone()));

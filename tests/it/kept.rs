@@ -37,7 +37,7 @@ fn has_started(server: &ServerProcess, stream_id: &str) -> bool {
     let word = format!("stream={stream_id} ");
     let log = server.log();
     let mut lines = log.iter().filter(|line| line.contains(&word));
-    lines.any(|line| line.contains("stream begins") || line.contains("stream started"))
+    lines.any(|line| line.contains("stream started"))
 }
 
 /// `RTMSD_KILLS` says how often; 20 times without it.

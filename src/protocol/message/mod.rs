@@ -71,6 +71,7 @@ pub enum Message<'a> {
 
 /// Which of the three packet streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PacketKind {
     /// 14.
     Audio,

@@ -4,6 +4,7 @@ use crate::domain::product::Product;
 
 /// A kind of media; also the choice of one socket for all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum MediaKind {
     /// What is said, as sound.
     Audio,

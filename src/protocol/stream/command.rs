@@ -12,6 +12,7 @@ use crate::protocol::server_url::ServerUrl;
 
 /// What the daemon tells a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Command {
     /// `rtms_interrupted`: Zoom lost our signaling link.
     Interrupted {

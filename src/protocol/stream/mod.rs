@@ -68,6 +68,7 @@ const REPORT_REPEAT: Duration = Duration::from_secs(5);
 
 /// What a stream is made from.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct StreamConfig {
     /// Which product.
     pub product: Product,
@@ -133,6 +134,7 @@ impl StreamConfig {
 
 /// What the stream asks of its driver.
 #[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Output {
     /// Begin to connect; the outcome comes back by `handle_opened` or `handle_closed`. A link of
     /// that id that still exists is gone.
@@ -160,6 +162,7 @@ pub enum Output {
 
 /// What a stream counts, for those who watch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Counters {
     /// Keep-alives answered.
     pub keep_alives: u64,

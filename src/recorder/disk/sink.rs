@@ -106,11 +106,11 @@ impl DiskSink {
 }
 
 impl Sink for DiskSink {
-    fn begin(&mut self, waker: Waker) {
+    fn on_start(&mut self, waker: Waker) {
         let _ = self.gauge.waker.set(waker);
     }
 
-    fn event(&mut self, event: &StreamEvent<'_>) {
+    fn on_event(&mut self, event: &StreamEvent<'_>) {
         if let StreamEvent::Packet(kind, packet) = event {
             self.packets.push(*kind, packet);
             if self.packets.size() >= PACKETS_BYTES {
@@ -124,7 +124,7 @@ impl Sink for DiskSink {
         }
     }
 
-    fn notice(&mut self, notice: &Notice) {
+    fn on_notice(&mut self, notice: &Notice) {
         let job = match notice {
             Notice::Granted(granted) => Job::Granted(self.key, granted.clone()),
             Notice::MediaResumed(kind) => Job::Media(self.key, MediaChange::Resumed(*kind)),
@@ -153,7 +153,7 @@ impl Sink for DiskSink {
             || self.counters.waiting_bytes.load(Relaxed) > ALL_BACKLOG_BYTES
     }
 
-    fn end(&mut self, reason: &EndReason) {
+    fn on_end(&mut self, reason: &EndReason) {
         self.flush();
         let _ = self.sender.send(Job::End(self.key, reason.clone()));
     }

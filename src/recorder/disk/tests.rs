@@ -28,13 +28,13 @@ fn say(sink: &mut DiskSink, start_ms: u64, text: &str) {
     let Ok(Message::Transcript(transcript)) = decode(&json) else {
         panic!("no transcript");
     };
-    sink.event(&StreamEvent::Transcript(transcript));
+    sink.on_event(&StreamEvent::Transcript(transcript));
     sink.flush();
 }
 
 fn sound(sink: &mut DiskSink) {
     let sound = packet(7, "Ada", 1_767_000_000_000, "AQACAAMABAA=");
-    sink.event(&StreamEvent::Packet(PacketKind::Audio, sound));
+    sink.on_event(&StreamEvent::Packet(PacketKind::Audio, sound));
 }
 
 fn disk(root: &Path) -> Disk {
@@ -110,12 +110,12 @@ fn a_stream_that_lives_again_before_its_end_was_written_goes_on_in_one_file() {
     let start_ms = again.started_ms;
     let mut first = disk.sink(again.clone());
     say(&mut first, start_ms + 1, "one");
-    first.end(&EndReason::Panicked);
+    first.on_end(&EndReason::Panicked);
     let mut second = disk.sink(again.clone());
     say(&mut second, start_ms + 2, "two");
     fs::remove_file(day).expect("removable");
     say(&mut second, start_ms + 3, "three");
-    second.end(&EndReason::Stopped(StopReason(6)));
+    second.on_end(&EndReason::Stopped(StopReason(6)));
     let folder = folder(&root, &again);
     let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
     wait_for("ended", || read("meta.json").contains("\"ended\""));
@@ -152,7 +152,7 @@ fn what_does_not_fit_into_memory_is_counted_and_told() {
     assert!(dropped >= 40, "{dropped}");
     assert!(sink.is_backlogged());
     fs::remove_file(day).expect("removable");
-    sink.end(&EndReason::Stopped(StopReason(6)));
+    sink.on_end(&EndReason::Stopped(StopReason(6)));
     drop(sink);
     assert!(disk.stop(Instant::now() + PATIENCE));
     let folder = folder(&root, &troubled);
@@ -170,7 +170,7 @@ fn all_wait_for_a_disk_that_is_far_behind_and_are_told_when_it_is_not() {
     let disk = disk(&root);
     let mut innocent = disk.sink(info());
     let (waker, wakeable) = waker().expect("a pair");
-    innocent.begin(waker);
+    innocent.on_start(waker);
     let mut sinks: Vec<DiskSink> = troubled
         .iter()
         .map(|info| disk.sink(info.clone()))
@@ -203,7 +203,7 @@ fn nobody_else_reads_what_is_written() {
     let disk = disk(&root);
     let mut sink = disk.sink(info());
     say(&mut sink, 1_767_000_000_001, "private");
-    sink.end(&EndReason::Stopped(StopReason(6)));
+    sink.on_end(&EndReason::Stopped(StopReason(6)));
     drop(sink);
     assert!(disk.stop(Instant::now() + PATIENCE));
     let folder = folder(&root, &info());
@@ -245,7 +245,7 @@ fn many_streams_are_synced_together() {
     });
     for sink in &mut sinks {
         say(sink, 1_767_000_000_000, "two");
-        sink.end(&EndReason::Left);
+        sink.on_end(&EndReason::Left);
     }
     assert!(disk.stop(Instant::now() + PATIENCE));
     for info in &infos {
