@@ -12,7 +12,11 @@ fn judged<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Verdict, Option<Reques
     let mut collector = Collector::new(LIMITS, 0);
     let mut last = Verdict::More;
     for piece in pieces {
-        last = match collector.handle_bytes(piece) {
+        let verdict = collector.handle_bytes(piece);
+        let limit = LIMITS.head_bytes_max + LIMITS.body_bytes_max;
+        // A vector at most doubles.
+        assert!(collector.held_bytes() <= 2 * (limit + piece.len()));
+        last = match verdict {
             Verdict::Continue => Verdict::More,
             Verdict::Complete => return (Verdict::Complete, Some(collector.into_request())),
             refused @ Verdict::Refuse(_) => return (refused, None),

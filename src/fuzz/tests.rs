@@ -1,12 +1,12 @@
 //! A short fuzzing of every target with the stable compiler. `RTMSD_FUZZ_RUNS` says how many mutations
-//! instead of 2,000.
+//! instead of 10,000.
 
 use std::path::Path;
 
 use super::{config, message, request, server_url, webhook};
 
 /// What parsers trip over, beside what the seeds hold.
-const FRAGMENTS: [&[u8]; 28] = [
+const FRAGMENTS: [&[u8]; 36] = [
     b"\0",
     b"\n",
     b"\r",
@@ -24,18 +24,31 @@ const FRAGMENTS: [&[u8]; 28] = [
     b"]",
     b",",
     b":",
+    b"=",
+    b"#",
+    b"/",
+    b"?",
     b"%00",
     b"@",
-    b"null",
+    b".",
+    b"0",
+    b":0",
     b"-0",
+    b"null",
     b"1e999",
     b"18446744073709551616",
     b"\xef\xbb\xbf",
     b"\xff",
     b"\xc3\xa9",
+    b"Host: a\r\n",
     b"Content-Length: 1\r\n",
     b"Transfer-Encoding: chunked\r\n",
 ];
+
+/// Where words and lines begin and end in the formats that are tried.
+const DELIMITERS: &[u8] = b"\n\"':,/{}[]=@?# ";
+
+const INPUT_BYTES_MAX: usize = 4096;
 
 /// SplitMix64.
 struct Random(u64);
@@ -50,38 +63,57 @@ impl Random {
     }
 }
 
-/// One to four changes: a byte, a piece removed, repeated, taken from another seed, a fragment put in.
+/// A place in the bytes from `from` on, half of the time beside a delimiter.
+fn place(bytes: &[u8], from: usize, random: &mut Random) -> usize {
+    let at = from + random.below(bytes.len() - from + 1);
+    match random.below(2) {
+        0 => at,
+        _ => (at..bytes.len())
+            .find(|at| DELIMITERS.contains(&bytes[*at]))
+            .map_or(bytes.len(), |found| found + random.below(2)),
+    }
+}
+
+/// One to four changes: a bit, a piece removed, repeated, taken from another seed, a fragment put in.
 fn mutated(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     let mut bytes = seeds[random.below(seeds.len())].clone();
     for _ in 0..=random.below(4) {
-        let at = random.below(bytes.len() + 1);
-        let end = at + random.below((bytes.len() - at).min(64) + 1);
-        match random.below(6) {
+        let at = place(&bytes, 0, random);
+        let end = match random.below(2) {
+            0 => place(&bytes, at, random),
+            _ => at + random.below((bytes.len() - at).min(16) + 1),
+        };
+        match random.below(7) {
             0 if at < bytes.len() => bytes[at] ^= 1 << random.below(8),
             1 => drop(bytes.drain(at..end)),
             2 => {
-                let piece = bytes[at..end].to_vec();
+                let piece = bytes[at..end].repeat(1 << random.below(10));
                 bytes.splice(at..at, piece);
             }
             3 => {
                 let other = &seeds[random.below(seeds.len())];
-                let from = random.below(other.len() + 1);
-                let piece = &other[from..from + random.below(other.len() - from + 1)];
-                bytes.splice(at..end, piece.iter().copied());
+                let from = place(other, 0, random);
+                let to = place(other, from, random);
+                bytes.splice(at..end, other[from..to].iter().copied());
             }
             4 => bytes.truncate(at),
-            _ => {
+            5 => {
                 let fragment = FRAGMENTS[random.below(FRAGMENTS.len())];
                 bytes.splice(at..end, fragment.iter().copied());
             }
+            _ => {
+                let fragment = FRAGMENTS[random.below(FRAGMENTS.len())];
+                bytes.splice(at..at, fragment.iter().copied());
+            }
         }
+        bytes.truncate(INPUT_BYTES_MAX);
     }
     bytes
 }
 
 #[expect(clippy::print_stderr, reason = "a failing test must show its input")]
 fn smoke(target: &str, run: fn(&[u8])) {
-    let runs = std::env::var("RTMSD_FUZZ_RUNS").map_or(2000, |n| n.parse().expect("a number"));
+    let runs = std::env::var("RTMSD_FUZZ_RUNS").map_or(10_000, |n| n.parse().expect("a number"));
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
     let mut files: Vec<_> = std::fs::read_dir(folder.join(target))
         .expect("seeds")
