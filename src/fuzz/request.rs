@@ -43,7 +43,7 @@ pub fn run(bytes: &[u8]) {
         let head = std::str::from_utf8(head)
             .expect("ASCII")
             .to_ascii_lowercase();
-        assert!(!head.contains("transfer-encoding:") && !head.contains("\nexpect:"));
+        assert!(!head.contains("\ntransfer-encoding:") && !head.contains("\nexpect:"));
         let lengths: Vec<&str> = head
             .lines()
             .filter_map(|line| line.strip_prefix("content-length: "))

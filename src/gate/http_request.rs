@@ -325,7 +325,9 @@ impl Collector {
         if let Err(error) = parsed
             && !is_about_fields(error)
         {
-            return Err(line_refusal(head, error));
+            // A carriage return that stands alone is one error, in the line as in a field.
+            self.check_line(self.start)?;
+            return Err(line_refusal(&self.bytes[self.start..end], error));
         }
         let method = known_method(request.method)?;
         (self.is_head, self.is_post) = (method == "HEAD", method == "POST");

@@ -57,6 +57,8 @@ fn each_request_gets_its_own_answer() {
             "POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}",
             200,
         ),
+        // An unknown method, and a fault in a field that could also be one of the line.
+        ("POSt / HTTP/1.1\r\n\rHost: a\r\n\r\n", 405),
         (
             "POST /webhook HTTP/1.1\nHost: a\nContent-Length: 2\n\n{}",
             200,
