@@ -71,7 +71,7 @@ fn mux(options: &Options, out: &mut impl Write) -> Result<(), (u8, String)> {
     for note in &recording.notes {
         let _ = writeln!(io::stderr(), "note: {note}");
     }
-    if !recording.is_ended {
+    if recording.ended_ms.is_none() {
         let _ = writeln!(
             io::stderr(),
             "note: the stream is still being received; the output ends with what was written so far"
@@ -174,8 +174,8 @@ fn explain(
         }
         Failure::Failed(status, last_lines) => {
             let text = format!(
-                "rtmsd mux: ffmpeg failed ({status}); --dry-run prints the command. Its last messages:\n\
-                 {last_lines}"
+                "rtmsd mux: ffmpeg failed ({status}), expected version {FFMPEG_MIN} or later; --dry-run \
+                 prints the command. Its last messages:\n{last_lines}"
             );
             (exit::UNAVAILABLE, text.trim_end().to_owned())
         }

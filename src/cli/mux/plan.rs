@@ -7,9 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::cues::flattened;
-use super::recording::{
-    AudioFile, AudioFormat, Cue, FAR_MS, Recording, VideoCodec, VideoTrack, since,
-};
+use super::recording::{AudioFile, AudioFormat, Cue, FAR_MS, Recording, VideoCodec, VideoTrack};
 use super::timing::{Timing, frame_rate, holes, timing};
 use crate::domain::time::Utc;
 
@@ -183,7 +181,7 @@ pub(super) fn feeds(
     let cues = flattened(&cues);
     let mut feeds: Vec<Feed<'_>> = tracks
         .into_iter()
-        .map(|track| (track, timing(track, origin_ms)))
+        .map(|track| (track, timing(track, origin_ms, recording.length_ms_max())))
         .filter(|(_, timing)| timing.ends().is_some())
         .map(|track| Feed {
             track: Some(track),
@@ -239,7 +237,7 @@ pub(super) fn plan<'a>(recording: &'a Recording, choice: &Choice) -> Result<Plan
     let ends = recording
         .audio
         .iter()
-        .map(|file| since(origin_ms, file.first_ms) + file.length_ms);
+        .map(|file| recording.offset_ms(file.first_ms) + file.length_ms);
     let length_ms = ends
         .chain(feeds.iter().map(Feed::end_ms))
         .max()
@@ -402,7 +400,7 @@ impl Call {
     fn audio_input(&mut self, recording: &Recording, file: &AudioFile) {
         match file.codec {
             // The header of a growing file has an old length.
-            AudioFormat::Wav if !recording.is_ended => {
+            AudioFormat::Wav if recording.ended_ms.is_none() => {
                 self.add(["-ignore_length", "1", "-f", "wav"])
             }
             AudioFormat::Wav => self.add(["-f", "wav"]),
@@ -424,14 +422,13 @@ impl Call {
             true => "stereo",
             false => "mono",
         };
-        let origin_ms = recording.origin_ms();
         let mut labels = String::new();
         for (n, file) in audio.iter().enumerate() {
             let mut chain = format!(
                 "[{}:a]aresample={rate_hz},aformat=sample_fmts=fltp:channel_layouts={layout}",
                 first_input + n
             );
-            let delay_ms = since(origin_ms, file.first_ms);
+            let delay_ms = recording.offset_ms(file.first_ms);
             if delay_ms > 0 {
                 chain += &format!(",adelay={delay_ms}:all=1");
             }
@@ -453,14 +450,26 @@ impl Call {
     /// Every frame at its time and in one size, black in between. Returns width, height and rate.
     fn video_filter(&mut self, feeds: &[Feed<'_>], length_ms: u64) -> (u32, u32, u32) {
         let [width, height] = size(feeds);
-        let timings = feeds.iter().flat_map(|feed| &feed.track);
-        let timings: Vec<&Timing> = timings.map(|(_, timing)| timing).collect();
+        let tracks: Vec<&(&VideoTrack, Timing)> =
+            feeds.iter().flat_map(|feed| &feed.track).collect();
+        let timings: Vec<&Timing> = tracks.iter().map(|(_, timing)| timing).collect();
         let rates = timings.iter().map(|timing| frame_rate(timing));
         let rate = rates.max().unwrap_or(0);
         // `fps` repeats the first frame from 0 on, `tpad` the last one until `-t` ends the output.
         let track = |input: usize| {
+            // Players would guess the colours of single pictures wrong; and two tracks need the same.
+            let is_h264 = matches!(tracks[input].0.codec, VideoCodec::H264(_));
+            let matrix = match is_h264 {
+                true => "",
+                false => ":out_color_matrix=bt709",
+            };
+            let params = match is_h264 && tracks.len() == 1 {
+                true => "",
+                false => ",setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709",
+            };
             format!(
-                "[{input}:v]scale={width}:{height}:force_original_aspect_ratio=decrease:eval=frame,\
+                "[{input}:v]scale={width}:{height}:force_original_aspect_ratio=decrease:eval=frame:\
+                 out_range=tv{matrix}{params},\
                  pad={width}:{height}:-1:-1:eval=frame,setsar=1,format=yuv420p,\
                  fps={rate}:start_time=0,tpad=stop=-1:stop_mode=clone"
             )

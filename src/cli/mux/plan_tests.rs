@@ -45,7 +45,7 @@ fn recording() -> Recording {
         folder: PathBuf::from("/r"),
         title: "-y Plan".to_owned(),
         started_ms: ZERO,
-        is_ended: true,
+        ended_ms: Some(ZERO + 3_600_000),
         ..Recording::default()
     }
 }
@@ -90,7 +90,7 @@ fn cameras_and_speakers() {
         line(&plan),
         "-n -itsoffset 1.500 -reinit_filter 0 -f matroska -i FEED0 -f wav -i /r/audio-1.wav \
          -f ogg -i /r/audio-2.opus -f g722 -i /r/audio-1.2.g722 -filter_complex \
-         [0:v]scale=642:360:force_original_aspect_ratio=decrease:eval=frame,\
+         [0:v]scale=642:360:force_original_aspect_ratio=decrease:eval=frame:out_range=tv,\
          pad=642:360:-1:-1:eval=frame,setsar=1,format=yuv420p,fps=10:start_time=0,\
          tpad=stop=-1:stop_mode=clone,drawbox=color=black:t=fill:enable='\
          gte(t,0.000)*lt(t,2.000)+gte(t,3.040)*lt(t,602.000)+gte(t,603.000)*lt(t,700.500)'[v];\
@@ -125,11 +125,13 @@ fn a_camera_beside_a_shared_screen() {
     let line = line(&both);
     let graph = "-itsoffset 0.000 -reinit_filter 0 -f matroska -i FEED0 -itsoffset 2.000 \
          -reinit_filter 0 -f matroska -i FEED1 -filter_complex \
-         [0:v]scale=1920:1080:force_original_aspect_ratio=decrease:eval=frame,\
+         [0:v]scale=1920:1080:force_original_aspect_ratio=decrease:eval=frame:out_range=tv,\
+         setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709,\
          pad=1920:1080:-1:-1:eval=frame,setsar=1,format=yuv420p,fps=25:start_time=0,\
          tpad=stop=-1:stop_mode=clone,drawbox=color=black:t=fill:enable='\
          gte(t,1.040)*lt(t,12.040)',split[camera][corner];[corner]scale=384:-2[inset];\
-         [1:v]scale=1920:1080:force_original_aspect_ratio=decrease:eval=frame,\
+         [1:v]scale=1920:1080:force_original_aspect_ratio=decrease:eval=frame:out_range=tv:\
+         out_color_matrix=bt709,setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709,\
          pad=1920:1080:-1:-1:eval=frame,setsar=1,format=yuv420p,fps=25:start_time=0,\
          tpad=stop=-1:stop_mode=clone[share];[camera][share]overlay=enable='\
          not(gte(t,0.000)*lt(t,2.000)+gte(t,9.000)*lt(t,12.000))'[main];\
@@ -149,7 +151,7 @@ fn a_camera_beside_a_shared_screen() {
 fn sound_alone() {
     let recording = Recording {
         audio: vec![file("audio-mixed.wav", AudioFormat::Wav, 250, 4000)],
-        is_ended: false,
+        ended_ms: None,
         ..recording()
     };
     let choice = Choice::default();
@@ -262,6 +264,8 @@ fn the_output_begins_with_what_is_oldest() {
     assert_eq!(at(ZERO, 0).origin_ms(), ZERO);
     assert_eq!(at(ZERO, 5000).origin_ms(), ZERO);
     assert_eq!(at(5000, ZERO).origin_ms(), ZERO);
-    assert_eq!(since(ZERO, 5000), 0);
-    assert_eq!(since(ZERO, u64::MAX), 0);
+    assert_eq!(at(0, u64::MAX).origin_ms(), ZERO + 500);
+    assert_eq!(at(ZERO, 0).length_ms_max(), 4_200_000);
+    assert_eq!(at(ZERO, 0).offset_ms(5000), 0);
+    assert_eq!(at(ZERO, 0).offset_ms(ZERO + 5_000_000), 0);
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::cues;
 use super::h264::ParameterSets;
 use super::recording::{
-    AudioFile, AudioFormat, Cue, Frame, Place, Recording, VideoCodec, VideoTrack,
+    AudioFile, AudioFormat, Cue, Frame, Place, Recording, STAMP_MS_MAX, VideoCodec, VideoTrack,
 };
 use crate::domain::id::Id;
 use crate::domain::text::one_line;
@@ -104,15 +104,12 @@ fn below(inside: fs::ReadDir, levels: u32, found: &mut Vec<PathBuf>) {
 fn from_meta(folder: PathBuf, meta: &Value) -> Recording {
     let text = |key: &str| meta[key].as_str().map(|text| one_line(text).into_owned());
     let ids = ["topic", "meeting_id", "stream_id"];
-    // Stamps after the year 2100 are invalid.
-    let started_ms = meta["started_ms"]
-        .as_u64()
-        .filter(|ms| *ms < 4_102_444_800_000);
+    let stamp = |key: &str| meta[key].as_u64().filter(|ms| *ms < STAMP_MS_MAX);
     Recording {
         folder,
         title: ids.into_iter().find_map(text).unwrap_or_default(),
-        started_ms: started_ms.unwrap_or(0),
-        is_ended: meta["state"] == "ended",
+        started_ms: stamp("started_ms").unwrap_or(0),
+        ended_ms: stamp("ended_ms").filter(|_| meta["state"] == "ended"),
         audio: meta["audio"]
             .as_array()
             .into_iter()

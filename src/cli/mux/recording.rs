@@ -8,6 +8,12 @@ use super::h264::ParameterSets;
 /// after 30 hours.
 pub(super) const FAR_MS: u64 = 30 * 3_600_000;
 
+/// Stamps from the year 2100 on are invalid.
+pub(super) const STAMP_MS_MAX: u64 = 4_102_444_800_000;
+
+/// How far Zoom's clock can be ahead of ours; webhooks are refused at less.
+const SKEW_MS: u64 = 600_000;
+
 /// The content of a stream's folder.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Recording {
@@ -17,8 +23,8 @@ pub(super) struct Recording {
     pub title: String,
     /// When the stream started, Unix milliseconds.
     pub started_ms: u64,
-    /// Whether every file is complete.
-    pub is_ended: bool,
+    /// When every file was complete, Unix milliseconds; `None` while they grow.
+    pub ended_ms: Option<u64>,
     /// In the order of `meta.json`.
     pub audio: Vec<AudioFile>,
     pub camera: Option<VideoTrack>,
@@ -116,18 +122,26 @@ impl Recording {
             tracks.flat_map(|track| track.frames.iter().map(|frame| frame.stamp_ms).take(1));
         let stamps = self.audio.iter().map(|file| file.first_ms);
         let stamps = stamps.chain(pictures).filter(|stamp| *stamp > 0);
+        let stamps = stamps.filter(|stamp| *stamp < STAMP_MS_MAX);
         let is_near = |stamp: &u64| stamp.abs_diff(self.started_ms) <= FAR_MS;
         match stamps.clone().filter(is_near).min() {
             Some(first) => first.min(self.started_ms),
             None => stamps.min().unwrap_or(self.started_ms),
         }
     }
-}
 
-/// Milliseconds from `origin_ms` to a stamp; 0 for an impossible stamp.
-pub(super) fn since(origin_ms: u64, stamp_ms: u64) -> u64 {
-    match stamp_ms.checked_sub(origin_ms) {
-        Some(ms) if ms <= FAR_MS => ms,
-        _ => 0,
+    /// The longest possible output, in milliseconds: no frame is later, whatever its stamp says.
+    pub(super) fn length_ms_max(&self) -> u64 {
+        let ended_ms = self.ended_ms.unwrap_or(u64::MAX);
+        let length_ms = ended_ms.saturating_sub(self.origin_ms());
+        length_ms.saturating_add(SKEW_MS).min(FAR_MS)
+    }
+
+    /// Milliseconds from the start of the output to a stamp; 0 for an impossible stamp.
+    pub(super) fn offset_ms(&self, stamp_ms: u64) -> u64 {
+        match stamp_ms.checked_sub(self.origin_ms()) {
+            Some(ms) if ms <= self.length_ms_max() => ms,
+            _ => 0,
+        }
     }
 }

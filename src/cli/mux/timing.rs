@@ -3,7 +3,7 @@
 //! H.264 has no clock of its own, so the stamps in the index decide. They come from the network and can
 //! have any value; frames keep their order in any case.
 
-use super::recording::{FAR_MS, Frame, VideoCodec, VideoTrack};
+use super::recording::{Frame, VideoCodec, VideoTrack};
 
 /// A camera without frames for longer than this is off, and the picture is black. A shorter gap is
 /// jitter or a short loss of the connection, and the last frame stays.
@@ -38,9 +38,9 @@ impl Timing {
     }
 }
 
-/// Places the frames of a track in an output that starts at `origin_ms`.
-pub(super) fn timing(track: &VideoTrack, origin_ms: u64) -> Timing {
-    let times = times(&track.frames, origin_ms);
+/// Places the frames of a track in an output that starts at `origin_ms` and has at most `length_ms_max`.
+pub(super) fn timing(track: &VideoTrack, origin_ms: u64, length_ms_max: u64) -> Timing {
+    let times = times(&track.frames, origin_ms, length_ms_max);
     let hold_ms = match track.kind {
         // A slide may stay for an hour; the end of sharing is a meeting event.
         "share" => u64::MAX,
@@ -100,7 +100,7 @@ pub(super) fn timing(track: &VideoTrack, origin_ms: u64) -> Timing {
 }
 
 /// The time of each frame after the start of the output; it only grows.
-fn times(frames: &[Frame], origin_ms: u64) -> Vec<u64> {
+fn times(frames: &[Frame], origin_ms: u64, length_ms_max: u64) -> Vec<u64> {
     let mut last: Option<u64> = None;
     // What is added to stamps after their clock has jumped.
     let mut shift: i64 = 0;
@@ -110,12 +110,11 @@ fn times(frames: &[Frame], origin_ms: u64) -> Vec<u64> {
             _ => None,
         };
         let next = last.map_or(0, |last| last + STEP_MS);
-        let ahead_max = last.unwrap_or(0) + FAR_MS;
         let behind_min = last.map_or(0, |last| last.saturating_sub(BACK_MS));
         let time = match stamp {
             None => next,
             Some(stamp) => match u64::try_from(stamp.saturating_add(shift)) {
-                Ok(time) if (behind_min..=ahead_max).contains(&time) => {
+                Ok(time) if (behind_min..=length_ms_max).contains(&time) => {
                     time.max(last.map_or(0, |last| last + 1))
                 }
                 _ => {
@@ -184,7 +183,7 @@ pub(super) fn frame_rate(timing: &Timing) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::super::h264::ParameterSets;
-    use super::super::recording::Place;
+    use super::super::recording::{FAR_MS, Place};
     use super::*;
 
     const ZERO: u64 = 1_767_000_000_000;
@@ -209,7 +208,7 @@ mod tests {
     }
 
     fn check(track: &VideoTrack, times: &[Option<u64>], spans: &[(u64, u64)]) {
-        let timing = timing(track, ZERO);
+        let timing = timing(track, ZERO, FAR_MS);
         assert_eq!(timing.times, times);
         assert_eq!(timing.spans, spans);
     }
@@ -270,7 +269,6 @@ mod tests {
 
     #[test]
     fn no_stamp_breaks_the_order() {
-        let far = FAR_MS as i64;
         let frames = [
             // Before the start, and impossibly late.
             (-5, 1, true),
@@ -281,10 +279,11 @@ mod tests {
             (100, 1, true),
             (-3_600_000, 1, true),
             (-3_599_960, 1, true),
-            (far * 2, 1, true),
+            // Later than the end of the recording.
+            (7_200_000, 1, true),
         ];
         let track = track("video", &frames, &[]);
-        let timing = timing(&track, ZERO);
+        let timing = timing(&track, ZERO, 3_600_000);
         let times: Vec<u64> = timing.times.iter().flatten().copied().collect();
         assert_eq!(times.len(), frames.len());
         assert!(times.windows(2).all(|two| two[0] < two[1]), "{times:?}");
