@@ -84,6 +84,15 @@ pub struct Line {
     pub meeting_id: Option<String>,
     /// The meeting's topic, where known.
     pub topic: Option<String>,
+    /// Who brought the app into the meeting, where told.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub operator_id: Option<String>,
+    /// Whether that is the meeting's original host, where told.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub is_original_host: Option<bool>,
+    /// The operator's account, where told.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub account_id: Option<String>,
     /// `connecting`, `receiving` or `reconnecting`.
     pub state: String,
     /// What it waits for; `None` while data flows.
@@ -165,6 +174,9 @@ fn line(stream: &StreamStatus) -> Line {
         id: info.id.clone(),
         meeting_id: info.meeting_id.clone(),
         topic: info.topic.clone(),
+        operator_id: info.operator_id.clone(),
+        is_original_host: info.is_original_host,
+        account_id: info.account_id.clone(),
         state: state.to_owned(),
         waits_for: waits_for.map(str::to_owned),
         age_s: stream.since.elapsed().as_secs(),

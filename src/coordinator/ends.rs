@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use super::entry::{Start, StreamEntry};
-use super::{Action, Coordinator, Now, PANICS_MAX, RESTARTS_MAX};
+use super::entry::{MeetingEntry, Start, StreamEntry};
+use super::phase::Phase;
+use super::{Action, Coordinator, DRAIN_MAX, Now, PANICS_MAX, RESTARTS_MAX, START_AGAIN_AFTER};
 use crate::domain::rest::RestAction;
 use crate::domain::severity::Severity;
-use crate::protocol::EndReason;
+use crate::domain::stream_info::Withdrawal;
 use crate::protocol::codes::{StopPolicy, StopReason};
+use crate::protocol::{EndReason, SIGNALING_WINDOW};
 
 impl Coordinator {
-    /// The thread of a stream is over.
+    /// The thread of a stream is over, or could not be made.
     pub fn handle_end(&mut self, now: Now, stream_id: &str, end: &EndReason) -> Vec<Action> {
         // One that was left is still ours: the next process takes it over.
         if *end == EndReason::Left {
@@ -19,52 +21,98 @@ impl Coordinator {
         let Some(entry) = self.streams.get_mut(stream_id) else {
             return Vec::new();
         };
+        let is_over = entry.stopped_ms.is_some() || entry.is_superseded;
+        if matches!(end, EndReason::NoResources(_)) && !is_over {
+            let at = now.instant + START_AGAIN_AFTER;
+            if entry.connect_until.is_some_and(|until| at < until) {
+                let stream_id = stream_id.to_owned();
+                self.actions.push(Action::StartLater { at, stream_id });
+                return std::mem::take(&mut self.actions);
+            }
+        }
         self.is_changed = true;
-        if *end == EndReason::Panicked && entry.stopped_ms.is_none() && entry.panics < PANICS_MAX {
+        if *end == EndReason::Panicked && !is_over && entry.panics < PANICS_MAX {
             entry.panics += 1;
-            self.rejoin(stream_id);
+            self.start_stream(now, stream_id, SIGNALING_WINDOW, true);
             return std::mem::take(&mut self.actions);
         }
         entry.ended_ms = Some(now.unix_ms);
-        let uuid = entry.started.id.clone();
-        let reason = match end {
-            EndReason::Stopped(reason) => Some(entry.effective_reason(*reason)),
-            // The webhook was told to a stream that ended of something else just then.
-            _ => entry.stopped_ms.and(entry.stop_reason).map(StopReason),
+        let socket = match end {
+            EndReason::Stopped(reason) => Some(*reason),
+            _ => None,
         };
-        if let Some(reason) = reason {
+        let reason = entry.effective_reason(socket);
+        // A thread that is ending already takes no order to move: then the end is of the life before.
+        let has_moved = |at| now.instant.saturating_duration_since(at) < DRAIN_MAX;
+        let is_followed = entry.is_superseded
+            || entry.stopped_ms.is_none() && socket.is_some() && entry.moved.is_some_and(has_moved);
+        entry.is_superseded = is_followed;
+        let uuid = entry.started.id.clone();
+        if is_followed {
+            self.log_end(stream_id, reason);
+            if reason == Some(StopReason::STREAM_REVOKED) {
+                self.withdraw(now, stream_id, false);
+            }
+            self.begin_next_life(now, stream_id);
+        } else if let Some(reason) = reason {
             self.after_stop(now, stream_id, reason);
         }
-        let is_last = !self
-            .streams
-            .values()
-            .any(|e| e.is_active() && e.started.id == uuid);
         // A stream that ended before its scheduled stop needs none; one that is started again
         // keeps it.
-        if is_last
-            && self.meetings.get(&uuid).is_some_and(|meeting| {
-                meeting.stop_at_ms.is_some() && !matches!(meeting.start, Start::Trying { .. })
-            })
+        let has_stream = self.has_stream(&uuid);
+        if let Some(meeting) = self.meetings.get_mut(&uuid)
+            && !has_stream
+            && meeting.stop_at_ms.is_some()
+            && !matches!(meeting.phase(), Phase::Starting | Phase::AwaitingHost)
         {
-            self.stop_done(&uuid);
+            meeting.stop_at_ms = None;
+            meeting.stop_attempts = 0;
+            self.cancel_calls(now, &uuid);
         }
         std::mem::take(&mut self.actions)
     }
 
+    fn log_end(&mut self, stream_id: &str, reason: Option<StopReason>) {
+        let why = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
+        self.log(
+            Severity::Info,
+            &format!("earlier life ended{why}, the newer start follows stream={stream_id}"),
+        );
+    }
+
+    /// The time of [`Action::StartLater`] has come.
+    pub fn start_again(&mut self, now: Now, stream_id: &str) -> Vec<Action> {
+        let Some(entry) = self.streams.get(stream_id).filter(|e| e.is_active()) else {
+            return Vec::new();
+        };
+        if entry.stopped_ms.is_some() || entry.is_superseded {
+            let end = EndReason::NoResources("it was stopped before it could begin".to_owned());
+            return self.handle_end(now, stream_id, &end);
+        }
+        let left = entry.connect_until.map_or(Duration::ZERO, |until| {
+            until.saturating_duration_since(now.instant)
+        });
+        self.start_stream(now, stream_id, left, true);
+        std::mem::take(&mut self.actions)
+    }
+
     /// A stream whose thread was over before it could be told to move runs again.
-    pub fn revive(&mut self, stream_id: &str) -> Vec<Action> {
+    pub fn revive(&mut self, now: Now, stream_id: &str) -> Vec<Action> {
         if let Some(entry) = self.streams.get_mut(stream_id)
             && !entry.is_active()
         {
             entry.ended_ms = None;
             self.is_changed = true;
-            self.rejoin(stream_id);
+            self.start_stream(now, stream_id, SIGNALING_WINDOW, true);
         }
         std::mem::take(&mut self.actions)
     }
 
+    /// Ends a stream of an earlier process whose stop that process did not come to.
     pub(super) fn complete(&mut self, now: Now, entry: &StreamEntry) {
-        let reason = entry.effective_reason(StopReason::UNDEFINED);
+        let reason = entry
+            .effective_reason(None)
+            .unwrap_or(StopReason::UNDEFINED);
         let stream_id = &entry.started.stream_id;
         if let Some(entry) = self.streams.get_mut(stream_id) {
             entry.ended_ms = Some(now.unix_ms);
@@ -77,37 +125,94 @@ impl Coordinator {
 
     /// What a stop reason asks for once the stream is over.
     pub(super) fn after_stop(&mut self, now: Now, stream_id: &str, reason: StopReason) {
+        self.meeting_after_stop(now, stream_id, reason);
         let Some(entry) = self.streams.get_mut(stream_id) else {
             return;
         };
-        let uuid = entry.started.id.clone();
         match reason.policy() {
             StopPolicy::Finish => {}
             StopPolicy::FinishAndAlert => self.log(
                 Severity::Error,
                 &format!("stopped stream={stream_id}: {reason}; an admin switched the app off"),
             ),
-            StopPolicy::Delete => {
-                // Only the ids are kept, so that the stream is not taken up again.
-                entry.started.server_urls.clear();
-                entry.started.operator_id = None;
-                entry.started.account_id = None;
-                entry.is_revoked = true;
-                self.is_changed = true;
-                let info = self.info_of(stream_id);
-                self.actions.extend(info.map(Action::Discard));
-                let is_needed = |e: &StreamEntry| e.is_active() && e.started.id == uuid;
-                if !self.streams.values().any(is_needed)
-                    && let Some(meeting) = self.meetings.get_mut(&uuid)
-                {
-                    meeting.topic = None;
-                }
-            }
+            StopPolicy::Delete => self.withdraw(now, stream_id, false),
             StopPolicy::Restart | StopPolicy::RestartOnce => {
+                let uuid = entry.started.id.clone();
                 if !std::mem::replace(&mut entry.is_restarted, true) {
                     self.restart(now, stream_id, &uuid, reason);
                 }
             }
+        }
+    }
+
+    /// What people, or the meeting's end, have decided about a meeting by stopping a stream of it.
+    pub(super) fn meeting_after_stop(&mut self, now: Now, stream_id: &str, reason: StopReason) {
+        if matches!(
+            reason.policy(),
+            StopPolicy::Restart | StopPolicy::RestartOnce
+        ) {
+            return;
+        }
+        let Some(entry) = self.streams.get(stream_id) else {
+            return;
+        };
+        let (uuid, stopped_ms) = (entry.started.id.clone(), entry.stopped_ms);
+        let newest_ms = entry.newest_ms.max(stopped_ms.unwrap_or(0));
+        let is_of_earlier_life =
+            |meeting: &MeetingEntry| newest_ms != 0 && meeting.is_of_earlier_life(newest_ms);
+        if self.meetings.get(&uuid).is_none_or(is_of_earlier_life) {
+            return;
+        }
+        match stopped_ms {
+            Some(ts) if reason == StopReason::MEETING_ENDED => self.meeting_over(now, ts, &uuid),
+            _ => self.meeting_stopped(now, &uuid),
+        }
+    }
+
+    /// Nothing of ours starts this meeting again, until a person does.
+    pub(super) fn meeting_stopped(&mut self, now: Now, uuid: &str) {
+        let Some(meeting) = self.meetings.get_mut(uuid) else {
+            return;
+        };
+        let had_stop = meeting.stop_at_ms.take().is_some();
+        self.is_changed |= had_stop;
+        meeting.stop_attempts = 0;
+        if matches!(meeting.phase(), Phase::Stopped | Phase::Ended) {
+            return;
+        }
+        meeting.calls.is_overtaken = meeting.calls.is_starting(now.instant);
+        meeting.start = Start::Stopped;
+        meeting.awaits_host = false;
+        self.is_changed = true;
+        self.cancel_calls(now, uuid);
+    }
+
+    /// Consent for a stream was withdrawn: it is deleted, here or, again, by the next process.
+    pub(super) fn withdraw(&mut self, now: Now, stream_id: &str, is_repeat: bool) {
+        let Some(entry) = self.streams.get_mut(stream_id) else {
+            return;
+        };
+        // Only the ids are kept, so that the stream is not taken up again.
+        if !entry.is_superseded {
+            entry.started.server_urls.clear();
+            entry.started.operator_id = None;
+            entry.started.account_id = None;
+        }
+        entry.is_revoked = true;
+        let stamp = entry.stopped_ms.unwrap_or(0).max(now.unix_ms);
+        entry.revoked_ms = entry.revoked_ms.max(Some(stamp));
+        let uuid = entry.started.id.clone();
+        self.is_changed = true;
+        self.actions.push(Action::Discard(Withdrawal {
+            id: Some(uuid.clone()).filter(|uuid| !uuid.is_empty()),
+            stream_id: stream_id.to_owned(),
+            is_repeat,
+        }));
+        if !self.has_stream(&uuid)
+            && let Some(meeting) = self.meetings.get_mut(&uuid)
+        {
+            meeting.topic = None;
+            meeting.host_id = None;
         }
     }
 
@@ -116,14 +221,17 @@ impl Coordinator {
         let Some(meeting) = self.meetings.get_mut(uuid) else {
             return;
         };
+        if matches!(meeting.phase(), Phase::Starting | Phase::AwaitingHost) {
+            return;
+        }
         let once = reason.policy() == StopPolicy::RestartOnce;
         let limit = if once { 1 } else { RESTARTS_MAX };
         let refusal = if !self.settings.can_call {
             Some("there are no credentials for REST")
         } else if !meeting.is_live() {
             Some("the meeting is over")
-        } else if meeting.start == Start::Stopped {
-            Some("it was stopped by schedule")
+        } else if meeting.phase() == Phase::Stopped {
+            Some("people or RTMS_STOP_AFTER stopped it")
         } else if has_stream {
             Some("another stream of the meeting runs")
         } else if meeting.meeting_id.is_none() {
@@ -141,7 +249,7 @@ impl Coordinator {
             self.actions.push(Action::Log(Severity::Error, text));
         }
         // Once the credentials are right, a reload or a restart starts it.
-        if once && refusal.is_some() && meeting.start == Start::Done {
+        if once && refusal.is_some() && meeting.phase() == Phase::Started {
             meeting.start = Start::GaveUp;
         }
         if let Some(why) = refusal {

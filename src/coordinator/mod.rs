@@ -1,20 +1,25 @@
-//! What we know of each meeting and each stream, and what follows from what happens to them.
+//! What is known of each meeting and each stream, and what follows from each event.
 //!
-//! Pure: it is told what happened and when, and answers with [`Action`]s that the daemon carries
-//! out. Webhooks come at least once and in any order (Zoom repeats one up to 85 minutes later), so
-//! every decision is made by stamps that are kept for longer than that:
+//! Pure: an event and its moment go in, [`Action`]s for the daemon come out. Webhooks come at least once
+//! and in any order (Zoom repeats one up to 85 minutes later), so every decision is made by stamps that
+//! are kept for longer than that.
+//!
+//! What a meeting's events do by phase is in the table of `phase.rs`. What a stream's events do:
 //!
 //! | webhook | decision |
 //! | --- | --- |
-//! | `meeting.started` | a REST start, unless there was one or a stream is there |
 //! | `rtms_started`, new stream | start it, unless it is too old to be connected to |
 //! | `rtms_started`, same stamp | a repetition: nothing |
 //! | `rtms_started`, newer stamp, running | another server: fail over |
-//! | `rtms_started`, newer stamp than the stop | it lives again: start it |
+//! | `rtms_started`, newer stamp, while its end is under way | the end first, then start it |
+//! | `rtms_started`, newer stamp than the stop | start it |
 //! | `rtms_started`, older stamp | stale: nothing |
 //! | `rtms_interrupted`, newer than the last | signaling is lost, if the stream runs |
 //! | `rtms_stopped` | the stream ends; a started that is older than it is stale |
-//! | `meeting.ended` | no more starts and stops for this meeting |
+//! | `rtms_stopped` with reason 8, at any time | the stream ends and is deleted, once |
+//!
+//! The stream's id is enough for an interruption or a stop. Where webhook and socket give different
+//! reasons, withdrawn consent counts first, then people's will, then what went wrong.
 #![cfg_attr(
     not(test),
     deny(
@@ -27,6 +32,7 @@
 pub(crate) mod ends;
 pub(crate) mod entry;
 pub(crate) mod eviction;
+mod phase;
 pub(crate) mod rest_calls;
 mod table;
 pub(crate) mod webhooks;
@@ -42,11 +48,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::rest::{ControlRequest, RestAction};
 use crate::domain::severity::Severity;
-use crate::domain::stream_info::StreamInfo;
+use crate::domain::stream_info::{StreamInfo, Withdrawal};
 use crate::domain::zoom_event::{StreamStarted, ZoomEvent, ZoomEventKind, account_label};
 use crate::protocol::SIGNALING_WINDOW;
 use crate::protocol::codes::StopReason;
-use entry::{MeetingEntry, Start, StreamEntry};
+use entry::{MeetingEntry, StreamEntry};
+use phase::Phase;
 use table::Table;
 
 /// A started webhook of this age can no longer be connected to. Zoom waits 60 s and repeats a
@@ -72,6 +79,15 @@ pub const ENTRY_BYTES_MAX: usize = 16 << 20;
 /// Most REST starts of one meeting that follow a stop with a restart reason.
 pub const RESTARTS_MAX: u32 = 5;
 
+/// A stream whose end came by its socket may still drain for so long (the protocol's limit is 10 s).
+const DRAIN_MAX: Duration = Duration::from_secs(12);
+
+/// A stream whose thread could not be made is tried again after this time, while Zoom waits.
+const START_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Former output folders that are remembered, for files that are to be deleted.
+const ROOTS_MAX: usize = 8;
+
 /// Most times that a stream whose thread panicked is taken up again. Zoom still holds it open, so
 /// what broke us need not cost the rest of the meeting; what breaks us again would do so for ever.
 pub const PANICS_MAX: u32 = 2;
@@ -85,6 +101,26 @@ pub struct Now {
     pub unix_ms: u64,
 }
 
+/// Which of a meeting's streams are taken: `RTMS_STREAMS`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StreamChoice {
+    /// All: each operator who brings the app has one.
+    #[default]
+    All,
+    /// That of the original host alone, and those of which Zoom does not say whose they are.
+    Host,
+}
+
+impl StreamChoice {
+    /// The word in `RTMS_STREAMS`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            StreamChoice::All => "all",
+            StreamChoice::Host => "host",
+        }
+    }
+}
+
 /// What an operator decides about starting and stopping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
@@ -94,6 +130,8 @@ pub struct Settings {
     pub can_call: bool,
     /// `RTMS_STOP_AFTER`.
     pub stop_after: Option<Duration>,
+    /// `RTMS_STREAMS`.
+    pub streams: StreamChoice,
 }
 
 /// What the daemon is to do.
@@ -109,6 +147,13 @@ pub enum Action {
     },
     /// Run this stream.
     Start(Box<StreamPlan>),
+    /// Ask [`Coordinator::start_again`] at that moment: the system had no room for this stream.
+    StartLater {
+        /// When.
+        at: Instant,
+        /// Which.
+        stream_id: String,
+    },
     /// Move a running stream to another server.
     FailOver {
         /// Which.
@@ -140,7 +185,7 @@ pub enum Action {
         reason: StopReason,
     },
     /// Consent was withdrawn: delete what this stream left behind.
-    Discard(StreamInfo),
+    Discard(Withdrawal),
     /// A user took the app away: forget their token.
     ForgetToken,
     /// Something for a person to read.
@@ -167,7 +212,7 @@ pub struct StreamPlan {
     pub info: StreamInfo,
     /// How long Zoom still waits for us.
     pub window: Duration,
-    /// Whether it ran in an earlier process, so that files and phrases go on.
+    /// Whether it ran before, so that files and phrases go on.
     pub is_rejoin: bool,
 }
 
@@ -181,6 +226,9 @@ pub struct Coordinator {
     /// Grows with each change that was asked for, over restarts too.
     #[serde(default)]
     version: u64,
+    /// Folders that files were written to, the newest last.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    roots: Vec<String>,
     /// Whether there is something that a restart would have to know.
     #[serde(skip)]
     is_changed: bool,
@@ -206,6 +254,7 @@ impl Settings {
             auto_start: false,
             can_call: false,
             stop_after: None,
+            streams: StreamChoice::All,
         }
     }
 }
@@ -218,6 +267,7 @@ impl Coordinator {
             meetings: Table::new(),
             streams: Table::new(),
             version: 0,
+            roots: Vec::new(),
             is_changed: false,
             swept: None,
             actions: Vec::new(),
@@ -284,9 +334,28 @@ impl Coordinator {
         self.version
     }
 
-    /// Other settings, for what happens from here on. Whoever changes them may have mended what kept
-    /// streams away, so starts that were given up are due again; and where starting has become
-    /// possible, so are those of meetings that began before.
+    /// Files are written to this folder from now on. `true` if it is not the one of before: then a
+    /// restart has to know, and only a whole snapshot says so.
+    pub fn use_root(&mut self, root: &str) -> bool {
+        if self.roots.last().is_some_and(|newest| newest == root) {
+            return false;
+        }
+        self.roots.retain(|known| known != root);
+        self.roots.push(root.to_owned());
+        let excess = self.roots.len().saturating_sub(ROOTS_MAX);
+        self.roots.drain(..excess);
+        self.is_changed = true;
+        true
+    }
+
+    /// The folders that files were written to, the newest last.
+    pub fn roots(&self) -> &[String] {
+        &self.roots
+    }
+
+    /// Other settings, for what happens from here on. They may be the remedy for what kept streams
+    /// away, so starts that were given up are made again; and where starting has become possible, so
+    /// are those of meetings that began before.
     pub fn reload(&mut self, now: Now, settings: Settings) -> Vec<Action> {
         let was_possible = self.settings.auto_start;
         self.settings = settings;
@@ -295,34 +364,20 @@ impl Coordinator {
             let Some(meeting) = self.meetings.get(&uuid) else {
                 continue;
             };
-            let is_due = match meeting.start {
-                Start::GaveUp => !self.has_stream(&uuid),
+            let is_due = match meeting.phase() {
+                Phase::GaveUp => !self.has_stream(&uuid),
+                Phase::AwaitingHost => !meeting.calls.is_starting(now.instant),
                 // One that had a stream lost it by somebody's will.
-                Start::None if !was_possible && meeting.started_ms.is_some() => {
+                Phase::Idle if !was_possible && meeting.started_ms.is_some() => {
                     !self.knows_stream_of(&uuid)
                 }
                 _ => false,
             };
-            if is_due && settings.auto_start && meeting.is_live() {
+            if is_due && settings.auto_start {
                 self.start_now(now, &uuid);
             }
         }
         std::mem::take(&mut self.actions)
-    }
-
-    /// A start is due at once.
-    fn start_now(&mut self, now: Now, uuid: &str) {
-        if let Some(meeting) = self.meetings.get_mut(uuid) {
-            if meeting.start == Start::GaveUp {
-                meeting.restarts = 0;
-            }
-            meeting.start = Start::Trying {
-                attempts: 0,
-                since: Some(now.instant),
-            };
-            self.is_changed = true;
-        }
-        self.call(now.instant, uuid, RestAction::Start);
     }
 
     /// Whether a stream of the meeting runs.
@@ -348,13 +403,13 @@ impl Coordinator {
             let Some(meeting) = self.meetings.get(&uuid) else {
                 continue;
             };
-            let is_due = match meeting.start {
-                Start::Trying { .. } => true,
-                // What was wrong may have been mended by this restart: a token, a plan.
-                Start::GaveUp => self.settings.auto_start && !self.has_stream(&uuid),
-                Start::None | Start::Done | Start::Stopped => false,
+            let is_due = match meeting.phase() {
+                Phase::Starting | Phase::AwaitingHost => true,
+                // The restart may have brought the remedy: a token, a plan.
+                Phase::GaveUp => self.settings.auto_start && !self.has_stream(&uuid),
+                Phase::Idle | Phase::Started | Phase::Stopped | Phase::Ended => false,
             };
-            if is_due && meeting.is_live() {
+            if is_due {
                 self.start_now(now, &uuid);
             }
             if let Some(stop_at_ms) = self.meetings.get(&uuid).and_then(|m| m.stop_at_ms) {
@@ -362,34 +417,40 @@ impl Coordinator {
                 self.call(now.instant + wait, &uuid, RestAction::Stop);
             }
         }
-        // The process before may have ended, or its disk hung, before everything was deleted.
-        let revoked = self.streams.values().filter(|entry| entry.is_revoked);
-        let revoked = revoked.map(|entry| Action::Discard(self.info(entry)));
-        let revoked: Vec<Action> = revoked.collect();
-        self.actions.extend(revoked);
-        let active: Vec<StreamEntry> = self
+        let streams: Vec<StreamEntry> = self
             .streams
             .values()
-            .filter(|entry| entry.is_active())
+            .filter(|entry| entry.is_active() || entry.is_revoked)
             .cloned()
             .collect();
-        for entry in active {
-            if entry.stopped_ms.is_some() {
+        for entry in streams {
+            let stream_id = &entry.started.stream_id;
+            if !entry.is_active() {
+                // The process before may have ended, or its disk hung, before all was deleted.
+                self.withdraw(now, stream_id, true);
+            } else if entry.is_superseded {
+                // A newer start came, and the earlier process did not come to the end before it.
+                if entry.is_revoked {
+                    self.withdraw(now, stream_id, false);
+                }
+                self.begin_next_life(now, stream_id);
+            } else if entry.stopped_ms.is_some() {
                 // Its end came when the earlier process was about to go.
                 self.complete(now, &entry);
-                continue;
+            } else {
+                self.start_stream(now, stream_id, SIGNALING_WINDOW, true);
             }
-            self.rejoin(&entry.started.stream_id);
         }
         std::mem::take(&mut self.actions)
     }
 
-    /// A webhook came, verified.
-    pub fn handle_webhook(&mut self, now: Now, webhook: ZoomEvent) -> Vec<Action> {
-        let ts = webhook.event_ts_ms;
-        match webhook.event {
-            ZoomEventKind::MeetingStarted(life) => self.meeting_started(now, ts, life),
-            ZoomEventKind::MeetingEnded(life) => self.meeting_ended(now, ts, life),
+    /// A verified Zoom event came.
+    pub fn handle_zoom_event(&mut self, now: Now, event: ZoomEvent) -> Vec<Action> {
+        let ts = event.event_ts_ms;
+        match event.event {
+            ZoomEventKind::MeetingStarted(info) => self.meeting_started(now, ts, info),
+            ZoomEventKind::MeetingEnded(info) => self.meeting_ended(now, ts, info),
+            ZoomEventKind::ParticipantJoined(joined) => self.participant_joined(now, ts, joined),
             ZoomEventKind::StreamStarted(started) => self.rtms_started(now, ts, started),
             ZoomEventKind::StreamInterrupted(interrupted) => {
                 self.rtms_interrupted(now, ts, interrupted)
@@ -415,19 +476,6 @@ impl Coordinator {
         std::mem::take(&mut self.actions)
     }
 
-    fn rejoin(&mut self, stream_id: &str) {
-        let Some(entry) = self.streams.get(stream_id) else {
-            return;
-        };
-        let plan = StreamPlan {
-            started: entry.started.clone(),
-            info: self.info(entry),
-            window: SIGNALING_WINDOW,
-            is_rejoin: true,
-        };
-        self.actions.push(Action::Start(Box::new(plan)));
-    }
-
     fn log(&mut self, severity: Severity, text: &str) {
         self.actions.push(Action::Log(severity, text.to_owned()));
     }
@@ -441,6 +489,9 @@ impl Coordinator {
                 .clone()
                 .or_else(|| meeting.and_then(|meeting| meeting.meeting_id.clone())),
             topic: meeting.and_then(|meeting| meeting.topic.clone()),
+            operator_id: entry.started.operator_id.clone(),
+            is_original_host: entry.started.is_original_host,
+            account_id: entry.started.account_id.clone(),
             ..StreamInfo::new(
                 entry.started.product,
                 &entry.started.id,

@@ -4,9 +4,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use super::entry::Start;
+use super::phase::Phase;
 use super::{Action, Coordinator, Now, ScheduledCall};
 use crate::coordinator::retry::StartRetry;
-use crate::domain::rest::{ControlRequest, FailedCall, RestAction};
+use crate::domain::rest::{ControlRequest, FailedCall, FailureClass, RestAction};
 use crate::domain::severity::Severity;
 
 impl Coordinator {
@@ -17,47 +18,112 @@ impl Coordinator {
         call: &ScheduledCall,
         result: Result<(), FailedCall>,
     ) -> Vec<Action> {
+        if let Some(meeting) = self.meetings.get_mut(&call.meeting) {
+            match call.request.action {
+                RestAction::Start => meeting.calls.start = None,
+                _ => meeting.calls.stop = None,
+            }
+        }
         match (call.request.action, result) {
             (RestAction::Start, Ok(())) => {
                 self.log(
                     Severity::Info,
                     &format!("start accepted {}", log_fields(call)),
                 );
-                self.start_succeeded(now, &call.meeting);
+                self.start_accepted(now, call);
             }
             (RestAction::Start, Err(failed)) => self.start_failed(now, call, &failed),
             (_, Ok(())) => {
+                let why = match self.settings.stop_after {
+                    Some(_) => "; RTMS_STOP_AFTER ends this stream",
+                    None => "",
+                };
                 self.log(
                     Severity::Info,
-                    &format!(
-                        "stop accepted {}; RTMS_STOP_AFTER ends this stream",
-                        log_fields(call)
-                    ),
+                    &format!("stop accepted {}{why}", log_fields(call)),
                 );
-                self.stop_done(&call.meeting);
+                self.meeting_stopped(now, &call.meeting);
             }
             (_, Err(failed)) => self.stop_failed(now, call, &failed),
         }
         std::mem::take(&mut self.actions)
     }
 
-    /// A stream of the meeting is there, so a start worked, whatever became of the answer to it:
-    /// one that is still due would be a second one.
-    pub(super) fn start_succeeded(&mut self, now: Now, uuid: &str) {
+    /// A start is made at once, instead of one that waits.
+    pub(super) fn start_now(&mut self, now: Now, uuid: &str) {
+        self.cancel_start(now, uuid);
+        if let Some(meeting) = self.meetings.get_mut(uuid) {
+            if meeting.meeting_id.is_none() {
+                return;
+            }
+            if meeting.phase() == Phase::GaveUp {
+                meeting.restarts = 0;
+            }
+            meeting.start = Start::Trying {
+                attempts: 0,
+                since: Some(now.instant),
+            };
+            meeting.awaits_host = false;
+            self.is_changed = true;
+        }
+        self.call(now.instant, uuid, RestAction::Start);
+    }
+
+    fn start_accepted(&mut self, now: Now, call: &ScheduledCall) {
+        let Some(meeting) = self.meetings.get_mut(&call.meeting) else {
+            return;
+        };
+        if std::mem::take(&mut meeting.calls.is_overtaken) && meeting.is_live() {
+            meeting.stop_at_ms = Some(now.unix_ms);
+            self.is_changed = true;
+            self.log(
+                Severity::Warn,
+                &format!(
+                    "people stopped the stream while it was started: stopping it {}",
+                    log_fields(call)
+                ),
+            );
+            return self.call(now.instant, &call.meeting, RestAction::Stop);
+        }
+        self.start_done(now, &call.meeting);
+    }
+
+    /// A stream of the meeting started, by whomever: none of ours is due any more.
+    pub(super) fn stream_came(&mut self, now: Now, ts: u64, uuid: &str) {
+        let Some(meeting) = self.meetings.get_mut(uuid) else {
+            return;
+        };
+        meeting.touched_ms = now.unix_ms;
+        meeting.saw_stream(ts);
+        self.is_changed = true;
+        match meeting.ended_ms {
+            Some(ended) if ts <= ended => return,
+            Some(_) => meeting.begin_life(ts),
+            None => meeting.life_ms = meeting.life_ms.map(|life| life.min(ts)),
+        }
+        self.start_done(now, uuid);
+        if let Some(meeting) = self.meetings.get_mut(uuid) {
+            meeting.start = Start::Done;
+        }
+    }
+
+    /// A start worked, whatever became of the answer to it: one that still waits would be a second one.
+    fn start_done(&mut self, now: Now, uuid: &str) {
         let Some(meeting) = self.meetings.get_mut(uuid) else {
             return;
         };
         // A late answer to a call that has become pointless.
-        if !matches!(meeting.start, Start::Trying { .. }) {
+        if !meeting.is_live() || !matches!(meeting.start, Start::Trying { .. }) {
             return;
         }
         meeting.start = Start::Done;
+        meeting.awaits_host = false;
         self.is_changed = true;
-        // No second start, should the answer to the first have been an error that was none.
-        self.actions.push(Action::Cancel {
-            meeting: uuid.to_owned(),
-        });
-        let Some(after) = self.settings.stop_after.filter(|_| meeting.is_live()) else {
+        self.cancel_calls(now, uuid);
+        let Some(after) = self.settings.stop_after else {
+            return;
+        };
+        let Some(meeting) = self.meetings.get_mut(uuid) else {
             return;
         };
         // A stream that was started again keeps the stop of the first.
@@ -73,26 +139,50 @@ impl Coordinator {
         let Some(meeting) = self.meetings.get_mut(&call.meeting) else {
             return;
         };
+        meeting.calls.is_overtaken = false;
+        let host_joined = std::mem::take(&mut meeting.calls.host_joined);
         let Start::Trying { attempts, since } = &mut meeting.start else {
             return;
         };
         *attempts += 1;
         let (attempts, since) = (*attempts, since.unwrap_or(now.instant));
         let elapsed = now.instant.saturating_duration_since(since);
-        let delay = match meeting.is_live() {
-            true => StartRetry::new(seed(&call.meeting)).delay(attempts, elapsed, failed),
-            false => None,
+        let retry = StartRetry::new(seed(&call.meeting));
+        let Some(delay) = retry.delay(attempts, elapsed, failed) else {
+            meeting.start = Start::GaveUp;
+            meeting.awaits_host = false;
+            self.is_changed = true;
+            return self.log(failed.severity, &describe_failure(call, failed));
         };
-        match delay {
-            Some(delay) => self.try_again(now, call, failed, delay),
-            None => {
-                if let Some(meeting) = self.meetings.get_mut(&call.meeting) {
-                    meeting.start = Start::GaveUp;
-                }
-                self.is_changed = true;
-                self.log(failed.severity, &describe_failure(call, failed));
-            }
+        let awaits_host = failed.class == FailureClass::NotPermitted;
+        let did_await = std::mem::replace(&mut meeting.awaits_host, awaits_host);
+        self.is_changed |= did_await != awaits_host;
+        if !awaits_host {
+            return self.try_again(now, call, failed, delay);
         }
+        let delay = if host_joined { Duration::ZERO } else { delay };
+        // It is said once in full; then only that it is still so.
+        let (severity, text) = match did_await {
+            false => (
+                Severity::Warn,
+                format!(
+                    "{}; perhaps the host is not there yet: waiting for the host to join, next try in \
+                     {:.1} s, then more and more slowly",
+                    describe_failure(call, failed),
+                    delay.as_secs_f32()
+                ),
+            ),
+            true => (
+                Severity::Info,
+                format!(
+                    "start still not permitted, waiting for the host to join {}; next try in {:.1} s",
+                    log_fields(call),
+                    delay.as_secs_f32()
+                ),
+            ),
+        };
+        self.log(severity, &text);
+        self.call(now.instant + delay, &call.meeting, RestAction::Start);
     }
 
     fn try_again(&mut self, now: Now, call: &ScheduledCall, failed: &FailedCall, delay: Duration) {
@@ -114,47 +204,71 @@ impl Coordinator {
         };
         meeting.stop_attempts += 1;
         let elapsed = Duration::from_millis(now.unix_ms.saturating_sub(stop_at_ms));
+        // Who may not stop it now will hardly be permitted to later.
+        let failed_for_good = failed.class == FailureClass::NotPermitted || !meeting.is_live();
         let retry = StartRetry::new(seed(&call.meeting));
         match retry
             .delay(meeting.stop_attempts, elapsed, failed)
-            .filter(|_| meeting.is_live())
+            .filter(|_| !failed_for_good)
         {
             Some(delay) => self.try_again(now, call, failed, delay),
             None => {
                 self.log(failed.severity, &describe_failure(call, failed));
-                self.stop_done(&call.meeting);
+                self.meeting_stopped(now, &call.meeting);
             }
         }
     }
 
-    pub(super) fn stop_done(&mut self, uuid: &str) {
-        if let Some(meeting) = self.meetings.get_mut(uuid) {
-            meeting.stop_at_ms = None;
-            meeting.stop_attempts = 0;
-            // Also a restart under way: what was to be stopped is not started again.
-            if matches!(meeting.start, Start::Done | Start::Trying { .. }) {
-                meeting.start = Start::Stopped;
-            }
-            self.is_changed = true;
-            self.actions.push(Action::Cancel {
-                meeting: uuid.to_owned(),
-            });
-        }
-    }
-
+    /// A call is due at that moment.
     pub(super) fn call(&mut self, at: Instant, uuid: &str, action: RestAction) {
-        let Some(meeting) = self.meetings.get(uuid) else {
+        let Some(meeting) = self.meetings.get_mut(uuid) else {
             return;
         };
         let Some(id) = &meeting.meeting_id else {
             return;
         };
         let request = ControlRequest::new(action, meeting.product, id.clone());
+        match action {
+            RestAction::Start => {
+                meeting.calls.start = Some(at);
+                meeting.calls.is_overtaken = false;
+            }
+            _ => meeting.calls.stop = Some(at),
+        }
         self.actions.push(Action::CallRest(ScheduledCall {
             at,
             meeting: uuid.to_owned(),
             request,
         }));
+    }
+
+    /// Calls of a meeting that wait for their time or their turn are not made.
+    pub(super) fn cancel_calls(&mut self, now: Now, uuid: &str) {
+        let Some(meeting) = self.meetings.get_mut(uuid) else {
+            return;
+        };
+        if !meeting.calls.are_due() {
+            return;
+        }
+        let is_made = |at: &Instant| *at <= now.instant;
+        meeting.calls.start = meeting.calls.start.filter(is_made);
+        meeting.calls.stop = meeting.calls.stop.filter(is_made);
+        self.actions.push(Action::Cancel {
+            meeting: uuid.to_owned(),
+        });
+    }
+
+    /// A start that waits is not made; a scheduled stop stays.
+    fn cancel_start(&mut self, now: Now, uuid: &str) {
+        let calls = self.meetings.get(uuid).map(|meeting| meeting.calls);
+        let Some(calls) = calls.filter(|calls| calls.start.is_some_and(|at| at > now.instant))
+        else {
+            return;
+        };
+        self.cancel_calls(now, uuid);
+        if let Some(at) = calls.stop.filter(|at| *at > now.instant) {
+            self.call(at, uuid, RestAction::Stop);
+        }
     }
 }
 

@@ -3,29 +3,30 @@
 use super::*;
 use crate::domain::product::Product;
 use crate::domain::rest::{FailedCall, FailureClass};
-use crate::domain::zoom_event::{MeetingInfo, StreamInterrupted, StreamStopped};
+use crate::domain::zoom_event::{MeetingInfo, ParticipantJoined, StreamInterrupted, StreamStopped};
 use crate::protocol::EndReason;
 
-const UUID: &str = "a/B+c==";
+pub(super) const UUID: &str = "a/B+c==";
 /// Zoom's stamps in these tests begin here; our clock agrees unless a test says otherwise.
-const T0: u64 = 1_767_000_000_000;
+pub(super) const T0: u64 = 1_767_000_000_000;
 
-struct World {
-    coordinator: Coordinator,
+pub(super) struct World {
+    pub(super) coordinator: Coordinator,
     /// What the coordinator knew when its process began.
     snapshot: Vec<u8>,
-    now: Now,
+    pub(super) now: Now,
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         auto_start: true,
         can_call: true,
         stop_after: None,
+        streams: StreamChoice::All,
     }
 }
 
-fn world(settings: Settings) -> World {
+pub(super) fn world(settings: Settings) -> World {
     World {
         coordinator: Coordinator::new(settings),
         snapshot: Coordinator::new(settings).to_json(),
@@ -36,7 +37,7 @@ fn world(settings: Settings) -> World {
     }
 }
 
-fn failed(class: FailureClass) -> FailedCall {
+pub(super) fn failed(class: FailureClass) -> FailedCall {
     FailedCall {
         class,
         retry_after: None,
@@ -49,7 +50,7 @@ fn failed(class: FailureClass) -> FailedCall {
     }
 }
 
-fn life(uuid: &str) -> MeetingInfo {
+pub(super) fn life(uuid: &str) -> MeetingInfo {
     MeetingInfo {
         product: Product::Meeting,
         meeting_id: "81234567890".to_owned(),
@@ -59,7 +60,7 @@ fn life(uuid: &str) -> MeetingInfo {
     }
 }
 
-fn stream_of(uuid: &str, stream_id: &str) -> StreamStarted {
+pub(super) fn stream_of(uuid: &str, stream_id: &str) -> StreamStarted {
     StreamStarted {
         product: Product::Meeting,
         id: uuid.to_owned(),
@@ -67,68 +68,73 @@ fn stream_of(uuid: &str, stream_id: &str) -> StreamStarted {
         server_urls: vec!["wss://sig.zoom.us".to_owned()],
         meeting_id: Some("81234567890".to_owned()),
         operator_id: None,
+        is_original_host: None,
         account_id: None,
     }
 }
 
 impl World {
-    fn pass(&mut self, time: Duration) {
+    pub(super) fn pass(&mut self, time: Duration) {
         self.now.instant += time;
         self.now.unix_ms += time.as_millis() as u64;
     }
 
-    fn webhook(&mut self, ts: u64, event: ZoomEventKind) -> Vec<Action> {
+    pub(super) fn webhook(&mut self, ts: u64, event: ZoomEventKind) -> Vec<Action> {
         let webhook = ZoomEvent {
             event_ts_ms: ts,
             event,
         };
-        self.coordinator.handle_webhook(self.now, webhook)
+        self.coordinator.handle_zoom_event(self.now, webhook)
     }
 
-    fn meeting_started(&mut self, ts: u64) -> Vec<Action> {
+    pub(super) fn meeting_started(&mut self, ts: u64) -> Vec<Action> {
         self.webhook(ts, ZoomEventKind::MeetingStarted(life(UUID)))
     }
 
-    fn meeting_ended(&mut self, ts: u64) -> Vec<Action> {
+    pub(super) fn meeting_ended(&mut self, ts: u64) -> Vec<Action> {
         self.webhook(ts, ZoomEventKind::MeetingEnded(life(UUID)))
     }
 
-    fn started(&mut self, ts: u64) -> Vec<Action> {
+    pub(super) fn started(&mut self, ts: u64) -> Vec<Action> {
         self.webhook(ts, ZoomEventKind::StreamStarted(stream_of(UUID, "s1")))
     }
 
-    fn interrupted(&mut self, ts: u64, urls: &[&str]) -> Vec<Action> {
+    pub(super) fn interrupted(&mut self, ts: u64, urls: &[&str]) -> Vec<Action> {
         let event = StreamInterrupted {
             product: Product::Meeting,
-            id: UUID.to_owned(),
+            id: Some(UUID.to_owned()),
             stream_id: "s1".to_owned(),
             server_urls: urls.iter().map(|url| (*url).to_owned()).collect(),
         };
         self.webhook(ts, ZoomEventKind::StreamInterrupted(event))
     }
 
-    fn stopped(&mut self, ts: u64, reason: i64) -> Vec<Action> {
+    pub(super) fn stopped(&mut self, ts: u64, reason: i64) -> Vec<Action> {
         let event = StreamStopped {
             product: Product::Meeting,
-            id: UUID.to_owned(),
+            id: Some(UUID.to_owned()),
             stream_id: "s1".to_owned(),
             stop_reason: Some(reason),
         };
         self.webhook(ts, ZoomEventKind::StreamStopped(event))
     }
 
-    fn ended(&mut self, end: EndReason) -> Vec<Action> {
+    pub(super) fn ended(&mut self, end: EndReason) -> Vec<Action> {
         self.coordinator.handle_end(self.now, "s1", &end)
     }
 
     /// Stopped by webhook, and the thread ends of it.
-    fn stops(&mut self, ts: u64, reason: i64) -> Vec<Action> {
+    pub(super) fn stops(&mut self, ts: u64, reason: i64) -> Vec<Action> {
         let told = self.stopped(ts, reason);
         assert_eq!(stops_of(&told), [("s1", reason)]);
         self.ended(EndReason::Stopped(StopReason(reason)))
     }
 
-    fn call(&mut self, action: RestAction, result: Result<(), FailedCall>) -> Vec<Action> {
+    pub(super) fn call(
+        &mut self,
+        action: RestAction,
+        result: Result<(), FailedCall>,
+    ) -> Vec<Action> {
         let call = ScheduledCall {
             at: self.now.instant,
             meeting: UUID.to_owned(),
@@ -138,7 +144,7 @@ impl World {
     }
 
     /// As a new process finds it: by the snapshot of the last one's beginning, and what changed.
-    fn restart(&mut self, settings: Settings) -> Vec<Action> {
+    pub(super) fn restart(&mut self, settings: Settings) -> Vec<Action> {
         let next = Coordinator::from_json(settings, &self.snapshot);
         let mut next = next.expect("our own JSON");
         if let Some(changes) = self.coordinator.take_changes() {
@@ -150,7 +156,7 @@ impl World {
     }
 
     /// When the REST calls in there are due, from now.
-    fn calls(&self, actions: &[Action]) -> Vec<(RestAction, Duration)> {
+    pub(super) fn calls(&self, actions: &[Action]) -> Vec<(RestAction, Duration)> {
         let calls = actions.iter().filter_map(|action| match action {
             Action::CallRest(call) => Some((call.request.action, call.at - self.now.instant)),
             _ => None,
@@ -183,7 +189,7 @@ fn is_cancelled(actions: &[Action]) -> bool {
 
 fn discarded(actions: &[Action]) -> Vec<&str> {
     let infos = actions.iter().filter_map(|action| match action {
-        Action::Discard(info) => Some(info.stream_id.as_str()),
+        Action::Discard(withdrawal) => Some(withdrawal.stream_id.as_str()),
         _ => None,
     });
     infos.collect()
@@ -440,7 +446,8 @@ fn a_stream_that_ends_before_its_stop_needs_none() {
     w.meeting_started(T0);
     w.call(RestAction::Start, Ok(()));
     w.started(T0 + 1);
-    assert!(is_cancelled(&w.stops(T0 + 5000, 2)));
+    assert!(is_cancelled(&w.stopped(T0 + 5000, 2)));
+    assert_eq!(w.ended(EndReason::Stopped(StopReason(2))), []);
     assert_eq!(w.restart(with_stop()), []);
 }
 
@@ -552,7 +559,7 @@ fn a_restart_needs_a_live_meeting_credentials_and_no_other_stream() {
     let mut w = world(Settings {
         auto_start: false,
         can_call: false,
-        stop_after: None,
+        ..settings()
     });
     w.started(T0);
     let actions = w.stops(T0 + 6, 10);
@@ -719,7 +726,7 @@ fn changes_one_by_one_make_the_same_as_a_snapshot() {
         let ts = T0 + n * 60_000 + pick(30, 10);
         let stop = StreamStopped {
             product: Product::Meeting,
-            id: uuid.clone(),
+            id: Some(uuid.clone()),
             stream_id: stream.clone(),
             stop_reason: Some(pick(33, 30).cast_signed()),
         };
@@ -802,7 +809,11 @@ fn a_panic_is_survived_twice() {
             [("s1", MINUTE, true)]
         );
         assert_eq!(w.coordinator.active().count(), 1);
-        assert_eq!(w.coordinator.revive("s1"), [], "one thread is enough");
+        assert_eq!(
+            w.coordinator.revive(w.now, "s1"),
+            [],
+            "one thread is enough"
+        );
     }
     assert_eq!(w.ended(EndReason::Panicked), []);
     assert_eq!(w.coordinator.active().count(), 0);
@@ -814,8 +825,11 @@ fn a_stream_that_was_to_move_when_its_thread_ended_runs_again() {
     w.started(T0);
     w.started(T0 + 10);
     w.ended(EndReason::NothingGranted);
-    assert_eq!(starts(&w.coordinator.revive("s1")), [("s1", MINUTE, true)]);
-    assert_eq!(w.coordinator.revive("unknown"), []);
+    assert_eq!(
+        starts(&w.coordinator.revive(w.now, "s1")),
+        [("s1", MINUTE, true)]
+    );
+    assert_eq!(w.coordinator.revive(w.now, "unknown"), []);
     assert_eq!(
         w.coordinator
             .handle_end(w.now, "unknown", &EndReason::Panicked),
@@ -889,7 +903,7 @@ fn memory_is_bounded_and_those_that_run_stay() {
     for n in 0..ENTRIES_MAX + 100 {
         let stop = StreamStopped {
             product: Product::Meeting,
-            id: format!("m{n}"),
+            id: Some(format!("m{n}")),
             stream_id: format!("x{n}"),
             stop_reason: None,
         };
@@ -1023,7 +1037,7 @@ fn a_stream_lost_to_wrong_credentials_is_started_once_they_are_changed() {
     w.webhook(T0 + 2000, ZoomEventKind::StreamStarted(again.clone()));
     let stopped = StreamStopped {
         product: Product::Meeting,
-        id: UUID.to_owned(),
+        id: Some(UUID.to_owned()),
         stream_id: "s2".to_owned(),
         stop_reason: Some(18),
     };
@@ -1033,4 +1047,463 @@ fn a_stream_lost_to_wrong_credentials_is_started_once_they_are_changed() {
     assert_eq!(w.calls(&actions), [], "only once by itself");
     let actions = w.coordinator.reload(w.now, settings());
     assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
+}
+
+// People's will.
+
+const PEOPLE: [i64; 3] = [8, 7, 1];
+
+#[test]
+fn what_people_stopped_nothing_of_ours_starts_again() {
+    for reason in PEOPLE {
+        // Refused, started by hand, and stopped.
+        let mut w = refused(settings());
+        assert_eq!(starts(&w.started(T0 + 1)).len(), 1);
+        w.stops(T0 + 2, reason);
+        let mut all = w.coordinator.reload(w.now, settings());
+        all.extend(w.restart(settings()));
+        // Nor does what went wrong in the end, as another voice has it.
+        all.extend(w.stopped(T0 + 3, 10));
+        all.extend(w.meeting_started(T0 + 4));
+        assert_eq!(w.calls(&all), [], "{reason}");
+        // A person starts it: from then on it is kept running.
+        assert_eq!(starts(&w.started(T0 + 10)), [("s1", MINUTE, true)]);
+        w.stopped(T0 + 20, 10);
+        let actions = w.ended(EndReason::Stopped(StopReason(10)));
+        assert_eq!(
+            w.calls(&actions),
+            [(RestAction::Start, secs(1))],
+            "{reason}"
+        );
+    }
+}
+
+#[test]
+fn an_event_that_is_older_than_a_stream_starts_nothing() {
+    for reason in PEOPLE {
+        // The webhook of the beginning comes when all is over.
+        let mut w = world(settings());
+        w.started(T0 + 1);
+        w.stops(T0 + 2, reason);
+        let actions = w.meeting_started(T0);
+        assert_eq!(w.calls(&actions), []);
+        // Also where we missed the stream.
+        let mut w = world(settings());
+        w.stopped(T0 + 2, reason);
+        let actions = w.meeting_started(T0);
+        assert_eq!(w.calls(&actions), []);
+    }
+}
+
+#[test]
+fn a_restart_that_people_overtake_is_cancelled_or_undone() {
+    let restarting = || {
+        let mut w = world(settings());
+        w.started(T0);
+        assert_eq!(stops_of(&w.stopped(T0 + 1, 10)).len(), 1);
+        let actions = w.ended(EndReason::Stopped(StopReason(10)));
+        assert_eq!(w.calls(&actions), [(RestAction::Start, secs(1))]);
+        w
+    };
+    // While it waits.
+    let mut w = restarting();
+    let actions = w.stopped(T0 + 2, 2);
+    assert!(is_cancelled(&actions) && w.calls(&actions).is_empty());
+    // While it is on its way.
+    let mut w = restarting();
+    w.pass(secs(1));
+    w.stopped(T0 + 2, 2);
+    let actions = w.call(RestAction::Start, Ok(()));
+    assert_eq!(w.calls(&actions), [(RestAction::Stop, NOW)]);
+    let actions = w.call(RestAction::Stop, Ok(()));
+    assert_eq!(w.calls(&actions), []);
+    let actions = w.restart(settings());
+    assert_eq!(w.calls(&actions), []);
+}
+
+#[test]
+fn withdrawn_consent_wins_from_any_side_and_in_any_order() {
+    let socket = |reason| EndReason::Stopped(StopReason(reason));
+    // The webhook says that the meeting ended, the socket that consent was withdrawn.
+    let mut w = world(settings());
+    w.started(T0);
+    w.stopped(T0 + 1, 6);
+    assert_eq!(discarded(&w.ended(socket(8))), ["s1"]);
+    // The webhook of it comes, too, and deletes nothing a second time.
+    assert_eq!(discarded(&w.stopped(T0 + 2, 8)), [""; 0]);
+    // The other way round.
+    let mut w = world(settings());
+    w.started(T0);
+    w.stopped(T0 + 1, 8);
+    assert_eq!(discarded(&w.ended(socket(6))), ["s1"]);
+    // Two webhooks, in both orders, with whatever stamps.
+    for (first, second) in [(T0 + 1, T0 + 2), (T0 + 2, T0 + 1), (T0 + 1, T0 + 1)] {
+        let mut w = world(settings());
+        w.started(T0);
+        w.stopped(first, 6);
+        let mut actions = w.stopped(second, 8);
+        actions.extend(w.ended(socket(6)));
+        assert_eq!(discarded(&actions), ["s1"], "{first} {second}");
+        let mut w = world(settings());
+        w.started(T0);
+        let mut actions = w.stopped(first, 8);
+        actions.extend(w.stopped(second, 6));
+        actions.extend(w.ended(socket(6)));
+        assert_eq!(discarded(&actions), ["s1"], "{first} {second}");
+        // After the end, and in the next process.
+        let mut w = world(settings());
+        w.started(T0);
+        w.stops(first, 6);
+        w.restart(settings());
+        assert_eq!(discarded(&w.stopped(second, 8)), ["s1"], "{first} {second}");
+        assert_eq!(discarded(&w.stopped(second, 8)), [""; 0], "once");
+    }
+    // Told by the socket to one that is started again: its retry is about the life before.
+    let mut w = world(settings());
+    w.started(T0);
+    w.pass(secs(5));
+    assert_eq!(discarded(&w.ended(socket(8))), ["s1"]);
+    assert_eq!(starts(&w.started(T0 + 9000)).len(), 1);
+    assert_eq!(w.stopped(T0 + 4000, 8), []);
+}
+
+#[test]
+fn a_stop_needs_the_stream_alone() {
+    let stop = |reason| {
+        ZoomEventKind::StreamStopped(StreamStopped {
+            product: Product::Meeting,
+            id: None,
+            stream_id: "s1".to_owned(),
+            stop_reason: Some(reason),
+        })
+    };
+    let mut w = world(settings());
+    w.started(T0);
+    assert_eq!(stops_of(&w.webhook(T0 + 1, stop(2))), [("s1", 2)]);
+    // And one that is not known is looked for by it.
+    let mut w = world(settings());
+    let actions = w.webhook(T0 + 1, stop(8));
+    let expected = Withdrawal {
+        id: None,
+        stream_id: "s1".to_owned(),
+        is_repeat: false,
+    };
+    assert_eq!(actions, [Action::Discard(expected.clone())]);
+    let expected = Withdrawal {
+        is_repeat: true,
+        ..expected
+    };
+    assert_eq!(w.restart(settings()), [Action::Discard(expected)]);
+}
+
+#[test]
+fn former_folders_are_remembered() {
+    let mut w = world(settings());
+    for root in ["/a", "/b", "/b", "/a"] {
+        w.coordinator.use_root(root);
+    }
+    assert_eq!(w.coordinator.roots(), ["/b", "/a"]);
+    assert!(!w.coordinator.use_root("/a"));
+    let json = w.coordinator.snapshot();
+    let mut next = Coordinator::from_json(settings(), &json).expect("our own JSON");
+    assert_eq!(next.roots(), ["/b", "/a"]);
+    for n in 0..2 * ROOTS_MAX {
+        next.use_root(&format!("/{n}"));
+    }
+    assert_eq!(next.roots().len(), ROOTS_MAX);
+}
+
+// A stream that starts again while its end is under way.
+
+#[test]
+fn a_newer_start_follows_the_end_that_is_under_way() {
+    for reason in [2, 8, 10] {
+        let mut w = world(settings());
+        w.started(T0);
+        assert_eq!(stops_of(&w.stopped(T0 + 100, reason)), [("s1", reason)]);
+        let actions = w.started(T0 + 600);
+        assert_eq!((starts(&actions), stops_of(&actions)), (vec![], vec![]));
+        assert_eq!(w.started(T0 + 600), [], "a retry");
+        w.pass(secs(3));
+        let actions = w.ended(EndReason::Stopped(StopReason(reason)));
+        assert_eq!(starts(&actions), [("s1", MINUTE, true)]);
+        assert_eq!(w.calls(&actions), [], "it runs already");
+        // What was before the withdrawal goes first.
+        let is_discard = |action: &Action| matches!(action, Action::Discard(_));
+        let is_start = |action: &Action| matches!(action, Action::Start(_));
+        let discard = actions.iter().position(is_discard);
+        assert_eq!(discard.is_some(), reason == 8);
+        assert!(discard < actions.iter().position(is_start));
+        // The stop of before counts no more, whatever ends it.
+        let actions = w.ended(EndReason::NothingGranted);
+        assert_eq!((discarded(&actions), w.calls(&actions)), (vec![], vec![]));
+    }
+    // The socket said it, the webhook did not come yet.
+    let mut w = world(settings());
+    w.started(T0);
+    let actions = w.started(T0 + 600);
+    assert!(matches!(&actions[..], [Action::FailOver { .. }]));
+    w.pass(secs(2));
+    let actions = w.ended(EndReason::Stopped(StopReason(2)));
+    assert_eq!(starts(&actions), [("s1", MINUTE, true)]);
+    // Long after it moved, an end is an end.
+    w.started(T0 + 700);
+    w.pass(DRAIN_MAX);
+    let actions = w.ended(EndReason::Stopped(StopReason(2)));
+    assert_eq!(starts(&actions), []);
+}
+
+#[test]
+fn a_newer_start_survives_the_end_of_the_process() {
+    for (reason, expected) in [(2, vec![]), (8, vec!["s1"])] {
+        let mut w = world(settings());
+        w.started(T0);
+        w.stopped(T0 + 100, reason);
+        w.started(T0 + 600);
+        w.ended(EndReason::Left);
+        let actions = w.restart(settings());
+        assert_eq!(starts(&actions), [("s1", MINUTE, true)]);
+        assert_eq!(discarded(&actions), expected);
+        let actions = w.restart(settings());
+        assert_eq!(discarded(&actions), [""; 0], "that is of the new life");
+    }
+    // Stopped again before it began.
+    let mut w = world(settings());
+    w.started(T0);
+    w.stopped(T0 + 100, 8);
+    w.started(T0 + 600);
+    w.stopped(T0 + 700, 2);
+    let actions = w.ended(EndReason::Stopped(StopReason(8)));
+    assert_eq!(starts(&actions), []);
+    assert_eq!(discarded(&actions), ["s1"]);
+}
+
+// The life of a meeting.
+
+fn hosted() -> MeetingInfo {
+    MeetingInfo {
+        host_id: Some("host".to_owned()),
+        ..life(UUID)
+    }
+}
+
+impl World {
+    fn joins(&mut self, ts: u64, who: Option<&str>) -> Vec<Action> {
+        let joined = ParticipantJoined {
+            meeting: hosted(),
+            participant_id: who.map(str::to_owned),
+        };
+        self.webhook(ts, ZoomEventKind::ParticipantJoined(joined))
+    }
+}
+
+#[test]
+fn a_host_who_is_absent_is_waited_for() {
+    let refused = || Err(failed(FailureClass::NotPermitted));
+    let mut w = world(settings());
+    w.meeting_started(T0);
+    let actions = w.call(RestAction::Start, refused());
+    let [Action::Log(Severity::Warn, text), Action::CallRest(_)] = &actions[..] else {
+        panic!("{actions:?}");
+    };
+    assert!(text.contains("waiting for the host to join"), "{text}");
+    // It goes on while the meeting lives, more and more slowly, and says so in a low voice.
+    let mut wait = w.calls(&actions)[0].1;
+    for _ in 0..20 {
+        w.pass(wait);
+        let actions = w.call(RestAction::Start, refused());
+        assert!(matches!(&actions[0], Action::Log(Severity::Info, _)));
+        wait = w.calls(&actions)[0].1;
+    }
+    assert!(wait >= secs(300), "{wait:?}");
+    // Guests change nothing; the host does, at once.
+    assert_eq!(w.joins(T0 + 1, Some("guest")), []);
+    assert_eq!(w.joins(T0 + 2, None), []);
+    let actions = w.joins(T0 + 3, Some("host"));
+    assert!(is_cancelled(&actions));
+    assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
+    // Once: the call is on its way.
+    assert_eq!(w.joins(T0 + 3, Some("host")), []);
+    let actions = w.call(RestAction::Start, Ok(()));
+    assert_eq!(w.calls(&actions), []);
+}
+
+#[test]
+fn a_host_who_joins_while_the_call_is_on_its_way_is_not_missed() {
+    let refused = || Err(failed(FailureClass::NotPermitted));
+    let mut w = world(settings());
+    w.webhook(T0, ZoomEventKind::MeetingStarted(hosted()));
+    let actions = w.call(RestAction::Start, refused());
+    w.pass(w.calls(&actions)[0].1);
+    assert_eq!(w.joins(T0 + 1, Some("host")), []);
+    let actions = w.call(RestAction::Start, refused());
+    assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
+    let actions = w.call(RestAction::Start, refused());
+    assert!(w.calls(&actions)[0].1 > secs(1));
+}
+
+#[test]
+fn waiting_for_a_host_ends_with_the_meeting_and_survives_a_restart() {
+    let refused = || Err(failed(FailureClass::NotPermitted));
+    let mut w = world(settings());
+    w.webhook(T0, ZoomEventKind::MeetingStarted(hosted()));
+    w.call(RestAction::Start, refused());
+    let actions = w.restart(settings());
+    assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
+    w.call(RestAction::Start, refused());
+    assert!(is_cancelled(&w.meeting_ended(T0 + 1)));
+    assert_eq!(w.joins(T0 + 1, Some("host")), []);
+}
+
+#[test]
+fn a_meeting_that_only_its_guests_announce_is_started() {
+    let mut w = world(settings());
+    let actions = w.joins(T0, None);
+    assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
+    assert_eq!(w.joins(T0 + 1, None), []);
+    assert_eq!(w.meeting_started(T0 - 10), [], "the beginning, late");
+    // Not one whose number is not known, nor one that is not to be started.
+    let mut w = world(settings());
+    let joined = ParticipantJoined {
+        meeting: MeetingInfo {
+            meeting_id: String::new(),
+            ..life(UUID)
+        },
+        participant_id: None,
+    };
+    assert_eq!(w.webhook(T0, ZoomEventKind::ParticipantJoined(joined)), []);
+    let mut w = world(Settings {
+        auto_start: false,
+        ..settings()
+    });
+    assert_eq!(w.joins(T0, None), []);
+    assert!(w.coordinator.take_changes().is_some());
+    assert_eq!(w.joins(T0 + 1, None), []);
+    assert!(w.coordinator.take_changes().is_none(), "nothing to save");
+}
+
+#[test]
+fn the_same_uuid_may_live_again() {
+    let mut w = world(settings());
+    w.meeting_started(T0);
+    w.call(RestAction::Start, Ok(()));
+    w.started(T0 + 1);
+    w.stops(T0 + 100, 2);
+    w.meeting_ended(T0 + 101);
+    let actions = w.meeting_started(T0 + 5000);
+    assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
+    // The end of the first life comes again.
+    assert_eq!(w.meeting_ended(T0 + 101), []);
+    assert_eq!(w.stopped(T0 + 100, 2), []);
+    // The second beginning before the first end.
+    let mut w = world(settings());
+    w.meeting_started(T0);
+    w.call(RestAction::Start, Ok(()));
+    w.started(T0 + 1);
+    w.stops(T0 + 100, 2);
+    let actions = w.meeting_started(T0 + 5000);
+    assert_eq!(
+        w.calls(&actions),
+        [],
+        "people stopped it, as far as we know"
+    );
+    let actions = w.meeting_ended(T0 + 101);
+    assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
+    // By the stream's reason alone.
+    let mut w = world(settings());
+    w.meeting_started(T0);
+    w.call(RestAction::Start, Ok(()));
+    w.started(T0 + 1);
+    w.stops(T0 + 100, 6);
+    let actions = w.meeting_started(T0 + 5000);
+    assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
+}
+
+#[test]
+fn whose_stream_it_is_is_known_and_may_decide() {
+    let stream = |stream_id: &str, is_original_host| {
+        ZoomEventKind::StreamStarted(StreamStarted {
+            operator_id: Some(format!("operator of {stream_id}")),
+            is_original_host,
+            account_id: Some("acc1".to_owned()),
+            ..stream_of(UUID, stream_id)
+        })
+    };
+    let host_only = Settings {
+        streams: StreamChoice::Host,
+        ..settings()
+    };
+    for (settings, expected) in [(settings(), 3), (host_only, 2)] {
+        let mut w = world(settings);
+        let mut actions = w.webhook(T0, stream("guest", Some(false)));
+        actions.extend(w.webhook(T0, stream("host", Some(true))));
+        actions.extend(w.webhook(T0, stream("unknown", None)));
+        let starts = starts(&actions);
+        assert_eq!(starts.len(), expected, "{starts:?}");
+        let info = w
+            .coordinator
+            .active()
+            .find(|info| info.stream_id == "host")
+            .expect("it runs");
+        assert_eq!(info.operator_id.as_deref(), Some("operator of host"));
+        assert_eq!(info.is_original_host, Some(true));
+        assert_eq!(info.account_id.as_deref(), Some("acc1"));
+        // A retry of what was not taken is silent.
+        assert_eq!(w.webhook(T0, stream("guest", Some(false))), []);
+    }
+    // What is not taken holds up no start of our own.
+    let mut w = world(host_only);
+    w.webhook(T0 - 1, stream("guest", Some(false)));
+    let actions = w.meeting_started(T0);
+    assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
+}
+
+// A system without room.
+
+#[test]
+fn a_stream_for_which_there_is_no_room_waits_within_its_minute() {
+    let no_room = || EndReason::NoResources("EMFILE".to_owned());
+    let mut w = world(settings());
+    w.started(T0);
+    let mut tries = 0;
+    loop {
+        let actions = w.ended(no_room());
+        let [Action::StartLater { at, stream_id }] = &actions[..] else {
+            break;
+        };
+        assert_eq!(stream_id, "s1");
+        w.pass(*at - w.now.instant);
+        let actions = w.coordinator.start_again(w.now, "s1");
+        let left = starts(&actions)[0].1;
+        assert_eq!(left + secs(tries + 1), MINUTE);
+        tries += 1;
+    }
+    assert_eq!(tries, 59);
+    assert_eq!(w.coordinator.active().count(), 0);
+    assert_eq!(w.coordinator.start_again(w.now, "s1"), []);
+    // Stopped, or withdrawn, while it waits.
+    let mut w = world(settings());
+    w.started(T0);
+    assert!(matches!(
+        &w.ended(no_room())[..],
+        [Action::StartLater { .. }]
+    ));
+    w.stopped(T0 + 1, 8);
+    let actions = w.coordinator.start_again(w.now, "s1");
+    assert_eq!(
+        (starts(&actions), discarded(&actions)),
+        (vec![], vec!["s1"])
+    );
+    assert_eq!(w.coordinator.active().count(), 0);
+}
+
+#[test]
+fn nothing_is_cancelled_where_nothing_is_due() {
+    let mut w = world(settings());
+    w.meeting_started(T0);
+    let mut all = w.call(RestAction::Start, Ok(()));
+    all.extend(w.started(T0 + 1));
+    all.extend(w.stops(T0 + 2, 2));
+    all.extend(w.meeting_ended(T0 + 3));
+    assert!(!is_cancelled(&all), "{all:?}");
 }

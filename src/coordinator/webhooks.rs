@@ -1,100 +1,162 @@
-//! What follows from each webhook; the table is in the module above.
+//! What follows from each Zoom event; see the tables of [`super`] and [`super::phase`].
 
 use std::time::Duration;
 
 use super::entry::{MeetingEntry, Start, StreamEntry};
-use super::{Action, Coordinator, EXPIRED_AFTER, Now, StreamPlan, WINDOW_MIN};
-use crate::domain::rest::RestAction;
+use super::phase::Phase;
+use super::{Action, Coordinator, EXPIRED_AFTER, Now, StreamChoice, StreamPlan, WINDOW_MIN};
+use crate::domain::product::Product;
 use crate::domain::severity::Severity;
-use crate::domain::zoom_event::{MeetingInfo, StreamInterrupted, StreamStarted, StreamStopped};
+use crate::domain::zoom_event::{
+    MeetingInfo, ParticipantJoined, StreamInterrupted, StreamStarted, StreamStopped,
+};
 use crate::protocol::SIGNALING_WINDOW;
 use crate::protocol::codes::StopReason;
 
 impl Coordinator {
-    pub(super) fn meeting_started(&mut self, now: Now, ts: u64, life: MeetingInfo) {
-        let uuid = life.meeting_uuid.clone();
-        if uuid.is_empty() || life.meeting_id.is_empty() {
+    pub(super) fn meeting_started(&mut self, now: Now, ts: u64, info: MeetingInfo) {
+        if info.meeting_uuid.is_empty() || info.meeting_id.is_empty() {
             return self.log(
                 Severity::Warn,
                 "meeting.started without id or uuid is ignored",
             );
         }
-        let has_stream = self.has_stream(&uuid);
-        if !self.has_room_for_meeting(&uuid) {
-            return self.log(
-                Severity::Error,
-                "too many meetings: meeting.started is ignored",
-            );
-        }
-        let entry = self
-            .meetings
-            .get_or_insert_with(&uuid, || MeetingEntry::new(&life));
-        entry.touched_ms = now.unix_ms;
-        entry.topic = life.topic.or(entry.topic.take());
-        entry.meeting_id = Some(life.meeting_id);
-        if entry.started_ms.is_some_and(|known| ts <= known)
-            || entry.ended_ms.is_some_and(|ended| ts <= ended)
-        {
-            return;
-        }
-        entry.started_ms = Some(ts);
-        entry.ended_ms = None;
-        self.is_changed = true;
-        let is_wanted = matches!(entry.start, Start::None | Start::GaveUp);
-        if self.settings.auto_start && is_wanted && !has_stream {
-            entry.start = Start::Trying {
-                attempts: 0,
-                since: Some(now.instant),
+        self.meeting_lives(now, ts, info);
+    }
+
+    /// People join all the time: only a join that changes something touches the meeting.
+    pub(super) fn participant_joined(&mut self, now: Now, ts: u64, joined: ParticipantJoined) {
+        let ParticipantJoined {
+            meeting: info,
+            participant_id,
+        } = joined;
+        let uuid = info.meeting_uuid.clone();
+        let Some(meeting) = self.meetings.get(&uuid) else {
+            return match info.meeting_id.is_empty() {
+                true => {}
+                false => self.meeting_lives(now, ts, info),
             };
-            self.call(now.instant, &uuid, RestAction::Start);
+        };
+        let host_id = info.host_id.as_ref().or(meeting.host_id.as_ref());
+        let is_host = participant_id.is_some() && host_id == participant_id.as_ref();
+        match meeting.phase() {
+            // Idle for long is only what is not to be started.
+            Phase::Idle if meeting.started_ms.is_none() || self.settings.auto_start => {
+                self.meeting_lives(now, ts, info)
+            }
+            Phase::Ended => self.meeting_lives(now, ts, info),
+            Phase::AwaitingHost if is_host => self.host_joined(now, &uuid),
+            _ => {}
         }
     }
 
-    pub(super) fn meeting_ended(&mut self, now: Now, ts: u64, life: MeetingInfo) {
-        let uuid = life.meeting_uuid.clone();
+    fn host_joined(&mut self, now: Now, uuid: &str) {
+        let Some(meeting) = self.meetings.get_mut(uuid) else {
+            return;
+        };
+        if meeting.calls.is_starting(now.instant) {
+            meeting.calls.host_joined = true;
+            return;
+        }
+        let id = meeting.meeting_id.clone().unwrap_or_default();
+        self.log(
+            Severity::Info,
+            &format!("the host joined: starting meeting={id} id={uuid}"),
+        );
+        self.start_now(now, uuid);
+    }
+
+    /// A sign that a meeting lives, and perhaps the first one.
+    fn meeting_lives(&mut self, now: Now, ts: u64, info: MeetingInfo) {
+        let uuid = info.meeting_uuid.clone();
+        if !self.has_room_for_meeting(&uuid) {
+            return self.log(
+                Severity::Error,
+                "too many meetings: a meeting that began is ignored",
+            );
+        }
+        let meeting = self
+            .meetings
+            .get_or_insert_with(&uuid, || MeetingEntry::new(&info));
+        meeting.touched_ms = now.unix_ms;
+        meeting.topic = info.topic.or(meeting.topic.take());
+        meeting.host_id = info.host_id.or(meeting.host_id.take());
+        if !info.meeting_id.is_empty() {
+            meeting.meeting_id = Some(info.meeting_id);
+        }
+        if meeting.started_ms.is_some_and(|known| ts <= known)
+            || meeting.ended_ms.is_some_and(|ended| ts <= ended)
+        {
+            return;
+        }
+        if !meeting.is_live() {
+            meeting.begin_life(ts);
+        }
+        meeting.started_ms = Some(ts);
+        meeting.life_ms.get_or_insert(ts);
+        self.is_changed = true;
+        let is_wanted = matches!(meeting.phase(), Phase::Idle | Phase::GaveUp);
+        // What is older than a stream was overtaken by it, and by those who stopped it.
+        let is_newer = meeting.stream_ms.is_none_or(|stream| ts > stream);
+        if self.settings.auto_start && is_wanted && is_newer && !self.has_stream(&uuid) {
+            self.start_now(now, &uuid);
+        }
+    }
+
+    pub(super) fn meeting_ended(&mut self, now: Now, ts: u64, info: MeetingInfo) {
+        let uuid = info.meeting_uuid.clone();
         if uuid.is_empty() || !self.has_room_for_meeting(&uuid) {
             return;
         }
         // Also for a meeting whose beginning we did not see: it may come late.
-        let entry = self
+        let meeting = self
             .meetings
-            .get_or_insert_with(&uuid, || MeetingEntry::new(&life));
-        entry.touched_ms = now.unix_ms;
-        if entry.ended_ms.is_some() || entry.started_ms.is_some_and(|started| ts < started) {
+            .get_or_insert_with(&uuid, || MeetingEntry::new(&info));
+        meeting.touched_ms = now.unix_ms;
+        self.meeting_over(now, ts, &uuid);
+    }
+
+    /// The meeting ended at that stamp, which may be the end of an earlier life of it.
+    pub(super) fn meeting_over(&mut self, now: Now, ts: u64, uuid: &str) {
+        let Some(meeting) = self.meetings.get_mut(uuid) else {
+            return;
+        };
+        if meeting.ended_ms.is_some() {
             return;
         }
-        entry.ended_ms = Some(ts);
-        entry.stop_at_ms = None;
-        if matches!(entry.start, Start::Trying { .. }) {
-            entry.start = Start::None;
+        match meeting.started_ms {
+            Some(started) if ts < started => {
+                // Of an earlier life; or of this one, and told after the beginning that followed it.
+                if meeting.life_ms.is_none_or(|life| ts < life) {
+                    return;
+                }
+                let is_newer = meeting.stream_ms.is_none_or(|stream| started > stream);
+                self.is_changed = true;
+                self.cancel_calls(now, uuid);
+                if let Some(meeting) = self.meetings.get_mut(uuid) {
+                    meeting.begin_life(started);
+                }
+                if self.settings.auto_start && is_newer && !self.has_stream(uuid) {
+                    self.start_now(now, uuid);
+                }
+            }
+            _ => {
+                meeting.ended_ms = Some(ts);
+                meeting.stop_at_ms = None;
+                meeting.awaits_host = false;
+                if matches!(meeting.start, Start::Trying { .. }) {
+                    meeting.start = Start::None;
+                }
+                self.is_changed = true;
+                self.cancel_calls(now, uuid);
+            }
         }
-        self.is_changed = true;
-        self.actions.push(Action::Cancel { meeting: uuid });
     }
 
     pub(super) fn rtms_started(&mut self, now: Now, ts: u64, started: StreamStarted) {
         let stream_id = started.stream_id.clone();
-        if let Some(entry) = self.streams.get_mut(&stream_id) {
-            if ts <= entry.newest_ms || entry.stopped_ms.is_some_and(|stopped| ts <= stopped) {
-                return;
-            }
-            entry.newest_ms = ts;
-            entry.stopped_ms = None;
-            self.is_changed = true;
-            if entry.is_active() {
-                let urls = started.server_urls.clone();
-                entry.started = started;
-                self.actions.push(Action::FailOver { stream_id, urls });
-                return;
-            }
-            entry.started = started;
-            entry.ended_ms = None;
-            entry.is_restarted = false;
-            entry.is_revoked = false;
-            entry.stop_reason = None;
-            let uuid = entry.started.id.clone();
-            self.start_succeeded(now, &uuid);
-            return self.rejoin(&stream_id);
+        if self.streams.contains_key(&stream_id) {
+            return self.rtms_started_again(now, ts, started);
         }
         if !self.has_room_for_stream() {
             return self.log(
@@ -105,11 +167,10 @@ impl Coordinator {
         // A webhook without a stamp is as old as its arrival.
         let stamp = if ts == 0 { now.unix_ms } else { ts };
         let age = Duration::from_millis(now.unix_ms.saturating_sub(stamp));
-        let is_expired = age > EXPIRED_AFTER;
         let mut entry = StreamEntry::new(started, stamp, ts);
         self.is_changed = true;
         let uuid = entry.started.id.clone();
-        if is_expired {
+        if age > EXPIRED_AFTER {
             entry.ended_ms = Some(now.unix_ms);
             self.streams.insert(stream_id.clone(), entry);
             let age_s = age.as_secs();
@@ -121,42 +182,104 @@ impl Coordinator {
                 ),
             );
         }
-        let (id, product) = (entry.started.meeting_id.clone(), entry.started.product);
+        if self.settings.streams == StreamChoice::Host
+            && entry.started.is_original_host == Some(false)
+        {
+            entry.ended_ms = Some(now.unix_ms);
+            self.streams.insert(stream_id.clone(), entry);
+            return self.log(
+                Severity::Info,
+                &format!(
+                    "stream not taken stream={stream_id} id={uuid}: it is not the host's, and \
+                     RTMS_STREAMS=host takes the host's alone"
+                ),
+            );
+        }
+        let window = SIGNALING_WINDOW.saturating_sub(age).max(WINDOW_MIN);
+        let (number, product) = (entry.started.meeting_id.clone(), entry.started.product);
         self.streams.insert(stream_id.clone(), entry);
         if self.has_room_for_meeting(&uuid) {
             let meeting = self
                 .meetings
                 .get_or_insert_with(&uuid, || MeetingEntry::of(product, &uuid));
-            meeting.touched_ms = now.unix_ms;
-            meeting.meeting_id = id.or(meeting.meeting_id.take());
-            // Our start worked, whatever became of the answer to it: no second one.
-            self.start_succeeded(now, &uuid);
+            meeting.meeting_id = number.or(meeting.meeting_id.take());
+            self.stream_came(now, ts, &uuid);
         }
-        let window = SIGNALING_WINDOW.saturating_sub(age).max(WINDOW_MIN);
-        let Some(entry) = self.streams.get(&stream_id) else {
+        self.start_stream(now, &stream_id, window, false);
+    }
+
+    /// A start of a stream that is known.
+    fn rtms_started_again(&mut self, now: Now, ts: u64, started: StreamStarted) {
+        let stream_id = started.stream_id.clone();
+        let Some(entry) = self.streams.get_mut(&stream_id) else {
             return;
         };
-        let plan = StreamPlan {
-            started: entry.started.clone(),
-            info: self.info(entry),
-            window,
-            is_rejoin: false,
+        if ts <= entry.newest_ms || entry.stopped_ms.is_some_and(|stopped| ts <= stopped) {
+            return;
+        }
+        entry.newest_ms = ts;
+        entry.started = started;
+        self.is_changed = true;
+        if !entry.is_active() {
+            return self.begin_next_life(now, &stream_id);
+        }
+        if entry.stopped_ms.take().is_some() {
+            entry.is_superseded = true;
+        }
+        if entry.is_superseded {
+            return self.log(
+                Severity::Info,
+                &format!("started again while its end is under way stream={stream_id}"),
+            );
+        }
+        entry.moved = Some(now.instant);
+        let urls = entry.started.server_urls.clone();
+        self.actions.push(Action::FailOver { stream_id, urls });
+    }
+
+    /// Runs a stream by a start that is newer than its end.
+    pub(super) fn begin_next_life(&mut self, now: Now, stream_id: &str) {
+        let Some(entry) = self.streams.get_mut(stream_id) else {
+            return;
         };
-        self.actions.push(Action::Start(Box::new(plan)));
+        entry.begin_life();
+        let (ts, uuid) = (entry.newest_ms, entry.started.id.clone());
+        self.is_changed = true;
+        self.stream_came(now, ts, &uuid);
+        self.start_stream(now, stream_id, SIGNALING_WINDOW, true);
+    }
+
+    /// Has a stream run.
+    pub(super) fn start_stream(
+        &mut self,
+        now: Now,
+        stream_id: &str,
+        window: Duration,
+        is_rejoin: bool,
+    ) {
+        let Some(entry) = self.streams.get_mut(stream_id) else {
+            return;
+        };
+        entry.connect_until = Some(now.instant + window);
+        let started = entry.started.clone();
+        let Some(info) = self.info_of(stream_id) else {
+            return;
+        };
+        self.actions.push(Action::Start(Box::new(StreamPlan {
+            started,
+            info,
+            window,
+            is_rejoin,
+        })));
     }
 
     pub(super) fn rtms_interrupted(&mut self, now: Now, ts: u64, event: StreamInterrupted) {
         let Some(entry) = self.streams.get_mut(&event.stream_id) else {
-            // Unknown here, but told where to go: as good as a started.
-            if !event.server_urls.is_empty() {
+            // Unknown here, but it says where to go: as good as a started.
+            if let (Some(id), false) = (event.id, event.server_urls.is_empty()) {
                 let started = StreamStarted {
-                    product: event.product,
-                    id: event.id,
-                    stream_id: event.stream_id,
                     server_urls: event.server_urls,
-                    meeting_id: None,
-                    operator_id: None,
-                    account_id: None,
+                    ..bare(event.product, id, event.stream_id)
                 };
                 return self.rtms_started(now, ts, started);
             }
@@ -183,40 +306,89 @@ impl Coordinator {
 
     pub(super) fn rtms_stopped(&mut self, now: Now, ts: u64, event: StreamStopped) {
         let reason = StopReason(event.stop_reason.unwrap_or(0));
-        let stream_id = event.stream_id;
-        let Some(entry) = self.streams.get_mut(&stream_id) else {
-            // Stopped before started: the started that may still come is stale.
-            if !self.has_room_for_stream() {
-                return;
-            }
-            let started = StreamStarted {
-                product: event.product,
-                id: event.id,
-                stream_id: stream_id.clone(),
-                server_urls: Vec::new(),
-                meeting_id: None,
-                operator_id: None,
-                account_id: None,
-            };
-            let mut entry = StreamEntry::new(started, ts, 0);
-            entry.stopped_ms = Some(ts);
-            entry.stop_reason = event.stop_reason;
-            entry.ended_ms = Some(now.unix_ms);
-            self.streams.insert(stream_id.clone(), entry);
-            self.is_changed = true;
-            return self.after_stop(now, &stream_id, reason);
+        let is_withdrawal = reason == StopReason::STREAM_REVOKED;
+        let Some(entry) = self.streams.get_mut(&event.stream_id) else {
+            return self.unknown_stopped(now, ts, event);
         };
-        let is_old = entry.stopped_ms.is_some_and(|known| ts <= known) || ts < entry.newest_ms;
-        if is_old && ts != 0 {
+        let is_before_start = ts != 0 && ts < entry.newest_ms;
+        let is_repeat = entry.stopped_ms.is_some_and(|known| ts != 0 && ts <= known);
+        // Withdrawn consent counts once, however late it comes and whatever was said before.
+        let is_known = match is_withdrawal {
+            true => {
+                is_repeat && entry.is_revoked || entry.revoked_ms.is_some_and(|known| ts <= known)
+            }
+            false => true,
+        };
+        if is_known && (is_before_start || is_repeat) {
             return;
         }
-        entry.stopped_ms = Some(ts);
-        entry.stop_reason = event.stop_reason;
+        let was_revoked = entry.is_revoked;
+        let stream_id = event.stream_id;
         self.is_changed = true;
-        if entry.is_active() {
+        if is_withdrawal {
+            entry.is_revoked = true;
+            entry.stop_reason = event.stop_reason;
+            if entry.is_superseded && is_before_start {
+                // It is about the life that ends, whose files go before the next one begins.
+                return;
+            }
+        } else if !was_revoked {
+            entry.stop_reason = event.stop_reason;
+        }
+        entry.stopped_ms = entry.stopped_ms.max(Some(ts));
+        entry.is_superseded = false;
+        let uuid = entry.started.id.clone();
+        let is_active = entry.is_active();
+        if let Some(meeting) = self.meetings.get_mut(&uuid) {
+            meeting.saw_stream(ts);
+        }
+        if is_active {
+            self.meeting_after_stop(now, &stream_id, reason);
             self.actions.push(Action::Stopped { stream_id, reason });
-        } else {
+        } else if !(is_withdrawal && was_revoked) {
             self.after_stop(now, &stream_id, reason);
         }
+    }
+
+    /// Stopped before started, or forgotten: the started that may still come is stale.
+    fn unknown_stopped(&mut self, now: Now, ts: u64, event: StreamStopped) {
+        let StreamStopped {
+            product,
+            id,
+            stream_id,
+            stop_reason,
+        } = event;
+        if !self.has_room_for_stream() {
+            return;
+        }
+        let uuid = id.unwrap_or_default();
+        let mut entry = StreamEntry::new(bare(product, uuid.clone(), stream_id.clone()), ts, 0);
+        entry.stopped_ms = Some(ts);
+        entry.stop_reason = stop_reason;
+        entry.ended_ms = Some(now.unix_ms);
+        self.streams.insert(stream_id.clone(), entry);
+        self.is_changed = true;
+        if !uuid.is_empty() && self.has_room_for_meeting(&uuid) {
+            let meeting = self
+                .meetings
+                .get_or_insert_with(&uuid, || MeetingEntry::of(product, &uuid));
+            meeting.touched_ms = now.unix_ms;
+            meeting.saw_stream(ts);
+        }
+        self.after_stop(now, &stream_id, StopReason(stop_reason.unwrap_or(0)));
+    }
+}
+
+/// A start of which nothing but the ids is known.
+fn bare(product: Product, id: String, stream_id: String) -> StreamStarted {
+    StreamStarted {
+        product,
+        id,
+        stream_id,
+        server_urls: Vec::new(),
+        meeting_id: None,
+        operator_id: None,
+        is_original_host: None,
+        account_id: None,
     }
 }

@@ -16,6 +16,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
@@ -143,8 +144,10 @@ pub struct Daemon {
     coordinator: Coordinator,
     /// Boxed: a map has room for twice as many as it holds.
     running: HashMap<String, Box<RunningStream>>,
-    /// Streams that were told to move when their thread was already over.
+    /// Streams that should have moved to another server when their thread was already over.
     revive: HashSet<String>,
+    /// Streams that are tried again at a moment, because the system had no room for them.
+    later: Vec<(Instant, String)>,
     wave: TrimPolicy,
     dialer: Dialer,
     sinks: Option<Box<SinkFactory>>,
@@ -219,6 +222,7 @@ impl Daemon {
             coordinator,
             running: HashMap::new(),
             revive: HashSet::new(),
+            later: Vec::new(),
             wave: TrimPolicy::default(),
             dialer,
             sinks,
@@ -259,6 +263,7 @@ impl Daemon {
                 actions.len()
             );
         }
+        self.remember_root();
         self.apply(actions);
         if let Some(disk) = &self.disk {
             disk.complete_orphans();
@@ -267,7 +272,9 @@ impl Daemon {
         let (mut next, mut saved, mut flush_at) = (None, Instant::now(), None);
         loop {
             // Nothing else is due here: every other deadline belongs to another thread.
-            let due: Option<Instant> = flush_at.into_iter().chain(self.wave.due()).min();
+            let later = self.later.iter().map(|(at, _)| *at);
+            let due = flush_at.into_iter().chain(self.wave.due()).chain(later);
+            let due: Option<Instant> = due.min();
             let wait = due.map_or(Duration::from_secs(3600), |at| {
                 at.saturating_duration_since(Instant::now())
             });
@@ -278,6 +285,7 @@ impl Daemon {
             if self.wave.is_over(Instant::now(), self.running.len()) {
                 heap_trim::trim_heap();
             }
+            self.start_later_ones();
             let Some(event) = event else {
                 continue;
             };
@@ -349,7 +357,8 @@ impl Daemon {
         }
         self.schedule.use_api(&api);
         self.api = api;
-        self.tell_secrets();
+        self.remember_root();
+        self.rotate_client_secret();
         let actions = self.coordinator.reload(now(), self.settings.coordinator());
         self.apply(actions);
     }
@@ -371,6 +380,19 @@ impl Daemon {
         }
     }
 
+    /// A withdrawal of consent reaches files also after `RTMS_OUT` has changed.
+    fn remember_root(&mut self) {
+        let root = self.settings.disk.as_ref().and_then(|disk| {
+            let root = std::path::absolute(&disk.root).ok()?;
+            root.to_str().map(str::to_owned)
+        });
+        if root.is_some_and(|root| self.coordinator.use_root(&root))
+            && let Some(snapshot) = &mut self.snapshot
+        {
+            snapshot.demand();
+        }
+    }
+
     fn save(&mut self) {
         if let Some(snapshot) = &mut self.snapshot {
             snapshot.save(&mut self.coordinator);
@@ -382,7 +404,7 @@ impl Daemon {
         if let (Some(snapshot), Some(id)) = (&mut self.snapshot, accepted.intent) {
             snapshot.settle(id);
         }
-        self.coordinator.handle_webhook(now(), accepted.event)
+        self.coordinator.handle_zoom_event(now(), accepted.event)
     }
 
     fn apply(&mut self, actions: Vec<Action>) {
@@ -391,10 +413,11 @@ impl Daemon {
                 Action::CallRest(call) => self.schedule.at(call),
                 Action::Cancel { meeting } => self.schedule.cancel(meeting),
                 Action::Start(plan) => self.start_stream(*plan),
+                Action::StartLater { at, stream_id } => self.later.push((at, stream_id)),
                 Action::FailOver { stream_id, urls } => {
                     match ServerUrl::all(&urls, &self.settings.allowed_hosts) {
                         Ok(urls) => {
-                            if !self.tell(&stream_id, Command::FailOver(urls)) {
+                            if !self.send_command(&stream_id, Command::FailOver(urls)) {
                                 self.revive.insert(stream_id);
                             }
                         }
@@ -410,24 +433,27 @@ impl Daemon {
                 } => {
                     let urls = ServerUrl::all(&urls, &self.settings.allowed_hosts);
                     let urls = urls.unwrap_or_default();
-                    self.tell(&stream_id, Command::Interrupted { event_ts_ms, urls });
+                    self.send_command(&stream_id, Command::Interrupted { event_ts_ms, urls });
                 }
                 Action::Stopped { stream_id, reason } => {
-                    self.tell(&stream_id, Command::Stopped(reason));
+                    self.send_command(&stream_id, Command::Stopped(reason));
                 }
                 Action::Complete { info, reason } => {
                     self.complete(&info, &EndReason::Stopped(reason));
                 }
-                Action::Discard(info) => {
+                Action::Discard(withdrawal) => {
                     // The intent log still says what is to be forgotten.
                     if let Some(snapshot) = &mut self.snapshot {
                         snapshot.demand();
                     }
                     match (&self.disk, self.settings.on_revoked) {
-                        (Some(disk), OnRevoked::Delete) => disk.discard(info),
+                        (Some(disk), OnRevoked::Delete) => {
+                            let roots = self.coordinator.roots().iter().map(PathBuf::from);
+                            disk.discard(withdrawal, roots.collect());
+                        }
                         (Some(_), OnRevoked::Keep) => log::error!(
                             "consent was withdrawn, and RTMS_ON_REVOKED=keep keeps the files stream={}",
-                            info.stream_id
+                            withdrawal.stream_id
                         ),
                         (None, _) => {}
                     }
@@ -491,6 +517,7 @@ fn kind(webhook: &ZoomEvent) -> &'static str {
     match &webhook.event {
         E::MeetingStarted(_) => "started",
         E::MeetingEnded(_) => "ended",
+        E::ParticipantJoined(_) => "participant_joined",
         E::StreamStarted(_) => "rtms_started",
         E::StreamInterrupted(_) => "rtms_interrupted",
         E::StreamStopped(_) => "rtms_stopped",

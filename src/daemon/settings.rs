@@ -139,6 +139,7 @@ impl Settings {
             auto_start: self.auto_start && can_call,
             can_call,
             stop_after: self.stop_after,
+            streams: coordinator::StreamChoice::All,
         }
     }
 }

@@ -178,6 +178,7 @@ mod tests {
             auto_start: false,
             can_call: false,
             stop_after: None,
+            streams: coordinator::StreamChoice::All,
         }
     }
 
@@ -258,11 +259,11 @@ mod tests {
         let (mut snapshot, mut coordinator, unsettled) = open(&path);
         assert!(unsettled.is_empty());
         let first = keep(&snapshot, 1).expect("kept");
-        coordinator.handle_webhook(now(), event(1));
+        coordinator.handle_zoom_event(now(), event(1));
         snapshot.settle(first);
         snapshot.save(&mut coordinator);
         let second = keep(&snapshot, 2).expect("kept");
-        coordinator.handle_webhook(now(), event(2));
+        coordinator.handle_zoom_event(now(), event(2));
         snapshot.settle(second);
         keep(&snapshot, 3).expect("kept");
         assert!(snapshot.log.stop(soon()));
@@ -274,7 +275,7 @@ mod tests {
         let events: Vec<&ZoomEvent> = unsettled.iter().map(|found| &found.event).collect();
         assert_eq!(events, [&event(2), &event(3)]);
         for found in unsettled {
-            coordinator.handle_webhook(now(), found.event);
+            coordinator.handle_zoom_event(now(), found.event);
             snapshot.settle(found.id);
         }
         assert!(snapshot.stop(&mut coordinator, soon()));

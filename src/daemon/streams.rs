@@ -1,4 +1,4 @@
-//! The streams that run: started, told things, and joined when they have ended.
+//! The streams that run: they are started, get commands, and are joined when they have ended.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::{AppCredentials, Daemon, Event, now};
 use crate::clock::now_ms;
-use crate::coordinator::StreamPlan;
+use crate::coordinator::{Action, StreamPlan};
 use crate::domain::stream_info::StreamInfo;
 use crate::protocol::codes::RtmsStatus;
 use crate::protocol::dedup::RecentPhrases;
@@ -26,15 +26,15 @@ pub(super) struct RunningStream {
 }
 
 impl Daemon {
-    pub(super) fn tell(&self, stream_id: &str, command: Command) -> bool {
+    pub(super) fn send_command(&self, stream_id: &str, command: Command) -> bool {
         self.running
             .get(stream_id)
             .is_some_and(|running| running.meeting.command(command))
     }
 
-    /// Tells each stream whose app has another secret now: it signs the next handshake. Another id
-    /// is another app, which the stream is not of.
-    pub(super) fn tell_secrets(&mut self) {
+    /// Hands each stream the new secret of its app, which signs the next handshake. Another id is another
+    /// app, which the stream does not belong to.
+    pub(super) fn rotate_client_secret(&mut self) {
         for running in self.running.values_mut() {
             let keys = self.settings.app().credentials_for(running.info.product);
             if keys.id == running.keys.id && keys.secret != running.keys.secret {
@@ -49,12 +49,36 @@ impl Daemon {
         let stream_id = plan.info.stream_id.clone();
         let info = plan.info.clone();
         let is_rejoin = plan.is_rejoin;
-        if let Err(end) = self.try_start_stream(plan) {
+        let Err(end) = self.try_start_stream(plan) else {
+            // It goes by the newest URLs.
+            self.revive.remove(&stream_id);
+            return;
+        };
+        let actions = self.coordinator.handle_end(now(), &stream_id, &end);
+        if actions
+            .iter()
+            .any(|action| matches!(action, Action::StartLater { .. }))
+        {
+            log::warn!(
+                "stream waits for room stream={stream_id} id={}: {end}; it is tried again while Zoom waits",
+                info.id
+            );
+        } else {
             if is_rejoin {
                 self.complete(&info, &end);
             }
             log::error!("stream not started stream={stream_id} id={} {end}", info.id);
-            let actions = self.coordinator.handle_end(now(), &stream_id, &end);
+        }
+        self.apply(actions);
+    }
+
+    /// Tries the streams again whose time has come.
+    pub(super) fn start_later_ones(&mut self) {
+        let now = now();
+        let is_due = |(at, _): &(Instant, String)| *at <= now.instant;
+        let due: Vec<(Instant, String)> = self.later.extract_if(.., |it| is_due(it)).collect();
+        for (_, stream_id) in due {
+            let actions = self.coordinator.start_again(now, &stream_id);
             self.apply(actions);
         }
     }
@@ -151,7 +175,7 @@ impl Daemon {
         let mut actions = self.coordinator.handle_end(now(), stream_id, &end);
         // A newer start that came while it ended is a new life.
         if self.revive.remove(stream_id) || unhandled.has_fail_over() {
-            actions.extend(self.coordinator.revive(stream_id));
+            actions.extend(self.coordinator.revive(now(), stream_id));
         }
         self.apply(actions);
     }
@@ -166,7 +190,7 @@ fn number(info: &StreamInfo) -> String {
     number.map_or_else(String::new, |number| format!(" meeting={number}"))
 }
 
-/// Joins a stream's thread, and says how it went.
+/// Joins a stream's thread, and logs how it ended.
 fn join(running: Box<RunningStream>) -> EndReason {
     let RunningStream {
         meeting,

@@ -42,3 +42,14 @@ impl StreamInfo {
         }
     }
 }
+
+/// A stream whose files are to be deleted, wherever they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// Meeting UUID, session id, engagement id or call id, where known.
+    pub id: Option<String>,
+    /// `rtms_stream_id`.
+    pub stream_id: String,
+    /// It was ordered before: most likely there is nothing left.
+    pub is_repeat: bool,
+}

@@ -1,4 +1,4 @@
-//! Zoom calls us: what a verified webhook says.
+//! Zoom events: what a verified webhook says.
 
 use crate::domain::product::Product;
 
@@ -18,6 +18,9 @@ pub enum ZoomEventKind {
     MeetingStarted(MeetingInfo),
     /// `meeting.ended` (or `webinar.ended`).
     MeetingEnded(MeetingInfo),
+    /// `meeting.participant_joined`, `meeting.participant_jbh_joined` (before the host) and those of
+    /// webinars: the meeting lives.
+    ParticipantJoined(ParticipantJoined),
     /// `*.rtms_started`: a stream waits for us.
     StreamStarted(StreamStarted),
     /// `*.rtms_interrupted`: Zoom lost our signaling connection.
@@ -83,7 +86,7 @@ impl ZoomEventKind {
     }
 }
 
-/// A meeting that began or ended.
+/// A meeting that began, lives or ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MeetingInfo {
     /// Meeting or webinar.
@@ -96,6 +99,15 @@ pub struct MeetingInfo {
     pub host_id: Option<String>,
     /// The topic, if told.
     pub topic: Option<String>,
+}
+
+/// Somebody who joined a meeting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParticipantJoined {
+    /// The meeting; its number is empty where it is not told.
+    pub meeting: MeetingInfo,
+    /// The user id of who joined, for those who are signed in.
+    pub participant_id: Option<String>,
 }
 
 /// A stream that waits for us.
@@ -115,6 +127,9 @@ pub struct StreamStarted {
     /// Who started it, where told.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub operator_id: Option<String>,
+    /// Whether that is the meeting's original host, where told.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub is_original_host: Option<bool>,
     /// The account, where told.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub account_id: Option<String>,
@@ -125,8 +140,8 @@ pub struct StreamStarted {
 pub struct StreamInterrupted {
     /// Which product it comes from.
     pub product: Product,
-    /// As in [`StreamStarted`].
-    pub id: String,
+    /// As in [`StreamStarted`], where told: the stream id is enough.
+    pub id: Option<String>,
     /// `rtms_stream_id`.
     pub stream_id: String,
     /// Usually empty: the schema has no `server_urls` here.
@@ -138,8 +153,8 @@ pub struct StreamInterrupted {
 pub struct StreamStopped {
     /// Which product it comes from.
     pub product: Product,
-    /// As in [`StreamStarted`].
-    pub id: String,
+    /// As in [`StreamStarted`], where told: the stream id is enough.
+    pub id: Option<String>,
     /// `rtms_stream_id`.
     pub stream_id: String,
     /// `stop_reason`; `None` when absent or no number.

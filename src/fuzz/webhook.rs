@@ -36,6 +36,10 @@ pub fn run(bytes: &[u8]) {
             id_is_bounded(&it.meeting_uuid);
             assert!(it.topic.is_none_or(|topic| topic.len() <= TOPIC_BYTES_MAX));
         }
+        Ok(ZoomEventKind::ParticipantJoined(it)) => {
+            id_is_bounded(&it.meeting.meeting_uuid);
+            assert!(it.participant_id.is_none_or(|id| id.len() <= ID_BYTES_MAX));
+        }
         Ok(ZoomEventKind::MeetingEnded(it)) => id_is_bounded(&it.meeting_uuid),
         Ok(ZoomEventKind::UrlValidation { plain_token }) => id_is_bounded(&plain_token),
         Ok(ZoomEventKind::AppDeauthorized { user_id, .. }) => {

@@ -44,6 +44,7 @@ pub mod sparse_file;
 pub mod stream_files;
 pub mod transcript;
 pub mod video;
+pub mod withdrawal;
 
 pub use crate::delivery::stdout::{Stdout, StdoutFormat};
 pub use disk::{DEFAULT_OUT, Disk, RecorderSettings};

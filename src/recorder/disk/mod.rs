@@ -25,7 +25,7 @@ use super::packet_batch::PacketBatch;
 use super::record_batch::RecordBatch;
 use super::stream_files::MediaChange;
 use super::transcript::TranscriptFormats;
-use crate::domain::stream_info::StreamInfo;
+use crate::domain::stream_info::{StreamInfo, Withdrawal};
 use crate::net::waker::Waker;
 use crate::protocol::{EndReason, Granted, MediaParams};
 
@@ -98,7 +98,7 @@ enum Job {
     Granted(u64, Box<Granted>),
     Media(u64, MediaChange),
     End(u64, EndReason),
-    Discard(StreamInfo),
+    Discard(Withdrawal, Vec<PathBuf>),
     CompleteOrphans,
     Settings(RecorderSettings),
     Stop(Instant),
@@ -168,9 +168,10 @@ impl Disk {
         )
     }
 
-    /// Deletes what a stream left behind, open or not, after everything that was handed over for it.
-    pub fn discard(&self, info: StreamInfo) {
-        let _ = self.sender.send(Job::Discard(info));
+    /// Deletes what a stream left behind, open or not, after everything that was handed over for it:
+    /// below the present folder and those that files were written to before.
+    pub fn discard(&self, withdrawal: Withdrawal, former_roots: Vec<PathBuf>) {
+        let _ = self.sender.send(Job::Discard(withdrawal, former_roots));
     }
 
     /// Completes, where there is nothing else to do, the files of earlier processes that no stream

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -16,11 +17,11 @@ use super::{
 };
 use crate::clock::now_ms;
 use crate::delivery::coalesce;
-use crate::domain::stream_info::StreamInfo;
+use crate::domain::stream_info::{StreamInfo, Withdrawal};
 use crate::recorder::crash_recovery;
 use crate::recorder::crash_recovery::StreamFolders;
-use crate::recorder::path::stream_folder;
-use crate::recorder::stream_files::{Recorder, discard_folder};
+use crate::recorder::stream_files::Recorder;
+use crate::recorder::withdrawal::delete_stream;
 
 /// How often a disk that refuses is tried again, and how often there is a look at what to sync.
 const TICK: Duration = Duration::from_secs(1);
@@ -202,7 +203,7 @@ impl Writer {
                     self.write(key);
                 }
             }
-            Job::Discard(info) => self.discard(&info),
+            Job::Discard(withdrawal, former_roots) => self.discard(&withdrawal, former_roots),
             Job::CompleteOrphans => self.rest = Some(StreamFolders::below(&self.settings.root)),
             Job::Settings(settings) => self.settings = settings,
             Job::Stop(_) => {}
@@ -431,13 +432,19 @@ impl Writer {
         );
     }
 
-    fn discard(&mut self, info: &StreamInfo) {
-        let keys: Vec<u64> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.is_of(info))
-            .map(|(key, _)| *key)
-            .collect();
+    fn discard(&mut self, withdrawal: &Withdrawal, former_roots: Vec<PathBuf>) {
+        let Withdrawal {
+            id,
+            stream_id,
+            is_repeat,
+        } = withdrawal;
+        let is_of = |entry: &Entry| {
+            let info = entry.recorder.info();
+            info.stream_id == *stream_id && id.as_ref().is_none_or(|id| info.id == *id)
+        };
+        let entries = self.entries.iter();
+        let open = entries.filter(|(_, entry)| is_of(entry));
+        let keys: Vec<u64> = open.map(|(key, _)| *key).collect();
         let mut files = Ok(0);
         for key in keys {
             let Some(mut entry) = self.entries.remove(&key) else {
@@ -450,28 +457,29 @@ impl Writer {
             }
             files = entry.recorder.discard();
         }
-        let folder = stream_folder(info.started_ms, &info.id, &info.stream_id);
-        let rest = discard_folder(&self.settings.root.join(folder));
+        let mut roots = former_roots;
+        roots.retain(|root| *root != self.settings.root);
+        roots.push(self.settings.root.clone());
+        let rest = delete_stream(&roots, id.as_deref(), stream_id);
         match (files, rest) {
-            (Ok(open), Ok(rest)) => {
-                let files = open + rest;
-                // A restart looks again whether something was left.
-                let level = match files {
-                    0 => log::Level::Debug,
-                    _ => log::Level::Warn,
-                };
-                log::log!(
-                    level,
-                    "consent withdrawn: deleted files={files} stream={}",
-                    info.stream_id
-                );
+            // Ordered before, in this process or the one before.
+            (Ok(0), Ok(0)) if *is_repeat => {
+                log::debug!("consent withdrawn: nothing is left stream={stream_id}");
             }
+            (Ok(0), Ok(0)) => log::warn!(
+                "consent withdrawn, but no file was found stream={stream_id} folders={}; delete what \
+                 was moved or copied elsewhere by hand",
+                roots.len()
+            ),
+            (Ok(open), Ok(rest)) => log::warn!(
+                "consent withdrawn: deleted files={} stream={stream_id}",
+                open + rest
+            ),
             (Err(error), _) | (_, Err(error)) => {
                 self.counters.errors.fetch_add(1, Relaxed);
                 log::error!(
-                    "consent withdrawn, but files cannot be deleted stream={}: {error}; delete the \
-                     stream's folder under RTMS_OUT by hand",
-                    info.stream_id
+                    "consent withdrawn, but files cannot be deleted stream={stream_id}: {error}; delete \
+                     the stream's folder under RTMS_OUT by hand"
                 );
             }
         }

@@ -21,8 +21,10 @@ use serde_json::value::RawValue;
 
 use crate::domain::product::Product;
 use crate::domain::zoom_event::{
-    MeetingInfo, StreamInterrupted, StreamStarted, StreamStopped, ZoomEvent, ZoomEventKind,
+    MeetingInfo, ParticipantJoined, StreamInterrupted, StreamStarted, StreamStopped, ZoomEvent,
+    ZoomEventKind,
 };
+use crate::protocol::message::replace_lone_surrogates;
 
 /// An event's name, in bytes; a longer one is cut (and then unknown).
 pub const EVENT_BYTES_MAX: usize = 96;
@@ -67,10 +69,12 @@ impl std::error::Error for Fault {}
 /// # Errors
 /// See [`Fault`]. Unknown events, unknown fields and fields of an unexpected kind are none.
 pub fn webhook(body: &[u8]) -> Result<ZoomEvent, Fault> {
-    let envelope: Envelope<'_> = std::str::from_utf8(body)
-        .ok()
-        .and_then(|text| serde_json::from_str(text).ok())
-        .ok_or(Fault::NotAWebhook)?;
+    // A topic that was cut in the middle of a character must not cost the event: what is no UTF-8, and
+    // each escape for half a character, becomes U+FFFD. Ids are ASCII and come through.
+    let text = String::from_utf8_lossy(body);
+    let repaired = replace_lone_surrogates(&text);
+    let text = repaired.as_deref().unwrap_or(&text);
+    let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|_| Fault::NotAWebhook)?;
     let name = envelope.event.and_then(string).ok_or(Fault::NotAWebhook)?;
     let name = cut(&name, EVENT_BYTES_MAX);
     let event_ts_ms = envelope
@@ -103,6 +107,12 @@ fn event(name: &str, payload: &Payload<'_>) -> Result<ZoomEventKind, Fault> {
                 .text(|f| f.plain_token)
                 .ok_or_else(|| missing(name, "plainToken"))?,
         },
+        "meeting.participant_joined" | "meeting.participant_jbh_joined" => {
+            joined(name, Product::Meeting, payload)
+        }
+        "webinar.participant_joined" | "webinar.participant_jbh_joined" => {
+            joined(name, Product::Webinar, payload)
+        }
         "app_deauthorized" => ZoomEventKind::AppDeauthorized {
             user_id: payload.text(|f| f.user_id).unwrap_or_default(),
             account_id: payload.account_id().unwrap_or_default(),
@@ -144,8 +154,7 @@ fn rtms(
         .or_else(|| payload.text(|f| f.webinar_uuid))
         .or_else(|| payload.text(|f| f.session_id))
         .or_else(|| payload.text(|f| f.engagement_id))
-        .or_else(|| payload.text(|f| f.call_id))
-        .ok_or_else(|| missing(name, product.id_key()))?;
+        .or_else(|| payload.text(|f| f.call_id));
     let stream_id = payload
         .text(|f| f.rtms_stream_id)
         .ok_or_else(|| missing(name, "rtms_stream_id"))?;
@@ -154,13 +163,16 @@ fn rtms(
         Phase::Started if server_urls.is_empty() => return Err(missing(name, "server_urls")),
         Phase::Started => ZoomEventKind::StreamStarted(StreamStarted {
             product,
-            id,
+            id: id.ok_or_else(|| missing(name, product.id_key()))?,
             stream_id,
             server_urls,
             meeting_id: payload
                 .text(|f| f.meeting_id)
                 .or_else(|| payload.text(|f| f.webinar_id)),
             operator_id: payload.text(|f| f.operator_id),
+            is_original_host: payload
+                .find(|f| f.is_original_host)
+                .and_then(|raw| serde_json::from_str(raw.get().trim_matches('"')).ok()),
             account_id: payload.account_id(),
         }),
         Phase::Interrupted => ZoomEventKind::StreamInterrupted(StreamInterrupted {
@@ -203,6 +215,21 @@ fn meeting(name: &str, product: Product, payload: &Payload<'_>) -> Result<Meetin
             .find(|f| f.topic)
             .and_then(string)
             .map(|topic| cut(&topic, TOPIC_BYTES_MAX).to_owned()),
+    })
+}
+
+/// The meeting, and who joined; a guest has no user id. Without a meeting it is of no use.
+fn joined(name: &str, product: Product, payload: &Payload<'_>) -> ZoomEventKind {
+    let Ok(meeting) = meeting(name, product, payload) else {
+        return ZoomEventKind::Other { name: name.into() };
+    };
+    let who: Participant<'_> = payload
+        .find(|f| f.participant)
+        .and_then(|raw| serde_json::from_str(raw.get()).ok())
+        .unwrap_or_default();
+    ZoomEventKind::ParticipantJoined(ParticipantJoined {
+        meeting,
+        participant_id: id(who.id).or_else(|| id(who.participant_user_id)),
     })
 }
 
@@ -258,6 +285,10 @@ struct Fields<'a> {
     #[serde(borrow)]
     operator_id: Option<&'a RawValue>,
     #[serde(borrow)]
+    is_original_host: Option<&'a RawValue>,
+    #[serde(borrow)]
+    participant: Option<&'a RawValue>,
+    #[serde(borrow)]
     account_id: Option<&'a RawValue>,
     #[serde(borrow)]
     user_id: Option<&'a RawValue>,
@@ -273,6 +304,16 @@ struct Fields<'a> {
     topic: Option<&'a RawValue>,
     #[serde(borrow, rename = "plainToken")]
     plain_token: Option<&'a RawValue>,
+}
+
+/// `payload.object.participant`.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Participant<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    participant_user_id: Option<&'a RawValue>,
 }
 
 /// `payload` and `payload.object`.

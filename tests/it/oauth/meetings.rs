@@ -223,7 +223,6 @@ fn what_only_a_person_can_change_is_said_once_with_the_remedy() {
     let stage = Harness::new(Options::default());
     let server = stage.serve("a");
     let rows = [
-        (400, 2308, "use the token of the host"),
         (400, 2310, "check plan and credits"),
         (400, 4711, "add meeting:update:participant_rtms_app_status"),
         (400, 4738, "ask the administrator"),
@@ -328,6 +327,7 @@ fn a_planned_start_is_dropped_when_the_stream_is_there() {
         auto_start: true,
         can_call: true,
         stop_after: Some(Duration::from_secs(10)),
+        streams: coordinator::StreamChoice::All,
     });
     let instant = Instant::now();
     let unix_ms = 1_795_000_000_000;
@@ -340,7 +340,7 @@ fn a_planned_start_is_dropped_when_the_stream_is_there() {
         "meeting.started",
         serde_json::json!({"object": {"id": 81_234_567_890_u64, "uuid": "u=="}}),
     );
-    let actions = registry.handle_webhook(now, begun);
+    let actions = registry.handle_zoom_event(now, begun);
     let [Action::CallRest(call)] = &actions[..] else {
         panic!("{actions:?}");
     };
@@ -370,7 +370,7 @@ fn a_planned_start_is_dropped_when_the_stream_is_there() {
         "meeting.rtms_started",
         serde_json::json!({"meeting_uuid": "u==", "rtms_stream_id": "s", "server_urls": "wss://rtms.zoom.us"}),
     );
-    let actions = registry.handle_webhook(now, started);
+    let actions = registry.handle_zoom_event(now, started);
     // The try that was planned goes first, then the stop by schedule is planned.
     let [
         Action::Cancel { meeting },

@@ -1,0 +1,100 @@
+//! Deletes what a stream left behind, in every day's folder below every folder that was written to.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::path::safe_name;
+use super::stream_files::discard_folder;
+
+/// Deletes the folders of a stream. Without the meeting's id, every meeting's folder is looked into.
+/// Returns how many files there were.
+///
+/// # Errors
+/// The first folder that could not be read or deleted; the others were deleted all the same.
+pub fn delete_stream(roots: &[PathBuf], id: Option<&str>, stream_id: &str) -> io::Result<usize> {
+    let (meeting, stream) = (id.map(safe_name), safe_name(stream_id));
+    let mut deleted = 0;
+    let mut fault = None;
+    for root in roots {
+        for day in folders(root, &mut fault) {
+            let meetings = match &meeting {
+                Some(name) => vec![day.join(name)],
+                None => folders(&day, &mut fault),
+            };
+            for meeting in meetings {
+                match discard_folder(&meeting.join(&stream)) {
+                    Ok(files) => deleted += files,
+                    Err(error) => drop(fault.get_or_insert(error)),
+                }
+            }
+        }
+    }
+    fault.map_or(Ok(deleted), Err)
+}
+
+/// The folders in a folder; none where it does not exist.
+fn folders(folder: &Path, fault: &mut Option<io::Error>) -> Vec<PathBuf> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) => {
+            if error.kind() != io::ErrorKind::NotFound {
+                fault.get_or_insert(error);
+            }
+            return Vec::new();
+        }
+    };
+    let entries = entries.flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    folders.map(|entry| entry.path()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recorder::path::stream_folder;
+    use crate::recorder::tests::scratch;
+
+    const DAY_MS: u64 = 86_400_000;
+
+    fn write(root: &Path, started_ms: u64, id: &str, stream_id: &str) -> PathBuf {
+        let folder = root.join(stream_folder(started_ms, id, stream_id));
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(folder.join("transcript.jsonl"), "{}\n").expect("a file");
+        folder
+    }
+
+    #[test]
+    fn every_day_and_every_former_folder_is_looked_into() {
+        let (now, before) = (scratch("withdrawal-now"), scratch("withdrawal-before"));
+        let roots = [now.to_path_buf(), before.to_path_buf(), now.join("never")];
+        for id in [Some("a/B+c=="), None] {
+            let gone = [
+                write(&now, 0, "a/B+c==", "s1"),
+                write(&now, 3 * DAY_MS, "a/B+c==", "s1"),
+                write(&before, DAY_MS, "a/B+c==", "s1"),
+            ];
+            let kept = [
+                write(&now, 0, "a/B+c==", "s2"),
+                write(&before, DAY_MS, "other", "s10"),
+            ];
+            assert_eq!(delete_stream(&roots, id, "s1").expect("readable"), 3);
+            assert!(gone.iter().all(|folder| !folder.exists()));
+            assert!(kept.iter().all(|folder| folder.exists()));
+            assert_eq!(delete_stream(&roots, id, "s1").expect("readable"), 0);
+        }
+        // The id is that of another meeting: nothing is touched.
+        write(&now, 0, "a/B+c==", "s1");
+        assert_eq!(delete_stream(&roots, Some("x"), "s1").expect("readable"), 0);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_and_the_rest_is_deleted() {
+        let root = scratch("withdrawal-fault");
+        write(&root, 0, "m", "s1");
+        fs::write(root.join("no folder"), "").expect("a file");
+        let roots = [root.join("no folder"), root.to_path_buf()];
+        assert!(delete_stream(&roots, None, "s1").is_err());
+        assert_eq!(delete_stream(&roots[1..], None, "s1").expect("readable"), 0);
+    }
+}
