@@ -7,15 +7,15 @@
 mod turn;
 
 use std::hint::black_box;
+use std::time::Instant;
 
 use base64::Engine as _;
 use divan::{AllocProfiler, Bencher};
-use rtmsd::domain::id::Id;
-use rtmsd::domain::phrase::{Change, Phrase};
+use rtmsd::domain::phrase::Phrase;
 use rtmsd::domain::product::Product;
 use rtmsd::domain::stream_info::StreamInfo;
 use rtmsd::protocol::StreamEvent;
-use rtmsd::protocol::dedup::{PhraseKey, RecentPhrases};
+use rtmsd::protocol::dedup::RecentPhrases;
 use rtmsd::protocol::message::{Message, PacketKind, decode, keep_alive_answer};
 use rtmsd::recorder::jsonl::Lines;
 use rtmsd::recorder::packet_batch::PacketBatch;
@@ -33,6 +33,9 @@ const PHRASE: &str = concat!(
 );
 const KEEP_ALIVE: &str = r#"{"msg_type":12,"timestamp":1767000002600,"sequence":17}"#;
 
+/// When these messages arrived.
+const ARRIVAL_MS: u64 = 1_767_000_002_650;
+
 fn main() {
     divan::main();
 }
@@ -47,7 +50,7 @@ fn audio() -> String {
 }
 
 fn with_phrase<T>(use_it: impl FnOnce(Phrase<'_>) -> T) -> T {
-    match decode(PHRASE) {
+    match decode(PHRASE, ARRIVAL_MS) {
         Ok(Message::Transcript(phrase)) => use_it(phrase),
         other => panic!("no phrase: {other:?}"),
     }
@@ -55,18 +58,18 @@ fn with_phrase<T>(use_it: impl FnOnce(Phrase<'_>) -> T) -> T {
 
 #[divan::bench]
 fn parse_transcript() {
-    let _ = black_box(decode(black_box(PHRASE)));
+    let _ = black_box(decode(black_box(PHRASE), ARRIVAL_MS));
 }
 
 #[divan::bench]
 fn parse_audio(bencher: Bencher<'_, '_>) {
     let message = audio();
-    bencher.bench(|| decode(black_box(&message)).is_ok());
+    bencher.bench(|| decode(black_box(&message), ARRIVAL_MS).is_ok());
 }
 
 #[divan::bench]
 fn parse_and_answer_keep_alive() -> String {
-    match decode(black_box(KEEP_ALIVE)) {
+    match decode(black_box(KEEP_ALIVE), ARRIVAL_MS) {
         Ok(Message::KeepAlive(request)) => keep_alive_answer(&request),
         other => panic!("no keep-alive: {other:?}"),
     }
@@ -76,7 +79,7 @@ fn parse_and_answer_keep_alive() -> String {
 #[divan::bench]
 fn decode_base64(bencher: Bencher<'_, '_>) {
     let message = audio();
-    let Ok(Message::Packet(_, packet)) = decode(&message) else {
+    let Ok(Message::Packet(_, packet)) = decode(&message, ARRIVAL_MS) else {
         panic!("no packet");
     };
     let mut batch = PacketBatch::default();
@@ -92,18 +95,16 @@ fn decode_base64(bencher: Bencher<'_, '_>) {
 #[divan::bench(args = [1, 1000])]
 fn find_repetition(bencher: Bencher<'_, '_>, phrases_per_ms: u64) {
     let mut recent = RecentPhrases::default();
+    let now = Instant::now();
     let mut count = 0;
-    bencher.bench_local(|| {
-        count += 1;
-        recent.insert_if_new(PhraseKey {
-            user_id: &Id::Number(16_778_240),
-            channel_id: None,
-            start_ms: count,
-            end_ms: count,
-            timestamp_ms: count / phrases_per_ms,
-            change: Change::New,
-            text: black_box("We shipped the new importer on Tuesday and nothing broke."),
-        })
+    with_phrase(|phrase| {
+        let mut phrase = phrase;
+        bencher.bench_local(|| {
+            count += 1;
+            (phrase.start_ms, phrase.end_ms) = (count, count);
+            phrase.timestamp_ms = count / phrases_per_ms;
+            recent.insert_if_new(now, black_box(&phrase))
+        });
     });
 }
 

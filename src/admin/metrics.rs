@@ -330,6 +330,7 @@ fn sums(page: &mut Page, totals: &Totals) {
             ("unknown", totals.unknown),
             ("malformed", totals.malformed),
             ("oversize", totals.oversize),
+            ("blank", totals.blank),
         ],
     );
 }

@@ -111,6 +111,8 @@ pub struct Totals {
     pub keep_alive_worst_us: u64,
     /// Phrases that came twice.
     pub repeated: u64,
+    /// Transcripts without words.
+    pub blank: u64,
     /// Messages of unknown type.
     pub unknown: u64,
     /// Messages that could not be read.
@@ -138,6 +140,7 @@ impl Totals {
         let worst_us = stats.keep_alive_worst_us.load(Relaxed);
         self.keep_alive_worst_us = self.keep_alive_worst_us.max(worst_us);
         self.repeated += stats.repeated.load(Relaxed);
+        self.blank += stats.blank.load(Relaxed);
         self.unknown += stats.unknown.load(Relaxed);
         self.malformed += stats.malformed.load(Relaxed);
         self.oversize += stats.oversize.load(Relaxed);

@@ -211,7 +211,7 @@ fn join(running: Box<RunningStream>) -> EndReason {
     log::log!(
         level,
         "stream ended stream={}{} id={} end=\"{}\" seconds={:.1} transcripts={} audio={} \
-         video={} share={} chat={} events={} keep_alives={} losses={} repeated={} unknown={} \
+         video={} share={} chat={} events={} keep_alives={} losses={} repeated={} blank={} unknown={} \
          malformed={}",
         info.stream_id,
         number(&info),
@@ -227,6 +227,7 @@ fn join(running: Box<RunningStream>) -> EndReason {
         stats.keep_alives.load(Relaxed),
         stats.losses.load(Relaxed),
         stats.repeated.load(Relaxed),
+        stats.blank.load(Relaxed),
         stats.unknown.load(Relaxed),
         stats.malformed.load(Relaxed),
     );

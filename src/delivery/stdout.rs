@@ -220,7 +220,7 @@ mod tests {
         let json = serde_json::json!({"msg_type": 17, "content": {
             "user_id": 1, "user_name": "Ada", "start_time": 1_767_000_001_000_u64, "data": text}})
         .to_string();
-        match crate::protocol::message::decode(&json) {
+        match crate::protocol::message::decode(&json, 1_767_000_001_000) {
             Ok(crate::protocol::message::Message::Transcript(transcript)) => {
                 sink.on_event(&StreamEvent::Transcript(transcript));
             }

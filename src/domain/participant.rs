@@ -30,6 +30,21 @@ impl Participant {
         }
     }
 
+    /// Adds what is said of the same person elsewhere; the newer of two texts stays.
+    pub fn merge(&mut self, newer: &Participant) {
+        fn set<T: Clone>(own: &mut Option<T>, newer: &Option<T>) {
+            if newer.is_some() {
+                own.clone_from(newer);
+            }
+        }
+        set(&mut self.user_id, &newer.user_id);
+        set(&mut self.user_name, &newer.user_name);
+        set(&mut self.channel_id, &newer.channel_id);
+        set(&mut self.mode, &newer.mode);
+        set(&mut self.queue_id, &newer.queue_id);
+        set(&mut self.queue_name, &newer.queue_name);
+    }
+
     /// The name to show, where there is one: else a caller is a caller.
     pub fn label(&self) -> Option<&str> {
         let name = self.user_name.as_deref().or(self.mode.as_deref());

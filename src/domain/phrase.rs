@@ -21,6 +21,8 @@ pub struct Phrase<'a> {
     pub end_ms: u64,
     /// Stamp of the phrase, Unix milliseconds.
     pub timestamp_ms: u64,
+    /// How exactly Zoom says when it was said.
+    pub precision: Precision,
     /// Its language, where Zoom says.
     pub language: Option<LanguageId>,
     /// Whether it is new, or changes an older one.
@@ -30,6 +32,11 @@ pub struct Phrase<'a> {
 }
 
 impl Phrase<'_> {
+    /// Whether it says nothing: no words, and it takes none back.
+    pub fn is_blank(&self) -> bool {
+        self.change != Change::Delete && self.text.trim().is_empty()
+    }
+
     /// The same without a copy of its texts.
     pub fn borrowed(&self) -> Phrase<'_> {
         Phrase {
@@ -40,6 +47,18 @@ impl Phrase<'_> {
             ..*self
         }
     }
+}
+
+/// How exactly the stamps of a phrase say when it was said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// To the millisecond.
+    #[default]
+    Milliseconds,
+    /// To the second.
+    Seconds,
+    /// Zoom does not say, or nothing that can be true: the stamps are the time of arrival.
+    Arrival,
 }
 
 /// `attribute` of a phrase (RTMS media reference).

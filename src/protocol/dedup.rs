@@ -1,159 +1,254 @@
 //! Drops phrases that Zoom sends again after a reconnect.
 //!
 //! A phrase that agrees in speaker, stamps and text with one of the last [`PHRASES_MAX`] is a
-//! repetition; people do not say the same thing twice in the same millisecond.
+//! repetition, for people do not say the same thing twice in the same millisecond. They do within
+//! one second: a phrase whose stamps are in whole seconds, or absent, is a repetition only in the
+//! minute after a reconnect, and only once of each phrase from before it.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::{Duration, Instant};
 
 use memchr::memchr_iter;
 
-use crate::domain::id::Id;
-use crate::domain::phrase::{Change, Phrase};
+use crate::domain::phrase::{Phrase, Precision};
 
 /// Phrases remembered: some minutes of a lively meeting, more than two kilobytes.
 pub const PHRASES_MAX: usize = 256;
 
+/// How long after a reconnect Zoom may send again what it had sent before: it keeps 60 s of audio
+/// for a client that is away.
+pub const REPLAY_MAX: Duration = Duration::from_secs(60);
+
 /// The last phrases of a stream, as digests.
 #[derive(Debug, Clone, Default)]
 pub struct RecentPhrases {
+    /// Of everything that identifies a phrase.
     digests: Vec<u64>,
     /// A byte of each, looked through first: the digests themselves would be a tenth of everything
     /// that is done with a phrase of a flood.
     tags: Vec<u8>,
-    /// Where the oldest is, once there are [`PHRASES_MAX`]; below that number always.
+    /// Of each phrase without its stamps.
+    words: Vec<u32>,
+    /// Whether it came before the last reconnect and was not repeated since.
+    may_repeat: Vec<bool>,
+    /// Where the oldest is, once there are [`PHRASES_MAX`]; below that number always 0.
     oldest: usize,
     /// The highest stamp so far: what is stamped later was not there before.
     newest_ms: u64,
+    /// When the last media connection was accepted.
+    reconnected: Option<Instant>,
 }
 
-/// What makes a phrase the same phrase. A change of it that Zoom sends later is another one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct PhraseKey<'a> {
-    /// Who spoke.
-    pub user_id: &'a Id<'a>,
-    /// In which channel of a call.
-    pub channel_id: Option<&'a Id<'a>>,
-    /// Begin, Unix milliseconds.
-    pub start_ms: u64,
-    /// End, Unix milliseconds.
-    pub end_ms: u64,
-    /// Stamp, Unix milliseconds.
-    pub timestamp_ms: u64,
-    /// Whether it is a change of an older one.
-    pub change: Change,
-    /// What was said.
-    pub text: &'a str,
+/// Two digests of a phrase. A change of it that Zoom sends later is another phrase.
+struct PhraseKey {
+    words: u32,
+    all: u64,
 }
 
-impl<'a> PhraseKey<'a> {
-    /// What identifies that phrase.
-    pub fn new(phrase: &'a Phrase<'_>) -> PhraseKey<'a> {
+impl PhraseKey {
+    fn new(phrase: &Phrase<'_>) -> PhraseKey {
+        let mut hasher = DefaultHasher::new();
+        (&phrase.user_id, &phrase.channel_id, phrase.change).hash(&mut hasher);
+        phrase.text.hash(&mut hasher);
+        let words = hasher.finish() as u32;
+        (phrase.start_ms, phrase.end_ms, phrase.timestamp_ms).hash(&mut hasher);
         PhraseKey {
-            user_id: &phrase.user_id,
-            channel_id: phrase.channel_id.as_ref(),
-            start_ms: phrase.start_ms,
-            end_ms: phrase.end_ms,
-            timestamp_ms: phrase.timestamp_ms,
-            change: phrase.change,
-            text: &phrase.text,
+            words,
+            all: hasher.finish(),
         }
     }
 }
 
 impl RecentPhrases {
-    /// Remembers a phrase. `false` if it is among the last ones already.
-    pub fn insert_if_new(&mut self, phrase: PhraseKey<'_>) -> bool {
-        let mut hasher = DefaultHasher::new();
-        phrase.hash(&mut hasher);
-        let digest = hasher.finish();
-        if phrase.timestamp_ms <= self.newest_ms && self.contains(digest) {
-            return false;
+    /// A media connection that carries phrases was accepted: what came before may come again.
+    pub fn on_reconnect(&mut self, now: Instant) {
+        self.may_repeat.fill(true);
+        self.reconnected = Some(now);
+    }
+
+    /// Remembers a phrase. `false` if it is a repetition.
+    pub fn insert_if_new(&mut self, now: Instant, phrase: &Phrase<'_>) -> bool {
+        let key = PhraseKey::new(phrase);
+        let is_repeat = match phrase.precision {
+            Precision::Milliseconds => {
+                phrase.timestamp_ms <= self.newest_ms && self.contains(key.all)
+            }
+            Precision::Seconds | Precision::Arrival => self.is_replay(now, phrase.precision, &key),
+        };
+        if !is_repeat {
+            self.insert_key(&key, phrase.timestamp_ms);
         }
-        self.newest_ms = self.newest_ms.max(phrase.timestamp_ms);
+        !is_repeat
+    }
+
+    /// Remembers a phrase that an earlier process received.
+    pub fn insert(&mut self, phrase: &Phrase<'_>) {
+        self.insert_key(&PhraseKey::new(phrase), phrase.timestamp_ms);
+    }
+
+    fn insert_key(&mut self, key: &PhraseKey, timestamp_ms: u64) {
+        self.newest_ms = self.newest_ms.max(timestamp_ms);
         if self.digests.len() < PHRASES_MAX {
-            self.digests.push(digest);
-            self.tags.push(digest as u8);
+            self.digests.push(key.all);
+            self.tags.push(key.all as u8);
+            self.words.push(key.words);
+            self.may_repeat.push(false);
         } else {
-            self.digests[self.oldest] = digest;
-            self.tags[self.oldest] = digest as u8;
-            self.oldest = (self.oldest + 1) % PHRASES_MAX;
+            let at = self.oldest;
+            self.digests[at] = key.all;
+            self.tags[at] = key.all as u8;
+            self.words[at] = key.words;
+            self.may_repeat[at] = false;
+            self.oldest = (at + 1) % PHRASES_MAX;
         }
-        true
     }
 
     fn contains(&self, digest: u64) -> bool {
         memchr_iter(digest as u8, &self.tags).any(|at| self.digests[at] == digest)
+    }
+
+    /// Whether a phrase without fine stamps repeats one from before the last reconnect.
+    fn is_replay(&mut self, now: Instant, precision: Precision, key: &PhraseKey) -> bool {
+        let is_in_time = |then: Instant| now.saturating_duration_since(then) <= REPLAY_MAX;
+        if !self.reconnected.is_some_and(is_in_time) {
+            return false;
+        }
+        let is_same = |at: &usize| match precision {
+            Precision::Arrival => self.words[*at] == key.words,
+            _ => self.digests[*at] == key.all,
+        };
+        let mut old = (0..self.digests.len()).filter(|at| self.may_repeat[*at]);
+        let Some(at) = old.find(is_same) else {
+            return false;
+        };
+        self.may_repeat[at] = false;
+        true
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::id::Id;
+    use crate::domain::phrase::Change;
 
-    fn phrase(start_ms: u64, text: &str) -> PhraseKey<'_> {
-        PhraseKey {
-            user_id: &Id::Number(1),
+    fn phrase(start_ms: u64, text: &str) -> Phrase<'_> {
+        Phrase {
+            user_id: Id::Number(1),
+            user_name: "Ada".into(),
             channel_id: None,
             start_ms,
             end_ms: 9,
             timestamp_ms: 9,
+            precision: Precision::Milliseconds,
+            language: None,
             change: Change::New,
-            text,
+            text: text.into(),
         }
     }
 
     #[test]
     fn a_repetition_is_found_and_a_similar_phrase_is_none() {
         let mut recent = RecentPhrases::default();
-        assert!(recent.insert_if_new(phrase(1, "yes")));
-        assert!(!recent.insert_if_new(phrase(1, "yes")));
-        assert!(recent.insert_if_new(phrase(2, "yes")), "said again, later");
-        assert!(recent.insert_if_new(phrase(1, "yes.")));
-        assert!(recent.insert_if_new(PhraseKey {
-            user_id: &Id::Number(2),
+        let now = Instant::now();
+        let mut is_new = |phrase: Phrase<'_>| recent.insert_if_new(now, &phrase);
+        assert!(is_new(phrase(1, "yes")));
+        assert!(!is_new(phrase(1, "yes")));
+        assert!(is_new(phrase(2, "yes")), "said again, later");
+        assert!(is_new(phrase(1, "yes.")));
+        assert!(is_new(Phrase {
+            user_id: Id::Number(2),
             ..phrase(1, "yes")
         }));
-        assert!(recent.insert_if_new(PhraseKey {
-            channel_id: Some(&Id::Number(2)),
+        assert!(is_new(Phrase {
+            channel_id: Some(Id::Number(2)),
             ..phrase(1, "yes")
         }));
-        assert!(recent.insert_if_new(PhraseKey {
+        assert!(is_new(Phrase {
             change: Change::Update,
             ..phrase(1, "yes")
         }));
+        assert!(!is_new(Phrase {
+            user_name: "renamed".into(),
+            ..phrase(1, "yes")
+        }));
+    }
+
+    /// "Yes." … "Yes.", with stamps in whole seconds or without any.
+    #[test]
+    fn without_fine_stamps_a_phrase_is_a_repetition_only_after_a_reconnect() {
+        for precision in [Precision::Seconds, Precision::Arrival] {
+            let mut recent = RecentPhrases::default();
+            let start = Instant::now();
+            let mut arrived_ms = 1000;
+            let mut say = |recent: &mut RecentPhrases, second: u64, text: &str| {
+                arrived_ms += 1;
+                let said = Phrase {
+                    timestamp_ms: match precision {
+                        Precision::Arrival => arrived_ms,
+                        _ => 1000,
+                    },
+                    precision,
+                    ..phrase(1000, text)
+                };
+                recent.insert_if_new(start + Duration::from_secs(second), &said)
+            };
+            for second in 0..3 {
+                assert!(say(&mut recent, second, "Yes."), "{precision:?}");
+            }
+            recent.on_reconnect(start + Duration::from_secs(10));
+            for expected in [false, false, false, true, true] {
+                assert_eq!(say(&mut recent, 11, "Yes."), expected, "{precision:?}");
+            }
+            assert!(say(&mut recent, 11, "No."), "{precision:?}");
+            recent.on_reconnect(start + Duration::from_secs(20));
+            assert!(!say(&mut recent, 80, "No."), "{precision:?}");
+            assert!(say(&mut recent, 81, "Yes."), "{precision:?}: too late");
+        }
     }
 
     #[test]
     fn order_does_not_matter() {
         let mut recent = RecentPhrases::default();
-        let stamped = |timestamp_ms| PhraseKey {
+        let stamped = |timestamp_ms| Phrase {
             timestamp_ms,
             ..phrase(1, "yes")
         };
+        let now = Instant::now();
         for stamp in [5, 3, 9, 0, 7] {
-            assert!(recent.insert_if_new(stamped(stamp)), "{stamp} is new");
+            assert!(recent.insert_if_new(now, &stamped(stamp)), "{stamp} is new");
         }
         for stamp in [9, 0, 5, 7, 3] {
-            assert!(!recent.insert_if_new(stamped(stamp)), "{stamp} was there");
+            assert!(
+                !recent.insert_if_new(now, &stamped(stamp)),
+                "{stamp} was there"
+            );
         }
     }
 
     #[test]
     fn memory_is_bounded() {
         let mut recent = RecentPhrases::default();
+        let now = Instant::now();
         for n in 0..10 * PHRASES_MAX as u64 {
-            assert!(recent.insert_if_new(phrase(n, "x")));
+            assert!(recent.insert_if_new(now, &phrase(n, "x")));
         }
+        let lengths = (
+            recent.digests.len(),
+            recent.tags.len(),
+            recent.words.len(),
+            recent.may_repeat.len(),
+        );
         assert_eq!(
-            (recent.digests.len(), recent.tags.len()),
-            (PHRASES_MAX, PHRASES_MAX)
+            lengths,
+            (PHRASES_MAX, PHRASES_MAX, PHRASES_MAX, PHRASES_MAX)
         );
         for n in 9 * PHRASES_MAX as u64..10 * PHRASES_MAX as u64 {
             assert!(
-                !recent.insert_if_new(phrase(n, "x")),
+                !recent.insert_if_new(now, &phrase(n, "x")),
                 "{n} is among the last"
             );
         }
-        assert!(recent.insert_if_new(phrase(9 * PHRASES_MAX as u64 - 1, "x")));
+        assert!(recent.insert_if_new(now, &phrase(9 * PHRASES_MAX as u64 - 1, "x")));
     }
 }

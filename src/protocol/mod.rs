@@ -46,6 +46,7 @@ pub(crate) mod language;
 pub(crate) mod link;
 #[doc(hidden)]
 pub mod message;
+pub mod names;
 pub mod params;
 #[doc(hidden)]
 pub mod payload;
@@ -55,6 +56,7 @@ pub(crate) mod scalar;
 #[doc(hidden)]
 pub mod server_url;
 pub(crate) mod signature;
+pub mod stamp;
 pub(crate) mod stream;
 
 pub use crate::domain::participant::Participant;

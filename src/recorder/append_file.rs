@@ -12,6 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use memchr::memchr_iter;
 use rustix::fs::fstat;
 
 /// A chunk is closed once it has this many bytes. On a disk with little room left, what fits is
@@ -84,6 +85,22 @@ impl AppendFile {
         match self.file.is_none() && self.path().exists() {
             true => self.open(),
             false => Ok(()),
+        }
+    }
+
+    /// How many whole lines are in it, of a file whose records are lines.
+    ///
+    /// # Errors
+    /// When it is not there, or cannot be read.
+    pub fn count_lines(&self) -> io::Result<u64> {
+        let mut file = File::open(self.path())?;
+        let mut buffer = vec![0; CHUNK_BYTES];
+        let mut count = 0;
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(count),
+                bytes => count += memchr_iter(b'\n', &buffer[..bytes]).count() as u64,
+            }
         }
     }
 

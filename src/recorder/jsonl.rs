@@ -90,16 +90,14 @@ impl Lines {
         if let Some(name) = event.event_type.and_then(|n| event_name(self.product, n)) {
             string(out, ",\"name\":", name);
         }
-        if let Some(stamp) = event.timestamp_ms {
-            number(out, ",\"timestamp_ms\":", stamp);
-        }
+        number(out, ",\"timestamp_ms\":", event.timestamp_ms);
         out.extend_from_slice(b",\"event\":");
         compact(out, event.raw);
         out.extend_from_slice(b"}\n");
     }
 
     /// A chat message, with the line break: Zoom's own JSON under `content`, beside it the names of
-    /// the operation and of the kind of chat, where they are known.
+    /// the operation and of the kind of chat, who wrote, and what, where they are known.
     pub fn chat(&self, out: &mut Vec<u8>, chat: &ChatRecord<'_>) {
         self.begin(out, "chat");
         number(out, ",\"timestamp_ms\":", chat.timestamp_ms);
@@ -109,6 +107,18 @@ impl Lines {
             if let Some(name) = name {
                 string(out, key, name);
             }
+        }
+        // As in a transcript; `content` may have them in a document of its own.
+        if let Some(sender) = chat.sender {
+            if let Some(user_id) = &sender.user_id {
+                id(out, ",\"user_id\":", user_id);
+            }
+            if let Some(name) = &sender.user_name {
+                string(out, ",\"user_name\":", name);
+            }
+        }
+        if let Some(text) = chat.text {
+            string(out, ",\"text\":", text);
         }
         out.extend_from_slice(b",\"content\":");
         compact(out, chat.raw);
@@ -160,11 +170,11 @@ fn id(out: &mut Vec<u8>, key: &str, id: &Id<'_>) {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::domain::phrase::{Change, LanguageId};
+    use crate::domain::phrase::{Change, LanguageId, Precision};
 
     pub(crate) const EVENT: EventRecord<'static> = EventRecord {
         event_type: None,
-        timestamp_ms: None,
+        timestamp_ms: 0,
         participants: &[],
         raw: "{}",
     };
@@ -173,6 +183,8 @@ pub(crate) mod tests {
         timestamp_ms: 0,
         operation: None,
         session: None,
+        sender: None,
+        text: None,
         raw: "{}",
     };
 
@@ -192,6 +204,7 @@ pub(crate) mod tests {
             start_ms: 1_767_000_001_000,
             end_ms: 1_767_000_002_500,
             timestamp_ms: 1_767_000_002_600,
+            precision: Precision::Milliseconds,
             language: Some(LanguageId(9)),
             change: Change::New,
             text: text.into(),
@@ -254,7 +267,7 @@ pub(crate) mod tests {
         let mut out = Vec::new();
         let event = EventRecord {
             event_type: Some(2),
-            timestamp_ms: Some(5),
+            timestamp_ms: 5,
             raw: "{\n  \"event_type\": 2,\r\n\t\"x\":\"a\\nb\"}",
             ..EVENT
         };

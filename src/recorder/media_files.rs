@@ -230,9 +230,7 @@ impl Media {
             }
         }
         if missed.is_meta_stale {
-            let facts = |track: &Option<Box<VideoTrack>>| track.as_ref()?.facts(self.started_ms);
-            meta.video = facts(&self.video);
-            meta.share = facts(&self.share);
+            self.describe_pictures(meta);
         }
         missed
     }
@@ -311,12 +309,33 @@ impl Media {
         self.pictures().try_for_each(VideoTrack::sync)
     }
 
-    /// Does what belongs to syncing beside the syncing itself: heads say how much is written.
-    pub fn prepare_sync(&mut self) -> io::Result<()> {
+    /// Looks whether what was written is still in its folder, and writes headers that say how much
+    /// it is. A file that somebody removed is continued in a new part; returns whether there is one.
+    pub fn look(&mut self, meta: &mut Meta) -> io::Result<bool> {
+        let mut has_new = false;
         for speaker in &mut self.tracks {
-            speaker.track.write_header()?;
+            if speaker.track.look()? {
+                if let Some(listed) = speaker.listed.and_then(|at| meta.audio.get_mut(at)) {
+                    listed.clone_from(speaker.track.part());
+                } else {
+                    speaker.list(meta);
+                }
+                has_new = true;
+            }
         }
-        self.pictures().try_for_each(VideoTrack::look)
+        for track in self.pictures() {
+            has_new |= track.look()?;
+        }
+        if has_new {
+            self.describe_pictures(meta);
+        }
+        Ok(has_new)
+    }
+
+    fn describe_pictures(&self, meta: &mut Meta) {
+        let facts = |track: &Option<Box<VideoTrack>>| track.as_ref()?.facts(self.started_ms);
+        meta.video = facts(&self.video);
+        meta.share = facts(&self.share);
     }
 
     /// Notes that the whole file system was synced.
@@ -426,6 +445,7 @@ mod tests {
     use super::*;
     use crate::domain::product::Product;
     use crate::protocol::message::{Message, Packet, decode};
+    use crate::protocol::params::{AudioCodec, AudioParams};
     use crate::recorder::packet_batch::tests::packet;
     use crate::recorder::tests::scratch;
 
@@ -490,7 +510,7 @@ mod tests {
             say(&mut media, &mut meta, "../e\n\u{1b}x", T + 20 * n);
         }
         let answered = r#"{"msg_type":6,"event":{"event_type":10,"event_ts":1767000000000,"participant_info":{"channel_id":"123abc","user_id":"agent-1","display_name":"Bo"}}}"#;
-        let Ok(Message::Event(event)) = decode(answered) else {
+        let Ok(Message::Event(event)) = decode(answered, T) else {
             panic!("no event");
         };
         assert!(meta.participants.on_event(
@@ -535,6 +555,64 @@ mod tests {
         media.write().expect("the disk is well");
         assert_eq!(meta.audio.len(), 1);
         assert_eq!(meta.audio[0].first_ms, T + 5000);
+    }
+
+    /// Removed while it grows: nothing that was written since the last look is lost.
+    #[test]
+    fn a_removed_file_goes_on_in_a_new_part() {
+        for (codec, unseen_bytes) in [
+            (AudioCodec::L16, 16),
+            (AudioCodec::G711, 32),
+            (AudioCodec::G722, 16),
+            (AudioCodec::Opus, 0),
+        ] {
+            let folder = scratch(&format!("media-removed-{codec:?}"));
+            let mut meta = Meta::default();
+            let params = MediaParams {
+                audio: AudioParams::of(codec),
+                ..MediaParams::default()
+            };
+            let mut media = Media::open(&folder, params, &meta, T);
+            let say = |media: &mut Media, meta: &mut Meta, stamp| {
+                // As Opus it is a packet of 20 ms.
+                let mut batch = PacketBatch::default();
+                batch.push(PacketKind::Audio, &packet(1, "Ada", stamp, "+AECAwQFBgc="));
+                media.push(&batch, meta);
+                media.write().expect("the disk is well");
+            };
+            say(&mut media, &mut meta, T);
+            assert!(!media.look(&mut meta).expect("the disk is well"));
+            say(&mut media, &mut meta, T + 20);
+            let first = meta.audio[0].file.clone();
+            fs::remove_file(folder.join(&first)).expect("removable");
+            say(&mut media, &mut meta, T + 40);
+            assert!(
+                media.look(&mut meta).expect("the disk is well"),
+                "{codec:?}"
+            );
+            media.write().expect("the disk is well");
+            assert!(!media.look(&mut meta).expect("the disk is well"), "once");
+            assert_eq!(meta.audio.len(), 1);
+            let second = meta.audio[0].file.clone();
+            assert!(second.starts_with("audio-1-Ada.2."), "{second}");
+            assert!(!folder.join(&first).exists());
+            let length = || fs::metadata(folder.join(&second)).map_or(0, |meta| meta.len());
+            if unseen_bytes > 0 {
+                let header = if second.ends_with("wav") { 44 } else { 0 };
+                assert_eq!(length(), header + unseen_bytes, "{codec:?}");
+                assert!((T..T + 20).contains(&meta.audio[0].first_ms), "{codec:?}");
+            }
+            let before = length();
+            say(&mut media, &mut meta, T + 60);
+            assert!(length() > before, "{codec:?}");
+            if codec == AudioCodec::Opus {
+                assert_eq!(meta.audio[0].first_ms, T + 60);
+            }
+            // All of it can be continued by the next process.
+            let mut again = Media::open(&folder, params, &meta, T);
+            say(&mut again, &mut meta, T + 80);
+            assert_eq!(meta.audio.len(), 1);
+        }
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl ParticipantLog {
         &mut self,
         product: Product,
         event_type: Option<i64>,
-        timestamp_ms: Option<u64>,
+        timestamp_ms: u64,
         participants: &[Participant],
     ) -> bool {
         let Some(attendance) = event_type.and_then(|n| attendance(product, n)) else {
@@ -65,12 +65,7 @@ impl ParticipantLog {
         })
     }
 
-    fn on_person(
-        &mut self,
-        attendance: Attendance,
-        person: &Participant,
-        at_ms: Option<u64>,
-    ) -> bool {
+    fn on_person(&mut self, attendance: Attendance, person: &Participant, at_ms: u64) -> bool {
         let is_full = self.entries.len() >= ENTRIES_MAX;
         let here = self.entries.iter_mut().rev().find(|entry| {
             entry.left_ms.is_none()
@@ -82,15 +77,15 @@ impl ParticipantLog {
             Some(entry) => {
                 let is_changed = entry.merge(person);
                 if attendance == Attendance::Left {
-                    entry.left_ms = at_ms;
+                    entry.left_ms = Some(at_ms);
                 }
                 is_changed || attendance == Attendance::Left
             }
             None if is_full || attendance == Attendance::Present => false,
             None => {
                 let mut entry = Presence {
-                    joined_ms: at_ms.filter(|_| is_join),
-                    left_ms: at_ms.filter(|_| !is_join),
+                    joined_ms: is_join.then_some(at_ms),
+                    left_ms: (!is_join).then_some(at_ms),
                     ..Presence::default()
                 };
                 entry.merge(person);
@@ -151,7 +146,7 @@ mod tests {
     /// What an event of that JSON says.
     fn on_event(log: &mut ParticipantLog, product: Product, event: &str) -> bool {
         let json = format!(r#"{{"msg_type":6,"event":{event}}}"#);
-        let Ok(Message::Event(event)) = decode(&json) else {
+        let Ok(Message::Event(event)) = decode(&json, 0) else {
             panic!("no event: {json}");
         };
         log.on_event(

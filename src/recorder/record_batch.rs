@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::domain::id::Id;
 use crate::domain::participant::Participant;
-use crate::domain::phrase::{Change, LanguageId, Phrase};
+use crate::domain::phrase::{Change, LanguageId, Phrase, Precision};
 use crate::protocol::StreamEvent;
 use crate::protocol::message::{Chat, MeetingEvent};
 
@@ -27,8 +27,8 @@ pub enum Record<'a> {
 pub struct EventRecord<'a> {
     /// `event_type`, where there is one.
     pub event_type: Option<i64>,
-    /// When, Unix milliseconds, where told.
-    pub timestamp_ms: Option<u64>,
+    /// When, Unix milliseconds.
+    pub timestamp_ms: u64,
     /// Those whom it is about.
     pub participants: &'a [Participant],
     /// `event` as it came: JSON.
@@ -44,6 +44,10 @@ pub struct ChatRecord<'a> {
     pub operation: Option<i64>,
     /// The type of its `chat_session`, where told.
     pub session: Option<i64>,
+    /// Who wrote it, where told.
+    pub sender: Option<&'a Participant>,
+    /// What was written, where told.
+    pub text: Option<&'a str>,
     /// `content` as it came: JSON.
     pub raw: &'a str,
 }
@@ -67,12 +71,13 @@ enum Row {
         start_ms: u64,
         end_ms: u64,
         timestamp_ms: u64,
+        precision: Precision,
         language: Option<LanguageId>,
         change: Change,
     },
     Event {
         event_type: Option<i64>,
-        timestamp_ms: Option<u64>,
+        timestamp_ms: u64,
         participants: u32,
         raw_bytes: u32,
     },
@@ -80,6 +85,8 @@ enum Row {
         timestamp_ms: u64,
         operation: Option<i64>,
         session: Option<i64>,
+        has_sender: bool,
+        text_bytes: Option<u32>,
         raw_bytes: u32,
     },
 }
@@ -135,6 +142,7 @@ impl RecordBatch {
             start_ms: phrase.start_ms,
             end_ms: phrase.end_ms,
             timestamp_ms: phrase.timestamp_ms,
+            precision: phrase.precision,
             language: phrase.language,
             change: phrase.change,
         };
@@ -154,11 +162,15 @@ impl RecordBatch {
     }
 
     fn push_chat(&mut self, chat: &Chat<'_>) {
-        self.reserve(chat.raw.len());
+        let text = chat.text.as_deref();
+        self.reserve(chat.raw.len() + text.map_or(0, str::len));
+        self.participants.extend(chat.sender.iter().cloned());
         let row = Row::Chat {
             timestamp_ms: chat.timestamp_ms,
             operation: chat.operation,
             session: chat.session,
+            has_sender: chat.sender.is_some(),
+            text_bytes: text.map(|text| self.push_text(text)),
             raw_bytes: self.push_text(chat.raw),
         };
         self.rows.push(row);
@@ -224,6 +236,7 @@ impl<'a> Rest<'a> {
                 start_ms,
                 end_ms,
                 timestamp_ms,
+                precision,
                 language,
                 change,
             } => Record::Phrase(Phrase {
@@ -234,6 +247,7 @@ impl<'a> Rest<'a> {
                 start_ms,
                 end_ms,
                 timestamp_ms,
+                precision,
                 language,
                 change,
             }),
@@ -242,25 +256,25 @@ impl<'a> Rest<'a> {
                 timestamp_ms,
                 participants,
                 raw_bytes,
-            } => {
-                let (own, rest) = self.participants.split_at(participants as usize);
-                self.participants = rest;
-                Record::Event(EventRecord {
-                    event_type,
-                    timestamp_ms,
-                    participants: own,
-                    raw: self.text(raw_bytes),
-                })
-            }
+            } => Record::Event(EventRecord {
+                event_type,
+                timestamp_ms,
+                participants: self.participants(participants as usize),
+                raw: self.text(raw_bytes),
+            }),
             Row::Chat {
                 timestamp_ms,
                 operation,
                 session,
+                has_sender,
+                text_bytes,
                 raw_bytes,
             } => Record::Chat(ChatRecord {
                 timestamp_ms,
                 operation,
                 session,
+                sender: self.participants(usize::from(has_sender)).first(),
+                text: text_bytes.map(|bytes| self.text(bytes)),
                 raw: self.text(raw_bytes),
             }),
         }
@@ -270,6 +284,12 @@ impl<'a> Rest<'a> {
         let (text, rest) = self.text.split_at(bytes as usize);
         self.text = rest;
         text
+    }
+
+    fn participants(&mut self, count: usize) -> &'a [Participant] {
+        let (own, rest) = self.participants.split_at(count);
+        self.participants = rest;
+        own
     }
 
     fn id(&mut self, id: IdRow) -> Id<'a> {
@@ -286,7 +306,7 @@ mod tests {
     use crate::protocol::message::{Message, decode};
 
     fn event(json: &str) -> StreamEvent<'_> {
-        match decode(json).expect("a message") {
+        match decode(json, 1_767_000_000_000).expect("a message") {
             Message::Transcript(phrase) => StreamEvent::Transcript(phrase),
             Message::Event(event) => StreamEvent::Event(event),
             Message::Chat(chat) => StreamEvent::Chat(chat),
@@ -299,7 +319,8 @@ mod tests {
         let messages = [
             r#"{"msg_type":17,"content":{"user_id":"cust\"1","channel_id":"12ab","user_name":"Ada","start_time":1767000001000,"data":"one"}}"#,
             r#"{"msg_type":6,"event":{"event_type":3,"participants":[{"user_id":1},{"user_id":"x","user_name":"Bo"}]}}"#,
-            r#"{"msg_type":18,"content":{"data":"hi","operation_type":2}}"#,
+            r#"{"msg_type":18,"content":{"data":"hi","operation_type":2,"sender":{"user_id":1,"user_name":"Ada"}}}"#,
+            r#"{"msg_type":18,"content":{"data":["no text"]}}"#,
             r#"{"msg_type":6,"event":{"event_type":4,"participants":[{"user_id":1}]}}"#,
             r#"{"msg_type":17,"content":{"user_id":7,"data":"two","attribute":3,"language":9}}"#,
         ];
@@ -320,6 +341,8 @@ mod tests {
                     }
                     (Record::Chat(found), StreamEvent::Chat(sent)) => {
                         assert_eq!((found.operation, found.raw), (sent.operation, sent.raw));
+                        assert_eq!(found.sender, sent.sender.as_ref());
+                        assert_eq!(found.text, sent.text.as_deref());
                     }
                     other => panic!("{other:?}"),
                 }

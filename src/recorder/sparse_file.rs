@@ -8,6 +8,8 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::fstat;
+
 use super::append_file::{FILE_MODE, make_folder};
 
 /// A buffer larger than this is given back once it is empty.
@@ -134,6 +136,25 @@ impl SparseFile {
         self.is_unsynced
     }
 
+    /// Whether somebody removed it while it is open: what is written then is in no folder.
+    pub fn is_removed(&self) -> io::Result<bool> {
+        match &self.file {
+            Some(file) => Ok(fstat(file)?.st_nlink == 0),
+            None => Ok(false),
+        }
+    }
+
+    /// What is written from an offset on, while it is open; nothing if that is more than so much.
+    pub fn read_from(&self, offset: u64, bytes_max: u64) -> io::Result<Vec<u8>> {
+        let bytes = self.end.saturating_sub(offset);
+        let (Some(file), true) = (&self.file, bytes <= bytes_max) else {
+            return Ok(Vec::new());
+        };
+        let mut content = vec![0; bytes as usize];
+        file.read_exact_at(&mut content, offset)?;
+        Ok(content)
+    }
+
     /// Whether it holds a descriptor.
     pub fn is_open(&self) -> bool {
         self.file.is_some()
@@ -164,6 +185,7 @@ fn open(path: &Path) -> io::Result<File> {
         make_folder(folder)?;
     }
     OpenOptions::new()
+        .read(true)
         .write(true)
         .create(true)
         .truncate(false)

@@ -16,9 +16,9 @@ use super::path::stream_folder;
 use super::record_batch::Record;
 use super::transcript::{JSONL_NAME, TranscriptFormats, Transcripts};
 use crate::domain::id::Id;
-use crate::domain::phrase::{Change, Phrase};
+use crate::domain::phrase::{Change, Phrase, Precision};
 use crate::domain::stream_info::StreamInfo;
-use crate::protocol::dedup::{PHRASES_MAX, PhraseKey, RecentPhrases};
+use crate::protocol::dedup::{PHRASES_MAX, RecentPhrases};
 use crate::protocol::{EndReason, Granted, MediaKind, MediaParams};
 
 /// Every file that only grows by records, and what a record of it ends with.
@@ -83,9 +83,9 @@ impl Recorder {
             meta.opened_ms = now_ms;
         }
         meta.openings += 1;
-        let transcripts = Transcripts::open(&folder, formats);
-        // A crash leaves an old count in meta.json; the number of the last cue is never old.
-        meta.phrases = meta.phrases.max(transcripts.cues().unwrap_or(0));
+        let elapsed_ms = now_ms.saturating_sub(info.started_ms);
+        let transcripts = Transcripts::open(&folder, elapsed_ms, formats);
+        meta.phrases = transcripts.count_written(meta.phrases);
         Recorder {
             lines: Lines::new(&info),
             transcripts,
@@ -248,6 +248,7 @@ impl Recorder {
 
     /// Makes what is written survive a power cut: the files, and then their names.
     pub fn sync(&mut self) -> io::Result<()> {
+        self.look_for_media()?;
         let mut is_named = true;
         for file in self.files() {
             file.sync()?;
@@ -266,12 +267,21 @@ impl Recorder {
 
     /// Does what belongs to syncing beside the syncing itself, and says on which file system it is.
     pub fn prepare_sync(&mut self) -> io::Result<u64> {
-        self.media.prepare_sync()?;
+        self.look_for_media()?;
         let mut known = None;
         for file in self.files() {
             known = file.look()?.or(known);
         }
         known.map_or_else(|| Ok(fs::metadata(&self.folder)?.dev()), Ok)
+    }
+
+    /// A media file that somebody removed is continued in a new part, of which `meta.json` tells.
+    fn look_for_media(&mut self) -> io::Result<()> {
+        if self.media.look(&mut self.meta)? {
+            self.is_meta_stale = true;
+            self.write()?;
+        }
+        Ok(())
     }
 
     /// Notes that the whole file system was synced.
@@ -343,14 +353,17 @@ pub fn load_recent_phrases(root: &Path, info: &StreamInfo) -> RecentPhrases {
         let Ok(written) = serde_json::from_str::<Written<'_>>(line) else {
             continue;
         };
-        recent.insert_if_new(PhraseKey {
-            user_id: &written.user_id,
-            channel_id: written.channel_id.as_ref(),
+        recent.insert(&Phrase {
+            user_id: written.user_id,
+            user_name: Cow::Borrowed(""),
+            channel_id: written.channel_id,
+            precision: Precision::default(),
+            language: None,
             start_ms: written.start_ms,
             end_ms: written.end_ms,
             timestamp_ms: written.timestamp_ms,
             change: (written.attribute.as_deref()).map_or(Change::New, Change::from_name),
-            text: &written.text,
+            text: written.text,
         });
     }
     recent
@@ -466,8 +479,67 @@ mod tests {
                 text: Cow::Borrowed(&text),
                 ..said.borrowed()
             };
-            let is_new = recent.insert_if_new(PhraseKey::new(&again));
+            let is_new = recent.insert_if_new(std::time::Instant::now(), &again);
             assert_eq!(is_new, !expected, "{n}");
+        }
+    }
+
+    /// A crash: what `meta.json` says is old, and a line is torn.
+    #[test]
+    fn phrases_are_counted_from_the_files() {
+        for formats in ["jsonl", "txt", "vtt"] {
+            let root = scratch(&format!("recorder-count-{formats}"));
+            let formats = TranscriptFormats {
+                jsonl: formats == "jsonl",
+                txt: formats == "txt",
+                vtt: formats == "vtt",
+                srt: false,
+            };
+            let open = || Recorder::open(&root, info(), formats, MediaParams::default(), 5);
+            let mut first = open();
+            for n in 0..7 {
+                first.push(&Record::Phrase(phrase(&format!("{n}"))));
+                first.write().expect("the disk is well");
+            }
+            assert!(read(&first, "meta.json").contains("\"transcripts\": 1,"));
+            for name in ["transcript.jsonl", "transcript.txt"] {
+                let path = first.folder().join(name);
+                if path.exists() {
+                    fs::write(&path, read(&first, name) + "torn").expect("writable");
+                }
+            }
+            let mut second = open();
+            second.write().expect("the disk is well");
+            assert!(
+                read(&second, "meta.json").contains("\"transcripts\": 7,"),
+                "{formats:?}"
+            );
+        }
+    }
+
+    /// Subtitles of a version that believed every stamp.
+    #[test]
+    fn an_impossible_cue_does_not_hold_up_the_next_one() {
+        let root = scratch("recorder-ahead");
+        let now_ms = info().started_ms + 10_000;
+        let mut first = Recorder::open(&root, info(), ALL, MediaParams::default(), now_ms);
+        let mut ahead = phrase("ahead");
+        ahead.start_ms += 400 * 86_400_000;
+        ahead.end_ms = ahead.start_ms;
+        first.push(&Record::Phrase(ahead));
+        first.write().expect("the disk is well");
+        let mut second = Recorder::open(&root, info(), ALL, MediaParams::default(), now_ms);
+        second.push(&Record::Phrase(phrase("then")));
+        second.write().expect("the disk is well");
+        for (name, time) in [
+            ("transcript.vtt", "2\n00:00:10.000 --> "),
+            ("transcript.srt", "2\n00:00:10,000 --> "),
+        ] {
+            assert!(
+                read(&second, name).contains(time),
+                "{}",
+                read(&second, name)
+            );
         }
     }
 

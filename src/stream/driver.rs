@@ -20,8 +20,10 @@ use crate::net::dial::Dialer;
 use crate::net::frame_filter::Skipped;
 use crate::net::waker::Waker;
 use crate::net::websocket::{Read, Socket};
-use crate::protocol::dedup::{PhraseKey, RecentPhrases};
-use crate::protocol::{EndReason, LinkId, Loss, MediaKind, Output, Stream, StreamEvent, message};
+use crate::protocol::dedup::RecentPhrases;
+use crate::protocol::{
+    EndReason, LinkId, Loss, MediaKind, Notice, Output, Stream, StreamEvent, message,
+};
 
 /// Links of a stream, at most: signaling, and one for each kind of media.
 pub(super) const LINKS_MAX: usize = 2 + MediaKind::EACH.len();
@@ -175,6 +177,11 @@ impl Driver {
                 }
                 Output::Close(id) => self.close(id),
                 Output::Notice(notice) => {
+                    if let Notice::Accepted(LinkId::Media(kind)) = notice
+                        && matches!(kind, MediaKind::Transcript | MediaKind::All)
+                    {
+                        self.seam.on_reconnect(self.now);
+                    }
                     self.stats.notice(&notice);
                     log_notice(&notice);
                     for sink in &mut self.sinks {
@@ -410,7 +417,7 @@ impl Driver {
                     self.drain_outputs();
                 }
                 if let StreamEvent::Transcript(phrase) = &event
-                    && !self.seam.insert_if_new(PhraseKey::new(phrase))
+                    && !self.seam.insert_if_new(self.now, phrase)
                 {
                     self.stats.repeated();
                     return;

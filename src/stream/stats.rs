@@ -46,6 +46,9 @@ pub struct Stats {
     pub is_ready: AtomicBool,
     /// Phrases that came twice and were taken once.
     pub repeated: AtomicU64,
+    /// Transcripts without words.
+    pub blank: AtomicU64,
+    /// Frames that were not UTF-8.
     undecodable: AtomicU64,
 }
 
@@ -152,6 +155,7 @@ impl Stats {
         self.oversize.store(counters.oversize, Relaxed);
         self.malformed
             .store(counters.malformed + self.undecodable.load(Relaxed), Relaxed);
+        self.blank.store(counters.blank, Relaxed);
         self.is_ready.store(stream.is_ready(), Relaxed);
         if had_data {
             let now = SystemTime::now()

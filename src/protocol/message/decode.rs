@@ -13,11 +13,12 @@ use super::{
 };
 use crate::domain::id::Id;
 use crate::domain::participant::Participant;
-use crate::domain::phrase::{Change, LanguageId, Phrase};
+use crate::domain::phrase::{Change, LanguageId, Phrase, Precision};
 use crate::domain::text::bounded;
 use crate::protocol::codes::{RtmsStatus, StopReason, StreamState};
 use crate::protocol::scalar::Scalar;
 use crate::protocol::server_url::URL_BYTES_MAX;
+use crate::protocol::stamp::plausible;
 
 /// Longest JSON value of a keep-alive that is echoed. A stamp has 13 digits; more than this is no
 /// stamp, and echoing it would let a peer use us to amplify.
@@ -178,8 +179,10 @@ impl<'de> Visitor<'de> for &mut Content<'de> {
 
 /// Reads one message.
 ///
-/// `data` is the payload of one WebSocket message, text or binary; both carry JSON.
-pub fn decode<'a>(data: &'a str) -> Result<Message<'a>, DecodeError> {
+/// `data` is the payload of one WebSocket message, text or binary; both carry JSON. `arrival_ms` is
+/// when it arrived, Unix milliseconds: stamps in it are judged by that, and replaced by it where
+/// they are absent or cannot be true.
+pub fn decode(data: &str, arrival_ms: u64) -> Result<Message<'_>, DecodeError> {
     let mut frame = Frame::default();
     let mut json = serde_json::Deserializer::from_str(data);
     frame
@@ -208,33 +211,30 @@ pub fn decode<'a>(data: &'a str) -> Result<Message<'a>, DecodeError> {
             is_encrypted: frame.payload_encrypted.is_true() || frame.payload_encryption.is_true(),
         }),
         6 => match frame.event {
-            Some(raw) => Message::Event(event_update(raw.get())?),
+            Some(raw) => Message::Event(event_update(raw.get(), arrival_ms)?),
             None => return Err(DecodeError("message 6 without event".to_owned())),
         },
         8 | 20 => Message::StreamState {
             state: StreamState::from_number(frame.state.integer().unwrap_or(-1)),
             reason: StopReason(stop_reason(&frame.reason, &frame.stop_reason)),
-            timestamp_ms: stamp(frame.timestamp.map(RawValue::get)),
+            timestamp_ms: stamp(frame.timestamp.map(RawValue::get), arrival_ms),
         },
         9 | 11 => Message::SessionState {
             state: frame.state.integer().unwrap_or(-1),
             reason: StopReason(stop_reason(&frame.stop_reason, &frame.reason)),
         },
         12 => {
-            let echo = |raw: Option<&'a RawValue>| {
-                raw.map(RawValue::get)
-                    .filter(|json| json.len() <= ECHO_BYTES_MAX)
-            };
+            let is_short = |json: &&str| json.len() <= ECHO_BYTES_MAX;
             Message::KeepAlive(KeepAlive {
-                timestamp: echo(frame.timestamp),
-                sequence: echo(frame.sequence),
+                timestamp: frame.timestamp.map(RawValue::get).filter(is_short),
+                sequence: frame.sequence.map(RawValue::get).filter(is_short),
             })
         }
-        14 => Message::Packet(PacketKind::Audio, packet(frame)),
-        15 => Message::Packet(PacketKind::Video, packet(frame)),
-        16 => Message::Packet(PacketKind::Share, packet(frame)),
-        17 => Message::Transcript(phrase(frame)),
-        18 => chat(data)?,
+        14 => Message::Packet(PacketKind::Audio, packet(frame, arrival_ms, 0)),
+        15 => Message::Packet(PacketKind::Video, packet(frame, arrival_ms, arrival_ms)),
+        16 => Message::Packet(PacketKind::Share, packet(frame, arrival_ms, arrival_ms)),
+        17 => Message::Transcript(phrase(frame, arrival_ms)),
+        18 => chat(data, arrival_ms)?,
         22 => Message::StreamClose(RtmsStatus(frame.status_code.integer().unwrap_or(0))),
         29 => Message::VideoSubscription {
             user_id: frame.user_id.unsigned().unwrap_or(0),
@@ -258,9 +258,14 @@ fn raw_scalar(json: Option<&str>) -> Scalar<'_> {
         .unwrap_or_default()
 }
 
-/// A stamp that was kept as JSON.
-pub(super) fn stamp(json: Option<&str>) -> Option<u64> {
-    raw_scalar(json).unsigned().map(milliseconds)
+/// A stamp that was kept as JSON, if it can be true.
+pub(super) fn stamp(json: Option<&str>, arrival_ms: u64) -> Option<u64> {
+    judged(&raw_scalar(json), arrival_ms)
+}
+
+/// A stamp, if it can be true.
+fn judged(stamp: &Scalar<'_>, arrival_ms: u64) -> Option<u64> {
+    plausible(stamp.unsigned()?, arrival_ms)
 }
 
 /// The id of a user or channel; a negative number is none.
@@ -272,23 +277,15 @@ fn id(value: Scalar<'_>) -> Option<Id<'_>> {
     }
 }
 
-/// Zoom's stamps in milliseconds. Clients have met all three units; the size tells which.
-fn milliseconds(stamp: u64) -> u64 {
-    match stamp {
-        1_000_000_000_000_000.. => stamp / 1000,
-        1_000_000_000_000.. => stamp,
-        1_000_000_000.. => stamp * 1000,
-        _ => stamp,
-    }
-}
-
-fn packet(frame: Frame<'_>) -> Packet<'_> {
-    let outer = raw_scalar(frame.timestamp.map(RawValue::get)).unsigned();
+/// `unstamped_ms` is the stamp of a packet without one: a picture arrived at some time; audio only
+/// follows what came before it, for the place of audio in a file is its time.
+fn packet(frame: Frame<'_>, arrival_ms: u64, unstamped_ms: u64) -> Packet<'_> {
+    let outer = stamp(frame.timestamp.map(RawValue::get), arrival_ms);
     let (user_id, user_name, timestamp, channel_id, data) = match frame.content {
         Content::Fields(content) => (
             content.user_id,
             content.user_name,
-            content.timestamp.unsigned(),
+            judged(&content.timestamp, arrival_ms),
             id(content.channel_id),
             content.data.text().unwrap_or_default(),
         ),
@@ -305,13 +302,13 @@ fn packet(frame: Frame<'_>) -> Packet<'_> {
         user_id: id(user_id).unwrap_or(Id::NOBODY),
         user_name: user_name.text().unwrap_or_default(),
         channel_id,
-        timestamp_ms: timestamp.or(outer).map(milliseconds).unwrap_or(0),
+        timestamp_ms: timestamp.or(outer).unwrap_or(unstamped_ms),
         data,
     }
 }
 
-fn phrase(frame: Frame<'_>) -> Phrase<'_> {
-    let outer = raw_scalar(frame.timestamp.map(RawValue::get)).unsigned();
+fn phrase(frame: Frame<'_>, arrival_ms: u64) -> Phrase<'_> {
+    let outer = stamp(frame.timestamp.map(RawValue::get), arrival_ms);
     let content = match frame.content {
         Content::Fields(content) => content,
         Content::Bare(data) => ContentFields {
@@ -322,10 +319,18 @@ fn phrase(frame: Frame<'_>) -> Phrase<'_> {
         },
         Content::None => ContentFields::default(),
     };
-    let stamp = content.timestamp.unsigned().or(outer).map(milliseconds);
-    let start = content.start_time.unsigned().map(milliseconds);
-    let end = content.end_time.unsigned().map(milliseconds);
-    let start_ms = start.or(stamp).or(end).unwrap_or(0);
+    let stamp = judged(&content.timestamp, arrival_ms).or(outer);
+    let start = judged(&content.start_time, arrival_ms);
+    let end = judged(&content.end_time, arrival_ms);
+    let start_ms = start.or(stamp).or(end).unwrap_or(arrival_ms);
+    let told = [start, end, stamp];
+    let precision = if told.iter().flatten().any(|stamp| stamp % 1000 != 0) {
+        Precision::Milliseconds
+    } else if told.iter().any(Option::is_some) {
+        Precision::Seconds
+    } else {
+        Precision::Arrival
+    };
     Phrase {
         user_id: id(content.user_id).unwrap_or(Id::NOBODY),
         user_name: content.user_name.text().unwrap_or_default(),
@@ -333,6 +338,7 @@ fn phrase(frame: Frame<'_>) -> Phrase<'_> {
         start_ms,
         end_ms: end.unwrap_or(start_ms).max(start_ms),
         timestamp_ms: stamp.unwrap_or(start_ms),
+        precision,
         language: content.language.integer().map(LanguageId),
         change: Change::from_number(content.attribute.integer().unwrap_or(0)),
         text: content.data.text().unwrap_or_default(),
@@ -341,7 +347,7 @@ fn phrase(frame: Frame<'_>) -> Phrase<'_> {
 
 /// Message 18. `data` may be the chat message as a JSON document in a string; what that says of
 /// itself goes before what stands around it.
-fn chat(data: &str) -> Result<Message<'_>, DecodeError> {
+fn chat(data: &str, arrival_ms: u64) -> Result<Message<'_>, DecodeError> {
     #[derive(Deserialize)]
     struct ChatFrame<'a> {
         #[serde(borrow)]
@@ -352,15 +358,14 @@ fn chat(data: &str) -> Result<Message<'_>, DecodeError> {
     let raw = frame.content.get();
     // Content of another form is kept as it is.
     let outer = serde_json::from_str::<ChatFields<'_>>(raw).unwrap_or_default();
-    let mut chat = outer.read(raw);
+    let mut chat = outer.read(raw, arrival_ms);
     let document = chat.text.take_if(|text| text.trim_start().starts_with('{'));
     if let Some(document) = document {
         match serde_json::from_str::<ChatFields<'_>>(&document) {
             Ok(fields) if fields.is_chat() => {
-                let inner = fields.read("");
-                if inner.timestamp_ms != 0 {
-                    chat.timestamp_ms = inner.timestamp_ms;
-                }
+                let stamp = judged(&fields.timestamp, arrival_ms);
+                let inner = fields.read("", arrival_ms);
+                chat.timestamp_ms = stamp.unwrap_or(chat.timestamp_ms);
                 chat.operation = inner.operation.or(chat.operation);
                 chat.session = inner.session.or(chat.session);
                 chat.sender = inner.sender.or(chat.sender);
@@ -399,7 +404,7 @@ impl<'a> ChatFields<'a> {
             || self.operation_type != Scalar::None
     }
 
-    fn read(self, raw: &'a str) -> Chat<'a> {
+    fn read(self, raw: &'a str, arrival_ms: u64) -> Chat<'a> {
         #[derive(Deserialize)]
         struct Session<'a> {
             #[serde(borrow, default)]
@@ -417,7 +422,7 @@ impl<'a> ChatFields<'a> {
             (person != Participant::default()).then_some(person)
         });
         Chat {
-            timestamp_ms: self.timestamp.unsigned().map_or(0, milliseconds),
+            timestamp_ms: judged(&self.timestamp, arrival_ms).unwrap_or(arrival_ms),
             operation: self.operation_type.integer(),
             session,
             sender,
@@ -427,7 +432,7 @@ impl<'a> ChatFields<'a> {
     }
 }
 
-fn event_update(json: &str) -> Result<MeetingEvent<'_>, DecodeError> {
+fn event_update(json: &str, arrival_ms: u64) -> Result<MeetingEvent<'_>, DecodeError> {
     #[derive(Deserialize)]
     struct Fields<'a> {
         #[serde(borrow, default)]
@@ -454,11 +459,9 @@ fn event_update(json: &str) -> Result<MeetingEvent<'_>, DecodeError> {
     let people = people.or(fields.paticipant_info);
     Ok(MeetingEvent {
         event_type: fields.event_type.integer(),
-        timestamp_ms: fields
-            .timestamp
-            .unsigned()
-            .or_else(|| fields.event_ts.unsigned())
-            .map(milliseconds),
+        timestamp_ms: judged(&fields.timestamp, arrival_ms)
+            .or_else(|| judged(&fields.event_ts, arrival_ms))
+            .unwrap_or(arrival_ms),
         user_id: id(fields.user_id),
         user_name: fields.user_name.text(),
         participants: people

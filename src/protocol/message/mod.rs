@@ -115,9 +115,9 @@ pub struct KeepAlive<'a> {
 }
 
 impl KeepAlive<'_> {
-    /// The stamp in Unix milliseconds: Zoom's clock.
-    pub fn timestamp_ms(&self) -> Option<u64> {
-        decode::stamp(self.timestamp)
+    /// The stamp in Unix milliseconds, which is Zoom's clock, if it can be true.
+    pub fn timestamp_ms(&self, arrival_ms: u64) -> Option<u64> {
+        decode::stamp(self.timestamp, arrival_ms)
     }
 }
 
@@ -130,7 +130,7 @@ pub struct Packet<'a> {
     pub user_name: Cow<'a, str>,
     /// The channel of a call (Phone, Contact Center).
     pub channel_id: Option<Id<'a>>,
-    /// When, in Unix milliseconds.
+    /// When, in Unix milliseconds; 0 for audio of which Zoom does not say.
     pub timestamp_ms: u64,
     /// The payload in base64.
     pub data: Cow<'a, str>,
@@ -158,8 +158,8 @@ pub struct Chat<'a> {
 pub struct MeetingEvent<'a> {
     /// `event_type`; `None` in a V2 message, whose `event_code` has another meaning.
     pub event_type: Option<i64>,
-    /// When, in Unix milliseconds, where told.
-    pub timestamp_ms: Option<u64>,
+    /// When, in Unix milliseconds.
+    pub timestamp_ms: u64,
     /// Who, where told.
     pub user_id: Option<Id<'a>>,
     /// Who, in words, where told.

@@ -10,6 +10,7 @@ pub(crate) mod ending;
 pub(crate) mod opening;
 pub(crate) mod recovery;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use super::events::MEDIA_CONNECTION_INTERRUPTED;
 use super::link::{HANDSHAKE_MAX, Link, State};
 use super::message;
 use super::message::{DecodeError, Message, Packet, PacketKind};
+use super::names::Names;
 use super::params::{
     AudioStreams, MESSAGE_BYTES_MAX, MediaKind, MediaParams, MediaSelection, VideoStreams,
 };
@@ -97,8 +99,8 @@ pub struct StreamConfig {
     pub buffer_data: Option<bool>,
     /// How long after now Zoom gives up waiting for our first connection.
     pub window: Duration,
-    /// What our clock says now, Unix milliseconds. Requests that carry a stamp are stamped by it
-    /// until Zoom has told a stamp of its own.
+    /// What our clock says now, Unix milliseconds. Zoom's stamps are judged by it, and requests
+    /// that carry a stamp are stamped by it until Zoom has told a stamp of its own.
     pub unix_ms: u64,
 }
 
@@ -170,6 +172,8 @@ pub struct Counters {
     pub unknown: u64,
     /// Messages that could not be read.
     pub malformed: u64,
+    /// Transcripts without words, which are not passed on.
+    pub blank: u64,
     /// Messages that were out of place and ignored.
     pub ignored: u64,
     /// Times a link was lost.
@@ -255,6 +259,10 @@ pub struct Stream {
     /// Audio packets without a speaker so far; `None` once a speaker was known or the notice was given.
     unnamed_packets: Option<u32>,
     has_told_unanswered: bool,
+    /// The parties of a call.
+    names: Names,
+    /// When `config.unix_ms` was true.
+    made: Instant,
     /// Where video is one participant's.
     camera: Option<Camera>,
     outputs: VecDeque<Output>,
@@ -317,6 +325,8 @@ impl Stream {
             is_one_socket: false,
             unnamed_packets: (config.params.audio.streams == AudioStreams::PerSpeaker).then_some(0),
             has_told_unanswered: false,
+            names: Names::default(),
+            made: now,
             camera,
             outputs: VecDeque::new(),
             counters: Counters::default(),
@@ -479,14 +489,15 @@ impl Stream {
             return Ok(None);
         };
         link.heard = now;
-        let message = match message::decode(data) {
+        let arrival_ms = self.unix_ms(now);
+        let message = match message::decode(data, arrival_ms) {
             Ok(message) => message,
             Err(error) => {
                 self.counters.malformed += 1;
                 return Err(error);
             }
         };
-        Ok(self.take(now, id, message))
+        Ok(self.on_message(now, id, message))
     }
 
     /// A message on a link was larger than its limit, and was skipped.
@@ -512,19 +523,34 @@ impl Stream {
         }
     }
 
-    fn take<'m>(
+    fn on_message<'m>(
         &mut self,
         now: Instant,
         id: LinkId,
         message: Message<'m>,
     ) -> Option<StreamEvent<'m>> {
         let event = match message {
-            Message::Transcript(transcript) => StreamEvent::Transcript(transcript),
+            Message::Transcript(phrase) if phrase.is_blank() => {
+                self.counters.blank += 1;
+                return None;
+            }
+            Message::Transcript(mut phrase) => {
+                if phrase.user_name.is_empty()
+                    && let Some(name) =
+                        (self.names).name_of(&phrase.user_id, phrase.channel_id.as_ref())
+                {
+                    phrase.user_name = Cow::Owned(name.to_owned());
+                }
+                StreamEvent::Transcript(phrase)
+            }
             Message::Packet(kind, packet) => StreamEvent::Packet(kind, packet),
             Message::Chat(chat) => StreamEvent::Chat(chat),
             Message::Event(event) => {
                 if event.event_type == Some(MEDIA_CONNECTION_INTERRUPTED) {
                     self.media_reported_lost(now);
+                }
+                if is_call(self.config.product) {
+                    self.names.on_participants(&event.participants);
                 }
                 let wanted = self.camera.as_mut().and_then(|c| c.handle_event(&event));
                 self.subscribe_video(now, wanted);
@@ -532,7 +558,8 @@ impl Stream {
             }
             Message::KeepAlive(request) => {
                 self.counters.keep_alives += 1;
-                self.zoom_spoke(now, id, request.timestamp_ms());
+                let stamp_ms = request.timestamp_ms(self.unix_ms(now));
+                self.zoom_spoke(now, id, stamp_ms);
                 self.outputs
                     .push_back(Output::Send(id, message::keep_alive_answer(&request)));
                 return None;
@@ -599,6 +626,19 @@ impl Stream {
         Some(event)
     }
 
+    /// The newest stamp of Zoom's clock.
+    #[cfg(test)]
+    pub(crate) fn zoom_clock_ms(&self) -> u64 {
+        self.zoom_clock_ms
+    }
+
+    /// The wall clock, of which there is none in here: what it said at the beginning, and the time
+    /// since. Stamps are judged by it and not by Zoom's clock, which an odd stamp may have moved.
+    fn unix_ms(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.made).as_millis() as u64;
+        self.config.unix_ms.saturating_add(since)
+    }
+
     fn zoom_spoke(&mut self, now: Instant, id: LinkId, stamp_ms: Option<u64>) {
         let Some(stamp_ms) = stamp_ms.filter(|_| id == LinkId::Signaling) else {
             return;
@@ -632,12 +672,10 @@ impl Stream {
     fn subscribe_video(&mut self, now: Instant, wanted: Option<u64>) {
         let is_up = self.signaling.state == State::Up && self.phase == Phase::Running;
         if let Some(user_id) = wanted.filter(|_| is_up) {
-            // There is no wall clock in here. Zoom's own newest stamp is one; before the first, what
-            // we were told at the beginning, and the time since.
-            let stamp_ms = match (self.zoom_clock_ms, self.zoom_clock) {
-                (0, Some(clock)) => clock.at(now),
-                (0, None) => self.config.unix_ms,
-                (stamp, _) => stamp,
+            // Zoom's own newest stamp is its clock; before the first there is ours.
+            let stamp_ms = match self.zoom_clock_ms {
+                0 => self.unix_ms(now),
+                stamp => stamp,
             };
             let text = message::video_subscription(user_id, true, stamp_ms);
             self.outputs
@@ -675,6 +713,11 @@ fn event_kind(event: &StreamEvent<'_>) -> Option<MediaKind> {
         StreamEvent::Chat(_) => Some(MediaKind::Chat),
         StreamEvent::Event(_) => None,
     }
+}
+
+/// Whether it has channels, which take the place of users.
+fn is_call(product: Product) -> bool {
+    matches!(product, Product::ContactCenter | Product::Phone)
 }
 
 /// Whether the socket of a lost link still has to be closed.

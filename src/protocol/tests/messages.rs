@@ -4,11 +4,20 @@ use serde_json::{Value, json};
 
 use super::talk::config;
 use crate::domain::id::Id;
+use crate::domain::phrase::Precision;
+use crate::protocol::message;
 use crate::protocol::message::{
-    Message, PacketKind, decode, event_subscription, media_handshake, replace_lone_surrogates,
+    Message, PacketKind, event_subscription, media_handshake, replace_lone_surrogates,
     signaling_handshake,
 };
 use crate::protocol::{MediaKind, MediaParams, handshake_signature};
+
+const ARRIVAL_MS: u64 = 1_767_000_003_000;
+
+/// Decodes a message that has just arrived.
+fn decode(json: &str) -> Result<Message<'_>, message::DecodeError> {
+    message::decode(json, ARRIVAL_MS)
+}
 
 fn parsed(text: &str) -> Value {
     serde_json::from_str(text).expect("what we send is JSON")
@@ -90,17 +99,17 @@ fn a_transcript_in_every_dress() {
         r#"{"msg_type":17,"user_name":"Ada","user_id":3,"content":"bare"}"#,
         3,
         "Ada",
-        0,
-        0,
+        ARRIVAL_MS,
+        ARRIVAL_MS,
         "bare",
     );
-    check(r#"{"msg_type":17}"#, 0, "", 0, 0, "");
+    check(r#"{"msg_type":17}"#, 0, "", ARRIVAL_MS, ARRIVAL_MS, "");
     check(
         r#"{"msg_type":17,"content":{"user_name":5,"user_id":{},"data":["x"]}}"#,
         0,
         "",
-        0,
-        0,
+        ARRIVAL_MS,
+        ARRIVAL_MS,
         "",
     );
     // An end before its begin.
@@ -112,6 +121,97 @@ fn a_transcript_in_every_dress() {
         1_767_000_002_000,
         "x",
     );
+}
+
+/// Stamps of 400 days ahead, in nanoseconds, in whole seconds, absent; and what stands in their place.
+#[test]
+fn stamps_are_judged_by_the_time_of_arrival() {
+    const T: u64 = 1_767_000_001_234;
+    const S: u64 = 1_767_000_001;
+    const AHEAD: u64 = T + 400 * 86_400_000;
+    use Precision::{Arrival, Milliseconds, Seconds};
+    for (stamps, start, end, stamp, precision) in [
+        (
+            json!({"start_time": T, "end_time": T + 9, "timestamp": T + 10}),
+            T,
+            T + 9,
+            T + 10,
+            Milliseconds,
+        ),
+        (
+            json!({"start_time": AHEAD, "end_time": AHEAD, "timestamp": T}),
+            T,
+            T,
+            T,
+            Milliseconds,
+        ),
+        (
+            json!({"start_time": T * 1_000_000, "timestamp": T}),
+            T,
+            T,
+            T,
+            Milliseconds,
+        ),
+        (
+            json!({"start_time": AHEAD, "timestamp": 5}),
+            ARRIVAL_MS,
+            ARRIVAL_MS,
+            ARRIVAL_MS,
+            Arrival,
+        ),
+        (
+            json!({"end_time": T, "start_time": -1}),
+            T,
+            T,
+            T,
+            Milliseconds,
+        ),
+        (
+            json!({"start_time": S, "end_time": S + 1}),
+            S * 1000,
+            S * 1000 + 1000,
+            S * 1000,
+            Seconds,
+        ),
+        (json!({}), ARRIVAL_MS, ARRIVAL_MS, ARRIVAL_MS, Arrival),
+    ] {
+        let message = json!({"msg_type": 17, "content": stamps}).to_string();
+        let Ok(Message::Transcript(said)) = decode(&message) else {
+            panic!("{message}");
+        };
+        let found = (said.start_ms, said.end_ms, said.timestamp_ms);
+        assert_eq!(found, (start, end, stamp), "{message}");
+        assert_eq!(said.precision, precision, "{message}");
+    }
+    for (number, stamp, expected) in [
+        (14, T, T),
+        (14, AHEAD, 0),
+        (15, T, T),
+        (15, AHEAD, ARRIVAL_MS),
+        (16, 0, ARRIVAL_MS),
+    ] {
+        let message =
+            json!({"msg_type": number, "content": {"data": "", "timestamp": stamp}}).to_string();
+        let Ok(Message::Packet(_, packet)) = decode(&message) else {
+            panic!("{message}");
+        };
+        assert_eq!(packet.timestamp_ms, expected, "{message}");
+    }
+    for stamp in [AHEAD, 7] {
+        let event = json!({"msg_type": 6, "event": {"event_type": 2, "timestamp": stamp}});
+        match decode(&event.to_string()) {
+            Ok(Message::Event(event)) => assert_eq!(event.timestamp_ms, ARRIVAL_MS),
+            other => panic!("{other:?}"),
+        }
+        let alive = json!({"msg_type": 12, "timestamp": stamp}).to_string();
+        match decode(&alive) {
+            Ok(Message::KeepAlive(request)) => {
+                assert_eq!(request.timestamp_ms(ARRIVAL_MS), None);
+                assert!(request.timestamp.is_some(), "it is echoed all the same");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]
@@ -150,7 +250,7 @@ fn events_of_both_shapes_and_of_v2() {
     );
     assert_eq!((number, people.len()), (Some(3), 1));
     assert_eq!(people[0].user_id, Some(Id::Number(7)));
-    assert_eq!(stamp, Some(1_767_000_001_000));
+    assert_eq!(stamp, 1_767_000_001_000);
     let (number, people, _) = event(
         r#"{"msg_type":6,"event":{"event_type":8,"event_ts":1,"participant_info":{"user_id":7}}}"#,
     );
@@ -160,7 +260,7 @@ fn events_of_both_shapes_and_of_v2() {
         r#"{"msg_type":6,"event":{"event_type":10,"event_ts":1767000001000,"paticipant_info":{"channel_id":"456edf","participant_mode":"callee","queue_id":"q","queue_name":"Sales","user_id":"agent-1","display_name":"Bo"}}}"#,
     );
     assert_eq!((number, people.len()), (Some(10), 1));
-    assert_eq!(stamp, Some(1_767_000_001_000));
+    assert_eq!(stamp, 1_767_000_001_000);
     let bo = &people[0];
     assert_eq!(bo.user_id, Id::from_text("agent-1"));
     assert_eq!(bo.channel_id, Id::from_text("456edf"));
@@ -227,7 +327,11 @@ fn chat_in_every_form_is_kept() {
         (r#"{"chat_session":{},"data":{"a":1}}"#, None),
         (r#""bare""#, None),
     ] {
-        assert_eq!(read(content), (0, None, session, None, None), "{content}");
+        assert_eq!(
+            read(content),
+            (ARRIVAL_MS, None, session, None, None),
+            "{content}"
+        );
     }
 }
 

@@ -4,6 +4,7 @@ mod conversations;
 mod faults;
 mod messages;
 mod outages;
+mod phrases;
 mod random;
 mod simulation;
 mod talk;

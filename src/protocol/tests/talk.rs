@@ -17,8 +17,8 @@ pub(super) const SIGNALING: LinkId = LinkId::Signaling;
 pub(super) const TEXT: LinkId = LinkId::Media(MediaKind::Transcript);
 pub(super) const AUDIO: LinkId = LinkId::Media(MediaKind::Audio);
 
-/// What our clock says when a talk begins; no stamp of Zoom's is near it.
-pub(super) const UNIX_MS: u64 = 1_700_000_000_000;
+/// What our clock says when a talk begins: a quarter of an hour before Zoom's stamps.
+pub(super) const UNIX_MS: u64 = 1_766_999_000_000;
 
 /// The policy in force without its jitter, so that a conversation says when a try is due.
 static EXACT: Policy = Policy {
@@ -210,6 +210,11 @@ impl Talk {
         if !self.has_ended {
             self.drain();
         }
+    }
+
+    /// The moment of the talk.
+    pub(super) fn now(&self) -> Instant {
+        self.now
     }
 
     /// Forgets the lines so far.

@@ -234,6 +234,22 @@ mod tests {
         assert_eq!(time.place(T, 0, 1), Place::Next);
     }
 
+    /// Stamps in whole seconds: of those of the last second, what was there is known by its content.
+    #[test]
+    fn a_reconnect_within_one_whole_second() {
+        let mut time = Timeline::default();
+        for n in 0..30 {
+            assert_eq!(time.place(T, 20 * n, n), Place::Next);
+        }
+        time.on_reconnect();
+        for n in 0..30 {
+            assert_eq!(time.place(T, 600, n), Place::Repeat);
+        }
+        for n in 30..50 {
+            assert_eq!(time.place(T, 20 * n, n), Place::Next);
+        }
+    }
+
     #[test]
     fn digests_differ() {
         assert_ne!(digest(1, b"abc"), digest(2, b"abc"));

@@ -22,6 +22,10 @@ const G722_SILENCE_MS_MAX: u64 = 600_000;
 /// ffmpeg's decoder; 0xfa leaves 200).
 const G722_SILENCE: u8 = 0xfd;
 
+/// Most bytes that are copied out of a removed file: what is written between two syncs, with some
+/// silence.
+const UNSEEN_BYTES_MAX: u64 = 16 << 20;
+
 /// Most parts of one speaker, whatever the stamps ask for.
 const PARTS_MAX: u32 = 1000;
 
@@ -86,6 +90,8 @@ pub struct AudioTrack {
     opus: Option<Opus>,
     has_ended: bool,
     data_bytes_max: u64,
+    /// How long the file was when it was seen in its folder last.
+    seen_bytes: u64,
 }
 
 impl AudioTrack {
@@ -103,6 +109,7 @@ impl AudioTrack {
             opus: None,
             has_ended: false,
             data_bytes_max: wav::DATA_BYTES_MAX,
+            seen_bytes: 0,
         };
         track.begin_part();
         track
@@ -154,6 +161,7 @@ impl AudioTrack {
             opus,
             has_ended: false,
             data_bytes_max: wav::DATA_BYTES_MAX,
+            seen_bytes: good,
         };
         track.finish_header();
         Ok(Some(track))
@@ -319,11 +327,8 @@ impl AudioTrack {
         if before.is_waiting() || before.is_unsynced() {
             self.full.push(before);
         }
-        let head_bytes = match self.part.format {
-            Format::Linear { .. } => wav::HEADER_BYTES,
-            Format::Opus { .. } | Format::G722 => 0,
-        };
-        self.file = SparseFile::new(path, head_bytes);
+        self.seen_bytes = self.header_bytes();
+        self.file = SparseFile::new(path, self.seen_bytes);
         match self.part.format {
             Format::Opus { channels } => {
                 let mut opus = Opus::new(Pages::new(serial(&self.part)));
@@ -333,6 +338,55 @@ impl AudioTrack {
             Format::Linear { .. } => self.finish_header(),
             Format::G722 => {}
         }
+    }
+
+    fn header_bytes(&self) -> u64 {
+        match self.part.format {
+            Format::Linear { .. } => wav::HEADER_BYTES,
+            Format::Opus { .. } | Format::G722 => 0,
+        }
+    }
+
+    /// Looks whether what was written is still in its folder. If somebody removed it, a new part
+    /// begins, with what was written since the last look where the format allows that. Returns
+    /// whether a part began.
+    pub fn look(&mut self) -> io::Result<bool> {
+        if !self.file.is_unsynced() {
+            return Ok(false);
+        }
+        self.write_header()?;
+        if !self.file.is_removed()? {
+            self.seen_bytes = self.file.end();
+            return Ok(false);
+        }
+        let is_opus = matches!(self.part.format, Format::Opus { .. });
+        let is_last = self.number >= PARTS_MAX || is_opus && self.has_ended;
+        if is_last {
+            return Ok(false);
+        }
+        let unseen = match is_opus {
+            // Its pages count from the beginning of the file.
+            true => Vec::new(),
+            false => self.file.read_from(self.seen_bytes, UNSEEN_BYTES_MAX)?,
+        };
+        let lost = std::mem::replace(&mut self.file, SparseFile::new(PathBuf::new(), 0));
+        let (unit_bytes, rate) = self.part.format.unit();
+        let seen_units = (self.seen_bytes - self.header_bytes()) / unit_bytes;
+        let has_ended = self.has_ended;
+        self.next_part(match self.part.first_ms {
+            first_ms if first_ms > 0 && !unseen.is_empty() => first_ms + seen_units * 1000 / rate,
+            _ => 0,
+        });
+        self.has_ended = has_ended;
+        self.units = unseen.len() as u64 / unit_bytes;
+        self.file.push(&unseen);
+        self.finish_header();
+        log::warn!(
+            "file was deleted, continuing in a new part path={} part={}",
+            lost.path().display(),
+            self.part.file
+        );
+        Ok(true)
     }
 
     /// Brings the sizes in the file's head up to date with the next write.

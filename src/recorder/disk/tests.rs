@@ -25,7 +25,7 @@ fn say(sink: &mut DiskSink, start_ms: u64, text: &str) {
     let json = serde_json::json!({"msg_type": 17, "content": {"user_id": 1, "user_name": "Ada",
         "start_time": start_ms, "end_time": start_ms + 1, "data": text}})
     .to_string();
-    let Ok(Message::Transcript(transcript)) = decode(&json) else {
+    let Ok(Message::Transcript(transcript)) = decode(&json, start_ms) else {
         panic!("no transcript");
     };
     sink.on_event(&StreamEvent::Transcript(transcript));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::append_file::{AppendFile, tail};
 use super::jsonl::Lines;
 use crate::domain::phrase::{Change, Phrase};
+use crate::protocol::stamp::AHEAD_MS_MAX;
 use cues::{Position, VTT_HEADER};
 
 /// Name of the file of JSON lines, from which a restart learns what was written last.
@@ -47,15 +48,20 @@ pub struct Transcripts {
 }
 
 impl Transcripts {
-    /// In that folder, new or continued.
-    pub fn open(folder: &Arc<Path>, formats: TranscriptFormats) -> Transcripts {
+    /// In that folder, new or continued. The stream's zero was `elapsed_ms` ago: a cue that says it
+    /// began much later had a stamp that cannot be true, and the next one need not follow it.
+    pub fn open(folder: &Arc<Path>, elapsed_ms: u64, formats: TranscriptFormats) -> Transcripts {
         let file = |wanted: bool, name, header, end| {
             wanted.then(|| AppendFile::new(folder, name, header, end))
         };
         let subtitles = |wanted, name, header| {
             let file = file(wanted, name, header, "\n\n")?;
             let end = tail(&folder.join(name), "\n\n").unwrap_or_default();
-            Some((file, cues::position_at_end(&end).unwrap_or_default()))
+            let mut position = cues::position_at_end(&end).unwrap_or_default();
+            if position.start_ms > elapsed_ms.saturating_add(AHEAD_MS_MAX) {
+                position.start_ms = elapsed_ms;
+            }
+            Some((file, position))
         };
         Transcripts {
             jsonl: file(formats.jsonl, JSONL_NAME, "", "\n"),
@@ -65,10 +71,15 @@ impl Transcripts {
         }
     }
 
-    /// The number of the last cue.
-    pub fn cues(&self) -> Option<u64> {
+    /// How many phrases an earlier process wrote. The files know; `known` is what `meta.json` says,
+    /// which a crash leaves behind.
+    pub fn count_written(&self, known: u64) -> u64 {
+        let lines = |file: &Option<AppendFile>| file.as_ref()?.count_lines().ok();
         let subtitles = self.vtt.iter().chain(&self.srt);
-        subtitles.map(|(_, position)| position.number).max()
+        let cues = subtitles.map(|(_, position)| position.number).max();
+        let jsonl = lines(&self.jsonl);
+        let others = cues.into_iter().chain(lines(&self.txt)).max();
+        jsonl.unwrap_or(known).max(others.unwrap_or(0))
     }
 
     /// Adds a phrase. `zero_ms` is zero of the subtitles' time, Unix milliseconds.

@@ -25,6 +25,8 @@ const RECENT_MAX: usize = 64;
 
 /// Zoom keeps a lost stream open for no longer than 65 s, and so sends nothing older again.
 const REPLAY_MS_MAX: u64 = 65_000;
+/// Most parts of an H.264 file, however often somebody removes it.
+const PARTS_MAX: u32 = 1000;
 
 /// What a picture is called while it is written.
 const UNFINISHED: &str = ".picture.new";
@@ -37,6 +39,8 @@ pub struct VideoTrack {
     folder: Arc<Path>,
     codec: VideoCodec,
     stream: Option<SparseFile>,
+    /// The number of the H.264 file, from 1.
+    part: u32,
     stills: VecDeque<(String, Vec<u8>)>,
     /// Single pictures written since the last sync.
     unsynced: Vec<String>,
@@ -79,6 +83,7 @@ impl VideoTrack {
             folder: Arc::clone(folder),
             codec,
             stream: None,
+            part: 1,
             stills: VecDeque::new(),
             unsynced: Vec::new(),
             index: AppendFile::new(folder, index, "", "\n"),
@@ -96,6 +101,12 @@ impl VideoTrack {
         }
         let number = |key: &str| last[key].as_u64();
         if let (Some(offset), Some(bytes)) = (number("offset"), number("bytes")) {
+            let name = last["file"].as_str().unwrap_or_default();
+            let mut words = name.rsplit('.').skip(1);
+            let part = words.next().and_then(|word| word.parse().ok());
+            pictures.part = part
+                .filter(|part| (1..PARTS_MAX).contains(part))
+                .unwrap_or(1);
             pictures.resume_stream(offset.saturating_add(bytes));
         }
         pictures
@@ -104,7 +115,11 @@ impl VideoTrack {
     /// What the index does not know was torn, and is cut.
     fn resume_stream(&mut self, known: u64) {
         let path = self.stream_path();
-        let length = fs::metadata(&path).map_or(0, |meta| meta.len());
+        let length = match fs::metadata(&path) {
+            Ok(meta) => meta.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.next_part(),
+            Err(_) => 0,
+        };
         if length > known
             && let Err(error) = OpenOptions::new()
                 .write(true)
@@ -116,8 +131,32 @@ impl VideoTrack {
         self.stream = Some(SparseFile::new(path, length.min(known)));
     }
 
+    /// The H.264 file was removed. Offsets in the index are of that file, so another one follows.
+    fn next_part(&mut self) {
+        let removed = self.stream_path();
+        self.stream = None;
+        while self.part < PARTS_MAX {
+            self.part += 1;
+            if !self.stream_path().exists() {
+                break;
+            }
+        }
+        log::warn!(
+            "file was deleted, continuing in a new part path={} part={}",
+            removed.display(),
+            self.stream_name()
+        );
+    }
+
+    fn stream_name(&self) -> String {
+        match self.part {
+            1 => format!("{}.h264", self.kind),
+            n => format!("{}.{n}.h264", self.kind),
+        }
+    }
+
     fn stream_path(&self) -> PathBuf {
-        self.folder.join(format!("{}.h264", self.kind))
+        self.folder.join(self.stream_name())
     }
 
     /// How it is coded from here on.
@@ -141,7 +180,7 @@ impl VideoTrack {
             return None;
         }
         let file = match self.codec {
-            VideoCodec::H264 => format!("{}.h264", self.kind),
+            VideoCodec::H264 => self.stream_name(),
             VideoCodec::Jpg | VideoCodec::Png => format!("{}/", self.kind),
         };
         Some(json!({
@@ -172,7 +211,9 @@ impl VideoTrack {
         // Zoom sends again what it has kept for a minute at most; what is older is another clock's.
         let is_replay =
             stamp_ms < self.seam_ms && stamp_ms.saturating_add(REPLAY_MS_MAX) >= self.seam_ms;
-        if is_replay || self.recent.contains(&digest) {
+        // Two pictures of one whole second may be alike, and both were sent.
+        let is_fine = stamp_ms % 1000 != 0 || stamp_ms < self.newest_ms || stamp_ms <= self.seam_ms;
+        if is_replay || is_fine && self.recent.contains(&digest) {
             return Some(false);
         }
         self.newest_ms = self.newest_ms.max(stamp_ms);
@@ -189,13 +230,16 @@ impl VideoTrack {
         });
         let size = match self.codec {
             VideoCodec::H264 => {
-                let path = self.stream_path();
+                let (name, path) = (self.stream_name(), self.stream_path());
                 let stream = self.stream.get_or_insert_with(|| {
                     let there = fs::metadata(&path).map_or(0, |meta| meta.len());
                     SparseFile::new(path, there)
                 });
                 let bytes = annex_b(bytes);
                 let (size, is_key) = h264_facts(&bytes);
+                if self.part > 1 {
+                    line["file"] = name.into();
+                }
                 line["offset"] = stream.end().into();
                 line["bytes"] = bytes.len().into();
                 if is_key {
@@ -286,10 +330,16 @@ impl VideoTrack {
         Ok(())
     }
 
-    /// Looks whether the index is still where it was written.
-    pub fn look(&mut self) -> io::Result<()> {
+    /// Looks whether what was written is still in its folder. Returns whether a new part of the
+    /// H.264 file is due because somebody removed the last one.
+    pub fn look(&mut self) -> io::Result<bool> {
         self.index.look()?;
-        Ok(())
+        let stream = self.stream.as_ref();
+        let is_removed = stream.map_or(Ok(false), SparseFile::is_removed)?;
+        if is_removed {
+            self.next_part();
+        }
+        Ok(is_removed)
     }
 
     /// Notes that the whole file system was synced.
@@ -346,7 +396,7 @@ mod tests {
     use crate::protocol::message::PacketKind;
     use crate::recorder::tests::scratch;
 
-    const T: u64 = 1_767_000_000_000;
+    const T: u64 = 1_767_000_000_001;
 
     fn push(
         track: &mut VideoTrack,
@@ -409,6 +459,51 @@ mod tests {
         assert_eq!(lines[2]["changed"], Value::Null);
         assert_eq!(lines[2]["offset"], clip.len() + 10);
         assert_eq!(lines[2]["frame"], 2);
+    }
+
+    /// Removed while it grows, and again while the server is down.
+    #[test]
+    fn a_removed_h264_file_goes_on_in_a_new_part() {
+        let folder = scratch("video-removed");
+        let mut track = VideoTrack::open("video", &folder, VideoCodec::H264);
+        let frame = [0, 0, 1, 0x41, 9];
+        let path = |name: &str| folder.join(name);
+        push(&mut track, T, 1, "Ada", &frame);
+        track.write().expect("the disk is well");
+        assert!(!track.look().expect("the disk is well"));
+        fs::remove_file(path("video.h264")).expect("removable");
+        assert!(track.look().expect("the disk is well"));
+        assert!(!track.look().expect("the disk is well"), "once");
+        push(&mut track, T + 1, 1, "Ada", &frame);
+        track.write().expect("the disk is well");
+        fs::remove_file(path("video.2.h264")).expect("removable");
+
+        let mut track = VideoTrack::open("video", &folder, VideoCodec::H264);
+        for n in 2..4 {
+            push(&mut track, T + n, 1, "Ada", &frame);
+        }
+        track.write().expect("the disk is well");
+        drop(track);
+        let mut track = VideoTrack::open("video", &folder, VideoCodec::H264);
+        push(&mut track, T + 4, 1, "Ada", &frame);
+        track.write().expect("the disk is well");
+        let facts = track.facts(T).expect("pictures");
+        assert_eq!(facts["file"], "video.3.h264");
+        let found: Vec<(Value, Value)> = index(&folder, "video")
+            .into_iter()
+            .map(|line| (line["file"].clone(), line["offset"].clone()))
+            .collect();
+        let expected = [
+            (Value::Null, 0),
+            ("video.2.h264".into(), 0),
+            ("video.3.h264".into(), 0),
+            ("video.3.h264".into(), 5),
+            ("video.3.h264".into(), 10),
+        ];
+        assert_eq!(found, expected.map(|(file, offset)| (file, offset.into())));
+        let length = fs::metadata(path("video.3.h264")).expect("written").len();
+        assert_eq!(length, 15);
+        assert!(!path("video.h264").exists());
     }
 
     #[test]
