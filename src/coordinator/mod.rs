@@ -186,8 +186,13 @@ pub enum Action {
     },
     /// Consent was withdrawn: delete what this stream left behind.
     Discard(Withdrawal),
-    /// A user took the app away: forget their token.
-    ForgetToken,
+    /// A user removed the app: forget the stored token if it is theirs.
+    Deauthorized {
+        /// Who; empty where not told.
+        user_id: String,
+        /// From which account; empty where not told.
+        account_id: String,
+    },
     /// Something for a person to read.
     Log(Severity, String),
 }
@@ -456,13 +461,13 @@ impl Coordinator {
                 self.rtms_interrupted(now, ts, interrupted)
             }
             ZoomEventKind::StreamStopped(stopped) => self.rtms_stopped(now, ts, stopped),
-            ZoomEventKind::AppDeauthorized { .. } => {
-                self.log(
-                    Severity::Error,
-                    "a user removed the app; the stored refresh token is deleted",
-                );
-                self.actions.push(Action::ForgetToken);
-            }
+            ZoomEventKind::AppDeauthorized {
+                user_id,
+                account_id,
+            } => self.actions.push(Action::Deauthorized {
+                user_id,
+                account_id,
+            }),
             ZoomEventKind::Account { name, payload } => {
                 let (severity, meaning) = account_event_level(&name);
                 self.log(

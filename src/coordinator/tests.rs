@@ -940,16 +940,16 @@ fn bytes_are_bounded_too_and_a_restart_can_read_them() {
 #[test]
 fn news_about_the_account_are_for_people() {
     let mut w = world(settings());
-    let user_id = String::new();
-    let account_id = String::new();
-    let actions = w.webhook(
-        T0,
-        ZoomEventKind::AppDeauthorized {
-            user_id,
-            account_id,
-        },
-    );
-    assert!(actions.contains(&Action::ForgetToken));
+    let (user_id, account_id) = ("usr1".to_owned(), "acc1".to_owned());
+    let event = ZoomEventKind::AppDeauthorized {
+        user_id: user_id.clone(),
+        account_id: account_id.clone(),
+    };
+    let expected = Action::Deauthorized {
+        user_id,
+        account_id,
+    };
+    assert_eq!(w.webhook(T0, event), [expected]);
     for (name, level) in [
         ("rtms.concurrency_limited", Severity::Error),
         ("meeting.rtms_concurrency_limited", Severity::Error),

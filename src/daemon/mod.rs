@@ -458,11 +458,10 @@ impl Daemon {
                         (None, _) => {}
                     }
                 }
-                Action::ForgetToken => {
-                    if let Err(error) = self.api.forget() {
-                        log::error!("the stored token could not be deleted: {error}");
-                    }
-                }
+                Action::Deauthorized {
+                    user_id,
+                    account_id,
+                } => self.schedule.deauthorized(user_id, account_id),
                 Action::Log(severity, text) => log::log!(log_level(severity), "{text}"),
             }
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::coordinator::ScheduledCall;
 use crate::zoom_api;
-use crate::zoom_api::Api;
+use crate::zoom_api::{Api, Deauthorized};
 
 /// Most calls on their way at a time; more wait for one of them. Each has a timeout.
 const CALLS_MAX: usize = 128;
@@ -40,6 +40,7 @@ pub(super) struct RestTimer {
 enum TimerCommand {
     At(ScheduledCall),
     Cancel(String),
+    Deauthorized(String, String),
     Done(u64),
     Api(Arc<Api>),
     Poke,
@@ -83,6 +84,13 @@ impl RestTimer {
     /// Forgets a meeting's calls that are not on their way yet.
     pub(super) fn cancel(&self, meeting: String) {
         let _ = self.orders.send(TimerCommand::Cancel(meeting));
+    }
+
+    /// A user removed the app: has the stored token forgotten if it is theirs.
+    pub(super) fn deauthorized(&self, user_id: String, account_id: String) {
+        let _ = self
+            .orders
+            .send(TimerCommand::Deauthorized(user_id, account_id));
     }
 
     /// Has calls made by another client from now on.
@@ -149,6 +157,9 @@ impl Timer {
                 Ok(TimerCommand::Cancel(meeting)) => {
                     self.due.retain(|_, call| call.meeting != meeting)
                 }
+                Ok(TimerCommand::Deauthorized(user_id, account_id)) => {
+                    self.forget_token(user_id, account_id);
+                }
                 Ok(TimerCommand::Done(number)) => self.join(number),
                 Ok(TimerCommand::Api(api)) => self.api = api,
                 Ok(TimerCommand::Poke) | Err(RecvTimeoutError::Timeout) => {}
@@ -191,6 +202,37 @@ impl Timer {
                     return;
                 }
             }
+        }
+    }
+
+    /// On a thread of its own: it waits for Zoom and for the disk.
+    fn forget_token(&mut self, user_id: String, account_id: String) {
+        self.sequence += 1;
+        let number = self.sequence;
+        let (api, own) = (Arc::clone(&self.api), self.own.clone());
+        let thread = Builder::new()
+            .name("rest".to_owned())
+            .stack_size(STACK_BYTES);
+        let spawned = thread.spawn(move || {
+            let _done = Done(own, number);
+            match api.deauthorized(&user_id, &account_id) {
+                Ok(Deauthorized::Forgotten) => {
+                    log::error!("a user removed the app; the stored refresh token is deleted");
+                }
+                Ok(Deauthorized::OfAnother) => {
+                    log::info!("another user removed the app; the token in use stays");
+                }
+                Ok(Deauthorized::NoUser) => {
+                    log::error!("a user removed the app; no token of a user is stored here");
+                }
+                Err(error) => log::error!(
+                    "a user removed the app, and whether the token is theirs is not known: {error}"
+                ),
+            }
+        });
+        match spawned {
+            Ok(thread) => drop(self.running.insert(number, thread)),
+            Err(error) => log::error!("no thread to forget a token with: {error}"),
         }
     }
 

@@ -101,7 +101,7 @@ impl Daemon {
         let is_last = |action: &Action| {
             matches!(
                 action,
-                Action::Discard(_) | Action::ForgetToken | Action::Log(..)
+                Action::Discard(_) | Action::Deauthorized { .. } | Action::Log(..)
             )
         };
         self.apply(actions.into_iter().filter(is_last).collect());

@@ -85,6 +85,17 @@ pub struct Api {
     counters: Arc<Counters>,
 }
 
+/// What the removal of the app by a user means for the token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deauthorized {
+    /// It was that user's, and is forgotten.
+    Forgotten,
+    /// It is another user's, and stays.
+    OfAnother,
+    /// It is no user's.
+    NoUser,
+}
+
 /// How the API server answered a harmless question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeResult {
@@ -185,6 +196,27 @@ impl Api {
     /// An access token that is good now; fetched if there is none.
     pub fn token(&self) -> Result<AccessToken, Error> {
         self.tokens.token()
+    }
+
+    /// A user removed the app (`app_deauthorized`): if the token is theirs, or nobody can say whose it
+    /// is, it is forgotten, in memory and on disk. Blocks; a token may be fetched to learn its owner.
+    ///
+    /// # Errors
+    /// Zoom could not be asked, so the token stays; or the stored token cannot be deleted.
+    pub fn deauthorized(&self, user_id: &str, account_id: &str) -> Result<Deauthorized, Error> {
+        if !self.tokens.grant().is_of_user() {
+            return Ok(Deauthorized::NoUser);
+        }
+        match self.tokens.token() {
+            Err(error) if error.kind() == Kind::Stopping => return Err(error),
+            Err(error) if matches!(error.class(), Class::Retry { .. }) => return Err(error),
+            // A grant that was ended is forgotten like one of which that is known.
+            _ => {}
+        }
+        if !self.tokens.may_be_of(user_id, account_id) {
+            return Ok(Deauthorized::OfAnother);
+        }
+        self.forget().map(|()| Deauthorized::Forgotten)
     }
 
     /// Forgets the user's tokens, in memory and on disk (`app_deauthorized`).

@@ -6,6 +6,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+
 use super::request::TokenSource;
 use crate::domain::secret::Secret;
 use crate::zoom_api::clock::Clock;
@@ -85,6 +89,31 @@ struct Slot {
     hold: Option<(Instant, Error)>,
     /// The user removed the app.
     is_forgotten: bool,
+    /// Whose the newest token is.
+    owner: Option<Owner>,
+}
+
+/// Whose token it is. Zoom's tokens are JWTs that say so.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Owner {
+    /// The user's id.
+    uid: String,
+    /// The account's id.
+    aid: String,
+}
+
+impl Owner {
+    fn from_token(token: &Secret) -> Option<Owner> {
+        let payload = token.expose().split('.').nth(1)?;
+        let json = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
+        serde_json::from_slice(&json).ok()
+    }
+
+    /// An event that does not say who it is about may be about the owner.
+    fn may_be(&self, user_id: &str, account_id: &str) -> bool {
+        (user_id.is_empty() || user_id == self.uid)
+            && (account_id.is_empty() || account_id == self.aid)
+    }
 }
 
 impl TokenCache {
@@ -124,6 +153,13 @@ impl TokenCache {
     /// replaced it already.
     pub(crate) fn replace(&self, refused: &AccessToken) -> Result<AccessToken, Error> {
         self.obtain(Some(refused.serial))
+    }
+
+    /// Whether the token may be that user's. One whose owner is not known may be anybody's.
+    pub(crate) fn may_be_of(&self, user_id: &str, account_id: &str) -> bool {
+        let slot = self.lock();
+        let owner = slot.owner.as_ref();
+        owner.is_none_or(|owner| owner.may_be(user_id, account_id))
     }
 
     /// Forgets everything about the user, who removed the app.
@@ -212,6 +248,7 @@ impl TokenCache {
                     "{CALL}: good for {} s",
                     token.life.unwrap_or_default().as_secs()
                 );
+                slot.owner = Owner::from_token(&token.text);
                 slot.token = Some(token.clone());
                 Ok(token)
             }

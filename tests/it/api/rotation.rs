@@ -410,6 +410,40 @@ fn a_removed_app_leaves_no_token() {
     assert_eq!(zoom.requests().len(), requests);
 }
 
+/// Other users of the app remove it, too; the operator's token is not theirs.
+#[test]
+fn only_the_owners_removal_ends_a_token() {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use rtmsd::zoom_api::Deauthorized;
+
+    let payload = URL_SAFE_NO_PAD.encode(r#"{"uid":"usr1","aid":"acc1","exp":1}"#);
+    let zoom = Scripted::start(move |_| {
+        Answer::json(
+            200,
+            format!(
+                r#"{{"access_token":"{MARK}.{payload}.s","expires_in":3600,"refresh_token":"{MARK}-r"}}"#
+            ),
+        )
+    });
+    let scratch = Scratch::new();
+    let state = open_state(scratch.path(), |path| StateDir::open(path));
+    let api = with_state(&zoom, &first(), state).api().unwrap();
+    // Nothing was fetched yet: the owner is asked for.
+    for (user_id, account_id) in [("usr2", "acc1"), ("usr1", "acc2"), ("", "acc2")] {
+        let outcome = api.deauthorized(user_id, account_id).unwrap();
+        assert_eq!(outcome, Deauthorized::OfAnother, "{user_id} {account_id}");
+        assert!(scratch.path().join("refresh_token.json").exists());
+        assert!(api.token().is_ok());
+    }
+    assert_eq!(
+        api.deauthorized("usr1", "acc1").unwrap(),
+        Deauthorized::Forgotten
+    );
+    assert!(!scratch.path().join("refresh_token.json").exists());
+    assert_eq!(api.token().unwrap_err().kind(), Kind::Deauthorized);
+}
+
 #[test]
 fn an_app_removed_during_a_fetch_leaves_no_token() {
     let scratch = Scratch::new();
