@@ -1,4 +1,4 @@
-//! How a stream ends: told by Zoom, at our wish, or because nothing is left of it.
+//! The end of a stream: stopped by Zoom, closed by us, or because no link is left.
 
 use std::time::Instant;
 
@@ -65,6 +65,7 @@ impl Stream {
     /// Nothing is retried any more.
     pub(super) fn close_windows(&mut self) {
         self.signaling.window = None;
+        self.ready_at = None;
         for media in &mut self.media {
             media.link.window = None;
         }

@@ -241,6 +241,7 @@ impl Stream {
         };
         let news = |media: &Media| media.link.state == State::Up && !media.announced;
         if self.signaling.state != State::Up || !self.media.iter().any(news) {
+            self.ready_at = None;
             return;
         }
         if self.media.iter().any(first_try) {
@@ -272,7 +273,7 @@ impl Stream {
         status: Option<RtmsStatus>,
         reason: String,
     ) {
-        // A missing status code is a refusal whose cause is not told: it may pass.
+        // A missing status code is a refusal without a cause: it may pass.
         let refusal = status.map_or(RefusalPolicy::Retry, |status| status.refusal(&reason));
         self.notice(Notice::Refused {
             link: id,

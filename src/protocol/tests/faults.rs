@@ -89,6 +89,21 @@ fn a_medium_that_never_answers_is_given_up_and_the_others_go_on() {
 }
 
 #[test]
+fn a_link_that_is_lost_before_message_7_leaves_no_deadline_behind() {
+    let mut talk = half_joined();
+    talk.until(1.0);
+    talk.lose(TEXT, Loss::Closed(None));
+    for _ in 0..20 {
+        talk.step();
+    }
+    assert!(
+        talk.seconds() > 3.0 || talk.has_ended,
+        "it turns at {}",
+        talk.seconds()
+    );
+}
+
+#[test]
 fn a_medium_that_is_refused_for_ever_or_stays_away_is_given_up() {
     let mut refused = half_joined();
     live(&mut refused, 1, 200, |talk| {

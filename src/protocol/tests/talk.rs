@@ -152,6 +152,11 @@ impl Talk {
         self.now = target;
     }
 
+    /// Seconds since the talk began.
+    pub(super) fn seconds(&self) -> f64 {
+        self.now.duration_since(self.start).as_secs_f64()
+    }
+
     /// Lets time pass to the next deadline.
     pub(super) fn step(&mut self) {
         if let Output::Wait(deadline) = self.stream.poll_output() {
