@@ -4,6 +4,7 @@
 //! asks the daemon through its inbox and waits for a second at most. Which address may serve it
 //! without a token is decided by the configuration.
 
+pub mod control_socket;
 pub mod metrics;
 pub mod process;
 pub mod streams;

@@ -1,13 +1,17 @@
-//! `rtmsd start|stop|pause|resume MEETING_ID`: one REST call with the configured credentials.
+//! `rtmsd start|stop|pause|resume MEETING_ID`: one REST call with the configured credentials. If they
+//! are a refresh token, which only one process can use, and the server runs, the server makes it.
 //!
 //! Exit codes: 0 accepted; 64 the id or the product makes no sense; 69 Zoom cannot be reached, is
 //! in trouble, limits the rate, or knows no such live meeting (trying again may help); 70 a fault
 //! of this program; 77 Zoom does not permit it; 78 the configuration or its credentials are wrong.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
 
 use serde::Serialize;
 
+use crate::admin::control_socket;
+use crate::admin::control_socket::Answer;
 use crate::domain::product::Product;
 use crate::zoom_api::{Api, App, ControlRequest, Error, Process, RestAction};
 
@@ -29,9 +33,11 @@ pub struct Options {
 
 /// Makes the call, writes one line of result, and returns the exit code.
 ///
-/// `client` is called only once the id makes sense, since it may lock the state directory.
+/// `server` is where a running server has to make the call, if there is one. `client` is called only
+/// once the id makes sense and no server answered, since it may lock the state directory.
 pub fn run(
     options: &Options,
+    server: Option<&Path>,
     client: impl FnOnce() -> Result<(App, Process), Error>,
     out: &mut impl Write,
 ) -> u8 {
@@ -40,6 +46,7 @@ pub fn run(
         control.id.retain(|c| c != ' ' && c != '-');
     }
     control.participant_user_id = options.participant_user_id.clone();
+    let answer;
     let (exit_code, line) = match control.id_fault() {
         Some(fault) => {
             let line = Line {
@@ -48,13 +55,10 @@ pub fn run(
             };
             (64, line)
         }
-        None => match client()
-            .and_then(|(app, process)| Api::new(app, process))
-            .and_then(|api| api.control(&control))
-        {
-            Ok(()) => (0, Line::new(&control, None)),
-            Err(error) => (error.exit_code(), Line::of_error(&control, &error)),
-        },
+        None => {
+            answer = ask_or_call(&control, server, client);
+            (answer.exit_code, Line::of_answer(&control, &answer))
+        }
     };
     // A reader that is gone does not want to know.
     let _ = if options.json {
@@ -66,6 +70,28 @@ pub fn run(
     exit_code
 }
 
+/// Has the running server make the call, or makes it.
+fn ask_or_call(
+    control: &ControlRequest,
+    server: Option<&Path>,
+    client: impl FnOnce() -> Result<(App, Process), Error>,
+) -> Answer {
+    if let Some(state) = server {
+        match control_socket::ask(state, control) {
+            Ok(Some(answer)) => return answer,
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                return Answer::forbidden(control, state);
+            }
+            // Without a server, or with one that went away, the call is made here.
+            Ok(None) | Err(_) => {}
+        }
+    }
+    let result = client()
+        .and_then(|(app, process)| Api::new(app, process))
+        .and_then(|api| api.control(control));
+    Answer::new(&result)
+}
+
 /// The result.
 #[derive(Serialize)]
 struct Line<'a> {
@@ -74,9 +100,9 @@ struct Line<'a> {
     product: &'static str,
     id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'static str>,
+    error: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    class: Option<&'static str>,
+    class: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,7 +112,7 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn new(control: &'a ControlRequest, error: Option<&'static str>) -> Line<'a> {
+    fn new(control: &'a ControlRequest, error: Option<&'a str>) -> Line<'a> {
         Line {
             ok: error.is_none(),
             action: control.action.name(),
@@ -100,13 +126,16 @@ impl<'a> Line<'a> {
         }
     }
 
-    fn of_error(control: &'a ControlRequest, error: &Error) -> Line<'a> {
+    fn of_answer(control: &'a ControlRequest, answer: &'a Answer) -> Line<'a> {
+        let Some(failure) = &answer.failure else {
+            return Line::new(control, None);
+        };
         Line {
-            class: Some(error.class().name()),
-            status: error.status(),
-            code: error.code(),
-            message: Some(error.to_string()),
-            ..Line::new(control, Some(error.kind().name()))
+            class: Some(&failure.class),
+            status: failure.status,
+            code: failure.code,
+            message: Some(failure.message.clone()),
+            ..Line::new(control, Some(&failure.error))
         }
     }
 

@@ -43,7 +43,6 @@ pub fn run() -> ExitCode {
             exit::USAGE
         }
     };
-    log::flush_folded();
     ExitCode::from(code)
 }
 
@@ -84,7 +83,17 @@ fn dispatch(command: Command) -> u8 {
                     let state = state_for_rest(&app, &loaded.config.daemon)?;
                     Ok((app, Process { state, ..process }))
                 };
-                control::run(&options, client, &mut io::stdout())
+                // A token for a session is signed here, whoever else runs.
+                let credentials = &loaded.config.app().rest.credentials;
+                let is_shared = matches!(credentials, RestCredentials::UserRefresh { .. })
+                    && options.product != Product::Session;
+                let state = loaded.config.daemon.state.as_deref();
+                control::run(
+                    &options,
+                    state.filter(|_| is_shared),
+                    client,
+                    &mut io::stdout(),
+                )
             })
         }
         Command::Status {

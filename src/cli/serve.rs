@@ -4,6 +4,7 @@ use std::io;
 use std::net::TcpListener;
 use std::path::Path;
 
+use crate::admin::control_socket::ControlSocket;
 use crate::admin::{Admin, Token};
 use crate::cli::exit;
 use crate::cli::signals::{Signal, Signals};
@@ -42,8 +43,6 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
     let no_resources = |error: io::Error| Failure(exit::UNAVAILABLE, error.to_string());
     let service = service(&daemon).map_err(no_resources)?;
     let notifier = service.as_ref().map(Service::notifier);
-    let handle = daemon.handle();
-    crate::log::on_folded(move || handle.folded());
     let handle = daemon.handle();
     let token = Token::new(config.admin.token.clone());
     let mut reloading = Reloading::new(path, loaded.clone(), daemon.handle(), token.clone());
@@ -88,6 +87,14 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
     for address in admin.iter().flat_map(Admin::addresses) {
         log::info!("health, metrics and streams are at http://{address}");
     }
+    let state = config.daemon.state.as_deref();
+    let control = state.map(|state| ControlSocket::start(state, daemon.handle()));
+    let _control = control.and_then(|control| {
+        let failed = |error: &io::Error| {
+            log::warn!("commands beside this server cannot use its refresh token: {error}");
+        };
+        control.inspect_err(failed).ok()
+    });
     daemon.run();
     Ok(())
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::status::{Heartbeat, Status};
 use super::{Error, Event, Reload, Settings};
+use crate::domain::rest::ControlRequest;
 use crate::inbox;
+use crate::zoom_api;
 
 /// Speaks to a running daemon from elsewhere; clones speak to the same one.
 #[derive(Debug, Clone)]
@@ -24,11 +26,6 @@ impl Handle {
         self.sender.send_always(Event::Stop);
     }
 
-    /// Warnings were folded: a minute from now it is to be told how many.
-    pub fn folded(&self) {
-        self.sender.send_always(Event::Folded);
-    }
-
     /// The machine slept: connections are dead without knowing it.
     pub fn system_resumed(&self) {
         self.sender.send_always(Event::SystemResumed);
@@ -43,6 +40,17 @@ impl Handle {
     /// Asks for signs of life, and has the threads behind the daemon turn for the next time.
     pub fn heartbeat(&self, within: Duration) -> Option<Heartbeat> {
         self.ask(within, Event::Heartbeat)
+    }
+
+    /// Makes a REST call as the server would, on this thread: it takes as long as Zoom does. `None` if
+    /// the daemon does not say within that time what to call with.
+    pub fn control(
+        &self,
+        request: &ControlRequest,
+        within: Duration,
+    ) -> Option<Result<(), zoom_api::Error>> {
+        let api = self.ask(within, Event::Api)?;
+        Some(api.control(request))
     }
 
     /// Hands other settings over: all of them or, with an error, none. `None` if the daemon does

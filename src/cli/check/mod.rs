@@ -8,6 +8,7 @@ pub(crate) mod machine;
 pub mod online;
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use crate::admin;
 use crate::cli::exit;
@@ -19,7 +20,10 @@ use crate::domain::product::Product;
 use crate::protocol::events::EventGroup;
 use crate::protocol::params::{AudioStreams, MediaKind, MediaSelection, VideoStreams};
 use crate::recorder::RecorderSettings;
-use machine::CheckLevel;
+use machine::{CheckLevel, Finding};
+
+/// Meetings are longer. The 10 s of Zoom's quickstart are for a first look.
+const STOP_AFTER_MIN: Duration = Duration::from_secs(60);
 
 /// How a configuration was judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +61,8 @@ pub fn check(sources: &Sources<'_>, out: &mut impl Write) -> io::Result<CheckRep
         warnings += 1;
         writeln!(out, "warn  {warning}")?;
     }
-    for finding in machine::findings(&loaded) {
+    let findings = stopping(&loaded.config).into_iter();
+    for finding in findings.chain(machine::findings(&loaded)) {
         let word = match finding.grade {
             CheckLevel::Fine => "ok   ",
             CheckLevel::Warn => {
@@ -189,6 +194,19 @@ fn starting(config: &Config) -> String {
         ),
         None => format!("{who}; it ends with the meeting"),
     }
+}
+
+/// The server does not warn of it by itself: for a first look it is right.
+fn stopping(config: &Config) -> Option<Finding> {
+    let starts = config.daemon.auto_start && config.app().rest.credentials.is_some();
+    let after = config.daemon.stop_after.filter(|_| starts)?;
+    (after < STOP_AFTER_MIN).then(|| {
+        let text = format!(
+            "every recording ends after {} s; remove RTMS_STOP_AFTER for real work",
+            after.as_secs()
+        );
+        Finding::new(CheckLevel::Warn, "stopping", text)
+    })
 }
 
 fn tokens(app: &App) -> String {

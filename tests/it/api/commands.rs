@@ -9,8 +9,9 @@ use rtmsd::cli::check::online;
 use rtmsd::cli::control;
 use rtmsd::domain::app::AppCredentials;
 use rtmsd::domain::product::Product;
+use rtmsd::log::SENSITIVE_LOG_TARGETS;
 use rtmsd::state::StateDir;
-use rtmsd::zoom_api::{Clock, RestAction, SENSITIVE_LOG_TARGETS};
+use rtmsd::zoom_api::{Clock, RestAction};
 
 use super::rotation::Scratch;
 use super::scripted::{Answer, Scripted};
@@ -30,6 +31,7 @@ fn run(options: &control::Options, settings: Settings) -> (u8, String) {
     let mut out = Vec::new();
     let code = control::run(
         options,
+        None,
         || Ok((settings.app(), settings.process())),
         &mut out,
     );

@@ -47,6 +47,49 @@ fn each_product_is_started_and_stopped() {
     stage.ends_well(server);
 }
 
+/// Each use of a refresh token ends the one before, so only the server can use it: it makes the calls
+/// of the commands beside it.
+#[test]
+fn with_a_refresh_token_commands_ask_the_server() {
+    use std::os::unix::fs::PermissionsExt;
+    let stage = Harness::new(Options {
+        credentials: Credentials::Refresh,
+        ..Options::default()
+    });
+    let server = stage.serve("a");
+    let meeting = stage.meet("asked");
+    wait_for(&meeting, Step::FirstPhrase, &server);
+    let state = stage.scratch.path().join("a/state");
+    let socket = state.join("control.sock");
+    let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&state), mode(&socket)), (0o700, 0o600));
+    let number = meeting.script().number.to_string();
+    let calls = stage.zoom.oauth_calls().len();
+    for action in ["pause", "resume"] {
+        let ran = stage.run("a", &[action, &number]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let line = format!("{action} meeting {number}: accepted by zoom\n");
+        assert_eq!(ran.stdout, line);
+    }
+    stage.zoom.script_rest(None, Answer::error(404, 3001, "no"));
+    let ran = stage.run("a", &["pause", "1", "--json"]);
+    assert_eq!(ran.code, Some(69), "{ran:?}");
+    let line: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(line["error"], "meeting_unknown");
+    assert_eq!(line["status"], 404);
+    assert_eq!(line["code"], 3001);
+    let ran = stage.run("a", &["stop", &number]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    wait_for(&meeting, Step::StoppedAnswered, &server);
+    assert_eq!(stage.zoom.oauth_calls().len(), calls, "one token for all");
+    stage.ends_well(server);
+    // Without a server the command uses the stored token itself.
+    assert!(!socket.exists());
+    let ran = stage.run("a", &["pause", "1"]);
+    assert!(!ran.stdout.contains("state"), "{ran:?}");
+    assert!(stage.zoom.oauth_calls().len() > calls);
+}
+
 #[test]
 fn a_participant_is_named_to_zoom() {
     let zoom = scripted::Scripted::start(|request| match request.path.as_str() {

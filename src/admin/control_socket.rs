@@ -1,0 +1,281 @@
+//! The control socket: commands beside the server have it make their REST calls.
+//!
+//! A refresh token belongs to one process, so with `ZOOM_REFRESH_TOKEN` a second process cannot call
+//! Zoom while the server runs. The socket is in the state directory, which only the server's user and
+//! root may enter (mode 0700), and has mode 0600 itself: who can connect could read the tokens too. A
+//! browser cannot reach it. One line of JSON asks, one answers, and the connection ends.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::net::{Shutdown, shutdown};
+use serde::{Deserialize, Serialize};
+
+use crate::daemon::Handle;
+use crate::domain::product::Product;
+use crate::domain::rest::{ControlRequest, RestAction};
+use crate::zoom_api::Error;
+
+/// Its name in the state directory.
+pub const NAME: &str = "control.sock";
+
+/// A request is one short line that is written at once.
+const REQUEST_MAX: Duration = Duration::from_secs(2);
+/// The daemon answers in milliseconds.
+const DAEMON_MAX: Duration = Duration::from_secs(5);
+/// Two token requests and two calls, each ten seconds at most, and those of one client before us.
+const ANSWER_MAX: Duration = Duration::from_secs(90);
+/// A request holds two ids; an answer holds a message of Zoom's, which is cut before.
+const LINE_BYTES_MAX: u64 = 16 << 10;
+/// The thread may be in a call when the server ends, which the end of the client cuts short.
+const JOIN_MAX: Duration = Duration::from_secs(2);
+/// A REST call, as on the threads that make the server's own.
+const STACK_BYTES: usize = 512 << 10;
+
+/// The request, in the words of the command line.
+#[derive(Debug, Serialize, Deserialize)]
+struct Question {
+    action: String,
+    product: String,
+    id: String,
+    #[serde(default)]
+    participant_user_id: Option<String>,
+}
+
+impl Question {
+    fn new(request: &ControlRequest) -> Question {
+        Question {
+            action: request.action.name().to_owned(),
+            product: request.product.name().to_owned(),
+            id: request.id.clone(),
+            participant_user_id: request.participant_user_id.clone(),
+        }
+    }
+
+    fn request(self) -> Option<ControlRequest> {
+        let mut products = Product::ALL.into_iter();
+        Some(ControlRequest {
+            action: RestAction::from_name(&self.action)?,
+            product: products.find(|product| product.name() == self.product)?,
+            id: self.id,
+            participant_user_id: self.participant_user_id,
+        })
+    }
+}
+
+/// What became of a call that the server made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// What the command ends with: 0, or the exit code of the failure.
+    pub exit_code: u8,
+    /// The failure, if it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+/// Why a call failed, in the words of `--json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The kind of the error.
+    pub error: String,
+    /// Whether trying again may help.
+    pub class: String,
+    /// The HTTP status.
+    pub status: Option<u16>,
+    /// Zoom's code.
+    pub code: Option<i64>,
+    /// One line for people.
+    pub message: String,
+}
+
+impl Answer {
+    /// The answer for a call with this result.
+    pub fn new(result: &Result<(), Error>) -> Answer {
+        match result {
+            Ok(()) => Answer {
+                exit_code: 0,
+                failure: None,
+            },
+            Err(error) => Answer {
+                exit_code: error.exit_code(),
+                failure: Some(Failure {
+                    error: error.kind().name().to_owned(),
+                    class: error.class().name().to_owned(),
+                    status: error.status(),
+                    code: error.code(),
+                    message: error.to_string(),
+                }),
+            },
+        }
+    }
+
+    /// The server cannot make the call at all.
+    fn unavailable(message: &str) -> Answer {
+        Answer::failed(69, "server_unavailable", "retry", message.to_owned())
+    }
+
+    /// This user may not enter the state directory.
+    pub fn forbidden(request: &ControlRequest, state: &Path) -> Answer {
+        let message = format!(
+            "{} {} {}: the refresh token is in {}, which this user may not enter; run this command \
+             as root (sudo) or as the user of the server",
+            request.action.name(),
+            request.product.name(),
+            request.id,
+            state.display()
+        );
+        Answer::failed(77, "state_forbidden", "give_up", message)
+    }
+
+    fn failed(exit_code: u8, error: &str, class: &str, message: String) -> Answer {
+        Answer {
+            exit_code,
+            failure: Some(Failure {
+                error: error.to_owned(),
+                class: class.to_owned(),
+                status: None,
+                code: None,
+                message,
+            }),
+        }
+    }
+}
+
+/// The running socket. Dropping it removes it and joins its thread.
+#[derive(Debug)]
+pub struct ControlSocket {
+    path: PathBuf,
+    /// The thread's listener, to wake it.
+    listener: UnixListener,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ControlSocket {
+    /// Serves requests in this state directory, which the process must have locked.
+    ///
+    /// # Errors
+    /// A path that is too long for a socket (107 bytes); a socket or thread that cannot be made.
+    pub fn start(state: &Path, daemon: Handle) -> io::Result<ControlSocket> {
+        let path = state.join(NAME);
+        // What an earlier process left; the lock on the directory says that it is gone.
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        let accepting = listener.try_clone()?;
+        let thread = Builder::new()
+            .name("control".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                while let Ok((stream, _)) = accepting.accept() {
+                    // A command that was interrupted does not read its answer.
+                    let _ = serve(&stream, &daemon);
+                }
+            })?;
+        Ok(ControlSocket {
+            path,
+            listener,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+        // Ends accept(2) in the thread.
+        let _ = shutdown(&self.listener, Shutdown::Both);
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        let deadline = Instant::now() + JOIN_MAX;
+        while !thread.is_finished() && Instant::now() < deadline {
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        if thread.is_finished() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve(stream: &UnixStream, daemon: &Handle) -> io::Result<()> {
+    stream.set_read_timeout(Some(REQUEST_MAX))?;
+    stream.set_write_timeout(Some(REQUEST_MAX))?;
+    let question: Question = serde_json::from_str(&read_line(stream)?)?;
+    let answer = match question.request() {
+        None => Answer::unavailable("the server is of another version; restart it"),
+        Some(request) => match daemon.control(&request, DAEMON_MAX) {
+            Some(result) => Answer::new(&result),
+            None => Answer::unavailable("the server is stopping or does not answer"),
+        },
+    };
+    write_line(stream, &serde_json::to_string(&answer)?)
+}
+
+/// Has the running server make a call; `None` if none serves this state directory.
+///
+/// # Errors
+/// A directory that this user may not enter; a server that ends or hangs meanwhile.
+pub fn ask(state: &Path, request: &ControlRequest) -> io::Result<Option<Answer>> {
+    use io::ErrorKind::{ConnectionRefused, NotFound};
+    let stream = match UnixStream::connect(state.join(NAME)) {
+        Ok(stream) => stream,
+        Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    stream.set_read_timeout(Some(ANSWER_MAX))?;
+    stream.set_write_timeout(Some(REQUEST_MAX))?;
+    write_line(&stream, &serde_json::to_string(&Question::new(request))?)?;
+    Ok(Some(serde_json::from_str(&read_line(&stream)?)?))
+}
+
+fn read_line(stream: &UnixStream) -> io::Result<String> {
+    let mut line = String::new();
+    BufReader::new(stream.take(LINE_BYTES_MAX)).read_line(&mut line)?;
+    Ok(line)
+}
+
+fn write_line(mut stream: &UnixStream, line: &str) -> io::Result<()> {
+    stream.write_all(format!("{line}\n").as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_crosses_the_socket_as_it_is() {
+        for product in Product::ALL {
+            for action in RestAction::ALL {
+                let mut request = ControlRequest::new(action, product, "a/b=\n");
+                request.participant_user_id = Some("p".to_owned());
+                let line = serde_json::to_string(&Question::new(&request)).expect("JSON");
+                assert!(!line.contains('\n'), "{line}");
+                let read: Question = serde_json::from_str(&line).expect("a question");
+                assert_eq!(read.request(), Some(request));
+            }
+        }
+        let unknown = r#"{"action":"rewind","product":"meeting","id":"1"}"#;
+        let read: Question = serde_json::from_str(unknown).expect("a question");
+        assert_eq!(read.request(), None);
+    }
+
+    #[test]
+    fn without_a_server_nobody_answers() {
+        let folder = std::env::temp_dir().join(format!("rtmsd-ask-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        let request = ControlRequest::new(RestAction::Stop, Product::Meeting, "1");
+        assert_eq!(ask(&folder, &request).expect("no fault"), None);
+        // One that crashed leaves its socket.
+        drop(UnixListener::bind(folder.join(NAME)).expect("a socket"));
+        assert_eq!(ask(&folder, &request).expect("no fault"), None);
+        let _ = fs::remove_dir_all(&folder);
+    }
+}
