@@ -2,20 +2,17 @@
 //!
 //! Every event is one line and one write, whatever text stands in it. Levels: *error*, a human is
 //! needed; *warn*, degraded; *info*, a stream starts or ends; *debug*, names of messages and changes
-//! of state; *trace*, what they say. Lines of a stream's own thread begin with `stream=` and its full
+//! of state; *trace*, their content. Lines of a stream's own thread begin with `stream=` and its full
 //! id, and those of others about it name it in the same way, so one id finds them all; in JSON it is
-//! a field of both. Warnings that repeat are folded: one a minute, with the count of the others.
+//! a field of both. A place that can warn often holds a [`WarnLimiter`](warn_limiter::WarnLimiter).
 
 pub(crate) mod stderr;
 pub(crate) mod warn_limiter;
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
@@ -26,12 +23,9 @@ use stderr::{Stderr, stderr};
 /// Longest message in bytes; what is beyond is cut, and the cut is marked.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 
-/// How long a warning that was logged silences the same one.
-const FOLD: Duration = Duration::from_secs(60);
-
-/// How many different warnings are remembered, two for each of 2,000 streams; more than that are
-/// logged one by one.
-const FOLDED_MAX: usize = 4096;
+/// Crates whose log lines can hold tokens and the bytes of meetings below `warn`. A program that
+/// embeds us with a logger of its own must hold these targets, and all below them, to `warn`.
+pub const SENSITIVE_LOG_TARGETS: [&str; 4] = ["ureq", "ureq_proto", "tungstenite", "tiny_http"];
 
 /// What an operator decides about the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,14 +79,10 @@ enum LogOrigin<'a> {
 /// Writes records as lines.
 struct Logger {
     form: LineFormat,
-    folded: Mutex<Folded>,
     stderr: Mutex<Stderr<io::Stderr>>,
 }
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
-
-static ON_FOLDED: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
-static IS_FOLDED_TOLD: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
     /// The stream that this thread is about.
@@ -114,7 +104,6 @@ pub fn start(settings: Settings) {
     };
     let logger = LOGGER.get_or_init(|| Logger {
         form,
-        folded: Mutex::new(Folded::default()),
         stderr: Mutex::new(stderr()),
     });
     // A program that embeds us may have a logger already; then that one it is.
@@ -122,37 +111,9 @@ pub fn start(settings: Settings) {
     set_level(settings.level);
 }
 
-/// Has this called when a warning was folded and nobody knows yet: [`flush_folded`] should then be
-/// called a minute later. It must not log or wait. Only the first one given counts.
-pub fn on_folded(tell: impl Fn() + Send + Sync + 'static) {
-    let _ = ON_FOLDED.set(Box::new(tell));
-}
-
 /// Changes the level at run time.
 pub fn set_level(level: LevelFilter) {
     log::set_max_level(level);
-}
-
-/// Logs how often warnings were folded since that was last told. Call it at the end, and once in a
-/// while (a minute), so that a flood that stopped is told too.
-pub fn flush_folded() {
-    IS_FOLDED_TOLD.store(false, Relaxed);
-    if let Some(logger) = LOGGER.get() {
-        let rest = logger.lock_folded().take(Instant::now());
-        for ((stream, message), times) in rest {
-            let place = stream
-                .as_deref()
-                .map_or(LogOrigin::Thread("log"), LogOrigin::Stream);
-            logger.write(&line(
-                logger.form,
-                now_ms(),
-                Level::Warn,
-                place,
-                "rtmsd::log",
-                &format!("{message} (repeated {times} times)"),
-            ));
-        }
-    }
 }
 
 /// Whether systemd reads our stderr: then the journal adds the time itself.
@@ -163,14 +124,13 @@ fn is_journal() -> bool {
     given("JOURNAL_STREAM") && given("INVOCATION_ID")
 }
 
-/// The highest level at which a target is let through. Other packages log what they please; below
-/// warn that may include headers with tokens and the bytes of meetings, so they stay silent there
-/// unless all is asked for, and those that see tokens stay silent even then.
+/// The highest level at which a target is logged. Below `warn`, other packages are logged at `trace`
+/// alone, and [`SENSITIVE_LOG_TARGETS`] never.
 fn cap(target: &str, level: LevelFilter) -> LevelFilter {
     let package = target.split(':').next().unwrap_or(target);
     match package {
         "rtmsd" => level,
-        "ureq" | "ureq_proto" | "tungstenite" | "tiny_http" => level.min(LevelFilter::Warn),
+        _ if SENSITIVE_LOG_TARGETS.contains(&package) => level.min(LevelFilter::Warn),
         _ if level == LevelFilter::Trace => LevelFilter::Trace,
         _ => level.min(LevelFilter::Warn),
     }
@@ -187,27 +147,6 @@ impl Log for Logger {
         }
         let mut message = record.args().to_string();
         cut(&mut message);
-        if record.level() == Level::Warn {
-            let now = Instant::now();
-            let admitted = STREAM.with(|stream| {
-                let stream = stream.get().map(|stream| &**stream);
-                self.lock_folded().admit(stream, &message, now)
-            });
-            match admitted {
-                Admitted::No => {
-                    if let Some(tell) = ON_FOLDED.get()
-                        && !IS_FOLDED_TOLD.swap(true, Relaxed)
-                    {
-                        tell();
-                    }
-                    return;
-                }
-                Admitted::After(0) => {}
-                Admitted::After(times) => {
-                    let _ = write!(message, " (repeated {times} times)");
-                }
-            }
-        }
         let write = |place: LogOrigin<'_>| {
             let (level, target) = (record.level(), record.target());
             self.write(&line(self.form, now_ms(), level, place, target, &message));
@@ -224,11 +163,6 @@ impl Log for Logger {
 }
 
 impl Logger {
-    fn lock_folded(&self) -> std::sync::MutexGuard<'_, Folded> {
-        // The table is right after every statement that touches it, so a panic elsewhere is no harm.
-        self.folded.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn write(&self, line: &str) {
         let mut stderr = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
         stderr.write(line, |lost| {
@@ -370,63 +304,6 @@ fn json(text: &str) -> String {
     json
 }
 
-/// The warnings of the last minute. What one stream says is not folded into what another said, or
-/// its history would have gaps.
-#[derive(Default)]
-struct Folded {
-    /// Since when it is silenced, and how often it came since.
-    seen: HashMap<Warning, (Instant, u64)>,
-}
-
-/// A stream, if one speaks, and what it says.
-type Warning = (Option<Box<str>>, String);
-
-#[derive(Debug, PartialEq, Eq)]
-enum Admitted {
-    /// Silenced.
-    No,
-    /// To be logged, after so many that were not.
-    After(u64),
-}
-
-impl Folded {
-    fn admit(&mut self, stream: Option<&str>, message: &str, now: Instant) -> Admitted {
-        let key = (stream.map(Box::from), message.to_owned());
-        if let Some((since, times)) = self.seen.get_mut(&key) {
-            if now.saturating_duration_since(*since) < FOLD {
-                *times += 1;
-                return Admitted::No;
-            }
-            let before = std::mem::take(times);
-            *since = now;
-            return Admitted::After(before);
-        }
-        if self.seen.len() >= FOLDED_MAX {
-            // Those that are over and were never repeated say nothing any more.
-            self.seen.retain(|_, (since, times)| {
-                *times > 0 || now.saturating_duration_since(*since) < FOLD
-            });
-        }
-        if self.seen.len() < FOLDED_MAX {
-            self.seen.insert(key, (now, 0));
-        }
-        Admitted::After(0)
-    }
-
-    /// The counts that have not been told. What is still silenced stays so, from zero.
-    fn take(&mut self, now: Instant) -> Vec<(Warning, u64)> {
-        let mut untold = Vec::new();
-        self.seen.retain(|warning, (since, times)| {
-            if *times > 0 {
-                untold.push((warning.clone(), std::mem::take(times)));
-            }
-            now.saturating_duration_since(*since) < FOLD
-        });
-        untold.sort();
-        untold
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -503,59 +380,16 @@ mod tests {
             ("rtmsd", Trace, Trace),
             ("rtmsd::stream", Debug, Debug),
             ("rtmsd_other", Debug, Warn),
-            ("ureq::pool", Trace, Warn),
-            ("ureq_proto::client", Info, Warn),
-            ("tungstenite::protocol", Trace, Warn),
+            ("ureq::pool", Info, Warn),
             ("native_tls", Debug, Warn),
             ("native_tls", Trace, Trace),
             ("tiny_http", Error, Error),
         ] {
             assert_eq!(cap(target, level), expected, "{target} {level}");
         }
-    }
-
-    #[test]
-    fn warnings_are_folded() {
-        let mut folded = Folded::default();
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(folded.admit(None, "disk full", at(0)), Admitted::After(0));
-        assert_eq!(folded.admit(None, "disk full", at(1)), Admitted::No);
-        assert_eq!(folded.admit(None, "disk slow", at(1)), Admitted::After(0));
-        assert_eq!(folded.admit(None, "disk full", at(59)), Admitted::No);
-        assert_eq!(folded.admit(None, "disk full", at(60)), Admitted::After(2));
-        assert_eq!(folded.admit(None, "disk full", at(61)), Admitted::No);
-        assert_eq!(folded.take(at(62)), [((None, "disk full".to_owned()), 1)]);
-        assert_eq!(folded.admit(None, "disk full", at(63)), Admitted::No);
-        assert_eq!(folded.take(at(200)), [((None, "disk full".to_owned()), 1)]);
-        assert!(folded.seen.is_empty());
-        // Each stream has its own.
-        for stream in ["a", "b"] {
-            let admit = |folded: &mut Folded| folded.admit(Some(stream), "lost", at(300));
-            assert_eq!(admit(&mut folded), Admitted::After(0));
-            assert_eq!(admit(&mut folded), Admitted::No);
+        for target in SENSITIVE_LOG_TARGETS {
+            assert_eq!(cap(&format!("{target}::inner"), Trace), Warn, "{target}");
         }
-        let told = folded.take(at(301));
-        let told: Vec<_> = told
-            .iter()
-            .map(|((stream, _), _)| stream.as_deref())
-            .collect();
-        assert_eq!(told, [Some("a"), Some("b")]);
-    }
-
-    #[test]
-    fn the_memory_of_warnings_is_bounded() {
-        let mut folded = Folded::default();
-        let start = Instant::now();
-        for n in 0..10_000 {
-            assert_eq!(
-                folded.admit(None, &format!("warning {n}"), start),
-                Admitted::After(0)
-            );
-        }
-        assert_eq!(folded.seen.len(), FOLDED_MAX);
-        folded.admit(None, "later", start + FOLD);
-        assert_eq!(folded.seen.len(), 1);
     }
 
     #[test]

@@ -62,9 +62,6 @@ const INBOX_MAX: usize = 8192;
 /// In a storm of webhooks what a restart needs is saved at least this often.
 const SAVE_EVERY: Duration = Duration::from_millis(50);
 
-/// From the first warning that is folded to the line that tells how many were.
-const FLUSH_AFTER: Duration = Duration::from_secs(60);
-
 /// Makes further sinks for a stream: the way in for those who embed us.
 pub type SinkFactory = dyn Fn(&StreamInfo) -> Vec<Box<dyn Sink>> + Send;
 
@@ -111,7 +108,6 @@ enum Event {
     Called(Box<Outcome>),
     Ended(String),
     SystemResumed,
-    Folded,
     /// The intent log needs a snapshot.
     Checkpoint,
     Status(SyncSender<Status>),
@@ -269,19 +265,15 @@ impl Daemon {
             disk.complete_orphans();
         }
         self.save();
-        let (mut next, mut saved, mut flush_at) = (None, Instant::now(), None);
+        let (mut next, mut saved) = (None, Instant::now());
         loop {
             // Nothing else is due here: every other deadline belongs to another thread.
             let later = self.later.iter().map(|(at, _)| *at);
-            let due = flush_at.into_iter().chain(self.wave.due()).chain(later);
-            let due: Option<Instant> = due.min();
+            let due = self.wave.due().into_iter().chain(later).min();
             let wait = due.map_or(Duration::from_secs(3600), |at| {
                 at.saturating_duration_since(Instant::now())
             });
             let event = next.take().or_else(|| self.inbox.recv_timeout(wait));
-            if flush_at.take_if(|at| Instant::now() >= *at).is_some() {
-                crate::log::flush_folded();
-            }
             if self.wave.is_over(Instant::now(), self.running.len()) {
                 heap_trim::trim_heap();
             }
@@ -319,7 +311,6 @@ impl Daemon {
                         snapshot.demand();
                     }
                 }
-                Event::Folded => flush_at = Some(Instant::now() + FLUSH_AFTER),
                 Event::Status(reply) => drop(reply.send(self.status())),
                 Event::Heartbeat(reply) => drop(reply.send(self.heartbeat())),
                 Event::Api(reply) => drop(reply.send(Arc::clone(&self.api))),

@@ -92,7 +92,6 @@ impl Daemon {
             }
             Event::Ended(_)
             | Event::SystemResumed
-            | Event::Folded
             | Event::Checkpoint
             | Event::Api(_)
             | Event::Reload(..)

@@ -329,10 +329,10 @@ impl PollLoop {
         }
         route.accept_fails.store(true, Ordering::Relaxed);
         self.accept_paused_until = Some(now + TIMES.accept_pause);
-        if let Some(silent) = self.accept_warning.allow(now) {
+        if let Some(more) = self.accept_warning.allow(now) {
             log::warn!(
-                "the {} listener cannot accept: {error}; trying again ({silent} more times \
-                 since the last warning); raise the limit of open files if this stays",
+                "the {} listener cannot accept: {error}; trying again; raise the limit of open files \
+                 if this stays{more}",
                 route.name
             );
         }

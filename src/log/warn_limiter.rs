@@ -1,18 +1,20 @@
-//! Something worth a warning, but not one per occurrence.
+//! One warning a minute from each place that can repeat; the next one says how many were suppressed.
 
+use std::fmt;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// One warning a minute is enough to be seen.
+/// One warning a minute is enough to be seen. A flood that ends shows in the metric of its cause.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// Lets one occurrence a minute through and counts the others.
+/// Lets one occurrence a minute through and counts the others. One for each call site, and where the
+/// warning is about a stream, one for each stream.
 #[derive(Debug, Default)]
 pub(crate) struct WarnLimiter(Mutex<(Option<Instant>, u64)>);
 
 impl WarnLimiter {
-    /// How many occurrences were silent since the last warning, or `None` to be silent now.
-    pub(crate) fn allow(&self, now: Instant) -> Option<u64> {
+    /// `None` to be silent now; else what goes behind the text of the line.
+    pub(crate) fn allow(&self, now: Instant) -> Option<Suppressed> {
         let mut state = self.0.lock().unwrap_or_else(|e| e.into_inner());
         let (last, silent) = &mut *state;
         if last.is_some_and(|at| now.saturating_duration_since(at) < PAUSE) {
@@ -20,7 +22,20 @@ impl WarnLimiter {
             return None;
         }
         *last = Some(now);
-        Some(std::mem::take(silent))
+        Some(Suppressed(std::mem::take(silent)))
+    }
+}
+
+/// How many occurrences were not logged since the last one that was: ` suppressed=12`, or nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Suppressed(u64);
+
+impl fmt::Display for Suppressed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            n => write!(f, " suppressed={n}"),
+        }
     }
 }
 
@@ -30,10 +45,13 @@ mod tests {
 
     #[test]
     fn one_a_minute_and_the_rest_is_counted() {
-        let (seldom, start) = (WarnLimiter::default(), Instant::now());
-        assert_eq!(seldom.allow(start), Some(0));
-        assert_eq!(seldom.allow(start), None);
-        assert_eq!(seldom.allow(start + PAUSE / 2), None);
-        assert_eq!(seldom.allow(start + PAUSE), Some(2));
+        let (limiter, start) = (WarnLimiter::default(), Instant::now());
+        let line = |now| limiter.allow(now).map(|more| format!("disk full{more}"));
+        assert_eq!(line(start).as_deref(), Some("disk full"));
+        assert_eq!(line(start), None);
+        assert_eq!(line(start + PAUSE / 2), None);
+        let later = line(start + PAUSE);
+        assert_eq!(later.as_deref(), Some("disk full suppressed=2"));
+        assert_eq!(line(start + PAUSE), None);
     }
 }

@@ -12,7 +12,7 @@ use memchr::memchr;
 use tungstenite::Message;
 
 use super::commands::CommandReceiver;
-use super::log_notice;
+use super::notice_log::NoticeLog;
 use super::poller::{Poller, Readiness};
 use super::sink::Sink;
 use super::stats::Stats;
@@ -59,6 +59,7 @@ pub(super) struct Driver {
     pub(super) sinks: Vec<Box<dyn Sink>>,
     pub(super) seam: RecentPhrases,
     pub(super) stats: Arc<Stats>,
+    pub(super) notices: NoticeLog,
     pub(super) sockets: Vec<Link>,
     pub(super) hold: Backpressure,
     /// Since when media sockets are left alone, for [`MEDIA_COALESCE`].
@@ -183,7 +184,7 @@ impl Driver {
                         self.seam.on_reconnect(self.now);
                     }
                     self.stats.notice(&notice);
-                    log_notice(&notice);
+                    self.notices.log(&notice, self.now);
                     for sink in &mut self.sinks {
                         sink.on_notice(&notice);
                     }

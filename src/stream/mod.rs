@@ -5,6 +5,7 @@
 
 pub(crate) mod commands;
 pub(crate) mod driver;
+pub(crate) mod notice_log;
 pub(crate) mod poller;
 pub(crate) mod sink;
 pub(crate) mod stats;
@@ -21,11 +22,11 @@ pub use stats::{Count, Stats};
 
 use crate::net::dial::Dialer;
 use crate::net::waker::{Waker, waker};
-use crate::protocol::codes::{RefusalPolicy, StreamState};
 use crate::protocol::dedup::RecentPhrases;
-use crate::protocol::{Command, EndReason, Notice, Stream, StreamConfig};
+use crate::protocol::{Command, EndReason, Stream, StreamConfig};
 use commands::{CommandError, CommandSender, command_queue};
 use driver::{Backpressure, Driver};
+use notice_log::NoticeLog;
 use poller::Poller;
 
 /// Only what is touched becomes memory. JSON of the deepest nesting that the parser takes, in a
@@ -154,6 +155,7 @@ impl StreamHandle {
                 sinks,
                 seam: RecentPhrases::default(),
                 stats: thread_stats,
+                notices: NoticeLog::default(),
                 // Signaling and, most often, one of media.
                 sockets: Vec::with_capacity(2),
                 hold: Backpressure::No,
@@ -229,77 +231,6 @@ impl<F: FnOnce()> Drop for OnDrop<F> {
     fn drop(&mut self) {
         if let Some(call) = self.0.take() {
             call();
-        }
-    }
-}
-
-/// The log adds which stream it is.
-fn log_notice(notice: &Notice) {
-    match notice {
-        Notice::Accepted(link) => log::debug!("handshake accepted link={link}"),
-        Notice::Granted(granted) => {
-            let media = granted.kind.name();
-            log::debug!("granted media={media} params={}", granted.json);
-            for field in &granted.unknown {
-                log::warn!("media parameter granted that is not known: {field}; taken as asked");
-            }
-        }
-        Notice::Ready => log::info!("receiving"),
-        Notice::Lost(link, loss) => log::warn!("lost link={link} cause=\"{loss}\""),
-        Notice::MediaResumed(kind) => log::debug!("media resumed media={}", kind.name()),
-        Notice::GivenUp { kind, loss } => log::warn!(
-            "media given up media={} cause=\"{loss}\"; the other media go on, this one is tried once \
-             a minute",
-            kind.name()
-        ),
-        Notice::DataBeforeAnswer(kind) => log::warn!(
-            "data before message 4 media={}; taken as the answer to the handshake",
-            kind.name()
-        ),
-        Notice::OneSocket => log::warn!(
-            "one media socket for all kinds: Zoom refuses one for each; unwanted media are dropped"
-        ),
-        // The driver logs the first one.
-        Notice::Oversize { .. } => {}
-        Notice::SpeakersUnknown => log::warn!(
-            "no audio packet names its speaker, though RTMS_AUDIO_STREAMS asks for one track each: \
-             the audio is one mixed track; transcripts name speakers (RTMS_MEDIA=audio,transcript), \
-             and so do the active speaker events in events.jsonl"
-        ),
-        Notice::Refused {
-            link,
-            status,
-            reason,
-            policy,
-        } => {
-            let status = status.map_or("no status code".to_owned(), |status| status.to_string());
-            let next = match policy {
-                RefusalPolicy::Retry => "; will be tried again",
-                _ => "",
-            };
-            log::warn!("refused link={link} status=\"{status}\" reason={reason:?}{next}");
-        }
-        Notice::NotGranted(kind, Some(scope)) => {
-            log::warn!(
-                "not granted media={}; the app needs the scope {scope}",
-                kind.name()
-            );
-        }
-        Notice::NotGranted(kind, None) => log::warn!("not granted media={}", kind.name()),
-        Notice::BadUrl(kind, error) => log::warn!("media={} {error}", kind.name()),
-        Notice::Encrypted(kind) => log::error!(
-            "payload is encrypted media={}; its data is dropped; have payload encryption \
-             switched off for the app",
-            kind.name()
-        ),
-        Notice::State(state, reason) => match state {
-            StreamState::Unknown(n) => log::debug!("stream state={n} reason=\"{reason}\""),
-            state => log::debug!("stream state={} reason=\"{reason}\"", state.name()),
-        },
-        Notice::VideoSubscription(_, status) => log::debug!("video subscription status={status}"),
-        Notice::Session(state, reason) => {
-            let name = crate::protocol::codes::session_state_name(*state);
-            log::debug!("session state={name} reason=\"{reason}\"");
         }
     }
 }

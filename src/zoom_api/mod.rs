@@ -40,10 +40,6 @@ use http_call::{Http, HttpCall, Server};
 use oauth::cache::TokenCache;
 use oauth::request::TokenSource;
 
-/// Log targets (and all below them) that a logger must hold to `warn` at any level: at `trace`
-/// they print what goes over the wire, tokens and transcripts included.
-pub const SENSITIVE_LOG_TARGETS: [&str; 3] = ["ureq", "ureq_proto", "tungstenite"];
-
 /// How long one REST call may take, from the look-up of the name to the last byte.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 

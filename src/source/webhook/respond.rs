@@ -382,11 +382,11 @@ impl<T: From<Accepted>> Server<T> {
         if self.has_verified.load(Relaxed) {
             return;
         }
-        if let Some(silent) = self.forged_warning.allow(Instant::now()) {
+        if let Some(more) = self.forged_warning.allow(Instant::now()) {
             log::warn!(
-                "webhook refused: the signature is missing or wrong, and none has been right so far \
-                 ({silent} more since the last warning); check that ZOOM_SECRET_TOKEN is the app's, \
-                 and that no proxy changes the body or drops the header x-zm-signature"
+                "webhook refused: the signature is missing or wrong, and none has been right so far; \
+                 check that ZOOM_SECRET_TOKEN is the app's, and that no proxy changes the body or \
+                 drops the header x-zm-signature{more}"
             );
         }
     }
@@ -394,10 +394,10 @@ impl<T: From<Accepted>> Server<T> {
     /// Zoom posts to an address that we do not serve, and its events are lost until one of the two is
     /// changed.
     fn note_wrong_path(&self, found: &str, expected: &str) {
-        if let Some(silent) = self.path_warning.allow(Instant::now()) {
+        if let Some(more) = self.path_warning.allow(Instant::now()) {
             log::warn!(
-                "webhook answered 404: signature valid, path {:?}, expected {expected:?} ({silent} \
-                 more since the last warning); change the endpoint at Zoom or WEBHOOK_PATH",
+                "webhook answered 404: signature valid, path {:?}, expected {expected:?}; change the \
+                 endpoint at Zoom or WEBHOOK_PATH{more}",
                 payload::cut(found, 200)
             );
         }
@@ -407,11 +407,8 @@ impl<T: From<Accepted>> Server<T> {
     fn accept(&self, request: HttpRequest, event: ZoomEvent) -> Option<Pending<'_, T>> {
         let Some(place) = self.inbox.reserve() else {
             bump(&self.counters.inbox_full);
-            if let Some(silent) = self.full_warning.allow(Instant::now()) {
-                log::warn!(
-                    "webhook answered 503: inbox full; Zoom will retry ({silent} more since the last \
-                     warning)"
-                );
+            if let Some(more) = self.full_warning.allow(Instant::now()) {
+                log::warn!("webhook answered 503: inbox full; Zoom will retry{more}");
             }
             request.answer(
                 Answer::text(503, "no room now, deliver again\n").with("Retry-After", "60"),
@@ -436,11 +433,8 @@ impl<T: From<Accepted>> Server<T> {
     /// An event that cannot be kept would be lost by a crash, so Zoom is to repeat it.
     fn put_off(&self, request: HttpRequest, refusal: &Refusal) {
         bump(&self.counters.not_kept);
-        if let Some(silent) = self.not_kept_warning.allow(Instant::now()) {
-            log::warn!(
-                "webhook answered 503: {refusal}; Zoom will retry ({silent} more since the last \
-                 warning)"
-            );
+        if let Some(more) = self.not_kept_warning.allow(Instant::now()) {
+            log::warn!("webhook answered 503: {refusal}; Zoom will retry{more}");
         }
         request.answer(Answer::text(503, "not kept, deliver again\n").with("Retry-After", "60"));
     }
@@ -470,8 +464,8 @@ impl<T: From<Accepted>> Server<T> {
                 bump(&counters.incomplete);
                 if !settings.verify {
                     log::debug!("webhook not acted on: {fault}");
-                } else if let Some(silent) = self.incomplete_warning.allow(Instant::now()) {
-                    log::warn!("webhook not acted on: {fault} ({silent} more since the last)");
+                } else if let Some(more) = self.incomplete_warning.allow(Instant::now()) {
+                    log::warn!("webhook not acted on: {fault}{more}");
                 }
             }
             WebhookAnswer::Malformed => bump(&counters.malformed),
@@ -484,11 +478,11 @@ impl<T: From<Accepted>> Server<T> {
             }
             WebhookAnswer::Stale(age) => {
                 bump(&counters.stale);
-                if let Some(silent) = self.stale_warning.allow(Instant::now()) {
+                if let Some(more) = self.stale_warning.allow(Instant::now()) {
                     let age_s = age.map_or(-1, |age| age.as_secs().cast_signed());
                     log::warn!(
-                        "webhook refused: signature valid, timestamp {age_s} s off ({silent} more \
-                         since the last warning); check this machine's clock"
+                        "webhook refused: signature valid, timestamp {age_s} s off; check this \
+                         machine's clock{more}"
                     );
                 }
             }

@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, Once};
 
-use rtmsd::zoom_api::SENSITIVE_LOG_TARGETS;
+use rtmsd::log::SENSITIVE_LOG_TARGETS;
 
 static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
