@@ -166,7 +166,7 @@ impl Logger {
     fn write(&self, line: &str) {
         let mut stderr = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
         stderr.write(line, |lost| {
-            let message = format!("log lines were lost lines={lost}: nobody read them");
+            let message = format!("log lines lost, stderr reader too slow lines={lost}");
             let place = LogOrigin::Thread("log");
             crate::log::line(
                 self.form,
@@ -248,7 +248,7 @@ fn stream_in(message: &str) -> Option<&str> {
     Some(id.trim_end_matches([':', ';', ',']))
 }
 
-/// Priorities of syslog, as journald takes them in front of a line.
+/// Priorities of syslog, as journald reads them in front of a line.
 fn priority(level: Level) -> u8 {
     match level {
         Level::Error => 3,
@@ -269,7 +269,7 @@ fn push_word(line: &mut String, word: &str) {
     }
 }
 
-/// Text from outside can neither end the line nor speak to a terminal. Beside control characters
+/// Text from outside can neither end the line nor control a terminal. Beside control characters
 /// that is true of the separators that some readers take for line ends, and of the marks that turn
 /// the direction of writing.
 fn push_escaped(line: &mut String, text: &str) {

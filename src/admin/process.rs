@@ -1,4 +1,4 @@
-//! What the system knows of this process; zeros where it does not tell.
+//! This process in numbers of the kernel: memory, files, threads; zero where they cannot be read.
 
 use std::fs;
 

@@ -10,7 +10,7 @@ use crate::clock::now_ms;
 use crate::daemon::status::{KINDS, Status, StreamStatus, kind_name};
 use crate::stream::Stats;
 
-/// Most streams in one answer, the oldest first; the number of the others is told.
+/// Most streams in one answer, the oldest first; the number of the others is given.
 pub const STREAMS_MAX: usize = 10_000;
 
 /// The answer.
@@ -44,7 +44,7 @@ pub struct Counts {
     pub webhooks_refused: u64,
     /// REST calls that Zoom accepted.
     pub calls_ok: u64,
-    /// REST calls that were given up, and tokens that could not be had.
+    /// REST calls that failed for good, and failed attempts to obtain a token.
     pub calls_failed: u64,
     /// Streams begun.
     pub streams_begun: u64,
@@ -106,7 +106,7 @@ pub struct Line {
     pub given_up: Vec<String>,
     /// Newest data, Unix milliseconds; `None` before the first.
     pub last_data_ms: Option<u64>,
-    /// Times that it received anew after a loss.
+    /// Times that it received again after a loss.
     pub reconnects: u64,
     /// Times that a connection was lost.
     pub losses: u64,

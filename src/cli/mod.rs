@@ -1,7 +1,10 @@
 //! The command line: arguments, configuration, log, and then one of the commands.
 //!
 //! Each command writes its answer to a writer and returns an exit code.
-#![expect(clippy::print_stderr, reason = "a command speaks to its user")]
+#![expect(
+    clippy::print_stderr,
+    reason = "a command writes to its user's terminal"
+)]
 
 pub mod args;
 pub mod check;
@@ -126,7 +129,7 @@ fn with_config(path: Option<&Path>, needs: Needs, next: impl FnOnce(&Loaded) -> 
     with_sources(sources, next)
 }
 
-/// Reads the configuration, starts the log, and goes on.
+/// Reads the configuration, starts the log, and runs the command.
 fn with_sources(sources: Result<Sources<'_>, Fault>, next: impl FnOnce(&Loaded) -> u8) -> u8 {
     let faults = match sources {
         Ok(sources) => match load(&sources) {
@@ -158,13 +161,13 @@ fn check(path: Option<&Path>, online: bool) -> u8 {
             return exit::CONFIG;
         }
     };
-    let judgement = match check::check(&sources, &mut io::stdout()) {
-        Ok(judgement) => judgement,
+    let report = match check::check(&sources, &mut io::stdout()) {
+        Ok(report) => report,
         // A reader that is gone does not want to know.
         Err(_) => return exit::OK,
     };
-    if !judgement.is_loaded || !online {
-        return judgement.exit_code;
+    if !report.is_loaded || !online {
+        return report.exit_code;
     }
     let online = with_config(path, Needs::Serve, |loaded| {
         let (app, settings) = (loaded.config.app(), &loaded.config.daemon);
@@ -177,7 +180,7 @@ fn check(path: Option<&Path>, online: bool) -> u8 {
         let state = state_for_rest(app, settings);
         online::run(app, process(settings), state, &media, &mut io::stdout())
     });
-    judgement.exit_code.max(online)
+    report.exit_code.max(online)
 }
 
 /// What a REST client has of this process, but for the state directory.

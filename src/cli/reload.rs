@@ -1,5 +1,5 @@
-//! SIGHUP: reads the configuration again. What can change while the server runs changes, for what
-//! begins from then on; what cannot is named; with any fault, nothing changes.
+//! Reload at SIGHUP: reads the configuration again and applies it to what starts from then on. Keys
+//! that only a restart can change are logged; with any fault, nothing changes.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,13 +9,13 @@ use crate::config::{Config, Fault, Loaded, Needs, Sources, load};
 use crate::daemon::Handle;
 use crate::log;
 
-/// The daemon takes settings in milliseconds.
+/// The daemon applies settings within milliseconds.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
-/// What a running server was told, and whom to tell what is new.
+/// The configuration of a running server, and the parts that apply a new one.
 pub(super) struct Reloading {
     path: Option<PathBuf>,
-    /// As the process began.
+    /// At the start of the process.
     started: Config,
     newest: Loaded,
     daemon: Handle,
@@ -38,21 +38,21 @@ impl Reloading {
         }
     }
 
-    /// Reads, hands over, and tells the log what came of it.
+    /// Reads the configuration, applies it, and logs the result.
     pub(super) fn reload(&mut self) {
-        match self.take() {
+        match self.apply() {
             Ok(()) => {}
             Err(faults) => {
                 for fault in &faults {
                     ::log::error!("reload: {fault}");
                 }
                 let faults = faults.len();
-                ::log::error!("reload: nothing was changed, all goes on as before faults={faults}");
+                ::log::error!("reload failed, configuration unchanged faults={faults}");
             }
         }
     }
 
-    fn take(&mut self) -> Result<(), Vec<String>> {
+    fn apply(&mut self) -> Result<(), Vec<String>> {
         let text = |fault: &dyn std::fmt::Display| vec![fault.to_string()];
         let sources =
             Sources::from_process(self.path.as_deref(), Needs::Serve).map_err(|f| text(&f))?;
@@ -64,7 +64,7 @@ impl Reloading {
             None => return Err(text(&"the daemon does not answer")),
         }
         log::set_level(config.log.level);
-        // The token belongs to the address: one that lets everybody in may be meant for another.
+        // The token belongs to the address: one without a token may be meant for another address.
         if config.admin.address == self.started.admin.address {
             self.admin_token.set(config.admin.token.clone());
         }
@@ -74,7 +74,7 @@ impl Reloading {
         let fixed = needing_restart(&self.started, config);
         if !fixed.is_empty() {
             ::log::warn!(
-                "reload: changed, but only a restart makes it so keys={}",
+                "reload: changed, but applied by a restart only keys={}",
                 fixed.join(",")
             );
         }

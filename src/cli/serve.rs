@@ -16,7 +16,7 @@ use crate::{state, systemd};
 
 use super::reload::Reloading;
 
-/// Runs the server until it is told to end; returns the exit code. `path` is where SIGHUP finds the
+/// Runs the server until a signal ends it; returns the exit code. `path` is where SIGHUP finds the
 /// configuration again, as on the command line.
 pub fn run(loaded: &Loaded, path: Option<&Path>) -> u8 {
     match serve(loaded, path) {

@@ -22,8 +22,8 @@ const FOLDERS: [&str; 4] = [
     "/lib/systemd/system",
 ];
 
-/// Has a command that reads the service's configuration find what the service finds beside it: its
-/// secrets and its folders. Who may not look for the secrets is told nothing of them.
+/// Gives a command that reads the service's configuration what systemd gives the service: the folders
+/// of its secrets and its state. The folder of secrets is left out for a user who may not enter it.
 pub fn overlay_service_env(sources: &mut Sources<'_>) {
     let given = |name: &str| sources.environment.iter().any(|(key, _)| key == name);
     let Some((file, _)) = sources.file.as_ref() else {
@@ -168,7 +168,7 @@ fn judge(text: &str, file: Option<&Path>, is_missing: &dyn Fn(&Path) -> bool) ->
     let service = service(text);
     let last = |key: &str| last(&service, key);
     let mut findings = Vec::new();
-    let mut tell = |grade, text: String| findings.push(Finding::new(grade, WHAT, text));
+    let mut add = |grade, text: String| findings.push(Finding::new(grade, WHAT, text));
     let wrong = CheckLevel::Fault(exit::CONFIG);
 
     // It is not this configuration's unit.
@@ -177,12 +177,12 @@ fn judge(text: &str, file: Option<&Path>, is_missing: &dyn Fn(&Path) -> bool) ->
             "rtmsd.service is not judged: it reads {0}, so rtmsd check --config {0} does that",
             config.display()
         );
-        tell(CheckLevel::Fine, text);
+        add(CheckLevel::Fine, text);
         return findings;
     }
     let program = command(&service).next().unwrap_or_default();
     if is_missing(Path::new(program)) {
-        tell(
+        add(
             wrong,
             format!("ExecStart={program:?}, which does not exist"),
         );
@@ -194,11 +194,11 @@ fn judge(text: &str, file: Option<&Path>, is_missing: &dyn Fn(&Path) -> bool) ->
                  make it (mode 0600), or take the line out",
                 path.display()
             );
-            tell(wrong, text);
+            add(wrong, text);
         }
     }
     if last("Type").is_none_or(|kind| !kind.starts_with("notify")) {
-        tell(
+        add(
             CheckLevel::Warn,
             "Type=notify is missing, so systemd takes it for ready too early".to_owned(),
         );
@@ -209,7 +209,7 @@ fn judge(text: &str, file: Option<&Path>, is_missing: &dyn Fn(&Path) -> bool) ->
         ("ExecReload", "systemctl reload does nothing"),
     ] {
         if last(key).is_none() {
-            tell(CheckLevel::Warn, format!("{key}= is missing: {why}"));
+            add(CheckLevel::Warn, format!("{key}= is missing: {why}"));
         }
     }
     match last("LimitNOFILE").map(|limit| limit.rsplit(':').next().unwrap_or(limit)) {
@@ -222,7 +222,7 @@ fn judge(text: &str, file: Option<&Path>, is_missing: &dyn Fn(&Path) -> bool) ->
                     .map(|max| limits(Some(max), "for the service")),
             );
         }
-        None => tell(
+        None => add(
             CheckLevel::Warn,
             "LimitNOFILE= is missing: what systemd gives by itself may be too few".to_owned(),
         ),

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, and where.
+//! Faults and warnings of a configuration, each with its place.
 
 use std::borrow::Cow;
 use std::fmt;

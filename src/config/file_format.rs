@@ -1,4 +1,4 @@
-//! The form of `rtms.conf`: lines of `KEY=VALUE`. What the keys mean is for `keys` to know.
+//! The form of `rtms.conf`: lines of `KEY=VALUE`. The meaning of the keys is in `keys`.
 //!
 //! It reads what systemd's `EnvironmentFile=` and the usual `.env` readers read: comments with `#`
 //! or `;`, single and double quotes (also over several lines), an `export` in front, CRLF, a byte
@@ -16,7 +16,7 @@
 /// Largest file that is read, in bytes.
 pub const FILE_BYTES_MAX: usize = 256 * 1024;
 
-/// Most broken lines that are told; a file with more of them is no configuration.
+/// Most broken lines that are reported; a file with more of them is no configuration.
 const FAULTS_MAX: usize = 20;
 
 /// A line that names a key.
@@ -73,7 +73,7 @@ struct Parser {
     entries: Vec<Entry>,
     faults: Vec<BadLine>,
     /// After one quote without its end no other is looked for beyond its line: the file is read
-    /// in one pass whatever stands in it.
+    /// in one pass, whatever its content.
     has_open_quote: bool,
 }
 
@@ -83,7 +83,7 @@ impl Parser {
         self.faults.push(BadLine { line, text });
     }
 
-    /// Reads one line, and tells how many of the following ones belong to its value.
+    /// Reads one line, and returns how many of the following ones belong to its value.
     fn line(&mut self, number: usize, line: &str, following: &[&str]) -> usize {
         let line = line.trim();
         if line.is_empty() || line.starts_with(['#', ';']) {

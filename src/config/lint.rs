@@ -1,4 +1,4 @@
-//! What works, but is probably not what was meant.
+//! Lints: configurations that work, but are probably not what was meant.
 
 use super::precedence::Loading;
 use crate::config::{Config, Needs};
@@ -6,7 +6,7 @@ use crate::protocol::params::{MediaKind, VideoStreams};
 
 impl Loading<'_> {
     /// What works, but is probably not what was meant.
-    pub(super) fn judge(&mut self, config: &Config) {
+    pub(super) fn lint(&mut self, config: &Config) {
         if self.sources.needs != Needs::Serve {
             return;
         }
@@ -60,10 +60,10 @@ impl Loading<'_> {
                 "not used without RTMS_VIDEO=individual",
             );
         }
-        self.judge_media(config);
+        self.lint_media(config);
     }
 
-    fn judge_media(&mut self, config: &Config) {
+    fn lint_media(&mut self, config: &Config) {
         for (prefix, kind) in [
             ("RTMS_AUDIO_", MediaKind::Audio),
             ("RTMS_VIDEO", MediaKind::Video),

@@ -1,4 +1,4 @@
-//! What the operator decides: `rtms.conf` and the environment become the settings of each part.
+//! The configuration: `rtms.conf` and the environment become the settings of each part.
 //!
 //! [`file_format`] knows the form of a line, `values` the form of a value, [`keys`] which keys there
 //! are and what each means, `precedence` which source of a key counts, `completeness` which keys need
@@ -62,7 +62,7 @@ impl Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let nobody = AppCredentials {
+        let no_app = AppCredentials {
             id: String::new(),
             secret: Secret::new(""),
         };
@@ -73,7 +73,7 @@ impl Default for Config {
                 disk: Some(RecorderSettings::default()),
                 stdout: Some(StdoutFormat::default()),
                 state: Some(DEFAULT_STATE.into()),
-                ..daemon::Settings::new(App::new(nobody, Vec::new()))
+                ..daemon::Settings::new(App::new(no_app, Vec::new()))
             },
             admin: admin::Settings::default(),
             log: log::Settings::default(),

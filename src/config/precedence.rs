@@ -1,8 +1,9 @@
-//! Who wins. Which keys need each other is in `complete`, what is odd in `judge`.
+//! Precedence: which source of a key counts. Which keys need each other is in `completeness`, what
+//! is odd in `lint`.
 //!
 //! For one key: the environment, then the file; for a secret also `KEY_FILE` in either place, and a
 //! file of that name in `$CREDENTIALS_DIRECTORY`. An empty value counts as not given. Two ways that
-//! give the same secret are a fault, since nobody could tell which one is used; only the
+//! give the same secret are a fault, since it would not be plain which one is used; only the
 //! environment may override.
 
 use std::collections::HashMap;
@@ -79,7 +80,7 @@ pub fn load(sources: &Sources<'_>) -> Result<Loaded, Vec<Fault>> {
         let faults = loading.faults.len();
         match loading.choose(key, &from_environment, &from_file) {
             Some(given) => loading.set(key, given, &mut draft),
-            // Given, though not to be had: that is its only fault, it is not missing too.
+            // Given, but its file cannot be read: that is its only fault, it is not missing too.
             None if loading.faults.len() > faults => loading.settings.push(Setting {
                 key: key.name,
                 shown: String::new(),
@@ -93,7 +94,7 @@ pub fn load(sources: &Sources<'_>) -> Result<Loaded, Vec<Fault>> {
     if !loading.faults.is_empty() {
         return Err(loading.faults);
     }
-    loading.judge(&config);
+    loading.lint(&config);
     Ok(Loaded {
         config,
         settings: loading.settings,
@@ -182,12 +183,12 @@ impl Loading<'_> {
             !given.value.is_empty()
                 && find(&given.name).is_some_and(|(key, is_file)| key.is_secret && !is_file)
         });
-        self.judge_mode(file_name, content.mode, has_secret);
+        self.check_mode(file_name, content.mode, has_secret);
         found.retain(|_, given| !given.value.is_empty());
         found
     }
 
-    fn judge_mode(&mut self, name: &str, mode: Option<u32>, has_secret: bool) {
+    fn check_mode(&mut self, name: &str, mode: Option<u32>, has_secret: bool) {
         let mode = mode.unwrap_or(0);
         let (what, remedy) = if mode & 0o002 != 0 {
             ("everyone on this machine may change it", "chmod o-w")
@@ -333,7 +334,7 @@ impl Loading<'_> {
             );
             return None;
         }
-        self.judge_mode(&path.display().to_string(), content.mode, true);
+        self.check_mode(&path.display().to_string(), content.mode, true);
         Some(Given { value, ..given })
     }
 

@@ -38,7 +38,7 @@ pub struct FileContent {
 pub struct Sources<'a> {
     /// What it is for.
     pub needs: Needs,
-    /// The file's name as it is to appear in faults, and what stands in it.
+    /// The file's name as it is to appear in faults, and its content.
     pub file: Option<(String, FileContent)>,
     /// The environment; it overrides the file.
     pub environment: Vec<(OsString, OsString)>,

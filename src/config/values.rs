@@ -38,7 +38,7 @@ pub(super) fn seconds(text: &str, least: u64) -> Read<Duration> {
         return Ok(Duration::from_secs(seconds));
     }
     let expected = format!("seconds from {least} to {SECONDS_MAX}");
-    // People write 1h; the answer can be told.
+    // Some write 1h; the fault says how to write it.
     let in_units = [("h", 3600), ("m", 60), ("min", 60), ("s", 1)]
         .into_iter()
         .find_map(|(unit, factor)| number(text.strip_suffix(unit)?.trim())?.checked_mul(factor))

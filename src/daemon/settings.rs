@@ -17,7 +17,7 @@ use crate::source::ingress;
 /// What SIGTERM does to streams: `RTMS_ON_EXIT`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnExit {
-    /// They stay open at Zoom, so that the next process can take them over.
+    /// They stay open at Zoom, so that the next process can rejoin them.
     #[default]
     Leave,
     /// They are ended at Zoom.

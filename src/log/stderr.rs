@@ -1,8 +1,8 @@
 //! Stderr, whose reader may have stopped reading.
 //!
-//! A journal that hangs, or a terminal that is held, must not hold up whoever logs: a stream would
+//! A journal that hangs, or a terminal that is held, must not block the threads that log: a stream would
 //! miss its keep-alives over a line about them. A line that is not taken in time is lost and counted,
-//! and the count is told as soon as lines are taken again.
+//! and the count is logged as soon as lines can be written again.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -20,7 +20,7 @@ const PIECE_BYTES: usize = 4096;
 /// Where lines go.
 pub(super) struct Stderr<W> {
     out: W,
-    /// Lines lost since that was last told.
+    /// Lines lost since the last line that says so.
     lost: u64,
     /// The last piece written did not end a line.
     is_torn: bool,
@@ -35,14 +35,14 @@ impl<W: Write + AsFd> Stderr<W> {
         }
     }
 
-    /// Writes a line, its end included. `told` makes one of a number of lost ones.
-    pub(super) fn write(&mut self, line: &str, told: impl FnOnce(u64) -> String) {
+    /// Writes a line, its end included. `report` makes a line of the number of lost ones.
+    pub(super) fn write(&mut self, line: &str, report: impl FnOnce(u64) -> String) {
         let patience = match self.lost {
             0 => PATIENCE,
             _ => Duration::ZERO,
         };
         let until = Instant::now() + patience;
-        if self.lost > 0 && self.put(&told(self.lost), until) {
+        if self.lost > 0 && self.put(&report(self.lost), until) {
             self.lost = 0;
         }
         if self.lost > 0 || !self.put(line, until) {
@@ -74,7 +74,7 @@ impl<W: Write + AsFd> Stderr<W> {
         let mut fds = [PollFd::new(&self.out, PollFlags::OUT)];
         match poll(&mut fds, timeout.as_ref()) {
             Ok(0) => false,
-            // When stderr is gone there is nobody to tell, and nothing to wait for.
+            // When stderr is gone there is no reader, and nothing to wait for.
             Ok(_) => {
                 let _ = self.out.write_all(piece);
                 true

@@ -1,8 +1,8 @@
 //! Where a webhook or a handshake may send us: a [`ServerUrl`] exists only for an allowed host.
 //!
 //! `server_urls` comes from the network. Were it followed blindly, a forged event would turn into
-//! a request into the private network, so scheme, host and form are judged here, and the address
-//! that a name resolves to is judged again when it is known ([`ServerUrl::allows_address`]).
+//! a request into the private network, so scheme, host and form are checked here, and the address
+//! that a name resolves to is checked when it is known ([`ServerUrl::allows_address`]).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -177,7 +177,7 @@ impl fmt::Display for UrlError {
 impl std::error::Error for UrlError {}
 
 impl ServerUrl {
-    /// Judges one URL.
+    /// Checks one URL.
     pub fn parse(text: &str, allowed: &AllowedHosts) -> Result<ServerUrl, UrlError> {
         let text = text.trim();
         if text.is_empty() {
@@ -309,7 +309,7 @@ fn split_port(authority: &str, scheme: Scheme) -> Option<(&str, u16)> {
 }
 
 /// Whether an address belongs to the public internet. An IPv6 address that wraps an IPv4 one is
-/// judged by the IPv4 one, or it would be a way around the rule.
+/// judged by the IPv4 one; else it would get around the rule.
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(ip) => {

@@ -37,7 +37,7 @@ pub enum Command {
     },
     /// Run the demo.
     Demo(Demo),
-    /// Judge the configuration.
+    /// Check the configuration.
     Check {
         /// `--config`.
         config: Option<PathBuf>,

@@ -1,4 +1,4 @@
-//! The part of `rtmsd check` that judges this machine: directories, ports, limits, the certificate,
+//! The part of `rtmsd check` that looks at this machine: directories, ports, limits, the certificate,
 //! the clock. A port is taken for an instant to see whether it can be; nothing else is touched.
 
 use std::fs;
@@ -284,7 +284,7 @@ mod tests {
         assert_eq!(port(address, "PORT").grade, CheckLevel::Warn);
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         assert_eq!(port(free, "PORT").text, "127.0.0.1:0 is free");
-        // An address of nobody: for documentation (RFC 5737).
+        // An address that no machine has: for documentation (RFC 5737).
         let foreign = SocketAddr::from(([192, 0, 2, 1], 3000));
         assert_eq!(port(foreign, "HOST and PORT").grade, WRONG);
         for (files, grade, expected) in [

@@ -1,5 +1,5 @@
 //! `rtmsd check`: what a configuration means and whether this machine is fit for it, or every fault
-//! in it. Nothing is changed or connected; what only the network can tell is for `--online`.
+//! in it. Nothing is changed or connected; what only the network shows is for `--online`.
 //!
 //! Exit codes: 0 fine, warnings or not; 77 a directory or file that this user may not use; 78 a
 //! configuration, certificate or unit that is wrong.
@@ -25,16 +25,16 @@ use machine::{CheckLevel, Finding};
 /// Meetings are longer. The 10 s of Zoom's quickstart are for a first look.
 const STOP_AFTER_MIN: Duration = Duration::from_secs(60);
 
-/// How a configuration was judged.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckReport {
     /// What `rtmsd check` ends with.
     pub exit_code: u8,
-    /// Whether the configuration itself is without fault, so that there is something to go on with.
+    /// Whether the configuration itself is without fault, so that `--online` can continue.
     pub is_loaded: bool,
 }
 
-/// Writes the judgement.
+/// Checks, and writes the report.
 pub fn check(sources: &Sources<'_>, out: &mut impl Write) -> io::Result<CheckReport> {
     let loaded = match load(sources) {
         Ok(loaded) => loaded,
@@ -417,28 +417,28 @@ mod tests {
             read: &none,
         };
         let mut out = Vec::new();
-        let judgement = check(&sources, &mut out).expect("a vector takes all");
-        (judgement, String::from_utf8(out).expect("text"))
+        let report = check(&sources, &mut out).expect("a vector takes all");
+        (report, String::from_utf8(out).expect("text"))
     }
 
     #[test]
     fn faults_end_it() {
-        let (judgement, text) =
+        let (report, text) =
             run("PORT=x\nZOOM_CLIENT_ID=a\nZOOM_CLIENT_SECRET=b\nZOOM_SECRET_TOKEN=c");
-        assert_eq!((judgement.exit_code, judgement.is_loaded), (78, false));
+        assert_eq!((report.exit_code, report.is_loaded), (78, false));
         let expected = "rtms.conf:1: PORT: found \"x\", expected a port from 0 to 65535 (0: any free one)\n\n1 fault\n";
         assert_eq!(text, expected);
     }
 
     #[test]
     fn a_right_one_is_explained() {
-        let (judgement, text) = run(
+        let (report, text) = run(
             "ZOOM_CLIENT_ID=abc\nZOOM_CLIENT_SECRET=hunter2\nZOOM_SECRET_TOKEN=hunter3\n\
              ZOOM_ACCOUNT_ID=acc\nRTMS_MEDIA=transcript,audio\nRTMS_TRANSCRIPT_LANGUAGE=german\n\
              RTMS_OUT=/nowhere-at-all/x\nRTMS_STATE=/dev/null\nRTMS_STOP_AFTER=10\n\
              RTMS_VIDEO_FPS=30\nRTMS_LOG=debug\n",
         );
-        assert_eq!((judgement.exit_code, judgement.is_loaded), (78, true));
+        assert_eq!((report.exit_code, report.is_loaded), (78, true));
         assert!(!text.contains("hunter"), "{text}");
         for line in [
             "configuration from rtms.conf and the environment",

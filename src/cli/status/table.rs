@@ -145,7 +145,7 @@ fn head(answer: &Streams) -> String {
         n => format!("{n} streams"),
     };
     let mut text = format!("rtmsd {}, up {up}, {streams}", printable(&answer.version));
-    // Where all receive, there is nothing to tell apart.
+    // Where all receive, the state says nothing.
     for (at, state) in ["connecting", "receiving", "reconnecting"]
         .iter()
         .enumerate()
