@@ -305,8 +305,8 @@ pub const METRICS: &[Metric] = &[
                 ("repeated", totals.repeated),
                 ("unknown", totals.unknown),
                 ("malformed", totals.malformed),
-                ("blank", totals.blank),
                 ("oversize", totals.oversize),
+                ("blank", totals.blank),
             ]
         }),
     ),
