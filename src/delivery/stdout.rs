@@ -140,7 +140,7 @@ fn write_all(mut out: impl Write, shared: &Shared) {
             log::warn!("standard output is gone: {error}; its lines are dropped from here on");
         }
         empty(&mut bytes);
-        std::thread::park_timeout(coalesce::PAUSE);
+        std::thread::park_timeout(coalesce::WRITE_INTERVAL);
     }
 }
 
@@ -200,7 +200,7 @@ impl Sink for StdoutSink {
             self.thread.unpark();
         }
         if !is_taken && self.shared.dropped.fetch_add(lines, Relaxed) == 0 {
-            log::warn!("nobody reads standard output fast enough: lines are dropped and counted");
+            log::warn!("stdout reader too slow: dropping lines");
         }
         empty(&mut self.bytes);
     }

@@ -81,7 +81,7 @@ impl AppendFile {
 
     /// Cuts half a record off the end of a file that an earlier process left. Such a file may
     /// never be written again: its stream can be over.
-    pub fn mend(&mut self) -> io::Result<()> {
+    pub fn truncate_torn_tail(&mut self) -> io::Result<()> {
         match self.file.is_none() && self.path().exists() {
             true => self.open(),
             false => Ok(()),
@@ -109,7 +109,7 @@ impl AppendFile {
     }
 
     /// Where to put the next record, whole.
-    pub fn record(&mut self) -> &mut Vec<u8> {
+    pub fn record_buf(&mut self) -> &mut Vec<u8> {
         if self.chunk.len() >= CHUNK_BYTES {
             let next = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8);
             let closed = std::mem::replace(&mut self.chunk, next);
@@ -216,7 +216,7 @@ impl AppendFile {
     ///
     /// A file removed from under us begins anew, with what was written since the last look: nobody
     /// has seen that, and as long as the old file is open it can be read.
-    pub fn look(&mut self) -> io::Result<Option<u64>> {
+    pub fn verify_linked(&mut self) -> io::Result<Option<u64>> {
         let (true, Some(file)) = (self.is_unsynced, &mut self.file) else {
             return Ok(None);
         };
@@ -224,14 +224,14 @@ impl AppendFile {
         if found.st_nlink == 0 {
             file.seek(SeekFrom::Start(self.seen_bytes))?;
             let unseen = self.bytes.saturating_sub(self.seen_bytes);
-            self.begin_anew(unseen)?;
+            self.recreate(unseen)?;
         }
         self.seen_bytes = self.bytes;
         Ok(Some(found.st_dev))
     }
 
     /// Takes over the next so many bytes of the old file. After an error the old file is the file.
-    fn begin_anew(&mut self, unseen: u64) -> io::Result<()> {
+    fn recreate(&mut self, unseen: u64) -> io::Result<()> {
         let (mut file, whole, bytes) = self.open_path()?;
         let Some(old) = &mut self.file else {
             return Ok(());
@@ -244,7 +244,7 @@ impl AppendFile {
             }
         };
         log::warn!(
-            "file was removed path={}; it begins anew",
+            "file was deleted, recreating it path={}",
             self.path().display()
         );
         self.bytes = bytes + copied;
@@ -256,7 +256,7 @@ impl AppendFile {
     /// Makes what is written survive a power cut.
     pub fn sync(&mut self) -> io::Result<()> {
         self.give_back();
-        self.look()?;
+        self.verify_linked()?;
         if self.is_unsynced
             && let Some(file) = &self.file
         {
@@ -376,12 +376,12 @@ mod tests {
         let name = "deep/er/x.jsonl";
         let path = folder.join(name);
         let mut file = lines(&folder, name);
-        file.record().extend_from_slice(b"one\n");
-        file.record().extend_from_slice(b"two\n");
+        file.record_buf().extend_from_slice(b"one\n");
+        file.record_buf().extend_from_slice(b"two\n");
         file.write().expect("the disk is well");
         fs::write(&path, "one\ntwo\nthr").expect("the disk is well");
         let mut again = lines(&folder, name);
-        again.record().extend_from_slice(b"three\n");
+        again.record_buf().extend_from_slice(b"three\n");
         again.write().expect("the disk is well");
         assert_eq!(
             fs::read_to_string(&path).expect("readable"),
@@ -397,7 +397,7 @@ mod tests {
         let torn = format!("one\n\n{}", "x".repeat(300_000));
         fs::write(&path, torn).expect("the disk is well");
         let mut file = AppendFile::new(&scratch, "x", "HEAD\n\n", "\n\n");
-        file.record().extend_from_slice(b"two\n\n");
+        file.record_buf().extend_from_slice(b"two\n\n");
         file.write().expect("the disk is well");
         assert_eq!(
             fs::read_to_string(&path).expect("readable"),
@@ -413,7 +413,7 @@ mod tests {
         let mut file = AppendFile::new(&scratch, "sub/x.vtt", "HEAD\n\n", "\n\n");
         let write = |file: &mut AppendFile, n: u32| {
             let record = format!("{n}\n\n");
-            file.record().extend_from_slice(record.as_bytes());
+            file.record_buf().extend_from_slice(record.as_bytes());
             file.write().expect("the disk is well");
         };
         for n in 0..3 {
@@ -451,7 +451,7 @@ mod tests {
         fs::write(folder.join("sub"), "in the way").expect("the disk is well");
         let path = folder.join("sub/x");
         let mut file = lines(&folder, "sub/x");
-        file.record().extend_from_slice(b"kept\n");
+        file.record_buf().extend_from_slice(b"kept\n");
         assert!(file.write().is_err());
         assert_eq!(file.waiting(), 5);
         fs::remove_file(folder.join("sub")).expect("removable");
@@ -469,11 +469,11 @@ mod tests {
         let mut expected = String::new();
         while expected.len() < 4 * CHUNK_BYTES {
             let line = format!("{}\n", expected.len());
-            file.record().extend_from_slice(line.as_bytes());
+            file.record_buf().extend_from_slice(line.as_bytes());
             expected.push_str(&line);
         }
         assert!(file.write().is_err());
-        file.record().extend_from_slice(b"last\n");
+        file.record_buf().extend_from_slice(b"last\n");
         expected.push_str("last\n");
         assert_eq!(file.waiting(), expected.len());
         fs::remove_file(folder.join("sub")).expect("removable");
@@ -489,7 +489,7 @@ mod tests {
     fn a_full_disk_takes_whole_records_or_none() {
         // The kernel's own full device: every write fails with ENOSPC.
         let mut file = lines(&Path::new("/dev").into(), "full");
-        file.record().extend_from_slice(b"kept\n");
+        file.record_buf().extend_from_slice(b"kept\n");
         let error = file.write().expect_err("the device is full");
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         assert_eq!(file.waiting(), 5);

@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::append_file::AppendFile;
-use super::media_files::mend_unlisted;
+use super::media_files::repair_unlisted;
 use super::meta::MetaFile;
 use super::path::stream_folder;
 use super::stream_files::{FILES, Recorder};
@@ -55,7 +55,7 @@ impl Iterator for StreamFolders {
             if depth == DEPTH {
                 return Some(folder);
             }
-            // One that cannot be read holds nothing that could be mended.
+            // One that cannot be read holds nothing that could be repaired.
             let inside = fs::read_dir(folder).into_iter().flatten().flatten();
             let mut inside: Vec<PathBuf> = inside
                 .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
@@ -80,7 +80,7 @@ pub fn complete(root: &Path, folder: &Path, now_ms: u64) -> io::Result<bool> {
     let is_ours =
         |info: &StreamInfo| root.join(stream_folder(info.started_ms, &info.id, &info.stream_id));
     let Some(info) = info.filter(|info| is_ours(info) == folder) else {
-        mend(folder)?;
+        repair(folder)?;
         return Ok(false);
     };
     let formats = TranscriptFormats {
@@ -97,12 +97,12 @@ pub fn complete(root: &Path, folder: &Path, now_ms: u64) -> io::Result<bool> {
 }
 
 /// Makes files whole of which nothing is known but their names.
-fn mend(folder: &Path) -> io::Result<()> {
+fn repair(folder: &Path) -> io::Result<()> {
     let shared = folder.into();
     for (name, terminator) in FILES {
-        AppendFile::new(&shared, name, "", terminator).mend()?;
+        AppendFile::new(&shared, name, "", terminator).truncate_torn_tail()?;
     }
-    mend_unlisted(folder, &[]);
+    repair_unlisted(folder, &[]);
     Ok(())
 }
 

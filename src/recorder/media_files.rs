@@ -90,7 +90,7 @@ impl Media {
         for (at, part) in meta.audio.iter().enumerate().take(4 * SPEAKERS_MAX) {
             media.resume(at, part);
         }
-        mend_unlisted(folder, &meta.audio);
+        repair_unlisted(folder, &meta.audio);
         media
     }
 
@@ -403,14 +403,14 @@ impl Speaker {
 
 /// Repairs the heads of sound files that `meta.json` does not know: a power cut can take its latest
 /// content, and theirs with it.
-pub fn mend_unlisted(folder: &Path, listed: &[Part]) {
+pub fn repair_unlisted(folder: &Path, listed: &[Part]) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let name = name.to_str().unwrap_or_default();
         let is_sound = name.starts_with("audio-") && name.ends_with(".wav");
         if is_sound
             && listed.iter().all(|part| part.file != name)
-            && let Err(error) = wav::mend(&entry.path())
+            && let Err(error) = wav::repair(&entry.path())
         {
             log::error!("cannot repair {}: {error}", entry.path().display());
         }

@@ -59,7 +59,7 @@ pub struct Recorder {
     media: Media,
     meta: Meta,
     is_meta_stale: bool,
-    is_mended: bool,
+    is_repaired: bool,
     /// How many folders have a name in them that a power cut could take: the stream's own, the
     /// meeting's, the day's, and that of all days.
     folders_unsynced: usize,
@@ -94,7 +94,7 @@ impl Recorder {
             media: Media::open(&folder, asked, &meta, info.started_ms),
             meta,
             is_meta_stale: true,
-            is_mended: false,
+            is_repaired: false,
             folders_unsynced: FOLDERS,
             folder,
             info,
@@ -150,9 +150,9 @@ impl Recorder {
                     self.media.on_names(&mut self.meta);
                     self.is_meta_stale = true;
                 }
-                self.lines.event(self.events.record(), event);
+                self.lines.event(self.events.record_buf(), event);
             }
-            Record::Chat(chat) => self.lines.chat(self.chat.record(), chat),
+            Record::Chat(chat) => self.lines.chat(self.chat.record_buf(), chat),
         }
     }
 
@@ -226,9 +226,9 @@ impl Recorder {
 
     /// Writes what waits. After an error it still waits.
     pub fn write(&mut self) -> io::Result<()> {
-        if !self.is_mended {
-            self.files().try_for_each(AppendFile::mend)?;
-            self.is_mended = true;
+        if !self.is_repaired {
+            self.files().try_for_each(AppendFile::truncate_torn_tail)?;
+            self.is_repaired = true;
         }
         self.files().try_for_each(AppendFile::write)?;
         // A restart needs `meta.json` to know the media files by; but where it says that they are
@@ -270,7 +270,7 @@ impl Recorder {
         self.look_for_media()?;
         let mut known = None;
         for file in self.files() {
-            known = file.look()?.or(known);
+            known = file.verify_linked()?.or(known);
         }
         known.map_or_else(|| Ok(fs::metadata(&self.folder)?.dev()), Ok)
     }

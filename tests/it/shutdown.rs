@@ -117,7 +117,7 @@ fn a_stuck_reader_of_stdout_costs_its_lines_alone() {
     wait_until_over(&meeting);
     stage.terminate();
     stage.is_complete(&meeting);
-    stage.logged(&["nobody reads standard output"]);
+    stage.logged(&["stdout reader too slow"]);
     stage.logged(&["lines of standard output that nobody read count="]);
     assert!(
         !stage

@@ -526,7 +526,7 @@ fn a_full_disk_costs_nothing_but_time() {
     assert_eq!(meeting.count(Step::Lost), 0);
     fs::remove_file(disk.0.join("ballast")).expect("removable");
     disk.remount("size=64m");
-    rig.wait_for_log("the disk takes records again");
+    rig.wait_for_log("disk writable again");
     assert!(!rig.has_logged("are dropped"));
     rig.finish(&[meeting, other]);
 }

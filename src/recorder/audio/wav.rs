@@ -37,7 +37,7 @@ pub fn head(rate_hz: u32, channels: u16, data_bytes: u64) -> Vec<u8> {
 
 /// Makes the head of a file of ours tell how much is there, and cuts a torn sample off its end.
 /// What is no such file is left alone.
-pub fn mend(path: &Path) -> io::Result<()> {
+pub fn repair(path: &Path) -> io::Result<()> {
     let file = File::options().read(true).write(true).open(path)?;
     let length = file.metadata()?.len();
     let mut found = [0; HEADER_BYTES as usize];
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_head_is_mended_and_other_files_are_not_touched() {
+    fn an_old_header_is_repaired_and_other_files_are_not_touched() {
         let folder = crate::recorder::tests::scratch("wav-mend");
         let path = folder.join("x.wav");
         let old = head(8000, 2, 0);
@@ -132,7 +132,7 @@ mod tests {
             (vec![7; 20], vec![7; 20]),
         ] {
             std::fs::write(&path, before).expect("writable");
-            mend(&path).expect("readable");
+            repair(&path).expect("readable");
             assert_eq!(std::fs::read(&path).expect("readable"), after);
         }
     }

@@ -111,7 +111,7 @@ impl Writer {
             self.write_round();
             self.tick_when_due();
             if had_work {
-                std::thread::park_timeout(coalesce::PAUSE);
+                std::thread::park_timeout(coalesce::WRITE_INTERVAL);
             }
         }
     }
@@ -238,7 +238,7 @@ impl Writer {
         if !open.any(|own| own == folder) {
             match crash_recovery::complete(rest.root(), &folder, now_ms()) {
                 Ok(true) => log::warn!(
-                    "completed what an earlier process left unfinished folder={}",
+                    "recovered a stream left unfinished folder={}",
                     folder.display()
                 ),
                 Ok(false) => {}
@@ -312,7 +312,7 @@ impl Writer {
                     entry.is_troubled = false;
                     self.counters.troubled.fetch_sub(1, Relaxed);
                     log::info!(
-                        "the disk takes records again stream={} folder={} dropped={}",
+                        "disk writable again stream={} folder={} dropped={}",
                         entry.recorder.info().stream_id,
                         entry.recorder.folder().display(),
                         entry.dropped

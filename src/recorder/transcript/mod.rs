@@ -85,7 +85,7 @@ impl Transcripts {
     /// Adds a phrase. `zero_ms` is zero of the subtitles' time, Unix milliseconds.
     pub fn push(&mut self, lines: &Lines, zero_ms: u64, phrase: &Phrase<'_>) {
         if let Some(file) = &mut self.jsonl {
-            lines.phrase(file.record(), phrase);
+            lines.phrase(file.record_buf(), phrase);
         }
         // What was said cannot be unsaid in a file that only grows, and a subtitle that says it again
         // would be worse.
@@ -93,13 +93,13 @@ impl Transcripts {
             return;
         }
         if let Some(file) = &mut self.txt {
-            cues::text(file.record(), phrase);
+            cues::text(file.record_buf(), phrase);
         }
         if let Some((file, position)) = &mut self.vtt {
-            cues::vtt(file.record(), position, zero_ms, phrase);
+            cues::vtt(file.record_buf(), position, zero_ms, phrase);
         }
         if let Some((file, position)) = &mut self.srt {
-            cues::srt(file.record(), position, zero_ms, phrase);
+            cues::srt(file.record_buf(), position, zero_ms, phrase);
         }
     }
 

@@ -276,7 +276,7 @@ impl VideoTrack {
         if !changed.is_empty() {
             line["changed"] = changed.into();
         }
-        let record = self.index.record();
+        let record = self.index.record_buf();
         record.extend_from_slice(line.to_string().as_bytes());
         record.push(b'\n');
         self.count += 1;
@@ -333,7 +333,7 @@ impl VideoTrack {
     /// Looks whether what was written is still in its folder. Returns whether a new part of the
     /// H.264 file is due because somebody removed the last one.
     pub fn look(&mut self) -> io::Result<bool> {
-        self.index.look()?;
+        self.index.verify_linked()?;
         let stream = self.stream.as_ref();
         let is_removed = stream.map_or(Ok(false), SparseFile::is_removed)?;
         if is_removed {
