@@ -559,7 +559,7 @@ fn a_folder_that_is_removed_is_made_anew() {
     // The server writes on meanwhile: emptied in the wrong instant it is not empty.
     wait_for("removable", || fs::remove_dir_all(&rig.out).is_ok());
     let before = meeting.sent_count() as usize;
-    rig.wait_for_log("begins anew");
+    rig.wait_for_log("recreating it");
     let sent = meeting.sent_count();
     assert!(meeting.wait_for_phrases(sent + 20, PATIENCE));
     meeting.end(End::meeting_ended());
