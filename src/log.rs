@@ -4,7 +4,7 @@
 //! needed; *warn*, degraded; *info*, a stream starts or ends; *debug*, names of messages and changes
 //! of state; *trace*, their content. Lines of a stream's own thread begin with `stream=` and its full
 //! id, and those of others about it name it in the same way, so one id finds them all; in JSON it is
-//! a field of both. A place that can warn often holds a [`WarnLimiter`](warn_limiter::WarnLimiter).
+//! a field of both. A place that can warn often holds a `WarnLimiter`.
 
 pub(crate) mod stderr;
 pub(crate) mod warn_limiter;
