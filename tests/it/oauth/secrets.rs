@@ -69,7 +69,7 @@ impl Secrets {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 count += self.are_not_below(&path, except);
-            } else if !path.ends_with(except) {
+            } else if path.is_file() && !path.ends_with(except) {
                 // A running server replaces files: one may be gone since it was listed.
                 let bytes = match std::fs::read(&path) {
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
