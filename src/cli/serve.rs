@@ -10,6 +10,7 @@ use crate::cli::exit;
 use crate::cli::signals::{Signal, Signals};
 use crate::config::{Config, Loaded};
 use crate::daemon::{Daemon, Error};
+use crate::domain::app::RestCredentials;
 use crate::net::file_limit::raise_file_limit;
 use crate::systemd::{Notifier, Service};
 use crate::{state, systemd};
@@ -87,7 +88,10 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
     for address in admin.iter().flat_map(Admin::addresses) {
         log::info!("health, metrics and streams are at http://{address}");
     }
-    let state = config.daemon.state.as_deref();
+    // Only a refresh token must not be used by two processes: other credentials a command has itself.
+    let credentials = &config.daemon.app().rest.credentials;
+    let is_shared = matches!(credentials, RestCredentials::UserRefresh { .. });
+    let state = config.daemon.state.as_deref().filter(|_| is_shared);
     let control = state.map(|state| ControlSocket::start(state, daemon.handle()));
     let _control = control.and_then(|control| {
         let failed = |error: &io::Error| {
