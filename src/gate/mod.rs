@@ -387,6 +387,9 @@ impl OpenRoute {
         };
         self.route.is_closing.store(true, Ordering::Release);
         gate.0.shared.waker.wake();
+        if self.addresses.is_empty() {
+            return;
+        }
         // A gate that hangs must not block the owner of a route for ever.
         let wait = TIMES.stop_grace * 2;
         let closed = lock(&self.route.is_closed);

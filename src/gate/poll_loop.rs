@@ -107,14 +107,15 @@ impl PollLoop {
 
     /// Lets go what a route that is being closed still has, as far as that breaks no promise.
     fn close_routes(&mut self, now: Instant) {
-        for route in self.shared.routes.all() {
+        let closing = &mut self.closing;
+        self.listeners.retain(|(route, _)| {
             let is_closing = route.is_closing.load(Ordering::Acquire);
             let is_known = |(known, _): &(Arc<Route>, Instant)| known.number == route.number;
-            if is_closing && !self.closing.iter().any(is_known) {
-                self.listeners.retain(|(of, _)| of.number != route.number);
-                self.closing.push((route, now + TIMES.stop_grace));
+            if is_closing && !closing.iter().any(is_known) {
+                closing.push((Arc::clone(route), now + TIMES.stop_grace));
             }
-        }
+            !is_closing
+        });
         for (route, cut_at) in &self.closing {
             let is_of_route = |connection: &Connection| connection.route.number == route.number;
             let is_cut = now >= *cut_at;
@@ -374,20 +375,22 @@ impl PollLoop {
     }
 
     fn start_exchanges(&mut self, now: Instant) {
+        // Which of the requests that wait is next depends on how many of its route are there already:
+        // counted once a start, since in a burst there are hundreds of connections.
+        let mut of_route: Vec<usize> = Vec::new();
         loop {
-            let with_backend = |route: Option<&Route>| {
-                (self.connections.iter())
-                    .filter(|connection| connection.generation().is_some())
-                    .filter(|one| route.is_none_or(|route| one.route.number == route.number))
-                    .count()
-            };
-            if with_backend(None) >= EXCHANGES_MAX {
+            of_route.clear();
+            for connection in &self.connections {
+                let number = connection.route.number;
+                of_route.resize(of_route.len().max(number + 1), 0);
+                of_route[number] += usize::from(connection.generation().is_some());
+            }
+            if of_route.iter().sum::<usize>() >= EXCHANGES_MAX {
                 return;
             }
             let queued = (self.connections.iter().enumerate())
-                .filter_map(|(n, connection)| Some((connection.queued_since()?, n, connection)))
-                .filter(|(.., one)| with_backend(Some(&one.route)) < one.route.in_flight_max)
-                .map(|(since, n, _)| (since, n))
+                .filter(|(_, one)| of_route[one.route.number] < one.route.in_flight_max)
+                .filter_map(|(n, connection)| Some((connection.queued_since()?, n)))
                 .min();
             let Some((_, n)) = queued else {
                 return;
