@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::values as read;
 use super::{Config, DEFAULT_HOST, DEFAULT_PORT};
 use crate::admin;
+use crate::coordinator::StreamChoice;
 use crate::domain::app::{App, DEFAULT_API_URL, DEFAULT_OAUTH_URL};
 use crate::domain::secret::Secret;
 use crate::protocol::events::EventSelection;
@@ -211,6 +212,9 @@ pub const KEYS: &[Key] = keys! {
          recording ends after ten seconds.";
     "RTMS_PARTICIPANT_USER_ID" => to!(app.rest.participant_user_id, |text| read::id(text).map(Some)),
         "Start the stream for this participant (a Zoom user id) instead of the token's owner.";
+    "RTMS_STREAMS" = StreamChoice::default().name() => to!(config.daemon.streams, read::stream_choice),
+        "Which streams of a meeting are received when several people bring the app. all: each of them\n\
+         has a stream. host: only that of the meeting's host.";
     "RTMS_ON_EXIT" = "leave" => to!(config.daemon.on_exit, read::on_exit),
         "What happens to running streams when the server ends. leave: they stay open at Zoom, and\n\
          a server that starts again within a minute joins them again. stop: they are ended.";

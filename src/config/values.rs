@@ -11,6 +11,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::coordinator::StreamChoice;
 use crate::daemon::{OnExit, OnRevoked};
 use crate::delivery::stdout::StdoutFormat;
 use crate::log::LogFormat;
@@ -161,6 +162,11 @@ pub(super) fn on_revoked(text: &str) -> Read<OnRevoked> {
         text,
         &[("delete", OnRevoked::Delete), ("keep", OnRevoked::Keep)],
     )
+}
+
+pub(super) fn stream_choice(text: &str) -> Read<StreamChoice> {
+    let words = [StreamChoice::All, StreamChoice::Host].map(|choice| (choice.name(), choice));
+    word(text, &words)
 }
 
 pub(super) fn on_exit(text: &str) -> Read<OnExit> {

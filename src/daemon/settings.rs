@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::coordinator;
+use crate::coordinator::{self, StreamChoice};
 use crate::delivery::stdout::StdoutFormat;
 use crate::domain::app::App;
 use crate::net::proxy::ProxyEnv;
@@ -45,6 +45,8 @@ pub struct Settings {
     pub auto_start: bool,
     /// `RTMS_STOP_AFTER`: from our start to our stop; `None` until the meeting ends.
     pub stop_after: Option<Duration>,
+    /// `RTMS_STREAMS`: which streams of a meeting are received.
+    pub streams: StreamChoice,
     /// `RTMS_MEDIA`.
     pub media: MediaSelection,
     /// `RTMS_AUDIO_*`, `RTMS_VIDEO_*`, `RTMS_SHARE_*`, `RTMS_TRANSCRIPT_LANGUAGE`.
@@ -83,6 +85,7 @@ impl Settings {
             webhooks: ingress::Settings::default(),
             auto_start: true,
             stop_after: None,
+            streams: StreamChoice::default(),
             media: MediaSelection::default(),
             params: MediaParams::default(),
             video_participant: None,
@@ -139,7 +142,7 @@ impl Settings {
             auto_start: self.auto_start && can_call,
             can_call,
             stop_after: self.stop_after,
-            streams: coordinator::StreamChoice::All,
+            streams: self.streams,
         }
     }
 }
