@@ -1,4 +1,4 @@
-//! Exit codes, after BSD's sysexits: a service manager can tell what a restart cannot mend.
+//! Exit codes, after BSD's sysexits: they tell a service manager which failures a restart cannot fix.
 
 /// All that was asked for was done.
 pub const OK: u8 = 0;

@@ -86,7 +86,7 @@ fn dispatch(command: Command) -> u8 {
                     let state = state_for_rest(&app, &loaded.config.daemon)?;
                     Ok((app, Process { state, ..process }))
                 };
-                // A token for a session is signed here, whoever else runs.
+                // A token for a session is signed here, whether a server runs or not.
                 let credentials = &loaded.config.app().rest.credentials;
                 let is_shared = matches!(credentials, RestCredentials::UserRefresh { .. })
                     && options.product != Product::Session;

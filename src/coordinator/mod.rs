@@ -372,7 +372,7 @@ impl Coordinator {
             let is_due = match meeting.phase() {
                 Phase::GaveUp => !self.has_stream(&uuid),
                 Phase::AwaitingHost => !meeting.calls.is_starting(now.instant),
-                // One that had a stream lost it by somebody's will.
+                // If the meeting had a stream, people have ended it.
                 Phase::Idle if !was_possible && meeting.started_ms.is_some() => {
                     !self.knows_stream_of(&uuid)
                 }

@@ -1,6 +1,6 @@
 //! The timer thread: holds REST calls until they are due, and has each made on a thread of its own.
 //!
-//! A call that hangs holds up nobody: not the daemon, not another meeting's call, not the timer.
+//! A call that hangs delays neither the daemon nor another meeting's call nor the timer.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -81,7 +81,7 @@ impl Daemon {
                 let result = result.map_err(|error| error.failed_call());
                 self.coordinator.handle_call(now(), &call, result)
             }
-            // Who asked may have gone; then nobody is there to be told.
+            // The caller may have stopped waiting.
             Event::Status(reply) => {
                 let _ = reply.send(self.status());
                 return;

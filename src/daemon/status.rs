@@ -56,7 +56,7 @@ pub struct Status {
     pub is_state_troubled: bool,
     /// Files; `None` if none are written.
     pub disk: Option<Arc<DiskCounters>>,
-    /// Lines of standard output that nobody read; `None` without standard output.
+    /// Lines of standard output that were dropped because the reader was too slow; `None` without standard output.
     pub stdout_dropped: Option<Arc<AtomicU64>>,
 }
 

@@ -94,7 +94,7 @@ impl Stdout {
         }
     }
 
-    /// Lines that nobody read.
+    /// Lines that were dropped because the reader was too slow.
     pub fn dropped(&self) -> &Arc<AtomicU64> {
         &self.shared.dropped
     }

@@ -26,7 +26,7 @@ pub enum Id<'a> {
 }
 
 impl<'a> Id<'a> {
-    /// What stands where Zoom names nobody: the mix of all in audio.
+    /// What stands where Zoom names no participant: the mix of all in audio.
     pub const NOBODY: Id<'static> = Id::Number(0);
 
     /// The id of that text; `None` for text without content.
@@ -69,7 +69,7 @@ impl<'a> Id<'a> {
         }
     }
 
-    /// Whether Zoom named nobody.
+    /// Whether Zoom named no participant.
     pub fn is_nobody(&self) -> bool {
         *self == Id::NOBODY
     }

@@ -72,7 +72,7 @@ impl HttpRequest {
     }
 
     /// Answers it. The gate is gone only when it stops or has given this request up, so a failure
-    /// concerns nobody.
+    /// needs no handling.
     pub(crate) fn answer(self, answer: Answer) {
         // The gate expects a length, whatever the size.
         let mut response = Response::from_data(answer.body)
@@ -171,7 +171,7 @@ impl Backend {
         })
     }
 
-    /// The socket and the number of a server that is believed to live, built anew if need be;
+    /// The socket and the number of a server that is believed to live, rebuilt if needed;
     /// `None` while a new one is not to be had.
     pub(super) fn server(&mut self, now: Instant) -> Option<(&Path, u64)> {
         if self.has_failed() {
@@ -230,11 +230,11 @@ impl Backend {
         match BackendInstance::start(&self.parent, &self.routes, &self.waker) {
             Ok(running) => {
                 bump(&self.counters.inner_rebuilds);
-                log::debug!("the http server behind the gate was built anew");
+                log::debug!("the HTTP backend was rebuilt");
                 self.running = Some(running);
                 self.generation += 1;
             }
-            Err(error) => log::debug!("the http server behind the gate cannot be built: {error}"),
+            Err(error) => log::debug!("the HTTP backend cannot be built: {error}"),
         }
     }
 
@@ -399,7 +399,7 @@ impl PrivateDirectory {
         loop {
             let n = NEXT.fetch_add(1, Ordering::Relaxed);
             let path = parent.join(format!("rtmsd-{}-{n}", std::process::id()));
-            // mkdir fails on whatever is there already, so nobody can have prepared it.
+            // mkdir fails on whatever is there already, so no other user can have prepared it.
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => return Ok(PrivateDirectory(path)),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists && tries < 1000 => tries += 1,

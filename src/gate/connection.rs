@@ -14,7 +14,7 @@ use super::http_request::{Collector, HttpRefusal, Request, Verdict};
 use super::tls::Stream;
 use super::{Limits, Route, TIMES};
 
-/// After this much of what nobody wants, a closing connection is cut.
+/// After so many bytes that are discarded, a closing connection is cut.
 const DISCARDED_BYTES_MAX: usize = 4 << 20;
 /// A request is tried this often before the client gets 503.
 const TRIES_MAX: u32 = 3;
@@ -224,7 +224,7 @@ impl Connection {
         let request = &waiting.request;
         let failed = match relay.step(&request.bytes, request.is_head, context.scratch) {
             Progress::Pending => return None,
-            // tiny_http says 500 when nobody answered: a server that was just let go.
+            // tiny_http answers 500 when no handler did: a server that was just replaced.
             Progress::Answered(500, _) if waiting.tries == 0 => None,
             Progress::Answered(code, bytes) => {
                 let is_ack = request.is_post && (200..300).contains(&code);

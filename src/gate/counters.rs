@@ -75,7 +75,7 @@ pub struct Counters {
     pub refused_505: AtomicU64,
     /// The server behind was found dead or silent.
     pub inner_failures: AtomicU64,
-    /// The server behind was built anew.
+    /// The backend was rebuilt.
     pub inner_rebuilds: AtomicU64,
     /// The gate's own thread panicked and went on with fresh connections; a bug.
     pub panics: AtomicU64,

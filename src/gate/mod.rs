@@ -61,7 +61,7 @@ use crate::net::waker::{Waker, waker};
 /// The stack of the gate's thread: OpenSSL's handshake is what needs most of it.
 const STACK_BYTES: usize = 512 << 10;
 
-/// Times that nobody needs to set.
+/// Times that are not configurable.
 struct Times {
     /// The backend must have answered.
     exchange: Duration,

@@ -233,7 +233,7 @@ impl Stream {
         }
     }
 
-    /// Reads raw bytes that nobody wants, TLS or not.
+    /// Reads and discards raw bytes, TLS or not.
     pub(super) fn discard(&mut self, scratch: &mut [u8]) -> io::Result<usize> {
         match self.tcp() {
             Some(mut tcp) => tcp.read(scratch),

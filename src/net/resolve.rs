@@ -36,7 +36,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    /// Names that nobody looks up yet, and those that somebody does, with who waits for them.
+    /// Names that wait for a thread, and those being resolved, with the requests that wait for each.
     waiting: VecDeque<(String, Vec<Waiter>)>,
     running: Vec<(String, Vec<Waiter>)>,
     threads: usize,

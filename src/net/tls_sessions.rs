@@ -6,7 +6,7 @@
 //! nothing is lost.
 //!
 //! A certificate is looked at again after `AGE_MAX`, however often its session was resumed meanwhile
-//! (RFC 8446, 4.6.1). With TLS 1.3 each session is resumed once, so that nobody who listens can tell
+//! (RFC 8446, 4.6.1). With TLS 1.3 each session is resumed once, so that an observer cannot tell
 //! whose it is (C.4): with every resumption the server gives a new one.
 
 use std::io::{Read, Write};

@@ -131,7 +131,7 @@ impl Socket {
         };
         match socket.read() {
             Ok(Message::Close(frame)) => {
-                // The answer to it is sent as far as the peer takes it; there is nobody to wait for.
+                // The answer to it is sent as far as the peer takes it; there is nothing to wait for.
                 let _ = socket.flush();
                 Read::Gone(Loss::Closed(frame.map(|frame| frame.code.into())))
             }

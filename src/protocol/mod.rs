@@ -13,7 +13,7 @@
 //! | what happens | what follows |
 //! | --- | --- |
 //! | a newer `rtms_started` | both kinds of link are closed, signaling at the new URL, at once |
-//! | signaling lost | signaling again; media is read on meanwhile, and opened anew after it |
+//! | signaling lost | signaling again; media is still read, and connected again after it |
 //! | media lost | that link alone again, then msg 7 |
 //! | stopped, or stream state 4 | what is left is read for a moment, then the end |
 //!

@@ -164,7 +164,7 @@ impl AppendFile {
             }
             Err(error) => {
                 // Part of the chunk may be there. Taking it back frees room, so it works on a full
-                // disk; where it does not, the file is opened anew and cut back then.
+                // disk; where it does not, the file is opened again and cut back then.
                 if file.set_len(self.bytes).is_err() {
                     self.file = None;
                 }

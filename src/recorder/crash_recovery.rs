@@ -1,4 +1,4 @@
-//! What earlier processes left unfinished and nobody goes on with, found by its files.
+//! Streams that earlier processes left incomplete and no process continues, found by their files.
 //!
 //! A restart takes up the streams that the state directory names. Some are not among them: their
 //! end was known, but not written yet when the process was killed, or the state is lost. Their
@@ -69,14 +69,14 @@ impl Iterator for StreamFolders {
     }
 }
 
-/// Completes a stream that nobody goes on with. `false` for one that is complete.
+/// Completes a stream that no process continues. `false` for one that is complete.
 pub fn complete(root: &Path, folder: &Path, now_ms: u64) -> io::Result<bool> {
     let meta = MetaFile::read(folder)?;
     if meta.as_ref().is_some_and(MetaFile::is_ended) {
         return Ok(false);
     }
     let info = meta.and_then(|meta| meta.stream_info());
-    // A folder that is not where we would put it is somebody's copy, or none of ours.
+    // A folder that is not where we would put it is a copy, or not ours.
     let is_ours =
         |info: &StreamInfo| root.join(stream_folder(info.started_ms, &info.id, &info.stream_id));
     let Some(info) = info.filter(|info| is_ours(info) == folder) else {

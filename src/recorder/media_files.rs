@@ -310,7 +310,7 @@ impl Media {
     }
 
     /// Looks whether what was written is still in its folder, and writes headers that say how much
-    /// it is. A file that somebody removed is continued in a new part; returns whether there is one.
+    /// it is. A file that was removed is continued in a new part; returns whether there is one.
     pub fn look(&mut self, meta: &mut Meta) -> io::Result<bool> {
         let mut has_new = false;
         for speaker in &mut self.tracks {
@@ -541,7 +541,7 @@ mod tests {
         }
     }
 
-    /// An audio file that somebody took away while the server was down is made again, and listed once.
+    /// An audio file that was removed while the server was down is made again, and listed once.
     #[test]
     fn a_file_is_listed_once() {
         let folder = scratch("media-lost");

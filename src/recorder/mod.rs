@@ -16,11 +16,11 @@
 //! needs to rejoin is another matter: it is synced at each change, see [`crate::state`].
 //!
 //! `meta.json` is replaced by a rename and synced only at the end: one that a power cut emptied is
-//! written anew by the next process. Half a record at the end of a file is cut off when the file is
+//! written again by the next process. Half a record at the end of a file is cut off when the file is
 //! opened again, and a stream of the process before is opened again also if it is over; those that
 //! no state names any more are looked for, see [`crash_recovery`].
 //!
-//! A growing file that somebody removes is missed within seconds, when it is synced, and begins anew
+//! The removal of a growing file is noticed within seconds, when it is synced, and the file is recreated
 //! with everything written since it was seen last: nothing said after the removal is lost.
 //!
 //! Subtitles follow the JSON lines in the same step; a crash right between the two leaves a phrase

@@ -37,7 +37,7 @@ struct Presence {
 }
 
 impl ParticipantLog {
-    /// Whether nobody is known.
+    /// Whether no participant is known.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

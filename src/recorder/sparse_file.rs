@@ -136,7 +136,7 @@ impl SparseFile {
         self.is_unsynced
     }
 
-    /// Whether somebody removed it while it is open: what is written then is in no folder.
+    /// Whether it was removed while it is open: what is written then is in no folder.
     pub fn is_removed(&self) -> io::Result<bool> {
         match &self.file {
             Some(file) => Ok(fstat(file)?.st_nlink == 0),

@@ -275,7 +275,7 @@ impl Recorder {
         known.map_or_else(|| Ok(fs::metadata(&self.folder)?.dev()), Ok)
     }
 
-    /// A media file that somebody removed is continued in a new part, of which `meta.json` tells.
+    /// A media file that was removed is continued in a new part, of which `meta.json` tells.
     fn look_for_media(&mut self) -> io::Result<()> {
         if self.media.look(&mut self.meta)? {
             self.is_meta_stale = true;

@@ -200,7 +200,7 @@ impl<T> Public<T> {
     }
 
     /// Stops accepting at once and gives requests that have begun a second to end. The gate itself
-    /// ends when nobody has a route of it any more.
+    /// ends with its last route.
     pub fn stop(&mut self) {
         self.route.close();
     }

@@ -47,7 +47,7 @@ impl StateDir {
     ///
     /// A directory that others can read is made private when it is plainly ours (we own it, and
     /// it is empty or was a state directory before); any other is refused, because changing the
-    /// mode of a directory that somebody named by mistake would do harm.
+    /// mode of a directory that was named by mistake would do harm.
     pub fn open(path: impl AsRef<Path>) -> Result<StateDir, Error> {
         StateDir::open_observed(path, |_| ())
     }
@@ -115,7 +115,7 @@ impl StateDir {
         }
     }
 
-    /// The names of all files that somebody wrote, sorted.
+    /// The names of all files in it, sorted.
     pub fn names(&self) -> Result<Vec<String>, Error> {
         let listed = |e: io::Error| Error::io("list", &self.path, &e);
         let mut names = Vec::new();
@@ -230,7 +230,7 @@ fn take_lock(directory: &Path) -> Result<File, Error> {
         }
         Err(TryLockError::Error(e)) => return Err(Error::io("lock", &path, &e)),
     }
-    // As above: nobody depends on what the file says.
+    // As above: nothing depends on what the file says.
     let _ = file
         .set_len(0)
         .and_then(|()| file.rewind())

@@ -265,7 +265,7 @@ impl Driver {
         self.media_paused_since.is_some() || matches!(self.hold, Backpressure::Since(_))
     }
 
-    /// Waits until then, or until something comes. Whether somebody woke us.
+    /// Waits until then, or until something comes. Returns whether the waker woke it.
     fn wait(&mut self, deadline: Instant, more: bool) -> bool {
         let mut deadline = deadline;
         if let Backpressure::Since(since) = self.hold {

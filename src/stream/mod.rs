@@ -86,7 +86,7 @@ pub struct StreamOptions {
 }
 
 impl StreamOptions {
-    /// A stream without sinks, of which nobody waits for the end.
+    /// A stream without sinks, whose end is not reported.
     pub fn new(config: StreamConfig, dialer: Dialer) -> StreamOptions {
         StreamOptions {
             config,

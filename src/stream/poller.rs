@@ -41,7 +41,7 @@ pub(super) struct Poller {
 pub(super) struct Readiness(u64);
 
 impl Readiness {
-    /// Whether somebody woke us.
+    /// Whether the waker woke it.
     pub(super) fn wake_up(self) -> bool {
         self.0 & WAKER != 0
     }

@@ -12,7 +12,7 @@ use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_op
 
 /// The first descriptor that is passed.
 const FIRST: i32 = 3;
-/// More than this nobody means.
+/// No service has more.
 const COUNT_MAX: i32 = 16;
 
 /// The listeners that were passed to this process; none if none were.

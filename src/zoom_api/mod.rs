@@ -194,7 +194,7 @@ impl Api {
         self.tokens.token()
     }
 
-    /// A user removed the app (`app_deauthorized`): if the token is theirs, or nobody can say whose it
+    /// A user removed the app (`app_deauthorized`): if the token is theirs, or it is unknown whose it
     /// is, it is forgotten, in memory and on disk. Blocks; a token may be fetched to learn its owner.
     ///
     /// # Errors

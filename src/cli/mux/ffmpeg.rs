@@ -134,7 +134,7 @@ fn run_into(
     progress: impl Fn(u64) + Send,
     signal: &AtomicUsize,
 ) -> Result<(), Failure> {
-    // ffmpeg keeps the mode of a file that exists: nobody but the user and the group may read it.
+    // ffmpeg keeps the mode of a file that exists: only the user and the group may read it.
     create_file(temporary).map_err(Failure::Io)?;
     let (mut running, writers) = start(temporary, plan)?;
     let (stdout, stderr) = (running.0.stdout.take(), running.0.stderr.take());

@@ -63,7 +63,7 @@ pub enum Picture {
     Camera,
     /// The shared screen.
     Share,
-    /// The shared screen with the camera in a corner; the camera alone while nobody shares.
+    /// The shared screen with the camera in a corner; the camera alone while no screen is shared.
     Both,
 }
 

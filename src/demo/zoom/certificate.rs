@@ -34,7 +34,7 @@ pub(in crate::demo) struct Certificates {
 }
 
 impl Certificates {
-    /// Makes everything anew: three keys on P-256, a few milliseconds.
+    /// Makes everything: three keys on P-256, a few milliseconds.
     pub(in crate::demo) fn new() -> io::Result<Certificates> {
         let authority = Authority::new()?;
         let loopback = |names: &mut SubjectAlternativeName| {

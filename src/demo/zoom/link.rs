@@ -287,7 +287,7 @@ impl Link {
                     continue;
                 }
                 self.stalled = None;
-                // Those asked before the stall could not be answered; they are asked anew.
+                // Those asked before the stall could not be answered; they are asked again.
                 self.asked.clear();
                 self.release()?;
             }

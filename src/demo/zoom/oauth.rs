@@ -31,7 +31,7 @@ pub(in crate::demo) struct Oauth {
     fixed: Option<String>,
     issued: HashMap<String, Instant>,
     refresh: Option<String>,
-    /// Refresh tokens that were used up: whoever shows one kills the family.
+    /// Refresh tokens that were used up: a client that shows one ends the grant.
     spent: Vec<String>,
     count: u64,
 }
@@ -143,7 +143,7 @@ fn refusal(code: u32, error: &str, reason: &str) -> (u16, Value) {
     )
 }
 
-/// Sixteen hex digits that nobody guesses, so that a leaked token is found by a search for it.
+/// Sixteen hex digits that cannot be guessed, so that a leaked token is found by a search for it.
 pub(crate) fn random() -> String {
     let mut bytes = [0; 8];
     // Without randomness the tokens stay distinct by their count; the demo guards nothing.

@@ -56,7 +56,7 @@ pub(in crate::demo) fn serve(
     }
     let gone = run(shared, &mut link, &meeting, &id);
     log::debug!("demo: signaling of {id} is gone: {gone:?}");
-    // The socket closes before the loss is known, so that nobody waits for a state that is not.
+    // The socket closes before the loss is known, so that no test waits for a state that never comes.
     drop(link);
     meeting.signaling_gone(shared, &id, connection);
 }

@@ -1,4 +1,4 @@
-//! Half a character, mended before a message is read.
+//! Lone surrogates in JSON escapes, replaced before a message is parsed.
 
 /// Repairs text that JSON forbids but real senders produce: an escape for half a surrogate pair
 /// (an emoji cut in two). Each half becomes U+FFFD, so that the phrase around it is kept.
@@ -11,7 +11,7 @@ pub fn replace_lone_surrogates(data: &str) -> Option<String> {
         }
         u16::from_str_radix(std::str::from_utf8(&escape[2..]).ok()?, 16).ok()
     };
-    let mut mended = String::with_capacity(data.len());
+    let mut replaced = String::with_capacity(data.len());
     let (mut at, mut copied, mut found) = (0, 0, false);
     while at < bytes.len() {
         if bytes[at] != b'\\' {
@@ -21,8 +21,8 @@ pub fn replace_lone_surrogates(data: &str) -> Option<String> {
         match (unit(at), unit(at + 6)) {
             (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => at += 12,
             (Some(0xd800..=0xdfff), _) => {
-                mended.push_str(&data[copied..at]);
-                mended.push_str("\\ufffd");
+                replaced.push_str(&data[copied..at]);
+                replaced.push_str("\\ufffd");
                 at += 6;
                 copied = at;
                 found = true;
@@ -31,6 +31,6 @@ pub fn replace_lone_surrogates(data: &str) -> Option<String> {
             _ => at += 2,
         }
     }
-    mended.push_str(data.get(copied..).unwrap_or_default());
-    found.then_some(mended)
+    replaced.push_str(data.get(copied..).unwrap_or_default());
+    found.then_some(replaced)
 }

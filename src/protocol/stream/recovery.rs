@@ -33,7 +33,7 @@ impl Stream {
         }
     }
 
-    /// Drops signaling, whatever its state, and begins anew at once.
+    /// Drops signaling, whatever its state, and connects again at once.
     pub(super) fn restart_signaling(&mut self, now: Instant, loss: Loss) {
         if self.signaling.is_open() {
             self.outputs.push_back(Output::Close(LinkId::Signaling));

@@ -308,7 +308,7 @@ impl AudioTrack {
 
     fn begin_part(&mut self) {
         let extension = self.part.format.extension();
-        // A file of that name that nobody told us of is another's.
+        // A file of that name that meta.json does not list was not written by us.
         loop {
             self.part.file = match self.number {
                 1 => format!("{}.{extension}", self.stem),
@@ -347,7 +347,7 @@ impl AudioTrack {
         }
     }
 
-    /// Looks whether what was written is still in its folder. If somebody removed it, a new part
+    /// Looks whether what was written is still in its folder. If it was removed, a new part
     /// begins, with what was written since the last look where the format allows that. Returns
     /// whether a part began.
     pub fn look(&mut self) -> io::Result<bool> {

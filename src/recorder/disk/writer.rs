@@ -45,7 +45,7 @@ pub(super) struct Writer {
     counters: Arc<DiskCounters>,
     /// Behind a pointer each: a map has room for twice as many as it holds.
     entries: HashMap<u64, Box<Entry>>,
-    /// Where the search for what nobody completes has got to.
+    /// Where the search for orphaned streams has got to.
     rest: Option<StreamFolders>,
     /// Streams with something to write, and how much it is in all.
     unwritten: Vec<u64>,

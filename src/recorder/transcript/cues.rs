@@ -20,7 +20,7 @@ use crate::recorder::decimal::{fill, number};
 pub const VTT_HEADER: &str = "WEBVTT\n\n";
 
 /// The running number and time of a subtitle file: both only grow, so that a player that reads in
-/// order never meets a cue out of order, whoever spoke first.
+/// order never meets a cue out of order, in whatever order people spoke.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Position {
     /// Number of the last cue.

@@ -25,7 +25,7 @@ const RECENT_MAX: usize = 64;
 
 /// Zoom keeps a lost stream open for no longer than 65 s, and so sends nothing older again.
 const REPLAY_MS_MAX: u64 = 65_000;
-/// Most parts of an H.264 file, however often somebody removes it.
+/// Most parts of an H.264 file, however often it is removed.
 const PARTS_MAX: u32 = 1000;
 
 /// What a picture is called while it is written.
@@ -331,7 +331,7 @@ impl VideoTrack {
     }
 
     /// Looks whether what was written is still in its folder. Returns whether a new part of the
-    /// H.264 file is due because somebody removed the last one.
+    /// H.264 file is due because the last one was removed.
     pub fn look(&mut self) -> io::Result<bool> {
         self.index.verify_linked()?;
         let stream = self.stream.as_ref();

@@ -123,7 +123,7 @@ pub enum WebhookAnswer {
     Malformed,
     /// 400; a token that must not be signed.
     ChallengeRefused,
-    /// 401; nobody we know signed it.
+    /// 401; none of our secret tokens has signed it.
     Forged,
     /// 401; signed, but this far (or unknown how far) from our clock.
     Stale(Option<Duration>),

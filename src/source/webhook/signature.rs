@@ -2,7 +2,7 @@
 //!
 //! `x-zm-signature` is `v0=` and the hex HMAC-SHA256, keyed with the webhook secret token, of
 //! `v0:` + `x-zm-request-timestamp` + `:` + the body as it was received. A challenge is answered
-//! with the HMAC of its `plainToken` under **the same key**, so whoever may choose that token
+//! with the HMAC of its `plainToken` under **the same key**, so a client that chooses that token
 //! freely may sign webhooks; [`is_plain_token`] is what prevents it.
 #![cfg_attr(
     not(test),

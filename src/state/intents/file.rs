@@ -34,7 +34,7 @@ pub(super) struct LogFile {
     file: File,
     /// Up to here there are whole lines.
     len: u64,
-    /// Cleared when nobody knows any more what is on the disk: the kernel reports a failed
+    /// Cleared when it is unknown what is on the disk: the kernel reports a failed
     /// fdatasync(2) once, and marks the pages clean all the same. Only a new file is trusted then.
     is_trusted: bool,
 }

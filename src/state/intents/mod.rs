@@ -25,7 +25,7 @@
 //!   with by it: numbers with commas, or `-`. One line, so a crash leaves both or neither.
 //! - A line with a right checksum and another word is a newer version's, and is passed over.
 //! - A line that is not whole, or whose checksum is wrong, is damaged. At the end of the file it is
-//!   what a crash left of an append that nobody relied on, and is cut off when the file is opened.
+//!   what a crash left of an append that no answer relied on, and is cut off when the file is opened.
 //!   Between good lines it is counted, logged and passed over.
 //!
 //! # Syncing
@@ -37,7 +37,7 @@
 //! 503, for Zoom to deliver them again. Effects are written at once, but wait [`EFFECT_SYNC_AFTER`]
 //! for a sync unless an event needs one: what a power cut takes of them, the events bring back.
 //!
-//! After a failed fdatasync(2) nobody knows what is on the disk, and asking again succeeds without
+//! After a failed fdatasync(2) it is unknown what is on the disk, and asking again succeeds without
 //! having written anything. So the file is not appended to any more: events are refused until a
 //! checkpoint has replaced it.
 //!
@@ -370,7 +370,7 @@ impl IntentLog {
 
 impl Drop for IntentLog {
     fn drop(&mut self) {
-        // Where nobody stopped it: at a start that failed later.
+        // Where it was not stopped: at a start that failed later.
         self.stop(Instant::now() + STALLED_AFTER);
     }
 }

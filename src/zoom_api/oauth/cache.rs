@@ -149,7 +149,7 @@ impl TokenCache {
         self.obtain(None)
     }
 
-    /// A token other than this one, which Zoom has refused: the present one, if somebody else has
+    /// A token other than this one, which Zoom has refused: the present one, if another thread has
     /// replaced it already.
     pub(crate) fn replace(&self, refused: &AccessToken) -> Result<AccessToken, Error> {
         self.obtain(Some(refused.serial))

@@ -79,7 +79,7 @@ pub(crate) struct RefreshTokenStore {
 
 impl RefreshTokenStore {
     /// Takes up the stored chain if it began with the configured token, so is newer than it;
-    /// else begins a new one, because somebody has configured a token since.
+    /// else begins a new one, because another token was configured since.
     pub(crate) fn open(
         store: Arc<Store>,
         configured: &Secret,
