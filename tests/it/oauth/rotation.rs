@@ -207,12 +207,8 @@ fn a_token_that_ends_is_rotated_in_mid_run() {
         std::thread::sleep(Duration::from_millis(50));
         stage.zoom.oauth_calls().len() >= 2
     });
-    assert!(
-        stage
-            .zoom
-            .oauth_calls()
-            .iter()
-            .all(|call| call.status == 200)
-    );
+    let calls = stage.zoom.oauth_calls();
+    let is_well = calls.iter().all(|call| call.status == 200);
+    assert!(is_well, "{calls:?}\n{:?}", server.log());
     stage.ends_well(server);
 }
