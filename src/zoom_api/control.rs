@@ -77,7 +77,12 @@ impl Api {
         let fresh: AccessToken = self.tokens.replace(&token)?;
         match self.attempt(control, name, &fresh.bearer()) {
             Err(error) if error.kind == Kind::TokenRefused => {
-                Err(as_kind(Kind::FreshTokenRefused, error))
+                // A disk or a machine that is slow can use up a short life before the call.
+                let kind = match fresh.is_good(self.process.clock.instant()) {
+                    true => Kind::FreshTokenRefused,
+                    false => Kind::TokenExpired,
+                };
+                Err(as_kind(kind, error))
             }
             other => other,
         }
@@ -149,7 +154,7 @@ impl Api {
     }
 }
 
-/// The same refusal, for good.
+/// The same refusal as another kind.
 fn as_kind(kind: Kind, error: Error) -> Error {
     Error { kind, ..error }
 }

@@ -101,6 +101,10 @@ table! {
     FreshTokenRefused, "fresh_token_refused", GiveUp, 78,
         "a token fetched just now was refused as well",
         "check that ZOOM_OAUTH_URL and ZOOM_API_URL belong to the same cloud and that the app is activated";
+    /// 124 or 401 with a fresh token, which has ended meanwhile.
+    TokenExpired, "token_expired", Retry, 69,
+        "the access token ended between its issue and the call",
+        "this may pass; if it stays so, look for what slows this machine or the disk of RTMS_STATE, where the refresh token is stored first";
     /// 124 or 401 with the configured static token.
     StaticTokenRefused, "static_token_refused", GiveUp, 78,
         "the configured access token is invalid or expired",

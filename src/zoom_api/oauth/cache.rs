@@ -26,7 +26,8 @@ const EARLY_MAX: Duration = Duration::from_secs(5 * 60);
 /// How long a refusal that only a person can change is repeated without asking Zoom again.
 const REFUSAL_HOLD: Duration = Duration::from_secs(30);
 
-/// How long a token that is still good is used before its early replacement is tried again.
+/// How long a token that is still good is used before its early replacement is tried again. It
+/// delays nothing once the token has ended or Zoom has refused it: then there is a call that waits.
 const EARLY_RETRY: Duration = Duration::from_secs(30);
 
 /// How much longer than one call a thread waits for the thread that fetches: time for the disk.
@@ -52,7 +53,8 @@ impl AccessToken {
         Secret::new(format!("Bearer {}", self.text.expose()))
     }
 
-    fn is_good(&self, now: Instant) -> bool {
+    /// Whether it has not ended yet, by what Zoom said when it was issued.
+    pub(crate) fn is_good(&self, now: Instant) -> bool {
         self.expires_at.is_none_or(|end| now < end)
     }
 
@@ -87,6 +89,8 @@ struct Slot {
     outcome: Option<Result<AccessToken, Error>>,
     /// Until when no further one is tried, and why.
     hold: Option<(Instant, Error)>,
+    /// Until when a token that is still good is not replaced early.
+    early_retry: Option<Instant>,
     /// The user removed the app.
     is_forgotten: bool,
     /// Whose the newest token is.
@@ -180,6 +184,10 @@ impl TokenCache {
             return Ok(token.clone());
         }
         let mut slot = self.lock();
+        // Also while it is being replaced: if that fails, a refused token is no way out.
+        if slot.token.as_ref().map(|token| token.serial) == refused {
+            slot.token = None;
+        }
         if slot.begun != slot.ended {
             return self.wait(slot);
         }
@@ -187,12 +195,11 @@ impl TokenCache {
             return Err(Error::new(Kind::Deauthorized, CALL, ""));
         }
         let now = self.clock.instant();
-        if slot.token.as_ref().map(|token| token.serial) == refused {
-            slot.token = None;
-        }
         let hold = slot.hold.as_ref().filter(|(until, _)| now < *until);
+        let is_early_held = slot.early_retry.is_some_and(|until| now < until);
         match (&slot.token, hold) {
             (Some(token), _) if !token.is_due(now) => return Ok(token.clone()),
+            (Some(token), _) if is_early_held && token.is_good(now) => return Ok(token.clone()),
             (Some(token), Some(_)) if token.is_good(now) => return Ok(token.clone()),
             (_, Some((_, error))) => return Err(error.clone()),
             _ => {}
@@ -236,6 +243,7 @@ impl TokenCache {
         let mut slot = self.lock();
         slot.ended = slot.begun;
         slot.hold = None;
+        slot.early_retry = None;
         let outcome = match fetched {
             _ if slot.is_forgotten => {
                 self.grant
@@ -256,11 +264,11 @@ impl TokenCache {
                 self.counters.token_failed(&error);
                 let present = slot.token.clone().filter(|token| token.is_good(now));
                 let hold = match error.class() {
-                    Class::Retry { after: Some(after) } => Some(after),
-                    Class::Retry { after: None } => present.as_ref().map(|_| EARLY_RETRY),
+                    Class::Retry { after } => after,
                     Class::Refresh | Class::GiveUp => Some(REFUSAL_HOLD),
                 };
                 slot.hold = hold.map(|hold| (now + hold, error.clone()));
+                slot.early_retry = Some(now + EARLY_RETRY);
                 match present {
                     Some(token) => {
                         log::warn!("{error}; the present token is used as long as it is good");

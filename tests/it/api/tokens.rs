@@ -193,6 +193,89 @@ fn a_good_token_outlives_a_failing_server() {
 }
 
 #[test]
+fn a_token_that_has_ended_is_replaced_at_once_after_an_early_attempt_failed() {
+    let fetches = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&fetches);
+    let zoom = Scripted::start(move |request| match is_oauth(request) {
+        false => Answer::empty(204),
+        true => match counted.fetch_add(1, Ordering::SeqCst) {
+            1 => Answer::empty(503),
+            n => token(n, 3600),
+        },
+    });
+    let hands = Hands::new();
+    let mut settings = settings(&zoom, server_to_server());
+    settings.clock = hands.clock();
+    let api = settings.api().unwrap();
+    api.control(&start("1")).unwrap();
+    hands.forward(3590);
+    api.control(&start("1")).unwrap();
+    assert_eq!(fetches.load(Ordering::SeqCst), 2);
+    hands.forward(11);
+    api.control(&start("1")).unwrap();
+    assert_eq!(fetches.load(Ordering::SeqCst), 3);
+}
+
+/// The disk on which a refresh token is stored can take longer than a short token lives.
+#[test]
+fn a_start_is_not_lost_because_its_fresh_token_ended_on_the_way() {
+    let hands = Hands::new();
+    let slow = hands.clone();
+    let (zoom, fetches) = zoom(move |request| {
+        if request.header("authorization").ends_with("-3") {
+            return Answer::empty(204);
+        }
+        slow.forward(3601);
+        Answer::json(401, r#"{"code":124,"message":"Invalid access token."}"#)
+    });
+    let mut settings = settings(&zoom, server_to_server());
+    settings.clock = hands.clock();
+    let api = settings.api().unwrap();
+    let error = api.control(&start("1")).unwrap_err();
+    assert_eq!(error.kind(), Kind::TokenExpired);
+    assert_eq!(error.class(), Class::Retry { after: None });
+    api.control(&start("1")).unwrap();
+    assert_eq!(fetches.load(Ordering::SeqCst), 3);
+}
+
+/// One thread replaces a token early while another has it refused; the OAuth server is in trouble.
+#[test]
+fn a_refused_token_is_not_used_again_because_its_replacement_failed() {
+    let is_refused = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&is_refused);
+    let fetches = AtomicU64::new(0);
+    let zoom = Scripted::start(move |request| match is_oauth(request) {
+        true if fetches.fetch_add(1, Ordering::SeqCst) == 0 => token(1, 3600),
+        true => {
+            until(|| seen.load(Ordering::SeqCst) == 1);
+            // So that the refused call waits for this answer. One that comes later meets the same.
+            std::thread::park_timeout(Duration::from_millis(200));
+            Answer::empty(503)
+        }
+        false => {
+            until(|| fetches.load(Ordering::SeqCst) == 2);
+            seen.fetch_add(1, Ordering::SeqCst);
+            Answer::json(401, r#"{"code":124,"message":"Invalid access token."}"#)
+        }
+    });
+    let hands = Hands::new();
+    let mut settings = settings(&zoom, server_to_server());
+    settings.clock = hands.clock();
+    let api = settings.api().unwrap();
+    api.token().unwrap();
+    std::thread::scope(|scope| {
+        let refused = scope.spawn(|| api.control(&start("1")));
+        until(|| zoom.requests().len() == 2);
+        hands.forward(3400);
+        scope.spawn(|| api.token());
+        let error = refused.join().unwrap().unwrap_err();
+        assert_eq!(error.kind(), Kind::ServerFault);
+    });
+    let calls = zoom.requests().iter().filter(|r| !is_oauth(r)).count();
+    assert_eq!(calls, 1);
+}
+
+#[test]
 fn a_limited_token_server_is_left_alone() {
     let zoom = Scripted::start(|_| Answer::empty(429).with("retry-after", "60"));
     let hands = Hands::new();
