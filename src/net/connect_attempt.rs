@@ -49,7 +49,7 @@ pub(crate) struct ConnectAttempt {
 }
 
 /// A WebSocket of which messages above a limit are skipped.
-pub(crate) type FilteredSocket = WebSocket<FrameFilter<MaybeTlsStream>>;
+pub(crate) type FilteredSocket = WebSocket<FrameFilter<UpgradeReader<MaybeTlsStream>>>;
 
 enum Step {
     Resolving(Pending),
@@ -256,8 +256,9 @@ fn upgraded(result: UpgradeResult, message_bytes_max: usize) -> Next {
     match result {
         Ok((socket, _response)) => {
             // A new one, without what the upgrade was read into.
-            let (carrier, leftover) = socket.into_inner().into_parts();
-            let carrier = FrameFilter::new(carrier, leftover, message_bytes_max);
+            let mut carrier = socket.into_inner();
+            carrier.pass_through();
+            let carrier = FrameFilter::new(carrier, message_bytes_max);
             let limits = limits(message_bytes_max);
             let socket = WebSocket::from_raw_socket(carrier, Role::Client, Some(limits));
             Next::Done(Box::new(socket))

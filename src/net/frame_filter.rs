@@ -1,10 +1,9 @@
-//! What a WebSocket reads its frames through: messages above a limit are skipped, and text is
-//! handed on unchecked.
+//! A filter of WebSocket frames below the library: it skips messages above a limit, and leaves it to
+//! the driver whether text is UTF-8.
 //!
-//! The library takes a frame that is too large for an error that stays, and text that is not UTF-8
-//! for another; both would cost the connection for one bad message. So frames of a message above the
-//! limit are dropped here, without being held in memory, and text frames become binary ones, whose
-//! bytes are the driver's to judge.
+//! For the library a frame that is too large is an error that stays, and text that is not UTF-8 is
+//! another; both would cost the connection for one bad message. So frames of a message above the
+//! limit are dropped here, without being held in memory, and text frames become binary ones.
 
 use std::io::{self, Read, Write};
 
@@ -20,17 +19,15 @@ const TEXT: u8 = 1;
 const BINARY: u8 = 2;
 const FIRST_CONTROL: u8 = 8;
 
-/// A carrier of frames, from a server to a client.
+/// A connection that carries frames from a server to a client.
 #[derive(Debug)]
 pub(crate) struct FrameFilter<C> {
     carrier: C,
     limit: u64,
-    /// What was read behind the upgrade.
-    leftover: Vec<u8>,
     /// The header at hand, as far as it has come.
     header: [u8; HEADER_BYTES_MAX],
     header_bytes: usize,
-    /// How much of `header` is still to be given out: only to who reads into very little.
+    /// How much of `header` is still to be given out, where the reader's buffer was shorter.
     to_give: std::ops::Range<usize>,
     /// What is left of the payload at hand, and whether it is dropped.
     payload_left: u64,
@@ -51,12 +48,11 @@ pub(crate) struct Skipped {
 }
 
 impl<C> FrameFilter<C> {
-    /// Frames that begin with `leftover` and go on in the carrier.
-    pub(crate) fn new(carrier: C, leftover: Vec<u8>, limit: usize) -> FrameFilter<C> {
+    /// Skips messages of more than `limit` bytes.
+    pub(crate) fn new(carrier: C, limit: usize) -> FrameFilter<C> {
         FrameFilter {
             carrier,
             limit: limit as u64,
-            leftover,
             header: [0; HEADER_BYTES_MAX],
             header_bytes: 0,
             to_give: 0..0,
@@ -106,7 +102,7 @@ impl<C> FrameFilter<C> {
             127 => number(&self.header[2..10]),
             bytes => u64::from(bytes),
         };
-        // A mask is none of a server's affair; the library says so once it has read it.
+        // A server does not mask; the library reports it once it has read it.
         let mask_bytes = if self.header[1] & 0x80 != 0 { 4 } else { 0 };
         self.payload_left = bytes.saturating_add(mask_bytes);
         self.is_dropped = false;
@@ -180,21 +176,6 @@ impl<C> FrameFilter<C> {
     }
 }
 
-impl<C: Read> FrameFilter<C> {
-    fn read_carrier(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.leftover.is_empty() {
-            return self.carrier.read(out);
-        }
-        let bytes = self.leftover.len().min(out.len());
-        out[..bytes].copy_from_slice(&self.leftover[..bytes]);
-        self.leftover.drain(..bytes);
-        if self.leftover.is_empty() {
-            self.leftover = Vec::new();
-        }
-        Ok(bytes)
-    }
-}
-
 impl<C: Read> Read for FrameFilter<C> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if !self.to_give.is_empty() {
@@ -205,7 +186,7 @@ impl<C: Read> Read for FrameFilter<C> {
             if out.len() <= kept {
                 // No room for the header: a byte at a time.
                 let mut byte = [0];
-                if self.read_carrier(&mut byte)? == 0 {
+                if self.carrier.read(&mut byte)? == 0 {
                     return Ok(0);
                 }
                 if self.take_header(byte[0]) {
@@ -217,7 +198,7 @@ impl<C: Read> Read for FrameFilter<C> {
                 }
                 continue;
             }
-            let read = self.read_carrier(&mut out[kept..])?;
+            let read = self.carrier.read(&mut out[kept..])?;
             if read == 0 {
                 return Ok(0);
             }
@@ -281,13 +262,12 @@ mod tests {
     }
 
     fn sifted(sent: &[u8], most: usize, room: usize) -> (Vec<u8>, Skipped) {
-        let (leftover, bytes) = sent.split_at(sent.len().min(7));
         let carrier = Pieces {
-            bytes,
+            bytes: sent,
             most,
             is_empty: false,
         };
-        let mut filter = FrameFilter::new(carrier, leftover.to_vec(), 300);
+        let mut filter = FrameFilter::new(carrier, 300);
         let (mut given, mut out) = (Vec::new(), vec![0; room]);
         loop {
             match filter.read(&mut out) {
@@ -381,7 +361,7 @@ mod tests {
         let (given, skipped) = sifted(&sent, 100, 1024);
         assert!(given.is_empty());
         assert_eq!(skipped.bytes, u64::MAX);
-        let mut filter = FrameFilter::new(&sent[..], Vec::new(), 300);
+        let mut filter = FrameFilter::new(&sent[..], 300);
         let error = filter.read(&mut [0; 1024]).expect_err("other work is due");
         assert_eq!(error.kind(), io::ErrorKind::Interrupted);
     }

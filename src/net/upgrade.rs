@@ -1,16 +1,16 @@
-//! The upgrade, read up to its end and no further.
+//! Reads the HTTP 101 response only, so that tungstenite's 4 KiB handshake buffer is freed.
 //!
-//! The library reads the answer to an upgrade into four kilobytes, and keeps them as long as the
-//! WebSocket lives, whatever it is told about its buffers. So it is given the answer alone; what
-//! came behind it is kept here, for the WebSocket that is made when the answer was a good one.
+//! The library keeps that buffer as long as its WebSocket lives, whatever its settings say. So the
+//! handshake gets the answer alone, and what follows it is for the WebSocket that is made of the
+//! connection afterwards, without that buffer.
 
 use std::io::{self, Read, Write};
 
-/// A carrier during the upgrade.
+/// A connection during the upgrade, and after it.
 #[derive(Debug)]
 pub(crate) struct UpgradeReader<C> {
     carrier: C,
-    /// Read, and not given out.
+    /// Read, and not given out yet.
     leftover: Vec<u8>,
     /// What was given out last ended with this.
     line: Line,
@@ -26,6 +26,8 @@ enum Line {
     Ended,
     /// A line feed and a carriage return.
     Returned,
+    /// The upgrade is over: what follows is frames.
+    Past,
 }
 
 impl<C> UpgradeReader<C> {
@@ -41,9 +43,13 @@ impl<C> UpgradeReader<C> {
         &self.carrier
     }
 
-    /// The carrier, and what came behind the answer.
-    pub(crate) fn into_parts(self) -> (C, Vec<u8>) {
-        (self.carrier, self.leftover)
+    pub(crate) fn carrier_mut(&mut self) -> &mut C {
+        &mut self.carrier
+    }
+
+    /// Ends the upgrade: from now on everything is given out as it comes.
+    pub(crate) fn pass_through(&mut self) {
+        self.line = Line::Past;
     }
 
     /// How many of these bytes there are up to the end of the next empty line.
@@ -71,9 +77,15 @@ impl<C: Read> Read for UpgradeReader<C> {
                 let found = self.leftover.len().min(out.len());
                 out[..found].copy_from_slice(&self.leftover[..found]);
                 self.leftover.drain(..found);
+                if self.leftover.is_empty() {
+                    self.leftover = Vec::new();
+                }
                 found
             }
         };
+        if self.line == Line::Past {
+            return Ok(found);
+        }
         let given = self.up_to_empty_line(&out[..found]);
         self.leftover.splice(..0, out[given..found].iter().copied());
         Ok(given)
@@ -94,7 +106,7 @@ impl<C: Write> Write for UpgradeReader<C> {
 mod tests {
     use super::*;
 
-    /// Each piece that is given out, and what is left behind when a head has ended.
+    /// Each piece that is given out, and what follows when a head has ended.
     fn pieces(sent: &str, room: usize, heads: usize) -> (Vec<String>, String) {
         let mut upgrade = UpgradeReader::new(sent.as_bytes());
         let mut pieces = vec![String::new()];
@@ -110,9 +122,10 @@ mod tests {
             }
         }
         pieces.pop();
-        let (rest, mut leftover) = upgrade.into_parts();
-        leftover.extend_from_slice(rest);
-        (pieces, String::from_utf8(leftover).expect("text"))
+        upgrade.pass_through();
+        let mut rest = String::new();
+        upgrade.read_to_string(&mut rest).expect("text");
+        (pieces, rest)
     }
 
     #[test]

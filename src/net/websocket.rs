@@ -104,7 +104,7 @@ impl Socket {
             return None;
         };
         Some(ticket.outcome()?.map(|socket| {
-            let tcp = Arc::clone(socket.get_ref().carrier().tcp());
+            let tcp = Arc::clone(socket.get_ref().carrier().carrier().tcp());
             self.step = Step::Open(socket, tcp);
         }))
     }
@@ -112,7 +112,8 @@ impl Socket {
     /// Makes the next read look whether more has arrived since the last one.
     pub(crate) fn force_read(&mut self) {
         if let Step::Open(socket, _) = &mut self.step {
-            socket.get_mut().carrier_mut().wire().force_read();
+            let upgrade = socket.get_mut().carrier_mut();
+            upgrade.carrier_mut().wire().force_read();
         }
     }
 
@@ -210,6 +211,7 @@ mod tests {
     use crate::net::maybe_tls::MaybeTlsStream;
     use crate::net::read_ahead;
     use crate::net::read_ahead::ReadAheadTcp;
+    use crate::net::upgrade::UpgradeReader;
 
     /// A socket that is open, and Zoom's end of it.
     fn pair() -> (Socket, WebSocket<TcpStream>) {
@@ -218,7 +220,9 @@ mod tests {
         far.set_read_timeout(patience).expect("a socket");
         let wire = ReadAheadTcp::new(near);
         let tcp = Arc::clone(wire.tcp());
-        let near = FrameFilter::new(MaybeTlsStream::Plain(wire), Vec::new(), 1 << 20);
+        let mut upgrade = UpgradeReader::new(MaybeTlsStream::Plain(wire));
+        upgrade.pass_through();
+        let near = FrameFilter::new(upgrade, 1 << 20);
         let near = WebSocket::from_raw_socket(near, Role::Client, None);
         let socket = Socket {
             step: Step::Open(Box::new(near), tcp),
