@@ -8,7 +8,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use memchr::memchr;
 use tungstenite::Message;
 
 use super::commands::CommandReceiver;
@@ -400,9 +399,7 @@ impl Driver {
         // A name cut in the middle of a character costs that character and not the message.
         let mut text = String::from_utf8_lossy(bytes);
         let was_repaired = matches!(text, Cow::Owned(_));
-        if memchr(b'\\', text.as_bytes()).is_some()
-            && let Some(repaired) = message::replace_lone_surrogates(&text)
-        {
+        if let Some(repaired) = message::replace_lone_surrogates(&text) {
             text = Cow::Owned(repaired);
         }
         log::trace!("received link={id} {text}");

@@ -1,7 +1,10 @@
 //! Lone surrogates in JSON escapes, replaced before a message is parsed.
 
-/// Repairs text that JSON forbids but real senders produce: an escape for half a surrogate pair
-/// (an emoji cut in two). Each half becomes U+FFFD, so that the phrase around it is kept.
+use memchr::memchr;
+
+/// Replaces each lone half of a surrogate pair, which JSON forbids and real senders produce (an emoji
+/// cut in two), by U+FFFD, so that the phrase around it is kept. `None` where there is none, which is
+/// nearly always: then nothing is copied.
 pub fn replace_lone_surrogates(data: &str) -> Option<String> {
     let bytes = data.as_bytes();
     let unit = |at: usize| -> Option<u16> {
@@ -11,13 +14,10 @@ pub fn replace_lone_surrogates(data: &str) -> Option<String> {
         }
         u16::from_str_radix(std::str::from_utf8(&escape[2..]).ok()?, 16).ok()
     };
-    let mut replaced = String::with_capacity(data.len());
-    let (mut at, mut copied, mut found) = (0, 0, false);
-    while at < bytes.len() {
-        if bytes[at] != b'\\' {
-            at += 1;
-            continue;
-        }
+    let mut replaced = String::new();
+    let (mut at, mut copied) = (0, 0);
+    while let Some(found) = bytes.get(at..).and_then(|rest| memchr(b'\\', rest)) {
+        at += found;
         match (unit(at), unit(at + 6)) {
             (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => at += 12,
             (Some(0xd800..=0xdfff), _) => {
@@ -25,12 +25,14 @@ pub fn replace_lone_surrogates(data: &str) -> Option<String> {
                 replaced.push_str("\\ufffd");
                 at += 6;
                 copied = at;
-                found = true;
             }
-            // Any other escape: its second byte must not be taken for the begin of a new one.
+            // Any other escape: its second byte does not begin another one.
             _ => at += 2,
         }
     }
-    replaced.push_str(data.get(copied..).unwrap_or_default());
-    found.then_some(replaced)
+    if copied == 0 {
+        return None;
+    }
+    replaced.push_str(&data[copied..]);
+    Some(replaced)
 }
