@@ -21,11 +21,6 @@ pub struct ProxyEnv {
 }
 
 impl ProxyEnv {
-    /// Reads the environment of the process.
-    pub fn from_env() -> ProxyEnv {
-        ProxyEnv::read(|name| std::env::var(name).ok())
-    }
-
     /// Reads an environment. An empty variable is as good as none.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> ProxyEnv {
         let first = |names: &[&str]| {

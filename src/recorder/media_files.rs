@@ -487,7 +487,7 @@ mod tests {
         // All of it can be gone on with.
         let again = Media::open(&folder, MediaParams::default(), &meta, T);
         assert_eq!(again.tracks.len(), 3);
-        assert_eq!(again.tracks[2].track.number(), 2);
+        assert_eq!(again.tracks[2].track.part().file, "audio-1-Ada.2.wav");
     }
 
     /// Contact Center: no user ids, no names, two voices at once.

@@ -42,14 +42,6 @@ impl MediaKind {
         }
     }
 
-    /// The kind of a `media_type`.
-    pub fn from_bit(bit: i64) -> Option<MediaKind> {
-        MediaKind::EACH
-            .into_iter()
-            .chain([MediaKind::All])
-            .find(|kind| i64::from(kind.bit()) == bit)
-    }
-
     /// The word in the configuration, in files and in logs.
     pub const fn name(self) -> &'static str {
         match self {
@@ -93,18 +85,6 @@ impl MediaKind {
             (Product::Webinar, MediaKind::Transcript) => Some("webinar:read:webinar_transcript"),
             (Product::Webinar, MediaKind::Chat) => Some("webinar:read:webinar_chat"),
             _ => None,
-        }
-    }
-
-    /// The status code by which a media handshake is refused because this kind is not granted.
-    pub const fn not_supported_code(self) -> Option<i64> {
-        match self {
-            MediaKind::Audio => Some(9),
-            MediaKind::Video => Some(10),
-            MediaKind::Share => Some(11),
-            MediaKind::Transcript => Some(12),
-            MediaKind::Chat => Some(13),
-            MediaKind::All => None,
         }
     }
 }
@@ -195,12 +175,10 @@ mod tests {
     }
 
     #[test]
-    fn bits_and_names_lead_back() {
+    fn names_lead_back() {
         for kind in MediaKind::EACH.into_iter().chain([MediaKind::All]) {
-            assert_eq!(MediaKind::from_bit(i64::from(kind.bit())), Some(kind));
             assert_eq!(MediaKind::from_name(kind.name()), Some(kind));
         }
-        assert_eq!(MediaKind::from_bit(9), None);
         assert_eq!(MediaKind::Share.url_key(), "deskshare");
         let scope = MediaKind::Share.scope(Product::Meeting);
         assert_eq!(scope, Some("meeting:read:meeting_screenshare"));

@@ -348,20 +348,6 @@ impl Stream {
             && self.media.iter().any(|media| media.announced)
     }
 
-    /// What the stream waits for, in words for a person.
-    pub fn waits_for(&self) -> &'static str {
-        match (&self.phase, self.signaling.state) {
-            (Phase::Draining { .. }, _) => "the last data",
-            (Phase::Closing { .. }, _) => "the answer to our close request",
-            (Phase::Ended, _) => "nothing",
-            (Phase::Running, State::Off | State::Waiting { .. }) => "the next signaling attempt",
-            (Phase::Running, State::Connecting { .. }) => "the signaling connection",
-            (Phase::Running, State::Handshaking { .. }) => "the signaling handshake",
-            (Phase::Running, State::Up) if self.is_ready() => "data",
-            (Phase::Running, State::Up) => "the media handshake",
-        }
-    }
-
     /// Whether there is something to do but to wait: less work than to ask what.
     pub fn has_output(&self) -> bool {
         !self.outputs.is_empty()

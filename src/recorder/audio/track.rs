@@ -172,11 +172,6 @@ impl AudioTrack {
         &self.part
     }
 
-    /// Its number among the speaker's files, from 1.
-    pub fn number(&self) -> u32 {
-        self.number
-    }
-
     /// Milliseconds of sound and silence in the file at hand.
     pub fn covered_ms(&self) -> u64 {
         self.units * 1000 / self.part.format.unit().1
@@ -185,11 +180,6 @@ impl AudioTrack {
     /// The connection is another one: Zoom may send again what it sent on the one before.
     pub fn on_reconnect(&mut self) {
         self.time.on_reconnect();
-    }
-
-    /// Times that the stamps jumped to another clock.
-    pub fn jumps(&self) -> u64 {
-        self.time.jumps
     }
 
     /// Adds a packet; [`AudioTrack::write`] writes it.
@@ -584,7 +574,7 @@ mod tests {
             track.push(T + 20 * n, Content::Raw, &[n as u8; 640]);
         }
         assert_eq!(track.part().first_ms, T + 120);
-        assert_eq!(track.number(), 3);
+        assert_eq!(track.number, 3);
         track.end();
         track.write().expect("the disk is well");
         assert_eq!(samples(&folder.join("audio-7.wav")).len(), 3 * 640);
