@@ -17,6 +17,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::clock::now_ms;
+use crate::domain::text::bounded;
 use crate::domain::time::Utc;
 use stderr::{Stderr, stderr};
 
@@ -182,11 +183,7 @@ impl Logger {
 
 fn cut(message: &mut String) {
     if message.len() > MESSAGE_BYTES_MAX {
-        let mut end = MESSAGE_BYTES_MAX;
-        while !message.is_char_boundary(end) {
-            end -= 1;
-        }
-        message.truncate(end);
+        message.truncate(bounded(message, MESSAGE_BYTES_MAX).len());
         message.push('…');
     }
 }

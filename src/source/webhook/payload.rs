@@ -20,6 +20,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::domain::product::Product;
+use crate::domain::text::bounded;
 use crate::domain::zoom_event::{
     MeetingInfo, ParticipantJoined, StreamInterrupted, StreamStarted, StreamStopped, ZoomEvent,
     ZoomEventKind,
@@ -76,7 +77,7 @@ pub fn webhook(body: &[u8]) -> Result<ZoomEvent, Fault> {
     let text = repaired.as_deref().unwrap_or(&text);
     let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|_| Fault::NotAWebhook)?;
     let name = envelope.event.and_then(string).ok_or(Fault::NotAWebhook)?;
-    let name = cut(&name, EVENT_BYTES_MAX);
+    let name = bounded(&name, EVENT_BYTES_MAX);
     let event_ts_ms = envelope
         .event_ts
         .and_then(scalar)
@@ -214,7 +215,7 @@ fn meeting(name: &str, product: Product, payload: &Payload<'_>) -> Result<Meetin
         topic: payload
             .find(|f| f.topic)
             .and_then(string)
-            .map(|topic| cut(&topic, TOPIC_BYTES_MAX).to_owned()),
+            .map(|topic| bounded(&topic, TOPIC_BYTES_MAX).to_owned()),
     })
 }
 
@@ -424,15 +425,6 @@ fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Text<'_>>(raw.get())
         .ok()
         .map(|text| text.0)
-}
-
-/// The start of a text, at most `bytes_max` long, cut between characters.
-pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
-    let mut end = bytes_max.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
 }
 
 /// JSON without the space between its parts, at most `bytes_max` long.

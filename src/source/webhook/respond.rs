@@ -8,12 +8,14 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::payload;
 use super::payload::Fault;
 use super::signature;
+use crate::clock::now_ms;
 use crate::domain::secret::Secret;
+use crate::domain::text::bounded;
 use crate::domain::zoom_event::{ZoomEvent, ZoomEventKind};
 use crate::gate::{Answer, HttpRequest, bump};
 use crate::inbox;
@@ -348,13 +350,11 @@ impl<T: From<Accepted>> Server<T> {
                 signature: request.header("x-zm-signature"),
                 timestamp: request.header("x-zm-request-timestamp"),
                 body: request.body(),
-                now_s: SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .map_or(0, |now| now.as_secs()),
+                now_s: now_ms() / 1000,
             },
         );
         if let Some(tracking_id) = request.header("x-zm-trackingid") {
-            log::debug!("webhook tracking id {:?}", payload::cut(tracking_id, 64));
+            log::debug!("webhook tracking id {:?}", bounded(tracking_id, 64));
         }
         self.note(&request, &reply, settings);
         let answer = match reply {
@@ -398,7 +398,7 @@ impl<T: From<Accepted>> Server<T> {
             log::warn!(
                 "webhook answered 404: signature valid, path {:?}, expected {expected:?}; change the \
                  endpoint at Zoom or WEBHOOK_PATH{more}",
-                payload::cut(found, 200)
+                bounded(found, 200)
             );
         }
     }
