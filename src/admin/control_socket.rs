@@ -58,10 +58,9 @@ impl Question {
     }
 
     fn request(self) -> Option<ControlRequest> {
-        let mut products = Product::ALL.into_iter();
         Some(ControlRequest {
             action: RestAction::from_name(&self.action)?,
-            product: products.find(|product| product.name() == self.product)?,
+            product: Product::from_name(&self.product)?,
             id: self.id,
             participant_user_id: self.participant_user_id,
         })
