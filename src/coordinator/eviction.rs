@@ -1,5 +1,6 @@
 //! What is forgotten, and when: memory has a limit whatever comes.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -47,9 +48,10 @@ impl Coordinator {
         let oldest = self
             .streams
             .iter()
-            .filter_map(|(id, entry)| Some((entry.ended_ms?, id.clone())))
-            .min();
-        oldest.is_some_and(|(_, id)| self.streams.remove(&id).is_some())
+            .filter_map(|(id, entry)| Some((entry.ended_ms?, id)))
+            .min()
+            .map(|(_, id)| id.clone());
+        oldest.is_some_and(|id| self.streams.remove(&id).is_some())
     }
 
     /// Forgets what is over for longer than Zoom repeats webhooks.
@@ -64,10 +66,15 @@ impl Coordinator {
         let abandoned = now.unix_ms.saturating_sub(30 * 3_600_000);
         self.streams
             .retain(|_, entry| entry.ended_ms.is_none_or(|ended| ended >= before));
-        let streams = &self.streams;
+        // Looked up by id: the one loop of the daemon must not wait for meetings times streams.
+        let with_stream: HashSet<&str> = self
+            .streams
+            .values()
+            .map(|entry| entry.started.id.as_str())
+            .collect();
         self.meetings.retain(|uuid, meeting| {
-            let is_kept = if meeting.is_live() { abandoned } else { before };
-            meeting.touched_ms >= is_kept || streams.values().any(|entry| entry.started.id == uuid)
+            let since = if meeting.is_live() { abandoned } else { before };
+            meeting.touched_ms >= since || with_stream.contains(uuid)
         });
     }
 }

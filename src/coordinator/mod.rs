@@ -49,7 +49,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::rest::{ControlRequest, RestAction};
 use crate::domain::severity::Severity;
 use crate::domain::stream_info::{StreamInfo, Withdrawal};
-use crate::domain::zoom_event::{StreamStarted, ZoomEvent, ZoomEventKind, account_label};
+use crate::domain::zoom_event::{ZoomEvent, ZoomEventKind, account_label};
 use crate::protocol::SIGNALING_WINDOW;
 use crate::protocol::codes::StopReason;
 use entry::{MeetingEntry, StreamEntry};
@@ -211,10 +211,10 @@ pub struct ScheduledCall {
 /// A stream to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamPlan {
-    /// The started webhook.
-    pub started: StreamStarted,
-    /// What its files say about it.
+    /// Which stream: its ids, and what its files say about it.
     pub info: StreamInfo,
+    /// Candidates of the newest started webhook, not yet trusted.
+    pub server_urls: Vec<String>,
     /// How long Zoom still waits for us.
     pub window: Duration,
     /// Whether it ran before, so that files and phrases go on.
@@ -245,12 +245,12 @@ pub struct Coordinator {
 
 /// Entries that changed; `null` for one that was forgotten.
 #[derive(Serialize, Deserialize)]
-struct Changes<K: Ord, M, S> {
+struct Changes<M, S> {
     version: u64,
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default = "BTreeMap::new")]
-    meetings: BTreeMap<K, Option<M>>,
+    meetings: BTreeMap<String, Option<M>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default = "BTreeMap::new")]
-    streams: BTreeMap<K, Option<S>>,
+    streams: BTreeMap<String, Option<S>>,
 }
 
 impl Settings {
@@ -302,20 +302,17 @@ impl Coordinator {
         self.version += 1;
         let changes = Changes {
             version: self.version,
-            meetings: self.meetings.changes(),
-            streams: self.streams.changes(),
+            meetings: self.meetings.take_changes(),
+            streams: self.streams.take_changes(),
         };
-        let json = serde_json::to_vec(&changes).unwrap_or_default();
-        self.meetings.forget_changes();
-        self.streams.forget_changes();
-        Some(json)
+        Some(serde_json::to_vec(&changes).unwrap_or_default())
     }
 
     /// Everything that a restart needs; changes so far are part of it.
     pub fn snapshot(&mut self) -> Vec<u8> {
         self.version += u64::from(std::mem::take(&mut self.is_changed));
-        self.meetings.forget_changes();
-        self.streams.forget_changes();
+        self.meetings.take_changes();
+        self.streams.take_changes();
         self.to_json()
     }
 
@@ -325,7 +322,7 @@ impl Coordinator {
     /// # Errors
     /// No JSON from [`Coordinator::take_changes`].
     pub fn apply_changes(&mut self, json: &[u8]) -> Result<(), serde_json::Error> {
-        let changes: Changes<String, MeetingEntry, StreamEntry> = serde_json::from_slice(json)?;
+        let changes: Changes<MeetingEntry, StreamEntry> = serde_json::from_slice(json)?;
         if changes.version > self.version {
             self.version = changes.version;
             self.meetings.apply(changes.meetings);
@@ -504,10 +501,6 @@ impl Coordinator {
                 entry.first_ms,
             )
         }
-    }
-
-    fn info_of(&self, stream_id: &str) -> Option<StreamInfo> {
-        self.streams.get(stream_id).map(|entry| self.info(entry))
     }
 }
 

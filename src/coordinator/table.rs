@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
 
 /// Entries by id.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ impl<V: Serialize> Table<V> {
     }
 
     /// The size as JSON. What an entry grew by counts from the next
-    /// [`forget_changes`](Table::forget_changes) on.
+    /// [`take_changes`](Table::take_changes) on.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -109,13 +110,26 @@ impl<V: Serialize> Table<V> {
         self.entries.values().map(|slot| &slot.value)
     }
 
-    /// What may have changed: the entry as it is now, or `None` if it was removed.
-    pub(super) fn changes(&self) -> BTreeMap<&str, Option<&V>> {
-        let changed = self.changed.iter();
-        changed.map(|key| (key.as_str(), self.get(key))).collect()
+    /// What may have changed since this was asked last: the entry as it is now, or `None` if it was
+    /// removed. Each entry becomes JSON once, which also tells its size.
+    pub(super) fn take_changes(&mut self) -> BTreeMap<String, Option<Box<RawValue>>> {
+        let changed = std::mem::take(&mut self.changed);
+        changed.into_iter().map(|key| self.as_json(key)).collect()
     }
 
-    /// What [`changes`](Table::changes) of an earlier process were.
+    fn as_json(&mut self, key: String) -> (String, Option<Box<RawValue>>) {
+        let json = self.entries.get_mut(&key).and_then(|slot| {
+            let json = to_raw_value(&slot.value).ok()?;
+            self.bytes -= slot.bytes;
+            slot.bytes = json_bytes(&key, json.get().len());
+            self.bytes += slot.bytes;
+            Some(json)
+        });
+        (key, json)
+    }
+
+    /// What [`take_changes`](Table::take_changes) of an earlier process were. They are no changes of
+    /// this one.
     pub(super) fn apply(&mut self, changes: BTreeMap<String, Option<V>>) {
         for (key, value) in changes {
             match value {
@@ -125,45 +139,37 @@ impl<V: Serialize> Table<V> {
         }
         self.changed.clear();
     }
-
-    /// From here on, what changes later.
-    pub(super) fn forget_changes(&mut self) {
-        for key in self.changed.drain() {
-            if let Some(slot) = self.entries.get_mut(&key) {
-                self.bytes -= slot.bytes;
-                slot.bytes = json_bytes(&key, &slot.value);
-                self.bytes += slot.bytes;
-            }
-        }
-    }
 }
 
 impl<V: Serialize> Slot<V> {
+    /// Counted at once: a burst must not pass the limit before its changes are taken.
     fn new(key: &str, value: V) -> Slot<V> {
+        let mut count = Count(0);
+        // Counting does not fail, nor does it matter if it did.
+        let _ = serde_json::to_writer(&mut count, &value);
         Slot {
-            bytes: json_bytes(key, &value),
+            bytes: json_bytes(key, count.0),
             value,
         }
     }
 }
 
-/// Bytes of `"key":value,`.
-fn json_bytes<V: Serialize>(key: &str, value: &V) -> usize {
-    struct Count(usize);
-    impl io::Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
+struct Count(usize);
+
+impl io::Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
     }
-    let mut count = Count(2);
-    // Counting does not fail, nor does it matter if it did.
-    let _ = serde_json::to_writer(&mut count, key);
-    let _ = serde_json::to_writer(&mut count, value);
-    count.0
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Bytes of `"key":value,`. An id hardly ever needs an escape.
+fn json_bytes(key: &str, value_bytes: usize) -> usize {
+    key.len() + value_bytes + 4
 }
 
 impl<V: Serialize> Serialize for Table<V> {
@@ -179,7 +185,7 @@ impl<'de, V: Serialize + Deserialize<'de>> Deserialize<'de> for Table<V> {
         for (key, value) in values {
             table.insert(key, value);
         }
-        table.changed = HashSet::new();
+        table.changed.clear();
         Ok(table)
     }
 }

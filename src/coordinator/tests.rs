@@ -3,7 +3,9 @@
 use super::*;
 use crate::domain::product::Product;
 use crate::domain::rest::{FailedCall, FailureClass};
-use crate::domain::zoom_event::{MeetingInfo, ParticipantJoined, StreamInterrupted, StreamStopped};
+use crate::domain::zoom_event::{
+    MeetingInfo, ParticipantJoined, StreamInterrupted, StreamStarted, StreamStopped,
+};
 use crate::protocol::EndReason;
 
 pub(super) const UUID: &str = "a/B+c==";
@@ -274,7 +276,7 @@ fn a_repeated_start_is_nothing_and_a_newer_one_a_fail_over() {
     // The new address is what the next process uses.
     let actions = w.restart(settings());
     assert!(matches!(&actions[..], [Action::Start(plan)]
-        if plan.started.server_urls == ["wss://other.zoom.us"]));
+        if plan.server_urls == ["wss://other.zoom.us"]));
 }
 
 #[test]

@@ -261,13 +261,13 @@ impl Coordinator {
             return;
         };
         entry.connect_until = Some(now.instant + window);
-        let started = entry.started.clone();
-        let Some(info) = self.info_of(stream_id) else {
+        let server_urls = entry.started.server_urls.clone();
+        let Some(entry) = self.streams.get(stream_id) else {
             return;
         };
         self.actions.push(Action::Start(Box::new(StreamPlan {
-            started,
-            info,
+            info: self.info(entry),
+            server_urls,
             window,
             is_rejoin,
         })));

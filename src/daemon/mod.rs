@@ -346,7 +346,7 @@ impl Daemon {
         {
             disk.reload(settings.clone());
         }
-        self.schedule.use_api(&api);
+        self.schedule.use_api(Arc::clone(&api));
         self.api = api;
         self.remember_root();
         self.rotate_client_secret();
@@ -385,8 +385,10 @@ impl Daemon {
     }
 
     fn save(&mut self) {
-        if let Some(snapshot) = &mut self.snapshot {
-            snapshot.save(&mut self.coordinator);
+        match &mut self.snapshot {
+            Some(snapshot) => snapshot.save(&mut self.coordinator),
+            // Nothing is kept for another process; a list of all that ever changed would only grow.
+            None => drop(self.coordinator.take_changes()),
         }
     }
 

@@ -85,18 +85,18 @@ impl Daemon {
 
     fn try_start_stream(&mut self, plan: StreamPlan) -> Result<(), EndReason> {
         let StreamPlan {
-            started,
             info,
+            server_urls,
             window,
             is_rejoin,
         } = plan;
         let hosts = &self.settings.allowed_hosts;
-        let urls = ServerUrl::all(&started.server_urls, hosts).map_err(EndReason::BadUrl)?;
-        let keys = self.settings.app().credentials_for(started.product).clone();
+        let urls = ServerUrl::all(&server_urls, hosts).map_err(EndReason::BadUrl)?;
+        let keys = self.settings.app().credentials_for(info.product).clone();
         let config = StreamConfig {
-            product: started.product,
-            id: started.id,
-            stream_id: started.stream_id.clone(),
+            product: info.product,
+            id: info.id.clone(),
+            stream_id: info.stream_id.clone(),
             client_id: keys.id.clone(),
             client_secret: keys.secret.clone(),
             urls,
@@ -104,7 +104,7 @@ impl Daemon {
             media: self.settings.media.clone(),
             params: self.settings.params,
             video_participant: self.settings.video_participant.clone(),
-            events: self.settings.events.numbers(started.product),
+            events: self.settings.events.numbers(info.product),
             buffer_data: (!self.settings.buffer_data).then_some(false),
             window,
             unix_ms: now_ms(),
@@ -123,11 +123,12 @@ impl Daemon {
             sinks.push(Box::new(disk.sink(info.clone())));
         }
         let sender = self.sender.clone();
-        let stream_id = started.stream_id.clone();
+        let stream_id = info.stream_id.clone();
+        let ended = stream_id.clone();
         let written = info.clone();
         let mut options = StreamOptions::new(config, self.dialer.clone());
         options.sinks = sinks;
-        options.on_end = Box::new(move || sender.send_always(Event::Ended(stream_id)));
+        options.on_end = Box::new(move || sender.send_always(Event::Ended(ended)));
         options.recent = Box::new(move || {
             root.map_or_else(RecentPhrases::default, |root| {
                 recorder::load_recent_phrases(&root, &written)
@@ -148,7 +149,7 @@ impl Daemon {
             keys,
             since: Instant::now(),
         });
-        self.running.insert(started.stream_id, running);
+        self.running.insert(stream_id, running);
         self.wave.begins(self.running.len());
         self.totals.begun += 1;
         self.totals.rejoined += u64::from(is_rejoin);
