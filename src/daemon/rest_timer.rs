@@ -33,7 +33,6 @@ pub(super) struct Outcome {
 pub(super) struct RestTimer {
     orders: Sender<TimerCommand>,
     thread: JoinHandle<()>,
-    api: Arc<Api>,
     turns: Arc<AtomicU64>,
 }
 
@@ -56,7 +55,7 @@ impl RestTimer {
         let (orders, receiver) = mpsc::channel();
         let turns = Arc::new(AtomicU64::new(0));
         let timer = Timer {
-            api: Arc::clone(&api),
+            api,
             report: Arc::new(report),
             own: orders.clone(),
             due: BTreeMap::new(),
@@ -71,7 +70,6 @@ impl RestTimer {
         Ok(RestTimer {
             orders,
             thread,
-            api,
             turns,
         })
     }
@@ -94,9 +92,8 @@ impl RestTimer {
     }
 
     /// Has calls made by another client from now on.
-    pub(super) fn use_api(&mut self, api: &Arc<Api>) {
-        self.api = Arc::clone(api);
-        let _ = self.orders.send(TimerCommand::Api(Arc::clone(api)));
+    pub(super) fn use_api(&self, api: Arc<Api>) {
+        let _ = self.orders.send(TimerCommand::Api(api));
     }
 
     /// Makes the thread turn once, so that [`RestTimer::turns`] grows if it is well.
@@ -109,15 +106,9 @@ impl RestTimer {
         self.turns.load(Relaxed)
     }
 
-    /// Ends calls under way, see [`Api::stop`], and makes no further ones.
-    pub(super) fn end_calls(&self) {
-        self.api.stop();
-    }
-
-    /// Ends the thread. Calls that are still under way at `deadline` are left to the end of the
-    /// process.
+    /// Makes no further calls, and ends the thread. Calls that are still under way at `deadline` are
+    /// left to the end of the process; [`Api::stop`] ends them before.
     pub(super) fn stop(self, deadline: Instant) {
-        self.end_calls();
         let _ = self.orders.send(TimerCommand::Stop(deadline));
         if self.thread.join().is_err() {
             log::error!("the timer thread panicked");
@@ -178,62 +169,58 @@ impl Timer {
                 return;
             }
             let call = first.remove();
-            self.sequence += 1;
-            let number = self.sequence;
-            let (api, report) = (Arc::clone(&self.api), Arc::clone(&self.report));
-            let own = self.own.clone();
             let again = call.clone();
-            let thread = Builder::new()
-                .name("rest".to_owned())
-                .stack_size(STACK_BYTES);
-            let spawned = thread.spawn(move || {
-                let _done = Done(own, number);
+            let (api, report) = (Arc::clone(&self.api), Arc::clone(&self.report));
+            let spawned = self.spawn(move || {
                 let result = api.control(&call.request);
                 report(Outcome { call, result, api });
             });
-            match spawned {
-                Ok(thread) => {
-                    self.running.insert(number, thread);
-                }
-                Err(error) => {
-                    log::error!("no thread for a REST call: {error}; it is made a second later");
-                    let at = Instant::now() + Duration::from_secs(1);
-                    self.due.insert((at, number), ScheduledCall { at, ..again });
-                    return;
-                }
+            if let Err(error) = spawned {
+                log::error!("no thread for a REST call: {error}; it is made a second later");
+                let at = Instant::now() + Duration::from_secs(1);
+                self.sequence += 1;
+                let key = (at, self.sequence);
+                self.due.insert(key, ScheduledCall { at, ..again });
+                return;
             }
         }
     }
 
-    /// On a thread of its own: it waits for Zoom and for the disk.
     fn forget_token(&mut self, user_id: String, account_id: String) {
+        let api = Arc::clone(&self.api);
+        let spawned = self.spawn(move || match api.deauthorized(&user_id, &account_id) {
+            Ok(Deauthorized::Forgotten) => {
+                log::error!("a user removed the app; the stored refresh token is deleted");
+            }
+            Ok(Deauthorized::OfAnother) => {
+                log::info!("another user removed the app; the token in use stays");
+            }
+            Ok(Deauthorized::NoUser) => {
+                log::error!("a user removed the app; no token of a user is stored here");
+            }
+            Err(error) => log::error!(
+                "a user removed the app, and whether the token is theirs is not known: {error}"
+            ),
+        });
+        if let Err(error) = spawned {
+            log::error!("no thread to forget a token with: {error}");
+        }
+    }
+
+    /// Runs this on a thread of its own, since it waits for Zoom or for the disk.
+    fn spawn(&mut self, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
         self.sequence += 1;
         let number = self.sequence;
-        let (api, own) = (Arc::clone(&self.api), self.own.clone());
+        let done = Done(self.own.clone(), number);
         let thread = Builder::new()
             .name("rest".to_owned())
-            .stack_size(STACK_BYTES);
-        let spawned = thread.spawn(move || {
-            let _done = Done(own, number);
-            match api.deauthorized(&user_id, &account_id) {
-                Ok(Deauthorized::Forgotten) => {
-                    log::error!("a user removed the app; the stored refresh token is deleted");
-                }
-                Ok(Deauthorized::OfAnother) => {
-                    log::info!("another user removed the app; the token in use stays");
-                }
-                Ok(Deauthorized::NoUser) => {
-                    log::error!("a user removed the app; no token of a user is stored here");
-                }
-                Err(error) => log::error!(
-                    "a user removed the app, and whether the token is theirs is not known: {error}"
-                ),
-            }
-        });
-        match spawned {
-            Ok(thread) => drop(self.running.insert(number, thread)),
-            Err(error) => log::error!("no thread to forget a token with: {error}"),
-        }
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                let _done = done;
+                work();
+            })?;
+        self.running.insert(number, thread);
+        Ok(())
     }
 
     fn join(&mut self, number: u64) {

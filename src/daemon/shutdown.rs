@@ -17,8 +17,7 @@ impl Daemon {
         let deadline = Instant::now() + GRACE;
         self.is_draining = true;
         log::info!("stopping streams={}", self.running.len());
-        self.public.stop();
-        self.schedule.end_calls();
+        self.api.stop();
         let command = match self.settings.on_exit {
             OnExit::Leave => Command::Leave,
             OnExit::Stop => Command::Close,
@@ -26,6 +25,8 @@ impl Daemon {
         for running in self.running.values() {
             running.meeting.command(command.clone());
         }
+        // It waits up to a second for requests that have begun; the streams end meanwhile.
+        self.public.stop();
         // Streams get most of the time; their files and the snapshot need the rest.
         let streams_until = deadline - GRACE / 4;
         while !self.running.is_empty() {
