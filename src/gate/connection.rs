@@ -196,7 +196,6 @@ impl Connection {
                         complete_at: context.now,
                         tries: 0,
                     });
-                    bump(&self.route.counters.handed_on);
                 }
             }
         }

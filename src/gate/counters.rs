@@ -51,8 +51,6 @@ pub struct Counters {
     pub abandoned: AtomicU64,
     /// TLS handshakes that failed or were not finished in time.
     pub tls_failures: AtomicU64,
-    /// Requests handed on to the server behind.
-    pub handed_on: AtomicU64,
     /// Answers that the client did not take in time.
     pub unread_answers: AtomicU64,
     /// Refused with 400: malformed.

@@ -45,7 +45,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-pub use crate::net::file_limit::{file_limit, raise_file_limit};
 pub use counters::{BUCKET_ENDS_US, Counters, Histogram};
 pub use tls::{Tls, TlsError, TlsFiles};
 

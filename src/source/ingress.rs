@@ -168,12 +168,7 @@ impl<T> Public<T> {
         self.route.gate()
     }
 
-    /// Whether a webhook would be answered, as of the last turn (see [`Public::request_turn`]).
-    pub fn is_healthy(&self) -> bool {
-        self.unready_reason().is_none()
-    }
-
-    /// What is wrong, if anything.
+    /// Why a webhook would not be answered, if so, as of the last turn (see [`Public::request_turn`]).
     pub fn unready_reason(&self) -> Option<&'static str> {
         self.route.unready_reason()
     }

@@ -115,23 +115,6 @@ impl StateDir {
         }
     }
 
-    /// The names of all files in it, sorted.
-    pub fn names(&self) -> Result<Vec<String>, Error> {
-        let listed = |e: io::Error| Error::io("list", &self.path, &e);
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&self.path).map_err(listed)? {
-            let entry = entry.map_err(listed)?;
-            let is_file = entry.file_type().map_err(listed)?.is_file();
-            if let (true, Ok(name)) = (is_file, entry.file_name().into_string())
-                && is_name(&name)
-            {
-                names.push(name);
-            }
-        }
-        names.sort();
-        Ok(names)
-    }
-
     /// The path of a file, if the name is one of ours to use.
     fn file(&self, name: &str) -> Result<PathBuf, Error> {
         if is_name(name) {

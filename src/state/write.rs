@@ -85,23 +85,6 @@ impl StateDir {
         })
     }
 
-    /// Replaces the file without waiting for the disk: the new content survives the end of this
-    /// process at once, and a power cut perhaps. A power cut may also leave neither content.
-    pub fn write_unsynced(&self, name: &str, bytes: &[u8]) -> Result<(), Error> {
-        let path = self.file(name)?;
-        let number = self.next_temp.fetch_add(1, Ordering::Relaxed);
-        let temp = self.path.join(format!("{TEMP_PREFIX}{number}-{name}"));
-        create(&temp)
-            .and_then(|mut file| {
-                file.write_all(bytes)
-                    .map_err(|e| Error::io("write", &temp, &e))
-            })
-            .and_then(|()| fs::rename(&temp, &path).map_err(|e| Error::io("replace", &path, &e)))
-            .inspect_err(|_| {
-                let _ = fs::remove_file(&temp);
-            })
-    }
-
     fn replace(
         &self,
         disk: &dyn Disk,

@@ -313,11 +313,6 @@ impl Error {
         }
     }
 
-    /// Whether this is a start that may only have come too early.
-    pub fn is_early(&self) -> bool {
-        self.early
-    }
-
     /// The HTTP status, if there was an answer.
     pub fn status(&self) -> Option<u16> {
         self.status

@@ -330,7 +330,7 @@ fn a_full_inbox_puts_the_webhook_off() {
 fn what_kills_tiny_http_does_nothing() {
     let edge = Edge::start(settings());
     attack(edge.address, &mut || edge.works());
-    assert!(edge.public.is_healthy());
+    assert_eq!(edge.public.unready_reason(), None);
     assert_eq!(read(&edge.public.counters().gate.inner_failures), 0);
 }
 
@@ -534,7 +534,7 @@ fn health_and_heartbeat_tell_the_present() {
         edge.public.request_turn();
         edge.public.last_turn() > before
     });
-    assert!(edge.public.is_healthy());
+    assert_eq!(edge.public.unready_reason(), None);
     edge.public.stop();
     assert_eq!(edge.public.unready_reason(), Some("the gate has stopped"));
     assert!(TcpStream::connect(edge.address).is_err());
@@ -585,7 +585,7 @@ fn a_dead_server_behind_is_rebuilt_and_no_request_is_lost() {
         edge.works();
         assert_eq!(read(&edge.public.counters().gate.inner_rebuilds), n);
     }
-    assert!(edge.public.is_healthy());
+    assert_eq!(edge.public.unready_reason(), None);
     drop(edge);
     std::fs::remove_dir(&parent).expect("an empty directory");
 }
@@ -645,7 +645,9 @@ fn starved_of_files(files: u64) {
     assert_eq!(code(&read_all(waiting)), 200);
     edge.arrives(77);
     edge.works();
-    edge.wait_for("the health is back", || edge.public.is_healthy());
+    edge.wait_for("the health is back", || {
+        edge.public.unready_reason().is_none()
+    });
 }
 
 /// The kernel says that there are no files before it looks whether anyone waits.
