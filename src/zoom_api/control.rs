@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::errors::{Error, Kind};
 use super::http_call::{HttpCall, Server};
-use super::oauth::cache::AccessToken;
+use super::oauth::request::AccessToken;
 use super::{Api, jwt};
 use crate::domain::product::Product;
 use crate::domain::rest::{ControlRequest, RestAction};

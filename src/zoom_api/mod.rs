@@ -5,11 +5,11 @@
 //! by itself; it is all in [`App`] and [`Process`].
 //!
 //! ```text
-//! control ─ token (one fetch for all who wait) ─ grant ─ chain (refresh tokens on disk)
-//!    │                                             │
-//!    └──────────────── http ───────────────────────┘
-//!                       │
-//!                     reply ─ error (the table)      retry (when to try again)
+//! control ─▶ oauth/cache (one fetch for all who wait) ─▶ oauth/request ─▶ oauth/refresh_store (disk)
+//!    │                                                      │
+//!    └───────────────────▶ http_call ◀──────────────────────┘
+//!                              │
+//!                            reply ─▶ errors (the table)
 //! ```
 
 pub(crate) mod clock;
@@ -32,7 +32,7 @@ pub use crate::net::proxy::ProxyEnv;
 pub use clock::Clock;
 pub use counters::Counters;
 pub use errors::{Class, Error, Kind};
-pub use oauth::cache::AccessToken;
+pub use oauth::request::AccessToken;
 pub use reply::RETRY_AFTER_MAX;
 
 use crate::state::StateDir;
@@ -163,7 +163,7 @@ impl Api {
                 counters: Arc::clone(&self.counters),
             });
         }
-        let before = Some(self.tokens.grant());
+        let before = Some(self.tokens.source());
         let source = TokenSource::new(&new.credentials, process.state.as_ref(), &http, before)?;
         Ok(Api::with(
             app,
@@ -200,7 +200,7 @@ impl Api {
     /// # Errors
     /// Zoom could not be asked, so the token stays; or the stored token cannot be deleted.
     pub fn deauthorized(&self, user_id: &str, account_id: &str) -> Result<Deauthorized, Error> {
-        if !self.tokens.grant().is_of_user() {
+        if !self.tokens.source().is_of_user() {
             return Ok(Deauthorized::NoUser);
         }
         match self.tokens.token() {
@@ -224,7 +224,7 @@ impl Api {
     /// for them. Look-ups of names and connects under way still take up to half a timeout, and a
     /// refresh token that is being exchanged is exchanged and stored.
     pub fn stop(&self) {
-        self.http.stop(self.tokens.grant().is_of_user());
+        self.http.stop(self.tokens.source().is_of_user());
     }
 
     /// Asks the API who we are: without side effects. With a token, any answer of Zoom's own but

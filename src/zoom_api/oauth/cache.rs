@@ -1,6 +1,7 @@
-//! Access tokens: fetched when first needed, early before they expire, by one thread at a time.
+//! The cache of the one access token: fetched when first needed, replaced before it expires, by one
+//! thread at a time.
 //!
-//! How a token is asked for is in `grant`; how refresh tokens are stored is in `chain`.
+//! How a token is requested is in `request`; how refresh tokens are stored is in `refresh_store`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,18 +11,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
-use super::request::TokenSource;
+use super::request::{AccessToken, CALL, TokenSource};
 use crate::domain::secret::Secret;
 use crate::zoom_api::clock::Clock;
 use crate::zoom_api::counters::Counters;
 use crate::zoom_api::errors::{Class, Error, Kind};
-
-/// What the fetch of a token is called in errors.
-pub(crate) const CALL: &str = "fetch access token";
-
-/// A token is replaced this long before it expires (Zoom's guides: a few minutes early; its tokens
-/// live for an hour).
-const EARLY_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// How long a refusal that only a person can change is repeated without asking Zoom again.
 const REFUSAL_HOLD: Duration = Duration::from_secs(30);
@@ -33,45 +27,10 @@ const EARLY_RETRY: Duration = Duration::from_secs(30);
 /// How much longer than one call a thread waits for the thread that fetches: time for the disk.
 const DISK_GRACE: Duration = Duration::from_secs(5);
 
-/// An access token and what Zoom said about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccessToken {
-    pub(crate) text: Secret,
-    /// The scopes, if Zoom told them; a static token tells nothing.
-    pub scopes: Vec<String>,
-    /// How long it was good for when it was fetched; `None` for a static token.
-    pub life: Option<Duration>,
-    /// When it stops to be good.
-    pub expires_at: Option<Instant>,
-    /// Which fetch it came from; 0 is the static one.
-    pub(crate) serial: u64,
-}
-
-impl AccessToken {
-    /// The header's value.
-    pub(crate) fn bearer(&self) -> Secret {
-        Secret::new(format!("Bearer {}", self.text.expose()))
-    }
-
-    /// Whether it has not ended yet, by what Zoom said when it was issued.
-    pub(crate) fn is_good(&self, now: Instant) -> bool {
-        self.expires_at.is_none_or(|end| now < end)
-    }
-
-    /// Whether it is time for the next one: five minutes before the end, or where it lives
-    /// shorter than 25 minutes, at four fifths of its life.
-    fn is_due(&self, now: Instant) -> bool {
-        match (self.expires_at, self.life) {
-            (Some(end), Some(life)) => now + EARLY_MAX.min(life / 5) >= end,
-            _ => false,
-        }
-    }
-}
-
 /// The one access token of the process.
 #[derive(Debug)]
 pub(crate) struct TokenCache {
-    grant: TokenSource,
+    source: TokenSource,
     clock: Clock,
     counters: Arc<Counters>,
     wait_max: Duration,
@@ -123,13 +82,13 @@ impl Owner {
 impl TokenCache {
     /// `call_max` is how long one call may take.
     pub(crate) fn new(
-        grant: TokenSource,
+        source: TokenSource,
         clock: Clock,
         counters: Arc<Counters>,
         call_max: Duration,
     ) -> TokenCache {
         TokenCache {
-            grant,
+            source,
             clock,
             counters,
             wait_max: call_max + DISK_GRACE,
@@ -138,14 +97,14 @@ impl TokenCache {
         }
     }
 
-    /// How they are asked for.
-    pub(crate) fn grant(&self) -> &TokenSource {
-        &self.grant
+    /// How they are requested.
+    pub(crate) fn source(&self) -> &TokenSource {
+        &self.source
     }
 
     /// Whether the token is the configured one, which cannot be replaced.
     pub(crate) fn is_static(&self) -> bool {
-        self.grant.static_token().is_some()
+        self.source.static_token().is_some()
     }
 
     /// A token that is good now.
@@ -171,16 +130,16 @@ impl TokenCache {
         let mut slot = self.lock();
         slot.token = None;
         slot.outcome = None;
-        slot.is_forgotten = self.grant.is_of_user();
+        slot.is_forgotten = self.source.is_of_user();
         // A fetch under way would store a token behind our back; it erases that itself.
         if slot.begun != slot.ended {
             return Ok(());
         }
-        self.grant.erase()
+        self.source.erase()
     }
 
     fn obtain(&self, refused: Option<u64>) -> Result<AccessToken, Error> {
-        if let Some(token) = self.grant.static_token() {
+        if let Some(token) = self.source.static_token() {
             return Ok(token.clone());
         }
         let mut slot = self.lock();
@@ -210,16 +169,12 @@ impl TokenCache {
 
         log::debug!("{CALL}: begins");
         // A panic must not leave the others waiting for a fetch that never ends.
-        let fetched = catch_unwind(AssertUnwindSafe(|| self.grant.fetch(self.clock.date())))
+        // `now` is from before the call, so that the time the call takes counts as used.
+        let fetch = || self.source.fetch(serial, now, self.clock.date());
+        // A panic must not leave the others waiting for a fetch that never ends.
+        let fetched = catch_unwind(AssertUnwindSafe(fetch))
             .unwrap_or_else(|_| Err(Error::new(Kind::Internal, CALL, "panicked")));
-        self.finish(fetched.map(|fetched| AccessToken {
-            text: fetched.token,
-            scopes: fetched.scopes,
-            life: Some(fetched.life),
-            // From before the call, so that the time it took is not given away.
-            expires_at: Some(now + fetched.life),
-            serial,
-        }))
+        self.finish(fetched)
     }
 
     /// Waits for the thread that fetches. The token at hand is not used meanwhile: it is about to
@@ -246,7 +201,7 @@ impl TokenCache {
         slot.early_retry = None;
         let outcome = match fetched {
             _ if slot.is_forgotten => {
-                self.grant
+                self.source
                     .erase()
                     .and(Err(Error::new(Kind::Deauthorized, CALL, "")))
             }

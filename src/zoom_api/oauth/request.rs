@@ -1,16 +1,14 @@
-//! How an access token is asked for: the three kinds of credentials and one call to the OAuth
-//! server.
+//! One request for an access token, with each of the three kinds of credentials.
 //!
-//! When it is asked for is decided in `token`.
+//! When it is made is decided in `cache`.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::cache::{AccessToken, CALL};
 use super::refresh_store::{RefreshTokenStore, Store};
 use crate::domain::app::RestCredentials;
 use crate::domain::secret::Secret;
@@ -19,6 +17,9 @@ use crate::state;
 use crate::state::StateDir;
 use crate::zoom_api::errors::{Error, Kind};
 use crate::zoom_api::http_call::{Http, HttpCall, Server};
+
+/// What the request is called in errors.
+pub(crate) const CALL: &str = "fetch access token";
 
 /// How long a token is believed to be good for when Zoom does not say.
 const DEFAULT_TOKEN_TTL: Duration = Duration::from_secs(5 * 60);
@@ -29,15 +30,46 @@ const TOKEN_TTL_MAX: Duration = Duration::from_secs(24 * 3600);
 /// The longest token; Zoom's have up to 2 KB, and it must fit into a request's head.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
-/// What the OAuth server gave us.
-#[derive(Debug, Clone)]
-pub(crate) struct Fetched {
-    pub(crate) token: Secret,
-    pub(crate) scopes: Vec<String>,
-    pub(crate) life: Duration,
+/// A token is replaced this long before it expires (Zoom's guides: a few minutes early; its tokens
+/// live for an hour).
+const EARLY_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// An access token and what Zoom said about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessToken {
+    pub(crate) text: Secret,
+    /// The scopes, if Zoom told them; a static token tells nothing.
+    pub scopes: Vec<String>,
+    /// How long it was good for when it was fetched; `None` for a static token.
+    pub life: Option<Duration>,
+    /// When it stops to be good.
+    pub expires_at: Option<Instant>,
+    /// Which fetch it came from; 0 is the static one.
+    pub(crate) serial: u64,
 }
 
-/// The way to a token.
+impl AccessToken {
+    /// The header's value.
+    pub(crate) fn bearer(&self) -> Secret {
+        Secret::new(format!("Bearer {}", self.text.expose()))
+    }
+
+    /// Whether it has not ended yet, by what Zoom said when it was issued.
+    pub(crate) fn is_good(&self, now: Instant) -> bool {
+        self.expires_at.is_none_or(|end| now < end)
+    }
+
+    /// Whether it is time for the next one: five minutes before the end, or where it lives
+    /// shorter than 25 minutes, at four fifths of its life.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        match (self.expires_at, self.life) {
+            (Some(end), Some(life)) => now + EARLY_MAX.min(life / 5) >= end,
+            _ => false,
+        }
+    }
+}
+
+/// With what credentials a token is requested.
 #[derive(Debug)]
 pub(crate) enum TokenSource {
     /// No credentials, so no token.
@@ -56,7 +88,7 @@ pub(crate) enum TokenSource {
     },
 }
 
-/// Who we are to the OAuth server, and the way to it.
+/// The credentials of a client of the OAuth server, and the connection to it.
 #[derive(Debug)]
 pub(crate) struct Client {
     http: Arc<Http>,
@@ -64,13 +96,15 @@ pub(crate) struct Client {
     client_secret: Secret,
 }
 
+/// The tokens of one user.
 #[derive(Debug)]
 pub(crate) struct UserTokens {
     chain: RefreshTokenStore,
-    /// What came from Zoom and could not be stored yet, and when it came.
-    unstored: Option<(Secret, Fetched, SystemTime)>,
+    /// The next refresh token, which could not be stored yet, and the access token it came with.
+    unstored: Option<(Secret, AccessToken)>,
 }
 
+/// The OAuth server's answer.
 #[derive(Deserialize)]
 struct TokenReply {
     access_token: String,
@@ -83,7 +117,7 @@ struct TokenReply {
 }
 
 impl TokenSource {
-    /// `before` is the grant that this one replaces, if there is one.
+    /// `before` is the source that this one replaces, if there is one.
     pub(crate) fn new(
         credentials: &RestCredentials,
         state: Option<&Arc<StateDir>>,
@@ -174,7 +208,7 @@ impl TokenSource {
         }
     }
 
-    /// Whether the grant is one user's, and ends when that user removes the app.
+    /// Whether the tokens are one user's, and end when that user removes the app.
     pub(crate) fn is_of_user(&self) -> bool {
         matches!(self, TokenSource::User { .. })
     }
@@ -187,48 +221,53 @@ impl TokenSource {
         }
     }
 
-    /// Asks for a token. Only one thread at a time does.
-    pub(crate) fn fetch(&self, now: SystemTime) -> Result<Fetched, Error> {
+    /// Requests a token. One thread at a time does.
+    pub(crate) fn fetch(
+        &self,
+        serial: u64,
+        now: Instant,
+        date: SystemTime,
+    ) -> Result<AccessToken, Error> {
         match self {
             TokenSource::None => Err(configuration(
                 "found no credentials, expected access_token, ZOOM_ACCOUNT_ID or ZOOM_REFRESH_TOKEN",
             )),
-            TokenSource::Static(token) => Ok(Fetched {
-                token: token.text.clone(),
-                scopes: Vec::new(),
-                life: TOKEN_TTL_MAX,
-            }),
+            TokenSource::Static(token) => Ok(token.clone()),
             TokenSource::ServerToServer { client, account_id } => {
                 let form = format!(
                     "grant_type=account_credentials&account_id={}",
                     encode(account_id)
                 );
-                Ok(client.ask(form, "", now)?.0)
+                Ok(client.request(form, "", date)?.into_token(serial, now).0)
             }
             TokenSource::User { client, tokens, .. } => tokens
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .refresh(client, now),
+                .refresh(client, serial, now, date),
         }
     }
 }
 
 impl UserTokens {
-    fn refresh(&mut self, client: &Client, now: SystemTime) -> Result<Fetched, Error> {
+    fn refresh(
+        &mut self,
+        client: &Client,
+        serial: u64,
+        now: Instant,
+        date: SystemTime,
+    ) -> Result<AccessToken, Error> {
         if !self.chain.claim() {
             return Err(Error::new(Kind::Superseded, CALL, ""));
         }
-        if let Some((next, fetched, at)) = &self.unstored {
+        if let Some((next, token)) = &self.unstored {
             self.chain.advance(next).map_err(|e| storage(&e))?;
-            let age = now.duration_since(*at).unwrap_or(TOKEN_TTL_MAX);
-            let left = fetched.life.saturating_sub(age);
-            let fetched = Fetched {
-                life: left,
-                ..fetched.clone()
+            let token = AccessToken {
+                serial,
+                ..token.clone()
             };
             self.unstored = None;
-            if !left.is_zero() {
-                return Ok(fetched);
+            if token.is_good(now) {
+                return Ok(token);
             }
         }
         self.chain.preflight_write().map_err(|e| storage(&e))?;
@@ -237,24 +276,25 @@ impl UserTokens {
             "grant_type=refresh_token&refresh_token={}",
             encode(current.expose())
         );
-        let (fetched, next) = client.ask(form, current.expose(), now)?;
+        let reply = client.request(form, current.expose(), date)?;
+        let (token, next) = reply.into_token(serial, now);
         if let Some(next) = next
             && let Err(e) = self.chain.advance(&next)
         {
-            self.unstored = Some((next, fetched, now));
+            self.unstored = Some((next, token));
             return Err(storage(&e));
         }
-        Ok(fetched)
+        Ok(token)
     }
 }
 
 impl Client {
-    fn ask(
+    fn request(
         &self,
         form: String,
         refresh_token: &str,
-        now: SystemTime,
-    ) -> Result<(Fetched, Option<Secret>), Error> {
+        date: SystemTime,
+    ) -> Result<TokenReply, Error> {
         let call = HttpCall {
             server: Server::OAuth,
             method: "POST",
@@ -262,37 +302,48 @@ impl Client {
             authorization: Some(&self.basic),
             body: Some(("application/x-www-form-urlencoded", form.into_bytes())),
         };
-        let reply = self.http.call(call, now).map_err(|e| e.error(CALL))?;
+        let reply = self.http.call(call, date).map_err(|e| e.error(CALL))?;
         let parsed: Option<TokenReply> = if reply.is_success() {
             serde_json::from_slice(&reply.body).ok()
         } else {
             None
         };
-        let Some(parsed) = parsed.filter(|parsed| is_token(&parsed.access_token)) else {
-            // The form has it percent-encoded.
-            let encoded = encode(refresh_token);
-            let secrets = [
-                self.basic.expose(),
-                self.basic.expose().trim_start_matches("Basic "),
-                self.client_secret.expose(),
-                refresh_token,
-                &encoded,
-            ];
-            return Err(reply.error(Server::OAuth, CALL, &secrets));
-        };
-        let seconds = parsed
+        parsed
+            .filter(|parsed| is_token(&parsed.access_token))
+            .ok_or_else(|| {
+                // The form has it percent-encoded.
+                let encoded = encode(refresh_token);
+                let secrets = [
+                    self.basic.expose(),
+                    self.basic.expose().trim_start_matches("Basic "),
+                    self.client_secret.expose(),
+                    refresh_token,
+                    &encoded,
+                ];
+                reply.error(Server::OAuth, CALL, &secrets)
+            })
+    }
+}
+
+impl TokenReply {
+    /// The access token, which was requested at `now`, and the next refresh token.
+    fn into_token(self, serial: u64, now: Instant) -> (AccessToken, Option<Secret>) {
+        let seconds = self
             .expires_in
             .as_u64()
-            .or_else(|| parsed.expires_in.as_str()?.trim().parse().ok());
-        let fetched = Fetched {
-            token: Secret::new(parsed.access_token),
-            scopes: scopes(parsed.scope.as_deref().unwrap_or_default()),
-            life: seconds.map_or(DEFAULT_TOKEN_TTL, |s| {
-                Duration::from_secs(s).min(TOKEN_TTL_MAX)
-            }),
+            .or_else(|| self.expires_in.as_str()?.trim().parse().ok());
+        let life = seconds.map_or(DEFAULT_TOKEN_TTL, |s| {
+            Duration::from_secs(s).min(TOKEN_TTL_MAX)
+        });
+        let token = AccessToken {
+            text: Secret::new(self.access_token),
+            scopes: scopes(self.scope.as_deref().unwrap_or_default()),
+            life: Some(life),
+            expires_at: Some(now + life),
+            serial,
         };
-        let next = parsed.refresh_token.filter(|token| is_token(token));
-        Ok((fetched, next.map(Secret::new)))
+        let next = self.refresh_token.filter(|token| is_token(token));
+        (token, next.map(Secret::new))
     }
 }
 
