@@ -117,21 +117,23 @@ compile_error!(
 
 // The public face: an embedder needs these names and the modules `webhook` and `protocol`. All other
 // modules are hidden and may change in any version; tests and benches reach inner parts through them.
-pub use daemon::status::{Status, StreamStatus, Totals};
+pub use daemon::status::{StatusSnapshot, StreamStatus, Totals};
 pub use daemon::{Daemon, Error, Handle, OnExit, OnRevoked, Settings, SinkFactory};
 pub use delivery::stdout::StdoutFormat;
 pub use domain::app::{App, AppCredentials, RestCredentials, RestSettings};
+pub use domain::count::Count;
 pub use domain::secret::Secret;
 pub use domain::stream_info::StreamInfo;
 pub use gate::{Gate, Limits, TlsFiles};
+pub use net::ca_file::CaFileError;
 pub use net::dial::Dialer;
 pub use net::proxy::ProxyEnv;
 pub use net::resolve::Resolver;
-pub use net::tls_client::{TlsClient, TlsError};
+pub use net::tls_client::TlsClient;
 pub use net::waker::Waker;
 pub use recorder::{RecorderSettings, TranscriptFormats};
 pub use source::ingress::Settings as ListenerSettings;
-pub use stream::{Count, Panicked, Sink, Stats, StreamHandle, StreamOptions};
+pub use stream::{Panicked, Sink, StatsSnapshot, StreamHandle, StreamOptions};
 
 /// Zoom events by webhook, for programs with an HTTP server of their own.
 pub mod webhook {

@@ -9,13 +9,15 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::process::Process;
 use super::streams;
-use crate::daemon::status::{KINDS, Status, kind_name};
+use crate::daemon::status::StatusSnapshot;
+use crate::domain::count::Count as MessageCount;
 use crate::domain::zoom_event::ACCOUNT_LABELS;
 use crate::gate;
 use crate::gate::{BUCKET_ENDS_US, Histogram};
 use crate::protocol::Loss;
 use crate::recorder::disk::DiskCounters;
 use crate::source::webhook::respond;
+use crate::stream::StatsSnapshot;
 use crate::zoom_api;
 use crate::zoom_api::Kind;
 use Value::{Count, Counts, Gauge, GaugeSeconds, Gauges, Seconds};
@@ -50,7 +52,7 @@ type Samples = fn(&Facts<'_>) -> Vec<(&'static str, u64)>;
 /// What all metrics are read from.
 #[derive(Debug, Clone, Copy)]
 struct Facts<'a> {
-    status: &'a Status,
+    status: &'a StatusSnapshot,
     process: &'a Process,
     is_ready: bool,
 }
@@ -73,10 +75,13 @@ impl<'a> Facts<'a> {
         self.status.disk.as_deref().map_or(0, count)
     }
 
-    fn media(&self, count: fn(&(u64, u64)) -> u64) -> Vec<(&'static str, u64)> {
-        let values = self.status.totals.media.iter().map(count);
-        let names = KINDS.iter().map(|&kind| kind_name(kind));
-        names.zip(values).collect()
+    fn stats(&self) -> &'a StatsSnapshot {
+        &self.status.totals.stats
+    }
+
+    fn by_kind(&self, value: fn(MessageCount) -> u64) -> Vec<(&'static str, u64)> {
+        let kinds = self.stats().by_kind();
+        kinds.map(|(kind, count)| (kind, value(count))).collect()
     }
 }
 
@@ -224,7 +229,7 @@ pub const METRICS: &[Metric] = &[
                 .status
                 .streams
                 .iter()
-                .map(|stream| streams::state(&stream.stats).0);
+                .map(|stream| streams::state(stream).0);
             let states: Vec<&str> = states.collect();
             let count = |state| states.iter().filter(|found| **found == state).count() as u64;
             let all = ["connecting", "receiving", "reconnecting"];
@@ -262,51 +267,54 @@ pub const METRICS: &[Metric] = &[
         "connects_total",
         "Accepted handshakes.",
         Counts("link", |f| {
-            let names = ["signaling", "media"].into_iter();
-            names.zip(f.status.totals.connects).collect()
+            let stats = f.stats();
+            vec![
+                ("signaling", stats.signaling_connects),
+                ("media", stats.media_connects),
+            ]
         }),
     ),
     row(
         "ready_total",
         "Times that data began to flow; beyond those begun, after a reconnection.",
-        Count(|f| f.status.totals.readies),
+        Count(|f| f.stats().readies),
     ),
     row(
         "connections_lost_total",
         "Connections to Zoom that were lost, by cause.",
-        Counts("cause", |f| by_word(&Loss::LABELS, &f.status.totals.losses)),
+        Counts("cause", |f| by_word(&Loss::LABELS, &f.stats().losses)),
     ),
     row(
         "keep_alives_total",
         "Keep-alives answered.",
-        Count(|f| f.status.totals.keep_alives),
+        Count(|f| f.stats().keep_alives),
     ),
     row(
         "keep_alive_worst_seconds",
         "Longest time from a keep-alive's arrival to its answer since the start.",
-        GaugeSeconds(|f| seconds(f.status.totals.keep_alive_worst_us)),
+        GaugeSeconds(|f| seconds(f.stats().keep_alive_worst_us)),
     ),
     row(
         "messages_total",
         "Messages received, by kind of media.",
-        Counts("media", |f| f.media(|count| count.0)),
+        Counts("media", |f| f.by_kind(|count| count.messages)),
     ),
     row(
         "message_bytes_total",
         "Bytes of these messages as they came, without frames and TLS.",
-        Counts("media", |f| f.media(|count| count.1)),
+        Counts("media", |f| f.by_kind(|count| count.bytes)),
     ),
     row(
         "messages_odd_total",
         "Messages that were not taken: phrases that came twice, unknown types, unreadable ones.",
         Counts("kind", |f| {
-            let totals = &f.status.totals;
+            let stats = f.stats();
             vec![
-                ("repeated", totals.repeated),
-                ("unknown", totals.unknown),
-                ("malformed", totals.malformed),
-                ("oversize", totals.oversize),
-                ("blank", totals.blank),
+                ("repeated", stats.repeated),
+                ("unknown", stats.unknown),
+                ("malformed", stats.malformed),
+                ("oversize", stats.oversize),
+                ("blank", stats.blank),
             ]
         }),
     ),
@@ -328,12 +336,12 @@ pub const METRICS: &[Metric] = &[
     row(
         "disk_troubled_streams",
         "Streams whose files cannot be written at present.",
-        Gauge(|f| f.disk(|disk| load(&disk.troubled))),
+        Gauge(|f| f.disk(|disk| load(&disk.failing_streams))),
     ),
     row(
         "state_troubled",
         "Whether what a restart needs cannot be written to RTMS_STATE.",
-        Gauge(|f| f.status.is_state_troubled.into()),
+        Gauge(|f| f.status.is_state_failing.into()),
     ),
     row(
         "sink_dropped_total",
@@ -393,7 +401,7 @@ const fn row(name: &'static str, help: &'static str, value: Value) -> Metric {
 }
 
 /// The whole page.
-pub fn text(status: &Status, process: &Process, is_ready: bool) -> String {
+pub fn text(status: &StatusSnapshot, process: &Process, is_ready: bool) -> String {
     let facts = Facts {
         status,
         process,

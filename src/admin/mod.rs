@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::now_ms;
 use crate::daemon::Handle;
-use crate::daemon::status::Status;
+use crate::daemon::status::StatusSnapshot;
 use crate::domain::secret::Secret;
 use crate::gate;
 use crate::gate::{Answer, Gate, HttpRequest, Limits, Listeners, OpenRoute};
@@ -171,7 +171,12 @@ fn line(status: u16, text: &str) -> Answer {
     Answer::text(status, format!("{text}\n")).of_type("text/plain; charset=utf-8")
 }
 
-fn answer(method: &str, path: &str, started_ms: u64, ask: impl Fn() -> Option<Status>) -> Answer {
+fn answer(
+    method: &str,
+    path: &str,
+    started_ms: u64,
+    ask: impl Fn() -> Option<StatusSnapshot>,
+) -> Answer {
     if !matches!(path, "/healthz" | "/readyz" | "/metrics" | "/streams") {
         return line(404, "here are /healthz, /readyz, /metrics and /streams");
     }
@@ -184,17 +189,22 @@ fn answer(method: &str, path: &str, started_ms: u64, ask: impl Fn() -> Option<St
     let process = Process::read(started_ms);
     match path {
         "/healthz" => line(200, "alive"),
-        "/readyz" => match trouble(&status, &process) {
+        "/readyz" => match unready_reason(&status, &process) {
             Some(why) => line(503, &why),
             None => line(200, "ready"),
         },
         "/metrics" => Answer::text(
             200,
-            metrics::text(&status, &process, trouble(&status, &process).is_none()),
+            metrics::text(
+                &status,
+                &process,
+                unready_reason(&status, &process).is_none(),
+            ),
         )
         .of_type("text/plain; version=0.0.4; charset=utf-8"),
         _ => {
-            let streams = streams::Streams::of(&status, &process, trouble(&status, &process));
+            let streams =
+                streams::Streams::of(&status, &process, unready_reason(&status, &process));
             Answer::text(
                 200,
                 serde_json::to_string(&streams).unwrap_or_default() + "\n",
@@ -205,20 +215,20 @@ fn answer(method: &str, path: &str, started_ms: u64, ask: impl Fn() -> Option<St
 }
 
 /// Why no more work should be sent here, if so.
-fn trouble(status: &Status, process: &Process) -> Option<String> {
+fn unready_reason(status: &StatusSnapshot, process: &Process) -> Option<String> {
     if status.is_draining {
         return Some("draining: the server was told to end".to_owned());
     }
-    if let Some(trouble) = status.edge_trouble {
-        return Some(trouble.to_owned());
+    if let Some(reason) = status.unready_reason {
+        return Some(reason.to_owned());
     }
-    let troubled = (status.disk.as_ref()).map_or(0, |disk| disk.troubled.load(Relaxed));
-    if troubled > 0 {
+    let failing = (status.disk.as_ref()).map_or(0, |disk| disk.failing_streams.load(Relaxed));
+    if failing > 0 {
         return Some(format!(
-            "the disk cannot be used: files of {troubled} streams wait to be written under RTMS_OUT"
+            "the disk cannot be used: files of {failing} streams wait to be written under RTMS_OUT"
         ));
     }
-    if status.is_state_troubled {
+    if status.is_state_failing {
         let text =
             "the disk cannot be used: what a restart needs waits to be written under RTMS_STATE";
         return Some(text.to_owned());

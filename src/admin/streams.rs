@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::process::Process;
 use crate::clock::now_ms;
-use crate::daemon::status::{KINDS, Status, StreamStatus, kind_name};
-use crate::stream::Stats;
+use crate::daemon::status::{StatusSnapshot, StreamStatus};
+use crate::domain::count::Count;
 
 /// Most streams in one answer, the oldest first; the number of the others is given.
 pub const STREAMS_MAX: usize = 10_000;
@@ -25,7 +25,8 @@ pub struct Streams {
     /// The moment of this answer, Unix milliseconds.
     pub now_ms: u64,
     /// Why the server is not ready, if so.
-    pub trouble: Option<String>,
+    #[serde(rename = "trouble")]
+    pub unready_reason: Option<String>,
     /// What happened since the start.
     #[serde(default)]
     pub counts: Option<Counts>,
@@ -55,7 +56,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    fn of(status: &Status) -> Counts {
+    fn of(status: &StatusSnapshot) -> Counts {
         let webhooks = &status.edge.webhook;
         let dropped = status.disk.as_ref().map(|disk| disk.dropped.load(Relaxed));
         Counts {
@@ -65,7 +66,7 @@ impl Counts {
             calls_failed: status.api.calls_give_up.load(Relaxed)
                 + status.api.tokens_failed.load(Relaxed),
             streams_begun: status.totals.begun,
-            connections_lost: status.totals.losses.values().sum(),
+            connections_lost: status.totals.stats.losses_total(),
             records_dropped: dropped.unwrap_or(0),
         }
     }
@@ -114,32 +115,26 @@ pub struct Line {
     pub keep_alives: u64,
 }
 
-/// Messages of a kind and their bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Count {
-    /// How many.
-    pub messages: u64,
-    /// Bytes of the messages as they came.
-    pub bytes: u64,
-}
-
 /// Where a stream stands: a word, and what it waits for.
-pub(super) fn state(stats: &Stats) -> (&'static str, Option<&'static str>) {
-    let has_data = stats.last_data_ms.load(Relaxed) > 0;
-    let [signaling, media] = &stats.connects;
-    match (stats.is_ready.load(Relaxed), stats.readies.load(Relaxed)) {
-        (true, _) if has_data => ("receiving", None),
+pub(super) fn state(stream: &StreamStatus) -> (&'static str, Option<&'static str>) {
+    let stats = &stream.stats;
+    match (stream.is_ready, stats.readies) {
+        (true, _) if stream.last_data_ms.is_some() => ("receiving", None),
         (true, _) => ("receiving", Some("first data")),
         (false, 1..) => ("reconnecting", Some("a connection to Zoom")),
-        (false, 0) if media.load(Relaxed) > 0 => ("connecting", Some("the other media")),
-        (false, 0) if signaling.load(Relaxed) > 0 => ("connecting", Some("the media handshake")),
+        (false, 0) if stats.media_connects > 0 => ("connecting", Some("the other media")),
+        (false, 0) if stats.signaling_connects > 0 => ("connecting", Some("the media handshake")),
         (false, 0) => ("connecting", Some("the signaling handshake")),
     }
 }
 
 impl Streams {
     /// From what the daemon says.
-    pub fn of(status: &Status, process: &Process, trouble: Option<String>) -> Streams {
+    pub fn of(
+        status: &StatusSnapshot,
+        process: &Process,
+        unready_reason: Option<String>,
+    ) -> Streams {
         let mut streams: Vec<&StreamStatus> = status.streams.iter().collect();
         streams.sort_by(|a, b| (a.since, &a.info.stream_id).cmp(&(b.since, &b.info.stream_id)));
         Streams {
@@ -147,7 +142,7 @@ impl Streams {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_ms: process.started_ms,
             now_ms: now_ms(),
-            trouble,
+            unready_reason,
             counts: Some(Counts::of(status)),
             omitted: streams.len().saturating_sub(STREAMS_MAX),
             streams: streams.iter().take(STREAMS_MAX).map(|s| line(s)).collect(),
@@ -157,17 +152,9 @@ impl Streams {
 
 fn line(stream: &StreamStatus) -> Line {
     let (info, stats) = (&stream.info, &stream.stats);
-    let (state, waits_for) = state(stats);
-    let media = KINDS.iter().map(|&kind| {
-        let count = stats.count(kind);
-        let count = Count {
-            messages: count.messages.load(Relaxed),
-            bytes: count.bytes.load(Relaxed),
-        };
-        (kind_name(kind).to_owned(), count)
-    });
-    let bits = stats.given_up.load(Relaxed);
-    let given_up = KINDS.into_iter().filter(|kind| bits & kind.bit() != 0);
+    let (state, waits_for) = state(stream);
+    let media = stats.by_kind().filter(|(_, count)| count.messages > 0);
+    let given_up = stream.given_up.iter();
     Line {
         stream_id: info.stream_id.clone(),
         product: info.product.name().to_owned(),
@@ -180,11 +167,13 @@ fn line(stream: &StreamStatus) -> Line {
         state: state.to_owned(),
         waits_for: waits_for.map(str::to_owned),
         age_s: stream.since.elapsed().as_secs(),
-        media: media.filter(|(_, count)| count.messages > 0).collect(),
+        media: media
+            .map(|(kind, count)| (kind.to_owned(), count))
+            .collect(),
         given_up: given_up.map(|kind| kind.name().to_owned()).collect(),
-        last_data_ms: Some(stats.last_data_ms.load(Relaxed)).filter(|&ms| ms > 0),
-        reconnects: stats.readies.load(Relaxed).saturating_sub(1),
-        losses: stats.losses.load(Relaxed),
-        keep_alives: stats.keep_alives.load(Relaxed),
+        last_data_ms: stream.last_data_ms,
+        reconnects: stats.readies.saturating_sub(1),
+        losses: stats.losses_total(),
+        keep_alives: stats.keep_alives,
     }
 }

@@ -2,27 +2,33 @@ use std::time::Instant;
 
 use super::*;
 use crate::daemon::status::{StreamStatus, Totals};
+use crate::domain::count::Count;
 use crate::domain::product::Product;
 use crate::domain::stream_info::StreamInfo;
 use crate::recorder::disk::DiskCounters;
 use crate::source::ingress;
+use crate::stream::StatsSnapshot;
 
-fn status() -> Status {
-    let stats = Arc::new(crate::stream::Stats::default());
-    stats.is_ready.store(true, Relaxed);
-    stats.readies.store(2, Relaxed);
-    stats.transcripts.messages.store(3, Relaxed);
-    stats.transcripts.bytes.store(300, Relaxed);
+fn status() -> StatusSnapshot {
+    let transcripts = Count {
+        messages: 3,
+        bytes: 300,
+    };
+    let stats = StatsSnapshot {
+        readies: 2,
+        transcripts,
+        ..StatsSnapshot::default()
+    };
     let mut totals = Totals {
-        media: [(3, 300), (0, 0), (0, 0), (0, 0), (0, 0), (0, 0)],
+        stats: stats.clone(),
         ..Totals::default()
     };
     totals.ended.insert("panicked", 1);
-    totals.losses.insert("silent", 4);
+    totals.stats.losses.insert("silent", 4);
     totals.account.insert("start_failed", 5);
-    Status {
+    StatusSnapshot {
         is_draining: false,
-        edge_trouble: None,
+        unready_reason: None,
         streams: vec![StreamStatus {
             info: StreamInfo {
                 meeting_id: Some("81234567890".to_owned()),
@@ -30,6 +36,9 @@ fn status() -> Status {
                 ..StreamInfo::new(Product::Meeting, "uuid==", "stream-1", 0)
             },
             since: Instant::now(),
+            is_ready: true,
+            last_data_ms: None,
+            given_up: Vec::new(),
             stats,
         }],
         totals,
@@ -39,7 +48,7 @@ fn status() -> Status {
             webhook: Arc::default(),
         },
         api: Arc::default(),
-        is_state_troubled: false,
+        is_state_failing: false,
         disk: Some(Arc::new(DiskCounters::default())),
         stdout_dropped: None,
     }
@@ -53,7 +62,7 @@ fn process() -> Process {
     }
 }
 
-fn page(status: &Status) -> String {
+fn page(status: &StatusSnapshot) -> String {
     metrics::text(status, &process(), true)
 }
 
@@ -134,27 +143,29 @@ fn every_end_of_a_stream_is_counted_from_zero() {
 
 #[test]
 fn ready_says_why_not() {
-    let why = |status: &Status, process: &Process| trouble(status, process).unwrap_or_default();
+    let why = |status: &StatusSnapshot, process: &Process| {
+        unready_reason(status, process).unwrap_or_default()
+    };
     let fine = status();
-    assert_eq!(trouble(&fine, &process()), None);
-    let draining = Status {
+    assert_eq!(unready_reason(&fine, &process()), None);
+    let draining = StatusSnapshot {
         is_draining: true,
         ..status()
     };
     assert!(why(&draining, &process()).starts_with("draining"));
-    let down = Status {
-        edge_trouble: Some("the gate has stopped"),
+    let down = StatusSnapshot {
+        unready_reason: Some("the gate has stopped"),
         ..status()
     };
     assert_eq!(why(&down, &process()), "the gate has stopped");
     fine.disk
         .as_ref()
         .expect("it is there")
-        .troubled
+        .failing_streams
         .store(2, Relaxed);
     assert!(why(&fine, &process()).starts_with("the disk cannot be used: files of 2 streams"));
-    let forgetful = Status {
-        is_state_troubled: true,
+    let forgetful = StatusSnapshot {
+        is_state_failing: true,
         ..status()
     };
     assert!(why(&forgetful, &process()).ends_with("under RTMS_STATE"));
@@ -163,7 +174,7 @@ fn ready_says_why_not() {
         ..process()
     };
     assert!(why(&status(), &full).starts_with("at capacity: 922 of 1024 files"));
-    let flooded = Status {
+    let flooded = StatusSnapshot {
         inbox_len: INBOX_MAX,
         ..status()
     };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::admin::Token;
 use crate::config::{Config, Fault, Loaded, Needs, Sources, load};
 use crate::daemon::Handle;
+use crate::domain::causes::with_causes;
 use crate::log;
 
 /// The daemon applies settings within milliseconds.
@@ -53,15 +54,14 @@ impl Reloading {
     }
 
     fn apply(&mut self) -> Result<(), Vec<String>> {
-        let text = |fault: &dyn std::fmt::Display| vec![fault.to_string()];
-        let sources =
-            Sources::from_process(self.path.as_deref(), Needs::Serve).map_err(|f| text(&f))?;
+        let sources = Sources::from_process(self.path.as_deref(), Needs::Serve)
+            .map_err(|fault| vec![fault.to_string()])?;
         let texts = |faults: Vec<Fault>| faults.iter().map(Fault::to_string).collect::<Vec<_>>();
         let loaded = load(&sources).map_err(texts)?;
         let config = &loaded.config;
         match self.daemon.reload(config.daemon.clone(), ANSWER_MAX) {
-            Some(result) => result.map_err(|error| text(&error))?,
-            None => return Err(text(&"the daemon does not answer")),
+            Some(result) => result.map_err(|error| vec![with_causes(&error)])?,
+            None => return Err(vec!["the daemon does not answer".to_owned()]),
         }
         log::set_level(config.log.level);
         // The token belongs to the address: one without a token may be meant for another address.

@@ -11,7 +11,9 @@ use crate::cli::signals::{Signal, Signals};
 use crate::config::{Config, Loaded};
 use crate::daemon::{Daemon, Error};
 use crate::domain::app::RestCredentials;
+use crate::domain::causes::with_causes;
 use crate::net::file_limit::raise_file_limit;
+use crate::source::ingress;
 use crate::systemd::{Notifier, Service};
 use crate::{state, systemd};
 
@@ -40,7 +42,7 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
     let listeners = listeners(config)?;
     let admin = admin_listener(config)?;
     let daemon = Daemon::start(listeners, config.daemon.clone(), None)
-        .map_err(|error| Failure(exit_code(&error), error.to_string()))?;
+        .map_err(|error| Failure(exit_code(&error), with_causes(&error)))?;
     let no_resources = |error: io::Error| Failure(exit::UNAVAILABLE, error.to_string());
     let service = service(&daemon).map_err(no_resources)?;
     let notifier = service.as_ref().map(Service::notifier);
@@ -147,7 +149,9 @@ fn exit_code(error: &Error) -> u8 {
         Error::Api(error) => error.exit_code(),
         Error::State(state::Error::InUse { .. } | state::Error::Io { .. }) => exit::UNAVAILABLE,
         Error::State(_) => exit::NO_PERMISSION,
-        Error::Tls(_) | Error::Public(crate::source::ingress::Error::Tls(_)) => exit::CONFIG,
-        Error::Public(crate::source::ingress::Error::Io(_)) | Error::Io(_) => exit::UNAVAILABLE,
+        Error::CaFile(_) | Error::Apps(_) | Error::Ingress(ingress::Error::Certificate(_)) => {
+            exit::CONFIG
+        }
+        Error::Ingress(ingress::Error::Io(_)) | Error::Io(_) => exit::UNAVAILABLE,
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
-use super::status::{Heartbeat, Status};
+use super::status::{Heartbeat, StatusSnapshot};
 use super::{Error, Event, Reload, Settings};
 use crate::domain::rest::ControlRequest;
 use crate::inbox;
@@ -33,7 +33,7 @@ impl Handle {
 
     /// Asks the daemon how it is. `None` if it has ended, its inbox is full, or it does not answer
     /// in time.
-    pub fn status(&self, within: Duration) -> Option<Status> {
+    pub fn status(&self, within: Duration) -> Option<StatusSnapshot> {
         self.ask(within, Event::Status)
     }
 
@@ -44,6 +44,9 @@ impl Handle {
 
     /// Makes a REST call as the server would, on this thread: it takes as long as Zoom does. `None` if
     /// the daemon does not say within that time what to call with.
+    ///
+    /// # Errors
+    /// Zoom refuses, cannot be reached, or issues no token.
     pub fn control(
         &self,
         request: &ControlRequest,
@@ -60,22 +63,26 @@ impl Handle {
     /// keep media, formats and folder; a new secret of their app signs their next handshake.
     /// Meetings whose start was given up are tried again. As they were at the start remain: the
     /// listeners, `state`, `ca_file`, and whether there are files and standard output at all.
+    ///
+    /// # Errors
+    /// Not one app; an address or a credential for REST calls that cannot be used; a certificate that
+    /// cannot be used.
     pub fn reload(&self, settings: Settings, within: Duration) -> Option<Result<(), Error>> {
         let api = self.ask(within, Event::Api)?;
         if let Err(error) = settings.check() {
-            return Some(Err(Error::Io(error)));
+            return Some(Err(error));
         }
         let api = match api.renewed(settings.app().clone()) {
             Ok(api) => Arc::new(api),
             Err(error) => return Some(Err(Error::Api(error))),
         };
-        let public = match settings.webhooks.prepare(&settings.apps) {
-            Ok(public) => public,
-            Err(error) => return Some(Err(Error::Public(error))),
+        let ingress = match settings.webhooks.prepare(&settings.apps) {
+            Ok(ingress) => ingress,
+            Err(error) => return Some(Err(Error::Ingress(error))),
         };
         let reload = Reload {
             settings,
-            public,
+            ingress,
             api,
         };
         self.ask(within, |reply| Event::Reload(Box::new(reload), reply))

@@ -1,14 +1,14 @@
-//! The memory of a wave of streams, given back to the system once it is over.
+//! Calls malloc_trim(3) a second after the number of streams has halved.
 
 use std::time::{Duration, Instant};
 
-/// A wave of fewer streams leaves nothing that is worth it.
+/// Fewer streams leave too little memory to be worth a call.
 const STREAMS_MIN: usize = 16;
 
 /// How long after an end: by then the disk has closed the stream's files. Ends that follow put it off.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// How many streams there were, and when what they left is given back.
+/// The largest number of streams since the last call, and when the next call is due.
 #[derive(Debug, Default)]
 pub(super) struct TrimPolicy {
     peak: usize,
@@ -16,30 +16,30 @@ pub(super) struct TrimPolicy {
 }
 
 impl TrimPolicy {
-    /// A stream began; so many run.
-    pub(super) fn begins(&mut self, running: usize) {
+    /// A stream started; so many run.
+    pub(super) fn on_start(&mut self, running: usize) {
         self.peak = self.peak.max(running);
     }
 
     /// A stream ended; so many run still.
-    pub(super) fn ends(&mut self, now: Instant, running: usize) {
+    pub(super) fn on_end(&mut self, now: Instant, running: usize) {
         if self.peak >= STREAMS_MIN && running <= self.peak / 2 {
             self.due = Some(now + QUIET);
         }
     }
 
-    /// When [`TrimPolicy::is_over`] is to be asked.
+    /// When [`TrimPolicy::take_due`] may say yes.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Whether a wave is over now, told once; so many streams still run.
-    pub(super) fn is_over(&mut self, now: Instant, running: usize) -> bool {
-        let is_over = self.due.take_if(|due| *due <= now).is_some();
-        if is_over {
+    /// Whether memory is to be given back now, true once; so many streams still run.
+    pub(super) fn take_due(&mut self, now: Instant, running: usize) -> bool {
+        let is_due = self.due.take_if(|due| *due <= now).is_some();
+        if is_due {
             self.peak = running;
         }
-        is_over
+        is_due
     }
 }
 
@@ -68,32 +68,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wave_is_over_once_when_half_of_it_is_gone_for_a_while() {
-        let (mut wave, now) = (TrimPolicy::default(), Instant::now());
+    fn memory_is_given_back_once_a_while_after_half_of_the_streams_ended() {
+        let (mut policy, now) = (TrimPolicy::default(), Instant::now());
         let at = |ms: u64| now + Duration::from_millis(ms);
         for running in 1..=100 {
-            wave.begins(running);
+            policy.on_start(running);
         }
-        wave.ends(at(0), 51);
-        assert_eq!(wave.due(), None);
-        wave.ends(at(10), 50);
-        wave.ends(at(20), 49);
-        assert!(!wave.is_over(at(1010), 49));
-        assert_eq!(wave.due(), Some(at(1020)));
-        assert!(wave.is_over(at(1020), 49));
-        assert!(!wave.is_over(at(5000), 49));
-        // What is left is the next wave.
-        wave.ends(at(6000), 30);
-        assert_eq!(wave.due(), None);
-        wave.ends(at(7000), 24);
-        assert!(wave.is_over(at(8000), 24));
+        policy.on_end(at(0), 51);
+        assert_eq!(policy.due(), None);
+        policy.on_end(at(10), 50);
+        policy.on_end(at(20), 49);
+        assert!(!policy.take_due(at(1010), 49));
+        assert_eq!(policy.due(), Some(at(1020)));
+        assert!(policy.take_due(at(1020), 49));
+        assert!(!policy.take_due(at(5000), 49));
+        // The next peak is what is left.
+        policy.on_end(at(6000), 30);
+        assert_eq!(policy.due(), None);
+        policy.on_end(at(7000), 24);
+        assert!(policy.take_due(at(8000), 24));
     }
 
     #[test]
-    fn a_few_streams_are_no_wave() {
-        let (mut wave, now) = (TrimPolicy::default(), Instant::now());
-        wave.begins(15);
-        wave.ends(now, 0);
-        assert_eq!(wave.due(), None);
+    fn a_few_streams_are_not_worth_it() {
+        let (mut policy, now) = (TrimPolicy::default(), Instant::now());
+        policy.on_start(15);
+        policy.on_end(now, 0);
+        assert_eq!(policy.due(), None);
     }
 }

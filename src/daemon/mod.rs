@@ -30,14 +30,15 @@ use crate::domain::stream_info::StreamInfo;
 use crate::domain::zoom_event::ZoomEvent;
 use crate::inbox;
 use crate::inbox::inbox;
+use crate::net::ca_file::CaFileError;
 use crate::net::dial::Dialer;
 use crate::net::resolve::Resolver;
-use crate::net::tls_client::{TlsClient, TlsError};
+use crate::net::tls_client::TlsClient;
 use crate::protocol::server_url::ServerUrl;
 use crate::protocol::{Command, EndReason};
 use crate::recorder::Disk;
 use crate::source::ingress;
-use crate::source::ingress::Public;
+use crate::source::ingress::Ingress;
 use crate::source::webhook::respond::Accepted;
 use crate::state;
 use crate::state::StateDir;
@@ -47,7 +48,7 @@ use crate::zoom_api::Api;
 use heap_trim::TrimPolicy;
 use rest_timer::{Outcome, RestTimer};
 use snapshot::{Snapshot, Unsettled};
-use status::{Heartbeat, Status, Totals};
+use status::{Heartbeat, StatusSnapshot, Totals};
 use streams::RunningStream;
 
 pub use crate::domain::app::{App, AppCredentials, RestCredentials, RestSettings};
@@ -65,34 +66,49 @@ const SAVE_EVERY: Duration = Duration::from_millis(50);
 /// Makes further sinks for a stream: the way in for those who embed us.
 pub type SinkFactory = dyn Fn(&StreamInfo) -> Vec<Box<dyn Sink>> + Send;
 
-/// Why the daemon cannot start.
+/// Why the daemon cannot start, or cannot use other settings.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Error {
-    /// The public edge.
-    Public(ingress::Error),
-    /// The state directory.
+    /// The webhook listener: its certificate, its directory, a socket.
+    Ingress(ingress::Error),
+    /// The directory of [`Settings::state`].
     State(state::Error),
-    /// TLS towards Zoom.
-    Tls(TlsError),
-    /// The REST client.
+    /// The file of [`Settings::ca_file`].
+    CaFile(CaFileError),
+    /// The REST client: an address or a credential of [`App::rest`].
     Api(zoom_api::Error),
-    /// A thread, a socket, a signal.
+    /// [`Settings::apps`] has this many apps, not one.
+    Apps(usize),
+    /// The system refuses a thread or a socket.
     Io(io::Error),
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Public(error) => error.fmt(f),
+            Error::Ingress(error) => error.fmt(f),
             Error::State(error) => error.fmt(f),
-            Error::Tls(error) => error.fmt(f),
+            Error::CaFile(error) => error.fmt(f),
             Error::Api(error) => error.fmt(f),
-            Error::Io(error) => write!(f, "cannot start: {error}"),
+            Error::Apps(count) => write!(f, "found {count} apps in the settings, expected one"),
+            Error::Io(_) => f.write_str("cannot start"),
         }
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Ingress(error) => error.source(),
+            Error::State(error) => error.source(),
+            Error::CaFile(error) => error.source(),
+            Error::Api(error) => error.source(),
+            Error::Apps(_) => None,
+            Error::Io(error) => Some(error),
+        }
+    }
+}
 
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Error {
@@ -110,7 +126,7 @@ enum Event {
     SystemResumed,
     /// The intent log needs a snapshot.
     Checkpoint,
-    Status(SyncSender<Status>),
+    Status(SyncSender<StatusSnapshot>),
     Heartbeat(SyncSender<Heartbeat>),
     /// Which client is in use.
     Api(SyncSender<Arc<Api>>),
@@ -122,7 +138,7 @@ enum Event {
 #[derive(Debug)]
 struct Reload {
     settings: Settings,
-    public: ingress::Prepared,
+    ingress: ingress::Prepared,
     api: Arc<Api>,
 }
 
@@ -144,12 +160,12 @@ pub struct Daemon {
     revive: HashSet<String>,
     /// Streams that are tried again at a moment, because the system had no room for them.
     later: Vec<(Instant, String)>,
-    wave: TrimPolicy,
+    trim_policy: TrimPolicy,
     dialer: Dialer,
     sinks: Option<Box<SinkFactory>>,
     api: Arc<Api>,
-    schedule: RestTimer,
-    public: Public<Event>,
+    rest_timer: RestTimer,
+    ingress: Ingress<Event>,
     disk: Option<Disk>,
     stdout: Option<Stdout>,
     /// Looks for the system's roots while webhooks are answered already.
@@ -176,7 +192,7 @@ impl Daemon {
         sinks: Option<Box<SinkFactory>>,
     ) -> Result<Daemon, Error> {
         settings.check()?;
-        let tls = TlsClient::new(settings.ca_file.as_deref()).map_err(Error::Tls)?;
+        let tls = TlsClient::new(settings.ca_file.as_deref()).map_err(Error::CaFile)?;
         let dialer = Dialer::start(tls.clone(), Resolver::default())?;
         let state = settings
             .state
@@ -203,14 +219,14 @@ impl Daemon {
         let disk = settings.disk.clone().map(Disk::start).transpose()?;
         let stdout = settings.stdout.map(|_| Stdout::start()).transpose()?;
         let report = sender.clone();
-        let schedule = RestTimer::start(Arc::clone(&api), move |outcome| {
+        let rest_timer = RestTimer::start(Arc::clone(&api), move |outcome| {
             report.send_always(Event::Called(Box::new(outcome)));
         })?;
         let roots = tls.prepare()?;
         let intents = snapshot.as_ref().map(Snapshot::log);
         let (webhooks, apps) = (settings.webhooks.clone(), &settings.apps);
-        let public = Public::start(listeners, webhooks, apps, sender.clone(), intents)
-            .map_err(Error::Public)?;
+        let ingress = Ingress::start(listeners, webhooks, apps, sender.clone(), intents)
+            .map_err(Error::Ingress)?;
         Ok(Daemon {
             settings,
             inbox,
@@ -219,12 +235,12 @@ impl Daemon {
             running: HashMap::new(),
             revive: HashSet::new(),
             later: Vec::new(),
-            wave: TrimPolicy::default(),
+            trim_policy: TrimPolicy::default(),
             dialer,
             sinks,
             api,
-            schedule,
-            public,
+            rest_timer,
+            ingress,
             disk,
             stdout,
             roots,
@@ -236,13 +252,13 @@ impl Daemon {
 
     /// Where webhooks are taken.
     pub fn addresses(&self) -> &[SocketAddr] {
-        self.public.addresses()
+        self.ingress.addresses()
     }
 
     /// The HTTP front, at which the owner may open further listeners, such as
     /// [`Admin`](crate::admin::Admin).
     pub fn gate(&self) -> Option<crate::gate::Gate> {
-        self.public.gate().cloned()
+        self.ingress.gate().cloned()
     }
 
     /// To end it from elsewhere.
@@ -269,12 +285,12 @@ impl Daemon {
         loop {
             // Nothing else is due here: every other deadline belongs to another thread.
             let later = self.later.iter().map(|(at, _)| *at);
-            let due = self.wave.due().into_iter().chain(later).min();
+            let due = self.trim_policy.due().into_iter().chain(later).min();
             let wait = due.map_or(Duration::from_secs(3600), |at| {
                 at.saturating_duration_since(Instant::now())
             });
             let event = next.take().or_else(|| self.inbox.recv_timeout(wait));
-            if self.wave.is_over(Instant::now(), self.running.len()) {
+            if (self.trim_policy).take_due(Instant::now(), self.running.len()) {
                 heap_trim::trim_heap();
             }
             self.start_later_ones();
@@ -303,7 +319,7 @@ impl Daemon {
                 Event::SystemResumed => {
                     log::warn!("this machine slept; every stream connects again");
                     for running in self.running.values() {
-                        running.meeting.command(Command::SystemResumed);
+                        running.handle.command(Command::SystemResumed);
                     }
                 }
                 Event::Checkpoint => {
@@ -335,10 +351,10 @@ impl Daemon {
     fn reload(&mut self, reload: Reload) {
         let Reload {
             settings,
-            public,
+            ingress,
             api,
         } = reload;
-        self.public.reload(public);
+        self.ingress.reload(ingress);
         let disk_before = self.settings.disk.clone();
         self.settings.take(settings);
         if let (Some(disk), Some(settings)) = (&self.disk, &self.settings.disk)
@@ -346,7 +362,7 @@ impl Daemon {
         {
             disk.reload(settings.clone());
         }
-        self.schedule.use_api(Arc::clone(&api));
+        self.rest_timer.use_api(Arc::clone(&api));
         self.api = api;
         self.remember_root();
         self.rotate_client_secret();
@@ -361,7 +377,7 @@ impl Daemon {
             Err(error) if !Arc::ptr_eq(&api, &self.api) => {
                 log::info!("{error}; made again, for the configuration was reloaded meanwhile");
                 let at = Instant::now();
-                self.schedule.at(ScheduledCall { at, ..call });
+                self.rest_timer.at(ScheduledCall { at, ..call });
                 Vec::new()
             }
             result => {
@@ -403,8 +419,8 @@ impl Daemon {
     fn apply(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::CallRest(call) => self.schedule.at(call),
-                Action::Cancel { meeting } => self.schedule.cancel(meeting),
+                Action::CallRest(call) => self.rest_timer.at(call),
+                Action::Cancel { meeting } => self.rest_timer.cancel(meeting),
                 Action::Start(plan) => self.start_stream(*plan),
                 Action::StartLater { at, stream_id } => self.later.push((at, stream_id)),
                 Action::FailOver { stream_id, urls } => {
@@ -454,7 +470,7 @@ impl Daemon {
                 Action::Deauthorized {
                     user_id,
                     account_id,
-                } => self.schedule.deauthorized(user_id, account_id),
+                } => self.rest_timer.deauthorized(user_id, account_id),
                 Action::Log(severity, text) => log::log!(log_level(severity), "{text}"),
             }
         }

@@ -31,7 +31,7 @@ pub(super) struct Outcome {
 /// The owner of the timer thread.
 #[derive(Debug)]
 pub(super) struct RestTimer {
-    orders: Sender<TimerCommand>,
+    commands: Sender<TimerCommand>,
     thread: JoinHandle<()>,
     turns: Arc<AtomicU64>,
 }
@@ -42,7 +42,7 @@ enum TimerCommand {
     Deauthorized(String, String),
     Done(u64),
     Api(Arc<Api>),
-    Poke,
+    Turn,
     Stop(Instant),
 }
 
@@ -52,12 +52,12 @@ impl RestTimer {
         api: Arc<Api>,
         report: impl Fn(Outcome) + Send + Sync + 'static,
     ) -> io::Result<RestTimer> {
-        let (orders, receiver) = mpsc::channel();
+        let (commands, receiver) = mpsc::channel();
         let turns = Arc::new(AtomicU64::new(0));
         let timer = Timer {
             api,
             report: Arc::new(report),
-            own: orders.clone(),
+            own: commands.clone(),
             due: BTreeMap::new(),
             sequence: 0,
             running: BTreeMap::new(),
@@ -68,7 +68,7 @@ impl RestTimer {
             .stack_size(128 << 10)
             .spawn(move || timer.run(&receiver))?;
         Ok(RestTimer {
-            orders,
+            commands,
             thread,
             turns,
         })
@@ -76,29 +76,29 @@ impl RestTimer {
 
     /// Has a call made when it is due.
     pub(super) fn at(&self, call: ScheduledCall) {
-        let _ = self.orders.send(TimerCommand::At(call));
+        let _ = self.commands.send(TimerCommand::At(call));
     }
 
     /// Forgets a meeting's calls that are not on their way yet.
     pub(super) fn cancel(&self, meeting: String) {
-        let _ = self.orders.send(TimerCommand::Cancel(meeting));
+        let _ = self.commands.send(TimerCommand::Cancel(meeting));
     }
 
     /// A user removed the app: has the stored token forgotten if it is theirs.
     pub(super) fn deauthorized(&self, user_id: String, account_id: String) {
         let _ = self
-            .orders
+            .commands
             .send(TimerCommand::Deauthorized(user_id, account_id));
     }
 
     /// Has calls made by another client from now on.
     pub(super) fn use_api(&self, api: Arc<Api>) {
-        let _ = self.orders.send(TimerCommand::Api(api));
+        let _ = self.commands.send(TimerCommand::Api(api));
     }
 
     /// Makes the thread turn once, so that [`RestTimer::turns`] grows if it is well.
     pub(super) fn request_turn(&self) {
-        let _ = self.orders.send(TimerCommand::Poke);
+        let _ = self.commands.send(TimerCommand::Turn);
     }
 
     /// How often the thread has turned.
@@ -109,7 +109,7 @@ impl RestTimer {
     /// Makes no further calls, and ends the thread. Calls that are still under way at `deadline` are
     /// left to the end of the process; [`Api::stop`] ends them before.
     pub(super) fn stop(self, deadline: Instant) {
-        let _ = self.orders.send(TimerCommand::Stop(deadline));
+        let _ = self.commands.send(TimerCommand::Stop(deadline));
         if self.thread.join().is_err() {
             log::error!("the timer thread panicked");
         }
@@ -127,7 +127,7 @@ struct Timer {
 }
 
 impl Timer {
-    fn run(mut self, orders: &Receiver<TimerCommand>) {
+    fn run(mut self, commands: &Receiver<TimerCommand>) {
         loop {
             self.turns.fetch_add(1, Relaxed);
             self.make_due_calls();
@@ -137,8 +137,8 @@ impl Timer {
                 false => None,
             };
             let order = match next {
-                Some(at) => orders.recv_timeout(at.saturating_duration_since(Instant::now())),
-                None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(at) => commands.recv_timeout(at.saturating_duration_since(Instant::now())),
+                None => commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match order {
                 Ok(TimerCommand::At(call)) => {
@@ -153,8 +153,8 @@ impl Timer {
                 }
                 Ok(TimerCommand::Done(number)) => self.join(number),
                 Ok(TimerCommand::Api(api)) => self.api = api,
-                Ok(TimerCommand::Poke) | Err(RecvTimeoutError::Timeout) => {}
-                Ok(TimerCommand::Stop(deadline)) => return self.stop(orders, deadline),
+                Ok(TimerCommand::Turn) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(TimerCommand::Stop(deadline)) => return self.stop(commands, deadline),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -231,9 +231,9 @@ impl Timer {
         }
     }
 
-    fn stop(mut self, orders: &Receiver<TimerCommand>, deadline: Instant) {
+    fn stop(mut self, commands: &Receiver<TimerCommand>, deadline: Instant) {
         while !self.running.is_empty() {
-            match orders.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            match commands.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(TimerCommand::Done(number)) => self.join(number),
                 Ok(_) => {}
                 Err(_) => {

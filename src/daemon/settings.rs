@@ -1,9 +1,9 @@
 //! Everything that an operator decides about the daemon.
 
-use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Error;
 use crate::coordinator::{self, StreamChoice};
 use crate::delivery::stdout::StdoutFormat;
 use crate::domain::app::App;
@@ -111,13 +111,10 @@ impl Settings {
     }
 
     /// Whether there is an app.
-    pub(super) fn check(&self) -> io::Result<()> {
-        match self.apps.as_slice() {
-            [_] => Ok(()),
-            apps => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("found {} apps in the settings, expected one", apps.len()),
-            )),
+    pub(super) fn check(&self) -> Result<(), Error> {
+        match self.apps.len() {
+            1 => Ok(()),
+            count => Err(Error::Apps(count)),
         }
     }
 

@@ -23,10 +23,10 @@ impl Daemon {
             OnExit::Stop => Command::Close,
         };
         for running in self.running.values() {
-            running.meeting.command(command.clone());
+            running.handle.command(command.clone());
         }
         // It waits up to a second for requests that have begun; the streams end meanwhile.
-        self.public.stop();
+        self.ingress.stop();
         // Streams get most of the time; their files and the snapshot need the rest.
         let streams_until = deadline - GRACE / 4;
         while !self.running.is_empty() {
@@ -47,7 +47,7 @@ impl Daemon {
         }
         // Calls have ended at the beginning, but for a refresh token that is being exchanged: the
         // answer must be stored, or no later process can get a token.
-        self.schedule.stop(deadline - GRACE / 8);
+        self.rest_timer.stop(deadline - GRACE / 8);
         if let Some(snapshot) = self.snapshot.take()
             && !snapshot.stop(&mut self.coordinator, deadline)
         {

@@ -1,7 +1,6 @@
 //! The streams that run: they are started, get commands, and are joined when they have ended.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use super::{AppCredentials, Daemon, Event, now};
@@ -13,12 +12,12 @@ use crate::protocol::dedup::RecentPhrases;
 use crate::protocol::server_url::ServerUrl;
 use crate::protocol::{Command, EndReason, StreamConfig};
 use crate::recorder;
-use crate::stream::{Sink, StreamHandle, StreamOptions};
+use crate::stream::{Sink, StatsSnapshot, StreamHandle, StreamOptions};
 
 /// A stream and its thread.
 #[derive(Debug)]
 pub(super) struct RunningStream {
-    pub(super) meeting: StreamHandle,
+    pub(super) handle: StreamHandle,
     pub(super) info: StreamInfo,
     /// What its handshakes are signed with.
     keys: AppCredentials,
@@ -29,7 +28,7 @@ impl Daemon {
     pub(super) fn send_command(&self, stream_id: &str, command: Command) -> bool {
         self.running
             .get(stream_id)
-            .is_some_and(|running| running.meeting.command(command))
+            .is_some_and(|running| running.handle.command(command))
     }
 
     /// Hands each stream the new secret of its app, which signs the next handshake. Another id is another
@@ -40,7 +39,7 @@ impl Daemon {
             if keys.id == running.keys.id && keys.secret != running.keys.secret {
                 running.keys = keys.clone();
                 let command = Command::ClientSecret(keys.secret.clone());
-                running.meeting.command(command);
+                running.handle.command(command);
             }
         }
     }
@@ -134,7 +133,7 @@ impl Daemon {
                 recorder::load_recent_phrases(&root, &written)
             })
         });
-        let meeting = StreamHandle::spawn(options)
+        let handle = StreamHandle::spawn(options)
             .map_err(|error| EndReason::NoResources(error.to_string()))?;
         log::info!(
             "stream started stream={} product={}{} id={} rejoin={is_rejoin}",
@@ -144,13 +143,13 @@ impl Daemon {
             info.id
         );
         let running = Box::new(RunningStream {
-            meeting,
+            handle,
             info,
             keys,
             since: Instant::now(),
         });
         self.running.insert(stream_id, running);
-        self.wave.begins(self.running.len());
+        self.trim_policy.on_start(self.running.len());
         self.totals.begun += 1;
         self.totals.rejoined += u64::from(is_rejoin);
         Ok(())
@@ -167,11 +166,10 @@ impl Daemon {
         let Some(running) = self.running.remove(stream_id) else {
             return;
         };
-        self.wave.ends(Instant::now(), self.running.len());
-        let stats = Arc::clone(running.meeting.stats());
-        let unhandled = running.meeting.unhandled();
-        let end = join(running);
-        self.totals.add(&stats);
+        self.trim_policy.on_end(Instant::now(), self.running.len());
+        let unhandled = running.handle.unhandled();
+        let (end, stats) = join(running);
+        self.totals.stats.add(&stats);
         *self.totals.ended.entry(end.label()).or_default() += 1;
         let mut actions = self.coordinator.handle_end(now(), stream_id, &end);
         // A newer start that came while it ended is a new life.
@@ -192,23 +190,26 @@ fn number(info: &StreamInfo) -> String {
 }
 
 /// Joins a stream's thread, and logs how it ended.
-fn join(running: Box<RunningStream>) -> EndReason {
+fn join(running: Box<RunningStream>) -> (EndReason, StatsSnapshot) {
     let RunningStream {
-        meeting,
+        handle,
         info,
         since,
         ..
     } = *running;
-    let stats = Arc::clone(meeting.stats());
-    let end = meeting.join().unwrap_or(EndReason::Panicked);
+    let counters = Arc::clone(handle.counters());
+    let end = handle.join().unwrap_or(EndReason::Panicked);
+    let stats = counters.snapshot();
     let level = match &end {
         // Zoom does not know the stream any more: mostly one that ended while we were away.
-        EndReason::Refused(_, Some(RtmsStatus(2)), _) => log::Level::Warn,
-        EndReason::Panicked | EndReason::Refused(..) => log::Level::Error,
+        EndReason::Refused {
+            status: Some(RtmsStatus(2)),
+            ..
+        } => log::Level::Warn,
+        EndReason::Panicked | EndReason::Refused { .. } => log::Level::Error,
         EndReason::NothingGranted | EndReason::Lost(..) => log::Level::Warn,
         _ => log::Level::Info,
     };
-    let count = |count: &crate::stream::Count| count.messages.load(Relaxed);
     log::log!(
         level,
         "stream ended stream={}{} id={} end=\"{}\" seconds={:.1} transcripts={} audio={} \
@@ -219,18 +220,18 @@ fn join(running: Box<RunningStream>) -> EndReason {
         info.id,
         end.to_string().replace('"', "'"),
         since.elapsed().as_secs_f64(),
-        count(&stats.transcripts),
-        count(&stats.audio),
-        count(&stats.video),
-        count(&stats.share),
-        count(&stats.chat),
-        count(&stats.events),
-        stats.keep_alives.load(Relaxed),
-        stats.losses.load(Relaxed),
-        stats.repeated.load(Relaxed),
-        stats.blank.load(Relaxed),
-        stats.unknown.load(Relaxed),
-        stats.malformed.load(Relaxed),
+        stats.transcripts.messages,
+        stats.audio.messages,
+        stats.video.messages,
+        stats.share.messages,
+        stats.chat.messages,
+        stats.events.messages,
+        stats.keep_alives,
+        stats.losses_total(),
+        stats.repeated,
+        stats.blank,
+        stats.unknown,
+        stats.malformed,
     );
-    end
+    (end, stats)
 }

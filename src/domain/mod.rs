@@ -9,6 +9,8 @@
 )]
 
 pub mod app;
+pub mod causes;
+pub mod count;
 pub mod id;
 pub mod participant;
 pub mod phrase;

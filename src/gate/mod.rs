@@ -46,7 +46,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 pub use counters::{BUCKET_ENDS_US, Counters, Histogram};
-pub use tls::{Tls, TlsError, TlsFiles};
+pub use tls::{CertificateError, Tls, TlsFiles};
 
 pub(crate) use backend::{Answer, Handler, HttpRequest};
 pub(crate) use counters::bump;

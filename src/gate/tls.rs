@@ -3,6 +3,7 @@
 //! OpenSSL directly, not through native-tls: the acceptor of that crate stops at TLS 1.2 and keeps
 //! a session cache that strangers can fill.
 
+use std::error::Error;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -27,20 +28,25 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// Why the certificate cannot be used.
+/// Why the certificate of a listener cannot be used.
 #[derive(Debug)]
-pub struct TlsError {
+pub struct CertificateError {
     file: PathBuf,
     fault: String,
+    cause: Option<Box<dyn Error + Send + Sync>>,
 }
 
-impl fmt::Display for TlsError {
+impl fmt::Display for CertificateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.file.display(), self.fault)
     }
 }
 
-impl std::error::Error for TlsError {}
+impl Error for CertificateError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.as_deref().map(|cause| cause as &dyn Error)
+    }
+}
 
 /// A certificate in use.
 #[derive(Clone)]
@@ -62,11 +68,11 @@ impl Tls {
     ///
     /// # Errors
     /// A file that cannot be read, is no PEM, or a key that is not the certificate's.
-    pub fn load(files: &TlsFiles) -> Result<Tls, TlsError> {
+    pub fn load(files: &TlsFiles) -> Result<Tls, CertificateError> {
         let (cert, key) = (files.cert.as_path(), files.key.as_path());
         let cert_pem = read_file(cert)?;
-        let chain = X509::stack_from_pem(&cert_pem)
-            .map_err(|e| fault(cert, format!("no PEM certificate: {e}")))?;
+        let chain =
+            X509::stack_from_pem(&cert_pem).map_err(|e| caused(cert, "no PEM certificate", e))?;
         let leaf = chain
             .first()
             .ok_or_else(|| fault(cert, "no certificate found, expected PEM".into()))?;
@@ -88,7 +94,7 @@ impl Tls {
             );
             return Err(fault(key, text));
         }
-        let use_of = |e: ErrorStack| fault(cert, format!("cannot be used: {e}"));
+        let use_of = |e: ErrorStack| caused(cert, "cannot be used", e);
         let days_left = Asn1Time::days_from_now(0)
             .and_then(|now| now.diff(leaf.not_after()))
             .map_err(use_of)?
@@ -125,14 +131,23 @@ fn acceptor(chain: &[X509], key: &PKey<Private>) -> Result<SslAcceptor, ErrorSta
     Ok(builder.build())
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|e| fault(path, format!("cannot be read: {e}")))
+fn read_file(path: &Path) -> Result<Vec<u8>, CertificateError> {
+    std::fs::read(path).map_err(|e| caused(path, "cannot be read", e))
 }
 
-fn fault(file: &Path, fault: String) -> TlsError {
-    TlsError {
+fn fault(file: &Path, fault: String) -> CertificateError {
+    CertificateError {
         file: file.to_owned(),
         fault,
+        cause: None,
+    }
+}
+
+fn caused(file: &Path, fault: &str, cause: impl Error + Send + Sync + 'static) -> CertificateError {
+    CertificateError {
+        file: file.to_owned(),
+        fault: fault.to_owned(),
+        cause: Some(Box::new(cause)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What every connection shares: names, addresses, proxies, TLS, WebSockets, wake-ups.
 
 pub mod address;
+pub mod ca_file;
 pub mod connect_attempt;
 pub mod dial;
 pub mod file_limit;

@@ -1,35 +1,23 @@
-//! The system's root certificates together with those of `RTMS_CA_FILE`.
+//! The system's root certificates together with those of `RTMS_CA_FILE`, for REST.
 //!
 //! ureq takes either the system's roots or a list of its own, so the list is put together here.
 
-use std::fs::File;
-use std::io::Read;
+use std::io;
 use std::path::Path;
 
 use ureq::tls::{Certificate, PemItem, parse_pem};
 
-/// The most that is read of a file of certificates; Debian's bundle has 220 KB.
-const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+use super::ca_file;
+use super::ca_file::CaFileError;
 
 /// The roots of this file.
-pub(crate) fn of(file: &Path) -> Result<Vec<Certificate<'static>>, String> {
-    let fault = |what: &str| {
-        format!(
-            "RTMS_CA_FILE: found {} {what}, expected certificates in PEM",
-            file.display()
-        )
-    };
-    let roots = read(file).map_err(|e| fault(&format!("unreadable ({e})")))?;
-    if roots.is_empty() {
-        return Err(fault("without a certificate"));
-    }
-    if roots
-        .iter()
-        .any(|root| openssl::x509::X509::from_der(root.der()).is_err())
-    {
-        return Err(fault("with a broken certificate"));
-    }
-    Ok(roots)
+pub(crate) fn of(file: &Path) -> Result<Vec<Certificate<'static>>, CaFileError> {
+    // What was parsed has a DER form.
+    let roots = ca_file::read(file)?.into_iter();
+    let roots = roots.filter_map(|root| root.to_der().ok());
+    Ok(roots
+        .map(|der| Certificate::from_der(&der).to_owned())
+        .collect())
 }
 
 /// These roots and those of the system.
@@ -56,11 +44,8 @@ fn from_system() -> Vec<Certificate<'static>> {
         .collect()
 }
 
-fn read(file: &Path) -> std::io::Result<Vec<Certificate<'static>>> {
-    let mut pem = Vec::new();
-    File::open(file)?
-        .take(FILE_BYTES_MAX)
-        .read_to_end(&mut pem)?;
+fn read(file: &Path) -> io::Result<Vec<Certificate<'static>>> {
+    let pem = ca_file::read_pem(file)?;
     Ok(parse_pem(&pem)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(root)) => Some(root),

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
@@ -17,34 +17,11 @@ use openssl::ssl::{
 use openssl::x509::verify::X509CheckFlags;
 use openssl::x509::{X509, X509VerifyResult};
 
+use super::ca_file;
+use super::ca_file::CaFileError;
 use super::roots::Roots;
 use super::tls_sessions;
 use super::tls_sessions::TlsSessionCache;
-
-/// Longest file of further roots taken, in bytes.
-const CA_FILE_BYTES_MAX: u64 = 4 << 20;
-
-/// Why there is no TLS configuration.
-#[derive(Debug)]
-pub enum TlsError {
-    /// The file of further roots cannot be read.
-    Read(PathBuf, std::io::Error),
-    /// The file has no certificate, or a broken one.
-    Form(PathBuf, String),
-}
-
-impl fmt::Display for TlsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            TlsError::Read(path, error) => write!(f, "{}: {error}", path.display()),
-            TlsError::Form(path, what) => {
-                write!(f, "{}: {what}, expected PEM certificates", path.display())
-            }
-        }
-    }
-}
-
-impl std::error::Error for TlsError {}
 
 /// A handshake, as far as it came, or why it failed.
 pub(crate) type Handshake<S> = Result<TlsProgress<S>, String>;
@@ -96,14 +73,17 @@ struct Shared {
 
 impl fmt::Debug for TlsClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Connector")
+        f.write_str("TlsClient")
     }
 }
 
 impl TlsClient {
     /// A configuration; `ca_file` adds roots in PEM to those of the system.
-    pub fn new(ca_file: Option<&Path>) -> Result<TlsClient, TlsError> {
-        let further_roots = ca_file.map(certificates).transpose()?.unwrap_or_default();
+    ///
+    /// # Errors
+    /// The file cannot be read, has no certificate in PEM, or a broken one.
+    pub fn new(ca_file: Option<&Path>) -> Result<TlsClient, CaFileError> {
+        let further_roots = ca_file.map(ca_file::read).transpose()?.unwrap_or_default();
         Ok(TlsClient {
             shared: Arc::new(Shared {
                 further_roots,
@@ -115,6 +95,9 @@ impl TlsClient {
 
     /// Looks for the roots now, on a thread of its own, and reads them if that takes long, so that
     /// the first stream need not wait for it.
+    ///
+    /// # Errors
+    /// The system refuses a thread.
     pub fn prepare(&self) -> io::Result<JoinHandle<()>> {
         let own = self.clone();
         let thread = Builder::new()
@@ -212,22 +195,6 @@ fn session(context: &SslContext, host: &str) -> Result<Ssl, ErrorStack> {
         None => wanted.set_host(host)?,
     }
     Ok(session)
-}
-
-fn certificates(path: &Path) -> Result<Vec<X509>, TlsError> {
-    let form = |what: &str| TlsError::Form(path.to_owned(), what.to_owned());
-    let length = std::fs::metadata(path)
-        .map_err(|e| TlsError::Read(path.to_owned(), e))?
-        .len();
-    if length > CA_FILE_BYTES_MAX {
-        return Err(form("file is too large"));
-    }
-    let pem = std::fs::read(path).map_err(|e| TlsError::Read(path.to_owned(), e))?;
-    let certificates = X509::stack_from_pem(&pem).map_err(|error| form(&error.to_string()))?;
-    if certificates.is_empty() {
-        return Err(form("no certificate found"));
-    }
-    Ok(certificates)
 }
 
 #[cfg(test)]

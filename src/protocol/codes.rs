@@ -186,17 +186,52 @@ impl StreamState {
     }
 }
 
-/// Zoom's name for a session state (messages 9 and 11). The numbers differ from stream states:
-/// session 2 is good news, stream 2 is not.
-pub fn session_state_name(n: i64) -> &'static str {
-    match n {
-        0 => "inactive",
-        1 => "initialize",
-        2 => "started",
-        3 => "paused",
-        4 => "resumed",
-        5 => "stopped",
-        _ => "unknown",
+/// `state` of messages 9 and 11. The numbers differ from those of [`StreamState`]: session 2 is good
+/// news, stream 2 is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SessionState {
+    /// 0.
+    Inactive,
+    /// 1.
+    Initialize,
+    /// 2.
+    Started,
+    /// 3.
+    Paused,
+    /// 4.
+    Resumed,
+    /// 5.
+    Stopped,
+    /// A number that this version does not know.
+    Unknown(i64),
+}
+
+impl SessionState {
+    /// The state of that number.
+    pub fn from_number(n: i64) -> SessionState {
+        match n {
+            0 => SessionState::Inactive,
+            1 => SessionState::Initialize,
+            2 => SessionState::Started,
+            3 => SessionState::Paused,
+            4 => SessionState::Resumed,
+            5 => SessionState::Stopped,
+            n => SessionState::Unknown(n),
+        }
+    }
+
+    /// Zoom's word in lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            SessionState::Inactive => "inactive",
+            SessionState::Initialize => "initialize",
+            SessionState::Started => "started",
+            SessionState::Paused => "paused",
+            SessionState::Resumed => "resumed",
+            SessionState::Stopped => "stopped",
+            SessionState::Unknown(_) => "unknown",
+        }
     }
 }
 

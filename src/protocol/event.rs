@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::codes::{RefusalPolicy, RtmsStatus, StopReason, StreamState};
+use super::codes::{RefusalPolicy, RtmsStatus, SessionState, StopReason, StreamState};
 use super::message::{Chat, MeetingEvent, Packet, PacketKind};
 use super::params::{Granted, MediaKind};
 use super::server_url::UrlError;
@@ -91,18 +91,43 @@ pub enum Notice {
     },
     /// One track a speaker was asked for, and no packet of audio names its speaker. Once a stream.
     SpeakersUnknown,
-    /// A kind of media is not granted, for want of this scope; the others go on.
-    NotGranted(MediaKind, Option<&'static str>),
+    /// A kind of media is not granted; the others go on.
+    NotGranted {
+        /// Which kind.
+        kind: MediaKind,
+        /// The scope that the app lacks, where it is known.
+        scope: Option<&'static str>,
+    },
     /// A URL in a handshake answer is not followed.
-    BadUrl(MediaKind, UrlError),
+    BadUrl {
+        /// Of which kind of media.
+        kind: MediaKind,
+        /// Why it is not followed.
+        error: UrlError,
+    },
     /// The payload of a link is encrypted beyond TLS; its bytes are not taken for media.
     Encrypted(MediaKind),
     /// Zoom told the state of the stream.
-    State(StreamState, StopReason),
-    /// Zoom answered a video subscription for this participant.
-    VideoSubscription(u64, RtmsStatus),
-    /// Zoom told the state of a session within the stream, by number.
-    Session(i64, StopReason),
+    State {
+        /// The new state.
+        state: StreamState,
+        /// Why, where told.
+        reason: StopReason,
+    },
+    /// Zoom answered a video subscription.
+    VideoSubscription {
+        /// The participant.
+        user_id: u64,
+        /// The answer.
+        status: RtmsStatus,
+    },
+    /// Zoom told the state of a session within the stream.
+    Session {
+        /// The new state.
+        state: SessionState,
+        /// Why, where told.
+        reason: StopReason,
+    },
 }
 
 /// Why a link was lost.
@@ -200,7 +225,14 @@ pub enum EndReason {
     /// Zoom ended it.
     Stopped(StopReason),
     /// A handshake was refused for good.
-    Refused(LinkId, Option<RtmsStatus>, String),
+    Refused {
+        /// Of which link.
+        link: LinkId,
+        /// Zoom's code; `None` where it sent none.
+        status: Option<RtmsStatus>,
+        /// Zoom's words.
+        reason: String,
+    },
     /// Nothing that we want is granted.
     NothingGranted,
     /// A link was lost and did not come back in the time that Zoom gives.
@@ -222,7 +254,7 @@ impl EndReason {
     pub fn label(&self) -> &'static str {
         match self {
             EndReason::Stopped(_) => "stopped",
-            EndReason::Refused(..) => "refused",
+            EndReason::Refused { .. } => "refused",
             EndReason::NothingGranted => "nothing_granted",
             EndReason::Lost(..) => "lost",
             EndReason::ClosedByUs => "closed",
@@ -238,14 +270,22 @@ impl fmt::Display for EndReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             EndReason::Stopped(reason) => write!(f, "stopped by Zoom: {reason}"),
-            EndReason::Refused(link, Some(status), reason) => {
+            EndReason::Refused {
+                link,
+                status: Some(status),
+                reason,
+            } => {
                 write!(f, "{link} refused: {status}")?;
                 if !reason.is_empty() {
                     write!(f, " ({reason:?})")?;
                 }
                 write!(f, "; {}", status.remedy())
             }
-            EndReason::Refused(link, None, reason) => {
+            EndReason::Refused {
+                link,
+                status: None,
+                reason,
+            } => {
                 write!(f, "{link} refused without a status code ({reason:?})")
             }
             EndReason::NothingGranted => {

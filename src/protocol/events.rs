@@ -126,7 +126,7 @@ pub enum EventGroup {
 
 impl EventGroup {
     /// All of them.
-    pub const EACH: [EventGroup; 10] = [
+    pub const ALL: [EventGroup; 10] = [
         EventGroup::Speaker,
         EventGroup::Participants,
         EventGroup::Sharing,
@@ -157,7 +157,7 @@ impl EventGroup {
 
     /// The group of that word.
     pub fn from_name(name: &str) -> Option<EventGroup> {
-        EventGroup::EACH
+        EventGroup::ALL
             .into_iter()
             .find(|group| group.name() == name)
     }
@@ -205,7 +205,7 @@ impl EventSelection {
     /// Reads a comma-separated list of groups, `all`, or `off`. The error says what was expected.
     pub fn from_text(text: &str) -> Result<EventSelection, String> {
         let mut groups = match text {
-            "all" => EventGroup::EACH.to_vec(),
+            "all" => EventGroup::ALL.to_vec(),
             "off" => Vec::new(),
             _ => super::params::each_word(text)
                 .map(EventGroup::from_name)
@@ -217,7 +217,7 @@ impl EventSelection {
         Ok(EventSelection { groups })
     }
 
-    /// The groups, in the order of [`EventGroup::EACH`].
+    /// The groups, in the order of [`EventGroup::ALL`].
     pub fn groups(&self) -> &[EventGroup] {
         &self.groups
     }
@@ -230,7 +230,7 @@ impl EventSelection {
     }
 
     fn expected() -> String {
-        let names: Vec<&str> = EventGroup::EACH.iter().map(|group| group.name()).collect();
+        let names: Vec<&str> = EventGroup::ALL.iter().map(|group| group.name()).collect();
         format!("any of {}, or all, or off", names.join(","))
     }
 }

@@ -62,7 +62,7 @@ pub(crate) mod stream;
 pub use crate::domain::participant::Participant;
 pub use crate::domain::phrase::{Change, LanguageId, Phrase};
 pub use crate::domain::product::Product;
-pub use codes::{RtmsStatus, StopReason, StreamState};
+pub use codes::{RtmsStatus, SessionState, StopReason, StreamState};
 pub use event::{EndReason, LinkId, Loss, Notice, StreamEvent};
 pub use events::{EventGroup, EventSelection};
 pub use language::Language;

@@ -11,7 +11,9 @@ use std::time::Instant;
 use crate::domain::app::App;
 use crate::domain::secret::Secret;
 use crate::gate;
-use crate::gate::{EXCHANGES_MAX, Gate, Limits, Listeners, OpenRoute, Tls, TlsError, TlsFiles};
+use crate::gate::{
+    CertificateError, EXCHANGES_MAX, Gate, Limits, Listeners, OpenRoute, Tls, TlsFiles,
+};
 use crate::inbox;
 use crate::source::webhook::respond;
 use crate::source::webhook::respond::Accepted;
@@ -40,7 +42,7 @@ pub struct Prepared {
 }
 
 impl Settings {
-    /// Reads the certificate and its key, so that [`Public::reload`] waits for no disk.
+    /// Reads the certificate and its key, so that [`Ingress::reload`] waits for no disk.
     ///
     /// # Errors
     /// A certificate that cannot be used.
@@ -52,7 +54,7 @@ impl Settings {
         })
     }
 
-    fn gate(&self) -> Result<gate::Config, TlsError> {
+    fn gate(&self) -> Result<gate::Config, CertificateError> {
         let tls = self.tls.as_ref().map(Tls::load).transpose()?;
         if let Some(days_left) = tls.as_ref().map(Tls::days_left).filter(|&days| days < 14) {
             log::warn!("the certificate of the webhook listener expires in {days_left} days");
@@ -64,29 +66,37 @@ impl Settings {
     }
 }
 
-/// Why the public edge cannot start or reload.
+/// Why the webhook listener cannot start or reload.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Error {
-    /// The certificate or its key cannot be used.
-    Tls(TlsError),
-    /// A socket, a directory or a thread is not to be had.
+    /// The certificate or its key cannot be used: `tls` of the settings.
+    Certificate(CertificateError),
+    /// The system refuses a socket, a directory or a thread.
     Io(io::Error),
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Tls(error) => error.fmt(f),
-            Error::Io(error) => write!(f, "webhook listener: {error}"),
+            Error::Certificate(error) => error.fmt(f),
+            Error::Io(_) => f.write_str("webhook listener: cannot start"),
         }
     }
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Certificate(error) => error.source(),
+            Error::Io(error) => Some(error),
+        }
+    }
+}
 
-impl From<TlsError> for Error {
-    fn from(error: TlsError) -> Error {
-        Error::Tls(error)
+impl From<CertificateError> for Error {
+    fn from(error: CertificateError) -> Error {
+        Error::Certificate(error)
     }
 }
 
@@ -107,12 +117,12 @@ pub struct Counters {
 
 /// The running public edge; `T` is what the owner's inbox takes. Dropping it stops it.
 #[derive(Debug)]
-pub struct Public<T> {
+pub struct Ingress<T> {
     route: OpenRoute,
     server: Arc<respond::Server<T>>,
 }
 
-impl<T: From<Accepted> + Send + 'static> Public<T> {
+impl<T: From<Accepted> + Send + 'static> Ingress<T> {
     /// Starts to serve these listeners. Webhooks that an app's secret token signed are kept in
     /// `intents` and go to `inbox`, each after it was answered.
     ///
@@ -124,7 +134,7 @@ impl<T: From<Accepted> + Send + 'static> Public<T> {
         apps: &[App],
         inbox: inbox::Sender<T>,
         intents: Option<Arc<IntentLog>>,
-    ) -> Result<Public<T>, Error> {
+    ) -> Result<Ingress<T>, Error> {
         let config = settings.gate()?;
         let socket_parent = settings
             .socket_parent
@@ -147,7 +157,7 @@ impl<T: From<Accepted> + Send + 'static> Public<T> {
             in_flight_max: EXCHANGES_MAX,
             handler,
         })?;
-        Ok(Public { route, server })
+        Ok(Ingress { route, server })
     }
 
     /// Uses other settings. Requests that have begun end under the old ones.
@@ -157,23 +167,23 @@ impl<T: From<Accepted> + Send + 'static> Public<T> {
     }
 }
 
-impl<T> Public<T> {
+impl<T> Ingress<T> {
     /// Where the listeners listen, in their order.
     pub fn addresses(&self) -> &[SocketAddr] {
         self.route.addresses()
     }
 
-    /// The gate, where further listeners may be opened; `None` after [`Public::stop`].
+    /// The gate, where further listeners may be opened; `None` after [`Ingress::stop`].
     pub fn gate(&self) -> Option<&Gate> {
         self.route.gate()
     }
 
-    /// Why a webhook would not be answered, if so, as of the last turn (see [`Public::request_turn`]).
+    /// Why a webhook would not be answered, if so, as of the last turn (see [`Ingress::request_turn`]).
     pub fn unready_reason(&self) -> Option<&'static str> {
         self.route.unready_reason()
     }
 
-    /// Makes the gate turn once and ask tiny_http for an answer; see [`Public::last_turn`].
+    /// Makes the gate turn once and ask tiny_http for an answer; see [`Ingress::last_turn`].
     pub fn request_turn(&self) {
         if let Some(gate) = self.gate() {
             gate.request_turn();

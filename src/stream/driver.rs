@@ -14,7 +14,7 @@ use super::commands::CommandReceiver;
 use super::notice_log::NoticeLog;
 use super::poller::{Poller, Readiness};
 use super::sink::Sink;
-use super::stats::Stats;
+use super::stats::StreamCounters;
 use crate::net::dial::Dialer;
 use crate::net::frame_filter::Skipped;
 use crate::net::waker::Waker;
@@ -25,7 +25,7 @@ use crate::protocol::{
 };
 
 /// Links of a stream, at most: signaling, and one for each kind of media.
-pub(super) const LINKS_MAX: usize = 2 + MediaKind::EACH.len();
+pub(super) const LINKS_MAX: usize = 2 + MediaKind::SINGLE.len();
 
 /// Messages read from one socket before the others get their turn. At two microseconds a message
 /// a keep-alive on the other socket waits a fraction of a millisecond.
@@ -57,7 +57,7 @@ pub(super) struct Driver {
     pub(super) watch: Poller,
     pub(super) sinks: Vec<Box<dyn Sink>>,
     pub(super) seam: RecentPhrases,
-    pub(super) stats: Arc<Stats>,
+    pub(super) counters: Arc<StreamCounters>,
     pub(super) notices: NoticeLog,
     pub(super) sockets: Vec<Link>,
     pub(super) hold: Backpressure,
@@ -114,7 +114,7 @@ impl Driver {
         loop {
             let deadline = self.drain_outputs();
             if let Some(end) = self.ended.take() {
-                self.stats.update(&self.stream, self.had_data);
+                self.counters.update(&self.stream, self.had_data);
                 for sink in &mut self.sinks {
                     sink.on_end(&end);
                 }
@@ -125,7 +125,7 @@ impl Driver {
                 for sink in &mut self.sinks {
                     sink.flush();
                 }
-                self.stats
+                self.counters
                     .update(&self.stream, std::mem::take(&mut self.had_data));
             }
             if self.wait(deadline, more) {
@@ -182,7 +182,7 @@ impl Driver {
                     {
                         self.seam.on_reconnect(self.now);
                     }
-                    self.stats.notice(&notice);
+                    self.counters.notice(&notice);
                     self.notices.log(&notice, self.now);
                     for sink in &mut self.sinks {
                         sink.on_notice(&notice);
@@ -384,7 +384,7 @@ impl Driver {
             let answered = self.stream.counters().keep_alives;
             if answered != keep_alives {
                 keep_alives = answered;
-                self.stats.keep_alive(self.readable.elapsed());
+                self.counters.keep_alive(self.readable.elapsed());
             }
         }
     }
@@ -405,7 +405,7 @@ impl Driver {
         log::trace!("received link={id} {text}");
         let result = self.stream.handle_message(self.now, id, &text);
         if was_repaired && result.is_ok() {
-            self.stats.undecodable();
+            self.counters.undecodable();
             log::debug!("not UTF-8, repaired link={id} bytes={}", bytes.len());
         }
         match result {
@@ -417,12 +417,12 @@ impl Driver {
                 if let StreamEvent::Transcript(phrase) = &event
                     && !self.seam.insert_if_new(self.now, phrase)
                 {
-                    self.stats.repeated();
+                    self.counters.repeated();
                     return;
                 }
                 self.had_data = true;
                 self.packets += usize::from(matches!(event, StreamEvent::Packet(..)));
-                self.stats.event(&event, text.len());
+                self.counters.event(&event, text.len());
                 for sink in &mut self.sinks {
                     sink.on_event(&event);
                 }

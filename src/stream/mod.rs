@@ -16,9 +16,8 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
-pub use crate::net::tls_client::{TlsClient, TlsError};
 pub use sink::Sink;
-pub use stats::{Count, Stats};
+pub use stats::StatsSnapshot;
 
 use crate::net::dial::Dialer;
 use crate::net::waker::{Waker, waker};
@@ -28,6 +27,7 @@ use commands::{CommandError, CommandSender, command_queue};
 use driver::{Backpressure, Driver};
 use notice_log::NoticeLog;
 use poller::Poller;
+use stats::StreamCounters;
 
 /// Only what is touched becomes memory. JSON of the deepest nesting that the parser takes, in a
 /// debug build, needs about half of it.
@@ -39,7 +39,7 @@ pub struct StreamHandle {
     thread: JoinHandle<EndReason>,
     commands: CommandSender,
     waker: Waker,
-    stats: Arc<Stats>,
+    counters: Arc<StreamCounters>,
 }
 
 /// Commands that came in the moment in which a stream ended. To be asked after it was joined.
@@ -126,7 +126,7 @@ impl StreamHandle {
         let (waker, wakeable) = waker()?;
         let watch = Poller::new(wakeable)?;
         let (commands, obeyed) = command_queue();
-        let stats = Arc::new(Stats::default());
+        let counters = Arc::new(StreamCounters::default());
         // Fifteen bytes are what Linux keeps of a thread's name.
         let short: String = config
             .stream_id
@@ -137,7 +137,7 @@ impl StreamHandle {
             "rtms {}",
             short.get(..short.len().min(10)).unwrap_or_default()
         );
-        let (thread_waker, thread_stats) = (waker.clone(), Arc::clone(&stats));
+        let (thread_waker, thread_counters) = (waker.clone(), Arc::clone(&counters));
         // Boxed, and a function of its own: what is used up at the beginning would else lie at the
         // foot of the thread's stack for as long as it runs, a page of memory a stream.
         let start = Box::new(move || {
@@ -154,7 +154,7 @@ impl StreamHandle {
                 watch,
                 sinks,
                 seam: RecentPhrases::default(),
-                stats: thread_stats,
+                counters: thread_counters,
                 notices: NoticeLog::default(),
                 // Signaling and, most often, one of media.
                 sockets: Vec::with_capacity(2),
@@ -181,7 +181,7 @@ impl StreamHandle {
             thread,
             commands,
             waker,
-            stats,
+            counters,
         })
     }
 
@@ -205,8 +205,18 @@ impl StreamHandle {
     }
 
     /// What it has counted so far.
-    pub fn stats(&self) -> &Arc<Stats> {
-        &self.stats
+    pub fn stats(&self) -> StatsSnapshot {
+        self.counters.snapshot()
+    }
+
+    /// Whether data can flow now.
+    pub fn is_ready(&self) -> bool {
+        self.counters.is_ready()
+    }
+
+    /// What its thread counts.
+    pub(crate) fn counters(&self) -> &Arc<StreamCounters> {
+        &self.counters
     }
 
     /// Whether the thread has ended, so that [`StreamHandle::join`] does not wait.
@@ -215,6 +225,9 @@ impl StreamHandle {
     }
 
     /// Waits for the end of the thread.
+    ///
+    /// # Errors
+    /// The thread panicked: a sink of yours, or a bug.
     pub fn join(self) -> Result<EndReason, Panicked> {
         self.thread.join().map_err(|_| Panicked)
     }

@@ -85,29 +85,33 @@ impl NoticeLog {
                     format!("refused link={link} status=\"{status}\" reason={reason:?}{next}");
                 self.warn(text, now);
             }
-            Notice::NotGranted(kind, Some(scope)) => {
+            Notice::NotGranted {
+                kind,
+                scope: Some(scope),
+            } => {
                 log::warn!(
                     "not granted media={}; the app needs the scope {scope}",
                     kind.name()
                 );
             }
-            Notice::NotGranted(kind, None) => log::warn!("not granted media={}", kind.name()),
-            Notice::BadUrl(kind, error) => log::warn!("media={} {error}", kind.name()),
+            Notice::NotGranted { kind, scope: None } => {
+                log::warn!("not granted media={}", kind.name())
+            }
+            Notice::BadUrl { kind, error } => log::warn!("media={} {error}", kind.name()),
             Notice::Encrypted(kind) => log::error!(
                 "payload is encrypted media={}; its data is dropped; have payload encryption \
              switched off for the app",
                 kind.name()
             ),
-            Notice::State(state, reason) => match state {
+            Notice::State { state, reason } => match state {
                 StreamState::Unknown(n) => log::debug!("stream state={n} reason=\"{reason}\""),
                 state => log::debug!("stream state={} reason=\"{reason}\"", state.name()),
             },
-            Notice::VideoSubscription(_, status) => {
+            Notice::VideoSubscription { status, .. } => {
                 log::debug!("video subscription status={status}")
             }
-            Notice::Session(state, reason) => {
-                let name = crate::protocol::codes::session_state_name(*state);
-                log::debug!("session state={name} reason=\"{reason}\"");
+            Notice::Session { state, reason } => {
+                log::debug!("session state={} reason=\"{reason}\"", state.name());
             }
         }
     }

@@ -1,14 +1,22 @@
-//! What a stream counts, readable from other threads.
+//! What a stream counts: by its own thread, to be read by others.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use crate::clock::now_ms;
+use crate::domain::count::Count;
 use crate::protocol::message::PacketKind;
 use crate::protocol::{LinkId, Loss, MediaKind, Notice, Stream, StreamEvent};
 
-/// Counters of one stream. They only grow.
-#[derive(Debug, Default)]
-pub struct Stats {
+/// The words of the kinds of messages in metrics and JSON, in the order in which they are shown.
+pub(crate) const KIND_LABELS: [&str; 6] =
+    ["transcript", "audio", "video", "share", "chat", "event"];
+
+/// What a stream, or several together, have counted up to one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StatsSnapshot {
     /// Phrases.
     pub transcripts: Count,
     /// Audio packets.
@@ -19,72 +27,174 @@ pub struct Stats {
     pub share: Count,
     /// Chat messages.
     pub chat: Count,
-    /// Event messages.
+    /// Meeting events.
     pub events: Count,
+    /// Accepted handshakes of signaling links.
+    pub signaling_connects: u64,
+    /// Accepted handshakes of media links.
+    pub media_connects: u64,
+    /// Times that data began to flow.
+    pub readies: u64,
+    /// Lost links, by [`Loss::label`]; a cause that never came is left out.
+    pub losses: BTreeMap<&'static str, u64>,
     /// Keep-alives answered.
-    pub keep_alives: AtomicU64,
+    pub keep_alives: u64,
     /// Longest time from the arrival of a keep-alive to its answer, microseconds.
-    pub keep_alive_worst_us: AtomicU64,
-    /// Messages that were larger than the limit of their link, and skipped.
-    pub oversize: AtomicU64,
-    /// Kinds of media that were given up and are tried now and then, by their bits.
-    pub given_up: AtomicU32,
-    /// Messages of unknown type.
-    pub unknown: AtomicU64,
-    /// Messages that could not be read, and frames that were not UTF-8.
-    pub malformed: AtomicU64,
-    /// Times a link was lost.
-    pub losses: AtomicU64,
-    losses_by: [AtomicU64; Loss::LABELS.len()],
-    /// Handshakes accepted: signaling, media.
-    pub connects: [AtomicU64; 2],
-    /// Times CLIENT_READY_ACK was sent.
-    pub readies: AtomicU64,
-    /// Unix milliseconds of the newest data; 0 before the first.
-    pub last_data_ms: AtomicU64,
-    /// Whether data can flow now.
-    pub is_ready: AtomicBool,
-    /// Phrases that came twice and were taken once.
-    pub repeated: AtomicU64,
+    pub keep_alive_worst_us: u64,
+    /// Phrases that came twice and were passed on once.
+    pub repeated: u64,
     /// Transcripts without words.
-    pub blank: AtomicU64,
+    pub blank: u64,
+    /// Messages of unknown type.
+    pub unknown: u64,
+    /// Messages that could not be read, and frames that were not UTF-8.
+    pub malformed: u64,
+    /// Messages that were larger than the limit of their link, and skipped.
+    pub oversize: u64,
+}
+
+impl StatsSnapshot {
+    /// The count of each kind of message, with its word of [`KIND_LABELS`].
+    pub(crate) fn by_kind(&self) -> impl Iterator<Item = (&'static str, Count)> {
+        let counts = [
+            self.transcripts,
+            self.audio,
+            self.video,
+            self.share,
+            self.chat,
+            self.events,
+        ];
+        KIND_LABELS.into_iter().zip(counts)
+    }
+
+    /// Lost links of every cause.
+    pub(crate) fn losses_total(&self) -> u64 {
+        self.losses.values().sum()
+    }
+
+    /// Adds what another stream has counted.
+    pub(crate) fn add(&mut self, other: &StatsSnapshot) {
+        self.transcripts.add(other.transcripts);
+        self.audio.add(other.audio);
+        self.video.add(other.video);
+        self.share.add(other.share);
+        self.chat.add(other.chat);
+        self.events.add(other.events);
+        self.signaling_connects += other.signaling_connects;
+        self.media_connects += other.media_connects;
+        self.readies += other.readies;
+        for (cause, times) in &other.losses {
+            *self.losses.entry(cause).or_default() += times;
+        }
+        self.keep_alives += other.keep_alives;
+        self.keep_alive_worst_us = self.keep_alive_worst_us.max(other.keep_alive_worst_us);
+        self.repeated += other.repeated;
+        self.blank += other.blank;
+        self.unknown += other.unknown;
+        self.malformed += other.malformed;
+        self.oversize += other.oversize;
+    }
+}
+
+/// The counters of one stream. Its thread writes them.
+#[derive(Debug, Default)]
+pub(crate) struct StreamCounters {
+    transcripts: MessageCounter,
+    audio: MessageCounter,
+    video: MessageCounter,
+    share: MessageCounter,
+    chat: MessageCounter,
+    events: MessageCounter,
+    signaling_connects: AtomicU64,
+    media_connects: AtomicU64,
+    readies: AtomicU64,
+    /// In the order of [`Loss::LABELS`].
+    losses: [AtomicU64; Loss::LABELS.len()],
+    keep_alives: AtomicU64,
+    keep_alive_worst_us: AtomicU64,
+    repeated: AtomicU64,
+    blank: AtomicU64,
+    unknown: AtomicU64,
+    malformed: AtomicU64,
+    oversize: AtomicU64,
     /// Frames that were not UTF-8.
     undecodable: AtomicU64,
+    /// Kinds of media that were given up and are tried now and then, by their bits.
+    given_up: AtomicU32,
+    /// Unix milliseconds of the newest data; 0 before the first.
+    last_data_ms: AtomicU64,
+    is_ready: AtomicBool,
 }
 
-/// Messages of one kind and the bytes that carried them.
 #[derive(Debug, Default)]
-pub struct Count {
-    /// How many.
-    pub messages: AtomicU64,
-    /// Bytes of the messages as they came, without frames and TLS.
-    pub bytes: AtomicU64,
+struct MessageCounter {
+    messages: AtomicU64,
+    bytes: AtomicU64,
 }
 
-impl Count {
+impl MessageCounter {
     fn add(&self, bytes: usize) {
         self.messages.fetch_add(1, Relaxed);
         self.bytes.fetch_add(bytes as u64, Relaxed);
     }
+
+    fn snapshot(&self) -> Count {
+        Count {
+            messages: self.messages.load(Relaxed),
+            bytes: self.bytes.load(Relaxed),
+        }
+    }
 }
 
-impl Stats {
-    /// The count of a kind of media; for `All`, of events.
-    pub fn count(&self, kind: MediaKind) -> &Count {
-        match kind {
-            MediaKind::Audio => &self.audio,
-            MediaKind::Video => &self.video,
-            MediaKind::Share => &self.share,
-            MediaKind::Transcript => &self.transcripts,
-            MediaKind::Chat => &self.chat,
-            MediaKind::All => &self.events,
+impl StreamCounters {
+    /// What was counted so far.
+    pub(crate) fn snapshot(&self) -> StatsSnapshot {
+        let losses = Loss::LABELS.into_iter().zip(&self.losses);
+        let losses = losses.map(|(cause, count)| (cause, count.load(Relaxed)));
+        StatsSnapshot {
+            transcripts: self.transcripts.snapshot(),
+            audio: self.audio.snapshot(),
+            video: self.video.snapshot(),
+            share: self.share.snapshot(),
+            chat: self.chat.snapshot(),
+            events: self.events.snapshot(),
+            signaling_connects: self.signaling_connects.load(Relaxed),
+            media_connects: self.media_connects.load(Relaxed),
+            readies: self.readies.load(Relaxed),
+            losses: losses.filter(|(_, times)| *times > 0).collect(),
+            keep_alives: self.keep_alives.load(Relaxed),
+            keep_alive_worst_us: self.keep_alive_worst_us.load(Relaxed),
+            repeated: self.repeated.load(Relaxed),
+            blank: self.blank.load(Relaxed),
+            unknown: self.unknown.load(Relaxed),
+            malformed: self.malformed.load(Relaxed),
+            oversize: self.oversize.load(Relaxed),
         }
     }
 
-    /// How often a link was lost, for each [`Loss::label`].
-    pub fn losses_by_cause(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        let counts = self.losses_by.iter().map(|count| count.load(Relaxed));
-        Loss::LABELS.into_iter().zip(counts)
+    /// Whether data can flow now.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.is_ready.load(Relaxed)
+    }
+
+    /// Unix milliseconds of the newest data.
+    pub(crate) fn last_data_ms(&self) -> Option<u64> {
+        Some(self.last_data_ms.load(Relaxed)).filter(|&ms| ms > 0)
+    }
+
+    /// Kinds of media that were given up and are tried once a minute.
+    pub(crate) fn given_up(&self) -> Vec<MediaKind> {
+        let bits = self.given_up.load(Relaxed);
+        let kinds = [
+            MediaKind::Transcript,
+            MediaKind::Audio,
+            MediaKind::Video,
+            MediaKind::Share,
+            MediaKind::Chat,
+            MediaKind::All,
+        ];
+        let kinds = kinds.into_iter();
+        kinds.filter(|kind| bits & kind.bit() != 0).collect()
     }
 
     pub(super) fn event(&self, event: &StreamEvent<'_>, bytes: usize) {
@@ -105,8 +215,7 @@ impl Stats {
                 self.readies.fetch_add(1, Relaxed);
             }
             Notice::Lost(_, loss) => {
-                self.losses.fetch_add(1, Relaxed);
-                let labels = Loss::LABELS.iter().zip(&self.losses_by);
+                let labels = Loss::LABELS.iter().zip(&self.losses);
                 for (_, count) in labels.filter(|(label, _)| **label == loss.label()) {
                     count.fetch_add(1, Relaxed);
                 }
@@ -114,20 +223,14 @@ impl Stats {
             Notice::GivenUp { kind, .. } => {
                 self.given_up.fetch_or(kind.bit(), Relaxed);
             }
-            Notice::Accepted(link) => {
-                match link {
-                    // A new signaling connection gives every medium its chance again.
-                    LinkId::Signaling => self.given_up.store(0, Relaxed),
-                    LinkId::Media(kind) => {
-                        self.given_up.fetch_and(!kind.bit(), Relaxed);
-                    }
-                }
-                let [signaling, media] = &self.connects;
-                let count = match link {
-                    LinkId::Signaling => signaling,
-                    LinkId::Media(_) => media,
-                };
-                count.fetch_add(1, Relaxed);
+            Notice::Accepted(LinkId::Signaling) => {
+                // A new signaling connection gives every medium its chance again.
+                self.given_up.store(0, Relaxed);
+                self.signaling_connects.fetch_add(1, Relaxed);
+            }
+            Notice::Accepted(LinkId::Media(kind)) => {
+                self.given_up.fetch_and(!kind.bit(), Relaxed);
+                self.media_connects.fetch_add(1, Relaxed);
             }
             _ => {}
         }
@@ -158,10 +261,49 @@ impl Stats {
         self.blank.store(counters.blank, Relaxed);
         self.is_ready.store(stream.is_ready(), Relaxed);
         if had_data {
-            let now = SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default();
-            self.last_data_ms.store(now.as_millis() as u64, Relaxed);
+            self.last_data_ms.store(now_ms(), Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_up_is_listed_until_it_is_accepted() {
+        let counters = StreamCounters::default();
+        let given_up = |kind| Notice::GivenUp {
+            kind,
+            loss: Loss::Silent,
+        };
+        for kind in [MediaKind::Audio, MediaKind::Transcript, MediaKind::All] {
+            counters.notice(&given_up(kind));
+        }
+        let all = [MediaKind::Transcript, MediaKind::Audio, MediaKind::All];
+        assert_eq!(counters.given_up(), all);
+        let media = LinkId::Media(MediaKind::Audio);
+        counters.notice(&Notice::Accepted(media));
+        assert_eq!(counters.given_up(), [MediaKind::Transcript, MediaKind::All]);
+        counters.notice(&Notice::Accepted(LinkId::Signaling));
+        assert_eq!(counters.given_up(), []);
+        let stats = counters.snapshot();
+        assert_eq!((stats.signaling_connects, stats.media_connects), (1, 1));
+    }
+
+    #[test]
+    fn streams_are_summed() {
+        let counters = StreamCounters::default();
+        counters.notice(&Notice::Ready);
+        counters.notice(&Notice::Lost(LinkId::Signaling, Loss::Silent));
+        counters.keep_alive(Duration::from_millis(2));
+        let one = counters.snapshot();
+        assert_eq!((one.losses["silent"], one.losses.len()), (1, 1));
+        counters.notice(&Notice::Lost(LinkId::Signaling, Loss::TimedOut));
+        counters.keep_alive(Duration::from_millis(1));
+        let mut sum = counters.snapshot();
+        sum.add(&one);
+        assert_eq!((sum.readies, sum.losses_total()), (2, 3));
+        assert_eq!((sum.losses["silent"], sum.keep_alive_worst_us), (2, 2000));
     }
 }

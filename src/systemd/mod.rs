@@ -121,8 +121,8 @@ fn run(
 
 fn status(heartbeat: &Heartbeat) -> String {
     let (streams, receiving) = (heartbeat.streams, heartbeat.receiving);
-    match heartbeat.edge_trouble {
-        Some(trouble) => format!("{streams} streams, {receiving} receiving; {trouble}"),
+    match heartbeat.unready_reason {
+        Some(reason) => format!("{streams} streams, {receiving} receiving; {reason}"),
         None => format!("{streams} streams, {receiving} receiving"),
     }
 }

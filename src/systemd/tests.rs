@@ -49,7 +49,7 @@ fn heartbeat(gate_turned: Instant, timer_turns: u64) -> Heartbeat {
         timer_turns,
         streams: 2,
         receiving: 1,
-        edge_trouble: None,
+        unready_reason: None,
     }
 }
 

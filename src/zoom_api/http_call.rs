@@ -17,6 +17,7 @@ use super::reply;
 use super::reply::Reply;
 use super::ureq_resolver::UreqResolver;
 use super::{Process, ProxyEnv, RestSettings};
+use crate::domain::causes::with_causes;
 use crate::domain::secret::Secret;
 use crate::net::address::Address;
 use crate::net::root_bundle;
@@ -102,7 +103,8 @@ impl Http {
                 .ca_file
                 .as_deref()
                 .map(root_bundle::of)
-                .transpose()?,
+                .transpose()
+                .map_err(|error| with_causes(&error))?,
             timeout: process.timeout,
             state: Mutex::new(State::Unused),
             token_requests: AtomicUsize::new(0),

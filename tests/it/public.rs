@@ -22,7 +22,7 @@ use rtmsd::domain::zoom_event::{ZoomEvent, ZoomEventKind};
 use rtmsd::gate::{Limits, TlsFiles};
 use rtmsd::inbox;
 use rtmsd::inbox::Receiver;
-use rtmsd::source::ingress::{Public, Settings};
+use rtmsd::source::ingress::{Ingress, Settings};
 use rtmsd::source::webhook::signature;
 
 /// Nothing in these tests takes longer unless it is broken.
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const TOKEN: &str = "a secret token";
 
 struct Edge {
-    public: Public<ZoomEvent>,
+    public: Ingress<ZoomEvent>,
     inbox: Receiver<ZoomEvent>,
     address: SocketAddr,
     sent: AtomicU64,
@@ -67,7 +67,7 @@ impl Edge {
     fn with_places(settings: Settings, places: usize) -> Edge {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let (sender, inbox) = inbox::inbox(places);
-        let public = Public::start(vec![listener], settings, &apps(&[TOKEN]), sender, None)
+        let public = Ingress::start(vec![listener], settings, &apps(&[TOKEN]), sender, None)
             .expect("the edge starts");
         let address = public.addresses()[0];
         Edge {

@@ -14,6 +14,7 @@ use crate::cli::exit;
 use crate::cli::service_env;
 use crate::clock::now_ms;
 use crate::config::Loaded;
+use crate::domain::causes::with_causes;
 use crate::domain::time::Utc;
 use crate::gate::{Tls, TlsFiles};
 use crate::state;
@@ -220,7 +221,7 @@ fn certificate(files: &TlsFiles) -> Finding {
             CheckLevel::Fine,
             format!("valid for {days} days; after a renewal, reload (SIGHUP)"),
         ),
-        Err(error) => (WRONG, error.to_string()),
+        Err(error) => (WRONG, with_causes(&error)),
     };
     Finding::new(grade, "certificate", text)
 }

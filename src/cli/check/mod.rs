@@ -250,7 +250,7 @@ fn media(settings: &Settings) -> String {
 
 /// The scopes that meetings need, which is what is forgotten first.
 fn scopes(media: &MediaSelection) -> Option<String> {
-    let wanted = MediaKind::EACH
+    let wanted = MediaKind::SINGLE
         .into_iter()
         .filter(|kind| media.is_wanted(*kind));
     let scopes: Vec<&str> = wanted

@@ -87,7 +87,7 @@ impl DemoOptions {
             return script;
         }
         let wants = |kind| self.media.is_wanted(kind);
-        let kinds = MediaKind::EACH.into_iter().filter(|kind| wants(*kind));
+        let kinds = MediaKind::SINGLE.into_iter().filter(|kind| wants(*kind));
         script.granted = kinds.map(MediaKind::bit).sum();
         // Several kinds need several URLs.
         script.url_per_type |= self.media.kinds().len() > 1;
@@ -375,7 +375,7 @@ fn judged(
             faults.push(format!("{}: {medium}: {result:?}", script.topic));
         }
     }
-    for kind in MediaKind::EACH {
+    for kind in MediaKind::SINGLE {
         let is_there = kind == MediaKind::Transcript
             || results.iter().any(|(medium, _)| *medium == kind.name());
         if options.media.is_wanted(kind) && !is_there {

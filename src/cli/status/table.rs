@@ -2,7 +2,7 @@
 
 use super::width;
 use crate::admin::streams::{Counts, Line, Streams};
-use crate::daemon::status::{KINDS, kind_name};
+use crate::stream::stats::KIND_LABELS;
 
 /// What there is room for; `None` is no limit.
 #[derive(Debug, Clone, Copy, Default)]
@@ -83,8 +83,8 @@ impl Column {
             Column::Age => age(line.age_s),
             Column::Media => {
                 // In the order of the configuration, and events at the end.
-                let known = KINDS.iter().map(|&kind| kind_name(kind));
-                let names: Vec<&str> = known
+                let names: Vec<&str> = KIND_LABELS
+                    .into_iter()
                     .filter(|name| line.media.contains_key(*name))
                     .collect();
                 or_dash(Some(names.join(",")).filter(|names| !names.is_empty()))
@@ -106,8 +106,8 @@ impl Column {
 /// The whole page.
 pub(super) fn page(answer: &Streams, room: Room) -> String {
     let mut heads = vec![head(answer)];
-    if let Some(trouble) = &answer.trouble {
-        heads.push(format!("NOT READY: {}", printable(trouble)));
+    if let Some(reason) = &answer.unready_reason {
+        heads.push(format!("NOT READY: {}", printable(reason)));
     }
     heads.extend(answer.counts.as_ref().map(totals));
     let columns = room.columns.unwrap_or(usize::MAX);
@@ -269,7 +269,7 @@ fn age(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::streams::Count;
+    use crate::domain::count::Count;
 
     fn line(topic: &str, state: &str, waits_for: Option<&str>) -> Line {
         let count = Count {
@@ -304,7 +304,7 @@ mod tests {
             version: "0.1.0".to_owned(),
             started_ms: 0,
             now_ms: 1_000_000,
-            trouble: Some("draining".to_owned()),
+            unready_reason: Some("draining".to_owned()),
             counts: Some(Counts {
                 webhooks_accepted: 6,
                 webhooks_refused: 1,

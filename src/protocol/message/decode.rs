@@ -15,7 +15,7 @@ use crate::domain::id::Id;
 use crate::domain::participant::Participant;
 use crate::domain::phrase::{Change, LanguageId, Phrase, Precision};
 use crate::domain::text::bounded;
-use crate::protocol::codes::{RtmsStatus, StopReason, StreamState};
+use crate::protocol::codes::{RtmsStatus, SessionState, StopReason, StreamState};
 use crate::protocol::scalar::Scalar;
 use crate::protocol::server_url::URL_BYTES_MAX;
 use crate::protocol::stamp::plausible;
@@ -220,7 +220,7 @@ pub fn decode(data: &str, arrival_ms: u64) -> Result<Message<'_>, DecodeError> {
             timestamp_ms: stamp(frame.timestamp.map(RawValue::get), arrival_ms),
         },
         9 | 11 => Message::SessionState {
-            state: frame.state.integer().unwrap_or(-1),
+            state: SessionState::from_number(frame.state.integer().unwrap_or(-1)),
             reason: StopReason(stop_reason(&frame.stop_reason, &frame.reason)),
         },
         12 => {

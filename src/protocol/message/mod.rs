@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::codes::{RtmsStatus, StopReason, StreamState};
+use super::codes::{RtmsStatus, SessionState, StopReason, StreamState};
 use crate::domain::id::Id;
 use crate::domain::participant::Participant;
 use crate::domain::phrase::Phrase;
@@ -43,8 +43,8 @@ pub enum Message<'a> {
     },
     /// 9 and 11: the state of a session within the stream.
     SessionState {
-        /// The number; see [`super::codes::session_state_name`].
-        state: i64,
+        /// The new state.
+        state: SessionState,
         /// Why, where told.
         reason: StopReason,
     },

@@ -54,7 +54,7 @@ impl AudioParams {
     const fn allowed(codec: AudioCodec) -> Allowed {
         match codec {
             AudioCodec::L16 => Allowed {
-                rates: SampleRate::EACH,
+                rates: SampleRate::ALL,
                 stereo: true,
                 rtp: false,
                 send_rate_ms_max: 1000,
@@ -169,7 +169,7 @@ mod tests {
                 &[],
             );
         }
-        for rate in SampleRate::EACH {
+        for rate in SampleRate::ALL {
             check(|params| params.sample_rate = *rate, L16, &[]);
         }
         check(|params| params.channels = Channels::Stereo, L16, &[]);

@@ -22,7 +22,7 @@ pub enum MediaKind {
 
 impl MediaKind {
     /// Each single kind.
-    pub const EACH: [MediaKind; 5] = [
+    pub const SINGLE: [MediaKind; 5] = [
         MediaKind::Audio,
         MediaKind::Video,
         MediaKind::Share,
@@ -56,7 +56,7 @@ impl MediaKind {
 
     /// The single kind (or `all`) of that word.
     pub fn from_name(name: &str) -> Option<MediaKind> {
-        MediaKind::EACH
+        MediaKind::SINGLE
             .into_iter()
             .chain([MediaKind::All])
             .find(|kind| kind.name() == name)
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn names_lead_back() {
-        for kind in MediaKind::EACH.into_iter().chain([MediaKind::All]) {
+        for kind in MediaKind::SINGLE.into_iter().chain([MediaKind::All]) {
             assert_eq!(MediaKind::from_name(kind.name()), Some(kind));
         }
         assert_eq!(MediaKind::Share.url_key(), "deskshare");

@@ -125,7 +125,7 @@ impl MediaParams {
             Some(format!("\"{}\":{params}", kind.url_key()))
         };
         let members: Vec<String> = match kind {
-            MediaKind::All => MediaKind::EACH.into_iter().filter_map(of).collect(),
+            MediaKind::All => MediaKind::SINGLE.into_iter().filter_map(of).collect(),
             single => of(single).into_iter().collect(),
         };
         (!members.is_empty()).then(|| format!("{{{}}}", members.join(",")))

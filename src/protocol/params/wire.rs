@@ -16,7 +16,7 @@ macro_rules! wire_enum {
 
         impl $name {
             /// All of them.
-            pub const EACH: &'static [$name] = &[ $( $name::$variant, )+ ];
+            pub const ALL: &'static [$name] = &[ $( $name::$variant, )+ ];
 
             /// The number on the wire.
             pub const fn number(self) -> i64 {
@@ -43,7 +43,7 @@ macro_rules! wire_enum {
 
             /// The words, for an error: `l16, g711 or opus`.
             pub fn expected() -> String {
-                super::one_of($name::EACH.iter().map(|value| value.name()))
+                super::one_of($name::ALL.iter().map(|value| value.name()))
             }
         }
     };

@@ -9,7 +9,7 @@ use crate::protocol::link::State;
 
 impl Stream {
     pub(super) fn stream_state(&mut self, now: Instant, state: StreamState, reason: StopReason) {
-        self.notice(Notice::State(state, reason));
+        self.notice(Notice::State { state, reason });
         match state {
             StreamState::Terminated => self.stopped(now, reason),
             StreamState::Terminating => self.terminating = Some(reason),

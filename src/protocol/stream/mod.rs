@@ -568,7 +568,7 @@ impl Stream {
                 return None;
             }
             Message::SessionState { state, reason } => {
-                self.notice(Notice::Session(state, reason));
+                self.notice(Notice::Session { state, reason });
                 // However it is told, withdrawn consent is obeyed.
                 if reason == StopReason::STREAM_REVOKED {
                     self.stopped(now, reason);
@@ -582,7 +582,7 @@ impl Stream {
                 return None;
             }
             Message::VideoSubscription { user_id, status } => {
-                self.notice(Notice::VideoSubscription(user_id, status));
+                self.notice(Notice::VideoSubscription { user_id, status });
                 return None;
             }
             Message::Unknown(_) => {

@@ -64,12 +64,12 @@ impl Stream {
     /// gateway sends no audio to who asks for all at once, so that a call always has a socket a kind.
     fn layout(&mut self, now: Instant, urls: &[(String, String)]) -> Vec<Media> {
         let is_listed = |kind: &MediaKind| urls.iter().any(|(name, _)| name == kind.url_key());
-        let is_any_listed = MediaKind::EACH.iter().any(is_listed);
+        let is_any_listed = MediaKind::SINGLE.iter().any(is_listed);
         let is_phone = self.config.product == Product::Phone;
         let mut wanted = self.config.media.kinds().to_vec();
         let mut plan = Vec::new();
         if self.config.media.is_all() {
-            for kind in MediaKind::EACH {
+            for kind in MediaKind::SINGLE {
                 if is_any_listed && !is_listed(&kind) && !is_phone {
                     self.not_granted(kind);
                 }
@@ -77,7 +77,7 @@ impl Stream {
             let is_of_calls = |kind| matches!(kind, MediaKind::Audio | MediaKind::Transcript);
             wanted.splice(
                 ..,
-                MediaKind::EACH
+                MediaKind::SINGLE
                     .into_iter()
                     .filter(|kind| is_listed(kind) || is_phone && is_of_calls(*kind)),
             );
@@ -148,7 +148,7 @@ impl Stream {
         match ServerUrl::all(&[text], &self.config.allowed_hosts) {
             Ok(urls) => Some(urls),
             Err(error) => {
-                self.notice(Notice::BadUrl(kind, error));
+                self.notice(Notice::BadUrl { kind, error });
                 None
             }
         }
@@ -216,7 +216,7 @@ impl Stream {
         media.announced = false;
         media.is_given_up = false;
         let bits = match kind {
-            MediaKind::All => MediaKind::EACH
+            MediaKind::All => MediaKind::SINGLE
                 .iter()
                 .fold(0, |bits, kind| bits | kind.bit()),
             kind => kind.bit(),
@@ -301,7 +301,11 @@ impl Stream {
                 }
                 self.announce_ready(now);
             }
-            _ => self.end(EndReason::Refused(id, status, reason)),
+            _ => self.end(EndReason::Refused {
+                link: id,
+                status,
+                reason,
+            }),
         }
     }
 
@@ -327,7 +331,7 @@ impl Stream {
 
     pub(super) fn not_granted(&mut self, kind: MediaKind) {
         let scope = kind.scope(self.config.product);
-        self.notice(Notice::NotGranted(kind, scope));
+        self.notice(Notice::NotGranted { kind, scope });
     }
 
     pub(super) fn connect(&mut self, now: Instant, id: LinkId) {

@@ -186,7 +186,7 @@ fn one_socket_for_each_kind_and_one_ready_after_all() {
     talk.check(&[
         "0.0 * Accepted(Signaling)",
         "0.0 > signaling 5",
-        "0.0 * NotGranted(Video, Some(\"meeting:read:meeting_video\"))",
+        "0.0 * NotGranted { kind: Video, scope: Some(\"meeting:read:meeting_video\") }",
         "0.0 connect media:audio au.zoom.us",
         "0.0 connect media:transcript tr.zoom.us",
         "0.0 > media:transcript 3 media_type=8",
@@ -195,7 +195,7 @@ fn one_socket_for_each_kind_and_one_ready_after_all() {
         "0.0 * Refused { link: Media(Audio), status: Some(RtmsStatus(9)), reason: \"scope\", \
          policy: NotGranted }",
         "0.0 close media:audio",
-        "0.0 * NotGranted(Audio, Some(\"meeting:read:meeting_audio\"))",
+        "0.0 * NotGranted { kind: Audio, scope: Some(\"meeting:read:meeting_audio\") }",
         "0.0 > signaling 7",
         "0.0 * Ready",
     ]);
@@ -242,8 +242,8 @@ fn the_url_of_all_serves_a_single_kind_that_has_none() {
     );
     all.check_contains("connect media:all all.zoom.us");
     // What is not listed beside it is not granted; the rest comes all the same.
-    all.check_contains("NotGranted(Video, Some(\"meeting:read:meeting_video\"))");
-    all.check_contains("NotGranted(Chat, ");
+    all.check_contains("NotGranted { kind: Video, scope: Some(\"meeting:read:meeting_video\") }");
+    all.check_contains("NotGranted { kind: Chat, ");
     let mut unlisted = Talk::new("all");
     unlisted.open(SIGNALING);
     unlisted.skip();
@@ -271,7 +271,7 @@ fn nothing_granted_or_nothing_allowed() {
     let mut talk = Talk::new("transcript");
     talk.open(SIGNALING);
     talk.hear(SIGNALING, msg2(json!({"transcript": "wss://evil.test"})));
-    talk.check_contains("BadUrl(Transcript, Host)");
+    talk.check_contains("BadUrl { kind: Transcript, error: Host }");
     assert!(talk.has_ended);
 }
 
@@ -542,13 +542,13 @@ fn media_lost_leaves_signaling_alone_and_two_reports_are_one_loss() {
         "20.0 close media:transcript",
         "20.0 * Lost(Media(Transcript), Reported)",
         "20.0 connect media:transcript m.zoom.us",
-        "20.0 * State(Interrupted, StopReason(14))",
+        "20.0 * State { state: Interrupted, reason: StopReason(14) }",
         "20.3 > media:transcript 3 media_type=8",
         "20.3 * Accepted(Media(Transcript))",
         "20.3 * MediaResumed(Transcript)",
         "20.3 > signaling 7",
         "20.3 * Ready",
-        "21.0 * State(Interrupted, StopReason(14))",
+        "21.0 * State { state: Interrupted, reason: StopReason(14) }",
     ]);
 }
 

@@ -278,7 +278,7 @@ fn kinds_without_a_server_of_their_own_ask_on_all() {
     // In a meeting a list that names some kinds is a list of what is granted.
     let some = msg2(json!({"transcript": "wss://t.zoom.us", "all": "wss://all.zoom.us"}));
     let talk = begin(Product::Meeting, "audio,transcript", some);
-    talk.check_contains("* NotGranted(Audio");
+    talk.check_contains("* NotGranted { kind: Audio");
 }
 
 #[test]

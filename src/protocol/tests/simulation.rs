@@ -151,7 +151,7 @@ impl World {
             Notice::GivenUp { kind, .. } => {
                 self.given_up.insert(LinkId::Media(*kind));
             }
-            Notice::NotGranted(kind, _) => {
+            Notice::NotGranted { kind, .. } => {
                 self.media.remove(&LinkId::Media(*kind));
             }
             _ => {}

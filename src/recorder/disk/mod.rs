@@ -76,7 +76,7 @@ pub struct DiskCounters {
     /// Failed attempts to write.
     pub errors: AtomicU64,
     /// Streams whose files cannot be written at present.
-    pub troubled: AtomicU64,
+    pub failing_streams: AtomicU64,
     /// Bytes of records that wait.
     pub waiting_bytes: AtomicUsize,
 }

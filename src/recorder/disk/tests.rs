@@ -77,20 +77,20 @@ fn wait_for(what: &str, mut is_true: impl FnMut() -> bool) {
 #[test]
 fn a_troubled_stream_gets_its_turn_while_others_talk() {
     let root = scratch("disk-turn");
-    let troubled = other("troubled");
-    let day = block(&root, &troubled);
+    let failing = other("failing");
+    let day = block(&root, &failing);
     let disk = disk(&root);
-    let mut waits = disk.sink(troubled.clone());
+    let mut waits = disk.sink(failing.clone());
     let mut talks = disk.sink(info());
     say(&mut waits, 1_767_900_000_000, "kept");
     wait_for("trouble", || {
         disk.counters()
-            .troubled
+            .failing_streams
             .load(std::sync::atomic::Ordering::Relaxed)
             == 1
     });
     fs::remove_file(day).expect("removable");
-    let written = folder(&root, &troubled).join("transcript.jsonl");
+    let written = folder(&root, &failing).join("transcript.jsonl");
     let mut n = 0;
     wait_for("written although the thread is never idle", || {
         n += 1;
@@ -136,14 +136,14 @@ fn a_stream_that_lives_again_before_its_end_was_written_goes_on_in_one_file() {
 #[test]
 fn what_does_not_fit_into_memory_is_counted_and_told() {
     let root = scratch("disk-drop");
-    let troubled = other("drop");
-    let day = block(&root, &troubled);
+    let failing = other("drop");
+    let day = block(&root, &failing);
     let disk = disk(&root);
-    let mut sink = disk.sink(troubled.clone());
+    let mut sink = disk.sink(failing.clone());
     let long = "x".repeat(100_000);
     let sent = (STREAM_BYTES_MAX / long.len() + 50) as u64;
     for n in 0..sent {
-        say(&mut sink, troubled.started_ms + n, &long);
+        say(&mut sink, failing.started_ms + n, &long);
     }
     let dropped = disk
         .counters()
@@ -155,7 +155,7 @@ fn what_does_not_fit_into_memory_is_counted_and_told() {
     sink.on_end(&EndReason::Stopped(StopReason(6)));
     drop(sink);
     assert!(disk.stop(Instant::now() + PATIENCE));
-    let folder = folder(&root, &troubled);
+    let folder = folder(&root, &failing);
     let meta = fs::read(folder.join("meta.json")).expect("readable");
     let meta: serde_json::Value = serde_json::from_slice(&meta).expect("JSON");
     assert_eq!(meta["dropped"], dropped);
@@ -165,21 +165,18 @@ fn what_does_not_fit_into_memory_is_counted_and_told() {
 #[test]
 fn all_wait_for_a_disk_that_is_far_behind_and_are_told_when_it_is_not() {
     let root = scratch("disk-behind");
-    let troubled: Vec<StreamInfo> = (0..4).map(|n| other(&format!("behind {n}"))).collect();
-    let day = block(&root, &troubled[0]);
+    let failing: Vec<StreamInfo> = (0..4).map(|n| other(&format!("behind {n}"))).collect();
+    let day = block(&root, &failing[0]);
     let disk = disk(&root);
     let mut innocent = disk.sink(info());
     let (waker, wakeable) = waker().expect("a pair");
     innocent.on_start(waker);
-    let mut sinks: Vec<DiskSink> = troubled
-        .iter()
-        .map(|info| disk.sink(info.clone()))
-        .collect();
+    let mut sinks: Vec<DiskSink> = failing.iter().map(|info| disk.sink(info.clone())).collect();
     assert!(!innocent.is_backlogged());
     let long = "x".repeat(100_000);
     for n in 0..(ALL_BACKLOG_BYTES / long.len() / sinks.len() + 9) as u64 {
         for sink in &mut sinks {
-            say(sink, troubled[0].started_ms + n, &long);
+            say(sink, failing[0].started_ms + n, &long);
         }
     }
     assert!(innocent.is_backlogged());

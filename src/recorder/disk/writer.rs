@@ -62,7 +62,7 @@ struct Entry {
     taken_records: u64,
     /// Drops told to the recorder so far.
     dropped: u64,
-    is_troubled: bool,
+    is_failing: bool,
     has_ended: bool,
     unsynced_since: Option<Instant>,
 }
@@ -142,7 +142,7 @@ impl Writer {
         let is_idle = self
             .entries
             .values()
-            .all(|entry| !entry.is_troubled && !entry.has_ended && entry.unsynced_since.is_none());
+            .all(|entry| !entry.is_failing && !entry.has_ended && entry.unsynced_since.is_none());
         if is_idle {
             return self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected);
         }
@@ -219,7 +219,7 @@ impl Writer {
         let was_written = entry.taken_bytes == 0;
         entry.taken_bytes += bytes;
         let is_all = entry.gauge.waiting_bytes.load(Relaxed) <= entry.taken_bytes;
-        if !entry.is_troubled && (is_all || entry.taken_bytes >= FLOOD_BYTES) {
+        if !entry.is_failing && (is_all || entry.taken_bytes >= FLOOD_BYTES) {
             return self.write(key);
         }
         if was_written {
@@ -286,7 +286,7 @@ impl Writer {
             taken_bytes: 0,
             taken_records: 0,
             dropped: 0,
-            is_troubled: false,
+            is_failing: false,
             has_ended: false,
             unsynced_since: None,
         }
@@ -308,9 +308,9 @@ impl Writer {
         });
         match written {
             Ok(()) => {
-                if entry.is_troubled {
-                    entry.is_troubled = false;
-                    self.counters.troubled.fetch_sub(1, Relaxed);
+                if entry.is_failing {
+                    entry.is_failing = false;
+                    self.counters.failing_streams.fetch_sub(1, Relaxed);
                     log::info!(
                         "disk writable again stream={} folder={} dropped={}",
                         entry.recorder.info().stream_id,
@@ -333,9 +333,9 @@ impl Writer {
             }
             Err(error) => {
                 self.counters.errors.fetch_add(1, Relaxed);
-                if !entry.is_troubled {
-                    entry.is_troubled = true;
-                    self.counters.troubled.fetch_add(1, Relaxed);
+                if !entry.is_failing {
+                    entry.is_failing = true;
+                    self.counters.failing_streams.fetch_add(1, Relaxed);
                     log::error!(
                         "cannot write stream={} folder={} error=\"{error}\"; records wait, up to {} MiB a \
                          stream; free or repair the disk under RTMS_OUT",
@@ -358,13 +358,13 @@ impl Writer {
 
     fn tick(&mut self) {
         let now = Instant::now();
-        let troubled: Vec<u64> = self
+        let failing: Vec<u64> = self
             .entries
             .iter()
-            .filter(|(_, entry)| entry.is_troubled || entry.has_ended)
+            .filter(|(_, entry)| entry.is_failing || entry.has_ended)
             .map(|(key, _)| *key)
             .collect();
-        for key in troubled {
+        for key in failing {
             self.write(key);
         }
         let unsynced = |is_wanted: &dyn Fn(Instant) -> bool| -> Vec<u64> {
@@ -452,8 +452,8 @@ impl Writer {
             };
             let bytes = entry.release();
             self.released(bytes);
-            if entry.is_troubled {
-                self.counters.troubled.fetch_sub(1, Relaxed);
+            if entry.is_failing {
+                self.counters.failing_streams.fetch_sub(1, Relaxed);
             }
             files = entry.recorder.discard();
         }
@@ -500,13 +500,13 @@ impl Writer {
                     let _ = entry.recorder.sync();
                 }
             }
-            let is_done = self.entries.values().all(|entry| !entry.is_troubled);
+            let is_done = self.entries.values().all(|entry| !entry.is_failing);
             if is_done || Instant::now() + Duration::from_millis(200) > deadline {
                 break;
             }
             std::thread::park_timeout(Duration::from_millis(100));
         }
-        for entry in self.entries.values().filter(|entry| entry.is_troubled) {
+        for entry in self.entries.values().filter(|entry| entry.is_failing) {
             log::error!(
                 "lost at the end stream={} folder={} records={}",
                 entry.recorder.info().stream_id,
