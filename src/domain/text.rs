@@ -55,6 +55,21 @@ pub fn bounded(text: &str, bytes_max: usize) -> &str {
     &text[..end]
 }
 
+/// A text as one part of a path or query: everything that is not plainly harmless (RFC 3986,
+/// unreserved) becomes `%XX`.
+pub fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(char::from(byte));
+            }
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
 /// The name to show: what Zoom sent, else the user's id, else the channel of the call.
 pub fn speaker<'a>(
     user_id: &Id<'_>,
@@ -114,6 +129,14 @@ mod tests {
             let found = speaker(&user_id, channel_id.as_ref(), name);
             assert_eq!(found, expected, "{user} {channel:?}");
         }
+    }
+
+    #[test]
+    fn texts_become_one_part_of_a_path() {
+        assert_eq!(percent_encoded("81234567890"), "81234567890");
+        assert_eq!(percent_encoded("a/B+c=="), "a%2FB%2Bc%3D%3D");
+        assert_eq!(percent_encoded("../ü?#"), "..%2F%C3%BC%3F%23");
+        assert_eq!(percent_encoded(&percent_encoded("/")), "%252F");
     }
 
     #[test]

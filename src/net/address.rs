@@ -64,20 +64,6 @@ impl Address {
     }
 }
 
-/// An id as one part of a path: everything that is not plainly harmless becomes `%XX`.
-pub(crate) fn encode(id: &str) -> String {
-    let mut encoded = String::with_capacity(id.len());
-    for byte in id.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                encoded.push(char::from(byte));
-            }
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,13 +96,5 @@ mod tests {
             let fault = Address::parse(text).unwrap_err();
             assert!(!fault.contains("hunter2"));
         }
-    }
-
-    #[test]
-    fn ids_become_one_part_of_a_path() {
-        assert_eq!(encode("81234567890"), "81234567890");
-        assert_eq!(encode("a/B+c=="), "a%2FB%2Bc%3D%3D");
-        assert_eq!(encode("../ü?#"), "..%2F%C3%BC%3F%23");
-        assert_eq!(encode(&encode("/")), "%252F");
     }
 }

@@ -9,7 +9,7 @@ use super::{Api, jwt};
 use crate::domain::product::Product;
 use crate::domain::rest::{ControlRequest, RestAction};
 use crate::domain::secret::Secret;
-use crate::net::address::encode;
+use crate::domain::text::percent_encoded as encode;
 
 /// What a call is named in errors and logs.
 fn call_name(request: &ControlRequest) -> String {

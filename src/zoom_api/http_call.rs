@@ -8,22 +8,24 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use ureq::http::{HeaderMap, Request};
-use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
-use ureq::unversioned::transport::DefaultConnector;
+use ureq::tls::Certificate;
 use ureq::{Agent, Proxy};
 
 use super::errors::Kind;
 use super::reply;
 use super::reply::Reply;
-use super::ureq_resolver::UreqResolver;
-use super::{Process, ProxyEnv, RestSettings};
-use crate::domain::causes::with_causes;
+use super::{Process, RestSettings};
 use crate::domain::secret::Secret;
 use crate::net::address::Address;
-use crate::net::root_bundle;
+use crate::net::http_agent;
+use crate::net::http_agent::AgentOptions;
 
 /// The most of an answer that is looked at; Zoom's are below 4 KiB.
 const BODY_BYTES_MAX: u64 = 64 * 1024;
+/// Connections kept open to the two servers.
+const IDLE_CONNECTIONS_MAX: usize = 8;
+/// Calls and answers are small.
+const BUFFER_BYTES: usize = 16 * 1024;
 
 /// Which of the two servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,16 +97,11 @@ impl Http {
         let api = Address::parse(&rest.api_url).map_err(|e| format!("ZOOM_API_URL: {e}"))?;
         let oauth = Address::parse(&rest.oauth_url).map_err(|e| format!("ZOOM_OAUTH_URL: {e}"))?;
         Ok(Http {
-            api_proxy: proxy(&process.proxy, &api)?,
-            oauth_proxy: proxy(&process.proxy, &oauth)?,
+            api_proxy: http_agent::proxy(&process.proxy, &api)?,
+            oauth_proxy: http_agent::proxy(&process.proxy, &oauth)?,
             api,
             oauth,
-            further_roots: process
-                .ca_file
-                .as_deref()
-                .map(root_bundle::of)
-                .transpose()
-                .map_err(|error| with_causes(&error))?,
+            further_roots: http_agent::further_roots(process.ca_file.as_deref())?,
             timeout: process.timeout,
             state: Mutex::new(State::Unused),
             token_requests: AtomicUsize::new(0),
@@ -151,19 +148,19 @@ impl Http {
     }
 
     fn make_agents(&self) -> Agents {
-        let roots = match &self.further_roots {
-            Some(further) => RootCerts::from(root_bundle::with(further)),
-            None => RootCerts::PlatformVerifier,
+        let options = |proxy: &Option<Proxy>| AgentOptions {
+            proxy: proxy.clone(),
+            further_roots: self.further_roots.clone(),
+            timeout: Some(self.timeout),
+            connect_timeout: self.timeout / 2,
+            idle_connections: IDLE_CONNECTIONS_MAX,
+            buffer_bytes: BUFFER_BYTES,
         };
-        let tls = TlsConfig::builder()
-            .provider(TlsProvider::NativeTls)
-            .root_certs(roots)
-            .build();
-        let api = agent(tls.clone(), self.api_proxy.clone(), self.timeout);
+        let api = options(&self.api_proxy).build();
         // A TLS context costs most of a megabyte, so the two servers share one where they can.
         let oauth = match self.api_proxy == self.oauth_proxy {
             true => api.clone(),
-            false => agent(tls, self.oauth_proxy.clone(), self.timeout),
+            false => options(&self.oauth_proxy).build(),
         };
         Agents { api, oauth }
     }
@@ -204,40 +201,6 @@ impl Http {
             return Err(stopping());
         }
         outcome
-    }
-}
-
-fn agent(tls: TlsConfig, proxy: Option<Proxy>, timeout: Duration) -> Agent {
-    let config = Agent::config_builder()
-        .tls_config(tls)
-        .proxy(proxy)
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .timeout_global(Some(timeout))
-        .timeout_resolve(Some(timeout / 2))
-        .timeout_connect(Some(timeout / 2))
-        .max_response_header_size(32 * 1024)
-        .max_idle_connections(16)
-        .max_idle_connections_per_host(8)
-        .input_buffer_size(16 * 1024)
-        .output_buffer_size(16 * 1024)
-        .user_agent(concat!("rtmsd/", env!("CARGO_PKG_VERSION")))
-        .build();
-    Agent::with_parts(config, DefaultConnector::new(), UreqResolver)
-}
-
-fn proxy(proxies: &ProxyEnv, address: &Address) -> Result<Option<Proxy>, String> {
-    let Some(text) = proxies.proxy_for(address) else {
-        return Ok(None);
-    };
-    // The value may hold a password, so no message repeats it.
-    const EXPECTED: &str = "expected http://[USER:PASSWORD@]HOST:PORT";
-    let proxy = Proxy::new(text).map_err(|_| format!("HTTPS_PROXY: found no proxy, {EXPECTED}"))?;
-    match proxy.protocol() {
-        ureq::ProxyProtocol::Http | ureq::ProxyProtocol::Https => Ok(Some(proxy)),
-        // ureq would panic.
-        other => Err(format!("HTTPS_PROXY: found {other}, {EXPECTED}")),
     }
 }
 

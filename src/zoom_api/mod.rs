@@ -20,7 +20,6 @@ pub(crate) mod http_call;
 pub(crate) mod jwt;
 pub mod oauth;
 pub(crate) mod reply;
-pub(crate) mod ureq_resolver;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::refresh_store::{RefreshTokenStore, Store};
 use crate::domain::app::RestCredentials;
 use crate::domain::secret::Secret;
-use crate::net::address::encode;
+use crate::domain::text::percent_encoded as encode;
 use crate::state;
 use crate::state::StateDir;
 use crate::zoom_api::errors::{Error, Kind};

@@ -21,7 +21,7 @@ const STACK_BYTES: usize = 256 << 10;
 const ADDRESSES_MAX: usize = 16;
 
 #[derive(Debug)]
-pub(super) struct UreqResolver;
+pub(crate) struct UreqResolver;
 
 impl Resolver for UreqResolver {
     fn resolve(
