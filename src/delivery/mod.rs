@@ -1,4 +1,5 @@
 //! Live ways out of the daemon.
 
 pub mod coalesce;
+pub mod s3;
 pub mod stdout;

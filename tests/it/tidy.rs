@@ -82,7 +82,6 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
         &["domain", "protocol", "net"],
         &["hex", "memchr", "tungstenite", "rustix", "log"],
     ),
-    ("feed", &["domain"], &["sha2"]),
     (
         "recorder",
         &["domain", "protocol", "stream", "delivery", "net"],
@@ -98,7 +97,7 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "delivery",
-        &["domain", "protocol", "stream", "recorder", "net", "feed"],
+        &["domain", "protocol", "stream", "recorder", "net"],
         &[
             "rustix",
             "serde",
