@@ -52,6 +52,8 @@ struct Log {
 #[derive(Default)]
 struct LogState {
     lines: Vec<String>,
+    /// Lines that came before these and were not kept.
+    dropped: usize,
     address: Option<SocketAddr>,
     is_over: bool,
 }
@@ -63,6 +65,14 @@ impl ServerCommand {
     /// # Errors
     /// When the file cannot be written or the program not started.
     pub fn start(&self) -> io::Result<ServerProcess> {
+        self.start_on(Stdio::piped())
+    }
+
+    /// Likewise, with this as its stdin, as systemd hands it a socket.
+    ///
+    /// # Errors
+    /// As for [`ServerCommand::start`].
+    pub fn start_on(&self, stdin: Stdio) -> io::Result<ServerProcess> {
         let config = self.folder.join("rtms.conf");
         let mut settings = self.settings.clone();
         if !settings.iter().any(|(key, _)| key == "RTMS_ADMIN") {
@@ -71,6 +81,7 @@ impl ServerCommand {
         write_config(&config, &settings)?;
         let mut command = self.command("serve");
         command
+            .stdin(stdin)
             .stdout(match self.shows_stdout {
                 true => Stdio::inherit(),
                 false => Stdio::null(),
@@ -169,20 +180,22 @@ fn write_config(path: &Path, settings: &[(String, String)]) -> io::Result<()> {
 impl ServerProcess {
     /// The address it listens on, once its log says so; `None` if it does not in time, or ends.
     pub fn address(&self, within: Duration) -> Option<SocketAddr> {
-        let until = Instant::now() + within;
-        let mut state = lock(&self.log.state);
-        loop {
-            let left = left(until);
-            if state.address.is_some() || state.is_over || left.is_zero() {
-                return state.address;
-            }
-            state = self
-                .log
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
+        self.log.wait(within, |state| state.address)
+    }
+
+    /// The first line of the log that `is_it`, once it is there; `None` if it does not come in time,
+    /// or the log ends before.
+    pub fn wait_for_line(
+        &self,
+        within: Duration,
+        mut is_it: impl FnMut(&str) -> bool,
+    ) -> Option<String> {
+        let mut seen: usize = 0;
+        self.log.wait(within, |state| {
+            let mut new = state.lines.iter().skip(seen.saturating_sub(state.dropped));
+            seen = state.dropped + state.lines.len();
+            new.find(|line| is_it(line)).cloned()
+        })
     }
 
     /// What it has logged so far.
@@ -213,20 +226,7 @@ impl ServerProcess {
     /// Waits until it has ended and its whole log is read.
     pub fn wait(&mut self, within: Duration) -> Option<ExitStatus> {
         let until = Instant::now() + within;
-        let mut state = lock(&self.log.state);
-        while !state.is_over {
-            let left = left(until);
-            if left.is_zero() {
-                return None;
-            }
-            state = self
-                .log
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
-        drop(state);
+        (self.log).wait(within, |state| state.is_over.then_some(()))?;
         // The log ends a moment before the process does.
         loop {
             match self.child.try_wait() {
@@ -254,6 +254,23 @@ impl Drop for ServerProcess {
 }
 
 impl Log {
+    /// What `look` finds, once it finds something; `None` if the log ends or the time passes before.
+    fn wait<T>(&self, within: Duration, mut look: impl FnMut(&LogState) -> Option<T>) -> Option<T> {
+        let until = Instant::now() + within;
+        let mut state = lock(&self.state);
+        loop {
+            let (found, left) = (look(&state), left(until));
+            if found.is_some() || state.is_over || left.is_zero() {
+                return found;
+            }
+            state = self
+                .changed
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
     fn read(&self, stderr: ChildStderr, shows_log: bool) {
         for line in BufReader::new(stderr).split(b'\n') {
             let Ok(line) = line else { break };
@@ -268,6 +285,7 @@ impl Log {
             }
             if state.lines.len() >= LINES_MAX {
                 state.lines.drain(..LINES_MAX / 2);
+                state.dropped += LINES_MAX / 2;
             }
             state.lines.push(line);
             drop(state);

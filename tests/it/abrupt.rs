@@ -19,7 +19,7 @@ use rustix::net::sockopt::set_socket_linger;
 use tungstenite::{Message, WebSocket, accept};
 
 use crate::api::tls::acceptor;
-use crate::harness::{Folder, PATIENCE};
+use crate::harness::{PATIENCE, TempDir};
 
 /// Each is followed by a keep-alive, which asks the client to write to a socket that is gone. All of
 /// them fit into what the client's kernel takes at once: what is still on the way when a connection
@@ -75,8 +75,8 @@ fn a_write_that_fails_costs_nothing_that_was_received() {
 
 #[test]
 fn nor_does_it_under_tls() {
-    let folder = Folder::new();
-    let ca_file = folder.path().join("ca.pem");
+    let folder = TempDir::new();
+    let ca_file = folder.join("ca.pem");
     let (tls, authority) = acceptor("127.0.0.1", 20);
     std::fs::write(&ca_file, authority.to_pem().expect("PEM")).expect("a file");
     let connector = TlsClient::new(Some(&ca_file)).expect("a certificate");

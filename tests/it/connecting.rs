@@ -5,13 +5,13 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use rtmsd::demo::{
-    Begin, End, HandshakeFault, MeetingHandle, MeetingScript, Refusal, Socket, Step,
-};
+use rtmsd::demo::{End, HandshakeFault, MeetingHandle, Refusal, Socket, Step};
 use serde_json::json;
 
-use crate::harness::{Harness, PATIENCE, frequent_keep_alives};
-use crate::meeting::{another_works, open, wait_until_streaming};
+use crate::harness::{
+    Harness, PATIENCE, assert_another_works, frequent_keep_alives, open_at_once, wait_until,
+    wait_until_step, wait_until_streaming,
+};
 
 const DOORS: [HandshakeFault; 6] = [
     HandshakeFault::NoTls,
@@ -22,66 +22,60 @@ const DOORS: [HandshakeFault; 6] = [
     HandshakeFault::Refused,
 ];
 
-fn at_once(seed: &str) -> MeetingScript {
-    let mut script = open(seed);
-    script.begin = Begin::AtOnce;
-    script
-}
-
 /// Over for good, for Zoom and for the server.
-fn end(stage: &Harness, meeting: &MeetingHandle) -> String {
+fn end(harness: &Harness, meeting: &MeetingHandle) -> String {
     meeting.end(End::meeting_ended());
-    assert!(meeting.wait_for(Step::StoppedAnswered, PATIENCE));
-    stage.logged(&["stream ended", &format!("stream={} ", meeting.streams()[0])])
+    wait_until_step(meeting, Step::StoppedAnswered);
+    harness.wait_until_logged(&["stream ended", &format!("stream={} ", meeting.streams()[0])])
 }
 
 #[test]
 fn no_door_that_hangs_or_lies_holds_anybody_up() {
-    let mut stage = Harness::start(frequent_keep_alives(100), &[("RTMS_LOG", "debug")]);
+    let mut harness = Harness::start(frequent_keep_alives(100), &[("RTMS_LOG", "debug")]);
     let mut meetings = Vec::new();
     for door in DOORS {
         for socket in [Socket::Signaling, Socket::Media] {
-            let mut script = at_once(&format!("{door:?} {socket:?}"));
+            let mut script = open_at_once(&format!("{door:?} {socket:?}"));
             match socket {
                 Socket::Signaling => script.signaling_door = door,
                 Socket::Media => script.media_door = door,
             }
-            meetings.push((door, socket, stage.zoom.start_meeting(script)));
+            meetings.push((door, socket, harness.zoom.start_meeting(script)));
         }
     }
-    let beside = stage.zoom.start_meeting(at_once("beside"));
+    let beside = harness.zoom.start_meeting(open_at_once("beside"));
     wait_until_streaming(&beside);
     for (_, socket, meeting) in &meetings {
-        assert!(meeting.wait_for(Step::StartedAnswered, PATIENCE));
+        wait_until_step(meeting, Step::StartedAnswered);
         if *socket == Socket::Media {
-            assert!(meeting.wait_for(Step::SignalingHandshake, PATIENCE));
+            wait_until_step(meeting, Step::SignalingHandshake);
         }
     }
-    another_works(&stage.zoom, "begun after them");
+    assert_another_works(&harness.zoom, "begun after them");
     // Both certificates are refused, on both kinds of socket, and again at each new attempt.
-    stage.wait_for("certificates are refused", || {
-        stage.zoom.tls_failures() >= 4
+    wait_until("certificates are refused", || {
+        harness.zoom.tls_failures() >= 4
     });
     wait_until_streaming(&beside);
     for (door, socket, meeting) in &meetings {
         assert_eq!(meeting.count(Step::Ready), 0, "{door:?} {socket:?}");
-        let line = end(&stage, meeting);
+        let line = end(&harness, meeting);
         assert!(line.contains("stopped by Zoom: 6 MEETING_ENDED"), "{line}");
     }
     wait_until_streaming(&beside);
     assert_eq!(beside.count(Step::Lost), 0);
-    end(&stage, &beside);
-    stage.terminate();
-    stage.is_complete(&beside);
+    end(&harness, &beside);
+    harness.terminate();
+    harness.assert_complete(&beside);
     for cause in ["certificate", "503", "efused"] {
-        stage.logged(&["lost link=", cause]);
+        harness.wait_until_logged(&["lost link=", cause]);
     }
-    assert_eq!(stage.zoom.violations(), Vec::<String>::new());
+    harness.assert_no_violations();
 }
 
 #[test]
 fn no_answer_to_a_handshake_holds_anybody_up() {
-    let mut stage = Harness::start(frequent_keep_alives(100), &[]);
+    let mut harness = Harness::start(frequent_keep_alives(100), &[]);
     let hangs = [Refusal::Silence, Refusal::Garbage];
     let passing = [
         Refusal::NoStatus,
@@ -94,9 +88,9 @@ fn no_answer_to_a_handshake_holds_anybody_up() {
     ];
     let fatal = [Refusal::Status(2), Refusal::Status(3)];
     let begin = |refusal: &Refusal, socket: Socket| {
-        let mut script = at_once(&format!("{refusal:?} {socket:?}"));
+        let mut script = open_at_once(&format!("{refusal:?} {socket:?}"));
         script.refusals = vec![(socket, refusal.clone())];
-        stage.zoom.start_meeting(script)
+        harness.zoom.start_meeting(script)
     };
     let both = [Socket::Signaling, Socket::Media];
     let of = |list: &[Refusal]| -> Vec<(Refusal, Socket, MeetingHandle)> {
@@ -109,11 +103,11 @@ fn no_answer_to_a_handshake_holds_anybody_up() {
             .collect()
     };
     let (hung, passing, fatal) = (of(&hangs), of(&passing), of(&fatal));
-    let beside = stage.zoom.start_meeting(at_once("beside"));
+    let beside = harness.zoom.start_meeting(open_at_once("beside"));
     wait_until_streaming(&beside);
-    another_works(&stage.zoom, "begun after them");
+    assert_another_works(&harness.zoom, "begun after them");
     for (refusal, socket, meeting) in &fatal {
-        let line = stage.logged(&["stream ended", &meeting.streams()[0]]);
+        let line = harness.wait_until_logged(&["stream ended", &meeting.streams()[0]]);
         assert!(line.contains("refused"), "{refusal:?} {socket:?}: {line}");
     }
     for (refusal, socket, meeting) in &passing {
@@ -131,13 +125,13 @@ fn no_answer_to_a_handshake_holds_anybody_up() {
         wait_until_streaming(meeting);
     }
     for (_, _, meeting) in hung.iter().chain(&passing) {
-        end(&stage, meeting);
+        end(&harness, meeting);
     }
     wait_until_streaming(&beside);
     assert_eq!(beside.count(Step::Lost), 0);
-    end(&stage, &beside);
-    stage.terminate();
-    stage.is_complete(&beside);
+    end(&harness, &beside);
+    harness.terminate();
+    harness.assert_complete(&beside);
 }
 
 /// A listener that we hold, by its port.
@@ -158,23 +152,23 @@ fn started(stream_id: &str, age: Duration, server_urls: &serde_json::Value) -> s
 
 #[test]
 fn where_nobody_answers_the_window_ends() {
-    let stage = Harness::start(frequent_keep_alives(100), &[]);
+    let harness = Harness::start(frequent_keep_alives(100), &[]);
     let (_silent, port) = listener();
     // Zoom waits a minute from its stamp; of this one there is little left.
     let url = json!(format!("wss://127.0.0.1:{port}/"));
-    let delivery = stage
+    let delivery = harness
         .zoom
         .post_webhook(&started("hung", Duration::from_secs(58), &url));
     assert!(delivery.is_accepted());
-    let line = stage.logged(&["stream ended", "stream=hung"]);
+    let line = harness.wait_until_logged(&["stream ended", "stream=hung"]);
     assert!(line.contains("lost for good"), "{line}");
-    stage.end();
+    harness.end();
 }
 
 #[test]
 fn a_verified_webhook_still_sends_us_nowhere() {
     let allowed = [("RTMS_ALLOWED_HOSTS", "127.0.0.1,.zoom.us")];
-    let stage = Harness::start(frequent_keep_alives(100), &allowed);
+    let harness = Harness::start(frequent_keep_alives(100), &allowed);
     let (bait, port) = listener();
     bait.set_nonblocking(true).expect("a listener");
     let urls = [
@@ -203,22 +197,22 @@ fn a_verified_webhook_still_sends_us_nowhere() {
     ];
     for (n, url) in urls.iter().enumerate() {
         let body = started(&format!("evil{n}"), Duration::ZERO, &json!(url));
-        let delivery = stage.zoom.post_webhook(&body);
+        let delivery = harness.zoom.post_webhook(&body);
         // One that says nothing usable may be called malformed.
         let status = delivery.status.as_ref().expect("an answer");
         assert!([200, 400].contains(status), "{url}: {delivery:?}");
     }
-    another_works(&stage.zoom, "after the bait");
+    assert_another_works(&harness.zoom, "after the bait");
     let bitten = urls.iter().enumerate().any(|(n, _)| {
         let id = format!("stream=evil{n} ");
-        let log = stage.server.log();
+        let log = harness.server.log();
         log.iter()
             .any(|line| line.contains("stream started") && line.contains(&id))
     });
     assert!(!bitten);
     assert!(bait.accept().is_err(), "somebody connected");
-    assert_eq!(stage.stream_folders().len(), 1);
-    stage.end();
+    assert_eq!(harness.stream_folders().len(), 1);
+    harness.end();
 }
 
 #[test]
@@ -227,7 +221,7 @@ fn a_redirect_is_not_followed() {
         ("RTMS_ALLOWED_HOSTS", "127.0.0.1,ws://127.0.0.1"),
         ("RTMS_LOG", "debug"),
     ];
-    let stage = Harness::start(frequent_keep_alives(100), &allowed);
+    let harness = Harness::start(frequent_keep_alives(100), &allowed);
     let (elsewhere, other_port) = listener();
     elsewhere.set_nonblocking(true).expect("a listener");
     let (redirecting, port) = listener();
@@ -244,13 +238,13 @@ fn a_redirect_is_not_followed() {
     });
     let url = json!(format!("ws://127.0.0.1:{port}/"));
     let body = started("redirected", Duration::ZERO, &url);
-    assert!(stage.zoom.post_webhook(&body).is_accepted());
-    stage.logged(&["302", "redirects are not followed"]);
-    stage.logged(&["307", "redirects are not followed"]);
+    assert!(harness.zoom.post_webhook(&body).is_accepted());
+    harness.wait_until_logged(&["302", "redirects are not followed"]);
+    harness.wait_until_logged(&["307", "redirects are not followed"]);
     server.join().expect("the server ends");
     assert!(elsewhere.accept().is_err(), "the redirect was followed");
-    another_works(&stage.zoom, "after the redirect");
-    stage.end();
+    assert_another_works(&harness.zoom, "after the redirect");
+    harness.end();
 }
 
 fn read_head(client: &mut TcpStream) {

@@ -1,20 +1,18 @@
 //! The library inside another program: its own sink, no files, no standard output.
 
 use std::collections::HashMap;
-use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
 
-use rtmsd::daemon::{App, AppCredentials, Daemon, Handle, RestCredentials, Settings, SinkFactory};
-use rtmsd::demo::{Begin, Credentials, End, MeetingScript, Step, Zoom};
-use rtmsd::domain::secret::Secret;
+use rtmsd::daemon::SinkFactory;
+use rtmsd::demo::{Credentials, End, MeetingScript, Step};
 use rtmsd::domain::stream_info::StreamInfo;
-use rtmsd::protocol::server_url::AllowedHosts;
 use rtmsd::protocol::{EndReason, StreamEvent};
 use rtmsd::stream::Sink;
 
-use crate::harness::{PATIENCE, frequent_keep_alives};
-use crate::meeting::{open, plain, wait_until_over, wait_until_streaming};
+use crate::harness::{
+    Harness, PATIENCE, frequent_keep_alives, open_at_once, plain, wait_until_over,
+    wait_until_streaming,
+};
 
 /// What a sink saw.
 #[derive(Debug)]
@@ -50,53 +48,11 @@ impl Sink for Teller {
     }
 }
 
-struct Embedded {
-    handle: Handle,
-    thread: JoinHandle<()>,
-}
-
-fn embed(zoom: &Zoom, sinks: Box<SinkFactory>) -> Embedded {
-    let options = zoom.options();
-    let credentials = AppCredentials {
-        id: options.client_id.clone(),
-        secret: Secret::new(options.client_secret.as_str()),
-    };
-    let secret_tokens = vec![Secret::new(options.secret_token.as_str())];
-    let mut app = App::new(credentials, secret_tokens);
-    app.rest.api_url = zoom.api_url();
-    app.rest.credentials = RestCredentials::Static {
-        token: Secret::new(options.access_token.as_str()),
-    };
-    let mut settings = Settings::new(app);
-    settings.allowed_hosts = AllowedHosts::parse("127.0.0.1").expect("a host");
-    settings.ca_file = Some(zoom.ca_file());
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let daemon = Daemon::start(vec![listener], settings, Some(sinks)).expect("it starts");
-    let address = daemon.addresses()[0];
-    zoom.set_webhook_target(&format!("http://{address}/webhook"))
-        .expect("a target");
-    Embedded {
-        handle: daemon.handle(),
-        thread: std::thread::spawn(move || daemon.run()),
-    }
-}
-
-impl Embedded {
-    fn stop(self) {
-        self.handle.stop();
-        self.thread.join().expect("it ends");
-    }
-}
-
-fn zoom() -> Zoom {
+/// The daemon in this process with these sinks, and a Zoom that takes its token.
+fn embed(sinks: Box<SinkFactory>) -> Harness {
     let mut options = frequent_keep_alives(100);
     options.credentials = Credentials::Static;
-    Zoom::start(options).expect("a Zoom")
-}
-
-fn at_once(mut script: MeetingScript) -> MeetingScript {
-    script.begin = Begin::AtOnce;
-    script
+    Harness::builder(options).embed(sinks)
 }
 
 /// Phrases and end of each stream, until so many have ended.
@@ -117,20 +73,20 @@ fn collect(seen: &Receiver<Seen>, ends: usize) -> HashMap<String, (Vec<(u64, Str
 
 #[test]
 fn transcripts_come_to_a_sink_of_ones_own() {
-    let zoom = zoom();
     let (sender, seen) = channel();
-    let embedded = embed(
-        &zoom,
-        Box::new(move |info: &StreamInfo| {
-            vec![Box::new(Teller {
-                stream_id: info.stream_id.clone(),
-                panics_at: None,
-                seen: sender.clone(),
-            })]
-        }),
-    );
+    let harness = embed(Box::new(move |info: &StreamInfo| {
+        vec![Box::new(Teller {
+            stream_id: info.stream_id.clone(),
+            panics_at: None,
+            seen: sender.clone(),
+        })]
+    }));
     let meetings: Vec<_> = (0..3)
-        .map(|n| zoom.start_meeting(plain(&format!("embedded {n}"), 20)))
+        .map(|n| {
+            harness
+                .zoom
+                .start_meeting(plain(&format!("embedded {n}"), 20))
+        })
         .collect();
     let streams = collect(&seen, 3);
     for meeting in &meetings {
@@ -145,29 +101,24 @@ fn transcripts_come_to_a_sink_of_ones_own() {
             "{end}"
         );
     }
-    embedded.stop();
-    assert_eq!(zoom.stop(), Vec::<String>::new());
+    harness.end();
 }
 
 #[test]
 fn a_panic_costs_one_stream() {
-    let zoom = zoom();
     let (sender, seen) = channel();
-    let embedded = embed(
-        &zoom,
-        Box::new(move |info: &StreamInfo| {
-            let is_ill = info.id == MeetingScript::plain("ill").id;
-            vec![Box::new(Teller {
-                stream_id: info.stream_id.clone(),
-                panics_at: is_ill.then(|| "poison".to_owned()),
-                seen: sender.clone(),
-            })]
-        }),
-    );
-    let well = zoom.start_meeting(at_once(open("well")));
-    let mut script = at_once(open("ill"));
+    let harness = embed(Box::new(move |info: &StreamInfo| {
+        let is_ill = info.id == MeetingScript::plain("ill").id;
+        vec![Box::new(Teller {
+            stream_id: info.stream_id.clone(),
+            panics_at: is_ill.then(|| "poison".to_owned()),
+            seen: sender.clone(),
+        })]
+    }));
+    let well = harness.zoom.start_meeting(open_at_once("well"));
+    let mut script = open_at_once("ill");
     script.phrases_per_second = 10.0;
-    let ill = zoom.start_meeting(script);
+    let ill = harness.zoom.start_meeting(script);
     wait_until_streaming(&well);
     wait_until_streaming(&ill);
     let poison = serde_json::json!({"msg_type": 17, "content": {"user_id": 1, "user_name": "x",
@@ -183,7 +134,7 @@ fn a_panic_costs_one_stream() {
     wait_until_streaming(&well);
     ill.end(End::meeting_ended());
     wait_until_over(&ill);
-    let after = zoom.start_meeting(plain("after the panic", 10));
+    let after = harness.zoom.start_meeting(plain("after the panic", 10));
     wait_until_over(&after);
     wait_until_streaming(&well);
     assert_eq!(well.count(Step::Lost), 0);
@@ -192,6 +143,5 @@ fn a_panic_costs_one_stream() {
     let streams = collect(&seen, 3);
     assert!(streams.contains_key(&well.streams()[0]));
     assert!(streams.contains_key(&after.streams()[0]));
-    embedded.stop();
-    assert_eq!(zoom.stop(), Vec::<String>::new());
+    harness.end();
 }

@@ -2,13 +2,12 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Once;
 
 use rtmsd::demo::{Begin, End, MeetingHandle, MeetingScript, Zoom};
 
-use crate::harness::{PATIENCE, frequent_keep_alives};
-use crate::meeting::plain;
+use crate::harness::{KilledOnDrop, PATIENCE, frequent_keep_alives, plain, run_to_end};
 
 /// Cargo builds the examples beside all tests, but not for this test alone.
 fn example(name: &str) -> Command {
@@ -33,7 +32,7 @@ fn example(name: &str) -> Command {
 
 /// An example that serves webhooks; killed at the end, whatever happens.
 struct Running {
-    child: Child,
+    child: KilledOnDrop,
     lines: Box<dyn Iterator<Item = String>>,
 }
 
@@ -56,16 +55,9 @@ impl Running {
         let address = first.strip_prefix("webhooks: ").expect("an address");
         zoom.set_webhook_target(address).expect("a target");
         Running {
-            child,
+            child: KilledOnDrop(child),
             lines: Box::new(lines),
         }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -88,7 +80,7 @@ fn receives_a_meeting(name: &str) {
         .iter()
         .any(|line| line.starts_with("the stream ended: "));
     assert!(has_end, "{name}: {said:?}");
-    assert!(running.child.wait().expect("it ends").success(), "{name}");
+    assert!(running.child.0.wait().expect("it ends").success(), "{name}");
 }
 
 #[test]
@@ -103,9 +95,9 @@ fn one_stream_with_webhooks_received_elsewhere() {
 
 #[test]
 fn the_protocol_without_a_socket() {
-    let output = example("sans_io").output().expect("it runs");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{text}");
+    let ran = run_to_end(&mut example("sans_io"));
+    let text = &ran.stdout;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(text.contains("Ada: Good morning."), "{text}");
     assert!(
         text.ends_with("end: stopped by Zoom: 6 MEETING_ENDED\n"),

@@ -1,15 +1,14 @@
 //! What was answered 200 is kept: the real binary killed right after its answer, and with a state
 //! directory that takes nothing more.
 
-use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rtmsd::demo::{Options, ServerProcess, Zoom};
+use rtmsd::demo::Options;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::{Value, json};
 
-use crate::harness::{Folder, Harness, PATIENCE, start_server, wait_for};
+use crate::harness::{Harness, wait_until};
 
 /// A stream at an address where nobody listens: its thread goes on trying.
 fn started(stream_id: &str) -> Value {
@@ -19,43 +18,28 @@ fn started(stream_id: &str) -> Value {
         "server_urls": "wss://127.0.0.1:9/"}})
 }
 
-fn start(zoom: &Zoom, folder: &Path, state: &str) -> ServerProcess {
-    let state = folder.join(state).display().to_string();
-    let settings = [
-        ("RTMS_STATE", state.as_str()),
-        ("RTMS_STDOUT", "off"),
-        ("RTMS_AUTO_START", "off"),
-    ];
-    let server = start_server(zoom, folder, &settings, "");
-    let address = server.address(PATIENCE).expect("it listens");
-    zoom.set_webhook_target(&format!("http://{address}/webhook"))
-        .expect("a target");
-    server
-}
-
-fn has_started(server: &ServerProcess, stream_id: &str) -> bool {
-    let word = format!("stream={stream_id} ");
-    let log = server.log();
-    let mut lines = log.iter().filter(|line| line.contains(&word));
-    lines.any(|line| line.contains("stream started"))
+fn wait_until_started(harness: &Harness, stream_id: &str) {
+    harness.wait_until_logged(&["stream started", &format!("stream={stream_id} ")]);
 }
 
 /// `RTMSD_KILLS` says how often; 20 times without it.
 #[test]
 fn a_kill_right_after_the_answer_loses_no_start() {
     let kills = std::env::var("RTMSD_KILLS").map_or(20, |text| text.parse().expect("a number"));
-    let folder = Folder::new();
-    let zoom = Zoom::start(Options::default()).expect("a Zoom");
+    let mut harness = Harness::builder(Options::default())
+        .settings(&[("RTMS_STDOUT", "off"), ("RTMS_AUTO_START", "off")])
+        .without_server();
     let mut kept = 0;
     for n in 0..kills {
-        let state = format!("state-{n}");
-        let mut server = start(&zoom, folder.path(), &state);
+        let state = harness.folder.join(format!("state-{n}"));
+        harness.set("RTMS_STATE", &state.display().to_string());
+        harness.start_server();
         let accepted = Mutex::new(Vec::new());
         let is_answered = AtomicBool::new(false);
         // Several at once, so that the kill comes in the middle of others.
         std::thread::scope(|scope| {
             for thread in 0..3 {
-                let (zoom, accepted, is_answered) = (&zoom, &accepted, &is_answered);
+                let (zoom, accepted, is_answered) = (&harness.zoom, &accepted, &is_answered);
                 scope.spawn(move || {
                     for m in 0..4 {
                         let stream_id = format!("k{n}-{thread}-{m}");
@@ -67,18 +51,16 @@ fn a_kill_right_after_the_answer_loses_no_start() {
                     }
                 });
             }
-            wait_for("an answer", || is_answered.load(Ordering::Acquire));
-            server.kill();
+            wait_until("an answer", || is_answered.load(Ordering::Acquire));
+            harness.server.kill();
         });
         let accepted = accepted.into_inner().expect("a lock");
-        let mut server = start(&zoom, folder.path(), &state);
+        harness.start_server();
         for stream_id in &accepted {
-            wait_for(&format!("{stream_id} is taken up"), || {
-                has_started(&server, stream_id)
-            });
+            wait_until_started(&harness, stream_id);
             kept += 1;
         }
-        server.kill();
+        harness.server.kill();
     }
     assert!(kept >= kills, "{kept} of {kills}");
 }
@@ -87,9 +69,11 @@ fn a_kill_right_after_the_answer_loses_no_start() {
 fn a_state_directory_that_is_full_puts_webhooks_off() {
     // A limit on the size of files is what a full disk is to the server, and needs no root. The
     // signal that comes with it has to be ignored for the write to fail instead.
-    let settings = [("RTMS_STDOUT", "off"), ("RTMS_AUTO_START", "off")];
-    let mut stage = Harness::start_in(Options::default(), &settings, "trap '' XFSZ");
-    let pid = Pid::from_raw(stage.server.id().cast_signed()).expect("a process");
+    let mut harness = Harness::builder(Options::default())
+        .settings(&[("RTMS_STDOUT", "off"), ("RTMS_AUTO_START", "off")])
+        .prelude("trap '' XFSZ")
+        .start();
+    let pid = Pid::from_raw(harness.server.id().cast_signed()).expect("a process");
     let unlimited = getrlimit(Resource::Fsize);
     let limit = |current| {
         let limit = Rlimit {
@@ -98,29 +82,27 @@ fn a_state_directory_that_is_full_puts_webhooks_off() {
         };
         prlimit(Some(pid), Resource::Fsize, limit).expect("a limit");
     };
-    let post = |stream_id: &str| stage.zoom.post_webhook(&started(stream_id)).status;
+    let post = |stream_id: &str| harness.zoom.post_webhook(&started(stream_id)).status;
     assert_eq!(post("before"), Ok(200));
-    stage.logged(&["stream=before"]);
+    harness.wait_until_logged(&["stream=before"]);
 
     limit(Some(0));
     for n in 0..5 {
         assert_eq!(post(&format!("refused-{n}")), Ok(503));
     }
-    let line = stage.logged(&["webhook answered 503", "intents.log"]);
+    let line = harness.wait_until_logged(&["webhook answered 503", "intents.log"]);
     assert!(line.contains(" WARN "), "{line}");
-    stage.logged(&["ERROR", "cannot append", "intents.log"]);
+    harness.wait_until_logged(&["ERROR", "cannot append", "intents.log"]);
 
     limit(unlimited.current);
-    wait_for("webhooks are taken again", || post("after") == Ok(200));
-    stage.logged(&["stream=after"]);
-    stage.server.kill();
+    wait_until("webhooks are taken again", || post("after") == Ok(200));
+    harness.wait_until_logged(&["stream=after"]);
+    harness.server.kill();
 
-    let server = start(&stage.zoom, stage.folder.path(), "state");
+    harness.start_server();
     for stream_id in ["before", "after"] {
-        wait_for(stream_id, || has_started(&server, stream_id));
+        wait_until_started(&harness, stream_id);
     }
     // What was answered 503 is Zoom's to repeat; nothing of it was done.
-    let log = server.log();
-    assert!(!log.iter().any(|line| line.contains("refused-")), "{log:?}");
-    drop(server);
+    assert_eq!(harness.count_logged(&["refused-"]), 0);
 }

@@ -1,129 +1,42 @@
 //! What a stream carries beside transcripts, in files: the real binary against the demo's Zoom.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rtmsd::demo::{
-    AudioScript, Begin, DemoProduct, End, MeetingScript, Options, ServerCommand, ServerProcess,
-    Zoom, tone_hz,
-};
+use rtmsd::demo::{AudioScript, Begin, DemoProduct, End, MeetingScript, Options, tone_hz};
 use serde_json::Value;
 
-/// Nothing in these tests takes longer unless it is broken.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::harness::{
+    Harness, PATIENCE, RTMSD, TempDir, files_below, meta, run_to_end, wait_until,
+};
 
-struct Harness {
-    zoom: Zoom,
-    server: ServerProcess,
-    command: ServerCommand,
-    folder: PathBuf,
+fn start(settings: &[(&str, &str)]) -> Harness {
+    Harness::builder(Options::default())
+        .settings(&[("RTMS_STDOUT", "off")])
+        .settings(settings)
+        .start()
 }
 
-impl Harness {
-    /// Whether a restart would know of this stream.
-    fn has_change_of(&self, stream_id: &str) -> bool {
-        let log = fs::read_to_string(self.folder.join("state/intents.log")).unwrap_or_default();
-        log.lines()
-            .any(|line| line.contains(" effect ") && line.contains(stream_id))
-    }
+/// Whether a restart would know of this stream.
+fn has_change_of(harness: &Harness, stream_id: &str) -> bool {
+    let log = fs::read_to_string(harness.state().join("intents.log")).unwrap_or_default();
+    log.lines()
+        .any(|line| line.contains(" effect ") && line.contains(stream_id))
+}
 
-    fn start(name: &str, settings: &[(&str, &str)]) -> Harness {
-        let folder =
-            std::env::temp_dir().join(format!("rtmsd-media-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).expect("a folder for temporary files");
-        let zoom = Zoom::start(Options::default()).expect("the small Zoom starts");
-        let mut all = zoom.environment();
-        let path = |name: &str| folder.join(name).display().to_string();
-        let own = [
-            ("HOST", "127.0.0.1".to_owned()),
-            ("PORT", "0".to_owned()),
-            ("RTMS_ADMIN", "off".to_owned()),
-            ("RTMS_STDOUT", "off".to_owned()),
-            ("RTMS_OUT", path("out")),
-            ("RTMS_STATE", path("state")),
-        ];
-        let given = settings
-            .iter()
-            .map(|(key, value)| (*key, (*value).to_owned()));
-        for (key, value) in own.into_iter().chain(given) {
-            all.retain(|(other, _)| other != key);
-            all.push((key.to_owned(), value));
-        }
-        let command = ServerCommand {
-            program: env!("CARGO_BIN_EXE_rtmsd").into(),
-            folder: folder.clone(),
-            settings: all,
-            shows_stdout: false,
-            shows_log: false,
-        };
-        let server = command.start().expect("the server starts");
-        let stage = Harness {
-            zoom,
-            server,
-            command,
-            folder,
-        };
-        stage.aim();
-        stage
-    }
+/// `meta.json` of the only stream; null before it is written.
+fn meta_of(harness: &Harness) -> Value {
+    let folder = harness.stream_folders().pop();
+    folder.map(|folder| meta(&folder)).unwrap_or_default()
+}
 
-    fn aim(&self) {
-        let Some(address) = self.server.address(PATIENCE) else {
-            panic!("no address in the log: {:#?}", self.server.log());
-        };
-        let target = format!("http://{address}/webhook");
-        self.zoom.set_webhook_target(&target).expect("an address");
-    }
-
-    /// SIGKILL, and a new process with the same configuration.
-    fn crash(&mut self) {
-        self.server.kill();
-        self.server = self.command.start().expect("the server starts");
-        self.aim();
-    }
-
-    /// The one stream's folder, once it is made.
-    fn find_stream(&self) -> Option<PathBuf> {
-        let mut folder = self.folder.join("out");
-        for _ in 0..3 {
-            let mut inside = fs::read_dir(&folder).ok()?;
-            folder = inside.next()?.ok()?.path();
-        }
-        Some(folder)
-    }
-
-    fn stream(&self) -> PathBuf {
-        self.find_stream().expect("one stream")
-    }
-
-    /// Null before it is written.
-    fn meta(&self) -> Value {
-        let folder = self.find_stream().unwrap_or_default();
-        let text = fs::read(folder.join("meta.json")).unwrap_or_default();
-        serde_json::from_slice(&text).unwrap_or_default()
-    }
-
-    fn wait(&self, what: &str, done: impl Fn() -> bool) {
-        let until = Instant::now() + PATIENCE;
-        while !done() {
-            assert!(Instant::now() < until, "{what}: {:#?}", self.server.log());
-            std::thread::park_timeout(Duration::from_millis(5));
-        }
-    }
-
-    fn wait_until_ended(&self) {
-        self.wait("the end in meta.json", || self.meta()["state"] == "ended");
-    }
-
-    fn finish(mut self) {
-        let status = self.server.terminate(PATIENCE).expect("it ends");
-        assert_eq!(status.code(), Some(0), "{:#?}", self.server.log());
-        assert_eq!(self.zoom.stop(), Vec::<String>::new());
-        let _ = fs::remove_dir_all(&self.folder);
-    }
+fn wait_until_ended(harness: &Harness) {
+    wait_until("the end in meta.json", || {
+        meta_of(harness)["state"] == "ended"
+    });
 }
 
 fn audio(per_speaker: bool, packets: u64) -> MeetingScript {
@@ -178,26 +91,23 @@ fn frequency_at(rate_hz: f64, samples: &[i16]) -> f64 {
 
 #[test]
 fn a_tone_for_each_speaker_in_files_of_their_own() {
-    let stage = Harness::start(
-        "speakers",
-        &[
-            ("RTMS_MEDIA", "transcript,audio"),
-            ("RTMS_AUDIO_STREAMS", "per-speaker"),
-        ],
-    );
-    let meeting = stage.zoom.start_meeting(audio(true, 200));
-    assert!(
-        meeting.wait_for_audio(200, PATIENCE),
-        "{:#?}",
-        stage.server.log()
-    );
+    let harness = start(&[
+        ("RTMS_MEDIA", "transcript,audio"),
+        ("RTMS_AUDIO_STREAMS", "per-speaker"),
+    ]);
+    let meeting = harness.zoom.start_meeting(audio(true, 200));
+    assert!(meeting.wait_for_audio(200, PATIENCE));
     meeting.end(End::meeting_ended());
-    stage.wait_until_ended();
-    let meta = stage.meta();
+    wait_until_ended(&harness);
+    let meta = meta_of(&harness);
     let parts = meta["audio"].as_array().expect("files");
     assert_eq!(parts.len(), 3);
     for (n, part) in parts.iter().enumerate() {
-        let found = samples(&stage.stream().join(part["file"].as_str().expect("a name")));
+        let found = samples(
+            &harness
+                .stream_folder()
+                .join(part["file"].as_str().expect("a name")),
+        );
         assert_eq!(found.len(), 200 * 320);
         let hz = frequency(&found);
         assert!((hz - f64::from(tone_hz(n))).abs() < 5.0, "{hz} {part}");
@@ -206,7 +116,7 @@ fn a_tone_for_each_speaker_in_files_of_their_own() {
             - meta["started_ms"].as_i64().expect("a stamp");
         assert_eq!(part["offset_ms"], offset);
     }
-    stage.finish();
+    harness.end();
 }
 
 #[test]
@@ -219,25 +129,27 @@ fn each_codec_becomes_a_file_of_its_kind_with_silence_where_nobody_spoke() {
             ("RTMS_AUDIO_STREAMS", "per-speaker"),
             ("RTMS_AUDIO_CODEC", codec),
         ];
-        let stage = Harness::start(&format!("codec-{codec}"), &settings);
+        let harness = start(&settings);
         let mut script = audio(true, PACKETS);
         script.granted = 1;
         script.audio = script.audio.map(|audio| AudioScript {
             mute: Duration::from_millis(500),
             ..audio
         });
-        let meeting = stage.zoom.start_meeting(script);
+        let meeting = harness.zoom.start_meeting(script);
         assert!(meeting.wait_for_audio(PACKETS, PATIENCE), "{codec}");
         meeting.end(End::meeting_ended());
-        stage.wait_until_ended();
-        let meta = stage.meta();
+        wait_until_ended(&harness);
+        let meta = meta_of(&harness);
         let first = meeting.script().speakers[0].user_id;
         for part in meta["audio"].as_array().expect("files") {
             assert_eq!(
                 (&part["codec"], &part["sample_rate"]),
                 (&codec.into(), &rate_hz.into())
             );
-            let path = stage.stream().join(part["file"].as_str().expect("a name"));
+            let path = harness
+                .stream_folder()
+                .join(part["file"].as_str().expect("a name"));
             let bytes = fs::read(&path).expect("readable");
             let n = (part["user_id"].as_u64().expect("a number") - first) as usize / 1024;
             // The first is muted in the first turn, which is not in its file, and in the fourth,
@@ -274,132 +186,120 @@ fn each_codec_becomes_a_file_of_its_kind_with_silence_where_nobody_spoke() {
                 }
             }
         }
-        stage.finish();
+        harness.end();
     }
 }
 
 #[test]
 fn one_mixed_file_survives_a_crash() {
-    let mut stage = Harness::start("crash", &[("RTMS_MEDIA", "audio")]);
+    let mut harness = start(&[("RTMS_MEDIA", "audio")]);
     let mut script = audio(false, 1500);
     script.granted = 1;
     // Its webhook would find nobody while the server is gone.
     script.tell_signaling_loss = false;
-    let meeting = stage.zoom.start_meeting(script);
-    assert!(
-        meeting.wait_for_audio(300, PATIENCE),
-        "{:#?}",
-        stage.server.log()
-    );
-    let file = |stage: &Harness| {
-        let folder = stage.find_stream().unwrap_or_default();
+    let meeting = harness.zoom.start_meeting(script);
+    assert!(meeting.wait_for_audio(300, PATIENCE));
+    let file = |harness: &Harness| {
+        let folder = harness.stream_folders().pop().unwrap_or_default();
         folder.join("audio-mixed.wav")
     };
-    stage.wait("sound on the disk", || {
-        fs::metadata(file(&stage)).is_ok_and(|meta| meta.len() > 640 * 100)
+    wait_until("sound on the disk", || {
+        fs::metadata(file(&harness)).is_ok_and(|meta| meta.len() > 640 * 100)
     });
-    stage.wait("the stream in the state", || {
-        stage.has_change_of(&meeting.streams()[0])
+    wait_until("the stream in the state", || {
+        has_change_of(&harness, &meeting.streams()[0])
     });
-    stage.crash();
-    let before = fs::metadata(file(&stage)).expect("there").len();
-    assert!(
-        meeting.wait_for_audio(1500, PATIENCE),
-        "{:#?}",
-        stage.server.log()
-    );
-    stage.wait("sound after the crash", || {
-        fs::metadata(file(&stage)).is_ok_and(|meta| meta.len() > before)
+    harness.server.kill();
+    harness.start_server();
+    let before = fs::metadata(file(&harness)).expect("there").len();
+    assert!(meeting.wait_for_audio(1500, PATIENCE));
+    wait_until("sound after the crash", || {
+        fs::metadata(file(&harness)).is_ok_and(|meta| meta.len() > before)
     });
     meeting.end(End::meeting_ended());
-    stage.wait_until_ended();
-    let found = samples(&file(&stage));
+    wait_until_ended(&harness);
+    let found = samples(&file(&harness));
     // What was lost in between is silence: the last sound is where its stamp says.
     assert!(found.len() <= 1500 * 320 && found.len() as u64 > before / 2);
     assert_eq!(found.len() % 320, 0);
     assert!((frequency(&found[..320 * 100]) - f64::from(tone_hz(0))).abs() < 5.0);
-    assert_eq!(stage.meta()["openings"], 2);
-    stage.finish();
+    assert_eq!(meta_of(&harness)["openings"], 2);
+    harness.end();
 }
 
 #[test]
 fn a_killed_recording_that_nobody_goes_on_with_is_whole() {
     // Zoom ended the stream meanwhile; or the state is gone, and with it the stream's name.
     for is_state_lost in [false, true] {
-        let name = format!("abandoned-{is_state_lost}");
         let settings = [("RTMS_MEDIA", "all"), ("RTMS_AUDIO_STREAMS", "per-speaker")];
-        let mut stage = Harness::start(&name, &settings);
+        let mut harness = start(&settings);
         let mut script = audio(true, 100_000);
         (script.granted, script.pictures, script.chat_every) = (31, true, 1);
         script.tell_signaling_loss = false;
-        let meeting = stage.zoom.start_meeting(script);
+        let meeting = harness.zoom.start_meeting(script);
         assert!(meeting.wait_for_audio(200, PATIENCE));
-        let out = stage.folder.join("out");
-        let sounds = || -> Vec<(PathBuf, Vec<u8>)> {
-            let mut found = files(&out);
-            found.retain(|(path, _)| path.extension().is_some_and(|end| end == "wav"));
+        let out = harness.out();
+        let sounds = || -> BTreeMap<PathBuf, Vec<u8>> {
+            let mut found = files_below(&out);
+            found.retain(|path, _| path.extension().is_some_and(|end| end == "wav"));
             found
         };
-        stage.wait("sound of each on the disk", || {
+        wait_until("sound of each on the disk", || {
             let found = sounds();
-            found.len() == 3 && found.iter().all(|(_, bytes)| bytes.len() > 640 * 100)
+            found.len() == 3 && found.values().all(|bytes| bytes.len() > 640 * 100)
         });
-        stage.wait("the stream in the state", || {
-            stage.has_change_of(&meeting.streams()[0])
+        wait_until("the stream in the state", || {
+            has_change_of(&harness, &meeting.streams()[0])
         });
-        stage.server.kill();
+        harness.server.kill();
         let killed = sounds();
-        assert_eq!(stage.meta()["state"], "receiving");
+        assert_eq!(meta_of(&harness)["state"], "receiving");
         meeting.end(End {
             by_webhook: false,
             ..End::stopped(6)
         });
         if is_state_lost {
-            fs::remove_dir_all(stage.folder.join("state")).expect("removable");
+            fs::remove_dir_all(harness.state()).expect("removable");
         }
-        stage.server = stage.command.start().expect("the server starts");
-        stage.aim();
-        stage.wait_until_ended();
+        harness.start_server();
+        wait_until_ended(&harness);
         let end = if is_state_lost {
             "abandoned"
         } else {
             "refused"
         };
-        assert_eq!(stage.meta()["end"], end);
+        assert_eq!(meta_of(&harness)["end"], end);
         for (path, bytes) in killed {
             // The head tells the truth, and no complete packet is missing.
-            let found = samples(&path);
+            let found = samples(&out.join(&path));
             assert_eq!(found.len(), (bytes.len() - 44) / 2, "{}", path.display());
         }
-        for line in fs::read_to_string(stage.stream().join("transcript.jsonl"))
+        for line in fs::read_to_string(harness.stream_folder().join("transcript.jsonl"))
             .expect("readable")
             .lines()
         {
             serde_json::from_str::<Value>(line).expect("JSON");
         }
-        stage.finish();
+        harness.end();
     }
 }
 
 #[test]
 fn cameras_and_screens_and_chat() {
-    let stage = Harness::start(
-        "pictures",
-        &[
-            ("RTMS_MEDIA", "all"),
-            ("RTMS_VIDEO_CODEC", "h264"),
-            ("RTMS_SHARE_CODEC", "png"),
-        ],
-    );
+    let harness = start(&[
+        ("RTMS_MEDIA", "all"),
+        ("RTMS_VIDEO_CODEC", "h264"),
+        ("RTMS_SHARE_CODEC", "png"),
+    ]);
     let script = MeetingScript {
         granted: 31,
         pictures: true,
         chat_every: 1,
         ..audio(false, 100)
     };
-    let meeting = stage.zoom.start_meeting(script);
+    let meeting = harness.zoom.start_meeting(script);
     let index = |kind: &str| -> Vec<Value> {
-        let folder = stage.find_stream().unwrap_or_default();
+        let folder = harness.stream_folders().pop().unwrap_or_default();
         let text = fs::read_to_string(folder.join(kind).join("frames.jsonl"));
         let text = text.unwrap_or_default();
         let whole = text.lines().filter(|line| line.ends_with('}'));
@@ -407,13 +307,13 @@ fn cameras_and_screens_and_chat() {
             .map(|line| serde_json::from_str(line).expect("JSON"))
             .collect()
     };
-    stage.wait("another speaker in the picture", || {
+    wait_until("another speaker in the picture", || {
         index("video").len() > 22
     });
     assert!(meeting.wait_for_phrases(2, PATIENCE));
     meeting.end(End::meeting_ended());
-    stage.wait_until_ended();
-    let stream = stage.stream();
+    wait_until_ended(&harness);
+    let stream = harness.stream_folder();
     let video = fs::read(stream.join("video.h264")).expect("readable");
     let frames = index("video");
     let mut at = 0;
@@ -441,7 +341,7 @@ fn cameras_and_screens_and_chat() {
         );
         assert!(picture.expect("readable").starts_with(b"\x89PNG"));
     }
-    let meta = stage.meta();
+    let meta = meta_of(&harness);
     assert_eq!(
         (&meta["video"]["codec"], &meta["share"]["codec"]),
         (&"h264".into(), &"png".into())
@@ -452,29 +352,27 @@ fn cameras_and_screens_and_chat() {
     assert!(people[0]["joined_ms"].is_u64(), "{people:?}");
     assert_eq!(samples(&stream.join("audio-mixed.wav")).len(), 100 * 320);
     assert!(fs::metadata(stream.join("chat.jsonl")).is_ok());
-    stage.finish();
+    harness.end();
 }
 
 #[test]
 fn what_is_not_granted_is_named_and_the_rest_comes() {
     for media in ["transcript,audio,chat", "all"] {
-        let stage = Harness::start(&format!("granted-{media}"), &[("RTMS_MEDIA", media)]);
+        let harness = start(&[("RTMS_MEDIA", media)]);
         let script = MeetingScript {
             begin: Begin::AtOnce,
             phrases_per_second: 20.0,
             ..MeetingScript::plain("granted")
         };
-        let meeting = stage.zoom.start_meeting(script);
+        let meeting = harness.zoom.start_meeting(script);
         assert!(meeting.wait_for_phrases(3, PATIENCE), "{media}");
         for scope in ["meeting:read:meeting_audio", "meeting:read:meeting_chat"] {
-            let log = stage.server.log();
-            let is_told = |line: &String| line.contains("WARN") && line.contains(scope);
-            assert!(log.iter().any(is_told), "{scope}: {log:#?}");
+            assert!(harness.count_logged(&["WARN", scope]) > 0, "{scope}");
         }
         meeting.end(End::meeting_ended());
-        stage.wait_until_ended();
-        assert!(stage.meta()["transcripts"].as_u64() >= Some(3));
-        stage.finish();
+        wait_until_ended(&harness);
+        assert!(meta_of(&harness)["transcripts"].as_u64() >= Some(3));
+        harness.end();
     }
 }
 
@@ -497,54 +395,32 @@ fn one_camera_at_a_time_is_asked_for_by_rule() {
         if named {
             settings.push(("RTMS_VIDEO_PARTICIPANT", participant));
         }
-        let stage = Harness::start(&format!("camera-{named}"), &settings);
+        let harness = start(&settings);
         let expected: Vec<u64> = match named {
             true => vec![third.user_id],
             // Two phrases of each.
             false => script.speakers.iter().map(|s| s.user_id).collect(),
         };
-        let meeting = stage.zoom.start_meeting(script);
-        assert!(
-            meeting.wait_for_phrases(6, PATIENCE),
-            "{:#?}",
-            stage.server.log()
-        );
-        stage.wait("the subscriptions", || {
+        let meeting = harness.zoom.start_meeting(script);
+        assert!(meeting.wait_for_phrases(6, PATIENCE));
+        wait_until("the subscriptions", || {
             let mut found = meeting.cameras();
             found.dedup();
             found.starts_with(&expected)
         });
         meeting.end(End::meeting_ended());
-        stage.wait_until_ended();
-        stage.finish();
+        wait_until_ended(&harness);
+        harness.end();
     }
-}
-
-/// Every file below a folder, with what is in it.
-fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        match entry.path() {
-            path if path.is_dir() => found.extend(files(&path)),
-            path => {
-                let bytes = fs::read(&path).unwrap_or_default();
-                found.push((path, bytes));
-            }
-        }
-    }
-    found
 }
 
 #[test]
 fn of_withdrawn_consent_no_byte_is_left() {
-    let mut stage = Harness::start(
-        "revoked",
-        &[
-            ("RTMS_MEDIA", "all"),
-            ("RTMS_AUDIO_STREAMS", "per-speaker"),
-            ("RTMS_TRANSCRIPT", "jsonl,txt,vtt,srt"),
-        ],
-    );
+    let mut harness = start(&[
+        ("RTMS_MEDIA", "all"),
+        ("RTMS_AUDIO_STREAMS", "per-speaker"),
+        ("RTMS_TRANSCRIPT", "jsonl,txt,vtt,srt"),
+    ]);
     let script = MeetingScript {
         granted: 31,
         pictures: true,
@@ -552,24 +428,21 @@ fn of_withdrawn_consent_no_byte_is_left() {
         phrases_per_second: 20.0,
         ..audio(true, 100_000)
     };
-    let meeting = stage.zoom.start_meeting(script);
-    assert!(
-        meeting.wait_for_phrases(5, PATIENCE),
-        "{:#?}",
-        stage.server.log()
-    );
+    let meeting = harness.zoom.start_meeting(script);
+    assert!(meeting.wait_for_phrases(5, PATIENCE));
     meeting.end(End::stopped(2));
-    stage.wait_until_ended();
-    let first = stage.stream();
-    let kept = files(&first);
+    wait_until_ended(&harness);
+    let out = harness.out();
+    let first = harness.stream_folder();
+    let first = first.strip_prefix(&out).expect("below");
+    let kept = files_below(&out);
 
     assert!(meeting.open_stream());
-    let out = stage.folder.join("out");
-    stage.wait("the second stream's files", || {
-        let all = files(&out);
+    wait_until("the second stream's files", || {
+        let all = files_below(&out);
         let of_second = |name: &str| {
             all.iter().any(|(path, bytes)| {
-                !path.starts_with(&first)
+                !path.starts_with(first)
                     && path.to_string_lossy().contains(name)
                     && bytes.len() > 44
             })
@@ -585,25 +458,22 @@ fn of_withdrawn_consent_no_byte_is_left() {
         .all(of_second)
     });
     let second = meeting.streams()[1].clone();
-    let mut metas = files(&out).into_iter().map(|(path, _)| path);
-    let meta = metas.find(|path| !path.starts_with(&first) && path.ends_with("meta.json"));
+    let mut metas = files_below(&out).into_keys();
+    let meta = metas.find(|path| !path.starts_with(first) && path.ends_with("meta.json"));
     let folder = meta.as_deref().and_then(Path::parent).expect("a folder");
+    let folder = out.join(folder);
     meeting.end(End::stopped(8));
-    stage.wait("word of the deletion", || {
-        let log = stage.server.log();
-        log.iter()
-            .any(|line| line.contains("consent withdrawn: deleted"))
-    });
+    harness.wait_until_logged(&["consent withdrawn: deleted"]);
     assert!(kept.len() > 10);
     assert!(
-        files(&out) == kept,
+        files_below(&out) == kept,
         "the first stream stays to the byte, and nothing else"
     );
 
     // In the state only the ids are left, so that the stream is not taken up again.
     let script = meeting.script();
-    stage.wait("the state without the stream's facts", || {
-        let state = fs::read_to_string(stage.folder.join("state/registry.json"));
+    wait_until("the state without the stream's facts", || {
+        let state = fs::read_to_string(harness.state().join("registry.json"));
         let text = state.unwrap_or_default();
         let json: Value = serde_json::from_str(&text).unwrap_or_default();
         let entry = &json["streams"][&second]["started"];
@@ -616,7 +486,7 @@ fn of_withdrawn_consent_no_byte_is_left() {
         .map(String::as_str)
         .chain([script.topic.as_str(), "see the shared folder"])
         .collect();
-    for (path, bytes) in files(&stage.folder.join("state")) {
+    for (path, bytes) in files_below(&harness.state()) {
         let text = String::from_utf8_lossy(&bytes);
         let found = words.iter().find(|word| text.contains(**word));
         assert_eq!(found, None, "in {}", path.display());
@@ -626,12 +496,12 @@ fn of_withdrawn_consent_no_byte_is_left() {
     }
 
     // Had it been killed before all was deleted, the next process would have seen to it.
-    stage.server.kill();
-    fs::create_dir_all(folder).expect("writable");
+    harness.server.kill();
+    fs::create_dir_all(&folder).expect("writable");
     fs::write(folder.join("transcript.jsonl"), "left").expect("writable");
-    stage.server = stage.command.start().expect("the server starts");
-    stage.wait("the deletion", || files(&out) == kept);
-    stage.finish();
+    harness.start_server();
+    wait_until("the deletion", || files_below(&out) == kept);
+    harness.end();
 }
 
 #[test]
@@ -647,49 +517,40 @@ fn every_product_from_its_webhook_to_its_files() {
         (DemoProduct::Phone, "phone", "call_id"),
     ];
     for (product, name, id_key) in products {
-        let stage = Harness::start(
-            &format!("product-{name}"),
-            &[
-                ("RTMS_MEDIA", "transcript,audio"),
-                ("RTMS_AUTO_START", "off"),
-            ],
-        );
+        let harness = start(&[
+            ("RTMS_MEDIA", "transcript,audio"),
+            ("RTMS_AUTO_START", "off"),
+        ]);
         // The demo's Zoom refuses another key, id or signature, and tells of it at the end.
         let script = MeetingScript {
             product,
             phrases_per_second: 50.0,
             ..audio(false, 20)
         };
-        let meeting = stage.zoom.start_meeting(script);
-        assert!(
-            meeting.wait_for_phrases(3, PATIENCE),
-            "{name} {:#?}",
-            stage.server.log()
-        );
+        let meeting = harness.zoom.start_meeting(script);
+        assert!(meeting.wait_for_phrases(3, PATIENCE), "{name}");
         assert!(meeting.wait_for_audio(20, PATIENCE), "{name}");
         meeting.end(End::stopped(1));
-        stage.wait_until_ended();
-        let meta = stage.meta();
+        wait_until_ended(&harness);
+        let meta = meta_of(&harness);
         assert_eq!(meta["product"], name, "{meta}");
         assert_eq!(meta[id_key], meeting.script().id.as_str(), "{meta}");
         assert_eq!(
-            samples(&stage.stream().join("audio-mixed.wav")).len(),
+            samples(&harness.stream_folder().join("audio-mixed.wav")).len(),
             20 * 320
         );
-        stage.finish();
+        harness.end();
     }
 }
 
 #[test]
 fn the_demo_plays_every_medium_of_every_product() {
-    let out = std::env::temp_dir().join(format!("rtmsd-media-demo-{}", std::process::id()));
-    let played = Command::new(env!("CARGO_BIN_EXE_rtmsd"))
-        .args(["demo", "--media", "all", "--product", "all", "--out"])
-        .arg(&out)
-        .output()
-        .expect("it starts");
-    let said = String::from_utf8_lossy(&played.stdout);
-    assert!(played.status.success(), "{said}");
+    let out = TempDir::new();
+    let mut demo = Command::new(RTMSD);
+    demo.args(["demo", "--media", "all", "--product", "all", "--out"]);
+    let ran = run_to_end(demo.arg(out.path()));
+    let said = &ran.stdout;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
     for product in ["meeting", "webinar", "session", "engagement", "call"] {
         for medium in ["audio", "video", "share", "chat", "events"] {
             let is_row = |line: &str| {
@@ -699,5 +560,5 @@ fn the_demo_plays_every_medium_of_every_product() {
             assert!(said.lines().any(is_row), "{product} {medium}: {said}");
         }
     }
-    fs::remove_dir_all(&out).expect("it was kept");
+    assert!(!files_below(out.path()).is_empty(), "it was kept");
 }

@@ -6,77 +6,35 @@ use std::fs;
 use std::time::Duration;
 
 use rtmsd::demo::{
-    Answer, Begin, End, Ending, Fault, Frame, FrameKind, MeetingHandle, MeetingScript, Options,
-    Socket, Step, Zoom,
+    Answer, Begin, End, Fault, Frame, FrameKind, MeetingHandle, MeetingScript, Options, Socket,
+    Step,
 };
 use serde_json::{Value, json};
 
-use crate::harness::{Harness, PATIENCE, frequent_keep_alives, meta};
+use crate::harness::{
+    Harness, assert_another_works, frequent_keep_alives, meta, open, open_at_once, plain, report,
+    short, wait_until_over, wait_until_step, wait_until_streaming,
+};
 use crate::vtt;
-
-/// A meeting in which so much is said, and which is over then.
-fn short(mut script: MeetingScript, phrases: u64) -> MeetingScript {
-    script.phrases = Some(phrases);
-    script.phrases_per_second = 400.0;
-    script.ending = Ending::AfterPhrases(End::meeting_ended());
-    script
-}
-
-pub(crate) fn plain(seed: &str, phrases: u64) -> MeetingScript {
-    short(MeetingScript::plain(seed), phrases)
-}
-
-/// A meeting that goes on.
-pub(crate) fn open(seed: &str) -> MeetingScript {
-    let mut script = MeetingScript::plain(seed);
-    script.phrases_per_second = 50.0;
-    script
-}
-
-/// It has come to its end, in Zoom's eyes.
-pub(crate) fn wait_until_over(meeting: &MeetingHandle) {
-    for step in [Step::Ended, Step::StoppedAnswered, Step::Closed] {
-        assert!(
-            meeting.wait_for(step, PATIENCE),
-            "{step:?}: {:?}",
-            meeting.steps()
-        );
-    }
-}
-
-pub(crate) fn wait_until_streaming(meeting: &MeetingHandle) {
-    let more = meeting.sent_count() + 3;
-    assert!(
-        meeting.wait_for_phrases(more, PATIENCE),
-        "{:?}",
-        meeting.steps()
-    );
-}
-
-/// One whole meeting beside whatever else happens.
-pub(crate) fn another_works(zoom: &Zoom, seed: &str) {
-    let meeting = zoom.start_meeting(plain(seed, 10));
-    wait_until_over(&meeting);
-}
 
 #[test]
 fn one_meeting_is_written_as_it_was_spoken() {
     let settings = [("RTMS_TRANSCRIPT", "jsonl,txt,vtt,srt")];
-    let mut stage = Harness::start(frequent_keep_alives(50), &settings);
+    let mut harness = Harness::start(frequent_keep_alives(50), &settings);
     let script = short(MeetingScript::varied("one", 1), 80);
     let topic = script.topic.clone();
-    let meeting = stage.zoom.start_meeting(script);
+    let meeting = harness.zoom.start_meeting(script);
     wait_until_over(&meeting);
-    stage.terminate();
-    stage.is_complete(&meeting);
+    harness.terminate();
+    harness.assert_complete(&meeting);
 
     let sent = meeting.sent();
-    let folders = stage.stream_folders();
+    let folders = harness.stream_folders();
     let [folder] = folders.as_slice() else {
         panic!("one folder, not {folders:?}");
     };
     let jsonl = fs::read_to_string(folder.join("transcript.jsonl")).expect("a file");
-    assert_eq!(stage.stdout(), jsonl);
+    assert_eq!(harness.stdout(), jsonl);
     for (line, phrase) in jsonl.lines().zip(&sent) {
         let line: Value = serde_json::from_str(line).expect("JSON");
         assert_eq!(line["v"], 1);
@@ -129,14 +87,14 @@ fn one_meeting_is_written_as_it_was_spoken() {
         assert_eq!(line["type"], "event");
     }
     assert!(events.lines().count() > 0);
-    let ended = stage.logged(&["stream ended", &meeting.streams()[0]]);
+    let ended = harness.wait_until_logged(&["stream ended", &meeting.streams()[0]]);
     assert!(ended.contains("transcripts=80 "), "{ended}");
-    assert_eq!(stage.zoom.violations(), Vec::<String>::new());
+    harness.assert_no_violations();
 }
 
 #[test]
 fn twenty_meetings_at_once_with_awkward_ids() {
-    let mut stage = Harness::start(frequent_keep_alives(200), &[]);
+    let mut harness = Harness::start(frequent_keep_alives(200), &[]);
     let odd = [
         "../../../etc/passwd",
         "/",
@@ -153,32 +111,32 @@ fn twenty_meetings_at_once_with_awkward_ids() {
             if let Some(id) = odd.get(n) {
                 script.id = (*id).to_owned();
             }
-            stage.zoom.start_meeting(script)
+            harness.zoom.start_meeting(script)
         })
         .collect();
     for meeting in &meetings {
         wait_until_over(meeting);
     }
-    stage.terminate();
+    harness.terminate();
     for meeting in &meetings {
-        stage.is_complete(meeting);
+        harness.assert_complete(meeting);
     }
-    let folders = stage.stream_folders();
+    let folders = harness.stream_folders();
     let parents: BTreeSet<_> = folders.iter().map(|folder| folder.parent()).collect();
     assert_eq!((folders.len(), parents.len()), (20, 20));
     for folder in &folders {
         vtt::parse(&fs::read_to_string(folder.join("transcript.vtt")).expect("a file"));
     }
-    assert_eq!(stage.stdout().lines().count(), 20 * 40);
-    assert_eq!(stage.zoom.violations(), Vec::<String>::new());
+    assert_eq!(harness.stdout().lines().count(), 20 * 40);
+    harness.assert_no_violations();
 }
 
 #[test]
 fn nothing_that_is_said_breaks_a_terminal_or_a_subtitle() {
-    let mut stage = Harness::start(frequent_keep_alives(100), &[("RTMS_STDOUT", "text")]);
+    let mut harness = Harness::start(frequent_keep_alives(100), &[("RTMS_STDOUT", "text")]);
     let mut script = open("nasty");
     script.phrases_per_second = 5.0;
-    let meeting = stage.zoom.start_meeting(script);
+    let meeting = harness.zoom.start_meeting(script);
     wait_until_streaming(&meeting);
     let nasty = [
         "a\n\nb --> c\n\n99\n00:00:00.000 --> 99:00:00.000\nforged",
@@ -205,8 +163,8 @@ fn nothing_that_is_said_breaks_a_terminal_or_a_subtitle() {
     wait_until_streaming(&meeting);
     meeting.end(End::meeting_ended());
     wait_until_over(&meeting);
-    stage.terminate();
-    let folder = &stage.stream_folders()[0];
+    harness.terminate();
+    let folder = &harness.stream_folders()[0];
     let jsonl = fs::read_to_string(folder.join("transcript.jsonl")).expect("a file");
     let texts: Vec<Value> = jsonl
         .lines()
@@ -219,11 +177,11 @@ fn nothing_that_is_said_breaks_a_terminal_or_a_subtitle() {
     }
     let cues = vtt::parse(&fs::read_to_string(folder.join("transcript.vtt")).expect("a file"));
     assert_eq!(cues.len(), texts.len());
-    let stdout = stage.stdout();
+    let stdout = harness.stdout();
     assert_eq!(stdout.lines().count(), texts.len());
     let is_safe = |c: char| c == '\n' || !(c.is_control() || c == '\u{202e}');
     assert!(stdout.chars().all(is_safe), "{stdout:?}");
-    let ended = stage.logged(&["stream ended"]);
+    let ended = harness.wait_until_logged(&["stream ended"]);
     assert!(
         ended.contains(&format!("malformed={}", nasty.len() * 2)),
         "{ended}"
@@ -233,16 +191,16 @@ fn nothing_that_is_said_breaks_a_terminal_or_a_subtitle() {
 
 #[test]
 fn a_flood_of_media_delays_no_keep_alive_and_loses_nothing() {
-    let mut stage = Harness::start(frequent_keep_alives(50), &[("RTMS_STDOUT", "off")]);
+    let mut harness = Harness::start(frequent_keep_alives(50), &[("RTMS_STDOUT", "off")]);
     let mut script = short(MeetingScript::plain("flood"), 30_000);
     script.phrases_per_second = 0.0;
     script.frames = FrameKind::Both;
-    let meeting = stage.zoom.start_meeting(script);
+    let meeting = harness.zoom.start_meeting(script);
     wait_until_over(&meeting);
-    stage.terminate();
-    stage.is_complete(&meeting);
+    harness.terminate();
+    harness.assert_complete(&meeting);
     for socket in [Socket::Signaling, Socket::Media] {
-        let taken = stage.zoom.keep_alive_latencies(socket);
+        let taken = harness.zoom.keep_alive_latencies(socket);
         assert!(!taken.is_empty());
         report(&format!(
             "flood: {} keep-alives on {socket:?}, p50 {:?}, p99 {:?}, slowest {:?}",
@@ -252,18 +210,12 @@ fn a_flood_of_media_delays_no_keep_alive_and_loses_nothing() {
             taken.percentile(1.0)
         ));
     }
-    assert_eq!(stage.zoom.violations(), Vec::<String>::new());
-}
-
-/// A figure for whoever reads the output of the tests.
-#[expect(clippy::print_stderr, reason = "figures are the output of a test")]
-pub(crate) fn report(line: &str) {
-    eprintln!("{line}");
+    harness.assert_no_violations();
 }
 
 #[test]
 fn a_start_that_fails_touches_nothing_else() {
-    let stage = Harness::start(frequent_keep_alives(200), &[]);
+    let harness = Harness::start(frequent_keep_alives(200), &[]);
     let hang = Answer::Hang(Duration::from_secs(30));
     let no_plan = Answer::error(400, 2310, "Operation failed.");
     let ends = [no_plan, Answer::error(400, 4738, "Disabled.")];
@@ -282,8 +234,8 @@ fn a_start_that_fails_touches_nothing_else() {
     let begin = |name: String, answer: &Answer| {
         let script = plain(&name, 10);
         let number = script.number.to_string();
-        stage.zoom.script_rest(Some(&number), answer.clone());
-        let meeting = stage.zoom.start_meeting(script);
+        harness.zoom.script_rest(Some(&number), answer.clone());
+        let meeting = harness.zoom.start_meeting(script);
         (number, meeting)
     };
     let refused: Vec<_> = (0..)
@@ -296,15 +248,15 @@ fn a_start_that_fails_touches_nothing_else() {
         .map(|(n, a)| begin(format!("try {n}"), a))
         .collect();
     for (_, meeting) in refused.iter().chain(&tried).chain([&hung]) {
-        assert!(meeting.wait_for(Step::MeetingAnswered, PATIENCE));
+        wait_until_step(meeting, Step::MeetingAnswered);
     }
-    another_works(&stage.zoom, "beside the failures");
+    assert_another_works(&harness.zoom, "beside the failures");
     // What can pass is tried again, and the meeting is taken after all.
     for (_, meeting) in &tried {
         wait_until_over(meeting);
     }
     for ((number, meeting), answer) in refused.iter().zip(&ends) {
-        let calls = stage.zoom.rest_calls();
+        let calls = harness.zoom.rest_calls();
         let calls = calls.iter().filter(|call| call.target == *number).count();
         assert_eq!(calls, 1, "{answer:?}");
         assert_eq!(meeting.count(Step::StartCalled), 0);
@@ -312,7 +264,7 @@ fn a_start_that_fails_touches_nothing_else() {
             continue;
         };
         let message = body["message"].as_str().expect("a text");
-        stage.logged(&[
+        harness.wait_until_logged(&[
             number,
             &status.to_string(),
             &body["code"].to_string(),
@@ -320,41 +272,41 @@ fn a_start_that_fails_touches_nothing_else() {
         ]);
     }
     assert!(!hung.1.wait_for(Step::StartCalled, Duration::ZERO));
-    stage.end();
+    harness.end();
 }
 
 #[test]
 fn a_token_that_cannot_be_had_is_told_and_touches_nothing_else() {
-    let stage = Harness::start(Options::default(), &[]);
-    stage.zoom.script_oauth(Answer::Html(502));
-    another_works(&stage.zoom, "tried again");
-    stage.end();
+    let harness = Harness::start(Options::default(), &[]);
+    harness.zoom.script_oauth(Answer::Html(502));
+    assert_another_works(&harness.zoom, "tried again");
+    harness.end();
 
-    let stage = Harness::start(Options::default(), &[]);
+    let harness = Harness::start(Options::default(), &[]);
     let error = json!({"reason": "Invalid client_id or client_secret", "error": "invalid_client"});
     let answer = Answer::Json(400, error, Vec::new());
-    stage.zoom.script_oauth(answer);
-    let first = stage.zoom.start_meeting(plain("no token", 5));
-    assert!(first.wait_for(Step::MeetingAnswered, PATIENCE));
-    stage.logged(&["fetch access token", "status 400", "check ZOOM_CLIENT_ID"]);
+    harness.zoom.script_oauth(answer);
+    let first = harness.zoom.start_meeting(plain("no token", 5));
+    wait_until_step(&first, Step::MeetingAnswered);
+    harness.wait_until_logged(&["fetch access token", "status 400", "check ZOOM_CLIENT_ID"]);
     // A stream that somebody else started needs no token of ours.
     let mut script = plain("without us", 10);
     script.begin = Begin::AtOnce;
-    wait_until_over(&stage.zoom.start_meeting(script));
+    wait_until_over(&harness.zoom.start_meeting(script));
     assert_eq!(first.count(Step::StartCalled), 0);
-    stage.end();
+    harness.end();
 }
 
 #[test]
 fn our_stop_comes_by_schedule_unless_the_stream_is_over() {
-    let stage = Harness::start(frequent_keep_alives(100), &[("RTMS_STOP_AFTER", "2")]);
-    let over = stage.zoom.start_meeting(open("over before"));
+    let harness = Harness::start(frequent_keep_alives(100), &[("RTMS_STOP_AFTER", "2")]);
+    let over = harness.zoom.start_meeting(open("over before"));
     wait_until_streaming(&over);
     over.end(End::stopped(1));
     wait_until_over(&over);
     // Begun later, so that its stop is later than the other's would have been.
-    let scheduled = stage.zoom.start_meeting(open("scheduled"));
-    assert!(scheduled.wait_for(Step::StopCalled, PATIENCE));
+    let scheduled = harness.zoom.start_meeting(open("scheduled"));
+    wait_until_step(&scheduled, Step::StopCalled);
     wait_until_over(&scheduled);
     let start = scheduled.time_of(Step::StartCalled).expect("seen");
     let stop = scheduled.time_of(Step::StopCalled).expect("seen");
@@ -364,21 +316,19 @@ fn our_stop_comes_by_schedule_unless_the_stream_is_over() {
         "{:?}",
         scheduled.steps()
     );
-    let stops: Vec<_> = (stage.zoom.rest_calls().into_iter())
+    let stops: Vec<_> = (harness.zoom.rest_calls().into_iter())
         .filter(|call| call.action == "stop")
         .map(|call| call.target)
         .collect();
     assert_eq!(stops, [scheduled.script().number.to_string()]);
-    stage.logged(&["stop accepted", "RTMS_STOP_AFTER"]);
-    stage.end();
+    harness.wait_until_logged(&["stop accepted", "RTMS_STOP_AFTER"]);
+    harness.end();
 }
 
 #[test]
 fn webhooks_that_say_nothing_new_change_nothing() {
-    let mut stage = Harness::start(frequent_keep_alives(100), &[]);
-    let mut script = open("repeated");
-    script.begin = Begin::AtOnce;
-    let meeting = stage.zoom.start_meeting(script);
+    let mut harness = Harness::start(frequent_keep_alives(100), &[]);
+    let meeting = harness.zoom.start_meeting(open_at_once("repeated"));
     wait_until_streaming(&meeting);
     for _ in 0..5 {
         let delivery = meeting.repeat_started().expect("it has been posted");
@@ -386,7 +336,7 @@ fn webhooks_that_say_nothing_new_change_nothing() {
     }
     for event in ["meeting.unheard_of", "user.created", "x"] {
         let body = json!({"event": event, "event_ts": 1, "payload": {"deep": [[{}]]}});
-        assert!(stage.zoom.post_webhook(&body).is_accepted());
+        assert!(harness.zoom.post_webhook(&body).is_accepted());
     }
     for body in [
         json!({"event": "meeting.rtms_stopped", "event_ts": 1,
@@ -394,9 +344,9 @@ fn webhooks_that_say_nothing_new_change_nothing() {
         json!({"event": "meeting.rtms_interrupted", "event_ts": 1,
             "payload": {"meeting_uuid": "other", "rtms_stream_id": "other"}}),
     ] {
-        assert!(stage.zoom.post_webhook(&body).is_accepted());
+        assert!(harness.zoom.post_webhook(&body).is_accepted());
     }
-    stage.zoom.challenge("plain");
+    harness.zoom.challenge("plain");
     wait_until_streaming(&meeting);
     assert_eq!(meeting.count(Step::SignalingConnected), 1);
     assert_eq!(meeting.count(Step::Lost), 0);
@@ -404,16 +354,16 @@ fn webhooks_that_say_nothing_new_change_nothing() {
     wait_until_over(&meeting);
     // A stream that is over stays over.
     assert!(meeting.repeat_started().expect("posted").is_accepted());
-    another_works(&stage.zoom, "after the repetition");
+    assert_another_works(&harness.zoom, "after the repetition");
     assert_eq!(meeting.count(Step::SignalingConnected), 1);
-    stage.terminate();
-    stage.is_complete(&meeting);
-    assert_eq!(stage.zoom.violations(), Vec::<String>::new());
+    harness.terminate();
+    harness.assert_complete(&meeting);
+    harness.assert_no_violations();
 }
 
 #[test]
 fn each_way_to_be_told_of_the_end_ends_the_stream() {
-    let mut stage = Harness::start(frequent_keep_alives(100), &[]);
+    let mut harness = Harness::start(frequent_keep_alives(100), &[]);
     let ways = [
         (
             "by state",
@@ -442,25 +392,25 @@ fn each_way_to_be_told_of_the_end_ends_the_stream() {
         let mut script = open(name);
         // So long would Zoom hold the sockets: the client is to leave before.
         script.linger = Duration::from_millis(800);
-        let meeting = stage.zoom.start_meeting(script);
+        let meeting = harness.zoom.start_meeting(script);
         wait_until_streaming(&meeting);
         meeting.end(end);
-        assert!(meeting.wait_for(Step::Closed, PATIENCE));
+        wait_until_step(&meeting, Step::Closed);
         let reason = if end.reason == 6 {
             "MEETING_ENDED"
         } else {
             "HOST_TRIGGERED"
         };
-        stage.logged(&["stream ended", &meeting.streams()[0], reason]);
+        harness.wait_until_logged(&["stream ended", &meeting.streams()[0], reason]);
         meetings.push(meeting);
     }
-    stage.terminate();
+    harness.terminate();
     for meeting in &meetings {
-        stage.is_complete(meeting);
+        harness.assert_complete(meeting);
         assert_eq!(
-            meta(&stage.folder_of(&meeting.streams()[0]))["state"],
+            meta(&harness.folder_of(&meeting.streams()[0]))["state"],
             "ended"
         );
     }
-    assert_eq!(stage.zoom.violations(), Vec::<String>::new());
+    harness.assert_no_violations();
 }

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use serde_json::Value;
+
+use crate::harness::{RTMSD, TempDir, output_of, report, run_to_end};
 
 /// How long the camera is off, milliseconds.
 const OFF_MS: u64 = 60_000;
@@ -13,21 +15,13 @@ const OFF_MS: u64 = 60_000;
 const RATE: usize = 10;
 
 fn rtmsd(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rtmsd"));
+    let mut command = Command::new(RTMSD);
     command.args(args);
     command
 }
 
-fn run(command: &mut Command) -> Output {
-    command.output().expect("it can be started")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
 struct Recording {
-    top: PathBuf,
+    top: TempDir,
     out: PathBuf,
     folder: PathBuf,
     meta: Value,
@@ -35,14 +29,13 @@ struct Recording {
 
 impl Recording {
     /// A meeting of the demo, with a name that a shell would misunderstand.
-    fn of_demo(name: &str) -> Recording {
-        let top = std::env::temp_dir().join(format!("rtmsd-mux-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&top);
+    fn of_demo() -> Recording {
+        let top = TempDir::new();
         let out = top.join("it's $HOME");
         fs::create_dir_all(&out).expect("a folder for temporary files");
         let demo = ["demo", "--media", "all", "--meetings", "1", "--out"];
-        let played = run(rtmsd(&demo).arg(&out));
-        assert!(played.status.success(), "{}", text(&played.stderr));
+        let played = run_to_end(rtmsd(&demo).arg(&out));
+        assert_eq!(played.code, Some(0), "{played:?}");
         let mut folder = out.clone();
         for _ in 0..3 {
             let mut inside = fs::read_dir(&folder).expect("a folder");
@@ -90,12 +83,6 @@ impl Recording {
     }
 }
 
-impl Drop for Recording {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.top);
-    }
-}
-
 /// What ffmpeg makes of a file, raw.
 fn decode(file: &Path, args: &[&str]) -> Vec<u8> {
     let mut command = Command::new("ffmpeg");
@@ -104,8 +91,8 @@ fn decode(file: &Path, args: &[&str]) -> Vec<u8> {
         .arg(file)
         .args(args)
         .arg("-");
-    let decoded = run(&mut command);
-    assert!(decoded.status.success(), "{}", text(&decoded.stderr));
+    let decoded = output_of(&mut command);
+    assert!(decoded.status.success(), "{decoded:?}");
     decoded.stdout
 }
 
@@ -116,42 +103,34 @@ fn has_ffmpeg() -> bool {
 
 #[test]
 fn a_recording_becomes_one_file_in_sync() {
-    let recording = Recording::of_demo("sync");
+    let recording = Recording::of_demo();
     recording.break_camera();
 
     // Where there is no ffmpeg, the command line for a machine that has one.
-    let without = run(recording.mux(&[]).env("PATH", &recording.top));
-    let line = text(&without.stdout);
-    assert_eq!(without.status.code(), Some(69), "{}", text(&without.stderr));
+    let without = run_to_end(recording.mux(&[]).env("PATH", recording.top.path()));
+    let line = &without.stdout;
+    assert_eq!(without.code, Some(69), "{without:?}");
     assert!(line.starts_with("rtmsd mux --feed '"), "{line}");
     assert!(line.contains(" | ffmpeg -hide_banner "), "{line}");
     assert!(line.ends_with("/recording.mp4'\n"), "{line}");
-    assert!(text(&without.stderr).contains("apt-get install ffmpeg"));
-    assert_eq!(text(&run(&mut recording.mux(&["--dry-run"])).stdout), line);
+    assert!(without.stderr.contains("apt-get install ffmpeg"));
+    assert_eq!(run_to_end(&mut recording.mux(&["--dry-run"])).stdout, *line);
     if !has_ffmpeg() {
-        // Nothing is proven then but the command line; CI has ffmpeg.
+        report("skipped: nothing but the command line is proven without ffmpeg, which CI has");
         return;
     }
 
-    let made = run(&mut recording.mux(&[]));
-    assert!(made.status.success(), "{}", text(&made.stderr));
+    let made = run_to_end(&mut recording.mux(&[]));
+    assert_eq!(made.code, Some(0), "{made:?}");
     let file = recording.folder.join("recording.mp4");
     let head = format!("{}: ", file.display());
-    assert!(
-        text(&made.stdout).starts_with(&head),
-        "{}",
-        text(&made.stdout)
-    );
+    assert!(made.stdout.starts_with(&head), "{made:?}");
     let left = recording.entries();
     assert!(!left.iter().any(|name| name.ends_with(".part")), "{left:?}");
     // It is not replaced unasked.
-    let again = run(&mut recording.mux(&[]));
-    assert_eq!(again.status.code(), Some(64));
-    assert!(
-        text(&again.stderr).contains("--force"),
-        "{}",
-        text(&again.stderr)
-    );
+    let again = run_to_end(&mut recording.mux(&[]));
+    assert_eq!(again.code, Some(64));
+    assert!(again.stderr.contains("--force"), "{again:?}");
 
     // A picture where there was one that can be decoded, black elsewhere.
     let offset_ms = recording.meta["video"]["offset_ms"]
@@ -201,7 +180,8 @@ fn a_recording_becomes_one_file_in_sync() {
     );
 
     // Subtitles with names, of which none is taken as markup.
-    let subtitles = text(&decode(&file, &["-map", "0:s", "-f", "srt"])).replace('\u{2060}', "");
+    let subtitles = decode(&file, &["-map", "0:s", "-f", "srt"]);
+    let subtitles = String::from_utf8_lossy(&subtitles).replace('\u{2060}', "");
     let transcript = fs::read_to_string(recording.folder.join("transcript.jsonl"));
     for line in transcript.expect("a transcript").lines() {
         let phrase: Value = serde_json::from_str(line).expect("JSON");
@@ -212,17 +192,15 @@ fn a_recording_becomes_one_file_in_sync() {
     }
 
     // The printed line makes the same.
-    let program = Path::new(env!("CARGO_BIN_EXE_rtmsd"))
-        .parent()
-        .expect("a folder");
+    let program = Path::new(RTMSD).parent().expect("a folder");
     let path = std::env::var("PATH").unwrap_or_default();
     fs::remove_file(&file).expect("removed");
     let mut shell = Command::new("sh");
     shell
-        .args(["-c", &line])
+        .args(["-c", line])
         .env("PATH", format!("{}:{path}", program.display()));
-    let piped = run(&mut shell);
-    assert!(piped.status.success(), "{}", text(&piped.stderr));
+    let piped = run_to_end(&mut shell);
+    assert_eq!(piped.code, Some(0), "{piped:?}");
     assert_eq!(
         decode(
             &file,
@@ -234,18 +212,14 @@ fn a_recording_becomes_one_file_in_sync() {
 
 #[test]
 fn what_is_no_recording() {
-    let folder = std::env::temp_dir().join(format!("rtmsd-mux-none-{}", std::process::id()));
+    let folder = TempDir::new();
     for stream in ["a", "b"] {
         fs::create_dir_all(folder.join(stream)).expect("a folder");
     }
     let check = |expected: &str| {
-        let output = run(rtmsd(&["mux", "--dry-run"]).arg(&folder));
-        assert_eq!(output.status.code(), Some(64));
-        assert!(
-            text(&output.stderr).contains(expected),
-            "{}",
-            text(&output.stderr)
-        );
+        let ran = run_to_end(rtmsd(&["mux", "--dry-run"]).arg(folder.path()));
+        assert_eq!(ran.code, Some(64));
+        assert!(ran.stderr.contains(expected), "{ran:?}");
     };
     check("found no meta.json, expected the folder of a stream");
     fs::write(folder.join("a/meta.json"), "{}").expect("written");
@@ -254,5 +228,4 @@ fn what_is_no_recording() {
     check("found several recordings, expected one:");
     fs::remove_file(folder.join("a/meta.json")).expect("removed");
     check("b/meta.json: found ");
-    let _ = fs::remove_dir_all(&folder);
 }

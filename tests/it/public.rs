@@ -1,9 +1,8 @@
-//! The public edge under friends and enemies: after everything an enemy can do, and before, a
+//! The public gate under friends and enemies: after everything an enemy can do, and before, a
 //! correct webhook is answered.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -25,11 +24,12 @@ use rtmsd::inbox::Receiver;
 use rtmsd::source::ingress::{Ingress, Settings};
 use rtmsd::source::webhook::signature;
 
-/// Nothing in these tests takes longer unless it is broken.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::harness::http::{ask, connect, read_all, status};
+use crate::harness::{PATIENCE, TempDir, run_to_end, wait_until};
+
 const TOKEN: &str = "a secret token";
 
-struct Edge {
+struct Gate {
     public: Ingress<ZoomEvent>,
     inbox: Receiver<ZoomEvent>,
     address: SocketAddr,
@@ -59,18 +59,18 @@ fn hasty() -> Settings {
     }
 }
 
-impl Edge {
-    fn start(settings: Settings) -> Edge {
-        Edge::with_places(settings, 1000)
+impl Gate {
+    fn start(settings: Settings) -> Gate {
+        Gate::with_places(settings, 1000)
     }
 
-    fn with_places(settings: Settings, places: usize) -> Edge {
+    fn with_places(settings: Settings, places: usize) -> Gate {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let (sender, inbox) = inbox::inbox(places);
         let public = Ingress::start(vec![listener], settings, &apps(&[TOKEN]), sender, None)
-            .expect("the edge starts");
+            .expect("the gate starts");
         let address = public.addresses()[0];
-        Edge {
+        Gate {
             public,
             inbox,
             address,
@@ -88,54 +88,18 @@ impl Edge {
     }
 
     /// A correct webhook is answered 200 and arrives.
-    fn works(&self) {
+    fn assert_works(&self) {
         let n = self.sent.fetch_add(1, Ordering::Relaxed) + 1;
         let answer = self.ask(&webhook(n));
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-        self.arrives(n);
+        self.assert_arrives(n);
     }
 
-    fn arrives(&self, n: u64) {
+    fn assert_arrives(&self, n: u64) {
         let webhook = self.inbox.recv_timeout(PATIENCE).expect("a webhook");
         assert_eq!(webhook.event_ts_ms, n);
         assert!(matches!(webhook.event, ZoomEventKind::MeetingEnded(_)));
     }
-
-    fn wait_for(&self, what: &str, mut is_true: impl FnMut() -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !is_true() {
-            assert!(Instant::now() < deadline, "{what}");
-            std::thread::yield_now();
-        }
-    }
-}
-
-fn ask(address: SocketAddr, bytes: &[u8]) -> String {
-    let mut stream = connect(address);
-    // An early refusal may end our sending; the answer is what counts.
-    let _ = stream.write_all(bytes);
-    read_all(&mut stream)
-}
-
-pub(crate) fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).expect("the edge listens");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
-    stream.set_write_timeout(Some(PATIENCE)).expect("a socket");
-    stream
-}
-
-/// What comes until the other side ends, however it ends.
-fn read_all(stream: &mut impl Read) -> String {
-    let (mut all, mut piece) = (Vec::new(), [0; 4096]);
-    loop {
-        match stream.read(&mut piece) {
-            Ok(0) => break,
-            Ok(n) => all.extend_from_slice(&piece[..n]),
-            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => break,
-            Err(e) => panic!("no end after {:?}: {e}", String::from_utf8_lossy(&all)),
-        }
-    }
-    String::from_utf8_lossy(&all).into_owned()
 }
 
 fn body(n: u64) -> String {
@@ -165,11 +129,6 @@ fn post(body: &[u8], token: &str, extra: &str) -> Vec<u8> {
     request
 }
 
-fn code(answer: &str) -> u16 {
-    let digits = answer.split(' ').nth(1).unwrap_or("0");
-    digits.parse().unwrap_or(0)
-}
-
 fn read(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
@@ -177,7 +136,7 @@ fn read(counter: &AtomicU64) -> u64 {
 /// A proxy that streams sends the body in chunks; the signature is over the decoded bytes.
 #[test]
 fn a_webhook_in_chunks_is_a_webhook() {
-    let edge = Edge::start(settings());
+    let gate = Gate::start(settings());
     let whole = String::from_utf8(webhook(1)).expect("ASCII");
     let (head, body) = whole.split_once("\r\n\r\n").expect("a head");
     let length = format!("Content-Length: {}", body.len());
@@ -187,25 +146,25 @@ fn a_webhook_in_chunks_is_a_webhook() {
     let chunks = format!(
         "{head}\r\n\r\n14;x=y\r\n{first}\r\n{second_bytes:X}\r\n{second}\r\n0\r\nT: t\r\n\r\n"
     );
-    let answer = edge.ask(chunks.as_bytes());
+    let answer = gate.ask(chunks.as_bytes());
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
-    edge.arrives(1);
+    gate.assert_arrives(1);
 }
 
 #[test]
 fn a_slash_at_the_end_of_the_path_does_not_matter() {
-    let edge = Edge::start(settings());
+    let gate = Gate::start(settings());
     let posted = String::from_utf8(webhook(1)).expect("ASCII");
-    let answer = edge.ask(posted.replace("/webhook ", "/webhook/ ").as_bytes());
-    assert_eq!(code(&answer), 200);
-    edge.arrives(1);
-    let answer = edge.ask(posted.replace("/webhook ", "/zoom ").as_bytes());
-    assert_eq!(code(&answer), 404);
+    let answer = gate.ask(posted.replace("/webhook ", "/webhook/ ").as_bytes());
+    assert_eq!(status(&answer), 200);
+    gate.assert_arrives(1);
+    let answer = gate.ask(posted.replace("/webhook ", "/zoom ").as_bytes());
+    assert_eq!(status(&answer), 404);
 }
 
 #[test]
 fn every_request_has_its_answer() {
-    let edge = Edge::start(settings());
+    let gate = Gate::start(settings());
     let ok = post(body(1).as_bytes(), TOKEN, "");
     let table: &[(&[u8], u16)] = &[
         (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 200),
@@ -243,8 +202,8 @@ fn every_request_has_its_answer() {
         (&ok, 200),
     ];
     for (bytes, expected) in table {
-        let answer = edge.ask(bytes);
-        assert_eq!(code(&answer), *expected, "{answer}");
+        let answer = gate.ask(bytes);
+        assert_eq!(status(&answer), *expected, "{answer}");
         let (head, text) = answer.split_once("\r\n\r\n").expect("a whole head");
         let length = format!("Content-Length: {}", text.len());
         for line in [length.as_str(), "Connection: close"] {
@@ -256,8 +215,8 @@ fn every_request_has_its_answer() {
             assert!(head.contains("\r\nAllow: "), "{answer}");
         }
     }
-    edge.arrives(1);
-    let counters = edge.public.counters();
+    gate.assert_arrives(1);
+    let counters = gate.public.counters();
     assert_eq!(read(&counters.gate.refused_413), 2);
     assert_eq!(read(&counters.gate.refused_431), 1);
     assert_eq!(read(&counters.webhook.forged), 3);
@@ -267,11 +226,11 @@ fn every_request_has_its_answer() {
 
 #[test]
 fn head_has_the_length_and_no_body() {
-    let edge = Edge::start(settings());
-    let get = edge.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let gate = Gate::start(settings());
+    let get = gate.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(get.ends_with("\r\n\r\nrtmsd is up\n"), "{get}");
     for (path, expected) in [("/", "Content-Length: 12\r\n"), ("/x", "Content-Length: ")] {
-        let head = edge.ask(format!("HEAD {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+        let head = gate.ask(format!("HEAD {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
         assert!(
             head.contains(expected) && head.ends_with("\r\n\r\n"),
             "{head}"
@@ -281,14 +240,14 @@ fn head_has_the_length_and_no_body() {
 
 #[test]
 fn a_challenge_is_answered() {
-    let edge = Edge::start(settings());
+    let gate = Gate::start(settings());
     let ask = br#"{"event":"endpoint.url_validation","payload":{"plainToken":"p1"}}"#;
     let encrypted = signature::encrypted_token(&Secret::new(TOKEN), "p1");
     let expected = format!(r#"{{"plainToken":"p1","encryptedToken":"{encrypted}"}}"#);
     let mut unsigned = b"POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 65\r\n\r\n".to_vec();
     unsigned.extend_from_slice(ask);
     for request in [unsigned, post(ask, TOKEN, "")] {
-        let answer = edge.ask(&request);
+        let answer = gate.ask(&request);
         assert!(
             answer.contains("Content-Type: application/json"),
             "{answer}"
@@ -299,39 +258,39 @@ fn a_challenge_is_answered() {
 
 #[test]
 fn who_expects_continue_is_told_to() {
-    let edge = Edge::start(settings());
+    let gate = Gate::start(settings());
     let request = post(body(1).as_bytes(), TOKEN, "Expect: 100-continue\r\n");
     let head_bytes = request.len() - body(1).len();
-    let mut stream = edge.connect();
+    let mut stream = gate.connect();
     stream.write_all(&request[..head_bytes]).expect("sent");
     let mut go_on = [0; 25];
     stream.read_exact(&mut go_on).expect("an interim answer");
     assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
     stream.write_all(&request[head_bytes..]).expect("sent");
-    assert_eq!(code(&read_all(&mut stream)), 200);
-    edge.arrives(1);
+    assert_eq!(status(&read_all(&mut stream)), 200);
+    gate.assert_arrives(1);
 }
 
 #[test]
 fn a_full_inbox_puts_the_webhook_off() {
-    let edge = Edge::with_places(settings(), 1);
-    assert_eq!(code(&edge.ask(&webhook(1))), 200);
-    edge.wait_for("the webhook is sent after its answer", || {
-        edge.inbox.len() == 1
+    let gate = Gate::with_places(settings(), 1);
+    assert_eq!(status(&gate.ask(&webhook(1))), 200);
+    wait_until("the webhook is sent after its answer", || {
+        gate.inbox.len() == 1
     });
-    assert_eq!(code(&edge.ask(&webhook(2))), 503);
-    edge.arrives(1);
-    assert_eq!(code(&edge.ask(&webhook(3))), 200);
-    edge.arrives(3);
-    assert_eq!(read(&edge.public.counters().webhook.inbox_full), 1);
+    assert_eq!(status(&gate.ask(&webhook(2))), 503);
+    gate.assert_arrives(1);
+    assert_eq!(status(&gate.ask(&webhook(3))), 200);
+    gate.assert_arrives(3);
+    assert_eq!(read(&gate.public.counters().webhook.inbox_full), 1);
 }
 
 #[test]
 fn what_kills_tiny_http_does_nothing() {
-    let edge = Edge::start(settings());
-    attack(edge.address, &mut || edge.works());
-    assert_eq!(edge.public.unready_reason(), None);
-    assert_eq!(read(&edge.public.counters().gate.inner_failures), 0);
+    let gate = Gate::start(settings());
+    attack(gate.address, &mut || gate.assert_works());
+    assert_eq!(gate.public.unready_reason(), None);
+    assert_eq!(read(&gate.public.counters().gate.inner_failures), 0);
 }
 
 /// The ways to hurt tiny_http when it meets the network itself, one by one; `works` is called
@@ -345,12 +304,12 @@ pub(crate) fn attack(address: SocketAddr, works: &mut dyn FnMut()) {
         "18446744073709551615",
     ] {
         let head = format!("POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
-        assert_eq!(code(&ask(address, head.as_bytes())), 413);
+        assert_eq!(status(&ask(address, head.as_bytes())), 413);
         works();
     }
     for _ in 0..20 {
         assert_eq!(
-            code(&ask(address, b"GET / HTTP/2.0\r\nHost: a\r\n\r\n")),
+            status(&ask(address, b"GET / HTTP/2.0\r\nHost: a\r\n\r\n")),
             505
         );
     }
@@ -382,7 +341,7 @@ pub(crate) fn attack(address: SocketAddr, works: &mut dyn FnMut()) {
             .expect("sent");
     }
     for stream in burst.iter_mut().skip(30) {
-        assert_eq!(code(&read_all(stream)), 200);
+        assert_eq!(status(&read_all(stream)), 200);
     }
     works();
     // Big answers that nobody reads do not exist; small ones unread hold nobody.
@@ -406,20 +365,20 @@ fn socket_linger_zero(stream: &TcpStream) {
 
 #[test]
 fn one_deadline_holds_for_the_whole_request() {
-    let edge = Edge::start(hasty());
-    edge.works();
+    let gate = Gate::start(hasty());
+    gate.assert_works();
     let request = webhook(2);
-    let silent = edge.connect();
-    let mut in_head = edge.connect();
+    let silent = gate.connect();
+    let mut in_head = gate.connect();
     in_head.write_all(&request[..10]).expect("sent");
-    let mut in_body = edge.connect();
+    let mut in_body = gate.connect();
     in_body
         .write_all(&request[..request.len() - 1])
         .expect("sent");
-    let mut dripping = edge.connect();
-    edge.works();
-    assert_eq!(code(&read_all(&mut in_head)), 408);
-    assert_eq!(code(&read_all(&mut in_body)), 408);
+    let mut dripping = gate.connect();
+    gate.assert_works();
+    assert_eq!(status(&read_all(&mut in_head)), 408);
+    assert_eq!(status(&read_all(&mut in_body)), 408);
     assert_eq!(read_all(&mut { silent }), "");
     for byte in &request {
         // It may have been answered and closed by now.
@@ -427,67 +386,70 @@ fn one_deadline_holds_for_the_whole_request() {
             break;
         }
         if *byte == b'\n' {
-            edge.works();
+            gate.assert_works();
         }
     }
     drop(dripping);
-    edge.works();
+    gate.assert_works();
 }
 
 #[test]
 fn a_body_cut_short_is_no_webhook() {
-    let edge = Edge::start(settings());
+    let gate = Gate::start(settings());
     let request = webhook(1);
-    let mut stream = edge.connect();
+    let mut stream = gate.connect();
     stream
         .write_all(&request[..request.len() - 1])
         .expect("sent");
     stream.shutdown(Shutdown::Write).expect("a socket");
-    assert_eq!(code(&read_all(&mut stream)), 400);
-    edge.works();
+    assert_eq!(status(&read_all(&mut stream)), 400);
+    gate.assert_works();
 }
 
 #[test]
 fn the_longest_incomplete_gives_way() {
     let mut settings = settings();
     settings.limits.connections_max = 8;
-    let edge = Edge::start(settings);
-    let mut stalled: Vec<TcpStream> = (0..30).map(|_| edge.connect()).collect();
+    let gate = Gate::start(settings);
+    let mut stalled: Vec<TcpStream> = (0..30).map(|_| gate.connect()).collect();
     for stream in &mut stalled {
         let _ = stream.write_all(b"POST /webhook HTTP/1.1\r\n");
     }
     for _ in 0..20 {
-        edge.works();
+        gate.assert_works();
     }
-    let counters = edge.public.counters();
+    let counters = gate.public.counters();
     assert!(read(&counters.gate.evicted) >= 23);
     // The first to come was the first to go.
     let first = read_all(&mut stalled[0]);
-    assert!(first.is_empty() || code(&first) == 503, "{first}");
+    assert!(first.is_empty() || status(&first) == 503, "{first}");
 }
 
 #[test]
 fn in_a_burst_a_connection_has_time_for_its_request() {
     let mut settings = settings();
     settings.limits.connections_max = 8;
-    let edge = Edge::start(settings);
+    let gate = Gate::start(settings);
     // A machine that is too busy to send in time is no burst; then again.
     for _ in 0..100 {
         let started = Instant::now();
         // All connect before the first sends, as by a proxy that was given many at once.
-        let accepted = read(&edge.public.counters().gate.accepted);
-        let mut streams: Vec<TcpStream> = (0..40).map(|_| edge.connect()).collect();
-        edge.wait_for("as many as there is room for", || {
-            read(&edge.public.counters().gate.accepted) >= accepted + 8
+        let accepted = read(&gate.public.counters().gate.accepted);
+        let mut streams: Vec<TcpStream> = (0..40).map(|_| gate.connect()).collect();
+        wait_until("as many as there is room for", || {
+            read(&gate.public.counters().gate.accepted) >= accepted + 8
         });
         for (n, stream) in streams.iter_mut().enumerate() {
             let _ = stream.write_all(&webhook(n as u64 + 1));
         }
         let is_burst = started.elapsed() < Duration::from_millis(100);
         let answers: Vec<String> = streams.iter_mut().map(read_all).collect();
-        while edge.inbox.recv_timeout(Duration::ZERO).is_some() {}
+        while gate.inbox.recv_timeout(Duration::ZERO).is_some() {}
         if is_burst {
-            let refused = answers.iter().filter(|answer| code(answer) != 200).count();
+            let refused = answers
+                .iter()
+                .filter(|answer| status(answer) != 200)
+                .count();
             assert_eq!(refused, 0, "{answers:?}");
             return;
         }
@@ -497,118 +459,113 @@ fn in_a_burst_a_connection_has_time_for_its_request() {
 
 #[test]
 fn memory_for_incomplete_requests_is_bounded() {
-    let edge = Edge::start(settings());
+    let gate = Gate::start(settings());
     let head = b"POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 262144\r\n\r\n";
     let part = vec![b'x'; 250_000];
     let mut large: Vec<TcpStream> = Vec::new();
     for _ in 0..120 {
-        let mut stream = edge.connect();
+        let mut stream = gate.connect();
         let _ = stream
             .write_all(head)
             .and_then(|()| stream.write_all(&part));
         large.push(stream);
     }
-    let counters = edge.public.counters();
-    edge.wait_for("the largest give way", || {
+    let counters = gate.public.counters();
+    wait_until("the largest give way", || {
         read(&counters.gate.evicted) >= 40
     });
-    edge.works();
+    gate.assert_works();
 }
 
 #[test]
 fn a_large_body_passes_whole() {
-    let edge = Edge::start(settings());
+    let gate = Gate::start(settings());
     let mut body = body(1);
     body.push_str(&" ".repeat((256 << 10) - body.len()));
-    let answer = edge.ask(&post(body.as_bytes(), TOKEN, ""));
-    assert_eq!(code(&answer), 200);
-    edge.arrives(1);
+    let answer = gate.ask(&post(body.as_bytes(), TOKEN, ""));
+    assert_eq!(status(&answer), 200);
+    gate.assert_arrives(1);
 }
 
 #[test]
 fn health_and_heartbeat_tell_the_present() {
-    let mut edge = Edge::start(settings());
-    edge.works();
+    let mut gate = Gate::start(settings());
+    gate.assert_works();
     let before = Instant::now();
-    edge.wait_for("a poke turns the loop", || {
-        edge.public.request_turn();
-        edge.public.last_turn() > before
+    wait_until("a poke turns the loop", || {
+        gate.public.request_turn();
+        gate.public.last_turn() > before
     });
-    assert_eq!(edge.public.unready_reason(), None);
-    edge.public.stop();
-    assert_eq!(edge.public.unready_reason(), Some("the gate has stopped"));
-    assert!(TcpStream::connect(edge.address).is_err());
+    assert_eq!(gate.public.unready_reason(), None);
+    gate.public.stop();
+    assert_eq!(gate.public.unready_reason(), Some("the gate has stopped"));
+    assert!(TcpStream::connect(gate.address).is_err());
 }
 
 #[test]
 fn stopping_lets_a_running_request_finish_and_leaves_nothing() {
-    let parent = directory("stop");
+    let folder = TempDir::new();
+    let parent = folder.path().to_owned();
     let mut settings = settings();
     settings.socket_parent = Some(parent.clone());
-    let mut edge = Edge::start(settings);
-    edge.works();
+    let mut gate = Gate::start(settings);
+    gate.assert_works();
     assert_eq!(
         std::fs::read_dir(&parent).expect("the directory").count(),
         1
     );
     let request = webhook(7);
-    let mut late = edge.connect();
+    let mut late = gate.connect();
     late.write_all(&request[..20]).expect("sent");
-    edge.works();
+    gate.assert_works();
     let client = std::thread::spawn(move || {
         late.write_all(&request[20..]).expect("sent");
         read_all(&mut late)
     });
-    edge.public.stop();
+    gate.public.stop();
     let answer = client.join().expect("the client ends");
-    assert_eq!(code(&answer), 200, "{answer}");
+    assert_eq!(status(&answer), 200, "{answer}");
     assert_eq!(
         std::fs::read_dir(&parent).expect("the directory").count(),
         0
     );
-    std::fs::remove_dir(&parent).expect("an empty directory");
 }
 
 /// The socket of the server behind vanishes, as if a cleaner of old files had come by.
 #[test]
 fn a_dead_server_behind_is_rebuilt_and_no_request_is_lost() {
-    let parent = directory("dead");
+    let folder = TempDir::new();
+    let parent = folder.path().to_owned();
     let mut settings = settings();
     settings.socket_parent = Some(parent.clone());
-    let edge = Edge::start(settings);
+    let gate = Gate::start(settings);
     for n in 1..=3 {
-        edge.works();
+        gate.assert_works();
         let inside = std::fs::read_dir(&parent).expect("the directory");
         for entry in inside {
             let _ = std::fs::remove_file(entry.expect("an entry").path().join("s"));
         }
-        edge.works();
-        assert_eq!(read(&edge.public.counters().gate.inner_rebuilds), n);
+        gate.assert_works();
+        assert_eq!(read(&gate.public.counters().gate.inner_rebuilds), n);
     }
-    assert_eq!(edge.public.unready_reason(), None);
-    drop(edge);
+    assert_eq!(gate.public.unready_reason(), None);
+    drop(gate);
     std::fs::remove_dir(&parent).expect("an empty directory");
 }
 
 #[test]
 fn without_files_the_edge_waits_and_then_serves_again() {
     // Odd and even: tiny_http dies in another way for each when it is what runs out.
-    passes_alone("public::starved_of_an_even_number_of_files");
-    passes_alone("public::starved_of_an_odd_number_of_files");
+    assert_passes_alone("public::starved_of_an_even_number_of_files");
+    assert_passes_alone("public::starved_of_an_odd_number_of_files");
 }
 
 /// In a process of its own: no other test may lose its files.
-fn passes_alone(test: &str) {
+fn assert_passes_alone(test: &str) {
     let this = std::env::current_exe().expect("this program");
-    let child = std::process::Command::new(this)
-        .args(["--exact", test, "--ignored"])
-        .output()
-        .expect("this program runs");
-    let said = String::from_utf8_lossy(&child.stdout);
-    assert!(
-        said.contains("1 passed") && child.status.success(),
-        "{said}"
-    );
+    let ran = run_to_end(std::process::Command::new(this).args(["--exact", test, "--ignored"]));
+    let is_passed = ran.stdout.contains("1 passed") && ran.code == Some(0);
+    assert!(is_passed, "{ran:?}");
 }
 
 #[test]
@@ -624,50 +581,50 @@ fn starved_of_an_odd_number_of_files() {
 }
 
 fn starved_of_files(files: u64) {
-    let edge = Edge::start(settings());
-    edge.works();
+    let gate = Gate::start(settings());
+    gate.assert_works();
     let mut clients: [TcpStream; 8] = std::array::from_fn(|_| unconnected());
     let mut hogs = Vec::new();
-    let accepted = || read(&edge.public.counters().gate.accepted);
-    let is_told = || edge.public.unready_reason() == Some("the webhook listener cannot accept");
-    // What the edge and libc still close lets the edge accept one or two.
+    let accepted = || read(&gate.public.counters().gate.accepted);
+    let is_told = || gate.public.unready_reason() == Some("the webhook listener cannot accept");
+    // What the gate and libc still close lets the gate accept one or two.
     let waiting = clients.iter_mut().find(|client| {
         take_all_files(files, &mut hogs);
         let before = accepted();
-        rustix::net::connect(client, &edge.address).expect("the edge listens");
-        edge.wait_for("it is accepted or not", || is_told() || accepted() > before);
+        rustix::net::connect(client, &gate.address).expect("the gate listens");
+        wait_until("it is accepted or not", || is_told() || accepted() > before);
         is_told()
     });
     let waiting = waiting.expect("the trouble is told");
     waiting.write_all(&webhook(77)).expect("sent");
-    assert!(read(&edge.public.counters().gate.accept_errors) > 0);
+    assert!(read(&gate.public.counters().gate.accept_errors) > 0);
     hogs.clear();
-    assert_eq!(code(&read_all(waiting)), 200);
-    edge.arrives(77);
-    edge.works();
-    edge.wait_for("the health is back", || {
-        edge.public.unready_reason().is_none()
+    assert_eq!(status(&read_all(waiting)), 200);
+    gate.assert_arrives(77);
+    gate.assert_works();
+    wait_until("the health is back", || {
+        gate.public.unready_reason().is_none()
     });
 }
 
 /// The kernel says that there are no files before it looks whether anyone waits.
 #[test]
 fn who_takes_the_last_file_is_not_closed_for_nobody() {
-    passes_alone("public::last_file");
+    assert_passes_alone("public::last_file");
 }
 
 #[test]
 #[ignore = "run by another test, alone in a process"]
 fn last_file() {
-    let edge = Edge::start(settings());
-    let counters = edge.public.counters().gate;
+    let gate = Gate::start(settings());
+    let counters = gate.public.counters().gate;
     for n in 1..=3 {
         let mut waiting = unconnected();
         let mut hogs = Vec::new();
         take_all_files(64, &mut hogs);
         let (accepted, mut errors) = (read(&counters.accepted), read(&counters.accept_errors));
-        rustix::net::connect(&waiting, &edge.address).expect("the edge listens");
-        edge.wait_for("it is accepted", || {
+        rustix::net::connect(&waiting, &gate.address).expect("the gate listens");
+        wait_until("it is accepted", || {
             // One file, and another where somebody else took it.
             if read(&counters.accept_errors) > errors {
                 errors = read(&counters.accept_errors);
@@ -676,14 +633,14 @@ fn last_file() {
             read(&counters.accepted) > accepted
         });
         let then = Instant::now();
-        edge.wait_for("the edge has looked for more", || {
-            edge.public.request_turn();
-            edge.public.last_turn() > then
+        wait_until("the gate has looked for more", || {
+            gate.public.request_turn();
+            gate.public.last_turn() > then
         });
         hogs.clear();
         waiting.write_all(&webhook(n)).expect("sent");
-        assert_eq!(code(&read_all(&mut waiting)), 200);
-        edge.arrives(n);
+        assert_eq!(status(&read_all(&mut waiting)), 200);
+        gate.assert_arrives(n);
     }
 }
 
@@ -710,12 +667,6 @@ fn take_all_files(files: u64, hogs: &mut Vec<std::fs::File>) {
     while let Ok(file) = std::fs::File::open("/dev/null") {
         hogs.push(file);
     }
-}
-
-fn directory(name: &str) -> PathBuf {
-    let path = std::env::temp_dir().join(format!("rtmsd-test-{}-{name}", std::process::id()));
-    std::fs::create_dir_all(&path).expect("a directory");
-    path
 }
 
 /// A self-signed certificate for `localhost` in two files, named after `name`.
@@ -764,7 +715,7 @@ fn certificate(directory: &std::path::Path, name: &str) -> TlsFiles {
 
 /// The name in the certificate that is served, and the answer to a webhook.
 fn ask_tls(
-    edge: &Edge,
+    gate: &Gate,
     request: &[u8],
     version: Option<SslVersion>,
 ) -> io::Result<(String, String)> {
@@ -774,7 +725,7 @@ fn ask_tls(
     builder.set_min_proto_version(version)?;
     builder.set_max_proto_version(version)?;
     let mut stream = (builder.build())
-        .connect("localhost", edge.connect())
+        .connect("localhost", gate.connect())
         .map_err(io::Error::other)?;
     let certificate = stream.ssl().peer_certificate().expect("a certificate");
     let name = certificate.subject_name().entries().next().expect("a name");
@@ -785,29 +736,29 @@ fn ask_tls(
 
 #[test]
 fn tls_of_its_own_is_modern_and_reloads() {
-    let directory = directory("tls");
+    let folder = TempDir::new();
     let (first, second) = (
-        certificate(&directory, "first"),
-        certificate(&directory, "second"),
+        certificate(folder.path(), "first"),
+        certificate(folder.path(), "second"),
     );
     let with = |files: &TlsFiles| Settings {
         tls: Some(files.clone()),
         ..hasty()
     };
-    let edge = Edge::start(with(&first));
-    let mut silent = edge.connect();
-    let mut half = edge.connect();
+    let gate = Gate::start(with(&first));
+    let mut silent = gate.connect();
+    let mut half = gate.connect();
     half.write_all(b"\x16\x03\x01\x02\x00\x01").expect("sent");
     for (n, version) in [(1, SslVersion::TLS1_2), (2, SslVersion::TLS1_3)] {
-        let (name, answer) = ask_tls(&edge, &webhook(n), Some(version)).expect("TLS");
-        assert_eq!((name.as_str(), code(&answer)), ("first", 200), "{answer}");
-        edge.arrives(n);
+        let (name, answer) = ask_tls(&gate, &webhook(n), Some(version)).expect("TLS");
+        assert_eq!((name.as_str(), status(&answer)), ("first", 200), "{answer}");
+        gate.assert_arrives(n);
     }
-    assert!(ask_tls(&edge, &webhook(3), Some(SslVersion::TLS1_1)).is_err());
+    assert!(ask_tls(&gate, &webhook(3), Some(SslVersion::TLS1_1)).is_err());
     assert_eq!(read_all(&mut half), "");
     assert_eq!(read_all(&mut silent), "");
     assert_eq!(
-        edge.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        gate.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             .matches("HTTP/1.1")
             .count(),
         0
@@ -815,15 +766,15 @@ fn tls_of_its_own_is_modern_and_reloads() {
     // A large body comes in many records.
     let mut large = body(4);
     large.push_str(&" ".repeat(200_000));
-    let (_, answer) = ask_tls(&edge, &post(large.as_bytes(), TOKEN, ""), None).expect("TLS");
-    assert_eq!(code(&answer), 200, "{answer}");
-    edge.arrives(4);
+    let (_, answer) = ask_tls(&gate, &post(large.as_bytes(), TOKEN, ""), None).expect("TLS");
+    assert_eq!(status(&answer), 200, "{answer}");
+    gate.assert_arrives(4);
 
     let prepared = with(&second)
         .prepare(&apps(&[TOKEN]))
         .expect("a good certificate");
-    edge.public.reload(prepared);
-    let name = |n| ask_tls(&edge, &webhook(n), None).expect("TLS").0;
+    gate.public.reload(prepared);
+    let name = |n| ask_tls(&gate, &webhook(n), None).expect("TLS").0;
     assert_eq!(name(5), "second");
     let mixed = TlsFiles {
         cert: first.cert.clone(),
@@ -843,20 +794,19 @@ fn tls_of_its_own_is_modern_and_reloads() {
     std::fs::remove_file(&second.key).expect("a file");
     assert!(with(&second).prepare(&apps(&[TOKEN])).is_err());
     assert_eq!(name(6), "second");
-    std::fs::remove_dir_all(&directory).expect("the directory");
 }
 
 #[test]
 fn reloaded_secrets_hold_at_once() {
-    let edge = Edge::start(settings());
-    edge.works();
+    let gate = Gate::start(settings());
+    gate.assert_works();
     let mut other = settings();
     other.webhook.path = "/hook".into();
     let prepared = other.prepare(&apps(&["new", TOKEN]));
-    edge.public.reload(prepared.expect("settings"));
-    assert_eq!(code(&edge.ask(&webhook(9))), 404);
+    gate.public.reload(prepared.expect("settings"));
+    assert_eq!(status(&gate.ask(&webhook(9))), 404);
     let request = post(body(9).as_bytes(), "new", "");
     let request = String::from_utf8_lossy(&request).replace("/webhook", "/hook?from=zoom");
-    assert_eq!(code(&edge.ask(request.as_bytes())), 200);
-    edge.arrives(9);
+    assert_eq!(status(&gate.ask(request.as_bytes())), 200);
+    gate.assert_arrives(9);
 }

@@ -4,34 +4,30 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use rtmsd::demo::{Begin, End, Fault, MeetingHandle, MeetingScript, Socket, Step};
+use rtmsd::demo::{End, Fault, MeetingHandle, Socket, Step};
 use rustix::process::Signal;
 
-use crate::harness::{Harness, PATIENCE, frequent_keep_alives, meta};
-use crate::meeting::{open, plain, report, wait_until_over, wait_until_streaming};
-
-fn at_once(seed: &str) -> MeetingScript {
-    let mut script = open(seed);
-    script.begin = Begin::AtOnce;
-    script
-}
+use crate::harness::{
+    Harness, PATIENCE, frequent_keep_alives, meta, open, open_at_once, plain, report,
+    wait_until_over, wait_until_step, wait_until_streaming,
+};
 
 /// What is on disk is complete, record for record, and a part of what was sent.
-fn files_are_whole(stage: &Harness, meeting: &MeetingHandle) {
-    let folder = stage.folder_of(&meeting.streams()[0]);
+fn assert_files_are_whole(harness: &Harness, meeting: &MeetingHandle) {
+    let folder = harness.folder_of(&meeting.streams()[0]);
     let jsonl = fs::read_to_string(folder.join("transcript.jsonl")).expect("a file");
     assert!(jsonl.ends_with('\n'));
     let cues = crate::vtt::parse(&fs::read_to_string(folder.join("transcript.vtt")).expect("it"));
     assert_eq!(cues.len(), jsonl.lines().count());
-    let comparison = stage.comparison(meeting);
+    let comparison = harness.comparison(meeting);
     assert!(comparison.received > 0 && comparison.foreign == 0 && comparison.doubled == 0);
     assert_eq!(comparison.disordered, 0);
 }
 
 /// What Zoom tells a server that has ended is heard by nobody; else it had nothing to complain
 /// about.
-fn nothing_but_unheard_webhooks(stage: &Harness) {
-    let violations = stage.zoom.violations();
+fn assert_nothing_but_unheard_webhooks(harness: &Harness) {
+    let violations = harness.zoom.violations();
     let is_unheard = |text: &String| text.contains("Connection refused");
     assert!(violations.iter().all(is_unheard), "{violations:?}");
 }
@@ -39,68 +35,68 @@ fn nothing_but_unheard_webhooks(stage: &Harness) {
 #[test]
 fn a_signal_leaves_streams_and_whole_files() {
     for signal in [Signal::TERM, Signal::INT] {
-        let mut stage = Harness::start(frequent_keep_alives(100), &[]);
+        let mut harness = Harness::start(frequent_keep_alives(100), &[]);
         let meetings: Vec<_> = (0..3)
             .map(|n| {
-                stage
+                harness
                     .zoom
-                    .start_meeting(at_once(&format!("{signal:?} {n}")))
+                    .start_meeting(open_at_once(&format!("{signal:?} {n}")))
             })
             .collect();
         meetings.iter().for_each(wait_until_streaming);
         let asked = Instant::now();
-        stage.server.signal(signal);
-        let status = stage.server.wait(Duration::from_secs(3));
+        harness.server.signal(signal);
+        let status = harness.server.wait(Duration::from_secs(3));
         assert_eq!(status.and_then(|s| s.code()), Some(0), "{status:?}");
         report(&format!("{signal:?}: ended after {:?}", asked.elapsed()));
-        assert!(std::net::TcpStream::connect(stage.address()).is_err());
+        assert!(std::net::TcpStream::connect(harness.address()).is_err());
         for meeting in &meetings {
             // Nobody asked Zoom to end it.
             assert_eq!(meeting.stop_reason(), None);
             assert_eq!(meeting.count(Step::Ended), 0);
-            files_are_whole(&stage, meeting);
+            assert_files_are_whole(&harness, meeting);
         }
-        nothing_but_unheard_webhooks(&stage);
+        assert_nothing_but_unheard_webhooks(&harness);
     }
 }
 
 #[test]
 fn on_exit_stop_ends_streams_at_zoom() {
-    let mut stage = Harness::start(frequent_keep_alives(100), &[("RTMS_ON_EXIT", "stop")]);
-    let meeting = stage.zoom.start_meeting(at_once("stopped at exit"));
+    let mut harness = Harness::start(frequent_keep_alives(100), &[("RTMS_ON_EXIT", "stop")]);
+    let meeting = harness.zoom.start_meeting(open_at_once("stopped at exit"));
     wait_until_streaming(&meeting);
-    stage.terminate();
-    assert!(meeting.wait_for(Step::Ended, PATIENCE));
+    harness.terminate();
+    wait_until_step(&meeting, Step::Ended);
     assert_eq!(meeting.stop_reason(), Some(20));
-    files_are_whole(&stage, &meeting);
+    assert_files_are_whole(&harness, &meeting);
     assert_eq!(
-        meta(&stage.folder_of(&meeting.streams()[0]))["state"],
+        meta(&harness.folder_of(&meeting.streams()[0]))["state"],
         "ended"
     );
-    nothing_but_unheard_webhooks(&stage);
+    assert_nothing_but_unheard_webhooks(&harness);
 }
 
 #[test]
 fn a_peer_that_hangs_holds_the_end_up_for_its_time_and_a_second_signal_for_none() {
     for is_twice in [false, true] {
-        let mut stage = Harness::start(frequent_keep_alives(500), &[("RTMS_ON_EXIT", "stop")]);
-        let meeting = stage
+        let mut harness = Harness::start(frequent_keep_alives(500), &[("RTMS_ON_EXIT", "stop")]);
+        let meeting = harness
             .zoom
-            .start_meeting(at_once(&format!("hung at exit {is_twice}")));
+            .start_meeting(open_at_once(&format!("hung at exit {is_twice}")));
         wait_until_streaming(&meeting);
         assert!(meeting.fault(Fault::Stall(Socket::Signaling, None)));
-        stage.server.signal(Signal::TERM);
-        stage.logged(&["stopping"]);
+        harness.server.signal(Signal::TERM);
+        harness.wait_until_logged(&["stopping"]);
         if is_twice {
-            stage.server.signal(Signal::TERM);
-            let status = stage.server.wait(PATIENCE).expect("it ends");
+            harness.server.signal(Signal::TERM);
+            let status = harness.server.wait(PATIENCE).expect("it ends");
             assert_eq!(status.code(), Some(143));
-            let log = stage.server.log();
+            let log = harness.server.log();
             assert!(!log.iter().any(|line| line.contains("stopped")), "{log:?}");
         } else {
-            let status = stage.server.wait(Duration::from_secs(3));
+            let status = harness.server.wait(Duration::from_secs(3));
             assert_eq!(status.and_then(|s| s.code()), Some(0), "{status:?}");
-            files_are_whole(&stage, &meeting);
+            assert_files_are_whole(&harness, &meeting);
         }
     }
 }
@@ -109,35 +105,39 @@ fn a_peer_that_hangs_holds_the_end_up_for_its_time_and_a_second_signal_for_none(
 fn a_stuck_reader_of_stdout_costs_its_lines_alone() {
     // The reader holds its end open and never reads.
     let fifo = "mkfifo \"$OUT\"; exec 9<>\"$OUT\"";
-    let mut stage = Harness::start_in(frequent_keep_alives(50), &[], fifo);
+    let mut harness = Harness::builder(frequent_keep_alives(50))
+        .prelude(fifo)
+        .start();
     // Nearly twice what may wait.
     let mut script = plain("stuck", 30_000);
     script.phrases_per_second = 0.0;
-    let meeting = stage.zoom.start_meeting(script);
+    let meeting = harness.zoom.start_meeting(script);
     wait_until_over(&meeting);
-    stage.terminate();
-    stage.is_complete(&meeting);
-    stage.logged(&["stdout reader too slow"]);
-    stage.logged(&["lines of standard output that nobody read count="]);
+    harness.terminate();
+    harness.assert_complete(&meeting);
+    harness.wait_until_logged(&["stdout reader too slow"]);
+    harness.wait_until_logged(&["lines of standard output that nobody read count="]);
     assert!(
-        !stage
+        !harness
             .zoom
             .keep_alive_latencies(Socket::Signaling)
             .is_empty()
     );
-    assert_eq!(stage.zoom.violations(), Vec::<String>::new());
+    harness.assert_no_violations();
 }
 
 #[test]
 fn a_reader_of_stdout_that_goes_away_ends_nothing() {
     let gone = "mkfifo \"$OUT\"; (exec 8<\"$OUT\"; read line <&8) & ";
-    let mut stage = Harness::start_in(frequent_keep_alives(100), &[], gone);
-    let meeting = stage.zoom.start_meeting(open("reader gone"));
+    let mut harness = Harness::builder(frequent_keep_alives(100))
+        .prelude(gone)
+        .start();
+    let meeting = harness.zoom.start_meeting(open("reader gone"));
     wait_until_streaming(&meeting);
-    stage.logged(&["standard output is gone"]);
+    harness.wait_until_logged(&["standard output is gone"]);
     wait_until_streaming(&meeting);
     meeting.end(End::meeting_ended());
     wait_until_over(&meeting);
-    stage.terminate();
-    stage.is_complete(&meeting);
+    harness.terminate();
+    harness.assert_complete(&meeting);
 }

@@ -2,7 +2,7 @@
 //! `cargo test --release --test it slow:: -- --ignored --nocapture --test-threads=1`.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use rtmsd::demo::{End, MeetingScript, Socket};
 use serde_json::json;
 
-use crate::harness::{Harness, frequent_keep_alives};
-use crate::meeting::{open, plain, report, wait_until_over, wait_until_streaming};
-use crate::public::connect;
+use crate::harness::http::{connect, read_all, status};
+use crate::harness::{
+    Harness, frequent_keep_alives, open, plain, report, wait_until, wait_until_over,
+    wait_until_streaming,
+};
 
 /// What the kernel says of a process.
 #[derive(Debug, Clone, Copy)]
@@ -50,9 +52,9 @@ fn footprint(id: u32) -> Footprint {
 }
 
 /// Sends so many webhooks with a wrong signature, from four threads, as fast as they are answered.
-pub(crate) fn forge(stage: &Harness, count: u64) {
+pub(crate) fn forge(harness: &Harness, count: u64) {
     let sent = AtomicU64::new(0);
-    let address = stage.address();
+    let address = harness.address();
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -81,22 +83,17 @@ fn forge_one(address: SocketAddr, n: u64) {
     );
     let mut stream = connect(address);
     stream.write_all(request.as_bytes()).expect("sent");
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    assert!(
-        answer.starts_with(b"HTTP/1.1 401 "),
-        "{:?}",
-        String::from_utf8_lossy(&answer)
-    );
+    let answer = read_all(&mut stream);
+    assert_eq!(status(&answer), 401, "{answer:?}");
 }
 
 #[test]
 #[ignore = "takes minutes; add --ignored"]
 fn a_thousand_meetings_leave_nothing_behind() {
     const AT_ONCE: usize = 20;
-    let stage = Harness::start(frequent_keep_alives(200), &[]);
-    stage.assert_answered();
-    let id = stage.server.id();
+    let harness = Harness::start(frequent_keep_alives(200), &[]);
+    harness.assert_answered();
+    let id = harness.server.id();
     let before = footprint(id);
     let mut after_hundred = None;
     let begun = Instant::now();
@@ -110,13 +107,13 @@ fn a_thousand_meetings_leave_nothing_behind() {
                 script.phrases_per_second = like.phrases_per_second;
                 script.ending = like.ending;
                 script.linger = Duration::from_millis(20);
-                stage.zoom.start_meeting(script)
+                harness.zoom.start_meeting(script)
             })
             .collect();
         for meeting in &meetings {
             wait_until_over(meeting);
-            stage.logged(&["stream ended", &meeting.streams()[0]]);
-            let comparison = stage.comparison_so_far(meeting);
+            harness.wait_until_logged(&["stream ended", &meeting.streams()[0]]);
+            let comparison = harness.comparison_so_far(meeting);
             assert!(comparison.is_exact(), "{comparison:?}");
         }
         if (wave + 1) * AT_ONCE == 100 {
@@ -126,10 +123,10 @@ fn a_thousand_meetings_leave_nothing_behind() {
     let after_hundred = after_hundred.expect("a hundred meetings");
     let taken = begun.elapsed();
     // Threads of the HTTP server behind the gate end a while after their last request.
-    stage.wait_for("threads end", || footprint(id).threads <= before.threads);
+    wait_until("threads end", || footprint(id).threads <= before.threads);
     let after = footprint(id);
     let state = ["state/registry.json", "state/intents.log"];
-    let state = state.map(|name| fs::metadata(stage.folder.path().join(name)));
+    let state = state.map(|name| fs::metadata(harness.folder.join(name)));
     let state_bytes: u64 = state.iter().flatten().map(fs::Metadata::len).sum();
     report(&format!(
         "1000 meetings, {AT_ONCE} at a time, in {taken:?}; {state_bytes} bytes of state\n\
@@ -144,38 +141,38 @@ fn a_thousand_meetings_leave_nothing_behind() {
         after.rss_kib <= after_hundred.rss_kib * 12 / 10 + remembered_kib,
         "{after_hundred:?} {after:?}"
     );
-    stage.end();
+    harness.end();
 }
 
 #[test]
 #[ignore = "takes minutes; add --ignored"]
 fn a_hundred_thousand_forged_webhooks() {
     const COUNT: u64 = 100_000;
-    let stage = Harness::start(frequent_keep_alives(50), &[]);
-    let meeting = stage.zoom.start_meeting(open("forged"));
+    let harness = Harness::start(frequent_keep_alives(50), &[]);
+    let meeting = harness.zoom.start_meeting(open("forged"));
     wait_until_streaming(&meeting);
-    let id = stage.server.id();
-    forge(&stage, 1000);
-    let (before, connections) = (footprint(id), stage.zoom.connections());
+    let id = harness.server.id();
+    forge(&harness, 1000);
+    let (before, connections) = (footprint(id), harness.zoom.connections());
     let begun = Instant::now();
     let is_over = AtomicBool::new(false);
     let correct = std::thread::scope(|scope| {
         let asking = scope.spawn(|| {
             let mut taken = Vec::new();
             while !is_over.load(Ordering::Relaxed) {
-                taken.push(stage.assert_answered());
+                taken.push(harness.assert_answered());
                 std::thread::park_timeout(Duration::from_millis(5));
             }
             taken.sort_unstable();
             taken
         });
-        forge(&stage, COUNT);
+        forge(&harness, COUNT);
         is_over.store(true, Ordering::Relaxed);
         asking.join().expect("every correct webhook is answered")
     });
     let (after, taken) = (footprint(id), begun.elapsed());
     let at = |share: usize| correct[(correct.len() - 1) * share / 100];
-    let keep_alives = stage.zoom.keep_alive_latencies(Socket::Signaling);
+    let keep_alives = harness.zoom.keep_alive_latencies(Socket::Signaling);
     report(&format!(
         "{COUNT} forged webhooks in {taken:?}, {} us of CPU each; {} correct ones among them: p50 \
          {:?}, p99 {:?}, slowest {:?}; keep-alives p99 {:?}, slowest {:?}\n\
@@ -188,14 +185,14 @@ fn a_hundred_thousand_forged_webhooks() {
         keep_alives.percentile(0.99),
         keep_alives.percentile(1.0)
     ));
-    assert_eq!(stage.zoom.connections(), connections);
-    assert_eq!(stage.stream_folders().len(), 1);
+    assert_eq!(harness.zoom.connections(), connections);
+    assert_eq!(harness.stream_folders().len(), 1);
     assert!(
         after.rss_kib <= before.rss_kib + 2048,
         "{before:?} {after:?}"
     );
     wait_until_streaming(&meeting);
     meeting.end(End::meeting_ended());
-    crate::meeting::wait_until_over(&meeting);
-    stage.end();
+    wait_until_over(&meeting);
+    harness.end();
 }

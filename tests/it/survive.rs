@@ -2,199 +2,62 @@
 //! death, and against a disk that takes nothing.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use rtmsd::demo::compare;
 use rtmsd::demo::{
-    Begin, Cut, End, Fault, MeetingHandle, MeetingScript, Options, Refusal, SentDetail,
-    ServerCommand, ServerProcess, Socket, Step, Zoom, transcript_lines,
+    Begin, Cut, End, Fault, MeetingHandle, MeetingScript, Options, Refusal, SentDetail, Socket,
+    Step,
 };
 use serde_json::Value;
 
-/// Nothing in these tests takes longer unless it is broken.
-const PATIENCE: Duration = Duration::from_secs(40);
+use crate::harness::{
+    Harness, PATIENCE, meta, report, wait_until, wait_until_more, wait_until_step,
+};
 
-/// A Zoom, a server that can die and come back, and its files.
-struct Harness {
-    zoom: Zoom,
-    folder: PathBuf,
-    out: PathBuf,
-    server: Option<ServerProcess>,
-    address: Option<SocketAddr>,
-    settings: Vec<(&'static str, String)>,
-}
-
-impl Harness {
-    fn start() -> Harness {
-        Harness::with(&[], None)
-    }
-
-    fn with(settings: &[(&'static str, &str)], out: Option<&Path>) -> Harness {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let folder = std::env::temp_dir().join(format!(
-            "rtmsd-survive-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        ));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).expect("a folder for temporary files");
-        let zoom = Zoom::start(Options {
-            keep_alive: Duration::from_millis(500),
-            directory: Some(folder.clone()),
-            webhook_retries: [200, 400, 800, 1600, 3200]
-                .map(Duration::from_millis)
-                .to_vec(),
-            ..Options::default()
-        })
-        .expect("a Zoom");
-        let settings = settings
-            .iter()
-            .map(|(key, value)| (*key, (*value).to_owned()));
-        let mut rig = Harness {
-            zoom,
-            out: out.map_or_else(|| folder.join("out"), Path::to_owned),
-            folder,
-            server: None,
-            address: None,
-            settings: settings.collect(),
-        };
-        rig.start_server();
-        rig
-    }
-
-    fn start_server(&mut self) {
-        let mut settings = self.zoom.environment();
-        let port = self.address.map_or(0, |address| address.port());
-        let own = [
-            ("HOST", "127.0.0.1".to_owned()),
-            ("PORT", port.to_string()),
-            ("RTMS_ADMIN", "off".to_owned()),
-            ("RTMS_OUT", self.out.display().to_string()),
-            (
-                "RTMS_STATE",
-                self.folder.join("state").display().to_string(),
-            ),
-            ("RTMS_STDOUT", "off".to_owned()),
-            ("RTMS_LOG_FORMAT", "text".to_owned()),
-            ("RTMS_TRANSCRIPT", "jsonl,vtt,srt".to_owned()),
-        ];
-        for (key, value) in own.into_iter().chain(self.settings.clone()) {
-            settings.push((key.to_owned(), value));
-        }
-        let server = ServerCommand {
-            program: env!("CARGO_BIN_EXE_rtmsd").into(),
-            folder: self.folder.clone(),
-            settings,
-            shows_stdout: false,
-            shows_log: std::env::var_os("RTMSD_SHOW_LOG").is_some(),
-        }
+fn start(settings: &[(&str, &str)]) -> Harness {
+    let options = Options {
+        keep_alive: Duration::from_millis(500),
+        webhook_retries: [200, 400, 800, 1600, 3200]
+            .map(Duration::from_millis)
+            .to_vec(),
+        ..Options::default()
+    };
+    Harness::builder(options)
+        .settings(&[("RTMS_STDOUT", "off"), ("RTMS_TRANSCRIPT", "jsonl,vtt,srt")])
+        .settings(settings)
         .start()
-        .expect("the server starts");
-        let address = server.address(PATIENCE).expect("the server listens");
-        self.server = Some(server);
-        if self.address.replace(address).is_none() {
-            let target = format!("http://{address}/webhook");
-            self.zoom.set_webhook_target(&target).expect("a URL");
-        }
-    }
-
-    fn server(&mut self) -> &mut ServerProcess {
-        self.server.as_mut().expect("it runs")
-    }
-
-    fn kill(&mut self) {
-        self.server().kill();
-    }
-
-    fn terminate(&mut self) {
-        let status = self.server().terminate(PATIENCE).expect("it ends");
-        assert_eq!(status.code(), Some(0));
-    }
-
-    fn has_logged(&mut self, text: &str) -> bool {
-        self.server().log().iter().any(|line| line.contains(text))
-    }
-
-    fn wait_for_log(&mut self, text: &str) {
-        wait_for(text, || self.has_logged(text));
-    }
-
-    /// Ends the meeting, and sees that everything that was sent was written once.
-    fn finish(mut self, meetings: &[MeetingHandle]) {
-        for meeting in meetings {
-            meeting.end(End::meeting_ended());
-        }
-        for meeting in meetings {
-            let streams = meeting.streams().len();
-            assert!(meeting.wait_for_times(Step::Closed, streams, PATIENCE));
-            assert!(meeting.wait_for_times(Step::StoppedAnswered, streams, PATIENCE));
-        }
-        self.terminate();
-        for meeting in meetings {
-            self.is_exact(meeting);
-            for folder in self.folders(meeting) {
-                is_whole(&folder);
-                assert_eq!(meta(&folder)["state"], "ended");
-            }
-        }
-        self.end();
-    }
-
-    fn end(self) {
-        drop(self.server);
-        assert_eq!(self.zoom.stop(), Vec::<String>::new());
-        let _ = fs::remove_dir_all(&self.folder);
-    }
-
-    fn is_exact(&self, meeting: &MeetingHandle) {
-        let lines = transcript_lines(&self.out, &meeting.script().id).expect("readable");
-        let mut result = compare(&meeting.sent(), lines.iter().map(String::as_str));
-        // Several streams have folders whose names do not say which was first.
-        if meeting.streams().len() > 1 {
-            result.disordered = 0;
-        }
-        assert!(result.sent > 0 && result.is_exact(), "{result:?}");
-    }
-
-    /// The folders of a meeting's streams.
-    fn folders(&self, meeting: &MeetingHandle) -> Vec<PathBuf> {
-        let mut folders = Vec::new();
-        collect(&self.out, &mut folders);
-        folders.retain(|folder| meta(folder)["meeting_uuid"] == meeting.script().id.as_str());
-        folders.sort();
-        folders
-    }
 }
 
-fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.path().is_dir() {
-            collect(&entry.path(), found);
-        } else if entry.file_name() == "meta.json" {
-            found.push(folder.to_owned());
+/// Likewise, with its files on that disk.
+fn start_on(disk: &Tmpfs) -> Harness {
+    start(&[("RTMS_OUT", &disk.out().display().to_string())])
+}
+
+/// Ends the meetings, and sees that everything that was sent was written once.
+fn finish(mut harness: Harness, meetings: &[MeetingHandle]) {
+    for meeting in meetings {
+        meeting.end(End::meeting_ended());
+    }
+    for meeting in meetings {
+        let streams = meeting.streams().len();
+        assert!(meeting.wait_for_times(Step::Closed, streams, PATIENCE));
+        assert!(meeting.wait_for_times(Step::StoppedAnswered, streams, PATIENCE));
+    }
+    harness.terminate();
+    for meeting in meetings {
+        harness.assert_complete(meeting);
+        for folder in harness.folders_of(meeting) {
+            assert_whole(&folder);
+            assert_eq!(meta(&folder)["state"], "ended");
         }
     }
-}
-
-fn meta(folder: &Path) -> Value {
-    let bytes = fs::read(folder.join("meta.json")).unwrap_or_default();
-    serde_json::from_slice(&bytes).unwrap_or_default()
-}
-
-fn wait_for(what: &str, mut is_true: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_true() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::park_timeout(Duration::from_millis(2));
-    }
+    harness.assert_no_violations();
 }
 
 /// Every line is JSON, every cue a cue, numbers and times only grow.
-fn is_whole(folder: &Path) {
+fn assert_whole(folder: &Path) {
     let text = fs::read_to_string(folder.join("transcript.jsonl")).unwrap_or_default();
     assert!(text.is_empty() || text.ends_with('\n'), "torn");
     for line in text.lines() {
@@ -231,9 +94,9 @@ fn script(seed: &str) -> MeetingScript {
 }
 
 /// Waits until data flows on a further connection.
-fn flows_again(meeting: &MeetingHandle, readies: usize) {
+fn wait_until_flowing_again(meeting: &MeetingHandle, readies: usize) {
     assert!(meeting.wait_for_times(Step::Ready, readies + 1, PATIENCE));
-    assert!(meeting.wait_for_phrases(meeting.sent_count() + 10, PATIENCE));
+    wait_until_more(meeting, 10);
 }
 
 // The four scenarios.
@@ -241,20 +104,20 @@ fn flows_again(meeting: &MeetingHandle, readies: usize) {
 #[test]
 fn a_newer_start_moves_the_stream_at_once() {
     for cut in [true, false] {
-        let rig = Harness::start();
-        let meeting = rig.zoom.start_meeting(script("fail over"));
+        let harness = start(&[]);
+        let meeting = harness.zoom.start_meeting(script("fail over"));
         assert!(meeting.wait_for_phrases(10, PATIENCE));
         assert!(meeting.fault(Fault::FailOver { cut }));
-        flows_again(&meeting, 1);
+        wait_until_flowing_again(&meeting, 1);
         // The same once more, as a retry, changes nothing.
         assert!(
             meeting
                 .repeat_started()
                 .is_some_and(|delivery| delivery.is_accepted())
         );
-        assert!(meeting.wait_for_phrases(meeting.sent_count() + 10, PATIENCE));
+        wait_until_more(&meeting, 10);
         assert_eq!(meeting.count(Step::Ready), 2);
-        rig.finish(&[meeting]);
+        finish(harness, &[meeting]);
     }
 }
 
@@ -265,8 +128,8 @@ fn signaling_that_is_lost_comes_back_and_media_after_it() {
         Fault::Cut(Socket::Signaling, Cut::Close(1000)),
         Fault::InterruptedWebhook,
     ] {
-        let rig = Harness::start();
-        let meeting = rig.zoom.start_meeting(script("signaling"));
+        let harness = start(&[]);
+        let meeting = harness.zoom.start_meeting(script("signaling"));
         // The webhook alone is taken for a late one until the connection has lived for 5 s.
         let phrases = if fault == Fault::InterruptedWebhook {
             270
@@ -276,53 +139,53 @@ fn signaling_that_is_lost_comes_back_and_media_after_it() {
         assert!(meeting.wait_for_phrases(phrases, PATIENCE));
         meeting.fault(Fault::Refuse(Socket::Signaling, Refusal::Status(8), 1));
         assert!(meeting.fault(fault));
-        flows_again(&meeting, 1);
-        rig.finish(&[meeting]);
+        wait_until_flowing_again(&meeting, 1);
+        finish(harness, &[meeting]);
     }
 }
 
 #[test]
 fn media_that_is_lost_comes_back_and_signaling_stays() {
     for (cut, status) in [(Cut::Fin, 15), (Cut::Reset, 16), (Cut::Close(1011), 16)] {
-        let rig = Harness::start();
-        let meeting = rig.zoom.start_meeting(script("media"));
+        let harness = start(&[]);
+        let meeting = harness.zoom.start_meeting(script("media"));
         assert!(meeting.wait_for_phrases(10, PATIENCE));
         meeting.fault(Fault::Refuse(Socket::Media, Refusal::Status(status), 1));
         assert!(meeting.fault(Fault::Cut(Socket::Media, cut)));
-        flows_again(&meeting, 1);
+        wait_until_flowing_again(&meeting, 1);
         assert_eq!(meeting.count(Step::SignalingHandshake), 1);
-        rig.finish(&[meeting]);
+        finish(harness, &[meeting]);
     }
 }
 
 #[test]
 fn a_stream_that_zoom_ends_for_a_fault_is_started_again() {
-    let rig = Harness::start();
-    let meeting = rig.zoom.start_meeting(script("restart"));
+    let harness = start(&[]);
+    let meeting = harness.zoom.start_meeting(script("restart"));
     assert!(meeting.wait_for_phrases(10, PATIENCE));
     meeting.end(End::stopped(10));
-    flows_again(&meeting, 1);
+    wait_until_flowing_again(&meeting, 1);
     assert_eq!(meeting.streams().len(), 2);
     assert_eq!(meeting.count(Step::StartCalled), 2);
-    assert_eq!(rig.folders(&meeting).len(), 2);
-    rig.finish(&[meeting]);
+    assert_eq!(harness.folders_of(&meeting).len(), 2);
+    finish(harness, &[meeting]);
 }
 
 // The end of the process, and the next one.
 
 #[test]
 fn sigterm_leaves_and_the_next_process_takes_up() {
-    let mut rig = Harness::start();
-    let meeting = rig.zoom.start_meeting(script("sigterm"));
+    let mut harness = start(&[]);
+    let meeting = harness.zoom.start_meeting(script("sigterm"));
     assert!(meeting.wait_for_phrases(10, PATIENCE));
-    rig.terminate();
-    let [folder] = &rig.folders(&meeting)[..] else {
+    harness.terminate();
+    let [folder] = &harness.folders_of(&meeting)[..] else {
         panic!("one stream, one folder");
     };
-    is_whole(folder);
+    assert_whole(folder);
     assert_eq!(meta(folder)["state"], "receiving");
-    rig.start_server();
-    flows_again(&meeting, 1);
+    harness.start_server();
+    wait_until_flowing_again(&meeting, 1);
     assert_eq!(meta(folder)["openings"], 2);
     // A retry of what the process before has answered.
     let before = meeting.count(Step::SignalingHandshake);
@@ -331,62 +194,60 @@ fn sigterm_leaves_and_the_next_process_takes_up() {
             .repeat_started()
             .is_some_and(|delivery| delivery.is_accepted())
     );
-    assert!(meeting.wait_for_phrases(meeting.sent_count() + 10, PATIENCE));
+    wait_until_more(&meeting, 10);
     assert_eq!(meeting.count(Step::SignalingHandshake), before);
-    rig.finish(&[meeting]);
+    finish(harness, &[meeting]);
 }
 
 #[test]
 fn sigterm_stops_where_that_is_wanted() {
-    let mut rig = Harness::with(&[("RTMS_ON_EXIT", "stop")], None);
-    let meeting = rig.zoom.start_meeting(script("on exit"));
+    let mut harness = start(&[("RTMS_ON_EXIT", "stop")]);
+    let meeting = harness.zoom.start_meeting(script("on exit"));
     assert!(meeting.wait_for_phrases(10, PATIENCE));
-    rig.terminate();
-    assert!(meeting.wait_for(Step::Ended, PATIENCE));
+    harness.terminate();
+    wait_until_step(&meeting, Step::Ended);
     assert_eq!(meeting.stop_reason(), Some(20));
-    for folder in rig.folders(&meeting) {
+    for folder in harness.folders_of(&meeting) {
         assert_eq!(meta(&folder)["state"], "ended");
     }
-    rig.start_server();
-    assert!(meeting.wait_for(Step::StoppedAnswered, PATIENCE));
-    rig.end();
+    harness.start_server();
+    wait_until_step(&meeting, Step::StoppedAnswered);
+    harness.end();
 }
 
 #[test]
 fn files_of_a_stream_that_is_gone_are_closed() {
-    let mut rig = Harness::start();
+    let mut harness = start(&[]);
     let mut script = script("gone");
     script.signaling_window = Duration::from_millis(100);
-    let meeting = rig.zoom.start_meeting(script);
+    let meeting = harness.zoom.start_meeting(script);
     assert!(meeting.wait_for_phrases(10, PATIENCE));
-    rig.kill();
-    assert!(meeting.wait_for(Step::Ended, PATIENCE));
-    let [folder] = &rig.folders(&meeting)[..] else {
+    harness.server.kill();
+    wait_until_step(&meeting, Step::Ended);
+    let [folder] = &harness.folders_of(&meeting)[..] else {
         panic!("one stream, one folder");
     };
     // A write that the crash cut short.
     let jsonl = folder.join("transcript.jsonl");
     let torn = fs::read_to_string(&jsonl).expect("readable") + "{\"v\":1,\"te";
     fs::write(&jsonl, torn).expect("writable");
-    rig.start_server();
-    wait_for("the files are closed", || meta(folder)["state"] == "ended");
-    is_whole(folder);
-    rig.terminate();
-    rig.end();
+    harness.start_server();
+    wait_until("the files are closed", || meta(folder)["state"] == "ended");
+    assert_whole(folder);
+    harness.end();
 }
 
 #[test]
 fn a_scheduled_stop_is_made_by_the_next_process() {
-    let mut rig = Harness::with(&[("RTMS_STOP_AFTER", "2")], None);
-    let meeting = rig.zoom.start_meeting(script("stop after"));
+    let mut harness = start(&[("RTMS_STOP_AFTER", "2")]);
+    let meeting = harness.zoom.start_meeting(script("stop after"));
     assert!(meeting.wait_for_phrases(10, PATIENCE));
-    rig.kill();
-    rig.start_server();
-    assert!(meeting.wait_for(Step::StopCalled, PATIENCE));
-    assert!(meeting.wait_for(Step::Closed, PATIENCE));
+    harness.server.kill();
+    harness.start_server();
+    wait_until_step(&meeting, Step::StopCalled);
+    wait_until_step(&meeting, Step::Closed);
     assert_eq!(meeting.count(Step::StartCalled), 1);
-    rig.terminate();
-    rig.end();
+    harness.end();
 }
 
 #[test]
@@ -404,15 +265,15 @@ fn sigkill_in_a_flood_tears_nothing_two_hundred_times() {
 
 /// SIGKILL at so many instants of a flood. Returns how long the slowest return took.
 fn kill_in_a_flood(kills: u64) -> Duration {
-    let mut rig = Harness::start();
+    let mut harness = start(&[]);
     let mut script = script("flood");
     script.phrases_per_second = 2000.0;
     script.keep = SentDetail::Count;
     script.begin = Begin::AtOnce;
     script.replay = Duration::from_millis(100);
-    let meeting = rig.zoom.start_meeting(script);
+    let meeting = harness.zoom.start_meeting(script);
     assert!(meeting.wait_for_phrases(100, PATIENCE));
-    let [folder] = &rig.folders(&meeting)[..] else {
+    let [folder] = &harness.folders_of(&meeting)[..] else {
         panic!("one stream, one folder");
     };
     let jsonl = folder.join("transcript.jsonl");
@@ -420,11 +281,9 @@ fn kill_in_a_flood(kills: u64) -> Duration {
     let mut torn = 0;
     for n in 0..kills {
         // So far into the flood, which is another instant of a write each time.
-        let further = 20 + (n * 7919) % 977;
-        let sent = meeting.sent_count() + further;
-        assert!(meeting.wait_for_phrases(sent, PATIENCE));
+        wait_until_more(&meeting, 20 + (n * 7919) % 977);
         let readies = meeting.count(Step::Ready);
-        rig.kill();
+        harness.server.kill();
         let left = fs::read(&jsonl).expect("readable");
         let whole = left
             .iter()
@@ -432,12 +291,11 @@ fn kill_in_a_flood(kills: u64) -> Duration {
             .map_or(0, |at| at + 1);
         torn += usize::from(whole < left.len());
         let restarted = Instant::now();
-        rig.start_server();
+        harness.start_server();
         assert!(meeting.wait_for_times(Step::Ready, readies + 1, PATIENCE));
         slowest = slowest.max(restarted.elapsed());
-        let sent = meeting.sent_count() + 10;
-        assert!(meeting.wait_for_phrases(sent, PATIENCE));
-        wait_for("the file goes on", || {
+        wait_until_more(&meeting, 10);
+        wait_until("the file goes on", || {
             fs::metadata(&jsonl).is_ok_and(|meta| meta.len() > whole as u64)
         });
         let now = fs::read(&jsonl).expect("readable");
@@ -447,8 +305,8 @@ fn kill_in_a_flood(kills: u64) -> Duration {
         );
     }
     let before = meeting.sent_count();
-    rig.terminate();
-    is_whole(folder);
+    harness.terminate();
+    assert_whole(folder);
     let lines = fs::read_to_string(&jsonl)
         .expect("readable")
         .lines()
@@ -458,17 +316,7 @@ fn kill_in_a_flood(kills: u64) -> Duration {
          phrases sent, {lines} lines",
         slowest.as_millis()
     ));
-    rig.server = None;
-    drop(rig.zoom);
-    let _ = fs::remove_dir_all(&rig.folder);
     slowest
-}
-
-/// Figures of the slow mode, where they are asked for.
-fn report(text: &str) {
-    if let Some(path) = std::env::var_os("RTMSD_REPORT") {
-        fs::write(path, text).expect("a report");
-    }
 }
 
 // Disks.
@@ -486,6 +334,10 @@ impl Tmpfs {
             .output()
             .is_ok_and(|output| output.status.success());
         mounted.then_some(Tmpfs(path))
+    }
+
+    fn out(&self) -> PathBuf {
+        self.0.join("out")
     }
 
     fn remount(&self, options: &str) {
@@ -512,23 +364,20 @@ fn a_full_disk_costs_nothing_but_time() {
     let Some(disk) = Tmpfs::mount("full", "256k") else {
         return;
     };
-    let mut rig = Harness::with(&[], Some(&disk.0.join("out")));
-    let meeting = rig.zoom.start_meeting(script("full disk"));
-    let other = rig.zoom.start_meeting(script("full disk too"));
+    let harness = start_on(&disk);
+    let meeting = harness.zoom.start_meeting(script("full disk"));
+    let other = harness.zoom.start_meeting(script("full disk too"));
     assert!(meeting.wait_for_phrases(10, PATIENCE));
     fs::write(disk.0.join("ballast"), vec![0; 1 << 20]).expect_err("the disk is full now");
-    rig.wait_for_log("cannot write");
-    let sent = meeting.sent_count();
-    assert!(
-        meeting.wait_for_phrases(sent + 100, PATIENCE),
-        "the stream lives"
-    );
+    harness.wait_until_logged(&["cannot write"]);
+    // The stream lives.
+    wait_until_more(&meeting, 100);
     assert_eq!(meeting.count(Step::Lost), 0);
     fs::remove_file(disk.0.join("ballast")).expect("removable");
     disk.remount("size=64m");
-    rig.wait_for_log("disk writable again");
-    assert!(!rig.has_logged("are dropped"));
-    rig.finish(&[meeting, other]);
+    harness.wait_until_logged(&["disk writable again"]);
+    assert_eq!(harness.count_logged(&["are dropped"]), 0);
+    finish(harness, &[meeting, other]);
 }
 
 #[test]
@@ -536,59 +385,56 @@ fn a_disk_that_is_read_only_for_a_while_costs_nothing_but_time() {
     let Some(disk) = Tmpfs::mount("read-only", "64m") else {
         return;
     };
-    let mut rig = Harness::with(&[], Some(&disk.0.join("out")));
-    let meeting = rig.zoom.start_meeting(script("read only"));
+    let harness = start_on(&disk);
+    let meeting = harness.zoom.start_meeting(script("read only"));
     // A file that is open for writing keeps a disk writable; so before the first.
     disk.remount("ro");
     assert!(meeting.wait_for_phrases(10, PATIENCE));
-    let troubled = disk.0.join("out").join("x");
+    let troubled = disk.out().join("x");
     if fs::write(&troubled, "").is_err() {
-        rig.wait_for_log("cannot write");
+        harness.wait_until_logged(&["cannot write"]);
     }
     disk.remount("rw");
-    let sent = meeting.sent_count();
-    assert!(meeting.wait_for_phrases(sent + 50, PATIENCE));
-    rig.finish(&[meeting]);
+    wait_until_more(&meeting, 50);
+    finish(harness, &[meeting]);
 }
 
 #[test]
 fn a_folder_that_is_removed_is_made_anew() {
-    let mut rig = Harness::start();
-    let meeting = rig.zoom.start_meeting(script("removed"));
+    let mut harness = start(&[]);
+    let meeting = harness.zoom.start_meeting(script("removed"));
     assert!(meeting.wait_for_phrases(20, PATIENCE));
     // The server writes on meanwhile: emptied in the wrong instant it is not empty.
-    wait_for("removable", || fs::remove_dir_all(&rig.out).is_ok());
+    wait_until("removable", || fs::remove_dir_all(harness.out()).is_ok());
     let before = meeting.sent_count() as usize;
-    rig.wait_for_log("recreating it");
-    let sent = meeting.sent_count();
-    assert!(meeting.wait_for_phrases(sent + 20, PATIENCE));
+    harness.wait_until_logged(&["recreating it"]);
+    wait_until_more(&meeting, 20);
     meeting.end(End::meeting_ended());
-    assert!(meeting.wait_for(Step::Closed, PATIENCE));
-    assert!(meeting.wait_for(Step::StoppedAnswered, PATIENCE));
+    wait_until_step(&meeting, Step::Closed);
+    wait_until_step(&meeting, Step::StoppedAnswered);
     assert_eq!(meeting.count(Step::Lost), 0);
-    rig.terminate();
-    let lines = transcript_lines(&rig.out, &meeting.script().id).expect("readable");
-    let result = compare(&meeting.sent(), lines.iter().map(String::as_str));
+    harness.terminate();
+    let result = harness.comparison(&meeting);
     // What was written since the folder went is there, also what went to the old files at first.
     assert!(
         result.received + before >= meeting.sent().len(),
         "{result:?} {before}"
     );
     assert_eq!(result.doubled, 0, "{result:?}");
-    assert_eq!(meta(&rig.folders(&meeting)[0])["state"], "ended");
-    rig.end();
+    assert_eq!(meta(&harness.folders_of(&meeting)[0])["state"], "ended");
+    harness.end();
 }
 
 // Peers that say nothing.
 
 #[test]
 fn a_peer_that_never_finishes_its_handshake_is_left_behind() {
-    let rig = Harness::start();
+    let harness = start(&[]);
     let mut script = script("silent handshake");
     // The answer to message 1 never comes: ten seconds, then the next attempt.
     script.refusals = vec![(Socket::Signaling, Refusal::Silence)];
-    let meeting = rig.zoom.start_meeting(script);
+    let meeting = harness.zoom.start_meeting(script);
     assert!(meeting.wait_for_phrases(10, PATIENCE));
     assert_eq!(meeting.count(Step::SignalingConnected), 2);
-    rig.finish(&[meeting]);
+    finish(harness, &[meeting]);
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rtmsd::domain::app::AppCredentials;
 use rtmsd::domain::product::Product;
@@ -332,10 +332,7 @@ fn stopping_ends_a_call_under_way() {
     let api = client(&zoom);
     std::thread::scope(|scope| {
         let call = scope.spawn(|| api.control(&start("1")));
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while zoom.requests().is_empty() && Instant::now() < deadline {
-            std::thread::yield_now();
-        }
+        wait_until("the call", || !zoom.requests().is_empty());
         api.stop();
         let error = call.join().unwrap().unwrap_err();
         assert_eq!(

@@ -13,7 +13,6 @@ use rtmsd::log::SENSITIVE_LOG_TARGETS;
 use rtmsd::state::StateDir;
 use rtmsd::zoom_api::{Clock, RestAction};
 
-use super::rotation::Scratch;
 use super::scripted::{Answer, Scripted};
 use super::*;
 
@@ -156,10 +155,10 @@ fn checked(scopes: &'static str, clock_off_s: i64, media: &[&str]) -> (u8, Strin
                 .with("date", &httpdate::fmt_http_date(date))
         }
     });
-    let scratch = Scratch::new();
+    let folder = TempDir::new();
     let begun = std::time::Instant::now();
     let settings = Settings {
-        state: Some(Arc::new(StateDir::open(scratch.path()).unwrap())),
+        state: Some(Arc::new(StateDir::open(folder.path()).unwrap())),
         clock: Clock::new(move || (begun, noon)),
         ..settings(
             &zoom,
@@ -292,9 +291,9 @@ fn no_secret_is_ever_shown() {
             },
         ] {
             let zoom = parrot(status);
-            let scratch = Scratch::new();
+            let folder = TempDir::new();
             let settings = Settings {
-                state: Some(Arc::new(StateDir::open(scratch.path()).unwrap())),
+                state: Some(Arc::new(StateDir::open(folder.path()).unwrap())),
                 video_sdk: Some(AppCredentials {
                     id: "sdkkey".to_owned(),
                     secret: secret("sdk"),

@@ -21,6 +21,7 @@ use rtmsd::zoom_api::{
     Api, App, AppCredentials, Clock, ControlRequest, Error, Process, RestAction, RestSettings,
 };
 
+use crate::harness::{PATIENCE, TempDir, wait_until};
 use scripted::{Answer, Request, Scripted};
 
 /// In every secret of these tests, so that one search finds any of them in a log.

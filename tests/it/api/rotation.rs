@@ -2,43 +2,18 @@
 //! before and after each step of storing them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use rtmsd::domain::secret::Secret;
 use rtmsd::state::{Moment, StateDir, Step};
 use rtmsd::zoom_api::{Class, Kind};
 
 use super::scripted::{Answer, Request, Scripted};
-use super::tokens::Hands;
+use super::tokens::ManualClock;
 use super::*;
-
-/// A directory of its own for each test, gone afterwards.
-pub(crate) struct Scratch(PathBuf);
-
-impl Scratch {
-    pub(crate) fn new() -> Scratch {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("rtmsd-it-{}-{number}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir(&path).unwrap();
-        Scratch(path)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 /// One user's grant at the OAuth server. The next refresh token replaces the present one for good
 /// once anything that came with it is used; whoever comes with an older one then ends the grant.
@@ -126,15 +101,15 @@ fn open_state(
     path: &Path,
     open: impl Fn(&Path) -> Result<StateDir, rtmsd::state::Error>,
 ) -> StateDir {
-    let until = Instant::now() + Duration::from_secs(10);
-    loop {
-        match open(path) {
-            Err(rtmsd::state::Error::InUse { .. }) if Instant::now() < until => {
-                std::thread::park_timeout(Duration::from_millis(1));
-            }
-            result => return result.expect("a state directory"),
-        }
-    }
+    let mut state = None;
+    wait_until("the lock of the state directory", || {
+        state = match open(path) {
+            Err(rtmsd::state::Error::InUse { .. }) => None,
+            result => Some(result.expect("a state directory")),
+        };
+        state.is_some()
+    });
+    state.expect("it was just opened")
 }
 
 fn with_state(zoom: &Scripted, refresh_token: &str, state: StateDir) -> Settings {
@@ -147,9 +122,9 @@ fn with_state(zoom: &Scripted, refresh_token: &str, state: StateDir) -> Settings
 #[test]
 fn each_start_of_the_program_goes_on_where_the_last_one_was() {
     let (zoom, family) = strict_zoom();
-    let scratch = Scratch::new();
+    let folder = TempDir::new();
     for _ in 0..4 {
-        let state = open_state(scratch.path(), |path| StateDir::open(path));
+        let state = open_state(folder.path(), |path| StateDir::open(path));
         let api = with_state(&zoom, &first(), state).api().unwrap();
         api.control(&start("1")).unwrap();
     }
@@ -185,14 +160,16 @@ fn a_stop_lets_the_exchange_of_a_refresh_token_end() {
             None => family.call(request.header("authorization")),
         }
     });
-    let scratch = Scratch::new();
+    let folder = TempDir::new();
     {
-        let state = open_state(scratch.path(), |path| StateDir::open(path));
+        let state = open_state(folder.path(), |path| StateDir::open(path));
         let api = with_state(&zoom, &first(), state).api().unwrap();
         std::thread::scope(|scope| {
             let call = scope.spawn(|| api.control(&start("1")));
-            let until = Duration::from_secs(20);
-            of_test.1.recv_timeout(until).expect("the refresh begins");
+            of_test
+                .1
+                .recv_timeout(PATIENCE)
+                .expect("the refresh begins");
             api.stop();
             answer_now.send(()).unwrap();
             let error = call.join().unwrap().unwrap_err();
@@ -200,7 +177,7 @@ fn a_stop_lets_the_exchange_of_a_refresh_token_end() {
         });
     }
     assert_eq!(family.lock().unwrap().issued, 1);
-    let state = open_state(scratch.path(), |path| StateDir::open(path));
+    let state = open_state(folder.path(), |path| StateDir::open(path));
     let api = with_state(&zoom, &first(), state).api().unwrap();
     api.control(&start("1")).unwrap();
     let family = family.lock().unwrap();
@@ -218,18 +195,18 @@ fn a_stop_lets_the_exchange_of_a_refresh_token_end() {
 #[test]
 fn each_hour_of_the_program_has_its_token() {
     let (zoom, family) = strict_zoom();
-    let scratch = Scratch::new();
-    let hands = Hands::new();
+    let folder = TempDir::new();
+    let clock = ManualClock::new();
     let mut settings = with_state(
         &zoom,
         &first(),
-        open_state(scratch.path(), |path| StateDir::open(path)),
+        open_state(folder.path(), |path| StateDir::open(path)),
     );
-    settings.clock = hands.clock();
+    settings.clock = clock.reading();
     let api = settings.api().unwrap();
     for _ in 0..24 {
         api.control(&start("1")).unwrap();
-        hands.forward(3600);
+        clock.forward(3600);
     }
     assert_eq!(family.lock().unwrap().issued, 24);
 }
@@ -243,15 +220,15 @@ fn a_crash_at_any_moment_is_followed_by_a_start_that_works() {
     {
         for moment in [Moment::Before(step), Moment::After(step)] {
             let (zoom, family) = strict_zoom();
-            let scratch = Scratch::new();
+            let folder = TempDir::new();
             // One rotation goes well, so that the configured token is of the past.
-            let state = open_state(scratch.path(), |path| StateDir::open(path));
+            let state = open_state(folder.path(), |path| StateDir::open(path));
             let api = with_state(&zoom, &first(), state).api().unwrap();
             api.control(&start("1")).unwrap();
             drop(api);
 
             let passed = Arc::new(AtomicUsize::new(0));
-            let state = open_state(scratch.path(), |path| {
+            let state = open_state(folder.path(), |path| {
                 let passed = Arc::clone(&passed);
                 StateDir::open_observed(path, move |now| {
                     if now == moment && passed.fetch_add(1, Ordering::SeqCst) + 1 == write {
@@ -271,7 +248,7 @@ fn a_crash_at_any_moment_is_followed_by_a_start_that_works() {
             assert_eq!(calls, 1, "nothing is sent with a token that is not stored");
             drop(api);
 
-            let state = open_state(scratch.path(), |path| StateDir::open(path));
+            let state = open_state(folder.path(), |path| StateDir::open(path));
             let api = with_state(&zoom, &first(), state).api().unwrap();
             api.control(&start("1"))
                 .unwrap_or_else(|e| panic!("{write} {moment:?}: {e}"));
@@ -283,9 +260,9 @@ fn a_crash_at_any_moment_is_followed_by_a_start_that_works() {
 #[test]
 fn a_token_that_cannot_be_stored_is_not_used_and_not_lost() {
     let (zoom, family) = strict_zoom();
-    let scratch = Scratch::new();
-    let target = scratch.path().join("refresh_token.json");
-    let state = StateDir::open_observed(scratch.path(), {
+    let folder = TempDir::new();
+    let target = folder.join("refresh_token.json");
+    let state = StateDir::open_observed(folder.path(), {
         let target = target.clone();
         let writes = AtomicUsize::new(0);
         move |now| {
@@ -313,9 +290,9 @@ fn a_token_that_cannot_be_stored_is_not_used_and_not_lost() {
 #[test]
 fn a_disk_without_room_is_noticed_before_a_token_is_spent() {
     let (zoom, _) = strict_zoom();
-    let scratch = Scratch::new();
-    let state = open_state(scratch.path(), |path| StateDir::open(path));
-    std::fs::create_dir(scratch.path().join("refresh_token.room")).unwrap();
+    let folder = TempDir::new();
+    let state = open_state(folder.path(), |path| StateDir::open(path));
+    std::fs::create_dir(folder.join("refresh_token.room")).unwrap();
     let api = with_state(&zoom, &first(), state).api().unwrap();
     assert_eq!(api.token().unwrap_err().kind(), Kind::Storage);
     assert!(zoom.requests().is_empty());
@@ -342,8 +319,8 @@ fn an_answer_that_is_lost_on_the_way_is_asked_for_again() {
             None => family.call(request.header("authorization")),
         }
     });
-    let scratch = Scratch::new();
-    let state = open_state(scratch.path(), |path| StateDir::open(path));
+    let folder = TempDir::new();
+    let state = open_state(folder.path(), |path| StateDir::open(path));
     let api = with_state(&zoom, &first(), state).api().unwrap();
     assert_eq!(api.control(&start("1")).unwrap_err().kind(), Kind::Reset);
     api.control(&start("1")).unwrap();
@@ -353,9 +330,9 @@ fn an_answer_that_is_lost_on_the_way_is_asked_for_again() {
 #[test]
 fn a_newly_configured_token_wins_over_an_older_stored_one() {
     let (zoom, family) = strict_zoom();
-    let scratch = Scratch::new();
+    let folder = TempDir::new();
     let run = |configured: &str| {
-        let state = open_state(scratch.path(), |path| StateDir::open(path));
+        let state = open_state(folder.path(), |path| StateDir::open(path));
         let api = with_state(&zoom, configured, state).api().unwrap();
         api.control(&start("1"))
     };
@@ -383,10 +360,10 @@ fn a_stored_file_that_is_garbage_is_no_end() {
         r#"{"v":2,"began_with":"x","refresh_token":"y"}"#,
     ] {
         let (zoom, _) = strict_zoom();
-        let scratch = Scratch::new();
-        std::fs::write(scratch.path().join("refresh_token.json"), garbage).unwrap();
-        std::fs::write(scratch.path().join("lock"), "").unwrap();
-        let state = open_state(scratch.path(), |path| StateDir::open(path));
+        let folder = TempDir::new();
+        std::fs::write(folder.join("refresh_token.json"), garbage).unwrap();
+        std::fs::write(folder.join("lock"), "").unwrap();
+        let state = open_state(folder.path(), |path| StateDir::open(path));
         let api = with_state(&zoom, &first(), state).api().unwrap();
         api.control(&start("1")).unwrap();
     }
@@ -395,13 +372,13 @@ fn a_stored_file_that_is_garbage_is_no_end() {
 #[test]
 fn a_removed_app_leaves_no_token() {
     let (zoom, _) = strict_zoom();
-    let scratch = Scratch::new();
-    let state = open_state(scratch.path(), |path| StateDir::open(path));
+    let folder = TempDir::new();
+    let state = open_state(folder.path(), |path| StateDir::open(path));
     let api = with_state(&zoom, &first(), state).api().unwrap();
     api.control(&start("1")).unwrap();
-    assert!(scratch.path().join("refresh_token.json").exists());
+    assert!(folder.join("refresh_token.json").exists());
     api.forget().unwrap();
-    assert!(!scratch.path().join("refresh_token.json").exists());
+    assert!(!folder.join("refresh_token.json").exists());
     let requests = zoom.requests().len();
     assert_eq!(
         api.control(&start("1")).unwrap_err().kind(),
@@ -426,27 +403,27 @@ fn only_the_owners_removal_ends_a_token() {
             ),
         )
     });
-    let scratch = Scratch::new();
-    let state = open_state(scratch.path(), |path| StateDir::open(path));
+    let folder = TempDir::new();
+    let state = open_state(folder.path(), |path| StateDir::open(path));
     let api = with_state(&zoom, &first(), state).api().unwrap();
     // Nothing was fetched yet: the owner is asked for.
     for (user_id, account_id) in [("usr2", "acc1"), ("usr1", "acc2"), ("", "acc2")] {
         let outcome = api.deauthorized(user_id, account_id).unwrap();
         assert_eq!(outcome, Deauthorized::OfAnother, "{user_id} {account_id}");
-        assert!(scratch.path().join("refresh_token.json").exists());
+        assert!(folder.join("refresh_token.json").exists());
         assert!(api.token().is_ok());
     }
     assert_eq!(
         api.deauthorized("usr1", "acc1").unwrap(),
         Deauthorized::Forgotten
     );
-    assert!(!scratch.path().join("refresh_token.json").exists());
+    assert!(!folder.join("refresh_token.json").exists());
     assert_eq!(api.token().unwrap_err().kind(), Kind::Deauthorized);
 }
 
 #[test]
 fn an_app_removed_during_a_fetch_leaves_no_token() {
-    let scratch = Scratch::new();
+    let folder = TempDir::new();
     let api: Arc<Mutex<Option<Arc<Api>>>> = Arc::default();
     let zoom = Scripted::start({
         let api = Arc::clone(&api);
@@ -460,11 +437,11 @@ fn an_app_removed_during_a_fetch_leaves_no_token() {
             )
         }
     });
-    let state = open_state(scratch.path(), |path| StateDir::open(path));
+    let state = open_state(folder.path(), |path| StateDir::open(path));
     let client = Arc::new(with_state(&zoom, &first(), state).api().unwrap());
     *api.lock().unwrap() = Some(Arc::clone(&client));
     assert_eq!(client.token().unwrap_err().kind(), Kind::Deauthorized);
-    assert!(!scratch.path().join("refresh_token.json").exists());
+    assert!(!folder.join("refresh_token.json").exists());
 }
 
 #[test]
@@ -479,13 +456,13 @@ fn a_refresh_token_needs_a_place_to_be_kept() {
 fn what_is_stored_is_for_its_owner_only() {
     use std::os::unix::fs::PermissionsExt;
     let (zoom, _) = strict_zoom();
-    let scratch = Scratch::new();
-    let state = open_state(scratch.path(), |path| StateDir::open(path));
+    let folder = TempDir::new();
+    let state = open_state(folder.path(), |path| StateDir::open(path));
     let api = with_state(&zoom, &first(), state).api().unwrap();
     api.token().unwrap();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode(scratch.path()), 0o700);
-    assert_eq!(mode(&scratch.path().join("refresh_token.json")), 0o600);
+    assert_eq!(mode(folder.path()), 0o700);
+    assert_eq!(mode(&folder.join("refresh_token.json")), 0o600);
 }
 
 /// Another client secret while the refresh token stays: the chain goes on, and is read from disk by
@@ -493,8 +470,8 @@ fn what_is_stored_is_for_its_owner_only() {
 #[test]
 fn a_changed_client_secret_goes_on_with_the_same_chain() {
     let (zoom, family) = strict_zoom();
-    let scratch = Scratch::new();
-    let state = open_state(scratch.path(), |path| StateDir::open(path));
+    let folder = TempDir::new();
+    let state = open_state(folder.path(), |path| StateDir::open(path));
     let old = with_state(&zoom, &first(), state).api().unwrap();
     old.control(&start("1")).unwrap();
     let changed = Credentials::UserRefresh {
@@ -516,8 +493,8 @@ fn a_changed_client_secret_goes_on_with_the_same_chain() {
 #[test]
 fn a_renewed_client_keeps_what_is_the_same() {
     let (zoom, family) = strict_zoom();
-    let scratch = Scratch::new();
-    let state = open_state(scratch.path(), |path| StateDir::open(path));
+    let folder = TempDir::new();
+    let state = open_state(folder.path(), |path| StateDir::open(path));
     let old = with_state(&zoom, &first(), state).api().unwrap();
     old.control(&start("1")).unwrap();
     let new = old
@@ -558,12 +535,12 @@ fn a_replaced_chain_stores_nothing_any_more() {
             Answer::json(200, token(1))
         }
     });
-    let scratch = Scratch::new();
-    let state = open_state(scratch.path(), |path| StateDir::open(path));
+    let folder = TempDir::new();
+    let state = open_state(folder.path(), |path| StateDir::open(path));
     let old = with_state(&zoom, "old", state).api().unwrap();
     let new = Arc::new(old.renewed(settings(&zoom, user("new")).app()).unwrap());
     *slow.lock().unwrap() = Some(Arc::clone(&new));
     old.token().unwrap();
-    let stored = std::fs::read_to_string(scratch.path().join("refresh_token.json")).unwrap();
+    let stored = std::fs::read_to_string(folder.join("refresh_token.json")).unwrap();
     assert!(stored.contains(&format!("{MARK}-r2")), "{stored}");
 }

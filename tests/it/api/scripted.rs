@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use native_tls::TlsAcceptor;
 
+use crate::harness::PATIENCE;
+
 /// What came in.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Request {
@@ -156,9 +158,7 @@ impl<T: Read + Write> Both for T {}
 
 impl Shared {
     fn serve(&self, stream: TcpStream) {
-        stream
-            .set_read_timeout(Some(Duration::from_secs(30)))
-            .unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let socket = stream.try_clone().unwrap();
         let stream: Box<dyn Both> = match &self.tls {
             Some(tls) => match tls.accept(stream) {

@@ -18,7 +18,6 @@ use openssl::x509::{X509, X509NameBuilder};
 
 use rtmsd::zoom_api::Kind;
 
-use super::rotation::Scratch;
 use super::scripted::{Answer, Scripted};
 use super::*;
 
@@ -111,8 +110,8 @@ pub(crate) fn secure_zoom(name: &str, until_days: i64) -> (Scripted, X509) {
     (zoom, authority)
 }
 
-fn trusting(settings: Settings, scratch: &Scratch, authority: &X509) -> Settings {
-    let file = scratch.path().join("ca.pem");
+fn trusting(settings: Settings, folder: &TempDir, authority: &X509) -> Settings {
+    let file = folder.join("ca.pem");
     std::fs::write(&file, authority.to_pem().unwrap()).unwrap();
     Settings {
         ca_file: Some(file),
@@ -122,14 +121,14 @@ fn trusting(settings: Settings, scratch: &Scratch, authority: &X509) -> Settings
 
 #[test]
 fn a_root_of_ones_own_is_trusted_when_named() {
-    let scratch = Scratch::new();
+    let folder = TempDir::new();
     let (zoom, authority) = secure_zoom("127.0.0.1", 20);
     let settings = settings(&zoom, server_to_server());
     let error = settings.api().unwrap().control(&start("1")).unwrap_err();
     assert_eq!(error.kind(), Kind::Certificate, "{error}");
     assert!(error.to_string().contains("RTMS_CA_FILE"), "{error}");
     assert!(zoom.requests().is_empty(), "no token is sent to a stranger");
-    let api = trusting(settings, &scratch, &authority).api().unwrap();
+    let api = trusting(settings, &folder, &authority).api().unwrap();
     api.control(&start("1")).unwrap();
     assert_eq!(zoom.requests().len(), 2);
 }
@@ -137,9 +136,9 @@ fn a_root_of_ones_own_is_trusted_when_named() {
 #[test]
 fn a_wrong_name_or_an_old_certificate_is_no_good() {
     for (name, until_days) in [("api.zoom.test", 20), ("127.0.0.1", -1)] {
-        let scratch = Scratch::new();
+        let folder = TempDir::new();
         let (zoom, authority) = secure_zoom(name, until_days);
-        let settings = trusting(settings(&zoom, server_to_server()), &scratch, &authority);
+        let settings = trusting(settings(&zoom, server_to_server()), &folder, &authority);
         let error = settings.api().unwrap().control(&start("1")).unwrap_err();
         assert_eq!(error.kind(), Kind::Certificate, "{error}");
         assert!(zoom.requests().is_empty());
@@ -195,10 +194,10 @@ fn tunnel(client: TcpStream, status: &str, target: SocketAddr, heads: &Mutex<Vec
 }
 
 fn through_proxy(status: &'static str) -> (Result<(), rtmsd::zoom_api::Error>, Vec<String>) {
-    let scratch = Scratch::new();
+    let folder = TempDir::new();
     let (zoom, authority) = secure_zoom("api.zoom.test", 20);
     let (address, heads) = proxy(status, zoom.address());
-    let mut settings = trusting(settings(&zoom, server_to_server()), &scratch, &authority);
+    let mut settings = trusting(settings(&zoom, server_to_server()), &folder, &authority);
     settings.api_url = "https://api.zoom.test".to_owned();
     settings.oauth_url = "https://api.zoom.test/oauth/token".to_owned();
     settings.proxy.https = Some(format!("http://me:{MARK}@{address}"));

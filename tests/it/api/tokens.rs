@@ -11,22 +11,22 @@ use super::*;
 
 /// A clock that stands still until it is moved.
 #[derive(Clone)]
-pub(super) struct Hands(Arc<Mutex<(Instant, SystemTime)>>);
+pub(super) struct ManualClock(Arc<Mutex<(Instant, SystemTime)>>);
 
-impl Hands {
-    pub(super) fn new() -> Hands {
-        Hands(Arc::new(Mutex::new((Instant::now(), SystemTime::now()))))
+impl ManualClock {
+    pub(super) fn new() -> ManualClock {
+        ManualClock(Arc::new(Mutex::new((Instant::now(), SystemTime::now()))))
     }
 
-    pub(super) fn clock(&self) -> Clock {
-        let hands = self.clone();
-        Clock::new(move || *hands.0.lock().unwrap())
+    pub(super) fn reading(&self) -> Clock {
+        let clock = self.clone();
+        Clock::new(move || *clock.0.lock().unwrap())
     }
 
     pub(super) fn forward(&self, seconds: u64) {
-        let mut hands = self.0.lock().unwrap();
-        hands.0 += Duration::from_secs(seconds);
-        hands.1 += Duration::from_secs(seconds);
+        let mut clock = self.0.lock().unwrap();
+        clock.0 += Duration::from_secs(seconds);
+        clock.1 += Duration::from_secs(seconds);
     }
 }
 
@@ -48,21 +48,13 @@ fn in_fifty_threads<T: Send>(begun: &AtomicUsize, call: impl Fn() -> T + Sync) -
     })
 }
 
-fn until(mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "waited in vain");
-        std::thread::yield_now();
-    }
-}
-
 #[test]
 fn fifty_starts_at_once_are_one_fetch() {
     let begun = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&begun);
     let zoom = Scripted::start(move |request| {
         if is_oauth(request) {
-            until(|| seen.load(Ordering::SeqCst) == 50);
+            wait_until("all fifty have begun", || seen.load(Ordering::SeqCst) == 50);
             token(1, 3600)
         } else {
             Answer::empty(204)
@@ -84,12 +76,12 @@ fn fifty_starts_share_one_refusal() {
     let begun = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&begun);
     let zoom = Scripted::start(move |_| {
-        until(|| seen.load(Ordering::SeqCst) == 50);
+        wait_until("all fifty have begun", || seen.load(Ordering::SeqCst) == 50);
         Answer::json(400, r#"{"code":4738,"message":"disabled"}"#)
     });
-    let hands = Hands::new();
+    let clock = ManualClock::new();
     let mut settings = settings(&zoom, server_to_server());
-    settings.clock = hands.clock();
+    settings.clock = clock.reading();
     let api = settings.api().unwrap();
     for done in in_fifty_threads(&begun, || api.control(&start("1"))) {
         assert_eq!(done.unwrap_err().kind(), Kind::DisabledByAdmin);
@@ -97,7 +89,7 @@ fn fifty_starts_share_one_refusal() {
     assert_eq!(zoom.requests().len(), 1);
     assert_eq!(api.counters().errors(Kind::DisabledByAdmin), 1);
     // The administrator may have changed something after a while.
-    hands.forward(31);
+    clock.forward(31);
     api.token().unwrap_err();
     assert_eq!(zoom.requests().len(), 2);
 }
@@ -112,7 +104,9 @@ fn fifty_refused_calls_are_one_replacement() {
             if request.header("authorization").ends_with("-1") {
                 // Nobody gets the bad news before all have used the bad token.
                 refused.fetch_add(1, Ordering::SeqCst);
-                until(|| refused.load(Ordering::SeqCst) == 50);
+                wait_until("all fifty were refused", || {
+                    refused.load(Ordering::SeqCst) == 50
+                });
                 Answer::json(401, r#"{"code":124,"message":"Invalid access token."}"#)
             } else {
                 Answer::empty(204)
@@ -133,16 +127,16 @@ fn fifty_refused_calls_are_one_replacement() {
 #[test]
 fn a_token_is_replaced_five_minutes_early() {
     let (zoom, fetches) = zoom(|_| Answer::empty(204));
-    let hands = Hands::new();
+    let clock = ManualClock::new();
     let mut settings = settings(&zoom, server_to_server());
-    settings.clock = hands.clock();
+    settings.clock = clock.reading();
     let api = settings.api().unwrap();
     assert_eq!(fetches.load(Ordering::SeqCst), 0, "not before it is needed");
     let first = api.token().unwrap();
     assert_eq!(first.life, Some(Duration::from_secs(3600)));
-    hands.forward(3299);
+    clock.forward(3299);
     assert_eq!(api.token().unwrap(), first);
-    hands.forward(1);
+    clock.forward(1);
     assert_ne!(api.token().unwrap(), first);
     assert_eq!(fetches.load(Ordering::SeqCst), 2);
 }
@@ -176,19 +170,19 @@ fn a_good_token_outlives_a_failing_server() {
         0 => token(1, 3600),
         _ => Answer::empty(503),
     });
-    let hands = Hands::new();
+    let clock = ManualClock::new();
     let mut settings = settings(&zoom, server_to_server());
-    settings.clock = hands.clock();
+    settings.clock = clock.reading();
     let api = settings.api().unwrap();
     let first = api.token().unwrap();
-    hands.forward(3400);
+    clock.forward(3400);
     assert_eq!(api.token().unwrap(), first);
     assert_eq!(api.token().unwrap(), first);
     assert_eq!(fetches.load(Ordering::SeqCst), 2, "not at every call");
-    hands.forward(31);
+    clock.forward(31);
     assert_eq!(api.token().unwrap(), first);
     assert_eq!(fetches.load(Ordering::SeqCst), 3);
-    hands.forward(200);
+    clock.forward(200);
     assert_eq!(api.token().unwrap_err().kind(), Kind::ServerFault);
 }
 
@@ -203,15 +197,15 @@ fn a_token_that_has_ended_is_replaced_at_once_after_an_early_attempt_failed() {
             n => token(n, 3600),
         },
     });
-    let hands = Hands::new();
+    let clock = ManualClock::new();
     let mut settings = settings(&zoom, server_to_server());
-    settings.clock = hands.clock();
+    settings.clock = clock.reading();
     let api = settings.api().unwrap();
     api.control(&start("1")).unwrap();
-    hands.forward(3590);
+    clock.forward(3590);
     api.control(&start("1")).unwrap();
     assert_eq!(fetches.load(Ordering::SeqCst), 2);
-    hands.forward(11);
+    clock.forward(11);
     api.control(&start("1")).unwrap();
     assert_eq!(fetches.load(Ordering::SeqCst), 3);
 }
@@ -219,8 +213,8 @@ fn a_token_that_has_ended_is_replaced_at_once_after_an_early_attempt_failed() {
 /// The disk on which a refresh token is stored can take longer than a short token lives.
 #[test]
 fn a_start_is_not_lost_because_its_fresh_token_ended_on_the_way() {
-    let hands = Hands::new();
-    let slow = hands.clone();
+    let clock = ManualClock::new();
+    let slow = clock.clone();
     let (zoom, fetches) = zoom(move |request| {
         if request.header("authorization").ends_with("-3") {
             return Answer::empty(204);
@@ -229,7 +223,7 @@ fn a_start_is_not_lost_because_its_fresh_token_ended_on_the_way() {
         Answer::json(401, r#"{"code":124,"message":"Invalid access token."}"#)
     });
     let mut settings = settings(&zoom, server_to_server());
-    settings.clock = hands.clock();
+    settings.clock = clock.reading();
     let api = settings.api().unwrap();
     let error = api.control(&start("1")).unwrap_err();
     assert_eq!(error.kind(), Kind::TokenExpired);
@@ -247,26 +241,26 @@ fn a_refused_token_is_not_used_again_because_its_replacement_failed() {
     let zoom = Scripted::start(move |request| match is_oauth(request) {
         true if fetches.fetch_add(1, Ordering::SeqCst) == 0 => token(1, 3600),
         true => {
-            until(|| seen.load(Ordering::SeqCst) == 1);
+            wait_until("the refusal", || seen.load(Ordering::SeqCst) == 1);
             // So that the refused call waits for this answer. One that comes later meets the same.
             std::thread::park_timeout(Duration::from_millis(200));
             Answer::empty(503)
         }
         false => {
-            until(|| fetches.load(Ordering::SeqCst) == 2);
+            wait_until("the replacement", || fetches.load(Ordering::SeqCst) == 2);
             seen.fetch_add(1, Ordering::SeqCst);
             Answer::json(401, r#"{"code":124,"message":"Invalid access token."}"#)
         }
     });
-    let hands = Hands::new();
+    let clock = ManualClock::new();
     let mut settings = settings(&zoom, server_to_server());
-    settings.clock = hands.clock();
+    settings.clock = clock.reading();
     let api = settings.api().unwrap();
     api.token().unwrap();
     std::thread::scope(|scope| {
         let refused = scope.spawn(|| api.control(&start("1")));
-        until(|| zoom.requests().len() == 2);
-        hands.forward(3400);
+        wait_until("the call", || zoom.requests().len() == 2);
+        clock.forward(3400);
         scope.spawn(|| api.token());
         let error = refused.join().unwrap().unwrap_err();
         assert_eq!(error.kind(), Kind::ServerFault);
@@ -278,9 +272,9 @@ fn a_refused_token_is_not_used_again_because_its_replacement_failed() {
 #[test]
 fn a_limited_token_server_is_left_alone() {
     let zoom = Scripted::start(|_| Answer::empty(429).with("retry-after", "60"));
-    let hands = Hands::new();
+    let clock = ManualClock::new();
     let mut settings = settings(&zoom, server_to_server());
-    settings.clock = hands.clock();
+    settings.clock = clock.reading();
     let api = settings.api().unwrap();
     for _ in 0..3 {
         let error = api.control(&start("1")).unwrap_err();
@@ -288,7 +282,7 @@ fn a_limited_token_server_is_left_alone() {
         assert_eq!(error.class(), Class::Retry { after });
     }
     assert_eq!(zoom.requests().len(), 1);
-    hands.forward(61);
+    clock.forward(61);
     api.control(&start("1")).unwrap_err();
     assert_eq!(zoom.requests().len(), 2);
 }

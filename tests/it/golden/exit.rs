@@ -3,35 +3,14 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use crate::harness::{Folder, PATIENCE};
+use crate::harness::{RTMSD, TempDir, run_to_end};
 
 /// Runs the binary in that folder, without settings in the environment, and gives its exit code.
-/// A server that starts although it should not is ended.
 fn exit_code(folder: &Path, arguments: &[&str]) -> Option<i32> {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_rtmsd"))
-        .args(arguments)
-        .current_dir(folder)
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the binary runs");
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(status) = child.try_wait().expect("it is our child") {
-            return status.code();
-        }
-        if Instant::now() > deadline {
-            let _ = child.kill();
-            let _ = child.wait();
-            panic!("{arguments:?} does not end");
-        }
-        std::thread::park_timeout(Duration::from_millis(2));
-    }
+    let mut command = Command::new(RTMSD);
+    run_to_end(command.args(arguments).current_dir(folder).env_clear()).code
 }
 
 /// A complete configuration, with the server on that port.
@@ -47,7 +26,7 @@ fn configure(folder: &Path, port: u16) {
 
 #[test]
 fn exit_codes() {
-    let folder = Folder::new();
+    let folder = TempDir::new();
     let code = |arguments: &[&str]| exit_code(folder.path(), arguments);
     for arguments in [&["--help"][..], &["--version"], &["print", "conf"]] {
         assert_eq!(code(arguments), Some(0), "{arguments:?}");
@@ -69,7 +48,7 @@ fn exit_codes() {
     }
 
     // An empty file here keeps one in /etc from being read.
-    fs::write(folder.path().join("rtms.conf"), "").expect("a file");
+    fs::write(folder.join("rtms.conf"), "").expect("a file");
     for arguments in [
         &["serve"][..],
         &["check"],
@@ -78,7 +57,7 @@ fn exit_codes() {
     ] {
         assert_eq!(code(arguments), Some(78), "{arguments:?}");
     }
-    fs::write(folder.path().join("rtms.conf"), "PORT=x\n").expect("a file");
+    fs::write(folder.join("rtms.conf"), "PORT=x\n").expect("a file");
     assert_eq!(code(&["check"]), Some(78));
 
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -92,6 +71,6 @@ fn exit_codes() {
 
     // Nobody listens where the admin listener should be: no port below 1024 is given out by chance.
     let conf = "RTMS_ADMIN=127.0.0.1:1\n";
-    fs::write(folder.path().join("rtms.conf"), conf).expect("a file");
+    fs::write(folder.join("rtms.conf"), conf).expect("a file");
     assert_eq!(code(&["status"]), Some(69));
 }

@@ -1,22 +1,16 @@
 //! What the binary prints about itself: configuration, units, manual pages, completions, help.
 
-use std::process::Command;
-
 use super::{assert_golden, without_version};
+use crate::harness::{RTMSD, run};
 
 /// What the command prints to stdout; it must succeed and say nothing on stderr.
 fn printed(arguments: &[&str]) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rtmsd"));
-    let output = command.args(arguments).env_clear().output();
-    let output = output.expect("the binary runs");
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {stderr}");
-    assert_eq!(stderr, "", "{arguments:?}");
-    let stdout = String::from_utf8(output.stdout).expect("UTF-8");
-    let program = env!("CARGO_BIN_EXE_rtmsd");
-    let real = std::fs::canonicalize(program).expect("the binary");
-    let stdout = stdout.replace(&real.display().to_string(), "/PROGRAM");
-    without_version(&stdout.replace(program, "/PROGRAM"))
+    let ran = run(arguments, &[]);
+    assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:?}");
+    assert_eq!(ran.stderr, "", "{arguments:?}");
+    let real = std::fs::canonicalize(RTMSD).expect("the binary");
+    let stdout = ran.stdout.replace(&real.display().to_string(), "/PROGRAM");
+    without_version(&stdout.replace(RTMSD, "/PROGRAM"))
 }
 
 #[test]

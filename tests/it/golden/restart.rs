@@ -15,10 +15,8 @@ use rtmsd::demo::{
 };
 use serde_json::{Value, json};
 
-use super::stream::get;
 use super::{golden_path, map_stamps};
-use crate::admin::admin_address;
-use crate::harness::{Folder, Harness, PATIENCE, meta, start_server, wait_for};
+use crate::harness::{Harness, PATIENCE, meta, wait_until, wait_until_step};
 
 /// The meetings that a registry names. The seed decides on id and number, so that the same meeting
 /// can be played again.
@@ -51,7 +49,7 @@ fn script(seed: &str, product: DemoProduct, begin: Begin) -> MeetingScript {
 #[ignore = "writes registry-VERSION.json, once for each release"]
 fn write_the_registry_of_this_version() {
     let settings = [("RTMS_STOP_AFTER", "3600"), ("RTMS_STDOUT", "off")];
-    let mut stage = Harness::start(Options::default(), &settings);
+    let mut harness = Harness::start(Options::default(), &settings);
     let meeting = |seed| script(seed, DemoProduct::Meeting, Begin::ByRest);
     for (seed, answer, times) in [
         (TRYING, Answer::retry_after_seconds(60), 1),
@@ -63,32 +61,31 @@ fn write_the_registry_of_this_version() {
     ] {
         let number = meeting(seed).number.to_string();
         for _ in 0..times {
-            stage.zoom.script_rest(Some(&number), answer.clone());
+            harness.zoom.script_rest(Some(&number), answer.clone());
         }
-        stage.zoom.start_meeting(meeting(seed));
+        harness.zoom.start_meeting(meeting(seed));
     }
     for (seed, reason) in OVER {
-        let over = stage.zoom.start_meeting(meeting(seed));
+        let over = harness.zoom.start_meeting(meeting(seed));
         assert!(over.wait_for_phrases(5, PATIENCE));
         over.end(End::stopped(reason));
-        assert!(over.wait_for(Step::StoppedAnswered, PATIENCE));
-        assert!(over.wait_for(Step::Closed, PATIENCE));
+        wait_until_step(&over, Step::StoppedAnswered);
+        wait_until_step(&over, Step::Closed);
     }
     let running = RUNNING.map(|(seed, product)| {
         let begin = match product {
             DemoProduct::Meeting => Begin::ByRest,
             _ => Begin::AtOnce,
         };
-        stage.zoom.start_meeting(script(seed, product, begin))
+        harness.zoom.start_meeting(script(seed, product, begin))
     });
     for meeting in &running {
         assert!(meeting.wait_for_phrases(20, PATIENCE));
     }
     assert!(running[1].fault(Fault::InterruptedWebhook));
-    let read = |name: &str| {
-        fs::read_to_string(stage.folder.path().join("state").join(name)).unwrap_or_default()
-    };
-    wait_for("all of it is known", || {
+    let state = harness.state();
+    let read = |name: &str| fs::read_to_string(state.join(name)).unwrap_or_default();
+    wait_until("all of it is known", || {
         let known = read("registry.json") + &read("intents.log");
         let words = [
             "GaveUp",
@@ -100,7 +97,7 @@ fn write_the_registry_of_this_version() {
         words.iter().all(|word| known.contains(word))
             && known.matches("\"ended_ms\"").count() >= OVER.len()
     });
-    stage.server.terminate(PATIENCE).expect("it ends");
+    harness.terminate();
     let registry = read("registry.json");
     let name = format!("registry-{}.json", env!("CARGO_PKG_VERSION"));
     let mut file = fs::File::create_new(golden_path(&name)).expect("it is not written again");
@@ -131,7 +128,7 @@ fn play_running(zoom: &Zoom) -> (Vec<MeetingHandle>, String) {
     let meetings = RUNNING.map(|(seed, product)| {
         let meeting = zoom.start_meeting(script(seed, product, Begin::AtOnce));
         let mut accepted = None;
-        wait_for("a webhook", || {
+        wait_until("a webhook", || {
             accepted = listener.accept().ok();
             accepted.is_some()
         });
@@ -203,31 +200,27 @@ fn streams_of_an_earlier_version_are_rejoined() {
 }
 
 fn rejoin(version: &str, registry: &str, file: &str) {
-    let folder = Folder::new();
-    let zoom = Zoom::start(Options {
+    let options = Options {
         // Those of new streams come before it is known where the server listens.
         webhook_retries: vec![Duration::from_millis(20); 1000],
         ..Options::default()
-    })
-    .expect("a Zoom");
-    let (running, port) = play_running(&zoom);
-    let to_start = [TRYING, GIVEN_UP]
-        .map(|seed| zoom.start_meeting(script(seed, DemoProduct::Meeting, Begin::Silent)));
+    };
+    let mut harness = Harness::builder(options)
+        .settings(&[("RTMS_STDOUT", "off")])
+        .admin()
+        .without_server();
+    let (running, port) = play_running(&harness.zoom);
+    let to_start = [TRYING, GIVEN_UP].map(|seed| {
+        let script = script(seed, DemoProduct::Meeting, Begin::Silent);
+        harness.zoom.start_meeting(script)
+    });
     let registry = adapted(registry, &running, &port);
-    let state = folder.path().join("state");
+    let state = harness.state();
     let mut builder = fs::DirBuilder::new();
     builder.mode(0o700).create(&state).expect("a folder");
     fs::write(state.join(file), &registry).expect("a file");
 
-    let settings = [("RTMS_ADMIN", "127.0.0.1:0"), ("RTMS_STDOUT", "off")];
-    let server = start_server(&zoom, folder.path(), &settings, "");
-    let stage = Harness {
-        server,
-        zoom,
-        folder,
-    };
-    let target = format!("http://{}/webhook", stage.address());
-    stage.zoom.set_webhook_target(&target).expect("a target");
+    harness.start_server();
     for meeting in running.iter().chain(&to_start) {
         let what = format!("{version} as {file}: {}", meeting.script().topic);
         assert!(
@@ -237,18 +230,10 @@ fn rejoin(version: &str, registry: &str, file: &str) {
         );
         assert!(meeting.wait_for_phrases(5, PATIENCE), "{what}: no phrases");
     }
-    let admin = admin_address(&stage.server);
-    let metric = |name: &str| {
-        let page = get(admin, "/metrics");
-        let series = format!("\n{name} ");
-        let (_, rest) = page.split_once(&series).expect("a metric");
-        rest.lines()
-            .next()
-            .and_then(|value| value.parse::<usize>().ok())
-    };
+    let metric = |name: &str| harness.metric(name) as usize;
     let all = running.len() + to_start.len();
-    assert_eq!(metric("rtmsd_streams_rejoined_total"), Some(running.len()));
-    assert_eq!(metric("rtmsd_streams_begun_total"), Some(all));
+    assert_eq!(metric("rtmsd_streams_rejoined_total"), running.len());
+    assert_eq!(metric("rtmsd_streams_begun_total"), all);
 
     // The webhook of a stream that is over comes again: it is known, and nothing is begun.
     let known: Value = serde_json::from_str(&registry).expect("JSON");
@@ -256,23 +241,23 @@ fn rejoin(version: &str, registry: &str, file: &str) {
     let streams = known["streams"].as_object().expect("streams");
     let is_over = |(_, stream): &(&String, &Value)| stream["started"]["id"] == over.id;
     let (id, entry) = streams.iter().find(is_over).expect("the stream");
-    let delivery = stage.zoom.post_webhook(&json!({
+    let delivery = harness.zoom.post_webhook(&json!({
         "event": "meeting.rtms_started", "event_ts": entry["newest_ms"],
         "payload": {"meeting_uuid": over.id, "rtms_stream_id": id,
             "server_urls": entry["started"]["server_urls"][0]}}));
     assert!(delivery.is_accepted(), "{delivery:?}");
-    assert_eq!(metric("rtmsd_streams_begun_total"), Some(all));
+    assert_eq!(metric("rtmsd_streams_begun_total"), all);
 
     // A rejoined stream is the same as before: its zero, its number, its topic.
     for meeting in &running {
         let id = &meeting.streams()[0];
-        wait_for("the files of a stream", || {
-            let folders = stage.stream_folders();
+        wait_until("the files of a stream", || {
+            let folders = harness.stream_folders();
             folders
                 .iter()
                 .any(|folder| meta(folder)["stream_id"] == id.as_str())
         });
-        let found = meta(&stage.folder_of(id));
+        let found = meta(&harness.folder_of(id));
         assert_eq!(
             found["started_ms"], known["streams"][id]["first_ms"],
             "{found}"
@@ -282,5 +267,5 @@ fn rejoin(version: &str, registry: &str, file: &str) {
         assert_eq!(found["product"], entry["product"], "{found}");
         assert_eq!(found["meeting_id"], entry["meeting_id"], "{found}");
     }
-    assert_eq!(stage.zoom.violations(), Vec::<String>::new());
+    harness.assert_no_violations();
 }

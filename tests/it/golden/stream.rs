@@ -6,10 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -20,7 +17,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{assert_golden, indented, map_stamps, without_values, without_version};
-use crate::harness::{Harness, PATIENCE, meta, wait_for};
+use crate::harness::{Harness, files_below, meta, wait_until, wait_until_step};
 
 /// From the stream's zero to the first scripted stamp. No test runs for so long, so no stamp of
 /// our clock is taken for one of these.
@@ -46,15 +43,15 @@ const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x02\x80\0\0\x01\x68";
 
 /// The server, and a stream that is ready for scripted messages.
 struct Scripted {
-    stage: Harness,
+    harness: Harness,
     meeting: MeetingHandle,
     /// The stream's zero, Unix milliseconds.
     zero_ms: u64,
 }
 
 impl Scripted {
-    fn start(stage: Harness) -> Scripted {
-        let meeting = stage.zoom.start_meeting(MeetingScript {
+    fn start(harness: Harness) -> Scripted {
+        let meeting = harness.zoom.start_meeting(MeetingScript {
             topic: "Board \"Q3\" & <more>".to_owned(),
             speakers: Vec::new(),
             phrases: Some(0),
@@ -65,28 +62,13 @@ impl Scripted {
             linger: Duration::from_millis(20),
             ..MeetingScript::plain("golden")
         });
-        assert!(
-            meeting.wait_for(Step::Ready, PATIENCE),
-            "{:?}",
-            meeting.steps()
-        );
-        let mut folders = Vec::new();
-        wait_for("the folder of the stream", || {
-            folders = stage.stream_folders();
-            !folders.is_empty()
-        });
-        let zero_ms = meta(&folders[0])["started_ms"].as_u64();
+        wait_until_step(&meeting, Step::Ready);
+        let zero_ms = meta(&harness.stream_folder())["started_ms"].as_u64();
         Scripted {
-            stage,
+            harness,
             meeting,
             zero_ms: zero_ms.expect("the stream's zero"),
         }
-    }
-
-    fn folder(&self) -> PathBuf {
-        let folders = self.stage.stream_folders();
-        assert_eq!(folders.len(), 1, "{folders:?}");
-        folders[0].clone()
     }
 
     /// The stamp so many milliseconds after the first.
@@ -133,18 +115,18 @@ impl Scripted {
     /// Ends the meeting, and waits until its files are complete.
     fn end_meeting(&self) {
         self.meeting.end(End::meeting_ended());
-        assert!(self.meeting.wait_for(Step::Closed, PATIENCE));
-        let folder = self.folder();
-        wait_for("files are complete", || meta(&folder)["state"] == "ended");
-        assert_eq!(self.stage.zoom.violations(), Vec::<String>::new());
+        wait_until_step(&self.meeting, Step::Closed);
+        let folder = self.harness.stream_folder();
+        wait_until("files are complete", || meta(&folder)["state"] == "ended");
+        assert_eq!(self.harness.zoom.violations(), Vec::<String>::new());
     }
 
     /// Standard output, once it has so many lines.
     fn stdout(&self, lines: usize) -> String {
-        wait_for("standard output", || {
-            self.stage.stdout().lines().count() >= lines
+        wait_until("standard output", || {
+            self.harness.stdout().lines().count() >= lines
         });
-        self.stage.stdout()
+        self.harness.stdout()
     }
 }
 
@@ -314,24 +296,6 @@ fn pictures(script: &Scripted, msg_type: u32, codec: &str) -> Vec<Value> {
         .collect()
 }
 
-/// The body of the answer to GET. A server that is too busy to answer is asked again.
-pub(super) fn get(address: SocketAddr, path: &str) -> String {
-    let mut body = String::new();
-    wait_for(path, || {
-        let mut stream = TcpStream::connect(address).expect("it listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        stream.write_all(request.as_bytes()).expect("it reads");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("it answers");
-        let (head, text) = answer.split_once("\r\n\r\n").expect("a head");
-        body = text.to_owned();
-        assert!(!head.starts_with("HTTP/1.1 4"), "{path}: {head}");
-        head.starts_with("HTTP/1.1 200 ")
-    });
-    body
-}
-
 /// The page without values: families in the order of their names, the series of each as they come.
 fn metrics(page: &str) -> String {
     let mut families: BTreeMap<&str, Vec<String>> = BTreeMap::new();
@@ -375,22 +339,12 @@ fn without_ports(text: &str) -> String {
     out
 }
 
-/// Every file below the folder, by its path there.
-fn files_below(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(inside) = folders.pop() {
-        for entry in fs::read_dir(&inside).expect("a folder").flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let name = path.strip_prefix(folder).expect("below").display();
-            found.insert(name.to_string(), fs::read(&path).expect("a file"));
-        }
-    }
-    found
+/// Every file below the folder, in the order of their names.
+fn names_and_bytes(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let files = files_below(folder).into_iter();
+    files
+        .map(|(path, bytes)| (path.display().to_string(), bytes))
+        .collect()
 }
 
 /// Whether it is one of the files that are text.
@@ -434,7 +388,7 @@ fn described_ogg(name: &str, file: &[u8]) -> String {
 
 #[test]
 fn a_stream_with_everything() {
-    let stage = Harness::start(
+    let harness = Harness::start(
         options(),
         &[
             ("RTMS_ADMIN", "127.0.0.1:0"),
@@ -446,10 +400,9 @@ fn a_stream_with_everything() {
             ("RTMS_SHARE_CODEC", "jpg"),
         ],
     );
-    let admin = crate::admin::admin_address(&stage.server);
-    assert_golden("metrics.txt", &metrics(&get(admin, "/metrics")));
+    assert_golden("metrics.txt", &metrics(&harness.admin_page("/metrics")));
 
-    let script = Scripted::start(stage);
+    let script = Scripted::start(harness);
     let mut media = phrases(&script);
     media.extend(chats(&script));
     media.extend(sounds(&script, 640));
@@ -460,8 +413,8 @@ fn a_stream_with_everything() {
     script.send(Socket::Signaling, &events);
 
     let mut json = String::new();
-    wait_for("everything is received and counted", || {
-        json = get(admin, "/streams");
+    wait_until("everything is received and counted", || {
+        json = script.harness.admin_page("/streams");
         let answer: Value = serde_json::from_str(&json).expect("JSON");
         let stream = &answer["streams"][0];
         // A message is counted a moment before it is noted when it came.
@@ -475,24 +428,20 @@ fn a_stream_with_everything() {
         is_noted && is_start_answered && counts.values().map(count).sum::<u64>() == all
     });
     assert_golden("streams.json", &streams(&script, &json));
-    let output = Command::new(env!("CARGO_BIN_EXE_rtmsd"))
-        .args(["status", "--json", "--config"])
-        .arg(script.stage.folder.path().join("rtms.conf"))
-        .env_clear()
-        .env("RTMS_ADMIN", admin.to_string())
-        .output()
-        .expect("the binary runs");
-    assert!(output.status.success(), "{output:?}");
-    let printed = String::from_utf8(output.stdout).expect("UTF-8");
-    assert_eq!(printed.lines().count(), 1);
-    assert_golden("streams.json", &streams(&script, &printed));
-    assert_golden("metrics.txt", &metrics(&get(admin, "/metrics")));
+    let ran = script.harness.run(&["status", "--json"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(ran.stdout.lines().count(), 1);
+    assert_golden("streams.json", &streams(&script, &ran.stdout));
+    assert_golden(
+        "metrics.txt",
+        &metrics(&script.harness.admin_page("/metrics")),
+    );
 
     // What a restart would know of a stream that runs.
-    let state = script.stage.folder.path().join("state");
+    let state = script.harness.state();
     let stream_id = &script.meeting.streams()[0];
     let mut registry = String::new();
-    wait_for("the stream is in the state", || {
+    wait_until("the stream is in the state", || {
         registry = registry_by_log(&state);
         registry.contains(stream_id)
     });
@@ -501,9 +450,12 @@ fn a_stream_with_everything() {
     assert_golden("registry.json", &registry);
 
     script.end_meeting();
-    assert_golden("metrics.txt", &metrics(&get(admin, "/metrics")));
+    assert_golden(
+        "metrics.txt",
+        &metrics(&script.harness.admin_page("/metrics")),
+    );
     let mut listed = String::new();
-    for (name, bytes) in files_below(&script.folder()) {
+    for (name, bytes) in names_and_bytes(&script.harness.stream_folder()) {
         if !is_text(&name) {
             listed += &script.masked(&described(&name, &bytes));
             continue;
@@ -532,7 +484,7 @@ fn streams_in_other_codecs() {
         ("g711", "per-speaker", 160),
         ("g722", "mixed", 160),
     ] {
-        let stage = Harness::start(
+        let harness = Harness::start(
             options(),
             &[
                 ("RTMS_MEDIA", "all"),
@@ -544,7 +496,7 @@ fn streams_in_other_codecs() {
                 ("RTMS_SHARE_CODEC", "png"),
             ],
         );
-        let script = Scripted::start(stage);
+        let script = Scripted::start(harness);
         let mut media = phrases(&script);
         match streams {
             "mixed" => {
@@ -557,14 +509,14 @@ fn streams_in_other_codecs() {
         media.extend(pictures(&script, 16, "png"));
         script.send(Socket::Media, &media);
         // A picture is the last message that was sent; what is read is written before the end.
-        let folder = script.folder();
-        wait_for("the last picture", || {
+        let folder = script.harness.stream_folder();
+        wait_until("the last picture", || {
             let index = fs::read_to_string(folder.join("share/frames.jsonl"));
             index.is_ok_and(|index| index.lines().count() == 4)
         });
         script.end_meeting();
         listed += &format!("== {codec}, {streams}\n");
-        for (name, bytes) in files_below(&folder) {
+        for (name, bytes) in names_and_bytes(&folder) {
             // Pictures are the same in each of these streams.
             let is_shown = name.starts_with("audio-") || codec == "opus";
             if name.ends_with("/frames.jsonl") {

@@ -11,9 +11,9 @@ use crate::api::scripted;
 
 #[test]
 fn each_product_is_started_and_stopped() {
-    let stage = Harness::new(Options::default());
+    let harness = Harness::start(Options::default(), &[]);
     // Streams that commands start are received by a server that runs beside them.
-    let server = stage.serve("a");
+
     for (product, word, id) in [
         (DemoProduct::Meeting, "meeting", None),
         (DemoProduct::Webinar, "webinar", None),
@@ -27,10 +27,10 @@ fn each_product_is_started_and_stopped() {
         if let Some(id) = id {
             script.id = id.to_owned();
         }
-        let meeting = stage.zoom.start_meeting(script);
+        let meeting = harness.zoom.start_meeting(script);
         let id = id.map_or(meeting.script().number.to_string(), str::to_owned);
         for action in ["start", "pause", "resume", "stop"] {
-            let ran = stage.run("command", &[action, &id, "--product", word]);
+            let ran = harness.run_apart(&[action, &id, "--product", word]);
             assert_eq!(ran.code, Some(0), "{ran:?}");
             let line = format!(
                 "{action} {}",
@@ -39,12 +39,12 @@ fn each_product_is_started_and_stopped() {
             assert!(ran.stdout.starts_with(line.trim()), "{ran:?}");
             assert_eq!(ran.stdout.lines().count(), 1, "{ran:?}");
             if action == "start" {
-                wait_for(&meeting, Step::Ready, &server);
+                wait_until_step(&meeting, Step::Ready);
             }
         }
-        wait_for(&meeting, Step::StoppedAnswered, &server);
+        wait_until_step(&meeting, Step::StoppedAnswered);
     }
-    stage.ends_well(server);
+    harness.leave();
 }
 
 /// Each use of a refresh token ends the one before, so only the server can use it: it makes the calls
@@ -52,42 +52,42 @@ fn each_product_is_started_and_stopped() {
 #[test]
 fn with_a_refresh_token_commands_ask_the_server() {
     use std::os::unix::fs::PermissionsExt;
-    let stage = Harness::new(Options {
-        credentials: Credentials::Refresh,
-        ..Options::default()
-    });
-    let server = stage.serve("a");
-    let meeting = stage.meet("asked");
-    wait_for(&meeting, Step::FirstPhrase, &server);
-    let state = stage.scratch.path().join("a/state");
+    let mut harness = Harness::start(refreshing(), &[]);
+
+    let meeting = meet(&harness, "asked");
+    wait_until_step(&meeting, Step::FirstPhrase);
+    let state = harness.state();
     let socket = state.join("control.sock");
     let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&state), mode(&socket)), (0o700, 0o600));
     let number = meeting.script().number.to_string();
-    let calls = stage.zoom.oauth_calls().len();
+    let calls = harness.zoom.oauth_calls().len();
     for action in ["pause", "resume"] {
-        let ran = stage.run("a", &[action, &number]);
+        let ran = harness.run(&[action, &number]);
         assert_eq!(ran.code, Some(0), "{ran:?}");
         let line = format!("{action} meeting {number}: accepted by zoom\n");
         assert_eq!(ran.stdout, line);
     }
-    stage.zoom.script_rest(None, Answer::error(404, 3001, "no"));
-    let ran = stage.run("a", &["pause", "1", "--json"]);
+    harness
+        .zoom
+        .script_rest(None, Answer::error(404, 3001, "no"));
+    let ran = harness.run(&["pause", "1", "--json"]);
     assert_eq!(ran.code, Some(69), "{ran:?}");
     let line: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(line["error"], "meeting_unknown");
     assert_eq!(line["status"], 404);
     assert_eq!(line["code"], 3001);
-    let ran = stage.run("a", &["stop", &number]);
+    let ran = harness.run(&["stop", &number]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    wait_for(&meeting, Step::StoppedAnswered, &server);
-    assert_eq!(stage.zoom.oauth_calls().len(), calls, "one token for all");
-    stage.ends_well(server);
+    wait_until_step(&meeting, Step::StoppedAnswered);
+    assert_eq!(harness.zoom.oauth_calls().len(), calls, "one token for all");
+    harness.assert_no_violations();
+    harness.terminate();
     // Without a server the command uses the stored token itself.
     assert!(!socket.exists());
-    let ran = stage.run("a", &["pause", "1"]);
+    let ran = harness.run(&["pause", "1"]);
     assert!(!ran.stdout.contains("state"), "{ran:?}");
-    assert!(stage.zoom.oauth_calls().len() > calls);
+    assert!(harness.zoom.oauth_calls().len() > calls);
 }
 
 #[test]
@@ -126,12 +126,12 @@ fn a_participant_is_named_to_zoom() {
 
 #[test]
 fn the_exit_code_tells_the_class() {
-    let stage = Harness::new(Options::default());
+    let harness = Harness::builder(Options::default()).without_server();
     let start = |answer: Option<Answer>| {
         if let Some(answer) = answer {
-            stage.zoom.script_rest(None, answer);
+            harness.zoom.script_rest(None, answer);
         }
-        let ran = stage.run("command", &["start", "81234567890", "--json"]);
+        let ran = harness.run_apart(&["start", "81234567890", "--json"]);
         let line: Value = serde_json::from_str(&ran.stdout).unwrap();
         assert_eq!(ran.stdout.lines().count(), 1);
         assert_eq!(
@@ -165,11 +165,11 @@ fn the_exit_code_tells_the_class() {
         let expected = (code, error.to_owned(), class.to_owned());
         assert_eq!(start(answer), expected);
     }
-    stage
+    harness
         .zoom
         .script_oauth(Answer::error(401, 4702, "Invalid client"));
     assert_eq!(start(None).0, 78);
-    stage.zoom.script_oauth(Answer::Truncated(200));
+    harness.zoom.script_oauth(Answer::Truncated(200));
     assert_eq!(
         start(None),
         (69, "truncated".to_owned(), "retry".to_owned())
@@ -182,7 +182,7 @@ fn the_exit_code_tells_the_class() {
         &["start", "a/B+c=="],
         &["start", "81234567890", "--participant"],
     ] {
-        let ran = stage.run("command", arguments);
+        let ran = harness.run_apart(arguments);
         assert_eq!(ran.code, Some(64), "{ran:?}");
     }
     let ran = run(&["start", "81234567890"], &[]);
@@ -212,8 +212,8 @@ fn a_session_needs_no_other_credentials() {
 
 #[test]
 fn check_online_tells_what_can_be_seen() {
-    let stage = Harness::new(Options::default());
-    let ran = stage.run("a", &["check", "--online"]);
+    let harness = Harness::builder(Options::default()).without_server();
+    let ran = harness.run(&["check", "--online"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     for words in [
         "ok    token: server-to-server (ZOOM_ACCOUNT_ID), expires in ",
@@ -225,19 +225,20 @@ fn check_online_tells_what_can_be_seen() {
     ] {
         assert!(ran.stdout.contains(words), "{words}: {}", ran.stdout);
     }
-    assert!(!stage.scratch.path().join("a/state").exists());
-    assert_eq!(stage.zoom.violations(), Vec::<String>::new());
+    assert!(!harness.state().exists());
+    harness.assert_no_violations();
 }
 
 #[test]
 fn check_online_names_a_scope_that_is_missing() {
-    let stage = Harness::new(Options {
+    let harness = Harness::builder(Options {
         credentials: Credentials::Refresh,
         scopes: "meeting:update:participant_rtms_app_status meeting:read:meeting_audio".to_owned(),
         ..Options::default()
-    });
+    })
+    .without_server();
     for _ in 0..2 {
-        let ran = stage.run("a", &["check", "--online"]);
+        let ran = harness.run(&["check", "--online"]);
         assert_eq!(ran.code, Some(77), "{ran:?}");
         assert!(
             ran.stdout
@@ -245,7 +246,7 @@ fn check_online_names_a_scope_that_is_missing() {
         );
     }
     // The second one went on with the token that the first one stored.
-    let calls = stage.zoom.oauth_calls();
+    let calls = harness.zoom.oauth_calls();
     assert!(
         calls.len() == 2 && calls.iter().all(|call| call.status == 200),
         "{calls:?}"
@@ -254,8 +255,8 @@ fn check_online_names_a_scope_that_is_missing() {
 
 #[test]
 fn check_online_without_a_token() {
-    let stage = Harness::new(Options::default());
-    let url = stage.zoom.api_url();
+    let harness = Harness::builder(Options::default()).without_server();
+    let url = harness.zoom.api_url();
     let mut environment = vec![
         ("ZOOM_API_URL", url.as_str()),
         ("ZOOM_CLIENT_ID", "app"),
@@ -295,11 +296,11 @@ fn check_online_without_a_token() {
 fn check_alone_touches_nothing() {
     let zoom = TcpListener::bind("127.0.0.1:0").unwrap();
     zoom.set_nonblocking(true).unwrap();
-    let scratch = Scratch::new();
+    let folder = TempDir::new();
     let url = format!("http://{}", zoom.local_addr().unwrap());
-    let config = scratch.path().join("rtms.conf");
-    let state = scratch.path().join("state").display().to_string();
-    let out = scratch.path().join("out").display().to_string();
+    let config = folder.join("rtms.conf");
+    let state = folder.join("state").display().to_string();
+    let out = folder.join("out").display().to_string();
     let text = format!(
         "ZOOM_CLIENT_ID=app\nZOOM_CLIENT_SECRET=s\nZOOM_SECRET_TOKEN=t\nZOOM_REFRESH_TOKEN=r\n\
          ZOOM_API_URL={url}\nZOOM_OAUTH_URL={url}/oauth/token\nRTMS_STATE={state}\nRTMS_OUT={out}\n"
@@ -308,7 +309,7 @@ fn check_alone_touches_nothing() {
     let config = config.display().to_string();
     let ran = run(&["check", "--config", &config], &[]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    let names: Vec<_> = scratch
+    let names: Vec<_> = folder
         .path()
         .read_dir()
         .unwrap()

@@ -9,119 +9,115 @@ use super::*;
 
 #[test]
 fn fifty_meetings_at_once_are_one_token() {
-    let stage = Harness::new(Options::default());
-    let server = stage.serve("a");
+    let harness = Harness::start(Options::default(), &[]);
+
     // So late that all of them wait for it.
-    stage
+    harness
         .zoom
         .script_oauth(Answer::Late(Duration::from_millis(300)));
-    let meetings: Vec<MeetingHandle> = (0..50).map(|n| stage.meet(&format!("fifty {n}"))).collect();
+    let meetings: Vec<MeetingHandle> = (0..50)
+        .map(|n| meet(&harness, &format!("fifty {n}")))
+        .collect();
     for meeting in &meetings {
-        wait_for(meeting, Step::FirstPhrase, &server);
-        assert_eq!(stage.statuses(meeting), [204]);
+        wait_until_step(meeting, Step::FirstPhrase);
+        assert_eq!(harness.rest_statuses(meeting), [204]);
     }
-    assert_eq!(stage.zoom.oauth_calls().len(), 1);
-    stage.ends_well(server);
+    assert_eq!(harness.zoom.oauth_calls().len(), 1);
+    harness.leave();
 }
 
 #[test]
 fn a_token_that_ends_in_mid_run_is_replaced() {
     const LIFETIME: Duration = Duration::from_secs(2);
-    let stage = Harness::new(Options {
-        token_lifetime: LIFETIME,
-        ..Options::default()
-    });
-    let server = stage.serve("a");
+    let harness = Harness::start(
+        Options {
+            token_lifetime: LIFETIME,
+            ..Options::default()
+        },
+        &[],
+    );
+
     // Starts without streams: those are not what this is about.
     let start = |seed: &str| {
-        let meeting = stage.zoom.start_meeting(MeetingScript {
-            start_delay: WITHIN,
+        let meeting = harness.zoom.start_meeting(MeetingScript {
+            start_delay: PATIENCE,
             ..MeetingScript::plain(seed)
         });
-        wait_for(&meeting, Step::StartCalled, &server);
+        wait_until_step(&meeting, Step::StartCalled);
     };
     start("first");
-    let first = stage.zoom.oauth_calls();
-    until("the end of the last token", || {
+    let first = harness.zoom.oauth_calls();
+    wait_until("the end of the last token", || {
         first.last().unwrap().at.elapsed() > LIFETIME
     });
     start("second");
-    let calls = stage.zoom.oauth_calls();
+    let calls = harness.zoom.oauth_calls();
     assert!(calls.len() > first.len(), "{calls:?}");
-    stage.ends_well(server);
+    harness.leave();
 }
 
 #[test]
 fn a_refused_token_is_replaced_once() {
-    let stage = Harness::new(Options::default());
-    let server = stage.serve("a");
-    let first = stage.meet("first");
-    wait_for(&first, Step::StartedAnswered, &server);
-    stage.zoom.revoke_access_tokens();
-    let second = stage.meet("second");
-    wait_for(&second, Step::StartedAnswered, &server);
-    assert_eq!(stage.statuses(&second), [401, 204]);
-    assert_eq!(stage.zoom.oauth_calls().len(), 2);
-    stage.ends_well(server);
+    let harness = Harness::start(Options::default(), &[]);
+
+    let first = meet(&harness, "first");
+    wait_until_step(&first, Step::StartedAnswered);
+    harness.zoom.revoke_access_tokens();
+    let second = meet(&harness, "second");
+    wait_until_step(&second, Step::StartedAnswered);
+    assert_eq!(harness.rest_statuses(&second), [401, 204]);
+    assert_eq!(harness.zoom.oauth_calls().len(), 2);
+    harness.leave();
 }
 
 #[test]
 fn a_revoked_app_is_told_with_its_remedy_and_not_hammered() {
-    let stage = Harness::new(Options {
-        credentials: Credentials::Refresh,
-        ..Options::default()
-    });
-    let server = stage.serve("a");
-    let first = stage.meet("first");
-    wait_for(&first, Step::StartedAnswered, &server);
-    stage.zoom.revoke_everything();
-    let second = stage.meet("second");
-    logged(
-        &server,
-        &[
-            " ERROR ",
-            "code 4741",
-            "authorize the app again and put the new refresh token into ZOOM_REFRESH_TOKEN",
-        ],
-    );
-    assert_eq!(stage.statuses(&second), [401]);
+    let harness = Harness::start(refreshing(), &[]);
+
+    let first = meet(&harness, "first");
+    wait_until_step(&first, Step::StartedAnswered);
+    harness.zoom.revoke_everything();
+    let second = meet(&harness, "second");
+    harness.wait_until_logged(&[
+        " ERROR ",
+        "code 4741",
+        "authorize the app again and put the new refresh token into ZOOM_REFRESH_TOKEN",
+    ]);
+    assert_eq!(harness.rest_statuses(&second), [401]);
     // Another meeting does not ask again at once.
-    let errors = |server: &ServerProcess| {
-        let lines = server.log().into_iter();
-        lines.filter(|line| line.contains("code 4741")).count()
-    };
-    let before = errors(&server);
-    let third = stage.meet("third");
-    until("a third error", || errors(&server) > before);
-    assert_eq!(stage.statuses(&third), Vec::<u16>::new());
-    assert_eq!(stage.zoom.oauth_calls().len(), 2);
-    stage.ends_well(server);
+    let errors = || harness.count_logged(&["code 4741"]);
+    let before = errors();
+    let third = meet(&harness, "third");
+    wait_until("a third error", || errors() > before);
+    assert_eq!(harness.rest_statuses(&third), Vec::<u16>::new());
+    assert_eq!(harness.zoom.oauth_calls().len(), 2);
+    harness.leave();
 }
 
 #[test]
 fn a_limit_is_kept_in_both_of_its_forms() {
-    let stage = Harness::new(Options::default());
-    let server = stage.serve("a");
-    stage.zoom.script_oauth(Answer::retry_after_seconds(1));
+    let harness = Harness::start(Options::default(), &[]);
+
+    harness.zoom.script_oauth(Answer::retry_after_seconds(1));
     let script = |seed: &str| MeetingScript::plain(seed).number.to_string();
-    stage
+    harness
         .zoom
         .script_rest(Some(&script("seconds")), Answer::retry_after_seconds(1));
     let at = SystemTime::now() + Duration::from_secs(4);
-    stage
+    harness
         .zoom
         .script_rest(Some(&script("date")), Answer::retry_after_date(at));
     let begun = Instant::now();
-    let meetings = ["seconds", "date"].map(|seed| stage.meet(seed));
+    let meetings = ["seconds", "date"].map(|seed| meet(&harness, seed));
     for meeting in &meetings {
-        wait_for(meeting, Step::StartedAnswered, &server);
-        assert_eq!(stage.statuses(meeting), [429, 204]);
+        wait_until_step(meeting, Step::StartedAnswered);
+        assert_eq!(harness.rest_statuses(meeting), [429, 204]);
     }
-    let tokens = stage.zoom.oauth_calls();
+    let tokens = harness.zoom.oauth_calls();
     let statuses: Vec<u16> = tokens.iter().map(|call| call.status).collect();
     assert_eq!(statuses, [429, 200]);
     assert!(tokens[1].at - tokens[0].at >= Duration::from_secs(1));
-    let calls = stage.zoom.rest_calls();
+    let calls = harness.zoom.rest_calls();
     let times = |meeting: &MeetingHandle| {
         let number = meeting.script().number.to_string();
         let of = calls.iter().filter(|call| call.target == number);
@@ -131,22 +127,19 @@ fn a_limit_is_kept_in_both_of_its_forms() {
     assert!(seconds[1] - seconds[0] >= Duration::from_secs(1));
     // The date has whole seconds.
     assert!(times(&meetings[1])[1] - begun >= Duration::from_secs(3));
-    logged(
-        &server,
-        &[
-            " WARN ",
-            "limits the rate",
-            "retry after 1 s",
-            "tried again in",
-        ],
-    );
-    stage.ends_well(server);
+    harness.wait_until_logged(&[
+        " WARN ",
+        "limits the rate",
+        "retry after 1 s",
+        "tried again in",
+    ]);
+    harness.leave();
 }
 
 #[test]
 fn trouble_is_outlasted() {
-    let stage = Harness::new(Options::default());
-    let server = stage.serve("a");
+    let harness = Harness::start(Options::default(), &[]);
+
     let fault = |status| Answer::Json(status, serde_json::json!({}), Vec::new());
     let troubles: [(&str, Vec<Answer>); 6] = [
         ("storm", vec![fault(500), fault(503)]),
@@ -166,13 +159,13 @@ fn trouble_is_outlasted() {
     for (seed, answers) in &troubles {
         let number = MeetingScript::plain(seed).number.to_string();
         for answer in answers {
-            stage.zoom.script_rest(Some(&number), answer.clone());
+            harness.zoom.script_rest(Some(&number), answer.clone());
         }
     }
-    let meetings = troubles.each_ref().map(|(seed, _)| stage.meet(seed));
+    let meetings = troubles.each_ref().map(|(seed, _)| meet(&harness, seed));
     for (meeting, (seed, answers)) in meetings.iter().zip(&troubles) {
-        wait_for(meeting, Step::Ready, &server);
-        let statuses = stage.statuses(meeting);
+        wait_until_step(meeting, Step::Ready);
+        let statuses = harness.rest_statuses(meeting);
         assert_eq!(statuses.len(), answers.len() + 1, "{seed}: {statuses:?}");
         assert_eq!(statuses.last(), Some(&204));
     }
@@ -182,51 +175,39 @@ fn trouble_is_outlasted() {
         ["an HTML page came instead of JSON", "HTTPS_PROXY"],
         ["perhaps only too early", "give the meeting number"],
     ] {
-        logged(
-            &server,
-            &[" WARN ", "will be tried again in", words[0], words[1]],
-        );
+        harness.wait_until_logged(&[" WARN ", "will be tried again in", words[0], words[1]]);
     }
-    stage.ends_well(server);
+    harness.leave();
 }
 
 #[test]
 fn trouble_with_tokens_is_outlasted() {
-    let stage = Harness::new(Options::default());
-    let server = stage.serve("a");
-    stage.zoom.script_oauth(Answer::Reset);
-    stage.zoom.script_oauth(Answer::Truncated(200));
-    let meeting = stage.meet("first");
-    wait_for(&meeting, Step::Ready, &server);
-    let statuses: Vec<u16> = stage
-        .zoom
-        .oauth_calls()
-        .iter()
-        .map(|call| call.status)
-        .collect();
-    assert_eq!(statuses, [0, 200, 200]);
+    let harness = Harness::start(Options::default(), &[]);
+
+    harness.zoom.script_oauth(Answer::Reset);
+    harness.zoom.script_oauth(Answer::Truncated(200));
+    let meeting = meet(&harness, "first");
+    wait_until_step(&meeting, Step::Ready);
+    assert_eq!(oauth_statuses(&harness), [0, 200, 200]);
     for words in [
         ["the connection broke", "check the route to Zoom"],
         ["the answer ended before its end", "check the proxy"],
     ] {
-        logged(
-            &server,
-            &[
-                " WARN ",
-                "fetch access token",
-                "will be tried again in",
-                words[0],
-                words[1],
-            ],
-        );
+        harness.wait_until_logged(&[
+            " WARN ",
+            "fetch access token",
+            "will be tried again in",
+            words[0],
+            words[1],
+        ]);
     }
-    stage.ends_well(server);
+    harness.leave();
 }
 
 #[test]
 fn what_only_a_person_can_change_is_said_once_with_the_remedy() {
-    let stage = Harness::new(Options::default());
-    let server = stage.serve("a");
+    let harness = Harness::start(Options::default(), &[]);
+
     let rows = [
         (400, 2310, "check plan and credits"),
         (400, 4711, "add meeting:update:participant_rtms_app_status"),
@@ -235,87 +216,77 @@ fn what_only_a_person_can_change_is_said_once_with_the_remedy() {
     let meetings = rows.map(|(status, code, remedy)| {
         let seed = format!("row {code}");
         let number = MeetingScript::plain(&seed).number.to_string();
-        stage
+        harness
             .zoom
             .script_rest(Some(&number), Answer::error(status, code, "no"));
-        (stage.meet(&seed), code, remedy)
+        (meet(&harness, &seed), code, remedy)
     });
     for (meeting, code, remedy) in &meetings {
         let code = format!("code {code}");
-        let line = logged(&server, &[" ERROR ", &code, remedy]);
+        let line = harness.wait_until_logged(&[" ERROR ", &code, remedy]);
         let number = meeting.script().number.to_string();
         assert!(line.contains(&format!("start meeting {number}:")), "{line}");
-        assert_eq!(stage.statuses(meeting), [400]);
+        assert_eq!(harness.rest_statuses(meeting), [400]);
     }
-    stage.ends_well(server);
+    harness.leave();
 }
 
 /// The token of a quickstart is over when the meeting begins; a fresh one and a restart later the
 /// meeting is not lost.
 #[test]
 fn a_restart_with_better_credentials_starts_what_failed() {
-    let stage = Harness::new(Options {
+    let options = Options {
         credentials: Credentials::Static,
         // The second server may start the meeting before Zoom is told where it listens.
         webhook_retries: vec![Duration::from_millis(100); 100],
         ..Options::default()
-    });
-    let mut command = stage.command("a");
-    for (_, value) in command
-        .settings
-        .iter_mut()
-        .filter(|(key, _)| key == "access_token")
-    {
-        value.push_str("-over");
-    }
-    let mut server = command.start().unwrap();
-    stage.follow(&server);
-    let meeting = stage.meet("late");
-    logged(
-        &server,
-        &[
-            " ERROR ",
-            "start meeting",
-            "the configured access token",
-            "put a fresh one into access_token",
-        ],
-    );
-    assert_eq!(server.terminate(WITHIN).and_then(|s| s.code()), Some(0));
-    let server = stage.serve("a");
-    wait_for(&meeting, Step::Ready, &server);
-    assert_eq!(stage.statuses(&meeting), [401, 204]);
-    stage.ends_well(server);
+    };
+    let right = options.access_token.clone();
+    let mut harness = Harness::start(options, &[("access_token", "of-yesterday")]);
+    let meeting = meet(&harness, "late");
+    harness.wait_until_logged(&[
+        " ERROR ",
+        "start meeting",
+        "the configured access token",
+        "put a fresh one into access_token",
+    ]);
+    harness.terminate();
+    harness.set("access_token", &right);
+    harness.start_server();
+    wait_until_step(&meeting, Step::Ready);
+    assert_eq!(harness.rest_statuses(&meeting), [401, 204]);
+    harness.leave();
 }
 
 /// Zoom starts the stream and the answer is lost: the stream itself is the answer, and the try
 /// that was planned is not made.
 #[test]
 fn a_meeting_that_has_a_stream_is_not_started_again() {
-    let stage = Harness::new(Options::default());
-    let server = stage.serve("a");
+    let harness = Harness::start(Options::default(), &[]);
+
     let number = MeetingScript::plain("lost").number.to_string();
-    stage.zoom.script_rest(Some(&number), Answer::Lost);
-    let meeting = stage.meet("lost");
-    wait_for(&meeting, Step::FirstPhrase, &server);
+    harness.zoom.script_rest(Some(&number), Answer::Lost);
+    let meeting = meet(&harness, "lost");
+    wait_until_step(&meeting, Step::FirstPhrase);
     // Two phrases a second: longer than the wait before a second try.
-    assert!(meeting.wait_for_phrases(6, WITHIN));
-    assert_eq!(stage.statuses(&meeting), [204]);
+    assert!(meeting.wait_for_phrases(6, PATIENCE));
+    assert_eq!(harness.rest_statuses(&meeting), [204]);
     assert_eq!(meeting.streams().len(), 1);
-    stage.ends_well(server);
+    harness.leave();
 }
 
 #[test]
 fn every_start_names_another_meeting() {
-    let stage = Harness::new(Options::default());
-    let server = stage.serve("a");
-    let meetings = ["one", "two", "three"].map(|seed| stage.meet(seed));
+    let harness = Harness::start(Options::default(), &[]);
+
+    let meetings = ["one", "two", "three"].map(|seed| meet(&harness, seed));
     for meeting in &meetings {
-        wait_for(meeting, Step::Ready, &server);
+        wait_until_step(meeting, Step::Ready);
     }
-    let calls = stage.zoom.rest_calls();
+    let calls = harness.zoom.rest_calls();
     let targets: BTreeSet<&str> = calls.iter().map(|call| call.target.as_str()).collect();
     assert_eq!((calls.len(), targets.len()), (3, 3));
-    stage.ends_well(server);
+    harness.leave();
 }
 
 /// As above, decided: the failure is told first, the next try is planned, then the stream comes.

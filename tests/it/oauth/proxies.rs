@@ -2,14 +2,15 @@
 
 use super::*;
 use crate::api::tls::{proxy, secure_zoom};
+use crate::harness::Ran;
 
 /// `rtmsd start` for these addresses, with that proxy environment; what it said, and the hosts
 /// that the proxy was asked for.
 fn start(host: &str, port: bool, more: &[(&str, &str)], trusts: bool) -> (Ran, Vec<String>, usize) {
-    let scratch = Scratch::new();
+    let folder = TempDir::new();
     let (zoom, authority) = secure_zoom(host, 20);
     let (proxy, heads) = proxy("200 Connection established", zoom.address());
-    let ca = scratch.path().join("ca.pem");
+    let ca = folder.join("ca.pem");
     std::fs::write(&ca, authority.to_pem().unwrap()).unwrap();
     let base = match port {
         true => format!("https://{host}:{}", zoom.address().port()),

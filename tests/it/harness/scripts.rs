@@ -1,0 +1,87 @@
+//! Meetings that many tests play, and waiting for what happens in them.
+
+use std::time::Duration;
+
+use rtmsd::demo::{Begin, End, Ending, MeetingHandle, MeetingScript, Options, Step, Zoom};
+
+use super::PATIENCE;
+
+/// Keep-alives so often that short meetings see some. One that is missed on a busy machine is no
+/// fault as long as Zoom itself, which waits half a minute, would go on.
+pub(crate) fn frequent_keep_alives(every_ms: u64) -> Options {
+    Options {
+        keep_alive: Duration::from_millis(every_ms),
+        unanswered_max: (30_000 / every_ms) as usize,
+        ..Options::default()
+    }
+}
+
+/// A meeting in which so much is said, and which is over then.
+pub(crate) fn short(mut script: MeetingScript, phrases: u64) -> MeetingScript {
+    script.phrases = Some(phrases);
+    script.phrases_per_second = 400.0;
+    script.ending = Ending::AfterPhrases(End::meeting_ended());
+    script
+}
+
+/// Likewise, of one kind.
+pub(crate) fn plain(seed: &str, phrases: u64) -> MeetingScript {
+    short(MeetingScript::plain(seed), phrases)
+}
+
+/// A meeting that goes on.
+pub(crate) fn open(seed: &str) -> MeetingScript {
+    MeetingScript {
+        phrases_per_second: 50.0,
+        ..MeetingScript::plain(seed)
+    }
+}
+
+/// Likewise, whose stream Zoom starts by itself.
+pub(crate) fn open_at_once(seed: &str) -> MeetingScript {
+    MeetingScript {
+        begin: Begin::AtOnce,
+        ..open(seed)
+    }
+}
+
+#[track_caller]
+pub(crate) fn wait_until_step(meeting: &MeetingHandle, step: Step) {
+    let is_seen = meeting.wait_for(step, PATIENCE);
+    let topic = &meeting.script().topic;
+    assert!(is_seen, "{step:?} of {topic}: {:?}", meeting.steps());
+}
+
+/// It has come to its end, in Zoom's eyes.
+#[track_caller]
+pub(crate) fn wait_until_over(meeting: &MeetingHandle) {
+    for step in [Step::Ended, Step::StoppedAnswered, Step::Closed] {
+        wait_until_step(meeting, step);
+    }
+}
+
+/// So many further phrases were sent.
+#[track_caller]
+pub(crate) fn wait_until_more(meeting: &MeetingHandle, phrases: u64) {
+    let is_sent = meeting.wait_for_phrases(meeting.sent_count() + phrases, PATIENCE);
+    let topic = &meeting.script().topic;
+    assert!(is_sent, "{phrases} more of {topic}: {:?}", meeting.steps());
+}
+
+#[track_caller]
+pub(crate) fn wait_until_streaming(meeting: &MeetingHandle) {
+    wait_until_more(meeting, 3);
+}
+
+/// One whole meeting beside whatever else happens.
+#[track_caller]
+pub(crate) fn assert_another_works(zoom: &Zoom, seed: &str) {
+    let meeting = zoom.start_meeting(plain(seed, 10));
+    wait_until_over(&meeting);
+}
+
+/// A figure for those who read the output of the tests.
+#[expect(clippy::print_stderr, reason = "figures are the output of a test")]
+pub(crate) fn report(line: &str) {
+    eprintln!("{line}");
+}
