@@ -37,24 +37,49 @@ pub struct Settings {
     pub format: LogFormat,
 }
 
+/// The levels, each with its word in `RTMS_LOG`.
+pub(crate) const LEVELS: [(&str, LevelFilter); 6] = [
+    ("off", LevelFilter::Off),
+    ("error", LevelFilter::Error),
+    ("warn", LevelFilter::Warn),
+    ("info", LevelFilter::Info),
+    ("debug", LevelFilter::Debug),
+    ("trace", LevelFilter::Trace),
+];
+
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
             level: LevelFilter::Info,
-            format: LogFormat::Auto,
+            format: LogFormat::default(),
         }
     }
 }
 
 /// The form of log lines: `RTMS_LOG_FORMAT`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// [`LogFormat::Text`], in the form that journald reads if stderr is the journal.
+    #[default]
     Auto,
     /// `key=value`.
     Text,
     /// One JSON object a line.
     Json,
+}
+
+impl LogFormat {
+    /// All of them.
+    pub(crate) const ALL: [LogFormat; 3] = [LogFormat::Auto, LogFormat::Text, LogFormat::Json];
+
+    /// The word in `RTMS_LOG_FORMAT`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            LogFormat::Auto => "auto",
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        }
+    }
 }
 
 /// The form of a line.

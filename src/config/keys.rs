@@ -9,8 +9,12 @@ use super::values as read;
 use super::{Config, DEFAULT_HOST, DEFAULT_PORT};
 use crate::admin;
 use crate::coordinator::StreamChoice;
+use crate::daemon::{DEFAULT_AUTO_START, DEFAULT_BUFFER_DATA, OnExit, OnRevoked};
+use crate::delivery::stdout::StdoutFormat;
 use crate::domain::app::{App, DEFAULT_API_URL, DEFAULT_OAUTH_URL};
 use crate::domain::secret::Secret;
+use crate::log;
+use crate::log::LogFormat;
 use crate::protocol::events::EventSelection;
 use crate::protocol::params::{
     AudioCodec, AudioParams, AudioStreams, Channels, Content, FPS_MAX, MediaSelection, Resolution,
@@ -18,7 +22,7 @@ use crate::protocol::params::{
 };
 use crate::protocol::server_url::{AllowedHosts, DEFAULT_ALLOWED_HOSTS};
 use crate::recorder::{DEFAULT_OUT, TranscriptFormats};
-use crate::source::webhook::respond::{DEFAULT_MAX_AGE_S, DEFAULT_PATH};
+use crate::source::webhook::respond::{DEFAULT_MAX_AGE_S, DEFAULT_PATH, DEFAULT_VERIFY};
 use crate::state::DEFAULT_STATE;
 
 /// A key of the configuration.
@@ -195,7 +199,7 @@ pub const KEYS: &[Key] = keys! {
          trusted certificates.";
     "RTMS_TLS_KEY" => to!(tls_key, path),
         "Private key (PEM file). Required together with RTMS_TLS_CERT.";
-    "RTMS_VERIFY_WEBHOOKS" = "on" => to!(config.daemon.webhooks.webhook.verify, read::on_off),
+    "RTMS_VERIFY_WEBHOOKS" = read::switch(DEFAULT_VERIFY) => to!(config.daemon.webhooks.webhook.verify, read::on_off),
         "Check the signatures of webhooks. off only for trials: anyone who reaches the port can\n\
          then start and stop streams.";
     "RTMS_WEBHOOK_MAX_AGE" = DEFAULT_MAX_AGE_S => to!(config.daemon.webhooks.webhook.max_age, |text| read::seconds(text, 1)),
@@ -203,7 +207,7 @@ pub const KEYS: &[Key] = keys! {
          clock.";
 
     ["Starting and stopping"]
-    "RTMS_AUTO_START" = "on" => to!(config.daemon.auto_start, read::on_off),
+    "RTMS_AUTO_START" = read::switch(DEFAULT_AUTO_START) => to!(config.daemon.auto_start, read::on_off),
         "Start a stream by REST when a meeting starts. With off, rtmsd receives the streams that\n\
          others start: the account's rules, a person in the meeting, \"rtmsd start\".";
     "RTMS_STOP_AFTER" = "0"; "10" => stop_after,
@@ -215,20 +219,20 @@ pub const KEYS: &[Key] = keys! {
     "RTMS_STREAMS" = StreamChoice::default().name() => to!(config.daemon.streams, read::stream_choice),
         "Which streams of a meeting are received when several people bring the app. all: each of them\n\
          has a stream. host: only that of the meeting's host.";
-    "RTMS_ON_EXIT" = "leave" => to!(config.daemon.on_exit, read::on_exit),
+    "RTMS_ON_EXIT" = OnExit::default().name() => to!(config.daemon.on_exit, read::on_exit),
         "What happens to running streams when the server ends. leave: they stay open at Zoom, and\n\
          a server that starts again within a minute joins them again. stop: they are ended.";
 
     ["Media"]
-    "RTMS_MEDIA" = "transcript" => to!(config.daemon.media, MediaSelection::from_text),
+    "RTMS_MEDIA" = MediaSelection::default() => to!(config.daemon.media, MediaSelection::from_text),
         "What to receive: any of transcript,audio,video,share,chat, or all. The app needs the scope\n\
          of each. all uses one connection, a list uses one connection for each medium.";
-    "RTMS_EVENTS" = "speaker,participants,sharing" => to!(config.daemon.events, EventSelection::from_text),
+    "RTMS_EVENTS" = EventSelection::default() => to!(config.daemon.events, EventSelection::from_text),
         "Meeting events to receive: any of speaker,participants,sharing,video,chat; for Contact\n\
          Center also consumer,agent,monitor,transfer,conference; or all, or off.";
-    "RTMS_BUFFER_DATA" = "on" => to!(config.daemon.buffer_data, read::on_off),
+    "RTMS_BUFFER_DATA" = read::switch(DEFAULT_BUFFER_DATA) => to!(config.daemon.buffer_data, read::on_off),
         "Also receive what was said between the start of the stream and rtmsd's connection.";
-    "RTMS_TRANSCRIPT_LANGUAGE" = "auto" => to!(config.daemon.params.transcript, TranscriptParams::from_text),
+    "RTMS_TRANSCRIPT_LANGUAGE" = TranscriptParams::AUTO => to!(config.daemon.params.transcript, TranscriptParams::from_text),
         "Language at the start of the meeting, as tag or English name: de, german. After 30 seconds\n\
          Zoom detects the spoken language; with \",pin\" (de,pin) it keeps this one.";
     "RTMS_AUDIO_CODEC" = AudioParams::default().codec.name() => to!(audio.codec, AudioCodec::from_text),
@@ -271,11 +275,11 @@ pub const KEYS: &[Key] = keys! {
     "RTMS_STATE" = DEFAULT_STATE => to!(state, path),
         "Directory for what a restart needs: running streams, webhooks received, tokens. Under\n\
          systemd, with StateDirectory=, the default is $STATE_DIRECTORY.";
-    "RTMS_TRANSCRIPT" = "jsonl,vtt" => to!(transcript, read::transcript_formats),
+    "RTMS_TRANSCRIPT" = TranscriptFormats::default() => to!(transcript, read::transcript_formats),
         "Transcript files: any of jsonl,txt,vtt,srt, or off.";
-    "RTMS_STDOUT" = "text" => to!(config.daemon.stdout, read::stdout_format),
+    "RTMS_STDOUT" = StdoutFormat::default().name() => to!(config.daemon.stdout, read::stdout_format),
         "Form of the transcripts on standard output: text, jsonl or off.";
-    "RTMS_ON_REVOKED" = "delete" => to!(config.daemon.on_revoked, read::on_revoked),
+    "RTMS_ON_REVOKED" = OnRevoked::default().name() => to!(config.daemon.on_revoked, read::on_revoked),
         "What happens when a participant withdraws consent (stop reason 8). delete: all files of the\n\
          stream are deleted at once. keep: they stay, and an error is logged.";
 
@@ -293,9 +297,9 @@ pub const KEYS: &[Key] = keys! {
     "RTMS_ADMIN_TOKEN" secret => to!(config.admin.token, |text| secret(text).map(Some)),
         "Token that clients of RTMS_ADMIN must send as Bearer. Required if RTMS_ADMIN is not a\n\
          loopback address.";
-    "RTMS_LOG" = "info" => to!(config.log.level, read::log_level),
+    "RTMS_LOG" = read::level_name(log::Settings::default().level) => to!(config.log.level, read::log_level),
         "Log level: off, error, warn, info, debug or trace. Only trace logs transcripts and names.";
-    "RTMS_LOG_FORMAT" = "auto" => to!(config.log.format, read::log_format),
+    "RTMS_LOG_FORMAT" = LogFormat::default().name() => to!(config.log.format, read::log_format),
         "Form of log lines: text, json, or auto. auto is text; under systemd with priorities\n\
          instead of times.";
 };

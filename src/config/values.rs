@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::coordinator::StreamChoice;
 use crate::daemon::{OnExit, OnRevoked};
 use crate::delivery::stdout::StdoutFormat;
-use crate::log::LogFormat;
+use crate::log::{LEVELS, LogFormat};
 use crate::protocol::params::{each_word, one_of};
 use crate::protocol::server_url::{bare_host, is_loopback};
 use crate::recorder::TranscriptFormats;
@@ -29,6 +29,14 @@ pub(super) fn on_off(text: &str) -> Read<bool> {
         "on" | "true" | "yes" | "1" => Ok(true),
         "off" | "false" | "no" | "0" => Ok(false),
         _ => Err("on or off".to_owned()),
+    }
+}
+
+/// The word of a switch.
+pub(super) fn switch(is_on: bool) -> &'static str {
+    match is_on {
+        true => "on",
+        false => "off",
     }
 }
 
@@ -149,50 +157,37 @@ fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Read<T> {
 }
 
 pub(super) fn stdout_format(text: &str) -> Read<Option<StdoutFormat>> {
-    let words = [
-        ("text", Some(StdoutFormat::Text)),
-        ("jsonl", Some(StdoutFormat::Jsonl)),
-        ("off", None),
-    ];
-    word(text, &words)
+    let [first, second] = StdoutFormat::ALL.map(|format| (format.name(), Some(format)));
+    word(text, &[first, second, ("off", None)])
 }
 
 pub(super) fn on_revoked(text: &str) -> Read<OnRevoked> {
-    word(
-        text,
-        &[("delete", OnRevoked::Delete), ("keep", OnRevoked::Keep)],
-    )
+    word(text, &OnRevoked::ALL.map(|choice| (choice.name(), choice)))
 }
 
 pub(super) fn stream_choice(text: &str) -> Read<StreamChoice> {
-    let words = [StreamChoice::All, StreamChoice::Host].map(|choice| (choice.name(), choice));
+    let words = StreamChoice::ALL.map(|choice| (choice.name(), choice));
     word(text, &words)
 }
 
 pub(super) fn on_exit(text: &str) -> Read<OnExit> {
-    word(text, &[("leave", OnExit::Leave), ("stop", OnExit::Stop)])
+    word(text, &OnExit::ALL.map(|choice| (choice.name(), choice)))
 }
 
 pub(super) fn log_format(text: &str) -> Read<LogFormat> {
-    let words = [
-        ("auto", LogFormat::Auto),
-        ("text", LogFormat::Text),
-        ("json", LogFormat::Json),
-    ];
-    word(text, &words)
+    word(text, &LogFormat::ALL.map(|format| (format.name(), format)))
 }
 
 pub(super) fn log_level(text: &str) -> Read<::log::LevelFilter> {
-    use ::log::LevelFilter::{Debug, Error, Info, Off, Trace, Warn};
-    let words = [
-        ("off", Off),
-        ("error", Error),
-        ("warn", Warn),
-        ("info", Info),
-        ("debug", Debug),
-        ("trace", Trace),
-    ];
-    word(text, &words)
+    word(text, &LEVELS)
+}
+
+/// The word of a level.
+pub(super) fn level_name(level: ::log::LevelFilter) -> &'static str {
+    let mut levels = LEVELS.into_iter();
+    levels
+        .find(|(_, other)| *other == level)
+        .map_or("", |(word, _)| word)
 }
 
 pub(super) fn transcript_formats(text: &str) -> Read<TranscriptFormats> {

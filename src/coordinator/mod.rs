@@ -112,6 +112,9 @@ pub enum StreamChoice {
 }
 
 impl StreamChoice {
+    /// All of them.
+    pub(crate) const ALL: [StreamChoice; 2] = [StreamChoice::All, StreamChoice::Host];
+
     /// The word in `RTMS_STREAMS`.
     pub const fn name(self) -> &'static str {
         match self {

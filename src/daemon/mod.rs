@@ -53,7 +53,7 @@ use streams::RunningStream;
 
 pub use crate::domain::app::{App, AppCredentials, RestCredentials, RestSettings};
 pub use handle::Handle;
-pub use settings::{OnExit, OnRevoked, Settings};
+pub use settings::{DEFAULT_AUTO_START, DEFAULT_BUFFER_DATA, OnExit, OnRevoked, Settings};
 pub use shutdown::GRACE;
 
 /// Most webhooks that wait for the daemon. Each takes microseconds; a full inbox is answered 503,
@@ -186,6 +186,10 @@ impl fmt::Debug for Daemon {
 
 impl Daemon {
     /// Starts everything but the streams; webhooks are answered from here on.
+    ///
+    /// # Errors
+    /// The settings have not one app; a file that they name (certificate, roots, state directory)
+    /// cannot be used; the system refuses a socket or a thread.
     pub fn start(
         listeners: Vec<TcpListener>,
         settings: Settings,

@@ -24,6 +24,19 @@ pub enum OnExit {
     Stop,
 }
 
+impl OnExit {
+    /// All of them.
+    pub(crate) const ALL: [OnExit; 2] = [OnExit::Leave, OnExit::Stop];
+
+    /// The word in `RTMS_ON_EXIT`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            OnExit::Leave => "leave",
+            OnExit::Stop => "stop",
+        }
+    }
+}
+
 /// What withdrawn consent (stop reason 8) does to a stream's files: `RTMS_ON_REVOKED`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnRevoked {
@@ -34,8 +47,27 @@ pub enum OnRevoked {
     Keep,
 }
 
+impl OnRevoked {
+    /// All of them.
+    pub(crate) const ALL: [OnRevoked; 2] = [OnRevoked::Delete, OnRevoked::Keep];
+
+    /// The word in `RTMS_ON_REVOKED`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            OnRevoked::Delete => "delete",
+            OnRevoked::Keep => "keep",
+        }
+    }
+}
+
+/// `RTMS_AUTO_START` where it is not set.
+pub const DEFAULT_AUTO_START: bool = true;
+/// `RTMS_BUFFER_DATA` where it is not set: Zoom's default.
+pub const DEFAULT_BUFFER_DATA: bool = true;
+
 /// Everything that an operator decides about the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Settings {
     /// The apps whose streams are received: one today.
     pub apps: Vec<App>,
@@ -83,14 +115,14 @@ impl Settings {
         Settings {
             apps: vec![app],
             webhooks: ingress::Settings::default(),
-            auto_start: true,
+            auto_start: DEFAULT_AUTO_START,
             stop_after: None,
             streams: StreamChoice::default(),
             media: MediaSelection::default(),
             params: MediaParams::default(),
             video_participant: None,
             events: EventSelection::default(),
-            buffer_data: true,
+            buffer_data: DEFAULT_BUFFER_DATA,
             allowed_hosts: AllowedHosts::default(),
             ca_file: None,
             proxy: ProxyEnv::default(),

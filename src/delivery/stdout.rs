@@ -34,6 +34,19 @@ pub enum StdoutFormat {
     Jsonl,
 }
 
+impl StdoutFormat {
+    /// All of them.
+    pub(crate) const ALL: [StdoutFormat; 2] = [StdoutFormat::Text, StdoutFormat::Jsonl];
+
+    /// The word in `RTMS_STDOUT`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            StdoutFormat::Text => "text",
+            StdoutFormat::Jsonl => "jsonl",
+        }
+    }
+}
+
 /// The owner of the stdout thread.
 #[derive(Debug)]
 pub struct Stdout {

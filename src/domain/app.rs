@@ -81,6 +81,7 @@ impl Default for RestSettings {
 /// Whose token the calls are made with. Where several are configured, the first of this order is
 /// used.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RestCredentials {
     /// A token as it is, good until it expires.
     Static {

@@ -63,6 +63,7 @@ pub enum Precision {
 
 /// `attribute` of a phrase (RTMS media reference).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Change {
     /// 0 or 1, or a number that is not known: the phrase stands.
     #[default]

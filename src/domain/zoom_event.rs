@@ -4,6 +4,7 @@ use crate::domain::product::Product;
 
 /// One webhook, signature checked and parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ZoomEvent {
     /// `event_ts`: when Zoom says it happened, Unix milliseconds; 0 when absent.
     pub event_ts_ms: u64,
@@ -13,6 +14,7 @@ pub struct ZoomEvent {
 
 /// What a webhook says. Every string in it is bounded by the parser and untrusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ZoomEventKind {
     /// `meeting.started` (or `webinar.started`): a stream may be started by REST.
     MeetingStarted(MeetingInfo),
@@ -88,6 +90,7 @@ impl ZoomEventKind {
 
 /// A meeting that began, lives or ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MeetingInfo {
     /// Meeting or webinar.
     pub product: Product,
@@ -112,6 +115,7 @@ pub struct ParticipantJoined {
 
 /// A stream that waits for us.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub struct StreamStarted {
     /// Which product it comes from.
     pub product: Product,
@@ -137,6 +141,7 @@ pub struct StreamStarted {
 
 /// A stream whose signaling connection Zoom lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StreamInterrupted {
     /// Which product it comes from.
     pub product: Product,
@@ -150,6 +155,7 @@ pub struct StreamInterrupted {
 
 /// A stream that is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StreamStopped {
     /// Which product it comes from.
     pub product: Product,

@@ -2,6 +2,8 @@
 //!
 //! Contact Center gives numbers from 8 on another meaning, so every question names the product.
 
+use std::fmt;
+
 use crate::domain::product::Product;
 
 /// Meetings, webinars and Video SDK sessions; the number is the place in the table (RTMS event
@@ -101,6 +103,7 @@ pub fn event_name(product: Product, number: i64) -> Option<&'static str> {
 
 /// Events that are subscribed to together, by a readable name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum EventGroup {
     /// Who speaks.
     Speaker,
@@ -201,8 +204,22 @@ impl Default for EventSelection {
     }
 }
 
+/// As [`EventSelection::from_text`] reads it.
+impl fmt::Display for EventSelection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.groups.is_empty() {
+            return f.write_str("off");
+        }
+        let names: Vec<&str> = self.groups.iter().map(|group| group.name()).collect();
+        f.write_str(&names.join(","))
+    }
+}
+
 impl EventSelection {
-    /// Reads a comma-separated list of groups, `all`, or `off`. The error says what was expected.
+    /// Reads a comma-separated list of groups, `all`, or `off`.
+    ///
+    /// # Errors
+    /// Another word; the error says what was expected.
     pub fn from_text(text: &str) -> Result<EventSelection, String> {
         let mut groups = match text {
             "all" => EventGroup::ALL.to_vec(),

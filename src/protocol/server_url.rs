@@ -178,6 +178,9 @@ impl std::error::Error for UrlError {}
 
 impl ServerUrl {
     /// Checks one URL.
+    ///
+    /// # Errors
+    /// It is empty, malformed, without TLS, or names a host that is not allowed.
     pub fn parse(text: &str, allowed: &AllowedHosts) -> Result<ServerUrl, UrlError> {
         let text = text.trim();
         if text.is_empty() {

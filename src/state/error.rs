@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// A state directory that cannot be used, or a file in it that cannot.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Error {
     /// Another process has it.
     InUse {

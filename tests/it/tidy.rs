@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+mod public_face;
+
 /// A folder or file of `src`; the folders of ours that it may use; the crates of others.
 /// `domain`'s words are open to all, and so are `std` and what [`IMPURE`] folders may always use.
 const BORDERS: &[(&str, &[&str], &[&str])] = &[
@@ -675,76 +677,4 @@ fn the_guard_finds_what_it_is_for() {
         1
     );
     assert_eq!(check("attic/mod.rs", "").len(), 1);
-}
-
-/// The names that `lib.rs` and `protocol` re-export for everyone: `module::Name`, sorted.
-fn public_names() -> Vec<String> {
-    let mut names = Vec::new();
-    for (file, module) in [("lib.rs", ""), ("protocol/mod.rs", "protocol::")] {
-        let text = fs::read_to_string(root().join(file)).expect("a source");
-        let (mut inner, mut is_hidden) = ("", false);
-        let code = code(&text);
-        let mut rest = code.as_str();
-        // Statement by statement: a `pub use`, or the start or end of a module with a body.
-        while let Some(at) = rest.find([';', '{', '}']) {
-            let (statement, after) = rest.split_at(at);
-            let end = &after[..1];
-            let statement = statement.trim();
-            is_hidden |= statement.contains("#[doc(hidden)]") || statement.contains("#[cfg(");
-            if let Some((_, path)) = statement.split_once("pub use ") {
-                let (path, group, used) = match end {
-                    "{" => {
-                        let close = after.find('}').expect("a group ends");
-                        (path, &after[1..close], close + 1)
-                    }
-                    _ => path
-                        .rsplit_once("::")
-                        .map_or(("", path, 0), |(p, n)| (p, n, 0)),
-                };
-                assert!(!path.is_empty());
-                if !is_hidden {
-                    for name in group
-                        .split(',')
-                        .map(str::trim)
-                        .filter(|name| !name.is_empty())
-                    {
-                        let name = name.rsplit(" as ").next().unwrap_or(name);
-                        names.push(format!("{module}{inner}{name}"));
-                    }
-                }
-                rest = &after[used.max(1)..];
-                rest = rest.strip_prefix(';').unwrap_or(rest);
-                is_hidden = false;
-                continue;
-            }
-            if end == "{" && statement.ends_with("mod webhook") {
-                inner = "webhook::";
-            } else if end == "}" {
-                inner = "";
-            }
-            if end == ";" {
-                is_hidden = false;
-            }
-            rest = &after[1..];
-        }
-    }
-    names.sort();
-    names
-}
-
-/// The public face is what this file says: a change of it is made on purpose.
-#[test]
-fn the_public_names_are_those_of_the_list() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/public_names.txt");
-    let found = public_names();
-    assert!(found.len() > 60, "{found:?}");
-    if std::env::var_os("RTMSD_GOLDEN").is_some_and(|value| value == "write") {
-        fs::write(&path, found.join("\n") + "\n").expect("the list");
-    }
-    let expected = fs::read_to_string(&path).expect("the list");
-    let expected: Vec<&str> = expected.lines().collect();
-    assert_eq!(
-        found, expected,
-        "is it meant? RTMSD_GOLDEN=write cargo test tidy::"
-    );
 }

@@ -123,6 +123,7 @@ impl KeepAlive<'_> {
 
 /// Messages 14, 15, 16.
 #[derive(Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Packet<'a> {
     /// Whose; [`Id::NOBODY`] for the mix of all, and where only the channel says whose.
     pub user_id: Id<'a>,
@@ -138,6 +139,7 @@ pub struct Packet<'a> {
 
 /// Message 18. Its fields are young and vary, so it is kept whole, too.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Chat<'a> {
     /// When, in Unix milliseconds.
     pub timestamp_ms: u64,
@@ -155,6 +157,7 @@ pub struct Chat<'a> {
 
 /// Message 6.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct MeetingEvent<'a> {
     /// `event_type`; `None` in a V2 message, whose `event_code` has another meaning.
     pub event_type: Option<i64>,

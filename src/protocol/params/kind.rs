@@ -1,5 +1,7 @@
 //! The kinds of media, and which of them are wanted.
 
+use std::fmt;
+
 use crate::domain::product::Product;
 
 /// A kind of media; also the choice of one socket for all of them.
@@ -103,6 +105,14 @@ impl Default for MediaSelection {
     }
 }
 
+/// As [`MediaSelection::from_text`] reads it.
+impl fmt::Display for MediaSelection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.kinds.iter().map(|kind| kind.name()).collect();
+        f.write_str(&names.join(","))
+    }
+}
+
 impl MediaSelection {
     /// Takes these kinds, each once. `None` when there is none; [`MediaKind::All`] covers the rest.
     pub fn new(kinds: &[MediaKind]) -> Option<MediaSelection> {
@@ -117,7 +127,10 @@ impl MediaSelection {
         (!kinds.is_empty()).then_some(MediaSelection { kinds })
     }
 
-    /// Reads a comma-separated list of kinds, or `all`. The error says what was expected.
+    /// Reads a comma-separated list of kinds, or `all`.
+    ///
+    /// # Errors
+    /// Another word; the error says what was expected.
     pub fn from_text(text: &str) -> Result<MediaSelection, String> {
         if text == "all" {
             return Ok(MediaSelection {
@@ -154,8 +167,9 @@ mod tests {
     #[test]
     fn words_become_a_selection() {
         let check = |text: &str, expected: &[MediaKind]| {
-            let found = MediaSelection::from_text(text).map(|found| found.kinds);
-            assert_eq!(found.as_deref(), Ok(expected), "{text}");
+            let found = MediaSelection::from_text(text).expect("a selection");
+            assert_eq!(found.kinds, expected, "{text}");
+            assert_eq!(MediaSelection::from_text(&found.to_string()), Ok(found));
         };
         check("transcript", &[MediaKind::Transcript]);
         check("chat, audio ,chat", &[MediaKind::Audio, MediaKind::Chat]);

@@ -13,9 +13,15 @@ pub struct TranscriptParams {
 }
 
 impl TranscriptParams {
-    /// Reads `auto`, a language, or `LANGUAGE,pin`. The error says what was expected.
+    /// The word of the default: Zoom detects the language.
+    pub(crate) const AUTO: &str = "auto";
+
+    /// Reads `auto`, a language, or `LANGUAGE,pin`.
+    ///
+    /// # Errors
+    /// Another word; the error says what was expected.
     pub fn from_text(text: &str) -> Result<TranscriptParams, String> {
-        if text.eq_ignore_ascii_case("auto") {
+        if text.eq_ignore_ascii_case(TranscriptParams::AUTO) {
             return Ok(TranscriptParams::default());
         }
         let (language, is_pinned) = match text.rsplit_once(',') {

@@ -33,7 +33,10 @@ macro_rules! wire_enum {
                 match number { $( $number => Some($name::$variant), )+ _ => None }
             }
 
-            /// The value of a word, whatever its case; the error says what was expected.
+            /// The value of a word, whatever its case.
+            ///
+            /// # Errors
+            /// Another word; the error says what was expected.
             pub fn from_text(text: &str) -> Result<$name, String> {
                 match text.to_ascii_lowercase().as_str() {
                     $( $word $(| $alias)* => Ok($name::$variant), )+
@@ -157,6 +160,7 @@ wire_enum! {
 
 /// How sound is packed (`content_type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Content {
     /// The bytes of the codec.
     Raw,
@@ -193,7 +197,10 @@ impl Content {
         }
     }
 
-    /// The value of a word; the error says what was expected.
+    /// The value of a word.
+    ///
+    /// # Errors
+    /// Another word; the error says what was expected.
     pub fn from_text(text: &str) -> Result<Content, String> {
         match text.to_ascii_lowercase().as_str() {
             "raw" => Ok(Content::Raw),

@@ -464,6 +464,9 @@ impl Stream {
     /// One message, text or binary, that came on a link.
     ///
     /// What it carried for others is returned, borrowed from it; what it asks of us is polled.
+    ///
+    /// # Errors
+    /// It is no message of RTMS. The stream is as before; the error is for the log.
     pub fn handle_message<'m>(
         &mut self,
         now: Instant,

@@ -2,6 +2,7 @@
 
 pub mod cues;
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,6 +35,24 @@ impl Default for TranscriptFormats {
             txt: false,
             vtt: true,
             srt: false,
+        }
+    }
+}
+
+/// As `RTMS_TRANSCRIPT` has it.
+impl fmt::Display for TranscriptFormats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let formats = [
+            ("jsonl", self.jsonl),
+            ("txt", self.txt),
+            ("vtt", self.vtt),
+            ("srt", self.srt),
+        ];
+        let wanted = formats.iter().filter(|(_, is_wanted)| *is_wanted);
+        let names: Vec<&str> = wanted.map(|(name, _)| *name).collect();
+        match names.as_slice() {
+            [] => f.write_str("off"),
+            names => f.write_str(&names.join(",")),
         }
     }
 }

@@ -36,6 +36,8 @@ const UP: &str = "rtmsd is up\n";
 pub const DEFAULT_PATH: &str = "/webhook";
 /// `RTMS_WEBHOOK_MAX_AGE` where it is not set, in seconds. Zoom's examples allow as much.
 pub const DEFAULT_MAX_AGE_S: u64 = 300;
+/// `RTMS_VERIFY_WEBHOOKS` where it is not set.
+pub const DEFAULT_VERIFY: bool = true;
 
 /// What is a webhook, and how it is verified. May change while the server runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +56,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             path: DEFAULT_PATH.to_owned(),
-            verify: true,
+            verify: DEFAULT_VERIFY,
             max_age: Duration::from_secs(DEFAULT_MAX_AGE_S),
         }
     }
