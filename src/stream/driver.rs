@@ -396,8 +396,10 @@ impl Driver {
             // Pings are answered by the library at the next read or flush.
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => return,
         };
-        // A name cut in the middle of a character costs that character and not the message.
-        let mut text = String::from_utf8_lossy(bytes);
+        // A name cut in the middle of a character costs that character and not the message. Nearly all
+        // text is UTF-8, which the lossy function alone would check at a tenth of the speed.
+        let mut text =
+            str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed);
         let was_repaired = matches!(text, Cow::Owned(_));
         if let Some(repaired) = message::replace_lone_surrogates(&text) {
             text = Cow::Owned(repaired);
