@@ -58,8 +58,9 @@ pub(super) struct Calls {
     pub(super) stop: Option<Instant>,
     /// People stopped the stream while our start was on its way: if Zoom accepts it, it is undone.
     pub(super) is_overtaken: bool,
-    /// The host joined while our start was on its way: if it is refused, the next follows at once.
-    pub(super) host_joined: bool,
+    /// Who was waited for joined while our start was on its way: if it is refused, the next follows at
+    /// once.
+    pub(super) has_joined: bool,
 }
 
 impl Calls {

@@ -125,7 +125,7 @@ impl StreamChoice {
 }
 
 /// What an operator decides about starting and stopping.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// `RTMS_AUTO_START`, and credentials are there to do it with.
     pub auto_start: bool,
@@ -135,6 +135,8 @@ pub struct Settings {
     pub stop_after: Option<Duration>,
     /// `RTMS_STREAMS`.
     pub streams: StreamChoice,
+    /// `RTMS_PARTICIPANT_USER_ID`: for whom streams are started. Zoom refuses it until they have joined.
+    pub participant_user_id: Option<String>,
 }
 
 /// What the daemon is to do.
@@ -263,6 +265,7 @@ impl Settings {
             can_call: false,
             stop_after: None,
             streams: StreamChoice::All,
+            participant_user_id: None,
         }
     }
 }
@@ -378,7 +381,7 @@ impl Coordinator {
                 }
                 _ => false,
             };
-            if is_due && settings.auto_start {
+            if is_due && self.settings.auto_start {
                 self.start_now(now, &uuid);
             }
         }

@@ -11,6 +11,7 @@
 /// | `meeting.started`, newer | call, Starting | . | . | . | call, Starting | . | call, Starting |
 /// | somebody joined, newer | call, Starting | . | . | . | . | . | call, Starting |
 /// | the host joined | call, Starting | . | call, Starting | . | . | . | call, Starting |
+/// | the participant of `RTMS_PARTICIPANT_USER_ID` joined | call, Starting | . | call, Starting | . | . | . | call, Starting |
 /// | any of these, older than a stream or the end | . | . | . | . | . | . | . |
 /// | `rtms_started` | Started | Started | Started | . | Started | Started | Started |
 /// | a stop by people (2) | Stopped | Stopped | Stopped | Stopped | Stopped | . | . |
@@ -35,8 +36,8 @@ pub(super) enum Phase {
     Idle,
     /// A REST start is due, on its way, or waits to be made again.
     Starting,
-    /// Zoom refuses the start, perhaps because the host is not there; it is made again slowly, and at
-    /// once when the host joins.
+    /// Zoom refuses the start, perhaps because the host, or the participant for whom it is made, is not
+    /// there; it is made again slowly, and at once when one of them joins.
     AwaitingHost,
     /// A start was accepted, or a stream came.
     Started,
@@ -52,7 +53,7 @@ pub(super) enum Phase {
 mod tests {
     use super::Phase;
     use crate::coordinator::tests::*;
-    use crate::coordinator::{Action, StopReason};
+    use crate::coordinator::{Action, Settings, StopReason};
     use crate::domain::rest::{FailureClass, RestAction};
     use crate::domain::zoom_event::{MeetingInfo, ParticipantJoined, StreamStopped, ZoomEventKind};
     use crate::protocol::EndReason;
@@ -73,7 +74,7 @@ mod tests {
     fn joined(who: &str) -> ZoomEventKind {
         ZoomEventKind::ParticipantJoined(ParticipantJoined {
             meeting: hosted(),
-            participant_id: Some(who.to_owned()),
+            participant_ids: vec![who.to_owned()],
         })
     }
 
@@ -84,9 +85,16 @@ mod tests {
         }
     }
 
+    fn named() -> Settings {
+        Settings {
+            participant_user_id: Some("named".to_owned()),
+            ..settings()
+        }
+    }
+
     /// A world whose meeting is in that phase.
     fn in_phase(phase: Phase) -> World {
-        let mut w = world(settings());
+        let mut w = world(named());
         if phase == Phase::Idle {
             w.coordinator.settings.auto_start = false;
         }
@@ -140,6 +148,9 @@ mod tests {
             "`meeting.started`, newer" => w.webhook(THEN, ZoomEventKind::MeetingStarted(hosted())),
             "somebody joined, newer" => w.webhook(THEN, joined("guest")),
             "the host joined" => w.webhook(THEN, joined("host")),
+            "the participant of `RTMS_PARTICIPANT_USER_ID` joined" => {
+                w.webhook(THEN, joined("named"))
+            }
             "any of these, older than a stream or the end" => {
                 let mut actions = w.webhook(T0 - 1, ZoomEventKind::MeetingStarted(hosted()));
                 actions.extend(w.webhook(T0 - 1, joined("guest")));
@@ -158,8 +169,8 @@ mod tests {
             "it is not permitted" => w.call(RestAction::Start, fails(FailureClass::NotPermitted)),
             "it fails for good" => w.call(RestAction::Start, fails(FailureClass::GiveUp)),
             "our own stop is accepted" => w.call(RestAction::Stop, Ok(())),
-            "a reload of the configuration" => w.coordinator.reload(w.now, settings()),
-            "a restart of the process" => w.restart(settings()),
+            "a reload of the configuration" => w.coordinator.reload(w.now, named()),
+            "a restart of the process" => w.restart(named()),
             other => panic!("the table has a row that is not walked: {other}"),
         }
     }
@@ -203,6 +214,6 @@ mod tests {
                 walked += 1;
             }
         }
-        assert_eq!(walked, 17 * PHASES.len());
+        assert_eq!(walked, 18 * PHASES.len());
     }
 }

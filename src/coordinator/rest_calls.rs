@@ -140,7 +140,7 @@ impl Coordinator {
             return;
         };
         meeting.calls.is_overtaken = false;
-        let host_joined = std::mem::take(&mut meeting.calls.host_joined);
+        let has_joined = std::mem::take(&mut meeting.calls.has_joined);
         let Start::Trying { attempts, since } = &mut meeting.start else {
             return;
         };
@@ -160,14 +160,21 @@ impl Coordinator {
         if !awaits_host {
             return self.try_again(now, call, failed, delay);
         }
-        let delay = if host_joined { Duration::ZERO } else { delay };
+        let delay = if has_joined { Duration::ZERO } else { delay };
+        let (reason, awaited) = match self.settings.participant_user_id {
+            None => ("perhaps the host is not there yet", "the host"),
+            Some(_) => (
+                "perhaps the participant of RTMS_PARTICIPANT_USER_ID, or the host, is not there yet",
+                "that participant or the host",
+            ),
+        };
         // It is said once in full; then only that it is still so.
         let (severity, text) = match did_await {
             false => (
                 Severity::Warn,
                 format!(
-                    "{}; perhaps the host is not there yet: waiting for the host to join, next try in \
-                     {:.1} s, then more and more slowly",
+                    "{}; {reason}: waiting for {awaited} to join, next try in {:.1} s, then more and \
+                     more slowly",
                     describe_failure(call, failed),
                     delay.as_secs_f32()
                 ),
@@ -175,7 +182,7 @@ impl Coordinator {
             true => (
                 Severity::Info,
                 format!(
-                    "start still not permitted, waiting for the host to join {}; next try in {:.1} s",
+                    "start still not permitted, waiting for {awaited} to join {}; next try in {:.1} s",
                     log_fields(call),
                     delay.as_secs_f32()
                 ),

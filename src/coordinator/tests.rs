@@ -25,12 +25,13 @@ pub(super) fn settings() -> Settings {
         can_call: true,
         stop_after: None,
         streams: StreamChoice::All,
+        participant_user_id: None,
     }
 }
 
 pub(super) fn world(settings: Settings) -> World {
     World {
-        coordinator: Coordinator::new(settings),
+        coordinator: Coordinator::new(settings.clone()),
         snapshot: Coordinator::new(settings).to_json(),
         now: Now {
             instant: Instant::now(),
@@ -1013,9 +1014,9 @@ fn a_reload_that_brings_credentials_starts_the_meetings_that_are_on() {
         can_call: false,
         ..settings()
     };
-    let mut w = world(without);
+    let mut w = world(without.clone());
     assert_eq!(w.meeting_started(T0), []);
-    assert_eq!(w.coordinator.reload(w.now, without), []);
+    assert_eq!(w.coordinator.reload(w.now, without.clone()), []);
     let actions = w.coordinator.reload(w.now, settings());
     assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
     // A stream that was there and ended, ended by somebody's will.
@@ -1293,7 +1294,7 @@ impl World {
     fn joins(&mut self, ts: u64, who: Option<&str>) -> Vec<Action> {
         let joined = ParticipantJoined {
             meeting: hosted(),
-            participant_id: who.map(str::to_owned),
+            participant_ids: who.map(str::to_owned).into_iter().collect(),
         };
         self.webhook(ts, ZoomEventKind::ParticipantJoined(joined))
     }
@@ -1345,6 +1346,50 @@ fn a_host_who_joins_while_the_call_is_on_its_way_is_not_missed() {
 }
 
 #[test]
+fn a_named_participant_who_joins_is_a_reason_to_try_at_once() {
+    let refused = || Err(failed(FailureClass::NotPermitted));
+    let named = || Settings {
+        participant_user_id: Some("named".to_owned()),
+        ..settings()
+    };
+    let mut w = world(named());
+    w.webhook(T0, ZoomEventKind::MeetingStarted(hosted()));
+    let actions = w.call(RestAction::Start, refused());
+    let [Action::Log(Severity::Warn, text), Action::CallRest(_)] = &actions[..] else {
+        panic!("{actions:?}");
+    };
+    assert!(text.contains("RTMS_PARTICIPANT_USER_ID"), "{text}");
+    assert_eq!(w.joins(T0 + 1, Some("guest")), []);
+    let actions = w.joins(T0 + 2, Some("named"));
+    assert!(is_cancelled(&actions));
+    assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
+    assert!(matches!(&actions[0], Action::Log(Severity::Info, text)
+        if text.starts_with("the participant of RTMS_PARTICIPANT_USER_ID joined")));
+    // While a call is on its way.
+    let actions = w.call(RestAction::Start, refused());
+    w.pass(w.calls(&actions)[0].1);
+    assert_eq!(w.joins(T0 + 3, Some("named")), []);
+    let actions = w.call(RestAction::Start, refused());
+    assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
+    // By a setting that came with a reload, too, and not by one that went.
+    for (next, expected) in [
+        (named(), vec![(RestAction::Start, NOW)]),
+        (settings(), vec![]),
+    ] {
+        let mut w = world(Settings {
+            participant_user_id: (expected.is_empty()).then(|| "named".to_owned()),
+            ..settings()
+        });
+        w.webhook(T0, ZoomEventKind::MeetingStarted(hosted()));
+        w.call(RestAction::Start, refused());
+        w.coordinator.reload(w.now, next);
+        w.call(RestAction::Start, refused());
+        let actions = w.joins(T0 + 1, Some("named"));
+        assert_eq!(w.calls(&actions), expected);
+    }
+}
+
+#[test]
 fn waiting_for_a_host_ends_with_the_meeting_and_survives_a_restart() {
     let refused = || Err(failed(FailureClass::NotPermitted));
     let mut w = world(settings());
@@ -1371,7 +1416,7 @@ fn a_meeting_that_only_its_guests_announce_is_started() {
             meeting_id: String::new(),
             ..life(UUID)
         },
-        participant_id: None,
+        participant_ids: Vec::new(),
     };
     assert_eq!(w.webhook(T0, ZoomEventKind::ParticipantJoined(joined)), []);
     let mut w = world(Settings {
@@ -1435,7 +1480,7 @@ fn whose_stream_it_is_is_known_and_may_decide() {
         streams: StreamChoice::Host,
         ..settings()
     };
-    for (settings, expected) in [(settings(), 3), (host_only, 2)] {
+    for (settings, expected) in [(settings(), 3), (host_only.clone(), 2)] {
         let mut w = world(settings);
         let mut actions = w.webhook(T0, stream("guest", Some(false)));
         actions.extend(w.webhook(T0, stream("host", Some(true))));

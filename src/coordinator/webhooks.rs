@@ -28,7 +28,7 @@ impl Coordinator {
     pub(super) fn participant_joined(&mut self, now: Now, ts: u64, joined: ParticipantJoined) {
         let ParticipantJoined {
             meeting: info,
-            participant_id,
+            participant_ids,
         } = joined;
         let uuid = info.meeting_uuid.clone();
         let Some(meeting) = self.meetings.get(&uuid) else {
@@ -38,30 +38,40 @@ impl Coordinator {
             };
         };
         let host_id = info.host_id.as_ref().or(meeting.host_id.as_ref());
-        let is_host = participant_id.is_some() && host_id == participant_id.as_ref();
+        let named = self.settings.participant_user_id.as_ref();
+        // Zoom refuses a start for a named participant who has not joined, as it does without a host.
+        let who = match participant_ids.iter().any(|id| Some(id) == host_id) {
+            true => Some("the host"),
+            false => (participant_ids.iter().any(|id| Some(id) == named))
+                .then_some("the participant of RTMS_PARTICIPANT_USER_ID"),
+        };
         match meeting.phase() {
             // Idle for long is only what is not to be started.
             Phase::Idle if meeting.started_ms.is_none() || self.settings.auto_start => {
                 self.meeting_lives(now, ts, info)
             }
             Phase::Ended => self.meeting_lives(now, ts, info),
-            Phase::AwaitingHost if is_host => self.host_joined(now, &uuid),
+            Phase::AwaitingHost => {
+                if let Some(who) = who {
+                    self.awaited_joined(now, &uuid, who);
+                }
+            }
             _ => {}
         }
     }
 
-    fn host_joined(&mut self, now: Now, uuid: &str) {
+    fn awaited_joined(&mut self, now: Now, uuid: &str, who: &str) {
         let Some(meeting) = self.meetings.get_mut(uuid) else {
             return;
         };
         if meeting.calls.is_starting(now.instant) {
-            meeting.calls.host_joined = true;
+            meeting.calls.has_joined = true;
             return;
         }
         let id = meeting.meeting_id.clone().unwrap_or_default();
         self.log(
             Severity::Info,
-            &format!("the host joined: starting meeting={id} id={uuid}"),
+            &format!("{who} joined: starting meeting={id} id={uuid}"),
         );
         self.start_now(now, uuid);
     }

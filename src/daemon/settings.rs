@@ -172,6 +172,7 @@ impl Settings {
             can_call,
             stop_after: self.stop_after,
             streams: self.streams,
+            participant_user_id: self.app().rest.participant_user_id.clone(),
         }
     }
 }

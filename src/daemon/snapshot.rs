@@ -127,7 +127,8 @@ fn restore(state: &StateDir, settings: coordinator::Settings) -> Coordinator {
         let read = state.read(name).map_err(|error| error.to_string());
         let parsed = read.and_then(|json| {
             json.map(|json| {
-                Coordinator::from_json(settings, &json).map_err(|error| format!("{name}: {error}"))
+                Coordinator::from_json(settings.clone(), &json)
+                    .map_err(|error| format!("{name}: {error}"))
             })
             .transpose()
         });
@@ -179,6 +180,7 @@ mod tests {
             can_call: false,
             stop_after: None,
             streams: coordinator::StreamChoice::All,
+            participant_user_id: None,
         }
     }
 

@@ -109,8 +109,9 @@ pub struct MeetingInfo {
 pub struct ParticipantJoined {
     /// The meeting; its number is empty where it is not told.
     pub meeting: MeetingInfo,
-    /// The user id of who joined, for those who are signed in.
-    pub participant_id: Option<String>,
+    /// The user ids of who joined: `id` and `participant_user_id`, as far as they are told. A guest
+    /// has none.
+    pub participant_ids: Vec<String>,
 }
 
 /// A stream that waits for us.

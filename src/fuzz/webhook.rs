@@ -38,7 +38,7 @@ pub fn run(bytes: &[u8]) {
         }
         Ok(ZoomEventKind::ParticipantJoined(it)) => {
             id_is_bounded(&it.meeting.meeting_uuid);
-            assert!(it.participant_id.is_none_or(|id| id.len() <= ID_BYTES_MAX));
+            it.participant_ids.iter().for_each(|id| id_is_bounded(id));
         }
         Ok(ZoomEventKind::MeetingEnded(it)) => id_is_bounded(&it.meeting_uuid),
         Ok(ZoomEventKind::UrlValidation { plain_token }) => id_is_bounded(&plain_token),

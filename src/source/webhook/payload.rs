@@ -230,7 +230,10 @@ fn joined(name: &str, product: Product, payload: &Payload<'_>) -> ZoomEventKind 
         .unwrap_or_default();
     ZoomEventKind::ParticipantJoined(ParticipantJoined {
         meeting,
-        participant_id: id(who.id).or_else(|| id(who.participant_user_id)),
+        participant_ids: [who.id, who.participant_user_id]
+            .into_iter()
+            .filter_map(id)
+            .collect(),
     })
 }
 

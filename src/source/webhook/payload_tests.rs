@@ -374,12 +374,12 @@ fn who_joined_is_known_by_the_user_id() {
                 assert_eq!(joined.meeting.meeting_uuid, "u");
                 assert_eq!(joined.meeting.meeting_id, "123");
                 assert_eq!(joined.meeting.host_id.as_deref(), Some("h1"));
-                (joined.meeting.product, joined.participant_id)
+                (joined.meeting.product, joined.participant_ids)
             }
             other => panic!("{other:?}"),
         }
     };
-    let host = Some("h1".to_owned());
+    let host = vec!["h1".to_owned()];
     for (name, product) in [
         ("meeting.participant_joined", Product::Meeting),
         ("meeting.participant_jbh_joined", Product::Meeting),
@@ -393,8 +393,12 @@ fn who_joined_is_known_by_the_user_id() {
         joined(name, r#"{"id":"","participant_user_id":"h1"}"#).1,
         host
     );
+    assert_eq!(
+        joined(name, r#"{"id":"h1","participant_user_id":"p1"}"#).1,
+        ["h1", "p1"]
+    );
     for guest in [r#"{"id":"","user_id":"16778240"}"#, "{}", "null", "7", "[]"] {
-        assert_eq!(joined(name, guest).1, None, "{guest}");
+        assert_eq!(joined(name, guest).1, [""; 0], "{guest}");
     }
     // Without a number it is a sign of life all the same.
     let body = r#"{"event":"meeting.participant_joined","payload":{"object":{"uuid":"u"}}}"#;
