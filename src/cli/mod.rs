@@ -27,7 +27,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use self::args::{Command, Page};
-use self::check::online;
+use self::check::online::{self, TokenUser};
 use crate::config::{Fault, Loaded, Needs, Sources, conf, load};
 use crate::daemon;
 use crate::domain::app::{App, RestCredentials};
@@ -39,7 +39,13 @@ use crate::{log, zoom_api};
 
 /// Parses the arguments of this process, runs the command, and returns its exit code.
 pub fn run() -> ExitCode {
-    let code = match args::parse(std::env::args_os().skip(1)) {
+    let mut args = std::env::args_os().skip(1).peekable();
+    if args.next_if(|first| first == mux::BECOME_FFMPEG).is_some() {
+        let Err(error) = mux::become_ffmpeg(args);
+        eprintln!("rtmsd: {error}");
+        return ExitCode::from(exit::UNAVAILABLE);
+    }
+    let code = match args::parse(args) {
         Ok(command) => dispatch(command),
         Err(error) => {
             eprintln!("rtmsd: {error}");
@@ -177,8 +183,8 @@ fn check(path: Option<&Path>, online: bool) -> u8 {
             .map(MediaKind::name)
             .collect();
         print("\nat zoom\n");
-        let state = state_for_rest(app, settings);
-        online::run(app, process(settings), state, &media, &mut io::stdout())
+        let user = TokenUser::find(app, settings.state.as_deref());
+        online::run(app, process(settings), user, &media, &mut io::stdout())
     });
     report.exit_code.max(online)
 }

@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{RTMSD, TempDir, output_of, report, run_to_end};
+use crate::harness::{
+    KilledOnDrop, RTMSD, TempDir, output_of, report, run_to_end, wait_until,
+};
 
 /// How long the camera is off, milliseconds.
 const OFF_MS: u64 = 60_000;
@@ -208,6 +211,67 @@ fn a_recording_becomes_one_file_in_sync() {
         ),
         pictures
     );
+}
+
+/// Whether a process with that id runs; one that nothing has waited for does not.
+fn runs(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    !state.is_empty() && !state.starts_with(['Z', 'X'])
+}
+
+/// However this program ends, ffmpeg ends with it, and no half-made file has the final name.
+#[test]
+fn ffmpeg_does_not_outlive_us() {
+    let top = TempDir::new();
+    let folder = top.join("stream");
+    fs::create_dir_all(&folder).expect("a folder");
+    let meta =
+        r#"{"audio":[{"file":"audio-1.wav","codec":"l16","sample_rate":16000,"channels":1}]}"#;
+    fs::write(folder.join("meta.json"), meta).expect("written");
+    fs::write(folder.join("audio-1.wav"), [0; 44 + 32_000]).expect("written");
+    // It takes for ever, and has begun to write.
+    let script = "#!/bin/sh\nfor out; do :; done\necho half >\"$out\"\necho $$ >\"$PID_FILE.new\"\n\
+        mv \"$PID_FILE.new\" \"$PID_FILE\"\nexec sleep 1000\n";
+    fs::write(top.join("script"), script).expect("written");
+    // Written by another process: what is open in ours, and so in a child of another test, cannot be
+    // run.
+    let mut install = Command::new("install");
+    install.args(["-m", "755"]);
+    install.args([top.join("script"), top.join("ffmpeg")]);
+    assert_eq!(run_to_end(&mut install).code, Some(0));
+    let path = std::env::var("PATH").unwrap_or_default();
+    for (signal, code) in [
+        (Signal::TERM, Some(143)),
+        (Signal::INT, Some(130)),
+        (Signal::KILL, None),
+    ] {
+        let pid_file = top.join(format!("{signal:?}"));
+        let mux = rtmsd(&["mux"])
+            .arg(&folder)
+            .env("PATH", format!("{}:{path}", top.path().display()))
+            .env("PID_FILE", &pid_file)
+            .stderr(Stdio::null())
+            .spawn();
+        let mut mux = KilledOnDrop(mux.expect("it can be started"));
+        wait_until("ffmpeg runs", || pid_file.exists());
+        let ffmpeg = fs::read_to_string(&pid_file).expect("a process id");
+        let ffmpeg: i32 = ffmpeg.trim().parse().expect("a number");
+        assert!(runs(ffmpeg));
+        kill_process(Pid::from_child(&mux.0), signal).expect("it runs");
+        let status = mux.0.wait().expect("its status");
+        assert_eq!(status.code(), code, "{signal:?}: {status:?}");
+        wait_until("ffmpeg ends", || !runs(ffmpeg));
+        let names = fs::read_dir(&folder).expect("the folder").flatten();
+        let names: Vec<_> = names.map(|entry| entry.file_name()).collect();
+        let parts = names.iter().filter(|name| {
+            let name = name.to_string_lossy();
+            name.starts_with(".recording.wav.") && name.ends_with(".part")
+        });
+        // After a SIGKILL the hidden one is left.
+        assert_eq!(parts.count(), usize::from(code.is_none()), "{names:?}");
+        assert!(!folder.join("recording.wav").exists(), "{names:?}");
+    }
 }
 
 #[test]

@@ -1,10 +1,17 @@
 //! The ffmpeg process: its input, its progress, and its end together with ours.
+//!
+//! ffmpeg reads audio files by itself and takes no notice of a pipe that closes, so without more it
+//! would go on after a SIGKILL of ours, for as long as an hour of audio takes. The kernel ends it instead:
+//! this program is started once more, asks for a signal at the end of its parent, which survives an
+//! exec(2), and becomes ffmpeg.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
+use std::convert::Infallible;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, PipeWriter, Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -12,7 +19,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use rustix::fs::{Access, access};
 use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
@@ -28,6 +37,13 @@ const TAIL_LINES: usize = 12;
 
 /// How often signals and the child are checked.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// The first argument with which this program becomes ffmpeg; the process id of its parent, the program
+/// and its arguments follow.
+pub(in crate::cli) const BECOME_FFMPEG: &str = "--become-ffmpeg";
+
+/// This very program, also if its file was replaced.
+const OURSELVES: &str = "/proc/self/exe";
 
 /// Why there is no output.
 #[derive(Debug)]
@@ -98,6 +114,34 @@ impl Drop for Running {
     }
 }
 
+/// Becomes another program that ends with its parent. The arguments are those behind
+/// [`BECOME_FFMPEG`].
+pub(in crate::cli) fn become_ffmpeg(
+    mut args: impl Iterator<Item = OsString>,
+) -> io::Result<Infallible> {
+    let missing = || io::Error::from(io::ErrorKind::InvalidInput);
+    let parent = args.next().ok_or_else(missing)?;
+    let program = args.next().ok_or_else(missing)?;
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // It may have ended before that.
+    let is_orphan = getppid().map(pid_text).as_deref() != parent.to_str();
+    match is_orphan {
+        true => Err(missing()),
+        false => Err(Command::new(program).args(args).exec()),
+    }
+}
+
+fn pid_text(pid: Pid) -> String {
+    pid.as_raw_nonzero().to_string()
+}
+
+/// ffmpeg in PATH.
+fn find_ffmpeg() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let mut programs = std::env::split_paths(&path).map(|folder| folder.join("ffmpeg"));
+    programs.find(|program| program.is_file() && access(program, Access::EXEC_OK).is_ok())
+}
+
 /// The program with its pipes, and our ends of those that it reads.
 fn start(temporary: &Path, plan: &Plan<'_>) -> Result<(Running, Vec<PipeWriter>), Failure> {
     let pipes = plan.feeds.iter().map(|_| io::pipe());
@@ -109,7 +153,17 @@ fn start(temporary: &Path, plan: &Plan<'_>) -> Result<(Running, Vec<PipeWriter>)
         fcntl_setfd(reader, FdFlags::empty()).map_err(|error| Failure::Io(error.into()))?;
         names.push(format!("pipe:{}", reader.as_raw_fd()));
     }
-    let mut command = Command::new("ffmpeg");
+    let program = find_ffmpeg().ok_or(Failure::NotInstalled)?;
+    let mut command = match Path::new(OURSELVES).exists() {
+        true => {
+            let mut command = Command::new(OURSELVES);
+            command.args([OsStr::new(BECOME_FFMPEG), OsStr::new(&pid_text(getpid()))]);
+            command.arg(program);
+            command
+        }
+        // A system without /proc: it goes on after a SIGKILL.
+        false => Command::new(program),
+    };
     command.args(["-nostats", "-progress", "pipe:1"]);
     command.args(plan.args(temporary, true).into_iter().map(|arg| match arg {
         Arg::Word(word) => word,
@@ -122,7 +176,6 @@ fn start(temporary: &Path, plan: &Plan<'_>) -> Result<(Running, Vec<PipeWriter>)
         .stderr(Stdio::piped());
     match command.spawn() {
         Ok(child) => Ok((Running(child), writers)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Failure::NotInstalled),
         Err(error) => Err(Failure::Io(error)),
     }
 }

@@ -21,6 +21,7 @@ use self::recording::Recording;
 use crate::cli::exit;
 use crate::net::file_limit::raise_file_limit;
 
+pub(super) use self::ffmpeg::{BECOME_FFMPEG, become_ffmpeg};
 pub use self::plan::{Format, Picture};
 
 /// What was asked for.
