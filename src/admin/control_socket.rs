@@ -1,4 +1,4 @@
-//! The control socket: commands beside the server have it make their REST calls.
+//! The control socket: commands beside the server have it make their REST calls, and look at Zoom.
 //!
 //! A refresh token belongs to one process, so with `ZOOM_REFRESH_TOKEN` a second process cannot call
 //! Zoom while the server runs. The socket is in the state directory, which only the server's user and
@@ -14,12 +14,13 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::net::{Shutdown, shutdown};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::Handle;
 use crate::domain::product::Product;
 use crate::domain::rest::{ControlRequest, RestAction};
-use crate::zoom_api::Error;
+use crate::zoom_api::{Error, OnlineCheck};
 
 /// Its name in the state directory.
 pub const NAME: &str = "control.sock";
@@ -30,8 +31,11 @@ const REQUEST_MAX: Duration = Duration::from_secs(2);
 const DAEMON_MAX: Duration = Duration::from_secs(5);
 /// Two token requests and two calls, each ten seconds at most, and those of one client before us.
 const ANSWER_MAX: Duration = Duration::from_secs(90);
-/// A request holds two ids; an answer holds a message of Zoom's, which is cut before.
-const LINE_BYTES_MAX: u64 = 16 << 10;
+/// A request holds two ids; an answer holds a message of Zoom's, which is cut before, or the scopes of
+/// a token.
+const LINE_BYTES_MAX: u64 = 64 << 10;
+/// The action of a question that is no REST call: what `rtmsd check --online` looks at.
+const CHECK: &str = "check";
 /// The thread may be in a call when the server ends, which the end of the client cuts short.
 const JOIN_MAX: Duration = Duration::from_secs(2);
 /// A REST call, as on the threads that make the server's own.
@@ -41,7 +45,9 @@ const STACK_BYTES: usize = 512 << 10;
 #[derive(Debug, Serialize, Deserialize)]
 struct Question {
     action: String,
+    #[serde(default)]
     product: String,
+    #[serde(default)]
     id: String,
     #[serde(default)]
     participant_user_id: Option<String>,
@@ -54,6 +60,15 @@ impl Question {
             product: request.product.name().to_owned(),
             id: request.id.clone(),
             participant_user_id: request.participant_user_id.clone(),
+        }
+    }
+
+    fn check() -> Question {
+        Question {
+            action: CHECK.to_owned(),
+            product: String::new(),
+            id: String::new(),
+            participant_user_id: None,
         }
     }
 
@@ -207,12 +222,20 @@ impl Drop for ControlSocket {
 fn serve(stream: &UnixStream, daemon: &Handle) -> io::Result<()> {
     stream.set_read_timeout(Some(REQUEST_MAX))?;
     stream.set_write_timeout(Some(REQUEST_MAX))?;
+    const SILENT: &str = "the server is stopping or does not answer";
     let question: Question = serde_json::from_str(&read_line(stream)?)?;
+    if question.action == CHECK {
+        let line = match daemon.check_online(DAEMON_MAX) {
+            Some(found) => serde_json::to_string(&found),
+            None => serde_json::to_string(&Answer::unavailable(SILENT)),
+        };
+        return write_line(stream, &line?);
+    }
     let answer = match question.request() {
         None => Answer::unavailable("the server is of another version; restart it"),
         Some(request) => match daemon.control(&request, DAEMON_MAX) {
             Some(result) => Answer::new(&result),
-            None => Answer::unavailable("the server is stopping or does not answer"),
+            None => Answer::unavailable(SILENT),
         },
     };
     write_line(stream, &serde_json::to_string(&answer)?)
@@ -223,6 +246,18 @@ fn serve(stream: &UnixStream, daemon: &Handle) -> io::Result<()> {
 /// # Errors
 /// A directory that this user may not enter; a server that ends or hangs meanwhile.
 pub fn ask(state: &Path, request: &ControlRequest) -> io::Result<Option<Answer>> {
+    answer(state, &Question::new(request))
+}
+
+/// Has the running server look at Zoom; `None` if none serves this state directory.
+///
+/// # Errors
+/// As those of [`ask`], and a server of an earlier version.
+pub fn check_online(state: &Path) -> io::Result<Option<OnlineCheck>> {
+    answer(state, &Question::check())
+}
+
+fn answer<A: DeserializeOwned>(state: &Path, question: &Question) -> io::Result<Option<A>> {
     use io::ErrorKind::{ConnectionRefused, NotFound};
     let stream = match UnixStream::connect(state.join(NAME)) {
         Ok(stream) => stream,
@@ -231,7 +266,7 @@ pub fn ask(state: &Path, request: &ControlRequest) -> io::Result<Option<Answer>>
     };
     stream.set_read_timeout(Some(ANSWER_MAX))?;
     stream.set_write_timeout(Some(REQUEST_MAX))?;
-    write_line(&stream, &serde_json::to_string(&Question::new(request))?)?;
+    write_line(&stream, &serde_json::to_string(question)?)?;
     Ok(Some(serde_json::from_str(&read_line(&stream)?)?))
 }
 
@@ -264,6 +299,8 @@ mod tests {
         let unknown = r#"{"action":"rewind","product":"meeting","id":"1"}"#;
         let read: Question = serde_json::from_str(unknown).expect("a question");
         assert_eq!(read.request(), None);
+        // What a server of an earlier version says to it.
+        assert_eq!(Question::check().request(), None);
     }
 
     #[test]
@@ -272,6 +309,7 @@ mod tests {
         fs::create_dir_all(&folder).expect("a folder");
         let request = ControlRequest::new(RestAction::Stop, Product::Meeting, "1");
         assert_eq!(ask(&folder, &request).expect("no fault"), None);
+        assert_eq!(check_online(&folder).expect("no fault"), None);
         // One that crashed leaves its socket.
         drop(UnixListener::bind(folder.join(NAME)).expect("a socket"));
         assert_eq!(ask(&folder, &request).expect("no fault"), None);

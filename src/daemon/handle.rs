@@ -8,7 +8,7 @@ use super::status::{Heartbeat, StatusSnapshot};
 use super::{Error, Event, Reload, Settings};
 use crate::domain::rest::ControlRequest;
 use crate::inbox;
-use crate::zoom_api;
+use crate::zoom_api::{self, OnlineCheck};
 
 /// Speaks to a running daemon from elsewhere; clones speak to the same one.
 #[derive(Debug, Clone)]
@@ -54,6 +54,13 @@ impl Handle {
     ) -> Option<Result<(), zoom_api::Error>> {
         let api = self.ask(within, Event::Api)?;
         Some(api.control(request))
+    }
+
+    /// Looks at Zoom as the server sees it, on this thread: it takes as long as Zoom does. `None` if
+    /// the daemon does not say within that time what to ask with.
+    pub fn check_online(&self, within: Duration) -> Option<OnlineCheck> {
+        let api = self.ask(within, Event::Api)?;
+        Some(api.check_online())
     }
 
     /// Hands other settings over: all of them or, with an error, none. `None` if the daemon does

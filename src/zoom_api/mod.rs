@@ -19,6 +19,7 @@ pub(crate) mod errors;
 pub(crate) mod http_call;
 pub(crate) mod jwt;
 pub mod oauth;
+pub(crate) mod online_check;
 pub(crate) mod reply;
 
 use std::path::PathBuf;
@@ -32,6 +33,7 @@ pub use clock::Clock;
 pub use counters::Counters;
 pub use errors::{Class, Error, Kind};
 pub use oauth::request::AccessToken;
+pub use online_check::{CheckFailure, OnlineCheck, TokenFacts};
 pub use reply::RETRY_AFTER_MAX;
 
 use crate::state::StateDir;
@@ -92,7 +94,7 @@ pub enum Deauthorized {
 }
 
 /// How the API server answered a harmless question.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ProbeResult {
     /// The HTTP status.
     pub status: u16,

@@ -5,11 +5,15 @@
 //! rotated (and stored) when it is used.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
-use crate::state::StateDir;
-use crate::zoom_api::{AccessToken, Api, App, Error, ProbeResult, Process, RestCredentials};
+use crate::admin::control_socket;
+use crate::cli::exit;
+use crate::state::{self, StateDir};
+use crate::zoom_api::{
+    Api, App, CheckFailure, Error, OnlineCheck, ProbeResult, Process, RestCredentials, TokenFacts,
+};
 
 /// A clock this far off is worth a word.
 const CLOCK_WARN_MS: i64 = 5_000;
@@ -21,20 +25,74 @@ const CLOCK_FAULT_MS: i64 = 60_000;
 /// The scope that start, stop, pause and resume need; the second form is an account-level app's.
 const CONTROL_SCOPE: &str = "meeting:update:participant_rtms_app_status";
 
+/// Who uses the credentials.
+#[derive(Debug)]
+pub enum TokenUser {
+    /// This process, with the state directory if it needs that.
+    Own(Option<Arc<StateDir>>),
+    /// The running server, which found this.
+    Server(OnlineCheck),
+    /// No process now; why.
+    Unused(String),
+    /// No process, because of this fault.
+    Failed(CheckFailure),
+}
+
+impl TokenUser {
+    /// A refresh token is of one process: of the server that runs, else ours if the state directory
+    /// is.
+    pub fn find(app: &App, state: Option<&Path>) -> TokenUser {
+        let (RestCredentials::UserRefresh { .. }, Some(path)) = (&app.rest.credentials, state)
+        else {
+            return TokenUser::Own(None);
+        };
+        let folder = path.display();
+        match control_socket::check_online(path) {
+            Ok(Some(found)) => return TokenUser::Server(found),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return TokenUser::Failed(CheckFailure {
+                    exit_code: exit::NO_PERMISSION,
+                    text: format!(
+                        "the refresh token is in {folder}, which this user may not enter; run this \
+                         command as root (sudo) or as the user of the server"
+                    ),
+                });
+            }
+            // No server, or one that does not answer.
+            Ok(None) | Err(_) => {}
+        }
+        match StateDir::open(path) {
+            Ok(state) => TokenUser::Own(Some(Arc::new(state))),
+            Err(state::Error::InUse { pid, .. }) => {
+                let pid = pid.map_or(String::new(), |pid| format!(" (pid {pid})"));
+                TokenUser::Unused(format!(
+                    "{folder} is in use by a server{pid} that did not answer on {}; restart it if it \
+                     is older than this program",
+                    control_socket::NAME
+                ))
+            }
+            Err(state::Error::NotOurs { owner, .. }) => TokenUser::Unused(format!(
+                "{folder} belongs to the user of the server (id {owner}), which does not run; start \
+                 it and check again"
+            )),
+            Err(error) => TokenUser::Failed((&Error::of_state(&error)).into()),
+        }
+    }
+}
+
 /// Checks and reports, one finding a line; returns the exit code of the worst finding.
 ///
-/// `state` is the state directory, where the credentials need it; `media` are the words of
-/// `RTMS_MEDIA`.
+/// `media` are the words of `RTMS_MEDIA`.
 pub fn run(
     app: &App,
     process: Process,
-    state: Result<Option<Arc<StateDir>>, Error>,
+    user: TokenUser,
     media: &[&str],
     out: &mut impl Write,
 ) -> u8 {
     let mut report = Report { out, exit_code: 0 };
     // A reader that is gone does not want to know, but the exit code is still true.
-    let _ = report.check(app.clone(), process, state, media);
+    let _ = report.check(app, process, user, media);
     let _ = report.out.flush();
     report.exit_code
 }
@@ -47,63 +105,86 @@ struct Report<'a, W> {
 impl<W: Write> Report<'_, W> {
     fn check(
         &mut self,
-        mut app: App,
-        mut process: Process,
-        state: Result<Option<Arc<StateDir>>, Error>,
+        app: &App,
+        process: Process,
+        user: TokenUser,
         media: &[&str],
     ) -> io::Result<()> {
-        let refusal = match state {
-            Ok(state) => {
-                process.state = state;
-                None
-            }
+        let used_by = match user {
+            TokenUser::Server(_) => "; the running server uses it and was asked",
+            _ => "",
+        };
+        let found = match user {
+            TokenUser::Server(found) => Ok(found),
+            TokenUser::Own(state) => look(app.clone(), Process { state, ..process }),
             // Without a token, API and clock can be looked at all the same.
-            Err(error) => {
-                app.rest.credentials = RestCredentials::None;
-                Some(error)
+            TokenUser::Unused(why) => {
+                self.warn("token", &format!("not used: {why}"))?;
+                return self.check_without_token(app, process, media);
+            }
+            TokenUser::Failed(fault) => {
+                self.failure("token", &fault)?;
+                return self.check_without_token(app, process, media);
             }
         };
-        let api = match Api::new(app, process) {
-            Ok(api) => api,
-            Err(error) => return self.error("settings", &error),
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => return self.failure("settings", &(&error).into()),
         };
-        let token = match (refusal, &api.app().rest.credentials) {
-            (Some(error), _) => Err(error),
-            (None, RestCredentials::None) => Ok(None),
-            (None, _) => api.token().map(Some),
-        };
-        match &token {
+        match &found.token {
             Ok(Some(token)) => {
-                self.fine("token", &describe(&api, token))?;
-                self.check_scopes(api.app(), token, media)?;
+                let text = describe(&app.rest.credentials, token);
+                self.fine("token", &format!("{text}{used_by}"))?;
+                self.check_scopes(app, token, media)?;
             }
             Ok(None) => self.fine(
                 "token",
                 "none configured, so streams must be started by Zoom's auto-start or by a client",
             )?,
-            Err(error) => self.error("token", error)?,
+            Err(failure) => self.failure("token", failure)?,
         }
-        self.check_api(&api, token.ok().flatten().as_ref())?;
-        self.remember(api.app(), media)
+        let has_token = matches!(found.token, Ok(Some(_)));
+        self.check_api(app, &found.api, has_token)?;
+        self.remember(app, media)
     }
 
-    fn check_api(&mut self, api: &Api, token: Option<&AccessToken>) -> io::Result<()> {
-        match api.probe(token) {
+    fn check_without_token(
+        &mut self,
+        app: &App,
+        process: Process,
+        media: &[&str],
+    ) -> io::Result<()> {
+        let mut without = app.clone();
+        without.rest.credentials = RestCredentials::None;
+        match look(without, process) {
+            Ok(found) => self.check_api(app, &found.api, false)?,
+            Err(error) => return self.failure("settings", &(&error).into()),
+        }
+        self.remember(app, media)
+    }
+
+    fn check_api(
+        &mut self,
+        app: &App,
+        api: &Result<ProbeResult, CheckFailure>,
+        has_token: bool,
+    ) -> io::Result<()> {
+        match api {
             Ok(reached) => {
-                let and = match token {
-                    Some(_) => " and accepts the token",
-                    None => "",
+                let and = match has_token {
+                    true => " and accepts the token",
+                    false => "",
                 };
-                let url = &api.app().rest.api_url;
+                let url = &app.rest.api_url;
                 let ms = reached.round_trip.as_millis();
                 self.fine("api", &format!("{url} answered in {ms} ms{and}"))?;
-                self.check_clock(&reached)
+                self.check_clock(reached)
             }
-            Err(error) => self.error("api", &error),
+            Err(failure) => self.failure("api", failure),
         }
     }
 
-    fn check_scopes(&mut self, app: &App, token: &AccessToken, media: &[&str]) -> io::Result<()> {
+    fn check_scopes(&mut self, app: &App, token: &TokenFacts, media: &[&str]) -> io::Result<()> {
         if token.scopes.is_empty() {
             return self.warn("scopes", "zoom does not report the scopes of this token");
         }
@@ -218,19 +299,24 @@ impl<W: Write> Report<'_, W> {
         writeln!(self.out, "fault {what}: {text}")
     }
 
-    fn error(&mut self, what: &str, error: &Error) -> io::Result<()> {
-        self.fault(what, error.exit_code(), &error.to_string())
+    fn failure(&mut self, what: &str, failure: &CheckFailure) -> io::Result<()> {
+        self.fault(what, failure.exit_code, &failure.text)
     }
 }
 
-fn describe(api: &Api, token: &AccessToken) -> String {
-    let kind = match &api.app().rest.credentials {
+/// What a client of our own finds out.
+fn look(app: App, process: Process) -> Result<OnlineCheck, Error> {
+    Ok(Api::new(app, process)?.check_online())
+}
+
+fn describe(credentials: &RestCredentials, token: &TokenFacts) -> String {
+    let kind = match credentials {
         RestCredentials::Static { .. } => "static (access_token)",
         RestCredentials::ServerToServer { .. } => "server-to-server (ZOOM_ACCOUNT_ID)",
         RestCredentials::UserRefresh { .. } => "user (ZOOM_REFRESH_TOKEN)",
         RestCredentials::None => "none",
     };
-    match left(api.process().clock.instant(), token) {
+    match token.expires_in_s {
         Some(seconds) => format!("{kind}, expires in {} min {} s", seconds / 60, seconds % 60),
         None => format!(
             "{kind}; zoom accepts such a token for one hour and does not report its end, so configure \
@@ -239,17 +325,12 @@ fn describe(api: &Api, token: &AccessToken) -> String {
     }
 }
 
-fn left(now: Instant, token: &AccessToken) -> Option<u64> {
-    let end = token.expires_at?;
-    Some(end.saturating_duration_since(now).as_secs_f64().round() as u64)
-}
-
 /// Whether the token is of the app that receives the streams. A server-to-server app never is.
 fn is_streaming_app(app: &App) -> bool {
     matches!(&app.rest.credentials, RestCredentials::UserRefresh { client_id, .. } if *client_id == app.credentials.id)
 }
 
-fn has(token: &AccessToken, scope: &str) -> bool {
+fn has(token: &TokenFacts, scope: &str) -> bool {
     token
         .scopes
         .iter()

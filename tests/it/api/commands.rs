@@ -42,7 +42,7 @@ fn check(settings: &Settings, media: &[&str]) -> (u8, String) {
     let code = online::run(
         &settings.app(),
         settings.process(),
-        Ok(settings.state.clone()),
+        online::TokenUser::Own(settings.state.clone()),
         media,
         &mut out,
     );

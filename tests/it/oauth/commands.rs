@@ -51,9 +51,16 @@ fn each_product_is_started_and_stopped() {
 /// of the commands beside it.
 #[test]
 fn with_a_refresh_token_commands_ask_the_server() {
-    use std::os::unix::fs::PermissionsExt;
-    let mut harness = Harness::start(refreshing(), &[]);
-
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    // As systemd has it with DynamicUser=: the state directory is a link into a private folder.
+    let mut harness = Harness::builder(refreshing()).without_server();
+    for folder in ["private", "private/state"] {
+        let path = harness.folder.join(folder);
+        std::fs::create_dir(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    std::os::unix::fs::symlink("private/state", harness.state()).unwrap();
+    harness.start_server();
     let meeting = meet(&harness, "asked");
     wait_until_step(&meeting, Step::FirstPhrase);
     let state = harness.state();
@@ -77,10 +84,34 @@ fn with_a_refresh_token_commands_ask_the_server() {
     assert_eq!(line["error"], "meeting_unknown");
     assert_eq!(line["status"], 404);
     assert_eq!(line["code"], 3001);
+    // `check --online`, too.
+    let ran = harness.run(&["check", "--online"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    for words in [
+        "ok    token: user (ZOOM_REFRESH_TOKEN), expires in ",
+        " s; the running server uses it and was asked\n",
+        "ok    media: meeting:read:meeting_transcript is there\n",
+        " and accepts the token\n",
+        "ok    clock: this machine is 0.",
+    ] {
+        assert!(ran.stdout.contains(words), "{words}: {}", ran.stdout);
+    }
     let ran = harness.run(&["stop", &number]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     wait_until_step(&meeting, Step::StoppedAnswered);
     assert_eq!(harness.zoom.oauth_calls().len(), calls, "one token for all");
+    // A server that does not answer keeps its token to itself.
+    let aside = state.join("aside");
+    std::fs::rename(&socket, &aside).unwrap();
+    let ran = harness.run(&["check", "--online"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let pid = harness.server.id();
+    let words = format!("is in use by a server (pid {pid}) that did not answer on control.sock");
+    assert!(ran.stdout.contains("warn  token: not used: "), "{ran:?}");
+    assert!(ran.stdout.contains(&words), "{ran:?}");
+    assert!(ran.stdout.contains("ok    clock: "), "{ran:?}");
+    assert_eq!(harness.zoom.oauth_calls().len(), calls, "left alone");
+    std::fs::rename(&aside, &socket).unwrap();
     harness.assert_no_violations();
     harness.terminate();
     // Without a server the command uses the stored token itself.
@@ -88,6 +119,18 @@ fn with_a_refresh_token_commands_ask_the_server() {
     let ran = harness.run(&["pause", "1"]);
     assert!(!ran.stdout.contains("state"), "{ran:?}");
     assert!(harness.zoom.oauth_calls().len() > calls);
+    // Unless the directory is of the server's user: then what is written there must be, too.
+    let ours = state.metadata().unwrap().uid();
+    if std::os::unix::fs::chown(&state, Some(ours + 1), None).is_ok() {
+        let calls = harness.zoom.oauth_calls().len();
+        let ran = harness.run(&["check", "--online"]);
+        std::os::unix::fs::chown(&state, Some(ours), None).unwrap();
+        let theirs = ours + 1;
+        let words = format!("belongs to the user of the server (id {theirs}), which does not run");
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(ran.stdout.contains(&words), "{ran:?}");
+        assert_eq!(harness.zoom.oauth_calls().len(), calls, "left alone");
+    }
 }
 
 #[test]
