@@ -51,8 +51,8 @@ pub use player::content::Phrase;
 pub use player::handle::MeetingHandle;
 pub use player::script::{
     AudioScript, Begin, Cut, DemoProduct, Duplicates, End, Ending, Fault, Frame, FrameKind,
-    HandshakeFault, IdForm, MeetingScript, PayloadShape, Refusal, SentDetail, Socket, Speaker,
-    speakers,
+    HandshakeFault, IdForm, MeetingScript, Oddities, PayloadShape, Refusal, SentDetail, Socket,
+    Speaker, speakers,
 };
 pub use process::{ServerCommand, ServerProcess};
 pub use verify::phrases::{Comparison, compare, transcript_lines};

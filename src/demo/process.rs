@@ -15,9 +15,12 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::Zoom;
 use super::player::script::DemoProduct;
 use super::zoom::record::{left, lock};
 
+/// How long a server may take until it listens.
+const LISTEN_MAX: Duration = Duration::from_secs(10);
 /// Lines of the log that are kept; earlier ones go.
 const LINES_MAX: usize = 100_000;
 
@@ -59,6 +62,54 @@ struct LogState {
 }
 
 impl ServerCommand {
+    /// A server for that Zoom on a free port of loopback. Its configuration, `out` and `state` are
+    /// in `folder`.
+    pub fn new(program: impl Into<PathBuf>, zoom: &Zoom, folder: &Path) -> ServerCommand {
+        let mut command = ServerCommand {
+            program: program.into(),
+            folder: folder.to_owned(),
+            settings: zoom.environment(),
+            shows_stdout: false,
+            shows_log: false,
+        };
+        for (key, value) in [
+            ("HOST", "127.0.0.1"),
+            ("PORT", "0"),
+            ("RTMS_ADMIN", "off"),
+            ("RTMS_OUT", &folder.join("out").display().to_string()),
+            ("RTMS_STATE", &folder.join("state").display().to_string()),
+            ("RTMS_LOG_FORMAT", "text"),
+        ] {
+            command.set(key, value);
+        }
+        command
+    }
+
+    /// Gives a setting this value, whatever it had.
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.settings.retain(|(known, _)| known != key);
+        self.settings.push((key.to_owned(), value.to_owned()));
+    }
+
+    /// Starts the server and has that Zoom post its webhooks to it.
+    ///
+    /// # Errors
+    /// Those of [`ServerCommand::start`], and when it does not listen within ten seconds; then the
+    /// error holds the end of its log.
+    pub fn serve(&self, zoom: &Zoom) -> io::Result<ServerProcess> {
+        let server = self.start()?;
+        let Some(address) = server.address(LISTEN_MAX) else {
+            let log = server.log();
+            let last = log[log.len().saturating_sub(20)..].join("\n");
+            return Err(io::Error::other(format!(
+                "server: found no line with its address in its log, expected `listening addr=…`; \
+                 what it logged last:\n{last}"
+            )));
+        };
+        zoom.set_webhook_target(&format!("http://{address}/webhook"))?;
+        Ok(server)
+    }
+
     /// Writes the configuration and starts `rtmsd serve --config` with it. Settings in our own
     /// environment that the server would read are kept from it.
     ///

@@ -15,6 +15,7 @@ mod media;
 mod meeting;
 mod mux;
 mod oauth;
+mod observed;
 mod packaged;
 mod public;
 mod reload;

@@ -7,9 +7,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{
-    KilledOnDrop, RTMSD, TempDir, output_of, report, run_to_end, wait_until,
-};
+use crate::harness::{KilledOnDrop, RTMSD, TempDir, output_of, report, run_to_end, wait_until};
 
 /// How long the camera is off, milliseconds.
 const OFF_MS: u64 = 60_000;

@@ -68,12 +68,23 @@ pub struct Demo {
     pub out: Option<PathBuf>,
     /// `--meetings`, from 1 to [`DEMO_MEETINGS_MAX`]; `None` for the demo's own number.
     pub meetings: Option<u32>,
-    /// `--chaos`.
-    pub chaos: bool,
+    /// What is played.
+    pub kind: DemoKind,
     /// `--media`.
     pub media: MediaSelection,
     /// `--product`; not empty.
     pub products: Vec<Product>,
+}
+
+/// What `rtmsd demo` plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DemoKind {
+    /// Meetings without faults.
+    Meetings,
+    /// `--chaos`: everything that can break breaks.
+    Chaos,
+    /// `--odd`: what was observed and is not documented.
+    Odd,
 }
 
 /// One REST call for a stream.
@@ -151,6 +162,7 @@ enum Opt {
     Out,
     Meetings,
     Chaos,
+    Odd,
     Media,
     Online,
     Participant,
@@ -167,13 +179,14 @@ enum Opt {
 
 impl Opt {
     /// Name, and whether a value follows.
-    const ALL: [(Opt, &'static str, bool); 18] = [
+    const ALL: [(Opt, &'static str, bool); 19] = [
         (Opt::Help, "--help", false),
         (Opt::Version, "--version", false),
         (Opt::Config, "--config", true),
         (Opt::Out, "--out", true),
         (Opt::Meetings, "--meetings", true),
         (Opt::Chaos, "--chaos", false),
+        (Opt::Odd, "--odd", false),
         (Opt::Media, "--media", true),
         (Opt::Online, "--online", false),
         (Opt::Participant, "--participant", true),
@@ -297,18 +310,23 @@ impl Given {
                 Ok(Command::Serve { config })
             }
             Some("demo") => {
-                let usual = [Opt::Out, Opt::Meetings, Opt::Chaos];
-                match self.has(Opt::Chaos) {
-                    true => self.only("demo --chaos", &usual, 1)?,
-                    false => {
-                        let options = [&usual[..], &[Opt::Media, Opt::Product]].concat();
-                        self.only("demo", &options, 1)?;
+                let kind = match () {
+                    () if self.has(Opt::Odd) => DemoKind::Odd,
+                    () if self.has(Opt::Chaos) => DemoKind::Chaos,
+                    () => DemoKind::Meetings,
+                };
+                let (name, options): (_, &[Opt]) = match kind {
+                    DemoKind::Odd => ("demo --odd", &[Opt::Out, Opt::Odd]),
+                    DemoKind::Chaos => ("demo --chaos", &[Opt::Out, Opt::Meetings, Opt::Chaos]),
+                    DemoKind::Meetings => {
+                        ("demo", &[Opt::Out, Opt::Meetings, Opt::Media, Opt::Product])
                     }
-                }
+                };
+                self.only(name, options, 1)?;
                 Ok(Command::Demo(Demo {
                     out: self.path(Opt::Out),
                     meetings: self.meetings()?,
-                    chaos: self.has(Opt::Chaos),
+                    kind,
                     media: self.media()?,
                     products: self.products()?,
                 }))

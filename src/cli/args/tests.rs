@@ -35,7 +35,7 @@ fn commands() {
         Command::Demo(Demo {
             out: Some(PathBuf::from("x")),
             meetings: Some(20),
-            chaos: true,
+            kind: DemoKind::Chaos,
             media: MediaSelection::default(),
             products: vec![Product::Meeting],
         }),
@@ -45,9 +45,19 @@ fn commands() {
         Command::Demo(Demo {
             out: None,
             meetings: None,
-            chaos: false,
+            kind: DemoKind::Meetings,
             media: MediaSelection::from_text("all").expect("a selection"),
             products: vec![Product::Phone],
+        }),
+    );
+    check(
+        "demo --odd",
+        Command::Demo(Demo {
+            out: None,
+            meetings: None,
+            kind: DemoKind::Odd,
+            media: MediaSelection::default(),
+            products: vec![Product::Meeting],
         }),
     );
     check(
@@ -163,6 +173,10 @@ fn what_is_not_understood() {
         (
             "demo --chaos --media all",
             "rtmsd demo --chaos has no option --media",
+        ),
+        (
+            "demo --odd --chaos",
+            "rtmsd demo --odd has no option --chaos",
         ),
         (
             "demo --media sound",

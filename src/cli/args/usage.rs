@@ -54,6 +54,7 @@ again.
 pub(super) const DEMO: &str = "\
 usage: rtmsd demo [--out DIR] [--meetings N] [--media LIST] [--product NAME]
        rtmsd demo --chaos [--out DIR] [--meetings N]
+       rtmsd demo --odd [--out DIR]
 
 Plays meetings from a small Zoom on loopback to the real server, and ends by
 itself. The exit code is 0 only if every step happened and the files contain
@@ -66,6 +67,8 @@ what was sent: every phrase, audio packet, frame, chat message and event once.
   --product NAME   meeting (the default), webinar, session, engagement or call;
                    or all of them
   --chaos          with lost connections, refusals, failovers, a killed server
+  --odd            what was observed of Zoom and is not in its documents, each
+                   with what became of it; takes about 70 seconds
 ";
 
 pub(super) const CHECK: &str = "\

@@ -2,6 +2,7 @@
 //! and in the end a table of what was seen.
 
 pub(crate) mod chaos;
+pub(crate) mod odd;
 pub(crate) mod table;
 
 use std::fs;
@@ -9,7 +10,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::cli::args::Demo;
+use crate::cli::args::{Demo, DemoKind};
 use crate::cli::exit;
 use crate::demo::player::handle::MeetingHandle;
 use crate::demo::player::script::{AudioScript, Begin, DemoProduct, MeetingScript, Socket};
@@ -44,9 +45,6 @@ pub(crate) struct DemoOptions {
     pub meetings: usize,
     /// The server to try; this very program if `None`.
     pub program: Option<PathBuf>,
-    /// Breaks everything that can break, and looks for what was lost or doubled. Plays transcripts
-    /// of meetings, whatever else is asked for.
-    pub chaos: bool,
     /// What is played and received: `RTMS_MEDIA`.
     pub media: MediaSelection,
     /// What is played, in turn; not empty.
@@ -57,7 +55,7 @@ impl DemoOptions {
     fn new(command: Demo) -> DemoOptions {
         // Each kind of fault comes in three forms; of several products each is played.
         let usual = match command.products.len() {
-            _ if command.chaos => 3,
+            _ if command.kind == DemoKind::Chaos => 3,
             1 => 2,
             several => several,
         };
@@ -65,7 +63,6 @@ impl DemoOptions {
             out: command.out,
             meetings: command.meetings.map_or(usual, |n| n as usize),
             program: None,
-            chaos: command.chaos,
             media: command.media,
             products: command.products.into_iter().map(demo_product).collect(),
         }
@@ -117,10 +114,12 @@ impl DemoOptions {
 /// Plays the demo and prints what happened. Gives the exit code: 0 only if every step was seen and
 /// every phrase received once; 69 if the server could not be started; 70 otherwise.
 pub(super) fn run(command: Demo) -> u8 {
+    let kind = command.kind;
     let options = &DemoOptions::new(command);
-    let played = match options.chaos {
-        true => chaos::play(options),
-        false => play(options),
+    let played = match kind {
+        DemoKind::Meetings => play(options),
+        DemoKind::Chaos => chaos::play(options),
+        DemoKind::Odd => odd::play(options),
     };
     match played {
         Ok(true) => exit::OK,

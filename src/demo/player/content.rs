@@ -132,6 +132,15 @@ pub(in crate::demo) fn speaker_of(script: &MeetingScript, index: u64) -> &Speake
         .unwrap_or(&NOBODY)
 }
 
+/// The channels of the two parties of a Contact Center call.
+pub(crate) const CHANNELS: [&str; 2] = ["123abc", "456edf"];
+
+/// The channel of that speaker, where channels are all that tells people apart.
+pub(in crate::demo) fn channel_of(script: &MeetingScript, speaker: &Speaker) -> &'static str {
+    let place = script.speakers.iter().position(|one| one == speaker);
+    CHANNELS[place.unwrap_or(0) % CHANNELS.len()]
+}
+
 /// Message 17.
 pub(in crate::demo) fn phrase_message(script: &MeetingScript, phrase: &Phrase) -> Value {
     let mut message = json!({"msg_type": 17, "content": {
@@ -143,6 +152,17 @@ pub(in crate::demo) fn phrase_message(script: &MeetingScript, phrase: &Phrase) -
         "language": phrase.language,
         "data": phrase.text,
     }});
+    if script.odd.channels {
+        let speaker = speaker_of(script, phrase.index);
+        message["content"] = json!({
+            "channel_id": channel_of(script, speaker),
+            "start_time": phrase.start_ms,
+            "end_time": phrase.end_ms,
+            "timestamp": phrase.timestamp_ms,
+            "language": phrase.language,
+            "data": phrase.text,
+        });
+    }
     if script.unknown && phrase.index.is_multiple_of(3) {
         message["content"]["attribute"] = json!(0);
         message["content"]["shade_of_voice"] = json!({"warm": [0.5, null]});

@@ -88,6 +88,11 @@ impl MeetingHandle {
         self.meeting.look(|look| look.replayed())
     }
 
+    /// How many audio packets of each series were sent once more after a loss.
+    pub fn audio_replayed(&self) -> u64 {
+        self.meeting.look(|look| look.audio_replayed())
+    }
+
     /// Everything sent beside phrases, each kind in order. Of events those of the current stream.
     /// Empty, but for events, where only counts are kept.
     pub fn media_sent(&self) -> Vec<Sent> {
@@ -127,6 +132,11 @@ impl MeetingHandle {
     /// Ends the stream, and the meeting if that is asked.
     pub fn end(&self, end: End) {
         self.meeting.end(&self.shared, end);
+    }
+
+    /// The host joins, where the meeting began without one.
+    pub fn host_joins(&self) {
+        self.meeting.host_joins(&self.shared);
     }
 
     /// Opens a stream as if someone else had started it; false if one is alive.

@@ -25,6 +25,14 @@ impl Meeting {
         }
     }
 
+    /// The host joins: webhooks say so, and a start is accepted from now on.
+    pub(in crate::demo) fn host_joins(&self, shared: &Shared) {
+        self.lock().is_host_there = true;
+        if let Some(body) = webhook_bodies::host_joined(&self.script, &shared.options.account_id) {
+            shared.webhooks.post(body, |_, _| {});
+        }
+    }
+
     /// Takes the place of the one live stream; false if it is taken.
     pub(in crate::demo) fn reserve_stream(&self) -> bool {
         let mut state = self.lock();
@@ -97,10 +105,15 @@ impl Meeting {
         event_ts: u64,
         generation: u32,
     ) -> Value {
-        let door = self.door(Socket::Signaling);
         let path = format!("/signaling/{id}/{generation}");
-        let url = shared.url(door, Socket::Signaling, &path);
-        webhook_bodies::stream_started(&self.script, &shared.options.account_id, event_ts, id, &url)
+        let urls = self.urls(
+            shared,
+            Socket::Signaling,
+            self.door(Socket::Signaling),
+            &path,
+        );
+        let account = &shared.options.account_id;
+        webhook_bodies::stream_started(&self.script, account, event_ts, id, &urls)
     }
 
     /// The last `rtms_started` as it was posted, to post it again.
@@ -111,6 +124,23 @@ impl Meeting {
             (stream.id.clone(), stream.event_ts, stream.generation)
         };
         Some(self.started_webhook(shared, &id, event_ts, generation))
+    }
+
+    /// The URLs of a socket: one, or one that leads nowhere before it.
+    pub(super) fn urls(
+        &self,
+        shared: &Shared,
+        socket: Socket,
+        door: HandshakeFault,
+        path: &str,
+    ) -> Vec<String> {
+        let dead = self
+            .script
+            .odd
+            .first_url_dead
+            .then_some(HandshakeFault::Refused);
+        let doors = dead.into_iter().chain([door]);
+        doors.map(|door| shared.url(door, socket, path)).collect()
     }
 
     pub(super) fn door(&self, socket: Socket) -> HandshakeFault {

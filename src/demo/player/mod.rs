@@ -33,6 +33,8 @@ use script::{
 
 /// The media type `all`.
 pub(in crate::demo) const ALL: u32 = 32;
+/// The media type of audio.
+pub(in crate::demo) const AUDIO: u32 = 1;
 /// The media type of transcripts.
 pub(in crate::demo) const TRANSCRIPT: u32 = 8;
 /// The media types with their names in message 2 and the status of not being granted.
@@ -55,6 +57,7 @@ pub(in crate::demo) struct Meeting {
 
 struct State {
     is_live: bool,
+    is_host_there: bool,
     is_starting: bool,
     steps: Vec<(Step, Instant)>,
     stream: Option<Stream>,
@@ -64,6 +67,9 @@ struct State {
     talk: Talk,
     /// How far each series of audio has got.
     audio_reached: Vec<u64>,
+    /// How many packets of each series are to be sent again.
+    audio_replay: u64,
+    audio_replayed: u64,
     media_sent: Vec<Sent>,
 }
 
@@ -131,6 +137,7 @@ impl Meeting {
     pub(in crate::demo) fn new(script: MeetingScript) -> Meeting {
         let state = State {
             is_live: true,
+            is_host_there: !script.odd.awaits_host,
             is_starting: false,
             steps: Vec::new(),
             stream: None,
@@ -142,6 +149,8 @@ impl Meeting {
             ]),
             talk: Talk::default(),
             audio_reached: Vec::new(),
+            audio_replay: 0,
+            audio_replayed: 0,
             media_sent: Vec::new(),
         };
         Meeting {
@@ -201,6 +210,10 @@ impl Meeting {
         self.lock().is_live
     }
 
+    pub(in crate::demo) fn is_host_there(&self) -> bool {
+        self.lock().is_host_there
+    }
+
     pub(in crate::demo) fn set_door(&self, socket: Socket, door: HandshakeFault) {
         self.lock().listeners.insert(socket, door);
     }
@@ -219,8 +232,18 @@ impl State {
         self.refusals.remove(place).map(|(_, refusal)| refusal)
     }
 
-    /// The transcript's socket is lost: what went out just before is to be sent again.
+    /// A media socket is lost: what went out just before is to be sent again.
     fn note_loss(&mut self, media_type: u32, script: &MeetingScript) {
+        if let Some(audio) = script
+            .audio
+            .filter(|_| media_type == AUDIO || media_type == ALL)
+        {
+            let packets = script
+                .replay
+                .as_nanos()
+                .checked_div(audio.interval.as_nanos());
+            self.audio_replay = packets.unwrap_or(0) as u64;
+        }
         if media_type != TRANSCRIPT && media_type != ALL {
             return;
         }
@@ -318,6 +341,10 @@ impl Look<'_> {
 
     pub(in crate::demo) fn audio_reached(&self) -> Vec<u64> {
         self.state.audio_reached.clone()
+    }
+
+    pub(in crate::demo) fn audio_replayed(&self) -> u64 {
+        self.state.audio_replayed
     }
 
     pub(in crate::demo) fn media_sent(&self) -> Vec<Sent> {

@@ -95,15 +95,24 @@ impl Meeting {
         }
     }
 
-    /// Where audio goes on: when it began, and the next packet.
-    pub(in crate::demo) fn audio_cue(&self) -> Option<(Instant, u64, u64)> {
-        let state = self.lock();
-        let (begun, base_ms) = state.talk.begun?;
-        Some((
-            begun,
-            base_ms,
-            state.audio_reached.first().copied().unwrap_or(0),
-        ))
+    /// When audio began, monotonic and in Unix milliseconds.
+    pub(in crate::demo) fn begun(&self) -> Option<(Instant, u64)> {
+        self.lock().talk.begun
+    }
+
+    /// Data may flow: what is said counts from now on, unless it has begun before.
+    pub(in crate::demo) fn begin_talk(&self) {
+        let now = (Instant::now(), unix_ms());
+        self.lock().talk.begun.get_or_insert(now);
+    }
+
+    /// Where audio goes on: the next packet, and how many before it are to be sent once more.
+    pub(in crate::demo) fn audio_cue(&self) -> (u64, u64) {
+        let mut state = self.lock();
+        let next = state.audio_reached.first().copied().unwrap_or(0);
+        let again = std::mem::take(&mut state.audio_replay).min(next);
+        state.audio_replayed += again;
+        (next, again)
     }
 
     /// Another one speaks.

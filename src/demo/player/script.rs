@@ -71,6 +71,9 @@ impl DemoProduct {
     }
 }
 
+/// The host of every meeting, as webhooks name people.
+pub(crate) const HOST_ID: &str = "demo-host";
+
 /// Someone who speaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Speaker {
@@ -255,6 +258,8 @@ pub enum Frame {
     Binary(Vec<u8>),
     /// A ping.
     Ping(Vec<u8>),
+    /// A text frame with these bytes, UTF-8 or not.
+    BadText(Vec<u8>),
     /// Bytes that are written into TLS as they are.
     Raw(Vec<u8>),
 }
@@ -306,6 +311,27 @@ pub enum Fault {
     SlowWrite(Socket, Frame, Duration),
 }
 
+/// How a Zoom differs from its reference: what was observed, not what is documented.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Oddities {
+    /// Contact Center: phrases and audio carry a text `channel_id` and neither user nor name; events
+    /// 8 to 11 name the parties (PROTOCOL.md §10.1).
+    pub channels: bool,
+    /// A Phone gateway: `all` carries no audio, RTP with L16 is refused, webhooks are called
+    /// `phone.call_rtms_*` (PROTOCOL.md §10.2).
+    pub phone_gateway: bool,
+    /// REST `start` is refused with 2308 until the host has joined.
+    pub awaits_host: bool,
+    /// Zoom's published mock server: data without message 4, keep-alives without `sequence` and
+    /// now and then without `timestamp` (PROTOCOL.md §10.3).
+    pub mock_server: bool,
+    /// Of two URLs for each socket nobody listens on the first: a comma between them in the
+    /// webhook, an array in message 2.
+    pub first_url_dead: bool,
+    /// The media type whose message 3 is never answered; 0 for none.
+    pub silent_media: u32,
+}
+
 /// One meeting from its first webhook to its last.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MeetingScript {
@@ -317,6 +343,8 @@ pub struct MeetingScript {
     pub number: u64,
     /// The topic.
     pub topic: String,
+    /// Who brought the app into the meeting, and whether that is the original host.
+    pub operator: (String, bool),
     /// How the stream comes to be.
     pub begin: Begin,
     /// The shape of webhooks.
@@ -362,7 +390,7 @@ pub struct MeetingScript {
     /// Phrases that fall due while media is gone are sent after the reconnect; else they are lost
     /// and not counted as sent.
     pub buffer: bool,
-    /// What was sent in so long a time before a loss is sent again after it: duplicates at the seam.
+    /// The phrases and the audio sent in so long a time before a loss are sent again after it.
     pub replay: Duration,
     /// Media lost while signaling lives is told by event 7, message 8, both, or not at all.
     pub tell_media_loss: (bool, bool),
@@ -378,6 +406,8 @@ pub struct MeetingScript {
     pub media_door: HandshakeFault,
     /// Refusals of the first handshakes, in order.
     pub refusals: Vec<(Socket, Refusal)>,
+    /// What is odd about this Zoom.
+    pub odd: Oddities,
 }
 
 impl MeetingScript {
@@ -391,6 +421,7 @@ impl MeetingScript {
             id: STANDARD.encode(&digest[..16]),
             number: 80_000_000_000 + number % 10_000_000_000,
             topic: format!("Weekly {seed}"),
+            operator: (HOST_ID.to_owned(), true),
             begin: Begin::ByRest,
             payload: PayloadShape::Flat,
             ids: IdForm::Number,
@@ -421,6 +452,7 @@ impl MeetingScript {
             signaling_door: HandshakeFault::Open,
             media_door: HandshakeFault::Open,
             refusals: Vec::new(),
+            odd: Oddities::default(),
         }
     }
 

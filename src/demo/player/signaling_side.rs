@@ -1,5 +1,6 @@
 //! What signaling sockets report of a stream, and what follows.
 
+use super::content::CHANNELS;
 use super::*;
 
 impl Meeting {
@@ -46,7 +47,11 @@ impl Meeting {
         let mut add = |name: &str, media_type: u32| {
             let path = format!("/media/{id}/{generation}/{media_type}");
             let door = door.unwrap_or(HandshakeFault::Open);
-            urls[name] = json!(shared.url(door, Socket::Media, &path));
+            let found = self.urls(shared, Socket::Media, door, &path);
+            urls[name] = match &found[..] {
+                [only] => json!(only),
+                several => json!(several),
+            };
         };
         if !is_without_urls {
             for (bit, name, _) in TYPES {
@@ -106,7 +111,9 @@ impl Meeting {
             }
             // The same number says something else in Contact Center, in another form.
             let is_contact_center = self.script.product == DemoProduct::ContactCenter;
-            if is_contact_center && stream.subscribed.contains(&8) {
+            if self.script.odd.channels {
+                self.tell_parties(stream, [8, 10], timestamp);
+            } else if is_contact_center && stream.subscribed.contains(&8) {
                 stream.tell(json!({"msg_type": 6, "event": {"event_type": 8,
                     "event_ts": timestamp, "participant_info": first}}));
             } else if self.script.pictures && stream.subscribed.contains(&8) {
@@ -116,8 +123,27 @@ impl Meeting {
         }
     }
 
+    /// Tells of the two parties of a Contact Center call, the second one with the misspelled key of
+    /// an older page.
+    fn tell_parties(&self, stream: &mut Stream, events: [u64; 2], timestamp: u64) {
+        let keys = ["participant_info", "paticipant_info"];
+        let parties = (0..).zip(&self.script.speakers).zip(events).zip(keys);
+        for (((n, speaker), event), key) in parties {
+            if stream.subscribed.contains(&event) {
+                let [id, mode] = [["customer-contact-id", "caller"], ["agent-7", "callee"]][n];
+                stream.tell(json!({"msg_type": 6, "event": {"event_type": event,
+                    "event_ts": timestamp, key: {"channel_id": CHANNELS[n],
+                    "participant_mode": mode, "queue_id": "q-1", "queue_name": "Billing",
+                    "user_id": id, "display_name": speaker.user_name}}}));
+            }
+        }
+    }
+
     /// Tells that all are gone.
     pub(super) fn tell_left(&self, stream: &mut Stream, timestamp: u64) {
+        if self.script.odd.channels {
+            return self.tell_parties(stream, [9, 11], timestamp);
+        }
         let people = self.people(false);
         let is_contact_center = self.script.product == DemoProduct::ContactCenter;
         if is_contact_center && stream.subscribed.contains(&9) {

@@ -67,7 +67,7 @@ pub(crate) fn judge(
 }
 
 /// The folder with that stream's `meta.json`, and what that says.
-fn stream_folder(folder: &Path, stream: &str) -> io::Result<Option<(PathBuf, Value)>> {
+pub(crate) fn stream_folder(folder: &Path, stream: &str) -> io::Result<Option<(PathBuf, Value)>> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
@@ -85,7 +85,7 @@ fn stream_folder(folder: &Path, stream: &str) -> io::Result<Option<(PathBuf, Val
 }
 
 /// The lines of a file; none if there is no such file.
-fn lines(path: &Path) -> io::Result<Vec<Value>> {
+pub(crate) fn lines(path: &Path) -> io::Result<Vec<Value>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(text
             .lines()

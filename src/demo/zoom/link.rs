@@ -22,7 +22,7 @@ use super::connection_queue::{Callback, Command, Inbox};
 use super::opening::{OPENING_MAX, accept_tls, wait_open};
 use super::record::{lock, unix_ms};
 use super::shared::Shared;
-use crate::demo::player::script::{Cut, Frame, FrameKind, Socket};
+use crate::demo::player::script::{Cut, Frame, FrameKind, MeetingScript, Socket};
 
 /// How long a Close frame waits for its answer.
 const CLOSING_MAX: Duration = Duration::from_secs(2);
@@ -60,7 +60,7 @@ pub(in crate::demo) enum Event {
 }
 
 struct Asked {
-    timestamp: Value,
+    timestamp: Option<Value>,
     sequence: Option<Value>,
     at: Instant,
 }
@@ -74,6 +74,8 @@ pub(in crate::demo) struct Link {
     /// What it is called in violations.
     pub(in crate::demo) label: String,
     frames: FrameKind,
+    /// Keep-alives lack what those of the published mock server lack.
+    is_mock: bool,
     sent_frames: u64,
     is_dirty: bool,
     is_blocked: bool,
@@ -160,6 +162,7 @@ impl Link {
             inbox,
             label: format!("{socket:?} {path}"),
             frames: FrameKind::Text,
+            is_mock: false,
             sent_frames: 0,
             is_dirty: false,
             is_blocked: false,
@@ -174,8 +177,10 @@ impl Link {
         Some((link, path))
     }
 
-    pub(in crate::demo) fn set_frames(&mut self, frames: FrameKind) {
-        self.frames = frames;
+    /// How it is to speak from now on.
+    pub(in crate::demo) fn set_manners(&mut self, script: &MeetingScript) {
+        self.frames = script.frames;
+        self.is_mock = script.odd.mock_server;
     }
 
     /// Whether data should wait: the socket takes no more, or is stalled.
@@ -397,12 +402,17 @@ impl Link {
         // Beyond 53 bits now and then, to catch a client that passes numbers through doubles.
         let n = self.asked_count;
         let sequence = match n % 3 {
+            _ if self.is_mock => None,
             0 => None,
             1 => Some(json!(n)),
             _ => Some(json!(9_007_199_254_740_993_u64 + n)),
         };
-        let timestamp = json!(unix_ms());
-        let mut message = json!({"msg_type": 12, "timestamp": timestamp});
+        let is_stamped = !(self.is_mock && n.is_multiple_of(3));
+        let timestamp = is_stamped.then(|| json!(unix_ms()));
+        let mut message = json!({"msg_type": 12});
+        if let Some(timestamp) = &timestamp {
+            message["timestamp"] = timestamp.clone();
+        }
         if let Some(sequence) = &sequence {
             message["sequence"] = sequence.clone();
         }
@@ -417,7 +427,7 @@ impl Link {
 
     fn keep_alive_answer(&mut self, answer: &Value) {
         let place = self.asked.iter().position(|asked| {
-            answer.get("timestamp") == Some(&asked.timestamp)
+            answer.get("timestamp") == asked.timestamp.as_ref()
                 && answer.get("sequence") == asked.sequence.as_ref()
         });
         match place.and_then(|place| self.asked.remove(place)) {
@@ -435,7 +445,7 @@ impl Link {
             Frame::Text(text) => self.write(Message::text(text)),
             Frame::Binary(bytes) => self.write(Message::binary(bytes)),
             Frame::Ping(bytes) => self.write(Message::Ping(bytes.into())),
-            Frame::Raw(bytes) => self.begin_drip(Frame::Raw(bytes), Duration::ZERO),
+            frame @ (Frame::BadText(_) | Frame::Raw(_)) => self.begin_drip(frame, Duration::ZERO),
         }
     }
 
@@ -577,6 +587,7 @@ fn encode(frame: Frame) -> Vec<u8> {
     let (opcode, payload) = match frame {
         Frame::Raw(bytes) => return bytes,
         Frame::Text(text) => (1, text.into_bytes()),
+        Frame::BadText(bytes) => (1, bytes),
         Frame::Binary(bytes) => (2, bytes),
         Frame::Ping(bytes) => (9, bytes),
     };

@@ -18,10 +18,10 @@ use crate::demo::media::audio_source::{Tone, audio_message};
 use crate::demo::media::sent_log::Sent;
 use crate::demo::media::video_source::Film;
 use crate::demo::player::content::{
-    FastPhrases, chat_message, id_value, phrase, phrase_message, speaker_of,
+    FastPhrases, channel_of, chat_message, id_value, phrase, phrase_message, speaker_of,
 };
 use crate::demo::player::script::{MeetingScript, Refusal, Socket};
-use crate::demo::player::{ALL, Meeting, TRANSCRIPT};
+use crate::demo::player::{ALL, AUDIO, Meeting, TRANSCRIPT};
 
 /// Messages written before the socket is looked at again.
 const BATCH: u32 = 256;
@@ -46,6 +46,14 @@ pub(in crate::demo) fn serve(
                 link.violation(&format!("media_type {media_type} on the URL of another"));
                 return Err(Refusal::Status(7));
             }
+            let odd = meeting.script.odd;
+            if odd.silent_media == media_type {
+                return Err(Refusal::Silence);
+            }
+            let audio = &request["media_params"]["audio"];
+            if odd.phone_gateway && audio["content_type"] == 1 && audio["codec"] == 1 {
+                return Err(Refusal::Status(22));
+            }
             let place = (place.generation, media_type);
             meeting.admit_media(shared, id, place, connection, mailbox.clone())?;
             Ok((meeting, id.to_owned(), media_type))
@@ -54,10 +62,14 @@ pub(in crate::demo) fn serve(
         Ok(admitted) => admitted,
         Err(refusal) => return refuse(&mut link, refusal, 4),
     };
-    link.set_frames(meeting.script.frames);
+    link.set_manners(&meeting.script);
     let params = effective(&request["media_params"], media_type);
-    let _ = link.send(&json!({"msg_type": 4, "protocol_version": 1, "sequence": 0,
-        "status_code": 0, "reason": "", "payload_encrypted": false, "media_params": params}));
+    if meeting.script.odd.mock_server {
+        meeting.begin_talk();
+    } else {
+        let _ = link.send(&json!({"msg_type": 4, "protocol_version": 1, "sequence": 0,
+            "status_code": 0, "reason": "", "payload_encrypted": false, "media_params": params}));
+    }
     let gone = run(shared, &mut link, &meeting, media_type, &params);
     drop(link);
     meeting.media_gone(shared, &id, media_type, connection, &gone);
@@ -116,6 +128,9 @@ fn run(
     params: &Value,
 ) -> Gone {
     let mut feed = Feed::new(meeting, media_type, params);
+    if meeting.script.odd.mock_server {
+        feed.go();
+    }
     loop {
         if let Err(gone) = feed.produce(link).and_then(|()| link.flush()) {
             return gone;
@@ -190,7 +205,7 @@ impl<'a> Feed<'a> {
             meeting,
             script,
             carries_text: carries(TRANSCRIPT),
-            carries_audio: carries(1),
+            carries_audio: carries(AUDIO) && !(script.odd.phone_gateway && media_type == ALL),
             carries_chat: carries(16) && script.chat_every > 0,
             text: None,
             sound: None,
@@ -230,7 +245,7 @@ impl<'a> Feed<'a> {
         }
         if script.pictures
             && self.films.is_empty()
-            && let Some((begun, base_ms, _)) = self.meeting.audio_cue()
+            && let Some((begun, base_ms)) = self.meeting.begun()
         {
             // The parameters name the kinds that this socket carries.
             for (bit, name) in [(2, "video"), (4, "deskshare")] {
@@ -242,16 +257,21 @@ impl<'a> Feed<'a> {
         }
         if self.carries_audio
             && self.sound.is_none()
-            && let (Some(audio), Some((begun, base_ms, next))) =
-                (script.audio, self.meeting.audio_cue())
+            && let (Some(audio), Some((begun, base_ms))) = (script.audio, self.meeting.begun())
         {
+            let (next, again) = self.meeting.audio_cue();
             let params = &self.params["audio"];
             let series: Vec<(String, Tone)> = match audio.per_speaker {
                 true => (script.speakers.iter().enumerate())
                     .map(|(n, speaker)| {
                         let id = id_value(script.ids, speaker.user_id);
-                        let who =
-                            format!(r#""user_id":{id},"user_name":{}"#, json!(speaker.user_name));
+                        let who = match script.odd.channels {
+                            true => format!(r#""channel_id":"{}""#, channel_of(script, speaker)),
+                            false => format!(
+                                r#""user_id":{id},"user_name":{}"#,
+                                json!(speaker.user_name)
+                            ),
+                        };
                         (who, Tone::new(params, n))
                     })
                     .collect(),
@@ -262,7 +282,7 @@ impl<'a> Feed<'a> {
                 base_ms,
                 interval: audio.interval,
                 series,
-                next,
+                next: next - again,
                 limit: audio.packets.unwrap_or(u64::MAX),
                 committed: next,
             });
@@ -374,7 +394,10 @@ impl<'a> Feed<'a> {
                 continue;
             }
             link.send_text(audio_message(who, tone, sound.next, stamp_ms))?;
-            self.pending.push(Sent::Audio { series, stamp_ms });
+            // What is sent again was noted the first time.
+            if sound.next >= sound.committed {
+                self.pending.push(Sent::Audio { series, stamp_ms });
+            }
         }
         sound.next += 1;
         Ok(true)

@@ -126,7 +126,7 @@ impl Violations {
 }
 
 /// Now, in milliseconds since 1970: the unit of everything Zoom sends.
-pub(in crate::demo) fn unix_ms() -> u64 {
+pub(crate) fn unix_ms() -> u64 {
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| since.as_millis() as u64)

@@ -395,6 +395,9 @@ fn who_answer(shared: &Shared, request: &HttpMessage) -> Judged {
 
 fn act(shared: &Arc<Shared>, meeting: Arc<Meeting>, action: &str) -> Judged {
     let then: Callback = match action {
+        "start" if !meeting.is_host_there() => {
+            return error(400, 2308, "User is not allowed to do this in this meeting.");
+        }
         "start" => {
             meeting.step(Step::StartCalled);
             if !meeting.reserve_stream() {

@@ -43,7 +43,7 @@ pub(in crate::demo) fn serve(
         Ok(admitted) => admitted,
         Err(refusal) => return refuse(&mut link, refusal, 2),
     };
-    link.set_frames(meeting.script.frames);
+    link.set_manners(&meeting.script);
     let mut answer = json!({"msg_type": 2, "protocol_version": 1, "sequence": 0,
         "status_code": 0, "reason": "", "media_server": {"server_urls": urls}});
     if meeting.script.unknown {

@@ -4,11 +4,19 @@ use serde_json::{Map, Value, json};
 
 use super::record::unix_ms;
 use crate::demo::player::content::id_value;
-use crate::demo::player::script::{DemoProduct, MeetingScript, PayloadShape};
+use crate::demo::player::script::{DemoProduct, HOST_ID, MeetingScript, PayloadShape};
 
 /// `meeting.started`, or what the product has instead; `None` where nothing announces it.
 pub(in crate::demo) fn meeting_started(script: &MeetingScript, account: &str) -> Option<Value> {
     lifecycle(script, account, "started")
+}
+
+/// `meeting.participant_joined`: the host.
+pub(in crate::demo) fn host_joined(script: &MeetingScript, account: &str) -> Option<Value> {
+    let mut body = lifecycle(script, account, "participant_joined")?;
+    body["payload"]["object"]["participant"] =
+        json!({"id": HOST_ID, "participant_user_id": HOST_ID, "user_name": "The host"});
+    Some(body)
 }
 
 /// `meeting.ended`, likewise.
@@ -28,7 +36,7 @@ fn lifecycle(script: &MeetingScript, account: &str, what: &str) -> Option<Value>
         "payload": {"account_id": account, "object": {
             "id": id_value(script.ids, script.number),
             "uuid": script.id,
-            "host_id": "demo-host",
+            "host_id": HOST_ID,
             "topic": script.topic,
             "type": 2,
             "duration": 60,
@@ -43,18 +51,19 @@ pub(in crate::demo) fn stream_started(
     account: &str,
     event_ts: u64,
     stream: &str,
-    url: &str,
+    urls: &[String],
 ) -> Value {
     let mut fields = ids(script, stream);
-    // Several URLs, one per transport, are allowed in one string.
-    let urls = match script.unknown {
-        true => format!("{url}, srt://127.0.0.1:9"),
-        false => url.to_owned(),
-    };
+    // Several URLs, one per transport or server, are allowed in one string.
+    let mut urls = urls.join(",");
+    if script.unknown {
+        urls.push_str(", srt://127.0.0.1:9");
+    }
     fields.insert("server_urls".to_owned(), json!(urls));
     if matches!(script.product, DemoProduct::Meeting | DemoProduct::Webinar) {
-        fields.insert("operator_id".to_owned(), json!("demo-host"));
-        fields.insert("is_original_host".to_owned(), json!(true));
+        let (operator_id, is_host) = &script.operator;
+        fields.insert("operator_id".to_owned(), json!(operator_id));
+        fields.insert("is_original_host".to_owned(), json!(is_host));
         let key = match script.product {
             DemoProduct::Webinar => "webinar_id",
             _ => "meeting_id",
@@ -115,8 +124,12 @@ fn webhook(
         }
         PayloadShape::Object => json!({"account_id": account, "object": fields}),
     };
+    let prefix = match script.odd.phone_gateway {
+        true => "phone.call_rtms_",
+        false => script.product.event_prefix(),
+    };
     json!({
-        "event": format!("{}{what}", script.product.event_prefix()),
+        "event": format!("{prefix}{what}"),
         "event_ts": event_ts,
         "payload": payload,
     })

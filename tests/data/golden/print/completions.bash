@@ -8,7 +8,7 @@ _rtmsd() {
   esac
   case ${COMP_WORDS[1]} in
     serve) words="--config --help" ;;
-    demo) words="--out --meetings --media --product --chaos --help" ;;
+    demo) words="--out --meetings --media --product --chaos --odd --help" ;;
     check) words="--config --online --help" ;;
     start) words="--participant --product --json --config --help" ;;
     stop) words="--participant --product --json --config --help" ;;

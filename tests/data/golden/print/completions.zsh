@@ -8,7 +8,7 @@ if (( CURRENT == 2 )); then
 fi
 case ${words[2]} in
   serve) compadd -- --config --help ;;
-  demo) compadd -- --out --meetings --media --product --chaos --help ;;
+  demo) compadd -- --out --meetings --media --product --chaos --odd --help ;;
   check) compadd -- --config --online --help ;;
   start) compadd -- --participant --product --json --config --help ;;
   stop) compadd -- --participant --product --json --config --help ;;
