@@ -26,8 +26,8 @@ use crate::demo::{Options, Zoom, temporary_directory};
 /// What was sent in so long a time before a loss is sent again after it.
 const REPLAY: Duration = Duration::from_secs(2);
 const PHRASES_PER_SECOND: f64 = 5.0;
-/// A connection that lived for less is no recovery for the server, and met by its backoff.
-const STEADY: Duration = Duration::from_millis(3300);
+/// Losses follow each other this soon: the server tries again at once, however short a connection lived.
+const BETWEEN: Duration = Duration::from_secs(1);
 /// A report that media was lost is taken for an old one until a connection has lived so long.
 const SETTLED: Duration = Duration::from_millis(5300);
 const STALL: Duration = Duration::from_secs(2);
@@ -50,7 +50,7 @@ fn rounds() -> Vec<Round> {
     let refuse = |socket, status| Fault::Refuse(socket, Refusal::Status(status), 1);
     vec![
         Round::Faults(
-            STEADY,
+            BETWEEN,
             vec![
                 ("media reset", vec![cut(Media, Cut::Reset)]),
                 ("media ended by FIN", vec![cut(Media, Cut::Fin)]),
@@ -58,7 +58,7 @@ fn rounds() -> Vec<Round> {
             ],
         ),
         Round::Faults(
-            STEADY,
+            BETWEEN,
             vec![
                 ("signaling closed", vec![cut(Signaling, Cut::Close(1000))]),
                 ("signaling reset", vec![cut(Signaling, Cut::Reset)]),
@@ -67,7 +67,7 @@ fn rounds() -> Vec<Round> {
         ),
         Round::Kill("killed (SIGKILL) and started again", vec![]),
         Round::Faults(
-            STEADY,
+            BETWEEN,
             vec![
                 (
                     "both reset",
@@ -101,7 +101,7 @@ fn rounds() -> Vec<Round> {
             ],
         ),
         Round::Faults(
-            STEADY,
+            BETWEEN,
             vec![
                 (
                     "signaling cut, then refused as duplicate (8)",
@@ -118,7 +118,7 @@ fn rounds() -> Vec<Round> {
             ],
         ),
         Round::Faults(
-            STEADY,
+            BETWEEN,
             vec![
                 (
                     "media stalled for 2 s",
@@ -266,7 +266,7 @@ impl Stage {
     ) -> io::Result<Vec<String>> {
         let rest = match round {
             Round::Faults(rest, _) => *rest,
-            Round::Kill(..) => STEADY,
+            Round::Kill(..) => BETWEEN,
         };
         // Data flows on in this time; it is what makes the next loss a loss.
         std::thread::park_timeout(rest);
