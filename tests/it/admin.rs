@@ -5,10 +5,11 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
 use rtmsd::demo::{Fault, MeetingScript, Options, Socket, Step};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
 
 use crate::harness::http::{self, connect, status_and_body};
-use crate::harness::{Harness, PATIENCE, wait_until, wait_until_more, wait_until_step};
+use crate::harness::{Harness, PATIENCE, report, wait_until, wait_until_more, wait_until_step};
 
 fn start(settings: &[(&str, &str)]) -> Harness {
     Harness::builder(Options::default())
@@ -153,13 +154,12 @@ fn at_capacity_is_not_ready() {
     let used = harness.metric("rtmsd_process_open_fds");
     // The limit may be lowered while it runs, and then nine tenths of it are taken.
     let limit = used as u64 + 20;
-    let id = harness.server.id().to_string();
-    let lowered = Command::new("prlimit")
-        .args(["--pid", &id, &format!("--nofile={limit}:")])
-        .status();
-    if !lowered.is_ok_and(|status| status.success()) {
-        return;
-    }
+    let pid = Pid::from_raw(harness.server.id().cast_signed());
+    let limit = Rlimit {
+        current: Some(limit),
+        ..getrlimit(Resource::Nofile)
+    };
+    prlimit(pid, Resource::Nofile, limit).expect("a lower limit");
     let address = harness.address();
     let mut held = Vec::new();
     let told = loop {
@@ -206,7 +206,7 @@ fn promtool(page: &str) {
         .stderr(Stdio::piped())
         .spawn();
     let Ok(mut tool) = tool else {
-        return;
+        return report("skipped: promtool is not installed");
     };
     let mut stdin = tool.stdin.take().expect("a pipe");
     stdin.write_all(page.as_bytes()).expect("it reads");

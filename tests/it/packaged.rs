@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rtmsd::config::keys::KEYS;
 use rtmsd::demo::compare;
@@ -20,7 +20,10 @@ use rtmsd::demo::{
     Begin, End, MeetingHandle, MeetingScript, Options, Step, Zoom, transcript_lines,
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::harness::{
+    PATIENCE, post_meaningless, run_to_end, wait_until, wait_until_more, wait_until_step,
+};
+
 const CONF: &str = "/etc/rtms.conf";
 const SECRETS: &str = "/etc/rtmsd";
 const MEETINGS: &str = "/var/lib/rtmsd/meetings";
@@ -33,45 +36,38 @@ fn run(command: &str) -> String {
 }
 
 fn tried(command: &str) -> (bool, String) {
-    let output = Command::new("sh")
-        .arg("-c")
-        .arg(format!("exec 2>&1; {command}"))
-        .output()
-        .expect("a shell");
-    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let mut shell = Command::new("sh");
+    let ran = run_to_end(shell.arg("-c").arg(format!("exec 2>&1; {command}")));
+    let text = ran.stdout.trim().to_owned();
     eprintln!("$ {command}\n{text}");
-    (output.status.success(), text)
+    (ran.code == Some(0), text)
 }
 
 fn property(name: &str) -> String {
-    let output = Command::new("systemctl")
-        .args(["show", "--value", "-p", name, "rtmsd"])
-        .output()
-        .expect("systemctl");
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    let mut systemctl = Command::new("systemctl");
+    let ran = run_to_end(systemctl.args(["show", "--value", "-p", name, "rtmsd"]));
+    ran.stdout.trim().to_owned()
 }
 
-fn wait_for(what: &str, is_so: impl Fn() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !is_so() {
-        if Instant::now() > until {
-            let log = tried("systemctl status rtmsd; journalctl -n 100 --no-pager").1;
-            panic!("{what}: {log}");
+/// Shows what systemd knows when the test fails.
+struct JournalOnPanic;
+
+impl Drop for JournalOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tried("systemctl status rtmsd; journalctl -n 100 --no-pager");
         }
-        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
-fn wait_for_status(text: &str) {
-    wait_for(text, || property("StatusText").contains(text));
+fn wait_until_status(text: &str) {
+    wait_until(text, || property("StatusText").contains(text));
 }
 
 fn has_logged(text: &str) -> bool {
-    let output = Command::new("journalctl")
-        .args(["-u", "rtmsd", "-o", "cat", "--no-pager"])
-        .output()
-        .expect("journalctl");
-    String::from_utf8_lossy(&output.stdout).contains(text)
+    let mut journalctl = Command::new("journalctl");
+    let ran = run_to_end(journalctl.args(["-u", "rtmsd", "-o", "cat", "--no-pager"]));
+    ran.stdout.contains(text)
 }
 
 fn mode(path: impl AsRef<Path>) -> u32 {
@@ -96,10 +92,8 @@ fn configure(zoom: &Zoom) {
 }
 
 /// Whether a correct webhook that means nothing to anybody is answered with 200.
-fn assert_answered(zoom: &Zoom) -> bool {
-    let delivery = zoom.post_webhook(&serde_json::json!({
-        "event": "meeting.participant_joined", "event_ts": 1_767_000_000_000_u64,
-        "payload": {"object": {"id": 1}}}));
+fn is_answered(zoom: &Zoom) -> bool {
+    let delivery = post_meaningless(zoom);
     if !delivery.is_accepted() {
         eprintln!("{delivery:?}");
     }
@@ -125,12 +119,12 @@ impl Playing {
             meeting,
             readies: 0,
         };
-        playing.is_rejoined("the first time");
+        playing.wait_until_rejoined("the first time");
         playing
     }
 
     /// Waits for the stream to flow once more.
-    fn is_rejoined(&mut self, what: &str) {
+    fn wait_until_rejoined(&mut self, what: &str) {
         self.readies += 1;
         let is_ready = (self.meeting).wait_for_times(Step::Ready, self.readies, PATIENCE);
         assert!(is_ready, "{what}: {:?}", self.meeting.steps());
@@ -145,16 +139,15 @@ impl Playing {
                 ready.saturating_sub(lost)
             );
         }
-        let sent = self.meeting.sent_count();
-        assert!(self.meeting.wait_for_phrases(sent + 20, PATIENCE));
-        wait_for_status("1 streams, 1 receiving");
+        wait_until_more(&self.meeting, 20);
+        wait_until_status("1 streams, 1 receiving");
     }
 
     fn end(self) {
         self.meeting.end(End::meeting_ended());
-        assert!(self.meeting.wait_for(Step::StoppedAnswered, PATIENCE));
-        assert!(self.meeting.wait_for(Step::Closed, PATIENCE));
-        wait_for_status("0 streams");
+        wait_until_step(&self.meeting, Step::StoppedAnswered);
+        wait_until_step(&self.meeting, Step::Closed);
+        wait_until_status("0 streams");
         assert_eq!(self.meeting.streams().len(), 1);
         let lines = transcript_lines(Path::new(MEETINGS), &self.meeting.script().id);
         let lines = lines.expect("files");
@@ -167,6 +160,7 @@ impl Playing {
 #[test]
 #[ignore = "changes the machine; run .ci/try-package"]
 fn the_package_lives_under_systemd() {
+    let _shown = JournalOnPanic;
     let packages = std::env::var("RTMSD_PACKAGES").expect("the packages");
     let (old, new) = packages.split_once(' ').expect("two packages");
 
@@ -200,7 +194,7 @@ fn the_package_lives_under_systemd() {
     run("systemctl start rtmsd");
     zoom.set_webhook_target("http://127.0.0.1:3000/webhook")
         .expect("a target");
-    wait_for("its log is in the journal", || {
+    wait_until("its log is in the journal", || {
         has_logged("listening addr=")
     });
     let mut playing = Playing::begin(&zoom);
@@ -217,7 +211,7 @@ fn the_package_lives_under_systemd() {
 
     // Upgraded while a stream runs: the settings stay, and the stream is rejoined.
     run(&format!("dpkg -i {new}"));
-    playing.is_rejoined("upgrade");
+    playing.wait_until_rejoined("upgrade");
     assert!(
         fs::read_to_string(CONF)
             .expect("it stays")
@@ -227,22 +221,22 @@ fn the_package_lives_under_systemd() {
     // Killed, hung, restarted, reloaded.
     let before = property("MainPID");
     run("systemctl kill -s KILL rtmsd");
-    playing.is_rejoined("killed");
+    playing.wait_until_rejoined("killed");
     assert_ne!(property("MainPID"), before);
     run(
         "mkdir -p /run/systemd/system/rtmsd.service.d && printf '[Service]\\nWatchdogSec=2s\\n' \
          >/run/systemd/system/rtmsd.service.d/watchdog.conf && systemctl daemon-reload && \
          systemctl restart rtmsd",
     );
-    playing.is_rejoined("restart");
+    playing.wait_until_rejoined("restart");
     run("systemctl kill -s STOP rtmsd");
-    playing.is_rejoined("watchdog");
+    playing.wait_until_rejoined("watchdog");
     assert!(has_logged("Watchdog timeout"));
     run("rm -r /run/systemd/system/rtmsd.service.d && systemctl daemon-reload");
     run(&format!(
         "echo RTMS_LOG=debug >>{CONF} && systemctl reload rtmsd"
     ));
-    wait_for("reloaded", || has_logged("configuration reloaded"));
+    wait_until("reloaded", || has_logged("configuration reloaded"));
     assert_eq!(property("ActiveState"), "active");
 
     // With the port held by systemd, a restart refuses no webhook.
@@ -250,13 +244,13 @@ fn the_package_lives_under_systemd() {
         "rtmsd print socket >/etc/systemd/system/rtmsd.socket && systemctl daemon-reload && \
          systemctl stop rtmsd && systemctl enable --now rtmsd.socket rtmsd",
     );
-    playing.is_rejoined("socket activation");
+    playing.wait_until_rejoined("socket activation");
     let (is_over, mut posted) = (AtomicBool::new(false), 0);
     std::thread::scope(|scope| {
         let poster = scope.spawn(|| {
             let (mut accepted, mut refused) = (0, 0);
             while !is_over.load(Ordering::Relaxed) {
-                match assert_answered(&zoom) {
+                match is_answered(&zoom) {
                     true => accepted += 1,
                     false => refused += 1,
                 }
@@ -265,7 +259,7 @@ fn the_package_lives_under_systemd() {
         });
         for _ in 0..3 {
             run("systemctl restart rtmsd");
-            playing.is_rejoined("restart under load");
+            playing.wait_until_rejoined("restart under load");
         }
         is_over.store(true, Ordering::Relaxed);
         let (accepted, refused) = poster.join().expect("no panic");
@@ -280,8 +274,8 @@ fn the_package_lives_under_systemd() {
     let (is_started, _) = tried("systemctl restart rtmsd");
     assert!(!is_started);
     assert_eq!(property("ExecMainStatus"), "78");
-    assert!(!assert_answered(&zoom));
-    wait_for("the socket gives up", || {
+    assert!(!is_answered(&zoom));
+    wait_until("the socket gives up", || {
         !tried("systemctl is-active rtmsd.socket").0
     });
     let starts = run("journalctl -u rtmsd --no-pager | grep -c 'PORT: found'");
@@ -295,7 +289,7 @@ fn the_package_lives_under_systemd() {
         "sed -i '/^PORT=x/d' {CONF} && systemctl restart rtmsd"
     ));
     run("systemctl is-active rtmsd rtmsd.socket");
-    assert!(assert_answered(&zoom));
+    assert!(is_answered(&zoom));
 
     // Without the socket the server is not started again either. One that is to be is "activating".
     run(

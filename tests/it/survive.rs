@@ -13,7 +13,8 @@ use rtmsd::demo::{
 use serde_json::Value;
 
 use crate::harness::{
-    Harness, PATIENCE, meta, report, wait_until, wait_until_more, wait_until_step,
+    Harness, PATIENCE, TempDir, meta, report, run_to_end, wait_until, wait_until_more,
+    wait_until_step,
 };
 
 fn start(settings: &[(&str, &str)]) -> Harness {
@@ -322,18 +323,15 @@ fn kill_in_a_flood(kills: u64) -> Duration {
 // Disks.
 
 /// A small disk of its own, or `None` where only root may have one.
-struct Tmpfs(PathBuf);
+struct Tmpfs(TempDir);
 
 impl Tmpfs {
-    fn mount(name: &str, size: &str) -> Option<Tmpfs> {
-        let path = std::env::temp_dir().join(format!("rtmsd-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).ok()?;
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
-            .arg(&path)
-            .output()
-            .is_ok_and(|output| output.status.success());
-        mounted.then_some(Tmpfs(path))
+    fn mount(size: &str) -> Option<Tmpfs> {
+        let folder = TempDir::new();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]);
+        let ran = run_to_end(mount.arg(folder.path()));
+        (ran.code == Some(0)).then_some(Tmpfs(folder))
     }
 
     fn out(&self) -> PathBuf {
@@ -341,28 +339,23 @@ impl Tmpfs {
     }
 
     fn remount(&self, options: &str) {
-        let output = Command::new("mount")
-            .args(["-o", &format!("remount,{options}")])
-            .arg(&self.0)
-            .output();
-        assert!(
-            output.is_ok_and(|output| output.status.success()),
-            "{options}"
-        );
+        let mut mount = Command::new("mount");
+        mount.args(["-o", &format!("remount,{options}")]);
+        let ran = run_to_end(mount.arg(self.0.path()));
+        assert_eq!(ran.code, Some(0), "{ran:?}");
     }
 }
 
 impl Drop for Tmpfs {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
-        let _ = fs::remove_dir(&self.0);
+        run_to_end(Command::new("umount").arg("-l").arg(self.0.path()));
     }
 }
 
 #[test]
 fn a_full_disk_costs_nothing_but_time() {
-    let Some(disk) = Tmpfs::mount("full", "256k") else {
-        return;
+    let Some(disk) = Tmpfs::mount("256k") else {
+        return report("skipped: only root may mount a disk");
     };
     let harness = start_on(&disk);
     let meeting = harness.zoom.start_meeting(script("full disk"));
@@ -382,8 +375,8 @@ fn a_full_disk_costs_nothing_but_time() {
 
 #[test]
 fn a_disk_that_is_read_only_for_a_while_costs_nothing_but_time() {
-    let Some(disk) = Tmpfs::mount("read-only", "64m") else {
-        return;
+    let Some(disk) = Tmpfs::mount("64m") else {
+        return report("skipped: only root may mount a disk");
     };
     let harness = start_on(&disk);
     let meeting = harness.zoom.start_meeting(script("read only"));

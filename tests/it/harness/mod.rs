@@ -22,14 +22,14 @@ use rtmsd::demo::{
     Comparison, MeetingHandle, Options, ServerProcess, Zoom, compare, transcript_lines,
 };
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use daemon::Embedded;
 pub(crate) use files::{TempDir, files_below, meta};
 pub(crate) use process::{KilledOnDrop, RTMSD, Ran, output_of, run, run_to_end};
 pub(crate) use scripts::{
-    assert_another_works, frequent_keep_alives, open, open_at_once, plain, report, short,
-    wait_until_more, wait_until_over, wait_until_step, wait_until_streaming,
+    assert_another_works, frequent_keep_alives, open, open_at_once, plain, post_meaningless,
+    report, short, wait_until_more, wait_until_over, wait_until_step, wait_until_streaming,
 };
 pub(crate) use secrets::Secrets;
 use server::{Server, ServerSetup};
@@ -255,9 +255,7 @@ impl Harness {
     /// The answer to a correct webhook that means nothing to anybody, and how long it took.
     #[track_caller]
     pub(crate) fn assert_answered(&self) -> Duration {
-        let delivery = self.zoom.post_webhook(&json!({
-            "event": "meeting.participant_joined", "event_ts": 1_767_000_000_000_u64,
-            "payload": {"object": {"id": 1}}}));
+        let delivery = post_meaningless(&self.zoom);
         assert!(delivery.is_accepted(), "{delivery:?}");
         delivery.taken
     }

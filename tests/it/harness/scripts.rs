@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use rtmsd::demo::{Begin, End, Ending, MeetingHandle, MeetingScript, Options, Step, Zoom};
+use rtmsd::demo::{
+    Begin, Delivery, End, Ending, MeetingHandle, MeetingScript, Options, Step, Zoom,
+};
+
+use serde_json::json;
 
 use super::PATIENCE;
 
@@ -78,6 +82,13 @@ pub(crate) fn wait_until_streaming(meeting: &MeetingHandle) {
 pub(crate) fn assert_another_works(zoom: &Zoom, seed: &str) {
     let meeting = zoom.start_meeting(plain(seed, 10));
     wait_until_over(&meeting);
+}
+
+/// Posts a correct webhook that means nothing to anybody.
+pub(crate) fn post_meaningless(zoom: &Zoom) -> Delivery {
+    zoom.post_webhook(&json!({
+        "event": "meeting.participant_joined", "event_ts": 1_767_000_000_000_u64,
+        "payload": {"object": {"id": 1}}}))
 }
 
 /// A figure for those who read the output of the tests.
