@@ -41,10 +41,13 @@ fn a_kill_right_after_the_answer_loses_no_start() {
             for thread in 0..3 {
                 let (zoom, accepted, is_answered) = (&harness.zoom, &accepted, &is_answered);
                 scope.spawn(move || {
-                    for m in 0..4 {
+                    for m in 0.. {
                         let stream_id = format!("k{n}-{thread}-{m}");
-                        if zoom.post_webhook(&started(&stream_id)).status != Ok(200) {
-                            break;
+                        match zoom.post_webhook(&started(&stream_id)).status {
+                            Ok(200) => {}
+                            // A disk that others keep busy.
+                            Ok(503) => continue,
+                            _ => break,
                         }
                         accepted.lock().expect("a lock").push(stream_id);
                         is_answered.store(true, Ordering::Release);
@@ -83,7 +86,7 @@ fn a_state_directory_that_is_full_puts_webhooks_off() {
         prlimit(Some(pid), Resource::Fsize, limit).expect("a limit");
     };
     let post = |stream_id: &str| harness.zoom.post_webhook(&started(stream_id)).status;
-    assert_eq!(post("before"), Ok(200));
+    harness.post(&started("before"));
     harness.wait_until_logged(&["stream=before"]);
 
     limit(Some(0));

@@ -13,8 +13,8 @@ use rtmsd::demo::{
 use serde_json::Value;
 
 use crate::harness::{
-    Harness, PATIENCE, TempDir, meta, report, run_to_end, wait_until, wait_until_more,
-    wait_until_step,
+    Harness, PATIENCE, TempDir, meta, repeat_started, report, run_to_end, wait_until,
+    wait_until_more, wait_until_step,
 };
 
 fn start(settings: &[(&str, &str)]) -> Harness {
@@ -111,11 +111,7 @@ fn a_newer_start_moves_the_stream_at_once() {
         assert!(meeting.fault(Fault::FailOver { cut }));
         wait_until_flowing_again(&meeting, 1);
         // The same once more, as a retry, changes nothing.
-        assert!(
-            meeting
-                .repeat_started()
-                .is_some_and(|delivery| delivery.is_accepted())
-        );
+        repeat_started(&meeting);
         wait_until_more(&meeting, 10);
         assert_eq!(meeting.count(Step::Ready), 2);
         finish(harness, &[meeting]);
@@ -190,11 +186,7 @@ fn sigterm_leaves_and_the_next_process_takes_up() {
     assert_eq!(meta(folder)["openings"], 2);
     // A retry of what the process before has answered.
     let before = meeting.count(Step::SignalingHandshake);
-    assert!(
-        meeting
-            .repeat_started()
-            .is_some_and(|delivery| delivery.is_accepted())
-    );
+    repeat_started(&meeting);
     wait_until_more(&meeting, 10);
     assert_eq!(meeting.count(Step::SignalingHandshake), before);
     finish(harness, &[meeting]);

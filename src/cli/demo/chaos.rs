@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::table::{CHAOS_COLUMNS, chaos_table};
-use super::{DemoOptions, Folder, say};
+use super::{DemoOptions, Folder, WEBHOOK_RETRIES, say};
 use crate::demo::player::handle::MeetingHandle;
 use crate::demo::player::script::{Begin, Cut, End, Fault, MeetingScript, Refusal, Socket};
 use crate::demo::process::{ServerCommand, ServerProcess};
@@ -156,8 +156,7 @@ pub(crate) fn play(options: &DemoOptions) -> io::Result<bool> {
     let zoom = Zoom::start(Options {
         keep_alive: Duration::from_secs(1),
         directory: Some(folder.0.clone()),
-        // A server that is down misses its first webhooks; Zoom comes again.
-        webhook_retries: [300, 700, 1500, 3000].map(Duration::from_millis).to_vec(),
+        webhook_retries: WEBHOOK_RETRIES.to_vec(),
         ..Options::default()
     })?;
     let mut stage = Stage {

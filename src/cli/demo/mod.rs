@@ -143,6 +143,15 @@ fn demo_product(product: Product) -> DemoProduct {
 }
 
 /// A folder that is removed when the demo ends, however it ends.
+/// The waits before Zoom posts a webhook again: a disk that is busy with other things can make the
+/// server answer 503, and a server that is down misses its first ones.
+pub(crate) const WEBHOOK_RETRIES: [Duration; 4] = [
+    Duration::from_millis(300),
+    Duration::from_millis(700),
+    Duration::from_millis(1500),
+    Duration::from_millis(3000),
+];
+
 pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Drop for Folder {
@@ -166,6 +175,7 @@ fn play(options: &DemoOptions) -> io::Result<bool> {
         // Often enough that a meeting of a few seconds sees several.
         keep_alive: Duration::from_secs(1),
         directory: Some(folder.0.clone()),
+        webhook_retries: WEBHOOK_RETRIES.to_vec(),
         ..Options::default()
     })?;
     let command = server_command(options, &zoom, &folder.0, &out)?;

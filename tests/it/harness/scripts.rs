@@ -8,7 +8,7 @@ use rtmsd::demo::{
 
 use serde_json::json;
 
-use super::PATIENCE;
+use super::{PATIENCE, wait_until};
 
 /// Keep-alives so often that short meetings see some. One that is missed on a busy machine is no
 /// fault as long as Zoom itself, which waits half a minute, would go on.
@@ -82,6 +82,15 @@ pub(crate) fn wait_until_streaming(meeting: &MeetingHandle) {
 pub(crate) fn assert_another_works(zoom: &Zoom, seed: &str) {
     let meeting = zoom.start_meeting(plain(seed, 10));
     wait_until_over(&meeting);
+}
+
+/// Posts the webhook that announced the stream once more, and again until it is accepted.
+#[track_caller]
+pub(crate) fn repeat_started(meeting: &MeetingHandle) {
+    wait_until("the repetition is accepted", || {
+        let delivery = meeting.repeat_started().expect("it has been posted");
+        delivery.is_accepted()
+    });
 }
 
 /// Posts a correct webhook that means nothing to anybody.
