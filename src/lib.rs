@@ -28,6 +28,7 @@
 //! | [`zoom_api`] | REST and OAuth | one for each call |
 //! | [`net`] | names, addresses, proxies, TLS and WebSockets for every connection | `dial`, `resolve` |
 //! | [`stream`] | the poll loop of one stream | one for each stream |
+//! | [`feed`] | the journal: its format, and reading it | the reader's |
 //! | [`recorder`] | the files of a stream | `disk` |
 //! | [`delivery`] | where data goes while it arrives: standard output | `stdout` |
 //! | [`state`] | the private directory that a restart needs, and the intent log | `state` |
@@ -115,7 +116,7 @@ compile_error!(
     "rtmsd is for Linux: streams wait with epoll(7), and files are synced with syncfs(2)"
 );
 
-// The public face: an embedder needs these names and the modules `webhook` and `protocol`. All other
+// The public face: an embedder needs these names and the modules `webhook`, `protocol` and `feed`. All other
 // modules are hidden and may change in any version; tests and benches reach inner parts through them.
 pub use daemon::status::{StatusSnapshot, StreamStatus, Totals};
 pub use daemon::{Daemon, Error, Handle, OnExit, OnRevoked, Settings, SinkFactory};
@@ -145,6 +146,7 @@ pub mod webhook {
     };
 }
 
+pub mod feed;
 pub mod manual;
 pub mod protocol;
 

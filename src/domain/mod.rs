@@ -11,6 +11,7 @@
 pub mod app;
 pub mod causes;
 pub mod count;
+pub mod decimal;
 pub mod id;
 pub mod participant;
 pub mod phrase;

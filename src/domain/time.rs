@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use super::decimal::fill;
+
 /// A moment in UTC. `Display` is `2026-11-23T12:04:31.500Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Utc {
@@ -47,6 +49,25 @@ impl Utc {
         format!("{:04}-{:02}-{:02}", self.year, self.month, self.day)
     }
 
+    /// The same as `Display`, for a line of the journal: RFC 3339 with milliseconds. Of a year after
+    /// 9999 the last four digits.
+    pub fn rfc3339(self) -> [u8; 24] {
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let seconds = self.ms_of_day / 1000;
+        for (from, to, n) in [
+            (0, 4, self.year),
+            (5, 7, self.month),
+            (8, 10, self.day),
+            (11, 13, seconds / 3600),
+            (14, 16, seconds / 60 % 60),
+            (17, 19, seconds % 60),
+            (20, 23, self.ms_of_day % 1000),
+        ] {
+            fill(&mut text[from..to], n);
+        }
+        text
+    }
+
     /// The time of day, for a line on stdout: `12:04:31`.
     pub fn clock(self) -> String {
         let seconds = self.ms_of_day / 1000;
@@ -82,6 +103,7 @@ mod tests {
             (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
         ] {
             assert_eq!(Utc::from_unix_ms(ms).to_string(), expected);
+            assert_eq!(Utc::from_unix_ms(ms).rfc3339(), expected.as_bytes());
         }
         // What a peer sends may be any number.
         assert!(Utc::from_unix_ms(u64::MAX).date().starts_with("5845"));

@@ -7,9 +7,8 @@
 //!
 //! This takes for granted that one server writes below one `RTMS_OUT`.
 
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::append_file::AppendFile;
 use super::media_files::repair_unlisted;
@@ -19,55 +18,6 @@ use super::stream_files::{FILES, Recorder};
 use super::transcript::TranscriptFormats;
 use crate::domain::stream_info::StreamInfo;
 use crate::protocol::MediaParams;
-
-/// Levels of folders below `RTMS_OUT`: day, meeting, stream.
-const DEPTH: usize = 3;
-
-/// The folders of streams below `RTMS_OUT`, the newest day first. Nothing is held open between two.
-#[derive(Debug)]
-pub struct StreamFolders {
-    root: PathBuf,
-    /// Folders to look into, the next one last, and how deep they are.
-    waiting: Vec<(PathBuf, usize)>,
-}
-
-impl StreamFolders {
-    /// All that are there now or come while we go.
-    pub fn below(root: &Path) -> StreamFolders {
-        StreamFolders {
-            root: root.to_owned(),
-            waiting: vec![(root.to_owned(), 0)],
-        }
-    }
-
-    /// What they are below of.
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-}
-
-impl Iterator for StreamFolders {
-    type Item = PathBuf;
-
-    fn next(&mut self) -> Option<PathBuf> {
-        loop {
-            let (folder, depth) = self.waiting.pop()?;
-            if depth == DEPTH {
-                return Some(folder);
-            }
-            // One that cannot be read holds nothing that could be repaired.
-            let inside = fs::read_dir(folder).into_iter().flatten().flatten();
-            let mut inside: Vec<PathBuf> = inside
-                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-                .map(|entry| entry.path())
-                .collect();
-            // Days have names that sort by age.
-            inside.sort_unstable();
-            let deeper = inside.into_iter().map(|path| (path, depth + 1));
-            self.waiting.extend(deeper);
-        }
-    }
-}
 
 /// Completes a stream that no process continues. `false` for one that is complete.
 pub fn complete(root: &Path, folder: &Path, now_ms: u64) -> io::Result<bool> {
@@ -109,6 +59,7 @@ fn repair(folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::feed::folders::StreamFolders;
     use crate::protocol::message::PacketKind;
     use crate::recorder::jsonl::tests::{info, phrase};
     use crate::recorder::packet_batch::PacketBatch;
@@ -116,6 +67,8 @@ mod tests {
     use crate::recorder::record_batch::Record;
     use crate::recorder::tests::scratch;
     use serde_json::Value;
+    use std::fs;
+    use std::path::PathBuf;
 
     const DATA: &str = "AQACAAMABAA=";
 

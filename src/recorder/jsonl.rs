@@ -8,8 +8,8 @@ use crate::domain::product::Product;
 use crate::protocol::Language;
 use crate::protocol::events::event_name;
 
-use super::decimal;
 use super::record_batch::{ChatRecord, EventRecord};
+use crate::domain::decimal;
 use crate::domain::id::Id;
 use crate::domain::phrase::Phrase;
 use crate::domain::stream_info::StreamInfo;

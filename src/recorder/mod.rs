@@ -30,7 +30,6 @@
 pub mod append_file;
 pub mod audio;
 pub mod crash_recovery;
-pub mod decimal;
 pub mod disk;
 pub mod jsonl;
 pub mod media_files;

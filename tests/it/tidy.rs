@@ -85,8 +85,13 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
         &["hex", "memchr", "tungstenite", "rustix", "log"],
     ),
     (
+        "feed",
+        &["domain", "net"],
+        &["memchr", "sha2", "serde_json"],
+    ),
+    (
         "recorder",
-        &["domain", "protocol", "stream", "delivery", "net"],
+        &["domain", "protocol", "stream", "delivery", "net", "feed"],
         &[
             "memchr",
             "hex",
@@ -99,7 +104,7 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "delivery",
-        &["domain", "protocol", "stream", "recorder", "net"],
+        &["domain", "protocol", "stream", "recorder", "net", "feed"],
         &[
             "rustix",
             "serde",
@@ -126,6 +131,7 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
             "stream",
             "recorder",
             "delivery",
+            "feed",
         ],
         &["libc", "log", "serde", "serde_json"],
     ),
@@ -133,7 +139,7 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
         "admin",
         &[
             "domain", "protocol", "daemon", "gate", "source", "recorder", "stream", "zoom_api",
-            "net",
+            "net", "feed",
         ],
         &["openssl", "sha2", "rustix", "serde", "serde_json", "log"],
     ),
@@ -177,6 +183,7 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
             "stream",
             "recorder",
             "delivery",
+            "feed",
             "daemon",
             "admin",
             "systemd",
@@ -242,6 +249,10 @@ const PURE_FILES: &[&str] = &[
     "delivery/s3/sigv4.rs",
     "delivery/s3/object_names.rs",
     "delivery/s3/xml.rs",
+    "feed/key.rs",
+    "feed/kind.rs",
+    "feed/line.rs",
+    "feed/cursor.rs",
 ];
 
 /// What a pure part must not name, whatever the compiler layer says.

@@ -18,8 +18,8 @@ use super::{
 use crate::clock::now_ms;
 use crate::delivery::coalesce;
 use crate::domain::stream_info::{StreamInfo, Withdrawal};
+use crate::feed::folders::StreamFolders;
 use crate::recorder::crash_recovery;
-use crate::recorder::crash_recovery::StreamFolders;
 use crate::recorder::stream_files::Recorder;
 use crate::recorder::withdrawal::delete_stream;
 

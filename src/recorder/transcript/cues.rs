@@ -12,9 +12,9 @@ use std::borrow::Cow;
 
 use memchr::memchr3_iter;
 
+use crate::domain::decimal::{fill, number};
 use crate::domain::phrase::Phrase;
 use crate::domain::text::{one_line, speaker};
-use crate::recorder::decimal::{fill, number};
 
 /// What a WebVTT file begins with.
 pub const VTT_HEADER: &str = "WEBVTT\n\n";

@@ -1,0 +1,576 @@
+//! The board: how far each journal has grown, and what state its stream is in.
+//!
+//! The recorder's thread writes it after each write to a journal, so what stands here is in the file.
+//! Readers compare versions: [`Board::changes_since`] says which journals changed, and a [`Watch`]
+//! wakes a thread that waits for the next change.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use super::key::JournalKey;
+use super::open_files::OpenFiles;
+use super::{FEED_NAME, reader};
+use crate::net::waker::Waker;
+
+/// Changes that are remembered one by one; who is further behind looks at every journal.
+const CHANGES_MAX: usize = 1024;
+
+/// A journal whose stream has ended leaves the board after this time, unless somebody holds it.
+pub const ENDED_KEPT: Duration = Duration::from_secs(60);
+
+/// What deletes old streams leaves a journal alone for so long after the stream's end while somebody
+/// still needs it.
+pub const KEEP_FOR_PUSH_MAX: Duration = Duration::from_secs(7 * 86_400);
+
+/// What a journal's stream is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It grows.
+    Running,
+    /// Its stream is over; `file.uploaded` may follow, and a new life.
+    Ended,
+    /// Consent was withdrawn: nothing of it may leave any more.
+    Revoked,
+}
+
+/// One journal, as the board knows it.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    /// Which.
+    pub key: JournalKey,
+    /// The folder it is in.
+    pub folder: Arc<Path>,
+    /// Bytes of whole lines in the file.
+    pub bytes: u64,
+    /// Number of the last line; 0 for none.
+    pub seq: u64,
+    /// Position of the last line; 0 for none.
+    pub pos: u64,
+    /// What its stream is doing.
+    pub state: State,
+    /// The board's version at its last change.
+    pub version: u64,
+    /// How often the file was removed and made again.
+    pub(super) incarnation: u16,
+    holds: u16,
+    ended: Option<Instant>,
+}
+
+/// The whole board at one moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Its version, for [`Board::changes_since`].
+    pub version: u64,
+    /// Every line with a position up to this one can be read.
+    pub pos: u64,
+    /// All journals, by key.
+    pub journals: Vec<Journal>,
+}
+
+/// The board. Shared by the thread that writes and all who read.
+#[derive(Debug)]
+pub struct Board {
+    root: PathBuf,
+    inner: Mutex<Inner>,
+    /// Shared by all readers.
+    files: Mutex<OpenFiles>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    version: u64,
+    pos: u64,
+    /// By key. A sorted list and no map, which would have room for twice as many as it holds.
+    journals: Vec<Journal>,
+    /// Version and key of the newest changes.
+    changes: VecDeque<(u64, JournalKey)>,
+    /// Keys of streams whose consent was withdrawn, by key: on the board or not.
+    revoked: Vec<JournalKey>,
+    watches: Vec<Weak<Signal>>,
+}
+
+/// Wakes a thread when the board changes.
+#[derive(Debug)]
+pub struct Watch {
+    signal: Arc<Signal>,
+}
+
+#[derive(Debug)]
+struct Signal {
+    waker: Waker,
+    is_armed: AtomicBool,
+}
+
+impl Inner {
+    fn find(&self, key: JournalKey) -> Result<usize, usize> {
+        self.journals
+            .binary_search_by_key(&key, |journal| journal.key)
+    }
+
+    /// Notes a change, and returns whom to wake.
+    fn changed(&mut self, at: usize) {
+        self.version += 1;
+        let Some(journal) = self.journals.get_mut(at) else {
+            return;
+        };
+        journal.version = self.version;
+        if self.changes.len() == CHANGES_MAX {
+            self.changes.pop_front();
+        }
+        let key = journal.key;
+        self.changes.push_back((self.version, key));
+        self.watches.retain(|watch| {
+            let Some(signal) = watch.upgrade() else {
+                return false;
+            };
+            // One wake-up for all that comes until it has looked.
+            if signal.is_armed.swap(false, Ordering::Relaxed) {
+                signal.waker.wake();
+            }
+            true
+        });
+    }
+
+    fn is_revoked(&self, key: JournalKey) -> bool {
+        self.revoked.binary_search(&key).is_ok()
+    }
+}
+
+impl Board {
+    /// A board without journals, of the streams below that folder, `RTMS_OUT`.
+    pub fn new(root: &Path) -> Arc<Board> {
+        Arc::new(Board {
+            root: root.to_owned(),
+            inner: Mutex::default(),
+            files: Mutex::default(),
+        })
+    }
+
+    /// `RTMS_OUT`: where the server's own journal and all streams are.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn files(&self) -> MutexGuard<'_, OpenFiles> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Grows with each change.
+    pub fn version(&self) -> u64 {
+        self.lock().version
+    }
+
+    /// Every line with a position up to this one can be read; later lines have higher ones.
+    pub fn pos(&self) -> u64 {
+        self.lock().pos
+    }
+
+    /// One journal; `None` if it is not on the board. See [`Board::load`].
+    pub fn get(&self, key: JournalKey) -> Option<Journal> {
+        let inner = self.lock();
+        inner.find(key).ok().map(|at| inner.journals[at].clone())
+    }
+
+    /// All journals at one moment.
+    pub fn snapshot(&self) -> Snapshot {
+        let inner = self.lock();
+        Snapshot {
+            version: inner.version,
+            pos: inner.pos,
+            journals: inner.journals.clone(),
+        }
+    }
+
+    /// Appends the journals that changed after `version`, each once as it is now, the oldest change
+    /// first. Returns the version now and the position up to which everything can be read.
+    pub fn changes_since(&self, version: u64, changed: &mut Vec<Journal>) -> (u64, u64) {
+        let inner = self.lock();
+        let behind = inner.version.saturating_sub(version);
+        if behind > inner.changes.len() as u64 {
+            let journals = inner.journals.iter();
+            let from = changed.len();
+            changed.extend(
+                journals
+                    .filter(|journal| journal.version > version)
+                    .cloned(),
+            );
+            changed[from..].sort_unstable_by_key(|journal| journal.version);
+        } else {
+            let first = inner.changes.len() - behind as usize;
+            for (at, key) in inner.changes.range(first..) {
+                // Only the last change of each.
+                let journal = inner.find(*key).ok().map(|at| &inner.journals[at]);
+                changed.extend(journal.filter(|journal| journal.version == *at).cloned());
+            }
+        }
+        (inner.version, inner.pos)
+    }
+
+    /// Whether consent was withdrawn for this stream. To be asked right before anything of it leaves.
+    pub fn is_revoked(&self, key: JournalKey) -> bool {
+        self.lock().is_revoked(key)
+    }
+
+    /// A wake-up at changes, through that waker, once it is armed.
+    pub fn watch(&self, waker: Waker) -> Watch {
+        let signal = Arc::new(Signal {
+            waker,
+            is_armed: AtomicBool::new(false),
+        });
+        self.lock().watches.push(Arc::downgrade(&signal));
+        Watch { signal }
+    }
+
+    /// Arms the watch: the next change after `version` wakes, once. `false` if there is one already,
+    /// so that there is nothing to wait for.
+    pub fn arm(&self, watch: &Watch, version: u64) -> bool {
+        let inner = self.lock();
+        let is_current = inner.version == version;
+        watch.signal.is_armed.store(is_current, Ordering::Relaxed);
+        is_current
+    }
+
+    /// Puts the journal of an earlier process on the board, as one whose stream has ended: how far it
+    /// goes is read from the file. It stays for [`ENDED_KEPT`], or while it is held. A journal that is
+    /// on the board already stays as it is.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn load(&self, folder: &Path) -> io::Result<Journal> {
+        let key = self.key_of(folder);
+        if let Some(known) = self.get(key) {
+            return Ok(known);
+        }
+        let end = reader::end_of(&folder.join(FEED_NAME))?;
+        let mut inner = self.lock();
+        let at = match inner.find(key) {
+            Ok(at) => return Ok(inner.journals[at].clone()),
+            Err(at) => at,
+        };
+        let state = match inner.is_revoked(key) {
+            true => State::Revoked,
+            false => State::Ended,
+        };
+        let version = inner.version;
+        let journal = Journal {
+            key,
+            folder: folder.into(),
+            bytes: end.bytes,
+            seq: end.seq,
+            pos: end.pos,
+            state,
+            version,
+            incarnation: 0,
+            holds: 0,
+            ended: Some(Instant::now()),
+        };
+        insert(&mut inner.journals, at, journal.clone());
+        Ok(journal)
+    }
+
+    /// The key of a stream's folder.
+    pub fn key_of(&self, folder: &Path) -> JournalKey {
+        JournalKey::of_folder(folder.strip_prefix(&self.root).unwrap_or(folder))
+    }
+
+    /// Keeps a journal on the board, and on the disk as far as [`Board::may_delete`] decides, until
+    /// [`Board::release`] is called as often. `false` if it is not there.
+    pub fn hold(&self, key: JournalKey) -> bool {
+        self.change_holds(key, |holds| holds.saturating_add(1))
+    }
+
+    /// Takes one hold back.
+    pub fn release(&self, key: JournalKey) -> bool {
+        self.change_holds(key, |holds| holds.saturating_sub(1))
+    }
+
+    fn change_holds(&self, key: JournalKey, change: impl Fn(u16) -> u16) -> bool {
+        let mut inner = self.lock();
+        let Ok(at) = inner.find(key) else {
+            return false;
+        };
+        let journal = &mut inner.journals[at];
+        journal.holds = change(journal.holds);
+        true
+    }
+
+    /// Whether what deletes old streams (retention, uploads) may delete this journal, of a stream that
+    /// ended so long ago: while somebody holds it, only after [`KEEP_FOR_PUSH_MAX`]. Withdrawn consent
+    /// does not ask.
+    pub fn may_delete(&self, key: JournalKey, ended_ago: Duration) -> bool {
+        let is_held = self.get(key).is_some_and(|journal| journal.holds > 0);
+        !is_held || ended_ago >= KEEP_FOR_PUSH_MAX
+    }
+}
+
+/// What the thread that writes calls.
+impl Board {
+    /// A stream is taken up: its journal is as long as this.
+    pub fn open(&self, key: JournalKey, folder: &Arc<Path>, bytes: u64, seq: u64, pos: u64) {
+        let mut inner = self.lock();
+        let state = match inner.is_revoked(key) {
+            true => State::Revoked,
+            false => State::Running,
+        };
+        inner.pos = inner.pos.max(pos);
+        let at = match inner.find(key) {
+            Ok(at) => at,
+            Err(at) => {
+                let journal = Journal {
+                    key,
+                    folder: Arc::clone(folder),
+                    bytes: 0,
+                    seq: 0,
+                    pos: 0,
+                    state,
+                    version: 0,
+                    incarnation: 0,
+                    holds: 0,
+                    ended: None,
+                };
+                insert(&mut inner.journals, at, journal);
+                at
+            }
+        };
+        let journal = &mut inner.journals[at];
+        (journal.bytes, journal.seq, journal.pos) = (bytes, seq, pos);
+        (journal.state, journal.ended) = (state, None);
+        journal.folder = Arc::clone(folder);
+        inner.changed(at);
+    }
+
+    /// A journal has grown to that length, last number and last position.
+    pub fn grew(&self, key: JournalKey, bytes: u64, seq: u64, pos: u64) {
+        let mut inner = self.lock();
+        inner.pos = inner.pos.max(pos);
+        if let Ok(at) = inner.find(key) {
+            let journal = &mut inner.journals[at];
+            (journal.bytes, journal.seq, journal.pos) = (bytes, seq, pos);
+            inner.changed(at);
+        }
+    }
+
+    /// The file was removed by somebody and made again: it has only so many bytes.
+    pub fn recreated(&self, key: JournalKey, bytes: u64) {
+        let mut inner = self.lock();
+        if let Ok(at) = inner.find(key) {
+            let journal = &mut inner.journals[at];
+            journal.bytes = bytes;
+            journal.incarnation = journal.incarnation.wrapping_add(1);
+            inner.changed(at);
+        }
+        drop(inner);
+        self.files().forget(key);
+    }
+
+    /// A stream is over, and its end is on the disk.
+    pub fn ended(&self, key: JournalKey) {
+        let mut inner = self.lock();
+        if let Ok(at) = inner.find(key) {
+            let journal = &mut inner.journals[at];
+            if journal.state == State::Running {
+                journal.state = State::Ended;
+            }
+            journal.ended = Some(Instant::now());
+            inner.changed(at);
+        }
+    }
+
+    /// Consent was withdrawn: from when this returns, nothing of the journal can be read any more.
+    pub fn revoke(&self, key: JournalKey) {
+        let mut inner = self.lock();
+        if let Err(at) = inner.revoked.binary_search(&key) {
+            inner.revoked.insert(at, key);
+        }
+        if let Ok(at) = inner.find(key) {
+            let journal = &mut inner.journals[at];
+            journal.state = State::Revoked;
+            journal.ended.get_or_insert_with(Instant::now);
+            inner.changed(at);
+        }
+        drop(inner);
+        // A file that is open would stay on the disk.
+        self.files().forget(key);
+    }
+
+    /// Takes journals off the board whose streams ended [`ENDED_KEPT`] ago and that nobody holds.
+    pub fn sweep(&self, now: Instant) {
+        let mut inner = self.lock();
+        let is_over = |journal: &Journal| {
+            let since = journal.ended.map(|at| now.saturating_duration_since(at));
+            journal.holds == 0 && since.is_some_and(|since| since >= ENDED_KEPT)
+        };
+        let over = |journal: &&Journal| is_over(journal);
+        let gone: Vec<JournalKey> = inner
+            .journals
+            .iter()
+            .filter(over)
+            .map(|it| it.key)
+            .collect();
+        if gone.is_empty() {
+            return;
+        }
+        inner.journals.retain(|journal| !is_over(journal));
+        let room = inner.journals.len() + inner.journals.len() / 8;
+        inner.journals.shrink_to(room);
+        drop(inner);
+        let mut files = self.files();
+        gone.into_iter().for_each(|key| files.forget(key));
+    }
+}
+
+/// Inserts with little room to spare.
+fn insert(journals: &mut Vec<Journal>, at: usize, journal: Journal) {
+    if journals.len() == journals.capacity() {
+        journals.reserve_exact(16 + journals.len() / 8);
+    }
+    journals.insert(at, journal);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::waker::{Wakeable, waker};
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    fn key(n: u64) -> JournalKey {
+        format!("{n:016x}").parse().expect("a key")
+    }
+
+    fn folder() -> Arc<Path> {
+        Path::new("/out/2026-11-24/m/s").into()
+    }
+
+    fn seqs(changed: &[Journal]) -> Vec<(JournalKey, u64)> {
+        changed
+            .iter()
+            .map(|journal| (journal.key, journal.seq))
+            .collect()
+    }
+
+    fn is_awake(wakeable: &Wakeable) -> bool {
+        let mut fds = [PollFd::new(wakeable, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec::default())) == Ok(1)
+    }
+
+    #[test]
+    fn each_change_is_told_once() {
+        let board = Board::new(Path::new("/out"));
+        let (mut version, mut changed) = (0, Vec::new());
+        for n in 1..=3 {
+            board.open(key(n), &folder(), 0, 0, 0);
+        }
+        board.grew(key(2), 10, 1, 100);
+        board.grew(key(1), 10, 1, 101);
+        board.grew(key(2), 20, 2, 102);
+        let pos;
+        (version, pos) = board.changes_since(version, &mut changed);
+        assert_eq!(pos, 102);
+        assert_eq!(seqs(&changed), [(key(3), 0), (key(1), 1), (key(2), 2)]);
+        changed.clear();
+        board.grew(key(3), 10, 1, 103);
+        (version, _) = board.changes_since(version, &mut changed);
+        assert_eq!(seqs(&changed), [(key(3), 1)]);
+        changed.clear();
+        assert_eq!(board.changes_since(version, &mut changed), (version, 103));
+        assert!(changed.is_empty());
+        // Too far behind for the list of changes: all are looked at.
+        for n in 0..2 * CHANGES_MAX as u64 {
+            board.grew(key(1), n, n, 200 + n);
+        }
+        board.ended(key(3));
+        board.changes_since(version, &mut changed);
+        assert_eq!(
+            seqs(&changed),
+            [(key(1), 2 * CHANGES_MAX as u64 - 1), (key(3), 1)]
+        );
+        assert_eq!(changed[1].state, State::Ended);
+    }
+
+    #[test]
+    fn a_watch_wakes_once_for_all_that_comes() {
+        let board = Board::new(Path::new("/out"));
+        let (waker, wakeable) = waker().expect("a file");
+        let watch = board.watch(waker);
+        board.open(key(1), &folder(), 0, 0, 0);
+        assert!(!is_awake(&wakeable), "it is not armed");
+        assert!(!board.arm(&watch, 0), "there is news");
+        let version = board.version();
+        assert!(board.arm(&watch, version));
+        board.grew(key(1), 1, 1, 1);
+        assert!(is_awake(&wakeable));
+        wakeable.clear();
+        board.grew(key(1), 2, 2, 2);
+        assert!(!is_awake(&wakeable), "it was not armed again");
+        assert!(board.arm(&watch, board.version()));
+        drop(watch);
+        board.grew(key(1), 3, 3, 3);
+        assert!(!is_awake(&wakeable));
+        assert!(board.lock().watches.is_empty());
+    }
+
+    #[test]
+    fn j11_a_revoked_journal_stays_revoked() {
+        let board = Board::new(Path::new("/out"));
+        board.open(key(1), &folder(), 10, 1, 1);
+        board.revoke(key(1));
+        board.revoke(key(2));
+        assert!(board.is_revoked(key(1)) && board.is_revoked(key(2)) && !board.is_revoked(key(3)));
+        board.grew(key(1), 20, 2, 2);
+        board.ended(key(1));
+        assert_eq!(board.get(key(1)).map(|it| it.state), Some(State::Revoked));
+        board.open(key(2), &folder(), 0, 0, 0);
+        assert_eq!(board.get(key(2)).map(|it| it.state), Some(State::Revoked));
+    }
+
+    #[test]
+    fn j13_what_is_held_stays() {
+        let board = Board::new(Path::new("/out"));
+        for n in 1..=3 {
+            board.open(key(n), &folder(), 10, 1, 1);
+        }
+        assert!(board.hold(key(2)) && board.hold(key(2)) && !board.hold(key(9)));
+        board.ended(key(1));
+        board.ended(key(2));
+        let keys =
+            || -> Vec<JournalKey> { board.snapshot().journals.iter().map(|it| it.key).collect() };
+        let now = Instant::now();
+        board.sweep(now);
+        assert_eq!(keys(), [key(1), key(2), key(3)]);
+        board.sweep(now + 2 * ENDED_KEPT);
+        assert_eq!(keys(), [key(2), key(3)]);
+        let day = Duration::from_secs(86_400);
+        assert!(board.may_delete(key(1), Duration::ZERO));
+        assert!(!board.may_delete(key(2), 6 * day) && board.may_delete(key(2), 7 * day));
+        board.release(key(2));
+        assert!(!board.may_delete(key(2), Duration::ZERO));
+        board.release(key(2));
+        assert!(board.may_delete(key(2), Duration::ZERO));
+        board.sweep(now + 2 * ENDED_KEPT);
+        assert_eq!(keys(), [key(3)]);
+    }
+
+    /// The budget: 256 KiB for two thousand streams.
+    #[test]
+    fn two_thousand_journals_take_little() {
+        let board = Board::new(Path::new("/out"));
+        let shared = folder();
+        // The recorder has the folder's name as well.
+        for n in 0..2000 {
+            board.open(key(n * 7919 % 2000), &shared, 0, 0, 0);
+        }
+        let inner = board.lock();
+        assert_eq!(inner.journals.len(), 2000);
+        let bytes = inner.journals.capacity() * size_of::<Journal>()
+            + inner.changes.capacity() * size_of::<(u64, JournalKey)>();
+        assert!(bytes <= 256 << 10, "{bytes} bytes");
+    }
+}

@@ -1,0 +1,118 @@
+//! The folders of streams below `RTMS_OUT`, the newest day first.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::FEED_NAME;
+use super::key::JournalKey;
+
+/// Levels of folders below `RTMS_OUT`: day, meeting, stream.
+const DEPTH: usize = 3;
+
+/// The folders of streams below `RTMS_OUT`, the newest day first. Nothing is held open between two.
+#[derive(Debug)]
+pub struct StreamFolders {
+    root: PathBuf,
+    /// The oldest day to look into, as its folder is called.
+    from_day: Option<String>,
+    /// Folders to look into, the next one last, and how deep they are.
+    waiting: Vec<(PathBuf, usize)>,
+}
+
+impl StreamFolders {
+    /// All that are there now or come while we go.
+    pub fn below(root: &Path) -> StreamFolders {
+        StreamFolders {
+            root: root.to_owned(),
+            from_day: None,
+            waiting: vec![(root.to_owned(), 0)],
+        }
+    }
+
+    /// Only those of that day, as in `2026-11-24`, and of later days.
+    pub fn from_day(mut self, day: &str) -> StreamFolders {
+        self.from_day = Some(day.to_owned());
+        self
+    }
+
+    /// What they are below of.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The key of each that has a journal, and the folder.
+    pub fn with_journals(self) -> impl Iterator<Item = (JournalKey, PathBuf)> {
+        let root = self.root.clone();
+        self.filter(|folder| folder.join(FEED_NAME).is_file())
+            .map(move |folder| {
+                let below = folder.strip_prefix(&root).unwrap_or(&folder);
+                (JournalKey::of_folder(below), folder)
+            })
+    }
+}
+
+impl Iterator for StreamFolders {
+    type Item = PathBuf;
+
+    fn next(&mut self) -> Option<PathBuf> {
+        loop {
+            let (folder, depth) = self.waiting.pop()?;
+            if depth == DEPTH {
+                return Some(folder);
+            }
+            // One that cannot be read holds nothing that could be repaired.
+            let inside = fs::read_dir(folder).into_iter().flatten().flatten();
+            let from_day = self.from_day.as_deref().filter(|_| depth == 0);
+            let mut inside: Vec<PathBuf> = inside
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                .filter(|entry| from_day.is_none_or(|day| entry.file_name().as_os_str() >= day))
+                .map(|entry| entry.path())
+                .collect();
+            // Days have names that sort by age.
+            inside.sort_unstable();
+            let deeper = inside.into_iter().map(|path| (path, depth + 1));
+            self.waiting.extend(deeper);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::feed::tests::scratch;
+
+    #[test]
+    fn journals_are_found_by_day() {
+        let root = scratch("feed-folders");
+        for (folder, has_journal) in [
+            ("2026-11-23/m/old", true),
+            ("2026-11-24/m/a", true),
+            ("2026-11-24/m/b", false),
+            ("2026-11-25/n/c", true),
+        ] {
+            fs::create_dir_all(root.join(folder)).expect("a folder");
+            if has_journal {
+                fs::write(root.join(folder).join(FEED_NAME), "").expect("a file");
+            }
+        }
+        let found = |folders: StreamFolders| -> Vec<String> {
+            let found = folders.with_journals();
+            found
+                .map(|(key, folder)| {
+                    let below = folder.strip_prefix(&*root).expect("below");
+                    assert_eq!(key, JournalKey::of_folder(below));
+                    below.display().to_string()
+                })
+                .collect()
+        };
+        assert_eq!(
+            found(StreamFolders::below(&root)),
+            ["2026-11-25/n/c", "2026-11-24/m/a", "2026-11-23/m/old"]
+        );
+        assert_eq!(
+            found(StreamFolders::below(&root).from_day("2026-11-24")),
+            ["2026-11-25/n/c", "2026-11-24/m/a"]
+        );
+        assert_eq!(StreamFolders::below(&root).count(), 4);
+    }
+}
