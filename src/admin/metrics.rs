@@ -59,11 +59,11 @@ struct Facts<'a> {
 
 impl<'a> Facts<'a> {
     fn webhook(&self) -> &'a respond::Counters {
-        &self.status.edge.webhook
+        &self.status.ingress.webhook
     }
 
     fn gate(&self) -> &'a gate::Counters {
-        &self.status.edge.gate
+        &self.status.ingress.gate
     }
 
     fn rest(&self) -> &'a zoom_api::Counters {
@@ -182,12 +182,12 @@ pub const METRICS: &[Metric] = &[
     row(
         "gate_inner_failures_total",
         "Times the server behind the gate was found dead or silent.",
-        Count(|f| load(&f.gate().inner_failures)),
+        Count(|f| load(&f.gate().backend_failures)),
     ),
     row(
         "gate_inner_rebuilds_total",
         "Times the server behind the gate was built anew.",
-        Count(|f| load(&f.gate().inner_rebuilds)),
+        Count(|f| load(&f.gate().backend_rebuilds)),
     ),
     row(
         "rest_calls_total",

@@ -204,7 +204,7 @@ fn answer(
         .of_type("text/plain; version=0.0.4; charset=utf-8"),
         _ => {
             let streams =
-                streams::Streams::of(&status, &process, unready_reason(&status, &process));
+                streams::Streams::from_status(&status, &process, unready_reason(&status, &process));
             Answer::text(
                 200,
                 serde_json::to_string(&streams).unwrap_or_default() + "\n",

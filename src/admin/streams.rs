@@ -56,8 +56,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    fn of(status: &StatusSnapshot) -> Counts {
-        let webhooks = &status.edge.webhook;
+    fn from_status(status: &StatusSnapshot) -> Counts {
+        let webhooks = &status.ingress.webhook;
         let dropped = status.disk.as_ref().map(|disk| disk.dropped.load(Relaxed));
         Counts {
             webhooks_accepted: webhooks.accepted.load(Relaxed),
@@ -130,7 +130,7 @@ pub(super) fn state(stream: &StreamStatus) -> (&'static str, Option<&'static str
 
 impl Streams {
     /// From what the daemon says.
-    pub fn of(
+    pub fn from_status(
         status: &StatusSnapshot,
         process: &Process,
         unready_reason: Option<String>,
@@ -143,7 +143,7 @@ impl Streams {
             started_ms: process.started_ms,
             now_ms: now_ms(),
             unready_reason,
-            counts: Some(Counts::of(status)),
+            counts: Some(Counts::from_status(status)),
             omitted: streams.len().saturating_sub(STREAMS_MAX),
             streams: streams.iter().take(STREAMS_MAX).map(|s| line(s)).collect(),
         }

@@ -43,7 +43,7 @@ fn status() -> StatusSnapshot {
         }],
         totals,
         inbox_len: 0,
-        edge: ingress::Counters {
+        ingress: ingress::Counters {
             gate: Arc::default(),
             webhook: Arc::default(),
         },
@@ -104,8 +104,8 @@ fn validate(page: &str) {
 #[test]
 fn the_metrics_are_well_formed_and_name_nobody() {
     let status = status();
-    status.edge.gate.ack.record(Duration::from_micros(300));
-    status.edge.gate.ack.record(Duration::from_secs(9));
+    status.ingress.gate.ack.record(Duration::from_micros(300));
+    status.ingress.gate.ack.record(Duration::from_secs(9));
     let page = page(&status);
     validate(&page);
     for line in [
@@ -214,7 +214,7 @@ fn paths_methods_and_a_daemon_that_is_silent() {
 #[test]
 fn streams_are_told_as_json() {
     let status = status();
-    let found = streams::Streams::of(&status, &process(), None);
+    let found = streams::Streams::from_status(&status, &process(), None);
     let line = &found.streams[0];
     assert_eq!((line.state.as_str(), line.reconnects), ("receiving", 1));
     assert_eq!(line.waits_for.as_deref(), Some("first data"));

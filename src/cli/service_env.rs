@@ -83,7 +83,7 @@ pub(super) fn findings(file: Option<&Path>) -> Vec<Finding> {
     };
     // One that this user may not look for is not missing.
     let is_missing = |path: &Path| matches!(path.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound);
-    let mut findings = judge(&text, file, &is_missing);
+    let mut findings = inspect(&text, file, &is_missing);
     if findings.iter().all(|finding| finding.what != WHAT) {
         let text = format!("{} is as it should be", unit.display());
         findings.insert(0, Finding::new(CheckLevel::Fine, WHAT, text));
@@ -164,11 +164,11 @@ fn credentials<'a>(service: &HashMap<&str, Vec<&'a str>>) -> Vec<(&'a str, &'a P
     pairs.filter(|(_, path)| path.is_absolute()).collect()
 }
 
-fn judge(text: &str, file: Option<&Path>, is_missing: &dyn Fn(&Path) -> bool) -> Vec<Finding> {
+fn inspect(text: &str, file: Option<&Path>, is_missing: &dyn Fn(&Path) -> bool) -> Vec<Finding> {
     let service = service(text);
     let last = |key: &str| last(&service, key);
     let mut findings = Vec::new();
-    let mut add = |grade, text: String| findings.push(Finding::new(grade, WHAT, text));
+    let mut add = |level, text: String| findings.push(Finding::new(level, WHAT, text));
     let wrong = CheckLevel::Fault(exit::CONFIG);
 
     // It is not this configuration's unit.
@@ -237,10 +237,10 @@ mod tests {
 
     fn check(text: &str, expected: &[&str]) {
         let is_missing = |path: &Path| path.ends_with("missing");
-        let found = judge(text, Some(Path::new("/etc/rtms.conf")), &is_missing);
+        let found = inspect(text, Some(Path::new("/etc/rtms.conf")), &is_missing);
         let found: Vec<String> = found
             .iter()
-            .filter(|finding| finding.grade != CheckLevel::Fine)
+            .filter(|finding| finding.level != CheckLevel::Fine)
             .map(|finding| finding.text.clone())
             .collect();
         assert_eq!(found.len(), expected.len(), "{found:#?}");
@@ -253,7 +253,7 @@ mod tests {
     fn ours_is_right() {
         let unit = unit_file::unit(Path::new("/usr/bin/rtmsd"));
         check(&unit, &[]);
-        let findings = judge(&unit, Some(Path::new("/etc/rtms.conf")), &|_| false);
+        let findings = inspect(&unit, Some(Path::new("/etc/rtms.conf")), &|_| false);
         assert_eq!(
             findings[0].text,
             "65536 open files for the service, enough for about 4638 streams"
@@ -288,9 +288,9 @@ mod tests {
     #[test]
     fn the_unit_of_another_configuration_is_let_be() {
         let unit = unit_file::unit(Path::new("/usr/bin/rtmsd"));
-        let findings = judge(&unit, Some(Path::new("rtms.conf")), &|_| true);
+        let findings = inspect(&unit, Some(Path::new("rtms.conf")), &|_| true);
         assert_eq!(findings.len(), 1);
-        assert_eq!(findings[0].grade, CheckLevel::Fine);
+        assert_eq!(findings[0].level, CheckLevel::Fine);
         assert!(
             findings[0]
                 .text

@@ -100,7 +100,7 @@ pub(super) enum Start {
 
 impl MeetingEntry {
     pub(super) fn new(info: &MeetingInfo) -> MeetingEntry {
-        let entry = MeetingEntry::of(info.product, &info.meeting_uuid);
+        let entry = MeetingEntry::from_stream(info.product, &info.meeting_uuid);
         MeetingEntry {
             topic: info.topic.clone(),
             ..entry
@@ -109,7 +109,7 @@ impl MeetingEntry {
 
     /// Known by a stream only. Session, engagement and call ids are what REST calls need; a
     /// meeting's UUID is not.
-    pub(super) fn of(product: Product, id: &str) -> MeetingEntry {
+    pub(super) fn from_stream(product: Product, id: &str) -> MeetingEntry {
         MeetingEntry {
             product,
             meeting_id: (!product.has_number()).then(|| id.to_owned()),

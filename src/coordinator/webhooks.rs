@@ -211,7 +211,7 @@ impl Coordinator {
         if self.has_room_for_meeting(&uuid) {
             let meeting = self
                 .meetings
-                .get_or_insert_with(&uuid, || MeetingEntry::of(product, &uuid));
+                .get_or_insert_with(&uuid, || MeetingEntry::from_stream(product, &uuid));
             meeting.meeting_id = number.or(meeting.meeting_id.take());
             self.stream_came(now, ts, &uuid);
         }
@@ -381,7 +381,7 @@ impl Coordinator {
         if !uuid.is_empty() && self.has_room_for_meeting(&uuid) {
             let meeting = self
                 .meetings
-                .get_or_insert_with(&uuid, || MeetingEntry::of(product, &uuid));
+                .get_or_insert_with(&uuid, || MeetingEntry::from_stream(product, &uuid));
             meeting.touched_ms = now.unix_ms;
             meeting.saw_stream(ts);
         }

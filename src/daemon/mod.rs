@@ -360,7 +360,7 @@ impl Daemon {
         } = reload;
         self.ingress.reload(ingress);
         let disk_before = self.settings.disk.clone();
-        self.settings.take(settings);
+        self.settings.apply(settings);
         if let (Some(disk), Some(settings)) = (&self.disk, &self.settings.disk)
             && disk_before.as_ref() != Some(settings)
         {

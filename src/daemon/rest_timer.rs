@@ -64,7 +64,7 @@ impl RestTimer {
             turns: Arc::clone(&turns),
         };
         let thread = Builder::new()
-            .name("timer".to_owned())
+            .name("rest-timer".to_owned())
             .stack_size(128 << 10)
             .spawn(move || timer.run(&receiver))?;
         Ok(RestTimer {
@@ -213,7 +213,7 @@ impl Timer {
         let number = self.sequence;
         let done = Done(self.own.clone(), number);
         let thread = Builder::new()
-            .name("rest".to_owned())
+            .name("zoom-rest".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || {
                 let _done = done;

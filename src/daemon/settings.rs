@@ -151,7 +151,7 @@ impl Settings {
     }
 
     /// Becomes the new ones, as far as a running process can.
-    pub(super) fn take(&mut self, new: Settings) {
+    pub(super) fn apply(&mut self, new: Settings) {
         let old = self.clone();
         // A part that was not started cannot be given settings; one that runs keeps its own.
         *self = Settings {

@@ -167,7 +167,7 @@ fn restore(state: &StateDir, settings: coordinator::Settings) -> Coordinator {
 mod tests {
     use super::*;
     use crate::coordinator::Now;
-    use crate::state::intents::Refusal;
+    use crate::state::intents::NotKept;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
@@ -247,7 +247,7 @@ mod tests {
                 1_767_000_000_000 + n
             )
         };
-        let keep = |snapshot: &Snapshot, n| -> Result<EventId, Refusal> {
+        let keep = |snapshot: &Snapshot, n| -> Result<EventId, NotKept> {
             let id = snapshot.log().append(body(n).as_bytes())?;
             snapshot.log().wait(id, soon()).map(|()| id)
         };

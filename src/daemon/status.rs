@@ -33,7 +33,7 @@ pub struct StatusSnapshot {
     /// Places taken in the daemon's inbox.
     pub inbox_len: usize,
     /// The webhook listener.
-    pub edge: ingress::Counters,
+    pub ingress: ingress::Counters,
     /// REST and OAuth.
     pub api: Arc<zoom_api::Counters>,
     /// Whether what a restart needs cannot be written.
@@ -121,7 +121,7 @@ impl Daemon {
             streams,
             totals,
             inbox_len: self.inbox.len(),
-            edge: self.ingress.counters(),
+            ingress: self.ingress.counters(),
             api: Arc::clone(self.api.counters()),
             is_state_failing: (self.snapshot.as_ref()).is_some_and(Snapshot::is_failing),
             disk: self.disk.as_ref().map(|disk| Arc::clone(disk.counters())),

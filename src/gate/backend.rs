@@ -216,7 +216,7 @@ impl Backend {
         let Some(running) = self.running.take() else {
             return;
         };
-        bump(&self.counters.inner_failures);
+        bump(&self.counters.backend_failures);
         running.retire();
         self.retired.push(running);
         self.retired.retain_mut(|retired| !retired.is_over());
@@ -229,7 +229,7 @@ impl Backend {
         self.pause = (self.pause * 2).min(REBUILD_PAUSE_MAX);
         match BackendInstance::start(&self.parent, &self.routes, &self.waker) {
             Ok(running) => {
-                bump(&self.counters.inner_rebuilds);
+                bump(&self.counters.backend_rebuilds);
                 log::debug!("the HTTP backend was rebuilt");
                 self.running = Some(running);
                 self.generation += 1;

@@ -72,9 +72,9 @@ pub struct Counters {
     /// Refused with 505: not HTTP/1.
     pub refused_505: AtomicU64,
     /// The server behind was found dead or silent.
-    pub inner_failures: AtomicU64,
+    pub backend_failures: AtomicU64,
     /// The backend was rebuilt.
-    pub inner_rebuilds: AtomicU64,
+    pub backend_rebuilds: AtomicU64,
     /// The gate's own thread panicked and went on with fresh connections; a bug.
     pub panics: AtomicU64,
     /// From the last byte of a `POST` to its 2xx answer in the socket.

@@ -141,7 +141,7 @@ impl ConnectAttempt {
             Step::Connected(stream) => self.upgrade(MaybeTlsStream::Plain(stream)),
             other => Next::Wait(other),
         };
-        self.take(next)
+        self.apply(next)
     }
 
     /// Goes on as far as possible without waiting, but not beyond TCP by itself.
@@ -162,10 +162,10 @@ impl ConnectAttempt {
             connected @ Step::Connected(_) => Next::Wait(connected),
             Step::Over => Next::Fail("the connection was given up".to_owned()),
         };
-        self.take(next)
+        self.apply(next)
     }
 
-    fn take(&mut self, next: Next) -> Progress {
+    fn apply(&mut self, next: Next) -> Progress {
         match next {
             Next::Wait(step) => {
                 self.step = step;

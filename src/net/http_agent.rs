@@ -72,7 +72,7 @@ impl AgentOptions {
 pub(crate) fn further_roots(
     ca_file: Option<&Path>,
 ) -> Result<Option<Vec<Certificate<'static>>>, String> {
-    let roots = ca_file.map(root_bundle::of).transpose();
+    let roots = ca_file.map(root_bundle::from_file).transpose();
     roots.map_err(|error| with_causes(&error))
 }
 

@@ -11,7 +11,7 @@ use super::ca_file;
 use super::ca_file::CaFileError;
 
 /// The roots of this file.
-pub(crate) fn of(file: &Path) -> Result<Vec<Certificate<'static>>, CaFileError> {
+pub(crate) fn from_file(file: &Path) -> Result<Vec<Certificate<'static>>, CaFileError> {
     // What was parsed has a DER form.
     let roots = ca_file::read(file)?.into_iter();
     let roots = roots.filter_map(|root| root.to_der().ok());

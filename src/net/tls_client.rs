@@ -150,7 +150,7 @@ impl Context {
         for certificate in further_roots {
             context.cert_store_mut().add_cert(certificate.clone())?;
         }
-        let sessions = TlsSessionCache::of(&mut context);
+        let sessions = TlsSessionCache::new(&mut context);
         let ssl = context.build();
         Ok(Context { ssl, sessions })
     }

@@ -64,7 +64,7 @@ fn owner(connection: &SslRef) -> Option<&Owner> {
 
 impl TlsSessionCache {
     /// Has the sessions of a configuration in the making kept.
-    pub(crate) fn of(context: &mut SslContextBuilder) -> TlsSessionCache {
+    pub(crate) fn new(context: &mut SslContextBuilder) -> TlsSessionCache {
         context
             .set_session_cache_mode(SslSessionCacheMode::CLIENT | SslSessionCacheMode::NO_INTERNAL);
         context.set_new_session_callback(|connection, session| {

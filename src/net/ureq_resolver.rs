@@ -53,7 +53,7 @@ impl Resolver for UreqResolver {
 fn look_up(place: String, timeout: NextTimeout) -> Result<Vec<SocketAddr>, ureq::Error> {
     let (sender, answer) = sync_channel(1);
     thread::Builder::new()
-        .name("rest-name".to_owned())
+        .name("zoom-dns".to_owned())
         .stack_size(STACK_BYTES)
         .spawn(move || {
             let found = place.to_socket_addrs().map(Iterator::collect);

@@ -311,10 +311,10 @@ impl Media {
 
     /// Looks whether what was written is still in its folder, and writes headers that say how much
     /// it is. A file that was removed is continued in a new part; returns whether there is one.
-    pub fn look(&mut self, meta: &mut Meta) -> io::Result<bool> {
+    pub fn verify_linked(&mut self, meta: &mut Meta) -> io::Result<bool> {
         let mut has_new = false;
         for speaker in &mut self.tracks {
-            if speaker.track.look()? {
+            if speaker.track.verify_linked()? {
                 if let Some(listed) = speaker.listed.and_then(|at| meta.audio.get_mut(at)) {
                     listed.clone_from(speaker.track.part());
                 } else {
@@ -324,7 +324,7 @@ impl Media {
             }
         }
         for track in self.pictures() {
-            has_new |= track.look()?;
+            has_new |= track.verify_linked()?;
         }
         if has_new {
             self.describe_pictures(meta);
@@ -581,17 +581,20 @@ mod tests {
                 media.write().expect("the disk is well");
             };
             say(&mut media, &mut meta, T);
-            assert!(!media.look(&mut meta).expect("the disk is well"));
+            assert!(!media.verify_linked(&mut meta).expect("the disk is well"));
             say(&mut media, &mut meta, T + 20);
             let first = meta.audio[0].file.clone();
             fs::remove_file(folder.join(&first)).expect("removable");
             say(&mut media, &mut meta, T + 40);
             assert!(
-                media.look(&mut meta).expect("the disk is well"),
+                media.verify_linked(&mut meta).expect("the disk is well"),
                 "{codec:?}"
             );
             media.write().expect("the disk is well");
-            assert!(!media.look(&mut meta).expect("the disk is well"), "once");
+            assert!(
+                !media.verify_linked(&mut meta).expect("the disk is well"),
+                "once"
+            );
             assert_eq!(meta.audio.len(), 1);
             let second = meta.audio[0].file.clone();
             assert!(second.starts_with("audio-1-Ada.2."), "{second}");

@@ -277,7 +277,7 @@ impl Recorder {
 
     /// A media file that was removed is continued in a new part, of which `meta.json` tells.
     fn look_for_media(&mut self) -> io::Result<()> {
-        if self.media.look(&mut self.meta)? {
+        if self.media.verify_linked(&mut self.meta)? {
             self.is_meta_stale = true;
             self.write()?;
         }

@@ -147,7 +147,7 @@ fn is_name(name: &str) -> bool {
 ///
 /// # Errors
 /// Why it would not.
-pub fn judge(path: &Path) -> Result<Option<u32>, Error> {
+pub fn inspect(path: &Path) -> Result<Option<u32>, Error> {
     let found = fs::metadata(path).map_err(|e| Error::io("look at", path, &e))?;
     if !found.is_dir() {
         return Err(Error::NotDirectory { path: path.into() });
@@ -178,7 +178,7 @@ pub fn judge(path: &Path) -> Result<Option<u32>, Error> {
 }
 
 fn make_private(path: &Path) -> Result<(), Error> {
-    let Some(mode) = judge(path)? else {
+    let Some(mode) = inspect(path)? else {
         return Ok(());
     };
     fs::set_permissions(path, fs::Permissions::from_mode(0o700))

@@ -54,13 +54,13 @@ pub(super) struct Driver {
     pub(super) dialer: Dialer,
     pub(super) commands: CommandReceiver,
     pub(super) waker: Waker,
-    pub(super) watch: Poller,
+    pub(super) poller: Poller,
     pub(super) sinks: Vec<Box<dyn Sink>>,
-    pub(super) seam: RecentPhrases,
+    pub(super) recent_phrases: RecentPhrases,
     pub(super) counters: Arc<StreamCounters>,
     pub(super) notices: NoticeLog,
     pub(super) sockets: Vec<Link>,
-    pub(super) hold: Backpressure,
+    pub(super) backpressure: Backpressure,
     /// Since when media sockets are left alone, for [`MEDIA_COALESCE`].
     pub(super) media_paused_since: Option<Instant>,
     /// Packets read in this turn.
@@ -180,7 +180,7 @@ impl Driver {
                     if let Notice::Accepted(LinkId::Media(kind)) = notice
                         && matches!(kind, MediaKind::Transcript | MediaKind::All)
                     {
-                        self.seam.on_reconnect(self.now);
+                        self.recent_phrases.on_reconnect(self.now);
                     }
                     self.counters.notice(&notice);
                     self.notices.log(&notice, self.now);
@@ -261,13 +261,13 @@ impl Driver {
     }
 
     fn holds_media(&self) -> bool {
-        self.media_paused_since.is_some() || matches!(self.hold, Backpressure::Since(_))
+        self.media_paused_since.is_some() || matches!(self.backpressure, Backpressure::Since(_))
     }
 
     /// Waits until then, or until something comes. Returns whether the waker woke it.
     fn wait(&mut self, deadline: Instant, more: bool) -> bool {
         let mut deadline = deadline;
-        if let Backpressure::Since(since) = self.hold {
+        if let Backpressure::Since(since) = self.backpressure {
             deadline = deadline.min(since + BACKPRESSURE_MAX);
         }
         if let Some(since) = self.media_paused_since {
@@ -299,19 +299,19 @@ impl Driver {
         let mut links = self.sockets.iter();
         let signaling = links.find(|link| link.id == LinkId::Signaling);
         let interest = signaling.and_then(|link| link.socket.interest());
-        self.watch.wait_for_signaling(interest, until)
+        self.poller.wait_for_signaling(interest, until)
     }
 
     fn wait_for_all(&mut self, until: Option<Instant>) -> Readiness {
         for link in &mut self.sockets {
             if let Some(interest) = link.socket.interest()
                 && interest.out != link.watches_out
-                && self.watch.change(link.id, interest).is_ok()
+                && self.poller.change(link.id, interest).is_ok()
             {
                 link.watches_out = interest.out;
             }
         }
-        self.watch.wait(until)
+        self.poller.wait(until)
     }
 
     fn take_commands(&mut self) {
@@ -341,7 +341,7 @@ impl Driver {
                 }
                 continue;
             }
-            match link.opened(&self.watch) {
+            match link.opened(&self.poller) {
                 None => {}
                 Some(Ok(())) => self.stream.handle_opened(self.now, id),
                 Some(Err(loss)) => self.lost(id, loss),
@@ -417,7 +417,7 @@ impl Driver {
                     self.drain_outputs();
                 }
                 if let StreamEvent::Transcript(phrase) = &event
-                    && !self.seam.insert_if_new(self.now, phrase)
+                    && !self.recent_phrases.insert_if_new(self.now, phrase)
                 {
                     self.counters.repeated();
                     return;
@@ -438,9 +438,9 @@ impl Driver {
     /// by us; but never so long that the meeting would suffer.
     fn update_backpressure(&mut self) {
         let now = self.now;
-        self.hold = match (
+        self.backpressure = match (
             self.sinks.iter().any(|sink| sink.is_backlogged()),
-            self.hold,
+            self.backpressure,
         ) {
             (false, _) => Backpressure::No,
             (true, Backpressure::No) => Backpressure::Since(now),

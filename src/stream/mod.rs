@@ -124,7 +124,7 @@ impl StreamHandle {
             config.unix_ms = crate::clock::now_ms();
         }
         let (waker, wakeable) = waker()?;
-        let watch = Poller::new(wakeable)?;
+        let poller = Poller::new(wakeable)?;
         let (commands, obeyed) = command_queue();
         let counters = Arc::new(StreamCounters::default());
         // Fifteen bytes are what Linux keeps of a thread's name.
@@ -151,14 +151,14 @@ impl StreamHandle {
                 dialer,
                 commands: obeyed,
                 waker: thread_waker,
-                watch,
+                poller,
                 sinks,
-                seam: RecentPhrases::default(),
+                recent_phrases: RecentPhrases::default(),
                 counters: thread_counters,
                 notices: NoticeLog::default(),
                 // Signaling and, most often, one of media.
                 sockets: Vec::with_capacity(2),
-                hold: Backpressure::No,
+                backpressure: Backpressure::No,
                 media_paused_since: None,
                 packets: 0,
                 had_data: false,
@@ -167,7 +167,7 @@ impl StreamHandle {
                 readable: now,
             });
             driver.drain_outputs();
-            driver.seam = recent();
+            driver.recent_phrases = recent();
             driver
         });
         let thread = Builder::new()

@@ -81,7 +81,7 @@ fn run(
     heartbeat: impl Fn(Duration) -> Option<Heartbeat>,
 ) {
     let every = watchdog_every.unwrap_or(STATUS_EVERY);
-    let mut watch = ProgressCheck::default();
+    let mut progress = ProgressCheck::default();
     let (mut is_ready, mut told, mut is_hung) = (false, String::new(), false);
     loop {
         let asked = Instant::now();
@@ -98,7 +98,7 @@ fn run(
                 told = status;
             }
         }
-        match watch.judge(asked, found) {
+        match progress.check(asked, found) {
             Ok(()) => {
                 is_hung = false;
                 lines.extend(watchdog_every.map(|_| "WATCHDOG=1".to_owned()));

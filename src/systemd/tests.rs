@@ -95,22 +95,22 @@ fn the_watchdog_is_meant_for_whom_it_names() {
 fn each_thread_that_hangs_is_found() {
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
-    let mut watch = ProgressCheck::default();
+    let mut progress = ProgressCheck::default();
     // The first look has nothing to compare with.
-    assert_eq!(watch.judge(at(0), Some(heartbeat(start, 0))), Ok(()));
-    assert_eq!(watch.judge(at(10), Some(heartbeat(at(0), 1))), Ok(()));
+    assert_eq!(progress.check(at(0), Some(heartbeat(start, 0))), Ok(()));
+    assert_eq!(progress.check(at(10), Some(heartbeat(at(0), 1))), Ok(()));
     // A question that nobody answers, and all is well again.
-    assert_eq!(watch.judge(at(20), None), Err("the daemon's loop"));
-    assert_eq!(watch.judge(at(30), Some(heartbeat(at(10), 2))), Ok(()));
+    assert_eq!(progress.check(at(20), None), Err("the daemon's loop"));
+    assert_eq!(progress.check(at(30), Some(heartbeat(at(10), 2))), Ok(()));
     // The gate last turned before it was made to.
     assert_eq!(
-        watch.judge(at(40), Some(heartbeat(at(29), 3))),
+        progress.check(at(40), Some(heartbeat(at(29), 3))),
         Err("the gate")
     );
-    assert_eq!(watch.judge(at(50), Some(heartbeat(at(40), 4))), Ok(()));
+    assert_eq!(progress.check(at(50), Some(heartbeat(at(40), 4))), Ok(()));
     // The timer has not turned.
     assert_eq!(
-        watch.judge(at(60), Some(heartbeat(at(50), 4))),
+        progress.check(at(60), Some(heartbeat(at(50), 4))),
         Err("the timer")
     );
 }

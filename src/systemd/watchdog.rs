@@ -21,7 +21,7 @@ impl ProgressCheck {
     ///
     /// # Errors
     /// The name of what hangs.
-    pub fn judge(
+    pub fn check(
         &mut self,
         asked: Instant,
         heartbeat: Option<Heartbeat>,

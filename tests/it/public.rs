@@ -290,7 +290,7 @@ fn what_kills_tiny_http_does_nothing() {
     let gate = Gate::start(settings());
     attack(gate.address, &mut || gate.assert_works());
     assert_eq!(gate.public.unready_reason(), None);
-    assert_eq!(read(&gate.public.counters().gate.inner_failures), 0);
+    assert_eq!(read(&gate.public.counters().gate.backend_failures), 0);
 }
 
 /// The ways to hurt tiny_http when it meets the network itself, one by one; `works` is called
@@ -546,7 +546,7 @@ fn a_dead_server_behind_is_rebuilt_and_no_request_is_lost() {
             let _ = std::fs::remove_file(entry.expect("an entry").path().join("s"));
         }
         gate.assert_works();
-        assert_eq!(read(&gate.public.counters().gate.inner_rebuilds), n);
+        assert_eq!(read(&gate.public.counters().gate.backend_rebuilds), n);
     }
     assert_eq!(gate.public.unready_reason(), None);
     drop(gate);

@@ -42,15 +42,15 @@ pub(crate) enum CheckLevel {
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finding {
-    pub(crate) grade: CheckLevel,
+    pub(crate) level: CheckLevel,
     pub(crate) what: &'static str,
     pub(crate) text: String,
 }
 
 impl Finding {
-    pub(crate) fn new(grade: CheckLevel, what: &'static str, text: impl Into<String>) -> Finding {
+    pub(crate) fn new(level: CheckLevel, what: &'static str, text: impl Into<String>) -> Finding {
         let text = text.into();
-        Finding { grade, what, text }
+        Finding { level, what, text }
     }
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn findings(loaded: &Loaded) -> Vec<Finding> {
 fn meetings(path: &Path) -> Finding {
     const WHAT: &str = "meetings";
     let finding = directory(path, WHAT, "RTMS_OUT");
-    if finding.grade != CheckLevel::Fine {
+    if finding.level != CheckLevel::Fine {
         return finding;
     }
     let mode = fs::metadata(path).map_or(0, |found| found.permissions().mode());
@@ -109,10 +109,10 @@ fn meetings(path: &Path) -> Finding {
 fn state_directory(path: &Path) -> Finding {
     const WHAT: &str = "state";
     let finding = directory(path, WHAT, "RTMS_STATE");
-    if finding.grade != CheckLevel::Fine || !path.exists() {
+    if finding.level != CheckLevel::Fine || !path.exists() {
         return finding;
     }
-    match state::judge(path) {
+    match state::inspect(path) {
         Ok(_) => finding,
         // Seen by an administrator: the server may well run as that user.
         Err(state::Error::NotOurs { owner, .. }) => {
@@ -207,7 +207,7 @@ fn port(address: SocketAddr, keys: &str) -> Finding {
 }
 
 fn certificate(files: &TlsFiles) -> Finding {
-    let (grade, text) = match Tls::load(files).map(|tls| tls.days_left()) {
+    let (level, text) = match Tls::load(files).map(|tls| tls.days_left()) {
         Ok(days) if days < 0 => (
             WRONG,
             "has expired, so Zoom does not deliver webhooks; renew it, then reload (SIGHUP)"
@@ -223,7 +223,7 @@ fn certificate(files: &TlsFiles) -> Finding {
         ),
         Err(error) => (WRONG, with_causes(&error)),
     };
-    Finding::new(grade, "certificate", text)
+    Finding::new(level, "certificate", text)
 }
 
 fn key_mode(key: &Path) -> Option<Finding> {
@@ -282,13 +282,13 @@ mod tests {
     fn the_machine_is_judged() {
         let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = taken.local_addr().expect("it has one");
-        assert_eq!(port(address, "PORT").grade, CheckLevel::Warn);
+        assert_eq!(port(address, "PORT").level, CheckLevel::Warn);
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         assert_eq!(port(free, "PORT").text, "127.0.0.1:0 is free");
         // An address that no machine has: for documentation (RFC 5737).
         let foreign = SocketAddr::from(([192, 0, 2, 1], 3000));
-        assert_eq!(port(foreign, "HOST and PORT").grade, WRONG);
-        for (files, grade, expected) in [
+        assert_eq!(port(foreign, "HOST and PORT").level, WRONG);
+        for (files, level, expected) in [
             (None, CheckLevel::Fine, "unlimited open files here"),
             (
                 Some(65_536),
@@ -303,16 +303,16 @@ mod tests {
         ] {
             assert_eq!(
                 limits(files, "here"),
-                Finding::new(grade, "limits", expected)
+                Finding::new(level, "limits", expected)
             );
         }
-        assert_eq!(clock(0).grade, WRONG);
-        assert_eq!(clock(CLOCK_MS_MIN).grade, CheckLevel::Fine);
+        assert_eq!(clock(0).level, WRONG);
+        assert_eq!(clock(CLOCK_MS_MIN).level, CheckLevel::Fine);
         let nothing = TlsFiles {
             cert: "/nowhere/cert".into(),
             key: "/nowhere/key".into(),
         };
-        assert_eq!(certificate(&nothing).grade, WRONG);
+        assert_eq!(certificate(&nothing).level, WRONG);
     }
 
     #[test]
@@ -322,14 +322,14 @@ mod tests {
         fs::create_dir_all(&inner).expect("a folder");
         let with_mode = |mode| {
             fs::set_permissions(&inner, fs::Permissions::from_mode(mode)).expect("ours");
-            (state_directory(&inner).grade, meetings(&inner).grade)
+            (state_directory(&inner).level, meetings(&inner).level)
         };
         fs::write(inner.join("a"), "").expect("a file");
         assert_eq!(with_mode(0o700).0, CheckLevel::Fine);
         assert_eq!(with_mode(0o755), (NOT_USABLE, CheckLevel::Warn));
         let missing = inner.join("b/c");
         assert!(meetings(&missing).text.contains(", will be created"));
-        assert_eq!(meetings(&inner.join("a")).grade, WRONG);
+        assert_eq!(meetings(&inner.join("a")).level, WRONG);
         let key = inner.join("a");
         for (mode, is_told) in [(0o600, false), (0o640, false), (0o644, true)] {
             fs::set_permissions(&key, fs::Permissions::from_mode(mode)).expect("ours");

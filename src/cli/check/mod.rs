@@ -63,7 +63,7 @@ pub fn check(sources: &Sources<'_>, out: &mut impl Write) -> io::Result<CheckRep
     }
     let findings = stopping(&loaded.config).into_iter();
     for finding in findings.chain(machine::findings(&loaded)) {
-        let word = match finding.grade {
+        let word = match finding.level {
             CheckLevel::Fine => "ok   ",
             CheckLevel::Warn => {
                 warnings += 1;

@@ -49,7 +49,7 @@ impl Format {
         found.map_or("", |(_, name)| name)
     }
 
-    fn of(path: &Path) -> Option<Format> {
+    fn from_path(path: &Path) -> Option<Format> {
         let extension = path.extension()?.to_str()?.to_ascii_lowercase();
         let found = Format::ALL.into_iter().find(|(_, name)| *name == extension);
         found.map(|(format, _)| format)
@@ -202,7 +202,7 @@ pub(super) fn plan<'a>(recording: &'a Recording, choice: &Choice) -> Result<Plan
     let named = match (&choice.out, choice.format) {
         (_, Some(format)) => Some(format),
         (None, None) => None,
-        (Some(out), None) => Some(Format::of(out).ok_or_else(|| {
+        (Some(out), None) => Some(Format::from_path(out).ok_or_else(|| {
             format!(
                 "--out: found {}, expected a name that ends in .mp4, .mkv or .wav, or --format",
                 out.display()

@@ -83,10 +83,10 @@ pub struct AudioTrack {
     number: u32,
     file: SparseFile,
     /// Parts that are complete but for what waits to be written.
-    full: Vec<SparseFile>,
+    finished_parts: Vec<SparseFile>,
     time: Timeline,
     /// Steps of the file's clock so far.
-    units: u64,
+    samples_written: u64,
     opus: Option<Opus>,
     has_ended: bool,
     data_bytes_max: u64,
@@ -101,11 +101,11 @@ impl AudioTrack {
             folder: folder.to_owned(),
             stem,
             file: SparseFile::new(PathBuf::new(), 0),
-            full: Vec::new(),
+            finished_parts: Vec::new(),
             part,
             number,
             time: Timeline::default(),
-            units: 0,
+            samples_written: 0,
             opus: None,
             has_ended: false,
             data_bytes_max: wav::DATA_BYTES_MAX,
@@ -153,11 +153,11 @@ impl AudioTrack {
             folder: folder.to_owned(),
             stem,
             file: SparseFile::new(path, good),
-            full: Vec::new(),
+            finished_parts: Vec::new(),
             part,
             number,
             time,
-            units,
+            samples_written: units,
             opus,
             has_ended: false,
             data_bytes_max: wav::DATA_BYTES_MAX,
@@ -174,7 +174,7 @@ impl AudioTrack {
 
     /// Milliseconds of sound and silence in the file at hand.
     pub fn covered_ms(&self) -> u64 {
-        self.units * 1000 / self.part.format.unit().1
+        self.samples_written * 1000 / self.part.format.unit().1
     }
 
     /// The connection is another one: Zoom may send again what it sent on the one before.
@@ -212,7 +212,7 @@ impl AudioTrack {
         let silence = silence_ms * rate / 1000;
         let is_full = match self.part.format {
             Format::Linear { .. } => {
-                (self.units + silence + units) * unit_bytes > self.data_bytes_max
+                (self.samples_written + silence + units) * unit_bytes > self.data_bytes_max
             }
             Format::G722 => silence_ms > G722_SILENCE_MS_MAX,
             Format::Opus { .. } => false,
@@ -253,7 +253,7 @@ impl AudioTrack {
                 }
             }
         }
-        self.units += units;
+        self.samples_written += units;
     }
 
     fn silence(&mut self, units: u64) {
@@ -263,20 +263,20 @@ impl AudioTrack {
         match self.part.format {
             Format::Linear { .. } => {
                 self.file.skip(units * self.part.format.unit().0);
-                self.units += units;
+                self.samples_written += units;
             }
             Format::G722 => {
                 let bytes = units as usize;
                 let waiting = self.file.grow(bytes);
                 waiting.extend(std::iter::repeat_n(G722_SILENCE, bytes));
-                self.units += units;
+                self.samples_written += units;
             }
             Format::Opus { channels } => {
                 if let Some(opus) = &mut self.opus {
                     opus.write(&mut self.file, |pages, out, page| {
                         pages.silence(out, page, units, channels);
                     });
-                    self.units = opus.pages.samples;
+                    self.samples_written = opus.pages.samples;
                 }
             }
         }
@@ -309,13 +309,13 @@ impl AudioTrack {
             }
             self.number += 1;
         }
-        self.units = 0;
+        self.samples_written = 0;
         self.opus = None;
         self.has_ended = false;
         let path = self.folder.join(&self.part.file);
         let before = std::mem::replace(&mut self.file, SparseFile::new(PathBuf::new(), 0));
         if before.is_waiting() || before.is_unsynced() {
-            self.full.push(before);
+            self.finished_parts.push(before);
         }
         self.seen_bytes = self.header_bytes();
         self.file = SparseFile::new(path, self.seen_bytes);
@@ -340,7 +340,7 @@ impl AudioTrack {
     /// Looks whether what was written is still in its folder. If it was removed, a new part
     /// begins, with what was written since the last look where the format allows that. Returns
     /// whether a part began.
-    pub fn look(&mut self) -> io::Result<bool> {
+    pub fn verify_linked(&mut self) -> io::Result<bool> {
         if !self.file.is_unsynced() {
             return Ok(false);
         }
@@ -368,7 +368,7 @@ impl AudioTrack {
             _ => 0,
         });
         self.has_ended = has_ended;
-        self.units = unseen.len() as u64 / unit_bytes;
+        self.samples_written = unseen.len() as u64 / unit_bytes;
         self.file.push(&unseen);
         self.finish_header();
         log::warn!(
@@ -409,10 +409,10 @@ impl AudioTrack {
 
     /// Writes what waits. After an error it still waits.
     pub fn write(&mut self) -> io::Result<()> {
-        while let Some(part) = self.full.last_mut() {
+        while let Some(part) = self.finished_parts.last_mut() {
             part.write()?;
             part.sync()?;
-            self.full.pop();
+            self.finished_parts.pop();
         }
         self.flush_page();
         self.file.write()
@@ -457,7 +457,7 @@ impl AudioTrack {
 
     /// Forgets what waits.
     pub fn discard(&mut self) {
-        self.full.clear();
+        self.finished_parts.clear();
         self.opus = None;
         self.file.discard();
     }

@@ -332,7 +332,7 @@ impl VideoTrack {
 
     /// Looks whether what was written is still in its folder. Returns whether a new part of the
     /// H.264 file is due because the last one was removed.
-    pub fn look(&mut self) -> io::Result<bool> {
+    pub fn verify_linked(&mut self) -> io::Result<bool> {
         self.index.verify_linked()?;
         let stream = self.stream.as_ref();
         let is_removed = stream.map_or(Ok(false), SparseFile::is_removed)?;
@@ -470,10 +470,10 @@ mod tests {
         let path = |name: &str| folder.join(name);
         push(&mut track, T, 1, "Ada", &frame);
         track.write().expect("the disk is well");
-        assert!(!track.look().expect("the disk is well"));
+        assert!(!track.verify_linked().expect("the disk is well"));
         fs::remove_file(path("video.h264")).expect("removable");
-        assert!(track.look().expect("the disk is well"));
-        assert!(!track.look().expect("the disk is well"), "once");
+        assert!(track.verify_linked().expect("the disk is well"));
+        assert!(!track.verify_linked().expect("the disk is well"), "once");
         push(&mut track, T + 1, 1, "Ada", &frame);
         track.write().expect("the disk is well");
         fs::remove_file(path("video.2.h264")).expect("removable");

@@ -83,7 +83,7 @@ pub fn webhook(body: &[u8]) -> Result<ZoomEvent, Fault> {
         .and_then(scalar)
         .and_then(|digits| digits.parse().ok())
         .unwrap_or(0);
-    let payload = Payload::of(envelope.payload);
+    let payload = Payload::from_raw(envelope.payload);
     Ok(ZoomEvent {
         event_ts_ms,
         event: event(name, &payload)?,
@@ -328,7 +328,7 @@ struct Payload<'a> {
 }
 
 impl<'a> Payload<'a> {
-    fn of(raw: Option<&'a RawValue>) -> Payload<'a> {
+    fn from_raw(raw: Option<&'a RawValue>) -> Payload<'a> {
         // A payload that is no object has no fields; the events that need some will say so.
         let read = |raw: Option<&'a RawValue>| -> Fields<'a> {
             raw.filter(|raw| raw.get().starts_with('{'))

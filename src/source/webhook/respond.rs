@@ -20,7 +20,7 @@ use crate::domain::zoom_event::{ZoomEvent, ZoomEventKind};
 use crate::gate::{Answer, HttpRequest, bump};
 use crate::inbox;
 use crate::log::warn_limiter::WarnLimiter;
-use crate::state::intents::{EventId, IntentLog, Refusal};
+use crate::state::intents::{EventId, IntentLog, NotKept};
 
 /// A challenge that comes without a signature is read only up to this size, in bytes.
 const UNSIGNED_BYTES_MAX: usize = 4096;
@@ -329,8 +329,8 @@ impl<T: From<Accepted>> Server<T> {
                 (Some(intents), Some(id)) => intents.wait(id, deadline),
                 _ => Ok(()),
             };
-            if let Err(refusal) = kept {
-                self.put_off(request, &refusal);
+            if let Err(not_kept) = kept {
+                self.put_off(request, &not_kept);
                 continue;
             }
             bump(&self.counters.accepted);
@@ -420,8 +420,8 @@ impl<T: From<Accepted>> Server<T> {
         let intent = match self.intents.as_ref().map(|log| log.append(request.body())) {
             None => None,
             Some(Ok(id)) => Some(id),
-            Some(Err(refusal)) => {
-                self.put_off(request, &refusal);
+            Some(Err(not_kept)) => {
+                self.put_off(request, &not_kept);
                 return None;
             }
         };
@@ -433,10 +433,10 @@ impl<T: From<Accepted>> Server<T> {
     }
 
     /// An event that cannot be kept would be lost by a crash, so Zoom is to repeat it.
-    fn put_off(&self, request: HttpRequest, refusal: &Refusal) {
+    fn put_off(&self, request: HttpRequest, not_kept: &NotKept) {
         bump(&self.counters.not_kept);
         if let Some(more) = self.not_kept_warning.allow(Instant::now()) {
-            log::warn!("webhook answered 503: {refusal}; Zoom will retry{more}");
+            log::warn!("webhook answered 503: {not_kept}; Zoom will retry{more}");
         }
         request.answer(Answer::text(503, "not kept, deliver again\n").with("Retry-After", "60"));
     }

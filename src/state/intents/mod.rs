@@ -96,7 +96,7 @@ pub struct EventId(u64);
 
 /// Why an event is not in the log. Answered 503, it comes again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum NotKept {
     /// There are [`EVENTS_MAX`] events or [`EVENT_BYTES_MAX`] bytes that wait for their effect.
     Full,
     /// The event is longer than a line may be.
@@ -109,19 +109,19 @@ pub enum Refusal {
     Closed,
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for NotKept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refusal::Full => f.write_str("too many events wait for the daemon"),
-            Refusal::TooLong => f.write_str("the event is too long for the intent log"),
-            Refusal::Stalled => f.write_str("the disk of the state directory does not answer"),
-            Refusal::Failed(text) => f.write_str(text),
-            Refusal::Closed => f.write_str("the intent log is closed"),
+            NotKept::Full => f.write_str("too many events wait for the daemon"),
+            NotKept::TooLong => f.write_str("the event is too long for the intent log"),
+            NotKept::Stalled => f.write_str("the disk of the state directory does not answer"),
+            NotKept::Failed(text) => f.write_str(text),
+            NotKept::Closed => f.write_str("the intent log is closed"),
         }
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for NotKept {}
 
 /// What an earlier process left in the log.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -252,26 +252,26 @@ impl IntentLog {
     ///
     /// # Errors
     /// No room, or no disk.
-    pub fn append(&self, body: &[u8]) -> Result<EventId, Refusal> {
+    pub fn append(&self, body: &[u8]) -> Result<EventId, NotKept> {
         let mut queue = self.shared.lock();
         if queue.is_closed {
-            return Err(Refusal::Closed);
+            return Err(NotKept::Closed);
         }
         if let Some(text) = &queue.broken {
-            return Err(Refusal::Failed(text.clone()));
+            return Err(NotKept::Failed(text.clone()));
         }
         if queue
             .busy_since
             .is_some_and(|since| since.elapsed() >= STALLED_AFTER)
         {
-            return Err(Refusal::Stalled);
+            return Err(NotKept::Stalled);
         }
         // Room for checksum, word and number.
         if body.len() + 64 > record::LINE_BYTES_MAX {
-            return Err(Refusal::TooLong);
+            return Err(NotKept::TooLong);
         }
         if queue.events.len() >= EVENTS_MAX || queue.events_bytes + body.len() > EVENT_BYTES_MAX {
-            return Err(Refusal::Full);
+            return Err(NotKept::Full);
         }
         queue.last_id += 1;
         let id = queue.last_id;
@@ -290,21 +290,21 @@ impl IntentLog {
     /// # Errors
     /// It is not, or not in time; the event is settled then, and will not be replayed unless the
     /// disk keeps it in spite of that.
-    pub fn wait(&self, id: EventId, deadline: Instant) -> Result<(), Refusal> {
+    pub fn wait(&self, id: EventId, deadline: Instant) -> Result<(), NotKept> {
         let mut queue = self.shared.lock();
         while queue.decided_id < id.0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 queue.settle(&[id]);
                 record::push_effect(&mut queue.effect_lines, &[id.0], b"");
-                return Err(Refusal::Stalled);
+                return Err(NotKept::Stalled);
             }
             let waited = self.shared.done.wait_timeout(queue, left);
             queue = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         match queue.events.contains_key(&id.0) {
             true => Ok(()),
-            false => Err(Refusal::Failed(queue.failure.clone())),
+            false => Err(NotKept::Failed(queue.failure.clone())),
         }
     }
 

@@ -81,7 +81,7 @@ impl Rig {
         (Rig { log, disk, asked }, replay)
     }
 
-    fn put(&self, body: &str) -> Result<EventId, Refusal> {
+    fn put(&self, body: &str) -> Result<EventId, NotKept> {
         let id = self.log.append(body.as_bytes())?;
         self.log.wait(id, Instant::now() + PATIENCE).map(|()| id)
     }
@@ -406,9 +406,9 @@ fn a_full_disk_refuses_and_takes_events_again_when_it_has_room() {
     let whole = log_bytes(&scratch.0);
     rig.disk.is_full.store(true, SeqCst);
     for _ in 0..3 {
-        let refusal = rig.put("{\"n\":2}").unwrap_err();
-        let text = refusal.to_string();
-        assert!(matches!(refusal, Refusal::Failed(_)), "{refusal:?}");
+        let not_kept = rig.put("{\"n\":2}").unwrap_err();
+        let text = not_kept.to_string();
+        assert!(matches!(not_kept, NotKept::Failed(_)), "{not_kept:?}");
         assert!(
             text.contains("intents.log") && text.contains("append"),
             "{text}"
@@ -456,13 +456,13 @@ fn after_a_failed_sync_only_a_new_file_is_trusted() {
     let (rig, _) = Rig::open(&scratch.0);
     rig.put("{\"safe\":1}").unwrap();
     rig.disk.sync_fails.store(true, SeqCst);
-    let refusal = rig.put("{\"lost\":1}").unwrap_err();
-    assert!(refusal.to_string().contains("sync"), "{refusal}");
+    let not_kept = rig.put("{\"lost\":1}").unwrap_err();
+    assert!(not_kept.to_string().contains("sync"), "{not_kept}");
     // The next sync would succeed, and would have written nothing.
     rig.disk.sync_fails.store(false, SeqCst);
     rig.wait_until_asked();
     let syncs = rig.disk.syncs.load(SeqCst);
-    assert!(matches!(rig.put("{}"), Err(Refusal::Failed(_))));
+    assert!(matches!(rig.put("{}"), Err(NotKept::Failed(_))));
     rig.log.effect(&[], b"{\"a\":1}");
     assert_eq!(rig.disk.syncs.load(SeqCst), syncs);
     rig.log.checkpoint(&[], b"all".to_vec());
@@ -490,7 +490,7 @@ fn a_checkpoint_that_stops_half_way_loses_nothing() {
     rig.disk.writes.lock().unwrap().extend([true, false]);
     rig.log.checkpoint(&[], b"all".to_vec());
     rig.wait_until_asked();
-    assert!(matches!(rig.put("{\"n\":3}"), Err(Refusal::Failed(_))));
+    assert!(matches!(rig.put("{\"n\":3}"), Err(NotKept::Failed(_))));
     assert!(!rig.stop());
     assert_eq!(fs::read(scratch.0.join(SNAPSHOT)).unwrap(), b"all");
     let (rig, replay) = Rig::open(&scratch.0);
@@ -506,10 +506,10 @@ fn a_disk_that_hangs_costs_a_webhook_its_deadline_and_the_next_nothing() {
     rig.disk.hang(true);
     let id = rig.log.append(b"{\"n\":1}").unwrap();
     let deadline = Instant::now() + Duration::from_millis(20);
-    assert_eq!(rig.log.wait(id, deadline), Err(Refusal::Stalled));
+    assert_eq!(rig.log.wait(id, deadline), Err(NotKept::Stalled));
     assert!(Instant::now() >= deadline);
     let started = Instant::now();
-    while rig.log.append(b"{\"n\":2}") != Err(Refusal::Stalled) {
+    while rig.log.append(b"{\"n\":2}") != Err(NotKept::Stalled) {
         assert!(started.elapsed() < PATIENCE, "the disk is not missed");
         std::thread::park_timeout(Duration::from_millis(5));
     }
@@ -529,11 +529,11 @@ fn the_log_has_limits() {
     let scratch = Scratch::new("limits");
     let (rig, _) = Rig::open(&scratch.0);
     let long = vec![b' '; record::LINE_BYTES_MAX];
-    assert_eq!(rig.log.append(&long), Err(Refusal::TooLong));
+    assert_eq!(rig.log.append(&long), Err(NotKept::TooLong));
     let ids: Vec<EventId> = (0..EVENTS_MAX)
         .map(|_| rig.log.append(b"{}").unwrap())
         .collect();
-    assert_eq!(rig.log.append(b"{}"), Err(Refusal::Full));
+    assert_eq!(rig.log.append(b"{}"), Err(NotKept::Full));
     rig.log.effect(&ids[..1], b"");
     rig.log.append(b"{}").unwrap();
     // An effect that is too long for a line becomes a checkpoint.

@@ -36,7 +36,7 @@ struct Record<'a> {
 /// The file. It belongs to one chain at a time: when another token is configured while a call with
 /// the one before is still under way, what that call brings must not be stored over it.
 #[derive(Debug)]
-pub(crate) struct Store {
+pub(crate) struct RefreshTokenFile {
     state: Arc<StateDir>,
     numbers: Mutex<Numbers>,
 }
@@ -49,10 +49,10 @@ struct Numbers {
     owner: u64,
 }
 
-impl Store {
+impl RefreshTokenFile {
     /// The file in this state directory.
-    pub(crate) fn new(state: Arc<StateDir>) -> Store {
-        Store {
+    pub(crate) fn new(state: Arc<StateDir>) -> RefreshTokenFile {
+        RefreshTokenFile {
             state,
             numbers: Mutex::default(),
         }
@@ -71,7 +71,7 @@ impl Store {
 /// The refresh token in use.
 #[derive(Debug)]
 pub(crate) struct RefreshTokenStore {
-    store: Arc<Store>,
+    file: Arc<RefreshTokenFile>,
     number: u64,
     began_with: String,
     current: Secret,
@@ -81,11 +81,11 @@ impl RefreshTokenStore {
     /// Takes up the stored chain if it began with the configured token, so is newer than it;
     /// else begins a new one, because another token was configured since.
     pub(crate) fn open(
-        store: Arc<Store>,
+        file: Arc<RefreshTokenFile>,
         configured: &Secret,
     ) -> Result<RefreshTokenStore, state::Error> {
         let began_with = fingerprint(configured);
-        let bytes = store.state.read(FILE)?.unwrap_or_default();
+        let bytes = file.state.read(FILE)?.unwrap_or_default();
         let current = match serde_json::from_slice::<Record<'_>>(&bytes) {
             Ok(record) if record.v == 1 && record.began_with == began_with => {
                 Secret::new(record.refresh_token)
@@ -95,19 +95,19 @@ impl RefreshTokenStore {
                 if !bytes.is_empty() {
                     log::warn!(
                         "{}: found no refresh token in it, so the configured one is used",
-                        store.state.path().join(FILE).display()
+                        file.state.path().join(FILE).display()
                     );
                 }
                 configured.clone()
             }
         };
         let number = {
-            let mut numbers = store.lock();
+            let mut numbers = file.lock();
             numbers.opened += 1;
             numbers.opened
         };
         Ok(RefreshTokenStore {
-            store,
+            file,
             number,
             began_with,
             current,
@@ -116,7 +116,7 @@ impl RefreshTokenStore {
 
     /// Makes the file this chain's, before its token is used. `false` if a newer chain has it.
     pub(crate) fn claim(&self) -> bool {
-        let mut numbers = self.store.lock();
+        let mut numbers = self.file.lock();
         numbers.owner = numbers.owner.max(self.number);
         numbers.owner == self.number
     }
@@ -130,8 +130,8 @@ impl RefreshTokenStore {
     pub(crate) fn preflight_write(&self) -> Result<(), state::Error> {
         // As large as what will be stored, with some room for a token that has grown.
         let room = vec![b' '; self.current.expose().len() + 1024];
-        self.store.state.write_atomic(PROBE_FILE, &room)?;
-        self.store.state.remove(PROBE_FILE)
+        self.file.state.write_atomic(PROBE_FILE, &room)?;
+        self.file.state.remove(PROBE_FILE)
     }
 
     /// Stores the next token. Until this returns, nothing that came with it may be used.
@@ -143,9 +143,9 @@ impl RefreshTokenStore {
         };
         let bytes = serde_json::to_vec(&record).expect("strings and a number always become JSON");
         // Held while it is written, so that a newer chain waits with its first use.
-        let numbers = self.store.lock();
+        let numbers = self.file.lock();
         if numbers.owner == self.number {
-            self.store.state.write_atomic(FILE, &bytes)?;
+            self.file.state.write_atomic(FILE, &bytes)?;
         }
         drop(numbers);
         self.current = next.clone();

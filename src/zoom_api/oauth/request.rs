@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::refresh_store::{RefreshTokenStore, Store};
+use super::refresh_store::{RefreshTokenFile, RefreshTokenStore};
 use crate::domain::app::RestCredentials;
 use crate::domain::secret::Secret;
 use crate::domain::text::percent_encoded as encode;
@@ -81,7 +81,7 @@ pub(crate) enum TokenSource {
     },
     User {
         client: Client,
-        store: Arc<Store>,
+        file: Arc<RefreshTokenFile>,
         /// The configured one.
         refresh_token: Secret,
         tokens: Arc<Mutex<UserTokens>>,
@@ -99,7 +99,7 @@ pub(crate) struct Client {
 /// The tokens of one user.
 #[derive(Debug)]
 pub(crate) struct UserTokens {
-    chain: RefreshTokenStore,
+    store: RefreshTokenStore,
     /// The next refresh token, which could not be stored yet, and the access token it came with.
     unstored: Option<(Secret, AccessToken)>,
 }
@@ -167,7 +167,7 @@ impl TokenSource {
                 let client = client(client_id, client_secret);
                 if let Some(TokenSource::User {
                     refresh_token: known,
-                    store,
+                    file,
                     tokens,
                     ..
                 }) = before
@@ -176,23 +176,23 @@ impl TokenSource {
                     // The same chain with another client secret. It may be in use at this moment.
                     return Ok(TokenSource::User {
                         client,
-                        store: Arc::clone(store),
+                        file: Arc::clone(file),
                         refresh_token: refresh_token.clone(),
                         tokens: Arc::clone(tokens),
                     });
                 }
-                let store = match before {
-                    Some(TokenSource::User { store, .. }) => Arc::clone(store),
-                    _ => Arc::new(Store::new(Arc::clone(state))),
+                let file = match before {
+                    Some(TokenSource::User { file, .. }) => Arc::clone(file),
+                    _ => Arc::new(RefreshTokenFile::new(Arc::clone(state))),
                 };
-                let chain = RefreshTokenStore::open(Arc::clone(&store), refresh_token)
+                let store = RefreshTokenStore::open(Arc::clone(&file), refresh_token)
                     .map_err(|e| storage(&e))?;
                 TokenSource::User {
                     client,
-                    store,
+                    file,
                     refresh_token: refresh_token.clone(),
                     tokens: Arc::new(Mutex::new(UserTokens {
-                        chain,
+                        store,
                         unstored: None,
                     })),
                 }
@@ -216,7 +216,7 @@ impl TokenSource {
     /// Removes what is stored about the user.
     pub(crate) fn erase(&self) -> Result<(), Error> {
         match self {
-            TokenSource::User { store, .. } => store.erase().map_err(|e| storage(&e)),
+            TokenSource::User { file, .. } => file.erase().map_err(|e| storage(&e)),
             _ => Ok(()),
         }
     }
@@ -256,11 +256,11 @@ impl UserTokens {
         now: Instant,
         date: SystemTime,
     ) -> Result<AccessToken, Error> {
-        if !self.chain.claim() {
+        if !self.store.claim() {
             return Err(Error::new(Kind::Superseded, CALL, ""));
         }
         if let Some((next, token)) = &self.unstored {
-            self.chain.advance(next).map_err(|e| storage(&e))?;
+            self.store.advance(next).map_err(|e| storage(&e))?;
             let token = AccessToken {
                 serial,
                 ..token.clone()
@@ -270,8 +270,8 @@ impl UserTokens {
                 return Ok(token);
             }
         }
-        self.chain.preflight_write().map_err(|e| storage(&e))?;
-        let current = self.chain.current();
+        self.store.preflight_write().map_err(|e| storage(&e))?;
+        let current = self.store.current();
         let form = format!(
             "grant_type=refresh_token&refresh_token={}",
             encode(current.expose())
@@ -279,7 +279,7 @@ impl UserTokens {
         let reply = client.request(form, current.expose(), date)?;
         let (token, next) = reply.into_token(serial, now);
         if let Some(next) = next
-            && let Err(e) = self.chain.advance(&next)
+            && let Err(e) = self.store.advance(&next)
         {
             self.unstored = Some((next, token));
             return Err(storage(&e));
