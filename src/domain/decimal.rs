@@ -1,12 +1,13 @@
-//! Numbers as digits, where they are written by the hundred thousand a second.
+//! Fast formatting of decimal numbers, for hot paths that write hundreds of thousands of them per
+//! second.
 
-/// A number.
+/// Appends a number.
 pub fn number(out: &mut Vec<u8>, n: u64) {
     // Writing to memory does not fail.
     let _ = serde_json::to_writer(out, &n);
 }
 
-/// Fills a place with the last digits of a number, zeros before it.
+/// Fills `place` with the last digits of a number, padded with zeros.
 pub fn fill(place: &mut [u8], n: u64) {
     let mut left = n;
     for digit in place.iter_mut().rev() {
@@ -20,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digits() {
+    fn numbers_and_padded_digits() {
         for n in [0, 7, 9, 10, 99, 100, 999, 1000, 12_345, u64::MAX] {
             let mut out = Vec::new();
             number(&mut out, n);

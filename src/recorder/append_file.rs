@@ -1,9 +1,9 @@
-//! A file that only grows, by whole records, whatever the disk does.
+//! An append-only file that contains only whole records.
 //!
-//! Bytes are gathered in chunks that end where a record ends. A chunk that cannot be written whole
-//! is taken back and waits; the file never holds half a record for longer than that takes, and a
-//! file found with half a record at its end (a crash, a power cut) is cut back to the last whole
-//! one when it is opened again.
+//! Records are collected in chunks; a chunk ends where a record ends. If the disk cannot write a
+//! whole chunk, the file is cut back to the end of the last chunk and the chunk stays in memory. A
+//! torn record at the end of a file (after a crash or a power cut) is cut off when the file is
+//! opened again.
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
@@ -19,45 +19,46 @@ use rustix::fs::fstat;
 /// written in steps of this size.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// Room for a record, made at once.
+/// Initial capacity for one record.
 const RECORD_BYTES: usize = 512;
 
-/// A buffer that was filled with less is given back: what is written now and then shares the memory
-/// of the other files that are.
+/// A buffer filled with less than this is freed after the write, so that one memory block serves
+/// many files.
 const FLOOD_BYTES: usize = 4 << 10;
 
-/// How much of a file's end is looked at for its last whole record. A record is a phrase.
+/// How many bytes at the end of a file are searched for the last whole record. A record is a
+/// phrase.
 const TAIL_BYTES: u64 = 64 << 10;
 
-/// Transcripts are for the daemon's user and group.
+/// File mode of transcripts: readable by the daemon's user and group only.
 pub(super) const FILE_MODE: u32 = 0o640;
 const FOLDER_MODE: u32 = 0o750;
 
-/// A growing file of records.
+/// One append-only file.
 #[derive(Debug)]
 pub struct AppendFile {
     /// Shared by the files of a stream.
     folder: Arc<Path>,
     name: &'static str,
-    /// What an empty file begins with; ends as a record does.
+    /// First bytes of an empty file; ends with the terminator.
     header: &'static str,
-    /// What every record ends with, and nothing within one contains.
+    /// Last bytes of every record; they do not occur within one.
     terminator: &'static [u8],
     file: Option<File>,
     bytes: u64,
-    /// How many bytes it had when it was seen in its folder last.
+    /// Length of the file when it was last found in its folder.
     seen_bytes: u64,
-    /// Chunks that are closed: more waits than is written at once.
+    /// Closed chunks, if more waits than one write call writes.
     closed: VecDeque<Vec<u8>>,
-    /// The chunk that takes records.
+    /// The chunk to which records are added.
     chunk: Vec<u8>,
     is_unsynced: bool,
-    /// The file was made, and its name may be lost in a power cut.
+    /// The file was created, and a power cut could still lose its name.
     is_name_unsynced: bool,
 }
 
 impl AppendFile {
-    /// A file that is opened when there is something to write. `name` may lead to a folder below.
+    /// The file is opened at the first write. `name` may contain a subfolder.
     pub fn new(
         folder: &Arc<Path>,
         name: &'static str,
@@ -79,8 +80,8 @@ impl AppendFile {
         }
     }
 
-    /// Cuts half a record off the end of a file that an earlier process left. Such a file may
-    /// never be written again: its stream can be over.
+    /// Cuts a torn record off the end of a file that an earlier process left. To be called even if
+    /// nothing more will be written, because the stream may be over.
     pub fn truncate_torn_tail(&mut self) -> io::Result<()> {
         match self.file.is_none() && self.path().exists() {
             true => self.open(),
@@ -88,10 +89,10 @@ impl AppendFile {
         }
     }
 
-    /// How many whole lines are in it, of a file whose records are lines.
+    /// Number of whole lines in the file, for files whose records are lines.
     ///
     /// # Errors
-    /// When it is not there, or cannot be read.
+    /// If the file does not exist or cannot be read.
     pub fn count_lines(&self) -> io::Result<u64> {
         let mut file = File::open(self.path())?;
         let mut buffer = vec![0; CHUNK_BYTES];
@@ -108,7 +109,7 @@ impl AppendFile {
         self.folder.join(self.name)
     }
 
-    /// Where to put the next record, whole.
+    /// The buffer to which the next record is to be appended as a whole.
     pub fn record_buf(&mut self) -> &mut Vec<u8> {
         if self.chunk.len() >= CHUNK_BYTES {
             let next = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8);
@@ -126,7 +127,8 @@ impl AppendFile {
         self.closed.iter().map(Vec::len).sum::<usize>() + self.chunk.len()
     }
 
-    /// Writes what waits. After an error it still waits, and the file is as before.
+    /// Writes everything that waits. After an error the file is unchanged and everything still
+    /// waits.
     pub fn write(&mut self) -> io::Result<()> {
         while let Some(chunk) = self.closed.pop_front() {
             if let Err(error) = self.write_chunk(&chunk) {
@@ -139,8 +141,8 @@ impl AppendFile {
         }
         let mut chunk = std::mem::take(&mut self.chunk);
         let written = self.write_chunk(&chunk);
-        // Only a flood, which fills its buffer, keeps it from one write to the next; one that a long
-        // record made large is not kept.
+        // A flood fills its buffer, so the buffer is kept for the next write. A buffer that one
+        // long record made large is not kept.
         let is_filled = chunk.len() >= FLOOD_BYTES && chunk.capacity() <= 4 * chunk.len();
         if written.is_err() {
             self.chunk = chunk;
@@ -163,8 +165,8 @@ impl AppendFile {
                 Ok(())
             }
             Err(error) => {
-                // Part of the chunk may be there. Taking it back frees room, so it works on a full
-                // disk; where it does not, the file is opened again and cut back then.
+                // Part of the chunk may have been written. set_len only frees room, so it works on
+                // a full disk; if it fails, the file is reopened and cut back then.
                 if file.set_len(self.bytes).is_err() {
                     self.file = None;
                 }
@@ -184,8 +186,8 @@ impl AppendFile {
         Ok(())
     }
 
-    /// Opens what is in the folder under its name. How much of it was there, in whole records, and how
-    /// much is there with the header.
+    /// Opens or creates the file in its folder. Returns the length of its whole records, and its
+    /// length with the header.
     fn open_path(&self) -> io::Result<(File, u64, u64)> {
         let path = self.path();
         if let Some(folder) = path.parent() {
@@ -211,11 +213,11 @@ impl AppendFile {
         Ok((file, whole, self.header.len() as u64))
     }
 
-    /// Looks whether what was written is still in its folder. Returns the file system it is on, if
+    /// Checks that the file is still in its folder. Returns the device number of its file system if
     /// anything was written since the last sync.
     ///
-    /// A file removed from under us begins anew, with what was written since the last look: nobody
-    /// has seen that, and as long as the old file is open it can be read.
+    /// A deleted file is created again with everything written since the last check; the open
+    /// descriptor of the old file still allows reading it.
     pub fn verify_linked(&mut self) -> io::Result<Option<u64>> {
         let (true, Some(file)) = (self.is_unsynced, &mut self.file) else {
             return Ok(None);
@@ -230,7 +232,8 @@ impl AppendFile {
         Ok(Some(found.st_dev))
     }
 
-    /// Takes over the next so many bytes of the old file. After an error the old file is the file.
+    /// Copies the next `unseen` bytes of the old file into a new one. After an error the old file
+    /// stays in use.
     fn recreate(&mut self, unseen: u64) -> io::Result<()> {
         let (mut file, whole, bytes) = self.open_path()?;
         let Some(old) = &mut self.file else {
@@ -253,7 +256,7 @@ impl AppendFile {
         Ok(())
     }
 
-    /// Makes what is written survive a power cut.
+    /// Syncs the file, so that a power cut does not lose what was written.
     pub fn sync(&mut self) -> io::Result<()> {
         self.give_back();
         self.verify_linked()?;
@@ -266,7 +269,7 @@ impl AppendFile {
         Ok(())
     }
 
-    /// Syncing comes seconds after a write: what a flood filled may not be filled again.
+    /// Frees the buffers. A sync comes seconds after a write, so a flood may be over by then.
     fn give_back(&mut self) {
         if self.waiting() == 0 {
             self.closed = VecDeque::new();
@@ -274,24 +277,24 @@ impl AppendFile {
         }
     }
 
-    /// Notes that the whole file system was synced.
+    /// To be called after the whole file system was synced.
     pub fn synced(&mut self) {
         self.give_back();
         self.is_unsynced = false;
         self.is_name_unsynced = false;
     }
 
-    /// Whether the file's name is new since this was asked last, so that its folder is to be synced.
+    /// Returns whether the file was created since the last call, so that its folder must be synced.
     pub fn take_name_unsynced(&mut self) -> bool {
         std::mem::take(&mut self.is_name_unsynced)
     }
 
-    /// Whether something written could still be lost in a power cut.
+    /// Whether a power cut could lose something that was written.
     pub fn is_unsynced(&self) -> bool {
         self.is_unsynced
     }
 
-    /// Forgets what waits.
+    /// Drops everything that waits and closes the file.
     pub fn discard(&mut self) {
         self.closed.clear();
         self.chunk.clear();
@@ -299,7 +302,7 @@ impl AppendFile {
     }
 }
 
-/// Makes a folder and those above it, for the daemon's user and group.
+/// Creates a folder and its parents, accessible to the daemon's user and group only.
 pub fn make_folder(folder: &Path) -> io::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
@@ -307,7 +310,7 @@ pub fn make_folder(folder: &Path) -> io::Result<()> {
         .create(folder)
 }
 
-/// Makes a new file, or empties an old one, for the daemon's user and group.
+/// Creates a file or empties an existing one; readable by the daemon's user and group only.
 pub fn create_file(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .write(true)
@@ -317,13 +320,13 @@ pub fn create_file(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// The whole records at the end of a file, at most 64 KiB of them; nothing if there is no
-/// such file.
+/// The whole records at the end of a file, at most 64 KiB of them; empty if the file does not
+/// exist.
 pub fn tail(path: &Path, terminator: &str) -> io::Result<String> {
     tail_of(path, terminator, TAIL_BYTES)
 }
 
-/// The same with another limit.
+/// The same with another limit, in bytes.
 pub fn tail_of(path: &Path, terminator: &str, bytes_max: u64) -> io::Result<String> {
     let mut file = match File::open(path) {
         Ok(file) => file,
@@ -338,7 +341,7 @@ pub fn tail_of(path: &Path, terminator: &str, bytes_max: u64) -> io::Result<Stri
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// How many bytes of a file are whole records, found from its end.
+/// Length of the whole records of a file, found from its end.
 fn whole_bytes(file: &mut File, terminator: &[u8]) -> io::Result<u64> {
     let mut end = file.metadata()?.len();
     let overlap = terminator.len() as u64 - 1;
@@ -378,11 +381,11 @@ mod tests {
         let mut file = lines(&folder, name);
         file.record_buf().extend_from_slice(b"one\n");
         file.record_buf().extend_from_slice(b"two\n");
-        file.write().expect("the disk is well");
-        fs::write(&path, "one\ntwo\nthr").expect("the disk is well");
+        file.write().expect("writable");
+        fs::write(&path, "one\ntwo\nthr").expect("writable");
         let mut again = lines(&folder, name);
         again.record_buf().extend_from_slice(b"three\n");
-        again.write().expect("the disk is well");
+        again.write().expect("writable");
         assert_eq!(
             fs::read_to_string(&path).expect("readable"),
             "one\ntwo\nthree\n"
@@ -391,14 +394,14 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_end_longer_than_one_look_is_cut_too() {
+    fn a_torn_end_longer_than_one_read_is_cut_too() {
         let scratch = scratch("append-long");
         let path = scratch.join("x");
         let torn = format!("one\n\n{}", "x".repeat(300_000));
-        fs::write(&path, torn).expect("the disk is well");
+        fs::write(&path, torn).expect("writable");
         let mut file = AppendFile::new(&scratch, "x", "HEAD\n\n", "\n\n");
         file.record_buf().extend_from_slice(b"two\n\n");
-        file.write().expect("the disk is well");
+        file.write().expect("writable");
         assert_eq!(
             fs::read_to_string(&path).expect("readable"),
             "one\n\ntwo\n\n"
@@ -406,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_file_begins_anew_with_what_nobody_saw() {
+    fn a_deleted_file_is_recreated_with_what_was_written_since_the_last_check() {
         let scratch = scratch("append-removed");
         let path = scratch.join("sub/x.vtt");
         let text = || fs::read_to_string(&path).expect("readable");
@@ -414,56 +417,56 @@ mod tests {
         let write = |file: &mut AppendFile, n: u32| {
             let record = format!("{n}\n\n");
             file.record_buf().extend_from_slice(record.as_bytes());
-            file.write().expect("the disk is well");
+            file.write().expect("writable");
         };
         for n in 0..3 {
             write(&mut file, n);
         }
         assert_eq!(text(), "HEAD\n\n0\n\n1\n\n2\n\n");
-        file.sync().expect("the disk is well");
+        file.sync().expect("writable");
         write(&mut file, 3);
         fs::remove_dir_all(path.parent().expect("a folder")).expect("removable");
         write(&mut file, 4);
-        file.sync().expect("the disk is well");
+        file.sync().expect("writable");
         assert_eq!(text(), "HEAD\n\n3\n\n4\n\n");
         write(&mut file, 5);
 
-        // While there is no place for it, it waits where it is.
+        // As long as it cannot be created, the data stays in the old file.
         let folder = path.parent().expect("a folder");
         fs::remove_dir_all(folder).expect("removable");
-        fs::write(folder, "in the way").expect("the disk is well");
+        fs::write(folder, "in the way").expect("writable");
         write(&mut file, 6);
         assert!(file.sync().is_err());
         assert!(file.is_unsynced());
         fs::remove_file(folder).expect("removable");
         write(&mut file, 7);
-        file.sync().expect("the disk is well");
+        file.sync().expect("writable");
         assert_eq!(text(), "HEAD\n\n5\n\n6\n\n7\n\n");
         write(&mut file, 8);
-        file.sync().expect("the disk is well");
+        file.sync().expect("writable");
         assert_eq!(text(), "HEAD\n\n5\n\n6\n\n7\n\n8\n\n");
     }
 
     #[test]
-    fn what_cannot_be_written_waits() {
+    fn what_cannot_be_written_stays_in_memory() {
         let folder = scratch("append-wait");
-        // A file where the folder should be: the disk refuses until it is gone.
-        fs::write(folder.join("sub"), "in the way").expect("the disk is well");
+        // A file where the folder should be: writes fail until it is removed.
+        fs::write(folder.join("sub"), "in the way").expect("writable");
         let path = folder.join("sub/x");
         let mut file = lines(&folder, "sub/x");
         file.record_buf().extend_from_slice(b"kept\n");
         assert!(file.write().is_err());
         assert_eq!(file.waiting(), 5);
         fs::remove_file(folder.join("sub")).expect("removable");
-        file.write().expect("the disk is well again");
+        file.write().expect("writable again");
         assert_eq!(file.waiting(), 0);
         assert_eq!(fs::read_to_string(&path).expect("readable"), "kept\n");
     }
 
     #[test]
-    fn however_much_waits_it_is_written_in_order_and_given_back() {
+    fn any_backlog_is_written_in_order_and_its_memory_freed() {
         let folder = scratch("append-much");
-        fs::write(folder.join("sub"), "in the way").expect("the disk is well");
+        fs::write(folder.join("sub"), "in the way").expect("writable");
         let path = folder.join("sub/x");
         let mut file = lines(&folder, "sub/x");
         let mut expected = String::new();
@@ -477,16 +480,16 @@ mod tests {
         expected.push_str("last\n");
         assert_eq!(file.waiting(), expected.len());
         fs::remove_file(folder.join("sub")).expect("removable");
-        file.write().expect("the disk is well again");
+        file.write().expect("writable again");
         assert_eq!(fs::read_to_string(&path).expect("readable"), expected);
-        file.sync().expect("the disk is well");
+        file.sync().expect("writable");
         assert_eq!((file.waiting(), file.chunk.capacity()), (0, 0));
         file.write().expect("nothing to write");
         assert_eq!(fs::read_to_string(&path).expect("readable"), expected);
     }
 
     #[test]
-    fn a_full_disk_takes_whole_records_or_none() {
+    fn a_full_disk_gets_whole_records_or_none() {
         // The kernel's own full device: every write fails with ENOSPC.
         let mut file = lines(&Path::new("/dev").into(), "full");
         file.record_buf().extend_from_slice(b"kept\n");

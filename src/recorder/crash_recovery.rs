@@ -1,11 +1,11 @@
-//! Streams that earlier processes left incomplete and no process continues, found by their files.
+//! Completes the files of streams that an earlier process left and no process continues.
 //!
-//! A restart takes up the streams that the state directory names. Some are not among them: their
-//! end was known, but not written yet when the process was killed, or the state is lost. Their
-//! `meta.json` says `receiving` for ever, and the head of a WAV is as old as its last sync. Each
-//! such folder is opened once more, which repairs every file in it, and completed.
+//! A restart continues the streams that the state directory lists. Some are missing there: their
+//! end was received but not written when the process was killed, or the state is lost. Their
+//! `meta.json` says `receiving` for ever, and the header of a WAV file is as old as its last sync.
+//! Opening such a folder once repairs every file in it; then the end is written.
 //!
-//! This takes for granted that one server writes below one `RTMS_OUT`.
+//! This assumes that only one server writes below `RTMS_OUT`.
 
 use std::io;
 use std::path::Path;
@@ -19,14 +19,14 @@ use super::transcript::TranscriptFormats;
 use crate::domain::stream_info::StreamInfo;
 use crate::protocol::MediaParams;
 
-/// Completes a stream that no process continues. `false` for one that is complete.
+/// Completes a stream that no process continues. Returns `false` if it is complete already.
 pub fn complete(root: &Path, folder: &Path, now_ms: u64) -> io::Result<bool> {
     let meta = MetaFile::read(folder)?;
     if meta.as_ref().is_some_and(MetaFile::is_ended) {
         return Ok(false);
     }
     let info = meta.and_then(|meta| meta.stream_info());
-    // A folder that is not where we would put it is a copy, or not ours.
+    // A folder at another path than ours is a copy, or not ours.
     let is_ours =
         |info: &StreamInfo| root.join(stream_folder(info.started_ms, &info.id, &info.stream_id));
     let Some(info) = info.filter(|info| is_ours(info) == folder) else {
@@ -46,7 +46,7 @@ pub fn complete(root: &Path, folder: &Path, now_ms: u64) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Makes files whole of which nothing is known but their names.
+/// Repairs the files of a folder whose `meta.json` is unreadable, by their names.
 fn repair(folder: &Path) -> io::Result<()> {
     let shared = folder.into();
     for (name, terminator) in FILES {
@@ -72,7 +72,7 @@ mod tests {
 
     const DATA: &str = "AQACAAMABAA=";
 
-    /// A stream in the middle of its life, whose process is gone.
+    /// A stream that is not over, whose process was killed.
     fn leave(root: &Path, stream_id: &str) -> PathBuf {
         let info = StreamInfo {
             stream_id: stream_id.to_owned(),
@@ -88,25 +88,25 @@ mod tests {
                 &packet(1, "Ada", 1_767_000_000_000 + n, DATA),
             );
             recorder.push_packets(&batch);
-            recorder.write().expect("the disk is well");
+            recorder.write().expect("writable");
         }
         recorder.folder().to_owned()
     }
 
     fn data_bytes(folder: &Path) -> (u32, usize) {
         let bytes = fs::read(folder.join("audio-1-Ada.wav")).expect("readable");
-        let told = bytes[40..44].try_into().expect("four");
-        (u32::from_le_bytes(told), bytes.len() - 44)
+        let size = bytes[40..44].try_into().expect("four");
+        (u32::from_le_bytes(size), bytes.len() - 44)
     }
 
     #[test]
-    fn what_nobody_goes_on_with_is_completed_once() {
+    fn an_orphaned_stream_is_completed_once() {
         let root = scratch("unfinished");
         let first = leave(&root, "first");
         let second = leave(&root, "second");
-        assert_eq!(data_bytes(&first), (0, 24), "the head is old");
+        assert_eq!(data_bytes(&first), (0, 24), "the header is old");
         fs::write(root.join("2025-12-29/a note"), "of a person").expect("writable");
-        // A power cut took what the second was called.
+        // A power cut emptied the second one's meta.json.
         fs::write(second.join("meta.json"), "").expect("writable");
         let torn = fs::read_to_string(second.join("transcript.jsonl")).expect("readable");
         fs::write(second.join("transcript.jsonl"), format!("{torn}{{\"v\"")).expect("writable");
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_elsewhere_is_nobodys_business() {
+    fn a_copy_in_another_folder_is_not_changed() {
         let root = scratch("unfinished-copy");
         let folder = leave(&root, "first");
         let copy = folder.with_file_name("copy");

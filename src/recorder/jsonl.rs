@@ -1,4 +1,4 @@
-//! JSONL lines: self-contained and versioned, one record a line.
+//! JSONL lines: self-contained and versioned, one record per line.
 
 use std::ops::Range;
 
@@ -16,21 +16,21 @@ use crate::domain::stream_info::StreamInfo;
 use crate::domain::text::has_control;
 use crate::protocol::chat::{operation_name, session_name};
 
-/// How every line begins: `v` is the version of the line format.
+/// Start of every line; `v` is the version of the line format.
 const BEGIN: &str = "{\"v\":1,\"type\":\"";
 
-/// Writes the lines of one stream.
+/// Formats the lines of one stream.
 #[derive(Debug, Clone)]
 pub struct Lines {
     product: Product,
     /// `{"v":1,"type":"transcript","meeting_uuid":"…","stream_id":"…","user_id":`
     phrase_head: String,
-    /// Where in it what follows the type is.
+    /// The range of the ids, after the type.
     ids: Range<usize>,
 }
 
 impl Lines {
-    /// For that stream.
+    /// Lines of that stream.
     pub fn new(info: &StreamInfo) -> Lines {
         let key = info.product.id_key();
         let mut ids = format!(
@@ -38,7 +38,7 @@ impl Lines {
             quoted(&info.id),
             quoted(&info.stream_id)
         );
-        // Tells the streams apart that several operators bring into one meeting.
+        // Distinguishes the streams of several operators in one meeting.
         let operator = info.operator_id.as_deref().map(quoted);
         let is_host = info.is_original_host.map(|is_host| is_host.to_string());
         let account = info.account_id.as_deref().map(quoted);
@@ -59,7 +59,7 @@ impl Lines {
         }
     }
 
-    /// A phrase, with the line break.
+    /// Appends a phrase and a line break.
     pub fn phrase(&self, out: &mut Vec<u8>, phrase: &Phrase<'_>) {
         id(out, &self.phrase_head, &phrase.user_id);
         string(out, ",\"user_name\":", &phrase.user_name);
@@ -84,7 +84,7 @@ impl Lines {
         out.extend_from_slice(b"}\n");
     }
 
-    /// An event, with the line break: Zoom's own JSON under `event`, a name beside the number.
+    /// Appends an event and a line break: Zoom's own JSON under `event`, and the name of its type.
     pub fn event(&self, out: &mut Vec<u8>, event: &EventRecord<'_>) {
         self.begin(out, "event");
         if let Some(name) = event.event_type.and_then(|n| event_name(self.product, n)) {
@@ -96,8 +96,8 @@ impl Lines {
         out.extend_from_slice(b"}\n");
     }
 
-    /// A chat message, with the line break: Zoom's own JSON under `content`, beside it the names of
-    /// the operation and of the kind of chat, who wrote, and what, where they are known.
+    /// Appends a chat message and a line break: Zoom's own JSON under `content`, and, where known,
+    /// the names of the operation and of the kind of chat, the sender and the text.
     pub fn chat(&self, out: &mut Vec<u8>, chat: &ChatRecord<'_>) {
         self.begin(out, "chat");
         number(out, ",\"timestamp_ms\":", chat.timestamp_ms);
@@ -108,7 +108,7 @@ impl Lines {
                 string(out, key, name);
             }
         }
-        // As in a transcript; `content` may have them in a document of its own.
+        // Same keys as in a transcript; `content` may have them in a nested object.
         if let Some(sender) = chat.sender {
             if let Some(user_id) = &sender.user_id {
                 id(out, ",\"user_id\":", user_id);
@@ -132,9 +132,9 @@ impl Lines {
     }
 }
 
-/// JSON that came from outside was parsed once, so it is JSON; but a line break between its tokens
-/// would break the line. Inside a string JSON has no raw control characters, so each one found is
-/// between tokens and may become a space.
+/// Appends JSON without line breaks. Zoom's JSON was parsed, so it is valid; but it may contain a
+/// line break between two tokens, which would break the line. Strings in JSON contain no raw
+/// control characters, so each one found is between tokens and is replaced by a space.
 fn compact(out: &mut Vec<u8>, raw: &str) {
     out.extend(raw.bytes().map(|b| if b < b' ' { b' ' } else { b }));
 }
@@ -145,7 +145,7 @@ fn quoted(text: &str) -> String {
 
 fn string(out: &mut Vec<u8>, key: &str, text: &str) {
     out.extend_from_slice(key.as_bytes());
-    // Most text needs no escape.
+    // Most texts need no escapes.
     if memchr2(b'"', b'\\', text.as_bytes()).is_none() && !has_control(text) {
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());
@@ -212,7 +212,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_line_is_what_the_product_page_promises() {
+    fn a_line_has_the_documented_form() {
         let mut out = Vec::new();
         Lines::new(&info()).phrase(&mut out, &phrase("good \"morning\"\n\u{1b}"));
         assert_eq!(
@@ -228,7 +228,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn ids_that_are_text_are_text() {
+    fn text_ids_are_written_as_text() {
         let mut said = phrase("hi");
         said.user_id = Id::from_text("customer \"1\"").expect("an id");
         said.channel_id = Id::from_text("123abc");
@@ -240,7 +240,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_line_says_whose_stream_it_is() {
+    fn a_line_has_the_operator_of_the_stream() {
         let mut whose = info();
         whose.operator_id = Some("usr\"1".to_owned());
         whose.is_original_host = Some(false);
@@ -262,7 +262,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn events_and_chat_keep_zooms_json_on_one_line() {
+    fn the_json_of_events_and_chat_is_kept_on_one_line() {
         let lines = Lines::new(&info());
         let mut out = Vec::new();
         let event = EventRecord {

@@ -1,4 +1,5 @@
-//! The audio, video and share files of one stream. Knows no thread: [`super::stream_files`] calls it.
+//! The audio, video and share files of one stream; called by [`super::stream_files`] on the disk
+//! thread.
 
 use std::fs;
 use std::io;
@@ -15,27 +16,28 @@ use crate::domain::id::Id;
 use crate::protocol::message::PacketKind;
 use crate::protocol::{Granted, MediaKind, MediaParams};
 
-/// Most speakers of a stream that have files of their own; what others say is dropped and counted.
+/// Maximum speakers per stream with files of their own; audio of further ones is dropped and
+/// counted.
 pub const SPEAKERS_MAX: usize = 1000;
 
-/// Most audio files of a stream that are open at once. Further ones are opened for each batch.
+/// Maximum open audio files per stream. Further files are opened for each batch.
 const OPEN_MAX: usize = 32;
 
-/// Characters of a speaker's name in the name of a file; `meta.json` has the whole.
+/// Characters of a speaker's name in a file name; `meta.json` has the full name.
 const SHOWN_MAX: usize = 40;
 
-/// A stream's media.
+/// The media files of a stream.
 #[derive(Debug)]
 pub struct Media {
     folder: Arc<Path>,
-    /// In force: as asked, until message 4 says otherwise.
+    /// The parameters in force: as requested, until message 4 changes them.
     params: MediaParams,
     tracks: Vec<Speaker>,
-    /// From the first picture.
+    /// Created with the first picture.
     video: Option<Box<VideoTrack>>,
     share: Option<Box<VideoTrack>>,
     started_ms: u64,
-    /// Counts batches, to find the track that was longest without one.
+    /// Counts batches, to find the least recently used track.
     turn: u64,
 }
 
@@ -45,23 +47,23 @@ struct Speaker {
     channel_id: Option<Id<'static>>,
     track: AudioTrack,
     turn: u64,
-    /// Its place in `meta.json`.
+    /// Its index in `meta.json`.
     listed: Option<usize>,
 }
 
-/// Packets that were not written, of one batch.
+/// Packets of one batch that were not written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DropCounts {
-    /// No media in the granted format.
+    /// Packets that are not in the granted format.
     pub malformed: u64,
-    /// Of more speakers than have files.
+    /// Packets of speakers above `SPEAKERS_MAX`.
     pub dropped: u64,
-    /// Whether `meta.json` has something new to tell.
+    /// Whether `meta.json` must be written.
     pub is_meta_stale: bool,
 }
 
 impl Media {
-    /// The media of a new or a continued stream; what an earlier process left is repaired.
+    /// The media files of a new or a continued stream; files of an earlier process are repaired.
     ///
     /// `started_ms` is the stream's zero.
     pub fn open(folder: &Arc<Path>, asked: MediaParams, meta: &Meta, started_ms: u64) -> Media {
@@ -70,7 +72,7 @@ impl Media {
                 "video" => meta.video.as_ref(),
                 _ => meta.share.as_ref(),
             };
-            if facts.is_none() && !VideoTrack::are_in(folder, kind) {
+            if facts.is_none() && !VideoTrack::exist_in(folder, kind) {
                 return None;
             }
             let mut pictures = VideoTrack::open(kind, folder, codec);
@@ -97,7 +99,7 @@ impl Media {
     fn resume(&mut self, at: usize, part: &Part) {
         let stem = stem(&part.user_id, part.channel_id.as_ref(), &part.user_name);
         let number = self.number_of(part);
-        // Each file is repaired; only the last of a speaker is gone on with.
+        // Each file is repaired; only the last one of a speaker is continued.
         let track = match AudioTrack::resume(&self.folder, stem.clone(), part.clone(), number) {
             Ok(Some(mut track)) => {
                 if let Err(error) = track.write().and_then(|()| track.close()) {
@@ -111,7 +113,7 @@ impl Media {
             Ok(None) => return,
             Err(error) => {
                 log::error!(
-                    "cannot go on with {}: {error}; a new part begins",
+                    "cannot continue {}: {error}; starting a new part",
                     self.folder.join(&part.file).display()
                 );
                 return;
@@ -129,13 +131,13 @@ impl Media {
         });
     }
 
-    /// `audio-x.2.wav` is the second.
+    /// The part's number in its file name: 2 for `audio-x.2.wav`.
     fn number_of(&self, part: &Part) -> u32 {
         let mut words = part.file.rsplit('.').skip(1);
         words.next().and_then(|word| word.parse().ok()).unwrap_or(1)
     }
 
-    /// Parameters that are in force from here on.
+    /// Sets the parameters that Zoom granted.
     pub fn on_granted(&mut self, granted: &Granted) {
         let params = &granted.params;
         if granted.is_of(MediaKind::Audio) {
@@ -155,7 +157,7 @@ impl Media {
         }
     }
 
-    /// A media connection is another one: Zoom may send again what it sent on the one before.
+    /// To be called after a reconnect: Zoom may send again what it sent on the previous connection.
     pub fn on_reconnect(&mut self, kind: MediaKind) {
         let is_of = |single| kind == single || kind == MediaKind::All;
         if is_of(MediaKind::Audio) {
@@ -173,7 +175,7 @@ impl Media {
         }
     }
 
-    /// Gives names to the files of speakers who had none, once an event has named them.
+    /// Names the entries of speakers without a name, once an event has named them.
     pub fn on_names(&self, meta: &mut Meta) {
         for part in &mut meta.audio {
             if part.user_name.is_empty()
@@ -235,8 +237,8 @@ impl Media {
         missed
     }
 
-    /// The place of a speaker's track in the format in force; made if there is none. `None` for one
-    /// speaker too many.
+    /// Index of a speaker's track in the current format; creates it if needed. `None` above
+    /// `SPEAKERS_MAX`.
     fn speaker(&mut self, packet: &DecodedPacket<'_>, meta: &Meta) -> Option<usize> {
         let DecodedPacket {
             user_id,
@@ -283,7 +285,7 @@ impl Media {
         Some(self.tracks.len() - 1)
     }
 
-    /// Writes what waits, one write for each speaker who spoke. After an error it still waits.
+    /// Writes everything that waits, with one call per speaker. After an error it still waits.
     pub fn write(&mut self) -> io::Result<()> {
         for speaker in &mut self.tracks {
             speaker.track.write()?;
@@ -301,7 +303,7 @@ impl Media {
         Ok(())
     }
 
-    /// Makes what is written survive a power cut.
+    /// Syncs all files.
     pub fn sync(&mut self) -> io::Result<()> {
         for speaker in &mut self.tracks {
             speaker.track.sync()?;
@@ -309,8 +311,8 @@ impl Media {
         self.pictures().try_for_each(VideoTrack::sync)
     }
 
-    /// Looks whether what was written is still in its folder, and writes headers that say how much
-    /// it is. A file that was removed is continued in a new part; returns whether there is one.
+    /// Writes headers with the current sizes, and checks that the files are still in their folder.
+    /// A deleted file is continued in a new part; returns whether a part was started.
     pub fn verify_linked(&mut self, meta: &mut Meta) -> io::Result<bool> {
         let mut has_new = false;
         for speaker in &mut self.tracks {
@@ -338,7 +340,7 @@ impl Media {
         meta.share = facts(&self.share);
     }
 
-    /// Notes that the whole file system was synced.
+    /// To be called after the whole file system was synced.
     pub fn synced(&mut self) {
         for speaker in &mut self.tracks {
             speaker.track.synced();
@@ -351,7 +353,7 @@ impl Media {
         both.map(Box::as_mut)
     }
 
-    /// Whether something written could still be lost in a power cut.
+    /// Whether a power cut could lose something that was written.
     pub fn is_unsynced(&self) -> bool {
         let mut pictures = self.video.iter().chain(&self.share);
         self.tracks
@@ -360,14 +362,14 @@ impl Media {
             || pictures.any(|pictures| pictures.is_unsynced())
     }
 
-    /// Completes every file with the next write.
+    /// Completes every file at the next write.
     pub fn end(&mut self) {
         for speaker in &mut self.tracks {
             speaker.track.end();
         }
     }
 
-    /// Forgets what waits.
+    /// Drops everything that waits.
     pub fn discard(&mut self) {
         for speaker in &mut self.tracks {
             speaker.track.discard();
@@ -377,8 +379,7 @@ impl Media {
 }
 
 impl Speaker {
-    /// Lists the file at hand in `meta.json`, once: a file that was lost and is made again under
-    /// its name is the one that is listed.
+    /// Adds or updates the current file's entry in `meta.json`: one per file name.
     fn list(&mut self, meta: &mut Meta) {
         let mut part = self.track.part().clone();
         let is_same = |at: &usize| {
@@ -401,8 +402,8 @@ impl Speaker {
     }
 }
 
-/// Repairs the heads of sound files that `meta.json` does not know: a power cut can take its latest
-/// content, and theirs with it.
+/// Repairs the WAV headers of files that `meta.json` does not list: after a power cut, both
+/// `meta.json` and the headers may be old.
 pub fn repair_unlisted(folder: &Path, listed: &[Part]) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -471,7 +472,7 @@ mod tests {
         media.on_granted(&MediaParams::default().granted(MediaKind::Audio, granted));
         say(&mut media, &mut meta, 1, "Ada", T + 9);
         media.end();
-        media.write().expect("the disk is well");
+        media.write().expect("writable");
         let names: Vec<&str> = meta.audio.iter().map(|part| part.file.as_str()).collect();
         assert_eq!(
             names,
@@ -484,13 +485,13 @@ mod tests {
         );
         assert!(names.iter().all(|name| folder.join(name).is_file()));
         assert_eq!(meta.audio[3].first_ms, T + 9);
-        // All of it can be gone on with.
+        // All of these files can be continued.
         let again = Media::open(&folder, MediaParams::default(), &meta, T);
         assert_eq!(again.tracks.len(), 3);
         assert_eq!(again.tracks[2].track.part().file, "audio-1-Ada.2.wav");
     }
 
-    /// Contact Center: no user ids, no names, two voices at once.
+    /// Contact Center: no user ids, no names, two speakers at once.
     #[test]
     fn each_channel_has_a_file_and_a_name_once_there_is_one() {
         let folder = scratch("media-channels");
@@ -522,7 +523,7 @@ mod tests {
         media.on_names(&mut meta);
         say(&mut media, &mut meta, "123abc", T + 60);
         media.end();
-        media.write().expect("the disk is well");
+        media.write().expect("writable");
         let found: Vec<(&str, &str)> = meta
             .audio
             .iter()
@@ -541,25 +542,25 @@ mod tests {
         }
     }
 
-    /// An audio file that was removed while the server was down is made again, and listed once.
+    /// An audio file that was deleted while the server was down is created again, and listed once.
     #[test]
     fn a_file_is_listed_once() {
         let folder = scratch("media-lost");
         let mut meta = Meta::default();
         let mut media = Media::open(&folder, MediaParams::default(), &meta, T);
         say(&mut media, &mut meta, 1, "Ada", T);
-        media.write().expect("the disk is well");
+        media.write().expect("writable");
         fs::remove_file(folder.join("audio-1-Ada.wav")).expect("removable");
         let mut media = Media::open(&folder, MediaParams::default(), &meta, T);
         say(&mut media, &mut meta, 1, "Ada", T + 5000);
-        media.write().expect("the disk is well");
+        media.write().expect("writable");
         assert_eq!(meta.audio.len(), 1);
         assert_eq!(meta.audio[0].first_ms, T + 5000);
     }
 
-    /// Removed while it grows: nothing that was written since the last look is lost.
+    /// Deleted while it is open: nothing that was written since the last check is lost.
     #[test]
-    fn a_removed_file_goes_on_in_a_new_part() {
+    fn a_deleted_file_is_continued_in_a_new_part() {
         for (codec, unseen_bytes) in [
             (AudioCodec::L16, 16),
             (AudioCodec::G711, 32),
@@ -574,11 +575,11 @@ mod tests {
             };
             let mut media = Media::open(&folder, params, &meta, T);
             let say = |media: &mut Media, meta: &mut Meta, stamp| {
-                // As Opus it is a packet of 20 ms.
+                // For Opus this is a packet of 20 ms.
                 let mut batch = PacketBatch::default();
                 batch.push(PacketKind::Audio, &packet(1, "Ada", stamp, "+AECAwQFBgc="));
                 media.push(&batch, meta);
-                media.write().expect("the disk is well");
+                media.write().expect("writable");
             };
             say(&mut media, &mut meta, T);
             assert!(!media.verify_linked(&mut meta).expect("the disk is well"));
@@ -590,7 +591,7 @@ mod tests {
                 media.verify_linked(&mut meta).expect("the disk is well"),
                 "{codec:?}"
             );
-            media.write().expect("the disk is well");
+            media.write().expect("writable");
             assert!(
                 !media.verify_linked(&mut meta).expect("the disk is well"),
                 "once"
@@ -611,7 +612,7 @@ mod tests {
             if codec == AudioCodec::Opus {
                 assert_eq!(meta.audio[0].first_ms, T + 60);
             }
-            // All of it can be continued by the next process.
+            // The next process can continue all of these files.
             let mut again = Media::open(&folder, params, &meta, T);
             say(&mut again, &mut meta, T + 80);
             assert_eq!(meta.audio.len(), 1);
@@ -625,7 +626,7 @@ mod tests {
         let mut media = Media::open(&folder, MediaParams::default(), &meta, T);
         for user in 1..=OPEN_MAX as u64 + 20 {
             say(&mut media, &mut meta, user, "x", T);
-            media.write().expect("the disk is well");
+            media.write().expect("writable");
         }
         let open = media.tracks.iter().filter(|s| s.track.is_open()).count();
         assert_eq!(open, OPEN_MAX);

@@ -1,4 +1,4 @@
-//! `meta.json`: what a folder holds, for people and programs that find it later.
+//! `meta.json`: describes a stream and the files in its folder.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,51 +19,51 @@ use crate::domain::time::Utc;
 /// The file's name.
 pub const FILE_NAME: &str = "meta.json";
 
-/// What the recorder knows of a stream beside its ids.
+/// What the recorder knows of a stream besides its ids.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Meta {
-    /// When our files begin, Unix milliseconds.
+    /// When the first file was opened, Unix milliseconds.
     pub opened_ms: u64,
-    /// Times the files were opened: once, and once more after each restart of the daemon.
+    /// How often the files were opened: 1, and one more after each restart of the daemon.
     pub openings: u64,
-    /// How they were completed; `None` while they grow.
+    /// How the files were completed; `None` before that.
     pub end: Option<End>,
     /// Phrases written.
     pub phrases: u64,
-    /// Records that could not be kept, because the disk took nothing for too long.
+    /// Records dropped because the disk failed or was too slow for too long.
     pub dropped: u64,
-    /// Parameters in force by media, as Zoom's JSON.
+    /// Granted parameters by media kind, as Zoom's JSON.
     pub granted: BTreeMap<String, Value>,
-    /// Media that Zoom did not connect in time, and why; they are tried now and then.
+    /// Media kinds that Zoom did not connect in time, and why; they are retried now and then.
     pub given_up: BTreeMap<String, String>,
-    /// Who was there.
+    /// The participants.
     pub participants: ParticipantLog,
-    /// Audio files, in the order in which they began.
+    /// Audio files, in the order in which they were started.
     pub audio: Vec<Part>,
-    /// What is known of the video.
+    /// Facts about the video.
     pub video: Option<Value>,
-    /// What is known of the shared screen.
+    /// Facts about the shared screen.
     pub share: Option<Value>,
-    /// Packets that held nothing of the granted format.
+    /// Packets that were not in the granted format.
     pub malformed: u64,
-    /// What a newer version of rtmsd wrote and this one does not know.
+    /// Keys written by a newer version of rtmsd.
     others: Map<String, Value>,
 }
 
 /// How the files of a stream were completed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct End {
-    /// When, Unix milliseconds; `None` for a stream that goes on in another process.
+    /// When, Unix milliseconds; `None` for a stream that another process continues.
     pub at_ms: Option<u64>,
-    /// Why, in one word.
+    /// The reason as one word.
     pub word: String,
-    /// The same in a sentence.
+    /// The reason as a sentence.
     pub text: String,
     /// `stop_reason`, if Zoom gave one.
     pub stop_reason: Option<i64>,
 }
 
-/// The file, as it is written and read. Keys are sorted on the way to the file.
+/// The content of the file. Keys are sorted when it is written.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct MetaFile {
@@ -126,7 +126,8 @@ pub(super) struct MetaFile {
     others: Map<String, Value>,
 }
 
-/// One audio file. `offset_ms` is from the stream's zero, `started_ms`, to the file's first sound.
+/// One audio file. `offset_ms` is the time from the stream's zero, `started_ms`, to the file's
+/// first packet.
 #[derive(Debug, Serialize, Deserialize)]
 struct AudioRow {
     file: String,
@@ -147,7 +148,7 @@ fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
-/// A row of another form does not cost the others.
+/// Reads the rows that have the expected form and skips the others.
 fn readable_rows<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<AudioRow>, D::Error> {
     let rows: Vec<Value> = Deserialize::deserialize(deserializer)?;
     let readable = rows.into_iter().map(serde_json::from_value);
@@ -155,10 +156,10 @@ fn readable_rows<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Audio
 }
 
 impl MetaFile {
-    /// The file in a stream's folder; `None` if it is not there, or not ours.
+    /// Reads the file of a stream's folder; `None` if it does not exist or is not ours.
     ///
     /// # Errors
-    /// When it is there and cannot be read.
+    /// If the file exists and cannot be read.
     pub(super) fn read(folder: &Path) -> io::Result<Option<MetaFile>> {
         match fs::read(folder.join(FILE_NAME)) {
             Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
@@ -172,7 +173,7 @@ impl MetaFile {
         self.state == "ended"
     }
 
-    /// Which stream it is about; `None` if it does not say.
+    /// The stream it describes; `None` if it lacks the ids.
     pub(super) fn stream_info(&self) -> Option<StreamInfo> {
         let product = Product::from_name(&self.product)?;
         let id = match product {
@@ -195,7 +196,7 @@ impl MetaFile {
 }
 
 impl Meta {
-    /// Continues what an earlier process of ours left in the folder.
+    /// Reads what an earlier process left in the folder.
     pub fn resume(folder: &Path) -> Meta {
         let Ok(Some(file)) = MetaFile::read(folder) else {
             return Meta::default();
@@ -224,10 +225,10 @@ impl Meta {
         self.end.as_ref().is_some_and(|end| end.at_ms.is_some())
     }
 
-    /// The file's content.
+    /// The content of the file.
     pub fn to_json(&self, info: &StreamInfo) -> String {
         let id = |is_own: bool| is_own.then(|| info.id.clone());
-        // A stream that was left goes on in another process; its files are not complete.
+        // Another process continues a stream that this one left; its files are not complete.
         let end = self.end.as_ref().filter(|end| end.at_ms.is_some());
         let ended_ms = end.and_then(|end| end.at_ms);
         let utc = |ms: u64| Utc::from_unix_ms(ms).to_string();
@@ -267,12 +268,12 @@ impl Meta {
             written_by: concat!("rtmsd ", env!("CARGO_PKG_VERSION")).to_owned(),
             others: self.others.clone(),
         };
-        // A struct of texts and numbers can always be written as JSON.
+        // A struct of texts and numbers always serializes.
         let value = serde_json::to_value(&file).unwrap_or_default();
         format!("{value:#}\n")
     }
 
-    /// Replaces the file whole: a reader sees the old one or the new one.
+    /// Replaces the file by a rename: a reader sees the old or the new content.
     pub fn write(&self, folder: &Path, info: &StreamInfo, sync: bool) -> io::Result<()> {
         let temporary = folder.join(".meta.json.new");
         let mut file = create_file(&temporary)?;
@@ -284,7 +285,8 @@ impl Meta {
     }
 }
 
-/// Milliseconds from the stream's zero to a stamp, which may be earlier; `None` if there is no stamp.
+/// Milliseconds from the stream's zero to a timestamp, which may be earlier; `None` without a
+/// timestamp.
 pub(super) fn offset_ms(stamp_ms: u64, started_ms: u64) -> Option<i64> {
     let stamp = i64::try_from(stamp_ms).ok().filter(|stamp| *stamp > 0)?;
     Some(stamp - i64::try_from(started_ms).ok()?)
@@ -306,7 +308,7 @@ fn row(part: &Part, started_ms: u64) -> AudioRow {
 }
 
 fn part(row: AudioRow) -> Option<Part> {
-    // The file was ours and says so; but a name with a path in it is not followed.
+    // A name with a path in it is rejected, although the file seems to be ours.
     if row.file.contains('/') || !row.file.starts_with("audio-") {
         return None;
     }
@@ -342,7 +344,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_a_newer_version_wrote_stays_and_what_is_ours_is_ours() {
+    fn keys_of_a_newer_version_are_kept_and_ours_are_replaced() {
         let folder = scratch("meta-newer");
         let newer = json!({
             "v": 1, "product": "meeting", "stream_id": "5f0c1d", "opened_ms": 5, "openings": 1,
@@ -363,8 +365,7 @@ mod tests {
         let meta = Meta::resume(&folder);
         assert_eq!((meta.phrases, meta.openings, meta.malformed), (3, 1, 2));
         assert_eq!(meta.audio.len(), 1);
-        meta.write(&folder, &info(), false)
-            .expect("the disk is well");
+        meta.write(&folder, &info(), false).expect("writable");
         let bytes = fs::read(folder.join(FILE_NAME)).expect("readable");
         let found: Value = serde_json::from_slice(&bytes).expect("JSON");
         assert_eq!(found["summary"], newer["summary"]);
@@ -379,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_ours_is_as_good_as_none() {
+    fn a_file_that_is_not_ours_is_ignored() {
         let folder = scratch("meta-odd");
         for text in ["", "{", "[]", "7", r#"{"opened_ms":"when"}"#] {
             fs::write(folder.join(FILE_NAME), text).expect("writable");

@@ -1,30 +1,32 @@
-//! What a stream leaves behind: files in a folder of its own, and lines on stdout.
+//! Files on disk: one folder per stream, written by the [`disk`] thread.
 //!
-//! The stream's thread turns each event into a [`Record`](record_batch::Record) and hands batches to one
-//! of two threads. [`disk`] owns every file, so that a slow or full disk never holds up a meeting;
-//! [`stdout`](crate::delivery::stdout) owns standard output, so that a stuck reader does not either. What a format looks
-//! like is decided in pure files: [`jsonl`], [`cues`](transcript::cues), [`text`](crate::domain::text), [`path`].
-
+//! The stream's thread turns each event into a [`Record`](record_batch::Record) and sends batches
+//! to one of two threads. [`disk`] owns every file, so that a slow or full disk never blocks a
+//! stream; [`stdout`](crate::delivery::stdout) owns standard output, so that a slow reader does not
+//! either. The formats are defined in pure files: [`jsonl`], [`cues`](transcript::cues),
+//! [`text`](crate::domain::text), [`path`].
 //!
-//! # What survives what
+//! # Durability
 //!
-//! A crash of the process loses what was not handed to the kernel yet, at most the phrases of the
-//! last ten milliseconds (see [`coalesce`](crate::delivery::coalesce)), which Zoom may send again. A power cut loses what the disk had not taken yet. Files are
-//! synced five seconds after the first record that is not, and at the end of a stream at once;
-//! with them the folders that hold their names, up to the one for all meetings. Syncing each
-//! record would leave a disk with two thousand streams no time for anything else. What a restart
-//! needs to rejoin is another matter: it is synced at each change, see [`crate::state`].
+//! A crash of the process loses what was not yet written to the kernel, at most the phrases of the
+//! last ten milliseconds (see [`coalesce`](crate::delivery::coalesce)), which Zoom may send again.
+//! A power cut loses what was not yet synced. Files are synced five seconds after the first
+//! unsynced record, and at once at the end of a stream, together with the folders that hold their
+//! names, up to the output folder. Syncing each record would leave a disk with two thousand streams
+//! no time for anything else. The state that a restart needs to rejoin is synced at each change,
+//! see [`crate::state`].
 //!
-//! `meta.json` is replaced by a rename and synced only at the end: one that a power cut emptied is
-//! written again by the next process. Half a record at the end of a file is cut off when the file is
-//! opened again, and a stream of the process before is opened again also if it is over; those that
-//! no state names any more are looked for, see [`crash_recovery`].
+//! `meta.json` is replaced by a rename and synced only at the end: the next process writes it again
+//! if a power cut emptied it. A torn record at the end of a file is cut off when the file is opened
+//! again. A stream of the previous process is opened again even if it is over; [`crash_recovery`]
+//! finds streams that the state no longer lists.
 //!
-//! The removal of a growing file is noticed within seconds, when it is synced, and the file is recreated
-//! with everything written since it was seen last: nothing said after the removal is lost.
+//! A file that is deleted while it is open is detected within seconds, when it is synced, and
+//! created again with everything written since the last check: nothing received after the deletion
+//! is lost.
 //!
-//! Subtitles follow the JSON lines in the same step; a crash right between the two leaves a phrase
-//! in `transcript.jsonl` that has no cue. What was written last is learned from
+//! Subtitles are written right after the JSON lines; a crash between the two leaves a phrase in
+//! `transcript.jsonl` that has no cue. The last written phrases are read back from
 //! `transcript.jsonl` alone, so a restart without that format may write a phrase twice.
 
 pub mod append_file;
@@ -56,7 +58,7 @@ pub(crate) mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
-    /// An empty folder of a test's own, gone afterwards.
+    /// An empty folder for one test, deleted afterwards.
     pub(crate) fn scratch(name: &str) -> Scratch {
         let folder = std::env::temp_dir().join(format!("rtmsd-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);

@@ -1,4 +1,4 @@
-//! Audio, video and share on their way to the disk thread: decoded once, into one buffer a batch.
+//! A batch of audio, video and share packets for the disk thread, decoded into one buffer.
 
 use std::borrow::Cow;
 
@@ -6,12 +6,13 @@ use crate::domain::id::Id;
 use crate::domain::text::bounded;
 use crate::protocol::message::{Packet, PacketKind};
 
-/// A buffer larger than this is used again only if it was filled: in a flood it will be filled again.
+/// A buffer larger than this is reused only if it was filled: in a flood the next batch fills it
+/// again.
 const BUFFER_KEPT_BYTES: usize = 4 << 10;
-/// One that a huge frame made larger than this is never used again.
+/// A buffer larger than this, because of a huge frame, is never reused.
 const BUFFER_BYTES_MAX: usize = 1 << 20;
 
-/// Longest name that is kept; it becomes part of a file's name and of `meta.json`.
+/// Longest name that is kept; it becomes part of a file name and of `meta.json`.
 const NAME_BYTES_MAX: usize = 256;
 
 /// One packet of a batch.
@@ -19,31 +20,32 @@ const NAME_BYTES_MAX: usize = 256;
 pub struct DecodedPacket<'a> {
     /// Audio, video or share.
     pub kind: PacketKind,
-    /// Whose; [`Id::NOBODY`] for the mix of all, and where only the channel says whose.
+    /// The sender; [`Id::NOBODY`] for the mix of all speakers, and where only the channel
+    /// identifies the sender.
     pub user_id: Id<'a>,
     /// The channel of a call.
     pub channel_id: Option<Id<'a>>,
-    /// The name of that user; empty where Zoom does not say.
+    /// The name of that user; empty if Zoom sent none.
     pub user_name: &'a str,
-    /// When, Unix milliseconds; 0 if not told.
+    /// Timestamp, Unix milliseconds; 0 if Zoom sent none.
     pub timestamp_ms: u64,
     /// The payload.
     pub bytes: &'a [u8],
 }
 
-/// One packet without its bytes and texts.
+/// One packet without its payload and texts.
 #[derive(Debug, Clone, Copy)]
 struct PacketHeader {
     kind: PacketKind,
     user_id: IdRange,
     channel_id: Option<IdRange>,
     timestamp_ms: u64,
-    /// Where its bytes end.
+    /// End of its payload in the buffer.
     end: usize,
     name: Range,
 }
 
-/// A part of the batch's texts.
+/// A range of the batch's texts.
 type Range = (usize, usize);
 
 #[derive(Debug, Clone, Copy)]
@@ -52,24 +54,24 @@ enum IdRange {
     Text(Range),
 }
 
-/// Packets in the order in which they came.
+/// Packets in the order in which they were received.
 #[derive(Debug, Default)]
 pub struct PacketBatch {
     headers: Vec<PacketHeader>,
     bytes: Vec<u8>,
     texts: String,
-    /// Packets whose base64 was none.
+    /// Packets whose base64 was invalid.
     pub malformed: u64,
 }
 
 impl PacketBatch {
-    /// Adds a packet, decoded.
+    /// Decodes and adds a packet.
     pub fn push(&mut self, kind: PacketKind, packet: &Packet<'_>) {
         if packet.decode_into(&mut self.bytes).is_err() {
             self.malformed += 1;
             return;
         }
-        // A series of packets of one speaker carries ids and name once.
+        // Consecutive packets of one speaker share ids and name.
         let name = bounded(&packet.user_name, NAME_BYTES_MAX);
         let last = self.headers.last().copied().filter(|last| {
             self.text(last.name) == name
@@ -118,7 +120,7 @@ impl PacketBatch {
         }
     }
 
-    /// Each packet.
+    /// The packets, in order.
     pub fn packets(&self) -> impl Iterator<Item = DecodedPacket<'_>> {
         let mut from = 0;
         self.headers.iter().map(move |header| {
@@ -135,22 +137,22 @@ impl PacketBatch {
         })
     }
 
-    /// Whether nothing is in it.
+    /// Whether the batch has no packet.
     pub fn is_empty(&self) -> bool {
         self.headers.is_empty() && self.malformed == 0
     }
 
-    /// How many packets.
+    /// Number of packets.
     pub fn count(&self) -> usize {
         self.headers.len()
     }
 
-    /// The memory that it holds, near enough, in bytes.
+    /// Approximate memory use in bytes.
     pub fn size(&self) -> usize {
         self.bytes.len() + self.texts.len() + self.headers.len() * size_of::<PacketHeader>()
     }
 
-    /// Empties it for the next use, unless it grew too large to be kept.
+    /// Empties the batch for reuse, and frees its memory if it is too large to keep.
     pub fn clear(&mut self) {
         let room = self.bytes.capacity();
         let is_filled = self.bytes.len() >= room / 4;
@@ -184,7 +186,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_went_in_comes_out_and_bad_base64_is_counted() {
+    fn packets_are_decoded_and_bad_base64_is_counted() {
         let mut batch = PacketBatch::default();
         let long = "é".repeat(1000);
         for _ in 0..2 {
@@ -220,7 +222,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn two_channels_without_names_are_two() {
+    fn two_channels_without_names_are_distinct() {
         let mut batch = PacketBatch::default();
         for channel in ["123abc", "456edf", "123abc", "7"] {
             let packet = Packet {

@@ -1,5 +1,5 @@
-//! The participant list of `meta.json`: who was there and when, from the events of joining and
-//! leaving. A person who comes back under the same id is listed again.
+//! The participant list of `meta.json`: who attended and when, from the join and leave events. A
+//! person who comes back with the same id gets a new entry.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::domain::participant::Participant;
 use crate::domain::product::Product;
 use crate::protocol::events::{Attendance, attendance};
 
-/// Most entries, so that a webinar's audience does not make the file huge.
+/// Maximum entries, so that a webinar's audience does not make the file huge.
 const ENTRIES_MAX: usize = 5000;
 
 /// The list.
@@ -18,7 +18,7 @@ pub struct ParticipantLog {
     entries: Vec<Presence>,
 }
 
-/// One stay of one person.
+/// One presence of one person.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct Presence {
@@ -42,14 +42,14 @@ impl ParticipantLog {
         self.entries.is_empty()
     }
 
-    /// Bounds a list that was read from a file, and drops entries without an id.
+    /// Limits a list read from a file, and drops entries without an id.
     pub fn sanitize(&mut self) {
         self.entries
             .retain(|entry| entry.user_id.is_some() || entry.channel_id.is_some());
         self.entries.truncate(ENTRIES_MAX);
     }
 
-    /// Notes what an event says of its participants. Returns whether the list has changed.
+    /// Applies an event to the list. Returns whether the list has changed.
     pub fn on_event(
         &mut self,
         product: Product,
@@ -73,7 +73,7 @@ impl ParticipantLog {
         });
         let is_join = attendance == Attendance::Joined;
         match here {
-            // Zoom says it again after a reconnect, or says more.
+            // Zoom repeats the event after a reconnect, possibly with more detail.
             Some(entry) => {
                 let is_changed = entry.merge(person);
                 if attendance == Attendance::Left {
@@ -95,8 +95,8 @@ impl ParticipantLog {
         }
     }
 
-    /// The name of a speaker whom an audio packet or a phrase does not name: that of the newest
-    /// entry with these ids, else whether it is the caller.
+    /// The name of a speaker whose audio packet or phrase has no name: that of the newest entry
+    /// with these ids, or else the caller's if the speaker is the caller.
     pub fn name_of(&self, user_id: &Id<'_>, channel_id: Option<&Id<'_>>) -> Option<&str> {
         let user_id = Some(user_id).filter(|id| !id.is_nobody());
         let mut entries = self.entries.iter().rev();
@@ -114,7 +114,7 @@ impl ParticipantLog {
 }
 
 impl Presence {
-    /// Adds what is said of the person. Returns whether that is news.
+    /// Merges what the event has about the person. Returns whether anything changed.
     fn merge(&mut self, person: &Participant) -> bool {
         let before = self.clone();
         let set = |own: &mut Option<String>, new: &Option<String>| {
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
     use crate::protocol::message::{Message, decode};
 
-    /// What an event of that JSON says.
+    /// Applies an event, given as JSON.
     fn on_event(log: &mut ParticipantLog, product: Product, event: &str) -> bool {
         let json = format!(r#"{{"msg_type":6,"event":{event}}}"#);
         let Ok(Message::Event(event)) = decode(&json, 0) else {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn who_came_and_went() {
+    fn joins_and_leaves_are_listed() {
         let mut log = ParticipantLog::default();
         let mut on = |event: &str| on_event(&mut log, Product::Meeting, event);
         let join = r#"[{"user_id":1,"user_name":"Ada"},{"user_id":"2"},{}]"#;
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn who_of_a_contact_center_speaks_in_which_channel() {
+    fn contact_center_participants_have_their_channels() {
         let mut log = ParticipantLog::default();
         let mut on = |event: &str| on_event(&mut log, Product::ContactCenter, event);
         // Both spellings; the consumer's event may lack the channel at first.

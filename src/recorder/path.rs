@@ -1,4 +1,4 @@
-//! Where a stream's files are: `<date>/<meeting>/<stream>`, whatever the ids contain.
+//! The folder of a stream's files: `<date>/<meeting>/<stream>`, safe for any ids.
 
 use std::path::PathBuf;
 
@@ -6,18 +6,18 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::time::Utc;
 
-/// Characters of an id that are shown; the digest behind them tells ids apart.
+/// Characters of an id that are shown; the digest after them distinguishes ids.
 const SHOWN_MAX: usize = 48;
 
-/// The folder of a stream, below the output directory. `started_ms` gives the date, in UTC.
+/// The folder of a stream below the output directory. `started_ms` gives the date, in UTC.
 pub fn stream_folder(started_ms: u64, id: &str, stream_id: &str) -> PathBuf {
     let date = Utc::from_unix_ms(started_ms).date();
     [date, safe_name(id), safe_name(stream_id)].iter().collect()
 }
 
-/// A file name for an id from outside. Letters, digits, `-` and `_` stay, anything else becomes
-/// `_`; a digest of the whole id follows, so that two ids never share a name, not even on a file
-/// system that does not know capitals.
+/// A safe file name for an id from outside. Letters, digits, `-` and `_` stay, every other
+/// character becomes `_`; a digest of the whole id follows, so that two ids never share a name,
+/// even on a file system that ignores case.
 pub fn safe_name(id: &str) -> String {
     let keep = |c: char| {
         if c.is_ascii_alphanumeric() || c == '-' || c == '_' {
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_of_a_stream() {
+    fn the_folder_has_date_meeting_and_stream() {
         let folder = stream_folder(1_767_000_000_123, "a/B+c==", "5f0c1d");
         assert_eq!(folder.iter().count(), 3);
         assert!(folder.starts_with("2025-12-29"), "{}", folder.display());

@@ -1,4 +1,4 @@
-//! Records on their way from a stream's thread to the disk thread: copied once, and measured.
+//! A batch of records for the disk thread: copied once, with a known size.
 
 use std::borrow::Cow;
 
@@ -8,10 +8,10 @@ use crate::domain::phrase::{Change, LanguageId, Phrase, Precision};
 use crate::protocol::StreamEvent;
 use crate::protocol::message::{Chat, MeetingEvent};
 
-/// What a person of an event takes, near enough, in bytes.
+/// Approximate memory use of an event's participant, in bytes.
 const PARTICIPANT_BYTES: usize = size_of::<Participant>() + 32;
 
-/// One thing to write: a line of one of the files.
+/// One line to write to one of the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Record<'a> {
     /// A phrase.
@@ -22,37 +22,38 @@ pub enum Record<'a> {
     Chat(ChatRecord<'a>),
 }
 
-/// What is kept of a meeting event.
+/// The fields of a meeting event that are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventRecord<'a> {
-    /// `event_type`, where there is one.
+    /// `event_type`, if Zoom sent one.
     pub event_type: Option<i64>,
-    /// When, Unix milliseconds.
+    /// Timestamp, Unix milliseconds.
     pub timestamp_ms: u64,
-    /// Those whom it is about.
+    /// The participants named in it.
     pub participants: &'a [Participant],
-    /// `event` as it came: JSON.
+    /// Zoom's JSON under `event`.
     pub raw: &'a str,
 }
 
-/// What is kept of a chat message.
+/// The fields of a chat message that are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChatRecord<'a> {
-    /// When, Unix milliseconds.
+    /// Timestamp, Unix milliseconds.
     pub timestamp_ms: u64,
-    /// `operation_type`, where told.
+    /// `operation_type`, if Zoom sent one.
     pub operation: Option<i64>,
-    /// The type of its `chat_session`, where told.
+    /// The type of its `chat_session`, if Zoom sent one.
     pub session: Option<i64>,
-    /// Who wrote it, where told.
+    /// The sender, if known.
     pub sender: Option<&'a Participant>,
-    /// What was written, where told.
+    /// The text, if known.
     pub text: Option<&'a str>,
-    /// `content` as it came: JSON.
+    /// Zoom's JSON under `content`.
     pub raw: &'a str,
 }
 
-/// Records in the order in which they came. Their texts lie one after the other in one buffer.
+/// Records in the order in which they were received. Their texts are in one buffer, one after the
+/// other.
 #[derive(Debug, Default)]
 pub struct RecordBatch {
     rows: Vec<Row>,
@@ -60,7 +61,7 @@ pub struct RecordBatch {
     participants: Vec<Participant>,
 }
 
-/// A record without its texts, and how long they are, in the order in which they follow.
+/// A record without its texts; it has their lengths, in their order in the buffer.
 #[derive(Debug)]
 enum Row {
     Phrase {
@@ -98,7 +99,7 @@ enum IdRow {
 }
 
 impl RecordBatch {
-    /// Empty, with room for as many as those.
+    /// An empty batch with the capacity of `others`.
     pub fn like(others: &RecordBatch) -> RecordBatch {
         RecordBatch {
             rows: Vec::with_capacity(others.rows.len()),
@@ -114,14 +115,14 @@ impl RecordBatch {
         self.participants.clear();
     }
 
-    /// The memory that it has, used or not, in bytes.
+    /// Allocated bytes, used or not.
     pub fn capacity(&self) -> usize {
         self.text.capacity()
             + self.rows.capacity() * size_of::<Row>()
             + self.participants.capacity() * PARTICIPANT_BYTES
     }
 
-    /// Adds a copy of what is written of an event; packets have a batch of their own.
+    /// Copies the parts of an event that are written; packets have a batch of their own.
     pub fn push(&mut self, event: &StreamEvent<'_>) {
         match event {
             StreamEvent::Transcript(phrase) => self.push_phrase(phrase),
@@ -178,13 +179,13 @@ impl RecordBatch {
 
     fn reserve(&mut self, text_bytes: usize) {
         if self.rows.capacity() == 0 {
-            // Mostly there is one phrase at a time.
+            // Usually there is one phrase at a time.
             self.rows.reserve_exact(1);
             self.text.reserve_exact(text_bytes);
         }
     }
 
-    /// Adds a text, and says how long it is. A message has 64 MiB at most.
+    /// Adds a text and returns its length. A message has at most 64 MiB.
     fn push_text(&mut self, text: &str) -> u32 {
         self.text.push_str(text);
         text.len() as u32
@@ -197,21 +198,21 @@ impl RecordBatch {
         }
     }
 
-    /// Each of them.
+    /// The records, in order.
     pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
-        let mut rest = Rest {
+        let mut rest = Remaining {
             text: &self.text,
             participants: &self.participants,
         };
         self.rows.iter().map(move |row| rest.record(row))
     }
 
-    /// How many.
+    /// Number of records.
     pub fn count(&self) -> usize {
         self.rows.len()
     }
 
-    /// The memory that they hold, near enough, in bytes.
+    /// Approximate memory use in bytes.
     pub fn size(&self) -> usize {
         self.text.len()
             + self.rows.len() * size_of::<Row>()
@@ -219,13 +220,13 @@ impl RecordBatch {
     }
 }
 
-/// What belongs to the rows that are still to be read.
-struct Rest<'a> {
+/// The texts and participants of the rows not yet read.
+struct Remaining<'a> {
     text: &'a str,
     participants: &'a [Participant],
 }
 
-impl<'a> Rest<'a> {
+impl<'a> Remaining<'a> {
     fn record(&mut self, row: &Row) -> Record<'a> {
         match *row {
             Row::Phrase {
@@ -315,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_went_in_comes_out_in_order() {
+    fn records_come_out_in_order() {
         let messages = [
             r#"{"msg_type":17,"content":{"user_id":"cust\"1","channel_id":"12ab","user_name":"Ada","start_time":1767000001000,"data":"one"}}"#,
             r#"{"msg_type":6,"event":{"event_type":3,"participants":[{"user_id":1},{"user_id":"x","user_name":"Bo"}]}}"#,

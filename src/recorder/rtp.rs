@@ -1,6 +1,7 @@
-//! RTP, of which only the payload matters: the stamps of messages are better.
+//! RTP packets: finds the payload. The other fields are not needed; messages have better
+//! timestamps.
 
-/// What an RTP packet carries (RFC 3550, section 5.1).
+/// The payload of an RTP packet (RFC 3550, section 5.1).
 pub fn payload(packet: &[u8]) -> Option<&[u8]> {
     let first = *packet.first()?;
     if first >> 6 != 2 {
@@ -21,13 +22,13 @@ pub fn payload(packet: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn rtp_of_all_shapes() {
+    fn payloads_of_all_header_forms() {
         for (packet, payload) in [
             (
                 &[0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9][..],
                 Some(&[9][..]),
             ),
-            // One source more, an extension of one word, two bytes of padding.
+            // One contributing source, an extension of one word, two bytes of padding.
             (
                 &[
                     0xb1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0xbe, 0xde, 0, 1, 5, 5, 5,

@@ -1,7 +1,7 @@
-//! A binary file written at chosen places, so that silence can be a hole.
+//! A binary file written at given offsets, so that silence can be a hole.
 //!
-//! Every byte has its offset before it is written: an attempt that failed is repeated as it was,
-//! and what a torn write left behind is written over. What the bytes mean is for others.
+//! Every byte has its offset before it is written: a failed write is repeated at the same offset,
+//! and overwrites a torn one. The file format is the caller's concern.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -12,26 +12,26 @@ use rustix::fs::fstat;
 
 use super::append_file::{FILE_MODE, make_folder};
 
-/// A buffer larger than this is given back once it is empty.
+/// A buffer larger than this is freed once it is empty.
 const BUFFER_KEPT_BYTES: usize = 64 << 10;
 
-/// A file, and what waits to be written to it.
+/// A file, and the bytes that wait to be written to it.
 #[derive(Debug)]
 pub struct SparseFile {
     path: PathBuf,
     file: Option<File>,
-    /// Where the next byte goes.
+    /// Offset of the next byte.
     end: u64,
     waiting: Vec<u8>,
-    /// Where in `waiting` a stretch begins, and where in the file it goes.
+    /// Start of each contiguous stretch in `waiting`, and its offset in the file.
     stretches: Vec<(usize, u64)>,
-    /// The latest content of the head, where it waits.
-    head: Option<Vec<u8>>,
+    /// The new content of the header, if it waits to be written.
+    header: Option<Vec<u8>>,
     is_unsynced: bool,
 }
 
 impl SparseFile {
-    /// A file of which the first `end` bytes are there already, or are a head to come.
+    /// A file whose first `end` bytes are written already, or are a header to be written later.
     pub fn new(path: PathBuf, end: u64) -> SparseFile {
         SparseFile {
             path,
@@ -39,7 +39,7 @@ impl SparseFile {
             end,
             waiting: Vec::new(),
             stretches: Vec::new(),
-            head: None,
+            header: None,
             is_unsynced: false,
         }
     }
@@ -54,17 +54,17 @@ impl SparseFile {
         self.end
     }
 
-    /// Whether something waits to be written.
+    /// Whether anything waits to be written.
     pub fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty() || self.head.is_some()
+        !self.waiting.is_empty() || self.header.is_some()
     }
 
-    /// Leaves out so many bytes; they read as zeros.
+    /// Skips `bytes` bytes; they read as zeros.
     pub fn skip(&mut self, bytes: u64) {
         self.end += bytes;
     }
 
-    /// Where to put the next `bytes` bytes, at the end of what is there.
+    /// The buffer to which exactly `bytes` bytes are to be appended, at the end of the file.
     pub fn grow(&mut self, bytes: usize) -> &mut Vec<u8> {
         let from = self.waiting.len();
         let follows = self
@@ -83,12 +83,13 @@ impl SparseFile {
         self.grow(bytes.len()).extend_from_slice(bytes);
     }
 
-    /// Replaces the first bytes of the file with the next write.
-    pub fn set_header(&mut self, head: Vec<u8>) {
-        self.head = Some(head);
+    /// Replaces the first bytes of the file at the next write.
+    pub fn set_header(&mut self, header: Vec<u8>) {
+        self.header = Some(header);
     }
 
-    /// Writes what waits: one call for each stretch without a hole. After an error it still waits.
+    /// Writes everything that waits: one call per contiguous stretch. After an error it still
+    /// waits.
     pub fn write(&mut self) -> io::Result<()> {
         if !self.is_waiting() {
             return Ok(());
@@ -102,10 +103,10 @@ impl SparseFile {
             let to = to.unwrap_or(self.waiting.len());
             file.write_all_at(&self.waiting[*from..to], *offset)?;
         }
-        if let Some(head) = &self.head {
-            file.write_all_at(head, 0)?;
+        if let Some(header) = &self.header {
+            file.write_all_at(header, 0)?;
         }
-        self.head = None;
+        self.header = None;
         self.stretches.clear();
         self.waiting.clear();
         if self.waiting.capacity() > BUFFER_KEPT_BYTES {
@@ -115,7 +116,7 @@ impl SparseFile {
         Ok(())
     }
 
-    /// Makes what is written survive a power cut.
+    /// Syncs the file, so that a power cut does not lose what was written.
     pub fn sync(&mut self) -> io::Result<()> {
         if self.is_unsynced
             && let Some(file) = &self.file
@@ -126,17 +127,17 @@ impl SparseFile {
         Ok(())
     }
 
-    /// Notes that the whole file system was synced.
+    /// To be called after the whole file system was synced.
     pub fn synced(&mut self) {
         self.is_unsynced = false;
     }
 
-    /// Whether something written could still be lost in a power cut.
+    /// Whether a power cut could lose something that was written.
     pub fn is_unsynced(&self) -> bool {
         self.is_unsynced
     }
 
-    /// Whether it was removed while it is open: what is written then is in no folder.
+    /// Whether the open file was deleted, so that writes to it are lost.
     pub fn is_removed(&self) -> io::Result<bool> {
         match &self.file {
             Some(file) => Ok(fstat(file)?.st_nlink == 0),
@@ -144,7 +145,7 @@ impl SparseFile {
         }
     }
 
-    /// What is written from an offset on, while it is open; nothing if that is more than so much.
+    /// Reads from an offset to the end of the open file; empty if that is more than `bytes_max`.
     pub fn read_from(&self, offset: u64, bytes_max: u64) -> io::Result<Vec<u8>> {
         let bytes = self.end.saturating_sub(offset);
         let (Some(file), true) = (&self.file, bytes <= bytes_max) else {
@@ -155,12 +156,12 @@ impl SparseFile {
         Ok(content)
     }
 
-    /// Whether it holds a descriptor.
+    /// Whether the file is open.
     pub fn is_open(&self) -> bool {
         self.file.is_some()
     }
 
-    /// Gives the descriptor back; the next write opens the file again.
+    /// Closes the file; the next write opens it again.
     pub fn close(&mut self) {
         self.file = None;
         self.is_unsynced = false;
@@ -170,16 +171,16 @@ impl SparseFile {
         }
     }
 
-    /// Forgets what waits.
+    /// Drops everything that waits.
     pub fn discard(&mut self) {
         self.close();
-        self.head = None;
+        self.header = None;
         self.waiting = Vec::new();
         self.stretches = Vec::new();
     }
 }
 
-/// Opens a file to write, with the folder it is in.
+/// Opens or creates a file for writing, and its folder.
 fn open(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         make_folder(folder)?;
@@ -213,12 +214,12 @@ mod tests {
         assert!(file.write().is_err());
         assert!(file.is_waiting());
         std::fs::remove_file(folder.join("sub")).expect("removable");
-        file.write().expect("the disk is well again");
+        file.write().expect("writable again");
         assert!(!file.is_waiting());
         assert_eq!(std::fs::read(&path).expect("readable"), b"HEADab\0\0\0cdef");
         file.close();
         file.push(b"g");
-        file.write().expect("the disk is well");
+        file.write().expect("writable");
         assert_eq!(file.end(), 14);
         assert!(std::fs::read(&path).expect("readable").ends_with(b"efg"));
     }

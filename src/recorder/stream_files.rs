@@ -1,4 +1,4 @@
-//! The files of one stream. Knows no thread: [`super::disk`] calls it.
+//! The files of one stream; called by [`super::disk`] on the disk thread.
 
 use std::borrow::Cow;
 use std::fs::{self, File};
@@ -21,7 +21,7 @@ use crate::domain::stream_info::StreamInfo;
 use crate::protocol::dedup::{PHRASES_MAX, RecentPhrases};
 use crate::protocol::{EndReason, Granted, MediaKind, MediaParams};
 
-/// Every file that only grows by records, and what a record of it ends with.
+/// Every append-only file, and the terminator of its records.
 pub const FILES: [(&str, &str); 8] = [
     (JSONL_NAME, "\n"),
     ("transcript.txt", "\n"),
@@ -33,17 +33,17 @@ pub const FILES: [(&str, &str); 8] = [
     ("share/frames.jsonl", "\n"),
 ];
 
-/// A stream's folder, and those above it that may have been made for it.
+/// Number of folders that may have been created: the stream's own and those above it.
 const FOLDERS: usize = 4;
 
-/// What became of a media link.
+/// What happened to a media link.
 #[derive(Debug)]
 pub enum MediaChange {
-    /// It was accepted again: what comes on it may repeat what came before.
+    /// It was connected again: its packets may repeat earlier ones.
     Resumed(MediaKind),
-    /// It did not come up in time; why.
+    /// It was not connected in time; why.
     GivenUp(MediaKind, String),
-    /// It is there, after it had been given up.
+    /// It is connected, after it had been given up.
     Back(MediaKind),
 }
 
@@ -60,15 +60,15 @@ pub struct Recorder {
     meta: Meta,
     is_meta_stale: bool,
     is_repaired: bool,
-    /// How many folders have a name in them that a power cut could take: the stream's own, the
-    /// meeting's, the day's, and that of all days.
+    /// Number of folders whose names a power cut could lose: the stream's own, the meeting's, the
+    /// day's, and the output folder.
     folders_unsynced: usize,
 }
 
 impl Recorder {
-    /// Files below `root`, new or continued.
+    /// Opens the files below `root`, new or continued.
     ///
-    /// `asked` are the media parameters in force until message 4 says otherwise.
+    /// `asked` are the media parameters in force until message 4 changes them.
     pub fn open(
         root: &Path,
         info: StreamInfo,
@@ -113,7 +113,7 @@ impl Recorder {
         &self.folder
     }
 
-    /// Whose files they are.
+    /// The stream.
     pub fn info(&self) -> &StreamInfo {
         &self.info
     }
@@ -124,7 +124,7 @@ impl Recorder {
             Record::Phrase(phrase) => {
                 self.meta.phrases += 1;
                 let zero_ms = self.info.started_ms;
-                // A restart forgets the names that events gave; `meta.json` does not.
+                // A restart loses the names from events; `meta.json` keeps them.
                 let participants = &self.meta.participants;
                 let name = match phrase.user_name.trim() {
                     "" => participants.name_of(&phrase.user_id, phrase.channel_id.as_ref()),
@@ -164,7 +164,7 @@ impl Recorder {
         self.is_meta_stale |= missed.is_meta_stale;
     }
 
-    /// Notes what became of a media link.
+    /// Applies a change of a media link.
     pub fn on_media_change(&mut self, change: &MediaChange) {
         match change {
             MediaChange::Resumed(kind) => self.media.on_reconnect(*kind),
@@ -179,7 +179,7 @@ impl Recorder {
         }
     }
 
-    /// Notes the media parameters that are in force from here on.
+    /// Sets the media parameters that Zoom granted.
     pub fn on_granted(&mut self, granted: &Granted) {
         self.media.on_granted(granted);
         let json = serde_json::from_str(&granted.json).unwrap_or_default();
@@ -188,7 +188,7 @@ impl Recorder {
         self.is_meta_stale = true;
     }
 
-    /// Notes how many records could not be kept in all.
+    /// Adds to the number of dropped records.
     pub fn dropped(&mut self, count: u64) {
         self.meta.dropped += count;
         self.is_meta_stale = true;
@@ -197,7 +197,7 @@ impl Recorder {
     /// Notes the end.
     pub fn end(&mut self, reason: &EndReason, now_ms: u64) {
         self.meta.end = Some(End {
-            // A stream that was left goes on in another process; its files are not complete.
+            // Another process continues a stream that this one left; its files are not complete.
             at_ms: (*reason != EndReason::Left).then_some(now_ms),
             word: reason.label().to_owned(),
             text: reason.to_string(),
@@ -210,7 +210,7 @@ impl Recorder {
         self.is_meta_stale = true;
     }
 
-    /// Notes that the process that wrote it ended, and that no other one continues.
+    /// Completes the files of a stream whose process was killed and that no process continues.
     pub fn close_without_reason(&mut self, now_ms: u64) {
         self.meta.end = Some(End {
             at_ms: Some(now_ms),
@@ -224,15 +224,15 @@ impl Recorder {
         self.is_meta_stale = true;
     }
 
-    /// Writes what waits. After an error it still waits.
+    /// Writes everything that waits. After an error it still waits.
     pub fn write(&mut self) -> io::Result<()> {
         if !self.is_repaired {
             self.files().try_for_each(AppendFile::truncate_torn_tail)?;
             self.is_repaired = true;
         }
         self.files().try_for_each(AppendFile::write)?;
-        // A restart needs `meta.json` to know the media files by; but where it says that they are
-        // complete, they are.
+        // A restart finds the media files by `meta.json`, so it is written before them. At the end
+        // it is written after them, so that it never says "complete" too early.
         if self.meta.end.is_some() {
             self.media.write()?;
         }
@@ -246,9 +246,9 @@ impl Recorder {
         self.media.write()
     }
 
-    /// Makes what is written survive a power cut: the files, and then their names.
+    /// Syncs the files and then the folders that hold their names.
     pub fn sync(&mut self) -> io::Result<()> {
-        self.look_for_media()?;
+        self.verify_media_linked()?;
         let mut is_named = true;
         for file in self.files() {
             file.sync()?;
@@ -265,9 +265,9 @@ impl Recorder {
         Ok(())
     }
 
-    /// Does what belongs to syncing beside the syncing itself, and says on which file system it is.
+    /// Prepares for a sync of the whole file system, and returns its device number.
     pub fn prepare_sync(&mut self) -> io::Result<u64> {
-        self.look_for_media()?;
+        self.verify_media_linked()?;
         let mut known = None;
         for file in self.files() {
             known = file.verify_linked()?.or(known);
@@ -275,8 +275,8 @@ impl Recorder {
         known.map_or_else(|| Ok(fs::metadata(&self.folder)?.dev()), Ok)
     }
 
-    /// A media file that was removed is continued in a new part, of which `meta.json` tells.
-    fn look_for_media(&mut self) -> io::Result<()> {
+    /// Continues a deleted media file in a new part, and lists it in `meta.json`.
+    fn verify_media_linked(&mut self) -> io::Result<()> {
         if self.media.verify_linked(&mut self.meta)? {
             self.is_meta_stale = true;
             self.write()?;
@@ -284,19 +284,19 @@ impl Recorder {
         Ok(())
     }
 
-    /// Notes that the whole file system was synced.
+    /// To be called after the whole file system was synced.
     pub fn synced(&mut self) {
         self.files().for_each(AppendFile::synced);
         self.media.synced();
         self.folders_unsynced = 0;
     }
 
-    /// Whether something written could still be lost in a power cut.
+    /// Whether a power cut could lose something that was written.
     pub fn is_unsynced(&mut self) -> bool {
         self.files().any(|file| file.is_unsynced()) || self.media.is_unsynced()
     }
 
-    /// Deletes every byte of the stream. Returns how many files there were.
+    /// Deletes all files of the stream. Returns how many there were.
     pub fn discard(mut self) -> io::Result<usize> {
         self.files().for_each(AppendFile::discard);
         self.media.discard();
@@ -312,7 +312,7 @@ impl Recorder {
 /// Enough for as many phrases as [`RecentPhrases`] holds.
 const RECENT_SCAN_BYTES: u64 = 256 << 10;
 
-/// What identifies a phrase, of a line of `transcript.jsonl`.
+/// The fields of a `transcript.jsonl` line that identify a phrase.
 #[derive(serde::Deserialize)]
 #[serde(default)]
 struct Written<'a> {
@@ -341,7 +341,7 @@ impl Default for Written<'_> {
     }
 }
 
-/// The last phrases that an earlier process wrote of a stream, so that none is taken again.
+/// The last phrases of a stream that an earlier process wrote, to detect repeats.
 pub fn load_recent_phrases(root: &Path, info: &StreamInfo) -> RecentPhrases {
     let mut recent = RecentPhrases::default();
     let folder = root.join(stream_folder(info.started_ms, &info.id, &info.stream_id));
@@ -349,7 +349,7 @@ pub fn load_recent_phrases(root: &Path, info: &StreamInfo) -> RecentPhrases {
     let mut lines: Vec<&str> = tail.lines().rev().take(PHRASES_MAX).collect();
     lines.reverse();
     for line in lines {
-        // The first line of the tail may be cut; it is no JSON then.
+        // The first line of the tail may be cut off; it is no JSON then.
         let Ok(written) = serde_json::from_str::<Written<'_>>(line) else {
             continue;
         };
@@ -369,8 +369,8 @@ pub fn load_recent_phrases(root: &Path, info: &StreamInfo) -> RecentPhrases {
     recent
 }
 
-/// Deletes a stream's folder, and those above it that are empty then. Returns how many files there
-/// were.
+/// Deletes a stream's folder, and the folders above it if they are empty then. Returns how many
+/// files there were.
 pub fn discard_folder(folder: &Path) -> io::Result<usize> {
     let files = match count_files(folder) {
         Ok(files) => files,
@@ -378,7 +378,7 @@ pub fn discard_folder(folder: &Path) -> io::Result<usize> {
         Err(error) => return Err(error),
     };
     fs::remove_dir_all(folder)?;
-    // The meeting's folder and the day's: not empty means that others are in there.
+    // Deleting the meeting's and the day's folder fails if other streams are in them.
     for above in folder.ancestors().skip(1).take(2) {
         if fs::remove_dir(above).is_err() {
             break;
@@ -387,7 +387,7 @@ pub fn discard_folder(folder: &Path) -> io::Result<usize> {
     Ok(files)
 }
 
-/// How many files are in a folder and in those below it; ours are one level deep.
+/// Number of files in a folder and its subfolders; ours are one level deep.
 fn count_files(folder: &Path) -> io::Result<usize> {
     let mut count = 0;
     for entry in fs::read_dir(folder)? {
@@ -419,23 +419,23 @@ mod tests {
     }
 
     #[test]
-    fn every_format_grows_and_goes_on_after_a_restart() {
+    fn every_format_is_continued_after_a_restart() {
         let root = scratch("recorder-grow");
         let mut first = Recorder::open(&root, info(), ALL, MediaParams::default(), 5);
         first.push(&Record::Phrase(phrase("one")));
-        first.write().expect("the disk is well");
+        first.write().expect("writable");
         assert_eq!(read(&first, "transcript.jsonl").lines().count(), 1);
         assert!(read(&first, "transcript.vtt").starts_with("WEBVTT\n\n1\n"));
-        // SIGKILL in the middle of a write.
+        // Killed in the middle of a write.
         let vtt = first.folder().join("transcript.vtt");
         let torn = read(&first, "transcript.vtt") + "2\n00:00:0";
-        fs::write(&vtt, torn).expect("the disk is well");
+        fs::write(&vtt, torn).expect("writable");
         drop(first);
 
         let mut second = Recorder::open(&root, info(), ALL, MediaParams::default(), 9);
         second.push(&Record::Phrase(phrase("two")));
         second.end(&EndReason::Stopped(StopReason(6)), 10);
-        second.write().expect("the disk is well");
+        second.write().expect("writable");
         assert_eq!(
             read(&second, "transcript.vtt"),
             "WEBVTT\n\n1\n00:00:01.000 --> 00:00:02.500\n<v Ada>one\n\n\
@@ -454,8 +454,8 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_remembers_the_last_phrases() {
-        let root = scratch("recorder-seam");
+    fn a_restart_loads_the_last_phrases() {
+        let root = scratch("recorder-recent-phrases");
         let mut recorder = Recorder::open(&root, info(), ALL, MediaParams::default(), 0);
         let said = phrase("");
         let text = |n: u64| format!("\"quoted\" {n} – {}", "x".repeat(100));
@@ -466,7 +466,7 @@ mod tests {
                 ..said.borrowed()
             }));
         }
-        recorder.write().expect("the disk is well");
+        recorder.write().expect("writable");
         let mut recent = load_recent_phrases(&root, &info());
         for (n, expected) in [
             (8, false),
@@ -484,7 +484,7 @@ mod tests {
         }
     }
 
-    /// A crash: what `meta.json` says is old, and a line is torn.
+    /// After a crash, `meta.json` is old and a line is torn.
     #[test]
     fn phrases_are_counted_from_the_files() {
         for formats in ["jsonl", "txt", "vtt"] {
@@ -499,7 +499,7 @@ mod tests {
             let mut first = open();
             for n in 0..7 {
                 first.push(&Record::Phrase(phrase(&format!("{n}"))));
-                first.write().expect("the disk is well");
+                first.write().expect("writable");
             }
             assert!(read(&first, "meta.json").contains("\"transcripts\": 1,"));
             for name in ["transcript.jsonl", "transcript.txt"] {
@@ -509,7 +509,7 @@ mod tests {
                 }
             }
             let mut second = open();
-            second.write().expect("the disk is well");
+            second.write().expect("writable");
             assert!(
                 read(&second, "meta.json").contains("\"transcripts\": 7,"),
                 "{formats:?}"
@@ -517,7 +517,7 @@ mod tests {
         }
     }
 
-    /// Subtitles of a version that believed every stamp.
+    /// Subtitles of a version that accepted every timestamp.
     #[test]
     fn an_impossible_cue_does_not_hold_up_the_next_one() {
         let root = scratch("recorder-ahead");
@@ -527,10 +527,10 @@ mod tests {
         ahead.start_ms += 400 * 86_400_000;
         ahead.end_ms = ahead.start_ms;
         first.push(&Record::Phrase(ahead));
-        first.write().expect("the disk is well");
+        first.write().expect("writable");
         let mut second = Recorder::open(&root, info(), ALL, MediaParams::default(), now_ms);
         second.push(&Record::Phrase(phrase("then")));
-        second.write().expect("the disk is well");
+        second.write().expect("writable");
         for (name, time) in [
             ("transcript.vtt", "2\n00:00:10.000 --> "),
             ("transcript.srt", "2\n00:00:10,000 --> "),
@@ -550,13 +550,13 @@ mod tests {
         let mut gone = phrase("gone");
         gone.change = Change::Delete;
         recorder.push(&Record::Phrase(gone));
-        recorder.write().expect("the disk is well");
+        recorder.write().expect("writable");
         assert!(read(&recorder, "transcript.jsonl").contains("\"attribute\":\"delete\""));
         assert_eq!(read(&recorder, "transcript.vtt"), "");
     }
 
     #[test]
-    fn nothing_is_left_of_a_revoked_stream_and_all_of_its_neighbour() {
+    fn deleting_a_stream_leaves_other_streams_complete() {
         let root = scratch("recorder-discard");
         let mut recorder = Recorder::open(&root, info(), ALL, MediaParams::default(), 0);
         let mut neighbour = info();
@@ -564,7 +564,7 @@ mod tests {
         let mut neighbour = Recorder::open(&root, neighbour, ALL, MediaParams::default(), 0);
         for recorder in [&mut recorder, &mut neighbour] {
             recorder.push(&Record::Phrase(phrase("secret")));
-            recorder.write().expect("the disk is well");
+            recorder.write().expect("writable");
         }
         recorder.push(&Record::Phrase(phrase("still in memory")));
         let folder = recorder.folder().to_owned();

@@ -1,4 +1,5 @@
-//! Deletes what a stream left behind, in every day's folder below every folder that was written to.
+//! Deletion of a stream's files, in every day's folder below the current and the former output
+//! folders.
 
 use std::fs;
 use std::io;
@@ -7,11 +8,11 @@ use std::path::{Path, PathBuf};
 use super::path::safe_name;
 use super::stream_files::discard_folder;
 
-/// Deletes the folders of a stream. Without the meeting's id, every meeting's folder is looked into.
+/// Deletes the folders of a stream. Without a meeting id, every meeting's folder is searched.
 /// Returns how many files there were.
 ///
 /// # Errors
-/// The first folder that could not be read or deleted; the others were deleted all the same.
+/// The first folder that could not be read or deleted; the others were deleted.
 pub fn delete_stream(roots: &[PathBuf], id: Option<&str>, stream_id: &str) -> io::Result<usize> {
     let (meeting, stream) = (id.map(safe_name), safe_name(stream_id));
     let mut deleted = 0;
@@ -33,7 +34,7 @@ pub fn delete_stream(roots: &[PathBuf], id: Option<&str>, stream_id: &str) -> io
     fault.map_or(Ok(deleted), Err)
 }
 
-/// The folders in a folder; none where it does not exist.
+/// The subfolders of a folder; none if it does not exist.
 fn folders(folder: &Path, fault: &mut Option<io::Error>) -> Vec<PathBuf> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -65,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn every_day_and_every_former_folder_is_looked_into() {
+    fn every_day_and_every_former_folder_is_searched() {
         let (now, before) = (scratch("withdrawal-now"), scratch("withdrawal-before"));
         let roots = [now.to_path_buf(), before.to_path_buf(), now.join("never")];
         for id in [Some("a/B+c=="), None] {
@@ -83,13 +84,13 @@ mod tests {
             assert!(kept.iter().all(|folder| folder.exists()));
             assert_eq!(delete_stream(&roots, id, "s1").expect("readable"), 0);
         }
-        // The id is that of another meeting: nothing is touched.
+        // The same stream id in another meeting is not deleted.
         write(&now, 0, "a/B+c==", "s1");
         assert_eq!(delete_stream(&roots, Some("x"), "s1").expect("readable"), 0);
     }
 
     #[test]
-    fn what_cannot_be_read_is_told_and_the_rest_is_deleted() {
+    fn an_unreadable_folder_is_an_error_and_the_rest_is_deleted() {
         let root = scratch("withdrawal-fault");
         write(&root, 0, "m", "s1");
         fs::write(root.join("no folder"), "").expect("a file");

@@ -1,32 +1,32 @@
-//! How a file holds sound, and what `meta.json` tells of it.
+//! Audio file formats, and the entry of an audio file in `meta.json`.
 
 use super::ogg;
 use crate::domain::id::Id;
 use crate::protocol::params::{AudioCodec, AudioParams};
 
-/// How a file holds sound.
+/// Format of an audio file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// Linear PCM with 16 bits, little-endian, in WAV.
     Linear {
-        /// Samples a second.
+        /// Samples per second.
         rate_hz: u32,
-        /// One or two.
+        /// 1 or 2.
         channels: u16,
-        /// It comes as A-law and is expanded.
+        /// Zoom sends A-law, which is expanded to linear samples.
         is_alaw: bool,
     },
     /// Opus in Ogg.
     Opus {
-        /// One or two.
+        /// 1 or 2.
         channels: u8,
     },
-    /// G.722 as it comes, 64 kbit/s.
+    /// G.722 as Zoom sends it, 64 kbit/s.
     G722,
 }
 
 impl Format {
-    /// The file format for parameters in force.
+    /// The file format for the granted parameters.
     pub fn from_params(params: &AudioParams) -> Format {
         let channels = params.channels.count();
         match params.codec {
@@ -47,7 +47,7 @@ impl Format {
         }
     }
 
-    /// The codec's word, samples a second, and channels.
+    /// The codec's name, samples per second, and channels.
     pub fn facts(self) -> (&'static str, u32, u16) {
         match self {
             Format::Linear {
@@ -60,7 +60,7 @@ impl Format {
         }
     }
 
-    /// Of a file's name.
+    /// The extension of a file's name.
     pub(in crate::recorder) fn extension(self) -> &'static str {
         match self {
             Format::Linear { .. } => "wav",
@@ -69,7 +69,7 @@ impl Format {
         }
     }
 
-    /// Bytes of the file for one step of its clock, and steps a second. Opus counts samples.
+    /// Bytes of the file per clock unit, and clock units per second. The unit of Opus is a sample.
     pub(in crate::recorder) fn unit(self) -> (u64, u64) {
         match self {
             Format::Linear {
@@ -81,19 +81,20 @@ impl Format {
     }
 }
 
-/// What `meta.json` tells of one file.
+/// The entry of one audio file in `meta.json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// Its name in the stream's folder.
+    /// File name within the stream's folder.
     pub file: String,
-    /// Whose; [`Id::NOBODY`] for the mix of all, and where only the channel says whose.
+    /// The speaker; [`Id::NOBODY`] for the mix of all speakers, and where only the channel
+    /// identifies the speaker.
     pub user_id: Id<'static>,
-    /// The name, as first told.
+    /// The first name that Zoom sent for the speaker.
     pub user_name: String,
     /// The channel of a call.
     pub channel_id: Option<Id<'static>>,
-    /// How it is coded.
+    /// The file's format.
     pub format: Format,
-    /// The stamp of its first sound, Unix milliseconds; 0 if there was none.
+    /// Timestamp of the first packet, Unix milliseconds; 0 if there was none.
     pub first_ms: u64,
 }

@@ -1,4 +1,4 @@
-//! Audio files: one track a speaker, or one for all.
+//! Audio files: one track per speaker, or one for the mix of all.
 
 pub mod format;
 pub mod ogg;

@@ -1,12 +1,12 @@
-//! Ogg Opus (RFC 3533, RFC 7845, RFC 6716): pages, written and found again.
+//! Ogg Opus (RFC 3533, RFC 7845, RFC 6716): writing pages, and resuming a file.
 //!
-//! Pages are whole when they are written: a file is playable at every moment, and one found torn is
-//! cut back to its last whole page.
+//! Only whole pages are written, so a file can be played at any time. A torn page at the end is cut
+//! off when the file is resumed.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
-/// Samples a second of every Opus stream's clock, whatever was put in.
+/// Samples per second of every Opus stream's clock, whatever rate was encoded.
 pub const RATE_HZ: u32 = 48_000;
 
 /// 20 ms of silence, mono and stereo: CELT at full band, with a frame that decodes to nothing.
@@ -15,29 +15,29 @@ const SILENCE_STEREO: [u8; 3] = [0xfc, 0xff, 0xfe];
 /// Samples in a packet of silence.
 pub const SILENCE_SAMPLES: u64 = 960;
 
-/// Most segments of a page; a segment holds up to 255 bytes.
+/// Maximum segments per page; a segment has up to 255 bytes.
 const SEGMENTS_MAX: usize = 255;
 
-/// Longest packet that is taken: 120 ms at the highest rate are less than half of it.
+/// Longest packet that is accepted: 120 ms at the highest bit rate take less than half of it.
 pub const PACKET_BYTES_MAX: usize = 16 << 10;
 
-/// A page with everything is shorter than this.
+/// Upper bound of a page's length.
 const PAGE_BYTES_MAX: u64 = 27 + 255 + 255 * 255;
 
 const BEGIN: u8 = 2;
 const END: u8 = 4;
 
-/// Where a stream of pages is.
+/// The position in a stream of pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pages {
     serial: u32,
     /// The number of the next page.
     sequence: u32,
-    /// Samples up to the end of the last packet.
+    /// Samples up to and including the last packet.
     pub samples: u64,
 }
 
-/// Packets that wait for a page around them.
+/// The packets of the next page.
 #[derive(Debug, Default)]
 pub struct Page {
     segments: Vec<u8>,
@@ -45,7 +45,7 @@ pub struct Page {
 }
 
 impl Pages {
-    /// A new stream.
+    /// A new stream with the given serial number.
     pub fn new(serial: u32) -> Pages {
         Pages {
             serial,
@@ -54,10 +54,11 @@ impl Pages {
         }
     }
 
-    /// The two pages that every file begins with.
+    /// Writes the two header pages that start every file.
     pub fn begin(&mut self, out: &mut Vec<u8>, channels: u8) {
         let mut head = b"OpusHead\x01".to_vec();
-        // No samples are to be skipped: what arrives may begin in mid-stream, and time must fit.
+        // Pre-skip 0: the file may start in the middle of a stream, and its time must match the
+        // packets.
         head.extend_from_slice(&[channels, 0, 0]);
         head.extend_from_slice(&RATE_HZ.to_le_bytes());
         head.extend_from_slice(&[0, 0, 0]);
@@ -75,7 +76,7 @@ impl Pages {
         }
     }
 
-    /// Puts a packet of that many samples on the page, and the page out if it is full.
+    /// Adds a packet of `samples` samples to the page, and writes the page if it is full.
     pub fn packet(&mut self, out: &mut Vec<u8>, page: &mut Page, packet: &[u8], samples: u64) {
         let segments = packet.len() / 255 + 1;
         if page.segments.len() + segments > SEGMENTS_MAX {
@@ -87,7 +88,7 @@ impl Pages {
         self.samples += samples;
     }
 
-    /// Silence of at least that many samples less one packet.
+    /// Adds silence: `samples` rounded down to whole packets of silence.
     pub fn silence(&mut self, out: &mut Vec<u8>, page: &mut Page, samples: u64, channels: u8) {
         let packet = match channels {
             2 => SILENCE_STEREO,
@@ -98,7 +99,7 @@ impl Pages {
         }
     }
 
-    /// Puts the page out, if there is something on it.
+    /// Writes the page if it contains a packet.
     pub fn flush(&mut self, out: &mut Vec<u8>, page: &mut Page) {
         if !page.segments.is_empty() {
             self.page(out, page, 0);
@@ -129,11 +130,12 @@ impl Pages {
     }
 }
 
-/// Finds the last whole page of a file: where the stream stands, and how many bytes are good. A page
-/// that marks the end does not count, so that the stream can go on. `None` if there is none.
+/// Finds the last whole page of a file: the position there, and the file's length up to it. A page
+/// that marks the end is skipped, so that the stream can be continued. `None` if there is no whole
+/// page.
 pub fn resume(file: &mut File) -> io::Result<Option<(Pages, u64)>> {
     let length = file.metadata()?.len();
-    // The last page may be torn, and the one before it as long as pages get.
+    // The last page may be torn, and the page before it may have the maximum length.
     let from = length.saturating_sub(3 * PAGE_BYTES_MAX);
     file.seek(SeekFrom::Start(from))?;
     let mut bytes = Vec::new();
@@ -174,13 +176,14 @@ fn whole_page(bytes: &[u8]) -> Option<&[u8]> {
     let segments = bytes.get(27..27 + count)?;
     let body: usize = segments.iter().map(|n| usize::from(*n)).sum();
     let page = bytes.get(..27 + count + body)?;
-    let told = u32::from_le_bytes(page.get(22..26)?.try_into().ok()?);
+    let expected = u32::from_le_bytes(page.get(22..26)?.try_into().ok()?);
     let mut clean = page.to_vec();
     clean[22..26].fill(0);
-    (checksum(&clean) == told).then_some(page)
+    (checksum(&clean) == expected).then_some(page)
 }
 
-/// The samples that a packet decodes to, at 48 kHz (RFC 6716, section 3); `None` if it is no packet.
+/// Number of samples that a packet decodes to, at 48 kHz (RFC 6716, section 3); `None` for a
+/// malformed packet.
 pub fn packet_samples(packet: &[u8]) -> Option<u64> {
     let toc = *packet.first()?;
     if packet.len() > PACKET_BYTES_MAX {
@@ -198,7 +201,7 @@ pub fn packet_samples(packet: &[u8]) -> Option<u64> {
         _ => u64::from(packet.get(1)? & 63),
     };
     let samples = frame * frames;
-    // A packet holds at most 120 ms.
+    // A packet has at most 120 ms.
     (1..=5760).contains(&samples).then_some(samples)
 }
 
@@ -235,7 +238,7 @@ pub(in crate::recorder) mod tests {
     use super::*;
     use crate::recorder::tests::scratch;
 
-    /// Every page of a file: flags, samples, sequence, packets. Panics at a byte out of place.
+    /// Every page of a file: flags, samples, sequence, packets. Panics at malformed bytes.
     pub(in crate::recorder) fn pages(mut bytes: &[u8]) -> Vec<(u8, u64, u32, Vec<Vec<u8>>)> {
         let mut found = Vec::new();
         while !bytes.is_empty() {
@@ -278,7 +281,7 @@ pub(in crate::recorder) mod tests {
     }
 
     #[test]
-    fn the_known_sum_of_a_page() {
+    fn the_checksum_has_the_catalogue_value() {
         // Check value of this CRC for "123456789" in the catalogue of CRCs (CRC-32/MPEG-2 differs
         // only in its initial value).
         assert_eq!(checksum(b"123456789"), 0x89a1_897f);
@@ -313,7 +316,7 @@ pub(in crate::recorder) mod tests {
     }
 
     #[test]
-    fn a_torn_file_goes_on_after_its_last_whole_page() {
+    fn a_torn_file_is_resumed_after_its_last_whole_page() {
         let scratch = scratch("ogg-torn");
         let path = scratch.join("x.opus");
         let mut out = Vec::new();
@@ -324,7 +327,7 @@ pub(in crate::recorder) mod tests {
         stream.flush(&mut out, &mut page);
         let whole = out.len() as u64;
         let before = stream;
-        // An ended stream goes on as if it had not, and a torn page is not there.
+        // An ended stream is resumed before its end page, and a torn page is ignored.
         stream.end(&mut out);
         for torn in [vec![], b"OggS\0".to_vec(), vec![0; 70_000]] {
             std::fs::write(&path, [out.clone(), torn].concat()).expect("writable");
@@ -332,7 +335,7 @@ pub(in crate::recorder) mod tests {
             let found = resume(&mut file).expect("readable");
             assert_eq!(found, Some((before, whole)));
         }
-        std::fs::write(&path, b"OggS and nothing else").expect("writable");
+        std::fs::write(&path, b"OggS without a page").expect("writable");
         let mut file = File::open(&path).expect("readable");
         assert_eq!(resume(&mut file).expect("readable"), None);
     }

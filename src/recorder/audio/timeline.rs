@@ -1,8 +1,9 @@
-//! Where a packet belongs in a file whose place is its time.
+//! The position of a packet in an audio file whose positions are times.
 //!
-//! Stamps come from outside and may be anything. A speaker who is muted sends nothing, so a stamp
-//! ahead of what the file covers means silence; a stamp behind it is a repetition, a burst or
-//! another clock. No stamp makes a file grow without bound, and no packet is lost to a bad one.
+//! Timestamps come from outside and may have any value. A muted speaker sends nothing, so a
+//! timestamp later than the end of the file means silence; an earlier one is a repeat, a burst or a
+//! clock change. No timestamp makes a file grow without limit, and no packet is dropped because of
+//! a wrong timestamp.
 #![cfg_attr(
     not(test),
     deny(
@@ -14,75 +15,75 @@
 
 use std::collections::VecDeque;
 
-/// Stamps wander this much without meaning silence.
+/// Timestamps vary by this much without meaning silence.
 const JITTER_MS: i64 = 100;
 
-/// A packet this much behind comes from a burst, and the next silence makes up for it; one further
-/// behind comes from another clock.
+/// A packet late by up to this much belongs to a burst, and the next silence is shortened by it; a
+/// packet that is later than that comes from another clock.
 const BURST_MS: i64 = 10_000;
 
-/// Longest silence that a stamp can ask for. Zoom ends a meeting after 30 hours.
+/// Longest silence that one timestamp may cause. Zoom ends a meeting after 30 hours.
 const SILENCE_MS_MAX: i64 = 30 * 3_600_000;
 
-/// All silences of a file together.
+/// Limit for all silences of a file together.
 const SILENCES_MS_MAX: i64 = 2 * SILENCE_MS_MAX;
 
-/// A stamp from here on is none: the year 2100.
+/// A timestamp from the year 2100 on is ignored.
 const STAMP_MS_MAX: u64 = 4_102_444_800_000;
 
-/// After a restart, what is this much behind was received before it; Zoom keeps no stream open for
-/// longer than 65 s.
+/// After a restart, a packet may be a repeat if it is late by less than this; Zoom keeps a lost
+/// stream open for at most 65 s.
 const REPLAY_MS_MAX: i64 = 65_000;
 
-/// Stamps of two packets differ by more than this.
+/// Tolerance when a timestamp is compared with the last one before a reconnect.
 const SAME_MS: i64 = 10;
 
-/// Packets remembered, to know a repetition.
+/// How many packets are remembered, to detect repeats.
 const RECENT_MAX: usize = 256;
 
 /// What to do with a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// It follows what is there.
+    /// Append it.
     Next,
-    /// It follows after so many milliseconds of silence.
+    /// Append it after this many milliseconds of silence.
     After(u64),
-    /// It is there already.
+    /// Drop it: it is in the file already.
     Repeat,
 }
 
 /// The time of one speaker's file.
 #[derive(Debug, Default)]
 pub struct Timeline {
-    /// The stamp of the first byte; it moves when the clock of the stamps does.
+    /// The timestamp of the file's first byte; adjusted when the sender's clock changes.
     zero_ms: Option<i64>,
     silences_ms: i64,
     recent: VecDeque<u64>,
     newest_ms: i64,
-    /// What was stamped before this had been received when the connection, or the process, was lost.
-    seam_ms: Option<i64>,
+    /// Packets with earlier timestamps were received before the last reconnect or restart.
+    replay_until_ms: Option<i64>,
 }
 
 impl Timeline {
-    /// A file that an earlier process began with that stamp and filled so far.
+    /// For a file of an earlier process: its first timestamp and its duration.
     pub fn resumed(zero_ms: u64, covered_ms: u64) -> Timeline {
         let zero = (zero_ms > 0 && zero_ms < STAMP_MS_MAX).then_some(zero_ms as i64);
         Timeline {
             zero_ms: zero,
-            seam_ms: zero.map(|zero| zero + covered_ms as i64),
+            replay_until_ms: zero.map(|zero| zero + covered_ms as i64),
             ..Timeline::default()
         }
     }
 
-    /// The connection is another one: Zoom may send again what it sent on the one before.
+    /// To be called after a reconnect: Zoom may send again what it sent on the previous connection.
     pub fn on_reconnect(&mut self) {
         if self.newest_ms > 0 {
-            self.seam_ms = Some(self.newest_ms);
+            self.replay_until_ms = Some(self.newest_ms);
         }
     }
 
-    /// Where a packet with that stamp goes, in a file that covers so many milliseconds. `digest`
-    /// tells packets apart.
+    /// Where to write a packet with this timestamp, in a file of `covered_ms` milliseconds.
+    /// `digest` identifies the packet.
     pub fn place(&mut self, stamp_ms: u64, covered_ms: u64, digest: u64) -> Place {
         if stamp_ms == 0 || stamp_ms >= STAMP_MS_MAX {
             return Place::Next;
@@ -91,12 +92,14 @@ impl Timeline {
         let zero = *self.zero_ms.get_or_insert(stamp - covered);
         let ahead = stamp - (zero + covered);
         let is_replay = ahead > -REPLAY_MS_MAX;
-        let is_before = self.seam_ms.is_some_and(|seam| stamp < seam - SAME_MS);
-        let is_at_seam = self.seam_ms.is_some_and(|seam| stamp <= seam);
-        // Stamps in whole seconds are alike for a while; then it is no repetition.
+        let is_before = self
+            .replay_until_ms
+            .is_some_and(|until| stamp < until - SAME_MS);
+        let is_maybe_replay = self.replay_until_ms.is_some_and(|until| stamp <= until);
+        // Where timestamps are whole seconds, several packets have the same one and are no repeats.
         let is_known = stamp < self.newest_ms && ahead < -JITTER_MS;
         if is_replay && is_before
-            || (is_known || is_replay && is_at_seam) && self.recent.contains(&digest)
+            || (is_known || is_replay && is_maybe_replay) && self.recent.contains(&digest)
         {
             return Place::Repeat;
         }
@@ -125,12 +128,12 @@ impl Timeline {
 
     fn jump(&mut self, stamp: i64, covered: i64) -> Place {
         self.zero_ms = Some(stamp - covered);
-        self.seam_ms = None;
+        self.replay_until_ms = None;
         Place::Next
     }
 }
 
-/// Tells packets apart, near enough: the stamp, the length and some of the bytes.
+/// Identifies a packet by its timestamp, its length and some of its bytes.
 pub fn digest(stamp_ms: u64, bytes: &[u8]) -> u64 {
     // Constants of the 64-bit FNV-1a hash.
     let mix = |sum: u64, value: u64| (sum ^ value).wrapping_mul(0x0100_0000_01b3);
@@ -151,18 +154,18 @@ mod tests {
     #[test]
     fn stamps_good_and_bad() {
         let mut time = Timeline::default();
-        // Stamp, what the file covers, a digest, what follows.
+        // Timestamp, duration of the file, digest, expected place.
         for (stamp, covered, digest, expected) in [
             (0, 0, 1, Place::Next),
             (T, 20, 2, Place::Next),
             (T + 20, 40, 3, Place::Next),
-            // Some jitter, then a mute of two seconds.
+            // Some jitter, then two seconds of silence.
             (T + 110, 60, 4, Place::Next),
             (T + 2060, 80, 5, Place::After(2000)),
-            // Received again, and a burst that was late.
+            // Received again, and a late burst.
             (T, 2100, 2, Place::Repeat),
             (T + 500, 2100, 6, Place::Next),
-            // A stamp in no time at all, and one of the year 2080; the clock returns after it.
+            // A timestamp out of range and one of the year 2080; then the clock is right again.
             (u64::MAX, 2120, 7, Place::Next),
             (T * 2 - 300_000_000_000, 2140, 8, Place::Next),
             (T + 2160, 2160, 9, Place::Next),
@@ -180,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_bounded_whatever_the_stamps_say() {
+    fn silence_is_bounded_for_any_timestamps() {
         let mut time = Timeline::default();
         let (mut stamp, mut covered) = (T, 0);
         for n in 0..1000 {
@@ -194,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_before_a_restart_is_not_taken_again() {
+    fn packets_from_before_a_restart_are_repeats() {
         let mut time = Timeline::resumed(T, 10_000);
         assert_eq!(time.place(T + 9_000, 10_000, 1), Place::Repeat);
         assert_eq!(time.place(T + 10_000, 10_000, 2), Place::Next);
@@ -202,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_before_a_reconnect_is_not_taken_again() {
+    fn packets_from_before_a_reconnect_are_repeats() {
         let mut time = Timeline::default();
         let mut covered = 0;
         let mut push = |time: &mut Timeline, n: u64| {
@@ -214,7 +217,7 @@ mod tests {
             };
             (place, covered)
         };
-        // Twenty seconds, of which Zoom sends fourteen again: more than is remembered of them.
+        // Twenty seconds, of which Zoom repeats fourteen: more packets than are remembered.
         for n in 0..1000 {
             push(&mut time, n);
         }
@@ -224,13 +227,14 @@ mod tests {
         }
         assert_eq!(push(&mut time, 1000), (Place::Next, 20_020));
         assert_eq!(push(&mut time, 1010), (Place::After(180), 20_220));
-        // One who has said nothing yet has nothing to repeat.
+        // A speaker without packets has no repeats.
         let mut time = Timeline::default();
         time.on_reconnect();
         assert_eq!(time.place(T, 0, 1), Place::Next);
     }
 
-    /// Stamps in whole seconds: of those of the last second, what was there is known by its content.
+    /// With timestamps in whole seconds, repeats within the last second are detected by their
+    /// digests.
     #[test]
     fn a_reconnect_within_one_whole_second() {
         let mut time = Timeline::default();

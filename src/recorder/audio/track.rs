@@ -1,6 +1,6 @@
-//! One speaker's sound, as files: `audio-<speaker>.wav`, `.opus` or `.g722`, and further parts.
+//! One speaker's audio files: `audio-<speaker>.wav`, `.opus` or `.g722`, and further parts.
 //!
-//! The place of a sound in its file is its time. Each part's first stamp is in `meta.json`.
+//! The position of a sound in its file is its time. `meta.json` has each part's first timestamp.
 
 use std::fs::File;
 use std::io;
@@ -15,39 +15,39 @@ use crate::protocol::params::Content;
 use crate::recorder::rtp;
 use crate::recorder::sparse_file::SparseFile;
 
-/// Silence in G.722 has to be written out; a longer one begins a new part instead.
+/// G.722 silence must be written out, so a longer silence starts a new part.
 const G722_SILENCE_MS_MAX: u64 = 600_000;
-/// The smallest step of both bands, again and again. G.722 has no exact silence: the predictor of a
-/// decoder stays a little off zero, 50 of 32,768 at most after whatever came before (found with
-/// ffmpeg's decoder; 0xfa leaves 200).
+/// The smallest step of both bands, repeated. G.722 has no exact silence: a decoder's predictor
+/// stays slightly off zero, at most 50 of 32,768 whatever came before (measured with ffmpeg's
+/// decoder; 0xfa leaves 200).
 const G722_SILENCE: u8 = 0xfd;
 
-/// Most bytes that are copied out of a removed file: what is written between two syncs, with some
+/// Maximum bytes that are copied out of a deleted file: what is written between two syncs, and some
 /// silence.
 const UNSEEN_BYTES_MAX: u64 = 16 << 20;
 
-/// Most parts of one speaker, whatever the stamps ask for.
+/// Maximum parts per speaker, whatever the timestamps are.
 const PARTS_MAX: u32 = 1000;
 
-/// What became of a packet.
+/// Result of adding a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PushOutcome {
-    /// It is in the file.
+    /// The packet is in the file.
     Kept,
-    /// It was received before.
+    /// The packet was received before.
     Repeat,
-    /// It is no sound in this format.
+    /// The packet is not valid in this format.
     Malformed,
-    /// It is kept, and begins a new part.
+    /// The packet is in the file, in a new part.
     NewPart,
 }
 
-/// Packets on their way into pages.
+/// Opus packets that are not yet in a page.
 #[derive(Debug)]
 struct Opus {
     pages: Pages,
     page: Page,
-    /// Whole pages, for a moment; kept for its memory.
+    /// Buffer for whole pages; kept to reuse its memory.
     out: Vec<u8>,
 }
 
@@ -60,7 +60,7 @@ impl Opus {
         }
     }
 
-    /// Hands the pages that `put` makes to the file.
+    /// Calls `put` and adds the pages it makes to the file.
     fn write(
         &mut self,
         file: &mut SparseFile,
@@ -74,7 +74,7 @@ impl Opus {
     }
 }
 
-/// One speaker's sound.
+/// One speaker's current audio file, and earlier parts that are not yet written.
 #[derive(Debug)]
 pub struct AudioTrack {
     folder: PathBuf,
@@ -82,20 +82,21 @@ pub struct AudioTrack {
     part: Part,
     number: u32,
     file: SparseFile,
-    /// Parts that are complete but for what waits to be written.
+    /// Complete parts that are not yet written.
     finished_parts: Vec<SparseFile>,
     time: Timeline,
-    /// Steps of the file's clock so far.
+    /// Length so far, in the file's clock units.
     samples_written: u64,
     opus: Option<Opus>,
     has_ended: bool,
     data_bytes_max: u64,
-    /// How long the file was when it was seen in its folder last.
+    /// Length of the file when it was last found in its folder.
     seen_bytes: u64,
 }
 
 impl AudioTrack {
-    /// A new file for a speaker; `stem` is its name without extension. Nothing is there yet.
+    /// A new file for a speaker; `stem` is its name without extension. The file is created at the
+    /// first write.
     pub fn new(folder: &Path, stem: String, part: Part, number: u32) -> AudioTrack {
         let mut track = AudioTrack {
             folder: folder.to_owned(),
@@ -115,8 +116,8 @@ impl AudioTrack {
         track
     }
 
-    /// Goes on with a file of an earlier process, repaired first. `None` if that cannot be: then
-    /// the next part is due.
+    /// Repairs and continues a file of an earlier process. `None` if that is not possible: the
+    /// caller then starts the next part.
     pub fn resume(
         folder: &Path,
         stem: String,
@@ -167,17 +168,17 @@ impl AudioTrack {
         Ok(Some(track))
     }
 
-    /// What `meta.json` tells of the file at hand.
+    /// The entry of the current file in `meta.json`.
     pub fn part(&self) -> &Part {
         &self.part
     }
 
-    /// Milliseconds of sound and silence in the file at hand.
+    /// Duration of the current file, silence included, in milliseconds.
     pub fn covered_ms(&self) -> u64 {
         self.samples_written * 1000 / self.part.format.unit().1
     }
 
-    /// The connection is another one: Zoom may send again what it sent on the one before.
+    /// To be called after a reconnect: Zoom may send again what it sent on the previous connection.
     pub fn on_reconnect(&mut self) {
         self.time.on_reconnect();
     }
@@ -194,7 +195,7 @@ impl AudioTrack {
         let (unit_bytes, rate) = self.part.format.unit();
         let units = match self.part.format {
             Format::Linear { is_alaw: true, .. } | Format::G722 => bytes.len() as u64,
-            // Half a sample at the end is no sound.
+            // Half a sample at the end is dropped.
             Format::Linear { .. } => bytes.len() as u64 / unit_bytes,
             Format::Opus { .. } => ogg::packet_samples(bytes).unwrap_or(0),
         };
@@ -218,7 +219,7 @@ impl AudioTrack {
             Format::Opus { .. } => false,
         };
         let mut taken = PushOutcome::Kept;
-        // Nothing may follow the page that ends an Ogg stream.
+        // Nothing may follow the end page of an Ogg stream.
         let is_full = is_full || self.has_ended && self.opus.is_some();
         if is_full && self.number < PARTS_MAX {
             self.end();
@@ -282,7 +283,7 @@ impl AudioTrack {
         }
     }
 
-    /// Another format from here on: a new part.
+    /// Starts a new part if the format changes.
     pub fn change_format(&mut self, format: Format) {
         self.end();
         self.part.format = format;
@@ -298,7 +299,7 @@ impl AudioTrack {
 
     fn begin_part(&mut self) {
         let extension = self.part.format.extension();
-        // A file of that name that meta.json does not list was not written by us.
+        // Skip a name that exists: meta.json does not list it, so we did not write that file.
         loop {
             self.part.file = match self.number {
                 1 => format!("{}.{extension}", self.stem),
@@ -337,9 +338,9 @@ impl AudioTrack {
         }
     }
 
-    /// Looks whether what was written is still in its folder. If it was removed, a new part
-    /// begins, with what was written since the last look where the format allows that. Returns
-    /// whether a part began.
+    /// Checks that the file is still in its folder. If it was deleted, starts a new part with what
+    /// was written since the last check, where the format allows that. Returns whether a part was
+    /// started.
     pub fn verify_linked(&mut self) -> io::Result<bool> {
         if !self.file.is_unsynced() {
             return Ok(false);
@@ -355,7 +356,7 @@ impl AudioTrack {
             return Ok(false);
         }
         let unseen = match is_opus {
-            // Its pages count from the beginning of the file.
+            // Page numbers and times count from the start of the file, so pages cannot be copied.
             true => Vec::new(),
             false => self.file.read_from(self.seen_bytes, UNSEEN_BYTES_MAX)?,
         };
@@ -379,14 +380,14 @@ impl AudioTrack {
         Ok(true)
     }
 
-    /// Brings the sizes in the file's head up to date with the next write.
+    /// Updates the sizes in the file's header with the next write.
     pub fn finish_header(&mut self) {
         if let Format::Linear {
             rate_hz, channels, ..
         } = self.part.format
         {
             let data = self.file.end() - wav::HEADER_BYTES;
-            self.file.set_header(wav::head(rate_hz, channels, data));
+            self.file.set_header(wav::header(rate_hz, channels, data));
         }
     }
 
@@ -400,14 +401,14 @@ impl AudioTrack {
         }
     }
 
-    /// Packets that were taken become a page, so that a write leaves a whole file.
+    /// Puts the pending Opus packets into a page, so that the file is complete after the write.
     fn flush_page(&mut self) {
         if let Some(opus) = &mut self.opus {
             opus.write(&mut self.file, Pages::flush);
         }
     }
 
-    /// Writes what waits. After an error it still waits.
+    /// Writes everything that waits. After an error it still waits.
     pub fn write(&mut self) -> io::Result<()> {
         while let Some(part) = self.finished_parts.last_mut() {
             part.write()?;
@@ -418,13 +419,13 @@ impl AudioTrack {
         self.file.write()
     }
 
-    /// Makes what is written survive a power cut, with a head that says how much it is.
+    /// Writes the header with the current sizes, and syncs the file.
     pub fn sync(&mut self) -> io::Result<()> {
         self.write_header()?;
         self.file.sync()
     }
 
-    /// Writes a head that says how much is written.
+    /// Writes the header with the current sizes.
     pub fn write_header(&mut self) -> io::Result<()> {
         if self.file.is_unsynced() {
             self.finish_header();
@@ -433,29 +434,29 @@ impl AudioTrack {
         Ok(())
     }
 
-    /// Notes that the whole file system was synced.
+    /// To be called after the whole file system was synced.
     pub fn synced(&mut self) {
         self.file.synced();
     }
 
-    /// Whether something written could still be lost in a power cut.
+    /// Whether a power cut could lose something that was written.
     pub fn is_unsynced(&self) -> bool {
         self.file.is_unsynced()
     }
 
-    /// Whether it holds a descriptor.
+    /// Whether the file is open.
     pub fn is_open(&self) -> bool {
         self.file.is_open()
     }
 
-    /// Gives the descriptor back until the next write.
+    /// Syncs and closes the file; the next write opens it again.
     pub fn close(&mut self) -> io::Result<()> {
         self.sync()?;
         self.file.close();
         Ok(())
     }
 
-    /// Forgets what waits.
+    /// Drops everything that waits and closes the file.
     pub fn discard(&mut self) {
         self.finished_parts.clear();
         self.opus = None;
@@ -463,7 +464,7 @@ impl AudioTrack {
     }
 }
 
-/// A number for a stream of pages: any will do, if files that are joined differ.
+/// The serial number of an Ogg stream: any value, if it differs between files that are joined.
 fn serial(part: &Part) -> u32 {
     digest(part.user_id.number().unwrap_or(0), part.file.as_bytes()) as u32
 }
@@ -496,7 +497,7 @@ mod tests {
         AudioTrack::new(folder, "audio-7".to_owned(), part(format), 1)
     }
 
-    /// The samples of a WAV, whose head must tell the truth.
+    /// The samples of a WAV file; checks that its header has the right sizes.
     fn samples(path: &Path) -> Vec<u8> {
         let bytes = std::fs::read(path).expect("readable");
         let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four"));
@@ -507,7 +508,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mute_is_a_hole_that_lines_up() {
+    fn silence_is_a_hole_and_later_sound_is_at_its_time() {
         let folder = scratch("track-mute");
         let mut track = track(&folder, L16);
         let packet = [1; 640];
@@ -522,7 +523,7 @@ mod tests {
         );
         assert_eq!(track.push(stamp, Content::Raw, &[]), PushOutcome::Malformed);
         track.end();
-        track.write().expect("the disk is well");
+        track.write().expect("writable");
         let path = folder.join("audio-7.wav");
         let found = samples(&path);
         assert_eq!(found.len(), 32 * 1_800_020);
@@ -534,16 +535,16 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_is_repaired_and_the_file_goes_on() {
+    fn after_a_crash_the_file_is_repaired_and_continued() {
         let folder = scratch("track-crash");
         let mut first = track(&folder, L16);
         for n in 0..10 {
             first.push(T + 20 * n, Content::Raw, &[1; 640]);
-            first.write().expect("the disk is well");
+            first.write().expect("writable");
         }
         let known = first.part().clone();
         drop(first);
-        // The head is old, and a sample is torn.
+        // The header is old, and a sample is torn.
         let path = folder.join(&known.file);
         let mut bytes = std::fs::read(&path).expect("readable");
         bytes.push(9);
@@ -551,22 +552,22 @@ mod tests {
         let mut second = AudioTrack::resume(&folder, "audio-7".to_owned(), known, 1)
             .expect("readable")
             .expect("there");
-        second.write().expect("the disk is well");
-        assert_eq!(samples(&path), [1; 6400], "whole before anything comes");
+        second.write().expect("writable");
+        assert_eq!(samples(&path), [1; 6400], "repaired before the next packet");
         assert_eq!(
             second.push(T + 180, Content::Raw, &[1; 640]),
             PushOutcome::Repeat
         );
         second.push(T + 1000, Content::Raw, &[2; 640]);
         second.end();
-        second.write().expect("the disk is well");
+        second.write().expect("writable");
         let found = samples(&path);
         assert_eq!(found.len(), 32 * 1020);
         assert_eq!(found[6400..32_000], [0; 25_600]);
     }
 
     #[test]
-    fn a_full_file_goes_on_in_a_next_part() {
+    fn a_full_file_is_continued_in_a_next_part() {
         let folder = scratch("track-parts");
         let mut track = track(&folder, L16);
         track.data_bytes_max = 2000;
@@ -576,14 +577,14 @@ mod tests {
         assert_eq!(track.part().first_ms, T + 120);
         assert_eq!(track.number, 3);
         track.end();
-        track.write().expect("the disk is well");
+        track.write().expect("writable");
         assert_eq!(samples(&folder.join("audio-7.wav")).len(), 3 * 640);
         assert_eq!(samples(&folder.join("audio-7.2.wav")).len(), 3 * 640);
         assert_eq!(samples(&folder.join("audio-7.3.wav")), [6; 640]);
     }
 
     #[test]
-    fn no_stamp_makes_a_large_file() {
+    fn no_timestamp_makes_a_large_file() {
         let folder = scratch("track-forged");
         let mut track = track(&folder, L16);
         let stamps = [
@@ -601,9 +602,9 @@ mod tests {
             track.push(stamp, Content::Raw, &[1; 640]);
         }
         track.end();
-        track.write().expect("the disk is well");
+        track.write().expect("writable");
         let found = samples(&folder.join("audio-7.wav"));
-        assert_eq!(found.len(), 640 * stamps.len(), "nothing is lost either");
+        assert_eq!(found.len(), 640 * stamps.len(), "no packet is lost");
     }
 
     #[test]
@@ -618,7 +619,7 @@ mod tests {
         wav.push(T, Content::Raw, &[0x2a; 160]);
         wav.push(T + 1000, Content::Raw, &[0xd5; 160]);
         wav.end();
-        wav.write().expect("the disk is well");
+        wav.write().expect("writable");
         let found = samples(&folder.join("audio-7.wav"));
         assert_eq!(found.len(), 16 * 1020);
         assert!(found.starts_with(&(-32256_i16).to_le_bytes()));
@@ -626,10 +627,10 @@ mod tests {
         let mut raw = track(&folder, Format::G722);
         raw.push(T, Content::Raw, &[1; 160]);
         raw.push(T + 1000, Content::Raw, &[2; 160]);
-        // An hour: a part of its own.
+        // A silence of an hour: a new part.
         raw.push(T + 3_600_000, Content::Raw, &[3; 160]);
         raw.end();
-        raw.write().expect("the disk is well");
+        raw.write().expect("writable");
         let found = std::fs::read(folder.join("audio-7.g722")).expect("readable");
         assert_eq!(found.len(), 8 * 1020);
         assert_eq!(found[160..8000], [G722_SILENCE; 7840]);
@@ -638,7 +639,7 @@ mod tests {
     }
 
     #[test]
-    fn opus_with_a_mute_and_a_restart() {
+    fn opus_with_silence_and_a_restart() {
         let folder = scratch("track-opus");
         let opus = Format::Opus { channels: 1 };
         let sound = [0xf8, 1, 2, 3];
@@ -655,7 +656,7 @@ mod tests {
             first.push(T, Content::Rtp, &rtp[..9]),
             PushOutcome::Malformed
         );
-        first.write().expect("the disk is well");
+        first.write().expect("writable");
         let known = first.part().clone();
         drop(first);
         let mut second = AudioTrack::resume(&folder, "audio-7".to_owned(), known, 1)
@@ -663,7 +664,7 @@ mod tests {
             .expect("there");
         second.push(T + 1060, Content::Raw, &sound);
         second.end();
-        second.write().expect("the disk is well");
+        second.write().expect("writable");
         let found = pages(&std::fs::read(folder.join("audio-7.opus")).expect("readable"));
         let packets: Vec<&Vec<u8>> = found[2..].iter().flat_map(|page| &page.3).collect();
         assert_eq!(packets.len(), 54);

@@ -1,21 +1,21 @@
-//! WAV: the head of a file, and the samples in it. A file of 16-bit linear PCM.
+//! WAV files with 16-bit linear PCM: header, repair, A-law expansion.
 //!
-//! G.711 A-law is expanded to linear samples, which loses nothing: then silence is zeros, and a
-//! hole in the file can stand for it.
+//! G.711 A-law is expanded to linear samples without loss: then silence is zeros, and can be a hole
+//! in the file.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Bytes of the head.
+/// Length of the header in bytes.
 pub const HEADER_BYTES: u64 = 44;
 
-/// Most bytes of samples in one file; its sizes have 32 bits.
+/// Maximum bytes of samples in one file, because the sizes in the header have 32 bits.
 pub const DATA_BYTES_MAX: u64 = 0xffff_f000;
 
-/// The head of a file with that many bytes of samples.
-pub fn head(rate_hz: u32, channels: u16, data_bytes: u64) -> Vec<u8> {
+/// The header of a file with `data_bytes` bytes of samples.
+pub fn header(rate_hz: u32, channels: u16, data_bytes: u64) -> Vec<u8> {
     let data = u32::try_from(data_bytes).unwrap_or(u32::MAX - 36);
     let frame_bytes = 2 * channels;
     let mut head = Vec::with_capacity(HEADER_BYTES as usize);
@@ -35,8 +35,8 @@ pub fn head(rate_hz: u32, channels: u16, data_bytes: u64) -> Vec<u8> {
     head
 }
 
-/// Makes the head of a file of ours tell how much is there, and cuts a torn sample off its end.
-/// What is no such file is left alone.
+/// Corrects the sizes in the header of a file that rtmsd wrote, and cuts off a torn sample. Other
+/// files are not changed.
 pub fn repair(path: &Path) -> io::Result<()> {
     let file = File::options().read(true).write(true).open(path)?;
     let length = file.metadata()?.len();
@@ -49,7 +49,7 @@ pub fn repair(path: &Path) -> io::Result<()> {
     let channels = u16::from_le_bytes([found[22], found[23]]);
     let is_ours = rate_hz <= 48_000
         && matches!(channels, 1 | 2)
-        && head(rate_hz, channels, 0)[8..40] == found[8..40];
+        && header(rate_hz, channels, 0)[8..40] == found[8..40];
     if !is_ours {
         return Ok(());
     }
@@ -58,7 +58,7 @@ pub fn repair(path: &Path) -> io::Result<()> {
     if HEADER_BYTES + data_bytes < length {
         file.set_len(HEADER_BYTES + data_bytes)?;
     }
-    let right = head(rate_hz, channels, data_bytes);
+    let right = header(rate_hz, channels, data_bytes);
     if right != found {
         file.write_all_at(&right, 0)?;
         file.sync_data()?;
@@ -85,7 +85,8 @@ const ALAW: [i16; 256] = {
     table
 };
 
-/// Even bits are inverted on the line; then a sign, three bits of exponent, four of mantissa.
+/// On the wire even bits are inverted; then follow a sign, three bits of exponent, four of
+/// mantissa.
 const fn alaw_sample(byte: u8) -> i16 {
     let bits = byte ^ 0x55;
     let exponent = (bits >> 4) & 7;
@@ -106,11 +107,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_head_says_what_follows() {
-        let head = head(48_000, 2, 1000);
-        assert_eq!(head.len() as u64, HEADER_BYTES);
-        let number = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("four"));
-        assert_eq!((&head[..4], number(4)), (&b"RIFF"[..], 1036));
+    fn the_header_has_the_sizes() {
+        let found = header(48_000, 2, 1000);
+        assert_eq!(found.len() as u64, HEADER_BYTES);
+        let number = |at: usize| u32::from_le_bytes(found[at..at + 4].try_into().expect("four"));
+        assert_eq!((&found[..4], number(4)), (&b"RIFF"[..], 1036));
         assert_eq!(number(24), 48_000);
         assert_eq!(number(28), 192_000);
         assert_eq!(number(32), 4 | 16 << 16);
@@ -119,13 +120,13 @@ mod tests {
 
     #[test]
     fn an_old_header_is_repaired_and_other_files_are_not_touched() {
-        let folder = crate::recorder::tests::scratch("wav-mend");
+        let folder = crate::recorder::tests::scratch("wav-repair");
         let path = folder.join("x.wav");
-        let old = head(8000, 2, 0);
+        let old = header(8000, 2, 0);
         for (before, after) in [
             (
                 [&old[..], &[1; 11]].concat(),
-                [&head(8000, 2, 8)[..], &[1; 8]].concat(),
+                [&header(8000, 2, 8)[..], &[1; 8]].concat(),
             ),
             (old.clone(), old.clone()),
             (vec![0; 60], vec![0; 60]),

@@ -1,9 +1,9 @@
-//! The thread that owns every file.
+//! The disk thread: the only one that opens and writes files of streams.
 //!
-//! Streams hand it batches and never wait for it. What waits is measured in bytes, for each stream
-//! and in all: above a mark a stream reads more slowly, above the limit its records are dropped,
-//! counted, and the count is written into `meta.json`. While the disk refuses, what was handed over
-//! is kept and tried again every second.
+//! Streams hand it batches and never wait for it. The waiting bytes are counted per stream and in
+//! total: above `BACKLOG_BYTES` a stream reads more slowly; above the limit its records are dropped
+//! and counted, and the count is written into `meta.json`. While writes fail, the waiting records
+//! are kept and the write is retried every second.
 
 pub(crate) mod sink;
 #[cfg(test)]
@@ -29,30 +29,31 @@ use crate::domain::stream_info::{StreamInfo, Withdrawal};
 use crate::net::waker::Waker;
 use crate::protocol::{EndReason, Granted, MediaParams};
 
-/// Above this many waiting bytes a stream reads more slowly.
+/// A stream with more waiting bytes than this reads more slowly.
 const BACKLOG_BYTES: usize = 1 << 20;
-/// Above this many in all, every stream does: a few hundred at work leave the one thread that writes
-/// for them little of a busy processor.
+/// If more bytes than this wait in total, every stream reads more slowly: otherwise a few hundred
+/// busy streams leave the one writing thread too little of the CPU.
 const ALL_BACKLOG_BYTES: usize = 32 << 20;
-/// Most bytes that wait for one stream: hours of phrases, half a minute of a flood.
+/// Maximum waiting bytes per stream: hours of phrases, half a minute of a flood.
 pub const STREAM_BYTES_MAX: usize = 16 << 20;
-/// Most bytes that wait for all streams.
+/// Maximum waiting bytes of all streams.
 pub const ALL_BYTES_MAX: usize = 256 << 20;
 
-/// What a stream keeps at most for its next records. A flood fills more, and gets new memory.
+/// Maximum capacity of an emptied record batch that is reused. Larger ones are allocated for each
+/// use.
 const SPARE_BYTES_MAX: usize = 1 << 10;
 
-/// `RTMS_OUT` where it is not set.
+/// Default of `RTMS_OUT`.
 pub const DEFAULT_OUT: &str = "./rtms-out";
 
-/// Where and how.
+/// Settings of the recorder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecorderSettings {
     /// `RTMS_OUT`.
     pub root: PathBuf,
     /// `RTMS_TRANSCRIPT`.
     pub formats: TranscriptFormats,
-    /// Media parameters that are asked for: in force where Zoom grants without saying what.
+    /// Requested media parameters: used where Zoom accepts without naming its own.
     pub params: MediaParams,
 }
 
@@ -66,14 +67,14 @@ impl Default for RecorderSettings {
     }
 }
 
-/// What the disk thread counts.
+/// Counters of the disk thread.
 #[derive(Debug, Default)]
 pub struct DiskCounters {
     /// Records written.
     pub records: AtomicU64,
-    /// Records dropped because too much waited.
+    /// Records dropped because too many bytes waited.
     pub dropped: AtomicU64,
-    /// Failed attempts to write.
+    /// Failed writes and syncs.
     pub errors: AtomicU64,
     /// Streams whose files cannot be written at present.
     pub failing_streams: AtomicU64,
@@ -81,7 +82,7 @@ pub struct DiskCounters {
     pub waiting_bytes: AtomicUsize,
 }
 
-/// The owner of the disk thread.
+/// Handle of the disk thread.
 #[derive(Debug)]
 pub struct Disk {
     sender: Sender<Job>,
@@ -104,7 +105,7 @@ enum Job {
     Stop(Instant),
 }
 
-/// How much waits for one stream.
+/// Waiting bytes of one stream, shared by its sink and the disk thread.
 #[derive(Debug, Default)]
 struct Gauge {
     waiting_bytes: AtomicUsize,
@@ -114,14 +115,14 @@ struct Gauge {
     spare_batch: RecycleSlot<PacketBatch>,
 }
 
-/// Something emptied on its way back from the disk thread, so that its memory is used again: what one
-/// thread allocates and another one frees is the dearest memory there is. Nobody waits for it: while
-/// one side looks, the other goes without.
+/// An emptied buffer that the disk thread returns to the stream for reuse: memory that one thread
+/// allocates and another frees is expensive. Neither side waits for the lock: if it is taken, the
+/// buffer is not reused.
 #[derive(Debug, Default)]
 struct RecycleSlot<T>(Mutex<Option<T>>);
 
 impl<T: Default> RecycleSlot<T> {
-    /// What came back, or something new.
+    /// The returned buffer, or a new one.
     fn take(&self) -> T {
         let spare = self.0.try_lock().ok();
         spare.and_then(|mut spare| spare.take()).unwrap_or_default()
@@ -168,30 +169,30 @@ impl Disk {
         )
     }
 
-    /// Deletes what a stream left behind, open or not, after everything that was handed over for it:
-    /// below the present folder and those that files were written to before.
+    /// Deletes everything of a stream, open or not, after all jobs sent before: below the current
+    /// output folder and below former ones.
     pub fn discard(&self, withdrawal: Withdrawal, former_roots: Vec<PathBuf>) {
         let _ = self.sender.send(Job::Discard(withdrawal, former_roots));
     }
 
-    /// Completes, where there is nothing else to do, the files of earlier processes that no stream
-    /// goes on with. To be asked for once the streams that go on have their sinks.
+    /// Starts to complete, while the thread is otherwise idle, the files of earlier processes that
+    /// no stream continues. To be called once every continued stream has its sink.
     pub fn complete_orphans(&self) {
         let _ = self.sender.send(Job::CompleteOrphans);
     }
 
-    /// Other settings, for streams that begin from here on.
+    /// Sets the settings for streams that start from now on.
     pub fn reload(&self, settings: RecorderSettings) {
         let _ = self.sender.send(Job::Settings(settings));
     }
 
-    /// What it counts.
+    /// The thread's counters.
     pub fn counters(&self) -> &Arc<DiskCounters> {
         &self.counters
     }
 
-    /// Writes what waits, for as long as `deadline` allows, and ends the thread. A disk that hangs
-    /// in the kernel cannot be waited for: then the thread is left behind, and `false` returned.
+    /// Writes everything that waits until `deadline`, and ends the thread. A write that hangs in
+    /// the kernel cannot be interrupted: then the thread is left running and `false` is returned.
     pub fn stop(self, deadline: Instant) -> bool {
         let _ = self.sender.send(Job::Stop(deadline));
         self.thread.thread().unpark();

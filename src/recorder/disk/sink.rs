@@ -1,4 +1,4 @@
-//! The stream's side of the disk: gathers, measures, and hands over.
+//! The sink of one stream: collects its records in batches and sends them to the disk thread.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -16,23 +16,23 @@ use crate::recorder::record_batch::RecordBatch;
 use crate::recorder::stream_files::MediaChange;
 use crate::stream::Sink;
 
-/// A batch is handed over at this size, also in a flood.
+/// A batch is sent at this size at the latest.
 const BATCH_BYTES: usize = 32 << 10;
 /// The same for packets of audio, video and share.
 const PACKETS_BYTES: usize = 256 << 10;
 
-/// Hands what a stream receives to the disk thread.
+/// Sends what a stream receives to the disk thread.
 #[derive(Debug)]
 pub struct DiskSink {
     key: u64,
     gauge: Arc<Gauge>,
     counters: Arc<DiskCounters>,
     sender: Sender<Job>,
-    /// The disk thread, which may rest.
+    /// The disk thread, to wake it.
     thread: Thread,
     records: RecordBatch,
     packets: PacketBatch,
-    /// Kinds of media that were given up, by their bits.
+    /// Bits of the media kinds that were given up.
     given_up: u32,
 }
 
@@ -62,7 +62,7 @@ impl DiskSink {
             return;
         }
         let bytes = self.records.size();
-        // In a flood the next batch will be as large, else nearly nothing.
+        // In a flood the next batch will be as large; otherwise it will be nearly empty.
         let next = match bytes >= BATCH_BYTES {
             true => RecordBatch::like(&self.records),
             false => self.gauge.spare_records.take(),
@@ -81,7 +81,7 @@ impl DiskSink {
         self.send(bytes, count, Job::Packets(self.key, batch, bytes));
     }
 
-    /// Hands over what may still wait; what may not counts as dropped.
+    /// Sends a batch if the limits allow it; otherwise its records are counted as dropped.
     fn send(&self, bytes: usize, count: u64, job: Job) {
         let all = self.counters.waiting_bytes.load(Relaxed);
         let own = self.gauge.waiting_bytes.load(Relaxed);
@@ -89,7 +89,7 @@ impl DiskSink {
             self.gauge.dropped.fetch_add(count, Relaxed);
             if self.counters.dropped.fetch_add(count, Relaxed) == 0 {
                 log::error!(
-                    "the disk takes nothing and {} MiB wait: records are dropped from here on; \
+                    "disk too slow or failing, {} MiB wait: dropping records; \
                      free or repair the disk under RTMS_OUT",
                     own >> 20
                 );
@@ -138,7 +138,7 @@ impl Sink for DiskSink {
             }
             _ => return,
         };
-        // What was received before came in another form, or on another connection.
+        // Send the packets received before under the previous format or connection first.
         self.hand_over_packets();
         let _ = self.sender.send(job);
     }
@@ -159,8 +159,7 @@ impl Sink for DiskSink {
     }
 }
 
-/// A sink that goes without its stream's end: the thread of the stream panicked. Its files are
-/// completed all the same.
+/// Completes the files even if the stream's thread panicked before `on_end`.
 impl Drop for DiskSink {
     fn drop(&mut self) {
         if std::thread::panicking() {

@@ -1,4 +1,5 @@
-//! The disk thread under trouble: what waits is written in the end, once and in order.
+//! Tests of the disk thread with failing disks: what waits is written in the end, once and in
+//! order.
 
 use std::fs;
 use std::path::Path;
@@ -46,7 +47,7 @@ fn disk(root: &Path) -> Disk {
     .expect("a thread")
 }
 
-/// A stream of another day, so that its folder can be blocked alone.
+/// A stream of another day, so that only its folder can be blocked.
 fn other(stream_id: &str) -> StreamInfo {
     let mut info = info();
     info.stream_id = stream_id.to_owned();
@@ -58,7 +59,7 @@ fn folder(root: &Path, info: &StreamInfo) -> std::path::PathBuf {
     root.join(stream_folder(info.started_ms, &info.id, &info.stream_id))
 }
 
-/// A file where the day's folder should be: the disk refuses this stream until it is gone.
+/// A file where the day's folder should be: writes for this stream fail until it is removed.
 fn block(root: &Path, info: &StreamInfo) -> std::path::PathBuf {
     let folder = folder(root, info);
     let day = folder.ancestors().nth(2).expect("three levels").to_owned();
@@ -75,7 +76,7 @@ fn wait_for(what: &str, mut is_true: impl FnMut() -> bool) {
 }
 
 #[test]
-fn a_troubled_stream_gets_its_turn_while_others_talk() {
+fn a_failing_stream_is_retried_while_others_are_busy() {
     let root = scratch("disk-turn");
     let failing = other("failing");
     let day = block(&root, &failing);
@@ -102,7 +103,7 @@ fn a_troubled_stream_gets_its_turn_while_others_talk() {
 }
 
 #[test]
-fn a_stream_that_lives_again_before_its_end_was_written_goes_on_in_one_file() {
+fn a_stream_restarted_before_its_end_was_written_continues_its_file() {
     let root = scratch("disk-again");
     let again = other("again");
     let day = block(&root, &again);
@@ -134,7 +135,7 @@ fn a_stream_that_lives_again_before_its_end_was_written_goes_on_in_one_file() {
 }
 
 #[test]
-fn what_does_not_fit_into_memory_is_counted_and_told() {
+fn records_above_the_memory_limit_are_counted_in_meta() {
     let root = scratch("disk-drop");
     let failing = other("drop");
     let day = block(&root, &failing);
@@ -163,7 +164,7 @@ fn what_does_not_fit_into_memory_is_counted_and_told() {
 }
 
 #[test]
-fn all_wait_for_a_disk_that_is_far_behind_and_are_told_when_it_is_not() {
+fn all_streams_slow_down_for_a_slow_disk_and_are_woken_afterwards() {
     let root = scratch("disk-behind");
     let failing: Vec<StreamInfo> = (0..4).map(|n| other(&format!("behind {n}"))).collect();
     let day = block(&root, &failing[0]);
@@ -186,14 +187,14 @@ fn all_wait_for_a_disk_that_is_far_behind_and_are_told_when_it_is_not() {
         tv_sec: PATIENCE.as_secs() as i64,
         tv_nsec: 0,
     };
-    assert_eq!(poll(&mut fds, Some(&seconds)), Ok(1), "it is woken");
+    assert_eq!(poll(&mut fds, Some(&seconds)), Ok(1), "the stream is woken");
     assert!(!innocent.is_backlogged());
     drop((innocent, sinks));
     assert!(disk.stop(Instant::now() + PATIENCE));
 }
 
 #[test]
-fn nobody_else_reads_what_is_written() {
+fn other_users_cannot_read_the_files() {
     use std::os::unix::fs::PermissionsExt;
     let scratch = scratch("disk-mode");
     let root = scratch.join("out");
@@ -206,7 +207,7 @@ fn nobody_else_reads_what_is_written() {
     let folder = folder(&root, &info());
     let mode = |path: &Path| {
         fs::metadata(path)
-            .expect("it is there")
+            .expect("the file exists")
             .permissions()
             .mode()
             & 0o7
@@ -219,8 +220,8 @@ fn nobody_else_reads_what_is_written() {
     }
 }
 
-/// What a file system lost could only be seen after a power cut; here it is seen that streams are
-/// synced as a whole, with heads that say how much there is, and that nothing of them is forgotten.
+/// Data loss could only be seen after a power cut. This test checks that streams are synced
+/// together, that headers have the right sizes, and that no record is missing.
 #[test]
 fn many_streams_are_synced_together() {
     let root = scratch("disk-sync");

@@ -1,4 +1,4 @@
-//! The disk's side: takes what streams hand over, writes it, and tries again what failed.
+//! The loop of the disk thread: receives jobs, writes files, retries failed writes.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -23,44 +23,44 @@ use crate::recorder::crash_recovery;
 use crate::recorder::stream_files::Recorder;
 use crate::recorder::withdrawal::delete_stream;
 
-/// How often a disk that refuses is tried again, and how often there is a look at what to sync.
+/// Interval of retries, and of checks for files to sync.
 const TICK: Duration = Duration::from_secs(1);
-/// What was written is made to survive a power cut this long after. Never at once: the disk would do
-/// nothing else. The end of a stream syncs at once.
+/// Files are synced this long after a write. Syncing at once would leave the disk no time for
+/// anything else. At the end of a stream its files are synced at once.
 const SYNC_AFTER: Duration = Duration::from_secs(5);
-/// A stream of which so much was taken is written at once also if more is on its way: from buffers that
-/// are used again.
+/// A stream with this many unwritten bytes is written at once even if more is on its way, so that
+/// its buffers are reused.
 const FLOOD_BYTES: usize = 32 << 10;
-/// Taken from all streams and not yet written, at most. What has come meanwhile is written together:
-/// the further the disk is behind, the more of a stream goes into one call.
+/// Maximum unwritten bytes of all streams. What arrives meanwhile is written together: the slower
+/// the disk, the more bytes of a stream go into one call.
 const ROUND_BYTES: usize = 4 << 20;
-/// Most streams whose files are synced one by one. With more, their file systems are synced as a whole:
-/// at two thousand streams that is one call every five seconds, a hundredth of the CPU, and a power cut
-/// costs no stream more than the seconds since.
+/// Maximum number of streams whose files are synced one by one. With more, whole file systems are
+/// synced: at two thousand streams that is one call every five seconds and 1 % of the CPU, and a
+/// power cut loses at most the same seconds of each stream.
 const SYNCS_EACH_MAX: usize = 16;
 
 pub(super) struct Writer {
     settings: RecorderSettings,
     jobs: Receiver<Job>,
     counters: Arc<DiskCounters>,
-    /// Behind a pointer each: a map has room for twice as many as it holds.
+    /// Boxed, because a map allocates room for up to twice as many entries as it holds.
     entries: HashMap<u64, Box<Entry>>,
-    /// Where the search for orphaned streams has got to.
-    rest: Option<StreamFolders>,
-    /// Streams with something to write, and how much it is in all.
+    /// The remaining folders of the search for orphaned streams.
+    orphans: Option<StreamFolders>,
+    /// Streams with unwritten records, and the bytes of all of them.
     unwritten: Vec<u64>,
     unwritten_bytes: usize,
-    /// Comes also while records keep coming.
+    /// Due also while records keep coming.
     next_tick: Instant,
 }
 
 struct Entry {
     recorder: Recorder,
     gauge: Arc<Gauge>,
-    /// Bytes of records taken and not yet written.
+    /// Bytes of records received and not yet written.
     taken_bytes: usize,
     taken_records: u64,
-    /// Drops told to the recorder so far.
+    /// Drops that the recorder has been given so far.
     dropped: u64,
     is_failing: bool,
     has_ended: bool,
@@ -78,7 +78,7 @@ impl Writer {
             jobs,
             counters,
             entries: HashMap::new(),
-            rest: None,
+            orphans: None,
             unwritten: Vec::new(),
             unwritten_bytes: 0,
             next_tick: Instant::now() + TICK,
@@ -116,7 +116,7 @@ impl Writer {
         }
     }
 
-    /// Writes what was taken.
+    /// Writes the unwritten records of all streams.
     fn write_round(&mut self) {
         self.unwritten_bytes = 0;
         for key in std::mem::take(&mut self.unwritten) {
@@ -131,12 +131,12 @@ impl Writer {
         }
     }
 
-    /// The next job; with nothing to try again and nothing to sync there is no reason to wake.
+    /// The next job. Blocks without a deadline if there is nothing to retry and nothing to sync.
     fn wait(&self) -> Result<Job, RecvTimeoutError> {
         if let Ok(job) = self.jobs.try_recv() {
             return Ok(job);
         }
-        if self.rest.is_some() {
+        if self.orphans.is_some() {
             return Err(RecvTimeoutError::Timeout);
         }
         let is_idle = self
@@ -159,7 +159,7 @@ impl Writer {
             }
             Job::Records(key, mut records, bytes) => {
                 let Some(entry) = self.entries.get_mut(&key) else {
-                    // Its stream was revoked in the meantime.
+                    // Consent for its stream was withdrawn in the meantime.
                     self.released(bytes);
                     return;
                 };
@@ -204,14 +204,14 @@ impl Writer {
                 }
             }
             Job::Discard(withdrawal, former_roots) => self.discard(&withdrawal, former_roots),
-            Job::CompleteOrphans => self.rest = Some(StreamFolders::below(&self.settings.root)),
+            Job::CompleteOrphans => self.orphans = Some(StreamFolders::below(&self.settings.root)),
             Job::Settings(settings) => self.settings = settings,
             Job::Stop(_) => {}
         }
     }
 
-    /// Writes what was taken of a stream, while its lines are in the processor's cache, unless more of it
-    /// is on its way here: that is written together. One in trouble waits for its turn.
+    /// Writes the received records of a stream at once, while they are in the CPU cache. Waits for
+    /// the round if more records are on their way, or if the last write failed.
     fn taken(&mut self, key: u64, bytes: usize) {
         let Some(entry) = self.entries.get_mut(&key) else {
             return;
@@ -228,31 +228,31 @@ impl Writer {
         self.unwritten_bytes += bytes;
     }
 
-    /// One folder of those that earlier processes left.
+    /// Completes one orphaned folder.
     fn complete_next(&mut self) {
-        let Some(mut rest) = self.rest.take() else {
+        let Some(mut orphans) = self.orphans.take() else {
             return;
         };
-        let Some(folder) = rest.next() else { return };
+        let Some(folder) = orphans.next() else { return };
         let mut open = self.entries.values().map(|entry| entry.recorder.folder());
         if !open.any(|own| own == folder) {
-            match crash_recovery::complete(rest.root(), &folder, now_ms()) {
+            match crash_recovery::complete(orphans.root(), &folder, now_ms()) {
                 Ok(true) => log::warn!(
                     "recovered a stream left unfinished folder={}",
                     folder.display()
                 ),
                 Ok(false) => {}
                 Err(error) => log::error!(
-                    "cannot complete what an earlier process left folder={} error=\"{error}\"",
+                    "cannot complete the files of an earlier process folder={} error=\"{error}\"",
                     folder.display()
                 ),
             }
         }
-        self.rest = Some(rest);
+        self.orphans = Some(orphans);
     }
 
-    /// A stream that lives again while its end still waits for the disk goes on in the same files:
-    /// two writers of one file would number and order their records each by itself.
+    /// If the stream was started again before its end was written, its old entry continues: two
+    /// writers of one file would number and order their records independently.
     fn open(&mut self, info: StreamInfo, gauge: Arc<Gauge>) -> Entry {
         let old = self
             .entries
@@ -292,7 +292,8 @@ impl Writer {
         }
     }
 
-    /// Writes what waits for a stream, and drops the stream once it has ended and all is written.
+    /// Writes the waiting records of a stream, and removes the stream once it has ended and
+    /// everything is written.
     fn write(&mut self, key: u64) {
         let Some(entry) = self.entries.get_mut(&key) else {
             return;
@@ -348,7 +349,7 @@ impl Writer {
         }
     }
 
-    /// So many bytes wait no more.
+    /// Subtracts bytes from the waiting total, and wakes the streams if it falls below the mark.
     fn released(&self, bytes: usize) {
         let before = self.counters.waiting_bytes.fetch_sub(bytes, Relaxed);
         if before > ALL_BACKLOG_BYTES && before - bytes <= ALL_BACKLOG_BYTES {
@@ -389,7 +390,7 @@ impl Writer {
         }
     }
 
-    /// One call for each file system, which is most often one call.
+    /// One syncfs(2) per file system; usually there is only one.
     fn sync_all(&mut self, keys: &[u64]) {
         let mut devices: HashMap<u64, Vec<u64>> = HashMap::new();
         for key in keys {
@@ -419,7 +420,7 @@ impl Writer {
         }
     }
 
-    /// Tells that a stream's files may be lost in a power cut.
+    /// Logs a failed sync: a power cut may lose these files.
     fn note(&self, key: u64, synced: io::Result<()>) {
         let (Err(error), Some(entry)) = (synced, self.entries.get(&key)) else {
             return;
@@ -462,7 +463,7 @@ impl Writer {
         roots.push(self.settings.root.clone());
         let rest = delete_stream(&roots, id.as_deref(), stream_id);
         match (files, rest) {
-            // Ordered before, in this process or the one before.
+            // Ordered before, by this process or an earlier one.
             (Ok(0), Ok(0)) if *is_repeat => {
                 log::debug!("consent withdrawn: nothing is left stream={stream_id}");
             }
@@ -485,8 +486,7 @@ impl Writer {
         }
     }
 
-    /// What is still in the queue is written too; a disk in trouble gets its chance until the
-    /// deadline.
+    /// Handles the jobs still in the queue, and retries failing writes until the deadline.
     fn stop(mut self, deadline: Instant) {
         while let Ok(job) = self.jobs.try_recv() {
             self.handle(job);
@@ -496,7 +496,7 @@ impl Writer {
             for key in keys {
                 self.write(key);
                 if let Some(entry) = self.entries.get_mut(&key) {
-                    // Syncing is worth a try only; the files are whole as they are.
+                    // A failed sync is ignored here: the records are written.
                     let _ = entry.recorder.sync();
                 }
             }
@@ -508,7 +508,7 @@ impl Writer {
         }
         for entry in self.entries.values().filter(|entry| entry.is_failing) {
             log::error!(
-                "lost at the end stream={} folder={} records={}",
+                "records lost at shutdown stream={} folder={} records={}",
                 entry.recorder.info().stream_id,
                 entry.recorder.folder().display(),
                 entry.taken_records
@@ -523,7 +523,7 @@ impl Entry {
         own.stream_id == info.stream_id && own.id == info.id
     }
 
-    /// What was taken waits no more. Returns how much it was.
+    /// Resets the unwritten bytes, which are written or dropped now. Returns how many they were.
     fn release(&mut self) -> usize {
         let bytes = std::mem::take(&mut self.taken_bytes);
         let before = self.gauge.waiting_bytes.fetch_sub(bytes, Relaxed);
@@ -533,7 +533,7 @@ impl Entry {
         bytes
     }
 
-    /// Wakes the stream, which may have waited for us.
+    /// Wakes the stream, which may be slowed down by its backlog.
     fn wake(&self) {
         if let Some(waker) = self.gauge.waker.get() {
             waker.wake();

@@ -1,4 +1,4 @@
-//! Subtitles: WebVTT and SubRip cues, and plain text, for one phrase.
+//! Subtitle cues (WebVTT and SubRip) and plain text lines for one phrase.
 #![cfg_attr(
     not(test),
     deny(
@@ -16,22 +16,22 @@ use crate::domain::decimal::{fill, number};
 use crate::domain::phrase::Phrase;
 use crate::domain::text::{one_line, speaker};
 
-/// What a WebVTT file begins with.
+/// First bytes of a WebVTT file.
 pub const VTT_HEADER: &str = "WEBVTT\n\n";
 
-/// The running number and time of a subtitle file: both only grow, so that a player that reads in
-/// order never meets a cue out of order, in whatever order people spoke.
+/// Number and time of the last cue. Both only grow, because players read cues in order, while
+/// phrases of several speakers may overlap.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Position {
     /// Number of the last cue.
     pub number: u64,
-    /// Begin of the last cue, in milliseconds from zero.
+    /// Start of the last cue, in milliseconds from zero.
     pub start_ms: u64,
 }
 
 impl Position {
-    /// The place of the next cue, for a phrase that began at `start_ms` of a stream that began at
-    /// `zero_ms`, and its end. A cue has a length, or players drop it.
+    /// Start and end of the next cue, for a phrase in a stream that began at `zero_ms`. Every cue
+    /// has a duration, because players drop cues without one.
     fn next(&mut self, zero_ms: u64, phrase: &Phrase<'_>) -> (u64, u64) {
         self.number += 1;
         self.start_ms = self.start_ms.max(phrase.start_ms.saturating_sub(zero_ms));
@@ -40,7 +40,7 @@ impl Position {
     }
 }
 
-/// A WebVTT cue with a voice tag, and the blank line that ends it.
+/// A WebVTT cue with a voice tag, and the blank line after it.
 pub fn vtt(out: &mut Vec<u8>, position: &mut Position, zero_ms: u64, phrase: &Phrase<'_>) {
     head(out, position, zero_ms, phrase, b'.');
     out.extend_from_slice(b"<v ");
@@ -50,8 +50,8 @@ pub fn vtt(out: &mut Vec<u8>, position: &mut Position, zero_ms: u64, phrase: &Ph
     out.extend_from_slice(b"\n\n");
 }
 
-/// A SubRip cue and the blank line that ends it. SubRip has no escapes: an arrow, which would pass
-/// for a time line, is written as a character.
+/// A SubRip cue and the blank line after it. SubRip has no escapes: `-->` in a text would look like
+/// a time line and is written as an arrow character.
 pub fn srt(out: &mut Vec<u8>, position: &mut Position, zero_ms: u64, phrase: &Phrase<'_>) {
     head(out, position, zero_ms, phrase, b',');
     let line = format!("{}: {}", name(phrase), one_line(&phrase.text)).replace("-->", "→");
@@ -107,7 +107,7 @@ pub fn position_at_end(tail: &str) -> Option<Position> {
     position
 }
 
-/// `12:04:31.250`; the hours go on after 99.
+/// A timestamp, `12:04:31.250`; hours may be more than 99.
 fn stamp(out: &mut Vec<u8>, ms: u64, point: u8) {
     let mut text = *b"00:00:00.000";
     clock(&mut text, ms / 1000);
@@ -120,7 +120,7 @@ fn stamp(out: &mut Vec<u8>, ms: u64, point: u8) {
     out.extend_from_slice(&text);
 }
 
-/// Hours, minutes and seconds into `00:00:00`.
+/// Writes hours, minutes and seconds into `00:00:00`.
 fn clock(text: &mut [u8], seconds: u64) {
     fill(&mut text[0..2], seconds / 3600);
     fill(&mut text[3..5], seconds / 60 % 60);
@@ -138,7 +138,7 @@ fn parse_stamp(text: &str) -> Option<u64> {
     seconds.checked_mul(1000)?.checked_add(ms.parse().ok()?)
 }
 
-/// WebVTT cue text: `<` and `&` begin something, and `-->` needs its `>`.
+/// WebVTT cue text: `<`, `&` and `-->` have a meaning there and are escaped.
 fn escape(out: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
     let mut from = 0;
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_is_said_breaks_a_cue() {
+    fn no_text_breaks_a_cue() {
         let evil = "a --> b\n\n99\n00:00:00.000 --> 01:00:00.000\n<c>&amp;\u{1b}\r\n";
         assert_eq!(
             cues(vtt, &[phrase(evil)]),
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn the_position_is_found_again() {
+    fn the_position_is_read_from_a_files_end() {
         assert_eq!(position_at_end(VTT_HEADER), None);
         assert_eq!(position_at_end(""), None);
         let text = cues(srt, &[phrase("a"), phrase("b")]);

@@ -1,4 +1,4 @@
-//! The files of what is said: one for each format that is wanted.
+//! Transcript files of one stream: one per requested format.
 
 pub mod cues;
 
@@ -12,7 +12,7 @@ use crate::domain::phrase::{Change, Phrase};
 use crate::protocol::stamp::AHEAD_MS_MAX;
 use cues::{Position, VTT_HEADER};
 
-/// Name of the file of JSON lines, from which a restart learns what was written last.
+/// Name of the JSONL transcript, from which a restart reads the last written phrases.
 pub const JSONL_NAME: &str = "transcript.jsonl";
 
 /// Which transcript files are written: `RTMS_TRANSCRIPT`.
@@ -67,8 +67,9 @@ pub struct Transcripts {
 }
 
 impl Transcripts {
-    /// In that folder, new or continued. The stream's zero was `elapsed_ms` ago: a cue that says it
-    /// began much later had a stamp that cannot be true, and the next one need not follow it.
+    /// Opens the files in that folder, new or continued. `elapsed_ms` is the time since the
+    /// stream's zero: a cue that starts much later had a wrong timestamp, and the next cue need not
+    /// come after it.
     pub fn open(folder: &Arc<Path>, elapsed_ms: u64, formats: TranscriptFormats) -> Transcripts {
         let file = |wanted: bool, name, header, end| {
             wanted.then(|| AppendFile::new(folder, name, header, end))
@@ -90,8 +91,8 @@ impl Transcripts {
         }
     }
 
-    /// How many phrases an earlier process wrote. The files know; `known` is what `meta.json` says,
-    /// which a crash leaves behind.
+    /// Number of phrases that an earlier process wrote, counted in the files. `known` is the number
+    /// in `meta.json`, which is old after a crash; used if no file can be counted.
     pub fn count_written(&self, known: u64) -> u64 {
         let lines = |file: &Option<AppendFile>| file.as_ref()?.count_lines().ok();
         let subtitles = self.vtt.iter().chain(&self.srt);
@@ -101,12 +102,12 @@ impl Transcripts {
         jsonl.unwrap_or(known).max(others.unwrap_or(0))
     }
 
-    /// Adds a phrase. `zero_ms` is zero of the subtitles' time, Unix milliseconds.
+    /// Adds a phrase. `zero_ms` is the zero of subtitle times, Unix milliseconds.
     pub fn push(&mut self, lines: &Lines, zero_ms: u64, phrase: &Phrase<'_>) {
         if let Some(file) = &mut self.jsonl {
             lines.phrase(file.record_buf(), phrase);
         }
-        // What was said cannot be unsaid in a file that only grows, and a subtitle that says it again
+        // An append-only file cannot delete a phrase, and a further subtitle with the deleted text
         // would be worse.
         if phrase.change == Change::Delete {
             return;
@@ -122,7 +123,7 @@ impl Transcripts {
         }
     }
 
-    /// Each of them.
+    /// The files.
     pub fn files(&mut self) -> impl Iterator<Item = &mut AppendFile> {
         let subtitles = self.vtt.iter_mut().chain(&mut self.srt);
         let texts = self.jsonl.iter_mut().chain(&mut self.txt);

@@ -1,4 +1,4 @@
-//! What is in a picture: just enough to tell its size, and to lay H.264 out as one stream.
+//! Parsers for picture headers: sizes of JPEG, PNG and H.264, and conversion of H.264 to Annex B.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ pub fn jpeg_size(bytes: &[u8]) -> Option<Size> {
             continue;
         }
         let length = usize::from(u16::from_be_bytes([*rest.get(2)?, *rest.get(3)?]));
-        // C4, C8 and CC share the range of frame headers and are none.
+        // C4, C8 and CC are in the range of frame headers but are none.
         if matches!(marker, 0xc0..=0xcf) && !matches!(marker, 0xc4 | 0xc8 | 0xcc) {
             let number = |at: usize| {
                 Some(u32::from(u16::from_be_bytes([
@@ -44,8 +44,8 @@ pub fn png_size(bytes: &[u8]) -> Option<Size> {
     Some((number(8)?, number(12)?))
 }
 
-/// H.264 as Annex B, whatever packing it comes in: start codes as they are, lengths of four bytes
-/// replaced by start codes, a bare unit given one.
+/// Converts H.264 to Annex B: start codes are kept, lengths of four bytes are replaced by start
+/// codes, a bare unit gets one.
 pub fn annex_b(bytes: &[u8]) -> Cow<'_, [u8]> {
     if bytes.starts_with(&[0, 0, 1]) || bytes.starts_with(&[0, 0, 0, 1]) || bytes.is_empty() {
         return Cow::Borrowed(bytes);
@@ -72,8 +72,8 @@ pub fn annex_b(bytes: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
-/// What a piece of Annex B says about itself: its size, if it carries a sequence parameter set, and
-/// whether a decoder can begin with it.
+/// The size of a picture, if these Annex B bytes contain a sequence parameter set, and whether a
+/// decoder can start with them.
 pub fn h264_facts(bytes: &[u8]) -> (Option<Size>, bool) {
     let (mut size, mut is_key) = (None, false);
     let mut at = 0;
@@ -92,7 +92,7 @@ fn start_code(bytes: &[u8]) -> Option<usize> {
     bytes.windows(3).position(|three| three == [0, 0, 1])
 }
 
-/// Longest sequence parameter set that is looked at; real ones have some dozen bytes.
+/// Longest sequence parameter set that is parsed; real ones have a few dozen bytes.
 const SPS_BYTES_MAX: usize = 512;
 
 /// The size in a sequence parameter set without its first byte (ITU-T H.264, 7.3.2.1.1).
@@ -188,7 +188,7 @@ impl Bits<'_> {
         Some(u32::from(bit))
     }
 
-    /// An Exp-Golomb number (ITU-T H.264, 9.1); none of ours has more than 17 bits.
+    /// An Exp-Golomb number (ITU-T H.264, 9.1) of at most 17 bits.
     fn number(&mut self) -> Option<u32> {
         let mut zeros = 0;
         while self.bit()? == 0 {
@@ -247,10 +247,10 @@ mod tests {
     }
 
     #[test]
-    fn a_sequence_parameter_set() {
+    fn the_size_in_a_sequence_parameter_set() {
         let clip = include_bytes!("../../demo/media/clips/clip.h264");
         assert_eq!(h264_facts(clip), (Some((320, 180)), true));
-        // Cut or bent anywhere, it is some size or none, and no panic.
+        // Truncated or corrupted anywhere, it gives some size or none, and never panics.
         for end in 0..80 {
             let _ = h264_facts(&clip[..end]);
             let mut bent = clip[..80].to_vec();

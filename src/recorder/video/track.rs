@@ -1,5 +1,5 @@
-//! Video or share of one stream: `video.h264`, or single pictures in `video/`, and an index of both
-//! in `video/frames.jsonl`; the same with `share`.
+//! Video or share files of one stream: `video.h264`, or single pictures in `video/`, and an index
+//! of both in `video/frames.jsonl`; the same with `share`.
 
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
@@ -20,18 +20,18 @@ use crate::recorder::packet_batch::DecodedPacket;
 use crate::recorder::path::safe_name;
 use crate::recorder::sparse_file::SparseFile;
 
-/// Frames remembered, to know what is received twice.
+/// How many frames are remembered, to detect repeats.
 const RECENT_MAX: usize = 64;
 
-/// Zoom keeps a lost stream open for no longer than 65 s, and so sends nothing older again.
+/// Zoom keeps a lost stream open for at most 65 s, so it repeats nothing older.
 const REPLAY_MS_MAX: u64 = 65_000;
-/// Most parts of an H.264 file, however often it is removed.
+/// Maximum parts of an H.264 file, however often it is deleted.
 const PARTS_MAX: u32 = 1000;
 
-/// What a picture is called while it is written.
+/// Name of a picture file while it is written.
 const UNFINISHED: &str = ".picture.new";
 
-/// Pictures, of cameras or of a shared screen.
+/// Pictures from cameras or from a shared screen.
 #[derive(Debug)]
 pub struct VideoTrack {
     /// `video` or `share`.
@@ -51,11 +51,11 @@ pub struct VideoTrack {
     size: Option<Size>,
     recent: VecDeque<u64>,
     newest_ms: u64,
-    /// What was stamped before this had been received when the connection, or the process, was lost.
-    seam_ms: u64,
+    /// Pictures with earlier timestamps were received before the last reconnect or restart.
+    replay_until_ms: u64,
 }
 
-/// The index of a kind, from the stream's folder.
+/// Path of the index of a kind, relative to the stream's folder.
 fn index_name(kind: &str) -> &'static str {
     match kind {
         "video" => "video/frames.jsonl",
@@ -64,12 +64,12 @@ fn index_name(kind: &str) -> &'static str {
 }
 
 impl VideoTrack {
-    /// Whether an earlier process left pictures of that kind in a stream's folder.
-    pub fn are_in(folder: &Path, kind: &str) -> bool {
+    /// Whether an earlier process left an index of that kind in a stream's folder.
+    pub fn exist_in(folder: &Path, kind: &str) -> bool {
         folder.join(index_name(kind)).exists()
     }
 
-    /// Pictures of a new or a continued stream, in that stream's folder.
+    /// Opens the files of a new or continued stream in its folder.
     pub fn open(kind: &'static str, folder: &Arc<Path>, codec: VideoCodec) -> VideoTrack {
         let index = index_name(kind);
         let last = tail(&folder.join(index), "\n").unwrap_or_default();
@@ -93,10 +93,10 @@ impl VideoTrack {
             size: None,
             recent: VecDeque::new(),
             newest_ms: 0,
-            seam_ms: last["timestamp_ms"].as_u64().unwrap_or(0),
+            replay_until_ms: last["timestamp_ms"].as_u64().unwrap_or(0),
         };
         if last.is_object() {
-            // Of a process that was killed in the middle; the index does not know it.
+            // Left by a process that was killed while writing it; the index does not list it.
             let _ = fs::remove_file(folder.join(kind).join(UNFINISHED));
         }
         let number = |key: &str| last[key].as_u64();
@@ -112,7 +112,7 @@ impl VideoTrack {
         pictures
     }
 
-    /// What the index does not know was torn, and is cut.
+    /// Continues an H.264 file. What the index does not list is cut off.
     fn resume_stream(&mut self, known: u64) {
         let path = self.stream_path();
         let length = match fs::metadata(&path) {
@@ -131,7 +131,8 @@ impl VideoTrack {
         self.stream = Some(SparseFile::new(path, length.min(known)));
     }
 
-    /// The H.264 file was removed. Offsets in the index are of that file, so another one follows.
+    /// Starts another H.264 file after the current one was deleted: offsets in the index belong to
+    /// one file.
     fn next_part(&mut self) {
         let removed = self.stream_path();
         self.stream = None;
@@ -159,22 +160,22 @@ impl VideoTrack {
         self.folder.join(self.stream_name())
     }
 
-    /// How it is coded from here on.
+    /// Sets the codec of the frames that follow.
     pub fn set_codec(&mut self, codec: VideoCodec) {
         self.codec = codec;
     }
 
-    /// The connection is another one: Zoom may send again what it sent on the one before.
+    /// To be called after a reconnect: Zoom may send again what it sent on the previous connection.
     pub fn on_reconnect(&mut self) {
-        self.seam_ms = self.seam_ms.max(self.newest_ms);
+        self.replay_until_ms = self.replay_until_ms.max(self.newest_ms);
     }
 
-    /// Takes up what `meta.json` knew.
+    /// Sets the time of the first picture that `meta.json` has.
     pub fn set_first_ms(&mut self, first_ms: u64) {
         self.first_ms = first_ms;
     }
 
-    /// What `meta.json` tells; `None` before the first picture.
+    /// The entry in `meta.json`; `None` before the first picture.
     pub fn facts(&self, started_ms: u64) -> Option<Value> {
         if self.count == 0 {
             return None;
@@ -192,8 +193,8 @@ impl VideoTrack {
         }))
     }
 
-    /// Adds a frame; [`VideoTrack::write`] writes it. Returns whether `meta.json` has to be written
-    /// again; `None` for a frame without content.
+    /// Adds a frame; [`VideoTrack::write`] writes it. Returns whether `meta.json` must be written;
+    /// `None` for a frame without content.
     pub fn push(&mut self, frame: &DecodedPacket<'_>) -> Option<bool> {
         let DecodedPacket {
             timestamp_ms: stamp_ms,
@@ -208,12 +209,14 @@ impl VideoTrack {
         let mut hasher = DefaultHasher::new();
         user_id.hash(&mut hasher);
         let digest = digest(stamp_ms, bytes) ^ hasher.finish();
-        // Zoom sends again what it has kept for a minute at most; what is older is another clock's.
-        let is_replay =
-            stamp_ms < self.seam_ms && stamp_ms.saturating_add(REPLAY_MS_MAX) >= self.seam_ms;
-        // Two pictures of one whole second may be alike, and both were sent.
-        let is_fine = stamp_ms % 1000 != 0 || stamp_ms < self.newest_ms || stamp_ms <= self.seam_ms;
-        if is_replay || is_fine && self.recent.contains(&digest) {
+        // Zoom repeats what it kept for about a minute; an older timestamp comes from another
+        // clock.
+        let is_replay = stamp_ms < self.replay_until_ms
+            && stamp_ms.saturating_add(REPLAY_MS_MAX) >= self.replay_until_ms;
+        // Two pictures within one whole second may be identical, and both were sent.
+        let may_repeat =
+            stamp_ms % 1000 != 0 || stamp_ms < self.newest_ms || stamp_ms <= self.replay_until_ms;
+        if is_replay || may_repeat && self.recent.contains(&digest) {
             return Some(false);
         }
         self.newest_ms = self.newest_ms.max(stamp_ms);
@@ -259,7 +262,7 @@ impl VideoTrack {
                 }
             }
         };
-        // What is new against the frame before; of the first everything is.
+        // Fields that differ from the previous frame; all of them for the first frame.
         let mut changed = Vec::new();
         if self.user_id.as_ref() != Some(user_id) {
             self.user_id = Some(user_id.clone().into_owned());
@@ -287,8 +290,8 @@ impl VideoTrack {
         Some(is_first || self.count == 1)
     }
 
-    /// Writes what waits: pictures first, so that the index never names what is not there. After an
-    /// error it still waits.
+    /// Writes everything that waits: pictures first, so that the index never lists a missing one.
+    /// After an error it still waits.
     pub fn write(&mut self) -> io::Result<()> {
         if let Some(stream) = &mut self.stream {
             stream.write()?;
@@ -305,8 +308,8 @@ impl VideoTrack {
         Ok(())
     }
 
-    /// Makes what is written survive a power cut: pictures, the index, and their names. The name of
-    /// `video.h264` and of the folder is for the recorder.
+    /// Syncs the pictures, the index, and their folder. The recorder syncs the folder that holds
+    /// `video.h264`.
     pub fn sync(&mut self) -> io::Result<()> {
         if let Some(stream) = &mut self.stream {
             stream.sync()?;
@@ -316,7 +319,7 @@ impl VideoTrack {
         while let Some(name) = self.unsynced.last() {
             match File::open(folder.join(name)) {
                 Ok(file) => file.sync_data()?,
-                // Somebody took it away.
+                // The picture was deleted.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -330,8 +333,8 @@ impl VideoTrack {
         Ok(())
     }
 
-    /// Looks whether what was written is still in its folder. Returns whether a new part of the
-    /// H.264 file is due because the last one was removed.
+    /// Checks that the files are still in their folder. Returns whether the H.264 file was deleted,
+    /// so that a new part follows.
     pub fn verify_linked(&mut self) -> io::Result<bool> {
         self.index.verify_linked()?;
         let stream = self.stream.as_ref();
@@ -342,7 +345,7 @@ impl VideoTrack {
         Ok(is_removed)
     }
 
-    /// Notes that the whole file system was synced.
+    /// To be called after the whole file system was synced.
     pub fn synced(&mut self) {
         if let Some(stream) = &mut self.stream {
             stream.synced();
@@ -351,12 +354,12 @@ impl VideoTrack {
         self.index.synced();
     }
 
-    /// Whether something written could still be lost in a power cut.
+    /// Whether a power cut could lose something that was written.
     pub fn is_unsynced(&self) -> bool {
         self.index.is_unsynced()
     }
 
-    /// Forgets what waits.
+    /// Drops everything that waits.
     pub fn discard(&mut self) {
         if let Some(stream) = &mut self.stream {
             stream.discard();
@@ -367,7 +370,7 @@ impl VideoTrack {
     }
 }
 
-/// `00000012-1767000001000-16778240.jpg`.
+/// File name of a picture: `00000012-1767000001000-16778240.jpg`.
 fn still_name(number: u64, stamp_ms: u64, user_id: &Id<'_>, codec: VideoCodec) -> String {
     let user = match user_id {
         Id::Number(n) => n.to_string(),
@@ -376,7 +379,7 @@ fn still_name(number: u64, stamp_ms: u64, user_id: &Id<'_>, codec: VideoCodec) -
     format!("{number:08}-{stamp_ms}-{user}.{}", codec.name())
 }
 
-/// A reader sees a whole picture or none.
+/// Writes a picture by a rename: a reader sees a whole picture or none.
 fn write_still(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = folder.join(UNFINISHED);
     let mut file = match create_file(&temporary) {
@@ -424,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn h264_goes_on_after_a_crash() {
+    fn h264_is_continued_after_a_crash() {
         let folder = scratch("pictures-h264");
         let clip = include_bytes!("../../demo/media/clips/clip.h264");
         let mut first = VideoTrack::open("video", &folder, VideoCodec::H264);
@@ -436,7 +439,7 @@ mod tests {
         );
         assert_eq!(push(&mut first, T, 1, "Ada", b""), None);
         push(&mut first, T + 40, 2, "Bo", &[0x41, 1, 2, 3, 4, 5]);
-        first.write().expect("the disk is well");
+        first.write().expect("writable");
         drop(first);
         let path = folder.join("video.h264");
         let mut torn = fs::read(&path).expect("readable");
@@ -445,7 +448,7 @@ mod tests {
 
         let mut second = VideoTrack::open("video", &folder, VideoCodec::H264);
         push(&mut second, T + 80, 2, "Bo", &[0, 0, 1, 0x41]);
-        second.write().expect("the disk is well");
+        second.write().expect("writable");
         let bytes = fs::read(&path).expect("readable");
         assert_eq!(bytes.len(), clip.len() + 10 + 4);
         let lines = index(&folder, "video");
@@ -461,32 +464,32 @@ mod tests {
         assert_eq!(lines[2]["frame"], 2);
     }
 
-    /// Removed while it grows, and again while the server is down.
+    /// Deleted while it is open, and again while the server is down.
     #[test]
-    fn a_removed_h264_file_goes_on_in_a_new_part() {
+    fn a_deleted_h264_file_is_continued_in_a_new_part() {
         let folder = scratch("video-removed");
         let mut track = VideoTrack::open("video", &folder, VideoCodec::H264);
         let frame = [0, 0, 1, 0x41, 9];
         let path = |name: &str| folder.join(name);
         push(&mut track, T, 1, "Ada", &frame);
-        track.write().expect("the disk is well");
+        track.write().expect("writable");
         assert!(!track.verify_linked().expect("the disk is well"));
         fs::remove_file(path("video.h264")).expect("removable");
         assert!(track.verify_linked().expect("the disk is well"));
         assert!(!track.verify_linked().expect("the disk is well"), "once");
         push(&mut track, T + 1, 1, "Ada", &frame);
-        track.write().expect("the disk is well");
+        track.write().expect("writable");
         fs::remove_file(path("video.2.h264")).expect("removable");
 
         let mut track = VideoTrack::open("video", &folder, VideoCodec::H264);
         for n in 2..4 {
             push(&mut track, T + n, 1, "Ada", &frame);
         }
-        track.write().expect("the disk is well");
+        track.write().expect("writable");
         drop(track);
         let mut track = VideoTrack::open("video", &folder, VideoCodec::H264);
         push(&mut track, T + 4, 1, "Ada", &frame);
-        track.write().expect("the disk is well");
+        track.write().expect("writable");
         let facts = track.facts(T).expect("pictures");
         assert_eq!(facts["file"], "video.3.h264");
         let found: Vec<(Value, Value)> = index(&folder, "video")
@@ -515,7 +518,7 @@ mod tests {
             push(&mut pictures, T + n, 1, "../../Ada", jpeg);
         }
         push(&mut pictures, u64::MAX, u64::MAX, "", b"no picture");
-        pictures.write().expect("the disk is well");
+        pictures.write().expect("writable");
         let lines = index(&folder, "share");
         assert_eq!(lines.len(), 4);
         for line in &lines {
