@@ -1,4 +1,5 @@
-//! How the rest of the program speaks to a running daemon: through its inbox, like all else.
+//! A handle to a running daemon for the other threads of the program: it sends events to the
+//! daemon's inbox.
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -10,7 +11,7 @@ use crate::domain::rest::ControlRequest;
 use crate::inbox;
 use crate::zoom_api::{self, OnlineCheck};
 
-/// Speaks to a running daemon from elsewhere; clones speak to the same one.
+/// Sends requests to a running daemon; clones send to the same one.
 #[derive(Debug, Clone)]
 pub struct Handle {
     sender: inbox::Sender<Event>,
@@ -21,29 +22,32 @@ impl Handle {
         Handle { sender }
     }
 
-    /// Ends it: [`Daemon::run`](super::Daemon::run) returns within [`GRACE`](super::GRACE) and a little.
+    /// Ends it: [`Daemon::run`](super::Daemon::run) returns within [`GRACE`](super::GRACE) and a
+    /// few milliseconds.
     pub fn stop(&self) {
         self.sender.send_always(Event::Stop);
     }
 
-    /// The machine slept: connections are dead without knowing it.
+    /// To be called after the system resumed from suspend: connections may be dead without an
+    /// error.
     pub fn system_resumed(&self) {
         self.sender.send_always(Event::SystemResumed);
     }
 
-    /// Asks the daemon how it is. `None` if it has ended, its inbox is full, or it does not answer
-    /// in time.
+    /// Asks the daemon for its status. `None` if it has ended, its inbox is full, or it does not
+    /// answer in time.
     pub fn status(&self, within: Duration) -> Option<StatusSnapshot> {
         self.ask(within, Event::Status)
     }
 
-    /// Asks for signs of life, and has the threads behind the daemon turn for the next time.
+    /// Asks for the daemon's heartbeat, and makes its threads take one more turn for the next
+    /// heartbeat.
     pub fn heartbeat(&self, within: Duration) -> Option<Heartbeat> {
         self.ask(within, Event::Heartbeat)
     }
 
-    /// Makes a REST call as the server would, on this thread: it takes as long as Zoom does. `None` if
-    /// the daemon does not say within that time what to call with.
+    /// Makes a REST call with the server's settings, on the caller's thread, which waits for Zoom's
+    /// answer. `None` if the daemon does not answer in time.
     ///
     /// # Errors
     /// Zoom refuses, cannot be reached, or issues no token.
@@ -63,12 +67,12 @@ impl Handle {
         Some(api.check_online())
     }
 
-    /// Hands other settings over: all of them or, with an error, none. `None` if the daemon does
-    /// not answer in time. It reads files (certificate, stored tokens), so it may wait for a disk.
+    /// Replaces the settings: all of them or, on an error, none. `None` if the daemon does not
+    /// answer in time. Reads files (certificate, stored tokens), so it may wait for a disk.
     ///
-    /// What begins from then on goes by the new settings: streams, calls, webhooks. Running streams
-    /// keep media, formats and folder; a new secret of their app signs their next handshake.
-    /// Meetings whose start was given up are tried again. As they were at the start remain: the
+    /// Everything that starts afterwards uses the new settings: streams, REST calls, webhooks.
+    /// Running streams keep media, formats and folder; a new secret of their app signs their next
+    /// handshake. Meetings whose start had failed for good are tried again. Not changed are the
     /// listeners, `state`, `ca_file`, and whether there are files and standard output at all.
     ///
     /// # Errors
@@ -98,7 +102,8 @@ impl Handle {
 
     fn ask<T>(&self, within: Duration, event: impl FnOnce(SyncSender<T>) -> Event) -> Option<T> {
         let (reply, answer) = sync_channel(1);
-        // With a place like a webhook's, so that who asks a daemon that hangs fills nothing.
+        // Reserves a place like a webhook does, so that requests to a daemon that hangs cannot fill
+        // its memory.
         self.sender.reserve()?.send(event(reply));
         answer.recv_timeout(within).ok()
     }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 /// Fewer streams leave too little memory to be worth a call.
 const STREAMS_MIN: usize = 16;
 
-/// How long after an end: by then the disk has closed the stream's files. Ends that follow put it off.
+/// Delay after the last end: by then the disk thread has closed the stream's files. Each further
+/// end restarts it.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// The largest number of streams since the last call, and when the next call is due.
@@ -21,7 +22,7 @@ impl TrimPolicy {
         self.peak = self.peak.max(running);
     }
 
-    /// A stream ended; so many run still.
+    /// A stream ended; `running` are left.
     pub(super) fn on_end(&mut self, now: Instant, running: usize) {
         if self.peak >= STREAMS_MIN && running <= self.peak / 2 {
             self.due = Some(now + QUIET);
@@ -43,8 +44,8 @@ impl TrimPolicy {
     }
 }
 
-/// Has the allocator give back whatever it does not use. It never does so by itself but for what lies
-/// at the end of an arena.
+/// Makes the allocator return all unused memory to the system. By itself it returns only what is at
+/// the end of an arena.
 #[cfg(target_env = "gnu")]
 #[expect(
     unsafe_code,
@@ -59,7 +60,7 @@ pub(super) fn trim_heap() {
     }
 }
 
-/// Other allocators give back by themselves, or cannot be asked.
+/// Other allocators return memory by themselves, or have no such call.
 #[cfg(not(target_env = "gnu"))]
 pub(super) fn trim_heap() {}
 

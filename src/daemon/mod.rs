@@ -1,7 +1,7 @@
 //! The daemon: one inbox, one loop, and everything that it starts and joins.
 //!
-//! It holds no rule: what follows from an event is decided by the [`Coordinator`]; this carries it
-//! out. Nothing here waits for the network or for a disk.
+//! It decides nothing: the [`Coordinator`] returns actions for each event, and the daemon carries
+//! them out. Nothing here waits for the network or for a disk.
 
 pub(crate) mod handle;
 pub(crate) mod heap_trim;
@@ -56,14 +56,14 @@ pub use handle::Handle;
 pub use settings::{DEFAULT_AUTO_START, DEFAULT_BUFFER_DATA, OnExit, OnRevoked, Settings};
 pub use shutdown::GRACE;
 
-/// Most webhooks that wait for the daemon. Each takes microseconds; a full inbox is answered 503,
-/// and Zoom delivers again.
+/// Maximum webhooks that wait for the daemon. Each takes microseconds; if the inbox is full, a
+/// webhook is answered 503, and Zoom sends it again.
 const INBOX_MAX: usize = 8192;
 
-/// In a storm of webhooks what a restart needs is saved at least this often.
+/// While webhooks keep coming, the state is saved at least this often.
 const SAVE_EVERY: Duration = Duration::from_millis(50);
 
-/// Makes further sinks for a stream: the way in for those who embed us.
+/// Makes additional sinks for a stream; the extension point for embedders.
 pub type SinkFactory = dyn Fn(&StreamInfo) -> Vec<Box<dyn Sink>> + Send;
 
 /// Why the daemon cannot start, or cannot use other settings.
@@ -116,10 +116,10 @@ impl From<io::Error> for Error {
     }
 }
 
-/// Everything that makes the daemon do something.
+/// Inputs of the daemon's loop.
 #[derive(Debug)]
 enum Event {
-    /// Zoom said something, and was answered 200.
+    /// A Zoom event that was answered 200.
     Accepted(Accepted),
     Called(Box<Outcome>),
     Ended(String),
@@ -128,13 +128,14 @@ enum Event {
     Checkpoint,
     Status(SyncSender<StatusSnapshot>),
     Heartbeat(SyncSender<Heartbeat>),
-    /// Which client is in use.
+    /// Asks for the REST client in use.
     Api(SyncSender<Arc<Api>>),
     Reload(Box<Reload>, SyncSender<()>),
     Stop,
 }
 
-/// Other settings, and what is made of them by reading files: outside, for the loop waits for no disk.
+/// New settings, and what was made of them by reading files. The caller does that, because the loop
+/// must not wait for a disk.
 #[derive(Debug)]
 struct Reload {
     settings: Settings,
@@ -154,11 +155,11 @@ pub struct Daemon {
     inbox: inbox::Receiver<Event>,
     sender: inbox::Sender<Event>,
     coordinator: Coordinator,
-    /// Boxed: a map has room for twice as many as it holds.
+    /// Boxed, because a map allocates room for up to twice as many entries as it holds.
     running: HashMap<String, Box<RunningStream>>,
-    /// Streams that should have moved to another server when their thread was already over.
+    /// Streams that Zoom moved to another server after their thread had ended.
     revive: HashSet<String>,
-    /// Streams that are tried again at a moment, because the system had no room for them.
+    /// Streams to be started again at a given time, because the system had no resources for them.
     later: Vec<(Instant, String)>,
     trim_policy: TrimPolicy,
     dialer: Dialer,
@@ -168,10 +169,10 @@ pub struct Daemon {
     ingress: Ingress<Event>,
     disk: Option<Disk>,
     stdout: Option<Stdout>,
-    /// Looks for the system's roots while webhooks are answered already.
+    /// Locates the system's root certificates while webhooks are answered already.
     roots: JoinHandle<()>,
     snapshot: Option<Snapshot>,
-    /// Of streams that have ended.
+    /// Sums over ended streams.
     totals: Totals,
     is_draining: bool,
 }
@@ -185,7 +186,7 @@ impl fmt::Debug for Daemon {
 }
 
 impl Daemon {
-    /// Starts everything but the streams; webhooks are answered from here on.
+    /// Starts everything except the streams; webhooks are answered from here on.
     ///
     /// # Errors
     /// The settings have not one app; a file that they name (certificate, roots, state directory)
@@ -254,28 +255,28 @@ impl Daemon {
         })
     }
 
-    /// Where webhooks are taken.
+    /// Addresses at which webhooks are received.
     pub fn addresses(&self) -> &[SocketAddr] {
         self.ingress.addresses()
     }
 
-    /// The HTTP front, at which the owner may open further listeners, such as
+    /// The HTTP front, to which the owner may add further listeners, such as
     /// [`Admin`](crate::admin::Admin).
     pub fn gate(&self) -> Option<crate::gate::Gate> {
         self.ingress.gate().cloned()
     }
 
-    /// To end it from elsewhere.
+    /// A handle with which other threads can end it.
     pub fn handle(&self) -> Handle {
         Handle::new(self.sender.clone())
     }
 
-    /// Works until it is told to stop, then leaves everything complete.
+    /// Runs until it is stopped, and then completes files and state.
     pub fn run(mut self) {
         let actions = self.coordinator.resume(now());
         if !actions.is_empty() {
             log::info!(
-                "taking up what an earlier process left actions={}",
+                "resuming what an earlier process left actions={}",
                 actions.len()
             );
         }
@@ -287,7 +288,7 @@ impl Daemon {
         self.save();
         let (mut next, mut saved) = (None, Instant::now());
         loop {
-            // Nothing else is due here: every other deadline belongs to another thread.
+            // These are the only deadlines of the loop; every other one belongs to another thread.
             let later = self.later.iter().map(|(at, _)| *at);
             let due = self.trim_policy.due().into_iter().chain(later).min();
             let wait = due.map_or(Duration::from_secs(3600), |at| {
@@ -321,7 +322,7 @@ impl Daemon {
                 }
                 Event::Ended(stream_id) => self.ended(&stream_id),
                 Event::SystemResumed => {
-                    log::warn!("this machine slept; every stream connects again");
+                    log::warn!("system resumed from suspend; reconnecting every stream");
                     for running in self.running.values() {
                         running.handle.command(Command::SystemResumed);
                     }
@@ -340,8 +341,9 @@ impl Daemon {
                 }
                 Event::Stop => break,
             }
-            // What comes together is saved together. Whether more has come is asked by taking it:
-            // a place in the inbox may be held for a request that never becomes a webhook.
+            // Changes that arrive together are saved together. Only receiving shows whether more
+            // have arrived: a place in the inbox may be reserved for a request that never becomes a
+            // webhook.
             next = self.inbox.recv_timeout(Duration::ZERO);
             if next.is_none() || saved.elapsed() >= SAVE_EVERY {
                 self.save();
@@ -351,7 +353,7 @@ impl Daemon {
         self.stop();
     }
 
-    /// What belongs to parts that live as long as the process stays as it is.
+    /// Applies new settings to the parts that can change them at run time.
     fn reload(&mut self, reload: Reload) {
         let Reload {
             settings,
@@ -374,12 +376,12 @@ impl Daemon {
         self.apply(actions);
     }
 
-    /// A call came to its end.
+    /// Handles the outcome of a REST call.
     fn called(&mut self, Outcome { call, result, api }: Outcome) -> Vec<Action> {
         match result {
-            // It says nothing of the credentials that are there now.
+            // The call was made with the previous credentials.
             Err(error) if !Arc::ptr_eq(&api, &self.api) => {
-                log::info!("{error}; made again, for the configuration was reloaded meanwhile");
+                log::info!("{error}; retrying, because the configuration was reloaded meanwhile");
                 let at = Instant::now();
                 self.rest_timer.at(ScheduledCall { at, ..call });
                 Vec::new()
@@ -391,7 +393,8 @@ impl Daemon {
         }
     }
 
-    /// A withdrawal of consent reaches files also after `RTMS_OUT` has changed.
+    /// Remembers the output folder, so that a withdrawal of consent deletes files even after
+    /// `RTMS_OUT` has changed.
     fn remember_root(&mut self) {
         let root = self.settings.disk.as_ref().and_then(|disk| {
             let root = std::path::absolute(&disk.root).ok()?;
@@ -407,12 +410,13 @@ impl Daemon {
     fn save(&mut self) {
         match &mut self.snapshot {
             Some(snapshot) => snapshot.save(&mut self.coordinator),
-            // Nothing is kept for another process; a list of all that ever changed would only grow.
+            // Without a state directory the changes are dropped, because their list would only
+            // grow.
             None => drop(self.coordinator.take_changes()),
         }
     }
 
-    /// What follows from a Zoom event. With the next save it is done with.
+    /// Handles a Zoom event. The next save marks it as done.
     fn zoom_event(&mut self, accepted: Accepted) -> Vec<Action> {
         if let (Some(snapshot), Some(id)) = (&mut self.snapshot, accepted.intent) {
             snapshot.settle(id);
@@ -435,7 +439,7 @@ impl Daemon {
                             }
                         }
                         Err(error) => {
-                            log::error!("fail-over is not followed stream={stream_id}: {error}");
+                            log::error!("failover ignored stream={stream_id}: {error}");
                         }
                     }
                 }
@@ -455,7 +459,7 @@ impl Daemon {
                     self.complete(&info, &EndReason::Stopped(reason));
                 }
                 Action::Discard(withdrawal) => {
-                    // The intent log still says what is to be forgotten.
+                    // The intent log still has the ids that are to be forgotten.
                     if let Some(snapshot) = &mut self.snapshot {
                         snapshot.demand();
                     }
@@ -490,8 +494,8 @@ fn log_level(severity: Severity) -> log::Level {
     }
 }
 
-/// What the process before knew; the events that it answered and did not come to go to the inbox,
-/// before any webhook of now.
+/// Reads the previous process's state. Events that it answered but did not act on go to the inbox
+/// before any new webhook.
 fn restore(
     state: &Arc<StateDir>,
     settings: coordinator::Settings,
@@ -503,7 +507,7 @@ fn restore(
         Snapshot::open(state, settings, ask).map_err(Error::State)?;
     if !unsettled.is_empty() {
         log::info!(
-            "acting on webhooks that an earlier process answered and did not come to count={}",
+            "handling webhooks that an earlier process answered but did not handle count={}",
             unsettled.len()
         );
     }
@@ -523,7 +527,7 @@ fn now() -> Now {
     }
 }
 
-/// An event without what it carries, which may be personal.
+/// The event's name, without its content, which may be personal data.
 fn kind(webhook: &ZoomEvent) -> &'static str {
     use crate::domain::zoom_event::ZoomEventKind as E;
     match &webhook.event {

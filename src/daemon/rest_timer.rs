@@ -1,4 +1,5 @@
-//! The timer thread: holds REST calls until they are due, and has each made on a thread of its own.
+//! The timer thread: holds REST calls until they are due, and makes each one on a thread of its
+//! own.
 //!
 //! A call that hangs delays neither the daemon nor another meeting's call nor the timer.
 
@@ -14,21 +15,21 @@ use crate::coordinator::ScheduledCall;
 use crate::zoom_api;
 use crate::zoom_api::{Api, Deauthorized};
 
-/// Most calls on their way at a time; more wait for one of them. Each has a timeout.
+/// Maximum concurrent calls; further ones wait for one of these to end. Each has a timeout.
 const CALLS_MAX: usize = 128;
-/// A TLS handshake and some JSON; only what is touched becomes memory.
+/// A TLS handshake and some JSON; only touched pages use memory.
 const STACK_BYTES: usize = 512 << 10;
 
-/// What became of a call.
+/// The outcome of a call.
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) call: ScheduledCall,
     pub(super) result: Result<(), zoom_api::Error>,
-    /// What it was made with: by now there may be another client.
+    /// The client that made it; a reload may have replaced it since.
     pub(super) api: Arc<Api>,
 }
 
-/// The owner of the timer thread.
+/// Handle of the timer thread.
 #[derive(Debug)]
 pub(super) struct RestTimer {
     commands: Sender<TimerCommand>,
@@ -47,7 +48,7 @@ enum TimerCommand {
 }
 
 impl RestTimer {
-    /// Starts the thread. `report` is called with the outcome of each call, on the call's thread.
+    /// Starts the thread. It calls `report` with the outcome of each call, on the call's thread.
     pub(super) fn start(
         api: Arc<Api>,
         report: impl Fn(Outcome) + Send + Sync + 'static,
@@ -74,40 +75,40 @@ impl RestTimer {
         })
     }
 
-    /// Has a call made when it is due.
+    /// Schedules a call.
     pub(super) fn at(&self, call: ScheduledCall) {
         let _ = self.commands.send(TimerCommand::At(call));
     }
 
-    /// Forgets a meeting's calls that are not on their way yet.
+    /// Drops a meeting's calls that were not made yet.
     pub(super) fn cancel(&self, meeting: String) {
         let _ = self.commands.send(TimerCommand::Cancel(meeting));
     }
 
-    /// A user removed the app: has the stored token forgotten if it is theirs.
+    /// To be called after a user removed the app: deletes the stored token if it is theirs.
     pub(super) fn deauthorized(&self, user_id: String, account_id: String) {
         let _ = self
             .commands
             .send(TimerCommand::Deauthorized(user_id, account_id));
     }
 
-    /// Has calls made by another client from now on.
+    /// Sets the client for future calls.
     pub(super) fn use_api(&self, api: Arc<Api>) {
         let _ = self.commands.send(TimerCommand::Api(api));
     }
 
-    /// Makes the thread turn once, so that [`RestTimer::turns`] grows if it is well.
+    /// Makes the thread take one turn, so that [`RestTimer::turns`] grows if the thread works.
     pub(super) fn request_turn(&self) {
         let _ = self.commands.send(TimerCommand::Turn);
     }
 
-    /// How often the thread has turned.
+    /// Number of turns so far.
     pub(super) fn turns(&self) -> u64 {
         self.turns.load(Relaxed)
     }
 
-    /// Makes no further calls, and ends the thread. Calls that are still under way at `deadline` are
-    /// left to the end of the process; [`Api::stop`] ends them before.
+    /// Makes no further calls, and ends the thread. Calls that are not finished at `deadline` are
+    /// left to the end of the process; [`Api::stop`] aborts them earlier.
     pub(super) fn stop(self, deadline: Instant) {
         let _ = self.commands.send(TimerCommand::Stop(deadline));
         if self.thread.join().is_err() {
@@ -131,7 +132,7 @@ impl Timer {
         loop {
             self.turns.fetch_add(1, Relaxed);
             self.make_due_calls();
-            // With every place taken, the end of a call is what there is to wait for.
+            // At the limit, the thread only waits for a call to end.
             let next = match self.running.len() < CALLS_MAX {
                 true => self.due.first_key_value().map(|((at, _), _)| *at),
                 false => None,
@@ -176,7 +177,7 @@ impl Timer {
                 report(Outcome { call, result, api });
             });
             if let Err(error) = spawned {
-                log::error!("no thread for a REST call: {error}; it is made a second later");
+                log::error!("no thread for a REST call: {error}; retrying in a second");
                 let at = Instant::now() + Duration::from_secs(1);
                 self.sequence += 1;
                 let key = (at, self.sequence);
@@ -203,11 +204,11 @@ impl Timer {
             ),
         });
         if let Err(error) = spawned {
-            log::error!("no thread to forget a token with: {error}");
+            log::error!("no thread to delete a token: {error}");
         }
     }
 
-    /// Runs this on a thread of its own, since it waits for Zoom or for the disk.
+    /// Runs `work` on a thread of its own, because it waits for Zoom or for the disk.
     fn spawn(&mut self, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
         self.sequence += 1;
         let number = self.sequence;
@@ -248,7 +249,7 @@ impl Timer {
     }
 }
 
-/// Says that a call's thread is over, also after a panic.
+/// Reports that a call's thread has ended, even after a panic.
 struct Done(Sender<TimerCommand>, u64);
 
 impl Drop for Done {

@@ -1,4 +1,4 @@
-//! Everything that an operator decides about the daemon.
+//! The daemon's settings.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,10 +17,10 @@ use crate::source::ingress;
 /// What SIGTERM does to streams: `RTMS_ON_EXIT`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnExit {
-    /// They stay open at Zoom, so that the next process can rejoin them.
+    /// Streams stay open at Zoom, so that the next process can rejoin them.
     #[default]
     Leave,
-    /// They are ended at Zoom.
+    /// Streams are stopped at Zoom.
     Stop,
 }
 
@@ -40,10 +40,10 @@ impl OnExit {
 /// What withdrawn consent (stop reason 8) does to a stream's files: `RTMS_ON_REVOKED`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnRevoked {
-    /// They are deleted at once.
+    /// The files are deleted at once.
     #[default]
     Delete,
-    /// They stay, and an error is logged.
+    /// The files stay, and an error is logged.
     Keep,
 }
 
@@ -65,7 +65,7 @@ pub const DEFAULT_AUTO_START: bool = true;
 /// `RTMS_BUFFER_DATA` where it is not set: Zoom's default.
 pub const DEFAULT_BUFFER_DATA: bool = true;
 
-/// Everything that an operator decides about the daemon.
+/// Everything that an operator can set for the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Settings {
@@ -75,7 +75,7 @@ pub struct Settings {
     pub webhooks: ingress::Settings,
     /// `RTMS_AUTO_START`: whether a meeting's stream is started by REST, if there are credentials.
     pub auto_start: bool,
-    /// `RTMS_STOP_AFTER`: from our start to our stop; `None` until the meeting ends.
+    /// `RTMS_STOP_AFTER`: time from our start to our stop; `None`: until the meeting ends.
     pub stop_after: Option<Duration>,
     /// `RTMS_STREAMS`: which streams of a meeting are received.
     pub streams: StreamChoice,
@@ -83,24 +83,25 @@ pub struct Settings {
     pub media: MediaSelection,
     /// `RTMS_AUDIO_*`, `RTMS_VIDEO_*`, `RTMS_SHARE_*`, `RTMS_TRANSCRIPT_LANGUAGE`.
     pub params: MediaParams,
-    /// `RTMS_VIDEO_PARTICIPANT`: whose camera, with individual video, by user id or name; `None` for
-    /// the active speaker's.
+    /// `RTMS_VIDEO_PARTICIPANT`: whose camera, with individual video, by user id or name; `None`
+    /// for the active speaker's.
     pub video_participant: Option<String>,
     /// `RTMS_EVENTS`.
     pub events: EventSelection,
     /// `RTMS_BUFFER_DATA`; `true` is Zoom's default and not sent.
     pub buffer_data: bool,
-    /// `RTMS_ALLOWED_HOSTS`: where streams may come from.
+    /// `RTMS_ALLOWED_HOSTS`: hosts that streams may be received from.
     pub allowed_hosts: AllowedHosts,
-    /// `RTMS_CA_FILE`: roots beside the system's, for every connection to Zoom. Read at the start.
+    /// `RTMS_CA_FILE`: root certificates in addition to the system's, for every connection to Zoom.
+    /// Read at the start.
     pub ca_file: Option<PathBuf>,
     /// The proxies of REST calls. Read at the start.
     pub proxy: ProxyEnv,
-    /// Files; `None` for none.
+    /// Settings of the recorder; `None` to write no files.
     pub disk: Option<RecorderSettings>,
-    /// `RTMS_STDOUT`; `None` for nothing.
+    /// `RTMS_STDOUT`; `None` to write nothing.
     pub stdout: Option<StdoutFormat>,
-    /// `RTMS_STATE`; `None` for a process that keeps nothing for the next one. Read at the start.
+    /// `RTMS_STATE`; `None` to keep no state for the next process. Read at the start.
     pub state: Option<PathBuf>,
     /// `RTMS_ON_REVOKED`.
     pub on_revoked: OnRevoked,
@@ -109,8 +110,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// An app, and every default: transcripts and events, no state directory, and nothing written
-    /// anywhere: data goes to the sinks that [`Daemon::start`](super::Daemon::start) is given.
+    /// Defaults for an app: transcripts and events, no state directory, no files and no standard
+    /// output; data goes only to the sinks that [`Daemon::start`](super::Daemon::start) is given.
     pub fn new(app: App) -> Settings {
         Settings {
             apps: vec![app],
@@ -137,12 +138,12 @@ impl Settings {
     /// The app whose streams are received.
     ///
     /// # Panics
-    /// Without any: [`Settings::check`] comes first.
+    /// Without any app: [`Settings::check`] comes first.
     pub(crate) fn app(&self) -> &App {
         &self.apps[0]
     }
 
-    /// Whether there is an app.
+    /// Checks that there is exactly one app.
     pub(super) fn check(&self) -> Result<(), Error> {
         match self.apps.len() {
             1 => Ok(()),
@@ -150,10 +151,10 @@ impl Settings {
         }
     }
 
-    /// Becomes the new ones, as far as a running process can.
+    /// Takes the new settings, except those that a running process cannot change.
     pub(super) fn apply(&mut self, new: Settings) {
         let old = self.clone();
-        // A part that was not started cannot be given settings; one that runs keeps its own.
+        // A part that was not started cannot be given settings; a running part cannot be removed.
         *self = Settings {
             ca_file: old.ca_file,
             proxy: old.proxy,
@@ -164,7 +165,7 @@ impl Settings {
         };
     }
 
-    /// The part that the coordinator decides by.
+    /// The coordinator's settings.
     pub(super) fn coordinator(&self) -> coordinator::Settings {
         let can_call = self.app().rest.credentials.is_some();
         coordinator::Settings {

@@ -1,4 +1,4 @@
-//! From the wish to end to the end: everything complete, nothing waited for beyond [`GRACE`].
+//! Graceful shutdown, bounded by [`GRACE`].
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,7 +9,7 @@ use super::{Daemon, Event, OnExit, now};
 use crate::coordinator::Action;
 use crate::protocol::Command;
 
-/// From the wish to end to the end.
+/// Longest time from the stop request to the end of the process.
 pub const GRACE: Duration = Duration::from_millis(2500);
 
 impl Daemon {
@@ -25,7 +25,7 @@ impl Daemon {
         for running in self.running.values() {
             running.handle.command(command.clone());
         }
-        // It waits up to a second for requests that have begun; the streams end meanwhile.
+        // This waits up to a second for requests in progress; the streams end meanwhile.
         self.ingress.stop();
         // Streams get most of the time; their files and the snapshot need the rest.
         let streams_until = deadline - GRACE / 4;
@@ -45,8 +45,8 @@ impl Daemon {
             log::error!("stream did not end in time stream={stream_id}");
             drop(running);
         }
-        // Calls have ended at the beginning, but for a refresh token that is being exchanged: the
-        // answer must be stored, or no later process can get a token.
+        // REST calls were aborted at the start of the shutdown, except the exchange of a refresh
+        // token: its answer must be stored, or no later process can get a token.
         self.rest_timer.stop(deadline - GRACE / 8);
         if let Some(snapshot) = self.snapshot.take()
             && !snapshot.stop(&mut self.coordinator, deadline)
@@ -63,7 +63,7 @@ impl Daemon {
             stdout.stop(deadline.min(Instant::now() + Duration::from_millis(500)));
             let dropped = dropped.load(Relaxed);
             if dropped > 0 {
-                log::warn!("lines of standard output that nobody read count={dropped}");
+                log::warn!("dropped lines of standard output, reader too slow count={dropped}");
             }
         }
         if self.roots.join().is_err() {
@@ -72,8 +72,8 @@ impl Daemon {
         log::info!("stopped");
     }
 
-    /// Webhooks that were answered before the end are not lost: what they change is saved, and the
-    /// next process acts on it. Only what is to be deleted is deleted at once.
+    /// Handles an event during the shutdown: what it changes is saved, and the next process acts on
+    /// it. Only deletions and log lines are carried out now.
     fn last_event(&mut self, event: Event) {
         let actions = match event {
             Event::Accepted(accepted) => self.zoom_event(accepted),

@@ -1,11 +1,11 @@
-//! What a restart needs, on disk: a snapshot of the coordinator, and behind it the intent log with
-//! everything since.
+//! The state that a restart needs, on disk: a snapshot of the coordinator, and the intent log with
+//! all later changes.
 //!
-//! A change is one line of the log, so its cost does not grow with what is known; it settles the
-//! Zoom events that it follows from. The snapshot is `registry.json`, written whole when the log asks
-//! for it, when the process ends, and when consent was withdrawn: the log would still name what is to
-//! be forgotten. Version 0.1.0 wrote the snapshot at each change, and a second, unsynced one beside
-//! it; both are read, the newer one counts.
+//! A change is one line of the log, so its cost does not depend on the size of the state; it also
+//! marks the Zoom events that caused it as done. The snapshot `registry.json` is written when the
+//! log asks for it, when the process ends, and when consent was withdrawn, because the log still
+//! has the ids that are to be forgotten. Version 0.1.0 wrote the snapshot at each change, and a
+//! second, unsynced one beside it; both are read, and the newer one counts.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,27 +23,27 @@ const NAME: &str = "registry.json";
 /// The second snapshot of version 0.1.0.
 const UNSYNCED_NAME: &str = "registry-unsynced.json";
 
-/// A Zoom event that an earlier process answered 200 and did not come to.
+/// A Zoom event that an earlier process answered 200 but did not act on.
 pub(super) struct Unsettled {
     pub(super) id: EventId,
     pub(super) event: ZoomEvent,
 }
 
-/// The keeper of snapshot and log.
+/// Writes the snapshot and the log.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     log: Arc<IntentLog>,
-    /// Events that were acted on since the last save.
+    /// Events that were handled since the last save.
     settled: Vec<EventId>,
     is_checkpoint_due: bool,
 }
 
 impl Snapshot {
-    /// Reads what the process before knew, and what it had not come to. `ask` is called, on another
-    /// thread, when [`Snapshot::demand`] and a save are needed.
+    /// Reads the previous process's state, and the events that it did not handle. `ask` is called
+    /// on another thread when [`Snapshot::demand`] and a save are needed.
     ///
     /// # Errors
-    /// A log that cannot be opened.
+    /// If the log cannot be opened.
     pub(super) fn open(
         state: &Arc<StateDir>,
         settings: coordinator::Settings,
@@ -56,7 +56,7 @@ impl Snapshot {
         } = replay;
         for changes in effects {
             if let Err(error) = coordinator.apply_changes(&changes) {
-                log::error!("a change in the intent log cannot be read: {error}; it is ignored");
+                log::error!("a change in the intent log cannot be read: {error}; ignoring it");
             }
         }
         let mut snapshot = Snapshot {
@@ -77,22 +77,22 @@ impl Snapshot {
         Ok((snapshot, coordinator, unsettled))
     }
 
-    /// Where accepted events are to be kept.
+    /// The log that accepted events are written to.
     pub(super) fn log(&self) -> Arc<IntentLog> {
         Arc::clone(&self.log)
     }
 
-    /// The event was acted on; what follows from it is part of the next save.
+    /// Marks an event as handled; its changes are part of the next save.
     pub(super) fn settle(&mut self, id: EventId) {
         self.settled.push(id);
     }
 
-    /// The next save is a whole snapshot.
+    /// Makes the next save a whole snapshot.
     pub(super) fn demand(&mut self) {
         self.is_checkpoint_due = true;
     }
 
-    /// Hands over what changed.
+    /// Writes what changed since the last save.
     pub(super) fn save(&mut self, coordinator: &mut Coordinator) {
         if std::mem::take(&mut self.is_checkpoint_due) {
             let json = coordinator.snapshot();
@@ -108,12 +108,13 @@ impl Snapshot {
         self.settled.clear();
     }
 
-    /// Whether the last try to write failed.
+    /// Whether the last write failed.
     pub(super) fn is_failing(&self) -> bool {
         self.log.is_failing()
     }
 
-    /// Writes all of it, and ends the thread; a disk that hangs is left behind at `deadline`.
+    /// Writes everything, and ends the thread; a disk that hangs is not waited for beyond
+    /// `deadline`.
     pub(super) fn stop(mut self, coordinator: &mut Coordinator, deadline: Instant) -> bool {
         self.demand();
         self.save(coordinator);
@@ -121,7 +122,7 @@ impl Snapshot {
     }
 }
 
-/// What is in the newer of the snapshots that can be read.
+/// The content of the newer snapshot that can be read.
 fn restore(state: &StateDir, settings: coordinator::Settings) -> Coordinator {
     let read = |name: &str| {
         let read = state.read(name).map_err(|error| error.to_string());
@@ -134,8 +135,8 @@ fn restore(state: &StateDir, settings: coordinator::Settings) -> Coordinator {
         });
         parsed.unwrap_or_else(|error| {
             log::error!(
-                "the state directory has a file that cannot be read: {error}; it is ignored, and \
-                 newer streams of the process before may not be rejoined"
+                "the state directory has a file that cannot be read: {error}; ignoring it; \
+                 newer streams of the previous process may not be rejoined"
             );
             None
         })
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_version_0_1_0_left_is_read_and_the_newer_file_counts() {
+    fn the_state_of_0_1_0_is_read_and_the_newer_file_counts() {
         let newer = OF_0_1_0.replace("\"s1\"", "\"s2\"").replace(":7}", ":8}");
         for (synced, unsynced, expected) in [
             (Some(OF_0_1_0), None, "s1"),
@@ -228,7 +229,7 @@ mod tests {
             let (snapshot, mut coordinator, _) = open(&path);
             assert_eq!(streams(&coordinator), [expected], "{synced:?} {unsynced:?}");
             assert!(snapshot.stop(&mut coordinator, soon()));
-            // And what is left is one snapshot, which 0.1.0 could read.
+            // Afterwards there is one snapshot, which 0.1.0 could read.
             let (_, again, _) = open(&path);
             assert_eq!(streams(&again), [expected]);
             if unsynced != Some("{\"torn") {
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_replayed_until_what_follows_from_it_is_kept() {
+    fn an_event_is_replayed_until_its_changes_are_saved() {
         let path = folder();
         let body = |n: u64| {
             format!(
@@ -257,7 +258,8 @@ mod tests {
         };
         let event = |n| payload::webhook(body(n).as_bytes()).expect("an event");
 
-        // One is acted on and saved; one is acted on, and the process ends before the save; one waits.
+        // One event is handled and saved, one is handled before the process ends without a save,
+        // one is not handled.
         let (mut snapshot, mut coordinator, unsettled) = open(&path);
         assert!(unsettled.is_empty());
         let first = keep(&snapshot, 1).expect("kept");

@@ -1,7 +1,7 @@
-//! What the daemon says of itself when it is asked: for the admin listener and the watchdog.
+//! The daemon's status, for the admin listener and the watchdog.
 //!
-//! It is asked through its inbox like for anything else, so no state of it is shared; what is
-//! counted by others comes along as their counters.
+//! It is requested through the inbox like everything else, so no state is shared; counters of other
+//! threads are passed along as they are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,39 +18,40 @@ use crate::source::ingress;
 use crate::stream::StatsSnapshot;
 use crate::zoom_api;
 
-/// The daemon at one moment.
+/// The daemon's status at one moment.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct StatusSnapshot {
-    /// It was told to end.
+    /// Whether it is shutting down.
     pub is_draining: bool,
     /// Why a webhook would not be answered, if so.
     pub unready_reason: Option<&'static str>,
-    /// The streams that run.
+    /// The running streams.
     pub streams: Vec<StreamStatus>,
-    /// Ended and running streams together, since the start of the process.
+    /// Sums over ended and running streams, since the start of the process.
     pub totals: Totals,
-    /// Places taken in the daemon's inbox.
+    /// Places in use in the daemon's inbox.
     pub inbox_len: usize,
     /// The webhook listener.
     pub ingress: ingress::Counters,
-    /// REST and OAuth.
+    /// Counters of REST and OAuth.
     pub api: Arc<zoom_api::Counters>,
-    /// Whether what a restart needs cannot be written.
+    /// Whether the state cannot be written.
     pub is_state_failing: bool,
-    /// Files; `None` if none are written.
+    /// Counters of the recorder; `None` if no files are written.
     pub disk: Option<Arc<DiskCounters>>,
-    /// Lines of standard output that were dropped because the reader was too slow; `None` without standard output.
+    /// Lines of standard output that were dropped because the reader was too slow; `None` without
+    /// standard output.
     pub stdout_dropped: Option<Arc<AtomicU64>>,
 }
 
-/// A stream that runs.
+/// A running stream.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct StreamStatus {
-    /// Which.
+    /// The stream.
     pub info: StreamInfo,
-    /// When its thread began.
+    /// When its thread started.
     pub since: Instant,
     /// Whether data can flow now.
     pub is_ready: bool,
@@ -65,29 +66,29 @@ pub struct StreamStatus {
 /// Whether the threads that everything depends on make progress; see `systemd::Watch`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// When the gate's loop last turned.
+    /// When the gate's loop took its last turn.
     pub gate_turned: Instant,
-    /// How often the timer has turned.
+    /// How many turns the timer thread has taken.
     pub timer_turns: u64,
-    /// Streams that run.
+    /// Running streams.
     pub streams: usize,
-    /// Streams that receive.
+    /// Streams that receive data.
     pub receiving: usize,
     /// Why a webhook would not be answered, if so.
     pub unready_reason: Option<&'static str>,
 }
 
-/// Sums over streams. They never go down: a stream that ends is added to what is kept.
+/// Sums over streams. They never decrease: an ended stream's counters are added.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Totals {
-    /// Streams begun.
+    /// Streams started.
     pub begun: u64,
     /// Of these, taken over from an earlier process.
     pub rejoined: u64,
     /// Streams ended, by [`crate::protocol::EndReason::label`].
     pub ended: BTreeMap<&'static str, u64>,
-    /// News about the account, by [`crate::domain::zoom_event::ACCOUNT_LABELS`].
+    /// Account events, by [`crate::domain::zoom_event::ACCOUNT_LABELS`].
     pub account: BTreeMap<&'static str, u64>,
     /// What all streams have counted together.
     pub stats: StatsSnapshot,

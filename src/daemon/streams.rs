@@ -1,4 +1,4 @@
-//! The streams that run: they are started, get commands, and are joined when they have ended.
+//! The running streams: starts them, sends them commands, and joins their threads.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,7 +19,7 @@ use crate::stream::{Sink, StatsSnapshot, StreamHandle, StreamOptions};
 pub(super) struct RunningStream {
     pub(super) handle: StreamHandle,
     pub(super) info: StreamInfo,
-    /// What its handshakes are signed with.
+    /// The credentials that sign its handshakes.
     keys: AppCredentials,
     pub(super) since: Instant,
 }
@@ -31,8 +31,8 @@ impl Daemon {
             .is_some_and(|running| running.handle.command(command))
     }
 
-    /// Hands each stream the new secret of its app, which signs the next handshake. Another id is another
-    /// app, which the stream does not belong to.
+    /// Sends each stream the new secret of its app, which signs the next handshake. A changed
+    /// client id is another app, which the stream does not belong to.
     pub(super) fn rotate_client_secret(&mut self) {
         for running in self.running.values_mut() {
             let keys = self.settings.app().credentials_for(running.info.product);
@@ -49,7 +49,7 @@ impl Daemon {
         let info = plan.info.clone();
         let is_rejoin = plan.is_rejoin;
         let Err(end) = self.try_start_stream(plan) else {
-            // It goes by the newest URLs.
+            // It was started with the newest URLs.
             self.revive.remove(&stream_id);
             return;
         };
@@ -59,7 +59,7 @@ impl Daemon {
             .any(|action| matches!(action, Action::StartLater { .. }))
         {
             log::warn!(
-                "stream waits for room stream={stream_id} id={}: {end}; it is tried again while Zoom waits",
+                "not enough resources to start a stream stream={stream_id} id={}: {end}; retrying while Zoom waits",
                 info.id
             );
         } else {
@@ -71,7 +71,7 @@ impl Daemon {
         self.apply(actions);
     }
 
-    /// Tries the streams again whose time has come.
+    /// Starts the streams whose retry is due.
     pub(super) fn start_later_ones(&mut self) {
         let now = now();
         let is_due = |(at, _): &(Instant, String)| *at <= now.instant;
@@ -155,7 +155,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// Completes the files that an earlier process left of a stream.
+    /// Completes the files of a stream that an earlier process left.
     pub(super) fn complete(&self, info: &StreamInfo, end: &EndReason) {
         if let Some(disk) = &self.disk {
             disk.sink(info.clone()).on_end(end);
@@ -172,7 +172,7 @@ impl Daemon {
         self.totals.stats.add(&stats);
         *self.totals.ended.entry(end.label()).or_default() += 1;
         let mut actions = self.coordinator.handle_end(now(), stream_id, &end);
-        // A newer start that came while it ended is a new life.
+        // A newer start that came while it ended starts it again.
         if self.revive.remove(stream_id) || unhandled.has_fail_over() {
             actions.extend(self.coordinator.revive(now(), stream_id));
         }
@@ -180,7 +180,7 @@ impl Daemon {
     }
 }
 
-/// The meeting's number, where there is one beside the id.
+/// The meeting's number, if it is not the id itself.
 fn number(info: &StreamInfo) -> String {
     let number = info
         .meeting_id
@@ -201,7 +201,7 @@ fn join(running: Box<RunningStream>) -> (EndReason, StatsSnapshot) {
     let end = handle.join().unwrap_or(EndReason::Panicked);
     let stats = counters.snapshot();
     let level = match &end {
-        // Zoom does not know the stream any more: mostly one that ended while we were away.
+        // Zoom does not know the stream any more: usually it ended while no process was running.
         EndReason::Refused {
             status: Some(RtmsStatus(2)),
             ..

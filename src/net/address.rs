@@ -1,4 +1,4 @@
-//! The base addresses of a cloud: `ZOOM_API_URL`, `ZOOM_OAUTH_URL`.
+//! Base addresses of Zoom's clouds: `ZOOM_API_URL`, `ZOOM_OAUTH_URL`.
 
 use ureq::http::Uri;
 
@@ -7,7 +7,7 @@ use crate::protocol::server_url::is_loopback;
 /// An address that tokens may be sent to: `https`, or `http` to loopback, without user info.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
-    /// Without a slash at its end.
+    /// Without a slash at the end.
     text: String,
     /// Without brackets.
     host: String,
@@ -15,7 +15,7 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    /// Takes an address, or says what is wrong with it: "found …, expected …".
+    /// Parses an address. The error says what is wrong with it: "found …, expected …".
     pub(crate) fn parse(text: &str) -> Result<Address, String> {
         const EXPECTED: &str = "expected https://HOST, or http:// to a loopback address";
         let uri: Uri = text
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_that_may_get_a_token() {
+    fn tokens_go_only_to_safe_addresses() {
         for text in [
             "https://api.zoom.us",
             "https://api.zoomgov.com/",

@@ -1,6 +1,6 @@
-//! One WebSocket in the making: name, TCP, TLS and upgrade, each step as far as it goes without
-//! waiting, driven by poll(2). Which step may take how long is decided by the protocol, which gives
-//! up a link that is late.
+//! One WebSocket connection attempt: name look-up, TCP, TLS and upgrade. Each step proceeds without
+//! blocking, driven by poll(2). The protocol sets the time limit, and gives up a link that takes
+//! too long.
 
 use std::collections::VecDeque;
 use std::io;
@@ -28,27 +28,27 @@ use crate::net::waker::Waker;
 use crate::protocol::Loss;
 use crate::protocol::server_url::ServerUrl;
 
-/// What a WebSocket keeps to read into: two phrases. The default would be 128 KiB a link, and what is
-/// too small for the largest of the usual messages grows, and stays grown.
+/// Initial read buffer of a WebSocket: two phrases. The default would be 128 KiB per link; a buffer
+/// that is too small for the largest of the usual messages grows and stays grown.
 const READ_BUFFER_BYTES: usize = 1 << 10;
-/// What may wait to be sent. We send a hundred bytes now and then: a peer that lets this fill has
-/// stopped reading.
+/// Limit for unsent output. We send about a hundred bytes now and then: if a peer lets this fill,
+/// it has stopped reading.
 const WRITE_BUFFER_BYTES_MAX: usize = 64 << 10;
-/// When data that we sent stays unacknowledged for this long, the kernel gives the connection up.
+/// If sent data stays unacknowledged for this long, the kernel closes the connection.
 const UNACKNOWLEDGED_MS_MAX: u32 = 20_000;
-/// While other addresses are left, one of them gets this long.
+/// Time limit per address while further addresses are left.
 const ADDRESS_MAX: Duration = Duration::from_secs(3);
-/// Most addresses tried for one connection.
+/// Maximum addresses tried per connection.
 const ADDRESSES_MAX: usize = 8;
 
-/// A connection that does not stand yet.
+/// A connection that is not yet open.
 pub(crate) struct ConnectAttempt {
     url: ServerUrl,
     message_bytes_max: usize,
     step: Step,
 }
 
-/// A WebSocket of which messages above a limit are skipped.
+/// A WebSocket that skips messages above a limit.
 pub(crate) type FilteredSocket = WebSocket<FrameFilter<UpgradeReader<MaybeTlsStream>>>;
 
 enum Step {
@@ -64,23 +64,23 @@ enum Step {
     Over,
 }
 
-/// How far [`ConnectAttempt::advance`] came.
+/// State after [`ConnectAttempt::advance`].
 pub(crate) enum Progress {
-    /// Not there yet.
+    /// Not yet open.
     Pending,
-    /// The WebSocket stands.
+    /// The WebSocket is open.
     Opened(Box<FilteredSocket>),
-    /// It will not stand.
+    /// The attempt failed.
     Failed(Loss),
 }
 
-/// What follows a step.
+/// Result of a step.
 enum Next {
-    /// That step, when something has arrived.
+    /// Continue with this step when something has arrived.
     Wait(Step),
-    /// No further step is needed.
+    /// The attempt succeeded.
     Done(Box<FilteredSocket>),
-    /// No step; why.
+    /// The attempt failed; why.
     Fail(String),
 }
 
@@ -90,8 +90,8 @@ type UpgradeResult =
     Result<Upgraded, HandshakeError<ClientHandshake<UpgradeReader<MaybeTlsStream>>>>;
 
 impl ConnectAttempt {
-    /// Begins with the name. `waker` is woken when the name is found. Messages above the limit, in
-    /// bytes, are skipped once the WebSocket stands.
+    /// Starts with the name look-up. `waker` is woken when the name is resolved. Once the WebSocket
+    /// is open, messages of more than `message_bytes_max` bytes are skipped.
     pub(crate) fn new(
         url: ServerUrl,
         message_bytes_max: usize,
@@ -106,7 +106,7 @@ impl ConnectAttempt {
         }
     }
 
-    /// When the present address is given up for the next.
+    /// When the current address is given up for the next.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match &self.step {
             Step::Tcp { until, .. } => *until,
@@ -114,7 +114,8 @@ impl ConnectAttempt {
         }
     }
 
-    /// What to wait for; for a name, the waker.
+    /// The file descriptor and the events to wait for; `None` during the name look-up, which uses
+    /// the waker.
     pub(crate) fn interest(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
         match &self.step {
             Step::Resolving(_) | Step::Connected(_) | Step::Over => None,
@@ -127,12 +128,12 @@ impl ConnectAttempt {
         }
     }
 
-    /// Whether TCP stands, and [`ConnectAttempt::start_tls`] is next.
+    /// Whether TCP is connected, so that [`ConnectAttempt::start_tls`] is next.
     pub(crate) fn is_connected(&self) -> bool {
         matches!(self.step, Step::Connected(_))
     }
 
-    /// Begins TLS, or the upgrade where there is none, on a connection that stands.
+    /// Starts TLS on a connected socket, or the upgrade if the URL is unencrypted.
     pub(crate) fn start_tls(&mut self, tls: &TlsClient) -> Progress {
         let next = match std::mem::replace(&mut self.step, Step::Over) {
             Step::Connected(stream) if self.url.is_tls() => {
@@ -144,7 +145,7 @@ impl ConnectAttempt {
         self.apply(next)
     }
 
-    /// Goes on as far as possible without waiting, but not beyond TCP by itself.
+    /// Proceeds as far as possible without blocking. Does not start TLS.
     pub(crate) fn advance(&mut self, now: Instant) -> Progress {
         let next = match std::mem::replace(&mut self.step, Step::Over) {
             Step::Resolving(pending) => match pending.poll() {
@@ -176,7 +177,7 @@ impl ConnectAttempt {
         }
     }
 
-    /// The first step of TCP, once the addresses are known and judged.
+    /// Checks the resolved addresses and connects to the first one.
     fn choose_address(&self, ips: Vec<IpAddr>, now: Instant) -> Next {
         if ips.is_empty() {
             return Next::Fail(format!("{}: no address", self.url.host()));
@@ -191,7 +192,7 @@ impl ConnectAttempt {
         if others.is_empty() {
             return Next::Fail(format!(
                 "{} resolves to a private address, expected a public one; name the host in \
-                 RTMS_ALLOWED_HOSTS if that is right",
+                 RTMS_ALLOWED_HOSTS if that is intended",
                 self.url.host()
             ));
         }
@@ -246,7 +247,7 @@ fn tcp(
     if let Some(why) = failed {
         return next_address(others, now, why);
     }
-    // Both options make a good connection better; without them it still is one.
+    // Both options are optional improvements; a failure is ignored.
     let _ = stream.set_nodelay(true);
     let _ = sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED_MS_MAX);
     Next::Wait(Step::Connected(ReadAheadTcp::new(stream)))
@@ -255,7 +256,7 @@ fn tcp(
 fn upgraded(result: UpgradeResult, message_bytes_max: usize) -> Next {
     match result {
         Ok((socket, _response)) => {
-            // A new one, without what the upgrade was read into.
+            // A new WebSocket, without the buffer that the upgrade was read into.
             let mut carrier = socket.into_inner();
             carrier.pass_through();
             let carrier = FrameFilter::new(carrier, message_bytes_max);
@@ -312,7 +313,8 @@ mod tests {
     use crate::protocol::server_url::AllowedHosts;
     use std::net::TcpListener;
 
-    /// Connects until it is there or not, as the driver does; what `url` leads to is `addresses`.
+    /// Connects and waits for the outcome, as the driver does; the host of `url` resolves to
+    /// `addresses`.
     fn connect(url: &str, allowed: &AllowedHosts, addresses: &[&str]) -> Result<(), String> {
         let addresses: Vec<IpAddr> = addresses.iter().map(|a| a.parse().expect("one")).collect();
         let resolver = Resolver::new(Box::new(move |_| Ok(addresses.clone())));
@@ -329,7 +331,7 @@ mod tests {
             match progress {
                 Progress::Opened(_) => return Ok(()),
                 Progress::Failed(loss) => return Err(loss.to_string()),
-                Progress::Pending => assert!(Instant::now() < deadline, "neither there nor not"),
+                Progress::Pending => assert!(Instant::now() < deadline, "no outcome"),
             }
             if opening.is_connected() {
                 continue;
@@ -346,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zoom_name_that_leads_home_is_not_followed() {
+    fn a_zoom_name_with_a_private_address_is_refused() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         listener.set_nonblocking(true).expect("a listener");
         let port = listener.local_addr().expect("an address").port();
@@ -358,17 +360,17 @@ mod tests {
         }
         let nothing = connect(&url, &zoom, &[]).expect_err("no address");
         assert!(nothing.contains("no address"), "{nothing}");
-        let error = listener.accept().expect_err("nobody connects");
+        let error = listener.accept().expect_err("no connection");
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
 
-        // Named by the operator, the same name may lead home: it is connected to.
+        // If the operator lists the name, a private address is allowed.
         let named = AllowedHosts::parse("rwg1.zoom.us").expect("a host");
         let home = std::thread::Builder::new().spawn(move || {
             listener.set_nonblocking(false).expect("a listener");
             drop(listener.accept().expect("a client"));
         });
-        let failed = connect(&url, &named, &["127.0.0.1"]).expect_err("nobody speaks TLS");
+        let failed = connect(&url, &named, &["127.0.0.1"]).expect_err("the server has no TLS");
         assert!(failed.contains("TLS"), "{failed}");
-        home.expect("a thread").join().expect("somebody connected");
+        home.expect("a thread").join().expect("a connection");
     }
 }

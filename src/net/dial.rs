@@ -1,9 +1,9 @@
-//! The thread that opens WebSockets for all streams.
+//! The dialer thread, which opens WebSockets for all streams.
 //!
-//! A TLS handshake needs a deep stack, buffers, and a random generator of OpenSSL's for each thread
-//! that makes one, and the thread keeps most of that as long as it lives. Made on the streams' own
-//! threads it was 17 of the 115 KiB of a stream (measured at 900 streams). Here it is needed once.
-//! A peer that hangs delays no other connection: each one proceeds as far as it can without waiting.
+//! A TLS handshake needs a deep stack, buffers and a random generator of OpenSSL per thread, and
+//! the thread keeps most of that memory until it ends. With handshakes on the streams' own threads
+//! this was 17 of the 115 KiB of a stream (measured at 900 streams). Here it is needed once. A peer
+//! that hangs delays no other connection: each one proceeds as far as it can without blocking.
 
 use std::fmt;
 use std::io;
@@ -25,33 +25,33 @@ use crate::protocol::Loss;
 use crate::protocol::server_url::ServerUrl;
 use crate::stream::poller::limit_until;
 
-/// OpenSSL verifies long chains of certificates on it; what is not touched is no memory.
+/// OpenSSL verifies long certificate chains on it; only touched pages use memory.
 const STACK_BYTES: usize = 512 << 10;
 
-/// Handshakes begun at a time: each needs 42 KiB of buffers while it lasts, and with 2,000 streams
-/// that begin at once the memory for all of them would stay with the process.
+/// Maximum concurrent TLS handshakes: each needs 42 KiB of buffers, and if 2,000 streams start at
+/// once, the process would keep the memory for all of them.
 const HANDSHAKES_MAX: usize = 32;
-/// A handshake that takes longer than this waits for its peer, and no other waits for it.
+/// A handshake that takes longer than this waits for its peer, and no longer counts.
 const HANDSHAKE_QUICK: Duration = Duration::from_millis(500);
-/// When streams begin at once, their webhooks are answered before this thread takes a core for the
-/// handshakes: the last of fifty after 8 ms instead of 15 (median of six runs on two cores). No
-/// longer than this, because on a busy machine who yields waits long: 50 ms later is the price there.
+/// When several streams start at once, this thread yields the CPU to the threads that answer their
+/// webhooks: the last of fifty is answered after 8 ms instead of 15 (median of six runs on two
+/// cores). Limited, because on a busy machine a thread that yields waits long: up to 50 ms later.
 const YIELDS: Duration = Duration::from_millis(50);
 
 type Outcome = Result<Box<FilteredSocket>, Loss>;
 
-/// Opens the WebSockets of all streams on a thread of its own, which ends, and is joined, with the last
-/// clone. Clones are cheap.
+/// Opens the WebSockets of all streams on a thread of its own, which ends and is joined with the
+/// last clone. Clones are cheap.
 ///
-/// One TLS configuration serves all: where the system's roots are in one file, one for each
-/// connection would be 80 ms of CPU and 890 KiB of memory.
+/// All connections share one TLS configuration: where the system's root certificates are in one
+/// file, one configuration per connection would cost 80 ms of CPU and 890 KiB of memory.
 #[derive(Clone)]
 pub struct Dialer {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    /// `None` only while it ends.
+    /// `None` only in `drop`.
     jobs: Mutex<Option<Sender<Job>>>,
     waker: Waker,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -63,14 +63,14 @@ struct Job {
     reply_to: DialReply,
 }
 
-/// Who waits for a connection.
+/// Where to send the outcome.
 struct DialReply {
     answer: Sender<Outcome>,
     waker: Waker,
     is_wanted: Arc<AtomicBool>,
 }
 
-/// A connection that was asked for. Dropped, it is given up.
+/// A requested connection. Dropping it cancels the request.
 pub(crate) struct PendingConnection {
     answer: Receiver<Outcome>,
     is_wanted: Arc<AtomicBool>,
@@ -87,7 +87,7 @@ impl Dialer {
     /// Starts the thread.
     ///
     /// # Errors
-    /// The thread or its waker cannot be made: no file descriptors, no memory.
+    /// If the thread or its waker cannot be created: no file descriptors, no memory.
     pub fn start(tls: TlsClient, resolver: Resolver) -> io::Result<Dialer> {
         let (waker, wakeable) = waker()?;
         let (jobs, inbox) = mpsc::channel();
@@ -113,8 +113,8 @@ impl Dialer {
         })
     }
 
-    /// Begins to open that URL; `waker` is woken when there is an outcome. Messages above the limit, in
-    /// bytes, are skipped once it is open.
+    /// Starts to open that URL; `waker` is woken when there is an outcome. Once it is open,
+    /// messages of more than `message_bytes_max` bytes are skipped.
     pub(crate) fn open(
         &self,
         url: ServerUrl,
@@ -135,7 +135,7 @@ impl Dialer {
         };
         let jobs = self.shared.jobs.lock();
         if let Some(jobs) = &*jobs.unwrap_or_else(PoisonError::into_inner) {
-            // Without the thread the reply channel is closed, which is an outcome.
+            // If the thread has ended, the reply channel is closed, which is an outcome.
             let _ = jobs.send(Job {
                 url,
                 message_bytes_max,
@@ -154,21 +154,22 @@ impl Drop for Shared {
         self.waker.wake();
         let thread = self.thread.get_mut();
         if let Some(thread) = thread.unwrap_or_else(PoisonError::into_inner).take() {
-            // It never waits without looking for this; a panic of it was printed where it happened.
+            // The thread sees the closed channel at its next turn. If it panicked, the message was
+            // printed then.
             let _ = thread.join();
         }
     }
 }
 
 impl PendingConnection {
-    /// The connection, or why there is none; `None` while it is not known.
+    /// The connection, or why there is none; `None` while it is pending.
     pub(crate) fn outcome(&self) -> Option<Outcome> {
         match self.answer.try_recv() {
             Ok(outcome) => Some(outcome),
             Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => Some(Err(Loss::Connect(
-                "the thread that opens connections is gone".to_owned(),
-            ))),
+            Err(TryRecvError::Disconnected) => {
+                Some(Err(Loss::Connect("the dialer thread has ended".to_owned())))
+            }
         }
     }
 }
@@ -187,15 +188,15 @@ struct DialerThread {
     waker: Waker,
     wakeable: Wakeable,
     entries: Vec<Entry>,
-    /// Since when there has been more than one.
+    /// Since when there has been more than one attempt.
     burst_since: Option<Instant>,
 }
 
-/// A connection in the making.
+/// A connection attempt.
 struct Entry {
     opening: ConnectAttempt,
     reply_to: DialReply,
-    /// When its handshake began.
+    /// When its TLS handshake started.
     shaking_since: Option<Instant>,
 }
 
@@ -228,7 +229,7 @@ impl DialerThread {
                 }
             }
             if !self.entries.is_empty() {
-                // The first time, while the name is looked for.
+                // The first call makes the configuration, while the name is being resolved.
                 self.tls.make();
             }
             let now = Instant::now();
@@ -249,7 +250,7 @@ impl DialerThread {
         }
     }
 
-    /// The ends of the time that handshakes begun lately have for themselves.
+    /// When the recent handshakes stop counting.
     fn quick(&self, now: Instant) -> impl Iterator<Item = Instant> + '_ {
         let since = self.entries.iter().filter_map(|entry| entry.shaking_since);
         since
@@ -257,7 +258,7 @@ impl DialerThread {
             .filter(move |end| now < *end)
     }
 
-    /// Waits for something to do; says for each connection whether there is.
+    /// Waits for events; returns for each connection whether it has one.
     fn wait(&self) -> Vec<bool> {
         let now = Instant::now();
         let mut fds = Vec::with_capacity(1 + self.entries.len());
@@ -265,7 +266,7 @@ impl DialerThread {
             self.wakeable.as_fd(),
             PollFlags::IN,
         ));
-        // What waits for a name is due with the waker.
+        // An attempt that waits for its name is due with the waker.
         let waker = (self.wakeable.as_fd(), PollFlags::IN);
         for entry in &self.entries {
             let (fd, flags) = entry.opening.interest().unwrap_or(waker);
@@ -275,7 +276,7 @@ impl DialerThread {
             .entries
             .iter()
             .filter_map(|entry| entry.opening.deadline());
-        // With one that waits for its handshake: the moment when there is room for it.
+        // If an attempt waits for its handshake: the time when one may start.
         let is_waiting = self.entries.iter().any(|e| e.opening.is_connected());
         let room = is_waiting.then(|| match self.quick(now).count() < HANDSHAKES_MAX {
             true => now,
@@ -283,14 +284,14 @@ impl DialerThread {
         });
         let deadline = addresses.chain(room).min();
         let limit = deadline.and_then(limit_until);
-        // An interrupted or failed wait is a wait that ended early: the loop goes round.
+        // If poll is interrupted or fails, the loop simply runs once more.
         let _ = poll(&mut fds, limit.as_ref());
         fds[1..].iter().map(|fd| !fd.revents().is_empty()).collect()
     }
 }
 
 impl Entry {
-    /// Does what can be done; false when it is over.
+    /// Makes progress; returns `false` when the attempt is over.
     fn poll_attempt(
         &mut self,
         is_due: bool,
@@ -314,14 +315,14 @@ impl Entry {
             Progress::Opened(socket) => Ok(socket),
             Progress::Failed(loss) => Err(loss),
         };
-        // Who gave it up in this very moment does not need it.
+        // The receiver may just have been dropped.
         let _ = self.reply_to.answer.send(outcome);
         self.reply_to.waker.wake();
         false
     }
 }
 
-/// What a peer sends must not end the thread of all, even if a library panics over it.
+/// A panic in a library, caused by what a peer sent, must not end the thread of all streams.
 fn guarded(step: impl FnOnce() -> Progress) -> Progress {
     catch_unwind(AssertUnwindSafe(step)).unwrap_or_else(|_| {
         Progress::Failed(Loss::Connect("a bug: opening it panicked".to_owned()))

@@ -1,14 +1,14 @@
-//! How many files this process may have open.
+//! The limit of open files of this process.
 
 use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the soft limit of open files to the hard one, which needs no privilege; the number that
-/// then holds, `u64::MAX` for no limit.
+/// Raises the soft limit of open files to the hard limit, which needs no privilege. Returns the
+/// limit then in force, `u64::MAX` for no limit.
 ///
 /// # Errors
-/// When the system refuses; the old limit then stays.
+/// If the system refuses; the old limit then stays.
 pub fn raise_file_limit() -> io::Result<u64> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {

@@ -1,16 +1,16 @@
-//! A filter of WebSocket frames below the library: it skips messages above a limit, and leaves it to
-//! the driver whether text is UTF-8.
+//! A filter of WebSocket frames below tungstenite: it skips messages above a size limit, and passes
+//! text as binary, so that the driver checks UTF-8.
 //!
-//! For the library a frame that is too large is an error that stays, and text that is not UTF-8 is
-//! another; both would cost the connection for one bad message. So frames of a message above the
-//! limit are dropped here, without being held in memory, and text frames become binary ones.
+//! In tungstenite a frame above the limit is a permanent error, and so is text that is not UTF-8;
+//! each would close the connection for one bad message. So the filter drops frames of too large
+//! messages without buffering them, and changes text frames into binary ones.
 
 use std::io::{self, Read, Write};
 
-/// Longest header of a frame that is not masked.
+/// Longest header of an unmasked frame.
 const HEADER_BYTES_MAX: usize = 10;
 
-/// Reads for one call while everything is dropped; then the caller does something else.
+/// Maximum reads per call while everything is dropped; then the caller does other work.
 const READS_MAX: usize = 64;
 
 const FINAL: u8 = 0x80;
@@ -24,15 +24,15 @@ const FIRST_CONTROL: u8 = 8;
 pub(crate) struct FrameFilter<C> {
     carrier: C,
     limit: u64,
-    /// The header at hand, as far as it has come.
+    /// The current header, as far as it was received.
     header: [u8; HEADER_BYTES_MAX],
     header_bytes: usize,
-    /// How much of `header` is still to be given out, where the reader's buffer was shorter.
+    /// The part of `header` that did not fit into the reader's buffer.
     to_give: std::ops::Range<usize>,
-    /// What is left of the payload at hand, and whether it is dropped.
+    /// Remaining payload of the current frame, and whether it is dropped.
     payload_left: u64,
     is_dropped: bool,
-    /// Bytes of the message at hand, and whether what follows of it is dropped.
+    /// Payload bytes of the current message so far, and whether the rest of it is dropped.
     message_bytes: u64,
     drops_message: bool,
     skipped: Skipped,
@@ -43,7 +43,7 @@ pub(crate) struct FrameFilter<C> {
 pub(crate) struct Skipped {
     /// How many.
     pub(crate) count: u64,
-    /// The announced size of the last one, as far as it was announced.
+    /// The size of the last one, as far as its frames announced it.
     pub(crate) bytes: u64,
 }
 
@@ -72,12 +72,12 @@ impl<C> FrameFilter<C> {
         &mut self.carrier
     }
 
-    /// What was skipped since the last call.
+    /// The messages skipped since the last call.
     pub(crate) fn take_skipped(&mut self) -> Skipped {
         std::mem::take(&mut self.skipped)
     }
 
-    /// How long the header at hand is, as far as that is known.
+    /// Length of the current header, as far as it is known.
     fn header_length(&self) -> usize {
         match (self.header_bytes, self.header[1] & 0x7f) {
             (0 | 1, _) | (_, 0..=125) => 2,
@@ -86,14 +86,14 @@ impl<C> FrameFilter<C> {
         }
     }
 
-    /// Takes a byte of a header. Whether it is complete.
+    /// Adds a byte of a header. Returns whether the header is complete.
     fn take_header(&mut self, byte: u8) -> bool {
         self.header[self.header_bytes] = byte;
         self.header_bytes += 1;
         self.header_bytes == self.header_length()
     }
 
-    /// Judges a complete header. Returns how much of `header` is to be given out.
+    /// Decides what to do with a complete header. Returns how much of `header` is passed on.
     fn judge_header(&mut self) -> usize {
         let length = std::mem::take(&mut self.header_bytes);
         let number = |bytes: &[u8]| bytes.iter().fold(0, |n, byte| n << 8 | u64::from(*byte));
@@ -102,7 +102,7 @@ impl<C> FrameFilter<C> {
             127 => number(&self.header[2..10]),
             bytes => u64::from(bytes),
         };
-        // A server does not mask; the library reports it once it has read it.
+        // A server must not mask; tungstenite reports it when it reads the header.
         let mask_bytes = if self.header[1] & 0x80 != 0 { 4 } else { 0 };
         self.payload_left = bytes.saturating_add(mask_bytes);
         self.is_dropped = false;
@@ -129,7 +129,8 @@ impl<C> FrameFilter<C> {
             if is_first {
                 return 0;
             }
-            // What was given out of it ends here, and is no JSON.
+            // Ends the part of the message that was passed on with an empty final frame; the result
+            // is no JSON.
             self.header[..2].copy_from_slice(&[FINAL | CONTINUATION, 0]);
             return 2;
         }
@@ -139,8 +140,8 @@ impl<C> FrameFilter<C> {
         length
     }
 
-    /// Puts what is to be given out of `read..end` to the front; returns how much that is. Before
-    /// `read` there is room for what was kept of a header.
+    /// Moves the bytes of `read..end` that are passed on to the front, and returns their number.
+    /// Before `read` there is room for the held part of a header.
     fn sift(&mut self, out: &mut [u8], mut read: usize, end: usize) -> usize {
         let mut given = 0;
         while read < end {
@@ -184,7 +185,7 @@ impl<C: Read> Read for FrameFilter<C> {
         for _ in 0..READS_MAX {
             let kept = self.header_bytes;
             if out.len() <= kept {
-                // No room for the header: a byte at a time.
+                // No room for the header: read a byte at a time.
                 let mut byte = [0];
                 if self.carrier.read(&mut byte)? == 0 {
                     return Ok(0);
@@ -225,7 +226,7 @@ impl<C: Write> Write for FrameFilter<C> {
 mod tests {
     use super::*;
 
-    /// Gives a few bytes at a time, and nothing in between.
+    /// Returns a few bytes at a time, and `WouldBlock` in between.
     struct Pieces<'a> {
         bytes: &'a [u8],
         most: usize,
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_is_skipped_and_the_rest_is_as_it_came() {
+    fn messages_above_the_limit_are_skipped_and_others_are_unchanged() {
         let (x300, x301, x70k) = (vec![b'x'; 300], vec![b'x'; 301], vec![b'x'; 70_000]);
         let cases = [
             (
@@ -306,7 +307,7 @@ mod tests {
                     bytes: 70_000,
                 },
             ),
-            // In fragments, with a ping between them: the first one is too large by itself,
+            // In fragments, with a ping between them: the first fragment is too large,
             (
                 vec![
                     frame(0x01, &x301),
@@ -321,7 +322,7 @@ mod tests {
                     bytes: 301,
                 },
             ),
-            // or what follows it makes it so.
+            // or all of them together.
             (
                 vec![
                     frame(0x01, &x300),
@@ -352,9 +353,9 @@ mod tests {
         }
     }
 
-    /// Reads until it would have to wait forever for what was announced.
+    /// Reads until the announced bytes do not arrive.
     #[test]
-    fn an_announced_size_costs_no_memory_and_no_turn() {
+    fn an_announced_size_allocates_no_memory_and_does_not_block_the_thread() {
         let mut sent = vec![0x82, 127];
         sent.extend(u64::MAX.to_be_bytes());
         sent.extend(vec![0; 1_000_000]);

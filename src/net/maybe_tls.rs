@@ -1,4 +1,4 @@
-//! What carries a WebSocket: a connection, plain or encrypted.
+//! The transport of a WebSocket: TCP with or without TLS.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -9,17 +9,17 @@ use openssl::ssl::SslStream;
 use super::read_ahead::ReadAheadTcp;
 use super::tls_sessions;
 
-/// A connection that stands.
+/// An open connection.
 #[derive(Debug)]
 pub(crate) enum MaybeTlsStream {
     /// Without TLS.
     Plain(ReadAheadTcp),
-    /// With it.
+    /// With TLS.
     Tls(SslStream<ReadAheadTcp>),
 }
 
 impl MaybeTlsStream {
-    /// The TCP below, to wait on.
+    /// The TCP socket, to wait on.
     pub(crate) fn tcp(&self) -> &Arc<TcpStream> {
         match self {
             MaybeTlsStream::Plain(wire) => wire.tcp(),
@@ -27,7 +27,7 @@ impl MaybeTlsStream {
         }
     }
 
-    /// The TCP below, to read from.
+    /// The TCP reader.
     pub(crate) fn wire(&mut self) -> &mut ReadAheadTcp {
         match self {
             MaybeTlsStream::Plain(wire) => wire,
@@ -49,7 +49,7 @@ impl Read for MaybeTlsStream {
         match self {
             MaybeTlsStream::Plain(wire) => wire.read(out),
             MaybeTlsStream::Tls(stream) => {
-                // OpenSSL would find out the same, on a longer way.
+                // OpenSSL would find the same, with more work.
                 if stream.ssl().pending() == 0 && stream.get_mut().known_empty() {
                     return Err(io::ErrorKind::WouldBlock.into());
                 }

@@ -1,4 +1,4 @@
-//! What every connection shares: names, addresses, proxies, TLS, WebSockets, wake-ups.
+//! Shared parts of all connections: names, addresses, proxies, TLS, WebSockets, wakers.
 
 pub mod address;
 pub mod ca_file;

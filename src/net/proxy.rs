@@ -1,7 +1,7 @@
-//! Which proxy a call goes through: the rules of curl, so that one environment serves both.
+//! Chooses the proxy of a call by curl's rules, so that one environment serves both.
 //!
-//! Zoom is only ever called by `https`, and plain `http` goes only to loopback, where no proxy is
-//! used; so the one proxy kind needed is that of `CONNECT`.
+//! Zoom is called only by `https`; plain `http` goes only to loopback, where no proxy is used. So
+//! the only kind of proxy needed is one with `CONNECT`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,15 +13,15 @@ use super::address::Address;
 pub struct ProxyEnv {
     /// `https_proxy`, or `HTTPS_PROXY`, or `all_proxy`, or `ALL_PROXY`: for `https` addresses.
     pub https: Option<String>,
-    /// `http_proxy` (never in capitals: a CGI request header could set that), or `all_proxy`, or
-    /// `ALL_PROXY`: for `http` addresses.
+    /// `http_proxy` (never in capitals, because a CGI request header could set that), or
+    /// `all_proxy`, or `ALL_PROXY`: for `http` addresses.
     pub http: Option<String>,
     /// `no_proxy`, or `NO_PROXY`: hosts to reach directly.
     pub none_for: Option<String>,
 }
 
 impl ProxyEnv {
-    /// Reads an environment. An empty variable is as good as none.
+    /// Reads an environment. An empty variable counts as unset.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> ProxyEnv {
         let first = |names: &[&str]| {
             names
@@ -35,7 +35,7 @@ impl ProxyEnv {
         }
     }
 
-    /// The proxy for this address, if it is to be reached through one.
+    /// The proxy for this address, if one is to be used.
     pub(crate) fn proxy_for(&self, address: &Address) -> Option<&str> {
         if address.is_loopback() || self.is_excepted(address.host()) {
             return None;
@@ -48,8 +48,8 @@ impl ProxyEnv {
         proxy.as_deref()
     }
 
-    /// Entries are separated by commas or blanks: a name stands for itself and all below it, an
-    /// IP address or network for what is in it, a lone `*` for everything.
+    /// Entries are separated by commas or blanks: a name matches itself and its subdomains, an IP
+    /// address or network matches what is in it, a lone `*` matches everything.
     fn is_excepted(&self, host: &str) -> bool {
         let Some(list) = self.none_for.as_deref().map(str::trim) else {
             return false;
@@ -104,7 +104,7 @@ fn holds_ip(entry: &str, ip: IpAddr) -> bool {
 }
 
 impl fmt::Debug for ProxyEnv {
-    /// A proxy's address may hold a password.
+    /// A proxy's address may contain a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProxyEnv")
             .field("https", &self.https.is_some())
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn the_variable_that_counts() {
+    fn the_precedence_of_variables() {
         let zoom = Address::parse("https://api.zoom.us").unwrap();
         for (pairs, expected) in [
             (&[][..], None),
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn exceptions() {
+    fn entries_of_no_proxy() {
         for (list, host, expected) in [
             ("*", "api.zoom.us", true),
             ("zoom.us", "api.zoom.us", true),
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_does_not_tell_the_password() {
+    fn debug_does_not_show_the_password() {
         let text = format!("{:?}", env(&[("HTTPS_PROXY", "http://u:hunter2@p")]));
         assert!(!text.contains("hunter2"), "{text}");
     }

@@ -1,19 +1,19 @@
-//! TCP as TLS likes to read it.
+//! A TCP stream with a 4 KiB read-ahead, so that one recv(2) serves several reads by OpenSSL.
 //!
-//! OpenSSL asks for five bytes, then for the rest of the record, then for the next five, which are
-//! not there: three system calls for a phrase, and the system call is what a phrase costs. Here
-//! one call takes what has arrived, and when it took less than it could, the question for more is
-//! answered without asking. What comes after that, the kernel tells.
+//! OpenSSL reads five bytes, then the rest of the record, then the next five, which are not there:
+//! three system calls per phrase, and system calls are most of a phrase's cost. Here one call reads
+//! what has arrived; if it returned less than its buffer size, the next read returns `WouldBlock`
+//! without a system call. poll(2) reports what arrives later.
 
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::TcpStream;
 use std::sync::Arc;
 
-/// What one call takes at most, unless more is asked for: in a flood, ten phrases.
+/// Maximum bytes per call, unless the caller asks for more: in a flood, ten phrases.
 const READ_BYTES: usize = 4 << 10;
 
-/// A nonblocking TCP connection. A stream that waits holds no buffer.
+/// A nonblocking TCP connection. It has no buffer while it waits.
 #[derive(Debug)]
 pub(crate) struct ReadAheadTcp {
     tcp: Arc<TcpStream>,
@@ -32,17 +32,17 @@ impl ReadAheadTcp {
         }
     }
 
-    /// What to wait on.
+    /// The socket to wait on.
     pub(crate) fn tcp(&self) -> &Arc<TcpStream> {
         &self.tcp
     }
 
-    /// Whether a read would find nothing, without asking; told once, as a read would tell it.
+    /// Whether a read is known to find nothing, without a system call; returns `true` only once.
     pub(crate) fn known_empty(&mut self) -> bool {
         self.ahead.is_empty() && std::mem::take(&mut self.is_drained)
     }
 
-    /// Makes the next read ask the kernel, whatever the last one found.
+    /// Makes the next read call the kernel, whatever the last one found.
     pub(crate) fn force_read(&mut self) {
         self.is_drained = false;
     }
@@ -57,10 +57,10 @@ impl Read for ReadAheadTcp {
             if out.len() >= READ_BYTES {
                 return (&*self.tcp).read(out);
             }
-            // On the stack first: how much has arrived is known only then.
+            // Read to the stack first, because the number of bytes is known only afterwards.
             let mut arrived = [MaybeUninit::uninit(); READ_BYTES];
             let (arrived, _) = rustix::io::read(&*self.tcp, &mut arrived)?;
-            // The end of the connection is told as often as it is asked for.
+            // Zero bytes are the end of the connection, which every further read must report again.
             self.is_drained = !arrived.is_empty() && arrived.len() < READ_BYTES;
             let (given, left) = arrived.split_at(arrived.len().min(out.len()));
             out[..given.len()].copy_from_slice(given);
@@ -104,7 +104,7 @@ pub(crate) mod tests {
         (near, far)
     }
 
-    /// Reads in small steps until nothing is there.
+    /// Reads in small steps until nothing is left.
     fn drain(wire: &mut ReadAheadTcp, step: usize) -> (Vec<u8>, io::Result<usize>) {
         let (mut all, mut piece) = (Vec::new(), vec![0; step]);
         loop {
@@ -128,7 +128,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn everything_comes_once_in_order_and_the_end_is_seen() {
+    fn all_bytes_arrive_once_in_order_and_then_the_end() {
         let (tcp, mut peer) = pair();
         let mut wire = ReadAheadTcp::new(tcp);
         let is_empty = |end: io::Result<usize>| {
@@ -144,7 +144,7 @@ pub(crate) mod tests {
             let message = vec![n as u8 + 1; *length];
             peer.write_all(&message).expect("it is sent");
             sent.extend(message);
-            // As the poll loop does: each time something is there, until nothing is.
+            // As the poll loop does: read until nothing is left each time something has arrived.
             while got.len() < sent.len() {
                 arrived(&wire);
                 let (piece, end) = drain(&mut wire, 5 + 2000 * n);

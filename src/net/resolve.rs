@@ -1,9 +1,8 @@
-//! Names to addresses, without letting a hung name server hold up a meeting.
+//! Name look-ups on threads of their own, so that a hung name server blocks no stream.
 //!
-//! The system's resolver blocks and has no deadline, so it runs on threads of its own. Meetings
-//! that ask for the same name at the same time share one look-up, and there are never more than
-//! eight of these threads, whatever the name servers do. A thread ends by itself when
-//! nothing waits; at the end of the process a hung one is left to the kernel, for nothing can
+//! The system's resolver blocks and has no deadline. Streams that ask for the same name at the same
+//! time share one look-up, and there are at most eight of these threads. A thread ends when nothing
+//! waits; at the end of the process a hung thread is left to the kernel, because nothing can
 //! interrupt it.
 
 use std::collections::VecDeque;
@@ -14,9 +13,9 @@ use std::thread;
 
 use crate::net::waker::Waker;
 
-/// Most look-ups at a time.
+/// Maximum concurrent look-ups.
 const THREADS_MAX: usize = 8;
-/// Most names that wait for one of them; each meeting waits for one at a time.
+/// Maximum names that wait for one of them; each stream waits for one at a time.
 const QUEUE_MAX: usize = 8192;
 const STACK_BYTES: usize = 256 << 10;
 
@@ -36,7 +35,8 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    /// Names that wait for a thread, and those being resolved, with the requests that wait for each.
+    /// Names that wait for a thread, and names being resolved, with the requests that wait for
+    /// each.
     waiting: VecDeque<(String, Vec<Waiter>)>,
     running: Vec<(String, Vec<Waiter>)>,
     threads: usize,
@@ -47,14 +47,14 @@ struct Waiter {
     waker: Waker,
 }
 
-/// A look-up on its way.
+/// A pending look-up.
 #[derive(Debug)]
 pub struct Pending {
     answer: Receiver<Found>,
 }
 
 impl Pending {
-    /// The addresses, once they are there. Never blocks.
+    /// The addresses, once they are known. Never blocks.
     pub fn poll(&self) -> Option<Found> {
         match self.answer.try_recv() {
             Ok(found) => Some(found),
@@ -81,7 +81,7 @@ impl Default for Resolver {
 }
 
 impl Resolver {
-    /// A resolver by another rule, for tests and for those who embed us.
+    /// A resolver with another look-up function, for tests and embedders.
     pub fn new(look_up: Box<LookUp>) -> Resolver {
         Resolver {
             shared: Arc::new(Shared {
@@ -91,7 +91,7 @@ impl Resolver {
         }
     }
 
-    /// Begins to look `host` up; `waker` is woken when the answer is there.
+    /// Starts to resolve `host`; `waker` is woken when the answer is there.
     pub fn resolve(&self, host: &str, waker: Waker) -> Pending {
         let (sender, answer) = channel();
         let pending = Pending { answer };
@@ -131,7 +131,8 @@ impl Resolver {
                 .stack_size(STACK_BYTES);
             match thread.spawn(move || shared.work()) {
                 Ok(_) => *threads += 1,
-                // Another one may still come to it; if there is none, nobody would.
+                // A running thread will resolve it later. Without any thread the request must fail
+                // now.
                 Err(_) if *threads > 0 => {}
                 Err(error) => {
                     for (_, waiters) in waiting.drain(..) {
@@ -149,7 +150,7 @@ impl Resolver {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // The queue is whole between any two statements that could panic.
+        // The queue is consistent between any two statements that could panic.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -175,7 +176,7 @@ impl Shared {
 
 fn settle(waiters: Vec<Waiter>, found: &Found) {
     for waiter in waiters {
-        // A meeting that no longer waits has given up; that is its right.
+        // The receiver may have given up in the meantime.
         let _ = waiter.answer.send(found.clone());
         waiter.waker.wake();
     }
@@ -189,7 +190,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn meetings_share_a_look_up_and_a_hung_one_holds_nobody() {
+    fn streams_share_a_look_up_and_a_hung_one_blocks_no_other() {
         let asked = Arc::new(AtomicUsize::new(0));
         let (release, hold) = channel::<()>();
         let hold = Mutex::new(hold);
@@ -229,7 +230,7 @@ mod tests {
 
     #[test]
     fn an_address_needs_no_look_up() {
-        let resolver = Resolver::new(Box::new(|_| Err("not to be asked".to_owned())));
+        let resolver = Resolver::new(Box::new(|_| Err("unexpected look-up".to_owned())));
         let (waker, _wakeable) = waker().expect("a file");
         let pending = resolver.resolve("::1", waker);
         assert_eq!(

@@ -1,6 +1,6 @@
 //! The system's root certificates together with those of `RTMS_CA_FILE`, for REST.
 //!
-//! ureq takes either the system's roots or a list of its own, so the list is put together here.
+//! ureq accepts either the system's roots or a list, so the list is made here.
 
 use std::io;
 use std::path::Path;
@@ -27,7 +27,7 @@ pub(crate) fn with(further: &[Certificate<'static>]) -> Vec<Certificate<'static>
     roots
 }
 
-/// What native-tls would use: the bundle, or where there is none, the files of the directories.
+/// What native-tls would use: the bundle or, without one, the files of the directories.
 fn from_system() -> Vec<Certificate<'static>> {
     let found = openssl_probe::probe();
     if let Some(roots) = found.cert_file.and_then(|file| read(&file).ok()) {

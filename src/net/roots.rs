@@ -1,8 +1,8 @@
-//! The system's roots, each read when a chain of certificates needs it.
+//! The system's root certificates, each read when a certificate chain needs it.
 //!
-//! Parsed all at once, a bundle of 140 roots is 2.4 MiB, a fifth of an idle daemon, of which Zoom's
-//! servers use one. Most systems also keep each root in a file of its own, in a folder where
-//! OpenSSL finds it by the hash of its name.
+//! Parsed all at once, a bundle of 140 roots needs 2.4 MiB, a fifth of an idle daemon, and Zoom's
+//! servers use one of them. Most systems also keep each root in a file of its own, in a folder
+//! where OpenSSL finds it by the hash of its name.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use openssl::ssl::{SslContextBuilder, SslFiletype};
 use openssl::x509::store::{X509Lookup, X509Store, X509StoreBuilder};
 use openssl_probe::ProbeResult;
 
-/// Where the system's roots are.
+/// Location of the system's roots.
 pub(crate) struct Roots {
     found: ProbeResult,
     /// A folder with all of them.
@@ -20,10 +20,10 @@ pub(crate) struct Roots {
 }
 
 impl Roots {
-    /// Looks where they are.
+    /// Finds the location.
     pub(crate) fn from_system() -> Roots {
         let found = openssl_probe::probe();
-        // Who names a bundle means the bundle.
+        // If the environment names a bundle, only the bundle counts.
         let is_named = std::env::var_os(openssl_probe::ENV_CERT_FILE).is_some();
         let folder = match is_named {
             true => None,
@@ -37,14 +37,14 @@ impl Roots {
         self.folder.is_none()
     }
 
-    /// Gives them to a configuration in the making.
+    /// Adds the roots to a configuration that is being built.
     pub(crate) fn add(&self, context: &mut SslContextBuilder) -> Result<(), ErrorStack> {
         if let Some(folder) = &self.folder {
             context.set_cert_store(looked_up_in(folder)?);
             return Ok(());
         }
         context.set_default_verify_paths()?;
-        // A library that was built elsewhere looks for them elsewhere.
+        // A library that was built elsewhere has other default paths.
         let bundle = self
             .found
             .cert_file
@@ -57,7 +57,7 @@ impl Roots {
             .map(|folder| (None, Some(&**folder)));
         for (file, folder) in bundle.chain(folders) {
             let place = file.or(folder).unwrap_or(Path::new(""));
-            // The library's binding takes no other.
+            // The library's binding accepts only UTF-8.
             if place.to_str().is_none() {
                 continue;
             }
@@ -69,7 +69,7 @@ impl Roots {
     }
 }
 
-/// A store that reads from that folder what is asked for.
+/// A store that reads a root from that folder when it is needed.
 fn looked_up_in(folder: &str) -> Result<X509Store, ErrorStack> {
     let mut store = X509StoreBuilder::new()?;
     store
@@ -78,7 +78,7 @@ fn looked_up_in(folder: &str) -> Result<X509Store, ErrorStack> {
     Ok(store.build())
 }
 
-/// The folder in which OpenSSL finds as many roots as the bundle has.
+/// The folder in which OpenSSL finds at least as many roots as the bundle has.
 fn complete_folder(found: &ProbeResult) -> Option<&str> {
     let needed = found.cert_file.as_deref().map_or(1, roots_in).max(1);
     let mut folders = found.cert_dir.iter();
@@ -87,7 +87,7 @@ fn complete_folder(found: &ProbeResult) -> Option<&str> {
         .and_then(|folder| folder.to_str())
 }
 
-/// How many certificates are in a bundle; one that cannot be read has none.
+/// Number of certificates in a bundle; 0 if it cannot be read.
 fn roots_in(bundle: &Path) -> usize {
     let pem = fs::read(bundle).unwrap_or_default();
     let lines = pem.split(|byte| *byte == b'\n');
@@ -96,7 +96,7 @@ fn roots_in(bundle: &Path) -> usize {
         .count()
 }
 
-/// How many files of a folder OpenSSL can find: `5ed36f99.0`, a link to what is there.
+/// Number of files in a folder that OpenSSL can find: `5ed36f99.0`, a link to an existing file.
 fn hashed_in(folder: &Path) -> usize {
     let is_hashed = |name: &str| {
         name.split_once('.').is_some_and(|(hash, number)| {
@@ -119,9 +119,9 @@ mod tests {
     use crate::recorder::tests::scratch;
 
     #[test]
-    fn only_what_openssl_finds_counts() {
+    fn only_files_that_openssl_finds_are_counted() {
         let folder = scratch("roots");
-        let file = |name: &str| fs::write(folder.join(name), "").expect("the disk is well");
+        let file = |name: &str| fs::write(folder.join(name), "").expect("writable");
         for name in [
             "5ed36f99.0",
             "5ed36f99.1",
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_root_is_read_when_it_is_needed() {
+    fn a_root_is_read_on_demand() {
         let folder = scratch("roots-hashed");
         let path = folder.to_str().expect("UTF-8");
         let (known, unknown) = (Authority::new("known"), Authority::new("unknown"));
@@ -149,7 +149,7 @@ mod tests {
         let early = context();
         let hash = known.certificate.subject_name_hash();
         let pem = known.certificate.to_pem().expect("PEM");
-        fs::write(folder.join(format!("{hash:08x}.0")), pem).expect("the disk is well");
+        fs::write(folder.join(format!("{hash:08x}.0")), pem).expect("writable");
         for context in [&early, &context()] {
             assert_eq!(shake(context, "a.test", &known.signs("DNS:a.test")), Ok(()));
             let refused = shake(context, "a.test", &unknown.signs("DNS:a.test"));
@@ -158,35 +158,35 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_with_less_than_the_bundle_is_not_relied_on() {
+    fn a_folder_with_fewer_roots_than_the_bundle_is_not_used() {
         let folder = scratch("roots-less");
         let hashed = folder.join("certs");
-        fs::create_dir(&hashed).expect("the disk is well");
+        fs::create_dir(&hashed).expect("writable");
         let bundle = folder.join("bundle.pem");
-        fs::write(&bundle, "-----BEGIN CERTIFICATE-----\n".repeat(2)).expect("the disk is well");
+        fs::write(&bundle, "-----BEGIN CERTIFICATE-----\n".repeat(2)).expect("writable");
         let found = ProbeResult {
             cert_file: Some(bundle),
             cert_dir: vec![folder.join("none"), hashed.clone()],
         };
         assert_eq!(complete_folder(&found), None);
-        fs::write(hashed.join("5ed36f99.0"), "").expect("the disk is well");
+        fs::write(hashed.join("5ed36f99.0"), "").expect("writable");
         assert_eq!(complete_folder(&found), None);
         let alone = ProbeResult {
             cert_file: None,
             cert_dir: found.cert_dir.clone(),
         };
         assert_eq!(complete_folder(&alone), hashed.to_str());
-        fs::write(hashed.join("5ed36f99.1"), "").expect("the disk is well");
+        fs::write(hashed.join("5ed36f99.1"), "").expect("writable");
         assert_eq!(complete_folder(&found), hashed.to_str());
     }
 
     #[test]
-    fn a_bundle_is_counted_by_its_certificates() {
+    fn certificates_of_a_bundle_are_counted() {
         let folder = scratch("roots-bundle");
         let bundle = folder.join("bundle.pem");
         let pem = "# a root\n-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n\
                    -----BEGIN TRUSTED CERTIFICATE-----\nAA==\n-----END TRUSTED CERTIFICATE-----\n";
-        fs::write(&bundle, pem).expect("the disk is well");
+        fs::write(&bundle, pem).expect("writable");
         assert_eq!(roots_in(&bundle), 2);
         assert_eq!(roots_in(&folder.join("none")), 0);
     }

@@ -1,4 +1,4 @@
-//! The one TLS configuration towards Zoom: system roots, further roots by choice, TLS 1.2 or
+//! The TLS configuration for connections to Zoom: system roots, optional further roots, TLS 1.2 or
 //! later, certificate and host name always verified.
 
 use std::fmt;
@@ -23,19 +23,19 @@ use super::roots::Roots;
 use super::tls_sessions;
 use super::tls_sessions::TlsSessionCache;
 
-/// A handshake, as far as it came, or why it failed.
+/// State of a handshake, or why it failed.
 pub(crate) type Handshake<S> = Result<TlsProgress<S>, String>;
 
-/// How far a handshake came.
+/// State of a handshake.
 #[derive(Debug)]
 pub(crate) enum TlsProgress<S> {
     /// It waits for the peer; see [`resume_handshake`].
     Waiting(MidHandshakeSslStream<S>),
-    /// The peer is who it should be.
+    /// The peer's certificate was verified.
     Done(SslStream<S>),
 }
 
-/// Goes on with a handshake.
+/// Continues a handshake.
 pub(crate) fn resume_handshake<S: Read + Write>(waiting: MidHandshakeSslStream<S>) -> Handshake<S> {
     classify(waiting.handshake())
 }
@@ -55,11 +55,12 @@ fn classify<S>(result: Result<SslStream<S>, HandshakeError<S>>) -> Handshake<S> 
     }
 }
 
-/// The configuration, made when it is first needed: an idle daemon does without the two megabytes
-/// that OpenSSL wants for it.
+/// The configuration, made when it is first needed: an idle daemon saves the two megabytes that
+/// OpenSSL needs for it.
 ///
-/// Where the system's roots are in one file, reading them costs some 80 ms of CPU; then a server that
-/// starts makes it while it answers webhooks ([`TlsClient::prepare`]). One serves the whole process.
+/// Where the system's roots are in one file, reading them takes about 80 ms of CPU; then the server
+/// makes it at its start, while it answers webhooks ([`TlsClient::prepare`]). One configuration
+/// serves the whole process.
 #[derive(Clone)]
 pub struct TlsClient {
     shared: Arc<Shared>,
@@ -78,7 +79,7 @@ impl fmt::Debug for TlsClient {
 }
 
 impl TlsClient {
-    /// A configuration; `ca_file` adds roots in PEM to those of the system.
+    /// A configuration; `ca_file` adds PEM root certificates to those of the system.
     ///
     /// # Errors
     /// The file cannot be read, has no certificate in PEM, or a broken one.
@@ -93,8 +94,8 @@ impl TlsClient {
         })
     }
 
-    /// Looks for the roots now, on a thread of its own, and reads them if that takes long, so that
-    /// the first stream need not wait for it.
+    /// Locates the roots on a thread of its own, and reads them at once if that takes long, so that
+    /// the first stream need not wait.
     ///
     /// # Errors
     /// The system refuses a thread.
@@ -112,7 +113,7 @@ impl TlsClient {
         })
     }
 
-    /// Makes it now. Why that fails, a handshake will tell.
+    /// Makes the configuration now. If that fails, handshakes report the error.
     pub(crate) fn make(&self) {
         let _ = self.get();
     }
@@ -121,7 +122,7 @@ impl TlsClient {
         self.shared.roots.get_or_init(Roots::from_system)
     }
 
-    /// The configuration; waits for it if another thread is making it.
+    /// The configuration; waits if another thread is making it.
     fn get(&self) -> Result<&Context, String> {
         let made = self.shared.made.get_or_init(|| {
             let made = Context::new(self.roots(), &self.shared.further_roots);
@@ -130,14 +131,14 @@ impl TlsClient {
         made.as_ref().map_err(Clone::clone)
     }
 
-    /// Begins a handshake with that host.
+    /// Starts a handshake with that host.
     pub(crate) fn connect<S: Read + Write>(&self, host: &str, stream: S) -> Handshake<S> {
         let session = self.get()?.session(host, Instant::now());
         classify(session.map_err(|error| error.to_string())?.connect(stream))
     }
 }
 
-/// What is the same for every connection.
+/// The parts shared by every connection.
 pub(crate) struct Context {
     ssl: SslContext,
     sessions: TlsSessionCache,
@@ -155,7 +156,7 @@ impl Context {
         Ok(Context { ssl, sessions })
     }
 
-    /// A connection to that host, to be shaken hands over.
+    /// A connection to that host, before its handshake.
     pub(crate) fn session(&self, host: &str, now: Instant) -> Result<Ssl, ErrorStack> {
         let mut session = session(&self.ssl, host)?;
         self.sessions.resume(&mut session, host, now)?;
@@ -163,10 +164,10 @@ impl Context {
     }
 }
 
-/// The same without any root. The ciphers are those of the system's policy.
+/// A configuration without roots. The ciphers are those of the system's policy.
 ///
-/// Not OpenSSL's own connector, whose every making parses the system's whole bundle, for 40 ms and
-/// 2.4 MiB; see [`super::roots`].
+/// OpenSSL's own connector is not used, because it parses the system's whole bundle each time: 40
+/// ms and 2.4 MiB; see [`super::roots`].
 pub(crate) fn unrooted() -> Result<SslContextBuilder, ErrorStack> {
     let mut context = SslContext::builder(SslMethod::tls_client())?;
     context.set_min_proto_version(Some(SslVersion::TLS1_2))?;
@@ -181,7 +182,7 @@ pub(crate) fn unrooted() -> Result<SslContextBuilder, ErrorStack> {
     Ok(context)
 }
 
-/// The session of one connection, for which the certificate must name this host.
+/// The TLS session of one connection; the certificate must name this host.
 fn session(context: &SslContext, host: &str) -> Result<Ssl, ErrorStack> {
     let mut session = Ssl::new(context)?;
     let address: Option<IpAddr> = host.parse().ok();
@@ -246,7 +247,7 @@ pub(crate) mod tests {
         let extension = X509Extension::new_nid(None, None, name, value);
         builder
             .append_extension(extension.expect("an extension"))
-            .expect("room for it");
+            .expect("valid extension");
     }
 
     impl Authority {
@@ -274,7 +275,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// Whether a client with that configuration takes that server for `host`.
+    /// Whether a client with that configuration accepts that server as `host`.
     pub(crate) fn shake(context: &SslContext, host: &str, server: &Signed) -> Result<(), String> {
         shake_up_to(context, host, server, SslVersion::TLS1_3)
     }
@@ -289,7 +290,7 @@ pub(crate) mod tests {
         meet(session, &acceptor(server, version)).map(drop)
     }
 
-    /// The configuration of somebody who trusts that authority.
+    /// A configuration that trusts that authority.
     pub(crate) fn trusting(authority: &Authority) -> Context {
         let further = std::slice::from_ref(&authority.certificate);
         Context::new(&Roots::from_system(), further).expect("a context")
@@ -308,7 +309,7 @@ pub(crate) mod tests {
         acceptor.build()
     }
 
-    /// Our end of a connection to that server, when something was said over it.
+    /// The client's end of a connection to that server, after one byte was exchanged.
     pub(crate) fn meet(
         session: Ssl,
         acceptor: &SslAcceptor,
@@ -336,7 +337,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_server_is_taken_for_what_its_certificate_names() {
+    fn a_server_is_accepted_only_for_the_names_of_its_certificate() {
         let authority = Authority::new("authority");
         let context = trusting(&authority);
         let context = &context.ssl;
@@ -359,12 +360,12 @@ pub(crate) mod tests {
         refused("a.zoom.us", "IP:127.0.0.1");
         refused("127.0.0.1", "IP:127.0.0.2");
         refused("127.0.0.1", "DNS:127.0.0.1");
-        // The name of the subject counts for nothing.
+        // The subject's name is ignored.
         refused("server", "DNS:a.zoom.us");
     }
 
     #[test]
-    fn nobody_vouches_for_it_or_it_speaks_of_yesterday() {
+    fn an_unknown_authority_and_an_expired_certificate_are_refused() {
         let (authority, other) = (Authority::new("authority"), Authority::new("authority"));
         let context = trusting(&authority);
         let context = &context.ssl;

@@ -1,13 +1,12 @@
-//! TLS sessions that were verified a while ago, and are gone on with.
+//! Client-side TLS session cache: resumption for at most one hour after a full verification.
 //!
-//! A session that is resumed needs no certificates: neither the time to verify them, nor the memory to
-//! keep them, which would be a sixth of a stream's. Streams of one account meet the same servers over
-//! and over. Where a server does not know the session any more, the handshake is a whole one, and
-//! nothing is lost.
+//! A resumed session needs no certificates: neither the time to verify them nor the memory to keep
+//! them, which would be a sixth of a stream's. Streams of one account connect to the same servers
+//! again and again. If a server no longer knows the session, the handshake is a full one.
 //!
-//! A certificate is looked at again after `AGE_MAX`, however often its session was resumed meanwhile
-//! (RFC 8446, 4.6.1). With TLS 1.3 each session is resumed once, so that an observer cannot tell
-//! whose it is (C.4): with every resumption the server gives a new one.
+//! A certificate is verified again after `AGE_MAX`, however often its session was resumed meanwhile
+//! (RFC 8446, 4.6.1). With TLS 1.3 each session is resumed once, so that an observer cannot link
+//! connections (C.4); the server sends a new one with every resumption.
 
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -20,13 +19,13 @@ use openssl::ssl::{
     SslVersion,
 };
 
-/// How long a verified certificate is believed without being shown again.
+/// Longest time since a certificate was last verified.
 const AGE_MAX: Duration = Duration::from_secs(3600);
 
-/// Sessions kept in all, a kilobyte each; with more, the oldest goes.
+/// Maximum sessions in the cache, about a kilobyte each; the oldest is removed first.
 const SESSIONS_MAX: usize = 256;
 
-/// The sessions of one configuration. Clones are the same.
+/// The sessions of one configuration. Clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct TlsSessionCache {
     /// The oldest first.
@@ -40,15 +39,15 @@ struct Kept {
     verified: Instant,
 }
 
-/// What a connection knows of this.
+/// Data attached to a connection.
 struct Owner {
     host: Arc<str>,
     sessions: TlsSessionCache,
-    /// When the certificate was verified of the session that it may resume.
+    /// When the certificate of the resumed session was verified.
     verified: Option<Instant>,
 }
 
-/// Where a connection has its owner.
+/// The index under which a connection holds its owner.
 fn owner_index() -> Result<Index<Ssl, Owner>, ErrorStack> {
     static INDEX: OnceLock<Index<Ssl, Owner>> = OnceLock::new();
     if let Some(index) = INDEX.get() {
@@ -63,7 +62,7 @@ fn owner(connection: &SslRef) -> Option<&Owner> {
 }
 
 impl TlsSessionCache {
-    /// Has the sessions of a configuration in the making kept.
+    /// Creates a cache for a configuration that is being built.
     pub(crate) fn new(context: &mut SslContextBuilder) -> TlsSessionCache {
         context
             .set_session_cache_mode(SslSessionCacheMode::CLIENT | SslSessionCacheMode::NO_INTERNAL);
@@ -80,7 +79,8 @@ impl TlsSessionCache {
         TlsSessionCache::default()
     }
 
-    /// Prepares a connection of that configuration: it resumes a session of the host, if there is one.
+    /// Prepares a connection of that configuration: it resumes a session of the host if the cache
+    /// has one.
     #[expect(
         unsafe_code,
         reason = "measured: 1,000 streams from one host are 86 MiB without it and 73 with it, and to \
@@ -94,9 +94,9 @@ impl TlsSessionCache {
     ) -> Result<(), ErrorStack> {
         let known = self.take(host, now);
         if let Some(kept) = &known {
-            // SAFETY: it wants a session of the connection's own configuration. Those that are kept
-            // here come from connections that had `self` for their owner, and those are of the one
-            // configuration that it was made for.
+            // Safety requires a session of the connection's own configuration. Cached sessions come
+            // from connections whose owner is `self`, and all of them belong to the one
+            // configuration that this cache was made for.
             unsafe { connection.set_session(&kept.session)? };
         }
         let verified = known.as_ref().map(|kept| kept.verified);
@@ -109,7 +109,7 @@ impl TlsSessionCache {
         Ok(())
     }
 
-    /// The newest of a host. Before TLS 1.3 a session stays good for others.
+    /// The newest session of a host. Before TLS 1.3 it also stays in the cache for others.
     fn take(&self, host: &str, now: Instant) -> Option<Kept> {
         let mut kept = self.lock();
         kept.retain(|kept| now.saturating_duration_since(kept.verified) < AGE_MAX);
@@ -133,14 +133,15 @@ impl TlsSessionCache {
     }
 }
 
-/// To be told before a connection is dropped: that it ends without a word is no fault of its session.
-/// OpenSSL would not resume it any more (a rule that TLS 1.1 has withdrawn), and after an outage all
-/// streams come back at once.
+/// To be called before a connection is dropped without a closing alert. Otherwise OpenSSL would not
+/// resume its session (a rule that TLS 1.1 has withdrawn), and after an outage all streams
+/// reconnect at once.
 pub(crate) fn mark_shutdown_sent<S: Read + Write>(stream: &mut SslStream<S>) {
     stream.set_shutdown(ShutdownState::SENT);
 }
 
-/// Forgets the sessions of a host with which a handshake failed: the next one is a whole one.
+/// Removes the sessions of a host with which a handshake failed, so that the next handshake is a
+/// full one.
 pub(crate) fn forget(connection: &SslRef) {
     if let Some(Owner { host, sessions, .. }) = owner(connection) {
         sessions.lock().retain(|kept| kept.host != *host);
@@ -157,7 +158,7 @@ mod tests {
 
     const VERSIONS: [SslVersion; 2] = [SslVersion::TLS1_2, SslVersion::TLS1_3];
 
-    /// Connects, and says whether that resumed a session.
+    /// Connects, and returns whether a session was resumed.
     fn is_resumed(
         context: &Context,
         host: &str,
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_was_verified_is_met_again_without_certificates() {
+    fn a_verified_host_is_reconnected_without_certificates() {
         let authority = Authority::new("authority");
         for version in VERSIONS {
             let server = acceptor(&authority.signs("DNS:a.test,DNS:b.test"), version);
@@ -185,14 +186,14 @@ mod tests {
             }
             assert_eq!(meet("b.test", now), Ok(false), "another host");
             assert_eq!(meet("b.test", now), Ok(true));
-            // However often it was resumed, the certificate is looked at again.
+            // However often it was resumed, the certificate is verified again.
             assert_eq!(meet("a.test", Instant::now() + AGE_MAX), Ok(false));
             assert_eq!(meet("a.test", now), Ok(true));
         }
     }
 
     #[test]
-    fn whoever_does_not_know_the_session_shows_a_certificate() {
+    fn a_server_that_does_not_know_the_session_shows_a_certificate() {
         let (authority, other) = (Authority::new("authority"), Authority::new("other"));
         for version in VERSIONS {
             let context = trusting(&authority);
@@ -207,12 +208,12 @@ mod tests {
                 let refused = meet(&acceptor(&stranger, version));
                 assert!(refused.is_err_and(|why| why.contains("certificate")));
             }
-            assert_eq!(meet(&second), Ok(false), "a failure takes them with it");
+            assert_eq!(meet(&second), Ok(false), "a failure removes them");
         }
     }
 
     #[test]
-    fn no_more_are_kept_than_that() {
+    fn the_oldest_session_is_removed_at_the_limit() {
         let authority = Authority::new("authority");
         let context = trusting(&authority);
         let server = acceptor(&authority.signs("DNS:*.a.test"), SslVersion::TLS1_3);
@@ -224,6 +225,6 @@ mod tests {
             assert_eq!(meet(n), Ok(false));
         }
         assert_eq!(meet(SESSIONS_MAX), Ok(true));
-        assert_eq!(meet(0), Ok(false), "the oldest went");
+        assert_eq!(meet(0), Ok(false), "the oldest was removed");
     }
 }

@@ -1,32 +1,32 @@
 //! Reads the HTTP 101 response only, so that tungstenite's 4 KiB handshake buffer is freed.
 //!
-//! The library keeps that buffer as long as its WebSocket lives, whatever its settings say. So the
-//! handshake gets the answer alone, and what follows it is for the WebSocket that is made of the
-//! connection afterwards, without that buffer.
+//! tungstenite keeps that buffer as long as its WebSocket exists, whatever its settings. So the
+//! handshake gets only the HTTP response, and a second WebSocket is made of the connection
+//! afterwards, without that buffer. Bytes after the response are for the second one.
 
 use std::io::{self, Read, Write};
 
-/// A connection during the upgrade, and after it.
+/// A connection during and after the upgrade.
 #[derive(Debug)]
 pub(crate) struct UpgradeReader<C> {
     carrier: C,
-    /// Read, and not given out yet.
+    /// Bytes received and not yet passed on.
     leftover: Vec<u8>,
-    /// What was given out last ended with this.
+    /// Position relative to line ends after the last byte passed on.
     line: Line,
 }
 
-/// How much of an empty line, which ends a head, there is. As the library's parser takes them,
-/// lines end with a line feed, with or without a carriage return before it.
+/// How much of the empty line that ends a response has been seen. As in the library's parser, a
+/// line ends with a line feed, with or without a carriage return before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Line {
-    /// In a line.
+    /// Within a line.
     Within,
-    /// A line feed.
+    /// After a line feed.
     Ended,
-    /// A line feed and a carriage return.
+    /// After a line feed and a carriage return.
     Returned,
-    /// The upgrade is over: what follows is frames.
+    /// The upgrade is over: frames follow.
     Past,
 }
 
@@ -47,12 +47,12 @@ impl<C> UpgradeReader<C> {
         &mut self.carrier
     }
 
-    /// Ends the upgrade: from now on everything is given out as it comes.
+    /// Ends the upgrade: from now on all bytes are passed on unchanged.
     pub(crate) fn pass_through(&mut self) {
         self.line = Line::Past;
     }
 
-    /// How many of these bytes there are up to the end of the next empty line.
+    /// Number of bytes up to and including the next empty line.
     fn up_to_empty_line(&mut self, bytes: &[u8]) -> usize {
         for (at, byte) in bytes.iter().enumerate() {
             self.line = match (self.line, byte) {
@@ -106,7 +106,7 @@ impl<C: Write> Write for UpgradeReader<C> {
 mod tests {
     use super::*;
 
-    /// Each piece that is given out, and what follows when a head has ended.
+    /// The pieces that are passed on, and what follows after a response has ended.
     fn pieces(sent: &str, room: usize, heads: usize) -> (Vec<String>, String) {
         let mut upgrade = UpgradeReader::new(sent.as_bytes());
         let mut pieces = vec![String::new()];
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_is_given_out_to_its_end_and_what_follows_is_kept() {
+    fn a_response_is_passed_on_to_its_end_and_what_follows_is_kept() {
         for room in [1, 2, 3, 7, 4096] {
             for (head, leftover) in [
                 ("HTTP/1.1 101 x\r\na: b\r\n\r\n", "frames \r\n\r\n and more"),
@@ -143,9 +143,9 @@ mod tests {
         }
     }
 
-    /// A parser may pass over empty lines before a head, and asks for more.
+    /// A parser may skip empty lines before a response, and then reads on.
     #[test]
-    fn what_follows_is_given_out_when_it_is_asked_for() {
+    fn what_follows_is_passed_on_at_the_next_read() {
         for room in [1, 5, 4096] {
             let (given, kept) = pieces("\n\r\nHTTP/1.1 101 x\r\n\r\nframes", room, 2);
             assert_eq!(given, ["\n\r\n", "HTTP/1.1 101 x\r\n\r\n"]);

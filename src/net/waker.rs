@@ -1,4 +1,4 @@
-//! Wakes a thread that waits in poll(2).
+//! A waker for a thread that waits in poll(2), by an eventfd.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,7 +14,7 @@ pub struct Waker(Arc<OwnedFd>);
 #[derive(Debug)]
 pub struct Wakeable(Arc<OwnedFd>);
 
-/// Makes a pair of ends, of one file: a counter of the kernel that can be read when it is not zero.
+/// Makes both ends of an eventfd: a kernel counter that is readable when it is not zero.
 pub fn waker() -> io::Result<(Waker, Wakeable)> {
     let counter = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
     let counter = Arc::new(counter);
@@ -22,7 +22,7 @@ pub fn waker() -> io::Result<(Waker, Wakeable)> {
 }
 
 impl Waker {
-    /// Wakes the thread, now or as soon as it waits. A counter that can grow no more means that it is
+    /// Wakes the thread, now or when it waits next. If the counter is at its maximum, the thread is
     /// awake already.
     pub fn wake(&self) {
         let _ = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());
@@ -30,7 +30,7 @@ impl Waker {
 }
 
 impl Wakeable {
-    /// Forgets the wake-ups so far. To be called before looking for what they were about.
+    /// Resets the counter. To be called before checking for work.
     pub fn clear(&self) {
         let _ = rustix::io::read(&*self.0, &mut [0; size_of::<u64>()]);
     }
@@ -63,7 +63,7 @@ mod tests {
         }
         assert!(is_awake(&wakeable) && is_awake(&wakeable));
         wakeable.clear();
-        assert!(!is_awake(&wakeable), "all of them are one");
+        assert!(!is_awake(&wakeable), "several wake-ups count as one");
         wakeable.clear();
         waker.wake();
         assert!(is_awake(&wakeable));

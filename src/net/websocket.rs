@@ -1,4 +1,4 @@
-//! One WebSocket of a stream, which never blocks: it is being opened, or messages go to and fro.
+//! A nonblocking WebSocket of a stream: connecting, or open.
 
 use std::io;
 use std::net::TcpStream;
@@ -17,17 +17,17 @@ use crate::net::waker::Waker;
 use crate::protocol::Loss;
 use crate::protocol::server_url::ServerUrl;
 
-/// A WebSocket, at any step of its life.
+/// A WebSocket that is connecting or open.
 pub(crate) struct Socket {
     step: Step,
-    /// Output may wait in our buffer until the peer takes it.
+    /// Output may be in our buffer until the peer reads.
     wants_out: bool,
 }
 
 enum Step {
     ConnectAttempt(PendingConnection),
-    /// With the TCP below, to wait on without the way through the layers above it, which after a
-    /// second's wait is in no cache.
+    /// With the TCP socket to wait on: reaching it through the layers above would touch memory that
+    /// is in no CPU cache after a second.
     Open(Box<FilteredSocket>, Arc<TcpStream>),
 }
 
@@ -35,12 +35,12 @@ enum Step {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Interest<'a> {
     pub(crate) tcp: &'a TcpStream,
-    /// Room for output, too.
+    /// Also for room for output.
     pub(crate) out: bool,
 }
 
 impl Interest<'_> {
-    /// In the words of poll(2).
+    /// As flags of poll(2).
     pub(crate) fn flags(self) -> PollFlags {
         match self.out {
             true => PollFlags::IN | PollFlags::OUT,
@@ -48,7 +48,7 @@ impl Interest<'_> {
         }
     }
 
-    /// In the words of epoll(7).
+    /// As flags of epoll(7).
     pub(crate) fn events(self) -> EventFlags {
         match self.out {
             true => EventFlags::IN | EventFlags::OUT,
@@ -57,20 +57,20 @@ impl Interest<'_> {
     }
 }
 
-/// What [`Socket::read`] found.
+/// Result of [`Socket::read`].
 pub(crate) enum Read {
     /// A message.
     Message(Message),
     /// Nothing more for now.
     Empty,
-    /// Some of a message that is skipped; there may be more to read.
+    /// Part of a message that is skipped; there may be more to read.
     Skipping,
-    /// The connection is gone.
+    /// The connection is lost.
     Gone(Loss),
 }
 
 impl Socket {
-    /// Begins to connect; `waker` is woken when there is an outcome.
+    /// Starts to connect; `waker` is woken when there is an outcome.
     pub(crate) fn connect(
         url: ServerUrl,
         message_bytes_max: usize,
@@ -87,7 +87,7 @@ impl Socket {
         matches!(self.step, Step::Open(..))
     }
 
-    /// What to wait for, once it is open.
+    /// What to wait for; `None` until it is open.
     pub(crate) fn interest(&self) -> Option<Interest<'_>> {
         match &self.step {
             Step::Open(_, tcp) => Some(Interest {
@@ -98,7 +98,7 @@ impl Socket {
         }
     }
 
-    /// What has become of opening it; `None` while nothing has.
+    /// The outcome of connecting; `None` while there is none.
     pub(crate) fn opened(&mut self) -> Option<Result<(), Loss>> {
         let Step::ConnectAttempt(ticket) = &self.step else {
             return None;
@@ -109,7 +109,7 @@ impl Socket {
         }))
     }
 
-    /// Makes the next read look whether more has arrived since the last one.
+    /// Makes the next read check the kernel for new data.
     pub(crate) fn force_read(&mut self) {
         if let Step::Open(socket, _) = &mut self.step {
             let upgrade = socket.get_mut().carrier_mut();
@@ -117,7 +117,7 @@ impl Socket {
         }
     }
 
-    /// The messages that were above the limit since the last call.
+    /// The messages skipped since the last call, because they were above the limit.
     pub(crate) fn take_skipped(&mut self) -> Skipped {
         match &mut self.step {
             Step::Open(socket, _) => socket.get_mut().take_skipped(),
@@ -125,19 +125,19 @@ impl Socket {
         }
     }
 
-    /// The next message, if one is there. Text comes as binary, and may be no UTF-8.
+    /// The next message, if one is there. Text arrives as binary, and may not be UTF-8.
     pub(crate) fn read(&mut self) -> Read {
         let Step::Open(socket, _) = &mut self.step else {
             return Read::Empty;
         };
         match socket.read() {
             Ok(Message::Close(frame)) => {
-                // The answer to it is sent as far as the peer takes it; there is nothing to wait for.
+                // Sends the answer as far as the peer reads; nothing is waited for.
                 let _ = socket.flush();
                 Read::Gone(Loss::Closed(frame.map(|frame| frame.code.into())))
             }
             Ok(message) => {
-                // The library answers it as it reads on, as far as the peer takes it.
+                // The library answers at its next read, as far as the peer reads.
                 self.wants_out |= message.is_ping();
                 Read::Message(message)
             }
@@ -150,7 +150,7 @@ impl Socket {
         }
     }
 
-    /// Sends a text message, or keeps it until the peer takes it.
+    /// Sends a text message, or buffers it until the peer reads.
     pub(crate) fn send(&mut self, text: String) -> Result<(), Loss> {
         let Step::Open(socket, _) = &mut self.step else {
             return Err(Loss::Broken("not connected".to_owned()));
@@ -168,7 +168,7 @@ impl Socket {
         }
     }
 
-    /// Sends what waits, pongs included.
+    /// Sends what is buffered, pongs included.
     pub(crate) fn flush(&mut self) {
         let Step::Open(socket, _) = &mut self.step else {
             return;
@@ -176,14 +176,14 @@ impl Socket {
         if !self.wants_out {
             return;
         }
-        // An error shows again at the next read, which is where a loss is told.
+        // The next read returns the same error and reports the loss.
         self.wants_out = matches!(
             socket.flush(),
             Err(WsError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock
         );
     }
 
-    /// Says good-bye as far as that goes without waiting.
+    /// Sends a close frame as far as that is possible without blocking.
     pub(crate) fn close(mut self) {
         if let Step::Open(socket, _) = &mut self.step {
             let frame = CloseFrame {
@@ -213,7 +213,7 @@ mod tests {
     use crate::net::read_ahead::ReadAheadTcp;
     use crate::net::upgrade::UpgradeReader;
 
-    /// A socket that is open, and Zoom's end of it.
+    /// An open socket, and Zoom's end of it.
     fn pair() -> (Socket, WebSocket<TcpStream>) {
         let (near, far) = read_ahead::tests::pair();
         let patience = Some(Duration::from_secs(20));
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ping_is_answered_though_nothing_follows_it() {
+    fn a_ping_is_answered_although_nothing_follows_it() {
         let (mut socket, mut zoom) = pair();
         for round in 0..3 {
             let ping = Message::Ping(vec![round].into());
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_message_costs_itself_and_not_the_connection() {
+    fn a_bad_message_does_not_close_the_connection() {
         let (mut socket, mut zoom) = pair();
         let large = "x".repeat((1 << 20) + 1);
         let sender = std::thread::spawn(move || {
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_peer_does_not_take_waits_and_goes_once_it_does() {
+    fn output_waits_until_the_peer_reads() {
         let (mut socket, mut zoom) = pair();
         let text = "x".repeat(64 << 10);
         let mut sent = 0;
