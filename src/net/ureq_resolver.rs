@@ -1,9 +1,9 @@
-//! Names to addresses for ureq: its own resolver starts a thread without a name, with the full
-//! stack and a panic where the system has none left, even for an address that needs no look-up.
+//! The name resolver for ureq. ureq's own starts an unnamed thread with a full stack, panics if the
+//! system has no thread left, and does so even for an address that needs no look-up.
 //!
-//! The system's resolver has no deadline, so it runs on a thread that is given up when the time is
-//! over and then ends by itself (glibc gives up after half a minute at most). Calls are few and
-//! limited, so these threads are.
+//! The system's resolver has no deadline, so it runs on a thread that is abandoned at the time
+//! limit and then ends by itself (glibc gives up after half a minute at most). Calls are limited in
+//! number, so these threads are too.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -17,7 +17,7 @@ use ureq::unversioned::transport::NextTimeout;
 
 const STACK_BYTES: usize = 256 << 10;
 
-/// How many addresses of a name are tried; more do not fit into ureq's list.
+/// Maximum addresses tried per name; ureq's list has no room for more.
 const ADDRESSES_MAX: usize = 16;
 
 #[derive(Debug)]
@@ -57,7 +57,7 @@ fn look_up(place: String, timeout: NextTimeout) -> Result<Vec<SocketAddr>, ureq:
         .stack_size(STACK_BYTES)
         .spawn(move || {
             let found = place.to_socket_addrs().map(Iterator::collect);
-            // Nobody waits any more if it took too long.
+            // The receiver has given up if it took too long.
             let _ = sender.send(found);
         })
         .map_err(|error| io::Error::other(format!("no thread to look up a name: {error}")))?;
@@ -88,7 +88,7 @@ mod tests {
             let expected: SocketAddr = expected.parse().expect("an address");
             assert_eq!(resolve(uri).expect("no look-up"), [expected], "{uri}");
         }
-        let found = resolve("http://localhost:7").expect("it is in every hosts file");
+        let found = resolve("http://localhost:7").expect("localhost is in every hosts file");
         assert!(
             found
                 .iter()

@@ -211,7 +211,7 @@ impl fmt::Display for Loss {
             Loss::Silent => f.write_str("no keep-alive and no data for too long"),
             Loss::Reported => f.write_str("Zoom reports the connection lost"),
             Loss::FailedOver => f.write_str("Zoom moved the stream to another server"),
-            Loss::SystemResumed => f.write_str("this machine slept"),
+            Loss::SystemResumed => f.write_str("system resumed from suspend"),
             Loss::SignalingLost => f.write_str("the signaling connection was lost"),
             Loss::Refused => f.write_str("refused for now"),
         }

@@ -1,28 +1,28 @@
-//! What can be wrong with a state directory.
+//! Errors of the state directory.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A state directory that cannot be used, or a file in it that cannot.
+/// The state directory, or a file in it, cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
-    /// Another process has it.
+    /// Another process uses it.
     InUse {
         /// The directory.
         path: PathBuf,
-        /// The process, if it could be told.
+        /// The process id, if it could be read.
         pid: Option<u32>,
     },
-    /// Others than its owner may look into it, and it is not plainly ours to change.
+    /// Other users may read it, and it may not be ours to change.
     NotPrivate {
         /// The directory.
         path: PathBuf,
         /// Its mode.
         mode: u32,
     },
-    /// Somebody else owns it.
+    /// Another user owns it.
     NotOurs {
         /// The directory.
         path: PathBuf,
@@ -31,27 +31,27 @@ pub enum Error {
         /// Our effective user id.
         us: u32,
     },
-    /// There is something else at its path.
+    /// Its path is not a directory.
     NotDirectory {
         /// The path.
         path: PathBuf,
     },
-    /// A file is larger than anything written here.
+    /// A file is larger than anything that rtmsd writes here.
     TooLarge {
         /// The file.
         path: PathBuf,
     },
-    /// A name that is no plain file name.
+    /// The name is not a plain file name.
     Name,
-    /// The system said no.
+    /// A system call failed.
     Io {
-        /// What was tried, as a verb.
+        /// What was attempted, as a verb.
         doing: &'static str,
-        /// With what.
+        /// The file or directory.
         path: PathBuf,
-        /// The kind of the system's answer.
+        /// The kind of the system's error.
         kind: io::ErrorKind,
-        /// The system's words.
+        /// The system's message.
         text: String,
     },
 }
@@ -76,7 +76,7 @@ impl fmt::Display for Error {
                 if let Some(pid) = pid {
                     write!(f, " (pid {pid})")?;
                 }
-                f.write_str(", expected to have it alone; stop that one, or give this one an RTMS_STATE of its own (and a ZOOM_REFRESH_TOKEN of its own, if it has one)")
+                f.write_str(", expected no other process; stop that one, or set another RTMS_STATE for this one (and another ZOOM_REFRESH_TOKEN, if it uses one)")
             }
             Error::NotPrivate { path, mode } => {
                 let path = path.display();
@@ -94,7 +94,7 @@ impl fmt::Display for Error {
             ),
             Error::NotDirectory { path } => write!(
                 f,
-                "state directory {}: found something else, expected a directory; set RTMS_STATE to another path",
+                "state directory {}: found no directory, expected one; set RTMS_STATE to another path",
                 path.display()
             ),
             Error::TooLarge { path } => write!(
@@ -103,7 +103,7 @@ impl fmt::Display for Error {
                 path.display(),
                 super::FILE_BYTES_MAX
             ),
-            Error::Name => f.write_str("state file: found a name that is no plain file name"),
+            Error::Name => f.write_str("state file: found a name that is not a plain file name"),
             Error::Io {
                 doing, path, text, ..
             } => write!(f, "cannot {doing} {}: {text}", path.display()),

@@ -1,7 +1,7 @@
-//! The state directory: what a restart needs, in small files that are replaced whole or not at all.
+//! The state directory: small files that a restart needs, each replaced atomically.
 //!
-//! It is private (mode 0700, files 0600) and belongs to one process at a time. What is in the
-//! files is the business of those who write them: rotated tokens, active streams, seen events.
+//! It is private (mode 0700, files 0600) and used by one process at a time. The writers define the
+//! content of the files: rotated tokens, active streams, Zoom events.
 
 pub(crate) mod error;
 pub mod intents;
@@ -16,45 +16,45 @@ use std::sync::atomic::AtomicU64;
 pub use error::Error;
 pub use write::{Moment, Step};
 
-/// `RTMS_STATE` where it is not set.
+/// Default of `RTMS_STATE`.
 pub const DEFAULT_STATE: &str = "./rtms-state";
 
-/// The file whose lock says that the directory is taken; it holds the process id of the taker.
+/// The lock file; it contains the process id of the process that holds the lock.
 const LOCK_NAME: &str = "lock";
 
-/// Files under way begin with this; whatever is left of them after a crash is removed by `open`.
+/// Prefix of temporary files; `open` deletes those that a crash left.
 const TEMP_PREFIX: &str = ".new-";
 
-/// The most that [`StateDir::read`] takes in: far above what anyone writes here.
+/// Maximum size that [`StateDir::read`] reads: far above what is written here.
 pub const FILE_BYTES_MAX: u64 = 64 << 20;
 
-/// The longest file name, so that the temporary name still fits into 255 bytes.
+/// Maximum length of a file name, so that the temporary name still fits into 255 bytes.
 pub const NAME_BYTES_MAX: usize = 200;
 
-/// The state directory, held by this process as long as this value lives.
+/// The state directory, locked by this process as long as this value exists.
 pub struct StateDir {
     path: PathBuf,
-    /// Opened once: what a rename did is safe when the directory itself is synced.
+    /// Kept open to be synced, so that renames survive a power cut.
     directory: File,
-    /// Held for its lock; the kernel lets go of it when the process ends, however it ends.
+    /// Held for its lock, which the kernel releases when the process ends for any reason.
     _lock: File,
     next_temp: AtomicU64,
     observer: Box<dyn Fn(Moment) + Send + Sync>,
 }
 
 impl StateDir {
-    /// Opens the directory, making it where it is missing, and takes it for this process.
+    /// Opens or creates the directory, and locks it for this process.
     ///
-    /// A directory that others can read is made private when it is plainly ours (we own it, and
-    /// it is empty or was a state directory before); any other is refused, because changing the
+    /// If others can read the directory, it is made private when it is plainly ours (we own it, and
+    /// it is empty or was a state directory before); otherwise it is refused, because changing the
     /// mode of a directory that was named by mistake would do harm.
     pub fn open(path: impl AsRef<Path>) -> Result<StateDir, Error> {
         StateDir::open_observed(path, |_| ())
     }
 
-    /// As [`open`](StateDir::open), and tells `observer` before and after each step of a write.
+    /// As [`open`](StateDir::open), and calls `observer` before and after each step of a write.
     ///
-    /// For tests that stop the world at such a moment.
+    /// For tests that simulate a crash at such a moment.
     pub fn open_observed(
         path: impl AsRef<Path>,
         observer: impl Fn(Moment) + Send + Sync + 'static,
@@ -77,12 +77,12 @@ impl StateDir {
         })
     }
 
-    /// Where it is.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What the file holds, or `None` when there is no such file.
+    /// The content of the file, or `None` if it does not exist.
     ///
     /// A file larger than [`FILE_BYTES_MAX`] is an error.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
@@ -102,7 +102,7 @@ impl StateDir {
         Ok(Some(bytes))
     }
 
-    /// Removes the file, for good even if power fails at once. A missing file is fine.
+    /// Deletes the file and syncs the directory. A missing file is no error.
     pub fn remove(&self, name: &str) -> Result<(), Error> {
         let path = self.file(name)?;
         match fs::remove_file(&path) {
@@ -115,7 +115,7 @@ impl StateDir {
         }
     }
 
-    /// The path of a file, if the name is one of ours to use.
+    /// The path of a file, if its name is allowed.
     fn file(&self, name: &str) -> Result<PathBuf, Error> {
         if is_name(name) {
             Ok(self.path.join(name))
@@ -133,7 +133,7 @@ impl std::fmt::Debug for StateDir {
     }
 }
 
-/// One plain component that is neither hidden nor the lock.
+/// Whether it is one plain component that is neither hidden nor the lock file.
 fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= NAME_BYTES_MAX
@@ -142,11 +142,11 @@ fn is_name(name: &str) -> bool {
         && name != LOCK_NAME
 }
 
-/// Whether [`StateDir::open`] would take this directory as it is (`None`), or after closing it to
-/// others (`Some`, with its mode).
+/// Checks whether [`StateDir::open`] would accept this directory as it is (`None`), or after making
+/// it private (`Some`, with its current mode).
 ///
 /// # Errors
-/// Why it would not.
+/// Why it would refuse it.
 pub fn inspect(path: &Path) -> Result<Option<u32>, Error> {
     let found = fs::metadata(path).map_err(|e| Error::io("look at", path, &e))?;
     if !found.is_dir() {
@@ -204,7 +204,7 @@ fn take_lock(directory: &Path) -> Result<File, Error> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut text = String::new();
-            // The process id is a courtesy to the reader of the message, so failing is fine.
+            // The process id is only for the message, so a failure is ignored.
             let _ = file.take(16).read_to_string(&mut text);
             return Err(Error::InUse {
                 path: directory.into(),
@@ -213,7 +213,7 @@ fn take_lock(directory: &Path) -> Result<File, Error> {
         }
         Err(TryLockError::Error(e)) => return Err(Error::io("lock", &path, &e)),
     }
-    // As above: nothing depends on what the file says.
+    // As above: nothing depends on the content.
     let _ = file
         .set_len(0)
         .and_then(|()| file.rewind())
@@ -221,7 +221,7 @@ fn take_lock(directory: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
-/// With the lock held, a temporary file is what a crash left behind.
+/// While the lock is held, a temporary file can only be left from a crash.
 fn remove_leftovers(directory: &Path) -> Result<(), Error> {
     let entries = fs::read_dir(directory).map_err(|e| Error::io("list", directory, &e))?;
     for entry in entries.flatten() {

@@ -2,7 +2,7 @@ use super::*;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
 
-/// A directory of its own for each test, gone afterwards.
+/// A directory of its own for each test, deleted afterwards.
 pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
@@ -29,7 +29,7 @@ pub(super) fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn what_is_written_is_private_and_read_again() {
+fn written_files_are_private_and_read_back() {
     let scratch = Scratch::new("write");
     let state = StateDir::open(scratch.0.join("deep/state")).unwrap();
     assert_eq!(state.read("token").unwrap(), None);
@@ -44,20 +44,20 @@ fn what_is_written_is_private_and_read_again() {
         names.push(entry.file_name());
     }
     names.sort();
-    assert_eq!(names, ["lock", "token"], "nothing is left of the writing");
+    assert_eq!(names, ["lock", "token"], "no temporary file is left");
     state.remove("token").unwrap();
     state.remove("token").unwrap();
     assert_eq!(state.read("token").unwrap(), None);
 }
 
 #[test]
-fn a_second_taker_is_told_who_has_it() {
+fn a_second_process_gets_the_pid_of_the_first() {
     let scratch = Scratch::new("lock");
     let first = StateDir::open(&scratch.0).unwrap();
     let error = StateDir::open(&scratch.0).unwrap_err();
     let text = error.to_string();
     let found = format!(
-        "state directory {}: in use by another process (pid {}), expected to have it alone",
+        "state directory {}: in use by another process (pid {}), expected no other process",
         scratch.0.display(),
         std::process::id()
     );
@@ -70,7 +70,7 @@ fn a_second_taker_is_told_who_has_it() {
 }
 
 #[test]
-fn an_open_directory_is_closed_only_when_it_is_plainly_ours() {
+fn a_readable_directory_is_made_private_only_if_it_is_plainly_ours() {
     let scratch = Scratch::new("mode");
     let open_with = |mode: u32, file: Option<&str>| {
         let _ = fs::remove_dir_all(&scratch.0);
@@ -101,7 +101,7 @@ fn an_open_directory_is_closed_only_when_it_is_plainly_ours() {
 }
 
 #[test]
-fn names_stay_inside() {
+fn names_cannot_leave_the_directory() {
     let scratch = Scratch::new("names");
     let state = StateDir::open(&scratch.0).unwrap();
     for name in [
@@ -133,7 +133,7 @@ fn a_crash_leaves_the_old_file_or_the_new_one() {
                 .unwrap();
             let state = StateDir::open_observed(&scratch.0, move |now| {
                 if now == moment {
-                    // Unwinds without the panic hook: nothing of the write goes on.
+                    // Unwinds without the panic hook, so that no further step of the write runs.
                     resume_unwind(Box::new("crash"));
                 }
             })
@@ -160,7 +160,7 @@ fn a_crash_leaves_the_old_file_or_the_new_one() {
 }
 
 #[test]
-fn writers_of_one_file_do_not_mix() {
+fn concurrent_writes_of_one_file_do_not_mix() {
     let scratch = Scratch::new("race");
     let state = StateDir::open(&scratch.0).unwrap();
     std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Replacing a file so that a crash at any instant leaves the old one or the new one, whole.
+//! Atomic replacement of a file: a crash at any moment leaves the old content or the new one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -11,20 +11,20 @@ use super::{Error, StateDir, TEMP_PREFIX};
 /// The steps of a write, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// A new file appears beside the old one.
+    /// A new file is created beside the old one.
     Create,
-    /// The new file gets its bytes.
+    /// The content is written to the new file.
     Write,
-    /// The bytes reach the disk.
+    /// The new file is synced.
     SyncFile,
-    /// The new file takes the old one's name.
+    /// The new file is renamed to the old one's name.
     Rename,
-    /// The new name reaches the disk.
+    /// The directory is synced.
     SyncDirectory,
 }
 
 impl Step {
-    /// All of them.
+    /// All steps.
     pub const ALL: [Step; 5] = [
         Step::Create,
         Step::Write,
@@ -34,29 +34,29 @@ impl Step {
     ];
 }
 
-/// A moment of a write, as its observer sees it.
+/// A moment during a write, as its observer sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// The step is about to be taken.
+    /// Before the step.
     Before(Step),
-    /// The step was taken.
+    /// After the step.
     After(Step),
 }
 
-/// How bytes reach the disk: by the kernel, or by a test that counts or fails.
+/// Writes and syncs: by the kernel, or by a test's replacement that counts or fails.
 pub(super) trait Disk: Send + Sync {
-    /// Hands bytes to the kernel.
+    /// Writes bytes to the kernel.
     fn write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
         file.write_all(bytes)
     }
 
-    /// Waits until the file's bytes, and as much about it as reading them takes, are on the disk.
+    /// Waits until the content and the metadata needed to read it are on the disk.
     fn sync(&self, file: &File) -> io::Result<()> {
         file.sync_data()
     }
 }
 
-/// The disk of every day.
+/// The real disk.
 pub(super) struct Kernel;
 
 impl Disk for Kernel {}
@@ -68,8 +68,8 @@ impl StateDir {
         self.replace_by(&Kernel, name, bytes).map(drop)
     }
 
-    /// As [`write_atomic`](StateDir::write_atomic), by this disk; the new file stays open, and what
-    /// is written to it is appended.
+    /// As [`write_atomic`](StateDir::write_atomic), with this disk; returns the new file, to which
+    /// the caller may append.
     pub(super) fn replace_by(
         &self,
         disk: &dyn Disk,
@@ -80,7 +80,7 @@ impl StateDir {
         let number = self.next_temp.fetch_add(1, Ordering::Relaxed);
         let temp = self.path.join(format!("{TEMP_PREFIX}{number}-{name}"));
         self.replace(disk, &temp, &path, bytes).inspect_err(|_| {
-            // What cannot be removed now is removed by the next `open`.
+            // If this fails, the next `open` deletes it.
             let _ = fs::remove_file(&temp);
         })
     }

@@ -1,24 +1,24 @@
-//! Commands on their way to a stream's thread.
+//! The command queue of a stream's thread.
 //!
-//! A channel would keep places for the most that may wait, of which most streams never use two.
+//! A bounded channel would allocate all its places at once, and most streams never use two.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::protocol::Command;
 
-/// Commands that may wait for a stream. They come one a webhook; a stream that lets this many wait
-/// is stuck.
+/// Maximum commands that wait for a stream. One comes per webhook, so a stream with this many is
+/// stuck.
 const COMMANDS_MAX: usize = 16;
 
-/// A queue for one stream: the end that is pushed to, and the end of the thread.
+/// Creates a queue: the sending end and the thread's end.
 pub(super) fn command_queue() -> (CommandSender, CommandReceiver) {
     let waiting = Arc::new(Mutex::new(Waiting::default()));
     let commands = CommandSender { waiting };
     (commands.clone(), CommandReceiver(commands))
 }
 
-/// Where commands are given.
+/// The sending end.
 #[derive(Debug, Clone)]
 pub(super) struct CommandSender {
     waiting: Arc<Mutex<Waiting>>,
@@ -27,25 +27,25 @@ pub(super) struct CommandSender {
 #[derive(Debug, Default)]
 struct Waiting {
     commands: VecDeque<Command>,
-    /// The stream is over: what still waits is not handled any more.
+    /// The stream is over: commands that still wait are not handled.
     is_over: bool,
 }
 
-/// Where they are taken. Dropped, it ends the queue.
+/// The receiving end. Dropping it closes the queue.
 #[derive(Debug)]
 pub(super) struct CommandReceiver(CommandSender);
 
-/// Why a command was not taken.
+/// Why a command was rejected.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum CommandError {
-    /// Too many wait.
+    /// Too many commands wait.
     Full(Command),
     /// The stream is over.
     Over,
 }
 
 impl CommandSender {
-    /// Adds one at the end.
+    /// Appends a command.
     pub(super) fn push(&self, command: Command) -> Result<(), CommandError> {
         let mut waiting = self.lock();
         if waiting.is_over {
@@ -58,7 +58,7 @@ impl CommandSender {
         Ok(())
     }
 
-    /// What the stream had not handled when it ended.
+    /// The commands that the stream had not handled when it ended.
     pub(super) fn take_unhandled(&self) -> VecDeque<Command> {
         let mut waiting = self.lock();
         match waiting.is_over {
@@ -73,7 +73,7 @@ impl CommandSender {
 }
 
 impl CommandReceiver {
-    /// The one that has waited longest.
+    /// Removes the oldest command.
     pub(super) fn pop(&self) -> Option<Command> {
         self.0.lock().commands.pop_front()
     }
@@ -91,7 +91,7 @@ mod tests {
     use crate::protocol::codes::StopReason;
 
     #[test]
-    fn in_order_no_more_than_may_wait_and_none_after_the_end() {
+    fn commands_keep_their_order_and_limit_and_are_rejected_after_the_end() {
         let (commands, obeyed) = command_queue();
         let command = |n: usize| Command::Stopped(StopReason(n as i64));
         for n in 0..COMMANDS_MAX {

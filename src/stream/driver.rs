@@ -1,7 +1,8 @@
-//! The one poll loop of a stream: obeys the protocol, waits on its sockets, feeds its sinks.
+//! The poll loop of a stream: carries out the protocol's outputs, reads its sockets, and passes
+//! data to its sinks.
 //!
-//! After each input the protocol is drained until it waits. This file has the only clock of a
-//! stream.
+//! After each input the protocol's outputs are drained until it waits. This file has the only clock
+//! of a stream.
 
 use std::array;
 use std::borrow::Cow;
@@ -24,29 +25,29 @@ use crate::protocol::{
     EndReason, LinkId, Loss, MediaKind, Notice, Output, Stream, StreamEvent, message,
 };
 
-/// Links of a stream, at most: signaling, and one for each kind of media.
+/// Maximum links of a stream: signaling, and one per media kind.
 pub(super) const LINKS_MAX: usize = 2 + MediaKind::SINGLE.len();
 
-/// Messages read from one socket before the others get their turn. At two microseconds a message
-/// a keep-alive on the other socket waits a fraction of a millisecond.
+/// Messages read from one socket before the others are read. At two microseconds per message, a
+/// keep-alive on another socket waits a fraction of a millisecond.
 const MESSAGES_PER_TURN: usize = 64;
 
-/// Messages read on from a socket that is being closed, at most; what a socket holds is less.
+/// Maximum messages read from a socket that is being closed; its kernel buffer holds fewer.
 const LAST_MESSAGES_MAX: usize = 100_000;
 
-/// Reads of 64 KiB for a message that is skipped, of a socket that is being closed, at most.
+/// Maximum reads of 64 KiB from a socket that is being closed, while a message is skipped.
 const LAST_SKIPS_MAX: usize = 256;
 
-/// How long media sockets are left alone after packets were read from them. Audio comes fifty times
-/// a second, and waking up for each packet costs more than everything that is done with it. Whoever
-/// speaks is heard so much later at most; signaling is never left alone, and phrases are no packets.
+/// How long media sockets are not polled after packets were read from them. Audio comes fifty times
+/// a second, and one wake-up per packet costs more CPU than everything else about it. Packets
+/// arrive later by at most this; signaling is always polled, and phrases do not start a pause.
 const MEDIA_COALESCE: Duration = Duration::from_millis(40);
 
-/// More packets than this at once are no conversation, and there is no rest.
+/// With more packets than this in one turn there is a flood, and no pause.
 const COALESCE_PACKETS_MAX: usize = 8;
 
-/// How long a sink that is behind may hold up reading. Zoom cuts after three keep-alives, 30 s;
-/// a sink that is slower than this buffers, and then drops, by its own rule.
+/// How long a backlogged sink may stop reading. Zoom disconnects after three unanswered
+/// keep-alives, 30 s; after this time the sink buffers and then drops by its own limits.
 const BACKPRESSURE_MAX: Duration = Duration::from_secs(5);
 
 pub(super) struct Driver {
@@ -61,50 +62,51 @@ pub(super) struct Driver {
     pub(super) notices: NoticeLog,
     pub(super) sockets: Vec<Link>,
     pub(super) backpressure: Backpressure,
-    /// Since when media sockets are left alone, for [`MEDIA_COALESCE`].
+    /// When the media sockets' pause started, for [`MEDIA_COALESCE`].
     pub(super) media_paused_since: Option<Instant>,
     /// Packets read in this turn.
     pub(super) packets: usize,
-    /// Data came since the sinks were last flushed.
+    /// Data was received since the sinks were last flushed.
     pub(super) had_data: bool,
     pub(super) ended: Option<EndReason>,
-    /// When this turn began, which is when the last wait ended.
+    /// When this turn began: when the last wait ended.
     pub(super) now: Instant,
-    /// Since when what is read in this turn can have waited.
+    /// The earliest time at which data read in this turn may have arrived.
     pub(super) readable: Instant,
 }
 
-/// Whether the sinks hold up reading from media sockets.
+/// Whether reading from media sockets is stopped by the sinks' backlog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Backpressure {
     No,
     Since(Instant),
-    /// They had their time; until they have caught up we read on and they buffer.
+    /// The time limit has passed; media is read and buffered until the sinks have caught up.
     Over,
 }
 
 pub(super) struct Link {
     id: LinkId,
     socket: Socket,
-    /// There may be something to read.
+    /// There may be data to read.
     is_due: bool,
-    /// It is watched for room for output.
+    /// The poller also watches for room for output.
     watches_out: bool,
 }
 
 impl Link {
-    /// What has become of opening it; once it is open, it is watched.
+    /// The outcome of connecting; an open socket is added to the poller.
     fn opened(&mut self, watch: &Poller) -> Option<Result<(), Loss>> {
         let opened = self.socket.opened()?;
         Some(opened.and_then(|()| {
-            // The first message may have come with the upgrade, out of the kernel's sight.
+            // The first message may have been read together with the upgrade, so poll would not
+            // report it.
             self.is_due = true;
             let Some(interest) = self.socket.interest() else {
                 return Ok(());
             };
             self.watches_out = interest.out;
             let watched = watch.add(self.id, interest);
-            watched.map_err(|error| Loss::Broken(format!("it cannot be watched: {error}")))
+            watched.map_err(|error| Loss::Broken(format!("cannot watch the socket: {error}")))
         }))
     }
 }
@@ -143,7 +145,7 @@ impl Driver {
         }
     }
 
-    /// Does what the stream asks for, until it waits or ends. Returns until when it waits.
+    /// Carries out the protocol's outputs until it waits or ends. Returns its deadline.
     pub(super) fn drain_outputs(&mut self) -> Instant {
         while self.ended.is_none() {
             match self.stream.poll_output() {
@@ -168,7 +170,7 @@ impl Driver {
                         continue;
                     };
                     if let Err(loss) = link.socket.send(text) {
-                        // The peer may have gone; what it said before is still to be read.
+                        // The peer may have closed; what it sent before is still to be read.
                         if let Some(mut link) = self.remove(id) {
                             self.read_last(&mut link);
                         }
@@ -212,7 +214,7 @@ impl Driver {
         Some(self.sockets.swap_remove(at))
     }
 
-    /// What had arrived on a link before it goes is received, and what is received is kept.
+    /// Reads what had arrived on a link before it is closed.
     fn read_last(&mut self, link: &mut Link) {
         let mut is_sure = false;
         let mut skips_left = LAST_SKIPS_MAX;
@@ -222,7 +224,7 @@ impl Driver {
                     is_sure = false;
                     self.take(link.id, message);
                 }
-                // Nobody polls it any more: the kernel is asked once more before it is believed.
+                // The poller no longer reports this socket, so check the kernel once more.
                 Read::Empty if !is_sure => {
                     is_sure = true;
                     link.socket.force_read();
@@ -235,13 +237,13 @@ impl Driver {
         self.skipped(link.id, skipped);
     }
 
-    /// Messages above the limit of their link; the first one of a stream is logged.
+    /// Counts messages above the size limit of their link; the first one of a stream is logged.
     fn skipped(&mut self, id: LinkId, skipped: Skipped) {
         for _ in 0..skipped.count {
             if self.stream.counters().oversize == 0 {
                 log::warn!(
-                    "message too large, skipped link={id} bytes={}; expected a picture of the \
-                     resolution asked for to be smaller",
+                    "message too large, skipped link={id} bytes={}; expected a picture in the \
+                     requested resolution to be smaller",
                     skipped.bytes
                 );
             }
@@ -249,7 +251,7 @@ impl Driver {
         }
     }
 
-    /// Whether a socket has more to give without waiting.
+    /// Whether a socket may have more data to read at once.
     fn has_more(&self) -> bool {
         self.sockets
             .iter()
@@ -264,7 +266,7 @@ impl Driver {
         self.media_paused_since.is_some() || matches!(self.backpressure, Backpressure::Since(_))
     }
 
-    /// Waits until then, or until something comes. Returns whether the waker woke it.
+    /// Waits until the deadline or an event. Returns whether the waker was used.
     fn wait(&mut self, deadline: Instant, more: bool) -> bool {
         let mut deadline = deadline;
         if let Backpressure::Since(since) = self.backpressure {
@@ -286,7 +288,7 @@ impl Driver {
         let is_over =
             |since: &mut Instant| self.now.saturating_duration_since(*since) >= MEDIA_COALESCE;
         if let Some(since) = self.media_paused_since.take_if(is_over) {
-            // What has come meanwhile is read without asking whether anything has.
+            // Reads every socket once, because data may have arrived during the wait.
             for link in &mut self.sockets {
                 link.is_due |= matches!(link.id, LinkId::Media(_));
             }
@@ -353,7 +355,7 @@ impl Driver {
     fn read(&mut self, id: LinkId) {
         let mut keep_alives = self.stream.counters().keep_alives;
         for _ in 0..MESSAGES_PER_TURN {
-            // A link that is gone, or an end, stops this as well.
+            // The loop also ends when the link is removed or the stream ends.
             let Some(link) = self.sockets.iter_mut().find(|link| link.id == id) else {
                 return;
             };
@@ -393,7 +395,7 @@ impl Driver {
         let bytes = match &message {
             Message::Text(text) => text.as_bytes(),
             Message::Binary(bytes) => bytes,
-            // Pings are answered by the library at the next read or flush.
+            // The library answers pings at the next read or flush.
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => return,
         };
         // A name cut in the middle of a character costs that character and not the message. Nearly all
@@ -412,7 +414,7 @@ impl Driver {
         }
         match result {
             Ok(Some(event)) => {
-                // Sinks know of a new connection before they get what came on it.
+                // Sinks get the notice of a new connection before its data.
                 if self.stream.has_output() {
                     self.drain_outputs();
                 }
@@ -434,8 +436,8 @@ impl Driver {
         }
     }
 
-    /// Lets a sink that is behind catch up, so that a flood is slowed by its sender and not cut
-    /// by us; but never so long that the meeting would suffer.
+    /// Stops reading media while a sink is backlogged, so that a flood is slowed down at its sender
+    /// and not dropped; but at most for [`BACKPRESSURE_MAX`].
     fn update_backpressure(&mut self) {
         let now = self.now;
         self.backpressure = match (

@@ -1,7 +1,7 @@
-//! One OS thread for each active stream.
+//! The thread of a stream.
 //!
-//! [`StreamHandle::spawn`] makes the thread; it runs the driver, which runs the protocol over two or
-//! more sockets and gives what comes to the [`Sink`]s. The thread ends when the stream does.
+//! [`StreamHandle::spawn`] starts the thread; it runs the driver, which runs the protocol over two
+//! or more sockets and passes the received data to the [`Sink`]s. The thread ends with the stream.
 
 pub(crate) mod commands;
 pub(crate) mod driver;
@@ -29,11 +29,11 @@ use notice_log::NoticeLog;
 use poller::Poller;
 use stats::StreamCounters;
 
-/// Only what is touched becomes memory. JSON of the deepest nesting that the parser takes, in a
-/// debug build, needs about half of it.
+/// Only touched pages use memory. The deepest nested JSON that the parser accepts needs about half
+/// of it in a debug build.
 const STACK_BYTES: usize = 512 << 10;
 
-/// A stream at work.
+/// A running stream.
 #[derive(Debug)]
 pub struct StreamHandle {
     thread: JoinHandle<EndReason>,
@@ -42,12 +42,12 @@ pub struct StreamHandle {
     counters: Arc<StreamCounters>,
 }
 
-/// Commands that came in the moment in which a stream ended. To be asked after it was joined.
+/// Commands that arrived while the stream was ending. To be used after it was joined.
 #[derive(Debug)]
 pub(crate) struct Unhandled(CommandSender);
 
 impl Unhandled {
-    /// Whether a newer `rtms_started` is among them.
+    /// Whether a failover to newer URLs is among them.
     pub(crate) fn has_fail_over(&self) -> bool {
         let commands = self.0.take_unhandled();
         commands
@@ -56,7 +56,7 @@ impl Unhandled {
     }
 }
 
-/// The thread of a stream has panicked. The panic itself was printed where it happened.
+/// The thread of a stream has panicked. The panic message was printed when it happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Panicked;
 
@@ -68,19 +68,20 @@ impl fmt::Display for Panicked {
 
 impl std::error::Error for Panicked {}
 
-/// What a stream's thread is made from.
+/// What a stream's thread needs.
 #[non_exhaustive]
 pub struct StreamOptions {
-    /// What is asked of Zoom.
+    /// Ids, credentials and requested media.
     pub config: StreamConfig,
-    /// What opens its connections.
+    /// Opens its connections.
     pub dialer: Dialer,
     /// Where its data goes.
     pub sinks: Vec<Box<dyn Sink>>,
-    /// Called at the very end, on the stream's thread, also after a panic; it must not block.
+    /// Called at the very end, on the stream's thread, even after a panic; it must not block.
     pub on_end: Box<dyn FnOnce() + Send>,
-    /// Loads the last phrases that an earlier process received. Called on the stream's thread, while the
-    /// first connection opens and before anything is read from it, so it may wait for a disk.
+    /// Loads the last phrases that an earlier process received. Called on the stream's thread,
+    /// while the first connection opens and before anything is read from it, so it may wait for a
+    /// disk.
     #[doc(hidden)]
     pub recent: Box<dyn FnOnce() -> RecentPhrases + Send>,
 }
@@ -111,7 +112,7 @@ impl StreamHandle {
     /// Starts the thread of a stream.
     ///
     /// # Errors
-    /// The system refuses a thread, or the files that the thread waits on.
+    /// If the system cannot create the thread or the file descriptors that it waits on.
     pub fn spawn(options: StreamOptions) -> io::Result<StreamHandle> {
         let StreamOptions {
             mut config,
@@ -127,7 +128,7 @@ impl StreamHandle {
         let poller = Poller::new(wakeable)?;
         let (commands, obeyed) = command_queue();
         let counters = Arc::new(StreamCounters::default());
-        // Fifteen bytes are what Linux keeps of a thread's name.
+        // Linux keeps fifteen bytes of a thread's name.
         let short: String = config
             .stream_id
             .chars()
@@ -138,8 +139,8 @@ impl StreamHandle {
             short.get(..short.len().min(10)).unwrap_or_default()
         );
         let (thread_waker, thread_counters) = (waker.clone(), Arc::clone(&counters));
-        // Boxed, and a function of its own: what is used up at the beginning would else lie at the
-        // foot of the thread's stack for as long as it runs, a page of memory a stream.
+        // Boxed and in a function of its own, because values used only at the start would otherwise
+        // stay at the bottom of the thread's stack: a page of memory per stream.
         let start = Box::new(move || {
             crate::log::set_thread_stream(&config.stream_id);
             for sink in &mut sinks {
@@ -156,7 +157,7 @@ impl StreamHandle {
                 recent_phrases: RecentPhrases::default(),
                 counters: thread_counters,
                 notices: NoticeLog::default(),
-                // Signaling and, most often, one of media.
+                // Signaling and usually one media link.
                 sockets: Vec::with_capacity(2),
                 backpressure: Backpressure::No,
                 media_paused_since: None,
@@ -185,7 +186,7 @@ impl StreamHandle {
         })
     }
 
-    /// Tells the stream something. `false` if it is over, or stuck.
+    /// Sends the stream a command. `false` if it is over or stuck.
     pub fn command(&self, command: Command) -> bool {
         let sent = match self.commands.push(command) {
             Ok(()) => true,
@@ -199,12 +200,12 @@ impl StreamHandle {
         sent
     }
 
-    /// For the commands that the stream will not have handled when it ends.
+    /// Access to the commands that the stream will not have handled when it ends.
     pub(crate) fn unhandled(&self) -> Unhandled {
         Unhandled(self.commands.clone())
     }
 
-    /// What it has counted so far.
+    /// Its counters.
     pub fn stats(&self) -> StatsSnapshot {
         self.counters.snapshot()
     }

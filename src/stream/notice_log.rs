@@ -1,4 +1,4 @@
-//! The log lines of one stream's notices.
+//! Log lines for the notices of one stream.
 
 use std::time::Instant;
 
@@ -6,13 +6,13 @@ use crate::log::warn_limiter::WarnLimiter;
 use crate::protocol::Notice;
 use crate::protocol::codes::{RefusalPolicy, StreamState};
 
-/// Different warnings that are remembered of one stream: some for each link.
+/// Maximum distinct warnings remembered per stream: a few for each link.
 const WARNINGS_MAX: usize = 8;
 
-/// Logs what a stream reports. The log adds which stream it is.
+/// Logs what a stream reports. The logger adds the stream's id.
 #[derive(Debug, Default)]
 pub(super) struct NoticeLog {
-    /// A link that is lost again and again for the same cause is one line a minute.
+    /// Limits repeated warnings with the same text to one per minute.
     warnings: Vec<(String, WarnLimiter)>,
 }
 
@@ -40,9 +40,7 @@ impl NoticeLog {
                 let media = granted.kind.name();
                 log::debug!("granted media={media} params={}", granted.json);
                 for field in &granted.unknown {
-                    log::warn!(
-                        "media parameter granted that is not known: {field}; taken as asked"
-                    );
+                    log::warn!("unknown media parameter granted: {field}; using the requested one");
                 }
             }
             Notice::Ready => log::info!("receiving"),
@@ -51,21 +49,21 @@ impl NoticeLog {
             }
             Notice::MediaResumed(kind) => log::debug!("media resumed media={}", kind.name()),
             Notice::GivenUp { kind, loss } => log::warn!(
-                "media given up media={} cause=\"{loss}\"; the other media go on, this one is tried once \
+                "media given up media={} cause=\"{loss}\"; other media continue; retrying this one once \
              a minute",
                 kind.name()
             ),
             Notice::DataBeforeAnswer(kind) => log::warn!(
-                "data before message 4 media={}; taken as the answer to the handshake",
+                "data before message 4 media={}; treating it as the answer to the handshake",
                 kind.name()
             ),
             Notice::OneSocket => log::warn!(
-                "one media socket for all kinds: Zoom refuses one for each; unwanted media are dropped"
+                "one media socket for all kinds: Zoom refuses one for each; dropping unwanted media"
             ),
             // The driver logs the first one.
             Notice::Oversize { .. } => {}
             Notice::SpeakersUnknown => log::warn!(
-                "no audio packet names its speaker, though RTMS_AUDIO_STREAMS asks for one track each: \
+                "audio packets have no speaker, although RTMS_AUDIO_STREAMS requests a track per speaker: \
              the audio is one mixed track; transcripts name speakers (RTMS_MEDIA=audio,transcript), \
              and so do the active speaker events in events.jsonl"
             ),

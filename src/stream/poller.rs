@@ -1,8 +1,8 @@
-//! What a stream waits for: its sockets, a wake-up, and its time.
+//! Waits for a stream's events with epoll(7): its sockets, its waker, and its timer.
 //!
-//! The kernel is told once what to watch, and a timer that goes off too early is left as it is.
-//! poll(2) is told everything at each call, and its time limit is a timer that is made and taken
-//! back: a twelfth of all that a phrase costs (seven hundred streams of a phrase a second).
+//! The kernel keeps the list of watched files, and a timer that fires too early is left as it is.
+//! poll(2) would pass the whole list at each call, and set up and cancel a timer for its time
+//! limit: a twelfth of a phrase's total cost (700 streams with a phrase per second).
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -19,29 +19,29 @@ use crate::net::waker::Wakeable;
 use crate::net::websocket::Interest;
 use crate::protocol::LinkId;
 
-/// What is watched at most: the waker, the timer, and a socket for each link.
+/// Maximum watched files: the waker, the timer, and a socket per link.
 const FILES_MAX: usize = 2 + LINKS_MAX;
 
 const WAKER: u64 = 1 << 32;
 const TIMER: u64 = 1 << 33;
 const SIGNALING: u64 = 1 << 34;
 
-/// The files of a stream, watched by the kernel.
+/// The watched files of a stream.
 #[derive(Debug)]
 pub(super) struct Poller {
     epoll: OwnedFd,
     wakeable: Wakeable,
     timer: OwnedFd,
-    /// When the timer goes off; `None` once it has.
+    /// When the timer fires; `None` after it did.
     goes_off: Option<Instant>,
 }
 
-/// What a wait has found, a bit for each file. The timer only ends the wait.
+/// The result of a wait, a bit for each file. The timer only ends the wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Readiness(u64);
 
 impl Readiness {
-    /// Whether the waker woke it.
+    /// Whether the waker ended the wait.
     pub(super) fn wake_up(self) -> bool {
         self.0 & WAKER != 0
     }
@@ -52,7 +52,7 @@ impl Readiness {
     }
 }
 
-/// Kinds of media are known by Zoom's own bits.
+/// The bit of a link: for media links Zoom's own bit of the media kind.
 fn bit(id: LinkId) -> u64 {
     match id {
         LinkId::Signaling => SIGNALING,
@@ -61,7 +61,7 @@ fn bit(id: LinkId) -> u64 {
 }
 
 impl Poller {
-    /// Watches the waker, and no socket yet.
+    /// Watches the waker and no socket yet.
     pub(super) fn new(wakeable: Wakeable) -> io::Result<Poller> {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
@@ -76,22 +76,22 @@ impl Poller {
         })
     }
 
-    /// Watches the socket of a link from now on, until it is closed.
+    /// Adds the socket of a link, until it is closed.
     pub(super) fn add(&self, id: LinkId, interest: Interest<'_>) -> io::Result<()> {
         let key = EventData::new_u64(bit(id));
         epoll::add(&self.epoll, interest.tcp, key, interest.events())?;
         Ok(())
     }
 
-    /// Watches a socket for something else.
+    /// Changes what a socket is watched for.
     pub(super) fn change(&self, id: LinkId, interest: Interest<'_>) -> io::Result<()> {
         let key = EventData::new_u64(bit(id));
         epoll::modify(&self.epoll, interest.tcp, key, interest.events())?;
         Ok(())
     }
 
-    /// Waits until something comes, until then at the latest; `None`: looks, and does not wait. A wait
-    /// may end early with nothing found.
+    /// Waits for an event until `until`; `None` checks without waiting. A wait may end early
+    /// without an event.
     pub(super) fn wait(&mut self, until: Option<Instant>) -> Readiness {
         let limit = match until {
             None => Some(Timespec::default()),
@@ -102,18 +102,18 @@ impl Poller {
             data: EventData::new_u64(0),
         };
         let mut events = [nothing; FILES_MAX];
-        // An interrupted wait is one that ended early.
+        // An interrupted wait counts as one that ended early.
         let count = epoll::wait(&self.epoll, &mut events, limit.as_ref()).unwrap_or(0);
         let found = events.iter().take(count);
         let found = found.fold(0, |found, event| found | event.data.u64());
         if found & TIMER != 0 {
-            // It is read by being set again, before the next wait.
+            // The timer is not read; setting it again before the next wait has the same effect.
             self.goes_off = None;
         }
         self.found(found & !TIMER)
     }
 
-    /// Waits without media, most often for a few milliseconds.
+    /// Waits without the media sockets, usually for a few milliseconds.
     pub(super) fn wait_for_signaling(
         &self,
         signaling: Option<Interest<'_>>,
@@ -143,8 +143,8 @@ impl Poller {
         Readiness(found)
     }
 
-    /// Sees to it that the timer goes off by then. What is left as a limit of the wait itself: most
-    /// often nothing.
+    /// Sets the timer to fire by then, unless it does so already. Returns the time limit to pass to
+    /// the wait itself, usually none.
     fn set_timer(&mut self, until: Instant) -> Option<Timespec> {
         if self.goes_off.is_some_and(|at| at <= until) {
             return None;
@@ -168,7 +168,7 @@ impl Poller {
     }
 }
 
-/// The time until then, which may be none; nothing if it is longer than the kernel can count.
+/// The time left until then, zero if it has passed; `None` if it is too long for the kernel.
 pub(crate) fn limit_until(until: Instant) -> Option<Timespec> {
     Timespec::try_from(until.saturating_duration_since(Instant::now())).ok()
 }
@@ -225,10 +225,10 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_ends_in_time_whatever_the_timer_was_set_for() {
+    fn a_wait_ends_in_time_wherever_the_timer_stands() {
         let (mut watch, waker) = watch();
         let begun = Instant::now();
-        // A wait may end early, and is then begun again, but not all the time.
+        // A wait may end early and is repeated, but not many times.
         let pass = |watch: &mut Poller, until: Option<Instant>| {
             let mut turns = 0;
             while Some(Instant::now()) < until {
@@ -240,15 +240,15 @@ mod tests {
         for _ in 0..3 {
             pass(&mut watch, soon());
         }
-        // The timer stands at something far, and then there is something near.
+        // The timer stands at a late time, and then the deadline is near.
         waker.wake();
         assert!(found(|| watch.wait(late())).wake_up());
         pass(&mut watch, soon());
-        // It goes off too early for this.
+        // The timer fires too early for this deadline.
         waker.wake();
         assert!(found(|| watch.wait(soon())).wake_up());
         pass(&mut watch, Some(Instant::now() + Duration::from_millis(60)));
-        // What is over is not waited for.
+        // A past deadline does not wait.
         watch.wait(Some(begun));
         watch.wait_for_signaling(None, Some(begun));
         watch.wait_for_signaling(None, soon());
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_are_found_while_there_is_something_to_do() {
+    fn ready_sockets_are_reported() {
         let (mut watch, _waker) = watch();
         let ((signaling, mut zoom), (media, mut zoom_media)) = (pair(), pair());
         let interest = |tcp, out| Interest { tcp, out };

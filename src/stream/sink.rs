@@ -1,37 +1,37 @@
-//! Where a stream's data goes.
+//! The interface of sinks, which receive a stream's data.
 
 use crate::net::waker::Waker;
 use crate::protocol::{EndReason, Notice, StreamEvent};
 
-/// Takes what a stream receives, on the stream's own thread.
+/// Receives a stream's data, on the stream's own thread.
 ///
-/// A sink must not block: while it works, keep-alives wait. One that has slow work to do hands it
-/// to a thread of its own and says [`Sink::is_backlogged`] while that thread has much to do.
+/// A sink must not block: while it works, keep-alives wait. A sink with slow work passes it to a
+/// thread of its own and reports [`Sink::is_backlogged`] while that thread has much to do.
 pub trait Sink: Send {
-    /// The stream begins. `waker` wakes its thread: to be called when a sink that was behind has
-    /// caught up.
+    /// The stream starts. `waker` wakes its thread: to be called when a backlogged sink has caught
+    /// up.
     fn on_start(&mut self, waker: Waker) {
         let _ = waker;
     }
 
-    /// One message's data; copy what is to be kept. Packets of audio, video and share come up to
-    /// 40 ms after they arrived, together with those that follow them.
+    /// The data of one message; copy what is to be kept. Packets of audio, video and share are
+    /// delivered up to 40 ms after they arrived, together with those that follow them.
     fn on_event(&mut self, event: &StreamEvent<'_>);
 
-    /// Something about the stream itself.
+    /// News about the stream itself.
     fn on_notice(&mut self, notice: &Notice) {
         let _ = notice;
     }
 
-    /// Nothing more is there for the moment: what was gathered should go on its way.
+    /// No more data for the moment: buffered data should be sent on.
     fn flush(&mut self) {}
 
-    /// Whether the stream should wait a little before it reads more.
+    /// Whether the stream should pause reading for a moment.
     fn is_backlogged(&self) -> bool {
         false
     }
 
-    /// The stream is over; nothing follows.
+    /// The stream has ended; no call follows.
     fn on_end(&mut self, reason: &EndReason) {
         let _ = reason;
     }

@@ -39,7 +39,7 @@ pub struct StatsSnapshot {
     pub losses: BTreeMap<&'static str, u64>,
     /// Keep-alives answered.
     pub keep_alives: u64,
-    /// Longest time from the arrival of a keep-alive to its answer, microseconds.
+    /// Longest time from receiving a keep-alive to answering it, microseconds.
     pub keep_alive_worst_us: u64,
     /// Phrases that came twice and were passed on once.
     pub repeated: u64,
@@ -236,7 +236,7 @@ impl StreamCounters {
         }
     }
 
-    /// A keep-alive was answered this long after it could be read.
+    /// Records the time from when a keep-alive could be read to its answer.
     pub(super) fn keep_alive(&self, took: Duration) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.keep_alive_worst_us.fetch_max(us, Relaxed);
@@ -250,7 +250,7 @@ impl StreamCounters {
         self.undecodable.fetch_add(1, Relaxed);
     }
 
-    /// Takes over what the protocol counts. Called when the stream is about to wait.
+    /// Copies the protocol's counters. Called when the stream is about to wait.
     pub(super) fn update(&self, stream: &Stream, had_data: bool) {
         let counters = stream.counters();
         self.keep_alives.store(counters.keep_alives, Relaxed);

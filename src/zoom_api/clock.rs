@@ -1,32 +1,32 @@
-//! What time it is: passed in, so that an hour passes in a test without waiting for it.
+//! A clock that is passed in, so that tests need not wait.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-/// A clock with both hands: `Instant` for deadlines, `SystemTime` for what is told to others.
+/// Both clocks: `Instant` for deadlines, `SystemTime` for dates.
 #[derive(Clone)]
 pub struct Clock {
     now: Arc<dyn Fn() -> (Instant, SystemTime) + Send + Sync>,
 }
 
 impl Clock {
-    /// The system's.
+    /// The system's clock.
     pub fn system() -> Clock {
         Clock::new(|| (Instant::now(), SystemTime::now()))
     }
 
-    /// One that tells whatever the function says.
+    /// A clock that returns what the function returns.
     pub fn new(now: impl Fn() -> (Instant, SystemTime) + Send + Sync + 'static) -> Clock {
         Clock { now: Arc::new(now) }
     }
 
-    /// For deadlines.
+    /// The time for deadlines.
     pub fn instant(&self) -> Instant {
         (self.now)().0
     }
 
-    /// For dates.
+    /// The time for dates.
     pub fn date(&self) -> SystemTime {
         (self.now)().1
     }

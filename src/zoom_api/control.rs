@@ -1,4 +1,4 @@
-//! Start, stop, pause and resume a stream: the one REST call, for every product.
+//! Starts, stops, pauses and resumes a stream: one REST call, for every product.
 
 use serde::Serialize;
 
@@ -11,7 +11,7 @@ use crate::domain::rest::{ControlRequest, RestAction};
 use crate::domain::secret::Secret;
 use crate::domain::text::percent_encoded as encode;
 
-/// What a call is named in errors and logs.
+/// The call's name in errors and logs.
 fn call_name(request: &ControlRequest) -> String {
     let id = super::reply::clean(&request.id, &[]);
     format!("{} {} {id}", request.action.name(), request.product.unit())
@@ -42,11 +42,11 @@ struct BodySettings<'a> {
 
 impl Api {
     /// Makes the call; any 2xx is success and means only that Zoom accepted it. A start has
-    /// worked when its webhook comes.
+    /// succeeded when its webhook arrives.
     ///
-    /// Blocks until the answer or the deadline. A token that Zoom refuses is replaced and the
-    /// call repeated once; nothing else is repeated here, see `StartRetry` of the coordinator.
-    /// The error is counted, not logged.
+    /// Blocks until the answer or the deadline. A token that Zoom refuses is replaced and the call
+    /// repeated once; for other retries see `StartRetry` of the coordinator. The error is counted,
+    /// not logged.
     pub fn control(&self, control: &ControlRequest) -> Result<(), Error> {
         let name = call_name(control);
         let done = match control.id_fault() {
@@ -56,7 +56,7 @@ impl Api {
         };
         match &done {
             Ok(()) => self.counters.call_done(),
-            // What failed before the call was made is counted with the tokens.
+            // A failure before the call was made is counted with the tokens.
             Err(error) if error.call == name => self.counters.call_failed(error),
             Err(_) => {}
         }
@@ -77,7 +77,7 @@ impl Api {
         let fresh: AccessToken = self.tokens.replace(&token)?;
         match self.attempt(control, name, &fresh.bearer()) {
             Err(error) if error.kind == Kind::TokenRefused => {
-                // A disk or a machine that is slow can use up a short life before the call.
+                // On a slow disk or machine, a short-lived token may expire before the call.
                 let kind = match fresh.is_good(self.process.clock.instant()) {
                     true => Kind::FreshTokenRefused,
                     false => Kind::TokenExpired,
@@ -129,8 +129,8 @@ impl Api {
             bearer.expose().trim_start_matches("Bearer "),
         ];
         let mut error = reply.error(Server::Api, name, &secrets);
-        // A meeting that Zoom's REST servers have not heard of yet; a participant who was named
-        // and has not joined yet.
+        // Zoom's REST servers may not know the meeting yet, or the named participant has not joined
+        // yet.
         error.early = control.action == RestAction::Start
             && match error.kind {
                 Kind::MeetingUnknown => true,
@@ -144,7 +144,7 @@ impl Api {
         let client_id = &self.app.credentials_for(control.product).id;
         let body = Body {
             action: control.action.name(),
-            // The only client of the phone endpoint that is known sends the action alone.
+            // The only known client of the phone endpoint sends the action alone.
             settings: (control.product != Product::Phone).then_some(BodySettings {
                 client_id,
                 participant_user_id: participant,
@@ -154,7 +154,7 @@ impl Api {
     }
 }
 
-/// The same refusal as another kind.
+/// The same error with another kind.
 fn as_kind(kind: Kind, error: Error) -> Error {
     Error { kind, ..error }
 }

@@ -1,23 +1,23 @@
-//! What the client did, in numbers for the metrics.
+//! Counters of the REST client, for the metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::errors::{Class, Error, Kind};
 
-/// Counters that only grow; read them with [`Ordering::Relaxed`].
+/// Counters that never decrease; read them with [`Ordering::Relaxed`].
 #[derive(Debug)]
 pub struct Counters {
     /// REST calls that were accepted.
     pub calls_ok: AtomicU64,
-    /// REST calls that failed and may be tried again.
+    /// REST calls that failed and may be retried.
     pub calls_retry: AtomicU64,
-    /// REST calls whose token was refused, each followed by a fresh one.
+    /// REST calls whose token was refused; each was repeated with a new one.
     pub calls_refresh: AtomicU64,
     /// REST calls that failed for good.
     pub calls_give_up: AtomicU64,
     /// Access tokens fetched.
     pub tokens_fetched: AtomicU64,
-    /// Attempts to fetch one that failed.
+    /// Failed attempts to fetch a token.
     pub tokens_failed: AtomicU64,
     errors: [AtomicU64; Kind::COUNT],
 }
@@ -37,7 +37,7 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// How often this happened, in calls and in token fetches together.
+    /// Number of errors of this kind, in calls and token fetches together.
     pub fn errors(&self, kind: Kind) -> u64 {
         self.errors[kind as usize].load(Ordering::Relaxed)
     }

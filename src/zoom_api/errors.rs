@@ -1,6 +1,6 @@
-//! Every way in which a call to Zoom fails, as one table: class, meaning, remedy, exit code.
+//! Every way in which a call to Zoom can fail, as one table: class, meaning, remedy, exit code.
 //!
-//! Which answer is which row is decided in `reply`; when to try again is decided in `retry`.
+//! `reply` assigns answers to rows; `retry` decides when to retry.
 #![cfg_attr(
     not(test),
     deny(
@@ -19,12 +19,12 @@ use crate::domain::severity::Severity;
 /// What to do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// The same call may work later, not before `after` if that is given.
+    /// The same call may succeed later, not before `after` if that is given.
     Retry {
-        /// What Zoom asked for, at most [`super::RETRY_AFTER_MAX`].
+        /// The delay that Zoom asked for, at most [`super::RETRY_AFTER_MAX`].
         after: Option<Duration>,
     },
-    /// The same call may work with a fresh token. The client does this once by itself, so it is
+    /// The same call may succeed with a new token. The client does this once by itself, so it is
     /// counted but never returned.
     Refresh,
     /// Only a person can help.
@@ -32,7 +32,7 @@ pub enum Class {
 }
 
 impl Class {
-    /// The word for metrics and `--json`.
+    /// The name for metrics and `--json`.
     pub const fn name(self) -> &'static str {
         match self {
             Class::Retry { .. } => "retry",
@@ -42,7 +42,7 @@ impl Class {
     }
 }
 
-/// Declares the kinds and their rows together, so that neither can be without the other.
+/// Declares the kinds and their rows together, so that none can be missing.
 macro_rules! table {
     ($($(#[$doc:meta])* $kind:ident, $name:literal, $class:ident, $exit:literal, $meaning:literal, $remedy:literal;)*) => {
         /// What went wrong.
@@ -89,7 +89,7 @@ table! {
     OperationFailed, "operation_failed", GiveUp, 77,
         "zoom could not do it, usually because the account has no RTMS plan or its credits lapsed",
         "check plan and credits in the Zoom web portal, and wait two minutes after buying";
-    /// 3001. Right after a meeting began this only means too early.
+    /// 3001. Right after a meeting began it means that Zoom's REST servers do not know it yet.
     MeetingUnknown, "meeting_unknown", GiveUp, 69,
         "zoom knows no such live meeting",
         "give the meeting number (not the UUID) of a meeting that is running, on the cloud that ZOOM_API_URL names";
@@ -101,10 +101,10 @@ table! {
     FreshTokenRefused, "fresh_token_refused", GiveUp, 78,
         "a token fetched just now was refused as well",
         "check that ZOOM_OAUTH_URL and ZOOM_API_URL belong to the same cloud and that the app is activated";
-    /// 124 or 401 with a fresh token, which has ended meanwhile.
+    /// 124 or 401 with a fresh token, which has expired meanwhile.
     TokenExpired, "token_expired", Retry, 69,
-        "the access token ended between its issue and the call",
-        "this may pass; if it stays so, look for what slows this machine or the disk of RTMS_STATE, where the refresh token is stored first";
+        "the access token expired between its issue and the call",
+        "this may be temporary; if it persists, find what slows down this machine or the disk of RTMS_STATE, where the refresh token is stored first";
     /// 124 or 401 with the configured static token.
     StaticTokenRefused, "static_token_refused", GiveUp, 78,
         "the configured access token is invalid or expired",
@@ -113,10 +113,10 @@ table! {
     KeyRefused, "key_refused", GiveUp, 78,
         "the token signed with the Video SDK key was refused",
         "check ZOOM_VIDEO_SDK_KEY and ZOOM_VIDEO_SDK_SECRET, and that the clock of this machine is right";
-    /// 4700, which Zoom sends for faults of many kinds, also for passing ones.
+    /// 4700, which Zoom sends for many kinds of faults, temporary ones included.
     TokenRequestFailed, "token_request_failed", Retry, 69,
         "zoom issued no token and gave no exact reason",
-        "this may pass; if it stays so, see Zoom's message and check that the kind of the app fits the credentials";
+        "this may be temporary; if it persists, see Zoom's message and check that the kind of the app fits the credentials";
     /// 4705, 4706, 4709: a missing or malformed part of the token request.
     TokenRequestMalformed, "token_request_malformed", GiveUp, 78,
         "zoom finds the token request malformed",
@@ -148,11 +148,11 @@ table! {
     /// 429.
     RateLimited, "rate_limited", Retry, 69,
         "zoom limits the rate of calls",
-        "this may pass after the time Zoom asks for; if it stays so, look for what else uses this account's quota";
+        "this may be temporary; if it persists after the time Zoom asks for, find what else uses this account's quota";
     /// 5xx, 408.
     ServerFault, "server_fault", Retry, 69,
-        "zoom has a fault of its own",
-        "this may pass; if it stays so, look at status.zoom.us";
+        "zoom reports an internal error",
+        "this may be temporary; if it persists, look at status.zoom.us";
     /// 403 without a code we know.
     Forbidden, "forbidden", GiveUp, 77,
         "zoom forbids it",
@@ -165,66 +165,66 @@ table! {
     Refused, "refused", GiveUp, 69,
         "zoom refuses the call",
         "see Zoom's message";
-    /// 3xx; redirects are not followed, they could lead a token astray.
+    /// 3xx; redirects are not followed, because they could send a token to another server.
     Redirected, "redirected", GiveUp, 78,
-        "the answer points elsewhere, and redirects are not followed",
+        "the answer is a redirect, and redirects are not followed",
         "check ZOOM_API_URL and ZOOM_OAUTH_URL, and HTTPS_PROXY if a proxy asks for a login";
 
-    // What happens on the way.
+    // Faults on the way to Zoom.
     /// No answer in time.
     Timeout, "timeout", Retry, 69,
         "no answer in time",
-        "this may pass; if it stays so, check the route to Zoom, firewall and HTTPS_PROXY";
+        "this may be temporary; if it persists, check the route to Zoom, firewall and HTTPS_PROXY";
     /// The connection broke.
     Reset, "connection_lost", Retry, 69,
         "the connection broke",
-        "this may pass; if it stays so, check the route to Zoom, firewall and HTTPS_PROXY";
-    /// No connection.
+        "this may be temporary; if it persists, check the route to Zoom, firewall and HTTPS_PROXY";
+    /// No connection could be made.
     Unreachable, "unreachable", Retry, 69,
         "no connection",
-        "this may pass; if it stays so, check name resolution, firewall, HTTPS_PROXY, and the host in ZOOM_API_URL and ZOOM_OAUTH_URL";
-    /// The other side's certificate does not convince.
+        "this may be temporary; if it persists, check name resolution, firewall, HTTPS_PROXY, and the host in ZOOM_API_URL and ZOOM_OAUTH_URL";
+    /// The server's certificate cannot be verified.
     Certificate, "certificate", GiveUp, 69,
-        "the certificate of the other side cannot be verified",
+        "the server's certificate cannot be verified",
         "if a proxy inspects TLS here, put its root certificate into RTMS_CA_FILE; else check the clock and the ca-certificates of this machine";
-    /// The proxy does not let us through.
+    /// The proxy refuses the connection.
     Proxy, "proxy", Retry, 69,
         "the proxy did not connect us",
-        "this may pass; if it stays so, check HTTPS_PROXY and NO_PROXY and what the proxy allows";
+        "this may be temporary; if it persists, check HTTPS_PROXY and NO_PROXY and what the proxy allows";
     /// 407.
     ProxyLogin, "proxy_login", GiveUp, 78,
         "the proxy asks for a login",
         "put user and password into HTTPS_PROXY, as http://user:password@host:port";
-    /// A page for people where JSON was expected.
+    /// An HTML page where JSON was expected.
     HtmlPage, "html_page", Retry, 69,
-        "an HTML page came instead of JSON, so something between here and Zoom answered",
-        "this may pass; if it stays so, check HTTPS_PROXY, NO_PROXY and the firewall's log";
-    /// The answer ended too early.
+        "found an HTML page instead of JSON, so something between this machine and Zoom answered",
+        "this may be temporary; if it persists, check HTTPS_PROXY, NO_PROXY and the firewall's log";
+    /// The answer was cut off.
     Truncated, "truncated", Retry, 69,
-        "the answer ended before its end",
-        "this may pass; if it stays so, check the proxy between here and Zoom";
-    /// An answer that makes no sense.
+        "the answer was cut off",
+        "this may be temporary; if it persists, check the proxy between this machine and Zoom";
+    /// The answer has an unknown form.
     Malformed, "malformed", Retry, 69,
         "the answer is not what Zoom documents",
-        "this may pass; if it stays so, check ZOOM_API_URL and ZOOM_OAUTH_URL, and look for a newer version";
+        "this may be temporary; if it persists, check ZOOM_API_URL and ZOOM_OAUTH_URL, and look for a newer version";
 
-    // What happens here.
+    // Faults of this process or machine.
     /// A rotated token could not be stored.
     Storage, "storage", Retry, 78,
         "the refresh token cannot be stored",
         "make room and check the permissions in the directory RTMS_STATE; nothing is sent with the new token before it is safe";
-    /// Another process holds the state directory, and with it the refresh token.
+    /// Another process uses the state directory, and with it the refresh token.
     StateInUse, "state_in_use", GiveUp, 69,
         "another process uses the refresh token, and each use ends the one before",
         "stop that process first (a server does what this command does by itself), or give this command access_token or ZOOM_ACCOUNT_ID; a state directory of its own would only break the other's token";
-    /// The user removed the app while we ran.
+    /// The user removed the app while this process was running.
     Deauthorized, "deauthorized", GiveUp, 77,
         "the user removed the app, so its tokens were deleted",
         "authorize the app again, put the new refresh token into ZOOM_REFRESH_TOKEN and reload (SIGHUP)";
-    /// Other credentials were configured while this call was under way.
+    /// Other credentials were configured during this call.
     Superseded, "superseded", Retry, 69,
-        "other credentials were configured meanwhile",
-        "it is tried again with those";
+        "other credentials were configured during the call",
+        "it is retried with those";
     /// Something is missing or wrong in the settings.
     Configuration, "configuration", GiveUp, 78,
         "the configuration does not allow this call",
@@ -242,12 +242,12 @@ table! {
 impl Kind {
     pub(crate) const COUNT: usize = ROWS.len();
 
-    /// All of them, in the order of the table.
+    /// All kinds, in the order of the table.
     pub fn all() -> impl Iterator<Item = Kind> {
         ROWS.iter().map(|row| row.kind)
     }
 
-    /// The word for metrics and `--json`.
+    /// The name for metrics and `--json`.
     pub fn name(self) -> &'static str {
         self.row().name
     }
@@ -257,15 +257,15 @@ impl Kind {
     }
 }
 
-/// A call that failed. Its text is fit for a log: bounded, one line, without secrets.
+/// A failed call. Its text is fit for a log: bounded, one line, without secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     pub(crate) kind: Kind,
-    /// What was tried, as "start meeting 81234567890".
+    /// What was attempted, such as "start meeting 81234567890".
     pub(crate) call: String,
     pub(crate) status: Option<u16>,
     pub(crate) code: Option<i64>,
-    /// The words of the other side, cleaned.
+    /// The server's message, cleaned.
     pub(crate) message: String,
     pub(crate) after: Option<Duration>,
     pub(crate) early: bool,
@@ -284,7 +284,7 @@ impl Error {
         }
     }
 
-    /// A state directory that cannot be had, where a refresh token needs it.
+    /// The error for a state directory that cannot be opened but is needed for a refresh token.
     pub fn of_state(error: &crate::state::Error) -> Error {
         use crate::state::Error as State;
         let call = "open state directory";
@@ -298,7 +298,7 @@ impl Error {
         }
     }
 
-    /// What went wrong.
+    /// The kind of the error.
     pub fn kind(&self) -> Kind {
         self.kind
     }
@@ -323,7 +323,7 @@ impl Error {
         self.code
     }
 
-    /// How much the line with this error matters: a person is needed, or it may pass.
+    /// Severity for the log: an error if a person must act, a warning if it may be temporary.
     pub fn severity(&self) -> Severity {
         match (self.kind, self.class()) {
             (Kind::Stopping, _) => Severity::Debug,
@@ -332,7 +332,7 @@ impl Error {
         }
     }
 
-    /// What decisions need to know of it.
+    /// The facts on which the coordinator decides.
     pub fn failed_call(&self) -> FailedCall {
         let class = match (self.kind, self.class()) {
             (Kind::NotPermitted | Kind::Forbidden, _) => FailureClass::NotPermitted,
@@ -355,7 +355,7 @@ impl Error {
         self.kind.row().exit
     }
 
-    /// What to do, in words.
+    /// What the user should do.
     pub fn remedy(&self) -> &'static str {
         self.kind.row().remedy
     }
@@ -396,11 +396,11 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn the_table_is_fit_to_print() {
+    fn the_texts_of_the_table_are_printable() {
         let mut names = HashSet::new();
         for (place, row) in ROWS.iter().enumerate() {
             assert_eq!(row.kind as usize, place);
-            assert!(names.insert(row.name), "{} is there twice", row.name);
+            assert!(names.insert(row.name), "{} is listed twice", row.name);
             assert!(row.name.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
             for text in [row.meaning, row.remedy] {
                 assert!(!text.is_empty() && !text.ends_with('.'), "{text}");
@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_becomes_what_decisions_need() {
+    fn a_refusal_has_the_facts_for_decisions() {
         let early = |kind| Error {
             early: true,
             ..Error::new(kind, "start meeting 1", "")

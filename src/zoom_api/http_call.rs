@@ -1,6 +1,6 @@
 //! One HTTP call with ureq: verified TLS, deadlines on everything, no redirects, bounded bodies.
 //!
-//! What an answer means is decided in `reply`.
+//! `reply` interprets the answer.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -20,21 +20,21 @@ use crate::net::address::Address;
 use crate::net::http_agent;
 use crate::net::http_agent::AgentOptions;
 
-/// The most of an answer that is looked at; Zoom's are below 4 KiB.
+/// Maximum bytes read of an answer; Zoom's are below 4 KiB.
 const BODY_BYTES_MAX: u64 = 64 * 1024;
 /// Connections kept open to the two servers.
 const IDLE_CONNECTIONS_MAX: usize = 8;
 /// Calls and answers are small.
 const BUFFER_BYTES: usize = 16 * 1024;
 
-/// Which of the two servers.
+/// One of Zoom's two servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Server {
     Api,
     OAuth,
 }
 
-/// A call that got no answer.
+/// Why a call got no answer.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) kind: Kind,
@@ -45,10 +45,10 @@ pub(super) struct Failure {
 pub(super) struct HttpCall<'a> {
     pub(super) server: Server,
     pub(super) method: &'static str,
-    /// What follows the server's base address.
+    /// The path after the server's base address.
     pub(super) path: &'a str,
     pub(super) authorization: Option<&'a Secret>,
-    /// Content type and bytes.
+    /// Content type and content.
     pub(super) body: Option<(&'static str, Vec<u8>)>,
 }
 
@@ -59,22 +59,21 @@ pub(crate) struct Http {
     oauth: Address,
     api_proxy: Option<Proxy>,
     oauth_proxy: Option<Proxy>,
-    /// Of `RTMS_CA_FILE`.
+    /// The roots of `RTMS_CA_FILE`.
     further_roots: Option<Vec<Certificate<'static>>>,
     timeout: Duration,
     state: Mutex<State>,
-    /// Token requests under way.
+    /// Token requests in progress.
     token_requests: AtomicUsize,
 }
 
-/// What the calls share.
+/// State shared by the calls.
 #[derive(Debug)]
 enum State {
-    /// There was no call yet, and maybe there never is one: the roots and what else an agent needs
-    /// are no burden until then.
+    /// No call was made yet: the system's roots and the agents are loaded only with the first one.
     Unused,
     Used(Agents),
-    /// With the agents that are to be shut down after the last token request.
+    /// Stopping; the agents, if any, are to be shut down after the last token request.
     Stopping(Option<Agents>),
 }
 
@@ -92,7 +91,7 @@ impl Agents {
 }
 
 impl Http {
-    /// Looks at the settings, or says which key of the configuration is wrong and why.
+    /// Checks the settings. The error names the configuration key and what is wrong with it.
     pub(super) fn new(rest: &RestSettings, process: &Process) -> Result<Http, String> {
         let api = Address::parse(&rest.api_url).map_err(|e| format!("ZOOM_API_URL: {e}"))?;
         let oauth = Address::parse(&rest.oauth_url).map_err(|e| format!("ZOOM_OAUTH_URL: {e}"))?;
@@ -108,13 +107,13 @@ impl Http {
         })
     }
 
-    /// Ends calls under way and refuses further ones. A token request under way may be finished
-    /// where `is_rotating`: Zoom may have replaced the refresh token already, and an answer that
-    /// nobody reads would end the grant.
+    /// Aborts calls in progress and refuses further ones. If `is_rotating`, a token request in
+    /// progress may finish: Zoom may have replaced the refresh token already, and losing its answer
+    /// would lose the grant.
     pub(super) fn stop(&self, is_rotating: bool) {
         let mut state = self.lock();
         if let State::Used(agents) = std::mem::replace(&mut *state, State::Stopping(None)) {
-            // The two servers may share one agent, so nothing is cut off before that request ends.
+            // The two servers may share one agent, so nothing is aborted before that request ends.
             match is_rotating && self.token_requests.load(Relaxed) > 0 {
                 true => *state = State::Stopping(Some(agents)),
                 false => agents.shutdown(),
@@ -122,7 +121,7 @@ impl Http {
         }
     }
 
-    /// Cuts off what a stop has left for the last token request.
+    /// Shuts down the agents that were kept for the last token request.
     fn finish_stop(&self) {
         if let State::Stopping(agents) = &mut *self.lock()
             && let Some(agents) = agents.take()
@@ -135,7 +134,7 @@ impl Http {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The agents, made for the first call; none when it is stopping.
+    /// The agents, created with the first call; `None` while stopping.
     fn agents(&self) -> Option<Agents> {
         let mut state = self.lock();
         if let State::Unused = *state {
@@ -157,7 +156,7 @@ impl Http {
             buffer_bytes: BUFFER_BYTES,
         };
         let api = options(&self.api_proxy).build();
-        // A TLS context costs most of a megabyte, so the two servers share one where they can.
+        // A TLS context costs almost a megabyte, so the two servers share one if they can.
         let oauth = match self.api_proxy == self.oauth_proxy {
             true => api.clone(),
             false => options(&self.oauth_proxy).build(),
@@ -178,7 +177,7 @@ impl Http {
         };
         let url = format!("{}{}", address.text(), call.path);
         log::debug!("{} {url}", call.method);
-        // A panic within the package must cost no more than this call.
+        // A panic in ureq must fail only this call.
         let is_token_request = call.server == Server::OAuth;
         if is_token_request {
             self.token_requests.fetch_add(1, Relaxed);

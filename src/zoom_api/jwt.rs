@@ -1,4 +1,4 @@
-//! The token of Video SDK calls: signed here with the SDK's secret, no server involved.
+//! The token of Video SDK calls: signed locally with the SDK's secret, without a server.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,10 +11,10 @@ use sha2::Sha256;
 use crate::domain::app::AppCredentials;
 use crate::domain::secret::Secret;
 
-/// How long such a token is good for: one call, and clocks that differ.
+/// Lifetime of such a token: enough for one call and for a clock difference.
 const LIFE: Duration = Duration::from_secs(10 * 60);
 
-/// How far in the past it claims to begin, for a clock that is ahead of Zoom's.
+/// How far in the past its start is set, in case this clock is ahead of Zoom's.
 const BACKDATED: Duration = Duration::from_secs(30);
 
 #[derive(Serialize)]
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_as_computed_elsewhere() {
+    fn a_token_equals_one_computed_by_another_program() {
         let sdk = AppCredentials {
             id: "sdkkey".to_owned(),
             secret: Secret::new("sdksecret"),
@@ -71,6 +71,6 @@ mod tests {
         assert_eq!(token.expose(), EXPECTED);
     }
 
-    /// From Python's hmac and base64 modules.
+    /// Computed with Python's hmac and base64 modules.
     const EXPECTED: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJzZGtrZXkiLCJpYXQiOjE3NjcwMDAwMDAsImV4cCI6MTc2NzAwMDYzMH0.WlY1t4YZocKhj-aTg80Q6ysvBQFJCuccsv2smIiOOCM";
 }

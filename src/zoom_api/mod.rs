@@ -1,8 +1,8 @@
-//! We call Zoom: streams are started and stopped by REST, tokens come from OAuth.
+//! Calls to Zoom: REST starts and stops streams, OAuth issues tokens.
 //!
-//! Everything here blocks, has a deadline, and sleeps nowhere: who wants to try again later asks
-//! `coordinator::retry` when, and comes back. Nothing here reads the configuration or the environment
-//! by itself; it is all in [`App`] and [`Process`].
+//! Everything here blocks, has a deadline, and never sleeps: a caller asks `coordinator::retry`
+//! when to retry. Nothing here reads the configuration or the environment; all of it is passed in
+//! [`App`] and [`Process`].
 //!
 //! ```text
 //! control ─▶ oauth/cache (one fetch for all who wait) ─▶ oauth/request ─▶ oauth/refresh_store (disk)
@@ -41,21 +41,21 @@ use http_call::{Http, HttpCall, Server};
 use oauth::cache::TokenCache;
 use oauth::request::TokenSource;
 
-/// How long one REST call may take, from the look-up of the name to the last byte.
+/// Time limit of one REST call, from the name look-up to the last byte.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a client has of its process; a reload does not change it.
+/// The client's environment in its process; a reload does not change it.
 #[derive(Debug, Clone)]
 pub struct Process {
-    /// `RTMS_CA_FILE`: roots beside the system's, in PEM.
+    /// `RTMS_CA_FILE`: root certificates in addition to the system's, in PEM.
     pub ca_file: Option<PathBuf>,
-    /// Where rotated refresh tokens are kept; only [`RestCredentials::UserRefresh`] needs it.
+    /// Where rotated refresh tokens are stored; only [`RestCredentials::UserRefresh`] needs it.
     pub state: Option<Arc<StateDir>>,
-    /// How long one call may take.
+    /// Time limit of one call.
     pub timeout: Duration,
     /// The proxies of the environment.
     pub proxy: ProxyEnv,
-    /// What time it is.
+    /// The clock.
     pub clock: Clock,
 }
 
@@ -82,34 +82,34 @@ pub struct Api {
     counters: Arc<Counters>,
 }
 
-/// What the removal of the app by a user means for the token.
+/// What the removal of the app by a user meant for the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deauthorized {
-    /// It was that user's, and is forgotten.
+    /// It was that user's token, and was deleted.
     Forgotten,
-    /// It is another user's, and stays.
+    /// It is another user's token, and stays.
     OfAnother,
-    /// It is no user's.
+    /// It is no user's token.
     NoUser,
 }
 
-/// How the API server answered a harmless question.
+/// How the API server answered a request without side effects.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ProbeResult {
     /// The HTTP status.
     pub status: u16,
-    /// How far our clock is ahead of the server's (negative: behind), in milliseconds, give or
-    /// take half a second and half the round trip; `None` if the answer had no `Date`.
+    /// How far our clock is ahead of the server's (negative: behind), in milliseconds, accurate to
+    /// half a second plus half the round trip; `None` if the answer had no `Date`.
     pub clock_ahead_ms: Option<i64>,
-    /// How long it took.
+    /// Time from the request to the answer.
     pub round_trip: Duration,
 }
 
 impl Api {
-    /// Prepares the client of an app. Nothing is sent; roots and stored tokens are read.
+    /// Prepares the client of an app. Sends nothing; reads the roots and stored tokens.
     ///
     /// # Errors
-    /// An address, a proxy or a file of roots that cannot be used; a state directory that is missing
+    /// If an address, a proxy or a file of roots cannot be used, or the state directory is missing
     /// or cannot be read.
     pub fn new(app: App, process: Process) -> Result<Api, Error> {
         let http = http(&app, &process)?;
@@ -139,14 +139,14 @@ impl Api {
         }
     }
 
-    /// A client with other credentials or addresses, for calls from now on; those under way end
-    /// with this one. What is the same is shared: connections, the access token, the chain of
-    /// refresh tokens, the counters.
+    /// A client with other credentials or addresses, for calls from now on; calls in progress
+    /// finish with this one. Unchanged parts are shared: connections, the access token, the chain
+    /// of refresh tokens, the counters.
     ///
-    /// Nothing is sent. It may read the state directory, and the system's roots.
+    /// Sends nothing. May read the state directory and the system's roots.
     ///
     /// # Errors
-    /// As in [`Api::new`]; then this client is as good as before.
+    /// As in [`Api::new`]; then this client stays usable.
     pub fn renewed(&self, app: App) -> Result<Api, Error> {
         let (new, old) = (&app.rest, &self.app.rest);
         let has_same_servers = (&new.api_url, &new.oauth_url) == (&old.api_url, &old.oauth_url);
@@ -175,31 +175,32 @@ impl Api {
         ))
     }
 
-    /// What was done so far, in numbers.
+    /// Its counters.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }
 
-    /// As whom it calls.
+    /// The app whose credentials it uses.
     pub fn app(&self) -> &App {
         &self.app
     }
 
-    /// What it has of its process.
+    /// Its environment in the process.
     pub fn process(&self) -> &Process {
         &self.process
     }
 
-    /// An access token that is good now; fetched if there is none.
+    /// An access token that is valid now; fetched if there is none.
     pub fn token(&self) -> Result<AccessToken, Error> {
         self.tokens.token()
     }
 
-    /// A user removed the app (`app_deauthorized`): if the token is theirs, or it is unknown whose it
-    /// is, it is forgotten, in memory and on disk. Blocks; a token may be fetched to learn its owner.
+    /// To be called after a user removed the app (`app_deauthorized`): deletes the token, in memory
+    /// and on disk, if it is that user's or its owner is unknown. Blocks; may fetch a token to
+    /// learn its owner.
     ///
     /// # Errors
-    /// Zoom could not be asked, so the token stays; or the stored token cannot be deleted.
+    /// If Zoom could not be asked, so the token stays; or if the stored token cannot be deleted.
     pub fn deauthorized(&self, user_id: &str, account_id: &str) -> Result<Deauthorized, Error> {
         if !self.tokens.source().is_of_user() {
             return Ok(Deauthorized::NoUser);
@@ -207,7 +208,7 @@ impl Api {
         match self.tokens.token() {
             Err(error) if error.kind() == Kind::Stopping => return Err(error),
             Err(error) if matches!(error.class(), Class::Retry { .. }) => return Err(error),
-            // A grant that was ended is forgotten like one of which that is known.
+            // A grant that has ended is deleted like one that is known to be the user's.
             _ => {}
         }
         if !self.tokens.may_be_of(user_id, account_id) {
@@ -216,20 +217,20 @@ impl Api {
         self.forget().map(|()| Deauthorized::Forgotten)
     }
 
-    /// Forgets the user's tokens, in memory and on disk (`app_deauthorized`).
+    /// Deletes the user's tokens, in memory and on disk (`app_deauthorized`).
     pub fn forget(&self) -> Result<(), Error> {
         self.tokens.forget()
     }
 
-    /// Ends calls under way and refuses further ones, so that a stopping process need not wait
-    /// for them. Look-ups of names and connects under way still take up to half a timeout, and a
-    /// refresh token that is being exchanged is exchanged and stored.
+    /// Aborts calls in progress and refuses further ones, so that a stopping process need not wait
+    /// for them. Name look-ups and connects in progress may still last half a timeout, and the
+    /// exchange of a refresh token is finished and stored.
     pub fn stop(&self) {
         self.http.stop(self.tokens.source().is_of_user());
     }
 
-    /// Asks the API who we are: without side effects. With a token, any answer of Zoom's own but
-    /// 401 shows that the server is there and knows the token; without one, any at all.
+    /// Makes a request without side effects. With a token, any answer of Zoom's own except 401
+    /// shows that the server is there and accepts the token; without one, any answer at all.
     pub fn probe(&self, token: Option<&AccessToken>) -> Result<ProbeResult, Error> {
         const CALL: &str = "reach the zoom api";
         let begun: (Instant, SystemTime) =
@@ -261,14 +262,16 @@ impl Api {
                 };
                 return Err(Error { kind, ..error });
             }
-            // No scope for this question, or no such user: Zoom's own words all the same.
+            // The token lacks the scope for this request, or there is no such user: still an answer
+            // of Zoom's own.
             _ if error.code().is_some() && error.class() == Class::GiveUp => {}
             _ => return Err(error),
         }
         Ok(ProbeResult {
             status: reply.status,
             clock_ahead_ms: reply.date.map(|date| {
-                // A `Date` is cut to seconds, so on average the server was half of one further.
+                // A `Date` is truncated to seconds, so on average the server's time was half a
+                // second later.
                 let there = millis(date) + 500;
                 let here = millis(begun.1) + round_trip.as_millis() as i64 / 2;
                 here - there

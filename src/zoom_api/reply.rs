@@ -1,4 +1,5 @@
-//! What an answer of Zoom means: pure, from status, headers and body to a row of the error table.
+//! Interprets Zoom's answers: a pure function from status, headers and body to a row of the error
+//! table.
 #![cfg_attr(
     not(test),
     deny(
@@ -15,11 +16,11 @@ use serde::Deserialize;
 use super::errors::{Error, Kind};
 use super::http_call::{Failure, Server};
 
-/// The longest time that a `Retry-After` is believed. A day's quota that is used up would keep a
-/// meeting waiting until midnight; asking every ten minutes does no harm.
+/// Maximum delay accepted from `Retry-After`. Zoom may ask to wait until midnight if a day's quota
+/// is used up; a retry every ten minutes does no harm and lets a meeting start as soon as possible.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(10 * 60);
 
-/// The longest message of the other side that is repeated, in characters.
+/// Maximum length of a server's message in our errors, in characters.
 const MESSAGE_CHARS_MAX: usize = 200;
 
 /// An answer.
@@ -48,16 +49,15 @@ struct Fault {
 }
 
 impl Reply {
-    /// Any 2xx is success, with or without a body, whole or not; unless it is a page for people,
-    /// which a captive portal sends with status 200 and Zoom never.
+    /// Any 2xx is success, with or without a body, complete or not; except an HTML page, which a
+    /// captive portal sends with status 200 and Zoom never does.
     pub(super) fn is_success(&self) -> bool {
         (200..300).contains(&self.status) && !self.is_html && !self.looks_like_html()
     }
 
-    /// The error that this answer is, even if the status promises success.
+    /// The error in this answer, even if its status says success.
     ///
-    /// `secrets` are what the call was made with: should the other side repeat them, they are
-    /// struck out.
+    /// `secrets` are the secrets of the call: they are removed from the server's message.
     pub(super) fn error(&self, server: Server, call: &str, secrets: &[&str]) -> Error {
         let parsed: Option<Fault> = serde_json::from_slice(&self.body).ok();
         let is_json = parsed.is_some();
@@ -134,7 +134,7 @@ impl Reply {
 }
 
 impl Failure {
-    /// The error that this failure is.
+    /// The error for this failure.
     pub(super) fn error(&self, call: &str) -> Error {
         Error::new(self.kind, call, self.text.clone())
     }
@@ -146,11 +146,11 @@ fn number(value: &serde_json::Value) -> Option<i64> {
         .or_else(|| value.as_str().and_then(|text| text.trim().parse().ok()))
 }
 
-/// `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3), which is taken against the `Date`
+/// `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3), which is compared with the `Date`
 /// of the same answer so that our clock does not matter. At most [`RETRY_AFTER_MAX`].
 pub(super) fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     let after = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        // Only a number too large for 64 bits does not parse.
+        // Parsing fails only for a number above 64 bits.
         Duration::from_secs(text.parse().unwrap_or(u64::MAX))
     } else {
         httpdate::parse_http_date(text)
@@ -161,7 +161,7 @@ pub(super) fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     Some(after.min(RETRY_AFTER_MAX))
 }
 
-/// The words of the other side, fit for a log line: one line, bounded, without these secrets.
+/// The server's message, fit for a log line: one line, bounded, without these secrets.
 pub(super) fn clean(text: &str, secrets: &[&str]) -> String {
     let mut text = text.to_owned();
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_line_says_it_all() {
+    fn an_error_line_has_all_facts() {
         let error = reply(400, r#"{"code":2310,"message":"Operation \"failed\""}"#).error(
             Server::Api,
             "start meeting 1",
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_say_is_made_harmless() {
+    fn messages_of_servers_are_cleaned() {
         assert_eq!(clean("a\n\x1b[31mb\u{202e}\"", &[]), "a  [31mb '");
         assert_eq!(
             clean("token hunter2 bad", &["hunter2", ""]),

@@ -116,7 +116,7 @@ fn a_stuck_reader_of_stdout_costs_its_lines_alone() {
     harness.terminate();
     harness.assert_complete(&meeting);
     harness.wait_until_logged(&["stdout reader too slow"]);
-    harness.wait_until_logged(&["lines of standard output that nobody read count="]);
+    harness.wait_until_logged(&["dropped lines of standard output, reader too slow count="]);
     assert!(
         !harness
             .zoom

@@ -1,4 +1,4 @@
-//! The file of the intent log: read at the start, appended to, replaced whole.
+//! The file of the intent log: read at the start, appended to, and replaced by checkpoints.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -12,16 +12,16 @@ use crate::state::{Error, FILE_BYTES_MAX, StateDir};
 /// The file's name in the state directory.
 pub(super) const NAME: &str = "intents.log";
 
-/// What the file says that an earlier process left.
+/// The content of the file at the start.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Content {
     /// Bodies of the effects since the last checkpoint, oldest first.
     pub(super) effects: Vec<Vec<u8>>,
-    /// Events that nothing settled, by id: in the order in which they were accepted.
+    /// Unsettled events by id, which is the order in which they were accepted.
     pub(super) events: BTreeMap<u64, Vec<u8>>,
     /// The largest id in the file, or 0.
     pub(super) last_id: u64,
-    /// Lines between good ones that cannot be read.
+    /// Number of unreadable lines before the last good one.
     pub(super) damaged_lines: u64,
     /// Bytes after the last good line.
     pub(super) torn_bytes: u64,
@@ -32,15 +32,15 @@ pub(super) struct LogFile {
     state: Arc<StateDir>,
     disk: Arc<dyn Disk>,
     file: File,
-    /// Up to here there are whole lines.
+    /// Length of the whole lines.
     len: u64,
-    /// Cleared when it is unknown what is on the disk: the kernel reports a failed
-    /// fdatasync(2) once, and marks the pages clean all the same. Only a new file is trusted then.
+    /// False when it is unknown what is on the disk: the kernel reports a failed fdatasync(2) once,
+    /// and marks the pages clean all the same. Then only a new file can be trusted.
     is_trusted: bool,
 }
 
 impl LogFile {
-    /// Opens the file, or makes it; cuts off what a crash left of a line.
+    /// Opens or creates the file, and cuts off a torn line at its end.
     pub(super) fn open(
         state: &Arc<StateDir>,
         disk: Arc<dyn Disk>,
@@ -80,21 +80,21 @@ impl LogFile {
         self.len
     }
 
-    /// Whether lines may be appended; else only [`LogFile::replace`] helps.
+    /// Whether lines may be appended; otherwise only [`LogFile::replace`] helps.
     pub(super) fn is_trusted(&self) -> bool {
         self.is_trusted
     }
 
-    /// Hands lines to the kernel. They survive the end of this process from here on.
+    /// Writes lines to the kernel. From then on they survive the end of this process.
     pub(super) fn append(&mut self, lines: &[u8]) -> Result<(), Error> {
         let path = self.state.path().join(NAME);
-        // A checkpoint was asked for long before.
+        // A checkpoint was requested long before this size.
         if self.len + lines.len() as u64 > FILE_BYTES_MAX {
             let full = io::Error::other(format!("it has {FILE_BYTES_MAX} bytes already"));
             return Err(Error::io("append to", &path, &full));
         }
         self.disk.write(&mut self.file, lines).map_err(|e| {
-            // Part of the lines may be there, for instance on a full disk.
+            // Part of the lines may have been written, for instance on a full disk.
             self.is_trusted = self.file.set_len(self.len).is_ok();
             Error::io("append to", &path, &e)
         })?;
@@ -102,7 +102,7 @@ impl LogFile {
         Ok(())
     }
 
-    /// Waits until all that was appended survives a power cut.
+    /// Syncs, so that a power cut does not lose what was appended.
     pub(super) fn sync(&mut self) -> Result<(), Error> {
         self.disk.sync(&self.file).map_err(|e| {
             self.is_trusted = false;
@@ -110,9 +110,9 @@ impl LogFile {
         })
     }
 
-    /// Puts a new file in the place of this one, with these lines, on the disk when this returns.
+    /// Replaces the file by one with these lines, synced when this returns.
     pub(super) fn replace(&mut self, lines: &[u8]) -> Result<(), Error> {
-        // A failure may come before or after the new file has the name.
+        // A failure may come before or after the rename.
         self.is_trusted = false;
         self.file = self.state.replace_by(&*self.disk, NAME, lines)?;
         self.len = lines.len() as u64;
@@ -126,12 +126,12 @@ impl LogFile {
     }
 }
 
-/// Reads all lines; also how many bytes there are up to the end of the last good one.
+/// Reads all lines. Also returns the length up to the end of the last good line.
 fn read(file: &File) -> io::Result<(Content, u64)> {
     let mut reader = BufReader::with_capacity(64 << 10, file);
     let mut content = Content::default();
     let (mut line, mut offset, mut good_bytes) = (Vec::new(), 0, 0);
-    // Damaged lines that are torn off unless a good one follows.
+    // Damaged lines since the last good one; they are cut off unless a good one follows.
     let mut damaged_lines = 0;
     while let Some(bytes) = read_line(&mut reader, &mut line)? {
         offset += bytes;
@@ -161,8 +161,8 @@ fn read(file: &File) -> io::Result<(Content, u64)> {
     Ok((content, good_bytes))
 }
 
-/// The next line with its line break, and how long it is. Of one that is too long, which nobody
-/// wrote, only the beginning is kept.
+/// Reads the next line with its line break and returns its length. Only the beginning of a line
+/// above the limit is kept; rtmsd writes no such line.
 fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<u64>> {
     line.clear();
     let mut bytes = 0;

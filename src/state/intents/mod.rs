@@ -1,14 +1,14 @@
-//! The intent log: what was answered 200 is on disk first.
+//! The intent log: an accepted Zoom event is on disk before it is answered 200.
 //!
 //! Zoom never repeats a webhook that was answered 200. So an accepted Zoom event is appended to
 //! `intents.log` in the state directory, and answered once it survives a power cut. What the daemon
-//! then changes is appended too, and settles the event. A snapshot of everything that is known
-//! ends the need for all of it: the log is replaced by a short one. So the cost of a change does not
-//! grow with what is known.
+//! then changes is appended too, and settles the event. A snapshot of the whole state replaces all
+//! of it: then the log is replaced by a short one. So the cost of a change does not grow with the
+//! size of the state.
 //!
 //! # The file
 //!
-//! Lines of text (mode 0600, in a directory that one process holds by its lock):
+//! Lines of text (mode 0600, in a directory that one process locks):
 //!
 //! ```text
 //! c0a3b1… event 17 {"event":"meeting.rtms_started",…}
@@ -18,38 +18,38 @@
 //!
 //! - First 16 hexadecimal digits: the first 64 bits of the SHA-256 of the rest of the line, without
 //!   the space before it and the line break after it.
-//! - `event ID BODY`: a Zoom event. The body is the webhook's as it was verified, so that any version
-//!   reads it by the same parser as a live one; only its line breaks are spaces, which means the same
-//!   in JSON. Ids grow.
-//! - `effect IDS BODY`: what was changed (the daemon's JSON, or nothing), and which events are done
-//!   with by it: numbers with commas, or `-`. One line, so a crash leaves both or neither.
-//! - A line with a right checksum and another word is a newer version's, and is passed over.
-//! - A line that is not whole, or whose checksum is wrong, is damaged. At the end of the file it is
-//!   what a crash left of an append that no answer relied on, and is cut off when the file is opened.
-//!   Between good lines it is counted, logged and passed over.
+//! - `event ID BODY`: a Zoom event. The body is the webhook's as it was verified, so that any
+//!   version reads it with the parser for live ones; only its line breaks are replaced by spaces,
+//!   which means the same in JSON. Ids grow.
+//! - `effect IDS BODY`: what was changed (the daemon's JSON, or nothing), and which events it
+//!   settles: numbers with commas, or `-`. It is one line, so a crash leaves both or neither.
+//! - A line with a valid checksum and another word is a newer version's, and is skipped.
+//! - A line that is torn, or whose checksum is wrong, is damaged. At the end of the file it is the
+//!   rest of an append that was never answered, and is cut off when the file is opened. Between
+//!   good lines it is counted, logged and skipped.
 //!
 //! # Syncing
 //!
-//! One thread writes and syncs. It takes all lines that wait, writes them at once, and syncs once:
-//! however many webhooks come together, they share an fdatasync(2), and those that come meanwhile
-//! share the next. It is a thread of its own, and not the first of those who wait, because a call
-//! into a disk that hangs does not come back: webhooks wait until a deadline and are then answered
-//! 503, for Zoom to deliver them again. Effects are written at once, but wait [`EFFECT_SYNC_AFTER`]
-//! for a sync unless an event needs one: what a power cut takes of them, the events bring back.
+//! One thread writes and syncs. It writes all waiting lines at once and syncs once: however many
+//! webhooks arrive together, they share an fdatasync(2), and those that arrive meanwhile share the
+//! next. It is a thread of its own, and not one of the waiting ones, because a call into a hung
+//! disk does not return: webhooks wait until a deadline and are then answered 503, so that Zoom
+//! sends them again. Effects are written at once, but wait [`EFFECT_SYNC_AFTER`] for a sync unless
+//! an event needs one: effects lost in a power cut are made again from their events.
 //!
-//! After a failed fdatasync(2) it is unknown what is on the disk, and asking again succeeds without
-//! having written anything. So the file is not appended to any more: events are refused until a
+//! After a failed fdatasync(2) it is unknown what is on the disk, and a second call succeeds
+//! without writing anything. So the file is not appended to any more: events are refused until a
 //! checkpoint has replaced it.
 //!
 //! # Checkpoints
 //!
-//! The log asks for one by the function that it was opened with: when it has grown by as much as the
-//! last snapshot has bytes, an hour after the last one, when an effect could not be kept, and after a
-//! failed sync. Then the
-//! snapshot is written first (replaced whole, synced), and after it a log with nothing but
-//! unsettled events. A crash between the two leaves effects that the snapshot has already: whoever
-//! reads them must know by a version, as the daemon does. In the same way a repeated event must be
-//! harmless: one is replayed whose effect did not reach the disk.
+//! The log requests one by calling the function that it was opened with: when it has grown by the
+//! size of the last snapshot, an hour after the last one, when an effect could not be kept, and
+//! after a failed sync. Then the snapshot is written first (replaced atomically and synced), and
+//! after it a log with only the unsettled events. A crash between the two leaves effects that are
+//! in the snapshot already: the reader must detect them by a version, as the daemon does. In the
+//! same way a repeated event must be harmless, because an event is replayed if its effect did not
+//! reach the disk.
 
 mod file;
 mod record;
@@ -64,46 +64,47 @@ use super::write::{Disk, Kernel};
 use super::{Error, StateDir};
 use file::LogFile;
 
-/// Most events that wait for their effect.
+/// Maximum unsettled events.
 pub const EVENTS_MAX: usize = 16_384;
 
-/// Most bytes of such events: a quarter of the longest file.
+/// Maximum bytes of such events: a quarter of the longest file.
 pub const EVENT_BYTES_MAX: usize = 16 << 20;
 
-/// Most bytes of effects that wait for the disk; beyond this a checkpoint replaces them.
+/// Maximum bytes of effects that wait for the disk; above this a checkpoint replaces them.
 const EFFECT_BYTES_MAX: usize = 4 << 20;
 
-/// Effects that no event follows are synced after this time.
+/// Effects are synced after this time if no event follows them.
 pub const EFFECT_SYNC_AFTER: Duration = Duration::from_millis(200);
 
-/// The log grows by this many bytes at least before the next checkpoint: some 5,000 starts. A
-/// checkpoint is four syncs that webhooks wait for, so not many; a start reads the log, so not few.
+/// The log grows by at least this many bytes before the next checkpoint: about 5,000 starts. A
+/// checkpoint is four syncs that webhooks wait for, so they should be rare; the log is read at the
+/// start, so it should be short.
 const GROWTH_BYTES_MIN: u64 = 8 << 20;
 
-/// What was written is gone from the log after this time at the latest, because it names meetings and
-/// people whom the snapshot has forgotten.
+/// Lines are removed from the log after this time at the latest, because they name meetings and
+/// people that the snapshot no longer contains.
 const CHECKPOINT_AFTER: Duration = Duration::from_secs(3600);
 
-/// A disk that took this long and has not answered yet gets no more events.
+/// A disk that has not answered for this long gets no more events.
 const STALLED_AFTER: Duration = Duration::from_secs(1);
 
-/// Between two requests for a checkpoint.
+/// Interval of requests for a checkpoint.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// The number of an event in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EventId(u64);
 
-/// Why an event is not in the log. Answered 503, it comes again.
+/// Why an event was refused. Zoom sends it again after the answer 503.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotKept {
-    /// There are [`EVENTS_MAX`] events or [`EVENT_BYTES_MAX`] bytes that wait for their effect.
+    /// [`EVENTS_MAX`] events or [`EVENT_BYTES_MAX`] bytes wait for their effect.
     Full,
     /// The event is longer than a line may be.
     TooLong,
     /// The disk has not answered in time.
     Stalled,
-    /// The disk failed, in these words.
+    /// The disk failed, with this message.
     Failed(String),
     /// The log is closed.
     Closed,
@@ -126,11 +127,11 @@ impl std::error::Error for NotKept {}
 /// What an earlier process left in the log.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Replay {
-    /// Bodies of effects, oldest first. The oldest of them may be in the snapshot already.
+    /// Bodies of effects, oldest first. The first ones may be in the snapshot already.
     pub effects: Vec<Vec<u8>>,
     /// Events without an effect, in the order in which they were accepted.
     pub events: Vec<(EventId, Vec<u8>)>,
-    /// Lines between good ones that could not be read.
+    /// Number of unreadable lines before the last good one.
     pub damaged_lines: u64,
 }
 
@@ -143,9 +144,9 @@ pub struct IntentLog {
 #[derive(Default)]
 struct Shared {
     queue: Mutex<Queue>,
-    /// There is something to write.
+    /// Signals that there is something to write.
     filled: Condvar,
-    /// Something was written, or could not be.
+    /// Signals that a write has succeeded or failed.
     done: Condvar,
 }
 
@@ -155,32 +156,32 @@ struct Queue {
     event_lines: Vec<u8>,
     effect_lines: Vec<u8>,
     checkpoint: Option<Vec<u8>>,
-    /// Unsettled events, as lines, on the disk or on their way to it.
+    /// Unsettled events as lines, on the disk or waiting for it.
     events: BTreeMap<u64, Box<[u8]>>,
     events_bytes: usize,
     last_id: u64,
-    /// Whether an event up to this one is on the disk is known.
+    /// Up to this id it is known whether events are on the disk.
     decided_id: u64,
     /// Whether effects were lost, or the log has become long.
     needs_checkpoint: bool,
-    /// Why events are refused until there was a checkpoint.
+    /// Why events are refused until the next checkpoint.
     broken: Option<String>,
-    /// Whether the disk failed the last time.
+    /// Whether the last disk operation failed.
     is_failing: bool,
-    /// How it did when it failed last.
+    /// The error of the last failure.
     failure: String,
-    /// When the disk was asked for something that it has not done yet.
+    /// When the disk operation in progress started.
     busy_since: Option<Instant>,
     is_closed: bool,
 }
 
 impl IntentLog {
-    /// Opens the log, or makes it, and starts its thread. Snapshots are written to the file
-    /// `snapshot`. `ask` is called, on that thread, when a [`checkpoint`](IntentLog::checkpoint) is
-    /// needed, and again each second until there was one.
+    /// Opens or creates the log, and starts its thread. Snapshots are written to the file
+    /// `snapshot`. The thread calls `ask` when a [`checkpoint`](IntentLog::checkpoint) is needed,
+    /// and again each second until there is one.
     ///
     /// # Errors
-    /// A file that cannot be read or made; a thread that cannot be started.
+    /// If the file cannot be read or created, or the thread cannot be started.
     pub fn open(
         state: &Arc<StateDir>,
         snapshot: &'static str,
@@ -199,7 +200,7 @@ impl IntentLog {
         let (file, content) = LogFile::open(state, disk)?;
         if content.damaged_lines > 0 {
             log::error!(
-                "{}: lines that cannot be read were passed over lines={}; is the disk failing?",
+                "{}: skipped unreadable lines lines={}; check the disk",
                 state.path().join(file::NAME).display(),
                 content.damaged_lines
             );
@@ -247,11 +248,11 @@ impl IntentLog {
         Ok((log, replay))
     }
 
-    /// Hands an event over to be written. It is safe once [`wait`](IntentLog::wait) says so, and
-    /// that must be asked; never blocks.
+    /// Queues an event to be written. Never blocks. The caller must then call
+    /// [`wait`](IntentLog::wait), which returns once the event is safe.
     ///
     /// # Errors
-    /// No room, or no disk.
+    /// If there is no room, or the disk has failed.
     pub fn append(&self, body: &[u8]) -> Result<EventId, NotKept> {
         let mut queue = self.shared.lock();
         if queue.is_closed {
@@ -285,11 +286,11 @@ impl IntentLog {
         Ok(EventId(id))
     }
 
-    /// Waits until the event is on the disk, with all that was appended before it.
+    /// Waits until the event is on the disk, with everything that was appended before it.
     ///
     /// # Errors
-    /// It is not, or not in time; the event is settled then, and will not be replayed unless the
-    /// disk keeps it in spite of that.
+    /// If it is not, or not in time; the event is then settled, and replayed only if the disk has
+    /// it all the same.
     pub fn wait(&self, id: EventId, deadline: Instant) -> Result<(), NotKept> {
         let mut queue = self.shared.lock();
         while queue.decided_id < id.0 {
@@ -308,8 +309,8 @@ impl IntentLog {
         }
     }
 
-    /// Keeps what the daemon changed, in a form that only the daemon reads and that may be empty;
-    /// these events are done with. Never blocks. Where there is no room, a checkpoint is asked for.
+    /// Queues what the daemon changed, in a form that only the daemon reads and that may be empty;
+    /// settles these events. Never blocks. Without room a checkpoint is requested.
     pub fn effect(&self, settles: &[EventId], body: &[u8]) {
         let mut queue = self.shared.lock();
         queue.settle(settles);
@@ -327,8 +328,8 @@ impl IntentLog {
         self.shared.filled.notify_one();
     }
 
-    /// Keeps all that the daemon knows: every effect so far is part of it, and these events are done
-    /// with. Never blocks. One that still waits for the disk is replaced by this one.
+    /// Queues a snapshot of the daemon's whole state: it includes every effect so far, and settles
+    /// these events. Never blocks. Replaces a snapshot that still waits for the disk.
     pub fn checkpoint(&self, settles: &[EventId], snapshot: Vec<u8>) {
         let mut queue = self.shared.lock();
         queue.settle(settles);
@@ -338,14 +339,14 @@ impl IntentLog {
         self.shared.filled.notify_one();
     }
 
-    /// Whether the disk failed the last time, or does not answer.
+    /// Whether the last disk operation failed, or the disk does not answer.
     pub fn is_failing(&self) -> bool {
         let queue = self.shared.lock();
         queue.is_failing || (queue.busy_since).is_some_and(|since| since.elapsed() >= STALLED_AFTER)
     }
 
-    /// Writes what waits, and ends the thread; a disk that hangs is left behind at `deadline`.
-    /// Whether everything is on the disk.
+    /// Writes everything that waits, and ends the thread; a disk that hangs is not waited for
+    /// beyond `deadline`. Returns whether everything is on the disk.
     pub fn stop(&self, deadline: Instant) -> bool {
         self.close();
         let thread = self
@@ -370,7 +371,7 @@ impl IntentLog {
 
 impl Drop for IntentLog {
     fn drop(&mut self) {
-        // Where it was not stopped: at a start that failed later.
+        // Without a call of `stop`: when the daemon's start failed later.
         self.stop(Instant::now() + STALLED_AFTER);
     }
 }
@@ -407,7 +408,7 @@ impl Queue {
         }
     }
 
-    /// The disk failed: events that are not on it are refused, also those that wait behind.
+    /// Refuses the events that are not on the failed disk, and those that wait for it.
     fn refuse_undecided(&mut self) {
         let undecided = self.events.split_off(&(self.decided_id + 1));
         let bytes: usize = undecided.values().map(|line| line.len()).sum();
@@ -416,19 +417,19 @@ impl Queue {
         self.decided_id = self.last_id;
     }
 
-    /// The lines of a log that follows a checkpoint; nothing waits any more.
+    /// The lines of the log after a checkpoint. Nothing waits afterwards.
     fn take_unsettled(&mut self) -> Vec<u8> {
         self.event_lines.clear();
         let mut lines = Vec::with_capacity(self.events_bytes + self.effect_lines.len());
         for line in self.events.values() {
             lines.extend_from_slice(line);
         }
-        // The effects of now came after the snapshot.
+        // These effects came after the snapshot.
         lines.append(&mut self.effect_lines);
         lines
     }
 
-    /// Notes how the disk did what it was asked for.
+    /// Notes the result of a disk operation.
     fn note(
         &mut self,
         result: Result<(), Error>,
@@ -437,7 +438,7 @@ impl Queue {
     ) -> Outcome {
         self.busy_since = None;
         match result {
-            // A small write may work on a disk that has no room for a snapshot.
+            // A small write may succeed on a disk that has no room for a snapshot.
             Ok(()) if self.is_failing && (is_checkpoint || !self.needs_checkpoint) => {
                 self.is_failing = false;
                 Outcome::WorksAgain
@@ -459,37 +460,37 @@ impl Queue {
     }
 }
 
-/// The thread's side.
+/// The thread.
 struct Writer {
     shared: Arc<Shared>,
     file: LogFile,
     snapshot: &'static str,
     ask: Box<dyn Fn() + Send>,
-    /// When to ask for a checkpoint again.
+    /// When to request a checkpoint again.
     ask_at: Option<Instant>,
-    /// When what was written is to be synced.
+    /// When to sync what was written.
     sync_at: Option<Instant>,
-    /// When what was written is to be replaced by a snapshot.
+    /// When to replace what was written by a snapshot.
     old_at: Option<Instant>,
     growth_bytes_min: u64,
-    /// From this length on a checkpoint is needed.
+    /// The length from which a checkpoint is needed.
     checkpoint_at: u64,
 }
 
-/// How the disk does, compared with before.
+/// The disk's state compared with before.
 enum Outcome {
     AsBefore,
     Fails(String),
     WorksAgain,
 }
 
-/// What the thread is to do next.
+/// What the thread does next.
 enum Job {
     Checkpoint(Vec<u8>),
     Write {
         lines: Vec<u8>,
         has_effects: bool,
-        /// The last event in the lines, if there are any.
+        /// The last event in the lines, if there is one.
         last_id: Option<u64>,
     },
     Sync,
@@ -519,7 +520,7 @@ impl Writer {
         }
     }
 
-    /// Waits for something to do. The order is: a checkpoint, then lines, then what is due.
+    /// Waits for a job. The order is: a checkpoint, then lines, then whatever is due.
     fn next_job(&mut self) -> Job {
         let shared = Arc::clone(&self.shared);
         let mut queue = shared.lock();
@@ -642,13 +643,13 @@ impl Writer {
         queue.note(replaced, self.file.is_trusted(), true)
     }
 
-    /// Wakes those who wait, and tells the operator of a turn of events.
+    /// Wakes the waiting threads, and logs a change of the disk's state.
     fn finish(&mut self, outcome: Outcome) {
         self.shared.done.notify_all();
         match outcome {
             Outcome::AsBefore => {}
             Outcome::Fails(text) => log::error!(
-                "{text}; webhooks that cannot be kept are answered 503, and Zoom repeats them"
+                "{text}; answering 503 to webhooks that cannot be stored, so that Zoom sends them again"
             ),
             Outcome::WorksAgain => log::info!("state directory writable again"),
         }

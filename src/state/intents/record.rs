@@ -1,21 +1,21 @@
-//! One line of the intent log: its text, and its meaning when it is read again.
+//! The lines of the intent log: formatting and parsing.
 
 use sha2::{Digest, Sha256};
 
-/// The longest line that is read, in bytes: four times the largest webhook that the gate accepts.
+/// Maximum length of a line, in bytes: four times the largest webhook that the gate accepts.
 pub(super) const LINE_BYTES_MAX: usize = 1 << 20;
 
 /// Hexadecimal digits of the checksum.
 const CHECKSUM_DIGITS: usize = 16;
 
-/// What a line says.
+/// The content of a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line<'a> {
     /// A Zoom event that was accepted.
     Event { id: u64, body: &'a [u8] },
-    /// What was done about the events that it settles, if any.
+    /// What was changed, and which events that settles.
     Effect { settles: Vec<u64>, body: &'a [u8] },
-    /// The checksum is right, so a newer version wrote it.
+    /// A line with a valid checksum of a newer version.
     Unknown,
 }
 
@@ -55,7 +55,7 @@ fn push(lines: &mut Vec<u8>, head: &str, body: &[u8]) {
     lines.push(b'\n');
 }
 
-/// Reads a line without its line break; `None` when it is damaged.
+/// Parses a line without its line break; `None` if it is damaged.
 pub(super) fn parse(line: &[u8]) -> Option<Line<'_>> {
     let (found, rest) = line.split_at_checked(CHECKSUM_DIGITS)?;
     let text = rest.strip_prefix(b" ")?;
@@ -93,8 +93,8 @@ fn split_word(text: &[u8]) -> Option<(&str, &[u8])> {
     Some((word, &text[end + 1..]))
 }
 
-/// The first 64 bits of the SHA-256 of `text`, in hexadecimal digits: against torn and rotten lines,
-/// not against an attacker, who cannot reach the file.
+/// The first 64 bits of the SHA-256 of `text`, in hexadecimal digits: against torn and corrupted
+/// lines, not against an attacker, who cannot write the file.
 pub(super) fn checksum(text: &[u8]) -> [u8; CHECKSUM_DIGITS] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let hash = Sha256::digest(text);

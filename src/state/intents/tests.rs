@@ -10,16 +10,16 @@ use crate::state::tests::{Scratch, mode};
 
 const SNAPSHOT: &str = "snapshot.json";
 
-/// Far longer than anything here takes.
+/// A time limit far above the duration of any test.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A disk that counts, fails and hangs as it is asked to.
+/// A disk that counts, and fails or hangs on request.
 #[derive(Default)]
 struct TestDisk {
     syncs: AtomicUsize,
     is_full: AtomicBool,
     sync_fails: AtomicBool,
-    /// How each of the next writes ends; those after them are as `is_full` says.
+    /// Results of the next writes; after them, `is_full` decides.
     writes: Mutex<VecDeque<bool>>,
     hangs: Mutex<bool>,
     released: Condvar,
@@ -54,7 +54,7 @@ impl Disk for TestDisk {
     }
 }
 
-/// An open log, its disk, and the requests for a checkpoint.
+/// An open log, its disk, and the number of requests for a checkpoint.
 struct Rig {
     log: IntentLog,
     disk: Arc<TestDisk>,
@@ -110,7 +110,7 @@ fn log_bytes(folder: &Path) -> Vec<u8> {
 }
 
 #[test]
-fn a_start_replays_what_has_no_effect_yet() {
+fn a_start_replays_events_without_an_effect() {
     let scratch = Scratch::new("replay");
     let (rig, replay) = Rig::open(&scratch.0);
     assert_eq!(replay, Replay::default());
@@ -126,7 +126,7 @@ fn a_start_replays_what_has_no_effect_yet() {
     let (rig, replay) = Rig::open(&scratch.0);
     assert_eq!(events(&replay), ["{\"n\":  2}", "{\"n\":4}"]);
     assert_eq!(effects(&replay), ["{\"a\":1}", "{\"a\":2}"]);
-    // An event that was done with without any change.
+    // An event that was settled without any change.
     rig.log.effect(&[replay.events[0].0], b"");
     let fifth = rig.put("{\"n\":5}").unwrap();
     assert!(fifth > replay.events[1].0);
@@ -144,7 +144,7 @@ fn events_that_come_together_share_a_sync() {
     let scratch = Scratch::new("group");
     let (rig, _) = Rig::open(&scratch.0);
     let before = rig.disk.syncs.load(SeqCst);
-    // The first sync takes until all are handed over, so the second is for all the others.
+    // The first sync lasts until all events are queued, so the second serves all the others.
     rig.disk.hang(true);
     let handed_over = AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -172,7 +172,7 @@ fn events_that_come_together_share_a_sync() {
 }
 
 #[test]
-fn effects_wait_for_a_sync_until_an_event_or_the_time_brings_one() {
+fn effects_are_synced_with_the_next_event_or_after_a_time() {
     let scratch = Scratch::new("lazy");
     let (rig, _) = Rig::open(&scratch.0);
     let before = rig.disk.syncs.load(SeqCst);
@@ -187,7 +187,7 @@ fn effects_wait_for_a_sync_until_an_event_or_the_time_brings_one() {
     rig.stop();
 }
 
-/// Numbers that are the same in each run.
+/// Pseudo-random numbers, the same in each run.
 struct Random(u64);
 
 impl Random {
@@ -199,16 +199,16 @@ impl Random {
     }
 }
 
-/// What was put into a log, and where in the file it ends.
+/// A line that was written, and where in the file it ends.
 struct Written {
     event: Option<String>,
     settles: Vec<usize>,
     effect: Option<String>,
-    /// The file was this long when it was known to be safe.
+    /// The length of the file when it was known to be safe.
     end: usize,
 }
 
-/// A log of some length, and what it must give back.
+/// Writes a log of some length, and returns what it must contain.
 fn session(folder: &Path, seed: u64) -> Vec<Written> {
     let mut random = Random(seed);
     let (rig, _) = Rig::open(folder);
@@ -248,7 +248,7 @@ fn session(folder: &Path, seed: u64) -> Vec<Written> {
     written
 }
 
-/// A disk that nobody waits for.
+/// A disk without syncs.
 struct Unsynced;
 
 impl Disk for Unsynced {
@@ -258,12 +258,12 @@ impl Disk for Unsynced {
 }
 
 fn read_cut(folder: &Path, bytes: &[u8]) -> file::Content {
-    // A new file: one that is cut to nothing and filled again is flushed by some file systems.
+    // A new file, because some file systems flush a file that is truncated and filled again.
     let _ = fs::remove_file(folder.join(file::NAME));
     fs::write(folder.join(file::NAME), bytes).unwrap();
     let state = Arc::new(StateDir::open(folder).unwrap());
     let (mut log_file, content) = LogFile::open(&state, Arc::new(Unsynced)).unwrap();
-    // And what is left is a log that can be appended to.
+    // The rest is a log that can be appended to.
     let mut line = Vec::new();
     record::push_effect(&mut line, &[], b"later");
     log_file.append(&line).unwrap();
@@ -276,7 +276,7 @@ fn read_cut(folder: &Path, bytes: &[u8]) -> file::Content {
 }
 
 #[test]
-fn a_crash_at_any_byte_loses_nothing_that_was_safe_and_invents_nothing() {
+fn a_crash_at_any_byte_loses_no_safe_line_and_adds_none() {
     for seed in [1, 0x9e37_79b9_7f4a_7c15] {
         let scratch = Scratch::new("crash");
         let written = session(&scratch.0, seed);
@@ -294,7 +294,7 @@ fn a_crash_at_any_byte_loses_nothing_that_was_safe_and_invents_nothing() {
                 .collect();
             let expected_effects: Vec<&str> =
                 safe.iter().filter_map(|w| w.effect.as_deref()).collect();
-            // Behind a power cut there may be anything, as long as nothing that was safe.
+            // After a power cut any bytes may follow the safe ones.
             if cut % 3 == 0 {
                 let rubbish = random.below(60);
                 bytes.push(0);
@@ -315,7 +315,7 @@ fn a_crash_at_any_byte_loses_nothing_that_was_safe_and_invents_nothing() {
 }
 
 #[test]
-fn a_rotten_byte_costs_its_line_and_no_other() {
+fn a_corrupt_byte_damages_only_its_line() {
     let scratch = Scratch::new("rot");
     let (rig, _) = Rig::open(&scratch.0);
     for n in 0..5 {
@@ -330,7 +330,7 @@ fn a_rotten_byte_costs_its_line_and_no_other() {
             bytes[at] ^= mask;
             let content = read_cut(&scratch.0, &bytes);
             let lost = match whole[at] == b'\n' {
-                // Two lines have become one.
+                // The two lines have become one.
                 true => vec![line_of(at), line_of(at) + 1],
                 false => vec![line_of(at)],
             };
@@ -348,7 +348,7 @@ fn a_rotten_byte_costs_its_line_and_no_other() {
 }
 
 #[test]
-fn a_line_of_a_newer_version_is_passed_over() {
+fn a_line_of_a_newer_version_is_skipped() {
     let scratch = Scratch::new("newer");
     let (rig, _) = Rig::open(&scratch.0);
     rig.put("{}").unwrap();
@@ -369,7 +369,7 @@ fn a_line_of_a_newer_version_is_passed_over() {
 }
 
 #[test]
-fn a_log_that_grows_asks_for_a_checkpoint_and_is_short_after_it() {
+fn a_growing_log_requests_a_checkpoint_and_is_short_afterwards() {
     let scratch = Scratch::new("checkpoint");
     let (rig, _) = Rig::open_growing(&scratch.0, 10_000);
     let kept = rig.put("{\"kept\":1}").unwrap();
@@ -399,7 +399,7 @@ fn a_log_that_grows_asks_for_a_checkpoint_and_is_short_after_it() {
 }
 
 #[test]
-fn a_full_disk_refuses_and_takes_events_again_when_it_has_room() {
+fn events_are_refused_while_the_disk_is_full() {
     let scratch = Scratch::new("full");
     let (rig, _) = Rig::open(&scratch.0);
     rig.put("{\"n\":1}").unwrap();
@@ -414,7 +414,7 @@ fn a_full_disk_refuses_and_takes_events_again_when_it_has_room() {
             "{text}"
         );
         assert!(rig.log.is_failing());
-        // What was written of the line is gone again.
+        // The written part of the line was removed.
         assert_eq!(log_bytes(&scratch.0), whole);
     }
     rig.disk.is_full.store(false, SeqCst);
@@ -427,14 +427,14 @@ fn a_full_disk_refuses_and_takes_events_again_when_it_has_room() {
 }
 
 #[test]
-fn an_effect_that_finds_no_room_is_made_good_by_a_checkpoint() {
+fn an_effect_without_room_is_replaced_by_a_checkpoint() {
     let scratch = Scratch::new("effect");
     let (rig, _) = Rig::open(&scratch.0);
     let id = rig.put("{\"n\":1}").unwrap();
     rig.disk.is_full.store(true, SeqCst);
     rig.log.effect(&[id], b"{\"a\":1}");
     rig.wait_until_asked();
-    // The disk is still full: it asks again.
+    // The disk is still full, so a checkpoint is requested again.
     rig.log.checkpoint(&[], b"one".to_vec());
     rig.wait_until_asked();
     assert!(rig.log.is_failing());
@@ -458,7 +458,7 @@ fn after_a_failed_sync_only_a_new_file_is_trusted() {
     rig.disk.sync_fails.store(true, SeqCst);
     let not_kept = rig.put("{\"lost\":1}").unwrap_err();
     assert!(not_kept.to_string().contains("sync"), "{not_kept}");
-    // The next sync would succeed, and would have written nothing.
+    // The next sync would succeed, but would have written nothing.
     rig.disk.sync_fails.store(false, SeqCst);
     rig.wait_until_asked();
     let syncs = rig.disk.syncs.load(SeqCst);
@@ -480,13 +480,13 @@ fn after_a_failed_sync_only_a_new_file_is_trusted() {
 }
 
 #[test]
-fn a_checkpoint_that_stops_half_way_loses_nothing() {
+fn an_interrupted_checkpoint_loses_nothing() {
     let scratch = Scratch::new("half");
     let (rig, _) = Rig::open(&scratch.0);
     let id = rig.put("{\"n\":1}").unwrap();
     rig.log.effect(&[id], b"{\"a\":1}");
     rig.put("{\"n\":2}").unwrap();
-    // The snapshot is written, the log behind it is not.
+    // The snapshot is written, the new log is not.
     rig.disk.writes.lock().unwrap().extend([true, false]);
     rig.log.checkpoint(&[], b"all".to_vec());
     rig.wait_until_asked();
@@ -500,7 +500,7 @@ fn a_checkpoint_that_stops_half_way_loses_nothing() {
 }
 
 #[test]
-fn a_disk_that_hangs_costs_a_webhook_its_deadline_and_the_next_nothing() {
+fn with_a_hung_disk_one_webhook_waits_and_the_next_is_refused_at_once() {
     let scratch = Scratch::new("hang");
     let (rig, _) = Rig::open(&scratch.0);
     rig.disk.hang(true);
@@ -510,15 +510,18 @@ fn a_disk_that_hangs_costs_a_webhook_its_deadline_and_the_next_nothing() {
     assert!(Instant::now() >= deadline);
     let started = Instant::now();
     while rig.log.append(b"{\"n\":2}") != Err(NotKept::Stalled) {
-        assert!(started.elapsed() < PATIENCE, "the disk is not missed");
+        assert!(
+            started.elapsed() < PATIENCE,
+            "the hung disk is not detected"
+        );
         std::thread::park_timeout(Duration::from_millis(5));
     }
     assert!(rig.log.is_failing());
-    // Nor is its end waited for.
+    // Closing does not wait for it either.
     rig.log.close();
     rig.disk.hang(false);
     assert!(rig.stop());
-    // The one that was answered 503 is done with. Those that nobody has waited for are not.
+    // The event that was answered 503 is settled. Those without a waiter are not.
     let (rig, replay) = Rig::open(&scratch.0);
     assert!(!events(&replay).contains(&"{\"n\":1}"));
     rig.stop();

@@ -17,17 +17,18 @@ use crate::zoom_api::clock::Clock;
 use crate::zoom_api::counters::Counters;
 use crate::zoom_api::errors::{Class, Error, Kind};
 
-/// How long a refusal that only a person can change is repeated without asking Zoom again.
+/// How long an error that only a person can fix is returned again without asking Zoom.
 const REFUSAL_HOLD: Duration = Duration::from_secs(30);
 
-/// How long a token that is still good is used before its early replacement is tried again. It
-/// delays nothing once the token has ended or Zoom has refused it: then there is a call that waits.
+/// After its early replacement failed, a token that is still valid is used for this long before the
+/// next attempt. Does not apply once the token has expired or Zoom has refused it: then a call
+/// waits.
 const EARLY_RETRY: Duration = Duration::from_secs(30);
 
-/// How much longer than one call a thread waits for the thread that fetches: time for the disk.
+/// How much longer than one call a thread waits for the fetching thread: time for the disk.
 const DISK_GRACE: Duration = Duration::from_secs(5);
 
-/// The one access token of the process.
+/// The access token of the process.
 #[derive(Debug)]
 pub(crate) struct TokenCache {
     source: TokenSource,
@@ -41,22 +42,22 @@ pub(crate) struct TokenCache {
 #[derive(Debug, Default)]
 struct Slot {
     token: Option<AccessToken>,
-    /// How many fetches began and ended; they differ while one is under way.
+    /// How many fetches started and ended; the numbers differ during one.
     begun: u64,
     ended: u64,
-    /// How the last one ended, for those who waited for it.
+    /// The result of the last fetch, for the threads that waited for it.
     outcome: Option<Result<AccessToken, Error>>,
-    /// Until when no further one is tried, and why.
+    /// Until when no fetch is attempted, and the error to return.
     hold: Option<(Instant, Error)>,
-    /// Until when a token that is still good is not replaced early.
+    /// Until when a valid token is not replaced early.
     early_retry: Option<Instant>,
     /// The user removed the app.
     is_forgotten: bool,
-    /// Whose the newest token is.
+    /// The owner of the newest token.
     owner: Option<Owner>,
 }
 
-/// Whose token it is. Zoom's tokens are JWTs that say so.
+/// The owner of a token, read from the token itself: Zoom's tokens are JWTs.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct Owner {
     /// The user's id.
@@ -72,7 +73,7 @@ impl Owner {
         serde_json::from_slice(&json).ok()
     }
 
-    /// An event that does not say who it is about may be about the owner.
+    /// Whether the event may be about the owner; one without ids may be.
     fn may_be(&self, user_id: &str, account_id: &str) -> bool {
         (user_id.is_empty() || user_id == self.uid)
             && (account_id.is_empty() || account_id == self.aid)
@@ -80,7 +81,7 @@ impl Owner {
 }
 
 impl TokenCache {
-    /// `call_max` is how long one call may take.
+    /// `call_max` is the time limit of one call.
     pub(crate) fn new(
         source: TokenSource,
         clock: Clock,
@@ -107,31 +108,31 @@ impl TokenCache {
         self.source.static_token().is_some()
     }
 
-    /// A token that is good now.
+    /// A token that is valid now.
     pub(crate) fn token(&self) -> Result<AccessToken, Error> {
         self.obtain(None)
     }
 
-    /// A token other than this one, which Zoom has refused: the present one, if another thread has
+    /// A token other than this one, which Zoom has refused; the current one if another thread has
     /// replaced it already.
     pub(crate) fn replace(&self, refused: &AccessToken) -> Result<AccessToken, Error> {
         self.obtain(Some(refused.serial))
     }
 
-    /// Whether the token may be that user's. One whose owner is not known may be anybody's.
+    /// Whether the token may be that user's. A token with an unknown owner may be anyone's.
     pub(crate) fn may_be_of(&self, user_id: &str, account_id: &str) -> bool {
         let slot = self.lock();
         let owner = slot.owner.as_ref();
         owner.is_none_or(|owner| owner.may_be(user_id, account_id))
     }
 
-    /// Forgets everything about the user, who removed the app.
+    /// Deletes everything about the user, who removed the app.
     pub(crate) fn forget(&self) -> Result<(), Error> {
         let mut slot = self.lock();
         slot.token = None;
         slot.outcome = None;
         slot.is_forgotten = self.source.is_of_user();
-        // A fetch under way would store a token behind our back; it erases that itself.
+        // A fetch in progress would store a token afterwards; it deletes that itself.
         if slot.begun != slot.ended {
             return Ok(());
         }
@@ -143,7 +144,7 @@ impl TokenCache {
             return Ok(token.clone());
         }
         let mut slot = self.lock();
-        // Also while it is being replaced: if that fails, a refused token is no way out.
+        // Also while it is being replaced: if the fetch fails, a refused token is not returned.
         if slot.token.as_ref().map(|token| token.serial) == refused {
             slot.token = None;
         }
@@ -168,7 +169,6 @@ impl TokenCache {
         drop(slot);
 
         log::debug!("{CALL}: begins");
-        // A panic must not leave the others waiting for a fetch that never ends.
         // `now` is from before the call, so that the time the call takes counts as used.
         let fetch = || self.source.fetch(serial, now, self.clock.date());
         // A panic must not leave the others waiting for a fetch that never ends.
@@ -177,7 +177,7 @@ impl TokenCache {
         self.finish(fetched)
     }
 
-    /// Waits for the thread that fetches. The token at hand is not used meanwhile: it is about to
+    /// Waits for the fetching thread. The current token is not used meanwhile: it is about to
     /// expire, or was refused.
     fn wait(&self, slot: MutexGuard<'_, Slot>) -> Result<AccessToken, Error> {
         let awaited = slot.begun;
@@ -192,7 +192,7 @@ impl TokenCache {
         }
     }
 
-    /// Puts what was fetched into the slot and wakes all who wait for it.
+    /// Stores the result of a fetch and wakes the threads that wait for it.
     fn finish(&self, fetched: Result<AccessToken, Error>) -> Result<AccessToken, Error> {
         let now = self.clock.instant();
         let mut slot = self.lock();
@@ -226,7 +226,7 @@ impl TokenCache {
                 slot.early_retry = Some(now + EARLY_RETRY);
                 match present {
                     Some(token) => {
-                        log::warn!("{error}; the present token is used as long as it is good");
+                        log::warn!("{error}; the current token is used while it is valid");
                         Ok(token)
                     }
                     None => Err(error),
@@ -239,7 +239,7 @@ impl TokenCache {
     }
 
     fn lock(&self) -> MutexGuard<'_, Slot> {
-        // Nothing between lock and unlock leaves a slot half changed.
+        // No code between lock and unlock leaves a slot in an inconsistent state.
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

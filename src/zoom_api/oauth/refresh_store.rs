@@ -1,10 +1,10 @@
-//! The chain of rotating refresh tokens, on disk.
+//! Stores rotating refresh tokens on disk.
 //!
-//! Each use of a refresh token yields the next one and ends the one before, so the next one is
-//! stored before anything is done with what came with it. A crash before the store leaves the old
-//! token, which Zoom takes again as long as nothing that came after it was used; a crash behind
-//! the store leaves the new one. (A server that ends the old token the moment it sends the new one
-//! leaves a gap between its sending and our disk that no client can close.)
+//! Each use of a refresh token yields the next one and invalidates the previous one, so the next
+//! one is stored before the access token that came with it is used. A crash before the store leaves
+//! the old token, which Zoom accepts as long as nothing that came after it was used; a crash after
+//! the store leaves the new one. (If a server invalidates the old token as soon as it sends the new
+//! one, no client can prevent a loss between the sending and our disk.)
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,22 +19,22 @@ use crate::state::StateDir;
 /// The file in the state directory.
 pub(crate) const FILE: &str = "refresh_token.json";
 
-/// Written and removed to learn whether the disk has room, before a token is spent.
+/// Written and deleted to check that the disk has room, before a token is used.
 const PROBE_FILE: &str = "refresh_token.room";
 
-/// What the file says.
+/// The content of the file.
 #[derive(Serialize, Deserialize)]
 struct Record<'a> {
     v: u32,
-    /// Fingerprint of the configured token that this chain began with.
+    /// Fingerprint of the configured token with which this chain started.
     #[serde(borrow)]
     began_with: Cow<'a, str>,
     #[serde(borrow)]
     refresh_token: Cow<'a, str>,
 }
 
-/// The file. It belongs to one chain at a time: when another token is configured while a call with
-/// the one before is still under way, what that call brings must not be stored over it.
+/// The file. Only the newest chain may write it: when another token is configured during a call
+/// with the previous one, that call's result must not overwrite it.
 #[derive(Debug)]
 pub(crate) struct RefreshTokenFile {
     state: Arc<StateDir>,
@@ -43,9 +43,9 @@ pub(crate) struct RefreshTokenFile {
 
 #[derive(Debug, Default)]
 struct Numbers {
-    /// Chains opened.
+    /// Number of chains opened.
     opened: u64,
-    /// The newest that was used: the file's owner.
+    /// The newest chain that was used: the owner of the file.
     owner: u64,
 }
 
@@ -58,7 +58,7 @@ impl RefreshTokenFile {
         }
     }
 
-    /// Removes what is stored.
+    /// Deletes what is stored.
     pub(crate) fn erase(&self) -> Result<(), state::Error> {
         self.state.remove(FILE)
     }
@@ -78,8 +78,8 @@ pub(crate) struct RefreshTokenStore {
 }
 
 impl RefreshTokenStore {
-    /// Takes up the stored chain if it began with the configured token, so is newer than it;
-    /// else begins a new one, because another token was configured since.
+    /// Continues the stored chain if it started with the configured token, and so is newer than it;
+    /// otherwise starts a new one, because another token was configured since.
     pub(crate) fn open(
         file: Arc<RefreshTokenFile>,
         configured: &Secret,
@@ -94,7 +94,7 @@ impl RefreshTokenStore {
             Err(_) => {
                 if !bytes.is_empty() {
                     log::warn!(
-                        "{}: found no refresh token in it, so the configured one is used",
+                        "{}: found no refresh token in it, using the configured one",
                         file.state.path().join(FILE).display()
                     );
                 }
@@ -114,7 +114,8 @@ impl RefreshTokenStore {
         })
     }
 
-    /// Makes the file this chain's, before its token is used. `false` if a newer chain has it.
+    /// Makes this chain the owner of the file, before its token is used. `false` if a newer chain
+    /// is the owner.
     pub(crate) fn claim(&self) -> bool {
         let mut numbers = self.file.lock();
         numbers.owner = numbers.owner.max(self.number);
@@ -126,15 +127,16 @@ impl RefreshTokenStore {
         &self.current
     }
 
-    /// Fails if the next token could not be stored, while the present one is still unspent.
+    /// Fails if the next token could not be stored, while the current one is still unused.
     pub(crate) fn preflight_write(&self) -> Result<(), state::Error> {
-        // As large as what will be stored, with some room for a token that has grown.
+        // The size of what will be stored, with room for a longer token.
         let room = vec![b' '; self.current.expose().len() + 1024];
         self.file.state.write_atomic(PROBE_FILE, &room)?;
         self.file.state.remove(PROBE_FILE)
     }
 
-    /// Stores the next token. Until this returns, nothing that came with it may be used.
+    /// Stores the next token. Until this returns, the access token that came with it must not be
+    /// used.
     pub(crate) fn advance(&mut self, next: &Secret) -> Result<(), state::Error> {
         let record = Record {
             v: 1,
@@ -142,7 +144,7 @@ impl RefreshTokenStore {
             refresh_token: Cow::Borrowed(next.expose()),
         };
         let bytes = serde_json::to_vec(&record).expect("strings and a number always become JSON");
-        // Held while it is written, so that a newer chain waits with its first use.
+        // Held during the write, so that the first use of a newer chain waits for it.
         let numbers = self.file.lock();
         if numbers.owner == self.number {
             self.file.state.write_atomic(FILE, &bytes)?;
@@ -153,7 +155,7 @@ impl RefreshTokenStore {
     }
 }
 
-/// Tells one configured token from another without being one.
+/// Distinguishes configured tokens without revealing them.
 fn fingerprint(token: &Secret) -> String {
     let mut hash = Sha256::new();
     hash.update(b"rtmsd configured refresh token\0");

@@ -21,13 +21,13 @@ use crate::zoom_api::http_call::{Http, HttpCall, Server};
 /// What the request is called in errors.
 pub(crate) const CALL: &str = "fetch access token";
 
-/// How long a token is believed to be good for when Zoom does not say.
+/// Assumed lifetime of a token if Zoom does not send one.
 const DEFAULT_TOKEN_TTL: Duration = Duration::from_secs(5 * 60);
 
-/// The longest life that is believed: a token that is asked for daily does no harm.
+/// Maximum lifetime: a token that is fetched daily does no harm.
 const TOKEN_TTL_MAX: Duration = Duration::from_secs(24 * 3600);
 
-/// The longest token; Zoom's have up to 2 KB, and it must fit into a request's head.
+/// Maximum length of a token; Zoom's have up to 2 KB, and a token must fit into a request's header.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
 /// A token is replaced this long before it expires (Zoom's guides: a few minutes early; its tokens
@@ -82,7 +82,7 @@ pub(crate) enum TokenSource {
     User {
         client: Client,
         file: Arc<RefreshTokenFile>,
-        /// The configured one.
+        /// The configured token.
         refresh_token: Secret,
         tokens: Arc<Mutex<UserTokens>>,
     },
@@ -200,7 +200,7 @@ impl TokenSource {
         })
     }
 
-    /// The configured token, if it is that kind.
+    /// The configured access token, for that kind of source.
     pub(crate) fn static_token(&self) -> Option<&AccessToken> {
         match self {
             TokenSource::Static(token) => Some(token),
@@ -213,7 +213,7 @@ impl TokenSource {
         matches!(self, TokenSource::User { .. })
     }
 
-    /// Removes what is stored about the user.
+    /// Deletes what is stored about the user.
     pub(crate) fn erase(&self) -> Result<(), Error> {
         match self {
             TokenSource::User { file, .. } => file.erase().map_err(|e| storage(&e)),
@@ -347,7 +347,7 @@ impl TokenReply {
     }
 }
 
-/// Zoom separates scopes by blanks, older answers by commas.
+/// Scopes are separated by blanks, in older answers by commas.
 fn scopes(text: &str) -> Vec<String> {
     text.split([' ', ','])
         .filter(|scope| !scope.is_empty())
@@ -356,7 +356,7 @@ fn scopes(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Whether it fits into a header and a form.
+/// Whether it is valid in a header and in a form.
 fn is_token(text: &str) -> bool {
     !text.is_empty() && text.len() <= TOKEN_BYTES_MAX && text.bytes().all(|b| b.is_ascii_graphic())
 }

@@ -170,9 +170,9 @@ fn trouble_is_outlasted() {
         assert_eq!(statuses.last(), Some(&204));
     }
     for words in [
-        ["zoom has a fault of its own", "status.zoom.us"],
+        ["zoom reports an internal error", "status.zoom.us"],
         ["the connection broke", "check the route to Zoom"],
-        ["an HTML page came instead of JSON", "HTTPS_PROXY"],
+        ["found an HTML page instead of JSON", "HTTPS_PROXY"],
         ["perhaps only too early", "give the meeting number"],
     ] {
         harness.wait_until_logged(&[" WARN ", "will be tried again in", words[0], words[1]]);
@@ -191,7 +191,7 @@ fn trouble_with_tokens_is_outlasted() {
     assert_eq!(oauth_statuses(&harness), [0, 200, 200]);
     for words in [
         ["the connection broke", "check the route to Zoom"],
-        ["the answer ended before its end", "check the proxy"],
+        ["the answer was cut off", "check the proxy"],
     ] {
         harness.wait_until_logged(&[
             " WARN ",

@@ -86,7 +86,7 @@ fn a_second_process_is_refused_and_told_what_to_do() {
         " ERROR ",
         "in use by another process",
         &format!("(pid {pid})"),
-        "stop that one, or give this one an RTMS_STATE of its own",
+        "stop that one, or set another RTMS_STATE for this one",
     ]);
 
     // A command must not have the refresh token either, so the server makes its call.
