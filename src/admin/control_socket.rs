@@ -1,9 +1,10 @@
 //! The control socket: commands beside the server have it make their REST calls, and look at Zoom.
 //!
-//! A refresh token belongs to one process, so with `ZOOM_REFRESH_TOKEN` a second process cannot call
-//! Zoom while the server runs. The socket is in the state directory, which only the server's user and
-//! root may enter (mode 0700), and has mode 0600 itself: who can connect could read the tokens too. A
-//! browser cannot reach it. One line of JSON asks, one answers, and the connection ends.
+//! A refresh token belongs to one process, so with `ZOOM_REFRESH_TOKEN` a second process cannot
+//! call Zoom while the server runs. The socket is in the state directory, which only the server's
+//! user and root may enter (mode 0700), and has mode 0600 itself: who can connect could read the
+//! tokens too. A browser cannot reach it. A request is one line of JSON, an answer is another, and
+//! then the connection ends.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -25,20 +26,21 @@ use crate::zoom_api::{Error, OnlineCheck};
 /// Its name in the state directory.
 pub const NAME: &str = "control.sock";
 
-/// A request is one short line that is written at once.
+/// Time limit for a request, which is one short line written at once.
 const REQUEST_MAX: Duration = Duration::from_secs(2);
-/// The daemon answers in milliseconds.
+/// Time limit for the daemon, which answers in milliseconds.
 const DAEMON_MAX: Duration = Duration::from_secs(5);
-/// Two token requests and two calls, each ten seconds at most, and those of one client before us.
+/// Time limit for an answer: two token requests and two calls, each ten seconds at most, and those
+/// of one client before us.
 const ANSWER_MAX: Duration = Duration::from_secs(90);
 /// A request holds two ids; an answer holds a message of Zoom's, which is cut before, or the scopes of
 /// a token.
 const LINE_BYTES_MAX: u64 = 64 << 10;
 /// The action of a question that is no REST call: what `rtmsd check --online` looks at.
 const CHECK: &str = "check";
-/// The thread may be in a call when the server ends, which the end of the client cuts short.
+/// The thread may be in a call when the server ends; the end of the REST client aborts it.
 const JOIN_MAX: Duration = Duration::from_secs(2);
-/// A REST call, as on the threads that make the server's own.
+/// For a REST call, as on the server's own REST threads.
 const STACK_BYTES: usize = 512 << 10;
 
 /// The request, in the words of the command line.
@@ -82,28 +84,28 @@ impl Question {
     }
 }
 
-/// What became of a call that the server made.
+/// The result of a call that the server made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    /// What the command ends with: 0, or the exit code of the failure.
+    /// The command's exit code: 0, or the exit code of the failure.
     pub exit_code: u8,
-    /// The failure, if it failed.
+    /// The failure, if the call failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
 }
 
-/// Why a call failed, in the words of `--json`.
+/// Why a call failed, in the form of `--json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The kind of the error.
     pub error: String,
-    /// Whether trying again may help.
+    /// Whether a retry may help.
     pub class: String,
     /// The HTTP status.
     pub status: Option<u16>,
     /// Zoom's code.
     pub code: Option<i64>,
-    /// One line for people.
+    /// One line for the user.
     pub message: String,
 }
 
@@ -160,23 +162,23 @@ impl Answer {
     }
 }
 
-/// The running socket. Dropping it removes it and joins its thread.
+/// The running socket. Dropping it deletes it and joins its thread.
 #[derive(Debug)]
 pub struct ControlSocket {
     path: PathBuf,
-    /// The thread's listener, to wake it.
+    /// The thread's listener, to wake the thread.
     listener: UnixListener,
     thread: Option<JoinHandle<()>>,
 }
 
 impl ControlSocket {
-    /// Serves requests in this state directory, which the process must have locked.
+    /// Serves requests in this state directory, which this process must have locked.
     ///
     /// # Errors
-    /// A path that is too long for a socket (107 bytes); a socket or thread that cannot be made.
+    /// If the path is too long for a socket (107 bytes), or a socket or thread cannot be created.
     pub fn start(state: &Path, daemon: Handle) -> io::Result<ControlSocket> {
         let path = state.join(NAME);
-        // What an earlier process left; the lock on the directory says that it is gone.
+        // Left by an earlier process; we hold the lock on the directory, so that process has ended.
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -232,7 +234,7 @@ fn serve(stream: &UnixStream, daemon: &Handle) -> io::Result<()> {
         return write_line(stream, &line?);
     }
     let answer = match question.request() {
-        None => Answer::unavailable("the server is of another version; restart it"),
+        None => Answer::unavailable("the server has another version; restart it"),
         Some(request) => match daemon.control(&request, DAEMON_MAX) {
             Some(result) => Answer::new(&result),
             None => Answer::unavailable(SILENT),
@@ -241,10 +243,10 @@ fn serve(stream: &UnixStream, daemon: &Handle) -> io::Result<()> {
     write_line(stream, &serde_json::to_string(&answer)?)
 }
 
-/// Has the running server make a call; `None` if none serves this state directory.
+/// Asks the running server to make a call; `None` if none serves this state directory.
 ///
 /// # Errors
-/// A directory that this user may not enter; a server that ends or hangs meanwhile.
+/// If this user may not enter the directory, or the server ends or hangs meanwhile.
 pub fn ask(state: &Path, request: &ControlRequest) -> io::Result<Option<Answer>> {
     answer(state, &Question::new(request))
 }
@@ -285,7 +287,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_crosses_the_socket_as_it_is() {
+    fn a_request_is_unchanged_by_the_socket() {
         for product in Product::ALL {
             for action in RestAction::ALL {
                 let mut request = ControlRequest::new(action, product, "a/b=\n");
@@ -304,13 +306,13 @@ mod tests {
     }
 
     #[test]
-    fn without_a_server_nobody_answers() {
+    fn without_a_server_there_is_no_answer() {
         let folder = std::env::temp_dir().join(format!("rtmsd-ask-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder");
         let request = ControlRequest::new(RestAction::Stop, Product::Meeting, "1");
         assert_eq!(ask(&folder, &request).expect("no fault"), None);
         assert_eq!(check_online(&folder).expect("no fault"), None);
-        // One that crashed leaves its socket.
+        // A server that crashed leaves its socket.
         drop(UnixListener::bind(folder.join(NAME)).expect("a socket"));
         assert_eq!(ask(&folder, &request).expect("no fault"), None);
         let _ = fs::remove_dir_all(&folder);

@@ -1,7 +1,7 @@
-//! `/metrics`: Prometheus' text format 0.0.4, from one table.
+//! `/metrics`: Prometheus' text format 0.0.4, generated from one table.
 //!
-//! No meeting, stream or person is ever a label: every label here comes from a list in this
-//! program. Sums over streams keep what ended streams counted, so no counter goes down.
+//! No meeting, stream or person is ever a label: every label is from a list in this program. Sums
+//! over streams include ended streams, so no counter decreases.
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
@@ -22,7 +22,7 @@ use crate::zoom_api;
 use crate::zoom_api::Kind;
 use Value::{Count, Counts, Gauge, GaugeSeconds, Gauges, Seconds};
 
-/// One metric: what stands on the page once, whatever the number of its samples.
+/// One metric: a row of the page, with any number of samples.
 #[derive(Debug)]
 pub struct Metric {
     /// Its name, without `rtmsd_` in front.
@@ -38,7 +38,7 @@ enum Value {
     Count(fn(&Facts<'_>) -> u64),
     /// A counter with a fraction: seconds.
     Seconds(fn(&Facts<'_>) -> f64),
-    /// Counters that differ by one label.
+    /// Counters that differ in one label.
     Counts(&'static str, Samples),
     Gauge(fn(&Facts<'_>) -> u64),
     GaugeSeconds(fn(&Facts<'_>) -> f64),
@@ -70,7 +70,7 @@ impl<'a> Facts<'a> {
         &self.status.api
     }
 
-    /// Zero where nothing is written.
+    /// Zero if no files are written.
     fn disk(&self, count: fn(&DiskCounters) -> u64) -> u64 {
         self.status.disk.as_deref().map_or(0, count)
     }
@@ -85,7 +85,7 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// Why streams end: the words of [`EndReason`](crate::protocol::EndReason).
+/// Reasons of ends: the labels of [`EndReason`](crate::protocol::EndReason).
 const ENDS: [&str; 9] = [
     "stopped",
     "refused",
@@ -102,7 +102,7 @@ const ENDS: [&str; 9] = [
 pub const METRICS: &[Metric] = &[
     row(
         "build_info",
-        "The version that runs.",
+        "The running version.",
         Gauges("version", |_| vec![(env!("CARGO_PKG_VERSION"), 1)]),
     ),
     row(
@@ -112,7 +112,7 @@ pub const METRICS: &[Metric] = &[
     ),
     row(
         "webhooks_total",
-        "Requests at the webhook listener by what was made of them.",
+        "Requests at the webhook listener, by result.",
         Counts("result", |f| {
             let counters = f.webhook();
             vec![
@@ -162,7 +162,7 @@ pub const METRICS: &[Metric] = &[
     ),
     row(
         "gate_closed_total",
-        "Connections that ended without a request, or without their answer taken.",
+        "Connections that ended without a request, or before their answer was read.",
         Counts("cause", |f| {
             let counters = f.gate();
             vec![
@@ -181,17 +181,17 @@ pub const METRICS: &[Metric] = &[
     ),
     row(
         "gate_inner_failures_total",
-        "Times the server behind the gate was found dead or silent.",
+        "Times the backend of the gate was found dead or silent.",
         Count(|f| load(&f.gate().backend_failures)),
     ),
     row(
         "gate_inner_rebuilds_total",
-        "Times the server behind the gate was built anew.",
+        "Times the backend of the gate was restarted.",
         Count(|f| load(&f.gate().backend_rebuilds)),
     ),
     row(
         "rest_calls_total",
-        "REST calls by how they ended: ok, retry (tried again), refresh (token renewed), give_up.",
+        "REST calls by result: ok, retry (tried again), refresh (token renewed), give_up.",
         Counts("class", |f| {
             let counters = f.rest();
             vec![
@@ -215,7 +215,7 @@ pub const METRICS: &[Metric] = &[
     ),
     row(
         "rest_errors_total",
-        "Failed REST calls and token fetches by what went wrong.",
+        "Failed REST calls and token fetches, by kind of error.",
         Counts("kind", |f| {
             let of = |kind: Kind| (kind.name(), f.rest().errors(kind));
             Kind::all().map(of).collect()
@@ -223,7 +223,7 @@ pub const METRICS: &[Metric] = &[
     ),
     row(
         "streams",
-        "Streams that run, by state.",
+        "Running streams, by state.",
         Gauges("state", |f| {
             let states = f
                 .status
@@ -258,7 +258,7 @@ pub const METRICS: &[Metric] = &[
     ),
     row(
         "account_events_total",
-        "Webhooks that tell of the account or the app, and not of one stream.",
+        "Webhooks about the account or the app, not about one stream.",
         Counts("event", |f| {
             by_word(&ACCOUNT_LABELS, &f.status.totals.account)
         }),
@@ -276,7 +276,7 @@ pub const METRICS: &[Metric] = &[
     ),
     row(
         "ready_total",
-        "Times that data began to flow; beyond those begun, after a reconnection.",
+        "Times that data began to flow; more than streams begun means reconnections.",
         Count(|f| f.stats().readies),
     ),
     row(
@@ -301,12 +301,12 @@ pub const METRICS: &[Metric] = &[
     ),
     row(
         "message_bytes_total",
-        "Bytes of these messages as they came, without frames and TLS.",
+        "Bytes of these messages, without frame headers and TLS.",
         Counts("media", |f| f.by_kind(|count| count.bytes)),
     ),
     row(
         "messages_odd_total",
-        "Messages that were not taken: phrases that came twice, unknown types, unreadable ones.",
+        "Messages that were not used: repeated phrases, unknown types, unreadable ones.",
         Counts("kind", |f| {
             let stats = f.stats();
             vec![
@@ -340,12 +340,12 @@ pub const METRICS: &[Metric] = &[
     ),
     row(
         "state_troubled",
-        "Whether what a restart needs cannot be written to RTMS_STATE.",
+        "Whether the state that a restart needs cannot be written to RTMS_STATE.",
         Gauge(|f| f.status.is_state_failing.into()),
     ),
     row(
         "sink_dropped_total",
-        "Records that were lost because a sink did not keep up.",
+        "Records that were dropped because a sink was too slow.",
         Counts("sink", |f| {
             let disk = f.disk(|disk| load(&disk.dropped));
             let stdout = f.status.stdout_dropped.as_deref().map_or(0, load);
@@ -386,7 +386,7 @@ pub const METRICS: &[Metric] = &[
     ),
     row(
         "process_max_fds",
-        "Files that may be open.",
+        "Limit of open files.",
         Gauge(|f| f.process.files_max),
     ),
     row(
@@ -415,7 +415,7 @@ pub fn text(status: &StatusSnapshot, process: &Process, is_ready: bool) -> Strin
 }
 
 impl Metric {
-    /// Prometheus' word for it.
+    /// Prometheus' name of the type.
     fn kind(&self) -> &'static str {
         match self.value {
             Count(_) | Seconds(_) | Counts(..) => "counter",
@@ -447,7 +447,7 @@ impl Metric {
     }
 }
 
-/// The values of a label are words of this program, which need no escape.
+/// Label values are words of this program, which need no escape.
 fn sample(page: &mut String, name: &str, labels: &str, value: impl Display) {
     let _ = writeln!(page, "rtmsd_{name}{labels} {value}");
 }
@@ -459,7 +459,7 @@ fn histogram(page: &mut String, name: &str, histogram: &Histogram) {
         sum += load(count);
         sample(page, &bucket, &format!("{{le=\"{}\"}}", seconds(end)), sum);
     }
-    // Read once: the last bucket and the count must be the same number.
+    // Read once, because the last bucket and the count must be equal.
     sum += histogram.buckets.last().map_or(0, load);
     sample(page, &bucket, "{le=\"+Inf\"}", sum);
     sample(

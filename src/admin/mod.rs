@@ -1,8 +1,8 @@
-//! The admin listener: `/healthz`, `/readyz`, `/metrics` and `/streams`, for the operator alone.
+//! The admin listener: `/healthz`, `/readyz`, `/metrics` and `/streams`, for the operator.
 //!
-//! It is a route of the gate, so a port scanner can do as little here as at the webhook listener. It
-//! asks the daemon through its inbox and waits for a second at most. Which address may serve it
-//! without a token is decided by the configuration.
+//! It is a route of the gate, so it is as robust as the webhook listener. It asks the daemon
+//! through its inbox and waits for at most a second. The configuration decides which address may
+//! serve it without a token.
 
 pub mod control_socket;
 pub mod metrics;
@@ -25,15 +25,15 @@ use crate::gate;
 use crate::gate::{Answer, Gate, HttpRequest, Limits, Listeners, OpenRoute};
 use process::Process;
 
-/// `RTMS_ADMIN` where it is not set.
+/// Default of `RTMS_ADMIN`.
 pub const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 
-/// What an operator decides about the admin listener.
+/// The settings of the admin listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// `RTMS_ADMIN`; `None` for off.
     pub address: Option<SocketAddr>,
-    /// `RTMS_ADMIN_TOKEN`: given if the address is not loopback.
+    /// `RTMS_ADMIN_TOKEN`: required if the address is not loopback.
     pub token: Option<Secret>,
 }
 
@@ -46,14 +46,14 @@ impl Default for Settings {
     }
 }
 
-/// The daemon answers in microseconds; one that needs this long is not well.
+/// Time limit for the daemon, which answers in microseconds.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 
-/// Of the files that may be open, how many may be before we call it full, in percent. A stream
-/// needs up to a dozen.
+/// Percentage of the open file limit above which the server reports itself full. A stream needs up
+/// to a dozen files.
 const FILES_PERCENT_MAX: u64 = 90;
 
-/// Of the places in the daemon's inbox.
+/// The same for places in the daemon's inbox, as a number.
 const INBOX_MAX: usize = 4096;
 
 /// The running admin listener. Dropping it stops it.
@@ -62,18 +62,18 @@ pub struct Admin {
     route: OpenRoute,
 }
 
-/// What every request must show as `Authorization: Bearer`, if anything. Clones are one and the
-/// same, so that it can be changed while the listener runs.
+/// The bearer token that every request must show, if there is one. Clones share it, so that it can
+/// be changed while the listener runs.
 #[derive(Debug, Clone, Default)]
 pub struct Token(Arc<Mutex<Option<Secret>>>);
 
 impl Token {
-    /// This one.
+    /// Creates it with this token.
     pub fn new(token: Option<Secret>) -> Token {
         Token(Arc::new(Mutex::new(token)))
     }
 
-    /// Another one, for requests from now on.
+    /// Replaces the token for future requests.
     pub fn set(&self, token: Option<Secret>) {
         *self.lock() = token;
     }
@@ -84,10 +84,10 @@ impl Token {
 }
 
 impl Admin {
-    /// Serves the daemon's state on this listener of the gate, to those who show the token.
+    /// Serves the daemon's status on this listener of the gate, to clients with the token.
     ///
     /// # Errors
-    /// The socket cannot be prepared.
+    /// If the socket cannot be prepared.
     pub fn start(
         listener: TcpListener,
         token: Token,
@@ -126,21 +126,20 @@ impl Admin {
                 },
                 tls: None,
             },
-            // It may wait for the daemon, and the other worker is for webhooks.
+            // A request may wait for the daemon, and the other worker must stay free for webhooks.
             in_flight_max: 1,
             handler: Arc::new(move |requests| requests.into_iter().for_each(&answer_one)),
         })?;
         Ok(Admin { route })
     }
 
-    /// Where it listens.
+    /// The addresses of the listener.
     pub fn addresses(&self) -> &[SocketAddr] {
         self.route.addresses()
     }
 }
 
-/// Compares digests, so that neither the place of the first difference nor the length shows in the
-/// time it takes.
+/// Compares digests, so that the time taken shows neither the first difference nor the length.
 fn is_allowed(token: Option<&Secret>, authorization: Option<&str>) -> bool {
     let Some(token) = token else {
         return true;
@@ -153,8 +152,8 @@ fn is_allowed(token: Option<&Secret>, authorization: Option<&str>) -> bool {
     openssl::memcmp::eq(&digest(shown), &digest(token.expose()))
 }
 
-/// Whether a request was made for this machine and not for a name that somebody else's web page has
-/// resolved to it (DNS rebinding). Without a `Host` it was no browser.
+/// Whether a request was made for this machine and not for a name that another web page has
+/// resolved to it (DNS rebinding). A request without a `Host` is not from a browser.
 fn is_direct(host: Option<&str>) -> bool {
     let Some(host) = host.filter(|host| *host != "-") else {
         return true;
@@ -214,10 +213,10 @@ fn answer(
     }
 }
 
-/// Why no more work should be sent here, if so.
+/// Why the server should get no more work; `None` if it is ready.
 fn unready_reason(status: &StatusSnapshot, process: &Process) -> Option<String> {
     if status.is_draining {
-        return Some("draining: the server was told to end".to_owned());
+        return Some("draining: the server is stopping".to_owned());
     }
     if let Some(reason) = status.unready_reason {
         return Some(reason.to_owned());
@@ -229,8 +228,7 @@ fn unready_reason(status: &StatusSnapshot, process: &Process) -> Option<String> 
         ));
     }
     if status.is_state_failing {
-        let text =
-            "the disk cannot be used: what a restart needs waits to be written under RTMS_STATE";
+        let text = "cannot write to the disk: the state for a restart waits to be written under RTMS_STATE";
         return Some(text.to_owned());
     }
     if process.open_files.saturating_mul(100) >= process.files_max.saturating_mul(FILES_PERCENT_MAX)

@@ -1,4 +1,5 @@
-//! This process in numbers of the kernel: memory, files, threads; zero where they cannot be read.
+//! This process's statistics from the kernel: memory, files, threads; zero where they cannot be
+//! read.
 
 use std::fs;
 
@@ -6,7 +7,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::net::file_limit::file_limit;
 
-/// Facts of the moment.
+/// The statistics at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Process {
     /// User and system time, seconds.
@@ -19,14 +20,14 @@ pub struct Process {
     pub threads: u64,
     /// File descriptors in use.
     pub open_files: u64,
-    /// File descriptors that may be in use.
+    /// Limit of file descriptors.
     pub files_max: u64,
     /// When the server started, Unix milliseconds.
     pub started_ms: u64,
 }
 
 impl Process {
-    /// Reads them.
+    /// Reads the statistics.
     pub fn read(started_ms: u64) -> Process {
         let cpu = clock_gettime(ClockId::ProcessCPUTime);
         let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -41,7 +42,7 @@ impl Process {
             resident_bytes: kib("VmRSS:"),
             virtual_bytes: kib("VmSize:"),
             threads: field("Threads:").unwrap_or(0),
-            // The look itself takes one.
+            // Reading the directory uses one.
             open_files: listed.saturating_sub(1),
             files_max: file_limit(),
             started_ms,

@@ -1,4 +1,4 @@
-//! `/streams`: every running stream in numbers, as JSON. What `rtmsd status` reads.
+//! `/streams`: the status of every running stream, as JSON. Read by `rtmsd status`.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,48 +10,48 @@ use crate::clock::now_ms;
 use crate::daemon::status::{StatusSnapshot, StreamStatus};
 use crate::domain::count::Count;
 
-/// Most streams in one answer, the oldest first; the number of the others is given.
+/// Maximum streams in one answer, the oldest first; the number of the others is given.
 pub const STREAMS_MAX: usize = 10_000;
 
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Streams {
-    /// The version of this form.
+    /// The version of this format.
     pub v: u32,
     /// The version of the server.
     pub version: String,
     /// When the server started, Unix milliseconds.
     pub started_ms: u64,
-    /// The moment of this answer, Unix milliseconds.
+    /// The time of this answer, Unix milliseconds.
     pub now_ms: u64,
-    /// Why the server is not ready, if so.
+    /// Why the server is not ready; `None` if it is.
     #[serde(rename = "trouble")]
     pub unready_reason: Option<String>,
-    /// What happened since the start.
+    /// Sums since the server started.
     #[serde(default)]
     pub counts: Option<Counts>,
-    /// Streams that are not listed because there are too many.
+    /// Number of streams that are not listed because there are too many.
     pub omitted: usize,
     /// The streams, the oldest first.
     pub streams: Vec<Line>,
 }
 
-/// What happened since the server started.
+/// Sums since the server started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Webhooks acted on.
+    /// Webhooks passed on to the daemon.
     pub webhooks_accepted: u64,
-    /// Webhooks without a right signature, or too old.
+    /// Webhooks with a wrong signature or an old timestamp.
     pub webhooks_refused: u64,
     /// REST calls that Zoom accepted.
     pub calls_ok: u64,
     /// REST calls that failed for good, and failed attempts to obtain a token.
     pub calls_failed: u64,
-    /// Streams begun.
+    /// Streams started.
     pub streams_begun: u64,
     /// Connections to Zoom that were lost.
     pub connections_lost: u64,
-    /// Records that did not come to their file.
+    /// Records that were not written.
     pub records_dropped: u64,
 }
 
@@ -81,41 +81,41 @@ pub struct Line {
     pub product: String,
     /// The meeting's UUID, or the id of the session, engagement or call.
     pub id: String,
-    /// The meeting's number, where known.
+    /// The meeting's number, if known.
     pub meeting_id: Option<String>,
-    /// The meeting's topic, where known.
+    /// The meeting's topic, if known.
     pub topic: Option<String>,
-    /// Who brought the app into the meeting, where told.
+    /// The user who brought the app into the meeting, if known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub operator_id: Option<String>,
-    /// Whether that is the meeting's original host, where told.
+    /// Whether that is the meeting's original host, if known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub is_original_host: Option<bool>,
-    /// The operator's account, where told.
+    /// The operator's account, if known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub account_id: Option<String>,
     /// `connecting`, `receiving` or `reconnecting`.
     pub state: String,
-    /// What it waits for; `None` while data flows.
+    /// What the stream waits for; `None` while data flows.
     pub waits_for: Option<String>,
-    /// Since when it runs in this process, seconds.
+    /// How long it has been running in this process, seconds.
     pub age_s: u64,
-    /// Messages and bytes by kind; kinds without any are left out.
+    /// Messages and bytes by kind; kinds without messages are left out.
     pub media: BTreeMap<String, Count>,
-    /// Media that Zoom did not connect in time; they are tried once a minute.
+    /// Media that Zoom did not connect in time; they are retried once a minute.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub given_up: Vec<String>,
-    /// Newest data, Unix milliseconds; `None` before the first.
+    /// Time of the newest data, Unix milliseconds; `None` before the first.
     pub last_data_ms: Option<u64>,
-    /// Times that it received again after a loss.
+    /// How often it received data again after a loss.
     pub reconnects: u64,
-    /// Times that a connection was lost.
+    /// Lost connections.
     pub losses: u64,
     /// Keep-alives answered.
     pub keep_alives: u64,
 }
 
-/// Where a stream stands: a word, and what it waits for.
+/// The state of a stream as a word, and what it waits for.
 pub(super) fn state(stream: &StreamStatus) -> (&'static str, Option<&'static str>) {
     let stats = &stream.stats;
     match (stream.is_ready, stats.readies) {
@@ -129,7 +129,7 @@ pub(super) fn state(stream: &StreamStatus) -> (&'static str, Option<&'static str
 }
 
 impl Streams {
-    /// From what the daemon says.
+    /// The answer for this status of the daemon.
     pub fn from_status(
         status: &StatusSnapshot,
         process: &Process,

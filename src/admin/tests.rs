@@ -66,7 +66,7 @@ fn page(status: &StatusSnapshot) -> String {
     metrics::text(status, &process(), true)
 }
 
-/// The rules of the text format, as far as they can be broken here.
+/// Checks the rules of the text format that matter here.
 fn validate(page: &str) {
     let mut families = std::collections::HashMap::new();
     let mut samples = std::collections::HashSet::new();
@@ -102,7 +102,7 @@ fn validate(page: &str) {
 }
 
 #[test]
-fn the_metrics_are_well_formed_and_name_nobody() {
+fn the_metrics_are_well_formed_and_contain_no_names() {
     let status = status();
     status.ingress.gate.ack.record(Duration::from_micros(300));
     status.ingress.gate.ack.record(Duration::from_secs(9));
@@ -131,7 +131,7 @@ fn the_metrics_are_well_formed_and_name_nobody() {
 }
 
 #[test]
-fn every_end_of_a_stream_is_counted_from_zero() {
+fn every_reason_of_an_end_is_counted_from_zero() {
     let mut status = status();
     let words = ["stopped", "lost", "no_resources", "bad_url", "left"];
     for word in words {
@@ -160,10 +160,10 @@ fn ready_says_why_not() {
     assert_eq!(why(&down, &process()), "the gate has stopped");
     fine.disk
         .as_ref()
-        .expect("it is there")
+        .expect("the counters exist")
         .failing_streams
         .store(2, Relaxed);
-    assert!(why(&fine, &process()).starts_with("the disk cannot be used: files of 2 streams"));
+    assert!(why(&fine, &process()).starts_with("cannot write to the disk: files of 2 streams"));
     let forgetful = StatusSnapshot {
         is_state_failing: true,
         ..status()
@@ -182,7 +182,7 @@ fn ready_says_why_not() {
 }
 
 #[test]
-fn a_token_is_asked_for_where_there_is_one() {
+fn a_configured_token_is_required() {
     let token = Secret::new("s3cret");
     for (shown, expected) in [
         (Some("Bearer s3cret"), true),
@@ -212,7 +212,7 @@ fn paths_methods_and_a_daemon_that_is_silent() {
 }
 
 #[test]
-fn streams_are_told_as_json() {
+fn streams_are_listed_as_json() {
     let status = status();
     let found = streams::Streams::from_status(&status, &process(), None);
     let line = &found.streams[0];
@@ -238,7 +238,7 @@ fn without_a_token_only_addresses_and_localhost_are_hosts() {
         (Some("10.1.2.3:80"), true),
         (Some("localhost:9464"), true),
         (Some("LocalHost."), true),
-        // A name that a page of somebody else has pointed at this machine.
+        // A name that another web page has resolved to this machine.
         (Some("rebound.example:9464"), false),
         (Some("localhost.example"), false),
         (Some("127.0.0.1.example:9464"), false),

@@ -1,12 +1,13 @@
-//! Whose camera is asked for, where video is one participant's (message 28): the named one, or the
-//! active speaker. One at a time; a new subscription replaces the old one (RTMS media guide).
+//! Chooses the participant for video subscriptions (message 28), if video is one participant's: the
+//! named one, or the active speaker. One at a time; a new subscription replaces the old one (RTMS
+//! media guide).
 
 use super::events::{ACTIVE_SPEAKER_CHANGE, PARTICIPANT_JOIN, PARTICIPANT_VIDEO_ON};
 use super::message::MeetingEvent;
 use crate::domain::id::Id;
 use crate::domain::participant::Participant;
 
-/// The rule, and who is subscribed to.
+/// The rule, and the current subscription.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Camera {
     /// A user id or a name; `None` for the active speaker.
@@ -15,7 +16,7 @@ pub struct Camera {
 }
 
 impl Camera {
-    /// For that participant, by user id or name; `None` for the active speaker.
+    /// For the participant with that user id or name; `None` for the active speaker.
     pub fn new(wanted: Option<String>) -> Camera {
         Camera {
             wanted,
@@ -31,7 +32,7 @@ impl Camera {
         }
     }
 
-    /// A new connection knows of no subscription. A participant wanted by number can be asked for
+    /// A new connection has no subscription. A participant wanted by user id can be subscribed to
     /// at once.
     pub fn handle_ready(&mut self) -> Option<u64> {
         self.subscribed = None;
@@ -39,7 +40,7 @@ impl Camera {
         self.subscribe(number, false)
     }
 
-    /// Whom to subscribe to after this event, if that is news.
+    /// The participant to subscribe to after this event, if that changes.
     pub fn handle_event(&mut self, event: &MeetingEvent<'_>) -> Option<u64> {
         let is_on = event.event_type == Some(PARTICIPANT_VIDEO_ON);
         let is_wanted = |wanted: &str, user_id: u64, name: Option<&str>| {
@@ -50,7 +51,8 @@ impl Camera {
                 let speaker = event.user_id.as_ref().and_then(Id::number)?;
                 self.subscribe(speaker, false)
             }
-            // The speaker's camera came on after the subscription, which may have been refused.
+            // The speaker's camera was switched on after the subscription, which may have been
+            // refused.
             (None, PARTICIPANT_VIDEO_ON) => {
                 let speaker = self.subscribed?;
                 let mut numbers = event.participants.iter().filter_map(number);
@@ -76,8 +78,8 @@ impl Camera {
     }
 }
 
-/// Message 28 names a participant by number; one with another id has no camera that could be asked
-/// for.
+/// Message 28 names a participant by number; a participant with another kind of id cannot be
+/// subscribed to.
 fn number(person: &Participant) -> Option<u64> {
     person.user_id.as_ref().and_then(Id::number)
 }

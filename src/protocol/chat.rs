@@ -1,4 +1,4 @@
-//! What happens in a chat (message 18), and to whom it is said: Zoom's numbers and their names.
+//! Names for the numbers in chat messages (message 18): operations, and the kinds of chat.
 //!
 //! The numbers are of July 2026 and published without upper-case names, unlike those of events.
 

@@ -1,4 +1,4 @@
-//! Status codes, states and stop reasons: number, name, and what each asks of us.
+//! Status codes, states and stop reasons: number, name, and how we react.
 
 use std::fmt;
 
@@ -6,17 +6,17 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RtmsStatus(pub i64);
 
-/// What a refusal asks of us.
+/// How we react to a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RefusalPolicy {
-    /// The old connection is not yet gone, or Zoom stumbled: wait and try again.
+    /// The old connection still exists, or Zoom has a temporary fault: wait and retry.
     Retry,
-    /// This type of media is not granted; the others can go on.
+    /// This type of media is not granted; the others can continue.
     NotGranted,
-    /// What we ask for is wrong; asking again changes nothing.
+    /// Our request is wrong; repeating it changes nothing.
     Configuration,
-    /// The stream is gone or the credentials are wrong: no use going on.
+    /// The stream is over or the credentials are wrong: give up.
     Fatal,
 }
 
@@ -84,9 +84,9 @@ impl RtmsStatus {
             .unwrap_or("UNKNOWN")
     }
 
-    /// What a refusal with this code and `reason` asks of us.
+    /// The reaction to a refusal with this code and `reason`.
     ///
-    /// Older servers number differently, so a `reason` that speaks of a duplicate wins over the
+    /// Older servers use other numbers, so a `reason` that names a duplicate counts more than the
     /// number (RTMS samples).
     pub fn refusal(self, reason: &str) -> RefusalPolicy {
         if reason
@@ -103,10 +103,10 @@ impl RtmsStatus {
         }
     }
 
-    /// What a person can do about a refusal with this code.
+    /// What the operator can do about a refusal with this code.
     pub fn remedy(self) -> &'static str {
         match self.0 {
-            2 => "the stream is over or belongs to another app; nothing to do unless it repeats",
+            2 => "the stream is over or belongs to another app; nothing to do unless this repeats",
             3 => {
                 "check ZOOM_CLIENT_ID and ZOOM_CLIENT_SECRET: they must be the pair (development \
                  or production) of the app that was started"
@@ -123,7 +123,7 @@ impl RtmsStatus {
             25..=30 => "check RTMS_VIDEO_*",
             31..=35 => "check RTMS_SHARE_*",
             36 | 37 | 43 | 46 => "check RTMS_TRANSCRIPT_LANGUAGE",
-            _ => "if it stays, ask Zoom with this code and the stream id",
+            _ => "if this persists, ask Zoom with this code and the stream id",
         }
     }
 }
@@ -142,7 +142,7 @@ pub enum StreamState {
     Inactive,
     /// 1.
     Active,
-    /// 2: a connection of ours was lost.
+    /// 2: one of our connections was lost.
     Interrupted,
     /// 3: about to end.
     Terminating,
@@ -152,12 +152,12 @@ pub enum StreamState {
     Paused,
     /// 6.
     Resumed,
-    /// A number that this version does not know.
+    /// A number unknown to this version.
     Unknown(i64),
 }
 
 impl StreamState {
-    /// The state of that number.
+    /// The state with that number.
     pub fn from_number(n: i64) -> StreamState {
         match n {
             0 => StreamState::Inactive,
@@ -171,7 +171,7 @@ impl StreamState {
         }
     }
 
-    /// Zoom's word in lower case.
+    /// Zoom's name in lower case.
     pub fn name(self) -> &'static str {
         match self {
             StreamState::Inactive => "inactive",
@@ -239,19 +239,19 @@ impl SessionState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StopReason(pub i64);
 
-/// What a stop reason asks of us.
+/// How we react to a stop reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StopPolicy {
-    /// It is over.
+    /// The stream is over.
     Finish,
-    /// Ask for a new stream while the meeting lives.
+    /// Request a new stream while the meeting continues.
     Restart,
-    /// As `Restart`, once, and loudly: the credentials are in doubt.
+    /// As `Restart`, but only once and with an error in the log: the credentials may be wrong.
     RestartOnce,
-    /// Consent was withdrawn: delete all that was stored of the stream.
+    /// Consent was withdrawn: delete everything that was stored of the stream.
     Delete,
-    /// It is over, and a person should know.
+    /// The stream is over, and the operator should know.
     FinishAndAlert,
 }
 
@@ -286,7 +286,7 @@ const STOP_REASON_NAMES: [&str; 27] = [
 ];
 
 impl StopReason {
-    /// 0, also for a reason that was not told.
+    /// 0, also for a missing reason.
     pub const UNDEFINED: StopReason = StopReason(0);
     /// 6.
     pub const MEETING_ENDED: StopReason = StopReason(6);
@@ -303,7 +303,7 @@ impl StopReason {
             .unwrap_or("UNKNOWN")
     }
 
-    /// What it asks of us (RTMS event reference; an unknown reason is an end).
+    /// How we react (RTMS event reference; an unknown reason is an end).
     pub fn policy(self) -> StopPolicy {
         match self.0 {
             8 => StopPolicy::Delete,
@@ -326,7 +326,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_stand_at_their_numbers() {
+    fn names_have_their_numbers() {
         for (n, name) in [
             (0, "OK"),
             (3, "INVALID_SIGNATURE"),
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_duplicate_by_any_number_is_retried() {
+    fn a_duplicate_with_any_number_is_retried() {
         assert_eq!(
             RtmsStatus(17).refusal("Duplicate signal request"),
             RefusalPolicy::Retry
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn stop_reasons_ask_for_what_zoom_says() {
+    fn stop_reasons_have_the_documented_reactions() {
         use StopPolicy::*;
         let policies = [
             (0, Finish),

@@ -1,9 +1,9 @@
 //! Drops phrases that Zoom sends again after a reconnect.
 //!
-//! A phrase that agrees in speaker, stamps and text with one of the last [`PHRASES_MAX`] is a
-//! repetition, for people do not say the same thing twice in the same millisecond. They do within
-//! one second: a phrase whose stamps are in whole seconds, or absent, is a repetition only in the
-//! minute after a reconnect, and only once of each phrase from before it.
+//! A phrase with the same speaker, timestamps and text as one of the last [`PHRASES_MAX`] is a
+//! repeat, because nobody says the same words twice within a millisecond. Within a second that is
+//! possible: a phrase with timestamps in whole seconds, or without any, counts as a repeat only
+//! within a minute after a reconnect, and only once per phrase from before it.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
@@ -12,34 +12,34 @@ use memchr::memchr_iter;
 
 use crate::domain::phrase::{Phrase, Precision};
 
-/// Phrases remembered: some minutes of a lively meeting, more than two kilobytes.
+/// Phrases remembered: some minutes of a lively meeting, just over two kilobytes.
 pub const PHRASES_MAX: usize = 256;
 
 /// How long after a reconnect Zoom may send again what it had sent before: it keeps 60 s of audio
-/// for a client that is away.
+/// for a disconnected client.
 pub const REPLAY_MAX: Duration = Duration::from_secs(60);
 
-/// The last phrases of a stream, as digests.
+/// Digests of the last phrases of a stream.
 #[derive(Debug, Clone, Default)]
 pub struct RecentPhrases {
-    /// Of everything that identifies a phrase.
+    /// Digests of everything that identifies a phrase.
     digests: Vec<u64>,
-    /// A byte of each, looked through first: the digests themselves would be a tenth of everything
-    /// that is done with a phrase of a flood.
+    /// One byte of each digest, searched first: searching the digests themselves would be a tenth
+    /// of the CPU time per phrase in a flood.
     tags: Vec<u8>,
-    /// Of each phrase without its stamps.
+    /// Digests without the timestamps.
     words: Vec<u32>,
-    /// Whether it came before the last reconnect and was not repeated since.
+    /// Whether the phrase was received before the last reconnect and not repeated since.
     may_repeat: Vec<bool>,
-    /// Where the oldest is, once there are [`PHRASES_MAX`]; below that number always 0.
+    /// Index of the oldest phrase, once there are [`PHRASES_MAX`]; before that always 0.
     oldest: usize,
-    /// The highest stamp so far: what is stamped later was not there before.
+    /// The highest timestamp so far: a phrase with a later one is new.
     newest_ms: u64,
     /// When the last media connection was accepted.
     reconnected: Option<Instant>,
 }
 
-/// Two digests of a phrase. A change of it that Zoom sends later is another phrase.
+/// Two digests of a phrase. A correction that Zoom sends later has another key.
 struct PhraseKey {
     words: u32,
     all: u64,
@@ -60,13 +60,13 @@ impl PhraseKey {
 }
 
 impl RecentPhrases {
-    /// A media connection that carries phrases was accepted: what came before may come again.
+    /// A media connection that carries phrases was accepted: earlier phrases may be repeated.
     pub fn on_reconnect(&mut self, now: Instant) {
         self.may_repeat.fill(true);
         self.reconnected = Some(now);
     }
 
-    /// Remembers a phrase. `false` if it is a repetition.
+    /// Remembers a phrase. `false` if it is a repeat.
     pub fn insert_if_new(&mut self, now: Instant, phrase: &Phrase<'_>) -> bool {
         let key = PhraseKey::new(phrase);
         let is_repeat = match phrase.precision {
@@ -107,7 +107,7 @@ impl RecentPhrases {
         memchr_iter(digest as u8, &self.tags).any(|at| self.digests[at] == digest)
     }
 
-    /// Whether a phrase without fine stamps repeats one from before the last reconnect.
+    /// Whether a phrase without exact timestamps repeats one from before the last reconnect.
     fn is_replay(&mut self, now: Instant, precision: Precision, key: &PhraseKey) -> bool {
         let is_in_time = |then: Instant| now.saturating_duration_since(then) <= REPLAY_MAX;
         if !self.reconnected.is_some_and(is_in_time) {
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repetition_is_found_and_a_similar_phrase_is_none() {
+    fn a_repeat_is_found_and_a_similar_phrase_is_new() {
         let mut recent = RecentPhrases::default();
         let now = Instant::now();
         let mut is_new = |phrase: Phrase<'_>| recent.insert_if_new(now, &phrase);
@@ -174,9 +174,9 @@ mod tests {
         }));
     }
 
-    /// "Yes." … "Yes.", with stamps in whole seconds or without any.
+    /// "Yes." … "Yes.", with timestamps in whole seconds or without any.
     #[test]
-    fn without_fine_stamps_a_phrase_is_a_repetition_only_after_a_reconnect() {
+    fn without_exact_timestamps_a_phrase_is_a_repeat_only_after_a_reconnect() {
         for precision in [Precision::Seconds, Precision::Arrival] {
             let mut recent = RecentPhrases::default();
             let start = Instant::now();
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn order_does_not_matter() {
+    fn repeats_are_found_in_any_order() {
         let mut recent = RecentPhrases::default();
         let stamped = |timestamp_ms| Phrase {
             timestamp_ms,
@@ -221,7 +221,7 @@ mod tests {
         for stamp in [9, 0, 5, 7, 3] {
             assert!(
                 !recent.insert_if_new(now, &stamped(stamp)),
-                "{stamp} was there"
+                "{stamp} was inserted"
             );
         }
     }

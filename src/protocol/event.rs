@@ -1,4 +1,4 @@
-//! What a stream tells those who use it.
+//! What a stream reports to its user: events with data, notices, and the reason of its end.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use crate::domain::phrase::Phrase;
 pub enum LinkId {
     /// Handshake, events, state, and our requests.
     Signaling,
-    /// Data of one kind, or of all.
+    /// Data of one kind, or of all kinds.
     Media(MediaKind),
 }
 
@@ -27,7 +27,7 @@ impl fmt::Display for LinkId {
     }
 }
 
-/// What one message carried. Borrowed from the message: what is to be kept must be copied.
+/// The content of one message. Borrowed from the message, so copy what is to be kept.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StreamEvent<'a> {
@@ -37,11 +37,11 @@ pub enum StreamEvent<'a> {
     Packet(PacketKind, Packet<'a>),
     /// A chat message.
     Chat(Chat<'a>),
-    /// Something happened in the meeting.
+    /// A meeting event.
     Event(MeetingEvent<'a>),
 }
 
-/// What changed about the stream itself.
+/// A change of the stream itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
@@ -53,43 +53,44 @@ pub enum Notice {
     Ready,
     /// A link was lost and will be tried again.
     Lost(LinkId, Loss),
-    /// A media link was accepted again: what comes on it may repeat what came before. Follows its
-    /// `Accepted`.
+    /// A media link was accepted again: its data may repeat earlier data. Follows its `Accepted`.
     MediaResumed(MediaKind),
     /// A handshake was refused.
     Refused {
-        /// Of which link.
+        /// The link.
         link: LinkId,
-        /// Zoom's code; `None` where it sent none.
+        /// Zoom's code; `None` if it sent none.
         status: Option<RtmsStatus>,
-        /// Zoom's words.
+        /// Zoom's message.
         reason: String,
-        /// What follows from the code.
+        /// The reaction to the code.
         policy: RefusalPolicy,
     },
-    /// A medium did not come up in the time that Zoom gives. The others go on; this one is tried once
-    /// a minute, and `Accepted` says when it is back.
+    /// A kind of media was not connected within the window that Zoom gives. The others continue;
+    /// this one is retried once a minute, and `Accepted` reports when it is connected.
     GivenUp {
-        /// Which medium.
+        /// The kind of media.
         kind: MediaKind,
-        /// Why its link is not there.
+        /// Why it is not connected.
         loss: Loss,
     },
-    /// Data came on a media link before message 4, and was taken for the answer. Once a stream.
+    /// Data arrived on a media link before message 4, and was treated as the answer. At most once
+    /// per stream.
     DataBeforeAnswer(MediaKind),
-    /// `all` did not take a socket for each wanted kind: they share one, and what is not wanted is
+    /// Zoom refused one socket per wanted kind on `all`: the kinds share one, and unwanted data is
     /// dropped.
     OneSocket,
-    /// A message was larger than the limit of its link, and was skipped.
+    /// A message was above the size limit of its link, and was skipped.
     Oversize {
-        /// On which link.
+        /// The link.
         link: LinkId,
         /// Its size, as far as it was announced.
         bytes: u64,
         /// The limit.
         limit: usize,
     },
-    /// One track a speaker was asked for, and no packet of audio names its speaker. Once a stream.
+    /// A track per speaker was requested, but no audio packet has a speaker. At most once per
+    /// stream.
     SpeakersUnknown,
     /// A kind of media is not granted; the others go on.
     NotGranted {
@@ -98,16 +99,16 @@ pub enum Notice {
         /// The scope that the app lacks, where it is known.
         scope: Option<&'static str>,
     },
-    /// A URL in a handshake answer is not followed.
+    /// A URL in a handshake answer was rejected.
     BadUrl {
         /// Of which kind of media.
         kind: MediaKind,
         /// Why it is not followed.
         error: UrlError,
     },
-    /// The payload of a link is encrypted beyond TLS; its bytes are not taken for media.
+    /// The payload of a link is encrypted in addition to TLS; its data is dropped.
     Encrypted(MediaKind),
-    /// Zoom told the state of the stream.
+    /// Zoom sent the state of the stream.
     State {
         /// The new state.
         state: StreamState,
@@ -134,27 +135,27 @@ pub enum Notice {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Loss {
-    /// The connection could not be made: the words of the attempt.
+    /// The connection could not be made; the error.
     Connect(String),
-    /// The connection or the answer to the handshake did not come in time.
+    /// The connection or the answer to the handshake took too long.
     TimedOut,
-    /// Closed by Zoom with this code, if any.
+    /// Closed by Zoom, with this code if there was one.
     Closed(Option<u16>),
-    /// Closed by Zoom instead of an answer to the handshake.
+    /// Closed by Zoom before it answered the handshake.
     Unanswered(Option<u16>),
-    /// Broken: the words of the socket.
+    /// The socket failed; the error.
     Broken(String),
     /// Neither a keep-alive nor data for too long.
     Silent,
-    /// `rtms_interrupted`, event 7, or stream state 2: Zoom lost it.
+    /// `rtms_interrupted`, event 7, or stream state 2: Zoom reports the loss.
     Reported,
     /// A newer `rtms_started` moved the stream to another server.
     FailedOver,
-    /// The machine slept; what was connected before is gone.
+    /// The system was suspended; earlier connections are dead.
     SystemResumed,
-    /// The signaling link went, and media goes with it.
+    /// The signaling link was lost, and the media links with it.
     SignalingLost,
-    /// Refused, to be tried again.
+    /// Refused for now; to be retried.
     Refused,
 }
 
@@ -218,11 +219,11 @@ impl fmt::Display for Loss {
     }
 }
 
-/// Why a stream is over.
+/// Why a stream ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EndReason {
-    /// Zoom ended it.
+    /// Zoom stopped it.
     Stopped(StopReason),
     /// A handshake was refused for good.
     Refused {
@@ -233,24 +234,24 @@ pub enum EndReason {
         /// Zoom's words.
         reason: String,
     },
-    /// Nothing that we want is granted.
+    /// No wanted media was granted.
     NothingGranted,
-    /// A link was lost and did not come back in the time that Zoom gives.
+    /// A link was lost and not connected again within the window that Zoom gives.
     Lost(LinkId, Loss),
     /// We asked Zoom to end it (message 21).
     ClosedByUs,
-    /// We left; Zoom keeps it open for a successor.
+    /// We left; Zoom keeps the stream open for another process.
     Left,
     /// The thread of the stream panicked.
     Panicked,
-    /// The started webhook named no server that may be connected to.
+    /// The `rtms_started` webhook had no allowed server URL.
     BadUrl(UrlError),
-    /// The system refused a thread or a socket to begin with.
+    /// The system could not create the thread or the sockets.
     NoResources(String),
 }
 
 impl EndReason {
-    /// The label in metrics and the word in `meta.json`.
+    /// The label in metrics and in `meta.json`.
     pub fn label(&self) -> &'static str {
         match self {
             EndReason::Stopped(_) => "stopped",

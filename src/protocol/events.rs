@@ -1,13 +1,13 @@
-//! The events of a meeting (message 6): their names, and the groups they are subscribed to by.
+//! Meeting events (message 6): their names, and the groups in which they are subscribed to.
 //!
-//! Contact Center gives numbers from 8 on another meaning, so every question names the product.
+//! In Contact Center numbers from 8 on have another meaning, so every function takes the product.
 
 use std::fmt;
 
 use crate::domain::product::Product;
 
-/// Meetings, webinars and Video SDK sessions; the number is the place in the table (RTMS event
-/// reference; 10 to 14 since July 2026).
+/// Meetings, webinars and Video SDK sessions; the index is the number (RTMS event reference; 10 to
+/// 14 since July 2026).
 const MEETING: [&str; 15] = [
     "UNDEFINED",
     "FIRST_PACKET_TIMESTAMP",
@@ -52,34 +52,34 @@ const CONTACT_CENTER: [&str; 22] = [
     "CONFERENCE_PARTICIPANT_LEFT",
 ];
 
-/// The first number that means something else in Contact Center.
+/// The first number with another meaning in Contact Center.
 const CONTACT_CENTER_FROM: i64 = 8;
 
-/// FIRST_PACKET_TIMESTAMP comes unasked.
+/// FIRST_PACKET_TIMESTAMP is sent without a subscription.
 pub const FIRST_PACKET_TIMESTAMP: i64 = 1;
-/// Somebody else speaks.
+/// Another participant speaks.
 pub const ACTIVE_SPEAKER_CHANGE: i64 = 2;
-/// Somebody came.
+/// A participant joined.
 pub const PARTICIPANT_JOIN: i64 = 3;
-/// Somebody left.
+/// A participant left.
 pub const PARTICIPANT_LEAVE: i64 = 4;
-/// A camera went on; another meaning in Contact Center, which has no video.
+/// A camera was switched on; another meaning in Contact Center, which has no video.
 pub const PARTICIPANT_VIDEO_ON: i64 = 8;
-/// MEDIA_CONNECTION_INTERRUPTED comes unasked.
+/// MEDIA_CONNECTION_INTERRUPTED is sent without a subscription.
 pub const MEDIA_CONNECTION_INTERRUPTED: i64 = 7;
 
-/// What an event says about the presence of those whom it is about.
+/// What an event means for the presence of its participants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attendance {
-    /// They came.
+    /// They joined.
     Joined,
     /// They left.
     Left,
-    /// They are there, and the event may say more about them.
+    /// They are present, and the event may have more details about them.
     Present,
 }
 
-/// What an event says about who is there; `None` for one that says nothing about it.
+/// The presence that an event implies; `None` if it implies nothing.
 pub fn attendance(product: Product, number: i64) -> Option<Attendance> {
     let name = event_name(product, number)?;
     let is_call = product == Product::ContactCenter && number >= CONTACT_CENTER_FROM;
@@ -101,17 +101,17 @@ pub fn event_name(product: Product, number: i64) -> Option<&'static str> {
     table.get(usize::try_from(index).ok()?).copied()
 }
 
-/// Events that are subscribed to together, by a readable name.
+/// A group of events that are subscribed to together, with a readable name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum EventGroup {
-    /// Who speaks.
+    /// Changes of the active speaker.
     Speaker,
-    /// Who joins and leaves.
+    /// Joins and leaves.
     Participants,
-    /// When sharing starts and stops.
+    /// Start and stop of sharing.
     Sharing,
-    /// Whose camera goes on and off.
+    /// Cameras switched on and off.
     Video,
     /// Chat groups and their members.
     Chat,
@@ -128,7 +128,7 @@ pub enum EventGroup {
 }
 
 impl EventGroup {
-    /// All of them.
+    /// All groups.
     pub const ALL: [EventGroup; 10] = [
         EventGroup::Speaker,
         EventGroup::Participants,
@@ -165,8 +165,8 @@ impl EventGroup {
             .find(|group| group.name() == name)
     }
 
-    /// The numbers to subscribe to for a product: empty where the product has no such events, and
-    /// for Phone, whose events have codes that are not published.
+    /// The numbers to subscribe to for a product: empty if the product has no such events, and for
+    /// Phone, whose event codes are not published.
     pub const fn numbers(self, product: Product) -> &'static [i64] {
         let contact_center = match product {
             Product::Phone => return &[],
@@ -189,7 +189,7 @@ impl EventGroup {
     }
 }
 
-/// The groups that are wanted: `RTMS_EVENTS`.
+/// The wanted groups: `RTMS_EVENTS`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventSelection {
     groups: Vec<EventGroup>,
@@ -239,8 +239,8 @@ impl EventSelection {
         &self.groups
     }
 
-    /// The event numbers to subscribe to (message 5) for a product. The two events that come
-    /// unasked are never among them.
+    /// The event numbers to subscribe to (message 5) for a product. The two events that need no
+    /// subscription are never among them.
     pub fn numbers(&self, product: Product) -> Vec<i64> {
         let numbers = |group: &EventGroup| group.numbers(product).iter().copied();
         self.groups.iter().flat_map(numbers).collect()
@@ -257,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_product_chooses_the_table() {
+    fn numbers_have_their_product_s_meaning() {
         for (product, number, expected) in [
             (Product::Meeting, 2, Some("ACTIVE_SPEAKER_CHANGE")),
             (Product::ContactCenter, 2, Some("ACTIVE_SPEAKER_CHANGE")),
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_become_numbers_that_have_names() {
+    fn all_numbers_of_groups_have_names() {
         let all = EventSelection::from_text("all").expect("a word");
         for product in Product::ALL {
             for number in all.numbers(product) {
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn words_become_groups() {
+    fn group_names_are_parsed() {
         let read =
             |text| EventSelection::from_text(text).map(|found| found.numbers(Product::Meeting));
         assert_eq!(read(" video , speaker,video "), Ok(vec![2, 8, 9]));

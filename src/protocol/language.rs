@@ -1,10 +1,10 @@
-//! The languages of transcripts: Zoom's number, its English name, its BCP 47 tag.
+//! The languages of transcripts: Zoom's number, English name and BCP 47 tag.
 
 /// A language that Zoom transcribes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Language(u8);
 
-/// Name and tag; the place in the table is Zoom's number (RTMS media parameter reference).
+/// Name and tag; the index is Zoom's number (RTMS media parameter reference).
 const LANGUAGES: [(&str, &str); 37] = [
     ("Arabic", "ar"),
     ("Bengali", "bn"),
@@ -45,7 +45,7 @@ const LANGUAGES: [(&str, &str); 37] = [
     ("Vietnamese", "vi"),
 ];
 
-/// Further words that people write for a language, in the form that [`plain`] gives them.
+/// Other common words for a language, in the form that [`plain`] returns.
 const ALIASES: [(&str, u8); 12] = [
     ("chinese", 4),
     ("mandarin", 4),
@@ -62,14 +62,15 @@ const ALIASES: [(&str, u8); 12] = [
 ];
 
 impl Language {
-    /// The language of Zoom's number; `None` for −1 (no language) and for numbers not known here.
+    /// The language with Zoom's number; `None` for −1 (no language) and for unknown numbers.
     pub fn from_number(number: i64) -> Option<Language> {
         let index = u8::try_from(number).ok()?;
         (usize::from(index) < LANGUAGES.len()).then_some(Language(index))
     }
 
-    /// The language of a name or a tag: `German`, `de`, `de-AT`, `zh-TW`, `Chinese (Traditional)`.
-    /// Case, spaces and punctuation do not matter; a region that Zoom does not tell apart is left out.
+    /// The language with a name or tag: `German`, `de`, `de-AT`, `zh-TW`, `Chinese (Traditional)`.
+    /// Case, spaces and punctuation do not matter; a region that Zoom does not distinguish is
+    /// ignored.
     pub fn from_text(text: &str) -> Option<Language> {
         let word = plain(text);
         let exact = |word: &str| {
@@ -101,13 +102,13 @@ impl Language {
         self.row().1
     }
 
-    /// All tags, for an error that says what would have been understood.
+    /// All tags, for an error that lists the accepted ones.
     pub fn tags() -> impl Iterator<Item = &'static str> {
         LANGUAGES.iter().map(|(_, tag)| *tag)
     }
 
     fn row(self) -> (&'static str, &'static str) {
-        // The number was checked where the value was made.
+        // The number was checked when the value was created.
         LANGUAGES
             .get(usize::from(self.0))
             .copied()
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_people() {
+    fn common_words_are_understood() {
         for (text, expected) in [
             ("en", Some(9)),
             ("english", Some(9)),

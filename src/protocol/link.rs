@@ -1,4 +1,4 @@
-//! One link as the protocol sees it: how far it has come and which deadline it is under.
+//! The state of one link, and its deadlines.
 
 use std::time::{Duration, Instant};
 
@@ -6,39 +6,40 @@ use super::event::Loss;
 use super::reconnect::{Attempts, LAST_TRY};
 use super::server_url::ServerUrl;
 
-/// Time to connect: name, TCP, TLS and WebSocket together. Five tries of this length and their delays
-/// fit into the minute that Zoom keeps a stream open.
+/// Time limit for connecting: name, TCP, TLS and WebSocket together. Five tries of this length and
+/// their delays fit into the minute that Zoom keeps a stream open.
 pub const CONNECT_MAX: Duration = Duration::from_secs(10);
 
 /// The same while another server of this link has not been tried.
 pub const CONNECT_FIRST_MAX: Duration = Duration::from_secs(3);
 
-/// A try that has at least this long until the last try of its window ends when that one begins.
+/// If a try has at least this much time until the last try of its window, it ends when that one
+/// starts.
 const TRY_MIN: Duration = Duration::from_secs(3);
 
-/// Time for Zoom to answer our handshake.
+/// Time limit for Zoom's answer to our handshake.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 
-/// Longest silence on a link (RTMS failover guide: redo the handshake after 65 s without
-/// keep-alive; Zoom asks every 10 s).
+/// Longest silence on a link (RTMS failover guide: repeat the handshake after 65 s without a
+/// keep-alive; Zoom sends one every 10 s).
 pub const SILENCE_MAX: Duration = Duration::from_secs(65);
 
-/// How far a link has come.
+/// The state of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// Not connected, and nothing waits.
+    /// Not connected, and no try is planned.
     Off,
-    /// When the delay before the next attempt is over, connect.
+    /// Connect when the delay is over.
     Waiting { until: Instant },
-    /// When connecting takes longer than this, it failed.
+    /// Connecting; fails if it takes longer than this.
     Connecting { until: Instant },
-    /// When the answer to the handshake has not come by then, it failed.
+    /// Handshake sent; fails if the answer has not arrived by then.
     Handshaking { until: Instant },
-    /// Accepted. When nothing comes for [`SILENCE_MAX`], it is lost.
+    /// Accepted. Lost if nothing arrives for [`SILENCE_MAX`].
     Up,
 }
 
-/// Until when Zoom waits for a link, and why it is not there.
+/// Until when Zoom waits for a link, and why it is not connected.
 #[derive(Debug)]
 pub(super) struct Window {
     pub(super) until: Instant,
@@ -49,9 +50,9 @@ pub(super) struct Window {
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) state: State,
-    /// The servers that have this link; never empty.
+    /// The servers for this link; never empty.
     urls: Vec<ServerUrl>,
-    /// Which of them is tried, or connected to.
+    /// The one that is tried or connected to.
     url_index: usize,
     pub(super) attempts: Attempts,
     pub(super) heard: Instant,
@@ -74,28 +75,28 @@ impl Link {
         }
     }
 
-    /// The servers that have this link.
+    /// The servers for this link.
     pub(super) fn urls(&self) -> &[ServerUrl] {
         &self.urls
     }
 
-    /// Other servers, from now on.
+    /// Replaces the servers.
     pub(super) fn set_urls(&mut self, urls: Vec<ServerUrl>) {
         self.urls = urls;
         self.url_index = 0;
     }
 
-    /// The server to try, or the one that is connected to.
+    /// The server to try, or the connected one.
     pub(super) fn url(&self) -> Option<&ServerUrl> {
         self.urls.get(self.url_index)
     }
 
-    /// The present server did not accept; the next try goes to the next one.
+    /// The current server did not accept; the next try goes to the next server.
     pub(super) fn next_url(&mut self) {
         self.url_index = (self.url_index + 1) % self.urls.len().max(1);
     }
 
-    /// Repeated losses do not extend the window; the newest cause is the one worth naming.
+    /// Repeated losses do not extend the window; they only update the cause.
     pub(super) fn open_window(&mut self, now: Instant, length: Duration, loss: &Loss) {
         match &mut self.window {
             Some(window) => window.loss = loss.clone(),
@@ -108,7 +109,7 @@ impl Link {
         }
     }
 
-    /// A try begins.
+    /// Starts a try.
     pub(super) fn begin_try(&mut self, now: Instant) {
         let window = self.window_end();
         self.attempts.begin(now, window);
@@ -123,7 +124,8 @@ impl Link {
         self.heard = now;
     }
 
-    /// When a step of a try that takes so long has failed: a try does not reach into the last one.
+    /// The deadline of a step of a try: `length` from now, but no later than the start of the
+    /// window's last try.
     pub(super) fn limit(&self, now: Instant, length: Duration) -> Instant {
         let last = self.window_end().and_then(|end| end.checked_sub(LAST_TRY));
         match last {
@@ -150,7 +152,7 @@ impl Link {
         self.window = None;
     }
 
-    /// Whether a socket exists, or is being made.
+    /// Whether a socket exists or is being connected.
     pub(super) fn is_open(&self) -> bool {
         matches!(
             self.state,
@@ -158,7 +160,7 @@ impl Link {
         )
     }
 
-    /// The next moment at which this link needs attention if nothing happens before.
+    /// When this link needs attention if nothing happens before.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.window_end()
             .into_iter()

@@ -1,4 +1,4 @@
-//! RTMS itself: no socket, no clock, no file, no thread.
+//! RTMS as a pure state machine: no socket, no clock, no file, no thread.
 //!
 //! ```text
 //!              Connect ──▶ opened ──▶ msg 1 ──▶ msg 2 ──▶ msg 5          signaling
@@ -21,7 +21,7 @@
 //! Nothing extends it; an accepted handshake closes it. See [`reconnect`] for the tries within it.
 //!
 //! The drain rule: after each `handle_*` of a [`Stream`], call [`Stream::poll_output`] until it
-//! yields [`Output::Wait`] or [`Output::End`].
+//! returns [`Output::Wait`] or [`Output::End`].
 #![cfg_attr(
     not(test),
     deny(

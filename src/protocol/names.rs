@@ -1,20 +1,20 @@
-//! The names of the parties of a call, from its events: phrases of Contact Center carry a channel
-//! and no name.
+//! Names of the parties of a call, from its events: phrases of Contact Center have a channel and no
+//! name.
 
 use crate::domain::id::Id;
 use crate::domain::participant::Participant;
 
-/// Most parties that are remembered; a call has a few, and supervisors.
+/// Maximum parties that are remembered; a call has a few, and supervisors.
 const PARTIES_MAX: usize = 64;
 
-/// Who is known by name.
+/// The parties with a known name.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
     parties: Vec<Participant>,
 }
 
 impl Names {
-    /// Notes what an event says of its participants.
+    /// Notes the participants of an event.
     pub fn on_participants(&mut self, participants: &[Participant]) {
         for person in participants {
             let ids = |known: &Participant| {
@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_has_the_name_that_an_event_gave_it() {
+    fn a_channel_has_the_name_from_an_event() {
         let mut names = Names::default();
         let mut on = |people: &[Participant]| names.on_participants(people);
         on(&[person("customer-1", "", None)]);

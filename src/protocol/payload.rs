@@ -1,4 +1,4 @@
-//! What a packet of audio, video or share carries, out of its base64.
+//! Decodes the base64 payload of audio, video and share packets.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::message::Packet;
 
-/// Senders differ in whether they pad; the bytes are the same.
+/// Some senders pad and some do not; the bytes are the same.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()
@@ -16,21 +16,21 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// The payload of a packet is no base64.
+/// The payload of a packet is not valid base64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotBase64;
 
 impl fmt::Display for NotBase64 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the payload of a packet is no base64")
+        f.write_str("the payload of a packet is not valid base64")
     }
 }
 
 impl std::error::Error for NotBase64 {}
 
 impl Packet<'_> {
-    /// Appends the bytes of the payload: the only copy between the socket's buffer and yours. With
-    /// a buffer that is used again there is no allocation once it is large enough.
+    /// Appends the decoded payload: the only copy between the socket's buffer and yours. If the
+    /// buffer is reused, nothing is allocated once it is large enough.
     ///
     /// ```
     /// use rtmsd::stream::Sink;
@@ -60,7 +60,7 @@ impl Packet<'_> {
     /// ```
     ///
     /// # Errors
-    /// When the payload is no base64; `out` is as before then.
+    /// If the payload is not valid base64; `out` is unchanged then.
     pub fn decode_into(&self, out: &mut Vec<u8>) -> Result<(), NotBase64> {
         let from = out.len();
         BASE64.decode_vec(self.data.as_bytes(), out).map_err(|_| {

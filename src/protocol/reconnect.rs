@@ -2,9 +2,9 @@
 //!
 //! At once after a loss, then after 0.5, 1, 2, 3, 3 … seconds, as long as Zoom keeps the stream
 //! open. Zoom's own advice (3, 6, 12, 24, 30 s; RTMS failover guide) is for a server that is down:
-//! with two tries in a minute a stream is lost to a fault that lasts a second. An accepted handshake
-//! starts the series again. What bounds a server that accepts and closes in a loop is the number of
-//! tries a minute.
+//! with two tries in a minute a fault of one second can lose a stream. An accepted handshake
+//! restarts the series. A server that accepts and closes in a loop is limited by the number of
+//! tries per minute.
 
 use std::time::{Duration, Instant};
 
@@ -17,24 +17,25 @@ const DELAYS: [Duration; 5] = [
     Duration::from_secs(3),
 ];
 
-/// The last try before a window ends begins this long before its end, so that it has time to succeed.
+/// The last try before a window ends starts this long before its end, so that it has time to
+/// succeed.
 pub const LAST_TRY: Duration = Duration::from_secs(5);
 
-/// Tries that may follow each other without delay, whatever happens to them.
+/// Tries that may follow each other without a delay in any case.
 const BURST_MAX: u32 = 10;
 
-/// One more try is allowed each time this has passed: with [`BURST_MAX`] at most 30 in the 65 s that
-/// Zoom keeps a media link, and fewer in the 60 s of a signaling link.
+/// One more try is allowed each time this has passed: with [`BURST_MAX`] at most 30 in the 65 s
+/// that Zoom keeps a media link, and fewer in the 60 s of a signaling link.
 const TRY_EVERY: Duration = Duration::from_millis(3250);
 
-/// How a link is retried.
+/// The retry policy of a link.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Delays before the tries of one series; the last one repeats.
     pub delays: &'static [Duration],
-    /// A link that lived shorter than this after an accepted handshake continues its series.
+    /// A link that was accepted for less than this continues its series.
     pub steady: Duration,
-    /// Whether delays are shortened at random, by a quarter at most.
+    /// Whether delays are shortened at random, by at most a quarter.
     pub has_jitter: bool,
 }
 
@@ -55,23 +56,23 @@ pub const POLICY: Policy = Policy {
     has_jitter: true,
 };
 
-/// The tries at one link.
+/// The tries of one link.
 #[derive(Debug, Clone, Copy)]
 pub struct Attempts {
     policy: &'static Policy,
     /// Tries since the last accepted handshake.
     tries: usize,
-    /// Before this moment fewer tries than [`BURST_MAX`] are left.
+    /// Until then, fewer than [`BURST_MAX`] tries are left.
     full_until: Option<Instant>,
     up_since: Option<Instant>,
-    /// Whether the last try of the present window was made.
+    /// Whether the last try of the current window was made.
     has_made_last: bool,
     /// State of the random generator.
     random: u64,
 }
 
 impl Attempts {
-    /// No try yet. The same seed draws the same jitter.
+    /// Before the first try. The same seed gives the same jitter.
     pub fn new(policy: &'static Policy, seed: u64) -> Attempts {
         Attempts {
             policy,
@@ -83,12 +84,12 @@ impl Attempts {
         }
     }
 
-    /// A try begins; `window` is when Zoom closes the stream if none succeeds.
+    /// Starts a try; `window` is when Zoom closes the stream if none succeeds.
     pub fn begin(&mut self, now: Instant, window: Option<Instant>) {
         self.tries += 1;
         self.has_made_last |= window.is_some_and(|end| now + LAST_TRY >= end);
         let full = self.full_until.map_or(now, |full| full.max(now));
-        // Tries that were forced beyond the limit do not have to be paid for later.
+        // Tries that were forced beyond the limit are not counted later.
         let most = now + TRY_EVERY * BURST_MAX;
         self.full_until = Some((full + TRY_EVERY).min(most));
     }
@@ -98,20 +99,20 @@ impl Attempts {
         self.up_since = Some(now);
     }
 
-    /// A new series: another server, or a new cause.
+    /// Starts a new series: for another server or a new cause.
     pub fn reset(&mut self) {
         self.tries = 0;
         self.up_since = None;
         self.has_made_last = false;
     }
 
-    /// Tries since the last accepted handshake, one under way included.
+    /// Tries since the last accepted handshake, including one in progress.
     pub fn tries(&self) -> usize {
         self.tries
     }
 
-    /// When the next try is due after a loss or a failed try. Of several servers each is tried before
-    /// there is a delay.
+    /// When the next try is due after a loss or a failed try. With several servers each is tried
+    /// before there is a delay.
     pub fn next(&mut self, now: Instant, window: Option<Instant>, servers: usize) -> Instant {
         let was_up = self.up_since.take();
         if was_up.is_some_and(|since| now.saturating_duration_since(since) >= self.policy.steady) {
@@ -127,7 +128,7 @@ impl Attempts {
             && !delay.is_zero()
             && !self.has_made_last
         {
-            // A try that would begin shortly before the last one is put off to be the last one.
+            // A try that would start shortly before the last one is delayed to be the last one.
             let last = end.checked_sub(LAST_TRY).unwrap_or(now).max(now);
             if at + self.policy.delay(self.tries / servers + 1) > last {
                 at = last;
@@ -148,7 +149,7 @@ impl Attempts {
         }
     }
 
-    /// A delay shortened at random, by a quarter at most, in 1024 steps.
+    /// A delay shortened at random, by at most a quarter, in 1024 steps.
     pub fn shortened(&mut self, delay: Duration) -> Duration {
         self.random = next_random(self.random);
         delay * 3 / 4 + delay / 4 * (self.random >> 54) as u32 / 1024
@@ -178,7 +179,7 @@ mod tests {
 
     const WINDOW: Duration = Duration::from_secs(60);
 
-    /// The tries of one window at a server that refuses each at once, as seconds since the loss.
+    /// The tries of one window at a server that refuses at once, as seconds since the loss.
     fn tries(seed: u64, servers: usize) -> Vec<f64> {
         let lost = Instant::now();
         let end = lost + WINDOW;
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn at_once_then_slower_and_a_last_try_before_the_end() {
+    fn tries_become_slower_and_the_last_is_before_the_windows_end() {
         for seed in 0..2000 {
             let tries = tries(seed, 1);
             let gaps: Vec<f64> = tries.windows(2).map(|pair| pair[1] - pair[0]).collect();
@@ -215,7 +216,7 @@ mod tests {
                 "one has five seconds left: {tries:?}"
             );
         }
-        assert_ne!(tries(1, 1), tries(2, 1), "streams do not try in step");
+        assert_ne!(tries(1, 1), tries(2, 1), "streams try at different times");
         assert_eq!(tries(1, 1), tries(1, 1));
     }
 
@@ -238,18 +239,18 @@ mod tests {
             attempts.accepted(now);
             now = attempts.next(now, None, 1);
         }
-        assert_eq!(tries[9], tries[0], "a burst is answered at once");
+        assert_eq!(tries[9], tries[0], "the first ten tries have no delay");
         for (n, from) in tries.iter().enumerate() {
             let minute = tries[n..].iter().take_while(|at| **at < *from + WINDOW);
             assert!(minute.count() <= 30);
         }
-        // A quiet minute later a loss is answered at once again.
+        // After a quiet minute, the next loss is retried at once.
         now += WINDOW;
         assert_eq!(attempts.next(now, None, 1), now);
     }
 
     #[test]
-    fn an_accepted_handshake_starts_the_series_again() {
+    fn an_accepted_handshake_restarts_the_series() {
         let mut now = Instant::now();
         let mut attempts = Attempts::new(&POLICY, 7);
         for _ in 0..3 {

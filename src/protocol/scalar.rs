@@ -1,8 +1,8 @@
-//! A JSON value of which only the simple forms matter.
+//! A JSON value that is read leniently: number, string, boolean, or anything else as absent.
 //!
-//! Zoom's sources disagree on whether an id is a number or a string, and a later version may put
-//! an object where today there is a word. A [`Scalar`] takes whatever stands there and never fails,
-//! so one odd field costs that field and not the message.
+//! Zoom's sources disagree on whether an id is a number or a string, and a later version may send
+//! an object instead of a word. Parsing a [`Scalar`] never fails, so one unexpected field does not
+//! lose the message.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,7 +12,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 /// A number, a string, or something else.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub enum Scalar<'a> {
-    /// Absent, null, or an array or object.
+    /// Absent, null, an array or an object.
     #[default]
     None,
     /// A negative integer.
@@ -33,7 +33,7 @@ impl<'a> Scalar<'a> {
         match self {
             Scalar::Signed(n) => Some(*n),
             Scalar::Unsigned(n) => i64::try_from(*n).ok(),
-            // A whole number in exponent form; beyond 2^53 a float is no longer exact.
+            // A whole number in exponent form; above 2^53 a float is no longer exact.
             Scalar::Float(x) if x.fract() == 0.0 && x.abs() < 9.0e15 => Some(*x as i64),
             Scalar::Text(text) => text.trim().parse().ok(),
             Scalar::Float(_) | Scalar::Bool(_) | Scalar::None => None,
@@ -49,7 +49,7 @@ impl<'a> Scalar<'a> {
         }
     }
 
-    /// The string, or nothing if it is none.
+    /// The string; `None` for any other value.
     pub fn text(self) -> Option<Cow<'a, str>> {
         match self {
             Scalar::Text(text) => Some(text),
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_stands_there() {
+    fn every_json_value_is_read() {
         assert_eq!(scalar("16778240").unsigned(), Some(16_778_240));
         assert_eq!(scalar("\"16778240\"").unsigned(), Some(16_778_240));
         assert_eq!(scalar("18446744073709551615").unsigned(), Some(u64::MAX));

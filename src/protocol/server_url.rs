@@ -1,27 +1,27 @@
-//! Where a webhook or a handshake may send us: a [`ServerUrl`] exists only for an allowed host.
+//! URLs of Zoom's servers: a [`ServerUrl`] exists only for an allowed host.
 //!
-//! `server_urls` comes from the network. Were it followed blindly, a forged event would turn into
-//! a request into the private network, so scheme, host and form are checked here, and the address
-//! that a name resolves to is checked when it is known ([`ServerUrl::allows_address`]).
+//! `server_urls` comes from the network. A forged event must not cause a request into the private
+//! network, so scheme, host and form are checked here, and the address that a name resolves to is
+//! checked later ([`ServerUrl::allows_address`]).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::params::each_word;
 
-/// Longest URL taken, in bytes.
+/// Longest URL that is accepted, in bytes.
 pub const URL_BYTES_MAX: usize = 2048;
 
-/// Servers kept of one list.
+/// Maximum servers kept of one list.
 pub const URLS_MAX: usize = 8;
 
-/// Entries of one list that are looked at.
+/// Maximum entries of one list that are checked.
 const CANDIDATES_MAX: usize = 64;
 
-/// Zoom's streaming servers: `RTMS_ALLOWED_HOSTS` where it is not set.
+/// Zoom's streaming servers: default of `RTMS_ALLOWED_HOSTS`.
 pub const DEFAULT_ALLOWED_HOSTS: &str = ".zoom.us,.zoom.com,.zoomgov.com";
 
-/// The hosts that streams may come from: `RTMS_ALLOWED_HOSTS`.
+/// The hosts that streams may be received from: `RTMS_ALLOWED_HOSTS`.
 ///
 /// `Display` is the text that [`AllowedHosts::parse`] reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,9 +31,9 @@ pub struct AllowedHosts {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Entry {
-    /// `.zoom.us`: every name below it, on public addresses.
+    /// `.zoom.us`: every host below it, on public addresses.
     Below(String),
-    /// `localhost`, `10.0.0.7`: this host, wherever it is.
+    /// `localhost`, `10.0.0.7`: this host, at any address.
     Host(String),
     /// `ws://127.0.0.1`: this loopback host, also without TLS.
     Plain(String),
@@ -46,8 +46,8 @@ impl Default for AllowedHosts {
 }
 
 impl AllowedHosts {
-    /// Reads entries with commas between them: `.domain` (or `*.domain`) for every host below a
-    /// domain, `host` for one host, `ws://host` for a loopback host without TLS.
+    /// Parses entries separated by commas: `.domain` (or `*.domain`) for every host below a domain,
+    /// `host` for one host, `ws://host` for a loopback host without TLS.
     ///
     /// # Errors
     /// What was expected instead.
@@ -144,11 +144,11 @@ pub struct ServerUrl {
     anywhere: bool,
 }
 
-/// Why a URL is not followed. The text of the URL is not repeated: it may be an attacker's.
+/// Why a URL is rejected. The text of the URL is not repeated, because it may be an attacker's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UrlError {
-    /// Longer than [`URL_BYTES_MAX`], or with characters that no URL has.
+    /// Longer than [`URL_BYTES_MAX`], or with characters that URLs do not contain.
     Malformed,
     /// Neither `wss` nor an allowed `ws`.
     Scheme,
@@ -167,7 +167,7 @@ impl fmt::Display for UrlError {
             UrlError::Scheme => "server url: expected wss://",
             UrlError::UserInfo => "server url: user information is not allowed",
             UrlError::Host => {
-                "server url: host is not allowed; add it to RTMS_ALLOWED_HOSTS if it is right"
+                "server url: host is not allowed; add it to RTMS_ALLOWED_HOSTS if it is trusted"
             }
             UrlError::Missing => "server url: none given",
         })
@@ -224,11 +224,11 @@ impl ServerUrl {
         })
     }
 
-    /// The allowed URLs among several, in their order, each once and [`URLS_MAX`] at most. A
+    /// The allowed URLs among several, in their order, each once and at most [`URLS_MAX`]. A
     /// candidate may be a list separated by commas.
     ///
     /// # Errors
-    /// What is wrong with the first candidate, when none is allowed.
+    /// What is wrong with the first candidate, if none is allowed.
     pub fn all<S: AsRef<str>>(
         candidates: &[S],
         allowed: &AllowedHosts,
@@ -261,15 +261,15 @@ impl ServerUrl {
         self.port
     }
 
-    /// Whether the connection is encrypted; only loopback may do without.
+    /// Whether the connection is encrypted; only loopback may be unencrypted.
     pub fn is_tls(&self) -> bool {
         self.scheme == Scheme::Wss
     }
 
-    /// Whether this host may be found at `address`.
+    /// Whether this host may have the address `address`.
     ///
-    /// A name below an allowed domain must be on the public internet; a host that the operator
-    /// named may be anywhere, but without TLS on loopback only.
+    /// A host below an allowed domain must be on the public internet; a host that the operator
+    /// named may have any address, but without TLS only a loopback address.
     pub fn allows_address(&self, address: IpAddr) -> bool {
         match self.scheme {
             Scheme::Ws => address.is_loopback(),
@@ -289,7 +289,7 @@ impl fmt::Display for ServerUrl {
     }
 }
 
-/// Without the path, which may carry a token.
+/// Without the path, which may contain a token.
 impl fmt::Debug for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host, self.port)
@@ -311,8 +311,8 @@ fn split_port(authority: &str, scheme: Scheme) -> Option<(&str, u16)> {
     (port != 0).then_some((host, port))
 }
 
-/// Whether an address belongs to the public internet. An IPv6 address that wraps an IPv4 one is
-/// judged by the IPv4 one; else it would get around the rule.
+/// Whether an address belongs to the public internet. An IPv6 address that contains an IPv4 one is
+/// checked as that IPv4 address; otherwise it would circumvent the rule.
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(ip) => {
@@ -335,7 +335,7 @@ pub fn is_public(address: IpAddr) -> bool {
                 return is_public(IpAddr::V4(v4));
             }
             let embedded = match s {
-                // NAT64 (RFC 6052) and 6to4 (RFC 3056) carry an IPv4 address.
+                // NAT64 (RFC 6052) and 6to4 (RFC 3056) contain an IPv4 address.
                 [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some((high, low)),
                 [0x2002, high, low, ..] => Some((high, low)),
                 _ => None,
@@ -345,7 +345,7 @@ pub fn is_public(address: IpAddr) -> bool {
                 let [c, d] = low.to_be_bytes();
                 return is_public(IpAddr::V4([a, b, c, d].into()));
             }
-            // Only 2000::/3 is assigned to the internet; of it, not the documentation prefix.
+            // Only 2000::/3 is assigned to the internet, except the documentation prefix.
             (s[0] & 0xe000) == 0x2000 && !(s[0] == 0x2001 && s[1] == 0x0db8)
         }
     }
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn named_hosts() {
+    fn hosts_named_by_the_operator() {
         check(
             "wss://localhost:9",
             &["localhost"],
@@ -441,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_read_and_written() {
+    fn entries_are_parsed_and_displayed() {
         for (text, expected) in [
             (DEFAULT_ALLOWED_HOSTS, ".zoom.us, .zoom.com, .zoomgov.com"),
             (
@@ -476,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn the_allowed_of_several() {
+    fn the_allowed_urls_of_a_list() {
         let all = |urls: &[&str]| {
             let urls = ServerUrl::all(urls, &AllowedHosts::default())?;
             Ok(urls.iter().map(|url| url.host().to_owned()).collect())
@@ -504,7 +504,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zoom_name_on_a_private_address_is_refused() {
+    fn a_zoom_name_with_a_private_address_is_refused() {
         let zoom = ServerUrl::parse("wss://a.zoom.us", &AllowedHosts::default()).expect("allowed");
         for private in [
             "10.0.0.1",

@@ -1,13 +1,12 @@
-//! How we prove to Zoom that the stream is ours.
+//! The handshake signature, which proves to Zoom that we have the app's secret.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::domain::secret::Secret;
 
-/// The signature of messages 1 and 3 (RTMS event reference): lower-case hex of
-/// HMAC-SHA256(client secret, `client_id,id,rtms_stream_id`), with the id as it came, never
-/// percent-encoded.
+/// The signature of messages 1 and 3 (RTMS event reference): lower-case hex of HMAC-SHA256(client
+/// secret, `client_id,id,rtms_stream_id`), with the id as received, never percent-encoded.
 pub fn handshake_signature(
     client_id: &str,
     client_secret: &Secret,
@@ -27,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_independent_vectors() {
+    fn signatures_equal_the_independent_vectors() {
         let vectors: Vec<serde_json::Value> =
             serde_json::from_str(include_str!("../../tests/data/handshake_signature.json"))
                 .expect("the vectors are JSON");

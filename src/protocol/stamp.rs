@@ -1,17 +1,17 @@
-//! Judges stamps from outside: in which unit they are, and whether they can be true.
+//! Normalizes timestamps from outside: detects the unit, and rejects implausible values.
 //!
-//! A stamp that cannot be true counts as absent, so that one odd message does not move what is
-//! written after it: subtitles only go forward, and a file of audio grows with its stamps. What is
-//! plausible is judged against the time of arrival.
+//! An implausible timestamp counts as absent, so that one wrong message does not move what is
+//! written after it: subtitle times only grow, and an audio file grows with its timestamps.
+//! Plausible means close to the time of arrival.
 
-/// No stamp is this much later than its arrival: it was made before it was sent. Both clocks may be
-/// wrong, but a webhook is refused when they differ by more than some minutes.
+/// A timestamp is later than its arrival by at most this: it was made before it was sent. Both
+/// clocks may be wrong, but a webhook is refused if they differ by more than some minutes.
 pub const AHEAD_MS_MAX: u64 = 2 * 3_600_000;
 
-/// No stamp is this much earlier than its arrival: a meeting lasts 30 hours at most.
+/// A timestamp is earlier than its arrival by at most this: a meeting lasts 30 hours at most.
 const BEHIND_MS_MAX: u64 = 48 * 3_600_000;
 
-/// A stamp in Unix milliseconds, if it can be true; `arrival_ms` is when it arrived.
+/// A timestamp in Unix milliseconds, if it is plausible; `arrival_ms` is when it arrived.
 pub fn plausible(stamp: u64, arrival_ms: u64) -> Option<u64> {
     let stamp_ms = milliseconds(stamp);
     let earliest = arrival_ms.saturating_sub(BEHIND_MS_MAX);
@@ -19,8 +19,8 @@ pub fn plausible(stamp: u64, arrival_ms: u64) -> Option<u64> {
     (stamp_ms != 0 && (earliest..=latest).contains(&stamp_ms)).then_some(stamp_ms)
 }
 
-/// Clients have met seconds, milliseconds and microseconds, and some systems count nanoseconds; the
-/// size tells which.
+/// Zoom has sent seconds, milliseconds and microseconds, and some systems count nanoseconds; the
+/// magnitude shows the unit.
 fn milliseconds(stamp: u64) -> u64 {
     match stamp {
         1_000_000_000_000_000_000.. => stamp / 1_000_000,
@@ -39,7 +39,7 @@ mod tests {
     const HOUR: u64 = 3_600_000;
 
     #[test]
-    fn stamps_in_every_unit_and_stamps_that_cannot_be_true() {
+    fn timestamps_in_every_unit_and_implausible_ones() {
         for (stamp, expected) in [
             (T, Some(T)),
             (T / 1000, Some(T / 1000 * 1000)),
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn an_odd_arrival_is_no_panic() {
+    fn extreme_arrival_times_do_not_panic() {
         for arrival in [0, 1, u64::MAX] {
             for stamp in [0, 1, T, u64::MAX] {
                 let _ = plausible(stamp, arrival);

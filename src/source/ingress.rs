@@ -1,5 +1,4 @@
-//! The webhook listener: a route of the gate and the webhook server, started, reloaded and stopped
-//! together.
+//! The webhook listener: a route of the gate together with the webhook handler.
 
 use std::fmt;
 use std::io;
@@ -19,17 +18,17 @@ use crate::source::webhook::respond;
 use crate::source::webhook::respond::Accepted;
 use crate::state::intents::IntentLog;
 
-/// Everything about the webhook listener that an operator may set.
+/// The settings of the webhook listener.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     /// What a webhook is, and how it is verified.
     pub webhook: respond::Settings,
-    /// What unauthenticated clients may use of the machine.
+    /// Limits for unauthenticated clients.
     pub limits: Limits,
-    /// `RTMS_TLS_CERT` and `RTMS_TLS_KEY`; `None` speaks plain HTTP, for a proxy in front.
+    /// `RTMS_TLS_CERT` and `RTMS_TLS_KEY`; `None` for plain HTTP behind a proxy.
     pub tls: Option<TlsFiles>,
-    /// Where the private directory of the inner socket is made; `None` is `$RUNTIME_DIRECTORY`,
-    /// else the directory for temporary files. Read once, at the start.
+    /// Where the private directory of the inner socket is created; `None` for `$RUNTIME_DIRECTORY`
+    /// or else the directory for temporary files. Read once, at the start.
     pub socket_parent: Option<PathBuf>,
 }
 
@@ -106,7 +105,7 @@ impl From<io::Error> for Error {
     }
 }
 
-/// What was counted at the edge; clones read the same counters.
+/// Counters of the webhook listener; clones read the same counters.
 #[derive(Debug, Clone)]
 pub struct Counters {
     /// Connections, refusals, times.
@@ -115,7 +114,7 @@ pub struct Counters {
     pub webhook: Arc<respond::Counters>,
 }
 
-/// The running public edge; `T` is what the owner's inbox takes. Dropping it stops it.
+/// The running webhook listener; `T` is the item type of the owner's inbox. Dropping it stops it.
 #[derive(Debug)]
 pub struct Ingress<T> {
     route: OpenRoute,
@@ -123,11 +122,11 @@ pub struct Ingress<T> {
 }
 
 impl<T: From<Accepted> + Send + 'static> Ingress<T> {
-    /// Starts to serve these listeners. Webhooks that an app's secret token signed are kept in
-    /// `intents` and go to `inbox`, each after it was answered.
+    /// Starts to serve these listeners. Webhooks signed with an app's secret token are stored in
+    /// `intents`, answered, and then sent to `inbox`.
     ///
     /// # Errors
-    /// A certificate that cannot be used; a directory, socket or thread that is not to be had.
+    /// If the certificate cannot be used, or a directory, socket or thread cannot be created.
     pub fn start(
         listeners: Vec<TcpListener>,
         settings: Settings,
@@ -160,7 +159,7 @@ impl<T: From<Accepted> + Send + 'static> Ingress<T> {
         Ok(Ingress { route, server })
     }
 
-    /// Uses other settings. Requests that have begun end under the old ones.
+    /// Replaces the settings. Requests in progress end under the old ones.
     pub fn reload(&self, prepared: Prepared) {
         self.route.reload(prepared.gate);
         self.server.reload(prepared.webhook, prepared.secret_tokens);
@@ -168,7 +167,7 @@ impl<T: From<Accepted> + Send + 'static> Ingress<T> {
 }
 
 impl<T> Ingress<T> {
-    /// Where the listeners listen, in their order.
+    /// The addresses of the listeners, in their order.
     pub fn addresses(&self) -> &[SocketAddr] {
         self.route.addresses()
     }
@@ -190,13 +189,14 @@ impl<T> Ingress<T> {
         }
     }
 
-    /// When the gate's loop last turned, for a watchdog. It never turns while nothing happens.
+    /// When the gate's loop took its last turn, for a watchdog. It takes none while nothing
+    /// happens.
     pub fn last_turn(&self) -> Instant {
-        // After the stop nothing is to be watched.
+        // After the stop there is nothing to watch.
         self.gate().map_or_else(Instant::now, Gate::last_turn)
     }
 
-    /// What was counted so far.
+    /// The counters.
     pub fn counters(&self) -> Counters {
         Counters {
             gate: Arc::clone(self.route.counters()),
@@ -204,8 +204,8 @@ impl<T> Ingress<T> {
         }
     }
 
-    /// Stops accepting at once and gives requests that have begun a second to end. The gate itself
-    /// ends with its last route.
+    /// Stops accepting at once and gives requests in progress a second to end. The gate itself ends
+    /// with its last route.
     pub fn stop(&mut self) {
         self.route.close();
     }
@@ -217,7 +217,7 @@ fn secret_tokens(apps: &[App]) -> Vec<Secret> {
         .collect()
 }
 
-/// systemd gives a directory that it removes after a crash, too; it may give several.
+/// systemd's directory, which systemd deletes even after a crash; there may be several.
 pub(crate) fn default_socket_parent() -> PathBuf {
     std::env::var_os("RUNTIME_DIRECTORY")
         .and_then(|list| std::env::split_paths(&list).next())

@@ -1,4 +1,4 @@
-//! Where Zoom's account events come in.
+//! Sources of Zoom's account events.
 
 pub mod ingress;
 pub mod webhook;

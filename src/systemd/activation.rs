@@ -1,9 +1,8 @@
-//! Socket activation, sd_listen_fds(3): the webhook listener may be systemd's, which keeps it open
-//! while we restart, so that no webhook is refused.
+//! Socket activation, sd_listen_fds(3): systemd may own the webhook listener and keep it open
+//! during a restart, so that no webhook is refused.
 //!
-//! A file descriptor that is only a number cannot be owned in safe Rust. So it is asked for as one
-//! would ask for another process's: pidfd_getfd(2) on ourselves gives a duplicate that is ours. It
-//! needs Linux 5.6.
+//! Safe Rust cannot own a file descriptor given as a number. So we duplicate it with pidfd_getfd(2)
+//! on our own process, which returns an owned descriptor. It needs Linux 5.6.
 
 use std::net::TcpListener;
 
@@ -12,10 +11,10 @@ use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_op
 
 /// The first descriptor that is passed.
 const FIRST: i32 = 3;
-/// No service has more.
+/// Limit for the count; no service has more.
 const COUNT_MAX: i32 = 16;
 
-/// The listeners that were passed to this process; none if none were.
+/// The listeners that were passed to this process; empty if there are none.
 ///
 /// # Errors
 /// What was passed, and why it cannot be used.
@@ -27,7 +26,7 @@ pub fn listeners() -> Result<Vec<TcpListener>, String> {
         .collect()
 }
 
-/// The numbers of the descriptors that are meant for us.
+/// The numbers of the descriptors that are meant for this process.
 fn passed(pid: Option<&str>, count: Option<&str>, own: u32) -> std::ops::Range<i32> {
     let is_ours = pid.is_some_and(|pid| pid.parse() == Ok(own));
     let count = count.and_then(|count| count.parse::<i32>().ok());
@@ -43,7 +42,7 @@ fn listener(number: i32) -> Result<TcpListener, String> {
         .and_then(|own| pidfd_getfd(own, number, PidfdGetfdFlags::empty()))
         .map_err(|error| {
             fault(&format!(
-                "cannot be had: {error}; pidfd_open(2) and pidfd_getfd(2) must be there (Linux \
+                "cannot be used: {error}; pidfd_open(2) and pidfd_getfd(2) must be there (Linux \
                  5.6) and allowed (SystemCallFilter=, or what the container allows)"
             ))
         })?;
@@ -62,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_meant_for_us_is_taken() {
+    fn only_descriptors_for_this_process_are_used() {
         for (pid, count, expected) in [
             (Some("7"), Some("2"), 3..5),
             (Some("8"), Some("2"), 3..3),
@@ -77,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_becomes_a_listener() {
+    fn a_descriptor_number_becomes_a_listener() {
         use std::os::fd::AsRawFd;
         let first = TcpListener::bind("127.0.0.1:0").expect("a port");
         let again = listener(first.as_raw_fd()).expect("it listens");

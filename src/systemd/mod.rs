@@ -1,6 +1,6 @@
-//! Living under systemd: readiness, status and watchdog told to it, sockets taken from it.
+//! The interface to systemd: readiness, status, watchdog and socket activation.
 //!
-//! Nothing here runs when the process was not started by a service manager: no thread, no wake-up.
+//! Nothing here runs if no service manager started the process: no thread, no wake-up.
 
 pub(crate) mod activation;
 pub(crate) mod notify;
@@ -19,10 +19,10 @@ pub use watchdog::ProgressCheck;
 use crate::daemon::Handle;
 use crate::daemon::status::Heartbeat;
 
-/// How often STATUS= is looked after where there is no watchdog to feed.
+/// Interval of STATUS= updates if there is no watchdog.
 const STATUS_EVERY: Duration = Duration::from_secs(30);
 
-/// Tells systemd how we are. Dropping it ends its thread.
+/// Sends the server's status to systemd. Dropping it ends its thread.
 #[derive(Debug)]
 pub struct Service {
     notifier: Arc<Notifier>,
@@ -31,11 +31,11 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts the thread: READY once the daemon answers, which it does when the streams of an
-    /// earlier process are on their way; then STATUS, and WATCHDOG while there is progress.
+    /// Starts the thread: it sends READY once the daemon answers, which is after the streams of an
+    /// earlier process were started; then STATUS, and WATCHDOG while there is progress.
     ///
     /// # Errors
-    /// A thread that is not to be had.
+    /// If the thread cannot be created.
     pub fn start(
         notifier: Notifier,
         watchdog: Option<Duration>,
@@ -48,7 +48,7 @@ impl Service {
             .name("systemd".to_owned())
             .stack_size(128 << 10)
             .spawn(move || {
-                // Asking and waiting take a quarter each, so that there are two tries in a period.
+                // Asking and waiting take a quarter each, so that there are two tries per period.
                 let every = watchdog.map(|period| period / 4);
                 run(&own, every, &is_over, |within| daemon.heartbeat(within));
             })?;
@@ -59,7 +59,7 @@ impl Service {
         })
     }
 
-    /// What to tell about a reload and the end.
+    /// The notifier, for messages about reloads and the shutdown.
     pub fn notifier(&self) -> Arc<Notifier> {
         Arc::clone(&self.notifier)
     }
@@ -105,7 +105,7 @@ fn run(
             }
             Err(who) if !is_hung && !notifier.is_stopping() => {
                 is_hung = true;
-                log::error!("{who} makes no progress; the watchdog is not fed");
+                log::error!("{who} makes no progress; not notifying the watchdog");
             }
             Err(_) => {}
         }

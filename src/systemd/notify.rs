@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// systemd takes a datagram at once; one that does not is not worth our own progress.
+/// Time limit for a datagram. systemd reads it at once; we do not wait longer if it does not.
 const SEND_MAX: Duration = Duration::from_millis(500);
 
-/// The way to the service manager.
+/// The socket of the service manager.
 #[derive(Debug)]
 pub struct Notifier {
     socket: UnixDatagram,
@@ -22,10 +22,10 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// To the service manager that started us, if one did that wants to be told.
+    /// Connects to the service manager that started this process; `None` if there is none.
     ///
     /// # Errors
-    /// A name that is no socket's, or no socket to be had.
+    /// If the name is not that of a socket, or no socket can be created.
     pub fn from_process() -> io::Result<Option<Notifier>> {
         match std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) {
             Some(name) => Notifier::to(&name).map(Some),
@@ -33,10 +33,10 @@ impl Notifier {
         }
     }
 
-    /// To a socket by its name: a path, or an abstract name with `@` in front.
+    /// Connects to a socket by its name: a path, or an abstract name with `@` in front.
     ///
     /// # Errors
-    /// A name that is no socket's, or no socket to be had.
+    /// If the name is not that of a socket, or no socket can be created.
     pub fn to(name: &OsStr) -> io::Result<Notifier> {
         let socket = UnixDatagram::unbound()?;
         socket.set_write_timeout(Some(SEND_MAX))?;
@@ -55,36 +55,36 @@ impl Notifier {
         })
     }
 
-    /// Sends lines such as `READY=1`. Whether they were taken; nobody can do anything about it.
+    /// Sends lines such as `READY=1`. Returns whether they were sent; a failure is only logged.
     pub fn send(&self, lines: &str) -> bool {
         let sent = self.socket.send_to_addr(lines.as_bytes(), &self.address);
         if let Err(error) = &sent {
-            log::debug!("the service manager was not told: {error}");
+            log::debug!("cannot notify the service manager: {error}");
         }
         sent.is_ok()
     }
 
-    /// A reload begins. The time tells systemd which request is answered.
+    /// A reload starts. The time identifies the request for systemd.
     pub fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         let us = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1000;
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={us}"));
     }
 
-    /// A reload is over, whatever came of it.
+    /// A reload has ended, with or without success.
     pub fn reloaded(&self) {
         self.send("READY=1");
     }
 
-    /// The end has begun.
+    /// The shutdown has started.
     pub fn stopping(&self) {
         self.is_stopping.store(true, Relaxed);
         self.send("STOPPING=1\nSTATUS=stopping");
     }
 }
 
-/// The time within which the service manager wants to hear of us, if it does:
-/// `WATCHDOG_USEC`, if it is meant for this process.
+/// The time within which the service manager expects a notification: `WATCHDOG_USEC`, if it is
+/// meant for this process.
 pub(super) fn watchdog(usec: Option<&str>, pid: Option<&str>, own: u32) -> Option<Duration> {
     let is_ours = pid.is_none_or(|pid| pid.parse() == Ok(own));
     let usec = usec?.parse().ok().filter(|&usec: &u64| usec > 0)?;
@@ -92,7 +92,7 @@ pub(super) fn watchdog(usec: Option<&str>, pid: Option<&str>, own: u32) -> Optio
 }
 
 impl Notifier {
-    /// Whether the end has begun, in which the daemon answers no more.
+    /// Whether the shutdown has started, during which the daemon does not answer.
     pub(super) fn is_stopping(&self) -> bool {
         self.is_stopping.load(Relaxed)
     }

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use super::*;
 
-/// Nothing in these tests takes longer unless it is broken.
+/// A time limit far above the duration of any test.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A socket like systemd's.
@@ -77,7 +77,7 @@ fn a_datagram_reaches_a_path_and_an_abstract_name() {
 }
 
 #[test]
-fn the_watchdog_is_meant_for_whom_it_names() {
+fn the_watchdog_counts_only_for_the_named_process() {
     let second = Some(Duration::from_secs(1));
     for (usec, pid, expected) in [
         (Some("1000000"), None, second),
@@ -96,28 +96,28 @@ fn each_thread_that_hangs_is_found() {
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
     let mut progress = ProgressCheck::default();
-    // The first look has nothing to compare with.
+    // The first check has no earlier one to compare with.
     assert_eq!(progress.check(at(0), Some(heartbeat(start, 0))), Ok(()));
     assert_eq!(progress.check(at(10), Some(heartbeat(at(0), 1))), Ok(()));
-    // A question that nobody answers, and all is well again.
+    // One request is not answered; then everything works again.
     assert_eq!(progress.check(at(20), None), Err("the daemon's loop"));
     assert_eq!(progress.check(at(30), Some(heartbeat(at(10), 2))), Ok(()));
-    // The gate last turned before it was made to.
+    // The gate took its last turn before it was asked to.
     assert_eq!(
         progress.check(at(40), Some(heartbeat(at(29), 3))),
         Err("the gate")
     );
     assert_eq!(progress.check(at(50), Some(heartbeat(at(40), 4))), Ok(()));
-    // The timer has not turned.
+    // The timer thread has not taken a turn.
     assert_eq!(
         progress.check(at(60), Some(heartbeat(at(50), 4))),
         Err("the timer")
     );
 }
 
-/// What the manager hears of a server whose threads do as they are told, round by round.
+/// What the manager receives of a server whose threads hang in some rounds.
 #[test]
-fn the_watchdog_is_fed_only_while_there_is_progress() {
+fn the_watchdog_is_notified_only_while_there_is_progress() {
     let manager = Manager::with_path("watchdog");
     let rounds = Mutex::new(0_u64);
     let (over, is_over) = mpsc::channel();
@@ -130,7 +130,7 @@ fn the_watchdog_is_fed_only_while_there_is_progress() {
                     let mut round = rounds.lock().expect("no panics");
                     *round += 1;
                     match *round {
-                        // Loop, gate and timer hang in turn; nothing but progress is heard.
+                        // Loop, gate and timer hang in turn; only progress is reported.
                         3 => None,
                         5 => Some(heartbeat(Instant::now() - Duration::from_secs(60), 5)),
                         7 => Some(heartbeat(Instant::now(), 6)),
@@ -147,7 +147,7 @@ fn the_watchdog_is_fed_only_while_there_is_progress() {
             manager.hears(),
             "READY=1\nSTATUS=2 streams, 1 receiving\nWATCHDOG=1"
         );
-        // Rounds 2, 4 and 6 are well; 3, 5 and 7 say nothing.
+        // In rounds 2, 4 and 6 all is well; in 3, 5 and 7 nothing is sent.
         for _ in 0..3 {
             assert_eq!(manager.hears(), "WATCHDOG=1");
         }

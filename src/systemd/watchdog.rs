@@ -1,26 +1,26 @@
-//! Whether the threads that everything depends on make progress.
+//! Checks that the threads that everything depends on make progress.
 //!
-//! Each was made to turn when it was asked last, so each must have turned since. A thread that is
-//! idle turns then too; one that hangs does not.
+//! At each check every thread is asked to take a turn, so it must have taken one by the next check,
+//! even if it is idle. A thread that hangs has not.
 
 use std::time::{Duration, Instant};
 
 use crate::daemon::status::Heartbeat;
 
-/// The gate tells its turns in whole milliseconds.
+/// The gate reports its turns in whole milliseconds.
 const GRAIN: Duration = Duration::from_millis(1);
 
-/// What was seen at the last look.
+/// What was seen at the last check.
 #[derive(Debug, Default)]
 pub struct ProgressCheck {
     last: Option<(Instant, u64)>,
 }
 
 impl ProgressCheck {
-    /// Judges an answer to a question that was asked at this moment; `None` for no answer.
+    /// Checks the answer to a request made at `asked`; `None` for no answer.
     ///
     /// # Errors
-    /// The name of what hangs.
+    /// The name of the thread that hangs.
     pub fn check(
         &mut self,
         asked: Instant,

@@ -1,4 +1,4 @@
-//! A message of V1 JSON, read.
+//! Decoder for messages in V1 JSON.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,22 +20,22 @@ use crate::protocol::scalar::Scalar;
 use crate::protocol::server_url::URL_BYTES_MAX;
 use crate::protocol::stamp::plausible;
 
-/// Longest JSON value of a keep-alive that is echoed. A stamp has 13 digits; more than this is no
-/// stamp, and echoing it would let a peer use us to amplify.
+/// Longest JSON value of a keep-alive that is echoed. A timestamp has 13 digits; a longer value is
+/// none, and echoing it would let a peer use us for amplification.
 pub const ECHO_BYTES_MAX: usize = 128;
 
-/// Most participants taken from one event; the rest stays in the raw record.
+/// Maximum participants read from one event; the others stay in the raw record.
 const PARTICIPANTS_MAX: usize = 1000;
-/// Most media URLs taken from one handshake answer.
+/// Maximum media URLs read from one handshake answer.
 const MEDIA_URLS_MAX: usize = 16;
 /// Longest `reason` and longest text of a participant that are kept, in bytes.
 const WORDS_BYTES_MAX: usize = 256;
 
-/// Everything that stands at the top of some message. One pass over the bytes fills it; what is
-/// rare stays raw and is read in a second pass when it is there.
+/// All top-level fields of any message. One pass over the bytes fills it; rare fields stay raw and
+/// are parsed in a second pass if they are present.
 ///
-/// It is filled in place, and so is [`Content`]: what serde derives for a struct moves every field
-/// three times on its way, which took longer than reading it.
+/// It is filled in place, and so is [`Content`]: the code that serde derives for a struct moves
+/// every field three times, which took longer than parsing it.
 #[derive(Default)]
 struct Frame<'a> {
     msg_type: Scalar<'a>,
@@ -55,7 +55,7 @@ struct Frame<'a> {
     event: Option<&'a RawValue>,
 }
 
-/// `content` of a data message. Old servers put the bare payload there.
+/// `content` of a data message. Old servers send the bare payload there.
 #[derive(Default)]
 enum Content<'a> {
     #[default]
@@ -177,11 +177,11 @@ impl<'de> Visitor<'de> for &mut Content<'de> {
     }
 }
 
-/// Reads one message.
+/// Decodes one message.
 ///
-/// `data` is the payload of one WebSocket message, text or binary; both carry JSON. `arrival_ms` is
-/// when it arrived, Unix milliseconds: stamps in it are judged by that, and replaced by it where
-/// they are absent or cannot be true.
+/// `data` is the payload of one WebSocket message, text or binary; both contain JSON. `arrival_ms`
+/// is its time of arrival, Unix milliseconds: timestamps in it are compared with that, and replaced
+/// by it if they are absent or implausible.
 pub fn decode(data: &str, arrival_ms: u64) -> Result<Message<'_>, DecodeError> {
     let mut frame = Frame::default();
     let mut json = serde_json::Deserializer::from_str(data);
@@ -258,17 +258,17 @@ fn raw_scalar(json: Option<&str>) -> Scalar<'_> {
         .unwrap_or_default()
 }
 
-/// A stamp that was kept as JSON, if it can be true.
+/// A timestamp kept as JSON, if it is plausible.
 pub(super) fn stamp(json: Option<&str>, arrival_ms: u64) -> Option<u64> {
-    judged(&raw_scalar(json), arrival_ms)
+    plausible_stamp(&raw_scalar(json), arrival_ms)
 }
 
-/// A stamp, if it can be true.
-fn judged(stamp: &Scalar<'_>, arrival_ms: u64) -> Option<u64> {
+/// A timestamp, if it is plausible.
+fn plausible_stamp(stamp: &Scalar<'_>, arrival_ms: u64) -> Option<u64> {
     plausible(stamp.unsigned()?, arrival_ms)
 }
 
-/// The id of a user or channel; a negative number is none.
+/// The id of a user or channel; a negative number means no id.
 fn id(value: Scalar<'_>) -> Option<Id<'_>> {
     match value {
         Scalar::Text(text) if text.trim().parse::<i64>().is_ok_and(i64::is_negative) => None,
@@ -277,15 +277,15 @@ fn id(value: Scalar<'_>) -> Option<Id<'_>> {
     }
 }
 
-/// `unstamped_ms` is the stamp of a packet without one: a picture arrived at some time; audio only
-/// follows what came before it, for the place of audio in a file is its time.
+/// `unstamped_ms` is the timestamp for a packet without one: a picture gets its time of arrival;
+/// audio is appended to what came before, because the position of audio in a file is its time.
 fn packet(frame: Frame<'_>, arrival_ms: u64, unstamped_ms: u64) -> Packet<'_> {
     let outer = stamp(frame.timestamp.map(RawValue::get), arrival_ms);
     let (user_id, user_name, timestamp, channel_id, data) = match frame.content {
         Content::Fields(content) => (
             content.user_id,
             content.user_name,
-            judged(&content.timestamp, arrival_ms),
+            plausible_stamp(&content.timestamp, arrival_ms),
             id(content.channel_id),
             content.data.text().unwrap_or_default(),
         ),
@@ -319,9 +319,9 @@ fn phrase(frame: Frame<'_>, arrival_ms: u64) -> Phrase<'_> {
         },
         Content::None => ContentFields::default(),
     };
-    let stamp = judged(&content.timestamp, arrival_ms).or(outer);
-    let start = judged(&content.start_time, arrival_ms);
-    let end = judged(&content.end_time, arrival_ms);
+    let stamp = plausible_stamp(&content.timestamp, arrival_ms).or(outer);
+    let start = plausible_stamp(&content.start_time, arrival_ms);
+    let end = plausible_stamp(&content.end_time, arrival_ms);
     let start_ms = start.or(stamp).or(end).unwrap_or(arrival_ms);
     let told = [start, end, stamp];
     let precision = if told.iter().flatten().any(|stamp| stamp % 1000 != 0) {
@@ -345,8 +345,8 @@ fn phrase(frame: Frame<'_>, arrival_ms: u64) -> Phrase<'_> {
     }
 }
 
-/// Message 18. `data` may be the chat message as a JSON document in a string; what that says of
-/// itself goes before what stands around it.
+/// Message 18. `data` may be the chat message as a JSON document in a string; the fields of that
+/// document take precedence over those around it.
 fn chat(data: &str, arrival_ms: u64) -> Result<Message<'_>, DecodeError> {
     #[derive(Deserialize)]
     struct ChatFrame<'a> {
@@ -363,7 +363,7 @@ fn chat(data: &str, arrival_ms: u64) -> Result<Message<'_>, DecodeError> {
     if let Some(document) = document {
         match serde_json::from_str::<ChatFields<'_>>(&document) {
             Ok(fields) if fields.is_chat() => {
-                let stamp = judged(&fields.timestamp, arrival_ms);
+                let stamp = plausible_stamp(&fields.timestamp, arrival_ms);
                 let inner = fields.read("", arrival_ms);
                 chat.timestamp_ms = stamp.unwrap_or(chat.timestamp_ms);
                 chat.operation = inner.operation.or(chat.operation);
@@ -371,14 +371,14 @@ fn chat(data: &str, arrival_ms: u64) -> Result<Message<'_>, DecodeError> {
                 chat.sender = inner.sender.or(chat.sender);
                 chat.text = inner.text.map(|text| Cow::Owned(text.into_owned()));
             }
-            // Somebody wrote JSON in a chat.
+            // The chat text itself is JSON.
             _ => chat.text = Some(document),
         }
     }
     Ok(Message::Chat(chat))
 }
 
-/// A chat message, around or in its `data`.
+/// The fields of a chat message, around or in its `data`.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct ChatFields<'a> {
@@ -397,7 +397,7 @@ struct ChatFields<'a> {
 }
 
 impl<'a> ChatFields<'a> {
-    /// Whether it can be nothing else than a chat message.
+    /// Whether it can only be a chat message.
     fn is_chat(&self) -> bool {
         self.chat_session.is_some()
             || self.message_id != Scalar::None
@@ -422,7 +422,7 @@ impl<'a> ChatFields<'a> {
             (person != Participant::default()).then_some(person)
         });
         Chat {
-            timestamp_ms: judged(&self.timestamp, arrival_ms).unwrap_or(arrival_ms),
+            timestamp_ms: plausible_stamp(&self.timestamp, arrival_ms).unwrap_or(arrival_ms),
             operation: self.operation_type.integer(),
             session,
             sender,
@@ -449,7 +449,7 @@ fn event_update(json: &str, arrival_ms: u64) -> Result<MeetingEvent<'_>, DecodeE
         participants: Option<&'a RawValue>,
         #[serde(borrow, default)]
         participant_info: Option<&'a RawValue>,
-        /// An older page and two samples spell it so.
+        /// An older page and two samples use this spelling.
         #[serde(borrow, default)]
         paticipant_info: Option<&'a RawValue>,
     }
@@ -459,8 +459,8 @@ fn event_update(json: &str, arrival_ms: u64) -> Result<MeetingEvent<'_>, DecodeE
     let people = people.or(fields.paticipant_info);
     Ok(MeetingEvent {
         event_type: fields.event_type.integer(),
-        timestamp_ms: judged(&fields.timestamp, arrival_ms)
-            .or_else(|| judged(&fields.event_ts, arrival_ms))
+        timestamp_ms: plausible_stamp(&fields.timestamp, arrival_ms)
+            .or_else(|| plausible_stamp(&fields.event_ts, arrival_ms))
             .unwrap_or(arrival_ms),
         user_id: id(fields.user_id),
         user_name: fields.user_name.text(),
@@ -471,7 +471,7 @@ fn event_update(json: &str, arrival_ms: u64) -> Result<MeetingEvent<'_>, DecodeE
     })
 }
 
-/// A person, in every spelling.
+/// A person, with all known spellings of the fields.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Person<'a> {
@@ -516,7 +516,7 @@ impl Person<'_> {
     }
 }
 
-/// A list of people, or one of them; what is neither, and who has no id, is left out.
+/// A list of people, or one person; entries of another form or without an id are skipped.
 fn participants(json: &str) -> Vec<Participant> {
     let list: Vec<&RawValue> = match serde_json::from_str(json) {
         Ok(list) => list,
@@ -529,8 +529,8 @@ fn participants(json: &str) -> Vec<Participant> {
     known.take(PARTICIPANTS_MAX).collect()
 }
 
-/// `media_server.server_urls`: a URL, or several, separated by commas or as an array. What V2 may add
-/// beside them is passed over; `srt_passphrase` is a secret and is not even looked at.
+/// `media_server.server_urls`: a URL, or several, separated by commas or as an array. Other fields
+/// that V2 may add are ignored; `srt_passphrase` is a secret and is not even parsed.
 fn media_urls(json: &str) -> Vec<(String, String)> {
     #[derive(Deserialize)]
     struct Server<'a> {

@@ -1,8 +1,8 @@
-//! The wire: V1 JSON in, [`Message`] out; our requests out as V1 JSON.
+//! Zoom's messages: V1 JSON is decoded to [`Message`], and our requests are encoded as V1 JSON.
 //!
-//! This folder is the only one that knows how a message is written: `decode` reads, `requests`
-//! writes, and what is said stands here. A second wire format (V2's protobuf, once its schema is
-//! published) would be a second reader that yields the same types.
+//! Only this folder knows the wire format: `decode` parses, `requests` writes, and this file has
+//! the types. A second wire format (V2's protobuf, once its schema is published) would be a second
+//! decoder that returns the same types.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -30,22 +30,22 @@ pub enum Message<'a> {
     SignalingHandshake(SignalingHandshake),
     /// 4: the answer to our media handshake.
     MediaHandshake(MediaHandshake<'a>),
-    /// 6: something happened in the meeting.
+    /// 6: a meeting event.
     Event(MeetingEvent<'a>),
     /// 8 and 20: the state of the stream.
     StreamState {
         /// The new state.
         state: StreamState,
-        /// Why, where told.
+        /// Why, if Zoom sent a reason.
         reason: StopReason,
-        /// When, in Unix milliseconds, where told.
+        /// When, Unix milliseconds, if Zoom sent it.
         timestamp_ms: Option<u64>,
     },
     /// 9 and 11: the state of a session within the stream.
     SessionState {
         /// The new state.
         state: SessionState,
-        /// Why, where told.
+        /// Why, if Zoom sent a reason.
         reason: StopReason,
     },
     /// 12: to be answered at once, on the same socket.
@@ -60,16 +60,16 @@ pub enum Message<'a> {
     StreamClose(RtmsStatus),
     /// 29: the answer to our video subscription.
     VideoSubscription {
-        /// Whose video.
+        /// The participant.
         user_id: u64,
         /// Whether it was granted.
         status: RtmsStatus,
     },
-    /// Reserved, undocumented or new: to be counted and skipped.
+    /// Reserved, undocumented or new: counted and ignored.
     Unknown(i64),
 }
 
-/// Which of the three packet streams.
+/// The three kinds of packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PacketKind {
@@ -84,38 +84,38 @@ pub enum PacketKind {
 /// Message 2.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct SignalingHandshake {
-    /// `None` when it is missing, which is a refusal.
+    /// `None` if it is missing, which counts as a refusal.
     pub status: Option<RtmsStatus>,
-    /// Zoom's words, bounded.
+    /// Zoom's message, bounded.
     pub reason: String,
-    /// The media URLs by Zoom's key (`audio`, `deskshare`, `all`, …), not yet trusted.
+    /// The media URLs by Zoom's key (`audio`, `deskshare`, `all`, …), not yet checked.
     pub urls: Vec<(String, String)>,
 }
 
 /// Message 4.
 #[derive(Debug)]
 pub struct MediaHandshake<'a> {
-    /// `None` when it is missing, which is a refusal.
+    /// `None` if it is missing, which counts as a refusal.
     pub status: Option<RtmsStatus>,
-    /// Zoom's words, bounded.
+    /// Zoom's message, bounded.
     pub reason: String,
-    /// The parameters in force, as the JSON that came.
+    /// The parameters in force, as Zoom's JSON.
     pub media_params: Option<&'a str>,
-    /// Whether the payload is encrypted beyond TLS, which we cannot read.
+    /// Whether the payload is encrypted in addition to TLS, so that we cannot read it.
     pub is_encrypted: bool,
 }
 
-/// Message 12: what is to be echoed.
+/// Message 12: the values to echo.
 #[derive(Debug)]
 pub struct KeepAlive<'a> {
-    /// The stamp, as the JSON that came.
+    /// The timestamp, as Zoom's JSON.
     pub timestamp: Option<&'a str>,
-    /// The sequence, as the JSON that came.
+    /// The sequence, as Zoom's JSON.
     pub sequence: Option<&'a str>,
 }
 
 impl KeepAlive<'_> {
-    /// The stamp in Unix milliseconds, which is Zoom's clock, if it can be true.
+    /// The timestamp in Unix milliseconds, which is Zoom's clock, if it is plausible.
     pub fn timestamp_ms(&self, arrival_ms: u64) -> Option<u64> {
         decode::stamp(self.timestamp, arrival_ms)
     }
@@ -125,33 +125,34 @@ impl KeepAlive<'_> {
 #[derive(Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Packet<'a> {
-    /// Whose; [`Id::NOBODY`] for the mix of all, and where only the channel says whose.
+    /// The sender; [`Id::NOBODY`] for the mix of all speakers, and where only the channel
+    /// identifies the sender.
     pub user_id: Id<'a>,
-    /// The name of that user; empty where Zoom does not say.
+    /// The name of that user; empty if Zoom sent none.
     pub user_name: Cow<'a, str>,
     /// The channel of a call (Phone, Contact Center).
     pub channel_id: Option<Id<'a>>,
-    /// When, in Unix milliseconds; 0 for audio of which Zoom does not say.
+    /// Timestamp, Unix milliseconds; 0 for audio without one.
     pub timestamp_ms: u64,
     /// The payload in base64.
     pub data: Cow<'a, str>,
 }
 
-/// Message 18. Its fields are young and vary, so it is kept whole, too.
+/// Message 18. Its fields are new and vary, so the whole JSON is kept too.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Chat<'a> {
-    /// When, in Unix milliseconds.
+    /// Timestamp, Unix milliseconds.
     pub timestamp_ms: u64,
-    /// `operation_type`, where told; see [`super::chat::operation_name`].
+    /// `operation_type`, if Zoom sent one; see [`super::chat::operation_name`].
     pub operation: Option<i64>,
-    /// The type of its `chat_session`, where told; see [`super::chat::session_name`].
+    /// The type of its `chat_session`, if Zoom sent one; see [`super::chat::session_name`].
     pub session: Option<i64>,
-    /// Who wrote, where told.
+    /// The sender, if known.
     pub sender: Option<Participant>,
-    /// What was written, where told: text, or a JSON document as text.
+    /// The text, if known: plain text, or a JSON document as text.
     pub text: Option<Cow<'a, str>>,
-    /// `content` as it came: JSON.
+    /// Zoom's JSON under `content`.
     pub raw: &'a str,
 }
 
@@ -161,19 +162,20 @@ pub struct Chat<'a> {
 pub struct MeetingEvent<'a> {
     /// `event_type`; `None` in a V2 message, whose `event_code` has another meaning.
     pub event_type: Option<i64>,
-    /// When, in Unix milliseconds.
+    /// Timestamp, Unix milliseconds.
     pub timestamp_ms: u64,
-    /// Who, where told.
+    /// The participant's user id, if Zoom sent one.
     pub user_id: Option<Id<'a>>,
-    /// Who, in words, where told.
+    /// The participant's name, if Zoom sent one.
     pub user_name: Option<Cow<'a, str>>,
-    /// Those whom the event is about: who joined or left, or who of a call did something.
+    /// The participants named in the event: who joined or left, or which party of a call did
+    /// something.
     pub participants: Vec<Participant>,
-    /// `event` as it came: JSON.
+    /// Zoom's JSON under `event`.
     pub raw: &'a str,
 }
 
-/// Why bytes are no message.
+/// Why bytes are not a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecodeError(String);
 

@@ -1,17 +1,17 @@
-//! What we say to Zoom, as V1 JSON.
+//! Our requests to Zoom, as V1 JSON.
 
 use std::fmt::{self, Write as _};
 
 use super::KeepAlive;
 
-/// The protocol version that we speak (RTMS V1).
+/// The protocol version of our requests (RTMS V1).
 pub const PROTOCOL_VERSION: u32 = 1;
 
-/// Room for a message. More than an allocator keeps back for each thread: these things are said once
-/// a stream, and memory that was used for them should serve the next stream.
+/// Initial capacity of a message. Larger than what an allocator caches per thread: these messages
+/// are sent once per stream, and their memory should be reused for the next stream.
 const MESSAGE_BYTES: usize = 2 << 10;
 
-/// Room for the answer to a keep-alive.
+/// Initial capacity of the answer to a keep-alive.
 const ANSWER_BYTES: usize = 96;
 
 fn message(text: fmt::Arguments<'_>) -> String {
@@ -21,7 +21,7 @@ fn message(text: fmt::Arguments<'_>) -> String {
     message
 }
 
-/// Shown as a JSON string, quotes included.
+/// Displays a text as a JSON string, with quotes.
 struct Quoted<'a>(&'a str);
 
 impl fmt::Display for Quoted<'_> {
@@ -30,7 +30,7 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// Shown with what stands before it, or not at all.
+/// Displays a value after its prefix, or nothing if there is no value.
 struct Member<T>(&'static str, Option<T>);
 
 impl<T: fmt::Display> fmt::Display for Member<T> {
@@ -98,7 +98,7 @@ pub fn client_ready(stream_id: &str) -> String {
     ))
 }
 
-/// Message 13: the same JSON values that came, each only if it came.
+/// Message 13: echoes the JSON values that were received; a missing one is left out.
 pub fn keep_alive_answer(request: &KeepAlive<'_>) -> String {
     let mut answer = String::with_capacity(ANSWER_BYTES);
     answer.push_str("{\"msg_type\":13");

@@ -1,10 +1,10 @@
-//! Lone surrogates in JSON escapes, replaced before a message is parsed.
+//! Replaces lone surrogates in JSON escapes before a message is parsed.
 
 use memchr::memchr;
 
-/// Replaces each lone half of a surrogate pair, which JSON forbids and real senders produce (an emoji
-/// cut in two), by U+FFFD, so that the phrase around it is kept. `None` where there is none, which is
-/// nearly always: then nothing is copied.
+/// Replaces each lone surrogate by U+FFFD, so that the phrase around it is kept: JSON forbids them,
+/// but real senders produce them (an emoji cut in two). `None` if there is none, which is nearly
+/// always: then nothing is copied.
 pub fn replace_lone_surrogates(data: &str) -> Option<String> {
     let bytes = data.as_bytes();
     let unit = |at: usize| -> Option<u16> {
@@ -26,7 +26,7 @@ pub fn replace_lone_surrogates(data: &str) -> Option<String> {
                 at += 6;
                 copied = at;
             }
-            // Any other escape: its second byte does not begin another one.
+            // Any other escape: skip its second byte, which does not start another one.
             _ => at += 2,
         }
     }

@@ -1,9 +1,9 @@
-//! Audio parameters and the combinations of them that Zoom takes.
+//! Audio parameters, and the combinations that Zoom accepts.
 
 use super::wire::{AudioCodec, AudioStreams, Channels, Content, SampleRate};
 use super::{GrantReader, ParamFault, one_of};
 
-/// How audio is asked for. The default is Zoom's.
+/// The requested audio parameters. The default is Zoom's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AudioParams {
     /// Raw or RTP.
@@ -14,13 +14,13 @@ pub struct AudioParams {
     pub sample_rate: SampleRate,
     /// Mono or stereo.
     pub channels: Channels,
-    /// Mixed, or each speaker alone.
+    /// Mixed, or a track per speaker.
     pub streams: AudioStreams,
-    /// Milliseconds of sound in a packet.
+    /// Milliseconds of audio per packet.
     pub send_rate_ms: u16,
 }
 
-/// What goes with a codec (RTMS media parameter reference, audio).
+/// Values allowed with a codec (RTMS media parameter reference, audio).
 struct Allowed {
     rates: &'static [SampleRate],
     stereo: bool,
@@ -35,7 +35,7 @@ impl Default for AudioParams {
 }
 
 impl AudioParams {
-    /// The plainest parameters that go with a codec.
+    /// The simplest parameters for a codec.
     pub const fn of(codec: AudioCodec) -> AudioParams {
         AudioParams {
             content: Content::Raw,
@@ -80,7 +80,7 @@ impl AudioParams {
         }
     }
 
-    /// Everything about this combination that Zoom would refuse.
+    /// Everything in this combination that Zoom would refuse.
     pub fn faults(&self) -> Vec<ParamFault> {
         let codec = self.codec.name();
         let allowed = AudioParams::allowed(self.codec);
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn the_matrix() {
+    fn the_matrix_of_codecs_and_parameters() {
         use AudioCodec::{G711, G722, L16, Opus};
         for codec in [L16, G711, G722, Opus] {
             check(|_| {}, codec, &[]);

@@ -1,22 +1,22 @@
-//! The kinds of media, and which of them are wanted.
+//! The kinds of media, and the selection of wanted ones.
 
 use std::fmt;
 
 use crate::domain::product::Product;
 
-/// A kind of media; also the choice of one socket for all of them.
+/// A kind of media, or `All` for one socket for all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum MediaKind {
-    /// What is said, as sound.
+    /// Speech as sound.
     Audio,
     /// Cameras.
     Video,
     /// The shared screen; `deskshare` on the wire.
     Share,
-    /// What is said, as text.
+    /// Speech as text.
     Transcript,
-    /// What is written.
+    /// Chat messages.
     Chat,
     /// Everything, on one socket.
     All,
@@ -56,7 +56,7 @@ impl MediaKind {
         }
     }
 
-    /// The single kind (or `all`) of that word.
+    /// The single kind (or `all`) with that name.
     pub fn from_name(name: &str) -> Option<MediaKind> {
         MediaKind::SINGLE
             .into_iter()
@@ -72,7 +72,7 @@ impl MediaKind {
         }
     }
 
-    /// The scope that the app needs for this kind, where its name is published: for meetings and
+    /// The scope that the app needs for this kind, if its name is published: for meetings and
     /// webinars.
     pub const fn scope(self, product: Product) -> Option<&'static str> {
         match (product, self) {
@@ -91,7 +91,7 @@ impl MediaKind {
     }
 }
 
-/// The media that are wanted: `RTMS_MEDIA`. Never empty.
+/// The wanted media: `RTMS_MEDIA`. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MediaSelection {
     kinds: Vec<MediaKind>,
@@ -114,7 +114,8 @@ impl fmt::Display for MediaSelection {
 }
 
 impl MediaSelection {
-    /// Takes these kinds, each once. `None` when there is none; [`MediaKind::All`] covers the rest.
+    /// A selection of these kinds, each once. `None` if there is none; [`MediaKind::All`] includes
+    /// the others.
     pub fn new(kinds: &[MediaKind]) -> Option<MediaSelection> {
         if kinds.contains(&MediaKind::All) {
             return Some(MediaSelection {
@@ -144,7 +145,7 @@ impl MediaSelection {
             .ok_or_else(|| "any of transcript,audio,video,share,chat, or all".to_owned())
     }
 
-    /// Whether everything comes on one socket.
+    /// Whether everything is received on one socket.
     pub fn is_all(&self) -> bool {
         self.kinds.contains(&MediaKind::All)
     }
@@ -154,7 +155,7 @@ impl MediaSelection {
         self.is_all() || self.kinds.contains(&kind)
     }
 
-    /// The kinds to open a socket for: `[All]`, or single kinds in order of their bit.
+    /// The kinds to open a socket for: `[All]`, or single kinds in the order of their bits.
     pub fn kinds(&self) -> &[MediaKind] {
         &self.kinds
     }
@@ -165,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_become_a_selection() {
+    fn a_selection_is_parsed() {
         let check = |text: &str, expected: &[MediaKind]| {
             let found = MediaSelection::from_text(text).expect("a selection");
             assert_eq!(found.kinds, expected, "{text}");
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn names_lead_back() {
+    fn names_are_parsed_back() {
         for kind in MediaKind::SINGLE.into_iter().chain([MediaKind::All]) {
             assert_eq!(MediaKind::from_name(kind.name()), Some(kind));
         }

@@ -1,8 +1,8 @@
-//! What is asked of Zoom: kinds of media, and the parameters of each (RTMS media parameters).
+//! The requested kinds of media and their parameters (RTMS media parameters).
 //!
-//! Readable words come in, are checked against what Zoom takes, and leave as the `media_params` of
-//! message 3. What message 4 grants is read back here. Which key of the configuration a word came
-//! from is for `config` to know.
+//! Readable words are parsed and checked against what Zoom accepts, and written as the
+//! `media_params` of message 3. What message 4 grants is parsed here too. The configuration keys
+//! are defined in `config`.
 
 pub(crate) mod audio;
 pub(crate) mod kind;
@@ -24,19 +24,20 @@ pub use wire::{
 
 use super::Language;
 
-/// Largest message of anything but pictures, in bytes. A second of stereo at 48 kHz is a sixteenth.
+/// Largest message of anything but pictures, in bytes. A second of stereo at 48 kHz needs a
+/// sixteenth of it.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 
 /// The parameters of every kind of media. The default is Zoom's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MediaParams {
-    /// Of audio.
+    /// Audio parameters.
     pub audio: AudioParams,
-    /// Of video.
+    /// Video parameters.
     pub video: VideoParams,
-    /// Of the shared screen.
+    /// Parameters of the shared screen.
     pub share: ShareParams,
-    /// Of transcripts.
+    /// Transcript parameters.
     pub transcript: TranscriptParams,
 }
 
@@ -44,18 +45,18 @@ pub struct MediaParams {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Granted {
-    /// Of which socket; `All` for every kind.
+    /// The kind of the socket; `All` for every kind.
     pub kind: MediaKind,
-    /// What was granted. A field that is absent or not understood is taken to be as asked.
+    /// The granted values. A field that is absent or unknown counts as granted as requested.
     pub params: MediaParams,
-    /// The fields that are not understood, to be logged.
+    /// The fields that were not understood, to be logged.
     pub unknown: Vec<&'static str>,
-    /// `media_params` as it came: JSON.
+    /// Zoom's JSON under `media_params`.
     pub json: String,
 }
 
 impl Granted {
-    /// Whether it says something about this kind of media.
+    /// Whether it applies to this kind of media.
     pub fn is_of(&self, kind: MediaKind) -> bool {
         self.kind == kind || self.kind == MediaKind::All
     }
@@ -64,11 +65,11 @@ impl Granted {
 /// A combination that Zoom would refuse.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParamFault {
-    /// Which parameter: `audio.sample_rate`.
+    /// The parameter: `audio.sample_rate`.
     pub field: &'static str,
     /// Its value.
     pub found: String,
-    /// What would be taken.
+    /// What would be accepted.
     pub expected: String,
 }
 
@@ -92,8 +93,8 @@ impl MediaParams {
         faults
     }
 
-    /// The largest message that can come on a socket of this kind, in bytes: a picture that does not
-    /// compress at all, in base64, and a mebibyte for what is around it.
+    /// The largest possible message on a socket of this kind, in bytes: an incompressible picture
+    /// in base64, and a mebibyte for the rest.
     pub fn message_bytes_max(&self, kind: MediaKind) -> usize {
         let (video, share) = (&self.video, &self.share);
         let video = picture_bytes_max(video.codec, video.resolution);
@@ -109,9 +110,9 @@ impl MediaParams {
 
     /// The `media_params` of message 3 for a socket of this kind, as JSON; `None` to leave it out.
     ///
-    /// Audio, video and share are always spelt out, as Zoom's own SDK does, so that what we get
-    /// does not hang on defaults. A transcript without a chosen language is asked for without
-    /// parameters, which is what that SDK sends.
+    /// Audio, video and share are always written in full, as Zoom's own SDK does, so that the
+    /// result does not depend on defaults. A transcript without a chosen language is requested
+    /// without parameters, as that SDK does.
     pub fn to_json(&self, kind: MediaKind) -> Option<String> {
         let of = |kind: MediaKind| -> Option<String> {
             let params = match kind {
@@ -131,7 +132,7 @@ impl MediaParams {
         (!members.is_empty()).then(|| format!("{{{}}}", members.join(",")))
     }
 
-    /// What message 4 grants on a socket of this kind.
+    /// Parses what message 4 grants on a socket of this kind.
     pub fn granted(&self, kind: MediaKind, json: &str) -> Granted {
         let (params, unknown) = self.changed_by(json);
         Granted {
@@ -142,8 +143,8 @@ impl MediaParams {
         }
     }
 
-    /// These parameters, changed by every field of a `media_params` that is understood, number or
-    /// string, and the names of those that are not.
+    /// These parameters with every field of a `media_params` applied that is understood, number or
+    /// string, and the names of the other fields.
     fn changed_by(&self, json: &str) -> (MediaParams, Vec<&'static str>) {
         let Ok(value) = serde_json::from_str::<Value>(json) else {
             return (*self, vec!["media_params"]);
@@ -178,8 +179,8 @@ impl MediaParams {
     }
 }
 
-/// Bytes of a picture that does not compress: PNG has three for each pixel, JPEG and H.264 share
-/// their colours among four pixels, which leaves one and a half.
+/// Bytes of an incompressible picture: PNG has three per pixel; JPEG and H.264 share colours among
+/// four pixels, which leaves one and a half.
 fn picture_bytes_max(codec: VideoCodec, resolution: Resolution) -> usize {
     let pixels = match resolution {
         Resolution::Sd => 854 * 480,
@@ -193,7 +194,7 @@ fn picture_bytes_max(codec: VideoCodec, resolution: Resolution) -> usize {
     }
 }
 
-/// Reads single fields out of a granted `media_params`.
+/// Reads single fields of a granted `media_params`.
 struct GrantReader<'a> {
     value: &'a Value,
     unknown: Vec<&'static str>,
@@ -233,7 +234,7 @@ pub(crate) fn each_word(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim)
 }
 
-/// `a, b or c`.
+/// Joins words as `a, b or c`.
 pub(crate) fn one_of<'a>(words: impl Iterator<Item = &'a str>) -> String {
     let words: Vec<&str> = words.collect();
     match words.split_last() {
@@ -247,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_asked() {
+    fn the_requested_parameters_as_json() {
         let mut params = MediaParams::default();
         let check = |params: &MediaParams, kind, expected: Option<&str>| {
             let found = params.to_json(kind);
@@ -325,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_and_echoed_is_granted() {
+    fn echoed_parameters_are_granted() {
         let asked = MediaParams {
             audio: AudioParams::of(AudioCodec::G711),
             video: VideoParams::complete(Some(VideoCodec::H264), None),
@@ -338,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_grants() {
+    fn malformed_grants_count_as_requested() {
         let check = |json: &str, change: fn(&mut MediaParams), unknown: &[&str]| {
             let mut expected = MediaParams::default();
             change(&mut expected);
@@ -371,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_language_by_word() {
+    fn a_language_is_parsed_from_a_word() {
         let read = |text| TranscriptParams::from_text(text).map(|found| found.to_json());
         assert_eq!(read("auto"), Ok(None));
         assert!(read("auto,pin").is_err());

@@ -1,31 +1,31 @@
-//! Parameters of video and share, and the combinations of them that Zoom takes.
+//! Parameters of video and share, and the combinations that Zoom accepts.
 
 use super::wire::{Resolution, VideoCodec, VideoStreams};
 use super::{GrantReader, ParamFault};
 
 /// RAW_VIDEO, the `content_type` of pictures. Zoom's table has RTP for audio only.
 const RAW_VIDEO: i64 = 3;
-/// Granted all the same, it is told in the log.
+/// If granted all the same, this is logged.
 const RTP: i64 = 1;
 
-/// Most frames a second, of video and of share.
+/// Maximum frames per second, of video and of share.
 pub const FPS_MAX: u8 = 30;
 
-/// Most frames a second as single pictures of cameras; H.264 only above.
+/// Maximum frames per second as single pictures of cameras; more only with H.264.
 const VIDEO_STILL_FPS_MAX: u8 = 5;
 
-/// Most frames a second as single pictures of a shared screen; H.264 only above. Zoom's enum text
-/// says 5, its table says 1; 1 is right under both.
+/// Maximum frames per second as single pictures of a shared screen; more only with H.264. Zoom's
+/// enum text says 5, its table says 1; 1 is valid under both.
 const SHARE_STILL_FPS_MAX: u8 = 1;
 
-/// How video is asked for. The default is Zoom's.
+/// The requested video parameters. The default is Zoom's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VideoParams {
     /// The codec.
     pub codec: VideoCodec,
     /// The largest picture.
     pub resolution: Resolution,
-    /// Frames a second.
+    /// Frames per second.
     pub fps: u8,
     /// The active speaker's camera, or one participant's.
     pub streams: VideoStreams,
@@ -43,7 +43,7 @@ impl Default for VideoParams {
 }
 
 impl VideoParams {
-    /// Fills in what was not chosen: a codec for the frame rate, a frame rate for the codec.
+    /// Chooses what was not set: a codec for the frame rate, a frame rate for the codec.
     pub fn complete(codec: Option<VideoCodec>, fps: Option<u8>) -> VideoParams {
         let (codec, fps) = complete(codec, fps, VIDEO_STILL_FPS_MAX, 25);
         VideoParams {
@@ -53,7 +53,7 @@ impl VideoParams {
         }
     }
 
-    /// Everything about this combination that Zoom would refuse.
+    /// Everything in this combination that Zoom would refuse.
     pub fn faults(&self) -> Vec<ParamFault> {
         fps_fault("video.fps", self.codec, self.fps, VIDEO_STILL_FPS_MAX)
             .into_iter()
@@ -84,14 +84,14 @@ impl VideoParams {
     }
 }
 
-/// How the shared screen is asked for. The default is Zoom's.
+/// The requested parameters of the shared screen. The default is Zoom's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShareParams {
     /// The codec.
     pub codec: VideoCodec,
     /// The largest picture.
     pub resolution: Resolution,
-    /// Frames a second.
+    /// Frames per second.
     pub fps: u8,
 }
 
@@ -106,9 +106,10 @@ impl Default for ShareParams {
 }
 
 impl ShareParams {
-    /// Fills in what was not chosen: a codec for the frame rate, a frame rate for the codec.
+    /// Chooses what was not set: a codec for the frame rate, a frame rate for the codec.
     pub fn complete(codec: Option<VideoCodec>, fps: Option<u8>) -> ShareParams {
-        // 10 is H.264 by every reading of Zoom's texts, and enough for slides and scrolling.
+        // 10 means H.264 under every reading of Zoom's texts, and is enough for slides and
+        // scrolling.
         let (codec, fps) = complete(codec, fps, SHARE_STILL_FPS_MAX, 10);
         ShareParams {
             codec,
@@ -117,7 +118,7 @@ impl ShareParams {
         }
     }
 
-    /// Everything about this combination that Zoom would refuse.
+    /// Everything in this combination that Zoom would refuse.
     pub fn faults(&self) -> Vec<ParamFault> {
         fps_fault("share.fps", self.codec, self.fps, SHARE_STILL_FPS_MAX)
             .into_iter()
@@ -195,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_not_chosen_fits_what_was() {
+    fn unset_parameters_are_chosen_to_fit_the_set_ones() {
         use VideoCodec::{H264, Jpg, Png};
         for (codec, fps, video, share) in [
             (None, None, (Jpg, 5), (Jpg, 1)),
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_matrix() {
+    fn the_matrix_of_codecs_and_frame_rates() {
         use VideoCodec::{H264, Jpg, Png};
         let check = |codec, fps, video: Option<&str>, share: Option<&str>| {
             let found = VideoParams::complete(Some(codec), Some(fps)).faults();

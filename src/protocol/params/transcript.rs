@@ -1,14 +1,15 @@
-//! Transcript parameters: the language to begin with, and whether to stay with it.
+//! Transcript parameters: the initial language, and whether Zoom keeps it.
 
 use super::wire::Content;
 use crate::protocol::Language;
 
-/// How transcripts are asked for. The default, Zoom's, sends nothing and lets Zoom detect.
+/// The requested transcript parameters. The default, Zoom's, sends nothing and lets Zoom detect the
+/// language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TranscriptParams {
-    /// `src_language`: what Zoom takes the first 30 seconds for.
+    /// `src_language`: the language that Zoom assumes for the first 30 seconds.
     pub language: Option<Language>,
-    /// Stay with that language (`enable_lid` false) instead of detecting from then on.
+    /// Keep that language (`enable_lid` false) instead of detecting it afterwards.
     pub is_pinned: bool,
 }
 
@@ -37,13 +38,13 @@ impl TranscriptParams {
                 let tags: Vec<&str> = Language::tags().collect();
                 let tags = tags.join(" ");
                 Err(format!(
-                    "auto, or a language as tag or English name, with \",pin\" to stay with it; one of {tags}"
+                    "auto, or a language as tag or English name, with \",pin\" to keep it; one of {tags}"
                 ))
             }
         }
     }
 
-    /// The value for `media_params`, or nothing when it would say nothing.
+    /// The value for `media_params`; `None` for the default.
     pub(super) fn to_json(self) -> Option<String> {
         self.language.map(|language| {
             format!(

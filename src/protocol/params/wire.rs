@@ -1,6 +1,6 @@
-//! The values of media parameters: each a readable word, and a number on the wire.
+//! The values of media parameters: each has a readable word, and a number on the wire.
 //!
-//! Numbers are those of Zoom's RTMS media parameter reference.
+//! The numbers are those of Zoom's RTMS media parameter reference.
 
 /// An enum whose variants have a number on the wire and a word in the configuration.
 macro_rules! wire_enum {
@@ -15,7 +15,7 @@ macro_rules! wire_enum {
         pub enum $name { $( $(#[$variant_meta])* $variant, )+ }
 
         impl $name {
-            /// All of them.
+            /// All values.
             pub const ALL: &'static [$name] = &[ $( $name::$variant, )+ ];
 
             /// The number on the wire.
@@ -28,7 +28,7 @@ macro_rules! wire_enum {
                 match self { $( $name::$variant => $word, )+ }
             }
 
-            /// The value of a number on the wire.
+            /// The value with a number on the wire.
             pub fn from_number(number: i64) -> Option<$name> {
                 match number { $( $number => Some($name::$variant), )+ _ => None }
             }
@@ -44,7 +44,7 @@ macro_rules! wire_enum {
                 }
             }
 
-            /// The words, for an error: `l16, g711 or opus`.
+            /// The accepted words, for an error: `l16, g711 or opus`.
             pub fn expected() -> String {
                 super::one_of($name::ALL.iter().map(|value| value.name()))
             }
@@ -53,7 +53,7 @@ macro_rules! wire_enum {
 }
 
 wire_enum! {
-    /// How audio is coded.
+    /// Audio codecs.
     AudioCodec {
         /// Linear PCM, 16 bits, little-endian.
         L16 = 1, "l16", "pcm", "s16le";
@@ -67,7 +67,7 @@ wire_enum! {
 }
 
 wire_enum! {
-    /// Samples a second.
+    /// Samples per second.
     SampleRate {
         /// 8 kHz.
         Hz8000 = 0, "8000", "8k";
@@ -81,7 +81,7 @@ wire_enum! {
 }
 
 impl SampleRate {
-    /// Samples a second.
+    /// Samples per second.
     pub const fn hz(self) -> u32 {
         match self {
             SampleRate::Hz8000 => 8_000,
@@ -93,7 +93,7 @@ impl SampleRate {
 }
 
 wire_enum! {
-    /// How many channels audio has.
+    /// Number of audio channels.
     Channels {
         /// One.
         Mono = 1, "mono", "1";
@@ -113,9 +113,9 @@ impl Channels {
 }
 
 wire_enum! {
-    /// Whose audio a packet holds (`data_opt`).
+    /// Whose audio a packet contains (`data_opt`).
     AudioStreams {
-        /// Everybody's, mixed; `user_id` is 0.
+        /// All speakers mixed; `user_id` is 0.
         Mixed = 1, "mixed";
         /// One speaker's.
         PerSpeaker = 2, "per-speaker", "speakers", "multi";
@@ -123,7 +123,7 @@ wire_enum! {
 }
 
 wire_enum! {
-    /// How pictures are coded, of cameras and of a shared screen.
+    /// Picture codecs, for cameras and the shared screen.
     VideoCodec {
         /// Single pictures, JPEG.
         Jpg = 5, "jpg", "jpeg";
@@ -153,12 +153,12 @@ wire_enum! {
     VideoStreams {
         /// The active speaker's.
         Active = 3, "active";
-        /// One participant's, to be asked for with message 28.
+        /// One participant's, to be subscribed to with message 28.
         Individual = 4, "individual";
     }
 }
 
-/// How sound is packed (`content_type`).
+/// How audio is packed (`content_type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Content {
@@ -180,7 +180,7 @@ impl Content {
         }
     }
 
-    /// The value of a number on the wire.
+    /// The value with a number on the wire.
     pub fn from_number(number: i64) -> Option<Content> {
         match number {
             1 => Some(Content::Rtp),

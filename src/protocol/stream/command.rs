@@ -1,4 +1,4 @@
-//! What the daemon tells a stream, and what follows from it.
+//! Commands of the daemon to a stream, and their effects.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::protocol::link::State;
 use crate::protocol::message;
 use crate::protocol::server_url::ServerUrl;
 
-/// What the daemon tells a stream.
+/// A command of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Command {
@@ -18,41 +18,41 @@ pub enum Command {
     Interrupted {
         /// When, by Zoom's clock, Unix milliseconds.
         event_ts_ms: u64,
-        /// New servers, in the rare event that names any.
+        /// New servers, in the rare event that has any.
         urls: Vec<ServerUrl>,
     },
-    /// A newer `rtms_started`: go to these servers at once.
+    /// A newer `rtms_started`: connect to these servers at once.
     FailOver(Vec<ServerUrl>),
     /// `rtms_stopped`.
     Stopped(StopReason),
     /// End the stream at Zoom (message 21).
     Close,
-    /// Leave without a word, so that another process can take the stream over.
+    /// Leave without a message to Zoom, so that another process can take the stream over.
     Leave,
-    /// The machine slept; connections are dead without knowing it.
+    /// The system resumed from suspend; connections may be dead without an error.
     SystemResumed,
-    /// The app has another secret; handshakes from now on are signed with it.
+    /// The app has a new secret; it signs the handshakes from now on.
     ClientSecret(Secret),
 }
 
 impl Stream {
-    /// What the daemon wants.
+    /// Handles a command.
     pub fn handle_command(&mut self, now: Instant, command: Command) {
         if self.phase == Phase::Ended {
             return;
         }
         match command {
             Command::Interrupted { event_ts_ms, urls } => {
-                // Zoom has spoken on this very connection after the event, or accepted it after the
-                // event: it tells of an older one.
+                // Zoom sent a message on the current connection after the event, or accepted it
+                // after the event: the event is about an earlier connection.
                 let accepted_ms = match (self.zoom_clock, self.signaling.up_since) {
                     (Some(clock), Some(since)) => clock.at(since),
                     _ => 0,
                 };
                 let is_stale =
                     event_ts_ms != 0 && event_ts_ms <= self.zoom_clock_ms.max(accepted_ms);
-                // The webhook of a loss that we noticed ourselves comes after we are back. To obey
-                // it would be a loss again, with a webhook of its own, and so on.
+                // The webhook for a loss that we detected ourselves arrives after the reconnect.
+                // Reacting to it would cause another loss, with a webhook of its own, and so on.
                 let is_repeat = urls.is_empty()
                     && self
                         .signaling
@@ -74,7 +74,8 @@ impl Stream {
                 self.restart_signaling(now, Loss::Reported);
             }
             Command::FailOver(urls) => {
-                // A newer start while what is left of a stopped stream is read: a new life begins.
+                // A newer start while the rest of a stopped stream is read: the stream starts
+                // again.
                 let is_alive = matches!(self.phase, Phase::Running | Phase::Draining { .. });
                 if !is_alive || urls.is_empty() {
                     self.counters.ignored += 1;
@@ -83,7 +84,7 @@ impl Stream {
                 self.phase = Phase::Running;
                 self.signaling.set_urls(urls);
                 self.signaling.attempts.reset();
-                // Zoom waits for us at the new server as at the beginning.
+                // Zoom waits for us at the new server as at the start.
                 self.signaling.window = None;
                 self.terminating = None;
                 self.close_media();

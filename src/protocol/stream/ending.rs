@@ -13,7 +13,7 @@ impl Stream {
         match state {
             StreamState::Terminated => self.stopped(now, reason),
             StreamState::Terminating => self.terminating = Some(reason),
-            // It lives on after all: the next loss is an accident again.
+            // The stream continues after all: the next loss is an ordinary one again.
             StreamState::Active | StreamState::Resumed => self.terminating = None,
             StreamState::Interrupted if reason == StopReason::DATA_CONNECTION_INTERRUPTED => {
                 self.media_reported_lost(now);
@@ -38,7 +38,7 @@ impl Stream {
                 };
                 self.close_windows();
             }
-            // Of two messages about one end, the one that gives a reason counts.
+            // Of two messages about one end, the one with a reason counts.
             Phase::Draining { reason: told, .. } => {
                 if *told == EndReason::Stopped(StopReason::UNDEFINED) {
                     *told = end;
@@ -62,7 +62,7 @@ impl Stream {
         self.outputs.push_back(Output::End(reason));
     }
 
-    /// Nothing is retried any more.
+    /// Stops all retries.
     pub(super) fn close_windows(&mut self) {
         self.signaling.window = None;
         self.ready_at = None;

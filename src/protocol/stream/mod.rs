@@ -1,9 +1,8 @@
-//! One stream: everything that couples its links.
+//! The state machine of one stream, over all its links.
 //!
-//! What comes in and what goes out stands here; what follows from it in `opening`, `recovery`,
-//! `ending` and `command`.
-//! See the diagram in [`super`]. Each `handle_*` method takes one thing that happened; after it,
-//! [`Stream::poll_output`] is called until it says [`Output::Wait`] or [`Output::End`].
+//! This file has the inputs and outputs; `opening`, `recovery`, `ending` and `command` have what
+//! follows from them. See the diagram in [`super`]. Each `handle_*` method takes one input; after
+//! it, [`Stream::poll_output`] is called until it returns [`Output::Wait`] or [`Output::End`].
 
 pub(crate) mod command;
 pub(crate) mod ending;
@@ -35,44 +34,44 @@ use crate::domain::id::Id;
 use crate::domain::product::Product;
 use crate::domain::secret::Secret;
 
-/// How long Zoom keeps a stream open whose signaling link is lost, and how long after
+/// How long Zoom keeps a stream open after its signaling link was lost, and how long after
 /// `rtms_started` it waits for us (RTMS failover guide).
 pub const SIGNALING_WINDOW: Duration = Duration::from_secs(60);
 
-/// How long Zoom keeps a stream open whose media link is lost (RTMS failover guide).
+/// How long Zoom keeps a stream open after its media link was lost (RTMS failover guide).
 pub const MEDIA_WINDOW: Duration = Duration::from_secs(65);
 
-/// A stop can overtake data that is still in the media socket; we read on until Zoom closes it, or
-/// until nothing has come for so long.
+/// A stop can arrive before data that is still in the media socket; we read on until Zoom closes
+/// the socket, or until nothing has arrived for this long.
 pub const DRAIN_QUIET: Duration = Duration::from_secs(1);
 
-/// However much still comes after a stop, we read on for so long at most.
+/// After a stop we read on for at most this long.
 pub const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// How long we wait for the answer to our close request.
 pub const CLOSE_ANSWER_MAX: Duration = Duration::from_secs(1);
 
-/// How long the first accepted media links wait for the others before CLIENT_READY_ACK is sent. Zoom
-/// wants one after every media handshake; a link that does not answer must not hold up the others.
+/// How long the first accepted media links wait for the others before CLIENT_READY_ACK is sent.
+/// Zoom expects one after every media handshake; a link that does not answer must not delay the
+/// others.
 pub(super) const READY_WAIT: Duration = Duration::from_secs(3);
 
-/// A medium that was given up is tried this often, while the others go on.
+/// How often a given-up kind of media is retried, while the others continue.
 pub const GIVEN_UP_RETRY: Duration = Duration::from_secs(60);
 
-/// Audio packets without a speaker after which a stream of one track a speaker is told to have none:
-/// ten seconds of them.
+/// After this many audio packets without a speaker, `SpeakersUnknown` is reported for a stream with
+/// a track per speaker: ten seconds of packets.
 const UNNAMED_PACKETS_MAX: u32 = 500;
 
-/// Zoom reports one loss of media in two ways, and one of signaling by a webhook; each may come
-/// late. A report this soon after
-/// the link came up speaks of the loss before.
+/// Zoom reports a loss of media in two ways, and one of signaling by a webhook; each report may be
+/// late. A report this soon after the link was accepted is about the earlier loss.
 const REPORT_REPEAT: Duration = Duration::from_secs(5);
 
-/// What a stream is made from.
+/// What a stream needs.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct StreamConfig {
-    /// Which product.
+    /// The product.
     pub product: Product,
     /// Meeting UUID, session id, engagement id or call id.
     pub id: String,
@@ -82,31 +81,30 @@ pub struct StreamConfig {
     pub client_id: String,
     /// The app's client secret, or the Video SDK secret.
     pub client_secret: Secret,
-    /// The servers that have the signaling link, in the order in which they are tried.
+    /// The servers for the signaling link, in the order in which they are tried.
     pub urls: Vec<ServerUrl>,
-    /// Hosts that media URLs may name.
+    /// Hosts that media URLs may have.
     pub allowed_hosts: AllowedHosts,
-    /// What we want.
+    /// The wanted media.
     pub media: MediaSelection,
-    /// With which parameters.
+    /// Their parameters.
     pub params: MediaParams,
-    /// Whose camera, where video is one participant's: a user id or a name; `None` for the active
-    /// speaker.
+    /// Whose camera, with individual video: a user id or a name; `None` for the active speaker's.
     pub video_participant: Option<String>,
     /// Event types to subscribe to.
     pub events: Vec<i64>,
     /// `buffer_data` of message 1; absent for Zoom's default.
     pub buffer_data: Option<bool>,
-    /// How long after now Zoom gives up waiting for our first connection.
+    /// How long from now Zoom waits for our first connection.
     pub window: Duration,
-    /// What our clock says now, Unix milliseconds. Zoom's stamps are judged by it, and requests
-    /// that carry a stamp are stamped by it until Zoom has told a stamp of its own.
+    /// Our wall clock, Unix milliseconds. Zoom's timestamps are checked against it, and our
+    /// requests use it until Zoom has sent a timestamp of its own.
     pub unix_ms: u64,
 }
 
 impl StreamConfig {
-    /// A stream with every default: its transcript, no events, Zoom's hosts, and a minute until Zoom
-    /// gives up waiting for the first connection.
+    /// A stream with every default: its transcript, no events, Zoom's hosts, and a minute until
+    /// Zoom gives up waiting for the first connection.
     pub fn new(
         product: Product,
         id: impl Into<String>,
@@ -134,35 +132,35 @@ impl StreamConfig {
     }
 }
 
-/// What the stream asks of its driver.
+/// What the stream asks its driver to do.
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Output {
-    /// Begin to connect; the outcome comes back by `handle_opened` or `handle_closed`. A link of
-    /// that id that still exists is gone.
+    /// Start to connect; report the outcome by `handle_opened` or `handle_closed`. An earlier link
+    /// with that id no longer exists.
     Connect {
-        /// Which link.
+        /// The link.
         link: LinkId,
-        /// Where it is.
+        /// The server.
         url: ServerUrl,
-        /// The largest message to take, in bytes. A larger one is skipped and told to
+        /// The size limit for messages, in bytes. Larger ones are to be skipped and reported by
         /// `handle_oversize`.
         message_bytes_max: usize,
     },
     /// Send a text message.
     Send(LinkId, String),
-    /// Hand over what has arrived on that link, then close it with code 1000 and forget it. No
-    /// `handle_closed` follows.
+    /// Pass on what has arrived on that link, then close it with code 1000. No `handle_closed`
+    /// follows.
     Close(LinkId),
-    /// Tell those who watch.
+    /// Pass the notice on.
     Notice(Notice),
-    /// Nothing more to do before this moment: call `handle_timeout` then.
+    /// Nothing to do before this time: call `handle_timeout` then.
     Wait(Instant),
-    /// It is over; every link has been closed.
+    /// The stream has ended; every link has been closed.
     End(EndReason),
 }
 
-/// What a stream counts, for those who watch.
+/// Counters of a stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
@@ -170,25 +168,25 @@ pub struct Counters {
     pub keep_alives: u64,
     /// Messages of a type that is reserved, undocumented or new.
     pub unknown: u64,
-    /// Messages that could not be read.
+    /// Messages that could not be parsed.
     pub malformed: u64,
     /// Transcripts without words, which are not passed on.
     pub blank: u64,
-    /// Messages that were out of place and ignored.
+    /// Messages that were unexpected and ignored.
     pub ignored: u64,
-    /// Times a link was lost.
+    /// Lost links.
     pub losses: u64,
-    /// Messages that were larger than the limit of their link, and skipped.
+    /// Messages above the size limit of their link, which were skipped.
     pub oversize: u64,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Phase {
     Running,
-    /// Zoom ended it; we read what is left until then.
+    /// Zoom stopped it; the rest is read until then.
     Draining {
         until: Instant,
-        /// Data puts `until` off, up to here.
+        /// Data extends `until`, up to here.
         limit: Instant,
         reason: EndReason,
     },
@@ -203,18 +201,18 @@ enum Phase {
 struct Media {
     kind: MediaKind,
     link: Link,
-    /// Whether CLIENT_READY_ACK was sent since it last came up.
+    /// Whether CLIENT_READY_ACK was sent since it was last accepted.
     announced: bool,
     encrypted: bool,
-    /// It was accepted because data came, without message 4.
+    /// It was accepted because data arrived, without message 4.
     is_unanswered: bool,
-    /// It did not come up in the time that Zoom gives; it is tried now and then.
+    /// It was not connected within Zoom's window; it is retried now and then.
     is_given_up: bool,
-    /// It has no server of its own and shares those of `all`.
+    /// It has no server of its own and uses those of `all`.
     shares_all: bool,
 }
 
-/// Zoom's clock, from a stamp that it sent.
+/// Zoom's clock, from a timestamp that it sent.
 #[derive(Debug, Clone, Copy)]
 struct ZoomClock {
     stamp_ms: u64,
@@ -222,7 +220,7 @@ struct ZoomClock {
 }
 
 impl ZoomClock {
-    /// What it showed or will show at a moment.
+    /// The clock's value at a given time.
     fn at(self, moment: Instant) -> u64 {
         let after = moment.saturating_duration_since(self.at).as_millis() as u64;
         let before = self.at.saturating_duration_since(moment).as_millis() as u64;
@@ -239,37 +237,38 @@ pub struct Stream {
     media: Vec<Media>,
     policy: &'static Policy,
     phase: Phase,
-    /// Consent was withdrawn: nothing more may be taken in.
+    /// Consent was withdrawn: no more data may be passed on.
     is_revoked: bool,
-    /// Set by stream state 3: the next loss is the end and no accident.
+    /// Set by stream state 3: the next loss is the end and will not be retried.
     terminating: Option<StopReason>,
-    /// The newest stamp that Zoom sent on the present signaling connection.
+    /// The newest timestamp that Zoom sent on the current signaling connection.
     zoom_clock_ms: u64,
-    /// What the newest stamps say about Zoom's clock; ours before the first. `None` after a suspend,
-    /// of which [`Instant`] knows nothing.
+    /// Zoom's clock by its newest timestamps; ours before the first. `None` after a suspend, which
+    /// [`Instant`] does not count.
     zoom_clock: Option<ZoomClock>,
     /// Whether `zoom_clock` comes from Zoom.
     has_zoom_clock: bool,
-    /// When CLIENT_READY_ACK is sent though a media link is still being made.
+    /// When to send CLIENT_READY_ACK although a media link is still being connected.
     ready_at: Option<Instant>,
-    /// Kinds of media that had been accepted, by their bits.
+    /// Bits of the media kinds that have been accepted.
     accepted_kinds: u32,
-    /// Several kinds have to share one socket on `all`; what is not wanted is dropped.
+    /// Several kinds have to share one socket on `all`; unwanted data is dropped.
     is_one_socket: bool,
-    /// Audio packets without a speaker so far; `None` once a speaker was known or the notice was given.
+    /// Audio packets without a speaker so far; `None` once a speaker was seen or the notice was
+    /// given.
     unnamed_packets: Option<u32>,
     has_told_unanswered: bool,
     /// The parties of a call.
     names: Names,
-    /// When `config.unix_ms` was true.
+    /// When `config.unix_ms` was current.
     made: Instant,
-    /// Where video is one participant's.
+    /// With individual video only.
     camera: Option<Camera>,
     outputs: VecDeque<Output>,
     counters: Counters,
 }
 
-/// Proves that we know the secret, in both handshakes.
+/// The signature in both handshakes.
 fn signature(config: &StreamConfig) -> String {
     handshake_signature(
         &config.client_id,
@@ -280,7 +279,7 @@ fn signature(config: &StreamConfig) -> String {
 }
 
 impl Stream {
-    /// A stream that begins to connect.
+    /// A new stream, which starts to connect.
     pub fn new(now: Instant, config: StreamConfig) -> Stream {
         Stream::with_policy(now, config, &reconnect::POLICY)
     }
@@ -336,34 +335,34 @@ impl Stream {
         stream
     }
 
-    /// What was counted so far.
+    /// The counters.
     pub fn counters(&self) -> Counters {
         self.counters
     }
 
-    /// Whether data can flow: both handshakes were accepted and Zoom knows that we are ready.
+    /// Whether data can arrive: both handshakes were accepted and CLIENT_READY_ACK was sent.
     pub fn is_ready(&self) -> bool {
         self.phase == Phase::Running
             && self.signaling.state == State::Up
             && self.media.iter().any(|media| media.announced)
     }
 
-    /// Whether there is something to do but to wait: less work than to ask what.
+    /// Whether there is an output other than `Wait`; cheaper than `poll_output`.
     pub fn has_output(&self) -> bool {
         !self.outputs.is_empty()
     }
 
-    /// The next thing to do.
+    /// The next output.
     pub fn poll_output(&mut self) -> Output {
         if let Some(output) = self.outputs.pop_front() {
             return output;
         }
-        // A running stream always has a link under a deadline.
+        // A running stream always has a link with a deadline.
         let next = self.deadline();
         Output::Wait(next.unwrap_or(self.signaling.heard + SIGNALING_WINDOW))
     }
 
-    /// When something is due.
+    /// The next deadline.
     fn deadline(&self) -> Option<Instant> {
         let media = self.media.iter().filter_map(|media| media.link.deadline());
         let links = media.chain(self.signaling.deadline());
@@ -374,7 +373,7 @@ impl Stream {
         links.chain(phase).chain(self.ready_at).min()
     }
 
-    /// A connection asked for by [`Output::Connect`] stands.
+    /// A connection requested by [`Output::Connect`] is open.
     pub fn handle_opened(&mut self, now: Instant, id: LinkId) {
         let text = match id {
             LinkId::Signaling => message::signaling_handshake(
@@ -405,7 +404,7 @@ impl Stream {
         }
     }
 
-    /// A link is gone, or could not be made.
+    /// A link was closed, or could not be connected.
     pub fn handle_closed(&mut self, now: Instant, id: LinkId, loss: Loss) {
         let Some(link) = self.link_mut(id) else {
             return;
@@ -420,7 +419,7 @@ impl Stream {
         }
     }
 
-    /// The deadline of [`Output::Wait`] has come, or may have.
+    /// The deadline of [`Output::Wait`] has passed, or may have.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.deadline().is_none_or(|deadline| deadline > now) {
             return;
@@ -461,9 +460,9 @@ impl Stream {
         }
     }
 
-    /// One message, text or binary, that came on a link.
+    /// One message, text or binary, received on a link.
     ///
-    /// What it carried for others is returned, borrowed from it; what it asks of us is polled.
+    /// Returns its data, borrowed from it; what it causes is returned by `poll_output`.
     ///
     /// # Errors
     /// It is no message of RTMS. The stream is as before; the error is for the log.
@@ -489,7 +488,7 @@ impl Stream {
         Ok(self.on_message(now, id, message))
     }
 
-    /// A message on a link was larger than its limit, and was skipped.
+    /// A message on a link was above its size limit, and was skipped.
     pub fn handle_oversize(&mut self, now: Instant, id: LinkId, bytes: u64) {
         let Some(link) = self.link_mut(id) else {
             return;
@@ -504,7 +503,7 @@ impl Stream {
         });
     }
 
-    /// The largest message that a link takes.
+    /// The size limit of a link.
     fn message_bytes_max(&self, id: LinkId) -> usize {
         match id {
             LinkId::Signaling => MESSAGE_BYTES_MAX,
@@ -572,7 +571,7 @@ impl Stream {
             }
             Message::SessionState { state, reason } => {
                 self.notice(Notice::Session { state, reason });
-                // However it is told, withdrawn consent is obeyed.
+                // Withdrawn consent counts in whatever message it is reported.
                 if reason == StopReason::STREAM_REVOKED {
                     self.stopped(now, reason);
                 }
@@ -600,8 +599,8 @@ impl Stream {
             if self.media.iter().any(|media| media.kind == kind && media.encrypted));
         let unwanted = self.is_one_socket
             && event_kind(&event).is_some_and(|kind| !self.config.media.is_wanted(kind));
-        // After the end a socket is read once more before it is closed: what had come by then
-        // counts, unless consent for it was withdrawn.
+        // After the end a socket is read once more before it is closed: earlier data is passed on,
+        // unless consent for it was withdrawn.
         if encrypted || unwanted || self.is_revoked {
             self.counters.ignored += 1;
             return None;
@@ -615,14 +614,14 @@ impl Stream {
         Some(event)
     }
 
-    /// The newest stamp of Zoom's clock.
+    /// The newest timestamp of Zoom's clock.
     #[cfg(test)]
     pub(crate) fn zoom_clock_ms(&self) -> u64 {
         self.zoom_clock_ms
     }
 
-    /// The wall clock, of which there is none in here: what it said at the beginning, and the time
-    /// since. Stamps are judged by it and not by Zoom's clock, which an odd stamp may have moved.
+    /// Our wall clock: its value at the start plus the time since. Timestamps are checked against
+    /// it and not against Zoom's clock, which one wrong timestamp could have moved.
     fn unix_ms(&self, now: Instant) -> u64 {
         let since = now.saturating_duration_since(self.made).as_millis() as u64;
         self.config.unix_ms.saturating_add(since)
@@ -633,7 +632,8 @@ impl Stream {
             return;
         };
         self.zoom_clock_ms = self.zoom_clock_ms.max(stamp_ms);
-        // A stamp is as old as its way took; the one with the shortest way is the truest.
+        // A timestamp is late by its transmission time; the one with the shortest transmission is
+        // the most exact.
         let is_truer = |clock: ZoomClock| !self.has_zoom_clock || clock.at(now) < stamp_ms;
         if self.zoom_clock.is_none_or(is_truer) {
             self.zoom_clock = Some(ZoomClock { stamp_ms, at: now });
@@ -641,7 +641,7 @@ impl Stream {
         }
     }
 
-    /// One track a speaker was asked for: says once if no packet names its speaker.
+    /// Reports once if a track per speaker was requested and no packet has a speaker.
     fn note_speaker(&mut self, packet: &Packet<'_>) {
         let Some(count) = &mut self.unnamed_packets else {
             return;
@@ -657,11 +657,11 @@ impl Stream {
         }
     }
 
-    /// Message 28, for the participant whose camera is wanted now.
+    /// Sends message 28 for the participant whose camera is wanted now.
     fn subscribe_video(&mut self, now: Instant, wanted: Option<u64>) {
         let is_up = self.signaling.state == State::Up && self.phase == Phase::Running;
         if let Some(user_id) = wanted.filter(|_| is_up) {
-            // Zoom's own newest stamp is its clock; before the first there is ours.
+            // Zoom's newest timestamp is its clock; before the first one our clock is used.
             let stamp_ms = match self.zoom_clock_ms {
                 0 => self.unix_ms(now),
                 stamp => stamp,
@@ -692,7 +692,7 @@ impl Stream {
     }
 }
 
-/// Which kind of media an event carries; `None` for events of the meeting.
+/// The kind of media of an event's data; `None` for meeting events.
 fn event_kind(event: &StreamEvent<'_>) -> Option<MediaKind> {
     match event {
         StreamEvent::Transcript(_) => Some(MediaKind::Transcript),
@@ -704,12 +704,12 @@ fn event_kind(event: &StreamEvent<'_>) -> Option<MediaKind> {
     }
 }
 
-/// Whether it has channels, which take the place of users.
+/// Whether the product has channels instead of users.
 fn is_call(product: Product) -> bool {
     matches!(product, Product::ContactCenter | Product::Phone)
 }
 
-/// Whether the socket of a lost link still has to be closed.
+/// Whether the socket of a lost link must still be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Socket {
     Open,

@@ -1,5 +1,5 @@
-//! From a connection to data: the answers to our handshakes, which media sockets there are, and the
-//! one CLIENT_READY_ACK.
+//! From a connection to data: handles the answers to our handshakes, chooses the media sockets, and
+//! sends CLIENT_READY_ACK.
 
 use std::time::Instant;
 
@@ -42,7 +42,8 @@ impl Stream {
             self.outputs
                 .push_back(Output::Send(LinkId::Signaling, text));
         }
-        // Media sockets of the connection before were read until now; Zoom cuts them anyway.
+        // The media sockets of the previous connection were still read until now; Zoom closes them
+        // anyway.
         self.close_media();
         self.media = self.layout(now, &answer.urls);
         if self.media.is_empty() {
@@ -58,10 +59,10 @@ impl Stream {
         }
     }
 
-    /// Which media sockets to open (RTMS media guide): one on `all` for everything, else one per
-    /// kind. Message 2 lists the kinds that are granted. Where it lists none by itself, each wanted
-    /// kind asks for itself on `all`; should Zoom refuse that, they share one socket there. A Phone
-    /// gateway sends no audio to who asks for all at once, so that a call always has a socket a kind.
+    /// Chooses the media sockets to open (RTMS media guide): one on `all` for everything, otherwise
+    /// one per kind. Message 2 lists the granted kinds. If it lists only `all`, each wanted kind
+    /// opens a socket of its own there; if Zoom refuses that, they share one. A Phone gateway sends
+    /// no audio on a socket for everything, so a call always has one socket per kind.
     fn layout(&mut self, now: Instant, urls: &[(String, String)]) -> Vec<Media> {
         let is_listed = |kind: &MediaKind| urls.iter().any(|(name, _)| name == kind.url_key());
         let is_any_listed = MediaKind::SINGLE.iter().any(is_listed);
@@ -122,7 +123,7 @@ impl Stream {
         media.collect()
     }
 
-    /// Zoom does not take several sockets on `all`: one, and what is not wanted is dropped.
+    /// Zoom refuses several sockets on `all`: use one, and drop unwanted data.
     fn share_one_socket(&mut self, now: Instant) {
         let shared = self.media.iter().find(|media| media.shares_all);
         let Some(urls) = shared.map(|media| media.link.urls().to_vec()) else {
@@ -137,7 +138,7 @@ impl Stream {
         self.connect(now, LinkId::Media(MediaKind::All));
     }
 
-    /// The servers that message 2 names for a kind, under its own key or another.
+    /// The servers for a kind in message 2, under its own key or another.
     fn media_urls(
         &mut self,
         kind: MediaKind,
@@ -187,7 +188,7 @@ impl Stream {
         self.announce_ready(now);
     }
 
-    /// Data came on a media link. Before message 4 it is an answer as good as that: some servers never
+    /// Data arrived on a media link. Before message 4 it counts as the answer: some servers never
     /// send one.
     pub(super) fn data_arrived(&mut self, now: Instant, kind: MediaKind) {
         let found = self.media.iter_mut().find(|media| media.kind == kind);
@@ -229,9 +230,9 @@ impl Stream {
         }
     }
 
-    /// One CLIENT_READY_ACK after every media link was accepted. A link that has failed already, or
-    /// that takes longer than [`READY_WAIT`], does not hold up the others: another one follows when it
-    /// comes up.
+    /// Sends one CLIENT_READY_ACK after every media link was accepted. A link that has failed, or
+    /// that takes longer than [`READY_WAIT`], does not delay the others: another CLIENT_READY_ACK
+    /// follows when it is accepted.
     pub(super) fn announce_ready(&mut self, now: Instant) {
         let first_try = |media: &Media| {
             matches!(
@@ -273,7 +274,7 @@ impl Stream {
         status: Option<RtmsStatus>,
         reason: String,
     ) {
-        // A missing status code is a refusal without a cause: it may pass.
+        // A missing status code is a refusal without a cause, which may be temporary.
         let refusal = status.map_or(RefusalPolicy::Retry, |status| status.refusal(&reason));
         self.notice(Notice::Refused {
             link: id,
@@ -309,8 +310,8 @@ impl Stream {
         }
     }
 
-    /// Whether a refusal means that `all` does not take a socket a kind: it does not know the kind
-    /// there, or takes the second socket for a duplicate, also when asked again.
+    /// Whether a refusal means that `all` does not accept a socket per kind: it does not know the
+    /// kind there, or treats the second socket as a duplicate, even when asked again.
     fn is_sharing_refused(&self, id: LinkId, status: Option<RtmsStatus>) -> bool {
         let sharing = self.media.iter().filter(|media| media.shares_all);
         if self.config.product == Product::Phone || sharing.count() < 2 {

@@ -1,4 +1,4 @@
-//! What is lost is tried again, within the window that Zoom gives.
+//! Retries of lost links, within the window that Zoom gives.
 
 use std::time::Instant;
 
@@ -33,7 +33,7 @@ impl Stream {
         }
     }
 
-    /// Drops signaling, whatever its state, and connects again at once.
+    /// Drops the signaling link in any state, and connects again at once.
     pub(super) fn restart_signaling(&mut self, now: Instant, loss: Loss) {
         if self.signaling.is_open() {
             self.outputs.push_back(Output::Close(LinkId::Signaling));
@@ -45,8 +45,8 @@ impl Stream {
         self.connect(now, LinkId::Signaling);
     }
 
-    /// A link did not come back in the time that Zoom gives. Without signaling the stream is over; of
-    /// media the others go on, and the lost one is tried now and then.
+    /// A link was not connected again within Zoom's window. Without signaling the stream is over; a
+    /// lost media link is given up and retried now and then, while the others continue.
     pub(super) fn give_up(&mut self, now: Instant, id: LinkId, loss: Loss) {
         let LinkId::Media(kind) = id else {
             return self.end(EndReason::Lost(id, loss));
@@ -71,7 +71,7 @@ impl Stream {
         self.announce_ready(now);
     }
 
-    /// Whether a medium was given up, so that its failures are no news.
+    /// Whether a kind of media was given up, so that its failures are not reported again.
     fn is_given_up(&self, id: LinkId) -> bool {
         let mut media = self.media.iter();
         media.any(|media| LinkId::Media(media.kind) == id && media.is_given_up)
@@ -121,7 +121,7 @@ impl Stream {
                 self.silence_media_attempts();
                 SIGNALING_WINDOW
             }
-            // Without signaling a media socket is of no use; it is opened again after it.
+            // Without signaling a media socket is of no use; it is opened again afterwards.
             LinkId::Media(_) if self.signaling.state != State::Up => return,
             LinkId::Media(_) => MEDIA_WINDOW,
         };
@@ -143,7 +143,8 @@ impl Stream {
         }
     }
 
-    /// Media links that are up are read on until signaling stands again; attempts are stopped.
+    /// Accepted media links are still read until signaling is connected again; connection attempts
+    /// are stopped.
     pub(super) fn silence_media_attempts(&mut self) {
         self.ready_at = None;
         for media in &mut self.media {

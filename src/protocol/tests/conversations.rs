@@ -1,4 +1,4 @@
-//! What a stream does, said by said.
+//! The behavior of a stream in conversations with Zoom, line by line.
 
 use std::time::Instant;
 
@@ -67,7 +67,7 @@ fn keep_alives_are_echoed_on_their_own_socket_as_they_came() {
         "0.0 > media:transcript 13 null null",
         "0.0 > signaling 13 null 1.5",
     ]);
-    // Before the handshake is answered they are answered too: Zoom counts from the connection on.
+    // They are also answered before the handshake is: Zoom counts from the connection on.
     let mut early = Talk::new("transcript");
     early.open(SIGNALING);
     early.skip();
@@ -76,7 +76,7 @@ fn keep_alives_are_echoed_on_their_own_socket_as_they_came() {
 }
 
 #[test]
-fn a_keep_alive_cannot_be_used_to_make_us_say_much() {
+fn a_keep_alive_cannot_be_used_for_amplification() {
     let mut talk = Talk::ready();
     let huge = format!(r#"{{"msg_type":12,"timestamp":"{}"}}"#, "9".repeat(100_000));
     talk.hear_text(SIGNALING, &huge);
@@ -84,7 +84,7 @@ fn a_keep_alive_cannot_be_used_to_make_us_say_much() {
 }
 
 #[test]
-fn what_is_not_known_is_counted_and_skipped() {
+fn unknown_messages_are_counted_and_skipped() {
     let mut talk = Talk::ready();
     for n in [0, 23, 24, 30, 99, -1] {
         talk.hear(TEXT, json!({"msg_type": n, "content": {"data": [1, 2]}}));
@@ -144,7 +144,7 @@ fn refusals_by_class() {
         talk.until(0.5);
         talk.check(&["0.5 connect signaling sig.zoom.us"]);
     }
-    // An older server's number with words that say what is meant.
+    // An older server's number with a reason that says what is meant.
     let old = json!({"msg_type": 2, "status_code": 17, "reason": "Duplicate signal request"});
     assert!(!check(old, &["close signaling"]).has_ended);
 }
@@ -170,7 +170,7 @@ fn media_refusals() {
 }
 
 #[test]
-fn one_socket_for_each_kind_and_one_ready_after_all() {
+fn a_socket_per_kind_and_one_ready_after_all_of_them() {
     let mut talk = Talk::new("transcript,audio,video");
     talk.open(SIGNALING);
     talk.skip();
@@ -202,7 +202,7 @@ fn one_socket_for_each_kind_and_one_ready_after_all() {
 }
 
 #[test]
-fn a_hung_media_server_does_not_hold_up_the_others() {
+fn a_hung_media_server_does_not_delay_the_others() {
     let mut talk = Talk::new("transcript,audio");
     talk.open(SIGNALING);
     talk.hear(
@@ -226,7 +226,7 @@ fn a_hung_media_server_does_not_hold_up_the_others() {
 }
 
 #[test]
-fn the_url_of_all_serves_a_single_kind_that_has_none() {
+fn a_kind_without_a_url_uses_the_url_of_all() {
     let mut talk = Talk::new("transcript");
     talk.open(SIGNALING);
     talk.skip();
@@ -241,7 +241,7 @@ fn the_url_of_all_serves_a_single_kind_that_has_none() {
         msg2(json!({"all": "wss://all.zoom.us", "audio": "wss://au.zoom.us"})),
     );
     all.check_contains("connect media:all all.zoom.us");
-    // What is not listed beside it is not granted; the rest comes all the same.
+    // Kinds that are not listed beside it are not granted; the others are received.
     all.check_contains("NotGranted { kind: Video, scope: Some(\"meeting:read:meeting_video\") }");
     all.check_contains("NotGranted { kind: Chat, ");
     let mut unlisted = Talk::new("all");
@@ -311,14 +311,14 @@ fn terminated_on_the_socket_is_the_end_and_its_reason_may_follow() {
         json!({"msg_type": 8, "state": 4, "timestamp": 1}),
     );
     talk.tell(Command::Stopped(StopReason(6)));
-    // Zoom closes its sockets: no need to wait any longer.
+    // Zoom closes its sockets, so nothing more is waited for.
     talk.until(0.2);
     talk.lose(TEXT, Loss::Closed(Some(1000)));
     talk.check_contains("0.2 end stopped by Zoom: 6 MEETING_ENDED");
 }
 
 #[test]
-fn a_close_after_terminating_is_no_loss() {
+fn a_close_after_terminating_is_the_end() {
     let mut talk = Talk::ready();
     talk.hear(SIGNALING, json!({"msg_type": 8, "state": 3, "reason": 6}));
     talk.lose(SIGNALING, Loss::Closed(Some(1000)));
@@ -327,7 +327,7 @@ fn a_close_after_terminating_is_no_loss() {
 }
 
 #[test]
-fn withdrawn_consent_takes_nothing_more() {
+fn after_withdrawn_consent_no_data_is_passed_on() {
     let mut talk = Talk::ready();
     talk.tell(Command::Stopped(StopReason(8)));
     talk.hear(TEXT, said("secret"));
@@ -348,7 +348,7 @@ fn withdrawn_consent_takes_nothing_more() {
 }
 
 #[test]
-fn data_that_a_stop_overtook_is_read_until_it_ends() {
+fn data_behind_a_stop_is_still_read() {
     let mut talk = Talk::ready();
     talk.tell(Command::Stopped(StopReason(6)));
     for n in 1..=5 {
@@ -360,11 +360,11 @@ fn data_that_a_stop_overtook_is_read_until_it_ends() {
     talk.until(5.6);
     talk.check_contains("4.5 said Ada: phrase 5");
     talk.check_contains("5.5 end stopped by Zoom: 6");
-    // The driver reads what is left in a socket when it is told to close it.
+    // The driver reads what is left in a socket before it closes it.
     talk.hear(TEXT, said("the rest"));
     talk.check_contains("said Ada: the rest");
 
-    // One who never ends is not listened to for ever.
+    // Data that never ends is read only until the limit.
     let mut talk = Talk::ready();
     talk.tell(Command::Stopped(StopReason(6)));
     for n in 1..=11 {
@@ -376,12 +376,12 @@ fn data_that_a_stop_overtook_is_read_until_it_ends() {
 }
 
 #[test]
-fn signaling_lost_is_redone_at_once_then_media() {
+fn lost_signaling_is_reconnected_at_once_and_then_media() {
     let mut talk = Talk::ready();
     talk.until(20.0);
     talk.hear(TEXT, said("before"));
     talk.lose(SIGNALING, Loss::Broken("reset".into()));
-    // Media is read on while there is something in it.
+    // Media is still read while its socket has data.
     talk.hear(TEXT, said("between"));
     talk.until(20.5);
     talk.open(SIGNALING);
@@ -406,7 +406,7 @@ fn signaling_lost_is_redone_at_once_then_media() {
     ]);
 }
 
-/// The moments of these lines, in seconds.
+/// The times of these lines, in seconds.
 fn times(talk: &mut Talk, what: &str) -> Vec<f64> {
     let lines = talk.take_lines();
     let found = lines.iter().filter_map(|line| line.split_once(' '));
@@ -415,7 +415,7 @@ fn times(talk: &mut Talk, what: &str) -> Vec<f64> {
 }
 
 #[test]
-fn a_server_that_refuses_is_tried_often_in_one_window_fixed_at_the_first_loss() {
+fn a_refusing_server_is_retried_in_one_window_from_the_first_loss() {
     let mut talk = Talk::ready();
     talk.until(20.0);
     talk.skip();
@@ -423,7 +423,7 @@ fn a_server_that_refuses_is_tried_often_in_one_window_fixed_at_the_first_loss() 
     talk.lose(SIGNALING, Loss::Closed(None));
     let mut tries = Vec::new();
     while !talk.has_ended {
-        // Each try is refused the moment it is made; nothing of it extends the window.
+        // Each try is refused at once; no refusal extends the window.
         let made = times(&mut talk, "connect signaling");
         if !made.is_empty() {
             tries.extend(made);
@@ -438,9 +438,9 @@ fn a_server_that_refuses_is_tried_often_in_one_window_fixed_at_the_first_loss() 
 }
 
 #[test]
-fn losses_that_follow_each_other_each_begin_a_series_and_a_window() {
+fn each_loss_after_an_accept_starts_a_series_and_a_window() {
     let mut talk = Talk::ready();
-    // Accepted, cut after 0.2 s, refused twice: for minutes, and the stream is still there.
+    // Accepted, cut after 0.2 s, refused twice: for minutes, and the stream still exists.
     for round in 0..60 {
         let at = f64::from(round) * 10.0;
         talk.until(at);
@@ -460,7 +460,7 @@ fn losses_that_follow_each_other_each_begin_a_series_and_a_window() {
 }
 
 #[test]
-fn accepting_and_closing_in_a_loop_is_bounded_by_tries_a_minute() {
+fn accepting_and_closing_in_a_loop_is_limited_by_tries_per_minute() {
     let mut talk = Talk::ready();
     let mut tries = 0;
     for tick in 0..6000 {
@@ -495,7 +495,7 @@ fn the_next_server_is_tried_at_once() {
         "3.0 > signaling 7",
         "3.0 * Ready",
     ]);
-    // The one that answered is the one to come back to.
+    // After a loss, the server that answered is tried first.
     talk.lose(SIGNALING, Loss::Closed(None));
     talk.lose(SIGNALING, Loss::Connect("refused".into()));
     talk.lose(SIGNALING, Loss::Connect("refused".into()));
@@ -508,11 +508,11 @@ fn the_next_server_is_tried_at_once() {
         "3.0 * Lost(Signaling, Connect(\"refused\"))",
         "3.5 connect signaling sig2.zoom.us",
     ]);
-    // A fail-over names several, too.
+    // A failover may have several servers, too.
     talk.tell(Command::FailOver(vec![url("dead"), url("alive")]));
     talk.lose(SIGNALING, Loss::Connect("refused".into()));
     talk.check_contains("connect signaling alive.zoom.us");
-    // And so does message 2.
+    // And so may message 2.
     talk.open(SIGNALING);
     let urls = json!({"transcript": ["wss://dead.zoom.us", "wss://alive.zoom.us"]});
     talk.hear(SIGNALING, msg2(urls));
@@ -522,7 +522,7 @@ fn the_next_server_is_tried_at_once() {
 }
 
 #[test]
-fn media_lost_leaves_signaling_alone_and_two_reports_are_one_loss() {
+fn lost_media_keeps_signaling_and_two_reports_are_one_loss() {
     let mut talk = Talk::ready();
     talk.until(20.0);
     talk.skip();
@@ -534,7 +534,7 @@ fn media_lost_leaves_signaling_alone_and_two_reports_are_one_loss() {
     talk.until(20.3);
     talk.open(TEXT);
     talk.hear(TEXT, msg4());
-    // The other report comes late.
+    // The other report is late.
     talk.until(21.0);
     talk.hear(SIGNALING, json!({"msg_type": 8, "state": 2, "reason": 14}));
     talk.check(&[
@@ -568,7 +568,7 @@ fn failover_is_followed_at_once() {
 }
 
 #[test]
-fn interrupted_is_a_loss_unless_it_is_old_news() {
+fn interrupted_is_a_loss_unless_it_is_about_an_earlier_one() {
     let mut talk = Talk::ready();
     talk.until(20.0);
     talk.hear(SIGNALING, keep_alive(1_767_000_020_000));
@@ -587,7 +587,7 @@ fn interrupted_is_a_loss_unless_it_is_old_news() {
         "20.0 * Lost(Signaling, Reported)",
         "20.0 connect signaling sig.zoom.us",
     ]);
-    // Repeated while we are at it: nothing.
+    // A repeat while we reconnect has no effect.
     talk.tell(Command::Interrupted {
         event_ts_ms: 1_767_000_022_000,
         urls: Vec::new(),
@@ -596,12 +596,12 @@ fn interrupted_is_a_loss_unless_it_is_old_news() {
 }
 
 #[test]
-fn the_webhook_of_a_loss_that_we_saw_ourselves_is_no_second_one() {
+fn the_webhook_of_a_loss_that_we_detected_causes_no_second_loss() {
     let late = |event_ts_ms| Command::Interrupted {
         event_ts_ms,
         urls: Vec::new(),
     };
-    // Within seconds of the new connection, whatever its stamp.
+    // Within seconds of the new connection, with any timestamp.
     let mut talk = Talk::ready();
     talk.until(20.0);
     talk.lose(SIGNALING, Loss::Closed(None));
@@ -610,7 +610,7 @@ fn the_webhook_of_a_loss_that_we_saw_ourselves_is_no_second_one() {
     talk.until(21.0);
     talk.tell(late(1_767_000_020_000));
     talk.check(&[]);
-    // Later: by what Zoom has said on the new connection since, a state as good as a keep-alive.
+    // Later: by what Zoom has sent on the new connection since; a state counts like a keep-alive.
     talk.hear(
         SIGNALING,
         json!({"msg_type": 8, "state": 1, "reason": 0, "timestamp": 1_767_000_021_500_u64}),
@@ -624,7 +624,7 @@ fn the_webhook_of_a_loss_that_we_saw_ourselves_is_no_second_one() {
 }
 
 #[test]
-fn silence_is_loss() {
+fn silence_is_a_loss() {
     let mut talk = Talk::ready();
     for n in 1..=9 {
         talk.until(f64::from(n) * 10.0);
@@ -664,7 +664,7 @@ fn a_server_that_hangs_at_any_step_is_given_up_in_time() {
         "60.0 close signaling",
         "60.0 end signaling lost for good: no answer in time",
     ]);
-    // Connects and says nothing.
+    // Connects and never answers.
     let mut talk = Talk::new("transcript");
     talk.open(SIGNALING);
     talk.skip();
@@ -686,7 +686,7 @@ fn a_close_instead_of_an_answer_names_the_usual_cause() {
 }
 
 #[test]
-fn leaving_says_nothing_and_closing_asks() {
+fn leaving_sends_nothing_and_closing_sends_a_request() {
     let mut talk = Talk::ready();
     talk.tell(Command::Leave);
     talk.check(&[
@@ -712,7 +712,7 @@ fn leaving_says_nothing_and_closing_asks() {
 }
 
 #[test]
-fn a_machine_that_slept_connects_again() {
+fn after_a_suspend_the_stream_reconnects() {
     let mut talk = Talk::ready();
     talk.until(5.0);
     talk.tell(Command::SystemResumed);
@@ -725,7 +725,7 @@ fn a_machine_that_slept_connects_again() {
 }
 
 #[test]
-fn encrypted_payload_is_not_taken_for_text() {
+fn encrypted_payload_is_dropped() {
     let mut talk = Talk::new("transcript");
     talk.open(SIGNALING);
     talk.hear(SIGNALING, msg2(json!({"transcript": "wss://m.zoom.us"})));
@@ -775,7 +775,7 @@ fn the_camera_follows_the_speaker() {
 }
 
 #[test]
-fn a_subscription_has_our_stamp_until_zoom_has_told_one() {
+fn a_subscription_has_our_timestamp_until_zoom_has_sent_one() {
     let mut talk = with_camera(None);
     let speaks = |user: u64| json!({"msg_type": 6, "event": {"event_type": 2, "user_id": user}});
     talk.until(8.0);

@@ -1,5 +1,4 @@
-//! What a stream does about media that stay away, servers that answer oddly, and reports that come
-//! late.
+//! The behavior of a stream with missing media, unusual servers, and late reports.
 
 use serde_json::{Value, json};
 
@@ -19,7 +18,7 @@ fn packet(user_id: i64) -> Value {
     json!({"msg_type": 14, "content": {"user_id": user_id, "data": "AAA=", "timestamp": 1}})
 }
 
-/// Transcript and audio are asked for; audio is not answered yet.
+/// Transcript and audio are requested; audio is not answered yet.
 fn half_joined() -> Talk {
     let mut talk = Talk::new("transcript,audio");
     talk.open(SIGNALING);
@@ -30,7 +29,7 @@ fn half_joined() -> Talk {
     talk
 }
 
-/// Both are there.
+/// Both are connected.
 fn joined() -> Talk {
     let mut talk = half_joined();
     talk.open(AUDIO);
@@ -40,7 +39,7 @@ fn joined() -> Talk {
     talk
 }
 
-/// Keeps what is there alive, second by second, and does what is asked with the rest.
+/// Keeps the connected links alive, second by second, and calls `each` for the others.
 fn live(talk: &mut Talk, from: u32, to: u32, mut each: impl FnMut(&mut Talk)) {
     for second in from..to {
         talk.until(f64::from(second));
@@ -57,10 +56,10 @@ fn live(talk: &mut Talk, from: u32, to: u32, mut each: impl FnMut(&mut Talk)) {
 }
 
 #[test]
-fn a_medium_that_never_answers_is_given_up_and_the_others_go_on() {
+fn media_that_never_answer_are_given_up_and_the_others_continue() {
     let mut talk = half_joined();
     talk.open(AUDIO);
-    // Message 7 does not wait for it longer than three seconds.
+    // Message 7 waits for it for three seconds at most.
     talk.until(3.0);
     talk.check_contains("3.0 * Ready");
     live(&mut talk, 4, 300, |talk| talk.open(AUDIO));
@@ -73,7 +72,7 @@ fn a_medium_that_never_answers_is_given_up_and_the_others_go_on() {
     let later = lines.iter().skip_while(|line| !line.contains("GivenUp"));
     let tries = later.filter(|line| line.contains("connect media:audio"));
     assert!((3..=5).contains(&tries.count()), "once a minute");
-    // It answers at last.
+    // Finally it answers.
     talk.until(301.0);
     live(&mut talk, 302, 370, |talk| {
         talk.open(AUDIO);
@@ -81,7 +80,7 @@ fn a_medium_that_never_answers_is_given_up_and_the_others_go_on() {
     });
     talk.check_contains("* Accepted(Media(Audio))");
     talk.check_contains("* Ready");
-    // And is lost like any other.
+    // Afterwards it is lost like any other link.
     talk.skip();
     talk.lose(AUDIO, Loss::Closed(None));
     talk.check_contains("* Lost(Media(Audio), Closed(None))");
@@ -89,7 +88,7 @@ fn a_medium_that_never_answers_is_given_up_and_the_others_go_on() {
 }
 
 #[test]
-fn a_link_that_is_lost_before_message_7_leaves_no_deadline_behind() {
+fn a_link_lost_before_message_7_leaves_no_deadline() {
     let mut talk = half_joined();
     talk.until(1.0);
     talk.lose(TEXT, Loss::Closed(None));
@@ -98,13 +97,13 @@ fn a_link_that_is_lost_before_message_7_leaves_no_deadline_behind() {
     }
     assert!(
         talk.seconds() > 3.0 || talk.has_ended,
-        "it turns at {}",
+        "a deadline at {}",
         talk.seconds()
     );
 }
 
 #[test]
-fn a_medium_that_is_refused_for_ever_or_stays_away_is_given_up() {
+fn media_that_are_always_refused_or_never_connect_are_given_up() {
     let mut refused = half_joined();
     live(&mut refused, 1, 200, |talk| {
         talk.open(AUDIO);
@@ -119,7 +118,7 @@ fn a_medium_that_is_refused_for_ever_or_stays_away_is_given_up() {
     });
     away.check_contains("65.0 * GivenUp { kind: Audio, loss: Connect(\"refused\") }");
     assert!(!away.has_ended);
-    // When none is left, it is over.
+    // If no media link is left, the stream is over.
     away.lose(TEXT, Loss::Closed(None));
     for second in 200..=300 {
         away.until(f64::from(second));
@@ -128,14 +127,14 @@ fn a_medium_that_is_refused_for_ever_or_stays_away_is_given_up() {
         }
     }
     away.check_contains("end media:transcript lost for good");
-    // A stop by Zoom ends it as ever.
+    // A stop by Zoom ends it as usual.
     refused.tell(Command::Stopped(StopReason(6)));
     refused.until(300.0);
     refused.check_contains("end stopped by Zoom: 6");
 }
 
 #[test]
-fn a_new_signaling_connection_gives_every_medium_its_chance_again() {
+fn after_a_new_signaling_connection_all_media_are_requested_again() {
     let mut talk = half_joined();
     live(&mut talk, 1, 70, |_| {});
     talk.check_contains("* GivenUp");
@@ -152,7 +151,7 @@ fn a_new_signaling_connection_gives_every_medium_its_chance_again() {
 }
 
 #[test]
-fn data_before_the_answer_is_an_answer() {
+fn data_before_the_answer_counts_as_the_answer() {
     let mut talk = Talk::new("transcript");
     talk.open(SIGNALING);
     talk.hear(SIGNALING, msg2(json!({"transcript": "wss://m.zoom.us"})));
@@ -173,8 +172,8 @@ fn data_before_the_answer_is_an_answer() {
         talk.hear(SIGNALING, keep_alive(1));
         talk.hear(TEXT, said("more"));
     }
-    assert!(!talk.has_ended, "it needs no message 4");
-    // It is said once, also after a loss.
+    assert!(!talk.has_ended, "ended although data arrived");
+    // It is reported once, also after a loss.
     talk.lose(TEXT, Loss::Closed(None));
     talk.open(TEXT);
     talk.skip();
@@ -186,7 +185,7 @@ fn data_before_the_answer_is_an_answer() {
         "390.0 > signaling 7",
         "390.0 * Ready",
     ]);
-    // The answer that comes late is one all the same: of what is granted, and of encryption.
+    // A late answer is still used: for the granted parameters, and for encryption.
     talk.hear(
         TEXT,
         json!({"msg_type": 4, "status_code": 0, "payload_encrypted": true}),
@@ -195,7 +194,7 @@ fn data_before_the_answer_is_an_answer() {
     talk.hear(TEXT, said("c2VjcmV0"));
     talk.hear(TEXT, json!({"msg_type": 4, "status_code": 45}));
     talk.check(&[]);
-    // A keep-alive is no data.
+    // A keep-alive is not data.
     let mut talk = half_joined();
     talk.open(AUDIO);
     talk.skip();
@@ -204,7 +203,7 @@ fn data_before_the_answer_is_an_answer() {
 }
 
 #[test]
-fn kinds_without_a_server_of_their_own_ask_on_all() {
+fn kinds_without_a_url_are_requested_on_all() {
     let only_all = || msg2(json!({"all": "wss://all.zoom.us"}));
     let begin = |product, media, answer: Value| {
         let mut config = config(media);
@@ -216,7 +215,7 @@ fn kinds_without_a_server_of_their_own_ask_on_all() {
         talk.hear(SIGNALING, answer);
         talk
     };
-    // Each kind for itself.
+    // Each kind has a socket of its own.
     let mut talk = begin(Product::Meeting, "audio,transcript", only_all());
     talk.check(&[
         "0.0 * Accepted(Signaling)",
@@ -228,7 +227,7 @@ fn kinds_without_a_server_of_their_own_ask_on_all() {
         talk.hear(link, msg4());
     }
     talk.check_contains("* Ready");
-    // Zoom takes no second one there: one for both, and what else comes is dropped.
+    // Zoom refuses a second socket there: one for both, and unwanted data is dropped.
     let mut talk = begin(Product::Meeting, "audio,transcript", only_all());
     talk.open(TEXT);
     talk.hear(TEXT, msg4());
@@ -251,7 +250,7 @@ fn kinds_without_a_server_of_their_own_ask_on_all() {
     );
     talk.check(&["0.0 said Ada: wanted", "0.0 Audio 7 AAA="]);
     assert_eq!(talk.stream.counters().ignored, 1);
-    // Taken for a duplicate: asked again first.
+    // A refusal as a duplicate is retried first.
     let mut talk = begin(Product::Meeting, "audio,transcript", only_all());
     for delay in [0.0, 0.5] {
         talk.until(delay);
@@ -260,7 +259,7 @@ fn kinds_without_a_server_of_their_own_ask_on_all() {
         talk.hear(AUDIO, json!({"msg_type": 4, "status_code": 16}));
     }
     talk.check_contains("* OneSocket");
-    // A call has a socket a kind, also where everything is wanted, and no other.
+    // A call has a socket per kind, even if everything is wanted, and no other socket.
     for media in ["audio,transcript", "all"] {
         let mut talk = begin(Product::Phone, media, only_all());
         talk.check_contains("connect media:audio all.zoom.us");
@@ -275,14 +274,14 @@ fn kinds_without_a_server_of_their_own_ask_on_all() {
     let talk = begin(Product::Phone, "audio,transcript", both);
     talk.check_contains("connect media:audio a.zoom.us");
     talk.check_contains("connect media:transcript all.zoom.us");
-    // In a meeting a list that names some kinds is a list of what is granted.
+    // In a meeting, a list with some kinds is the list of granted kinds.
     let some = msg2(json!({"transcript": "wss://t.zoom.us", "all": "wss://all.zoom.us"}));
     let talk = begin(Product::Meeting, "audio,transcript", some);
     talk.check_contains("* NotGranted { kind: Audio");
 }
 
 #[test]
-fn active_takes_terminating_back() {
+fn active_cancels_terminating() {
     let mut talk = Talk::ready();
     talk.hear(SIGNALING, json!({"msg_type": 8, "state": 3, "reason": 6}));
     talk.hear(SIGNALING, json!({"msg_type": 8, "state": 1, "reason": 0}));
@@ -304,7 +303,7 @@ fn active_takes_terminating_back() {
 }
 
 #[test]
-fn every_medium_that_is_back_is_named_before_its_data() {
+fn reconnected_media_are_reported_before_their_data() {
     let mut talk = joined();
     talk.until(10.0);
     talk.lose(AUDIO, Loss::Closed(None));
@@ -330,7 +329,7 @@ fn every_medium_that_is_back_is_named_before_its_data() {
 }
 
 #[test]
-fn an_interruption_older_than_the_connection_is_about_an_older_one() {
+fn an_interruption_older_than_the_connection_is_ignored() {
     const ZOOM: u64 = 1_767_000_000_000;
     let late = |event_ts_ms| Command::Interrupted {
         event_ts_ms,
@@ -339,7 +338,7 @@ fn an_interruption_older_than_the_connection_is_about_an_older_one() {
     let mut talk = Talk::ready();
     talk.until(10.0);
     talk.hear(SIGNALING, keep_alive(ZOOM + 10_000));
-    // Each cut at 20, 40 … is known to the webhook, which comes seven seconds later.
+    // Each cut at 20, 40 … is reported by a webhook seven seconds later.
     for round in 1..20_u32 {
         let cut = round * 20;
         talk.until(f64::from(cut));
@@ -352,18 +351,18 @@ fn an_interruption_older_than_the_connection_is_about_an_older_one() {
         talk.hear(SIGNALING, keep_alive(ZOOM + u64::from(cut) * 1000 + 8_000));
         talk.skip();
     }
-    // One that is newer is a loss.
+    // A newer one is a loss.
     talk.until(400.0);
     talk.tell(late(ZOOM + 399_000));
     talk.check_contains("* Lost(Signaling, Reported)");
-    // Without a word from Zoom it is our clock that counts.
+    // Without a message from Zoom our clock is used.
     let mut talk = Talk::ready();
     talk.until(7.0);
     talk.tell(late(UNIX_MS - 1000));
     talk.check(&[]);
     talk.tell(late(UNIX_MS + 6000));
     talk.check_contains("* Lost(Signaling, Reported)");
-    // After a suspend our clock counts for nothing, and the report is believed.
+    // After a suspend our clock is not used, and the report counts.
     let mut talk = Talk::ready();
     talk.tell(Command::SystemResumed);
     talk.join();
@@ -374,7 +373,7 @@ fn an_interruption_older_than_the_connection_is_about_an_older_one() {
 }
 
 #[test]
-fn a_newer_start_while_the_old_life_drains_is_a_new_life() {
+fn a_newer_start_during_draining_starts_the_stream_again() {
     let mut talk = Talk::ready();
     talk.until(20.0);
     talk.tell(Command::Stopped(StopReason(6)));
@@ -389,12 +388,12 @@ fn a_newer_start_while_the_old_life_drains_is_a_new_life() {
     ]);
     talk.join();
     talk.check_contains("* Ready");
-    // The old stop is forgotten: a loss is a loss.
+    // The earlier stop no longer counts: a loss is retried.
     talk.until(30.0);
     talk.skip();
     talk.lose(TEXT, Loss::Closed(None));
     talk.check_contains("connect media:transcript");
-    // Withdrawn consent and our own wish to end are final.
+    // Withdrawn consent and our own request to end are final.
     let mut talk = Talk::ready();
     talk.tell(Command::Close);
     talk.tell(Command::FailOver(vec![url("sig2")]));
@@ -408,7 +407,7 @@ fn a_newer_start_while_the_old_life_drains_is_a_new_life() {
 }
 
 #[test]
-fn audio_without_speakers_is_said_once() {
+fn audio_without_speakers_is_reported_once() {
     let mut config = config("audio");
     config.params.audio.streams = AudioStreams::PerSpeaker;
     let join = |config| {
@@ -430,18 +429,18 @@ fn audio_without_speakers_is_said_once() {
     let mut talk = join(config.clone());
     assert_eq!(told(&mut talk, &mut std::iter::repeat_n(-1, 499)), 0);
     assert_eq!(told(&mut talk, &mut std::iter::repeat_n(-1, 3000)), 1);
-    // One that is named is enough to know that Zoom names them.
+    // One named speaker shows that Zoom sends names.
     let mut talk = join(config.clone());
     let mut users = [7].into_iter().chain(std::iter::repeat_n(-1, 3000));
     assert_eq!(told(&mut talk, &mut users), 0);
-    // Mixed is what was asked for.
+    // Mixed audio was requested.
     config.params.audio.streams = AudioStreams::Mixed;
     let mut talk = join(config);
     assert_eq!(told(&mut talk, &mut std::iter::repeat_n(-1, 3000)), 0);
 }
 
 #[test]
-fn a_link_takes_what_was_asked_for_and_counts_what_is_larger() {
+fn a_link_has_the_size_limit_of_its_parameters_and_counts_larger_messages() {
     let mut talk = joined();
     talk.until(60.0);
     for _ in 0..3 {
@@ -450,7 +449,7 @@ fn a_link_takes_what_was_asked_for_and_counts_what_is_larger() {
     talk.check_contains("* Oversize { link: Media(Transcript), bytes: 9437184, limit: 4194304 }");
     assert_eq!(talk.stream.counters().oversize, 3);
     talk.skip();
-    // It is a sign of life, and costs no link.
+    // It is a sign of life, and does not close the link.
     talk.until(64.0);
     talk.hear(SIGNALING, keep_alive(1));
     talk.hear(AUDIO, packet(1));

@@ -1,4 +1,4 @@
-//! The wire, as Zoom and others write it.
+//! Messages as Zoom and other senders write them.
 
 use serde_json::{Value, json};
 
@@ -57,7 +57,7 @@ fn our_requests_are_those_of_the_reference() {
 }
 
 #[test]
-fn a_transcript_in_every_dress() {
+fn transcripts_in_every_form() {
     let check =
         |json: &str, user: u64, name: &str, start: u64, end: u64, text: &str| match decode(json) {
             Ok(Message::Transcript(said)) => {
@@ -77,7 +77,7 @@ fn a_transcript_in_every_dress() {
         1_767_000_002_500,
         "good morning",
     );
-    // Strings for numbers, microseconds, escapes, unknown fields of every form.
+    // Strings instead of numbers, microseconds, escapes, unknown fields of every form.
     check(
         r#"{"x":[{}],"msg_type":"17","content":{"user_id":"18446744073709551615","user_name":"A\u0064a","start_time":"1767000001000000","end_time":1767000002500000,"data":"a\n\"b\"","y":{"z":[1]}}}"#,
         u64::MAX,
@@ -86,7 +86,7 @@ fn a_transcript_in_every_dress() {
         1_767_000_002_500,
         "a\n\"b\"",
     );
-    // Only a stamp, in seconds; a bare string; nothing at all.
+    // Only a timestamp, in seconds; a bare string; nothing at all.
     check(
         r#"{"msg_type":17,"content":{"data":"x","timestamp":1767000001}}"#,
         0,
@@ -112,7 +112,7 @@ fn a_transcript_in_every_dress() {
         ARRIVAL_MS,
         "",
     );
-    // An end before its begin.
+    // An end before its start.
     check(
         r#"{"msg_type":17,"content":{"data":"x","start_time":1767000002000,"end_time":1767000001000}}"#,
         0,
@@ -123,9 +123,9 @@ fn a_transcript_in_every_dress() {
     );
 }
 
-/// Stamps of 400 days ahead, in nanoseconds, in whole seconds, absent; and what stands in their place.
+/// Timestamps 400 days ahead, in nanoseconds, in whole seconds, absent; and what replaces them.
 #[test]
-fn stamps_are_judged_by_the_time_of_arrival() {
+fn timestamps_are_compared_with_the_time_of_arrival() {
     const T: u64 = 1_767_000_001_234;
     const S: u64 = 1_767_000_001;
     const AHEAD: u64 = T + 400 * 86_400_000;
@@ -207,7 +207,7 @@ fn stamps_are_judged_by_the_time_of_arrival() {
         match decode(&alive) {
             Ok(Message::KeepAlive(request)) => {
                 assert_eq!(request.timestamp_ms(ARRIVAL_MS), None);
-                assert!(request.timestamp.is_some(), "it is echoed all the same");
+                assert!(request.timestamp.is_some(), "it is echoed anyway");
             }
             other => panic!("{other:?}"),
         }
@@ -255,7 +255,7 @@ fn events_of_both_shapes_and_of_v2() {
         r#"{"msg_type":6,"event":{"event_type":8,"event_ts":1,"participant_info":{"user_id":7}}}"#,
     );
     assert_eq!((number, people.len()), (Some(8), 1));
-    // Contact Center, as the older page spells it: ids are text.
+    // Contact Center, in the spelling of the older page: ids are text.
     let (number, people, stamp) = event(
         r#"{"msg_type":6,"event":{"event_type":10,"event_ts":1767000001000,"paticipant_info":{"channel_id":"456edf","participant_mode":"callee","queue_id":"q","queue_name":"Sales","user_id":"agent-1","display_name":"Bo"}}}"#,
     );
@@ -304,7 +304,7 @@ fn chat_in_every_form_is_kept() {
             Some("hi".to_owned())
         )
     );
-    // The message as a document in a string, whose own values go before those around it.
+    // The message as a document in a string, whose own values take precedence.
     assert_eq!(
         read(
             r#"{"timestamp":1767000000001,"operation_type":1,"data":"{\"timestamp\":1767000000002,\"operation_type\":3,\"chat_session\":{\"type\":2},\"message_id\":\"m\",\"sender\":{\"userId\":7,\"userName\":\"Ada\"},\"data\":\"h\\\"i\"}"}"#
@@ -317,7 +317,7 @@ fn chat_in_every_form_is_kept() {
             Some("h\"i".to_owned())
         )
     );
-    // Somebody wrote JSON, or what looks like it.
+    // The text of a chat message is JSON, or looks like it.
     for text in ["{\"a\":1}", "{\"data\":\"x\"}", "{", "{}"] {
         let content = serde_json::json!({"data": text}).to_string();
         assert_eq!(read(&content).4.as_deref(), Some(text));
@@ -336,12 +336,15 @@ fn chat_in_every_form_is_kept() {
 }
 
 #[test]
-fn half_an_emoji_costs_half_an_emoji() {
+fn a_lone_surrogate_is_replaced_and_the_phrase_kept() {
     let broken =
         r#"{"msg_type":17,"content":{"data":"a \ud83d b \ude00 \\ud83d \ud83d\ude00 \n"}}"#;
-    assert!(decode(broken).is_err(), "else there is nothing to mend");
-    let mended = replace_lone_surrogates(broken).expect("there is something to mend");
-    match decode(&mended) {
+    assert!(
+        decode(broken).is_err(),
+        "otherwise there is nothing to replace"
+    );
+    let replaced = replace_lone_surrogates(broken).expect("a lone surrogate");
+    match decode(&replaced) {
         Ok(Message::Transcript(said)) => {
             assert_eq!(said.text, "a \u{fffd} b \u{fffd} \\ud83d \u{1f600} \n");
         }

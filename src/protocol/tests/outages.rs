@@ -1,7 +1,8 @@
-//! How long a stream is away after faults that follow each other, under the retry policy in force and
-//! under the one before it.
+//! How long a stream is disconnected after several faults in a row, with the current retry policy
+//! and with the previous one.
 //!
-//! `RTMSD_OUTAGES=2000 cargo test --lib outages -- --nocapture` plays more of it and prints the table.
+//! `RTMSD_OUTAGES=2000 cargo test --lib outages -- --nocapture` plays more meetings and prints the
+//! table.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -16,8 +17,8 @@ use crate::protocol::{Command, LinkId, Loss, MediaKind, Output, Stream};
 const MEETINGS: u64 = 10;
 const FAULTS: usize = 5;
 
-/// Zoom's advice, which was followed to the letter: a link that lived for less than three seconds was
-/// no recovery, and the delays went on growing.
+/// Zoom's advice, implemented literally: a link accepted for less than three seconds did not
+/// restart the series, and the delays kept growing.
 static PREDECESSOR: Policy = Policy {
     delays: &[
         Duration::ZERO,
@@ -39,7 +40,7 @@ const MEDIA: [LinkId; 2] = [
 
 /// What Zoom's side of a meeting will do.
 enum Event {
-    /// The connection with this number stands.
+    /// The connection with this number is open.
     Opened(LinkId),
     Refused(LinkId),
     Answer(LinkId),
@@ -51,16 +52,16 @@ struct Meeting {
     random: Random,
     now: Instant,
     stream: Stream,
-    /// What happens when, in order; the number is that of the link's connection.
+    /// Future events in order; the number is that of the link's connection.
     events: BTreeMap<(Instant, u64), (u64, Event)>,
     sequence: u64,
     /// The number of each link's connection, and whether its handshake was accepted.
     links: HashMap<LinkId, (u64, bool)>,
     /// Refusals to come, for signaling and for media.
     refusals: [Vec<i64>; 2],
-    /// Accepted connections to come that are cut after 0.2 s.
+    /// Number of further accepted connections that are cut after 0.2 s.
     short_lives: u64,
-    /// Until then no connection is made.
+    /// Until then no connection can be made.
     outage: Instant,
     /// Until then no handshake is answered.
     stall: Instant,
@@ -151,7 +152,7 @@ impl Meeting {
             self.stream.is_ready() && is_up(&LinkId::Signaling) && MEDIA.iter().all(is_up);
         match (is_whole, self.lost_at) {
             (true, Some(lost)) => {
-                // The first connection is no recovery.
+                // The first connection is not a recovery.
                 if self.faults_left < FAULTS {
                     self.away.push(self.now - lost);
                 }
@@ -221,7 +222,7 @@ impl Meeting {
         let is_media = usize::from(which != LinkId::Signaling);
         match self.random.below(12) {
             0..=2 => {}
-            // All of it, within a moment.
+            // All of it within a second.
             3 => {
                 for link in MEDIA {
                     let number = self.links.get(&link).map_or(0, |link| link.0);
@@ -263,7 +264,7 @@ impl Meeting {
             if self.has_ended || is_done {
                 return (self.away, self.has_ended);
             }
-            assert!(self.now < limit, "neither there nor given up");
+            assert!(self.now < limit, "neither connected nor given up");
             match self.events.pop_first() {
                 Some(((at, _), (number, event))) if at <= deadline => {
                     self.now = at;
@@ -281,7 +282,7 @@ impl Meeting {
     }
 }
 
-/// p50, p99 and longest time away in seconds, and how many streams were given up.
+/// Median, p99 and longest time disconnected in seconds, and how many streams were given up.
 fn measure(seeds: u64, policy: &'static Policy) -> (f64, f64, f64, usize) {
     let (mut away, mut lost) = (Vec::new(), 0);
     for seed in 0..seeds * MEETINGS {
@@ -295,8 +296,8 @@ fn measure(seeds: u64, policy: &'static Policy) -> (f64, f64, f64, usize) {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the table is what a person asks for")]
-fn faults_that_follow_each_other_lose_no_stream() {
+#[expect(clippy::print_stdout, reason = "the table is printed on request")]
+fn several_faults_in_a_row_lose_no_stream() {
     let seeds = std::env::var("RTMSD_OUTAGES").ok();
     let seeds = seeds.and_then(|seeds| seeds.parse().ok()).unwrap_or(60);
     let row = |name, (p50, p99, longest, lost): (f64, f64, f64, usize)| {

@@ -1,4 +1,4 @@
-//! What becomes of phrases and stamps on their way through a stream.
+//! How a stream handles phrases and timestamps.
 
 use serde_json::json;
 
@@ -38,14 +38,14 @@ fn a_phrase_without_words_is_counted_and_not_passed_on() {
         assert_eq!(hear(&mut talk, &message), None, "{message}");
     }
     assert_eq!(talk.stream.counters().blank, 8);
-    // A phrase that is taken back needs no words.
+    // A deleted phrase needs no text.
     let deleted = json!({"msg_type": 17, "content": {"data": "", "attribute": 3}});
     assert!(hear(&mut talk, &deleted).is_some());
     assert_eq!(talk.stream.counters().blank, 8);
 }
 
 #[test]
-fn a_stamp_that_cannot_be_true_is_replaced_by_the_time_of_arrival() {
+fn an_implausible_timestamp_is_replaced_by_the_time_of_arrival() {
     let mut talk = Talk::ready();
     talk.until(7.0);
     let stamp = UNIX_MS + 400 * 86_400_000;
@@ -54,9 +54,10 @@ fn a_stamp_that_cannot_be_true_is_replaced_by_the_time_of_arrival() {
     assert_eq!(said.0, UNIX_MS + 7000);
 }
 
-/// Zoom's clock tells which report of a loss is old; one odd stamp must not make all of them old.
+/// Zoom's clock shows which report of a loss is old; one wrong timestamp must not make all of them
+/// old.
 #[test]
-fn a_keep_alive_from_the_future_moves_no_clock() {
+fn a_keep_alive_from_the_future_does_not_move_the_clock() {
     let mut talk = Talk::ready();
     talk.hear(SIGNALING, keep_alive(UNIX_MS + 5000));
     talk.hear(SIGNALING, keep_alive(u64::MAX / 2));
@@ -64,9 +65,9 @@ fn a_keep_alive_from_the_future_moves_no_clock() {
     assert_eq!(talk.stream.zoom_clock_ms(), UNIX_MS + 5000);
 }
 
-/// Contact Center: phrases have a channel and no name; an event says whose it is.
+/// Contact Center: phrases have a channel and no name; an event has the name.
 #[test]
-fn the_party_of_a_channel_is_known_by_its_event() {
+fn a_phrase_gets_its_name_from_an_event_of_its_channel() {
     let mut config = config("transcript");
     config.product = Product::ContactCenter;
     let mut talk = Talk::with(config);

@@ -1,6 +1,6 @@
-//! Numbers from a seed.
+//! Pseudo-random numbers from a seed.
 
-/// SplitMix64: small, and good enough to draw faults from.
+/// SplitMix64: small, and good enough to choose faults.
 pub(super) struct Random(pub(super) u64);
 
 impl Random {

@@ -1,6 +1,6 @@
-//! A seeded Zoom that drops, delays, repeats, reorders and garbles, and what must hold whatever it
-//! does. A failure prints its seed; `RTMSD_SEED` replays one, `RTMSD_SEEDS` says how many to play
-//! instead of 3,000.
+//! A simulated Zoom that drops, delays, repeats, reorders and corrupts at random, and the
+//! invariants that must hold. A failure prints its seed; `RTMSD_SEED` replays one, `RTMSD_SEEDS`
+//! sets how many to play instead of 3,000.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -19,9 +19,9 @@ struct World {
     random: Random,
     now: Instant,
     stream: Stream,
-    /// Links that the stream believes to exist, and whether they were opened.
+    /// Links that exist for the stream, and whether they were opened.
     links: HashMap<LinkId, bool>,
-    /// Those of them that go to a server that is not there.
+    /// Those of them whose server does not exist.
     dead: BTreeSet<LinkId>,
     asked: HashMap<LinkId, u64>,
     answered: HashMap<LinkId, u64>,
@@ -29,24 +29,23 @@ struct World {
     phrases_received: u64,
     ended: bool,
     audio: Audio,
-    /// Media links that were asked for since signaling was accepted, and those of them that were given
-    /// up.
+    /// Media links requested since signaling was accepted, and those of them that were given up.
     media: BTreeSet<LinkId>,
     given_up: BTreeSet<LinkId>,
-    /// When a signaling connection was asked for that no command had forced.
+    /// When signaling connections were requested, except those that a command forced.
     tries: Vec<Instant>,
     is_forced: bool,
 }
 
-/// What becomes of the audio link, whatever happens to the others.
+/// What always happens to the audio link.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Audio {
     Good,
     NeverThere,
     NeverAnswered,
-    /// Answered without message 4, by data.
+    /// Answered by data, without message 4.
     Mute,
-    /// Refused each time with a code that may pass.
+    /// Refused each time with a code that may be temporary.
     Refused,
 }
 
@@ -114,7 +113,7 @@ impl World {
                 }
                 Output::Send(link, text) => {
                     assert_eq!(self.links.get(&link), Some(&true), "sent on {link}: {text}");
-                    // A number beyond any float is JSON all the same, and is echoed as it came.
+                    // A number beyond the range of floats is valid JSON, and is echoed unchanged.
                     serde_json::from_str::<&RawValue>(&text).expect("JSON");
                     if text.starts_with("{\"msg_type\":13") {
                         *self.answered.entry(link).or_default() += 1;
@@ -128,7 +127,7 @@ impl World {
                 Output::End(reason) => {
                     if let EndReason::Lost(link @ LinkId::Media(_), _) = reason {
                         self.given_up.insert(link);
-                        assert_eq!(self.given_up, self.media, "ended with a medium left");
+                        assert_eq!(self.given_up, self.media, "ended with media left");
                     }
                     assert!(self.links.is_empty(), "left open: {:?}", self.links);
                     self.ended = true;
@@ -158,7 +157,7 @@ impl World {
         }
     }
 
-    /// No more than 30 tries in a minute, unless commands force them.
+    /// At most 30 tries per minute, unless commands force them.
     fn check_tries(&mut self) {
         let now = self.now;
         self.tries.push(now);
@@ -208,7 +207,7 @@ impl World {
                 self.phrases_received += 1;
             }
             if is_question {
-                // Answered before anything else happens, on the link that asked.
+                // Answered before anything else happens, on the link that sent it.
                 self.drain();
                 let asked = self.asked.get(&link).copied();
                 let answered = self.answered.get(&link).copied();
@@ -224,7 +223,7 @@ impl World {
             (!open.is_empty()).then(|| open[world.random.below(open.len() as u64) as usize])
         };
         match self.random.below(21) {
-            // Connections come up, or do not.
+            // Connections are opened, or fail.
             0..=4 => {
                 let mut waiting: Vec<LinkId> = self
                     .links
@@ -394,7 +393,7 @@ fn play(seed: u64) {
         "a phrase that arrived was not kept"
     );
     if !world.ended {
-        // Whatever state it is in: a stop ends it within the drain time.
+        // In any state, a stop ends it within the drain time.
         let stopped = world.now;
         world
             .stream
@@ -405,10 +404,10 @@ fn play(seed: u64) {
         }
         assert!(
             world.now - stopped <= Duration::from_secs(2),
-            "a stop that takes long"
+            "a stop that takes too long"
         );
     }
-    // And without a word from Zoom it ends by itself.
+    // Without messages from Zoom it ends by itself.
     let mut silent = World::new(seed);
     for _ in 0..(seed % 40) {
         if !silent.ended {
@@ -429,7 +428,7 @@ fn play(seed: u64) {
         turns += 1;
         assert!(
             turns < 1000,
-            "it turns without getting anywhere: {:?}",
+            "it loops without progress: {:?}",
             silent.stream
         );
         assert!(
@@ -440,8 +439,8 @@ fn play(seed: u64) {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a failing test must tell its seed")]
-fn whatever_zoom_does() {
+#[expect(clippy::print_stderr, reason = "a failing test must print its seed")]
+fn invariants_hold_for_any_behavior_of_zoom() {
     let number = |key| std::env::var(key).ok().map(|n| n.parse().expect(key));
     let seeds = match number("RTMSD_SEED") {
         Some(seed) => seed..seed + 1,

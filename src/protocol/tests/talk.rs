@@ -1,4 +1,4 @@
-//! A conversation with a [`Stream`]: what is said to it, when, and what it does, as lines of text.
+//! A conversation with a [`Stream`]: what is sent to it, when, and what it does, as lines of text.
 
 use std::time::{Duration, Instant};
 
@@ -17,10 +17,10 @@ pub(super) const SIGNALING: LinkId = LinkId::Signaling;
 pub(super) const TEXT: LinkId = LinkId::Media(MediaKind::Transcript);
 pub(super) const AUDIO: LinkId = LinkId::Media(MediaKind::Audio);
 
-/// What our clock says when a talk begins: a quarter of an hour before Zoom's stamps.
+/// Our clock when a talk begins: a quarter of an hour before Zoom's timestamps.
 pub(super) const UNIX_MS: u64 = 1_766_999_000_000;
 
-/// The policy in force without its jitter, so that a conversation says when a try is due.
+/// The current policy without its jitter, so that times of tries are exact.
 static EXACT: Policy = Policy {
     has_jitter: false,
     ..POLICY
@@ -58,7 +58,7 @@ pub(super) struct Talk {
     seen: usize,
     pub(super) has_ended: bool,
     subscriptions: Vec<u64>,
-    /// The stamp of the last message 28.
+    /// The timestamp of the last message 28.
     pub(super) subscribed_ms: u64,
 }
 
@@ -84,7 +84,7 @@ impl Talk {
         talk
     }
 
-    /// A stream that receives transcripts, with nothing left to look at.
+    /// A stream that receives transcripts, with all earlier lines consumed.
     pub(super) fn ready() -> Talk {
         let mut talk = Talk::new("transcript");
         talk.join();
@@ -100,7 +100,7 @@ impl Talk {
         self.hear(TEXT, msg4());
     }
 
-    /// Every participant whose camera was asked for.
+    /// Every participant whose camera was requested.
     pub(super) fn sent_subscriptions(&self) -> Vec<u64> {
         self.subscriptions.clone()
     }
@@ -134,7 +134,7 @@ impl Talk {
         }
     }
 
-    /// Lets time pass, timers and all.
+    /// Advances the time, with timers.
     pub(super) fn until(&mut self, seconds: f64) {
         let target = self.start + Duration::from_secs_f64(seconds);
         while !self.has_ended {
@@ -157,7 +157,7 @@ impl Talk {
         self.now.duration_since(self.start).as_secs_f64()
     }
 
-    /// Lets time pass to the next deadline.
+    /// Advances the time to the next deadline.
     pub(super) fn step(&mut self) {
         if let Output::Wait(deadline) = self.stream.poll_output() {
             self.now = self.now.max(deadline);
@@ -166,7 +166,7 @@ impl Talk {
         self.drain();
     }
 
-    /// The lines since the last look.
+    /// Returns and removes the lines so far.
     pub(super) fn take_lines(&mut self) -> Vec<String> {
         let lines = self.log[self.seen..].to_vec();
         self.skip();
@@ -217,24 +217,24 @@ impl Talk {
         }
     }
 
-    /// The moment of the talk.
+    /// The current time of the talk.
     pub(super) fn now(&self) -> Instant {
         self.now
     }
 
-    /// Forgets the lines so far.
+    /// Removes the lines so far.
     pub(super) fn skip(&mut self) {
         self.seen = self.log.len();
     }
 
-    /// The lines since the last look are these.
+    /// Checks and removes the lines so far.
     pub(super) fn check(&mut self, expected: &[&str]) {
         let lines = &self.log[self.seen..];
         assert_eq!(lines, expected, "\nfound:\n{}\n", lines.join("\n"));
         self.seen = self.log.len();
     }
 
-    /// One of the lines since the last look contains this.
+    /// Checks that one of the lines so far contains this.
     pub(super) fn check_contains(&self, part: &str) {
         let lines = &self.log[self.seen..];
         assert!(
@@ -244,7 +244,7 @@ impl Talk {
     }
 }
 
-/// A message as its number and what tells it from others of that number.
+/// A message as its number and the value that distinguishes it from others with that number.
 fn short(text: &str) -> String {
     let value: Value = serde_json::from_str(text).expect("what we send is JSON");
     let number = value["msg_type"].as_i64().expect("what we send has a type");

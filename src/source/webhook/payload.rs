@@ -1,9 +1,9 @@
-//! The JSON of a webhook made a [`ZoomEvent`]: no socket, no clock, no trust.
+//! Parser for webhook bodies: JSON becomes a [`ZoomEvent`], without socket, clock or trust.
 //!
-//! Zoom's schema puts RTMS fields flat into `payload`, several of its guides put them under
-//! `payload.object`: each is looked for in `payload.object` first, then in `payload`
-//! (`account_id` the other way round). Ids come as numbers, beyond 32 bits, or as strings; they are
-//! kept digit by digit. Everything from outside is bounded here.
+//! Zoom's schema puts RTMS fields directly into `payload`, several of its guides put them under
+//! `payload.object`: each is looked up in `payload.object` first, then in `payload` (`account_id`
+//! the other way round). Ids are numbers, also beyond 32 bits, or strings; every digit is kept. All
+//! sizes are bounded here.
 #![cfg_attr(
     not(test),
     deny(
@@ -27,25 +27,25 @@ use crate::domain::zoom_event::{
 };
 use crate::protocol::message::replace_lone_surrogates;
 
-/// An event's name, in bytes; a longer one is cut (and then unknown).
+/// Maximum bytes of an event's name; a longer one is truncated (and then unknown).
 pub const EVENT_BYTES_MAX: usize = 96;
-/// Any id, in bytes; a longer one is as good as none.
+/// Maximum bytes of an id; a longer one counts as missing.
 pub const ID_BYTES_MAX: usize = 256;
-/// A meeting's topic, in bytes; a longer one is cut.
+/// Maximum bytes of a meeting's topic; a longer one is truncated.
 pub const TOPIC_BYTES_MAX: usize = 512;
-/// One URL, in bytes; a longer one is left out.
+/// Maximum bytes of a URL; a longer one is left out.
 pub const URL_BYTES_MAX: usize = 1024;
-/// Candidates in `server_urls`; further ones are left out.
+/// Maximum candidates in `server_urls`; further ones are left out.
 pub const URLS_MAX: usize = 8;
-/// The payload of [`ZoomEventKind::Account`], in bytes; a longer one is cut.
+/// Maximum bytes of the payload of [`ZoomEventKind::Account`]; a longer one is truncated.
 pub const ACCOUNT_BYTES_MAX: usize = 4096;
 
-/// Why a body is no webhook that can be acted on.
+/// Why a body is not a webhook that can be acted on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// No JSON object with an `event`.
+    /// Not a JSON object with an `event`.
     NotAWebhook,
-    /// A known event without a field it needs.
+    /// A known event without a required field.
     Missing {
         /// The event's name.
         event: String,
@@ -57,7 +57,9 @@ pub enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Fault::NotAWebhook => f.write_str("body: no webhook, expected JSON with an event"),
+            Fault::NotAWebhook => {
+                f.write_str("body: found no webhook, expected JSON with an event")
+            }
             Fault::Missing { event, field } => write!(f, "{event}: {field} is missing or unusable"),
         }
     }
@@ -65,13 +67,13 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// Reads a body.
+/// Parses a body.
 ///
 /// # Errors
-/// See [`Fault`]. Unknown events, unknown fields and fields of an unexpected kind are none.
+/// See [`Fault`]. Unknown events, unknown fields and fields of an unexpected type are not errors.
 pub fn webhook(body: &[u8]) -> Result<ZoomEvent, Fault> {
-    // A topic that was cut in the middle of a character must not cost the event: what is no UTF-8, and
-    // each escape for half a character, becomes U+FFFD. Ids are ASCII and come through.
+    // A topic truncated within a character must not lose the event: invalid UTF-8, and each escape
+    // of a lone surrogate, becomes U+FFFD. Ids are ASCII and stay unchanged.
     let text = String::from_utf8_lossy(body);
     let repaired = replace_lone_surrogates(&text);
     let text = repaired.as_deref().unwrap_or(&text);
@@ -130,7 +132,7 @@ enum Phase {
     Stopped,
 }
 
-/// `<product>.rtms_started` and its kin. Contact Center says `voice_rtms_`, Phone `call_rtms_`.
+/// `<product>.rtms_started` and similar. Contact Center has `voice_rtms_`, Phone `call_rtms_`.
 fn rtms_event(name: &str) -> Option<(Product, Phase)> {
     let (product, rest) = name.split_once('.')?;
     let product = Product::from_name(product)?;
@@ -202,7 +204,7 @@ fn meeting(name: &str, product: Product, payload: &Payload<'_>) -> Result<Meetin
         .text(|f| f.uuid)
         .or_else(|| payload.text(|f| f.meeting_uuid))
         .or_else(|| payload.text(|f| f.webinar_uuid));
-    // The end of a meeting is told by its UUID; only a REST start needs the number.
+    // The end of a meeting needs only its UUID; a REST start needs the number.
     let needs_id = name.ends_with(".started");
     Ok(MeetingInfo {
         product,
@@ -219,7 +221,7 @@ fn meeting(name: &str, product: Product, payload: &Payload<'_>) -> Result<Meetin
     })
 }
 
-/// The meeting, and who joined; a guest has no user id. Without a meeting it is of no use.
+/// The meeting, and who joined; a guest has no user id. Without a meeting the event is ignored.
 fn joined(name: &str, product: Product, payload: &Payload<'_>) -> ZoomEventKind {
     let Ok(meeting) = meeting(name, product, payload) else {
         return ZoomEventKind::Other { name: name.into() };
@@ -262,7 +264,7 @@ struct Envelope<'a> {
     payload: Option<&'a RawValue>,
 }
 
-/// The fields we read, wherever they are, each still in its own words.
+/// The fields that are read, in any object, as raw JSON.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Fields<'a> {
@@ -329,7 +331,8 @@ struct Payload<'a> {
 
 impl<'a> Payload<'a> {
     fn from_raw(raw: Option<&'a RawValue>) -> Payload<'a> {
-        // A payload that is no object has no fields; the events that need some will say so.
+        // A payload that is not an object has no fields; events that need some report them as
+        // missing.
         let read = |raw: Option<&'a RawValue>| -> Fields<'a> {
             raw.filter(|raw| raw.get().starts_with('{'))
                 .and_then(|raw| serde_json::from_str(raw.get()).ok())
@@ -344,7 +347,7 @@ impl<'a> Payload<'a> {
         field(&self.object).or_else(|| field(&self.flat))
     }
 
-    /// A string or number as text, neither empty nor beyond [`ID_BYTES_MAX`].
+    /// A string or number as text, not empty and at most [`ID_BYTES_MAX`].
     fn text(&self, field: impl Fn(&Fields<'a>) -> Option<&'a RawValue>) -> Option<String> {
         id(field(&self.object)).or_else(|| id(field(&self.flat)))
     }
@@ -353,7 +356,8 @@ impl<'a> Payload<'a> {
         id(self.flat.account_id).or_else(|| id(self.object.account_id))
     }
 
-    /// The candidates: a string with commas, an array of such, or an object with such values.
+    /// The candidates: a string with commas, an array of such strings, or an object with such
+    /// values.
     fn urls(&self) -> Vec<String> {
         let mut urls = Vec::new();
         if let Some(raw) = self.find(|f| f.server_urls) {
@@ -381,7 +385,7 @@ fn add_urls(raw: &RawValue, urls: &mut Vec<String>) {
     }
 }
 
-/// An object's values in their order, keys aside.
+/// An object's values in their order, without the keys.
 struct Values<'a>(Vec<&'a RawValue>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Values<'a> {
@@ -414,7 +418,7 @@ fn id(raw: Option<&RawValue>) -> Option<String> {
         .then(|| text.into_owned())
 }
 
-/// A string's content, or a number's own digits.
+/// The content of a string, or the digits of a number.
 fn scalar(raw: &RawValue) -> Option<Cow<'_, str>> {
     match raw.get().as_bytes().first() {
         Some(b'-' | b'0'..=b'9') => Some(Cow::Borrowed(raw.get())),
@@ -430,7 +434,7 @@ fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
         .map(|text| text.0)
 }
 
-/// JSON without the space between its parts, at most `bytes_max` long.
+/// JSON without white space between its tokens, at most `bytes_max` bytes.
 fn compact(json: &str, bytes_max: usize) -> String {
     let mut compact = String::with_capacity(json.len().min(bytes_max));
     let (mut is_in_string, mut is_escaped) = (false, false);

@@ -1,4 +1,4 @@
-//! Bodies as Zoom sends them, as its guides show them, and as nobody should.
+//! Bodies as Zoom sends them, as its guides show them, and malformed ones.
 
 use super::*;
 
@@ -24,7 +24,7 @@ fn started() -> StreamStarted {
 }
 
 #[test]
-fn both_shapes_say_the_same() {
+fn both_forms_give_the_same_event() {
     let flat = r#"{"event":"meeting.rtms_started","event_ts":1767000000123,
         "payload":{"account_id":"acc1","operator_id":"usr1","meeting_id":81234567890,
         "is_original_host":true,"meeting_uuid":"a\/B+c==","rtms_stream_id":"5f0c1d",
@@ -41,7 +41,7 @@ fn both_shapes_say_the_same() {
 }
 
 #[test]
-fn the_object_goes_first_except_for_the_account() {
+fn the_object_takes_precedence_except_for_the_account() {
     let body = r#"{"event":"meeting.rtms_started","payload":{"account_id":"acc1",
         "meeting_uuid":"outer","rtms_stream_id":7,"operator_id":"usr1","object":{"account_id":"x",
         "meeting_uuid":"a/B+c==","rtms_stream_id":"5f0c1d","meeting_id":81234567890,"is_original_host":true,
@@ -145,7 +145,7 @@ fn every_product_has_its_names() {
 }
 
 #[test]
-fn the_first_id_in_zooms_order_counts() {
+fn the_first_id_in_zooms_order_is_used() {
     let body = r#"{"event":"session.rtms_stopped","payload":{"call_id":"5","engagement_id":"4",
         "session_id":"3","webinar_uuid":"2","meeting_uuid":"1","rtms_stream_id":"s"}}"#;
     match read(body) {
@@ -176,7 +176,7 @@ fn stop_reasons_are_numbers_or_nothing() {
 }
 
 #[test]
-fn meetings_begin_and_end() {
+fn meetings_start_and_end() {
     let life = |product| MeetingInfo {
         product,
         meeting_id: "123456789".into(),
@@ -211,7 +211,7 @@ fn meetings_begin_and_end() {
 }
 
 #[test]
-fn news_about_the_account_is_kept_whole_and_bounded() {
+fn account_events_keep_their_payload_up_to_a_limit() {
     let body = r#"{"event":"rtms.concurrency_near_limit","payload":{ "operator_id" : "a b\" c" ,
         "concurrency_limit": 2000}}"#;
     let payload = r#"{"operator_id":"a b\" c","concurrency_limit":2000}"#.to_owned();
@@ -235,7 +235,7 @@ fn news_about_the_account_is_kept_whole_and_bounded() {
 }
 
 #[test]
-fn what_is_no_webhook_is_said_so() {
+fn other_bodies_are_faults() {
     for body in [
         "",
         "null",
@@ -252,7 +252,7 @@ fn what_is_no_webhook_is_said_so() {
 }
 
 #[test]
-fn a_known_event_without_its_fields_names_what_is_missing() {
+fn a_known_event_without_a_required_field_names_the_field() {
     let table = [
         (r#"{"event":"meeting.rtms_started"}"#, "rtms_stream_id"),
         (
@@ -320,7 +320,7 @@ fn everything_from_outside_is_bounded() {
 }
 
 #[test]
-fn deep_nesting_costs_no_stack() {
+fn deep_nesting_does_not_overflow_the_stack() {
     let (open, close) = ("[".repeat(100_000), "]".repeat(100_000));
     let deep = |event: &str| format!(r#"{{"event":"{event}","payload":{open}{close}}}"#);
     assert!(matches!(read(&deep("x")), ZoomEventKind::Other { .. }));
@@ -336,7 +336,7 @@ fn deep_nesting_costs_no_stack() {
 }
 
 #[test]
-fn a_stop_and_an_interruption_need_the_stream_alone() {
+fn a_stop_and_an_interruption_need_only_the_stream() {
     let read = |phase: &str| {
         read(&format!(
             r#"{{"event":"meeting.rtms_{phase}","payload":{{"rtms_stream_id":"s","stop_reason":2}}}}"#
@@ -363,7 +363,7 @@ fn a_stop_and_an_interruption_need_the_stream_alone() {
 }
 
 #[test]
-fn who_joined_is_known_by_the_user_id() {
+fn a_joined_participant_is_identified_by_the_user_id() {
     let joined = |name: &str, participant: &str| {
         let body = format!(
             r#"{{"event":"{name}","event_ts":1,"payload":{{"account_id":"acc1","object":{{"id":"123",
@@ -400,17 +400,17 @@ fn who_joined_is_known_by_the_user_id() {
     for guest in [r#"{"id":"","user_id":"16778240"}"#, "{}", "null", "7", "[]"] {
         assert_eq!(joined(name, guest).1, [""; 0], "{guest}");
     }
-    // Without a number it is a sign of life all the same.
+    // Without a number it still shows that the meeting is running.
     let body = r#"{"event":"meeting.participant_joined","payload":{"object":{"uuid":"u"}}}"#;
     assert!(matches!(read(body), ZoomEventKind::ParticipantJoined(_)));
-    // Without a meeting it is of no use, and no fault.
+    // Without a meeting it is ignored, and not a fault.
     let body = r#"{"event":"meeting.participant_joined","payload":{}}"#;
     let name = name.to_owned();
     assert_eq!(read(body), ZoomEventKind::Other { name });
 }
 
 #[test]
-fn half_a_character_costs_that_character_alone() {
+fn a_truncated_character_is_replaced_and_the_event_kept() {
     let body = |topic: &[u8]| {
         let mut body =
             br#"{"event":"meeting.started","payload":{"object":{"id":1,"uuid":"u==","topic":""#
@@ -437,7 +437,7 @@ fn half_a_character_costs_that_character_alone() {
             other => panic!("{other:?}"),
         }
     }
-    // Wherever it stands.
+    // At any position.
     let body = b"{\"event\":\"x\",\"k\\ud800\":\"\\udfff\",\"payload\":{\"\xf0\":\"\xe2\x82\"}}";
     assert!(webhook(body).is_ok());
 }

@@ -1,10 +1,10 @@
-//! Answers the requests that the gate lets through: verify, read, keep a place, keep the event, answer,
-//! pass on.
+//! Answers the requests that the gate lets through: verifies, parses, reserves a place, stores the
+//! event, answers, and passes it on.
 //!
-//! The signature is checked over the raw bytes before the JSON is looked at, an event is on the disk
-//! before its 200 is written, and it is passed on only after that. A forged one costs an HMAC and a
-//! counter: no work, and no log line above debug once a single one was right. That the same event may
-//! come twice is the daemon's affair.
+//! The signature is checked over the raw bytes before the JSON is parsed; an event is on disk
+//! before its 200 is written, and is passed on only after that. A forged request costs an HMAC and
+//! a counter; it is logged above debug level only until the first valid signature. The daemon
+//! handles repeated events.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -22,33 +22,32 @@ use crate::inbox;
 use crate::log::warn_limiter::WarnLimiter;
 use crate::state::intents::{EventId, IntentLog, NotKept};
 
-/// A challenge that comes without a signature is read only up to this size, in bytes.
+/// Maximum size of an unsigned challenge, in bytes.
 const UNSIGNED_BYTES_MAX: usize = 4096;
 
-/// How long the disk may take for what has to be kept. The gate waits for an answer for 2 s, and Zoom
-/// for 3 s.
+/// Time limit for storing events. The gate waits for an answer for 2 s, and Zoom for 3 s.
 const KEEP_WAIT: Duration = Duration::from_millis(1500);
 
-/// The line that `GET /` answers.
+/// The body of the answer to `GET /`.
 const UP: &str = "rtmsd is up\n";
 
-/// `WEBHOOK_PATH` where it is not set.
+/// Default of `WEBHOOK_PATH`.
 pub const DEFAULT_PATH: &str = "/webhook";
-/// `RTMS_WEBHOOK_MAX_AGE` where it is not set, in seconds. Zoom's examples allow as much.
+/// Default of `RTMS_WEBHOOK_MAX_AGE`, in seconds. Zoom's examples allow as much.
 pub const DEFAULT_MAX_AGE_S: u64 = 300;
 /// `RTMS_VERIFY_WEBHOOKS` where it is not set.
 pub const DEFAULT_VERIFY: bool = true;
 
-/// What is a webhook, and how it is verified. May change while the server runs.
+/// What counts as a webhook, and how it is verified. May change while the server runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// `WEBHOOK_PATH`: where webhooks are posted, beginning with `/`.
+    /// `WEBHOOK_PATH`: the path of webhooks; starts with `/`.
     pub path: String,
-    /// `RTMS_VERIFY_WEBHOOKS`: whether signatures are checked. `false` lets anyone who reaches the
-    /// port start things.
+    /// `RTMS_VERIFY_WEBHOOKS`: whether signatures are checked. With `false` anyone who reaches the
+    /// port can start streams.
     pub verify: bool,
-    /// `RTMS_WEBHOOK_MAX_AGE`: how far `x-zm-request-timestamp` may be from our clock, in either
-    /// direction.
+    /// `RTMS_WEBHOOK_MAX_AGE`: maximum difference of `x-zm-request-timestamp` from our clock, in
+    /// either direction.
     pub max_age: Duration,
 }
 
@@ -62,30 +61,30 @@ impl Default for Settings {
     }
 }
 
-/// What was answered. Every field only grows.
+/// Counters of answers. They never decrease.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Webhooks passed on to the daemon.
     pub accepted: AtomicU64,
     /// 401: no signature, or a wrong one.
     pub forged: AtomicU64,
-    /// 401: signed by Zoom, but too far from our clock.
+    /// 401: validly signed, but the timestamp is too far from our clock.
     pub stale: AtomicU64,
-    /// 400: signed (or unchecked), but no webhook.
+    /// 400: signed (or unchecked), but not a webhook.
     pub malformed: AtomicU64,
-    /// 200, but not acted on: a known event without a field it needs.
+    /// 200, but not acted on: a known event without a required field.
     pub incomplete: AtomicU64,
-    /// 200, but not acted on: an event we do not know.
+    /// 200, but not acted on: an unknown event.
     pub unknown: AtomicU64,
     /// Challenges answered.
     pub challenges: AtomicU64,
-    /// Challenges refused: a token that must not be signed, or nothing to sign with.
+    /// Challenges refused: a token that must not be signed, or no secret token to sign with.
     pub challenges_refused: AtomicU64,
     /// 503: the daemon's inbox was full.
     pub inbox_full: AtomicU64,
-    /// 503: the event could not be kept in the state directory.
+    /// 503: the event could not be stored in the state directory.
     pub not_kept: AtomicU64,
-    /// 200: someone asked whether the server is up.
+    /// 200: `GET /`.
     pub up: AtomicU64,
     /// 404.
     pub wrong_path: AtomicU64,
@@ -93,7 +92,7 @@ pub struct Counters {
     pub wrong_method: AtomicU64,
 }
 
-/// The parts of a request that decide.
+/// The parts of a request on which the answer depends.
 #[derive(Debug, Clone, Copy)]
 pub struct WebhookRequest<'a> {
     /// The method, upper case.
@@ -110,30 +109,30 @@ pub struct WebhookRequest<'a> {
     pub now_s: u64,
 }
 
-/// How a call is answered, before the daemon has a say.
+/// The answer to a request, before the daemon is involved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WebhookAnswer {
     /// 200 to `GET /`.
     Up,
-    /// 200 once the daemon has a place for it, else 503.
+    /// 200 if the daemon has a place for it, otherwise 503.
     Accept(ZoomEvent),
     /// 200 with this JSON.
     Challenge(String),
     /// 200; the event is unknown.
     Unknown(String),
-    /// 200; a known event without what it needs.
+    /// 200; a known event without a required field.
     Incomplete(Fault),
-    /// 400; no webhook.
+    /// 400; not a webhook.
     Malformed,
     /// 400; a token that must not be signed.
     ChallengeRefused,
-    /// 401; none of our secret tokens has signed it.
+    /// 401; signed with none of our secret tokens.
     Forged,
-    /// 401; signed, but this far (or unknown how far) from our clock.
+    /// 401; signed, but with a timestamp that is this far from our clock (`None` if unreadable).
     Stale(Option<Duration>),
-    /// 404; `is_signed` if the signature is right, so that it was Zoom who asked.
+    /// 404; `is_signed` if the signature is valid, so that the request came from Zoom.
     WrongPath {
-        /// Whether one of our secret tokens has signed it.
+        /// Whether the signature is valid with one of our secret tokens.
         is_signed: bool,
     },
     /// 405, with these methods in `Allow`.
@@ -142,8 +141,8 @@ pub enum WebhookAnswer {
     NoSecretToken,
 }
 
-/// Decides, without any effect. Any of the secret tokens may have signed; the first answers
-/// challenges that are not signed.
+/// Decides on the answer, without side effects. Any of the secret tokens may have signed; the first
+/// one answers unsigned challenges.
 pub fn reply(settings: &Settings, tokens: &[Secret], call: &WebhookRequest<'_>) -> WebhookAnswer {
     let is_webhook_path = is_same_path(call.path, &settings.path);
     match call.method {
@@ -159,7 +158,7 @@ pub fn reply(settings: &Settings, tokens: &[Secret], call: &WebhookRequest<'_>) 
     }
 }
 
-/// Whether two paths name the same endpoint: a slash at the end does not matter.
+/// Whether two paths are the same endpoint, ignoring a slash at the end.
 fn is_same_path(a: &str, b: &str) -> bool {
     let bare = |path: &str| path.trim_end_matches('/').len();
     a[..bare(a)] == b[..bare(b)] && !a.is_empty() && !b.is_empty()
@@ -181,7 +180,8 @@ fn posted(settings: &Settings, tokens: &[Secret], call: &WebhookRequest<'_>) -> 
                 None => return WebhookAnswer::Forged,
             }
         }
-        // Zoom may or may not sign its challenges. Anything else unsigned is forged.
+        // Zoom may send challenges with or without a signature. Any other unsigned request is
+        // forged.
         (None, _) if call.body.len() <= UNSIGNED_BYTES_MAX => {
             return match payload::webhook(call.body) {
                 Ok(ZoomEvent {
@@ -226,14 +226,14 @@ fn challenge(tokens: &[Secret], signer: Option<usize>, plain_token: &str) -> Web
     let Some(token) = signer.and_then(|n| tokens.get(n)).or_else(first) else {
         return WebhookAnswer::NoSecretToken;
     };
-    // The characters of a plain token need no escape in JSON.
+    // Plain tokens have only characters that need no escape in JSON.
     WebhookAnswer::Challenge(format!(
         r#"{{"plainToken":"{plain_token}","encryptedToken":"{}"}}"#,
         signature::encrypted_token(token, plain_token)
     ))
 }
 
-/// The server's side that the worker threads share.
+/// The state that the worker threads share.
 #[derive(Debug)]
 pub struct Server<T> {
     settings: Mutex<Arc<(Settings, Vec<Secret>)>>,
@@ -246,12 +246,12 @@ pub struct Server<T> {
     not_kept_warning: WarnLimiter,
     forged_warning: WarnLimiter,
     path_warning: WarnLimiter,
-    /// Whether any signature was right since the start or the last reload.
+    /// Whether any signature was valid since the start or the last reload.
     has_verified: AtomicBool,
 }
 
 impl<T> Server<T> {
-    /// What was answered so far.
+    /// The counters.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }
@@ -260,9 +260,9 @@ impl<T> Server<T> {
 /// An event that was answered 200.
 #[derive(Debug)]
 pub struct Accepted {
-    /// What happened.
+    /// The event.
     pub event: ZoomEvent,
-    /// Where it is kept until it was acted on; `None` where nothing is.
+    /// Its id in the intent log; `None` without one.
     pub intent: Option<EventId>,
 }
 
@@ -272,7 +272,7 @@ impl From<Accepted> for ZoomEvent {
     }
 }
 
-/// A request that will be answered 200 once its event is kept.
+/// A request that will be answered 200 once its event is stored.
 struct Pending<'a, T> {
     request: HttpRequest,
     place: inbox::Permit<'a, T>,
@@ -280,7 +280,7 @@ struct Pending<'a, T> {
 }
 
 impl<T: From<Accepted>> Server<T> {
-    /// A server that keeps events in `intents` and passes them on to `inbox`.
+    /// A handler that stores events in `intents` and passes them on to `inbox`.
     pub fn new(
         settings: Settings,
         tokens: Vec<Secret>,
@@ -302,7 +302,7 @@ impl<T: From<Accepted>> Server<T> {
         }
     }
 
-    /// Other settings, for requests from now on.
+    /// Replaces the settings for future requests.
     pub fn reload(&self, settings: Settings, tokens: Vec<Secret>) {
         let mut current = self.settings.lock().unwrap_or_else(|e| e.into_inner());
         if current.1 != tokens {
@@ -311,8 +311,8 @@ impl<T: From<Accepted>> Server<T> {
         *current = Arc::new((settings, tokens));
     }
 
-    /// Answers requests that came together: their events are on the disk by one sync. Waits for
-    /// nothing but that, and for the gate, which holds the requests already.
+    /// Answers requests that arrived together, with one sync for all their events. Waits only for
+    /// that sync.
     pub(crate) fn handle_requests(&self, requests: Vec<HttpRequest>) {
         let mut pending = Vec::new();
         for request in requests {
@@ -339,7 +339,7 @@ impl<T: From<Accepted>> Server<T> {
         }
     }
 
-    /// Answers a request, unless it is an event that is to be kept first.
+    /// Answers a request, unless it has an event that must be stored first.
     fn handle_request(&self, request: HttpRequest) -> Option<Pending<'_, T>> {
         let current = Arc::clone(&self.settings.lock().unwrap_or_else(|e| e.into_inner()));
         let (settings, tokens) = &*current;
@@ -364,8 +364,8 @@ impl<T: From<Accepted>> Server<T> {
             WebhookAnswer::Up => Answer::text(200, UP),
             WebhookAnswer::Challenge(json) => Answer::text(200, json).of_type("application/json"),
             WebhookAnswer::Unknown(_) | WebhookAnswer::Incomplete(_) => Answer::text(200, ""),
-            WebhookAnswer::Malformed => Answer::text(400, "this is no webhook\n"),
-            WebhookAnswer::ChallengeRefused => Answer::text(400, "this is no plain token\n"),
+            WebhookAnswer::Malformed => Answer::text(400, "this is not a webhook\n"),
+            WebhookAnswer::ChallengeRefused => Answer::text(400, "this is not a plain token\n"),
             WebhookAnswer::Forged => Answer::text(401, "the signature is wrong\n"),
             WebhookAnswer::Stale(_) => Answer::text(401, "the timestamp is not fresh\n"),
             WebhookAnswer::WrongPath { .. } => Answer::text(404, "nothing is here\n"),
@@ -378,23 +378,23 @@ impl<T: From<Accepted>> Server<T> {
         None
     }
 
-    /// A wrong signature is not worth a line: anyone may send one. But while no signature has been
-    /// right, the cause is most likely the configuration, and nothing else would say so.
+    /// Logs a wrong signature only while no signature has been valid: anyone may send one, but
+    /// until then the cause is probably the configuration, and no other line would show it.
     fn note_forged(&self) {
         if self.has_verified.load(Relaxed) {
             return;
         }
         if let Some(more) = self.forged_warning.allow(Instant::now()) {
             log::warn!(
-                "webhook refused: the signature is missing or wrong, and none has been right so far; \
+                "webhook refused: the signature is missing or wrong, and none has been valid so far; \
                  check that ZOOM_SECRET_TOKEN is the app's, and that no proxy changes the body or \
                  drops the header x-zm-signature{more}"
             );
         }
     }
 
-    /// Zoom posts to an address that we do not serve, and its events are lost until one of the two is
-    /// changed.
+    /// Warns that Zoom posts to a path that we do not serve: its events are lost until one of the
+    /// two is changed.
     fn note_wrong_path(&self, found: &str, expected: &str) {
         if let Some(more) = self.path_warning.allow(Instant::now()) {
             log::warn!(
@@ -405,7 +405,7 @@ impl<T: From<Accepted>> Server<T> {
         }
     }
 
-    /// Takes a place in the inbox and one in the intent log.
+    /// Reserves a place in the inbox and appends the event to the intent log.
     fn accept(&self, request: HttpRequest, event: ZoomEvent) -> Option<Pending<'_, T>> {
         let Some(place) = self.inbox.reserve() else {
             bump(&self.counters.inbox_full);
@@ -413,7 +413,7 @@ impl<T: From<Accepted>> Server<T> {
                 log::warn!("webhook answered 503: inbox full; Zoom will retry{more}");
             }
             request.answer(
-                Answer::text(503, "no room now, deliver again\n").with("Retry-After", "60"),
+                Answer::text(503, "no room now, send again later\n").with("Retry-After", "60"),
             );
             return None;
         };
@@ -432,16 +432,19 @@ impl<T: From<Accepted>> Server<T> {
         })
     }
 
-    /// An event that cannot be kept would be lost by a crash, so Zoom is to repeat it.
+    /// Answers 503 to an event that cannot be stored, so that Zoom sends it again: without storage
+    /// a crash would lose it.
     fn put_off(&self, request: HttpRequest, not_kept: &NotKept) {
         bump(&self.counters.not_kept);
         if let Some(more) = self.not_kept_warning.allow(Instant::now()) {
             log::warn!("webhook answered 503: {not_kept}; Zoom will retry{more}");
         }
-        request.answer(Answer::text(503, "not kept, deliver again\n").with("Retry-After", "60"));
+        request
+            .answer(Answer::text(503, "not stored, send again later\n").with("Retry-After", "60"));
     }
 
-    /// Counts and logs. What a stranger can cause is debug; what only Zoom can cause may be more.
+    /// Counts and logs. Lines that an unauthenticated client can cause are debug lines; lines that
+    /// only Zoom can cause may have a higher level.
     fn note(&self, request: &HttpRequest, reply: &WebhookAnswer, settings: &Settings) {
         let counters = &self.counters;
         if matches!(
@@ -534,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_webhook_path_takes_posts_and_only_the_root_is_up() {
+    fn posts_are_accepted_at_the_webhook_path_and_get_at_the_root() {
         let s = settings(&["t"]);
         let call = |method, path| WebhookRequest {
             method,
@@ -561,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn a_webhook_of_zoom_at_another_path_is_told_from_noise() {
+    fn a_signed_webhook_at_another_path_is_recognized() {
         let s = settings(&["t"]);
         let at = |path, token: &str| {
             let signature = signed(token, BODY);
@@ -578,7 +581,7 @@ mod tests {
     }
 
     #[test]
-    fn the_signature_comes_before_everything_else() {
+    fn the_signature_is_checked_first() {
         let s = settings(&["old", "new"]);
         let is_accepted =
             |call: &WebhookRequest<'_>| matches!(reply(&s, call), WebhookAnswer::Accept(_));
@@ -609,7 +612,7 @@ mod tests {
     }
 
     #[test]
-    fn a_right_signature_grows_stale_in_either_direction() {
+    fn a_valid_signature_becomes_stale_in_either_direction() {
         let (s, right) = (settings(&["t"]), signed("t", BODY));
         let at = |now_s| WebhookRequest {
             now_s,
@@ -651,7 +654,7 @@ mod tests {
     }
 
     #[test]
-    fn challenges_are_answered_signed_or_not_but_never_when_wrongly_signed() {
+    fn challenges_are_answered_unless_their_signature_is_wrong() {
         let s = settings(&["old", "new"]);
         let ask = br#"{"event":"endpoint.url_validation","payload":{"plainToken":"p1"}}"#;
         let by = |token: &str| {
@@ -674,7 +677,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_gets_no_webhook_signed_by_asking_for_it() {
+    fn an_unauthenticated_client_cannot_have_a_webhook_signed() {
         let s = settings(&["t"]);
         let ask = br#"{"event":"endpoint.url_validation","payload":{"plainToken":"v0:1000:{}"}}"#;
         assert_eq!(reply(&s, &post(ask, None)), WebhookAnswer::ChallengeRefused);
@@ -689,7 +692,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_verified_but_of_no_use_is_told_apart() {
+    fn verified_requests_without_use_are_distinguished() {
         let s = settings(&["t"]);
         let of = |body: &[u8]| reply(&s, &post(body, Some(&signed("t", body))));
         assert_eq!(

@@ -1,9 +1,9 @@
 //! Zoom's webhook signatures and URL challenges: no clock, no header names, no JSON.
 //!
-//! `x-zm-signature` is `v0=` and the hex HMAC-SHA256, keyed with the webhook secret token, of
-//! `v0:` + `x-zm-request-timestamp` + `:` + the body as it was received. A challenge is answered
-//! with the HMAC of its `plainToken` under **the same key**, so a client that chooses that token
-//! freely may sign webhooks; [`is_plain_token`] is what prevents it.
+//! `x-zm-signature` is `v0=` and the hex HMAC-SHA256, keyed with the webhook secret token, of `v0:`
+//! + `x-zm-request-timestamp` + `:` + the body as received. The answer to a challenge is the HMAC
+//! of its `plainToken` with **the same key**, so a client that chooses that token freely could have
+//! webhooks signed; [`is_plain_token`] prevents that.
 #![cfg_attr(
     not(test),
     deny(
@@ -19,12 +19,12 @@ use std::time::Duration;
 
 use crate::domain::secret::Secret;
 
-/// A `plainToken` is at most this long, in bytes; Zoom's have 22.
+/// Maximum bytes of a `plainToken`; Zoom's have 22.
 pub const PLAIN_TOKEN_BYTES_MAX: usize = 128;
 
-/// The index of the secret token that made this signature, or `None` when none did.
+/// The index of the secret token that made this signature; `None` if none did.
 ///
-/// Every token is tried, each compared in constant time, so that the time taken tells nothing.
+/// Every token is tried, and each comparison takes constant time, so that the time shows nothing.
 /// An empty token never matches.
 pub fn signer(tokens: &[Secret], timestamp: &str, body: &[u8], signature: &str) -> Option<usize> {
     let mut claimed = [0; 32];
@@ -43,7 +43,8 @@ pub fn signer(tokens: &[Secret], timestamp: &str, body: &[u8], signature: &str) 
     found
 }
 
-/// How far `timestamp` (Unix seconds, digits) is from `now_s`, if it is a timestamp.
+/// The difference between `timestamp` (Unix seconds, digits) and `now_s`; `None` if it is not a
+/// timestamp.
 pub fn age(timestamp: &str, now_s: u64) -> Option<Duration> {
     if timestamp.is_empty() || !timestamp.bytes().all(|b| b.is_ascii_digit()) {
         return None;
@@ -54,21 +55,21 @@ pub fn age(timestamp: &str, now_s: u64) -> Option<Duration> {
 
 /// Whether a challenge's token may be signed.
 ///
-/// What Zoom signs always has a colon (`v0:…`), what Zoom asks never has: without this rule a
-/// stranger could send the text of a webhook as a challenge and get its signature in the answer.
+/// A text that Zoom signs always has a colon (`v0:…`), a challenge's token never has: without this
+/// rule anyone could send the text of a webhook as a challenge and get its signature in the answer.
 pub fn is_plain_token(token: &str) -> bool {
     let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_+/=. ~".contains(&b);
     (1..=PLAIN_TOKEN_BYTES_MAX).contains(&token.len()) && token.bytes().all(is_allowed)
 }
 
-/// `encryptedToken` for a challenge; ask [`is_plain_token`] first.
+/// `encryptedToken` for a challenge; check [`is_plain_token`] first.
 pub fn encrypted_token(token: &Secret, plain_token: &str) -> String {
     let mut mac = keyed(token);
     mac.update(plain_token.as_bytes());
     hex::encode(mac.finalize().into_bytes())
 }
 
-/// The value of `x-zm-signature` for this body: what Zoom does, for the demo and for tests.
+/// The value of `x-zm-signature` for this body: what Zoom computes, for the demo and for tests.
 pub fn sign(token: &Secret, timestamp: &str, body: &[u8]) -> String {
     let mut mac = keyed(token);
     for part in [b"v0:", timestamp.as_bytes(), b":", body] {
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_vectors_hold() {
+    fn signatures_equal_the_vectors() {
         for vector in vectors(include_str!("../../../tests/data/webhook_signature.json")) {
             let token = Secret::new(text(&vector, "secret_token"));
             let (timestamp, body) = (text(&vector, "timestamp"), text(&vector, "body"));
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_signatures_are_just_wrong() {
+    fn malformed_signatures_are_wrong() {
         let tokens = [Secret::new("a")];
         let right = sign(&tokens[0], "1", b"{}");
         assert_eq!(signer(&tokens, "1", b"{}", &right), Some(0));
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn age_is_a_distance_in_either_direction() {
+    fn the_age_counts_in_either_direction() {
         assert_eq!(age("100", 130), Some(Duration::from_secs(30)));
         assert_eq!(age("130", 100), Some(Duration::from_secs(30)));
         for wrong in ["", "-1", "+1", " 1", "1.5", "x", "99999999999999999999999"] {
