@@ -1,4 +1,4 @@
-//! What follows from the end of a stream: the policy of its stop reason, another start, or nothing.
+//! Reactions to the end of a stream: by its stop reason another start, a deletion, or nothing.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use crate::protocol::codes::{StopPolicy, StopReason};
 use crate::protocol::{EndReason, SIGNALING_WINDOW};
 
 impl Coordinator {
-    /// The thread of a stream is over, or could not be made.
+    /// Handles the end of a stream's thread, or a failure to start it.
     pub fn handle_end(&mut self, now: Now, stream_id: &str, end: &EndReason) -> Vec<Action> {
-        // One that was left is still ours: the next process takes it over.
+        // A stream that we left stays active: the next process rejoins it.
         if *end == EndReason::Left {
             return Vec::new();
         }
@@ -42,7 +42,8 @@ impl Coordinator {
             _ => None,
         };
         let reason = entry.effective_reason(socket);
-        // A thread that is ending already takes no order to move: then the end is of the life before.
+        // A thread that is ending does not handle a failover: then the end belongs to the stream
+        // before the newer start.
         let has_moved = |at| now.instant.saturating_duration_since(at) < DRAIN_MAX;
         let is_followed = entry.is_superseded
             || entry.stopped_ms.is_none() && socket.is_some() && entry.moved.is_some_and(has_moved);
@@ -57,7 +58,7 @@ impl Coordinator {
         } else if let Some(reason) = reason {
             self.after_stop(now, stream_id, reason);
         }
-        // A stream that ended before its scheduled stop needs none; one that is started again
+        // A stream that ended before its scheduled stop needs none; a stream that is started again
         // keeps it.
         let has_stream = self.has_stream(&uuid);
         if let Some(meeting) = self.meetings.get_mut(&uuid)
@@ -76,11 +77,11 @@ impl Coordinator {
         let why = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
         self.log(
             Severity::Info,
-            &format!("earlier life ended{why}, the newer start follows stream={stream_id}"),
+            &format!("previous run ended{why}, starting it again stream={stream_id}"),
         );
     }
 
-    /// The time of [`Action::StartLater`] has come.
+    /// Handles the time of [`Action::StartLater`].
     pub fn start_again(&mut self, now: Now, stream_id: &str) -> Vec<Action> {
         let Some(entry) = self.streams.get(stream_id).filter(|e| e.is_active()) else {
             return Vec::new();
@@ -96,7 +97,7 @@ impl Coordinator {
         std::mem::take(&mut self.actions)
     }
 
-    /// A stream whose thread was over before it could be told to move runs again.
+    /// Restarts a stream whose thread ended before it could be moved to another server.
     pub fn revive(&mut self, now: Now, stream_id: &str) -> Vec<Action> {
         if let Some(entry) = self.streams.get_mut(stream_id)
             && !entry.is_active()
@@ -108,7 +109,7 @@ impl Coordinator {
         std::mem::take(&mut self.actions)
     }
 
-    /// Ends a stream of an earlier process whose stop that process did not come to.
+    /// Ends a stream of an earlier process that ended before it handled the stream's stop.
     pub(super) fn complete(&mut self, now: Now, entry: &StreamEntry) {
         let reason = entry
             .effective_reason(None)
@@ -123,7 +124,7 @@ impl Coordinator {
         self.after_stop(now, stream_id, reason);
     }
 
-    /// What a stop reason asks for once the stream is over.
+    /// Applies the policy of a stop reason once the stream has ended.
     pub(super) fn after_stop(&mut self, now: Now, stream_id: &str, reason: StopReason) {
         self.meeting_after_stop(now, stream_id, reason);
         let Some(entry) = self.streams.get_mut(stream_id) else {
@@ -133,7 +134,7 @@ impl Coordinator {
             StopPolicy::Finish => {}
             StopPolicy::FinishAndAlert => self.log(
                 Severity::Error,
-                &format!("stopped stream={stream_id}: {reason}; an admin switched the app off"),
+                &format!("stopped stream={stream_id}: {reason}; an administrator disabled the app"),
             ),
             StopPolicy::Delete => self.withdraw(now, stream_id, false),
             StopPolicy::Restart | StopPolicy::RestartOnce => {
@@ -145,7 +146,8 @@ impl Coordinator {
         }
     }
 
-    /// What people, or the meeting's end, have decided about a meeting by stopping a stream of it.
+    /// Applies a stop reason to the meeting: people or the meeting's end may have stopped its
+    /// stream.
     pub(super) fn meeting_after_stop(&mut self, now: Now, stream_id: &str, reason: StopReason) {
         if matches!(
             reason.policy(),
@@ -169,7 +171,7 @@ impl Coordinator {
         }
     }
 
-    /// Nothing of ours starts this meeting again, until a person does.
+    /// Marks a meeting as stopped: no automatic start follows until a person starts it.
     pub(super) fn meeting_stopped(&mut self, now: Now, uuid: &str) {
         let Some(meeting) = self.meetings.get_mut(uuid) else {
             return;
@@ -187,12 +189,13 @@ impl Coordinator {
         self.cancel_calls(now, uuid);
     }
 
-    /// Consent for a stream was withdrawn: it is deleted, here or, again, by the next process.
+    /// Handles a withdrawal of consent: the stream is deleted now and, if necessary, again by the
+    /// next process.
     pub(super) fn withdraw(&mut self, now: Now, stream_id: &str, is_repeat: bool) {
         let Some(entry) = self.streams.get_mut(stream_id) else {
             return;
         };
-        // Only the ids are kept, so that the stream is not taken up again.
+        // Only the ids are kept, so that the stream is not rejoined.
         if !entry.is_superseded {
             entry.started.server_urls.clear();
             entry.started.operator_id = None;
@@ -248,13 +251,13 @@ impl Coordinator {
             );
             self.actions.push(Action::Log(Severity::Error, text));
         }
-        // Once the credentials are right, a reload or a restart starts it.
+        // Once the credentials are corrected, a reload or a restart starts it.
         if once && refusal.is_some() && meeting.phase() == Phase::Started {
             meeting.start = Start::GaveUp;
         }
         if let Some(why) = refusal {
             let text =
-                format!("stopped stream={stream_id}: {reason}; not started again, for {why}");
+                format!("stopped stream={stream_id}: {reason}; not started again, because {why}");
             return self.log(Severity::Warn, &text);
         }
         let delay = Duration::from_secs(1 << meeting.restarts.min(5));

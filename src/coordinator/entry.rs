@@ -1,4 +1,4 @@
-//! What is known of one meeting, and of one stream.
+//! The entries of the coordinator's tables: one meeting, one stream.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use crate::domain::product::Product;
 use crate::domain::zoom_event::{MeetingInfo, StreamStarted};
 use crate::protocol::codes::{StopPolicy, StopReason};
 
-/// A meeting, by UUID.
+/// A meeting; its key is the UUID.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct MeetingEntry {
     pub(super) product: Product,
@@ -21,42 +21,42 @@ pub(super) struct MeetingEntry {
     /// The host's user id.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) host_id: Option<String>,
-    /// Stamp of the newest `meeting.started`, or of the first other sign that it lives.
+    /// Timestamp of the newest `meeting.started`, or of the first other sign that it is running.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) started_ms: Option<u64>,
-    /// Stamp of `meeting.ended`.
+    /// Timestamp of `meeting.ended`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) ended_ms: Option<u64>,
-    /// Stamp with which its present life began: the same UUID may have several.
+    /// Timestamp of its current start: the same UUID may be started several times.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) life_ms: Option<u64>,
-    /// Stamp of the newest start or stop of a stream: what is older starts nothing.
+    /// Timestamp of the newest start or stop of a stream: older events start nothing.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) stream_ms: Option<u64>,
     pub(super) start: Start,
-    /// While [`Start::Trying`]: the last call was refused, and the host may be what is missing.
+    /// While [`Start::Trying`]: the last call was refused, possibly because the host is absent.
     #[serde(skip_serializing_if = "is_false", default)]
     pub(super) awaits_host: bool,
     /// When our scheduled stop is due, Unix milliseconds.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) stop_at_ms: Option<u64>,
     pub(super) stop_attempts: u32,
-    /// REST starts that followed a stop with a restart reason.
+    /// Number of REST starts after a stop with a restart reason.
     pub(super) restarts: u32,
-    /// When we last heard of it, Unix milliseconds.
+    /// When it was last changed by an event, Unix milliseconds.
     pub(super) touched_ms: u64,
     #[serde(skip)]
     pub(super) calls: Calls,
 }
 
-/// The calls of a meeting that have no outcome yet.
+/// The calls of a meeting without an outcome yet.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Calls {
     /// When the start is due, or was made.
     pub(super) start: Option<Instant>,
     /// When the stop is due, or was made.
     pub(super) stop: Option<Instant>,
-    /// People stopped the stream while our start was on its way: if Zoom accepts it, it is undone.
+    /// People stopped the stream during our start call: if Zoom accepts it, it is undone.
     pub(super) is_overtaken: bool,
     /// Who was waited for joined while our start was on its way: if it is refused, the next follows at
     /// once.
@@ -64,12 +64,12 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    /// Whether one of them has no outcome yet, so may wait for its time or its turn.
+    /// Whether a call has no outcome yet, so that it may still wait.
     pub(super) fn are_due(&self) -> bool {
         self.start.is_some() || self.stop.is_some()
     }
 
-    /// Whether a start was handed out and has no outcome yet.
+    /// Whether a start call was made and has no outcome yet.
     pub(super) fn is_starting(&self, now: Instant) -> bool {
         self.start.is_some_and(|at| at <= now)
     }
@@ -79,18 +79,18 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-/// How far our REST start has come. The names are those of `registry.json`; see [`Phase`].
+/// The state of our REST start. The names are those of `registry.json`; see [`Phase`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Start {
-    /// Not asked for.
+    /// Not requested.
     None,
-    /// A call is due, or on its way.
+    /// A call is due or in progress.
     Trying {
         attempts: u32,
         #[serde(skip)]
         since: Option<Instant>,
     },
-    /// Accepted, or a stream came.
+    /// Accepted, or a stream started.
     Done,
     /// Refused for good.
     GaveUp,
@@ -107,8 +107,8 @@ impl MeetingEntry {
         }
     }
 
-    /// Known by a stream only. Session, engagement and call ids are what REST calls need; a
-    /// meeting's UUID is not.
+    /// A meeting known only from a stream. REST calls need session, engagement and call ids, but
+    /// not a meeting's UUID.
     pub(super) fn from_stream(product: Product, id: &str) -> MeetingEntry {
         MeetingEntry {
             product,
@@ -141,12 +141,12 @@ impl MeetingEntry {
         }
     }
 
-    /// Whether the meeting goes on, as far as we know.
+    /// Whether the meeting is running, as far as we know.
     pub(super) fn is_live(&self) -> bool {
         self.ended_ms.is_none()
     }
 
-    /// The same UUID begins another life: nothing of the one before counts.
+    /// The same UUID starts again: the previous run no longer counts.
     pub(super) fn begin_life(&mut self, ts: u64) {
         *self = MeetingEntry {
             started_ms: Some(ts),
@@ -167,25 +167,25 @@ impl MeetingEntry {
         self.stream_ms = self.stream_ms.max(Some(ts));
     }
 
-    /// Whether what has this stamp belongs to an earlier life.
+    /// Whether this timestamp belongs to a previous run of the meeting.
     pub(super) fn is_of_earlier_life(&self, ts: u64) -> bool {
         self.life_ms.is_some_and(|life| ts < life)
     }
 }
 
-/// A stream, by stream id.
+/// A stream; its key is the stream id.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct StreamEntry {
-    /// The newest started webhook: its URLs are what a reconnection needs.
+    /// The newest started webhook: its URLs are needed for a reconnect.
     pub(super) started: StreamStarted,
-    /// Stamp of the first one: the folder's date and the subtitles' zero.
+    /// Timestamp of the first one: the folder's date and the zero of subtitles.
     pub(super) first_ms: u64,
-    /// Stamp of the newest one.
+    /// Timestamp of the newest one.
     pub(super) newest_ms: u64,
-    /// Stamp of the newest `rtms_interrupted`.
+    /// Timestamp of the newest `rtms_interrupted`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) interrupted_ms: Option<u64>,
-    /// Stamp of `rtms_stopped`.
+    /// Timestamp of `rtms_stopped`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) stopped_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -196,18 +196,18 @@ pub(super) struct StreamEntry {
     /// How often its thread panicked.
     #[serde(default)]
     pub(super) panics: u32,
-    /// Whether its end led to a new REST start already.
+    /// Whether its end has already led to a new REST start.
     pub(super) is_restarted: bool,
     /// Whether consent for it was withdrawn.
     #[serde(default)]
     pub(super) is_revoked: bool,
-    /// Withdrawals up to this stamp were acted on.
+    /// Withdrawals up to this timestamp were handled.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) revoked_ms: Option<u64>,
-    /// A newer start came while its thread still ends: it runs again after that.
+    /// A newer start arrived while its thread is ending: it runs again afterwards.
     #[serde(skip_serializing_if = "is_false", default)]
     pub(super) is_superseded: bool,
-    /// When its thread was last sent to another server.
+    /// When its thread was last moved to another server.
     #[serde(skip)]
     pub(super) moved: Option<Instant>,
     /// Until when Zoom waits for the first connection.
@@ -235,7 +235,7 @@ impl StreamEntry {
         }
     }
 
-    /// Runs again by a newer start: nothing of its end counts any more.
+    /// It runs again because of a newer start: its previous end no longer counts.
     pub(super) fn begin_life(&mut self) {
         self.ended_ms = None;
         self.stopped_ms = None;
@@ -250,8 +250,8 @@ impl StreamEntry {
         self.ended_ms.is_none()
     }
 
-    /// Why it stopped, by its webhook and by its socket: they may differ, and people's will outranks
-    /// what went wrong. Withdrawn consent outranks everything.
+    /// The stop reason from webhook and socket, which may differ: a decision of people counts more
+    /// than a fault, and withdrawn consent counts most.
     pub(super) fn effective_reason(&self, socket: Option<StopReason>) -> Option<StopReason> {
         let is_told = self.stopped_ms.is_some() || self.is_superseded;
         let webhook = is_told.then(|| StopReason(self.stop_reason.unwrap_or(0)));
@@ -261,7 +261,7 @@ impl StreamEntry {
             StopPolicy::Finish | StopPolicy::FinishAndAlert => 2,
             StopPolicy::Restart | StopPolicy::RestartOnce => 1,
         };
-        // Of two that rank the same, the last counts: the webhook's.
+        // Of two with the same rank, the last one counts: the webhook's.
         [socket, webhook].into_iter().flatten().max_by_key(rank)
     }
 }

@@ -1,4 +1,4 @@
-//! What is forgotten, and when: memory has a limit whatever comes.
+//! Removal of old entries, so that memory is bounded.
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -54,7 +54,7 @@ impl Coordinator {
         oldest.is_some_and(|id| self.streams.remove(&id).is_some())
     }
 
-    /// Forgets what is over for longer than Zoom repeats webhooks.
+    /// Removes entries that ended longer ago than Zoom repeats webhooks.
     pub(super) fn forget_old(&mut self, now: Now) {
         let is_due = |swept: Instant| now.instant.saturating_duration_since(swept) >= SWEEP_EVERY;
         if !self.swept.is_none_or(is_due) {
@@ -62,11 +62,12 @@ impl Coordinator {
         }
         self.swept = Some(now.instant);
         let before = now.unix_ms.saturating_sub(RETAIN_ENDED.as_millis() as u64);
-        // A meeting whose end we never heard of lasts thirty hours at the most.
+        // A meeting without a known end is assumed to last at most thirty hours.
         let abandoned = now.unix_ms.saturating_sub(30 * 3_600_000);
         self.streams
             .retain(|_, entry| entry.ended_ms.is_none_or(|ended| ended >= before));
-        // Looked up by id: the one loop of the daemon must not wait for meetings times streams.
+        // Looked up by id, because the daemon's loop must not take time proportional to meetings
+        // times streams.
         let with_stream: HashSet<&str> = self
             .streams
             .values()

@@ -1,8 +1,9 @@
-//! What is known of each meeting and each stream, and what follows from each event.
+//! The coordinator: keeps the state of each meeting and stream, and decides on the actions after
+//! each event.
 //!
-//! Pure: an event and its moment go in, [`Action`]s for the daemon come out. Webhooks come at least once
-//! and in any order (Zoom repeats one up to 85 minutes later), so every decision is made by stamps that
-//! are kept for longer than that.
+//! Pure: an event and its time go in, [`Action`]s for the daemon come out. Webhooks arrive at least
+//! once and in any order (Zoom repeats one up to 85 minutes later), so every decision compares
+//! timestamps, which are kept for longer than that.
 //!
 //! What a meeting's events do by phase is in the table of `phase.rs`. What a stream's events do:
 //!
@@ -56,58 +57,60 @@ use entry::{MeetingEntry, StreamEntry};
 use phase::Phase;
 use table::Table;
 
-/// A started webhook of this age can no longer be connected to. Zoom waits 60 s and repeats a
-/// webhook after 300 s at the earliest; the rest is room for a clock that is wrong.
+/// A started webhook older than this can no longer be connected to. Zoom waits 60 s and repeats a
+/// webhook after 300 s at the earliest; the rest allows for a wrong clock.
 pub const EXPIRED_AFTER: Duration = Duration::from_secs(240);
 
-/// The first connection gets this long even if the stamps say that the minute is nearly over.
+/// Minimum time for the first connection, even if the timestamps say that the minute is nearly
+/// over.
 const WINDOW_MIN: Duration = Duration::from_secs(15);
 
-/// What is over is remembered for this long: Zoom's last repetition comes after 85 minutes.
+/// Ended entries are kept for this long: Zoom's last repeat comes after 85 minutes.
 pub const RETAIN_ENDED: Duration = Duration::from_secs(2 * 3600);
 
-/// How often there is a look at what can be forgotten.
+/// Interval of checks for entries that can be removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
-/// Most entries of each kind; beyond this the oldest that is over is forgotten.
+/// Maximum entries of each kind; above this the oldest ended one is removed.
 pub const ENTRIES_MAX: usize = 20_000;
 
-/// Most bytes of each kind as JSON, with the same consequence: both together are half of what is read
-/// of a file at a restart.
+/// Maximum bytes of each kind as JSON, with the same consequence: both kinds together are half of
+/// the maximum file size that a restart reads.
 pub const ENTRY_BYTES_MAX: usize = 16 << 20;
 
-/// Most REST starts of one meeting that follow a stop with a restart reason.
+/// Maximum REST starts of one meeting after stops with a restart reason.
 pub const RESTARTS_MAX: u32 = 5;
 
-/// A stream whose end came by its socket may still drain for so long (the protocol's limit is 10 s).
+/// A stream whose end was reported on its socket may still be draining for this long (the
+/// protocol's limit is 10 s).
 const DRAIN_MAX: Duration = Duration::from_secs(12);
 
-/// A stream whose thread could not be made is tried again after this time, while Zoom waits.
+/// A stream whose thread could not be created is tried again after this time, while Zoom waits.
 const START_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// Former output folders that are remembered, for files that are to be deleted.
+/// Number of former output folders that are remembered, for files that must be deleted.
 const ROOTS_MAX: usize = 8;
 
-/// Most times that a stream whose thread panicked is taken up again. Zoom still holds it open, so
-/// what broke us need not cost the rest of the meeting; what breaks us again would do so for ever.
+/// How often a stream is restarted after a panic of its thread. Zoom still keeps it open, so the
+/// rest of the meeting can be received; but a panic that repeats would repeat for ever.
 pub const PANICS_MAX: u32 = 2;
 
-/// The moment of an input, on both clocks.
+/// The time of an input, on both clocks.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
     /// For deadlines.
     pub instant: Instant,
-    /// For stamps, Unix milliseconds.
+    /// For timestamps, Unix milliseconds.
     pub unix_ms: u64,
 }
 
-/// Which of a meeting's streams are taken: `RTMS_STREAMS`.
+/// Which of a meeting's streams are received: `RTMS_STREAMS`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StreamChoice {
-    /// All: each operator who brings the app has one.
+    /// All: one per operator who brings the app into the meeting.
     #[default]
     All,
-    /// That of the original host alone, and those of which Zoom does not say whose they are.
+    /// Only the original host's, and those whose operator Zoom does not name.
     Host,
 }
 
@@ -124,12 +127,12 @@ impl StreamChoice {
     }
 }
 
-/// What an operator decides about starting and stopping.
+/// The settings for starting and stopping.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// `RTMS_AUTO_START`, and credentials are there to do it with.
+    /// `RTMS_AUTO_START` is set, and there are credentials for it.
     pub auto_start: bool,
-    /// Credentials are there, so that a stream can be started again.
+    /// There are credentials, so that a stream can be started again.
     pub can_call: bool,
     /// `RTMS_STOP_AFTER`.
     pub stop_after: Option<Duration>,
@@ -139,90 +142,89 @@ pub struct Settings {
     pub participant_user_id: Option<String>,
 }
 
-/// What the daemon is to do.
+/// An action for the daemon.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// Make this REST call at that moment. The outcome comes back by
-    /// [`Coordinator::handle_call`].
+    /// Make this REST call at that time. Report the outcome by [`Coordinator::handle_call`].
     CallRest(ScheduledCall),
-    /// Forget the calls that are due for a meeting.
+    /// Drop the scheduled calls of a meeting.
     Cancel {
         /// The meeting's UUID.
         meeting: String,
     },
     /// Run this stream.
     Start(Box<StreamPlan>),
-    /// Ask [`Coordinator::start_again`] at that moment: the system had no room for this stream.
+    /// Call [`Coordinator::start_again`] at that time: the system had no resources for this stream.
     StartLater {
-        /// When.
+        /// The time.
         at: Instant,
-        /// Which.
+        /// The stream.
         stream_id: String,
     },
     /// Move a running stream to another server.
     FailOver {
-        /// Which.
+        /// The stream.
         stream_id: String,
-        /// Candidates, not yet trusted.
+        /// Candidates, not yet checked.
         urls: Vec<String>,
     },
-    /// Tell a running stream that Zoom lost its signaling connection.
+    /// Report to a running stream that Zoom lost its signaling connection.
     Interrupted {
-        /// Which.
+        /// The stream.
         stream_id: String,
         /// When, by Zoom's clock.
         event_ts_ms: u64,
         /// New candidates, usually none.
         urls: Vec<String>,
     },
-    /// Tell a running stream that it is over.
+    /// Report to a running stream that it was stopped.
     Stopped {
-        /// Which.
+        /// The stream.
         stream_id: String,
         /// Why.
         reason: StopReason,
     },
-    /// A stream of an earlier process is over: complete its files.
+    /// A stream of an earlier process has ended: complete its files.
     Complete {
-        /// Which.
+        /// The stream.
         info: StreamInfo,
         /// Why.
         reason: StopReason,
     },
-    /// Consent was withdrawn: delete what this stream left behind.
+    /// Consent was withdrawn: delete the files of this stream.
     Discard(Withdrawal),
-    /// A user removed the app: forget the stored token if it is theirs.
+    /// A user removed the app: delete the stored token if it is theirs.
     Deauthorized {
-        /// Who; empty where not told.
+        /// The user; empty if not known.
         user_id: String,
-        /// From which account; empty where not told.
+        /// The user's account; empty if not known.
         account_id: String,
     },
-    /// Something for a person to read.
+    /// Log a line.
     Log(Severity, String),
 }
 
-/// A REST call that is due.
+/// A scheduled REST call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScheduledCall {
-    /// When.
+    /// The time.
     pub at: Instant,
-    /// For which meeting, by UUID.
+    /// The meeting's UUID.
     pub meeting: String,
-    /// What.
+    /// The call.
     pub request: ControlRequest,
 }
 
 /// A stream to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamPlan {
-    /// Which stream: its ids, and what its files say about it.
+    /// Its ids, and what its files say about it.
     pub info: StreamInfo,
-    /// Candidates of the newest started webhook, not yet trusted.
+    /// Candidates of the newest started webhook, not yet checked.
     pub server_urls: Vec<String>,
     /// How long Zoom still waits for us.
     pub window: Duration,
-    /// Whether it ran before, so that files and phrases go on.
+    /// Whether it ran before, so that its files are continued.
     pub is_rejoin: bool,
 }
 
@@ -233,13 +235,13 @@ pub struct Coordinator {
     settings: Settings,
     meetings: Table<MeetingEntry>,
     streams: Table<StreamEntry>,
-    /// Grows with each change that was asked for, over restarts too.
+    /// Incremented with each change that is saved, also across restarts.
     #[serde(default)]
     version: u64,
     /// Folders that files were written to, the newest last.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     roots: Vec<String>,
-    /// Whether there is something that a restart would have to know.
+    /// Whether there are changes that a restart must know.
     #[serde(skip)]
     is_changed: bool,
     #[serde(skip)]
@@ -248,7 +250,7 @@ pub struct Coordinator {
     actions: Vec<Action>,
 }
 
-/// Entries that changed; `null` for one that was forgotten.
+/// Changed entries; `null` for a removed one.
 #[derive(Serialize, Deserialize)]
 struct Changes<M, S> {
     version: u64,
@@ -271,7 +273,7 @@ impl Settings {
 }
 
 impl Coordinator {
-    /// Knows nothing yet.
+    /// An empty coordinator.
     pub fn new(settings: Settings) -> Coordinator {
         Coordinator {
             settings,
@@ -285,7 +287,7 @@ impl Coordinator {
         }
     }
 
-    /// What an earlier process knew, from [`Coordinator::to_json`].
+    /// Restores the state of an earlier process, from [`Coordinator::to_json`].
     pub fn from_json(settings: Settings, json: &[u8]) -> Result<Coordinator, serde_json::Error> {
         let coordinator: Coordinator = serde_json::from_slice(json)?;
         Ok(Coordinator {
@@ -294,13 +296,13 @@ impl Coordinator {
         })
     }
 
-    /// Everything that a restart needs.
+    /// The whole state for a restart.
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// What changed since this was asked last, as JSON for [`Coordinator::apply_changes`]; its size
-    /// is that of the changed entries.
+    /// The changes since the last call, as JSON for [`Coordinator::apply_changes`]; its size is
+    /// that of the changed entries.
     pub fn take_changes(&mut self) -> Option<Vec<u8>> {
         if !std::mem::take(&mut self.is_changed) {
             return None;
@@ -314,7 +316,7 @@ impl Coordinator {
         Some(serde_json::to_vec(&changes).unwrap_or_default())
     }
 
-    /// Everything that a restart needs; changes so far are part of it.
+    /// The whole state for a restart; it includes all changes so far.
     pub fn snapshot(&mut self) -> Vec<u8> {
         self.version += u64::from(std::mem::take(&mut self.is_changed));
         self.meetings.take_changes();
@@ -322,11 +324,11 @@ impl Coordinator {
         self.to_json()
     }
 
-    /// What an earlier process changed after its snapshot, in the order in which it did; changes that
-    /// are in the snapshot already have no effect.
+    /// Applies changes that an earlier process made after its snapshot, in their order; changes
+    /// that are in the snapshot already have no effect.
     ///
     /// # Errors
-    /// No JSON from [`Coordinator::take_changes`].
+    /// If it is not JSON from [`Coordinator::take_changes`].
     pub fn apply_changes(&mut self, json: &[u8]) -> Result<(), serde_json::Error> {
         let changes: Changes<MeetingEntry, StreamEntry> = serde_json::from_slice(json)?;
         if changes.version > self.version {
@@ -337,13 +339,13 @@ impl Coordinator {
         Ok(())
     }
 
-    /// The greater of two is the newer.
+    /// The version of the state: the greater of two is the newer.
     pub fn version(&self) -> u64 {
         self.version
     }
 
-    /// Files are written to this folder from now on. `true` if it is not the one of before: then a
-    /// restart has to know, and only a whole snapshot says so.
+    /// Sets the folder that files are written to. `true` if it is a new one: then a restart must
+    /// know, and only a whole snapshot contains it.
     pub fn use_root(&mut self, root: &str) -> bool {
         if self.roots.last().is_some_and(|newest| newest == root) {
             return false;
@@ -361,9 +363,9 @@ impl Coordinator {
         &self.roots
     }
 
-    /// Other settings, for what happens from here on. They may be the remedy for what kept streams
-    /// away, so starts that were given up are made again; and where starting has become possible, so
-    /// are those of meetings that began before.
+    /// Replaces the settings. They may fix the cause of failed starts, so starts that were given up
+    /// are made again; and if starting has become possible, meetings that started earlier are
+    /// started too.
     pub fn reload(&mut self, now: Now, settings: Settings) -> Vec<Action> {
         let was_possible = self.settings.auto_start;
         self.settings = settings;
@@ -375,7 +377,7 @@ impl Coordinator {
             let is_due = match meeting.phase() {
                 Phase::GaveUp => !self.has_stream(&uuid),
                 Phase::AwaitingHost => !meeting.calls.is_starting(now.instant),
-                // If the meeting had a stream, people have ended it.
+                // If the meeting had a stream, people have stopped it.
                 Phase::Idle if !was_possible && meeting.started_ms.is_some() => {
                     !self.knows_stream_of(&uuid)
                 }
@@ -398,13 +400,14 @@ impl Coordinator {
         self.streams.values().any(|entry| entry.started.id == uuid)
     }
 
-    /// The streams that run, and what their files say about them.
+    /// The running streams, and what their files say about them.
     pub fn active(&self) -> impl Iterator<Item = StreamInfo> + '_ {
         let active = self.streams.values().filter(|entry| entry.is_active());
         active.map(|entry| self.info(entry))
     }
 
-    /// After a restart: the streams that ran are to run again, and scheduled calls are due.
+    /// To be called after a restart: streams that were running are started again, and scheduled
+    /// calls are due.
     pub fn resume(&mut self, now: Now) -> Vec<Action> {
         let meetings: Vec<String> = self.meetings.keys().cloned().collect();
         for uuid in meetings {
@@ -413,7 +416,7 @@ impl Coordinator {
             };
             let is_due = match meeting.phase() {
                 Phase::Starting | Phase::AwaitingHost => true,
-                // The restart may have brought the remedy: a token, a plan.
+                // The cause may be fixed since: a token, a plan.
                 Phase::GaveUp => self.settings.auto_start && !self.has_stream(&uuid),
                 Phase::Idle | Phase::Started | Phase::Stopped | Phase::Ended => false,
             };
@@ -434,16 +437,16 @@ impl Coordinator {
         for entry in streams {
             let stream_id = &entry.started.stream_id;
             if !entry.is_active() {
-                // The process before may have ended, or its disk hung, before all was deleted.
+                // The previous process may have ended before everything was deleted.
                 self.withdraw(now, stream_id, true);
             } else if entry.is_superseded {
-                // A newer start came, and the earlier process did not come to the end before it.
+                // A newer start arrived before the earlier process handled the end.
                 if entry.is_revoked {
                     self.withdraw(now, stream_id, false);
                 }
                 self.begin_next_life(now, stream_id);
             } else if entry.stopped_ms.is_some() {
-                // Its end came when the earlier process was about to go.
+                // Its end arrived while the earlier process was ending.
                 self.complete(now, &entry);
             } else {
                 self.start_stream(now, stream_id, SIGNALING_WINDOW, true);
@@ -452,7 +455,7 @@ impl Coordinator {
         std::mem::take(&mut self.actions)
     }
 
-    /// A verified Zoom event came.
+    /// Handles a verified Zoom event.
     pub fn handle_zoom_event(&mut self, now: Now, event: ZoomEvent) -> Vec<Action> {
         let ts = event.event_ts_ms;
         match event.event {
@@ -510,20 +513,20 @@ impl Coordinator {
     }
 }
 
-/// How loud an event about the account is, and what it says. The payloads of most are not
-/// published, so they are logged as they are.
+/// Severity and description of an account event. The payloads of most are not published, so they
+/// are logged unchanged.
 fn account_event_level(name: &str) -> (Severity, &'static str) {
     match account_label(name) {
         "concurrency_limited" => (
             Severity::Error,
-            "a stream was not started: the account has as many as it may have at once",
+            "a stream was not started: the account has reached its limit of concurrent streams",
         ),
         "concurrency_near_limit" => (
             Severity::Warn,
-            "the account has nearly as many streams as it may have at once",
+            "the account has nearly reached its limit of concurrent streams",
         ),
         "start_failed" => (Severity::Error, "zoom could not start a stream"),
         "request_status" => (Severity::Info, "a request to start a stream was decided"),
-        _ => (Severity::Warn, "news about the account"),
+        _ => (Severity::Warn, "unknown event about the account"),
     }
 }

@@ -1,15 +1,15 @@
-//! The phases of a meeting, and what each event does in each of them.
+//! The phases of a meeting, and the effect of each event in each of them.
 
-/// Where a meeting is, as far as starting its stream by REST goes. Streams that Zoom announces run in
-/// every phase.
+/// The phase of a meeting with regard to starting its stream by REST. Streams that Zoom announces
+/// run in every phase.
 ///
-/// A row is an event, a column the phase in which it comes; `.` leaves the phase as it is. "Call" is a
-/// REST start, made at once if nothing else is said.
+/// A row is an event, a column the phase in which it arrives; `.` leaves the phase unchanged.
+/// "Call" is a REST start, made at once unless the cell says otherwise.
 ///
 /// | event | Idle | Starting | AwaitingHost | Started | GaveUp | Stopped | Ended |
 /// | --- | --- | --- | --- | --- | --- | --- | --- |
 /// | `meeting.started`, newer | call, Starting | . | . | . | call, Starting | . | call, Starting |
-/// | somebody joined, newer | call, Starting | . | . | . | . | . | call, Starting |
+/// | a participant joined, newer | call, Starting | . | . | . | . | . | call, Starting |
 /// | the host joined | call, Starting | . | call, Starting | . | . | . | call, Starting |
 /// | the participant of `RTMS_PARTICIPANT_USER_ID` joined | call, Starting | . | call, Starting | . | . | . | call, Starting |
 /// | any of these, older than a stream or the end | . | . | . | . | . | . | . |
@@ -19,33 +19,34 @@
 /// | a stop by a fault (10) | call in 1 s, Starting | . | . | call in 1 s, Starting | call in 1 s, Starting | . | . |
 /// | a stop for the meeting's end (6) | Ended | Ended | Ended | Ended | Ended | Ended | . |
 /// | `meeting.ended` | Ended | Ended | Ended | Ended | Ended | Ended | . |
-/// | the call is accepted | . | Started | Started | . | . | . | . |
-/// | it fails, and may work later | . | call later | call later, Starting | . | . | . | . |
+/// | the call succeeds | . | Started | Started | . | . | . | . |
+/// | it fails temporarily | . | call later | call later, Starting | . | . | . | . |
 /// | it is not permitted | . | call later, AwaitingHost | call later | . | . | . | . |
 /// | it fails for good | . | GaveUp | GaveUp | . | . | . | . |
 /// | our own stop is accepted | Stopped | Stopped | Stopped | Stopped | Stopped | . | . |
 /// | a reload of the configuration | . | . | call, Starting | . | call, Starting | . | . |
 /// | a restart of the process | . | call | call, Starting | . | call, Starting | . | . |
 ///
-/// Calls that wait are cancelled when a phase is left for Started, Stopped or Ended. So nothing of ours
-/// starts a meeting that people stopped: only a newer `rtms_started`, which is another person's start,
-/// and another life of the meeting lead out of Stopped. A call that people overtook is undone by a stop.
+/// Waiting calls are cancelled when the phase changes to Started, Stopped or Ended. So nothing
+/// automatic starts a meeting that people stopped: only a newer `rtms_started`, which is a person's
+/// start, and a new start of the meeting lead out of Stopped. A start call that people overtook is
+/// undone by a stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Nothing of ours was asked for.
+    /// No start was requested.
     Idle,
-    /// A REST start is due, on its way, or waits to be made again.
+    /// A REST start is due, in progress, or waits for a retry.
     Starting,
     /// Zoom refuses the start, perhaps because the host, or the participant for whom it is made, is not
     /// there; it is made again slowly, and at once when one of them joins.
     AwaitingHost,
-    /// A start was accepted, or a stream came.
+    /// A start was accepted, or a stream started.
     Started,
-    /// A start failed in a way that only a person can change.
+    /// A start failed because of something that only a person can change.
     GaveUp,
-    /// People stopped the stream, or our schedule did.
+    /// People or our schedule stopped the stream.
     Stopped,
-    /// The meeting is over.
+    /// The meeting has ended.
     Ended,
 }
 
@@ -68,7 +69,7 @@ mod tests {
         Phase::Ended,
     ];
 
-    /// Events come at this stamp; what led to the phase is older.
+    /// Timestamp of the tested events; everything before is older.
     const THEN: u64 = T0 + 10_000;
 
     fn joined(who: &str) -> ZoomEventKind {
@@ -124,7 +125,7 @@ mod tests {
         w.coordinator.meetings.get(UUID).expect("known").phase()
     }
 
-    /// The stream that runs is stopped, or one that was missed.
+    /// The running stream, or one that was missed, is stopped.
     fn stop(w: &mut World, reason: i64) -> Vec<Action> {
         let stream_id = match phase_of(w) {
             Phase::Started => "s1",
@@ -146,7 +147,7 @@ mod tests {
         let fails = |class| Err(failed(class));
         match event {
             "`meeting.started`, newer" => w.webhook(THEN, ZoomEventKind::MeetingStarted(hosted())),
-            "somebody joined, newer" => w.webhook(THEN, joined("guest")),
+            "a participant joined, newer" => w.webhook(THEN, joined("guest")),
             "the host joined" => w.webhook(THEN, joined("host")),
             "the participant of `RTMS_PARTICIPANT_USER_ID` joined" => {
                 w.webhook(THEN, joined("named"))
@@ -164,20 +165,20 @@ mod tests {
             "a stop by a fault (10)" => stop(w, 10),
             "a stop for the meeting's end (6)" => stop(w, 6),
             "`meeting.ended`" => w.meeting_ended(THEN),
-            "the call is accepted" => w.call(RestAction::Start, Ok(())),
-            "it fails, and may work later" => w.call(RestAction::Start, fails(FailureClass::Retry)),
+            "the call succeeds" => w.call(RestAction::Start, Ok(())),
+            "it fails temporarily" => w.call(RestAction::Start, fails(FailureClass::Retry)),
             "it is not permitted" => w.call(RestAction::Start, fails(FailureClass::NotPermitted)),
             "it fails for good" => w.call(RestAction::Start, fails(FailureClass::GiveUp)),
             "our own stop is accepted" => w.call(RestAction::Stop, Ok(())),
             "a reload of the configuration" => w.coordinator.reload(w.now, named()),
             "a restart of the process" => w.restart(named()),
-            other => panic!("the table has a row that is not walked: {other}"),
+            other => panic!("the test has no case for the row: {other}"),
         }
     }
 
     /// Each cell of the table above.
     #[test]
-    fn the_table_is_true() {
+    fn the_table_is_correct() {
         let rows = include_str!("phase.rs").lines().filter_map(|line| {
             let cells = line.strip_prefix("/// | ")?.strip_suffix(" |")?;
             let mut cells = cells.split(" | ");

@@ -1,4 +1,4 @@
-//! The REST calls: when one is due, and what follows from how it ended.
+//! Scheduling of REST calls, and reactions to their outcomes.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::domain::rest::{ControlRequest, FailedCall, FailureClass, RestAction};
 use crate::domain::severity::Severity;
 
 impl Coordinator {
-    /// A REST call came to its end.
+    /// Handles the outcome of a REST call.
     pub fn handle_call(
         &mut self,
         now: Now,
@@ -49,7 +49,7 @@ impl Coordinator {
         std::mem::take(&mut self.actions)
     }
 
-    /// A start is made at once, instead of one that waits.
+    /// Makes a start call at once, instead of a waiting one.
     pub(super) fn start_now(&mut self, now: Now, uuid: &str) {
         self.cancel_start(now, uuid);
         if let Some(meeting) = self.meetings.get_mut(uuid) {
@@ -88,7 +88,7 @@ impl Coordinator {
         self.start_done(now, &call.meeting);
     }
 
-    /// A stream of the meeting started, by whomever: none of ours is due any more.
+    /// A stream of the meeting started for any reason: none of our calls is due any more.
     pub(super) fn stream_came(&mut self, now: Now, ts: u64, uuid: &str) {
         let Some(meeting) = self.meetings.get_mut(uuid) else {
             return;
@@ -107,12 +107,12 @@ impl Coordinator {
         }
     }
 
-    /// A start worked, whatever became of the answer to it: one that still waits would be a second one.
+    /// A start succeeded, with or without an answer: a waiting one would be a second start.
     fn start_done(&mut self, now: Now, uuid: &str) {
         let Some(meeting) = self.meetings.get_mut(uuid) else {
             return;
         };
-        // A late answer to a call that has become pointless.
+        // A late answer to a call that is no longer needed.
         if !meeting.is_live() || !matches!(meeting.start, Start::Trying { .. }) {
             return;
         }
@@ -126,7 +126,7 @@ impl Coordinator {
         let Some(meeting) = self.meetings.get_mut(uuid) else {
             return;
         };
-        // A stream that was started again keeps the stop of the first.
+        // A stream that was started again keeps the first one's stop.
         let after_ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
         let stop_at_ms = *meeting
             .stop_at_ms
@@ -168,7 +168,7 @@ impl Coordinator {
                 "that participant or the host",
             ),
         };
-        // It is said once in full; then only that it is still so.
+        // The first refusal is logged in full; later ones briefly.
         let (severity, text) = match did_await {
             false => (
                 Severity::Warn,
@@ -211,7 +211,7 @@ impl Coordinator {
         };
         meeting.stop_attempts += 1;
         let elapsed = Duration::from_millis(now.unix_ms.saturating_sub(stop_at_ms));
-        // Who may not stop it now will hardly be permitted to later.
+        // A user who may not stop it now will hardly be permitted to later.
         let failed_for_good = failed.class == FailureClass::NotPermitted || !meeting.is_live();
         let retry = StartRetry::new(seed(&call.meeting));
         match retry
@@ -226,7 +226,7 @@ impl Coordinator {
         }
     }
 
-    /// A call is due at that moment.
+    /// Schedules a call.
     pub(super) fn call(&mut self, at: Instant, uuid: &str, action: RestAction) {
         let Some(meeting) = self.meetings.get_mut(uuid) else {
             return;
@@ -249,7 +249,7 @@ impl Coordinator {
         }));
     }
 
-    /// Calls of a meeting that wait for their time or their turn are not made.
+    /// Cancels the waiting calls of a meeting.
     pub(super) fn cancel_calls(&mut self, now: Now, uuid: &str) {
         let Some(meeting) = self.meetings.get_mut(uuid) else {
             return;
@@ -265,7 +265,7 @@ impl Coordinator {
         });
     }
 
-    /// A start that waits is not made; a scheduled stop stays.
+    /// Cancels a waiting start; a scheduled stop stays.
     fn cancel_start(&mut self, now: Now, uuid: &str) {
         let calls = self.meetings.get(uuid).map(|meeting| meeting.calls);
         let Some(calls) = calls.filter(|calls| calls.start.is_some_and(|at| at > now.instant))
@@ -279,8 +279,8 @@ impl Coordinator {
     }
 }
 
-/// What a call is about, as in other log lines: number and UUID. Sessions, engagements and
-/// calls have one id for both.
+/// The meeting of a call, as in other log lines: number and UUID. For sessions, engagements and
+/// calls both are the same id.
 fn log_fields(call: &ScheduledCall) -> String {
     match call.request.id == call.meeting {
         true => format!("id={}", call.meeting),
@@ -288,7 +288,7 @@ fn log_fields(call: &ScheduledCall) -> String {
     }
 }
 
-/// A failure with the call that it stopped; one about a token does not name the call.
+/// A failure with the call that it prevented; an error of a token does not name the call.
 fn describe_failure(call: &ScheduledCall, failed: &FailedCall) -> String {
     let (action, id) = (call.request.action.name(), &call.request.id);
     match failed.text.starts_with(action) {
@@ -301,7 +301,7 @@ fn describe_failure(call: &ScheduledCall, failed: &FailedCall) -> String {
     }
 }
 
-/// Keeps the tries of meetings apart that began at the same moment.
+/// A seed that spreads the retries of meetings that started at the same time.
 fn seed(uuid: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     uuid.hash(&mut hasher);

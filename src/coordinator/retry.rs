@@ -1,44 +1,43 @@
-//! When a REST call that failed is made again.
+//! The schedule of retries for failed REST calls.
 
 use std::time::Duration;
 
 use crate::domain::rest::{FailedCall, FailureClass};
 
-/// How long a start that may be too early is tried (Zoom's guides: a few times over about 30 s).
+/// How long a start that may be too early is retried (Zoom's guides: a few times in about 30 s).
 pub const EARLY_WINDOW: Duration = Duration::from_secs(30);
 
-/// How long a start is tried while Zoom or the way to it is in trouble. Our own rule: a meeting
-/// happens only once, and most of it may still be ahead.
+/// How long a start is retried while Zoom or the network has a fault. Our own rule: a meeting
+/// happens only once, and most of it may still follow.
 pub const TROUBLE_WINDOW: Duration = Duration::from_secs(10 * 60);
 
 const EARLY_DELAY_MAX: Duration = Duration::from_secs(8);
 const TROUBLE_DELAY_MAX: Duration = Duration::from_secs(30);
-/// Between two calls that a meeting without its host may refuse. Our own rule: an hour of waiting is
-/// some fifteen calls.
+/// Longest delay between two calls that a meeting without its host may refuse. Our own rule: an
+/// hour of waiting is about fifteen calls.
 const HOST_DELAY_MAX: Duration = Duration::from_secs(5 * 60);
 
-/// The plan for the calls of one meeting.
+/// The retry plan for the calls of one meeting.
 ///
-/// Before each further try the caller asks itself whether the meeting still goes on and has no
-/// stream yet: a start that timed out may have been accepted all the same, and a meeting is never
-/// started twice.
+/// Before each try the caller checks that the meeting is still running and has no stream yet: a
+/// start that timed out may have been accepted, and a meeting is never started twice.
 #[derive(Debug, Clone, Copy)]
 pub struct StartRetry {
     seed: u64,
 }
 
 impl StartRetry {
-    /// A plan. The seed (a hash of the meeting UUID, say) spreads the tries of meetings that
-    /// failed together.
+    /// A plan. The seed (for instance a hash of the meeting UUID) spreads the retries of meetings
+    /// that failed together.
     pub fn new(seed: u64) -> StartRetry {
         StartRetry { seed }
     }
 
-    /// How long to wait before the next try, or `None` when there shall be none.
+    /// The delay before the next try; `None` if there is none.
     ///
-    /// `attempts` is how many were made, `elapsed` the time since the first of them began.
+    /// `attempts` is the number of tries so far, `elapsed` the time since the first of them.
     pub fn delay(&self, attempts: u32, elapsed: Duration, failed: &FailedCall) -> Option<Duration> {
-        // No end is set for a call that waits for a host: the meeting's end is its end.
+        // A call that waits for a host has no time limit: it ends with the meeting.
         let (window, delay_max) = match failed.class {
             FailureClass::GiveUp => return None,
             FailureClass::Early => (Some(EARLY_WINDOW), EARLY_DELAY_MAX),
@@ -53,7 +52,7 @@ impl StartRetry {
             return Some(delay);
         };
         match window.checked_sub(elapsed) {
-            // The last try is at the end of the window; one a moment later would be pointless.
+            // The last try is at the end of the window; one shortly after it would be pointless.
             Some(left) if left >= Duration::from_secs(1) => Some(delay.min(left.max(after))),
             _ => None,
         }
@@ -110,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_is_waited_out_for_ten_minutes() {
+    fn temporary_faults_are_retried_for_ten_minutes() {
         let times = tries(1, &failed(FailureClass::Retry, None));
         let last = *times.last().unwrap();
         assert!((599.0..=600.0).contains(&last), "{times:?}");
@@ -118,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_waited_for_without_an_end_and_ever_more_slowly() {
+    fn waiting_for_a_host_has_no_limit_and_growing_delays() {
         let refused = failed(FailureClass::NotPermitted, None);
         let retry = StartRetry::new(3);
         let mut delays = Vec::new();
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_zoom_asks_for_is_kept() {
+    fn zooms_retry_after_is_respected() {
         let limited = failed(FailureClass::Retry, Some(45));
         for seed in 0..50 {
             let delay = StartRetry::new(seed).delay(1, Duration::ZERO, &limited);
@@ -148,14 +147,14 @@ mod tests {
     }
 
     #[test]
-    fn what_only_a_person_can_change_is_not_tried_again() {
+    fn permanent_failures_are_not_retried() {
         let never =
             StartRetry::new(0).delay(1, Duration::ZERO, &failed(FailureClass::GiveUp, None));
         assert_eq!(never, None);
     }
 
     #[test]
-    fn meetings_that_failed_together_come_back_apart() {
+    fn retries_of_meetings_that_failed_together_are_spread() {
         let fault = failed(FailureClass::Retry, None);
         let delays: std::collections::HashSet<_> = (0..50)
             .map(|seed| StartRetry::new(seed).delay(4, Duration::ZERO, &fault))

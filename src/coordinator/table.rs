@@ -1,4 +1,4 @@
-//! A map that knows which of its entries may have changed, and how many bytes it takes as JSON.
+//! A map that tracks which entries may have changed, and its size as JSON.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
@@ -10,7 +10,7 @@ use serde_json::value::{RawValue, to_raw_value};
 #[derive(Debug)]
 pub(super) struct Table<V> {
     entries: HashMap<String, Slot<V>>,
-    /// Keys of entries that were handed out to be changed, inserted or removed.
+    /// Keys of entries that were handed out for changes, inserted or removed.
     changed: HashSet<String>,
     bytes: usize,
 }
@@ -18,7 +18,7 @@ pub(super) struct Table<V> {
 #[derive(Debug)]
 struct Slot<V> {
     value: V,
-    /// Of key and value as JSON, when they were counted last.
+    /// Size of key and value as JSON, when they were last counted.
     bytes: usize,
 }
 
@@ -35,8 +35,8 @@ impl<V: Serialize> Table<V> {
         self.entries.len()
     }
 
-    /// The size as JSON. What an entry grew by counts from the next
-    /// [`take_changes`](Table::take_changes) on.
+    /// The size as JSON. The growth of an entry is counted at the next
+    /// [`take_changes`](Table::take_changes).
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -110,8 +110,8 @@ impl<V: Serialize> Table<V> {
         self.entries.values().map(|slot| &slot.value)
     }
 
-    /// What may have changed since this was asked last: the entry as it is now, or `None` if it was
-    /// removed. Each entry becomes JSON once, which also tells its size.
+    /// The entries that may have changed since the last call, or `None` for a removed one. Each
+    /// entry is converted to JSON once, which also gives its size.
     pub(super) fn take_changes(&mut self) -> BTreeMap<String, Option<Box<RawValue>>> {
         let changed = std::mem::take(&mut self.changed);
         changed.into_iter().map(|key| self.as_json(key)).collect()
@@ -128,8 +128,8 @@ impl<V: Serialize> Table<V> {
         (key, json)
     }
 
-    /// What [`take_changes`](Table::take_changes) of an earlier process were. They are no changes of
-    /// this one.
+    /// Applies the [`take_changes`](Table::take_changes) of an earlier process. They do not count
+    /// as changes of this one.
     pub(super) fn apply(&mut self, changes: BTreeMap<String, Option<V>>) {
         for (key, value) in changes {
             match value {
@@ -142,10 +142,10 @@ impl<V: Serialize> Table<V> {
 }
 
 impl<V: Serialize> Slot<V> {
-    /// Counted at once: a burst must not pass the limit before its changes are taken.
+    /// Counted at once, because a burst must not pass the limit before its changes are taken.
     fn new(key: &str, value: V) -> Slot<V> {
         let mut count = Count(0);
-        // Counting does not fail, nor does it matter if it did.
+        // Counting does not fail.
         let _ = serde_json::to_writer(&mut count, &value);
         Slot {
             bytes: json_bytes(key, count.0),

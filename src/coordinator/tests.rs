@@ -1,4 +1,5 @@
-//! The table of [`super`], row by row, and what a restart, a stop and a failed call lead to.
+//! Tests of the coordinator: the table of [`super`], row by row, and restarts, stops and failed
+//! calls.
 
 use super::*;
 use crate::domain::product::Product;
@@ -9,12 +10,12 @@ use crate::domain::zoom_event::{
 use crate::protocol::EndReason;
 
 pub(super) const UUID: &str = "a/B+c==";
-/// Zoom's stamps in these tests begin here; our clock agrees unless a test says otherwise.
+/// Zoom's timestamps in these tests start here; our clock agrees unless a test says otherwise.
 pub(super) const T0: u64 = 1_767_000_000_000;
 
 pub(super) struct World {
     pub(super) coordinator: Coordinator,
-    /// What the coordinator knew when its process began.
+    /// The coordinator's state when its process started.
     snapshot: Vec<u8>,
     pub(super) now: Now,
 }
@@ -126,7 +127,7 @@ impl World {
         self.coordinator.handle_end(self.now, "s1", &end)
     }
 
-    /// Stopped by webhook, and the thread ends of it.
+    /// Stopped by webhook, and then the thread ends.
     pub(super) fn stops(&mut self, ts: u64, reason: i64) -> Vec<Action> {
         let told = self.stopped(ts, reason);
         assert_eq!(stops_of(&told), [("s1", reason)]);
@@ -146,7 +147,7 @@ impl World {
         self.coordinator.handle_call(self.now, &call, result)
     }
 
-    /// As a new process finds it: by the snapshot of the last one's beginning, and what changed.
+    /// A new process: it has the snapshot from the last one's start, and its changes.
     pub(super) fn restart(&mut self, settings: Settings) -> Vec<Action> {
         let next = Coordinator::from_json(settings, &self.snapshot);
         let mut next = next.expect("our own JSON");
@@ -158,7 +159,7 @@ impl World {
         self.coordinator.resume(self.now)
     }
 
-    /// When the REST calls in there are due, from now.
+    /// When the REST calls in the actions are due, from now.
     pub(super) fn calls(&self, actions: &[Action]) -> Vec<(RestAction, Duration)> {
         let calls = actions.iter().filter_map(|action| match action {
             Action::CallRest(call) => Some((call.request.action, call.at - self.now.instant)),
@@ -168,7 +169,7 @@ impl World {
     }
 }
 
-/// The streams to run, with the time that Zoom still waits and whether they are taken up again.
+/// The streams to run, with the time that Zoom still waits, and whether they are rejoined.
 fn starts(actions: &[Action]) -> Vec<(&str, Duration, bool)> {
     let starts = actions.iter().filter_map(|action| match action {
         Action::Start(plan) => Some((plan.info.stream_id.as_str(), plan.window, plan.is_rejoin)),
@@ -221,14 +222,14 @@ fn a_meeting_is_started_once() {
 }
 
 #[test]
-fn a_meeting_whose_stream_is_there_is_not_started() {
+fn a_meeting_with_a_stream_is_not_started() {
     let mut w = world(settings());
     assert_eq!(starts(&w.started(T0)), [("s1", MINUTE, false)]);
     assert_eq!(w.meeting_started(T0 - 1), []);
 }
 
 #[test]
-fn nothing_is_started_without_credentials_or_wish() {
+fn nothing_is_started_without_credentials_or_auto_start() {
     let auto_start = false;
     let mut w = world(Settings {
         auto_start,
@@ -244,7 +245,7 @@ fn a_new_stream_gets_what_is_left_of_its_minute() {
         let actions = w.started(T0 - 1000 * age_s);
         assert_eq!(starts(&actions), [("s1", secs(window_s), false)], "{age_s}");
     }
-    // A clock that is wrong, or a stamp that is missing.
+    // A wrong clock, or a missing timestamp.
     for ts in [T0 + 3_600_000, 0] {
         let mut w = world(settings());
         assert_eq!(starts(&w.started(ts)), [("s1", MINUTE, false)], "{ts}");
@@ -252,7 +253,7 @@ fn a_new_stream_gets_what_is_left_of_its_minute() {
 }
 
 #[test]
-fn a_stream_that_is_too_old_is_told_and_remembered() {
+fn a_stream_that_is_too_old_is_logged_and_remembered() {
     let mut w = world(settings());
     let actions = w.started(T0 - 300_000);
     assert_eq!(starts(&actions), []);
@@ -262,7 +263,7 @@ fn a_stream_that_is_too_old_is_told_and_remembered() {
 }
 
 #[test]
-fn a_repeated_start_is_nothing_and_a_newer_one_a_fail_over() {
+fn a_repeated_start_is_ignored_and_a_newer_one_is_a_failover() {
     let mut w = world(settings());
     w.started(T0);
     assert_eq!(w.started(T0), []);
@@ -274,14 +275,14 @@ fn a_repeated_start_is_nothing_and_a_newer_one_a_fail_over() {
     let urls = moved.server_urls.clone();
     assert_eq!(actions, [Action::FailOver { stream_id, urls }]);
     assert_eq!(w.webhook(T0 + 1, ZoomEventKind::StreamStarted(moved)), []);
-    // The new address is what the next process uses.
+    // The next process uses the new address.
     let actions = w.restart(settings());
     assert!(matches!(&actions[..], [Action::Start(plan)]
         if plan.server_urls == ["wss://other.zoom.us"]));
 }
 
 #[test]
-fn a_stream_lives_again_only_by_a_start_newer_than_its_stop() {
+fn a_stream_runs_again_only_after_a_start_newer_than_its_stop() {
     let mut w = world(settings());
     w.started(T0);
     w.stops(T0 + 10, 2);
@@ -318,7 +319,7 @@ fn an_interruption_counts_once_and_only_while_the_stream_runs() {
 }
 
 #[test]
-fn an_interruption_of_an_unknown_stream_is_a_start_if_it_says_where() {
+fn an_interruption_of_an_unknown_stream_with_urls_is_a_start() {
     let mut w = world(settings());
     let told = w.interrupted(T0, &[]);
     assert!(matches!(&told[..], [Action::Log(Severity::Warn, _)]));
@@ -327,7 +328,7 @@ fn an_interruption_of_an_unknown_stream_is_a_start_if_it_says_where() {
 }
 
 #[test]
-fn a_stop_is_told_once() {
+fn a_stop_is_passed_on_once() {
     let mut w = world(settings());
     w.started(T0);
     assert_eq!(stops_of(&w.stopped(T0 - 1, 6)), [], "older than the start");
@@ -347,7 +348,7 @@ fn the_end_of_a_meeting_ends_starts_and_stops() {
     w.meeting_started(T0);
     let actions = w.meeting_ended(T0 + 1);
     assert!(is_cancelled(&actions));
-    // A call that was on its way changes nothing any more, however it went.
+    // The outcome of a call in progress no longer matters.
     let actions = w.call(RestAction::Start, Ok(()));
     assert_eq!(w.calls(&actions), []);
     assert_eq!(w.meeting_ended(T0 + 1), [], "a retry");
@@ -378,14 +379,14 @@ fn a_start_that_is_early_is_tried_for_half_a_minute() {
     }
     assert!((5..=7).contains(&tries), "{tries}");
     assert!(waited > secs(28) && waited <= secs(30), "{waited:?}");
-    // Given up: a newer meeting.started tries again, a retry of the old one does not.
+    // After giving up, a newer meeting.started starts a new try; a repeat of the old one does not.
     assert_eq!(w.meeting_started(T0), []);
     let actions = w.meeting_started(T0 + 60_000);
     assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
 }
 
 #[test]
-fn a_hopeless_start_is_told_and_given_up() {
+fn a_permanently_refused_start_is_logged_and_given_up() {
     let mut w = world(settings());
     w.meeting_started(T0);
     let actions = w.call(RestAction::Start, Err(failed(FailureClass::GiveUp)));
@@ -399,14 +400,14 @@ fn a_start_that_seemed_to_fail_is_not_made_twice() {
     let actions = w.call(RestAction::Start, Err(failed(FailureClass::Retry)));
     assert_eq!(w.calls(&actions).len(), 1, "the second try is due");
     let actions = w.started(T0 + 1);
-    assert!(is_cancelled(&actions), "the stream is there: no second try");
+    assert!(is_cancelled(&actions), "there is a stream: no second try");
     assert_eq!(starts(&actions).len(), 1);
     let late = w.call(RestAction::Start, Err(failed(FailureClass::Retry)));
     assert_eq!(late, []);
 }
 
 #[test]
-fn a_meeting_that_ended_meanwhile_is_not_tried_again() {
+fn a_meeting_that_ended_meanwhile_is_not_retried() {
     let mut w = world(settings());
     w.meeting_started(T0);
     w.meeting_ended(T0 + 1);
@@ -434,10 +435,10 @@ fn a_stop_is_due_after_our_own_start_only() {
     w.pass(secs(10));
 
     w.call(RestAction::Stop, Ok(()));
-    // Ended by our stop: whatever reason Zoom gives, it is not started again.
+    // Ended by our stop: it is not started again, whatever reason Zoom gives.
     let actions = w.stops(T0 + 10_500, 10);
     assert_eq!(w.calls(&actions), []);
-    // A stream that somebody else started has no stop of ours.
+    // A stream that another person started has no scheduled stop.
     let mut w = world(with_stop());
     let actions = w.started(T0);
     assert_eq!(w.calls(&actions), []);
@@ -455,7 +456,7 @@ fn a_stream_that_ends_before_its_stop_needs_none() {
 }
 
 #[test]
-fn a_stop_that_fails_is_tried_again() {
+fn a_failed_stop_is_retried() {
     let mut w = world(with_stop());
     w.meeting_started(T0);
     w.call(RestAction::Start, Ok(()));
@@ -485,7 +486,7 @@ fn a_scheduled_stop_keeps_its_time_over_a_restart() {
 // Stop reasons.
 
 #[test]
-fn every_reason_that_asks_for_it_starts_the_meeting_again() {
+fn every_restart_reason_starts_the_meeting_again() {
     for reason in 0..30 {
         let mut w = world(settings());
         w.meeting_started(T0);
@@ -508,7 +509,7 @@ fn every_reason_that_asks_for_it_starts_the_meeting_again() {
 }
 
 #[test]
-fn restarts_are_bounded_and_ever_slower() {
+fn restarts_are_limited_and_have_growing_delays() {
     let mut w = world(settings());
     w.meeting_started(T0);
     w.call(RestAction::Start, Ok(()));
@@ -531,7 +532,7 @@ fn restarts_are_bounded_and_ever_slower() {
 }
 
 #[test]
-fn wrong_credentials_are_tried_once_more_and_loudly() {
+fn wrong_credentials_are_retried_once_with_an_error() {
     let mut w = world(settings());
     w.started(T0);
     let actions = w.stops(T0 + 1, 18);
@@ -544,7 +545,7 @@ fn wrong_credentials_are_tried_once_more_and_loudly() {
 }
 
 #[test]
-fn one_end_told_in_two_ways_starts_once() {
+fn one_end_reported_twice_starts_once() {
     let mut w = world(settings());
     w.started(T0);
     let actions = w.ended(EndReason::Stopped(StopReason(24)));
@@ -585,10 +586,10 @@ fn a_restart_is_not_cancelled_by_the_stop_that_was_scheduled() {
     assert_eq!(w.calls(&actions), [(RestAction::Start, secs(1))]);
     assert!(!is_cancelled(&actions));
     w.pass(secs(1));
-    // Accepted: the stop of the first start still counts.
+    // Accepted: the scheduled stop of the first start still counts.
     let actions = w.call(RestAction::Start, Ok(()));
     assert_eq!(w.calls(&actions), [(RestAction::Stop, secs(5))]);
-    // Both are due in the next process, if it comes between.
+    // Both calls are due in the next process, if it starts in between.
     let mut w = world(with_stop());
     w.meeting_started(T0);
     w.call(RestAction::Start, Ok(()));
@@ -597,7 +598,7 @@ fn a_restart_is_not_cancelled_by_the_stop_that_was_scheduled() {
     let actions = w.restart(with_stop());
     let expected = [(RestAction::Start, NOW), (RestAction::Stop, secs(10))];
     assert_eq!(w.calls(&actions), expected);
-    // A stop that comes before the restart ends it.
+    // A stop before the restart cancels it.
     assert!(is_cancelled(&w.call(RestAction::Stop, Ok(()))));
     assert_eq!(w.restart(with_stop()), []);
 }
@@ -622,7 +623,7 @@ fn withdrawn_consent_deletes_during_and_after_the_stream() {
     w.stops(T0 + 1, 6);
     w.restart(settings());
     assert_eq!(discarded(&w.stopped(T0 + 2, 8)), ["s1"]);
-    // The webhook came while the thread was ending of something else.
+    // The webhook arrived while the thread was ending for another reason.
     let mut w = world(settings());
     w.started(T0);
     w.stopped(T0 + 1, 8);
@@ -630,13 +631,13 @@ fn withdrawn_consent_deletes_during_and_after_the_stream() {
 }
 
 #[test]
-fn what_is_to_be_deleted_is_deleted_by_the_next_process_too() {
+fn a_deletion_is_repeated_by_the_next_process() {
     let mut w = world(settings());
     w.started(T0);
     w.stops(T0 + 1, 8);
     assert_eq!(discarded(&w.restart(settings())), ["s1"]);
     assert_eq!(discarded(&w.restart(settings())), ["s1"]);
-    // It lives again, with consent.
+    // It runs again, with consent.
     assert_eq!(starts(&w.started(T0 + 2)).len(), 1);
     assert_eq!(discarded(&w.restart(settings())), [""; 0]);
 }
@@ -644,7 +645,7 @@ fn what_is_to_be_deleted_is_deleted_by_the_next_process_too() {
 // Restarts of the process.
 
 #[test]
-fn a_restart_takes_up_what_ran_and_ignores_what_was_handled() {
+fn a_restart_rejoins_running_streams_and_ignores_handled_webhooks() {
     let mut w = world(settings());
     w.meeting_started(T0);
     w.call(RestAction::Start, Ok(()));
@@ -667,7 +668,7 @@ fn a_restart_takes_up_what_ran_and_ignores_what_was_handled() {
 }
 
 #[test]
-fn a_stop_that_came_at_the_very_end_is_acted_on_by_the_next_process() {
+fn a_stop_during_the_shutdown_is_handled_by_the_next_process() {
     let mut w = world(settings());
     w.started(T0);
     w.stopped(T0 + 1, 10);
@@ -688,19 +689,19 @@ fn a_stop_that_came_at_the_very_end_is_acted_on_by_the_next_process() {
 }
 
 #[test]
-fn a_start_that_was_under_way_is_made_by_the_next_process() {
+fn a_start_in_progress_is_repeated_by_the_next_process() {
     let mut w = world(settings());
     w.meeting_started(T0);
     let actions = w.restart(settings());
     assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
-    // And tried again as if it were the first.
+    // And retried as if it were the first.
     let early = || Err(failed(FailureClass::Early));
     let actions = w.call(RestAction::Start, early());
     assert_eq!(w.calls(&actions).len(), 1);
 }
 
 #[test]
-fn only_what_a_restart_needs_to_know_is_a_change() {
+fn only_facts_for_a_restart_are_changes() {
     let mut w = world(settings());
     assert_eq!(w.coordinator.take_changes(), None);
     w.started(T0);
@@ -712,7 +713,7 @@ fn only_what_a_restart_needs_to_know_is_a_change() {
 }
 
 #[test]
-fn changes_one_by_one_make_the_same_as_a_snapshot() {
+fn single_changes_give_the_same_state_as_a_snapshot() {
     let as_value = |c: &Coordinator| -> serde_json::Value {
         serde_json::from_slice(&c.to_json()).expect("our own JSON")
     };
@@ -743,14 +744,14 @@ fn changes_one_by_one_make_the_same_as_a_snapshot() {
                     .handle_end(w.now, &stream, &EndReason::Stopped(StopReason(6))),
             ),
         }
-        // Time enough for what is over to be forgotten.
+        // Enough time for ended entries to be removed.
         w.pass(Duration::from_secs(60));
         let before = copy.version();
         if let Some(changes) = w.coordinator.take_changes() {
             changed += 1;
             copy.apply_changes(&changes).expect("our own JSON");
             assert_eq!(as_value(&copy), as_value(&w.coordinator), "after {n}");
-            // What is in a snapshot already changes nothing.
+            // Changes that are in a snapshot already have no effect.
             let known = as_value(&copy);
             copy.apply_changes(&changes).expect("our own JSON");
             assert_eq!(as_value(&copy), known);
@@ -760,14 +761,14 @@ fn changes_one_by_one_make_the_same_as_a_snapshot() {
     }
     assert!(changed > 200, "only {changed} changes");
     assert!(!w.coordinator.streams.contains_key("nobody"));
-    // The sizes were counted along, and are those of a fresh count.
+    // The sizes were counted incrementally, and equal those of a new count.
     let fresh = Coordinator::from_json(settings(), &w.coordinator.snapshot()).expect("JSON");
     assert_eq!(fresh.streams.bytes(), w.coordinator.streams.bytes());
     assert_eq!(fresh.meetings.bytes(), w.coordinator.meetings.bytes());
 }
 
 #[test]
-fn a_change_costs_no_more_when_much_is_known() {
+fn the_size_of_a_change_does_not_grow_with_the_state() {
     let mut w = world(settings());
     let cost_of = |w: &mut World, n: u64| {
         let started = stream_of("m", &format!("stream-{n:06}"));
@@ -788,7 +789,7 @@ fn a_change_costs_no_more_when_much_is_known() {
 }
 
 #[test]
-fn what_cannot_be_read_is_an_error() {
+fn an_unreadable_state_is_an_error() {
     for json in [
         &b""[..],
         b"{}",
@@ -800,10 +801,10 @@ fn what_cannot_be_read_is_an_error() {
     }
 }
 
-// What a thread's end leads to.
+// Ends of a stream's thread.
 
 #[test]
-fn a_panic_is_survived_twice() {
+fn a_stream_is_restarted_after_two_panics() {
     let mut w = world(settings());
     w.started(T0);
     for _ in 0..PANICS_MAX {
@@ -823,7 +824,7 @@ fn a_panic_is_survived_twice() {
 }
 
 #[test]
-fn a_stream_that_was_to_move_when_its_thread_ended_runs_again() {
+fn a_stream_that_ended_during_a_failover_runs_again() {
     let mut w = world(settings());
     w.started(T0);
     w.started(T0 + 10);
@@ -843,7 +844,7 @@ fn a_stream_that_was_to_move_when_its_thread_ended_runs_again() {
 // Bounds.
 
 #[test]
-fn what_is_over_is_forgotten_in_time_and_not_before() {
+fn ended_entries_are_removed_in_time_and_not_earlier() {
     let mut w = world(settings());
     w.meeting_started(T0);
     w.started(T0 + 1);
@@ -882,7 +883,7 @@ fn what_is_over_is_forgotten_in_time_and_not_before() {
 }
 
 #[test]
-fn what_runs_is_never_forgotten() {
+fn running_entries_are_never_removed() {
     let mut w = world(settings());
     w.meeting_started(T0);
     w.started(T0 + 1);
@@ -900,7 +901,7 @@ fn what_runs_is_never_forgotten() {
 }
 
 #[test]
-fn memory_is_bounded_and_those_that_run_stay() {
+fn memory_is_bounded_and_running_streams_stay() {
     let mut w = world(settings());
     w.started(T0);
     for n in 0..ENTRIES_MAX + 100 {
@@ -923,7 +924,7 @@ fn memory_is_bounded_and_those_that_run_stay() {
 fn bytes_are_bounded_too_and_a_restart_can_read_them() {
     let mut w = world(settings());
     w.started(T0);
-    // Control characters take six bytes each in JSON.
+    // Control characters need six bytes each in JSON.
     let long = "\u{1}".repeat(10_000);
     for n in 0..600 {
         let mut stream = stream_of(&format!("m{n}"), &format!("x{n}"));
@@ -941,7 +942,7 @@ fn bytes_are_bounded_too_and_a_restart_can_read_them() {
 }
 
 #[test]
-fn news_about_the_account_are_for_people() {
+fn account_events_are_logged_with_a_severity() {
     let mut w = world(settings());
     let (user_id, account_id) = ("usr1".to_owned(), "acc1".to_owned());
     let event = ZoomEventKind::AppDeauthorized {
@@ -972,9 +973,9 @@ fn news_about_the_account_are_for_people() {
     }
 }
 
-// Other settings while it runs.
+// Changed settings at run time.
 
-/// Gives up the start of a meeting that lives.
+/// A running meeting whose start was given up.
 fn refused(settings: Settings) -> World {
     let mut w = world(settings);
     w.meeting_started(T0);
@@ -985,13 +986,13 @@ fn refused(settings: Settings) -> World {
 }
 
 #[test]
-fn a_reload_starts_what_was_given_up() {
+fn a_reload_retries_given_up_starts() {
     let mut w = refused(settings());
     let actions = w.coordinator.reload(w.now, settings());
     assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
-    // Once for each reload, and not while it is being tried.
+    // Once per reload, and not while a try is in progress.
     assert_eq!(w.coordinator.reload(w.now, settings()), []);
-    // Not without credentials, nor after the end.
+    // Not without credentials, and not after the end.
     let mut w = refused(settings());
     let without = Settings {
         auto_start: false,
@@ -1001,14 +1002,14 @@ fn a_reload_starts_what_was_given_up() {
     assert_eq!(w.coordinator.reload(w.now, without), []);
     w.meeting_ended(T0 + 1);
     assert_eq!(w.coordinator.reload(w.now, settings()), []);
-    // Not beside a stream that came otherwise.
+    // Not if a stream started in another way.
     let mut w = refused(settings());
     w.started(T0 + 1);
     assert_eq!(w.coordinator.reload(w.now, settings()), []);
 }
 
 #[test]
-fn a_reload_that_brings_credentials_starts_the_meetings_that_are_on() {
+fn a_reload_with_credentials_starts_running_meetings() {
     let without = Settings {
         auto_start: false,
         can_call: false,
@@ -1019,7 +1020,7 @@ fn a_reload_that_brings_credentials_starts_the_meetings_that_are_on() {
     assert_eq!(w.coordinator.reload(w.now, without.clone()), []);
     let actions = w.coordinator.reload(w.now, settings());
     assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
-    // A stream that was there and ended, ended by somebody's will.
+    // The stream existed and was stopped by people.
     let mut w = world(without);
     w.meeting_started(T0);
     w.started(T0 + 1);
@@ -1052,12 +1053,12 @@ fn a_stream_lost_to_wrong_credentials_is_started_once_they_are_changed() {
     assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
 }
 
-// People's will.
+// Decisions of people.
 
 const PEOPLE: [i64; 3] = [8, 7, 1];
 
 #[test]
-fn what_people_stopped_nothing_of_ours_starts_again() {
+fn a_stream_that_people_stopped_is_not_started_automatically() {
     for reason in PEOPLE {
         // Refused, started by hand, and stopped.
         let mut w = refused(settings());
@@ -1065,7 +1066,7 @@ fn what_people_stopped_nothing_of_ours_starts_again() {
         w.stops(T0 + 2, reason);
         let mut all = w.coordinator.reload(w.now, settings());
         all.extend(w.restart(settings()));
-        // Nor does what went wrong in the end, as another voice has it.
+        // A stop because of a fault, in another message, does not start it either.
         all.extend(w.stopped(T0 + 3, 10));
         all.extend(w.meeting_started(T0 + 4));
         assert_eq!(w.calls(&all), [], "{reason}");
@@ -1084,13 +1085,13 @@ fn what_people_stopped_nothing_of_ours_starts_again() {
 #[test]
 fn an_event_that_is_older_than_a_stream_starts_nothing() {
     for reason in PEOPLE {
-        // The webhook of the beginning comes when all is over.
+        // The webhook of the start arrives when everything is over.
         let mut w = world(settings());
         w.started(T0 + 1);
         w.stops(T0 + 2, reason);
         let actions = w.meeting_started(T0);
         assert_eq!(w.calls(&actions), []);
-        // Also where we missed the stream.
+        // Also if we missed the stream.
         let mut w = world(settings());
         w.stopped(T0 + 2, reason);
         let actions = w.meeting_started(T0);
@@ -1112,7 +1113,7 @@ fn a_restart_that_people_overtake_is_cancelled_or_undone() {
     let mut w = restarting();
     let actions = w.stopped(T0 + 2, 2);
     assert!(is_cancelled(&actions) && w.calls(&actions).is_empty());
-    // While it is on its way.
+    // During the call.
     let mut w = restarting();
     w.pass(secs(1));
     w.stopped(T0 + 2, 2);
@@ -1125,21 +1126,21 @@ fn a_restart_that_people_overtake_is_cancelled_or_undone() {
 }
 
 #[test]
-fn withdrawn_consent_wins_from_any_side_and_in_any_order() {
+fn withdrawn_consent_counts_most_from_any_source_in_any_order() {
     let socket = |reason| EndReason::Stopped(StopReason(reason));
     // The webhook says that the meeting ended, the socket that consent was withdrawn.
     let mut w = world(settings());
     w.started(T0);
     w.stopped(T0 + 1, 6);
     assert_eq!(discarded(&w.ended(socket(8))), ["s1"]);
-    // The webhook of it comes, too, and deletes nothing a second time.
+    // Its webhook arrives too, and deletes nothing a second time.
     assert_eq!(discarded(&w.stopped(T0 + 2, 8)), [""; 0]);
     // The other way round.
     let mut w = world(settings());
     w.started(T0);
     w.stopped(T0 + 1, 8);
     assert_eq!(discarded(&w.ended(socket(6))), ["s1"]);
-    // Two webhooks, in both orders, with whatever stamps.
+    // Two webhooks, in both orders, with any timestamps.
     for (first, second) in [(T0 + 1, T0 + 2), (T0 + 2, T0 + 1), (T0 + 1, T0 + 1)] {
         let mut w = world(settings());
         w.started(T0);
@@ -1161,7 +1162,8 @@ fn withdrawn_consent_wins_from_any_side_and_in_any_order() {
         assert_eq!(discarded(&w.stopped(second, 8)), ["s1"], "{first} {second}");
         assert_eq!(discarded(&w.stopped(second, 8)), [""; 0], "once");
     }
-    // Told by the socket to one that is started again: its retry is about the life before.
+    // Reported by the socket of a stream that is started again: the webhook's repeat is about the
+    // previous run.
     let mut w = world(settings());
     w.started(T0);
     w.pass(secs(5));
@@ -1183,7 +1185,7 @@ fn a_stop_needs_the_stream_alone() {
     let mut w = world(settings());
     w.started(T0);
     assert_eq!(stops_of(&w.webhook(T0 + 1, stop(2))), [("s1", 2)]);
-    // And one that is not known is looked for by it.
+    // A stop of an unknown stream is deleted by its stream id.
     let mut w = world(settings());
     let actions = w.webhook(T0 + 1, stop(8));
     let expected = Withdrawal {
@@ -1216,10 +1218,10 @@ fn former_folders_are_remembered() {
     assert_eq!(next.roots().len(), ROOTS_MAX);
 }
 
-// A stream that starts again while its end is under way.
+// A stream that starts again while it is ending.
 
 #[test]
-fn a_newer_start_follows_the_end_that_is_under_way() {
+fn a_newer_start_runs_after_the_current_end() {
     for reason in [2, 8, 10] {
         let mut w = world(settings());
         w.started(T0);
@@ -1231,17 +1233,17 @@ fn a_newer_start_follows_the_end_that_is_under_way() {
         let actions = w.ended(EndReason::Stopped(StopReason(reason)));
         assert_eq!(starts(&actions), [("s1", MINUTE, true)]);
         assert_eq!(w.calls(&actions), [], "it runs already");
-        // What was before the withdrawal goes first.
+        // The files from before the withdrawal are deleted first.
         let is_discard = |action: &Action| matches!(action, Action::Discard(_));
         let is_start = |action: &Action| matches!(action, Action::Start(_));
         let discard = actions.iter().position(is_discard);
         assert_eq!(discard.is_some(), reason == 8);
         assert!(discard < actions.iter().position(is_start));
-        // The stop of before counts no more, whatever ends it.
+        // The earlier stop no longer counts, whatever ends the stream.
         let actions = w.ended(EndReason::NothingGranted);
         assert_eq!((discarded(&actions), w.calls(&actions)), (vec![], vec![]));
     }
-    // The socket said it, the webhook did not come yet.
+    // The socket reported it, the webhook did not arrive yet.
     let mut w = world(settings());
     w.started(T0);
     let actions = w.started(T0 + 600);
@@ -1249,7 +1251,7 @@ fn a_newer_start_follows_the_end_that_is_under_way() {
     w.pass(secs(2));
     let actions = w.ended(EndReason::Stopped(StopReason(2)));
     assert_eq!(starts(&actions), [("s1", MINUTE, true)]);
-    // Long after it moved, an end is an end.
+    // Long after a failover, an end is an end.
     w.started(T0 + 700);
     w.pass(DRAIN_MAX);
     let actions = w.ended(EndReason::Stopped(StopReason(2)));
@@ -1268,9 +1270,13 @@ fn a_newer_start_survives_the_end_of_the_process() {
         assert_eq!(starts(&actions), [("s1", MINUTE, true)]);
         assert_eq!(discarded(&actions), expected);
         let actions = w.restart(settings());
-        assert_eq!(discarded(&actions), [""; 0], "that is of the new life");
+        assert_eq!(
+            discarded(&actions),
+            [""; 0],
+            "nothing is deleted of the new run"
+        );
     }
-    // Stopped again before it began.
+    // Stopped again before it started.
     let mut w = world(settings());
     w.started(T0);
     w.stopped(T0 + 100, 8);
@@ -1281,7 +1287,7 @@ fn a_newer_start_survives_the_end_of_the_process() {
     assert_eq!(discarded(&actions), ["s1"]);
 }
 
-// The life of a meeting.
+// Runs of a meeting.
 
 fn hosted() -> MeetingInfo {
     MeetingInfo {
@@ -1301,7 +1307,7 @@ impl World {
 }
 
 #[test]
-fn a_host_who_is_absent_is_waited_for() {
+fn an_absent_host_is_waited_for() {
     let refused = || Err(failed(FailureClass::NotPermitted));
     let mut w = world(settings());
     w.meeting_started(T0);
@@ -1310,7 +1316,7 @@ fn a_host_who_is_absent_is_waited_for() {
         panic!("{actions:?}");
     };
     assert!(text.contains("waiting for the host to join"), "{text}");
-    // It goes on while the meeting lives, more and more slowly, and says so in a low voice.
+    // It is retried while the meeting is running, with growing delays and at a low log level.
     let mut wait = w.calls(&actions)[0].1;
     for _ in 0..20 {
         w.pass(wait);
@@ -1319,20 +1325,20 @@ fn a_host_who_is_absent_is_waited_for() {
         wait = w.calls(&actions)[0].1;
     }
     assert!(wait >= secs(300), "{wait:?}");
-    // Guests change nothing; the host does, at once.
+    // Guests change nothing; the host causes a try at once.
     assert_eq!(w.joins(T0 + 1, Some("guest")), []);
     assert_eq!(w.joins(T0 + 2, None), []);
     let actions = w.joins(T0 + 3, Some("host"));
     assert!(is_cancelled(&actions));
     assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
-    // Once: the call is on its way.
+    // Only once: the call is in progress.
     assert_eq!(w.joins(T0 + 3, Some("host")), []);
     let actions = w.call(RestAction::Start, Ok(()));
     assert_eq!(w.calls(&actions), []);
 }
 
 #[test]
-fn a_host_who_joins_while_the_call_is_on_its_way_is_not_missed() {
+fn a_host_who_joins_during_the_call_is_noticed() {
     let refused = || Err(failed(FailureClass::NotPermitted));
     let mut w = world(settings());
     w.webhook(T0, ZoomEventKind::MeetingStarted(hosted()));
@@ -1409,7 +1415,7 @@ fn a_meeting_that_only_its_guests_announce_is_started() {
     assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
     assert_eq!(w.joins(T0 + 1, None), []);
     assert_eq!(w.meeting_started(T0 - 10), [], "the beginning, late");
-    // Not one whose number is not known, nor one that is not to be started.
+    // Not a meeting without a known number, and not without auto-start.
     let mut w = world(settings());
     let joined = ParticipantJoined {
         meeting: MeetingInfo {
@@ -1430,7 +1436,7 @@ fn a_meeting_that_only_its_guests_announce_is_started() {
 }
 
 #[test]
-fn the_same_uuid_may_live_again() {
+fn the_same_uuid_may_start_again() {
     let mut w = world(settings());
     w.meeting_started(T0);
     w.call(RestAction::Start, Ok(()));
@@ -1439,10 +1445,10 @@ fn the_same_uuid_may_live_again() {
     w.meeting_ended(T0 + 101);
     let actions = w.meeting_started(T0 + 5000);
     assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
-    // The end of the first life comes again.
+    // The end of the first run is repeated.
     assert_eq!(w.meeting_ended(T0 + 101), []);
     assert_eq!(w.stopped(T0 + 100, 2), []);
-    // The second beginning before the first end.
+    // The second start before the first end.
     let mut w = world(settings());
     w.meeting_started(T0);
     w.call(RestAction::Start, Ok(()));
@@ -1467,7 +1473,7 @@ fn the_same_uuid_may_live_again() {
 }
 
 #[test]
-fn whose_stream_it_is_is_known_and_may_decide() {
+fn the_operator_of_a_stream_is_known_and_may_decide() {
     let stream = |stream_id: &str, is_original_host| {
         ZoomEventKind::StreamStarted(StreamStarted {
             operator_id: Some(format!("operator of {stream_id}")),
@@ -1495,20 +1501,20 @@ fn whose_stream_it_is_is_known_and_may_decide() {
         assert_eq!(info.operator_id.as_deref(), Some("operator of host"));
         assert_eq!(info.is_original_host, Some(true));
         assert_eq!(info.account_id.as_deref(), Some("acc1"));
-        // A retry of what was not taken is silent.
+        // A repeat for an ignored stream is not logged.
         assert_eq!(w.webhook(T0, stream("guest", Some(false))), []);
     }
-    // What is not taken holds up no start of our own.
+    // An ignored stream does not prevent our own start.
     let mut w = world(host_only);
     w.webhook(T0 - 1, stream("guest", Some(false)));
     let actions = w.meeting_started(T0);
     assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
 }
 
-// A system without room.
+// A system without resources.
 
 #[test]
-fn a_stream_for_which_there_is_no_room_waits_within_its_minute() {
+fn a_stream_without_resources_is_retried_within_its_minute() {
     let no_room = || EndReason::NoResources("EMFILE".to_owned());
     let mut w = world(settings());
     w.started(T0);
@@ -1528,7 +1534,7 @@ fn a_stream_for_which_there_is_no_room_waits_within_its_minute() {
     assert_eq!(tries, 59);
     assert_eq!(w.coordinator.active().count(), 0);
     assert_eq!(w.coordinator.start_again(w.now, "s1"), []);
-    // Stopped, or withdrawn, while it waits.
+    // Stopped, or consent withdrawn, while it waits.
     let mut w = world(settings());
     w.started(T0);
     assert!(matches!(
@@ -1545,7 +1551,7 @@ fn a_stream_for_which_there_is_no_room_waits_within_its_minute() {
 }
 
 #[test]
-fn nothing_is_cancelled_where_nothing_is_due() {
+fn without_a_due_call_nothing_is_cancelled() {
     let mut w = world(settings());
     w.meeting_started(T0);
     let mut all = w.call(RestAction::Start, Ok(()));

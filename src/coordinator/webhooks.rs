@@ -1,4 +1,4 @@
-//! What follows from each Zoom event; see the tables of [`super`] and [`super::phase`].
+//! Reactions to each Zoom event; see the tables of [`super`] and [`super::phase`].
 
 use std::time::Duration;
 
@@ -18,13 +18,13 @@ impl Coordinator {
         if info.meeting_uuid.is_empty() || info.meeting_id.is_empty() {
             return self.log(
                 Severity::Warn,
-                "meeting.started without id or uuid is ignored",
+                "ignoring meeting.started without id or uuid",
             );
         }
         self.meeting_lives(now, ts, info);
     }
 
-    /// People join all the time: only a join that changes something touches the meeting.
+    /// Participants join all the time: only a join that changes something updates the meeting.
     pub(super) fn participant_joined(&mut self, now: Now, ts: u64, joined: ParticipantJoined) {
         let ParticipantJoined {
             meeting: info,
@@ -46,7 +46,7 @@ impl Coordinator {
                 .then_some("the participant of RTMS_PARTICIPANT_USER_ID"),
         };
         match meeting.phase() {
-            // Idle for long is only what is not to be started.
+            // A meeting stays idle only if it is not to be started.
             Phase::Idle if meeting.started_ms.is_none() || self.settings.auto_start => {
                 self.meeting_lives(now, ts, info)
             }
@@ -76,13 +76,13 @@ impl Coordinator {
         self.start_now(now, uuid);
     }
 
-    /// A sign that a meeting lives, and perhaps the first one.
+    /// A sign that a meeting is running, perhaps the first one.
     fn meeting_lives(&mut self, now: Now, ts: u64, info: MeetingInfo) {
         let uuid = info.meeting_uuid.clone();
         if !self.has_room_for_meeting(&uuid) {
             return self.log(
                 Severity::Error,
-                "too many meetings: a meeting that began is ignored",
+                "too many meetings: ignoring a started meeting",
             );
         }
         let meeting = self
@@ -106,7 +106,7 @@ impl Coordinator {
         meeting.life_ms.get_or_insert(ts);
         self.is_changed = true;
         let is_wanted = matches!(meeting.phase(), Phase::Idle | Phase::GaveUp);
-        // What is older than a stream was overtaken by it, and by those who stopped it.
+        // An event older than a stream was overtaken by it, or by those who stopped it.
         let is_newer = meeting.stream_ms.is_none_or(|stream| ts > stream);
         if self.settings.auto_start && is_wanted && is_newer && !self.has_stream(&uuid) {
             self.start_now(now, &uuid);
@@ -118,7 +118,7 @@ impl Coordinator {
         if uuid.is_empty() || !self.has_room_for_meeting(&uuid) {
             return;
         }
-        // Also for a meeting whose beginning we did not see: it may come late.
+        // Also for a meeting whose start we did not see: it may arrive late.
         let meeting = self
             .meetings
             .get_or_insert_with(&uuid, || MeetingEntry::new(&info));
@@ -126,7 +126,7 @@ impl Coordinator {
         self.meeting_over(now, ts, &uuid);
     }
 
-    /// The meeting ended at that stamp, which may be the end of an earlier life of it.
+    /// The meeting ended at that time, which may be the end of a previous run.
     pub(super) fn meeting_over(&mut self, now: Now, ts: u64, uuid: &str) {
         let Some(meeting) = self.meetings.get_mut(uuid) else {
             return;
@@ -136,7 +136,7 @@ impl Coordinator {
         }
         match meeting.started_ms {
             Some(started) if ts < started => {
-                // Of an earlier life; or of this one, and told after the beginning that followed it.
+                // Of a previous run; or of this one, reported after the next start.
                 if meeting.life_ms.is_none_or(|life| ts < life) {
                     return;
                 }
@@ -171,10 +171,10 @@ impl Coordinator {
         if !self.has_room_for_stream() {
             return self.log(
                 Severity::Error,
-                &format!("too many streams: rtms_started is ignored stream={stream_id}"),
+                &format!("too many streams: ignoring rtms_started stream={stream_id}"),
             );
         }
-        // A webhook without a stamp is as old as its arrival.
+        // A webhook without a timestamp counts from its arrival.
         let stamp = if ts == 0 { now.unix_ms } else { ts };
         let age = Duration::from_millis(now.unix_ms.saturating_sub(stamp));
         let mut entry = StreamEntry::new(started, stamp, ts);
@@ -200,8 +200,8 @@ impl Coordinator {
             return self.log(
                 Severity::Info,
                 &format!(
-                    "stream not taken stream={stream_id} id={uuid}: it is not the host's, and \
-                     RTMS_STREAMS=host takes the host's alone"
+                    "stream ignored stream={stream_id} id={uuid}: it is not the host's, and \
+                     RTMS_STREAMS=host receives only the host's"
                 ),
             );
         }
@@ -218,7 +218,7 @@ impl Coordinator {
         self.start_stream(now, &stream_id, window, false);
     }
 
-    /// A start of a stream that is known.
+    /// A start of a known stream.
     fn rtms_started_again(&mut self, now: Now, ts: u64, started: StreamStarted) {
         let stream_id = started.stream_id.clone();
         let Some(entry) = self.streams.get_mut(&stream_id) else {
@@ -239,7 +239,7 @@ impl Coordinator {
         if entry.is_superseded {
             return self.log(
                 Severity::Info,
-                &format!("started again while its end is under way stream={stream_id}"),
+                &format!("started again while it is ending stream={stream_id}"),
             );
         }
         entry.moved = Some(now.instant);
@@ -247,7 +247,7 @@ impl Coordinator {
         self.actions.push(Action::FailOver { stream_id, urls });
     }
 
-    /// Runs a stream by a start that is newer than its end.
+    /// Runs a stream because of a start that is newer than its end.
     pub(super) fn begin_next_life(&mut self, now: Now, stream_id: &str) {
         let Some(entry) = self.streams.get_mut(stream_id) else {
             return;
@@ -259,7 +259,7 @@ impl Coordinator {
         self.start_stream(now, stream_id, SIGNALING_WINDOW, true);
     }
 
-    /// Has a stream run.
+    /// Starts a stream.
     pub(super) fn start_stream(
         &mut self,
         now: Now,
@@ -285,7 +285,7 @@ impl Coordinator {
 
     pub(super) fn rtms_interrupted(&mut self, now: Now, ts: u64, event: StreamInterrupted) {
         let Some(entry) = self.streams.get_mut(&event.stream_id) else {
-            // Unknown here, but it says where to go: as good as a started.
+            // An unknown stream, but with URLs: treated like a start.
             if let (Some(id), false) = (event.id, event.server_urls.is_empty()) {
                 let started = StreamStarted {
                     server_urls: event.server_urls,
@@ -296,7 +296,7 @@ impl Coordinator {
             return self.log(
                 Severity::Warn,
                 &format!(
-                    "rtms_interrupted for a stream that is not known here; nothing to reconnect to \
+                    "rtms_interrupted for an unknown stream; nothing to reconnect to \
                      stream={}",
                     event.stream_id
                 ),
@@ -322,7 +322,7 @@ impl Coordinator {
         };
         let is_before_start = ts != 0 && ts < entry.newest_ms;
         let is_repeat = entry.stopped_ms.is_some_and(|known| ts != 0 && ts <= known);
-        // Withdrawn consent counts once, however late it comes and whatever was said before.
+        // Withdrawn consent is handled once, however late it arrives.
         let is_known = match is_withdrawal {
             true => {
                 is_repeat && entry.is_revoked || entry.revoked_ms.is_some_and(|known| ts <= known)
@@ -339,7 +339,7 @@ impl Coordinator {
             entry.is_revoked = true;
             entry.stop_reason = event.stop_reason;
             if entry.is_superseded && is_before_start {
-                // It is about the life that ends, whose files go before the next one begins.
+                // It is about the ending run, whose files are deleted before the next one starts.
                 return;
             }
         } else if !was_revoked {
@@ -360,7 +360,7 @@ impl Coordinator {
         }
     }
 
-    /// Stopped before started, or forgotten: the started that may still come is stale.
+    /// Stopped before started, or removed: a later started webhook is stale.
     fn unknown_stopped(&mut self, now: Now, ts: u64, event: StreamStopped) {
         let StreamStopped {
             product,
@@ -389,7 +389,7 @@ impl Coordinator {
     }
 }
 
-/// A start of which nothing but the ids is known.
+/// A start with known ids only.
 fn bare(product: Product, id: String, stream_id: String) -> StreamStarted {
     StreamStarted {
         product,
