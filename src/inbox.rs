@@ -1,15 +1,15 @@
-//! A queue whose place is taken before the work is sent.
+//! A queue in which a place is reserved before an item is sent.
 //!
-//! The webhook server must answer 200 before any work begins, and must not answer 200 when the
-//! work has no place to go. So it reserves a place, answers, and sends; a full queue is known
-//! while the answer can still be 503, which makes Zoom deliver again.
+//! The webhook handler must answer 200 before any work starts, and must not answer 200 if there is
+//! no place for the work. So it reserves a place, answers, and sends; if the queue is full it can
+//! still answer 503, which makes Zoom send the webhook again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// Makes a queue of at most `limit` reserved or waiting items.
+/// Creates a queue of at most `limit` reserved or waiting items.
 pub fn inbox<T>(limit: usize) -> (Sender<T>, Receiver<T>) {
     let (sender, receiver) = mpsc::channel();
     let taken = Arc::new(AtomicUsize::new(0));
@@ -42,7 +42,7 @@ impl<T> Clone for Sender<T> {
 }
 
 impl<T> Sender<T> {
-    /// Takes a place, or `None` when the queue is full.
+    /// Reserves a place; `None` if the queue is full.
     pub fn reserve(&self) -> Option<Permit<'_, T>> {
         self.taken
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
@@ -52,8 +52,8 @@ impl<T> Sender<T> {
             .map(|_| Permit { sender: self })
     }
 
-    /// Sends past the limit. For the daemon's own threads, whose number is bounded already and
-    /// whose word (a meeting ended, say) must not be lost.
+    /// Sends regardless of the limit. For the daemon's own threads, whose number is limited and
+    /// whose events (such as the end of a stream) must not be lost.
     pub fn send_always(&self, item: T) {
         self.taken.fetch_add(1, Ordering::AcqRel);
         if self.sender.send(item).is_err() {
@@ -62,16 +62,17 @@ impl<T> Sender<T> {
     }
 }
 
-/// A place in the queue; dropping it unused gives the place back.
+/// A place in the queue; dropping it unused releases the place.
 #[derive(Debug)]
 pub struct Permit<'a, T> {
     sender: &'a Sender<T>,
 }
 
 impl<T> Permit<'_, T> {
-    /// Fills the place. A receiver that is gone is a daemon that is stopping; the item is dropped.
+    /// Sends an item in this place. If the receiver is gone the daemon is stopping; the item is
+    /// dropped.
     pub fn send(self, item: T) {
-        // The place goes over to the item; given back here, it would be counted twice meanwhile.
+        // The item takes the place over; releasing it here would count it twice.
         if self.sender.sender.send(item).is_ok() {
             std::mem::forget(self);
         }
@@ -92,7 +93,7 @@ pub struct Receiver<T> {
 }
 
 impl<T> Receiver<T> {
-    /// The next item, or `None` when the time is over or every sender is gone.
+    /// The next item; `None` if the time is over or every sender is gone.
     pub fn recv_timeout(&self, wait: Duration) -> Option<T> {
         let item = self.receiver.recv_timeout(wait).ok();
         if item.is_some() {
@@ -101,12 +102,12 @@ impl<T> Receiver<T> {
         item
     }
 
-    /// How many places are taken, for the metrics.
+    /// The number of places in use, for the metrics.
     pub fn len(&self) -> usize {
         self.taken.load(Ordering::Acquire)
     }
 
-    /// Whether no place is taken.
+    /// Whether no place is in use.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -117,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_held_from_reserve_to_receive() {
+    fn a_place_is_used_from_reserve_to_receive() {
         let (tx, rx) = inbox(2);
         let first = tx.reserve().expect("the queue is empty");
         tx.reserve().expect("one place is left").send(1);
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_word_passes_a_full_queue() {
+    fn own_events_are_sent_to_a_full_queue() {
         let (tx, rx) = inbox(0);
         assert!(tx.reserve().is_none());
         tx.send_always("ended");

@@ -5,7 +5,7 @@
 //!
 //! # The map
 //!
-//! Folders are the stations that a message passes. Data flows one way:
+//! Folders are the stages that a message passes through. Data flows in one direction:
 //!
 //! ```text
 //! source/webhook ─▶ gate ─▶ daemon ─▶ stream ─▶ recorder (files)

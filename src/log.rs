@@ -1,10 +1,11 @@
 //! The log: lines on stderr, behind the facade of the `log` crate.
 //!
-//! Every event is one line and one write, whatever text stands in it. Levels: *error*, a human is
-//! needed; *warn*, degraded; *info*, a stream starts or ends; *debug*, names of messages and changes
-//! of state; *trace*, their content. Lines of a stream's own thread begin with `stream=` and its full
-//! id, and those of others about it name it in the same way, so one id finds them all; in JSON it is
-//! a field of both. A place that can warn often holds a `WarnLimiter`.
+//! Every record is one line and one write, whatever text it contains. Levels: *error*, a human is
+//! needed; *warn*, degraded; *info*, a stream starts or ends; *debug*, names of messages and
+//! changes of state; *trace*, their content. Lines of a stream's own thread start with `stream=`
+//! and its full id, and other threads' lines about a stream name it in the same way, so one id
+//! finds them all; in JSON it is a field of both. Call sites that may warn often use a
+//! `WarnLimiter`.
 
 pub(crate) mod stderr;
 pub(crate) mod warn_limiter;
@@ -21,14 +22,14 @@ use crate::domain::text::bounded;
 use crate::domain::time::Utc;
 use stderr::{Stderr, stderr};
 
-/// Longest message in bytes; what is beyond is cut, and the cut is marked.
+/// Maximum bytes of a message; a longer one is truncated, with a mark.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 
-/// Crates whose log lines can hold tokens and the bytes of meetings below `warn`. A program that
-/// embeds us with a logger of its own must hold these targets, and all below them, to `warn`.
+/// Crates whose log lines below `warn` may contain tokens and the data of meetings. A program that
+/// embeds us with its own logger must limit these targets, and all below them, to `warn`.
 pub const SENSITIVE_LOG_TARGETS: [&str; 4] = ["ureq", "ureq_proto", "tungstenite", "tiny_http"];
 
-/// What an operator decides about the log.
+/// The settings of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// `RTMS_LOG`.
@@ -56,7 +57,7 @@ impl Default for Settings {
     }
 }
 
-/// The form of log lines: `RTMS_LOG_FORMAT`.
+/// The format of log lines: `RTMS_LOG_FORMAT`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// [`LogFormat::Text`], in the form that journald reads if stderr is the journal.
@@ -64,7 +65,7 @@ pub enum LogFormat {
     Auto,
     /// `key=value`.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -82,21 +83,21 @@ impl LogFormat {
     }
 }
 
-/// The form of a line.
+/// The format of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LineFormat {
     /// `2026-11-23T12:04:31.500Z INFO thread=main target=rtmsd: message`.
     Text,
-    /// The same without a time and with a priority in front, for journald.
+    /// The same without a time and with a priority prefix, for journald.
     Journal,
     /// `{"time":…,"level":…,"thread":…,"target":…,"message":…}`.
     Json,
 }
 
-/// Where a line comes from.
+/// The origin of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LogOrigin<'a> {
-    /// A thread of this name.
+    /// A thread with this name.
     Thread(&'a str),
     /// The thread of the stream with this id.
     Stream(&'a str),
@@ -111,16 +112,16 @@ struct Logger {
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
 thread_local! {
-    /// The stream that this thread is about.
+    /// The stream of this thread.
     static STREAM: OnceCell<Box<str>> = const { OnceCell::new() };
 }
 
-/// Says that everything this thread logs is about a stream, for as long as the thread lives.
+/// Marks everything that this thread logs as being about a stream.
 pub fn set_thread_stream(stream_id: &str) {
     STREAM.with(|stream| drop(stream.set(stream_id.into())));
 }
 
-/// Starts logging. The form stays for the life of the process; a second call changes the level only.
+/// Starts logging. The format is fixed then; a second call only changes the level.
 pub fn start(settings: Settings) {
     let form = match settings.format {
         LogFormat::Text => LineFormat::Text,
@@ -132,7 +133,7 @@ pub fn start(settings: Settings) {
         form,
         stderr: Mutex::new(stderr()),
     });
-    // A program that embeds us may have a logger already; then that one it is.
+    // A program that embeds us may have its own logger; then that one is used.
     let _ = log::set_logger(logger);
     set_level(settings.level);
 }
@@ -145,13 +146,13 @@ pub fn set_level(level: LevelFilter) {
 /// Whether systemd reads our stderr: then the journal adds the time itself.
 fn is_journal() -> bool {
     let given = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    // Under systemd the unit's id is there too when stderr goes to a file; a shell that a unit
-    // started inherits JOURNAL_STREAM. Both together are a service whose stderr is the journal.
+    // A service also has its unit's id when stderr goes to a file; a shell that a service started
+    // inherits JOURNAL_STREAM. If both are set, this is a service whose stderr is the journal.
     given("JOURNAL_STREAM") && given("INVOCATION_ID")
 }
 
-/// The highest level at which a target is logged. Below `warn`, other packages are logged at `trace`
-/// alone, and [`SENSITIVE_LOG_TARGETS`] never.
+/// The highest level at which a target is logged. Below `warn`, other crates are logged at `trace`
+/// only, and [`SENSITIVE_LOG_TARGETS`] never.
 fn cap(target: &str, level: LevelFilter) -> LevelFilter {
     let package = target.split(':').next().unwrap_or(target);
     match package {
@@ -213,7 +214,7 @@ fn cut(message: &mut String) {
     }
 }
 
-/// One record as one line, its end included.
+/// Formats one record as one line, including its line break.
 fn line(
     form: LineFormat,
     ms: u64,
@@ -263,14 +264,14 @@ fn line(
     line
 }
 
-/// The id of the stream that a message of another thread is about.
+/// The id of the stream in a message of another thread.
 fn stream_in(message: &str) -> Option<&str> {
     let mut words = message.split(' ');
     let id = words.find_map(|word| word.strip_prefix("stream="))?;
     Some(id.trim_end_matches([':', ';', ',']))
 }
 
-/// Priorities of syslog, as journald reads them in front of a line.
+/// Priorities of syslog, as journald reads them at the start of a line.
 fn priority(level: Level) -> u8 {
     match level {
         Level::Error => 3,
@@ -291,9 +292,9 @@ fn push_word(line: &mut String, word: &str) {
     }
 }
 
-/// Text from outside can neither end the line nor control a terminal. Beside control characters
-/// that is true of the separators that some readers take for line ends, and of the marks that turn
-/// the direction of writing.
+/// Text from outside must neither end the line nor control a terminal. In addition to control
+/// characters this includes separators that some readers treat as line breaks, and marks that
+/// change the direction of text.
 fn push_escaped(line: &mut String, text: &str) {
     for c in text.chars() {
         match c {
@@ -314,7 +315,8 @@ fn is_unprintable(c: char) -> bool {
 }
 
 fn json(text: &str) -> String {
-    // JSON leaves DEL, C1 controls and the separators alone; a terminal would not.
+    // JSON does not escape DEL, C1 controls and the separators, but a terminal would interpret
+    // them.
     let mut json = String::with_capacity(text.len() + 2);
     for c in serde_json::Value::from(text).to_string().chars() {
         if is_unprintable(c) {
@@ -396,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn others_stay_quiet() {
+    fn other_crates_are_logged_at_trace_only() {
         use LevelFilter::{Debug, Error, Info, Trace, Warn};
         for (target, level, expected) in [
             ("rtmsd", Trace, Trace),

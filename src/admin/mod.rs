@@ -224,7 +224,7 @@ fn unready_reason(status: &StatusSnapshot, process: &Process) -> Option<String> 
     let failing = (status.disk.as_ref()).map_or(0, |disk| disk.failing_streams.load(Relaxed));
     if failing > 0 {
         return Some(format!(
-            "the disk cannot be used: files of {failing} streams wait to be written under RTMS_OUT"
+            "cannot write to the disk: files of {failing} streams wait to be written under RTMS_OUT"
         ));
     }
     if status.is_state_failing {

@@ -1,4 +1,4 @@
-//! Live ways out of the daemon.
+//! Deliveries of live data: standard output.
 
 pub mod coalesce;
 pub mod s3;

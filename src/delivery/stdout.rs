@@ -1,6 +1,6 @@
 //! The thread that owns standard output.
 //!
-//! A reader that does not read costs lines, which are counted, and nothing else.
+//! If the reader does not read, lines are dropped and counted, and nothing else is affected.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -16,15 +16,15 @@ use crate::recorder::jsonl::Lines;
 use crate::recorder::transcript::cues;
 use crate::stream::Sink;
 
-/// Most bytes that wait for the reader: some fifteen thousand lines.
+/// Maximum bytes that wait for the reader: about fifteen thousand lines.
 const WAITING_BYTES_MAX: usize = 1 << 20;
-/// What a stream has gathered is handed over at this size, also in a flood.
+/// A stream's batch is passed on at this size at the latest.
 const BATCH_BYTES: usize = 16 << 10;
-/// A buffer larger than this is given back once it is empty, unless it was filled: in a flood it will
-/// be filled again.
+/// A buffer larger than this is freed once it is empty, unless it was filled: in a flood the next
+/// batch fills it again.
 const BUFFER_KEPT_BYTES: usize = 4 << 10;
 
-/// How a phrase is shown: `RTMS_STDOUT`.
+/// The format of phrases: `RTMS_STDOUT`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum StdoutFormat {
     /// `12:04:31  Ada: good morning`.
@@ -47,14 +47,14 @@ impl StdoutFormat {
     }
 }
 
-/// The owner of the stdout thread.
+/// Handle of the stdout thread.
 #[derive(Debug)]
 pub struct Stdout {
     shared: Arc<Shared>,
     thread: JoinHandle<()>,
 }
 
-/// What all streams share with the thread.
+/// State that all streams share with the thread.
 #[derive(Debug, Default)]
 struct Shared {
     waiting: Mutex<Waiting>,
@@ -67,7 +67,7 @@ struct Shared {
 struct Waiting {
     bytes: Vec<u8>,
     lines: u64,
-    /// The thread sleeps until something comes.
+    /// The thread waits for a wake-up.
     is_asleep: bool,
     is_over: bool,
 }
@@ -84,7 +84,7 @@ impl Stdout {
         Stdout::start_on(io::stdout())
     }
 
-    /// Starts the thread on something else than standard output.
+    /// Starts the thread with another writer than standard output.
     pub fn start_on(out: impl Write + Send + 'static) -> io::Result<Stdout> {
         let shared = Arc::new(Shared::default());
         let own = Arc::clone(&shared);
@@ -112,8 +112,8 @@ impl Stdout {
         &self.shared.dropped
     }
 
-    /// Waits until what was handed over is out, at the latest until `deadline`. A reader that is
-    /// stuck cannot be waited for: then the thread is left behind, and what waits is counted.
+    /// Waits until everything is written, until `deadline` at the latest. A stuck reader is not
+    /// waited for: then the thread is left running, and the waiting lines are counted as dropped.
     pub fn stop(self, deadline: Instant) -> bool {
         self.shared.lock().is_over = true;
         self.shared.changed.notify_one();
@@ -150,7 +150,7 @@ fn write_all(mut out: impl Write, shared: &Shared) {
         } else if let Err(error) = out.write_all(&bytes).and_then(|()| out.flush()) {
             is_gone = true;
             shared.dropped.fetch_add(lines, Relaxed);
-            log::warn!("standard output is gone: {error}; its lines are dropped from here on");
+            log::warn!("standard output is gone: {error}; dropping its lines");
         }
         empty(&mut bytes);
         std::thread::park_timeout(coalesce::WRITE_INTERVAL);
@@ -165,13 +165,13 @@ fn empty(buffer: &mut Vec<u8>) {
     }
 }
 
-/// Shows what one stream receives.
+/// Formats the lines of one stream.
 #[derive(Debug)]
 pub struct StdoutSink {
     format: StdoutFormat,
     jsonl: Lines,
     shared: Arc<Shared>,
-    /// The thread, which may rest.
+    /// The thread, to wake it.
     thread: Thread,
     bytes: Vec<u8>,
     lines: u64,
@@ -246,7 +246,7 @@ mod tests {
 
     impl Write for Reader {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            // Stuck until told to go on.
+            // Blocks until the test continues it.
             let _ = self.1.recv();
             let _ = self.0.send(bytes.to_vec());
             Ok(bytes.len())
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stuck_reader_costs_lines_that_are_counted() {
+    fn with_a_stuck_reader_lines_are_dropped_and_counted() {
         let ((out, seen), (go, wait)) = (channel(), channel());
         let stdout = Stdout::start_on(Reader(out, wait)).expect("a thread");
         let mut sink = stdout.sink(&info(), StdoutFormat::Text);
@@ -269,7 +269,7 @@ mod tests {
             say(&mut sink, &text);
         }
         let dropped = stdout.dropped().load(Relaxed);
-        // One write is on its way to the reader, and may be of as many lines as one that waits.
+        // One write is in progress, and may have as many lines as the waiting one.
         assert!(dropped >= sent - 2 * fits, "{dropped} of {sent} dropped");
         drop(sink);
         drop(go);

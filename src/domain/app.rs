@@ -1,31 +1,31 @@
-//! An app at Zoom: whose streams are received, and as whom REST is called.
+//! A Zoom app: its credentials for streams and for REST.
 
 use super::product::Product;
 use super::secret::Secret;
 
-/// Zoom's REST API: `ZOOM_API_URL` where it is not set.
+/// Zoom's REST API: default of `ZOOM_API_URL`.
 pub const DEFAULT_API_URL: &str = "https://api.zoom.us";
-/// Where Zoom issues tokens: `ZOOM_OAUTH_URL` where it is not set.
+/// Zoom's OAuth server: default of `ZOOM_OAUTH_URL`.
 pub const DEFAULT_OAUTH_URL: &str = "https://zoom.us/oauth/token";
 
 /// An app whose streams are received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct App {
-    /// Tells one app from another in the settings; empty where there is one.
+    /// Distinguishes apps in the settings; empty if there is only one.
     pub name: String,
     /// `ZOOM_CLIENT_ID` and `ZOOM_CLIENT_SECRET`: they sign both handshakes of a stream.
     pub credentials: AppCredentials,
-    /// `ZOOM_SECRET_TOKEN`: any of them may have signed a webhook; the first answers challenges
-    /// that are not signed.
+    /// `ZOOM_SECRET_TOKEN`: any of them may have signed a webhook; the first one answers unsigned
+    /// challenges.
     pub secret_tokens: Vec<Secret>,
     /// `ZOOM_VIDEO_SDK_KEY` and `ZOOM_VIDEO_SDK_SECRET`, for sessions of the Video SDK.
     pub video_sdk: Option<AppCredentials>,
-    /// How its streams are started and stopped.
+    /// Credentials and addresses for starting and stopping its streams.
     pub rest: RestSettings,
 }
 
 impl App {
-    /// An app without REST credentials: its streams are started by others.
+    /// An app without REST credentials: others start its streams.
     pub fn new(credentials: AppCredentials, secret_tokens: Vec<Secret>) -> App {
         App {
             name: String::new(),
@@ -36,7 +36,8 @@ impl App {
         }
     }
 
-    /// What signs the handshakes of a product's streams, and names the app in REST calls.
+    /// The credentials that sign the handshakes of a product's streams and identify the app in REST
+    /// calls.
     pub fn credentials_for(&self, product: Product) -> &AppCredentials {
         match (product, &self.video_sdk) {
             (Product::Session, Some(credentials)) => credentials,
@@ -54,14 +55,14 @@ pub struct AppCredentials {
     pub secret: Secret,
 }
 
-/// Where REST calls go, and as whom.
+/// Addresses and credentials for REST calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestSettings {
     /// `ZOOM_API_URL`: `https`, or `http` to loopback.
     pub api_url: String,
     /// `ZOOM_OAUTH_URL`: likewise.
     pub oauth_url: String,
-    /// Whose token the calls are made with.
+    /// The credentials for access tokens.
     pub credentials: RestCredentials,
     /// `RTMS_PARTICIPANT_USER_ID`, sent as `settings.participant_user_id`.
     pub participant_user_id: Option<String>,
@@ -78,12 +79,11 @@ impl Default for RestSettings {
     }
 }
 
-/// Whose token the calls are made with. Where several are configured, the first of this order is
-/// used.
+/// Credentials for access tokens. If several are configured, the first kind in this order is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RestCredentials {
-    /// A token as it is, good until it expires.
+    /// A fixed access token, valid until it expires.
     Static {
         /// The access token.
         token: Secret,
@@ -103,15 +103,15 @@ pub enum RestCredentials {
         client_id: String,
         /// Its secret.
         client_secret: Secret,
-        /// The configured refresh token; the stored one wins if it stems from this one.
+        /// The configured refresh token; a stored one is used instead if it came from this one.
         refresh_token: Secret,
     },
-    /// None: streams are started by others. Only Video SDK sessions can be controlled.
+    /// None: others start the streams. Only Video SDK sessions can be controlled.
     None,
 }
 
 impl RestCredentials {
-    /// Whether there are any.
+    /// Whether there are credentials.
     pub fn is_some(&self) -> bool {
         *self != RestCredentials::None
     }

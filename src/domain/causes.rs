@@ -2,8 +2,8 @@
 
 use std::error::Error;
 
-/// What the error says, then what each of its causes says: `Display` of an error speaks for its own
-/// layer alone.
+/// The error's text followed by that of each of its causes: `Display` of an error only describes
+/// its own layer.
 pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

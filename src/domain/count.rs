@@ -1,13 +1,13 @@
-//! Messages of one kind and their bytes.
+//! A count of messages and their bytes.
 
 use serde::{Deserialize, Serialize};
 
-/// Messages of one kind and the bytes that carried them.
+/// Number of messages of one kind, and their bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Count {
-    /// How many.
+    /// Number of messages.
     pub messages: u64,
-    /// Bytes of the messages as they came, without frames and TLS.
+    /// Bytes of the messages, without frame headers and TLS.
     pub bytes: u64,
 }
 

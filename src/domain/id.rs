@@ -8,28 +8,28 @@ use serde::ser::{Serialize, Serializer};
 
 use super::text::{bounded, one_line};
 
-/// Longest id that is kept, in bytes. Zoom's have at most a few dozen.
+/// Maximum bytes of an id that is kept. Zoom's have at most a few dozen.
 pub const ID_BYTES_MAX: usize = 128;
 
-/// A number, or text as it came. Meetings have numbers; Contact Center and Phone have text, which
+/// A number, or text as received. Meetings have numbers; Contact Center and Phone have text, which
 /// sometimes is a number in a string.
 ///
-/// Digits that are the usual form of a number are that number, however they came, so that `7` and
-/// `"7"` are one id. Any other text, `007` included, stays what it is. It is untrusted: it has to be
-/// cleaned where it becomes part of a file's name or a line for a person, which `Display` does.
+/// Digits in the usual form of a number become that number, so that `7` and `"7"` are the same id.
+/// Any other text, `007` included, stays unchanged. It is untrusted: it must be cleaned before it
+/// becomes part of a file name or of a line for a person; `Display` does that.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Id<'a> {
     /// A number.
     Number(u64),
-    /// Anything else; never empty, at most [`ID_BYTES_MAX`] long.
+    /// Anything else; never empty, at most [`ID_BYTES_MAX`] bytes.
     Text(Cow<'a, str>),
 }
 
 impl<'a> Id<'a> {
-    /// What stands where Zoom names no participant: the mix of all in audio.
+    /// The id that stands for no participant: the mix of all speakers in audio.
     pub const NOBODY: Id<'static> = Id::Number(0);
 
-    /// The id of that text; `None` for text without content.
+    /// The id in that text; `None` for text without content.
     pub fn from_text(text: impl Into<Cow<'a, str>>) -> Option<Id<'a>> {
         let text = match text.into() {
             Cow::Borrowed(text) => Cow::Borrowed(bounded(text.trim(), ID_BYTES_MAX)),
@@ -45,7 +45,7 @@ impl<'a> Id<'a> {
         }
     }
 
-    /// The same without a copy.
+    /// The same id without a copy.
     pub fn borrowed(&self) -> Id<'_> {
         match self {
             Id::Number(n) => Id::Number(*n),
@@ -53,7 +53,7 @@ impl<'a> Id<'a> {
         }
     }
 
-    /// The same, to be kept.
+    /// The same id as an owned value.
     pub fn into_owned(self) -> Id<'static> {
         match self {
             Id::Number(n) => Id::Number(n),
@@ -69,7 +69,7 @@ impl<'a> Id<'a> {
         }
     }
 
-    /// Whether Zoom named no participant.
+    /// Whether it stands for no participant.
     pub fn is_nobody(&self) -> bool {
         *self == Id::NOBODY
     }
@@ -101,7 +101,7 @@ impl Serialize for Id<'_> {
     }
 }
 
-/// Text is copied: this is for files of ours, not for messages.
+/// Text is copied: this is for our own files, not for messages.
 impl<'de> Deserialize<'de> for Id<'_> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct IdVisitor;

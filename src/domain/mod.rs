@@ -1,4 +1,4 @@
-//! The words that all parts share: plain data, no socket, clock, file or thread.
+//! Plain data types that all parts share: no socket, clock, file or thread.
 #![cfg_attr(
     not(test),
     deny(
@@ -24,7 +24,7 @@ pub mod text;
 pub mod time;
 pub mod zoom_event;
 
-/// Never compiled but to see that the border holds: each line is a fault that clippy must report.
+/// Only compiled to test the border: clippy must report each line.
 #[cfg(border_case)]
 mod border_case {
     use crate::clock::now_ms as alias;

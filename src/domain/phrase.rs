@@ -4,40 +4,40 @@ use std::borrow::Cow;
 
 use super::id::Id;
 
-/// What one message 17 says. The decoder fills it, sinks receive it, the recorder writes it.
+/// The content of one message 17. The decoder fills it, sinks receive it, the recorder writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Phrase<'a> {
-    /// Who spoke; names repeat and change, this does not within a session. [`Id::NOBODY`] where
-    /// Zoom does not say, as in Contact Center, where the channel tells speakers apart.
+    /// The speaker; names repeat and change, the id does not within a session. [`Id::NOBODY`] if
+    /// Zoom sends none, as in Contact Center, where the channel identifies the speaker.
     pub user_id: Id<'a>,
-    /// The speaker's name; empty where Zoom does not say.
+    /// The speaker's name; empty if Zoom sent none.
     pub user_name: Cow<'a, str>,
     /// The channel of a call (Phone, Contact Center).
     pub channel_id: Option<Id<'a>>,
-    /// Begin of the phrase, Unix milliseconds.
+    /// Start of the phrase, Unix milliseconds.
     pub start_ms: u64,
-    /// End of the phrase, Unix milliseconds; not before its begin.
+    /// End of the phrase, Unix milliseconds; not before its start.
     pub end_ms: u64,
-    /// Stamp of the phrase, Unix milliseconds.
+    /// Timestamp of the phrase, Unix milliseconds.
     pub timestamp_ms: u64,
-    /// How exactly Zoom says when it was said.
+    /// Precision of its times.
     pub precision: Precision,
-    /// Its language, where Zoom says.
+    /// Its language, if Zoom sent it.
     pub language: Option<LanguageId>,
     /// Whether it is new, or changes an older one.
     pub change: Change,
-    /// What was said.
+    /// The words.
     pub text: Cow<'a, str>,
 }
 
 impl Phrase<'_> {
-    /// Whether it says nothing: no words, and it takes none back.
+    /// Whether it has no words and deletes no other phrase.
     pub fn is_blank(&self) -> bool {
         self.change != Change::Delete && self.text.trim().is_empty()
     }
 
-    /// The same without a copy of its texts.
+    /// The same phrase without a copy of its texts.
     pub fn borrowed(&self) -> Phrase<'_> {
         Phrase {
             user_id: self.user_id.borrowed(),
@@ -49,7 +49,7 @@ impl Phrase<'_> {
     }
 }
 
-/// How exactly the stamps of a phrase say when it was said.
+/// The precision of a phrase's times.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Precision {
     /// To the millisecond.
@@ -57,7 +57,7 @@ pub enum Precision {
     Milliseconds,
     /// To the second.
     Seconds,
-    /// Zoom does not say, or nothing that can be true: the stamps are the time of arrival.
+    /// Zoom sent no time, or an implausible one: the times are those of arrival.
     Arrival,
 }
 
@@ -65,17 +65,17 @@ pub enum Precision {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Change {
-    /// 0 or 1, or a number that is not known: the phrase stands.
+    /// 0 or 1, or an unknown number: a new phrase.
     #[default]
     New,
     /// 2: it replaces an older one.
     Update,
-    /// 3: it takes an older one back.
+    /// 3: it deletes an older one.
     Delete,
 }
 
 impl Change {
-    /// The change of Zoom's number.
+    /// The change with Zoom's number.
     pub fn from_number(number: i64) -> Change {
         match number {
             2 => Change::Update,
@@ -93,7 +93,7 @@ impl Change {
         }
     }
 
-    /// The change of a word in `transcript.jsonl`.
+    /// The change with a word in `transcript.jsonl`.
     pub fn from_name(name: &str) -> Change {
         match name {
             "update" => Change::Update,
@@ -103,7 +103,7 @@ impl Change {
     }
 }
 
-/// Zoom's number of a language, known to us or not; see
+/// Zoom's number of a language, possibly unknown to us; see
 /// [`Language`](crate::protocol::Language::from_number).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LanguageId(pub i64);

@@ -1,6 +1,6 @@
-//! The Zoom products that stream, and every word that differs between them: one table.
+//! The Zoom products that stream, and all names that differ between them, in one table.
 
-/// A Zoom product. It decides the name of the id in messages and the meaning of event numbers.
+/// A Zoom product. It determines the name of the id in messages and the meaning of event numbers.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
@@ -30,7 +30,7 @@ struct Words {
 }
 
 impl Product {
-    /// All of them.
+    /// All products.
     pub const ALL: [Product; 5] = [
         Product::Meeting,
         Product::Webinar,
@@ -84,7 +84,7 @@ impl Product {
         }
     }
 
-    /// The word in logs, files, metrics and JSON. It is also the first word of its webhooks' names.
+    /// The name in logs, files, metrics and JSON. It is also the first word of its webhooks' names.
     pub const fn name(self) -> &'static str {
         self.words().name
     }
@@ -95,8 +95,8 @@ impl Product {
         all.find(|product| product.name() == name)
     }
 
-    /// What one id of this product names: a meeting, webinar, session, engagement or call. The word on
-    /// the command line (`--product`) and in sentences.
+    /// What an id of this product identifies: a meeting, webinar, session, engagement or call. The
+    /// word on the command line (`--product`) and in sentences.
     pub const fn unit(self) -> &'static str {
         self.words().unit
     }
@@ -107,13 +107,13 @@ impl Product {
         all.find(|product| product.unit() == unit)
     }
 
-    /// The key that carries the id in messages 1 and 3 (RTMS event reference).
+    /// The key of the id in messages 1 and 3 (RTMS event reference).
     pub const fn id_key(self) -> &'static str {
         self.words().id_key
     }
 
-    /// What may stand before `rtms_started` in the names of its webhooks: `voice_` of Contact Center,
-    /// `call_` of Phone; empty for the others.
+    /// A prefix that may precede `rtms_started` in the names of its webhooks: `voice_` for Contact
+    /// Center, `call_` for Phone; empty for the others.
     pub const fn event_prefix(self) -> &'static str {
         self.words().event_prefix
     }
@@ -123,12 +123,12 @@ impl Product {
         self.words().rest_method
     }
 
-    /// The path of that call, with `{id}` in the place of the encoded id.
+    /// The path of that call, with `{id}` where the encoded id belongs.
     pub const fn rest_path(self) -> &'static str {
         self.words().rest_path
     }
 
-    /// Whether REST wants a number and not the id that webhooks and messages carry.
+    /// Whether REST needs a number and not the id in webhooks and messages.
     pub const fn has_number(self) -> bool {
         matches!(self, Product::Meeting | Product::Webinar)
     }

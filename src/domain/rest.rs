@@ -1,28 +1,28 @@
-//! The REST call that controls a stream: what is asked for, and how it failed.
+//! The REST call that controls a stream: the request, and why it failed.
 
 use std::time::Duration;
 
 use super::product::Product;
 use super::severity::Severity;
 
-/// The longest id in bytes; Zoom's have up to some 70.
+/// Maximum bytes of an id; Zoom's have up to about 70.
 const ID_BYTES_MAX: usize = 512;
 
-/// What a call asks Zoom to do with a stream.
+/// The action of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestAction {
-    /// Begin.
+    /// Starts the stream.
     Start,
-    /// End.
+    /// Stops it.
     Stop,
-    /// Send no media until resumed.
+    /// Sends no media until resumed.
     Pause,
-    /// Send media again.
+    /// Sends media again.
     Resume,
 }
 
 impl RestAction {
-    /// All of them.
+    /// All actions.
     pub const ALL: [RestAction; 4] = [
         RestAction::Start,
         RestAction::Stop,
@@ -30,7 +30,7 @@ impl RestAction {
         RestAction::Resume,
     ];
 
-    /// Zoom's word, which is also the command's.
+    /// Zoom's word, which is also the command's name.
     pub const fn name(self) -> &'static str {
         match self {
             RestAction::Start => "start",
@@ -40,7 +40,7 @@ impl RestAction {
         }
     }
 
-    /// The action of that word.
+    /// The action with that word.
     pub fn from_name(name: &str) -> Option<RestAction> {
         let mut all = RestAction::ALL.into_iter();
         all.find(|action| action.name() == name)
@@ -50,18 +50,18 @@ impl RestAction {
 /// One call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlRequest {
-    /// What to do.
+    /// The action.
     pub action: RestAction,
-    /// In which product.
+    /// The product.
     pub product: Product,
     /// Meeting or webinar number (not the UUID), session id, engagement id, call id.
     pub id: String,
-    /// For which participant, if another than the configured one (`RTMS_PARTICIPANT_USER_ID`).
+    /// The participant, if not the configured one (`RTMS_PARTICIPANT_USER_ID`).
     pub participant_user_id: Option<String>,
 }
 
 impl ControlRequest {
-    /// A call without a participant of its own.
+    /// A call with the configured participant.
     pub fn new(action: RestAction, product: Product, id: impl Into<String>) -> ControlRequest {
         ControlRequest {
             action,
@@ -79,29 +79,29 @@ impl ControlRequest {
         } else if id.len() > ID_BYTES_MAX {
             Some("found more than 512 bytes, expected an id")
         } else if id.chars().any(char::is_control) || id == "." || id == ".." {
-            Some("found what is no id, expected one")
+            Some("found no valid id, expected one")
         } else if self.product.has_number() && !id.bytes().all(|b| b.is_ascii_digit()) {
-            Some("found something else, expected the meeting number (digits, not the UUID)")
+            Some("found no meeting number, expected digits (not the UUID)")
         } else {
             None
         }
     }
 }
 
-/// What may help after a call that failed.
+/// What may help after a failed call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureClass {
-    /// The same call may work later: Zoom or the way to it is in trouble.
+    /// The same call may succeed later: Zoom or the network has a temporary fault.
     Retry,
-    /// Perhaps only too early: Zoom's REST servers may not know yet what just began.
+    /// Perhaps too early: Zoom's REST servers may not know the meeting yet.
     Early,
-    /// Not permitted to this user in this meeting: it may be once the host is there.
+    /// Not permitted to this user in this meeting: it may be once the host has joined.
     NotPermitted,
-    /// Only a person can help.
+    /// Only a person can fix it.
     GiveUp,
 }
 
-/// A call that failed, as far as decisions need it.
+/// The facts of a failed call on which the coordinator decides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedCall {
     /// What may help.
@@ -110,7 +110,7 @@ pub struct FailedCall {
     pub retry_after: Option<Duration>,
     /// Zoom's error code.
     pub code: Option<i64>,
-    /// How much a line about it matters if nothing is tried any more.
+    /// Severity of the log line if there is no further try.
     pub severity: Severity,
     /// What failed, why, and what to do: one line without secrets.
     pub text: String,
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_that_are_none() {
+    fn invalid_ids() {
         for (product, id) in [
             (Product::Meeting, ""),
             (Product::Meeting, "a/B+c=="),

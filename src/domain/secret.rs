@@ -1,10 +1,10 @@
-//! A string that must not be seen: `Debug` hides it, and there is no `Display`.
+//! A string that must not be shown: `Debug` hides it, and there is no `Display`.
 
 use std::fmt;
 
 /// A client secret, a token, a webhook secret token.
 ///
-/// Reading it takes a call to [`Secret::expose`], so that every use can be found by that word.
+/// Reading it requires a call to [`Secret::expose`], so that every use can be found by that word.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -14,12 +14,12 @@ impl Secret {
         Secret(text.into())
     }
 
-    /// The secret itself: to sign or to send with, never to print.
+    /// The secret itself: for signing or sending, never for printing.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether there is anything in it.
+    /// Whether it is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_does_not_tell() {
+    fn debug_hides_the_secret() {
         assert_eq!(
             format!("{:?}", Some(Secret::new("hunter2"))),
             "Some([secret])"

@@ -1,14 +1,14 @@
-//! The severity of a line that a person reads, without a logger.
+//! The severity of a log line, independent of a logger.
 
-/// How much a line matters. The daemon makes a level of the log of it.
+/// How important a line is. The daemon turns it into a log level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// For those who look for a fault in this program or its environment.
+    /// For finding a fault in this program or its environment.
     Debug,
-    /// What happens while all is well.
+    /// Normal operation.
     Info,
-    /// Something failed that may pass by itself, or data may be incomplete.
+    /// A failure that may be temporary, or data that may be incomplete.
     Warn,
-    /// A person has to act.
+    /// A person must act.
     Error,
 }

@@ -2,32 +2,32 @@
 
 use super::product::Product;
 
-/// Which stream something belongs to.
+/// Identifies a stream and its meeting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamInfo {
-    /// Which product.
+    /// The product.
     pub product: Product,
     /// Meeting UUID, session id, engagement id or call id.
     pub id: String,
     /// `rtms_stream_id`.
     pub stream_id: String,
-    /// The meeting number, where known.
+    /// The meeting number, if known.
     pub meeting_id: Option<String>,
-    /// The topic, where known.
+    /// The topic, if known.
     pub topic: Option<String>,
     /// `event_ts` of the first `rtms_started`, Unix milliseconds: zero of the subtitles' time.
     pub started_ms: u64,
-    /// Who brought the app into the meeting, where known.
+    /// The user who brought the app into the meeting, if known.
     pub operator_id: Option<String>,
-    /// Whether the operator was the meeting's original host, where known.
+    /// Whether the operator was the meeting's original host, if known.
     pub is_original_host: Option<bool>,
-    /// The operator's account, where known.
+    /// The operator's account, if known.
     pub account_id: Option<String>,
 }
 
 impl StreamInfo {
-    /// A stream of which only the ids are known.
+    /// A stream with known ids only.
     pub fn new(product: Product, id: &str, stream_id: &str, started_ms: u64) -> StreamInfo {
         StreamInfo {
             product,
@@ -43,13 +43,13 @@ impl StreamInfo {
     }
 }
 
-/// A stream whose files are to be deleted, wherever they are.
+/// A stream whose files are to be deleted, in any folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Withdrawal {
-    /// Meeting UUID, session id, engagement id or call id, where known.
+    /// Meeting UUID, session id, engagement id or call id, if known.
     pub id: Option<String>,
     /// `rtms_stream_id`.
     pub stream_id: String,
-    /// It was ordered before: most likely there is nothing left.
+    /// The deletion was ordered before, so probably nothing is left.
     pub is_repeat: bool,
 }

@@ -1,18 +1,18 @@
-//! Text that a person reads: safe for a terminal and for a subtitle.
+//! Text for people: safe for a terminal and for a subtitle.
 
 use std::borrow::Cow;
 
 use super::id::Id;
 
-/// Whether a character may change more than the place where it stands: controls (C0, C1, DEL),
-/// line and paragraph separators, and the marks that turn the direction of the text around them.
+/// Whether a character may affect other text than itself: controls (C0, C1, DEL), line and
+/// paragraph separators, and marks that change the direction of the text around them.
 fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The text on one line, without control characters: runs of line breaks and tabs become one
-/// space, other controls vanish.
+/// The text on one line, without control characters: runs of line breaks and tabs become one space,
+/// other controls are removed.
 pub fn one_line(text: &str) -> Cow<'_, str> {
     let is_printable_ascii = text.is_ascii() && !has_control(text);
     if is_printable_ascii || !text.chars().any(is_unsafe) {
@@ -31,14 +31,14 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
     Cow::Owned(line)
 }
 
-/// Whether there is one of ASCII's controls: C0 or DEL. Looks at eight bytes at a time.
+/// Whether there is an ASCII control character: C0 or DEL. Checks eight bytes at a time.
 pub fn has_control(text: &str) -> bool {
     const ONES: u64 = u64::MAX / 0xff;
     let (words, rest) = text.as_bytes().as_chunks::<8>();
     words.iter().any(|word| {
         let word = u64::from_ne_bytes(*word);
-        // The high bit of a byte comes up where it is below what is taken from it, and nowhere else:
-        // nothing is borrowed from the next byte unless one was found.
+        // The high bit of a byte is set if the byte is below the subtracted value; a borrow reaches
+        // the next byte only if one was found already.
         let below_space = word.wrapping_sub(ONES * 0x20) & !word;
         let other_than_del = word ^ (ONES * 0x7f);
         let is_del = other_than_del.wrapping_sub(ONES) & !other_than_del;
@@ -46,7 +46,7 @@ pub fn has_control(text: &str) -> bool {
     }) || rest.iter().any(u8::is_ascii_control)
 }
 
-/// As much of the beginning of a text as fits into so many bytes.
+/// The longest start of a text that has at most `bytes_max` bytes.
 pub fn bounded(text: &str, bytes_max: usize) -> &str {
     let mut end = text.len().min(bytes_max);
     while !text.is_char_boundary(end) {
@@ -70,7 +70,7 @@ pub fn percent_encoded(text: &str) -> String {
     encoded
 }
 
-/// The name to show: what Zoom sent, else the user's id, else the channel of the call.
+/// The name to show: Zoom's, otherwise the user's id, otherwise the channel of the call.
 pub fn speaker<'a>(
     user_id: &Id<'_>,
     channel_id: Option<&Id<'_>>,
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_reaches_a_terminal_that_could_steer_it() {
+    fn control_characters_never_reach_a_terminal() {
         let check = |text: &str, expected: &str| assert_eq!(one_line(text), expected, "{text:?}");
         check("good morning", "good morning");
         check(" a\r\nb\n\n\nc\td ", "a b c d");
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_control_is_found_wherever_it_stands() {
+    fn a_control_character_is_found_at_any_position() {
         for c in (0..=0xff_u32).filter_map(char::from_u32) {
             for before in 0..17 {
                 let text = format!("{}{c}{}", "x".repeat(before), "é".repeat(17 - before));
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bounded_text_ends_where_a_character_does() {
+    fn a_bounded_text_ends_between_characters() {
         assert_eq!(bounded("aé", 2), "a");
         assert_eq!(bounded("aé", 3), "aé");
         assert_eq!(bounded("", 0), "");

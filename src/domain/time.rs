@@ -1,12 +1,12 @@
 //! The calendar: Unix milliseconds as a UTC date and time of day, for logs, folders and stdout.
 //!
-//! It reads no clock and knows no time zones: files of two machines sort.
+//! It reads no clock and has no time zones, so that files of different machines sort together.
 
 use std::fmt;
 
 use super::decimal::fill;
 
-/// A moment in UTC. `Display` is `2026-11-23T12:04:31.500Z`.
+/// A time in UTC. `Display` is `2026-11-23T12:04:31.500Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Utc {
     year: u64,
@@ -16,7 +16,7 @@ pub struct Utc {
 }
 
 impl Utc {
-    /// The moment of a stamp in Unix milliseconds.
+    /// Converts a timestamp in Unix milliseconds.
     pub fn from_unix_ms(ms: u64) -> Utc {
         const DAY_MS: u64 = 86_400_000;
         // Days are counted from 1 March of the year 0, so that a leap day ends its year; eras of
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stamps_become_dates() {
+    fn timestamps_are_converted_to_dates() {
         for (ms, expected) in [
             (0, "1970-01-01T00:00:00.000Z"),
             (951_782_399_999, "2000-02-28T23:59:59.999Z"),
@@ -105,12 +105,12 @@ mod tests {
             assert_eq!(Utc::from_unix_ms(ms).to_string(), expected);
             assert_eq!(Utc::from_unix_ms(ms).rfc3339(), expected.as_bytes());
         }
-        // What a peer sends may be any number.
+        // A peer may send any number.
         assert!(Utc::from_unix_ms(u64::MAX).date().starts_with("5845"));
     }
 
     #[test]
-    fn a_day_follows_a_day() {
+    fn dates_grow_with_the_days() {
         let mut last = String::new();
         for day in 0..60_000_u64 {
             let date = Utc::from_unix_ms(day * 86_400_000).date();

@@ -1,4 +1,4 @@
-//! Zoom events: what a verified webhook says.
+//! Zoom events: the content of verified webhooks.
 
 use crate::domain::product::Product;
 
@@ -6,13 +6,13 @@ use crate::domain::product::Product;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ZoomEvent {
-    /// `event_ts`: when Zoom says it happened, Unix milliseconds; 0 when absent.
+    /// `event_ts`: when it happened by Zoom's clock, Unix milliseconds; 0 if absent.
     pub event_ts_ms: u64,
-    /// What happened.
+    /// The event.
     pub event: ZoomEventKind,
 }
 
-/// What a webhook says. Every string in it is bounded by the parser and untrusted.
+/// The kinds of events. Every string is bounded by the parser and untrusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ZoomEventKind {
@@ -20,10 +20,10 @@ pub enum ZoomEventKind {
     MeetingStarted(MeetingInfo),
     /// `meeting.ended` (or `webinar.ended`).
     MeetingEnded(MeetingInfo),
-    /// `meeting.participant_joined`, `meeting.participant_jbh_joined` (before the host) and those of
-    /// webinars: the meeting lives.
+    /// `meeting.participant_joined`, `meeting.participant_jbh_joined` (before the host) and those
+    /// of webinars: the meeting is running.
     ParticipantJoined(ParticipantJoined),
-    /// `*.rtms_started`: a stream waits for us.
+    /// `*.rtms_started`: a stream waits for our connection.
     StreamStarted(StreamStarted),
     /// `*.rtms_interrupted`: Zoom lost our signaling connection.
     StreamInterrupted(StreamInterrupted),
@@ -36,20 +36,20 @@ pub enum ZoomEventKind {
     },
     /// `app_deauthorized`: a user removed the app.
     AppDeauthorized {
-        /// Who removed it.
+        /// The user.
         user_id: String,
-        /// From which account.
+        /// The user's account.
         account_id: String,
     },
     /// `rtms.concurrency_limited`, `rtms.concurrency_near_limit`, `rtms.start_failed`,
-    /// `rtms.request_status`: news about the account, to be logged whole.
+    /// `rtms.request_status`: events about the account, logged with their payload.
     Account {
         /// The event's name.
         name: String,
         /// The payload as compact JSON, bounded.
         payload: String,
     },
-    /// Anything else: answered, counted, ignored.
+    /// Any other event: answered, counted, ignored.
     Other {
         /// The event's name.
         name: String,
@@ -66,9 +66,9 @@ pub const ACCOUNT_LABELS: [&str; 6] = [
     "other",
 ];
 
-/// The word for news about the account of that name.
+/// The label of the account event with that name.
 pub fn account_label(name: &str) -> &'static str {
-    // Once it was called `meeting.rtms_concurrency_limited`.
+    // An older name is `meeting.rtms_concurrency_limited`.
     let word = name.rsplit("rtms").next().unwrap_or_default();
     let known = ACCOUNT_LABELS.into_iter();
     known
@@ -78,7 +78,8 @@ pub fn account_label(name: &str) -> &'static str {
 }
 
 impl ZoomEventKind {
-    /// One word, for metrics, if this is about the account or the app and not about one stream.
+    /// The label for metrics, if the event is about the account or the app and not about one
+    /// stream.
     pub fn account_label(&self) -> Option<&'static str> {
         match self {
             ZoomEventKind::AppDeauthorized { .. } => Some("app_deauthorized"),
@@ -88,7 +89,7 @@ impl ZoomEventKind {
     }
 }
 
-/// A meeting that began, lives or ended.
+/// A meeting that started, is running or ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MeetingInfo {
@@ -98,44 +99,44 @@ pub struct MeetingInfo {
     pub meeting_id: String,
     /// The UUID of this instance of the meeting.
     pub meeting_uuid: String,
-    /// The host's user id, if told.
+    /// The host's user id, if known.
     pub host_id: Option<String>,
-    /// The topic, if told.
+    /// The topic, if known.
     pub topic: Option<String>,
 }
 
-/// Somebody who joined a meeting.
+/// A participant who joined a meeting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParticipantJoined {
-    /// The meeting; its number is empty where it is not told.
+    /// The meeting; its number is empty if it is not known.
     pub meeting: MeetingInfo,
     /// The user ids of who joined: `id` and `participant_user_id`, as far as they are told. A guest
     /// has none.
     pub participant_ids: Vec<String>,
 }
 
-/// A stream that waits for us.
+/// A stream that waits for our connection.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub struct StreamStarted {
-    /// Which product it comes from.
+    /// The product.
     pub product: Product,
     /// Meeting UUID, session id, engagement id or call id: signed, never shown as a path.
     pub id: String,
     /// `rtms_stream_id`.
     pub stream_id: String,
-    /// The candidates in `server_urls`, trimmed, in Zoom's order; not yet trusted.
+    /// The candidates in `server_urls`, trimmed, in Zoom's order; not yet checked.
     pub server_urls: Vec<String>,
-    /// The meeting number, where told.
+    /// The meeting number, if known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub meeting_id: Option<String>,
-    /// Who started it, where told.
+    /// Who started it, if known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub operator_id: Option<String>,
-    /// Whether that is the meeting's original host, where told.
+    /// Whether that is the meeting's original host, if known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub is_original_host: Option<bool>,
-    /// The account, where told.
+    /// The account, if known.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub account_id: Option<String>,
 }
@@ -144,9 +145,9 @@ pub struct StreamStarted {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamInterrupted {
-    /// Which product it comes from.
+    /// The product.
     pub product: Product,
-    /// As in [`StreamStarted`], where told: the stream id is enough.
+    /// As in [`StreamStarted`], if known: the stream id is enough.
     pub id: Option<String>,
     /// `rtms_stream_id`.
     pub stream_id: String,
@@ -154,16 +155,16 @@ pub struct StreamInterrupted {
     pub server_urls: Vec<String>,
 }
 
-/// A stream that is over.
+/// A stream that has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamStopped {
-    /// Which product it comes from.
+    /// The product.
     pub product: Product,
-    /// As in [`StreamStarted`], where told: the stream id is enough.
+    /// As in [`StreamStarted`], if known: the stream id is enough.
     pub id: Option<String>,
     /// `rtms_stream_id`.
     pub stream_id: String,
-    /// `stop_reason`; `None` when absent or no number.
+    /// `stop_reason`; `None` if absent or not a number.
     pub stop_reason: Option<i64>,
 }

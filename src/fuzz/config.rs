@@ -1,9 +1,9 @@
-//! The configuration file: never panics, names and lines are in bounds, and what is read back from
-//! a file written from it is the same.
+//! Fuzz target for the configuration file: no panic, names and line numbers are in bounds, and a
+//! file written from the values gives the same values.
 
 use crate::config::file_format::parse;
 
-/// Panics where the above does not hold.
+/// Panics if one of these does not hold.
 pub fn run(bytes: &[u8]) {
     let (entries, faults) = parse(bytes);
     let lines = bytes.iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -17,7 +17,7 @@ pub fn run(bytes: &[u8]) {
         assert!(fault.line <= lines && !fault.text.is_empty());
     }
     assert!(faults.len() <= 21);
-    // Single quotes hold anything but themselves.
+    // Single quotes can contain anything except single quotes.
     let is_plain = |text: &str| !text.contains(['\'', '\u{feff}', '\r']);
     if entries.iter().all(|entry| is_plain(&entry.value)) {
         let written: String = entries

@@ -1,5 +1,5 @@
-//! Messages from Zoom: never a panic, and the answer to a keep-alive carries the same values to
-//! the letter, numbers beyond every machine type among them.
+//! Fuzz target for Zoom's messages: no panic, and the answer to a keep-alive echoes the same values
+//! unchanged, including numbers beyond every machine type.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::protocol::message::{
 };
 use serde_json::value::RawValue;
 
-/// Panics where the above does not hold.
+/// Panics if one of these does not hold.
 pub fn run(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;

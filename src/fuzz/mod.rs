@@ -1,7 +1,8 @@
-//! What must hold for any bytes that a parser is given: the bodies of the fuzz targets.
+//! The bodies of the fuzz targets: each parser gets arbitrary bytes, and its invariants are
+//! checked.
 //!
-//! Compiled for `cargo fuzz` (`fuzz/` at the top level) and for the tests, which feed each of them its
-//! seeds and ten thousand mutations of these.
+//! Compiled for `cargo fuzz` (`fuzz/` at the top level) and for the tests, which run each of them
+//! with its seeds and ten thousand mutations of these.
 
 pub mod config;
 pub mod message;

@@ -1,5 +1,6 @@
-//! The gate's judge: the verdict must not depend on how the bytes were cut, what is held stays
-//! within the limits, and what is handed on is a request that says exactly what we mean.
+//! Fuzz target for the gate's HTTP parser: the verdict does not depend on how the bytes are split,
+//! the buffered bytes are within the limits, and a request is passed on with the intended meaning
+//! only.
 
 use crate::gate::http_request::{Collector, Request, SizeLimits, Verdict};
 
@@ -26,9 +27,9 @@ fn judged<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Verdict, Option<Reques
     (last, None)
 }
 
-/// Panics where the above does not hold.
+/// Panics if one of these does not hold.
 pub fn run(bytes: &[u8]) {
-    // The first byte says how the rest is cut into packets.
+    // The first byte determines how the rest is split into packets.
     let Some((step, bytes)) = bytes.split_first() else {
         return;
     };
@@ -52,12 +53,12 @@ pub fn run(bytes: &[u8]) {
             0 => assert!(lengths.is_empty()),
             n => assert_eq!(lengths, [n.to_string()]),
         }
-        // What was handed on would be handed on again, word for word.
+        // A request that was passed on would be passed on again unchanged.
         let again = judged(std::iter::once(request.bytes.as_slice()));
         if request.bytes.len() - body.len() <= LIMITS.head_bytes_max {
             match again {
                 (Verdict::Complete, Some(again)) => assert_eq!(again.bytes, request.bytes),
-                // A POST without a body is handed on without a length.
+                // A POST without a body is passed on without a length.
                 (refused, _) => assert!(body.is_empty(), "{refused:?}"),
             }
         }

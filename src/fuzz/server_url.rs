@@ -1,9 +1,9 @@
-//! `server_urls`: whatever passes is an allowed host and nothing else, also for the library that
-//! connects, and judging it again changes nothing.
+//! Fuzz target for `server_urls`: an accepted URL has an allowed host, also as the connecting
+//! library reads it, and parsing it again changes nothing.
 
 use crate::protocol::server_url::{AllowedHosts, ServerUrl, URL_BYTES_MAX};
 
-/// Panics where the above does not hold.
+/// Panics if one of these does not hold.
 pub fn run(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
@@ -26,14 +26,14 @@ pub fn run(bytes: &[u8]) {
         } else {
             assert!(written.len() > URL_BYTES_MAX);
         }
-        // What the WebSocket library would send as Host is the host that was judged.
+        // The Host that the WebSocket library would send is the host that was checked.
         if let Ok(uri) = written.parse::<ureq::http::Uri>() {
             assert_eq!(uri.host(), Some(host));
             assert_eq!(uri.port_u16(), Some(url.port()));
             assert_eq!(uri.scheme_str(), Some("wss"));
         }
     }
-    // The operator's own entries, judged by the same reader.
+    // The operator's own entries, with the same parser.
     let mut lines = text.lines();
     let entry = lines.next().unwrap_or_default();
     if let Ok(allowed) = AllowedHosts::parse(entry) {

@@ -1,11 +1,11 @@
-//! A short fuzzing of every target with the stable compiler. `RTMSD_FUZZ_RUNS` says how many mutations
-//! instead of 10,000.
+//! Runs every fuzz target for a short time with the stable compiler. `RTMSD_FUZZ_RUNS` sets the
+//! number of mutations instead of 10,000.
 
 use std::path::Path;
 
 use super::{config, message, request, server_url, webhook};
 
-/// What parsers trip over, beside what the seeds hold.
+/// Fragments that are difficult for parsers, in addition to the seeds.
 const FRAGMENTS: [&[u8]; 36] = [
     b"\0",
     b"\n",
@@ -45,7 +45,7 @@ const FRAGMENTS: [&[u8]; 36] = [
     b"Transfer-Encoding: chunked\r\n",
 ];
 
-/// Where words and lines begin and end in the formats that are tried.
+/// Delimiters of words and lines in the tested formats.
 const DELIMITERS: &[u8] = b"\n\"':,/{}[]=@?# ";
 
 const INPUT_BYTES_MAX: usize = 4096;
@@ -63,7 +63,7 @@ impl Random {
     }
 }
 
-/// A place in the bytes from `from` on, half of the time beside a delimiter.
+/// A position from `from` on, half of the time beside a delimiter.
 fn place(bytes: &[u8], from: usize, random: &mut Random) -> usize {
     let at = from + random.below(bytes.len() - from + 1);
     match random.below(2) {
@@ -74,7 +74,8 @@ fn place(bytes: &[u8], from: usize, random: &mut Random) -> usize {
     }
 }
 
-/// One to four changes: a bit, a piece removed, repeated, taken from another seed, a fragment put in.
+/// One to four changes: flips a bit, or removes, repeats or inserts a piece of this seed, another
+/// seed, or a fragment.
 fn mutated(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     let mut bytes = seeds[random.below(seeds.len())].clone();
     for _ in 0..=random.below(4) {

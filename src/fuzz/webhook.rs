@@ -1,4 +1,4 @@
-//! The webhook payload: never panics, and every string that comes out is bounded.
+//! Fuzz target for the webhook payload: no panic, and every returned string is bounded.
 
 use crate::domain::zoom_event::ZoomEventKind;
 use crate::source::webhook::payload::{
@@ -17,7 +17,7 @@ fn id_is_bounded(id: &str) {
     assert!((1..=ID_BYTES_MAX).contains(&id.len()));
 }
 
-/// Panics where the above does not hold.
+/// Panics if one of these does not hold.
 pub fn run(bytes: &[u8]) {
     match webhook(bytes).map(|webhook| webhook.event) {
         Ok(ZoomEventKind::StreamStarted(it)) => {

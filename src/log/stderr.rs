@@ -1,8 +1,8 @@
-//! Stderr, whose reader may have stopped reading.
+//! A writer for stderr that does not block if the reader has stopped reading.
 //!
-//! A journal that hangs, or a terminal that is held, must not block the threads that log: a stream would
-//! miss its keep-alives over a line about them. A line that is not taken in time is lost and counted,
-//! and the count is logged as soon as lines can be written again.
+//! A hung journal, or a stopped terminal, must not block the threads that log: a stream would miss
+//! its keep-alives. A line that is not written in time is lost and counted, and the count is logged
+//! as soon as lines can be written again.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -10,17 +10,17 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// How long the reader may take for a line. Once it took longer, nothing waits for it any more until
-/// it reads on.
+/// How long a line may wait for the reader. Once the time has passed, further lines do not wait
+/// until the reader reads again.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// What a pipe takes without blocking when poll(2) says that it takes something (PIPE_BUF).
+/// A pipe accepts this many bytes without blocking when poll(2) reports it writable (PIPE_BUF).
 const PIECE_BYTES: usize = 4096;
 
-/// Where lines go.
+/// The writer.
 pub(super) struct Stderr<W> {
     out: W,
-    /// Lines lost since the last line that says so.
+    /// Lines lost since the last line that reported them.
     lost: u64,
     /// The last piece written did not end a line.
     is_torn: bool,
@@ -35,7 +35,8 @@ impl<W: Write + AsFd> Stderr<W> {
         }
     }
 
-    /// Writes a line, its end included. `report` makes a line of the number of lost ones.
+    /// Writes a line including its line break. `report` formats a line with the number of lost
+    /// ones.
     pub(super) fn write(&mut self, line: &str, report: impl FnOnce(u64) -> String) {
         let patience = match self.lost {
             0 => PATIENCE,
@@ -50,7 +51,7 @@ impl<W: Write + AsFd> Stderr<W> {
         }
     }
 
-    /// False if it was not taken whole.
+    /// `false` if it was not written completely.
     fn put(&mut self, line: &str, until: Instant) -> bool {
         if self.is_torn {
             if !self.piece(b"\n", until) {
@@ -74,7 +75,7 @@ impl<W: Write + AsFd> Stderr<W> {
         let mut fds = [PollFd::new(&self.out, PollFlags::OUT)];
         match poll(&mut fds, timeout.as_ref()) {
             Ok(0) => false,
-            // When stderr is gone there is no reader, and nothing to wait for.
+            // If stderr is closed there is no reader to wait for.
             Ok(_) => {
                 let _ = self.out.write_all(piece);
                 true
@@ -96,7 +97,7 @@ mod tests {
     use std::io::{BufRead, BufReader};
 
     #[test]
-    fn a_reader_that_stops_costs_lines_and_no_time() {
+    fn with_a_stopped_reader_lines_are_lost_without_blocking() {
         let (reader, writer) = io::pipe().expect("a pipe");
         let mut stderr = Stderr::new(writer);
         let told = |n| format!("{n} lost\n");
@@ -105,7 +106,7 @@ mod tests {
         for _ in 0..1000 {
             stderr.write(&line, told);
         }
-        // It was waited for once.
+        // Only the first line waited.
         assert!(began.elapsed() < PATIENCE * 20, "{:?}", began.elapsed());
         let lost = stderr.lost;
         assert!(lost > 900, "{lost}");

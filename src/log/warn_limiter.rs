@@ -1,19 +1,21 @@
-//! One warning a minute from each place that can repeat; the next one says how many were suppressed.
+//! Limits repeated warnings to one per minute and call site; the next one has the number of
+//! suppressed ones.
 
 use std::fmt;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// One warning a minute is enough to be seen. A flood that ends shows in the metric of its cause.
+/// One warning per minute is enough to be seen. The end of a flood shows in the metric of its
+/// cause.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// Lets one occurrence a minute through and counts the others. One for each call site, and where the
-/// warning is about a stream, one for each stream.
+/// Lets one warning per minute through and counts the others. One per call site and, for warnings
+/// about a stream, one per stream.
 #[derive(Debug, Default)]
 pub(crate) struct WarnLimiter(Mutex<(Option<Instant>, u64)>);
 
 impl WarnLimiter {
-    /// `None` to be silent now; else what goes behind the text of the line.
+    /// `None` to log nothing now; otherwise a suffix for the line.
     pub(crate) fn allow(&self, now: Instant) -> Option<Suppressed> {
         let mut state = self.0.lock().unwrap_or_else(|e| e.into_inner());
         let (last, silent) = &mut *state;
@@ -26,7 +28,7 @@ impl WarnLimiter {
     }
 }
 
-/// How many occurrences were not logged since the last one that was: ` suppressed=12`, or nothing.
+/// The number of warnings suppressed since the last logged one: ` suppressed=12`, or nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Suppressed(u64);
 

@@ -7,7 +7,7 @@ macro_rules! chapters {
             &[$((stringify!($topic), include_str!(concat!(stringify!($topic), ".md"))),)*];
 
         // If a link is defined twice, Markdown uses the first definition: in rustdoc these, which
-        // lead to pages of rustdoc, and elsewhere those of the chapter, which lead to files.
+        // lead to rustdoc pages, and elsewhere those of the chapter, which lead to files.
         $(#[cfg(doc)]
         #[doc = "[operating]: crate::manual::operating"]
         #[doc = "[media]: crate::manual::media"]

@@ -93,7 +93,7 @@ mod tests {
         let folder = scratch("ca-file");
         let file = |name: &str, pem: &[u8]| {
             let path = folder.join(name);
-            std::fs::write(&path, pem).expect("the disk is well");
+            std::fs::write(&path, pem).expect("writable");
             path
         };
         let pem = Authority::new("a").certificate.to_pem().expect("PEM");

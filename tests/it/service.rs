@@ -48,8 +48,8 @@ impl Manager {
         let mut bytes = [0; 4096];
         loop {
             let n = self.socket.recv(&mut bytes);
-            let n = n.unwrap_or_else(|e| panic!("waited in vain: {line}: {e}"));
-            assert!(Instant::now() < deadline, "waited in vain: {line}");
+            let n = n.unwrap_or_else(|e| panic!("timed out: {line}: {e}"));
+            assert!(Instant::now() < deadline, "timed out: {line}");
             let text = String::from_utf8_lossy(&bytes[..n]);
             if text.lines().any(|found| found.starts_with(line)) {
                 return;

@@ -36,7 +36,7 @@ impl Server {
     pub(crate) fn wait_until_logged(&self, words: &[&str]) -> String {
         let is_it = |line: &str| words.iter().all(|word| line.contains(word));
         let line = self.wait_for_line(PATIENCE, is_it);
-        line.unwrap_or_else(|| panic!("waited in vain: a log line with {words:?}"))
+        line.unwrap_or_else(|| panic!("timed out: a log line with {words:?}"))
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     let mut pause = FIRST_PAUSE;
     while !is_true() {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        assert!(Instant::now() < deadline, "timed out: {what}");
         std::thread::park_timeout(pause);
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
