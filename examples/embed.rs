@@ -1,8 +1,8 @@
 //! The whole daemon inside another program, with a sink of its own and no files.
 //!
-//! Usage: `embed LISTEN_ADDRESS`, with `ZOOM_CLIENT_ID`, `ZOOM_CLIENT_SECRET` and `ZOOM_SECRET_TOKEN` in
-//! the environment. `RTMS_ALLOWED_HOSTS` and `RTMS_CA_FILE` may name a Zoom of your own, as the demo is.
-//! It ends after the first stream.
+//! Usage: `embed LISTEN_ADDRESS`, with `ZOOM_CLIENT_ID`, `ZOOM_CLIENT_SECRET` and
+//! `ZOOM_SECRET_TOKEN` in the environment. `RTMS_ALLOWED_HOSTS` and `RTMS_CA_FILE` may name another
+//! Zoom, such as the demo. It ends after the first stream.
 #![expect(clippy::print_stdout, reason = "it shows what it received")]
 
 use std::env::{args, var};

@@ -1,4 +1,4 @@
-//! One stream, with webhooks received by an HTTP server of your own: here the smallest one that works.
+//! One stream, with webhooks received by your own HTTP server: here a minimal one.
 //!
 //! Usage and environment as in `embed`. It ends after the first stream.
 #![expect(clippy::print_stdout, reason = "it shows what it received")]
@@ -135,8 +135,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut options = StreamOptions::new(config, dialer.clone());
         options.sinks.push(Box::new(Printer));
         let handle = StreamHandle::spawn(options)?;
-        // A real program goes on receiving webhooks, and hands a newer `rtms_started` of this stream,
-        // `rtms_interrupted` and `rtms_stopped` to it by `StreamHandle::command`.
+        // A real program keeps receiving webhooks, and passes a newer `rtms_started` of this
+        // stream, `rtms_interrupted` and `rtms_stopped` on by `StreamHandle::command`.
         handle.join()?;
         return Ok(());
     }

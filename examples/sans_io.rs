@@ -1,7 +1,7 @@
-//! The protocol alone, over a peer that is written down here: no socket, no thread, no real time.
+//! The protocol alone, with a scripted peer in this file: no socket, no thread, no real time.
 //!
-//! A program with sockets of its own does the same: it reports what happened to the [`Stream`], with
-//! the time, and after each report it carries out the outputs until the next one is to wait or to end.
+//! A program with its own sockets does the same: it reports each input to the [`Stream`], with the
+//! time, and then carries out the outputs until the next one is to wait or to end.
 #![expect(clippy::print_stdout, reason = "it shows what it received")]
 
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use rtmsd::protocol::{
     AllowedHosts, LinkId, MediaKind, Output, Product, ServerUrl, Stream, StreamConfig, StreamEvent,
 };
 
-/// What the peer answers to a message of that type: as Zoom does, in its smallest form.
+/// The peer's answer to a message of that type: like Zoom's, but minimal.
 fn answer(text: &str) -> Option<&'static str> {
     if text.contains(r#""msg_type":1,"#) {
         Some(
@@ -61,7 +61,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 }
             }
             Output::Wait(until) => {
-                // A driver waits for its sockets until then. Here time passes at once.
+                // A driver waits for its sockets until then. Here the time is advanced at once.
                 now = until.max(now + Duration::from_millis(1));
                 stream.handle_timeout(now);
             }

@@ -1,7 +1,7 @@
-//! What runs for every message, one function at a time: `cargo bench --bench hot`.
+//! Microbenchmarks of the functions that run for every message: `cargo bench --bench hot`.
 //!
-//! Times are of one message; allocations are counted beside them, because a stream that is warm
-//! should make none for audio and next to none for phrases.
+//! Times are per message; allocations are counted too, because after the first messages a stream
+//! should make none for audio and hardly any for phrases.
 #![allow(missing_docs, reason = "a bench")]
 
 mod turn;
@@ -33,14 +33,14 @@ const PHRASE: &str = concat!(
 );
 const KEEP_ALIVE: &str = r#"{"msg_type":12,"timestamp":1767000002600,"sequence":17}"#;
 
-/// When these messages arrived.
+/// Time of arrival of these messages.
 const ARRIVAL_MS: u64 = 1_767_000_002_650;
 
 fn main() {
     divan::main();
 }
 
-/// Message 14 with twenty milliseconds of sound.
+/// Message 14 with twenty milliseconds of audio.
 fn audio() -> String {
     let samples: Vec<u8> = (0..640_u32).map(|n| (n * 7) as u8).collect();
     let data = base64::engine::general_purpose::STANDARD.encode(samples);
@@ -75,7 +75,7 @@ fn parse_and_answer_keep_alive() -> String {
     }
 }
 
-/// A packet decoded into a warm batch.
+/// A packet is decoded into a batch that is reused.
 #[divan::bench]
 fn decode_base64(bencher: Bencher<'_, '_>) {
     let message = audio();
@@ -91,7 +91,7 @@ fn decode_base64(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// In a conversation the stamps grow; in a flood many phrases have the same one.
+/// In a conversation the timestamps grow; in a flood many phrases have the same one.
 #[divan::bench(args = [1, 1000])]
 fn find_repetition(bencher: Bencher<'_, '_>, phrases_per_ms: u64) {
     let mut recent = RecentPhrases::default();
@@ -108,7 +108,7 @@ fn find_repetition(bencher: Bencher<'_, '_>, phrases_per_ms: u64) {
     });
 }
 
-/// A phrase copied into a warm batch on its way to the disk thread.
+/// A phrase is copied into a reused batch for the disk thread.
 #[divan::bench]
 fn hand_over(bencher: Bencher<'_, '_>) {
     with_phrase(|phrase| {
@@ -125,7 +125,7 @@ fn hand_over(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// What the disk thread writes for a phrase by default.
+/// Formats the default output of the disk thread for a phrase.
 #[divan::bench]
 fn format_jsonl_and_vtt(bencher: Bencher<'_, '_>) {
     let lines = Lines::new(&StreamInfo::new(
@@ -151,7 +151,7 @@ fn format_jsonl_and_vtt(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// The line for stdout.
+/// Formats the line for stdout.
 #[divan::bench]
 fn format_text(bencher: Bencher<'_, '_>) {
     let mut out = Vec::new();
@@ -164,7 +164,7 @@ fn format_text(bencher: Bencher<'_, '_>) {
 }
 
 /// A whole turn of a stream's poll loop, in real time: a phrase is written to its socket, its
-/// thread wakes, reads, and hands the phrase to a sink that wakes us.
+/// thread wakes, reads, and passes the phrase to a sink that wakes us.
 #[divan::bench]
 fn poll_loop_turn(bencher: Bencher<'_, '_>) {
     let mut stream = turn::Joined::new(|event| matches!(event, StreamEvent::Transcript(_)));

@@ -1,4 +1,4 @@
-//! One stream that has joined, over loopback without TLS, and the other end of its sockets.
+//! One joined stream, over loopback without TLS, and Zoom's end of its sockets.
 
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -22,7 +22,7 @@ pub(crate) struct Joined {
     heard: Receiver<()>,
 }
 
-/// Tells of each event that is wanted.
+/// A sink that reports each matching event.
 struct Tell(SyncSender<()>, fn(&StreamEvent<'_>) -> bool);
 
 impl Sink for Tell {
@@ -71,7 +71,7 @@ impl Joined {
 
     pub(crate) fn turn(&mut self, message: &str) {
         say(&mut self.media, message);
-        self.heard.recv().expect("the stream lives");
+        self.heard.recv().expect("the stream runs");
     }
 
     pub(crate) fn end(self) {
@@ -80,7 +80,7 @@ impl Joined {
     }
 }
 
-/// The next connection, with its handshake read.
+/// The next connection, after its handshake was read.
 fn accept(listener: &TcpListener) -> Socket {
     let (stream, _) = listener.accept().expect("the stream connects");
     stream.set_nodelay(true).expect("a socket");

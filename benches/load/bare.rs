@@ -1,4 +1,4 @@
-//! The yardstick: a client that joins one stream and throws away what comes.
+//! The reference: a client that joins one stream and drops everything it receives.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -14,7 +14,7 @@ use tungstenite::{Message, WebSocket};
 
 type Socket = WebSocket<TlsStream<TcpStream>>;
 
-/// Phrases a second over one media socket, from the first to the last.
+/// Phrases per second over one media socket, from the first to the last.
 pub(crate) fn flood(phrases: u64) -> f64 {
     let options = Options {
         keep_alive: Duration::from_secs(300),
@@ -70,19 +70,19 @@ pub(crate) fn flood(phrases: u64) -> f64 {
     let began = Instant::now();
     let mut count = 0;
     while count < phrases {
-        if let Message::Text(text) = media.read().expect("the flood goes on") {
+        if let Message::Text(text) = media.read().expect("the flood continues") {
             count += u64::from(text.contains("\"msg_type\":17"));
         }
     }
     let rate = phrases as f64 / began.elapsed().as_secs_f64();
-    // With the listener goes whoever would answer the webhooks about that.
+    // The listener answers webhooks about the end, so it is dropped too.
     drop((meeting, signaling, media, listener));
-    // What the demo says of a client that vanishes is not of interest here.
+    // The demo's complaints about a client that disappears do not matter here.
     let _ = zoom.stop();
     rate
 }
 
-/// Takes webhooks until one announces the stream, and answers them.
+/// Answers webhooks until one announces the stream.
 fn started_webhook(listener: &TcpListener) -> Value {
     loop {
         let (mut stream, _) = listener.accept().expect("a webhook");
@@ -115,7 +115,7 @@ fn connect(tls: &TlsConnector, url: &str) -> Socket {
     let host = authority.split(':').next().expect("a host");
     let stream = TcpStream::connect(authority).expect("the demo listens");
     let stream = tls.connect(host, stream).expect("TLS");
-    // The yardstick has the buffers that are best for it.
+    // The reference has the buffers that are best for it.
     let config = WebSocketConfig::default().read_buffer_size(128 << 10);
     tungstenite::client::client_with_config(url, stream, Some(config))
         .expect("an upgrade")

@@ -1,10 +1,10 @@
 //! The real binary under load: `cargo bench --bench load`.
 //!
-//! Zoom's side is the demo's, in this process; the server is a child, as shipped: files and stdout
-//! on. A bare WebSocket client that throws everything away is measured in the same run, against the
-//! same sender, as the yardstick. `RTMSD_BENCH=flood,audio,fifty,idle,sound,many` chooses;
-//! `sound` (500 streams of audio) and `many` (2,000 streams for five minutes) run only when they
-//! are named. `RTMSD_BENCH_SERVER` names another binary to measure.
+//! Zoom's side is the demo, in this process; the server is a child process with its defaults: files
+//! and stdout on. A bare WebSocket client that drops everything is measured in the same run, with
+//! the same sender, as the reference. `RTMSD_BENCH=flood,audio,fifty,idle,sound,many` chooses;
+//! `sound` (500 streams of audio) and `many` (2,000 streams for five minutes) run only if they are
+//! named. `RTMSD_BENCH_SERVER` names another binary to measure.
 #![allow(
     clippy::print_stdout,
     missing_docs,
@@ -26,7 +26,7 @@ use rtmsd::demo::{
 use table::{Goal, Table};
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// What one audio packet holds: 20 ms of 16-bit samples at 16 kHz.
+/// Payload of one audio packet: 20 ms of 16-bit samples at 16 kHz.
 const PACKET_BYTES: usize = 640;
 
 fn main() {
@@ -58,8 +58,8 @@ fn zoom(keep_alive: Duration) -> Zoom {
     .expect("the demo's Zoom starts")
 }
 
-/// Phrases that are only counted. At a pace, one person speaks: a change of speaker is an event,
-/// and messages are to be what they are called.
+/// Phrases that are only counted. At a normal rate there is one speaker, because a change of
+/// speaker is an event, and only phrases should be counted.
 fn counted(seed: &str, phrases: u64, per_second: f64) -> MeetingScript {
     let mut script = MeetingScript {
         begin: Begin::AtOnce,
@@ -74,7 +74,7 @@ fn counted(seed: &str, phrases: u64, per_second: f64) -> MeetingScript {
     script
 }
 
-/// One series of packets, zero apart for a flood.
+/// One series of packets, without intervals for a flood.
 fn sounding(seed: &str, packets: u64, interval: Duration) -> MeetingScript {
     MeetingScript {
         granted: 1,
@@ -88,7 +88,7 @@ fn sounding(seed: &str, packets: u64, interval: Duration) -> MeetingScript {
     }
 }
 
-/// Waits until the files hold as much as was sent; says how much they hold.
+/// Waits until the files contain as much as was sent; returns how much they contain.
 fn received(sent: u64, within: Duration, count: impl Fn() -> u64) -> u64 {
     let until = Instant::now() + within;
     loop {
@@ -108,7 +108,7 @@ fn phrases_in(out: &Path) -> u64 {
     process::count(out, "transcript.jsonl", 0, process::lines)
 }
 
-/// Packets that are in WAV files; what is missing in the middle of one is silence, and not counted.
+/// Packets in WAV files; missing packets in the middle of a file are silence, and not detected.
 fn packets_in(out: &Path) -> u64 {
     let is_sound = |bytes: &[u8]| {
         let packets = bytes.chunks_exact(PACKET_BYTES);
@@ -127,12 +127,12 @@ fn ms(latencies: &Latencies, share: f64) -> f64 {
     latencies.percentile(share).as_secs_f64() * 1000.0
 }
 
-/// CPU seconds for each ten thousand of something.
+/// CPU seconds per ten thousand items.
 fn per_ten_thousand(used: &Usage, count: u64) -> f64 {
     used.cpu_seconds * 1e4 / count.max(1) as f64
 }
 
-/// One meeting, phrases as fast as the socket takes them.
+/// One meeting, phrases as fast as the socket accepts them.
 fn flood(table: &Table) {
     const PHRASES: u64 = 400_000;
     let bare = bare::flood(PHRASES);
@@ -167,7 +167,7 @@ fn flood(table: &Table) {
     finish(server, zoom, &[meeting]);
 }
 
-/// One meeting, audio as fast as the socket takes it.
+/// One meeting, audio as fast as the socket accepts it.
 fn audio(table: &Table) {
     const PACKETS: u64 = 200_000;
     let zoom = zoom(Duration::from_millis(50));
@@ -196,7 +196,7 @@ fn audio(table: &Table) {
     finish(server, zoom, &[meeting]);
 }
 
-/// Fifty meetings, ten phrases a second each, begun at once.
+/// Fifty meetings with ten phrases per second each, started at once.
 fn fifty(table: &Table) {
     const PHRASES: u64 = 200;
     const SINGLES: usize = 11;
@@ -248,7 +248,7 @@ fn fifty(table: &Table) {
     );
     let ack = ms(&zoom.webhook_latencies(), 0.99);
     table.row("fifty: webhook answered p99, ms", ack, 2, Goal::Most(10.0));
-    // The first of a process finds everything cold.
+    // The first one of a process runs with cold caches.
     let first = singles[0].as_secs_f64() * 1e3;
     table.row(
         "fifty: webhook to ready, first, ms",
@@ -269,7 +269,7 @@ fn fifty(table: &Table) {
     finish(server, zoom, &meetings);
 }
 
-/// Nothing to do.
+/// An idle server.
 fn idle(table: &Table) {
     let zoom = zoom(Duration::from_secs(10));
     let mut starts: Vec<Duration> = (0..5)
@@ -283,11 +283,11 @@ fn idle(table: &Table) {
         })
         .collect();
     starts.sort_unstable();
-    // As it is with Zoom, for which the system's roots are enough: with roots of one's own OpenSSL
-    // has to look at them at the start, which is two megabytes.
+    // As with Zoom, where the system's roots are enough: with custom roots OpenSSL reads them at
+    // the start, which needs two megabytes.
     let server = Server::start(&zoom, &[("RTMS_CA_FILE", "")]);
     server.ask();
-    // What belongs to the start is over by then.
+    // Everything that belongs to the start is over by then.
     std::thread::park_timeout(Duration::from_secs(7));
     let before = server.usage();
     std::thread::park_timeout(Duration::from_secs(10));
@@ -312,15 +312,15 @@ fn number(name: &str, default: u64) -> u64 {
     value.and_then(|n| n.parse().ok()).unwrap_or(default)
 }
 
-/// 500 streams of audio at the pace of speech.
+/// 500 streams of audio at the rate of speech.
 fn sound(table: &Table) {
     let streams = number("RTMSD_BENCH_SOUNDS", 500);
     let packets = 50 * number("RTMSD_BENCH_SECONDS", 20);
     let zoom = zoom(Duration::from_secs(2));
     let server = Server::start(&zoom, &[("RTMS_MEDIA", "audio")]);
-    // Before the first: most packets come while others still join.
+    // Measured before the first one: most packets arrive while others still join.
     let before = server.usage();
-    // A few at a time, while the others sound; all at once is what `many` does.
+    // A few at a time, while the others send audio; all at once is what `many` does.
     let mut meetings: Vec<MeetingHandle> = Vec::new();
     while meetings.len() < streams as usize {
         let few = 20.min(streams as usize - meetings.len());
@@ -351,7 +351,7 @@ fn sound(table: &Table) {
     finish(server, zoom, &meetings);
 }
 
-/// A whole account: 2,000 streams, a phrase a second each.
+/// A whole account: 2,000 streams with a phrase per second each.
 fn many(table: &Table) {
     let streams = number("RTMSD_BENCH_STREAMS", 2000);
     let seconds = number("RTMSD_BENCH_SECONDS", 300);
@@ -411,11 +411,11 @@ fn end(meetings: &[MeetingHandle]) {
     }
 }
 
-/// Ends every meeting, then the server, and tells what was not as it should be.
+/// Ends every meeting, then the server, and prints violations.
 fn finish(server: Server, zoom: Zoom, meetings: &[MeetingHandle]) {
     end(meetings);
     server.stop();
     for violation in zoom.stop() {
-        println!("not as it should be: {violation}");
+        println!("violation: {violation}");
     }
 }

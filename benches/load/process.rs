@@ -1,4 +1,4 @@
-//! The server as a child process, and what the kernel says it used.
+//! The server as a child process, and its resource use as reported by the kernel.
 
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -15,7 +15,7 @@ pub(crate) struct Server {
     address: SocketAddr,
 }
 
-/// What a process has used.
+/// Resources that a process has used.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Usage {
     pub(crate) cpu_seconds: f64,
@@ -25,7 +25,7 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    /// Time and wake-ups since then; memory is as it is now.
+    /// Time and wake-ups since then; memory is the current value.
     pub(crate) fn since(&self, before: &Usage) -> Usage {
         Usage {
             cpu_seconds: self.cpu_seconds - before.cpu_seconds,
@@ -36,8 +36,8 @@ impl Usage {
 }
 
 impl Server {
-    /// The shipped binary with its defaults: JSONL and VTT, stdout on (to nowhere). A setting without
-    /// a value is taken away.
+    /// Starts the binary with its defaults: JSONL and VTT, stdout on (to nowhere). A setting
+    /// without a value is removed.
     pub(crate) fn start(zoom: &Zoom, settings_too: &[(&str, &str)]) -> Server {
         let folder = std::env::temp_dir().join(format!("rtmsd-bench-{}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
@@ -82,7 +82,7 @@ impl Server {
         }
     }
 
-    /// Asks for something and waits for the answer, whatever it is.
+    /// Sends a request and waits for any answer.
     pub(crate) fn ask(&self) {
         let mut stream = TcpStream::connect(self.address).expect("it listens");
         let request = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -96,8 +96,8 @@ impl Server {
         let id = self.process.id();
         let read =
             |name: &str| fs::read_to_string(format!("/proc/{id}/{name}")).unwrap_or_default();
-        // The name in parentheses may hold spaces; user and system time are the 12th and 13th field
-        // behind it, in ticks of which Linux has a hundred a second.
+        // The name in parentheses may contain spaces; user and system time are the 12th and 13th
+        // field after it, in ticks of 1/100 s on Linux.
         let stat = read("stat");
         let fields: Vec<&str> = stat
             .rsplit(')')
@@ -134,13 +134,13 @@ impl Server {
         let status = self.process.terminate(Duration::from_secs(10));
         assert!(
             status.is_some_and(|status| status.success()),
-            "it ends well: {status:?}"
+            "the server ends normally: {status:?}"
         );
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
-/// Voluntary context switches of all threads: how often something woke them.
+/// Voluntary context switches of all threads: the number of wake-ups.
 fn switches(id: u32) -> u64 {
     let Ok(threads) = fs::read_dir(format!("/proc/{id}/task")) else {
         return 0;
@@ -158,7 +158,7 @@ fn switches(id: u32) -> u64 {
         .sum()
 }
 
-/// The sum over every file below a folder whose name ends so.
+/// The sum over every file below a folder whose name has this end.
 fn each(folder: &Path, name_end: &str, of: &impl Fn(&Path) -> u64) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else {
         return 0;
@@ -181,8 +181,8 @@ pub(crate) fn bytes(folder: &Path, name_end: &str) -> u64 {
     })
 }
 
-/// The sum of what is counted in those files, from `from` on, in pieces of a whole number of
-/// audio packets.
+/// The sum of what is counted in those files, from `from` on, in pieces of a whole number of audio
+/// packets.
 pub(crate) fn count(
     folder: &Path,
     name_end: &str,
@@ -206,7 +206,7 @@ pub(crate) fn count(
     })
 }
 
-/// Line ends in a piece.
+/// Number of line breaks in a piece.
 pub(crate) fn lines(piece: &[u8]) -> u64 {
     piece.iter().filter(|byte| **byte == b'\n').count() as u64
 }

@@ -1,17 +1,17 @@
-//! What was measured, with the goal beside it.
+//! The table of measurements, with goals.
 
-/// What a number should be.
+/// The goal of a number.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Goal {
-    /// There is none; it is told for orientation.
+    /// None; it is printed for information.
     None,
-    /// No more than this.
+    /// At most this.
     Most(f64),
-    /// No less than this.
+    /// At least this.
     Least(f64),
 }
 
-/// A table on stdout, a line for each number as soon as it is known.
+/// A table on stdout, with a line for each number as soon as it is known.
 pub(crate) struct Table;
 
 impl Table {
