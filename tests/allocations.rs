@@ -1,6 +1,6 @@
-//! Sound goes from a message to its file without an allocation for each message.
+//! Audio is passed from a message to its file without an allocation per message.
 //!
-//! A test binary of its own, and one test in it: every thread of the process is counted.
+//! A test binary of its own with one test, because every thread of the process is counted.
 
 use std::alloc::System;
 use std::path::Path;
@@ -24,7 +24,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// 2029: far enough from now, and of thirteen digits.
+/// 2029: far from now, and still thirteen digits.
 const ZERO_MS: u64 = 1_861_920_000_000;
 const SPEAKERS: u64 = 3;
 
@@ -69,7 +69,7 @@ fn messages(n: u64, payload: &[u8]) -> Vec<String> {
 }
 
 #[test]
-fn no_allocation_for_a_message_of_sound_once_warm() {
+fn a_message_of_audio_needs_no_allocation_after_the_first_ones() {
     for (codec, payload) in [
         (AudioCodec::L16, vec![1; 640]),
         // The first byte says 20 ms.
@@ -103,7 +103,7 @@ fn measure(codec: AudioCodec, payload: &[u8]) {
                 let Ok(Some(StreamEvent::Packet(kind, packet))) = event else {
                     panic!("no packet");
                 };
-                // What a sink of one's own does, and what ours does.
+                // What an embedder's sink does, and what ours does.
                 bytes.clear();
                 packet.decode_into(&mut bytes).expect("base64");
                 batch.push(kind, &packet);
@@ -111,7 +111,7 @@ fn measure(codec: AudioCodec, payload: &[u8]) {
             let missed = media.push(&batch, &mut meta);
             assert_eq!((missed.malformed, missed.dropped), (0, 0));
             batch.clear();
-            media.write().expect("the disk is well");
+            media.write().expect("writable");
         }
     };
     run(warm);

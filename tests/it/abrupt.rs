@@ -1,4 +1,4 @@
-//! A peer that goes in the middle of everything: what it said before was received and is kept.
+//! Connections that are reset in the middle: everything that arrived before is kept.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -21,9 +21,9 @@ use tungstenite::{Message, WebSocket, accept};
 use crate::api::tls::acceptor;
 use crate::harness::{PATIENCE, TempDir};
 
-/// Each is followed by a keep-alive, which asks the client to write to a socket that is gone. All of
-/// them fit into what the client's kernel takes at once: what is still on the way when a connection
-/// is reset was not received.
+/// Each is followed by a keep-alive, whose answer the client writes to a closed socket. All of them
+/// fit into one read of the client's kernel: bytes still on the way when a connection is reset are
+/// not received.
 const PHRASES: usize = 80;
 
 struct Texts(Sender<String>);
@@ -42,12 +42,12 @@ trait Transport: Read + Write {}
 
 impl<T: Read + Write> Transport for T {}
 
-/// The next connection once its handshake was read, and the TCP below it.
+/// The next connection after its handshake was read, and the TCP below it.
 fn next(
     listener: &TcpListener,
     tls: Option<&TlsAcceptor>,
 ) -> (WebSocket<Box<dyn Transport>>, TcpStream) {
-    let (tcp, _) = listener.accept().expect("the client comes");
+    let (tcp, _) = listener.accept().expect("the client connects");
     tcp.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     tcp.set_nodelay(true).expect("an option");
     let below = tcp.try_clone().expect("a descriptor");
@@ -69,12 +69,12 @@ fn frame(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_write_that_fails_costs_nothing_that_was_received() {
+fn a_failed_write_loses_nothing_that_was_received() {
     reset_behind_a_burst(None, TlsClient::new(None).expect("no file to read"));
 }
 
 #[test]
-fn nor_does_it_under_tls() {
+fn a_failed_write_loses_nothing_under_tls() {
     let folder = TempDir::new();
     let ca_file = folder.join("ca.pem");
     let (tls, authority) = acceptor("127.0.0.1", 20);
@@ -83,7 +83,7 @@ fn nor_does_it_under_tls() {
     reset_behind_a_burst(Some(&tls), connector);
 }
 
-/// A stream that is to connect there, and what it connects with.
+/// The configuration of a stream that connects to that address, and its dialer.
 fn stream_of(url: &str, connector: TlsClient) -> (StreamConfig, Dialer) {
     let allowed_hosts = AllowedHosts::parse("ws://127.0.0.1").expect("a host");
     let urls = vec![ServerUrl::parse(url, &allowed_hosts).expect("a URL")];
@@ -102,7 +102,7 @@ fn stream_of(url: &str, connector: TlsClient) -> (StreamConfig, Dialer) {
     (config, dialer)
 }
 
-/// Phrases and keep-alives in one burst, and the connection is reset behind it.
+/// Sends phrases and keep-alives in one burst, and then resets the connection.
 fn reset_behind_a_burst(tls: Option<&TlsAcceptor>, connector: TlsClient) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let scheme = if tls.is_some() { "wss" } else { "ws" };
@@ -140,7 +140,7 @@ fn reset_behind_a_burst(tls: Option<&TlsAcceptor>, connector: TlsClient) {
     drop((media, below));
 
     for n in 0..PHRASES {
-        let text = texts.recv_timeout(PATIENCE).expect("each phrase comes");
+        let text = texts.recv_timeout(PATIENCE).expect("each phrase arrives");
         assert_eq!(text, format!("{n:050}"));
     }
     assert!(meeting.command(Command::Leave));
@@ -148,7 +148,7 @@ fn reset_behind_a_burst(tls: Option<&TlsAcceptor>, connector: TlsClient) {
 }
 
 #[test]
-fn a_disk_that_hangs_at_a_rejoin_holds_up_neither_the_daemon_nor_the_connection() {
+fn a_hung_disk_at_a_rejoin_blocks_neither_the_daemon_nor_the_connection() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let url = format!("ws://{}", listener.local_addr().expect("an address"));
     let tls = TlsClient::new(None).expect("no file to read");
@@ -158,12 +158,12 @@ fn a_disk_that_hangs_at_a_rejoin_holds_up_neither_the_daemon_nor_the_connection(
         disk.recv_timeout(PATIENCE).expect("the disk answers");
         RecentPhrases::default()
     };
-    // Returns although what was written before is not loaded yet.
+    // Returns although the earlier phrases are not loaded yet.
     let mut options = StreamOptions::new(config, dialer);
     options.recent = Box::new(load);
     let stream = StreamHandle::spawn(options).expect("a thread");
-    // And connects.
-    let (tcp, _) = listener.accept().expect("the client comes");
+    // And it connects.
+    let (tcp, _) = listener.accept().expect("the client connects");
     disk_answers.send(()).expect("the stream waits for it");
     tcp.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let mut socket = accept(tcp).expect("an upgrade");

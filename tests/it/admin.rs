@@ -28,13 +28,13 @@ fn get(harness: &Harness, path: &str) -> (u16, String) {
 }
 
 #[test]
-fn a_stream_shows_while_it_runs_and_counts_after_it_ended() {
+fn a_stream_is_listed_while_it_runs_and_counted_after_its_end() {
     let mut harness = start(&[]);
     assert_eq!(get(&harness, "/healthz"), (200, "alive\n".to_owned()));
     assert_eq!(get(&harness, "/readyz"), (200, "ready\n".to_owned()));
     assert_eq!(get(&harness, "/webhook").0, 404);
     assert_eq!(get(&harness, "/../etc/passwd").0, 404);
-    // A page in a browser on this machine, whose name was resolved to it, learns nothing.
+    // A page in a browser on this machine, whose name was resolved to it, gets nothing.
     let rebound = ask(
         &harness,
         "GET /streams HTTP/1.1\r\nHost: rebound.example:9464\r\n\r\n",
@@ -91,7 +91,7 @@ fn a_stream_shows_while_it_runs_and_counts_after_it_ended() {
 }
 
 #[test]
-fn a_token_keeps_others_out() {
+fn requests_without_the_token_are_refused() {
     let harness = start(&[("RTMS_ADMIN_TOKEN", "0123456789abcdef")]);
     for path in ["/healthz", "/readyz", "/metrics", "/streams"] {
         assert_eq!(get(&harness, path).0, 401, "{path}");
@@ -106,16 +106,16 @@ fn a_token_keeps_others_out() {
     assert_eq!(harness.run(&["status"]).code, Some(0));
 }
 
-/// Local clients that stall, break off, send nonsense and never read hold up neither each other nor
-/// a stream.
+/// Local clients that stall, disconnect, send garbage or never read block neither each other nor a
+/// stream.
 #[test]
-fn local_clients_cannot_take_it_away() {
+fn local_clients_cannot_block_the_listener() {
     let harness = start(&[]);
     let meeting = harness.zoom.start_meeting(MeetingScript::plain("hostile"));
     assert!(meeting.wait_for_phrases(1, PATIENCE));
     let connect = |bytes: &[u8]| {
         let mut stream = connect(harness.admin());
-        // One that was refused meanwhile cannot be written to.
+        // A connection that was refused meanwhile cannot be written to.
         let _ = stream.write_all(bytes);
         stream
     };
@@ -138,7 +138,7 @@ fn local_clients_cannot_take_it_away() {
         pages();
         drop(held);
     }
-    // Gone with the answer unread, so the kernel resets.
+    // Closed with the answer unread, so the kernel resets the connection.
     for _ in 0..200 {
         drop(connect(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"));
     }
@@ -152,7 +152,7 @@ fn local_clients_cannot_take_it_away() {
 fn at_capacity_is_not_ready() {
     let harness = start(&[]);
     let used = harness.metric("rtmsd_process_open_fds");
-    // The limit may be lowered while it runs, and then nine tenths of it are taken.
+    // The limit is lowered at run time, so that nine tenths of it are used.
     let limit = used as u64 + 20;
     let pid = Pid::from_raw(harness.server.id().cast_signed());
     let limit = Rlimit {
@@ -165,7 +165,7 @@ fn at_capacity_is_not_ready() {
     let told = loop {
         assert!(held.len() < 20, "always ready");
         held.push(TcpStream::connect(address).expect("it listens"));
-        // What was accepted meanwhile counts; the answer itself takes a file or two.
+        // Connections accepted meanwhile count; the answer itself needs a file or two.
         let (code, told) = get(&harness, "/readyz");
         if code == 503 {
             break told;
@@ -182,7 +182,7 @@ fn while_draining_it_is_not_ready() {
     let mut harness = start(&[("RTMS_ON_EXIT", "stop")]);
     let meeting = harness.zoom.start_meeting(MeetingScript::plain("drain"));
     assert!(meeting.wait_for_phrases(1, PATIENCE));
-    // Zoom does not answer the wish to end, so it is waited for.
+    // Zoom does not answer the close request, so the server waits for it.
     assert!(meeting.fault(Fault::Stall(Socket::Signaling, None)));
     harness.server.signal(rustix::process::Signal::TERM);
     wait_until("draining", || {
@@ -197,7 +197,7 @@ fn while_draining_it_is_not_ready() {
     );
 }
 
-/// The judgement of Prometheus' own tool, where it is installed.
+/// Checks the page with Prometheus' own tool, if it is installed.
 fn promtool(page: &str) {
     let tool = Command::new("promtool")
         .args(["check", "metrics"])
@@ -217,7 +217,7 @@ fn promtool(page: &str) {
 }
 
 #[test]
-fn news_about_the_account_are_logged_and_counted() {
+fn account_events_are_logged_and_counted() {
     let harness = start(&[]);
     for (event, word, level) in [
         (

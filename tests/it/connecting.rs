@@ -1,5 +1,5 @@
-//! Peers that hang, refuse or lie at each step of connecting: that meeting ends with a reason, and
-//! another beside it is not held up.
+//! Peers that hang, refuse or misbehave at each step of connecting: that stream ends with a reason,
+//! and another stream is not delayed.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -22,7 +22,7 @@ const DOORS: [HandshakeFault; 6] = [
     HandshakeFault::Refused,
 ];
 
-/// Over for good, for Zoom and for the server.
+/// Waits until the meeting is over for Zoom and for the server.
 fn end(harness: &Harness, meeting: &MeetingHandle) -> String {
     meeting.end(End::meeting_ended());
     wait_until_step(meeting, Step::StoppedAnswered);
@@ -30,7 +30,7 @@ fn end(harness: &Harness, meeting: &MeetingHandle) -> String {
 }
 
 #[test]
-fn no_door_that_hangs_or_lies_holds_anybody_up() {
+fn hung_and_misbehaving_servers_delay_no_other_stream() {
     let mut harness = Harness::start(frequent_keep_alives(100), &[("RTMS_LOG", "debug")]);
     let mut meetings = Vec::new();
     for door in DOORS {
@@ -74,7 +74,7 @@ fn no_door_that_hangs_or_lies_holds_anybody_up() {
 }
 
 #[test]
-fn no_answer_to_a_handshake_holds_anybody_up() {
+fn bad_answers_to_a_handshake_delay_no_other_stream() {
     let mut harness = Harness::start(frequent_keep_alives(100), &[]);
     let hangs = [Refusal::Silence, Refusal::Garbage];
     let passing = [
@@ -115,7 +115,7 @@ fn no_answer_to_a_handshake_holds_anybody_up() {
             (refusal, socket),
             (Refusal::NoStatus | Refusal::Close(_), _)
         ) {
-            // Whether that is worth another attempt is the protocol's to say.
+            // The protocol decides whether to retry.
             continue;
         }
         assert!(
@@ -134,7 +134,7 @@ fn no_answer_to_a_handshake_holds_anybody_up() {
     harness.assert_complete(&beside);
 }
 
-/// A listener that we hold, by its port.
+/// A listener held by the test, and its port.
 fn listener() -> (TcpListener, u16) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
@@ -151,10 +151,10 @@ fn started(stream_id: &str, age: Duration, server_urls: &serde_json::Value) -> s
 }
 
 #[test]
-fn where_nobody_answers_the_window_ends() {
+fn without_an_answer_the_stream_ends_with_its_window() {
     let harness = Harness::start(frequent_keep_alives(100), &[]);
     let (_silent, port) = listener();
-    // Zoom waits a minute from its stamp; of this one there is little left.
+    // Zoom waits for a minute after its timestamp; of this window little is left.
     let url = json!(format!("wss://127.0.0.1:{port}/"));
     harness.post(&started("hung", Duration::from_secs(58), &url));
     let line = harness.wait_until_logged(&["stream ended", "stream=hung"]);
@@ -163,7 +163,7 @@ fn where_nobody_answers_the_window_ends() {
 }
 
 #[test]
-fn a_verified_webhook_still_sends_us_nowhere() {
+fn urls_in_a_verified_webhook_are_checked() {
     let allowed = [("RTMS_ALLOWED_HOSTS", "127.0.0.1,.zoom.us")];
     let harness = Harness::start(frequent_keep_alives(100), &allowed);
     let (bait, port) = listener();
@@ -202,7 +202,7 @@ fn a_verified_webhook_still_sends_us_nowhere() {
             *status != 503
         });
     }
-    assert_another_works(&harness.zoom, "after the bait");
+    assert_another_works(&harness.zoom, "after the bad URLs");
     let bitten = urls.iter().enumerate().any(|(n, _)| {
         let id = format!("stream=evil{n} ");
         let log = harness.server.log();

@@ -1,5 +1,5 @@
-//! The public edge of the real binary under attack while a stream runs: the stream goes on, and a
-//! correct webhook is answered.
+//! The webhook listener of the real binary under attack while a stream runs: the stream continues,
+//! and a correct webhook is answered.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -19,7 +19,7 @@ fn running(harness: &Harness, seed: &str) -> MeetingHandle {
     meeting
 }
 
-/// The stream lived through it all, and everything that was said in it is on disk.
+/// The stream continued throughout, and every phrase of it is on disk.
 fn lived_through(mut harness: Harness, meeting: &MeetingHandle) {
     wait_until_streaming(meeting);
     assert_eq!(meeting.count(Step::Lost), 0);
@@ -41,7 +41,7 @@ fn lived_through(mut harness: Harness, meeting: &MeetingHandle) {
 }
 
 #[test]
-fn a_stream_does_not_notice_what_happens_at_the_edge() {
+fn a_stream_is_not_affected_by_the_webhook_listener() {
     let harness = Harness::start(frequent_keep_alives(50), &[]);
     let meeting = running(&harness, "attacked");
     attack(harness.address(), &mut || {
@@ -54,7 +54,7 @@ fn a_stream_does_not_notice_what_happens_at_the_edge() {
 }
 
 #[test]
-fn clients_that_stall_hold_nobody_up() {
+fn stalled_clients_delay_no_other_client() {
     let harness = Harness::start(frequent_keep_alives(50), &[]);
     let meeting = running(&harness, "stalled");
     let mut clients: Vec<TcpStream> = (0..600).map(|_| connect(harness.address())).collect();
@@ -67,7 +67,7 @@ fn clients_that_stall_hold_nobody_up() {
     }
     for n in 0..20 {
         harness.assert_answered();
-        // A byte now and then keeps nobody's place.
+        // A client that sends a byte now and then loses its place.
         let _ = clients[n * 3 + 1].write_all(b" ");
     }
     assert_another_works(&harness.zoom, "beside the stalled");
@@ -78,7 +78,7 @@ fn clients_that_stall_hold_nobody_up() {
 
 #[test]
 fn out_of_files_and_back() {
-    // Odd and even: tiny_http on its own would die in another way for each.
+    // Odd and even: tiny_http on its own would fail in another way for each.
     for files in [64, 65] {
         let limit = format!("ulimit -n {files}");
         let harness = Harness::builder(frequent_keep_alives(50))
@@ -106,9 +106,9 @@ fn out_of_files_and_back() {
 #[test]
 fn a_forged_webhook_does_nothing_at_all() {
     let harness = Harness::start(frequent_keep_alives(100), &[("RTMS_LOG", "info")]);
-    // As long as none was right, the secret token is suspected: in one line a minute.
+    // Until one is valid, the log suspects the secret token, with one line a minute.
     crate::slow::forge(&harness, 300);
-    let is_told = |line: &String| line.contains("check that ZOOM_SECRET_TOKEN is");
+    let is_logged = |line: &String| line.contains("check that ZOOM_SECRET_TOKEN is");
     assert_eq!(harness.server.log().into_iter().filter(is_told).count(), 1);
     harness.assert_answered();
     let lines = harness.server.log().len();

@@ -14,7 +14,7 @@ use crate::harness::{
     wait_until_streaming,
 };
 
-/// What a sink saw.
+/// What a sink received.
 #[derive(Debug)]
 enum Seen {
     Phrase(String, u64, String),
@@ -55,12 +55,15 @@ fn embed(sinks: Box<SinkFactory>) -> Harness {
     Harness::builder(options).embed(sinks)
 }
 
-/// Phrases and end of each stream, until so many have ended.
+/// Phrases and end reason of each stream, until `streams` have ended.
 fn collect(seen: &Receiver<Seen>, ends: usize) -> HashMap<String, (Vec<(u64, String)>, EndReason)> {
     let mut phrases: HashMap<String, Vec<(u64, String)>> = HashMap::new();
     let mut ended = HashMap::new();
     while ended.len() < ends {
-        match seen.recv_timeout(PATIENCE).expect("something is seen") {
+        match seen
+            .recv_timeout(PATIENCE)
+            .expect("a sink receives something")
+        {
             Seen::Phrase(id, at, text) => phrases.entry(id).or_default().push((at, text)),
             Seen::End(id, reason) => {
                 let said = phrases.remove(&id).unwrap_or_default();
@@ -72,7 +75,7 @@ fn collect(seen: &Receiver<Seen>, ends: usize) -> HashMap<String, (Vec<(u64, Str
 }
 
 #[test]
-fn transcripts_come_to_a_sink_of_ones_own() {
+fn transcripts_reach_an_embedders_sink() {
     let (sender, seen) = channel();
     let harness = embed(Box::new(move |info: &StreamInfo| {
         vec![Box::new(Teller {
@@ -105,7 +108,7 @@ fn transcripts_come_to_a_sink_of_ones_own() {
 }
 
 #[test]
-fn a_panic_costs_one_stream() {
+fn a_panic_ends_one_stream_only() {
     let (sender, seen) = channel();
     let harness = embed(Box::new(move |info: &StreamInfo| {
         let is_ill = info.id == MeetingScript::plain("ill").id;
@@ -128,8 +131,8 @@ fn a_panic_costs_one_stream() {
         rtmsd::demo::Socket::Media,
         frames
     )));
-    // Zoom keeps the stream for a minute: a new thread takes it up again, which can be before the
-    // end of the old connection is noticed, so that no loss is.
+    // Zoom keeps the stream for a minute. A new thread rejoins it, maybe before Zoom notices the
+    // end of the old connection, so there may be no loss.
     assert!(ill.wait_for_times(Step::Ready, 2, PATIENCE));
     wait_until_streaming(&well);
     ill.end(End::meeting_ended());

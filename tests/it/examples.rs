@@ -1,4 +1,4 @@
-//! The programs in `examples/`, each run once: what they show must work.
+//! Runs each program in `examples/` once.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use rtmsd::demo::{Begin, End, MeetingHandle, MeetingScript, Zoom};
 
 use crate::harness::{KilledOnDrop, PATIENCE, frequent_keep_alives, plain, run_to_end};
 
-/// Cargo builds the examples beside all tests, but not for this test alone.
+/// Cargo builds the examples together with all tests, but not for this test alone.
 fn example(name: &str) -> Command {
     static BUILT: Once = Once::new();
     let this = std::env::current_exe().expect("this test has a path");
@@ -30,7 +30,7 @@ fn example(name: &str) -> Command {
     Command::new(path)
 }
 
-/// An example that serves webhooks; killed at the end, whatever happens.
+/// An example that serves webhooks; killed at the end in any case.
 struct Running {
     child: KilledOnDrop,
     lines: Box<dyn Iterator<Item = String>>,
@@ -51,7 +51,7 @@ impl Running {
             .expect("it starts");
         let output = child.stdout.take().expect("a pipe");
         let mut lines = BufReader::new(output).lines().map_while(Result::ok);
-        let first = lines.next().expect("it says where it listens");
+        let first = lines.next().expect("a line with its address");
         let address = first.strip_prefix("webhooks: ").expect("an address");
         zoom.set_webhook_target(address).expect("a target");
         Running {

@@ -1,9 +1,9 @@
-//! Golden files: what users rely on, byte for byte, in `tests/data/golden`.
+//! Golden files in `tests/data/golden`: outputs that users rely on, byte for byte.
 //!
-//! What differs from run to run or from machine to machine (the path of the binary, the version,
-//! stamps, ids) is replaced by a placeholder before the comparison. A change that is meant is made
-//! by writing the files again, `RTMSD_GOLDEN=write cargo test --test it golden`, and by saying in the
-//! commit what changed for users.
+//! Parts that differ between runs or machines (the path of the binary, the version, timestamps,
+//! ids) are replaced by placeholders before the comparison. For an intended change, write the files
+//! again with `RTMSD_GOLDEN=write cargo test --test it golden`, and say in the commit what changed
+//! for users.
 
 mod exit;
 mod pages;
@@ -13,7 +13,7 @@ mod stream;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Lines of a file that are shown before the first one that differs.
+/// Lines shown before the first different line.
 const LINES_BEFORE: usize = 3;
 
 fn golden_path(name: &str) -> PathBuf {
@@ -22,7 +22,7 @@ fn golden_path(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// Compares with the golden file of that name, or writes it if that is asked for.
+/// Compares with the golden file of that name, or writes it on request.
 fn assert_golden(name: &str, found: &str) {
     let path = golden_path(name);
     let expected = fs::read_to_string(&path);
@@ -44,9 +44,9 @@ fn assert_golden(name: &str, found: &str) {
     );
 }
 
-/// The first line that differs, with its number and the lines before it.
+/// The first different line, with its number and the lines before it.
 fn difference(expected: &str, found: &str) -> String {
-    // Not `lines()`, which does not see whether the last line has its end.
+    // Not `lines()`, which ignores whether the last line has a line break.
     let expected: Vec<&str> = expected.split('\n').collect();
     let found: Vec<&str> = found.split('\n').collect();
     let same = expected
@@ -73,14 +73,15 @@ fn difference(expected: &str, found: &str) -> String {
     )
 }
 
-/// Replaces the version of this crate where it stands as such.
+/// Replaces the version of this crate where it stands as a whole word.
 fn without_version(text: &str) -> String {
     let version = env!("CARGO_PKG_VERSION");
     text.replace(&format!("rtmsd {version}"), "rtmsd VERSION")
         .replace(&format!("\"{version}\""), "\"VERSION\"")
 }
 
-/// Replaces each number of thirteen digits, a Unix time in milliseconds, by what is said of it.
+/// Replaces each number of thirteen digits, a Unix time in milliseconds, by the result of the
+/// function.
 fn map_stamps(text: &str, replace: impl Fn(u64) -> String) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -99,8 +100,7 @@ fn map_stamps(text: &str, replace: impl Fn(u64) -> String) -> String {
     out + rest
 }
 
-/// One line of JSON on several, in its own order; where it is JSON already the text stays the same
-/// but for white space.
+/// Splits one line of JSON into several, in its own order; only white space is changed.
 fn indented(json: &str) -> String {
     let mut out = String::new();
     let (mut depth, mut is_text, mut is_escaped) = (0, false, false);
@@ -145,7 +145,7 @@ fn indented(json: &str) -> String {
     out
 }
 
-/// Replaces the values of these keys in JSON that has one key on a line.
+/// Replaces the values of these keys in JSON that has one key per line.
 fn without_values(json: &str, keys: &[&str]) -> String {
     let mask = |line: &str| {
         let is_masked = |key: &&str| line.trim_start().starts_with(&format!("\"{key}\": "));
@@ -170,7 +170,7 @@ fn a_difference_names_the_line() {
 }
 
 #[test]
-fn masks_replace_what_they_should_and_no_more() {
+fn masks_replace_only_the_intended_parts() {
     let text = map_stamps("1767000000000 17670000000001 x1767000000001,", |stamp| {
         format!("+{}", stamp - 1_767_000_000_000)
     });

@@ -1,5 +1,5 @@
-//! What was answered 200 is kept: the real binary killed right after its answer, and with a state
-//! directory that takes nothing more.
+//! Webhooks answered 200 are kept: the real binary is killed right after its answer, or has a full
+//! state directory.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Harness, wait_until};
 
-/// A stream at an address where nobody listens: its thread goes on trying.
+/// A stream at an address without a server: its thread keeps retrying.
 fn started(stream_id: &str) -> Value {
     let ts = rtmsd::clock::now_ms();
     json!({"event": "meeting.rtms_started", "event_ts": ts, "payload": {
@@ -22,7 +22,7 @@ fn wait_until_started(harness: &Harness, stream_id: &str) {
     harness.wait_until_logged(&["stream started", &format!("stream={stream_id} ")]);
 }
 
-/// `RTMSD_KILLS` says how often; 20 times without it.
+/// `RTMSD_KILLS` sets how often; the default is 20.
 #[test]
 fn a_kill_right_after_the_answer_loses_no_start() {
     let kills = std::env::var("RTMSD_KILLS").map_or(20, |text| text.parse().expect("a number"));
@@ -36,7 +36,7 @@ fn a_kill_right_after_the_answer_loses_no_start() {
         harness.start_server();
         let accepted = Mutex::new(Vec::new());
         let is_answered = AtomicBool::new(false);
-        // Several at once, so that the kill comes in the middle of others.
+        // Several at once, so that some are in progress when the kill comes.
         std::thread::scope(|scope| {
             for thread in 0..3 {
                 let (zoom, accepted, is_answered) = (&harness.zoom, &accepted, &is_answered);
@@ -69,9 +69,9 @@ fn a_kill_right_after_the_answer_loses_no_start() {
 }
 
 #[test]
-fn a_state_directory_that_is_full_puts_webhooks_off() {
-    // A limit on the size of files is what a full disk is to the server, and needs no root. The
-    // signal that comes with it has to be ignored for the write to fail instead.
+fn with_a_full_state_directory_webhooks_are_answered_503() {
+    // A limit on the size of files acts like a full disk, and needs no root. Its signal must be
+    // ignored so that the write fails instead.
     let mut harness = Harness::builder(Options::default())
         .settings(&[("RTMS_STDOUT", "off"), ("RTMS_AUTO_START", "off")])
         .prelude("trap '' XFSZ")
@@ -98,7 +98,7 @@ fn a_state_directory_that_is_full_puts_webhooks_off() {
     harness.wait_until_logged(&["ERROR", "cannot append", "intents.log"]);
 
     limit(unlimited.current);
-    wait_until("webhooks are taken again", || post("after") == Ok(200));
+    wait_until("webhooks are accepted again", || post("after") == Ok(200));
     harness.wait_until_logged(&["stream=after"]);
     harness.server.kill();
 
@@ -106,6 +106,6 @@ fn a_state_directory_that_is_full_puts_webhooks_off() {
     for stream_id in ["before", "after"] {
         wait_until_started(&harness, stream_id);
     }
-    // What was answered 503 is Zoom's to repeat; nothing of it was done.
+    // Zoom repeats what was answered 503; none of it was acted on.
     assert_eq!(harness.count_logged(&["refused-"]), 0);
 }

@@ -1,4 +1,4 @@
-//! End to end: the parts of rtmsd, and the whole binary, against real sockets, files and threads.
+//! End-to-end tests of rtmsd's parts and of the binary, with real sockets, files and threads.
 
 mod abrupt;
 mod admin;

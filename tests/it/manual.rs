@@ -1,4 +1,4 @@
-//! README and manual say what the program does: quoted log lines, commands, keys, metrics, links,
+//! Checks README and manual against the program: quoted log lines, commands, keys, metrics, links,
 //! constants.
 
 use std::collections::BTreeSet;
@@ -26,7 +26,7 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// README and every chapter, each with its path below the repository.
+/// README and every chapter, each with its path in the repository.
 fn documents() -> Vec<(String, String)> {
     let chapters = CHAPTERS.map(|name| format!("src/manual/{name}.md"));
     let paths = std::iter::once("README.md".to_owned()).chain(chapters);
@@ -36,7 +36,7 @@ fn documents() -> Vec<(String, String)> {
 /// A part of a Markdown text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
-    /// The lines between two fences, with the word behind the first.
+    /// The lines between two fences, with the language after the first fence.
     Block(String, Vec<String>),
     /// A line outside.
     Prose(String),
@@ -73,7 +73,7 @@ fn spans(text: &str) -> Vec<String> {
         Part::Prose(line) => Some(line),
         Part::Block(..) => None,
     });
-    // A span may go over the end of a line.
+    // A code span may continue on the next line.
     let prose = prose.collect::<Vec<_>>().join(" ");
     let pieces = prose.split('`').skip(1).step_by(2);
     pieces.map(str::to_owned).collect()
@@ -84,7 +84,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
 }
 
-// What the sources say.
+// Texts of the sources.
 
 fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
@@ -92,7 +92,7 @@ fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
         let path = entry.path();
         let name = entry.file_name().to_string_lossy().into_owned();
         if path.is_dir() {
-            // The demo's Zoom is no part of the server; its command is.
+            // The demo's Zoom is not part of the server; its command is.
             let is_left_out = path.ends_with("src/demo") || name == "tests";
             if !is_left_out {
                 found.extend(sources(&path));
@@ -134,14 +134,14 @@ fn literals(code: &str) -> Vec<String> {
     found
 }
 
-/// The `#` of `r#"`, if a raw string begins here.
+/// The `#` of `r#"`, if a raw string starts here.
 fn raw_hashes(rest: &str) -> Option<&str> {
     let after = rest.strip_prefix('r')?;
     let count = after.bytes().take_while(|b| *b == b'#').count();
     after[count..].starts_with('"').then(|| &after[..count])
 }
 
-/// The text of a literal and its length up to and with the closing quote.
+/// The text of a literal and its length including the closing quote.
 fn literal(rest: &str) -> (String, usize) {
     let mut text = String::new();
     let mut chars = rest.char_indices().peekable();
@@ -181,7 +181,7 @@ fn chunks(literal: &str) -> Vec<String> {
     found
 }
 
-/// What the sources can print.
+/// All texts that the sources can print.
 struct Printed {
     /// Each literal as the texts between its placeholders.
     literals: Vec<Vec<String>>,
@@ -213,7 +213,7 @@ impl Printed {
         })
     }
 
-    /// The part of a quoted text that no source has, if there is one.
+    /// The part of a quoted text that no source contains, if there is one.
     fn missing(&self, quote: &str) -> Option<String> {
         let is_cut = quote.starts_with('…');
         let (keys, fragments) = fragments(quote);
@@ -236,8 +236,8 @@ impl Printed {
     }
 }
 
-/// The keys of a log line, and its pieces of fixed text: what stands between values, numbers,
-/// punctuation and `…`.
+/// The keys of a log line, and its fixed texts: everything between values, numbers, punctuation and
+/// `…`.
 fn fragments(quote: &str) -> (Vec<String>, Vec<String>) {
     let mut keys = Vec::new();
     let mut prose = String::new();
@@ -258,7 +258,7 @@ fn fragments(quote: &str) -> (Vec<String>, Vec<String>) {
         prose.push_str(&before[..begin]);
         prose.push('…');
         keys.push(key.to_owned());
-        // A quoted value is text of its own; any other is one word.
+        // A quoted value is a text of its own; any other is one word.
         rest = match after.strip_prefix('"') {
             Some(text) => text,
             None => &after[after.find([' ', ';']).unwrap_or(after.len())..],
@@ -272,7 +272,7 @@ fn fragments(quote: &str) -> (Vec<String>, Vec<String>) {
 }
 
 #[test]
-fn log_lines_are_those_of_the_sources() {
+fn quoted_log_lines_are_in_the_sources() {
     let printed = Printed::read();
     let mut faults = Vec::new();
     let mut seen = 0;
@@ -331,7 +331,7 @@ fn log_lines_are_those_of_the_sources() {
 }
 
 #[test]
-fn what_is_not_printed_is_found() {
+fn an_outdated_quote_is_found() {
     let printed = Printed {
         literals: vec![
             chunks("stream started stream={} product={}{} id={}"),
@@ -363,7 +363,7 @@ fn what_is_not_printed_is_found() {
     );
 }
 
-/// The arguments of each `rtmsd` in a line of shell.
+/// The arguments of each `rtmsd` in a shell line.
 fn commands(line: &str) -> Vec<Vec<String>> {
     let line = line.split(" #").next().unwrap_or_default();
     let mut found = Vec::new();
@@ -393,7 +393,7 @@ fn words_only(text: &str) -> bool {
 }
 
 #[test]
-fn commands_are_understood() {
+fn quoted_commands_are_valid() {
     let mut seen = 0;
     for (path, text) in documents() {
         let lines = block_lines(&text, "sh").into_iter().chain(spans(&text));
@@ -455,7 +455,7 @@ fn settings_are_keys() {
     for (path, text) in documents() {
         for word in words(&text).filter(is_setting) {
             let name = word.strip_suffix("_FILE").unwrap_or(word);
-            // RTMS_AUDIO_* is all that begin so.
+            // RTMS_AUDIO_* stands for all keys with that prefix.
             let begins = |key: &&&str| word.ends_with('_') && key.starts_with(word);
             let is_key =
                 keys.contains(name) || keys.contains(word) || keys.iter().any(|k| begins(&k));
@@ -465,7 +465,7 @@ fn settings_are_keys() {
 }
 
 #[test]
-fn metrics_are_served() {
+fn quoted_metrics_exist() {
     let histogram = ["_bucket", "_sum", "_count"];
     let is_served = |word: &str| {
         rtmsd::admin::metrics::METRICS.iter().any(|metric| {
@@ -519,7 +519,7 @@ fn links(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn links_lead_somewhere() {
+fn links_have_existing_targets() {
     for (path, text) in documents() {
         let folder = root().join(&path);
         let folder = folder.parent().expect("a folder");
@@ -580,7 +580,7 @@ fn the_readme_is_short_and_has_its_two_commands() {
             "{command}"
         );
     }
-    // The example ends recordings after ten seconds; who copies it must know.
+    // The example ends recordings after ten seconds; users who copy it must know that.
     let step = text
         .split("cp rtms.conf.example")
         .nth(1)
@@ -593,9 +593,9 @@ fn the_readme_is_short_and_has_its_two_commands() {
     }
 }
 
-// What is tuned.
+// Tuning constants.
 
-/// A number with what it counts.
+/// A number with its unit.
 #[derive(Debug, PartialEq, Eq)]
 enum Value {
     Ms(u64),
@@ -641,7 +641,7 @@ fn value_of_text(text: &str) -> Option<Value> {
     })
 }
 
-/// What the code gives a constant or a field of that name.
+/// The value in the code of a constant or field of that name.
 fn assigned<'a>(code: &'a str, name: &str) -> Vec<&'a str> {
     let mut found = Vec::new();
     for line in code.lines().map(str::trim) {
@@ -658,7 +658,7 @@ fn assigned<'a>(code: &'a str, name: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn tuned_constants_are_those_of_the_sources() {
+fn tuning_constants_have_the_values_of_the_sources() {
     let mut seen = 0;
     let mut faults = Vec::new();
     for line in read("src/manual/tuning.md").lines() {

@@ -1,4 +1,4 @@
-//! What a stream carries beside transcripts, in files: the real binary against the demo's Zoom.
+//! Files of audio, video, share and chat: the real binary with the demo's Zoom.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,7 +20,7 @@ fn start(settings: &[(&str, &str)]) -> Harness {
         .start()
 }
 
-/// Whether a restart would know of this stream.
+/// Whether the state contains this stream.
 fn has_change_of(harness: &Harness, stream_id: &str) -> bool {
     let log = fs::read_to_string(harness.state().join("intents.log")).unwrap_or_default();
     log.lines()
@@ -53,7 +53,7 @@ fn audio(per_speaker: bool, packets: u64) -> MeetingScript {
     }
 }
 
-/// The samples of a WAV file of one channel at 16 kHz, whose head tells the truth.
+/// The samples of a WAV file of one channel at 16 kHz; checks the sizes in its header.
 fn samples(path: &Path) -> Vec<i16> {
     samples_at(16_000, path)
 }
@@ -76,7 +76,7 @@ fn samples_at(rate_hz: u32, path: &Path) -> Vec<i16> {
         .collect()
 }
 
-/// How often a sound at 16 kHz swings through zero upwards, a second.
+/// How often a sound at 16 kHz crosses zero upwards, per second.
 fn frequency(samples: &[i16]) -> f64 {
     frequency_at(16_000.0, samples)
 }
@@ -90,7 +90,7 @@ fn frequency_at(rate_hz: f64, samples: &[i16]) -> f64 {
 }
 
 #[test]
-fn a_tone_for_each_speaker_in_files_of_their_own() {
+fn each_speakers_tone_is_in_a_file_of_its_own() {
     let harness = start(&[
         ("RTMS_MEDIA", "transcript,audio"),
         ("RTMS_AUDIO_STREAMS", "per-speaker"),
@@ -120,8 +120,9 @@ fn a_tone_for_each_speaker_in_files_of_their_own() {
 }
 
 #[test]
-fn each_codec_becomes_a_file_of_its_kind_with_silence_where_nobody_spoke() {
-    /// Of each speaker's two seconds, by the stamps; the mute goes round every half second.
+fn each_codec_has_its_file_format_with_silence_during_mutes() {
+    /// Two seconds of each speaker by their timestamps; the speakers are muted in turn, each for
+    /// half a second.
     const PACKETS: u64 = 100;
     for (codec, rate_hz) in [("g711", 8000), ("g722", 16_000), ("opus", 48_000)] {
         let settings = [
@@ -152,8 +153,8 @@ fn each_codec_becomes_a_file_of_its_kind_with_silence_where_nobody_spoke() {
                 .join(part["file"].as_str().expect("a name"));
             let bytes = fs::read(&path).expect("readable");
             let n = (part["user_id"].as_u64().expect("a number") - first) as usize / 1024;
-            // The first is muted in the first turn, which is not in its file, and in the fourth,
-            // which is its end; the others in the middle.
+            // The first speaker is muted in the first turn, which is not in the file, and in the
+            // fourth, which is at its end; the others in the middle.
             let (turns, muted) = [(2, None), (4, Some(1)), (4, Some(2))][n];
             let samples_of = |turn: usize, rate: usize| turn * rate / 2..(turn + 1) * rate / 2;
             match codec {
@@ -195,7 +196,7 @@ fn one_mixed_file_survives_a_crash() {
     let mut harness = start(&[("RTMS_MEDIA", "audio")]);
     let mut script = audio(false, 1500);
     script.granted = 1;
-    // Its webhook would find nobody while the server is gone.
+    // Its webhook would arrive while no server runs.
     script.tell_signaling_loss = false;
     let meeting = harness.zoom.start_meeting(script);
     assert!(meeting.wait_for_audio(300, PATIENCE));
@@ -219,7 +220,7 @@ fn one_mixed_file_survives_a_crash() {
     meeting.end(End::meeting_ended());
     wait_until_ended(&harness);
     let found = samples(&file(&harness));
-    // What was lost in between is silence: the last sound is where its stamp says.
+    // What was lost in between is silence: the last sound is at the time of its timestamp.
     assert!(found.len() <= 1500 * 320 && found.len() as u64 > before / 2);
     assert_eq!(found.len() % 320, 0);
     assert!((frequency(&found[..320 * 100]) - f64::from(tone_hz(0))).abs() < 5.0);
@@ -228,8 +229,8 @@ fn one_mixed_file_survives_a_crash() {
 }
 
 #[test]
-fn a_killed_recording_that_nobody_goes_on_with_is_whole() {
-    // Zoom ended the stream meanwhile; or the state is gone, and with it the stream's name.
+fn a_killed_recording_that_is_not_continued_is_completed() {
+    // Zoom ended the stream meanwhile; or the state is lost, and with it the stream.
     for is_state_lost in [false, true] {
         let settings = [("RTMS_MEDIA", "all"), ("RTMS_AUDIO_STREAMS", "per-speaker")];
         let mut harness = start(&settings);
@@ -270,7 +271,7 @@ fn a_killed_recording_that_nobody_goes_on_with_is_whole() {
         };
         assert_eq!(meta_of(&harness)["end"], end);
         for (path, bytes) in killed {
-            // The head tells the truth, and no complete packet is missing.
+            // The header has the right sizes, and no complete packet is missing.
             let found = samples(&out.join(&path));
             assert_eq!(found.len(), (bytes.len() - 44) / 2, "{}", path.display());
         }
@@ -356,7 +357,7 @@ fn cameras_and_screens_and_chat() {
 }
 
 #[test]
-fn what_is_not_granted_is_named_and_the_rest_comes() {
+fn media_that_are_not_granted_are_named_and_others_received() {
     for media in ["transcript,audio,chat", "all"] {
         let harness = start(&[("RTMS_MEDIA", media)]);
         let script = MeetingScript {
@@ -377,7 +378,7 @@ fn what_is_not_granted_is_named_and_the_rest_comes() {
 }
 
 #[test]
-fn one_camera_at_a_time_is_asked_for_by_rule() {
+fn one_camera_at_a_time_is_subscribed_to() {
     for named in [true, false] {
         let script = MeetingScript {
             begin: Begin::AtOnce,
@@ -415,7 +416,7 @@ fn one_camera_at_a_time_is_asked_for_by_rule() {
 }
 
 #[test]
-fn of_withdrawn_consent_no_byte_is_left() {
+fn after_withdrawn_consent_no_byte_is_left() {
     let mut harness = start(&[
         ("RTMS_MEDIA", "all"),
         ("RTMS_AUDIO_STREAMS", "per-speaker"),
@@ -467,10 +468,10 @@ fn of_withdrawn_consent_no_byte_is_left() {
     assert!(kept.len() > 10);
     assert!(
         files_below(&out) == kept,
-        "the first stream stays to the byte, and nothing else"
+        "only the first stream is left, unchanged"
     );
 
-    // In the state only the ids are left, so that the stream is not taken up again.
+    // The state keeps only the ids, so that the stream is not rejoined.
     let script = meeting.script();
     wait_until("the state without the stream's facts", || {
         let state = fs::read_to_string(harness.state().join("registry.json"));
@@ -495,7 +496,7 @@ fn of_withdrawn_consent_no_byte_is_left() {
         assert!(!bytes.windows(4).any(is_media), "in {}", path.display());
     }
 
-    // Had it been killed before all was deleted, the next process would have seen to it.
+    // If it had been killed before everything was deleted, the next process would delete the rest.
     harness.server.kill();
     fs::create_dir_all(&folder).expect("writable");
     fs::write(folder.join("transcript.jsonl"), "left").expect("writable");
@@ -505,7 +506,7 @@ fn of_withdrawn_consent_no_byte_is_left() {
 }
 
 #[test]
-fn every_product_from_its_webhook_to_its_files() {
+fn every_product_is_received_from_webhook_to_files() {
     let products = [
         (DemoProduct::Webinar, "webinar", "meeting_uuid"),
         (DemoProduct::Session, "session", "session_id"),
@@ -521,7 +522,7 @@ fn every_product_from_its_webhook_to_its_files() {
             ("RTMS_MEDIA", "transcript,audio"),
             ("RTMS_AUTO_START", "off"),
         ]);
-        // The demo's Zoom refuses another key, id or signature, and tells of it at the end.
+        // The demo's Zoom refuses a wrong key, id or signature, and reports it at the end.
         let script = MeetingScript {
             product,
             phrases_per_second: 50.0,
@@ -544,7 +545,7 @@ fn every_product_from_its_webhook_to_its_files() {
 }
 
 #[test]
-fn the_demo_plays_every_medium_of_every_product() {
+fn the_demo_plays_all_media_of_every_product() {
     let out = TempDir::new();
     let mut demo = Command::new(RTMSD);
     demo.args(["demo", "--media", "all", "--product", "all", "--out"]);
@@ -560,5 +561,8 @@ fn the_demo_plays_every_medium_of_every_product() {
             assert!(said.lines().any(is_row), "{product} {medium}: {said}");
         }
     }
-    assert!(!files_below(out.path()).is_empty(), "it was kept");
+    assert!(
+        !files_below(out.path()).is_empty(),
+        "the demo kept its folder"
+    );
 }

@@ -1,5 +1,5 @@
-//! The main job from end to end: meetings are begun, spoken in and ended, and what was written is
-//! compared with what was said.
+//! The main job end to end: meetings start, have phrases and end, and the files are compared with
+//! what was sent.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +18,7 @@ use crate::harness::{
 use crate::vtt;
 
 #[test]
-fn one_meeting_is_written_as_it_was_spoken() {
+fn one_meeting_is_written_as_it_was_sent() {
     let settings = [("RTMS_TRANSCRIPT", "jsonl,txt,vtt,srt")];
     let mut harness = Harness::start(frequent_keep_alives(50), &settings);
     let script = short(MeetingScript::varied("one", 1), 80);
@@ -132,7 +132,7 @@ fn twenty_meetings_at_once_with_awkward_ids() {
 }
 
 #[test]
-fn nothing_that_is_said_breaks_a_terminal_or_a_subtitle() {
+fn no_phrase_breaks_a_terminal_or_a_subtitle() {
     let mut harness = Harness::start(frequent_keep_alives(100), &[("RTMS_STDOUT", "text")]);
     let mut script = open("nasty");
     script.phrases_per_second = 5.0;
@@ -170,7 +170,7 @@ fn nothing_that_is_said_breaks_a_terminal_or_a_subtitle() {
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["text"].clone())
         .collect();
-    // Nothing was said there.
+    // No phrases there.
     assert!(!texts.contains(&json!("")));
     for text in nasty.into_iter().filter(|text| !text.is_empty()) {
         assert!(texts.contains(&json!(text)), "{text:?} in {texts:?}");
@@ -190,7 +190,7 @@ fn nothing_that_is_said_breaks_a_terminal_or_a_subtitle() {
 }
 
 #[test]
-fn a_flood_of_media_delays_no_keep_alive_and_loses_nothing() {
+fn a_flood_of_media_delays_no_keep_alive_and_is_complete() {
     let mut harness = Harness::start(frequent_keep_alives(50), &[("RTMS_STDOUT", "off")]);
     let mut script = short(MeetingScript::plain("flood"), 30_000);
     script.phrases_per_second = 0.0;
@@ -214,13 +214,13 @@ fn a_flood_of_media_delays_no_keep_alive_and_loses_nothing() {
 }
 
 #[test]
-fn a_start_that_fails_touches_nothing_else() {
+fn a_failed_start_affects_no_other_meeting() {
     let harness = Harness::start(frequent_keep_alives(200), &[]);
     let hang = Answer::Hang(Duration::from_secs(30));
     let no_plan = Answer::error(400, 2310, "Operation failed.");
     let ends = [no_plan, Answer::error(400, 4738, "Disabled.")];
     let tries = [
-        // The host may come yet.
+        // The host may still join.
         Answer::error(400, 2308, "You are not the host."),
         Answer::error(403, 1, "No permission."),
         Answer::error(404, 3001, "Meeting does not exist."),
@@ -251,7 +251,7 @@ fn a_start_that_fails_touches_nothing_else() {
         wait_until_step(meeting, Step::MeetingAnswered);
     }
     assert_another_works(&harness.zoom, "beside the failures");
-    // What can pass is tried again, and the meeting is taken after all.
+    // Temporary failures are retried, and the meeting is received after all.
     for (_, meeting) in &tried {
         wait_until_over(meeting);
     }
@@ -276,7 +276,7 @@ fn a_start_that_fails_touches_nothing_else() {
 }
 
 #[test]
-fn a_token_that_cannot_be_had_is_told_and_touches_nothing_else() {
+fn a_failed_token_fetch_is_logged_and_affects_no_other_meeting() {
     let harness = Harness::start(Options::default(), &[]);
     harness.zoom.script_oauth(Answer::Html(502));
     assert_another_works(&harness.zoom, "tried again");
@@ -289,7 +289,7 @@ fn a_token_that_cannot_be_had_is_told_and_touches_nothing_else() {
     let first = harness.zoom.start_meeting(plain("no token", 5));
     wait_until_step(&first, Step::MeetingAnswered);
     harness.wait_until_logged(&["fetch access token", "status 400", "check ZOOM_CLIENT_ID"]);
-    // A stream that somebody else started needs no token of ours.
+    // A stream that another user started needs no token of ours.
     let mut script = plain("without us", 10);
     script.begin = Begin::AtOnce;
     wait_until_over(&harness.zoom.start_meeting(script));
@@ -298,19 +298,19 @@ fn a_token_that_cannot_be_had_is_told_and_touches_nothing_else() {
 }
 
 #[test]
-fn our_stop_comes_by_schedule_unless_the_stream_is_over() {
+fn our_scheduled_stop_is_sent_unless_the_stream_is_over() {
     let harness = Harness::start(frequent_keep_alives(100), &[("RTMS_STOP_AFTER", "2")]);
     let over = harness.zoom.start_meeting(open("over before"));
     wait_until_streaming(&over);
     over.end(End::stopped(1));
     wait_until_over(&over);
-    // Begun later, so that its stop is later than the other's would have been.
+    // Started later, so that its stop is later than the other's would have been.
     let scheduled = harness.zoom.start_meeting(open("scheduled"));
     wait_until_step(&scheduled, Step::StopCalled);
     wait_until_over(&scheduled);
     let start = scheduled.time_of(Step::StartCalled).expect("seen");
     let stop = scheduled.time_of(Step::StopCalled).expect("seen");
-    // The clock runs from the answer to the start, which comes after it was called.
+    // The time counts from the answer to the start, which comes after the call.
     assert!(
         stop - start >= Duration::from_secs(2),
         "{:?}",
@@ -326,7 +326,7 @@ fn our_stop_comes_by_schedule_unless_the_stream_is_over() {
 }
 
 #[test]
-fn webhooks_that_say_nothing_new_change_nothing() {
+fn repeated_webhooks_change_nothing() {
     let mut harness = Harness::start(frequent_keep_alives(100), &[]);
     let meeting = harness.zoom.start_meeting(open_at_once("repeated"));
     wait_until_streaming(&meeting);
@@ -351,7 +351,7 @@ fn webhooks_that_say_nothing_new_change_nothing() {
     assert_eq!(meeting.count(Step::Lost), 0);
     meeting.end(End::meeting_ended());
     wait_until_over(&meeting);
-    // A stream that is over stays over.
+    // An ended stream does not start again.
     repeat_started(&meeting);
     assert_another_works(&harness.zoom, "after the repetition");
     assert_eq!(meeting.count(Step::SignalingConnected), 1);
@@ -361,7 +361,7 @@ fn webhooks_that_say_nothing_new_change_nothing() {
 }
 
 #[test]
-fn each_way_to_be_told_of_the_end_ends_the_stream() {
+fn each_message_about_the_end_ends_the_stream() {
     let mut harness = Harness::start(frequent_keep_alives(100), &[]);
     let ways = [
         (
@@ -389,7 +389,7 @@ fn each_way_to_be_told_of_the_end_ends_the_stream() {
     let mut meetings = Vec::new();
     for (name, end) in ways {
         let mut script = open(name);
-        // So long would Zoom hold the sockets: the client is to leave before.
+        // Zoom would keep the sockets open for this long: the client must leave earlier.
         script.linger = Duration::from_millis(800);
         let meeting = harness.zoom.start_meeting(script);
         wait_until_streaming(&meeting);

@@ -1,4 +1,4 @@
-//! `rtmsd mux`: a recording of the demo becomes one file in sync, by the ffmpeg that is installed.
+//! `rtmsd mux`: a recording of the demo becomes one synchronous file, with the installed ffmpeg.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::harness::{KilledOnDrop, RTMSD, TempDir, output_of, report, run_to_end
 /// How long the camera is off, milliseconds.
 const OFF_MS: u64 = 60_000;
 
-/// The clip of the demo has a key frame each second and ten frames.
+/// The demo's clip has ten frames per second, one of them a key frame.
 const RATE: usize = 10;
 
 fn rtmsd(args: &[&str]) -> Command {
@@ -29,7 +29,7 @@ struct Recording {
 }
 
 impl Recording {
-    /// A meeting of the demo, with a name that a shell would misunderstand.
+    /// A meeting of the demo, with a name that a shell would misinterpret.
     fn of_demo() -> Recording {
         let top = TempDir::new();
         let out = top.join("it's $HOME");
@@ -57,8 +57,8 @@ impl Recording {
         command
     }
 
-    /// The camera comes on a second late, and its first key frame is lost; it goes off after the
-    /// second second, and comes back with frames that need a key frame which is gone.
+    /// The camera is switched on a second late, and its first key frame is lost; it is switched off
+    /// after the second second, and on again with frames whose key frame is lost.
     fn break_camera(&self) {
         let path = self.folder.join("video/frames.jsonl");
         let index = fs::read_to_string(&path).expect("the index");
@@ -84,7 +84,7 @@ impl Recording {
     }
 }
 
-/// What ffmpeg makes of a file, raw.
+/// The output of ffmpeg for a file, raw.
 fn decode(file: &Path, args: &[&str]) -> Vec<u8> {
     let mut command = Command::new("ffmpeg");
     command
@@ -107,7 +107,7 @@ fn a_recording_becomes_one_file_in_sync() {
     let recording = Recording::of_demo();
     recording.break_camera();
 
-    // Where there is no ffmpeg, the command line for a machine that has one.
+    // Without ffmpeg, mux prints the command line for a machine that has one.
     let without = run_to_end(recording.mux(&[]).env("PATH", recording.top.path()));
     let line = &without.stdout;
     assert_eq!(without.code, Some(69), "{without:?}");
@@ -128,12 +128,12 @@ fn a_recording_becomes_one_file_in_sync() {
     assert!(made.stdout.starts_with(&head), "{made:?}");
     let left = recording.entries();
     assert!(!left.iter().any(|name| name.ends_with(".part")), "{left:?}");
-    // It is not replaced unasked.
+    // An existing file is not replaced without a flag.
     let again = run_to_end(&mut recording.mux(&[]));
     assert_eq!(again.code, Some(64));
     assert!(again.stderr.contains("--force"), "{again:?}");
 
-    // A picture where there was one that can be decoded, black elsewhere.
+    // A picture where one can be decoded, black elsewhere.
     let offset_ms = recording.meta["video"]["offset_ms"]
         .as_i64()
         .expect("an offset") as usize;
@@ -148,16 +148,16 @@ fn a_recording_becomes_one_file_in_sync() {
         .collect();
     let off = OFF_MS as usize / 1000 * RATE;
     let first = RATE + offset_ms * RATE / 1000;
-    // On a busy machine the demo shows a little less.
+    // On a busy machine the demo sends a little less.
     assert!(shown.len() >= off + 3 * RATE, "{}", shown.len());
     for (n, is_shown) in shown.iter().enumerate() {
-        // The camera's last frame stays for a second.
+        // The camera's last frame is kept for a second.
         let expected = n >= first && n < first + 2 * RATE || n >= first + off + 2 * RATE;
         let from_edge = [first, first + 2 * RATE, first + off + 2 * RATE]
             .map(|edge| n.abs_diff(edge))
             .into_iter()
             .min();
-        // A frame may be rounded to either side.
+        // A frame may be rounded up or down.
         let is_edge = from_edge <= Some(1) || n + 2 * RATE > shown.len();
         assert!(*is_shown == expected || is_edge, "{n}: {is_shown}");
     }
@@ -174,25 +174,25 @@ fn a_recording_becomes_one_file_in_sync() {
         .chunks_exact(2)
         .position(|two| i16::from_le_bytes([two[0], two[1]]) > 1000);
     let begin_ms = loud.expect("a sound") as i64 / 16;
-    // A period of the tone, and what the encoder spreads.
+    // A period of the tone, and the spread of the encoder.
     assert!(
         (begin_ms - offset_ms).abs() < 15,
         "{begin_ms} ms, expected {offset_ms} ms"
     );
 
-    // Subtitles with names, of which none is taken as markup.
+    // Subtitles with names; no name is interpreted as markup.
     let subtitles = decode(&file, &["-map", "0:s", "-f", "srt"]);
     let subtitles = String::from_utf8_lossy(&subtitles).replace('\u{2060}', "");
     let transcript = fs::read_to_string(recording.folder.join("transcript.jsonl"));
     for line in transcript.expect("a transcript").lines() {
         let phrase: Value = serde_json::from_str(line).expect("JSON");
         let [name, said] = ["user_name", "text"].map(|key| phrase[key].as_str().expect("a text"));
-        // Phrases that overlap are lines of one subtitle.
+        // Overlapping phrases are lines of one subtitle.
         let shown = format!("{name}: {said}");
         assert!(subtitles.contains(&shown), "{shown}{subtitles}");
     }
 
-    // The printed line makes the same.
+    // The printed command line makes the same file.
     let program = Path::new(RTMSD).parent().expect("a folder");
     let path = std::env::var("PATH").unwrap_or_default();
     fs::remove_file(&file).expect("removed");
@@ -273,7 +273,7 @@ fn ffmpeg_does_not_outlive_us() {
 }
 
 #[test]
-fn what_is_no_recording() {
+fn folders_without_a_recording_are_refused() {
     let folder = TempDir::new();
     for stream in ["a", "b"] {
         fs::create_dir_all(folder.join(stream)).expect("a folder");

@@ -1,10 +1,10 @@
-//! The package under a real systemd: installed, started, upgraded, hurt, purged.
+//! The package with a real systemd: installed, started, upgraded, disturbed, purged.
 //!
 //! It changes the machine that it runs on; `.ci/try-package` gives it a container, and names two
 //! packages in `RTMSD_PACKAGES`, the second of them the newer.
 #![expect(
     clippy::print_stderr,
-    reason = "what was done and answered is worth reading"
+    reason = "the steps and their results are printed"
 )]
 
 use std::fs;
@@ -28,7 +28,7 @@ const CONF: &str = "/etc/rtms.conf";
 const SECRETS: &str = "/etc/rtmsd";
 const MEETINGS: &str = "/var/lib/rtmsd/meetings";
 
-/// What a command of the shell prints, both ways; it must succeed.
+/// The output of a shell command, stdout and stderr; it must succeed.
 fn run(command: &str) -> String {
     let (is_fine, text) = tried(command);
     assert!(is_fine, "{command}: {text}");
@@ -71,13 +71,13 @@ fn has_logged(text: &str) -> bool {
 }
 
 fn mode(path: impl AsRef<Path>) -> u32 {
-    let found = fs::metadata(path.as_ref()).expect("it is there");
+    let found = fs::metadata(path.as_ref()).expect("the file exists");
     found.permissions().mode() & 0o7777
 }
 
-/// Settings as an operator makes them: secrets in files of their own, the rest in `rtms.conf`.
+/// Settings as an operator makes them: secrets in separate files, the rest in `rtms.conf`.
 fn configure(zoom: &Zoom) {
-    let mut lines = fs::read_to_string(CONF).expect("the package brings it");
+    let mut lines = fs::read_to_string(CONF).expect("the package has installed it");
     for (name, value) in zoom.environment() {
         if KEYS.iter().any(|key| key.is_secret && key.name == name) {
             run(&format!(
@@ -91,7 +91,7 @@ fn configure(zoom: &Zoom) {
     fs::write(CONF, lines).expect("a file");
 }
 
-/// Whether a correct webhook that means nothing to anybody is answered with 200.
+/// Whether a correct webhook with an unknown event is answered with 200.
 fn is_answered(zoom: &Zoom) -> bool {
     let delivery = post_meaningless(zoom);
     if !delivery.is_accepted() {
@@ -100,7 +100,7 @@ fn is_answered(zoom: &Zoom) -> bool {
     delivery.is_accepted()
 }
 
-/// A meeting that goes on, and how often it was ready.
+/// A meeting that does not end, and how often it was ready.
 struct Playing {
     meeting: MeetingHandle,
     readies: usize,
@@ -111,7 +111,7 @@ impl Playing {
         let meeting = zoom.start_meeting(MeetingScript {
             phrases_per_second: 20.0,
             begin: Begin::ByRest,
-            // What a process that hangs never read is sent again.
+            // Webhooks that a hung process never read are sent again.
             replay: Duration::from_secs(6),
             ..MeetingScript::plain("package")
         });
@@ -123,7 +123,7 @@ impl Playing {
         playing
     }
 
-    /// Waits for the stream to flow once more.
+    /// Waits until data flows once more.
     fn wait_until_rejoined(&mut self, what: &str) {
         self.readies += 1;
         let is_ready = (self.meeting).wait_for_times(Step::Ready, self.readies, PATIENCE);
@@ -159,12 +159,12 @@ impl Playing {
 
 #[test]
 #[ignore = "changes the machine; run .ci/try-package"]
-fn the_package_lives_under_systemd() {
+fn the_package_works_with_systemd() {
     let _shown = JournalOnPanic;
     let packages = std::env::var("RTMSD_PACKAGES").expect("the packages");
     let (old, new) = packages.split_once(' ').expect("two packages");
 
-    // Installed: enabled, and not started, for there are no credentials.
+    // Installed: enabled but not started, because there are no credentials.
     run(&format!("dpkg -i {old}"));
     assert_eq!(run("systemctl is-enabled rtmsd"), "enabled");
     assert_eq!(property("ActiveState"), "inactive");
@@ -182,7 +182,7 @@ fn the_package_lives_under_systemd() {
     fs::create_dir_all(shared).expect("a folder");
     fs::set_permissions(shared, fs::Permissions::from_mode(0o755)).expect("ours");
     let zoom = Zoom::start(Options {
-        // A name, so that the name service works inside the sandbox, too.
+        // A host name, so that the name service inside the sandbox is tested, too.
         host: "localhost".to_owned(),
         directory: Some(shared.to_owned()),
         webhook_retries: vec![Duration::from_millis(300); 20],
@@ -239,7 +239,7 @@ fn the_package_lives_under_systemd() {
     wait_until("reloaded", || has_logged("configuration reloaded"));
     assert_eq!(property("ActiveState"), "active");
 
-    // With the port held by systemd, a restart refuses no webhook.
+    // With the port held by systemd, no webhook is refused during a restart.
     run(
         "rtmsd print socket >/etc/systemd/system/rtmsd.socket && systemctl daemon-reload && \
          systemctl stop rtmsd && systemctl enable --now rtmsd.socket rtmsd",
@@ -269,7 +269,7 @@ fn the_package_lives_under_systemd() {
     eprintln!("{posted} webhooks posted during three restarts, none refused");
     playing.end();
 
-    // A configuration that is wrong ends it for good, also where webhooks wait.
+    // A wrong configuration ends the service for good, even if webhooks wait.
     run(&format!("echo PORT=x >>{CONF}"));
     let (is_started, _) = tried("systemctl restart rtmsd");
     assert!(!is_started);
@@ -291,7 +291,8 @@ fn the_package_lives_under_systemd() {
     run("systemctl is-active rtmsd rtmsd.socket");
     assert!(is_answered(&zoom));
 
-    // Without the socket the server is not started again either. One that is to be is "activating".
+    // Without the socket the server is not restarted either. A service that will be is
+    // "activating".
     run(
         "systemctl disable --now rtmsd.socket && rm /etc/systemd/system/rtmsd.socket && \
          systemctl daemon-reload && systemctl restart rtmsd",
@@ -304,7 +305,7 @@ fn the_package_lives_under_systemd() {
         "sed -i '/^PORT=x/d' {CONF} && systemctl restart rtmsd"
     ));
 
-    // Removed, it runs no more; purged, what is left is the operator's.
+    // After the removal it does not run; after the purge only the operator's files are left.
     run("dpkg -r rtmsd");
     assert!(!tried("systemctl is-active rtmsd").0);
     assert!(!tried("pgrep -x rtmsd").0);

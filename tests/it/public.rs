@@ -82,12 +82,12 @@ impl Gate {
         connect(self.address)
     }
 
-    /// Sends bytes and reads until the end.
+    /// Sends bytes and reads until the connection is closed.
     fn ask(&self, bytes: &[u8]) -> String {
         ask(self.address, bytes)
     }
 
-    /// A correct webhook is answered 200 and arrives.
+    /// A correct webhook is answered 200 and passed on.
     fn assert_works(&self) {
         let n = self.sent.fetch_add(1, Ordering::Relaxed) + 1;
         let answer = self.ask(&webhook(n));
@@ -133,9 +133,9 @@ fn read(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
-/// A proxy that streams sends the body in chunks; the signature is over the decoded bytes.
+/// A streaming proxy sends the body in chunks; the signature is over the decoded bytes.
 #[test]
-fn a_webhook_in_chunks_is_a_webhook() {
+fn a_webhook_in_chunks_is_accepted() {
     let gate = Gate::start(settings());
     let whole = String::from_utf8(webhook(1)).expect("ASCII");
     let (head, body) = whole.split_once("\r\n\r\n").expect("a head");
@@ -257,7 +257,7 @@ fn a_challenge_is_answered() {
 }
 
 #[test]
-fn who_expects_continue_is_told_to() {
+fn a_client_that_expects_continue_gets_it() {
     let gate = Gate::start(settings());
     let request = post(body(1).as_bytes(), TOKEN, "Expect: 100-continue\r\n");
     let head_bytes = request.len() - body(1).len();
@@ -272,7 +272,7 @@ fn who_expects_continue_is_told_to() {
 }
 
 #[test]
-fn a_full_inbox_puts_the_webhook_off() {
+fn with_a_full_inbox_a_webhook_is_answered_503() {
     let gate = Gate::with_places(settings(), 1);
     assert_eq!(status(&gate.ask(&webhook(1))), 200);
     wait_until("the webhook is sent after its answer", || {
@@ -286,15 +286,15 @@ fn a_full_inbox_puts_the_webhook_off() {
 }
 
 #[test]
-fn what_kills_tiny_http_does_nothing() {
+fn attacks_on_tiny_http_have_no_effect() {
     let gate = Gate::start(settings());
     attack(gate.address, &mut || gate.assert_works());
     assert_eq!(gate.public.unready_reason(), None);
     assert_eq!(read(&gate.public.counters().gate.backend_failures), 0);
 }
 
-/// The ways to hurt tiny_http when it meets the network itself, one by one; `works` is called
-/// before the first and after each.
+/// The attacks that would disable tiny_http without the gate, one by one; `works` is called before
+/// the first one and after each.
 pub(crate) fn attack(address: SocketAddr, works: &mut dyn FnMut()) {
     works();
     for length in [
@@ -333,7 +333,7 @@ pub(crate) fn attack(address: SocketAddr, works: &mut dyn FnMut()) {
     let answer = ask(address, &pipelined);
     assert_eq!(answer.matches("HTTP/1.1 200").count(), 1);
     works();
-    // A burst: many connections at once, only some of which ask.
+    // A burst: many connections at once, only some of which send a request.
     let mut burst: Vec<TcpStream> = (0..60).map(|_| connect(address)).collect();
     for stream in burst.iter_mut().skip(30) {
         stream
@@ -344,7 +344,7 @@ pub(crate) fn attack(address: SocketAddr, works: &mut dyn FnMut()) {
         assert_eq!(status(&read_all(stream)), 200);
     }
     works();
-    // Big answers that nobody reads do not exist; small ones unread hold nobody.
+    // There are no large answers; small unread ones block no other client.
     let unread: Vec<TcpStream> = (0..100)
         .map(|_| {
             let mut stream = connect(address);
@@ -364,7 +364,7 @@ fn socket_linger_zero(stream: &TcpStream) {
 }
 
 #[test]
-fn one_deadline_holds_for_the_whole_request() {
+fn the_whole_request_has_one_deadline() {
     let gate = Gate::start(hasty());
     gate.assert_works();
     let request = webhook(2);
@@ -381,7 +381,7 @@ fn one_deadline_holds_for_the_whole_request() {
     assert_eq!(status(&read_all(&mut in_body)), 408);
     assert_eq!(read_all(&mut { silent }), "");
     for byte in &request {
-        // It may have been answered and closed by now.
+        // The gate may have answered and closed it by now.
         if dripping.write_all(&[*byte]).is_err() {
             break;
         }
@@ -394,7 +394,7 @@ fn one_deadline_holds_for_the_whole_request() {
 }
 
 #[test]
-fn a_body_cut_short_is_no_webhook() {
+fn an_incomplete_body_is_not_a_webhook() {
     let gate = Gate::start(settings());
     let request = webhook(1);
     let mut stream = gate.connect();
@@ -407,7 +407,7 @@ fn a_body_cut_short_is_no_webhook() {
 }
 
 #[test]
-fn the_longest_incomplete_gives_way() {
+fn the_oldest_incomplete_request_is_closed() {
     let mut settings = settings();
     settings.limits.connections_max = 8;
     let gate = Gate::start(settings);
@@ -420,7 +420,7 @@ fn the_longest_incomplete_gives_way() {
     }
     let counters = gate.public.counters();
     assert!(read(&counters.gate.evicted) >= 23);
-    // The first to come was the first to go.
+    // The first one accepted was the first one closed.
     let first = read_all(&mut stalled[0]);
     assert!(first.is_empty() || status(&first) == 503, "{first}");
 }
@@ -430,10 +430,10 @@ fn in_a_burst_a_connection_has_time_for_its_request() {
     let mut settings = settings();
     settings.limits.connections_max = 8;
     let gate = Gate::start(settings);
-    // A machine that is too busy to send in time is no burst; then again.
+    // If the machine was too busy to send in time, it was not a burst: try again.
     for _ in 0..100 {
         let started = Instant::now();
-        // All connect before the first sends, as by a proxy that was given many at once.
+        // All connect before the first one sends, as with a proxy that has many requests at once.
         let accepted = read(&gate.public.counters().gate.accepted);
         let mut streams: Vec<TcpStream> = (0..40).map(|_| gate.connect()).collect();
         wait_until("as many as there is room for", || {
@@ -471,14 +471,14 @@ fn memory_for_incomplete_requests_is_bounded() {
         large.push(stream);
     }
     let counters = gate.public.counters();
-    wait_until("the largest give way", || {
+    wait_until("the largest are closed", || {
         read(&counters.gate.evicted) >= 40
     });
     gate.assert_works();
 }
 
 #[test]
-fn a_large_body_passes_whole() {
+fn a_large_body_is_passed_on_completely() {
     let gate = Gate::start(settings());
     let mut body = body(1);
     body.push_str(&" ".repeat((256 << 10) - body.len()));
@@ -488,11 +488,11 @@ fn a_large_body_passes_whole() {
 }
 
 #[test]
-fn health_and_heartbeat_tell_the_present() {
+fn readiness_and_heartbeat_are_current() {
     let mut gate = Gate::start(settings());
     gate.assert_works();
     let before = Instant::now();
-    wait_until("a poke turns the loop", || {
+    wait_until("the loop takes the requested turn", || {
         gate.public.request_turn();
         gate.public.last_turn() > before
     });
@@ -503,7 +503,7 @@ fn health_and_heartbeat_tell_the_present() {
 }
 
 #[test]
-fn stopping_lets_a_running_request_finish_and_leaves_nothing() {
+fn stopping_waits_for_a_running_request_and_leaves_no_file() {
     let folder = TempDir::new();
     let parent = folder.path().to_owned();
     let mut settings = settings();
@@ -531,9 +531,9 @@ fn stopping_lets_a_running_request_finish_and_leaves_nothing() {
     );
 }
 
-/// The socket of the server behind vanishes, as if a cleaner of old files had come by.
+/// The backend's socket is deleted, as by a cleaner of temporary files.
 #[test]
-fn a_dead_server_behind_is_rebuilt_and_no_request_is_lost() {
+fn a_dead_backend_is_restarted_and_no_request_is_lost() {
     let folder = TempDir::new();
     let parent = folder.path().to_owned();
     let mut settings = settings();
@@ -554,13 +554,13 @@ fn a_dead_server_behind_is_rebuilt_and_no_request_is_lost() {
 }
 
 #[test]
-fn without_files_the_edge_waits_and_then_serves_again() {
-    // Odd and even: tiny_http dies in another way for each when it is what runs out.
+fn without_files_the_listener_waits_and_then_serves_again() {
+    // Odd and even: tiny_http fails in another way for each when files run out.
     assert_passes_alone("public::starved_of_an_even_number_of_files");
     assert_passes_alone("public::starved_of_an_odd_number_of_files");
 }
 
-/// In a process of its own: no other test may lose its files.
+/// In a process of its own, because other tests need their files.
 fn assert_passes_alone(test: &str) {
     let this = std::env::current_exe().expect("this program");
     let ran = run_to_end(std::process::Command::new(this).args(["--exact", test, "--ignored"]));
@@ -592,24 +592,26 @@ fn starved_of_files(files: u64) {
         take_all_files(files, &mut hogs);
         let before = accepted();
         rustix::net::connect(client, &gate.address).expect("the gate listens");
-        wait_until("it is accepted or not", || is_told() || accepted() > before);
+        wait_until("it is accepted or not", || {
+            is_reported() || accepted() > before
+        });
         is_told()
     });
-    let waiting = waiting.expect("the trouble is told");
+    let waiting = waiting.expect("the fault is reported");
     waiting.write_all(&webhook(77)).expect("sent");
     assert!(read(&gate.public.counters().gate.accept_errors) > 0);
     hogs.clear();
     assert_eq!(status(&read_all(waiting)), 200);
     gate.assert_arrives(77);
     gate.assert_works();
-    wait_until("the health is back", || {
+    wait_until("the listener is ready again", || {
         gate.public.unready_reason().is_none()
     });
 }
 
-/// The kernel says that there are no files before it looks whether anyone waits.
+/// The kernel reports that there are no files before it checks for waiting connections.
 #[test]
-fn who_takes_the_last_file_is_not_closed_for_nobody() {
+fn a_connection_with_the_last_file_is_not_closed_for_none() {
     assert_passes_alone("public::last_file");
 }
 
@@ -625,7 +627,7 @@ fn last_file() {
         let (accepted, mut errors) = (read(&counters.accepted), read(&counters.accept_errors));
         rustix::net::connect(&waiting, &gate.address).expect("the gate listens");
         wait_until("it is accepted", || {
-            // One file, and another where somebody else took it.
+            // One file, and another in case a different thread took it.
             if read(&counters.accept_errors) > errors {
                 errors = read(&counters.accept_errors);
                 hogs.pop();
@@ -656,7 +658,7 @@ fn unconnected() -> TcpStream {
     stream
 }
 
-/// Lets this process have `files` files, and takes those that are left.
+/// Limits this process to `files` files, and uses those that are free.
 fn take_all_files(files: u64, hogs: &mut Vec<std::fs::File>) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = Rlimit {
@@ -713,7 +715,7 @@ fn certificate(directory: &std::path::Path, name: &str) -> TlsFiles {
     files
 }
 
-/// The name in the certificate that is served, and the answer to a webhook.
+/// The name in the served certificate, and the answer to a webhook.
 fn ask_tls(
     gate: &Gate,
     request: &[u8],
@@ -735,7 +737,7 @@ fn ask_tls(
 }
 
 #[test]
-fn tls_of_its_own_is_modern_and_reloads() {
+fn own_tls_is_modern_and_can_be_reloaded() {
     let folder = TempDir::new();
     let (first, second) = (
         certificate(folder.path(), "first"),
@@ -763,7 +765,7 @@ fn tls_of_its_own_is_modern_and_reloads() {
             .count(),
         0
     );
-    // A large body comes in many records.
+    // A large body is sent in many records.
     let mut large = body(4);
     large.push_str(&" ".repeat(200_000));
     let (_, answer) = ask_tls(&gate, &post(large.as_bytes(), TOKEN, ""), None).expect("TLS");
@@ -797,7 +799,7 @@ fn tls_of_its_own_is_modern_and_reloads() {
 }
 
 #[test]
-fn reloaded_secrets_hold_at_once() {
+fn reloaded_secrets_are_used_at_once() {
     let gate = Gate::start(settings());
     gate.assert_works();
     let mut other = settings();

@@ -1,5 +1,5 @@
-//! SIGHUP on the real binary: every secret changes while it runs, and what failed for want of the
-//! right one is begun anew.
+//! SIGHUP on the real binary: every secret changes at run time, and what failed because of a wrong
+//! secret is started again.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use crate::harness::http::{ask, status};
 use crate::harness::{Harness, TempDir, post_meaningless, wait_until, wait_until_step};
 
 #[test]
-fn a_secret_in_a_file_of_its_own_is_read_again_and_starts_what_failed() {
+fn a_secret_in_a_separate_file_is_reread_and_failed_meetings_start() {
     let secret = TempDir::new();
     let path = secret.join("client-secret");
     fs::write(&path, "wrong\n").expect("a file");
@@ -49,7 +49,7 @@ fn rest_credentials_of_another_kind_take_over() {
 }
 
 #[test]
-fn a_refresh_token_is_replaced_and_its_chain_begins_anew() {
+fn a_refresh_token_is_replaced_and_its_chain_starts_again() {
     let options = Options {
         credentials: Credentials::Refresh,
         ..Options::default()
@@ -63,13 +63,13 @@ fn a_refresh_token_is_replaced_and_its_chain_begins_anew() {
     let told = harness.reload(&[("ZOOM_REFRESH_TOKEN", &right)]);
     assert!(told.ends_with("changed=ZOOM_REFRESH_TOKEN"), "{told}");
     wait_until_step(&meeting, Step::FirstPhrase);
-    // Nothing has changed, so the access token at hand goes on.
+    // Nothing has changed, so the current access token stays in use.
     harness.reload(&[]);
     let calls = harness.zoom.oauth_calls().len();
     let again = harness.zoom.start_meeting(MeetingScript::plain("again"));
     wait_until_step(&again, Step::FirstPhrase);
     assert_eq!(harness.zoom.oauth_calls().len(), calls);
-    // The next one is stored; the next process goes on with it.
+    // The next one is stored; the next process continues with it.
     let file = harness.state().join("refresh_token.json");
     let stored = fs::read_to_string(file).expect("a token");
     let newest = harness.zoom.refresh_token().expect("one that is good");
@@ -83,7 +83,7 @@ fn a_webhook_secret_token_changes_without_a_webhook_lost() {
     let right = options.secret_token.clone();
     let mut harness = Harness::start(options, &[("ZOOM_SECRET_TOKEN", "the-one-before")]);
     assert!(!post_meaningless(&harness.zoom).is_accepted());
-    // While it is changed at Zoom, both count.
+    // While it is changed at Zoom, both are accepted.
     harness.reload(&[("ZOOM_SECRET_TOKEN", &format!("the-one-before,{right}"))]);
     harness.assert_answered();
     harness.reload(&[("ZOOM_SECRET_TOKEN", "the-one-after")]);
@@ -104,20 +104,20 @@ fn a_client_secret_signs_new_streams_and_the_next_handshake_of_running_ones() {
             ("ZOOM_API_CLIENT_SECRET", &api_secret),
         ],
     );
-    // It cannot prove itself; the log says why and what to do.
+    // Its signature is wrong; the log says why and what to do.
     let refused = harness.zoom.start_meeting(MeetingScript::plain("refused"));
     harness.wait_until_logged(&["stream ended", "ZOOM_CLIENT_SECRET"]);
     drop(refused);
     harness.reload(&[("ZOOM_CLIENT_SECRET", &right)]);
     let meeting = harness.zoom.start_meeting(MeetingScript::plain("good"));
     wait_until_step(&meeting, Step::FirstPhrase);
-    // A faulty file changes nothing: the stream goes on.
+    // A faulty file changes nothing: the stream continues.
     let told = harness.reload(&[("ZOOM_CLIENT_SECRET", ""), ("RTMS_MEDIA", "smell")]);
     assert!(
         told.contains("configuration unchanged") && told.ends_with("faults=2"),
         "{told}"
     );
-    // What is wrong now shows at the next handshake, so the running stream was told.
+    // The wrong secret shows at the next handshake, so the running stream has received it.
     harness.reload(&[("ZOOM_CLIENT_SECRET", "wrong"), ("RTMS_MEDIA", "")]);
     assert!(meeting.fault(Fault::Cut(Socket::Signaling, Cut::Reset)));
     wait_until("a second refusal", || {
@@ -145,7 +145,7 @@ fn the_admin_token_changes_but_not_with_the_address() {
     assert_eq!((code("first-token"), code("second-token")), (200, 401));
     harness.reload(&[("RTMS_ADMIN_TOKEN", "second-token")]);
     assert_eq!((code("first-token"), code("second-token")), (401, 200));
-    // The listener stays where it is, so it keeps its lock, too.
+    // The listener keeps its address, so it keeps its token, too.
     harness.reload(&[("RTMS_ADMIN_TOKEN", ""), ("RTMS_ADMIN", "127.0.0.1:9")]);
     harness.wait_until_logged(&["applied by a restart only keys=RTMS_ADMIN"]);
     assert_eq!(code("second-token"), 200);

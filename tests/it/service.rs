@@ -57,7 +57,7 @@ impl Manager {
         }
     }
 
-    /// Takes all that has arrived, and returns how many pings were among it.
+    /// Reads everything that has arrived, and returns how many watchdog messages there were.
     fn pings(&self) -> usize {
         self.socket.set_nonblocking(true).expect("a socket");
         let (mut bytes, mut pings) = ([0; 4096], 0);
@@ -71,7 +71,7 @@ impl Manager {
 }
 
 #[test]
-fn systemd_hears_of_every_turn_of_its_life() {
+fn systemd_is_notified_of_each_change() {
     let manager = Manager::new();
     // Fed each second: a busy machine may take half of that.
     let mut harness = manager.builder(Duration::from_secs(4), "").start();
@@ -105,7 +105,7 @@ fn systemd_hears_of_every_turn_of_its_life() {
 }
 
 #[test]
-fn a_stopped_process_is_fed_when_it_goes_on() {
+fn a_stopped_process_notifies_the_watchdog_after_it_continues() {
     let manager = Manager::new();
     let mut harness = manager.builder(WATCHDOG, "").start();
     manager.wait_until_told("WATCHDOG=1");
@@ -116,7 +116,7 @@ fn a_stopped_process_is_fed_when_it_goes_on() {
         stat.rsplit_once(") ")
             .is_some_and(|(_, rest)| rest.starts_with('T'))
     });
-    // Of the time before. What is heard afterwards was sent afterwards.
+    // Messages sent earlier are read now; later ones were sent after the stop.
     manager.pings();
     harness.server.signal(Signal::CONT);
     manager.wait_until_told("WATCHDOG=1");
@@ -125,7 +125,7 @@ fn a_stopped_process_is_fed_when_it_goes_on() {
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[cfg(target_os = "linux")]
 #[test]
-fn a_server_with_a_thread_that_hangs_is_not_fed() {
+fn with_a_hung_thread_the_watchdog_is_not_notified() {
     let manager = Manager::new();
     let harness = manager.builder(WATCHDOG, "").start();
     let id = harness.server.id();
@@ -172,7 +172,7 @@ fn wait_until_looked(process: u32, times: u64) {
     });
 }
 
-/// The number of the thread of that name.
+/// The number of the thread with that name.
 #[cfg(target_os = "linux")]
 fn thread_id(process: u32, name: &str) -> String {
     let threads = fs::read_dir(format!("/proc/{process}/task")).expect("it runs");
@@ -218,15 +218,15 @@ fn hold(thread: &str) -> Option<KilledOnDrop> {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_socket_of_systemd_outlives_the_process() {
+fn a_socket_of_systemd_stays_open_between_processes() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("it has one");
+    let address = listener.local_addr().expect("an address");
     let stdin = || Stdio::from(OwnedFd::from(listener.try_clone().expect("a descriptor")));
     let manager = Manager::new();
     let activation =
         "LISTEN_PID=$$ LISTEN_FDS=1; export LISTEN_PID LISTEN_FDS; exec 3<&0 </dev/null";
     let mut harness = manager.builder(WATCHDOG, activation).without_server();
-    // A client that comes before there is a server waits for it.
+    // A client that connects before a server runs waits for it.
     let early = std::thread::spawn(move || http::get(address, "/"));
     harness.start_server_on(&stdin);
     assert_eq!(early.join().expect("no panic").1, "rtmsd is up\n");
@@ -234,7 +234,7 @@ fn a_socket_of_systemd_outlives_the_process() {
     harness.server.signal(Signal::TERM);
     manager.wait_until_told("STOPPING=1");
     harness.server.wait(PATIENCE).expect("it ends");
-    // Between two processes nobody is refused.
+    // Between two processes no connection is refused.
     let between = std::thread::spawn(move || http::get(address, "/"));
     harness.start_server_on(&stdin);
     assert_eq!(between.join().expect("no panic").1, "rtmsd is up\n");

@@ -1,5 +1,5 @@
-//! How the server ends, and what it leaves: whole files, and streams that another process can
-//! take over.
+//! The server's shutdown, and what it leaves: complete files, and streams that another process can
+//! rejoin.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::harness::{
     wait_until_over, wait_until_step, wait_until_streaming,
 };
 
-/// What is on disk is complete, record for record, and a part of what was sent.
+/// The files contain only complete records, and only records that were sent.
 fn assert_files_are_whole(harness: &Harness, meeting: &MeetingHandle) {
     let folder = harness.folder_of(&meeting.streams()[0]);
     let jsonl = fs::read_to_string(folder.join("transcript.jsonl")).expect("a file");
@@ -24,8 +24,7 @@ fn assert_files_are_whole(harness: &Harness, meeting: &MeetingHandle) {
     assert_eq!(comparison.disordered, 0);
 }
 
-/// What Zoom tells a server that has ended is heard by nobody; else it had nothing to complain
-/// about.
+/// Zoom's webhooks after the end reach no server; apart from that Zoom has no complaints.
 fn assert_nothing_but_unheard_webhooks(harness: &Harness) {
     let violations = harness.zoom.violations();
     let is_unheard = |text: &String| text.contains("Connection refused");
@@ -33,7 +32,7 @@ fn assert_nothing_but_unheard_webhooks(harness: &Harness) {
 }
 
 #[test]
-fn a_signal_leaves_streams_and_whole_files() {
+fn a_signal_leaves_streams_and_complete_files() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut harness = Harness::start(frequent_keep_alives(100), &[]);
         let meetings: Vec<_> = (0..3)
@@ -51,7 +50,7 @@ fn a_signal_leaves_streams_and_whole_files() {
         report(&format!("{signal:?}: ended after {:?}", asked.elapsed()));
         assert!(std::net::TcpStream::connect(harness.address()).is_err());
         for meeting in &meetings {
-            // Nobody asked Zoom to end it.
+            // No one asked Zoom to end it.
             assert_eq!(meeting.stop_reason(), None);
             assert_eq!(meeting.count(Step::Ended), 0);
             assert_files_are_whole(&harness, meeting);
@@ -77,7 +76,7 @@ fn on_exit_stop_ends_streams_at_zoom() {
 }
 
 #[test]
-fn a_peer_that_hangs_holds_the_end_up_for_its_time_and_a_second_signal_for_none() {
+fn a_hung_peer_delays_the_end_only_until_its_deadline_or_a_second_signal() {
     for is_twice in [false, true] {
         let mut harness = Harness::start(frequent_keep_alives(500), &[("RTMS_ON_EXIT", "stop")]);
         let meeting = harness
@@ -102,13 +101,13 @@ fn a_peer_that_hangs_holds_the_end_up_for_its_time_and_a_second_signal_for_none(
 }
 
 #[test]
-fn a_stuck_reader_of_stdout_costs_its_lines_alone() {
-    // The reader holds its end open and never reads.
+fn a_stuck_reader_of_stdout_loses_only_its_lines() {
+    // The reader keeps its end open and never reads.
     let fifo = "mkfifo \"$OUT\"; exec 9<>\"$OUT\"";
     let mut harness = Harness::builder(frequent_keep_alives(50))
         .prelude(fifo)
         .start();
-    // Nearly twice what may wait.
+    // Nearly twice the bytes that may wait.
     let mut script = plain("stuck", 30_000);
     script.phrases_per_second = 0.0;
     let meeting = harness.zoom.start_meeting(script);
@@ -127,7 +126,7 @@ fn a_stuck_reader_of_stdout_costs_its_lines_alone() {
 }
 
 #[test]
-fn a_reader_of_stdout_that_goes_away_ends_nothing() {
+fn the_server_continues_without_a_reader_of_stdout() {
     let gone = "mkfifo \"$OUT\"; (exec 8<\"$OUT\"; read line <&8) & ";
     let mut harness = Harness::builder(frequent_keep_alives(100))
         .prelude(gone)

@@ -1,5 +1,5 @@
-//! What takes minutes and is therefore run on demand, best as a release build:
-//! `cargo test --release --test it slow:: -- --ignored --nocapture --test-threads=1`.
+//! Tests that take minutes and run on demand, best as a release build: `cargo test --release --test
+//! it slow:: -- --ignored --nocapture --test-threads=1`.
 
 use std::fs;
 use std::io::Write;
@@ -16,7 +16,7 @@ use crate::harness::{
     wait_until_streaming,
 };
 
-/// What the kernel says of a process.
+/// The kernel's statistics of a process.
 #[derive(Debug, Clone, Copy)]
 struct Footprint {
     threads: u64,
@@ -51,7 +51,7 @@ fn footprint(id: u32) -> Footprint {
     }
 }
 
-/// Sends so many webhooks with a wrong signature, from four threads, as fast as they are answered.
+/// Sends `count` webhooks with a wrong signature, from four threads, as fast as they are answered.
 pub(crate) fn forge(harness: &Harness, count: u64) {
     let sent = AtomicU64::new(0);
     let address = harness.address();
@@ -89,7 +89,7 @@ fn forge_one(address: SocketAddr, n: u64) {
 
 #[test]
 #[ignore = "takes minutes; add --ignored"]
-fn a_thousand_meetings_leave_nothing_behind() {
+fn a_thousand_meetings_leave_no_resources_in_use() {
     const AT_ONCE: usize = 20;
     let harness = Harness::start(frequent_keep_alives(200), &[]);
     harness.assert_answered();
@@ -122,7 +122,7 @@ fn a_thousand_meetings_leave_nothing_behind() {
     }
     let after_hundred = after_hundred.expect("a hundred meetings");
     let taken = begun.elapsed();
-    // Threads of the HTTP server behind the gate end a while after their last request.
+    // Threads of the backend end a while after their last request.
     wait_until("threads end", || footprint(id).threads <= before.threads);
     let after = footprint(id);
     let state = ["state/registry.json", "state/intents.log"];
@@ -134,8 +134,8 @@ fn a_thousand_meetings_leave_nothing_behind() {
     ));
     // Idle connections to the REST API are kept for the next call.
     assert!(after.files <= before.files + 8, "{before:?} {after:?}");
-    // What is over is remembered for two hours, against late repetitions of webhooks: that is
-    // about a kilobyte a meeting, and on its way to disk there are copies of it.
+    // Ended streams are remembered for two hours, because webhooks may be repeated late: about a
+    // kilobyte per meeting, with copies on the way to disk.
     let remembered_kib = 4 * state_bytes / 1024;
     assert!(
         after.rss_kib <= after_hundred.rss_kib * 12 / 10 + remembered_kib,

@@ -1,5 +1,5 @@
-//! Streams survive: the real binary against a Zoom that cuts, moves and ends them, against its own
-//! death, and against a disk that takes nothing.
+//! Streams survive faults: the real binary with a Zoom that cuts, moves and ends them, with kills
+//! of the binary, and with a failing disk.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -57,7 +57,7 @@ fn finish(mut harness: Harness, meetings: &[MeetingHandle]) {
     harness.assert_no_violations();
 }
 
-/// Every line is JSON, every cue a cue, numbers and times only grow.
+/// Every line is JSON, every cue is valid, numbers and times only grow.
 fn assert_whole(folder: &Path) {
     let text = fs::read_to_string(folder.join("transcript.jsonl")).unwrap_or_default();
     assert!(text.is_empty() || text.ends_with('\n'), "torn");
@@ -110,7 +110,7 @@ fn a_newer_start_moves_the_stream_at_once() {
         assert!(meeting.wait_for_phrases(10, PATIENCE));
         assert!(meeting.fault(Fault::FailOver { cut }));
         wait_until_flowing_again(&meeting, 1);
-        // The same once more, as a retry, changes nothing.
+        // The same webhook again, as a retry, changes nothing.
         repeat_started(&meeting);
         wait_until_more(&meeting, 10);
         assert_eq!(meeting.count(Step::Ready), 2);
@@ -119,7 +119,7 @@ fn a_newer_start_moves_the_stream_at_once() {
 }
 
 #[test]
-fn signaling_that_is_lost_comes_back_and_media_after_it() {
+fn lost_signaling_is_reconnected_and_media_after_it() {
     for fault in [
         Fault::Cut(Socket::Signaling, Cut::Reset),
         Fault::Cut(Socket::Signaling, Cut::Close(1000)),
@@ -127,7 +127,7 @@ fn signaling_that_is_lost_comes_back_and_media_after_it() {
     ] {
         let harness = start(&[]);
         let meeting = harness.zoom.start_meeting(script("signaling"));
-        // The webhook alone is taken for a late one until the connection has lived for 5 s.
+        // The webhook alone counts as late until the connection is 5 s old.
         let phrases = if fault == Fault::InterruptedWebhook {
             270
         } else {
@@ -142,7 +142,7 @@ fn signaling_that_is_lost_comes_back_and_media_after_it() {
 }
 
 #[test]
-fn media_that_is_lost_comes_back_and_signaling_stays() {
+fn lost_media_is_reconnected_and_signaling_stays() {
     for (cut, status) in [(Cut::Fin, 15), (Cut::Reset, 16), (Cut::Close(1011), 16)] {
         let harness = start(&[]);
         let meeting = harness.zoom.start_meeting(script("media"));
@@ -156,7 +156,7 @@ fn media_that_is_lost_comes_back_and_signaling_stays() {
 }
 
 #[test]
-fn a_stream_that_zoom_ends_for_a_fault_is_started_again() {
+fn a_stream_that_zoom_ends_because_of_a_fault_is_restarted() {
     let harness = start(&[]);
     let meeting = harness.zoom.start_meeting(script("restart"));
     assert!(meeting.wait_for_phrases(10, PATIENCE));
@@ -171,7 +171,7 @@ fn a_stream_that_zoom_ends_for_a_fault_is_started_again() {
 // The end of the process, and the next one.
 
 #[test]
-fn sigterm_leaves_and_the_next_process_takes_up() {
+fn after_sigterm_the_next_process_rejoins() {
     let mut harness = start(&[]);
     let meeting = harness.zoom.start_meeting(script("sigterm"));
     assert!(meeting.wait_for_phrases(10, PATIENCE));
@@ -184,7 +184,7 @@ fn sigterm_leaves_and_the_next_process_takes_up() {
     harness.start_server();
     wait_until_flowing_again(&meeting, 1);
     assert_eq!(meta(folder)["openings"], 2);
-    // A retry of what the process before has answered.
+    // A retry of a webhook that the previous process has answered.
     let before = meeting.count(Step::SignalingHandshake);
     repeat_started(&meeting);
     wait_until_more(&meeting, 10);
@@ -193,7 +193,7 @@ fn sigterm_leaves_and_the_next_process_takes_up() {
 }
 
 #[test]
-fn sigterm_stops_where_that_is_wanted() {
+fn sigterm_stops_streams_if_configured() {
     let mut harness = start(&[("RTMS_ON_EXIT", "stop")]);
     let meeting = harness.zoom.start_meeting(script("on exit"));
     assert!(meeting.wait_for_phrases(10, PATIENCE));
@@ -209,7 +209,7 @@ fn sigterm_stops_where_that_is_wanted() {
 }
 
 #[test]
-fn files_of_a_stream_that_is_gone_are_closed() {
+fn files_of_an_ended_stream_are_completed() {
     let mut harness = start(&[]);
     let mut script = script("gone");
     script.signaling_window = Duration::from_millis(100);
@@ -220,7 +220,7 @@ fn files_of_a_stream_that_is_gone_are_closed() {
     let [folder] = &harness.folders_of(&meeting)[..] else {
         panic!("one stream, one folder");
     };
-    // A write that the crash cut short.
+    // A write that the crash interrupted.
     let jsonl = folder.join("transcript.jsonl");
     let torn = fs::read_to_string(&jsonl).expect("readable") + "{\"v\":1,\"te";
     fs::write(&jsonl, torn).expect("writable");
@@ -244,19 +244,19 @@ fn a_scheduled_stop_is_made_by_the_next_process() {
 }
 
 #[test]
-fn sigkill_in_a_flood_tears_nothing() {
+fn sigkill_in_a_flood_leaves_no_torn_record() {
     let slowest = kill_in_a_flood(3);
     assert!(slowest < PATIENCE, "{slowest:?}");
 }
 
 #[test]
 #[ignore = "takes minutes; add --ignored"]
-fn sigkill_in_a_flood_tears_nothing_two_hundred_times() {
+fn sigkill_in_a_flood_leaves_no_torn_record_in_two_hundred_kills() {
     let slowest = kill_in_a_flood(200);
     assert!(slowest < Duration::from_secs(2), "{slowest:?}");
 }
 
-/// SIGKILL at so many instants of a flood. Returns how long the slowest return took.
+/// SIGKILL at `kills` different times in a flood. Returns the slowest recovery.
 fn kill_in_a_flood(kills: u64) -> Duration {
     let mut harness = start(&[]);
     let mut script = script("flood");
@@ -273,7 +273,7 @@ fn kill_in_a_flood(kills: u64) -> Duration {
     let mut slowest = Duration::ZERO;
     let mut torn = 0;
     for n in 0..kills {
-        // So far into the flood, which is another instant of a write each time.
+        // A different time in the flood for each kill.
         wait_until_more(&meeting, 20 + (n * 7919) % 977);
         let readies = meeting.count(Step::Ready);
         harness.server.kill();
@@ -288,7 +288,7 @@ fn kill_in_a_flood(kills: u64) -> Duration {
         assert!(meeting.wait_for_times(Step::Ready, readies + 1, PATIENCE));
         slowest = slowest.max(restarted.elapsed());
         wait_until_more(&meeting, 10);
-        wait_until("the file goes on", || {
+        wait_until("the file grows again", || {
             fs::metadata(&jsonl).is_ok_and(|meta| meta.len() > whole as u64)
         });
         let now = fs::read(&jsonl).expect("readable");
@@ -314,7 +314,7 @@ fn kill_in_a_flood(kills: u64) -> Duration {
 
 // Disks.
 
-/// A small disk of its own, or `None` where only root may have one.
+/// A small disk of its own, or `None` if that needs root.
 struct Tmpfs(TempDir);
 
 impl Tmpfs {
@@ -345,7 +345,7 @@ impl Drop for Tmpfs {
 }
 
 #[test]
-fn a_full_disk_costs_nothing_but_time() {
+fn a_full_disk_loses_nothing() {
     let Some(disk) = Tmpfs::mount("256k") else {
         return report("skipped: only root may mount a disk");
     };
@@ -366,13 +366,13 @@ fn a_full_disk_costs_nothing_but_time() {
 }
 
 #[test]
-fn a_disk_that_is_read_only_for_a_while_costs_nothing_but_time() {
+fn a_disk_that_is_read_only_for_a_while_loses_nothing() {
     let Some(disk) = Tmpfs::mount("64m") else {
         return report("skipped: only root may mount a disk");
     };
     let harness = start_on(&disk);
     let meeting = harness.zoom.start_meeting(script("read only"));
-    // A file that is open for writing keeps a disk writable; so before the first.
+    // A disk with a file open for writing cannot become read-only; so before the first file.
     disk.remount("ro");
     assert!(meeting.wait_for_phrases(10, PATIENCE));
     let troubled = disk.out().join("x");
@@ -385,11 +385,11 @@ fn a_disk_that_is_read_only_for_a_while_costs_nothing_but_time() {
 }
 
 #[test]
-fn a_folder_that_is_removed_is_made_anew() {
+fn a_deleted_folder_is_created_again() {
     let mut harness = start(&[]);
     let meeting = harness.zoom.start_meeting(script("removed"));
     assert!(meeting.wait_for_phrases(20, PATIENCE));
-    // The server writes on meanwhile: emptied in the wrong instant it is not empty.
+    // The server keeps writing meanwhile, so removing the folder may fail as not empty.
     wait_until("removable", || fs::remove_dir_all(harness.out()).is_ok());
     let before = meeting.sent_count() as usize;
     harness.wait_until_logged(&["recreating it"]);
@@ -400,7 +400,8 @@ fn a_folder_that_is_removed_is_made_anew() {
     assert_eq!(meeting.count(Step::Lost), 0);
     harness.terminate();
     let result = harness.comparison(&meeting);
-    // What was written since the folder went is there, also what went to the old files at first.
+    // Everything written since the deletion is there, including what first went to the deleted
+    // files.
     assert!(
         result.received + before >= meeting.sent().len(),
         "{result:?} {before}"
@@ -410,13 +411,13 @@ fn a_folder_that_is_removed_is_made_anew() {
     harness.end();
 }
 
-// Peers that say nothing.
+// Peers that do not answer.
 
 #[test]
-fn a_peer_that_never_finishes_its_handshake_is_left_behind() {
+fn a_peer_that_never_answers_its_handshake_is_given_up() {
     let harness = start(&[]);
     let mut script = script("silent handshake");
-    // The answer to message 1 never comes: ten seconds, then the next attempt.
+    // The answer to message 1 never arrives: ten seconds, then the next try.
     script.refusals = vec![(Socket::Signaling, Refusal::Silence)];
     let meeting = harness.zoom.start_meeting(script);
     assert!(meeting.wait_for_phrases(10, PATIENCE));

@@ -1,8 +1,8 @@
-//! The borders between the folders of `src`, read from the sources.
+//! The borders between the folders of `src`, checked in the sources.
 //!
-//! [`BORDERS`] says for each folder which other folders and which crates it may use. What stands in
-//! an item under `#[cfg(test)]` or in a file of tests is free. The compiler holds the second border,
-//! see `.ci/clippy.toml`: it resolves paths, so that an alias does not get past it.
+//! [`BORDERS`] lists for each folder the other folders and crates that it may use. Items under
+//! `#[cfg(test)]` and files of tests are not checked. The compiler checks a second border, see
+//! `.ci/clippy.toml`: it resolves paths, so that an alias is found, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 mod public_face;
 
-/// A folder or file of `src`; the folders of ours that it may use; the crates of others.
-/// `domain`'s words are open to all, and so are `std` and what [`IMPURE`] folders may always use.
+/// A folder or file of `src`; the folders of ours that it may use; the external crates. `domain` is
+/// open to all, and so are `std` and what [`IMPURE`] folders may always use.
 const BORDERS: &[(&str, &[&str], &[&str])] = &[
     ("domain", &[], &["serde", "serde_json", "memchr"]),
     (
@@ -203,13 +203,13 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
             "ureq",
         ],
     ),
-    // The bodies of the fuzz targets: the parsers that strangers reach.
+    // The bodies of the fuzz targets: the parsers of untrusted input.
     (
         "fuzz",
         &["domain", "protocol", "gate", "source", "config"],
         &["serde_json", "ureq"],
     ),
-    // The demo is a second implementation: one mistake cannot sit on both sides.
+    // The demo is a second implementation, so that one mistake cannot be on both sides.
     (
         "demo",
         &[],
@@ -231,10 +231,10 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
     ),
 ];
 
-/// Neither socket nor clock, file, thread or output: everything is an argument.
+/// No socket, clock, file, thread or output: everything is an argument.
 const PURE: [&str; 3] = ["domain", "protocol", "coordinator"];
 
-/// Pure files in folders that are not. They may use `domain` and `protocol` alone.
+/// Pure files in impure folders. They may use only `domain` and `protocol`.
 const PURE_FILES: &[&str] = &[
     "source/webhook/signature.rs",
     "source/webhook/payload.rs",
@@ -255,7 +255,7 @@ const PURE_FILES: &[&str] = &[
     "feed/cursor.rs",
 ];
 
-/// What a pure part must not name, whatever the compiler layer says.
+/// Words that a pure part must not contain, in addition to the compiler's check.
 const IMPURE_WORDS: [&str; 12] = [
     "std::fs",
     "std::thread",
@@ -274,7 +274,7 @@ const IMPURE_WORDS: [&str; 12] = [
 /// Open to every folder that is not pure.
 const OPEN: [&str; 4] = ["log", "clock", "inbox", "state"];
 
-/// Uses that are not right yet: `(file, folder, crate or word)`. The list may only get shorter.
+/// Known violations: `(file, folder, crate or word)`. The list may only get shorter.
 const EXCEPTIONS: &[(&str, &str)] = &[
     // The dialer shares the limit for waits with the poller of a stream.
     ("net/dial.rs", "stream"),
@@ -284,18 +284,18 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("recorder/audio/wav.rs", "std::os"),
 ];
 
-/// The one folder pair that uses each other: the two threads that write share one rule.
+/// The one pair of folders that use each other: the two writing threads share one rule.
 const CYCLES: &[(&str, &str)] = &[("recorder", "delivery")];
 
-/// The only files with unsafe code; the measured reasons stand there.
+/// The only files with unsafe code; they have the measured reasons.
 const UNSAFE: [&str; 2] = ["daemon/heap_trim.rs", "net/tls_sessions.rs"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// Every source that is no test: its path below `src`, and its code without comments, text
-/// literals and test items.
+/// Every source without tests: its path below `src`, and its code without comments, text literals
+/// and test items.
 fn sources() -> Vec<(String, String)> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).expect("the sources").flatten() {
@@ -327,7 +327,7 @@ fn sources() -> Vec<(String, String)> {
     found
 }
 
-/// The text with comments and the contents of literals blanked, so that what is left is code.
+/// The text with comments and the contents of literals blanked, so that only code is left.
 fn code(text: &str) -> String {
     let (bytes, mut out) = (text.as_bytes(), String::with_capacity(text.len()));
     let mut at = 0;
@@ -359,7 +359,7 @@ fn code(text: &str) -> String {
     out
 }
 
-/// The length of the raw string that begins here.
+/// The length of the raw string that starts here.
 fn raw_text(rest: &str) -> Option<usize> {
     let after = rest.strip_prefix("br").or_else(|| rest.strip_prefix('r'))?;
     let hashes = after.bytes().take_while(|b| *b == b'#').count();
@@ -387,7 +387,7 @@ fn character(rest: &str) -> usize {
     let mut chars = rest.char_indices().skip(1);
     match chars.next() {
         Some((_, '\\')) => rest[2..].find('\'').map_or(0, |end| {
-            // '\'' has a quote of its own.
+            // '\'' contains a quote.
             if rest[2..].starts_with('\'') {
                 4
             } else {
@@ -402,8 +402,8 @@ fn character(rest: &str) -> usize {
     }
 }
 
-/// The code without the items that stand under `#[cfg(test)]`, and without the faults that are put
-/// there for clippy to find.
+/// The code without the items under `#[cfg(test)]`, and without the faults that are there for
+/// clippy to find.
 fn without_tests(code: &str) -> String {
     without_items(&without_items(code, "#[cfg(test)]"), "#[cfg(border_case)]")
 }
@@ -484,7 +484,7 @@ fn part(file: &str) -> &str {
     first.strip_suffix(".rs").unwrap_or(first)
 }
 
-/// What of ours and of others a piece of code names.
+/// The folders of ours and the crates that a piece of code uses.
 fn uses<'a>(code: &'a str, crates: &[String]) -> (BTreeSet<&'a str>, BTreeSet<String>) {
     let ours = named_after(code, "crate::");
     let mut others = BTreeSet::new();
@@ -505,7 +505,7 @@ fn uses<'a>(code: &'a str, crates: &[String]) -> (BTreeSet<&'a str>, BTreeSet<St
     (ours, others)
 }
 
-/// The crates that Cargo.toml names.
+/// The crates in Cargo.toml.
 fn crates() -> Vec<String> {
     let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
     let manifest = manifest.expect("the manifest");
@@ -522,7 +522,7 @@ fn crates() -> Vec<String> {
     found
 }
 
-/// The faults of one file against its row.
+/// The violations of one file against its row.
 fn faults(file: &str, code: &str, crates: &[String]) -> Vec<String> {
     let part = part(file);
     let Some((_, ours, others)) = BORDERS.iter().find(|row| row.0 == part) else {
@@ -593,13 +593,13 @@ fn exceptions_and_rows_are_needed() {
         let is_there = sources.iter().any(|(name, _)| part(name) == *part_name);
         assert!(
             is_there,
-            "BORDERS has a row for {part_name}, which is not there"
+            "BORDERS has a row for {part_name}, which does not exist"
         );
     }
     for file in PURE_FILES {
         assert!(
             sources.iter().any(|(name, _)| name == file),
-            "{file} is not there"
+            "{file} does not exist"
         );
     }
 }
@@ -619,7 +619,7 @@ fn folders_form_no_cycle() {
             }
         }
     }
-    // What nothing arrives at is taken away until nothing is left, or a cycle is.
+    // Parts that nothing uses are removed until nothing, or a cycle, is left.
     let mut left: BTreeSet<&str> = arrows.keys().copied().collect();
     loop {
         let is_used = |name: &str| left.iter().any(|from| arrows[from].contains(name));
@@ -635,7 +635,7 @@ fn folders_form_no_cycle() {
 }
 
 #[test]
-fn unsafe_code_stands_in_two_files() {
+fn unsafe_code_is_in_two_files() {
     for (file, code) in sources() {
         let is_unsafe =
             code.contains("unsafe {") || code.contains("unsafe fn") || code.contains("unsafe impl");
@@ -647,10 +647,10 @@ fn unsafe_code_stands_in_two_files() {
 }
 
 #[test]
-fn the_guard_finds_what_it_is_for() {
+fn the_guard_finds_violations() {
     let crates = crates();
     let check = |file: &str, text: &str| faults(file, &without_tests(&code(text)), &crates);
-    // After a test module, where the guard before this one had stopped to read.
+    // After a test module, where an earlier guard stopped reading.
     let after_tests = "#[cfg(test)]\nmod tests;\nfn f() { let _ = std::fs::read(\"x\"); }";
     assert_eq!(
         check("coordinator/mod.rs", after_tests),
@@ -673,7 +673,7 @@ fn the_guard_finds_what_it_is_for() {
             "gate/mod.rs: uses the crate ureq"
         ]
     );
-    // In a comment or a text it is no use.
+    // In a comment or a text it is not a use.
     let said = "//! See crate::recorder.\nconst S: &str = \"crate::recorder\";\nconst R: &str = r#\"ureq::get\"#;";
     assert_eq!(check("gate/mod.rs", said), [""; 0]);
     assert_eq!(

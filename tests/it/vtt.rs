@@ -1,4 +1,4 @@
-//! A strict reader of WebVTT files as rtmsd writes them: whatever it does not know is a fault.
+//! A strict reader of WebVTT files as rtmsd writes them: anything unknown is an error.
 
 /// A cue.
 #[derive(Debug, PartialEq, Eq)]
@@ -9,7 +9,7 @@ pub(crate) struct Cue {
     pub(crate) text: String,
 }
 
-/// Every cue of a complete file; panics where the file is not one.
+/// Every cue of a complete file; panics if the file is invalid.
 pub(crate) fn parse(file: &str) -> Vec<Cue> {
     let body = file.strip_prefix("WEBVTT\n\n").expect("a header");
     if body.is_empty() {

@@ -1,4 +1,4 @@
-//! The calls themselves: what is sent, and what becomes of every kind of answer and accident.
+//! REST calls: what is sent, and the result of every kind of answer and fault.
 
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
@@ -36,7 +36,7 @@ fn a_start_is_sent_as_documented() {
 }
 
 #[test]
-fn each_product_is_called_its_own_way() {
+fn each_product_has_its_call() {
     let (zoom, fetches) = zoom(|_| Answer::empty(204));
     let mut settings = settings(&zoom, server_to_server());
     settings.video_sdk = Some(AppCredentials {
@@ -91,9 +91,9 @@ fn any_2xx_is_success() {
     }
 }
 
-/// One accident: the answer, what becomes of it, and whether a start is tried again.
+/// One fault: the answer, its result, and whether a start is retried.
 #[test]
-fn every_accident_has_its_row() {
+fn every_fault_of_a_call_has_its_row() {
     let html = "<html><title>Bad gateway</title></html>";
     let page = Answer::Http {
         status: 502,
@@ -151,7 +151,7 @@ fn every_accident_has_its_row() {
             69,
         ),
         (
-            // A date counts from the server's own date, whatever our clock says.
+            // A date is compared with the server's own date, whatever our clock is.
             zoom_says(429, 429)
                 .with("retry-after", &in_a_moment)
                 .with("date", &date),
@@ -245,7 +245,7 @@ fn every_accident_has_its_row() {
 }
 
 #[test]
-fn every_accident_of_a_token() {
+fn every_fault_of_a_token_has_its_row() {
     for (answer, kind) in [
         (
             Answer::json(
@@ -318,7 +318,7 @@ fn a_server_that_hangs_costs_one_deadline() {
 }
 
 #[test]
-fn nobody_listens() {
+fn a_refused_connection_is_unreachable() {
     let zoom = Scripted::start(|_| Answer::empty(204));
     let settings = settings(&zoom, server_to_server());
     drop(zoom);
@@ -327,7 +327,7 @@ fn nobody_listens() {
 }
 
 #[test]
-fn stopping_ends_a_call_under_way() {
+fn stopping_aborts_a_call_in_progress() {
     let zoom = Scripted::start(|_| Answer::Hang);
     let api = client(&zoom);
     std::thread::scope(|scope| {
@@ -344,7 +344,7 @@ fn stopping_ends_a_call_under_way() {
 }
 
 #[test]
-fn early_is_only_what_may_be_early() {
+fn only_some_refusals_of_a_start_may_be_too_early() {
     let code = std::sync::Arc::new(Mutex::new(0));
     let (zoom, _) = zoom({
         let code = std::sync::Arc::clone(&code);
@@ -370,7 +370,7 @@ fn early_is_only_what_may_be_early() {
 }
 
 #[test]
-fn addresses_and_files_that_cannot_be_meant() {
+fn unusable_addresses_and_files_are_refused() {
     let (zoom, _) = zoom(|_| Answer::empty(204));
     let fine = settings(&zoom, server_to_server());
     type Spoil<'a> = &'a dyn Fn(&mut Settings);

@@ -1,4 +1,4 @@
-//! `start`, `stop`, `pause`, `resume` and `check --online`, and that no secret leaves any of them.
+//! `start`, `stop`, `pause`, `resume` and `check --online`, and that none of them shows a secret.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -134,7 +134,7 @@ fn a_uuid_is_no_meeting_number() {
     assert!(zoom.requests().is_empty());
 }
 
-/// A Zoom whose clock is this far off ours, and whose token has these scopes.
+/// A Zoom with this clock difference to ours, and these scopes of its token.
 fn checked(scopes: &'static str, clock_off_s: i64, media: &[&str]) -> (u8, String) {
     let noon = UNIX_EPOCH + Duration::from_secs(1_767_009_600);
     let date = UNIX_EPOCH + Duration::from_secs((1_767_009_600 + clock_off_s) as u64);
@@ -173,7 +173,7 @@ fn checked(scopes: &'static str, clock_off_s: i64, media: &[&str]) -> (u8, Strin
 }
 
 #[test]
-fn all_is_well() {
+fn a_check_without_findings() {
     let (code, text) = checked(
         "meeting:update:participant_rtms_app_status meeting:read:meeting_transcript meeting:read:meeting_screenshare:admin",
         0,
@@ -192,7 +192,7 @@ fn all_is_well() {
 }
 
 #[test]
-fn what_is_missing_is_named() {
+fn missing_scopes_are_named() {
     let (code, text) = checked("meeting:read:meeting_audio", 0, &["all"]);
     assert_eq!(code, 77, "{text}");
     for scope in [
@@ -214,7 +214,7 @@ fn what_is_missing_is_named() {
 }
 
 #[test]
-fn a_clock_that_is_off() {
+fn a_wrong_clock_is_reported() {
     let scopes = "meeting:update:participant_rtms_app_status";
     let (code, text) = checked(scopes, -30, &[]);
     assert_eq!(code, 0);
@@ -231,7 +231,7 @@ fn a_clock_that_is_off() {
 }
 
 #[test]
-fn the_media_of_another_app_are_not_judged() {
+fn the_media_of_another_app_are_not_checked() {
     let (zoom, _) = zoom(|_| Answer::json(200, "{}"));
     let (code, text) = check(&settings(&zoom, server_to_server()), &["audio"]);
     assert_eq!(code, 0, "{text}");
@@ -239,7 +239,7 @@ fn the_media_of_another_app_are_not_judged() {
 }
 
 #[test]
-fn a_check_that_cannot_reach_zoom() {
+fn a_check_without_a_connection_to_zoom() {
     let zoom = Scripted::start(|_| Answer::Reset);
     let (code, text) = check(&settings(&zoom, server_to_server()), &["transcript"]);
     assert_eq!(code, 69, "{text}");
@@ -259,8 +259,8 @@ fn a_check_that_cannot_reach_zoom() {
     );
 }
 
-/// Everything that could be shown to somebody: error texts, outputs of commands, `Debug` of all
-/// that has one, and the whole log at trace, against a Zoom that repeats every secret it hears.
+/// Everything that may be shown: error texts, outputs of commands, `Debug` of every type that has
+/// it, and the whole log at trace level, with a Zoom that repeats every secret it receives.
 #[test]
 fn no_secret_is_ever_shown() {
     let parrot = |status: u16| {
@@ -323,7 +323,7 @@ fn no_secret_is_ever_shown() {
     assert!(is_captured, "the log has lines of the client");
     assert!(SENSITIVE_LOG_TARGETS.contains(&"ureq_proto"));
     shown.extend(logged);
-    // Secrets appear as they are, or within Basic, where three bytes become four letters.
+    // Secrets may appear as they are, or within Basic, where three bytes become four letters.
     let basics = ["s2s", "app1"].map(|id| STANDARD.encode(format!("{id}:{MARK}-client")));
     let jwt_head = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.";
     for text in &shown {
@@ -336,7 +336,7 @@ fn no_secret_is_ever_shown() {
 }
 
 #[test]
-fn a_token_for_a_session_is_fresh() {
+fn each_session_call_has_a_new_token() {
     let (zoom, _) = zoom(|_| Answer::json(401, r#"{"code":124,"message":"bad"}"#));
     let mut settings = settings(&zoom, Credentials::None);
     settings.video_sdk = Some(AppCredentials {

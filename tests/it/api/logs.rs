@@ -1,5 +1,5 @@
-//! Everything that is logged in this process at trace level, as an operator's logger would show
-//! it, and the search for secrets in it.
+//! Captures everything that this process logs at trace level, in the operator's format, and
+//! searches it for secrets.
 
 use std::sync::{Mutex, Once};
 
@@ -34,7 +34,7 @@ impl log::Log for Capture {
     fn flush(&self) {}
 }
 
-/// Captures from now on; calling it again changes nothing.
+/// Captures from now on; calling it again has no effect.
 pub(crate) fn capture() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -1,4 +1,4 @@
-//! The REST and OAuth client against a scripted Zoom on loopback.
+//! Tests of the REST and OAuth client against a scripted Zoom on loopback.
 
 mod calls;
 mod commands;
@@ -24,7 +24,7 @@ use rtmsd::zoom_api::{
 use crate::harness::{PATIENCE, TempDir, wait_until};
 use scripted::{Answer, Request, Scripted};
 
-/// In every secret of these tests, so that one search finds any of them in a log.
+/// Part of every secret in these tests, so that one search finds any of them in a log.
 pub(crate) const MARK: &str = "sEcReT";
 
 fn secret(text: &str) -> Secret {
@@ -39,7 +39,7 @@ fn server_to_server() -> Credentials {
     }
 }
 
-/// What a client of these tests is made with, in one piece.
+/// Everything that a client of these tests is created with.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) api_url: String,
@@ -87,7 +87,7 @@ impl Settings {
     }
 }
 
-/// Settings for a server that plays both parts.
+/// Settings for one server as both OAuth and API server.
 fn settings(zoom: &Scripted, credentials: Credentials) -> Settings {
     logs::capture();
     Settings {
@@ -122,7 +122,7 @@ fn token(number: u64, expires_in: u64) -> Answer {
     )
 }
 
-/// A Zoom whose OAuth server always gives token after token, and whose API answers by script.
+/// A Zoom whose OAuth server always issues tokens, and whose API answers by script.
 fn zoom(
     api: impl Fn(&Request) -> Answer + Send + Sync + 'static,
 ) -> (Scripted, Arc<std::sync::atomic::AtomicU64>) {

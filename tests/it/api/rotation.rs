@@ -1,5 +1,5 @@
-//! Refresh tokens that rotate, against a server that is strict about it, with crashes injected
-//! before and after each step of storing them.
+//! Rotating refresh tokens with a strict server, and with crashes injected before and after each
+//! step of storing them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
@@ -15,12 +15,12 @@ use super::scripted::{Answer, Request, Scripted};
 use super::tokens::ManualClock;
 use super::*;
 
-/// One user's grant at the OAuth server. The next refresh token replaces the present one for good
-/// once anything that came with it is used; whoever comes with an older one then ends the grant.
+/// One user's grant at the OAuth server. The next refresh token replaces the current one for good
+/// once anything that came with it is used; after that, the use of an older one ends the grant.
 #[derive(Default)]
 struct Family {
     issued: u64,
-    /// The newest that was used.
+    /// The newest token that was used.
     confirmed: u64,
     is_dead: bool,
 }
@@ -94,9 +94,9 @@ fn first() -> String {
     format!("{MARK}-refresh-0")
 }
 
-/// Opens a state directory that an earlier life has just given up. Another test that starts a
-/// process at that moment holds a copy of every open file between fork and exec, the lock among
-/// them; so one that is in use is asked for again.
+/// Opens a state directory that another client has just released. If another test starts a process
+/// at that moment, the child has a copy of every open file between fork and exec, including the
+/// lock; so this retries while the directory is in use.
 fn open_state(
     path: &Path,
     open: impl Fn(&Path) -> Result<StateDir, rtmsd::state::Error>,
@@ -120,7 +120,7 @@ fn with_state(zoom: &Scripted, refresh_token: &str, state: StateDir) -> Settings
 }
 
 #[test]
-fn each_start_of_the_program_goes_on_where_the_last_one_was() {
+fn each_start_continues_with_the_stored_token() {
     let (zoom, family) = strict_zoom();
     let folder = TempDir::new();
     for _ in 0..4 {
@@ -132,10 +132,10 @@ fn each_start_of_the_program_goes_on_where_the_last_one_was() {
     assert_eq!((family.issued, family.is_dead), (4, false));
 }
 
-/// SIGTERM while Zoom exchanges the refresh token: the answer is awaited and stored, the call that
-/// the token was for is not made, and the next process goes on with the new token.
+/// SIGTERM during the exchange of the refresh token: the server waits for the answer and stores it,
+/// does not make the call that needed the token, and the next process uses the new token.
 #[test]
-fn a_stop_lets_the_exchange_of_a_refresh_token_end() {
+fn a_stop_waits_for_the_exchange_of_a_refresh_token() {
     let family = Arc::new(Mutex::new(Family::default()));
     let (of_server, of_test) = (Arc::clone(&family), channel());
     let (has_come, may_answer) = (of_test.0, Mutex::new(None));
@@ -193,7 +193,7 @@ fn a_stop_lets_the_exchange_of_a_refresh_token_end() {
 }
 
 #[test]
-fn each_hour_of_the_program_has_its_token() {
+fn a_token_is_fetched_each_hour() {
     let (zoom, family) = strict_zoom();
     let folder = TempDir::new();
     let clock = ManualClock::new();
@@ -212,8 +212,8 @@ fn each_hour_of_the_program_has_its_token() {
 }
 
 #[test]
-fn a_crash_at_any_moment_is_followed_by_a_start_that_works() {
-    // The room for the token is tried in a first write, the token goes with the second.
+fn after_a_crash_at_any_step_the_next_start_works() {
+    // The first write only checks for room, the second one stores the token.
     for (write, step) in [1, 2]
         .into_iter()
         .flat_map(|write| Step::ALL.map(|step| (write, step)))
@@ -221,7 +221,7 @@ fn a_crash_at_any_moment_is_followed_by_a_start_that_works() {
         for moment in [Moment::Before(step), Moment::After(step)] {
             let (zoom, family) = strict_zoom();
             let folder = TempDir::new();
-            // One rotation goes well, so that the configured token is of the past.
+            // After one rotation the configured token is an old one.
             let state = open_state(folder.path(), |path| StateDir::open(path));
             let api = with_state(&zoom, &first(), state).api().unwrap();
             api.control(&start("1")).unwrap();
@@ -232,7 +232,7 @@ fn a_crash_at_any_moment_is_followed_by_a_start_that_works() {
                 let passed = Arc::clone(&passed);
                 StateDir::open_observed(path, move |now| {
                     if now == moment && passed.fetch_add(1, Ordering::SeqCst) + 1 == write {
-                        // Ends the write where it is; what is on disk is what a crash leaves.
+                        // Stops the write at this step; the disk has what a crash would leave.
                         resume_unwind(Box::new("crash"));
                     }
                 })
@@ -245,7 +245,7 @@ fn a_crash_at_any_moment_is_followed_by_a_start_that_works() {
                 .iter()
                 .filter(|r| r.method == "PATCH")
                 .count();
-            assert_eq!(calls, 1, "nothing is sent with a token that is not stored");
+            assert_eq!(calls, 1, "no call is made with a token that is not stored");
             drop(api);
 
             let state = open_state(folder.path(), |path| StateDir::open(path));
@@ -266,7 +266,7 @@ fn a_token_that_cannot_be_stored_is_not_used_and_not_lost() {
         let target = target.clone();
         let writes = AtomicUsize::new(0);
         move |now| {
-            // The second write finds a directory where its file is to be.
+            // The second write finds a directory at the path of its file.
             if now == Moment::Before(Step::Rename) && writes.fetch_add(1, Ordering::SeqCst) == 1 {
                 std::fs::create_dir(&target).unwrap();
             }
@@ -279,7 +279,7 @@ fn a_token_that_cannot_be_stored_is_not_used_and_not_lost() {
     assert_eq!(error.class(), Class::Retry { after: None });
     assert_eq!(error.severity(), rtmsd::domain::severity::Severity::Error);
     assert_eq!(zoom.requests().len(), 1);
-    // The fault is gone: the token that came then is stored and used.
+    // The fault is over: the token that was received then is stored and used.
     std::fs::remove_dir(&target).unwrap();
     api.control(&start("1")).unwrap();
     assert_eq!(zoom.requests().len(), 2);
@@ -288,7 +288,7 @@ fn a_token_that_cannot_be_stored_is_not_used_and_not_lost() {
 }
 
 #[test]
-fn a_disk_without_room_is_noticed_before_a_token_is_spent() {
+fn a_full_disk_is_detected_before_a_token_is_used() {
     let (zoom, _) = strict_zoom();
     let folder = TempDir::new();
     let state = open_state(folder.path(), |path| StateDir::open(path));
@@ -299,7 +299,7 @@ fn a_disk_without_room_is_noticed_before_a_token_is_spent() {
 }
 
 #[test]
-fn an_answer_that_is_lost_on_the_way_is_asked_for_again() {
+fn a_lost_answer_is_requested_again() {
     let family = Arc::new(Mutex::new(Family::default()));
     let of_server = Arc::clone(&family);
     let zoom = Scripted::start(move |request: &Request| {
@@ -338,7 +338,7 @@ fn a_newly_configured_token_wins_over_an_older_stored_one() {
     };
     run(&first()).unwrap();
     assert_eq!(family.lock().unwrap().issued, 1);
-    // The user has authorized the app anew, which began a new family.
+    // The user has authorized the app again, which started a new grant.
     *family.lock().unwrap() = Family {
         issued: 100,
         confirmed: 100,
@@ -352,7 +352,7 @@ fn a_newly_configured_token_wins_over_an_older_stored_one() {
 }
 
 #[test]
-fn a_stored_file_that_is_garbage_is_no_end() {
+fn a_damaged_stored_file_is_replaced() {
     for garbage in [
         "",
         "{",
@@ -370,7 +370,7 @@ fn a_stored_file_that_is_garbage_is_no_end() {
 }
 
 #[test]
-fn a_removed_app_leaves_no_token() {
+fn removing_the_app_deletes_the_token() {
     let (zoom, _) = strict_zoom();
     let folder = TempDir::new();
     let state = open_state(folder.path(), |path| StateDir::open(path));
@@ -387,9 +387,9 @@ fn a_removed_app_leaves_no_token() {
     assert_eq!(zoom.requests().len(), requests);
 }
 
-/// Other users of the app remove it, too; the operator's token is not theirs.
+/// Other users may remove the app, too; the operator's token is not theirs.
 #[test]
-fn only_the_owners_removal_ends_a_token() {
+fn only_a_removal_by_the_owner_deletes_the_token() {
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use rtmsd::zoom_api::Deauthorized;
@@ -406,7 +406,7 @@ fn only_the_owners_removal_ends_a_token() {
     let folder = TempDir::new();
     let state = open_state(folder.path(), |path| StateDir::open(path));
     let api = with_state(&zoom, &first(), state).api().unwrap();
-    // Nothing was fetched yet: the owner is asked for.
+    // Nothing was fetched yet: the client asks Zoom for the owner.
     for (user_id, account_id) in [("usr2", "acc1"), ("usr1", "acc2"), ("", "acc2")] {
         let outcome = api.deauthorized(user_id, account_id).unwrap();
         assert_eq!(outcome, Deauthorized::OfAnother, "{user_id} {account_id}");
@@ -422,7 +422,7 @@ fn only_the_owners_removal_ends_a_token() {
 }
 
 #[test]
-fn an_app_removed_during_a_fetch_leaves_no_token() {
+fn removing_the_app_during_a_fetch_deletes_the_token() {
     let folder = TempDir::new();
     let api: Arc<Mutex<Option<Arc<Api>>>> = Arc::default();
     let zoom = Scripted::start({
@@ -445,7 +445,7 @@ fn an_app_removed_during_a_fetch_leaves_no_token() {
 }
 
 #[test]
-fn a_refresh_token_needs_a_place_to_be_kept() {
+fn a_refresh_token_needs_a_state_directory() {
     let (zoom, _) = strict_zoom();
     let error = settings(&zoom, user(&first())).api().unwrap_err();
     assert_eq!(error.kind(), Kind::Configuration);
@@ -453,7 +453,7 @@ fn a_refresh_token_needs_a_place_to_be_kept() {
 }
 
 #[test]
-fn what_is_stored_is_for_its_owner_only() {
+fn the_stored_file_is_readable_by_its_owner_only() {
     use std::os::unix::fs::PermissionsExt;
     let (zoom, _) = strict_zoom();
     let folder = TempDir::new();
@@ -465,10 +465,10 @@ fn what_is_stored_is_for_its_owner_only() {
     assert_eq!(mode(&folder.join("refresh_token.json")), 0o600);
 }
 
-/// Another client secret while the refresh token stays: the chain goes on, and is read from disk by
-/// nobody, for a call with the old secret may be about to store its next token.
+/// With another client secret and the same refresh token the chain continues. It is not read from
+/// disk again, because a call with the old secret may be about to store its next token.
 #[test]
-fn a_changed_client_secret_goes_on_with_the_same_chain() {
+fn a_changed_client_secret_continues_the_same_chain() {
     let (zoom, family) = strict_zoom();
     let folder = TempDir::new();
     let state = open_state(folder.path(), |path| StateDir::open(path));
@@ -480,7 +480,7 @@ fn a_changed_client_secret_goes_on_with_the_same_chain() {
         refresh_token: Secret::new(first()),
     };
     let new = old.renewed(settings(&zoom, changed).app()).unwrap();
-    // Whichever is asked, each takes the token that the other left.
+    // Each of the two clients uses the token that the other one stored.
     new.control(&start("1")).unwrap();
     let newest = new.renewed(settings(&zoom, user(&first())).app()).unwrap();
     newest.control(&start("1")).unwrap();
@@ -489,7 +489,7 @@ fn a_changed_client_secret_goes_on_with_the_same_chain() {
     assert_eq!((family.issued, family.is_dead), (4, false));
 }
 
-/// Nothing has changed that concerns it, so the access token at hand is used on.
+/// Nothing relevant has changed, so the current access token stays in use.
 #[test]
 fn a_renewed_client_keeps_what_is_the_same() {
     let (zoom, family) = strict_zoom();
@@ -512,10 +512,10 @@ fn a_renewed_client_keeps_what_is_the_same() {
     assert_eq!(calls, 2);
 }
 
-/// A call with the old token is under way when another one is configured and used: what it brings
-/// is not stored over the new chain.
+/// A call with the old token is in progress when another token is configured and used: its result
+/// must not overwrite the new chain.
 #[test]
-fn a_replaced_chain_stores_nothing_any_more() {
+fn a_replaced_chain_stores_nothing() {
     let slow = Arc::new(Mutex::new(None::<Arc<Api>>));
     let zoom = Scripted::start({
         let slow = Arc::clone(&slow);
@@ -528,7 +528,7 @@ fn a_replaced_chain_stores_nothing_any_more() {
             if request.body.ends_with("new") {
                 return Answer::json(200, token(2));
             }
-            // Before the old one has its answer, the new one is configured and used.
+            // Before the old client has its answer, the new token is configured and used.
             if let Some(new) = slow.lock().unwrap().take() {
                 new.token().unwrap();
             }

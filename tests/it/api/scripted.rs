@@ -1,4 +1,4 @@
-//! An HTTP/1.1 server that does what a test tells it to, faults included.
+//! A scripted HTTP/1.1 server, with faults.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use native_tls::TlsAcceptor;
 
 use crate::harness::PATIENCE;
 
-/// What came in.
+/// A received request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Request {
     pub(crate) method: String,
@@ -29,20 +29,20 @@ impl Request {
     }
 }
 
-/// What goes out.
+/// What to answer.
 #[derive(Clone)]
 pub(crate) enum Answer {
-    /// A proper answer.
+    /// A valid answer.
     Http {
         status: u16,
         headers: Vec<(String, String)>,
         body: String,
     },
-    /// These bytes, then the end of the connection.
+    /// These bytes, then the connection is closed.
     Raw(Vec<u8>),
-    /// A reset.
+    /// The connection is reset.
     Reset,
-    /// Nothing, until the server is dropped.
+    /// No answer until the server is dropped.
     Hang,
 }
 
@@ -73,7 +73,7 @@ impl Answer {
 
 type Script = dyn Fn(&Request) -> Answer + Send + Sync;
 
-/// The server; dropping it ends everything.
+/// The server; dropping it closes all connections.
 pub(crate) struct Scripted {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -116,7 +116,7 @@ impl Scripted {
                 }
                 let shared = Arc::clone(&for_acceptor);
                 let stream = stream.unwrap();
-                // A client that goes away in the middle is no fault of the test.
+                // A client that disconnects in the middle is not a fault of the test.
                 std::thread::spawn(move || shared.serve(stream));
             }
         });
@@ -197,7 +197,7 @@ impl Shared {
                     return;
                 }
                 Answer::Reset => {
-                    // With no time to linger, closing is a reset.
+                    // With a linger time of zero, closing is a reset.
                     rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::ZERO)).unwrap();
                     return;
                 }

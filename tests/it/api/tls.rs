@@ -26,7 +26,7 @@ fn key() -> PKey<Private> {
     PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
 }
 
-/// A certificate for these names; signed by `issuer`, or if there is none, an authority of its own.
+/// A certificate for these names, signed by `issuer`, or a self-signed authority without one.
 fn certificate(
     name: &str,
     key: &PKey<Private>,
@@ -78,7 +78,7 @@ fn certificate(
     builder.build()
 }
 
-/// TLS under this name, and the authority that vouches for it.
+/// TLS with this name, and the authority that signed its certificate.
 pub(crate) fn acceptor(name: &str, until_days: i64) -> (TlsAcceptor, X509) {
     let authority_key = key();
     let authority = certificate("test authority", &authority_key, None, 30);
@@ -97,7 +97,7 @@ pub(crate) fn acceptor(name: &str, until_days: i64) -> (TlsAcceptor, X509) {
     (TlsAcceptor::new(identity).unwrap(), authority)
 }
 
-/// A Zoom over TLS under this name, and the authority that vouches for it.
+/// A Zoom over TLS with this name, and the authority that signed its certificate.
 pub(crate) fn secure_zoom(name: &str, until_days: i64) -> (Scripted, X509) {
     let (tls, authority) = acceptor(name, until_days);
     let zoom = Scripted::with_tls(Some(tls), |request| {
@@ -120,21 +120,24 @@ fn trusting(settings: Settings, folder: &TempDir, authority: &X509) -> Settings 
 }
 
 #[test]
-fn a_root_of_ones_own_is_trusted_when_named() {
+fn a_configured_root_is_trusted() {
     let folder = TempDir::new();
     let (zoom, authority) = secure_zoom("127.0.0.1", 20);
     let settings = settings(&zoom, server_to_server());
     let error = settings.api().unwrap().control(&start("1")).unwrap_err();
     assert_eq!(error.kind(), Kind::Certificate, "{error}");
     assert!(error.to_string().contains("RTMS_CA_FILE"), "{error}");
-    assert!(zoom.requests().is_empty(), "no token is sent to a stranger");
+    assert!(
+        zoom.requests().is_empty(),
+        "no token is sent to an unverified server"
+    );
     let api = trusting(settings, &folder, &authority).api().unwrap();
     api.control(&start("1")).unwrap();
     assert_eq!(zoom.requests().len(), 2);
 }
 
 #[test]
-fn a_wrong_name_or_an_old_certificate_is_no_good() {
+fn a_wrong_name_or_an_expired_certificate_is_refused() {
     for (name, until_days) in [("api.zoom.test", 20), ("127.0.0.1", -1)] {
         let folder = TempDir::new();
         let (zoom, authority) = secure_zoom(name, until_days);
@@ -146,7 +149,7 @@ fn a_wrong_name_or_an_old_certificate_is_no_good() {
 }
 
 #[test]
-fn plain_http_behind_https_is_no_certificate_question() {
+fn plain_http_at_an_https_url_is_no_certificate_error() {
     let (zoom, _) = zoom(|_| Answer::empty(204));
     let mut settings = settings(&zoom, server_to_server());
     settings.oauth_url = format!("https://{}/oauth/token", zoom.address());
@@ -154,8 +157,8 @@ fn plain_http_behind_https_is_no_certificate_question() {
     assert_eq!(error.kind(), Kind::Reset, "{error}");
 }
 
-/// A forward proxy that answers every CONNECT this way; a 200 leads to `target`, wherever the
-/// client wanted to go. Returns its address and what it was asked.
+/// A forward proxy that gives this answer to every CONNECT; a 200 connects to `target` for any
+/// requested host. Returns its address and the requests.
 pub(crate) fn proxy(
     status: &'static str,
     target: SocketAddr,
@@ -207,7 +210,7 @@ fn through_proxy(status: &'static str) -> (Result<(), rtmsd::zoom_api::Error>, V
 }
 
 #[test]
-fn a_proxy_leads_to_zoom() {
+fn a_proxy_connects_to_zoom() {
     let (done, heads) = through_proxy("200 Connection established");
     done.unwrap();
     assert!(!heads.is_empty());
@@ -221,7 +224,7 @@ fn a_proxy_leads_to_zoom() {
 }
 
 #[test]
-fn a_proxy_that_does_not_is_named() {
+fn a_failing_proxy_is_named() {
     for (status, kind) in [
         ("403 Forbidden", Kind::Proxy),
         ("502 Bad Gateway", Kind::Proxy),
@@ -236,7 +239,7 @@ fn a_proxy_that_does_not_is_named() {
 }
 
 #[test]
-fn loopback_is_reached_directly_whatever_the_environment_says() {
+fn loopback_needs_no_proxy_in_any_environment() {
     let (zoom, fetches) = zoom(|_| Answer::empty(204));
     let (address, heads) = proxy("502 Bad Gateway", zoom.address());
     let mut settings = settings(&zoom, server_to_server());

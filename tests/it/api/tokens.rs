@@ -1,4 +1,4 @@
-//! One token for all: fetched once, replaced early, replaced when refused.
+//! One access token for all calls: fetched once, replaced early, replaced if refused.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use rtmsd::zoom_api::{Class, Clock, Error, Kind};
 use super::scripted::{Answer, Scripted};
 use super::*;
 
-/// A clock that stands still until it is moved.
+/// A clock that stands still until the test moves it.
 #[derive(Clone)]
 pub(super) struct ManualClock(Arc<Mutex<(Instant, SystemTime)>>);
 
@@ -30,7 +30,7 @@ impl ManualClock {
     }
 }
 
-/// Runs this in 50 threads; the server can tell from the counter when all have begun.
+/// Runs this in 50 threads; the server sees from the counter when all have started.
 fn in_fifty_threads<T: Send>(begun: &AtomicUsize, call: impl Fn() -> T + Sync) -> Vec<T> {
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..50)
@@ -88,7 +88,7 @@ fn fifty_starts_share_one_refusal() {
     }
     assert_eq!(zoom.requests().len(), 1);
     assert_eq!(api.counters().errors(Kind::DisabledByAdmin), 1);
-    // The administrator may have changed something after a while.
+    // After a while the administrator may have changed something.
     clock.forward(31);
     api.token().unwrap_err();
     assert_eq!(zoom.requests().len(), 2);
@@ -102,7 +102,7 @@ fn fifty_refused_calls_are_one_replacement() {
         let refused = Arc::clone(&refused);
         move |request| {
             if request.header("authorization").ends_with("-1") {
-                // Nobody gets the bad news before all have used the bad token.
+                // The refusals are sent only after all threads have used the bad token.
                 refused.fetch_add(1, Ordering::SeqCst);
                 wait_until("all fifty were refused", || {
                     refused.load(Ordering::SeqCst) == 50
@@ -142,7 +142,7 @@ fn a_token_is_replaced_five_minutes_early() {
 }
 
 #[test]
-fn a_token_of_seconds_is_used_for_seconds() {
+fn a_token_with_a_short_lifetime_is_used_for_that_time() {
     for (expires_in, life) in [
         ("5", 5),
         ("\"5\"", 5),
@@ -163,7 +163,7 @@ fn a_token_of_seconds_is_used_for_seconds() {
 }
 
 #[test]
-fn a_good_token_outlives_a_failing_server() {
+fn a_valid_token_is_used_while_the_server_fails() {
     let fetches = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&fetches);
     let zoom = Scripted::start(move |_| match counted.fetch_add(1, Ordering::SeqCst) {
@@ -187,7 +187,7 @@ fn a_good_token_outlives_a_failing_server() {
 }
 
 #[test]
-fn a_token_that_has_ended_is_replaced_at_once_after_an_early_attempt_failed() {
+fn an_expired_token_is_replaced_at_once_after_a_failed_early_attempt() {
     let fetches = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&fetches);
     let zoom = Scripted::start(move |request| match is_oauth(request) {
@@ -210,9 +210,9 @@ fn a_token_that_has_ended_is_replaced_at_once_after_an_early_attempt_failed() {
     assert_eq!(fetches.load(Ordering::SeqCst), 3);
 }
 
-/// The disk on which a refresh token is stored can take longer than a short token lives.
+/// Storing a refresh token on disk can take longer than the lifetime of a short-lived access token.
 #[test]
-fn a_start_is_not_lost_because_its_fresh_token_ended_on_the_way() {
+fn a_start_is_retried_if_its_new_token_expired_before_the_call() {
     let clock = ManualClock::new();
     let slow = clock.clone();
     let (zoom, fetches) = zoom(move |request| {
@@ -232,9 +232,9 @@ fn a_start_is_not_lost_because_its_fresh_token_ended_on_the_way() {
     assert_eq!(fetches.load(Ordering::SeqCst), 3);
 }
 
-/// One thread replaces a token early while another has it refused; the OAuth server is in trouble.
+/// One thread replaces a token early while Zoom refuses it to another; the OAuth server fails.
 #[test]
-fn a_refused_token_is_not_used_again_because_its_replacement_failed() {
+fn a_refused_token_is_not_used_again_after_a_failed_replacement() {
     let is_refused = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&is_refused);
     let fetches = AtomicU64::new(0);
@@ -242,7 +242,7 @@ fn a_refused_token_is_not_used_again_because_its_replacement_failed() {
         true if fetches.fetch_add(1, Ordering::SeqCst) == 0 => token(1, 3600),
         true => {
             wait_until("the refusal", || seen.load(Ordering::SeqCst) == 1);
-            // So that the refused call waits for this answer. One that comes later meets the same.
+            // So that the refused call waits for this answer. A later call gets the same one.
             std::thread::park_timeout(Duration::from_millis(200));
             Answer::empty(503)
         }
@@ -270,7 +270,7 @@ fn a_refused_token_is_not_used_again_because_its_replacement_failed() {
 }
 
 #[test]
-fn a_limited_token_server_is_left_alone() {
+fn a_rate_limit_of_the_token_server_is_respected() {
     let zoom = Scripted::start(|_| Answer::empty(429).with("retry-after", "60"));
     let clock = ManualClock::new();
     let mut settings = settings(&zoom, server_to_server());
@@ -299,7 +299,7 @@ fn refused_with(credentials: Credentials) -> (Error, usize) {
 }
 
 #[test]
-fn a_refused_token_is_replaced_once_at_most() {
+fn a_refused_token_is_replaced_at_most_once() {
     let (error, calls) = refused_with(server_to_server());
     assert_eq!((error.kind(), calls), (Kind::FreshTokenRefused, 2));
     let (error, calls) = refused_with(Credentials::Static {
@@ -314,7 +314,7 @@ fn a_refused_token_is_replaced_once_at_most() {
 }
 
 #[test]
-fn the_oauth_server_is_asked_as_documented() {
+fn token_requests_are_as_documented() {
     let (zoom, _) = zoom(|_| Answer::empty(204));
     let mut settings = settings(&zoom, server_to_server());
     settings.credentials = Credentials::ServerToServer {

@@ -1,4 +1,4 @@
-//! Exit codes, which systemd and scripts act on.
+//! Exit codes, on which systemd and scripts depend.
 
 use std::fs;
 use std::net::TcpListener;
@@ -13,7 +13,7 @@ fn exit_code(folder: &Path, arguments: &[&str]) -> Option<i32> {
     run_to_end(command.args(arguments).current_dir(folder).env_clear()).code
 }
 
-/// A complete configuration, with the server on that port.
+/// A complete configuration with the server on that port.
 fn configure(folder: &Path, port: u16) {
     let text = format!(
         "ZOOM_CLIENT_ID=id\nZOOM_CLIENT_SECRET=secret\nZOOM_SECRET_TOKEN=token\n\
@@ -47,7 +47,7 @@ fn exit_codes() {
         assert_eq!(code(arguments), Some(64), "{arguments:?}");
     }
 
-    // An empty file here keeps one in /etc from being read.
+    // An empty file here, so that none in /etc is read.
     fs::write(folder.join("rtms.conf"), "").expect("a file");
     for arguments in [
         &["serve"][..],
@@ -69,7 +69,7 @@ fn exit_codes() {
     configure(folder.path(), 0);
     assert_eq!(code(&["check"]), Some(0));
 
-    // Nobody listens where the admin listener should be: no port below 1024 is given out by chance.
+    // No server is at the port of the admin listener: ports below 1024 are not assigned by chance.
     let conf = "RTMS_ADMIN=127.0.0.1:1\n";
     fs::write(folder.join("rtms.conf"), conf).expect("a file");
     assert_eq!(code(&["status"]), Some(69));

@@ -1,9 +1,9 @@
-//! What the binary prints about itself: configuration, units, manual pages, completions, help.
+//! Outputs about the binary itself: configuration, units, manual pages, completions, help.
 
 use super::{assert_golden, without_version};
 use crate::harness::{RTMSD, run};
 
-/// What the command prints to stdout; it must succeed and say nothing on stderr.
+/// The output of a command on stdout; it must succeed and write nothing to stderr.
 fn printed(arguments: &[&str]) -> String {
     let ran = run(arguments, &[]);
     assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:?}");
@@ -14,7 +14,7 @@ fn printed(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn what_print_prints() {
+fn outputs_of_print() {
     for (file, arguments) in [
         ("print/conf", &["conf"][..]),
         ("print/unit", &["unit"]),
@@ -30,7 +30,7 @@ fn what_print_prints() {
     }
 }
 
-/// The commands are those that the help lists, so that a new one is seen here, too.
+/// The commands listed by the help, so that a new one is included.
 #[test]
 fn help_of_each_command() {
     let usage = printed(&["--help"]);

@@ -1,8 +1,8 @@
-//! An upgrade: the state directory of an earlier version, with what it names rejoined.
+//! An upgrade: the state directory of an earlier version is read, and its streams are rejoined.
 //!
-//! `registry-VERSION.json` is what that version left when it ended in the middle of meetings, to the
-//! byte. It is written once for each release and never again:
-//! `cargo test --test it golden::restart::write -- --ignored`.
+//! `registry-VERSION.json` is what that version left when it ended in the middle of meetings, to
+//! the byte. It is written once for each release and never again: `cargo test --test it
+//! golden::restart::write -- --ignored`.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use super::{golden_path, map_stamps};
 use crate::harness::{Harness, PATIENCE, meta, wait_until, wait_until_step};
 
-/// The meetings that a registry names. The seed decides on id and number, so that the same meeting
-/// can be played again.
+/// The meetings in a registry. The seed determines id and number, so that the same meeting can be
+/// played again.
 const RUNNING: [(&str, DemoProduct); 5] = [
     ("running meeting", DemoProduct::Meeting),
     ("running webinar", DemoProduct::Webinar),
@@ -27,13 +27,13 @@ const RUNNING: [(&str, DemoProduct); 5] = [
     ("running engagement", DemoProduct::ContactCenter),
     ("running call", DemoProduct::Phone),
 ];
-/// The stop reasons of the streams that are over: the meeting ended, consent was withdrawn.
+/// The stop reasons of the ended streams: the meeting ended, consent was withdrawn.
 const OVER: [(&str, i64); 2] = [("meeting that is over", 6), ("revoked meeting", 8)];
-/// No stream yet: the REST start is to be tried again, or was given up.
+/// No stream yet: the REST start will be retried, or was given up.
 const TRYING: &str = "meeting that is to be started";
 const GIVEN_UP: &str = "meeting that could not be started";
 
-/// Never stops by itself, speaks quickly.
+/// A meeting that never stops by itself, with many phrases.
 fn script(seed: &str, product: DemoProduct, begin: Begin) -> MeetingScript {
     MeetingScript {
         product,
@@ -44,7 +44,7 @@ fn script(seed: &str, product: DemoProduct, begin: Begin) -> MeetingScript {
     }
 }
 
-/// Ends this version in the middle of meetings and keeps what it leaves behind.
+/// Ends this version in the middle of meetings and keeps its registry.
 #[test]
 #[ignore = "writes registry-VERSION.json, once for each release"]
 fn write_the_registry_of_this_version() {
@@ -117,8 +117,8 @@ fn registries() -> Vec<(String, String)> {
     found
 }
 
-/// Begins the meetings and takes their webhooks instead of the server, which learns of the streams
-/// by its registry alone. Gives the port of the signaling URLs.
+/// Starts the meetings and receives their webhooks instead of the server, which gets the streams
+/// only from its registry. Returns the port of the signaling URLs.
 fn play_running(zoom: &Zoom) -> (Vec<MeetingHandle>, String) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.set_nonblocking(true).expect("a socket");
@@ -132,7 +132,7 @@ fn play_running(zoom: &Zoom) -> (Vec<MeetingHandle>, String) {
             accepted = listener.accept().ok();
             accepted.is_some()
         });
-        let (mut stream, _) = accepted.expect("it was just seen");
+        let (mut stream, _) = accepted.expect("accepted");
         stream.set_nonblocking(false).expect("a socket");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
         let mut reader = BufReader::new(&stream);
@@ -162,8 +162,8 @@ fn signaling_port(text: &str) -> &str {
     rest.split('/').next().unwrap_or_default()
 }
 
-/// The registry as if it were of this moment and of this Zoom: stamps, ports and the ids of the
-/// running streams are others, each of the same form as before.
+/// Adapts the registry to the current time and this Zoom: replaces timestamps, ports and the ids of
+/// the running streams by values of the same form.
 fn adapted(registry: &str, meetings: &[MeetingHandle], port: &str) -> String {
     let parsed: Value = serde_json::from_str(registry).expect("JSON");
     let streams = parsed["streams"].as_object().expect("streams");
@@ -192,7 +192,7 @@ fn streams_of_an_earlier_version_are_rejoined() {
     let registries = registries();
     assert!(!registries.is_empty());
     for (version, registry) in &registries {
-        // The one that is synced, and the one that is not: either may be the only one.
+        // The synced and the unsynced file: either may be the only one.
         for file in ["registry.json", "registry-unsynced.json"] {
             rejoin(version, registry, file);
         }
@@ -201,7 +201,7 @@ fn streams_of_an_earlier_version_are_rejoined() {
 
 fn rejoin(version: &str, registry: &str, file: &str) {
     let options = Options {
-        // Those of new streams come before it is known where the server listens.
+        // Webhooks of new streams arrive before the server's address is known.
         webhook_retries: vec![Duration::from_millis(20); 1000],
         ..Options::default()
     };
@@ -235,7 +235,8 @@ fn rejoin(version: &str, registry: &str, file: &str) {
     assert_eq!(metric("rtmsd_streams_rejoined_total"), running.len());
     assert_eq!(metric("rtmsd_streams_begun_total"), all);
 
-    // The webhook of a stream that is over comes again: it is known, and nothing is begun.
+    // The webhook of an ended stream is sent again: the server knows the stream, and starts
+    // nothing.
     let known: Value = serde_json::from_str(&registry).expect("JSON");
     let over = script(OVER[0].0, DemoProduct::Meeting, Begin::Silent);
     let streams = known["streams"].as_object().expect("streams");
@@ -247,7 +248,7 @@ fn rejoin(version: &str, registry: &str, file: &str) {
             "server_urls": entry["started"]["server_urls"][0]}}));
     assert_eq!(metric("rtmsd_streams_begun_total"), all);
 
-    // A rejoined stream is the same as before: its zero, its number, its topic.
+    // A rejoined stream keeps its zero, its number and its topic.
     for meeting in &running {
         let id = &meeting.streams()[0];
         wait_until("the files of a stream", || {

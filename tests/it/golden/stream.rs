@@ -1,8 +1,9 @@
 //! One stream whose messages are scripted to the byte: its files, standard output, `/streams`,
-//! `rtmsd status --json`, `/metrics`, and what a restart would know of it.
+//! `rtmsd status --json`, `/metrics`, and the state for a restart.
 //!
-//! Zoom's stamps are chosen by the test, an hour and more after the stream's zero, and shown as
-//! `T+3601000`: milliseconds from that zero. Every other stamp is our clock's, and shown as `MS`.
+//! The test chooses Zoom's timestamps, an hour and more after the stream's zero, and shows them as
+//! `T+3601000`: milliseconds from that zero. Every other timestamp is from our clock, and shown as
+//! `MS`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,12 +20,11 @@ use sha2::{Digest, Sha256};
 use super::{assert_golden, indented, map_stamps, without_values, without_version};
 use crate::harness::{Harness, files_below, meta, wait_until, wait_until_step};
 
-/// From the stream's zero to the first scripted stamp. No test runs for so long, so no stamp of
-/// our clock is taken for one of these.
+/// From the stream's zero to the first scripted timestamp. No test runs for so long, so no
+/// timestamp of our clock looks like one of these.
 const FIRST_MS: u64 = 3_600_000;
 
-/// Phrases that are shown as text: one of those that are sent comes twice, and one takes another
-/// back.
+/// Phrases that are shown as text: one phrase is sent twice, and one deletes another.
 const SPOKEN: usize = 6;
 
 const ADA: u64 = 16_778_240;
@@ -33,12 +33,12 @@ const JUERGEN: u64 = 16_779_264;
 /// Sequence and picture parameters of a picture of 320 by 180, as a camera sends them.
 const H264_PARAMETERS: &str = "000000010910000000016742c015a61105067e7c04400000030040000005\
                                03c58b8460000000000168c8420312c8";
-/// The beginning of a JPEG of 640 by 360.
+/// The start of a JPEG of 640 by 360.
 const JPEG: [u8; 23] = [
     0xff, 0xd8, 0xff, 0xe0, 0, 4, 1, 1, 0xff, 0xc4, 0, 3, 1, 0xff, 0xff, 0xc0, 0, 11, 8, 1, 0x68,
     2, 0x80,
 ];
-/// The beginning of a PNG of 640 by 360.
+/// The start of a PNG of 640 by 360.
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x02\x80\0\0\x01\x68";
 
 /// The server, and a stream that is ready for scripted messages.
@@ -71,7 +71,7 @@ impl Scripted {
         }
     }
 
-    /// The stamp so many milliseconds after the first.
+    /// The timestamp `ms` milliseconds after the first.
     fn at(&self, ms: u64) -> u64 {
         self.zero_ms + FIRST_MS + ms
     }
@@ -95,8 +95,8 @@ impl Scripted {
         without_version(&text)
     }
 
-    /// Text with a clock at the beginning of each line, which is shown as the stamp that it is of:
-    /// one of the scripted whole seconds.
+    /// Text with the time of day at the start of each line, which is shown as the scripted
+    /// timestamp with that time.
     fn masked_clocks(&self, text: &str) -> String {
         let stamps: BTreeMap<String, u64> = (0..60)
             .map(|second| FIRST_MS + second * 1000)
@@ -121,7 +121,7 @@ impl Scripted {
         assert_eq!(self.harness.zoom.violations(), Vec::<String>::new());
     }
 
-    /// Standard output, once it has so many lines.
+    /// Standard output, once it has that many lines.
     fn stdout(&self, lines: usize) -> String {
         wait_until("standard output", || {
             self.harness.stdout().lines().count() >= lines
@@ -136,7 +136,7 @@ fn clock(ms: u64) -> String {
     format!("{:02}:{:02}:{:02}", s / 3600 % 24, s / 60 % 60, s % 60)
 }
 
-/// Without keep-alives, whose number would vary, and patient with a busy machine.
+/// Without keep-alives, whose number would vary, and with long time limits for a busy machine.
 fn options() -> Options {
     Options {
         webhook_retries: vec![Duration::from_millis(100); 50],
@@ -172,7 +172,7 @@ fn phrases(script: &Scripted) -> Vec<Value> {
             4200,
             hard,
         ),
-        // What Zoom sends again is written once.
+        // A phrase that Zoom sends again is written once.
         repeated,
         phrase(
             json!({"user_id": "16780288", "user_name": "", "language": 20}),
@@ -247,14 +247,14 @@ fn packet(msg_type: u32, who: (u64, &str), stamp_ms: u64, bytes: &[u8]) -> Value
         "data": STANDARD.encode(bytes), "length": bytes.len(), "timestamp": stamp_ms}})
 }
 
-/// So many bytes that are no silence, another sequence for each `n`.
+/// `bytes` bytes that are not silence, different for each `n`.
 fn bytes(n: u64, count: usize) -> Vec<u8> {
     (0..count as u64)
         .map(|at| (at * 7 + n * 31 + 1) as u8)
         .collect()
 }
 
-/// Packets of two speakers with a gap, of so many bytes for 20 ms of sound.
+/// Packets of two speakers with a gap, each with `bytes` bytes for 20 ms of sound.
 fn sounds(script: &Scripted, packet_bytes: usize) -> Vec<Value> {
     let ada = (ADA, "Ada Okafor");
     let juergen = (JUERGEN, "Jürgen <Weiß>");
@@ -274,7 +274,7 @@ fn sounds(script: &Scripted, packet_bytes: usize) -> Vec<Value> {
     .collect()
 }
 
-/// Frames of two people, in that codec.
+/// Frames of two participants, in that codec.
 fn pictures(script: &Scripted, msg_type: u32, codec: &str) -> Vec<Value> {
     let ada = (ADA, "Ada Okafor");
     let juergen = (JUERGEN, "Jürgen <Weiß>");
@@ -296,7 +296,8 @@ fn pictures(script: &Scripted, msg_type: u32, codec: &str) -> Vec<Value> {
         .collect()
 }
 
-/// The page without values: families in the order of their names, the series of each as they come.
+/// The page without values: metrics in the order of their names, their series in the order of the
+/// page.
 fn metrics(page: &str) -> String {
     let mut families: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let mut family = "";
@@ -320,9 +321,9 @@ fn metrics(page: &str) -> String {
     without_version(&(lines.join("\n") + "\n"))
 }
 
-/// `/streams` and `status --json` without what varies.
+/// `/streams` and `status --json` without the varying parts.
 fn streams(script: &Scripted, json: &str) -> String {
-    // A busy server may be sent a webhook once more.
+    // A busy server may get a webhook twice.
     let keys = ["age_s", "webhooks_accepted"];
     without_values(&script.masked(&indented(json)), &keys)
 }
@@ -347,14 +348,14 @@ fn names_and_bytes(folder: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// Whether it is one of the files that are text.
+/// Whether it is one of the text files.
 fn is_text(name: &str) -> bool {
     [".json", ".jsonl", ".txt", ".vtt", ".srt"]
         .iter()
         .any(|end| name.ends_with(end))
 }
 
-/// Length, digest and beginning.
+/// Length, digest and first bytes.
 fn described(name: &str, bytes: &[u8]) -> String {
     let from = hex::encode(&bytes[..bytes.len().min(64)]);
     let digest = hex::encode(&Sha256::digest(bytes)[..12]);
@@ -364,8 +365,8 @@ fn described(name: &str, bytes: &[u8]) -> String {
     )
 }
 
-/// What is in an Ogg file, however its packets were put on pages: the two headers, and all packets
-/// behind each other. The version stands in the second header.
+/// The content of an Ogg file, independent of its pages: the two headers, and all packets in order.
+/// The second header has the version.
 fn described_ogg(name: &str, file: &[u8]) -> String {
     let (mut bodies, mut granule, mut flags, mut rest) = (Vec::new(), 0, 0, file);
     while !rest.is_empty() {
@@ -417,13 +418,13 @@ fn a_stream_with_everything() {
         json = script.harness.admin_page("/streams");
         let answer: Value = serde_json::from_str(&json).expect("JSON");
         let stream = &answer["streams"][0];
-        // A message is counted a moment before it is noted when it came.
+        // A message is counted a moment before its time is noted.
         let is_noted = stream["waits_for"].is_null();
         let is_start_answered = answer["counts"]["calls_ok"] == 1;
         let kinds = stream["media"].as_object().cloned();
         let counts = kinds.unwrap_or_default();
         let count = |kind: &Value| kind["messages"].as_u64().unwrap_or(0);
-        // The phrase that came twice is counted elsewhere.
+        // The repeated phrase is counted elsewhere.
         let all = (media.len() + events.len() - 1) as u64;
         is_noted && is_start_answered && counts.values().map(count).sum::<u64>() == all
     });
@@ -437,7 +438,7 @@ fn a_stream_with_everything() {
         &metrics(&script.harness.admin_page("/metrics")),
     );
 
-    // What a restart would know of a stream that runs.
+    // The state of a running stream, for a restart.
     let state = script.harness.state();
     let stream_id = &script.meeting.streams()[0];
     let mut registry = String::new();
@@ -508,7 +509,7 @@ fn streams_in_other_codecs() {
         media.extend(pictures(&script, 15, "jpg"));
         media.extend(pictures(&script, 16, "png"));
         script.send(Socket::Media, &media);
-        // A picture is the last message that was sent; what is read is written before the end.
+        // A picture is the last message that was sent; everything read is written before the end.
         let folder = script.harness.stream_folder();
         wait_until("the last picture", || {
             let index = fs::read_to_string(folder.join("share/frames.jsonl"));
@@ -538,7 +539,7 @@ fn streams_in_other_codecs() {
     assert_golden("codecs.txt", &listed);
 }
 
-/// What the intent log has of a registry that was not written yet, to the byte.
+/// The intent log's lines of a registry that was not written yet, to the byte.
 fn registry_by_log(state: &Path) -> String {
     #[derive(serde::Deserialize, serde::Serialize, Default)]
     struct Known {

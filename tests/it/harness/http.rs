@@ -16,7 +16,7 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
 /// Sends these bytes on a connection of their own, and reads until the other side ends.
 pub(crate) fn ask(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = connect(address);
-    // An early refusal may end our sending; the answer is what counts.
+    // An early refusal may stop our sending; only the answer counts.
     let _ = stream.write_all(bytes);
     read_all(&mut stream)
 }
@@ -27,7 +27,7 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> (u16, String) {
     status_and_body(&ask(address, request.as_bytes()))
 }
 
-/// What comes until the other side ends, however it ends.
+/// The bytes until the peer closes the connection in any way.
 pub(crate) fn read_all(stream: &mut impl Read) -> String {
     let (mut all, mut piece) = (Vec::new(), [0; 4096]);
     loop {

@@ -379,7 +379,7 @@ impl Harness {
     #[track_caller]
     pub(crate) fn assert_complete(&self, meeting: &MeetingHandle) {
         let mut comparison = self.comparison(meeting);
-        // Several streams have folders whose names do not say which was first.
+        // The folder names of several streams do not show their order.
         if meeting.streams().len() > 1 {
             comparison.disordered = 0;
         }

@@ -21,7 +21,7 @@ pub(crate) struct Ran {
     pub(crate) stderr: String,
 }
 
-/// Runs the binary with nothing in its environment but this.
+/// Runs the binary with only this in its environment.
 pub(crate) fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
     run_to_end(
         Command::new(RTMSD)

@@ -20,7 +20,7 @@ pub(crate) fn frequent_keep_alives(every_ms: u64) -> Options {
     }
 }
 
-/// A meeting in which so much is said, and which is over then.
+/// A meeting with `phrases` phrases, which then ends.
 pub(crate) fn short(mut script: MeetingScript, phrases: u64) -> MeetingScript {
     script.phrases = Some(phrases);
     script.phrases_per_second = 400.0;
@@ -33,7 +33,7 @@ pub(crate) fn plain(seed: &str, phrases: u64) -> MeetingScript {
     short(MeetingScript::plain(seed), phrases)
 }
 
-/// A meeting that goes on.
+/// A meeting that does not end by itself.
 pub(crate) fn open(seed: &str) -> MeetingScript {
     MeetingScript {
         phrases_per_second: 50.0,
@@ -56,7 +56,7 @@ pub(crate) fn wait_until_step(meeting: &MeetingHandle, step: Step) {
     assert!(is_seen, "{step:?} of {topic}: {:?}", meeting.steps());
 }
 
-/// It has come to its end, in Zoom's eyes.
+/// Waits until the meeting is over for Zoom.
 #[track_caller]
 pub(crate) fn wait_until_over(meeting: &MeetingHandle) {
     for step in [Step::Ended, Step::StoppedAnswered, Step::Closed] {
@@ -77,7 +77,7 @@ pub(crate) fn wait_until_streaming(meeting: &MeetingHandle) {
     wait_until_more(meeting, 3);
 }
 
-/// One whole meeting beside whatever else happens.
+/// One whole meeting in parallel to the rest of the test.
 #[track_caller]
 pub(crate) fn assert_another_works(zoom: &Zoom, seed: &str) {
     let meeting = zoom.start_meeting(plain(seed, 10));

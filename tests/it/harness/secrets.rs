@@ -10,7 +10,7 @@ use sha2::Sha256;
 
 use super::files_below;
 
-/// What must be nowhere, each with a word for it.
+/// Values that must not appear anywhere, each with a name.
 pub(crate) struct Secrets(Vec<(&'static str, String)>);
 
 impl Secrets {
@@ -29,7 +29,7 @@ impl Secrets {
             ("static token", options.access_token.clone()),
             ("refresh token", options.refresh_token.clone()),
             ("sdk secret", options.sdk_secret.clone()),
-            // Those that the demo issues begin like this.
+            // Those that the demo issues start like this.
             ("access token", "demo-access-".to_owned()),
             ("rotated token", "demo-refresh-".to_owned()),
             ("basic", STANDARD.encode(&basic)),

@@ -12,7 +12,7 @@ use crate::api::scripted;
 #[test]
 fn each_product_is_started_and_stopped() {
     let harness = Harness::start(Options::default(), &[]);
-    // Streams that commands start are received by a server that runs beside them.
+    // A running server receives the streams that commands start.
 
     for (product, word, id) in [
         (DemoProduct::Meeting, "meeting", None),
@@ -47,8 +47,8 @@ fn each_product_is_started_and_stopped() {
     harness.leave();
 }
 
-/// Each use of a refresh token ends the one before, so only the server can use it: it makes the calls
-/// of the commands beside it.
+/// Each use of a refresh token invalidates the previous one, so only the server can use it: it
+/// makes the calls of the commands.
 #[test]
 fn with_a_refresh_token_commands_ask_the_server() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -168,7 +168,7 @@ fn a_participant_is_named_to_zoom() {
 }
 
 #[test]
-fn the_exit_code_tells_the_class() {
+fn the_exit_code_shows_the_class() {
     let harness = Harness::builder(Options::default()).without_server();
     let start = |answer: Option<Answer>| {
         if let Some(answer) = answer {
@@ -184,13 +184,13 @@ fn the_exit_code_tells_the_class() {
         let word = |key: &str| line[key].as_str().unwrap().to_owned();
         assert!(
             word("message").contains("; "),
-            "it names the remedy: {line}"
+            "the remedy is missing: {line}"
         );
         (ran.code.unwrap(), word("error"), word("class"))
     };
     let no = |status, code| Some(Answer::error(status, code, "no"));
     for (answer, code, error, class) in [
-        // No such meeting, which may only be too early.
+        // There is no such meeting, maybe because it is too early.
         (None, 69, "meeting_unknown", "retry"),
         (no(400, 2308), 77, "not_permitted", "give_up"),
         (no(400, 2310), 77, "operation_failed", "give_up"),
@@ -233,7 +233,7 @@ fn the_exit_code_tells_the_class() {
     assert!(ran.stderr.contains("ZOOM_ACCOUNT_ID: not given"), "{ran:?}");
 }
 
-/// Video SDK credentials are enough for a session, and for nothing else.
+/// Video SDK credentials are enough for a session only.
 #[test]
 fn a_session_needs_no_other_credentials() {
     let zoom = scripted::Scripted::start(|_| scripted::Answer::empty(204));
@@ -254,7 +254,7 @@ fn a_session_needs_no_other_credentials() {
 }
 
 #[test]
-fn check_online_tells_what_can_be_seen() {
+fn check_online_shows_the_facts() {
     let harness = Harness::builder(Options::default()).without_server();
     let ran = harness.run(&["check", "--online"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -288,7 +288,7 @@ fn check_online_names_a_scope_that_is_missing() {
                 .contains("fault media: found no meeting:read:meeting_transcript")
         );
     }
-    // The second one went on with the token that the first one stored.
+    // The second command used the token that the first one stored.
     let calls = harness.zoom.oauth_calls();
     assert!(
         calls.len() == 2 && calls.iter().all(|call| call.status == 200),
@@ -315,7 +315,7 @@ fn check_online_without_a_token() {
     assert!(ran.stdout.contains("ok    api: "), "{ran:?}");
     assert!(ran.stdout.contains("ok    clock: "), "{ran:?}");
 
-    // One that is over is told as the fault it is, and the clock all the same.
+    // An expired token is reported as a fault, and the clock is checked anyway.
     environment.push(("access_token", "over"));
     let ran = run(&["check", "--online"], &environment);
     assert_eq!(ran.code, Some(78), "{ran:?}");
@@ -336,7 +336,7 @@ fn check_online_without_a_token() {
 }
 
 #[test]
-fn check_alone_touches_nothing() {
+fn check_alone_makes_no_call() {
     let zoom = TcpListener::bind("127.0.0.1:0").unwrap();
     zoom.set_nonblocking(true).unwrap();
     let folder = TempDir::new();

@@ -1,4 +1,4 @@
-//! Meetings that begin while tokens end, Zoom is in trouble, or the answer is lost.
+//! Meetings that start while tokens expire, Zoom has faults, or an answer is lost.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
@@ -11,7 +11,7 @@ use super::*;
 fn fifty_meetings_at_once_are_one_token() {
     let harness = Harness::start(Options::default(), &[]);
 
-    // So late that all of them wait for it.
+    // The token server answers late, so that all of them wait for it.
     harness
         .zoom
         .script_oauth(Answer::Late(Duration::from_millis(300)));
@@ -27,7 +27,7 @@ fn fifty_meetings_at_once_are_one_token() {
 }
 
 #[test]
-fn a_token_that_ends_in_mid_run_is_replaced() {
+fn an_expired_token_is_replaced_at_run_time() {
     const LIFETIME: Duration = Duration::from_secs(2);
     let harness = Harness::start(
         Options {
@@ -37,7 +37,7 @@ fn a_token_that_ends_in_mid_run_is_replaced() {
         &[],
     );
 
-    // Starts without streams: those are not what this is about.
+    // Starts without streams, which this test does not need.
     let start = |seed: &str| {
         let meeting = harness.zoom.start_meeting(MeetingScript {
             start_delay: PATIENCE,
@@ -71,7 +71,7 @@ fn a_refused_token_is_replaced_once() {
 }
 
 #[test]
-fn a_revoked_app_is_told_with_its_remedy_and_not_hammered() {
+fn a_revoked_app_is_logged_with_its_remedy_and_not_retried() {
     let harness = Harness::start(refreshing(), &[]);
 
     let first = meet(&harness, "first");
@@ -95,7 +95,7 @@ fn a_revoked_app_is_told_with_its_remedy_and_not_hammered() {
 }
 
 #[test]
-fn a_limit_is_kept_in_both_of_its_forms() {
+fn a_rate_limit_is_respected_in_both_of_its_forms() {
     let harness = Harness::start(Options::default(), &[]);
 
     harness.zoom.script_oauth(Answer::retry_after_seconds(1));
@@ -137,7 +137,7 @@ fn a_limit_is_kept_in_both_of_its_forms() {
 }
 
 #[test]
-fn trouble_is_outlasted() {
+fn temporary_faults_of_calls_are_retried() {
     let harness = Harness::start(Options::default(), &[]);
 
     let fault = |status| Answer::Json(status, serde_json::json!({}), Vec::new());
@@ -147,7 +147,7 @@ fn trouble_is_outlasted() {
         ("page", vec![Answer::Html(502)]),
         ("portal", vec![Answer::Html(200)]),
         ("truncated", vec![Answer::Truncated(500)]),
-        // Zoom's REST servers have not heard of the meeting yet.
+        // Zoom's REST servers do not know the meeting yet.
         (
             "early",
             vec![
@@ -181,7 +181,7 @@ fn trouble_is_outlasted() {
 }
 
 #[test]
-fn trouble_with_tokens_is_outlasted() {
+fn temporary_faults_of_tokens_are_retried() {
     let harness = Harness::start(Options::default(), &[]);
 
     harness.zoom.script_oauth(Answer::Reset);
@@ -205,7 +205,7 @@ fn trouble_with_tokens_is_outlasted() {
 }
 
 #[test]
-fn what_only_a_person_can_change_is_said_once_with_the_remedy() {
+fn permanent_faults_are_logged_once_with_the_remedy() {
     let harness = Harness::start(Options::default(), &[]);
 
     let rows = [
@@ -231,13 +231,13 @@ fn what_only_a_person_can_change_is_said_once_with_the_remedy() {
     harness.leave();
 }
 
-/// The token of a quickstart is over when the meeting begins; a fresh one and a restart later the
-/// meeting is not lost.
+/// The token of a quickstart has expired when the meeting starts; after a restart with a new one
+/// the meeting is received.
 #[test]
-fn a_restart_with_better_credentials_starts_what_failed() {
+fn a_restart_with_valid_credentials_starts_failed_meetings() {
     let options = Options {
         credentials: Credentials::Static,
-        // The second server may start the meeting before Zoom is told where it listens.
+        // The second server may start the meeting before Zoom knows its address.
         webhook_retries: vec![Duration::from_millis(100); 100],
         ..Options::default()
     };
@@ -258,8 +258,8 @@ fn a_restart_with_better_credentials_starts_what_failed() {
     harness.leave();
 }
 
-/// Zoom starts the stream and the answer is lost: the stream itself is the answer, and the try
-/// that was planned is not made.
+/// Zoom starts the stream and the answer is lost: the stream shows the success, and the planned
+/// retry is not made.
 #[test]
 fn a_meeting_that_has_a_stream_is_not_started_again() {
     let harness = Harness::start(Options::default(), &[]);
@@ -289,7 +289,7 @@ fn every_start_names_another_meeting() {
     harness.leave();
 }
 
-/// As above, decided: the failure is told first, the next try is planned, then the stream comes.
+/// As above, in a fixed order: first the failure, then the planned retry, then the stream.
 #[test]
 fn a_planned_start_is_dropped_when_the_stream_is_there() {
     use rtmsd::coordinator;
@@ -321,7 +321,7 @@ fn a_planned_start_is_dropped_when_the_stream_is_there() {
     let [Action::CallRest(call)] = &actions[..] else {
         panic!("{actions:?}");
     };
-    // A port where nobody listens.
+    // A port without a server.
     let credentials = AppCredentials {
         id: "app".to_owned(),
         secret: Secret::new("s"),
@@ -348,7 +348,7 @@ fn a_planned_start_is_dropped_when_the_stream_is_there() {
         serde_json::json!({"meeting_uuid": "u==", "rtms_stream_id": "s", "server_urls": "wss://rtms.zoom.us"}),
     );
     let actions = registry.handle_zoom_event(now, started);
-    // The try that was planned goes first, then the stop by schedule is planned.
+    // The planned retry is dropped first, then the scheduled stop is planned.
     let [
         Action::Cancel { meeting },
         Action::CallRest(stop),

@@ -1,5 +1,5 @@
-//! The whole binary against the demo's Zoom: tokens and REST calls over hours of trouble, the
-//! commands, proxies, and that no secret shows anywhere.
+//! The whole binary with the demo's Zoom: tokens and REST calls with faults for hours, the
+//! commands, proxies, and that no secret is shown.
 
 mod commands;
 mod meetings;
@@ -11,7 +11,7 @@ use rtmsd::demo::{MeetingHandle, MeetingScript, Options};
 
 use crate::harness::{Harness, PATIENCE, TempDir, run, wait_until, wait_until_step};
 
-/// Begins a meeting that waits for REST.
+/// Starts a meeting whose stream must be started by REST.
 fn meet(harness: &Harness, seed: &str) -> MeetingHandle {
     harness.zoom.start_meeting(MeetingScript::plain(seed))
 }

@@ -1,11 +1,11 @@
-//! Other ways to Zoom: proxies of the environment, roots of one's own, other clouds.
+//! Other ways to Zoom: proxies of the environment, custom roots, other clouds.
 
 use super::*;
 use crate::api::tls::{proxy, secure_zoom};
 use crate::harness::Ran;
 
-/// `rtmsd start` for these addresses, with that proxy environment; what it said, and the hosts
-/// that the proxy was asked for.
+/// Runs `rtmsd start` for these addresses with that proxy environment; returns its output, and the
+/// hosts that the proxy was asked for.
 fn start(host: &str, port: bool, more: &[(&str, &str)], trusts: bool) -> (Ran, Vec<String>, usize) {
     let folder = TempDir::new();
     let (zoom, authority) = secure_zoom(host, 20);
@@ -42,8 +42,8 @@ fn start(host: &str, port: bool, more: &[(&str, &str)], trusts: bool) -> (Ran, V
     (ran, hosts.collect(), zoom.requests().len())
 }
 
-/// The government cloud by its own names, through a proxy, with a root of one's own: nothing of it
-/// exists here but the two addresses that are configured.
+/// The government cloud by its own names, through a proxy, with a custom root: only the two
+/// configured addresses exist here.
 #[test]
 fn another_cloud_through_a_proxy() {
     let (ran, hosts, requests) = start("api.zoomgov.com", false, &[], true);
@@ -56,7 +56,7 @@ fn another_cloud_through_a_proxy() {
 }
 
 #[test]
-fn a_certificate_that_is_not_vouched_for() {
+fn a_certificate_of_an_unknown_authority_is_refused() {
     let (ran, _, requests) = start("api.zoomgov.com", false, &[], false);
     assert_eq!(ran.code, Some(69), "{ran:?}");
     assert!(
@@ -64,12 +64,12 @@ fn a_certificate_that_is_not_vouched_for() {
             .contains("put its root certificate into RTMS_CA_FILE"),
         "{ran:?}"
     );
-    assert_eq!(requests, 0, "no secret went to a stranger");
+    assert_eq!(requests, 0, "no secret was sent to an unverified server");
 }
 
-/// 0.0.0.0 leads to this machine, but is no loopback address to those who look at it.
+/// 0.0.0.0 reaches this machine, but does not look like a loopback address.
 #[test]
-fn no_proxy_is_kept() {
+fn no_proxy_is_respected() {
     let (ran, hosts, requests) = start("0.0.0.0", true, &[("NO_PROXY", "zoom.us,0.0.0.0")], true);
     assert_eq!((ran.code, requests), (Some(0), 2), "{ran:?}");
     assert_eq!(hosts, Vec::<String>::new());
@@ -86,7 +86,7 @@ fn a_proxy_is_not_used_for_loopback() {
 }
 
 #[test]
-fn a_proxy_that_is_none_is_told() {
+fn an_invalid_proxy_is_reported() {
     for value in ["socks5://127.0.0.1:1", "http://me:proxy-password@"] {
         let (ran, _, requests) = start("api.zoomgov.com", false, &[("https_proxy", value)], true);
         assert_eq!((ran.code, requests), (Some(78), 0), "{ran:?}");

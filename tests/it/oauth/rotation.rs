@@ -1,5 +1,5 @@
-//! Refresh tokens that rotate, through kills and restarts of the binary, and the state directory
-//! that keeps them.
+//! Rotating refresh tokens during kills and restarts of the binary, and the state directory that
+//! stores them.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use rtmsd::demo::{Answer, Options, Step};
 use super::*;
 
 #[test]
-fn a_killed_server_goes_on_with_the_token_it_stored() {
+fn after_a_kill_the_stored_token_is_used() {
     let mut harness = Harness::builder(refreshing()).without_server();
     for seed in ["first", "second", "third"] {
         harness.start_server();
@@ -31,7 +31,7 @@ fn a_killed_server_goes_on_with_the_token_it_stored() {
 }
 
 #[test]
-fn a_kill_during_the_fetch_costs_nothing() {
+fn a_kill_during_the_fetch_loses_no_token() {
     let mut harness = Harness::builder(refreshing()).without_server();
     for seed in ["first", "second"] {
         harness.zoom.script_oauth(Answer::Hang(PATIENCE));
@@ -50,7 +50,7 @@ fn a_kill_during_the_fetch_costs_nothing() {
 }
 
 #[test]
-fn a_newly_configured_token_wins() {
+fn a_newly_configured_token_is_used() {
     let mut old = Harness::start(refreshing(), &[]);
     let meeting = meet(&old, "old");
     wait_until_step(&meeting, Step::StartedAnswered);
@@ -75,7 +75,7 @@ fn a_newly_configured_token_wins() {
 }
 
 #[test]
-fn a_second_process_is_refused_and_told_what_to_do() {
+fn a_second_process_is_refused_with_a_remedy() {
     let mut harness = Harness::start(refreshing(), &[]);
 
     let mut second = harness.start_second_server();
@@ -89,7 +89,7 @@ fn a_second_process_is_refused_and_told_what_to_do() {
         "stop that one, or set another RTMS_STATE for this one",
     ]);
 
-    // A command must not have the refresh token either, so the server makes its call.
+    // A command must not use the refresh token either, so the server makes its call.
     let ran = harness.run(&["stop", "81234567890"]);
     assert_eq!(ran.code, Some(69), "{ran:?}");
     assert!(ran.stdout.contains("code 3001"), "{ran:?}");
@@ -102,7 +102,7 @@ fn a_second_process_is_refused_and_told_what_to_do() {
     // A session needs no token, and so no state.
     let ran = harness.run(&["stop", "none", "--product", "session"]);
     assert!(ran.stdout.contains("code 3001"), "{ran:?}");
-    // What does not need the token is told all the same.
+    // Everything that does not need the token is checked anyway.
     let ran = harness.run(&["check", "--online"]);
     assert_eq!(ran.code, Some(69), "{ran:?}");
     assert!(
@@ -112,7 +112,7 @@ fn a_second_process_is_refused_and_told_what_to_do() {
     assert!(ran.stdout.contains("\nok    api: "), "{ran:?}");
     assert!(ran.stdout.contains("\nok    clock: "), "{ran:?}");
 
-    // The server has lost nothing by all this.
+    // The server is not affected by all this.
     let meeting = meet(&harness, "after");
     wait_until_step(&meeting, Step::StartedAnswered);
     harness.assert_no_violations();
@@ -134,7 +134,7 @@ fn a_state_directory_that_others_can_read_is_refused() {
 
 /// The user removes the app in the Marketplace while the server runs.
 #[test]
-fn a_removed_app_leaves_no_token_behind() {
+fn removing_the_app_deletes_the_token() {
     let harness = Harness::start(refreshing(), &[]);
 
     let meeting = meet(&harness, "first");
@@ -156,7 +156,7 @@ fn a_removed_app_leaves_no_token_behind() {
 }
 
 #[test]
-fn a_token_that_ends_is_rotated_in_mid_run() {
+fn an_expired_token_is_rotated_at_run_time() {
     const LIFETIME: Duration = Duration::from_secs(2);
     let harness = Harness::start(
         Options {
@@ -166,7 +166,7 @@ fn a_token_that_ends_is_rotated_in_mid_run() {
         &[],
     );
 
-    // Starts without streams: those are not what this is about.
+    // Starts without streams, which this test does not need.
     let start = |seed: &str| {
         let meeting = harness.zoom.start_meeting(MeetingScript {
             start_delay: PATIENCE,

@@ -1,5 +1,4 @@
-//! Everything that the binary says or leaves behind is searched for secrets, at the level at which
-//! it says most.
+//! Searches all output and files of the binary for secrets, at the most detailed log level.
 
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use crate::harness::Secrets;
 const PROXY: &str = "http://me:proxy-password@127.0.0.1:1";
 
 #[test]
-fn the_whole_job_shows_no_secret() {
+fn a_whole_run_shows_no_secret() {
     for credentials in [
         Credentials::Static,
         Credentials::Account,
@@ -37,7 +36,7 @@ fn the_whole_job_shows_no_secret() {
         for meeting in &meetings {
             assert!(meeting.wait_for_phrases(2, PATIENCE));
         }
-        // Things that go wrong: Zoom refuses, strangers forge, tokens end.
+        // Faults: Zoom refuses, webhooks are forged, tokens expire.
         for (seed, answer) in [
             ("refused", Answer::error(400, 2308, "no")),
             ("broken", Answer::Reset),
@@ -73,7 +72,7 @@ fn the_whole_job_shows_no_secret() {
         let line = std::fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap();
         secrets.assert_not_in("cmdline", &line);
         assert!(secrets.assert_not_below(&harness.out(), "-") >= 2);
-        // Only the file that is for them has tokens.
+        // Only the token file contains tokens.
         let state = harness.state();
         secrets.assert_not_below(&state, "refresh_token.json");
         harness.server.kill();
@@ -121,7 +120,7 @@ fn commands_show_no_secret() {
     }
 }
 
-/// Secrets on lines that are wrong in one way or another.
+/// Secrets on lines with various faults.
 #[test]
 fn faults_of_the_configuration_show_no_secret() {
     const MARK: &str = "sEcReT-of-mine";
