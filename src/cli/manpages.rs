@@ -137,7 +137,7 @@ fn formatted(page: &mut String, paragraphs: &[&str]) {
     }
 }
 
-/// The lines of a list: a term, two blanks or more, a text that may go on further down.
+/// The lines of a list: a term, two blanks or more, a text that may continue on further lines.
 fn list(paragraph: &str) -> Vec<(&str, String)> {
     let mut entries: Vec<(&str, String)> = Vec::new();
     for line in paragraph.lines() {

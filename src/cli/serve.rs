@@ -31,7 +31,7 @@ pub fn run(loaded: &Loaded, path: Option<&Path>) -> u8 {
     }
 }
 
-/// What ends the server before it has begun, with the exit code.
+/// Why the server cannot start, with the exit code.
 struct Failure(u8, String);
 
 fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
@@ -105,7 +105,7 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Those that systemd holds for us, else our own.
+/// The sockets that systemd passes, otherwise our own.
 fn listeners(config: &Config) -> Result<Vec<TcpListener>, Failure> {
     let passed = systemd::listeners().map_err(|text| Failure(exit::UNAVAILABLE, text))?;
     if !passed.is_empty() {

@@ -200,7 +200,7 @@ fn inspect(text: &str, file: Option<&Path>, is_missing: &dyn Fn(&Path) -> bool) 
     if last("Type").is_none_or(|kind| !kind.starts_with("notify")) {
         add(
             CheckLevel::Warn,
-            "Type=notify is missing, so systemd takes it for ready too early".to_owned(),
+            "Type=notify is missing, so systemd considers it ready too early".to_owned(),
         );
     }
     for (key, why) in [
@@ -224,7 +224,7 @@ fn inspect(text: &str, file: Option<&Path>, is_missing: &dyn Fn(&Path) -> bool) 
         }
         None => add(
             CheckLevel::Warn,
-            "LimitNOFILE= is missing: what systemd gives by itself may be too few".to_owned(),
+            "LimitNOFILE= is missing: systemd's default may be too low".to_owned(),
         ),
     }
     findings

@@ -15,18 +15,18 @@ use signal_hook::low_level::{pipe, unregister};
 
 use crate::net::waker::{Wakeable, Waker, waker};
 
-/// What the thread tells.
+/// Events that the thread reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     /// SIGTERM or SIGINT: end. A second one ends the process at once.
     Stop,
     /// SIGHUP: read the configuration again.
     Reload,
-    /// The machine slept, and has woken up.
+    /// The system resumed from suspend.
     SystemResumed,
 }
 
-/// The owner of the thread. Dropping it ends the thread and gives the signals back.
+/// Handle of the thread. Dropping it ends the thread and restores the signals.
 #[derive(Debug)]
 pub struct Signals {
     waker: Waker,
@@ -123,7 +123,7 @@ fn watch(
 
 mod sleep {
     //! A timer on the wall clock that is cancelled when that clock is set, which a wake-up from
-    //! sleep does. Whether it was one is told by the clock that goes on in sleep.
+    //! sleep does. The clock that continues during sleep shows whether it was one.
 
     use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -156,7 +156,7 @@ mod sleep {
             self.timer.as_ref().map(AsFd::as_fd)
         }
 
-        /// Whether the machine slept since this was asked last.
+        /// Whether the system was suspended since the last call.
         pub(crate) fn has_resumed(&mut self) -> bool {
             self.arm();
             let now_ms = offset_ms();

@@ -3,7 +3,7 @@
 //! It reads what systemd's `EnvironmentFile=` and the usual `.env` readers read: comments with `#`
 //! or `;`, single and double quotes (also over several lines), an `export` in front, CRLF, a byte
 //! order mark. ` #` after an unquoted value begins a comment. Values never reach a fault's text, as
-//! a broken line may well hold a secret.
+//! a broken line may contain a secret.
 #![cfg_attr(
     not(test),
     deny(
@@ -28,7 +28,7 @@ pub struct Entry {
     pub key: String,
     /// The value without its quotes. Bytes that are not UTF-8 are U+FFFD in it.
     pub value: String,
-    /// The value is unquoted and ends in a backslash, which systemd takes for a continued line and
+    /// The value is unquoted and ends in a backslash, which systemd reads as a continued line and
     /// others do not.
     pub is_continued: bool,
 }
@@ -129,7 +129,7 @@ impl Parser {
         more
     }
 
-    /// The value up to its closing quote, and how many of the following lines it takes.
+    /// The value up to its closing quote, and how many of the following lines it spans.
     fn quoted(
         &mut self,
         quote: char,

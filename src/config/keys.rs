@@ -1,7 +1,7 @@
 //! Every key there is, once: its names, its default, what it means, how it is read.
 //!
-//! This table drives the parser, the faults about unknown keys, `rtms.conf.example`, and whatever
-//! else has to list the keys. Its order is the order of the example.
+//! This table drives the parser, the faults about unknown keys, `rtms.conf.example`, and everything
+//! else that lists the keys. Its order is the order of the example.
 
 use std::path::PathBuf;
 

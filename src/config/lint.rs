@@ -14,7 +14,7 @@ impl Loading<'_> {
         if !settings.webhooks.webhook.verify {
             self.warn(
                 "RTMS_VERIFY_WEBHOOKS",
-                "webhooks are not verified: whoever reaches the port can start and stop streams",
+                "webhooks are not verified: anyone who reaches the port can start and stop streams",
             );
         }
         if !config.app().rest.credentials.is_some() {

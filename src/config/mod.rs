@@ -2,7 +2,7 @@
 //!
 //! [`file_format`] knows the form of a line, `values` the form of a value, [`keys`] which keys there
 //! are and what each means, `precedence` which source of a key counts, `completeness` which keys need
-//! each other, `lint` what is odd. The process is read in `sources` alone: everything else is data
+//! each other, `lint` finds unusual settings. The process is read in `sources` alone: everything else is data
 //! in, data out. Whether a path exists or a port is free is for `cli::check` and for the parts that
 //! use them.
 

@@ -302,9 +302,9 @@ impl Loading<'_> {
                 is_continued: false,
             };
             match (self.sources.read)(&path) {
-                // What the unit falls back on where there is no such secret.
+                // The unit's empty fallback for a missing secret.
                 Ok(FileContent { bytes, .. }) if bytes.trim_ascii().is_empty() => {}
-                // systemd keeps the directory closed to others, whatever the mode of the file.
+                // systemd keeps the directory closed to other users, so the file's mode does not matter.
                 Ok(FileContent { bytes, .. }) => {
                     return self.secret_in(given, &path, &FileContent { bytes, mode: None });
                 }

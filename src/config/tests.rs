@@ -429,7 +429,7 @@ fn secrets_from_files_of_their_own() {
         "rtms.conf:4: ZOOM_CLIENT_SECRET: found here and in $CREDENTIALS_DIRECTORY, expected one \
          of the two",
     ]);
-    // What a unit gives where there is no such secret hides nothing.
+    // An empty credential of the unit does not hide a secret from another source.
     let world = World::with(&[credentials]).file("/run/c/ZOOM_CLIENT_SECRET", b"\n");
     let config = world.config(&format!("{file}ZOOM_CLIENT_SECRET=x"));
     assert_eq!(client_secret(&config), &Secret::new("x"));
@@ -478,7 +478,7 @@ fn what_is_odd_is_told() {
     check(
         "access_token=a\nZOOM_ACCOUNT_ID=b\nRTMS_VERIFY_WEBHOOKS=off\n",
         &[
-            "rtms.conf:7: RTMS_VERIFY_WEBHOOKS: webhooks are not verified: whoever reaches the port \
+            "rtms.conf:7: RTMS_VERIFY_WEBHOOKS: webhooks are not verified: anyone who reaches the port \
          can start and stop streams",
             "rtms.conf:6: ZOOM_ACCOUNT_ID: not used, as access_token is given too",
         ],

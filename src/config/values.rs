@@ -19,7 +19,7 @@ use crate::protocol::params::{each_word, one_of};
 use crate::protocol::server_url::{bare_host, is_loopback};
 use crate::recorder::TranscriptFormats;
 
-/// Longest time in seconds that a key takes: a week.
+/// Maximum time in seconds of a key: a week.
 const SECONDS_MAX: u64 = 7 * 86_400;
 
 pub(super) type Read<T> = Result<T, String>;

@@ -74,7 +74,7 @@ impl HttpRequest {
     /// Answers it. The gate is gone only when it stops or has given this request up, so a failure
     /// needs no handling.
     pub(crate) fn answer(self, answer: Answer) {
-        // The gate expects a length, whatever the size.
+        // The gate expects a length for every size.
         let mut response = Response::from_data(answer.body)
             .with_status_code(answer.status)
             .with_chunked_threshold(usize::MAX);
@@ -125,9 +125,9 @@ impl Answer {
 
 /// Threads that answer requests.
 const WORKERS: usize = 2;
-/// Most requests that a worker takes at once: as many as the gate passes on at a time.
+/// Maximum requests that a worker handles together: as many as the gate passes on at a time.
 const BATCH_MAX: usize = 16;
-/// Their stack: a request body of 256 KiB lives on the heap.
+/// Their stack; a request body of 256 KiB is on the heap.
 const WORKER_STACK_BYTES: usize = 256 << 10;
 /// Between two attempts to build a server: doubled from the first to the second of these.
 const REBUILD_PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -171,8 +171,8 @@ impl Backend {
         })
     }
 
-    /// The socket and the number of a server that is believed to live, rebuilt if needed;
-    /// `None` while a new one is not to be had.
+    /// The socket and the number of a server that seems to work, rebuilt if needed;
+    /// `None` while no new one can be started.
     pub(super) fn server(&mut self, now: Instant) -> Option<(&Path, u64)> {
         if self.has_failed() {
             self.handle_failure(self.generation, now);
@@ -192,7 +192,7 @@ impl Backend {
             .is_some_and(|running| running.has_failed.load(Ordering::Acquire))
     }
 
-    /// Whether there is a server that is believed to live.
+    /// Whether there is a server that seems to work.
     pub(super) fn is_up(&self) -> bool {
         self.running.is_some() && !self.has_failed()
     }
@@ -272,9 +272,9 @@ impl BackendInstance {
     fn start(parent: &Path, routes: &Arc<Routes>, waker: &Waker) -> io::Result<BackendInstance> {
         let directory = PrivateDirectory::create(parent)?;
         let socket = directory.0.join(SOCKET);
-        // tiny_http panics when the thread it needs cannot be had.
+        // tiny_http panics if its thread cannot be created.
         let server = catch_unwind(AssertUnwindSafe(|| Server::http_unix(&socket)))
-            .map_err(|_| io::Error::other("no thread to be had for tiny_http"))?
+            .map_err(|_| io::Error::other("cannot create a thread for tiny_http"))?
             .map_err(|e| io::Error::other(format!("{}: {e}", socket.display())))?;
         let mut running = BackendInstance {
             server: Arc::new(server),
@@ -399,7 +399,7 @@ impl PrivateDirectory {
         loop {
             let n = NEXT.fetch_add(1, Ordering::Relaxed);
             let path = parent.join(format!("rtmsd-{}-{n}", std::process::id()));
-            // mkdir fails on whatever is there already, so no other user can have prepared it.
+            // mkdir fails if the path exists, so no other user can have prepared it.
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => return Ok(PrivateDirectory(path)),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists && tries < 1000 => tries += 1,
@@ -476,7 +476,7 @@ mod tests {
         fs::create_dir(&beginning).expect("a folder");
         remove_orphans(&parent);
         let found = [&living, &killed, &foreign, &beginning].map(|path| path.exists());
-        fs::remove_dir_all(&parent).expect("it is there");
+        fs::remove_dir_all(&parent).expect("the folder exists");
         assert_eq!(found, [true, false, true, true]);
     }
 }

@@ -19,7 +19,7 @@ const DISCARDED_BYTES_MAX: usize = 4 << 20;
 /// A request is tried this often before the client gets 503.
 const TRIES_MAX: u32 = 3;
 
-/// What a step needs beside the connection.
+/// What a step needs besides the connection.
 pub(super) struct StepContext<'a> {
     pub(super) scratch: &'a mut [u8],
     pub(super) now: Instant,
@@ -202,7 +202,7 @@ impl Connection {
         false
     }
 
-    /// Hands a queued request on. `Err` when no connection to the server is to be had.
+    /// Passes a queued request on. `Err` if no connection to the backend can be opened.
     pub(super) fn start_exchange(&mut self, relay: io::Result<Exchange>) -> io::Result<()> {
         match (std::mem::replace(&mut self.stage, Stage::Over), relay) {
             (Stage::Queued(waiting), Ok(relay)) => {
@@ -245,7 +245,7 @@ impl Connection {
         failed
     }
 
-    /// Answers by ourselves; the caller goes on stepping.
+    /// Answers without the backend; the caller continues with the next step.
     pub(super) fn refuse(&mut self, refusal: HttpRefusal, context: &mut StepContext<'_>) {
         bump(self.route.counters.refused(refusal));
         let is_head = match &self.stage {

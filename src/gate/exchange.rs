@@ -61,7 +61,7 @@ impl Exchange {
                 Ok(n) => self.sent_bytes += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                // It may have answered without reading all; the read below tells.
+                // It may have answered without reading all; the read below shows it.
                 Err(_) => self.sent_bytes = request.len(),
             }
         }

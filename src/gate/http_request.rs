@@ -19,7 +19,7 @@ use super::chunked::Chunked;
 /// from a client is not in [`HANDED_ON`].
 pub(super) const ROUTE_FIELD: &str = "X-Rtmsd-Route";
 
-/// Header fields that the backend reads, beside `Host`; all others end here.
+/// Header fields that the backend reads, besides `Host`; all others are dropped here.
 const HANDED_ON: [&str; 5] = [
     "authorization",
     "content-type",

@@ -2,7 +2,7 @@
 //!
 //! tiny_http 0.12 must not meet a hostile client: one declared length aborts the process, one
 //! reset panics, one `HTTP/2.0` line leaks a thread, slow clients hold threads without limit, one
-//! failed `accept` ends the listener. So one thread of ours owns the listeners, polls all connections
+//! failed `accept` ends the listener. So a thread of the gate owns the listeners, polls all connections
 //! without blocking, and reads one complete request from each, under one deadline and fixed limits
 //! ([`Limits`]). It writes only complete, well-formed requests to a tiny_http server on a Unix socket
 //! in a directory of mode 0700, passes the answer back under a deadline, and closes the connection so
@@ -72,7 +72,7 @@ struct Times {
     accept_pause: Duration,
     /// No passing on after a failure of the system.
     exchange_pause: Duration,
-    /// Requests that have begun when a route is closed may take this long.
+    /// Time limit for requests in progress when a route is closed.
     stop_grace: Duration,
 }
 
@@ -124,7 +124,7 @@ impl Limits {
 pub struct Config {
     /// The limits.
     pub limits: Limits,
-    /// The certificate; `None` speaks plain HTTP.
+    /// The certificate; `None` for plain HTTP.
     pub tls: Option<Tls>,
 }
 
@@ -266,7 +266,7 @@ impl Gate {
         let shared = &self.0.shared;
         let route = {
             let mut all = lock(&shared.routes.all);
-            // The failures of the backend and the gate are told with the webhooks.
+            // The failures of the backend and the gate are reported with the webhooks.
             let counters = match all.is_empty() {
                 true => Arc::clone(&shared.counters),
                 false => Arc::default(),
@@ -378,7 +378,7 @@ impl OpenRoute {
         }
     }
 
-    /// Stops accepting at once, and gives requests that have begun a second to end. The gate ends with
+    /// Stops accepting at once, and gives requests in progress a second to end. The gate ends with
     /// its last route. The second call does nothing.
     pub(crate) fn close(&mut self) {
         let Some(gate) = self.gate.take() else {

@@ -30,7 +30,7 @@ const HELD_BYTES_MAX: usize = 16 << 20;
 const YIELD_AFTER: Duration = Duration::from_millis(250);
 /// Connections taken from one listener before the others have their turn.
 const ACCEPTS_PER_TURN: usize = 64;
-/// One read takes this much at most.
+/// Maximum bytes per read.
 const SCRATCH_BYTES: usize = 64 << 10;
 /// What the gate asks the backend on its own account.
 const PROBE: &[u8] = b"GET / HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n";
@@ -76,7 +76,7 @@ impl PollLoop {
         }
     }
 
-    /// Runs until the stop flag is set and what was begun is over.
+    /// Runs until the stop flag is set and the requests in progress are over.
     pub(super) fn run(&mut self) {
         loop {
             let now = Instant::now();
@@ -202,7 +202,7 @@ impl PollLoop {
     }
 
     fn connections_max(&self, config: &Config) -> usize {
-        // Half of the files are for the rest of the daemon, whatever the gate is made to endure.
+        // Half of the files are reserved for the rest of the daemon, under any load of the gate.
         let files = usize::try_from(file_limit() / 2).unwrap_or(usize::MAX);
         config.limits.connections_max.min(files).max(1)
     }
@@ -324,7 +324,7 @@ impl PollLoop {
             return;
         }
         bump(&route.counters.accept_errors);
-        // A client that closed while it waited is no fault of ours.
+        // A client that closed while it waited is not our fault.
         if is_aborted {
             return;
         }

@@ -125,7 +125,7 @@ fn acceptor(chain: &[X509], key: &PKey<Private>) -> Result<SslAcceptor, ErrorSta
     }
     builder.check_private_key()?;
     builder.set_options(SslOptions::NO_RENEGOTIATION);
-    // What a stranger could fill: no sessions kept here, no buffers kept for idle connections.
+    // Nothing that a client could fill: no sessions are kept here, and no buffers for idle connections.
     builder.set_session_cache_mode(SslSessionCacheMode::OFF);
     builder.set_mode(SslMode::RELEASE_BUFFERS);
     Ok(builder.build())
@@ -190,7 +190,7 @@ impl Stream {
         self.tcp().map(AsFd::as_fd)
     }
 
-    /// Goes on with the handshake. `WouldBlock` waits for the client: what we send in a handshake
+    /// Continues the handshake. `WouldBlock` waits for the client: what we send in a handshake
     /// always fits an empty socket buffer.
     pub(super) fn handshake(&mut self) -> io::Result<()> {
         let result = match std::mem::replace(self, Stream::Gone) {

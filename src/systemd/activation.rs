@@ -81,7 +81,7 @@ mod tests {
         let first = TcpListener::bind("127.0.0.1:0").expect("a port");
         let again = listener(first.as_raw_fd()).expect("it listens");
         assert_eq!(again.local_addr().ok(), first.local_addr().ok());
-        let file = std::fs::File::open("/dev/null").expect("it is there");
+        let file = std::fs::File::open("/dev/null").expect("the device exists");
         assert!(listener(file.as_raw_fd()).is_err());
         assert!(listener(1_000_000).is_err());
     }

@@ -109,7 +109,10 @@ fn a_forged_webhook_does_nothing_at_all() {
     // Until one is valid, the log suspects the secret token, with one line a minute.
     crate::slow::forge(&harness, 300);
     let is_logged = |line: &String| line.contains("check that ZOOM_SECRET_TOKEN is");
-    assert_eq!(harness.server.log().into_iter().filter(is_told).count(), 1);
+    assert_eq!(
+        harness.server.log().into_iter().filter(is_logged).count(),
+        1
+    );
     harness.assert_answered();
     let lines = harness.server.log().len();
     let before = harness.zoom.connections();

@@ -586,7 +586,7 @@ fn starved_of_files(files: u64) {
     let mut clients: [TcpStream; 8] = std::array::from_fn(|_| unconnected());
     let mut hogs = Vec::new();
     let accepted = || read(&gate.public.counters().gate.accepted);
-    let is_told = || gate.public.unready_reason() == Some("the webhook listener cannot accept");
+    let is_reported = || gate.public.unready_reason() == Some("the webhook listener cannot accept");
     // What the gate and libc still close lets the gate accept one or two.
     let waiting = clients.iter_mut().find(|client| {
         take_all_files(files, &mut hogs);
@@ -595,7 +595,7 @@ fn starved_of_files(files: u64) {
         wait_until("it is accepted or not", || {
             is_reported() || accepted() > before
         });
-        is_told()
+        is_reported()
     });
     let waiting = waiting.expect("the fault is reported");
     waiting.write_all(&webhook(77)).expect("sent");

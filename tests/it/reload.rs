@@ -22,7 +22,7 @@ fn a_secret_in_a_separate_file_is_reread_and_failed_meetings_start() {
             ("ZOOM_API_CLIENT_SECRET_FILE", &path.display().to_string()),
         ],
     );
-    let meeting = harness.zoom.start_meeting(MeetingScript::plain("mended"));
+    let meeting = harness.zoom.start_meeting(MeetingScript::plain("fixed"));
     let refusal = harness.wait_until_logged(&["zoom refuses the client id or the client secret"]);
     assert!(refusal.contains(" ERROR "), "{refusal}");
     fs::write(&path, format!("{right}\n")).expect("a file");

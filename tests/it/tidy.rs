@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 mod public_face;
+mod words;
 
 /// A folder or file of `src`; the folders of ours that it may use; the external crates. `domain` is
 /// open to all, and so are `std` and what [`IMPURE`] folders may always use.

@@ -1,6 +1,6 @@
 //! The command line: what was asked for. The texts are in `usage`.
 //!
-//! Nothing is read here but the arguments, so help and version work whatever the configuration.
+//! Nothing is read here but the arguments, so help and version work with any configuration.
 
 pub(crate) mod usage;
 

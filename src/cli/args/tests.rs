@@ -1,4 +1,4 @@
-//! Command lines, and what is made of them.
+//! Tests of the command-line parser.
 
 use super::usage::{CHECK, CONTROL, DEMO, HELP, PRINT, SERVE, STATUS};
 use super::*;

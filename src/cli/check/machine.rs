@@ -1,5 +1,5 @@
 //! The part of `rtmsd check` that looks at this machine: directories, ports, limits, the certificate,
-//! the clock. A port is taken for an instant to see whether it can be; nothing else is touched.
+//! the clock. A port is bound for a moment to see whether it is free; nothing else is changed.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -19,9 +19,9 @@ use crate::domain::time::Utc;
 use crate::gate::{Tls, TlsFiles};
 use crate::state;
 
-/// Files that the server needs beside its streams: half a thousand webhook connections and itself.
+/// Files that the server needs besides its streams: half a thousand webhook connections and itself.
 const FILES_BESIDE_STREAMS: u64 = 600;
-/// Files of a stream: four sockets at most, three that it is woken by, and those that are written.
+/// Files of a stream: four sockets at most, three for wake-ups, and those that are written.
 const FILES_A_STREAM: u64 = 14;
 /// From here on a certificate is near its end, days.
 const DAYS_MIN: i32 = 14;
@@ -114,7 +114,7 @@ fn state_directory(path: &Path) -> Finding {
     }
     match state::inspect(path) {
         Ok(_) => finding,
-        // Seen by an administrator: the server may well run as that user.
+        // Run by an administrator: the server may run as that user.
         Err(state::Error::NotOurs { owner, .. }) => {
             let text = format!(
                 "{} belongs to the user with id {owner}, so the server must run as that user",
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn the_machine_is_judged() {
         let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = taken.local_addr().expect("it has one");
+        let address = taken.local_addr().expect("an address");
         assert_eq!(port(address, "PORT").level, CheckLevel::Warn);
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         assert_eq!(port(free, "PORT").text, "127.0.0.1:0 is free");

@@ -146,7 +146,7 @@ pub(super) fn flattened(cues: &[(u64, u64, &str)]) -> Vec<(u64, u64, String)> {
 /// Invisible and without width; it separates nothing.
 const WORD_JOINER: char = '\u{2060}';
 
-/// The text so that ffmpeg takes no part of it as markup: `<Ruiz>` would be an unknown tag and vanish.
+/// The text so that ffmpeg interprets no part of it as markup: `<Ruiz>` would be an unknown tag and vanish.
 /// SubRip has no escapes, so a character that begins markup is followed by an invisible one.
 pub(super) fn without_markup(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

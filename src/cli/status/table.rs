@@ -11,7 +11,7 @@ pub(super) struct Room {
     pub(super) lines: Option<usize>,
 }
 
-/// A name is cut to this where there is room enough, and to the other where there is not, columns.
+/// A name is truncated to this many columns if there is enough room, otherwise to the other value.
 const NAME_MAX: usize = 32;
 const NAME_MIN: usize = 12;
 
@@ -247,7 +247,7 @@ fn widths(rows: &[Vec<String>]) -> Vec<usize> {
     widths
 }
 
-/// A topic is what any host typed; a terminal must not obey it, nor be made to write backwards.
+/// A topic is untrusted text: control characters and text direction marks must not reach the terminal.
 fn printable(text: &str) -> String {
     let is_safe = |c: &char| {
         !c.is_control()

@@ -1,4 +1,4 @@
-//! How many columns of a terminal a text takes.
+//! The width of a text in terminal columns.
 
 /// Ranges of characters that take two columns: the scripts of East Asia, and emoji (Unicode's
 /// EastAsianWidth W and F, in large pieces).

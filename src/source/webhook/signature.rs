@@ -1,9 +1,9 @@
 //! Zoom's webhook signatures and URL challenges: no clock, no header names, no JSON.
 //!
-//! `x-zm-signature` is `v0=` and the hex HMAC-SHA256, keyed with the webhook secret token, of `v0:`
-//! + `x-zm-request-timestamp` + `:` + the body as received. The answer to a challenge is the HMAC
-//! of its `plainToken` with **the same key**, so a client that chooses that token freely could have
-//! webhooks signed; [`is_plain_token`] prevents that.
+//! `x-zm-signature` is `v0=` and the hex HMAC-SHA256, keyed with the webhook secret token, of the text
+//! `v0:TIMESTAMP:BODY`: the header `x-zm-request-timestamp` and the body as received. The answer to a
+//! challenge is the HMAC of its `plainToken` with **the same key**, so a client that chooses that
+//! token freely could have webhooks signed; [`is_plain_token`] prevents that.
 #![cfg_attr(
     not(test),
     deny(

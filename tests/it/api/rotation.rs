@@ -344,9 +344,9 @@ fn a_newly_configured_token_wins_over_an_older_stored_one() {
         confirmed: 100,
         is_dead: false,
     };
-    let anew = format!("{MARK}-refresh-100");
-    run(&anew).unwrap();
-    run(&anew).unwrap();
+    let renewed = format!("{MARK}-refresh-100");
+    run(&renewed).unwrap();
+    run(&renewed).unwrap();
     let family = family.lock().unwrap();
     assert_eq!((family.issued, family.is_dead), (102, false));
 }

@@ -1,4 +1,4 @@
-//! The public face of the library: its names, its errors, and what may grow.
+//! Checks of the public interface: its names, its errors, and what may grow.
 
 use std::collections::BTreeSet;
 use std::fs;
