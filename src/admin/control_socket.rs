@@ -1,4 +1,4 @@
-//! The control socket: commands beside the server have it make their REST calls, and look at Zoom.
+//! The control socket: commands such as `rtmsd stop` have the running server make their REST calls.
 //!
 //! A refresh token belongs to one process, so with `ZOOM_REFRESH_TOKEN` a second process cannot
 //! call Zoom while the server runs. The socket is in the state directory, which only the server's

@@ -37,8 +37,8 @@ pub(super) enum Phase {
     Idle,
     /// A REST start is due, in progress, or waits for a retry.
     Starting,
-    /// Zoom refuses the start, perhaps because the host, or the participant for whom it is made, is not
-    /// there; it is made again slowly, and at once when one of them joins.
+    /// Zoom refuses the start, perhaps because the host or the named participant is absent; it is
+    /// retried slowly, and at once when one of them joins.
     AwaitingHost,
     /// A start was accepted, or a stream started.
     Started,

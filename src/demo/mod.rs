@@ -1,8 +1,8 @@
 //! A small Zoom on loopback: OAuth and REST, signed webhooks, signaling and media over TLS.
 //!
-//! The `demo` command, the end-to-end tests and the benches all play their meetings here. It is
-//! strict where Zoom is strict and writes down every rule a client breaks. It shares no code with
-//! the parts that speak to the real Zoom, so that one mistake cannot sit on both sides.
+//! The `demo` command, the end-to-end tests and the benches all play their meetings here. It is as
+//! strict as Zoom and records every rule that a client breaks. It shares no code with the parts
+//! that talk to the real Zoom, so that one mistake cannot be on both sides.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -61,25 +61,25 @@ pub use zoom::record::{Latencies, Step};
 pub use zoom::rest::{Answer, Call};
 pub use zoom::webhooks::Delivery;
 
-/// Zoom waits so long for the answer to a webhook.
+/// How long Zoom waits for the answer to a webhook.
 const MAX_ACK: Duration = Duration::from_secs(3);
 
-/// How a Zoom of the demo is set up. Ids and secrets are invented, and no others work.
+/// Settings of a demo's Zoom. Ids and secrets are invented, and only these are accepted.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// `ZOOM_CLIENT_ID`.
     pub client_id: String,
     /// `ZOOM_CLIENT_SECRET`.
     pub client_secret: String,
-    /// The secret token of the General app, which meetings, webinars and calls belong to.
+    /// The secret token of the General app, for meetings, webinars and calls.
     pub secret_token: String,
-    /// That of the Video SDK app.
+    /// The secret token of the Video SDK app.
     pub sdk_secret_token: String,
-    /// That of the Contact Center app.
+    /// The secret token of the Contact Center app.
     pub contact_center_secret_token: String,
     /// `ZOOM_ACCOUNT_ID`.
     pub account_id: String,
-    /// The token that REST takes with [`Credentials::Static`].
+    /// The token that REST accepts with [`Credentials::Static`].
     pub access_token: String,
     /// The first refresh token with [`Credentials::Refresh`].
     pub refresh_token: String,
@@ -87,24 +87,24 @@ pub struct Options {
     pub sdk_key: String,
     /// `ZOOM_VIDEO_SDK_SECRET`.
     pub sdk_secret: String,
-    /// How REST is to be paid for.
+    /// The kind of credentials for REST.
     pub credentials: Credentials,
     /// `expires_in` of issued tokens, whole seconds.
     pub token_lifetime: Duration,
     /// `scope` of issued tokens.
     pub scopes: String,
-    /// Time between keep-alives on each socket; zero sends none.
+    /// Interval of keep-alives on each socket; zero sends none.
     pub keep_alive: Duration,
-    /// A socket with so many keep-alives unanswered is cut. Zoom's 3, unless they come much more
-    /// often than Zoom's: then time, not count, is what it stands for.
+    /// A socket with this many unanswered keep-alives is cut. Zoom's number is 3; with much more
+    /// frequent keep-alives it is higher, because the time counts, not the number.
     pub unanswered_max: usize,
     /// The host in all URLs: `127.0.0.1` or `localhost`.
     pub host: String,
-    /// Where the CA's certificate is written; a temporary folder, removed at the end, if `None`.
+    /// Folder of the CA's certificate; if `None` a temporary folder, which is deleted at the end.
     pub directory: Option<PathBuf>,
-    /// How many webhooks may be under way at once.
+    /// Maximum concurrent webhooks.
     pub webhook_threads: usize,
-    /// The waits before a webhook that failed is posted again; one that fails after the last is a
+    /// The delays before a failed webhook is posted again; a failure after the last one is a
     /// violation.
     pub webhook_retries: Vec<Duration>,
 }
@@ -140,7 +140,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Those of all apps: `ZOOM_SECRET_TOKEN`.
+    /// The secret tokens of all apps: `ZOOM_SECRET_TOKEN`.
     pub fn secret_tokens(&self) -> [&str; 3] {
         [
             &self.secret_token,
@@ -149,7 +149,7 @@ impl Options {
         ]
     }
 
-    /// What a webhook with that event is signed with.
+    /// The secret token that signs webhooks with that event.
     fn secret_token_of(&self, event: &str) -> &str {
         match event.split('.').next() {
             Some("session") => &self.sdk_secret_token,
@@ -169,7 +169,7 @@ impl Zoom {
     /// Binds its ports, makes its certificates and starts its threads.
     ///
     /// # Errors
-    /// When a port cannot be bound, a thread not started or the CA's file not written.
+    /// If a port cannot be bound, a thread not started or the CA's file not written.
     pub fn start(options: Options) -> io::Result<Zoom> {
         let certificates = Certificates::new()?;
         let (directory, is_directory_ours) = match &options.directory {
@@ -219,8 +219,8 @@ impl Zoom {
         self.shared.directory.join(CA_FILE)
     }
 
-    /// The settings, by their names in `rtms.conf`, with which a server works with this Zoom.
-    /// Those about listening and files are the caller's.
+    /// Settings, by their names in `rtms.conf`, with which a server works with this Zoom. The
+    /// caller adds those about listening and files.
     pub fn environment(&self) -> Vec<(String, String)> {
         let options = &self.shared.options;
         let mut pairs = vec![
@@ -245,16 +245,16 @@ impl Zoom {
             .collect()
     }
 
-    /// Where webhooks are posted: `http://127.0.0.1:3000/webhook`, or `https` with a certificate
-    /// of this Zoom's CA.
+    /// Where webhooks are posted: `http://127.0.0.1:3000/webhook`, or `https` with a certificate of
+    /// this Zoom's CA.
     ///
     /// # Errors
-    /// When the URL lacks scheme, host or port.
+    /// If the URL has no scheme, host or port.
     pub fn set_webhook_target(&self, url: &str) -> io::Result<()> {
         self.shared.webhooks.set_target(url)
     }
 
-    /// Begins a meeting as its script says.
+    /// Starts a meeting by its script.
     pub fn start_meeting(&self, script: MeetingScript) -> MeetingHandle {
         let meeting = Arc::new(Meeting::new(script));
         {
@@ -277,13 +277,13 @@ impl Zoom {
         self.shared.webhooks.post_now(&self.shared, body)
     }
 
-    /// Posts these headers and bytes as they are: forged, stale, malformed. Content type and length
+    /// Posts these headers and bytes unchanged: forged, stale, malformed. Content type and length
     /// are added.
     pub fn post_raw(&self, headers: &[(&str, &str)], body: &[u8]) -> Delivery {
         self.shared.webhooks.post_raw(headers, body)
     }
 
-    /// The value of `x-zm-signature` by the General app, for that timestamp (seconds) and body.
+    /// The value of `x-zm-signature` of the General app, for that timestamp (seconds) and body.
     pub fn sign(&self, timestamp: &str, body: &[u8]) -> String {
         zoom::webhooks::sign(&self.shared.options.secret_token, timestamp, body)
     }
@@ -293,17 +293,17 @@ impl Zoom {
         self.shared.webhooks.challenge(&self.shared, plain_token)
     }
 
-    /// Every webhook posted so far, raw ones left out.
+    /// Every webhook posted so far, except raw ones.
     pub fn deliveries(&self) -> Vec<Delivery> {
         self.shared.webhooks.deliveries()
     }
 
-    /// How long webhooks took to be answered.
+    /// Times from posting webhooks to their answers.
     pub fn webhook_latencies(&self) -> Latencies {
         self.shared.webhooks.latencies()
     }
 
-    /// How long keep-alives on that kind of socket took to be answered.
+    /// Times from sending keep-alives on that kind of socket to their answers.
     pub fn keep_alive_latencies(&self, socket: Socket) -> Latencies {
         match socket {
             Socket::Signaling => lock(&self.shared.signaling_keep_alives).clone(),
@@ -312,7 +312,7 @@ impl Zoom {
     }
 
     /// Answers the next call of REST control like this; for one target (a meeting number or other
-    /// id) or for whichever comes next.
+    /// id) or for the next one of any target.
     pub fn script_rest(&self, target: Option<&str>, answer: Answer) {
         let target = target.map(str::to_owned);
         lock(&self.shared.rest)
@@ -335,37 +335,37 @@ impl Zoom {
         lock(&self.shared.rest).token_calls.clone()
     }
 
-    /// No access token issued so far is worth anything any more.
+    /// Makes all access tokens issued so far invalid.
     pub fn revoke_access_tokens(&self) {
         lock(&self.shared.oauth).revoke_access();
     }
 
-    /// Nor is the refresh token: the app was removed.
+    /// Makes all access tokens and the refresh token invalid: the app was removed.
     pub fn revoke_everything(&self) {
         lock(&self.shared.oauth).revoke_all();
     }
 
-    /// The refresh token that would be taken now, if any.
+    /// The refresh token that is valid now, if there is one.
     pub fn refresh_token(&self) -> Option<String> {
         lock(&self.shared.oauth).refresh_token()
     }
 
-    /// How many TLS handshakes failed, a client's refusal of a bad certificate among them.
+    /// How many TLS handshakes failed, including a client's refusal of a bad certificate.
     pub fn tls_failures(&self) -> u64 {
         self.shared.tls_failures.load(Ordering::Relaxed)
     }
 
-    /// How many WebSocket connections are open or being opened.
+    /// Number of WebSocket connections that are open or being opened.
     pub fn connections(&self) -> usize {
         lock(&self.shared.connections).len()
     }
 
-    /// Every rule that was broken, in words.
+    /// Every rule that was broken, as texts.
     pub fn violations(&self) -> Vec<String> {
         lock(&self.shared.violations).list()
     }
 
-    /// Cuts everything, joins every thread, and gives the violations.
+    /// Cuts all connections, joins every thread, and returns the violations.
     pub fn stop(self) -> Vec<String> {
         self.halt();
         self.violations()
@@ -374,7 +374,7 @@ impl Zoom {
     fn halt(&self) {
         self.shared.stop(self.shared.options.webhook_threads.max(1));
         if self.is_directory_ours {
-            // What cannot be removed from a temporary folder is left to the system.
+            // If a temporary folder cannot be deleted, the system will do it.
             let _ = fs::remove_dir_all(&self.shared.directory);
         }
     }

@@ -1,5 +1,5 @@
-//! The real server as a child process: started with a configuration file of its own, found by the
-//! address it logs, ended by signals.
+//! The real server as a child process: started with its own configuration file, located by the
+//! address in its log, ended by signals.
 //!
 //! The `demo` command and the end-to-end tests start it in the same way.
 
@@ -19,9 +19,9 @@ use super::Zoom;
 use super::player::script::DemoProduct;
 use super::zoom::record::{left, lock};
 
-/// How long a server may take until it listens.
+/// Time limit until a server listens.
 const LISTEN_MAX: Duration = Duration::from_secs(10);
-/// Lines of the log that are kept; earlier ones go.
+/// Maximum log lines that are kept; older ones are dropped.
 const LINES_MAX: usize = 100_000;
 
 /// How to start a server.
@@ -33,9 +33,9 @@ pub struct ServerCommand {
     pub folder: PathBuf,
     /// Its settings. `RTMS_ADMIN` is off unless it is among them: several servers run at once.
     pub settings: Vec<(String, String)>,
-    /// Its stdout goes to ours; else nowhere.
+    /// Its stdout goes to ours; otherwise nowhere.
     pub shows_stdout: bool,
-    /// Its log goes to our stderr too, besides being kept.
+    /// Its log goes to our stderr too, in addition to being kept.
     pub shows_log: bool,
 }
 
@@ -55,7 +55,7 @@ struct Log {
 #[derive(Default)]
 struct LogState {
     lines: Vec<String>,
-    /// Lines that came before these and were not kept.
+    /// Number of older lines that were dropped.
     dropped: usize,
     address: Option<SocketAddr>,
     is_over: bool,
@@ -85,17 +85,17 @@ impl ServerCommand {
         command
     }
 
-    /// Gives a setting this value, whatever it had.
+    /// Sets a setting, replacing an earlier value.
     pub fn set(&mut self, key: &str, value: &str) {
         self.settings.retain(|(known, _)| known != key);
         self.settings.push((key.to_owned(), value.to_owned()));
     }
 
-    /// Starts the server and has that Zoom post its webhooks to it.
+    /// Starts the server and makes that Zoom post its webhooks to it.
     ///
     /// # Errors
-    /// Those of [`ServerCommand::start`], and when it does not listen within ten seconds; then the
-    /// error holds the end of its log.
+    /// Those of [`ServerCommand::start`], and if it does not listen within ten seconds; then the
+    /// error contains the end of its log.
     pub fn serve(&self, zoom: &Zoom) -> io::Result<ServerProcess> {
         let server = self.start()?;
         let Some(address) = server.address(LISTEN_MAX) else {
@@ -111,15 +111,15 @@ impl ServerCommand {
     }
 
     /// Writes the configuration and starts `rtmsd serve --config` with it. Settings in our own
-    /// environment that the server would read are kept from it.
+    /// environment that the server would read are removed.
     ///
     /// # Errors
-    /// When the file cannot be written or the program not started.
+    /// If the file cannot be written or the program not started.
     pub fn start(&self) -> io::Result<ServerProcess> {
         self.start_on(Stdio::piped())
     }
 
-    /// Likewise, with this as its stdin, as systemd hands it a socket.
+    /// As [`ServerCommand::start`], with this as its stdin, as systemd passes a socket.
     ///
     /// # Errors
     /// As for [`ServerCommand::start`].
@@ -163,22 +163,21 @@ impl ServerCommand {
         let config = self.folder.join("rtms.conf");
         command.arg(word).arg("--config").arg(config);
         for (key, _) in std::env::vars_os() {
-            // As under systemd, which knows nothing of roots that a shell may name.
+            // As under systemd, which does not pass a shell's root certificates.
             let is_kept = |key: &str| !is_setting(key) && !key.starts_with("SSL_CERT_");
             if !key.to_str().is_some_and(is_kept) {
                 command.env_remove(&key);
             }
         }
-        // At its end from the beginning, and without a /dev/null, which a bare chroot lacks.
+        // A closed pipe, which does not need /dev/null, because a bare chroot has none.
         command.stdin(Stdio::piped());
         command
     }
 
-    /// Runs `rtmsd start` or `rtmsd stop` (the `word`) with the configuration of a server that was
-    /// started.
+    /// Runs `rtmsd start` or `rtmsd stop` (the `word`) with the configuration of a started server.
     ///
     /// # Errors
-    /// When the program cannot be started.
+    /// If the program cannot be started.
     pub(crate) fn control(&self, word: &str, product: DemoProduct, id: &str) -> io::Result<Output> {
         let mut command = self.command(word);
         command.args(["--product", product.word(), "--", id]);
@@ -186,11 +185,11 @@ impl ServerCommand {
     }
 }
 
-/// The program that runs, to be started again. In a bare chroot there is no /proc to ask; there its
-/// own name must be a path.
+/// The path of this program, to start it again. A bare chroot has no /proc; there the program's own
+/// name must be a path.
 ///
 /// # Errors
-/// Those of /proc, where the name does not help.
+/// Those of /proc, if the name does not help.
 pub(crate) fn own_program() -> io::Result<PathBuf> {
     std::env::current_exe().or_else(|error| {
         let name = std::env::args_os().next().map(PathBuf::from);
@@ -199,7 +198,7 @@ pub(crate) fn own_program() -> io::Result<PathBuf> {
     })
 }
 
-/// Whether a variable of that name would change what the server does.
+/// Whether a variable with that name would affect the server.
 fn is_setting(key: &str) -> bool {
     const OTHERS: [&str; 9] = [
         "HOST",
@@ -229,13 +228,13 @@ fn write_config(path: &Path, settings: &[(String, String)]) -> io::Result<()> {
 }
 
 impl ServerProcess {
-    /// The address it listens on, once its log says so; `None` if it does not in time, or ends.
+    /// The address it listens on, once its log has it; `None` if not in time, or if it ends.
     pub fn address(&self, within: Duration) -> Option<SocketAddr> {
         self.log.wait(within, |state| state.address)
     }
 
-    /// The first line of the log that `is_it`, once it is there; `None` if it does not come in time,
-    /// or the log ends before.
+    /// The first line of the log for which `is_it` is true; `None` if there is none in time, or if
+    /// the log ends before.
     pub fn wait_for_line(
         &self,
         within: Duration,
@@ -249,7 +248,7 @@ impl ServerProcess {
         })
     }
 
-    /// What it has logged so far.
+    /// Its log so far.
     pub fn log(&self) -> Vec<String> {
         lock(&self.log.state).lines.clone()
     }
@@ -265,11 +264,11 @@ impl ServerProcess {
         self.wait(within)
     }
 
-    /// Sends it a signal, if it still runs.
+    /// Sends it a signal, if it is still running.
     pub fn signal(&mut self, signal: Signal) {
         let is_running = matches!(self.child.try_wait(), Ok(None));
         if let (true, Some(pid)) = (is_running, Pid::from_raw(self.child.id() as i32)) {
-            // It may have ended between the two; it is not reaped yet, so the id is still its own.
+            // It may have ended in between; it is not reaped yet, so the id is still its own.
             let _ = kill_process(pid, signal);
         }
     }
@@ -288,7 +287,7 @@ impl ServerProcess {
         }
     }
 
-    /// Ends it at once (SIGKILL), as a crash would.
+    /// Kills it at once (SIGKILL), like a crash.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -305,7 +304,8 @@ impl Drop for ServerProcess {
 }
 
 impl Log {
-    /// What `look` finds, once it finds something; `None` if the log ends or the time passes before.
+    /// The result of `look`, once it finds something; `None` if the log ends or the time passes
+    /// before.
     fn wait<T>(&self, within: Duration, mut look: impl FnMut(&LogState) -> Option<T>) -> Option<T> {
         let until = Instant::now() + within;
         let mut state = lock(&self.state);
@@ -327,7 +327,7 @@ impl Log {
             let Ok(line) = line else { break };
             let line = String::from_utf8_lossy(&line).into_owned();
             if shows_log {
-                // A stderr that is gone must not end the demo.
+                // A closed stderr must not end the demo.
                 let _ = writeln!(io::stderr().lock(), "{line}");
             }
             let mut state = lock(&self.state);
@@ -365,7 +365,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_the_address_in_every_form_of_log() {
+    fn the_address_is_found_in_every_form_of_log() {
         let address: SocketAddr = "127.0.0.1:41234".parse().expect("it is one");
         for line in [
             "INFO listening addr=127.0.0.1:41234",

@@ -1,4 +1,4 @@
-//! The demo's Zoom against a client written by hand: what is right passes, what is wrong is seen.
+//! Tests of the demo's Zoom with a minimal client: valid behavior passes, violations are detected.
 
 pub(crate) mod client;
 
@@ -31,7 +31,7 @@ fn at_once(seed: &str) -> MeetingScript {
     }
 }
 
-/// What a client must know of a stream.
+/// What a client needs to know of a stream.
 struct Joined {
     id: String,
     stream: String,
@@ -45,7 +45,7 @@ impl Stage {
             Value::Null => &body["payload"],
             object => object,
         };
-        let text = |key: &str| fields[key].as_str().expect("it is text").to_owned();
+        let text = |key: &str| fields[key].as_str().expect("text").to_owned();
         Joined {
             id: text("meeting_uuid"),
             stream: text("rtms_stream_id"),
@@ -194,7 +194,7 @@ fn a_wrong_signature_is_status_3() {
 }
 
 #[test]
-fn the_wrong_order_is_refused() {
+fn handshakes_in_the_wrong_order_are_refused() {
     let stage = stage(Options::default());
     stage.zoom.start_meeting(at_once("order"));
     let joined = stage.announced();
@@ -218,7 +218,7 @@ fn the_wrong_order_is_refused() {
 }
 
 #[test]
-fn ready_belongs_after_media_and_once() {
+fn ready_is_expected_once_and_after_media() {
     let stage = stage(Options::default());
     let meeting = stage.zoom.start_meeting(at_once("ready"));
     let (joined, mut signaling, mut media) = stage.join();
@@ -268,7 +268,7 @@ fn three_unanswered_keep_alives_cut() {
     let (_joined, mut signaling, mut media) = stage.join();
     assert!(meeting.wait_for(Step::Ready, WITHIN));
     let watch = std::thread::spawn(move || media.expect_close());
-    // Signaling answers as well until it is known that media has.
+    // Signaling is answered too until media has been answered.
     while stage.zoom.keep_alive_latencies(Socket::Media).is_empty() {
         signaling.answer_keep_alive();
     }
@@ -297,7 +297,7 @@ fn a_changed_echo_is_a_violation() {
 }
 
 #[test]
-fn media_cut_is_told_and_goes_on_where_it_was() {
+fn a_media_cut_is_reported_and_media_continue() {
     let stage = stage(Options::default());
     let mut script = at_once("cut");
     script.phrases = Some(40);
@@ -365,7 +365,7 @@ fn a_stream_without_signaling_ends_with_19() {
 }
 
 #[test]
-fn traps_hold_and_certificates_are_bad() {
+fn broken_listeners_block_and_certificates_are_bad() {
     let stage = stage(Options::default());
     for (door, is_tls) in [
         (HandshakeFault::WrongHost, false),
@@ -383,7 +383,7 @@ fn traps_hold_and_certificates_are_bad() {
 }
 
 #[test]
-fn refusals_come_by_script() {
+fn refusals_follow_the_script() {
     let stage = stage(Options::default());
     let mut script = at_once("refusals");
     script.refusals = vec![

@@ -1,11 +1,11 @@
-//! `rtmsd demo --chaos`: meetings run, and everything that can break breaks, the server included.
+//! `rtmsd demo --chaos`: meetings run while connections and the server are broken in every way.
 //!
-//! Rounds follow each other; in each, another fault befalls every meeting at the same time, and
-//! all of them must be well again before the next. What the demo's Zoom promises in return is what
-//! Zoom promises: a phrase that falls due while a media connection is missing is sent once there is
-//! one again, and after a loss the phrases of the last [`REPLAY`] are sent once more, because bytes
-//! that a kernel took need not have arrived when a connection is reset or a process killed. So
-//! nothing may be lost, and what is sent twice must be written once.
+//! There are several rounds; in each, another fault happens to every meeting at the same time, and
+//! all of them must have recovered before the next one. The demo's Zoom guarantees what Zoom does:
+//! a phrase that is due while there is no media connection is sent once there is one again, and
+//! after a loss the phrases of the last [`REPLAY`] are sent again, because bytes in a kernel's
+//! buffer may be lost when a connection is reset or a process killed. So no phrase may be lost, and
+//! phrases that are sent twice must be written once.
 
 use std::fs;
 use std::io;
@@ -23,12 +23,12 @@ use crate::demo::zoom::oauth;
 use crate::demo::zoom::record::{Step, left};
 use crate::demo::{Options, Zoom, temporary_directory};
 
-/// What was sent in so long a time before a loss is sent again after it.
+/// Everything sent in this time before a loss is sent again after it.
 const REPLAY: Duration = Duration::from_secs(2);
 const PHRASES_PER_SECOND: f64 = 5.0;
-/// Losses follow each other this soon: the server tries again at once, however short a connection lived.
+/// Delay between losses: the server retries at once, even after a short connection.
 const BETWEEN: Duration = Duration::from_secs(1);
-/// A report that media was lost is taken for an old one until a connection has lived so long.
+/// A report of lost media counts as an old one until a connection has lasted this long.
 const SETTLED: Duration = Duration::from_millis(5300);
 const STALL: Duration = Duration::from_secs(2);
 const LISTEN_MAX: Duration = Duration::from_secs(10);
@@ -36,11 +36,11 @@ const LISTEN_MAX: Duration = Duration::from_secs(10);
 const RECOVERY_MAX: Duration = Duration::from_secs(20);
 const EXIT_MAX: Duration = Duration::from_secs(4);
 
-/// Something that happens to all meetings at once.
+/// Faults that happen to all meetings at once.
 enum Round {
-    /// One of these to each meeting, in turn. Each has a name and what it is made of.
+    /// One of these for each meeting, in turn. Each has a name and a list of faults.
     Faults(Duration, Vec<(&'static str, Vec<Fault>)>),
-    /// The server is killed and started again; before that, these happen.
+    /// The server is killed and started again; these faults happen before.
     Kill(&'static str, Vec<Fault>),
 }
 
@@ -144,7 +144,7 @@ fn rounds() -> Vec<Round> {
     ]
 }
 
-/// Plays it; whether all was well.
+/// Plays all rounds; returns whether nothing failed.
 pub(crate) fn play(options: &DemoOptions) -> io::Result<bool> {
     let folder = Folder(temporary_directory()?);
     let out = match &options.out {
@@ -206,9 +206,9 @@ fn script(seed: &str, n: usize) -> MeetingScript {
 struct Stage {
     program: PathBuf,
     server: Option<ServerProcess>,
-    /// Fixed by the first start, so that webhooks find the next process too.
+    /// Fixed by the first start, so that webhooks reach the next process too.
     address: Option<SocketAddr>,
-    /// From each restart until every meeting was ready again.
+    /// Times from each restart until every meeting was ready again.
     restarts: Vec<Duration>,
     zoom: Zoom,
     folder: PathBuf,
@@ -255,7 +255,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Lets a round happen and waits until all are well. What is not is returned in words.
+    /// Plays a round and waits until all meetings have recovered. Returns the failures as texts.
     fn round(
         &mut self,
         n: usize,
@@ -267,7 +267,7 @@ impl Stage {
             Round::Faults(rest, _) => *rest,
             Round::Kill(..) => BETWEEN,
         };
-        // Data flows on in this time; it is what makes the next loss a loss.
+        // Data flows in this time, so that the next loss can lose something.
         std::thread::park_timeout(rest);
         let before: Vec<(usize, u64)> = meetings
             .iter()
@@ -379,10 +379,10 @@ impl Stage {
             say(&format!("files are in {}", out.display()));
         }
         for fault in &faults {
-            say(&format!("not as it should be: {fault}"));
+            say(&format!("failed: {fault}"));
         }
         if faults.is_empty() {
-            say("nothing was lost, nothing doubled");
+            say("nothing was lost, nothing was duplicated");
         }
         Ok(faults.is_empty())
     }

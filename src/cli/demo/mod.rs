@@ -1,5 +1,5 @@
-//! The `rtmsd demo` command: the real server as a child process, meetings from the demo's Zoom,
-//! and in the end a table of what was seen.
+//! The `rtmsd demo` command: runs the real server as a child process with meetings of the demo's
+//! Zoom, and prints a table of the results.
 
 pub(crate) mod chaos;
 pub(crate) mod odd;
@@ -24,36 +24,36 @@ use crate::domain::product::Product;
 use crate::protocol::{MediaKind, MediaSelection};
 use table::{COLUMNS, media_table, table};
 
-/// From its own start of a stream to the server's own stop, seconds (`RTMS_STOP_AFTER`).
+/// Time from the server's own start of a stream to its own stop, seconds (`RTMS_STOP_AFTER`).
 const STOP_AFTER_SECONDS: u64 = 4;
-/// Everything up to the last meeting's end must be seen within this.
+/// Time limit for everything up to the last meeting's end.
 const PLAY_MAX: Duration = Duration::from_secs(12);
-/// More for each stream that is started and stopped by a command.
+/// Additional time for each stream that is started and stopped by a command.
 const CONTROL_MAX: Duration = Duration::from_millis(200);
-/// One speaker is muted for so long, then the next.
+/// How long each speaker in turn is muted.
 const MUTE: Duration = Duration::from_secs(1);
 const LISTEN_MAX: Duration = Duration::from_secs(10);
-/// The server promises to be gone 3 s after SIGTERM.
+/// The server must have ended 3 s after SIGTERM.
 const EXIT_MAX: Duration = Duration::from_secs(4);
 
-/// What the command line asks for.
+/// The options of the command line.
 #[derive(Debug, Clone)]
 pub(crate) struct DemoOptions {
-    /// Where the files of the meetings go; a temporary folder, removed at the end, if `None`.
+    /// Folder of the meetings' files; if `None` a temporary folder, which is deleted at the end.
     pub out: Option<PathBuf>,
-    /// How many meetings are played at once.
+    /// Number of concurrent meetings.
     pub meetings: usize,
-    /// The server to try; this very program if `None`.
+    /// The server to test; this program if `None`.
     pub program: Option<PathBuf>,
-    /// What is played and received: `RTMS_MEDIA`.
+    /// The media that are played and received: `RTMS_MEDIA`.
     pub media: MediaSelection,
-    /// What is played, in turn; not empty.
+    /// The products that are played, in turn; not empty.
     pub products: Vec<DemoProduct>,
 }
 
 impl DemoOptions {
     fn new(command: Demo) -> DemoOptions {
-        // Each kind of fault comes in three forms; of several products each is played.
+        // There are three forms of each kind of fault; of several products each is played.
         let usual = match command.products.len() {
             _ if command.kind == DemoKind::Chaos => 3,
             1 => 2,
@@ -68,7 +68,7 @@ impl DemoOptions {
         }
     }
 
-    /// Whether it plays more than transcripts of meetings.
+    /// Whether more than transcripts of meetings is played.
     fn is_more(&self) -> bool {
         self.media != MediaSelection::default() || self.products != [DemoProduct::Meeting]
     }
@@ -86,7 +86,7 @@ impl DemoOptions {
         let wants = |kind| self.media.is_wanted(kind);
         let kinds = MediaKind::SINGLE.into_iter().filter(|kind| wants(*kind));
         script.granted = kinds.map(MediaKind::bit).sum();
-        // Several kinds need several URLs.
+        // Several kinds of media need several URLs.
         script.url_per_type |= self.media.kinds().len() > 1;
         script.audio = wants(MediaKind::Audio).then_some(AudioScript {
             per_speaker: true,
@@ -99,7 +99,7 @@ impl DemoOptions {
         script
     }
 
-    /// The steps that a stream must show.
+    /// The steps that a stream must reach.
     fn steps(&self, script: &MeetingScript) -> Vec<Step> {
         let is_expected = |step: &Step| match step {
             Step::MeetingAnswered => script.begin == Begin::ByRest,
@@ -111,7 +111,7 @@ impl DemoOptions {
     }
 }
 
-/// Plays the demo and prints what happened. Gives the exit code: 0 only if every step was seen and
+/// Plays the demo and prints the results. Returns the exit code: 0 only if every step was seen and
 /// every phrase received once; 69 if the server could not be started; 70 otherwise.
 pub(super) fn run(command: Demo) -> u8 {
     let kind = command.kind;
@@ -131,7 +131,7 @@ pub(super) fn run(command: Demo) -> u8 {
     }
 }
 
-/// The demo shares no types with what it tries.
+/// The demo shares no types with the server that it tests.
 fn demo_product(product: Product) -> DemoProduct {
     match product {
         Product::Meeting => DemoProduct::Meeting,
@@ -142,7 +142,7 @@ fn demo_product(product: Product) -> DemoProduct {
     }
 }
 
-/// A folder that is removed when the demo ends, however it ends.
+/// A folder that is deleted when the demo ends for any reason.
 /// The waits before Zoom posts a webhook again: a disk that is busy with other things can make the
 /// server answer 503, and a server that is down misses its first ones.
 pub(crate) const WEBHOOK_RETRIES: [Duration; 4] = [
@@ -156,7 +156,7 @@ pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What cannot be removed from a temporary folder is left to the system.
+        // If a temporary folder cannot be deleted, the system will do it.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
@@ -172,7 +172,7 @@ fn play(options: &DemoOptions) -> io::Result<bool> {
     };
     fs::create_dir_all(&out)?;
     let zoom = Zoom::start(Options {
-        // Often enough that a meeting of a few seconds sees several.
+        // Frequent enough for several of them in a meeting of a few seconds.
         keep_alive: Duration::from_secs(1),
         directory: Some(folder.0.clone()),
         webhook_retries: WEBHOOK_RETRIES.to_vec(),
@@ -205,7 +205,7 @@ fn play(options: &DemoOptions) -> io::Result<bool> {
     let meetings: Vec<MeetingHandle> = (0..options.meetings)
         .map(|n| zoom.start_meeting(options.script(&seed, n)))
         .collect();
-    // What no webhook announces is started and stopped as a person would.
+    // A stream that no webhook announces is started and stopped by commands, as a person would.
     let by_hand: Vec<&MeetingScript> = meetings
         .iter()
         .map(MeetingHandle::script)
@@ -229,7 +229,7 @@ fn play(options: &DemoOptions) -> io::Result<bool> {
     }
     let until = begun + PLAY_MAX + CONTROL_MAX * by_hand.len() as u32;
     for meeting in &meetings {
-        // A step that is missing shows in the table.
+        // A missing step is visible in the table.
         let _ = meeting.wait_for(Step::StoppedAnswered, left(until))
             && meeting.wait_for(Step::Closed, left(until));
     }
@@ -278,7 +278,7 @@ fn play(options: &DemoOptions) -> io::Result<bool> {
         None => "files were in a temporary folder; --out DIR keeps them".to_owned(),
     });
     for fault in &faults {
-        say(&format!("not as it should be: {fault}"));
+        say(&format!("failed: {fault}"));
     }
     if faults.is_empty() {
         say(match options.is_more() {
@@ -291,7 +291,7 @@ fn play(options: &DemoOptions) -> io::Result<bool> {
     Ok(faults.is_empty())
 }
 
-/// The server, configured for what is played.
+/// The server, configured for the selected media.
 fn server_command(
     options: &DemoOptions,
     zoom: &Zoom,
@@ -345,7 +345,7 @@ fn server_command(
     })
 }
 
-/// What a meeting lacks, in words.
+/// The failures of a meeting, as texts.
 fn missing(options: &DemoOptions, meeting: &MeetingHandle, result: &Comparison) -> Vec<String> {
     let script = meeting.script();
     let topic = &script.topic;
@@ -362,7 +362,7 @@ fn missing(options: &DemoOptions, meeting: &MeetingHandle, result: &Comparison) 
     faults
 }
 
-/// What became of everything but phrases. What is not as it should be is added to the faults.
+/// The results of everything except phrases. Failures are added to the list.
 fn judged(
     options: &DemoOptions,
     meeting: &MeetingHandle,
@@ -394,7 +394,7 @@ fn judged(
     Ok(results)
 }
 
-/// Stdout is what the command is for; a reader that went away ends nothing.
+/// Prints a line to stdout; if its reader is gone, the demo continues.
 pub(crate) fn say(line: &str) {
     let mut stdout = io::stdout().lock();
     let _ = writeln!(stdout, "{line}");

@@ -1,8 +1,8 @@
-//! `rtmsd demo --odd`: what was observed of Zoom and of others who speak its protocol, and no document
-//! says. All of it is played at once to one server; a table says what became of each.
+//! `rtmsd demo --odd`: undocumented behavior observed of Zoom and of other servers with its
+//! protocol. All of it is played to one server at once; a table shows the results.
 //!
-//! Each oddity is one function: it plays a meeting, waits for what must happen, ends it, reads the
-//! files, and says what it found.
+//! Each oddity is one function: it plays a meeting, waits for the expected result, ends it, reads
+//! the files, and returns what it found.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -26,16 +26,16 @@ use crate::demo::zoom::oauth;
 use crate::demo::zoom::record::{Step, unix_ms};
 use crate::demo::{Options, Zoom, temporary_directory};
 
-/// Anything that is not about a time of its own must have happened by then.
+/// Time limit for everything without a time limit of its own.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The server gives up a medium after 65 s, see `MEDIA_WINDOW`.
+/// The server gives up a kind of media after 65 s, see `MEDIA_WINDOW`.
 const GIVE_UP_MAX: Duration = Duration::from_secs(80);
 /// A stream that needs an answer for good ends after 60 s without one.
 const STAY: Duration = Duration::from_secs(65);
-/// More than any link of a transcript takes: 4 MiB.
+/// More than the limit of a transcript link: 4 MiB.
 const OVERSIZE_BYTES: usize = 5 << 20;
 
-/// What is played, and what must become of it.
+/// What is played, and the expected result.
 struct Oddity {
     name: &'static str,
     play: fn(&Stage, &'static str) -> Result<String, String>,
@@ -84,7 +84,7 @@ const ODDITIES: [Oddity; 10] = [
     },
 ];
 
-/// Plays all of it; whether each ended as it must.
+/// Plays all oddities; returns whether each had the expected result.
 pub(crate) fn play(options: &DemoOptions) -> io::Result<bool> {
     let folder = Folder(temporary_directory()?);
     let out = match &options.out {
@@ -160,12 +160,12 @@ impl Stage {
             say(&format!("files are in {}", out.display()));
         }
         for fault in &faults {
-            say(&format!("not as it should be: {fault}"));
+            say(&format!("failed: {fault}"));
         }
         Ok(is_well)
     }
 
-    /// A meeting whose stream comes by itself, with five phrases a second.
+    /// A meeting with a stream that starts by itself, and five phrases per second.
     fn script(&self, name: &str, odd: Oddities) -> MeetingScript {
         MeetingScript {
             topic: name.to_owned(),
@@ -176,7 +176,7 @@ impl Stage {
         }
     }
 
-    /// Plays it until so many phrases were sent.
+    /// Plays it until `phrases` phrases were sent.
     fn join(&self, script: MeetingScript, phrases: u64) -> Result<MeetingHandle, String> {
         let meeting = self.zoom.start_meeting(script);
         self.hear(&meeting, phrases)?;
@@ -191,7 +191,7 @@ impl Stage {
         }
     }
 
-    /// Ends the stream and reads what is left of it.
+    /// Ends the stream and reads its files.
     fn end(&self, meeting: &MeetingHandle) -> Result<Recording, String> {
         meeting.end(End::stopped(6));
         for step in [Step::StoppedAnswered, Step::Closed] {
@@ -208,7 +208,7 @@ impl Stage {
         })?;
         recording
             .filter(|recording| recording.meta["stop_reason"] == 6)
-            .ok_or_else(|| "it did not end by Zoom's stop".to_owned())
+            .ok_or_else(|| "it did not end with Zoom's stop".to_owned())
     }
 
     fn recording(&self, stream: &str) -> Option<Recording> {
@@ -224,7 +224,7 @@ impl Stage {
             .any(|line| words.iter().all(|word| line.contains(word)))
     }
 
-    /// How many packets of audio were sent, if each was written once and in its place.
+    /// How many audio packets were sent, if each was written once and at its position.
     fn audio(&self, meeting: &MeetingHandle) -> Result<usize, String> {
         let stream = meeting.streams().pop().unwrap_or_default();
         let judged = judge(&self.out, &stream, meeting.script(), &meeting.media_sent());
@@ -237,14 +237,14 @@ impl Stage {
     }
 }
 
-/// What a stream left behind.
+/// The files of a stream.
 struct Recording {
     meta: Value,
     phrases: Vec<Value>,
 }
 
 impl Recording {
-    /// How many phrases were sent, if each was written once, in order, and nothing else was.
+    /// How many phrases were sent, if each was written once and in order, and no other.
     fn phrases_of(&self, meeting: &MeetingHandle) -> Result<usize, String> {
         let sent = meeting.sent();
         let is_written = |(phrase, line): (&crate::demo::Phrase, &Value)| {
@@ -327,7 +327,7 @@ fn phone(stage: &Stage, name: &'static str) -> Result<String, String> {
     let phrases = recording.phrases_of(&meeting)?;
     let packets = stage.audio(&meeting)?;
     Ok(format!(
-        "{phrases} phrases and {packets} packets of audio by a socket a kind"
+        "{phrases} phrases and {packets} packets of audio with a socket per kind"
     ))
 }
 
@@ -409,7 +409,7 @@ fn mock_server(stage: &Stage, name: &'static str) -> Result<String, String> {
     let mut script = stage.script(name, Oddities::default());
     script.odd.mock_server = true;
     script.phrases = Some(PHRASES);
-    // Its refusals lack the status code.
+    // Its refusals have no status code.
     script.refusals = vec![(Socket::Signaling, Refusal::NoStatus)];
     let meeting = stage.join(script, PHRASES)?;
     thread::sleep(STAY);
@@ -427,7 +427,7 @@ fn mock_server(stage: &Stage, name: &'static str) -> Result<String, String> {
 fn broken_text(stage: &Stage, name: &'static str) -> Result<String, String> {
     let mut script = stage.script(name, Oddities::default());
     script.begin = Begin::Silent;
-    // A topic that was cut in the middle of an emoji.
+    // A topic that was truncated within an emoji.
     let mut body = format!(
         r#"{{"event":"meeting.started","event_ts":{},"payload":{{"account_id":"{}","object":{{"id":{},"uuid":"{}","host_id":"{HOST_ID}","topic":"Weekly "#,
         unix_ms(),
@@ -567,7 +567,7 @@ fn silent_audio(stage: &Stage, name: &'static str) -> Result<String, String> {
     ))
 }
 
-/// Waits until something is so.
+/// Waits until the condition is true.
 fn wait_for(what: &str, within: Duration, mut is_so: impl FnMut() -> bool) -> Result<(), String> {
     let until = Instant::now() + within;
     while !is_so() {
@@ -579,7 +579,7 @@ fn wait_for(what: &str, within: Duration, mut is_so: impl FnMut() -> bool) -> Re
     Ok(())
 }
 
-/// One line for each oddity: whether it ended as it must, and what became of it.
+/// One line for each oddity: whether it had the expected result, and what was found.
 fn table(results: &[Result<String, String>]) -> String {
     let names = ODDITIES.iter().map(|oddity| oddity.name.chars().count());
     let width = names.max().unwrap_or(0);

@@ -1,4 +1,4 @@
-//! The closing table of the `demo` command: every step with its time, received against sent.
+//! The result table of the `demo` command: every step with its time, and received against sent.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::demo::player::script::MeetingScript;
 use crate::demo::verify::phrases::Comparison;
 use crate::demo::zoom::record::Step;
 
-/// The steps that a whole meeting shows, with the heads of their columns.
+/// The steps of a whole meeting, with the headers of their columns.
 pub(crate) const COLUMNS: [(Step, &str); 9] = [
     (Step::MeetingAnswered, "webhook"),
     (Step::StartCalled, "start"),
@@ -20,7 +20,7 @@ pub(crate) const COLUMNS: [(Step, &str); 9] = [
     (Step::Closed, "closed"),
 ];
 
-/// What befalls a meeting of `demo --chaos`, counted.
+/// Steps of a meeting of `demo --chaos` that are counted.
 pub(crate) const CHAOS_COLUMNS: [(Step, &str); 5] = [
     (Step::Lost, "losses"),
     (Step::SignalingHandshake, "signaling"),
@@ -29,7 +29,7 @@ pub(crate) const CHAOS_COLUMNS: [(Step, &str); 5] = [
     (Step::Closed, "closed"),
 ];
 
-/// One row for each meeting of `demo --chaos`: how often each thing was seen.
+/// One row per meeting of `demo --chaos`, with the number of each step.
 pub(crate) fn chaos_table(meetings: &[(MeetingHandle, Comparison)]) -> String {
     let mut rows = vec![
         ["meeting"]
@@ -56,7 +56,7 @@ pub(crate) fn chaos_table(meetings: &[(MeetingHandle, Comparison)]) -> String {
     align(&rows)
 }
 
-/// One row for each meeting. Times are from the beginning of that meeting.
+/// One row per meeting. Times are from the start of that meeting.
 pub(crate) fn table(meetings: &[(MeetingHandle, Comparison)]) -> String {
     let mut rows = vec![
         ["meeting"]
@@ -77,7 +77,7 @@ pub(crate) fn table(meetings: &[(MeetingHandle, Comparison)]) -> String {
     align(&rows)
 }
 
-/// One row for each medium of each meeting.
+/// One row per kind of media of each meeting.
 pub(crate) fn media_table(
     meetings: &[(&MeetingScript, Vec<(&'static str, Comparison)>)],
 ) -> String {
@@ -104,7 +104,7 @@ fn time(taken: Duration) -> String {
     }
 }
 
-/// Columns as wide as their widest cell; the first to the left, the others to the right.
+/// Columns as wide as their widest cell; the first is aligned to the left, the others to the right.
 fn align(rows: &[Vec<String>]) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..count)
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_line_up() {
+    fn columns_are_aligned() {
         let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
         let text = align(&[row(["a", "wide", "x"]), row(["long", "1", "22"])]);
         assert_eq!(text, "a     wide   x\nlong     1  22\n");

@@ -1,4 +1,4 @@
-//! What is heard in the demo's meetings: for each speaker a tone of its own, in the codec that holds.
+//! Audio of the demo's meetings: a tone for each speaker, in the granted codec.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,32 +7,32 @@ use serde_json::Value;
 /// Four tones from 400 Hz on, a second each: 50 packets of 40 bytes, 48 kHz, mono.
 const OPUS: &[u8] = include_bytes!("clips/tones.opus");
 const OPUS_PACKET_BYTES: usize = 40;
-/// The same four, a fifth of a second each: 10 packets of 160 bytes.
+/// The same four tones, a fifth of a second each: 10 packets of 160 bytes.
 const G722: &[u8] = include_bytes!("clips/tones.g722");
 const G722_PACKET_BYTES: usize = 160;
 const CLIP_TONES: usize = 4;
 
-/// Half the way from silence to the loudest.
+/// Half of the maximum amplitude.
 const LOUDNESS: f64 = 8000.0;
 
-/// The frequency of that speaker's tone in Hz: 400, 500, 600 … A multiple of 50, so that every
-/// packet of 20 ms holds whole periods and all packets of a speaker are alike.
+/// The frequency of a speaker's tone in Hz: 400, 500, 600 … A multiple of 50, so that every packet
+/// of 20 ms contains whole periods and all packets of a speaker are equal.
 pub fn tone_hz(speaker: usize) -> u32 {
     400 + 100 * (speaker as u32 % 30)
 }
 
 /// One speaker's tone, packet by packet.
 pub(in crate::demo) struct Tone {
-    /// Packets in base64, again and again.
+    /// Packets in base64, which are repeated.
     packets: Vec<String>,
-    /// Bytes in each.
+    /// Bytes per packet.
     pub(in crate::demo) bytes: usize,
-    /// Milliseconds of sound in each.
+    /// Milliseconds of audio per packet.
     pub(in crate::demo) packet_ms: u64,
 }
 
 impl Tone {
-    /// `params` are those that hold for audio.
+    /// `params` are the granted audio parameters.
     pub(in crate::demo) fn new(params: &Value, speaker: usize) -> Tone {
         let packet_ms = params["send_rate"].as_u64().unwrap_or(20).clamp(20, 1000);
         let clip = |clip: &[u8], packet_bytes: usize| -> Vec<Vec<u8>> {
@@ -70,7 +70,7 @@ impl Tone {
     }
 }
 
-/// The samples of a tone, 16 bits, each `channels` times.
+/// The 16-bit samples of a tone.
 fn samples(hz: u32, rate_hz: u32, ms: u64) -> impl Iterator<Item = i16> {
     (0..u64::from(rate_hz) * ms / 1000).map(move |n| {
         let turn = f64::from(hz) * n as f64 / f64::from(rate_hz);
@@ -78,11 +78,11 @@ fn samples(hz: u32, rate_hz: u32, ms: u64) -> impl Iterator<Item = i16> {
     })
 }
 
-/// The sine of so many turns, exact to a ten-thousandth of what 16 bits can tell. The system's own is in
-/// a library that nothing else here needs, and every daemon would carry it in memory for a demo.
+/// The sine of a number of turns, exact to a ten-thousandth of a 16-bit step. The system's sine is
+/// in a library that nothing else here needs, and every server would load it for the demo.
 fn sine(turns: f64) -> f64 {
     let turn = turns - (turns as u64) as f64;
-    // The same height within a quarter to either side of zero.
+    // The absolute value is symmetric, so a quarter turn is enough.
     let (sign, half) = if turn < 0.5 {
         (1.0, turn)
     } else {
@@ -113,7 +113,7 @@ pub(in crate::demo) fn l16(hz: u32, rate_hz: u32, channels: usize, ms: u64) -> V
 }
 
 /// One packet of 20 ms at 8 kHz as A-law (ITU-T G.711): a sign, three bits for the power of two,
-/// four bits for what is above it; every other bit turned over.
+/// four bits for the remainder; every other bit is inverted.
 fn alaw(hz: u32) -> Vec<u8> {
     let byte = |sample: i16| {
         let (sign, size) = match sample >= 0 {
@@ -121,7 +121,7 @@ fn alaw(hz: u32) -> Vec<u8> {
             false => (0, -i32::from(sample) - 1),
         };
         let size = size >> 4;
-        // Below 16 there is no power to tell; from there on the highest bit goes without saying.
+        // Below 16 there is no exponent; above, the highest bit is implicit.
         let code = match size {
             0..16 => size,
             _ => {
@@ -134,8 +134,7 @@ fn alaw(hz: u32) -> Vec<u8> {
     samples(hz, 8000, 20).map(byte).collect()
 }
 
-/// Message 14; the payload is base64 and the name holds nothing that JSON escapes other than what
-/// `serde_json` has escaped already.
+/// Message 14. The payload is base64, and `serde_json` has escaped the name already.
 pub(in crate::demo) fn audio_message(who: &str, tone: &Tone, n: u64, timestamp_ms: u64) -> String {
     format!(
         r#"{{"msg_type":14,"content":{{{who},"data":"{}","length":{},"timestamp":{timestamp_ms}}}}}"#,
@@ -151,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sine_is_a_sine() {
+    fn the_sine_equals_the_standard_librarys() {
         for n in 0..4000 {
             let turns = f64::from(n) / 1000.0;
             let expected = (turns * std::f64::consts::TAU).sin();
@@ -160,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_have_the_size_that_the_parameters_say() {
+    fn packets_have_the_size_of_their_parameters() {
         for (params, bytes, packet_ms) in [
             (json!({}), 640, 20),
             (
@@ -180,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn alaw_comes_back_as_what_it_was() {
+    fn alaw_is_decoded_to_the_original_samples() {
         let mut linear = Vec::new();
         crate::recorder::audio::wav::expand_alaw(&mut linear, &alaw(400));
         let found = linear

@@ -1,4 +1,4 @@
-//! What the demo's meetings show and play.
+//! Audio and video of the demo's meetings.
 
 pub(crate) mod audio_source;
 pub(crate) mod sent_log;

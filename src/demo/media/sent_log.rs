@@ -1,11 +1,11 @@
-//! What was sent beside phrases, as far as a comparison with files needs it.
+//! The log of everything sent except phrases, for the comparison with files.
 
-/// One thing that is with the kernel.
+/// One item that the kernel has accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Sent {
-    /// A packet of sound.
+    /// An audio packet.
     Audio {
-        /// Which series: a speaker's place, or 0 for the mix.
+        /// The series: a speaker's index, or 0 for the mix.
         series: usize,
         /// Unix milliseconds.
         stamp_ms: u64,
@@ -14,7 +14,7 @@ pub enum Sent {
     Video(Frame),
     /// A frame of the shared screen.
     Share(Frame),
-    /// A chat message, by its place.
+    /// A chat message, by its index.
     Chat(u64),
     /// An event.
     Event {
@@ -30,8 +30,8 @@ pub enum Sent {
 pub struct Frame {
     /// Unix milliseconds.
     pub stamp_ms: u64,
-    /// Whose.
+    /// The sender.
     pub user_id: u64,
-    /// Its place in the clip.
+    /// Its index in the clip.
     pub picture: usize,
 }

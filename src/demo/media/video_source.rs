@@ -1,5 +1,5 @@
-//! What the demo's cameras and shared screens show: a test pattern of two seconds as H.264, again
-//! and again, or one picture as JPEG or PNG.
+//! Video of the demo's cameras and shared screens: a test pattern of two seconds as H.264,
+//! repeated, or one picture as JPEG or PNG.
 
 use std::time::{Duration, Instant};
 
@@ -15,13 +15,13 @@ const CLIP: &[u8] = include_bytes!("clips/clip.h264");
 const CAMERA: &[u8] = include_bytes!("clips/camera.jpg");
 const SCREEN: &[u8] = include_bytes!("clips/share.png");
 
-/// Every access unit of the clip begins with a delimiter.
+/// Every access unit of the clip starts with a delimiter.
 const DELIMITER: &[u8] = &[0, 0, 0, 1, 9];
 
-/// Frames of the clip are this far apart. Single pictures come as often as they were asked for.
+/// Interval of the clip's frames. Single pictures are sent at the requested rate.
 const FRAME: Duration = Duration::from_millis(100);
 
-/// Frames after which another one is in the picture.
+/// Number of frames after which another participant is shown.
 const TURN_FRAMES: u64 = 20;
 
 /// One series of pictures on a media socket.
@@ -35,7 +35,7 @@ pub(in crate::demo) struct Film {
 }
 
 impl Film {
-    /// `name` is `video` or `deskshare`; `params` are those that hold for it.
+    /// `name` is `video` or `deskshare`; `params` are its granted parameters.
     pub(in crate::demo) fn new(name: &str, params: &Value, begun: Instant, base_ms: u64) -> Film {
         let frames = pictures(params["codec"].as_u64());
         let step = match params["codec"].as_u64() {
@@ -60,7 +60,7 @@ impl Film {
                 .saturating_mul(u32::try_from(self.next).unwrap_or(u32::MAX))
     }
 
-    /// The next frame, if it is due, and what is to be remembered of it.
+    /// The next frame, if it is due, and its entry for the log.
     pub(in crate::demo) fn frame(
         &mut self,
         script: &MeetingScript,
@@ -94,7 +94,7 @@ impl Film {
     }
 }
 
-/// What is shown in that codec, by Zoom's number, again and again.
+/// The pictures in a codec, by Zoom's number.
 pub(in crate::demo) fn pictures(codec: Option<u64>) -> Vec<&'static [u8]> {
     match codec {
         Some(7) => units(CLIP),

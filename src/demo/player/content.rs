@@ -1,5 +1,5 @@
-//! What is said in the demo's meetings, made from a number alone, so that a phrase can be
-//! made again for a replay and compared with what a client wrote down.
+//! The phrases of the demo's meetings, generated from their index, so that a phrase can be
+//! generated again for a replay and compared with a client's files.
 
 use std::fmt::Write as _;
 
@@ -11,21 +11,21 @@ use crate::demo::zoom::record::unix_ms;
 /// A transcript phrase as it was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Phrase {
-    /// Its place in the meeting, from 0.
+    /// Its index in the meeting, from 0.
     pub index: u64,
-    /// Who spoke.
+    /// The speaker.
     pub user_id: u64,
     /// The displayed name.
     pub user_name: String,
-    /// Begin of speech, Unix milliseconds.
+    /// Start of speech, Unix milliseconds.
     pub start_ms: u64,
     /// End of speech, Unix milliseconds.
     pub end_ms: u64,
-    /// The stamp of the phrase, Unix milliseconds.
+    /// The timestamp of the phrase, Unix milliseconds.
     pub timestamp_ms: u64,
     /// Zoom's number of the language.
     pub language: i64,
-    /// What was said.
+    /// The text.
     pub text: String,
 }
 
@@ -94,8 +94,8 @@ fn sentence(language: i64, index: u64) -> &'static str {
     list[index as usize % list.len()]
 }
 
-/// The text and times of phrase `index`, for which `base_ms` is the time of phrase 0 and `step_ms`
-/// the time between two. Stamps never repeat within a meeting.
+/// The text and times of phrase `index`; `base_ms` is the time of phrase 0 and `step_ms` the
+/// interval. Timestamps never repeat within a meeting.
 pub(in crate::demo) fn phrase(
     script: &MeetingScript,
     base_ms: u64,
@@ -118,7 +118,7 @@ pub(in crate::demo) fn phrase(
     }
 }
 
-/// Who speaks phrase `index`: two in a row, then the next.
+/// The speaker of phrase `index`: two phrases in a row, then the next speaker.
 pub(in crate::demo) fn speaker_of(script: &MeetingScript, index: u64) -> &Speaker {
     static NOBODY: Speaker = Speaker {
         user_id: 0,
@@ -135,7 +135,7 @@ pub(in crate::demo) fn speaker_of(script: &MeetingScript, index: u64) -> &Speake
 /// The channels of the two parties of a Contact Center call.
 pub(crate) const CHANNELS: [&str; 2] = ["123abc", "456edf"];
 
-/// The channel of that speaker, where channels are all that tells people apart.
+/// The channel of a speaker, for products that identify speakers by channels only.
 pub(in crate::demo) fn channel_of(script: &MeetingScript, speaker: &Speaker) -> &'static str {
     let place = script.speakers.iter().position(|one| one == speaker);
     CHANNELS[place.unwrap_or(0) % CHANNELS.len()]
@@ -170,7 +170,7 @@ pub(in crate::demo) fn phrase_message(script: &MeetingScript, phrase: &Phrase) -
     message
 }
 
-/// Writes messages 17 without a tree of values: what a flood needs.
+/// Formats messages 17 without a tree of values, for floods.
 pub(in crate::demo) struct FastPhrases {
     /// For each speaker and sentence: the pieces around the three times.
     ready: Vec<(String, String, u64)>,
@@ -202,7 +202,7 @@ impl FastPhrases {
         FastPhrases { ready, per_speaker }
     }
 
-    /// The same message that `phrase` and `phrase_message` make.
+    /// The same message as from `phrase` and `phrase_message`.
     pub(in crate::demo) fn message(
         &self,
         script: &MeetingScript,
@@ -250,12 +250,12 @@ pub(in crate::demo) fn chat_id(index: u64) -> String {
     format!("chat-{index}")
 }
 
-/// What it says.
+/// Its text.
 pub(in crate::demo) fn chat_text(index: u64) -> String {
     format!("Note {index}: see the shared folder 🙂")
 }
 
-/// An id in the form the script wants.
+/// An id in the form of the script.
 pub(in crate::demo) fn id_value(form: IdForm, id: u64) -> Value {
     match form {
         IdForm::Number => json!(id),
@@ -268,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_fast_way_says_the_same() {
+    fn fast_messages_equal_the_others() {
         let script = MeetingScript::plain("fast");
         let fast = FastPhrases::new(&script);
         for i in 0..200 {

@@ -1,9 +1,9 @@
-//! Faults that befall a live stream on demand.
+//! Faults of a live stream, on demand.
 
 use super::*;
 
 impl Meeting {
-    /// Lets a fault happen. False when there is nothing it could happen to.
+    /// Causes a fault. `false` if there is nothing that it could happen to.
     pub(in crate::demo) fn fault(self: &Arc<Self>, shared: &Arc<Shared>, fault: Fault) -> bool {
         let mut state = self.lock();
         if let Fault::Refuse(socket, refusal, times) = &fault {

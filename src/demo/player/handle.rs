@@ -1,5 +1,5 @@
-//! A meeting as the one who plays it holds it: wait for steps, let faults happen, end it, and
-//! compare.
+//! The handle of a meeting: waits for steps, causes faults, ends the meeting, and returns what was
+//! sent.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::demo::zoom::record::Step;
 use crate::demo::zoom::shared::Shared;
 use crate::demo::zoom::webhooks::Delivery;
 
-/// A meeting that is being played. Clones are the same meeting.
+/// A meeting that is being played. Clones refer to the same meeting.
 #[derive(Clone)]
 pub struct MeetingHandle {
     pub(in crate::demo) shared: Arc<Shared>,
@@ -21,27 +21,28 @@ pub struct MeetingHandle {
 }
 
 impl MeetingHandle {
-    /// The script it is played by.
+    /// The script of the meeting.
     pub fn script(&self) -> &MeetingScript {
         &self.meeting.script
     }
 
-    /// Waits until the step has been seen at least once; false if not within that time.
+    /// Waits until the step has been reached at least once; `false` if not within that time.
     pub fn wait_for(&self, step: Step, within: Duration) -> bool {
         self.wait_for_times(step, 1, within)
     }
 
-    /// Waits until the step has been seen so many times.
+    /// Waits until the step has been reached `times` times.
     pub fn wait_for_times(&self, step: Step, times: usize, within: Duration) -> bool {
         self.meeting.wait(within, |look| look.count(step) >= times)
     }
 
-    /// Waits until so many phrases have been sent.
+    /// Waits until `count` phrases have been sent.
     pub fn wait_for_phrases(&self, count: u64, within: Duration) -> bool {
         self.meeting.wait(within, |look| look.sent_count() >= count)
     }
 
-    /// Waits until so many audio packets of each series have been sent, or left out for a mute.
+    /// Waits until `packets` audio packets of each series have been sent, or skipped because of a
+    /// mute.
     pub fn wait_for_audio(&self, packets: u64, within: Duration) -> bool {
         self.meeting.wait(within, |look| {
             look.audio_reached()
@@ -51,7 +52,7 @@ impl MeetingHandle {
         })
     }
 
-    /// Every step so far with the time since the meeting was begun.
+    /// Every step so far with the time since the meeting's start.
     pub fn steps(&self) -> Vec<(Step, Duration)> {
         self.meeting
             .steps()
@@ -60,12 +61,12 @@ impl MeetingHandle {
             .collect()
     }
 
-    /// How often the step has been seen.
+    /// How often the step has been reached.
     pub fn count(&self, step: Step) -> usize {
         self.meeting.look(|look| look.count(step))
     }
 
-    /// The time from the beginning to the first such step.
+    /// The time from the start to the first such step.
     pub fn time_of(&self, step: Step) -> Option<Duration> {
         self.steps()
             .into_iter()
@@ -73,7 +74,7 @@ impl MeetingHandle {
             .map(|(_, at)| at)
     }
 
-    /// Every phrase sent, in order, replays not repeated. Empty where only the count is kept.
+    /// Every phrase sent, in order, without replays. Empty if only the number is kept.
     pub fn sent(&self) -> Vec<Phrase> {
         self.meeting.look(|look| look.sent())
     }
@@ -83,18 +84,18 @@ impl MeetingHandle {
         self.meeting.look(|look| look.sent_count())
     }
 
-    /// How many were sent once more after a loss.
+    /// How many phrases were sent again after a loss.
     pub fn replayed(&self) -> u64 {
         self.meeting.look(|look| look.replayed())
     }
 
-    /// How many audio packets of each series were sent once more after a loss.
+    /// How many audio packets of each series were sent again after a loss.
     pub fn audio_replayed(&self) -> u64 {
         self.meeting.look(|look| look.audio_replayed())
     }
 
-    /// Everything sent beside phrases, each kind in order. Of events those of the current stream.
-    /// Empty, but for events, where only counts are kept.
+    /// Everything sent except phrases, each kind in order. Events are those of the current stream.
+    /// Empty, except for events, if only numbers are kept.
     pub fn media_sent(&self) -> Vec<Sent> {
         self.meeting.look(|look| look.media_sent())
     }
@@ -109,7 +110,8 @@ impl MeetingHandle {
         self.meeting.look(|look| look.subscribed())
     }
 
-    /// Whose camera the client of the current stream asked for, in turn (message 28).
+    /// The participants whose camera the client of the current stream subscribed to, in order
+    /// (message 28).
     pub fn cameras(&self) -> Vec<u64> {
         self.meeting.look(|look| look.cameras())
     }
@@ -119,27 +121,27 @@ impl MeetingHandle {
         self.meeting.look(|look| look.stop_reason())
     }
 
-    /// Lets a fault happen; false when there is nothing it could happen to.
+    /// Causes a fault; `false` if there is nothing that it could happen to.
     pub fn fault(&self, fault: Fault) -> bool {
         self.meeting.fault(&self.shared, fault)
     }
 
-    /// Where the URLs of that kind of socket lead from now on.
+    /// The target of URLs of that kind of socket from now on.
     pub fn set_door(&self, socket: Socket, door: HandshakeFault) {
         self.meeting.set_door(socket, door);
     }
 
-    /// Ends the stream, and the meeting if that is asked.
+    /// Ends the stream, and the meeting if requested.
     pub fn end(&self, end: End) {
         self.meeting.end(&self.shared, end);
     }
 
-    /// The host joins, where the meeting began without one.
+    /// The host joins, if the meeting started without a host.
     pub fn host_joins(&self) {
         self.meeting.host_joins(&self.shared);
     }
 
-    /// Opens a stream as if someone else had started it; false if one is alive.
+    /// Opens a stream as if another user had started it; `false` if one is live.
     pub fn open_stream(&self) -> bool {
         let is_free = self.meeting.reserve_stream();
         if is_free {
@@ -148,8 +150,8 @@ impl MeetingHandle {
         is_free
     }
 
-    /// Posts the last `rtms_started` once more, the same to the letter, as Zoom's retries are.
-    /// `None` before the first.
+    /// Posts the last `rtms_started` again, unchanged, like Zoom's retries. `None` before the
+    /// first.
     pub fn repeat_started(&self) -> Option<Delivery> {
         let body = self.meeting.last_started(&self.shared)?;
         Some(self.shared.webhooks.post_now(&self.shared, &body))

@@ -1,9 +1,9 @@
-//! The life of a meeting: its beginning, its streams, their end, and the waits between.
+//! The course of a meeting: its start, its streams and their ends, and the waits in between.
 
 use super::*;
 
 impl Meeting {
-    /// Begins as the script says.
+    /// Starts as the script says.
     pub(in crate::demo) fn begin(self: &Arc<Self>, shared: &Arc<Shared>) {
         match self.script.begin {
             Begin::Silent => {}
@@ -25,7 +25,7 @@ impl Meeting {
         }
     }
 
-    /// The host joins: webhooks say so, and a start is accepted from now on.
+    /// The host joins: webhooks report it, and a start is accepted from now on.
     pub(in crate::demo) fn host_joins(&self, shared: &Shared) {
         self.lock().is_host_there = true;
         if let Some(body) = webhook_bodies::host_joined(&self.script, &shared.options.account_id) {
@@ -33,7 +33,7 @@ impl Meeting {
         }
     }
 
-    /// Takes the place of the one live stream; false if it is taken.
+    /// Reserves the place of the one live stream; `false` if it is taken.
     pub(in crate::demo) fn reserve_stream(&self) -> bool {
         let mut state = self.lock();
         let is_free = !state.is_starting && state.stream.as_ref().is_none_or(|s| s.ended.is_some());
@@ -41,7 +41,7 @@ impl Meeting {
         is_free
     }
 
-    /// Opens the reserved stream: it exists from now on, and `rtms_started` tells of it.
+    /// Opens the reserved stream: it exists from now on, and `rtms_started` is posted.
     pub(in crate::demo) fn open_stream(self: &Arc<Self>, shared: &Arc<Shared>) {
         let id = format!("{}{}", random(), random());
         let event_ts = unix_ms();
@@ -126,7 +126,7 @@ impl Meeting {
         Some(self.started_webhook(shared, &id, event_ts, generation))
     }
 
-    /// The URLs of a socket: one, or one that leads nowhere before it.
+    /// The URLs of a socket: one, or an unreachable one before it.
     pub(super) fn urls(
         &self,
         shared: &Shared,
@@ -151,7 +151,7 @@ impl Meeting {
             .unwrap_or(HandshakeFault::Open)
     }
 
-    /// Ends the stream, if one lives, and the meeting, if that is asked.
+    /// Ends the live stream, if there is one, and the meeting if requested.
     pub(in crate::demo) fn end(self: &Arc<Self>, shared: &Arc<Shared>, end: End) {
         let account = &shared.options.account_id;
         let mut state = self.lock();
@@ -178,7 +178,8 @@ impl Meeting {
         drop(state);
         self.changed.notify_all();
         if let Some(id) = stopped {
-            // The sockets stay a while from when the client could know; at the latest they go then.
+            // The sockets stay open for a while after the client was informed; at the latest they
+            // are closed then.
             let close = {
                 let (meeting, shared, id) = (Arc::clone(self), Arc::clone(shared), id.clone());
                 move |after: Duration| meeting.close_after(&shared, &id, after)
@@ -212,7 +213,7 @@ impl Meeting {
         }
     }
 
-    /// Runs that once signaling has sent all it was told; false without signaling.
+    /// Calls `run` once signaling has sent everything before it; `false` without signaling.
     pub(super) fn tell_then(&self, run: impl FnOnce() + Send + 'static) -> bool {
         let state = self.lock();
         let line = state.stream.as_ref().and_then(|s| s.signaling.as_ref());
@@ -223,7 +224,7 @@ impl Meeting {
         line.is_some()
     }
 
-    /// Closes every socket of that stream after so long.
+    /// Closes every socket of that stream after this time.
     pub(super) fn close_after(self: &Arc<Self>, shared: &Arc<Shared>, id: &str, after: Duration) {
         let (meeting, id) = (Arc::clone(self), id.to_owned());
         shared.clock.after(after, move || {

@@ -1,9 +1,9 @@
-//! What media sockets report of a stream, and what follows.
+//! Reports of media sockets about a stream, and their effects.
 
 use super::*;
 
 impl Meeting {
-    /// Gives a media connection its place, or says why not.
+    /// Accepts a media connection, or says why not.
     pub(in crate::demo) fn admit_media(
         &self,
         shared: &Shared,
@@ -43,7 +43,7 @@ impl Meeting {
                 return Err(Refusal::Status(16));
             }
             old.displace(generation);
-            // Its end will not be found any more: it counts as lost now.
+            // Its end will not be seen any more, so it counts as lost now.
             stream.losses += 1;
             state.note_loss(media_type, &self.script);
         }

@@ -1,7 +1,7 @@
-//! One meeting of the demo and its stream: who is connected, what has happened, what follows.
+//! One meeting of the demo and its stream: connections, steps so far, and what follows.
 //!
-//! The sockets live on threads of their own (`signaling`, `media`); they report here and get
-//! commands through their mailboxes. Nothing here blocks.
+//! The sockets are on threads of their own (`signaling`, `media`); they report here and receive
+//! commands through their queues. Nothing here blocks.
 
 pub(crate) mod content;
 pub(crate) mod faults;
@@ -37,7 +37,7 @@ pub(in crate::demo) const ALL: u32 = 32;
 pub(in crate::demo) const AUDIO: u32 = 1;
 /// The media type of transcripts.
 pub(in crate::demo) const TRANSCRIPT: u32 = 8;
-/// The media types with their names in message 2 and the status of not being granted.
+/// The media types with their names in message 2 and the status for "not granted".
 const TYPES: [(u32, &str, i64); 5] = [
     (1, "audio", 9),
     (2, "video", 10),
@@ -46,7 +46,7 @@ const TYPES: [(u32, &str, i64); 5] = [
     (16, "chat", 13),
 ];
 
-/// How long a client may take to learn of an end before its sockets close all the same.
+/// How long a client may take to read about an end before its sockets are closed anyway.
 const TELL_MAX: Duration = Duration::from_secs(5);
 
 pub(in crate::demo) struct Meeting {
@@ -65,7 +65,7 @@ struct State {
     refusals: VecDeque<(Socket, Refusal)>,
     listeners: BTreeMap<Socket, HandshakeFault>,
     talk: Talk,
-    /// How far each series of audio has got.
+    /// Number of packets of each audio series so far.
     audio_reached: Vec<u64>,
     /// How many packets of each series are to be sent again.
     audio_replay: u64,
@@ -73,12 +73,12 @@ struct State {
     media_sent: Vec<Sent>,
 }
 
-/// How far the transcript has got. It belongs to the meeting and goes on over reconnects.
+/// The progress of the transcript. It belongs to the meeting and continues after reconnects.
 #[derive(Default)]
 struct Talk {
     /// When phrase 0 was due, monotonic and in Unix milliseconds.
     begun: Option<(Instant, u64)>,
-    /// The first phrase that is not with the kernel of the sending side yet.
+    /// The first phrase that the sending kernel has not yet accepted.
     next: u64,
     sent: Vec<Phrase>,
     sent_count: u64,
@@ -88,7 +88,7 @@ struct Talk {
     is_done: bool,
 }
 
-/// Where a feed of phrases begins or goes on.
+/// Where a series of phrases starts or continues.
 pub(in crate::demo) struct Cue {
     pub(in crate::demo) begun: Instant,
     pub(in crate::demo) base_ms: u64,
@@ -110,16 +110,16 @@ struct Stream {
     is_joined: bool,
     is_closed: bool,
     subscribed: BTreeSet<u64>,
-    /// Whose camera was asked for, in turn.
+    /// The participants whose camera was subscribed to, in order.
     cameras: Vec<u64>,
-    /// Events told: number and stamp.
+    /// Events sent: number and timestamp.
     told: Vec<(u64, u64)>,
     /// Media accepted since the last CLIENT_READY_ACK.
     unready: BTreeSet<u32>,
     readies: u32,
     losses: u32,
-    /// Count up whenever the wait of that kind begins or ends; a timer that finds another number
-    /// than its own has nothing to say.
+    /// Incremented whenever a wait of that kind starts or ends; a timer with another number has no
+    /// effect.
     signaling_wait: u64,
     media_wait: u64,
 }
@@ -129,7 +129,7 @@ struct Line {
     mailbox: ConnectionQueue,
     generation: u32,
     is_stalled: bool,
-    /// We cut it: a reconnect may overlap with what is left of it.
+    /// Cut by us: a reconnect may overlap with the rest of it.
     is_cut: bool,
 }
 
@@ -164,7 +164,7 @@ impl Meeting {
         lock(&self.state)
     }
 
-    // What tests and the closing table read.
+    // Read by tests and by the result table.
 
     pub(in crate::demo) fn step(&self, step: Step) {
         self.lock().steps.push((step, Instant::now()));
@@ -175,7 +175,7 @@ impl Meeting {
         self.lock().steps.clone()
     }
 
-    /// Waits until something is so; false when it was not so in time. Looked at after every step
+    /// Waits until the condition is true; `false` if it was not in time. Checked after every step
     /// and every phrase.
     pub(in crate::demo) fn wait(
         &self,
@@ -232,7 +232,7 @@ impl State {
         self.refusals.remove(place).map(|(_, refusal)| refusal)
     }
 
-    /// A media socket is lost: what went out just before is to be sent again.
+    /// A media socket is lost: what was sent shortly before is to be sent again.
     fn note_loss(&mut self, media_type: u32, script: &MeetingScript) {
         if let Some(audio) = script
             .audio
@@ -258,7 +258,7 @@ impl State {
         );
     }
 
-    /// Notes that an ended stream has no socket left.
+    /// Notes that an ended stream has no open socket.
     fn settle(&mut self) {
         if let Some(stream) = &mut self.stream
             && stream.ended.is_some()
@@ -290,7 +290,7 @@ impl Stream {
         }
     }
 
-    /// False if there is none.
+    /// `false` if there is none.
     fn each(&mut self, socket: Socket, mut act: impl FnMut(&mut Line)) -> bool {
         match socket {
             Socket::Signaling => match &mut self.signaling {
@@ -309,15 +309,15 @@ impl Stream {
 }
 
 impl Line {
-    /// A newer connection takes this one's place. Being still open is a fault of the client only
-    /// if nothing of ours gave it a reason to come again.
+    /// A newer connection replaces this one. It is a violation of the client only if nothing of
+    /// ours gave it a reason to reconnect.
     fn displace(&self, generation: u32) {
         let should_be_gone = self.generation == generation && !self.is_stalled && !self.is_cut;
         self.mailbox.post(Command::Displace(should_be_gone));
     }
 }
 
-/// What may be read of a meeting under its lock.
+/// The parts of a meeting that may be read under its lock.
 pub(in crate::demo) struct Look<'a> {
     state: &'a State,
 }

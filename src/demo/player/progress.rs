@@ -1,9 +1,9 @@
-//! How far transcript and audio of a meeting have got.
+//! The progress of a meeting's transcript and audio.
 
 use super::*;
 
 impl Meeting {
-    /// Where the transcript goes on, for a media socket that may send now.
+    /// Where the transcript continues, for a media socket that may send now.
     pub(in crate::demo) fn cue(&self, step: Duration) -> Option<Cue> {
         let mut state = self.lock();
         let talk = &mut state.talk;
@@ -20,7 +20,7 @@ impl Meeting {
         })
     }
 
-    /// Phrases up to (not with) `next` are with the kernel, and so many replayed ones.
+    /// The kernel has accepted the phrases before `next`, and this many replayed ones.
     pub(in crate::demo) fn phrases_sent(
         self: &Arc<Self>,
         shared: &Arc<Shared>,
@@ -32,7 +32,7 @@ impl Meeting {
         let mut state = self.lock();
         let talk = &mut state.talk;
         let base_ms = talk.begun.map_or(0, |(_, base_ms)| base_ms);
-        // A displaced connection may report late what its successor has sent again.
+        // A replaced connection may report late what its successor has sent again.
         let range = range.start.max(talk.next).min(range.end)..range.end;
         let is_first = talk.sent_count == 0 && !range.is_empty();
         talk.replayed += replayed;
@@ -77,8 +77,8 @@ impl Meeting {
         }
     }
 
-    /// Audio packets up to (not with) `next` of each series are with the kernel, or were left out
-    /// for a mute.
+    /// The kernel has accepted the audio packets before `next` of each series, or they were skipped
+    /// because of a mute.
     pub(in crate::demo) fn audio_reached(&self, series: usize, next: u64) {
         let mut state = self.lock();
         state.audio_reached.resize(series, 0);
@@ -87,7 +87,7 @@ impl Meeting {
         self.changed.notify_all();
     }
 
-    /// These are with the kernel, too.
+    /// The kernel has accepted these too.
     pub(in crate::demo) fn media_sent(&self, sent: &mut Vec<Sent>) {
         match self.script.keep {
             SentDetail::Each => self.lock().media_sent.append(sent),
@@ -100,13 +100,13 @@ impl Meeting {
         self.lock().talk.begun
     }
 
-    /// Data may flow: what is said counts from now on, unless it has begun before.
+    /// Data may flow: phrases count from now on, unless they have started before.
     pub(in crate::demo) fn begin_talk(&self) {
         let now = (Instant::now(), unix_ms());
         self.lock().talk.begun.get_or_insert(now);
     }
 
-    /// Where audio goes on: the next packet, and how many before it are to be sent once more.
+    /// Where audio continues: the next packet, and how many before it are to be sent again.
     pub(in crate::demo) fn audio_cue(&self) -> (u64, u64) {
         let mut state = self.lock();
         let next = state.audio_reached.first().copied().unwrap_or(0);
@@ -115,7 +115,7 @@ impl Meeting {
         (next, again)
     }
 
-    /// Another one speaks.
+    /// Another speaker speaks.
     pub(in crate::demo) fn speaker_changed(&self, speaker: &Speaker) {
         let mut state = self.lock();
         if let Some(stream) = state.stream.as_mut().filter(|s| s.ended.is_none())

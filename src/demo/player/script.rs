@@ -1,6 +1,6 @@
-//! What a meeting of the demo is made of, and what may befall it: plain data.
+//! The script of a demo's meeting, and faults: plain data.
 //!
-//! How it is played is in `meeting`, `signaling` and `media`.
+//! `meeting`, `signaling` and `media` play it.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
-/// A Zoom product, with its words on the wire as the demo knows them.
+/// A Zoom product, with its names on the wire as the demo knows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DemoProduct {
     /// Zoom Meetings.
@@ -24,7 +24,7 @@ pub enum DemoProduct {
 }
 
 impl DemoProduct {
-    /// All of them.
+    /// All products.
     pub const ALL: [DemoProduct; 5] = [
         DemoProduct::Meeting,
         DemoProduct::Webinar,
@@ -33,7 +33,7 @@ impl DemoProduct {
         DemoProduct::Phone,
     ];
 
-    /// What `--product` calls it.
+    /// The word for `--product`.
     pub(crate) const fn word(self) -> &'static str {
         match self {
             DemoProduct::Meeting => "meeting",
@@ -59,7 +59,7 @@ impl DemoProduct {
         }
     }
 
-    /// What stands before `started`, `stopped` and `interrupted` in a webhook's event.
+    /// The prefix of `started`, `stopped` and `interrupted` in a webhook's event.
     pub(in crate::demo) const fn event_prefix(self) -> &'static str {
         match self {
             DemoProduct::Meeting => "meeting.rtms_",
@@ -71,10 +71,10 @@ impl DemoProduct {
     }
 }
 
-/// The host of every meeting, as webhooks name people.
+/// The host of every meeting, as named in webhooks.
 pub(crate) const HOST_ID: &str = "demo-host";
 
-/// Someone who speaks.
+/// A speaker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Speaker {
     /// Zoom's number of the participant in this meeting.
@@ -85,7 +85,7 @@ pub struct Speaker {
     pub language: i64,
 }
 
-/// How a meeting comes to its stream.
+/// How a meeting's stream is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begin {
     /// `meeting.started` is posted; the stream waits for REST `start`.
@@ -96,7 +96,7 @@ pub enum Begin {
     Silent,
 }
 
-/// Where webhooks carry the fields of a stream.
+/// Where webhooks have the fields of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PayloadShape {
     /// Directly in `payload`, as the schema says.
@@ -105,7 +105,7 @@ pub enum PayloadShape {
     Object,
 }
 
-/// How ids that are numbers are written.
+/// The form of ids that are numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdForm {
     /// As JSON numbers.
@@ -121,7 +121,7 @@ pub enum FrameKind {
     Text,
     /// Binary frames.
     Binary,
-    /// One after the other.
+    /// Alternating.
     Both,
 }
 
@@ -130,42 +130,42 @@ pub enum FrameKind {
 pub enum SentDetail {
     /// Every phrase.
     Each,
-    /// Only how many: for floods.
+    /// Only the number: for floods.
     Count,
 }
 
-/// The audio of a meeting: a tone per speaker, with the parameters that are asked for.
+/// The audio of a meeting: a tone per speaker, with the requested parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AudioScript {
-    /// One series for each speaker, or one mixed with `user_id` 0.
+    /// One series per speaker, or a mixed one with `user_id` 0.
     pub per_speaker: bool,
-    /// Time between packets of a series; zero sends as fast as the socket takes them.
+    /// Interval of a series' packets; zero sends as fast as the socket accepts them.
     pub interval: Duration,
-    /// How many packets in each series; `None` goes on to the end of the stream.
+    /// Packets per series; `None` continues to the end of the stream.
     pub packets: Option<u64>,
-    /// Of several speakers one is muted, and after so long, by the stamps, the next. Zero mutes
-    /// nobody.
+    /// Of several speakers one is muted for this time, by the timestamps, then the next one. Zero
+    /// mutes no speaker.
     pub mute: Duration,
 }
 
 impl AudioScript {
-    /// Whether that one of so many series is muted then.
+    /// Whether this series, of `count`, is muted at that time.
     pub(in crate::demo) fn is_muted(&self, series: usize, count: usize, since: Duration) -> bool {
         let turn = since.as_millis().checked_div(self.mute.as_millis());
         count > 1 && turn.is_some_and(|turn| turn % count as u128 == series as u128)
     }
 }
 
-/// What a second signaling connection meets while the first is alive.
+/// What happens to a second signaling connection while the first is live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Duplicates {
-    /// The newer takes over and the older is closed.
+    /// The newer one takes over and the older one is closed.
     Displace,
-    /// The newer is refused: status 8 on signaling, 16 on media.
+    /// The newer one is refused: status 8 on signaling, 16 on media.
     Refuse,
 }
 
-/// How the end of a stream is told.
+/// How the end of a stream is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct End {
     /// The stop reason (PROTOCOL.md §6.6).
@@ -174,14 +174,14 @@ pub struct End {
     pub by_state: bool,
     /// The `rtms_stopped` webhook.
     pub by_webhook: bool,
-    /// The whole meeting ends: `meeting.ended` is posted too and a start is refused from then on.
+    /// The whole meeting ends: `meeting.ended` is posted too, and a start is refused from then on.
     pub meeting_over: bool,
-    /// Phrases still sent after the end was told, before the sockets close.
+    /// Phrases still sent after the report of the end, before the sockets are closed.
     pub trailing_phrases: u64,
 }
 
 impl End {
-    /// Told in both ways; the meeting itself goes on.
+    /// Reported in both ways; the meeting itself continues.
     pub const fn stopped(reason: i64) -> End {
         End {
             reason,
@@ -192,7 +192,7 @@ impl End {
         }
     }
 
-    /// The meeting is over (reason 6), told in every way.
+    /// The meeting is over (reason 6), reported in every way.
     pub const fn meeting_ended() -> End {
         End {
             meeting_over: true,
@@ -206,26 +206,26 @@ impl End {
 pub enum Ending {
     /// Never.
     Open,
-    /// When the last phrase has gone out.
+    /// When the last phrase has been sent.
     AfterPhrases(End),
 }
 
-/// Where a socket's URL leads.
+/// The target of a socket's URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HandshakeFault {
-    /// To the server that works.
+    /// The working server.
     Open,
-    /// To one that accepts TCP and never answers the TLS handshake.
+    /// A server that accepts TCP and never answers the TLS handshake.
     NoTls,
-    /// To one that speaks TLS and never answers the upgrade.
+    /// A server that uses TLS and never answers the upgrade.
     NoUpgrade,
-    /// To one that answers the upgrade with 503.
+    /// A server that answers the upgrade with 503.
     Unavailable,
-    /// To a certificate of another host.
+    /// A server with a certificate for another host.
     WrongHost,
-    /// To a certificate that is over.
+    /// A server with an expired certificate.
     Expired,
-    /// To a port where nobody listens.
+    /// A port without a server.
     Refused,
 }
 
@@ -249,7 +249,7 @@ pub enum Cut {
     Reset,
 }
 
-/// A frame as a test wants it.
+/// A frame given by a test.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
     /// A text frame.
@@ -260,11 +260,11 @@ pub enum Frame {
     Ping(Vec<u8>),
     /// A text frame with these bytes, UTF-8 or not.
     BadText(Vec<u8>),
-    /// Bytes that are written into TLS as they are.
+    /// Bytes that are written into TLS unchanged.
     Raw(Vec<u8>),
 }
 
-/// What a handshake (message 1 or 3) is answered with instead of success.
+/// The answer to a handshake (message 1 or 3) instead of success.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// That status code, then a close.
@@ -275,9 +275,9 @@ pub enum Refusal {
     NoStatus,
     /// A Close frame instead of an answer.
     Close(u16),
-    /// Nothing at all; the socket stays open.
+    /// No answer; the socket stays open.
     Silence,
-    /// A text frame that is no JSON, then nothing.
+    /// A text frame that is not JSON, then nothing.
     Garbage,
     /// Success, but without any media URL (signaling only).
     NoUrls,
@@ -285,12 +285,12 @@ pub enum Refusal {
     Reset,
 }
 
-/// What may befall a live stream.
+/// Faults of a live stream.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
     /// A socket is cut.
     Cut(Socket, Cut),
-    /// A socket neither reads nor writes for so long (`None`: for ever), yet stays open.
+    /// A socket neither reads nor writes for this time (`None`: for ever), but stays open.
     Stall(Socket, Option<Duration>),
     /// Event 7 on signaling: the media connection was interrupted.
     TellInterrupted,
@@ -300,18 +300,18 @@ pub enum Fault {
     InterruptedWebhook,
     /// A newer `rtms_started` with new URLs; the old ones are refused from then on.
     FailOver {
-        /// Cuts the old sockets too; else they stay until the client drops them.
+        /// Cuts the old sockets too; otherwise they stay open until the client closes them.
         cut: bool,
     },
-    /// So many of the next handshakes on that kind of socket are refused.
+    /// This many of the next handshakes on that kind of socket are refused.
     Refuse(Socket, Refusal, usize),
     /// These frames, in this order.
     Frames(Socket, Vec<Frame>),
-    /// A message whose bytes come one by one with that pause between; all else waits behind it.
+    /// A message whose bytes are sent one by one with that pause in between; all other data waits.
     SlowWrite(Socket, Frame, Duration),
 }
 
-/// How a Zoom differs from its reference: what was observed, not what is documented.
+/// How a Zoom differs from its reference: observed, not documented.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Oddities {
     /// Contact Center: phrases and audio carry a text `channel_id` and neither user nor name; events
@@ -325,8 +325,8 @@ pub struct Oddities {
     /// Zoom's published mock server: data without message 4, keep-alives without `sequence` and
     /// now and then without `timestamp` (PROTOCOL.md §10.3).
     pub mock_server: bool,
-    /// Of two URLs for each socket nobody listens on the first: a comma between them in the
-    /// webhook, an array in message 2.
+    /// The first of two URLs for each socket has no server: separated by a comma in the webhook, an
+    /// array in message 2.
     pub first_url_dead: bool,
     /// The media type whose message 3 is never answered; 0 for none.
     pub silent_media: u32,
@@ -345,7 +345,7 @@ pub struct MeetingScript {
     pub topic: String,
     /// Who brought the app into the meeting, and whether that is the original host.
     pub operator: (String, bool),
-    /// How the stream comes to be.
+    /// How the stream is started.
     pub begin: Begin,
     /// The shape of webhooks.
     pub payload: PayloadShape,
@@ -353,19 +353,19 @@ pub struct MeetingScript {
     pub ids: IdForm,
     /// The kind of frames, on both sockets.
     pub frames: FrameKind,
-    /// Who speaks, in turn.
+    /// The speakers, in turn.
     pub speakers: Vec<Speaker>,
-    /// How many phrases; `None` goes on to the end of the stream.
+    /// Number of phrases; `None` continues to the end of the stream.
     pub phrases: Option<u64>,
-    /// Phrases a second; zero sends as fast as the socket takes them.
+    /// Phrases per second; zero sends as fast as the socket accepts them.
     pub phrases_per_second: f64,
-    /// What is kept of them.
+    /// How much of them is kept.
     pub keep: SentDetail,
-    /// Audio, if it is granted and asked for.
+    /// Audio, if it is granted and requested.
     pub audio: Option<AudioScript>,
-    /// Video and share, where they are granted and asked for.
+    /// Video and share, if they are granted and requested.
     pub pictures: bool,
-    /// A chat message with every so many phrases; zero sends none.
+    /// A chat message with every this many phrases; zero sends none.
     pub chat_every: u64,
     /// The media types granted, as a sum of the bits 1, 2, 4, 8, 16 (PROTOCOL.md §6.3).
     pub granted: u32,
@@ -373,13 +373,13 @@ pub struct MeetingScript {
     pub url_per_type: bool,
     /// Whether message 2 lists `all`.
     pub url_all: bool,
-    /// Sends the events that were subscribed to, and those that come unasked.
+    /// Sends the events that were subscribed to, and those without a subscription.
     pub events: bool,
-    /// Sprinkles in messages and fields that no client knows.
+    /// Adds messages and fields that no client knows.
     pub unknown: bool,
     /// When the stream ends by itself.
     pub ending: Ending,
-    /// What a second connection meets.
+    /// What happens to a second connection.
     pub duplicates: Duplicates,
     /// How long a stream without signaling waits before it ends with reason 19.
     pub signaling_window: Duration,
@@ -387,32 +387,33 @@ pub struct MeetingScript {
     pub media_window: Duration,
     /// How long a new stream waits for its first signaling handshake; then reason 11.
     pub join_window: Duration,
-    /// Phrases that fall due while media is gone are sent after the reconnect; else they are lost
-    /// and not counted as sent.
+    /// Phrases that are due while there is no media connection are sent after the reconnect;
+    /// otherwise they are lost and not counted as sent.
     pub buffer: bool,
-    /// The phrases and the audio sent in so long a time before a loss are sent again after it.
+    /// Phrases and audio sent in this time before a loss are sent again after it.
     pub replay: Duration,
-    /// Media lost while signaling lives is told by event 7, message 8, both, or not at all.
+    /// A loss of media while signaling is live is reported by event 7, message 8, both, or not at
+    /// all.
     pub tell_media_loss: (bool, bool),
-    /// Signaling lost is told by the `rtms_interrupted` webhook.
+    /// A loss of signaling is reported by the `rtms_interrupted` webhook.
     pub tell_signaling_loss: bool,
-    /// From REST `start` accepted to `rtms_started` posted.
+    /// Time from accepting REST `start` to posting `rtms_started`.
     pub start_delay: Duration,
-    /// From the end of the stream to the close of its sockets by Zoom.
+    /// Time from the end of the stream to Zoom's closing of its sockets.
     pub linger: Duration,
-    /// Where the signaling URL leads.
+    /// The target of the signaling URL.
     pub signaling_door: HandshakeFault,
-    /// Where media URLs lead.
+    /// The target of media URLs.
     pub media_door: HandshakeFault,
     /// Refusals of the first handshakes, in order.
     pub refusals: Vec<(Socket, Refusal)>,
-    /// What is odd about this Zoom.
+    /// The differences of this Zoom.
     pub odd: Oddities,
 }
 
 impl MeetingScript {
-    /// A meeting with the schema's own forms: three speakers, two phrases a second, transcript
-    /// alone, started and stopped by REST. The seed keeps ids apart.
+    /// A meeting with the schema's own forms: three speakers, two phrases per second, transcript
+    /// only, started and stopped by REST. Different seeds give different ids.
     pub fn plain(seed: &str) -> MeetingScript {
         let digest = Sha256::digest(seed.as_bytes());
         let number = u64::from_be_bytes(*digest.first_chunk().unwrap_or(&[0; 8]));
@@ -456,8 +457,8 @@ impl MeetingScript {
         }
     }
 
-    /// The `n`th of several meetings, each with other forms of what may vary on the wire: shape of
-    /// webhooks, ids as numbers or strings, kinds of frame, awkward UUIDs, unknown messages.
+    /// The `n`th of several meetings, each with other variants of the wire format: form of
+    /// webhooks, ids as numbers or strings, kinds of frame, unusual UUIDs, unknown messages.
     pub fn varied(seed: &str, n: usize) -> MeetingScript {
         let mut script = MeetingScript::plain(&format!("{seed} {n}"));
         script.payload = [PayloadShape::Flat, PayloadShape::Object][n % 2];
@@ -476,7 +477,7 @@ impl MeetingScript {
     }
 }
 
-/// So many speakers, with names that try a client a little.
+/// Speakers, with names that are a little difficult for a client.
 pub fn speakers(count: usize, seed: u64) -> Vec<Speaker> {
     const NAMES: [(&str, i64); 8] = [
         ("Ada Okafor", 9),

@@ -1,10 +1,10 @@
-//! What signaling sockets report of a stream, and what follows.
+//! Reports of signaling sockets about a stream, and their effects.
 
 use super::content::CHANNELS;
 use super::*;
 
 impl Meeting {
-    /// Gives a signaling connection its place, or says why not. On success message 2 is due.
+    /// Accepts a signaling connection, or says why not. On success message 2 is due.
     pub(in crate::demo) fn admit_signaling(
         self: &Arc<Self>,
         shared: &Arc<Shared>,
@@ -86,7 +86,7 @@ impl Meeting {
         }
     }
 
-    /// Message 28 came in.
+    /// Message 28 arrived.
     pub(in crate::demo) fn camera_wanted(&self, user_id: u64) {
         if let Some(stream) = &mut self.lock().stream {
             stream.cameras.push(user_id);
@@ -94,7 +94,7 @@ impl Meeting {
         self.changed.notify_all();
     }
 
-    /// Tells who is there, once the stream is ready and the client asked for it.
+    /// Sends the participants, once the stream is ready and the client has subscribed.
     pub(super) fn tell_joined(&self, stream: &mut Stream) {
         let is_due = stream.was_ready && stream.subscribed.contains(&3);
         if self.script.events && is_due && !stream.is_joined {
@@ -109,7 +109,7 @@ impl Meeting {
                     "timestamp": timestamp, "user_id": first["user_id"],
                     "user_name": first["user_name"]}}));
             }
-            // The same number says something else in Contact Center, in another form.
+            // In Contact Center the same number has another meaning and form.
             let is_contact_center = self.script.product == DemoProduct::ContactCenter;
             if self.script.odd.channels {
                 self.tell_parties(stream, [8, 10], timestamp);
@@ -123,8 +123,8 @@ impl Meeting {
         }
     }
 
-    /// Tells of the two parties of a Contact Center call, the second one with the misspelled key of
-    /// an older page.
+    /// Sends the two parties of a Contact Center call, the second one with the misspelled key of an
+    /// older page.
     fn tell_parties(&self, stream: &mut Stream, events: [u64; 2], timestamp: u64) {
         let keys = ["participant_info", "paticipant_info"];
         let parties = (0..).zip(&self.script.speakers).zip(events).zip(keys);
@@ -139,7 +139,7 @@ impl Meeting {
         }
     }
 
-    /// Tells that all are gone.
+    /// Sends that all participants have left.
     pub(super) fn tell_left(&self, stream: &mut Stream, timestamp: u64) {
         if self.script.odd.channels {
             return self.tell_parties(stream, [9, 11], timestamp);
@@ -156,7 +156,7 @@ impl Meeting {
         }
     }
 
-    /// CLIENT_READY_ACK came in. An error is a violation in words.
+    /// CLIENT_READY_ACK arrived. An error is the text of a violation.
     pub(in crate::demo) fn ready(&self, id: &str, shown: &Value) -> Result<(), String> {
         if shown["rtms_stream_id"].as_str() != Some(id) {
             return Err("CLIENT_READY_ACK without the stream's id".to_owned());
@@ -166,7 +166,7 @@ impl Meeting {
             return Ok(());
         };
         if stream.unready.is_empty() {
-            // After a loss the client may not have seen yet, its word comes too late, not wrongly.
+            // After a loss that the client may not have seen yet, its message is late, not wrong.
             let is_excused = stream.losses >= stream.readies.max(1);
             return match is_excused {
                 true => Ok(()),

@@ -1,4 +1,4 @@
-//! A client in its plainest form: blocking, one socket at a time; and a receiver of webhooks.
+//! A minimal client: blocking, one socket at a time; and a receiver of webhooks.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -15,12 +15,12 @@ use tungstenite::{Message, WebSocket};
 use crate::demo::Zoom;
 use crate::demo::zoom::{http, webhooks};
 
-/// No test waits longer for anything.
+/// Time limit for everything in these tests.
 pub(super) const WITHIN: Duration = Duration::from_secs(10);
 
 pub(super) struct Client {
     ws: WebSocket<TlsStream<TcpStream>>,
-    /// Keep-alives are not answered, but given out like other messages.
+    /// Keep-alives are not answered, but returned like other messages.
     pub(super) is_mute: bool,
 }
 
@@ -84,7 +84,7 @@ impl Client {
         self.answer(keep_alive);
     }
 
-    /// The next message of that type; others are passed over.
+    /// The next message of that type; others are skipped.
     pub(super) fn expect(&mut self, msg_type: u32) -> Value {
         loop {
             let message = self.next().expect("the message comes before the end");
@@ -94,7 +94,7 @@ impl Client {
         }
     }
 
-    /// Reads until the demo ends the connection.
+    /// Reads until the demo closes the connection.
     pub(super) fn expect_close(&mut self) {
         loop {
             match self.next() {
@@ -159,7 +159,7 @@ impl Hooks {
             .next()
             .expect("it has a host")
             .to_owned();
-        // A connection without a request is the sign to end.
+        // A connection without a request ends the thread.
         drop(TcpStream::connect(address));
         self.thread.join().expect("every webhook was signed");
     }
@@ -195,7 +195,7 @@ pub(super) fn http(
     )
 }
 
-/// A token by server-to-server OAuth.
+/// A token from server-to-server OAuth.
 pub(super) fn token(zoom: &Zoom) -> String {
     let options = zoom.options();
     let basic = base64::engine::general_purpose::STANDARD
@@ -215,7 +215,7 @@ pub(super) fn token(zoom: &Zoom) -> String {
     body["access_token"].as_str().expect("a token").to_owned()
 }
 
-/// Exactly one violation, with those words.
+/// Checks for exactly one violation, with those words.
 pub(super) fn assert_one(violations: &[String], words: &str) {
     assert!(
         violations.len() == 1 && violations[0].contains(words),

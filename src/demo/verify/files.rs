@@ -1,5 +1,5 @@
-//! Judges the files of a stream that hold what is no phrase: sound, pictures, chat and events, each
-//! against what was sent, byte by byte.
+//! Compares the files of a stream except transcripts (audio, pictures, chat, events) with what was
+//! sent, byte by byte.
 
 use std::collections::HashMap;
 use std::fs;
@@ -15,14 +15,14 @@ use crate::demo::media::video_source::pictures;
 use crate::demo::player::content::{CHAT_SESSIONS, chat_id, chat_text};
 use crate::demo::player::script::{DemoProduct, MeetingScript};
 
-/// Milliseconds in a packet of sound.
+/// Milliseconds per audio packet.
 const PACKET_MS: u64 = 20;
 
-/// What became of each medium that was sent: its name and the count of its packets, frames or
-/// messages. `stream` is the id of the stream, whose folder is somewhere below `out`.
+/// The results for each kind of media that was sent: its name and the count of its packets, frames
+/// or messages. `stream` is the id of the stream, whose folder is below `out`.
 ///
-/// Sound is judged where it became WAV from linear PCM in packets of 20 ms, which is what the
-/// `demo` command asks for.
+/// Audio is compared if it became WAV from linear PCM in packets of 20 ms, as the `demo` command
+/// requests it.
 pub(crate) fn judge(
     out: &Path,
     stream: &str,
@@ -66,7 +66,7 @@ pub(crate) fn judge(
     Ok(results)
 }
 
-/// The folder with that stream's `meta.json`, and what that says.
+/// The folder with that stream's `meta.json`, and its content.
 pub(crate) fn stream_folder(folder: &Path, stream: &str) -> io::Result<Option<(PathBuf, Value)>> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -84,7 +84,7 @@ pub(crate) fn stream_folder(folder: &Path, stream: &str) -> io::Result<Option<(P
     Ok(None)
 }
 
-/// The lines of a file; none if there is no such file.
+/// The lines of a file; empty if there is no such file.
 pub(crate) fn lines(path: &Path) -> io::Result<Vec<Value>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(text
@@ -96,8 +96,8 @@ pub(crate) fn lines(path: &Path) -> io::Result<Vec<Value>> {
     }
 }
 
-/// Each packet must be at the place that its stamp says, in its speaker's own file; between packets
-/// is silence.
+/// Each packet must be at the position of its timestamp, in its speaker's own file, with silence
+/// between packets.
 fn sound(
     folder: &Path,
     meta: &Value,
@@ -130,14 +130,14 @@ fn sound(
             }
         }
     }
-    // Series are in files of their own; the order between them is lost.
+    // Series are in separate files, so the order between them is lost.
     let mut sent = sent.to_vec();
     sent.sort_unstable();
     found.sort_unstable();
     Ok(tally(&sent, found))
 }
 
-/// Each frame must be the picture that was sent, where the index says.
+/// Each frame must be the picture that was sent, at the place in the index.
 fn film(folder: &Path, kind: &str, meta: &Value, sent: &[Frame]) -> io::Result<Comparison> {
     let is_h264 = meta[kind]["codec"] == "h264";
     let shown = pictures(is_h264.then_some(7));
@@ -189,7 +189,7 @@ fn chat(line: &Value) -> Option<u64> {
     is_right.then_some(index)
 }
 
-/// The number and the stamp, if the name beside them is the product's.
+/// The number and the timestamp, if the name belongs to that number in the product.
 fn event(product: DemoProduct, line: &Value) -> Option<(u64, u64)> {
     let number = line["event"]["event_type"].as_u64()?;
     let name = match (number, product) {
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lost_moved_doubled_or_another_is_seen() {
+    fn lost_moved_duplicated_and_foreign_items_are_detected() {
         let out = crate::demo::temporary_directory().expect("it is made");
         let folder = out.join("day/meeting/stream");
         fs::create_dir_all(folder.join("video")).expect("writable");
@@ -237,7 +237,7 @@ mod tests {
             "file": "a.wav", "user_id": user_id, "sample_rate": 16_000, "channels": 1,
             "first_ms": 1000}]});
         write("meta.json", meta.to_string().as_bytes());
-        // Sound, silence, sound; then that of another.
+        // Sound, silence, sound; then another speaker's sound.
         let (own, other) = (
             l16(tone_hz(1), 16_000, 1, 20),
             l16(tone_hz(0), 16_000, 1, 20),
@@ -295,7 +295,7 @@ mod tests {
             .map(|(name, result)| (*name, counts(result)))
             .collect();
         assert_eq!(results["audio"], [3, 3, 1, 0, 1]);
-        // A frame twice, and a byte too much.
+        // A frame twice, and an additional byte.
         assert_eq!(results["video"], [2, 4, 0, 1, 1]);
         assert_eq!(results["chat"], [2, 2, 1, 0, 1]);
         // A meeting has no such event.

@@ -1,4 +1,4 @@
-//! Compares what was sent with what a server wrote down.
+//! Compares phrases that were sent with a server's transcript.
 
 use std::collections::HashMap;
 use std::fs;
@@ -10,20 +10,20 @@ use serde_json::Value;
 
 use crate::demo::player::content::Phrase;
 
-/// What became of the phrases of a meeting.
+/// The result of a comparison.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Comparison {
     /// Phrases sent.
     pub sent: usize,
     /// Transcript lines read.
     pub received: usize,
-    /// Sent, and in no line.
+    /// Sent, but in no line.
     pub lost: usize,
     /// Lines beyond the first for one phrase.
     pub doubled: usize,
-    /// Lines that match nothing sent, or are no JSON.
+    /// Lines that match nothing sent, or are not JSON.
     pub foreign: usize,
-    /// Lines that stand before one that was sent earlier.
+    /// Lines before one that was sent earlier.
     pub disordered: usize,
 }
 
@@ -60,15 +60,15 @@ fn key_of(phrase: &Phrase) -> Key {
     )
 }
 
-/// Compares phrases with the lines of a `transcript.jsonl`. Language is compared only where the
-/// line gives it as a number.
+/// Compares phrases with the lines of a `transcript.jsonl`. Languages are compared only if the line
+/// has a number.
 pub fn compare<'a>(sent: &[Phrase], lines: impl IntoIterator<Item = &'a str>) -> Comparison {
     let sent: Vec<Key> = sent.iter().map(|phrase| unspoken(key_of(phrase))).collect();
     tally(&sent, lines.into_iter().map(parse))
 }
 
-/// Compares what was sent, each thing once, with what was found; `None` is what cannot have been
-/// sent.
+/// Compares items that were sent once each with what was found; `None` stands for something that
+/// cannot have been sent.
 pub(in crate::demo) fn tally<K: Eq + Hash>(
     sent: &[K],
     found: impl IntoIterator<Item = Option<K>>,
@@ -101,7 +101,8 @@ pub(in crate::demo) fn tally<K: Eq + Hash>(
     result
 }
 
-/// Language is Zoom's number on the wire and may be a name in a file, so it is no part of the key.
+/// The language is Zoom's number on the wire and may be a name in a file, so it is not part of the
+/// key.
 fn unspoken(mut key: Key) -> Key {
     key.4 = 0;
     key
@@ -129,8 +130,8 @@ fn parse(line: &str) -> Option<Key> {
 
 const ID_KEYS: [&str; 4] = ["meeting_uuid", "session_id", "engagement_id", "call_id"];
 
-/// The lines of every `transcript.jsonl` below `out` whose id, whatever the product calls it, is this
-/// one, in the order of the files' paths. A last line without its end is left out and counted as none.
+/// The lines of every `transcript.jsonl` below `out` with this id, under whatever key, in the order
+/// of the files' paths. A last line without a line break is left out and not counted.
 pub fn transcript_lines(out: &Path, id: &str) -> io::Result<Vec<String>> {
     let mut files = Vec::new();
     collect(out, &mut files)?;
@@ -168,7 +169,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn counts_what_is_lost_doubled_foreign_and_out_of_order() {
+    fn lost_duplicated_foreign_and_disordered_phrases_are_counted() {
         let script = MeetingScript::plain("compare");
         let sent: Vec<Phrase> = (0..4).map(|i| phrase(&script, 1000, 500, i)).collect();
         let line = |p: &Phrase| {

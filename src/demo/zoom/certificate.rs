@@ -1,7 +1,7 @@
-//! The demo's own certificate authority, made at start and forgotten at the end.
+//! The demo's own certificate authority, created at the start and never stored.
 //!
-//! It signs one good certificate for loopback and two bad ones, so that a test can see a client
-//! refuse them. Serving TLS with them is left to `listeners`.
+//! It signs one valid certificate for loopback and two bad ones, so that a test can see a client
+//! refuse them. `listeners` serves TLS with them.
 
 use std::io;
 
@@ -21,20 +21,20 @@ use openssl::x509::{X509, X509Builder, X509Name};
 
 const DAY_SECONDS: i64 = 24 * 60 * 60;
 
-/// The authority's certificate and acceptors for what it signed.
+/// The authority's certificate and acceptors for the certificates it signed.
 pub(in crate::demo) struct Certificates {
-    /// What a client must trust.
+    /// The root certificate that a client must trust.
     pub(in crate::demo) ca_pem: Vec<u8>,
     /// For 127.0.0.1, ::1 and localhost.
     pub(in crate::demo) good: TlsAcceptor,
     /// Valid, but for another host.
     pub(in crate::demo) wrong_host: TlsAcceptor,
-    /// For loopback, but over since yesterday.
+    /// For loopback, but expired since yesterday.
     pub(in crate::demo) expired: TlsAcceptor,
 }
 
 impl Certificates {
-    /// Makes everything: three keys on P-256, a few milliseconds.
+    /// Creates everything: three keys on P-256, a few milliseconds.
     pub(in crate::demo) fn new() -> io::Result<Certificates> {
         let authority = Authority::new()?;
         let loopback = |names: &mut SubjectAlternativeName| {

@@ -1,6 +1,6 @@
-//! The demo's timer: one thread that runs small things when they are due.
+//! The demo's timer: one thread that runs short tasks when they are due.
 //!
-//! What it runs must not block; webhooks go through the pool in `webhooks`.
+//! Tasks must not block; webhooks go through the pool in `webhooks`.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -10,7 +10,7 @@ use super::record::left;
 
 type Task = Box<dyn FnOnce() + Send>;
 
-/// Where tasks are handed in.
+/// Accepts tasks.
 pub(in crate::demo) struct Clock {
     sender: mpsc::Sender<Option<(Instant, Task)>>,
 }
@@ -50,13 +50,13 @@ impl Clock {
 
     /// Runs the task after that time, unless the demo is stopped before.
     pub(in crate::demo) fn after(&self, delay: Duration, task: impl FnOnce() + Send + 'static) {
-        // A clock that is gone belongs to a demo that is stopping.
+        // If the thread has ended, the demo is stopping.
         let _ = self
             .sender
             .send(Some((Instant::now() + delay, Box::new(task))));
     }
 
-    /// Ends the loop; what was still to come is dropped.
+    /// Ends the loop; tasks that are not yet due are dropped.
     pub(in crate::demo) fn stop(&self) {
         let _ = self.sender.send(None);
     }

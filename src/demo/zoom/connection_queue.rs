@@ -1,4 +1,4 @@
-//! Commands for a connection from other threads, and the wait for them and the socket alike.
+//! Commands for a connection from other threads, and the wait for commands and the socket together.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -14,32 +14,33 @@ use serde_json::Value;
 use super::record::left;
 use crate::demo::player::script::{Cut, Frame};
 
-/// What another thread wants of a connection.
+/// A command for a connection.
 #[derive(Debug)]
 pub(in crate::demo) enum Command {
     /// Sends a message.
     Send(Value),
-    /// Sends a frame as it is.
+    /// Sends a frame unchanged.
     Frame(Frame),
     /// Sends a frame byte by byte.
     SlowWrite(Frame, Duration),
     /// Cuts the connection.
     Cut(Cut),
-    /// Neither reads nor writes for so long.
+    /// Neither reads nor writes for this time.
     Stall(Option<Duration>),
-    /// A newer connection takes over; true if the older should have been gone.
+    /// A newer connection takes over; `true` if the older one should have been closed.
     Displace(bool),
     /// Data may flow (media).
     Go,
-    /// The stream is over: no data any more but so many trailing phrases (media).
+    /// The stream is over: no more data except this many trailing phrases (media).
     Finish(u64),
-    /// Runs something small once all before it is with the kernel, or as far as it takes it.
+    /// Runs a short callback once the kernel has accepted everything before it, or as much as it
+    /// can.
     Callback(Callback),
     /// The demo stops.
     Quit,
 }
 
-/// Something small to run.
+/// A short callback.
 pub(in crate::demo) struct Callback(pub(in crate::demo) Box<dyn FnOnce() + Send>);
 
 impl fmt::Debug for Callback {
@@ -48,7 +49,7 @@ impl fmt::Debug for Callback {
     }
 }
 
-/// Where commands for a connection are put.
+/// The sending end for commands to a connection.
 #[derive(Clone)]
 pub(in crate::demo) struct ConnectionQueue {
     sender: Sender<Command>,
@@ -69,7 +70,7 @@ impl ConnectionQueue {
     }
 
     pub(in crate::demo) fn post(&self, command: Command) {
-        // A connection that is gone needs no commands.
+        // A closed connection needs no commands.
         let _ = self.sender.send(command);
         let _ = rustix::io::write(&*self.waker, &1u64.to_ne_bytes());
     }
@@ -79,7 +80,7 @@ impl ConnectionQueue {
     }
 }
 
-/// The other end of a mailbox.
+/// The receiving end of a connection's queue.
 pub(in crate::demo) struct Inbox {
     receiver: Receiver<Command>,
     waker: Arc<OwnedFd>,
@@ -90,7 +91,7 @@ impl Inbox {
         self.receiver.try_recv().ok()
     }
 
-    /// Waits for the socket, a command or the time. Whether the socket may have something.
+    /// Waits for the socket, a command or the time. Returns whether the socket may be readable.
     pub(in crate::demo) fn wait(
         &self,
         socket: Option<(BorrowedFd<'_>, PollFlags)>,
@@ -118,7 +119,8 @@ impl Inbox {
         Ok(fds.get(1).is_none_or(|fd| !fd.revents().is_empty()))
     }
 
-    /// Holds the socket open without a word, until the peer closes, the demo stops, or long enough.
+    /// Keeps the socket open without sending, until the peer closes, the demo stops, or the time
+    /// limit.
     pub(in crate::demo) fn hold(&self, mut stream: impl Read, socket: &TcpStream) {
         let until = Instant::now() + Duration::from_secs(180);
         let mut bytes = [0; 1024];

@@ -1,6 +1,6 @@
-//! Judges messages 1 and 3 as Zoom does: order, fields, id, signature.
+//! Checks messages 1 and 3 as Zoom does: order, fields, id, signature.
 //!
-//! Whether a stream has room for the connection is for `meeting` to say.
+//! `meeting` decides whether a stream accepts the connection.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ const KEYS: [&str; 15] = [
     "payload_encryption",
 ];
 
-/// What the path of a URL says: `/signaling/<stream>/<generation>` or
+/// The parts of a URL's path: `/signaling/<stream>/<generation>` or
 /// `/media/<stream>/<generation>/<type>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::demo) struct Place {
@@ -58,8 +58,8 @@ impl Place {
     }
 }
 
-/// The meeting that a handshake is for, or why it is refused. What only a faulty client can do is
-/// recorded as a violation.
+/// The meeting of a handshake, or why it is refused. Faults that only a wrong client can cause are
+/// recorded as violations.
 pub(in crate::demo) fn check(
     shared: &Shared,
     socket: Socket,

@@ -1,7 +1,7 @@
-//! Blocking HTTP/1.1 in its smallest form, for both directions of the demo: what the REST server
-//! reads and what the webhook sender gets back.
+//! A minimal blocking HTTP/1.1 for both directions of the demo: requests to the REST server, and
+//! answers to webhooks.
 //!
-//! Written apart from the packages the real server uses, so that a mistake there is seen here.
+//! It does not use the packages of the real server, so that a mistake there is detected here.
 
 use std::io::{self, Read};
 use std::time::Instant;
@@ -9,7 +9,7 @@ use std::time::Instant;
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 
-/// A request, or a response with the status in `first` of its line.
+/// A request, or a response with the status in its first line.
 #[derive(Debug, Clone, Default)]
 pub(in crate::demo) struct HttpMessage {
     /// The three words of the first line.
@@ -19,7 +19,7 @@ pub(in crate::demo) struct HttpMessage {
 }
 
 impl HttpMessage {
-    /// The value of the first header of that name.
+    /// The value of the first header with that name.
     pub(in crate::demo) fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -28,9 +28,9 @@ impl HttpMessage {
     }
 }
 
-/// Reads one message before the deadline. `None` means that the peer closed without a byte.
+/// Reads one message before the deadline. `None` means that the peer closed without sending a byte.
 ///
-/// The stream's read timeout must be finite, or the deadline is only seen between reads.
+/// The stream's read timeout must be finite, because the deadline is checked only between reads.
 pub(in crate::demo) fn read(
     stream: &mut impl Read,
     deadline: Instant,
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_bodies_of_both_kinds() {
+    fn bodies_of_both_kinds_are_read() {
         let plain = parse("POST /a HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi")
             .expect("it is whole")
             .expect("it is there");

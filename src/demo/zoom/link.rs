@@ -1,7 +1,7 @@
 //! One WebSocket connection of the demo's Zoom, on a thread of its own: TLS, upgrade, frames,
-//! commands from elsewhere, keep-alives, and all the ways to treat a client badly.
+//! commands from other threads, keep-alives, and faults.
 //!
-//! Nothing here knows what messages mean; that is `signaling` and `media`.
+//! The content of messages is handled in `signaling` and `media`.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -28,7 +28,7 @@ use crate::demo::player::script::{Cut, Frame, FrameKind, MeetingScript, Socket};
 const CLOSING_MAX: Duration = Duration::from_secs(2);
 const WRITE_BUFFER_BYTES: usize = 32 * 1024;
 
-/// Why a connection is over.
+/// Why a connection has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::demo) enum Gone {
     /// The client sent a Close frame.
@@ -47,15 +47,15 @@ pub(in crate::demo) enum Gone {
     Stopped,
 }
 
-/// What a connection has to say next.
+/// The next event of a connection.
 pub(in crate::demo) enum Event {
     /// A message from the client.
     Message(Value),
     /// A command that is not about the socket alone.
     Command(Command),
-    /// The time that was asked for has come.
+    /// The requested time has come.
     Timer,
-    /// It is over; the socket is closed or about to be.
+    /// The connection has ended; the socket is closed or about to be.
     Gone(Gone),
 }
 
@@ -71,15 +71,15 @@ pub(in crate::demo) struct Link {
     socket: Socket,
     ws: WebSocket<TlsStream<TcpStream>>,
     inbox: Inbox,
-    /// What it is called in violations.
+    /// Its name in violations.
     pub(in crate::demo) label: String,
     frames: FrameKind,
-    /// Keep-alives lack what those of the published mock server lack.
+    /// Keep-alives lack the fields that the published mock server leaves out.
     is_mock: bool,
     sent_frames: u64,
     is_dirty: bool,
     is_blocked: bool,
-    /// The last wait found nothing to read, which is what most of them find.
+    /// The last wait found nothing to read, as most waits do.
     is_quiet: bool,
     stalled: Option<Option<Instant>>,
     drip: Option<SlowWrite>,
@@ -96,7 +96,7 @@ struct SlowWrite {
 }
 
 impl Link {
-    /// Serves TLS and the upgrade; gives the link and the path that was asked for.
+    /// Serves TLS and the upgrade; returns the link and the requested path.
     pub(in crate::demo) fn accept(
         shared: Arc<Shared>,
         socket: Socket,
@@ -177,18 +177,18 @@ impl Link {
         Some((link, path))
     }
 
-    /// How it is to speak from now on.
+    /// Applies the script's frame kinds and oddities from now on.
     pub(in crate::demo) fn set_manners(&mut self, script: &MeetingScript) {
         self.frames = script.frames;
         self.is_mock = script.odd.mock_server;
     }
 
-    /// Whether data should wait: the socket takes no more, or is stalled.
+    /// Whether data should wait: the socket accepts no more, or is stalled.
     pub(in crate::demo) fn is_blocked(&self) -> bool {
         self.is_blocked || self.stalled.is_some() || self.drip.is_some()
     }
 
-    /// Whether all that was sent is with the kernel.
+    /// Whether the kernel has accepted everything that was sent.
     pub(in crate::demo) fn is_flushed(&self) -> bool {
         !self.is_dirty && !self.is_blocked && self.held.is_empty() && self.drip.is_none()
     }
@@ -229,7 +229,7 @@ impl Link {
         }
     }
 
-    /// Gives the kernel what is queued, as far as it takes it.
+    /// Writes the queued data, as far as the kernel accepts it.
     pub(in crate::demo) fn flush(&mut self) -> Result<(), Gone> {
         if self.stalled.is_some() || !(self.is_dirty || self.is_blocked) {
             return Ok(());
@@ -248,7 +248,7 @@ impl Link {
         }
     }
 
-    /// Waits for whatever comes first. Commands about the socket itself are obeyed here.
+    /// Waits for the next event. Commands about the socket itself are carried out here.
     pub(in crate::demo) fn next(&mut self, until: Option<Instant>) -> Event {
         match self.advance(until) {
             Ok(event) => event,
@@ -257,7 +257,7 @@ impl Link {
     }
 
     fn advance(&mut self, until: Option<Instant>) -> Result<Event, Gone> {
-        // Who found no room waits for it and for no time, and is told of it wherever it came.
+        // A blocked link waits for room without a time limit, and reports it in any case.
         let was_blocked = self.is_blocked();
         let mut has_waited = false;
         loop {
@@ -292,7 +292,7 @@ impl Link {
                     continue;
                 }
                 self.stalled = None;
-                // Those asked before the stall could not be answered; they are asked again.
+                // Keep-alives from before the stall could not be answered; new ones will be sent.
                 self.asked.clear();
                 self.release()?;
             }
@@ -316,7 +316,7 @@ impl Link {
                     continue;
                 }
                 Ok(Message::Close(frame)) => {
-                    // The answer is queued by tungstenite; this sends it.
+                    // tungstenite queues the answer; this sends it.
                     let _ = self.ws.flush();
                     return Err(Gone::Closed(frame.map(|frame| frame.code.into())));
                 }
@@ -327,7 +327,7 @@ impl Link {
             self.flush()?;
             let is_free = was_blocked && !self.is_blocked();
             if is_free || until.is_some_and(|until| until <= Instant::now()) {
-                // Who never has to wait reads now and then all the same.
+                // A link that never has to wait still reads now and then.
                 self.is_quiet &= has_waited;
                 return Ok(Event::Timer);
             }
@@ -360,7 +360,7 @@ impl Link {
         Ok(())
     }
 
-    /// Parses a message; one that is an answer to a keep-alive ends here.
+    /// Parses a message; an answer to a keep-alive is handled here.
     fn parse(&mut self, bytes: &[u8]) -> Option<Value> {
         match serde_json::from_slice::<Value>(bytes) {
             Ok(message) if message["msg_type"] == 13 => {
@@ -373,7 +373,7 @@ impl Link {
                 None
             }
             Err(error) => {
-                self.violation(&format!("a message that is no JSON: {error}"));
+                self.violation(&format!("a message that is not JSON: {error}"));
                 None
             }
         }
@@ -399,7 +399,7 @@ impl Link {
 
     fn ask(&mut self, at: Instant) -> Result<(), Gone> {
         self.asked_count += 1;
-        // Beyond 53 bits now and then, to catch a client that passes numbers through doubles.
+        // Sometimes beyond 53 bits, to detect a client that converts numbers to doubles.
         let n = self.asked_count;
         let sequence = match n % 3 {
             _ if self.is_mock => None,
@@ -449,7 +449,7 @@ impl Link {
         }
     }
 
-    /// Bytes that go out one by one, past the WebSocket layer. What is queued there goes first.
+    /// Sends bytes one by one, bypassing the WebSocket layer, after what is queued there.
     fn begin_drip(&mut self, frame: Frame, pause: Duration) -> Result<(), Gone> {
         let until = Instant::now() + CLOSING_MAX;
         while !self.is_flushed() && Instant::now() < until {
@@ -500,7 +500,7 @@ impl Link {
         Ok(())
     }
 
-    /// Ends the connection in that manner; afterwards the link is only good for dropping.
+    /// Ends the connection in that way; afterwards the link can only be dropped.
     pub(in crate::demo) fn cut(&mut self, cut: Cut) {
         match cut {
             Cut::Close(code) => {

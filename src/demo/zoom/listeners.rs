@@ -1,6 +1,6 @@
 //! The listeners of the demo's Zoom and the one thread that accepts on all of them.
 //!
-//! Most doors are traps: each stops a client at another step of connecting.
+//! Most listeners have a fault: each blocks or refuses a client at another step of connecting.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -18,9 +18,9 @@ use super::shared::Shared;
 use super::{media, rest, signaling};
 use crate::demo::player::script::{HandshakeFault, Socket};
 
-/// A thousand clients at once, as in a wave of meetings.
+/// Enough for a thousand clients at once.
 const BACKLOG: i32 = 4096;
-/// A port of loopback where nobody listens.
+/// A port of loopback without a server.
 const CLOSED_PORT: u16 = 1;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,14 +35,14 @@ pub(in crate::demo) struct Doors {
     waker: Arc<OwnedFd>,
 }
 
-/// Where each door is.
+/// The ports of the listeners.
 pub(in crate::demo) struct Ports {
     ports: Vec<(Behind, u16)>,
     waker: Arc<OwnedFd>,
 }
 
 impl Doors {
-    /// Binds every door on 127.0.0.1, each with a port of its own.
+    /// Binds every listener on 127.0.0.1, each with a port of its own.
     pub(in crate::demo) fn bind() -> io::Result<(Doors, Ports)> {
         let mut kinds = vec![Behind::Rest];
         for socket in [Socket::Signaling, Socket::Media] {
@@ -86,7 +86,7 @@ impl Doors {
             if let Err(error) = poll(&mut fds, None)
                 && error != rustix::io::Errno::INTR
             {
-                shared.violation(format!("the demo cannot poll its doors: {error}"));
+                shared.violation(format!("the demo cannot poll its listeners: {error}"));
                 return;
             }
             for ((listener, behind), fd) in self.listeners.iter().zip(&fds[1..]) {
@@ -107,7 +107,7 @@ fn accept_all(shared: &Arc<Shared>, listener: &TcpListener, behind: Behind) {
         };
         if let Err(error) = opened {
             shared.violation(format!("the demo cannot accept: {error}"));
-            // Out of descriptors or threads: give others time to end.
+            // Out of descriptors or threads: wait until others end.
             let pause = Timespec {
                 tv_sec: 0,
                 tv_nsec: Duration::from_millis(50).subsec_nanos().into(),
@@ -184,7 +184,7 @@ fn serve(
 }
 
 impl Ports {
-    /// The port behind which this kind of socket behaves like that.
+    /// The port of this kind of socket with that fault.
     pub(in crate::demo) fn of(&self, door: HandshakeFault, socket: Socket) -> u16 {
         self.find(Behind::WebSocket(door, socket))
     }

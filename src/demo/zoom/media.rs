@@ -1,6 +1,7 @@
-//! A media socket of a stream: message 3, then whatever its type carries.
+//! A media socket of a stream: message 3, then the data of its type.
 //!
-//! Phrases go out when they are due by the meeting's clock, or as fast as the socket takes them.
+//! Phrases are sent when they are due by the meeting's clock, or as fast as the socket accepts
+//! them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::demo::player::content::{
 use crate::demo::player::script::{MeetingScript, Refusal, Socket};
 use crate::demo::player::{ALL, AUDIO, Meeting, TRANSCRIPT};
 
-/// Messages written before the socket is looked at again.
+/// Messages written before the socket is read again.
 const BATCH: u32 = 256;
 
 /// Serves one media connection.
@@ -75,7 +76,7 @@ pub(in crate::demo) fn serve(
     meeting.media_gone(shared, &id, media_type, connection, &gone);
 }
 
-/// The parameters that hold: what was asked for, over Zoom's defaults.
+/// The parameters in force: the requested ones, over Zoom's defaults.
 fn effective(asked: &Value, media_type: u32) -> Value {
     let defaults = [
         (
@@ -147,7 +148,7 @@ fn run(
                 message["msg_type"]
             )),
             Event::Gone(gone) => {
-                // What a cut still brought on its way counts as sent.
+                // What arrived in spite of a cut counts as sent.
                 feed.commit(shared, link);
                 return gone;
             }
@@ -165,7 +166,7 @@ struct Feed<'a> {
     sound: Option<Sound>,
     params: &'a Value,
     films: Vec<Film>,
-    /// Sent since the last commit.
+    /// Items sent since the last commit.
     pending: Vec<Sent>,
     is_finishing: bool,
 }
@@ -189,7 +190,7 @@ struct Sound {
     base_ms: u64,
     /// Time between packets.
     interval: Duration,
-    /// Who, as the message has it, and what is heard.
+    /// The speaker's part of the message, and the tone.
     series: Vec<(String, Tone)>,
     next: u64,
     limit: u64,
@@ -225,7 +226,7 @@ impl<'a> Feed<'a> {
             rate if rate > 0.0 => Duration::from_secs_f64(1.0 / rate),
             _ => Duration::ZERO,
         };
-        // Chat alone on its socket keeps time with the phrases it goes along with.
+        // Chat alone on its socket is sent at the times of its phrases.
         if (self.carries_text || self.carries_chat)
             && self.text.is_none()
             && let Some(cue) = self.meeting.cue(step)
@@ -289,7 +290,7 @@ impl<'a> Feed<'a> {
         }
     }
 
-    /// No more than so many further phrases, and those at once.
+    /// Sends at most this many further phrases, at once.
     fn finish(&mut self, trailing: u64) {
         self.is_finishing = true;
         self.sound = None;
@@ -300,7 +301,7 @@ impl<'a> Feed<'a> {
         }
     }
 
-    /// When the next thing is due.
+    /// When the next item is due.
     fn due(&self) -> Option<Instant> {
         let text = self.text.as_ref().and_then(|text| {
             if !text.replay.is_empty() {
@@ -315,7 +316,7 @@ impl<'a> Feed<'a> {
         [text, sound].into_iter().flatten().chain(films).min()
     }
 
-    /// Writes what is due, until the socket takes no more or a batch is full.
+    /// Writes what is due, until the socket accepts no more or a batch is full.
     fn produce(&mut self, link: &mut Link) -> Result<(), Gone> {
         let now = Instant::now();
         for _ in 0..BATCH {
@@ -394,7 +395,7 @@ impl<'a> Feed<'a> {
                 continue;
             }
             link.send_text(audio_message(who, tone, sound.next, stamp_ms))?;
-            // What is sent again was noted the first time.
+            // Replayed packets were noted the first time.
             if sound.next >= sound.committed {
                 self.pending.push(Sent::Audio { series, stamp_ms });
             }
@@ -403,7 +404,7 @@ impl<'a> Feed<'a> {
         Ok(true)
     }
 
-    /// Reports what is with the kernel.
+    /// Reports what the kernel has accepted.
     fn commit(&mut self, shared: &Arc<Shared>, link: &Link) {
         if !link.is_flushed() {
             return;
@@ -430,7 +431,7 @@ impl<'a> Feed<'a> {
     }
 }
 
-/// The stamps' distance between two phrases: that of the script, or 1 ms in a flood.
+/// The interval of two phrases' timestamps: that of the script, or 1 ms in a flood.
 fn step_ms(script: &MeetingScript) -> u64 {
     match script.phrases_per_second {
         rate if rate > 0.0 => ((1000.0 / rate) as u64).max(1),

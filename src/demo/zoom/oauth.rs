@@ -1,6 +1,6 @@
 //! The demo's token endpoint: server-to-server and refresh tokens, with strict rotation.
 //!
-//! Pure bookkeeping; HTTP is in `rest`.
+//! It only keeps the state; HTTP is in `rest`.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use crate::demo::Options;
 
-/// What the server is to prove itself with towards REST.
+/// The kind of credentials that the server uses for REST.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Credentials {
-    /// A token in `access_token` that never ends.
+    /// A token in `access_token` that never expires.
     Static,
     /// Server-to-server: `ZOOM_ACCOUNT_ID`.
     Account,
@@ -31,7 +31,7 @@ pub(in crate::demo) struct Oauth {
     fixed: Option<String>,
     issued: HashMap<String, Instant>,
     refresh: Option<String>,
-    /// Refresh tokens that were used up: a client that shows one ends the grant.
+    /// Used refresh tokens: a client that uses one again ends the grant.
     spent: Vec<String>,
     count: u64,
 }
@@ -53,7 +53,7 @@ impl Oauth {
         }
     }
 
-    /// Whether REST takes this token now.
+    /// Whether REST accepts this token now.
     pub(in crate::demo) fn is_valid(&self, token: &str) -> bool {
         self.fixed.as_deref() == Some(token)
             || self
@@ -62,19 +62,19 @@ impl Oauth {
                 .is_some_and(|&until| Instant::now() < until)
     }
 
-    /// No token issued so far is worth anything any more.
+    /// Makes all access tokens issued so far invalid.
     pub(in crate::demo) fn revoke_access(&mut self) {
         self.issued.clear();
         self.fixed = None;
     }
 
-    /// The app was removed: nor is the refresh token.
+    /// Makes all tokens invalid: the app was removed.
     pub(in crate::demo) fn revoke_all(&mut self) {
         self.revoke_access();
         self.refresh = None;
     }
 
-    /// The refresh token that would be taken now.
+    /// The refresh token that is valid now.
     pub(in crate::demo) fn refresh_token(&self) -> Option<String> {
         self.refresh.clone()
     }
@@ -143,10 +143,10 @@ fn refusal(code: u32, error: &str, reason: &str) -> (u16, Value) {
     )
 }
 
-/// Sixteen hex digits that cannot be guessed, so that a leaked token is found by a search for it.
+/// Sixteen hex digits that cannot be guessed, so that a search finds a leaked token.
 pub(crate) fn random() -> String {
     let mut bytes = [0; 8];
-    // Without randomness the tokens stay distinct by their count; the demo guards nothing.
+    // Without randomness the tokens differ by their count; the demo protects nothing.
     let _ = openssl::rand::rand_bytes(&mut bytes);
     hex::encode(bytes)
 }
@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_old_refresh_token_kills_the_family() {
+    fn an_old_refresh_token_ends_the_grant() {
         let options = Options {
             credentials: Credentials::Refresh,
             ..Options::default()

@@ -1,4 +1,4 @@
-//! The steps before a connection carries WebSocket frames, each under one deadline.
+//! The steps before a connection carries WebSocket frames, each with a deadline.
 
 use std::io;
 use std::net::TcpStream;
@@ -10,7 +10,7 @@ use rustix::event::PollFlags;
 
 use super::connection_queue::{Command, Inbox};
 
-/// How long a client may take for TLS and upgrade.
+/// Time limit of a client for TLS and upgrade.
 pub(in crate::demo) const OPENING_MAX: Duration = Duration::from_secs(10);
 
 pub(in crate::demo) fn accept_tls(
@@ -35,7 +35,7 @@ pub(in crate::demo) fn accept_tls(
     }
 }
 
-/// Serves TLS alone, for a door that goes no further.
+/// Serves TLS only, for a listener that does not answer the upgrade.
 pub(in crate::demo) fn hold_after_tls(stream: TcpStream, acceptor: &TlsAcceptor, inbox: &Inbox) {
     let Ok(raw) = stream.try_clone() else { return };
     if let Ok(tls) = accept_tls(stream, acceptor, inbox, Instant::now() + OPENING_MAX) {
@@ -43,7 +43,7 @@ pub(in crate::demo) fn hold_after_tls(stream: TcpStream, acceptor: &TlsAcceptor,
     }
 }
 
-/// Waits while a connection is being opened; false when it is time to give up.
+/// Waits while a connection is being opened; `false` at the time limit.
 pub(in crate::demo) fn wait_open(inbox: &Inbox, socket: &TcpStream, until: Instant) -> bool {
     inbox
         .wait(Some((socket.as_fd(), PollFlags::IN)), Some(until))

@@ -1,14 +1,14 @@
-//! What the demo's Zoom saw: steps with their times, latencies, violations.
+//! What the demo's Zoom observed: steps with their times, latencies, violations.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-/// A station in the life of a meeting, as seen from Zoom's side.
+/// A step of a meeting, as seen from Zoom's side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Step {
     /// `meeting.started` was answered with 2xx.
     MeetingAnswered,
-    /// REST `start` came in and was accepted.
+    /// REST `start` arrived and was accepted.
     StartCalled,
     /// `rtms_started` was answered with 2xx.
     StartedAnswered,
@@ -20,26 +20,26 @@ pub enum Step {
     MediaConnected,
     /// Message 3 was accepted.
     MediaHandshake,
-    /// CLIENT_READY_ACK came in.
+    /// CLIENT_READY_ACK arrived.
     Ready,
-    /// The first phrase went out.
+    /// The first phrase was sent.
     FirstPhrase,
-    /// The last phrase of the script went out.
+    /// The last phrase of the script was sent.
     LastPhrase,
     /// A connection of a live stream was lost or cut.
     Lost,
-    /// REST `stop` came in and was accepted.
+    /// REST `stop` arrived and was accepted.
     StopCalled,
-    /// The stream ended, for whatever reason.
+    /// The stream ended for any reason.
     Ended,
     /// `rtms_stopped` was answered with 2xx.
     StoppedAnswered,
-    /// No socket of the ended stream is open any more.
+    /// All sockets of the ended stream are closed.
     Closed,
 }
 
 impl Step {
-    /// The words for a table.
+    /// The name for a table.
     pub const fn name(self) -> &'static str {
         match self {
             Step::MeetingAnswered => "webhook answered",
@@ -61,7 +61,7 @@ impl Step {
     }
 }
 
-/// Times taken, of which one wants percentiles. Holds at most four million.
+/// Measured times, for percentiles. At most four million are kept.
 #[derive(Debug, Clone, Default)]
 pub struct Latencies {
     micros: Vec<u32>,
@@ -87,8 +87,8 @@ impl Latencies {
         self.micros.is_empty()
     }
 
-    /// The time that this share of all did not exceed: 0.5 is the median, 1.0 the slowest.
-    /// Zero when nothing was measured.
+    /// The time that this share of all did not exceed: 0.5 is the median, 1.0 the slowest. Zero if
+    /// nothing was measured.
     pub fn percentile(&self, share: f64) -> Duration {
         let mut sorted = self.micros.clone();
         sorted.sort_unstable();
@@ -98,7 +98,7 @@ impl Latencies {
     }
 }
 
-/// Every violation in words. Holds at most a thousand; what is beyond is counted.
+/// Every violation as a text. At most a thousand are kept; further ones are counted.
 #[derive(Debug, Default)]
 pub(in crate::demo) struct Violations {
     texts: Vec<String>,
@@ -125,15 +125,15 @@ impl Violations {
     }
 }
 
-/// Now, in milliseconds since 1970: the unit of everything Zoom sends.
+/// The current time in milliseconds since 1970: the unit of all of Zoom's times.
 pub(crate) fn unix_ms() -> u64 {
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |since| since.as_millis() as u64)
 }
 
-/// Locks, and takes the value as it is after a panic elsewhere: the demo reports that panic as a
-/// violation of its own and must still be able to stop.
+/// Locks, and uses the value as it is after a panic elsewhere: the demo reports that panic as a
+/// violation and must still be able to stop.
 pub(in crate::demo) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

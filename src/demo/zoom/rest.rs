@@ -1,7 +1,7 @@
 //! The demo's HTTP side: the token endpoint and the REST control of every product, on loopback.
 //!
-//! Judges each request strictly, obeys scripted failures, and leaves what `start` and `stop` bring
-//! about to `meeting`.
+//! It checks each request strictly and gives scripted answers; `meeting` carries out `start` and
+//! `stop`.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -19,39 +19,39 @@ use super::shared::{Shared, hmac_hex};
 use crate::demo::player::Meeting;
 use crate::demo::player::script::{DemoProduct, End};
 
-/// What one HTTP request met.
+/// One HTTP request and its result.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// When it came in.
+    /// When it arrived.
     pub at: Instant,
     /// The method.
     pub method: String,
     /// The path with its query.
     pub path: String,
-    /// The `action` of REST control, or the `grant_type` of a token request; else empty.
+    /// The `action` of REST control, or the `grant_type` of a token request; otherwise empty.
     pub action: String,
     /// The meeting number or other id in the path; empty for token requests.
     pub target: String,
-    /// The status answered; 0 when none was.
+    /// The status of the answer; 0 without one.
     pub status: u16,
 }
 
-/// An answer given by script instead of the right one.
+/// A scripted answer instead of the regular one.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
     /// A status with a JSON body and further headers.
     Json(u16, Value, Vec<(String, String)>),
     /// A status with a proxy's HTML page.
     Html(u16),
-    /// A status with a body that ends before its length.
+    /// A status with a body that is shorter than its length.
     Truncated(u16),
     /// A TCP reset instead of an answer.
     Reset,
-    /// No answer for so long, then a close.
+    /// No answer for this time, then the connection is closed.
     Hang(Duration),
-    /// The right answer, but only after so long.
+    /// The regular answer, after this time.
     Late(Duration),
-    /// What was asked for is done, but a TCP reset comes instead of the answer.
+    /// The request is carried out, but the connection is reset instead of an answer.
     Lost,
 }
 
@@ -84,7 +84,7 @@ impl Answer {
     }
 }
 
-/// Scripted answers still to be given, and what was asked so far.
+/// Scripted answers that are still to be given, and the requests so far.
 #[derive(Default)]
 pub(in crate::demo) struct Rest {
     pub(in crate::demo) control_script: Vec<(Option<String>, Answer)>,
@@ -115,7 +115,7 @@ pub(in crate::demo) fn serve(shared: &Arc<Shared>, mut stream: TcpStream) {
     lock(&shared.http_streams).remove(&id);
 }
 
-/// Answers one request; false ends the connection.
+/// Answers one request; `false` ends the connection.
 fn answer(shared: &Arc<Shared>, stream: &mut TcpStream, request: &HttpMessage) -> bool {
     let [method, path, _] = &request.line;
     let is_token = path.starts_with("/oauth/token");
@@ -273,7 +273,7 @@ fn write_answer(
     stream.flush()
 }
 
-/// What a path of REST control names.
+/// The parts of a path of REST control.
 struct Control {
     product: DemoProduct,
     id: String,
@@ -286,7 +286,7 @@ impl Control {
         let (product, id) = if let Some(id) = path.strip_prefix("live_meetings/") {
             (DemoProduct::Meeting, id.to_owned())
         } else if let Some(id) = path.strip_prefix("videosdk/sessions/") {
-            // An id with a slash comes encoded twice, any other once or not at all.
+            // An id with a slash is encoded twice, any other once or not at all.
             let once = percent_decode(id, false);
             let is_twice = once.to_ascii_uppercase().contains("%2F");
             let id = match is_twice {
@@ -316,7 +316,7 @@ fn error(status: u16, code: u32, message: &str) -> Judged {
     )
 }
 
-/// The right answer to a request of REST control, and what follows once it is sent.
+/// The regular answer to a request of REST control, and what happens once it is sent.
 fn control_answer(shared: &Arc<Shared>, request: &HttpMessage, control: Option<Control>) -> Judged {
     let [method, path, _] = &request.line;
     if method == "GET" && path == "/v2/users/me" {
@@ -380,7 +380,7 @@ fn control_answer(shared: &Arc<Shared>, request: &HttpMessage, control: Option<C
     }
 }
 
-/// Whose token that is: what `check --online` asks to see whether it is any good.
+/// The owner of a token: `check --online` asks for it to test the token.
 fn who_answer(shared: &Shared, request: &HttpMessage) -> Judged {
     let token = request
         .header("authorization")
@@ -432,7 +432,7 @@ fn act(shared: &Arc<Shared>, meeting: Arc<Meeting>, action: &str) -> Judged {
 
 fn body_fault(shared: &Shared, control: &Control, body: &Value) -> Option<String> {
     let Some(object) = body.as_object() else {
-        return Some("the body is no JSON object".to_owned());
+        return Some("the body is not a JSON object".to_owned());
     };
     for key in object.keys() {
         if key != "action" && key != "settings" {

@@ -1,4 +1,4 @@
-//! What all threads of the demo hold in common.
+//! State that all threads of the demo share.
 
 use std::collections::HashMap;
 use std::io;
@@ -23,7 +23,7 @@ use crate::demo::Options;
 use crate::demo::player::Meeting;
 use crate::demo::player::script::{DemoProduct, HandshakeFault, MeetingScript, Socket};
 
-/// Enough for a TLS handshake in a debug build; a thread's memory is only used as far as touched.
+/// Enough for a TLS handshake in a debug build; only touched pages use memory.
 const STACK_BYTES: usize = 256 * 1024;
 
 pub(in crate::demo) struct Shared {
@@ -36,9 +36,9 @@ pub(in crate::demo) struct Shared {
     pub(in crate::demo) oauth: Mutex<Oauth>,
     pub(in crate::demo) rest: Mutex<Rest>,
     pub(in crate::demo) meetings: Mutex<Meetings>,
-    /// WebSocket connections that live, each with where to tell it to stop.
+    /// Open WebSocket connections, each with the queue to stop it.
     pub(in crate::demo) connections: Mutex<HashMap<u64, ConnectionQueue>>,
-    /// HTTP connections that live, to shut them down at the end.
+    /// Open HTTP connections, to shut them down at the end.
     pub(in crate::demo) http_streams: Mutex<HashMap<u64, TcpStream>>,
     pub(in crate::demo) violations: Mutex<Violations>,
     pub(in crate::demo) signaling_keep_alives: Mutex<Latencies>,
@@ -49,7 +49,7 @@ pub(in crate::demo) struct Shared {
     ids: AtomicU64,
 }
 
-/// The meetings, by each name under which they may be asked for.
+/// The meetings, under each of their ids.
 #[derive(Default)]
 pub(in crate::demo) struct Meetings {
     pub(in crate::demo) by_number: HashMap<u64, Arc<Meeting>>,
@@ -106,7 +106,7 @@ impl Shared {
         }
     }
 
-    /// A number never given before.
+    /// A new number at each call.
     pub(in crate::demo) fn next_id(&self) -> u64 {
         self.ids.fetch_add(1, Ordering::Relaxed)
     }
@@ -124,7 +124,7 @@ impl Shared {
         )
     }
 
-    /// What the handshakes of this meeting must be signed with: id and secret.
+    /// The id and secret that must sign the handshakes of this meeting.
     pub(in crate::demo) fn credentials(&self, script: &MeetingScript) -> (&str, &str) {
         match script.product {
             DemoProduct::Session => (&self.options.sdk_key, &self.options.sdk_secret),
@@ -144,7 +144,7 @@ impl Shared {
             .spawn(work)?;
         let mut threads = lock(&self.threads);
         threads.handles.push((name.to_owned(), handle));
-        // Joining what is done now and then keeps the list as long as there are live threads.
+        // Joining ended threads now and then keeps the list short.
         if threads.handles.len() >= threads.prune_at.max(64) {
             let (done, live) = std::mem::take(&mut threads.handles)
                 .into_iter()
@@ -165,7 +165,7 @@ impl Shared {
         }
     }
 
-    /// Tells every thread to end and waits for all of them.
+    /// Stops every thread and waits for all of them.
     pub(in crate::demo) fn stop(&self, pool: usize) {
         if self.stopping.swap(true, Ordering::AcqRel) {
             return;
@@ -174,7 +174,7 @@ impl Shared {
         self.webhooks.stop(pool);
         self.ports.wake();
         loop {
-            // A connection accepted meanwhile is caught by the next turn.
+            // A connection accepted meanwhile is stopped in the next turn.
             for mailbox in lock(&self.connections).values() {
                 mailbox.quit();
             }

@@ -14,10 +14,10 @@ use super::shared::Shared;
 use crate::demo::player::Meeting;
 use crate::demo::player::script::{Cut, End, Refusal, Socket};
 
-/// How long a client may take from the upgrade to its first message.
+/// Time limit of a client from the upgrade to its first message.
 const FIRST_MAX: Duration = Duration::from_secs(10);
 
-/// A client's stamp may be so far from our time.
+/// Maximum difference of a client's timestamp from our time.
 const STAMP_MAX_MS: u64 = 60_000;
 
 /// Serves one signaling connection.
@@ -56,12 +56,12 @@ pub(in crate::demo) fn serve(
     }
     let gone = run(shared, &mut link, &meeting, &id);
     log::debug!("demo: signaling of {id} is gone: {gone:?}");
-    // The socket closes before the loss is known, so that no test waits for a state that never comes.
+    // Closed before the loss is recorded, so that no test waits for a state that never comes.
     drop(link);
     meeting.signaling_gone(shared, &id, connection);
 }
 
-/// Waits for the first message of a client; `None` when none came.
+/// Waits for the first message of a client; `None` if there was none.
 pub(in crate::demo) fn first(
     shared: &Arc<Shared>,
     link: &mut Link,
@@ -69,7 +69,7 @@ pub(in crate::demo) fn first(
     step: Step,
 ) -> Option<(Place, Value)> {
     let Some(place) = Place::parse(path) else {
-        link.violation("no such path; a URL must be used as it was given");
+        link.violation("no such path; a URL must be used unchanged");
         link.cut(Cut::Close(1008));
         return None;
     };
@@ -83,7 +83,7 @@ pub(in crate::demo) fn first(
             link.violation("no handshake within 10 s of the upgrade");
             None
         }
-        // A client that goes away before its first word has changed its mind; that is its right.
+        // A client may close the connection before its first message.
         Event::Command(_) | Event::Gone(_) => None,
     }
 }
@@ -220,7 +220,7 @@ fn subscribe(link: &Link, meeting: &Meeting, id: &str, message: &Value) {
     };
     for event in events {
         match (event["event_type"].as_u64(), event["subscribe"].as_bool()) {
-            (Some(1 | 7), _) => link.violation("events 1 and 7 come unasked"),
+            (Some(1 | 7), _) => link.violation("events 1 and 7 need no subscription"),
             (Some(number), Some(is_wanted)) => meeting.subscribe(id, number, is_wanted),
             _ => link.violation(&format!(
                 "an event subscription without its fields: {event}"

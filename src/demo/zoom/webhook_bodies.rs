@@ -1,4 +1,4 @@
-//! The bodies of the webhooks about a meeting, in the shape its script asks for.
+//! The bodies of the webhooks about a meeting, in the form of its script.
 
 use serde_json::{Map, Value, json};
 
@@ -6,7 +6,7 @@ use super::record::unix_ms;
 use crate::demo::player::content::id_value;
 use crate::demo::player::script::{DemoProduct, HOST_ID, MeetingScript, PayloadShape};
 
-/// `meeting.started`, or what the product has instead; `None` where nothing announces it.
+/// `meeting.started`, or the product's counterpart; `None` if nothing announces it.
 pub(in crate::demo) fn meeting_started(script: &MeetingScript, account: &str) -> Option<Value> {
     lifecycle(script, account, "started")
 }
@@ -19,7 +19,7 @@ pub(in crate::demo) fn host_joined(script: &MeetingScript, account: &str) -> Opt
     Some(body)
 }
 
-/// `meeting.ended`, likewise.
+/// `meeting.ended`, or the product's counterpart.
 pub(in crate::demo) fn meeting_ended(script: &MeetingScript, account: &str) -> Option<Value> {
     lifecycle(script, account, "ended")
 }

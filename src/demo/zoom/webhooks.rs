@@ -1,7 +1,7 @@
-//! Zoom calls us: webhooks are signed, posted, and their answers timed.
+//! Sends webhooks: signs and posts them, and measures the answers.
 //!
-//! A pool of threads delivers, so that one slow answer does not hold up other meetings. What a
-//! webhook says is made in `meeting`.
+//! A pool of threads delivers them, so that one slow answer does not delay other meetings.
+//! `meeting` creates their content.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -26,14 +26,14 @@ pub struct Delivery {
     pub status: Result<u16, String>,
     /// The body of the answer.
     pub answer: Vec<u8>,
-    /// From the connect to the end of the answer.
+    /// Time from the connect to the end of the answer.
     pub taken: Duration,
-    /// When it was begun.
+    /// When it was started.
     pub at: Instant,
 }
 
 impl Delivery {
-    /// Whether Zoom would call it delivered: 200 or 204 within 3 s.
+    /// Whether it counts as delivered for Zoom: 200 or 204 within 3 s.
     pub fn is_accepted(&self) -> bool {
         matches!(self.status, Ok(200 | 204)) && self.taken <= MAX_ACK
     }
@@ -47,7 +47,7 @@ pub(in crate::demo) struct Job {
     then: Callback,
 }
 
-/// The queue before the pool, and what became of each webhook.
+/// The queue of the pool, and the result of each webhook.
 pub(in crate::demo) struct Webhooks {
     target: Mutex<Option<Target>>,
     sender: Sender<Option<Job>>,
@@ -83,7 +83,7 @@ impl Webhooks {
         })
     }
 
-    /// Where webhooks go: `http://` or `https://`, host, port and path.
+    /// The target of webhooks: `http://` or `https://`, host, port and path.
     pub(in crate::demo) fn set_target(&self, url: &str) -> io::Result<()> {
         let target = parse_url(url).ok_or_else(|| {
             io::Error::new(
@@ -109,11 +109,11 @@ impl Webhooks {
     }
 
     fn enqueue(&self, job: Job) {
-        // A receiver that is gone belongs to a demo that is stopping.
+        // If the receiver is gone, the demo is stopping.
         let _ = self.sender.send(Some(job));
     }
 
-    /// Ends so many threads of the pool.
+    /// Ends this many threads of the pool.
     pub(in crate::demo) fn stop(&self, threads: usize) {
         for _ in 0..threads {
             let _ = self.sender.send(None);
@@ -175,7 +175,7 @@ impl Webhooks {
         delivery
     }
 
-    /// Posts these very headers and bytes. Not recorded.
+    /// Posts these headers and bytes unchanged. Not recorded.
     pub(in crate::demo) fn post_raw(&self, headers: &[(&str, &str)], body: &[u8]) -> Delivery {
         let at = Instant::now();
         let result = self.exchange(headers, body, at + Duration::from_secs(10));
