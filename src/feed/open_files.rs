@@ -68,7 +68,7 @@ impl OpenFiles {
         self.files.insert(key, open);
     }
 
-    /// Closes a journal, once whoever reads it at this moment is done.
+    /// Closes a journal, after its current readers have finished.
     pub(super) fn forget(&mut self, key: JournalKey) {
         self.files.remove(&key);
     }

@@ -582,20 +582,17 @@ mod tests {
                 media.write().expect("writable");
             };
             say(&mut media, &mut meta, T);
-            assert!(!media.verify_linked(&mut meta).expect("the disk is well"));
+            assert!(!media.verify_linked(&mut meta).expect("writable"));
             say(&mut media, &mut meta, T + 20);
             let first = meta.audio[0].file.clone();
             fs::remove_file(folder.join(&first)).expect("removable");
             say(&mut media, &mut meta, T + 40);
             assert!(
-                media.verify_linked(&mut meta).expect("the disk is well"),
+                media.verify_linked(&mut meta).expect("writable"),
                 "{codec:?}"
             );
             media.write().expect("writable");
-            assert!(
-                !media.verify_linked(&mut meta).expect("the disk is well"),
-                "once"
-            );
+            assert!(!media.verify_linked(&mut meta).expect("writable"), "once");
             assert_eq!(meta.audio.len(), 1);
             let second = meta.audio[0].file.clone();
             assert!(second.starts_with("audio-1-Ada.2."), "{second}");

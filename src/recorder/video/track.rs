@@ -473,10 +473,10 @@ mod tests {
         let path = |name: &str| folder.join(name);
         push(&mut track, T, 1, "Ada", &frame);
         track.write().expect("writable");
-        assert!(!track.verify_linked().expect("the disk is well"));
+        assert!(!track.verify_linked().expect("writable"));
         fs::remove_file(path("video.h264")).expect("removable");
-        assert!(track.verify_linked().expect("the disk is well"));
-        assert!(!track.verify_linked().expect("the disk is well"), "once");
+        assert!(track.verify_linked().expect("writable"));
+        assert!(!track.verify_linked().expect("writable"), "once");
         push(&mut track, T + 1, 1, "Ada", &frame);
         track.write().expect("writable");
         fs::remove_file(path("video.2.h264")).expect("removable");
