@@ -15,7 +15,7 @@ use crate::admin::control_socket::Answer;
 use crate::domain::product::Product;
 use crate::zoom_api::{Api, App, ControlRequest, Error, Process, RestAction};
 
-/// What the command line asks for.
+/// The options of the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// Which of the four commands.

@@ -203,12 +203,12 @@ pub enum SessionState {
     Resumed,
     /// 5.
     Stopped,
-    /// A number that this version does not know.
+    /// A number unknown to this version.
     Unknown(i64),
 }
 
 impl SessionState {
-    /// The state of that number.
+    /// The state with that number.
     pub fn from_number(n: i64) -> SessionState {
         match n {
             0 => SessionState::Inactive,
@@ -221,7 +221,7 @@ impl SessionState {
         }
     }
 
-    /// Zoom's word in lower case.
+    /// Zoom's name in lower case.
     pub fn name(self) -> &'static str {
         match self {
             SessionState::Inactive => "inactive",

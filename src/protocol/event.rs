@@ -227,11 +227,11 @@ pub enum EndReason {
     Stopped(StopReason),
     /// A handshake was refused for good.
     Refused {
-        /// Of which link.
+        /// The link.
         link: LinkId,
-        /// Zoom's code; `None` where it sent none.
+        /// Zoom's code; `None` if it sent none.
         status: Option<RtmsStatus>,
-        /// Zoom's words.
+        /// Zoom's message.
         reason: String,
     },
     /// No wanted media was granted.

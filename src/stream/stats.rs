@@ -47,7 +47,7 @@ pub struct StatsSnapshot {
     pub blank: u64,
     /// Messages of unknown type.
     pub unknown: u64,
-    /// Messages that could not be read, and frames that were not UTF-8.
+    /// Messages that could not be parsed, and frames that were not UTF-8.
     pub malformed: u64,
     /// Messages that were larger than the limit of their link, and skipped.
     pub oversize: u64,
@@ -119,9 +119,9 @@ pub(crate) struct StreamCounters {
     oversize: AtomicU64,
     /// Frames that were not UTF-8.
     undecodable: AtomicU64,
-    /// Kinds of media that were given up and are tried now and then, by their bits.
+    /// Bits of the media kinds that were given up and are retried now and then.
     given_up: AtomicU32,
-    /// Unix milliseconds of the newest data; 0 before the first.
+    /// Time of the newest data, Unix milliseconds; 0 before the first.
     last_data_ms: AtomicU64,
     is_ready: AtomicBool,
 }
@@ -172,7 +172,7 @@ impl StreamCounters {
         }
     }
 
-    /// Whether data can flow now.
+    /// Whether data can arrive now.
     pub(crate) fn is_ready(&self) -> bool {
         self.is_ready.load(Relaxed)
     }
@@ -224,7 +224,7 @@ impl StreamCounters {
                 self.given_up.fetch_or(kind.bit(), Relaxed);
             }
             Notice::Accepted(LinkId::Signaling) => {
-                // A new signaling connection gives every medium its chance again.
+                // After a new signaling connection every media kind is requested again.
                 self.given_up.store(0, Relaxed);
                 self.signaling_connects.fetch_add(1, Relaxed);
             }

@@ -45,7 +45,7 @@ impl Class {
 /// Declares the kinds and their rows together, so that none can be missing.
 macro_rules! table {
     ($($(#[$doc:meta])* $kind:ident, $name:literal, $class:ident, $exit:literal, $meaning:literal, $remedy:literal;)*) => {
-        /// What went wrong.
+        /// The kind of the error.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Kind {

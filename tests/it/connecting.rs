@@ -197,7 +197,7 @@ fn urls_in_a_verified_webhook_are_checked() {
         wait_until("the webhook is taken or refused", || {
             let delivery = harness.zoom.post_webhook(&body);
             let status = delivery.status.as_ref().expect("an answer");
-            // One that says nothing usable may be called malformed.
+            // A URL without a usable host may be called malformed.
             assert!([200, 400, 503].contains(status), "{url}: {delivery:?}");
             *status != 503
         });

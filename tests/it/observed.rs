@@ -62,7 +62,7 @@ fn of_two_operators_both_are_received_or_the_host_alone() {
                 taken.push(guest);
             }
             _ => {
-                let line = harness.wait_until_logged(&["stream not taken", "RTMS_STREAMS=host"]);
+                let line = harness.wait_until_logged(&["stream ignored", "RTMS_STREAMS=host"]);
                 assert!(guest.streams().iter().all(|id| line.contains(id)), "{line}");
                 wait_until_streaming(&taken[0]);
                 assert_eq!(guest.count(Step::SignalingHandshake), 0);

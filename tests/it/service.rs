@@ -132,7 +132,7 @@ fn with_a_hung_thread_the_watchdog_is_not_notified() {
     for (thread, who) in [
         ("rtmsd", "the daemon's loop"),
         ("gate", "the gate"),
-        ("timer", "the timer"),
+        ("rest-timer", "the timer"),
     ] {
         // Of the time before. What is heard afterwards is that all is well.
         manager.pings();

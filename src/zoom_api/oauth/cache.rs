@@ -171,7 +171,7 @@ impl TokenCache {
         log::debug!("{CALL}: begins");
         // `now` is from before the call, so that the time the call takes counts as used.
         let fetch = || self.source.fetch(serial, now, self.clock.date());
-        // A panic must not leave the others waiting for a fetch that never ends.
+        // After a panic the waiting threads must not wait for ever.
         let fetched = catch_unwind(AssertUnwindSafe(fetch))
             .unwrap_or_else(|_| Err(Error::new(Kind::Internal, CALL, "panicked")));
         self.finish(fetched)

@@ -31,20 +31,20 @@ const TOKEN_TTL_MAX: Duration = Duration::from_secs(24 * 3600);
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
 /// A token is replaced this long before it expires (Zoom's guides: a few minutes early; its tokens
-/// live for an hour).
+/// are valid for an hour).
 const EARLY_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// An access token and what Zoom said about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessToken {
     pub(crate) text: Secret,
-    /// The scopes, if Zoom told them; a static token tells nothing.
+    /// The scopes, if Zoom sent them; empty for a static token.
     pub scopes: Vec<String>,
-    /// How long it was good for when it was fetched; `None` for a static token.
+    /// Its lifetime when it was fetched; `None` for a static token.
     pub life: Option<Duration>,
-    /// When it stops to be good.
+    /// When it expires.
     pub expires_at: Option<Instant>,
-    /// Which fetch it came from; 0 is the static one.
+    /// The number of the fetch that it came from; 0 for the static one.
     pub(crate) serial: u64,
 }
 
@@ -54,13 +54,13 @@ impl AccessToken {
         Secret::new(format!("Bearer {}", self.text.expose()))
     }
 
-    /// Whether it has not ended yet, by what Zoom said when it was issued.
+    /// Whether it is still valid, by the lifetime that Zoom gave.
     pub(crate) fn is_good(&self, now: Instant) -> bool {
         self.expires_at.is_none_or(|end| now < end)
     }
 
-    /// Whether it is time for the next one: five minutes before the end, or where it lives
-    /// shorter than 25 minutes, at four fifths of its life.
+    /// Whether it should be replaced: five minutes before its end or, with a lifetime below 25
+    /// minutes, after four fifths of it.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         match (self.expires_at, self.life) {
             (Some(end), Some(life)) => now + EARLY_MAX.min(life / 5) >= end,
@@ -311,7 +311,7 @@ impl Client {
         parsed
             .filter(|parsed| is_token(&parsed.access_token))
             .ok_or_else(|| {
-                // The form has it percent-encoded.
+                // The form contains it percent-encoded.
                 let encoded = encode(refresh_token);
                 let secrets = [
                     self.basic.expose(),

@@ -61,7 +61,7 @@ fn public_names() -> Vec<String> {
     names
 }
 
-/// The public face is what this file says: a change of it is made on purpose.
+/// The public interface is the list in this file, so that every change is intended.
 #[test]
 fn the_public_names_are_those_of_the_list() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/public_names.txt");
