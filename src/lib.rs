@@ -29,7 +29,7 @@
 //! | [`net`] | names, addresses, proxies, TLS and WebSockets for every connection | `dial`, `resolve` |
 //! | [`stream`] | the poll loop of one stream | one for each stream |
 //! | [`feed`] | the journal: its format, and reading it | the reader's |
-//! | [`recorder`] | the files of a stream | `disk` |
+//! | [`recorder`] | the files of a stream | `disk`, `sync` |
 //! | [`delivery`] | where data goes while it arrives: standard output | `stdout` |
 //! | [`state`] | the private directory that a restart needs, and the intent log | `state` |
 //! | [`config`] | turns `rtms.conf` and the environment into settings | |
@@ -44,8 +44,9 @@
 //! - What arrives from the network has no effect before its signature is checked, and is untrusted
 //!   afterwards.
 //! - Every wait has a deadline, every queue a limit, every thread a name and an owner that joins it.
-//!   Four threads can block in the kernel (disk, state, stdout, name resolution); the owner waits for
-//!   these until a deadline and then leaves them to the end of the process.
+//!   Five threads can block in the kernel (disk, sync, state, stdout, name resolution); the owner waits
+//!   for these until a deadline and then leaves them to the end of the process.
+//! - The end of the process is a protocol with times: `daemon/shutdown.rs`.
 //! - A Zoom event is on the disk before its webhook is answered 200, and is passed on after that.
 //! - Stdout is data and belongs to [`delivery::stdout`]; stderr is the log.
 //! - A received phrase is written. Whatever has to be dropped is counted, logged, and noted in

@@ -5,12 +5,14 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{Access, access};
 
 use super::check::machine::{CheckLevel, Finding, limits};
 use crate::cli::exit;
 use crate::config::Sources;
+use crate::daemon::shutdown::STOP_TIMEOUT;
 
 const WHAT: &str = "unit";
 
@@ -212,6 +214,18 @@ fn inspect(text: &str, file: Option<&Path>, is_missing: &dyn Fn(&Path) -> bool) 
             add(CheckLevel::Warn, format!("{key}= is missing: {why}"));
         }
     }
+    // Without one, systemd's own is longer.
+    let needed = STOP_TIMEOUT;
+    if let Some(text) = last("TimeoutStopSec").or_else(|| last("TimeoutSec"))
+        && time_span(text).is_some_and(|found| found < needed)
+    {
+        let text = format!(
+            "TimeoutStopSec={text} is shorter than {} s: if the disk refuses at the end, data that was \
+             received is lost earlier than it needs to be",
+            needed.as_secs()
+        );
+        add(CheckLevel::Warn, text);
+    }
     match last("LimitNOFILE").map(|limit| limit.rsplit(':').next().unwrap_or(limit)) {
         Some("infinity") => findings.push(limits(None, "for the service")),
         Some(limit) => {
@@ -230,10 +244,61 @@ fn inspect(text: &str, file: Option<&Path>, is_missing: &dyn Fn(&Path) -> bool) 
     findings
 }
 
+/// A time as systemd writes it (systemd.time(7)): `20`, `20s`, `1min 30s`. `None` for one that is none.
+fn time_span(text: &str) -> Option<Duration> {
+    if text == "infinity" {
+        return Some(Duration::MAX);
+    }
+    let mut total = Duration::ZERO;
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit());
+        let (number, after) = rest.split_at(digits.unwrap_or(rest.len()));
+        let letters = after.trim_start();
+        let end = letters.find(|c: char| !c.is_ascii_alphabetic());
+        let (unit, after) = letters.split_at(end.unwrap_or(letters.len()));
+        let unit = match unit {
+            "us" | "usec" => Duration::from_micros(1),
+            "ms" | "msec" => Duration::from_millis(1),
+            "" | "s" | "sec" | "second" | "seconds" => Duration::from_secs(1),
+            "m" | "min" | "minute" | "minutes" => Duration::from_secs(60),
+            "h" | "hr" | "hour" | "hours" => Duration::from_secs(3600),
+            _ => return None,
+        };
+        let count = number.parse().ok()?;
+        total = total.checked_add(unit.checked_mul(count)?)?;
+        rest = after.trim_start();
+    }
+    // Zero switches it off.
+    Some(total).map(|total| {
+        if total.is_zero() {
+            Duration::MAX
+        } else {
+            total
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::unit_file;
+
+    #[test]
+    fn times_are_read_as_systemd_reads_them() {
+        for (text, expected) in [
+            ("20", Some(Duration::from_secs(20))),
+            ("20s", Some(Duration::from_secs(20))),
+            ("1min 30s", Some(Duration::from_secs(90))),
+            ("2h5ms", Some(Duration::from_millis(7_200_005))),
+            ("infinity", Some(Duration::MAX)),
+            ("0", Some(Duration::MAX)),
+            ("soon", None),
+            ("5 fortnights", None),
+        ] {
+            assert_eq!(time_span(text), expected, "{text}");
+        }
+    }
 
     fn check(text: &str, expected: &[&str]) {
         let is_missing = |path: &Path| path.ends_with("missing");
@@ -274,12 +339,13 @@ mod tests {
             ],
         );
         let unit = unit_file::unit(Path::new("/usr/bin/rtmsd"));
-        let more = "[Service]\nLimitNOFILE=1024:800\nLoadCredential=A:/etc/missing\n#Type=simple\n\
+        let more = "[Service]\nLimitNOFILE=1024:800\nTimeoutStopSec=10s\nLoadCredential=A:/etc/missing\n#Type=simple\n\
                     ExecStart=\nExecStart=/usr/bin/rtmsd serve --config /etc/rtms.conf\n";
         check(
             &format!("{unit}\n{more}"),
             &[
                 "LoadCredential=A:/etc/missing: there is no such file",
+                "TimeoutStopSec=10s is shorter than 20 s",
                 "800 open files for the service, enough for about 14 streams; raise it",
             ],
         );

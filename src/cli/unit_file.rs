@@ -3,10 +3,13 @@
 use std::path::Path;
 
 use crate::config::keys::KEYS;
+use crate::daemon::shutdown::STOP_TIMEOUT;
 
 /// The service for the binary at this path.
 pub fn unit(program: &Path) -> String {
+    let stop_timeout = STOP_TIMEOUT.as_secs().to_string();
     UNIT.replace("@program@", &program.display().to_string())
+        .replace("@stop_timeout@", &stop_timeout)
         .replace("@credentials@\n", &credentials())
 }
 
@@ -52,7 +55,8 @@ ExecReload=/bin/kill -HUP $MAINPID
 # If a thread hangs, the server stops feeding the watchdog within half of this time. systemd then
 # restarts the server, and the server joins its streams again.
 WatchdogSec=30s
-TimeoutStopSec=10s
+# Until then the server tries to write what it received, if the disk refuses. Most often it needs a second.
+TimeoutStopSec=@stop_timeout@s
 Restart=on-failure
 RestartSec=1s
 # A restart cannot fix a wrong command line or configuration.
@@ -146,6 +150,10 @@ mod tests {
         ] {
             assert!(unit.lines().any(|found| found == line), "{line}");
         }
-        assert!(!unit.contains("@program@") && !unit.contains("@credentials@"));
+        let stop = format!("TimeoutStopSec={}s", STOP_TIMEOUT.as_secs());
+        assert!(unit.lines().any(|line| line == stop));
+        for placeholder in ["@program@", "@credentials@", "@stop_timeout@"] {
+            assert!(!unit.contains(placeholder), "{placeholder}");
+        }
     }
 }

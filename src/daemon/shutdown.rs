@@ -1,4 +1,24 @@
-//! Graceful shutdown, bounded by [`GRACE`].
+//! The shutdown protocol: what is written, what is synced and what is waited for, in which order and for
+//! how long. Everything that depends on these times (the unit's `TimeoutStopSec`, `rtmsd check`, the
+//! manual) takes them from here.
+//!
+//! Everything received is written first; only then each file system is synced, once. The end of the
+//! process takes what is not written; only a power cut takes what is not synced.
+//!
+//! | step | what happens | until, from the signal on |
+//! | --- | --- | --- |
+//! | 1 | No new REST call is made, and those under way are cut off; but a refresh token that is being exchanged is exchanged and stored. | see step 4 |
+//! | 2 | Each stream is told to leave, or to end at Zoom (`RTMS_ON_EXIT`). It reads what its sockets hold, hands it to the disk thread and to standard output, and ends. | [`STREAMS_MAX`]; one that still waits for Zoom's answer then leaves, within [`LEAVE_MAX`] |
+//! | 3 | The listeners close; requests that have begun are answered. | 1 s, while streams end |
+//! | 4 | The refresh token is stored. | [`CALLS_MAX`] |
+//! | 5 | The disk thread, which wrote during all of this, writes the rest. Where the disk refuses, it tries again. | [`WRITE_MAX`] |
+//! | 6 | Meanwhile what a restart needs is written and synced under `RTMS_STATE`, | [`WRITE_MAX`] |
+//! | 7 | and lines of standard output are written. | [`STDOUT_MAX`] after step 6 |
+//! | 8 | Records that are still not written are lost: they are counted in the log, and as `dropped` in `meta.json` where that can be written. | |
+//! | 9 | One syncfs(2) for each file system with recordings. Streams that are left to the next process need no other. Those that have ended get their last `meta.json` now that their files are safe, and its name is synced by another syncfs(2). | [`GRACE`], or [`SYNC_MIN`] after the last write if that is later |
+//!
+//! With a disk that is well, the end takes well below [`GRACE`]. In any case it is over before
+//! [`STOP_TIMEOUT`], when the service manager kills the process.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -8,35 +28,54 @@ use super::rest_timer::Outcome;
 use super::{Daemon, Event, OnExit, now};
 use crate::coordinator::Action;
 use crate::protocol::Command;
+use crate::recorder::disk::{StopReport, StopTimes};
 
-/// Longest time from the stop request to the end of the process.
+/// The end takes no longer where everything can be written.
 pub const GRACE: Duration = Duration::from_millis(2500);
+
+/// Streams have so long to end at Zoom.
+const STREAMS_MAX: Duration = Duration::from_millis(1600);
+
+/// A stream that leaves needs no answer: so long is for a busy machine.
+const LEAVE_MAX: Duration = Duration::from_millis(400);
+
+/// An exchange of a refresh token under way is waited for until then.
+const CALLS_MAX: Duration = Duration::from_millis(2200);
+
+/// A reader of standard output that is slower than this loses the last lines.
+const STDOUT_MAX: Duration = Duration::from_millis(500);
+
+/// As long as something received is not written, it is tried until then. Zoom keeps the streams for a
+/// minute; the next process has the rest of it.
+const WRITE_MAX: Duration = Duration::from_secs(15);
+
+/// However late the last write was, syncing has so long.
+const SYNC_MIN: Duration = Duration::from_secs(2);
+
+/// When the process may be killed: `TimeoutStopSec` of the unit. It is above all of the times here.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+
+const _: () = assert!(
+    WRITE_MAX.as_millis() + SYNC_MIN.as_millis() + GRACE.as_millis() <= STOP_TIMEOUT.as_millis(),
+    "everything is over before the process is killed"
+);
 
 impl Daemon {
     pub(super) fn stop(mut self) {
-        let deadline = Instant::now() + GRACE;
+        let signal = Instant::now();
         self.is_draining = true;
         log::info!("stopping streams={}", self.running.len());
         self.api.stop();
-        let command = match self.settings.on_exit {
-            OnExit::Leave => Command::Leave,
-            OnExit::Stop => Command::Close,
-        };
-        for running in self.running.values() {
-            running.handle.command(command.clone());
-        }
-        // This waits up to a second for requests in progress; the streams end meanwhile.
+        self.command_all(match self.settings.on_exit {
+            OnExit::Leave => &Command::Leave,
+            OnExit::Stop => &Command::Close,
+        });
+        // It waits up to a second for requests that have begun; the streams end meanwhile.
         self.ingress.stop();
-        // Streams get most of the time; their files and the snapshot need the rest.
-        let streams_until = deadline - GRACE / 4;
-        while !self.running.is_empty() {
-            let left = streams_until.saturating_duration_since(Instant::now());
-            match self.inbox.recv_timeout(left) {
-                Some(Event::Ended(stream_id)) => self.ended(&stream_id),
-                Some(event) => self.last_event(event),
-                None if left.is_zero() => break,
-                None => {}
-            }
+        self.await_streams(signal + STREAMS_MAX);
+        if !self.running.is_empty() {
+            self.command_all(&Command::Leave);
+            self.await_streams(signal + STREAMS_MAX + LEAVE_MAX);
         }
         while let Some(event) = self.inbox.recv_timeout(Duration::ZERO) {
             self.last_event(event);
@@ -45,26 +84,30 @@ impl Daemon {
             log::error!("stream did not end in time stream={stream_id}");
             drop(running);
         }
-        // REST calls were aborted at the start of the shutdown, except the exchange of a refresh
-        // token: its answer must be stored, or no later process can get a token.
-        self.rest_timer.stop(deadline - GRACE / 8);
+        // The answer must be stored, or no later process can get a token.
+        self.rest_timer.stop(signal + CALLS_MAX);
+        let disk = self.disk.take().map(|disk| {
+            disk.stop(StopTimes {
+                write_until: signal + WRITE_MAX,
+                sync_until: signal + GRACE,
+                sync_min: SYNC_MIN,
+            })
+        });
         if let Some(snapshot) = self.snapshot.take()
-            && !snapshot.stop(&mut self.coordinator, deadline)
+            && !snapshot.stop(&mut self.coordinator, signal + WRITE_MAX)
         {
             log::error!("the state could not be saved in time");
         }
-        if let Some(disk) = self.disk.take()
-            && !disk.stop(deadline)
-        {
-            log::error!("files could not be completed in time");
-        }
         if let Some(stdout) = self.stdout.take() {
             let dropped = Arc::clone(stdout.dropped());
-            stdout.stop(deadline.min(Instant::now() + Duration::from_millis(500)));
+            stdout.stop(Instant::now() + STDOUT_MAX);
             let dropped = dropped.load(Relaxed);
             if dropped > 0 {
                 log::warn!("dropped lines of standard output, reader too slow count={dropped}");
             }
+        }
+        if let Some(disk) = disk {
+            report(disk.wait());
         }
         if self.roots.join().is_err() {
             log::error!("the thread that reads the roots panicked");
@@ -72,8 +115,26 @@ impl Daemon {
         log::info!("stopped");
     }
 
-    /// Handles an event during the shutdown: what it changes is saved, and the next process acts on
-    /// it. Only deletions and log lines are carried out now.
+    fn command_all(&self, command: &Command) {
+        for running in self.running.values() {
+            running.handle.command(command.clone());
+        }
+    }
+
+    fn await_streams(&mut self, until: Instant) {
+        while !self.running.is_empty() {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.inbox.recv_timeout(left) {
+                Some(Event::Ended(stream_id)) => self.ended(&stream_id),
+                Some(event) => self.last_event(event),
+                None if left.is_zero() => break,
+                None => {}
+            }
+        }
+    }
+
+    /// Webhooks that were answered before the end are not lost: what they change is saved, and the
+    /// next process acts on it. Only what is to be deleted is deleted at once.
     fn last_event(&mut self, event: Event) {
         let actions = match event {
             Event::Accepted(accepted) => self.zoom_event(accepted),
@@ -105,5 +166,49 @@ impl Daemon {
             )
         };
         self.apply(actions.into_iter().filter(is_last).collect());
+    }
+}
+
+/// Says what was lost, or may be.
+fn report(files: StopReport) {
+    if files.lost_records > 0 {
+        log::error!(
+            "received data could not be written and is lost records={} bytes={}; free or repair the disk \
+             under RTMS_OUT",
+            files.lost_records,
+            files.lost_bytes
+        );
+    } else if !files.is_finished {
+        log::error!(
+            "files could not be completed in time; the disk under RTMS_OUT does not answer"
+        );
+    } else if !files.is_synced {
+        log::warn!(
+            "files are written but not synced: the disk under RTMS_OUT did not answer in time, and a \
+             power cut may take what was written last"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manual;
+
+    #[test]
+    fn the_manual_gives_the_times_of_the_protocol() {
+        let text = manual::chapter("operating").expect("a chapter");
+        let section = text.split("\n## ").find(|part| part.starts_with("Stop\n"));
+        let section = section.expect("it has a section about the end");
+        for (what, time) in [
+            ("Zoom has", STREAMS_MAX),
+            ("within", GRACE),
+            ("for up to", WRITE_MAX),
+            ("`TimeoutStopSec` of the unit is", STOP_TIMEOUT),
+        ] {
+            let said = format!("{what} {} s", time.as_secs_f64());
+            let words = section.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(words.contains(&said), "{said}");
+        }
     }
 }

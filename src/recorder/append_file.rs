@@ -15,6 +15,8 @@ use std::sync::Arc;
 use memchr::memchr_iter;
 use rustix::fs::fstat;
 
+use super::sync_targets::SyncTargets;
+
 /// A chunk is closed once it has this many bytes. On a disk with little room left, what fits is
 /// written in steps of this size.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -44,7 +46,8 @@ pub struct AppendFile {
     header: &'static str,
     /// Last bytes of every record; they do not occur within one.
     terminator: &'static [u8],
-    file: Option<File>,
+    /// Shared with the thread that syncs it.
+    file: Option<Arc<File>>,
     bytes: u64,
     /// Length of the file when it was last found in its folder.
     seen_bytes: u64,
@@ -155,10 +158,10 @@ impl AppendFile {
 
     fn write_chunk(&mut self, chunk: &[u8]) -> io::Result<()> {
         self.open()?;
-        let Some(file) = &mut self.file else {
+        let Some(file) = &self.file else {
             return Ok(());
         };
-        match file.write_all(chunk) {
+        match (&**file).write_all(chunk) {
             Ok(()) => {
                 self.bytes += chunk.len() as u64;
                 self.is_unsynced = true;
@@ -182,7 +185,7 @@ impl AppendFile {
         let (file, whole, bytes) = self.open_path()?;
         self.is_name_unsynced |= whole == 0;
         (self.bytes, self.seen_bytes) = (bytes, bytes);
-        self.file = Some(file);
+        self.file = Some(Arc::new(file));
         Ok(())
     }
 
@@ -219,12 +222,12 @@ impl AppendFile {
     /// A deleted file is created again with everything written since the last check; the open
     /// descriptor of the old file still allows reading it.
     pub fn verify_linked(&mut self) -> io::Result<Option<u64>> {
-        let (true, Some(file)) = (self.is_unsynced, &mut self.file) else {
+        let (true, Some(file)) = (self.is_unsynced, &self.file) else {
             return Ok(None);
         };
-        let found = fstat(&*file)?;
+        let found = fstat(&**file)?;
         if found.st_nlink == 0 {
-            file.seek(SeekFrom::Start(self.seen_bytes))?;
+            (&**file).seek(SeekFrom::Start(self.seen_bytes))?;
             let unseen = self.bytes.saturating_sub(self.seen_bytes);
             self.recreate(unseen)?;
         }
@@ -236,10 +239,10 @@ impl AppendFile {
     /// stays in use.
     fn recreate(&mut self, unseen: u64) -> io::Result<()> {
         let (mut file, whole, bytes) = self.open_path()?;
-        let Some(old) = &mut self.file else {
+        let Some(old) = &self.file else {
             return Ok(());
         };
-        let copied = match io::copy(&mut old.take(unseen), &mut file) {
+        let copied = match io::copy(&mut (&**old).take(unseen), &mut file) {
             Ok(copied) => copied,
             Err(error) => {
                 let _ = file.set_len(whole);
@@ -252,21 +255,21 @@ impl AppendFile {
         );
         self.bytes = bytes + copied;
         self.is_name_unsynced |= whole == 0;
-        self.file = Some(file);
+        self.file = Some(Arc::new(file));
         Ok(())
     }
 
-    /// Syncs the file, so that a power cut does not lose what was written.
-    pub fn sync(&mut self) -> io::Result<()> {
+    /// Hands over what has to be synced for everything written so far, and counts it as synced from
+    /// here on. Returns whether the file's name is new, so that its folder has to be synced too.
+    pub fn take_unsynced(&mut self, targets: &mut SyncTargets) -> io::Result<bool> {
         self.give_back();
         self.verify_linked()?;
-        if self.is_unsynced
+        if std::mem::take(&mut self.is_unsynced)
             && let Some(file) = &self.file
         {
-            file.sync_data()?;
-            self.is_unsynced = false;
+            targets.add_file(file);
         }
-        Ok(())
+        Ok(std::mem::take(&mut self.is_name_unsynced))
     }
 
     /// Frees the buffers. A sync comes seconds after a write, so a flood may be over by then.
@@ -277,19 +280,14 @@ impl AppendFile {
         }
     }
 
-    /// To be called after the whole file system was synced.
+    /// Counts everything written so far as synced: the whole file system is.
     pub fn synced(&mut self) {
         self.give_back();
         self.is_unsynced = false;
         self.is_name_unsynced = false;
     }
 
-    /// Returns whether the file was created since the last call, so that its folder must be synced.
-    pub fn take_name_unsynced(&mut self) -> bool {
-        std::mem::take(&mut self.is_name_unsynced)
-    }
-
-    /// Whether a power cut could lose something that was written.
+    /// Whether something written could still be lost in a power cut.
     pub fn is_unsynced(&self) -> bool {
         self.is_unsynced
     }
@@ -408,6 +406,12 @@ mod tests {
         );
     }
 
+    fn sync(file: &mut AppendFile) -> io::Result<()> {
+        let mut targets = SyncTargets::default();
+        file.take_unsynced(&mut targets)?;
+        targets.sync(&|| true).map(drop)
+    }
+
     #[test]
     fn a_deleted_file_is_recreated_with_what_was_written_since_the_last_check() {
         let scratch = scratch("append-removed");
@@ -423,11 +427,11 @@ mod tests {
             write(&mut file, n);
         }
         assert_eq!(text(), "HEAD\n\n0\n\n1\n\n2\n\n");
-        file.sync().expect("writable");
+        sync(&mut file).expect("writable");
         write(&mut file, 3);
         fs::remove_dir_all(path.parent().expect("a folder")).expect("removable");
         write(&mut file, 4);
-        file.sync().expect("writable");
+        sync(&mut file).expect("writable");
         assert_eq!(text(), "HEAD\n\n3\n\n4\n\n");
         write(&mut file, 5);
 
@@ -436,14 +440,14 @@ mod tests {
         fs::remove_dir_all(folder).expect("removable");
         fs::write(folder, "in the way").expect("writable");
         write(&mut file, 6);
-        assert!(file.sync().is_err());
+        assert!(sync(&mut file).is_err());
         assert!(file.is_unsynced());
         fs::remove_file(folder).expect("removable");
         write(&mut file, 7);
-        file.sync().expect("writable");
+        sync(&mut file).expect("writable");
         assert_eq!(text(), "HEAD\n\n5\n\n6\n\n7\n\n");
         write(&mut file, 8);
-        file.sync().expect("writable");
+        sync(&mut file).expect("writable");
         assert_eq!(text(), "HEAD\n\n5\n\n6\n\n7\n\n8\n\n");
     }
 
@@ -482,7 +486,7 @@ mod tests {
         fs::remove_file(folder.join("sub")).expect("removable");
         file.write().expect("writable again");
         assert_eq!(fs::read_to_string(&path).expect("readable"), expected);
-        file.sync().expect("writable");
+        sync(&mut file).expect("writable");
         assert_eq!((file.waiting(), file.chunk.capacity()), (0, 0));
         file.write().expect("nothing to write");
         assert_eq!(fs::read_to_string(&path).expect("readable"), expected);

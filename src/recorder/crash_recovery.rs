@@ -19,11 +19,12 @@ use super::transcript::TranscriptFormats;
 use crate::domain::stream_info::StreamInfo;
 use crate::protocol::MediaParams;
 
-/// Completes a stream that no process continues. Returns `false` if it is complete already.
-pub fn complete(root: &Path, folder: &Path, now_ms: u64) -> io::Result<bool> {
+/// A stream that no process continues, completed but for its last write and sync. `None` for one that
+/// is complete.
+pub fn complete(root: &Path, folder: &Path, now_ms: u64) -> io::Result<Option<Recorder>> {
     let meta = MetaFile::read(folder)?;
     if meta.as_ref().is_some_and(MetaFile::is_ended) {
-        return Ok(false);
+        return Ok(None);
     }
     let info = meta.and_then(|meta| meta.stream_info());
     // A folder at another path than ours is a copy, or not ours.
@@ -31,7 +32,7 @@ pub fn complete(root: &Path, folder: &Path, now_ms: u64) -> io::Result<bool> {
         |info: &StreamInfo| root.join(stream_folder(info.started_ms, &info.id, &info.stream_id));
     let Some(info) = info.filter(|info| is_ours(info) == folder) else {
         repair(folder)?;
-        return Ok(false);
+        return Ok(None);
     };
     let formats = TranscriptFormats {
         jsonl: true,
@@ -41,9 +42,7 @@ pub fn complete(root: &Path, folder: &Path, now_ms: u64) -> io::Result<bool> {
     };
     let mut recorder = Recorder::open(root, info, formats, MediaParams::default(), now_ms);
     recorder.close_without_reason(now_ms);
-    recorder.write()?;
-    recorder.sync()?;
-    Ok(true)
+    Ok(Some(recorder))
 }
 
 /// Repairs the files of a folder whose `meta.json` is unreadable, by their names.
@@ -99,6 +98,17 @@ mod tests {
         (u32::from_le_bytes(size), bytes.len() - 44)
     }
 
+    /// Whether there was something to complete, as the disk thread completes it.
+    fn finish(root: &Path, folder: &Path, now_ms: u64) -> bool {
+        let Some(mut recorder) = complete(root, folder, now_ms).expect("readable") else {
+            return false;
+        };
+        recorder.write().expect("writable");
+        let targets = recorder.take_unsynced().expect("writable");
+        assert!(targets.sync(&|| true).expect("writable"));
+        recorder.publish().expect("writable")
+    }
+
     #[test]
     fn an_orphaned_stream_is_completed_once() {
         let root = scratch("unfinished");
@@ -113,14 +123,11 @@ mod tests {
         let found: Vec<PathBuf> = StreamFolders::below(&root).collect();
         assert_eq!(found.len(), 2);
         for folder in &found {
-            assert_eq!(
-                complete(&root, folder, 9).expect("readable"),
-                *folder == first
-            );
+            assert_eq!(finish(&root, folder, 9), *folder == first);
             assert_eq!(data_bytes(folder), (24, 24));
             let text = fs::read_to_string(folder.join("transcript.jsonl")).expect("readable");
             assert_eq!(text.lines().count(), 1);
-            assert!(!complete(&root, folder, 10).expect("readable"));
+            assert!(!finish(&root, folder, 10));
         }
         let meta = fs::read(first.join("meta.json")).expect("readable");
         let meta: Value = serde_json::from_slice(&meta).expect("JSON");
@@ -141,7 +148,7 @@ mod tests {
         let folder = leave(&root, "first");
         let copy = folder.with_file_name("copy");
         fs::rename(&folder, &copy).expect("movable");
-        assert!(!complete(&root, &copy, 9).expect("readable"));
+        assert!(!finish(&root, &copy, 9));
         let meta = fs::read_to_string(copy.join("meta.json")).expect("readable");
         assert!(meta.contains("receiving"));
     }

@@ -11,6 +11,7 @@ use super::audio::track::{AudioTrack, PushOutcome};
 use super::audio::wav;
 use super::meta::Meta;
 use super::packet_batch::{DecodedPacket, PacketBatch};
+use super::sync_targets::SyncTargets;
 use super::video::track::VideoTrack;
 use crate::domain::id::Id;
 use crate::protocol::message::PacketKind;
@@ -303,12 +304,14 @@ impl Media {
         Ok(())
     }
 
-    /// Syncs all files.
-    pub fn sync(&mut self) -> io::Result<()> {
+    /// Hands over what has to be synced for everything written so far, and counts it as synced from
+    /// here on.
+    pub fn take_unsynced(&mut self, targets: &mut SyncTargets) -> io::Result<()> {
         for speaker in &mut self.tracks {
-            speaker.track.sync()?;
+            speaker.track.take_unsynced(targets)?;
         }
-        self.pictures().try_for_each(VideoTrack::sync)
+        self.pictures()
+            .try_for_each(|pictures| pictures.take_unsynced(targets))
     }
 
     /// Writes headers with the current sizes, and checks that the files are still in their folder.
@@ -340,7 +343,7 @@ impl Media {
         meta.share = facts(&self.share);
     }
 
-    /// To be called after the whole file system was synced.
+    /// Counts everything written so far as synced: the whole file system is.
     pub fn synced(&mut self) {
         for speaker in &mut self.tracks {
             speaker.track.synced();

@@ -19,7 +19,10 @@ use crate::domain::time::Utc;
 /// The file's name.
 pub const FILE_NAME: &str = "meta.json";
 
-/// What the recorder knows of a stream besides its ids.
+/// What it is called until it is whole.
+pub const NEW_NAME: &str = ".meta.json.new";
+
+/// What the recorder knows of a stream beside its ids.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Meta {
     /// When the first file was opened, Unix milliseconds.
@@ -273,15 +276,21 @@ impl Meta {
         format!("{value:#}\n")
     }
 
-    /// Replaces the file by a rename: a reader sees the old or the new content.
-    pub fn write(&self, folder: &Path, info: &StreamInfo, sync: bool) -> io::Result<()> {
-        let temporary = folder.join(".meta.json.new");
-        let mut file = create_file(&temporary)?;
-        file.write_all(self.to_json(info).as_bytes())?;
-        if sync {
-            file.sync_all()?;
-        }
-        fs::rename(&temporary, folder.join(FILE_NAME))
+    /// Replaces the file whole: a reader sees the old one or the new one.
+    pub fn write(&self, folder: &Path, info: &StreamInfo) -> io::Result<()> {
+        self.prepare(folder, info)?;
+        Meta::publish(folder)
+    }
+
+    /// Writes the file beside the one that is there, as [`NEW_NAME`].
+    pub fn prepare(&self, folder: &Path, info: &StreamInfo) -> io::Result<()> {
+        let mut file = create_file(&folder.join(NEW_NAME))?;
+        file.write_all(self.to_json(info).as_bytes())
+    }
+
+    /// Puts the prepared file in the place of the one that is there.
+    pub fn publish(folder: &Path) -> io::Result<()> {
+        fs::rename(folder.join(NEW_NAME), folder.join(FILE_NAME))
     }
 }
 
@@ -365,7 +374,7 @@ mod tests {
         let meta = Meta::resume(&folder);
         assert_eq!((meta.phrases, meta.openings, meta.malformed), (3, 1, 2));
         assert_eq!(meta.audio.len(), 1);
-        meta.write(&folder, &info(), false).expect("writable");
+        meta.write(&folder, &info()).expect("writable");
         let bytes = fs::read(folder.join(FILE_NAME)).expect("readable");
         let found: Value = serde_json::from_slice(&bytes).expect("JSON");
         assert_eq!(found["summary"], newer["summary"]);

@@ -7,10 +7,12 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::fstat;
 
 use super::append_file::{FILE_MODE, make_folder};
+use super::sync_targets::SyncTargets;
 
 /// A buffer larger than this is freed once it is empty.
 const BUFFER_KEPT_BYTES: usize = 64 << 10;
@@ -19,8 +21,9 @@ const BUFFER_KEPT_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub struct SparseFile {
     path: PathBuf,
-    file: Option<File>,
-    /// Offset of the next byte.
+    /// Shared with the thread that syncs it.
+    file: Option<Arc<File>>,
+    /// Where the next byte goes.
     end: u64,
     waiting: Vec<u8>,
     /// Start of each contiguous stretch in `waiting`, and its offset in the file.
@@ -96,7 +99,7 @@ impl SparseFile {
         }
         let file = match &self.file {
             Some(file) => file,
-            None => self.file.insert(open(&self.path)?),
+            None => self.file.insert(Arc::new(open(&self.path)?)),
         };
         for (n, (from, offset)) in self.stretches.iter().enumerate() {
             let to = self.stretches.get(n + 1).map(|(at, _)| *at);
@@ -116,18 +119,18 @@ impl SparseFile {
         Ok(())
     }
 
-    /// Syncs the file, so that a power cut does not lose what was written.
-    pub fn sync(&mut self) -> io::Result<()> {
-        if self.is_unsynced
-            && let Some(file) = &self.file
-        {
-            file.sync_data()?;
+    /// Hands over what has to be synced for everything written so far, and counts it as synced from
+    /// here on.
+    pub fn take_unsynced(&mut self, targets: &mut SyncTargets) {
+        if std::mem::take(&mut self.is_unsynced) {
+            match &self.file {
+                Some(file) => targets.add_file(file),
+                None => targets.add_closed(self.path.clone()),
+            }
         }
-        self.synced();
-        Ok(())
     }
 
-    /// To be called after the whole file system was synced.
+    /// Counts everything written so far as synced: the whole file system is.
     pub fn synced(&mut self) {
         self.is_unsynced = false;
     }
@@ -140,7 +143,7 @@ impl SparseFile {
     /// Whether the open file was deleted, so that writes to it are lost.
     pub fn is_removed(&self) -> io::Result<bool> {
         match &self.file {
-            Some(file) => Ok(fstat(file)?.st_nlink == 0),
+            Some(file) => Ok(fstat(&**file)?.st_nlink == 0),
             None => Ok(false),
         }
     }
@@ -161,10 +164,10 @@ impl SparseFile {
         self.file.is_some()
     }
 
-    /// Closes the file; the next write opens it again.
+    /// Gives the descriptor back; the next write opens the file again. What is written stays to be
+    /// synced.
     pub fn close(&mut self) {
         self.file = None;
-        self.is_unsynced = false;
         if self.waiting.is_empty() {
             self.waiting = Vec::new();
             self.stretches = Vec::new();
@@ -174,6 +177,7 @@ impl SparseFile {
     /// Drops everything that waits.
     pub fn discard(&mut self) {
         self.close();
+        self.is_unsynced = false;
         self.header = None;
         self.waiting = Vec::new();
         self.stretches = Vec::new();

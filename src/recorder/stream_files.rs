@@ -1,7 +1,7 @@
 //! The files of one stream; called by [`super::disk`] on the disk thread.
 
 use std::borrow::Cow;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -10,10 +10,11 @@ use std::sync::Arc;
 use super::append_file::{AppendFile, make_folder, tail_of};
 use super::jsonl::Lines;
 use super::media_files::Media;
-use super::meta::{End, Meta};
+use super::meta::{End, Meta, NEW_NAME};
 use super::packet_batch::PacketBatch;
 use super::path::stream_folder;
 use super::record_batch::Record;
+use super::sync_targets::SyncTargets;
 use super::transcript::{JSONL_NAME, TranscriptFormats, Transcripts};
 use crate::domain::id::Id;
 use crate::domain::phrase::{Change, Phrase, Precision};
@@ -47,6 +48,18 @@ pub enum MediaChange {
     Back(MediaKind),
 }
 
+/// The `meta.json` that says that the files are complete. It takes its place once they are synced and it
+/// is: where it says so it is true, also after a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LastMeta {
+    /// There is none, or it is in its place.
+    None,
+    /// It is written under another name.
+    Written,
+    /// Since it was written, everything was handed over to be synced.
+    Syncing,
+}
+
 /// Writes one stream's files.
 #[derive(Debug)]
 pub struct Recorder {
@@ -59,6 +72,7 @@ pub struct Recorder {
     media: Media,
     meta: Meta,
     is_meta_stale: bool,
+    last_meta: LastMeta,
     is_repaired: bool,
     /// Number of folders whose names a power cut could lose: the stream's own, the meeting's, the
     /// day's, and the output folder.
@@ -94,6 +108,7 @@ impl Recorder {
             media: Media::open(&folder, asked, &meta, info.started_ms),
             meta,
             is_meta_stale: true,
+            last_meta: LastMeta::None,
             is_repaired: false,
             folders_unsynced: FOLDERS,
             folder,
@@ -105,6 +120,7 @@ impl Recorder {
     pub fn reopen(&mut self) {
         self.meta.openings += 1;
         self.meta.end = None;
+        self.last_meta = LastMeta::None;
         self.is_meta_stale = true;
     }
 
@@ -238,31 +254,65 @@ impl Recorder {
         }
         if self.is_meta_stale {
             make_folder(&self.folder)?;
-            self.meta
-                .write(&self.folder, &self.info, self.meta.is_ended())?;
+            if self.meta.is_ended() {
+                self.meta.prepare(&self.folder, &self.info)?;
+                self.last_meta = LastMeta::Written;
+            } else {
+                self.meta.write(&self.folder, &self.info)?;
+            }
             self.is_meta_stale = false;
             self.folders_unsynced = self.folders_unsynced.max(1);
         }
         self.media.write()
     }
 
-    /// Syncs the files and then the folders that hold their names.
-    pub fn sync(&mut self) -> io::Result<()> {
+    /// Says in `meta.json` how many records could not be written, as far as that can be written. For
+    /// the end of the process: nothing follows.
+    pub fn write_losses(&mut self, records: u64) -> io::Result<()> {
+        self.meta.dropped += records;
+        self.meta.phrases = self.transcripts.count_written(self.meta.phrases);
+        self.last_meta = LastMeta::None;
+        make_folder(&self.folder)?;
+        self.meta.write(&self.folder, &self.info)
+    }
+
+    /// Hands over what has to be synced for everything written so far to survive a power cut, and
+    /// counts it as synced from here on.
+    ///
+    /// # Errors
+    /// The disk refuses a look at it; then all of it has to be synced another way.
+    pub fn take_unsynced(&mut self) -> io::Result<SyncTargets> {
         self.verify_media_linked()?;
+        let mut targets = SyncTargets::default();
         let mut is_named = true;
         for file in self.files() {
-            file.sync()?;
-            is_named &= !file.take_name_unsynced();
+            is_named &= !file.take_unsynced(&mut targets)?;
         }
-        self.media.sync()?;
+        self.media.take_unsynced(&mut targets)?;
         if !is_named {
             self.folders_unsynced = self.folders_unsynced.max(1);
         }
+        if self.last_meta != LastMeta::None {
+            targets.add_closed(self.folder.join(NEW_NAME));
+            self.last_meta = LastMeta::Syncing;
+        }
         for folder in self.folder.ancestors().take(self.folders_unsynced) {
-            File::open(folder)?.sync_all()?;
+            targets.add_folder(folder);
         }
         self.folders_unsynced = 0;
-        Ok(())
+        Ok(targets)
+    }
+
+    /// Once what was handed over is synced: puts the last `meta.json` in its place. Returns whether
+    /// there was one, whose name is then to be synced.
+    pub fn publish(&mut self) -> io::Result<bool> {
+        if self.last_meta != LastMeta::Syncing {
+            return Ok(false);
+        }
+        Meta::publish(&self.folder)?;
+        self.last_meta = LastMeta::None;
+        self.folders_unsynced = self.folders_unsynced.max(1);
+        Ok(true)
     }
 
     /// Prepares for a sync of the whole file system, and returns its device number.
@@ -284,11 +334,14 @@ impl Recorder {
         Ok(())
     }
 
-    /// To be called after the whole file system was synced.
+    /// Counts everything written so far as synced: the whole file system is.
     pub fn synced(&mut self) {
         self.files().for_each(AppendFile::synced);
         self.media.synced();
         self.folders_unsynced = 0;
+        if self.last_meta == LastMeta::Written {
+            self.last_meta = LastMeta::Syncing;
+        }
     }
 
     /// Whether a power cut could lose something that was written.
@@ -443,6 +496,12 @@ mod tests {
         );
         assert_eq!(read(&second, "transcript.txt").lines().count(), 2);
         assert!(read(&second, "transcript.srt").contains("\n\n2\n"));
+        // Where it says that the files are complete they are on the disk, and so is what says it.
+        assert!(read(&second, "meta.json").contains("receiving"));
+        assert!(!second.publish().expect("writable"));
+        let targets = second.take_unsynced().expect("writable");
+        assert!(targets.sync(&|| true).expect("writable"));
+        assert!(second.publish().expect("writable"));
         let meta: serde_json::Value =
             serde_json::from_str(&read(&second, "meta.json")).expect("JSON");
         assert_eq!(meta["transcripts"], 2);

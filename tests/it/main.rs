@@ -22,6 +22,7 @@ mod reload;
 mod service;
 mod shutdown;
 mod slow;
+mod slow_disk;
 mod survive;
 mod tidy;
 mod vtt;

@@ -14,6 +14,7 @@ use super::wav;
 use crate::protocol::params::Content;
 use crate::recorder::rtp;
 use crate::recorder::sparse_file::SparseFile;
+use crate::recorder::sync_targets::SyncTargets;
 
 /// G.722 silence must be written out, so a longer silence starts a new part.
 const G722_SILENCE_MS_MAX: u64 = 600_000;
@@ -84,6 +85,8 @@ pub struct AudioTrack {
     file: SparseFile,
     /// Complete parts that are not yet written.
     finished_parts: Vec<SparseFile>,
+    /// Parts that are complete, and closed, and not synced yet.
+    unsynced_parts: Vec<SparseFile>,
     time: Timeline,
     /// Length so far, in the file's clock units.
     samples_written: u64,
@@ -103,6 +106,7 @@ impl AudioTrack {
             stem,
             file: SparseFile::new(PathBuf::new(), 0),
             finished_parts: Vec::new(),
+            unsynced_parts: Vec::new(),
             part,
             number,
             time: Timeline::default(),
@@ -155,6 +159,7 @@ impl AudioTrack {
             stem,
             file: SparseFile::new(path, good),
             finished_parts: Vec::new(),
+            unsynced_parts: Vec::new(),
             part,
             number,
             time,
@@ -342,7 +347,8 @@ impl AudioTrack {
     /// was written since the last check, where the format allows that. Returns whether a part was
     /// started.
     pub fn verify_linked(&mut self) -> io::Result<bool> {
-        if !self.file.is_unsynced() {
+        // One that is closed was complete, and in its folder, when it was closed.
+        if !self.file.is_unsynced() || !self.file.is_open() {
             return Ok(false);
         }
         self.write_header()?;
@@ -412,17 +418,24 @@ impl AudioTrack {
     pub fn write(&mut self) -> io::Result<()> {
         while let Some(part) = self.finished_parts.last_mut() {
             part.write()?;
-            part.sync()?;
-            self.finished_parts.pop();
+            part.close();
+            self.unsynced_parts.extend(self.finished_parts.pop());
         }
         self.flush_page();
         self.file.write()
     }
 
-    /// Writes the header with the current sizes, and syncs the file.
-    pub fn sync(&mut self) -> io::Result<()> {
-        self.write_header()?;
-        self.file.sync()
+    /// Hands over what has to be synced for everything written so far, with a head that says how much
+    /// it is, and counts it as synced from here on.
+    pub fn take_unsynced(&mut self, targets: &mut SyncTargets) -> io::Result<()> {
+        if self.file.is_open() {
+            self.write_header()?;
+        }
+        for mut part in self.unsynced_parts.drain(..) {
+            part.take_unsynced(targets);
+        }
+        self.file.take_unsynced(targets);
+        Ok(())
     }
 
     /// Writes the header with the current sizes.
@@ -434,14 +447,15 @@ impl AudioTrack {
         Ok(())
     }
 
-    /// To be called after the whole file system was synced.
+    /// Counts everything written so far as synced: the whole file system is.
     pub fn synced(&mut self) {
+        self.unsynced_parts.clear();
         self.file.synced();
     }
 
     /// Whether a power cut could lose something that was written.
     pub fn is_unsynced(&self) -> bool {
-        self.file.is_unsynced()
+        self.file.is_unsynced() || !self.unsynced_parts.is_empty()
     }
 
     /// Whether the file is open.
@@ -449,9 +463,9 @@ impl AudioTrack {
         self.file.is_open()
     }
 
-    /// Syncs and closes the file; the next write opens it again.
+    /// Gives the descriptor back until the next write, with a head that says how much is written.
     pub fn close(&mut self) -> io::Result<()> {
-        self.sync()?;
+        self.write_header()?;
         self.file.close();
         Ok(())
     }
@@ -459,6 +473,7 @@ impl AudioTrack {
     /// Drops everything that waits and closes the file.
     pub fn discard(&mut self) {
         self.finished_parts.clear();
+        self.unsynced_parts.clear();
         self.opus = None;
         self.file.discard();
     }

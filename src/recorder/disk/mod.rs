@@ -1,4 +1,4 @@
-//! The disk thread: the only one that opens and writes files of streams.
+//! The thread that owns every file, and the one that syncs them.
 //!
 //! Streams hand it batches and never wait for it. The waiting bytes are counted per stream and in
 //! total: above `BACKLOG_BYTES` a stream reads more slowly; above the limit its records are dropped
@@ -6,6 +6,7 @@
 //! are kept and the write is retried every second.
 
 pub(crate) mod sink;
+pub(crate) mod syncer;
 #[cfg(test)]
 mod tests;
 pub(crate) mod writer;
@@ -19,6 +20,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 pub use sink::DiskSink;
+use syncer::{Kernel, SyncCalls, Synced, Syncer};
 use writer::Writer;
 
 use super::packet_batch::PacketBatch;
@@ -39,8 +41,10 @@ pub const STREAM_BYTES_MAX: usize = 16 << 20;
 /// Maximum waiting bytes of all streams.
 pub const ALL_BYTES_MAX: usize = 256 << 20;
 
-/// Maximum capacity of an emptied record batch that is reused. Larger ones are allocated for each
-/// use.
+/// A thread that keeps to its times is over so long after them.
+const LEAVE_AFTER: Duration = Duration::from_millis(200);
+
+/// What a stream keeps at most for its next records. A flood fills more, and gets new memory.
 const SPARE_BYTES_MAX: usize = 1 << 10;
 
 /// Default of `RTMS_OUT`.
@@ -80,13 +84,54 @@ pub struct DiskCounters {
     pub failing_streams: AtomicU64,
     /// Bytes of records that wait.
     pub waiting_bytes: AtomicUsize,
+    /// Records that wait.
+    pub waiting_records: AtomicU64,
+}
+
+/// How long the end may take.
+#[derive(Debug, Clone, Copy)]
+pub struct StopTimes {
+    /// As long as something is unwritten, it is tried until then.
+    pub write_until: Instant,
+    /// Syncing is waited for until then,
+    pub sync_until: Instant,
+    /// and for so long after the last write at least.
+    pub sync_min: Duration,
+}
+
+impl StopTimes {
+    /// Until when syncing is waited for, if everything was written at that moment.
+    pub(super) fn sync_until(&self, written: Instant) -> Instant {
+        self.sync_until.max(written + self.sync_min)
+    }
+}
+
+/// How the files were left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StopReport {
+    /// Records that were received and are in no file.
+    pub lost_records: u64,
+    /// Their size in memory.
+    pub lost_bytes: usize,
+    /// Everything that is written survives a power cut.
+    pub is_synced: bool,
+    /// The thread came to its end; otherwise it hangs in the kernel.
+    pub is_finished: bool,
+}
+
+impl StopReport {
+    /// Whether every record is in a file, synced.
+    pub fn is_complete(&self) -> bool {
+        self.lost_records == 0 && self.is_synced && self.is_finished
+    }
 }
 
 /// Handle of the disk thread.
 #[derive(Debug)]
 pub struct Disk {
     sender: Sender<Job>,
-    thread: JoinHandle<()>,
+    /// `None` once it was told to stop.
+    thread: Option<JoinHandle<StopReport>>,
     counters: Arc<DiskCounters>,
     next_key: AtomicU64,
 }
@@ -102,7 +147,8 @@ enum Job {
     Discard(Withdrawal, Vec<PathBuf>),
     CompleteOrphans,
     Settings(RecorderSettings),
-    Stop(Instant),
+    Synced(Vec<Synced>),
+    Stop(StopTimes),
 }
 
 /// Waiting bytes of one stream, shared by its sink and the disk thread.
@@ -136,20 +182,26 @@ impl<T: Default> RecycleSlot<T> {
 }
 
 impl Disk {
-    /// Starts the thread.
+    /// Starts the threads.
     pub fn start(settings: RecorderSettings) -> io::Result<Disk> {
+        Disk::start_on(Arc::new(Kernel), settings)
+    }
+
+    pub(super) fn start_on(
+        calls: Arc<dyn SyncCalls>,
+        settings: RecorderSettings,
+    ) -> io::Result<Disk> {
         let (sender, jobs) = mpsc::channel();
         let counters = Arc::new(DiskCounters::default());
         let shared = Arc::clone(&counters);
+        let syncer = Syncer::start(calls, sender.clone())?;
         let thread = Builder::new()
             .name("disk".to_owned())
             .stack_size(512 << 10)
-            .spawn(move || {
-                Writer::new(settings, jobs, shared).run();
-            })?;
+            .spawn(move || Writer::new(settings, jobs, shared, syncer).run())?;
         Ok(Disk {
             sender,
-            thread,
+            thread: Some(thread),
             counters,
             next_key: AtomicU64::new(0),
         })
@@ -165,7 +217,7 @@ impl Disk {
             gauge,
             Arc::clone(&self.counters),
             self.sender.clone(),
-            self.thread.thread().clone(),
+            self.thread.as_ref().map(|thread| thread.thread().clone()),
         )
     }
 
@@ -191,14 +243,58 @@ impl Disk {
         &self.counters
     }
 
-    /// Writes everything that waits until `deadline`, and ends the thread. A write that hangs in
-    /// the kernel cannot be interrupted: then the thread is left running and `false` is returned.
-    pub fn stop(self, deadline: Instant) -> bool {
-        let _ = self.sender.send(Job::Stop(deadline));
-        self.thread.thread().unpark();
-        while !self.thread.is_finished() && Instant::now() < deadline {
+    /// Has the thread write what waits, sync it, and end.
+    pub fn stop(mut self, times: StopTimes) -> StoppingDisk {
+        let _ = self.sender.send(Job::Stop(times));
+        let thread = self.thread.take();
+        if let Some(thread) = &thread {
+            thread.thread().unpark();
+        }
+        StoppingDisk {
+            thread,
+            counters: Arc::clone(&self.counters),
+            until: times.sync_until(times.write_until) + LEAVE_AFTER,
+        }
+    }
+}
+
+/// Where it was not stopped, as at a start that failed later: the thread ends by itself.
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            let now = Instant::now();
+            let _ = self.sender.send(Job::Stop(StopTimes {
+                write_until: now,
+                sync_until: now,
+                sync_min: Duration::ZERO,
+            }));
+        }
+    }
+}
+
+/// The disk thread on its way to the end.
+#[derive(Debug)]
+pub struct StoppingDisk {
+    thread: Option<JoinHandle<StopReport>>,
+    counters: Arc<DiskCounters>,
+    until: Instant,
+}
+
+impl StoppingDisk {
+    /// Waits for the end of the thread. A disk that hangs in the kernel cannot be waited for: then the
+    /// thread is left to the end of the process.
+    pub fn wait(self) -> StopReport {
+        let is_running = |thread: &JoinHandle<StopReport>| !thread.is_finished();
+        while self.thread.as_ref().is_some_and(is_running) && Instant::now() < self.until {
             std::thread::park_timeout(Duration::from_millis(2));
         }
-        self.thread.is_finished() && self.thread.join().is_ok()
+        let ended = self.thread.filter(JoinHandle::is_finished);
+        let report = ended.and_then(|thread| thread.join().ok());
+        report.unwrap_or_else(|| StopReport {
+            lost_records: self.counters.waiting_records.load(Relaxed),
+            lost_bytes: self.counters.waiting_bytes.load(Relaxed),
+            is_synced: false,
+            is_finished: false,
+        })
     }
 }

@@ -28,8 +28,8 @@ pub struct DiskSink {
     gauge: Arc<Gauge>,
     counters: Arc<DiskCounters>,
     sender: Sender<Job>,
-    /// The disk thread, to wake it.
-    thread: Thread,
+    /// The disk thread, which may rest.
+    thread: Option<Thread>,
     records: RecordBatch,
     packets: PacketBatch,
     /// Bits of the media kinds that were given up.
@@ -42,7 +42,7 @@ impl DiskSink {
         gauge: Arc<Gauge>,
         counters: Arc<DiskCounters>,
         sender: Sender<Job>,
-        thread: Thread,
+        thread: Option<Thread>,
     ) -> DiskSink {
         DiskSink {
             key,
@@ -97,10 +97,11 @@ impl DiskSink {
             return;
         }
         self.gauge.waiting_bytes.fetch_add(bytes, Relaxed);
+        self.counters.waiting_records.fetch_add(count, Relaxed);
         let before = self.counters.waiting_bytes.fetch_add(bytes, Relaxed);
         let _ = self.sender.send(job);
-        if coalesce::is_enough(before, bytes) {
-            self.thread.unpark();
+        if let (true, Some(thread)) = (coalesce::is_enough(before, bytes), &self.thread) {
+            thread.unpark();
         }
     }
 }

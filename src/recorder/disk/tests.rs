@@ -1,13 +1,20 @@
 //! Tests of the disk thread with failing disks: what waits is written in the end, once and in
 //! order.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::{ALL_BACKLOG_BYTES, Disk, DiskSink, RecorderSettings, STREAM_BYTES_MAX};
+use super::syncer::SyncCalls;
+use super::{
+    ALL_BACKLOG_BYTES, Disk, DiskSink, RecorderSettings, STREAM_BYTES_MAX, StopReport, StopTimes,
+};
 use crate::domain::stream_info::StreamInfo;
 use crate::net::waker::waker;
 use crate::protocol::codes::StopReason;
@@ -17,6 +24,7 @@ use crate::recorder::TranscriptFormats;
 use crate::recorder::jsonl::tests::info;
 use crate::recorder::packet_batch::tests::packet;
 use crate::recorder::path::stream_folder;
+use crate::recorder::sync_targets::SyncTargets;
 use crate::recorder::tests::scratch;
 use crate::stream::Sink;
 
@@ -33,18 +41,45 @@ fn say(sink: &mut DiskSink, start_ms: u64, text: &str) {
     sink.flush();
 }
 
+fn chat(sink: &mut DiskSink) {
+    let json = serde_json::json!({"msg_type": 18, "content": {"user_id": 1, "user_name": "Ada",
+        "timestamp": 1_767_000_000_000_u64, "data": "hello"}})
+    .to_string();
+    let Ok(Message::Chat(chat)) = decode(&json, 1_767_000_000_000) else {
+        panic!("no chat");
+    };
+    sink.on_event(&StreamEvent::Chat(chat));
+    sink.flush();
+}
+
 fn sound(sink: &mut DiskSink) {
     let sound = packet(7, "Ada", 1_767_000_000_000, "AQACAAMABAA=");
     sink.on_event(&StreamEvent::Packet(PacketKind::Audio, sound));
 }
 
-fn disk(root: &Path) -> Disk {
-    Disk::start(RecorderSettings {
+fn settings(root: &Path) -> RecorderSettings {
+    RecorderSettings {
         root: root.to_owned(),
         formats: TranscriptFormats::default(),
         params: MediaParams::default(),
-    })
-    .expect("a thread")
+    }
+}
+
+fn disk(root: &Path) -> Disk {
+    Disk::start(settings(root)).expect("a thread")
+}
+
+fn stop(disk: Disk) -> StopReport {
+    disk.stop(patient()).wait()
+}
+
+fn patient() -> StopTimes {
+    let until = Instant::now() + PATIENCE;
+    StopTimes {
+        write_until: until,
+        sync_until: until,
+        sync_min: Duration::ZERO,
+    }
 }
 
 /// A stream of another day, so that only its folder can be blocked.
@@ -99,7 +134,7 @@ fn a_failing_stream_is_retried_while_others_are_busy() {
         fs::read_to_string(&written).is_ok_and(|text| text.contains("kept"))
     });
     drop((waits, talks));
-    assert!(disk.stop(Instant::now() + PATIENCE));
+    assert!(stop(disk).is_complete());
 }
 
 #[test]
@@ -120,7 +155,7 @@ fn a_stream_restarted_before_its_end_was_written_continues_its_file() {
     let folder = folder(&root, &again);
     let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
     wait_for("ended", || read("meta.json").contains("\"ended\""));
-    assert!(disk.stop(Instant::now() + PATIENCE));
+    assert!(stop(disk).is_complete());
     let vtt = read("transcript.vtt");
     let numbers: Vec<&str> = vtt
         .split("\n\n")
@@ -155,7 +190,7 @@ fn records_above_the_memory_limit_are_counted_in_meta() {
     fs::remove_file(day).expect("removable");
     sink.on_end(&EndReason::Stopped(StopReason(6)));
     drop(sink);
-    assert!(disk.stop(Instant::now() + PATIENCE));
+    assert!(stop(disk).is_complete());
     let folder = folder(&root, &failing);
     let meta = fs::read(folder.join("meta.json")).expect("readable");
     let meta: serde_json::Value = serde_json::from_slice(&meta).expect("JSON");
@@ -190,7 +225,7 @@ fn all_streams_slow_down_for_a_slow_disk_and_are_woken_afterwards() {
     assert_eq!(poll(&mut fds, Some(&seconds)), Ok(1), "the stream is woken");
     assert!(!innocent.is_backlogged());
     drop((innocent, sinks));
-    assert!(disk.stop(Instant::now() + PATIENCE));
+    assert!(stop(disk).is_complete());
 }
 
 #[test]
@@ -203,7 +238,7 @@ fn other_users_cannot_read_the_files() {
     say(&mut sink, 1_767_000_000_001, "private");
     sink.on_end(&EndReason::Stopped(StopReason(6)));
     drop(sink);
-    assert!(disk.stop(Instant::now() + PATIENCE));
+    assert!(stop(disk).is_complete());
     let folder = folder(&root, &info());
     let mode = |path: &Path| {
         fs::metadata(path)
@@ -245,9 +280,210 @@ fn many_streams_are_synced_together() {
         say(sink, 1_767_000_000_000, "two");
         sink.on_end(&EndReason::Left);
     }
-    assert!(disk.stop(Instant::now() + PATIENCE));
+    assert!(stop(disk).is_complete());
     for info in &infos {
         let text = fs::read_to_string(folder(&root, info).join("transcript.jsonl"));
         assert_eq!(text.expect("readable").lines().count(), 2);
     }
+}
+
+/// A disk whose syncs are counted, wait until they are allowed, and fail if that is wanted.
+struct SlowDisk {
+    files: AtomicUsize,
+    file_systems: AtomicUsize,
+    fails: AtomicBool,
+    begun: Mutex<Sender<()>>,
+    allowed: Mutex<Receiver<()>>,
+}
+
+impl SlowDisk {
+    /// The disk; what hears that a sync has begun; what allows one.
+    fn new() -> (Arc<SlowDisk>, Receiver<()>, Sender<()>) {
+        let ((begin, begun), (allow, allowed)) = (channel(), channel());
+        let disk = SlowDisk {
+            files: AtomicUsize::new(0),
+            file_systems: AtomicUsize::new(0),
+            fails: AtomicBool::new(false),
+            begun: Mutex::new(begin),
+            allowed: Mutex::new(allowed),
+        };
+        (Arc::new(disk), begun, allow)
+    }
+
+    /// Once there is nobody left to allow anything, everything is allowed.
+    fn sync(&self, count: &AtomicUsize) -> io::Result<()> {
+        let _ = self.begun.lock().expect("no panic").send(());
+        let _ = self.allowed.lock().expect("no panic").recv();
+        count.fetch_add(1, Relaxed);
+        match self.fails.load(Relaxed) {
+            true => Err(io::Error::other("the disk is broken")),
+            false => Ok(()),
+        }
+    }
+}
+
+impl SyncCalls for SlowDisk {
+    fn files(&self, _: &SyncTargets, goes_on: &dyn Fn() -> bool) -> io::Result<bool> {
+        match goes_on() {
+            true => self.sync(&self.files).map(|()| true),
+            false => Ok(false),
+        }
+    }
+
+    fn file_system(&self, _: &File) -> io::Result<()> {
+        self.sync(&self.file_systems)
+    }
+}
+
+fn state(root: &Path, info: &StreamInfo) -> String {
+    let meta = fs::read(folder(root, info).join("meta.json")).unwrap_or_default();
+    let meta: serde_json::Value = serde_json::from_slice(&meta).unwrap_or_default();
+    meta["state"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn ends_at_the_full_hour_share_their_syncs_and_hold_nobody_up() {
+    let root = scratch("disk-hour");
+    let (slow, begun, allow) = SlowDisk::new();
+    let disk = Disk::start_on(slow.clone(), settings(&root)).expect("threads");
+    let infos: Vec<StreamInfo> = (0..150).map(|n| other(&format!("s{n}"))).collect();
+    let mut sinks: Vec<DiskSink> = infos.iter().map(|info| disk.sink(info.clone())).collect();
+    let mut talks = disk.sink(info());
+    let end = EndReason::Stopped(StopReason(6));
+    say(&mut sinks[0], 1_767_000_000_000, "the first to end");
+    sinks[0].on_end(&end);
+    begun.recv_timeout(PATIENCE).expect("its files are synced");
+    // Meanwhile all others end, and somebody goes on talking.
+    for sink in &mut sinks[1..] {
+        say(sink, 1_767_000_000_000, "the last word");
+        sink.on_end(&end);
+    }
+    say(
+        &mut talks,
+        1_767_000_000_000,
+        "written while the disk syncs",
+    );
+    let written = folder(&root, &info()).join("transcript.jsonl");
+    wait_for("others are written meanwhile", || {
+        fs::read_to_string(&written).is_ok_and(|text| text.contains("while the disk syncs"))
+            && disk.counters().waiting_records.load(Relaxed) == 0
+    });
+    // Nothing says that it is complete before it is safe.
+    assert!(infos.iter().all(|info| state(&root, info) == "receiving"));
+    drop(allow);
+    wait_for("all have ended", || {
+        infos.iter().all(|info| state(&root, info) == "ended")
+    });
+    drop((sinks, talks));
+    assert!(stop(disk).is_complete());
+    let (files, file_systems) = (slow.files.load(Relaxed), slow.file_systems.load(Relaxed));
+    // The first one's files and the name of its last file; the others together, twice likewise; and
+    // at the end of the process whatever of these was still due, with the one who talked.
+    assert!(
+        files <= 2 && (2..=5).contains(&file_systems),
+        "{files} {file_systems}"
+    );
+}
+
+#[test]
+fn streams_that_are_left_are_written_and_then_synced_once() {
+    let root = scratch("disk-left");
+    let (slow, begun, allow) = SlowDisk::new();
+    let disk = Disk::start_on(slow.clone(), settings(&root)).expect("threads");
+    let infos: Vec<StreamInfo> = (0..5).map(|n| other(&format!("s{n}"))).collect();
+    let mut sinks: Vec<DiskSink> = infos.iter().map(|info| disk.sink(info.clone())).collect();
+    for sink in &mut sinks {
+        say(sink, 1_767_000_000_000, "the last word");
+        sink.on_end(&EndReason::Left);
+    }
+    let counters = Arc::clone(disk.counters());
+    let stopping = disk.stop(patient());
+    begun.recv_timeout(PATIENCE).expect("a sync");
+    // Everything was written before the disk was asked to sync.
+    assert_eq!(counters.waiting_records.load(Relaxed), 0);
+    for info in &infos {
+        let text = fs::read_to_string(folder(&root, info).join("transcript.jsonl"));
+        assert_eq!(text.expect("readable").lines().count(), 1);
+    }
+    drop(allow);
+    assert!(stopping.wait().is_complete());
+    assert_eq!(slow.files.load(Relaxed), 0);
+    assert_eq!(slow.file_systems.load(Relaxed), 1);
+}
+
+#[test]
+fn what_is_unwritten_at_the_end_is_tried_until_its_time_is_over() {
+    let root = scratch("disk-end-late");
+    let failing = other("late");
+    let day = block(&root, &failing);
+    let disk = disk(&root);
+    let mut sink = disk.sink(failing.clone());
+    say(&mut sink, failing.started_ms + 1, "kept");
+    sink.on_end(&EndReason::Left);
+    let stopping = disk.stop(patient());
+    fs::remove_file(day).expect("removable");
+    assert!(stopping.wait().is_complete());
+    let text = fs::read_to_string(folder(&root, &failing).join("transcript.jsonl"));
+    assert!(text.expect("readable").contains("kept"));
+}
+
+#[test]
+fn what_is_lost_at_the_end_is_counted_and_told() {
+    let root = scratch("disk-end-lost");
+    let (lost, kept) = (other("lost"), other("kept"));
+    let disk = disk(&root);
+    let mut sinks = [disk.sink(lost.clone()), disk.sink(kept.clone())];
+    for sink in &mut sinks {
+        say(sink, lost.started_ms + 1, "one");
+    }
+    wait_for("written", || {
+        disk.counters().waiting_records.load(Relaxed) == 0
+    });
+    // There is a folder where the file of chat should be.
+    fs::create_dir(folder(&root, &lost).join("chat.jsonl")).expect("writable");
+    chat(&mut sinks[0]);
+    say(&mut sinks[0], lost.started_ms + 2, "two");
+    say(&mut sinks[1], lost.started_ms + 2, "two");
+    for sink in &mut sinks {
+        sink.on_end(&EndReason::Stopped(StopReason(6)));
+    }
+    let now = Instant::now();
+    let report = disk
+        .stop(StopTimes {
+            write_until: now,
+            sync_until: now + PATIENCE,
+            sync_min: Duration::ZERO,
+        })
+        .wait();
+    assert!(report.is_finished && report.is_synced, "{report:?}");
+    assert!((1..=2).contains(&report.lost_records), "{report:?}");
+    let meta = |info: &StreamInfo| -> serde_json::Value {
+        let text = fs::read(folder(&root, info).join("meta.json")).expect("readable");
+        serde_json::from_slice(&text).expect("JSON")
+    };
+    assert_eq!(meta(&lost)["dropped"], report.lost_records);
+    assert_eq!(meta(&kept)["dropped"], 0);
+    assert_eq!(meta(&kept)["state"], "ended");
+    assert_eq!(meta(&kept)["transcripts"], 2);
+}
+
+#[test]
+fn a_disk_that_cannot_sync_is_told_of_and_asked_again() {
+    let root = scratch("disk-sync-fails");
+    let (slow, _begun, allow) = SlowDisk::new();
+    drop(allow);
+    slow.fails.store(true, Relaxed);
+    let disk = Disk::start_on(slow.clone(), settings(&root)).expect("threads");
+    let mut sink = disk.sink(info());
+    say(&mut sink, 1_767_000_000_000, "one");
+    sink.on_end(&EndReason::Stopped(StopReason(6)));
+    let counters = Arc::clone(disk.counters());
+    wait_for("trouble", || counters.failing_streams.load(Relaxed) == 1);
+    assert_eq!(state(&root, &info()), "receiving");
+    slow.fails.store(false, Relaxed);
+    wait_for("asked again", || state(&root, &info()) == "ended");
+    wait_for("well", || counters.failing_streams.load(Relaxed) == 0);
+    // A file that failed once says that all is well when it is asked again.
+    assert!(slow.file_systems.load(Relaxed) >= 1);
+    assert!(stop(disk).is_complete());
 }

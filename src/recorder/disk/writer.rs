@@ -1,6 +1,6 @@
 //! The loop of the disk thread: receives jobs, writes files, retries failed writes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -9,24 +9,24 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use rustix::fs::syncfs;
-
+use super::syncer::{SyncOrder, Synced, Syncer, What};
 use super::{
     ALL_BACKLOG_BYTES, BACKLOG_BYTES, DiskCounters, Gauge, Job, RecorderSettings, SPARE_BYTES_MAX,
-    STREAM_BYTES_MAX,
+    STREAM_BYTES_MAX, StopReport, StopTimes,
 };
 use crate::clock::now_ms;
 use crate::delivery::coalesce;
 use crate::domain::stream_info::{StreamInfo, Withdrawal};
 use crate::feed::folders::StreamFolders;
+use crate::protocol::EndReason;
 use crate::recorder::crash_recovery;
 use crate::recorder::stream_files::Recorder;
 use crate::recorder::withdrawal::delete_stream;
 
 /// Interval of retries, and of checks for files to sync.
 const TICK: Duration = Duration::from_secs(1);
-/// Files are synced this long after a write. Syncing at once would leave the disk no time for
-/// anything else. At the end of a stream its files are synced at once.
+/// What was written is made to survive a power cut this long after. Never at once: the disk would do
+/// nothing else. The end of a stream is synced with the next group.
 const SYNC_AFTER: Duration = Duration::from_secs(5);
 /// A stream with this many unwritten bytes is written at once even if more is on its way, so that
 /// its buffers are reused.
@@ -39,10 +39,23 @@ const ROUND_BYTES: usize = 4 << 20;
 /// power cut loses at most the same seconds of each stream.
 const SYNCS_EACH_MAX: usize = 16;
 
+/// Groups of syncs at the end of the process, at most: files, names, and what came meanwhile.
+const LAST_SYNCS_MAX: usize = 4;
+
 pub(super) struct Writer {
     settings: RecorderSettings,
     jobs: Receiver<Job>,
     counters: Arc<DiskCounters>,
+    syncer: Syncer,
+    /// A group of syncs is under way.
+    is_syncing: bool,
+    /// A sync failed: it is unknown what is on the disk, and a file that is asked again says that all
+    /// is well. The next group asks whole file systems.
+    must_sync_all: bool,
+    /// Streams whose end is written, and not yet handed over to be synced.
+    ended: BTreeSet<u64>,
+    /// Where the next key of a stream of an earlier process comes from: no key of ours is so large.
+    orphan_key: u64,
     /// Boxed, because a map allocates room for up to twice as many entries as it holds.
     entries: HashMap<u64, Box<Entry>>,
     /// The remaining folders of the search for orphaned streams.
@@ -63,7 +76,11 @@ struct Entry {
     /// Drops that the recorder has been given so far.
     dropped: u64,
     is_failing: bool,
+    /// The last sync of its files failed.
+    is_sync_failing: bool,
     has_ended: bool,
+    /// It goes on in another process, so that its end is no reason to sync.
+    is_left: bool,
     unsynced_since: Option<Instant>,
 }
 
@@ -72,11 +89,17 @@ impl Writer {
         settings: RecorderSettings,
         jobs: Receiver<Job>,
         counters: Arc<DiskCounters>,
+        syncer: Syncer,
     ) -> Writer {
         Writer {
             settings,
             jobs,
             counters,
+            syncer,
+            is_syncing: false,
+            must_sync_all: false,
+            ended: BTreeSet::new(),
+            orphan_key: u64::MAX,
             entries: HashMap::new(),
             orphans: None,
             unwritten: Vec::new(),
@@ -85,20 +108,21 @@ impl Writer {
         }
     }
 
-    pub(super) fn run(mut self) {
+    /// Works until it is told to stop, or its owner is gone.
+    pub(super) fn run(mut self) -> StopReport {
         loop {
             let mut next = match self.wait() {
                 Ok(job) => Some(job),
                 Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => return StopReport::default(),
             };
             let had_work = next.is_some();
             if !had_work {
                 self.complete_next();
             }
             while let Some(job) = next {
-                if let Job::Stop(deadline) = job {
-                    return self.stop(deadline);
+                if let Job::Stop(times) = job {
+                    return self.stop(times);
                 }
                 self.handle(job);
                 if self.unwritten_bytes >= ROUND_BYTES {
@@ -109,6 +133,7 @@ impl Writer {
                 next = self.jobs.try_recv().ok();
             }
             self.write_round();
+            self.sync_ended();
             self.tick_when_due();
             if had_work {
                 std::thread::park_timeout(coalesce::WRITE_INTERVAL);
@@ -159,7 +184,8 @@ impl Writer {
             }
             Job::Records(key, mut records, bytes) => {
                 let Some(entry) = self.entries.get_mut(&key) else {
-                    // Consent for its stream was withdrawn in the meantime.
+                    // Its stream was revoked in the meantime.
+                    self.forgotten(records.count() as u64);
                     self.released(bytes);
                     return;
                 };
@@ -175,6 +201,7 @@ impl Writer {
             }
             Job::Packets(key, mut batch, bytes) => {
                 let Some(entry) = self.entries.get_mut(&key) else {
+                    self.forgotten(batch.count() as u64);
                     self.released(bytes);
                     return;
                 };
@@ -200,12 +227,14 @@ impl Writer {
                 if let Some(entry) = self.entries.get_mut(&key) {
                     entry.recorder.end(&reason, now_ms());
                     entry.has_ended = true;
+                    entry.is_left = reason == EndReason::Left;
                     self.write(key);
                 }
             }
             Job::Discard(withdrawal, former_roots) => self.discard(&withdrawal, former_roots),
             Job::CompleteOrphans => self.orphans = Some(StreamFolders::below(&self.settings.root)),
             Job::Settings(settings) => self.settings = settings,
+            Job::Synced(results) => self.group_synced(results),
             Job::Stop(_) => {}
         }
     }
@@ -237,11 +266,20 @@ impl Writer {
         let mut open = self.entries.values().map(|entry| entry.recorder.folder());
         if !open.any(|own| own == folder) {
             match crash_recovery::complete(orphans.root(), &folder, now_ms()) {
-                Ok(true) => log::warn!(
-                    "recovered a stream left unfinished folder={}",
-                    folder.display()
-                ),
-                Ok(false) => {}
+                Ok(Some(recorder)) => {
+                    log::warn!(
+                        "recovered a stream left unfinished folder={}",
+                        folder.display()
+                    );
+                    let key = self.orphan_key;
+                    self.orphan_key -= 1;
+                    let mut entry = Entry::new(recorder, Arc::default());
+                    entry.has_ended = true;
+                    self.entries.insert(key, Box::new(entry));
+                    self.write(key);
+                    self.sync_ended();
+                }
+                Ok(None) => {}
                 Err(error) => log::error!(
                     "cannot complete the files of an earlier process folder={} error=\"{error}\"",
                     folder.display()
@@ -272,6 +310,7 @@ impl Writer {
                 gauge,
                 dropped: 0,
                 has_ended: false,
+                is_left: false,
                 ..*entry
             };
         }
@@ -280,20 +319,11 @@ impl Writer {
             formats,
             params,
         } = &self.settings;
-        Entry {
-            recorder: Recorder::open(root, info, *formats, *params, now_ms()),
-            gauge,
-            taken_bytes: 0,
-            taken_records: 0,
-            dropped: 0,
-            is_failing: false,
-            has_ended: false,
-            unsynced_since: None,
-        }
+        let recorder = Recorder::open(root, info, *formats, *params, now_ms());
+        Entry::new(recorder, gauge)
     }
 
-    /// Writes the waiting records of a stream, and removes the stream once it has ended and
-    /// everything is written.
+    /// Writes what waits for a stream. One that has ended is synced next.
     fn write(&mut self, key: u64) {
         let Some(entry) = self.entries.get_mut(&key) else {
             return;
@@ -303,11 +333,7 @@ impl Writer {
             entry.recorder.dropped(dropped - entry.dropped);
             entry.dropped = dropped;
         }
-        let written = entry.recorder.write().and_then(|()| match entry.has_ended {
-            true => entry.recorder.sync(),
-            false => Ok(()),
-        });
-        match written {
+        match entry.recorder.write() {
             Ok(()) => {
                 if entry.is_failing {
                     entry.is_failing = false;
@@ -319,17 +345,16 @@ impl Writer {
                         entry.dropped
                     );
                 }
-                self.counters
-                    .records
-                    .fetch_add(entry.taken_records, Relaxed);
-                entry.taken_records = 0;
+                let records = std::mem::take(&mut entry.taken_records);
+                self.counters.records.fetch_add(records, Relaxed);
                 let bytes = entry.release();
-                if entry.recorder.is_unsynced() {
+                if entry.recorder.is_unsynced() || entry.is_left {
                     entry.unsynced_since.get_or_insert_with(Instant::now);
                 }
-                if entry.has_ended {
-                    self.entries.remove(&key);
+                if entry.has_ended && !entry.is_left {
+                    self.ended.insert(key);
                 }
+                self.forgotten(records);
                 self.released(bytes);
             }
             Err(error) => {
@@ -349,7 +374,12 @@ impl Writer {
         }
     }
 
-    /// Subtracts bytes from the waiting total, and wakes the streams if it falls below the mark.
+    /// So many records wait no more.
+    fn forgotten(&self, records: u64) {
+        self.counters.waiting_records.fetch_sub(records, Relaxed);
+    }
+
+    /// So many bytes wait no more.
     fn released(&self, bytes: usize) {
         let before = self.counters.waiting_bytes.fetch_sub(bytes, Relaxed);
         if before > ALL_BACKLOG_BYTES && before - bytes <= ALL_BACKLOG_BYTES {
@@ -359,78 +389,179 @@ impl Writer {
 
     fn tick(&mut self) {
         let now = Instant::now();
-        let failing: Vec<u64> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.is_failing || entry.has_ended)
-            .map(|(key, _)| *key)
-            .collect();
+        let failing = self.entries.iter();
+        let failing = failing.filter(|(_, entry)| entry.is_failing);
+        let failing: Vec<u64> = failing.map(|(key, _)| *key).collect();
         for key in failing {
             self.write(key);
         }
-        let unsynced = |is_wanted: &dyn Fn(Instant) -> bool| -> Vec<u64> {
-            let entries = self.entries.iter();
-            let wanted = entries.filter(|(_, entry)| entry.unsynced_since.is_some_and(is_wanted));
-            wanted.map(|(key, _)| *key).collect()
-        };
-        let due = unsynced(&|since| now.saturating_duration_since(since) >= SYNC_AFTER);
-        match due.len() {
-            0..=SYNCS_EACH_MAX => self.sync_each(&due),
-            _ => self.sync_all(&unsynced(&|_| true)),
+        if self.is_syncing {
+            return;
+        }
+        // The end of a stream whose sync failed is tried again.
+        let failing = self.entries.iter();
+        let failing = failing.filter(|(_, entry)| entry.is_sync_failing && entry.has_ended);
+        self.ended.extend(failing.map(|(key, _)| *key));
+        let mut due = std::mem::take(&mut self.ended);
+        due.extend(self.unsynced(&|since| now.saturating_duration_since(since) >= SYNC_AFTER));
+        self.sync(due);
+    }
+
+    /// Streams with something to sync since such a time.
+    fn unsynced(&self, is_wanted: &dyn Fn(Instant) -> bool) -> Vec<u64> {
+        let entries = self.entries.iter();
+        let wanted = entries.filter(|(_, entry)| entry.unsynced_since.is_some_and(is_wanted));
+        wanted.map(|(key, _)| *key).collect()
+    }
+
+    /// Has streams synced whose end is written, if nothing else is being synced.
+    fn sync_ended(&mut self) {
+        if !self.is_syncing && !self.ended.is_empty() {
+            let ended = std::mem::take(&mut self.ended);
+            self.sync(ended);
         }
     }
 
-    fn sync_each(&mut self, keys: &[u64]) {
-        for key in keys {
-            if let Some(entry) = self.entries.get_mut(key) {
-                entry.unsynced_since = None;
-                let synced = entry.recorder.sync();
-                self.note(*key, synced);
-            }
+    /// Has streams synced as one group: each by itself, or with many of them, whole file systems.
+    fn sync(&mut self, keys: BTreeSet<u64>) {
+        if keys.len() > SYNCS_EACH_MAX || self.must_sync_all && !keys.is_empty() {
+            return self.sync_all(keys);
         }
-    }
-
-    /// One syncfs(2) per file system; usually there is only one.
-    fn sync_all(&mut self, keys: &[u64]) {
-        let mut devices: HashMap<u64, Vec<u64>> = HashMap::new();
+        let mut group = Vec::new();
         for key in keys {
-            if let Some(entry) = self.entries.get_mut(key) {
-                entry.unsynced_since = None;
-                match entry.recorder.prepare_sync() {
-                    Ok(device) => devices.entry(device).or_default().push(*key),
-                    Err(error) => self.note(*key, Err(error)),
-                }
-            }
-        }
-        for keys in devices.values() {
-            let first = keys.first();
-            let Some((key, entry)) = first.and_then(|key| self.entries.get_key_value(key)) else {
+            let Some(entry) = self.entries.get_mut(&key) else {
                 continue;
             };
-            let key = *key;
-            let synced = File::open(entry.recorder.folder()).and_then(|file| Ok(syncfs(&file)?));
-            if synced.is_ok() {
-                for key in keys {
-                    if let Some(entry) = self.entries.get_mut(key) {
-                        entry.recorder.synced();
+            entry.unsynced_since = None;
+            match entry.recorder.take_unsynced() {
+                Ok(targets) => group.push(SyncOrder {
+                    keys: vec![key],
+                    what: What::Files(targets),
+                }),
+                Err(error) => self.sync_failed(key, &error),
+            }
+        }
+        self.start_group(group);
+    }
+
+    /// These, and all else that is not synced: one call for each file system, which is most often one
+    /// call.
+    fn sync_all(&mut self, mut keys: BTreeSet<u64>) {
+        self.must_sync_all = false;
+        keys.extend(self.unsynced(&|_| true));
+        let mut devices: HashMap<u64, Vec<u64>> = HashMap::new();
+        for key in keys {
+            let Some(entry) = self.entries.get_mut(&key) else {
+                continue;
+            };
+            entry.unsynced_since = None;
+            match entry.recorder.prepare_sync() {
+                Ok(device) => {
+                    entry.recorder.synced();
+                    devices.entry(device).or_default().push(key);
+                }
+                Err(error) => self.sync_failed(key, &error),
+            }
+        }
+        let mut group = Vec::new();
+        for keys in devices.into_values() {
+            let folders = keys.iter().filter_map(|key| self.entries.get(key));
+            match folders
+                .map(|entry| File::open(entry.recorder.folder()))
+                .next()
+            {
+                Some(Ok(folder)) => group.push(SyncOrder {
+                    keys,
+                    what: What::FileSystem(folder),
+                }),
+                Some(Err(error)) => {
+                    for key in keys {
+                        self.sync_failed(key, &error);
                     }
                 }
+                None => {}
             }
-            self.note(key, synced);
+        }
+        self.start_group(group);
+    }
+
+    fn start_group(&mut self, group: Vec<SyncOrder>) {
+        if !group.is_empty() {
+            self.is_syncing = true;
+            self.syncer.sync(group);
         }
     }
 
-    /// Logs a failed sync: a power cut may lose these files.
-    fn note(&self, key: u64, synced: io::Result<()>) {
-        let (Err(error), Some(entry)) = (synced, self.entries.get(&key)) else {
+    /// A group came back. What has become due meanwhile is the next one.
+    fn group_synced(&mut self, results: Vec<Synced>) {
+        self.is_syncing = false;
+        for Synced { keys, result } in results {
+            for key in keys {
+                match &result {
+                    Ok(true) => self.synced(key),
+                    Ok(false) => self.sync_again(key),
+                    Err(error) => self.sync_failed(key, error),
+                }
+            }
+        }
+    }
+
+    /// What was handed over of a stream is synced. One that has ended is done with once its last
+    /// `meta.json` is in its place, and that is synced too.
+    fn synced(&mut self, key: u64) {
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return;
+        };
+        if std::mem::take(&mut entry.is_sync_failing) {
+            self.counters.failing_streams.fetch_sub(1, Relaxed);
+            log::info!(
+                "disk syncs again stream={} folder={}",
+                entry.recorder.info().stream_id,
+                entry.recorder.folder().display()
+            );
+        }
+        // What was written while the group was under way belongs to the next one.
+        let is_behind = match entry.is_left {
+            true => entry.unsynced_since.is_some(),
+            false => self.ended.contains(&key),
+        };
+        if !entry.has_ended || entry.is_failing || is_behind {
+            return;
+        }
+        match entry.recorder.publish() {
+            Ok(true) => drop(self.ended.insert(key)),
+            Ok(false) => drop(self.entries.remove(&key)),
+            Err(error) => self.sync_failed(key, &error),
+        }
+    }
+
+    /// What was handed over of a stream was not synced, or may not have been.
+    fn sync_again(&mut self, key: u64) {
+        self.must_sync_all = true;
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.unsynced_since = Some(Instant::now());
+            if entry.has_ended && !entry.is_left && !entry.is_sync_failing {
+                self.ended.insert(key);
+            }
+        }
+    }
+
+    /// The same because the disk failed: a power cut may take the stream's files.
+    fn sync_failed(&mut self, key: u64, error: &io::Error) {
+        let Some(entry) = self.entries.get_mut(&key) else {
             return;
         };
         self.counters.errors.fetch_add(1, Relaxed);
-        log::error!(
-            "cannot sync stream={} folder={} {error}",
-            entry.recorder.info().stream_id,
-            entry.recorder.folder().display()
-        );
+        if !std::mem::replace(&mut entry.is_sync_failing, true) {
+            self.counters.failing_streams.fetch_add(1, Relaxed);
+            log::error!(
+                "cannot sync stream={} folder={} error=\"{error}\"; a power cut may take what was \
+                 written; repair the disk under RTMS_OUT",
+                entry.recorder.info().stream_id,
+                entry.recorder.folder().display()
+            );
+        }
+        self.sync_again(key);
     }
 
     fn discard(&mut self, withdrawal: &Withdrawal, former_roots: Vec<PathBuf>) {
@@ -452,10 +583,10 @@ impl Writer {
                 continue;
             };
             let bytes = entry.release();
+            self.forgotten(entry.taken_records);
             self.released(bytes);
-            if entry.is_failing {
-                self.counters.failing_streams.fetch_sub(1, Relaxed);
-            }
+            let troubles = u64::from(entry.is_failing) + u64::from(entry.is_sync_failing);
+            self.counters.failing_streams.fetch_sub(troubles, Relaxed);
             files = entry.recorder.discard();
         }
         let mut roots = former_roots;
@@ -486,38 +617,88 @@ impl Writer {
         }
     }
 
-    /// Handles the jobs still in the queue, and retries failing writes until the deadline.
-    fn stop(mut self, deadline: Instant) {
-        while let Ok(job) = self.jobs.try_recv() {
-            self.handle(job);
-        }
+    /// Writes everything, also what is still in the queue; then syncs each file system once. What the
+    /// order and the times are for: see [`crate::daemon::shutdown`].
+    fn stop(mut self, times: StopTimes) -> StopReport {
+        self.syncer.skip_files();
         loop {
+            while let Ok(job) = self.jobs.try_recv() {
+                self.handle(job);
+            }
+            self.unwritten.clear();
             let keys: Vec<u64> = self.entries.keys().copied().collect();
             for key in keys {
                 self.write(key);
-                if let Some(entry) = self.entries.get_mut(&key) {
-                    // A failed sync is ignored here: the records are written.
-                    let _ = entry.recorder.sync();
-                }
             }
-            let is_done = self.entries.values().all(|entry| !entry.is_failing);
-            if is_done || Instant::now() + Duration::from_millis(200) > deadline {
+            let is_written = self.entries.values().all(|entry| !entry.is_failing);
+            let left = times.write_until.saturating_duration_since(Instant::now());
+            if is_written || left.is_zero() {
                 break;
             }
-            std::thread::park_timeout(Duration::from_millis(100));
+            if let Ok(job) = self.jobs.recv_timeout(left.min(Duration::from_millis(100))) {
+                self.handle(job);
+            }
         }
-        for entry in self.entries.values().filter(|entry| entry.is_failing) {
+        for entry in self.entries.values_mut().filter(|entry| entry.is_failing) {
+            // What the disk takes of a small file it may take even now.
+            let noted = entry.recorder.write_losses(entry.taken_records);
             log::error!(
-                "records lost at shutdown stream={} folder={} records={}",
+                "lost at the end stream={} folder={} records={} in_meta={}",
                 entry.recorder.info().stream_id,
                 entry.recorder.folder().display(),
-                entry.taken_records
+                entry.taken_records,
+                noted.is_ok()
             );
         }
+        let until = times.sync_until(Instant::now());
+        let is_synced = self.sync_until(until);
+        self.syncer.stop(until);
+        StopReport {
+            lost_records: self.counters.waiting_records.load(Relaxed),
+            lost_bytes: self.counters.waiting_bytes.load(Relaxed),
+            is_synced,
+            is_finished: true,
+        }
+    }
+
+    /// Syncs all that is not synced, and once more for the last `meta.json` of streams that have ended.
+    /// Whether that was done in time.
+    fn sync_until(&mut self, until: Instant) -> bool {
+        for _ in 0..LAST_SYNCS_MAX {
+            while self.is_syncing {
+                let left = until.saturating_duration_since(Instant::now());
+                match self.jobs.recv_timeout(left) {
+                    Ok(job) => self.handle(job),
+                    Err(_) => return false,
+                }
+            }
+            let mut due = std::mem::take(&mut self.ended);
+            due.extend(self.unsynced(&|_| true));
+            if due.is_empty() {
+                return true;
+            }
+            self.sync_all(due);
+        }
+        false
     }
 }
 
 impl Entry {
+    fn new(recorder: Recorder, gauge: Arc<Gauge>) -> Entry {
+        Entry {
+            recorder,
+            gauge,
+            taken_bytes: 0,
+            taken_records: 0,
+            dropped: 0,
+            is_failing: false,
+            is_sync_failing: false,
+            has_ended: false,
+            is_left: false,
+            unsynced_since: None,
+        }
+    }
+
     fn is_of(&self, info: &StreamInfo) -> bool {
         let own = self.recorder.info();
         own.stream_id == info.stream_id && own.id == info.id

@@ -2,7 +2,7 @@
 //! of both in `video/frames.jsonl`; the same with `share`.
 
 use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -19,6 +19,7 @@ use crate::recorder::meta::offset_ms;
 use crate::recorder::packet_batch::DecodedPacket;
 use crate::recorder::path::safe_name;
 use crate::recorder::sparse_file::SparseFile;
+use crate::recorder::sync_targets::SyncTargets;
 
 /// How many frames are remembered, to detect repeats.
 const RECENT_MAX: usize = 64;
@@ -308,27 +309,21 @@ impl VideoTrack {
         Ok(())
     }
 
-    /// Syncs the pictures, the index, and their folder. The recorder syncs the folder that holds
-    /// `video.h264`.
-    pub fn sync(&mut self) -> io::Result<()> {
+    /// Hands over what has to be synced for everything written so far: pictures, the index, and their
+    /// names; and counts it as synced from here on. The name of `video.h264` and of the folder is for
+    /// the recorder.
+    pub fn take_unsynced(&mut self, targets: &mut SyncTargets) -> io::Result<()> {
         if let Some(stream) = &mut self.stream {
-            stream.sync()?;
+            stream.take_unsynced(targets);
         }
         let folder = self.folder.join(self.kind);
         let mut is_named = self.unsynced.is_empty();
-        while let Some(name) = self.unsynced.last() {
-            match File::open(folder.join(name)) {
-                Ok(file) => file.sync_data()?,
-                // The picture was deleted.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
-            self.unsynced.pop();
+        for name in self.unsynced.drain(..) {
+            targets.add_closed(folder.join(name));
         }
-        self.index.sync()?;
-        is_named &= !self.index.take_name_unsynced();
+        is_named &= !self.index.take_unsynced(targets)?;
         if !is_named {
-            File::open(folder)?.sync_all()?;
+            targets.add_folder(&folder);
         }
         Ok(())
     }
@@ -345,7 +340,7 @@ impl VideoTrack {
         Ok(is_removed)
     }
 
-    /// To be called after the whole file system was synced.
+    /// Counts everything written so far as synced: the whole file system is.
     pub fn synced(&mut self) {
         if let Some(stream) = &mut self.stream {
             stream.synced();
