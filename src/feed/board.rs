@@ -1,8 +1,8 @@
-//! The board: how far each journal has grown, and what state its stream is in.
+//! The board: the length of each journal, and the state of its stream.
 //!
-//! The recorder's thread writes it after each write to a journal, so what stands here is in the file.
-//! Readers compare versions: [`Board::changes_since`] says which journals changed, and a [`Watch`]
-//! wakes a thread that waits for the next change.
+//! The recorder's thread updates it after each write to a journal, so everything on the board is in
+//! the file. Readers compare versions: [`Board::changes_since`] returns the journals that changed,
+//! and a [`Watch`] wakes a thread that waits for the next change.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,33 +16,35 @@ use super::open_files::OpenFiles;
 use super::{FEED_NAME, reader};
 use crate::net::waker::Waker;
 
-/// Changes that are remembered one by one; who is further behind looks at every journal.
+/// Maximum changes that are remembered one by one; a reader that is further behind checks every
+/// journal.
 const CHANGES_MAX: usize = 1024;
 
-/// A journal whose stream has ended leaves the board after this time, unless somebody holds it.
+/// A journal whose stream has ended is removed from the board after this time, unless a consumer
+/// holds it.
 pub const ENDED_KEPT: Duration = Duration::from_secs(60);
 
-/// What deletes old streams leaves a journal alone for so long after the stream's end while somebody
-/// still needs it.
+/// Retention and uploads do not delete a journal for this long after the stream's end while a
+/// consumer holds it.
 pub const KEEP_FOR_PUSH_MAX: Duration = Duration::from_secs(7 * 86_400);
 
-/// What a journal's stream is doing.
+/// The state of a journal's stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// It grows.
     Running,
     /// Its stream is over; `file.uploaded` may follow, and a new life.
     Ended,
-    /// Consent was withdrawn: nothing of it may leave any more.
+    /// Consent was withdrawn: none of it may be sent any more.
     Revoked,
 }
 
 /// One journal, as the board knows it.
 #[derive(Debug, Clone)]
 pub struct Journal {
-    /// Which.
+    /// The journal.
     pub key: JournalKey,
-    /// The folder it is in.
+    /// The stream's folder.
     pub folder: Arc<Path>,
     /// Bytes of whole lines in the file.
     pub bytes: u64,
@@ -50,17 +52,17 @@ pub struct Journal {
     pub seq: u64,
     /// Position of the last line; 0 for none.
     pub pos: u64,
-    /// What its stream is doing.
+    /// The state of its stream.
     pub state: State,
     /// The board's version at its last change.
     pub version: u64,
-    /// How often the file was removed and made again.
+    /// How often the file was deleted and created again.
     pub(super) incarnation: u16,
     holds: u16,
     ended: Option<Instant>,
 }
 
-/// The whole board at one moment.
+/// The whole board at one time.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// Its version, for [`Board::changes_since`].
@@ -71,7 +73,7 @@ pub struct Snapshot {
     pub journals: Vec<Journal>,
 }
 
-/// The board. Shared by the thread that writes and all who read.
+/// The board. Shared by the writing thread and all readers.
 #[derive(Debug)]
 pub struct Board {
     root: PathBuf,
@@ -84,11 +86,12 @@ pub struct Board {
 struct Inner {
     version: u64,
     pos: u64,
-    /// By key. A sorted list and no map, which would have room for twice as many as it holds.
+    /// By key. A sorted list, because a map allocates room for up to twice as many entries as it
+    /// holds.
     journals: Vec<Journal>,
     /// Version and key of the newest changes.
     changes: VecDeque<(u64, JournalKey)>,
-    /// Keys of streams whose consent was withdrawn, by key: on the board or not.
+    /// Keys of streams whose consent was withdrawn, on the board or not, sorted.
     revoked: Vec<JournalKey>,
     watches: Vec<Weak<Signal>>,
 }
@@ -111,7 +114,7 @@ impl Inner {
             .binary_search_by_key(&key, |journal| journal.key)
     }
 
-    /// Notes a change, and returns whom to wake.
+    /// Notes a change, and returns the wakers to call.
     fn changed(&mut self, at: usize) {
         self.version += 1;
         let Some(journal) = self.journals.get_mut(at) else {
@@ -127,7 +130,7 @@ impl Inner {
             let Some(signal) = watch.upgrade() else {
                 return false;
             };
-            // One wake-up for all that comes until it has looked.
+            // One wake-up for all changes until the thread has checked.
             if signal.is_armed.swap(false, Ordering::Relaxed) {
                 signal.waker.wake();
             }
@@ -141,7 +144,7 @@ impl Inner {
 }
 
 impl Board {
-    /// A board without journals, of the streams below that folder, `RTMS_OUT`.
+    /// A board without journals, for the streams below that folder, `RTMS_OUT`.
     pub fn new(root: &Path) -> Arc<Board> {
         Arc::new(Board {
             root: root.to_owned(),
@@ -163,7 +166,7 @@ impl Board {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Grows with each change.
+    /// Incremented with each change.
     pub fn version(&self) -> u64 {
         self.lock().version
     }
@@ -179,7 +182,7 @@ impl Board {
         inner.find(key).ok().map(|at| inner.journals[at].clone())
     }
 
-    /// All journals at one moment.
+    /// All journals at one time.
     pub fn snapshot(&self) -> Snapshot {
         let inner = self.lock();
         Snapshot {
@@ -189,8 +192,9 @@ impl Board {
         }
     }
 
-    /// Appends the journals that changed after `version`, each once as it is now, the oldest change
-    /// first. Returns the version now and the position up to which everything can be read.
+    /// Appends the journals that changed after `version`, each once in its current state, the
+    /// oldest change first. Returns the current version and the position up to which everything can
+    /// be read.
     pub fn changes_since(&self, version: u64, changed: &mut Vec<Journal>) -> (u64, u64) {
         let inner = self.lock();
         let behind = inner.version.saturating_sub(version);
@@ -206,7 +210,7 @@ impl Board {
         } else {
             let first = inner.changes.len() - behind as usize;
             for (at, key) in inner.changes.range(first..) {
-                // Only the last change of each.
+                // Only the last change of each journal.
                 let journal = inner.find(*key).ok().map(|at| &inner.journals[at]);
                 changed.extend(journal.filter(|journal| journal.version == *at).cloned());
             }
@@ -214,12 +218,12 @@ impl Board {
         (inner.version, inner.pos)
     }
 
-    /// Whether consent was withdrawn for this stream. To be asked right before anything of it leaves.
+    /// Whether consent was withdrawn for this stream. To be checked right before any of it is sent.
     pub fn is_revoked(&self, key: JournalKey) -> bool {
         self.lock().is_revoked(key)
     }
 
-    /// A wake-up at changes, through that waker, once it is armed.
+    /// A watch that wakes through that waker at a change, once it is armed.
     pub fn watch(&self, waker: Waker) -> Watch {
         let signal = Arc::new(Signal {
             waker,
@@ -238,12 +242,12 @@ impl Board {
         is_current
     }
 
-    /// Puts the journal of an earlier process on the board, as one whose stream has ended: how far it
-    /// goes is read from the file. It stays for [`ENDED_KEPT`], or while it is held. A journal that is
-    /// on the board already stays as it is.
+    /// Adds the journal of an earlier process to the board, with an ended stream: its length is
+    /// read from the file. It stays for [`ENDED_KEPT`], or while it is held. A journal that is on
+    /// the board already is not changed.
     ///
     /// # Errors
-    /// The file cannot be read.
+    /// If the file cannot be read.
     pub fn load(&self, folder: &Path) -> io::Result<Journal> {
         let key = self.key_of(folder);
         if let Some(known) = self.get(key) {
@@ -282,12 +286,12 @@ impl Board {
     }
 
     /// Keeps a journal on the board, and on the disk as far as [`Board::may_delete`] decides, until
-    /// [`Board::release`] is called as often. `false` if it is not there.
+    /// [`Board::release`] is called as often. `false` if it is not on the board.
     pub fn hold(&self, key: JournalKey) -> bool {
         self.change_holds(key, |holds| holds.saturating_add(1))
     }
 
-    /// Takes one hold back.
+    /// Releases one hold.
     pub fn release(&self, key: JournalKey) -> bool {
         self.change_holds(key, |holds| holds.saturating_sub(1))
     }
@@ -302,18 +306,18 @@ impl Board {
         true
     }
 
-    /// Whether what deletes old streams (retention, uploads) may delete this journal, of a stream that
-    /// ended so long ago: while somebody holds it, only after [`KEEP_FOR_PUSH_MAX`]. Withdrawn consent
-    /// does not ask.
+    /// Whether retention or an upload may delete this journal, of a stream that ended `ended_ago`:
+    /// while a consumer holds it, only after [`KEEP_FOR_PUSH_MAX`]. A withdrawal of consent deletes
+    /// it in any case.
     pub fn may_delete(&self, key: JournalKey, ended_ago: Duration) -> bool {
         let is_held = self.get(key).is_some_and(|journal| journal.holds > 0);
         !is_held || ended_ago >= KEEP_FOR_PUSH_MAX
     }
 }
 
-/// What the thread that writes calls.
+/// Called by the writing thread.
 impl Board {
-    /// A stream is taken up: its journal is as long as this.
+    /// A stream starts or continues: its journal has this length.
     pub fn open(&self, key: JournalKey, folder: &Arc<Path>, bytes: u64, seq: u64, pos: u64) {
         let mut inner = self.lock();
         let state = match inner.is_revoked(key) {
@@ -358,7 +362,7 @@ impl Board {
         }
     }
 
-    /// The file was removed by somebody and made again: it has only so many bytes.
+    /// The file was deleted and created again: it has only `bytes` bytes.
     pub fn recreated(&self, key: JournalKey, bytes: u64) {
         let mut inner = self.lock();
         if let Ok(at) = inner.find(key) {
@@ -371,7 +375,7 @@ impl Board {
         self.files().forget(key);
     }
 
-    /// A stream is over, and its end is on the disk.
+    /// A stream has ended, and its end is on the disk.
     pub fn ended(&self, key: JournalKey) {
         let mut inner = self.lock();
         if let Ok(at) = inner.find(key) {
@@ -384,7 +388,7 @@ impl Board {
         }
     }
 
-    /// Consent was withdrawn: from when this returns, nothing of the journal can be read any more.
+    /// Consent was withdrawn: once this returns, nothing of the journal can be read.
     pub fn revoke(&self, key: JournalKey) {
         let mut inner = self.lock();
         if let Err(at) = inner.revoked.binary_search(&key) {
@@ -397,11 +401,12 @@ impl Board {
             inner.changed(at);
         }
         drop(inner);
-        // A file that is open would stay on the disk.
+        // An open file would stay on the disk.
         self.files().forget(key);
     }
 
-    /// Takes journals off the board whose streams ended [`ENDED_KEPT`] ago and that nobody holds.
+    /// Removes journals from the board whose streams ended [`ENDED_KEPT`] ago and that no consumer
+    /// holds.
     pub fn sweep(&self, now: Instant) {
         let mut inner = self.lock();
         let is_over = |journal: &Journal| {
@@ -427,7 +432,7 @@ impl Board {
     }
 }
 
-/// Inserts with little room to spare.
+/// Inserts with little spare capacity.
 fn insert(journals: &mut Vec<Journal>, at: usize, journal: Journal) {
     if journals.len() == journals.capacity() {
         journals.reserve_exact(16 + journals.len() / 8);
@@ -462,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn each_change_is_told_once() {
+    fn each_change_is_returned_once() {
         let board = Board::new(Path::new("/out"));
         let (mut version, mut changed) = (0, Vec::new());
         for n in 1..=3 {
@@ -482,7 +487,7 @@ mod tests {
         changed.clear();
         assert_eq!(board.changes_since(version, &mut changed), (version, 103));
         assert!(changed.is_empty());
-        // Too far behind for the list of changes: all are looked at.
+        // Too far behind for the list of changes: all journals are returned.
         for n in 0..2 * CHANGES_MAX as u64 {
             board.grew(key(1), n, n, 200 + n);
         }
@@ -496,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_wakes_once_for_all_that_comes() {
+    fn a_watch_wakes_once_for_several_changes() {
         let board = Board::new(Path::new("/out"));
         let (waker, wakeable) = waker().expect("a file");
         let watch = board.watch(waker);
@@ -532,7 +537,7 @@ mod tests {
     }
 
     #[test]
-    fn j13_what_is_held_stays() {
+    fn j13_held_journals_stay() {
         let board = Board::new(Path::new("/out"));
         for n in 1..=3 {
             board.open(key(n), &folder(), 10, 1, 1);
@@ -560,10 +565,10 @@ mod tests {
 
     /// The budget: 256 KiB for two thousand streams.
     #[test]
-    fn two_thousand_journals_take_little() {
+    fn two_thousand_journals_need_little_memory() {
         let board = Board::new(Path::new("/out"));
         let shared = folder();
-        // The recorder has the folder's name as well.
+        // The recorder shares the folder's name.
         for n in 0..2000 {
             board.open(key(n * 7919 % 2000), &shared, 0, 0, 0);
         }

@@ -1,4 +1,4 @@
-//! How far somebody has read a journal: all that the server remembers of a consumer's progress.
+//! The position of a consumer in a journal: all that the server remembers of its progress.
 #![cfg_attr(
     not(test),
     deny(
@@ -13,12 +13,13 @@ use std::str::FromStr;
 
 use super::key::JournalKey;
 
-/// A place between two lines of a journal. As text: `bdd2d51ed67606f5 42 26670`.
+/// A position between two lines of a journal. As text: `bdd2d51ed67606f5 42 26670`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
-    /// Which journal.
+    /// The journal.
     pub key: JournalKey,
-    /// Sequence number of the last line before it; 0 before the first line. This is what counts.
+    /// Sequence number of the last line before it; 0 before the first line. The number is what
+    /// counts.
     pub seq: u64,
     /// Where the next line begins, in bytes. A hint: a reader checks it, and finds the line by its
     /// number where it does not fit.
@@ -42,7 +43,7 @@ impl fmt::Display for Cursor {
     }
 }
 
-/// A text that is no cursor.
+/// A text that is not a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoCursor;
 
@@ -84,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_is_written_and_read() {
+    fn a_cursor_is_formatted_and_parsed() {
         let text = "bdd2d51ed67606f5 42 26670";
         let cursor: Cursor = text.parse().expect("a cursor");
         assert_eq!((cursor.seq, cursor.offset), (42, 26_670));

@@ -1,4 +1,4 @@
-//! The folders of streams below `RTMS_OUT`, the newest day first.
+//! Iterates over the folders of streams below `RTMS_OUT`, the newest day first.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,18 +9,19 @@ use super::key::JournalKey;
 /// Levels of folders below `RTMS_OUT`: day, meeting, stream.
 const DEPTH: usize = 3;
 
-/// The folders of streams below `RTMS_OUT`, the newest day first. Nothing is held open between two.
+/// Iterates over the folders of streams below `RTMS_OUT`, the newest day first. No directory stays
+/// open between two steps.
 #[derive(Debug)]
 pub struct StreamFolders {
     root: PathBuf,
-    /// The oldest day to look into, as its folder is called.
+    /// The oldest day to read, as its folder is named.
     from_day: Option<String>,
-    /// Folders to look into, the next one last, and how deep they are.
+    /// Folders still to be read with their depth; the last one is next.
     waiting: Vec<(PathBuf, usize)>,
 }
 
 impl StreamFolders {
-    /// All that are there now or come while we go.
+    /// All folders that exist now or are created during the iteration.
     pub fn below(root: &Path) -> StreamFolders {
         StreamFolders {
             root: root.to_owned(),
@@ -35,12 +36,12 @@ impl StreamFolders {
         self
     }
 
-    /// What they are below of.
+    /// The output directory.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The key of each that has a journal, and the folder.
+    /// The key and folder of each stream that has a journal.
     pub fn with_journals(self) -> impl Iterator<Item = (JournalKey, PathBuf)> {
         let root = self.root.clone();
         self.filter(|folder| folder.join(FEED_NAME).is_file())
@@ -60,7 +61,7 @@ impl Iterator for StreamFolders {
             if depth == DEPTH {
                 return Some(folder);
             }
-            // One that cannot be read holds nothing that could be repaired.
+            // A folder that cannot be read is skipped.
             let inside = fs::read_dir(folder).into_iter().flatten().flatten();
             let from_day = self.from_day.as_deref().filter(|_| depth == 0);
             let mut inside: Vec<PathBuf> = inside
@@ -68,7 +69,7 @@ impl Iterator for StreamFolders {
                 .filter(|entry| from_day.is_none_or(|day| entry.file_name().as_os_str() >= day))
                 .map(|entry| entry.path())
                 .collect();
-            // Days have names that sort by age.
+            // The names of days sort by age.
             inside.sort_unstable();
             let deeper = inside.into_iter().map(|path| (path, depth + 1));
             self.waiting.extend(deeper);

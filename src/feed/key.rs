@@ -1,4 +1,4 @@
-//! The key of a journal: 16 hexadecimal digits that follow from where its folder is.
+//! The key of a journal: 16 hexadecimal digits, computed from the path of its folder.
 #![cfg_attr(
     not(test),
     deny(
@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 /// Digits of a key in text.
 pub const KEY_DIGITS: usize = 16;
 
-/// Which journal. One folder has one journal and one key, for as long as the folder is where it is.
+/// The key of a journal. A folder has one journal and one key, as long as its path does not change.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JournalKey(u64);
 
@@ -32,7 +32,7 @@ impl JournalKey {
         JournalKey(first.fold(0, |key, byte| key << 8 | u64::from(*byte)))
     }
 
-    /// Its digits.
+    /// The digits of the key.
     pub fn digits(self) -> [u8; KEY_DIGITS] {
         let mut digits = [0; KEY_DIGITS];
         let mut left = self.0;
@@ -56,7 +56,7 @@ impl fmt::Debug for JournalKey {
     }
 }
 
-/// A text that is no key.
+/// A text that is not a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoKey;
 
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused() {
+    fn other_texts_are_refused() {
         for text in [
             "",
             "bdd2d51ed67606f",

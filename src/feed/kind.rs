@@ -1,4 +1,4 @@
-//! The types of events: their names, and which of them somebody wants.
+//! The types of events: their names, and a filter of wanted types.
 #![cfg_attr(
     not(test),
     deny(
@@ -19,7 +19,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// A stream is taken up, before it connects.
+    /// A stream starts or continues, before it connects.
     STREAM_STARTED = "stream.started";
     /// Data may flow for the first time.
     STREAM_RECEIVING = "stream.receiving";
@@ -39,27 +39,27 @@ kinds! {
     TRANSCRIPT_PHRASE = "transcript.phrase";
     /// A phrase that replaces an older one.
     TRANSCRIPT_UPDATED = "transcript.updated";
-    /// An older phrase is taken back.
+    /// An older phrase is deleted.
     TRANSCRIPT_DELETED = "transcript.deleted";
     /// A chat message.
     CHAT_MESSAGE = "chat.message";
-    /// People came.
+    /// Participants joined.
     PARTICIPANT_JOINED = "participant.joined";
-    /// People left.
+    /// Participants left.
     PARTICIPANT_LEFT = "participant.left";
-    /// Somebody else speaks.
+    /// Another participant speaks.
     SPEAKER_CHANGED = "speaker.changed";
-    /// Somebody shares the screen.
+    /// A participant shares the screen.
     SHARING_STARTED = "sharing.started";
     /// The screen is no longer shared.
     SHARING_STOPPED = "sharing.stopped";
     /// Any other event of Zoom.
     EVENT_OTHER = "event.other";
-    /// A file gets no more.
+    /// A file is complete.
     FILE_CLOSED = "file.closed";
-    /// A file is in the bucket.
+    /// A file was uploaded to the bucket.
     FILE_UPLOADED = "file.uploaded";
-    /// Records were dropped because the disk took nothing.
+    /// Records were dropped because the disk failed or was too slow.
     FEED_GAP = "feed.gap";
 }
 
@@ -88,10 +88,10 @@ impl Default for KindFilter {
 }
 
 impl KindFilter {
-    /// Reads it. The error says what was expected.
+    /// Parses it. The error says what was expected.
     ///
     /// # Errors
-    /// A word that is no type and no family.
+    /// If a word is neither a type nor a family.
     pub fn from_text(text: &str) -> Result<KindFilter, String> {
         if text.trim() == "all" {
             return Ok(KindFilter::default());

@@ -1,8 +1,8 @@
-//! A line of the journal: the envelope around an event, written and read.
+//! A line of the journal: the envelope around an event, formatted and parsed.
 //!
-//! The members stand in a fixed order, so that a reader finds number and type by their places and
-//! parses no JSON. `pos` is 16 digits at byte 8 of each line, so that the writer can fill it in when
-//! everything else of the line is there.
+//! The members have a fixed order, so that a reader finds number and type by their positions and
+//! parses no JSON. `pos` is 16 digits at byte 8 of each line, so that the writer can fill it in
+//! when everything else of the line is written.
 #![cfg_attr(
     not(test),
     deny(
@@ -21,27 +21,27 @@ use crate::domain::decimal::{fill, number};
 use crate::domain::stream_info::StreamInfo;
 use crate::domain::time::Utc;
 
-/// How each line begins.
+/// The start of each line.
 const BEGIN: &[u8] = b"{\"pos\":\"";
 /// Digits of `pos`: microseconds from 2001 to 2286.
 const POS_DIGITS: usize = 16;
-/// Where in a line they are.
+/// Their place in a line.
 pub const POS_RANGE: Range<usize> = BEGIN.len()..BEGIN.len() + POS_DIGITS;
 /// The highest `pos`.
 pub const POS_MAX: u64 = 9_999_999_999_999_999;
-/// A type is not longer; the longest today has 20 letters.
+/// Maximum length of a type; the longest today has 20 letters.
 const KIND_BYTES_MAX: usize = 64;
-/// What stands before the last member.
+/// The text before the last member.
 const DATA: &[u8] = b",\"data\":";
-/// The last millisecond that RFC 3339 can say: the end of the year 9999.
+/// The last millisecond of RFC 3339: the end of the year 9999.
 const STAMP_MS_MAX: u64 = 253_402_300_799_999;
 
-/// What is the same in every line of one journal.
+/// The parts that are the same in every line of one journal.
 #[derive(Debug, Clone)]
 pub struct Envelope {
     /// `,"id":"<key>-`
     id: Vec<u8>,
-    /// From the end of `timestamp` to the begin of `time`.
+    /// From the end of `timestamp` to the start of `time`.
     middle: Vec<u8>,
     /// From the end of `time` to the data.
     tail: Vec<u8>,
@@ -89,7 +89,7 @@ impl Envelope {
         out.extend_from_slice(&self.tail);
     }
 
-    /// Ends a line, behind its data.
+    /// Ends a line, after its data.
     pub fn end(out: &mut Vec<u8>) {
         out.extend_from_slice(b"}\n");
     }
@@ -112,8 +112,8 @@ pub fn set_pos(line: &mut [u8], pos: u64) {
     }
 }
 
-/// Fills in the positions of whole lines, each one more than the one before. The last one, or `before`
-/// where there is no line.
+/// Fills in the positions of whole lines, each one more than the previous. Returns the last one, or
+/// `before` if there is no line.
 pub fn set_positions(lines: &mut [u8], first: u64) -> u64 {
     let (mut next, mut rest) = (first, lines);
     while let Some(end) = memchr(b'\n', rest) {
@@ -127,7 +127,7 @@ pub fn set_positions(lines: &mut [u8], first: u64) -> u64 {
 /// One whole line, without its line break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// All of it, as it is in the file: one JSON object.
+    /// The whole line as in the file: one JSON object.
     pub bytes: &'a [u8],
     /// Unix microseconds of the write; grows over all journals of a server.
     pub pos: u64,
@@ -140,7 +140,8 @@ pub struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// Reads a line by its places; `None` for what is no line of a journal. The data is not looked at.
+    /// Parses a line by its fixed positions; `None` if it is not a line of a journal. The data is
+    /// not parsed.
     pub fn parse(line: &'a [u8]) -> Option<Line<'a>> {
         let bytes = line.strip_suffix(b"\n").unwrap_or(line);
         let rest = bytes.strip_prefix(BEGIN)?;
@@ -185,7 +186,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// A number of at most 19 digits, without zeros before it unless it has the length of a `pos`.
+/// A number of at most 19 digits, without leading zeros unless it has the length of a `pos`.
 fn digits(text: &[u8]) -> Option<u64> {
     let is_number = !text.is_empty() && text.len() < 20 && text.iter().all(u8::is_ascii_digit);
     let is_padded = text.len() != POS_DIGITS && text.len() > 1 && text[0] == b'0';
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn j9_number_and_type_are_read_by_their_places() {
+    fn j9_number_and_type_are_read_by_their_positions() {
         let envelope = Envelope::new(key(), "/x", Some(&info("m", "s")));
         for seq in [1, 9, 10, 123_456_789, 9_999_999_999] {
             let data = r#"{"v":1,"text":",\"data\":{\"pos\":\"\"}"}"#;
@@ -266,12 +267,12 @@ mod tests {
     }
 
     #[test]
-    fn j9_garbage_is_no_line() {
+    fn j9_other_texts_are_not_lines() {
         let envelope = Envelope::new(key(), "/x", Some(&info("m", "s")));
         let whole = line(&envelope, 7, "chat.message", 5, "{}");
         assert!(Line::parse(&whole).is_some());
         let whole = &whole[..whole.len() - 1];
-        // A torn line, at each place; and each byte another one.
+        // A line torn at each position; and each byte replaced.
         for at in 0..whole.len() {
             assert_eq!(Line::parse(&whole[..at]), None, "torn at {at}");
             let mut other = whole.to_vec();

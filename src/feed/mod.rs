@@ -1,9 +1,9 @@
 //! The journal: every text event of a stream, in order, in one file that programs read.
 //!
-//! `feed.jsonl` in a stream's folder is written by the recorder's thread alone; this folder has its
-//! format and its reading side. Nothing stands between the file and a reader: no queue, no limit and
-//! no drop. A reader is a [`Cursor`] (key, sequence number, byte offset); the [`Board`] says how far
-//! each journal has grown, and wakes those who wait; the [`Reader`] returns whole lines up to there.
+//! Only the recorder's thread writes `feed.jsonl` in a stream's folder; this folder has its format
+//! and its reading side. There is no queue, no limit and no drop between the file and a reader. A
+//! reader is a [`Cursor`] (key, sequence number, byte offset); the [`Board`] has the length of each
+//! journal, and wakes waiting readers; the [`Reader`] returns whole lines up to there.
 //!
 //! ```no_run
 //! use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The journals that readers have open: shared, a bounded number, the one used least recently is
-//! closed first.
+//! The journals that readers have open: shared and limited in number; the least recently used one
+//! is closed first.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -50,7 +50,7 @@ impl OpenFiles {
         (known.incarnation == incarnation).then(|| Arc::clone(&known.file))
     }
 
-    /// Keeps a journal open that was opened meanwhile; the lock is not held for that.
+    /// Keeps a journal open that was opened meanwhile, without the lock held.
     pub(super) fn keep(&mut self, key: JournalKey, incarnation: u16, file: &Arc<File>) {
         if self.files.len() >= self.files_max && !self.files.contains_key(&key) {
             let files = self.files.iter();
@@ -99,7 +99,7 @@ mod tests {
         let mut keys: Vec<JournalKey> = files.files.keys().copied().collect();
         keys.sort_unstable();
         assert_eq!(keys, [key(0), key(2), key(3)]);
-        // Another file under the same name is another file.
+        // Another file with the same name is another file.
         let old = open(&mut files, 0);
         assert!(files.get(key(0), 1).is_none());
         files.keep(key(0), 1, &old);

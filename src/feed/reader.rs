@@ -1,4 +1,4 @@
-//! Reads whole lines of a journal, up to where the board says that it has grown.
+//! Reads whole lines of a journal, up to the length on the board.
 
 use std::fs::File;
 use std::io;
@@ -14,27 +14,27 @@ use super::cursor::Cursor;
 use super::key::JournalKey;
 use super::line::Line;
 
-/// Bytes that are read at once. A line that is longer is read whole.
+/// Bytes per read. A longer line is read as a whole.
 pub const READ_BYTES: usize = 64 << 10;
 
-/// Whole lines of one journal, in memory that is used again.
+/// Whole lines of one journal, in a buffer that is reused.
 #[derive(Debug, Default)]
 pub struct Chunk {
     bytes: Vec<u8>,
-    /// Where in `bytes` the lines are.
+    /// The range of the lines in `bytes`.
     from: usize,
     to: usize,
     begin: Option<Cursor>,
 }
 
 impl Chunk {
-    /// Each line, in order. What is no line (a disk that rots, a person with an editor) is left out.
+    /// Each line, in order. Anything else (disk corruption, edits by hand) is skipped.
     pub fn lines(&self) -> impl DoubleEndedIterator<Item = Line<'_>> {
         let lines = self.bytes().strip_suffix(b"\n").unwrap_or_default();
         lines.split(|b| *b == b'\n').filter_map(Line::parse)
     }
 
-    /// Each line, with the cursor behind it.
+    /// Each line, with the cursor after it.
     pub fn lines_with_cursors(&self) -> impl Iterator<Item = (Line<'_>, Cursor)> {
         let mut after = self.begin.unwrap_or(Cursor::begin(JournalKey::SERVER));
         let lines = self.bytes().split_inclusive(|b| *b == b'\n');
@@ -46,18 +46,18 @@ impl Chunk {
         })
     }
 
-    /// The lines as they are in the file, each with its line break.
+    /// The lines as in the file, each with its line break.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.get(self.from..self.to).unwrap_or_default()
     }
 
-    /// The cursor before the first line. Its offset is right, also where that of the cursor that was
-    /// read from was not.
+    /// The cursor before the first line. Its offset is right, even if the cursor that was read from
+    /// had a wrong one.
     pub fn begin(&self) -> Cursor {
         self.begin.unwrap_or(Cursor::begin(JournalKey::SERVER))
     }
 
-    /// The cursor behind the last line, to read from next.
+    /// The cursor after the last line, to read from next.
     pub fn end(&self) -> Cursor {
         let begin = self.begin();
         Cursor {
@@ -72,22 +72,22 @@ impl Chunk {
     }
 }
 
-/// What there is to read behind a cursor.
+/// What there is to read after a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
     /// Lines.
     Lines,
-    /// None yet; the board says when there are.
+    /// None yet; the board reports new ones.
     Nothing,
     /// None, and the stream has ended.
     Ended,
-    /// Consent was withdrawn: none of it may leave any more. The server's journal says so.
+    /// Consent was withdrawn: none of it may be sent any more. The server's journal has the event.
     Revoked,
-    /// The journal is not on the board, or its file is gone.
+    /// The journal is not on the board, or its file does not exist.
     Gone,
 }
 
-/// Reads journals by cursors. Many may read at once; they share the open files.
+/// Reads journals by cursors. Several threads may read at once; they share the open files.
 #[derive(Debug, Clone)]
 pub struct Reader {
     board: Arc<Board>,
@@ -101,7 +101,7 @@ impl Reader {
         }
     }
 
-    /// The board that it goes by.
+    /// Its board.
     pub fn board(&self) -> &Arc<Board> {
         &self.board
     }
@@ -120,7 +120,7 @@ impl Reader {
             if !read_lines(file, journal.bytes, &begin, chunk)?
                 || !follows(chunk.lines().next(), cursor)
             {
-                // The file was made again, or the place is wrong: the number counts.
+                // The file was created again, or the offset is wrong: the number counts.
                 begin.offset = first_line(file, journal.bytes, |line| line.seq > cursor.seq)?;
                 read_lines(file, journal.bytes, &begin, chunk)?;
             }

@@ -1,4 +1,4 @@
-//! Answers as bytes: the gate's own, and those of the backend as the client gets them.
+//! Answers as bytes: the gate's own, and those of the backend as they are sent to the client.
 
 use std::fmt::Write as _;
 use std::time::SystemTime;
@@ -8,13 +8,13 @@ use super::http_request::HttpRefusal;
 /// `100 Continue`, for a client that waits for it before it sends a body.
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// No answer of the backend is longer, in bytes.
+/// Maximum length of a backend's answer, in bytes.
 pub(super) const ANSWER_BYTES_MAX: usize = 8 << 20;
 
-/// Header fields of the backend that end at the gate.
+/// Header fields of the backend that are not passed on.
 const KEPT_BACK: [&str; 4] = ["connection", "server", "transfer-encoding", "keep-alive"];
 
-/// The gate's own answer. `is_head` leaves the body away and keeps its length.
+/// The gate's own answer. With `is_head` it has no body, but the body's length.
 pub(super) fn refusal(refusal: HttpRefusal, is_head: bool, now: SystemTime) -> Vec<u8> {
     let (code, reason) = refusal.status();
     let extra = match refusal {
@@ -39,18 +39,18 @@ pub(super) fn refusal(refusal: HttpRefusal, is_head: bool, now: SystemTime) -> V
     answer.into_bytes()
 }
 
-/// An answer of the backend, as far as it has come.
+/// The state of the backend's answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ParsedAnswer {
     /// Not complete.
     More,
-    /// Nothing to pass on: no HTTP, no length, too long.
+    /// It cannot be passed on: not HTTP, without a length, or too long.
     Broken,
-    /// The status code, and the answer as the client gets it.
+    /// The status code, and the answer for the client.
     Complete(u16, Vec<u8>),
 }
 
-/// Reads an answer of the backend; `is_head` when it has no body.
+/// Parses an answer of the backend; `is_head` if it has no body.
 pub(super) fn parse_answer(bytes: &[u8], is_head: bool) -> ParsedAnswer {
     let mut fields = [httparse::EMPTY_HEADER; 32];
     let mut response = httparse::Response::new(&mut fields);
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_is_a_whole_answer() {
+    fn a_refusal_is_a_complete_answer() {
         let now = SystemTime::UNIX_EPOCH;
         let answer = |is_head| {
             String::from_utf8(refusal(HttpRefusal::MethodUnknown, is_head, now)).expect("ASCII")
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_passes_when_complete_and_says_that_we_close() {
+    fn a_complete_answer_is_passed_on_with_connection_close() {
         let bytes = b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 2\r\n\r\nup";
         for cut in 0..bytes.len() {
             assert_eq!(parse_answer(&bytes[..cut], false), ParsedAnswer::More);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_not_passed_on() {
+    fn malformed_answers_are_not_passed_on() {
         for bytes in [
             &b"SSH-2.0\r\n\r\n"[..],
             b"HTTP/1.1 200 OK\r\n\r\n",

@@ -24,7 +24,7 @@ use super::http_request::ROUTE_FIELD;
 use super::{Route, Routes};
 use crate::net::waker::Waker;
 
-/// Answers requests that came together by one route; runs on the worker threads.
+/// Answers requests that arrived together on one route; runs on the worker threads.
 pub(crate) type Handler = Arc<dyn Fn(Vec<HttpRequest>) + Send + Sync>;
 
 /// A complete request.
@@ -34,7 +34,8 @@ pub(crate) struct HttpRequest {
 }
 
 impl HttpRequest {
-    /// Reads the body, all of which the gate holds. `None` if the gate cut it short because it stops.
+    /// Reads the body, which the gate has completely. `None` if the gate aborted the request
+    /// because it stops.
     fn read(mut request: Request) -> Option<HttpRequest> {
         let expected_bytes = request.body_length().unwrap_or(0);
         let mut body = Vec::with_capacity(expected_bytes.min(1 << 20));
@@ -42,7 +43,7 @@ impl HttpRequest {
         (is_read && body.len() == expected_bytes).then_some(HttpRequest { request, body })
     }
 
-    /// The number of the route that the gate wrote into it.
+    /// The number of the route, which the gate has added.
     fn route(&self) -> usize {
         let route = self.header(ROUTE_FIELD).and_then(|text| text.parse().ok());
         // The gate's own probe has none.
@@ -64,15 +65,15 @@ impl HttpRequest {
         &self.body
     }
 
-    /// The first header field of that name, of those that the gate passes on.
+    /// The first header field with that name, of those that the gate passes on.
     pub(crate) fn header(&self, name: &'static str) -> Option<&str> {
         (self.request.headers().iter())
             .find(|header| header.field.equiv(name))
             .map(|header| header.value.as_str())
     }
 
-    /// Answers it. The gate is gone only when it stops or has given this request up, so a failure
-    /// needs no handling.
+    /// Answers the request. The gate is gone only if it stops or has given up this request, so a
+    /// failure needs no handling.
     pub(crate) fn answer(self, answer: Answer) {
         // The gate expects a length for every size.
         let mut response = Response::from_data(answer.body)
@@ -98,7 +99,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// Plain text; without a line end of its own.
+    /// Plain text; without a line break at the end.
     pub(crate) fn text(status: u16, text: impl Into<String>) -> Answer {
         Answer {
             status,
@@ -108,13 +109,13 @@ impl Answer {
         }
     }
 
-    /// With a further header field.
+    /// Adds a header field.
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Answer {
         self.headers.push((name, value.into()));
         self
     }
 
-    /// With another type.
+    /// Sets the content type.
     pub(crate) fn of_type(self, content_type: &'static str) -> Answer {
         Answer {
             content_type,
@@ -129,7 +130,7 @@ const WORKERS: usize = 2;
 const BATCH_MAX: usize = 16;
 /// Their stack; a request body of 256 KiB is on the heap.
 const WORKER_STACK_BYTES: usize = 256 << 10;
-/// Between two attempts to build a server: doubled from the first to the second of these.
+/// Delay between attempts to build a server: doubled from the first to the second of these.
 const REBUILD_PAUSE_MIN: Duration = Duration::from_millis(50);
 const REBUILD_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long workers may take to end when the gate stops.
@@ -202,13 +203,13 @@ impl Backend {
         self.not_before.filter(|_| self.running.is_none())
     }
 
-    /// The server answered: forget earlier failures.
+    /// The server answered: earlier failures no longer count.
     pub(super) fn handle_success(&mut self) {
         self.pause = REBUILD_PAUSE_MIN;
         self.not_before = None;
     }
 
-    /// The server of that number is dead or silent: let it go, unless it went already.
+    /// The server with that number is dead or silent: drop it, unless it was dropped already.
     pub(super) fn handle_failure(&mut self, generation: u64, now: Instant) {
         if generation != self.generation {
             return;
@@ -220,7 +221,7 @@ impl Backend {
         running.retire();
         self.retired.push(running);
         self.retired.retain_mut(|retired| !retired.is_over());
-        // At once after a success, then more and more slowly.
+        // At once after a success, then with growing delays.
         self.not_before.get_or_insert(now);
     }
 
@@ -252,14 +253,14 @@ impl Backend {
             }
         }
         if !self.retired.is_empty() {
-            log::warn!("a webhook worker does not end; it is left behind");
+            log::warn!("a webhook worker did not end in time; leaving it running");
         }
     }
 }
 
 /// One tiny_http server with its workers. Dropping it removes its socket and directory.
 struct BackendInstance {
-    // Declared in this order: the server removes its socket before the directory goes.
+    // Declared in this order: the server deletes its socket before the directory is deleted.
     server: Arc<Server>,
     workers: Vec<JoinHandle<()>>,
     socket: PathBuf,
@@ -313,7 +314,7 @@ impl BackendInstance {
                     dispatch(&routes, requests);
                     match error {
                         None => {}
-                        // Requests that came before are answered before this is seen.
+                        // Earlier requests are answered before this is checked.
                         Some(_) if is_retired.load(Ordering::Acquire) => return,
                         Some(error) => {
                             log::debug!("tiny_http no longer accepts: {error}");
@@ -326,7 +327,7 @@ impl BackendInstance {
             })
     }
 
-    /// Tells the workers to end after what they are doing.
+    /// Makes the workers end after their current requests.
     fn retire(&self) {
         self.is_retired.store(true, Ordering::Release);
         for _ in 0..WORKERS {
@@ -334,17 +335,17 @@ impl BackendInstance {
         }
     }
 
-    /// Whether every worker has ended; those are joined.
+    /// Whether every worker has ended; ended ones are joined.
     fn is_over(&mut self) -> bool {
         while let Some(at) = self.workers.iter().position(JoinHandle::is_finished) {
-            // A worker catches its panics, so there is nothing to learn from the result.
+            // A worker catches its panics, so the result has no information.
             let _ = self.workers.swap_remove(at).join();
         }
         self.workers.is_empty()
     }
 }
 
-/// Hands requests to the handlers of their routes, in the order of the routes: webhooks first.
+/// Passes requests to the handlers of their routes, in the order of the routes: webhooks first.
 fn dispatch(routes: &Routes, requests: Vec<Request>) {
     let mut requests: Vec<HttpRequest> =
         requests.into_iter().filter_map(HttpRequest::read).collect();
@@ -358,15 +359,16 @@ fn dispatch(routes: &Routes, requests: Vec<Request>) {
     }
 }
 
-/// Whether the handler came back.
+/// Calls the handler; returns whether it did not panic.
 fn handles(route: &Route, requests: Vec<HttpRequest>) -> bool {
     catch_unwind(AssertUnwindSafe(|| (route.handler)(requests))).is_ok()
 }
 
-/// Waits for a request, and takes those that wait behind it; also why there will be no more.
+/// Waits for a request, and also takes those that wait after it; the error says why there will be
+/// no more.
 fn next_requests(server: &Server, is_retired: &AtomicBool) -> (Vec<Request>, Option<io::Error>) {
     let mut requests = Vec::new();
-    // Asking without waiting swallows the word that was to end the wait of `recv`.
+    // Receiving without waiting would consume the message that ends the wait of `recv`.
     let mut next = match is_retired.load(Ordering::Acquire) {
         true => server.try_recv(),
         false => server.recv().map(Some),
@@ -389,7 +391,7 @@ fn next_requests(server: &Server, is_retired: &AtomicBool) -> (Vec<Request>, Opt
 /// The name of the socket in its directory.
 const SOCKET: &str = "s";
 
-/// A directory of mode 0700 with a name of its own, removed on drop.
+/// A directory of mode 0700 with a unique name, deleted on drop.
 struct PrivateDirectory(PathBuf);
 
 impl PrivateDirectory {
@@ -419,8 +421,8 @@ impl Drop for PrivateDirectory {
     }
 }
 
-/// Removes what killed processes of this user left under `parent`. Whether the owner lives is asked
-/// of its socket, because in another container a process number means another process.
+/// Deletes what killed processes of this user left under `parent`. The socket shows whether its
+/// owner is running, because in another container the same process number is another process.
 fn remove_orphans(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else {
         return;
@@ -446,8 +448,8 @@ fn is_private_name(name: &str) -> bool {
     numbers.is_some_and(|(pid, n)| is_number(pid) && is_number(n))
 }
 
-/// Whether the socket is there and its listener is gone. Asked with a socket of another type, which
-/// a living listener refuses in other words and without being woken; asking never waits.
+/// Whether the socket exists without a listener. Tested with a socket of another type, which an
+/// existing listener refuses with another error and without being woken; the test never waits.
 fn nobody_listens(socket: &Path) -> bool {
     let tried = UnixDatagram::unbound().and_then(|own| own.connect(socket));
     tried.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
@@ -460,7 +462,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_killed_process_left_goes_and_nothing_else() {
+    fn leftovers_of_a_killed_process_are_deleted_and_nothing_else() {
         let parent = std::env::temp_dir().join(format!("rtmsd-orphans-{}", std::process::id()));
         let make = |name: &str| {
             let directory = parent.join(name);
@@ -469,7 +471,7 @@ mod tests {
             (directory, listener)
         };
         let (living, _listener) = make("rtmsd-7-1");
-        // A closed listener leaves its name behind, as a killed process does.
+        // A closed listener leaves its socket file, as a killed process does.
         let (killed, _) = make("rtmsd-7-0");
         let (foreign, _) = make("rtmsd-state-0");
         let beginning = parent.join("rtmsd-8-0");

@@ -14,9 +14,9 @@ use super::http_request::{Collector, HttpRefusal, Request, Verdict};
 use super::tls::Stream;
 use super::{Limits, Route, TIMES};
 
-/// After so many bytes that are discarded, a closing connection is cut.
+/// Maximum discarded bytes before a closing connection is cut.
 const DISCARDED_BYTES_MAX: usize = 4 << 20;
-/// A request is tried this often before the client gets 503.
+/// How often a request is tried before the client gets 503.
 const TRIES_MAX: u32 = 3;
 
 /// What a step needs besides the connection.
@@ -51,9 +51,9 @@ pub(super) struct Connection {
     pub(super) route: Arc<Route>,
     stream: Stream,
     stage: Stage,
-    /// When it was accepted: decides which one is closed for another.
+    /// When it was accepted: determines which one is closed for another.
     pub(super) since: Instant,
-    /// When the present stage must be over.
+    /// The deadline of the current stage.
     pub(super) deadline: Instant,
 }
 
@@ -73,7 +73,7 @@ impl Connection {
         }
     }
 
-    /// What to poll for, if anything.
+    /// What to poll for; `None` for nothing.
     pub(super) fn interest(&self) -> Option<(BorrowedFd<'_>, PollFlags)> {
         match &self.stage {
             Stage::Collect(_) | Stage::Linger(_) => Some((self.stream.fd()?, PollFlags::IN)),
@@ -98,7 +98,7 @@ impl Connection {
         matches!(self.stage, Stage::Linger(_))
     }
 
-    /// Whether nothing of a request has arrived, so that closing breaks no promise.
+    /// Whether nothing of a request has arrived, so that closing it loses nothing.
     pub(super) fn is_idle(&self) -> bool {
         match &self.stage {
             Stage::Collect(collector) => collector.is_empty(),
@@ -107,7 +107,7 @@ impl Connection {
         }
     }
 
-    /// When its request was complete, if it waits for a relay.
+    /// When its request was complete, if it waits for the backend.
     pub(super) fn queued_since(&self) -> Option<Instant> {
         match &self.stage {
             Stage::Queued(waiting) => Some(waiting.complete_at),
@@ -115,7 +115,7 @@ impl Connection {
         }
     }
 
-    /// The server it is relayed to.
+    /// The number of the server that has its request.
     pub(super) fn generation(&self) -> Option<u64> {
         match &self.stage {
             Stage::Exchange(_, relay) => Some(relay.generation),
@@ -132,7 +132,7 @@ impl Connection {
         }
     }
 
-    /// Goes as far as possible without waiting. The number is that of a server that failed.
+    /// Proceeds as far as possible without blocking. Returns the number of a server that failed.
     pub(super) fn step(&mut self, context: &mut StepContext<'_>) -> Option<u64> {
         loop {
             let was_blocked = match &self.stage {
@@ -148,7 +148,7 @@ impl Connection {
         }
     }
 
-    /// Each of these says whether to wait.
+    /// Each of these returns whether to wait.
     fn collect(&mut self, context: &mut StepContext<'_>) -> bool {
         if !self.stream.is_ready() {
             return match self.stream.handshake() {
@@ -181,7 +181,8 @@ impl Connection {
             Verdict::More => {}
             Verdict::Continue => match self.stream.write(answer::CONTINUE) {
                 Ok(n) if n == answer::CONTINUE.len() => {}
-                // Nothing was sent before, so these few bytes fit unless the client is gone.
+                // Nothing was sent before, so these few bytes fit into the socket unless the client
+                // is gone.
                 _ => {
                     bump(&self.route.counters.abandoned);
                     return self.close();
@@ -223,7 +224,7 @@ impl Connection {
         let request = &waiting.request;
         let failed = match relay.step(&request.bytes, request.is_head, context.scratch) {
             Progress::Pending => return None,
-            // tiny_http answers 500 when no handler did: a server that was just replaced.
+            // tiny_http answers 500 if no handler did: a server that was just replaced.
             Progress::Answered(500, _) if waiting.tries == 0 => None,
             Progress::Answered(code, bytes) => {
                 let is_ack = request.is_post && (200..300).contains(&code);
@@ -308,7 +309,7 @@ impl Connection {
         false
     }
 
-    /// The deadline has passed. The number is that of a server that did not answer.
+    /// Handles a passed deadline. Returns the number of a server that did not answer.
     pub(super) fn handle_deadline(&mut self, context: &mut StepContext<'_>) -> Option<u64> {
         let generation = self.generation();
         match &self.stage {
@@ -340,7 +341,7 @@ impl Connection {
         generation
     }
 
-    /// Closes it for another one: one attempt to say so, then the close.
+    /// Closes it for another one: one attempt to send a refusal, then the close.
     pub(super) fn evict(&mut self) {
         bump(&self.route.counters.evicted);
         if self.stream.is_ready() && !self.is_idle() {

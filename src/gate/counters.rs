@@ -1,4 +1,4 @@
-//! What the gate counts. Every field only grows.
+//! The gate's counters. They never decrease.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,7 +10,7 @@ pub const BUCKET_ENDS_US: [u64; 10] = [
     250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 500_000, 3_000_000,
 ];
 
-/// How long something took, in buckets.
+/// A histogram of durations.
 #[derive(Debug, Default)]
 pub struct Histogram {
     /// One count per end in [`BUCKET_ENDS_US`] (not cumulative), then one for longer.
@@ -43,7 +43,7 @@ pub struct Counters {
     pub accepted: AtomicU64,
     /// `accept` failed (no file descriptors, aborted by the peer, ...).
     pub accept_errors: AtomicU64,
-    /// Connections that gave way to a new one because the gate was full.
+    /// Connections that were closed for a new one because the gate was full.
     pub evicted: AtomicU64,
     /// Connections closed at the deadline without a byte having arrived.
     pub silent: AtomicU64,
@@ -51,11 +51,11 @@ pub struct Counters {
     pub abandoned: AtomicU64,
     /// TLS handshakes that failed or were not finished in time.
     pub tls_failures: AtomicU64,
-    /// Answers that the client did not take in time.
+    /// Answers that the client did not read in time.
     pub unread_answers: AtomicU64,
     /// Refused with 400: malformed.
     pub refused_400: AtomicU64,
-    /// Refused with 405: unknown method (known ones on the wrong path are the server's).
+    /// Refused with 405: unknown method (known ones on a wrong path are the backend's).
     pub refused_405: AtomicU64,
     /// Refused with 408: too slow.
     pub refused_408: AtomicU64,
@@ -67,17 +67,17 @@ pub struct Counters {
     pub refused_417: AtomicU64,
     /// Refused with 431: head too large.
     pub refused_431: AtomicU64,
-    /// Refused with 503: the server behind did not answer in time, or the gate was full.
+    /// Refused with 503: the backend did not answer in time, or the gate was full.
     pub refused_503: AtomicU64,
     /// Refused with 505: not HTTP/1.
     pub refused_505: AtomicU64,
-    /// The server behind was found dead or silent.
+    /// The backend was found dead or silent.
     pub backend_failures: AtomicU64,
     /// The backend was rebuilt.
     pub backend_rebuilds: AtomicU64,
-    /// The gate's own thread panicked and went on with fresh connections; a bug.
+    /// The gate's thread panicked and continued with new connections; a bug.
     pub panics: AtomicU64,
-    /// From the last byte of a `POST` to its 2xx answer in the socket.
+    /// Time from the last byte of a `POST` to its 2xx answer in the socket.
     pub ack: Histogram,
 }
 
@@ -97,7 +97,7 @@ impl Counters {
     }
 }
 
-/// Counts one more.
+/// Increments a counter.
 pub(crate) fn bump(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_measurement_falls_into_the_first_bucket_that_holds_it() {
+    fn a_measurement_is_counted_in_the_first_bucket_that_fits() {
         let histogram = Histogram::default();
         for us in [0, 250, 251, 3_000_000, 3_000_001] {
             histogram.record(Duration::from_micros(us));

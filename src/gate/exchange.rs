@@ -8,20 +8,20 @@ use std::path::Path;
 use super::answer;
 use super::answer::{ANSWER_BYTES_MAX, ParsedAnswer};
 
-/// How far an exchange has come.
+/// The state of an exchange.
 pub(super) enum Progress {
     /// Waiting for the backend.
     Pending,
     /// Its status code, and the answer for the client.
     Answered(u16, Vec<u8>),
-    /// The connection broke, or what came was no answer.
+    /// The connection failed, or the answer was malformed.
     Failed,
 }
 
 /// A connection to the backend, for one request.
 pub(super) struct Exchange {
     stream: UnixStream,
-    /// Which of the servers built so far this one is.
+    /// The number of the server, of those built so far.
     pub(super) generation: u64,
     sent_bytes: usize,
     is_sent: bool,
@@ -29,7 +29,8 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// Connects. This cannot block: the gate has fewer exchanges at a time than a backlog holds.
+    /// Connects. This cannot block, because the gate has fewer concurrent exchanges than the
+    /// backlog has places.
     pub(super) fn start(socket: &Path, generation: u64) -> io::Result<Exchange> {
         let stream = UnixStream::connect(socket)?;
         stream.set_nonblocking(true)?;

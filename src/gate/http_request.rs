@@ -1,9 +1,9 @@
-//! Reads the bytes of one HTTP request: no socket, no clock.
+//! Parser and rewriter of one HTTP request: no socket, no clock.
 //!
-//! The gate hands in what arrives and learns whether to read more, to refuse, or to pass the request
+//! The gate passes in what arrives and gets the next action: read more, refuse, or pass the request
 //! to the backend. The request for the backend is written here, from the few parts that it needs: a
-//! chunked body is decoded, and nothing that a client invented (two lengths, an upgrade, odd line
-//! ends) reaches tiny_http. The answer never depends on how the bytes were cut into packets.
+//! chunked body is decoded, and nothing unusual from a client (two lengths, an upgrade, odd line
+//! ends) reaches tiny_http. The result never depends on how the bytes were split into packets.
 #![cfg_attr(
     not(test),
     deny(
@@ -15,8 +15,8 @@
 
 use super::chunked::Chunked;
 
-/// Says which route of the gate a request came by. Written by the gate alone: a field of that name
-/// from a client is not in [`HANDED_ON`].
+/// The route of the gate on which a request arrived. Only the gate writes it: a field with that
+/// name from a client is not in [`HANDED_ON`].
 pub(super) const ROUTE_FIELD: &str = "X-Rtmsd-Route";
 
 /// Header fields that the backend reads, besides `Host`; all others are dropped here.
@@ -28,13 +28,14 @@ const HANDED_ON: [&str; 5] = [
     "x-zm-trackingid",
 ];
 
-/// More header fields than this are refused with 431, whatever their size.
+/// A request with more header fields is refused with 431.
 pub const HEADER_FIELDS_MAX: usize = 96;
 
-/// A longer `Host` is none: a DNS name has 253 characters at most, and a port five digits.
+/// A longer `Host` counts as missing: a DNS name has at most 253 characters, and a port five
+/// digits.
 const HOST_BYTES_MAX: usize = 260;
 
-/// How large a request may be.
+/// Size limits of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SizeLimits {
     /// Request line and header fields together, in bytes.
@@ -43,10 +44,10 @@ pub struct SizeLimits {
     pub body_bytes_max: usize,
 }
 
-/// Why a request is not handed on.
+/// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HttpRefusal {
-    /// 400: what was found instead of a sane HTTP/1 request.
+    /// 400: not a valid HTTP/1 request; what was found.
     Malformed(&'static str),
     /// 405: a method that no resource here has.
     MethodUnknown,
@@ -54,11 +55,11 @@ pub enum HttpRefusal {
     TooSlow,
     /// 411: a body without a length, or in a coding other than chunked.
     LengthRequired,
-    /// 413: a body beyond the limit.
+    /// 413: a body above the limit.
     BodyTooLarge,
     /// 417: an `Expect` other than `100-continue`.
     ExpectationUnknown,
-    /// 431: a head beyond the limit.
+    /// 431: a head above the limit.
     HeadTooLarge,
     /// 503: the backend did not answer in time, or the gate is full.
     Unavailable,
@@ -103,11 +104,11 @@ impl HttpRefusal {
 /// What to do after the bytes so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Read on.
+    /// Read more.
     More,
-    /// Say `100 Continue`, once, and read on.
+    /// Send `100 Continue`, once, and read more.
     Continue,
-    /// Answer and close.
+    /// Send this answer and close.
     Refuse(HttpRefusal),
     /// The request is complete: see [`Collector::into_request`].
     Complete,
@@ -124,12 +125,12 @@ pub struct Request {
     pub bytes: Vec<u8>,
 }
 
-/// How far the body has come.
+/// The state of the body.
 #[derive(Debug)]
 enum Body {
     /// The head is incomplete.
     NotYet,
-    /// So many bytes are missing.
+    /// This many bytes are missing.
     Length(usize),
     /// The decoder, and what it has decoded.
     Chunked(Chunked, Vec<u8>),
@@ -139,13 +140,13 @@ enum Body {
 #[derive(Debug)]
 pub struct Collector {
     limits: SizeLimits,
-    /// The number of the gate's route that it came by.
+    /// The number of the gate's route on which it arrived.
     route: usize,
     /// The head until it is complete, then the request for the backend.
     bytes: Vec<u8>,
     /// Empty lines before the request line.
     start: usize,
-    /// How far the search for the end of the head has come.
+    /// How far the end of the head was searched.
     searched: usize,
     line_is_checked: bool,
     is_head: bool,
@@ -155,7 +156,7 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// A collector for a request that comes by this route of the gate.
+    /// A collector for a request on this route of the gate.
     pub fn new(limits: SizeLimits, route: usize) -> Collector {
         Collector {
             limits,
@@ -171,8 +172,8 @@ impl Collector {
         }
     }
 
-    /// Takes the next bytes. Bytes after a complete request are dropped; after a refusal the
-    /// verdict stays.
+    /// Adds the next bytes. Bytes after a complete request are dropped; after a refusal the verdict
+    /// does not change.
     pub fn handle_bytes(&mut self, bytes: &[u8]) -> Verdict {
         if let Some(refusal) = self.refused {
             return Verdict::Refuse(refusal);
@@ -199,7 +200,7 @@ impl Collector {
         self.is_head
     }
 
-    /// Memory held, in bytes.
+    /// Memory use, in bytes.
     pub fn held_bytes(&self) -> usize {
         match &self.body {
             Body::Chunked(_, body) => self.bytes.capacity() + body.capacity(),
@@ -252,7 +253,7 @@ impl Collector {
             return Ok(Verdict::More);
         };
         if !first.is_ascii_uppercase() {
-            // A TLS hello on the plain port, or noise: no need to wait for the end of a line.
+            // A TLS hello on the plain port, or noise: do not wait for the end of a line.
             return Err(HttpRefusal::Malformed("this is not an HTTP request"));
         }
         self.searched = self.searched.max(self.start);
@@ -270,8 +271,8 @@ impl Collector {
         }
     }
 
-    /// The index after the empty line. Remembers how far it has looked, so that a request that
-    /// comes byte by byte costs no more than one that comes at once.
+    /// The index after the empty line. Remembers how far it has searched, so that a request that
+    /// arrives byte by byte costs no more than one that arrives at once.
     fn head_end(&mut self) -> Option<usize> {
         let mut at = self.searched;
         while let Some(found) = self.bytes[at..].iter().position(|&b| b == b'\n') {
@@ -290,8 +291,8 @@ impl Collector {
         None
     }
 
-    /// Checks the request line of an incomplete head as soon as the line is there, so that a client
-    /// that will be refused need not send the rest first.
+    /// Checks the request line of an incomplete head as soon as it is there, so that a client that
+    /// will be refused need not send the rest first.
     fn check_line(&mut self, from: usize) -> Result<(), HttpRefusal> {
         if self.line_is_checked {
             return Ok(());
@@ -320,12 +321,12 @@ impl Collector {
         let mut request = httparse::Request::new(&mut fields);
         let head = &self.bytes[self.start..end];
         let parsed = request.parse(head);
-        // A fault of the line comes first, then the method, then the fields: as when the head comes
-        // in pieces.
+        // A fault of the line is reported first, then the method, then the fields: as if the head
+        // arrived in pieces.
         if let Err(error) = parsed
             && !is_about_fields(error)
         {
-            // A carriage return that stands alone is one error, in the line as in a field.
+            // A carriage return without a line feed is the same error in the line and in a field.
             self.check_line(self.start)?;
             return Err(line_refusal(&self.bytes[self.start..end], error));
         }
@@ -334,7 +335,9 @@ impl Collector {
         match parsed {
             Ok(httparse::Status::Complete(_)) => {}
             Ok(httparse::Status::Partial) => {
-                return Err(HttpRefusal::Malformed("the header fields end oddly"));
+                return Err(HttpRefusal::Malformed(
+                    "the header fields end with an unexpected byte",
+                ));
             }
             Err(httparse::Error::TooManyHeaders) => return Err(HttpRefusal::HeadTooLarge),
             Err(error) => return Err(line_refusal(head, error)),
@@ -370,7 +373,7 @@ impl Collector {
             let is_wanted = HANDED_ON
                 .iter()
                 .any(|name| field.name.eq_ignore_ascii_case(name));
-            // tiny_http closes without a word on a value that is not ASCII.
+            // tiny_http closes without an answer on a value that is not ASCII.
             if is_wanted && is_printable(field.value) {
                 for part in [field.name.as_bytes(), b": ", field.value, b"\r\n"] {
                     written.extend_from_slice(part);
@@ -423,7 +426,7 @@ fn is_printable(value: &[u8]) -> bool {
     value.iter().all(|b| (b' '..=b'~').contains(b))
 }
 
-/// What the header fields say about the framing and the name.
+/// The header fields about framing and host.
 struct Facts<'a> {
     length: Option<usize>,
     is_chunked: bool,
@@ -442,8 +445,8 @@ impl<'a> Facts<'a> {
         let (mut hosts, mut codings) = (0, 0);
         for field in fields {
             if field.name.eq_ignore_ascii_case("content-length") {
-                // Two lengths are refused even when they agree: who sends two is confused or
-                // wants a proxy and us to read different requests (RFC 9112, section 6.3).
+                // Two lengths are refused even if they are equal: such a client is faulty or wants
+                // a proxy and us to read different requests (RFC 9112, section 6.3).
                 if facts.length.replace(length(field.value)?).is_some() {
                     return Err(HttpRefusal::Malformed(
                         "there is more than one Content-Length",
@@ -479,7 +482,7 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// A length of digits only; one that no machine can hold is simply too large.
+/// A length of digits only; one that no machine can hold is too large.
 fn length(value: &[u8]) -> Result<usize, HttpRefusal> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return Err(HttpRefusal::Malformed("Content-Length is not a number"));

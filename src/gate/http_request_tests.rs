@@ -1,4 +1,4 @@
-//! The reader of requests, row by row: what a client may send and what it gets.
+//! Tests of the request parser: what a client may send, and the answer.
 
 use super::*;
 
@@ -7,7 +7,7 @@ const LIMITS: SizeLimits = SizeLimits {
     body_bytes_max: 256 << 10,
 };
 
-/// The last verdict when the bytes come in pieces of `step`.
+/// The last verdict if the bytes arrive in pieces of `step`.
 fn fed(bytes: &[u8], step: usize) -> (Verdict, bool, Collector) {
     let mut collector = Collector::new(LIMITS, 0);
     let mut verdict = Verdict::More;
@@ -57,7 +57,7 @@ fn each_request_gets_its_own_answer() {
             "POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}",
             200,
         ),
-        // An unknown method, and a fault in a field that could also be one of the line.
+        // An unknown method, and a fault in a field that could also be one in the line.
         ("POSt / HTTP/1.1\r\n\rHost: a\r\n\r\n", 405),
         (
             "POST /webhook HTTP/1.1\nHost: a\nContent-Length: 2\n\n{}",
@@ -86,7 +86,7 @@ fn each_request_gets_its_own_answer() {
         ("", 0),
         ("\r\n\r\n", 0),
         ("GET / HTTP/1.1\r\nHost: a\r\n", 0),
-        // What no client of ours sends.
+        // What no normal client sends.
         ("\x16\x03\x01\x02", 400),
         ("get / HTTP/1.1\r\n", 400),
         ("GET /\r\n", 400),
@@ -232,7 +232,7 @@ fn the_largest_body_passes() {
 }
 
 #[test]
-fn only_what_we_read_is_handed_on_and_only_in_our_words() {
+fn only_known_fields_are_passed_on_and_rewritten() {
     let request =
         b"POST http://x/webhook?a=b HTTP/1.0\nX-Zm-Signature: v0=00\nX-Zm-Trackingid: \xe9\n\
         Content-Length: 2\nConnection: keep-alive, Upgrade\nUpgrade: h2c\nTE: chunked\n\n{}GET /";
@@ -250,7 +250,7 @@ fn only_what_we_read_is_handed_on_and_only_in_our_words() {
 }
 
 #[test]
-fn continue_is_said_once_and_only_to_who_waits() {
+fn continue_is_sent_once_and_only_to_a_waiting_client() {
     let head = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 2\r\n\r\n";
     let whole = format!("{head}{{}}");
     assert!(fed(head.as_bytes(), 1).1);

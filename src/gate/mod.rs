@@ -57,20 +57,20 @@ use poll_loop::PollLoop;
 
 use crate::net::waker::{Waker, waker};
 
-/// The stack of the gate's thread: OpenSSL's handshake is what needs most of it.
+/// The stack of the gate's thread: OpenSSL's handshake needs most of it.
 const STACK_BYTES: usize = 512 << 10;
 
-/// Times that are not configurable.
+/// Time limits that are not configurable.
 struct Times {
-    /// The backend must have answered.
+    /// For the backend's answer.
     exchange: Duration,
-    /// The client must have taken the answer.
+    /// For the client to read the answer.
     answer: Duration,
-    /// The client should have closed.
+    /// For the client to close.
     linger: Duration,
-    /// No accepting after a failure of the system.
+    /// Pause of accepting after a failure of the system.
     accept_pause: Duration,
-    /// No passing on after a failure of the system.
+    /// Pause of passing requests on after a failure of the system.
     exchange_pause: Duration,
     /// Time limit for requests in progress when a route is closed.
     stop_grace: Duration,
@@ -85,17 +85,17 @@ const TIMES: Times = Times {
     stop_grace: Duration::from_millis(1000),
 };
 
-/// How much of the machine the clients of a route may use.
+/// Limits for the clients of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Request line and header fields together, in bytes. Beyond: 431.
+    /// Request line and header fields together, in bytes. Above: 431.
     pub head_bytes_max: usize,
-    /// A body, in bytes. Beyond: 413.
+    /// A body, in bytes. Above: 413.
     pub body_bytes_max: usize,
-    /// TLS handshake, head and body together, in milliseconds. Beyond: 408.
+    /// TLS handshake, head and body together, in milliseconds. Above: 408.
     pub request_ms: u64,
-    /// Open connections (or half of the file limit, if that is less). Beyond: the one that has
-    /// been incomplete longest is closed.
+    /// Open connections (or half of the file limit, if that is less). Above: the one that has been
+    /// incomplete longest is closed.
     pub connections_max: usize,
 }
 
@@ -119,7 +119,7 @@ impl Limits {
     }
 }
 
-/// What may change while a route is open.
+/// The configuration that may change while a route is open.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
     /// The limits.
@@ -128,11 +128,11 @@ pub struct Config {
     pub tls: Option<Tls>,
 }
 
-/// What the gate's thread shares with its owner.
+/// The state that the gate's thread shares with its owner.
 struct Shared {
     waker: Waker,
     routes: Arc<Routes>,
-    /// Of the gate as a whole: failures of the backend, panics.
+    /// Of the whole gate: failures of the backend, panics.
     counters: Arc<Counters>,
     stop: AtomicBool,
     probe: AtomicBool,
@@ -162,14 +162,14 @@ impl Routes {
     }
 }
 
-/// What the listeners of one route have in common.
+/// State shared by the listeners of one route.
 struct Route {
-    /// Its place in [`Routes`].
+    /// Its index in [`Routes`].
     number: usize,
     /// For the log: "webhook", "admin".
     name: &'static str,
     handler: Handler,
-    /// Most of its requests that are with the backend at one time.
+    /// Maximum of its requests at the backend at one time.
     in_flight_max: usize,
     config: Mutex<Arc<Config>>,
     counters: Arc<Counters>,
@@ -189,7 +189,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-/// A running gate. Clones are the same gate, which stops when the last of them is dropped.
+/// A running gate. Clones refer to the same gate, which stops when the last of them is dropped.
 #[derive(Clone)]
 pub struct Gate(Arc<Owner>);
 
@@ -210,7 +210,7 @@ pub(crate) struct Listeners {
     pub(crate) name: &'static str,
     pub(crate) listeners: Vec<TcpListener>,
     pub(crate) config: Config,
-    /// Most requests that are with the workers at one time; they have two threads in all.
+    /// Maximum requests at the workers at one time; the workers have two threads.
     pub(crate) in_flight_max: usize,
     /// Answers the requests, on the worker threads.
     pub(crate) handler: Handler,
@@ -220,7 +220,7 @@ impl Gate {
     /// Starts the thread, and tiny_http on a socket in a new directory under `socket_parent`.
     ///
     /// # Errors
-    /// The directory, a socket or a thread cannot be made.
+    /// If the directory, a socket or a thread cannot be created.
     pub(crate) fn start(socket_parent: PathBuf) -> io::Result<Gate> {
         let (waker, wakeable) = waker()?;
         let counters = Arc::new(Counters::default());
@@ -256,7 +256,7 @@ impl Gate {
     /// Serves further listeners.
     ///
     /// # Errors
-    /// A socket cannot be prepared.
+    /// If a socket cannot be prepared.
     pub(crate) fn open(&self, listeners: Listeners) -> io::Result<OpenRoute> {
         let mut addresses = Vec::with_capacity(listeners.listeners.len());
         for listener in &listeners.listeners {
@@ -296,15 +296,15 @@ impl Gate {
         })
     }
 
-    /// Makes the gate turn once and ask the backend for an answer, so that [`Gate::last_turn`] and
-    /// `OpenRoute::unready_reason` say how it is now. For a watchdog: an idle gate never turns by
+    /// Makes the gate take a turn and probe the backend, so that [`Gate::last_turn`] and
+    /// `OpenRoute::unready_reason` are current. For a watchdog: an idle gate takes no turn by
     /// itself.
     pub fn request_turn(&self) {
         self.0.shared.probe.store(true, Ordering::Release);
         self.0.shared.waker.wake();
     }
 
-    /// When the gate's loop last turned.
+    /// When the gate's loop took its last turn.
     pub fn last_turn(&self) -> Instant {
         let turned_ms = self.0.shared.turned_ms.load(Ordering::Acquire);
         self.0.shared.start + Duration::from_millis(turned_ms)
@@ -321,7 +321,7 @@ impl Drop for Owner {
         self.shared.stop.store(true, Ordering::Release);
         self.shared.waker.wake();
         if let Some(thread) = self.thread.take() {
-            // The thread catches its own panics; there is nothing to learn from the result.
+            // The thread catches its own panics, so the result has no information.
             let _ = thread.join();
         }
     }
@@ -344,27 +344,27 @@ impl std::fmt::Debug for OpenRoute {
 }
 
 impl OpenRoute {
-    /// The gate that it is a route of, until it is closed.
+    /// The gate of the route, until it is closed.
     pub(crate) fn gate(&self) -> Option<&Gate> {
         self.gate.as_ref()
     }
 
-    /// Where the listeners listen, in their order.
+    /// The addresses of the listeners, in their order.
     pub(crate) fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
 
-    /// What was counted so far.
+    /// The counters.
     pub(crate) fn counters(&self) -> &Arc<Counters> {
         &self.route.counters
     }
 
-    /// Sets other limits or another certificate, for connections accepted from now on.
+    /// Replaces limits or certificate, for connections accepted from now on.
     pub(crate) fn reload(&self, config: Config) {
         *lock(&self.route.config) = Arc::new(config);
     }
 
-    /// Why a request would not be answered, if so.
+    /// Why requests would not be answered; `None` if they would.
     pub(crate) fn unready_reason(&self) -> Option<&'static str> {
         let Some(gate) = self.gate.as_ref().filter(|gate| gate.is_running()) else {
             return Some("the gate has stopped");
@@ -408,7 +408,7 @@ fn run(mut poll_loop: PollLoop, shared: &Shared) {
         bump(&shared.counters.panics);
         log::error!("the gate panicked and continues with new connections; please report");
         poll_loop.clear();
-        // Should it panic at every turn, it must not use up the machine.
+        // If it panics at every turn, it must not use up the CPU.
         std::thread::park_timeout(TIMES.accept_pause);
     }
     poll_loop.stop();

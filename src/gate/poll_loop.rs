@@ -21,18 +21,19 @@ use crate::log::warn_limiter::WarnLimiter;
 use crate::net::file_limit::file_limit;
 use crate::net::waker::Wakeable;
 
-/// Requests with the backend at one time; more would only wait there, each with a thread.
+/// Maximum requests at the backend at one time; more would only wait there, with a thread each.
 pub(crate) const EXCHANGES_MAX: usize = 16;
-/// Requests in memory, all together; above it the largest incomplete one is closed.
+/// Maximum bytes of requests in memory; above it the largest incomplete one is closed.
 const HELD_BYTES_MAX: usize = 16 << 20;
-/// A connection has this long for its request before it may be closed for another one. In a burst many
-/// are accepted before their first byte; without it each would be closed for the one behind it.
+/// A connection has this long for its request before it may be closed for another one. In a burst
+/// many are accepted before their first byte; without this time each would be closed for the next
+/// one.
 const YIELD_AFTER: Duration = Duration::from_millis(250);
-/// Connections taken from one listener before the others have their turn.
+/// Maximum connections accepted from one listener before the others have their turn.
 const ACCEPTS_PER_TURN: usize = 64;
 /// Maximum bytes per read.
 const SCRATCH_BYTES: usize = 64 << 10;
-/// What the gate asks the backend on its own account.
+/// The gate's own request to the backend.
 const PROBE: &[u8] = b"GET / HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n";
 
 #[derive(Clone, Copy)]
@@ -105,7 +106,7 @@ impl PollLoop {
         }
     }
 
-    /// Lets go what a route that is being closed still has, as far as that breaks no promise.
+    /// Closes the connections of routes that are being closed, as far as no answer is lost.
     fn close_routes(&mut self, now: Instant) {
         let closing = &mut self.closing;
         self.listeners.retain(|(route, _)| {
@@ -139,8 +140,8 @@ impl PollLoop {
         self.probe = None;
     }
 
-    /// Waits for something to happen, and returns what it concerns: connections before listeners,
-    /// because accepting may move connections.
+    /// Waits for events, and returns what they belong to: connections before listeners, because
+    /// accepting may move connections.
     fn poll(&mut self, now: Instant) -> Vec<Owner> {
         let mut fds = Vec::with_capacity(self.connections.len() + 4);
         let mut owners = Vec::with_capacity(self.connections.len() + 4);
@@ -189,7 +190,7 @@ impl PollLoop {
         let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());
         if let Err(error) = poll(&mut fds, wait.as_ref()) {
             if error != rustix::io::Errno::INTR {
-                // No memory in the kernel: nothing else can fail here.
+                // The kernel is out of memory: nothing else can fail here.
                 std::thread::park_timeout(TIMES.accept_pause);
             }
             return Vec::new();
@@ -224,8 +225,8 @@ impl PollLoop {
         collecting.map(|c| c.since + YIELD_AFTER).min()
     }
 
-    /// The connection of a route to close for another one: one that only lingers, else the one that
-    /// has been incomplete for longest.
+    /// The connection of a route to close for another one: one that only lingers, otherwise the one
+    /// that has been incomplete longest.
     fn next_to_yield(&self, route: &Route, now: Instant) -> Option<usize> {
         let is_late = |c: &Connection| c.is_collecting() && now >= c.since + YIELD_AFTER;
         let can_yield =
@@ -319,7 +320,7 @@ impl PollLoop {
         now: Instant,
     ) {
         let is_aborted = error.kind() == io::ErrorKind::ConnectionAborted;
-        // Linux looks for a free file before it looks at the queue: no client is waiting.
+        // Linux looks for a free file before it checks the queue, so there may be no client.
         if !is_aborted && !is_awaited {
             return;
         }
@@ -361,7 +362,7 @@ impl PollLoop {
         }
     }
 
-    /// Keeps a backend, probes it when the watchdog asks, passes queued requests on.
+    /// Keeps a backend running, probes it for the watchdog, and passes queued requests on.
     fn poll_backend(&mut self, now: Instant) {
         if self.shared.probe.swap(false, Ordering::AcqRel) && self.probe.is_none() {
             self.start_probe(now);
@@ -375,8 +376,8 @@ impl PollLoop {
     }
 
     fn start_exchanges(&mut self, now: Instant) {
-        // Which of the requests that wait is next depends on how many of its route are there already:
-        // counted once a start, since in a burst there are hundreds of connections.
+        // The next of the waiting requests depends on how many of its route are at the backend:
+        // counted once per start, because in a burst there are hundreds of connections.
         let mut of_route: Vec<usize> = Vec::new();
         loop {
             of_route.clear();
@@ -407,7 +408,7 @@ impl PollLoop {
                     io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
                         self.backend.handle_failure(generation, now);
                     }
-                    // No file descriptor, most likely: the request keeps waiting for its turn.
+                    // Probably no file descriptor: the request keeps waiting.
                     _ => {
                         self.exchanges_paused_until = Some(now + TIMES.exchange_pause);
                         return;
@@ -461,13 +462,13 @@ impl PollLoop {
     }
 }
 
-/// Whether a client waits in the listener's queue, or the kernel does not tell.
+/// Whether a client waits in the listener's queue; also `true` if the kernel does not say.
 fn is_awaited(listener: &TcpListener) -> bool {
     let mut fds = [PollFd::new(listener, PollFlags::IN)];
     !matches!(poll(&mut fds, Some(&Timespec::default())), Ok(0))
 }
 
-/// Makes a listener fit for the gate.
+/// Sets the options that the gate needs on a listener.
 pub(super) fn prepare(listener: &TcpListener) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     // A longer queue than the standard library's, for bursts; the kernel caps it.

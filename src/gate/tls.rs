@@ -1,7 +1,7 @@
 //! The listener's own TLS: the certificate's files, and a client's stream with or without it.
 //!
-//! OpenSSL directly, not through native-tls: the acceptor of that crate stops at TLS 1.2 and keeps
-//! a session cache that strangers can fill.
+//! OpenSSL is used directly, not through native-tls: the acceptor of that crate stops at TLS 1.2
+//! and has a session cache that clients can fill.
 
 use std::error::Error;
 use std::fmt;
@@ -19,7 +19,7 @@ use openssl::ssl::{
 };
 use openssl::x509::X509;
 
-/// Where the certificate and its key are.
+/// Paths of the certificate and its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The server's certificate, then its chain, in PEM.
@@ -64,10 +64,10 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// Reads and checks the files. TLS 1.2 is the least that is spoken (Zoom's rule, too).
+    /// Reads and checks the files. TLS 1.2 is the minimum (Zoom's rule, too).
     ///
     /// # Errors
-    /// A file that cannot be read, is no PEM, or a key that is not the certificate's.
+    /// If a file cannot be read or is not PEM, or the key does not belong to the certificate.
     pub fn load(files: &TlsFiles) -> Result<Tls, CertificateError> {
         let (cert, key) = (files.cert.as_path(), files.key.as_path());
         let cert_pem = read_file(cert)?;
@@ -76,7 +76,7 @@ impl Tls {
         let leaf = chain
             .first()
             .ok_or_else(|| fault(cert, "no certificate found, expected PEM".into()))?;
-        // An empty pass phrase: without one OpenSSL would ask at the terminal.
+        // An empty pass phrase, because without one OpenSSL would ask at the terminal.
         let private =
             PKey::private_key_from_pem_passphrase(&read_file(key)?, b"").map_err(|_| {
                 fault(
@@ -106,7 +106,7 @@ impl Tls {
         })
     }
 
-    /// Whole days until the certificate expires; negative when it has.
+    /// Whole days until the certificate expires; negative if it has expired.
     pub fn days_left(&self) -> i32 {
         self.days_left
     }
@@ -155,9 +155,10 @@ fn caused(file: &Path, fault: &str, cause: impl Error + Send + Sync + 'static) -
 pub(super) enum Stream {
     /// Without TLS.
     Plain(TcpStream),
-    /// TLS to come. The TLS state is made when the first byte is there: a silent client costs none.
+    /// Before TLS. The TLS state is created with the first byte, so that a silent client costs
+    /// none.
     Fresh(TcpStream, SslAcceptor),
-    /// In the handshake.
+    /// During the handshake.
     Shaking(MidHandshakeSslStream<TcpStream>),
     /// TLS established.
     Tls(SslStream<TcpStream>),
@@ -236,10 +237,10 @@ impl Stream {
         }
     }
 
-    /// Says that nothing more will be sent. The client may still send; see [`Stream::discard`].
+    /// Ends the sending side. The client may still send; see [`Stream::discard`].
     pub(super) fn finish(&mut self) -> io::Result<()> {
         if let Stream::Tls(tls) = self {
-            // The close_notify is a courtesy; the FIN below is what ends the stream.
+            // The close_notify is optional; the FIN below ends the stream.
             let _ = tls.shutdown();
         }
         match self.tcp() {

@@ -1,4 +1,4 @@
-//! The reader of the file of further root certificates, `RTMS_CA_FILE`.
+//! Reader of the file with further root certificates, `RTMS_CA_FILE`.
 
 use std::error::Error;
 use std::fmt;
@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use openssl::error::ErrorStack;
 use openssl::x509::X509;
 
-/// The largest file of certificates that is read, in bytes. Debian's whole bundle has 220 KB; each
-/// certificate takes some 17 KB of memory once it is parsed.
+/// Maximum size of the file, in bytes. Debian's whole bundle has 220 KB; each parsed certificate
+/// needs about 17 KB of memory.
 pub(super) const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// Why the file of further root certificates, `RTMS_CA_FILE`, cannot be used.
@@ -52,7 +52,7 @@ impl Error for CaFileError {
     }
 }
 
-/// The certificates in this file, one at least.
+/// The certificates in this file, at least one.
 pub(crate) fn read(file: &Path) -> Result<Vec<X509>, CaFileError> {
     let fault = |fault| CaFileError {
         file: file.to_owned(),

@@ -1,6 +1,7 @@
-//! The HTTP client under every call of ours: ureq with verified TLS, our resolver, no redirects.
+//! The HTTP client for all our calls: ureq with verified TLS, our resolver, no redirects.
 //!
-//! An agent is dear: a TLS context costs most of a megabyte. It is made when the first call needs it.
+//! An agent is expensive, because a TLS context needs almost a megabyte. It is created with the
+//! first call.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,27 +16,27 @@ use super::root_bundle;
 use super::ureq_resolver::UreqResolver;
 use crate::domain::causes::with_causes;
 
-/// Most bytes of an answer's head.
+/// Maximum bytes of an answer's head.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 
-/// What an agent needs beside the agent's own limits.
+/// The settings of an agent, in addition to its own limits.
 #[derive(Debug, Clone)]
 pub(crate) struct AgentOptions {
     pub(crate) proxy: Option<Proxy>,
-    /// Roots of `RTMS_CA_FILE`, to be trusted beside the system's.
+    /// Roots of `RTMS_CA_FILE`, in addition to the system's.
     pub(crate) further_roots: Option<Vec<Certificate<'static>>>,
-    /// From the look-up of a name to the last byte; `None` where each call has a deadline of its own.
+    /// From the name look-up to the last byte; `None` if each call has its own deadline.
     pub(crate) timeout: Option<Duration>,
-    /// For the look-up of a name, and again for the connection.
+    /// For the name look-up, and again for the connection.
     pub(crate) connect_timeout: Duration,
-    /// Connections to one host that are kept open for the next calls; twice as many in all.
+    /// Maximum idle connections to one host that are kept for later calls; twice as many in total.
     pub(crate) idle_connections: usize,
-    /// Bytes that are read or written at once.
+    /// Bytes per read or write.
     pub(crate) buffer_bytes: usize,
 }
 
 impl AgentOptions {
-    /// An agent. Reads the system's roots where there are further ones.
+    /// Creates an agent. Reads the system's roots if there are further ones.
     pub(crate) fn build(&self) -> Agent {
         let config = Agent::config_builder()
             .tls_config(self.tls())
@@ -76,12 +77,12 @@ pub(crate) fn further_roots(
     roots.map_err(|error| with_causes(&error))
 }
 
-/// The proxy on the way to an address, or what is wrong with it.
+/// The proxy for an address. The error says what is wrong with the setting.
 pub(crate) fn proxy(proxies: &ProxyEnv, address: &Address) -> Result<Option<Proxy>, String> {
     let Some(text) = proxies.proxy_for(address) else {
         return Ok(None);
     };
-    // The value may hold a password, so no message repeats it.
+    // The value may contain a password, so no message repeats it.
     const EXPECTED: &str = "expected http://[USER:PASSWORD@]HOST:PORT";
     let proxy = Proxy::new(text).map_err(|_| format!("HTTPS_PROXY: found no proxy, {EXPECTED}"))?;
     match proxy.protocol() {

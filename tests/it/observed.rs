@@ -1,5 +1,5 @@
-//! What was observed of Zoom and of others who speak its protocol, and is in no document, with the real
-//! binary: whole in `demo --odd`, and what other settings make of it.
+//! Undocumented behavior observed of Zoom and of other servers with its protocol, with the real
+//! binary: all of it in `demo --odd`, and some of it with other settings.
 
 use std::fs;
 
@@ -11,10 +11,9 @@ use crate::harness::{
     wait_until_streaming,
 };
 
-/// It takes 70 s, of which the two longest waits are the server's and Zoom's windows; nothing else of it
-/// takes the machine's time.
+/// It lasts 70 s, because of two windows of the server and of Zoom; it needs little CPU.
 #[test]
-fn every_oddity_of_the_demo_ends_well() {
+fn every_oddity_of_the_demo_has_the_expected_result() {
     let ran = run(&["demo", "--odd"], &[]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let verdicts = ran.stdout.lines().filter(|line| line.starts_with("ok  "));
@@ -32,7 +31,7 @@ fn stop(meetings: &[MeetingHandle]) {
     }
 }
 
-/// What a line of a file or of standard output says about the operator.
+/// The operator in a line of a file or of standard output.
 fn operator(line: &Value) -> (Option<&str>, Option<bool>) {
     (
         line["operator_id"].as_str(),
@@ -41,7 +40,7 @@ fn operator(line: &Value) -> (Option<&str>, Option<bool>) {
 }
 
 #[test]
-fn of_two_operators_both_are_received_or_the_host_alone() {
+fn streams_of_two_operators_are_received_or_only_the_hosts() {
     for choice in ["all", "host"] {
         let mut harness = Harness::builder(frequent_keep_alives(500))
             .admin()
@@ -101,8 +100,8 @@ fn of_two_operators_both_are_received_or_the_host_alone() {
     }
 }
 
-/// It sends data without message 4, refusals without a status code, and keep-alives without `sequence`
-/// and now and then without `timestamp`.
+/// It sends data without message 4, refusals without a status code, and keep-alives without
+/// `sequence` and sometimes without `timestamp`.
 #[test]
 fn zooms_published_mock_server_is_received_from() {
     const PHRASES: u64 = 20;
@@ -115,7 +114,7 @@ fn zooms_published_mock_server_is_received_from() {
     wait_until_step(&meeting, Step::LastPhrase);
     let stream = meeting.streams()[0].clone();
     harness.wait_until_logged(&["data before message 4", &stream]);
-    // In silence it lives by keep-alives.
+    // Without data, keep-alives keep it alive.
     let answered = || harness.zoom.keep_alive_latencies(Socket::Media).len();
     let enough = answered() + 40;
     wait_until("keep-alives are answered", || answered() >= enough);

@@ -1,4 +1,4 @@
-//! Object storage that speaks S3: names, signatures, and the calls.
+//! Object storage with the S3 protocol: names, signatures, and the calls.
 
 pub mod object_names;
 pub mod sigv4;

@@ -1,4 +1,5 @@
-//! The names of objects in a bucket: ids, dates and file names of our own, never a topic or a person.
+//! The names of objects in a bucket: ids, dates and our own file names, never a topic or a person's
+//! name.
 //!
 //! `<prefix>/v1/date=2026-11-24/account=<id>/stream=<key>/<file>`
 #![cfg_attr(
@@ -18,13 +19,13 @@ use serde_json::Value;
 use crate::domain::id::Id;
 use crate::domain::time::Utc;
 
-/// The last object of a stream: once it is there, all are.
+/// The last object of a stream: once it exists, all exist.
 pub const MANIFEST: &str = "manifest.json";
 
-/// Longest part of an id in a name.
+/// Maximum characters of an id in a name.
 const ID_CHARS_MAX: usize = 64;
 
-/// Which files go into the bucket: `RTMS_S3_FILES`.
+/// Which files are uploaded: `RTMS_S3_FILES`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum FileChoice {
     /// Every file that rtmsd wrote.
@@ -53,7 +54,7 @@ pub struct Named {
     pub object: String,
 }
 
-/// What all objects of a stream begin with, from the bucket's root on, with a slash at its end.
+/// The common prefix of a stream's objects, from the bucket's root on, with a slash at the end.
 pub fn stream_prefix(prefix: &str, started_ms: u64, account_id: Option<&str>, key: &str) -> String {
     let date = Utc::from_unix_ms(started_ms).date();
     let account = account_id.map(plain).filter(|id| !id.is_empty());
@@ -62,7 +63,7 @@ pub fn stream_prefix(prefix: &str, started_ms: u64, account_id: Option<&str>, ke
     format!("{prefix}{slash}v1/date={date}/account={account}/stream={key}/")
 }
 
-/// The files that go up, in the order in which they do: small text first, `meta.json` last of them.
+/// The files to upload, in order: small text first, `meta.json` last of it.
 ///
 /// `files` are paths below the stream's folder; `meta` is its `meta.json`, which says whose sound is
 /// in which file. A file that rtmsd did not write is left where it is.
@@ -89,7 +90,7 @@ const META: u8 = 1;
 const SOUND: u8 = 2;
 const PICTURES: u8 = 3;
 
-/// What kind of file of ours it is; `None` for one that is not.
+/// The class of one of our files; `None` for other files.
 fn class(local: &str) -> Option<u8> {
     match local {
         "meta.json" => return Some(META),
@@ -110,13 +111,13 @@ fn class(local: &str) -> Option<u8> {
     is_pictures.then_some(PICTURES)
 }
 
-/// Letters, digits and signs that no server treats as anything else.
+/// Letters, digits and signs that every server treats as plain characters.
 fn is_plain_name(name: &str) -> bool {
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.+".contains(&b);
     !name.is_empty() && !name.starts_with('.') && name.bytes().all(is_plain)
 }
 
-/// A row of `meta.json` about a file of sound.
+/// A row of `meta.json` about an audio file.
 #[derive(Deserialize)]
 struct SoundRow {
     file: String,
@@ -135,7 +136,7 @@ fn sound_names<'a>(files: &'a [String], meta: &Value) -> BTreeMap<&'a str, Strin
     let mut sound: Vec<&str> = files.iter().map(String::as_str).collect();
     sound.retain(|file| class(file) == Some(SOUND));
     sound.sort_unstable();
-    // In the order of the rows, in which the parts of one speaker follow each other.
+    // In the order of the rows, where the parts of one speaker follow each other.
     let place = |file: &str| rows.iter().position(|row| row.file == file);
     sound.sort_by_key(|file| place(file).unwrap_or(usize::MAX));
     let mut given = BTreeSet::new();
@@ -171,7 +172,7 @@ fn sound_stem(row: &SoundRow) -> String {
     }
 }
 
-/// An id from outside as part of a name.
+/// An id from outside as a part of a name.
 fn plain(id: &str) -> String {
     let keep = |c: char| match c {
         '-' | '_' => c,
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_place_of_a_stream_has_ids_only() {
+    fn the_prefix_of_a_stream_has_ids_only() {
         let day_ms = 1_795_529_590_000;
         assert_eq!(
             stream_prefix(
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn no_name_of_a_person_is_in_the_name_of_an_object() {
+    fn object_names_contain_no_persons_name() {
         let row = |file: &str, user: Value, channel: Value| json!({"file": file, "user_id": user, "channel_id": channel, "user_name": "Ada"});
         let meta = json!({"audio": [
             row("audio-7-2-Cy.wav", json!("7-2"), Value::Null),
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_ours_stays_and_text_means_no_media() {
+    fn other_files_are_not_uploaded_and_text_excludes_media() {
         let files = [
             "notes of Ada.txt",
             ".meta.json.new",

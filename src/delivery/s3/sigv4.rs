@@ -22,7 +22,7 @@ use crate::domain::time::Utc;
 /// `x-amz-content-sha256` of a request without a body.
 pub const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-/// What a request is signed with.
+/// The credentials of a signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
     pub access_key_id: String,
@@ -31,7 +31,7 @@ pub struct Credentials {
     pub session_token: Option<Secret>,
 }
 
-/// A request, as far as it is signed.
+/// The parts of a request that are signed.
 #[derive(Debug, Clone)]
 pub struct Request<'a> {
     pub method: &'static str,
@@ -45,7 +45,7 @@ pub struct Request<'a> {
     pub body_sha256: &'a str,
 }
 
-/// The moment of a request, in the two forms that SigV4 wants.
+/// The time of a request, in the two forms that SigV4 needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp {
     /// `20130524T000000Z`: `x-amz-date`.
@@ -66,7 +66,7 @@ impl Stamp {
     }
 }
 
-/// The value of `Authorization`. The headers must hold `x-amz-date` with this stamp already.
+/// The value of `Authorization`. The headers must contain `x-amz-date` with this time already.
 pub fn authorization(
     request: &Request<'_>,
     credentials: &Credentials,
@@ -92,7 +92,7 @@ pub fn authorization(
     ))
 }
 
-/// What is hashed of a request.
+/// The canonical form of a request, which is hashed.
 fn canonical(request: &Request<'_>) -> String {
     let mut text = format!(
         "{}\n{}\n{}\n",

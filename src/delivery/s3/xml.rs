@@ -1,6 +1,6 @@
-//! The little of S3's XML that is read: the texts of elements by their names.
+//! A minimal reader of S3's XML: the texts of elements by their names.
 //!
-//! An answer is at most [`XML_BYTES_MAX`] long, comes from the other side, and may be anything.
+//! An answer has at most [`XML_BYTES_MAX`] bytes, comes from the server, and may be anything.
 #![cfg_attr(
     not(test),
     deny(
@@ -12,20 +12,20 @@
 
 use crate::domain::text::{bounded, one_line};
 
-/// The most of an answer that is looked at; errors are below 1 KiB.
+/// Maximum bytes read of an answer; errors are below 1 KiB.
 pub const XML_BYTES_MAX: usize = 64 << 10;
 
-/// Longest text that is taken out of an answer.
+/// Maximum bytes of a text read from an answer.
 const TEXT_BYTES_MAX: usize = 1024;
 
-/// `<Error>`: what an answer says is wrong.
+/// `<Error>`: the error in an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ErrorBody {
     /// `Code`, as `NoSuchBucket`; empty if there is none.
     pub code: String,
     /// `Message`, on one line.
     pub message: String,
-    /// `Region` of a bucket that is elsewhere.
+    /// `Region` of a bucket in another region.
     pub region: Option<String>,
 }
 
@@ -51,7 +51,7 @@ fn text_of(body: &[u8]) -> String {
     String::from_utf8_lossy(&body[..body.len().min(XML_BYTES_MAX)]).into_owned()
 }
 
-/// What stands between `<name …>` and the next `</name>`.
+/// The text between `<name …>` and the next `</name>`.
 fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let mut rest = text;
     loop {
@@ -60,7 +60,7 @@ fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
         let Some(after) = rest.strip_prefix(name) else {
             continue;
         };
-        // A longer name begins the same way.
+        // A longer name has the same start.
         if !after.starts_with(|c: char| c == '>' || c.is_ascii_whitespace()) {
             continue;
         }
@@ -105,7 +105,7 @@ fn clean(text: &str) -> String {
     one_line(&plain).into_owned()
 }
 
-/// A text as it stands in an element.
+/// A text with the escapes of an element.
 pub fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_are_read_also_behind_white_space() {
+    fn errors_are_read_after_white_space() {
         let body = b"  \r\n\n<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>InternalError</Code>\
             <Message>We encountered an &quot;internal&quot; error.\nTry &amp; again&#33;</Message>\
             <Resource>/a</Resource><Region>eu-west-1</Region></Error>";
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_no_error_and_no_panic() {
+    fn other_content_is_no_error_and_does_not_panic() {
         for body in [
             "",
             "<",
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_into_an_element_comes_out_of_it() {
+    fn escaped_texts_are_read_back() {
         let text = "\"a<b>&c\"";
         let body = format!("<ETag>{}</ETag>", escaped(text));
         assert_eq!(value(body.as_bytes(), "ETag").as_deref(), Some(text));

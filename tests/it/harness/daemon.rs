@@ -1,4 +1,4 @@
-//! The daemon as a part of the test's own process, with a sink of the test's own.
+//! The daemon as a part of the test's own process, with the test's sink.
 
 use std::net::TcpListener;
 use std::thread::JoinHandle;
@@ -14,7 +14,7 @@ pub(super) struct Embedded {
 }
 
 impl Embedded {
-    /// Starts one and has Zoom post to it. REST is called with the static token.
+    /// Starts the daemon and makes Zoom post to it. REST uses the static token.
     pub(super) fn start(zoom: &Zoom, sinks: Box<SinkFactory>) -> Embedded {
         let options = zoom.options();
         let credentials = AppCredentials {

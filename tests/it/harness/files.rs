@@ -1,4 +1,4 @@
-//! Temporary folders, and what is found in the folders of streams.
+//! Temporary folders, and the content of streams' folders.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 
-/// An empty folder of mode 0700, which goes when this is dropped.
+/// An empty folder of mode 0700, deleted on drop.
 pub(crate) struct TempDir(PathBuf);
 
 impl TempDir {
@@ -20,7 +20,7 @@ impl TempDir {
             COUNT.fetch_add(1, Ordering::Relaxed)
         );
         let path = std::env::temp_dir().join(name);
-        // Of an earlier process of the same number that was killed.
+        // Left by a killed process with the same number.
         let _ = fs::remove_dir_all(&path);
         let made = fs::DirBuilder::new().mode(0o700).create(&path);
         made.expect("a temporary folder");
@@ -31,7 +31,7 @@ impl TempDir {
         &self.0
     }
 
-    /// The path of that name in it.
+    /// The path of that name in the folder.
     pub(crate) fn join(&self, name: impl AsRef<Path>) -> PathBuf {
         self.0.join(name)
     }
@@ -49,8 +49,8 @@ pub(crate) fn meta(folder: &Path) -> Value {
     serde_json::from_slice(&bytes).unwrap_or_default()
 }
 
-/// Every file below a folder with what is in it, by its path from there. A running server replaces
-/// files: one that is gone since it was listed is left out.
+/// Every file below a folder with its content, by its relative path. A running server replaces
+/// files, so a file that has disappeared since it was listed is left out.
 pub(crate) fn files_below(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -68,7 +68,7 @@ pub(crate) fn files_below(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// The folder of each stream that left files below, in the order of their paths.
+/// The folder of each stream with files, in the order of their paths.
 pub(super) fn stream_folders(out: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![out.to_owned()];

@@ -1,4 +1,4 @@
-//! HTTP by hand, as a client speaks it that may also break every rule.
+//! A minimal HTTP client that can break every rule.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,7 +13,7 @@ pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Sends these bytes on a connection of their own, and reads until the other side ends.
+/// Sends these bytes on a new connection, and reads until the server closes it.
 pub(crate) fn ask(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = connect(address);
     // An early refusal may stop our sending; only the answer counts.

@@ -1,5 +1,5 @@
 //! The only rig of the end-to-end tests: a Zoom of the demo, the server under test, and a folder
-//! for all that the server writes.
+//! for everything that the server writes.
 
 mod daemon;
 mod files;
@@ -38,7 +38,8 @@ pub(crate) use wait::{PATIENCE, wait_until};
 
 /// A Zoom, a server, and a folder with the server's `rtms.conf`, `stdout`, `out/` and `state/`.
 pub(crate) struct Harness {
-    // Goes first: a server that outlived its Zoom and its folder would log faults of the test.
+    // Dropped first: a server that runs longer than its Zoom and its folder would log faults of the
+    // test.
     pub(crate) server: Server,
     daemon: Option<Embedded>,
     pub(crate) zoom: Zoom,
@@ -46,14 +47,14 @@ pub(crate) struct Harness {
     setup: ServerSetup,
 }
 
-/// What a harness is made of, where it differs from the usual.
+/// The differences of a harness from the default one.
 pub(crate) struct Builder {
     options: Options,
     setup: ServerSetup,
 }
 
 impl Builder {
-    /// Settings over those that every test has. An empty value takes a key away.
+    /// Settings in addition to those of every test. An empty value removes a key.
     pub(crate) fn settings(mut self, settings: &[(&str, &str)]) -> Builder {
         for (key, value) in settings {
             self.setup.set(key, value);
@@ -66,23 +67,23 @@ impl Builder {
         self.settings(&[("RTMS_ADMIN", "127.0.0.1:0")])
     }
 
-    /// Shell commands that are run just before the server, in its own process: with `$OUT` they
-    /// choose where stdout goes.
+    /// Shell commands that run just before the server, in its own process: with `$OUT` they choose
+    /// where stdout goes.
     pub(crate) fn prelude(mut self, commands: &str) -> Builder {
         self.setup.set_prelude(commands);
         self
     }
 
-    /// Starts the Zoom and the server, and has the one post to the other.
+    /// Starts the Zoom and the server, and makes Zoom post to the server.
     pub(crate) fn start(self) -> Harness {
         let mut harness = self.without_server();
         harness.start_server();
         harness
     }
 
-    /// Starts the Zoom alone. Commands can be run, and a server be started later.
+    /// Starts only the Zoom. Commands can be run, and a server be started later.
     pub(crate) fn without_server(mut self) -> Harness {
-        // As Zoom does: a server whose disk others keep busy answers 503.
+        // As Zoom does: a server on a busy disk answers 503.
         if self.options.webhook_retries.is_empty() {
             self.options.webhook_retries = vec![Duration::from_millis(100); 300];
         }
@@ -112,7 +113,7 @@ impl Harness {
         }
     }
 
-    /// Starts a Zoom and a server that differ from the usual by nothing but this.
+    /// Starts a Zoom and a server with these differences from the default.
     pub(crate) fn start(options: Options, settings: &[(&str, &str)]) -> Harness {
         Harness::builder(options).settings(settings).start()
     }
@@ -122,25 +123,25 @@ impl Harness {
         self.setup.set(key, value);
     }
 
-    /// Starts the server, again after one has ended here, and has Zoom post to it.
+    /// Starts the server, possibly after an earlier one has ended, and makes Zoom post to it.
     pub(crate) fn start_server(&mut self) {
         self.start_server_on(&Stdio::null);
     }
 
-    /// Likewise, with this as its stdin.
+    /// The same, with this as its stdin.
     pub(crate) fn start_server_on(&mut self, stdin: &dyn Fn() -> Stdio) {
         self.server = self.setup.start(&self.zoom, self.folder.path(), stdin);
         let target = format!("http://{}/webhook", self.address());
         self.zoom.set_webhook_target(&target).expect("a target");
     }
 
-    /// Starts a further server in the same folder, which Zoom learns nothing of.
+    /// Starts a second server in the same folder, to which Zoom does not post.
     pub(crate) fn start_second_server(&self) -> Server {
         self.setup
             .start(&self.zoom, self.folder.path(), &Stdio::null)
     }
 
-    /// Changes settings, and has the running server read them. Gives the log line that ends it.
+    /// Changes settings, and reloads the running server. Returns the log line of the result.
     #[track_caller]
     pub(crate) fn reload(&mut self, changes: &[(&str, &str)]) -> String {
         for (key, value) in changes {
@@ -151,7 +152,7 @@ impl Harness {
         self.hup()
     }
 
-    /// Has the running server read its configuration. Gives the log line that ends it.
+    /// Reloads the running server. Returns the log line of the result.
     #[track_caller]
     pub(crate) fn hup(&mut self) -> String {
         let is_end = |line: &str| {
@@ -168,7 +169,7 @@ impl Harness {
         line.expect("the end of the reload")
     }
 
-    /// Ends the server by SIGTERM, or the daemon; it must end well.
+    /// Ends the server by SIGTERM, or the daemon; it must end normally.
     #[track_caller]
     pub(crate) fn terminate(&mut self) {
         if let Some(daemon) = self.daemon.take() {
@@ -178,15 +179,15 @@ impl Harness {
         assert_eq!(status.and_then(|s| s.code()), Some(0), "{status:?}");
     }
 
-    /// Ends everything; Zoom had nothing to complain about.
+    /// Ends everything; checks that Zoom has no complaints.
     #[track_caller]
     pub(crate) fn end(mut self) {
         self.terminate();
         self.assert_no_violations();
     }
 
-    /// Likewise while streams run. Of their loss Zoom can tell nobody any more, and complains, but
-    /// had nothing to complain about before.
+    /// The same while streams run. Zoom's webhooks about the loss reach no server, and Zoom
+    /// complains about that, but it must have had no complaint before.
     #[track_caller]
     pub(crate) fn leave(mut self) {
         self.assert_no_violations();
@@ -199,25 +200,25 @@ impl Harness {
     }
 }
 
-/// What the server says.
+/// The server's output.
 impl Harness {
-    /// Where the server listens, once it does.
+    /// The server's address, once it listens.
     #[track_caller]
     pub(crate) fn address(&self) -> SocketAddr {
         let address = self.server.address(PATIENCE);
         address.unwrap_or_else(|| panic!("the server does not listen: {:#?}", self.server.log()))
     }
 
-    /// Where its admin listener is, once it is there.
+    /// The address of its admin listener, once it listens.
     #[track_caller]
     pub(crate) fn admin(&self) -> SocketAddr {
         const BEFORE: &str = "health, metrics and streams are at http://";
         let line = self.wait_until_logged(&[BEFORE]);
-        let (_, address) = line.split_once(BEFORE).expect("it was just found");
+        let (_, address) = line.split_once(BEFORE).expect("the marker");
         address.parse().expect("an address")
     }
 
-    /// The body of a page of the admin listener. A server that is too busy to answer is asked again.
+    /// The body of a page of the admin listener. Repeated if the server is too busy to answer.
     #[track_caller]
     pub(crate) fn admin_page(&self, path: &str) -> String {
         let (admin, mut page) = (self.admin(), String::new());
@@ -244,13 +245,13 @@ impl Harness {
         value.and_then(|value| value.parse().ok()).expect(series)
     }
 
-    /// Waits for a line of the log that holds all of these words; gives the first.
+    /// Waits for a line of the log that contains all of these words; returns the first.
     #[track_caller]
     pub(crate) fn wait_until_logged(&self, words: &[&str]) -> String {
         self.server.wait_until_logged(words)
     }
 
-    /// How many lines of the log hold all of these words.
+    /// How many lines of the log contain all of these words.
     pub(crate) fn count_logged(&self, words: &[&str]) -> usize {
         let log = self.server.log();
         let is_it = |line: &&String| words.iter().all(|word| line.contains(word));
@@ -269,7 +270,7 @@ impl Harness {
         });
     }
 
-    /// The answer to a correct webhook that means nothing to anybody, and how long it took.
+    /// The answer to a correct webhook with an unknown event, and how long it took.
     #[track_caller]
     pub(crate) fn assert_answered(&self) -> Duration {
         let delivery = post_meaningless(&self.zoom);
@@ -284,12 +285,12 @@ impl Harness {
         self.run_in(self.folder.path(), arguments, environment.as_slice())
     }
 
-    /// Likewise with this in its environment.
+    /// The same with this environment.
     pub(crate) fn run_with(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Ran {
         self.run_in(self.folder.path(), arguments, environment)
     }
 
-    /// Likewise with a state directory of its own: it finds no server to ask.
+    /// The same with another state directory, so that it finds no server to ask.
     pub(crate) fn run_apart(&self, arguments: &[&str]) -> Ran {
         let folder = self.folder.join("apart");
         fs::create_dir_all(&folder).expect("a folder");
@@ -303,7 +304,7 @@ impl Harness {
     }
 }
 
-/// What the server writes.
+/// The server's files.
 impl Harness {
     pub(crate) fn out(&self) -> PathBuf {
         self.folder
@@ -319,12 +320,12 @@ impl Harness {
         fs::read_to_string(self.folder.join("stdout")).expect("stdout")
     }
 
-    /// The folder of each stream that left files.
+    /// The folder of each stream with files.
     pub(crate) fn stream_folders(&self) -> Vec<PathBuf> {
         files::stream_folders(&self.out())
     }
 
-    /// The folder of the only stream, once it is there.
+    /// The folder of the only stream, once it exists.
     #[track_caller]
     pub(crate) fn stream_folder(&self) -> PathBuf {
         let mut folders = Vec::new();
@@ -360,13 +361,13 @@ impl Harness {
         calls.map(|call| call.status).collect()
     }
 
-    /// What was written of a meeting against what was said in it.
+    /// Compares the files of a meeting with what was sent.
     pub(crate) fn comparison(&self, meeting: &MeetingHandle) -> Comparison {
         let lines = transcript_lines(&self.out(), &meeting.script().id).expect("files");
         compare(&meeting.sent(), lines.iter().map(String::as_str))
     }
 
-    /// Likewise while the server runs, for a stream whose files are complete.
+    /// The same while the server runs, for a stream whose files are complete.
     #[track_caller]
     pub(crate) fn comparison_so_far(&self, meeting: &MeetingHandle) -> Comparison {
         let folder = self.folder_of(&meeting.streams()[0]);

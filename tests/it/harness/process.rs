@@ -1,4 +1,4 @@
-//! Programs that are run to their end, or killed.
+//! Runs programs to their end, or kills them.
 
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -12,7 +12,7 @@ pub(crate) const RTMSD: &str = env!("CARGO_BIN_EXE_rtmsd");
 /// The longest commands play whole meetings or encode a video.
 const COMMAND_MAX: Duration = Duration::from_secs(180);
 
-/// How a command ended, and what it printed.
+/// The exit code and output of a command.
 #[derive(Debug)]
 pub(crate) struct Ran {
     /// `None` if a signal ended it.
@@ -42,7 +42,7 @@ pub(crate) fn run_to_end(command: &mut Command) -> Ran {
     }
 }
 
-/// Likewise where what it prints is no text. A command that does not end is killed.
+/// The same for output that is not text. A command that does not end is killed.
 pub(crate) fn output_of(command: &mut Command) -> Output {
     let child = command
         .stdin(Stdio::null())
@@ -64,7 +64,7 @@ pub(crate) fn output_of(command: &mut Command) -> Output {
     })
 }
 
-/// A process that does not outlive the test.
+/// A process that is killed at the end of the test.
 pub(crate) struct KilledOnDrop(pub(crate) Child);
 
 impl Drop for KilledOnDrop {

@@ -1,4 +1,4 @@
-//! Meetings that many tests play, and waiting for what happens in them.
+//! Meetings that many tests play, and waits for their steps.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::{PATIENCE, wait_until};
 
-/// Keep-alives so often that short meetings see some. One that is missed on a busy machine is no
-/// fault as long as Zoom itself, which waits half a minute, would go on.
+/// Frequent keep-alives, so that short meetings have some. A late answer on a busy machine is not a
+/// fault as long as Zoom itself, which waits half a minute, would continue.
 pub(crate) fn frequent_keep_alives(every_ms: u64) -> Options {
     Options {
         keep_alive: Duration::from_millis(every_ms),
@@ -28,7 +28,7 @@ pub(crate) fn short(mut script: MeetingScript, phrases: u64) -> MeetingScript {
     script
 }
 
-/// Likewise, of one kind.
+/// The same, as a plain meeting.
 pub(crate) fn plain(seed: &str, phrases: u64) -> MeetingScript {
     short(MeetingScript::plain(seed), phrases)
 }
@@ -41,7 +41,7 @@ pub(crate) fn open(seed: &str) -> MeetingScript {
     }
 }
 
-/// Likewise, whose stream Zoom starts by itself.
+/// The same, with a stream that Zoom starts by itself.
 pub(crate) fn open_at_once(seed: &str) -> MeetingScript {
     MeetingScript {
         begin: Begin::AtOnce,
@@ -64,7 +64,7 @@ pub(crate) fn wait_until_over(meeting: &MeetingHandle) {
     }
 }
 
-/// So many further phrases were sent.
+/// Waits until `phrases` more phrases were sent.
 #[track_caller]
 pub(crate) fn wait_until_more(meeting: &MeetingHandle, phrases: u64) {
     let is_sent = meeting.wait_for_phrases(meeting.sent_count() + phrases, PATIENCE);
@@ -84,23 +84,23 @@ pub(crate) fn assert_another_works(zoom: &Zoom, seed: &str) {
     wait_until_over(&meeting);
 }
 
-/// Posts the webhook that announced the stream once more, and again until it is accepted.
+/// Posts the webhook that announced the stream again, until it is accepted.
 #[track_caller]
 pub(crate) fn repeat_started(meeting: &MeetingHandle) {
-    wait_until("the repetition is accepted", || {
+    wait_until("the repeated webhook is accepted", || {
         let delivery = meeting.repeat_started().expect("it has been posted");
         delivery.is_accepted()
     });
 }
 
-/// Posts a correct webhook that means nothing to anybody.
+/// Posts a correct webhook with an unknown event.
 pub(crate) fn post_meaningless(zoom: &Zoom) -> Delivery {
     zoom.post_webhook(&json!({
         "event": "meeting.participant_joined", "event_ts": 1_767_000_000_000_u64,
         "payload": {"object": {"id": 1}}}))
 }
 
-/// A figure for those who read the output of the tests.
+/// Prints a figure to the output of the tests.
 #[expect(clippy::print_stderr, reason = "figures are the output of a test")]
 pub(crate) fn report(line: &str) {
     eprintln!("{line}");

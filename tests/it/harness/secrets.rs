@@ -1,4 +1,4 @@
-//! The search for secrets in all that the binary says or leaves behind.
+//! The search for secrets in all output and files of the binary.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use super::files_below;
 pub(crate) struct Secrets(Vec<(&'static str, String)>);
 
 impl Secrets {
-    /// Those of a Zoom, and the signatures of these meetings.
+    /// The secrets of a Zoom, and the signatures of these meetings.
     pub(crate) fn of(zoom: &Zoom, meetings: &[&MeetingHandle]) -> Secrets {
         let options = zoom.options();
         let basic = format!("{}:{}", options.client_id, options.client_secret);
@@ -61,7 +61,8 @@ impl Secrets {
         }
     }
 
-    /// Searches every file below but those of that name, and says how many there were.
+    /// Searches every file below a folder except those with that name, and returns how many there
+    /// were.
     #[track_caller]
     pub(crate) fn assert_not_below(&self, folder: &Path, except: &str) -> usize {
         let mut files = files_below(folder);

@@ -1,4 +1,4 @@
-//! The server as a process: its configuration, its start, and the log that it keeps.
+//! The server process: its configuration, its start, and its log.
 
 use std::fs;
 use std::io::{self, Write};
@@ -31,7 +31,7 @@ impl DerefMut for Server {
 }
 
 impl Server {
-    /// Waits for a line of the log that holds all of these words; gives the first.
+    /// Waits for a line of the log that contains all of these words; returns the first.
     #[track_caller]
     pub(crate) fn wait_until_logged(&self, words: &[&str]) -> String {
         let is_it = |line: &str| words.iter().all(|word| line.contains(word));
@@ -40,7 +40,7 @@ impl Server {
     }
 }
 
-/// What a server is started with, the first time and again.
+/// The settings of a server, for its first and later starts.
 #[derive(Default)]
 pub(super) struct ServerSetup {
     settings: Vec<(String, String)>,
@@ -48,14 +48,14 @@ pub(super) struct ServerSetup {
 }
 
 impl ServerSetup {
-    /// A later value of a key replaces the one before. An empty one takes the key away.
+    /// A later value of a key replaces an earlier one. An empty value removes the key.
     pub(super) fn set(&mut self, key: &str, value: &str) {
         self.settings.retain(|(known, _)| known != key);
         self.settings.push((key.to_owned(), value.to_owned()));
     }
 
-    /// Shell commands that are run just before the server, in its own process: with `$OUT` they
-    /// choose where stdout goes.
+    /// Shell commands that run just before the server, in its own process: with `$OUT` they choose
+    /// where stdout goes.
     pub(super) fn set_prelude(&mut self, prelude: &str) {
         prelude.clone_into(&mut self.prelude);
     }
@@ -94,7 +94,7 @@ impl ServerSetup {
         all
     }
 
-    /// Writes them to a file of that name there, and gives its path.
+    /// Writes them to a file with that name in the folder, and returns its path.
     pub(super) fn write(&self, zoom: &Zoom, folder: &Path, name: &str) -> PathBuf {
         let settings = self.settings(zoom, folder).into_iter();
         let lines = settings.map(|(key, value)| format!("{key}=\"{value}\"\n"));
@@ -126,7 +126,7 @@ impl ServerSetup {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match command.start_on(stdin()) {
-                // The child of another test holds the script open between its fork and its exec.
+                // A child of another test has the script open between its fork and its exec.
                 Err(error)
                     if error.kind() == io::ErrorKind::ExecutableFileBusy
                         && Instant::now() < deadline =>

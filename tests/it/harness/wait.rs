@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-/// Nothing in these tests takes longer unless it is broken, on a machine that others use, too.
+/// A time limit far above the duration of any wait, also on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// From the first look to the second; each wait is twice the one before, up to the longest.
+/// Delay between the first two checks; each further one is twice as long, up to a maximum.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(16);
 
-/// Looks again and again until it is true; panics with `what` was awaited if it never is.
+/// Checks until the condition is true; panics with `what` if it does not become true in time.
 #[track_caller]
 pub(crate) fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
