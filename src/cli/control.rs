@@ -1,9 +1,9 @@
 //! `rtmsd start|stop|pause|resume MEETING_ID`: one REST call with the configured credentials. If they
 //! are a refresh token, which only one process can use, and the server runs, the server makes it.
 //!
-//! Exit codes: 0 accepted; 64 the id or the product makes no sense; 69 Zoom cannot be reached, is
-//! in trouble, limits the rate, or knows no such live meeting (trying again may help); 70 a fault
-//! of this program; 77 Zoom does not permit it; 78 the configuration or its credentials are wrong.
+//! Exit codes: 0 accepted; 64 an invalid id or product; 69 Zoom cannot be reached, has a fault,
+//! limits the rate, or knows no such live meeting (a retry may help); 70 a fault of this program;
+//! 77 Zoom does not permit it; 78 the configuration or its credentials are wrong.
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::zoom_api::{Api, App, ControlRequest, Error, Process, RestAction};
 /// The options of the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Which of the four commands.
+    /// The command.
     pub action: RestAction,
     /// The number of the meeting, or the id of a session, an engagement or a call. Numbers may be
     /// written as Zoom shows them, `812 3456 7890`.
@@ -33,8 +33,9 @@ pub struct Options {
 
 /// Makes the call, writes one line of result, and returns the exit code.
 ///
-/// `server` is where a running server has to make the call, if there is one. `client` is called only
-/// once the id makes sense and no server answered, since it may lock the state directory.
+/// `server` is the state directory of a running server that must make the call, if there is one.
+/// `client` is called only if the id is valid and no server answered, because it may lock the state
+/// directory.
 pub fn run(
     options: &Options,
     server: Option<&Path>,
@@ -60,7 +61,7 @@ pub fn run(
             (answer.exit_code, Line::of_answer(&control, &answer))
         }
     };
-    // A reader that is gone does not want to know.
+    // A closed stdout is no error.
     let _ = if options.json {
         let json = serde_json::to_string(&line).expect("strings and numbers always become JSON");
         writeln!(out, "{json}")
@@ -70,7 +71,7 @@ pub fn run(
     exit_code
 }
 
-/// Has the running server make the call, or makes it.
+/// Asks the running server to make the call, or makes it.
 fn ask_or_call(
     control: &ControlRequest,
     server: Option<&Path>,
@@ -82,7 +83,7 @@ fn ask_or_call(
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
                 return Answer::forbidden(control, state);
             }
-            // Without a server, or with one that went away, the call is made here.
+            // If there is no server, or it ended, this process makes the call.
             Ok(None) | Err(_) => {}
         }
     }

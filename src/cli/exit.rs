@@ -1,10 +1,10 @@
 //! Exit codes, after BSD's sysexits: they tell a service manager which failures a restart cannot fix.
 
-/// All that was asked for was done.
+/// Success.
 pub const OK: u8 = 0;
-/// The command line is not understood; a restart will not help.
+/// The command line cannot be parsed; a restart will not help.
 pub const USAGE: u8 = 64;
-/// Cannot listen, or cannot reach what must be reached (Zoom, or the running server).
+/// Cannot listen, or cannot reach Zoom or the running server.
 pub const UNAVAILABLE: u8 = 69;
 /// A bug in this program.
 pub const SOFTWARE: u8 = 70;

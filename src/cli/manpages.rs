@@ -1,5 +1,5 @@
-//! Manual pages and shell completions, made from what the program itself says: the usage texts and
-//! the table of keys. `rtmsd print man|man-conf|completions`.
+//! Manual pages and shell completions, made from the usage texts and the table of keys. `rtmsd
+//! print man|man-conf|completions`.
 
 use std::fmt::Write;
 
@@ -112,12 +112,12 @@ fn section(page: &mut String, name: &str) {
     let _ = writeln!(page, ".SH \"{}\"", escaped(name).replace('"', "'"));
 }
 
-/// A term and what it means.
+/// A term and its explanation.
 fn entry(page: &mut String, term: &str, text: &str) {
     let _ = writeln!(page, ".TP\n.B {}\n{}", escaped(term), escaped(text));
 }
 
-/// Paragraphs as the usage texts have them: the usage, a list whose lines begin with two blanks, or
+/// Formats the paragraphs of a usage text: the usage, a list whose lines start with two blanks, or
 /// prose.
 fn formatted(page: &mut String, paragraphs: &[&str]) {
     for (n, paragraph) in paragraphs.iter().enumerate() {
@@ -154,7 +154,7 @@ fn list(paragraph: &str) -> Vec<(&str, String)> {
     entries
 }
 
-/// The usage texts in their order, each with the commands that it is about.
+/// The usage texts in order, each with its commands.
 fn usages() -> Vec<(Vec<&'static str>, &'static str)> {
     let mut found: Vec<(Vec<&str>, &str)> = Vec::new();
     for command in commands() {
@@ -167,7 +167,7 @@ fn usages() -> Vec<(Vec<&'static str>, &'static str)> {
     found
 }
 
-/// Text that troff prints as it is: no escapes, no requests, no hyphen for a minus.
+/// Text that troff prints unchanged: no escapes, no requests, no hyphen for a minus.
 fn escaped(text: &str) -> String {
     let text = text.replace('\\', "\\e").replace('-', "\\-");
     let lines = text
@@ -195,7 +195,8 @@ pub fn completions(shell: &str) -> Option<String> {
 /// Options whose value is a file or a directory.
 const WITH_PATH: [&str; 2] = ["--config", "--out"];
 
-/// What may follow a command, as its usage text has it: the long options, and the words of a list.
+/// The words that may follow a command, from its usage text: the long options, and the words of a
+/// list.
 fn words(command: &str) -> Vec<&'static str> {
     let text = usage(command).unwrap_or_default();
     let mut found: Vec<&str> = Vec::new();
@@ -291,7 +292,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_key_and_every_command_has_its_place() {
+    fn every_key_and_every_command_is_listed() {
         let conf = man_conf();
         for key in KEYS {
             assert!(
@@ -307,7 +308,7 @@ mod tests {
             assert!(titles.any(is_named), "{command}");
             assert!(usage(command).is_some(), "{command}");
         }
-        // A line that began with a dot by chance would be an order to troff.
+        // A line that starts with a dot by chance would be a request of troff.
         let orders = [".TH", ".SH", ".SS", ".TP", ".B", ".BR", ".PP"];
         for line in man
             .lines()

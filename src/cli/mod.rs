@@ -126,7 +126,7 @@ fn dispatch(command: Command) -> u8 {
     }
 }
 
-/// For a command beside the server: as the installed service would read it.
+/// For a command next to the server: with the configuration that the installed service would read.
 fn with_config(path: Option<&Path>, needs: Needs, next: impl FnOnce(&Loaded) -> u8) -> u8 {
     let sources = Sources::from_process(path, needs).map(|mut sources| {
         service_env::overlay_service_env(&mut sources);
@@ -169,7 +169,7 @@ fn check(path: Option<&Path>, online: bool) -> u8 {
     };
     let report = match check::check(&sources, &mut io::stdout()) {
         Ok(report) => report,
-        // A reader that is gone does not want to know.
+        // A closed stdout is no error.
         Err(_) => return exit::OK,
     };
     if !report.is_loaded || !online {
@@ -189,7 +189,7 @@ fn check(path: Option<&Path>, online: bool) -> u8 {
     report.exit_code.max(online)
 }
 
-/// What a REST client has of this process, but for the state directory.
+/// The process part of a REST client, without the state directory.
 fn process(settings: &daemon::Settings) -> Process {
     Process {
         ca_file: settings.ca_file.clone(),
@@ -198,8 +198,8 @@ fn process(settings: &daemon::Settings) -> Process {
     }
 }
 
-/// The state directory, locked for this process, if the credentials are such that a command needs
-/// it: refresh tokens rotate, and the next one is stored there.
+/// The state directory, locked for this process, if the command's credentials need it: refresh
+/// tokens rotate, and the next one is stored there.
 fn state_for_rest(
     app: &App,
     settings: &daemon::Settings,
@@ -212,7 +212,7 @@ fn state_for_rest(
     }
 }
 
-/// A reader that is gone does not want the text; that is no error.
+/// Prints a text; a closed stdout is no error.
 fn print(text: &str) -> u8 {
     let _ = io::stdout().write_all(text.as_bytes());
     exit::OK

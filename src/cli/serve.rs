@@ -19,8 +19,8 @@ use crate::{state, systemd};
 
 use super::reload::Reloading;
 
-/// Runs the server until a signal ends it; returns the exit code. `path` is where SIGHUP finds the
-/// configuration again, as on the command line.
+/// Runs the server until a signal ends it; returns the exit code. SIGHUP reads the configuration
+/// again from `path`, as on the command line.
 pub fn run(loaded: &Loaded, path: Option<&Path>) -> u8 {
     match serve(loaded, path) {
         Ok(()) => exit::OK,
@@ -90,7 +90,8 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
     for address in admin.iter().flat_map(Admin::addresses) {
         log::info!("health, metrics and streams are at http://{address}");
     }
-    // Only a refresh token must not be used by two processes: other credentials a command has itself.
+    // Only a refresh token must not be used by two processes: a command has other credentials
+    // itself.
     let credentials = &config.daemon.app().rest.credentials;
     let is_shared = matches!(credentials, RestCredentials::UserRefresh { .. });
     let state = config.daemon.state.as_deref().filter(|_| is_shared);
@@ -143,7 +144,7 @@ fn admin_listener(config: &Config) -> Result<Option<TcpListener>, Failure> {
     })
 }
 
-/// What a script can make of a failed start.
+/// The exit code of a failed start, for scripts.
 fn exit_code(error: &Error) -> u8 {
     match error {
         Error::Api(error) => error.exit_code(),

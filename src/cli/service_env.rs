@@ -1,5 +1,5 @@
-//! The installed systemd unit: what the service has that a command does not, and, for `rtmsd check`,
-//! what would keep it from starting, from coming back, or from what it needs.
+//! The installed systemd unit: the environment that the service has and a command does not, and,
+//! for `rtmsd check`, faults of the unit.
 
 use std::collections::HashMap;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::daemon::shutdown::STOP_TIMEOUT;
 
 const WHAT: &str = "unit";
 
-/// Where units are, the first found counts; drop-ins of all of them do.
+/// Folders of units: the first unit found is used, and the drop-ins of all folders.
 const FOLDERS: [&str; 4] = [
     "/etc/systemd/system",
     "/run/systemd/system",
@@ -24,8 +24,9 @@ const FOLDERS: [&str; 4] = [
     "/lib/systemd/system",
 ];
 
-/// Gives a command that reads the service's configuration what systemd gives the service: the folders
-/// of its secrets and its state. The folder of secrets is left out for a user who may not enter it.
+/// Gives a command that reads the service's configuration the folders that systemd gives the
+/// service: of its secrets and its state. The folder of secrets is left out for a user who may not
+/// enter it.
 pub fn overlay_service_env(sources: &mut Sources<'_>) {
     let given = |name: &str| sources.environment.iter().any(|(key, _)| key == name);
     let Some((file, _)) = sources.file.as_ref() else {
@@ -83,7 +84,7 @@ pub(super) fn findings(file: Option<&Path>) -> Vec<Finding> {
             return vec![Finding::new(CheckLevel::Warn, WHAT, text)];
         }
     };
-    // One that this user may not look for is not missing.
+    // A path that this user may not read does not count as missing.
     let is_missing = |path: &Path| matches!(path.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound);
     let mut findings = inspect(&text, file, &is_missing);
     if findings.iter().all(|finding| finding.what != WHAT) {
@@ -98,7 +99,7 @@ fn installed() -> Option<PathBuf> {
     paths.into_iter().find(|path| path.exists())
 }
 
-/// The unit with its drop-ins behind it.
+/// The unit followed by its drop-ins.
 fn text(unit: &Path) -> io::Result<String> {
     let mut text = fs::read_to_string(unit)?;
     for path in drop_ins() {
@@ -145,7 +146,7 @@ fn last<'a>(service: &HashMap<&str, Vec<&'a str>>, key: &str) -> Option<&'a str>
     service.get(key)?.last().copied()
 }
 
-/// What is started, word by word.
+/// The words of the started command.
 fn command<'a>(service: &HashMap<&str, Vec<&'a str>>) -> impl Iterator<Item = &'a str> {
     let line = last(service, "ExecStart").unwrap_or_default();
     let line = line.trim_start_matches(['-', '@', ':', '+', '!']);
@@ -173,7 +174,7 @@ fn inspect(text: &str, file: Option<&Path>, is_missing: &dyn Fn(&Path) -> bool) 
     let mut add = |level, text: String| findings.push(Finding::new(level, WHAT, text));
     let wrong = CheckLevel::Fault(exit::CONFIG);
 
-    // It is not this configuration's unit.
+    // The unit belongs to another configuration.
     if let Some(config) = config_of(&service).filter(|config| file != Some(config)) {
         let text = format!(
             "rtmsd.service is not judged: it reads {0}, so rtmsd check --config {0} does that",
@@ -315,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn ours_is_right() {
+    fn our_unit_has_no_findings() {
         let unit = unit_file::unit(Path::new("/usr/bin/rtmsd"));
         check(&unit, &[]);
         let findings = inspect(&unit, Some(Path::new("/etc/rtms.conf")), &|_| false);
@@ -326,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_hurt_is_told() {
+    fn faults_of_a_unit_are_reported() {
         check(
             "[Service]\nExecStart=/opt/missing\n[Install]\nType=notify\n",
             &[
@@ -352,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn the_unit_of_another_configuration_is_let_be() {
+    fn the_unit_of_another_configuration_is_not_checked() {
         let unit = unit_file::unit(Path::new("/usr/bin/rtmsd"));
         let findings = inspect(&unit, Some(Path::new("rtms.conf")), &|_| true);
         assert_eq!(findings.len(), 1);
@@ -365,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_finds_what_the_service_finds() {
+    fn a_command_gets_the_folders_of_the_service() {
         let unit = unit_file::unit(Path::new("/usr/bin/rtmsd"));
         assert_eq!(
             beside(&unit, Path::new("/etc/rtms.conf")),

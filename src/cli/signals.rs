@@ -1,5 +1,5 @@
-//! The thread that waits for signals, and for the clock to be set, which is how a machine that
-//! slept shows.
+//! The thread that waits for signals, and for changes of the clock, which show a resume from
+//! suspend.
 
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -35,14 +35,14 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals over; `tell` is called on the thread, for each.
+    /// Takes over the signals; the thread calls `tell` for each.
     pub fn start(mut tell: impl FnMut(Signal) + Send + 'static) -> io::Result<Signals> {
         let (stop_read, stop_write) = UnixStream::pair()?;
         let (reload_read, reload_write) = UnixStream::pair()?;
         let is_stopping = Arc::new(AtomicBool::new(false));
         let mut registered = Vec::new();
         for (signal, code) in [(SIGTERM, 143), (SIGINT, 130)] {
-            // In this order: the first signal finds the flag down, the second finds it up.
+            // In this order: the first signal finds the flag unset, the second finds it set.
             let flag = Arc::clone(&is_stopping);
             registered.push(flag::register_conditional_shutdown(signal, code, flag)?);
             registered.push(flag::register(signal, Arc::clone(&is_stopping))?);
@@ -103,7 +103,7 @@ fn watch(
                 .fd()
                 .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)),
         );
-        // An interrupted wait is a wait that ended early: the loop goes round.
+        // If poll is interrupted, the loop simply runs once more.
         let _ = poll(&mut fds, None);
         if !fds[0].revents().is_empty() {
             return;
@@ -132,7 +132,7 @@ mod sleep {
         clock_gettime, timerfd_create, timerfd_settime,
     };
 
-    /// Less than this between the two clocks is no sleep.
+    /// A smaller difference between the two clocks is no suspend.
     const SLEEP_MS_MIN: i128 = 2_000;
 
     pub(crate) struct SuspendDetector {
@@ -163,7 +163,7 @@ mod sleep {
             now_ms - std::mem::replace(&mut self.offset_ms, now_ms) >= SLEEP_MS_MIN
         }
 
-        /// Far away: only the cancellation counts.
+        /// Far in the future: only the cancellation counts.
         fn arm(&self) {
             let never = Timespec {
                 tv_sec: i64::from(i32::MAX) * 4,
@@ -185,7 +185,7 @@ mod sleep {
         }
     }
 
-    /// How long the machine has slept since it was started.
+    /// How long the machine was suspended since its start.
     fn offset_ms() -> i128 {
         let ms = |id| {
             let time = clock_gettime(id);
@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_machine_that_is_awake_has_not_slept() {
+    fn without_a_suspend_none_is_reported() {
         let mut watch = sleep::SuspendDetector::new();
         assert!(!watch.has_resumed());
         let fd = watch.fd().expect("Linux has such timers");

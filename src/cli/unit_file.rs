@@ -13,8 +13,8 @@ pub fn unit(program: &Path) -> String {
         .replace("@credentials@\n", &credentials())
 }
 
-/// Every secret by the name of its key. systemd refuses to start what lacks a credential, so that
-/// each has an empty line to fall back on, which counts as not given.
+/// A credential for every secret, named after its key. systemd refuses to start a service with a
+/// missing credential, so each has an empty fallback, which counts as not given.
 fn credentials() -> String {
     let secrets = KEYS.iter().filter(|key| key.is_secret);
     secrets

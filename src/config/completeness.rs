@@ -1,4 +1,4 @@
-//! What several keys decide together, and which of them need each other.
+//! Settings that depend on several keys, and keys that need each other.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::protocol::params::{AudioCodec, AudioParams, MediaParams, ShareParams,
 use crate::recorder::{DEFAULT_OUT, RecorderSettings};
 
 impl Loading<'_> {
-    /// Puts together what several keys decide, and finds what is missing.
+    /// Combines keys into settings, and finds missing ones.
     pub(super) fn finish(&mut self, draft: Draft) -> Config {
         let mut config = draft.config;
         config.daemon.webhooks.tls = self
@@ -137,8 +137,8 @@ impl Loading<'_> {
             (None, Some(_)) => (first, second),
             (None, None) => return None,
         };
-        // One that was given and not understood has its own fault. Who only asks the server need not
-        // have its secrets.
+        // A key that was given with an error has its own fault. A command that only asks the server
+        // need not have its secrets.
         if !self.is_given(missing) && self.sources.needs != Needs::Admin {
             let place = self.place(given);
             self.fault(

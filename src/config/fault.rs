@@ -3,27 +3,27 @@
 use std::borrow::Cow;
 use std::fmt;
 
-/// Something that must be put right before the server can run.
+/// A fault that must be corrected before the server can run.
 ///
 /// `Display`: `rtms.conf:12: PORT: found "http", expected a port from 0 to 65535`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// Where: `rtms.conf:12`, `environment`.
     pub place: String,
-    /// Which key; empty for a line without one.
+    /// The key; empty for a line without one.
     pub key: String,
     /// What was found, what was expected, what to do. Never a secret.
     pub text: String,
 }
 
-/// Something that runs, but is probably not what was meant. Reads like a [`Fault`].
+/// A configuration that works, but is probably not what was meant. Displayed like a [`Fault`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {
     /// Where.
     pub place: String,
-    /// Which key; empty for the file as a whole.
+    /// The key; empty for the file as a whole.
     pub key: String,
-    /// What it leads to, what to do.
+    /// Its effect, and what to do.
     pub text: String,
 }
 
@@ -48,7 +48,7 @@ fn line(f: &mut fmt::Formatter<'_>, place: &str, key: &str, text: &str) -> fmt::
     }
 }
 
-/// A value as it may be shown in a fault: quoted, escaped, of bounded length.
+/// A value for a fault: quoted, escaped, of bounded length.
 pub(super) fn shown(value: &str) -> String {
     const CHARS_MAX: usize = 60;
     let value = without_login(value);
@@ -59,8 +59,8 @@ pub(super) fn shown(value: &str) -> String {
     format!("{short:?}")
 }
 
-/// An address with a user or a query may hold a password, so no more of it is shown; any other
-/// text is as it is.
+/// An address with a user or a query may contain a password, so only a part of it is shown; any
+/// other text is unchanged.
 fn without_login(value: &str) -> Cow<'_, str> {
     match value.split_once("://") {
         Some((scheme, rest)) if rest.contains(['@', '?', '#']) => {
@@ -70,7 +70,7 @@ fn without_login(value: &str) -> Cow<'_, str> {
     }
 }
 
-/// How many edits lead from one word to another; for "did you mean".
+/// Edit distance of two words; for "did you mean".
 pub(super) fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

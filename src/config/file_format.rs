@@ -1,9 +1,9 @@
-//! The form of `rtms.conf`: lines of `KEY=VALUE`. The meaning of the keys is in `keys`.
+//! The format of `rtms.conf`: lines of `KEY=VALUE`. The meaning of the keys is in `keys`.
 //!
-//! It reads what systemd's `EnvironmentFile=` and the usual `.env` readers read: comments with `#`
-//! or `;`, single and double quotes (also over several lines), an `export` in front, CRLF, a byte
-//! order mark. ` #` after an unquoted value begins a comment. Values never reach a fault's text, as
-//! a broken line may contain a secret.
+//! It accepts what systemd's `EnvironmentFile=` and the usual `.env` readers accept: comments with
+//! `#` or `;`, single and double quotes (also over several lines), `export` before a key, CRLF, a
+//! byte order mark. ` #` after an unquoted value starts a comment. Faults never contain values,
+//! because a broken line may contain a secret.
 #![cfg_attr(
     not(test),
     deny(
@@ -16,7 +16,7 @@
 /// Largest file that is read, in bytes.
 pub const FILE_BYTES_MAX: usize = 256 * 1024;
 
-/// Most broken lines that are reported; a file with more of them is no configuration.
+/// Maximum broken lines that are reported; a file with more of them is not a configuration.
 const FAULTS_MAX: usize = 20;
 
 /// A line that names a key.
@@ -33,7 +33,7 @@ pub struct Entry {
     pub is_continued: bool,
 }
 
-/// A line that cannot be read.
+/// A line that cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadLine {
     /// Counted from 1; 0 is the whole file.
@@ -42,7 +42,7 @@ pub struct BadLine {
     pub text: String,
 }
 
-/// Reads a whole file: every entry, and every line that is none.
+/// Parses a whole file: returns every entry, and every broken line.
 pub fn parse(bytes: &[u8]) -> (Vec<Entry>, Vec<BadLine>) {
     let mut parser = Parser::default();
     if bytes.len() > FILE_BYTES_MAX {
@@ -72,8 +72,8 @@ pub fn parse(bytes: &[u8]) -> (Vec<Entry>, Vec<BadLine>) {
 struct Parser {
     entries: Vec<Entry>,
     faults: Vec<BadLine>,
-    /// After one quote without its end no other is looked for beyond its line: the file is read
-    /// in one pass, whatever its content.
+    /// After a quote without an end, quotes are searched only within their lines, so that any file
+    /// is read in one pass.
     has_open_quote: bool,
 }
 
@@ -83,7 +83,7 @@ impl Parser {
         self.faults.push(BadLine { line, text });
     }
 
-    /// Reads one line, and returns how many of the following ones belong to its value.
+    /// Parses one line, and returns how many of the following lines belong to its value.
     fn line(&mut self, number: usize, line: &str, following: &[&str]) -> usize {
         let line = line.trim();
         if line.is_empty() || line.starts_with(['#', ';']) {
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_understood() {
+    fn lines_that_are_accepted() {
         check("", &[]);
         check("PORT=3000", &["1 PORT=3000"]);
         check(
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not() {
+    fn lines_that_are_refused() {
         check(
             "hunter2",
             &["1: found a line without \"=\", expected KEY=VALUE"],
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much() {
+    fn files_that_are_too_large() {
         let huge = vec![b'\n'; FILE_BYTES_MAX + 1];
         check(huge, &["0: found 262145 bytes, expected at most 262144"]);
         let (_, faults) = parse(&b"x\n".repeat(1000));

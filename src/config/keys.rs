@@ -1,4 +1,4 @@
-//! Every key there is, once: its names, its default, what it means, how it is read.
+//! The table of all keys: names, default, meaning, and parser.
 //!
 //! This table drives the parser, the faults about unknown keys, `rtms.conf.example`, and everything
 //! else that lists the keys. Its order is the order of the example.
@@ -28,17 +28,17 @@ use crate::state::DEFAULT_STATE;
 /// A key of the configuration.
 #[derive(Debug)]
 pub struct Key {
-    /// The heading it stands under.
+    /// The heading of its section.
     pub section: &'static str,
     /// Its name.
     pub name: &'static str,
-    /// Other names that mean the same.
+    /// Other names with the same meaning.
     pub aliases: &'static [&'static str],
-    /// What it means, in lines as they are printed.
+    /// Its meaning, in lines as they are printed.
     pub prose: &'static str,
-    /// Whether its value is hidden, and may come from a file of its own.
+    /// Whether its value is hidden, and may be in a separate file.
     pub is_secret: bool,
-    /// What the example sets it to, where it does.
+    /// Its value in the example, if there is one.
     pub example: Option<&'static str>,
     default: fn() -> String,
     pub(super) set: fn(&mut Draft, &str) -> Result<(), String>,
@@ -55,7 +55,7 @@ impl Key {
         (self.default)()
     }
 
-    /// All names, those for a secret in a file included.
+    /// All names, including those for a secret in a file.
     pub fn names(&self) -> impl Iterator<Item = String> {
         let names = std::iter::once(self.name).chain(self.aliases.iter().copied());
         let is_secret = self.is_secret;
@@ -66,7 +66,7 @@ impl Key {
     }
 }
 
-/// A configuration in the making: what several keys decide together is not yet in it.
+/// An incomplete configuration: settings that depend on several keys are not yet in it.
 #[derive(Default)]
 pub(super) struct Draft {
     pub(super) config: Config,
@@ -94,7 +94,7 @@ impl Draft {
     }
 }
 
-/// What was chosen of audio.
+/// The chosen audio parameters.
 #[derive(Default)]
 pub(super) struct AudioDraft {
     pub(super) content: Option<Content>,
@@ -105,7 +105,7 @@ pub(super) struct AudioDraft {
     pub(super) send_rate_ms: Option<u16>,
 }
 
-/// What was chosen of video or share.
+/// The chosen parameters of video or share.
 #[derive(Default)]
 pub(super) struct PictureDraft {
     pub(super) codec: Option<VideoCodec>,
@@ -113,7 +113,7 @@ pub(super) struct PictureDraft {
     pub(super) fps: Option<u8>,
 }
 
-/// Writes one entry of the table in few words.
+/// Defines one entry of the table.
 macro_rules! keys {
     ($( [$section:literal] $( $name:literal $(| $alias:literal)* $($secret:ident)? $(= $default:expr)? $(; $example:literal)? => $set:expr, $prose:literal; )+ )+) => {
         &[ $($( Key {
@@ -135,7 +135,7 @@ macro_rules! keys {
     (@example $example:literal) => { Some($example) };
 }
 
-/// Stores what was read in a place of the draft.
+/// Stores a parsed value in the draft.
 macro_rules! to {
     (app . $($field:ident).+ , $read:expr) => {
         |draft: &mut Draft, text: &str| -> Result<(), String> {

@@ -5,7 +5,7 @@ use crate::config::{Config, Needs};
 use crate::protocol::params::{MediaKind, VideoStreams};
 
 impl Loading<'_> {
-    /// What works, but is probably not what was meant.
+    /// Warns about settings that work, but are probably not what was meant.
     pub(super) fn lint(&mut self, config: &Config) {
         if self.sources.needs != Needs::Serve {
             return;

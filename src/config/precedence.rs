@@ -1,9 +1,9 @@
-//! Precedence: which source of a key counts. Which keys need each other is in `completeness`, what
-//! is odd in `lint`.
+//! Precedence of the sources of a key. Keys that need each other are in `completeness`, unusual
+//! settings in `lint`.
 //!
 //! For one key: the environment, then the file; for a secret also `KEY_FILE` in either place, and a
-//! file of that name in `$CREDENTIALS_DIRECTORY`. An empty value counts as not given. Two ways that
-//! give the same secret are a fault, since it would not be plain which one is used; only the
+//! file with that name in `$CREDENTIALS_DIRECTORY`. An empty value counts as not given. Two ways
+//! that give the same secret are a fault, because it would not be clear which one is used; only the
 //! environment may override.
 
 use std::collections::HashMap;
@@ -14,17 +14,17 @@ use super::keys::{Draft, KEYS, Key};
 use super::{Config, Fault, FileContent, Sources, Warning, file_format};
 use crate::domain::secret::Secret;
 
-/// Longest secret in a file of its own, in bytes.
+/// Maximum size of a secret's file, in bytes.
 const SECRET_BYTES_MAX: usize = 16 * 1024;
 
-/// A configuration, and how it came about.
+/// A configuration with its sources.
 #[derive(Debug, Clone)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
     /// The keys that were given, in the order of [`KEYS`].
     pub settings: Vec<Setting>,
-    /// What is odd about it.
+    /// Warnings about unusual settings.
     pub warnings: Vec<Warning>,
     /// The file that was read.
     pub file: Option<String>,
@@ -39,7 +39,7 @@ pub struct Setting {
     pub shown: String,
     /// Where it was given: `rtms.conf:12`, `environment`, `credentials`.
     pub place: String,
-    /// Its value as it was written; every one may be compared, and none is to be shown.
+    /// Its raw value, for comparison only; must not be shown.
     value: Secret,
 }
 
@@ -56,7 +56,7 @@ impl Loaded {
     }
 }
 
-/// A value before it is understood.
+/// A value before it is parsed.
 #[derive(Debug, Clone)]
 struct Given {
     name: String,
@@ -65,7 +65,7 @@ struct Given {
     is_continued: bool,
 }
 
-/// Reads a configuration; all its faults, in the order of the file, if there are any.
+/// Reads a configuration. The error has all its faults, in the order of the file.
 pub fn load(sources: &Sources<'_>) -> Result<Loaded, Vec<Fault>> {
     let mut loading = Loading {
         sources,
@@ -80,7 +80,8 @@ pub fn load(sources: &Sources<'_>) -> Result<Loaded, Vec<Fault>> {
         let faults = loading.faults.len();
         match loading.choose(key, &from_environment, &from_file) {
             Some(given) => loading.set(key, given, &mut draft),
-            // Given, but its file cannot be read: that is its only fault, it is not missing too.
+            // If the file of a secret cannot be read, that is the only fault: the key does not
+            // count as missing.
             None if loading.faults.len() > faults => loading.settings.push(Setting {
                 key: key.name,
                 shown: String::new(),
@@ -110,7 +111,7 @@ pub(crate) struct Loading<'a> {
     warnings: Vec<Warning>,
 }
 
-/// What one source gives, by the name as written.
+/// The values of one source, by the name as written.
 type GivenByName = HashMap<String, Given>;
 
 impl Loading<'_> {
@@ -131,7 +132,7 @@ impl Loading<'_> {
         });
     }
 
-    /// Where a key was given, else where it could be.
+    /// Where a key was given, otherwise where it could be.
     pub(crate) fn place(&self, key: &str) -> String {
         let given = self.settings.iter().find(|setting| setting.key == key);
         match (given, &self.sources.file) {
@@ -232,13 +233,13 @@ impl Loading<'_> {
                 found.insert(name.to_owned(), given);
             }
         }
-        // The environment has no order; messages should.
+        // The environment has no order, but messages should.
         self.warnings
             .sort_by(|a, b| (&a.place, &a.key).cmp(&(&b.place, &b.key)));
         found
     }
 
-    /// The one place that gives a key, with a secret fetched from its own file.
+    /// The one source that gives a key; a secret is read from its file.
     fn choose(
         &mut self,
         key: &'static Key,
@@ -259,7 +260,7 @@ impl Loading<'_> {
         credential.or_else(|| there.and_then(|given| self.fetched(key, given)))
     }
 
-    /// What one source gives for a key under any of its names; two of them are a fault.
+    /// The value of a key in one source, under any of its names; two of them are a fault.
     fn one_of_names(&mut self, key: &'static Key, source: &GivenByName) -> Option<Given> {
         let mut given: Vec<&Given> = key.names().filter_map(|name| source.get(&name)).collect();
         given.sort_by_key(|given| key.names().position(|name| name == given.name));
@@ -271,7 +272,7 @@ impl Loading<'_> {
         given.first().map(|given| (*given).clone())
     }
 
-    /// The value itself, where the name says that it is in a file.
+    /// The value itself, if the name says that it is in a file.
     fn fetched(&mut self, key: &'static Key, given: Given) -> Option<Given> {
         let is_file = find(&given.name).is_some_and(|(_, is_file)| is_file);
         if !key.is_secret || !is_file {
@@ -386,7 +387,7 @@ impl Loading<'_> {
     }
 }
 
-/// The key of a name, and whether the name says that its value is in a file.
+/// The key with a name, and whether the name says that its value is in a file.
 fn find(name: &str) -> Option<(&'static Key, bool)> {
     let named = |name: &str| KEYS.iter().find(|key| key.is_named(name));
     if let Some(key) = named(name) {
@@ -420,7 +421,7 @@ fn unknown(name: &str) -> String {
     }
 }
 
-/// For [`KEYS`]: the words of a list of secrets.
+/// For [`KEYS`]: parses a list of secrets.
 pub(super) fn secrets(text: &str) -> Result<Vec<Secret>, String> {
     let words: Vec<&str> = crate::protocol::params::each_word(text).collect();
     if words

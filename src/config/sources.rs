@@ -1,4 +1,4 @@
-//! Where a configuration comes from, and how it is fetched from this process.
+//! The sources of a configuration, and how they are read from this process.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -13,41 +13,41 @@ pub const LOCAL_FILE: &str = "rtms.conf";
 /// Read if it exists, no file is named and there is no [`LOCAL_FILE`].
 pub const ETC_FILE: &str = "/etc/rtms.conf";
 
-/// What the configuration is wanted for, which decides the keys that must be there.
+/// The purpose of the configuration, which determines the required keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
     /// The server: the app's credentials and the webhook secret token.
     Serve,
-    /// One REST call: the app's id and something to obtain a token with.
+    /// One REST call: the app's id and credentials for a token.
     Rest,
-    /// A question to the running server: nothing.
+    /// A request to the running server: no key.
     Admin,
 }
 
 /// A file that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileContent {
-    /// At most one byte more than [`FILE_BYTES_MAX`], which is then one too many.
+    /// At most one byte more than [`FILE_BYTES_MAX`], to detect a larger file.
     pub bytes: Vec<u8>,
     /// Permission bits, where the system has them.
     pub mode: Option<u32>,
 }
 
-/// Everything that a configuration is made from.
+/// Everything that a configuration is read from.
 #[derive(Clone)]
 pub struct Sources<'a> {
-    /// What it is for.
+    /// Its purpose.
     pub needs: Needs,
-    /// The file's name as it is to appear in faults, and its content.
+    /// The file's name for faults, and its content.
     pub file: Option<(String, FileContent)>,
     /// The environment; it overrides the file.
     pub environment: Vec<(OsString, OsString)>,
-    /// Reads a secret from a file of its own.
+    /// Reads the file of a secret.
     pub read: &'a dyn Fn(&Path) -> io::Result<FileContent>,
 }
 
 impl Sources<'static> {
-    /// Those of this process: the named file, else `./rtms.conf`, else `/etc/rtms.conf`, else no
+    /// The sources of this process: the named file, or `./rtms.conf`, or `/etc/rtms.conf`, or no
     /// file; and the environment.
     pub fn from_process(config: Option<&Path>, needs: Needs) -> Result<Sources<'static>, Fault> {
         let candidates = match &config {
@@ -94,7 +94,7 @@ fn read_file(path: &Path) -> io::Result<FileContent> {
 #[cfg(unix)]
 fn mode(metadata: &std::fs::Metadata) -> Option<u32> {
     use std::os::unix::fs::PermissionsExt;
-    // A pipe or device (`--config /dev/stdin`) has no permissions worth judging.
+    // The permissions of a pipe or device (`--config /dev/stdin`) are not checked.
     metadata.is_file().then(|| metadata.permissions().mode())
 }
 

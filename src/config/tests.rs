@@ -1,4 +1,5 @@
-//! Whole configurations: from a file, an environment and secret files to a [`Config`] or its faults.
+//! Tests of whole configurations: from a file, an environment and secret files to a [`Config`] or
+//! its faults.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,7 +17,7 @@ use crate::recorder::TranscriptFormats;
 const MINIMAL: &str = "ZOOM_CLIENT_ID=id\nZOOM_CLIENT_SECRET=hunter2\nZOOM_SECRET_TOKEN=token\n\
                        RTMS_AUTO_START=off\n";
 
-/// A world for a configuration.
+/// The sources of a test.
 #[derive(Default)]
 struct World {
     needs: Option<Needs>,
@@ -66,7 +67,7 @@ impl World {
         self.load(file).expect("a right configuration").config
     }
 
-    /// Faults exactly.
+    /// Checks the exact list of faults.
     fn faults(&self, file: impl AsRef<[u8]>, expected: &[&str]) {
         let found = self
             .load(file)
@@ -75,7 +76,7 @@ impl World {
         assert_eq!(found, expected);
     }
 
-    /// Warnings exactly.
+    /// Checks the exact list of warnings.
     fn warnings(&self, file: &str, expected: &[&str]) {
         let warnings = self.load(file).expect("a right configuration").warnings;
         let found: Vec<String> = warnings.iter().map(ToString::to_string).collect();
@@ -83,7 +84,7 @@ impl World {
     }
 }
 
-/// The faults of some lines, added to a configuration that is right otherwise. Lines count from 5.
+/// Checks the faults of some lines, added to a valid configuration. The lines are counted from 5.
 fn faults(lines: &str, expected: &[&str]) {
     World::default().faults(format!("{MINIMAL}{lines}"), expected);
 }
@@ -92,7 +93,7 @@ fn config(lines: &str) -> Config {
     World::default().config(&format!("{MINIMAL}{lines}"))
 }
 
-/// What the minimal configuration is, beyond the defaults.
+/// The result of the minimal configuration.
 fn minimal() -> Config {
     let mut minimal = Config::default();
     minimal.daemon.auto_start = false;
@@ -242,7 +243,7 @@ fn all_faults_at_once() {
 }
 
 #[test]
-fn values_that_are_none() {
+fn invalid_values() {
     faults(
         "RTMS_CA_FILE='a\nb'",
         &[
@@ -460,7 +461,7 @@ fn secrets_from_files_of_their_own() {
 }
 
 #[test]
-fn what_is_odd_is_told() {
+fn warnings_about_unusual_settings() {
     let check = |lines: &str, expected: &[&str]| {
         World::default().warnings(&format!("{MINIMAL}{lines}"), expected);
     };
@@ -508,7 +509,7 @@ fn what_is_odd_is_told() {
 }
 
 #[test]
-fn values_that_are_right() {
+fn valid_values() {
     let found = config(
         "HOST=[::1]\nRTMS_STOP_AFTER=10\nRTMS_WEBHOOK_MAX_AGE=60\n\
                         RTMS_TRANSCRIPT=txt,srt\nRTMS_STDOUT=JSONL\nRTMS_EVENTS=off\n\
@@ -582,7 +583,7 @@ fn noise_is_refused_or_ignored_without_a_panic() {
 }
 
 #[test]
-fn what_has_changed_is_known_by_name_and_not_by_value() {
+fn changed_keys_are_named_without_values() {
     let file = |token: &str, more: &str| {
         format!("ZOOM_CLIENT_ID=a\nZOOM_CLIENT_SECRET=b\nZOOM_SECRET_TOKEN={token}\n{more}")
     };

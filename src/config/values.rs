@@ -1,4 +1,4 @@
-//! From the text of a value to its type. Each error says what was expected, to follow "found …".
+//! Parsers from a value's text to its type. Each error says what was expected, to follow "found …".
 #![cfg_attr(
     not(test),
     deny(
@@ -47,7 +47,7 @@ pub(super) fn seconds(text: &str, least: u64) -> Read<Duration> {
         return Ok(Duration::from_secs(seconds));
     }
     let expected = format!("seconds from {least} to {SECONDS_MAX}");
-    // Some write 1h; the fault says how to write it.
+    // Some users write 1h; the fault says how to write it.
     let in_units = [("h", 3600), ("m", 60), ("min", 60), ("s", 1)]
         .into_iter()
         .find_map(|(unit, factor)| number(text.strip_suffix(unit)?.trim())?.checked_mul(factor))
@@ -115,7 +115,7 @@ pub(super) fn id(text: &str) -> Read<String> {
     }
 }
 
-/// A credential that travels in a header: longer than an id, and as plain.
+/// A credential for a header: longer than an id, with the same characters.
 pub(super) fn token(text: &str) -> Read<String> {
     if text.len() <= 8192 && text.bytes().all(|b| b.is_ascii_graphic()) {
         Ok(text.to_owned())

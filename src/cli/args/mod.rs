@@ -1,6 +1,6 @@
-//! The command line: what was asked for. The texts are in `usage`.
+//! Parser of the command line. The texts are in `usage`.
 //!
-//! Nothing is read here but the arguments, so help and version work with any configuration.
+//! Only the arguments are read here, so help and version work with any configuration.
 
 pub(crate) mod usage;
 
@@ -20,10 +20,10 @@ pub use usage::{USAGE, commands, usage};
 /// `rtmsd --version`.
 pub const VERSION: &str = concat!("rtmsd ", env!("CARGO_PKG_VERSION"));
 
-/// Most meetings of a demo.
+/// Maximum meetings of a demo.
 pub const DEMO_MEETINGS_MAX: u32 = 1000;
 
-/// What was asked for.
+/// A parsed command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Print this text to stdout.
@@ -81,16 +81,16 @@ pub struct Demo {
 pub enum DemoKind {
     /// Meetings without faults.
     Meetings,
-    /// `--chaos`: everything that can break breaks.
+    /// `--chaos`: connections and the server are broken in every way.
     Chaos,
-    /// `--odd`: what was observed and is not documented.
+    /// `--odd`: undocumented behavior that was observed.
     Odd,
 }
 
 /// One REST call for a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Control {
-    /// What to do.
+    /// The action.
     pub action: RestAction,
     /// The meeting's number, or the id of a session, engagement or call. Not empty.
     pub meeting_id: String,
@@ -104,7 +104,7 @@ pub struct Control {
     pub config: Option<PathBuf>,
 }
 
-/// What `rtmsd print` prints.
+/// A page that `rtmsd print` prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Page {
     /// The annotated configuration.
@@ -121,7 +121,7 @@ pub enum Page {
     Completions(&'static str),
 }
 
-/// A command line that is not understood: for stderr, with exit code 64.
+/// A command line that cannot be parsed: for stderr, with exit code 64.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageError(String);
 
@@ -133,7 +133,7 @@ impl fmt::Display for UsageError {
 
 impl std::error::Error for UsageError {}
 
-/// Reads the arguments, the program's own name left out.
+/// Parses the arguments, without the program's own name.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
     let args: Vec<OsString> = args.into_iter().collect();
     // The command is the first word that is neither an option nor an option's value, so that
@@ -284,7 +284,7 @@ impl Given {
         }
     }
 
-    /// Refuses the options that a command does not have, and words that are too many.
+    /// Refuses options that a command does not have, and too many words.
     fn only(&self, command: &str, options: &[Opt], words_max: usize) -> Result<(), UsageError> {
         if let Some((opt, _)) = self.options.iter().find(|(opt, _)| !options.contains(opt)) {
             return error(format!("rtmsd {command} has no option {}", opt.name()));
@@ -383,7 +383,7 @@ impl Given {
         }
     }
 
-    /// Those of `demo`.
+    /// The products of `demo`.
     fn products(&self) -> Result<Vec<Product>, UsageError> {
         match self.text(Opt::Product)?.as_deref() {
             Some("all") => Ok(Product::ALL.to_vec()),
@@ -425,7 +425,7 @@ impl Given {
         }))
     }
 
-    /// The value that a word of the table means.
+    /// The value of an option's word in a table.
     fn one_of<T: Copy>(&self, opt: Opt, table: &[(T, &str)]) -> Result<Option<T>, UsageError> {
         let Some(text) = self.text(opt)? else {
             return Ok(None);
@@ -473,10 +473,10 @@ impl Given {
     }
 }
 
-/// What `--product` may say.
+/// The words of `--product`.
 const PRODUCTS: &str = "meeting, webinar, session, engagement or call";
 
-/// The product that it names; meetings where nothing is said.
+/// The product with that word; meetings without one.
 fn product(word: Option<&str>) -> Option<Product> {
     word.map_or(Some(Product::Meeting), Product::from_unit)
 }
@@ -515,7 +515,7 @@ fn page(what: Option<&str>, shell: Option<&str>) -> Result<Page, UsageError> {
     }
 }
 
-/// `--help`, with the command that it follows.
+/// The usage of the command before `--help`.
 fn usage_of(command: Option<&str>) -> Result<Command, UsageError> {
     match command {
         None => Ok(Command::Help(USAGE)),

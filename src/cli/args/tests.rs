@@ -148,7 +148,7 @@ fn help_prints_chapters() {
 }
 
 #[test]
-fn what_is_not_understood() {
+fn wrong_command_lines_are_explained() {
     for (line, expected) in [
         ("serv", "unknown command \"serv\""),
         ("--conf x", "unknown option \"--conf\""),

@@ -1,4 +1,4 @@
-//! The usage texts, which are also what the manual page is made of.
+//! The usage texts, from which the manual page is made too.
 
 #[cfg(feature = "demo")]
 macro_rules! demo_line {

@@ -1,5 +1,5 @@
-//! The part of `rtmsd check` that looks at this machine: directories, ports, limits, the certificate,
-//! the clock. A port is bound for a moment to see whether it is free; nothing else is changed.
+//! The checks of this machine in `rtmsd check`: directories, ports, limits, the certificate, the
+//! clock. A port is bound for a moment to see whether it is free; nothing else is changed.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -23,14 +23,14 @@ use crate::state;
 const FILES_BESIDE_STREAMS: u64 = 600;
 /// Files of a stream: four sockets at most, three for wake-ups, and those that are written.
 const FILES_A_STREAM: u64 = 14;
-/// From here on a certificate is near its end, days.
+/// Below this many days a certificate is near its end.
 const DAYS_MIN: i32 = 14;
-/// No clock is right that is before this program was written: 2026-01-01.
+/// A clock before the date of this program is wrong: 2026-01-01.
 const CLOCK_MS_MIN: u64 = 1_767_225_600_000;
-/// An hour of everything, a few times over.
+/// Enough for an hour of all media, a few times over.
 const FREE_BYTES_MIN: u64 = 1 << 30;
 
-/// How grave a finding is.
+/// The level of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CheckLevel {
     Fine,
@@ -39,7 +39,7 @@ pub(crate) enum CheckLevel {
     Fault(u8),
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub(crate) level: CheckLevel,
@@ -57,7 +57,7 @@ impl Finding {
 const NOT_USABLE: CheckLevel = CheckLevel::Fault(exit::NO_PERMISSION);
 const WRONG: CheckLevel = CheckLevel::Fault(exit::CONFIG);
 
-/// Everything that can be seen from here.
+/// All findings about this machine.
 pub(crate) fn findings(loaded: &Loaded) -> Vec<Finding> {
     let config = &loaded.config;
     let settings = &config.daemon;
@@ -126,8 +126,8 @@ fn state_directory(path: &Path) -> Finding {
     }
 }
 
-/// Whether this user may write there. A directory is made when it is first needed, so what counts
-/// then is the nearest one above that exists.
+/// Whether this user may write there. A directory is created when it is first needed, so before
+/// that the nearest existing one above it counts.
 fn directory(path: &Path, what: &'static str, key: &str) -> Finding {
     let name = path.display();
     let may_write = |path: &Path| access(path, Access::WRITE_OK | Access::EXEC_OK);
@@ -157,7 +157,7 @@ fn directory(path: &Path, what: &'static str, key: &str) -> Finding {
     }
 }
 
-/// The path itself, or the nearest one above it that is there.
+/// The path itself, or the nearest one above it that exists.
 fn existing(path: &Path) -> Option<&Path> {
     let all = path
         .ancestors()
@@ -279,13 +279,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_machine_is_judged() {
+    fn findings_about_the_machine() {
         let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = taken.local_addr().expect("an address");
         assert_eq!(port(address, "PORT").level, CheckLevel::Warn);
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         assert_eq!(port(free, "PORT").text, "127.0.0.1:0 is free");
-        // An address that no machine has: for documentation (RFC 5737).
+        // An address that no machine has, because it is for documentation (RFC 5737).
         let foreign = SocketAddr::from(([192, 0, 2, 1], 3000));
         assert_eq!(port(foreign, "HOST and PORT").level, WRONG);
         for (files, level, expected) in [
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn directories_are_judged() {
+    fn findings_about_directories() {
         let folder = std::env::temp_dir().join(format!("rtmsd-check-{}", std::process::id()));
         let inner = folder.join("state");
         fs::create_dir_all(&inner).expect("a folder");

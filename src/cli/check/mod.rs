@@ -1,8 +1,8 @@
-//! `rtmsd check`: what a configuration means and whether this machine is fit for it, or every fault
-//! in it. Nothing is changed or connected; what only the network shows is for `--online`.
+//! `rtmsd check`: explains a configuration and checks this machine for it, or lists every fault.
+//! Nothing is changed or connected; checks over the network are in `--online`.
 //!
-//! Exit codes: 0 fine, warnings or not; 77 a directory or file that this user may not use; 78 a
-//! configuration, certificate or unit that is wrong.
+//! Exit codes: 0 no fault, with or without warnings; 77 a directory or file that this user may not
+//! use; 78 a wrong configuration, certificate or unit.
 
 pub(crate) mod machine;
 pub mod online;
@@ -28,7 +28,7 @@ const STOP_AFTER_MIN: Duration = Duration::from_secs(60);
 /// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckReport {
-    /// What `rtmsd check` ends with.
+    /// The exit code of `rtmsd check`.
     pub exit_code: u8,
     /// Whether the configuration itself is without fault, so that `--online` can continue.
     pub is_loaded: bool,
@@ -102,7 +102,7 @@ fn settings(loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {
         .map(|setting| setting.key.len())
         .max()
         .unwrap_or(0);
-    // A long value may push its place to the right; it does not push all the others.
+    // A long value may move its place to the right, but not those of the other lines.
     let values = settings
         .map(|setting| setting.shown.chars().count().min(40))
         .max()
@@ -114,7 +114,7 @@ fn settings(loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// A topic and what the configuration does about it, in the order of a stream's life.
+/// A topic and its explanation, in the order of a stream's course.
 fn meaning(config: &Config) -> Vec<(&'static str, String)> {
     let settings = &config.daemon;
     let mut lines = vec![
@@ -196,7 +196,7 @@ fn starting(config: &Config) -> String {
     }
 }
 
-/// The server does not warn of it by itself: for a first look it is right.
+/// The server does not warn by itself, because the value is fine for a first test.
 fn stopping(config: &Config) -> Option<Finding> {
     let starts = config.daemon.auto_start && config.app().rest.credentials.is_some();
     let after = config.daemon.stop_after.filter(|_| starts)?;
@@ -248,7 +248,7 @@ fn media(settings: &Settings) -> String {
     }
 }
 
-/// The scopes that meetings need, which is what is forgotten first.
+/// The scopes that meetings need, which are the most often forgotten.
 fn scopes(media: &MediaSelection) -> Option<String> {
     let wanted = MediaKind::SINGLE
         .into_iter()
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn a_right_one_is_explained() {
+    fn a_valid_configuration_is_explained() {
         let (report, text) = run(
             "ZOOM_CLIENT_ID=abc\nZOOM_CLIENT_SECRET=hunter2\nZOOM_SECRET_TOKEN=hunter3\n\
              ZOOM_ACCOUNT_ID=acc\nRTMS_MEDIA=transcript,audio\nRTMS_TRANSCRIPT_LANGUAGE=german\n\

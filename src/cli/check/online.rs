@@ -1,8 +1,7 @@
-//! `rtmsd check --online`: token, scopes, clock and API as far as a client can see them, and what
-//! else must be true at Zoom before a stream starts.
+//! `rtmsd check --online`: checks token, scopes, clock and API as far as a client can, and lists
+//! what else must be true at Zoom before a stream starts.
 //!
-//! It changes nothing at Zoom, with one exception that cannot be avoided: a refresh token is
-//! rotated (and stored) when it is used.
+//! It changes nothing at Zoom, except that a refresh token is rotated (and stored) when it is used.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -15,17 +14,17 @@ use crate::zoom_api::{
     Api, App, CheckFailure, Error, OnlineCheck, ProbeResult, Process, RestCredentials, TokenFacts,
 };
 
-/// A clock this far off is worth a word.
+/// A clock difference from which a warning is given.
 const CLOCK_WARN_MS: i64 = 5_000;
 
-/// A clock this far off makes webhooks look stale or forged (they may be five minutes old) and
-/// Video SDK tokens invalid.
+/// A clock difference that makes webhooks stale or forged (they may be five minutes old) and Video
+/// SDK tokens invalid.
 const CLOCK_FAULT_MS: i64 = 60_000;
 
 /// The scope that start, stop, pause and resume need; the second form is an account-level app's.
 const CONTROL_SCOPE: &str = "meeting:update:participant_rtms_app_status";
 
-/// Who uses the credentials.
+/// The process that uses the credentials.
 #[derive(Debug)]
 pub enum TokenUser {
     /// This process, with the state directory if it needs that.
@@ -39,8 +38,8 @@ pub enum TokenUser {
 }
 
 impl TokenUser {
-    /// A refresh token is of one process: of the server that runs, else ours if the state directory
-    /// is.
+    /// A refresh token belongs to one process: the running server, or this one if it can lock the
+    /// state directory.
     pub fn find(app: &App, state: Option<&Path>) -> TokenUser {
         let (RestCredentials::UserRefresh { .. }, Some(path)) = (&app.rest.credentials, state)
         else {
@@ -91,7 +90,7 @@ pub fn run(
     out: &mut impl Write,
 ) -> u8 {
     let mut report = Report { out, exit_code: 0 };
-    // A reader that is gone does not want to know, but the exit code is still true.
+    // If the reader is gone the report is lost, but the exit code is still right.
     let _ = report.check(app, process, user, media);
     let _ = report.out.flush();
     report.exit_code
@@ -117,7 +116,7 @@ impl<W: Write> Report<'_, W> {
         let found = match user {
             TokenUser::Server(found) => Ok(found),
             TokenUser::Own(state) => look(app.clone(), Process { state, ..process }),
-            // Without a token, API and clock can be looked at all the same.
+            // Without a token, API and clock can still be checked.
             TokenUser::Unused(why) => {
                 self.warn("token", &format!("not used: {why}"))?;
                 return self.check_without_token(app, process, media);
@@ -206,7 +205,7 @@ impl<W: Write> Report<'_, W> {
         }
         let wanted = media_scopes(media);
         if !is_streaming_app(app) {
-            // An app that only makes the calls does not show what the other one may receive.
+            // An app that only makes the calls does not show what the receiving app may receive.
             return self.fine(
                 "media",
                 &format!(
@@ -255,7 +254,7 @@ impl<W: Write> Report<'_, W> {
         }
     }
 
-    /// What no token shows.
+    /// Prints what no token shows.
     fn remember(&mut self, app: &App, media: &[&str]) -> io::Result<()> {
         writeln!(
             self.out,
@@ -294,7 +293,7 @@ impl<W: Write> Report<'_, W> {
     }
 
     fn fault(&mut self, what: &str, exit_code: u8, text: &str) -> io::Result<()> {
-        // The codes rise with what has to be set right first: reach, permission, configuration.
+        // The codes grow with what has to be fixed first: reachability, permission, configuration.
         self.exit_code = self.exit_code.max(exit_code);
         writeln!(self.out, "fault {what}: {text}")
     }
@@ -304,7 +303,7 @@ impl<W: Write> Report<'_, W> {
     }
 }
 
-/// What a client of our own finds out.
+/// The results of a client of this process.
 fn look(app: App, process: Process) -> Result<OnlineCheck, Error> {
     Ok(Api::new(app, process)?.check_online())
 }
@@ -325,7 +324,8 @@ fn describe(credentials: &RestCredentials, token: &TokenFacts) -> String {
     }
 }
 
-/// Whether the token is of the app that receives the streams. A server-to-server app never is.
+/// Whether the token belongs to the app that receives the streams. A server-to-server app never
+/// does.
 fn is_streaming_app(app: &App) -> bool {
     matches!(&app.rest.credentials, RestCredentials::UserRefresh { client_id, .. } if *client_id == app.credentials.id)
 }

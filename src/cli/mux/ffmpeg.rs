@@ -1,8 +1,9 @@
 //! The ffmpeg process: its input, its progress, and its end together with ours.
 //!
-//! ffmpeg reads audio files by itself and takes no notice of a pipe that closes, so without more it
-//! would go on after a SIGKILL of ours, for as long as an hour of audio takes. The kernel ends it instead:
-//! this program is started once more, asks for a signal at the end of its parent, which survives an
+//! ffmpeg reads audio files itself and ignores a closed pipe, so after a SIGKILL of this program it
+//! would continue, for as long as an hour of audio takes. So the kernel ends it: this program is
+//! started once more, requests a signal at the end of its parent, which survives an exec(2), and
+//! becomes ffmpeg.
 //! exec(2), and becomes ffmpeg.
 
 use std::collections::VecDeque;
@@ -42,7 +43,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// and its arguments follow.
 pub(in crate::cli) const BECOME_FFMPEG: &str = "--become-ffmpeg";
 
-/// This very program, also if its file was replaced.
+/// This program, even if its file was replaced.
 const OURSELVES: &str = "/proc/self/exe";
 
 /// Why there is no output.
@@ -161,7 +162,7 @@ fn start(temporary: &Path, plan: &Plan<'_>) -> Result<(Running, Vec<PipeWriter>)
             command.arg(program);
             command
         }
-        // A system without /proc: it goes on after a SIGKILL.
+        // On a system without /proc it continues after a SIGKILL.
         false => Command::new(program),
     };
     command.args(["-nostats", "-progress", "pipe:1"]);

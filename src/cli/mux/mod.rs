@@ -24,7 +24,7 @@ use crate::net::file_limit::raise_file_limit;
 pub(super) use self::ffmpeg::{BECOME_FFMPEG, become_ffmpeg};
 pub use self::plan::{Format, Picture};
 
-/// What was asked for.
+/// The options of the command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// The stream's folder, or a folder above it with no other stream.

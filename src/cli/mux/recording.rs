@@ -11,7 +11,7 @@ pub(super) const FAR_MS: u64 = 30 * 3_600_000;
 /// Stamps from the year 2100 on are invalid.
 pub(super) const STAMP_MS_MAX: u64 = 4_102_444_800_000;
 
-/// How far Zoom's clock can be ahead of ours; webhooks are refused at less.
+/// Maximum lead of Zoom's clock; webhooks are refused at a smaller difference.
 const SKEW_MS: u64 = 600_000;
 
 /// The content of a stream's folder.

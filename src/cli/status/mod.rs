@@ -1,6 +1,6 @@
 //! `rtmsd status`: asks the admin listener of the running server, and shows its streams.
 //!
-//! Exit codes: 0 shown; 69 the server cannot be reached or does not answer; 77 it wants another
+//! Exit codes: 0 shown; 69 the server cannot be reached or does not answer; 77 it requires another
 //! token; 78 the admin listener is off.
 
 pub(crate) mod table;
@@ -17,18 +17,18 @@ use crate::admin::streams::Streams;
 use crate::cli::exit;
 use table::{Room, page};
 
-/// The answer takes milliseconds.
+/// Time limit for the answer, which takes milliseconds.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
-/// An answer of ten thousand streams has a few MiB.
+/// Size limit: an answer of ten thousand streams has a few MiB.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
-/// Between two looks with `--watch`.
+/// Interval of `--watch`.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
 
-/// A failure in words, with the exit code that goes with it.
+/// A failure as a text, with its exit code.
 #[derive(Debug)]
 struct Failure(u8, String);
 
-/// Asks and shows; with `is_watching` until the reader is gone or the process is ended.
+/// Asks and shows; with `is_watching` until stdout is closed or the process is ended.
 pub fn run(
     settings: &admin::Settings,
     is_json: bool,
@@ -66,18 +66,18 @@ fn show(out: &mut impl Write, text: &str) -> io::Result<()> {
     out.flush()
 }
 
-/// Written over what stands on the screen, line by line, so that nothing flickers.
+/// Replaces the lines on the screen one by one, to avoid flickering.
 fn over_the_last(text: &str) -> String {
     format!("\u{1b}[H{}\u{1b}[J", text.replace('\n', "\u{1b}[K\n"))
 }
 
-/// What the terminal has room for; without one there is no limit.
+/// The size of the terminal; no limit without one.
 fn room(is_watching: bool) -> Room {
     let size = tcgetwinsize(io::stdout()).ok();
     let size = size.filter(|size| size.ws_col > 0 && size.ws_row > 0);
     Room {
         columns: size.map(|size| size.ws_col.into()),
-        // Of a page that is only looked at once, the rest can be scrolled to.
+        // A page that is shown once can be scrolled.
         lines: size.filter(|_| is_watching).map(|size| size.ws_row.into()),
     }
 }
@@ -138,7 +138,7 @@ fn ask(settings: &admin::Settings) -> Result<String, Failure> {
     }
 }
 
-/// Where a server that listens on every address is asked.
+/// The address to ask for a server that listens on every address.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),

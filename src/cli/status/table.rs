@@ -1,10 +1,10 @@
-//! The page of `rtmsd status`: what the server says, in a table that fits the terminal.
+//! The page of `rtmsd status`: the server's answer as a table that fits the terminal.
 
 use super::width;
 use crate::admin::streams::{Counts, Line, Streams};
 use crate::stream::stats::KIND_LABELS;
 
-/// What there is room for; `None` is no limit.
+/// The available room; `None` for no limit.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Room {
     pub(super) columns: Option<usize>,
@@ -41,7 +41,7 @@ impl Column {
         Column::WaitsFor,
     ];
 
-    /// What is missed least in a narrow terminal, the first to go.
+    /// The columns that a narrow terminal leaves out, the first one first.
     const SPARE: [Column; 5] = [
         Column::Product,
         Column::Media,
@@ -64,7 +64,7 @@ impl Column {
         }
     }
 
-    /// Numbers and times stand to the right.
+    /// Numbers and times are aligned to the right.
     fn is_right(self) -> bool {
         use Column::{Age, LastData, Messages, Reconnects};
         matches!(self, Age | Messages | LastData | Reconnects)
@@ -118,12 +118,12 @@ pub(super) fn page(answer: &Streams, room: Room) -> String {
     if answer.streams.is_empty() {
         return text;
     }
-    // An empty line, the heads of the columns, and a line about those that are not shown.
+    // An empty line, the headers of the columns, and a line about streams that are not shown.
     let taken = heads.len() + 3;
     let rows_max = room
         .lines
         .map_or(usize::MAX, |lines| lines.saturating_sub(taken + 1).max(1));
-    // Those that wait for something first: they are what one looks for.
+    // Streams that wait for something come first, because the user looks for them.
     let mut lines: Vec<&Line> = answer.streams.iter().collect();
     lines.sort_by_key(|line| line.waits_for.is_none());
     let omitted = answer.omitted + lines.len().saturating_sub(rows_max);
@@ -145,7 +145,7 @@ fn head(answer: &Streams) -> String {
         n => format!("{n} streams"),
     };
     let mut text = format!("rtmsd {}, up {up}, {streams}", printable(&answer.version));
-    // Where all receive, the state says nothing.
+    // If all streams receive, the state column is left out.
     for (at, state) in ["connecting", "receiving", "reconnecting"]
         .iter()
         .enumerate()
@@ -203,7 +203,7 @@ fn table(lines: &[&Line], now_ms: u64, columns_max: usize) -> String {
         let gaps = 2 * (widths.len() - 1);
         widths[0] = widths[0].min(NAME_MAX);
         let rest: usize = widths.iter().skip(1).sum::<usize>() + gaps;
-        // What no row has is not worth the room of its head.
+        // A column without values is left out.
         let is_name_kept = rest + widths[0].min(NAME_MIN) <= columns_max;
         if is_name_kept || spare.len() == 0 {
             widths[0] = widths[0].min(columns_max.saturating_sub(rest).max(NAME_MIN));
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_one_to_read() {
+    fn the_table_is_readable() {
         let expected = "\
 rtmsd 0.1.0, up 16m40s, 3 streams, 1 connecting, 2 receiving
 NOT READY: draining
@@ -343,7 +343,7 @@ Board[31m of a very long name i…  meeting  receiving   2m05s  transcript,event
     }
 
     #[test]
-    fn it_fits_whatever_room_there_is() {
+    fn the_table_fits_any_width() {
         for columns in 0..160 {
             let room = Room {
                 columns: Some(columns),
@@ -370,7 +370,7 @@ Board[31m of a very long name i…  meeting  receiving   2m05s  transcript,event
     }
 
     #[test]
-    fn a_screen_is_not_overrun() {
+    fn the_table_fits_the_screens_height() {
         let many = Streams {
             streams: (0..2000).map(|_| line("x", "receiving", None)).collect(),
             omitted: 5,

@@ -1,6 +1,6 @@
 //! The width of a text in terminal columns.
 
-/// Ranges of characters that take two columns: the scripts of East Asia, and emoji (Unicode's
+/// Ranges of characters with two columns: the scripts of East Asia, and emoji (Unicode's
 /// EastAsianWidth W and F, in large pieces).
 const WIDE: [(u32, u32); 15] = [
     (0x1100, 0x115f),
@@ -20,7 +20,7 @@ const WIDE: [(u32, u32); 15] = [
     (0x20000, 0x3fffd),
 ];
 
-/// Ranges of characters that take none: marks over and under others, joiners, selectors.
+/// Ranges of characters without width: marks over and under others, joiners, selectors.
 const NARROW: [(u32, u32); 9] = [
     (0x0300, 0x036f),
     (0x0591, 0x05bd),
@@ -51,7 +51,7 @@ pub(super) fn of(text: &str) -> usize {
     text.chars().map(of_char).sum()
 }
 
-/// A text of at most so many columns; what was cut is marked.
+/// The text with at most `columns_max` columns; a truncation is marked.
 pub(super) fn cut(text: &str, columns_max: usize) -> String {
     if of(text) <= columns_max {
         return text.to_owned();
