@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::entry::{MeetingEntry, Start, StreamEntry};
 use super::phase::Phase;
+use super::webhooks::is_after_end;
 use super::{Action, Coordinator, DRAIN_MAX, Now, PANICS_MAX, RESTARTS_MAX, START_AGAIN_AFTER};
 use crate::domain::rest::RestAction;
 use crate::domain::severity::Severity;
@@ -159,6 +160,7 @@ impl Coordinator {
             return;
         };
         let (uuid, stopped_ms) = (entry.started.id.clone(), entry.stopped_ms);
+        let started_ms = entry.newest_ms;
         let newest_ms = entry.newest_ms.max(stopped_ms.unwrap_or(0));
         let is_of_earlier_life =
             |meeting: &MeetingEntry| newest_ms != 0 && meeting.is_of_earlier_life(newest_ms);
@@ -167,7 +169,17 @@ impl Coordinator {
         }
         match stopped_ms {
             Some(ts) if reason == StopReason::MEETING_ENDED => self.meeting_over(now, ts, &uuid),
-            _ => self.meeting_stopped(now, &uuid),
+            _ => {
+                if let Some(meeting) = self.meetings.get_mut(&uuid)
+                    && let (Some(ended), Some(ts)) = (meeting.ended_ms, stopped_ms)
+                    && is_after_end(ts, ended)
+                    && (started_ms == 0 || started_ms > ended)
+                {
+                    // People stopped a stream of a life whose beginning is told late.
+                    meeting.begin_untold_life(ts);
+                }
+                self.meeting_stopped(now, &uuid);
+            }
         }
     }
 

@@ -56,6 +56,11 @@ pub(super) struct Calls {
     pub(super) start: Option<Instant>,
     /// When the stop is due, or was made.
     pub(super) stop: Option<Instant>,
+    /// The number of the newest call, and of the newest of each kind: the outcome of an earlier one, or
+    /// of one in the meeting's run before, decides nothing.
+    pub(super) newest: u32,
+    pub(super) newest_start: u32,
+    pub(super) newest_stop: u32,
     /// People stopped the stream during our start call: if Zoom accepts it, it is undone.
     pub(super) is_overtaken: bool,
     /// Who was waited for joined while our start was on its way: if it is refused, the next follows at
@@ -148,6 +153,7 @@ impl MeetingEntry {
 
     /// The same UUID starts again: the previous run no longer counts.
     pub(super) fn begin_life(&mut self, ts: u64) {
+        let next = self.calls.newest.wrapping_add(1);
         *self = MeetingEntry {
             started_ms: Some(ts),
             ended_ms: None,
@@ -157,9 +163,20 @@ impl MeetingEntry {
             stop_at_ms: None,
             stop_attempts: 0,
             restarts: 0,
-            calls: Calls::default(),
+            calls: Calls {
+                newest: next,
+                newest_start: next,
+                newest_stop: next,
+                ..Calls::default()
+            },
             ..self.clone()
         };
+    }
+
+    /// A stop says that the meeting had begun again, and the beginning itself was not told yet.
+    pub(super) fn begin_untold_life(&mut self, ts: u64) {
+        self.begin_life(ts);
+        self.started_ms = None;
     }
 
     /// A stream of it started or stopped.

@@ -40,6 +40,8 @@ pub(crate) mod webhooks;
 
 pub(crate) mod retry;
 #[cfg(test)]
+mod simulation_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
@@ -211,6 +213,8 @@ pub struct ScheduledCall {
     pub at: Instant,
     /// The meeting's UUID.
     pub meeting: String,
+    /// Which of the meeting's calls it is, counted by this process.
+    pub number: u32,
     /// The call.
     pub request: ControlRequest,
 }

@@ -14,8 +14,8 @@
 /// | the participant of `RTMS_PARTICIPANT_USER_ID` joined | call, Starting | . | call, Starting | . | . | . | call, Starting |
 /// | any of these, older than a stream or the end | . | . | . | . | . | . | . |
 /// | `rtms_started` | Started | Started | Started | . | Started | Started | Started |
-/// | a stop by people (2) | Stopped | Stopped | Stopped | Stopped | Stopped | . | . |
-/// | consent withdrawn (8) | Stopped | Stopped | Stopped | Stopped | Stopped | . | . |
+/// | a stop by people (2) | Stopped | Stopped | Stopped | Stopped | Stopped | . | Stopped |
+/// | consent withdrawn (8) | Stopped | Stopped | Stopped | Stopped | Stopped | . | Stopped |
 /// | a stop by a fault (10) | call in 1 s, Starting | . | . | call in 1 s, Starting | call in 1 s, Starting | . | . |
 /// | a stop for the meeting's end (6) | Ended | Ended | Ended | Ended | Ended | Ended | . |
 /// | `meeting.ended` | Ended | Ended | Ended | Ended | Ended | Ended | . |
@@ -70,7 +70,7 @@ mod tests {
     ];
 
     /// Timestamp of the tested events; everything before is older.
-    const THEN: u64 = T0 + 10_000;
+    const THEN: u64 = T0 + 20_000;
 
     fn joined(who: &str) -> ZoomEventKind {
         ZoomEventKind::ParticipantJoined(ParticipantJoined {

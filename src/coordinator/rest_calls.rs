@@ -19,6 +19,23 @@ impl Coordinator {
         result: Result<(), FailedCall>,
     ) -> Vec<Action> {
         if let Some(meeting) = self.meetings.get_mut(&call.meeting) {
+            let newest = match call.request.action {
+                RestAction::Start => meeting.calls.newest_start,
+                _ => meeting.calls.newest_stop,
+            };
+            if newest != call.number {
+                let outcome = match &result {
+                    Ok(()) => "accepted",
+                    Err(_) => "failed",
+                };
+                let text = format!(
+                    "{} {outcome} {}, which a newer call replaced",
+                    call.request.action.name(),
+                    log_fields(call)
+                );
+                self.log(Severity::Info, &text);
+                return std::mem::take(&mut self.actions);
+            }
             match call.request.action {
                 RestAction::Start => meeting.calls.start = None,
                 _ => meeting.calls.stop = None,
@@ -103,7 +120,11 @@ impl Coordinator {
         }
         self.start_done(now, uuid);
         if let Some(meeting) = self.meetings.get_mut(uuid) {
-            meeting.start = Start::Done;
+            // People's stop outlasts a start that was before it and is told after it.
+            let is_newest = ts == 0 || meeting.stream_ms.is_none_or(|newest| ts >= newest);
+            if is_newest || meeting.phase() != Phase::Stopped {
+                meeting.start = Start::Done;
+            }
         }
     }
 
@@ -235,16 +256,23 @@ impl Coordinator {
             return;
         };
         let request = ControlRequest::new(action, meeting.product, id.clone());
+        let number = meeting.calls.newest.wrapping_add(1);
+        meeting.calls.newest = number;
         match action {
             RestAction::Start => {
+                meeting.calls.newest_start = number;
                 meeting.calls.start = Some(at);
                 meeting.calls.is_overtaken = false;
             }
-            _ => meeting.calls.stop = Some(at),
+            _ => {
+                meeting.calls.newest_stop = number;
+                meeting.calls.stop = Some(at);
+            }
         }
         self.actions.push(Action::CallRest(ScheduledCall {
             at,
             meeting: uuid.to_owned(),
+            number,
             request,
         }));
     }

@@ -134,6 +134,16 @@ impl World {
         self.ended(EndReason::Stopped(StopReason(reason)))
     }
 
+    /// The number of the newest call of that kind.
+    fn newest_call(&self, action: RestAction) -> u32 {
+        let calls = self.coordinator.meetings.get(UUID).map(|m| m.calls);
+        let calls = calls.unwrap_or_default();
+        match action {
+            RestAction::Start => calls.newest_start,
+            _ => calls.newest_stop,
+        }
+    }
+
     pub(super) fn call(
         &mut self,
         action: RestAction,
@@ -142,6 +152,7 @@ impl World {
         let call = ScheduledCall {
             at: self.now.instant,
             meeting: UUID.to_owned(),
+            number: self.newest_call(action),
             request: ControlRequest::new(action, Product::Meeting, "81234567890"),
         };
         self.coordinator.handle_call(self.now, &call, result)
@@ -1509,6 +1520,158 @@ fn the_operator_of_a_stream_is_known_and_may_decide() {
     w.webhook(T0 - 1, stream("guest", Some(false)));
     let actions = w.meeting_started(T0);
     assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
+}
+
+// What the simulation found: webhooks of one life that are told in another.
+
+impl World {
+    fn stream_stopped(
+        &mut self,
+        ts: u64,
+        stream_id: &str,
+        id: Option<&str>,
+        reason: i64,
+    ) -> Vec<Action> {
+        let event = StreamStopped {
+            product: Product::Meeting,
+            id: id.map(str::to_owned),
+            stream_id: stream_id.to_owned(),
+            stop_reason: Some(reason),
+        };
+        self.webhook(ts, ZoomEventKind::StreamStopped(event))
+    }
+}
+
+#[test]
+fn the_outcome_of_a_call_that_another_replaced_decides_nothing() {
+    let mut w = world(settings());
+    let first = w.meeting_started(T0);
+    let [Action::CallRest(first)] = &first[..] else {
+        panic!("{first:?}");
+    };
+    w.meeting_ended(T0 + 10);
+    let second = w.meeting_started(T0 + 5000);
+    assert_eq!(w.calls(&second), [(RestAction::Start, NOW)]);
+    // The first was on its way meanwhile. Accepted, it was for the life before.
+    let actions = w.coordinator.handle_call(w.now, first, Ok(()));
+    assert!(
+        matches!(&actions[..], [Action::Log(Severity::Info, _)]),
+        "{actions:?}"
+    );
+    let refused = Err(failed(FailureClass::Retry));
+    let actions = w.coordinator.handle_call(w.now, first, refused);
+    assert_eq!(w.calls(&actions), []);
+    // The second is the one that counts.
+    let actions = w.call(RestAction::Start, Err(failed(FailureClass::Retry)));
+    assert_eq!(w.calls(&actions).len(), 1);
+}
+
+#[test]
+fn a_withdrawal_of_an_earlier_life_deletes_that_and_the_next_one_goes_on() {
+    let mut w = world(settings());
+    w.started(T0);
+    w.ended(EndReason::NothingGranted);
+    assert_eq!(starts(&w.started(T0 + 8)).len(), 1);
+    assert_eq!(stops_of(&w.stopped(T0 + 7, 8)), [("s1", 8)]);
+    assert_eq!(w.stopped(T0 + 7, 8), [], "a retry");
+    let actions = w.ended(EndReason::Stopped(StopReason(8)));
+    assert_eq!(discarded(&actions), ["s1"]);
+    assert_eq!(starts(&actions).len(), 1);
+    assert_eq!(w.stopped(T0 + 7, 8), [], "a retry");
+}
+
+#[test]
+fn people_stop_a_life_whose_beginning_is_told_late() {
+    // The end of the life before was told, then the stop, then the rest.
+    let mut w = world(settings());
+    w.meeting_started(T0);
+    w.meeting_ended(T0 + 10);
+    assert_eq!(w.stream_stopped(T0 + 60_000, "s2", Some(UUID), 2), []);
+    assert_eq!(w.meeting_started(T0 + 50_000), [], "it was before the stop");
+    assert_eq!(w.joins(T0 + 70_000, Some("host")), []);
+    // Once more, with the end of the life before as the last of it.
+    let mut w = world(settings());
+    w.meeting_started(T0);
+    w.call(RestAction::Start, Err(failed(FailureClass::Early)));
+    assert!(is_cancelled(&w.stream_stopped(
+        T0 + 60_000,
+        "s2",
+        Some(UUID),
+        2
+    )));
+    w.meeting_ended(T0 + 10);
+    assert_eq!(w.meeting_started(T0 + 50_000), []);
+    assert_eq!(w.joins(T0 + 70_000, Some("host")), []);
+    // And the next life is a next one.
+    w.meeting_ended(T0 + 100_000);
+    let actions = w.meeting_started(T0 + 200_000);
+    assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
+    // Or with the second beginning known.
+    let mut w = world(settings());
+    w.meeting_started(T0);
+    w.meeting_started(T0 + 50_000);
+    w.webhook(
+        T0 + 51_000,
+        ZoomEventKind::StreamStarted(stream_of(UUID, "s1")),
+    );
+    w.stops(T0 + 60_000, 2);
+    w.meeting_ended(T0 + 10);
+    assert_eq!(w.joins(T0 + 70_000, Some("host")), []);
+    // What stops within a moment after the end is of the life that ended.
+    let mut w = world(settings());
+    w.meeting_started(T0);
+    w.meeting_ended(T0 + 10_000);
+    w.stream_stopped(T0 + 10_300, "s2", Some(UUID), 2);
+    let actions = w.joins(T0 + 70_000, None);
+    assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
+}
+
+#[test]
+fn a_start_that_is_older_than_peoples_stop_does_not_undo_it() {
+    let mut w = world(settings());
+    w.meeting_started(T0);
+    w.call(RestAction::Start, Ok(()));
+    w.started(T0 + 1);
+    w.stops(T0 + 20, 2);
+    // Another person's stream, which began before.
+    let other = ZoomEventKind::StreamStarted(stream_of(UUID, "s2"));
+    assert_eq!(starts(&w.webhook(T0 + 10, other)).len(), 1);
+    w.stream_stopped(T0 + 30, "s2", Some(UUID), 10);
+    let end = EndReason::Stopped(StopReason(10));
+    let actions = w.coordinator.handle_end(w.now, "s2", &end);
+    assert_eq!(w.calls(&actions), []);
+}
+
+#[test]
+fn people_stop_a_stream_that_was_missed_or_named_no_meeting() {
+    // The server was down when it began.
+    let mut w = world(settings());
+    w.started(T0 - 400_000);
+    w.stopped(T0 - 100_000, 2);
+    assert_eq!(w.joins(T0, Some("host")), []);
+    // The first of two stops does not say which meeting.
+    let mut w = world(settings());
+    w.meeting_started(T0);
+    w.call(RestAction::Start, Ok(()));
+    w.stream_stopped(T0 + 10, "s1", None, 8);
+    w.stream_stopped(T0 + 20, "s1", Some(UUID), 2);
+    let other = ZoomEventKind::StreamStarted(stream_of(UUID, "s2"));
+    w.webhook(T0 + 5, other);
+    w.stream_stopped(T0 + 6, "s2", Some(UUID), 10);
+    let end = EndReason::Stopped(StopReason(10));
+    let actions = w.coordinator.handle_end(w.now, "s2", &end);
+    assert_eq!(w.calls(&actions), []);
+}
+
+#[test]
+fn what_is_learnt_of_a_meeting_late_is_saved() {
+    let mut w = world(settings());
+    w.meeting_ended(T0 + 10);
+    assert!(w.coordinator.take_changes().is_some());
+    w.webhook(T0, ZoomEventKind::MeetingStarted(hosted()));
+    assert!(w.coordinator.take_changes().is_some(), "its host");
+    w.webhook(T0, ZoomEventKind::MeetingStarted(hosted()));
+    assert!(w.coordinator.take_changes().is_none());
 }
 
 // A system without resources.

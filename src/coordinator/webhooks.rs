@@ -13,6 +13,24 @@ use crate::domain::zoom_event::{
 use crate::protocol::SIGNALING_WINDOW;
 use crate::protocol::codes::StopReason;
 
+/// Whether a stop with that stamp is of another life of the meeting than the one that ended: streams of
+/// that one stop within a moment.
+pub(super) fn is_after_end(stop_ms: u64, ended_ms: u64) -> bool {
+    stop_ms > ended_ms.saturating_add(STOPS_WITHIN_MS)
+}
+
+/// Takes what is told; whether that is news.
+fn learn(known: &mut Option<String>, told: Option<String>) -> bool {
+    let is_news = told.is_some() && *known != told;
+    if is_news {
+        *known = told;
+    }
+    is_news
+}
+
+/// After the end of a meeting its streams stop within this time.
+const STOPS_WITHIN_MS: u64 = 10_000;
+
 impl Coordinator {
     pub(super) fn meeting_started(&mut self, now: Now, ts: u64, info: MeetingInfo) {
         if info.meeting_uuid.is_empty() || info.meeting_id.is_empty() {
@@ -21,7 +39,7 @@ impl Coordinator {
                 "ignoring meeting.started without id or uuid",
             );
         }
-        self.meeting_lives(now, ts, info);
+        self.meeting_lives(now, ts, info, true);
     }
 
     /// Participants join all the time: only a join that changes something updates the meeting.
@@ -34,7 +52,7 @@ impl Coordinator {
         let Some(meeting) = self.meetings.get(&uuid) else {
             return match info.meeting_id.is_empty() {
                 true => {}
-                false => self.meeting_lives(now, ts, info),
+                false => self.meeting_lives(now, ts, info, false),
             };
         };
         let host_id = info.host_id.as_ref().or(meeting.host_id.as_ref());
@@ -48,9 +66,9 @@ impl Coordinator {
         match meeting.phase() {
             // A meeting stays idle only if it is not to be started.
             Phase::Idle if meeting.started_ms.is_none() || self.settings.auto_start => {
-                self.meeting_lives(now, ts, info)
+                self.meeting_lives(now, ts, info, false)
             }
-            Phase::Ended => self.meeting_lives(now, ts, info),
+            Phase::Ended => self.meeting_lives(now, ts, info, false),
             Phase::AwaitingHost => {
                 if let Some(who) = who {
                     self.awaited_joined(now, &uuid, who);
@@ -76,8 +94,9 @@ impl Coordinator {
         self.start_now(now, uuid);
     }
 
-    /// A sign that a meeting is running, perhaps the first one.
-    fn meeting_lives(&mut self, now: Now, ts: u64, info: MeetingInfo) {
+    /// A sign that a meeting is running, perhaps the first one; `begins` for `meeting.started`, which each
+    /// of its runs has once.
+    fn meeting_lives(&mut self, now: Now, ts: u64, info: MeetingInfo, begins: bool) {
         let uuid = info.meeting_uuid.clone();
         if !self.has_room_for_meeting(&uuid) {
             return self.log(
@@ -89,17 +108,21 @@ impl Coordinator {
             .meetings
             .get_or_insert_with(&uuid, || MeetingEntry::new(&info));
         meeting.touched_ms = now.unix_ms;
-        meeting.topic = info.topic.or(meeting.topic.take());
-        meeting.host_id = info.host_id.or(meeting.host_id.take());
-        if !info.meeting_id.is_empty() {
-            meeting.meeting_id = Some(info.meeting_id);
-        }
+        let meeting_id = Some(info.meeting_id).filter(|id| !id.is_empty());
+        self.is_changed |= learn(&mut meeting.topic, info.topic)
+            | learn(&mut meeting.host_id, info.host_id)
+            | learn(&mut meeting.meeting_id, meeting_id);
         if meeting.started_ms.is_some_and(|known| ts <= known)
             || meeting.ended_ms.is_some_and(|ended| ts <= ended)
         {
             return;
         }
-        if !meeting.is_live() {
+        // What follows a stop in a life that is known by streams alone is another life's beginning.
+        let is_next = begins
+            && meeting.phase() == Phase::Stopped
+            && meeting.started_ms.is_none()
+            && meeting.stream_ms.is_some_and(|stream| ts > stream);
+        if !meeting.is_live() || is_next {
             meeting.begin_life(ts);
         }
         meeting.started_ms = Some(ts);
@@ -140,15 +163,30 @@ impl Coordinator {
                 if meeting.life_ms.is_none_or(|life| ts < life) {
                     return;
                 }
-                let is_newer = meeting.stream_ms.is_none_or(|stream| started > stream);
                 self.is_changed = true;
+                if meeting.stream_ms.is_some_and(|stream| stream >= started) {
+                    // What streams have decided since is of the new life.
+                    meeting.life_ms = Some(started);
+                    return;
+                }
                 self.cancel_calls(now, uuid);
                 if let Some(meeting) = self.meetings.get_mut(uuid) {
                     meeting.begin_life(started);
                 }
-                if self.settings.auto_start && is_newer && !self.has_stream(uuid) {
+                if self.settings.auto_start && !self.has_stream(uuid) {
                     self.start_now(now, uuid);
                 }
+            }
+            _ if meeting.phase() == Phase::Stopped
+                && meeting
+                    .stream_ms
+                    .is_some_and(|stream| is_after_end(stream, ts)) =>
+            {
+                // People stopped a stream of the life after this one, whose beginning is told late.
+                let stream = meeting.stream_ms.unwrap_or(ts);
+                meeting.begin_untold_life(stream);
+                meeting.start = Start::Stopped;
+                self.is_changed = true;
             }
             _ => {
                 meeting.ended_ms = Some(ts);
@@ -335,11 +373,19 @@ impl Coordinator {
         let was_revoked = entry.is_revoked;
         let stream_id = event.stream_id;
         self.is_changed = true;
+        // A stop that did not name the meeting may have come first.
+        if entry.started.id.is_empty() {
+            entry.started.id = event.id.unwrap_or_default();
+        }
         if is_withdrawal {
             entry.is_revoked = true;
             entry.stop_reason = event.stop_reason;
-            if entry.is_superseded && is_before_start {
-                // It is about the ending run, whose files are deleted before the next one starts.
+            if is_before_start && entry.is_active() {
+                // It is about a run before the newest start, whose files are deleted before that one goes on.
+                entry.revoked_ms = entry.revoked_ms.max(Some(ts));
+                if !std::mem::replace(&mut entry.is_superseded, true) {
+                    self.actions.push(Action::Stopped { stream_id, reason });
+                }
                 return;
             }
         } else if !was_revoked {
@@ -348,10 +394,8 @@ impl Coordinator {
         entry.stopped_ms = entry.stopped_ms.max(Some(ts));
         entry.is_superseded = false;
         let uuid = entry.started.id.clone();
-        let is_active = entry.is_active();
-        if let Some(meeting) = self.meetings.get_mut(&uuid) {
-            meeting.saw_stream(ts);
-        }
+        let (product, is_active) = (entry.started.product, entry.is_active());
+        self.meeting_saw_stop(now, ts, product, &uuid);
         if is_active {
             self.meeting_after_stop(now, &stream_id, reason);
             self.actions.push(Action::Stopped { stream_id, reason });
@@ -378,14 +422,21 @@ impl Coordinator {
         entry.ended_ms = Some(now.unix_ms);
         self.streams.insert(stream_id.clone(), entry);
         self.is_changed = true;
-        if !uuid.is_empty() && self.has_room_for_meeting(&uuid) {
-            let meeting = self
-                .meetings
-                .get_or_insert_with(&uuid, || MeetingEntry::from_stream(product, &uuid));
-            meeting.touched_ms = now.unix_ms;
-            meeting.saw_stream(ts);
-        }
+        self.meeting_saw_stop(now, ts, product, &uuid);
         self.after_stop(now, &stream_id, StopReason(stop_reason.unwrap_or(0)));
+    }
+
+    /// A stream of a meeting stopped. The meeting may be unknown: its beginning may come late, or the
+    /// stream was never received.
+    fn meeting_saw_stop(&mut self, now: Now, ts: u64, product: Product, uuid: &str) {
+        if uuid.is_empty() || !self.has_room_for_meeting(uuid) {
+            return;
+        }
+        let meeting = self
+            .meetings
+            .get_or_insert_with(uuid, || MeetingEntry::from_stream(product, uuid));
+        meeting.touched_ms = now.unix_ms;
+        meeting.saw_stream(ts);
     }
 }
 

@@ -80,4 +80,4 @@ pub use stream::{
 };
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

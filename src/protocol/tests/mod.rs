@@ -5,6 +5,6 @@ mod faults;
 mod messages;
 mod outages;
 mod phrases;
-mod random;
+pub(crate) mod random;
 mod simulation;
 mod talk;
