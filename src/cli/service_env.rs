@@ -215,7 +215,7 @@ fn inspect(text: &str, file: Option<&Path>, is_missing: &dyn Fn(&Path) -> bool) 
             add(CheckLevel::Warn, format!("{key}= is missing: {why}"));
         }
     }
-    // Without one, systemd's own is longer.
+    // Without the setting, systemd's default is longer.
     let needed = STOP_TIMEOUT;
     if let Some(text) = last("TimeoutStopSec").or_else(|| last("TimeoutSec"))
         && time_span(text).is_some_and(|found| found < needed)
@@ -245,7 +245,7 @@ fn inspect(text: &str, file: Option<&Path>, is_missing: &dyn Fn(&Path) -> bool) 
     findings
 }
 
-/// A time as systemd writes it (systemd.time(7)): `20`, `20s`, `1min 30s`. `None` for one that is none.
+/// Parses a time span of systemd.time(7): `20`, `20s`, `1min 30s`. `None` if it is not one.
 fn time_span(text: &str) -> Option<Duration> {
     if text == "infinity" {
         return Some(Duration::MAX);
@@ -270,7 +270,7 @@ fn time_span(text: &str) -> Option<Duration> {
         total = total.checked_add(unit.checked_mul(count)?)?;
         rest = after.trim_start();
     }
-    // Zero switches it off.
+    // Zero means no timeout.
     Some(total).map(|total| {
         if total.is_zero() {
             Duration::MAX

@@ -175,7 +175,7 @@ impl Coordinator {
                     && is_after_end(ts, ended)
                     && (started_ms == 0 || started_ms > ended)
                 {
-                    // People stopped a stream of a life whose beginning is told late.
+                    // People stopped a stream of a run whose beginning arrives late.
                     meeting.begin_untold_life(ts);
                 }
                 self.meeting_stopped(now, &uuid);

@@ -56,8 +56,8 @@ pub(super) struct Calls {
     pub(super) start: Option<Instant>,
     /// When the stop is due, or was made.
     pub(super) stop: Option<Instant>,
-    /// The number of the newest call, and of the newest of each kind: the outcome of an earlier one, or
-    /// of one in the meeting's run before, decides nothing.
+    /// The number of the newest call, and of the newest of each kind: the outcome of an earlier call, or
+    /// of a call in the run before, is ignored.
     pub(super) newest: u32,
     pub(super) newest_start: u32,
     pub(super) newest_stop: u32,
@@ -173,7 +173,7 @@ impl MeetingEntry {
         };
     }
 
-    /// A stop says that the meeting had begun again, and the beginning itself was not told yet.
+    /// A stop shows that the meeting has begun again; the webhook of the beginning has not arrived yet.
     pub(super) fn begin_untold_life(&mut self, ts: u64) {
         self.begin_life(ts);
         self.started_ms = None;

@@ -120,7 +120,7 @@ impl Coordinator {
         }
         self.start_done(now, uuid);
         if let Some(meeting) = self.meetings.get_mut(uuid) {
-            // People's stop outlasts a start that was before it and is told after it.
+            // A stop by people counts also if an earlier start arrives after it.
             let is_newest = ts == 0 || meeting.stream_ms.is_none_or(|newest| ts >= newest);
             if is_newest || meeting.phase() != Phase::Stopped {
                 meeting.start = Start::Done;

@@ -1,6 +1,6 @@
-//! A seeded account: meetings that begin, end and begin again, people who start and stop streams,
-//! webhooks that are late, repeated and out of order, calls that fail, threads that end, processes that
-//! are killed. And what must hold whatever happens.
+//! A seeded simulation of an account: meetings that begin, end and begin again, people who start and stop
+//! streams, webhooks that are late, repeated and out of order, calls that fail, threads that end,
+//! processes that are killed; with the conditions that must always hold.
 //!
 //! A failure prints its seed; `RTMSD_SEED` replays one, `RTMSD_SEEDS` says how many to play instead of
 //! 1,000.
@@ -18,7 +18,7 @@ use crate::protocol::tests::random::Random;
 const MEETINGS: u64 = 2;
 const STEPS: u32 = 120;
 const BETWEEN_LIVES: Duration = Duration::from_secs(11);
-/// Reasons of a stop: people's will, withdrawn consent, faults, wrong credentials, an admin.
+/// Reasons of a stop: people, withdrawn consent, faults, wrong credentials, an admin.
 const REASONS: [i64; 8] = [1, 2, 8, 8, 10, 11, 18, 23];
 
 /// A meeting at Zoom.
@@ -26,16 +26,16 @@ const REASONS: [i64; 8] = [1, 2, 8, 8, 10, 11, 18, 23];
 struct Meeting {
     is_live: bool,
     lives: u32,
-    /// Its streams that are open, by id.
+    /// Its open streams, by id.
     streams: BTreeSet<String>,
-    /// The coordinator was told that people stopped a stream in this life, at this stamp, and of no
-    /// later start.
+    /// Stamp of the newest stop by people in this run that the coordinator has received, if it has
+    /// received no later start.
     stopped_ms: Option<u64>,
-    /// Stamp of the newest start of a stream that the coordinator was told of.
+    /// Stamp of the newest start of a stream that the coordinator has received.
     started_ms: u64,
 }
 
-/// What Zoom did, to be told at least once.
+/// An event at Zoom, to be delivered at least once.
 #[derive(Clone)]
 struct Told {
     ts: u64,
@@ -54,24 +54,24 @@ struct World {
     next_stream: u32,
     to_tell: Vec<Told>,
     told: Vec<Told>,
-    /// Streams whose thread runs, and what it was told of its stop.
+    /// Streams whose thread runs, and the stop reason that the thread was given.
     threads: BTreeMap<String, Option<i64>>,
-    /// Streams that wait for room.
+    /// Streams that wait for capacity.
     later: BTreeMap<String, Instant>,
     /// Calls that wait for their time, and those that are on their way, by meeting and action; the
     /// number of one that something overtook stands behind.
     waiting: BTreeMap<(String, bool, u32), ScheduledCall>,
     under_way: BTreeMap<(String, bool, u32), ScheduledCall>,
-    /// Streams whose withdrawal was told and not acted on.
+    /// Streams whose withdrawal of consent was delivered but not acted on.
     withdrawn: BTreeSet<String>,
-    /// Stamps of the newest stops of streams that were told.
+    /// Stamps of the newest stops that were delivered, by stream.
     stopped: BTreeMap<String, u64>,
     /// When streams were deleted last, and whether they have run since.
     discarded: BTreeMap<String, (u64, bool)>,
 }
 
-/// What is known, but for what alone is no change: when it was last heard of, and how often calls were
-/// made.
+/// The saved state without the parts that are not saved by themselves: the time of the last webhook and
+/// the number of calls.
 fn essence(coordinator: &Coordinator) -> serde_json::Value {
     let json = coordinator.to_json();
     let mut value: serde_json::Value = serde_json::from_slice(&json).expect("our own JSON");
@@ -163,7 +163,7 @@ impl World {
         if meeting.is_live {
             return;
         }
-        // A meeting that ended does not begin again within a moment.
+        // A meeting does not begin again at once after its end.
         if meeting.lives > 0 {
             self.now.instant += BETWEEN_LIVES;
             self.now.unix_ms += BETWEEN_LIVES.as_millis() as u64;
@@ -263,7 +263,7 @@ impl World {
         }
     }
 
-    // What the coordinator is told.
+    // Deliveries to the coordinator.
 
     fn tell(&mut self) {
         let told = match self.told.is_empty() || !self.random.one_in(5) {
@@ -275,7 +275,7 @@ impl World {
                 self.told.push(told.clone());
                 told
             }
-            // Once more.
+            // Delivered again.
             false => self.told[self.random.below(self.told.len() as u64) as usize].clone(),
         };
         self.hear(told);
@@ -292,10 +292,10 @@ impl World {
                 if reason == Some(8) && !self.discarded.get(id).is_some_and(is_acted_on) {
                     self.withdrawn.insert(id.clone());
                 }
-                // A stop that names no meeting is about one only if its stream is known.
+                // A stop without a meeting concerns one only if its stream is known.
                 let is_of_people = matches!(reason, Some(1 | 2 | 8 | 23));
                 let newest = self.stopped.entry(id.clone()).or_default();
-                // An older stop of the same stream is about a life that a start has followed.
+                // An older stop of the same stream belongs to a run before a later start.
                 let is_newest = told.ts > meeting.started_ms && told.ts >= *newest;
                 *newest = told.ts.max(*newest);
                 if is_present_life && is_of_people && is_newest && stopped.id.is_some() {
@@ -303,14 +303,13 @@ impl World {
                 }
             }
             ZoomEventKind::StreamStarted(_) => {
-                // Another person's start, whenever it is told.
+                // Another person's start, whenever it is delivered.
                 meeting.started_ms = meeting.started_ms.max(told.ts);
                 meeting.stopped_ms = meeting.stopped_ms.filter(|stopped| told.ts < *stopped);
             }
             _ => {}
         }
-        // A call that is on its way when a stream comes, or another life, is overtaken by it: there may
-        // be a second one.
+        // If a stream or another run begins while a call is running, there may be a second call.
         if !matches!(told.kind, ZoomEventKind::StreamInterrupted(_)) {
             let id = uuid(told.meeting);
             let is_it = |key: &(String, bool, u32)| key.0 == id && key.2 == 0;
@@ -386,7 +385,10 @@ impl World {
             .collect();
         let running = self.threads.keys().chain(self.later.keys());
         let running: BTreeSet<String> = running.cloned().collect();
-        assert_eq!(active, running, "what runs is not what is known to run");
+        assert_eq!(
+            active, running,
+            "running threads differ from the active streams"
+        );
     }
 
     fn schedule(&mut self, call: ScheduledCall) {
@@ -405,7 +407,7 @@ impl World {
         };
     }
 
-    // What becomes of calls, threads and processes.
+    // Ends of calls, threads and processes.
 
     fn call_ends(&mut self) {
         let Some((key, call)) = self.under_way.pop_first() else {
@@ -512,13 +514,16 @@ impl World {
             next.apply_changes(&changes).expect("our own JSON");
         }
         let [left, found] = [&self.coordinator, &next].map(essence);
-        assert_eq!(left, found, "what a restart finds is not what was known");
+        assert_eq!(
+            left, found,
+            "the saved state differs from the state before the restart"
+        );
         self.snapshot = next.to_json();
         self.coordinator = next;
         self.threads.clear();
         self.later.clear();
         self.waiting.clear();
-        // Some of them had reached Zoom.
+        // Some of the calls had reached Zoom.
         while let Some((key, call)) = self.under_way.pop_first() {
             let n: u64 = call.meeting[4..].parse().expect("a number");
             if key.1 && self.random.one_in(2) && self.meetings[n as usize].streams.is_empty() {
@@ -554,7 +559,7 @@ impl World {
         }
     }
 
-    /// Everything is told, and all that is under way ends.
+    /// Delivers everything, and ends all calls and threads.
     fn settle(&mut self) {
         for n in 0..MEETINGS {
             self.end(n);
@@ -599,8 +604,8 @@ fn play(seed: u64) {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a failing test must tell its seed")]
-fn whatever_people_and_zoom_do() {
+#[expect(clippy::print_stderr, reason = "a failing test must print its seed")]
+fn conditions_hold_in_random_accounts() {
     let number = |key| std::env::var(key).ok().map(|n| n.parse().expect(key));
     let seeds = match number("RTMSD_SEED") {
         Some(seed) => seed..seed + 1,

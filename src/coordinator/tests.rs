@@ -1522,7 +1522,7 @@ fn the_operator_of_a_stream_is_known_and_may_decide() {
     assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
 }
 
-// What the simulation found: webhooks of one life that are told in another.
+// Found by the simulation: webhooks of one run of a meeting that arrive during another.
 
 impl World {
     fn stream_stopped(
@@ -1543,7 +1543,7 @@ impl World {
 }
 
 #[test]
-fn the_outcome_of_a_call_that_another_replaced_decides_nothing() {
+fn the_outcome_of_a_replaced_call_is_ignored() {
     let mut w = world(settings());
     let first = w.meeting_started(T0);
     let [Action::CallRest(first)] = &first[..] else {
@@ -1552,7 +1552,7 @@ fn the_outcome_of_a_call_that_another_replaced_decides_nothing() {
     w.meeting_ended(T0 + 10);
     let second = w.meeting_started(T0 + 5000);
     assert_eq!(w.calls(&second), [(RestAction::Start, NOW)]);
-    // The first was on its way meanwhile. Accepted, it was for the life before.
+    // The first call was running meanwhile. If accepted, it was for the run before.
     let actions = w.coordinator.handle_call(w.now, first, Ok(()));
     assert!(
         matches!(&actions[..], [Action::Log(Severity::Info, _)]),
@@ -1561,13 +1561,13 @@ fn the_outcome_of_a_call_that_another_replaced_decides_nothing() {
     let refused = Err(failed(FailureClass::Retry));
     let actions = w.coordinator.handle_call(w.now, first, refused);
     assert_eq!(w.calls(&actions), []);
-    // The second is the one that counts.
+    // The second call counts.
     let actions = w.call(RestAction::Start, Err(failed(FailureClass::Retry)));
     assert_eq!(w.calls(&actions).len(), 1);
 }
 
 #[test]
-fn a_withdrawal_of_an_earlier_life_deletes_that_and_the_next_one_goes_on() {
+fn a_withdrawal_in_an_earlier_run_deletes_its_files_and_the_next_run_continues() {
     let mut w = world(settings());
     w.started(T0);
     w.ended(EndReason::NothingGranted);
@@ -1581,15 +1581,15 @@ fn a_withdrawal_of_an_earlier_life_deletes_that_and_the_next_one_goes_on() {
 }
 
 #[test]
-fn people_stop_a_life_whose_beginning_is_told_late() {
-    // The end of the life before was told, then the stop, then the rest.
+fn a_stop_by_people_counts_if_the_start_of_the_run_arrives_late() {
+    // First the end of the run before arrives, then the stop, then the rest.
     let mut w = world(settings());
     w.meeting_started(T0);
     w.meeting_ended(T0 + 10);
     assert_eq!(w.stream_stopped(T0 + 60_000, "s2", Some(UUID), 2), []);
     assert_eq!(w.meeting_started(T0 + 50_000), [], "it was before the stop");
     assert_eq!(w.joins(T0 + 70_000, Some("host")), []);
-    // Once more, with the end of the life before as the last of it.
+    // Again, with the end of the run before as the last webhook.
     let mut w = world(settings());
     w.meeting_started(T0);
     w.call(RestAction::Start, Err(failed(FailureClass::Early)));
@@ -1602,7 +1602,7 @@ fn people_stop_a_life_whose_beginning_is_told_late() {
     w.meeting_ended(T0 + 10);
     assert_eq!(w.meeting_started(T0 + 50_000), []);
     assert_eq!(w.joins(T0 + 70_000, Some("host")), []);
-    // And the next life is a next one.
+    // The run after that is a new one.
     w.meeting_ended(T0 + 100_000);
     let actions = w.meeting_started(T0 + 200_000);
     assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
@@ -1617,7 +1617,7 @@ fn people_stop_a_life_whose_beginning_is_told_late() {
     w.stops(T0 + 60_000, 2);
     w.meeting_ended(T0 + 10);
     assert_eq!(w.joins(T0 + 70_000, Some("host")), []);
-    // What stops within a moment after the end is of the life that ended.
+    // A stop shortly after the end belongs to the run that ended.
     let mut w = world(settings());
     w.meeting_started(T0);
     w.meeting_ended(T0 + 10_000);
@@ -1627,7 +1627,7 @@ fn people_stop_a_life_whose_beginning_is_told_late() {
 }
 
 #[test]
-fn a_start_that_is_older_than_peoples_stop_does_not_undo_it() {
+fn a_start_older_than_a_stop_by_people_does_not_undo_it() {
     let mut w = world(settings());
     w.meeting_started(T0);
     w.call(RestAction::Start, Ok(()));
@@ -1644,12 +1644,12 @@ fn a_start_that_is_older_than_peoples_stop_does_not_undo_it() {
 
 #[test]
 fn people_stop_a_stream_that_was_missed_or_named_no_meeting() {
-    // The server was down when it began.
+    // The server was not running when the stream began.
     let mut w = world(settings());
     w.started(T0 - 400_000);
     w.stopped(T0 - 100_000, 2);
     assert_eq!(w.joins(T0, Some("host")), []);
-    // The first of two stops does not say which meeting.
+    // The first of two stops does not name the meeting.
     let mut w = world(settings());
     w.meeting_started(T0);
     w.call(RestAction::Start, Ok(()));
@@ -1664,7 +1664,7 @@ fn people_stop_a_stream_that_was_missed_or_named_no_meeting() {
 }
 
 #[test]
-fn what_is_learnt_of_a_meeting_late_is_saved() {
+fn later_details_of_a_meeting_are_saved() {
     let mut w = world(settings());
     w.meeting_ended(T0 + 10);
     assert!(w.coordinator.take_changes().is_some());

@@ -13,13 +13,12 @@ use crate::domain::zoom_event::{
 use crate::protocol::SIGNALING_WINDOW;
 use crate::protocol::codes::StopReason;
 
-/// Whether a stop with that stamp is of another life of the meeting than the one that ended: streams of
-/// that one stop within a moment.
+/// Whether a stop with that stamp belongs to a later run of the meeting than the one that ended.
 pub(super) fn is_after_end(stop_ms: u64, ended_ms: u64) -> bool {
     stop_ms > ended_ms.saturating_add(STOPS_WITHIN_MS)
 }
 
-/// Takes what is told; whether that is news.
+/// Stores a value if there is one; returns whether it is new.
 fn learn(known: &mut Option<String>, told: Option<String>) -> bool {
     let is_news = told.is_some() && *known != told;
     if is_news {
@@ -117,7 +116,7 @@ impl Coordinator {
         {
             return;
         }
-        // What follows a stop in a life that is known by streams alone is another life's beginning.
+        // If the run is known only by its streams, a beginning after a stop belongs to another run.
         let is_next = begins
             && meeting.phase() == Phase::Stopped
             && meeting.started_ms.is_none()
@@ -165,7 +164,7 @@ impl Coordinator {
                 }
                 self.is_changed = true;
                 if meeting.stream_ms.is_some_and(|stream| stream >= started) {
-                    // What streams have decided since is of the new life.
+                    // What streams decided since then belongs to the new run.
                     meeting.life_ms = Some(started);
                     return;
                 }
@@ -182,7 +181,7 @@ impl Coordinator {
                     .stream_ms
                     .is_some_and(|stream| is_after_end(stream, ts)) =>
             {
-                // People stopped a stream of the life after this one, whose beginning is told late.
+                // People stopped a stream of the next run, whose beginning arrives late.
                 let stream = meeting.stream_ms.unwrap_or(ts);
                 meeting.begin_untold_life(stream);
                 meeting.start = Start::Stopped;

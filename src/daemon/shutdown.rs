@@ -1,23 +1,23 @@
-//! The shutdown protocol: what is written, what is synced and what is waited for, in which order and for
-//! how long. Everything that depends on these times (the unit's `TimeoutStopSec`, `rtmsd check`, the
-//! manual) takes them from here.
+//! The shutdown sequence: what is written, synced and waited for, in which order and for how long.
+//! Everything that depends on these times (the unit's `TimeoutStopSec`, `rtmsd check`, the manual) takes
+//! them from here.
 //!
-//! Everything received is written first; only then each file system is synced, once. The end of the
-//! process takes what is not written; only a power cut takes what is not synced.
+//! Everything received is written first; only then is each file system synced, once. Data that is not
+//! written is lost when the process ends; data that is not synced is lost only in a power cut.
 //!
 //! | step | what happens | until, from the signal on |
 //! | --- | --- | --- |
-//! | 1 | No new REST call is made, and those under way are cut off; but a refresh token that is being exchanged is exchanged and stored. | see step 4 |
+//! | 1 | No new REST call is made, and running calls are aborted. Exception: an exchange of the refresh token that has begun is completed, and the token is stored. | see step 4 |
 //! | 2 | Each stream is told to leave, or to end at Zoom (`RTMS_ON_EXIT`). It reads what its sockets hold, hands it to the disk thread and to standard output, and ends. | [`STREAMS_MAX`]; one that still waits for Zoom's answer then leaves, within [`LEAVE_MAX`] |
 //! | 3 | The listeners close; requests that have begun are answered. | 1 s, while streams end |
 //! | 4 | The refresh token is stored. | [`CALLS_MAX`] |
 //! | 5 | The disk thread, which wrote during all of this, writes the rest. Where the disk refuses, it tries again. | [`WRITE_MAX`] |
-//! | 6 | Meanwhile what a restart needs is written and synced under `RTMS_STATE`, | [`WRITE_MAX`] |
+//! | 6 | Meanwhile the state that a restart needs is written and synced under `RTMS_STATE`, | [`WRITE_MAX`] |
 //! | 7 | and lines of standard output are written. | [`STDOUT_MAX`] after step 6 |
 //! | 8 | Records that are still not written are lost: they are counted in the log, and as `dropped` in `meta.json` where that can be written. | |
 //! | 9 | One syncfs(2) for each file system with recordings. Streams that are left to the next process need no other. Those that have ended get their last `meta.json` now that their files are safe, and its name is synced by another syncfs(2). | [`GRACE`], or [`SYNC_MIN`] after the last write if that is later |
 //!
-//! With a disk that is well, the end takes well below [`GRACE`]. In any case it is over before
+//! With a working disk, the shutdown takes much less than [`GRACE`]. In any case it is complete before
 //! [`STOP_TIMEOUT`], when the service manager kills the process.
 
 use std::sync::Arc;
@@ -30,34 +30,34 @@ use crate::coordinator::Action;
 use crate::protocol::Command;
 use crate::recorder::disk::{StopReport, StopTimes};
 
-/// The end takes no longer where everything can be written.
+/// Maximum time of the shutdown if everything can be written.
 pub const GRACE: Duration = Duration::from_millis(2500);
 
-/// Streams have so long to end at Zoom.
+/// Maximum time for streams to end at Zoom.
 const STREAMS_MAX: Duration = Duration::from_millis(1600);
 
-/// A stream that leaves needs no answer: so long is for a busy machine.
+/// Additional time for streams that leave. They need no answer; a busy machine may be slow.
 const LEAVE_MAX: Duration = Duration::from_millis(400);
 
-/// An exchange of a refresh token under way is waited for until then.
+/// Maximum wait for a running exchange of a refresh token.
 const CALLS_MAX: Duration = Duration::from_millis(2200);
 
 /// A reader of standard output that is slower than this loses the last lines.
 const STDOUT_MAX: Duration = Duration::from_millis(500);
 
-/// As long as something received is not written, it is tried until then. Zoom keeps the streams for a
-/// minute; the next process has the rest of it.
+/// Maximum time for attempts to write received data. Zoom keeps the streams for a minute; the rest of
+/// that minute is for the next process.
 const WRITE_MAX: Duration = Duration::from_secs(15);
 
-/// However late the last write was, syncing has so long.
+/// Minimum time for syncing, however late the last write was.
 const SYNC_MIN: Duration = Duration::from_secs(2);
 
-/// When the process may be killed: `TimeoutStopSec` of the unit. It is above all of the times here.
+/// When the process may be killed: `TimeoutStopSec` of the unit. More than all other times here.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
 const _: () = assert!(
     WRITE_MAX.as_millis() + SYNC_MIN.as_millis() + GRACE.as_millis() <= STOP_TIMEOUT.as_millis(),
-    "everything is over before the process is killed"
+    "the shutdown is complete before the process is killed"
 );
 
 impl Daemon {
@@ -70,7 +70,7 @@ impl Daemon {
             OnExit::Leave => &Command::Leave,
             OnExit::Stop => &Command::Close,
         });
-        // It waits up to a second for requests that have begun; the streams end meanwhile.
+        // Waits up to a second for requests that have begun; meanwhile the streams end.
         self.ingress.stop();
         self.await_streams(signal + STREAMS_MAX);
         if !self.running.is_empty() {
@@ -133,8 +133,8 @@ impl Daemon {
         }
     }
 
-    /// Webhooks that were answered before the end are not lost: what they change is saved, and the
-    /// next process acts on it. Only what is to be deleted is deleted at once.
+    /// Webhooks that were answered before the end are not lost: their changes are saved, and the next
+    /// process acts on them. Only deletions are done at once.
     fn last_event(&mut self, event: Event) {
         let actions = match event {
             Event::Accepted(accepted) => self.zoom_event(accepted),
@@ -169,7 +169,7 @@ impl Daemon {
     }
 }
 
-/// Says what was lost, or may be.
+/// Logs what was lost, or may be.
 fn report(files: StopReport) {
     if files.lost_records > 0 {
         log::error!(

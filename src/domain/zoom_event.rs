@@ -110,7 +110,7 @@ pub struct MeetingInfo {
 pub struct ParticipantJoined {
     /// The meeting; its number is empty if it is not known.
     pub meeting: MeetingInfo,
-    /// The user ids of who joined: `id` and `participant_user_id`, as far as they are told. A guest
+    /// The user ids of who joined: `id` and `participant_user_id`, as far as Zoom sends them. A guest
     /// has none.
     pub participant_ids: Vec<String>,
 }

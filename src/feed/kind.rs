@@ -91,7 +91,7 @@ impl KindFilter {
     /// Parses it. The error says what was expected.
     ///
     /// # Errors
-    /// If a word is neither a type nor a family.
+    /// The word is neither a type nor a family.
     pub fn from_text(text: &str) -> Result<KindFilter, String> {
         if text.trim() == "all" {
             return Ok(KindFilter::default());

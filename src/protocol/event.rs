@@ -112,7 +112,7 @@ pub enum Notice {
     State {
         /// The new state.
         state: StreamState,
-        /// Why, where told.
+        /// Zoom's reason, if it sent one.
         reason: StopReason,
     },
     /// Zoom answered a video subscription.
@@ -122,11 +122,11 @@ pub enum Notice {
         /// The answer.
         status: RtmsStatus,
     },
-    /// Zoom told the state of a session within the stream.
+    /// Zoom sent the state of a session within the stream.
     Session {
         /// The new state.
         state: SessionState,
-        /// Why, where told.
+        /// Zoom's reason, if it sent one.
         reason: StopReason,
     },
 }

@@ -259,8 +259,8 @@ impl AppendFile {
         Ok(())
     }
 
-    /// Hands over what has to be synced for everything written so far, and counts it as synced from
-    /// here on. Returns whether the file's name is new, so that its folder has to be synced too.
+    /// Adds what must be synced for everything written so far, and from then on treats it as synced.
+    /// Returns whether the file's name is new, so that its folder must be synced too.
     pub fn take_unsynced(&mut self, targets: &mut SyncTargets) -> io::Result<bool> {
         self.give_back();
         self.verify_linked()?;
@@ -280,7 +280,7 @@ impl AppendFile {
         }
     }
 
-    /// Counts everything written so far as synced: the whole file system is.
+    /// Treats everything written so far as synced, because the whole file system is.
     pub fn synced(&mut self) {
         self.give_back();
         self.is_unsynced = false;

@@ -19,8 +19,8 @@ use super::transcript::TranscriptFormats;
 use crate::domain::stream_info::StreamInfo;
 use crate::protocol::MediaParams;
 
-/// A stream that no process continues, completed but for its last write and sync. `None` for one that
-/// is complete.
+/// Completes a stream that no process continues, except for its last write and sync. `None` if it is
+/// complete already.
 pub fn complete(root: &Path, folder: &Path, now_ms: u64) -> io::Result<Option<Recorder>> {
     let meta = MetaFile::read(folder)?;
     if meta.as_ref().is_some_and(MetaFile::is_ended) {
@@ -98,7 +98,7 @@ mod tests {
         (u32::from_le_bytes(size), bytes.len() - 44)
     }
 
-    /// Whether there was something to complete, as the disk thread completes it.
+    /// Completes a stream as the disk thread does; whether there was something to complete.
     fn finish(root: &Path, folder: &Path, now_ms: u64) -> bool {
         let Some(mut recorder) = complete(root, folder, now_ms).expect("readable") else {
             return false;

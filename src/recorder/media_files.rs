@@ -304,8 +304,7 @@ impl Media {
         Ok(())
     }
 
-    /// Hands over what has to be synced for everything written so far, and counts it as synced from
-    /// here on.
+    /// Adds what must be synced for everything written so far, and from then on treats it as synced.
     pub fn take_unsynced(&mut self, targets: &mut SyncTargets) -> io::Result<()> {
         for speaker in &mut self.tracks {
             speaker.track.take_unsynced(targets)?;
@@ -343,7 +342,7 @@ impl Media {
         meta.share = facts(&self.share);
     }
 
-    /// Counts everything written so far as synced: the whole file system is.
+    /// Treats everything written so far as synced, because the whole file system is.
     pub fn synced(&mut self) {
         for speaker in &mut self.tracks {
             speaker.track.synced();

@@ -19,10 +19,10 @@ use crate::domain::time::Utc;
 /// The file's name.
 pub const FILE_NAME: &str = "meta.json";
 
-/// What it is called until it is whole.
+/// Name of the file until it is complete.
 pub const NEW_NAME: &str = ".meta.json.new";
 
-/// What the recorder knows of a stream beside its ids.
+/// What the recorder knows about a stream, besides its ids.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Meta {
     /// When the first file was opened, Unix milliseconds.
@@ -276,19 +276,19 @@ impl Meta {
         format!("{value:#}\n")
     }
 
-    /// Replaces the file whole: a reader sees the old one or the new one.
+    /// Replaces the file atomically: a reader sees the old one or the new one.
     pub fn write(&self, folder: &Path, info: &StreamInfo) -> io::Result<()> {
         self.prepare(folder, info)?;
         Meta::publish(folder)
     }
 
-    /// Writes the file beside the one that is there, as [`NEW_NAME`].
+    /// Writes the file as [`NEW_NAME`], beside the existing one.
     pub fn prepare(&self, folder: &Path, info: &StreamInfo) -> io::Result<()> {
         let mut file = create_file(&folder.join(NEW_NAME))?;
         file.write_all(self.to_json(info).as_bytes())
     }
 
-    /// Puts the prepared file in the place of the one that is there.
+    /// Replaces the existing file with the prepared one.
     pub fn publish(folder: &Path) -> io::Result<()> {
         fs::rename(folder.join(NEW_NAME), folder.join(FILE_NAME))
     }

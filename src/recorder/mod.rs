@@ -9,18 +9,19 @@
 //! # Durability
 //!
 //! A crash of the process loses what was not handed to the kernel yet, at most the phrases of the
-//! last ten milliseconds (see [`coalesce`](crate::delivery::coalesce)), which Zoom may send again. A power cut loses what the disk had not taken yet. Files are
-//! synced five seconds after the first record that is not, and at the end of a stream as soon as the
-//! group of syncs before is done; with them the folders that hold their names, up to the one for all
-//! meetings. Syncing each record would leave a disk with two thousand streams no time for anything
-//! else. A thread of its own waits for the disk; records are written meanwhile. What a restart
-//! needs to rejoin is another matter: it is synced at each change, see [`crate::state`].
+//! last ten milliseconds (see [`coalesce`](crate::delivery::coalesce)), which Zoom may send again.
+//! A power cut loses what the disk did not have yet. Files are synced five seconds after the first
+//! record that is not, and at the end of a stream as soon as the previous group of syncs is done;
+//! with them the folders that hold their names, up to the one for all meetings. Syncing each record
+//! would leave a disk with two thousand streams no time for anything else. The sync thread waits
+//! for the disk; records are written meanwhile. The state that a restart needs to rejoin is synced
+//! at each change, see [`crate::state`].
 //!
 //! `meta.json` is replaced by a rename and synced only at the end, before the rename: one that says
 //! `ended` is true also after a power cut. Another one that a power cut emptied is written again by the
-//! next process. Half a record at the end of a file is cut off when the file is
-//! opened again, and a stream of the process before is opened again also if it is over; those that
-//! no state names any more are looked for, see [`crash_recovery`].
+//! next process. Half a record at the end of a file is cut off when the file is opened again. A stream
+//! of an earlier process is opened again also if it has ended; streams that are no longer in the
+//! state are searched for, see [`crash_recovery`].
 //!
 //! A file that is deleted while it is open is detected within seconds, when it is synced, and
 //! created again with everything written since the last check: nothing received after the deletion

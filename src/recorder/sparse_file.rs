@@ -23,7 +23,7 @@ pub struct SparseFile {
     path: PathBuf,
     /// Shared with the thread that syncs it.
     file: Option<Arc<File>>,
-    /// Where the next byte goes.
+    /// Offset of the next byte.
     end: u64,
     waiting: Vec<u8>,
     /// Start of each contiguous stretch in `waiting`, and its offset in the file.
@@ -119,8 +119,7 @@ impl SparseFile {
         Ok(())
     }
 
-    /// Hands over what has to be synced for everything written so far, and counts it as synced from
-    /// here on.
+    /// Adds what must be synced for everything written so far, and from then on treats it as synced.
     pub fn take_unsynced(&mut self, targets: &mut SyncTargets) {
         if std::mem::take(&mut self.is_unsynced) {
             match &self.file {
@@ -130,7 +129,7 @@ impl SparseFile {
         }
     }
 
-    /// Counts everything written so far as synced: the whole file system is.
+    /// Treats everything written so far as synced, because the whole file system is.
     pub fn synced(&mut self) {
         self.is_unsynced = false;
     }
@@ -164,7 +163,7 @@ impl SparseFile {
         self.file.is_some()
     }
 
-    /// Gives the descriptor back; the next write opens the file again. What is written stays to be
+    /// Closes the descriptor; the next write opens the file again. What was written still has to be
     /// synced.
     pub fn close(&mut self) {
         self.file = None;

@@ -48,15 +48,15 @@ pub enum MediaChange {
     Back(MediaKind),
 }
 
-/// The `meta.json` that says that the files are complete. It takes its place once they are synced and it
-/// is: where it says so it is true, also after a power cut.
+/// State of the last `meta.json`, which says that the files are complete. It gets its name only after
+/// they and it are synced, so that it is true also after a power cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LastMeta {
-    /// There is none, or it is in its place.
+    /// There is none, or it has its final name.
     None,
-    /// It is written under another name.
+    /// It is written under a temporary name.
     Written,
-    /// Since it was written, everything was handed over to be synced.
+    /// Since it was written, everything was given to the sync thread.
     Syncing,
 }
 
@@ -266,8 +266,8 @@ impl Recorder {
         self.media.write()
     }
 
-    /// Says in `meta.json` how many records could not be written, as far as that can be written. For
-    /// the end of the process: nothing follows.
+    /// Writes to `meta.json`, if possible, how many records could not be written. Called at the end of
+    /// the process: nothing follows.
     pub fn write_losses(&mut self, records: u64) -> io::Result<()> {
         self.meta.dropped += records;
         self.meta.phrases = self.transcripts.count_written(self.meta.phrases);
@@ -276,11 +276,11 @@ impl Recorder {
         self.meta.write(&self.folder, &self.info)
     }
 
-    /// Hands over what has to be synced for everything written so far to survive a power cut, and
-    /// counts it as synced from here on.
+    /// Adds what must be synced so that everything written so far survives a power cut, and from then
+    /// on treats it as synced.
     ///
     /// # Errors
-    /// The disk refuses a look at it; then all of it has to be synced another way.
+    /// The disk refuses to show the files; then the whole file system must be synced.
     pub fn take_unsynced(&mut self) -> io::Result<SyncTargets> {
         self.verify_media_linked()?;
         let mut targets = SyncTargets::default();
@@ -303,8 +303,8 @@ impl Recorder {
         Ok(targets)
     }
 
-    /// Once what was handed over is synced: puts the last `meta.json` in its place. Returns whether
-    /// there was one, whose name is then to be synced.
+    /// Called after the sync: gives the last `meta.json` its final name. Returns whether there was one;
+    /// then its name must be synced.
     pub fn publish(&mut self) -> io::Result<bool> {
         if self.last_meta != LastMeta::Syncing {
             return Ok(false);
@@ -334,7 +334,7 @@ impl Recorder {
         Ok(())
     }
 
-    /// Counts everything written so far as synced: the whole file system is.
+    /// Treats everything written so far as synced, because the whole file system is.
     pub fn synced(&mut self) {
         self.files().for_each(AppendFile::synced);
         self.media.synced();
@@ -496,7 +496,7 @@ mod tests {
         );
         assert_eq!(read(&second, "transcript.txt").lines().count(), 2);
         assert!(read(&second, "transcript.srt").contains("\n\n2\n"));
-        // Where it says that the files are complete they are on the disk, and so is what says it.
+        // A `meta.json` that says that the files are complete is written after they are on the disk.
         assert!(read(&second, "meta.json").contains("receiving"));
         assert!(!second.publish().expect("writable"));
         let targets = second.take_unsynced().expect("writable");

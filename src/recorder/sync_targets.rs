@@ -1,7 +1,7 @@
-//! What of a stream has to be synced so that a power cut does not take it: open files, files by their
-//! names, and folders.
+//! The list of what must be synced for a stream so that a power cut loses nothing: open files, files by
+//! name, and folders.
 //!
-//! It is gathered by the thread that writes, and synced by another one, which may wait for the disk.
+//! The thread that writes makes the list; the sync thread, which may wait for the disk, works it off.
 
 use std::fs::File;
 use std::io;
@@ -22,21 +22,21 @@ impl SyncTargets {
         self.files.push(Arc::clone(file));
     }
 
-    /// Adds a file that is not open. One that is gone when its turn comes needs no sync.
+    /// Adds a file that is not open. If it no longer exists at the time of the sync, it needs none.
     pub fn add_closed(&mut self, path: PathBuf) {
         self.closed.push(path);
     }
 
-    /// Adds a folder in which names are new.
+    /// Adds a folder that has new names.
     pub fn add_folder(&mut self, path: &Path) {
         self.folders.push(path.to_owned());
     }
 
-    /// Syncs files first, and the folders with their names after them. `false` when it was cut short:
-    /// before each call into the disk `goes_on` is asked.
+    /// Syncs the files first, then the folders with their names. Before each call, `goes_on` is asked
+    /// whether to continue; returns `false` if it said no.
     ///
     /// # Errors
-    /// The first call that failed; those after it are not made.
+    /// The first call that failed; the calls after it are not made.
     pub fn sync(&self, goes_on: &dyn Fn() -> bool) -> io::Result<bool> {
         for file in &self.files {
             if !goes_on() {

@@ -1,10 +1,10 @@
-//! A disk that is slow to sync: the end of the process, and the ends of many meetings at once, lose
-//! nothing that was received.
+//! Tests with a disk that is slow to sync: the end of the process, and many meetings that end together,
+//! lose nothing that was received.
 //!
-//! What counts as lost: a phrase that Zoom had sent to a process before the signal, so that this machine
-//! had it, and that is in no file after the process has ended. Nothing is sent again (`replay` is
-//! zero). A phrase that Zoom sends between the signal and the close of the connection may come too
-//! late to be read; those are counted, and Zoom sends them again.
+//! Lost is a phrase that Zoom sent before the signal, so that this machine had it, and that is in no file
+//! after the process has ended. Nothing is sent again (`replay` is zero). A phrase that Zoom sends
+//! between the signal and the close of the connection may come too late to be read; those are only
+//! counted, because Zoom sends them again.
 
 use std::collections::HashMap;
 use std::fs;
@@ -21,8 +21,8 @@ use crate::harness::{
     Harness, PATIENCE, RTMSD, frequent_keep_alives, meta, report, wait_until, wait_until_streaming,
 };
 
-/// What makes a disk slow for a program (`slow_disk.c`). `None`, with a word of why, where it cannot be
-/// made.
+/// A program that makes the disk slow for another program (`slow_disk.c`). `None` if it cannot be
+/// built or run here; the reason is printed.
 fn slow_disk() -> Option<&'static Path> {
     static MADE: OnceLock<Option<PathBuf>> = OnceLock::new();
     let made = MADE.get_or_init(|| {
@@ -66,7 +66,7 @@ fn on(slow_disk: &Path) -> String {
     )
 }
 
-/// A meeting of ten phrases a second that goes on.
+/// A meeting with ten phrases a second that does not end.
 fn lively(seed: &str) -> MeetingScript {
     let mut script = MeetingScript::plain(seed);
     script.phrases_per_second = 10.0;
@@ -104,7 +104,7 @@ fn harness(slow_disk: &Path) -> Harness {
         .start()
 }
 
-/// SIGTERM at so many instants, each followed by the next process, with so many streams.
+/// `rounds` times SIGTERM, each followed by the next process, with `streams` streams.
 fn ends(streams: usize, rounds: usize) {
     let Some(slow) = slow_disk() else { return };
     let mut harness = harness(slow);
@@ -117,10 +117,10 @@ fn ends(streams: usize, rounds: usize) {
         .collect();
     wait_until_all_are_heard(&meetings);
     let (mut slowest, mut checked, mut late) = (Duration::ZERO, 0, 0);
-    // How many phrases were sent, at least in part, to earlier processes.
+    // Number of phrases that were sent, at least in part, to earlier processes.
     let mut from = vec![0; streams];
     for round in 0..rounds {
-        // Another instant of the disk thread's work each time.
+        // Each round at another moment of the disk thread's work.
         let wait = Duration::from_millis((round as u64 * 7919) % 1499);
         std::thread::park_timeout(wait);
         let sent: Vec<usize> = (meetings.iter())
@@ -133,7 +133,7 @@ fn ends(streams: usize, rounds: usize) {
         slowest = slowest.max(asked.elapsed());
         let lines = lines_by_meeting(&harness.stream_folders());
         for ((meeting, sent), from) in meetings.iter().zip(sent).zip(&mut from) {
-            // Both connections are gone in Zoom's eyes: what it sends now is for the next process.
+            // For Zoom both connections are closed: what it sends now is for the next process.
             assert!(meeting.wait_for_times(Step::Lost, 2 * (round + 1), PATIENCE));
             let said = meeting.sent();
             let found = &lines[&meeting.script().id];
@@ -156,7 +156,7 @@ fn ends(streams: usize, rounds: usize) {
             assert!(meeting.wait_for_times(Step::Ready, readies + 1, PATIENCE));
         }
     }
-    // Nothing was cut off for good: everybody is still heard.
+    // All streams continue.
     wait_until_all_are_heard(&meetings);
     harness.terminate();
     report(&format!(

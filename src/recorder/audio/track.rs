@@ -85,7 +85,7 @@ pub struct AudioTrack {
     file: SparseFile,
     /// Complete parts that are not yet written.
     finished_parts: Vec<SparseFile>,
-    /// Parts that are complete, and closed, and not synced yet.
+    /// Parts that are complete and closed, but not synced yet.
     unsynced_parts: Vec<SparseFile>,
     time: Timeline,
     /// Length so far, in the file's clock units.
@@ -347,7 +347,7 @@ impl AudioTrack {
     /// was written since the last check, where the format allows that. Returns whether a part was
     /// started.
     pub fn verify_linked(&mut self) -> io::Result<bool> {
-        // One that is closed was complete, and in its folder, when it was closed.
+        // A closed part was complete when it was closed, and its name is in the folder.
         if !self.file.is_unsynced() || !self.file.is_open() {
             return Ok(false);
         }
@@ -425,8 +425,8 @@ impl AudioTrack {
         self.file.write()
     }
 
-    /// Hands over what has to be synced for everything written so far, with a head that says how much
-    /// it is, and counts it as synced from here on.
+    /// Adds what must be synced for everything written so far, with a header that has its length, and
+    /// from then on treats it as synced.
     pub fn take_unsynced(&mut self, targets: &mut SyncTargets) -> io::Result<()> {
         if self.file.is_open() {
             self.write_header()?;
@@ -447,7 +447,7 @@ impl AudioTrack {
         Ok(())
     }
 
-    /// Counts everything written so far as synced: the whole file system is.
+    /// Treats everything written so far as synced, because the whole file system is.
     pub fn synced(&mut self) {
         self.unsynced_parts.clear();
         self.file.synced();
@@ -463,7 +463,7 @@ impl AudioTrack {
         self.file.is_open()
     }
 
-    /// Gives the descriptor back until the next write, with a head that says how much is written.
+    /// Closes the descriptor until the next write, after writing a header with the current length.
     pub fn close(&mut self) -> io::Result<()> {
         self.write_header()?;
         self.file.close();

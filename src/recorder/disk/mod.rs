@@ -41,10 +41,10 @@ pub const STREAM_BYTES_MAX: usize = 16 << 20;
 /// Maximum waiting bytes of all streams.
 pub const ALL_BYTES_MAX: usize = 256 << 20;
 
-/// A thread that keeps to its times is over so long after them.
+/// Additional wait for a thread that keeps its times, until it has ended.
 const LEAVE_AFTER: Duration = Duration::from_millis(200);
 
-/// What a stream keeps at most for its next records. A flood fills more, and gets new memory.
+/// Maximum memory that a stream keeps for its next records. A flood allocates more, which is freed.
 const SPARE_BYTES_MAX: usize = 1 << 10;
 
 /// Default of `RTMS_OUT`.
@@ -84,18 +84,18 @@ pub struct DiskCounters {
     pub failing_streams: AtomicU64,
     /// Bytes of records that wait.
     pub waiting_bytes: AtomicUsize,
-    /// Records that wait.
+    /// Waiting records.
     pub waiting_records: AtomicU64,
 }
 
-/// How long the end may take.
+/// Deadlines of the shutdown.
 #[derive(Debug, Clone, Copy)]
 pub struct StopTimes {
-    /// As long as something is unwritten, it is tried until then.
+    /// Until when unwritten data is tried again.
     pub write_until: Instant,
-    /// Syncing is waited for until then,
+    /// Until when syncing is waited for.
     pub sync_until: Instant,
-    /// and for so long after the last write at least.
+    /// Minimum wait for syncing after the last write.
     pub sync_min: Duration,
 }
 
@@ -106,21 +106,21 @@ impl StopTimes {
     }
 }
 
-/// How the files were left.
+/// State of the files at the end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StopReport {
-    /// Records that were received and are in no file.
+    /// Records that were received but are in no file.
     pub lost_records: u64,
     /// Their size in memory.
     pub lost_bytes: usize,
-    /// Everything that is written survives a power cut.
+    /// Whether everything that is written survives a power cut.
     pub is_synced: bool,
-    /// The thread came to its end; otherwise it hangs in the kernel.
+    /// Whether the thread ended; otherwise it hangs in the kernel.
     pub is_finished: bool,
 }
 
 impl StopReport {
-    /// Whether every record is in a file, synced.
+    /// Whether every record is in a file and synced.
     pub fn is_complete(&self) -> bool {
         self.lost_records == 0 && self.is_synced && self.is_finished
     }
@@ -130,7 +130,7 @@ impl StopReport {
 #[derive(Debug)]
 pub struct Disk {
     sender: Sender<Job>,
-    /// `None` once it was told to stop.
+    /// `None` after it was asked to stop.
     thread: Option<JoinHandle<StopReport>>,
     counters: Arc<DiskCounters>,
     next_key: AtomicU64,
@@ -243,7 +243,7 @@ impl Disk {
         &self.counters
     }
 
-    /// Has the thread write what waits, sync it, and end.
+    /// Makes the thread write what waits, sync it, and end.
     pub fn stop(mut self, times: StopTimes) -> StoppingDisk {
         let _ = self.sender.send(Job::Stop(times));
         let thread = self.thread.take();
@@ -258,7 +258,7 @@ impl Disk {
     }
 }
 
-/// Where it was not stopped, as at a start that failed later: the thread ends by itself.
+/// If it was not stopped, for example because the start failed later, the thread ends by itself.
 impl Drop for Disk {
     fn drop(&mut self) {
         if self.thread.is_some() {
@@ -272,7 +272,7 @@ impl Drop for Disk {
     }
 }
 
-/// The disk thread on its way to the end.
+/// The disk thread while it stops.
 #[derive(Debug)]
 pub struct StoppingDisk {
     thread: Option<JoinHandle<StopReport>>,
@@ -281,8 +281,8 @@ pub struct StoppingDisk {
 }
 
 impl StoppingDisk {
-    /// Waits for the end of the thread. A disk that hangs in the kernel cannot be waited for: then the
-    /// thread is left to the end of the process.
+    /// Waits for the end of the thread. If the thread hangs in the kernel, it is left running until the
+    /// process ends.
     pub fn wait(self) -> StopReport {
         let is_running = |thread: &JoinHandle<StopReport>| !thread.is_finished();
         while self.thread.as_ref().is_some_and(is_running) && Instant::now() < self.until {

@@ -1,8 +1,8 @@
-//! The thread that waits while the disk syncs, so that the one that writes does not.
+//! The sync thread: it waits for the disk, so that the thread that writes does not.
 //!
-//! fdatasync(2) and syncfs(2) take from a millisecond to fifty each, and minutes on a disk in trouble.
-//! One group of syncs is under way at a time; what becomes due meanwhile is the next group. So the
-//! ends of many meetings at the full hour share a few syncs, however long one takes.
+//! fdatasync(2) and syncfs(2) take 1 to 50 ms each, and minutes on a failing disk. One group of syncs
+//! runs at a time; what becomes due meanwhile forms the next group. So many meetings that end at the
+//! full hour share a few syncs, however long one takes.
 
 use std::fs::File;
 use std::io;
@@ -15,20 +15,20 @@ use std::time::{Duration, Instant};
 use super::Job;
 use crate::recorder::sync_targets::SyncTargets;
 
-/// How files get from the kernel to the disk: by the kernel, or by a test that counts and waits.
+/// The calls that sync: of the kernel, or of a test that counts and waits.
 pub(crate) trait SyncCalls: Send + Sync + 'static {
     /// Syncs files one by one; see [`SyncTargets::sync`].
     fn files(&self, targets: &SyncTargets, goes_on: &dyn Fn() -> bool) -> io::Result<bool> {
         targets.sync(goes_on)
     }
 
-    /// Syncs the file system that this is on.
+    /// Syncs the file system that contains the file.
     fn file_system(&self, folder: &File) -> io::Result<()> {
         Ok(rustix::fs::syncfs(folder)?)
     }
 }
 
-/// The calls of every day.
+/// The kernel's calls.
 pub(super) struct Kernel;
 
 impl SyncCalls for Kernel {}
@@ -40,17 +40,17 @@ pub(super) struct SyncOrder {
 }
 
 pub(super) enum What {
-    /// Of one stream.
+    /// The files of one stream.
     Files(SyncTargets),
-    /// Of all that are on it.
+    /// Everything on a file system.
     FileSystem(File),
 }
 
-/// What became of an order.
+/// Result of an order.
 #[derive(Debug)]
 pub(super) struct Synced {
     pub(super) keys: Vec<u64>,
-    /// `false`: not made, because the end has come and everything is synced together.
+    /// `false`: skipped, because the process ends and everything is synced together.
     pub(super) result: io::Result<bool>,
 }
 
@@ -62,7 +62,7 @@ pub(super) struct Syncer {
 }
 
 impl Syncer {
-    /// Starts the thread. What became of a group comes back as [`Job::Synced`].
+    /// Starts the thread. The results of a group come back as [`Job::Synced`].
     pub(super) fn start(calls: Arc<dyn SyncCalls>, report: Sender<Job>) -> io::Result<Syncer> {
         let (groups, orders) = mpsc::channel();
         let is_last = Arc::new(AtomicBool::new(false));
@@ -78,17 +78,18 @@ impl Syncer {
         })
     }
 
-    /// Has a group synced. To be called when the one before has come back.
+    /// Starts to sync a group. Called only after the results of the previous group.
     pub(super) fn sync(&self, group: Vec<SyncOrder>) {
         let _ = self.groups.send(group);
     }
 
-    /// The end has come: single files are not synced any more, for whole file systems are.
+    /// At the end of the process: single files are no longer synced, because whole file systems are.
     pub(super) fn skip_files(&self) {
         self.is_last.store(true, Relaxed);
     }
 
-    /// Ends the thread. One that hangs in the kernel at `deadline` is left to the end of the process.
+    /// Ends the thread. If it hangs in the kernel at `deadline`, it is left running until the process
+    /// ends.
     pub(super) fn stop(self, deadline: Instant) {
         drop(self.groups);
         while !self.thread.is_finished() && Instant::now() < deadline {

@@ -287,7 +287,7 @@ fn many_streams_are_synced_together() {
     }
 }
 
-/// A disk whose syncs are counted, wait until they are allowed, and fail if that is wanted.
+/// A disk that counts syncs, holds each until the test allows it, and fails if the test wants it.
 struct SlowDisk {
     files: AtomicUsize,
     file_systems: AtomicUsize,
@@ -297,7 +297,7 @@ struct SlowDisk {
 }
 
 impl SlowDisk {
-    /// The disk; what hears that a sync has begun; what allows one.
+    /// The disk; the receiver of "a sync has begun"; the sender of "a sync may end".
     fn new() -> (Arc<SlowDisk>, Receiver<()>, Sender<()>) {
         let ((begin, begun), (allow, allowed)) = (channel(), channel());
         let disk = SlowDisk {
@@ -310,7 +310,7 @@ impl SlowDisk {
         (Arc::new(disk), begun, allow)
     }
 
-    /// Once there is nobody left to allow anything, everything is allowed.
+    /// After the sender is dropped, every sync may end.
     fn sync(&self, count: &AtomicUsize) -> io::Result<()> {
         let _ = self.begun.lock().expect("no panic").send(());
         let _ = self.allowed.lock().expect("no panic").recv();
@@ -342,7 +342,7 @@ fn state(root: &Path, info: &StreamInfo) -> String {
 }
 
 #[test]
-fn ends_at_the_full_hour_share_their_syncs_and_hold_nobody_up() {
+fn streams_that_end_together_share_syncs_and_do_not_delay_others() {
     let root = scratch("disk-hour");
     let (slow, begun, allow) = SlowDisk::new();
     let disk = Disk::start_on(slow.clone(), settings(&root)).expect("threads");
@@ -353,7 +353,7 @@ fn ends_at_the_full_hour_share_their_syncs_and_hold_nobody_up() {
     say(&mut sinks[0], 1_767_000_000_000, "the first to end");
     sinks[0].on_end(&end);
     begun.recv_timeout(PATIENCE).expect("its files are synced");
-    // Meanwhile all others end, and somebody goes on talking.
+    // Meanwhile all other streams end, except one that continues.
     for sink in &mut sinks[1..] {
         say(sink, 1_767_000_000_000, "the last word");
         sink.on_end(&end);
@@ -368,7 +368,7 @@ fn ends_at_the_full_hour_share_their_syncs_and_hold_nobody_up() {
         fs::read_to_string(&written).is_ok_and(|text| text.contains("while the disk syncs"))
             && disk.counters().waiting_records.load(Relaxed) == 0
     });
-    // Nothing says that it is complete before it is safe.
+    // No `meta.json` says `ended` before the files are synced.
     assert!(infos.iter().all(|info| state(&root, info) == "receiving"));
     drop(allow);
     wait_for("all have ended", || {
@@ -377,8 +377,8 @@ fn ends_at_the_full_hour_share_their_syncs_and_hold_nobody_up() {
     drop((sinks, talks));
     assert!(stop(disk).is_complete());
     let (files, file_systems) = (slow.files.load(Relaxed), slow.file_systems.load(Relaxed));
-    // The first one's files and the name of its last file; the others together, twice likewise; and
-    // at the end of the process whatever of these was still due, with the one who talked.
+    // Twice for the first stream (its files, then the name of its last file), twice for the others
+    // together, and at the end of the process what was still due, with the stream that continued.
     assert!(
         files <= 2 && (2..=5).contains(&file_systems),
         "{files} {file_systems}"
@@ -412,7 +412,7 @@ fn streams_that_are_left_are_written_and_then_synced_once() {
 }
 
 #[test]
-fn what_is_unwritten_at_the_end_is_tried_until_its_time_is_over() {
+fn unwritten_records_are_tried_again_until_the_deadline() {
     let root = scratch("disk-end-late");
     let failing = other("late");
     let day = block(&root, &failing);
@@ -428,7 +428,7 @@ fn what_is_unwritten_at_the_end_is_tried_until_its_time_is_over() {
 }
 
 #[test]
-fn what_is_lost_at_the_end_is_counted_and_told() {
+fn records_lost_at_the_end_are_counted_and_reported() {
     let root = scratch("disk-end-lost");
     let (lost, kept) = (other("lost"), other("kept"));
     let disk = disk(&root);
@@ -439,7 +439,7 @@ fn what_is_lost_at_the_end_is_counted_and_told() {
     wait_for("written", || {
         disk.counters().waiting_records.load(Relaxed) == 0
     });
-    // There is a folder where the file of chat should be.
+    // A folder has the name of the chat file.
     fs::create_dir(folder(&root, &lost).join("chat.jsonl")).expect("writable");
     chat(&mut sinks[0]);
     say(&mut sinks[0], lost.started_ms + 2, "two");
@@ -468,7 +468,7 @@ fn what_is_lost_at_the_end_is_counted_and_told() {
 }
 
 #[test]
-fn a_disk_that_cannot_sync_is_told_of_and_asked_again() {
+fn a_failed_sync_is_logged_and_tried_again() {
     let root = scratch("disk-sync-fails");
     let (slow, _begun, allow) = SlowDisk::new();
     drop(allow);
@@ -483,7 +483,7 @@ fn a_disk_that_cannot_sync_is_told_of_and_asked_again() {
     slow.fails.store(false, Relaxed);
     wait_for("asked again", || state(&root, &info()) == "ended");
     wait_for("well", || counters.failing_streams.load(Relaxed) == 0);
-    // A file that failed once says that all is well when it is asked again.
+    // After one failure, the next fdatasync(2) of the same file reports success.
     assert!(slow.file_systems.load(Relaxed) >= 1);
     assert!(stop(disk).is_complete());
 }

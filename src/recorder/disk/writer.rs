@@ -25,8 +25,8 @@ use crate::recorder::withdrawal::delete_stream;
 
 /// Interval of retries, and of checks for files to sync.
 const TICK: Duration = Duration::from_secs(1);
-/// What was written is made to survive a power cut this long after. Never at once: the disk would do
-/// nothing else. The end of a stream is synced with the next group.
+/// Written data is synced after this time. Not at once, because the disk would do nothing else. The
+/// end of a stream is synced with the next group.
 const SYNC_AFTER: Duration = Duration::from_secs(5);
 /// A stream with this many unwritten bytes is written at once even if more is on its way, so that
 /// its buffers are reused.
@@ -39,7 +39,7 @@ const ROUND_BYTES: usize = 4 << 20;
 /// power cut loses at most the same seconds of each stream.
 const SYNCS_EACH_MAX: usize = 16;
 
-/// Groups of syncs at the end of the process, at most: files, names, and what came meanwhile.
+/// Maximum groups of syncs at the end of the process: files, names, and what came meanwhile.
 const LAST_SYNCS_MAX: usize = 4;
 
 pub(super) struct Writer {
@@ -47,14 +47,14 @@ pub(super) struct Writer {
     jobs: Receiver<Job>,
     counters: Arc<DiskCounters>,
     syncer: Syncer,
-    /// A group of syncs is under way.
+    /// Whether a group of syncs is running.
     is_syncing: bool,
-    /// A sync failed: it is unknown what is on the disk, and a file that is asked again says that all
-    /// is well. The next group asks whole file systems.
+    /// Whether a sync failed. Then it is unknown what is on the disk, and the next fdatasync(2) of the
+    /// same file reports success; so the next group syncs whole file systems.
     must_sync_all: bool,
-    /// Streams whose end is written, and not yet handed over to be synced.
+    /// Streams whose end is written, but not yet given to the sync thread.
     ended: BTreeSet<u64>,
-    /// Where the next key of a stream of an earlier process comes from: no key of ours is so large.
+    /// Next key for a stream of an earlier process; keys of this process are never so large.
     orphan_key: u64,
     /// Boxed, because a map allocates room for up to twice as many entries as it holds.
     entries: HashMap<u64, Box<Entry>>,
@@ -76,10 +76,10 @@ struct Entry {
     /// Drops that the recorder has been given so far.
     dropped: u64,
     is_failing: bool,
-    /// The last sync of its files failed.
+    /// Whether the last sync of its files failed.
     is_sync_failing: bool,
     has_ended: bool,
-    /// It goes on in another process, so that its end is no reason to sync.
+    /// Whether it continues in another process, so that its end is no reason to sync.
     is_left: bool,
     unsynced_since: Option<Instant>,
 }
@@ -108,7 +108,7 @@ impl Writer {
         }
     }
 
-    /// Works until it is told to stop, or its owner is gone.
+    /// Runs until it is asked to stop, or its owner is dropped.
     pub(super) fn run(mut self) -> StopReport {
         loop {
             let mut next = match self.wait() {
@@ -374,12 +374,12 @@ impl Writer {
         }
     }
 
-    /// So many records wait no more.
+    /// Subtracts from the number of waiting records.
     fn forgotten(&self, records: u64) {
         self.counters.waiting_records.fetch_sub(records, Relaxed);
     }
 
-    /// So many bytes wait no more.
+    /// Subtracts from the number of waiting bytes.
     fn released(&self, bytes: usize) {
         let before = self.counters.waiting_bytes.fetch_sub(bytes, Relaxed);
         if before > ALL_BACKLOG_BYTES && before - bytes <= ALL_BACKLOG_BYTES {
@@ -398,7 +398,7 @@ impl Writer {
         if self.is_syncing {
             return;
         }
-        // The end of a stream whose sync failed is tried again.
+        // If the sync of an ended stream failed, it is tried again.
         let failing = self.entries.iter();
         let failing = failing.filter(|(_, entry)| entry.is_sync_failing && entry.has_ended);
         self.ended.extend(failing.map(|(key, _)| *key));
@@ -407,14 +407,14 @@ impl Writer {
         self.sync(due);
     }
 
-    /// Streams with something to sync since such a time.
+    /// Streams that have unsynced data older than that.
     fn unsynced(&self, is_wanted: &dyn Fn(Instant) -> bool) -> Vec<u64> {
         let entries = self.entries.iter();
         let wanted = entries.filter(|(_, entry)| entry.unsynced_since.is_some_and(is_wanted));
         wanted.map(|(key, _)| *key).collect()
     }
 
-    /// Has streams synced whose end is written, if nothing else is being synced.
+    /// Starts to sync the streams whose end is written, if no other group is running.
     fn sync_ended(&mut self) {
         if !self.is_syncing && !self.ended.is_empty() {
             let ended = std::mem::take(&mut self.ended);
@@ -422,7 +422,7 @@ impl Writer {
         }
     }
 
-    /// Has streams synced as one group: each by itself, or with many of them, whole file systems.
+    /// Starts to sync streams as one group: each by itself or, if there are many, whole file systems.
     fn sync(&mut self, keys: BTreeSet<u64>) {
         if keys.len() > SYNCS_EACH_MAX || self.must_sync_all && !keys.is_empty() {
             return self.sync_all(keys);
@@ -444,8 +444,7 @@ impl Writer {
         self.start_group(group);
     }
 
-    /// These, and all else that is not synced: one call for each file system, which is most often one
-    /// call.
+    /// These, and all other unsynced data: one call for each file system, which is usually one call.
     fn sync_all(&mut self, mut keys: BTreeSet<u64>) {
         self.must_sync_all = false;
         keys.extend(self.unsynced(&|_| true));
@@ -492,7 +491,7 @@ impl Writer {
         }
     }
 
-    /// A group came back. What has become due meanwhile is the next one.
+    /// Handles the results of a group. What has become due meanwhile forms the next one.
     fn group_synced(&mut self, results: Vec<Synced>) {
         self.is_syncing = false;
         for Synced { keys, result } in results {
@@ -506,8 +505,8 @@ impl Writer {
         }
     }
 
-    /// What was handed over of a stream is synced. One that has ended is done with once its last
-    /// `meta.json` is in its place, and that is synced too.
+    /// The targets of a stream are synced. An ended stream is complete when its last `meta.json` has its
+    /// final name and that is synced too.
     fn synced(&mut self, key: u64) {
         let Some(entry) = self.entries.get_mut(&key) else {
             return;
@@ -535,7 +534,7 @@ impl Writer {
         }
     }
 
-    /// What was handed over of a stream was not synced, or may not have been.
+    /// The targets of a stream were not synced, or may not have been.
     fn sync_again(&mut self, key: u64) {
         self.must_sync_all = true;
         if let Some(entry) = self.entries.get_mut(&key) {
@@ -546,7 +545,7 @@ impl Writer {
         }
     }
 
-    /// The same because the disk failed: a power cut may take the stream's files.
+    /// The same, because the disk failed: a power cut may lose the stream's data.
     fn sync_failed(&mut self, key: u64, error: &io::Error) {
         let Some(entry) = self.entries.get_mut(&key) else {
             return;
@@ -617,8 +616,8 @@ impl Writer {
         }
     }
 
-    /// Writes everything, also what is still in the queue; then syncs each file system once. What the
-    /// order and the times are for: see [`crate::daemon::shutdown`].
+    /// Writes everything, including the queue; then syncs each file system once. The reasons for the
+    /// order and the times: see [`crate::daemon::shutdown`].
     fn stop(mut self, times: StopTimes) -> StopReport {
         self.syncer.skip_files();
         loop {
@@ -640,10 +639,10 @@ impl Writer {
             }
         }
         for entry in self.entries.values_mut().filter(|entry| entry.is_failing) {
-            // What the disk takes of a small file it may take even now.
+            // A full disk may still have room for a small file.
             let noted = entry.recorder.write_losses(entry.taken_records);
             log::error!(
-                "lost at the end stream={} folder={} records={} in_meta={}",
+                "records lost at shutdown stream={} folder={} records={} in_meta={}",
                 entry.recorder.info().stream_id,
                 entry.recorder.folder().display(),
                 entry.taken_records,
@@ -661,8 +660,8 @@ impl Writer {
         }
     }
 
-    /// Syncs all that is not synced, and once more for the last `meta.json` of streams that have ended.
-    /// Whether that was done in time.
+    /// Syncs all unsynced data, and once more for the last `meta.json` of streams that have ended.
+    /// Returns whether that was done in time.
     fn sync_until(&mut self, until: Instant) -> bool {
         for _ in 0..LAST_SYNCS_MAX {
             while self.is_syncing {

@@ -309,9 +309,8 @@ impl VideoTrack {
         Ok(())
     }
 
-    /// Hands over what has to be synced for everything written so far: pictures, the index, and their
-    /// names; and counts it as synced from here on. The name of `video.h264` and of the folder is for
-    /// the recorder.
+    /// Adds what must be synced for everything written so far: pictures, the index, and their names;
+    /// from then on treats it as synced. The recorder syncs the names of `video.h264` and of the folder.
     pub fn take_unsynced(&mut self, targets: &mut SyncTargets) -> io::Result<()> {
         if let Some(stream) = &mut self.stream {
             stream.take_unsynced(targets);
@@ -340,7 +339,7 @@ impl VideoTrack {
         Ok(is_removed)
     }
 
-    /// Counts everything written so far as synced: the whole file system is.
+    /// Treats everything written so far as synced, because the whole file system is.
     pub fn synced(&mut self) {
         if let Some(stream) = &mut self.stream {
             stream.synced();
