@@ -12,6 +12,7 @@ pub mod control;
 #[cfg(feature = "demo")]
 pub(crate) mod demo;
 pub mod exit;
+pub mod list;
 pub mod manpages;
 pub mod mux;
 pub(crate) mod reload;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 
 use self::args::{Command, Page};
 use self::check::online::{self, TokenUser};
+use crate::clock::now_ms;
 use crate::config::{Fault, Loaded, Needs, Sources, conf, load};
 use crate::daemon;
 use crate::domain::app::{App, RestCredentials};
@@ -111,6 +113,22 @@ fn dispatch(command: Command) -> u8 {
             watch,
         } => with_config(config.as_deref(), Needs::Admin, |loaded| {
             status::run(&loaded.config.admin, json, watch, &mut io::stdout())
+        }),
+        Command::List(options) => with_config(options.config.as_deref(), Needs::Admin, |loaded| {
+            let Some(disk) = &loaded.config.daemon.disk else {
+                ::log::error!(
+                    "RTMS_OUT is off, so nothing was recorded; name the folder to look in"
+                );
+                return exit::CONFIG;
+            };
+            let columns = status::terminal().columns;
+            list::run(
+                &options,
+                &disk.root,
+                now_ms(),
+                columns,
+                &mut io::stdout().lock(),
+            )
         }),
         Command::Mux(options) => mux::run(&options, &mut io::stdout()),
         Command::Print(Page::Unit) => {

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::append_file::create_file;
 use super::audio::format::{Format, Part};
 use super::participants::ParticipantLog;
+use super::summary::Summary;
 use crate::domain::id::Id;
 use crate::domain::product::Product;
 use crate::domain::stream_info::StreamInfo;
@@ -33,6 +34,8 @@ pub struct Meta {
     pub end: Option<End>,
     /// Phrases written.
     pub phrases: u64,
+    /// What they come to. Written at the end.
+    pub summary: Summary,
     /// Records dropped because the disk failed or was too slow for too long.
     pub dropped: u64,
     /// Granted parameters by media kind, as Zoom's JSON.
@@ -107,6 +110,12 @@ pub(super) struct MetaFile {
     #[serde(skip_serializing_if = "Option::is_none")]
     stop_reason: Option<i64>,
     transcripts: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    words: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    speakers: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    languages: Option<Vec<String>>,
     dropped: u64,
     #[serde(skip_serializing_if = "is_zero")]
     malformed_packets: u64,
@@ -211,6 +220,7 @@ impl Meta {
             openings: file.openings,
             end: None,
             phrases: file.transcripts,
+            summary: Summary::default(),
             dropped: file.dropped,
             malformed: file.malformed_packets,
             granted: file.media_params,
@@ -235,6 +245,7 @@ impl Meta {
         let end = self.end.as_ref().filter(|end| end.at_ms.is_some());
         let ended_ms = end.and_then(|end| end.at_ms);
         let utc = |ms: u64| Utc::from_unix_ms(ms).to_string();
+        let summary = end.map(|_| self.summary.clone()).unwrap_or_default();
         let rows = self.audio.iter().map(|part| row(part, info.started_ms));
         let file = MetaFile {
             v: 1,
@@ -260,6 +271,9 @@ impl Meta {
             end_text: end.map(|end| end.text.clone()),
             stop_reason: end.and_then(|end| end.stop_reason),
             transcripts: self.phrases,
+            words: end.map(|_| summary.words),
+            speakers: end.map(|_| summary.speakers),
+            languages: end.map(|_| summary.languages),
             dropped: self.dropped,
             malformed_packets: self.malformed,
             media_params: self.granted.clone(),

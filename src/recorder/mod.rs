@@ -33,6 +33,7 @@
 
 pub mod append_file;
 pub mod audio;
+pub mod catalog;
 pub mod crash_recovery;
 pub mod disk;
 pub mod jsonl;
@@ -45,6 +46,7 @@ pub mod record_batch;
 pub mod rtp;
 pub mod sparse_file;
 pub mod stream_files;
+pub mod summary;
 pub mod sync_targets;
 pub mod transcript;
 pub mod video;

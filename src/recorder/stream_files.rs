@@ -14,6 +14,7 @@ use super::meta::{End, Meta, NEW_NAME};
 use super::packet_batch::PacketBatch;
 use super::path::stream_folder;
 use super::record_batch::Record;
+use super::summary::Summary;
 use super::sync_targets::SyncTargets;
 use super::transcript::{JSONL_NAME, TranscriptFormats, Transcripts};
 use crate::domain::id::Id;
@@ -147,12 +148,14 @@ impl Recorder {
                     _ => None,
                 };
                 let Some(name) = name else {
+                    self.meta.summary.on_phrase(phrase);
                     return self.transcripts.push(&self.lines, zero_ms, phrase);
                 };
                 let named = Phrase {
                     user_name: Cow::Borrowed(name),
                     ..phrase.borrowed()
                 };
+                self.meta.summary.on_phrase(&named);
                 self.transcripts.push(&self.lines, zero_ms, &named);
             }
             Record::Event(event) => {
@@ -254,6 +257,11 @@ impl Recorder {
         }
         if self.is_meta_stale {
             make_folder(&self.folder)?;
+            // What an earlier process received is in the files alone.
+            if self.meta.is_ended() && self.meta.openings > 1 {
+                let whole = Summary::of_folder(&self.folder)?;
+                self.meta.summary = whole.unwrap_or_else(|| self.meta.summary.clone());
+            }
             if self.meta.is_ended() {
                 self.meta.prepare(&self.folder, &self.info)?;
                 self.last_meta = LastMeta::Written;

@@ -10,6 +10,7 @@ mod examples;
 mod golden;
 mod harness;
 mod kept;
+mod list;
 mod manual;
 mod media;
 mod meeting;

@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::cli::manpages::SHELLS;
-use crate::cli::mux;
+use crate::cli::{list, mux};
 use crate::domain::product::Product;
 use crate::domain::rest::RestAction;
 use crate::manual;
@@ -59,6 +59,8 @@ pub enum Command {
     Print(Page),
     /// Make one file of a recording.
     Mux(mux::Options),
+    /// Find recordings.
+    List(list::Options),
 }
 
 /// `rtmsd demo`.
@@ -175,11 +177,14 @@ enum Opt {
     Force,
     DryRun,
     Feed,
+    Since,
+    Speaker,
+    Count,
 }
 
 impl Opt {
     /// Name, and whether a value follows.
-    const ALL: [(Opt, &'static str, bool); 19] = [
+    const ALL: [(Opt, &'static str, bool); 22] = [
         (Opt::Help, "--help", false),
         (Opt::Version, "--version", false),
         (Opt::Config, "--config", true),
@@ -199,6 +204,9 @@ impl Opt {
         (Opt::Force, "--force", false),
         (Opt::DryRun, "--dry-run", false),
         (Opt::Feed, "--feed", false),
+        (Opt::Since, "--since", true),
+        (Opt::Speaker, "--speaker", true),
+        (Opt::Count, "-n", true),
     ];
 
     fn name(self) -> &'static str {
@@ -345,6 +353,7 @@ impl Given {
                 })
             }
             Some("mux") => self.mux(),
+            Some("list") => self.list(),
             Some("print") => {
                 let what = self.words.get(1).map(String::as_str);
                 let words_max = if what == Some("completions") { 3 } else { 2 };
@@ -422,6 +431,37 @@ impl Given {
             force: self.has(Opt::Force),
             dry_run: self.has(Opt::DryRun),
             feed: self.has(Opt::Feed),
+        }))
+    }
+
+    fn list(&self) -> Result<Command, UsageError> {
+        let options = [Opt::Config, Opt::Since, Opt::Speaker, Opt::Count, Opt::Json];
+        self.only("list", &options, 2)?;
+        let since_s = match self.text(Opt::Since)? {
+            None => None,
+            Some(text) => match list::seconds(&text) {
+                Some(seconds) => Some(seconds),
+                None => {
+                    return error(format!(
+                        "--since: found {text:?}, expected a span of time as in 90m, 12h, 7d or 2w"
+                    ));
+                }
+            },
+        };
+        let count = match self.text(Opt::Count)? {
+            None => list::COUNT_DEFAULT,
+            Some(text) => match text.parse() {
+                Ok(count) if count > 0 => count,
+                _ => return error(format!("-n: found {text:?}, expected a number from 1 on")),
+            },
+        };
+        Ok(Command::List(list::Options {
+            text: self.words.get(1).cloned().unwrap_or_default(),
+            since_s,
+            speaker: self.text(Opt::Speaker)?.unwrap_or_default(),
+            count,
+            json: self.has(Opt::Json),
+            config: self.path(Opt::Config),
         }))
     }
 

@@ -29,6 +29,7 @@ usage: rtmsd [COMMAND] [OPTIONS]
   pause     pauses the stream of a meeting
   resume    resumes the stream of a meeting
   status    shows the streams of the running server
+  list      finds recordings by topic, speaker, number or id
   mux       makes one MP4, MKV or WAV of a recording, with ffmpeg
   print     prints configuration, systemd units, manual pages, completions
   help      prints a chapter of the manual; without a topic, the list of topics
@@ -124,6 +125,21 @@ the command prints the command line to run on another machine.
                    pictures and subtitles with their times, as Matroska
 ";
 
+pub(super) const LIST: &str = "\
+usage: rtmsd list [TEXT] [OPTIONS]
+
+Shows what was recorded, the newest first: start in UTC, topic, number, duration,
+speakers, words and folder. TEXT is part of a topic, of a speaker's name, of the
+number or of an id; capitals do not matter. Reads RTMS_OUT itself; a running
+server is not needed.
+
+  --since SPAN     started within that time: 90m, 12h, 7d, 2w
+  --speaker NAME   one whose name has this part has spoken
+  -n N             shows at most N recordings; the default is 50
+  --json           one JSON object a line, with the names of the files
+  --config FILE    the configuration, which names RTMS_OUT
+";
+
 pub(super) const PRINT: &str = "\
 usage: rtmsd print conf|unit|socket|man|man-conf|completions SHELL
 
@@ -156,8 +172,9 @@ pub fn commands() -> impl Iterator<Item = &'static str> {
     COMMANDS.into_iter().filter(is_there)
 }
 
-const COMMANDS: [&str; 11] = [
-    "serve", "demo", "check", "start", "stop", "pause", "resume", "status", "mux", "print", "help",
+const COMMANDS: [&str; 12] = [
+    "serve", "demo", "check", "start", "stop", "pause", "resume", "status", "list", "mux", "print",
+    "help",
 ];
 
 /// The usage text of a command.
@@ -168,6 +185,7 @@ pub fn usage(command: &str) -> Option<&'static str> {
         "check" => Some(CHECK),
         "start" | "stop" | "pause" | "resume" => Some(CONTROL),
         "status" => Some(STATUS),
+        "list" => Some(LIST),
         "mux" => Some(MUX),
         "print" => Some(PRINT),
         "help" => Some(HELP),

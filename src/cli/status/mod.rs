@@ -72,14 +72,20 @@ fn over_the_last(text: &str) -> String {
 }
 
 /// The size of the terminal; no limit without one.
-fn room(is_watching: bool) -> Room {
+pub(super) fn terminal() -> Room {
     let size = tcgetwinsize(io::stdout()).ok();
     let size = size.filter(|size| size.ws_col > 0 && size.ws_row > 0);
     Room {
         columns: size.map(|size| size.ws_col.into()),
-        // A page that is shown once can be scrolled.
-        lines: size.filter(|_| is_watching).map(|size| size.ws_row.into()),
+        lines: size.map(|size| size.ws_row.into()),
     }
+}
+
+fn room(is_watching: bool) -> Room {
+    let mut room = terminal();
+    // Of a page that is only looked at once, the rest can be scrolled to.
+    room.lines = room.lines.filter(|_| is_watching);
+    room
 }
 
 fn ask(settings: &admin::Settings) -> Result<String, Failure> {

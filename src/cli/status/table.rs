@@ -6,8 +6,8 @@ use crate::stream::stats::KIND_LABELS;
 
 /// The available room; `None` for no limit.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Room {
-    pub(super) columns: Option<usize>,
+pub(crate) struct Room {
+    pub(crate) columns: Option<usize>,
     pub(super) lines: Option<usize>,
 }
 

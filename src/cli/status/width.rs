@@ -47,12 +47,12 @@ fn of_char(c: char) -> usize {
 }
 
 /// The columns of a text.
-pub(super) fn of(text: &str) -> usize {
+pub(crate) fn of(text: &str) -> usize {
     text.chars().map(of_char).sum()
 }
 
 /// The text with at most `columns_max` columns; a truncation is marked.
-pub(super) fn cut(text: &str, columns_max: usize) -> String {
+pub(crate) fn cut(text: &str, columns_max: usize) -> String {
     if of(text) <= columns_max {
         return text.to_owned();
     }

@@ -3,7 +3,7 @@ case ${words[CURRENT-1]} in
   --config|--out) _files; return ;;
 esac
 if (( CURRENT == 2 )); then
-  compadd -- serve demo check start stop pause resume status mux print help --config --help --version
+  compadd -- serve demo check start stop pause resume status list mux print help --config --help --version
   return
 fi
 case ${words[2]} in
@@ -15,8 +15,9 @@ case ${words[2]} in
   pause) compadd -- --participant --product --json --config --help ;;
   resume) compadd -- --participant --product --json --config --help ;;
   status) compadd -- --json --watch --config --help ;;
+  list) compadd -- --since --speaker --json --config --help ;;
   mux) _files; compadd -- --out --format --picture --copy --force --dry-run --print --feed --help ;;
   print) compadd -- --help conf unit socket man man-conf completions ;;
   help) compadd -- --help operating media delivery troubleshooting privacy embedding tuning ;;
-  *) compadd -- serve demo check start stop pause resume status mux print help --config --help --version ;;
+  *) compadd -- serve demo check start stop pause resume status list mux print help --config --help --version ;;
 esac
