@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::transcript::JSONL_NAME;
 use crate::domain::phrase::{Change, Phrase};
+use crate::feed::{self, FEED_NAME, kind};
 use crate::protocol::Language;
 
 /// Speakers and languages that are noted; a meeting of more is found by these.
@@ -49,35 +50,43 @@ impl Summary {
         self.count(&phrase.user_name, tag, phrase.change, &phrase.text);
     }
 
-    /// Counts again from the transcript in the folder, for a stream that several processes wrote.
-    /// `None` where there is none.
+    /// Counts again from the transcript in the folder, or from the journal where there is none, for a
+    /// stream that several processes wrote. `None` where there is neither.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn of_folder(folder: &Path) -> io::Result<Option<Summary>> {
-        let file = match File::open(folder.join(JSONL_NAME)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
+        for name in [JSONL_NAME, FEED_NAME] {
+            match File::open(folder.join(name)) {
+                Ok(file) => return Summary::of_lines(BufReader::new(file)).map(Some),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    fn of_lines(mut lines: impl BufRead) -> io::Result<Summary> {
         let mut summary = Summary::default();
-        let mut reader = BufReader::new(file);
-        let mut line = Vec::new();
-        while reader
-            .by_ref()
-            .take(LINE_BYTES_MAX)
-            .read_until(b'\n', &mut line)?
-            > 0
-        {
+        let mut bytes = Vec::new();
+        loop {
+            bytes.clear();
+            let mut line = lines.by_ref().take(LINE_BYTES_MAX);
+            if line.read_until(b'\n', &mut bytes)? == 0 {
+                return Ok(summary);
+            }
+            let data = match feed::Line::parse(bytes.trim_ascii_end()) {
+                Some(line) if line.kind == kind::TRANSCRIPT_PHRASE => line.data(),
+                Some(_) => continue,
+                None => &bytes,
+            };
             // A line that is no phrase counts as none.
-            if let Ok(phrase) = serde_json::from_slice::<Line<'_>>(&line) {
+            if let Ok(phrase) = serde_json::from_slice::<Line<'_>>(data) {
                 let change = Change::from_name(phrase.attribute.as_deref().unwrap_or_default());
                 let language = phrase.language.as_deref().unwrap_or_default();
                 summary.count(&phrase.user_name, language, change, &phrase.text);
             }
-            line.clear();
         }
-        Ok(Some(summary))
     }
 
     fn count(&mut self, speaker: &str, language: &str, change: Change, text: &str) {
@@ -179,6 +188,32 @@ mod tests {
             languages: vec!["en".to_owned(), "de".to_owned()],
         };
         assert_eq!(summary, expected);
+    }
+
+    #[test]
+    fn a_transcript_and_a_journal_count_the_same() {
+        let transcript = concat!(
+            r#"{"v":1,"type":"transcript","user_name":"Ada","language":"en","text":"good \"morning\""}"#,
+            "\n",
+            r#"{"v":1,"type":"transcript","user_name":"Ada","attribute":"update","text":"good"}"#,
+            "\n{torn\n"
+        );
+        let journal = concat!(
+            r#"{"pos":"1795529590941006","seq":1,"id":"bdd2d51ed67606f5-1","type":"stream.started","#,
+            r#""data":{"v":1,"text":"no phrase","user_name":"nobody"}}"#,
+            "\n",
+            r#"{"pos":"1795529590941007","seq":2,"id":"bdd2d51ed67606f5-2","type":"transcript.phrase","#,
+            r#""data":{"v":1,"user_name":"Ada","language":"en","text":"good morning"}}"#,
+            "\n"
+        );
+        for lines in [transcript, journal] {
+            let summary = Summary::of_lines(lines.as_bytes()).expect("memory can be read");
+            assert_eq!(
+                (summary.words, &*summary.speakers),
+                (2, &["Ada".to_owned()][..])
+            );
+            assert_eq!(summary.languages, ["en"]);
+        }
     }
 
     #[test]
