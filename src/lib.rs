@@ -143,7 +143,7 @@ pub mod webhook {
         MeetingInfo, StreamInterrupted, StreamStarted, StreamStopped, ZoomEvent, ZoomEventKind,
     };
     pub use crate::source::webhook::respond::{
-        Settings as WebhookSettings, WebhookAnswer, WebhookRequest, reply as respond,
+        Settings as WebhookSettings, WebhookAnswer, WebhookRequest, respond,
     };
 }
 

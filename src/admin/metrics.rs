@@ -16,7 +16,7 @@ use crate::gate;
 use crate::gate::{BUCKET_ENDS_US, Histogram};
 use crate::protocol::Loss;
 use crate::recorder::disk::DiskCounters;
-use crate::source::webhook::respond;
+use crate::source::webhook::server;
 use crate::stream::StatsSnapshot;
 use crate::zoom_api;
 use crate::zoom_api::Kind;
@@ -58,7 +58,7 @@ struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    fn webhook(&self) -> &'a respond::Counters {
+    fn webhook(&self) -> &'a server::Counters {
         &self.status.ingress.webhook
     }
 

@@ -39,7 +39,7 @@ use crate::protocol::{Command, EndReason};
 use crate::recorder::Disk;
 use crate::source::ingress;
 use crate::source::ingress::Ingress;
-use crate::source::webhook::respond::Accepted;
+use crate::source::webhook::server::Accepted;
 use crate::state;
 use crate::state::StateDir;
 use crate::stream::Sink;

@@ -15,7 +15,8 @@ use crate::gate::{
 };
 use crate::inbox;
 use crate::source::webhook::respond;
-use crate::source::webhook::respond::Accepted;
+use crate::source::webhook::server;
+use crate::source::webhook::server::Accepted;
 use crate::state::intents::IntentLog;
 
 /// The settings of the webhook listener.
@@ -111,14 +112,14 @@ pub struct Counters {
     /// Connections, refusals, times.
     pub gate: Arc<gate::Counters>,
     /// Webhooks.
-    pub webhook: Arc<respond::Counters>,
+    pub webhook: Arc<server::Counters>,
 }
 
 /// The running webhook listener; `T` is the item type of the owner's inbox. Dropping it stops it.
 #[derive(Debug)]
 pub struct Ingress<T> {
     route: OpenRoute,
-    server: Arc<respond::Server<T>>,
+    server: Arc<server::Server<T>>,
 }
 
 impl<T: From<Accepted> + Send + 'static> Ingress<T> {
@@ -139,7 +140,7 @@ impl<T: From<Accepted> + Send + 'static> Ingress<T> {
             .socket_parent
             .clone()
             .unwrap_or_else(default_socket_parent);
-        let server = Arc::new(respond::Server::new(
+        let server = Arc::new(server::Server::new(
             settings.webhook,
             secret_tokens(apps),
             inbox,

@@ -239,6 +239,7 @@ const PURE: [&str; 3] = ["domain", "protocol", "coordinator"];
 const PURE_FILES: &[&str] = &[
     "source/webhook/signature.rs",
     "source/webhook/payload.rs",
+    "source/webhook/respond.rs",
     "gate/chunked.rs",
     "gate/http_request.rs",
     "config/file_format.rs",

@@ -2,4 +2,5 @@
 
 pub mod payload;
 pub mod respond;
+pub mod server;
 pub mod signature;

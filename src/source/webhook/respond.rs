@@ -1,35 +1,25 @@
-//! Answers the requests that the gate lets through: verifies, parses, reserves a place, stores the
-//! event, answers, and passes it on.
+//! The answer to a request at the webhook listener: pure, from the parts of the request.
 //!
-//! The signature is checked over the raw bytes before the JSON is parsed; an event is on disk
-//! before its 200 is written, and is passed on only after that. A forged request costs an HMAC and
-//! a counter; it is logged above debug level only until the first valid signature. The daemon
-//! handles repeated events.
+//! The signature is checked over the raw bytes before the JSON is parsed.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        clippy::disallowed_macros
+    )
+)]
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::payload;
 use super::payload::Fault;
 use super::signature;
-use crate::clock::now_ms;
 use crate::domain::secret::Secret;
-use crate::domain::text::bounded;
 use crate::domain::zoom_event::{ZoomEvent, ZoomEventKind};
-use crate::gate::{Answer, HttpRequest, bump};
-use crate::inbox;
-use crate::log::warn_limiter::WarnLimiter;
-use crate::state::intents::{EventId, IntentLog, NotKept};
 
 /// Maximum size of an unsigned challenge, in bytes.
 const UNSIGNED_BYTES_MAX: usize = 4096;
-
-/// Time limit for storing events. The gate waits for an answer for 2 s, and Zoom for 3 s.
-const KEEP_WAIT: Duration = Duration::from_millis(1500);
-
-/// The body of the answer to `GET /`.
-const UP: &str = "rtmsd is up\n";
 
 /// Default of `WEBHOOK_PATH`.
 pub const DEFAULT_PATH: &str = "/webhook";
@@ -59,37 +49,6 @@ impl Default for Settings {
             max_age: Duration::from_secs(DEFAULT_MAX_AGE_S),
         }
     }
-}
-
-/// Counters of answers. They never decrease.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Webhooks passed on to the daemon.
-    pub accepted: AtomicU64,
-    /// 401: no signature, or a wrong one.
-    pub forged: AtomicU64,
-    /// 401: validly signed, but the timestamp is too far from our clock.
-    pub stale: AtomicU64,
-    /// 400: signed (or unchecked), but not a webhook.
-    pub malformed: AtomicU64,
-    /// 200, but not acted on: a known event without a required field.
-    pub incomplete: AtomicU64,
-    /// 200, but not acted on: an unknown event.
-    pub unknown: AtomicU64,
-    /// Challenges answered.
-    pub challenges: AtomicU64,
-    /// Challenges refused: a token that must not be signed, or no secret token to sign with.
-    pub challenges_refused: AtomicU64,
-    /// 503: the daemon's inbox was full.
-    pub inbox_full: AtomicU64,
-    /// 503: the event could not be stored in the state directory.
-    pub not_kept: AtomicU64,
-    /// 200: `GET /`.
-    pub up: AtomicU64,
-    /// 404.
-    pub wrong_path: AtomicU64,
-    /// 405.
-    pub wrong_method: AtomicU64,
 }
 
 /// The parts of a request on which the answer depends.
@@ -143,16 +102,22 @@ pub enum WebhookAnswer {
 
 /// Decides on the answer, without side effects. Any of the secret tokens may have signed; the first
 /// one answers unsigned challenges.
-pub fn reply(settings: &Settings, tokens: &[Secret], call: &WebhookRequest<'_>) -> WebhookAnswer {
-    let is_webhook_path = is_same_path(call.path, &settings.path);
-    match call.method {
-        "POST" if is_webhook_path => posted(settings, tokens, call),
-        "GET" | "HEAD" if call.path == "/" => WebhookAnswer::Up,
-        _ if is_webhook_path && call.path == "/" => WebhookAnswer::WrongMethod("GET, HEAD, POST"),
+pub fn respond(
+    settings: &Settings,
+    tokens: &[Secret],
+    request: &WebhookRequest<'_>,
+) -> WebhookAnswer {
+    let is_webhook_path = is_same_path(request.path, &settings.path);
+    match request.method {
+        "POST" if is_webhook_path => posted(settings, tokens, request),
+        "GET" | "HEAD" if request.path == "/" => WebhookAnswer::Up,
+        _ if is_webhook_path && request.path == "/" => {
+            WebhookAnswer::WrongMethod("GET, HEAD, POST")
+        }
         _ if is_webhook_path => WebhookAnswer::WrongMethod("POST"),
-        _ if call.path == "/" => WebhookAnswer::WrongMethod("GET, HEAD"),
+        _ if request.path == "/" => WebhookAnswer::WrongMethod("GET, HEAD"),
         "POST" => WebhookAnswer::WrongPath {
-            is_signed: is_signed(tokens, call),
+            is_signed: is_signed(tokens, request),
         },
         _ => WebhookAnswer::WrongPath { is_signed: false },
     }
@@ -164,26 +129,26 @@ fn is_same_path(a: &str, b: &str) -> bool {
     a[..bare(a)] == b[..bare(b)] && !a.is_empty() && !b.is_empty()
 }
 
-fn is_signed(tokens: &[Secret], call: &WebhookRequest<'_>) -> bool {
-    let (Some(signature), Some(timestamp)) = (call.signature, call.timestamp) else {
+fn is_signed(tokens: &[Secret], request: &WebhookRequest<'_>) -> bool {
+    let (Some(signature), Some(timestamp)) = (request.signature, request.timestamp) else {
         return false;
     };
-    signature::signer(tokens, timestamp, call.body, signature).is_some()
+    signature::signer(tokens, timestamp, request.body, signature).is_some()
 }
 
-fn posted(settings: &Settings, tokens: &[Secret], call: &WebhookRequest<'_>) -> WebhookAnswer {
-    let signer = match (call.signature, call.timestamp) {
+fn posted(settings: &Settings, tokens: &[Secret], request: &WebhookRequest<'_>) -> WebhookAnswer {
+    let signer = match (request.signature, request.timestamp) {
         _ if !settings.verify => None,
         (Some(signature), Some(timestamp)) => {
-            match signature::signer(tokens, timestamp, call.body, signature) {
+            match signature::signer(tokens, timestamp, request.body, signature) {
                 Some(signer) => Some(signer),
                 None => return WebhookAnswer::Forged,
             }
         }
         // Zoom may send challenges with or without a signature. Any other unsigned request is
         // forged.
-        (None, _) if call.body.len() <= UNSIGNED_BYTES_MAX => {
-            return match payload::webhook(call.body) {
+        (None, _) if request.body.len() <= UNSIGNED_BYTES_MAX => {
+            return match payload::webhook(request.body) {
                 Ok(ZoomEvent {
                     event: ZoomEventKind::UrlValidation { plain_token },
                     ..
@@ -193,7 +158,7 @@ fn posted(settings: &Settings, tokens: &[Secret], call: &WebhookRequest<'_>) -> 
         }
         _ => return WebhookAnswer::Forged,
     };
-    let webhook = payload::webhook(call.body);
+    let webhook = payload::webhook(request.body);
     if let Ok(ZoomEvent {
         event: ZoomEventKind::UrlValidation { plain_token },
         ..
@@ -202,7 +167,9 @@ fn posted(settings: &Settings, tokens: &[Secret], call: &WebhookRequest<'_>) -> 
         return challenge(tokens, signer, plain_token);
     }
     if settings.verify {
-        let age = call.timestamp.and_then(|t| signature::age(t, call.now_s));
+        let age = request
+            .timestamp
+            .and_then(|t| signature::age(t, request.now_s));
         if age.is_none_or(|age| age > settings.max_age) {
             return WebhookAnswer::Stale(age);
         }
@@ -233,275 +200,6 @@ fn challenge(tokens: &[Secret], signer: Option<usize>, plain_token: &str) -> Web
     ))
 }
 
-/// The state that the worker threads share.
-#[derive(Debug)]
-pub struct Server<T> {
-    settings: Mutex<Arc<(Settings, Vec<Secret>)>>,
-    inbox: inbox::Sender<T>,
-    intents: Option<Arc<IntentLog>>,
-    counters: Arc<Counters>,
-    stale_warning: WarnLimiter,
-    incomplete_warning: WarnLimiter,
-    full_warning: WarnLimiter,
-    not_kept_warning: WarnLimiter,
-    forged_warning: WarnLimiter,
-    path_warning: WarnLimiter,
-    /// Whether any signature was valid since the start or the last reload.
-    has_verified: AtomicBool,
-}
-
-impl<T> Server<T> {
-    /// The counters.
-    pub fn counters(&self) -> &Arc<Counters> {
-        &self.counters
-    }
-}
-
-/// An event that was answered 200.
-#[derive(Debug)]
-pub struct Accepted {
-    /// The event.
-    pub event: ZoomEvent,
-    /// Its id in the intent log; `None` without one.
-    pub intent: Option<EventId>,
-}
-
-impl From<Accepted> for ZoomEvent {
-    fn from(accepted: Accepted) -> ZoomEvent {
-        accepted.event
-    }
-}
-
-/// A request that will be answered 200 once its event is stored.
-struct Pending<'a, T> {
-    request: HttpRequest,
-    place: inbox::Permit<'a, T>,
-    accepted: Accepted,
-}
-
-impl<T: From<Accepted>> Server<T> {
-    /// A handler that stores events in `intents` and passes them on to `inbox`.
-    pub fn new(
-        settings: Settings,
-        tokens: Vec<Secret>,
-        inbox: inbox::Sender<T>,
-        intents: Option<Arc<IntentLog>>,
-    ) -> Server<T> {
-        Server {
-            settings: Mutex::new(Arc::new((settings, tokens))),
-            inbox,
-            intents,
-            counters: Arc::default(),
-            stale_warning: WarnLimiter::default(),
-            incomplete_warning: WarnLimiter::default(),
-            full_warning: WarnLimiter::default(),
-            not_kept_warning: WarnLimiter::default(),
-            forged_warning: WarnLimiter::default(),
-            path_warning: WarnLimiter::default(),
-            has_verified: AtomicBool::new(false),
-        }
-    }
-
-    /// Replaces the settings for future requests.
-    pub fn reload(&self, settings: Settings, tokens: Vec<Secret>) {
-        let mut current = self.settings.lock().unwrap_or_else(|e| e.into_inner());
-        if current.1 != tokens {
-            self.has_verified.store(false, Relaxed);
-        }
-        *current = Arc::new((settings, tokens));
-    }
-
-    /// Answers requests that arrived together, with one sync for all their events. Waits only for
-    /// that sync.
-    pub(crate) fn handle_requests(&self, requests: Vec<HttpRequest>) {
-        let mut pending = Vec::new();
-        for request in requests {
-            pending.extend(self.handle_request(request));
-        }
-        let deadline = Instant::now() + KEEP_WAIT;
-        for Pending {
-            request,
-            place,
-            accepted,
-        } in pending
-        {
-            let kept = match (&self.intents, accepted.intent) {
-                (Some(intents), Some(id)) => intents.wait(id, deadline),
-                _ => Ok(()),
-            };
-            if let Err(not_kept) = kept {
-                self.put_off(request, &not_kept);
-                continue;
-            }
-            bump(&self.counters.accepted);
-            request.answer(Answer::text(200, ""));
-            place.send(T::from(accepted));
-        }
-    }
-
-    /// Answers a request, unless it has an event that must be stored first.
-    fn handle_request(&self, request: HttpRequest) -> Option<Pending<'_, T>> {
-        let current = Arc::clone(&self.settings.lock().unwrap_or_else(|e| e.into_inner()));
-        let (settings, tokens) = &*current;
-        let reply = reply(
-            settings,
-            tokens,
-            &WebhookRequest {
-                method: request.method(),
-                path: request.path(),
-                signature: request.header("x-zm-signature"),
-                timestamp: request.header("x-zm-request-timestamp"),
-                body: request.body(),
-                now_s: now_ms() / 1000,
-            },
-        );
-        if let Some(tracking_id) = request.header("x-zm-trackingid") {
-            log::debug!("webhook tracking id {:?}", bounded(tracking_id, 64));
-        }
-        self.note(&request, &reply, settings);
-        let answer = match reply {
-            WebhookAnswer::Accept(event) => return self.accept(request, event),
-            WebhookAnswer::Up => Answer::text(200, UP),
-            WebhookAnswer::Challenge(json) => Answer::text(200, json).of_type("application/json"),
-            WebhookAnswer::Unknown(_) | WebhookAnswer::Incomplete(_) => Answer::text(200, ""),
-            WebhookAnswer::Malformed => Answer::text(400, "this is not a webhook\n"),
-            WebhookAnswer::ChallengeRefused => Answer::text(400, "this is not a plain token\n"),
-            WebhookAnswer::Forged => Answer::text(401, "the signature is wrong\n"),
-            WebhookAnswer::Stale(_) => Answer::text(401, "the timestamp is not fresh\n"),
-            WebhookAnswer::WrongPath { .. } => Answer::text(404, "nothing is here\n"),
-            WebhookAnswer::WrongMethod(allowed) => {
-                Answer::text(405, "this method is not allowed here\n").with("Allow", allowed)
-            }
-            WebhookAnswer::NoSecretToken => Answer::text(500, "no secret token is configured\n"),
-        };
-        request.answer(answer);
-        None
-    }
-
-    /// Logs a wrong signature only while no signature has been valid: anyone may send one, but
-    /// until then the cause is probably the configuration, and no other line would show it.
-    fn note_forged(&self) {
-        if self.has_verified.load(Relaxed) {
-            return;
-        }
-        if let Some(more) = self.forged_warning.allow(Instant::now()) {
-            log::warn!(
-                "webhook refused: the signature is missing or wrong, and none has been valid so far; \
-                 check that ZOOM_SECRET_TOKEN is the app's, and that no proxy changes the body or \
-                 drops the header x-zm-signature{more}"
-            );
-        }
-    }
-
-    /// Warns that Zoom posts to a path that we do not serve: its events are lost until one of the
-    /// two is changed.
-    fn note_wrong_path(&self, found: &str, expected: &str) {
-        if let Some(more) = self.path_warning.allow(Instant::now()) {
-            log::warn!(
-                "webhook answered 404: signature valid, path {:?}, expected {expected:?}; change the \
-                 endpoint at Zoom or WEBHOOK_PATH{more}",
-                bounded(found, 200)
-            );
-        }
-    }
-
-    /// Reserves a place in the inbox and appends the event to the intent log.
-    fn accept(&self, request: HttpRequest, event: ZoomEvent) -> Option<Pending<'_, T>> {
-        let Some(place) = self.inbox.reserve() else {
-            bump(&self.counters.inbox_full);
-            if let Some(more) = self.full_warning.allow(Instant::now()) {
-                log::warn!("webhook answered 503: inbox full; Zoom will retry{more}");
-            }
-            request.answer(
-                Answer::text(503, "no room now, send again later\n").with("Retry-After", "60"),
-            );
-            return None;
-        };
-        let intent = match self.intents.as_ref().map(|log| log.append(request.body())) {
-            None => None,
-            Some(Ok(id)) => Some(id),
-            Some(Err(not_kept)) => {
-                self.put_off(request, &not_kept);
-                return None;
-            }
-        };
-        Some(Pending {
-            request,
-            place,
-            accepted: Accepted { event, intent },
-        })
-    }
-
-    /// Answers 503 to an event that cannot be stored, so that Zoom sends it again: without storage
-    /// a crash would lose it.
-    fn put_off(&self, request: HttpRequest, not_kept: &NotKept) {
-        bump(&self.counters.not_kept);
-        if let Some(more) = self.not_kept_warning.allow(Instant::now()) {
-            log::warn!("webhook answered 503: {not_kept}; Zoom will retry{more}");
-        }
-        request
-            .answer(Answer::text(503, "not stored, send again later\n").with("Retry-After", "60"));
-    }
-
-    /// Counts and logs. Lines that an unauthenticated client can cause are debug lines; lines that
-    /// only Zoom can cause may have a higher level.
-    fn note(&self, request: &HttpRequest, reply: &WebhookAnswer, settings: &Settings) {
-        let counters = &self.counters;
-        if matches!(
-            reply,
-            WebhookAnswer::Accept(_)
-                | WebhookAnswer::Unknown(_)
-                | WebhookAnswer::Incomplete(_)
-                | WebhookAnswer::Malformed
-                | WebhookAnswer::Stale(_)
-        ) {
-            self.has_verified.store(true, Relaxed);
-        }
-        match reply {
-            WebhookAnswer::Accept(_) => {}
-            WebhookAnswer::Up => bump(&counters.up),
-            WebhookAnswer::Challenge(_) => bump(&counters.challenges),
-            WebhookAnswer::Unknown(name) => {
-                bump(&counters.unknown);
-                log::debug!("unknown webhook event {name:?}");
-            }
-            WebhookAnswer::Incomplete(fault) => {
-                bump(&counters.incomplete);
-                if !settings.verify {
-                    log::debug!("webhook not acted on: {fault}");
-                } else if let Some(more) = self.incomplete_warning.allow(Instant::now()) {
-                    log::warn!("webhook not acted on: {fault}{more}");
-                }
-            }
-            WebhookAnswer::Malformed => bump(&counters.malformed),
-            WebhookAnswer::ChallengeRefused | WebhookAnswer::NoSecretToken => {
-                bump(&counters.challenges_refused)
-            }
-            WebhookAnswer::Forged => {
-                bump(&counters.forged);
-                self.note_forged();
-            }
-            WebhookAnswer::Stale(age) => {
-                bump(&counters.stale);
-                if let Some(more) = self.stale_warning.allow(Instant::now()) {
-                    let age_s = age.map_or(-1, |age| age.as_secs().cast_signed());
-                    log::warn!(
-                        "webhook refused: signature valid, timestamp {age_s} s off; check this \
-                         machine's clock{more}"
-                    );
-                }
-            }
-            WebhookAnswer::WrongPath { is_signed } => {
-                bump(&counters.wrong_path);
-                if *is_signed {
-                    self.note_wrong_path(request.path(), &settings.path);
-                }
-            }
-            WebhookAnswer::WrongMethod(_) => bump(&counters.wrong_method),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -514,11 +212,11 @@ mod tests {
         (Settings::default(), tokens)
     }
 
-    fn reply(
+    fn answer(
         (settings, tokens): &(Settings, Vec<Secret>),
         call: &WebhookRequest<'_>,
     ) -> WebhookAnswer {
-        super::reply(settings, tokens, call)
+        respond(settings, tokens, call)
     }
 
     fn post<'a>(body: &'a [u8], signature: Option<&'a str>) -> WebhookRequest<'a> {
@@ -559,7 +257,7 @@ mod tests {
             ("GET", "/metrics", nothing()),
             ("OPTIONS", "*", nothing()),
         ] {
-            assert_eq!(reply(&s, &call(method, path)), expected, "{method} {path}");
+            assert_eq!(answer(&s, &call(method, path)), expected, "{method} {path}");
         }
     }
 
@@ -572,7 +270,7 @@ mod tests {
                 path,
                 ..post(BODY, Some(&signature))
             };
-            reply(&s, &call)
+            answer(&s, &call)
         };
         let wrong = |is_signed| WebhookAnswer::WrongPath { is_signed };
         assert_eq!(at("/zoom", "t"), wrong(true));
@@ -584,31 +282,31 @@ mod tests {
     fn the_signature_is_checked_first() {
         let s = settings(&["old", "new"]);
         let is_accepted =
-            |call: &WebhookRequest<'_>| matches!(reply(&s, call), WebhookAnswer::Accept(_));
+            |call: &WebhookRequest<'_>| matches!(answer(&s, call), WebhookAnswer::Accept(_));
         for token in ["old", "new"] {
             assert!(is_accepted(&post(BODY, Some(&signed(token, BODY)))));
         }
         let right = signed("new", BODY);
         let stranger = signed("x", BODY);
         assert_eq!(
-            reply(&s, &post(BODY, Some(&stranger))),
+            answer(&s, &post(BODY, Some(&stranger))),
             WebhookAnswer::Forged
         );
-        assert_eq!(reply(&s, &post(BODY, None)), WebhookAnswer::Forged);
+        assert_eq!(answer(&s, &post(BODY, None)), WebhookAnswer::Forged);
         assert_eq!(
-            reply(&s, &post(b"not json", Some(&right))),
+            answer(&s, &post(b"not json", Some(&right))),
             WebhookAnswer::Forged
         );
         let right = signed("new", b"not json");
         assert_eq!(
-            reply(&s, &post(b"not json", Some(&right))),
+            answer(&s, &post(b"not json", Some(&right))),
             WebhookAnswer::Malformed
         );
         let untimed = WebhookRequest {
             timestamp: None,
             ..post(BODY, Some(&right))
         };
-        assert_eq!(reply(&s, &untimed), WebhookAnswer::Forged);
+        assert_eq!(answer(&s, &untimed), WebhookAnswer::Forged);
     }
 
     #[test]
@@ -620,20 +318,20 @@ mod tests {
         };
         for now_s in [700, 1300] {
             assert!(
-                matches!(reply(&s, &at(now_s)), WebhookAnswer::Accept(_)),
+                matches!(answer(&s, &at(now_s)), WebhookAnswer::Accept(_)),
                 "{now_s}"
             );
         }
         for now_s in [699, 1301] {
             let age = Some(Duration::from_secs(301));
-            assert_eq!(reply(&s, &at(now_s)), WebhookAnswer::Stale(age));
+            assert_eq!(answer(&s, &at(now_s)), WebhookAnswer::Stale(age));
         }
         let odd = signature::sign(&Secret::new("t"), "soon", BODY);
         let call = WebhookRequest {
             timestamp: Some("soon"),
             ..post(BODY, Some(&odd))
         };
-        assert_eq!(reply(&s, &call), WebhookAnswer::Stale(None));
+        assert_eq!(answer(&s, &call), WebhookAnswer::Stale(None));
     }
 
     #[test]
@@ -641,16 +339,19 @@ mod tests {
         let mut s = settings(&[]);
         s.0.verify = false;
         assert!(matches!(
-            reply(&s, &post(BODY, None)),
+            answer(&s, &post(BODY, None)),
             WebhookAnswer::Accept(_)
         ));
         assert!(matches!(
-            reply(&s, &post(BODY, Some("v0=00"))),
+            answer(&s, &post(BODY, Some("v0=00"))),
             WebhookAnswer::Accept(_)
         ));
-        assert_eq!(reply(&s, &post(b"no json", None)), WebhookAnswer::Malformed);
+        assert_eq!(
+            answer(&s, &post(b"no json", None)),
+            WebhookAnswer::Malformed
+        );
         let ask = br#"{"event":"endpoint.url_validation","payload":{"plainToken":"p1"}}"#;
-        assert_eq!(reply(&s, &post(ask, None)), WebhookAnswer::NoSecretToken);
+        assert_eq!(answer(&s, &post(ask, None)), WebhookAnswer::NoSecretToken);
     }
 
     #[test]
@@ -663,38 +364,41 @@ mod tests {
                 r#"{{"plainToken":"p1","encryptedToken":"{encrypted}"}}"#
             ))
         };
-        assert_eq!(reply(&s, &post(ask, None)), by("old"));
-        assert_eq!(reply(&s, &post(ask, Some(&signed("new", ask)))), by("new"));
+        assert_eq!(answer(&s, &post(ask, None)), by("old"));
+        assert_eq!(answer(&s, &post(ask, Some(&signed("new", ask)))), by("new"));
         assert_eq!(
-            reply(&s, &post(ask, Some(&signed("x", ask)))),
+            answer(&s, &post(ask, Some(&signed("x", ask)))),
             WebhookAnswer::Forged
         );
         let late = WebhookRequest {
             now_s: 1_000_000,
             ..post(ask, None)
         };
-        assert_eq!(reply(&s, &late), by("old"));
+        assert_eq!(answer(&s, &late), by("old"));
     }
 
     #[test]
     fn an_unauthenticated_client_cannot_have_a_webhook_signed() {
         let s = settings(&["t"]);
         let ask = br#"{"event":"endpoint.url_validation","payload":{"plainToken":"v0:1000:{}"}}"#;
-        assert_eq!(reply(&s, &post(ask, None)), WebhookAnswer::ChallengeRefused);
         assert_eq!(
-            reply(&s, &post(ask, Some(&signed("t", ask)))),
+            answer(&s, &post(ask, None)),
+            WebhookAnswer::ChallengeRefused
+        );
+        assert_eq!(
+            answer(&s, &post(ask, Some(&signed("t", ask)))),
             WebhookAnswer::ChallengeRefused
         );
         let mut large =
             br#"{"event":"endpoint.url_validation","payload":{"plainToken":"p1"}}"#.to_vec();
         large.resize(UNSIGNED_BYTES_MAX + 1, b' ');
-        assert_eq!(reply(&s, &post(&large, None)), WebhookAnswer::Forged);
+        assert_eq!(answer(&s, &post(&large, None)), WebhookAnswer::Forged);
     }
 
     #[test]
     fn verified_requests_without_use_are_distinguished() {
         let s = settings(&["t"]);
-        let of = |body: &[u8]| reply(&s, &post(body, Some(&signed("t", body))));
+        let of = |body: &[u8]| answer(&s, &post(body, Some(&signed("t", body))));
         assert_eq!(
             of(br#"{"event":"user.created"}"#),
             WebhookAnswer::Unknown("user.created".into())

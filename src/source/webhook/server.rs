@@ -1,0 +1,326 @@
+//! Answers the requests that the gate lets through: reserves a place, stores the event, answers, and
+//! passes it on.
+//!
+//! An event is on disk before its 200 is written, and is passed on only after that. A forged request
+//! costs an HMAC and a counter; it is logged above debug level only until the first valid signature.
+//! The daemon handles repeated events.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::respond::{Settings, WebhookAnswer, WebhookRequest, respond};
+use crate::clock::now_ms;
+use crate::domain::secret::Secret;
+use crate::domain::text::bounded;
+use crate::domain::zoom_event::ZoomEvent;
+use crate::gate::{Answer, HttpRequest, bump};
+use crate::inbox;
+use crate::log::warn_limiter::WarnLimiter;
+use crate::state::intents::{EventId, IntentLog, NotKept};
+
+/// Time limit for storing events. The gate waits for an answer for 2 s, and Zoom for 3 s.
+const KEEP_WAIT: Duration = Duration::from_millis(1500);
+
+/// The body of the answer to `GET /`.
+const UP: &str = "rtmsd is up\n";
+
+/// Counters of answers. They never decrease.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Webhooks passed on to the daemon.
+    pub accepted: AtomicU64,
+    /// 401: no signature, or a wrong one.
+    pub forged: AtomicU64,
+    /// 401: validly signed, but the timestamp is too far from our clock.
+    pub stale: AtomicU64,
+    /// 400: signed (or unchecked), but not a webhook.
+    pub malformed: AtomicU64,
+    /// 200, but not acted on: a known event without a required field.
+    pub incomplete: AtomicU64,
+    /// 200, but not acted on: an unknown event.
+    pub unknown: AtomicU64,
+    /// Challenges answered.
+    pub challenges: AtomicU64,
+    /// Challenges refused: a token that must not be signed, or no secret token to sign with.
+    pub challenges_refused: AtomicU64,
+    /// 503: the daemon's inbox was full.
+    pub inbox_full: AtomicU64,
+    /// 503: the event could not be stored in the state directory.
+    pub not_kept: AtomicU64,
+    /// 200: `GET /`.
+    pub up: AtomicU64,
+    /// 404.
+    pub wrong_path: AtomicU64,
+    /// 405.
+    pub wrong_method: AtomicU64,
+}
+
+/// The state that the worker threads share.
+#[derive(Debug)]
+pub struct Server<T> {
+    settings: Mutex<Arc<(Settings, Vec<Secret>)>>,
+    inbox: inbox::Sender<T>,
+    intents: Option<Arc<IntentLog>>,
+    counters: Arc<Counters>,
+    stale_warning: WarnLimiter,
+    incomplete_warning: WarnLimiter,
+    full_warning: WarnLimiter,
+    not_kept_warning: WarnLimiter,
+    forged_warning: WarnLimiter,
+    path_warning: WarnLimiter,
+    /// Whether any signature was valid since the start or the last reload.
+    has_verified: AtomicBool,
+}
+
+impl<T> Server<T> {
+    /// The counters.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+}
+
+/// An event that was answered 200.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The event.
+    pub event: ZoomEvent,
+    /// Its id in the intent log; `None` without one.
+    pub intent: Option<EventId>,
+}
+
+impl From<Accepted> for ZoomEvent {
+    fn from(accepted: Accepted) -> ZoomEvent {
+        accepted.event
+    }
+}
+
+/// A request that will be answered 200 once its event is stored.
+struct Pending<'a, T> {
+    request: HttpRequest,
+    place: inbox::Permit<'a, T>,
+    accepted: Accepted,
+}
+
+impl<T: From<Accepted>> Server<T> {
+    /// A handler that stores events in `intents` and passes them on to `inbox`.
+    pub fn new(
+        settings: Settings,
+        tokens: Vec<Secret>,
+        inbox: inbox::Sender<T>,
+        intents: Option<Arc<IntentLog>>,
+    ) -> Server<T> {
+        Server {
+            settings: Mutex::new(Arc::new((settings, tokens))),
+            inbox,
+            intents,
+            counters: Arc::default(),
+            stale_warning: WarnLimiter::default(),
+            incomplete_warning: WarnLimiter::default(),
+            full_warning: WarnLimiter::default(),
+            not_kept_warning: WarnLimiter::default(),
+            forged_warning: WarnLimiter::default(),
+            path_warning: WarnLimiter::default(),
+            has_verified: AtomicBool::new(false),
+        }
+    }
+
+    /// Replaces the settings for future requests.
+    pub fn reload(&self, settings: Settings, tokens: Vec<Secret>) {
+        let mut current = self.settings.lock().unwrap_or_else(|e| e.into_inner());
+        if current.1 != tokens {
+            self.has_verified.store(false, Relaxed);
+        }
+        *current = Arc::new((settings, tokens));
+    }
+
+    /// Answers requests that arrived together, with one sync for all their events. Waits only for
+    /// that sync.
+    pub(crate) fn handle_requests(&self, requests: Vec<HttpRequest>) {
+        let mut pending = Vec::new();
+        for request in requests {
+            pending.extend(self.handle_request(request));
+        }
+        let deadline = Instant::now() + KEEP_WAIT;
+        for Pending {
+            request,
+            place,
+            accepted,
+        } in pending
+        {
+            let kept = match (&self.intents, accepted.intent) {
+                (Some(intents), Some(id)) => intents.wait(id, deadline),
+                _ => Ok(()),
+            };
+            if let Err(not_kept) = kept {
+                self.put_off(request, &not_kept);
+                continue;
+            }
+            bump(&self.counters.accepted);
+            request.answer(Answer::text(200, ""));
+            place.send(T::from(accepted));
+        }
+    }
+
+    /// Answers a request, unless it has an event that must be stored first.
+    fn handle_request(&self, request: HttpRequest) -> Option<Pending<'_, T>> {
+        let current = Arc::clone(&self.settings.lock().unwrap_or_else(|e| e.into_inner()));
+        let (settings, tokens) = &*current;
+        let answer = respond(
+            settings,
+            tokens,
+            &WebhookRequest {
+                method: request.method(),
+                path: request.path(),
+                signature: request.header("x-zm-signature"),
+                timestamp: request.header("x-zm-request-timestamp"),
+                body: request.body(),
+                now_s: now_ms() / 1000,
+            },
+        );
+        if let Some(tracking_id) = request.header("x-zm-trackingid") {
+            log::debug!("webhook tracking id {:?}", bounded(tracking_id, 64));
+        }
+        self.note(&request, &answer, settings);
+        let http = match answer {
+            WebhookAnswer::Accept(event) => return self.accept(request, event),
+            WebhookAnswer::Up => Answer::text(200, UP),
+            WebhookAnswer::Challenge(json) => Answer::text(200, json).of_type("application/json"),
+            WebhookAnswer::Unknown(_) | WebhookAnswer::Incomplete(_) => Answer::text(200, ""),
+            WebhookAnswer::Malformed => Answer::text(400, "this is not a webhook\n"),
+            WebhookAnswer::ChallengeRefused => Answer::text(400, "this is not a plain token\n"),
+            WebhookAnswer::Forged => Answer::text(401, "the signature is wrong\n"),
+            WebhookAnswer::Stale(_) => Answer::text(401, "the timestamp is not fresh\n"),
+            WebhookAnswer::WrongPath { .. } => Answer::text(404, "nothing is here\n"),
+            WebhookAnswer::WrongMethod(allowed) => {
+                Answer::text(405, "this method is not allowed here\n").with("Allow", allowed)
+            }
+            WebhookAnswer::NoSecretToken => Answer::text(500, "no secret token is configured\n"),
+        };
+        request.answer(http);
+        None
+    }
+
+    /// Logs a wrong signature only while no signature has been valid: anyone may send one, but
+    /// until then the cause is probably the configuration, and no other line would show it.
+    fn note_forged(&self) {
+        if self.has_verified.load(Relaxed) {
+            return;
+        }
+        if let Some(more) = self.forged_warning.allow(Instant::now()) {
+            log::warn!(
+                "webhook refused: the signature is missing or wrong, and none has been valid so far; \
+                 check that ZOOM_SECRET_TOKEN is the app's, and that no proxy changes the body or \
+                 drops the header x-zm-signature{more}"
+            );
+        }
+    }
+
+    /// Warns that Zoom posts to a path that we do not serve: its events are lost until one of the
+    /// two is changed.
+    fn note_wrong_path(&self, found: &str, expected: &str) {
+        if let Some(more) = self.path_warning.allow(Instant::now()) {
+            log::warn!(
+                "webhook answered 404: signature valid, path {:?}, expected {expected:?}; change the \
+                 endpoint at Zoom or WEBHOOK_PATH{more}",
+                bounded(found, 200)
+            );
+        }
+    }
+
+    /// Reserves a place in the inbox and appends the event to the intent log.
+    fn accept(&self, request: HttpRequest, event: ZoomEvent) -> Option<Pending<'_, T>> {
+        let Some(place) = self.inbox.reserve() else {
+            bump(&self.counters.inbox_full);
+            if let Some(more) = self.full_warning.allow(Instant::now()) {
+                log::warn!("webhook answered 503: inbox full; Zoom will retry{more}");
+            }
+            request.answer(
+                Answer::text(503, "no room now, send again later\n").with("Retry-After", "60"),
+            );
+            return None;
+        };
+        let intent = match self.intents.as_ref().map(|log| log.append(request.body())) {
+            None => None,
+            Some(Ok(id)) => Some(id),
+            Some(Err(not_kept)) => {
+                self.put_off(request, &not_kept);
+                return None;
+            }
+        };
+        Some(Pending {
+            request,
+            place,
+            accepted: Accepted { event, intent },
+        })
+    }
+
+    /// Answers 503 to an event that cannot be stored, so that Zoom sends it again: without storage
+    /// a crash would lose it.
+    fn put_off(&self, request: HttpRequest, not_kept: &NotKept) {
+        bump(&self.counters.not_kept);
+        if let Some(more) = self.not_kept_warning.allow(Instant::now()) {
+            log::warn!("webhook answered 503: {not_kept}; Zoom will retry{more}");
+        }
+        request
+            .answer(Answer::text(503, "not stored, send again later\n").with("Retry-After", "60"));
+    }
+
+    /// Counts and logs. Lines that an unauthenticated client can cause are debug lines; lines that
+    /// only Zoom can cause may have a higher level.
+    fn note(&self, request: &HttpRequest, answer: &WebhookAnswer, settings: &Settings) {
+        let counters = &self.counters;
+        if matches!(
+            answer,
+            WebhookAnswer::Accept(_)
+                | WebhookAnswer::Unknown(_)
+                | WebhookAnswer::Incomplete(_)
+                | WebhookAnswer::Malformed
+                | WebhookAnswer::Stale(_)
+        ) {
+            self.has_verified.store(true, Relaxed);
+        }
+        match answer {
+            WebhookAnswer::Accept(_) => {}
+            WebhookAnswer::Up => bump(&counters.up),
+            WebhookAnswer::Challenge(_) => bump(&counters.challenges),
+            WebhookAnswer::Unknown(name) => {
+                bump(&counters.unknown);
+                log::debug!("unknown webhook event {name:?}");
+            }
+            WebhookAnswer::Incomplete(fault) => {
+                bump(&counters.incomplete);
+                if !settings.verify {
+                    log::debug!("webhook not acted on: {fault}");
+                } else if let Some(more) = self.incomplete_warning.allow(Instant::now()) {
+                    log::warn!("webhook not acted on: {fault}{more}");
+                }
+            }
+            WebhookAnswer::Malformed => bump(&counters.malformed),
+            WebhookAnswer::ChallengeRefused | WebhookAnswer::NoSecretToken => {
+                bump(&counters.challenges_refused)
+            }
+            WebhookAnswer::Forged => {
+                bump(&counters.forged);
+                self.note_forged();
+            }
+            WebhookAnswer::Stale(age) => {
+                bump(&counters.stale);
+                if let Some(more) = self.stale_warning.allow(Instant::now()) {
+                    let age_s = age.map_or(-1, |age| age.as_secs().cast_signed());
+                    log::warn!(
+                        "webhook refused: signature valid, timestamp {age_s} s off; check this \
+                         machine's clock{more}"
+                    );
+                }
+            }
+            WebhookAnswer::WrongPath { is_signed } => {
+                bump(&counters.wrong_path);
+                if *is_signed {
+                    self.note_wrong_path(request.path(), &settings.path);
+                }
+            }
+            WebhookAnswer::WrongMethod(_) => bump(&counters.wrong_method),
+        }
+    }
+}
