@@ -7,7 +7,6 @@
 //! buffer may be lost when a connection is reset or a process killed. So no phrase may be lost, and
 //! phrases that are sent twice must be written once.
 
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -147,12 +146,7 @@ fn rounds() -> Vec<Round> {
 /// Plays all rounds; returns whether nothing failed.
 pub(crate) fn play(options: &DemoOptions) -> io::Result<bool> {
     let folder = Folder(temporary_directory()?);
-    let out = match &options.out {
-        Some(out) => out.clone(),
-        None => folder.0.join("out"),
-    };
-    fs::create_dir_all(&out)?;
-    let out = fs::canonicalize(out)?;
+    let out = options.out_below(&folder.0)?;
     let zoom = Zoom::start(Options {
         keep_alive: Duration::from_secs(1),
         directory: Some(folder.0.clone()),

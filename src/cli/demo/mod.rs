@@ -99,6 +99,16 @@ impl DemoOptions {
         script
     }
 
+    /// The folder for the files of the meetings; created if missing.
+    fn out_below(&self, folder: &Path) -> io::Result<PathBuf> {
+        let out = match &self.out {
+            Some(out) => out.clone(),
+            None => folder.join("out"),
+        };
+        fs::create_dir_all(&out)?;
+        fs::canonicalize(out)
+    }
+
     /// The steps that a stream must reach.
     fn steps(&self, script: &MeetingScript) -> Vec<Step> {
         let is_expected = |step: &Step| match step {
@@ -142,7 +152,6 @@ fn demo_product(product: Product) -> DemoProduct {
     }
 }
 
-/// A folder that is deleted when the demo ends for any reason.
 /// The waits before Zoom posts a webhook again: a disk that is busy with other things can make the
 /// server answer 503, and a server that is down misses its first ones.
 pub(crate) const WEBHOOK_RETRIES: [Duration; 4] = [
@@ -152,6 +161,7 @@ pub(crate) const WEBHOOK_RETRIES: [Duration; 4] = [
     Duration::from_millis(3000),
 ];
 
+/// A folder that is deleted when the demo ends for any reason.
 pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Drop for Folder {
@@ -163,14 +173,7 @@ impl Drop for Folder {
 
 fn play(options: &DemoOptions) -> io::Result<bool> {
     let folder = Folder(temporary_directory()?);
-    let out = match &options.out {
-        Some(out) => {
-            fs::create_dir_all(out)?;
-            out.clone()
-        }
-        None => folder.0.join("out"),
-    };
-    fs::create_dir_all(&out)?;
+    let out = options.out_below(&folder.0)?;
     let zoom = Zoom::start(Options {
         // Frequent enough for several of them in a meeting of a few seconds.
         keep_alive: Duration::from_secs(1),
@@ -300,15 +303,9 @@ fn server_command(
 ) -> io::Result<ServerCommand> {
     let mut settings = zoom.environment();
     let stop_after = STOP_AFTER_SECONDS.to_string();
-    let out = fs::canonicalize(out)?.display().to_string();
+    let out = out.display().to_string();
     let state = folder.join("state").display().to_string();
-    let media: Vec<&str> = options
-        .media
-        .kinds()
-        .iter()
-        .map(|kind| kind.name())
-        .collect();
-    let media = media.join(",");
+    let media = options.media.to_string();
     let more = [
         ("RTMS_MEDIA", media.as_str()),
         ("RTMS_EVENTS", "all"),

@@ -5,7 +5,6 @@
 //! the files, and returns what it found.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::thread;
@@ -87,12 +86,7 @@ const ODDITIES: [Oddity; 10] = [
 /// Plays all oddities; returns whether each had the expected result.
 pub(crate) fn play(options: &DemoOptions) -> io::Result<bool> {
     let folder = Folder(temporary_directory()?);
-    let out = match &options.out {
-        Some(out) => out.clone(),
-        None => folder.0.join("out"),
-    };
-    fs::create_dir_all(&out)?;
-    let out = fs::canonicalize(out)?;
+    let out = options.out_below(&folder.0)?;
     let zoom = Zoom::start(Options {
         keep_alive: Duration::from_secs(1),
         directory: Some(folder.0.clone()),
