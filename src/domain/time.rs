@@ -80,6 +80,68 @@ impl Utc {
     }
 }
 
+/// The Unix milliseconds of a date or a moment in RFC 3339: `2026-11-23`, `2026-11-23T12:04:31.5Z`,
+/// `2026-11-23T13:04:31+01:00`. `None` for what is none, and for moments before 1970.
+pub fn unix_ms(text: &str) -> Option<u64> {
+    let (date, clock) = match text.split_once(['T', 't', ' ']) {
+        Some((date, clock)) => (date, Some(clock)),
+        None => (text, None),
+    };
+    let digits = |text: &str, length: usize| {
+        let is_number = text.len() == length && text.bytes().all(|b| b.is_ascii_digit());
+        text.parse::<i64>().ok().filter(|_| is_number)
+    };
+    let mut parts = date.split('-');
+    let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
+    let (year, month, day) = (digits(year, 4)?, digits(month, 2)?, digits(day, 2)?);
+    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days_of = [
+        31,
+        28 + i64::from(is_leap),
+        31,
+        30,
+        31,
+        30,
+        31,
+        31,
+        30,
+        31,
+        30,
+        31,
+    ];
+    let index = usize::try_from(month - 1).ok()?;
+    let fits = (1..=*days_of.get(index)?).contains(&day) && parts.next().is_none();
+    let before: i64 = days_of[..index].iter().sum();
+    // Leap years before this one, and as many before 1970.
+    let leaps = |year: i64| year / 4 - year / 100 + year / 400;
+    let days = (year - 1970) * 365 + leaps(year - 1) - leaps(1969) + before + day - 1;
+    let mut ms = days * 86_400_000;
+    if let Some(clock) = clock {
+        let zone = clock.find(['Z', 'z', '+', '-'])?;
+        let (clock, zone) = clock.split_at(zone);
+        let (whole, fraction) = clock.split_once('.').unwrap_or((clock, "0"));
+        let mut parts = whole.split(':');
+        let (hour, minute, second) = (parts.next()?, parts.next()?, parts.next()?);
+        let (hour, minute, second) = (digits(hour, 2)?, digits(minute, 2)?, digits(second, 2)?);
+        // A leap second is the end of its minute.
+        let is_clock = hour < 24 && minute < 60 && second <= 60 && parts.next().is_none();
+        let thousandths = format!("{fraction:0<3}");
+        let is_fraction = (1..=9).contains(&fraction.len());
+        let thousandths = digits(thousandths.get(..3)?, 3).filter(|_| is_fraction && is_clock)?;
+        digits(fraction, fraction.len())?;
+        ms += ((hour * 60 + minute) * 60 + second) * 1000 + thousandths;
+        if !matches!(zone, "Z" | "z") {
+            let (sign, offset) = zone.split_at(1);
+            let (hours, minutes) = offset.split_once(':')?;
+            let (hours, minutes) = (digits(hours, 2)?, digits(minutes, 2)?);
+            let offset = (hours * 60 + minutes) * 60_000;
+            (hours < 24 && minutes < 60).then_some(())?;
+            ms -= if sign == "-" { -offset } else { offset };
+        }
+    }
+    u64::try_from(ms).ok().filter(|_| fits)
+}
+
 impl fmt::Display for Utc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (date, clock, ms) = (self.date(), self.clock(), self.ms_of_day % 1000);
@@ -107,6 +169,51 @@ mod tests {
         }
         // A peer may send any number.
         assert!(Utc::from_unix_ms(u64::MAX).date().starts_with("5845"));
+    }
+
+    #[test]
+    fn dates_become_stamps() {
+        for ms in [
+            0,
+            951_782_399_999,
+            951_782_400_000,
+            1_709_210_096_789,
+            4_107_542_400_000,
+        ] {
+            assert_eq!(unix_ms(&Utc::from_unix_ms(ms).to_string()), Some(ms));
+        }
+        for day in 0..60_000_u64 {
+            let ms = day * 86_400_000;
+            assert_eq!(unix_ms(&Utc::from_unix_ms(ms).date()), Some(ms));
+        }
+        for (text, ms) in [
+            ("2026-11-23T12:04:31Z", 1_795_435_471_000),
+            ("2026-11-23t13:34:31.5+01:30", 1_795_435_471_500),
+            ("2026-11-23 10:04:31.123456789-02:00", 1_795_435_471_123),
+        ] {
+            assert_eq!(unix_ms(text), Some(ms), "{text}");
+        }
+        for wrong in [
+            "",
+            "2026",
+            "2026-11-31",
+            "2026-02-29",
+            "2026-13-01",
+            "2026-00-01",
+            "2026-11-23T",
+            "2026-11-23T12:04",
+            "2026-11-23T12:04:31",
+            "2026-11-23T24:04:31Z",
+            "2026-11-23T12:04:31.Z",
+            "2026-11-23T12:04:31.1234567890Z",
+            "2026-11-23T12:04:31+1:00",
+            "2026-11-23T12:04:31Zx",
+            "+026-11-23",
+            "1969-12-31",
+            "2026-11-23-01",
+        ] {
+            assert_eq!(unix_ms(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

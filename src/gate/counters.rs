@@ -1,40 +1,9 @@
 //! The gate's counters. They never decrease.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use super::http_request::HttpRefusal;
-
-/// Upper ends of the buckets of [`Histogram`], in microseconds; a last bucket has no end.
-pub const BUCKET_ENDS_US: [u64; 10] = [
-    250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 500_000, 3_000_000,
-];
-
-/// A histogram of durations.
-#[derive(Debug, Default)]
-pub struct Histogram {
-    /// One count per end in [`BUCKET_ENDS_US`] (not cumulative), then one for longer.
-    pub buckets: [AtomicU64; BUCKET_ENDS_US.len() + 1],
-    /// The sum, in microseconds.
-    pub sum_us: AtomicU64,
-}
-
-impl Histogram {
-    /// Adds one measurement.
-    pub fn record(&self, took: Duration) {
-        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let at = BUCKET_ENDS_US.partition_point(|&end| end < us);
-        if let Some(bucket) = self.buckets.get(at) {
-            bump(bucket);
-        }
-        self.sum_us.fetch_add(us, Ordering::Relaxed);
-    }
-
-    /// How many measurements there are.
-    pub fn count(&self) -> u64 {
-        self.buckets.iter().map(read).sum()
-    }
-}
+use crate::domain::histogram::Histogram;
 
 /// The gate's counters.
 #[derive(Debug, Default)]
@@ -100,24 +69,4 @@ impl Counters {
 /// Increments a counter.
 pub(crate) fn bump(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
-}
-
-fn read(counter: &AtomicU64) -> u64 {
-    counter.load(Ordering::Relaxed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_measurement_is_counted_in_the_first_bucket_that_fits() {
-        let histogram = Histogram::default();
-        for us in [0, 250, 251, 3_000_000, 3_000_001] {
-            histogram.record(Duration::from_micros(us));
-        }
-        let counts: Vec<u64> = histogram.buckets.iter().map(read).collect();
-        assert_eq!(counts, [2, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
-        assert_eq!(histogram.count(), 5);
-    }
 }

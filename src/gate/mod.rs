@@ -45,7 +45,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-pub use counters::{BUCKET_ENDS_US, Counters, Histogram};
+pub use counters::Counters;
 pub use tls::{CertificateError, Tls, TlsFiles};
 
 pub(crate) use backend::{Answer, Handler, HttpRequest};

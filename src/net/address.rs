@@ -4,6 +4,8 @@ use ureq::http::Uri;
 
 use crate::protocol::server_url::is_loopback;
 
+const EXPECTED: &str = "expected https://HOST, or http:// to a loopback address";
+
 /// An address that tokens may be sent to: `https`, or `http` to loopback, without user info.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
@@ -17,7 +19,15 @@ pub(crate) struct Address {
 impl Address {
     /// Parses an address. The error says what is wrong with it: "found …, expected …".
     pub(crate) fn parse(text: &str) -> Result<Address, String> {
-        const EXPECTED: &str = "expected https://HOST, or http:// to a loopback address";
+        let address = Address::parse_any(text)?;
+        match address.https || address.is_loopback() {
+            true => Ok(address),
+            false => Err(format!("found http to another machine, {EXPECTED}")),
+        }
+    }
+
+    /// Likewise, but `http` may lead to another machine.
+    pub(crate) fn parse_any(text: &str) -> Result<Address, String> {
         let uri: Uri = text
             .parse()
             .map_err(|_| format!("found no address, {EXPECTED}"))?;
@@ -40,9 +50,7 @@ impl Address {
             https: scheme == "https",
         };
         match scheme {
-            "https" => Ok(address),
-            "http" if address.is_loopback() => Ok(address),
-            "http" => Err(format!("found http to another machine, {EXPECTED}")),
+            "https" | "http" => Ok(address),
             _ => Err(format!("found another scheme, {EXPECTED}")),
         }
     }

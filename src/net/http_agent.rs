@@ -19,6 +19,9 @@ use crate::domain::causes::with_causes;
 /// Maximum bytes of an answer's head.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 
+/// After so long an idle connection is not used again.
+const IDLE_AGE_MAX: Duration = Duration::from_secs(15);
+
 /// The settings of an agent, in addition to its own limits.
 #[derive(Debug, Clone)]
 pub(crate) struct AgentOptions {
@@ -38,6 +41,11 @@ pub(crate) struct AgentOptions {
 impl AgentOptions {
     /// Creates an agent. Reads the system's roots if there are further ones.
     pub(crate) fn build(&self) -> Agent {
+        self.build_with(IDLE_AGE_MAX)
+    }
+
+    /// Likewise; a connection that was idle for so long is not used again.
+    pub(crate) fn build_with(&self, idle_age: Duration) -> Agent {
         let config = Agent::config_builder()
             .tls_config(self.tls())
             .proxy(self.proxy.clone())
@@ -48,6 +56,7 @@ impl AgentOptions {
             .timeout_resolve(Some(self.connect_timeout))
             .timeout_connect(Some(self.connect_timeout))
             .max_response_header_size(HEAD_BYTES_MAX)
+            .max_idle_age(idle_age)
             .max_idle_connections(2 * self.idle_connections)
             .max_idle_connections_per_host(self.idle_connections)
             .input_buffer_size(self.buffer_bytes)

@@ -13,8 +13,9 @@ use ureq::{Agent, Proxy};
 
 use super::errors::Kind;
 use super::reply;
-use super::reply::Reply;
+use super::reply::{RETRY_AFTER_MAX, Reply};
 use super::{Process, RestSettings};
+use crate::domain::retry_after;
 use crate::domain::secret::Secret;
 use crate::net::address::Address;
 use crate::net::http_agent;
@@ -239,7 +240,8 @@ fn send(agent: &Agent, url: &str, call: HttpCall<'_>, now: SystemTime) -> Result
     Ok(Reply {
         status: response.status().as_u16(),
         retry_after: header(headers, "retry-after")
-            .and_then(|text| reply::retry_after(text, date.unwrap_or(now))),
+            .and_then(|text| retry_after::parse(text, date.unwrap_or(now)))
+            .map(|after| after.min(RETRY_AFTER_MAX)),
         date,
         is_html: header(headers, "content-type")
             .is_some_and(|text| text.to_ascii_lowercase().contains("html")),

@@ -146,21 +146,6 @@ fn number(value: &serde_json::Value) -> Option<i64> {
         .or_else(|| value.as_str().and_then(|text| text.trim().parse().ok()))
 }
 
-/// `Retry-After`: seconds, or a date (RFC 9110, section 10.2.3), which is compared with the `Date`
-/// of the same answer so that our clock does not matter. At most [`RETRY_AFTER_MAX`].
-pub(super) fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
-    let after = if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        // Parsing fails only for a number above 64 bits.
-        Duration::from_secs(text.parse().unwrap_or(u64::MAX))
-    } else {
-        httpdate::parse_http_date(text)
-            .ok()?
-            .duration_since(now)
-            .unwrap_or_default()
-    };
-    Some(after.min(RETRY_AFTER_MAX))
-}
-
 /// The server's message, fit for a log line: one line, bounded, without these secrets.
 pub(super) fn clean(text: &str, secrets: &[&str]) -> String {
     let mut text = text.to_owned();
@@ -363,27 +348,6 @@ mod tests {
         );
         assert_eq!(error.class(), Class::GiveUp);
         assert_eq!(error.severity(), Severity::Error);
-    }
-
-    #[test]
-    fn retry_after_in_both_forms() {
-        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
-        for (text, seconds) in [
-            ("0", Some(0)),
-            ("7", Some(7)),
-            ("86400", Some(600)),
-            ("99999999999999999999999999", Some(600)),
-            ("Sun, 06 Nov 1994 08:49:40 GMT", Some(3)),
-            ("Sun, 06 Nov 1994 08:49:00 GMT", Some(0)),
-            ("Mon, 07 Nov 1994 08:49:00 GMT", Some(600)),
-            ("", None),
-            ("-1", None),
-            ("soon", None),
-            ("1.5", None),
-        ] {
-            let after = retry_after(text, now).map(|after| after.as_secs());
-            assert_eq!(after, seconds, "{text:?}");
-        }
     }
 
     #[test]
