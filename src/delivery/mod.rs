@@ -1,5 +1,6 @@
 //! Deliveries of live data: standard output.
 
 pub mod coalesce;
+pub mod push;
 pub mod s3;
 pub mod stdout;
