@@ -202,6 +202,53 @@ fn data_before_the_answer_counts_as_the_answer() {
     talk.check(&["0.0 > media:audio 13 1 null"]);
 }
 
+/// Zoom's published mock server: refusals without a status code, data without message 4, keep-alives
+/// without `sequence` and every 30 s without `timestamp`.
+#[test]
+fn a_hundred_seconds_of_the_published_mock_server() {
+    let mut talk = Talk::new("transcript");
+    talk.open(SIGNALING);
+    talk.skip();
+    talk.hear(SIGNALING, json!({"msg_type": 2, "reason": "not yet"}));
+    let is_reconnecting = |line: &String| line.contains(" connect signaling");
+    for _ in 0..10 {
+        if talk.take_lines().iter().any(is_reconnecting) {
+            break;
+        }
+        talk.step();
+    }
+    talk.open(SIGNALING);
+    talk.hear(SIGNALING, msg2(json!({"transcript": "wss://m.zoom.us"})));
+    talk.open(TEXT);
+    talk.skip();
+    let begun = talk.seconds();
+    for second in 1..=100_u32 {
+        talk.until(begun + f64::from(second));
+        if second <= 20 {
+            talk.hear(TEXT, said(&second.to_string()));
+        }
+        if second.is_multiple_of(10) {
+            for link in [SIGNALING, TEXT] {
+                let mut message = keep_alive(u64::from(second));
+                if second.is_multiple_of(30) {
+                    message = json!({"msg_type": 12});
+                }
+                talk.hear(link, message);
+            }
+        }
+    }
+    let lines = talk.take_lines();
+    let count = |words: &str| lines.iter().filter(|line| line.contains(words)).count();
+    assert_eq!(count(" said Ada: "), 20, "{lines:#?}");
+    assert_eq!(count(" 13 "), 20, "{lines:#?}");
+    assert_eq!(count(" * DataBeforeAnswer"), 1, "{lines:#?}");
+    assert_eq!(count(" close ") + count(" connect "), 0, "{lines:#?}");
+    talk.tell(Command::Stopped(StopReason(6)));
+    talk.until(begun + 103.0);
+    let last = talk.take_lines().pop().unwrap_or_default();
+    assert!(last.contains(" end stopped by Zoom: 6 "), "{last}");
+}
+
 #[test]
 fn kinds_without_a_url_are_requested_on_all() {
     let only_all = || msg2(json!({"all": "wss://all.zoom.us"}));
