@@ -329,6 +329,11 @@ pub const METRICS: &[Metric] = &[
         Count(|f| f.disk(|disk| load(&disk.records))),
     ),
     row(
+        "journal_lines_total",
+        "Lines written to the journals of streams and server.",
+        Count(|f| f.disk(|disk| load(&disk.journal_lines))),
+    ),
+    row(
         "disk_errors_total",
         "Failed attempts to write files.",
         Count(|f| f.disk(|disk| load(&disk.errors))),

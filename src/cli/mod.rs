@@ -137,6 +137,7 @@ fn dispatch(command: Command) -> u8 {
         }
         Command::Print(Page::Man) => print(&manpages::man()),
         Command::Print(Page::ManConf) => print(&manpages::man_conf()),
+        Command::Print(Page::Schema) => print(crate::feed::SCHEMA),
         Command::Print(Page::Completions(shell)) => {
             print(&manpages::completions(shell).unwrap_or_default())
         }

@@ -322,7 +322,7 @@ mod tests {
         let findings = inspect(&unit, Some(Path::new("/etc/rtms.conf")), &|_| false);
         assert_eq!(
             findings[0].text,
-            "65536 open files for the service, enough for about 4638 streams"
+            "65536 open files for the service, enough for about 4329 streams"
         );
     }
 
@@ -347,7 +347,7 @@ mod tests {
             &[
                 "LoadCredential=A:/etc/missing: there is no such file",
                 "TimeoutStopSec=10s is shorter than 20 s",
-                "800 open files for the service, enough for about 14 streams; raise it",
+                "800 open files for the service, enough for about 13 streams; raise it",
             ],
         );
     }

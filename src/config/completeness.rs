@@ -9,7 +9,7 @@ use crate::domain::app::{AppCredentials, RestCredentials};
 use crate::gate::TlsFiles;
 use crate::net::proxy::ProxyEnv;
 use crate::protocol::params::{AudioCodec, AudioParams, MediaParams, ShareParams, VideoParams};
-use crate::recorder::{DEFAULT_OUT, RecorderSettings};
+use crate::recorder::{DEFAULT_OUT, FeedSettings, RecorderSettings};
 
 impl Loading<'_> {
     /// Combines keys into settings, and finds missing ones.
@@ -117,6 +117,9 @@ impl Loading<'_> {
         config.daemon.disk = Some(RecorderSettings {
             root: out.unwrap_or_else(|| DEFAULT_OUT.into()),
             formats: draft.transcript,
+            feed: draft.feed.unwrap_or(true).then_some(FeedSettings {
+                source: draft.feed_source,
+            }),
             params,
         });
         self.require(&config, needs_client_secret);

@@ -81,6 +81,8 @@ pub(super) struct Draft {
     pub(super) api_client_secret: Option<Secret>,
     pub(super) out: Option<PathBuf>,
     pub(super) transcript: TranscriptFormats,
+    pub(super) feed: Option<bool>,
+    pub(super) feed_source: Option<String>,
     pub(super) state: Option<PathBuf>,
     pub(super) audio: AudioDraft,
     pub(super) video: PictureDraft,
@@ -277,6 +279,11 @@ pub const KEYS: &[Key] = keys! {
          systemd, with StateDirectory=, the default is $STATE_DIRECTORY.";
     "RTMS_TRANSCRIPT" = TranscriptFormats::default() => to!(transcript, read::transcript_formats),
         "Transcript files: any of jsonl,txt,vtt,srt, or off.";
+    "RTMS_FEED" = "on" => to!(feed, read::on_off),
+        "The journal of each stream, feed.jsonl: every text event in order, for programs.";
+    "RTMS_FEED_SOURCE" => to!(feed_source, |text| read::source(text).map(Some)),
+        "What the journal's lines name as their source, a URI or a path. Without this key, /rtmsd/ and\n\
+         this machine's name.";
     "RTMS_STDOUT" = StdoutFormat::default().name() => to!(config.daemon.stdout, read::stdout_format),
         "Form of the transcripts on standard output: text, jsonl or off.";
     "RTMS_ON_REVOKED" = OnRevoked::default().name() => to!(config.daemon.on_revoked, read::on_revoked),

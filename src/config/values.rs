@@ -115,6 +115,16 @@ pub(super) fn id(text: &str) -> Read<String> {
     }
 }
 
+/// A URI reference, as CloudEvents wants it of a source.
+pub(super) fn source(text: &str) -> Read<String> {
+    let is_plain = |b: u8| b.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&b);
+    if !text.is_empty() && text.len() <= 256 && text.bytes().all(is_plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("a URI or a path without spaces, as in /rtmsd/vm1".to_owned())
+    }
+}
+
 /// A credential for a header: longer than an id, with the same characters.
 pub(super) fn token(text: &str) -> Read<String> {
     if text.len() <= 8192 && text.bytes().all(|b| b.is_ascii_graphic()) {

@@ -28,6 +28,7 @@ use crate::delivery::stdout::Stdout;
 use crate::domain::severity::Severity;
 use crate::domain::stream_info::StreamInfo;
 use crate::domain::zoom_event::ZoomEvent;
+use crate::feed::Board;
 use crate::inbox;
 use crate::inbox::inbox;
 use crate::net::ca_file::CaFileError;
@@ -221,7 +222,8 @@ impl Daemon {
             }
             None => (None, Coordinator::new(settings.coordinator())),
         };
-        let disk = settings.disk.clone().map(Disk::start).transpose()?;
+        let start = |disk| Disk::start_with_state(disk, settings.state.clone());
+        let disk = settings.disk.clone().map(start).transpose()?;
         let stdout = settings.stdout.map(|_| Stdout::start()).transpose()?;
         let report = sender.clone();
         let rest_timer = RestTimer::start(Arc::clone(&api), move |outcome| {
@@ -264,6 +266,12 @@ impl Daemon {
     /// [`Admin`](crate::admin::Admin).
     pub fn gate(&self) -> Option<crate::gate::Gate> {
         self.ingress.gate().cloned()
+    }
+
+    /// How far the journals of its streams have grown, for those who read them; `None` without files or
+    /// with journals switched off.
+    pub fn board(&self) -> Option<Arc<Board>> {
+        self.disk.as_ref().and_then(Disk::board).map(Arc::clone)
     }
 
     /// A handle with which other threads can end it.
@@ -463,22 +471,30 @@ impl Daemon {
                     if let Some(snapshot) = &mut self.snapshot {
                         snapshot.demand();
                     }
+                    let roots = self.coordinator.roots().iter().map(PathBuf::from);
                     match (&self.disk, self.settings.on_revoked) {
                         (Some(disk), OnRevoked::Delete) => {
-                            let roots = self.coordinator.roots().iter().map(PathBuf::from);
                             disk.discard(withdrawal, roots.collect());
                         }
-                        (Some(_), OnRevoked::Keep) => log::error!(
-                            "consent was withdrawn, and RTMS_ON_REVOKED=keep keeps the files stream={}",
-                            withdrawal.stream_id
-                        ),
+                        (Some(disk), OnRevoked::Keep) => {
+                            log::error!(
+                                "consent was withdrawn, and RTMS_ON_REVOKED=keep keeps the files stream={}",
+                                withdrawal.stream_id
+                            );
+                            disk.revoke(withdrawal, roots.collect());
+                        }
                         (None, _) => {}
                     }
                 }
                 Action::Deauthorized {
                     user_id,
                     account_id,
-                } => self.rest_timer.deauthorized(user_id, account_id),
+                } => {
+                    if let Some(disk) = &self.disk {
+                        disk.deauthorized(user_id.clone(), account_id.clone());
+                    }
+                    self.rest_timer.deauthorized(user_id, account_id);
+                }
                 Action::Log(severity, text) => log::log!(log_level(severity), "{text}"),
             }
         }

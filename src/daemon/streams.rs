@@ -11,7 +11,7 @@ use crate::protocol::codes::RtmsStatus;
 use crate::protocol::dedup::RecentPhrases;
 use crate::protocol::server_url::ServerUrl;
 use crate::protocol::{Command, EndReason, StreamConfig};
-use crate::recorder;
+use crate::recorder::{self, Opening};
 use crate::stream::{Sink, StatsSnapshot, StreamHandle, StreamOptions};
 
 /// A stream and its thread.
@@ -119,7 +119,11 @@ impl Daemon {
         }
         if let (Some(disk), Some(settings)) = (&self.disk, &self.settings.disk) {
             root = is_rejoin.then(|| settings.root.clone());
-            sinks.push(Box::new(disk.sink(info.clone())));
+            let opening = match is_rejoin {
+                true => Opening::Rejoin,
+                false => Opening::Start,
+            };
+            sinks.push(Box::new(disk.sink_for(info.clone(), opening)));
         }
         let sender = self.sender.clone();
         let stream_id = info.stream_id.clone();
@@ -158,7 +162,7 @@ impl Daemon {
     /// Completes the files of a stream that an earlier process left.
     pub(super) fn complete(&self, info: &StreamInfo, end: &EndReason) {
         if let Some(disk) = &self.disk {
-            disk.sink(info.clone()).on_end(end);
+            disk.sink_for(info.clone(), Opening::Complete).on_end(end);
         }
     }
 

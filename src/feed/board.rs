@@ -11,9 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use super::folders::DEPTH;
 use super::key::JournalKey;
 use super::open_files::OpenFiles;
-use super::{FEED_NAME, reader};
+use super::{FEED_NAME, kind, reader};
 use crate::net::waker::Waker;
 
 /// Maximum changes that are remembered one by one; a reader that is further behind checks every
@@ -259,7 +260,11 @@ impl Board {
             Ok(at) => return Ok(inner.journals[at].clone()),
             Err(at) => at,
         };
-        let state = match inner.is_revoked(key) {
+        let is_withdrawn = end
+            .kinds
+            .first()
+            .is_some_and(|it| it == kind::STREAM_REVOKED);
+        let state = match inner.is_revoked(key) || is_withdrawn {
             true => State::Revoked,
             false => State::Ended,
         };
@@ -280,9 +285,11 @@ impl Board {
         Ok(journal)
     }
 
-    /// The key of a stream's folder.
+    /// The key of a stream's folder: below this `RTMS_OUT`, or one before it.
     pub fn key_of(&self, folder: &Path) -> JournalKey {
-        JournalKey::of_folder(folder.strip_prefix(&self.root).unwrap_or(folder))
+        let parts: Vec<_> = folder.components().collect();
+        let below = &parts[parts.len().saturating_sub(DEPTH)..];
+        JournalKey::of_folder(&below.iter().collect::<PathBuf>())
     }
 
     /// Keeps a journal on the board, and on the disk as far as [`Board::may_delete`] decides, until
@@ -317,6 +324,27 @@ impl Board {
 
 /// Called by the writing thread.
 impl Board {
+    /// Every line of earlier processes has a position up to this one.
+    pub fn set_pos(&self, pos: u64) {
+        let mut inner = self.lock();
+        inner.pos = inner.pos.max(pos);
+    }
+
+    /// [`Board::revoke`] for the folders with that name, of a stream, in a folder with that name, of a
+    /// meeting, where it is known.
+    pub fn revoke_named(&self, meeting: Option<&str>, stream: &str) {
+        let is_named = |folder: &Path| {
+            let mut names = folder.iter().rev();
+            names.next() == Some(stream.as_ref())
+                && names
+                    .next()
+                    .is_some_and(|it| meeting.is_none_or(|name| it == name))
+        };
+        let journals = self.snapshot().journals;
+        let named = journals.iter().filter(|it| is_named(&it.folder));
+        named.for_each(|journal| self.revoke(journal.key));
+    }
+
     /// A stream starts or continues: its journal has this length.
     pub fn open(&self, key: JournalKey, folder: &Arc<Path>, bytes: u64, seq: u64, pos: u64) {
         let mut inner = self.lock();
@@ -403,6 +431,15 @@ impl Board {
         drop(inner);
         // An open file would stay on the disk.
         self.files().forget(key);
+    }
+
+    /// Whether [`Board::sweep`] may find something to do later.
+    pub fn has_ended(&self) -> bool {
+        let inner = self.lock();
+        inner
+            .journals
+            .iter()
+            .any(|journal| journal.ended.is_some() && journal.holds == 0)
     }
 
     /// Removes journals from the board whose streams ended [`ENDED_KEPT`] ago and that no consumer

@@ -7,7 +7,7 @@ use super::FEED_NAME;
 use super::key::JournalKey;
 
 /// Levels of folders below `RTMS_OUT`: day, meeting, stream.
-const DEPTH: usize = 3;
+pub(super) const DEPTH: usize = 3;
 
 /// Iterates over the folders of streams below `RTMS_OUT`, the newest day first. No directory stays
 /// open between two steps.

@@ -43,5 +43,8 @@ pub use kind::KindFilter;
 pub use line::Line;
 pub use reader::{Chunk, Found, Reader};
 
+/// The JSON Schema of a line, as `rtmsd print schema` prints it.
+pub const SCHEMA: &str = include_str!("schema.json");
+
 /// The journal's name, in a stream's folder and, for the server's own, in `RTMS_OUT`.
 pub const FEED_NAME: &str = "feed.jsonl";

@@ -112,20 +112,22 @@ impl Reader {
     /// # Errors
     /// The file cannot be read. A file that is gone is no error, see [`Found::Gone`].
     pub fn read(&self, cursor: &Cursor, chunk: &mut Chunk) -> io::Result<Found> {
-        self.look(cursor.key, chunk, |file, journal, chunk| {
-            if cursor.seq >= journal.seq {
-                return Ok(());
-            }
-            let mut begin = *cursor;
-            if !read_lines(file, journal.bytes, &begin, chunk)?
-                || !follows(chunk.lines().next(), cursor)
-            {
-                // The file was created again, or the offset is wrong: the number counts.
-                begin.offset = first_line(file, journal.bytes, |line| line.seq > cursor.seq)?;
-                read_lines(file, journal.bytes, &begin, chunk)?;
-            }
-            Ok(())
-        })
+        self.look(
+            cursor.key,
+            chunk,
+            Some(cursor.seq),
+            |file, journal, chunk| {
+                let mut begin = *cursor;
+                if !read_lines(file, journal.bytes, &begin, chunk)?
+                    || !follows(chunk.lines().next(), cursor)
+                {
+                    // The file was created again, or the offset is wrong: the number counts.
+                    begin.offset = first_line(file, journal.bytes, |line| line.seq > cursor.seq)?;
+                    read_lines(file, journal.bytes, &begin, chunk)?;
+                }
+                Ok(())
+            },
+        )
     }
 
     /// Reads the lines before the cursor, at most [`READ_BYTES`] of them or the last one, to go back in
@@ -135,7 +137,7 @@ impl Reader {
     /// # Errors
     /// As [`Reader::read`].
     pub fn read_back(&self, cursor: &Cursor, chunk: &mut Chunk) -> io::Result<Found> {
-        self.look(cursor.key, chunk, |file, journal, chunk| {
+        self.look(cursor.key, chunk, None, |file, journal, chunk| {
             let end = match cursor.seq >= journal.seq {
                 true => journal.bytes,
                 false => first_line(file, journal.bytes, |line| line.seq > cursor.seq)?,
@@ -200,7 +202,7 @@ impl Reader {
     ) -> io::Result<Cursor> {
         let mut chunk = Chunk::default();
         let mut cursor = Cursor::begin(key);
-        self.look(key, &mut chunk, |file, journal, chunk| {
+        self.look(key, &mut chunk, None, |file, journal, chunk| {
             cursor.offset = first_line(file, journal.bytes, &is_after)?;
             if cursor.offset == journal.bytes {
                 cursor.seq = journal.seq;
@@ -215,11 +217,12 @@ impl Reader {
     }
 
     /// Opens the journal, lets `read` fill the chunk, and says what was found. What was read is thrown
-    /// away if consent was withdrawn meanwhile.
+    /// away if consent was withdrawn meanwhile. Without a line behind `after`, the file is not opened.
     fn look(
         &self,
         key: JournalKey,
         chunk: &mut Chunk,
+        after: Option<u64>,
         read: impl FnOnce(&File, &Journal, &mut Chunk) -> io::Result<()>,
     ) -> io::Result<Found> {
         chunk.clear();
@@ -229,17 +232,17 @@ impl Reader {
                 false => Found::Gone,
             });
         };
-        if journal.state == State::Revoked {
-            return Ok(Found::Revoked);
+        let none = match journal.state {
+            State::Revoked => return Ok(Found::Revoked),
+            State::Ended => Found::Ended,
+            State::Running => Found::Nothing,
+        };
+        if journal.seq <= after.unwrap_or(0) {
+            return Ok(none);
         }
         let file = match self.open(&journal) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(match journal.seq {
-                    0 => Found::Nothing,
-                    _ => Found::Gone,
-                });
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Gone),
             Err(error) => return Err(error),
         };
         let read = read(&file, &journal, chunk);
@@ -250,10 +253,9 @@ impl Reader {
             return Ok(Found::Revoked);
         }
         read?;
-        Ok(match journal.state {
-            _ if !chunk.bytes().is_empty() => Found::Lines,
-            State::Ended => Found::Ended,
-            _ => Found::Nothing,
+        Ok(match chunk.bytes().is_empty() {
+            true => none,
+            false => Found::Lines,
         })
     }
 

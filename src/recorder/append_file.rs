@@ -58,6 +58,10 @@ pub struct AppendFile {
     is_unsynced: bool,
     /// The file was created, and a power cut could still lose its name.
     is_name_unsynced: bool,
+    /// Part of a chunk is there that could not be taken back: how long the file is without it.
+    cut_to: Option<u64>,
+    /// It was removed and made again since this was asked last.
+    is_recreated: bool,
 }
 
 impl AppendFile {
@@ -80,6 +84,8 @@ impl AppendFile {
             chunk: Vec::new(),
             is_unsynced: false,
             is_name_unsynced: false,
+            cut_to: None,
+            is_recreated: false,
         }
     }
 
@@ -108,7 +114,8 @@ impl AppendFile {
         }
     }
 
-    fn path(&self) -> PathBuf {
+    /// Where it is.
+    pub(super) fn path(&self) -> PathBuf {
         self.folder.join(self.name)
     }
 
@@ -130,10 +137,22 @@ impl AppendFile {
         self.closed.iter().map(Vec::len).sum::<usize>() + self.chunk.len()
     }
 
+    /// How long the file is, with what this process wrote; 0 before the first write.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Writes everything that waits. After an error the file is unchanged and everything still
     /// waits.
     pub fn write(&mut self) -> io::Result<()> {
-        while let Some(chunk) = self.closed.pop_front() {
+        self.write_with(|_| ())
+    }
+
+    /// The same, and calls `prepare` with each chunk right before it is written, to change it in
+    /// place. After an error it is called again with the same chunk.
+    pub fn write_with(&mut self, mut prepare: impl FnMut(&mut [u8])) -> io::Result<()> {
+        while let Some(mut chunk) = self.closed.pop_front() {
+            prepare(&mut chunk);
             if let Err(error) = self.write_chunk(&chunk) {
                 self.closed.push_front(chunk);
                 return Err(error);
@@ -143,6 +162,7 @@ impl AppendFile {
             return Ok(());
         }
         let mut chunk = std::mem::take(&mut self.chunk);
+        prepare(&mut chunk);
         let written = self.write_chunk(&chunk);
         // A flood fills its buffer, so the buffer is kept for the next write. A buffer that one
         // long record made large is not kept.
@@ -172,6 +192,7 @@ impl AppendFile {
                 // a full disk; if it fails, the file is reopened and cut back then.
                 if file.set_len(self.bytes).is_err() {
                     self.file = None;
+                    self.cut_to = Some(self.bytes);
                 }
                 Err(error)
             }
@@ -182,7 +203,13 @@ impl AppendFile {
         if self.file.is_some() {
             return Ok(());
         }
-        let (file, whole, bytes) = self.open_path()?;
+        let (file, whole, mut bytes) = self.open_path()?;
+        // Whole records of a chunk that is written again would be there twice.
+        if let Some(cut) = self.cut_to.filter(|cut| *cut < bytes) {
+            file.set_len(cut)?;
+            bytes = cut;
+        }
+        self.cut_to = None;
         self.is_name_unsynced |= whole == 0;
         (self.bytes, self.seen_bytes) = (bytes, bytes);
         self.file = Some(Arc::new(file));
@@ -254,6 +281,7 @@ impl AppendFile {
             self.path().display()
         );
         self.bytes = bytes + copied;
+        self.is_recreated = true;
         self.is_name_unsynced |= whole == 0;
         self.file = Some(Arc::new(file));
         Ok(())
@@ -290,6 +318,11 @@ impl AppendFile {
     /// Whether something written could still be lost in a power cut.
     pub fn is_unsynced(&self) -> bool {
         self.is_unsynced
+    }
+
+    /// Whether the file was removed and made again since this was asked last.
+    pub fn take_recreated(&mut self) -> bool {
+        std::mem::take(&mut self.is_recreated)
     }
 
     /// Drops everything that waits and closes the file.

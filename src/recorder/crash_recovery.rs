@@ -9,8 +9,10 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::append_file::AppendFile;
+use super::journal::{JournalHost, Opening};
 use super::media_files::repair_unlisted;
 use super::meta::MetaFile;
 use super::path::stream_folder;
@@ -21,7 +23,12 @@ use crate::protocol::MediaParams;
 
 /// Completes a stream that no process continues, except for its last write and sync. `None` if it is
 /// complete already.
-pub fn complete(root: &Path, folder: &Path, now_ms: u64) -> io::Result<Option<Recorder>> {
+pub fn complete(
+    root: &Path,
+    folder: &Path,
+    host: Option<&Arc<JournalHost>>,
+    now_ms: u64,
+) -> io::Result<Option<Recorder>> {
     let meta = MetaFile::read(folder)?;
     if meta.as_ref().is_some_and(MetaFile::is_ended) {
         return Ok(None);
@@ -41,6 +48,9 @@ pub fn complete(root: &Path, folder: &Path, now_ms: u64) -> io::Result<Option<Re
         srt: true,
     };
     let mut recorder = Recorder::open(root, info, formats, MediaParams::default(), now_ms);
+    if let Some(host) = host {
+        recorder = recorder.with_journal(host, Opening::Complete, now_ms);
+    }
     recorder.close_without_reason(now_ms);
     Ok(Some(recorder))
 }
@@ -100,7 +110,7 @@ mod tests {
 
     /// Completes a stream as the disk thread does; whether there was something to complete.
     fn finish(root: &Path, folder: &Path, now_ms: u64) -> bool {
-        let Some(mut recorder) = complete(root, folder, now_ms).expect("readable") else {
+        let Some(mut recorder) = complete(root, folder, None, now_ms).expect("readable") else {
             return false;
         };
         recorder.write().expect("writable");

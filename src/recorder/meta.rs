@@ -11,11 +11,13 @@ use serde_json::{Map, Value};
 use super::append_file::create_file;
 use super::audio::format::{Format, Part};
 use super::participants::ParticipantLog;
+use super::path::stream_folder;
 use super::summary::Summary;
 use crate::domain::id::Id;
 use crate::domain::product::Product;
 use crate::domain::stream_info::StreamInfo;
 use crate::domain::time::Utc;
+use crate::feed::JournalKey;
 
 /// The file's name.
 pub const FILE_NAME: &str = "meta.json";
@@ -32,6 +34,10 @@ pub struct Meta {
     pub openings: u64,
     /// How the files were completed; `None` before that.
     pub end: Option<End>,
+    /// The highest number given out in the journal, as far as it was noted.
+    pub feed_seq: Option<u64>,
+    /// The boot in which a process has the journal open; `None` once it was left cleanly.
+    pub boot_id: Option<String>,
     /// Phrases written.
     pub phrases: u64,
     /// What they come to. Written at the end.
@@ -74,6 +80,12 @@ pub struct End {
 #[serde(default)]
 pub(super) struct MetaFile {
     v: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    feed_seq: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    boot_id: Option<String>,
     product: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     meeting_uuid: Option<String>,
@@ -219,6 +231,8 @@ impl Meta {
             opened_ms: file.opened_ms,
             openings: file.openings,
             end: None,
+            feed_seq: file.feed_seq,
+            boot_id: file.boot_id,
             phrases: file.transcripts,
             summary: Summary::default(),
             dropped: file.dropped,
@@ -247,8 +261,13 @@ impl Meta {
         let utc = |ms: u64| Utc::from_unix_ms(ms).to_string();
         let summary = end.map(|_| self.summary.clone()).unwrap_or_default();
         let rows = self.audio.iter().map(|part| row(part, info.started_ms));
+        let folder = stream_folder(info.started_ms, &info.id, &info.stream_id);
+        let key = JournalKey::of_folder(&folder);
         let file = MetaFile {
             v: 1,
+            key: Some(key.to_string()),
+            feed_seq: self.feed_seq,
+            boot_id: self.boot_id.clone(),
             product: info.product.name().to_owned(),
             meeting_uuid: id(matches!(info.product, Product::Meeting | Product::Webinar)),
             session_id: id(info.product == Product::Session),

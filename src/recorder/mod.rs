@@ -27,15 +27,17 @@
 //! created again with everything written since the last check: nothing received after the deletion
 //! is lost.
 //!
-//! Subtitles are written right after the JSON lines; a crash between the two leaves a phrase in
-//! `transcript.jsonl` that has no cue. The last written phrases are read back from
-//! `transcript.jsonl` alone, so a restart without that format may write a phrase twice.
+//! The [`journal`] is written first, the other files follow in the same step; what a crash right
+//! between leaves in the journal alone is added to them by the next process. What was written last is
+//! learned from the journal, see [`seam`]; with `RTMS_FEED=off`, and `transcript.jsonl` off as well, a
+//! restart may write a phrase twice.
 
 pub mod append_file;
 pub mod audio;
 pub mod catalog;
 pub mod crash_recovery;
 pub mod disk;
+pub mod journal;
 pub mod jsonl;
 pub mod media_files;
 pub mod meta;
@@ -44,6 +46,7 @@ pub mod participants;
 pub mod path;
 pub mod record_batch;
 pub mod rtp;
+pub(crate) mod seam;
 pub mod sparse_file;
 pub mod stream_files;
 pub mod summary;
@@ -53,8 +56,9 @@ pub mod video;
 pub mod withdrawal;
 
 pub use crate::delivery::stdout::{Stdout, StdoutFormat};
-pub use disk::{DEFAULT_OUT, Disk, RecorderSettings};
-pub use stream_files::load_recent_phrases;
+pub use disk::{DEFAULT_OUT, Disk, FeedSettings, RecorderSettings};
+pub use journal::{JournalHost, Opening};
+pub use seam::load_recent_phrases;
 pub use transcript::TranscriptFormats;
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::domain::participant::Participant;
 use crate::domain::phrase::{Change, LanguageId, Phrase, Precision};
 use crate::protocol::StreamEvent;
 use crate::protocol::message::{Chat, MeetingEvent};
+use crate::recorder::journal::lifecycle::Lifecycle;
 
 /// Approximate memory use of an event's participant, in bytes.
 const PARTICIPANT_BYTES: usize = size_of::<Participant>() + 32;
@@ -20,6 +21,8 @@ pub enum Record<'a> {
     Event(EventRecord<'a>),
     /// A chat message.
     Chat(ChatRecord<'a>),
+    /// A notice about the stream, for the journal.
+    Notice(&'a Lifecycle),
 }
 
 /// The fields of a meeting event that are kept.
@@ -59,6 +62,8 @@ pub struct RecordBatch {
     rows: Vec<Row>,
     text: String,
     participants: Vec<Participant>,
+    /// Rows that are notices, which count as no record.
+    notices: usize,
 }
 
 /// A record without its texts; it has their lengths, in their order in the buffer.
@@ -90,6 +95,7 @@ enum Row {
         text_bytes: Option<u32>,
         raw_bytes: u32,
     },
+    Notice(Box<Lifecycle>),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -105,6 +111,7 @@ impl RecordBatch {
             rows: Vec::with_capacity(others.rows.len()),
             text: String::with_capacity(others.text.len()),
             participants: Vec::new(),
+            notices: 0,
         }
     }
 
@@ -113,6 +120,7 @@ impl RecordBatch {
         self.rows.clear();
         self.text.clear();
         self.participants.clear();
+        self.notices = 0;
     }
 
     /// Allocated bytes, used or not.
@@ -130,6 +138,12 @@ impl RecordBatch {
             StreamEvent::Chat(chat) => self.push_chat(chat),
             StreamEvent::Packet(..) => {}
         }
+    }
+
+    /// Adds a notice about the stream, behind what came before it.
+    pub fn push_notice(&mut self, notice: Lifecycle) {
+        self.rows.push(Row::Notice(Box::new(notice)));
+        self.notices += 1;
     }
 
     fn push_phrase(&mut self, phrase: &Phrase<'_>) {
@@ -207,9 +221,14 @@ impl RecordBatch {
         self.rows.iter().map(move |row| rest.record(row))
     }
 
-    /// Number of records.
+    /// Number of records, notices not counted.
     pub fn count(&self) -> usize {
-        self.rows.len()
+        self.rows.len() - self.notices
+    }
+
+    /// Whether there is neither a record nor a notice.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
     }
 
     /// Approximate memory use in bytes.
@@ -227,8 +246,9 @@ struct Remaining<'a> {
 }
 
 impl<'a> Remaining<'a> {
-    fn record(&mut self, row: &Row) -> Record<'a> {
+    fn record(&mut self, row: &'a Row) -> Record<'a> {
         match *row {
+            Row::Notice(ref notice) => Record::Notice(notice),
             Row::Phrase {
                 user_id,
                 channel_id,

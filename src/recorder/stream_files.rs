@@ -7,24 +7,30 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::append_file::{AppendFile, make_folder, tail_of};
+use super::append_file::{AppendFile, make_folder, tail};
+use super::journal::completion::{JournalTail, Recorded};
+use super::journal::lifecycle::Lifecycle;
+use super::journal::{Journal, JournalHost, Opening};
 use super::jsonl::Lines;
 use super::media_files::Media;
-use super::meta::{End, Meta, NEW_NAME};
+use super::meta::{End, FILE_NAME as META_NAME, Meta, NEW_NAME};
 use super::packet_batch::PacketBatch;
 use super::path::stream_folder;
 use super::record_batch::Record;
 use super::summary::Summary;
 use super::sync_targets::SyncTargets;
-use super::transcript::{JSONL_NAME, TranscriptFormats, Transcripts};
-use crate::domain::id::Id;
-use crate::domain::phrase::{Change, Phrase, Precision};
+use super::transcript::{Format, JSONL_NAME, TranscriptFormats, Transcripts};
+use crate::domain::phrase::{Change, Phrase};
+use crate::domain::product::Product;
 use crate::domain::stream_info::StreamInfo;
-use crate::protocol::dedup::{PHRASES_MAX, RecentPhrases};
+use crate::feed::{FEED_NAME, kind};
+use crate::protocol::codes::StopReason;
+use crate::protocol::events::event_name;
 use crate::protocol::{EndReason, Granted, MediaKind, MediaParams};
 
 /// Every append-only file, and the terminator of its records.
-pub const FILES: [(&str, &str); 8] = [
+pub const FILES: [(&str, &str); 9] = [
+    (FEED_NAME, "\n"),
     (JSONL_NAME, "\n"),
     ("transcript.txt", "\n"),
     ("transcript.vtt", "\n\n"),
@@ -67,6 +73,8 @@ pub struct Recorder {
     folder: Arc<Path>,
     info: StreamInfo,
     lines: Lines,
+    /// `None` with `RTMS_FEED=off`.
+    journal: Option<Box<Journal>>,
     transcripts: Transcripts,
     events: AppendFile,
     chat: AppendFile,
@@ -74,6 +82,10 @@ pub struct Recorder {
     meta: Meta,
     is_meta_stale: bool,
     last_meta: LastMeta,
+    /// `meta.json` says which numbers this process may give out.
+    is_meta_claimed: bool,
+    /// The journal has its last words, or needs none.
+    has_last_words: bool,
     is_repaired: bool,
     /// Number of folders whose names a power cut could lose: the stream's own, the meeting's, the
     /// day's, and the output folder.
@@ -103,6 +115,7 @@ impl Recorder {
         meta.phrases = transcripts.count_written(meta.phrases);
         Recorder {
             lines: Lines::new(&info),
+            journal: None,
             transcripts,
             events: AppendFile::new(&folder, "events.jsonl", "", "\n"),
             chat: AppendFile::new(&folder, "chat.jsonl", "", "\n"),
@@ -110,6 +123,8 @@ impl Recorder {
             meta,
             is_meta_stale: true,
             last_meta: LastMeta::None,
+            is_meta_claimed: false,
+            has_last_words: false,
             is_repaired: false,
             folders_unsynced: FOLDERS,
             folder,
@@ -117,12 +132,89 @@ impl Recorder {
         }
     }
 
+    /// The same with a journal, which is written before everything else. What an earlier process wrote
+    /// to the journal alone is added to the other files.
+    pub fn with_journal(
+        mut self,
+        host: &Arc<JournalHost>,
+        opening: Opening,
+        now_ms: u64,
+    ) -> Recorder {
+        // A process that left cleanly left all files alike.
+        if self.meta.boot_id.is_some() || self.meta.openings <= 1 {
+            self.complete_from_journal();
+        }
+        let meta = &mut self.meta;
+        let journal = Journal::open(host, &self.folder, &self.info, meta, opening, now_ms);
+        self.has_last_words = opening == Opening::Complete && journal.is_over();
+        self.journal = Some(Box::new(journal));
+        self
+    }
+
+    fn complete_from_journal(&mut self) {
+        let mut formats = Format::ALL.to_vec();
+        let mut others = vec![true, false];
+        let in_files = self.transcripts.count_written(0);
+        let mut phrases = None;
+        for look in JournalTail::looks(&self.folder) {
+            let Ok(journal) = look else { return };
+            let records = journal.records();
+            formats.retain(|format| {
+                let zero_ms = self.info.started_ms;
+                let added = self
+                    .transcripts
+                    .complete(*format, &journal, &records, zero_ms);
+                phrases = phrases.max(added);
+                added.is_none()
+            });
+            others.retain(|is_events| {
+                let file = match is_events {
+                    true => &mut self.events,
+                    false => &mut self.chat,
+                };
+                let is_own = |record: &&Recorded<'_>| match is_events {
+                    true => record.is_event(),
+                    false => record.is_chat(),
+                };
+                let own = records.iter().filter(is_own);
+                let own: Vec<&[u8]> = own.map(|record| &*record.line).collect();
+                let end = tail(&file.path(), "\n").unwrap_or_default();
+                let last: Vec<&[u8]> = end.lines().map(str::as_bytes).collect();
+                let Some(present) = journal.count_present(&own, &last) else {
+                    return true;
+                };
+                for line in &own[present..] {
+                    file.record_buf()
+                        .extend_from_slice(&[line, &b"\n"[..]].concat());
+                }
+                false
+            });
+            if formats.is_empty() && others.is_empty() {
+                break;
+            }
+        }
+        self.meta.phrases = (self.meta.phrases).max(in_files + phrases.unwrap_or(0));
+    }
+
     /// Continues after an end: the stream was started again before its end was written.
-    pub fn reopen(&mut self) {
+    pub fn reopen(&mut self, opening: Opening, now_ms: u64) {
         self.meta.openings += 1;
         self.meta.end = None;
         self.last_meta = LastMeta::None;
         self.is_meta_stale = true;
+        if let Some(journal) = &mut self.journal {
+            journal.note_in(&mut self.meta);
+            self.is_meta_claimed = false;
+            if opening != Opening::Complete {
+                journal.started(&self.info, self.meta.openings, now_ms);
+                self.has_last_words = false;
+            }
+        }
+    }
+
+    /// The journal, if there is one.
+    pub(super) fn journal(&mut self) -> Option<&mut Journal> {
+        self.journal.as_deref_mut()
     }
 
     /// The stream's folder.
@@ -147,16 +239,23 @@ impl Recorder {
                     "" => participants.name_of(&phrase.user_id, phrase.channel_id.as_ref()),
                     _ => None,
                 };
-                let Some(name) = name else {
-                    self.meta.summary.on_phrase(phrase);
-                    return self.transcripts.push(&self.lines, zero_ms, phrase);
-                };
-                let named = Phrase {
+                let named = name.map(|name| Phrase {
                     user_name: Cow::Borrowed(name),
                     ..phrase.borrowed()
-                };
-                self.meta.summary.on_phrase(&named);
-                self.transcripts.push(&self.lines, zero_ms, &named);
+                });
+                let phrase = named.as_ref().unwrap_or(phrase);
+                self.meta.summary.on_phrase(phrase);
+                let line = self.transcripts.push(&self.lines, zero_ms, phrase);
+                if let Some(journal) = &mut self.journal {
+                    let (kind, at_ms) = (phrase_kind(phrase.change), phrase.timestamp_ms);
+                    match line {
+                        Some(line) => journal.push(kind, at_ms, line, None),
+                        None => {
+                            let lines = &self.lines;
+                            journal.push_with(kind, at_ms, |out| lines.phrase(out, phrase));
+                        }
+                    }
+                }
             }
             Record::Event(event) => {
                 let is_news = self.meta.participants.on_event(
@@ -169,9 +268,36 @@ impl Recorder {
                     self.media.on_names(&mut self.meta);
                     self.is_meta_stale = true;
                 }
-                self.lines.event(self.events.record_buf(), event);
+                let out = self.events.record_buf();
+                let from = out.len();
+                self.lines.event(out, event);
+                if let Some(journal) = &mut self.journal {
+                    let kind = event_kind(self.info.product, event.event_type);
+                    let is_attendance =
+                        matches!(kind, kind::PARTICIPANT_JOINED | kind::PARTICIPANT_LEFT);
+                    let people = is_attendance.then_some(event.participants);
+                    journal.push(kind, event.timestamp_ms, &out[from..out.len() - 1], people);
+                }
             }
-            Record::Chat(chat) => self.lines.chat(self.chat.record_buf(), chat),
+            Record::Chat(chat) => {
+                let out = self.chat.record_buf();
+                let from = out.len();
+                self.lines.chat(out, chat);
+                if let Some(journal) = &mut self.journal {
+                    let line = &out[from..out.len() - 1];
+                    journal.push(kind::CHAT_MESSAGE, chat.timestamp_ms, line, None);
+                }
+            }
+            Record::Notice(notice) => self.on_notice(notice),
+        }
+    }
+
+    fn on_notice(&mut self, notice: &Lifecycle) {
+        if let Some(journal) = &mut self.journal {
+            let granted = &self.meta.granted;
+            journal.on_notice(notice, || {
+                serde_json::to_string(granted).unwrap_or_default()
+            });
         }
     }
 
@@ -227,6 +353,11 @@ impl Recorder {
         });
         self.media.end();
         self.is_meta_stale = true;
+        if *reason == EndReason::Stopped(StopReason::STREAM_REVOKED)
+            && let Some(journal) = &mut self.journal
+        {
+            journal.revoke();
+        }
     }
 
     /// Completes the files of a stream whose process was killed and that no process continues.
@@ -249,11 +380,26 @@ impl Recorder {
             self.files().try_for_each(AppendFile::truncate_torn_tail)?;
             self.is_repaired = true;
         }
-        self.files().try_for_each(AppendFile::write)?;
+        // A crash of this process is no reason to skip numbers.
+        if self.journal.is_some() && !self.is_meta_claimed {
+            make_folder(&self.folder)?;
+            let end = self.meta.end.take();
+            let claimed = self.meta.write(&self.folder, &self.info);
+            self.meta.end = end;
+            claimed?;
+            self.is_meta_claimed = true;
+        }
+        if let Some(journal) = &mut self.journal {
+            let written = journal.write();
+            journal.announce();
+            written?;
+        }
+        self.others().try_for_each(AppendFile::write)?;
         // A restart finds the media files by `meta.json`, so it is written before them. At the end
         // it is written after them, so that it never says "complete" too early.
         if self.meta.end.is_some() {
             self.media.write()?;
+            self.write_last_words()?;
         }
         if self.is_meta_stale {
             make_folder(&self.folder)?;
@@ -262,16 +408,38 @@ impl Recorder {
                 let whole = Summary::of_folder(&self.folder)?;
                 self.meta.summary = whole.unwrap_or_else(|| self.meta.summary.clone());
             }
-            if self.meta.is_ended() {
-                self.meta.prepare(&self.folder, &self.info)?;
-                self.last_meta = LastMeta::Written;
-            } else {
+            if !self.meta.is_ended() {
                 self.meta.write(&self.folder, &self.info)?;
+            }
+            if self.meta.is_ended() || self.meta.end.is_some() && self.journal.is_some() {
+                // It says of the journal, too, what is true only once that is synced.
+                let boot_id = self.meta.boot_id.take();
+                let prepared = self.meta.prepare(&self.folder, &self.info);
+                self.meta.boot_id = boot_id;
+                prepared?;
+                self.last_meta = LastMeta::Written;
             }
             self.is_meta_stale = false;
             self.folders_unsynced = self.folders_unsynced.max(1);
         }
         self.media.write()
+    }
+
+    /// Writes the journal's last words, when everything else is written.
+    fn write_last_words(&mut self) -> io::Result<()> {
+        let (Some(journal), Some(end)) = (&mut self.journal, &self.meta.end) else {
+            return Ok(());
+        };
+        if !std::mem::replace(&mut self.has_last_words, true) && end.at_ms.is_some() {
+            for (name, bytes) in closed_files(&self.folder) {
+                journal.file_closed(&name, bytes);
+            }
+            journal.ended(end, self.meta.phrases, self.info.started_ms);
+        }
+        let written = journal.write();
+        journal.announce();
+        journal.note_in(&mut self.meta);
+        written
     }
 
     /// Writes to `meta.json`, if possible, how many records could not be written. Called at the end of
@@ -296,6 +464,7 @@ impl Recorder {
         for file in self.files() {
             is_named &= !file.take_unsynced(&mut targets)?;
         }
+        self.journal.iter_mut().for_each(|it| it.looked_at());
         self.media.take_unsynced(&mut targets)?;
         if !is_named {
             self.folders_unsynced = self.folders_unsynced.max(1);
@@ -330,6 +499,7 @@ impl Recorder {
         for file in self.files() {
             known = file.verify_linked()?.or(known);
         }
+        self.journal.iter_mut().for_each(|it| it.looked_at());
         known.map_or_else(|| Ok(fs::metadata(&self.folder)?.dev()), Ok)
     }
 
@@ -364,70 +534,71 @@ impl Recorder {
         discard_folder(&self.folder)
     }
 
+    /// Says on the board that the stream is over and everything is on the disk.
+    pub fn finished(&self) {
+        if let Some(journal) = &self.journal {
+            journal.finished();
+        }
+    }
+
+    /// Every growing file of records, the journal first.
     fn files(&mut self) -> impl Iterator<Item = &mut AppendFile> {
+        let journal = self.journal.iter_mut().map(|journal| journal.file());
+        let others = [&mut self.events, &mut self.chat];
+        journal.chain(self.transcripts.files()).chain(others)
+    }
+
+    /// Those beside the journal.
+    fn others(&mut self) -> impl Iterator<Item = &mut AppendFile> {
         let others = [&mut self.events, &mut self.chat];
         self.transcripts.files().chain(others)
     }
 }
 
-/// Enough for as many phrases as [`RecentPhrases`] holds.
-const RECENT_SCAN_BYTES: u64 = 256 << 10;
-
-/// The fields of a `transcript.jsonl` line that identify a phrase.
-#[derive(serde::Deserialize)]
-#[serde(default)]
-struct Written<'a> {
-    user_id: Id<'static>,
-    channel_id: Option<Id<'static>>,
-    start_ms: u64,
-    end_ms: u64,
-    timestamp_ms: u64,
-    #[serde(borrow)]
-    attribute: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    text: Cow<'a, str>,
+fn phrase_kind(change: Change) -> &'static str {
+    match change {
+        Change::New => kind::TRANSCRIPT_PHRASE,
+        Change::Update => kind::TRANSCRIPT_UPDATED,
+        Change::Delete => kind::TRANSCRIPT_DELETED,
+    }
 }
 
-impl Default for Written<'_> {
-    fn default() -> Self {
-        Written {
-            user_id: Id::NOBODY,
-            channel_id: None,
-            start_ms: 0,
-            end_ms: 0,
-            timestamp_ms: 0,
-            attribute: None,
-            text: Cow::Borrowed(""),
+fn event_kind(product: Product, number: Option<i64>) -> &'static str {
+    match number.and_then(|number| event_name(product, number)) {
+        Some("PARTICIPANT_JOIN") => kind::PARTICIPANT_JOINED,
+        Some("PARTICIPANT_LEAVE") => kind::PARTICIPANT_LEFT,
+        Some("ACTIVE_SPEAKER_CHANGE") => kind::SPEAKER_CHANGED,
+        Some("SHARING_START") => kind::SHARING_STARTED,
+        Some("SHARING_STOP") => kind::SHARING_STOPPED,
+        _ => kind::EVENT_OTHER,
+    }
+}
+
+/// The files of a stream that get no more, and their sizes, by name: text, sound, and video in one
+/// file. Single pictures are too many to name.
+fn closed_files(folder: &Path) -> Vec<(String, u64)> {
+    let mut files = Vec::new();
+    for below in ["", "video/", "share/"] {
+        let entries = fs::read_dir(folder.join(below)).into_iter().flatten();
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let Some(name) = name.to_str().map(|name| format!("{below}{name}")) else {
+                continue;
+            };
+            let is_own = name != FEED_NAME && name != META_NAME && !name.starts_with('.');
+            let is_picture = name.ends_with(".jpg") || name.ends_with(".png");
+            // One call for each file, and there may be a hundred thousand pictures.
+            if is_own
+                && !is_picture
+                && let Ok(found) = entry.metadata()
+                && found.is_file()
+            {
+                files.push((name, found.len()));
+            }
         }
     }
-}
-
-/// The last phrases of a stream that an earlier process wrote, to detect repeats.
-pub fn load_recent_phrases(root: &Path, info: &StreamInfo) -> RecentPhrases {
-    let mut recent = RecentPhrases::default();
-    let folder = root.join(stream_folder(info.started_ms, &info.id, &info.stream_id));
-    let tail = tail_of(&folder.join(JSONL_NAME), "\n", RECENT_SCAN_BYTES).unwrap_or_default();
-    let mut lines: Vec<&str> = tail.lines().rev().take(PHRASES_MAX).collect();
-    lines.reverse();
-    for line in lines {
-        // The first line of the tail may be cut off; it is no JSON then.
-        let Ok(written) = serde_json::from_str::<Written<'_>>(line) else {
-            continue;
-        };
-        recent.insert(&Phrase {
-            user_id: written.user_id,
-            user_name: Cow::Borrowed(""),
-            channel_id: written.channel_id,
-            precision: Precision::default(),
-            language: None,
-            start_ms: written.start_ms,
-            end_ms: written.end_ms,
-            timestamp_ms: written.timestamp_ms,
-            change: (written.attribute.as_deref()).map_or(Change::New, Change::from_name),
-            text: written.text,
-        });
-    }
-    recent
+    files.sort_unstable();
+    files
 }
 
 /// Deletes a stream's folder, and the folders above it if they are empty then. Returns how many
@@ -465,6 +636,7 @@ fn count_files(folder: &Path) -> io::Result<usize> {
 mod tests {
     use super::*;
     use crate::protocol::codes::StopReason;
+    use crate::protocol::dedup::PHRASES_MAX;
     use crate::recorder::jsonl::tests::{info, phrase};
     use crate::recorder::tests::scratch;
 
@@ -534,7 +706,7 @@ mod tests {
             }));
         }
         recorder.write().expect("writable");
-        let mut recent = load_recent_phrases(&root, &info());
+        let mut recent = crate::recorder::seam::load_recent_phrases(&root, &info());
         for (n, expected) in [
             (8, false),
             (9, false),

@@ -14,24 +14,43 @@ use super::stream_files::discard_folder;
 /// # Errors
 /// The first folder that could not be read or deleted; the others were deleted.
 pub fn delete_stream(roots: &[PathBuf], id: Option<&str>, stream_id: &str) -> io::Result<usize> {
-    let (meeting, stream) = (id.map(safe_name), safe_name(stream_id));
     let mut deleted = 0;
     let mut fault = None;
-    for root in roots {
-        for day in folders(root, &mut fault) {
-            let meetings = match &meeting {
-                Some(name) => vec![day.join(name)],
-                None => folders(&day, &mut fault),
-            };
-            for meeting in meetings {
-                match discard_folder(&meeting.join(&stream)) {
-                    Ok(files) => deleted += files,
-                    Err(error) => drop(fault.get_or_insert(error)),
-                }
-            }
+    for folder in candidates(roots, id, stream_id, &mut fault) {
+        match discard_folder(&folder) {
+            Ok(files) => deleted += files,
+            Err(error) => drop(fault.get_or_insert(error)),
         }
     }
     fault.map_or(Ok(deleted), Err)
+}
+
+/// The folders of a stream that are there.
+pub fn find_stream(roots: &[PathBuf], id: Option<&str>, stream_id: &str) -> Vec<PathBuf> {
+    let mut found = candidates(roots, id, stream_id, &mut None);
+    found.retain(|folder| folder.is_dir());
+    found
+}
+
+/// Where the stream may be.
+fn candidates(
+    roots: &[PathBuf],
+    id: Option<&str>,
+    stream_id: &str,
+    fault: &mut Option<io::Error>,
+) -> Vec<PathBuf> {
+    let (meeting, stream) = (id.map(safe_name), safe_name(stream_id));
+    let mut found = Vec::new();
+    for root in roots {
+        for day in folders(root, fault) {
+            let meetings = match &meeting {
+                Some(name) => vec![day.join(name)],
+                None => folders(&day, fault),
+            };
+            found.extend(meetings.iter().map(|meeting| meeting.join(&stream)));
+        }
+    }
+    found
 }
 
 /// The subfolders of a folder; none if it does not exist.

@@ -7,6 +7,7 @@ mod connecting;
 mod edge_daemon;
 mod embed;
 mod examples;
+mod feed;
 mod golden;
 mod harness;
 mod kept;

@@ -119,6 +119,8 @@ pub enum Page {
     Man,
     /// The manual page of the configuration.
     ManConf,
+    /// The JSON Schema of a line of the journal.
+    Schema,
     /// Completions for a shell of [`SHELLS`].
     Completions(&'static str),
 }
@@ -534,13 +536,14 @@ fn meeting_number(command: &str, text: &str) -> Result<String, UsageError> {
 }
 
 fn page(what: Option<&str>, shell: Option<&str>) -> Result<Page, UsageError> {
-    const EXPECTED: &str = "expected conf, unit, socket, man, man-conf or completions";
+    const EXPECTED: &str = "expected conf, unit, socket, man, man-conf, schema or completions";
     match what {
         Some("conf") => Ok(Page::Conf),
         Some("unit") => Ok(Page::Unit),
         Some("socket") => Ok(Page::Socket),
         Some("man") => Ok(Page::Man),
         Some("man-conf") => Ok(Page::ManConf),
+        Some("schema") => Ok(Page::Schema),
         Some("completions") => {
             let known = SHELLS.into_iter().find(|known| Some(*known) == shell);
             known.map(Page::Completions).ok_or_else(|| {

@@ -206,11 +206,11 @@ fn wrong_command_lines_are_explained() {
         ),
         (
             "print",
-            "print: found nothing, expected conf, unit, socket, man, man-conf or completions",
+            "print: found nothing, expected conf, unit, socket, man, man-conf, schema or completions",
         ),
         (
             "print nan",
-            "print: found \"nan\", expected conf, unit, socket, man, man-conf or completions",
+            "print: found \"nan\", expected conf, unit, socket, man, man-conf, schema or completions",
         ),
     ] {
         assert_eq!(

@@ -141,13 +141,14 @@ server is not needed.
 ";
 
 pub(super) const PRINT: &str = "\
-usage: rtmsd print conf|unit|socket|man|man-conf|completions SHELL
+usage: rtmsd print conf|unit|socket|man|man-conf|schema|completions SHELL
 
   conf          the annotated configuration, as in rtms.conf.example
   unit          a hardened systemd unit for this binary
   socket        a systemd socket, so that webhooks wait during a restart
   man           the manual page rtmsd(8)
   man-conf      the manual page rtms.conf(5)
+  schema        the JSON Schema of a line of feed.jsonl, the journal of a stream
   completions   completions for bash, zsh or fish
 ";
 

@@ -13,7 +13,7 @@ pub(crate) mod writer;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{Builder, JoinHandle};
@@ -23,11 +23,14 @@ pub use sink::DiskSink;
 use syncer::{Kernel, SyncCalls, Synced, Syncer};
 use writer::Writer;
 
+use super::journal::Opening;
 use super::packet_batch::PacketBatch;
+use super::path::{safe_name, stream_folder};
 use super::record_batch::RecordBatch;
 use super::stream_files::MediaChange;
 use super::transcript::TranscriptFormats;
 use crate::domain::stream_info::{StreamInfo, Withdrawal};
+use crate::feed::{Board, JournalKey};
 use crate::net::waker::Waker;
 use crate::protocol::{EndReason, Granted, MediaParams};
 
@@ -59,6 +62,15 @@ pub struct RecorderSettings {
     pub formats: TranscriptFormats,
     /// Requested media parameters: used where Zoom accepts without naming its own.
     pub params: MediaParams,
+    /// `RTMS_FEED`: the journal; `None` for none.
+    pub feed: Option<FeedSettings>,
+}
+
+/// How the journal is written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FeedSettings {
+    /// `RTMS_FEED_SOURCE`; `None` for `/rtmsd/` and this machine's name.
+    pub source: Option<String>,
 }
 
 impl Default for RecorderSettings {
@@ -67,6 +79,7 @@ impl Default for RecorderSettings {
             root: DEFAULT_OUT.into(),
             formats: TranscriptFormats::default(),
             params: MediaParams::default(),
+            feed: Some(FeedSettings::default()),
         }
     }
 }
@@ -86,6 +99,8 @@ pub struct DiskCounters {
     pub waiting_bytes: AtomicUsize,
     /// Waiting records.
     pub waiting_records: AtomicU64,
+    /// Lines written to journals.
+    pub journal_lines: AtomicU64,
 }
 
 /// Deadlines of the shutdown.
@@ -134,17 +149,39 @@ pub struct Disk {
     thread: Option<JoinHandle<StopReport>>,
     counters: Arc<DiskCounters>,
     next_key: AtomicU64,
+    feed: Arc<FeedShare>,
+}
+
+/// What is known of the journals outside of the thread.
+#[derive(Debug, Default)]
+struct FeedShare {
+    /// From when journals were wanted first.
+    board: OnceLock<Arc<Board>>,
+    /// Streams that begin now have one.
+    is_on: AtomicBool,
+}
+
+impl FeedShare {
+    fn apply(&self, settings: &RecorderSettings) {
+        if settings.feed.is_some() {
+            self.board.get_or_init(|| Board::new(&settings.root));
+        }
+        self.is_on.store(settings.feed.is_some(), Relaxed);
+    }
 }
 
 #[derive(Debug)]
 enum Job {
-    Open(u64, StreamInfo, Arc<Gauge>),
+    Open(u64, StreamInfo, Opening, Arc<Gauge>),
     Records(u64, RecordBatch, usize),
     Packets(u64, PacketBatch, usize),
     Granted(u64, Box<Granted>),
     Media(u64, MediaChange),
     End(u64, EndReason),
-    Discard(Withdrawal, Vec<PathBuf>),
+    /// And whether the files stay.
+    Discard(Withdrawal, Vec<PathBuf>, bool),
+    /// User and account.
+    Deauthorized(String, String),
     CompleteOrphans,
     Settings(RecorderSettings),
     Synced(Vec<Synced>),
@@ -181,50 +218,107 @@ impl<T: Default> RecycleSlot<T> {
     }
 }
 
+/// The key of a stream's journal.
+fn journal_key(info: &StreamInfo) -> JournalKey {
+    JournalKey::of_folder(&stream_folder(info.started_ms, &info.id, &info.stream_id))
+}
+
 impl Disk {
     /// Starts the threads.
     pub fn start(settings: RecorderSettings) -> io::Result<Disk> {
-        Disk::start_on(Arc::new(Kernel), settings)
+        Disk::start_with_state(settings, None)
+    }
+
+    /// The same with a private directory, `RTMS_STATE`, which keeps the positions of the journals
+    /// growing over restarts.
+    pub fn start_with_state(
+        settings: RecorderSettings,
+        state: Option<PathBuf>,
+    ) -> io::Result<Disk> {
+        Disk::start_on(Arc::new(Kernel), settings, state)
     }
 
     pub(super) fn start_on(
         calls: Arc<dyn SyncCalls>,
         settings: RecorderSettings,
+        state: Option<PathBuf>,
     ) -> io::Result<Disk> {
         let (sender, jobs) = mpsc::channel();
         let counters = Arc::new(DiskCounters::default());
-        let shared = Arc::clone(&counters);
+        let feed = Arc::new(FeedShare::default());
+        feed.apply(&settings);
+        let shared = (Arc::clone(&counters), Arc::clone(&feed));
         let syncer = Syncer::start(calls, sender.clone())?;
         let thread = Builder::new()
             .name("disk".to_owned())
             .stack_size(512 << 10)
-            .spawn(move || Writer::new(settings, jobs, shared, syncer).run())?;
+            .spawn(move || {
+                let (counters, feed) = shared;
+                Writer::new(settings, state, jobs, counters, syncer, feed).run()
+            })?;
         Ok(Disk {
             sender,
             thread: Some(thread),
             counters,
             next_key: AtomicU64::new(0),
+            feed,
         })
     }
 
-    /// A sink for one stream.
+    /// A sink for one stream that is new.
     pub fn sink(&self, info: StreamInfo) -> DiskSink {
+        self.sink_for(info, Opening::Start)
+    }
+
+    /// A sink for one stream.
+    pub fn sink_for(&self, info: StreamInfo, opening: Opening) -> DiskSink {
         let key = self.next_key.fetch_add(1, Relaxed);
         let gauge = Arc::new(Gauge::default());
-        let _ = self.sender.send(Job::Open(key, info, Arc::clone(&gauge)));
+        let is_feed_on = self.feed.is_on.load(Relaxed);
+        let board = self.board().filter(|_| is_feed_on);
+        let journal = board.map(|board| (Arc::clone(board), journal_key(&info)));
+        let open = Job::Open(key, info, opening, Arc::clone(&gauge));
+        let _ = self.sender.send(open);
         DiskSink::new(
             key,
             gauge,
             Arc::clone(&self.counters),
             self.sender.clone(),
             self.thread.as_ref().map(|thread| thread.thread().clone()),
+            journal,
         )
     }
 
+    /// How far the journals have grown; `None` while journals were never wanted.
+    pub fn board(&self) -> Option<&Arc<Board>> {
+        self.feed.board.get()
+    }
+
     /// Deletes everything of a stream, open or not, after all jobs sent before: below the current
-    /// output folder and below former ones.
+    /// output folder and below former ones. From when this returns, nothing of its journal is
+    /// delivered.
     pub fn discard(&self, withdrawal: Withdrawal, former_roots: Vec<PathBuf>) {
-        let _ = self.sender.send(Job::Discard(withdrawal, former_roots));
+        self.withdraw(withdrawal, former_roots, false);
+    }
+
+    /// The same, but the files stay.
+    pub fn revoke(&self, withdrawal: Withdrawal, former_roots: Vec<PathBuf>) {
+        self.withdraw(withdrawal, former_roots, true);
+    }
+
+    fn withdraw(&self, withdrawal: Withdrawal, former_roots: Vec<PathBuf>, stays: bool) {
+        if let Some(board) = self.board() {
+            let meeting = withdrawal.id.as_deref().map(safe_name);
+            board.revoke_named(meeting.as_deref(), &safe_name(&withdrawal.stream_id));
+        }
+        let _ = self
+            .sender
+            .send(Job::Discard(withdrawal, former_roots, stays));
+    }
+
+    /// Notes in the server's journal that a user or an account removed the app.
+    pub fn deauthorized(&self, user_id: String, account_id: String) {
+        let _ = self.sender.send(Job::Deauthorized(user_id, account_id));
     }
 
     /// Starts to complete, while the thread is otherwise idle, the files of earlier processes that
@@ -235,6 +329,7 @@ impl Disk {
 
     /// Sets the settings for streams that start from now on.
     pub fn reload(&self, settings: RecorderSettings) {
+        self.feed.apply(&settings);
         let _ = self.sender.send(Job::Settings(settings));
     }
 

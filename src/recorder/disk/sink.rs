@@ -8,9 +8,13 @@ use std::thread::Thread;
 use super::{
     ALL_BACKLOG_BYTES, ALL_BYTES_MAX, BACKLOG_BYTES, DiskCounters, Gauge, Job, STREAM_BYTES_MAX,
 };
+use crate::clock::now_ms;
 use crate::delivery::coalesce;
+use crate::feed::{Board, JournalKey};
 use crate::net::waker::Waker;
+use crate::protocol::codes::StopReason;
 use crate::protocol::{EndReason, LinkId, Notice, StreamEvent};
+use crate::recorder::journal::lifecycle::{Change, Lifecycle};
 use crate::recorder::packet_batch::PacketBatch;
 use crate::recorder::record_batch::RecordBatch;
 use crate::recorder::stream_files::MediaChange;
@@ -34,6 +38,10 @@ pub struct DiskSink {
     packets: PacketBatch,
     /// Bits of the media kinds that were given up.
     given_up: u32,
+    /// The stream's journal; `None` with `RTMS_FEED=off`.
+    journal: Option<(Arc<Board>, JournalKey)>,
+    /// Records that were dropped, of which the journal does not know yet.
+    gap: u64,
 }
 
 impl DiskSink {
@@ -43,6 +51,7 @@ impl DiskSink {
         counters: Arc<DiskCounters>,
         sender: Sender<Job>,
         thread: Option<Thread>,
+        journal: Option<(Arc<Board>, JournalKey)>,
     ) -> DiskSink {
         DiskSink {
             key,
@@ -53,14 +62,16 @@ impl DiskSink {
             records: RecordBatch::default(),
             packets: PacketBatch::default(),
             given_up: 0,
+            journal,
+            gap: 0,
         }
     }
 
     fn hand_over(&mut self) {
-        let count = self.records.count();
-        if count == 0 {
+        if self.records.is_empty() {
             return;
         }
+        let count = self.records.count() as u64;
         let bytes = self.records.size();
         // In a flood the next batch will be as large; otherwise it will be nearly empty.
         let next = match bytes >= BATCH_BYTES {
@@ -68,7 +79,20 @@ impl DiskSink {
             false => self.gauge.spare_records.take(),
         };
         let records = std::mem::replace(&mut self.records, next);
-        self.send(bytes, count as u64, Job::Records(self.key, records, bytes));
+        if self.send(bytes, count, Job::Records(self.key, records, bytes)) {
+            self.gap = 0;
+        } else if self.journal.is_some() {
+            // Where the records would have been.
+            self.gap += count;
+            self.push_notice(Change::Dropped(self.gap));
+        }
+    }
+
+    fn push_notice(&mut self, change: Change) {
+        self.records.push_notice(Lifecycle {
+            at_ms: now_ms(),
+            change,
+        });
     }
 
     fn hand_over_packets(&mut self) {
@@ -81,8 +105,9 @@ impl DiskSink {
         self.send(bytes, count, Job::Packets(self.key, batch, bytes));
     }
 
-    /// Sends a batch if the limits allow it; otherwise its records are counted as dropped.
-    fn send(&self, bytes: usize, count: u64, job: Job) {
+    /// Sends a batch if the limits allow it; otherwise its records are counted as dropped, and `false`
+    /// is returned.
+    fn send(&self, bytes: usize, count: u64, job: Job) -> bool {
         let all = self.counters.waiting_bytes.load(Relaxed);
         let own = self.gauge.waiting_bytes.load(Relaxed);
         if own + bytes > STREAM_BYTES_MAX || all + bytes > ALL_BYTES_MAX {
@@ -94,8 +119,13 @@ impl DiskSink {
                     own >> 20
                 );
             }
-            return;
+            return false;
         }
+        self.put(bytes, count, job);
+        true
+    }
+
+    fn put(&self, bytes: usize, count: u64, job: Job) {
         self.gauge.waiting_bytes.fetch_add(bytes, Relaxed);
         self.counters.waiting_records.fetch_add(count, Relaxed);
         let before = self.counters.waiting_bytes.fetch_add(bytes, Relaxed);
@@ -126,6 +156,11 @@ impl Sink for DiskSink {
     }
 
     fn on_notice(&mut self, notice: &Notice) {
+        if self.journal.is_some()
+            && let Some(change) = Change::of_notice(notice)
+        {
+            self.push_notice(change);
+        }
         let job = match notice {
             Notice::Granted(granted) => Job::Granted(self.key, granted.clone()),
             Notice::MediaResumed(kind) => Job::Media(self.key, MediaChange::Resumed(*kind)),
@@ -155,7 +190,18 @@ impl Sink for DiskSink {
     }
 
     fn on_end(&mut self, reason: &EndReason) {
+        if let Some((board, key)) = &self.journal
+            && *reason == EndReason::Stopped(StopReason::STREAM_REVOKED)
+        {
+            board.revoke(*key);
+        }
         self.flush();
+        if !self.records.is_empty() {
+            // Nothing but the notice of dropped records waits, and the limit is for records.
+            let records = std::mem::take(&mut self.records);
+            let bytes = records.size();
+            self.put(bytes, 0, Job::Records(self.key, records, bytes));
+        }
         let _ = self.sender.send(Job::End(self.key, reason.clone()));
     }
 }

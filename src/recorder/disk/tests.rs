@@ -1,6 +1,7 @@
 //! Tests of the disk thread with failing disks: what waits is written in the end, once and in
 //! order.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
@@ -16,6 +17,7 @@ use super::{
     ALL_BACKLOG_BYTES, Disk, DiskSink, RecorderSettings, STREAM_BYTES_MAX, StopReport, StopTimes,
 };
 use crate::domain::stream_info::StreamInfo;
+use crate::feed::{Chunk, Cursor, FEED_NAME, Found, JournalKey, Line, Reader};
 use crate::net::waker::waker;
 use crate::protocol::codes::StopReason;
 use crate::protocol::message::{Message, PacketKind, decode};
@@ -62,6 +64,7 @@ fn settings(root: &Path) -> RecorderSettings {
         root: root.to_owned(),
         formats: TranscriptFormats::default(),
         params: MediaParams::default(),
+        feed: None,
     }
 }
 
@@ -135,6 +138,120 @@ fn a_failing_stream_is_retried_while_others_are_busy() {
     });
     drop((waits, talks));
     assert!(stop(disk).is_complete());
+}
+
+#[test]
+fn j5_no_lower_position_becomes_visible_while_one_folder_refuses() {
+    let root = scratch("disk-j5");
+    let failing = other("failing");
+    let day = block(&root, &failing);
+    let settings = RecorderSettings {
+        root: root.to_path_buf(),
+        ..RecorderSettings::default()
+    };
+    let disk = Disk::start(settings).expect("a thread");
+    let board = Arc::clone(disk.board().expect("journals are on"));
+    let reader = Reader::new(&board);
+    let mut waits = disk.sink(failing.clone());
+    let infos: Vec<StreamInfo> = (0..50)
+        .map(|n| StreamInfo {
+            stream_id: format!("s{n}"),
+            ..info()
+        })
+        .collect();
+    let mut sinks: Vec<DiskSink> = infos.iter().map(|info| disk.sink(info.clone())).collect();
+    // All that is visible, in the order in which it became visible: the positions only grow.
+    let mut cursors: HashMap<JournalKey, Cursor> = HashMap::new();
+    let (mut version, mut seen, mut lines) = (0, 0, HashMap::new());
+    let mut look = |lines: &mut HashMap<JournalKey, u64>| {
+        let (mut changed, mut chunk, mut found) = (Vec::new(), Chunk::default(), Vec::new());
+        let complete;
+        (version, complete) = board.changes_since(version, &mut changed);
+        for journal in changed {
+            let cursor = cursors
+                .entry(journal.key)
+                .or_insert(Cursor::begin(journal.key));
+            while reader.read(cursor, &mut chunk).expect("readable") == Found::Lines {
+                found.extend(chunk.lines().map(|line| line.pos));
+                *cursor = chunk.end();
+                *lines.entry(journal.key).or_default() = cursor.seq;
+            }
+        }
+        found.sort_unstable();
+        // What is read beyond the board's position is of a later moment.
+        for pos in found {
+            assert!(pos > seen, "{pos} after {seen}");
+        }
+        seen = seen.max(complete);
+    };
+    say(&mut waits, 1_767_900_000_000, "kept");
+    for n in 0..40 {
+        for sink in &mut sinks {
+            say(sink, 1_767_000_000_000 + n, "goes on");
+        }
+        if n == 20 {
+            fs::remove_file(&day).expect("removable");
+        }
+        look(&mut lines);
+    }
+    wait_for("everything is visible", || {
+        look(&mut lines);
+        lines.len() == 51 && lines.values().sum::<u64>() == 51 + 50 * 40 + 1
+    });
+    drop((waits, sinks));
+    assert!(stop(disk).is_finished);
+}
+
+#[test]
+fn dropped_records_leave_a_gap_where_they_would_have_been() {
+    let root = scratch("disk-gap");
+    let failing = other("gap");
+    let day = block(&root, &failing);
+    let settings = RecorderSettings {
+        root: root.to_path_buf(),
+        ..RecorderSettings::default()
+    };
+    let disk = Disk::start(settings).expect("a thread");
+    let mut sink = disk.sink(failing.clone());
+    let long = "x".repeat(1 << 20);
+    for n in 0..20 {
+        say(&mut sink, failing.started_ms + n, &long);
+    }
+    let dropped = disk.counters().dropped.load(Relaxed);
+    assert!(dropped > 0);
+    fs::remove_file(&day).expect("removable");
+    let journal = folder(&root, &failing).join(FEED_NAME);
+    let kinds = || -> Vec<(String, String)> {
+        let text = fs::read_to_string(&journal).unwrap_or_default();
+        let lines = text.lines().filter_map(|line| Line::parse(line.as_bytes()));
+        lines
+            .map(|line| {
+                let data = String::from_utf8_lossy(line.data()).into_owned();
+                (line.kind.to_owned(), data)
+            })
+            .collect()
+    };
+    wait_for("what waited", || kinds().len() > 1);
+    say(&mut sink, failing.started_ms + 100, "after");
+    sink.on_end(&EndReason::Left);
+    wait_for("the last phrase", || {
+        kinds().iter().any(|(_, data)| data.contains("after"))
+    });
+    let kinds = kinds();
+    // Where it can, a notice passes between two records that cannot.
+    let gaps = kinds.iter().filter(|(kind, _)| kind == "feed.gap");
+    let counts = gaps.map(|(_, data)| {
+        let data: serde_json::Value = serde_json::from_str(data).expect("JSON");
+        data["dropped"].as_u64().expect("a number")
+    });
+    assert_eq!(counts.sum::<u64>(), dropped);
+    let first = kinds.iter().position(|(kind, _)| kind == "feed.gap");
+    assert_eq!(first, Some(1 + 20 - dropped as usize));
+    let last = kinds.iter().rposition(|(kind, _)| kind == "feed.gap");
+    assert_eq!(last.map(|at| at + 2), Some(kinds.len()));
+    assert!(kinds.last().is_some_and(|(_, data)| data.contains("after")));
+    drop(sink);
+    assert!(stop(disk).is_finished);
 }
 
 #[test]
@@ -345,7 +462,7 @@ fn state(root: &Path, info: &StreamInfo) -> String {
 fn streams_that_end_together_share_syncs_and_do_not_delay_others() {
     let root = scratch("disk-hour");
     let (slow, begun, allow) = SlowDisk::new();
-    let disk = Disk::start_on(slow.clone(), settings(&root)).expect("threads");
+    let disk = Disk::start_on(slow.clone(), settings(&root), None).expect("threads");
     let infos: Vec<StreamInfo> = (0..150).map(|n| other(&format!("s{n}"))).collect();
     let mut sinks: Vec<DiskSink> = infos.iter().map(|info| disk.sink(info.clone())).collect();
     let mut talks = disk.sink(info());
@@ -389,7 +506,7 @@ fn streams_that_end_together_share_syncs_and_do_not_delay_others() {
 fn streams_that_are_left_are_written_and_then_synced_once() {
     let root = scratch("disk-left");
     let (slow, begun, allow) = SlowDisk::new();
-    let disk = Disk::start_on(slow.clone(), settings(&root)).expect("threads");
+    let disk = Disk::start_on(slow.clone(), settings(&root), None).expect("threads");
     let infos: Vec<StreamInfo> = (0..5).map(|n| other(&format!("s{n}"))).collect();
     let mut sinks: Vec<DiskSink> = infos.iter().map(|info| disk.sink(info.clone())).collect();
     for sink in &mut sinks {
@@ -473,7 +590,7 @@ fn a_failed_sync_is_logged_and_tried_again() {
     let (slow, _begun, allow) = SlowDisk::new();
     drop(allow);
     slow.fails.store(true, Relaxed);
-    let disk = Disk::start_on(slow.clone(), settings(&root)).expect("threads");
+    let disk = Disk::start_on(slow.clone(), settings(&root), None).expect("threads");
     let mut sink = disk.sink(info());
     say(&mut sink, 1_767_000_000_000, "one");
     sink.on_end(&EndReason::Stopped(StopReason(6)));

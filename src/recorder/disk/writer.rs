@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use super::syncer::{SyncOrder, Synced, Syncer, What};
 use super::{
-    ALL_BACKLOG_BYTES, BACKLOG_BYTES, DiskCounters, Gauge, Job, RecorderSettings, SPARE_BYTES_MAX,
-    STREAM_BYTES_MAX, StopReport, StopTimes,
+    ALL_BACKLOG_BYTES, BACKLOG_BYTES, DiskCounters, FeedShare, Gauge, Job, RecorderSettings,
+    SPARE_BYTES_MAX, STREAM_BYTES_MAX, StopReport, StopTimes,
 };
 use crate::clock::now_ms;
 use crate::delivery::coalesce;
@@ -20,8 +20,10 @@ use crate::domain::stream_info::{StreamInfo, Withdrawal};
 use crate::feed::folders::StreamFolders;
 use crate::protocol::EndReason;
 use crate::recorder::crash_recovery;
-use crate::recorder::stream_files::Recorder;
-use crate::recorder::withdrawal::delete_stream;
+use crate::recorder::journal::server::{RevokedStream, ServerJournal};
+use crate::recorder::journal::{JournalHost, Opening, mark_path};
+use crate::recorder::stream_files::{Recorder, discard_folder};
+use crate::recorder::withdrawal::{delete_stream, find_stream};
 
 /// Interval of retries, and of checks for files to sync.
 const TICK: Duration = Duration::from_secs(1);
@@ -44,8 +46,12 @@ const LAST_SYNCS_MAX: usize = 4;
 
 pub(super) struct Writer {
     settings: RecorderSettings,
+    state: Option<PathBuf>,
     jobs: Receiver<Job>,
     counters: Arc<DiskCounters>,
+    shared: Arc<FeedShare>,
+    /// From when journals were wanted first.
+    feed: Option<Feed>,
     syncer: Syncer,
     /// Whether a group of syncs is running.
     is_syncing: bool,
@@ -65,6 +71,12 @@ pub(super) struct Writer {
     unwritten_bytes: usize,
     /// Due also while records keep coming.
     next_tick: Instant,
+}
+
+/// What is needed to write journals.
+struct Feed {
+    host: Arc<JournalHost>,
+    server: ServerJournal,
 }
 
 struct Entry {
@@ -87,14 +99,19 @@ struct Entry {
 impl Writer {
     pub(super) fn new(
         settings: RecorderSettings,
+        state: Option<PathBuf>,
         jobs: Receiver<Job>,
         counters: Arc<DiskCounters>,
         syncer: Syncer,
+        shared: Arc<FeedShare>,
     ) -> Writer {
-        Writer {
+        let mut writer = Writer {
             settings,
+            state,
             jobs,
             counters,
+            shared,
+            feed: None,
             syncer,
             is_syncing: false,
             must_sync_all: false,
@@ -105,7 +122,36 @@ impl Writer {
             unwritten: Vec::new(),
             unwritten_bytes: 0,
             next_tick: Instant::now() + TICK,
+        };
+        // What was revoked is known before anything is read.
+        writer.open_feed();
+        writer
+    }
+
+    /// Begins to write journals, if they are wanted.
+    fn open_feed(&mut self) {
+        let (Some(settings), None) = (&self.settings.feed, &self.feed) else {
+            return;
+        };
+        let Some(board) = self.shared.board.get() else {
+            return;
+        };
+        let host = JournalHost::new(board, settings.source.as_deref(), self.state.as_deref());
+        let (server, left) = ServerJournal::open(&host);
+        for folder in left {
+            match discard_folder(&folder) {
+                Ok(files) => log::warn!(
+                    "consent withdrawn: deleted what an earlier process had not files={files} folder={}",
+                    folder.display()
+                ),
+                Err(error) => log::error!(
+                    "consent withdrawn, but files cannot be deleted folder={} error=\"{error}\"; delete it \
+                     by hand",
+                    folder.display()
+                ),
+            }
         }
+        self.feed = Some(Feed { host, server });
     }
 
     /// Runs until it is asked to stop, or its owner is dropped.
@@ -164,10 +210,10 @@ impl Writer {
         if self.orphans.is_some() {
             return Err(RecvTimeoutError::Timeout);
         }
-        let is_idle = self
-            .entries
-            .values()
-            .all(|entry| !entry.is_failing && !entry.has_ended && entry.unsynced_since.is_none());
+        let is_idle =
+            self.entries.values().all(|entry| {
+                !entry.is_failing && !entry.has_ended && entry.unsynced_since.is_none()
+            }) && (self.feed.as_ref()).is_none_or(|feed| !feed.needs_tick());
         if is_idle {
             return self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected);
         }
@@ -177,8 +223,8 @@ impl Writer {
 
     fn handle(&mut self, job: Job) {
         match job {
-            Job::Open(key, info, gauge) => {
-                let entry = self.open(info, gauge);
+            Job::Open(key, info, opening, gauge) => {
+                let entry = self.open(info, opening, gauge);
                 self.entries.insert(key, Box::new(entry));
                 self.write(key);
             }
@@ -231,9 +277,26 @@ impl Writer {
                     self.write(key);
                 }
             }
-            Job::Discard(withdrawal, former_roots) => self.discard(&withdrawal, former_roots),
+            Job::Discard(withdrawal, former_roots, stays) => {
+                let mut roots = former_roots;
+                roots.retain(|root| *root != self.settings.root);
+                roots.push(self.settings.root.clone());
+                self.revoke(&withdrawal, &roots, !stays);
+                if !stays {
+                    self.discard(&withdrawal, &roots);
+                }
+            }
+            Job::Deauthorized(user_id, account_id) => {
+                if let Some(feed) = &mut self.feed {
+                    let written = feed.server.deauthorized(&user_id, &account_id);
+                    feed.note(written);
+                }
+            }
             Job::CompleteOrphans => self.orphans = Some(StreamFolders::below(&self.settings.root)),
-            Job::Settings(settings) => self.settings = settings,
+            Job::Settings(settings) => {
+                self.settings = settings;
+                self.open_feed();
+            }
             Job::Synced(results) => self.group_synced(results),
             Job::Stop(_) => {}
         }
@@ -265,7 +328,9 @@ impl Writer {
         let Some(folder) = orphans.next() else { return };
         let mut open = self.entries.values().map(|entry| entry.recorder.folder());
         if !open.any(|own| own == folder) {
-            match crash_recovery::complete(orphans.root(), &folder, now_ms()) {
+            let feed = self.feed.as_ref().filter(|_| self.settings.feed.is_some());
+            let host = feed.map(|feed| &feed.host);
+            match crash_recovery::complete(orphans.root(), &folder, host, now_ms()) {
                 Ok(Some(recorder)) => {
                     log::warn!(
                         "recovered a stream left unfinished folder={}",
@@ -291,14 +356,14 @@ impl Writer {
 
     /// If the stream was started again before its end was written, its old entry continues: two
     /// writers of one file would number and order their records independently.
-    fn open(&mut self, info: StreamInfo, gauge: Arc<Gauge>) -> Entry {
+    fn open(&mut self, info: StreamInfo, opening: Opening, gauge: Arc<Gauge>) -> Entry {
         let old = self
             .entries
             .iter()
             .find(|(_, entry)| entry.is_of(&info))
             .map(|(key, _)| *key);
         if let Some(mut entry) = old.and_then(|key| self.entries.remove(&key)) {
-            entry.recorder.reopen();
+            entry.recorder.reopen(opening, now_ms());
             gauge.waiting_bytes.fetch_add(entry.taken_bytes, Relaxed);
             let dropped = entry
                 .gauge
@@ -318,8 +383,12 @@ impl Writer {
             root,
             formats,
             params,
+            feed,
         } = &self.settings;
-        let recorder = Recorder::open(root, info, *formats, *params, now_ms());
+        let mut recorder = Recorder::open(root, info, *formats, *params, now_ms());
+        if let (Some(_), Some(feed)) = (feed, &self.feed) {
+            recorder = recorder.with_journal(&feed.host, opening, now_ms());
+        }
         Entry::new(recorder, gauge)
     }
 
@@ -347,6 +416,10 @@ impl Writer {
                 }
                 let records = std::mem::take(&mut entry.taken_records);
                 self.counters.records.fetch_add(records, Relaxed);
+                if let Some(feed) = &self.feed {
+                    let lines = feed.host.lines();
+                    self.counters.journal_lines.store(lines, Relaxed);
+                }
                 let bytes = entry.release();
                 if entry.recorder.is_unsynced() || entry.is_left {
                     entry.unsynced_since.get_or_insert_with(Instant::now);
@@ -389,6 +462,9 @@ impl Writer {
 
     fn tick(&mut self) {
         let now = Instant::now();
+        if let Some(feed) = &mut self.feed {
+            feed.tick(now);
+        }
         let failing = self.entries.iter();
         let failing = failing.filter(|(_, entry)| entry.is_failing);
         let failing: Vec<u64> = failing.map(|(key, _)| *key).collect();
@@ -428,12 +504,20 @@ impl Writer {
             return self.sync_all(keys);
         }
         let mut group = Vec::new();
+        // With the lines the positions that were given out.
+        let mut mark = self.feed.as_ref().and(self.state.as_deref()).map(mark_path);
         for key in keys {
             let Some(entry) = self.entries.get_mut(&key) else {
                 continue;
             };
             entry.unsynced_since = None;
-            match entry.recorder.take_unsynced() {
+            let targets = entry.recorder.take_unsynced().map(|mut targets| {
+                mark.take()
+                    .into_iter()
+                    .for_each(|path| targets.add_closed(path));
+                targets
+            });
+            match targets {
                 Ok(targets) => group.push(SyncOrder {
                     keys: vec![key],
                     what: What::Files(targets),
@@ -529,7 +613,10 @@ impl Writer {
         }
         match entry.recorder.publish() {
             Ok(true) => drop(self.ended.insert(key)),
-            Ok(false) => drop(self.entries.remove(&key)),
+            Ok(false) => {
+                entry.recorder.finished();
+                self.entries.remove(&key);
+            }
             Err(error) => self.sync_failed(key, &error),
         }
     }
@@ -563,7 +650,57 @@ impl Writer {
         self.sync_again(key);
     }
 
-    fn discard(&mut self, withdrawal: &Withdrawal, former_roots: Vec<PathBuf>) {
+    /// Consent was withdrawn: nothing of the stream leaves any more, and the server's journal says so
+    /// before a byte is deleted.
+    fn revoke(&mut self, withdrawal: &Withdrawal, roots: &[PathBuf], is_deleted: bool) {
+        let Some(feed) = &mut self.feed else {
+            return;
+        };
+        let Withdrawal { id, stream_id, .. } = withdrawal;
+        let mut revoked = Vec::new();
+        for entry in self.entries.values_mut() {
+            let info = entry.recorder.info();
+            if info.stream_id != *stream_id || id.as_ref().is_some_and(|id| info.id != *id) {
+                continue;
+            }
+            let info = info.clone();
+            if let Some(journal) = entry.recorder.journal() {
+                if !is_deleted {
+                    journal.push_revoked(now_ms());
+                }
+                journal.revoke();
+                revoked.push(RevokedStream {
+                    key: journal.key(),
+                    stream_seq: journal.seq(),
+                    info,
+                    is_deleted,
+                });
+            }
+        }
+        for folder in find_stream(roots, id.as_deref(), stream_id) {
+            let key = feed.host.board().key_of(&folder);
+            if revoked.iter().any(|stream| stream.key == key) {
+                continue;
+            }
+            match feed.host.revoke_folder(&folder, is_deleted) {
+                Ok(Some(stream)) => revoked.push(stream),
+                Ok(None) => {}
+                Err(error) => log::error!(
+                    "cannot read the journal of a stream whose consent was withdrawn folder={} \
+                     error=\"{error}\"",
+                    folder.display()
+                ),
+            }
+        }
+        for stream in revoked {
+            if !feed.server.has(stream.key) {
+                let written = feed.server.revoked(&stream);
+                feed.note(written);
+            }
+        }
+    }
+
+    fn discard(&mut self, withdrawal: &Withdrawal, roots: &[PathBuf]) {
         let Withdrawal {
             id,
             stream_id,
@@ -588,10 +725,7 @@ impl Writer {
             self.counters.failing_streams.fetch_sub(troubles, Relaxed);
             files = entry.recorder.discard();
         }
-        let mut roots = former_roots;
-        roots.retain(|root| *root != self.settings.root);
-        roots.push(self.settings.root.clone());
-        let rest = delete_stream(&roots, id.as_deref(), stream_id);
+        let rest = delete_stream(roots, id.as_deref(), stream_id);
         match (files, rest) {
             // Ordered before, by this process or an earlier one.
             (Ok(0), Ok(0)) if *is_repeat => {
@@ -679,6 +813,31 @@ impl Writer {
             self.sync_all(due);
         }
         false
+    }
+}
+
+impl Feed {
+    /// Whether there is something to try again, or to take off the board.
+    fn needs_tick(&self) -> bool {
+        self.server.is_waiting() || self.host.board().has_ended()
+    }
+
+    fn tick(&mut self, now: Instant) {
+        if self.server.is_waiting() {
+            let written = self.server.write();
+            self.note(written);
+        }
+        self.host.board().sweep(now);
+    }
+
+    fn note(&self, written: io::Result<()>) {
+        if let Err(error) = written {
+            log::error!(
+                "cannot write the server's journal folder={} error=\"{error}\"; it is tried again every \
+                 second",
+                self.host.board().root().display()
+            );
+        }
     }
 }
 

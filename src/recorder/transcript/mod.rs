@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::append_file::{AppendFile, tail};
+use super::journal::completion::{JournalTail, Recorded};
 use super::jsonl::Lines;
 use crate::domain::phrase::{Change, Phrase};
 use crate::protocol::stamp::AHEAD_MS_MAX;
@@ -57,6 +58,53 @@ impl fmt::Display for TranscriptFormats {
     }
 }
 
+/// One of the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    Jsonl,
+    Txt,
+    Vtt,
+    Srt,
+}
+
+impl Format {
+    pub(super) const ALL: [Format; 4] = [Format::Jsonl, Format::Txt, Format::Vtt, Format::Srt];
+
+    fn terminator(self) -> &'static str {
+        match self {
+            Format::Jsonl | Format::Txt => "\n",
+            Format::Vtt | Format::Srt => "\n\n",
+        }
+    }
+
+    /// What of a record is the same whatever stands before it: of a cue the text, for its number and
+    /// times depend on the cues before. `None` for what is no record.
+    fn compared(self, record: &str) -> Option<String> {
+        match self {
+            Format::Jsonl | Format::Txt => Some(record.to_owned()),
+            Format::Vtt | Format::Srt => {
+                let mut lines = record.splitn(3, '\n');
+                let (_, times, text) = (lines.next()?, lines.next()?, lines.next()?);
+                times.contains(" --> ").then(|| text.to_owned())
+            }
+        }
+    }
+
+    /// The same of a phrase that is to be written.
+    fn text_of(self, phrase: &Phrase<'_>) -> String {
+        let (mut out, mut position) = (Vec::new(), Position::default());
+        match self {
+            Format::Jsonl => {}
+            Format::Txt => cues::text(&mut out, phrase),
+            Format::Vtt => cues::vtt(&mut out, &mut position, 0, phrase),
+            Format::Srt => cues::srt(&mut out, &mut position, 0, phrase),
+        }
+        let text = String::from_utf8_lossy(&out);
+        let record = text.strip_suffix(self.terminator()).unwrap_or(&text);
+        self.compared(record).unwrap_or_default()
+    }
+}
+
 /// The files of one stream.
 #[derive(Debug)]
 pub struct Transcripts {
@@ -102,25 +150,89 @@ impl Transcripts {
         jsonl.unwrap_or(known).max(others.unwrap_or(0))
     }
 
-    /// Adds a phrase. `zero_ms` is the zero of subtitle times, Unix milliseconds.
-    pub fn push(&mut self, lines: &Lines, zero_ms: u64, phrase: &Phrase<'_>) {
-        if let Some(file) = &mut self.jsonl {
-            lines.phrase(file.record_buf(), phrase);
-        }
-        // An append-only file cannot delete a phrase, and a further subtitle with the deleted text
+    /// Adds a phrase. `zero_ms` is the zero of subtitle times, Unix milliseconds. Returns the line of
+    /// `transcript.jsonl`, without its line break, where there is that file.
+    pub fn push(&mut self, lines: &Lines, zero_ms: u64, phrase: &Phrase<'_>) -> Option<&[u8]> {
+        // What was said cannot be unsaid in a file that only grows, and a subtitle that says it again
         // would be worse.
-        if phrase.change == Change::Delete {
-            return;
+        if phrase.change != Change::Delete {
+            for format in [Format::Txt, Format::Vtt, Format::Srt] {
+                self.push_text(format, zero_ms, phrase);
+            }
         }
-        if let Some(file) = &mut self.txt {
-            cues::text(file.record_buf(), phrase);
+        let out = self.jsonl.as_mut()?.record_buf();
+        let from = out.len();
+        lines.phrase(out, phrase);
+        out.get(from..out.len() - 1)
+    }
+
+    fn push_text(&mut self, format: Format, zero_ms: u64, phrase: &Phrase<'_>) {
+        match format {
+            Format::Jsonl => {}
+            Format::Txt => {
+                if let Some(file) = &mut self.txt {
+                    cues::text(file.record_buf(), phrase);
+                }
+            }
+            Format::Vtt => {
+                if let Some((file, position)) = &mut self.vtt {
+                    cues::vtt(file.record_buf(), position, zero_ms, phrase);
+                }
+            }
+            Format::Srt => {
+                if let Some((file, position)) = &mut self.srt {
+                    cues::srt(file.record_buf(), position, zero_ms, phrase);
+                }
+            }
         }
-        if let Some((file, position)) = &mut self.vtt {
-            cues::vtt(file.record_buf(), position, zero_ms, phrase);
+    }
+
+    /// Adds to one of the files what the journal has and it lacks, and returns how many phrases that
+    /// are. `None` where the place is not found in this part of the journal.
+    pub(super) fn complete(
+        &mut self,
+        format: Format,
+        journal: &JournalTail,
+        records: &[Recorded<'_>],
+        zero_ms: u64,
+    ) -> Option<u64> {
+        let Some(last) = self.last_records(format) else {
+            return Some(0);
+        };
+        let phrases = records.iter().filter(|record| record.is_phrase());
+        if let (Format::Jsonl, Some(file)) = (format, &mut self.jsonl) {
+            let lines: Vec<&[u8]> = phrases.map(|record| &*record.line).collect();
+            let last: Vec<&[u8]> = last.iter().map(String::as_bytes).collect();
+            let missing = &lines[journal.count_present(&lines, &last)?..];
+            for line in missing {
+                file.record_buf()
+                    .extend_from_slice(&[line, &b"\n"[..]].concat());
+            }
+            return Some(missing.len() as u64);
         }
-        if let Some((file, position)) = &mut self.srt {
-            cues::srt(file.record_buf(), position, zero_ms, phrase);
+        let phrases: Vec<Phrase<'_>> = phrases
+            .filter_map(Recorded::phrase)
+            .filter(|phrase| phrase.change != Change::Delete)
+            .collect();
+        let texts: Vec<String> = phrases.iter().map(|it| format.text_of(it)).collect();
+        let missing = &phrases[journal.count_present(&texts, &last)?..];
+        for phrase in missing {
+            self.push_text(format, zero_ms, phrase);
         }
+        Some(missing.len() as u64)
+    }
+
+    /// The last records of a file, as they are compared; `None` without that file.
+    fn last_records(&self, format: Format) -> Option<Vec<String>> {
+        let file = match format {
+            Format::Jsonl => self.jsonl.as_ref(),
+            Format::Txt => self.txt.as_ref(),
+            Format::Vtt => self.vtt.as_ref().map(|(file, _)| file),
+            Format::Srt => self.srt.as_ref().map(|(file, _)| file),
+        };
+        let end = tail(&file?.path(), format.terminator()).unwrap_or_default();
+        let records = end.split_terminator(format.terminator());
+        Some(records.filter_map(|it| format.compared(it)).collect())
     }
 
     /// The files.

@@ -17,7 +17,7 @@ _rtmsd() {
     status) words="--json --watch --config --help" ;;
     list) words="--since --speaker --json --config --help" ;;
     mux) words="--out --format --picture --copy --force --dry-run --print --feed --help" ;;
-    print) words="--help conf unit socket man man-conf completions" ;;
+    print) words="--help conf unit socket man man-conf schema completions" ;;
     help) words="--help operating media delivery troubleshooting privacy embedding tuning" ;;
     *) words="serve demo check start stop pause resume status list mux print help --config --help --version" ;;
   esac

@@ -40,6 +40,7 @@ complete -c rtmsd -n "__fish_seen_subcommand_from print" -a unit
 complete -c rtmsd -n "__fish_seen_subcommand_from print" -a socket
 complete -c rtmsd -n "__fish_seen_subcommand_from print" -a man
 complete -c rtmsd -n "__fish_seen_subcommand_from print" -a man-conf
+complete -c rtmsd -n "__fish_seen_subcommand_from print" -a schema
 complete -c rtmsd -n "__fish_seen_subcommand_from print" -a completions
 complete -c rtmsd -n "__fish_seen_subcommand_from help" -a operating
 complete -c rtmsd -n "__fish_seen_subcommand_from help" -a media

@@ -17,7 +17,7 @@ case ${words[2]} in
   status) compadd -- --json --watch --config --help ;;
   list) compadd -- --since --speaker --json --config --help ;;
   mux) _files; compadd -- --out --format --picture --copy --force --dry-run --print --feed --help ;;
-  print) compadd -- --help conf unit socket man man-conf completions ;;
+  print) compadd -- --help conf unit socket man man-conf schema completions ;;
   help) compadd -- --help operating media delivery troubleshooting privacy embedding tuning ;;
   *) compadd -- serve demo check start stop pause resume status list mux print help --config --help --version ;;
 esac

@@ -1,0 +1,119 @@
+//! What a crash left in the journal alone: it is written first, and the other files lack what came
+//! last. They are completed from it.
+
+use std::borrow::Cow;
+use std::io;
+use std::path::Path;
+
+use memchr::memmem;
+
+use crate::domain::phrase::Phrase;
+use crate::feed::{FEED_NAME, Line, kind};
+use crate::recorder::append_file::tail_of;
+use crate::recorder::seam::phrase_of;
+
+/// How much of the journal's end is looked at for the last record of another file. A crash leaves
+/// less; the second is for a flood on a slow disk.
+const LOOKS_BYTES: [u64; 2] = [64 << 10, 8 << 20];
+
+/// So many records in a row agree where the other file ends.
+const AGREE: usize = 8;
+
+/// The end of a journal.
+#[derive(Debug)]
+pub(crate) struct JournalTail {
+    text: String,
+    /// It is the whole journal.
+    is_whole: bool,
+}
+
+/// One record of the journal, as it stands in another file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Recorded<'a> {
+    kind: &'a str,
+    /// The other file's line, without its line break.
+    pub(crate) line: Cow<'a, [u8]>,
+}
+
+impl<'a> Recorded<'a> {
+    pub(crate) fn is_phrase(&self) -> bool {
+        self.kind.starts_with("transcript.")
+    }
+
+    pub(crate) fn is_chat(&self) -> bool {
+        self.kind == kind::CHAT_MESSAGE
+    }
+
+    pub(crate) fn is_event(&self) -> bool {
+        matches!(
+            self.kind,
+            kind::PARTICIPANT_JOINED
+                | kind::PARTICIPANT_LEFT
+                | kind::SPEAKER_CHANGED
+                | kind::SHARING_STARTED
+                | kind::SHARING_STOPPED
+                | kind::EVENT_OTHER
+        )
+    }
+
+    pub(crate) fn phrase(&self) -> Option<Phrase<'_>> {
+        phrase_of(std::str::from_utf8(&self.line).ok()?)
+    }
+}
+
+impl JournalTail {
+    /// Each look at the journal in that folder, the second one further back.
+    pub(crate) fn looks(folder: &Path) -> impl Iterator<Item = io::Result<JournalTail>> {
+        let path = folder.join(FEED_NAME);
+        LOOKS_BYTES.into_iter().map(move |bytes| {
+            let text = tail_of(&path, "\n", bytes)?;
+            Ok(JournalTail {
+                is_whole: (text.len() as u64) < bytes,
+                text,
+            })
+        })
+    }
+
+    /// The records that stand in another file as well.
+    pub(crate) fn records(&self) -> Vec<Recorded<'_>> {
+        let lines = self.text.as_bytes().split(|b| *b == b'\n');
+        let lines = lines.filter_map(Line::parse);
+        let recorded = lines.map(|line| Recorded {
+            kind: line.kind,
+            line: without_people(line.kind, line.data()),
+        });
+        recorded
+            .filter(|it| it.is_phrase() || it.is_chat() || it.is_event())
+            .collect()
+    }
+
+    /// How many of `records` (the journal's, as they look in the other file) stand in that file already,
+    /// of which `last` are the last ones. `None` if the place is not found.
+    pub(crate) fn count_present<T: PartialEq<U>, U>(
+        &self,
+        records: &[T],
+        last: &[U],
+    ) -> Option<usize> {
+        // A short file is known whole, and most often it began with the journal.
+        let is_prefix = last.len() <= AGREE && records.iter().zip(last).all(|(a, b)| a == b);
+        if last.is_empty() || self.is_whole && is_prefix && last.len() <= records.len() {
+            return self.is_whole.then_some(last.len());
+        }
+        let last = &last[last.len().saturating_sub(AGREE)..];
+        (1..=records.len()).rev().find(|end| {
+            let pairs = records[..*end].iter().rev().zip(last.iter().rev());
+            pairs.into_iter().all(|(ours, theirs)| ours == theirs)
+        })
+    }
+}
+
+/// `data` of the journal has one member more than the line in `events.jsonl`.
+fn without_people<'a>(kind: &str, data: &'a [u8]) -> Cow<'a, [u8]> {
+    let is_attendance = matches!(kind, kind::PARTICIPANT_JOINED | kind::PARTICIPANT_LEFT);
+    // Ours is the last one, and in a name each quote has a backslash before it.
+    let at = is_attendance.then(|| memmem::rfind(data, b",\"people\":["));
+    match at.flatten() {
+        Some(at) => Cow::Owned([&data[..at], b"}"].concat()),
+        None => Cow::Borrowed(data),
+    }
+}

@@ -1,0 +1,103 @@
+//! The seam of a restart: what an earlier process wrote last, so that none of it is written again.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use super::append_file::tail_of;
+use super::path::stream_folder;
+use super::transcript::JSONL_NAME;
+use crate::domain::id::Id;
+use crate::domain::phrase::{Change, Phrase, Precision};
+use crate::domain::stream_info::StreamInfo;
+use crate::feed::{FEED_NAME, Line};
+use crate::protocol::dedup::{PHRASES_MAX, RecentPhrases};
+
+/// How much of `transcript.jsonl` is read: enough for as many phrases as [`RecentPhrases`] holds.
+const TRANSCRIPT_BYTES: u64 = 256 << 10;
+
+/// The same of the journal, whose lines are longer.
+const SEAM_BYTES: u64 = 512 << 10;
+
+/// What identifies a phrase, of a line of `transcript.jsonl`.
+#[derive(serde::Deserialize)]
+#[serde(default)]
+struct Written<'a> {
+    user_id: Id<'static>,
+    #[serde(borrow)]
+    user_name: Cow<'a, str>,
+    channel_id: Option<Id<'static>>,
+    start_ms: u64,
+    end_ms: u64,
+    timestamp_ms: u64,
+    #[serde(borrow)]
+    attribute: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    text: Cow<'a, str>,
+}
+
+impl Default for Written<'_> {
+    fn default() -> Self {
+        Written {
+            user_id: Id::NOBODY,
+            user_name: Cow::Borrowed(""),
+            channel_id: None,
+            start_ms: 0,
+            end_ms: 0,
+            timestamp_ms: 0,
+            attribute: None,
+            text: Cow::Borrowed(""),
+        }
+    }
+}
+
+/// The phrase of a line of `transcript.jsonl`, without its language. `None` for what is no such line:
+/// the first one of a file's tail may be cut.
+pub(super) fn phrase_of(line: &str) -> Option<Phrase<'_>> {
+    let written: Written<'_> = serde_json::from_str(line).ok()?;
+    Some(Phrase {
+        user_id: written.user_id,
+        user_name: written.user_name,
+        channel_id: written.channel_id,
+        precision: Precision::default(),
+        language: None,
+        start_ms: written.start_ms,
+        end_ms: written.end_ms,
+        timestamp_ms: written.timestamp_ms,
+        change: (written.attribute.as_deref()).map_or(Change::New, Change::from_name),
+        text: written.text,
+    })
+}
+
+/// The last phrases that an earlier process wrote of a stream, so that none is taken again: those of
+/// the journal, which is written first, whatever the formats of the transcript are. Those of
+/// `transcript.jsonl` where there is no journal, or one that was switched off meanwhile.
+pub fn load_recent_phrases(root: &Path, info: &StreamInfo) -> RecentPhrases {
+    let folder = root.join(stream_folder(info.started_ms, &info.id, &info.stream_id));
+    let read = |name, bytes| tail_of(&folder.join(name), "\n", bytes).unwrap_or_default();
+    let journal = read(FEED_NAME, SEAM_BYTES);
+    let of_journal = last(journal.lines().rev().filter_map(|line| {
+        let line = Line::parse(line.as_bytes())?;
+        let is_phrase = line.kind.starts_with("transcript.");
+        let data = is_phrase.then(|| std::str::from_utf8(line.data()))?;
+        phrase_of(data.ok()?)
+    }));
+    let transcript = read(JSONL_NAME, TRANSCRIPT_BYTES);
+    let of_transcript = last(transcript.lines().rev().filter_map(phrase_of));
+    let newest = |phrases: &[Phrase<'_>]| phrases.last().map_or(0, |phrase| phrase.timestamp_ms);
+    let phrases = match newest(&of_transcript) > newest(&of_journal) {
+        true => of_transcript,
+        false => of_journal,
+    };
+    let mut recent = RecentPhrases::default();
+    for phrase in &phrases {
+        recent.insert(phrase);
+    }
+    recent
+}
+
+/// The first so many of what comes in reverse, in order.
+fn last<'a>(reversed: impl Iterator<Item = Phrase<'a>>) -> Vec<Phrase<'a>> {
+    let mut phrases: Vec<Phrase<'_>> = reversed.take(PHRASES_MAX).collect();
+    phrases.reverse();
+    phrases
+}
