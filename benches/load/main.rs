@@ -4,7 +4,8 @@
 //! and stdout on. A bare WebSocket client that drops everything is measured in the same run, with
 //! the same sender, as the reference. `RTMSD_BENCH=flood,audio,fifty,idle,sound,many` chooses;
 //! `sound` (500 streams of audio) and `many` (2,000 streams for five minutes) run only if they are
-//! named. `RTMSD_BENCH_SERVER` names another binary to measure.
+//! named. `RTMSD_BENCH_SERVER` names another binary to measure, `RTMSD_BENCH_SETTINGS=RTMS_FEED=off`
+//! gives it other settings.
 #![allow(
     clippy::print_stdout,
     missing_docs,

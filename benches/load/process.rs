@@ -35,6 +35,16 @@ impl Usage {
     }
 }
 
+/// `RTMSD_BENCH_SETTINGS=KEY=VALUE,KEY=VALUE`: for a comparison of two settings.
+fn settings_of_all() -> Vec<(&'static str, &'static str)> {
+    let text: &str = std::env::var("RTMSD_BENCH_SETTINGS")
+        .unwrap_or_default()
+        .leak();
+    text.split(',')
+        .filter_map(|pair| pair.split_once('='))
+        .collect()
+}
+
 impl Server {
     /// Starts the binary with its defaults: JSONL and VTT, stdout on (to nowhere). A setting
     /// without a value is removed.
@@ -54,6 +64,7 @@ impl Server {
         ]
         .iter()
         .chain(settings_too)
+        .chain(&settings_of_all())
         {
             settings.retain(|(known, _)| known != key);
             if !value.is_empty() {

@@ -9,6 +9,7 @@ use super::process::Process;
 use crate::clock::now_ms;
 use crate::daemon::status::{StatusSnapshot, StreamStatus};
 use crate::domain::count::Count;
+use crate::recorder::path::journal_key;
 
 /// Maximum streams in one answer, the oldest first; the number of the others is given.
 pub const STREAMS_MAX: usize = 10_000;
@@ -77,6 +78,9 @@ impl Counts {
 pub struct Line {
     /// `rtms_stream_id`.
     pub stream_id: String,
+    /// The key of its journal, as in `meta.json`; absent without files.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub key: Option<String>,
     /// The product's name.
     pub product: String,
     /// The meeting's UUID, or the id of the session, engagement or call.
@@ -145,18 +149,23 @@ impl Streams {
             unready_reason,
             counts: Some(Counts::from_status(status)),
             omitted: streams.len().saturating_sub(STREAMS_MAX),
-            streams: streams.iter().take(STREAMS_MAX).map(|s| line(s)).collect(),
+            streams: streams
+                .iter()
+                .take(STREAMS_MAX)
+                .map(|stream| line(stream, status.disk.is_some()))
+                .collect(),
         }
     }
 }
 
-fn line(stream: &StreamStatus) -> Line {
+fn line(stream: &StreamStatus, has_files: bool) -> Line {
     let (info, stats) = (&stream.info, &stream.stats);
     let (state, waits_for) = state(stream);
     let media = stats.by_kind().filter(|(_, count)| count.messages > 0);
     let given_up = stream.given_up.iter();
     Line {
         stream_id: info.stream_id.clone(),
+        key: has_files.then(|| journal_key(info).to_string()),
         product: info.product.name().to_owned(),
         id: info.id.clone(),
         meeting_id: info.meeting_id.clone(),

@@ -50,6 +50,7 @@ fn status() -> StatusSnapshot {
         api: Arc::default(),
         is_state_failing: false,
         disk: Some(Arc::new(DiskCounters::default())),
+        board: None,
         stdout_dropped: None,
     }
 }

@@ -11,13 +11,12 @@ use serde_json::{Map, Value};
 use super::append_file::create_file;
 use super::audio::format::{Format, Part};
 use super::participants::ParticipantLog;
-use super::path::stream_folder;
+use super::path::journal_key;
 use super::summary::Summary;
 use crate::domain::id::Id;
 use crate::domain::product::Product;
 use crate::domain::stream_info::StreamInfo;
 use crate::domain::time::Utc;
-use crate::feed::JournalKey;
 
 /// The file's name.
 pub const FILE_NAME: &str = "meta.json";
@@ -261,11 +260,9 @@ impl Meta {
         let utc = |ms: u64| Utc::from_unix_ms(ms).to_string();
         let summary = end.map(|_| self.summary.clone()).unwrap_or_default();
         let rows = self.audio.iter().map(|part| row(part, info.started_ms));
-        let folder = stream_folder(info.started_ms, &info.id, &info.stream_id);
-        let key = JournalKey::of_folder(&folder);
         let file = MetaFile {
             v: 1,
-            key: Some(key.to_string()),
+            key: Some(journal_key(info).to_string()),
             feed_seq: self.feed_seq,
             boot_id: self.boot_id.clone(),
             product: info.product.name().to_owned(),

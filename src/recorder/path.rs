@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 
+use crate::domain::stream_info::StreamInfo;
 use crate::domain::time::Utc;
+use crate::feed::JournalKey;
 
 /// Characters of an id that are shown; the digest after them distinguishes ids.
 const SHOWN_MAX: usize = 48;
@@ -13,6 +15,11 @@ const SHOWN_MAX: usize = 48;
 pub fn stream_folder(started_ms: u64, id: &str, stream_id: &str) -> PathBuf {
     let date = Utc::from_unix_ms(started_ms).date();
     [date, safe_name(id), safe_name(stream_id)].iter().collect()
+}
+
+/// The key of a stream's journal: it follows from where the folder is.
+pub fn journal_key(info: &StreamInfo) -> JournalKey {
+    JournalKey::of_folder(&stream_folder(info.started_ms, &info.id, &info.stream_id))
 }
 
 /// A safe file name for an id from outside. Letters, digits, `-` and `_` stay, every other

@@ -280,6 +280,7 @@ mod tests {
         Line {
             given_up: Vec::new(),
             stream_id: "s".to_owned(),
+            key: None,
             product: "meeting".to_owned(),
             id: "uuid==".to_owned(),
             meeting_id: Some("81234567890".to_owned()),

@@ -25,12 +25,12 @@ use writer::Writer;
 
 use super::journal::Opening;
 use super::packet_batch::PacketBatch;
-use super::path::{safe_name, stream_folder};
+use super::path::{journal_key, safe_name};
 use super::record_batch::RecordBatch;
 use super::stream_files::MediaChange;
 use super::transcript::TranscriptFormats;
 use crate::domain::stream_info::{StreamInfo, Withdrawal};
-use crate::feed::{Board, JournalKey};
+use crate::feed::Board;
 use crate::net::waker::Waker;
 use crate::protocol::{EndReason, Granted, MediaParams};
 
@@ -216,11 +216,6 @@ impl<T: Default> RecycleSlot<T> {
             *spare = Some(empty);
         }
     }
-}
-
-/// The key of a stream's journal.
-fn journal_key(info: &StreamInfo) -> JournalKey {
-    JournalKey::of_folder(&stream_folder(info.started_ms, &info.id, &info.stream_id))
 }
 
 impl Disk {

@@ -203,6 +203,41 @@ fn j5_no_lower_position_becomes_visible_while_one_folder_refuses() {
 }
 
 #[test]
+fn journals_are_switched_for_streams_that_begin() {
+    let root = scratch("disk-switch");
+    let on = RecorderSettings {
+        root: root.to_path_buf(),
+        ..RecorderSettings::default()
+    };
+    let off = RecorderSettings {
+        feed: None,
+        ..on.clone()
+    };
+    let disk = Disk::start(off.clone()).expect("a thread");
+    assert!(disk.board().is_none());
+    let mut streams = Vec::new();
+    for (settings, expected) in [(off.clone(), false), (on, true), (off, false)] {
+        disk.reload(settings);
+        let info = other(&format!("switch {}", streams.len()));
+        let mut sink = disk.sink(info.clone());
+        say(&mut sink, info.started_ms, "hello");
+        streams.push((sink, info, expected));
+    }
+    // Each stays as it began.
+    for (sink, info, _) in &mut streams {
+        say(sink, info.started_ms + 1, "bye");
+    }
+    let infos: Vec<(StreamInfo, bool)> = streams.iter().map(|it| (it.1.clone(), it.2)).collect();
+    drop(streams);
+    assert!(stop(disk).is_finished);
+    for (info, expected) in infos {
+        let text = fs::read_to_string(folder(&root, &info).join(FEED_NAME));
+        let phrases = text.map(|text| text.matches("transcript.phrase").count());
+        assert_eq!(phrases.ok(), expected.then_some(2));
+    }
+}
+
+#[test]
 fn dropped_records_leave_a_gap_where_they_would_have_been() {
     let root = scratch("disk-gap");
     let failing = other("gap");
