@@ -657,8 +657,8 @@ impl Writer {
             return;
         };
         let Withdrawal { id, stream_id, .. } = withdrawal;
-        let mut revoked = Vec::new();
-        for entry in self.entries.values_mut() {
+        let (mut revoked, mut kept) = (Vec::new(), Vec::new());
+        for (key, entry) in &mut self.entries {
             let info = entry.recorder.info();
             if info.stream_id != *stream_id || id.as_ref().is_some_and(|id| info.id != *id) {
                 continue;
@@ -667,6 +667,7 @@ impl Writer {
             if let Some(journal) = entry.recorder.journal() {
                 if !is_deleted {
                     journal.push_revoked(now_ms());
+                    kept.push(*key);
                 }
                 journal.revoke();
                 revoked.push(RevokedStream {
@@ -698,6 +699,7 @@ impl Writer {
                 feed.note(written);
             }
         }
+        kept.into_iter().for_each(|key| self.write(key));
     }
 
     fn discard(&mut self, withdrawal: &Withdrawal, roots: &[PathBuf]) {

@@ -324,7 +324,7 @@ fn metrics(page: &str) -> String {
 /// `/streams` and `status --json` without the varying parts.
 fn streams(script: &Scripted, json: &str) -> String {
     // A busy server may get a webhook twice.
-    let keys = ["age_s", "webhooks_accepted"];
+    let keys = ["key", "age_s", "webhooks_accepted"];
     without_values(&script.masked(&indented(json)), &keys)
 }
 
