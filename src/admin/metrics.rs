@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::process::Process;
 use super::streams;
 use crate::daemon::status::StatusSnapshot;
+use crate::delivery::push::machine::Report;
 use crate::domain::count::Count as MessageCount;
 use crate::domain::histogram::{BUCKET_ENDS_US, Histogram};
 use crate::domain::zoom_event::ACCOUNT_LABELS;
@@ -44,7 +45,14 @@ enum Value {
     GaugeSeconds(fn(&Facts<'_>) -> f64),
     Gauges(&'static str, Samples),
     Histogram(for<'a> fn(&Facts<'a>) -> &'a Histogram),
+    /// Counters and gauges of the endpoints of HTTP push. Without endpoints nothing is on the page.
+    PushCounts(PushSamples),
+    PushGauges(PushSamples),
+    PushSeconds,
 }
+
+/// Numbers of one endpoint, with further labels: `,result="delivered"`, or nothing.
+type PushSamples = fn(&Report) -> Vec<(&'static str, u64)>;
 
 /// Values of a label, each with its number.
 type Samples = fn(&Facts<'_>) -> Vec<(&'static str, u64)>;
@@ -358,6 +366,59 @@ pub const METRICS: &[Metric] = &[
         }),
     ),
     row(
+        "push_lag_events",
+        "Events that an endpoint has not taken, by distance in the journals.",
+        Value::PushGauges(|report| vec![("", report.lag_events)]),
+    ),
+    row(
+        "push_lag_seconds",
+        "Age of the oldest event that an endpoint has not taken.",
+        Value::PushGauges(|report| vec![("", report.lag_s)]),
+    ),
+    row(
+        "push_paused",
+        "Whether an endpoint gets nothing, because it was paused or is gone.",
+        Value::PushGauges(|report| {
+            let is_paused = matches!(report.state, "paused" | "gone");
+            vec![("", is_paused.into())]
+        }),
+    ),
+    row(
+        "push_requests_total",
+        "Requests to endpoints by what was made of the answer.",
+        Value::PushCounts(|report| {
+            let counts = &report.counts;
+            vec![
+                (",result=\"delivered\"", counts.delivered),
+                (",result=\"failed\"", counts.failed),
+                (",result=\"unanswered\"", counts.unanswered),
+                (",result=\"busy\"", counts.busy),
+                (",result=\"refused\"", counts.refused),
+                (",result=\"gone\"", counts.gone),
+            ]
+        }),
+    ),
+    row(
+        "push_events_total",
+        "Events that endpoints have taken.",
+        Value::PushCounts(|report| vec![("", report.counts.events)]),
+    ),
+    row(
+        "push_expired_total",
+        "Events that were deleted before an endpoint took them.",
+        Value::PushCounts(|report| vec![("", report.counts.expired)]),
+    ),
+    row(
+        "push_skipped_total",
+        "Events that an endpoint refused until RTMS_PUSH_GIVE_UP.",
+        Value::PushCounts(|report| vec![("", report.counts.skipped)]),
+    ),
+    row(
+        "push_seconds",
+        "How long requests to endpoints took.",
+        Value::PushSeconds,
+    ),
+    row(
         "panics_total",
         "Panics that were caught; each is a bug.",
         Counts("where", |f| {
@@ -425,13 +486,24 @@ impl Metric {
         match self.value {
             Count(_) | Seconds(_) | Counts(..) => "counter",
             Gauge(_) | GaugeSeconds(_) | Gauges(..) => "gauge",
-            Value::Histogram(_) => "histogram",
+            Value::PushCounts(_) => "counter",
+            Value::PushGauges(_) => "gauge",
+            Value::Histogram(_) | Value::PushSeconds => "histogram",
         }
     }
 
     fn write(&self, facts: &Facts<'_>, page: &mut String) {
         let Metric { name, help, value } = self;
         let kind = self.kind();
+        let push = facts.status.push.as_ref();
+        let push = push.filter(|push| !push.endpoints.is_empty());
+        let is_of_push = matches!(
+            value,
+            Value::PushCounts(_) | Value::PushGauges(_) | Value::PushSeconds
+        );
+        if is_of_push && push.is_none() {
+            return;
+        }
         // Writing to a string does not fail.
         let _ = write!(
             page,
@@ -448,6 +520,20 @@ impl Metric {
                 }
             }
             Value::Histogram(value) => histogram(page, name, value(facts)),
+            Value::PushCounts(values) | Value::PushGauges(values) => {
+                for endpoint in push.iter().flat_map(|push| &push.endpoints) {
+                    for (labels, value) in values(&endpoint.report) {
+                        // A name is of letters and digits, so it needs no escape.
+                        let labels = format!("{{endpoint=\"{}\"{labels}}}", endpoint.name);
+                        sample(page, name, &labels, value);
+                    }
+                }
+            }
+            Value::PushSeconds => {
+                if let Some(push) = push {
+                    histogram(page, name, push.seconds());
+                }
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The admin listener: `/healthz`, `/readyz`, `/metrics` and `/streams`, for the operator.
+//! The admin listener: `/healthz`, `/readyz`, `/metrics`, `/streams` and commands, for the operator.
 //!
 //! It is a route of the gate, so it is as robust as the webhook listener. It asks the daemon
 //! through its inbox and waits for at most a second. The configuration decides which address may
@@ -6,7 +6,9 @@
 
 pub mod control_socket;
 pub mod metrics;
+pub mod own_token;
 pub mod process;
+pub(crate) mod push_commands;
 pub mod streams;
 
 use std::io;
@@ -65,20 +67,36 @@ pub struct Admin {
 /// The bearer token that every request must show, if there is one. Clones share it, so that it can
 /// be changed while the listener runs.
 #[derive(Debug, Clone, Default)]
-pub struct Token(Arc<Mutex<Option<Secret>>>);
+pub struct Token(Arc<Mutex<Tokens>>);
+
+#[derive(Debug, Clone, Default)]
+struct Tokens {
+    /// `RTMS_ADMIN_TOKEN`, for everything.
+    configured: Option<Secret>,
+    /// The server's own, for what must not be open to every user of this machine.
+    own: Option<Secret>,
+}
 
 impl Token {
     /// Creates it with this token.
     pub fn new(token: Option<Secret>) -> Token {
-        Token(Arc::new(Mutex::new(token)))
+        Token(Arc::new(Mutex::new(Tokens {
+            configured: token,
+            own: None,
+        })))
     }
 
     /// Replaces the token for future requests.
     pub fn set(&self, token: Option<Secret>) {
-        *self.lock() = token;
+        self.lock().configured = token;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Secret>> {
+    /// The token of [`own_token`], which commands need where none is configured.
+    pub fn set_own(&self, token: Secret) {
+        self.lock().own = Some(token);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tokens> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -96,7 +114,10 @@ impl Admin {
     ) -> io::Result<Admin> {
         let started_ms = now_ms();
         let answer_one = move |request: HttpRequest| {
-            let token = token.lock().clone();
+            let Tokens {
+                configured: token,
+                own,
+            } = token.lock().clone();
             let answer = if !is_allowed(token.as_ref(), request.header("Authorization")) {
                 line(
                     401,
@@ -108,6 +129,16 @@ impl Admin {
                     403,
                     "without RTMS_ADMIN_TOKEN the Host must be an IP address or localhost",
                 )
+            } else if push_commands::is_path(request.path()) {
+                match refusal(&request, token.or(own).as_ref()) {
+                    Some(refusal) => refusal,
+                    None => push_commands::answer(
+                        request.path(),
+                        request.header("Content-Type"),
+                        request.body(),
+                        &daemon,
+                    ),
+                }
             } else {
                 let ask = || daemon.status(ANSWER_MAX);
                 answer(request.method(), request.path(), started_ms, ask)
@@ -137,6 +168,30 @@ impl Admin {
     pub fn addresses(&self) -> &[SocketAddr] {
         self.route.addresses()
     }
+}
+
+/// Why a command is refused before it is looked at: another method, no credential, a web page of
+/// somebody else.
+fn refusal(request: &HttpRequest, token: Option<&Secret>) -> Option<Answer> {
+    if request.method() != "POST" {
+        let answer = line(405, "this method is not allowed here");
+        return Some(answer.with("Allow", "POST"));
+    }
+    let Some(token) = token else {
+        let text = "commands need a token: set RTMS_ADMIN_TOKEN, or RTMS_STATE so that the server \
+                    can make one";
+        return Some(line(403, text));
+    };
+    if !is_allowed(Some(token), request.header("Authorization")) {
+        let text = "the bearer token is missing or wrong; it is RTMS_ADMIN_TOKEN, or else in the \
+                    file admin-token of RTMS_STATE";
+        return Some(line(401, text).with("WWW-Authenticate", "Bearer"));
+    }
+    let is_foreign = request.header("Origin").is_some_and(|origin| {
+        let host = origin.split_once("://").map_or(origin, |(_, host)| host);
+        request.header("Host") != Some(host)
+    });
+    is_foreign.then(|| line(403, "commands of another web page are not taken"))
 }
 
 /// Compares digests, so that the time taken shows neither the first difference nor the length.
@@ -190,7 +245,8 @@ fn answer(
         "/healthz" => line(200, "alive"),
         "/readyz" => match unready_reason(&status, &process) {
             Some(why) => line(503, &why),
-            None => line(200, "ready"),
+            // An endpoint that fails is no reason to send work elsewhere: its events wait on the disk.
+            None => line(200, &format!("ready{}", push_troubles(&status))),
         },
         "/metrics" => Answer::text(
             200,
@@ -211,6 +267,21 @@ fn answer(
             .of_type("application/json")
         }
     }
+}
+
+/// A line for each endpoint that takes nothing.
+fn push_troubles(status: &StatusSnapshot) -> String {
+    let endpoints = status.push.iter().flat_map(|push| &push.endpoints);
+    let troubled = endpoints.filter(|endpoint| !matches!(endpoint.report.state, "ok" | "failing"));
+    troubled
+        .map(|endpoint| {
+            let report = &endpoint.report;
+            format!(
+                "\npush endpoint {} is {}: {} events wait",
+                endpoint.name, report.state, report.lag_events
+            )
+        })
+        .collect()
 }
 
 /// Why the server should get no more work; `None` if it is ready.

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::process::Process;
 use crate::clock::now_ms;
 use crate::daemon::status::{StatusSnapshot, StreamStatus};
+use crate::delivery::push::EndpointStatus;
+use crate::delivery::push::answer::Answer;
 use crate::domain::count::Count;
 use crate::recorder::path::journal_key;
 
@@ -31,6 +33,9 @@ pub struct Streams {
     /// Sums since the server started.
     #[serde(default)]
     pub counts: Option<Counts>,
+    /// The endpoints of HTTP push, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<Vec<Endpoint>>,
     /// Number of streams that are not listed because there are too many.
     pub omitted: usize,
     /// The streams, the oldest first.
@@ -70,6 +75,76 @@ impl Counts {
             connections_lost: status.totals.stats.losses_total(),
             records_dropped: dropped.unwrap_or(0),
         }
+    }
+}
+
+/// An endpoint of HTTP push.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Its name.
+    pub name: String,
+    /// Scheme and host of its URL.
+    pub host: String,
+    /// `ok`, `failing`, `resting`, `paused` or `gone`.
+    pub state: String,
+    /// Events that are not delivered, unwanted ones included.
+    pub lag_events: u64,
+    /// Age of the oldest of them, seconds.
+    pub lag_s: u64,
+    /// Streams with such events.
+    pub streams_behind: u64,
+    /// Streams whose next request has failed, twenty at most.
+    pub blocked: Vec<Blocked>,
+    /// The last success, Unix milliseconds.
+    pub last_ok_ms: Option<u64>,
+    /// The status of the last failure, if it had one.
+    pub last_status: Option<u16>,
+    /// A word for the last failure without an answer: `timeout`, `connect`, `tls`.
+    pub last_error: Option<String>,
+    /// Events that were deleted before they were delivered.
+    pub expired: u64,
+    /// Events that were given up.
+    pub skipped: u64,
+}
+
+/// A stream whose next request has failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blocked {
+    /// Key of its journal.
+    pub key: String,
+    /// Number of the first event that is not delivered.
+    pub seq: u64,
+    /// The last status; 0 without an answer.
+    pub status: u16,
+    /// Failures in a row.
+    pub tries: u8,
+}
+
+fn endpoint(endpoint: &EndpointStatus) -> Endpoint {
+    let report = &endpoint.report;
+    let blocked = report.blocked.iter().map(|blocked| Blocked {
+        key: blocked.key.to_string(),
+        seq: blocked.seq,
+        status: blocked.status,
+        tries: blocked.tries,
+    });
+    let last_error = match report.last_failure {
+        Some(Answer::None(fault)) => Some(fault.name().to_owned()),
+        _ => None,
+    };
+    Endpoint {
+        name: endpoint.name.clone(),
+        host: endpoint.host.clone(),
+        state: report.state.to_owned(),
+        lag_events: report.lag_events,
+        lag_s: report.lag_s,
+        streams_behind: report.streams_behind,
+        blocked: blocked.collect(),
+        last_ok_ms: report.last_ok_ms,
+        last_status: report.last_failure.and_then(Answer::status),
+        last_error,
+        expired: report.counts.expired,
+        skipped: report.counts.skipped,
     }
 }
 
@@ -148,6 +223,9 @@ impl Streams {
             now_ms: now_ms(),
             unready_reason,
             counts: Some(Counts::from_status(status)),
+            push: (status.push.as_ref())
+                .map(|push| push.endpoints.iter().map(endpoint).collect::<Vec<_>>())
+                .filter(|endpoints| !endpoints.is_empty()),
             omitted: streams.len().saturating_sub(STREAMS_MAX),
             streams: streams
                 .iter()

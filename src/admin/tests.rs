@@ -52,6 +52,7 @@ fn status() -> StatusSnapshot {
         disk: Some(Arc::new(DiskCounters::default())),
         board: None,
         stdout_dropped: None,
+        push: None,
     }
 }
 

@@ -15,6 +15,7 @@ pub mod exit;
 pub mod list;
 pub mod manpages;
 pub mod mux;
+pub mod push;
 pub(crate) mod reload;
 pub mod serve;
 pub mod service_env;
@@ -27,7 +28,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use self::args::{Command, Page};
+use self::args::{Command, Page, PushAction};
 use self::check::online::{self, TokenUser};
 use crate::clock::now_ms;
 use crate::config::{Fault, Loaded, Needs, Sources, conf, load};
@@ -131,6 +132,12 @@ fn dispatch(command: Command) -> u8 {
             )
         }),
         Command::Mux(options) => mux::run(&options, &mut io::stdout()),
+        Command::Push(command) if command.action == PushAction::Secret => {
+            push::secret(&mut io::stdout())
+        }
+        Command::Push(command) => with_config(command.config.as_deref(), Needs::Admin, |loaded| {
+            push::run(&command, &loaded.config, &mut io::stdout())
+        }),
         Command::Print(Page::Unit) => {
             let program = std::env::current_exe().unwrap_or_else(|_| "/usr/bin/rtmsd".into());
             print(&unit_file::unit(&program))

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use crate::admin::control_socket::ControlSocket;
-use crate::admin::{Admin, Token};
+use crate::admin::{Admin, Token, own_token};
 use crate::cli::exit;
 use crate::cli::signals::{Signal, Signals};
 use crate::config::{Config, Loaded};
@@ -48,6 +48,7 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
     let notifier = service.as_ref().map(Service::notifier);
     let handle = daemon.handle();
     let token = Token::new(config.admin.token.clone());
+    make_own_token(config, &token);
     let mut reloading = Reloading::new(path, loaded.clone(), daemon.handle(), token.clone());
     let signals = Signals::start(move |signal| match signal {
         Signal::Stop => {
@@ -104,6 +105,26 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
     });
     daemon.run();
     Ok(())
+}
+
+/// Commands for endpoints need a token; where none is configured the server makes one, which those may
+/// read who may read the state directory.
+pub(super) fn make_own_token(config: &Config, token: &Token) {
+    let state = config.daemon.state.as_deref();
+    let is_needed = config.admin.address.is_some()
+        && config.admin.token.is_none()
+        && !config.daemon.push.is_empty();
+    let Some(state) = state.filter(|_| is_needed) else {
+        return;
+    };
+    match own_token::open(state) {
+        Ok(own) => token.set_own(own),
+        Err(error) => log::warn!(
+            "\"rtmsd push\" cannot be used: {} in {} cannot be made: {error}",
+            own_token::NAME,
+            state.display()
+        ),
+    }
 }
 
 /// The sockets that systemd passes, otherwise our own.

@@ -1,10 +1,12 @@
 //! Settings that depend on several keys, and keys that need each other.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::precedence::Loading;
-use crate::config::keys::Draft;
+use crate::config::keys::{Draft, EndpointDraft};
 use crate::config::{Config, Needs};
+use crate::delivery::push::settings::{DEFAULT_NAME, ENDPOINTS_MAX, EndpointSettings};
 use crate::domain::app::{AppCredentials, RestCredentials};
 use crate::gate::TlsFiles;
 use crate::net::proxy::ProxyEnv;
@@ -122,8 +124,83 @@ impl Loading<'_> {
             }),
             params,
         });
+        let has_journals = (config.daemon.disk.as_ref()).is_some_and(|disk| disk.feed.is_some());
+        config.daemon.push = self.endpoints(draft.endpoints, draft.plaintext, has_journals);
         self.require(&config, needs_client_secret);
         config
+    }
+
+    /// The endpoints of HTTP push, the one without a name first.
+    fn endpoints(
+        &mut self,
+        drafts: BTreeMap<String, EndpointDraft>,
+        is_plaintext_allowed: bool,
+        has_journals: bool,
+    ) -> Vec<EndpointSettings> {
+        let mut found = Vec::new();
+        for (name, draft) in drafts {
+            let key = |end: &str| match name.as_str() {
+                "" => format!("RTMS_PUSH_{end}"),
+                name => format!("RTMS_PUSH_{name}_{end}"),
+            };
+            let (url_key, secret_key) = (key("URL"), key("SECRET"));
+            let pair = self.pair(&url_key, draft.url, &secret_key, draft.secrets);
+            let Some((url, secrets)) = pair else {
+                continue;
+            };
+            if url.is_readable_on_the_way() && !is_plaintext_allowed {
+                let place = self.place(&url_key);
+                let text = format!(
+                    "found {}, expected https, or http to a loopback address; RTMS_PLAINTEXT=on \
+                     allows http to other machines, where all can be read on the way",
+                    url.origin()
+                );
+                self.fault(&place, &url_key, text);
+            }
+            let shown = match name.as_str() {
+                "" => DEFAULT_NAME.to_owned(),
+                name => name.to_ascii_lowercase(),
+            };
+            if found
+                .iter()
+                .any(|other: &EndpointSettings| other.name == shown)
+            {
+                let place = self.place(&url_key);
+                let text = "found an endpoint called default, expected another name: that is the \
+                            name of the endpoint of RTMS_PUSH_URL";
+                self.fault(&place, &url_key, text);
+            }
+            let usual = EndpointSettings::new(&shown, url, secrets);
+            found.push(EndpointSettings {
+                events: draft.events.unwrap_or_default(),
+                batch: draft.batch.unwrap_or(usual.batch),
+                linger: draft.linger.unwrap_or_default(),
+                format: draft.format.unwrap_or_default(),
+                authorization: draft.authorization,
+                connections: draft.connections.unwrap_or(usual.connections),
+                give_up: draft.give_up.filter(|time| !time.is_zero()),
+                ..usual
+            });
+        }
+        if let (false, Some(first)) = (has_journals, found.first()) {
+            let key = match first.name.as_str() {
+                DEFAULT_NAME => "RTMS_PUSH_URL".to_owned(),
+                name => format!("RTMS_PUSH_{}_URL", name.to_ascii_uppercase()),
+            };
+            let place = self.place(&key);
+            let text = "found with RTMS_FEED=off, expected RTMS_FEED=on: what is sent is read from the \
+                        journals";
+            self.fault(&place, &key, text);
+        }
+        if found.len() > ENDPOINTS_MAX {
+            let place = self.place("RTMS_PUSH_URL");
+            let text = format!(
+                "found {} endpoints, expected {ENDPOINTS_MAX} at most",
+                found.len()
+            );
+            self.fault(&place, "RTMS_PUSH_URL", text);
+        }
+        found
     }
 
     /// Both keys of a pair, or neither.

@@ -3,16 +3,23 @@
 //! This table drives the parser, the faults about unknown keys, `rtms.conf.example`, and everything
 //! else that lists the keys. Its order is the order of the example.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::values as read;
 use super::{Config, DEFAULT_HOST, DEFAULT_PORT};
 use crate::admin;
 use crate::coordinator::StreamChoice;
 use crate::daemon::{DEFAULT_AUTO_START, DEFAULT_BUFFER_DATA, OnExit, OnRevoked};
+use crate::delivery::push::batch::{BATCH_MAX, Format};
+use crate::delivery::push::settings::{CONNECTIONS, CONNECTIONS_MAX, LINGER_MS_MAX};
+use crate::delivery::push::signature::SigningSecret;
+use crate::delivery::push::url::PushUrl;
 use crate::delivery::stdout::StdoutFormat;
 use crate::domain::app::{App, DEFAULT_API_URL, DEFAULT_OAUTH_URL};
 use crate::domain::secret::Secret;
+use crate::feed::kind::KindFilter;
 use crate::log;
 use crate::log::LogFormat;
 use crate::protocol::events::EventSelection;
@@ -57,14 +64,49 @@ impl Key {
 
     /// All names, including those for a secret in a file.
     pub fn names(&self) -> impl Iterator<Item = String> {
-        let names = std::iter::once(self.name).chain(self.aliases.iter().copied());
+        self.names_for("")
+    }
+
+    /// All names of the key of a further endpoint, see [`Key::name_for`].
+    pub fn names_for(&self, endpoint: &str) -> impl Iterator<Item = String> {
+        let aliases = self.aliases.iter().map(|name| (*name).to_owned());
+        let names = std::iter::once(self.name_for(endpoint)).chain(aliases);
         let is_secret = self.is_secret;
         names.flat_map(move |name| {
             let file = is_secret.then(|| format!("{name}_FILE"));
-            std::iter::once(name.to_owned()).chain(file)
+            std::iter::once(name).chain(file)
         })
     }
+
+    /// Whether a further endpoint has such a key of its own, with its name behind `RTMS_PUSH_`.
+    pub fn is_of_an_endpoint(&self) -> bool {
+        self.name.starts_with(ENDPOINT_PREFIX)
+    }
+
+    /// The name of this key for an endpoint with a name: `RTMS_PUSH_CRM_URL`. Without a name, or for a
+    /// key that endpoints do not have, the name of the key.
+    pub fn name_for(&self, endpoint: &str) -> String {
+        match self.name.strip_prefix(ENDPOINT_PREFIX) {
+            Some(rest) if !endpoint.is_empty() => format!("{ENDPOINT_PREFIX}{endpoint}_{rest}"),
+            _ => self.name.to_owned(),
+        }
+    }
+
+    /// The name of the endpoint in a key such as `RTMS_PUSH_CRM_URL`, if this is the key.
+    pub fn endpoint_in<'a>(&self, name: &'a str) -> Option<&'a str> {
+        let own = self.name.strip_prefix(ENDPOINT_PREFIX)?;
+        let name = name.strip_prefix(ENDPOINT_PREFIX)?;
+        let endpoint = name.strip_suffix(own)?.strip_suffix('_')?;
+        let is_plain = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit();
+        let fits = (1..=ENDPOINT_CHARS_MAX).contains(&endpoint.len());
+        (fits && endpoint.bytes().all(is_plain)).then_some(endpoint)
+    }
 }
+
+/// What the keys of endpoints begin with.
+const ENDPOINT_PREFIX: &str = "RTMS_PUSH_";
+/// Longest name of an endpoint.
+const ENDPOINT_CHARS_MAX: usize = 16;
 
 /// An incomplete configuration: settings that depend on several keys are not yet in it.
 #[derive(Default)]
@@ -88,12 +130,35 @@ pub(super) struct Draft {
     pub(super) video: PictureDraft,
     pub(super) video_streams: Option<VideoStreams>,
     pub(super) share: PictureDraft,
+    pub(super) plaintext: bool,
+    /// By the name as it is in the keys; empty for the one without a name.
+    pub(super) endpoints: BTreeMap<String, EndpointDraft>,
+    /// Of which endpoint the next key is.
+    pub(super) endpoint: String,
 }
 
 impl Draft {
     fn app(&mut self) -> &mut App {
         &mut self.config.daemon.apps[0]
     }
+
+    fn push(&mut self) -> &mut EndpointDraft {
+        self.endpoints.entry(self.endpoint.clone()).or_default()
+    }
+}
+
+/// What was chosen of an endpoint.
+#[derive(Default)]
+pub(super) struct EndpointDraft {
+    pub(super) url: Option<PushUrl>,
+    pub(super) secrets: Option<Vec<SigningSecret>>,
+    pub(super) events: Option<KindFilter>,
+    pub(super) batch: Option<u8>,
+    pub(super) linger: Option<Duration>,
+    pub(super) format: Option<Format>,
+    pub(super) authorization: Option<Secret>,
+    pub(super) connections: Option<u32>,
+    pub(super) give_up: Option<Duration>,
 }
 
 /// The chosen audio parameters.
@@ -142,6 +207,12 @@ macro_rules! to {
     (app . $($field:ident).+ , $read:expr) => {
         |draft: &mut Draft, text: &str| -> Result<(), String> {
             draft.app().$($field).+ = $read(text)?.into();
+            Ok(())
+        }
+    };
+    (push . $($field:ident).+ , $read:expr) => {
+        |draft: &mut Draft, text: &str| -> Result<(), String> {
+            draft.push().$($field).+ = Some($read(text)?);
             Ok(())
         }
     };
@@ -290,6 +361,35 @@ pub const KEYS: &[Key] = keys! {
         "What happens when a participant withdraws consent (stop reason 8). delete: all files of the\n\
          stream are deleted at once. keep: they stay, and an error is logged.";
 
+    ["HTTP push: every event of the journals to your own endpoints"]
+    "RTMS_PUSH_URL" secret => to!(push.url, PushUrl::parse),
+        "Where events are sent by POST: https, or http to a loopback address. Only scheme and host are\n\
+         ever shown. RTMS_PUSH_CRM_URL, RTMS_PUSH_CRM_SECRET and so on set a further endpoint that is\n\
+         called crm; there can be eight.";
+    "RTMS_PUSH_SECRET" secret => to!(push.secrets, read::signing_secrets),
+        "Secret that signs each request (Standard Webhooks), from \"rtmsd push secret\". Required\n\
+         together with RTMS_PUSH_URL. While you change it: two or three, separated by commas.";
+    "RTMS_PUSH_EVENTS" = "all" => to!(push.events, KindFilter::from_text),
+        "Types of events to send: all, or types and families separated by commas, as in\n\
+         transcript.*,stream.ended.";
+    "RTMS_PUSH_BATCH" = 1 => to!(push.batch, |text| read::number(text, 1_u8, BATCH_MAX)),
+        "Most events in one request, up to 100. With 1, each request is one event.";
+    "RTMS_PUSH_LINGER" = 0 => to!(push.linger, linger),
+        "Milliseconds to wait for more events, up to 1000, if RTMS_PUSH_BATCH is above 1.";
+    "RTMS_PUSH_FORMAT" = "webhook" => to!(push.format, read::push_format),
+        "webhook: JSON, a batch is an object (Standard Webhooks). cloudevents: the media types of\n\
+         CloudEvents, a batch is an array.";
+    "RTMS_PUSH_AUTHORIZATION" secret => to!(push.authorization, header_value),
+        "Value of an Authorization header to send beside the signature, as in \"Bearer abc\".";
+    "RTMS_PUSH_CONNECTIONS" = CONNECTIONS => to!(push.connections, |text| read::number(text, 1_u32, CONNECTIONS_MAX)),
+        "Requests under way at once, from 1 to 32. The requests of one stream never overlap.";
+    "RTMS_PUSH_GIVE_UP" = "0" => to!(push.give_up, |text| read::seconds(text, 0)),
+        "Seconds after which an event that the endpoint refuses is skipped and counted, while it takes\n\
+         others. 0: never; the stream waits.";
+    "RTMS_PLAINTEXT" = "off" => to!(plaintext, read::on_off),
+        "Allow http to other machines in RTMS_PUSH_URL. What is said in meetings then crosses the\n\
+         network in the clear.";
+
     ["Connections"]
     "RTMS_ALLOWED_HOSTS" = DEFAULT_ALLOWED_HOSTS => to!(config.daemon.allowed_hosts, AllowedHosts::parse),
         "Hosts that a webhook may direct rtmsd to. An entry with a dot in front means all hosts of\n\
@@ -317,6 +417,20 @@ fn secret(text: &str) -> Result<Secret, String> {
 
 fn path(text: &str) -> Result<Option<PathBuf>, String> {
     Ok(Some(PathBuf::from(text)))
+}
+
+fn linger(text: &str) -> Result<Duration, String> {
+    read::number(text, 0, LINGER_MS_MAX).map(Duration::from_millis)
+}
+
+/// A value of a header: what is visible, and blanks within it.
+fn header_value(text: &str) -> Result<Secret, String> {
+    let is_plain = |b: u8| b.is_ascii_graphic() || b == b' ';
+    if text.len() <= 8192 && text.bytes().all(is_plain) {
+        Ok(Secret::new(text))
+    } else {
+        Err("at most 8192 letters, digits, signs and blanks".to_owned())
+    }
 }
 
 /// A person's name; control characters are refused for every key.

@@ -1,6 +1,7 @@
 //! Lints: configurations that work, but are probably not what was meant.
 
 use super::precedence::Loading;
+use crate::config::keys::{KEYS, Key};
 use crate::config::{Config, Needs};
 use crate::protocol::params::{MediaKind, VideoStreams};
 
@@ -60,7 +61,33 @@ impl Loading<'_> {
                 "not used without RTMS_VIDEO=individual",
             );
         }
+        self.lint_push();
         self.lint_media(config);
+    }
+
+    /// Keys of an endpoint that has no URL.
+    fn lint_push(&mut self) {
+        let prefix = "RTMS_PUSH_";
+        let of_push = |key: &Key| key.is_of_an_endpoint() && key.name != "RTMS_PUSH_URL";
+        let given: Vec<String> = self
+            .settings
+            .iter()
+            .map(|setting| setting.key.to_string())
+            .filter(|name| name.starts_with(prefix))
+            .collect();
+        for name in given {
+            let mut keys = KEYS.iter().filter(|key| of_push(key));
+            let endpoint = keys.find_map(|key| match key.name == name {
+                true => Some(""),
+                false => key.endpoint_in(&name),
+            });
+            let Some(endpoint) = endpoint else { continue };
+            let url = KEYS.iter().find(|key| key.name == "RTMS_PUSH_URL");
+            let url = url.map(|key| key.name_for(endpoint)).unwrap_or_default();
+            if !self.is_given(&url) {
+                self.warn(&name, format!("not used without {url}"));
+            }
+        }
     }
 
     fn lint_media(&mut self, config: &Config) {
@@ -74,10 +101,13 @@ impl Loading<'_> {
                 .settings
                 .iter()
                 .find(|setting| setting.key.starts_with(prefix));
-            let key = given.map(|setting| setting.key);
+            let key = given.map(|setting| setting.key.clone());
             if let Some(key) = key.filter(|_| !config.daemon.media.is_wanted(kind)) {
                 let name = kind.name();
-                self.warn(key, format!("not used, as RTMS_MEDIA does not name {name}"));
+                self.warn(
+                    &key,
+                    format!("not used, as RTMS_MEDIA does not name {name}"),
+                );
             }
         }
     }

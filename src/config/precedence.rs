@@ -6,7 +6,8 @@
 //! that give the same secret are a fault, because it would not be clear which one is used; only the
 //! environment may override.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::fault::{distance, shown};
@@ -33,8 +34,8 @@ pub struct Loaded {
 /// A key that was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// Its name in [`KEYS`].
-    pub key: &'static str,
+    /// Its name: one of [`KEYS`], or that of a further endpoint.
+    pub key: Cow<'static, str>,
     /// Its value; a secret is hidden.
     pub shown: String,
     /// Where it was given: `rtms.conf:12`, `environment`, `credentials`.
@@ -44,15 +45,22 @@ pub struct Setting {
 }
 
 impl Loaded {
-    /// The keys whose values differ, in the order of [`KEYS`].
-    pub fn changed_since(&self, earlier: &Loaded) -> Vec<&'static str> {
-        let value = |loaded: &Loaded, key: &Key| {
+    /// The keys whose values differ, in the order of [`KEYS`], further endpoints behind them.
+    pub fn changed_since(&self, earlier: &Loaded) -> Vec<String> {
+        let value = |loaded: &Loaded, key: &str| {
             let mut settings = loaded.settings.iter();
-            let found = settings.find(|setting| setting.key == key.name);
+            let found = settings.find(|setting| setting.key == key);
             found.map(|setting| setting.value.clone())
         };
-        let differ = |key: &&Key| value(self, key) != value(earlier, key);
-        KEYS.iter().filter(differ).map(|key| key.name).collect()
+        let both = self.settings.iter().chain(&earlier.settings);
+        let known = |name: &str| KEYS.iter().any(|key| key.name == name);
+        let named: BTreeSet<&str> = both
+            .map(|setting| &*setting.key)
+            .filter(|name| !known(name))
+            .collect();
+        let names = KEYS.iter().map(|key| key.name).chain(named);
+        let differ = |name: &&str| value(self, name) != value(earlier, name);
+        names.filter(differ).map(str::to_owned).collect()
     }
 }
 
@@ -76,14 +84,23 @@ pub fn load(sources: &Sources<'_>) -> Result<Loaded, Vec<Fault>> {
     let from_file = loading.read_file();
     let from_environment = loading.read_environment();
     let mut draft = Draft::default();
-    for key in KEYS {
+    let named = endpoints(&[&from_file, &from_environment]);
+    let usual = KEYS.iter().map(|key| (key, ""));
+    let further = named.iter().flat_map(|endpoint| {
+        let keys = KEYS.iter().filter(|key| key.is_of_an_endpoint());
+        keys.map(move |key| (key, endpoint.as_str()))
+    });
+    for (key, endpoint) in usual.chain(further) {
         let faults = loading.faults.len();
-        match loading.choose(key, &from_environment, &from_file) {
-            Some(given) => loading.set(key, given, &mut draft),
+        match loading.choose(key, endpoint, &from_environment, &from_file) {
+            Some(given) => {
+                endpoint.clone_into(&mut draft.endpoint);
+                loading.set(key, given, &mut draft);
+            }
             // If the file of a secret cannot be read, that is the only fault: the key does not
             // count as missing.
             None if loading.faults.len() > faults => loading.settings.push(Setting {
-                key: key.name,
+                key: key.name_for(endpoint).into(),
                 shown: String::new(),
                 place: String::new(),
                 value: Secret::new(""),
@@ -243,15 +260,16 @@ impl Loading<'_> {
     fn choose(
         &mut self,
         key: &'static Key,
+        endpoint: &str,
         environment: &GivenByName,
         file: &GivenByName,
     ) -> Option<Given> {
-        let here = self.one_of_names(key, environment);
-        let there = self.one_of_names(key, file);
+        let here = self.one_of_names(key, endpoint, environment);
+        let there = self.one_of_names(key, endpoint, file);
         if here.is_some() || !key.is_secret {
             return here.or(there).and_then(|given| self.fetched(key, given));
         }
-        let credential = self.credential(key);
+        let credential = self.credential(key, endpoint);
         if let (Some(there), Some(_)) = (&there, &credential) {
             let text = "found here and in $CREDENTIALS_DIRECTORY, expected one of the two";
             self.fault(&there.place, &there.name, text);
@@ -261,9 +279,14 @@ impl Loading<'_> {
     }
 
     /// The value of a key in one source, under any of its names; two of them are a fault.
-    fn one_of_names(&mut self, key: &'static Key, source: &GivenByName) -> Option<Given> {
-        let mut given: Vec<&Given> = key.names().filter_map(|name| source.get(&name)).collect();
-        given.sort_by_key(|given| key.names().position(|name| name == given.name));
+    fn one_of_names(
+        &mut self,
+        key: &'static Key,
+        endpoint: &str,
+        source: &GivenByName,
+    ) -> Option<Given> {
+        let names = key.names_for(endpoint);
+        let given: Vec<&Given> = names.filter_map(|name| source.get(&name)).collect();
         if let [first, second, ..] = given.as_slice() {
             let text = format!("found beside {}, expected one of the two", first.name);
             let (place, name) = (second.place.clone(), second.name.clone());
@@ -292,12 +315,13 @@ impl Loading<'_> {
         }
     }
 
-    fn credential(&mut self, key: &'static Key) -> Option<Given> {
+    fn credential(&mut self, key: &'static Key, endpoint: &str) -> Option<Given> {
         let directory = self.variable("CREDENTIALS_DIRECTORY")?;
-        for name in std::iter::once(&key.name).chain(key.aliases) {
-            let path = Path::new(&directory).join(name);
+        let aliases = key.aliases.iter().map(|name| (*name).to_owned());
+        for name in std::iter::once(key.name_for(endpoint)).chain(aliases) {
+            let path = Path::new(&directory).join(&name);
             let given = Given {
-                name: (*name).to_owned(),
+                name: name.clone(),
                 value: String::new(),
                 place: "credentials".to_owned(),
                 is_continued: false,
@@ -311,7 +335,7 @@ impl Loading<'_> {
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => {
-                    self.fault("credentials", name, format!("cannot be read: {error}"));
+                    self.fault("credentials", &name, format!("cannot be read: {error}"));
                 }
             }
         }
@@ -363,7 +387,7 @@ impl Loading<'_> {
             );
         }
         self.settings.push(Setting {
-            key: key.name,
+            key: key.name_for(&draft.endpoint).into(),
             shown: if key.is_secret {
                 "(secret)".to_owned()
             } else {
@@ -387,9 +411,18 @@ impl Loading<'_> {
     }
 }
 
+/// The names of further endpoints, as they are in their keys, in the order of the alphabet.
+fn endpoints(sources: &[&GivenByName]) -> BTreeSet<String> {
+    let names = sources.iter().flat_map(|source| source.keys());
+    let bare = names.map(|name| name.strip_suffix("_FILE").unwrap_or(name));
+    let found = bare.filter_map(|name| KEYS.iter().find_map(|key| key.endpoint_in(name)));
+    found.map(str::to_owned).collect()
+}
+
 /// The key with a name, and whether the name says that its value is in a file.
 fn find(name: &str) -> Option<(&'static Key, bool)> {
-    let named = |name: &str| KEYS.iter().find(|key| key.is_named(name));
+    let is_it = |key: &&Key, name: &str| key.is_named(name) || key.endpoint_in(name).is_some();
+    let named = |name: &str| KEYS.iter().find(|key| is_it(key, name));
     if let Some(key) = named(name) {
         return Some((key, false));
     }

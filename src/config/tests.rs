@@ -613,3 +613,80 @@ fn who_asks_the_server_needs_none_of_its_secrets() {
         Some(1)
     );
 }
+
+#[test]
+fn endpoints_of_http_push() {
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let file = format!(
+        "{MINIMAL}RTMS_PUSH_URL=https://hooks.example.com/x?token=hunter2\nRTMS_PUSH_SECRET={SECRET}, {SECRET}\n\
+         RTMS_PUSH_CRM_URL=http://127.0.0.1:5678/y\nRTMS_PUSH_CRM_SECRET={SECRET}\nRTMS_PUSH_CRM_BATCH=100\n\
+         RTMS_PUSH_CRM_LINGER=500\nRTMS_PUSH_CRM_EVENTS=transcript.*\nRTMS_PUSH_CRM_FORMAT=cloudevents\n\
+         RTMS_PUSH_CRM_AUTHORIZATION=Bearer hunter2\nRTMS_PUSH_CRM_GIVE_UP=60\nRTMS_PUSH_CRM_CONNECTIONS=2\n"
+    );
+    let config = World::default().config(&file);
+    let [first, crm] = config.daemon.push.as_slice() else {
+        panic!("{:?}", config.daemon.push);
+    };
+    assert_eq!(
+        (first.name.as_str(), first.batch, first.secrets.len()),
+        ("default", 1, 2)
+    );
+    assert_eq!(
+        (crm.name.as_str(), crm.batch, crm.connections),
+        ("crm", 100, 2)
+    );
+    assert!(crm.events.wants("transcript.phrase") && !crm.events.wants("chat.message"));
+    assert_eq!(crm.give_up, Some(std::time::Duration::from_secs(60)));
+    assert!(!format!("{config:?}").contains("hunter2"));
+    assert!(World::default().config(MINIMAL).daemon.push.is_empty());
+
+    for (lines, expected) in [
+        (
+            "RTMS_PUSH_URL=https://a.test/",
+            "rtms.conf:5: RTMS_PUSH_SECRET: not given, expected beside RTMS_PUSH_URL",
+        ),
+        (
+            "RTMS_PUSH_CRM_URL=https://a.test/",
+            "rtms.conf:5: RTMS_PUSH_CRM_SECRET: not given, expected beside RTMS_PUSH_CRM_URL",
+        ),
+        (
+            "RTMS_PUSH_CRM_SECRET=hunter2hunter2",
+            "rtms.conf:5: RTMS_PUSH_CRM_SECRET: found 14 characters, not shown, expected whsec_ followed \
+             by base64 of 24 to 64 random bytes; \"rtmsd push secret\" prints one",
+        ),
+        (
+            "RTMS_PUSH_CRM_EVNTS=all",
+            "rtms.conf:5: RTMS_PUSH_CRM_EVNTS: found an unknown key, expected one of those in \"rtmsd \
+             print conf\"",
+        ),
+    ] {
+        let found = World::default()
+            .load(&format!("{MINIMAL}{lines}\n"))
+            .expect_err("faults");
+        assert_eq!(found, [expected], "{lines}");
+    }
+    let plain = "RTMS_PUSH_URL=http://a.test/x\n";
+    let plain = format!("{MINIMAL}{plain}RTMS_PUSH_SECRET={SECRET}\n");
+    let found = World::default().load(&plain).expect_err("faults");
+    assert!(
+        found[0].contains("RTMS_PUSH_URL: found http://a.test, expected https"),
+        "{found:?}"
+    );
+    World::default().config(&format!("{plain}RTMS_PLAINTEXT=on\n"));
+    let off = plain.replace("http://", "https://") + "RTMS_FEED=off\n";
+    let found = World::default().load(&off).expect_err("faults");
+    assert!(
+        found[0].contains("RTMS_PUSH_URL: found with RTMS_FEED=off"),
+        "{found:?}"
+    );
+    let many: String = (1..=9)
+        .map(|n| format!("RTMS_PUSH_N{n}_URL=https://a.test/\nRTMS_PUSH_N{n}_SECRET={SECRET}\n"))
+        .collect();
+    let found = World::default()
+        .load(&format!("{MINIMAL}{many}"))
+        .expect_err("faults");
+    assert!(
+        found[0].contains("found 9 endpoints, expected 8 at most"),
+        "{found:?}"
+    );
+}

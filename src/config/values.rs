@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use crate::coordinator::StreamChoice;
 use crate::daemon::{OnExit, OnRevoked};
+use crate::delivery::push::batch::Format;
+use crate::delivery::push::signature::SigningSecret;
 use crate::delivery::stdout::StdoutFormat;
 use crate::log::{LEVELS, LogFormat};
 use crate::protocol::params::{each_word, one_of};
@@ -169,6 +171,23 @@ fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Read<T> {
 pub(super) fn stdout_format(text: &str) -> Read<Option<StdoutFormat>> {
     let [first, second] = StdoutFormat::ALL.map(|format| (format.name(), Some(format)));
     word(text, &[first, second, ("off", None)])
+}
+
+pub(super) fn push_format(text: &str) -> Read<Format> {
+    let words = [
+        ("webhook", Format::Webhook),
+        ("cloudevents", Format::CloudEvents),
+    ];
+    word(text, &words)
+}
+
+/// One secret that signs, or up to three while it is changed.
+pub(super) fn signing_secrets(text: &str) -> Read<Vec<SigningSecret>> {
+    let words: Vec<&str> = text.split(',').map(str::trim).collect();
+    if words.len() > 3 {
+        return Err("at most three secrets with commas between them".to_owned());
+    }
+    words.into_iter().map(SigningSecret::parse).collect()
 }
 
 pub(super) fn on_revoked(text: &str) -> Read<OnRevoked> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::status::{Heartbeat, StatusSnapshot};
 use super::{Error, Event, Reload, Settings};
+use crate::delivery::push;
 use crate::domain::rest::ControlRequest;
 use crate::inbox;
 use crate::zoom_api::{self, OnlineCheck};
@@ -65,6 +66,12 @@ impl Handle {
     pub fn check_online(&self, within: Duration) -> Option<OnlineCheck> {
         let api = self.ask(within, Event::Api)?;
         Some(api.check_online())
+    }
+
+    /// Who delivers to endpoints: `None` within if there are none. `None` if the daemon does not answer
+    /// in time.
+    pub(crate) fn push(&self, within: Duration) -> Option<Option<push::Control>> {
+        self.ask(within, Event::Push)
     }
 
     /// Replaces the settings: all of them or, on an error, none. `None` if the daemon does not

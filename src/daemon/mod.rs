@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 
 use crate::clock::now_ms;
 use crate::coordinator::{self, Action, Coordinator, Now, ScheduledCall};
+use crate::delivery::push;
+use crate::delivery::push::Push;
 use crate::delivery::stdout::Stdout;
 use crate::domain::severity::Severity;
 use crate::domain::stream_info::StreamInfo;
@@ -131,6 +133,8 @@ enum Event {
     Heartbeat(SyncSender<Heartbeat>),
     /// Asks for the REST client in use.
     Api(SyncSender<Arc<Api>>),
+    /// Who delivers to endpoints, if there are any.
+    Push(SyncSender<Option<push::Control>>),
     Reload(Box<Reload>, SyncSender<()>),
     Stop,
 }
@@ -170,6 +174,9 @@ pub struct Daemon {
     ingress: Ingress<Event>,
     disk: Option<Disk>,
     stdout: Option<Stdout>,
+    push: Option<Push>,
+    /// Where push keeps its progress.
+    state_dir: Option<Arc<StateDir>>,
     /// Locates the system's root certificates while webhooks are answered already.
     roots: JoinHandle<()>,
     snapshot: Option<Snapshot>,
@@ -225,6 +232,11 @@ impl Daemon {
         let start = |disk| Disk::start_with_state(disk, settings.state.clone());
         let disk = settings.disk.clone().map(start).transpose()?;
         let stdout = settings.stdout.map(|_| Stdout::start()).transpose()?;
+        let board = disk.as_ref().and_then(Disk::board);
+        let process = push_process(&settings, state.as_ref(), board);
+        let process = process.filter(|it| Push::is_needed(&settings.push, &it.state));
+        let push = process.map(|process| Push::start(settings.push.clone(), process));
+        let push = push.transpose()?;
         let report = sender.clone();
         let rest_timer = RestTimer::start(Arc::clone(&api), move |outcome| {
             report.send_always(Event::Called(Box::new(outcome)));
@@ -250,6 +262,8 @@ impl Daemon {
             ingress,
             disk,
             stdout,
+            push,
+            state_dir: state,
             roots,
             snapshot,
             totals: Totals::default(),
@@ -343,6 +357,7 @@ impl Daemon {
                 Event::Status(reply) => drop(reply.send(self.status())),
                 Event::Heartbeat(reply) => drop(reply.send(self.heartbeat())),
                 Event::Api(reply) => drop(reply.send(Arc::clone(&self.api))),
+                Event::Push(reply) => drop(reply.send(self.push.as_ref().map(Push::control))),
                 Event::Reload(new, reply) => {
                     self.reload(*new);
                     let _ = reply.send(());
@@ -376,12 +391,32 @@ impl Daemon {
         {
             disk.reload(settings.clone());
         }
+        self.use_endpoints();
         self.rest_timer.use_api(Arc::clone(&api));
         self.api = api;
         self.remember_root();
         self.rotate_client_secret();
         let actions = self.coordinator.reload(now(), self.settings.coordinator());
         self.apply(actions);
+    }
+
+    /// Delivers to the endpoints of the settings from now on.
+    fn use_endpoints(&mut self) {
+        let endpoints = self.settings.push.clone();
+        if let Some(push) = &self.push
+            && push.reload(endpoints.clone())
+        {
+            return;
+        }
+        self.push = None;
+        let board = self.disk.as_ref().and_then(Disk::board);
+        let process = push_process(&self.settings, self.state_dir.as_ref(), board);
+        let process = process.filter(|_| !endpoints.is_empty());
+        if let Some(process) = process {
+            let started = Push::start(endpoints, process);
+            let failed = |error: &io::Error| log::error!("push cannot start: {error}");
+            self.push = started.inspect_err(failed).ok();
+        }
     }
 
     /// Handles the outcome of a REST call.
@@ -508,6 +543,20 @@ fn log_level(severity: Severity) -> log::Level {
         Severity::Info => log::Level::Info,
         Severity::Debug => log::Level::Debug,
     }
+}
+
+/// What push needs; `None` without a state directory or without journals.
+fn push_process(
+    settings: &Settings,
+    state: Option<&Arc<StateDir>>,
+    board: Option<&Arc<Board>>,
+) -> Option<push::Process> {
+    Some(push::Process {
+        state: Arc::clone(state?),
+        board: Arc::clone(board?),
+        proxy: settings.proxy.clone(),
+        ca_file: settings.ca_file.clone(),
+    })
 }
 
 /// Reads the previous process's state. Events that it answered but did not act on go to the inbox

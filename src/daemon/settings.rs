@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Error;
 use crate::coordinator::{self, StreamChoice};
+use crate::delivery::push::settings::EndpointSettings;
 use crate::delivery::stdout::StdoutFormat;
 use crate::domain::app::App;
 use crate::net::proxy::ProxyEnv;
@@ -101,6 +102,8 @@ pub struct Settings {
     pub disk: Option<RecorderSettings>,
     /// `RTMS_STDOUT`; `None` to write nothing.
     pub stdout: Option<StdoutFormat>,
+    /// `RTMS_PUSH_*`: where events are sent.
+    pub push: Vec<EndpointSettings>,
     /// `RTMS_STATE`; `None` to keep no state for the next process. Read at the start.
     pub state: Option<PathBuf>,
     /// `RTMS_ON_REVOKED`.
@@ -129,6 +132,7 @@ impl Settings {
             proxy: ProxyEnv::default(),
             disk: None,
             stdout: None,
+            push: Vec::new(),
             state: None,
             on_revoked: OnRevoked::default(),
             on_exit: OnExit::default(),

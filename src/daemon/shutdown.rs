@@ -10,7 +10,7 @@
 //! | 1 | No new REST call is made, and running calls are aborted. Exception: an exchange of the refresh token that has begun is completed, and the token is stored. | see step 4 |
 //! | 2 | Each stream is told to leave, or to end at Zoom (`RTMS_ON_EXIT`). It reads what its sockets hold, hands it to the disk thread and to standard output, and ends. | [`STREAMS_MAX`]; one that still waits for Zoom's answer then leaves, within [`LEAVE_MAX`] |
 //! | 3 | The listeners close; requests that have begun are answered. | 1 s, while streams end |
-//! | 4 | The refresh token is stored. | [`CALLS_MAX`] |
+//! | 4 | The refresh token is stored. Requests of HTTP push that have begun are answered or cut off, and its progress is written. | [`CALLS_MAX`] |
 //! | 5 | The disk thread, which wrote during all of this, writes the rest. Where the disk refuses, it tries again. | [`WRITE_MAX`] |
 //! | 6 | Meanwhile the state that a restart needs is written and synced under `RTMS_STATE`, | [`WRITE_MAX`] |
 //! | 7 | and lines of standard output are written. | [`STDOUT_MAX`] after step 6 |
@@ -39,7 +39,7 @@ const STREAMS_MAX: Duration = Duration::from_millis(1600);
 /// Additional time for streams that leave. They need no answer; a busy machine may be slow.
 const LEAVE_MAX: Duration = Duration::from_millis(400);
 
-/// Maximum wait for a running exchange of a refresh token.
+/// Maximum wait for a running exchange of a refresh token, and for requests of HTTP push.
 const CALLS_MAX: Duration = Duration::from_millis(2200);
 
 /// A reader of standard output that is slower than this loses the last lines.
@@ -66,6 +66,9 @@ impl Daemon {
         self.is_draining = true;
         log::info!("stopping streams={}", self.running.len());
         self.api.stop();
+        if let Some(push) = &self.push {
+            push.begin_stop();
+        }
         self.command_all(match self.settings.on_exit {
             OnExit::Leave => &Command::Leave,
             OnExit::Stop => &Command::Close,
@@ -93,6 +96,11 @@ impl Daemon {
                 sync_min: SYNC_MIN,
             })
         });
+        if let Some(push) = self.push.take()
+            && !push.stop(signal + CALLS_MAX)
+        {
+            log::error!("push could not end in time; events may come again");
+        }
         if let Some(snapshot) = self.snapshot.take()
             && !snapshot.stop(&mut self.coordinator, signal + WRITE_MAX)
         {
@@ -156,6 +164,7 @@ impl Daemon {
             | Event::SystemResumed
             | Event::Checkpoint
             | Event::Api(_)
+            | Event::Push(_)
             | Event::Reload(..)
             | Event::Stop => return,
         };

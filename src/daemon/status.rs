@@ -11,6 +11,7 @@ use std::time::Instant;
 use super::Daemon;
 use super::snapshot::Snapshot;
 use super::streams::RunningStream;
+use crate::delivery::push::{Push, PushStatus};
 use crate::domain::stream_info::StreamInfo;
 use crate::feed::Board;
 use crate::protocol::MediaKind;
@@ -46,6 +47,8 @@ pub struct StatusSnapshot {
     /// Lines of standard output that were dropped because the reader was too slow; `None` without
     /// standard output.
     pub stdout_dropped: Option<Arc<AtomicU64>>,
+    /// The endpoints that events are sent to; `None` if there are none.
+    pub push: Option<PushStatus>,
 }
 
 /// A running stream.
@@ -131,6 +134,7 @@ impl Daemon {
             disk: self.disk.as_ref().map(|disk| Arc::clone(disk.counters())),
             board: self.board(),
             stdout_dropped: (self.stdout.as_ref()).map(|stdout| Arc::clone(stdout.dropped())),
+            push: self.push.as_ref().map(Push::status),
         }
     }
 

@@ -22,6 +22,7 @@
 pub mod media;
 pub(crate) mod player;
 pub(crate) mod process;
+pub mod receiver;
 #[cfg(test)]
 mod tests;
 pub mod verify;

@@ -20,9 +20,10 @@ use super::chunked::Chunked;
 pub(super) const ROUTE_FIELD: &str = "X-Rtmsd-Route";
 
 /// Header fields that the backend reads, besides `Host`; all others are dropped here.
-const HANDED_ON: [&str; 5] = [
+const HANDED_ON: [&str; 6] = [
     "authorization",
     "content-type",
+    "origin",
     "x-zm-request-timestamp",
     "x-zm-signature",
     "x-zm-trackingid",

@@ -20,6 +20,7 @@ mod oauth;
 mod observed;
 mod packaged;
 mod public;
+mod push;
 mod reload;
 mod service;
 mod shutdown;

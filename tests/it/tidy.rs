@@ -144,9 +144,17 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
         "admin",
         &[
             "domain", "protocol", "daemon", "gate", "source", "recorder", "stream", "zoom_api",
-            "net", "feed",
+            "net", "feed", "delivery",
         ],
-        &["openssl", "sha2", "rustix", "serde", "serde_json", "log"],
+        &[
+            "openssl",
+            "sha2",
+            "hex",
+            "rustix",
+            "serde",
+            "serde_json",
+            "log",
+        ],
     ),
     ("systemd", &["daemon", "domain"], &["rustix", "log"]),
     (

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 
 use crate::cli::manpages::SHELLS;
 use crate::cli::{list, mux};
+use crate::delivery::push::command::From;
+use crate::delivery::push::settings::DEFAULT_NAME;
 use crate::domain::product::Product;
 use crate::domain::rest::RestAction;
 use crate::manual;
@@ -61,6 +63,39 @@ pub enum Command {
     Mux(mux::Options),
     /// Find recordings.
     List(list::Options),
+    /// Something about the endpoints of HTTP push.
+    Push(Push),
+}
+
+/// `rtmsd push`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Push {
+    /// What to do.
+    pub action: PushAction,
+    /// Which endpoint; `default` if none is named.
+    pub name: String,
+    /// `--config`.
+    pub config: Option<PathBuf>,
+}
+
+/// See [`Push`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PushAction {
+    /// Send one event, from this process.
+    Test,
+    /// Print a new secret.
+    Secret,
+    /// Have the server send nothing.
+    Pause,
+    /// Have it go on.
+    Resume,
+    /// Have it send old events again.
+    Replay {
+        /// `--from`: a time or an id.
+        from: String,
+        /// `--stream`.
+        stream: Option<String>,
+    },
 }
 
 /// `rtmsd demo`.
@@ -182,11 +217,13 @@ enum Opt {
     Since,
     Speaker,
     Count,
+    From,
+    Stream,
 }
 
 impl Opt {
     /// Name, and whether a value follows.
-    const ALL: [(Opt, &'static str, bool); 22] = [
+    const ALL: [(Opt, &'static str, bool); 24] = [
         (Opt::Help, "--help", false),
         (Opt::Version, "--version", false),
         (Opt::Config, "--config", true),
@@ -209,6 +246,8 @@ impl Opt {
         (Opt::Since, "--since", true),
         (Opt::Speaker, "--speaker", true),
         (Opt::Count, "-n", true),
+        (Opt::From, "--from", true),
+        (Opt::Stream, "--stream", true),
     ];
 
     fn name(self) -> &'static str {
@@ -356,6 +395,7 @@ impl Given {
             }
             Some("mux") => self.mux(),
             Some("list") => self.list(),
+            Some("push") => self.push(),
             Some("print") => {
                 let what = self.words.get(1).map(String::as_str);
                 let words_max = if what == Some("completions") { 3 } else { 2 };
@@ -463,6 +503,53 @@ impl Given {
             speaker: self.text(Opt::Speaker)?.unwrap_or_default(),
             count,
             json: self.has(Opt::Json),
+            config: self.path(Opt::Config),
+        }))
+    }
+
+    fn push(&self) -> Result<Command, UsageError> {
+        let verb = self.words.get(1).map(String::as_str);
+        let name = self.words.get(2).map(|name| name.to_ascii_lowercase());
+        let action = match verb {
+            Some("test") => PushAction::Test,
+            Some("secret") => PushAction::Secret,
+            Some("pause") => PushAction::Pause,
+            Some("resume") => PushAction::Resume,
+            Some("replay") => {
+                let Some(from) = self.text(Opt::From)? else {
+                    return error(
+                        "push replay: found no --from, expected a time or the id of an event",
+                    );
+                };
+                From::parse(&from).map_err(|expected| {
+                    UsageError(format!("--from: found {from:?}, expected {expected}"))
+                })?;
+                PushAction::Replay {
+                    from,
+                    stream: self.text(Opt::Stream)?,
+                }
+            }
+            _ => {
+                return error(format!(
+                    "push: found {:?}, expected test, secret, pause, resume or replay",
+                    verb.unwrap_or_default()
+                ));
+            }
+        };
+        match action {
+            PushAction::Secret => self.only("push secret", &[], 2)?,
+            PushAction::Replay { .. } => {
+                let options = [Opt::Config, Opt::From, Opt::Stream];
+                self.only("push replay", &options, 3)?;
+                if name.is_none() {
+                    return error("push replay: found nothing, expected the name of an endpoint");
+                }
+            }
+            _ => self.only("push", &[Opt::Config], 3)?,
+        }
+        Ok(Command::Push(Push {
+            action,
+            name: name.unwrap_or_else(|| DEFAULT_NAME.to_owned()),
             config: self.path(Opt::Config),
         }))
     }

@@ -30,6 +30,7 @@ usage: rtmsd [COMMAND] [OPTIONS]
   resume    resumes the stream of a meeting
   status    shows the streams of the running server
   list      finds recordings by topic, speaker, number or id
+  push      tries, pauses, resumes or replays an endpoint of HTTP push
   mux       makes one MP4, MKV or WAV of a recording, with ffmpeg
   print     prints configuration, systemd units, manual pages, completions
   help      prints a chapter of the manual; without a topic, the list of topics
@@ -100,6 +101,27 @@ Asks the running server, at RTMS_ADMIN, for its streams and prints them.
 
   --json    print one line of JSON
   --watch   repeat every two seconds, until interrupted
+";
+
+pub(super) const PUSH: &str = "\
+usage: rtmsd push test|pause|resume [NAME] [--config FILE]
+       rtmsd push replay NAME --from TIME|ID [--stream STREAM] [--config FILE]
+       rtmsd push secret
+
+Is about the endpoints of RTMS_PUSH_URL, which is called default, and of
+RTMS_PUSH_<NAME>_URL. All but test and secret are done by the running server.
+
+  test     send one event of type push.test from this process, and say what came
+           of it
+  pause    send nothing until resume
+  resume   go on where it was; also after an answer 410
+  replay   send events again, with their ids, before newer ones
+  secret   print a new secret for RTMS_PUSH_SECRET
+
+  --from TIME|ID    the first event: 2026-11-24T14:13:10Z, or its id
+  --stream STREAM   of this stream alone: its id, its key, or the first 6
+                    characters or more of one
+  --config FILE     the configuration
 ";
 
 pub(super) const MUX: &str = "\
@@ -173,9 +195,9 @@ pub fn commands() -> impl Iterator<Item = &'static str> {
     COMMANDS.into_iter().filter(is_there)
 }
 
-const COMMANDS: [&str; 12] = [
-    "serve", "demo", "check", "start", "stop", "pause", "resume", "status", "list", "mux", "print",
-    "help",
+const COMMANDS: [&str; 13] = [
+    "serve", "demo", "check", "start", "stop", "pause", "resume", "status", "list", "push", "mux",
+    "print", "help",
 ];
 
 /// The usage text of a command.
@@ -187,6 +209,7 @@ pub fn usage(command: &str) -> Option<&'static str> {
         "start" | "stop" | "pause" | "resume" => Some(CONTROL),
         "status" => Some(STATUS),
         "list" => Some(LIST),
+        "push" => Some(PUSH),
         "mux" => Some(MUX),
         "print" => Some(PRINT),
         "help" => Some(HELP),

@@ -14,9 +14,11 @@ use crate::admin;
 use crate::cli::exit;
 use crate::config::{Config, Loaded, Sources, load};
 use crate::daemon::{OnExit, OnRevoked, Settings};
+use crate::delivery::push::settings::EndpointSettings;
 use crate::delivery::stdout::StdoutFormat;
 use crate::domain::app::{App, RestCredentials};
 use crate::domain::product::Product;
+use crate::feed::kind::KindFilter;
 use crate::protocol::events::EventGroup;
 use crate::protocol::params::{AudioStreams, MediaKind, MediaSelection, VideoStreams};
 use crate::recorder::RecorderSettings;
@@ -108,7 +110,7 @@ fn settings(loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {
         .max()
         .unwrap_or(0);
     for setting in &loaded.settings {
-        let (key, shown, place) = (setting.key, &setting.shown, &setting.place);
+        let (key, shown, place) = (&setting.key, &setting.shown, &setting.place);
         writeln!(out, "  {key:<keys$}  {shown:<values$}  {place}")?;
     }
     Ok(())
@@ -128,6 +130,12 @@ fn meaning(config: &Config) -> Vec<(&'static str, String)> {
     lines.push(("events", events(settings)));
     lines.push(("connects to", connects(settings)));
     lines.extend(settings.disk.as_ref().map(|disk| ("meetings", files(disk))));
+    lines.extend(
+        settings
+            .push
+            .iter()
+            .map(|endpoint| ("push", push(endpoint))),
+    );
     lines.push(("consent", consent(settings)));
     lines.push(("stdout", stdout(settings)));
     let state = settings.state.as_ref();
@@ -352,6 +360,34 @@ fn files(disk: &RecorderSettings) -> String {
         [] => format!("no transcript files, in {folder}"),
         names => format!("transcripts as {}, in {folder}", names.join(", ")),
     }
+}
+
+/// Where content goes, and how.
+fn push(endpoint: &EndpointSettings) -> String {
+    let events = match endpoint.events == KindFilter::default() {
+        true => "every event",
+        false => "events by RTMS_PUSH_EVENTS",
+    };
+    let batch = match endpoint.batch {
+        1 => "one a request".to_owned(),
+        n => format!("up to {n} a request"),
+    };
+    let signed = count(endpoint.secrets.len(), "secret");
+    let mut text = format!(
+        "{}: {events} to {}, {batch}, signed with {signed}",
+        endpoint.name,
+        endpoint.url.origin()
+    );
+    if endpoint.authorization.is_some() {
+        text += ", with an Authorization header";
+    }
+    if let Some(time) = endpoint.give_up {
+        text += &format!("; what is refused for {} s is skipped", time.as_secs());
+    }
+    if endpoint.url.is_readable_on_the_way() {
+        text += "; IN THE CLEAR: what is said in meetings can be read on the way";
+    }
+    text
 }
 
 fn consent(settings: &Settings) -> String {

@@ -5,7 +5,8 @@
 //! a phrase that is due while there is no media connection is sent once there is one again, and
 //! after a loss the phrases of the last [`REPLAY`] are sent again, because bytes in a kernel's
 //! buffer may be lost when a connection is reset or a process killed. So no phrase may be lost, and
-//! phrases that are sent twice must be written once.
+//! phrases that are sent twice must be written once. The events also go by HTTP push to a receiver that
+//! refuses some, resets some, and takes nothing at all in some rounds.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,10 +14,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::table::{CHAOS_COLUMNS, chaos_table};
-use super::{DemoOptions, Folder, WEBHOOK_RETRIES, say};
+use super::{DemoOptions, Folder, WEBHOOK_RETRIES, push, say};
 use crate::demo::player::handle::MeetingHandle;
 use crate::demo::player::script::{Begin, Cut, End, Fault, MeetingScript, Refusal, Socket};
 use crate::demo::process::{ServerCommand, ServerProcess};
+use crate::demo::receiver::{Habit, Receiver};
 use crate::demo::verify::phrases::{Comparison, compare, transcript_lines};
 use crate::demo::zoom::oauth;
 use crate::demo::zoom::record::{Step, left};
@@ -34,6 +36,9 @@ const LISTEN_MAX: Duration = Duration::from_secs(10);
 /// From a fault to data on a new connection: two refusals and their delays.
 const RECOVERY_MAX: Duration = Duration::from_secs(20);
 const EXIT_MAX: Duration = Duration::from_secs(4);
+
+/// In these rounds the receiver of pushed events takes nothing; in the last one the server is killed.
+const DOWN_ROUNDS: [usize; 2] = [3, 7];
 
 /// Faults that happen to all meetings at once.
 enum Round {
@@ -161,6 +166,7 @@ pub(crate) fn play(options: &DemoOptions) -> io::Result<bool> {
         server: None,
         address: None,
         restarts: Vec::new(),
+        receiver: Receiver::start(push::SECRET)?,
         zoom,
         folder: folder.0.clone(),
         out,
@@ -204,6 +210,7 @@ struct Stage {
     address: Option<SocketAddr>,
     /// Times from each restart until every meeting was ready again.
     restarts: Vec<Duration>,
+    receiver: Receiver,
     zoom: Zoom,
     folder: PathBuf,
     out: PathBuf,
@@ -212,6 +219,7 @@ struct Stage {
 impl Stage {
     fn start_server(&mut self) -> io::Result<()> {
         let mut settings = self.zoom.environment();
+        settings.extend(push::settings(&self.receiver));
         let path = |path: &Path| path.display().to_string();
         let port = self.address.map_or(0, |address| address.port());
         for (key, value) in [
@@ -263,6 +271,14 @@ impl Stage {
         };
         // Data flows in this time, so that the next loss can lose something.
         std::thread::park_timeout(rest);
+        let habit = match DOWN_ROUNDS.contains(&n) {
+            true => Habit::Down,
+            false => Habit::Moody,
+        };
+        self.receiver.set_habit(habit);
+        if habit == Habit::Down {
+            say(&told(began, "the receiver: takes nothing in this round"));
+        }
         let before: Vec<(usize, u64)> = meetings
             .iter()
             .map(|meeting| (meeting.count(Step::Ready), meeting.sent_count()))
@@ -322,6 +338,7 @@ impl Stage {
         options: &DemoOptions,
     ) -> io::Result<bool> {
         let until = Instant::now() + RECOVERY_MAX;
+        self.receiver.set_habit(Habit::Well);
         for meeting in meetings {
             meeting.end(End::meeting_ended());
         }
@@ -332,6 +349,7 @@ impl Stage {
                 faults.push(format!("{}: not closed at the end", meeting.script().topic));
             }
         }
+        push::wait_until_complete(&self.receiver, &self.out, meetings.len(), RECOVERY_MAX)?;
         if let Some(server) = &mut self.server {
             let status = server.terminate(EXIT_MAX);
             if status.and_then(|status| status.code()) != Some(0) {
@@ -358,6 +376,7 @@ impl Stage {
             }
         }
         say(&format!("\n{}", chaos_table(&results)));
+        faults.extend(push::judge(&self.receiver, &self.out, meetings, true)?);
         for (n, taken) in self.restarts.iter().enumerate() {
             let ms = taken.as_millis();
             say(&format!(

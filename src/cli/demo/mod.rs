@@ -3,6 +3,7 @@
 
 pub(crate) mod chaos;
 pub(crate) mod odd;
+pub(crate) mod push;
 pub(crate) mod table;
 
 use std::fs;
@@ -15,6 +16,7 @@ use crate::cli::exit;
 use crate::demo::player::handle::MeetingHandle;
 use crate::demo::player::script::{AudioScript, Begin, DemoProduct, MeetingScript, Socket};
 use crate::demo::process::ServerCommand;
+use crate::demo::receiver::Receiver;
 use crate::demo::verify::files::judge;
 use crate::demo::verify::phrases::{Comparison, compare, transcript_lines};
 use crate::demo::zoom::oauth;
@@ -35,6 +37,8 @@ const MUTE: Duration = Duration::from_secs(1);
 const LISTEN_MAX: Duration = Duration::from_secs(10);
 /// The server must have ended 3 s after SIGTERM.
 const EXIT_MAX: Duration = Duration::from_secs(4);
+/// From the end of the last meeting until its last event was pushed.
+const PUSH_MAX: Duration = Duration::from_secs(10);
 
 /// The options of the command line.
 #[derive(Debug, Clone)]
@@ -181,7 +185,8 @@ fn play(options: &DemoOptions) -> io::Result<bool> {
         webhook_retries: WEBHOOK_RETRIES.to_vec(),
         ..Options::default()
     })?;
-    let command = server_command(options, &zoom, &folder.0, &out)?;
+    let receiver = Receiver::start(push::SECRET)?;
+    let command = server_command(options, &zoom, &receiver, &folder.0, &out)?;
     let mut server = command.start()?;
     let Some(address) = server.address(LISTEN_MAX) else {
         for line in server.log().iter().rev().take(20).rev() {
@@ -236,7 +241,9 @@ fn play(options: &DemoOptions) -> io::Result<bool> {
         let _ = meeting.wait_for(Step::StoppedAnswered, left(until))
             && meeting.wait_for(Step::Closed, left(until));
     }
+    push::wait_until_complete(&receiver, &out, meetings.len(), PUSH_MAX)?;
     let status = server.terminate(EXIT_MAX);
+    let pushed = meetings.clone();
     let results = meetings
         .into_iter()
         .map(|meeting| {
@@ -268,6 +275,7 @@ fn play(options: &DemoOptions) -> io::Result<bool> {
     if !media.is_empty() {
         say(&media_table(&media));
     }
+    faults.extend(push::judge(&receiver, &out, &pushed, false)?);
     if !keep_alives.is_empty() {
         say(&format!(
             "{} signaling keep-alives answered, median {:.1} ms, slowest {:.1} ms",
@@ -298,10 +306,12 @@ fn play(options: &DemoOptions) -> io::Result<bool> {
 fn server_command(
     options: &DemoOptions,
     zoom: &Zoom,
+    receiver: &Receiver,
     folder: &Path,
     out: &Path,
 ) -> io::Result<ServerCommand> {
     let mut settings = zoom.environment();
+    settings.extend(push::settings(receiver));
     let stop_after = STOP_AFTER_SECONDS.to_string();
     let out = out.display().to_string();
     let state = folder.join("state").display().to_string();

@@ -77,6 +77,18 @@ pub(crate) fn table(meetings: &[(MeetingHandle, Comparison)]) -> String {
     align(&rows)
 }
 
+/// One row per meeting: the phrases that HTTP push delivered.
+pub(crate) fn push_table(meetings: &[(String, Comparison)]) -> String {
+    let head = ["meeting", "sent", "pushed", "lost", "doubled"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for (topic, result) in meetings {
+        let numbers = [result.sent, result.received, result.lost, result.doubled];
+        let numbers = numbers.map(|n| n.to_string());
+        rows.push(std::iter::once(topic.clone()).chain(numbers).collect());
+    }
+    align(&rows)
+}
+
 /// One row per kind of media of each meeting.
 pub(crate) fn media_table(
     meetings: &[(&MeetingScript, Vec<(&'static str, Comparison)>)],

@@ -1,7 +1,7 @@
 //! The page of `rtmsd status`: the server's answer as a table that fits the terminal.
 
 use super::width;
-use crate::admin::streams::{Counts, Line, Streams};
+use crate::admin::streams::{Counts, Endpoint, Line, Streams};
 use crate::stream::stats::KIND_LABELS;
 
 /// The available room; `None` for no limit.
@@ -109,6 +109,9 @@ pub(super) fn page(answer: &Streams, room: Room) -> String {
     if let Some(reason) = &answer.unready_reason {
         heads.push(format!("NOT READY: {}", printable(reason)));
     }
+    let endpoints = answer.push.iter().flatten();
+    let troubled = endpoints.filter(|endpoint| endpoint.state != "ok");
+    heads.extend(troubled.map(endpoint));
     heads.extend(answer.counts.as_ref().map(totals));
     let columns = room.columns.unwrap_or(usize::MAX);
     let mut text: String = heads
@@ -155,6 +158,33 @@ fn head(answer: &Streams) -> String {
         if count > 0 && (count < answer.streams.len() || at != 1) {
             text += &format!(", {count} {state}");
         }
+    }
+    text
+}
+
+/// An endpoint of HTTP push in trouble.
+fn endpoint(endpoint: &Endpoint) -> String {
+    let Endpoint {
+        name,
+        host,
+        state,
+        lag_events,
+        lag_s,
+        ..
+    } = endpoint;
+    let mut text = format!(
+        "PUSH {}: {} is {}",
+        printable(name),
+        printable(host),
+        printable(state)
+    );
+    if *lag_events > 0 {
+        text += &format!(", {lag_events} events wait, the oldest for {}", age(*lag_s));
+    }
+    match (endpoint.last_status, &endpoint.last_error) {
+        (Some(status), _) => text += &format!("; last answer {status}"),
+        (None, Some(error)) => text += &format!("; last failure {}", printable(error)),
+        (None, None) => {}
     }
     text
 }
@@ -315,6 +345,7 @@ mod tests {
                 records_dropped: 7,
                 ..Counts::default()
             }),
+            push: None,
             omitted: 0,
             streams: vec![
                 line(

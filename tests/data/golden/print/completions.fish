@@ -1,5 +1,5 @@
 complete -c rtmsd -f
-complete -c rtmsd -n __fish_use_subcommand -a "serve demo check start stop pause resume status list mux print help"
+complete -c rtmsd -n __fish_use_subcommand -a "serve demo check start stop pause resume status list push mux print help"
 complete -c rtmsd -l help
 complete -c rtmsd -n __fish_use_subcommand -l version
 complete -c rtmsd -l config -r -F
@@ -28,6 +28,13 @@ complete -c rtmsd -n "__fish_seen_subcommand_from status" -l watch
 complete -c rtmsd -n "__fish_seen_subcommand_from list" -l since
 complete -c rtmsd -n "__fish_seen_subcommand_from list" -l speaker
 complete -c rtmsd -n "__fish_seen_subcommand_from list" -l json
+complete -c rtmsd -n "__fish_seen_subcommand_from push" -l from
+complete -c rtmsd -n "__fish_seen_subcommand_from push" -l stream
+complete -c rtmsd -n "__fish_seen_subcommand_from push" -a test
+complete -c rtmsd -n "__fish_seen_subcommand_from push" -a pause
+complete -c rtmsd -n "__fish_seen_subcommand_from push" -a resume
+complete -c rtmsd -n "__fish_seen_subcommand_from push" -a replay
+complete -c rtmsd -n "__fish_seen_subcommand_from push" -a secret
 complete -c rtmsd -n "__fish_seen_subcommand_from mux" -l format
 complete -c rtmsd -n "__fish_seen_subcommand_from mux" -l picture
 complete -c rtmsd -n "__fish_seen_subcommand_from mux" -l copy
