@@ -35,20 +35,20 @@ pub struct StatusSnapshot {
     /// Places in use in the daemon's inbox.
     pub inbox_len: usize,
     /// The webhook listener.
-    pub ingress: ingress::Counters,
+    pub(crate) ingress: ingress::Counters,
     /// Counters of REST and OAuth.
-    pub api: Arc<zoom_api::Counters>,
+    pub(crate) api: Arc<zoom_api::Counters>,
     /// Whether the state cannot be written.
     pub is_state_failing: bool,
     /// Counters of the recorder; `None` if no files are written.
-    pub disk: Option<Arc<DiskCounters>>,
+    pub(crate) disk: Option<Arc<DiskCounters>>,
     /// How far the journals have grown; `None` without files, or while journals were never wanted.
-    pub board: Option<Arc<Board>>,
+    pub(crate) board: Option<Arc<Board>>,
     /// Lines of standard output that were dropped because the reader was too slow; `None` without
     /// standard output.
-    pub stdout_dropped: Option<Arc<AtomicU64>>,
+    pub(crate) stdout_dropped: Option<Arc<AtomicU64>>,
     /// The endpoints that events are sent to; `None` if there are none.
-    pub push: Option<PushStatus>,
+    pub(crate) push: Option<PushStatus>,
 }
 
 /// A running stream.
