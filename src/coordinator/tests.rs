@@ -1640,6 +1640,17 @@ fn a_start_older_than_a_stop_by_people_does_not_undo_it() {
     let end = EndReason::Stopped(StopReason(10));
     let actions = w.coordinator.handle_end(w.now, "s2", &end);
     assert_eq!(w.calls(&actions), []);
+    // A withdrawal that the socket reported first, and the webhook after that older start.
+    let mut w = world(settings());
+    w.meeting_started(T0);
+    w.call(RestAction::Start, Ok(()));
+    w.started(T0 + 1);
+    w.ended(EndReason::Stopped(StopReason(8)));
+    let other = ZoomEventKind::StreamStarted(stream_of(UUID, "s2"));
+    w.webhook(T0 + 10, other);
+    assert_eq!(w.stopped(T0 + 20, 8), []);
+    let actions = w.coordinator.handle_end(w.now, "s2", &end);
+    assert_eq!(w.calls(&actions), []);
 }
 
 #[test]
