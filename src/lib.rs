@@ -191,6 +191,8 @@ pub mod state;
 pub mod stream;
 #[doc(hidden)]
 pub mod systemd;
+#[cfg(test)]
+mod testing;
 #[doc(hidden)]
 pub mod zoom_api;
 

@@ -307,14 +307,12 @@ mod tests {
 
     #[test]
     fn without_a_server_there_is_no_answer() {
-        let folder = std::env::temp_dir().join(format!("rtmsd-ask-{}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a folder");
+        let folder = crate::testing::scratch("ask");
         let request = ControlRequest::new(RestAction::Stop, Product::Meeting, "1");
         assert_eq!(ask(&folder, &request).expect("no fault"), None);
         assert_eq!(check_online(&folder).expect("no fault"), None);
         // A server that crashed leaves its socket.
         drop(UnixListener::bind(folder.join(NAME)).expect("a socket"));
         assert_eq!(ask(&folder, &request).expect("no fault"), None);
-        let _ = fs::remove_dir_all(&folder);
     }
 }

@@ -169,7 +169,6 @@ mod tests {
     use super::*;
     use crate::coordinator::Now;
     use crate::state::intents::NotKept;
-    use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
     /// A registry.json that version 0.1.0 wrote.
@@ -183,14 +182,6 @@ mod tests {
             streams: coordinator::StreamChoice::All,
             participant_user_id: None,
         }
-    }
-
-    fn folder() -> std::path::PathBuf {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("rtmsd-snapshot-{}-{n}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        path
     }
 
     fn open(path: &std::path::Path) -> (Snapshot, Coordinator, Vec<Unsettled>) {
@@ -219,7 +210,7 @@ mod tests {
             (Some("{\"torn"), Some(OF_0_1_0), "s1"),
             (Some(OF_0_1_0), Some("{\"torn"), "s1"),
         ] {
-            let path = folder();
+            let path = crate::testing::scratch("snapshot");
             drop(StateDir::open(&path).expect("a state directory"));
             for (name, text) in [(NAME, synced), (UNSYNCED_NAME, unsynced)] {
                 if let Some(text) = text {
@@ -235,13 +226,12 @@ mod tests {
             if unsynced != Some("{\"torn") {
                 assert!(!path.join(UNSYNCED_NAME).exists());
             }
-            std::fs::remove_dir_all(&path).expect("removable");
         }
     }
 
     #[test]
     fn an_event_is_replayed_until_its_changes_are_saved() {
-        let path = folder();
+        let path = crate::testing::scratch("snapshot");
         let body = |n: u64| {
             format!(
                 r#"{{"event":"meeting.rtms_started","event_ts":{},"payload":{{"meeting_uuid":"m","rtms_stream_id":"s{n}","server_urls":"wss://sig.zoom.us"}}}}"#,
@@ -287,6 +277,5 @@ mod tests {
         let (_, coordinator, unsettled) = open(&path);
         assert!(unsettled.is_empty());
         assert_eq!(streams(&coordinator), ["s1", "s2", "s3"]);
-        std::fs::remove_dir_all(&path).expect("removable");
     }
 }

@@ -80,7 +80,7 @@ impl Iterator for StreamFolders {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feed::tests::scratch;
+    use crate::testing::scratch;
 
     #[test]
     fn journals_are_found_by_day() {

@@ -77,7 +77,7 @@ impl OpenFiles {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feed::tests::scratch;
+    use crate::testing::scratch;
 
     #[test]
     fn j10_the_least_recently_used_is_closed_first() {

@@ -428,12 +428,13 @@ pub fn end_of(path: &Path) -> io::Result<End> {
 mod tests {
     use super::*;
     use crate::feed::line::{Envelope, set_pos};
-    use crate::feed::tests::{Scratch, info, scratch};
+    use crate::feed::tests::info;
+    use crate::testing::{TempDir, scratch};
     use std::fs;
     use std::path::PathBuf;
 
     struct Stage {
-        root: Scratch,
+        root: TempDir,
         board: Arc<Board>,
         folder: PathBuf,
         key: JournalKey,

@@ -463,7 +463,7 @@ mod tests {
 
     #[test]
     fn leftovers_of_a_killed_process_are_deleted_and_nothing_else() {
-        let parent = std::env::temp_dir().join(format!("rtmsd-orphans-{}", std::process::id()));
+        let parent = crate::testing::scratch("orphans");
         let make = |name: &str| {
             let directory = parent.join(name);
             fs::create_dir_all(&directory).expect("a folder");
@@ -478,7 +478,6 @@ mod tests {
         fs::create_dir(&beginning).expect("a folder");
         remove_orphans(&parent);
         let found = [&living, &killed, &foreign, &beginning].map(|path| path.exists());
-        fs::remove_dir_all(&parent).expect("the folder exists");
         assert_eq!(found, [true, false, true, true]);
     }
 }

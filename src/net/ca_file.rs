@@ -86,7 +86,7 @@ mod tests {
     use super::*;
     use crate::domain::causes::with_causes;
     use crate::net::tls_client::tests::Authority;
-    use crate::recorder::tests::scratch;
+    use crate::testing::scratch;
 
     #[test]
     fn each_fault_of_the_file_is_named() {

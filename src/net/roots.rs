@@ -116,7 +116,7 @@ fn hashed_in(folder: &Path) -> usize {
 mod tests {
     use super::*;
     use crate::net::tls_client::tests::{Authority, shake};
-    use crate::recorder::tests::scratch;
+    use crate::testing::scratch;
 
     #[test]
     fn only_files_that_openssl_finds_are_counted() {

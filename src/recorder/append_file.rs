@@ -398,7 +398,7 @@ fn whole_bytes(file: &mut File, terminator: &[u8]) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recorder::tests::scratch;
+    use crate::testing::scratch;
 
     fn lines(folder: &Arc<Path>, name: &'static str) -> AppendFile {
         AppendFile::new(folder, name, "", "\n")

@@ -74,7 +74,7 @@ mod tests {
     use crate::recorder::packet_batch::PacketBatch;
     use crate::recorder::packet_batch::tests::packet;
     use crate::recorder::record_batch::Record;
-    use crate::recorder::tests::scratch;
+    use crate::testing::scratch;
     use serde_json::Value;
     use std::fs;
     use std::path::PathBuf;

@@ -450,7 +450,7 @@ mod tests {
     use crate::protocol::message::{Message, Packet, decode};
     use crate::protocol::params::{AudioCodec, AudioParams};
     use crate::recorder::packet_batch::tests::packet;
-    use crate::recorder::tests::scratch;
+    use crate::testing::scratch;
 
     const T: u64 = 1_767_000_000_000;
     const DATA: &str = "AQACAAMABAA=";

@@ -379,7 +379,7 @@ fn part(row: AudioRow) -> Option<Part> {
 mod tests {
     use super::*;
     use crate::recorder::jsonl::tests::info;
-    use crate::recorder::tests::scratch;
+    use crate::testing::scratch;
     use serde_json::json;
 
     #[test]

@@ -200,7 +200,7 @@ fn open(path: &Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recorder::tests::scratch;
+    use crate::testing::scratch;
 
     #[test]
     fn holes_are_zeros_and_a_failed_write_is_repeated() {

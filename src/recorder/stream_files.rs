@@ -638,7 +638,7 @@ mod tests {
     use crate::protocol::codes::StopReason;
     use crate::protocol::dedup::PHRASES_MAX;
     use crate::recorder::jsonl::tests::{info, phrase};
-    use crate::recorder::tests::scratch;
+    use crate::testing::scratch;
 
     const ALL: TranscriptFormats = TranscriptFormats {
         jsonl: true,

@@ -73,7 +73,7 @@ fn folders(folder: &Path, fault: &mut Option<io::Error>) -> Vec<PathBuf> {
 mod tests {
     use super::*;
     use crate::recorder::path::stream_folder;
-    use crate::recorder::tests::scratch;
+    use crate::testing::scratch;
 
     const DAY_MS: u64 = 86_400_000;
 

@@ -1,28 +1,6 @@
 use super::*;
+use crate::testing::scratch;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::Ordering;
-
-/// A directory of its own for each test, deleted afterwards.
-pub(super) struct Scratch(pub(super) PathBuf);
-
-impl Scratch {
-    pub(super) fn new(name: &str) -> Scratch {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let path = std::env::temp_dir().join(format!(
-            "rtmsd-state-{}-{}-{name}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        ));
-        let _ = fs::remove_dir_all(&path);
-        Scratch(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 pub(super) fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
@@ -30,7 +8,7 @@ pub(super) fn mode(path: &Path) -> u32 {
 
 #[test]
 fn written_files_are_private_and_read_back() {
-    let scratch = Scratch::new("write");
+    let scratch = scratch("write");
     let state = StateDir::open(scratch.0.join("deep/state")).unwrap();
     assert_eq!(state.read("token").unwrap(), None);
     state.write_atomic("token", b"one").unwrap();
@@ -52,7 +30,7 @@ fn written_files_are_private_and_read_back() {
 
 #[test]
 fn a_second_process_gets_the_pid_of_the_first() {
-    let scratch = Scratch::new("lock");
+    let scratch = scratch("lock");
     let first = StateDir::open(&scratch.0).unwrap();
     let error = StateDir::open(&scratch.0).unwrap_err();
     let text = error.to_string();
@@ -71,7 +49,7 @@ fn a_second_process_gets_the_pid_of_the_first() {
 
 #[test]
 fn a_readable_directory_is_made_private_only_if_it_is_plainly_ours() {
-    let scratch = Scratch::new("mode");
+    let scratch = scratch("mode");
     let open_with = |mode: u32, file: Option<&str>| {
         let _ = fs::remove_dir_all(&scratch.0);
         fs::create_dir(&scratch.0).unwrap();
@@ -102,7 +80,7 @@ fn a_readable_directory_is_made_private_only_if_it_is_plainly_ours() {
 
 #[test]
 fn names_cannot_leave_the_directory() {
-    let scratch = Scratch::new("names");
+    let scratch = scratch("names");
     let state = StateDir::open(&scratch.0).unwrap();
     for name in [
         "",
@@ -126,7 +104,7 @@ fn names_cannot_leave_the_directory() {
 fn a_crash_leaves_the_old_file_or_the_new_one() {
     for step in Step::ALL {
         for moment in [Moment::Before(step), Moment::After(step)] {
-            let scratch = Scratch::new("crash");
+            let scratch = scratch("crash");
             StateDir::open(&scratch.0)
                 .unwrap()
                 .write_atomic("file", b"old")
@@ -161,7 +139,7 @@ fn a_crash_leaves_the_old_file_or_the_new_one() {
 
 #[test]
 fn concurrent_writes_of_one_file_do_not_mix() {
-    let scratch = Scratch::new("race");
+    let scratch = scratch("race");
     let state = StateDir::open(&scratch.0).unwrap();
     std::thread::scope(|scope| {
         for letter in [b'a', b'b', b'c'] {

@@ -3,9 +3,7 @@ use std::os::unix::net::UnixDatagram;
 use std::sync::Mutex;
 
 use super::*;
-
-/// A time limit far above the duration of any test.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::testing::PATIENCE;
 
 /// A socket like systemd's.
 struct Manager {

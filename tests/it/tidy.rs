@@ -339,6 +339,7 @@ fn sources() -> Vec<(String, String)> {
         let name = path.strip_prefix(&root).expect("below src");
         let name = name.to_string_lossy().into_owned();
         let is_test = name.ends_with("_tests.rs")
+            || name == "testing.rs"
             || name
                 .split('/')
                 .any(|part| part == "tests" || part == "tests.rs");

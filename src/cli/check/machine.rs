@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn findings_about_directories() {
-        let folder = std::env::temp_dir().join(format!("rtmsd-check-{}", std::process::id()));
+        let folder = crate::testing::scratch("check");
         let inner = folder.join("state");
         fs::create_dir_all(&inner).expect("a folder");
         let with_mode = |mode| {
@@ -335,6 +335,5 @@ mod tests {
             fs::set_permissions(&key, fs::Permissions::from_mode(mode)).expect("ours");
             assert_eq!(key_mode(&key).is_some(), is_told, "{mode:o}");
         }
-        let _ = fs::remove_dir_all(&folder);
     }
 }

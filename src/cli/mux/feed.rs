@@ -189,8 +189,7 @@ mod tests {
 
     #[test]
     fn frames_have_their_times_and_parameter_sets() {
-        let folder = std::env::temp_dir().join(format!("rtmsd-mux-feed-{}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a folder");
+        let folder = crate::testing::scratch("mux-feed");
         let sets = [0, 0, 1, 0x67, 1, 2, 3, 4, 0, 0, 1, 0x68, 5];
         // Parameter sets alone, a key frame in two pieces, one that cannot be shown, one that can, a
         // key frame without parameter sets.
@@ -252,7 +251,6 @@ mod tests {
         };
         let mut out = Vec::new();
         write(&mut out, &folder, &feed).expect("memory takes all");
-        let _ = fs::remove_dir_all(&folder);
         let set = [0, 0, 0, 5, 0x67, 1, 2, 3, 4, 0, 0, 0, 2, 0x68, 5];
         let key = [
             &set[..],

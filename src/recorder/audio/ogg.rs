@@ -236,7 +236,7 @@ const SUMS: [u32; 256] = {
 #[cfg(test)]
 pub(in crate::recorder) mod tests {
     use super::*;
-    use crate::recorder::tests::scratch;
+    use crate::testing::scratch;
 
     /// Every page of a file: flags, samples, sequence, packets. Panics at malformed bytes.
     pub(in crate::recorder) fn pages(mut bytes: &[u8]) -> Vec<(u8, u64, u32, Vec<Vec<u8>>)> {

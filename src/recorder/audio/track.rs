@@ -488,7 +488,7 @@ fn serial(part: &Part) -> u32 {
 mod tests {
     use super::*;
     use crate::recorder::audio::ogg::tests::pages;
-    use crate::recorder::tests::scratch;
+    use crate::testing::scratch;
 
     const T: u64 = 1_767_000_000_000;
     const L16: Format = Format::Linear {

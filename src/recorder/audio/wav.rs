@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn an_old_header_is_repaired_and_other_files_are_not_touched() {
-        let folder = crate::recorder::tests::scratch("wav-repair");
+        let folder = crate::testing::scratch("wav-repair");
         let path = folder.join("x.wav");
         let old = header(8000, 2, 0);
         for (before, after) in [

@@ -90,7 +90,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::recorder::tests::scratch;
+    use crate::testing::scratch;
 
     fn put(root: &Path, folder: &str, meta: &str) {
         let folder = root.join(folder);

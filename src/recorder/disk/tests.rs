@@ -27,10 +27,8 @@ use crate::recorder::jsonl::tests::info;
 use crate::recorder::packet_batch::tests::packet;
 use crate::recorder::path::stream_folder;
 use crate::recorder::sync_targets::SyncTargets;
-use crate::recorder::tests::scratch;
 use crate::stream::Sink;
-
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::testing::{PATIENCE, scratch, wait_until};
 
 fn say(sink: &mut DiskSink, start_ms: u64, text: &str) {
     let json = serde_json::json!({"msg_type": 17, "content": {"user_id": 1, "user_name": "Ada",
@@ -105,14 +103,6 @@ fn block(root: &Path, info: &StreamInfo) -> std::path::PathBuf {
     day
 }
 
-fn wait_for(what: &str, mut is_true: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_true() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::park_timeout(Duration::from_millis(2));
-    }
-}
-
 #[test]
 fn a_failing_stream_is_retried_while_others_are_busy() {
     let root = scratch("disk-turn");
@@ -122,7 +112,7 @@ fn a_failing_stream_is_retried_while_others_are_busy() {
     let mut waits = disk.sink(failing.clone());
     let mut talks = disk.sink(info());
     say(&mut waits, 1_767_900_000_000, "kept");
-    wait_for("trouble", || {
+    wait_until("trouble", || {
         disk.counters()
             .failing_streams
             .load(std::sync::atomic::Ordering::Relaxed)
@@ -131,7 +121,7 @@ fn a_failing_stream_is_retried_while_others_are_busy() {
     fs::remove_file(day).expect("removable");
     let written = folder(&root, &failing).join("transcript.jsonl");
     let mut n = 0;
-    wait_for("written although the thread is never idle", || {
+    wait_until("written although the thread is never idle", || {
         n += 1;
         say(&mut talks, 1_767_000_000_000 + n, "busy");
         fs::read_to_string(&written).is_ok_and(|text| text.contains("kept"))
@@ -194,7 +184,7 @@ fn j5_no_lower_position_becomes_visible_while_one_folder_refuses() {
         }
         look(&mut lines);
     }
-    wait_for("everything is visible", || {
+    wait_until("everything is visible", || {
         look(&mut lines);
         lines.len() == 51 && lines.values().sum::<u64>() == 51 + 50 * 40 + 1
     });
@@ -266,10 +256,10 @@ fn dropped_records_leave_a_gap_where_they_would_have_been() {
             })
             .collect()
     };
-    wait_for("what waited", || kinds().len() > 1);
+    wait_until("what waited", || kinds().len() > 1);
     say(&mut sink, failing.started_ms + 100, "after");
     sink.on_end(&EndReason::Left);
-    wait_for("the last phrase", || {
+    wait_until("the last phrase", || {
         kinds().iter().any(|(_, data)| data.contains("after"))
     });
     let kinds = kinds();
@@ -306,7 +296,7 @@ fn a_stream_restarted_before_its_end_was_written_continues_its_file() {
     second.on_end(&EndReason::Stopped(StopReason(6)));
     let folder = folder(&root, &again);
     let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
-    wait_for("ended", || read("meta.json").contains("\"ended\""));
+    wait_until("ended", || read("meta.json").contains("\"ended\""));
     assert!(stop(disk).is_complete());
     let vtt = read("transcript.vtt");
     let numbers: Vec<&str> = vtt
@@ -425,7 +415,7 @@ fn many_streams_are_synced_together() {
         say(sink, 1_767_000_000_000, "one");
         sink.flush();
     }
-    wait_for("synced heads", || {
+    wait_until("synced heads", || {
         infos.iter().all(|info| head(info) == Some(8))
     });
     for sink in &mut sinks {
@@ -516,14 +506,14 @@ fn streams_that_end_together_share_syncs_and_do_not_delay_others() {
         "written while the disk syncs",
     );
     let written = folder(&root, &info()).join("transcript.jsonl");
-    wait_for("others are written meanwhile", || {
+    wait_until("others are written meanwhile", || {
         fs::read_to_string(&written).is_ok_and(|text| text.contains("while the disk syncs"))
             && disk.counters().waiting_records.load(Relaxed) == 0
     });
     // No `meta.json` says `ended` before the files are synced.
     assert!(infos.iter().all(|info| state(&root, info) == "receiving"));
     drop(allow);
-    wait_for("all have ended", || {
+    wait_until("all have ended", || {
         infos.iter().all(|info| state(&root, info) == "ended")
     });
     drop((sinks, talks));
@@ -588,7 +578,7 @@ fn records_lost_at_the_end_are_counted_and_reported() {
     for sink in &mut sinks {
         say(sink, lost.started_ms + 1, "one");
     }
-    wait_for("written", || {
+    wait_until("written", || {
         disk.counters().waiting_records.load(Relaxed) == 0
     });
     // A folder has the name of the chat file.
@@ -630,11 +620,11 @@ fn a_failed_sync_is_logged_and_tried_again() {
     say(&mut sink, 1_767_000_000_000, "one");
     sink.on_end(&EndReason::Stopped(StopReason(6)));
     let counters = Arc::clone(disk.counters());
-    wait_for("trouble", || counters.failing_streams.load(Relaxed) == 1);
+    wait_until("trouble", || counters.failing_streams.load(Relaxed) == 1);
     assert_eq!(state(&root, &info()), "receiving");
     slow.fails.store(false, Relaxed);
-    wait_for("asked again", || state(&root, &info()) == "ended");
-    wait_for("well", || counters.failing_streams.load(Relaxed) == 0);
+    wait_until("asked again", || state(&root, &info()) == "ended");
+    wait_until("well", || counters.failing_streams.load(Relaxed) == 0);
     // After one failure, the next fdatasync(2) of the same file reports success.
     assert!(slow.file_systems.load(Relaxed) >= 1);
     assert!(stop(disk).is_complete());

@@ -113,7 +113,7 @@ mod tests {
     use super::*;
     use crate::feed::JournalKey;
     use crate::feed::line::{Envelope, Line};
-    use crate::recorder::tests::scratch;
+    use crate::testing::scratch;
     use std::fs;
 
     fn lines(count: u64) -> Vec<u8> {

@@ -232,7 +232,7 @@ mod tests {
     use super::*;
     use crate::feed::{Board, Chunk, Cursor, Found, Reader};
     use crate::recorder::jsonl::tests::info;
-    use crate::recorder::tests::scratch;
+    use crate::testing::scratch;
 
     fn stream(n: u64, is_deleted: bool) -> RevokedStream {
         let info = StreamInfo {

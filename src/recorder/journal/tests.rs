@@ -19,8 +19,8 @@ use crate::recorder::jsonl::tests::{info, phrase};
 use crate::recorder::record_batch::RecordBatch;
 use crate::recorder::seam::load_recent_phrases;
 use crate::recorder::stream_files::Recorder;
-use crate::recorder::tests::scratch;
 use crate::recorder::{TranscriptFormats, crash_recovery};
+use crate::testing::scratch;
 
 const ALL: TranscriptFormats = TranscriptFormats {
     jsonl: true,

@@ -391,7 +391,7 @@ fn write_still(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::protocol::message::PacketKind;
-    use crate::recorder::tests::scratch;
+    use crate::testing::scratch;
 
     const T: u64 = 1_767_000_000_001;
 

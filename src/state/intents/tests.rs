@@ -6,12 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc;
 
 use super::*;
-use crate::state::tests::{Scratch, mode};
+use crate::state::tests::mode;
+use crate::testing::{PATIENCE, scratch, wait_until};
 
 const SNAPSHOT: &str = "snapshot.json";
-
-/// A time limit far above the duration of any test.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A disk that counts, and fails or hangs on request.
 #[derive(Default)]
@@ -111,7 +109,7 @@ fn log_bytes(folder: &Path) -> Vec<u8> {
 
 #[test]
 fn a_start_replays_events_without_an_effect() {
-    let scratch = Scratch::new("replay");
+    let scratch = scratch("replay");
     let (rig, replay) = Rig::open(&scratch.0);
     assert_eq!(replay, Replay::default());
     let first = rig.put("{\"n\":1}").unwrap();
@@ -141,7 +139,7 @@ fn a_start_replays_events_without_an_effect() {
 fn events_that_come_together_share_a_sync() {
     const THREADS: usize = 50;
     const EACH: usize = 20;
-    let scratch = Scratch::new("group");
+    let scratch = scratch("group");
     let (rig, _) = Rig::open(&scratch.0);
     let before = rig.disk.syncs.load(SeqCst);
     // The first sync lasts until all events are queued, so the second serves all the others.
@@ -173,16 +171,15 @@ fn events_that_come_together_share_a_sync() {
 
 #[test]
 fn effects_are_synced_with_the_next_event_or_after_a_time() {
-    let scratch = Scratch::new("lazy");
+    let scratch = scratch("lazy");
     let (rig, _) = Rig::open(&scratch.0);
     let before = rig.disk.syncs.load(SeqCst);
     let id = rig.put("{}").unwrap();
     let started = Instant::now();
     rig.log.effect(&[id], b"{\"a\":1}");
-    while rig.disk.syncs.load(SeqCst) < before + 2 {
-        assert!(started.elapsed() < PATIENCE, "no sync for the effect");
-        std::thread::yield_now();
-    }
+    wait_until("a sync for the effect", || {
+        rig.disk.syncs.load(SeqCst) >= before + 2
+    });
     assert!(started.elapsed() >= EFFECT_SYNC_AFTER);
     rig.stop();
 }
@@ -235,11 +232,9 @@ fn session(folder: &Path, seed: u64) -> Vec<Written> {
             rig.log.effect(&ids, body.as_bytes());
             entry.settles = settled.into_iter().map(|(n, _)| n).collect();
             entry.effect = Some(body);
-            let started = Instant::now();
-            while log_bytes(folder).last() != Some(&b'\n') || log_bytes(folder).len() == before {
-                assert!(started.elapsed() < PATIENCE, "the effect is not written");
-                std::thread::yield_now();
-            }
+            wait_until("the effect in the file", || {
+                log_bytes(folder).last() == Some(&b'\n') && log_bytes(folder).len() != before
+            });
         }
         entry.end = log_bytes(folder).len();
         written.push(entry);
@@ -278,7 +273,7 @@ fn read_cut(folder: &Path, bytes: &[u8]) -> file::Content {
 #[test]
 fn a_crash_at_any_byte_loses_no_safe_line_and_adds_none() {
     for seed in [1, 0x9e37_79b9_7f4a_7c15] {
-        let scratch = Scratch::new("crash");
+        let scratch = scratch("crash");
         let written = session(&scratch.0, seed);
         let whole = log_bytes(&scratch.0);
         let mut random = Random(seed);
@@ -316,7 +311,7 @@ fn a_crash_at_any_byte_loses_no_safe_line_and_adds_none() {
 
 #[test]
 fn a_corrupt_byte_damages_only_its_line() {
-    let scratch = Scratch::new("rot");
+    let scratch = scratch("rot");
     let (rig, _) = Rig::open(&scratch.0);
     for n in 0..5 {
         rig.put(&format!("{{\"n\":{n}}}")).unwrap();
@@ -349,7 +344,7 @@ fn a_corrupt_byte_damages_only_its_line() {
 
 #[test]
 fn a_line_of_a_newer_version_is_skipped() {
-    let scratch = Scratch::new("newer");
+    let scratch = scratch("newer");
     let (rig, _) = Rig::open(&scratch.0);
     rig.put("{}").unwrap();
     rig.stop();
@@ -370,7 +365,7 @@ fn a_line_of_a_newer_version_is_skipped() {
 
 #[test]
 fn a_growing_log_requests_a_checkpoint_and_is_short_afterwards() {
-    let scratch = Scratch::new("checkpoint");
+    let scratch = scratch("checkpoint");
     let (rig, _) = Rig::open_growing(&scratch.0, 10_000);
     let kept = rig.put("{\"kept\":1}").unwrap();
     let mut changes = 0;
@@ -400,7 +395,7 @@ fn a_growing_log_requests_a_checkpoint_and_is_short_afterwards() {
 
 #[test]
 fn events_are_refused_while_the_disk_is_full() {
-    let scratch = Scratch::new("full");
+    let scratch = scratch("full");
     let (rig, _) = Rig::open(&scratch.0);
     rig.put("{\"n\":1}").unwrap();
     let whole = log_bytes(&scratch.0);
@@ -428,7 +423,7 @@ fn events_are_refused_while_the_disk_is_full() {
 
 #[test]
 fn an_effect_without_room_is_replaced_by_a_checkpoint() {
-    let scratch = Scratch::new("effect");
+    let scratch = scratch("effect");
     let (rig, _) = Rig::open(&scratch.0);
     let id = rig.put("{\"n\":1}").unwrap();
     rig.disk.is_full.store(true, SeqCst);
@@ -452,7 +447,7 @@ fn an_effect_without_room_is_replaced_by_a_checkpoint() {
 
 #[test]
 fn after_a_failed_sync_only_a_new_file_is_trusted() {
-    let scratch = Scratch::new("sync");
+    let scratch = scratch("sync");
     let (rig, _) = Rig::open(&scratch.0);
     rig.put("{\"safe\":1}").unwrap();
     rig.disk.sync_fails.store(true, SeqCst);
@@ -466,11 +461,7 @@ fn after_a_failed_sync_only_a_new_file_is_trusted() {
     rig.log.effect(&[], b"{\"a\":1}");
     assert_eq!(rig.disk.syncs.load(SeqCst), syncs);
     rig.log.checkpoint(&[], b"all".to_vec());
-    let started = Instant::now();
-    while rig.put("{\"again\":1}").is_err() {
-        assert!(started.elapsed() < PATIENCE, "the new file is not used");
-        std::thread::yield_now();
-    }
+    wait_until("the new file is used", || rig.put("{\"again\":1}").is_ok());
     assert!(!rig.log.is_failing());
     assert!(rig.stop());
     let (rig, replay) = Rig::open(&scratch.0);
@@ -481,7 +472,7 @@ fn after_a_failed_sync_only_a_new_file_is_trusted() {
 
 #[test]
 fn an_interrupted_checkpoint_loses_nothing() {
-    let scratch = Scratch::new("half");
+    let scratch = scratch("half");
     let (rig, _) = Rig::open(&scratch.0);
     let id = rig.put("{\"n\":1}").unwrap();
     rig.log.effect(&[id], b"{\"a\":1}");
@@ -501,21 +492,16 @@ fn an_interrupted_checkpoint_loses_nothing() {
 
 #[test]
 fn with_a_hung_disk_one_webhook_waits_and_the_next_is_refused_at_once() {
-    let scratch = Scratch::new("hang");
+    let scratch = scratch("hang");
     let (rig, _) = Rig::open(&scratch.0);
     rig.disk.hang(true);
     let id = rig.log.append(b"{\"n\":1}").unwrap();
     let deadline = Instant::now() + Duration::from_millis(20);
     assert_eq!(rig.log.wait(id, deadline), Err(NotKept::Stalled));
     assert!(Instant::now() >= deadline);
-    let started = Instant::now();
-    while rig.log.append(b"{\"n\":2}") != Err(NotKept::Stalled) {
-        assert!(
-            started.elapsed() < PATIENCE,
-            "the hung disk is not detected"
-        );
-        std::thread::park_timeout(Duration::from_millis(5));
-    }
+    wait_until("the hung disk is detected", || {
+        rig.log.append(b"{\"n\":2}") == Err(NotKept::Stalled)
+    });
     assert!(rig.log.is_failing());
     // Closing does not wait for it either.
     rig.log.close();
@@ -529,7 +515,7 @@ fn with_a_hung_disk_one_webhook_waits_and_the_next_is_refused_at_once() {
 
 #[test]
 fn the_log_has_limits() {
-    let scratch = Scratch::new("limits");
+    let scratch = scratch("limits");
     let (rig, _) = Rig::open(&scratch.0);
     let long = vec![b' '; record::LINE_BYTES_MAX];
     assert_eq!(rig.log.append(&long), Err(NotKept::TooLong));
@@ -548,7 +534,7 @@ fn the_log_has_limits() {
 
 #[test]
 fn one_process_at_a_time() {
-    let scratch = Scratch::new("two");
+    let scratch = scratch("two");
     let (rig, _) = Rig::open(&scratch.0);
     let error = StateDir::open(&scratch.0).unwrap_err();
     assert!(matches!(error, Error::InUse { .. }), "{error}");
