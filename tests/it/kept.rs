@@ -22,10 +22,10 @@ fn wait_until_started(harness: &Harness, stream_id: &str) {
     harness.wait_until_logged(&["stream started", &format!("stream={stream_id} ")]);
 }
 
-/// `RTMSD_KILLS` sets how often; the default is 20.
+/// `RTMSD_KILLS` sets how often; the default is 10.
 #[test]
 fn a_kill_right_after_the_answer_loses_no_start() {
-    let kills = std::env::var("RTMSD_KILLS").map_or(20, |text| text.parse().expect("a number"));
+    let kills = std::env::var("RTMSD_KILLS").map_or(10, |text| text.parse().expect("a number"));
     let mut harness = Harness::builder(Options::default())
         .settings(&[("RTMS_STDOUT", "off"), ("RTMS_AUTO_START", "off")])
         .without_server();

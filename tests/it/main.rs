@@ -4,6 +4,7 @@ mod abrupt;
 mod admin;
 mod api;
 mod connecting;
+mod demo;
 mod edge_daemon;
 mod embed;
 mod examples;

@@ -3,15 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use rtmsd::demo::{AudioScript, Begin, DemoProduct, End, MeetingScript, Options, tone_hz};
 use serde_json::Value;
 
-use crate::harness::{
-    Harness, PATIENCE, RTMSD, TempDir, files_below, meta, run_to_end, wait_until,
-};
+use crate::harness::{Harness, PATIENCE, files_below, meta, wait_until};
 
 fn start(settings: &[(&str, &str)]) -> Harness {
     Harness::builder(Options::default())
@@ -548,27 +545,4 @@ fn every_product_is_received_from_webhook_to_files() {
         );
         harness.end();
     }
-}
-
-#[test]
-fn the_demo_plays_all_media_of_every_product() {
-    let out = TempDir::new();
-    let mut demo = Command::new(RTMSD);
-    demo.args(["demo", "--media", "all", "--product", "all", "--out"]);
-    let ran = run_to_end(demo.arg(out.path()));
-    let said = &ran.stdout;
-    assert_eq!(ran.code, Some(0), "{ran:?}");
-    for product in ["meeting", "webinar", "session", "engagement", "call"] {
-        for medium in ["audio", "video", "share", "chat", "events"] {
-            let is_row = |line: &str| {
-                let words: Vec<&str> = line.split_whitespace().skip(2).collect();
-                words.starts_with(&[product, medium]) && words.ends_with(&["0", "0"])
-            };
-            assert!(said.lines().any(is_row), "{product} {medium}: {said}");
-        }
-    }
-    assert!(
-        !files_below(out.path()).is_empty(),
-        "the demo kept its folder"
-    );
 }

@@ -104,55 +104,70 @@ fn wait_until_flowing_again(meeting: &MeetingHandle, readies: usize) {
 
 #[test]
 fn a_newer_start_moves_the_stream_at_once() {
-    for cut in [true, false] {
-        let harness = start(&[]);
-        let meeting = harness.zoom.start_meeting(script("fail over"));
+    let harness = start(&[]);
+    let meetings = [true, false].map(|cut| {
+        let meeting = harness
+            .zoom
+            .start_meeting(script(&format!("fail over {cut}")));
         assert!(meeting.wait_for_phrases(10, PATIENCE));
         assert!(meeting.fault(Fault::FailOver { cut }));
-        wait_until_flowing_again(&meeting, 1);
+        meeting
+    });
+    for meeting in &meetings {
+        wait_until_flowing_again(meeting, 1);
         // The same webhook again, as a retry, changes nothing.
-        repeat_started(&meeting);
-        wait_until_more(&meeting, 10);
+        repeat_started(meeting);
+        wait_until_more(meeting, 10);
         assert_eq!(meeting.count(Step::Ready), 2);
-        finish(harness, &[meeting]);
     }
+    finish(harness, &meetings);
 }
 
 #[test]
 fn lost_signaling_is_reconnected_and_media_after_it() {
-    for fault in [
+    let harness = start(&[]);
+    let meetings = [
         Fault::Cut(Socket::Signaling, Cut::Reset),
         Fault::Cut(Socket::Signaling, Cut::Close(1000)),
         Fault::InterruptedWebhook,
-    ] {
-        let harness = start(&[]);
-        let meeting = harness.zoom.start_meeting(script("signaling"));
-        // The webhook alone counts as late until the connection is 5 s old.
-        let phrases = if fault == Fault::InterruptedWebhook {
-            270
-        } else {
-            10
-        };
-        assert!(meeting.wait_for_phrases(phrases, PATIENCE));
+    ]
+    .map(|fault| {
+        let meeting = harness.zoom.start_meeting(script(&format!("{fault:?}")));
+        assert!(meeting.wait_for_phrases(10, PATIENCE));
         meeting.fault(Fault::Refuse(Socket::Signaling, Refusal::Status(8), 1));
-        assert!(meeting.fault(fault));
-        wait_until_flowing_again(&meeting, 1);
-        finish(harness, &[meeting]);
+        // The webhook alone counts as late until the connection is 5 s old.
+        let mut is_cut = false;
+        wait_until("another connection", || {
+            assert!(is_cut || meeting.fault(fault.clone()));
+            is_cut = fault != Fault::InterruptedWebhook;
+            meeting.wait_for_times(Step::Ready, 2, Duration::from_secs(1))
+        });
+        meeting
+    });
+    for meeting in &meetings {
+        wait_until_flowing_again(meeting, 1);
     }
+    finish(harness, &meetings);
 }
 
 #[test]
 fn lost_media_is_reconnected_and_signaling_stays() {
-    for (cut, status) in [(Cut::Fin, 15), (Cut::Reset, 16), (Cut::Close(1011), 16)] {
-        let harness = start(&[]);
-        let meeting = harness.zoom.start_meeting(script("media"));
+    let harness = start(&[]);
+    let cuts = [(Cut::Fin, 15), (Cut::Reset, 16), (Cut::Close(1011), 16)];
+    let meetings = cuts.map(|(cut, status)| {
+        let meeting = harness
+            .zoom
+            .start_meeting(script(&format!("media {cut:?}")));
         assert!(meeting.wait_for_phrases(10, PATIENCE));
         meeting.fault(Fault::Refuse(Socket::Media, Refusal::Status(status), 1));
         assert!(meeting.fault(Fault::Cut(Socket::Media, cut)));
-        wait_until_flowing_again(&meeting, 1);
+        meeting
+    });
+    for meeting in &meetings {
+        wait_until_flowing_again(meeting, 1);
         assert_eq!(meeting.count(Step::SignalingHandshake), 1);
-        finish(harness, &[meeting]);
     }
+    finish(harness, &meetings);
 }
 
 #[test]
