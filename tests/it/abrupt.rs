@@ -18,7 +18,7 @@ use rtmsd::stream::{Sink, StreamHandle, StreamOptions};
 use rustix::net::sockopt::set_socket_linger;
 use tungstenite::{Message, WebSocket, accept};
 
-use crate::api::tls::acceptor;
+use crate::harness::certificates::acceptor;
 use crate::harness::{PATIENCE, TempDir};
 
 /// Each is followed by a keep-alive, whose answer the client writes to a closed socket. All of them

@@ -6,15 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use openssl::asn1::Asn1Time;
-use openssl::bn::BigNum;
-use openssl::ec::{EcGroup, EcKey};
-use openssl::hash::MessageDigest;
-use openssl::nid::Nid;
-use openssl::pkey::PKey;
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode, SslVersion};
-use openssl::x509::extension::SubjectAlternativeName;
-use openssl::x509::{X509, X509NameBuilder};
 use rtmsd::domain::app::{App, AppCredentials};
 use rtmsd::domain::secret::Secret;
 use rtmsd::domain::zoom_event::{ZoomEvent, ZoomEventKind};
@@ -24,6 +16,7 @@ use rtmsd::inbox::Receiver;
 use rtmsd::source::ingress::{Ingress, Settings};
 use rtmsd::source::webhook::signature;
 
+use crate::harness::certificates::tls_files;
 use crate::harness::http::{ask, connect, read_all, status};
 use crate::harness::{PATIENCE, TempDir, run_to_end, wait_until};
 
@@ -671,50 +664,6 @@ fn take_all_files(files: u64, hogs: &mut Vec<std::fs::File>) {
     }
 }
 
-/// A self-signed certificate for `localhost` in two files, named after `name`.
-fn certificate(directory: &std::path::Path, name: &str) -> TlsFiles {
-    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).expect("a curve");
-    let key = PKey::from_ec_key(EcKey::generate(&group).expect("a key")).expect("a key");
-    let mut subject = X509NameBuilder::new().expect("a name");
-    subject.append_entry_by_text("CN", name).expect("a name");
-    let subject = subject.build();
-    let mut builder = X509::builder().expect("a builder");
-    builder.set_version(2).expect("version 3");
-    let serial = BigNum::from_u32(1)
-        .and_then(|n| n.to_asn1_integer())
-        .expect("a number");
-    builder.set_serial_number(&serial).expect("a number");
-    builder.set_subject_name(&subject).expect("a name");
-    builder.set_issuer_name(&subject).expect("a name");
-    builder.set_pubkey(&key).expect("a key");
-    let (from, to) = (Asn1Time::days_from_now(0), Asn1Time::days_from_now(30));
-    builder
-        .set_not_before(&from.expect("a time"))
-        .expect("a time");
-    builder.set_not_after(&to.expect("a time")).expect("a time");
-    let names = SubjectAlternativeName::new()
-        .dns("localhost")
-        .build(&builder.x509v3_context(None, None))
-        .expect("names");
-    builder.append_extension(names).expect("names");
-    builder
-        .sign(&key, MessageDigest::sha256())
-        .expect("a signature");
-    let files = TlsFiles {
-        cert: directory.join(format!("{name}.crt")),
-        key: directory.join(format!("{name}.key")),
-    };
-    let cert_pem = builder.build().to_pem().expect("PEM");
-    std::fs::write(&files.cert, cert_pem).expect("a file");
-    // The older form of an EC key, as some ACME clients write it.
-    let key_pem = key
-        .ec_key()
-        .and_then(|key| key.private_key_to_pem())
-        .expect("PEM");
-    std::fs::write(&files.key, key_pem).expect("a file");
-    files
-}
-
 /// The name in the served certificate, and the answer to a webhook.
 fn ask_tls(
     gate: &Gate,
@@ -740,8 +689,8 @@ fn ask_tls(
 fn own_tls_is_modern_and_can_be_reloaded() {
     let folder = TempDir::new();
     let (first, second) = (
-        certificate(folder.path(), "first"),
-        certificate(folder.path(), "second"),
+        tls_files(folder.path(), "first"),
+        tls_files(folder.path(), "second"),
     );
     let with = |files: &TlsFiles| Settings {
         tls: Some(files.clone()),

@@ -8,8 +8,8 @@ use rtmsd::domain::app::AppCredentials;
 use rtmsd::domain::product::Product;
 use rtmsd::zoom_api::{Class, ControlRequest, Kind, RestAction};
 
-use super::scripted::{Answer, Scripted};
 use super::*;
+use crate::harness::scripted::{Answer, Scripted};
 
 #[test]
 fn a_start_is_sent_as_documented() {

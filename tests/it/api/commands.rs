@@ -13,8 +13,8 @@ use rtmsd::log::SENSITIVE_LOG_TARGETS;
 use rtmsd::state::StateDir;
 use rtmsd::zoom_api::{Clock, RestAction};
 
-use super::scripted::{Answer, Scripted};
 use super::*;
+use crate::harness::scripted::{Answer, Scripted};
 
 fn options(id: &str, json: bool) -> control::Options {
     control::Options {

@@ -4,7 +4,6 @@ mod calls;
 mod commands;
 mod logs;
 pub(crate) mod rotation;
-pub(crate) mod scripted;
 pub(crate) mod tls;
 mod tokens;
 
@@ -21,8 +20,8 @@ use rtmsd::zoom_api::{
     Api, App, AppCredentials, Clock, ControlRequest, Error, Process, RestAction, RestSettings,
 };
 
+use crate::harness::scripted::{Answer, Request, Scripted};
 use crate::harness::{PATIENCE, TempDir, wait_until};
-use scripted::{Answer, Request, Scripted};
 
 /// Part of every secret in these tests, so that one search finds any of them in a log.
 pub(crate) const MARK: &str = "sEcReT";

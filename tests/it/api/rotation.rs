@@ -11,9 +11,9 @@ use rtmsd::domain::secret::Secret;
 use rtmsd::state::{Moment, StateDir, Step};
 use rtmsd::zoom_api::{Class, Kind};
 
-use super::scripted::{Answer, Request, Scripted};
 use super::tokens::ManualClock;
 use super::*;
+use crate::harness::scripted::{Answer, Request, Scripted};
 
 /// One user's grant at the OAuth server. The next refresh token replaces the current one for good
 /// once anything that came with it is used; after that, the use of an older one ends the grant.

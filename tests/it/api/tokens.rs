@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rtmsd::zoom_api::{Class, Clock, Error, Kind};
 
-use super::scripted::{Answer, Scripted};
 use super::*;
+use crate::harness::scripted::{Answer, Scripted};
 
 /// A clock that stands still until the test moves it.
 #[derive(Clone)]

@@ -5,8 +5,7 @@
 //! golden::restart::write -- --ignored`.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +15,7 @@ use rtmsd::demo::{
 use serde_json::{Value, json};
 
 use super::{golden_path, map_stamps};
+use crate::harness::scripted::{self, Scripted};
 use crate::harness::{Harness, PATIENCE, meta, wait_until, wait_until_step};
 
 /// The meetings in a registry. The seed determines id and number, so that the same meeting can be
@@ -120,37 +120,14 @@ fn registries() -> Vec<(String, String)> {
 /// Starts the meetings and receives their webhooks instead of the server, which gets the streams
 /// only from its registry. Returns the port of the signaling URLs.
 fn play_running(zoom: &Zoom) -> (Vec<MeetingHandle>, String) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.set_nonblocking(true).expect("a socket");
-    let address = listener.local_addr().expect("an address");
-    let target = format!("http://{address}/webhook");
+    let taker = Scripted::start(|_| scripted::Answer::empty(200));
+    let target = format!("{}/webhook", taker.url());
     zoom.set_webhook_target(&target).expect("a target");
     let meetings = RUNNING.map(|(seed, product)| {
+        let before = taker.requests().len();
         let meeting = zoom.start_meeting(script(seed, product, Begin::AtOnce));
-        let mut accepted = None;
-        wait_until("a webhook", || {
-            accepted = listener.accept().ok();
-            accepted.is_some()
-        });
-        let (mut stream, _) = accepted.expect("accepted");
-        stream.set_nonblocking(false).expect("a socket");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
-        let mut reader = BufReader::new(&stream);
-        let (mut line, mut length) = (String::new(), 0);
-        while line != "\r\n" {
-            line.clear();
-            reader.read_line(&mut line).expect("a head");
-            let lower = line.to_ascii_lowercase();
-            if let Some(value) = lower.strip_prefix("content-length:") {
-                length = value.trim().parse().expect("a number");
-            }
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).expect("a body");
-        stream
-            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-            .expect("it is read");
-        (meeting, String::from_utf8(body).expect("JSON"))
+        wait_until("a webhook", || taker.requests().len() > before);
+        (meeting, taker.requests()[before].body.clone())
     });
     let port = signaling_port(&meetings[0].1).to_owned();
     (meetings.map(|(meeting, _)| meeting).to_vec(), port)

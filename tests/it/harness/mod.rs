@@ -1,10 +1,12 @@
 //! The only rig of the end-to-end tests: a Zoom of the demo, the server under test, and a folder
 //! for everything that the server writes.
 
+pub(crate) mod certificates;
 mod daemon;
 mod files;
 pub(crate) mod http;
 mod process;
+pub(crate) mod scripted;
 mod scripts;
 mod secrets;
 mod server;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use rtmsd::demo::{Answer, Begin, Credentials, DemoProduct, Options, Step};
 
 use super::*;
-use crate::api::scripted;
+use crate::harness::scripted;
 
 #[test]
 fn each_product_is_started_and_stopped() {

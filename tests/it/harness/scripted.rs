@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use native_tls::TlsAcceptor;
 
-use crate::harness::PATIENCE;
+use super::PATIENCE;
 
 /// A received request.
 #[derive(Debug, Clone, Default)]
