@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{DemoOptions, EXIT_MAX, Folder, say};
+use super::{DemoOptions, EXIT_MAX, Folder, WEBHOOK_RETRIES, say};
 use crate::demo::player::content::CHANNELS;
 use crate::demo::player::handle::MeetingHandle;
 use crate::demo::player::script::{
@@ -90,6 +90,7 @@ pub(crate) fn play(options: &DemoOptions) -> io::Result<bool> {
     let zoom = Zoom::start(Options {
         keep_alive: Duration::from_secs(1),
         directory: Some(folder.0.clone()),
+        webhook_retries: WEBHOOK_RETRIES.to_vec(),
         ..Options::default()
     })?;
     let mut command = ServerCommand::new(own_program()?, &zoom, &folder.0);
