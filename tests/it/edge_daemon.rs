@@ -25,7 +25,7 @@ fn lived_through(mut harness: Harness, meeting: &MeetingHandle) {
     assert_eq!(meeting.count(Step::Lost), 0);
     assert_eq!(meeting.count(Step::SignalingConnected), 1);
     meeting.end(End::meeting_ended());
-    wait_until_over(meeting);
+    harness.wait_until_ended(meeting);
     harness.terminate();
     harness.assert_complete(meeting);
     let taken = harness.zoom.keep_alive_latencies(Socket::Signaling);

@@ -24,7 +24,7 @@ fn one_meeting_is_written_as_it_was_sent() {
     let script = short(MeetingScript::varied("one", 1), 80);
     let topic = script.topic.clone();
     let meeting = harness.zoom.start_meeting(script);
-    wait_until_over(&meeting);
+    harness.wait_until_ended(&meeting);
     harness.terminate();
     harness.assert_complete(&meeting);
 
@@ -115,7 +115,7 @@ fn twenty_meetings_at_once_with_awkward_ids() {
         })
         .collect();
     for meeting in &meetings {
-        wait_until_over(meeting);
+        harness.wait_until_ended(meeting);
     }
     harness.terminate();
     for meeting in &meetings {
@@ -162,7 +162,7 @@ fn no_phrase_breaks_a_terminal_or_a_subtitle() {
     assert!(meeting.fault(Fault::Frames(Socket::Media, frames.collect())));
     wait_until_streaming(&meeting);
     meeting.end(End::meeting_ended());
-    wait_until_over(&meeting);
+    harness.wait_until_ended(&meeting);
     harness.terminate();
     let folder = &harness.stream_folders()[0];
     let jsonl = fs::read_to_string(folder.join("transcript.jsonl")).expect("a file");
@@ -196,7 +196,7 @@ fn a_flood_of_media_delays_no_keep_alive_and_is_complete() {
     script.phrases_per_second = 0.0;
     script.frames = FrameKind::Both;
     let meeting = harness.zoom.start_meeting(script);
-    wait_until_over(&meeting);
+    harness.wait_until_ended(&meeting);
     harness.terminate();
     harness.assert_complete(&meeting);
     for socket in [Socket::Signaling, Socket::Media] {
@@ -350,7 +350,7 @@ fn repeated_webhooks_change_nothing() {
     assert_eq!(meeting.count(Step::SignalingConnected), 1);
     assert_eq!(meeting.count(Step::Lost), 0);
     meeting.end(End::meeting_ended());
-    wait_until_over(&meeting);
+    harness.wait_until_ended(&meeting);
     // An ended stream does not start again.
     repeat_started(&meeting);
     assert_another_works(&harness.zoom, "after the repetition");

@@ -65,6 +65,9 @@ fn streams_of_two_operators_are_received_or_only_the_hosts() {
         let streams = status["streams"].as_array().expect("a list");
         assert_eq!(streams.len(), taken.len(), "{status}");
         stop(&taken);
+        taken
+            .iter()
+            .for_each(|meeting| harness.wait_until_ended(meeting));
         harness.terminate();
         let printed = harness.stdout();
         let printed: Vec<Value> = printed
@@ -111,6 +114,7 @@ fn zooms_published_mock_server_is_received_from() {
     wait_until("keep-alives are answered", || answered() >= enough);
     assert_eq!(meeting.count(Step::Lost), 0);
     stop(std::slice::from_ref(&meeting));
+    harness.wait_until_ended(&meeting);
     harness.terminate();
     harness.assert_complete(&meeting);
     let meta = meta(&harness.folder_of(&stream));

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use crate::harness::{
     Harness, PATIENCE, frequent_keep_alives, meta, open, open_at_once, plain, report,
-    wait_until_over, wait_until_step, wait_until_streaming,
+    wait_until_step, wait_until_streaming,
 };
 
 /// The files contain only complete records, and only records that were sent.
@@ -112,7 +112,7 @@ fn a_stuck_reader_of_stdout_loses_only_its_lines() {
     let mut script = plain("stuck", 30_000);
     script.phrases_per_second = 0.0;
     let meeting = harness.zoom.start_meeting(script);
-    wait_until_over(&meeting);
+    harness.wait_until_ended(&meeting);
     harness.terminate();
     harness.assert_complete(&meeting);
     harness.wait_until_logged(&["stdout reader too slow"]);
@@ -137,7 +137,7 @@ fn the_server_continues_without_a_reader_of_stdout() {
     harness.wait_until_logged(&["standard output is gone"]);
     wait_until_streaming(&meeting);
     meeting.end(End::meeting_ended());
-    wait_until_over(&meeting);
+    harness.wait_until_ended(&meeting);
     harness.terminate();
     harness.assert_complete(&meeting);
 }

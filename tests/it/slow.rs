@@ -111,7 +111,7 @@ fn a_thousand_meetings_leave_no_resources_in_use() {
             })
             .collect();
         for meeting in &meetings {
-            wait_until_over(meeting);
+            harness.wait_until_ended(meeting);
             harness.wait_until_logged(&["stream ended", &meeting.streams()[0]]);
             let comparison = harness.comparison_so_far(meeting);
             assert!(comparison.is_exact(), "{comparison:?}");

@@ -45,6 +45,10 @@ fn finish(mut harness: Harness, meetings: &[MeetingHandle]) {
         let streams = meeting.streams().len();
         assert!(meeting.wait_for_times(Step::Closed, streams, PATIENCE));
         assert!(meeting.wait_for_times(Step::StoppedAnswered, streams, PATIENCE));
+        wait_until("files are complete", || {
+            let folders = harness.folders_of(meeting);
+            folders.len() == streams && folders.iter().all(|f| meta(f)["state"] == "ended")
+        });
     }
     harness.terminate();
     for meeting in meetings {

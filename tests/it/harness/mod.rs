@@ -355,6 +355,16 @@ impl Harness {
         folders
     }
 
+    /// Waits until a meeting is over at Zoom and the server has ended its streams. A busy server still
+    /// reads what was sent when Zoom has closed the connections; a SIGTERM would leave it unread.
+    #[track_caller]
+    pub(crate) fn wait_until_ended(&self, meeting: &MeetingHandle) {
+        wait_until_over(meeting);
+        for stream in meeting.streams() {
+            self.wait_until_logged(&["stream ended", &format!("stream={stream} ")]);
+        }
+    }
+
     /// The statuses of all REST calls for a meeting, in order.
     pub(crate) fn rest_statuses(&self, meeting: &MeetingHandle) -> Vec<u16> {
         let number = meeting.script().number.to_string();
