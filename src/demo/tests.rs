@@ -261,7 +261,8 @@ fn a_second_client_displaces_or_is_refused() {
 #[test]
 fn three_unanswered_keep_alives_cut() {
     let stage = stage(Options {
-        keep_alive: Duration::from_millis(300),
+        // Two of these may pass on a busy machine before the client has joined.
+        keep_alive: Duration::from_secs(1),
         ..Options::default()
     });
     let meeting = stage.zoom.start_meeting(at_once("keep-alive"));

@@ -16,7 +16,7 @@ use crate::demo::Zoom;
 use crate::demo::zoom::{http, webhooks};
 
 /// Time limit for everything in these tests.
-pub(super) const WITHIN: Duration = Duration::from_secs(10);
+pub(super) const WITHIN: Duration = crate::testing::PATIENCE;
 
 pub(super) struct Client {
     ws: WebSocket<TlsStream<TcpStream>>,
