@@ -22,7 +22,8 @@ use crate::feed::FEED_NAME;
 use crate::feed::key::JournalKey;
 use crate::feed::kind::KindFilter;
 use crate::feed::line::{Envelope, set_pos};
-use crate::feed::tests::{Scratch, info, scratch};
+use crate::feed::tests::info;
+use crate::testing::{TempDir, scratch};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -163,7 +164,7 @@ fn serve(stream: &TcpStream, all: &Mutex<Vec<Got>>, script: &Mutex<Box<Script>>)
 
 /// A server's folders, its board and its push.
 struct Stage {
-    root: Scratch,
+    root: TempDir,
     board: Arc<Board>,
     state: Arc<StateDir>,
     push: Option<Push>,
