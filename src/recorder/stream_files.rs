@@ -388,6 +388,9 @@ impl Recorder {
             self.meta.end = end;
             claimed?;
             self.is_meta_claimed = true;
+            // It is up to date, unless it has to say more at the end.
+            self.is_meta_stale &= self.meta.end.is_some();
+            self.folders_unsynced = self.folders_unsynced.max(1);
         }
         if let Some(journal) = &mut self.journal {
             let written = journal.write();
