@@ -661,7 +661,7 @@ fn endpoints_of_http_push() {
         ),
     ] {
         let found = World::default()
-            .load(&format!("{MINIMAL}{lines}\n"))
+            .load(format!("{MINIMAL}{lines}\n"))
             .expect_err("faults");
         assert_eq!(found, [expected], "{lines}");
     }
@@ -683,7 +683,7 @@ fn endpoints_of_http_push() {
         .map(|n| format!("RTMS_PUSH_N{n}_URL=https://a.test/\nRTMS_PUSH_N{n}_SECRET={SECRET}\n"))
         .collect();
     let found = World::default()
-        .load(&format!("{MINIMAL}{many}"))
+        .load(format!("{MINIMAL}{many}"))
         .expect_err("faults");
     assert!(
         found[0].contains("found 9 endpoints, expected 8 at most"),

@@ -288,7 +288,7 @@ impl Partner {
 }
 
 #[test]
-#[ignore = "needs standardwebhooks from PyPI: .ci/partners"]
+#[ignore = "needs standardwebhooks from PyPI, see .ci/nightly push_partner"]
 fn a_partner_verifies_every_request_also_while_secrets_are_changed() {
     let python = std::env::var("RTMSD_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let old = Partner::start(&python, SECRET);
