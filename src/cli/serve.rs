@@ -174,6 +174,6 @@ fn exit_code(error: &Error) -> u8 {
         Error::CaFile(_) | Error::Apps(_) | Error::Ingress(ingress::Error::Certificate(_)) => {
             exit::CONFIG
         }
-        Error::Ingress(ingress::Error::Io(_)) | Error::Io(_) => exit::UNAVAILABLE,
+        Error::Ingress(ingress::Error::Io(_)) | Error::Out(_) | Error::Io(_) => exit::UNAVAILABLE,
     }
 }

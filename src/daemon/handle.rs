@@ -10,6 +10,7 @@ use super::{Error, Event, Reload, Settings};
 use crate::delivery::push;
 use crate::domain::rest::ControlRequest;
 use crate::inbox;
+use crate::recorder::OutLock;
 use crate::zoom_api::{self, OnlineCheck};
 
 /// Sends requests to a running daemon; clones send to the same one.
@@ -84,13 +85,13 @@ impl Handle {
     ///
     /// # Errors
     /// Not one app; an address or a credential for REST calls that cannot be used; a certificate that
-    /// cannot be used.
+    /// cannot be used; a folder for recordings that another server writes to.
     pub fn reload(&self, settings: Settings, within: Duration) -> Option<Result<(), Error>> {
         let api = self.ask(within, Event::Api)?;
         if let Err(error) = settings.check() {
             return Some(Err(error));
         }
-        let api = match api.renewed(settings.app().clone()) {
+        let api = match api.renewed(settings.app().clone(), &settings.allowed_hosts) {
             Ok(api) => Arc::new(api),
             Err(error) => return Some(Err(Error::Api(error))),
         };
@@ -98,8 +99,15 @@ impl Handle {
             Ok(ingress) => ingress,
             Err(error) => return Some(Err(Error::Ingress(error))),
         };
+        let out_lock = settings.disk.as_ref().map(|disk| OutLock::take(&disk.root));
+        let out_lock = match out_lock.transpose() {
+            Ok(lock) => lock.flatten(),
+            Err(error) if error.is_ours() => None,
+            Err(error) => return Some(Err(Error::Out(error))),
+        };
         let reload = Reload {
             settings,
+            out_lock,
             ingress,
             api,
         };

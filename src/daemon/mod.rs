@@ -39,7 +39,7 @@ use crate::net::resolve::Resolver;
 use crate::net::tls_client::TlsClient;
 use crate::protocol::server_url::ServerUrl;
 use crate::protocol::{Command, EndReason};
-use crate::recorder::Disk;
+use crate::recorder::{Disk, OutInUse, OutLock};
 use crate::source::ingress;
 use crate::source::ingress::Ingress;
 use crate::source::webhook::server::Accepted;
@@ -77,6 +77,8 @@ pub enum Error {
     Ingress(ingress::Error),
     /// The directory of [`Settings::state`].
     State(state::Error),
+    /// Another server writes to the folder of [`Settings::disk`].
+    Out(OutInUse),
     /// The file of [`Settings::ca_file`].
     CaFile(CaFileError),
     /// The REST client: an address or a credential of [`App::rest`].
@@ -92,6 +94,7 @@ impl fmt::Display for Error {
         match self {
             Error::Ingress(error) => error.fmt(f),
             Error::State(error) => error.fmt(f),
+            Error::Out(error) => error.fmt(f),
             Error::CaFile(error) => error.fmt(f),
             Error::Api(error) => error.fmt(f),
             Error::Apps(count) => write!(f, "found {count} apps in the settings, expected one"),
@@ -107,7 +110,7 @@ impl std::error::Error for Error {
             Error::State(error) => error.source(),
             Error::CaFile(error) => error.source(),
             Error::Api(error) => error.source(),
-            Error::Apps(_) => None,
+            Error::Apps(_) | Error::Out(_) => None,
             Error::Io(error) => Some(error),
         }
     }
@@ -144,6 +147,8 @@ enum Event {
 #[derive(Debug)]
 struct Reload {
     settings: Settings,
+    /// Of another `RTMS_OUT`.
+    out_lock: Option<OutLock>,
     ingress: ingress::Prepared,
     api: Arc<Api>,
 }
@@ -173,6 +178,8 @@ pub struct Daemon {
     rest_timer: RestTimer,
     ingress: Ingress<Event>,
     disk: Option<Disk>,
+    /// Held until the process ends: streams keep their folder when another one is configured.
+    out_locks: Vec<OutLock>,
     stdout: Option<Stdout>,
     push: Option<Push>,
     /// Where push keeps its progress.
@@ -218,6 +225,7 @@ impl Daemon {
             ca_file: settings.ca_file.clone(),
             state: state.clone(),
             proxy: settings.proxy.clone(),
+            allowed_hosts: settings.allowed_hosts.clone(),
             ..zoom_api::Process::default()
         };
         let api = Arc::new(Api::new(settings.app().clone(), process).map_err(Error::Api)?);
@@ -229,6 +237,8 @@ impl Daemon {
             }
             None => (None, Coordinator::new(settings.coordinator())),
         };
+        let out_lock = settings.disk.as_ref().map(|disk| OutLock::take(&disk.root));
+        let out_lock = out_lock.transpose().map_err(Error::Out)?.flatten();
         let start = |disk| Disk::start_with_state(disk, settings.state.clone());
         let disk = settings.disk.clone().map(start).transpose()?;
         let stdout = settings.stdout.map(|_| Stdout::start()).transpose()?;
@@ -261,6 +271,7 @@ impl Daemon {
             rest_timer,
             ingress,
             disk,
+            out_locks: Vec::from_iter(out_lock),
             stdout,
             push,
             state_dir: state,
@@ -380,9 +391,12 @@ impl Daemon {
     fn reload(&mut self, reload: Reload) {
         let Reload {
             settings,
+            out_lock,
             ingress,
             api,
         } = reload;
+        // Streams that run keep their folder, and so its lock is kept.
+        self.out_locks.extend(out_lock);
         self.ingress.reload(ingress);
         let disk_before = self.settings.disk.clone();
         self.settings.apply(settings);

@@ -4,16 +4,18 @@
 //! content of the files: rotated tokens, active streams, Zoom events.
 
 pub(crate) mod error;
+pub(crate) mod folder_lock;
 pub mod intents;
 pub(crate) mod write;
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 
 pub use error::Error;
+use folder_lock::{FolderLock, LockError};
 pub use write::{Moment, Step};
 
 /// Default of `RTMS_STATE`.
@@ -37,7 +39,7 @@ pub struct StateDir {
     /// Kept open to be synced, so that renames survive a power cut.
     directory: File,
     /// Held for its lock, which the kernel releases when the process ends for any reason.
-    _lock: File,
+    _lock: FolderLock,
     next_temp: AtomicU64,
     observer: Box<dyn Fn(Moment) + Send + Sync>,
 }
@@ -190,35 +192,16 @@ fn make_private(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn take_lock(directory: &Path) -> Result<File, Error> {
+fn take_lock(directory: &Path) -> Result<FolderLock, Error> {
     let path = directory.join(LOCK_NAME);
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|e| Error::io("open", &path, &e))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            // The process id is only for the message, so a failure is ignored.
-            let _ = file.take(16).read_to_string(&mut text);
-            return Err(Error::InUse {
-                path: directory.into(),
-                pid: text.trim().parse().ok(),
-            });
-        }
-        Err(TryLockError::Error(e)) => return Err(Error::io("lock", &path, &e)),
-    }
-    // As above: nothing depends on the content.
-    let _ = file
-        .set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| writeln!(file, "{}", std::process::id()));
-    Ok(file)
+    let pid = std::process::id().to_string();
+    FolderLock::take(&path, 0o600, &pid).map_err(|error| match error {
+        LockError::Held(holder) => Error::InUse {
+            path: directory.into(),
+            pid: holder.pid,
+        },
+        LockError::Io(doing, error) => Error::io(doing, &path, &error),
+    })
 }
 
 /// While the lock is held, a temporary file can only be left from a crash.

@@ -19,6 +19,7 @@ mod meeting;
 mod mux;
 mod oauth;
 mod observed;
+mod out_lock;
 mod packaged;
 mod public;
 mod push;
