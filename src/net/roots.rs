@@ -4,13 +4,15 @@
 //! servers use one of them. Most systems also keep each root in a file of its own, in a folder
 //! where OpenSSL finds it by the hash of its name.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 
 use openssl::error::ErrorStack;
 use openssl::ssl::{SslContextBuilder, SslFiletype};
 use openssl::x509::store::{X509Lookup, X509Store, X509StoreBuilder};
 use openssl_probe::ProbeResult;
+use rustix::io::Errno;
 
 /// Location of the system's roots.
 pub(crate) struct Roots {
@@ -38,12 +40,26 @@ impl Roots {
     }
 
     /// Adds the roots to a configuration that is being built.
-    pub(crate) fn add(&self, context: &mut SslContextBuilder) -> Result<(), ErrorStack> {
+    ///
+    /// # Errors
+    /// The library fails; or the bundle cannot be opened at the moment, for lack of file descriptors or
+    /// memory: without its roots the configuration would trust nobody, as long as the process lives.
+    pub(crate) fn add(&self, context: &mut SslContextBuilder) -> Result<(), String> {
+        let text = |error: ErrorStack| error.to_string();
         if let Some(folder) = &self.folder {
-            context.set_cert_store(looked_up_in(folder)?);
+            context.set_cert_store(looked_up_in(folder).map_err(text)?);
             return Ok(());
         }
-        context.set_default_verify_paths()?;
+        if let Some(bundle) = &self.found.cert_file
+            && let Err(error) = File::open(bundle)
+            && is_temporary(&error)
+        {
+            return Err(format!(
+                "the system's roots in {}: {error}",
+                bundle.display()
+            ));
+        }
+        context.set_default_verify_paths().map_err(text)?;
         // A library that was built elsewhere has other default paths.
         let bundle = self
             .found
@@ -67,6 +83,12 @@ impl Roots {
         }
         Ok(())
     }
+}
+
+/// Whether the system has too few resources now, and may have more later.
+fn is_temporary(error: &io::Error) -> bool {
+    let found = Errno::from_io_error(error);
+    matches!(found, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
 /// A store that reads a root from that folder when it is needed.
@@ -189,5 +211,18 @@ mod tests {
         fs::write(&bundle, pem).expect("writable");
         assert_eq!(roots_in(&bundle), 2);
         assert_eq!(roots_in(&folder.join("none")), 0);
+    }
+
+    #[test]
+    fn a_lack_of_files_is_temporary_and_a_missing_bundle_is_not() {
+        for (errno, expected) in [
+            (Errno::MFILE, true),
+            (Errno::NFILE, true),
+            (Errno::NOENT, false),
+            (Errno::ACCESS, false),
+        ] {
+            let error = io::Error::from_raw_os_error(errno.raw_os_error());
+            assert_eq!(is_temporary(&error), expected, "{error}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
@@ -69,7 +69,8 @@ pub struct TlsClient {
 struct Shared {
     further_roots: Vec<X509>,
     roots: OnceLock<Roots>,
-    made: OnceLock<Result<Context, String>>,
+    /// Made once. A failure is not kept: the next handshake tries again.
+    made: Mutex<Option<Arc<Context>>>,
 }
 
 impl fmt::Debug for TlsClient {
@@ -89,7 +90,7 @@ impl TlsClient {
             shared: Arc::new(Shared {
                 further_roots,
                 roots: OnceLock::new(),
-                made: OnceLock::new(),
+                made: Mutex::new(None),
             }),
         })
     }
@@ -123,12 +124,20 @@ impl TlsClient {
     }
 
     /// The configuration; waits if another thread is making it.
-    fn get(&self) -> Result<&Context, String> {
-        let made = self.shared.made.get_or_init(|| {
-            let made = Context::new(self.roots(), &self.shared.further_roots);
-            made.map_err(|error| error.to_string())
-        });
-        made.as_ref().map_err(Clone::clone)
+    fn get(&self) -> Result<Arc<Context>, String> {
+        self.get_or_make(|| Context::new(self.roots(), &self.shared.further_roots))
+    }
+
+    fn get_or_make(
+        &self,
+        make: impl FnOnce() -> Result<Context, String>,
+    ) -> Result<Arc<Context>, String> {
+        let made = self.shared.made.lock();
+        let mut made = made.unwrap_or_else(PoisonError::into_inner);
+        if let Some(context) = &*made {
+            return Ok(Arc::clone(context));
+        }
+        Ok(Arc::clone(made.insert(Arc::new(make()?))))
     }
 
     /// Starts a handshake with that host.
@@ -145,11 +154,16 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    fn new(roots: &Roots, further_roots: &[X509]) -> Result<Context, ErrorStack> {
-        let mut context = unrooted()?;
+    fn new(roots: &Roots, further_roots: &[X509]) -> Result<Context, String> {
+        let text = |error: ErrorStack| error.to_string();
+        let mut context = unrooted().map_err(text)?;
         roots.add(&mut context)?;
         for certificate in further_roots {
-            context.cert_store_mut().add_cert(certificate.clone())?;
+            let certificate = certificate.clone();
+            context
+                .cert_store_mut()
+                .add_cert(certificate)
+                .map_err(text)?;
         }
         let sessions = TlsSessionCache::new(&mut context);
         let ssl = context.build();
@@ -334,6 +348,16 @@ pub(crate) mod tests {
         });
         accepting.join().expect("no panic");
         shaken
+    }
+
+    #[test]
+    fn a_configuration_that_could_not_be_made_is_tried_again_and_then_kept() {
+        let client = TlsClient::new(None).expect("no file to read");
+        let failed = client.get_or_make(|| Err("no file descriptor".to_owned()));
+        assert_eq!(failed.err().as_deref(), Some("no file descriptor"));
+        let first = client.get().expect("a configuration");
+        let again = client.get_or_make(|| Err("made twice".to_owned()));
+        assert!(Arc::ptr_eq(&first, &again.expect("the same one")));
     }
 
     #[test]
