@@ -255,8 +255,9 @@ pub const KEYS: &[Key] = keys! {
     "ZOOM_API_CLIENT_SECRET" secret => to!(api_client_secret, |text| secret(text).map(Some)),
         "Client secret of that app.";
     "ZOOM_API_URL" = DEFAULT_API_URL => to!(app.rest.api_url, read::url),
-        "Address of Zoom's REST API; for the government cloud https://api.zoomgov.com. http:// is\n\
-         accepted for loopback addresses only.";
+        "Address of Zoom's REST API; for the government cloud https://api.zoomgov.com. Unless you set\n\
+         another one, calls go to the address that Zoom's token answer names (api_url), if\n\
+         RTMS_ALLOWED_HOSTS allows its host. http:// is accepted for loopback addresses only.";
     "ZOOM_OAUTH_URL" = DEFAULT_OAUTH_URL => to!(app.rest.oauth_url, read::url),
         "Address that issues tokens; for the government cloud https://zoomgov.com/oauth/token.";
 

@@ -2,6 +2,7 @@
 
 use ureq::http::Uri;
 
+pub(crate) use crate::protocol::server_url::AllowedHosts;
 use crate::protocol::server_url::is_loopback;
 
 const EXPECTED: &str = "expected https://HOST, or http:// to a loopback address";
@@ -65,6 +66,17 @@ impl Address {
 
     pub(crate) fn is_https(&self) -> bool {
         self.https
+    }
+
+    /// Whether there is more than a host and a port.
+    pub(crate) fn has_path(&self) -> bool {
+        let host = self.text.split_once("://").map_or("", |(_, rest)| rest);
+        host.contains('/')
+    }
+
+    /// Whether a stream could be at this host, too: REST calls go to no other.
+    pub(crate) fn is_allowed(&self, hosts: &AllowedHosts) -> bool {
+        hosts.allows(self.https, &self.host)
     }
 
     pub(crate) fn is_loopback(&self) -> bool {

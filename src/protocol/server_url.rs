@@ -56,6 +56,12 @@ impl AllowedHosts {
         Ok(AllowedHosts { entries: entries? })
     }
 
+    /// Whether this host is one of them, with or without TLS. The name is in lower case.
+    pub(crate) fn allows(&self, is_tls: bool, host: &str) -> bool {
+        let scheme = if is_tls { Scheme::Wss } else { Scheme::Ws };
+        self.find(scheme, host).is_some()
+    }
+
     fn find(&self, scheme: Scheme, host: &str) -> Option<&Entry> {
         self.entries.iter().find(|entry| match entry {
             Entry::Below(suffix) => {

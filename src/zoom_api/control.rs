@@ -10,6 +10,7 @@ use crate::domain::product::Product;
 use crate::domain::rest::{ControlRequest, RestAction};
 use crate::domain::secret::Secret;
 use crate::domain::text::percent_encoded as encode;
+use crate::net::address::Address;
 
 /// The call's name in errors and logs.
 fn call_name(request: &ControlRequest) -> String {
@@ -65,7 +66,7 @@ impl Api {
 
     fn control_with_token(&self, control: &ControlRequest, name: &str) -> Result<(), Error> {
         let token = self.tokens.token()?;
-        let refused = match self.attempt(control, name, &token.bearer()) {
+        let refused = match self.attempt(control, name, &token.bearer(), token.api.as_ref()) {
             Err(error) if error.kind == Kind::TokenRefused => error,
             other => return other,
         };
@@ -75,7 +76,7 @@ impl Api {
         self.counters.call_failed(&refused);
         log::info!("{refused}");
         let fresh: AccessToken = self.tokens.replace(&token)?;
-        match self.attempt(control, name, &fresh.bearer()) {
+        match self.attempt(control, name, &fresh.bearer(), fresh.api.as_ref()) {
             Err(error) if error.kind == Kind::TokenRefused => {
                 // On a slow disk or machine, a short-lived token may expire before the call.
                 let kind = match fresh.is_good(self.process.clock.instant()) {
@@ -98,13 +99,19 @@ impl Api {
         };
         let token = jwt::sign(sdk, self.process.clock.date());
         let bearer = Secret::new(format!("Bearer {}", token.expose()));
-        match self.attempt(control, name, &bearer) {
+        match self.attempt(control, name, &bearer, None) {
             Err(error) if error.kind == Kind::TokenRefused => Err(as_kind(Kind::KeyRefused, error)),
             other => other,
         }
     }
 
-    fn attempt(&self, control: &ControlRequest, name: &str, bearer: &Secret) -> Result<(), Error> {
+    fn attempt(
+        &self,
+        control: &ControlRequest,
+        name: &str,
+        bearer: &Secret,
+        base: Option<&Address>,
+    ) -> Result<(), Error> {
         let participant = control.participant_user_id.as_deref().or(self
             .app
             .rest
@@ -112,6 +119,7 @@ impl Api {
             .as_deref());
         let call = HttpCall {
             server: Server::Api,
+            base,
             method: control.product.rest_method(),
             path: &path(control),
             authorization: Some(bearer),

@@ -16,10 +16,12 @@ use super::reply;
 use super::reply::{RETRY_AFTER_MAX, Reply};
 use super::{Process, RestSettings};
 use crate::domain::retry_after;
+use crate::domain::app::DEFAULT_API_URL;
 use crate::domain::secret::Secret;
-use crate::net::address::Address;
+use crate::net::address::{Address, AllowedHosts};
 use crate::net::http_agent;
 use crate::net::http_agent::AgentOptions;
+use crate::net::proxy::ProxyEnv;
 
 /// Maximum bytes read of an answer; Zoom's are below 4 KiB.
 const BODY_BYTES_MAX: u64 = 64 * 1024;
@@ -27,6 +29,9 @@ const BODY_BYTES_MAX: u64 = 64 * 1024;
 const IDLE_CONNECTIONS_MAX: usize = 8;
 /// Calls and answers are small.
 const BUFFER_BYTES: usize = 16 * 1024;
+
+/// Longest address that an access token may name.
+const API_URL_BYTES_MAX: usize = 256;
 
 /// One of Zoom's two servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +50,8 @@ pub(super) struct Failure {
 /// A call to make.
 pub(super) struct HttpCall<'a> {
     pub(super) server: Server,
+    /// Another address for this call than the server's.
+    pub(super) base: Option<&'a Address>,
     pub(super) method: &'static str,
     /// The path after the server's base address.
     pub(super) path: &'a str,
@@ -66,6 +73,11 @@ pub(crate) struct Http {
     state: Mutex<State>,
     /// Token requests in progress.
     token_requests: AtomicUsize,
+    /// The hosts that an access token may name for REST calls; `None` with a `ZOOM_API_URL`.
+    api_hosts: Option<AllowedHosts>,
+    /// The last such address that was refused.
+    refused: Mutex<String>,
+    proxies: ProxyEnv,
 }
 
 /// State shared by the calls.
@@ -105,6 +117,9 @@ impl Http {
             timeout: process.timeout,
             state: Mutex::new(State::Unused),
             token_requests: AtomicUsize::new(0),
+            api_hosts: (rest.api_url == DEFAULT_API_URL).then(|| process.allowed_hosts.clone()),
+            refused: Mutex::default(),
+            proxies: process.proxy.clone(),
         })
     }
 
@@ -120,6 +135,38 @@ impl Http {
                 false => agents.shutdown(),
             }
         }
+    }
+
+    /// Has the next call make other agents.
+    fn forget_agents(&self) {
+        let mut state = self.lock();
+        if matches!(*state, State::Used(_)) {
+            *state = State::Unused;
+        }
+    }
+
+    /// The address for REST calls that Zoom names with an access token. `None` if it is not to be used:
+    /// `ZOOM_API_URL` names another one, or it is not one that tokens may be sent to, which is logged
+    /// once.
+    pub(crate) fn named_api(&self, url: &str) -> Option<Address> {
+        let api_hosts = self.api_hosts.as_ref()?;
+        let fault = match Address::parse(url) {
+            _ if url.len() > API_URL_BYTES_MAX => "it is too long".to_owned(),
+            Ok(address) if address.has_path() => "it has a path".to_owned(),
+            Ok(address) if address.is_allowed(api_hosts) => return Some(address),
+            Ok(_) => "RTMS_ALLOWED_HOSTS does not allow the host".to_owned(),
+            Err(fault) => fault,
+        };
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if *refused != url {
+            url.clone_into(&mut refused);
+            log::warn!(
+                "api_url of the access token is not used url=\"{}\": {fault}; REST calls go to {}",
+                reply::clean(url, &[]),
+                self.api.text()
+            );
+        }
+        None
     }
 
     /// Shuts down the agents that were kept for the last token request.
@@ -147,22 +194,38 @@ impl Http {
         }
     }
 
-    fn make_agents(&self) -> Agents {
-        let options = |proxy: &Option<Proxy>| AgentOptions {
+    fn options(&self, proxy: &Option<Proxy>) -> AgentOptions {
+        AgentOptions {
             proxy: proxy.clone(),
             further_roots: self.further_roots.clone(),
             timeout: Some(self.timeout),
             connect_timeout: self.timeout / 2,
             idle_connections: IDLE_CONNECTIONS_MAX,
             buffer_bytes: BUFFER_BYTES,
-        };
-        let api = options(&self.api_proxy).build();
+        }
+    }
+
+    fn make_agents(&self) -> Agents {
+        let api = self.options(&self.api_proxy).build();
         // A TLS context costs almost a megabyte, so the two servers share one if they can.
         let oauth = match self.api_proxy == self.oauth_proxy {
             true => api.clone(),
-            false => options(&self.oauth_proxy).build(),
+            false => self.options(&self.oauth_proxy).build(),
         };
         Agents { api, oauth }
+    }
+
+    /// The agent for an address that an access token names. Most often it is the one of the API server.
+    fn agent_to(&self, base: &Address, agents: &Agents) -> Result<Agent, Failure> {
+        let proxy = http_agent::proxy(&self.proxies, base).map_err(|text| Failure {
+            kind: Kind::Configuration,
+            text,
+        })?;
+        Ok(match proxy {
+            proxy if proxy == self.api_proxy => agents.api.clone(),
+            proxy if proxy == self.oauth_proxy => agents.oauth.clone(),
+            proxy => self.options(&proxy).build(),
+        })
     }
 
     /// Makes the call. Any answer with a status is a reply.
@@ -173,8 +236,12 @@ impl Http {
         };
         let agents = self.agents().ok_or_else(stopping)?;
         let (address, agent) = match call.server {
-            Server::Api => (&self.api, &agents.api),
-            Server::OAuth => (&self.oauth, &agents.oauth),
+            Server::Api => (&self.api, agents.api.clone()),
+            Server::OAuth => (&self.oauth, agents.oauth.clone()),
+        };
+        let (address, agent) = match call.base {
+            Some(base) => (base, self.agent_to(base, &agents)?),
+            None => (address, agent),
         };
         let url = format!("{}{}", address.text(), call.path);
         log::debug!("{} {url}", call.method);
@@ -183,7 +250,7 @@ impl Http {
         if is_token_request {
             self.token_requests.fetch_add(1, Relaxed);
         }
-        let outcome = catch_unwind(AssertUnwindSafe(|| send(agent, &url, call, now)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| send(&agent, &url, call, now)));
         if is_token_request && self.token_requests.fetch_sub(1, Relaxed) == 1 {
             self.finish_stop();
         }
@@ -196,6 +263,10 @@ impl Http {
         match &outcome {
             Ok(reply) => log::debug!("{url}: status {}", reply.status),
             Err(failure) => log::debug!("{url}: {}: {}", failure.kind.name(), failure.text),
+        }
+        // The roots may have been read when there were too few file descriptors; the agents keep them.
+        if matches!(&outcome, Err(failure) if failure.kind == Kind::Certificate) {
+            self.forget_agents();
         }
         if outcome.is_err() && matches!(*self.lock(), State::Stopping(_)) {
             return Err(stopping());
@@ -279,5 +350,49 @@ fn failure(error: &ureq::Error, in_body: bool) -> Failure {
     Failure {
         kind,
         text: reply::clean(&error.to_string(), &[]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_sent_to_no_host_that_is_not_allowed() {
+        let named = |api_url: &str, hosts: &str, url: &str| {
+            let rest = RestSettings {
+                api_url: api_url.to_owned(),
+                ..RestSettings::default()
+            };
+            let process = Process {
+                allowed_hosts: AllowedHosts::parse(hosts).expect("hosts"),
+                ..Process::default()
+            };
+            let http = Http::new(&rest, &process).expect("settings");
+            http.named_api(url).map(|address| address.text().to_owned())
+        };
+        for (url, expected) in [
+            ("https://api-us.zoom.us", Some("https://api-us.zoom.us")),
+            ("https://API-US.zoom.us/", Some("https://API-US.zoom.us")),
+            ("https://zoom.us.example.com", None),
+            ("https://api-us.zoom.us/elsewhere", None),
+            ("https://me:x@api-us.zoom.us", None),
+            ("http://api-us.zoom.us", None),
+            ("http://127.0.0.1:80", None),
+            ("https://127.0.0.1", None),
+            ("wss://api-us.zoom.us", None),
+            ("", None),
+        ] {
+            let found = named(DEFAULT_API_URL, ".zoom.us", url);
+            assert_eq!(found.as_deref(), expected, "{url}");
+        }
+        let plain = named(DEFAULT_API_URL, "ws://127.0.0.1", "http://127.0.0.1:80");
+        assert_eq!(plain.as_deref(), Some("http://127.0.0.1:80"));
+        let configured = named(
+            "https://api.zoomgov.com",
+            ".zoom.us",
+            "https://api-us.zoom.us",
+        );
+        assert_eq!(configured, None);
     }
 }

@@ -28,6 +28,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 pub use crate::domain::app::{App, AppCredentials, RestCredentials, RestSettings};
 pub use crate::domain::rest::{ControlRequest, RestAction};
+use crate::net::address::AllowedHosts;
 pub use crate::net::proxy::ProxyEnv;
 pub use clock::Clock;
 pub use counters::Counters;
@@ -55,6 +56,8 @@ pub struct Process {
     pub timeout: Duration,
     /// The proxies of the environment.
     pub proxy: ProxyEnv,
+    /// `RTMS_ALLOWED_HOSTS`: Zoom's token answer may name one of these for REST calls.
+    pub allowed_hosts: AllowedHosts,
     /// The clock.
     pub clock: Clock,
 }
@@ -67,6 +70,7 @@ impl Default for Process {
             state: None,
             timeout: DEFAULT_TIMEOUT,
             proxy: ProxyEnv::default(),
+            allowed_hosts: AllowedHosts::default(),
             clock: Clock::system(),
         }
     }
@@ -147,10 +151,14 @@ impl Api {
     ///
     /// # Errors
     /// As in [`Api::new`]; then this client stays usable.
-    pub fn renewed(&self, app: App) -> Result<Api, Error> {
+    pub fn renewed(&self, app: App, allowed_hosts: &AllowedHosts) -> Result<Api, Error> {
         let (new, old) = (&app.rest, &self.app.rest);
-        let has_same_servers = (&new.api_url, &new.oauth_url) == (&old.api_url, &old.oauth_url);
-        let process = self.process.clone();
+        let has_same_servers = (&new.api_url, &new.oauth_url) == (&old.api_url, &old.oauth_url)
+            && self.process.allowed_hosts == *allowed_hosts;
+        let process = Process {
+            allowed_hosts: allowed_hosts.clone(),
+            ..self.process.clone()
+        };
         let http = match has_same_servers {
             true => Arc::clone(&self.http),
             false => http(&app, &process)?,
@@ -238,6 +246,7 @@ impl Api {
         let bearer = token.map(AccessToken::bearer);
         let call = HttpCall {
             server: Server::Api,
+            base: token.and_then(|token| token.api.as_ref()),
             method: "GET",
             path: "/v2/users/me",
             authorization: bearer.as_ref(),

@@ -13,6 +13,7 @@ use super::refresh_store::{RefreshTokenFile, RefreshTokenStore};
 use crate::domain::app::RestCredentials;
 use crate::domain::secret::Secret;
 use crate::domain::text::percent_encoded as encode;
+use crate::net::address::Address;
 use crate::state;
 use crate::state::StateDir;
 use crate::zoom_api::errors::{Error, Kind};
@@ -44,6 +45,8 @@ pub struct AccessToken {
     pub life: Option<Duration>,
     /// When it expires.
     pub expires_at: Option<Instant>,
+    /// Where Zoom wants REST calls with it, if that may be followed.
+    pub(crate) api: Option<Address>,
     /// The number of the fetch that it came from; 0 for the static one.
     pub(crate) serial: u64,
 }
@@ -114,6 +117,8 @@ struct TokenReply {
     expires_in: serde_json::Value,
     #[serde(default)]
     scope: Option<String>,
+    #[serde(default)]
+    api_url: Option<String>,
 }
 
 impl TokenSource {
@@ -145,6 +150,7 @@ impl TokenSource {
                     scopes: Vec::new(),
                     life: None,
                     expires_at: None,
+                    api: None,
                     serial: 0,
                 })
             }
@@ -238,7 +244,10 @@ impl TokenSource {
                     "grant_type=account_credentials&account_id={}",
                     encode(account_id)
                 );
-                Ok(client.request(form, "", date)?.into_token(serial, now).0)
+                Ok(client
+                    .request(form, "", date)?
+                    .into_token(&client.http, serial, now)
+                    .0)
             }
             TokenSource::User { client, tokens, .. } => tokens
                 .lock()
@@ -277,7 +286,7 @@ impl UserTokens {
             encode(current.expose())
         );
         let reply = client.request(form, current.expose(), date)?;
-        let (token, next) = reply.into_token(serial, now);
+        let (token, next) = reply.into_token(&client.http, serial, now);
         if let Some(next) = next
             && let Err(e) = self.store.advance(&next)
         {
@@ -297,6 +306,7 @@ impl Client {
     ) -> Result<TokenReply, Error> {
         let call = HttpCall {
             server: Server::OAuth,
+            base: None,
             method: "POST",
             path: "",
             authorization: Some(&self.basic),
@@ -327,7 +337,7 @@ impl Client {
 
 impl TokenReply {
     /// The access token, which was requested at `now`, and the next refresh token.
-    fn into_token(self, serial: u64, now: Instant) -> (AccessToken, Option<Secret>) {
+    fn into_token(self, http: &Http, serial: u64, now: Instant) -> (AccessToken, Option<Secret>) {
         let seconds = self
             .expires_in
             .as_u64()
@@ -340,6 +350,7 @@ impl TokenReply {
             scopes: scopes(self.scope.as_deref().unwrap_or_default()),
             life: Some(life),
             expires_at: Some(now + life),
+            api: self.api_url.and_then(|url| http.named_api(&url)),
             serial,
         };
         let next = self.refresh_token.filter(|token| is_token(token));

@@ -14,6 +14,7 @@ use std::time::Duration;
 use rtmsd::domain::product::Product;
 use rtmsd::domain::secret::Secret;
 use rtmsd::net::proxy::ProxyEnv;
+use rtmsd::protocol::server_url::AllowedHosts;
 use rtmsd::state::StateDir;
 use rtmsd::zoom_api::RestCredentials as Credentials;
 use rtmsd::zoom_api::{
@@ -78,6 +79,8 @@ impl Settings {
             timeout: self.timeout,
             proxy: self.proxy.clone(),
             clock: self.clock.clone(),
+            // Unencrypted loopback is where the scripted Zoom is.
+            allowed_hosts: AllowedHosts::parse("ws://127.0.0.1").expect("a host"),
         }
     }
 

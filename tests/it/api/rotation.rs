@@ -479,10 +479,17 @@ fn a_changed_client_secret_continues_the_same_chain() {
         client_secret: secret("another"),
         refresh_token: Secret::new(first()),
     };
-    let new = old.renewed(settings(&zoom, changed).app()).unwrap();
+    let new = old
+        .renewed(settings(&zoom, changed).app(), &old.process().allowed_hosts)
+        .unwrap();
     // Each of the two clients uses the token that the other one stored.
     new.control(&start("1")).unwrap();
-    let newest = new.renewed(settings(&zoom, user(&first())).app()).unwrap();
+    let newest = new
+        .renewed(
+            settings(&zoom, user(&first())).app(),
+            &old.process().allowed_hosts,
+        )
+        .unwrap();
     newest.control(&start("1")).unwrap();
     new.control(&start("1")).unwrap();
     let family = family.lock().unwrap();
@@ -504,6 +511,7 @@ fn a_renewed_client_keeps_what_is_the_same() {
                 ..settings(&zoom, user(&first()))
             }
             .app(),
+            &old.process().allowed_hosts,
         )
         .unwrap();
     new.control(&start("1")).unwrap();
@@ -538,7 +546,13 @@ fn a_replaced_chain_stores_nothing() {
     let folder = TempDir::new();
     let state = open_state(folder.path(), |path| StateDir::open(path));
     let old = with_state(&zoom, "old", state).api().unwrap();
-    let new = Arc::new(old.renewed(settings(&zoom, user("new")).app()).unwrap());
+    let new = Arc::new(
+        old.renewed(
+            settings(&zoom, user("new")).app(),
+            &old.process().allowed_hosts,
+        )
+        .unwrap(),
+    );
     *slow.lock().unwrap() = Some(Arc::clone(&new));
     old.token().unwrap();
     let stored = std::fs::read_to_string(folder.join("refresh_token.json")).unwrap();

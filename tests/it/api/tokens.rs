@@ -48,6 +48,34 @@ fn in_fifty_threads<T: Send>(begun: &AtomicUsize, call: impl Fn() -> T + Sync) -
     })
 }
 
+/// A token that names another address for REST calls.
+fn token_for(api_url: &str) -> Answer {
+    Answer::json(
+        200,
+        format!(r#"{{"access_token":"{MARK}-access","expires_in":3600,"api_url":"{api_url}"}}"#),
+    )
+}
+
+#[test]
+fn calls_go_where_the_token_says_unless_an_address_is_configured() {
+    for is_configured in [false, true] {
+        let region = Scripted::start(|_| Answer::empty(204));
+        let named = region.url();
+        let home = Scripted::start(move |request| match is_oauth(request) {
+            true => token_for(&named),
+            false => Answer::empty(204),
+        });
+        let mut settings = settings(&home, server_to_server());
+        if !is_configured {
+            settings.api_url = rtmsd::domain::app::DEFAULT_API_URL.to_owned();
+        }
+        let api = settings.api().unwrap();
+        api.control(&start("81234567890")).unwrap();
+        let calls = (home.requests().len(), region.requests().len());
+        assert_eq!(calls, if is_configured { (2, 0) } else { (1, 1) });
+    }
+}
+
 #[test]
 fn fifty_starts_at_once_are_one_fetch() {
     let begun = Arc::new(AtomicUsize::new(0));
