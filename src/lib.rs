@@ -120,7 +120,7 @@ compile_error!(
 // The public face: an embedder needs these names and the modules `webhook`, `protocol` and `feed`. All other
 // modules are hidden and may change in any version; tests and benches reach inner parts through them.
 pub use daemon::status::{StatusSnapshot, StreamStatus, Totals};
-pub use daemon::{Daemon, Error, Handle, OnExit, OnRevoked, Settings, SinkFactory};
+pub use daemon::{Daemon, Ending, Error, Handle, OnExit, OnRevoked, Settings, SinkFactory};
 pub use delivery::stdout::StdoutFormat;
 pub use domain::app::{App, AppCredentials, RestCredentials, RestSettings};
 pub use domain::count::Count;

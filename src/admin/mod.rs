@@ -292,6 +292,13 @@ fn unready_reason(status: &StatusSnapshot, process: &Process) -> Option<String> 
     if let Some(reason) = status.unready_reason {
         return Some(reason.to_owned());
     }
+    let disk = status.disk.as_ref();
+    if let Some(hung) = disk.and_then(|disk| disk.progress.hung_for()) {
+        return Some(format!(
+            "cannot write to the disk: it has not answered for {} s under RTMS_OUT",
+            hung.as_secs()
+        ));
+    }
     let failing = (status.disk.as_ref()).map_or(0, |disk| disk.failing_streams.load(Relaxed));
     if failing > 0 {
         return Some(format!(
@@ -307,6 +314,12 @@ fn unready_reason(status: &StatusSnapshot, process: &Process) -> Option<String> 
         return Some(format!(
             "at capacity: {} of {} files are open; raise LimitNOFILE",
             process.open_files, process.files_max
+        ));
+    }
+    if status.waiting_streams > 0 {
+        return Some(format!(
+            "at capacity: {} streams wait for files or threads, {} of {} files are open; raise LimitNOFILE",
+            status.waiting_streams, process.open_files, process.files_max
         ));
     }
     (status.inbox_len >= INBOX_MAX).then(|| {

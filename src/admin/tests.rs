@@ -28,6 +28,7 @@ fn status() -> StatusSnapshot {
     totals.account.insert("start_failed", 5);
     StatusSnapshot {
         is_draining: false,
+        waiting_streams: 0,
         unready_reason: None,
         streams: vec![StreamStatus {
             info: StreamInfo {
@@ -176,6 +177,11 @@ fn ready_says_why_not() {
         ..process()
     };
     assert!(why(&status(), &full).starts_with("at capacity: 922 of 1024 files"));
+    let crowded = StatusSnapshot {
+        waiting_streams: 3,
+        ..status()
+    };
+    assert!(why(&crowded, &process()).starts_with("at capacity: 3 streams wait for"));
     let flooded = StatusSnapshot {
         inbox_len: INBOX_MAX,
         ..status()

@@ -9,7 +9,7 @@ use crate::admin::{Admin, Token, own_token};
 use crate::cli::exit;
 use crate::cli::signals::{Signal, Signals};
 use crate::config::{Config, Loaded};
-use crate::daemon::{Daemon, Error};
+use crate::daemon::{Daemon, Ending, Error};
 use crate::domain::app::RestCredentials;
 use crate::domain::causes::with_causes;
 use crate::net::file_limit::raise_file_limit;
@@ -103,8 +103,13 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
         };
         control.inspect_err(failed).ok()
     });
-    daemon.run();
-    Ok(())
+    match daemon.run() {
+        Ending::DiskPanicked => {
+            let text = "ended by a bug; please report the panic in the log".to_owned();
+            Err(Failure(exit::SOFTWARE, text))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Commands for endpoints need a token; where none is configured the server makes one, which those may

@@ -347,7 +347,7 @@ mod tests {
             &[
                 "LoadCredential=A:/etc/missing: there is no such file",
                 "TimeoutStopSec=10s is shorter than 20 s",
-                "800 open files for the service, enough for about 13 streams; raise it",
+                "800 open files for the service, enough for about 40 streams; raise it",
             ],
         );
     }

@@ -139,7 +139,19 @@ enum Event {
     /// Who delivers to endpoints, if there are any.
     Push(SyncSender<Option<push::Control>>),
     Reload(Box<Reload>, SyncSender<()>),
+    /// The disk thread panicked: nothing that is received is written any more.
+    DiskPanicked,
     Stop,
+}
+
+/// How the daemon ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ending {
+    /// It was told to.
+    Stopped,
+    /// A bug ended the thread that writes files, so that it could not go on.
+    DiskPanicked,
 }
 
 /// New settings, and what was made of them by reading files. The caller does that, because the loop
@@ -171,6 +183,8 @@ pub struct Daemon {
     revive: HashSet<String>,
     /// Streams to be started again at a given time, because the system had no resources for them.
     later: Vec<(Instant, String)>,
+    /// The ids of these streams, also while one is being tried.
+    waiting: HashSet<String>,
     trim_policy: TrimPolicy,
     dialer: Dialer,
     sinks: Option<Box<SinkFactory>>,
@@ -239,8 +253,12 @@ impl Daemon {
         };
         let out_lock = settings.disk.as_ref().map(|disk| OutLock::take(&disk.root));
         let out_lock = out_lock.transpose().map_err(Error::Out)?.flatten();
-        let start = |disk| Disk::start_with_state(disk, settings.state.clone());
-        let disk = settings.disk.clone().map(start).transpose()?;
+        let disk = settings.disk.clone().map(|disk| {
+            let panicked = sender.clone();
+            let on_panic = move || panicked.send_always(Event::DiskPanicked);
+            Disk::start_watched(disk, settings.state.clone(), on_panic)
+        });
+        let disk = disk.transpose()?;
         let stdout = settings.stdout.map(|_| Stdout::start()).transpose()?;
         let board = disk.as_ref().and_then(Disk::board);
         let process = push_process(&settings, state.as_ref(), board);
@@ -264,6 +282,7 @@ impl Daemon {
             running: HashMap::new(),
             revive: HashSet::new(),
             later: Vec::new(),
+            waiting: HashSet::new(),
             trim_policy: TrimPolicy::default(),
             dialer,
             sinks,
@@ -305,7 +324,8 @@ impl Daemon {
     }
 
     /// Runs until it is stopped, and then completes files and state.
-    pub fn run(mut self) {
+    pub fn run(mut self) -> Ending {
+        let mut ending = Ending::Stopped;
         let actions = self.coordinator.resume(now());
         if !actions.is_empty() {
             log::info!(
@@ -373,6 +393,11 @@ impl Daemon {
                     self.reload(*new);
                     let _ = reply.send(());
                 }
+                Event::DiskPanicked => {
+                    log::error!("a bug ended the thread that writes files; the server ends");
+                    ending = Ending::DiskPanicked;
+                    break;
+                }
                 Event::Stop => break,
             }
             // Changes that arrive together are saved together. Only receiving shows whether more
@@ -385,6 +410,7 @@ impl Daemon {
             }
         }
         self.stop();
+        ending
     }
 
     /// Applies new settings to the parts that can change them at run time.

@@ -166,6 +166,7 @@ impl Daemon {
             | Event::Api(_)
             | Event::Push(_)
             | Event::Reload(..)
+            | Event::DiskPanicked
             | Event::Stop => return,
         };
         let is_last = |action: &Action| {

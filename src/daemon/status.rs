@@ -30,6 +30,8 @@ pub struct StatusSnapshot {
     pub unready_reason: Option<&'static str>,
     /// The running streams.
     pub streams: Vec<StreamStatus>,
+    /// Streams that wait for files or threads, while Zoom waits for them.
+    pub waiting_streams: usize,
     /// Sums over ended and running streams, since the start of the process.
     pub totals: Totals,
     /// Places in use in the daemon's inbox.
@@ -82,6 +84,8 @@ pub struct Heartbeat {
     pub receiving: usize,
     /// Why a webhook would not be answered, if so.
     pub unready_reason: Option<&'static str>,
+    /// The disk thread waits for a disk that does not answer.
+    pub is_disk_hung: bool,
 }
 
 /// Sums over streams. They never decrease: an ended stream's counters are added.
@@ -124,6 +128,7 @@ impl Daemon {
         }
         StatusSnapshot {
             is_draining: self.is_draining,
+            waiting_streams: self.waiting.len(),
             unready_reason: self.ingress.unready_reason(),
             streams,
             totals,
@@ -147,6 +152,8 @@ impl Daemon {
             streams: self.running.len(),
             receiving: receiving.count(),
             unready_reason: self.ingress.unready_reason(),
+            is_disk_hung: (self.disk.as_ref())
+                .is_some_and(|disk| disk.counters().progress.hung_for().is_some()),
         };
         self.ingress.request_turn();
         self.rest_timer.request_turn();

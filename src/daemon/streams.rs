@@ -7,6 +7,7 @@ use super::{AppCredentials, Daemon, Event, now};
 use crate::clock::now_ms;
 use crate::coordinator::{Action, StreamPlan};
 use crate::domain::stream_info::StreamInfo;
+use crate::net::file_limit;
 use crate::protocol::codes::RtmsStatus;
 use crate::protocol::dedup::RecentPhrases;
 use crate::protocol::server_url::ServerUrl;
@@ -58,7 +59,13 @@ impl Daemon {
             .iter()
             .any(|action| matches!(action, Action::StartLater { .. }))
         {
-            log::warn!(
+            let is_first = self.waiting.insert(stream_id.clone());
+            log::log!(
+                if is_first {
+                    log::Level::Warn
+                } else {
+                    log::Level::Debug
+                },
                 "not enough resources to start a stream stream={stream_id} id={}: {end}; retrying while Zoom waits",
                 info.id
             );
@@ -79,6 +86,9 @@ impl Daemon {
         for (_, stream_id) in due {
             let actions = self.coordinator.start_again(now, &stream_id);
             self.apply(actions);
+            if !self.later.iter().any(|(_, later)| *later == stream_id) {
+                self.waiting.remove(&stream_id);
+            }
         }
     }
 
@@ -91,6 +101,10 @@ impl Daemon {
         } = plan;
         let hosts = &self.settings.allowed_hosts;
         let urls = ServerUrl::all(&server_urls, hosts).map_err(EndReason::BadUrl)?;
+        // Before anything is created for it.
+        let running = self.running.values();
+        let starting = running.filter(|running| !running.handle.is_ready()).count();
+        file_limit::check_room(starting).map_err(EndReason::NoResources)?;
         let keys = self.settings.app().credentials_for(info.product).clone();
         let config = StreamConfig {
             product: info.product,

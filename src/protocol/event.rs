@@ -296,7 +296,9 @@ impl fmt::Display for EndReason {
             EndReason::ClosedByUs => f.write_str("closed at our request"),
             EndReason::Left => f.write_str("left; another process may take it over"),
             EndReason::BadUrl(error) => error.fmt(f),
-            EndReason::NoResources(what) => write!(f, "the system gives no more threads: {what}"),
+            EndReason::NoResources(what) => {
+                write!(f, "the system has no room for another stream: {what}")
+            }
             EndReason::Panicked => {
                 f.write_str("a bug ended it; please report the panic in the log")
             }

@@ -121,7 +121,10 @@ fn run(
 
 fn status(heartbeat: &Heartbeat) -> String {
     let (streams, receiving) = (heartbeat.streams, heartbeat.receiving);
-    match heartbeat.unready_reason {
+    // The watchdog is fed all the same: a restart would lose what waits, and meet the same disk.
+    let disk = "the disk under RTMS_OUT does not answer";
+    let reason = heartbeat.unready_reason;
+    match reason.or(heartbeat.is_disk_hung.then_some(disk)) {
         Some(reason) => format!("{streams} streams, {receiving} receiving; {reason}"),
         None => format!("{streams} streams, {receiving} receiving"),
     }

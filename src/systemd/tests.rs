@@ -48,6 +48,7 @@ fn heartbeat(gate_turned: Instant, timer_turns: u64) -> Heartbeat {
         streams: 2,
         receiving: 1,
         unready_reason: None,
+        is_disk_hung: false,
     }
 }
 
@@ -152,4 +153,19 @@ fn the_watchdog_is_notified_only_while_there_is_progress() {
         assert_eq!(manager.hears(), "STATUS=9 streams, 1 receiving\nWATCHDOG=1");
         drop(over);
     });
+}
+
+#[test]
+fn a_disk_that_hangs_is_named_and_the_watchdog_is_fed() {
+    let hung = Heartbeat {
+        is_disk_hung: true,
+        ..heartbeat(Instant::now(), 1)
+    };
+    let told = status(&hung);
+    assert!(
+        told.ends_with("; the disk under RTMS_OUT does not answer"),
+        "{told}"
+    );
+    let mut check = ProgressCheck::default();
+    assert!(check.check(Instant::now(), Some(hung)).is_ok());
 }

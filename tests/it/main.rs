@@ -9,6 +9,7 @@ mod edge_daemon;
 mod embed;
 mod examples;
 mod feed;
+mod few_files;
 mod golden;
 mod harness;
 mod kept;

@@ -17,12 +17,9 @@ use crate::config::Loaded;
 use crate::domain::causes::with_causes;
 use crate::domain::time::Utc;
 use crate::gate::{Tls, TlsFiles};
+use crate::net::file_limit::streams_max;
 use crate::state;
 
-/// Files that the server needs besides its streams: half a thousand webhook connections and itself.
-const FILES_BESIDE_STREAMS: u64 = 600;
-/// Files of a stream: four sockets at most, three for wake-ups, and those that are written.
-const FILES_A_STREAM: u64 = 15;
 /// Below this many days a certificate is near its end.
 const DAYS_MIN: i32 = 14;
 /// A clock before the date of this program is wrong: 2026-01-01.
@@ -251,7 +248,7 @@ pub(crate) fn limits(files_max: Option<u64>, place: &str) -> Finding {
             format!("unlimited open files {place}"),
         );
     };
-    let streams = files_max.saturating_sub(FILES_BESIDE_STREAMS) / FILES_A_STREAM;
+    let streams = streams_max(files_max);
     let text = format!("{files_max} open files {place}, enough for about {streams} streams");
     match streams {
         0..50 => {
@@ -297,8 +294,13 @@ mod tests {
             ),
             (
                 Some(1024),
+                CheckLevel::Fine,
+                "1024 open files here, enough for about 51 streams",
+            ),
+            (
+                Some(512),
                 CheckLevel::Warn,
-                "1024 open files here, enough for about 28 streams; raise it (LimitNOFILE=65536, ulimit -n)",
+                "512 open files here, enough for about 25 streams; raise it (LimitNOFILE=65536, ulimit -n)",
             ),
         ] {
             assert_eq!(

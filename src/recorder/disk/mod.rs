@@ -44,6 +44,9 @@ pub const STREAM_BYTES_MAX: usize = 16 << 20;
 /// Maximum waiting bytes of all streams.
 pub const ALL_BYTES_MAX: usize = 256 << 20;
 
+/// A step of the disk thread takes no longer on a disk that answers.
+const HUNG_AFTER: Duration = Duration::from_secs(10);
+
 /// Additional wait for a thread that keeps its times, until it has ended.
 const LEAVE_AFTER: Duration = Duration::from_millis(200);
 
@@ -101,6 +104,46 @@ pub struct DiskCounters {
     pub waiting_records: AtomicU64,
     /// Lines written to journals.
     pub journal_lines: AtomicU64,
+    /// Whether the thread makes progress.
+    pub progress: Progress,
+}
+
+/// Since when the disk thread is busy with one step, which is a call into the disk.
+#[derive(Debug)]
+pub struct Progress {
+    epoch: Instant,
+    /// Milliseconds since `epoch`; 0 while the thread waits for work.
+    works_since_ms: AtomicU64,
+}
+
+impl Default for Progress {
+    fn default() -> Progress {
+        Progress {
+            epoch: Instant::now(),
+            works_since_ms: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Progress {
+    fn waits(&self) {
+        self.works_since_ms.store(0, Relaxed);
+    }
+
+    fn works(&self) {
+        self.works_since_ms.store(self.now_ms().max(1), Relaxed);
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// How long the disk has not answered, if it is too long.
+    pub fn hung_for(&self) -> Option<Duration> {
+        let since = self.works_since_ms.load(Relaxed);
+        let busy = Duration::from_millis(self.now_ms().saturating_sub(since));
+        (since > 0 && busy >= HUNG_AFTER).then_some(busy)
+    }
 }
 
 /// Deadlines of the shutdown.
@@ -220,23 +263,43 @@ impl<T: Default> RecycleSlot<T> {
 
 impl Disk {
     /// Starts the threads.
+    ///
+    /// # Errors
+    /// The system refuses a thread.
     pub fn start(settings: RecorderSettings) -> io::Result<Disk> {
         Disk::start_with_state(settings, None)
     }
 
     /// The same with a private directory, `RTMS_STATE`, which keeps the positions of the journals
     /// growing over restarts.
+    ///
+    /// # Errors
+    /// The system refuses a thread.
     pub fn start_with_state(
         settings: RecorderSettings,
         state: Option<PathBuf>,
     ) -> io::Result<Disk> {
-        Disk::start_on(Arc::new(Kernel), settings, state)
+        Disk::start_watched(settings, state, || ())
+    }
+
+    /// The same; `on_panic` is called when the disk thread ends by a panic, so that nothing is written
+    /// any more. A panic that is about one stream does not end it.
+    ///
+    /// # Errors
+    /// The system refuses a thread.
+    pub fn start_watched(
+        settings: RecorderSettings,
+        state: Option<PathBuf>,
+        on_panic: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Disk> {
+        Disk::start_on(Arc::new(Kernel), settings, state, on_panic)
     }
 
     pub(super) fn start_on(
         calls: Arc<dyn SyncCalls>,
         settings: RecorderSettings,
         state: Option<PathBuf>,
+        on_panic: impl FnOnce() + Send + 'static,
     ) -> io::Result<Disk> {
         let (sender, jobs) = mpsc::channel();
         let counters = Arc::new(DiskCounters::default());
@@ -248,6 +311,7 @@ impl Disk {
             .name("disk".to_owned())
             .stack_size(512 << 10)
             .spawn(move || {
+                let _watch = OnPanic(Some(on_panic));
                 let (counters, feed) = shared;
                 Writer::new(settings, state, jobs, counters, syncer, feed).run()
             })?;
@@ -358,6 +422,16 @@ impl Drop for Disk {
                 sync_until: now,
                 sync_min: Duration::ZERO,
             }));
+        }
+    }
+}
+
+struct OnPanic<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Drop for OnPanic<F> {
+    fn drop(&mut self) {
+        if let (true, Some(call)) = (std::thread::panicking(), self.0.take()) {
+            call();
         }
     }
 }

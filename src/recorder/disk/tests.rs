@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -487,7 +487,7 @@ fn state(root: &Path, info: &StreamInfo) -> String {
 fn streams_that_end_together_share_syncs_and_do_not_delay_others() {
     let root = scratch("disk-hour");
     let (slow, begun, allow) = SlowDisk::new();
-    let disk = Disk::start_on(slow.clone(), settings(&root), None).expect("threads");
+    let disk = Disk::start_on(slow.clone(), settings(&root), None, || ()).expect("threads");
     let infos: Vec<StreamInfo> = (0..150).map(|n| other(&format!("s{n}"))).collect();
     let mut sinks: Vec<DiskSink> = infos.iter().map(|info| disk.sink(info.clone())).collect();
     let mut talks = disk.sink(info());
@@ -531,7 +531,7 @@ fn streams_that_end_together_share_syncs_and_do_not_delay_others() {
 fn streams_that_are_left_are_written_and_then_synced_once() {
     let root = scratch("disk-left");
     let (slow, begun, allow) = SlowDisk::new();
-    let disk = Disk::start_on(slow.clone(), settings(&root), None).expect("threads");
+    let disk = Disk::start_on(slow.clone(), settings(&root), None, || ()).expect("threads");
     let infos: Vec<StreamInfo> = (0..5).map(|n| other(&format!("s{n}"))).collect();
     let mut sinks: Vec<DiskSink> = infos.iter().map(|info| disk.sink(info.clone())).collect();
     for sink in &mut sinks {
@@ -615,7 +615,7 @@ fn a_failed_sync_is_logged_and_tried_again() {
     let (slow, _begun, allow) = SlowDisk::new();
     drop(allow);
     slow.fails.store(true, Relaxed);
-    let disk = Disk::start_on(slow.clone(), settings(&root), None).expect("threads");
+    let disk = Disk::start_on(slow.clone(), settings(&root), None, || ()).expect("threads");
     let mut sink = disk.sink(info());
     say(&mut sink, 1_767_000_000_000, "one");
     sink.on_end(&EndReason::Stopped(StopReason(6)));
@@ -628,4 +628,74 @@ fn a_failed_sync_is_logged_and_tried_again() {
     // After one failure, the next fdatasync(2) of the same file reports success.
     assert!(slow.file_systems.load(Relaxed) >= 1);
     assert!(stop(disk).is_complete());
+}
+
+/// The stream whose next write panics.
+static PANICS: Mutex<Option<String>> = Mutex::new(None);
+
+/// For the disk thread, which asks at each write.
+pub(super) fn panic_if_wanted(stream_id: &str) {
+    let mut wanted = PANICS.lock().unwrap_or_else(PoisonError::into_inner);
+    if wanted.as_deref() == Some(stream_id) {
+        *wanted = None;
+        drop(wanted);
+        panic!("as the test wants it");
+    }
+}
+
+#[test]
+fn a_panic_costs_one_stream_what_waits_of_it_and_the_others_nothing() {
+    let root = scratch("disk-panic");
+    let disk = disk(&root);
+    let (unlucky, lucky) = (other("unlucky"), info());
+    let mut sinks = [disk.sink(unlucky.clone()), disk.sink(lucky.clone())];
+    let counters = Arc::clone(disk.counters());
+    let written = || counters.waiting_records.load(Relaxed) == 0;
+    for sink in &mut sinks {
+        say(sink, unlucky.started_ms + 1, "one");
+    }
+    wait_for("written", written);
+    *PANICS.lock().expect("no panic") = Some("unlucky".to_owned());
+    say(&mut sinks[0], unlucky.started_ms + 2, "lost");
+    wait_for("given up", || counters.dropped.load(Relaxed) == 1);
+    for sink in &mut sinks {
+        say(sink, unlucky.started_ms + 3, "three");
+        sink.on_end(&EndReason::Stopped(StopReason(6)));
+    }
+    assert!(stop(disk).is_complete());
+    let meta = |info: &StreamInfo| -> serde_json::Value {
+        let text = fs::read(folder(&root, info).join("meta.json")).expect("readable");
+        serde_json::from_slice(&text).expect("JSON")
+    };
+    let facts = |info: &StreamInfo| {
+        let meta = meta(info);
+        (
+            meta["transcripts"].clone(),
+            meta["dropped"].clone(),
+            meta["end"].clone(),
+        )
+    };
+    assert_eq!(facts(&unlucky), (2.into(), 1.into(), "stopped".into()));
+    assert_eq!(facts(&lucky), (2.into(), 0.into(), "stopped".into()));
+}
+
+#[test]
+fn a_disk_that_does_not_answer_is_seen() {
+    let progress = super::Progress::default();
+    assert_eq!(progress.hung_for(), None);
+    progress.works();
+    assert_eq!(progress.hung_for(), None);
+    let long_ago = super::Progress {
+        epoch: Instant::now() - super::HUNG_AFTER - Duration::from_secs(5),
+        works_since_ms: 1.into(),
+    };
+    assert!(
+        long_ago
+            .hung_for()
+            .is_some_and(|busy| busy >= super::HUNG_AFTER)
+    );
+    long_ago.works();
+    assert_eq!(long_ago.hung_for(), None);
+    long_ago.waits();
+    assert_eq!(long_ago.hung_for(), None);
 }

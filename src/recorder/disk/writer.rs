@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -41,6 +42,9 @@ const ROUND_BYTES: usize = 4 << 20;
 /// power cut loses at most the same seconds of each stream.
 const SYNCS_EACH_MAX: usize = 16;
 
+/// So often the files of a stream are opened again after a panic.
+const PANICS_MAX: u32 = 3;
+
 /// Maximum groups of syncs at the end of the process: files, names, and what came meanwhile.
 const LAST_SYNCS_MAX: usize = 4;
 
@@ -60,6 +64,8 @@ pub(super) struct Writer {
     must_sync_all: bool,
     /// Streams whose end is written, but not yet given to the sync thread.
     ended: BTreeSet<u64>,
+    /// Streams whose writing panicked too often.
+    given_up: BTreeSet<u64>,
     /// Next key for a stream of an earlier process; keys of this process are never so large.
     orphan_key: u64,
     /// Boxed, because a map allocates room for up to twice as many entries as it holds.
@@ -94,6 +100,8 @@ struct Entry {
     /// Whether it continues in another process, so that its end is no reason to sync.
     is_left: bool,
     unsynced_since: Option<Instant>,
+    /// How often writing it has panicked.
+    panics: u32,
 }
 
 impl Writer {
@@ -116,6 +124,7 @@ impl Writer {
             is_syncing: false,
             must_sync_all: false,
             ended: BTreeSet::new(),
+            given_up: BTreeSet::new(),
             orphan_key: u64::MAX,
             entries: HashMap::new(),
             orphans: None,
@@ -157,7 +166,10 @@ impl Writer {
     /// Runs until it is asked to stop, or its owner is dropped.
     pub(super) fn run(mut self) -> StopReport {
         loop {
-            let mut next = match self.wait() {
+            self.counters.progress.waits();
+            let waited = self.wait();
+            self.counters.progress.works();
+            let mut next = match waited {
                 Ok(job) => Some(job),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return StopReport::default(),
@@ -170,7 +182,7 @@ impl Writer {
                 if let Job::Stop(times) = job {
                     return self.stop(times);
                 }
-                self.handle(job);
+                self.handle_guarded(job);
                 if self.unwritten_bytes >= ROUND_BYTES {
                     self.write_round();
                 }
@@ -221,6 +233,92 @@ impl Writer {
         self.jobs.recv_timeout(left)
     }
 
+    /// Handles a job. A panic costs the stream that the job is for what waits of it, and the others
+    /// nothing: no stream's files are used by another one.
+    fn handle_guarded(&mut self, job: Job) {
+        let (key, records, bytes) = match &job {
+            Job::Records(key, records, bytes) => (*key, records.count() as u64, *bytes),
+            Job::Packets(key, batch, bytes) => (*key, batch.count() as u64, *bytes),
+            Job::Open(key, ..) | Job::Granted(key, _) | Job::Media(key, _) | Job::End(key, _) => {
+                (*key, 0, 0)
+            }
+            Job::Discard(..)
+            | Job::CompleteOrphans
+            | Job::Settings(_)
+            | Job::Synced(_)
+            | Job::Stop(_) => return self.handle(job),
+        };
+        if catch_unwind(AssertUnwindSafe(|| self.handle(job))).is_err() {
+            self.panicked(key, records, bytes);
+        }
+    }
+
+    /// Gives up what waits of a stream, and opens its files again as after a crash.
+    fn panicked(&mut self, key: u64, records: u64, bytes: usize) {
+        self.ended.remove(&key);
+        let Some(mut entry) = self.entries.remove(&key) else {
+            self.forgotten(records);
+            self.released(bytes);
+            return;
+        };
+        let lost = entry.taken_records + records;
+        self.counters.dropped.fetch_add(lost, Relaxed);
+        self.forgotten(lost);
+        entry.gauge.waiting_bytes.fetch_sub(bytes, Relaxed);
+        let own = entry.release();
+        self.released(own + bytes);
+        let troubles = u64::from(entry.is_failing) + u64::from(entry.is_sync_failing);
+        self.counters.failing_streams.fetch_sub(troubles, Relaxed);
+        let panics = entry.panics + 1;
+        let folder = entry.recorder.folder().to_owned();
+        log::error!(
+            "a bug: writing a stream panicked stream={} folder={} lost={lost} times={panics}; please \
+             report the panic in the log",
+            entry.recorder.info().stream_id,
+            folder.display()
+        );
+        let root = folder.ancestors().nth(3).map(PathBuf::from);
+        let (Some(root), true) = (root, panics <= PANICS_MAX) else {
+            log::error!(
+                "no further data of it is written folder={}",
+                folder.display()
+            );
+            self.given_up.insert(key);
+            return;
+        };
+        let info = entry.recorder.info().clone();
+        let RecorderSettings {
+            formats, params, ..
+        } = self.settings.clone();
+        let open = || Recorder::open(&root, info, formats, params, now_ms());
+        let Ok(mut recorder) = catch_unwind(AssertUnwindSafe(open)) else {
+            self.given_up.insert(key);
+            return;
+        };
+        recorder.dropped(lost);
+        if entry.has_ended && !entry.is_left {
+            recorder.close_without_reason(now_ms());
+        }
+        let again = Entry {
+            panics,
+            dropped: entry.dropped,
+            has_ended: entry.has_ended,
+            is_left: entry.is_left,
+            ..Entry::new(recorder, Arc::clone(&entry.gauge))
+        };
+        self.entries.insert(key, Box::new(again));
+        self.write(key);
+    }
+
+    /// Records of a stream that is not written any more: consent was withdrawn, or it was given up.
+    fn refused(&self, key: u64, records: u64, bytes: usize) {
+        if self.given_up.contains(&key) {
+            self.counters.dropped.fetch_add(records, Relaxed);
+        }
+        self.forgotten(records);
+        self.released(bytes);
+    }
+
     fn handle(&mut self, job: Job) {
         match job {
             Job::Open(key, info, opening, gauge) => {
@@ -230,10 +328,7 @@ impl Writer {
             }
             Job::Records(key, mut records, bytes) => {
                 let Some(entry) = self.entries.get_mut(&key) else {
-                    // Its stream was revoked in the meantime.
-                    self.forgotten(records.count() as u64);
-                    self.released(bytes);
-                    return;
+                    return self.refused(key, records.count() as u64, bytes);
                 };
                 for record in records.iter() {
                     entry.recorder.push(&record);
@@ -247,9 +342,7 @@ impl Writer {
             }
             Job::Packets(key, mut batch, bytes) => {
                 let Some(entry) = self.entries.get_mut(&key) else {
-                    self.forgotten(batch.count() as u64);
-                    self.released(bytes);
-                    return;
+                    return self.refused(key, batch.count() as u64, bytes);
                 };
                 entry.recorder.push_packets(&batch);
                 entry.taken_records += batch.count() as u64;
@@ -394,6 +487,13 @@ impl Writer {
 
     /// Writes what waits for a stream. One that has ended is synced next.
     fn write(&mut self, key: u64) {
+        if catch_unwind(AssertUnwindSafe(|| self.write_entry(key))).is_err() {
+            self.panicked(key, 0, 0);
+        }
+    }
+
+    fn write_entry(&mut self, key: u64) {
+        self.counters.progress.works();
         let Some(entry) = self.entries.get_mut(&key) else {
             return;
         };
@@ -402,6 +502,8 @@ impl Writer {
             entry.recorder.dropped(dropped - entry.dropped);
             entry.dropped = dropped;
         }
+        #[cfg(test)]
+        super::tests::panic_if_wanted(&entry.recorder.info().stream_id);
         match entry.recorder.write() {
             Ok(()) => {
                 if entry.is_failing {
@@ -758,7 +860,7 @@ impl Writer {
         self.syncer.skip_files();
         loop {
             while let Ok(job) = self.jobs.try_recv() {
-                self.handle(job);
+                self.handle_guarded(job);
             }
             self.unwritten.clear();
             let keys: Vec<u64> = self.entries.keys().copied().collect();
@@ -771,7 +873,7 @@ impl Writer {
                 break;
             }
             if let Ok(job) = self.jobs.recv_timeout(left.min(Duration::from_millis(100))) {
-                self.handle(job);
+                self.handle_guarded(job);
             }
         }
         for entry in self.entries.values_mut().filter(|entry| entry.is_failing) {
@@ -803,7 +905,7 @@ impl Writer {
             while self.is_syncing {
                 let left = until.saturating_duration_since(Instant::now());
                 match self.jobs.recv_timeout(left) {
-                    Ok(job) => self.handle(job),
+                    Ok(job) => self.handle_guarded(job),
                     Err(_) => return false,
                 }
             }
@@ -856,6 +958,7 @@ impl Entry {
             has_ended: false,
             is_left: false,
             unsynced_since: None,
+            panics: 0,
         }
     }
 

@@ -3,14 +3,16 @@
 use std::net::TcpListener;
 use std::thread::JoinHandle;
 
-use rtmsd::daemon::{App, AppCredentials, Daemon, Handle, RestCredentials, Settings, SinkFactory};
+use rtmsd::daemon::{
+    App, AppCredentials, Daemon, Ending, Handle, RestCredentials, Settings, SinkFactory,
+};
 use rtmsd::demo::Zoom;
 use rtmsd::domain::secret::Secret;
 use rtmsd::protocol::server_url::AllowedHosts;
 
 pub(super) struct Embedded {
     handle: Handle,
-    thread: JoinHandle<()>,
+    thread: JoinHandle<Ending>,
 }
 
 impl Embedded {
@@ -43,6 +45,6 @@ impl Embedded {
 
     pub(super) fn stop(self) {
         self.handle.stop();
-        self.thread.join().expect("it ends");
+        assert_eq!(self.thread.join().expect("it ends"), Ending::Stopped);
     }
 }

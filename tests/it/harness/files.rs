@@ -59,6 +59,8 @@ pub(crate) fn files_below(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
+            } else if entry.file_name() == ".rtmsd.lock" {
+                // No recording: it names the process that writes here.
             } else if let (true, Ok(bytes)) = (path.is_file(), fs::read(&path)) {
                 let name = path.strip_prefix(folder).expect("it is below");
                 found.insert(name.to_owned(), bytes);
