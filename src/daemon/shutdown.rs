@@ -8,7 +8,7 @@
 //! | step | what happens | until, from the signal on |
 //! | --- | --- | --- |
 //! | 1 | No new REST call is made, and running calls are aborted. Exception: an exchange of the refresh token that has begun is completed, and the token is stored. | see step 4 |
-//! | 2 | Each stream is told to leave, or to end at Zoom (`RTMS_ON_EXIT`). It reads what its sockets hold, hands it to the disk thread and to standard output, and ends. | [`STREAMS_MAX`]; one that still waits for Zoom's answer then leaves, within [`LEAVE_MAX`] |
+//! | 2 | Each stream is told to leave, or to end at Zoom (`RTMS_ON_EXIT`). It reads what its sockets hold, hands it to the disk thread and to standard output, and ends. | [`STREAMS_MAX`] for Zoom's answer, then a stream leaves; [`LEAVE_MAX`] for one that still reads what has arrived |
 //! | 3 | The listeners close; requests that have begun are answered. | 1 s, while streams end |
 //! | 4 | The refresh token is stored. Requests of HTTP push that have begun are answered or cut off, and its progress is written. | [`CALLS_MAX`] |
 //! | 5 | The disk thread, which wrote during all of this, writes the rest. Where the disk refuses, it tries again. | [`WRITE_MAX`] |
@@ -36,8 +36,9 @@ pub const GRACE: Duration = Duration::from_millis(2500);
 /// Maximum time for streams to end at Zoom.
 const STREAMS_MAX: Duration = Duration::from_millis(1600);
 
-/// Additional time for streams that leave. They need no answer; a busy machine may be slow.
-const LEAVE_MAX: Duration = Duration::from_millis(400);
+/// A stream that leaves needs no answer, but reads first what has arrived: on a busy machine with much to
+/// read it has until then.
+const LEAVE_MAX: Duration = Duration::from_secs(12);
 
 /// Maximum wait for a running exchange of a refresh token, and for requests of HTTP push.
 const CALLS_MAX: Duration = Duration::from_millis(2200);
@@ -54,6 +55,11 @@ const SYNC_MIN: Duration = Duration::from_secs(2);
 
 /// When the process may be killed: `TimeoutStopSec` of the unit. More than all other times here.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+
+const _: () = assert!(
+    LEAVE_MAX.as_millis() < WRITE_MAX.as_millis(),
+    "what streams read last is still written"
+);
 
 const _: () = assert!(
     WRITE_MAX.as_millis() + SYNC_MIN.as_millis() + GRACE.as_millis() <= STOP_TIMEOUT.as_millis(),
@@ -78,7 +84,7 @@ impl Daemon {
         self.await_streams(signal + STREAMS_MAX);
         if !self.running.is_empty() {
             self.command_all(&Command::Leave);
-            self.await_streams(signal + STREAMS_MAX + LEAVE_MAX);
+            self.await_streams(signal + LEAVE_MAX);
         }
         while let Some(event) = self.inbox.recv_timeout(Duration::ZERO) {
             self.last_event(event);
