@@ -11,6 +11,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use rustix::io::Errno;
+
 /// The files that this process holds locked: device and inode. A process id does not tell that: in
 /// containers many processes have the same one.
 static HELD: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
@@ -63,7 +65,18 @@ impl FolderLock {
         let found = file.metadata();
         let found = found.map_err(|error| LockError::Io("look at", error))?;
         let id = (found.dev(), found.ino());
-        match file.try_lock() {
+        // A file that is open for writing would keep the file system from being remounted read-only. NFS
+        // locks only a file that is.
+        let read_only = File::open(path).map_err(|error| LockError::Io("open", error))?;
+        let (locked, held_file) = match read_only.try_lock() {
+            Err(TryLockError::Error(error)) if is_bad_file(&error) => {
+                let own = file.try_clone();
+                let own = own.map_err(|error| LockError::Io("open", error))?;
+                (own.try_lock(), own)
+            }
+            locked => (locked, read_only),
+        };
+        match locked {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
@@ -84,7 +97,10 @@ impl FolderLock {
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{text}"));
         held().insert(id);
-        Ok(FolderLock { id, _file: file })
+        Ok(FolderLock {
+            id,
+            _file: held_file,
+        })
     }
 }
 
@@ -92,6 +108,11 @@ impl Drop for FolderLock {
     fn drop(&mut self) {
         held().remove(&self.id);
     }
+}
+
+/// EBADF: the descriptor is not of a kind that can be locked.
+fn is_bad_file(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::BADF)
 }
 
 fn held() -> std::sync::MutexGuard<'static, BTreeSet<(u64, u64)>> {
