@@ -243,6 +243,7 @@ impl Writer {
                 (*key, 0, 0)
             }
             Job::Discard(..)
+            | Job::Deauthorized(..)
             | Job::CompleteOrphans
             | Job::Settings(_)
             | Job::Synced(_)
