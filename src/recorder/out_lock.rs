@@ -83,7 +83,7 @@ impl std::error::Error for OutInUse {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recorder::tests::scratch;
+    use crate::testing::scratch;
 
     #[test]
     fn a_folder_has_one_server_and_the_second_says_which() {

@@ -654,10 +654,10 @@ fn a_panic_costs_one_stream_what_waits_of_it_and_the_others_nothing() {
     for sink in &mut sinks {
         say(sink, unlucky.started_ms + 1, "one");
     }
-    wait_for("written", written);
+    wait_until("written", written);
     *PANICS.lock().expect("no panic") = Some("unlucky".to_owned());
     say(&mut sinks[0], unlucky.started_ms + 2, "lost");
-    wait_for("given up", || counters.dropped.load(Relaxed) == 1);
+    wait_until("given up", || counters.dropped.load(Relaxed) == 1);
     for sink in &mut sinks {
         say(sink, unlucky.started_ms + 3, "three");
         sink.on_end(&EndReason::Stopped(StopReason(6)));
