@@ -13,7 +13,6 @@ use super::snapshot::Snapshot;
 use super::streams::RunningStream;
 use crate::delivery::push::{Push, PushStatus};
 use crate::domain::stream_info::StreamInfo;
-use crate::feed::Board;
 use crate::protocol::MediaKind;
 use crate::recorder::disk::DiskCounters;
 use crate::source::ingress;
@@ -44,8 +43,6 @@ pub struct StatusSnapshot {
     pub is_state_failing: bool,
     /// Counters of the recorder; `None` if no files are written.
     pub(crate) disk: Option<Arc<DiskCounters>>,
-    /// How far the journals have grown; `None` without files, or while journals were never wanted.
-    pub(crate) board: Option<Arc<Board>>,
     /// Lines of standard output that were dropped because the reader was too slow; `None` without
     /// standard output.
     pub(crate) stdout_dropped: Option<Arc<AtomicU64>>,
@@ -137,7 +134,6 @@ impl Daemon {
             api: Arc::clone(self.api.counters()),
             is_state_failing: (self.snapshot.as_ref()).is_some_and(Snapshot::is_failing),
             disk: self.disk.as_ref().map(|disk| Arc::clone(disk.counters())),
-            board: self.board(),
             stdout_dropped: (self.stdout.as_ref()).map(|stdout| Arc::clone(stdout.dropped())),
             push: self.push.as_ref().map(Push::status),
         }

@@ -50,11 +50,9 @@ pub fn run(
         speaker: options.speaker.trim().to_lowercase(),
         since_ms: now_ms.saturating_sub(since_s.saturating_mul(1000)),
     };
-    let found = Search::new(root, &query).take(options.count);
+    let mut found = Search::new(root, &query).take(options.count);
     let written = match options.json {
-        true => found
-            .map(|recording| writeln!(out, "{}", recording.to_json()))
-            .collect(),
+        true => found.try_for_each(|recording| writeln!(out, "{}", recording.to_json())),
         false => {
             let found: Vec<_> = found.collect();
             out.write_all(table::render(&found, columns).as_bytes())
