@@ -51,7 +51,6 @@ fn status() -> StatusSnapshot {
         api: Arc::default(),
         is_state_failing: false,
         disk: Some(Arc::new(DiskCounters::default())),
-        board: None,
         stdout_dropped: None,
         push: None,
     }

@@ -61,7 +61,7 @@ fn recordings_are_found_by_what_people_remember() {
         let speaker = found["speakers"][0]
             .as_str()
             .expect("a name")
-            .to_uppercase();
+            .to_ascii_uppercase();
         assert!(json(out, &["--speaker", &speaker]).contains(found));
     }
     assert_eq!(json(out, &["-n", "1"]), all[..1]);
