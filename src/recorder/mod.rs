@@ -29,7 +29,7 @@
 //!
 //! The [`journal`] is written first, the other files follow in the same step; what a crash right
 //! between leaves in the journal alone is added to them by the next process. What was written last is
-//! learned from the journal, see [`seam`]; with `RTMS_FEED=off`, and `transcript.jsonl` off as well, a
+//! learned from the journal, see `seam.rs`; with `RTMS_FEED=off`, and `transcript.jsonl` off as well, a
 //! restart may write a phrase twice.
 
 pub mod append_file;
