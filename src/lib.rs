@@ -170,6 +170,7 @@ pub mod delivery;
 pub mod demo;
 #[doc(hidden)]
 pub mod domain;
+#[doc(hidden)]
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;

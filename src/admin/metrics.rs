@@ -352,6 +352,45 @@ pub const METRICS: &[Metric] = &[
         Gauge(|f| f.disk(|disk| load(&disk.failing_streams))),
     ),
     row(
+        "uploads_waiting",
+        "Streams whose files wait for object storage, or to be deleted there.",
+        Gauge(|f| load(&f.status.ends.uploads_waiting)),
+    ),
+    row(
+        "upload_bytes_total",
+        "Bytes of files sent to object storage.",
+        Count(|f| load(&f.status.ends.upload_bytes)),
+    ),
+    row(
+        "uploads_total",
+        "Uploads of streams by result: ok, error (an attempt that is made again), deleted (after consent was withdrawn).",
+        Counts("result", |f| {
+            let ends = &f.status.ends;
+            vec![
+                ("ok", load(&ends.uploads_fine)),
+                ("error", load(&ends.uploads_failed)),
+                ("deleted", load(&ends.uploads_deleted)),
+            ]
+        }),
+    ),
+    row(
+        "hooks_waiting",
+        "Streams that wait for the program of RTMS_ON_STREAM_END, or for its end.",
+        Gauge(|f| load(&f.status.ends.hooks_waiting)),
+    ),
+    row(
+        "hooks_total",
+        "Runs of RTMS_ON_STREAM_END by result: ok, retry (run again), failed (given up).",
+        Counts("result", |f| {
+            let ends = &f.status.ends;
+            vec![
+                ("ok", load(&ends.hooks_fine)),
+                ("retry", load(&ends.hooks_retried)),
+                ("failed", load(&ends.hooks_failed)),
+            ]
+        }),
+    ),
+    row(
         "state_troubled",
         "Whether the state that a restart needs cannot be written to RTMS_STATE.",
         Gauge(|f| f.status.is_state_failing.into()),

@@ -59,6 +59,15 @@ pub struct Counts {
     pub connections_lost: u64,
     /// Records that were not written.
     pub records_dropped: u64,
+    /// Streams whose files wait for object storage, or to be deleted there.
+    #[serde(default)]
+    pub uploads_waiting: u64,
+    /// Streams that wait for the program of `RTMS_ON_STREAM_END`, or for its end.
+    #[serde(default)]
+    pub hooks_waiting: u64,
+    /// Programs that were given up after their last try.
+    #[serde(default)]
+    pub hooks_failed: u64,
 }
 
 impl Counts {
@@ -74,6 +83,9 @@ impl Counts {
             streams_begun: status.totals.begun,
             connections_lost: status.totals.stats.losses_total(),
             records_dropped: dropped.unwrap_or(0),
+            uploads_waiting: status.ends.uploads_waiting.load(Relaxed),
+            hooks_waiting: status.ends.hooks_waiting.load(Relaxed),
+            hooks_failed: status.ends.hooks_failed.load(Relaxed),
         }
     }
 }

@@ -51,6 +51,7 @@ fn status() -> StatusSnapshot {
         api: Arc::default(),
         is_state_failing: false,
         disk: Some(Arc::new(DiskCounters::default())),
+        ends: Arc::default(),
         stdout_dropped: None,
         push: None,
     }

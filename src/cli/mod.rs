@@ -29,6 +29,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use self::args::{Command, Page, PushAction};
+use self::check::bucket;
 use self::check::online::{self, TokenUser};
 use crate::clock::now_ms;
 use crate::config::{Fault, Loaded, Needs, Sources, conf, load};
@@ -210,7 +211,13 @@ fn check(path: Option<&Path>, online: bool) -> u8 {
             .collect();
         print("\nat zoom\n");
         let user = TokenUser::find(app, settings.state.as_deref());
-        online::run(app, process(settings), user, &media, &mut io::stdout())
+        let zoom = online::run(app, process(settings), user, &media, &mut io::stdout());
+        let Some(bucket) = &settings.ends.bucket else {
+            return zoom;
+        };
+        print("\nat the bucket\n");
+        let (proxy, ca_file) = (&settings.proxy, settings.ca_file.as_deref());
+        zoom.max(bucket::run(bucket, proxy, ca_file, &mut io::stdout()))
     });
     report.exit_code.max(online)
 }

@@ -176,9 +176,10 @@ fn exit_code(error: &Error) -> u8 {
         Error::Api(error) => error.exit_code(),
         Error::State(state::Error::InUse { .. } | state::Error::Io { .. }) => exit::UNAVAILABLE,
         Error::State(_) => exit::NO_PERMISSION,
-        Error::CaFile(_) | Error::Apps(_) | Error::Ingress(ingress::Error::Certificate(_)) => {
-            exit::CONFIG
-        }
+        Error::CaFile(_)
+        | Error::Storage(_)
+        | Error::Apps(_)
+        | Error::Ingress(ingress::Error::Certificate(_)) => exit::CONFIG,
         Error::Ingress(ingress::Error::Io(_)) | Error::Out(_) | Error::Io(_) => exit::UNAVAILABLE,
     }
 }

@@ -4,13 +4,19 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::precedence::Loading;
-use crate::config::keys::{Draft, EndpointDraft};
+use crate::config::keys::{CredentialsChoice, Draft, EndpointDraft, EndsDraft};
 use crate::config::{Config, Needs};
+use crate::delivery::ends;
+use crate::delivery::ends::hook;
+use crate::delivery::ends::hook::HookSettings;
 use crate::delivery::push::settings::{DEFAULT_NAME, ENDPOINTS_MAX, EndpointSettings};
+use crate::delivery::s3;
+use crate::delivery::s3::CredentialSource;
 use crate::domain::app::{AppCredentials, RestCredentials};
 use crate::gate::TlsFiles;
 use crate::net::proxy::ProxyEnv;
 use crate::protocol::params::{AudioCodec, AudioParams, MediaParams, ShareParams, VideoParams};
+use crate::protocol::server_url::{bare_host, is_loopback};
 use crate::recorder::{DEFAULT_OUT, FeedSettings, RecorderSettings};
 
 impl Loading<'_> {
@@ -126,6 +132,7 @@ impl Loading<'_> {
         });
         let has_journals = (config.daemon.disk.as_ref()).is_some_and(|disk| disk.feed.is_some());
         config.daemon.push = self.endpoints(draft.endpoints, draft.plaintext, has_journals);
+        config.daemon.ends = self.ends(draft.ends, draft.plaintext);
         self.require(&config, needs_client_secret);
         config
     }
@@ -201,6 +208,111 @@ impl Loading<'_> {
             self.fault(&place, "RTMS_PUSH_URL", text);
         }
         found
+    }
+
+    fn ends(&mut self, draft: EndsDraft, is_plaintext_allowed: bool) -> ends::Settings {
+        let hook = draft.command.clone().map(|command| HookSettings {
+            command,
+            timeout: draft.timeout.unwrap_or(hook::DEFAULT_TIMEOUT),
+            at_once: draft.at_once.unwrap_or(hook::DEFAULT_AT_ONCE),
+            environment: hook::KEPT
+                .iter()
+                .filter_map(|name| Some(((*name).to_owned(), self.variable(name)?)))
+                .collect(),
+        });
+        let credentials = self.bucket_credentials(&draft);
+        let is_plain = |url: &String| {
+            let host = url
+                .strip_prefix("http://")
+                .and_then(|rest| rest.split('/').next());
+            let bare = host.map(|host| match host.rsplit_once(':') {
+                Some((name, port)) if !port.ends_with(']') => name,
+                _ => host,
+            });
+            bare.is_some_and(|host| bare_host(host).is_none_or(|host| !is_loopback(host)))
+        };
+        if draft.endpoint.as_ref().is_some_and(is_plain) && !is_plaintext_allowed {
+            let place = self.place("RTMS_S3_ENDPOINT");
+            let text = "found http:// to another machine, expected https://, or RTMS_PLAINTEXT=on to \
+                        send meeting content unencrypted";
+            self.fault(&place, "RTMS_S3_ENDPOINT", text);
+        }
+        let bucket = draft
+            .bucket
+            .zip(credentials)
+            .map(|(bucket, credentials)| s3::Settings {
+                bucket,
+                region: draft
+                    .region
+                    .unwrap_or_else(|| s3::DEFAULT_REGION.to_owned()),
+                endpoint: draft.endpoint,
+                prefix: draft.prefix,
+                style: draft.style,
+                files: draft.files,
+                deletes_local: draft.deletes_local,
+                has_checksums: draft.has_checksums.unwrap_or(true),
+                encryption: draft.encryption,
+                kms_key: draft.kms_key,
+                credentials,
+            });
+        ends::Settings { hook, bucket }
+    }
+
+    /// Keys, or where they come from: one of the two.
+    fn bucket_credentials(&mut self, draft: &EndsDraft) -> Option<CredentialSource> {
+        let (id, secret) = ("RTMS_S3_ACCESS_KEY_ID", "RTMS_S3_SECRET_ACCESS_KEY");
+        let keys = self.pair(
+            id,
+            draft.access_key_id.clone(),
+            secret,
+            draft.secret_access_key.clone(),
+        );
+        const SOURCE: &str = "RTMS_S3_CREDENTIALS";
+        match (keys, &draft.credentials) {
+            (Some(_), Some(_)) => {
+                let place = self.place(SOURCE);
+                self.fault(
+                    &place,
+                    SOURCE,
+                    format!("found beside {id}, expected one of the two"),
+                );
+                None
+            }
+            (Some((access_key_id, secret_access_key)), None) => Some(CredentialSource::Static {
+                access_key_id,
+                secret_access_key,
+                session_token: draft.session_token.clone(),
+            }),
+            (None, Some(CredentialsChoice::File { path, profile })) => {
+                Some(CredentialSource::File {
+                    path: path.clone(),
+                    profile: profile.clone(),
+                })
+            }
+            (None, Some(CredentialsChoice::Imds)) => Some(CredentialSource::Imds),
+            (None, Some(CredentialsChoice::Ecs)) => {
+                const PATH: &str = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI";
+                let is_plain = |path: &String| {
+                    path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic())
+                };
+                let path = self.variable(PATH).filter(is_plain);
+                if path.is_none() && self.sources.needs == Needs::Serve {
+                    let place = self.place(SOURCE);
+                    let text = format!("found ecs, expected {PATH} in the environment");
+                    self.fault(&place, SOURCE, text);
+                }
+                path.map(|path| CredentialSource::Ecs { path })
+            }
+            (None, None) => {
+                let is_half = self.is_given(id) || self.is_given(secret);
+                if draft.bucket.is_some() && !is_half && self.sources.needs == Needs::Serve {
+                    let place = self.place("RTMS_S3_BUCKET");
+                    let text = format!("not given, expected beside RTMS_S3_BUCKET, or {SOURCE}");
+                    self.fault(&place, id, text);
+                }
+                None
+            }
+        }
     }
 
     /// Both keys of a pair, or neither.

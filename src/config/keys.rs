@@ -12,10 +12,13 @@ use super::{Config, DEFAULT_HOST, DEFAULT_PORT};
 use crate::admin;
 use crate::coordinator::StreamChoice;
 use crate::daemon::{DEFAULT_AUTO_START, DEFAULT_BUFFER_DATA, OnExit, OnRevoked};
+use crate::delivery::ends::hook;
+use crate::delivery::ends::hook::words;
 use crate::delivery::push::batch::{BATCH_MAX, Format};
 use crate::delivery::push::settings::{CONNECTIONS, CONNECTIONS_MAX, LINGER_MS_MAX};
 use crate::delivery::push::signature::SigningSecret;
 use crate::delivery::push::url::PushUrl;
+use crate::delivery::s3;
 use crate::delivery::stdout::StdoutFormat;
 use crate::domain::app::{App, DEFAULT_API_URL, DEFAULT_OAUTH_URL};
 use crate::domain::secret::Secret;
@@ -135,6 +138,7 @@ pub(super) struct Draft {
     pub(super) endpoints: BTreeMap<String, EndpointDraft>,
     /// Of which endpoint the next key is.
     pub(super) endpoint: String,
+    pub(super) ends: EndsDraft,
 }
 
 impl Draft {
@@ -178,6 +182,36 @@ pub(super) struct PictureDraft {
     pub(super) codec: Option<VideoCodec>,
     pub(super) resolution: Option<Resolution>,
     pub(super) fps: Option<u8>,
+}
+
+/// What was chosen for streams that have ended.
+#[derive(Default)]
+pub(super) struct EndsDraft {
+    pub(super) command: Option<Vec<String>>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) at_once: Option<usize>,
+    pub(super) bucket: Option<String>,
+    pub(super) region: Option<String>,
+    pub(super) endpoint: Option<String>,
+    pub(super) prefix: String,
+    pub(super) style: s3::Style,
+    pub(super) files: s3::FileChoice,
+    pub(super) deletes_local: bool,
+    pub(super) has_checksums: Option<bool>,
+    pub(super) encryption: s3::Encryption,
+    pub(super) kms_key: Option<String>,
+    pub(super) access_key_id: Option<Secret>,
+    pub(super) secret_access_key: Option<Secret>,
+    pub(super) session_token: Option<Secret>,
+    pub(super) credentials: Option<CredentialsChoice>,
+}
+
+/// `RTMS_S3_CREDENTIALS`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum CredentialsChoice {
+    File { path: PathBuf, profile: String },
+    Ecs,
+    Imds,
 }
 
 /// Defines one entry of the table.
@@ -387,9 +421,50 @@ pub const KEYS: &[Key] = keys! {
     "RTMS_PUSH_GIVE_UP" = "0" => to!(push.give_up, |text| read::seconds(text, 0)),
         "Seconds after which an event that the endpoint refuses is skipped and counted, while it takes\n\
          others. 0: never; the stream waits.";
+
+    ["When a stream has ended"]
+    "RTMS_ON_STREAM_END" => to!(ends.command, |text| words(text).map(Some)),
+        "Program that runs when the files of a stream are complete: its absolute path, and arguments.\n\
+         Blanks separate them, double quotes group; there is no shell. It gets meta.json on standard\n\
+         input and RTMSD_* variables; its folder is the stream's.";
+    "RTMS_HOOK_TIMEOUT" = hook::DEFAULT_TIMEOUT.as_secs() => to!(ends.timeout, |text| read::seconds(text, 1).map(Some)),
+        "Seconds after which that program is ended, and tried again.";
+    "RTMS_HOOKS_AT_ONCE" = hook::DEFAULT_AT_ONCE => to!(ends.at_once, |text| read::number(text, 1_usize, hook::AT_ONCE_MAX).map(Some)),
+        "How many of these programs run at the same time.";
+    "RTMS_S3_BUCKET" => to!(ends.bucket, |text| read::bucket(text).map(Some)),
+        "Bucket of an S3 object storage that the files of each stream are copied to when it has ended.";
+    "RTMS_S3_REGION" = s3::DEFAULT_REGION => to!(ends.region, |text| read::id(text).map(Some)),
+        "Region of the bucket.";
+    "RTMS_S3_ENDPOINT" => to!(ends.endpoint, |text| read::endpoint(text).map(Some)),
+        "Address of an object storage other than AWS: https://host[:port].";
+    "RTMS_S3_PREFIX" => to!(ends.prefix, read::object_prefix),
+        "What the names of all objects begin with, as in recordings/zoom.";
+    "RTMS_S3_STYLE" = s3::Style::default().name() => to!(ends.style, read::s3_style),
+        "Where the bucket's name stands in an address: path, host, or auto. auto is path with\n\
+         RTMS_S3_ENDPOINT or with a dot in the bucket's name, else host.";
+    "RTMS_S3_FILES" = s3::FileChoice::default().name() => to!(ends.files, read::file_choice),
+        "all, or text: no audio, video and share.";
+    "RTMS_S3_DELETE_LOCAL" = "off" => to!(ends.deletes_local, read::on_off),
+        "Delete the files here, all but meta.json, once the bucket shows all of them and the program\n\
+         of RTMS_ON_STREAM_END has ended.";
+    "RTMS_S3_CHECKSUM" = "on" => to!(ends.has_checksums, |text| read::on_off(text).map(Some)),
+        "Send x-amz-checksum-sha256 with each object. off for a storage that does not know it.";
+    "RTMS_S3_SSE" = s3::Encryption::default().name() => to!(ends.encryption, read::s3_encryption),
+        "Encryption by the storage: off (what the bucket does by itself), AES256 or aws:kms.";
+    "RTMS_S3_KMS_KEY" => to!(ends.kms_key, |text| read::id(text).map(Some)),
+        "Key of aws:kms, if not the bucket's own.";
+    "RTMS_S3_ACCESS_KEY_ID" secret => to!(ends.access_key_id, |text| secret(text).map(Some)),
+        "Access key id for the bucket.";
+    "RTMS_S3_SECRET_ACCESS_KEY" secret => to!(ends.secret_access_key, |text| secret(text).map(Some)),
+        "Secret access key. Required together with RTMS_S3_ACCESS_KEY_ID.";
+    "RTMS_S3_SESSION_TOKEN" secret => to!(ends.session_token, |text| secret(text).map(Some)),
+        "Session token, of temporary credentials.";
+    "RTMS_S3_CREDENTIALS" => to!(ends.credentials, |text| read::s3_credentials(text).map(Some)),
+        "Instead of keys, where they come from: file:/path or file:/path#profile (a credentials file\n\
+         of AWS's tools), ecs (the container's role) or imds (the machine's role).";
     "RTMS_PLAINTEXT" = "off" => to!(plaintext, read::on_off),
-        "Allow http to other machines in RTMS_PUSH_URL. What is said in meetings then crosses the\n\
-         network in the clear.";
+        "Allow http to other machines in RTMS_PUSH_URL and RTMS_S3_ENDPOINT. What is said in meetings\n\
+         then crosses the network in the clear.";
 
     ["Connections"]
     "RTMS_ALLOWED_HOSTS" = DEFAULT_ALLOWED_HOSTS => to!(config.daemon.allowed_hosts, AllowedHosts::parse),

@@ -3,6 +3,7 @@
 use super::precedence::Loading;
 use crate::config::keys::{KEYS, Key};
 use crate::config::{Config, Needs};
+use crate::delivery::s3::Encryption;
 use crate::protocol::params::{MediaKind, VideoStreams};
 
 impl Loading<'_> {
@@ -63,6 +64,26 @@ impl Loading<'_> {
         }
         self.lint_push();
         self.lint_media(config);
+        self.lint_ends(config);
+    }
+
+    fn lint_ends(&mut self, config: &Config) {
+        let ends = &config.daemon.ends;
+        let given = self.settings.iter().map(|setting| setting.key.to_string());
+        let given: Vec<String> = given.collect();
+        for key in &given {
+            let is_of = |prefix: &str, needed: &str| key.starts_with(prefix) && *key != needed;
+            if ends.hook.is_none() && is_of("RTMS_HOOK", "RTMS_ON_STREAM_END") {
+                self.warn(key, "not used without RTMS_ON_STREAM_END");
+            }
+            if ends.bucket.is_none() && is_of("RTMS_S3_", "RTMS_S3_BUCKET") {
+                self.warn(key, "not used without RTMS_S3_BUCKET");
+            }
+        }
+        let Some(bucket) = &ends.bucket else { return };
+        if bucket.kms_key.is_some() && bucket.encryption != Encryption::Kms {
+            self.warn("RTMS_S3_KMS_KEY", "not used without RTMS_S3_SSE=aws:kms");
+        }
     }
 
     /// Keys of an endpoint that has no URL.

@@ -11,10 +11,12 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use super::keys::CredentialsChoice;
 use crate::coordinator::StreamChoice;
 use crate::daemon::{OnExit, OnRevoked};
 use crate::delivery::push::batch::Format;
 use crate::delivery::push::signature::SigningSecret;
+use crate::delivery::s3;
 use crate::delivery::stdout::StdoutFormat;
 use crate::log::{LEVELS, LogFormat};
 use crate::protocol::params::{each_word, one_of};
@@ -159,6 +161,72 @@ pub(super) fn url(text: &str) -> Read<String> {
     Ok(text.trim_end_matches('/').to_owned())
 }
 
+/// `https` or `http` anywhere; whether plain `http` is allowed is decided with `RTMS_PLAINTEXT`.
+pub(super) fn endpoint(text: &str) -> Read<String> {
+    let checked = match text.strip_prefix("http://") {
+        Some(rest) => {
+            url(&format!("https://{rest}")).map(|_| text.trim_end_matches('/').to_owned())
+        }
+        None => url(text),
+    };
+    checked.map_err(|_| "https://host[:port]".to_owned())
+}
+
+/// A bucket's name: what AWS allows, and what others allowed before.
+pub(super) fn bucket(text: &str) -> Read<String> {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
+    let begins_well = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    match begins_well && (3..=63).contains(&text.len()) && text.bytes().all(is_plain) {
+        true => Ok(text.to_owned()),
+        false => Err("the name of a bucket: 3 to 63 letters, digits, \".\" and \"-\"".to_owned()),
+    }
+}
+
+/// The beginning of object names, without slashes around it.
+pub(super) fn object_prefix(text: &str) -> Read<String> {
+    let text = text.trim_matches('/');
+    let is_segment = |part: &str| !part.is_empty() && part != "." && part != "..";
+    match text.len() <= 512 && text.split('/').all(is_segment) {
+        true => Ok(text.to_owned()),
+        false => {
+            Err("names separated by \"/\", as in recordings/zoom, of at most 512 bytes".to_owned())
+        }
+    }
+}
+
+pub(super) fn s3_style(text: &str) -> Read<s3::Style> {
+    let styles = [s3::Style::Auto, s3::Style::Path, s3::Style::Host];
+    word(text, &styles.map(|style| (style.name(), style)))
+}
+
+pub(super) fn file_choice(text: &str) -> Read<s3::FileChoice> {
+    let choices = [s3::FileChoice::All, s3::FileChoice::Text];
+    word(text, &choices.map(|choice| (choice.name(), choice)))
+}
+
+pub(super) fn s3_encryption(text: &str) -> Read<s3::Encryption> {
+    use s3::Encryption::{Aes256, Kms, Off};
+    let found = [Off, Aes256, Kms]
+        .into_iter()
+        .find(|kind| kind.name().eq_ignore_ascii_case(text));
+    found.ok_or_else(|| "off, AES256 or aws:kms".to_owned())
+}
+
+pub(super) fn s3_credentials(text: &str) -> Read<CredentialsChoice> {
+    match (text, text.strip_prefix("file:")) {
+        ("ecs", _) => Ok(CredentialsChoice::Ecs),
+        ("imds", _) => Ok(CredentialsChoice::Imds),
+        (_, Some(place)) if place.starts_with('/') => {
+            let (path, profile) = place.rsplit_once('#').unwrap_or((place, "default"));
+            Ok(CredentialsChoice::File {
+                path: path.into(),
+                profile: profile.to_owned(),
+            })
+        }
+        _ => Err("file:/path, file:/path#profile, ecs or imds".to_owned()),
+    }
+}
+
 /// One of several words.
 fn word<T: Copy>(text: &str, words: &[(&str, T)]) -> Read<T> {
     let lower = text.to_ascii_lowercase();
@@ -275,6 +343,46 @@ mod tests {
         ] {
             assert!(url(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn buckets_and_what_is_in_them() {
+        assert_eq!(
+            endpoint("http://minio.lan:9000/"),
+            Ok("http://minio.lan:9000".to_owned())
+        );
+        assert!(endpoint("https://s3.example.com").is_ok());
+        for wrong in [
+            "minio:9000",
+            "http://a:b@c",
+            "http://",
+            "https://a?b",
+            "ftp://a",
+        ] {
+            assert!(endpoint(wrong).is_err(), "{wrong}");
+        }
+        assert!(bucket("my.bucket-1").is_ok());
+        for wrong in ["ab", "-abc", "a/b/c", "a b c", "bücket", &"x".repeat(64)] {
+            assert!(bucket(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(object_prefix("/a b/c+d/"), Ok("a b/c+d".to_owned()));
+        for wrong in ["/", "a//b", "../x", "a/./b"] {
+            assert!(object_prefix(wrong).is_err(), "{wrong}");
+        }
+        let file = |profile: &str| CredentialsChoice::File {
+            path: "/home/a/.aws/credentials".into(),
+            profile: profile.to_owned(),
+        };
+        assert_eq!(
+            s3_credentials("file:/home/a/.aws/credentials"),
+            Ok(file("default"))
+        );
+        assert_eq!(
+            s3_credentials("file:/home/a/.aws/credentials#zoom"),
+            Ok(file("zoom"))
+        );
+        assert!(s3_credentials("file:x").is_err() && s3_credentials("env").is_err());
+        assert_eq!(s3_encryption("aes256"), Ok(s3::Encryption::Aes256));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::status::{Heartbeat, StatusSnapshot};
 use super::{Error, Event, Reload, Settings};
+use crate::delivery::ends::Ends;
 use crate::delivery::push;
 use crate::domain::rest::ControlRequest;
 use crate::inbox;
@@ -17,11 +18,12 @@ use crate::zoom_api::{self, OnlineCheck};
 #[derive(Debug, Clone)]
 pub struct Handle {
     sender: inbox::Sender<Event>,
+    ends: Ends,
 }
 
 impl Handle {
-    pub(super) fn new(sender: inbox::Sender<Event>) -> Handle {
-        Handle { sender }
+    pub(super) fn new(sender: inbox::Sender<Event>, ends: Ends) -> Handle {
+        Handle { sender, ends }
     }
 
     /// Ends it: [`Daemon::run`](super::Daemon::run) returns within [`GRACE`](super::GRACE) and a
@@ -85,7 +87,8 @@ impl Handle {
     ///
     /// # Errors
     /// Not one app; an address or a credential for REST calls that cannot be used; a certificate that
-    /// cannot be used; a folder for recordings that another server writes to.
+    /// cannot be used; a folder for recordings that another server writes to; an object
+    /// storage whose address or proxy cannot be used.
     pub fn reload(&self, settings: Settings, within: Duration) -> Option<Result<(), Error>> {
         let api = self.ask(within, Event::Api)?;
         if let Err(error) = settings.check() {
@@ -105,14 +108,18 @@ impl Handle {
             Err(error) if error.is_ours() => None,
             Err(error) => return Some(Err(Error::Out(error))),
         };
+        let ends = match self.ends.prepare(&settings.ends) {
+            Ok(ends) => ends,
+            Err(text) => return Some(Err(Error::Storage(text))),
+        };
         let reload = Reload {
             settings,
             out_lock,
             ingress,
             api,
         };
-        self.ask(within, |reply| Event::Reload(Box::new(reload), reply))
-            .map(Ok)
+        self.ask(within, |reply| Event::Reload(Box::new(reload), reply))?;
+        Some(self.ends.configure(ends).map_err(Error::Io))
     }
 
     fn ask<T>(&self, within: Duration, event: impl FnOnce(SyncSender<T>) -> Event) -> Option<T> {

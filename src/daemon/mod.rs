@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::now_ms;
 use crate::coordinator::{self, Action, Coordinator, Now, ScheduledCall};
+use crate::delivery::ends::Ends;
 use crate::delivery::push;
 use crate::delivery::push::Push;
 use crate::delivery::stdout::Stdout;
@@ -83,6 +84,8 @@ pub enum Error {
     CaFile(CaFileError),
     /// The REST client: an address or a credential of [`App::rest`].
     Api(zoom_api::Error),
+    /// [`Settings::ends`]: an address or a proxy of the object storage.
+    Storage(String),
     /// [`Settings::apps`] has this many apps, not one.
     Apps(usize),
     /// The system refuses a thread or a socket.
@@ -97,6 +100,7 @@ impl fmt::Display for Error {
             Error::Out(error) => error.fmt(f),
             Error::CaFile(error) => error.fmt(f),
             Error::Api(error) => error.fmt(f),
+            Error::Storage(text) => f.write_str(text),
             Error::Apps(count) => write!(f, "found {count} apps in the settings, expected one"),
             Error::Io(_) => f.write_str("cannot start"),
         }
@@ -110,7 +114,7 @@ impl std::error::Error for Error {
             Error::State(error) => error.source(),
             Error::CaFile(error) => error.source(),
             Error::Api(error) => error.source(),
-            Error::Apps(_) | Error::Out(_) => None,
+            Error::Storage(_) | Error::Apps(_) | Error::Out(_) => None,
             Error::Io(error) => Some(error),
         }
     }
@@ -194,6 +198,7 @@ pub struct Daemon {
     disk: Option<Disk>,
     /// Held until the process ends: streams keep their folder when another one is configured.
     out_locks: Vec<OutLock>,
+    ends: Ends,
     stdout: Option<Stdout>,
     push: Option<Push>,
     /// Where push keeps its progress.
@@ -251,14 +256,30 @@ impl Daemon {
             }
             None => (None, Coordinator::new(settings.coordinator())),
         };
+        let ends = Ends::new(
+            state.clone(),
+            settings.proxy.clone(),
+            settings.ca_file.clone(),
+        );
         let out_lock = settings.disk.as_ref().map(|disk| OutLock::take(&disk.root));
         let out_lock = out_lock.transpose().map_err(Error::Out)?.flatten();
+        let announced = ends.clone();
         let disk = settings.disk.clone().map(|disk| {
             let panicked = sender.clone();
             let on_panic = move || panicked.send_always(Event::DiskPanicked);
-            Disk::start_watched(disk, settings.state.clone(), on_panic)
+            Disk::start_watched(
+                disk,
+                settings.state.clone(),
+                Some(announced.clone()),
+                on_panic,
+            )
         });
         let disk = disk.transpose()?;
+        if let Some(disk) = &disk {
+            ends.attach(disk.folder_jobs());
+        }
+        let prepared = ends.prepare(&settings.ends).map_err(Error::Storage)?;
+        ends.configure(prepared)?;
         let stdout = settings.stdout.map(|_| Stdout::start()).transpose()?;
         let board = disk.as_ref().and_then(Disk::board);
         let process = push_process(&settings, state.as_ref(), board);
@@ -291,6 +312,7 @@ impl Daemon {
             ingress,
             disk,
             out_locks: Vec::from_iter(out_lock),
+            ends,
             stdout,
             push,
             state_dir: state,
@@ -320,7 +342,7 @@ impl Daemon {
 
     /// A handle with which other threads can end it.
     pub fn handle(&self) -> Handle {
-        Handle::new(self.sender.clone())
+        Handle::new(self.sender.clone(), self.ends.clone())
     }
 
     /// Runs until it is stopped, and then completes files and state.

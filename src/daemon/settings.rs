@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Error;
 use crate::coordinator::{self, StreamChoice};
+use crate::delivery::ends;
 use crate::delivery::push::settings::EndpointSettings;
 use crate::delivery::stdout::StdoutFormat;
 use crate::domain::app::App;
@@ -106,6 +107,8 @@ pub struct Settings {
     pub push: Vec<EndpointSettings>,
     /// `RTMS_STATE`; `None` to keep no state for the next process. Read at the start.
     pub state: Option<PathBuf>,
+    /// `RTMS_ON_STREAM_END`, `RTMS_S3_*`: what is done once a stream has ended.
+    pub ends: ends::Settings,
     /// `RTMS_ON_REVOKED`.
     pub on_revoked: OnRevoked,
     /// `RTMS_ON_EXIT`.
@@ -134,6 +137,7 @@ impl Settings {
             stdout: None,
             push: Vec::new(),
             state: None,
+            ends: ends::Settings::default(),
             on_revoked: OnRevoked::default(),
             on_exit: OnExit::default(),
         }

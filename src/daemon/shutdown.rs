@@ -9,6 +9,7 @@
 //! | --- | --- | --- |
 //! | 1 | No new REST call is made, and running calls are aborted. Exception: an exchange of the refresh token that has begun is completed, and the token is stored. | see step 4 |
 //! | 2 | Each stream is told to leave, or to end at Zoom (`RTMS_ON_EXIT`). It reads what its sockets hold, hands it to the disk thread and to standard output, and ends. | [`STREAMS_MAX`] for Zoom's answer, then a stream leaves; [`LEAVE_MAX`] for one that still reads what has arrived |
+//! | 2a | Uploads are cut off and hooks get SIGTERM; the next process does both again. | SIGKILL shortly before [`GRACE`] |
 //! | 3 | The listeners close; requests that have begun are answered. | 1 s, while streams end |
 //! | 4 | The refresh token is stored. Requests of HTTP push that have begun are answered or cut off, and its progress is written. | [`CALLS_MAX`] |
 //! | 5 | The disk thread, which wrote during all of this, writes the rest. Where the disk refuses, it tries again. | [`WRITE_MAX`] |
@@ -46,6 +47,9 @@ const CALLS_MAX: Duration = Duration::from_millis(2200);
 /// A reader of standard output that is slower than this loses the last lines.
 const STDOUT_MAX: Duration = Duration::from_millis(500);
 
+/// After the last file, `ends.json` is written within this time.
+const ENDS_MAX: Duration = Duration::from_millis(500);
+
 /// Maximum time for attempts to write received data. Zoom keeps the streams for a minute; the rest of
 /// that minute is for the next process.
 const WRITE_MAX: Duration = Duration::from_secs(15);
@@ -62,7 +66,8 @@ const _: () = assert!(
 );
 
 const _: () = assert!(
-    WRITE_MAX.as_millis() + SYNC_MIN.as_millis() + GRACE.as_millis() <= STOP_TIMEOUT.as_millis(),
+    WRITE_MAX.as_millis() + SYNC_MIN.as_millis() + ENDS_MAX.as_millis() + GRACE.as_millis()
+        <= STOP_TIMEOUT.as_millis(),
     "the shutdown is complete before the process is killed"
 );
 
@@ -79,6 +84,7 @@ impl Daemon {
             OnExit::Leave => &Command::Leave,
             OnExit::Stop => &Command::Close,
         });
+        self.ends.begin_stop(signal + GRACE);
         // Waits up to a second for requests that have begun; meanwhile the streams end.
         self.ingress.stop();
         self.await_streams(signal + STREAMS_MAX);
@@ -122,6 +128,13 @@ impl Daemon {
         }
         if let Some(disk) = disk {
             report(disk.wait());
+        }
+        // Nothing more will be announced. Hooks were killed within the grace.
+        if !self
+            .ends
+            .stop((signal + GRACE).max(Instant::now() + ENDS_MAX))
+        {
+            log::error!("an upload or a hook could not be ended in time");
         }
         if self.roots.join().is_err() {
             log::error!("the thread that reads the roots panicked");

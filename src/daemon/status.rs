@@ -11,6 +11,7 @@ use std::time::Instant;
 use super::Daemon;
 use super::snapshot::Snapshot;
 use super::streams::RunningStream;
+use crate::delivery::ends;
 use crate::delivery::push::{Push, PushStatus};
 use crate::domain::stream_info::StreamInfo;
 use crate::protocol::MediaKind;
@@ -43,6 +44,8 @@ pub struct StatusSnapshot {
     pub is_state_failing: bool,
     /// Counters of the recorder; `None` if no files are written.
     pub(crate) disk: Option<Arc<DiskCounters>>,
+    /// Uploads and hooks of streams that have ended.
+    pub(crate) ends: Arc<ends::Counters>,
     /// Lines of standard output that were dropped because the reader was too slow; `None` without
     /// standard output.
     pub(crate) stdout_dropped: Option<Arc<AtomicU64>>,
@@ -134,6 +137,7 @@ impl Daemon {
             api: Arc::clone(self.api.counters()),
             is_state_failing: (self.snapshot.as_ref()).is_some_and(Snapshot::is_failing),
             disk: self.disk.as_ref().map(|disk| Arc::clone(disk.counters())),
+            ends: Arc::clone(self.ends.counters()),
             stdout_dropped: (self.stdout.as_ref()).map(|stdout| Arc::clone(stdout.dropped())),
             push: self.push.as_ref().map(Push::status),
         }

@@ -5,8 +5,10 @@
 //! with its seeds and ten thousand mutations of these.
 
 pub mod config;
+pub mod ends;
 pub mod message;
 pub mod request;
+pub mod s3_xml;
 pub mod server_url;
 pub mod webhook;
 

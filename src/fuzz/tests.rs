@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{config, message, request, server_url, webhook};
+use super::{config, ends, message, request, s3_xml, server_url, webhook};
 
 /// Fragments that are difficult for parsers, in addition to the seeds.
 const FRAGMENTS: [&[u8]; 36] = [
@@ -138,6 +138,16 @@ fn smoke(target: &str, run: fn(&[u8])) {
 #[test]
 fn any_configuration_file() {
     smoke("config", config::run);
+}
+
+#[test]
+fn any_ends_json() {
+    smoke("ends", ends::run);
+}
+
+#[test]
+fn any_answer_of_object_storage() {
+    smoke("s3_xml", s3_xml::run);
 }
 
 #[test]

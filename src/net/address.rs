@@ -56,6 +56,33 @@ impl Address {
         }
     }
 
+    /// Like [`Address::parse`], also `http` to another machine.
+    pub(crate) fn parse_plain_too(text: &str) -> Result<Address, String> {
+        match text.strip_prefix("http://") {
+            None => Address::parse(text),
+            // All else is looked at as it is with TLS.
+            Some(rest) => Address::parse(&format!("https://{rest}")).map(|address| Address {
+                text: format!("http://{}", &address.text["https://".len()..]),
+                https: false,
+                ..address
+            }),
+        }
+    }
+
+    /// Host, and port where it is not the usual one: what `Host` says.
+    pub(crate) fn authority(&self) -> &str {
+        let rest = self.text.split_once("://").map_or("", |(_, rest)| rest);
+        let authority = rest.split('/').next().unwrap_or_default();
+        let usual = if self.https { ":443" } else { ":80" };
+        authority.strip_suffix(usual).unwrap_or(authority)
+    }
+
+    /// What follows the host, without a slash at its end.
+    pub(crate) fn path(&self) -> &str {
+        let rest = self.text.split_once("://").map_or("", |(_, rest)| rest);
+        rest.find('/').map_or("", |at| &rest[at..])
+    }
+
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
@@ -116,5 +143,29 @@ mod tests {
             let fault = Address::parse(text).unwrap_err();
             assert!(!fault.contains("hunter2"));
         }
+    }
+
+    #[test]
+    fn host_and_path_of_an_address() {
+        for (text, authority, path, is_https) in [
+            ("https://s3.example.com", "s3.example.com", "", true),
+            (
+                "https://s3.example.com:443/a/b/",
+                "s3.example.com",
+                "/a/b",
+                true,
+            ),
+            ("http://minio.lan:9000", "minio.lan:9000", "", false),
+            ("http://10.0.0.7:80/s3", "10.0.0.7", "/s3", false),
+            ("http://[fd00::1]:9000", "[fd00::1]:9000", "", false),
+        ] {
+            let address = Address::parse_plain_too(text).expect(text);
+            assert_eq!(
+                (address.authority(), address.path(), address.is_https()),
+                (authority, path, is_https)
+            );
+        }
+        assert!(Address::parse_plain_too("http://user:hunter2@a").is_err());
+        assert!(Address::parse_plain_too("ftp://a").is_err());
     }
 }

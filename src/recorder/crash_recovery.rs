@@ -22,12 +22,16 @@ use crate::domain::stream_info::StreamInfo;
 use crate::protocol::MediaParams;
 
 /// Completes a stream that no process continues, except for its last write and sync. `None` if it is
-/// complete already.
+/// complete already. `announce` is called before its files say that it has ended.
+///
+/// # Errors
+/// It could not be announced, or read.
 pub fn complete(
     root: &Path,
     folder: &Path,
     host: Option<&Arc<JournalHost>>,
     now_ms: u64,
+    announce: impl FnOnce(&StreamInfo) -> io::Result<()>,
 ) -> io::Result<Option<Recorder>> {
     let meta = MetaFile::read(folder)?;
     if meta.as_ref().is_some_and(MetaFile::is_ended) {
@@ -41,6 +45,7 @@ pub fn complete(
         repair(folder)?;
         return Ok(None);
     };
+    announce(&info)?;
     let formats = TranscriptFormats {
         jsonl: true,
         txt: true,
@@ -110,7 +115,9 @@ mod tests {
 
     /// Completes a stream as the disk thread does; whether there was something to complete.
     fn finish(root: &Path, folder: &Path, now_ms: u64) -> bool {
-        let Some(mut recorder) = complete(root, folder, None, now_ms).expect("readable") else {
+        let Some(mut recorder) =
+            complete(root, folder, None, now_ms, |_| Ok(())).expect("readable")
+        else {
             return false;
         };
         recorder.write().expect("writable");

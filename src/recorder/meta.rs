@@ -24,6 +24,9 @@ pub const FILE_NAME: &str = "meta.json";
 /// Name of the file until it is complete.
 pub const NEW_NAME: &str = ".meta.json.new";
 
+/// Where the copies of the files are. It is kept like what a newer version wrote.
+const UPLOADED: &str = "uploaded";
+
 /// What the recorder knows about a stream, besides its ids.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Meta {
@@ -196,6 +199,33 @@ impl MetaFile {
         self.state == "ended"
     }
 
+    /// Where the copies of the files are: bucket, and what the names of objects begin with.
+    pub(super) fn uploaded(&self) -> Option<(String, String)> {
+        let uploaded = self.others.get(UPLOADED)?;
+        let text = |key: &str| uploaded[key].as_str().map(str::to_owned);
+        Some((text("bucket")?, text("prefix")?))
+    }
+
+    /// Adds to a file that no process writes where the copies of the files are.
+    ///
+    /// # Errors
+    /// It cannot be read or written; or it is gone, or not ours.
+    pub(super) fn note_upload(folder: &Path, uploaded: Value) -> io::Result<()> {
+        let meta = MetaFile::read(folder)?;
+        let mut meta = meta.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        meta.others.insert(UPLOADED.to_owned(), uploaded);
+        let mut file = create_file(&folder.join(NEW_NAME))?;
+        file.write_all(meta.to_text().as_bytes())?;
+        file.sync_all()?;
+        Meta::publish(folder)
+    }
+
+    fn to_text(&self) -> String {
+        // A struct of texts and numbers can always be written as JSON.
+        let value = serde_json::to_value(self).unwrap_or_default();
+        format!("{value:#}\n")
+    }
+
     /// The stream it describes; `None` if it lacks the ids.
     pub(super) fn stream_info(&self) -> Option<StreamInfo> {
         let product = Product::from_name(&self.product)?;
@@ -301,9 +331,7 @@ impl Meta {
             written_by: concat!("rtmsd ", env!("CARGO_PKG_VERSION")).to_owned(),
             others: self.others.clone(),
         };
-        // A struct of texts and numbers always serializes.
-        let value = serde_json::to_value(&file).unwrap_or_default();
-        format!("{value:#}\n")
+        file.to_text()
     }
 
     /// Replaces the file atomically: a reader sees the old one or the new one.
@@ -321,6 +349,11 @@ impl Meta {
     /// Replaces the existing file with the prepared one.
     pub fn publish(folder: &Path) -> io::Result<()> {
         fs::rename(folder.join(NEW_NAME), folder.join(FILE_NAME))
+    }
+
+    /// Notes where the copies of the files are.
+    pub fn note_upload(&mut self, uploaded: Value) {
+        self.others.insert(UPLOADED.to_owned(), uploaded);
     }
 }
 

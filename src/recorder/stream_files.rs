@@ -7,6 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::append_file::{AppendFile, make_folder, tail};
 use super::journal::completion::{JournalTail, Recorded};
 use super::journal::lifecycle::Lifecycle;
@@ -220,6 +222,22 @@ impl Recorder {
     /// The stream's folder.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The folder of all streams.
+    pub fn root(&self) -> &Path {
+        // Day, meeting, stream.
+        self.folder.ancestors().nth(3).unwrap_or(&self.folder)
+    }
+
+    /// Notes where the copies of the files are, and writes it.
+    ///
+    /// # Errors
+    /// It is not written.
+    pub fn note_upload(&mut self, uploaded: Value) -> io::Result<()> {
+        self.meta.note_upload(uploaded);
+        self.is_meta_stale = true;
+        self.write()
     }
 
     /// The stream.

@@ -68,6 +68,12 @@ impl StateDir {
         self.replace_by(&Kernel, name, bytes).map(drop)
     }
 
+    /// As [`write_atomic`](StateDir::write_atomic); the new file stays open, and what is written to it
+    /// is appended.
+    pub fn replace(&self, name: &str, bytes: &[u8]) -> Result<File, Error> {
+        self.replace_by(&Kernel, name, bytes)
+    }
+
     /// As [`write_atomic`](StateDir::write_atomic), with this disk; returns the new file, to which
     /// the caller may append.
     pub(super) fn replace_by(
@@ -79,13 +85,13 @@ impl StateDir {
         let path = self.file(name)?;
         let number = self.next_temp.fetch_add(1, Ordering::Relaxed);
         let temp = self.path.join(format!("{TEMP_PREFIX}{number}-{name}"));
-        self.replace(disk, &temp, &path, bytes).inspect_err(|_| {
-            // If this fails, the next `open` deletes it.
+        self.replace_at(disk, &temp, &path, bytes).inspect_err(|_| {
+            // What cannot be removed now is removed by the next `open`.
             let _ = fs::remove_file(&temp);
         })
     }
 
-    fn replace(
+    fn replace_at(
         &self,
         disk: &dyn Disk,
         temp: &Path,

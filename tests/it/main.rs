@@ -7,6 +7,7 @@ mod connecting;
 mod demo;
 mod edge_daemon;
 mod embed;
+mod ends;
 mod examples;
 mod feed;
 mod few_files;

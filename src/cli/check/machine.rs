@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rustix::fs::{Access, access, statvfs};
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, geteuid, getrlimit};
 
 use crate::cli::exit;
 use crate::cli::service_env;
@@ -61,6 +61,8 @@ pub(crate) fn findings(loaded: &Loaded) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(settings.disk.as_ref().map(|disk| meetings(&disk.root)));
     findings.extend(settings.state.as_deref().map(state_directory));
+    let hook = settings.ends.hook.as_ref();
+    findings.extend(hook.map(|settings| hook_program(&settings.program())));
     let public = SocketAddr::from((config.host, config.port));
     findings.push(port(public, "HOST and PORT"));
     let admin = config.admin.address;
@@ -121,6 +123,46 @@ fn state_directory(path: &Path) -> Finding {
         }
         Err(error) => Finding::new(NOT_USABLE, WHAT, error.to_string()),
     }
+}
+
+/// Whether the program of `RTMS_ON_STREAM_END` is there and can be run.
+fn hook_program(path: &Path) -> Finding {
+    const WHAT: &str = "hook";
+    let name = path.display();
+    let Ok(found) = fs::metadata(path) else {
+        let text = format!(
+            "{name} does not exist, or this user may not see it; set RTMS_ON_STREAM_END to another program"
+        );
+        return Finding::new(WRONG, WHAT, text);
+    };
+    let mode = found.permissions().mode();
+    if !found.is_file() || mode & 0o111 == 0 || access(path, Access::EXEC_OK).is_err() {
+        let text = format!("{name} cannot be executed by this user: chmod +x {name}");
+        return Finding::new(NOT_USABLE, WHAT, text);
+    }
+    let is_hidden = ["/home", "/root", "/tmp", "/var/tmp"];
+    let has_unit = Path::new("/run/systemd/system").is_dir();
+    if has_unit && is_hidden.iter().any(|folder| path.starts_with(folder)) {
+        let text = format!(
+            "{name} is hidden from the service, which has no /home and its own /tmp; put it below /usr/local"
+        );
+        return Finding::new(CheckLevel::Warn, WHAT, text);
+    }
+    if geteuid().is_root() && mode & 0o001 == 0 {
+        let text = format!(
+            "{name} cannot be executed by every user, so perhaps not by the service: chmod o+rx {name}"
+        );
+        return Finding::new(CheckLevel::Warn, WHAT, text);
+    }
+    let text = match has_unit {
+        true => format!(
+            "{name}; under systemd it runs inside the unit's sandbox. What it needs beyond that goes \
+             into a drop-in (systemctl edit rtmsd): MemoryDenyWriteExecute=no for programs that compile \
+             while they run (node, Java), ReadWritePaths= for folders it writes to"
+        ),
+        false => name.to_string(),
+    };
+    Finding::new(CheckLevel::Fine, WHAT, text)
 }
 
 /// Whether this user may write there. A directory is created when it is first needed, so before
@@ -332,6 +374,14 @@ mod tests {
         let missing = inner.join("b/c");
         assert!(meetings(&missing).text.contains(", will be created"));
         assert_eq!(meetings(&inner.join("a")).level, WRONG);
+        let hook = |mode| {
+            fs::set_permissions(inner.join("a"), fs::Permissions::from_mode(mode)).expect("ours");
+            hook_program(&inner.join("a")).level
+        };
+        assert_eq!(hook(0o644), NOT_USABLE);
+        assert!(!matches!(hook(0o755), CheckLevel::Fault(_)));
+        assert_eq!(hook_program(&inner.join("b")).level, WRONG);
+        assert_eq!(hook_program(&inner).level, NOT_USABLE);
         let key = inner.join("a");
         for (mode, is_told) in [(0o600, false), (0o640, false), (0o644, true)] {
             fs::set_permissions(&key, fs::Permissions::from_mode(mode)).expect("ours");

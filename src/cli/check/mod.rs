@@ -4,6 +4,7 @@
 //! Exit codes: 0 no fault, with or without warnings; 77 a directory or file that this user may not
 //! use; 78 a wrong configuration, certificate or unit.
 
+pub mod bucket;
 pub(crate) mod machine;
 pub mod online;
 
@@ -14,7 +15,9 @@ use crate::admin;
 use crate::cli::exit;
 use crate::config::{Config, Loaded, Sources, load};
 use crate::daemon::{OnExit, OnRevoked, Settings};
+use crate::delivery::ends;
 use crate::delivery::push::settings::EndpointSettings;
+use crate::delivery::s3::{Encryption, FileChoice};
 use crate::delivery::stdout::StdoutFormat;
 use crate::domain::app::{App, RestCredentials};
 use crate::domain::product::Product;
@@ -136,6 +139,7 @@ fn meaning(config: &Config) -> Vec<(&'static str, String)> {
             .iter()
             .map(|endpoint| ("push", push(endpoint))),
     );
+    lines.extend(ends(&settings.ends));
     lines.push(("consent", consent(settings)));
     lines.push(("stdout", stdout(settings)));
     let state = settings.state.as_ref();
@@ -388,6 +392,45 @@ fn push(endpoint: &EndpointSettings) -> String {
         text += "; IN THE CLEAR: what is said in meetings can be read on the way";
     }
     text
+}
+
+/// What is done with streams that have ended: where their content goes beside here.
+fn ends(settings: &ends::Settings) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    if let Some(bucket) = &settings.bucket {
+        let what = match bucket.files {
+            FileChoice::All => "all",
+            FileChoice::Text => "text",
+        };
+        let (name, region, place) = (&bucket.bucket, &bucket.region, bucket.endpoint());
+        let mut text = format!(
+            "{what} files of streams that have ended go to the bucket \"{name}\" at {place}, region \
+             {region}, below \"{}\"; credentials from {}",
+            bucket.prefix,
+            bucket.credentials.name()
+        );
+        if place.starts_with("http://") {
+            text += "; UNENCRYPTED on the way, which RTMS_PLAINTEXT or a loopback address allows";
+        }
+        if bucket.encryption != Encryption::Off {
+            text += &format!("; encrypted there by {}", bucket.encryption.name());
+        }
+        if bucket.deletes_local {
+            text += "; then they are deleted here, all but meta.json";
+        }
+        lines.push(("bucket", text));
+    }
+    if let Some(hook) = &settings.hook {
+        let text = format!(
+            "{} runs when a stream has ended, with its names and topic, and can read its files; {} at \
+             once, up to {} s each",
+            hook.program().display(),
+            hook.at_once,
+            hook.timeout.as_secs()
+        );
+        lines.push(("hook", text));
+    }
+    lines
 }
 
 fn consent(settings: &Settings) -> String {

@@ -198,6 +198,9 @@ fn totals(counts: &Counts) -> String {
         streams_begun,
         connections_lost,
         records_dropped,
+        uploads_waiting,
+        hooks_waiting,
+        hooks_failed,
     } = counts;
     let mut text = format!(
         "since the start: {streams_begun} streams, {connections_lost} connections lost, webhooks \
@@ -206,6 +209,15 @@ fn totals(counts: &Counts) -> String {
     );
     if *records_dropped > 0 {
         text += &format!(", {records_dropped} records LOST");
+    }
+    for (count, what) in [
+        (uploads_waiting, "uploads waiting"),
+        (hooks_waiting, "hooks waiting"),
+        (hooks_failed, "hooks FAILED"),
+    ] {
+        if *count > 0 {
+            text += &format!(", {count} {what}");
+        }
     }
     text
 }

@@ -14,7 +14,7 @@ pub(crate) mod writer;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, Sender, SyncSender};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -29,6 +29,7 @@ use super::path::{journal_key, safe_name};
 use super::record_batch::RecordBatch;
 use super::stream_files::MediaChange;
 use super::transcript::TranscriptFormats;
+use crate::delivery::ends::{Ends, FolderJobs, UploadNote};
 use crate::domain::stream_info::{StreamInfo, Withdrawal};
 use crate::feed::Board;
 use crate::net::waker::Waker;
@@ -225,6 +226,8 @@ enum Job {
     Discard(Withdrawal, Vec<PathBuf>, bool),
     /// User and account.
     Deauthorized(String, String),
+    NoteUpload(Box<UploadNote>, SyncSender<io::Result<()>>),
+    DeleteFiles(PathBuf, Vec<String>, SyncSender<io::Result<()>>),
     CompleteOrphans,
     Settings(RecorderSettings),
     Synced(Vec<Synced>),
@@ -279,10 +282,10 @@ impl Disk {
         settings: RecorderSettings,
         state: Option<PathBuf>,
     ) -> io::Result<Disk> {
-        Disk::start_watched(settings, state, || ())
+        Disk::start_watched(settings, state, None, || ())
     }
 
-    /// The same; `on_panic` is called when the disk thread ends by a panic, so that nothing is written
+    /// The same; ends of streams are announced to `ends`, and `on_panic` is called when the disk thread ends by a panic, so that nothing is written
     /// any more. A panic that is about one stream does not end it.
     ///
     /// # Errors
@@ -290,15 +293,17 @@ impl Disk {
     pub fn start_watched(
         settings: RecorderSettings,
         state: Option<PathBuf>,
+        ends: Option<Ends>,
         on_panic: impl FnOnce() + Send + 'static,
     ) -> io::Result<Disk> {
-        Disk::start_on(Arc::new(Kernel), settings, state, on_panic)
+        Disk::start_on(Arc::new(Kernel), settings, state, ends, on_panic)
     }
 
     pub(super) fn start_on(
         calls: Arc<dyn SyncCalls>,
         settings: RecorderSettings,
         state: Option<PathBuf>,
+        ends: Option<Ends>,
         on_panic: impl FnOnce() + Send + 'static,
     ) -> io::Result<Disk> {
         let (sender, jobs) = mpsc::channel();
@@ -313,7 +318,7 @@ impl Disk {
             .spawn(move || {
                 let _watch = OnPanic(Some(on_panic));
                 let (counters, feed) = shared;
-                Writer::new(settings, state, jobs, counters, syncer, feed).run()
+                Writer::new(settings, state, jobs, counters, syncer, feed, ends).run()
             })?;
         Ok(Disk {
             sender,
@@ -378,6 +383,11 @@ impl Disk {
     /// Notes in the server's journal that a user or an account removed the app.
     pub fn deauthorized(&self, user_id: String, account_id: String) {
         let _ = self.sender.send(Job::Deauthorized(user_id, account_id));
+    }
+
+    /// Changes to folders on behalf of others.
+    pub fn folder_jobs(&self) -> Arc<dyn FolderJobs> {
+        Arc::new(Folders(self.sender.clone()))
     }
 
     /// Starts to complete, while the thread is otherwise idle, the files of earlier processes that
@@ -460,5 +470,27 @@ impl StoppingDisk {
             is_synced: false,
             is_finished: false,
         })
+    }
+}
+
+/// The way to the thread for those who change a folder.
+struct Folders(Sender<Job>);
+
+impl Folders {
+    fn ask(&self, job: impl FnOnce(SyncSender<io::Result<()>>) -> Job) -> io::Result<()> {
+        let ended = || io::Error::other("the program is stopping");
+        let (reply, answer) = mpsc::sync_channel(1);
+        self.0.send(job(reply)).map_err(|_| ended())?;
+        answer.recv().map_err(|_| ended())?
+    }
+}
+
+impl FolderJobs for Folders {
+    fn note_upload(&self, note: UploadNote) -> io::Result<()> {
+        self.ask(|reply| Job::NoteUpload(Box::new(note), reply))
+    }
+
+    fn delete_files(&self, folder: PathBuf, files: Vec<String>) -> io::Result<()> {
+        self.ask(|reply| Job::DeleteFiles(folder, files, reply))
     }
 }

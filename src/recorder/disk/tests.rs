@@ -487,7 +487,7 @@ fn state(root: &Path, info: &StreamInfo) -> String {
 fn streams_that_end_together_share_syncs_and_do_not_delay_others() {
     let root = scratch("disk-hour");
     let (slow, begun, allow) = SlowDisk::new();
-    let disk = Disk::start_on(slow.clone(), settings(&root), None, || ()).expect("threads");
+    let disk = Disk::start_on(slow.clone(), settings(&root), None, None, || ()).expect("threads");
     let infos: Vec<StreamInfo> = (0..150).map(|n| other(&format!("s{n}"))).collect();
     let mut sinks: Vec<DiskSink> = infos.iter().map(|info| disk.sink(info.clone())).collect();
     let mut talks = disk.sink(info());
@@ -531,7 +531,7 @@ fn streams_that_end_together_share_syncs_and_do_not_delay_others() {
 fn streams_that_are_left_are_written_and_then_synced_once() {
     let root = scratch("disk-left");
     let (slow, begun, allow) = SlowDisk::new();
-    let disk = Disk::start_on(slow.clone(), settings(&root), None, || ()).expect("threads");
+    let disk = Disk::start_on(slow.clone(), settings(&root), None, None, || ()).expect("threads");
     let infos: Vec<StreamInfo> = (0..5).map(|n| other(&format!("s{n}"))).collect();
     let mut sinks: Vec<DiskSink> = infos.iter().map(|info| disk.sink(info.clone())).collect();
     for sink in &mut sinks {
@@ -615,7 +615,7 @@ fn a_failed_sync_is_logged_and_tried_again() {
     let (slow, _begun, allow) = SlowDisk::new();
     drop(allow);
     slow.fails.store(true, Relaxed);
-    let disk = Disk::start_on(slow.clone(), settings(&root), None, || ()).expect("threads");
+    let disk = Disk::start_on(slow.clone(), settings(&root), None, None, || ()).expect("threads");
     let mut sink = disk.sink(info());
     say(&mut sink, 1_767_000_000_000, "one");
     sink.on_end(&EndReason::Stopped(StopReason(6)));

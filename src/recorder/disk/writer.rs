@@ -17,6 +17,7 @@ use super::{
 };
 use crate::clock::now_ms;
 use crate::delivery::coalesce;
+use crate::delivery::ends::Ends;
 use crate::domain::stream_info::{StreamInfo, Withdrawal};
 use crate::feed::folders::StreamFolders;
 use crate::protocol::EndReason;
@@ -25,6 +26,10 @@ use crate::recorder::journal::server::{RevokedStream, ServerJournal};
 use crate::recorder::journal::{JournalHost, Opening, mark_path};
 use crate::recorder::stream_files::{Recorder, discard_folder};
 use crate::recorder::withdrawal::{delete_stream, find_stream};
+
+mod ended;
+
+use ended::{Ending, announce_orphan};
 
 /// Interval of retries, and of checks for files to sync.
 const TICK: Duration = Duration::from_secs(1);
@@ -77,6 +82,9 @@ pub(super) struct Writer {
     unwritten_bytes: usize,
     /// Due also while records keep coming.
     next_tick: Instant,
+    /// Where ends are announced.
+    ends: Option<Ends>,
+    ending: Ending,
 }
 
 /// What is needed to write journals.
@@ -96,6 +104,9 @@ struct Entry {
     is_failing: bool,
     /// Whether the last sync of its files failed.
     is_sync_failing: bool,
+    /// The stream is over, and its end waits until it stands in `ends.json`.
+    ending: Option<EndReason>,
+    is_announced: bool,
     has_ended: bool,
     /// Whether it continues in another process, so that its end is no reason to sync.
     is_left: bool,
@@ -112,8 +123,11 @@ impl Writer {
         counters: Arc<DiskCounters>,
         syncer: Syncer,
         shared: Arc<FeedShare>,
+        ends: Option<Ends>,
     ) -> Writer {
         let mut writer = Writer {
+            ends,
+            ending: Ending::default(),
             settings,
             state,
             jobs,
@@ -201,6 +215,7 @@ impl Writer {
 
     /// Writes the unwritten records of all streams.
     fn write_round(&mut self) {
+        self.announce_ends(false);
         self.unwritten_bytes = 0;
         for key in std::mem::take(&mut self.unwritten) {
             self.write(key);
@@ -225,7 +240,8 @@ impl Writer {
         let is_idle =
             self.entries.values().all(|entry| {
                 !entry.is_failing && !entry.has_ended && entry.unsynced_since.is_none()
-            }) && (self.feed.as_ref()).is_none_or(|feed| !feed.needs_tick());
+            }) && self.ending.keys.is_empty()
+                && (self.feed.as_ref()).is_none_or(|feed| !feed.needs_tick());
         if is_idle {
             return self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected);
         }
@@ -243,6 +259,8 @@ impl Writer {
                 (*key, 0, 0)
             }
             Job::Discard(..)
+            | Job::NoteUpload(..)
+            | Job::DeleteFiles(..)
             | Job::Deauthorized(..)
             | Job::CompleteOrphans
             | Job::Settings(_)
@@ -324,6 +342,7 @@ impl Writer {
         match job {
             Job::Open(key, info, opening, gauge) => {
                 let entry = self.open(info, opening, gauge);
+                self.stream_is_open(entry.recorder.root(), entry.recorder.folder());
                 self.entries.insert(key, Box::new(entry));
                 self.write(key);
             }
@@ -363,18 +382,14 @@ impl Writer {
                     self.write(key);
                 }
             }
-            Job::End(key, reason) => {
-                if let Some(entry) = self.entries.get_mut(&key) {
-                    entry.recorder.end(&reason, now_ms());
-                    entry.has_ended = true;
-                    entry.is_left = reason == EndReason::Left;
-                    self.write(key);
-                }
+            Job::End(key, reason) => self.end_stream(key, reason),
+            Job::NoteUpload(note, reply) => drop(reply.send(self.note_upload(&note))),
+            Job::DeleteFiles(folder, files, reply) => {
+                drop(reply.send(self.delete_files(&folder, &files)));
             }
             Job::Discard(withdrawal, former_roots, stays) => {
-                let mut roots = former_roots;
-                roots.retain(|root| *root != self.settings.root);
-                roots.push(self.settings.root.clone());
+                let roots = self.roots(former_roots);
+                self.revoke_ends(&withdrawal, &roots, !stays);
                 self.revoke(&withdrawal, &roots, !stays);
                 if !stays {
                     self.discard(&withdrawal, &roots);
@@ -424,7 +439,9 @@ impl Writer {
         if !open.any(|own| own == folder) {
             let feed = self.feed.as_ref().filter(|_| self.settings.feed.is_some());
             let host = feed.map(|feed| &feed.host);
-            match crash_recovery::complete(orphans.root(), &folder, host, now_ms()) {
+            let (root, ends) = (orphans.root(), self.ends.as_ref());
+            let announce = |info: &StreamInfo| announce_orphan(ends, root, &folder, info);
+            match crash_recovery::complete(root, &folder, host, now_ms(), announce) {
                 Ok(Some(recorder)) => {
                     log::warn!(
                         "recovered a stream left unfinished folder={}",
@@ -433,7 +450,7 @@ impl Writer {
                     let key = self.orphan_key;
                     self.orphan_key -= 1;
                     let mut entry = Entry::new(recorder, Arc::default());
-                    entry.has_ended = true;
+                    (entry.has_ended, entry.is_announced) = (true, true);
                     self.entries.insert(key, Box::new(entry));
                     self.write(key);
                     self.sync_ended();
@@ -468,6 +485,8 @@ impl Writer {
             return Entry {
                 gauge,
                 dropped: 0,
+                ending: None,
+                is_announced: false,
                 has_ended: false,
                 is_left: false,
                 ..*entry
@@ -718,7 +737,10 @@ impl Writer {
             Ok(true) => drop(self.ended.insert(key)),
             Ok(false) => {
                 entry.recorder.finished();
-                self.entries.remove(&key);
+                let entry = self.entries.remove(&key).filter(|entry| entry.is_announced);
+                if let Some(entry) = entry {
+                    self.end_is_written(entry.recorder.root(), entry.recorder.folder());
+                }
             }
             Err(error) => self.sync_failed(key, &error),
         }
@@ -805,6 +827,14 @@ impl Writer {
         kept.into_iter().for_each(|key| self.write(key));
     }
 
+    /// The folders of all streams, now and before.
+    fn roots(&self, former: Vec<PathBuf>) -> Vec<PathBuf> {
+        let mut roots = former;
+        roots.retain(|root| *root != self.settings.root);
+        roots.push(self.settings.root.clone());
+        roots
+    }
+
     fn discard(&mut self, withdrawal: &Withdrawal, roots: &[PathBuf]) {
         let Withdrawal {
             id,
@@ -863,6 +893,7 @@ impl Writer {
             while let Ok(job) = self.jobs.try_recv() {
                 self.handle_guarded(job);
             }
+            self.announce_ends(true);
             self.unwritten.clear();
             let keys: Vec<u64> = self.entries.keys().copied().collect();
             for key in keys {
@@ -956,6 +987,8 @@ impl Entry {
             dropped: 0,
             is_failing: false,
             is_sync_failing: false,
+            ending: None,
+            is_announced: false,
             has_ended: false,
             is_left: false,
             unsynced_since: None,

@@ -110,7 +110,7 @@ impl Process {
 
 /// Completes a folder as a later process does.
 fn complete(root: &Path, folder: &Path, host: &Arc<JournalHost>) {
-    let found = crash_recovery::complete(root, folder, Some(host), 9);
+    let found = crash_recovery::complete(root, folder, Some(host), 9, |_| Ok(()));
     let mut recorder = found.expect("readable").expect("it is not complete");
     recorder.write().expect("writable");
     let targets = recorder.take_unsynced().expect("writable");

@@ -1,0 +1,6 @@
+//! Streams that have ended: the program that runs then, and object storage.
+
+pub(crate) mod bucket;
+mod hooks;
+mod partners;
+mod uploads;
