@@ -24,6 +24,7 @@ use crate::delivery::s3::client::Client;
 use crate::delivery::s3::fault::{Fault, FaultKind};
 use crate::delivery::s3::upload::{Durable, Sizes, Task};
 use crate::domain::severity::Severity;
+use crate::feed::FEED_NAME;
 use crate::state::StateDir;
 
 /// What may be repeated after a crash is saved after this time.
@@ -254,6 +255,10 @@ impl Worker {
             Action::CancelJob(key) => {
                 if let Some(job) = self.jobs.get(&key) {
                     job.is_cancelled.store(true, Relaxed);
+                    // A call of another stream is cut off too, and made again.
+                    if let Some(client) = &self.client {
+                        client.cut();
+                    }
                 }
             }
             Action::RunHook(entry, attempt) => self.start_hook(*entry, attempt),
@@ -459,10 +464,12 @@ impl JobRun {
         noted.map_err(|error| self.local("note the upload in meta.json", &error))
     }
 
-    /// Everything that is in the bucket, but `meta.json`.
+    /// Everything that is in the bucket, but `meta.json` and the journal: others may still read that.
     fn clean(&self, entry: &Entry, upload: &Upload) -> Result<(), Fault> {
         let files = upload.files.iter().map(|file| file.local.clone());
-        let files = files.filter(|file| file != "meta.json").collect();
+        let files = files
+            .filter(|file| file != "meta.json" && file != FEED_NAME)
+            .collect();
         let deleted = self.folders.delete_files(entry.folder.clone(), files);
         deleted.map_err(|error| self.local("delete local files", &error))
     }

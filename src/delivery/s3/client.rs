@@ -135,6 +135,13 @@ impl Client {
         }
     }
 
+    /// Ends calls under way; those that are still wanted are made again.
+    pub fn cut(&self) {
+        if let Some(agent) = self.lock().take() {
+            agent.shutdown();
+        }
+    }
+
     /// Sends an object whole. Returns its ETag.
     ///
     /// # Errors

@@ -93,9 +93,26 @@ fn a_partner_takes_what_is_uploaded_and_boto3_reads_it() {
     let mib: u64 = std::env::var("RTMSD_S3_MIB").map_or(70, |n| n.parse().expect("a number"));
     let large = fs::File::create(folder.join("audio-77-Grace.wav")).expect("a file");
     large.set_len(mib << 20).expect("room");
+    let most_kib = || {
+        let path = format!("/proc/{}/status", harness.server.id());
+        let status = fs::read_to_string(path).expect("a process");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmHWM"))
+            .expect("its memory");
+        line.split_whitespace()
+            .nth(1)
+            .and_then(|kib| kib.parse::<u64>().ok())
+            .expect("a number")
+    };
+    let before = most_kib();
     meeting.end(End::meeting_ended());
     wait_until_over(&meeting);
     wait_until("it is uploaded", || uploaded(&harness) == 1.0);
+    report(&format!(
+        "most memory: {before} KiB before, {} KiB after {mib} MiB",
+        most_kib()
+    ));
     let prefix = meta(&folder)["uploaded"]["prefix"]
         .as_str()
         .expect("a prefix")

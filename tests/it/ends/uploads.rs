@@ -207,6 +207,7 @@ fn what_fails_is_named_and_tried_again_until_it_works() {
 }
 
 #[test]
+#[ignore = "slow: hashes 70 MiB several times"]
 fn a_large_file_goes_up_in_parts_and_a_crash_repeats_one() {
     let bucket = Bucket::start();
     let mut harness = builder(&bucket).start();
@@ -328,15 +329,10 @@ fn of_withdrawn_consent_no_object_is_left() {
     // One whose upload is under way.
     let busy = harness.zoom.start_meeting(open("revoked-2"));
     wait_until_streaming(&busy);
-    put_large_file(&harness.folder_of(&busy.streams()[0]), 70 * MIB);
+    bucket.trouble("PUT", Trouble::Hang);
     busy.end(End::meeting_ended());
     wait_until_over(&busy);
-    wait_until("parts go up", || {
-        bucket
-            .requests()
-            .iter()
-            .any(|line| line.contains("partNumber=1"))
-    });
+    wait_until("an object is on its way", || bucket.troubles_left() == 0);
     bucket.trouble("DELETE", Trouble::Refuse(503, "SlowDown", ""));
     for meeting in [&done, &busy] {
         let delivery = harness.zoom.post_webhook(&serde_json::json!({
