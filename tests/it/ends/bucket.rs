@@ -394,7 +394,7 @@ fn check(request: &Request, body: &[u8]) -> Result<(), String> {
     let place = format!("{} {}", request.method, request.path);
     let wrong = |what: &str| Err(format!("{place}: {what}"));
     let header = |name: &str| request.header(name).unwrap_or_default();
-    if request.header("transfer-encoding").is_some() || header("content-encoding") != "" {
+    if request.header("transfer-encoding").is_some() || !header("content-encoding").is_empty() {
         return wrong("a body that is not sent as it is");
     }
     if request.method == "PUT" && request.header("content-length").is_none() {
