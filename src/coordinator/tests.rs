@@ -1624,6 +1624,19 @@ fn a_stop_by_people_counts_if_the_start_of_the_run_arrives_late() {
     w.stream_stopped(T0 + 10_300, "s2", Some(UUID), 2);
     let actions = w.joins(T0 + 70_000, None);
     assert_eq!(w.calls(&actions), [(RestAction::Start, NOW)]);
+    // A participant is announced first, who joined after the stop.
+    let mut w = world(settings());
+    assert_eq!(w.joins(T0 + 4000, None).len(), 1);
+    w.meeting_started(T0);
+    w.call(RestAction::Start, Err(failed(FailureClass::Early)));
+    assert!(is_cancelled(&w.stream_stopped(
+        T0 + 2000,
+        "s2",
+        Some(UUID),
+        1
+    )));
+    let actions = w.restart(settings());
+    assert_eq!(w.calls(&actions), []);
 }
 
 #[test]

@@ -114,6 +114,11 @@ impl Coordinator {
         if meeting.started_ms.is_some_and(|known| ts <= known)
             || meeting.ended_ms.is_some_and(|ended| ts <= ended)
         {
+            if begins && meeting.is_live() && meeting.life_ms.is_some_and(|life| ts < life) {
+                // A participant was announced first: the run is as old as its start.
+                meeting.life_ms = Some(ts);
+                self.is_changed = true;
+            }
             return;
         }
         // If the run is known only by its streams, a beginning after a stop belongs to another run.
