@@ -3,7 +3,8 @@
 use std::fs;
 use std::io::Read;
 use std::net::TcpListener;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -12,7 +13,10 @@ use std::time::{Duration, Instant};
 use rtmsd::demo::Options;
 use rustix::process::Signal;
 
-use crate::harness::{Builder, Harness, KilledOnDrop, PATIENCE, TempDir, http, report, wait_until};
+use crate::harness::{
+    Builder, Harness, KilledOnDrop, PATIENCE, TempDir, http, plain, report, wait_until,
+    wait_until_over,
+};
 
 /// So short that it is seen at once what is not fed.
 const WATCHDOG: Duration = Duration::from_millis(800);
@@ -216,6 +220,10 @@ fn hold(thread: &str) -> Option<KilledOnDrop> {
     Some(tracer)
 }
 
+/// Shell that passes its standard input on as systemd passes a socket.
+const ACTIVATION: &str =
+    "LISTEN_PID=$$ LISTEN_FDS=1; export LISTEN_PID LISTEN_FDS; exec 3<&0 </dev/null";
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_socket_of_systemd_stays_open_between_processes() {
@@ -223,9 +231,7 @@ fn a_socket_of_systemd_stays_open_between_processes() {
     let address = listener.local_addr().expect("an address");
     let stdin = || Stdio::from(OwnedFd::from(listener.try_clone().expect("a descriptor")));
     let manager = Manager::new();
-    let activation =
-        "LISTEN_PID=$$ LISTEN_FDS=1; export LISTEN_PID LISTEN_FDS; exec 3<&0 </dev/null";
-    let mut harness = manager.builder(WATCHDOG, activation).without_server();
+    let mut harness = manager.builder(WATCHDOG, ACTIVATION).without_server();
     // A client that connects before a server runs waits for it.
     let early = std::thread::spawn(move || http::get(address, "/"));
     harness.start_server_on(&stdin);
@@ -239,4 +245,35 @@ fn a_socket_of_systemd_stays_open_between_processes() {
     harness.start_server_on(&stdin);
     assert_eq!(between.join().expect("no panic").1, "rtmsd is up\n");
     harness.wait_until_logged(&["HOST and PORT are not used"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hook_does_not_inherit_the_socket_of_systemd() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let stdin = || Stdio::from(OwnedFd::from(listener.try_clone().expect("a descriptor")));
+    let manager = Manager::new();
+    let mut harness = manager.builder(WATCHDOG, ACTIVATION).without_server();
+    let (hook, found) = (harness.folder.join("hook"), harness.folder.join("found"));
+    let text = format!(
+        "#!/bin/sh\nls -l /proc/$$/fd >'{0}.new'; echo \"$@\" >>'{0}.new'; mv '{0}.new' '{0}'\n",
+        found.display()
+    );
+    fs::write(&hook, text).expect("a script");
+    fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).expect("ours");
+    harness.set("RTMS_ON_STREAM_END", &format!("{} a b", hook.display()));
+    harness.start_server_on(&stdin);
+    manager.wait_until_told("READY=1");
+    let meeting = harness.zoom.start_meeting(plain("activated", 3));
+    wait_until_over(&meeting);
+    wait_until("the hook has run", || found.exists());
+    let found = fs::read_to_string(found).expect("a list");
+    let socket = fs::read_link(format!("/proc/self/fd/{}", listener.as_raw_fd()));
+    let socket = socket.expect("a socket").display().to_string();
+    assert!(
+        found.contains("pipe:") && !found.contains(&socket),
+        "{found}"
+    );
+    assert!(found.ends_with("a b\n"), "{found}");
+    harness.end();
 }

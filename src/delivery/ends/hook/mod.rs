@@ -1,6 +1,7 @@
 //! The program that runs when a stream has ended: `RTMS_ON_STREAM_END`.
 
 pub mod environment;
+mod inherited;
 pub mod run;
 
 use std::path::PathBuf;

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::super::entry::{EndKind, Entry};
 use super::super::queue::HookEnd;
-use super::{HookSettings, environment};
+use super::{HookSettings, environment, inherited};
 use crate::domain::text::{bounded, one_line};
 use crate::net::waker::{Wakeable, Waker, waker};
 
@@ -113,9 +113,8 @@ fn start(
         EndKind::Revoked => (Value::Null, memory_file(&environment::ids(entry))?),
     };
     let (reader, writer) = io::pipe()?;
-    let mut command = Command::new(settings.program());
+    let mut command = inherited::command(&settings.program(), &settings.command[1..]);
     command
-        .args(&settings.command[1..])
         .env_clear()
         .envs(
             settings
