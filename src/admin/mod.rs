@@ -170,8 +170,8 @@ impl Admin {
     }
 }
 
-/// Why a command is refused before it is looked at: another method, no credential, a web page of
-/// somebody else.
+/// Why a command is refused before its body is read: another method, no credential, a request of a web
+/// page from another host.
 fn refusal(request: &HttpRequest, token: Option<&Secret>) -> Option<Answer> {
     if request.method() != "POST" {
         let answer = line(405, "this method is not allowed here");

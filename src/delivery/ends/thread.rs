@@ -78,11 +78,11 @@ pub(super) struct Worker {
     is_killed: bool,
 }
 
-/// Somebody who waits until something is saved.
+/// A thread that waits until something is saved.
 enum Waiting {
-    /// Hears whether it worked.
+    /// Receives whether it worked.
     Answer(SyncSender<bool>),
-    /// Goes on in any case.
+    /// Continues in any case.
     Step(SyncSender<()>),
 }
 
