@@ -13,6 +13,7 @@ pub mod causes;
 pub mod count;
 pub mod decimal;
 pub mod histogram;
+pub mod hmac_sha256;
 pub mod id;
 pub mod participant;
 pub mod phrase;

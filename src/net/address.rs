@@ -56,19 +56,6 @@ impl Address {
         }
     }
 
-    /// Like [`Address::parse`], also `http` to another machine.
-    pub(crate) fn parse_plain_too(text: &str) -> Result<Address, String> {
-        match text.strip_prefix("http://") {
-            None => Address::parse(text),
-            // All else is looked at as it is with TLS.
-            Some(rest) => Address::parse(&format!("https://{rest}")).map(|address| Address {
-                text: format!("http://{}", &address.text["https://".len()..]),
-                https: false,
-                ..address
-            }),
-        }
-    }
-
     /// Host, and port where it is not the usual one: what `Host` says.
     pub(crate) fn authority(&self) -> &str {
         let rest = self.text.split_once("://").map_or("", |(_, rest)| rest);
@@ -159,13 +146,13 @@ mod tests {
             ("http://10.0.0.7:80/s3", "10.0.0.7", "/s3", false),
             ("http://[fd00::1]:9000", "[fd00::1]:9000", "", false),
         ] {
-            let address = Address::parse_plain_too(text).expect(text);
+            let address = Address::parse_any(text).expect(text);
             assert_eq!(
                 (address.authority(), address.path(), address.is_https()),
                 (authority, path, is_https)
             );
         }
-        assert!(Address::parse_plain_too("http://user:hunter2@a").is_err());
-        assert!(Address::parse_plain_too("ftp://a").is_err());
+        assert!(Address::parse_any("http://user:hunter2@a").is_err());
+        assert!(Address::parse_any("ftp://a").is_err());
     }
 }

@@ -1,8 +1,6 @@
 //! The handshake signature, which proves to Zoom that we have the app's secret.
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
-
+use crate::domain::hmac_sha256::hmac_sha256;
 use crate::domain::secret::Secret;
 
 /// The signature of messages 1 and 3 (RTMS event reference): lower-case hex of HMAC-SHA256(client
@@ -13,12 +11,8 @@ pub fn handshake_signature(
     id: &str,
     stream_id: &str,
 ) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(client_secret.expose().as_bytes())
-        .expect("HMAC takes a key of any length");
-    for part in [client_id, ",", id, ",", stream_id] {
-        mac.update(part.as_bytes());
-    }
-    hex::encode(mac.finalize().into_bytes())
+    let parts = [client_id, ",", id, ",", stream_id].map(str::as_bytes);
+    hex::encode(hmac_sha256(client_secret.expose().as_bytes(), &parts))
 }
 
 #[cfg(test)]

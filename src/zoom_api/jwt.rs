@@ -4,11 +4,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit, Mac};
 use serde::Serialize;
-use sha2::Sha256;
 
 use crate::domain::app::AppCredentials;
+use crate::domain::hmac_sha256::hmac_sha256;
 use crate::domain::secret::Secret;
 
 /// Lifetime of such a token: enough for one call and for a clock difference.
@@ -50,10 +49,8 @@ pub(super) fn sign(sdk: &AppCredentials, now: SystemTime) -> Secret {
         part(serde_json::to_vec(&header)),
         part(serde_json::to_vec(&claims))
     );
-    let mut mac = Hmac::<Sha256>::new_from_slice(sdk.secret.expose().as_bytes())
-        .expect("HMAC takes a key of any length");
-    mac.update(signed.as_bytes());
-    let signature = URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
+    let code = hmac_sha256(sdk.secret.expose().as_bytes(), &[signed.as_bytes()]);
+    let signature = URL_SAFE_NO_PAD.encode(code);
     Secret::new(format!("{signed}.{signature}"))
 }
 

@@ -17,20 +17,12 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
     (
         "domain",
         &[],
-        &["serde", "serde_json", "memchr", "httpdate"],
+        &["serde", "serde_json", "memchr", "httpdate", "hmac", "sha2"],
     ),
     (
         "protocol",
         &["domain"],
-        &[
-            "serde",
-            "serde_json",
-            "base64",
-            "hmac",
-            "sha2",
-            "hex",
-            "memchr",
-        ],
+        &["serde", "serde_json", "base64", "hex", "memchr"],
     ),
     (
         "coordinator",
@@ -61,7 +53,6 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
             "serde_json",
             "httpdate",
             "native_tls",
-            "hmac",
             "sha2",
             "base64",
             "log",
@@ -82,7 +73,7 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
     (
         "source",
         &["domain", "gate", "net"],
-        &["serde", "serde_json", "hmac", "sha2", "hex", "log"],
+        &["serde", "serde_json", "hex", "log"],
     ),
     (
         "stream",
@@ -114,7 +105,6 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
             "rustix",
             "serde",
             "serde_json",
-            "hmac",
             "sha2",
             "hex",
             "base64",

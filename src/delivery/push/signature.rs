@@ -12,8 +12,8 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+
+use crate::domain::hmac_sha256::hmac_sha256;
 
 /// What a secret begins with.
 pub const PREFIX: &str = "whsec_";
@@ -61,15 +61,12 @@ pub fn sign(secrets: &[SigningSecret], id: &str, unix_s: u64, body: &[u8]) -> St
     let head = format!("{id}.{unix_s}.");
     let mut value = String::with_capacity(secrets.len() * 48);
     for secret in secrets {
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(&secret.0).expect("HMAC takes a key of any length");
-        mac.update(head.as_bytes());
-        mac.update(body);
+        let code = hmac_sha256(&secret.0, &[head.as_bytes(), body]);
         if !value.is_empty() {
             value.push(' ');
         }
         value.push_str("v1,");
-        STANDARD.encode_string(mac.finalize().into_bytes(), &mut value);
+        STANDARD.encode_string(code, &mut value);
     }
     value
 }

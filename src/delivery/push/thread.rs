@@ -398,20 +398,17 @@ impl Thread {
         });
         // Every line that is written from now on has a higher position.
         let now_pos = self.pos.max(now_ms() * 1000 - 1);
-        let known = self
-            .known
-            .iter_mut()
-            .find(|known| known.name == settings.name);
-        let (known, loaded) = match (known, loaded) {
-            (Some(known), loaded) => (known, Some(loaded)),
-            (None, loaded) => {
+        let is_named = |known: &Known| known.name == settings.name;
+        let (at, loaded) = match self.known.iter().position(is_named) {
+            Some(at) => (at, Some(loaded)),
+            None => {
                 let since = loaded.as_ref().map_or(now_pos, |cursors| cursors.floor);
-                self.known
-                    .push(Known::new(&settings.name, &settings.url, since));
-                let known = self.known.last_mut().expect("it was just put there");
-                (known, loaded.map(Some))
+                let new = Known::new(&settings.name, &settings.url, since);
+                self.known.push(new);
+                (self.known.len() - 1, loaded.map(Some))
             }
         };
+        let known = &mut self.known[at];
         known.configure(&settings.url);
         let loaded = match loaded {
             Some(Some(cursors)) if !cursors.is_damaged => cursors,

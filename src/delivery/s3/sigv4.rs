@@ -12,9 +12,9 @@
 
 use std::fmt::Write;
 
-use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
+use crate::domain::hmac_sha256::hmac_sha256;
 use crate::domain::secret::Secret;
 use crate::domain::text::percent_encoded;
 use crate::domain::time::Utc;
@@ -80,9 +80,9 @@ pub fn authorization(
         hex_sha256(canonical(request).as_bytes())
     );
     let secret = format!("AWS4{}", credentials.secret_access_key.expose());
-    let mut key = hmac(secret.as_bytes(), stamp.date().as_bytes());
+    let mut key = hmac_sha256(secret.as_bytes(), &[stamp.date().as_bytes()]);
     for part in [region, "s3", "aws4_request", to_sign.as_str()] {
-        key = hmac(&key, part.as_bytes());
+        key = hmac_sha256(&key, &[part.as_bytes()]);
     }
     Secret::new(format!(
         "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={}, Signature={}",
@@ -145,12 +145,6 @@ pub fn encode_path(path: &str) -> String {
 /// Hex SHA-256.
 pub fn hex_sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
-}
-
-fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
-    mac.update(message);
-    mac.finalize().into_bytes().into()
 }
 
 #[cfg(test)]
