@@ -1,5 +1,9 @@
 //! Exit codes, after BSD's sysexits: they tell a service manager which failures a restart cannot fix.
 
+/// A failure of a command, as a text, with its exit code.
+#[derive(Debug)]
+pub(super) struct Failure(pub(super) u8, pub(super) String);
+
 /// Success.
 pub const OK: u8 = 0;
 /// The command line cannot be parsed; a restart will not help.

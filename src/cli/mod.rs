@@ -6,6 +6,7 @@
     reason = "a command writes to its user's terminal"
 )]
 
+mod admin_client;
 pub mod args;
 pub mod check;
 pub mod control;

@@ -10,9 +10,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::json;
 
+use super::admin_client;
 use super::args::{Push, PushAction};
-use super::exit;
-use super::status::reachable;
+use super::exit::{self, Failure};
 use crate::admin::own_token;
 use crate::clock::now_ms;
 use crate::config::Config;
@@ -20,6 +20,7 @@ use crate::delivery::push::answer::{Answer, Fault, Verdict};
 use crate::delivery::push::request::{Client, Exchange};
 use crate::delivery::push::settings::{DEFAULT_NAME, EndpointSettings};
 use crate::delivery::push::signature::SigningSecret;
+use crate::domain::secret::Secret;
 use crate::domain::time::Utc;
 
 /// A replay looks into every journal since its beginning.
@@ -28,9 +29,6 @@ const ANSWER_MAX: Duration = Duration::from_secs(35);
 const CLOCK_MAX_S: i64 = 300;
 /// The bytes of a new secret.
 const SECRET_BYTES: usize = 32;
-
-/// A failure in words, with its exit code.
-struct Failure(u8, String);
 
 /// Prints a new secret.
 pub fn secret(out: &mut impl Write) -> u8 {
@@ -225,33 +223,12 @@ fn order(command: &Push, config: &Config, out: &mut impl Write) -> Result<u8, Fa
         PushAction::Replay { from, stream } => ("replay", json!({"from": from, "stream": stream})),
         PushAction::Test | PushAction::Secret => return Ok(exit::USAGE),
     };
-    let Some(address) = config.admin.address else {
-        let text = "RTMS_ADMIN is off, so the server cannot be asked; set it to 127.0.0.1:9464";
-        return Err(Failure(exit::CONFIG, text.to_owned()));
-    };
-    let address = reachable(address);
-    let token = token(config)?;
-    let unreachable = |error: &dyn std::fmt::Display| {
-        let text = format!("no answer from http://{address}: {error}; is the server running?");
-        Failure(exit::UNAVAILABLE, text)
-    };
-    let agent = ureq::Agent::config_builder()
-        .proxy(None)
-        .max_redirects(0)
-        .http_status_as_error(false)
-        .timeout_global(Some(ANSWER_MAX))
-        .build()
-        .new_agent();
-    let url = format!("http://{address}/push/{}/{verb}", command.name);
-    let sent = agent
-        .post(url)
-        .header("Content-Type", "application/json")
-        .header("Authorization", format!("Bearer {token}"))
-        .send(body.to_string());
-    let mut response = sent.map_err(|error| unreachable(&error))?;
-    let said = response.body_mut().read_to_string().unwrap_or_default();
-    let said = said.trim();
-    match response.status().as_u16() {
+    let address = admin_client::address(&config.admin)?;
+    let (token, json) = (token(config)?, body.to_string());
+    let path = format!("/push/{}/{verb}", command.name);
+    let answer = admin_client::ask(address, &path, Some(json), Some(&token), ANSWER_MAX)?;
+    let said = answer.text.trim();
+    match answer.status {
         204 => {
             let done = match verb {
                 "pause" => "paused",
@@ -263,14 +240,14 @@ fn order(command: &Push, config: &Config, out: &mut impl Write) -> Result<u8, Fa
         }
         401 | 403 => Err(Failure(exit::NO_PERMISSION, said.to_owned())),
         400 | 404 | 409 => Err(Failure(exit::USAGE, format!("{}: {said}", command.name))),
-        status => Err(unreachable(&format!("{status} {said}"))),
+        status => Err(answer.unreachable(&format!("{status} {said}"))),
     }
 }
 
 /// `RTMS_ADMIN_TOKEN`, or the token that the server made in its state directory.
-fn token(config: &Config) -> Result<String, Failure> {
+fn token(config: &Config) -> Result<Secret, Failure> {
     if let Some(token) = &config.admin.token {
-        return Ok(token.expose().to_owned());
+        return Ok(token.clone());
     }
     let Some(state) = &config.daemon.state else {
         let text = "commands need RTMS_ADMIN_TOKEN, or RTMS_STATE";
@@ -278,7 +255,7 @@ fn token(config: &Config) -> Result<String, Failure> {
     };
     let place = state.join(own_token::NAME);
     match own_token::read(state) {
-        Ok(Some(token)) => Ok(token.expose().to_owned()),
+        Ok(Some(token)) => Ok(token),
         Ok(None) => Err(Failure(
             exit::UNAVAILABLE,
             format!(

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::admin::control_socket::ControlSocket;
 use crate::admin::{Admin, Token, own_token};
-use crate::cli::exit;
+use crate::cli::exit::{self, Failure};
 use crate::cli::signals::{Signal, Signals};
 use crate::config::{Config, Loaded};
 use crate::daemon::{Daemon, Ending, Error};
@@ -30,9 +30,6 @@ pub fn run(loaded: &Loaded, path: Option<&Path>) -> u8 {
         }
     }
 }
-
-/// Why the server cannot start, with the exit code.
-struct Failure(u8, String);
 
 fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
     let config = &loaded.config;

@@ -7,26 +7,20 @@ pub(crate) mod table;
 pub(crate) mod width;
 
 use std::io::{self, IsTerminal, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use rustix::termios::tcgetwinsize;
 
 use crate::admin;
 use crate::admin::streams::Streams;
-use crate::cli::exit;
+use crate::cli::admin_client;
+use crate::cli::exit::{self, Failure};
 use table::{Room, page};
 
 /// Time limit for the answer, which takes milliseconds.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
-/// Size limit: an answer of ten thousand streams has a few MiB.
-const ANSWER_BYTES_MAX: u64 = 64 << 20;
 /// Interval of `--watch`.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
-
-/// A failure as a text, with its exit code.
-#[derive(Debug)]
-struct Failure(u8, String);
 
 /// Asks and shows; with `is_watching` until stdout is closed or the process is ended.
 pub fn run(
@@ -89,51 +83,16 @@ fn room(is_watching: bool) -> Room {
 }
 
 fn ask(settings: &admin::Settings) -> Result<String, Failure> {
-    let Some(address) = settings.address else {
-        let text = "RTMS_ADMIN is off, so the server cannot be asked; set it to 127.0.0.1:9464";
-        return Err(Failure(exit::CONFIG, text.to_owned()));
-    };
-    let address = reachable(address);
-    let unreachable = |error: &dyn std::fmt::Display| {
-        let text = format!("no answer from http://{address}: {error}; is the server running?");
-        Failure(exit::UNAVAILABLE, text)
-    };
-    let agent = ureq::Agent::config_builder()
-        .proxy(None)
-        .max_redirects(0)
-        .http_status_as_error(false)
-        .timeout_global(Some(ANSWER_MAX))
-        .build()
-        .new_agent();
-    let mut request = agent.get(format!("http://{address}/streams"));
-    if let Some(token) = &settings.token {
-        request = request.header("Authorization", format!("Bearer {}", token.expose()));
-    }
-    let mut response = request.call().map_err(|error| match error {
-        ureq::Error::Timeout(_) => {
-            let text = format!(
-                "no answer from http://{address} within {} s; the server may be out of files, or \
-                 hang: see its log",
-                ANSWER_MAX.as_secs()
-            );
-            Failure(exit::UNAVAILABLE, text)
-        }
-        ureq::Error::Io(error) => unreachable(&error),
-        error => unreachable(&error),
-    })?;
-    let body = response
-        .body_mut()
-        .with_config()
-        .limit(ANSWER_BYTES_MAX)
-        .read_to_string()
-        .map_err(|error| unreachable(&error))?;
-    match response.status().as_u16() {
-        200 => Ok(body),
+    let address = admin_client::address(settings)?;
+    let token = settings.token.as_ref();
+    let answer = admin_client::ask(address, "/streams", None, token, ANSWER_MAX)?;
+    match answer.status {
+        200 => Ok(answer.text),
         401 => Err(Failure(
             exit::NO_PERMISSION,
             "the server wants another RTMS_ADMIN_TOKEN".to_owned(),
         )),
-        503 => Err(unreachable(&body.trim())),
+        503 => Err(answer.unreachable(&answer.text.trim())),
         code => {
             let text = format!(
                 "something else than rtmsd answers at http://{address}, with {code}; is RTMS_ADMIN \
@@ -142,14 +101,4 @@ fn ask(settings: &admin::Settings) -> Result<String, Failure> {
             Err(Failure(exit::UNAVAILABLE, text))
         }
     }
-}
-
-/// The address to ask for a server that listens on every address.
-pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }
