@@ -27,7 +27,8 @@ pub(super) struct MeetingEntry {
     /// Timestamp of `meeting.ended`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) ended_ms: Option<u64>,
-    /// Timestamp of its current start: the same UUID may be started several times.
+    /// Nothing of the current run is older: the timestamp of its start, or, where that was not received,
+    /// a time after the end of the previous run. The same UUID may be started several times.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) life_ms: Option<u64>,
     /// Timestamp of the newest start or stop of a stream: older events start nothing.

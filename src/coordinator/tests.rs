@@ -1637,6 +1637,22 @@ fn a_stop_by_people_counts_if_the_start_of_the_run_arrives_late() {
     )));
     let actions = w.restart(settings());
     assert_eq!(w.calls(&actions), []);
+    // The same, and the start of the meeting has not been announced yet.
+    let mut w = world(settings());
+    assert_eq!(w.joins(T0 + 4000, None).len(), 1);
+    w.stream_stopped(T0 + 2000, "s2", Some(UUID), 1);
+    let refused = Err(failed(FailureClass::Retry));
+    assert!(w.call(RestAction::Start, refused).is_empty());
+    // But a stop from before the end of the previous run says nothing about this one.
+    let mut w = world(settings());
+    w.meeting_started(T0);
+    w.call(RestAction::Start, Ok(()));
+    w.meeting_ended(T0 + 1000);
+    assert_eq!(w.joins(T0 + 60_000, None).len(), 1);
+    w.stream_stopped(T0 + 900, "s2", Some(UUID), 1);
+    let refused = Err(failed(FailureClass::Retry));
+    let actions = w.call(RestAction::Start, refused);
+    assert_eq!(w.calls(&actions).len(), 1);
 }
 
 #[test]

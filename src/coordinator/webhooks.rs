@@ -15,7 +15,12 @@ use crate::protocol::codes::StopReason;
 
 /// Whether a stop with that stamp belongs to a later run of the meeting than the one that ended.
 pub(super) fn is_after_end(stop_ms: u64, ended_ms: u64) -> bool {
-    stop_ms > ended_ms.saturating_add(STOPS_WITHIN_MS)
+    stop_ms >= first_of_next(ended_ms)
+}
+
+/// The first time of a stop that belongs to the run after an end.
+fn first_of_next(ended_ms: u64) -> u64 {
+    ended_ms.saturating_add(STOPS_WITHIN_MS + 1)
 }
 
 /// Stores a value if there is one; returns whether it is new.
@@ -114,7 +119,7 @@ impl Coordinator {
         if meeting.started_ms.is_some_and(|known| ts <= known)
             || meeting.ended_ms.is_some_and(|ended| ts <= ended)
         {
-            if begins && meeting.is_live() && meeting.life_ms.is_some_and(|life| ts < life) {
+            if begins && meeting.is_live() && meeting.life_ms.is_none_or(|life| ts < life) {
                 // A participant was announced first: the run is as old as its start.
                 meeting.life_ms = Some(ts);
                 self.is_changed = true;
@@ -126,11 +131,17 @@ impl Coordinator {
             && meeting.phase() == Phase::Stopped
             && meeting.started_ms.is_none()
             && meeting.stream_ms.is_some_and(|stream| ts > stream);
+        let ended_ms = meeting.ended_ms;
         if !meeting.is_live() || is_next {
             meeting.begin_life(ts);
         }
         meeting.started_ms = Some(ts);
-        meeting.life_ms.get_or_insert(ts);
+        if begins {
+            meeting.life_ms.get_or_insert(ts);
+        } else if let Some(ended) = ended_ms {
+            // The run began some time before this sign of it, and after the previous one.
+            meeting.life_ms = Some(first_of_next(ended).min(ts));
+        }
         self.is_changed = true;
         let is_wanted = matches!(meeting.phase(), Phase::Idle | Phase::GaveUp);
         // An event older than a stream was overtaken by it, or by those who stopped it.
@@ -164,10 +175,15 @@ impl Coordinator {
         match meeting.started_ms {
             Some(started) if ts < started => {
                 // Of a previous run; or of this one, reported after the next start.
-                if meeting.life_ms.is_none_or(|life| ts < life) {
-                    return;
+                match meeting.life_ms {
+                    Some(life) if ts >= life => self.is_changed = true,
+                    Some(_) => return,
+                    None => {
+                        meeting.life_ms = Some(first_of_next(ts).min(started));
+                        self.is_changed = true;
+                        return;
+                    }
                 }
-                self.is_changed = true;
                 if meeting.stream_ms.is_some_and(|stream| stream >= started) {
                     // What streams decided since then belongs to the new run.
                     meeting.life_ms = Some(started);
