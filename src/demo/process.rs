@@ -97,6 +97,16 @@ impl ServerCommand {
     /// Those of [`ServerCommand::start`], and if it does not listen within ten seconds; then the
     /// error contains the end of its log.
     pub fn serve(&self, zoom: &Zoom) -> io::Result<ServerProcess> {
+        let (server, address) = self.listen()?;
+        zoom.set_webhook_target(&format!("http://{address}/webhook"))?;
+        Ok(server)
+    }
+
+    /// Starts the server and waits until it listens.
+    ///
+    /// # Errors
+    /// Those of [`ServerCommand::serve`].
+    pub(crate) fn listen(&self) -> io::Result<(ServerProcess, SocketAddr)> {
         let server = self.start()?;
         let Some(address) = server.address(LISTEN_MAX) else {
             let log = server.log();
@@ -106,8 +116,7 @@ impl ServerCommand {
                  what it logged last:\n{last}"
             )));
         };
-        zoom.set_webhook_target(&format!("http://{address}/webhook"))?;
-        Ok(server)
+        Ok((server, address))
     }
 
     /// Writes the configuration and starts `rtmsd serve --config` with it. Settings in our own

@@ -10,19 +10,19 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::table::{CHAOS_COLUMNS, chaos_table};
-use super::{DemoOptions, Folder, WEBHOOK_RETRIES, push, say};
+use super::{DemoOptions, push, say};
+use crate::demo::Zoom;
 use crate::demo::player::handle::MeetingHandle;
 use crate::demo::player::script::{Begin, Cut, End, Fault, MeetingScript, Refusal, Socket};
-use crate::demo::process::{ServerCommand, ServerProcess};
+use crate::demo::process::{ServerCommand, ServerProcess, own_program};
 use crate::demo::receiver::{Habit, Receiver};
 use crate::demo::verify::phrases::{Comparison, compare, transcript_lines};
 use crate::demo::zoom::oauth;
 use crate::demo::zoom::record::{Step, left};
-use crate::demo::{Options, Zoom, temporary_directory};
 
 /// Everything sent in this time before a loss is sent again after it.
 const REPLAY: Duration = Duration::from_secs(2);
@@ -32,7 +32,6 @@ const BETWEEN: Duration = Duration::from_secs(1);
 /// A report of lost media counts as an old one until a connection has lasted this long.
 const SETTLED: Duration = Duration::from_millis(5300);
 const STALL: Duration = Duration::from_secs(2);
-const LISTEN_MAX: Duration = Duration::from_secs(10);
 /// From a fault to data on a new connection: two refusals and their delays.
 const RECOVERY_MAX: Duration = Duration::from_secs(20);
 const EXIT_MAX: Duration = Duration::from_secs(4);
@@ -150,25 +149,19 @@ fn rounds() -> Vec<Round> {
 
 /// Plays all rounds; returns whether nothing failed.
 pub(crate) fn play(options: &DemoOptions) -> io::Result<bool> {
-    let folder = Folder(temporary_directory()?);
-    let out = options.out_below(&folder.0)?;
-    let zoom = Zoom::start(Options {
-        keep_alive: Duration::from_secs(1),
-        directory: Some(folder.0.clone()),
-        webhook_retries: WEBHOOK_RETRIES.to_vec(),
-        ..Options::default()
-    })?;
+    let (folder, out, zoom) = options.set_up()?;
+    let receiver = Receiver::start(push::SECRET)?;
+    let mut command = ServerCommand::new(own_program()?, &zoom, &folder.0);
+    command.set("RTMS_OUT", &out.display().to_string());
+    command.set("RTMS_STDOUT", "off");
+    push::configure(&mut command, &receiver);
     let mut stage = Stage {
-        program: match &options.program {
-            Some(program) => program.clone(),
-            None => crate::demo::process::own_program()?,
-        },
+        command,
         server: None,
         address: None,
         restarts: Vec::new(),
-        receiver: Receiver::start(push::SECRET)?,
+        receiver,
         zoom,
-        folder: folder.0.clone(),
         out,
     };
     let began = Instant::now();
@@ -204,52 +197,24 @@ fn script(seed: &str, n: usize) -> MeetingScript {
 }
 
 struct Stage {
-    program: PathBuf,
+    command: ServerCommand,
     server: Option<ServerProcess>,
-    /// Fixed by the first start, so that webhooks reach the next process too.
+    /// Of the first start.
     address: Option<SocketAddr>,
     /// Times from each restart until every meeting was ready again.
     restarts: Vec<Duration>,
     receiver: Receiver,
     zoom: Zoom,
-    folder: PathBuf,
     out: PathBuf,
 }
 
 impl Stage {
     fn start_server(&mut self) -> io::Result<()> {
-        let mut settings = self.zoom.environment();
-        settings.extend(push::settings(&self.receiver));
-        let path = |path: &Path| path.display().to_string();
-        let port = self.address.map_or(0, |address| address.port());
-        for (key, value) in [
-            ("HOST", "127.0.0.1".to_owned()),
-            ("PORT", port.to_string()),
-            ("RTMS_ADMIN", "off".to_owned()),
-            ("RTMS_OUT", path(&self.out)),
-            ("RTMS_STATE", path(&self.folder.join("state"))),
-            ("RTMS_STDOUT", "off".to_owned()),
-            ("RTMS_LOG_FORMAT", "text".to_owned()),
-        ] {
-            settings.push((key.to_owned(), value));
-        }
-        let server = ServerCommand {
-            program: self.program.clone(),
-            folder: self.folder.clone(),
-            settings,
-            shows_stdout: false,
-            shows_log: false,
-        }
-        .start()?;
-        let Some(address) = server.address(LISTEN_MAX) else {
-            tell_log(&server);
-            return Err(io::Error::other(
-                "server: found no line with its address in its log, expected `listening addr=…`; \
-                 what it logged last is above",
-            ));
-        };
+        let (server, address) = self.command.listen()?;
         self.server = Some(server);
         if self.address.replace(address).is_none() {
+            // The next process listens there, too, so that webhooks reach it.
+            self.command.set("PORT", &address.port().to_string());
             self.zoom
                 .set_webhook_target(&format!("http://{address}/webhook"))?;
             say(&format!("chaos: the server listens on {address}"));
@@ -385,7 +350,9 @@ impl Stage {
             ));
         }
         if let (false, Some(server)) = (faults.is_empty(), &self.server) {
-            tell_log(server);
+            let log = server.log();
+            let last = log.len().saturating_sub(60);
+            log[last..].iter().for_each(|line| say(line));
         }
         faults.extend(self.zoom.stop());
         if let Some(out) = &options.out {
@@ -398,13 +365,6 @@ impl Stage {
             say("nothing was lost, nothing was duplicated");
         }
         Ok(faults.is_empty())
-    }
-}
-
-fn tell_log(server: &ServerProcess) {
-    let log = server.log();
-    for line in &log[log.len().saturating_sub(60)..] {
-        say(line);
     }
 }
 

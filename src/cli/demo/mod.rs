@@ -15,7 +15,7 @@ use crate::cli::args::{Demo, DemoKind};
 use crate::cli::exit;
 use crate::demo::player::handle::MeetingHandle;
 use crate::demo::player::script::{AudioScript, Begin, DemoProduct, MeetingScript, Socket};
-use crate::demo::process::ServerCommand;
+use crate::demo::process::{ServerCommand, own_program};
 use crate::demo::receiver::Receiver;
 use crate::demo::verify::files::judge;
 use crate::demo::verify::phrases::{Comparison, compare, transcript_lines};
@@ -34,7 +34,6 @@ const PLAY_MAX: Duration = Duration::from_secs(12);
 const CONTROL_MAX: Duration = Duration::from_millis(200);
 /// How long each speaker in turn is muted.
 const MUTE: Duration = Duration::from_secs(1);
-const LISTEN_MAX: Duration = Duration::from_secs(10);
 /// The server must have ended 3 s after SIGTERM.
 const EXIT_MAX: Duration = Duration::from_secs(4);
 /// From the end of the last meeting until its last event was pushed.
@@ -47,8 +46,6 @@ pub(crate) struct DemoOptions {
     pub out: Option<PathBuf>,
     /// Number of concurrent meetings.
     pub meetings: usize,
-    /// The server to test; this program if `None`.
-    pub program: Option<PathBuf>,
     /// The media that are played and received: `RTMS_MEDIA`.
     pub media: MediaSelection,
     /// The products that are played, in turn; not empty.
@@ -66,7 +63,6 @@ impl DemoOptions {
         DemoOptions {
             out: command.out,
             meetings: command.meetings.map_or(usual, |n| n as usize),
-            program: None,
             media: command.media,
             products: command.products.into_iter().map(demo_product).collect(),
         }
@@ -103,14 +99,23 @@ impl DemoOptions {
         script
     }
 
-    /// The folder for the files of the meetings; created if missing.
-    fn out_below(&self, folder: &Path) -> io::Result<PathBuf> {
+    /// A temporary folder, the folder for the files of the meetings, and a Zoom.
+    fn set_up(&self) -> io::Result<(Folder, PathBuf, Zoom)> {
+        let folder = Folder(temporary_directory()?);
         let out = match &self.out {
             Some(out) => out.clone(),
-            None => folder.join("out"),
+            None => folder.0.join("out"),
         };
         fs::create_dir_all(&out)?;
-        fs::canonicalize(out)
+        let out = fs::canonicalize(out)?;
+        let zoom = Zoom::start(Options {
+            // Frequent enough for several of them in a meeting of a few seconds.
+            keep_alive: Duration::from_secs(1),
+            directory: Some(folder.0.clone()),
+            webhook_retries: WEBHOOK_RETRIES.to_vec(),
+            ..Options::default()
+        })?;
+        Ok((folder, out, zoom))
     }
 
     /// The steps that a stream must reach.
@@ -176,27 +181,10 @@ impl Drop for Folder {
 }
 
 fn play(options: &DemoOptions) -> io::Result<bool> {
-    let folder = Folder(temporary_directory()?);
-    let out = options.out_below(&folder.0)?;
-    let zoom = Zoom::start(Options {
-        // Frequent enough for several of them in a meeting of a few seconds.
-        keep_alive: Duration::from_secs(1),
-        directory: Some(folder.0.clone()),
-        webhook_retries: WEBHOOK_RETRIES.to_vec(),
-        ..Options::default()
-    })?;
+    let (folder, out, zoom) = options.set_up()?;
     let receiver = Receiver::start(push::SECRET)?;
     let command = server_command(options, &zoom, &receiver, &folder.0, &out)?;
-    let mut server = command.start()?;
-    let Some(address) = server.address(LISTEN_MAX) else {
-        for line in server.log().iter().rev().take(20).rev() {
-            say(line);
-        }
-        return Err(io::Error::other(
-            "server: found no line with its address in its log, expected `listening addr=…`; \
-             what it logged last is above",
-        ));
-    };
+    let (mut server, address) = command.listen()?;
     say(&format!(
         "demo: the server listens on {address}; {} {} of about {STOP_AFTER_SECONDS} s begin",
         options.meetings,
@@ -310,46 +298,23 @@ fn server_command(
     folder: &Path,
     out: &Path,
 ) -> io::Result<ServerCommand> {
-    let mut settings = zoom.environment();
-    settings.extend(push::settings(receiver));
-    let stop_after = STOP_AFTER_SECONDS.to_string();
-    let out = out.display().to_string();
-    let state = folder.join("state").display().to_string();
-    let media = options.media.to_string();
-    let more = [
-        ("RTMS_MEDIA", media.as_str()),
-        ("RTMS_EVENTS", "all"),
-        ("RTMS_TRANSCRIPT", "jsonl,txt,vtt,srt"),
-        ("RTMS_AUDIO_STREAMS", "per-speaker"),
+    let mut command = ServerCommand::new(own_program()?, zoom, folder);
+    (command.shows_stdout, command.shows_log) = (true, true);
+    command.set("RTMS_STOP_AFTER", &STOP_AFTER_SECONDS.to_string());
+    command.set("RTMS_OUT", &out.display().to_string());
+    command.set("RTMS_STDOUT", "text");
+    if options.is_more() {
+        command.set("RTMS_MEDIA", &options.media.to_string());
+        command.set("RTMS_EVENTS", "all");
+        command.set("RTMS_TRANSCRIPT", "jsonl,txt,vtt,srt");
+        command.set("RTMS_AUDIO_STREAMS", "per-speaker");
         // Cameras as H.264, the shared screen as pictures.
-        ("RTMS_VIDEO_CODEC", "h264"),
-        ("RTMS_VIDEO_FPS", "10"),
-        ("RTMS_SHARE_CODEC", "jpg"),
-    ];
-    let more = more.into_iter().filter(|_| options.is_more());
-    let usual = [
-        ("HOST", "127.0.0.1"),
-        ("PORT", "0"),
-        ("RTMS_ADMIN", "off"),
-        ("RTMS_STOP_AFTER", &stop_after),
-        ("RTMS_OUT", &out),
-        ("RTMS_STATE", &state),
-        ("RTMS_STDOUT", "text"),
-        ("RTMS_LOG_FORMAT", "text"),
-    ];
-    for (key, value) in usual.into_iter().chain(more) {
-        settings.push((key.to_owned(), value.to_owned()));
+        command.set("RTMS_VIDEO_CODEC", "h264");
+        command.set("RTMS_VIDEO_FPS", "10");
+        command.set("RTMS_SHARE_CODEC", "jpg");
     }
-    Ok(ServerCommand {
-        program: match &options.program {
-            Some(program) => program.clone(),
-            None => crate::demo::process::own_program()?,
-        },
-        folder: folder.to_owned(),
-        settings,
-        shows_stdout: true,
-        shows_log: true,
-    })
+    push::configure(&mut command, receiver);
+    Ok(command)
 }
 
 /// The failures of a meeting, as texts.

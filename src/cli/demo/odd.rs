@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{DemoOptions, EXIT_MAX, Folder, WEBHOOK_RETRIES, say};
+use super::{DemoOptions, EXIT_MAX, say};
+use crate::demo::Zoom;
 use crate::demo::player::content::CHANNELS;
 use crate::demo::player::handle::MeetingHandle;
 use crate::demo::player::script::{
@@ -23,7 +24,6 @@ use crate::demo::process::{ServerCommand, ServerProcess, own_program};
 use crate::demo::verify::files::{judge, lines, stream_folder};
 use crate::demo::zoom::oauth;
 use crate::demo::zoom::record::{Step, unix_ms};
-use crate::demo::{Options, Zoom, temporary_directory};
 
 /// Time limit for everything without a time limit of its own.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -85,14 +85,7 @@ const ODDITIES: [Oddity; 10] = [
 
 /// Plays all oddities; returns whether each had the expected result.
 pub(crate) fn play(options: &DemoOptions) -> io::Result<bool> {
-    let folder = Folder(temporary_directory()?);
-    let out = options.out_below(&folder.0)?;
-    let zoom = Zoom::start(Options {
-        keep_alive: Duration::from_secs(1),
-        directory: Some(folder.0.clone()),
-        webhook_retries: WEBHOOK_RETRIES.to_vec(),
-        ..Options::default()
-    })?;
+    let (folder, out, zoom) = options.set_up()?;
     let mut command = ServerCommand::new(own_program()?, &zoom, &folder.0);
     command.set("RTMS_OUT", &out.display().to_string());
     command.set("RTMS_MEDIA", "audio,transcript");

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::say;
 use super::table::push_table;
 use crate::demo::player::handle::MeetingHandle;
+use crate::demo::process::ServerCommand;
 use crate::demo::receiver::Receiver;
 use crate::demo::verify::phrases::compare;
 
@@ -18,12 +19,10 @@ pub(crate) const SECRET: &str = "whsec_ZGVtby1zaWduaW5nLXNlY3JldC1mb3ItcHVzaC0x"
 /// The journal of a stream, and of the server.
 const JOURNAL: &str = "feed.jsonl";
 
-/// What the server is configured with.
-pub(crate) fn settings(receiver: &Receiver) -> [(String, String); 2] {
-    [
-        ("RTMS_PUSH_URL".to_owned(), receiver.url()),
-        ("RTMS_PUSH_SECRET".to_owned(), SECRET.to_owned()),
-    ]
+/// Makes the server push to the receiver.
+pub(crate) fn configure(command: &mut ServerCommand, receiver: &Receiver) {
+    command.set("RTMS_PUSH_URL", &receiver.url());
+    command.set("RTMS_PUSH_SECRET", SECRET);
 }
 
 /// The id of every event in the journals, and how many streams have ended in them.
