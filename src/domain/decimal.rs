@@ -16,9 +16,31 @@ pub fn fill(place: &mut [u8], n: u64) {
     }
 }
 
+/// Adds one to the number in these digits, which becomes zeros after the last one.
+pub fn increment(digits: &mut [u8]) {
+    for digit in digits.iter_mut().rev() {
+        if *digit != b'9' {
+            *digit += 1;
+            return;
+        }
+        *digit = b'0';
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn digits_are_incremented() {
+        let mut digits = *b"000";
+        for n in 1..1000_u64 {
+            increment(&mut digits);
+            assert_eq!(digits, format!("{n:03}").as_bytes());
+        }
+        increment(&mut digits);
+        assert_eq!(&digits, b"000");
+    }
 
     #[test]
     fn numbers_and_padded_digits() {

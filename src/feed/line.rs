@@ -17,7 +17,7 @@ use std::ops::Range;
 use memchr::{memchr, memmem};
 
 use super::key::{JournalKey, KEY_DIGITS};
-use crate::domain::decimal::{fill, number};
+use crate::domain::decimal::{fill, increment};
 use crate::domain::stream_info::StreamInfo;
 use crate::domain::time::Utc;
 
@@ -33,18 +33,36 @@ pub const POS_MAX: u64 = 9_999_999_999_999_999;
 const KIND_BYTES_MAX: usize = 64;
 /// The text before the last member.
 const DATA: &[u8] = b",\"data\":";
+/// Digits of the highest `seq`.
+const SEQ_DIGITS_MAX: usize = 20;
+/// Length of a stamp as [`Utc::rfc3339`] writes it.
+const STAMP_BYTES: usize = 24;
 /// The last millisecond of RFC 3339: the end of the year 9999.
 const STAMP_MS_MAX: u64 = 253_402_300_799_999;
 
-/// The parts that are the same in every line of one journal.
+/// The envelopes of one journal. What is the same in every line is formatted once, and a line copies
+/// the envelope of the one before it, from which it mostly differs in its digits alone.
 #[derive(Debug, Clone)]
 pub struct Envelope {
     /// `,"id":"<key>-`
-    id: Vec<u8>,
+    id: Box<[u8]>,
     /// From the end of `timestamp` to the start of `time`.
-    middle: Vec<u8>,
+    middle: Box<[u8]>,
     /// From the end of `time` to the data.
-    tail: Vec<u8>,
+    tail: Box<[u8]>,
+    last: Last,
+}
+
+/// The envelope of the last line.
+#[derive(Debug, Clone, Default)]
+struct Last {
+    text: Vec<u8>,
+    kind: Range<usize>,
+    /// The places of `seq`, and of its digits in `id`.
+    seqs: [Range<usize>; 2],
+    /// Those of `timestamp` and `time`.
+    stamps: [Range<usize>; 2],
+    at_ms: u64,
 }
 
 impl Envelope {
@@ -66,27 +84,66 @@ impl Envelope {
         }
         middle += ",\"time\":\"";
         Envelope {
-            id: format!(",\"id\":\"{key}-").into_bytes(),
-            middle: middle.into_bytes(),
-            tail: [tail.as_bytes(), DATA].concat(),
+            id: format!(",\"id\":\"{key}-").into_bytes().into(),
+            middle: middle.into_bytes().into(),
+            tail: [tail.as_bytes(), DATA].concat().into(),
+            last: Last::default(),
         }
     }
 
     /// Writes a line up to its data. `at_ms` is when it happened, Unix milliseconds. Its `pos` is
     /// zeros until [`set_pos`].
-    pub fn begin(&self, out: &mut Vec<u8>, seq: u64, kind: &str, at_ms: u64) {
-        let stamp = Utc::from_unix_ms(at_ms.min(STAMP_MS_MAX)).rfc3339();
-        out.extend_from_slice(b"{\"pos\":\"0000000000000000\",\"seq\":");
-        number(out, seq);
-        out.extend_from_slice(&self.id);
-        number(out, seq);
-        out.extend_from_slice(b"\",\"type\":\"");
-        out.extend_from_slice(kind.as_bytes());
-        out.extend_from_slice(b"\",\"timestamp\":\"");
-        out.extend_from_slice(&stamp);
-        out.extend_from_slice(&self.middle);
-        out.extend_from_slice(&stamp);
-        out.extend_from_slice(&self.tail);
+    pub fn begin(&mut self, out: &mut Vec<u8>, seq: u64, kind: &str, at_ms: u64) {
+        let last = &self.last;
+        let digits = seq.checked_ilog10().unwrap_or(0) as usize + 1;
+        let is_alike =
+            last.seqs[0].len() == digits && last.text[last.kind.clone()] == *kind.as_bytes();
+        if !is_alike {
+            self.format(digits, kind);
+        }
+        let Last {
+            text,
+            seqs,
+            stamps,
+            at_ms: stamped_ms,
+            ..
+        } = &mut self.last;
+        seqs.iter()
+            .for_each(|place| fill(&mut text[place.clone()], seq));
+        if !is_alike || *stamped_ms != at_ms {
+            *stamped_ms = at_ms;
+            let stamp = Utc::from_unix_ms(at_ms.min(STAMP_MS_MAX)).rfc3339();
+            for place in stamps {
+                text[place.clone()].copy_from_slice(&stamp);
+            }
+        }
+        out.extend_from_slice(text);
+    }
+
+    /// Formats the envelope of lines of that type with so many digits of `seq`; number and stamps
+    /// are zeros.
+    fn format(&mut self, digits: usize, kind: &str) {
+        let last = &mut self.last;
+        let text = &mut last.text;
+        text.clear();
+        let add = |text: &mut Vec<u8>, part: &[u8]| {
+            let from = text.len();
+            text.extend_from_slice(part);
+            from..text.len()
+        };
+        let zeros = [b'0'; SEQ_DIGITS_MAX];
+        let stamp = [b'0'; STAMP_BYTES];
+        add(text, b"{\"pos\":\"0000000000000000\",\"seq\":");
+        let seq = add(text, &zeros[..digits]);
+        add(text, &self.id);
+        last.seqs = [seq, add(text, &zeros[..digits])];
+        add(text, b"\",\"type\":\"");
+        last.kind = add(text, kind.as_bytes());
+        add(text, b"\",\"timestamp\":\"");
+        let timestamp = add(text, &stamp);
+        add(text, &self.middle);
+        last.stamps = [timestamp, add(text, &stamp)];
+        add(text, &self.tail);
     }
 
     /// Ends a line, after its data.
@@ -116,9 +173,16 @@ pub fn set_pos(line: &mut [u8], pos: u64) {
 /// `before` if there is no line.
 pub fn set_positions(lines: &mut [u8], first: u64) -> u64 {
     let (mut next, mut rest) = (first, lines);
+    let mut digits = [b'0'; POS_DIGITS];
+    fill(&mut digits, first.min(POS_MAX));
     while let Some(end) = memchr(b'\n', rest) {
-        set_pos(&mut rest[..end], next);
+        if let Some(place) = rest[..end].get_mut(POS_RANGE) {
+            place.copy_from_slice(&digits);
+        }
         next += 1;
+        if next <= POS_MAX {
+            increment(&mut digits);
+        }
         rest = &mut rest[end + 1..];
     }
     next - 1
@@ -209,7 +273,7 @@ mod tests {
         "bdd2d51ed67606f5".parse().expect("a key")
     }
 
-    fn line(envelope: &Envelope, seq: u64, kind: &str, at_ms: u64, data: &str) -> Vec<u8> {
+    fn line(envelope: &mut Envelope, seq: u64, kind: &str, at_ms: u64, data: &str) -> Vec<u8> {
         let mut out = Vec::new();
         envelope.begin(&mut out, seq, kind, at_ms);
         out.extend_from_slice(data.as_bytes());
@@ -227,9 +291,9 @@ mod tests {
                 "ee3a7683f46ee5521487f231f3162e21",
             )
         };
-        let envelope = Envelope::new(key(), "/rtmsd/vm1", Some(&info));
+        let mut envelope = Envelope::new(key(), "/rtmsd/vm1", Some(&info));
         let mut text = line(
-            &envelope,
+            &mut envelope,
             42,
             "transcript.phrase",
             1_795_529_590_929,
@@ -252,10 +316,10 @@ mod tests {
 
     #[test]
     fn j9_number_and_type_are_read_by_their_positions() {
-        let envelope = Envelope::new(key(), "/x", Some(&info("m", "s")));
+        let mut envelope = Envelope::new(key(), "/x", Some(&info("m", "s")));
         for seq in [1, 9, 10, 123_456_789, 9_999_999_999] {
             let data = r#"{"v":1,"text":",\"data\":{\"pos\":\"\"}"}"#;
-            let mut text = line(&envelope, seq, "chat.message", 5, data);
+            let mut text = line(&mut envelope, seq, "chat.message", 5, data);
             set_pos(&mut text, 1_795_529_590_941_007 + seq);
             let found = Line::parse(&text).expect("a line");
             assert_eq!((found.seq, found.kind), (seq, "chat.message"));
@@ -268,8 +332,8 @@ mod tests {
 
     #[test]
     fn j9_other_texts_are_not_lines() {
-        let envelope = Envelope::new(key(), "/x", Some(&info("m", "s")));
-        let whole = line(&envelope, 7, "chat.message", 5, "{}");
+        let mut envelope = Envelope::new(key(), "/x", Some(&info("m", "s")));
+        let whole = line(&mut envelope, 7, "chat.message", 5, "{}");
         assert!(Line::parse(&whole).is_some());
         let whole = &whole[..whole.len() - 1];
         // A line torn at each position; and each byte replaced.
@@ -316,8 +380,8 @@ mod tests {
             account_id: Some("acc".to_owned()),
             ..info(odd, "s")
         };
-        let envelope = Envelope::new(key(), "/x", Some(&info));
-        let text = line(&envelope, 1, "feed.gap", u64::MAX, "{}");
+        let mut envelope = Envelope::new(key(), "/x", Some(&info));
+        let text = line(&mut envelope, 1, "feed.gap", u64::MAX, "{}");
         assert_eq!(text.iter().filter(|b| **b == b'\n').count(), 1);
         let found: Value = serde_json::from_slice(&text).expect("JSON");
         assert_eq!(found["subject"], "a\u{2028}\"\\🙂");
@@ -329,8 +393,8 @@ mod tests {
             assert!(name.bytes().all(|b| b.is_ascii_lowercase()), "{name}");
         }
         // The server's own lines name their stream in the data.
-        let envelope = Envelope::new(JournalKey::SERVER, "/x", None);
-        let text = line(&envelope, 1, "feed.gap", 0, "{}");
+        let mut envelope = Envelope::new(JournalKey::SERVER, "/x", None);
+        let text = line(&mut envelope, 1, "feed.gap", 0, "{}");
         let found: Value = serde_json::from_slice(&text).expect("JSON");
         assert_eq!(
             found,
@@ -340,12 +404,35 @@ mod tests {
         );
     }
 
+    /// An envelope is copied from the line before it.
+    #[test]
+    fn a_line_is_the_same_whatever_stands_before_it() {
+        let info = info("m", "s");
+        let new = || Envelope::new(key(), "/x", Some(&info));
+        let mut used = new();
+        for (seq, kind, at_ms) in [
+            (9, "chat.message", 5),
+            (10, "chat.message", 5),
+            (11, "chat.message", 86_400_000),
+            (12, "chat.messagf", 86_400_000),
+            (13, "feed.gap", 0),
+            (99, "feed.gap", 0),
+            (100, "feed.gap", u64::MAX),
+            (7, "feed.gap", 1),
+            (0, "feed.gap", 1),
+            (u64::MAX, "feed.gap", 1),
+        ] {
+            let found = line(&mut used, seq, kind, at_ms, "{}");
+            assert_eq!(found, line(&mut new(), seq, kind, at_ms, "{}"));
+        }
+    }
+
     #[test]
     fn j5_positions_are_filled_in_line_by_line() {
-        let envelope = Envelope::new(key(), "/x", None);
+        let mut envelope = Envelope::new(key(), "/x", None);
         let mut text = Vec::new();
         for seq in 1..=3 {
-            text.extend(line(&envelope, seq, "feed.gap", 0, "{}"));
+            text.extend(line(&mut envelope, seq, "feed.gap", 0, "{}"));
         }
         assert_eq!(
             set_positions(&mut text, 1_000_000_000_000_007),
@@ -362,5 +449,9 @@ mod tests {
             ]
         );
         assert_eq!(set_positions(&mut [], 5), 4);
+        set_positions(&mut text, POS_MAX - 1);
+        let lines = text.split(|b| *b == b'\n').filter_map(Line::parse);
+        let found: Vec<u64> = lines.map(|line| line.pos).collect();
+        assert_eq!(found, [POS_MAX - 1, POS_MAX, POS_MAX]);
     }
 }

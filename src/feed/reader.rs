@@ -461,7 +461,7 @@ mod tests {
             }
         }
 
-        fn line(&self, seq: u64, bytes: usize) -> Vec<u8> {
+        fn line(&mut self, seq: u64, bytes: usize) -> Vec<u8> {
             let mut line = Vec::new();
             self.envelope.begin(&mut line, seq, "chat.message", 7);
             line.extend_from_slice(format!("{{\"x\":\"{}\"}}", "y".repeat(bytes)).as_bytes());
@@ -624,9 +624,8 @@ mod tests {
         assert_eq!(after(5), Cursor::begin(stage.key));
         let mut ends = vec![0];
         for seq in 1..=99 {
-            stage
-                .text
-                .extend(stage.line(seq, (seq * seq % 5000) as usize));
+            let line = stage.line(seq, (seq * seq % 5000) as usize);
+            stage.text.extend(line);
             ends.push(stage.text.len() as u64);
         }
         stage.write(99);

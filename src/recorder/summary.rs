@@ -110,6 +110,9 @@ fn note(names: &mut Vec<String>, name: &str) {
 /// Words of a text: runs of letters and digits. An apostrophe or a hyphen between two letters does
 /// not end a word. In scripts that are written without spaces each character counts as one.
 pub fn words(text: &str) -> u64 {
+    if text.is_ascii() {
+        return ascii_words(text.as_bytes());
+    }
     let mut words = 0;
     let mut is_in_word = false;
     let mut chars = text.chars().peekable();
@@ -125,6 +128,33 @@ pub fn words(text: &str) -> u64 {
             let goes_on = chars.peek().is_some_and(|next| next.is_alphanumeric());
             is_in_word &= joins && goes_on || is_mark(c);
         }
+    }
+    words
+}
+
+/// The same of a text in ASCII: the letters that begin a word are counted, in blocks and without
+/// branches, which the compiler makes vector code of. Each phrase is counted.
+fn ascii_words(text: &[u8]) -> u64 {
+    const BLOCK: usize = 32;
+    let mut words = 0;
+    // Of the byte before a block: whether it is a letter, and whether it joins two of them.
+    let (mut was_letter, mut was_joint) = (0, 0);
+    for part in text.chunks(BLOCK) {
+        let mut block = [0; BLOCK];
+        block[..part.len()].copy_from_slice(part);
+        let letter = block.map(|b| {
+            let (alphabetic, digit) = ((b | 0x20).wrapping_sub(b'a'), b.wrapping_sub(b'0'));
+            u8::from(alphabetic < 26) | u8::from(digit < 10)
+        });
+        let joins = block.map(|b| u8::from(b == b'\'') | u8::from(b == b'-'));
+        let mut begun = letter[0] & !was_letter & !was_joint;
+        begun += letter[1] & !letter[0] & !(joins[0] & was_letter);
+        for at in 2..BLOCK {
+            begun += letter[at] & !letter[at - 1] & !(joins[at - 1] & letter[at - 2]);
+        }
+        words += u64::from(begun);
+        was_letter = letter[BLOCK - 1];
+        was_joint = joins[BLOCK - 1] & letter[BLOCK - 2];
     }
     words
 }
@@ -171,6 +201,24 @@ mod tests {
             ("नमस्ते दुनिया", 2),
         ] {
             assert_eq!(words(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_in_ascii_has_the_same_words() {
+        let mut random = 1_u64;
+        let mut text = String::new();
+        for _ in 0..20_000 {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let at = (random >> 33) as usize;
+            match text.len() {
+                0..100 => text.push(char::from(b"aZ09 '-.@[`{/:\n"[at % 15])),
+                _ => text.clear(),
+            }
+            // The last character makes the general way count, and is no word.
+            assert_eq!(words(&text), words(&format!("{text} …")), "{text:?}");
         }
     }
 

@@ -157,7 +157,7 @@ pub(super) fn sync(file: &mut AppendFile) -> io::Result<bool> {
 
 /// The last word of a journal that stays.
 fn push_revoked(file: &mut AppendFile, source: &str, stream: &RevokedStream) {
-    let envelope = Envelope::new(stream.key, source, Some(&stream.info));
+    let mut envelope = Envelope::new(stream.key, source, Some(&stream.info));
     let out = file.record_buf();
     envelope.begin(out, stream.stream_seq, kind::STREAM_REVOKED, now_ms());
     let data = state_data("revoked", &ids(&stream.info), REVOKED_MORE);

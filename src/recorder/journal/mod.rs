@@ -167,7 +167,13 @@ impl Journal {
         if self.is_revoked {
             return;
         }
-        let out = begin(&mut self.file, &self.envelope, &mut self.seq, kind, at_ms);
+        let out = begin(
+            &mut self.file,
+            &mut self.envelope,
+            &mut self.seq,
+            kind,
+            at_ms,
+        );
         match people {
             None => out.extend_from_slice(data),
             Some(people) => {
@@ -184,7 +190,13 @@ impl Journal {
         if self.is_revoked {
             return;
         }
-        let out = begin(&mut self.file, &self.envelope, &mut self.seq, kind, at_ms);
+        let out = begin(
+            &mut self.file,
+            &mut self.envelope,
+            &mut self.seq,
+            kind,
+            at_ms,
+        );
         write(out);
         out.pop();
         Envelope::end(out);
@@ -344,7 +356,7 @@ fn state_data(state: &str, ids: &str, more: &str) -> String {
 
 fn begin<'a>(
     file: &'a mut AppendFile,
-    envelope: &Envelope,
+    envelope: &mut Envelope,
     seq: &mut u64,
     kind: &str,
     at_ms: u64,

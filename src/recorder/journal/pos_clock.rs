@@ -117,7 +117,7 @@ mod tests {
     use std::fs;
 
     fn lines(count: u64) -> Vec<u8> {
-        let envelope = Envelope::new(JournalKey::SERVER, "/x", None);
+        let mut envelope = Envelope::new(JournalKey::SERVER, "/x", None);
         let mut out = Vec::new();
         for seq in 1..=count {
             envelope.begin(&mut out, seq, "feed.gap", 0);

@@ -158,7 +158,7 @@ impl ServerJournal {
 
     fn push(&mut self, kind: &str, about: Option<&StreamInfo>, data: &str) {
         self.seq += 1;
-        let envelope = Envelope::new(JournalKey::SERVER, self.host.source(), about);
+        let mut envelope = Envelope::new(JournalKey::SERVER, self.host.source(), about);
         let out = self.file.record_buf();
         envelope.begin(out, self.seq, kind, now_ms());
         out.extend_from_slice(data.as_bytes());
@@ -303,7 +303,7 @@ mod tests {
     fn j12_old_lines_of_a_long_file_are_cut() {
         let root = scratch("server-journal-cut");
         let path = root.join(FEED_NAME);
-        let envelope = Envelope::new(JournalKey::SERVER, "/x", None);
+        let mut envelope = Envelope::new(JournalKey::SERVER, "/x", None);
         let mut lines = Vec::new();
         for seq in 1..=9000 {
             let from = lines.len();
