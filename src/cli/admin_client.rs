@@ -1,13 +1,15 @@
 //! A request to the admin listener of the running server.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use ureq::http::Request;
 
 use super::exit::{self, Failure};
-use crate::admin::Settings;
+use crate::admin::{Settings, own_token};
+use crate::config::Config;
 use crate::domain::secret::Secret;
 
 /// Size limit: `/streams` with ten thousand streams has a few MiB.
@@ -32,6 +34,39 @@ pub(super) fn address(settings: &Settings) -> Result<SocketAddr, Failure> {
     let text = "RTMS_ADMIN is off, so the server cannot be asked; set it to 127.0.0.1:9464";
     let address = settings.address.map(reachable);
     address.ok_or_else(|| Failure(exit::CONFIG, text.to_owned()))
+}
+
+/// `RTMS_ADMIN_TOKEN`, or the token that the server made in its state directory.
+pub(super) fn token(config: &Config) -> Result<Secret, Failure> {
+    if let Some(token) = &config.admin.token {
+        return Ok(token.clone());
+    }
+    let Some(state) = &config.daemon.state else {
+        let text = "commands need RTMS_ADMIN_TOKEN, or RTMS_STATE";
+        return Err(Failure(exit::CONFIG, text.to_owned()));
+    };
+    let place = state.join(own_token::NAME);
+    match own_token::read(state) {
+        Ok(Some(token)) => Ok(token),
+        Ok(None) => Err(Failure(
+            exit::UNAVAILABLE,
+            format!(
+                "there is no token in {}; a server with an endpoint makes it when it starts",
+                place.display()
+            ),
+        )),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(Failure(
+            exit::NO_PERMISSION,
+            format!(
+                "{} cannot be read; run this command as root (sudo) or as the user of the server",
+                place.display()
+            ),
+        )),
+        Err(error) => Err(Failure(
+            exit::UNAVAILABLE,
+            format!("{} cannot be read: {error}", place.display()),
+        )),
+    }
 }
 
 /// Asks: with this JSON a POST, otherwise a GET. Any status is an answer.

@@ -22,6 +22,7 @@ pub mod serve;
 pub mod service_env;
 pub mod signals;
 pub mod status;
+pub mod tail;
 pub(crate) mod unit_file;
 
 use std::io::{self, Write};
@@ -132,6 +133,9 @@ fn dispatch(command: Command) -> u8 {
                 columns,
                 &mut io::stdout().lock(),
             )
+        }),
+        Command::Tail(options) => with_config(options.config.as_deref(), Needs::Admin, |loaded| {
+            tail::run(&options, &loaded.config)
         }),
         Command::Mux(options) => mux::run(&options, &mut io::stdout()),
         Command::Push(command) if command.action == PushAction::Secret => {

@@ -4,7 +4,7 @@
 //! server cannot be reached, or refuses; 77 the server wants another token; 78 the configuration lacks
 //! something.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::Write;
 use std::net::ToSocketAddrs;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -13,14 +13,12 @@ use serde_json::json;
 use super::admin_client;
 use super::args::{Push, PushAction};
 use super::exit::{self, Failure};
-use crate::admin::own_token;
 use crate::clock::now_ms;
 use crate::config::Config;
 use crate::delivery::push::answer::{Answer, Fault, Verdict};
 use crate::delivery::push::request::{Client, Exchange};
 use crate::delivery::push::settings::{DEFAULT_NAME, EndpointSettings};
 use crate::delivery::push::signature::SigningSecret;
-use crate::domain::secret::Secret;
 use crate::domain::time::Utc;
 
 /// A replay looks into every journal since its beginning.
@@ -224,7 +222,7 @@ fn order(command: &Push, config: &Config, out: &mut impl Write) -> Result<u8, Fa
         PushAction::Test | PushAction::Secret => return Ok(exit::USAGE),
     };
     let address = admin_client::address(&config.admin)?;
-    let (token, json) = (token(config)?, body.to_string());
+    let (token, json) = (admin_client::token(config)?, body.to_string());
     let path = format!("/push/{}/{verb}", command.name);
     let answer = admin_client::ask(address, &path, Some(json), Some(&token), ANSWER_MAX)?;
     let said = answer.text.trim();
@@ -242,41 +240,4 @@ fn order(command: &Push, config: &Config, out: &mut impl Write) -> Result<u8, Fa
         400 | 404 | 409 => Err(Failure(exit::USAGE, format!("{}: {said}", command.name))),
         status => Err(answer.unreachable(&format!("{status} {said}"))),
     }
-}
-
-/// `RTMS_ADMIN_TOKEN`, or the token that the server made in its state directory.
-fn token(config: &Config) -> Result<Secret, Failure> {
-    if let Some(token) = &config.admin.token {
-        return Ok(token.clone());
-    }
-    let Some(state) = &config.daemon.state else {
-        let text = "commands need RTMS_ADMIN_TOKEN, or RTMS_STATE";
-        return Err(Failure(exit::CONFIG, text.to_owned()));
-    };
-    let place = state.join(own_token::NAME);
-    match own_token::read(state) {
-        Ok(Some(token)) => Ok(token),
-        Ok(None) => Err(Failure(
-            exit::UNAVAILABLE,
-            format!(
-                "there is no token in {}; a server with an endpoint makes it when it starts",
-                place.display()
-            ),
-        )),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(Failure(
-            exit::NO_PERMISSION,
-            format!(
-                "{} cannot be read; run this command as root (sudo) or as the user of the server",
-                place.display()
-            ),
-        )),
-        Err(error) => Err(failure(&place.display(), &error)),
-    }
-}
-
-fn failure(place: &dyn std::fmt::Display, error: &io::Error) -> Failure {
-    Failure(
-        exit::UNAVAILABLE,
-        format!("{place} cannot be read: {error}"),
-    )
 }

@@ -31,6 +31,23 @@ pub fn one_line(text: &str) -> Cow<'_, str> {
     Cow::Owned(line)
 }
 
+/// A text of JSON with such characters escaped, which changes nothing of what it means: they can stand in
+/// strings alone.
+pub fn escape_unsafe(json: &str) -> Cow<'_, str> {
+    if !json.chars().any(is_unsafe) {
+        return Cow::Borrowed(json);
+    }
+    let mut text = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        match is_unsafe(c) {
+            // All of them have four digits at most.
+            true => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => text.push(c),
+        }
+    }
+    Cow::Owned(text)
+}
+
 /// Whether there is an ASCII control character: C0 or DEL. Checks eight bytes at a time.
 pub fn has_control(text: &str) -> bool {
     const ONES: u64 = u64::MAX / 0xff;
@@ -100,6 +117,16 @@ mod tests {
         check("a\u{2028}b", "a b");
         check("\n\n", "");
         check("日本語 – ü", "日本語 – ü");
+    }
+
+    #[test]
+    fn escapes_do_not_change_json() {
+        let json = "{\"a\":\"\u{7f}\u{9b}\u{2028}\u{202e}é日🙂\"}";
+        let escaped = escape_unsafe(json);
+        assert_eq!(escaped, r#"{"a":"\u007f\u009b\u2028\u202eé日🙂"}"#);
+        let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+        assert_eq!(value(&escaped), value(json));
+        assert!(matches!(escape_unsafe("{\"a\":1}"), Cow::Borrowed(_)));
     }
 
     #[test]

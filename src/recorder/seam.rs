@@ -52,7 +52,7 @@ impl Default for Written<'_> {
 
 /// The phrase of a line of `transcript.jsonl`, without its language. `None` for what is no such line:
 /// the first one of a file's tail may be cut.
-pub(super) fn phrase_of(line: &str) -> Option<Phrase<'_>> {
+pub(crate) fn phrase_of(line: &str) -> Option<Phrase<'_>> {
     let written: Written<'_> = serde_json::from_str(line).ok()?;
     Some(Phrase {
         user_id: written.user_id,

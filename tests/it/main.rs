@@ -31,5 +31,6 @@ mod shutdown;
 mod slow;
 mod slow_disk;
 mod survive;
+mod tail;
 mod tidy;
 mod vtt;

@@ -196,6 +196,7 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
             "demo",
         ],
         &[
+            "httparse",
             "memchr",
             "log",
             "rustix",

@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::cli::manpages::SHELLS;
-use crate::cli::{list, mux};
+use crate::cli::{list, mux, tail};
 use crate::delivery::push::command::From;
 use crate::delivery::push::settings::DEFAULT_NAME;
 use crate::domain::product::Product;
@@ -63,6 +63,8 @@ pub enum Command {
     Mux(mux::Options),
     /// Find recordings.
     List(list::Options),
+    /// Show what the running server receives.
+    Tail(tail::Options),
     /// Something about the endpoints of HTTP push.
     Push(Push),
 }
@@ -219,11 +221,12 @@ enum Opt {
     Count,
     From,
     Stream,
+    Follow,
 }
 
 impl Opt {
     /// Name, and whether a value follows.
-    const ALL: [(Opt, &'static str, bool); 24] = [
+    const ALL: [(Opt, &'static str, bool); 25] = [
         (Opt::Help, "--help", false),
         (Opt::Version, "--version", false),
         (Opt::Config, "--config", true),
@@ -248,6 +251,7 @@ impl Opt {
         (Opt::Count, "-n", true),
         (Opt::From, "--from", true),
         (Opt::Stream, "--stream", true),
+        (Opt::Follow, "--follow", false),
     ];
 
     fn name(self) -> &'static str {
@@ -285,6 +289,7 @@ impl Given {
             "-h" => "--help",
             "-V" => "--version",
             "--print" => "--dry-run",
+            "-f" => "--follow",
             name => name,
         };
         let Some((opt, name, has_value)) = Opt::ALL.into_iter().find(|known| known.1 == name)
@@ -395,6 +400,7 @@ impl Given {
             }
             Some("mux") => self.mux(),
             Some("list") => self.list(),
+            Some("tail") => self.tail(),
             Some("push") => self.push(),
             Some("print") => {
                 let what = self.words.get(1).map(String::as_str);
@@ -503,6 +509,30 @@ impl Given {
             speaker: self.text(Opt::Speaker)?.unwrap_or_default(),
             count,
             json: self.has(Opt::Json),
+            config: self.path(Opt::Config),
+        }))
+    }
+
+    fn tail(&self) -> Result<Command, UsageError> {
+        let options = [Opt::Config, Opt::Json, Opt::Follow, Opt::Count];
+        self.only("tail", &options, 2)?;
+        let count = match self.text(Opt::Count)?.as_deref() {
+            None => Some(tail::COUNT_DEFAULT),
+            Some("all") => None,
+            Some(text) => match text.parse() {
+                Ok(count) => Some(count),
+                Err(_) => return error(format!("-n: found {text:?}, expected a number or all")),
+            },
+        };
+        let name = self.words.get(1).map(|name| name.trim());
+        if name == Some("") {
+            return error("tail: found an empty name, expected a stream or a meeting");
+        }
+        Ok(Command::Tail(tail::Options {
+            name: name.map(str::to_owned),
+            json: self.has(Opt::Json),
+            follow: self.has(Opt::Follow),
+            count,
             config: self.path(Opt::Config),
         }))
     }

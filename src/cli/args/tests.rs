@@ -1,6 +1,6 @@
 //! Tests of the command-line parser.
 
-use super::usage::{CHECK, CONTROL, DEMO, HELP, PRINT, SERVE, STATUS};
+use super::usage::{CHECK, CONTROL, DEMO, HELP, LIST, MUX, PRINT, PUSH, SERVE, STATUS, TAIL};
 use super::*;
 
 fn read(line: &str) -> Result<Command, String> {
@@ -105,6 +105,33 @@ fn commands() {
             ..plain
         }),
     );
+    let plain = tail::Options {
+        name: None,
+        json: false,
+        follow: false,
+        count: Some(10),
+        config: None,
+    };
+    check("tail", Command::Tail(plain.clone()));
+    check(
+        "tail -f -n all --json bdd2d5 --config a.conf",
+        Command::Tail(tail::Options {
+            name: Some("bdd2d5".to_owned()),
+            json: true,
+            follow: true,
+            count: None,
+            config: config(),
+        }),
+    );
+    check(
+        "tail --follow -n=0 -- -abc==",
+        Command::Tail(tail::Options {
+            name: Some("-abc==".to_owned()),
+            follow: true,
+            count: Some(0),
+            ..plain
+        }),
+    );
     check("print conf", Command::Print(Page::Conf));
     check("print unit", Command::Print(Page::Unit));
 }
@@ -123,7 +150,9 @@ fn help_and_version_need_nothing_else() {
     ] {
         assert_eq!(read(line), Ok(expected), "{line}");
     }
-    for text in [USAGE, SERVE, DEMO, CHECK, CONTROL, STATUS, PRINT, HELP] {
+    for text in [
+        USAGE, SERVE, DEMO, CHECK, CONTROL, STATUS, TAIL, LIST, PUSH, MUX, PRINT, HELP,
+    ] {
         assert!(text.lines().all(|line| line.len() <= 80));
     }
 }
@@ -200,6 +229,12 @@ fn wrong_command_lines_are_explained() {
             "--format: found \"avi\", expected mp4, mkv or wav",
         ),
         ("mux r --config a", "rtmsd mux has no option --config"),
+        (
+            "tail -n some",
+            "-n: found \"some\", expected a number or all",
+        ),
+        ("tail a b", "unexpected argument \"b\""),
+        ("tail --watch", "rtmsd tail has no option --watch"),
         (
             "start 1 --product phone",
             "--product: found \"phone\", expected meeting, webinar, session, engagement or call",

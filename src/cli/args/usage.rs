@@ -29,6 +29,7 @@ usage: rtmsd [COMMAND] [OPTIONS]
   pause     pauses the stream of a meeting
   resume    resumes the stream of a meeting
   status    shows the streams of the running server
+  tail      prints what the running server receives, as it comes
   list      finds recordings by topic, speaker, number or id
   push      tries, pauses, resumes or replays an endpoint of HTTP push
   mux       makes one MP4, MKV or WAV of a recording, with ffmpeg
@@ -150,16 +151,32 @@ the command prints the command line to run on another machine.
 pub(super) const LIST: &str = "\
 usage: rtmsd list [TEXT] [OPTIONS]
 
-Shows what was recorded, the newest first: start in UTC, topic, number, duration,
-speakers, words and folder. TEXT is part of a topic, of a speaker's name, of the
-number or of an id; capitals do not matter. Reads RTMS_OUT itself; a running
-server is not needed.
+Shows what was recorded, the newest first: start in UTC, topic, number,
+duration, speakers, words and folder. TEXT is part of a topic, of a speaker's
+name, of the number or of an id; capitals do not matter. Reads RTMS_OUT itself;
+a running server is not needed.
 
   --since SPAN     started within that time: 90m, 12h, 7d, 2w
   --speaker NAME   one whose name has this part has spoken
   -n N             shows at most N recordings; the default is 50
   --json           one JSON object a line, with the names of the files
   --config FILE    the configuration, which names RTMS_OUT
+";
+
+pub(super) const TAIL: &str = "\
+usage: rtmsd tail [STREAM|MEETING] [OPTIONS]
+
+Prints the last phrases that the running server has received, and with --follow
+those that come: of every running stream, or of the one that is named. STREAM is
+its key, its id, or the first 6 characters or more of one; MEETING is the number
+or the UUID of a meeting. Asks the server at RTMS_ADMIN.
+
+  --follow, -f     print what comes, and wait for a server that restarts; ends
+                   with the stream that is named
+  -n N             the last N phrases, or all; the default is 10
+  --json           print the lines of the journal, one JSON object each, of
+                   every type; -n counts lines
+  --config FILE    the configuration
 ";
 
 pub(super) const PRINT: &str = "\
@@ -195,9 +212,9 @@ pub fn commands() -> impl Iterator<Item = &'static str> {
     COMMANDS.into_iter().filter(is_there)
 }
 
-const COMMANDS: [&str; 13] = [
-    "serve", "demo", "check", "start", "stop", "pause", "resume", "status", "list", "push", "mux",
-    "print", "help",
+const COMMANDS: [&str; 14] = [
+    "serve", "demo", "check", "start", "stop", "pause", "resume", "status", "tail", "list", "push",
+    "mux", "print", "help",
 ];
 
 /// The usage text of a command.
@@ -208,6 +225,7 @@ pub fn usage(command: &str) -> Option<&'static str> {
         "check" => Some(CHECK),
         "start" | "stop" | "pause" | "resume" => Some(CONTROL),
         "status" => Some(STATUS),
+        "tail" => Some(TAIL),
         "list" => Some(LIST),
         "push" => Some(PUSH),
         "mux" => Some(MUX),

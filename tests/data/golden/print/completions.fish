@@ -1,5 +1,5 @@
 complete -c rtmsd -f
-complete -c rtmsd -n __fish_use_subcommand -a "serve demo check start stop pause resume status list push mux print help"
+complete -c rtmsd -n __fish_use_subcommand -a "serve demo check start stop pause resume status tail list push mux print help"
 complete -c rtmsd -l help
 complete -c rtmsd -n __fish_use_subcommand -l version
 complete -c rtmsd -l config -r -F
@@ -25,6 +25,8 @@ complete -c rtmsd -n "__fish_seen_subcommand_from resume" -l product
 complete -c rtmsd -n "__fish_seen_subcommand_from resume" -l json
 complete -c rtmsd -n "__fish_seen_subcommand_from status" -l json
 complete -c rtmsd -n "__fish_seen_subcommand_from status" -l watch
+complete -c rtmsd -n "__fish_seen_subcommand_from tail" -l follow
+complete -c rtmsd -n "__fish_seen_subcommand_from tail" -l json
 complete -c rtmsd -n "__fish_seen_subcommand_from list" -l since
 complete -c rtmsd -n "__fish_seen_subcommand_from list" -l speaker
 complete -c rtmsd -n "__fish_seen_subcommand_from list" -l json
