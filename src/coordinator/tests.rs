@@ -1680,6 +1680,18 @@ fn a_start_older_than_a_stop_by_people_does_not_undo_it() {
     assert_eq!(w.stopped(T0 + 20, 8), []);
     let actions = w.coordinator.handle_end(w.now, "s2", &end);
     assert_eq!(w.calls(&actions), []);
+    // The other stream had been stopped by a fault meanwhile, and its restart is on its way.
+    let mut w = world(settings());
+    w.meeting_started(T0);
+    w.call(RestAction::Start, Ok(()));
+    w.started(T0 + 1);
+    w.ended(EndReason::Stopped(StopReason(8)));
+    let other = ZoomEventKind::StreamStarted(stream_of(UUID, "s2"));
+    w.webhook(T0 + 10, other);
+    w.stream_stopped(T0 + 30, "s2", Some(UUID), 10);
+    let actions = w.coordinator.handle_end(w.now, "s2", &end);
+    assert_eq!(w.calls(&actions).len(), 1);
+    assert!(is_cancelled(&w.stopped(T0 + 20, 8)));
 }
 
 #[test]

@@ -421,10 +421,10 @@ impl Coordinator {
             self.actions.push(Action::Stopped { stream_id, reason });
         } else if !(is_withdrawal && was_revoked) {
             self.after_stop(now, &stream_id, reason);
-        } else if self
-            .meetings
-            .get(&uuid)
-            .is_some_and(|m| m.stream_ms == Some(ts))
+        } else if !self
+            .streams
+            .values()
+            .any(|stream| stream.started.id == uuid && stream.newest_ms > ts)
         {
             // Its socket said so before, without a timestamp: an older start was announced meanwhile.
             self.meeting_after_stop(now, &stream_id, reason);
