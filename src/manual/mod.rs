@@ -15,6 +15,7 @@ macro_rules! chapters {
         #[doc = "[troubleshooting]: crate::manual::troubleshooting"]
         #[doc = "[privacy]: crate::manual::privacy"]
         #[doc = "[embedding]: crate::manual::embedding"]
+        #[doc = "[recipes]: crate::manual::recipes"]
         #[doc = "[tuning]: crate::manual::tuning"]
         #[doc = ""]
         #[doc = include_str!(concat!(stringify!($topic), ".md"))]
@@ -22,7 +23,7 @@ macro_rules! chapters {
     };
 }
 
-chapters!(operating media delivery troubleshooting privacy embedding tuning);
+chapters!(operating media delivery recipes troubleshooting privacy embedding tuning);
 
 /// The topics, in the order of their list.
 pub(crate) fn topics() -> Vec<&'static str> {

@@ -25,6 +25,7 @@ mod out_lock;
 mod packaged;
 mod public;
 mod push;
+mod recipes;
 mod reload;
 mod service;
 mod shutdown;

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const README_LINES_MAX: usize = 200;
-const CHAPTERS: [&str; 7] = [
+const CHAPTERS: [&str; 8] = [
     "operating",
     "media",
     "delivery",
+    "recipes",
     "troubleshooting",
     "privacy",
     "embedding",

@@ -1,6 +1,6 @@
 //! `rtmsd tail` against a server of the test's own, which breaks connections wherever it likes.
 
-mod fake;
+pub(crate) mod fake;
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};

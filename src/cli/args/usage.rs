@@ -200,6 +200,7 @@ Prints a chapter of the manual, or the usage text of a command. The topics:
   operating        install, systemd, secrets, reload, upgrade, watch, alerts
   media            audio, video, share, chat; the files; an MP4 in sync
   delivery         standard output, the JSON lines, what is guaranteed
+  recipes          small programs and settings that connect rtmsd to others
   troubleshooting  what each symptom means and what to do
   privacy          where data goes, consent, how to report a vulnerability
   embedding        rtmsd as a Rust library

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::net::sockopt::set_socket_reuseaddr;
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
@@ -58,6 +58,7 @@ pub(crate) struct State {
     /// So many of the next requests are answered 503.
     refusals: usize,
     followers: usize,
+    polls: usize,
     /// Keeps the port while nobody listens.
     _place: Option<OwnedFd>,
 }
@@ -188,6 +189,11 @@ impl Fake {
         self.shared.lock().refusals += requests;
     }
 
+    /// Answers in JSON that were asked for.
+    pub(crate) fn polls(&self) -> usize {
+        self.shared.lock().polls
+    }
+
     /// Streams of events that were asked for.
     pub(crate) fn followers(&self) -> usize {
         self.shared.lock().followers
@@ -274,6 +280,8 @@ impl Shared {
             Err((status, text)) => return reply(socket, status, "text/plain", text),
         };
         let last_id = Request::value(&request.fields, "last-event-id");
+        // One that cannot be read counts as absent.
+        let last_id = last_id.filter(|id| id.parse::<u64>().is_ok());
         let after = last_id.or(Request::value(&request.query, "after"));
         let newest = state.lines.last().map_or(1, |line| line.pos);
         let mut cursor = match after {
@@ -298,7 +306,18 @@ impl Shared {
         if is_over(&state, cursor, &key) {
             return reply(socket, 204, "text/plain", "");
         }
-        if Request::value(&request.query, "wait").is_some() {
+        if let Some(wait) = Request::value(&request.query, "wait") {
+            state.polls += 1;
+            let until = Instant::now() + Duration::from_secs(wait.parse().expect("seconds"));
+            while !state.lines.iter().any(|line| is_wanted(line, cursor))
+                && Instant::now() < until
+                && !self.is_over.load(SeqCst)
+            {
+                let pause = Duration::from_millis(20);
+                let waited = self.changed.wait_timeout(state, pause).expect("no panic");
+                state = waited.0;
+            }
+            let newest = state.lines.last().map_or(1, |line| line.pos);
             let mut found = state.lines.iter().filter(|line| is_wanted(line, cursor));
             let lines: Vec<&Line> = found.by_ref().take(PAGE_LINES).collect();
             let has_more = found.next().is_some();
