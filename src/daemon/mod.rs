@@ -279,13 +279,14 @@ impl Daemon {
             ends.attach(disk.folder_jobs());
         }
         let prepared = ends.prepare(&settings.ends).map_err(Error::Storage)?;
-        ends.configure(prepared)?;
         let stdout = settings.stdout.map(|_| Stdout::start()).transpose()?;
         let board = disk.as_ref().and_then(Disk::board);
         let process = push_process(&settings, state.as_ref(), board);
         let process = process.filter(|it| Push::is_needed(&settings.push, &it.state));
         let push = process.map(|process| Push::start(settings.push.clone(), process));
         let push = push.transpose()?;
+        // After push, which may need journals that an upload would delete.
+        ends.configure(prepared)?;
         let report = sender.clone();
         let rest_timer = RestTimer::start(Arc::clone(&api), move |outcome| {
             report.send_always(Event::Called(Box::new(outcome)));

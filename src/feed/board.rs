@@ -95,6 +95,8 @@ struct Inner {
     /// Keys of streams whose consent was withdrawn, on the board or not, sorted.
     revoked: Vec<JournalKey>,
     watches: Vec<Weak<Signal>>,
+    /// Consumers that do not know yet what they need.
+    consumers_awaited: u32,
 }
 
 /// Wakes a thread when the board changes.
@@ -313,11 +315,25 @@ impl Board {
         true
     }
 
+    /// A consumer starts: it may hold any journal of an earlier process, once it knows which. Until
+    /// [`Board::consumer_is_ready`] is called as often, all journals count as held.
+    pub fn await_consumer(&self) {
+        self.lock().consumers_awaited += 1;
+    }
+
+    /// A consumer holds what it needs.
+    pub fn consumer_is_ready(&self) {
+        let mut inner = self.lock();
+        inner.consumers_awaited = inner.consumers_awaited.saturating_sub(1);
+    }
+
     /// Whether retention or an upload may delete this journal, of a stream that ended `ended_ago`:
     /// while a consumer holds it, only after [`KEEP_FOR_PUSH_MAX`]. A withdrawal of consent deletes
     /// it in any case.
     pub fn may_delete(&self, key: JournalKey, ended_ago: Duration) -> bool {
-        let is_held = self.get(key).is_some_and(|journal| journal.holds > 0);
+        let inner = self.lock();
+        let held = |at: usize| inner.journals[at].holds > 0;
+        let is_held = inner.consumers_awaited > 0 || inner.find(key).is_ok_and(held);
         !is_held || ended_ago >= KEEP_FOR_PUSH_MAX
     }
 }
@@ -414,6 +430,16 @@ impl Board {
             journal.ended = Some(Instant::now());
             inner.changed(at);
         }
+    }
+
+    /// The journal was deleted, because it is elsewhere or too old: who reads on finds it gone.
+    pub fn deleted(&self, key: JournalKey) {
+        let mut inner = self.lock();
+        if let Ok(at) = inner.find(key) {
+            inner.journals.remove(at);
+        }
+        drop(inner);
+        self.files().forget(key);
     }
 
     /// Consent was withdrawn: once this returns, nothing of the journal can be read.
@@ -596,8 +622,16 @@ mod tests {
         assert!(!board.may_delete(key(2), Duration::ZERO));
         board.release(key(2));
         assert!(board.may_delete(key(2), Duration::ZERO));
+        // A consumer that starts may need any.
+        board.await_consumer();
+        assert!(!board.may_delete(key(1), Duration::ZERO) && !board.may_delete(key(9), 6 * day));
+        board.consumer_is_ready();
+        assert!(board.may_delete(key(9), Duration::ZERO));
         board.sweep(now + 2 * ENDED_KEPT);
         assert_eq!(keys(), [key(3)]);
+        board.deleted(key(3));
+        board.deleted(key(3));
+        assert_eq!(keys(), []);
     }
 
     /// The budget: 256 KiB for two thousand streams.

@@ -13,6 +13,7 @@ use super::audio::format::{Format, Part};
 use super::participants::ParticipantLog;
 use super::path::journal_key;
 use super::summary::Summary;
+use crate::delivery::ends::Uploaded;
 use crate::domain::id::Id;
 use crate::domain::product::Product;
 use crate::domain::stream_info::StreamInfo;
@@ -199,21 +200,36 @@ impl MetaFile {
         self.state == "ended"
     }
 
-    /// Where the copies of the files are: bucket, and what the names of objects begin with.
-    pub(super) fn uploaded(&self) -> Option<(String, String)> {
+    /// Where the copies of the files are.
+    pub(super) fn uploaded(&self) -> Option<Uploaded> {
         let uploaded = self.others.get(UPLOADED)?;
         let text = |key: &str| uploaded[key].as_str().map(str::to_owned);
-        Some((text("bucket")?, text("prefix")?))
+        Some(Uploaded {
+            bucket: text("bucket")?,
+            prefix: text("prefix")?,
+            files: uploaded["files"].as_u64().unwrap_or(0),
+        })
     }
 
-    /// Adds to a file that no process writes where the copies of the files are.
+    /// The highest number given out in the journal, as far as it was noted.
+    pub(super) fn feed_seq(&self) -> Option<u64> {
+        self.feed_seq
+    }
+
+    /// Adds to a file that no process writes where the copies of the files are, and, if the journal has
+    /// grown, the number of its last line.
     ///
     /// # Errors
     /// It cannot be read or written; or it is gone, or not ours.
-    pub(super) fn note_upload(folder: &Path, uploaded: Value) -> io::Result<()> {
+    pub(super) fn note_upload(
+        folder: &Path,
+        uploaded: Value,
+        feed_seq: Option<u64>,
+    ) -> io::Result<()> {
         let meta = MetaFile::read(folder)?;
         let mut meta = meta.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         meta.others.insert(UPLOADED.to_owned(), uploaded);
+        meta.feed_seq = feed_seq.or(meta.feed_seq);
         let mut file = create_file(&folder.join(NEW_NAME))?;
         file.write_all(meta.to_text().as_bytes())?;
         file.sync_all()?;

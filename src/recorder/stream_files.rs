@@ -7,8 +7,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::append_file::{AppendFile, make_folder, tail};
 use super::journal::completion::{JournalTail, Recorded};
 use super::journal::lifecycle::Lifecycle;
@@ -22,6 +20,7 @@ use super::record_batch::Record;
 use super::summary::Summary;
 use super::sync_targets::SyncTargets;
 use super::transcript::{Format, JSONL_NAME, TranscriptFormats, Transcripts};
+use crate::delivery::ends::UploadNote;
 use crate::domain::phrase::{Change, Phrase};
 use crate::domain::product::Product;
 use crate::domain::stream_info::StreamInfo;
@@ -234,8 +233,11 @@ impl Recorder {
     ///
     /// # Errors
     /// It is not written.
-    pub fn note_upload(&mut self, uploaded: Value) -> io::Result<()> {
-        self.meta.note_upload(uploaded);
+    pub fn note_upload(&mut self, note: &UploadNote, now_ms: u64) -> io::Result<()> {
+        if let Some(journal) = &mut self.journal {
+            journal.uploaded(note, now_ms);
+        }
+        self.meta.note_upload(note.value(now_ms));
         self.is_meta_stale = true;
         self.write()
     }
@@ -595,8 +597,13 @@ fn event_kind(product: Product, number: Option<i64>) -> &'static str {
     }
 }
 
+/// Whether it is a single picture. There may be a hundred thousand of them, too many to name each.
+pub(super) fn is_picture(name: &str) -> bool {
+    name.ends_with(".jpg") || name.ends_with(".png")
+}
+
 /// The files of a stream that get no more, and their sizes, by name: text, sound, and video in one
-/// file. Single pictures are too many to name.
+/// file.
 fn closed_files(folder: &Path) -> Vec<(String, u64)> {
     let mut files = Vec::new();
     for below in ["", "video/", "share/"] {
@@ -607,10 +614,9 @@ fn closed_files(folder: &Path) -> Vec<(String, u64)> {
                 continue;
             };
             let is_own = name != FEED_NAME && name != META_NAME && !name.starts_with('.');
-            let is_picture = name.ends_with(".jpg") || name.ends_with(".png");
-            // One call for each file, and there may be a hundred thousand pictures.
+            // One call for each file.
             if is_own
-                && !is_picture
+                && !is_picture(&name)
                 && let Ok(found) = entry.metadata()
                 && found.is_file()
             {

@@ -14,6 +14,7 @@ use crate::cli::exit;
 use crate::cli::service_env;
 use crate::clock::now_ms;
 use crate::config::Loaded;
+use crate::delivery::ends::store::deletions;
 use crate::domain::causes::with_causes;
 use crate::domain::time::Utc;
 use crate::gate::{Tls, TlsFiles};
@@ -63,6 +64,9 @@ pub(crate) fn findings(loaded: &Loaded) -> Vec<Finding> {
     findings.extend(settings.state.as_deref().map(state_directory));
     let hook = settings.ends.hook.as_ref();
     findings.extend(hook.map(|settings| hook_program(&settings.program())));
+    let state = settings.state.as_deref();
+    let state = state.filter(|_| settings.ends.bucket.is_none());
+    findings.extend(state.into_iter().flat_map(left_in_buckets));
     let public = SocketAddr::from((config.host, config.port));
     findings.push(port(public, "HOST and PORT"));
     let admin = config.admin.address;
@@ -123,6 +127,19 @@ fn state_directory(path: &Path) -> Finding {
         }
         Err(error) => Finding::new(NOT_USABLE, WHAT, error.to_string()),
     }
+}
+
+/// Without a bucket, nobody deletes what is to go from a former one.
+fn left_in_buckets(state: &Path) -> Vec<Finding> {
+    let left = deletions(state).into_iter();
+    let finding = |(bucket, streams): (String, usize)| {
+        let text = format!(
+            "consent was withdrawn, but objects of {streams} streams are still in the bucket \
+             {bucket:?}: set RTMS_S3_BUCKET again, and they are deleted"
+        );
+        Finding::new(CheckLevel::Warn, "bucket", text)
+    };
+    left.map(finding).collect()
 }
 
 /// Whether the program of `RTMS_ON_STREAM_END` is there and can be run.

@@ -100,6 +100,27 @@ pub struct Entry {
     /// Local files are to go, once the hook has run.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_to_clean: bool,
+    /// The other local files are gone; the journal follows once no consumer needs it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_journal_left: bool,
+}
+
+impl Entry {
+    /// What this stream's entry becomes when its consent is withdrawn: `self` says what is known of the
+    /// stream and of finished uploads, `known` what was still to be done. Without `deletes`, objects
+    /// stay, like the files.
+    pub fn revoked(self, known: Option<&Entry>, deletes: bool) -> Entry {
+        let begun = known.and_then(|known| known.upload.as_ref());
+        let delete = begun.and_then(Upload::deletion).or(self.delete);
+        Entry {
+            key: self.key,
+            ids: self.ids,
+            ended_ms: self.ended_ms,
+            kind: EndKind::Revoked,
+            delete: delete.filter(|_| deletes),
+            ..Entry::default()
+        }
+    }
 }
 
 /// How far an upload is.
@@ -118,6 +139,26 @@ pub struct Upload {
     /// The manifest is there; what is left is to be noted locally.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_complete: bool,
+}
+
+impl Upload {
+    /// How many of its files are in the bucket.
+    pub fn count_sent(&self) -> u64 {
+        let sent = self.files.iter().filter(|file| file.sent.is_some());
+        sent.count() as u64
+    }
+
+    /// What it may have left in the bucket; `None` if it has not begun.
+    fn deletion(&self) -> Option<Deletion> {
+        let parts = self.multipart.as_ref();
+        (!self.bucket.is_empty()).then(|| Deletion {
+            bucket: self.bucket.clone(),
+            prefix: self.prefix.clone(),
+            objects: self.files.iter().map(|file| file.object.clone()).collect(),
+            multipart: parts.map(|parts| (parts.object.clone(), parts.upload_id.clone())),
+            count: self.count_sent(),
+        })
+    }
 }
 
 /// A file and its object.
@@ -177,6 +218,8 @@ pub struct Deletion {
     /// An upload in parts that is to be aborted: its object and its id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub multipart: Option<(String, String)>,
+    /// How many files are known to be there.
+    pub count: u64,
 }
 
 /// How far the hook is.

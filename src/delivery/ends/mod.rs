@@ -18,7 +18,7 @@ pub(crate) mod thread;
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -35,9 +35,10 @@ use crate::domain::time::Utc;
 use crate::feed::key::JournalKey;
 use crate::net::proxy::ProxyEnv;
 use crate::state::StateDir;
-use entry::{Deletion, Entry, EntryChange, Ids};
+use entry::{Deletion, EndKind, Entries, Entry, EntryChange, Ids};
 use hook::HookSettings;
 use queue::HookEnd;
+use store::Store;
 use thread::Worker;
 
 /// How long the disk thread waits for `ends.json`. It tries again later.
@@ -86,17 +87,29 @@ pub struct EndedStream {
     pub folder: PathBuf,
     /// Which stream.
     pub info: StreamInfo,
-    /// Where it is in the bucket, as its `meta.json` says: bucket and prefix.
-    pub uploaded: Option<(String, String)>,
+    /// Where it is in the bucket, as its `meta.json` says.
+    pub uploaded: Option<Uploaded>,
+}
+
+/// Where a stream is in a bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uploaded {
+    /// The bucket.
+    pub bucket: String,
+    /// What the names of its objects begin with.
+    pub prefix: String,
+    /// How many files it has there.
+    pub files: u64,
 }
 
 impl EndedStream {
     fn entry(&self) -> Entry {
         let (ids, ended_ms) = (Ids::of(&self.info), now_ms());
         let folder = std::path::absolute(&self.folder).unwrap_or_else(|_| self.folder.clone());
-        let delete = self.uploaded.clone().map(|(bucket, prefix)| Deletion {
-            bucket,
-            prefix,
+        let delete = self.uploaded.clone().map(|uploaded| Deletion {
+            bucket: uploaded.bucket,
+            prefix: uploaded.prefix,
+            count: uploaded.files,
             ..Deletion::default()
         });
         Entry {
@@ -123,6 +136,16 @@ pub trait FolderJobs: Send + Sync + 'static {
     /// # Errors
     /// Why not all of them.
     fn delete_files(&self, folder: PathBuf, files: Vec<String>) -> io::Result<()>;
+
+    /// Whether no consumer needs the journal of this folder any more, whose stream ended so long ago.
+    /// It answers at once.
+    fn is_journal_free(&self, folder: &Path, ended_ago: Duration) -> bool;
+
+    /// Deletes the journal of a folder, unless its stream lives again or a consumer needs it after all.
+    ///
+    /// # Errors
+    /// Why it is still there.
+    fn delete_journal(&self, folder: PathBuf, ended_ago: Duration) -> io::Result<()>;
 }
 
 /// Where the files of a folder are.
@@ -182,7 +205,7 @@ enum Message {
     Announce(Vec<Entry>, SyncSender<bool>),
     Written(String),
     Reopened(String),
-    Revoke(Vec<Entry>, bool, SyncSender<bool>),
+    Revoke(Vec<Entry>, bool, SyncSender<Option<Vec<u64>>>),
     Progress(String, u64, EntryChange, Option<SyncSender<()>>),
     JobDone(String, u64, Result<(), s3::fault::Fault>),
     HookDone(String, HookEnd),
@@ -292,16 +315,72 @@ impl Ends {
     /// What an earlier process left waits until a hook or a bucket is configured again.
     fn warn_of_leftovers(&self) {
         let Some(state) = &self.0.state else { return };
-        if let Ok(Some(bytes)) = state.read(store::NAME)
-            && let (entries, _) = entry::Entries::read(&bytes)
-            && !entries.is_empty()
-        {
+        let Ok(Some(bytes)) = state.read(store::NAME) else {
+            return;
+        };
+        let (entries, _) = Entries::read(&bytes);
+        self.count_alone(&entries);
+        for entry in entries.iter() {
+            if let Some(delete) = &entry.delete {
+                log::error!("{}", queue::no_bucket(&entry.ids.stream_id, &delete.bucket));
+            }
+        }
+        let others = entries.iter().filter(|entry| entry.delete.is_none());
+        let others = others.count();
+        if others > 0 {
             log::warn!(
-                "uploads or hooks of an earlier configuration wait count={}; set RTMS_S3_BUCKET or \
-                 RTMS_ON_STREAM_END again, or delete ends.json in RTMS_STATE",
-                entries.len()
+                "uploads or hooks of an earlier configuration wait count={others}; set RTMS_S3_BUCKET \
+                 or RTMS_ON_STREAM_END again, or delete ends.json in RTMS_STATE"
             );
         }
+    }
+
+    /// Without the thread, deletions wait that nobody carries out.
+    fn count_alone(&self, entries: &Entries) {
+        let waiting = entries.iter().filter(|entry| entry.delete.is_some());
+        let waiting = waiting.count() as u64;
+        self.0.counters.uploads_waiting.store(waiting, Relaxed);
+    }
+
+    /// Notes for the next configuration with a bucket which objects are to go from the former one.
+    fn revoke_alone(&self, revoked: &[EndedStream], deletes: bool) -> Option<Vec<u64>> {
+        let none = || Some(vec![0; revoked.len()]);
+        // Without a state directory, nothing is known of former configurations.
+        let Some(state) = &self.0.state else {
+            return none();
+        };
+        let opened = Store::open(Some(Arc::clone(state)));
+        let (mut store, mut entries) = opened.inspect_err(|error| log::error!("{error}")).ok()?;
+        let (mut changes, mut counts) = (Vec::new(), Vec::new());
+        for stream in revoked {
+            let entry = stream.entry();
+            let known = entries.get(&entry.key);
+            let is_known = known.is_some();
+            if let Some(known) = known.filter(|known| known.kind == EndKind::Revoked) {
+                counts.push(known.delete.as_ref().map_or(0, |delete| delete.count));
+                continue;
+            }
+            let entry = entry.revoked(known, deletes);
+            counts.push(entry.delete.as_ref().map_or(0, |delete| delete.count));
+            let change = match &entry.delete {
+                Some(delete) => {
+                    log::error!("{}", queue::no_bucket(&entry.ids.stream_id, &delete.bucket));
+                    EntryChange::Entry(Box::new(entry))
+                }
+                // Nothing of it leaves any more, whatever is configured later.
+                None if is_known => EntryChange::Done(entry.key),
+                None => continue,
+            };
+            entries.apply(change.clone());
+            changes.push(change);
+        }
+        if changes.is_empty() {
+            return Some(counts);
+        }
+        self.count_alone(&entries);
+        let saved = store.save(&changes, &entries);
+        saved.inspect_err(|error| log::error!("{error}")).ok()?;
+        Some(counts)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Running>> {
@@ -334,7 +413,7 @@ impl Ends {
             return true;
         }
         let entries = ended.iter().map(EndedStream::entry).collect();
-        self.ask(|reply| Message::Announce(entries, reply))
+        self.ask(|reply| Message::Announce(entries, reply)) == Some(true)
     }
 
     /// The end of a stream is on the disk.
@@ -352,18 +431,27 @@ impl Ends {
     }
 
     /// Consent was withdrawn: what waits for these streams is given up, and, if `deletes`, what is in
-    /// the bucket goes. `true` once that is on the disk.
-    pub fn revoke(&self, revoked: &[EndedStream], deletes: bool) -> bool {
-        if self.lock().is_none() || revoked.is_empty() {
-            return true;
+    /// the bucket goes. Returns once that is on the disk how many files of each stream go from the
+    /// bucket; `None` if it is not.
+    pub fn revoke(&self, revoked: &[EndedStream], deletes: bool) -> Option<Vec<u64>> {
+        if revoked.is_empty() {
+            return Some(Vec::new());
         }
+        let running = self.lock();
+        if running.is_none() {
+            // With the lock held no thread begins to use the file meanwhile.
+            return self.revoke_alone(revoked, deletes);
+        }
+        drop(running);
         let entries = revoked.iter().map(EndedStream::entry).collect();
         self.ask(|reply| Message::Revoke(entries, deletes, reply))
+            .flatten()
     }
 
-    fn ask(&self, message: impl FnOnce(SyncSender<bool>) -> Message) -> bool {
+    fn ask<T>(&self, message: impl FnOnce(SyncSender<T>) -> Message) -> Option<T> {
         let (reply, answer) = sync_channel(1);
-        self.send(message(reply)) && answer.recv_timeout(ANNOUNCE_MAX) == Ok(true)
+        let is_sent = self.send(message(reply));
+        is_sent.then(|| answer.recv_timeout(ANNOUNCE_MAX).ok())?
     }
 
     /// Nothing new is begun; hooks get SIGTERM, and calls under way are ended.

@@ -13,11 +13,13 @@
 )]
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::entry::{Deletion, ENTRIES_MAX, EndKind, Entries, Entry, EntryChange, Hook, Upload};
+use super::entry::{ENTRIES_MAX, EndKind, Entries, Entry, EntryChange, Hook, Upload};
 use crate::delivery::s3::fault::{Fault, FaultKind};
 use crate::domain::severity::Severity;
+use crate::feed::FEED_NAME;
 
 /// How long a hook waits for the upload.
 pub const UPLOAD_WAIT: Duration = Duration::from_secs(600);
@@ -29,6 +31,8 @@ const HOOK_PAUSES: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs
 pub const UPLOADS_AT_ONCE: usize = 2;
 /// From a failed call to the next one: doubled each time, from the first to the second.
 const UPLOAD_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// How often a journal that a consumer needed is looked at again.
+const JOURNAL_LOOK: Duration = Duration::from_secs(10);
 /// The same fault of the bucket is logged again after this time.
 const LOG_AGAIN: Duration = Duration::from_secs(300);
 
@@ -57,8 +61,10 @@ pub struct Plan {
 pub enum Job {
     /// Files, manifest, and the note on disk.
     Upload,
-    /// Looks whether all is in the bucket, and deletes the local files.
+    /// Looks whether all is in the bucket, and deletes the local files, but not the journal.
     Clean,
+    /// Deletes the journal. It needs no bucket.
+    DeleteJournal,
     /// Deletes the objects of a stream.
     Delete,
 }
@@ -120,6 +126,10 @@ struct Live {
     hook_due: Instant,
     /// From then on the hook does not wait for the upload.
     hook_alone_from: Instant,
+    /// When to look whether a consumer still needs the journal.
+    journal_due: Instant,
+    /// None did at the last look.
+    is_journal_free: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -260,7 +270,7 @@ impl Queue {
 
     /// Consent was withdrawn. What `entry` says of the bucket is added to what is known; without
     /// `deletes`, what is in the bucket stays there, like the files.
-    pub fn revoke(&mut self, now: Now, mut entry: Entry, deletes: bool) {
+    pub fn revoke(&mut self, now: Now, entry: Entry, deletes: bool) {
         let known = self.entries.get(&entry.key).cloned();
         if known
             .as_ref()
@@ -273,13 +283,12 @@ impl Queue {
         if hook.is_some() {
             self.actions.push(Action::KillHook(entry.key.clone()));
         }
-        let begun = known.and_then(|known| known.upload).and_then(deletion);
-        entry.delete = begun.or(entry.delete);
-        entry.kind = EndKind::Revoked;
+        let mut entry = entry.revoked(known.as_ref(), deletes);
         entry.hook = (self.plan.hooks_at_once > 0).then(Hook::default);
-        entry.delete = entry.delete.filter(|_| deletes);
-        entry.folder = Default::default();
-        (entry.upload, entry.is_uploaded, entry.is_to_clean) = (None, false, false);
+        if let Some(delete) = entry.delete.as_ref().filter(|_| !self.plan.has_bucket) {
+            let text = no_bucket(&entry.ids.stream_id, &delete.bucket);
+            self.log(Severity::Error, text);
+        }
         let live = Live::new(now, now.unix_ms, true);
         let live = Live { job, hook, ..live };
         self.live.insert(entry.key.clone(), live);
@@ -311,8 +320,10 @@ impl Queue {
         match result {
             Ok(()) => {
                 (live.upload_failures, live.upload_due) = (0, now.instant);
-                self.bucket_fine(now);
-                self.job_fine(job, entry);
+                if job != Job::DeleteJournal {
+                    self.bucket_fine(now);
+                }
+                self.job_fine(now, job, entry);
             }
             Err(fault) if fault.kind == FaultKind::Stopping => {}
             Err(fault) => {
@@ -324,7 +335,7 @@ impl Queue {
         }
     }
 
-    fn job_fine(&mut self, job: Job, entry: Entry) {
+    fn job_fine(&mut self, now: Now, job: Job, entry: Entry) {
         let (stream, key) = (entry.ids.stream_id.clone(), entry.key.clone());
         match job {
             Job::Upload => {
@@ -345,9 +356,24 @@ impl Queue {
                     "local files deleted, they are in the bucket stream={stream} key={key}"
                 );
                 self.log(Severity::Info, text);
+                let mut files = entry.upload.iter().flat_map(|upload| &upload.files);
+                let is_journal_left = files.any(|file| file.local == FEED_NAME);
+                if let Some(live) = self.live.get_mut(&key) {
+                    live.journal_due = now.instant;
+                }
                 self.put(Entry {
                     upload: None,
                     is_to_clean: false,
+                    is_journal_left,
+                    ..entry
+                });
+            }
+            Job::DeleteJournal => {
+                let text =
+                    format!("journal deleted, it is in the bucket stream={stream} key={key}");
+                self.log(Severity::Debug, text);
+                self.put(Entry {
+                    is_journal_left: false,
                     ..entry
                 });
             }
@@ -368,6 +394,7 @@ impl Queue {
         let what = match job {
             Job::Upload => "upload failed",
             Job::Clean => "local files are kept",
+            Job::DeleteJournal => "the journal is kept",
             Job::Delete => "consent withdrawn, but objects are still in the bucket",
         };
         let text = format!(
@@ -476,6 +503,29 @@ impl Queue {
         }
     }
 
+    /// The journals that may go by now, if no consumer needs them: key of the stream, folder, and when
+    /// it ended. See [`Queue::journal_is_free`].
+    pub fn journals_to_look_at(&mut self, now: Now) -> Vec<(String, PathBuf, u64)> {
+        let mut due = Vec::new();
+        for entry in self.entries.iter().filter(|entry| entry.is_journal_left) {
+            let Some(live) = self.live.get_mut(&entry.key) else {
+                continue;
+            };
+            if live.waits_for_journal(self.is_stopping) && live.journal_due <= now.instant {
+                live.journal_due = now.instant + JOURNAL_LOOK;
+                due.push((entry.key.clone(), entry.folder.clone(), entry.ended_ms));
+            }
+        }
+        due
+    }
+
+    /// No consumer needs the journal of this stream.
+    pub fn journal_is_free(&mut self, key: &str) {
+        if let Some(live) = self.live.get_mut(key) {
+            live.is_journal_free = true;
+        }
+    }
+
     /// Nothing new is begun.
     pub fn stop(&mut self) {
         self.is_stopping = true;
@@ -518,6 +568,19 @@ impl Queue {
                 live.job = Some((job, self.next_job));
                 let entry = Box::new(entry.clone());
                 self.actions.push(Action::Start(job, self.next_job, entry));
+            }
+            if entry.is_journal_left
+                && live.is_journal_free
+                && live.job.is_none()
+                && jobs < UPLOADS_AT_ONCE
+            {
+                jobs += 1;
+                live.is_journal_free = false;
+                self.next_job += 1;
+                live.job = Some((Job::DeleteJournal, self.next_job));
+                let entry = Box::new(entry.clone());
+                self.actions
+                    .push(Action::Start(Job::DeleteJournal, self.next_job, entry));
             }
             let is_alone = entry.upload.is_none()
                 || entry.is_uploaded
@@ -563,11 +626,14 @@ impl Queue {
                 true => live.hook_due.max(live.hook_alone_from),
                 false => live.hook_due,
             });
+            let waits = entry.is_journal_left && live.waits_for_journal(self.is_stopping);
+            let journal = waits.then_some(live.journal_due);
             // What is due and not begun waits for a place, which is an input.
             let later = |at: &Instant| *at > now.instant;
             job.filter(later)
                 .into_iter()
                 .chain(hook.filter(later))
+                .chain(journal)
                 .min()
         });
         moments.min()
@@ -646,7 +712,13 @@ impl Live {
             upload_failures: 0,
             hook_due: now.instant,
             hook_alone_from: now.instant + UPLOAD_WAIT.saturating_sub(since),
+            journal_due: now.instant,
+            is_journal_free: false,
         }
+    }
+
+    fn waits_for_journal(&self, is_stopping: bool) -> bool {
+        self.is_written && self.job.is_none() && !is_stopping
     }
 }
 
@@ -662,21 +734,19 @@ impl Entry {
     }
 
     fn is_done(&self) -> bool {
-        self.hook.is_none() && self.upload.is_none() && self.delete.is_none()
+        self.hook.is_none()
+            && self.upload.is_none()
+            && self.delete.is_none()
+            && !self.is_journal_left
     }
 }
 
-/// What an upload that had begun may have left in the bucket.
-fn deletion(upload: Upload) -> Option<Deletion> {
-    let has_begun = !upload.bucket.is_empty();
-    has_begun.then(|| Deletion {
-        bucket: upload.bucket,
-        prefix: upload.prefix,
-        objects: upload.files.into_iter().map(|file| file.object).collect(),
-        multipart: upload
-            .multipart
-            .map(|parts| (parts.object, parts.upload_id)),
-    })
+/// What an operator has to do where consent was withdrawn and no bucket is configured.
+pub(super) fn no_bucket(stream_id: &str, bucket: &str) -> String {
+    format!(
+        "consent withdrawn, but objects are still in the bucket {bucket:?}, and RTMS_S3_BUCKET is not \
+         set stream={stream_id}; set the bucket again, and they are deleted"
+    )
 }
 
 fn pause(failures: u32) -> Duration {

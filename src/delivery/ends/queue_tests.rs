@@ -1,7 +1,7 @@
 //! The decisions about ended streams, in virtual time.
 
 use super::super::entry::tests::entry;
-use super::super::entry::{FileState, Multipart, Sent, lines};
+use super::super::entry::{Deletion, FileState, Multipart, Sent, lines};
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -413,6 +413,7 @@ fn u2_what_was_reached_is_kept_and_what_a_cancelled_job_says_is_not() {
         prefix: "v1/x/".to_owned(),
         objects: vec!["audio-7.wav".to_owned(), "audio-7.wav".to_owned()],
         multipart: Some(("audio-7.wav".to_owned(), "u".to_owned())),
+        count: 1,
     };
     assert_eq!(entry.delete, Some(expected));
     assert_eq!(
@@ -470,6 +471,131 @@ fn u6_local_files_go_last_and_only_if_all_is_in_the_bucket() {
     assert_eq!(begun[0].0, Job::Clean);
     // A bucket that shows no checksums: the files are kept for good.
     w.job_done(1, begun[0].1, Some(FaultKind::Checksum));
+    w.step();
+    assert!(w.keys().is_empty());
+}
+
+#[test]
+fn j13_the_journal_goes_last_and_once_no_consumer_needs_it() {
+    let mut w = World::new(Plan {
+        deletes_local: true,
+        hooks_at_once: 0,
+        ..plan()
+    });
+    w.end(1);
+    let number = jobs(&w.step())[0].1;
+    let file = |local: &str| FileState {
+        local: local.to_owned(),
+        object: local.to_owned(),
+        sent: Some(Sent::default()),
+    };
+    let upload = Upload {
+        bucket: "b".to_owned(),
+        files: vec![file("transcript.txt"), file("feed.jsonl")],
+        is_complete: true,
+        ..Upload::default()
+    };
+    let change = EntryChange::Upload(key(1), Box::new(upload));
+    w.queue.progress(&key(1), number, change);
+    w.job_done(1, number, None);
+    let begun = jobs(&w.step());
+    assert_eq!(begun[0].0, Job::Clean);
+    assert!(w.queue.journals_to_look_at(w.now).is_empty(), "not yet");
+    w.job_done(1, begun[0].1, None);
+    // A consumer needs it: it is looked at again and again, and by the next process.
+    for _ in 0..3 {
+        let due = w.queue.journals_to_look_at(w.now);
+        assert_eq!(due.len(), 1);
+        assert_eq!((&due[0].0, &due[0].1), (&key(1), &entry(1).folder));
+        assert!(w.queue.journals_to_look_at(w.now).is_empty(), "once");
+        assert_eq!(w.step(), []);
+        let next = w.queue.deadline(w.now).expect("a look");
+        assert_eq!(next, w.now.instant + JOURNAL_LOOK);
+        w.pass(JOURNAL_LOOK);
+    }
+    assert_eq!(w.queue.waiting_uploads(), 0, "all is in the bucket");
+    // No bucket is needed for it.
+    w.restart(hook_only());
+    w.end(2);
+    assert_eq!(w.queue.journals_to_look_at(w.now).len(), 1);
+    w.queue.journal_is_free(&key(1));
+    let begun = jobs(&w.step());
+    assert_eq!((begun.len(), begun[0].0), (1, Job::DeleteJournal));
+    // The stream lives again at this moment: the disk thread refuses.
+    w.job_done(1, begun[0].1, Some(FaultKind::Local));
+    w.pass(JOURNAL_LOOK);
+    w.queue.reopened(&key(1));
+    assert!(w.queue.journals_to_look_at(w.now).is_empty());
+    w.queue.written(w.now, &key(1));
+    assert_eq!(w.queue.journals_to_look_at(w.now).len(), 1);
+    w.queue.journal_is_free(&key(1));
+    let begun = jobs(&w.step());
+    w.job_done(1, begun[0].1, None);
+    w.step();
+    assert_eq!(w.keys(), [key(2)]);
+}
+
+#[test]
+fn j13_a_thousand_journals_that_are_free_at_once_are_no_thousand_threads() {
+    let mut w = World::new(Plan::default());
+    let mut text = String::new();
+    for n in 1..=1000 {
+        text += &lines(&[EntryChange::Entry(Box::new(Entry {
+            hook: None,
+            is_journal_left: true,
+            ..entry(n)
+        }))]);
+    }
+    w.file = text;
+    w.restart(Plan::default());
+    let mut deleted = 0;
+    for (key, ..) in w.queue.journals_to_look_at(w.now) {
+        w.queue.journal_is_free(&key);
+    }
+    loop {
+        let begun = jobs(&w.step());
+        if begun.is_empty() {
+            break;
+        }
+        assert!(begun.len() <= UPLOADS_AT_ONCE);
+        for (job, number, key) in begun {
+            assert_eq!(job, Job::DeleteJournal);
+            w.queue.job_done(w.now, &key, number, Ok(()));
+            deleted += 1;
+        }
+    }
+    assert_eq!((deleted, w.keys().len()), (1000, 0));
+}
+
+#[test]
+fn u7_without_a_bucket_it_is_said_that_objects_stay_and_with_one_they_go() {
+    let mut w = World::new(hook_only());
+    let delete = Deletion {
+        bucket: "former".to_owned(),
+        prefix: "v1/x/".to_owned(),
+        count: 4,
+        ..Deletion::default()
+    };
+    let revoked = Entry {
+        delete: Some(delete),
+        ..entry(1)
+    };
+    w.queue.revoke(w.now, revoked, true);
+    let actions = w.queue.step(w.now);
+    let is_said = |action: &Action| {
+        matches!(action, Action::Log(Severity::Error, text)
+            if text.contains("objects are still in the bucket \"former\"")
+                && text.contains("RTMS_S3_BUCKET is not set"))
+    };
+    assert!(actions.iter().any(is_said), "{actions:?}");
+    assert!(jobs(&actions).is_empty());
+    w.hook_done(1, HookEnd::Fine);
+    w.step();
+    assert_eq!(w.queue.waiting_uploads(), 1);
+    w.queue.configure(w.now, plan());
+    let begun = jobs(&w.step());
+    assert_eq!(begun[0].0, Job::Delete);
+    w.job_done(1, begun[0].1, None);
     w.step();
     assert!(w.keys().is_empty());
 }

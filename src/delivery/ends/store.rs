@@ -1,8 +1,10 @@
 //! `ends.json`: changes are appended and synced; now and then the file is rewritten without what
 //! is done.
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::entry::{Entries, EntryChange, lines};
@@ -10,6 +12,9 @@ use crate::state::{Error, StateDir};
 
 /// Its name in the state directory.
 pub(super) const NAME: &str = "ends.json";
+
+/// What `rtmsd check` reads of it at most.
+const READ_BYTES_MAX: u64 = 64 << 20;
 
 /// A file that has grown by this much, and to twice its size, is rewritten.
 const GROWTH_BYTES: u64 = 256 << 10;
@@ -75,6 +80,23 @@ impl Store {
         self.bytes_when_new = self.bytes;
         Ok(())
     }
+}
+
+/// The buckets of which something is to be deleted because consent was withdrawn, with how many streams
+/// have objects there; none where the file cannot be read.
+pub(crate) fn deletions(state: &Path) -> BTreeMap<String, usize> {
+    let mut bytes = Vec::new();
+    let file = File::open(state.join(NAME));
+    let read = file.and_then(|file| file.take(READ_BYTES_MAX).read_to_end(&mut bytes));
+    let (entries, _) = match read {
+        Ok(_) => Entries::read(&bytes),
+        Err(_) => return BTreeMap::new(),
+    };
+    let mut buckets = BTreeMap::new();
+    for delete in entries.iter().filter_map(|entry| entry.delete.as_ref()) {
+        *buckets.entry(delete.bucket.clone()).or_default() += 1;
+    }
+    buckets
 }
 
 #[cfg(test)]

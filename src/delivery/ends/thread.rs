@@ -82,6 +82,8 @@ pub(super) struct Worker {
 enum Waiting {
     /// Receives whether it worked.
     Answer(SyncSender<bool>),
+    /// Receives these numbers if it worked.
+    Counts(SyncSender<Option<Vec<u64>>>, Vec<u64>),
     /// Continues in any case.
     Step(SyncSender<()>),
 }
@@ -176,10 +178,17 @@ impl Worker {
             Message::Written(key) => self.queue.written(now(), &key),
             Message::Reopened(key) => self.queue.reopened(&key),
             Message::Revoke(entries, deletes, reply) => {
+                let keys: Vec<String> = entries.iter().map(|entry| entry.key.clone()).collect();
                 for entry in entries {
                     self.queue.revoke(now(), entry, deletes);
                 }
-                self.waiting.push(Waiting::Answer(reply));
+                let entries = self.queue.entries();
+                let count = |key: &String| {
+                    let delete = entries.get(key).and_then(|entry| entry.delete.as_ref());
+                    delete.map_or(0, |delete| delete.count)
+                };
+                let counts = keys.iter().map(count).collect();
+                self.waiting.push(Waiting::Counts(reply, counts));
             }
             Message::Progress(key, number, change, reply) => {
                 self.queue.progress(&key, number, change);
@@ -204,6 +213,11 @@ impl Worker {
 
     /// What follows from the messages: saved first, then done.
     fn step(&mut self) {
+        for (key, folder, ended_ms) in self.queue.journals_to_look_at(now()) {
+            if self.folders.is_journal_free(&folder, since(ended_ms)) {
+                self.queue.journal_is_free(&key);
+            }
+        }
         let actions = self.queue.step(now());
         self.unsaved.extend(self.queue.take_changes());
         let is_due = self.save_at.is_some_and(|at| at <= Instant::now());
@@ -244,6 +258,7 @@ impl Worker {
         for waiting in self.waiting.drain(..) {
             match waiting {
                 Waiting::Answer(reply) => drop(reply.try_send(is_saved)),
+                Waiting::Counts(reply, counts) => drop(reply.try_send(is_saved.then_some(counts))),
                 Waiting::Step(reply) => drop(reply.try_send(())),
             }
         }
@@ -273,9 +288,7 @@ impl Worker {
 
     fn start_job(&mut self, job: Job, number: u64, entry: Entry) {
         let key = entry.key.clone();
-        let Some(client) = self.client.clone() else {
-            return;
-        };
+        let client = self.client.clone();
         let is_cancelled = Arc::new(AtomicBool::new(false));
         let run = JobRun {
             client,
@@ -412,7 +425,8 @@ impl Worker {
 
 /// One job, on its own thread.
 struct JobRun {
-    client: Arc<Client>,
+    /// The bucket, if one is configured.
+    client: Option<Arc<Client>>,
     is_cancelled: Arc<AtomicBool>,
     folders: Arc<dyn FolderJobs>,
     sender: Sender<Message>,
@@ -421,8 +435,15 @@ struct JobRun {
 
 impl JobRun {
     fn run(&self, job: Job, entry: &Entry) -> Result<(), Fault> {
+        if job == Job::DeleteJournal {
+            return self.delete_journal(entry);
+        }
+        let Some(client) = &self.client else {
+            // The configuration changed: it is begun again when there is a bucket.
+            return Err(Fault::new(FaultKind::Stopping, "upload", ""));
+        };
         let task = Task {
-            client: &self.client,
+            client,
             is_cancelled: &self.is_cancelled,
             sizes: Sizes::default(),
         };
@@ -437,7 +458,7 @@ impl JobRun {
                 self.clean(entry, upload)
             }
             (Job::Delete, _, Some(deletion)) => task.delete(deletion),
-            (Job::Clean | Job::Delete, ..) => Ok(()),
+            (Job::Clean | Job::Delete | Job::DeleteJournal, ..) => Ok(()),
         }
     }
 
@@ -462,6 +483,12 @@ impl JobRun {
         };
         let noted = self.folders.note_upload(note);
         noted.map_err(|error| self.local("note the upload in meta.json", &error))
+    }
+
+    fn delete_journal(&self, entry: &Entry) -> Result<(), Fault> {
+        let ended_ago = since(entry.ended_ms);
+        let deleted = (self.folders).delete_journal(entry.folder.clone(), ended_ago);
+        deleted.map_err(|error| self.local("delete the journal", &error))
     }
 
     /// Everything that is in the bucket, but `meta.json` and the journal: others may still read that.
@@ -519,6 +546,11 @@ fn level(severity: Severity) -> log::Level {
         Severity::Info => log::Level::Info,
         Severity::Debug => log::Level::Debug,
     }
+}
+
+/// How long ago a stream ended.
+fn since(ended_ms: u64) -> Duration {
+    Duration::from_millis(now_ms().saturating_sub(ended_ms))
 }
 
 fn now() -> Now {

@@ -118,6 +118,8 @@ impl Push {
     pub fn start(endpoints: Vec<EndpointSettings>, process: Process) -> io::Result<Push> {
         let client = Client::new(process.proxy, process.ca_file);
         let (waker, wakeable) = waker()?;
+        // What earlier processes left is needed as long as nobody has looked.
+        process.board.await_consumer();
         let shared = Arc::new(Shared::new(process.board, client, waker));
         shared.lock().wanted = Some(endpoints);
         let thread = Thread::new(&shared, process.state, wakeable);

@@ -371,6 +371,7 @@ impl Task<'_> {
             prefix,
             objects,
             multipart,
+            ..
         } = deletion;
         if let Some((object, upload_id)) = multipart {
             self.client

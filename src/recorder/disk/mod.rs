@@ -12,7 +12,7 @@ mod tests;
 pub(crate) mod writer;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{self, Sender, SyncSender};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -228,6 +228,8 @@ enum Job {
     Deauthorized(String, String),
     NoteUpload(Box<UploadNote>, SyncSender<io::Result<()>>),
     DeleteFiles(PathBuf, Vec<String>, SyncSender<io::Result<()>>),
+    /// Of a stream that ended so long ago.
+    DeleteJournal(PathBuf, Duration, SyncSender<io::Result<()>>),
     CompleteOrphans,
     Settings(RecorderSettings),
     Synced(Vec<Synced>),
@@ -387,7 +389,10 @@ impl Disk {
 
     /// Changes to folders on behalf of others.
     pub fn folder_jobs(&self) -> Arc<dyn FolderJobs> {
-        Arc::new(Folders(self.sender.clone()))
+        Arc::new(Folders {
+            sender: self.sender.clone(),
+            feed: Arc::clone(&self.feed),
+        })
     }
 
     /// Starts to complete, while the thread is otherwise idle, the files of earlier processes that
@@ -474,13 +479,16 @@ impl StoppingDisk {
 }
 
 /// The way to the thread for those who change a folder.
-struct Folders(Sender<Job>);
+struct Folders {
+    sender: Sender<Job>,
+    feed: Arc<FeedShare>,
+}
 
 impl Folders {
     fn ask(&self, job: impl FnOnce(SyncSender<io::Result<()>>) -> Job) -> io::Result<()> {
         let ended = || io::Error::other("the program is stopping");
         let (reply, answer) = mpsc::sync_channel(1);
-        self.0.send(job(reply)).map_err(|_| ended())?;
+        self.sender.send(job(reply)).map_err(|_| ended())?;
         answer.recv().map_err(|_| ended())?
     }
 }
@@ -492,5 +500,14 @@ impl FolderJobs for Folders {
 
     fn delete_files(&self, folder: PathBuf, files: Vec<String>) -> io::Result<()> {
         self.ask(|reply| Job::DeleteFiles(folder, files, reply))
+    }
+
+    fn is_journal_free(&self, folder: &Path, ended_ago: Duration) -> bool {
+        let board = self.feed.board.get();
+        board.is_none_or(|board| board.may_delete(board.key_of(folder), ended_ago))
+    }
+
+    fn delete_journal(&self, folder: PathBuf, ended_ago: Duration) -> io::Result<()> {
+        self.ask(|reply| Job::DeleteJournal(folder, ended_ago, reply))
     }
 }

@@ -16,8 +16,11 @@ use super::syncer::SyncCalls;
 use super::{
     ALL_BACKLOG_BYTES, Disk, DiskSink, RecorderSettings, STREAM_BYTES_MAX, StopReport, StopTimes,
 };
+use crate::delivery::ends::UploadNote;
+use crate::delivery::ends::entry::{FileState, Sent};
 use crate::domain::stream_info::StreamInfo;
-use crate::feed::{Chunk, Cursor, FEED_NAME, Found, JournalKey, Line, Reader};
+use crate::feed::board::ENDED_KEPT;
+use crate::feed::{Chunk, Cursor, FEED_NAME, Found, JournalKey, Line, Reader, State};
 use crate::net::waker::waker;
 use crate::protocol::codes::StopReason;
 use crate::protocol::message::{Message, PacketKind, decode};
@@ -225,6 +228,133 @@ fn journals_are_switched_for_streams_that_begin() {
         let phrases = text.map(|text| text.matches("transcript.phrase").count());
         assert_eq!(phrases.ok(), expected.then_some(2));
     }
+}
+
+/// What an upload says of the files of a stream.
+fn note(folder: &Path, etag: &str) -> UploadNote {
+    let file = |local: &str| FileState {
+        local: local.to_owned(),
+        object: local.to_owned(),
+        sent: Some(Sent {
+            bytes: 7,
+            sha256: "00".to_owned(),
+            etag: etag.to_owned(),
+            checksum: None,
+        }),
+    };
+    UploadNote {
+        folder: folder.to_owned(),
+        bucket: "b".to_owned(),
+        prefix: "v1/x/".to_owned(),
+        files: vec![
+            file("transcript.vtt"),
+            file("video/1.jpg"),
+            file("a\"b.wav"),
+        ],
+    }
+}
+
+#[test]
+fn j7_j13_what_an_upload_adds_to_a_journal_and_when_it_goes() {
+    let root = scratch("disk-uploads");
+    let settings = RecorderSettings {
+        root: root.to_path_buf(),
+        ..RecorderSettings::default()
+    };
+    let disk = Disk::start(settings).expect("a thread");
+    let board = Arc::clone(disk.board().expect("journals are on"));
+    let folders = disk.folder_jobs();
+    let over = EndReason::Stopped(StopReason::MEETING_ENDED);
+    let mut sink = disk.sink(info());
+    say(&mut sink, 1_767_000_000_000, "hello");
+    sink.on_end(&over);
+    let folder = folder(&root, &info());
+    let key = board.key_of(&folder);
+    let has_ended = || board.get(key).map(|it| it.state) == Some(State::Ended);
+    wait_until("the end is on the disk", has_ended);
+    // It leaves the board, and a consumer that reads the rest takes it up again.
+    board.sweep(Instant::now() + 2 * ENDED_KEPT);
+    assert!(board.get(key).is_none());
+    let (version, _) = board.changes_since(0, &mut Vec::new());
+
+    for etag in ["one", "one", "two"] {
+        let noted = folders.note_upload(note(&folder, etag));
+        noted.expect("the disk is well");
+    }
+    let text = fs::read_to_string(folder.join(FEED_NAME)).expect("a journal");
+    let lines: Vec<Line<'_>> = text
+        .lines()
+        .filter_map(|line| Line::parse(line.as_bytes()))
+        .collect();
+    let ended = lines.iter().position(|line| line.kind == "stream.ended");
+    let uploads = &lines[ended.expect("the end") + 1..];
+    let data: Vec<serde_json::Value> = uploads
+        .iter()
+        .map(|line| serde_json::from_slice(line.data()).expect("JSON"))
+        .collect();
+    // Noted again after a crash it is there once, and no picture is named.
+    assert!(uploads.iter().all(|line| line.kind == "file.uploaded"));
+    assert_eq!(data.len(), 4, "{data:?}");
+    let keys: Vec<&serde_json::Value> = data.iter().map(|data| &data["key"]).collect();
+    let (vtt, wav) = ("v1/x/transcript.vtt", "v1/x/a\"b.wav");
+    assert_eq!(keys, [vtt, wav, vtt, wav]);
+    assert_eq!(
+        (&data[1]["file"], &data[1]["bytes"], &data[1]["bucket"]),
+        (&"a\"b.wav".into(), &7.into(), &"b".into())
+    );
+    assert_eq!(
+        (&data[3]["etag"], &data[3]["sha256"]),
+        (&"two".into(), &"00".into())
+    );
+    let seqs: Vec<u64> = lines.iter().map(|line| line.seq).collect();
+    assert_eq!(seqs, (1..=lines.len() as u64).collect::<Vec<u64>>());
+    assert!(lines.is_sorted_by_key(|line| line.pos));
+    let meta = fs::read_to_string(folder.join("meta.json")).expect("a file");
+    let meta: serde_json::Value = serde_json::from_str(&meta).expect("JSON");
+    assert_eq!(meta["feed_seq"], lines.len());
+    assert_eq!(
+        (&meta["uploaded"]["bucket"], &meta["state"]),
+        (&"b".into(), &"ended".into())
+    );
+    let mut changed = Vec::new();
+    board.changes_since(version, &mut changed);
+    let last = changed.last().expect("it is announced");
+    assert_eq!(
+        (last.key, last.seq, last.state),
+        (key, lines.len() as u64, State::Ended)
+    );
+
+    // The numbers go on in another life.
+    let mut again = disk.sink(info());
+    let last = lines.len() as u64;
+    wait_until("the next life", || {
+        board.get(key).is_some_and(|it| it.seq == last + 1)
+    });
+    let day = Duration::from_secs(86_400);
+    assert!(
+        folders.delete_journal(folder.clone(), 9 * day).is_err(),
+        "it grows"
+    );
+    again.on_end(&over);
+    wait_until("its end", has_ended);
+
+    assert!(board.hold(key));
+    assert!(!folders.is_journal_free(&folder, day));
+    assert!(
+        folders.delete_journal(folder.clone(), day).is_err(),
+        "it is needed"
+    );
+    board.release(key);
+    assert!(folders.is_journal_free(&folder, day));
+    let deleted = folders.delete_journal(folder.clone(), day);
+    deleted.expect("the disk is well");
+    assert!(!folder.join(FEED_NAME).exists() && board.get(key).is_none());
+    // Nothing is left to add to, and where the files are is noted all the same.
+    let noted = folders.note_upload(note(&folder, "three"));
+    noted.expect("the disk is well");
+    assert!(!folder.join(FEED_NAME).exists());
+    drop((sink, again));
+    assert!(stop(disk).is_finished);
 }
 
 #[test]

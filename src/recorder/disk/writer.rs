@@ -20,6 +20,7 @@ use crate::delivery::coalesce;
 use crate::delivery::ends::Ends;
 use crate::domain::stream_info::{StreamInfo, Withdrawal};
 use crate::feed::folders::StreamFolders;
+use crate::feed::key::JournalKey;
 use crate::protocol::EndReason;
 use crate::recorder::crash_recovery;
 use crate::recorder::journal::server::{RevokedStream, ServerJournal};
@@ -261,6 +262,7 @@ impl Writer {
             Job::Discard(..)
             | Job::NoteUpload(..)
             | Job::DeleteFiles(..)
+            | Job::DeleteJournal(..)
             | Job::Deauthorized(..)
             | Job::CompleteOrphans
             | Job::Settings(_)
@@ -387,10 +389,13 @@ impl Writer {
             Job::DeleteFiles(folder, files, reply) => {
                 drop(reply.send(self.delete_files(&folder, &files)));
             }
+            Job::DeleteJournal(folder, ended_ago, reply) => {
+                drop(reply.send(self.delete_journal(&folder, ended_ago)));
+            }
             Job::Discard(withdrawal, former_roots, stays) => {
                 let roots = self.roots(former_roots);
-                self.revoke_ends(&withdrawal, &roots, !stays);
-                self.revoke(&withdrawal, &roots, !stays);
+                let uploads = self.revoke_ends(&withdrawal, &roots, !stays);
+                self.revoke(&withdrawal, &roots, !stays, &uploads);
                 if !stays {
                     self.discard(&withdrawal, &roots);
                 }
@@ -777,7 +782,13 @@ impl Writer {
 
     /// Consent was withdrawn: nothing of the stream leaves any more, and the server's journal says so
     /// before a byte is deleted.
-    fn revoke(&mut self, withdrawal: &Withdrawal, roots: &[PathBuf], is_deleted: bool) {
+    fn revoke(
+        &mut self,
+        withdrawal: &Withdrawal,
+        roots: &[PathBuf],
+        is_deleted: bool,
+        uploads: &HashMap<JournalKey, u64>,
+    ) {
         let Some(feed) = &mut self.feed else {
             return;
         };
@@ -820,7 +831,8 @@ impl Writer {
         }
         for stream in revoked {
             if !feed.server.has(stream.key) {
-                let written = feed.server.revoked(&stream);
+                let uploads = uploads.get(&stream.key).copied().unwrap_or(0);
+                let written = feed.server.revoked(&stream, uploads);
                 feed.note(written);
             }
         }

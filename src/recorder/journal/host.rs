@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use memchr::memrchr;
 
+use super::opened::Opened;
 use super::pos_clock::PosClock;
 use super::server::RevokedStream;
 use super::{REVOKED_MORE, ids, state_data};
@@ -31,6 +32,7 @@ pub struct JournalHost {
     source: String,
     boot_id: String,
     clock: Mutex<PosClock>,
+    opened: Mutex<Opened>,
     lines: AtomicU64,
 }
 
@@ -47,11 +49,14 @@ impl JournalHost {
     pub fn new(board: &Arc<Board>, source: Option<&str>, state: Option<&Path>) -> Arc<JournalHost> {
         let clock = PosClock::open(state);
         board.set_pos(clock.last());
+        let boot_id = first_line(BOOT_ID).unwrap_or_default();
+        let opened = Opened::open(state, &boot_id, now_ms());
         Arc::new(JournalHost {
             board: Arc::clone(board),
             source: source.map_or_else(default_source, str::to_owned),
-            boot_id: first_line(BOOT_ID).unwrap_or_default(),
+            boot_id,
             clock: Mutex::new(clock),
+            opened: Mutex::new(opened),
             lines: AtomicU64::new(0),
         })
     }
@@ -77,6 +82,12 @@ impl JournalHost {
 
     fn clock(&self) -> MutexGuard<'_, PosClock> {
         self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a journal is opened; whether no process before can have given out a number in it.
+    pub(super) fn is_new(&self, key: JournalKey, started_ms: u64) -> bool {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.note(key, started_ms)
     }
 
     pub(super) fn saw(&self, pos: u64) {

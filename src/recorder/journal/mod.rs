@@ -8,8 +8,10 @@
 pub(crate) mod completion;
 mod host;
 pub mod lifecycle;
+mod opened;
 mod pos_clock;
 pub(crate) mod server;
+mod uploads;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,6 +22,7 @@ use serde_json::Value;
 use super::append_file::AppendFile;
 use super::meta::{End, Meta};
 use crate::clock::now_ms;
+use crate::delivery::ends::UploadNote;
 use crate::domain::participant::Participant;
 use crate::domain::stream_info::StreamInfo;
 use crate::feed::line::Envelope;
@@ -91,13 +94,15 @@ impl Journal {
         let found = end_of(&folder.join(FEED_NAME));
         let floor = meta.feed_seq.unwrap_or(0);
         let is_first = meta.openings <= 1;
+        let is_new = host.is_new(key, info.started_ms);
         let (end, jump) = match found {
             Ok(end) => {
                 let is_lost = end.seq == 0 && floor > 0;
                 let is_other_boot =
                     (meta.boot_id.as_deref()).is_some_and(|id| id != host.boot_id());
-                // No meta.json: a power cut took it, and what else nobody knows.
-                let is_unknown = is_first && (end.seq > 0 || opening == Opening::Rejoin);
+                // No meta.json: a power cut or a person took it, and what else nobody knows. Not if
+                // the process before was killed before it wrote anything.
+                let is_unknown = is_first && (end.seq > 0 || opening == Opening::Rejoin && !is_new);
                 let jump = match is_lost || is_other_boot || is_unknown {
                     true => SEQ_JUMP,
                     false => 0,
@@ -261,6 +266,13 @@ impl Journal {
             Value::from(name)
         );
         self.push(kind::FILE_CLOSED, now_ms(), data.as_bytes(), None);
+    }
+
+    /// Its files are in the bucket, although the stream lives again.
+    pub fn uploaded(&mut self, note: &UploadNote, now_ms: u64) {
+        for data in uploads::lines(note) {
+            self.push(kind::FILE_UPLOADED, now_ms, data.as_bytes(), None);
+        }
     }
 
     /// The stream is over, and everything else of it is written. A stream that is left to another

@@ -111,16 +111,17 @@ impl ServerJournal {
         (journal, left)
     }
 
-    /// Notes that consent was withdrawn, and makes that survive a power cut.
+    /// Notes that consent was withdrawn, and makes that survive a power cut. `uploads` is how many
+    /// files go from the bucket.
     ///
     /// # Errors
     /// It cannot be written or synced; it waits then, see [`ServerJournal::write`].
-    pub(crate) fn revoked(&mut self, stream: &RevokedStream) -> io::Result<()> {
+    pub(crate) fn revoked(&mut self, stream: &RevokedStream, uploads: u64) -> io::Result<()> {
         let RevokedStream { info, .. } = stream;
         let data = format!(
             "{{\"v\":1,\"type\":\"stream\",\"state\":\"revoked\",\"id\":{},\"stream_id\":{},\
              \"key\":\"{}\",\"stream_seq\":{},\"started_ms\":{},\"stop_reason\":8,\"deleted\":{},\
-             \"uploads\":0}}",
+             \"uploads\":{uploads}}}",
             Value::from(info.id.as_str()),
             Value::from(info.stream_id.as_str()),
             stream.key,
@@ -255,10 +256,12 @@ mod tests {
         let host = JournalHost::new(&board, Some("/x"), None);
         let (mut journal, left) = ServerJournal::open(&host);
         assert!(left.is_empty() && !root.join(FEED_NAME).exists());
-        journal.revoked(&stream(1, true)).expect("the disk is well");
+        journal
+            .revoked(&stream(1, true), 3)
+            .expect("the disk is well");
         journal.deauthorized("u", "a").expect("the disk is well");
         journal
-            .revoked(&stream(2, false))
+            .revoked(&stream(2, false), 0)
             .expect("the disk is well");
         assert!(!journal.is_waiting());
         let (mut chunk, begin) = (Chunk::default(), Cursor::begin(JournalKey::SERVER));
@@ -277,8 +280,8 @@ mod tests {
         let data: Value = serde_json::from_slice(first.data()).expect("JSON");
         assert_eq!(data["key"], stream(1, true).key.to_string());
         assert_eq!(
-            (&data["stream_seq"], &data["deleted"]),
-            (&1.into(), &true.into())
+            (&data["stream_seq"], &data["deleted"], &data["uploads"]),
+            (&1.into(), &true.into(), &3.into())
         );
         assert_eq!(first.id, "0000000000000000-1");
 

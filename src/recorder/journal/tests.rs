@@ -378,6 +378,33 @@ fn j4_no_number_is_given_out_twice_after_a_power_cut() {
     assert_eq!(seqs(&root), [1, 2, 3]);
 }
 
+/// SIGKILL between the note of the start and the first write: the next process finds no folder.
+#[test]
+fn j3_a_stream_that_was_noted_and_never_written_begins_with_1() {
+    let (root, state) = (scratch("j3-noted"), scratch("j3-noted-state"));
+    let host = || JournalHost::new(&Board::new(&root), Some("/x"), Some(&state));
+    // An earlier process of this boot, before the stream began.
+    drop(host());
+    let since = read_file(&state.join("feed-opened"));
+    let boot = since.split(' ').next().expect("a boot id").to_owned();
+    let list = format!("{boot} {}\n", info().started_ms - 1);
+    fs::write(state.join("feed-opened"), list).expect("writable");
+    let rejoin = || {
+        let mut process = Process::with_host(&root, host(), ALL, Opening::Rejoin);
+        process.say("one");
+        process.write();
+        seqs(&root)
+    };
+    assert_eq!(rejoin(), [1, 2]);
+    // The same once more, but a person deleted the folder: its numbers are known to others.
+    fs::remove_dir_all(path(&root, "")).expect("removable");
+    assert_eq!(rejoin(), [SEQ_JUMP + 1, SEQ_JUMP + 2]);
+}
+
+fn read_file(path: &Path) -> String {
+    fs::read_to_string(path).expect("readable")
+}
+
 #[test]
 fn a_folder_of_an_older_version_gets_a_journal() {
     let root = scratch("journal-older");
@@ -475,6 +502,34 @@ fn j6_the_seam_is_the_journals_whatever_the_formats_are() {
             );
         }
         assert!(recent.insert_if_new(now, &phrase("three")));
+    }
+}
+
+/// More than a fixed number of phrases would hold: everybody spoke at once, or a machine that stalled
+/// has caught up.
+#[test]
+fn j6_the_seam_reaches_two_minutes_back_however_much_was_said() {
+    for formats in [NONE, ALL] {
+        let root = scratch("j6-burst");
+        let mut process = Process::start(&root, formats, Opening::Start);
+        let said = |n: u64| Phrase {
+            start_ms: 1_767_000_000_000 + n * 40,
+            end_ms: 1_767_000_000_030 + n * 40,
+            timestamp_ms: 1_767_000_000_030 + n * 40,
+            ..phrase("yes")
+        };
+        for n in 0..2_900 {
+            process.push(&StreamEvent::Transcript(said(n)));
+        }
+        process.write();
+        let bytes = read(&root, FEED_NAME).len();
+        assert!(bytes > 1 << 20, "one look does not reach so far: {bytes}");
+        let mut recent = load_recent_phrases(&root, &info());
+        let now = std::time::Instant::now();
+        for n in 0..2_900 {
+            assert!(!recent.insert_if_new(now, &said(n)), "{n} was written");
+        }
+        assert!(recent.insert_if_new(now, &said(2_900)));
     }
 }
 

@@ -1,15 +1,18 @@
-//! What the disk thread does for uploads and hooks: ends are announced before they are written, and
-//! folders are changed for those who do not own them.
+//! What the disk thread does for uploads and hooks: it announces the end of a stream before it writes
+//! it, and it changes the folders of streams that have ended on behalf of the thread `ends`.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use super::Writer;
 use crate::clock::now_ms;
 use crate::delivery::ends::{EndedStream, Ends, UploadNote};
 use crate::domain::stream_info::{StreamInfo, Withdrawal};
+use crate::feed::FEED_NAME;
 use crate::feed::key::JournalKey;
 use crate::protocol::EndReason;
 use crate::protocol::codes::StopReason;
@@ -27,8 +30,8 @@ pub(super) struct Ending {
     again: Option<Instant>,
 }
 
-/// Whether the end of a stream is of interest to others: it is no end that goes on in another process,
-/// and no withdrawal, of which they hear otherwise.
+/// Whether uploads and hooks follow from the end of a stream. Not if another process continues the
+/// stream, and not if consent was withdrawn, which [`Writer::revoke_ends`] reports.
 fn is_reported(reason: &EndReason) -> bool {
     !matches!(
         reason,
@@ -36,7 +39,7 @@ fn is_reported(reason: &EndReason) -> bool {
     )
 }
 
-/// A stream below this folder of all streams, for those who hear of its end.
+/// A stream below this folder of all streams, as the thread `ends` gets it.
 fn ended_stream(root: &Path, folder: &Path, info: &StreamInfo) -> EndedStream {
     EndedStream {
         key: key_of(root, folder),
@@ -123,9 +126,17 @@ impl Writer {
         }
     }
 
-    /// Tells those who upload and run hooks that consent was withdrawn, before anything is deleted.
-    pub(super) fn revoke_ends(&self, withdrawal: &Withdrawal, roots: &[PathBuf], deletes: bool) {
-        let Some(ends) = &self.ends else { return };
+    /// Reports to the thread `ends` that consent was withdrawn, before anything is deleted. Returns for
+    /// each stream how many files go from the bucket.
+    pub(super) fn revoke_ends(
+        &self,
+        withdrawal: &Withdrawal,
+        roots: &[PathBuf],
+        deletes: bool,
+    ) -> HashMap<JournalKey, u64> {
+        let Some(ends) = &self.ends else {
+            return HashMap::new();
+        };
         let Withdrawal { id, stream_id, .. } = withdrawal;
         let mut revoked = Vec::new();
         for root in roots {
@@ -143,31 +154,67 @@ impl Writer {
                 }
             }
         }
-        if !ends.revoke(&revoked, deletes) {
+        let Some(counts) = ends.revoke(&revoked, deletes) else {
             log::error!(
                 "consent withdrawn, but ends.json cannot be written stream={stream_id}; delete what was \
                  uploaded by hand"
             );
+            return HashMap::new();
+        };
+        let keys = revoked.iter().map(|stream| stream.key);
+        keys.zip(counts).collect()
+    }
+
+    /// Notes in the journal and in `meta.json` where the files of a folder are.
+    pub(super) fn note_upload(&mut self, note: &UploadNote) -> io::Result<()> {
+        let mut entries = self.entries.values_mut();
+        let open = entries.find(|entry| is_same(entry.recorder.folder(), &note.folder));
+        if let Some(entry) = open {
+            return entry.recorder.note_upload(note, now_ms());
+        }
+        let feed = self.feed.as_ref().filter(|_| self.settings.feed.is_some());
+        let mut last = None;
+        if let Some(feed) = feed {
+            last = feed.host.note_upload(&note.folder, note)?;
+            self.counters
+                .journal_lines
+                .store(feed.host.lines(), Relaxed);
+        }
+        MetaFile::note_upload(&note.folder, note.value(now_ms()), last)
+    }
+
+    /// Refuses to delete what a stream that lives again would write on.
+    fn check_is_over(&self, folder: &Path) -> io::Result<()> {
+        let mut open = self.entries.values().map(|entry| entry.recorder.folder());
+        match open.any(|own| is_same(own, folder)) {
+            true => Err(io::Error::other("the stream lives again")),
+            false => Ok(()),
         }
     }
 
-    /// Notes in `meta.json` where the files of a folder are.
-    pub(super) fn note_upload(&mut self, note: &UploadNote) -> io::Result<()> {
-        let value = note.value(now_ms());
-        let mut entries = self.entries.values_mut();
-        let open = entries.find(|entry| is_same(entry.recorder.folder(), &note.folder));
-        match open {
-            Some(entry) => entry.recorder.note_upload(value),
-            None => MetaFile::note_upload(&note.folder, value),
+    /// Deletes the journal of a folder whose stream is over, unless a consumer needs it.
+    pub(super) fn delete_journal(&self, folder: &Path, ended_ago: Duration) -> io::Result<()> {
+        self.check_is_over(folder)?;
+        let board = self.shared.board.get();
+        let key = board.map(|board| board.key_of(folder));
+        if let (Some(board), Some(key)) = (board, key)
+            && !board.may_delete(key, ended_ago)
+        {
+            return Err(io::Error::other("a consumer needs it"));
         }
+        match fs::remove_file(folder.join(FEED_NAME)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        if let (Some(board), Some(key)) = (board, key) {
+            board.deleted(key);
+        }
+        Ok(())
     }
 
     /// Deletes files of a folder whose stream is over.
     pub(super) fn delete_files(&self, folder: &Path, files: &[String]) -> io::Result<()> {
-        let mut open = self.entries.values().map(|entry| entry.recorder.folder());
-        if open.any(|own| is_same(own, folder)) {
-            return Err(io::Error::other("the stream lives again"));
-        }
+        self.check_is_over(folder)?;
         let mut below = Vec::new();
         for file in files {
             if let Some((inner, _)) = file.split_once('/')
