@@ -10,13 +10,16 @@ use crate::domain::id::Id;
 use crate::domain::phrase::{Change, Phrase, Precision};
 use crate::domain::stream_info::StreamInfo;
 use crate::feed::{FEED_NAME, Line};
-use crate::protocol::dedup::{PHRASES_MAX, RecentPhrases};
+use crate::protocol::dedup::RecentPhrases;
 
-/// How much of `transcript.jsonl` is read: enough for as many phrases as [`RecentPhrases`] holds.
+/// How much of `transcript.jsonl` is read: enough for minutes of an ordinary meeting, and, where that
+/// does not reach back as far as [`RecentPhrases`] does, for as many phrases as it holds.
 const TRANSCRIPT_BYTES: u64 = 256 << 10;
+const TRANSCRIPT_BYTES_MAX: u64 = 2 << 20;
 
 /// The same of the journal, whose lines are longer.
 const SEAM_BYTES: u64 = 512 << 10;
+const SEAM_BYTES_MAX: u64 = 4 << 20;
 
 /// What identifies a phrase, of a line of `transcript.jsonl`.
 #[derive(serde::Deserialize)]
@@ -68,36 +71,49 @@ pub(crate) fn phrase_of(line: &str) -> Option<Phrase<'_>> {
     })
 }
 
+/// The phrase of a line of the journal.
+fn phrase_of_journal(line: &str) -> Option<Phrase<'_>> {
+    let line = Line::parse(line.as_bytes())?;
+    let is_phrase = line.kind.starts_with("transcript.");
+    let data = is_phrase.then(|| std::str::from_utf8(line.data()))?;
+    phrase_of(data.ok()?)
+}
+
 /// The last phrases that an earlier process wrote of a stream, so that none is taken again: those of
 /// the journal, which is written first, whatever the formats of the transcript are. Those of
 /// `transcript.jsonl` where there is no journal, or one that was switched off meanwhile.
 pub fn load_recent_phrases(root: &Path, info: &StreamInfo) -> RecentPhrases {
     let folder = root.join(stream_folder(info.started_ms, &info.id, &info.stream_id));
-    let read = |name, bytes| tail_of(&folder.join(name), "\n", bytes).unwrap_or_default();
-    let journal = read(FEED_NAME, SEAM_BYTES);
-    let of_journal = last(journal.lines().rev().filter_map(|line| {
-        let line = Line::parse(line.as_bytes())?;
-        let is_phrase = line.kind.starts_with("transcript.");
-        let data = is_phrase.then(|| std::str::from_utf8(line.data()))?;
-        phrase_of(data.ok()?)
-    }));
-    let transcript = read(JSONL_NAME, TRANSCRIPT_BYTES);
-    let of_transcript = last(transcript.lines().rev().filter_map(phrase_of));
-    let newest = |phrases: &[Phrase<'_>]| phrases.last().map_or(0, |phrase| phrase.timestamp_ms);
-    let phrases = match newest(&of_transcript) > newest(&of_journal) {
-        true => of_transcript,
-        false => of_journal,
-    };
-    let mut recent = RecentPhrases::default();
-    for phrase in &phrases {
-        recent.insert(phrase);
+    let journal = load(
+        &folder.join(FEED_NAME),
+        [SEAM_BYTES, SEAM_BYTES_MAX],
+        phrase_of_journal,
+    );
+    let transcript = load(
+        &folder.join(JSONL_NAME),
+        [TRANSCRIPT_BYTES, TRANSCRIPT_BYTES_MAX],
+        phrase_of,
+    );
+    match transcript.newest_ms() > journal.newest_ms() {
+        true => transcript,
+        false => journal,
     }
-    recent
 }
 
-/// The first so many of what comes in reverse, in order.
-fn last<'a>(reversed: impl Iterator<Item = Phrase<'a>>) -> Vec<Phrase<'a>> {
-    let mut phrases: Vec<Phrase<'_>> = reversed.take(PHRASES_MAX).collect();
-    phrases.reverse();
-    phrases
+/// The last phrases of a file, as far back as they may be repeated. A file that is not there or cannot
+/// be read has none.
+fn load(path: &Path, looks: [u64; 2], phrase_of: fn(&str) -> Option<Phrase<'_>>) -> RecentPhrases {
+    let mut recent = RecentPhrases::default();
+    for bytes in looks {
+        let text = tail_of(path, "\n", bytes).unwrap_or_default();
+        recent = RecentPhrases::default();
+        for phrase in text.lines().filter_map(phrase_of) {
+            recent.insert(&phrase);
+        }
+        let is_whole = (text.len() as u64) < bytes;
+        if is_whole || recent.is_complete() {
+            break;
+        }
+    }
+    recent
 }

@@ -215,9 +215,9 @@ fn kill(kills: u64) {
         .into_iter()
         .map(|seed| {
             harness.zoom.start_meeting(MeetingScript {
-                // A machine that stalls for seconds must not make Zoom repeat more than the seam knows: 256.
-                phrases_per_second: 50.0,
-                replay: Duration::from_secs(1),
+                // So much is repeated after each kill that a fixed number of phrases would be too few.
+                phrases_per_second: 100.0,
+                replay: Duration::from_secs(4),
                 events: true,
                 ..open_at_once(seed)
             })
