@@ -14,6 +14,7 @@ mod few_files;
 mod golden;
 mod harness;
 mod kept;
+mod kills;
 mod list;
 mod manual;
 mod media;

@@ -5,14 +5,19 @@ use std::fs;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 use rtmsd::demo::receiver::{Habit, Receiver};
 use rtmsd::demo::{End, MeetingHandle, Options, compare};
 use serde_json::Value;
 
+use crate::api::tls::proxy;
+use crate::harness::certificates::acceptor;
+use crate::harness::scripted::{Answer, Scripted};
 use crate::harness::{
-    Harness, KilledOnDrop, PATIENCE, files_below, http, open, plain, wait_until, wait_until_more,
-    wait_until_over, wait_until_streaming,
+    Harness, KilledOnDrop, PATIENCE, files_below, http, open, open_at_once, plain, wait_until,
+    wait_until_more, wait_until_over, wait_until_streaming,
 };
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -241,6 +246,125 @@ fn p1_an_endpoint_where_nobody_listens_delays_no_other() {
     assert_eq!(tried.code, Some(69), "{tried:?}");
     assert!(tried.stdout.contains("nothing listens there"), "{tried:?}");
     harness.end();
+}
+
+/// P4: the way to an endpoint is that to Zoom: proxies of the environment, roots of `RTMS_CA_FILE`.
+#[test]
+fn p4_events_go_through_a_proxy_and_no_proxy_is_respected() {
+    let cookie = || Answer::empty(204).with("Set-Cookie", "hunter2=1");
+    let (tls, first_root) = acceptor("hooks.example.test", 20);
+    let far = Scripted::with_tls(Some(tls), move |_| cookie());
+    // It reaches this machine, but does not look like a loopback address.
+    let (tls, second_root) = acceptor("0.0.0.0", 20);
+    let near = Scripted::with_tls(Some(tls), move |_| cookie());
+    let (proxy, heads) = proxy("200 Connection established", far.address());
+    let near_url = format!("https://0.0.0.0:{}/x", near.address().port());
+    let mut harness = Harness::builder(Options::default())
+        .settings(&[
+            ("RTMS_STDOUT", "off"),
+            ("RTMS_PUSH_URL", "https://hooks.example.test/x"),
+            ("RTMS_PUSH_SECRET", SECRET),
+            ("RTMS_PUSH_NEAR_URL", &near_url),
+            ("RTMS_PUSH_NEAR_SECRET", SECRET),
+        ])
+        .prelude(&format!(
+            "export HTTPS_PROXY=http://me:proxy-password@{proxy} NO_PROXY=zoom.us,0.0.0.0"
+        ))
+        .without_server();
+    let mut roots = fs::read(harness.zoom.ca_file()).expect("the CA");
+    for root in [first_root, second_root] {
+        roots.extend(root.to_pem().expect("a certificate"));
+    }
+    let file = harness.folder.join("roots.pem");
+    fs::write(&file, roots).expect("a file");
+    harness.set("RTMS_CA_FILE", file.to_str().expect("UTF-8"));
+    harness.start_server();
+    let meeting = harness.zoom.start_meeting(plain("push-proxy", 5));
+    wait_until_over(&meeting);
+    wait_until("the end is written", || {
+        let folder = harness.stream_folder();
+        let text = fs::read_to_string(folder.join("feed.jsonl")).unwrap_or_default();
+        text.contains("\"type\":\"stream.ended\"")
+    });
+    let ids = written(&harness);
+    assert!(ids.len() > 5, "{ids:?}");
+    for receiver in [&far, &near] {
+        wait_until("every event", || {
+            let requests = receiver.requests();
+            let has = |id: &String| requests.iter().any(|it| it.header("webhook-id") == *id);
+            ids.iter().all(has)
+        });
+        // No cookie is kept.
+        let requests = receiver.requests();
+        assert!(requests.iter().all(|it| it.header("cookie").is_empty()));
+    }
+    let heads = heads.lock().expect("whole").clone();
+    assert!(!heads.is_empty());
+    for head in &heads {
+        assert!(
+            head.starts_with("CONNECT hooks.example.test:443 "),
+            "{head}"
+        );
+    }
+    let log = harness.server.log().join("\n");
+    assert!(!log.contains("proxy-password"), "{log}");
+    harness.end();
+}
+
+/// P11 and J11: to an endpoint that is behind, the last word comes instead of what it has not had.
+#[test]
+fn p11_j11_withdrawn_consent_is_the_last_word_to_an_endpoint_that_is_behind() {
+    let is_down = Arc::new(AtomicBool::new(false));
+    let taken: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
+    let (down, all) = (Arc::clone(&is_down), Arc::clone(&taken));
+    let receiver = Scripted::start(move |request| {
+        if down.load(Relaxed) {
+            return Answer::empty(503);
+        }
+        let event = serde_json::from_str(&request.body).expect("JSON");
+        let id = request.header("webhook-id").to_owned();
+        all.lock().expect("whole").push((id, event));
+        Answer::empty(204)
+    });
+    let mut harness = Harness::builder(Options::default())
+        .settings(&[
+            ("RTMS_STDOUT", "off"),
+            ("RTMS_PUSH_URL", &format!("{}/x", receiver.url())),
+            ("RTMS_PUSH_SECRET", SECRET),
+        ])
+        .start();
+    let taken = || taken.lock().expect("whole").clone();
+    let meeting = harness.zoom.start_meeting(open_at_once("push-consent"));
+    wait_until("some events", || taken().len() > 10);
+    is_down.store(true, Relaxed);
+    wait_until_more(&meeting, 20);
+    harness.wait_until_logged(&["push failed", "endpoint=default"]);
+    meeting.end(End::stopped(8));
+    harness.wait_until_logged(&["consent withdrawn: deleted"]);
+    let before = taken().len();
+    is_down.store(false, Relaxed);
+    const LAST: &str = "0000000000000000-1";
+    wait_until("the last word", || taken().iter().any(|(id, _)| id == LAST));
+    harness.terminate();
+    let taken = taken();
+    assert_eq!(
+        taken.len(),
+        before + 1,
+        "nothing of the stream came after it"
+    );
+    let (id, event) = &taken[before];
+    assert_eq!(
+        (id.as_str(), &event["type"]),
+        (LAST, &"stream.revoked".into())
+    );
+    let (first, _) = &taken[0];
+    let key = first.split('-').next().expect("a key");
+    assert_eq!(event["data"]["key"], key);
+    assert!(
+        event["data"]["stream_seq"].as_u64() > Some(before as u64),
+        "{event}"
+    );
+    assert_eq!(event["data"]["deleted"], true);
 }
 
 /// `tests/partners/push_receiver.py`, which verifies each request with PyPI's standardwebhooks.

@@ -21,11 +21,15 @@ pub(crate) const SECRET: &str = "hunter2/hunter2+hunter2";
 const REGION: &str = "eu-test-1";
 /// What S3 allows.
 const SKEW_MAX_S: u64 = 900;
+/// Where it is for those who name the bucket in the host, behind a proxy.
+pub(crate) const HOST: &str = "s3.example.test";
 
 /// An object, or a part of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Object {
     pub(crate) bytes: Vec<u8>,
+    /// How many there were, also where they are not kept.
+    pub(crate) size: u64,
     /// `x-amz-checksum-sha256`.
     pub(crate) checksum: Option<String>,
     pub(crate) content_type: String,
@@ -61,7 +65,14 @@ struct State {
     /// What its clock is ahead, seconds.
     ahead_s: i64,
     shows_no_checksums: bool,
+    /// Large bodies are checked and thrown away.
+    keeps_little: bool,
+    /// Key id, secret and token of those who may sign, beside [`KEY_ID`].
+    role: Option<[&'static str; 3]>,
 }
+
+/// Larger bodies are thrown away where little is kept.
+const LITTLE_BYTES: usize = 1 << 20;
 
 /// The storage. Its threads end with the process.
 #[derive(Clone)]
@@ -131,6 +142,20 @@ impl Bucket {
         self.lock().ahead_s = seconds;
     }
 
+    pub(crate) fn keep_little(&self) {
+        self.lock().keeps_little = true;
+    }
+
+    /// From now on these keys sign, with a session token.
+    pub(crate) fn expect_role(&self, role: [&'static str; 3]) {
+        self.lock().role = Some(role);
+    }
+
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
+        let address = self.endpoint.strip_prefix("http://").expect("http");
+        address.parse().expect("an address")
+    }
+
     pub(crate) fn hide_checksums(&self) {
         self.lock().shows_no_checksums = true;
     }
@@ -196,7 +221,8 @@ impl Bucket {
     }
 
     fn answer(&self, request: &Request, body: &[u8]) -> Answer {
-        if let Err(what) = check(request, body) {
+        let role = self.lock().role;
+        if let Err(what) = check(request, body, role) {
             self.lock().violations.push(what.clone());
             let code = match what.contains("signature") {
                 true => "SignatureDoesNotMatch",
@@ -213,8 +239,13 @@ impl Bucket {
         }
         let object = request.object();
         let checksum = request.header("x-amz-checksum-sha256");
+        let keeps_little = self.lock().keeps_little;
         let new = || Object {
-            bytes: body.to_vec(),
+            bytes: match keeps_little && body.len() > LITTLE_BYTES {
+                true => Vec::new(),
+                false => body.to_vec(),
+            },
+            size: body.len() as u64,
             checksum: checksum.map(str::to_owned),
             content_type: request
                 .header("content-type")
@@ -309,6 +340,7 @@ fn complete(
         return Answer::error(400, "InvalidPart", "");
     }
     let bytes = parts.values().flat_map(|part| part.bytes.clone()).collect();
+    let size = parts.values().map(|part| part.size).sum();
     let raw: Vec<u8> = digests
         .iter()
         .flat_map(|text| STANDARD.decode(text).expect("base64"))
@@ -316,6 +348,7 @@ fn complete(
     let checksum = format!("{}-{}", STANDARD.encode(sha256(&raw)), parts.len());
     let object_found = Object {
         bytes,
+        size,
         checksum: (!digests.is_empty()).then_some(checksum),
         content_type: String::new(),
     };
@@ -343,12 +376,27 @@ impl Request {
             .map(|(_, value)| value.as_str())
     }
 
+    /// The bucket that the host names.
+    fn bucket_of_host(&self) -> Option<&str> {
+        let host = self.header("host").unwrap_or_default();
+        host.strip_suffix(HOST)?.strip_suffix('.')
+    }
+
     fn bucket(&self) -> String {
-        decoded(self.path.split('/').nth(1).unwrap_or_default())
+        match self.bucket_of_host() {
+            Some(bucket) => bucket.to_owned(),
+            None => decoded(self.path.split('/').nth(1).unwrap_or_default()),
+        }
     }
 
     fn object(&self) -> String {
-        decoded(self.path.splitn(3, '/').nth(2).unwrap_or_default())
+        let skipped = if self.bucket_of_host().is_some() {
+            1
+        } else {
+            2
+        };
+        let rest = self.path.splitn(skipped + 1, '/').nth(skipped);
+        decoded(rest.unwrap_or_default())
     }
 
     fn argument(&self, name: &str) -> Option<String> {
@@ -390,7 +438,8 @@ fn read_head(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
 }
 
 /// What S3 would refuse, and what rtmsd promises beyond that.
-fn check(request: &Request, body: &[u8]) -> Result<(), String> {
+fn check(request: &Request, body: &[u8], role: Option<[&str; 3]>) -> Result<(), String> {
+    let [key_id, secret, token] = role.unwrap_or([KEY_ID, SECRET, ""]);
     let place = format!("{} {}", request.method, request.path);
     let wrong = |what: &str| Err(format!("{place}: {what}"));
     let header = |name: &str| request.header(name).unwrap_or_default();
@@ -429,7 +478,10 @@ fn check(request: &Request, body: &[u8]) -> Result<(), String> {
         "{}/{REGION}/s3/aws4_request",
         date.get(..8).unwrap_or_default()
     );
-    if part("Credential") != format!("{KEY_ID}/{scope}") {
+    if header("x-amz-security-token") != token {
+        return wrong("another session token, or none");
+    }
+    if part("Credential") != format!("{key_id}/{scope}") {
         return wrong("another key or scope in the signature");
     }
     let mut lines = String::new();
@@ -452,7 +504,7 @@ fn check(request: &Request, body: &[u8]) -> Result<(), String> {
     );
     let hash = hex::encode(sha256(canonical.as_bytes()));
     let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{hash}");
-    let mut key = format!("AWS4{SECRET}").into_bytes();
+    let mut key = format!("AWS4{secret}").into_bytes();
     for word in scope.split('/') {
         key = mac(&key, word);
     }

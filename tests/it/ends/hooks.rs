@@ -273,6 +273,57 @@ fn a_child_that_keeps_the_pipe_holds_no_place_and_two_run_at_a_time() {
     harness.end();
 }
 
+/// S8: secrets of the ways out, from the environment, from a file of their own and from `rtms.conf`.
+#[test]
+fn s8_h4_no_secret_of_push_and_bucket_reaches_a_hook_and_little_of_its_output_the_log() {
+    let secrets = [
+        ("RTMS_PUSH_URL", "http://127.0.0.1:9/hook/hunter2-path"),
+        ("RTMS_PUSH_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        ("RTMS_PUSH_AUTHORIZATION", "Bearer hunter2-authorization"),
+        ("RTMS_S3_ACCESS_KEY_ID", "hunter2-key-id"),
+        ("RTMS_S3_SECRET_ACCESS_KEY", "hunter2-key"),
+        ("RTMS_S3_SESSION_TOKEN", "hunter2-session"),
+    ];
+    let (in_environment, session) = secrets[5];
+    let mut harness = Harness::builder(Options::default())
+        .prelude(&format!("export {in_environment}={session}"))
+        .without_server();
+    let path = hook(&harness, "yes 'twenty thousand bytes' | head -c 20000");
+    harness.set("RTMS_ON_STREAM_END", path.to_str().expect("UTF-8"));
+    for (key, value) in &secrets[..4] {
+        harness.set(key, value);
+    }
+    let file = harness.folder.join("secret");
+    fs::write(&file, secrets[4].1).expect("a file");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("ours");
+    let file = file.to_str().expect("UTF-8").to_owned();
+    harness.set("RTMS_S3_SECRET_ACCESS_KEY_FILE", &file);
+    harness.start_server();
+    let meeting = harness.zoom.start_meeting(plain("secrets", 3));
+    wait_until_over(&meeting);
+    wait_until("the hook has run", || runs(&harness, "done").len() == 1);
+    let run = &runs(&harness, "done")[0];
+    for place in ["env", "stdin", "argv"] {
+        let text = read(run, place);
+        for (key, secret) in secrets {
+            assert!(
+                !text.contains(secret) && !text.contains("hunter2"),
+                "{key} in {place}"
+            );
+            assert!(!text.contains(key), "{key} in {place}");
+        }
+    }
+    harness.wait_until_logged(&["hook stream=", " : more output is not logged"]);
+    let log = harness.server.log();
+    let printed = log.iter().filter(|line| line.contains("twenty thousand"));
+    let bytes: usize = printed
+        .map(|line| line.matches("twenty thousand bytes").count() * 22)
+        .sum();
+    assert!((15_000..=16 << 10).contains(&bytes), "{bytes}");
+    assert!(!log.join("\n").contains("hunter2"));
+    harness.end();
+}
+
 #[test]
 fn after_a_withdrawal_the_hook_hears_of_it_with_ids_alone() {
     let mut harness = Harness::builder(Options::default()).without_server();

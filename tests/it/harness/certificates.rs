@@ -74,7 +74,7 @@ fn certificate(
 /// TLS with this name, and the authority that signed its certificate.
 pub(crate) fn acceptor(name: &str, until_days: i64) -> (TlsAcceptor, X509) {
     let authority_key = key();
-    let authority = certificate("test authority", &authority_key, None, 30);
+    let authority = certificate(&format!("authority of {name}"), &authority_key, None, 30);
     let own_key = key();
     let own = certificate(
         name,

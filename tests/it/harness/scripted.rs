@@ -94,11 +94,26 @@ impl Scripted {
         Scripted::with_tls(None, script)
     }
 
+    /// At an address of this machine.
+    pub(crate) fn at(
+        address: &str,
+        script: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+    ) -> Scripted {
+        Scripted::listen(TcpListener::bind(address).unwrap(), None, script)
+    }
+
     pub(crate) fn with_tls(
         tls: Option<TlsAcceptor>,
         script: impl Fn(&Request) -> Answer + Send + Sync + 'static,
     ) -> Scripted {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Scripted::listen(TcpListener::bind("127.0.0.1:0").unwrap(), tls, script)
+    }
+
+    fn listen(
+        listener: TcpListener,
+        tls: Option<TlsAcceptor>,
+        script: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+    ) -> Scripted {
         let address = listener.local_addr().unwrap();
         let scheme = if tls.is_some() { "https" } else { "http" };
         let shared = Arc::new(Shared {
