@@ -23,7 +23,7 @@
 //! | [`protocol`] | RTMS as a state machine; pure | |
 //! | [`coordinator`] | decides what follows from each Zoom event, REST call and stream end; pure | |
 //! | [`gate`] | reads one complete HTTP request from each connection, under limits | 1, and the backend's |
-//! | [`source`] | Zoom events: signature, payload, answer | 2 workers |
+//! | [`source`] | Zoom events, by webhook or by an outgoing WebSocket | 2 workers, `events` |
 //! | [`daemon`] | one inbox, one loop; starts and joins everything | the caller's, REST timer |
 //! | [`zoom_api`] | REST and OAuth | one for each call |
 //! | [`net`] | names, addresses, proxies, TLS and WebSockets for every connection | `dial`, `resolve` |

@@ -17,6 +17,7 @@ use crate::domain::zoom_event::ACCOUNT_LABELS;
 use crate::gate;
 use crate::protocol::Loss;
 use crate::recorder::disk::DiskCounters;
+use crate::source::events::State;
 use crate::source::webhook::server;
 use crate::stream::StatsSnapshot;
 use crate::zoom_api;
@@ -138,6 +139,53 @@ pub const METRICS: &[Metric] = &[
                 ("wrong_path", load(&counters.wrong_path)),
                 ("wrong_method", load(&counters.wrong_method)),
             ]
+        }),
+    ),
+    row(
+        "events_total",
+        "Events from the event WebSocket, by result; not_kept ones are among the accepted.",
+        Counts("result", |f| match &f.status.events {
+            Some(events) => events.counters.results(),
+            None => Vec::new(),
+        }),
+    ),
+    row(
+        "events_connected",
+        "State of the event WebSocket: 1 for the present one.",
+        Gauges("state", |f| {
+            let state = (f.status.events.as_ref()).map(|events| events.snapshot().state);
+            let states = State::ALL.into_iter();
+            let one = |known: State| (known.name(), u64::from(state == Some(known)));
+            states.filter(|_| state.is_some()).map(one).collect()
+        }),
+    ),
+    row(
+        "events_connections_total",
+        "Connections of the event WebSocket: accepted by Zoom, lost or failed.",
+        Counts("result", |f| match &f.status.events {
+            Some(events) => vec![
+                ("accepted", load(&events.counters.connects)),
+                ("lost", load(&events.counters.losses)),
+            ],
+            None => Vec::new(),
+        }),
+    ),
+    row(
+        "events_gap_seconds_total",
+        "Time in which events were missed since the start of the process.",
+        Seconds(|f| {
+            let events = f.status.events.as_ref();
+            events.map_or(0.0, |events| load(&events.counters.gap_ms) as f64 / 1000.0)
+        }),
+    ),
+    row(
+        "events_missed_since_seconds",
+        "Since when events are missed now, or were missed last, Unix time; 0 for never.",
+        GaugeSeconds(|f| {
+            let events = f.status.events.as_ref();
+            let now = events.and_then(|events| events.snapshot().deaf_since_ms);
+            let last = f.status.events_gap.map(|gap| gap.since_ms);
+            now.or(last).unwrap_or(0) as f64 / 1000.0
         }),
     ),
     row(

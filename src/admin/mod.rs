@@ -5,6 +5,7 @@
 //! serve it without a token.
 
 pub mod control_socket;
+pub mod events;
 pub mod metrics;
 pub mod own_token;
 pub mod process;
@@ -246,7 +247,10 @@ fn answer(
         "/readyz" => match unready_reason(&status, &process) {
             Some(why) => line(503, &why),
             // An endpoint that fails is no reason to send work elsewhere: its events wait on the disk.
-            None => line(200, &format!("ready{}", push_troubles(&status))),
+            None => {
+                let troubles = push_troubles(&status) + &events::troubles(&status);
+                line(200, &format!("ready{troubles}"))
+            }
         },
         "/metrics" => Answer::text(
             200,
@@ -291,6 +295,9 @@ fn unready_reason(status: &StatusSnapshot, process: &Process) -> Option<String> 
     }
     if let Some(reason) = status.unready_reason {
         return Some(reason.to_owned());
+    }
+    if let Some(reason) = events::unready_reason(status) {
+        return Some(reason);
     }
     let disk = status.disk.as_ref();
     if let Some(hung) = disk.and_then(|disk| disk.progress.hung_for()) {

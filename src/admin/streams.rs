@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use serde::{Deserialize, Serialize};
 
+use super::events::Events;
 use super::process::Process;
 use crate::clock::now_ms;
 use crate::daemon::status::{StatusSnapshot, StreamStatus};
@@ -36,6 +37,9 @@ pub struct Streams {
     /// The endpoints of HTTP push, if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub push: Option<Vec<Endpoint>>,
+    /// The event WebSocket, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<Events>,
     /// Number of streams that are not listed because there are too many.
     pub omitted: usize,
     /// The streams, the oldest first.
@@ -238,6 +242,7 @@ impl Streams {
             push: (status.push.as_ref())
                 .map(|push| push.endpoints.iter().map(endpoint).collect::<Vec<_>>())
                 .filter(|endpoints| !endpoints.is_empty()),
+            events: Events::from_status(status),
             omitted: streams.len().saturating_sub(STREAMS_MAX),
             streams: streams
                 .iter()

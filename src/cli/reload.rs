@@ -133,7 +133,7 @@ mod tests {
         changes_at_once.log.level = ::log::LevelFilter::Debug;
         assert!(needing_restart(&old, &changes_at_once).is_empty());
         let mut fixed = old.clone();
-        fixed.port = 1;
+        fixed.port = Some(1);
         fixed.admin.address = None;
         assert_eq!(needing_restart(&old, &fixed), ["PORT", "RTMS_ADMIN"]);
     }

@@ -69,6 +69,10 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
         let text = format!("signals cannot be received: {error}");
         Failure(exit::SOFTWARE, text)
     })?;
+    if let Some(events) = &config.daemon.zoom_events {
+        // The token is added later, so there is no secret in it.
+        log::info!("events come by {}", events.url.as_str());
+    }
     for address in daemon.addresses() {
         let scheme = if config.daemon.webhooks.tls.is_some() {
             "https"
@@ -136,11 +140,14 @@ fn listeners(config: &Config) -> Result<Vec<TcpListener>, Failure> {
         log::info!("the webhook port is the service manager's; HOST and PORT are not used");
         return Ok(passed);
     }
-    let listener = TcpListener::bind((config.host, config.port)).map_err(|error| {
+    let Some(port) = config.port else {
+        return Ok(Vec::new());
+    };
+    let listener = TcpListener::bind((config.host, port)).map_err(|error| {
         let text = format!(
-            "cannot listen addr={}:{} error=\"{error}\"; check HOST and PORT, and what else runs \
+            "cannot listen addr={}:{port} error=\"{error}\"; check HOST and PORT, and what else runs \
              there",
-            config.host, config.port
+            config.host
         );
         Failure(exit::UNAVAILABLE, text)
     })?;
@@ -175,6 +182,7 @@ fn exit_code(error: &Error) -> u8 {
         Error::State(_) => exit::NO_PERMISSION,
         Error::CaFile(_)
         | Error::Storage(_)
+        | Error::EventsUrl(_)
         | Error::Apps(_)
         | Error::Ingress(ingress::Error::Certificate(_)) => exit::CONFIG,
         Error::Ingress(ingress::Error::Io(_)) | Error::Out(_) | Error::Io(_) => exit::UNAVAILABLE,

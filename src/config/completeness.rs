@@ -361,13 +361,21 @@ impl Loading<'_> {
                 self.fault(&place, "ZOOM_ACCOUNT_ID", text);
             }
         }
-        if needs == Needs::Serve && config.daemon.webhooks.webhook.verify {
-            self.must_be_given(
-                "ZOOM_SECRET_TOKEN",
-                "the app's webhook secret token (a quickstart's .env has none: copy it from the \
-                 app's page in the Zoom Marketplace, Features, Access), or \
-                 RTMS_VERIFY_WEBHOOKS=off for a trial",
-            );
+        self.require_events(config);
+        let has_webhooks = config.port.is_some();
+        if needs == Needs::Serve && config.daemon.webhooks.webhook.verify && has_webhooks {
+            let expected = match config.daemon.zoom_events {
+                None => {
+                    "the app's webhook secret token (a quickstart's .env has none: copy it from the \
+                     app's page in the Zoom Marketplace, Features, Access), or \
+                     RTMS_VERIFY_WEBHOOKS=off for a trial"
+                }
+                Some(_) => {
+                    "the app's webhook secret token, or PORT=off if all events come by \
+                     ZOOM_EVENTS_URL"
+                }
+            };
+            self.must_be_given("ZOOM_SECRET_TOKEN", expected);
         }
         let admin = &config.admin;
         let is_open = (admin.address).is_some_and(|address| !address.ip().is_loopback());
@@ -375,6 +383,30 @@ impl Loading<'_> {
             let place = self.place("RTMS_ADMIN");
             let text = "not given, expected a token, as RTMS_ADMIN is not a loopback address";
             self.fault(&place, "RTMS_ADMIN_TOKEN", text);
+        }
+    }
+
+    /// Events must be able to arrive, and their address must be one that rtmsd may connect to.
+    fn require_events(&mut self, config: &Config) {
+        let (key, port) = ("ZOOM_EVENTS_URL", "PORT");
+        let settings = &config.daemon;
+        if let Some(events) = &settings.zoom_events
+            && let Err(error) = events.url.server(&settings.allowed_hosts)
+        {
+            let place = self.place(key);
+            let url = events.url.as_str();
+            self.fault(
+                &place,
+                key,
+                format!("found {url}, which is refused: {error}"),
+            );
+        }
+        let is_given = self.is_given(key);
+        if config.port.is_none() && !is_given && self.sources.needs == Needs::Serve {
+            let place = self.place(port);
+            let text =
+                "found off, expected a port, or ZOOM_EVENTS_URL: events must come by one of them";
+            self.fault(&place, port, text);
         }
     }
 

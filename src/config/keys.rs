@@ -32,6 +32,8 @@ use crate::protocol::params::{
 };
 use crate::protocol::server_url::{AllowedHosts, DEFAULT_ALLOWED_HOSTS};
 use crate::recorder::{DEFAULT_OUT, TranscriptFormats};
+use crate::source::events;
+use crate::source::events::EventsUrl;
 use crate::source::webhook::respond::{DEFAULT_MAX_AGE_S, DEFAULT_PATH, DEFAULT_VERIFY};
 use crate::state::DEFAULT_STATE;
 
@@ -299,7 +301,7 @@ pub const KEYS: &[Key] = keys! {
     "HOST" = DEFAULT_HOST => to!(config.host, read::address),
         "Address to listen on. 127.0.0.1 behind a proxy on this machine; :: for IPv4 and IPv6.";
     "PORT" = DEFAULT_PORT => to!(config.port, read::port),
-        "Port to listen on; 0 for any free port.";
+        "Port to listen on; 0 for any free port. off: no webhooks; events come by ZOOM_EVENTS_URL.";
     "WEBHOOK_PATH" = DEFAULT_PATH => to!(config.daemon.webhooks.webhook.path, read::webhook_path),
         "Path of the app's event notification endpoint URL at Zoom.";
     "RTMS_TLS_CERT" => to!(tls_cert, path),
@@ -313,6 +315,13 @@ pub const KEYS: &[Key] = keys! {
     "RTMS_WEBHOOK_MAX_AGE" = DEFAULT_MAX_AGE_S => to!(config.daemon.webhooks.webhook.max_age, |text| read::seconds(text, 1)),
         "By how many seconds the time in a webhook's signature may differ from this machine's\n\
          clock.";
+
+    ["Events without a public port"]
+    "ZOOM_EVENTS_URL" => to!(config.daemon.zoom_events, |text| EventsUrl::parse(text).map(events::Settings::new).map(Some)),
+        "Address of the app's event subscription with the method WebSocket, as the app's page shows it:\n\
+         wss://ws.zoom.us/ws?subscriptionId=abc. rtmsd then connects to Zoom for its events, behind any\n\
+         NAT or firewall. Zoom repeats nothing there that happens while rtmsd is not connected. Webhooks\n\
+         are accepted as well, unless PORT=off.";
 
     ["Starting and stopping"]
     "RTMS_AUTO_START" = read::switch(DEFAULT_AUTO_START) => to!(config.daemon.auto_start, read::on_off),

@@ -43,8 +43,8 @@ pub const DEFAULT_PORT: u16 = 3000;
 pub struct Config {
     /// `HOST`: where webhooks arrive.
     pub host: IpAddr,
-    /// `PORT`; 0 for any free one.
-    pub port: u16,
+    /// `PORT`; 0 for any free one, `None` for no webhook listener.
+    pub port: Option<u16>,
     /// The server itself.
     pub daemon: daemon::Settings,
     /// The admin listener.
@@ -68,7 +68,7 @@ impl Default for Config {
         };
         Config {
             host: DEFAULT_HOST,
-            port: DEFAULT_PORT,
+            port: Some(DEFAULT_PORT),
             daemon: daemon::Settings {
                 disk: Some(RecorderSettings::default()),
                 stdout: Some(StdoutFormat::default()),

@@ -227,7 +227,7 @@ fn all_faults_at_once() {
             "rtms.conf:8: ZOOM_NOTHING_LIKE_IT: found an unknown key, expected one of those in \
              \"rtmsd print conf\"",
             "rtms.conf:12: PORT: found again, expected once; it stands in rtms.conf:5",
-            "rtms.conf:5: PORT: found \"http\", expected a port from 0 to 65535 (0: any free one)",
+            "rtms.conf:5: PORT: found \"http\", expected a port from 0 to 65535 (0: any free one), or off",
             "rtms.conf:6: RTMS_STOP_AFTER: found \"1h\", expected seconds from 0 to 604800; write \
              3600",
             "rtms.conf:10: RTMS_MEDIA: found \"sound\", expected any of \
@@ -381,7 +381,7 @@ fn the_environment_overrides() {
     );
     let file = format!("{MINIMAL}PORT=4000\nRTMS_LOG=debug\n");
     let config = world.config(&file);
-    assert_eq!(config.port, 0);
+    assert_eq!(config.port, Some(0));
     assert_eq!(client_secret(&config), &Secret::new("better"));
     assert_eq!(config.log.level, ::log::LevelFilter::Debug);
     world.warnings(
@@ -393,7 +393,7 @@ fn the_environment_overrides() {
     );
     World::with(&[("PORT", "x")]).faults(
         MINIMAL,
-        &["environment: PORT: found \"x\", expected a port from 0 to 65535 (0: any free one)"],
+        &["environment: PORT: found \"x\", expected a port from 0 to 65535 (0: any free one), or off"],
     );
 }
 

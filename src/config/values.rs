@@ -72,9 +72,14 @@ where
     }
 }
 
-pub(super) fn port(text: &str) -> Read<u16> {
+/// A port, or `None` for off.
+pub(super) fn port(text: &str) -> Read<Option<u16>> {
+    if text.eq_ignore_ascii_case("off") {
+        return Ok(None);
+    }
     text.parse()
-        .map_err(|_| "a port from 0 to 65535 (0: any free one)".to_owned())
+        .map(Some)
+        .map_err(|_| "a port from 0 to 65535 (0: any free one), or off".to_owned())
 }
 
 pub(super) fn address(text: &str) -> Read<IpAddr> {

@@ -33,6 +33,7 @@
 pub(crate) mod ends;
 pub(crate) mod entry;
 pub(crate) mod eviction;
+pub(crate) mod gaps;
 mod phase;
 pub(crate) mod rest_calls;
 mod table;
@@ -56,6 +57,7 @@ use crate::domain::zoom_event::{ZoomEvent, ZoomEventKind, account_label};
 use crate::protocol::SIGNALING_WINDOW;
 use crate::protocol::codes::StopReason;
 use entry::{MeetingEntry, StreamEntry};
+use gaps::EventsSeen;
 use phase::Phase;
 use table::Table;
 
@@ -245,6 +247,9 @@ pub struct Coordinator {
     /// Folders that files were written to, the newest last.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     roots: Vec<String>,
+    /// What is known of the event WebSocket.
+    #[serde(skip_serializing_if = "EventsSeen::is_nothing", default)]
+    events: EventsSeen,
     /// Whether there are changes that a restart must know.
     #[serde(skip)]
     is_changed: bool,
@@ -262,6 +267,8 @@ struct Changes<M, S> {
     meetings: BTreeMap<String, Option<M>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default = "BTreeMap::new")]
     streams: BTreeMap<String, Option<S>>,
+    #[serde(skip_serializing_if = "EventsSeen::is_nothing", default)]
+    events: EventsSeen,
 }
 
 impl Settings {
@@ -285,6 +292,7 @@ impl Coordinator {
             streams: Table::new(),
             version: 0,
             roots: Vec::new(),
+            events: EventsSeen::default(),
             is_changed: false,
             swept: None,
             actions: Vec::new(),
@@ -316,6 +324,7 @@ impl Coordinator {
             version: self.version,
             meetings: self.meetings.take_changes(),
             streams: self.streams.take_changes(),
+            events: self.events,
         };
         Some(serde_json::to_vec(&changes).unwrap_or_default())
     }
@@ -339,6 +348,9 @@ impl Coordinator {
             self.version = changes.version;
             self.meetings.apply(changes.meetings);
             self.streams.apply(changes.streams);
+            if !changes.events.is_nothing() {
+                self.events = changes.events;
+            }
         }
         Ok(())
     }

@@ -68,6 +68,11 @@ impl Coordinator {
 
     /// Makes a start call at once, instead of a waiting one.
     pub(super) fn start_now(&mut self, now: Now, uuid: &str) {
+        self.start_at(now, now.instant, uuid);
+    }
+
+    /// Makes a start call at that time, instead of a waiting one.
+    pub(super) fn start_at(&mut self, now: Now, at: Instant, uuid: &str) {
         self.cancel_start(now, uuid);
         if let Some(meeting) = self.meetings.get_mut(uuid) {
             if meeting.meeting_id.is_none() {
@@ -78,12 +83,12 @@ impl Coordinator {
             }
             meeting.start = Start::Trying {
                 attempts: 0,
-                since: Some(now.instant),
+                since: Some(at),
             };
             meeting.awaits_host = false;
             self.is_changed = true;
         }
-        self.call(now.instant, uuid, RestAction::Start);
+        self.call(at, uuid, RestAction::Start);
     }
 
     fn start_accepted(&mut self, now: Now, call: &ScheduledCall) {

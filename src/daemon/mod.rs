@@ -3,6 +3,7 @@
 //! It decides nothing: the [`Coordinator`] returns actions for each event, and the daemon carries
 //! them out. Nothing here waits for the network or for a disk.
 
+pub(crate) mod events;
 pub(crate) mod handle;
 pub(crate) mod heap_trim;
 pub(crate) mod rest_timer;
@@ -38,9 +39,10 @@ use crate::net::ca_file::CaFileError;
 use crate::net::dial::Dialer;
 use crate::net::resolve::Resolver;
 use crate::net::tls_client::TlsClient;
-use crate::protocol::server_url::ServerUrl;
+use crate::protocol::server_url::{ServerUrl, UrlError};
 use crate::protocol::{Command, EndReason};
 use crate::recorder::{Disk, OutInUse, OutLock};
+use crate::source::events::{EventsSource, SourceReport};
 use crate::source::ingress;
 use crate::source::ingress::Ingress;
 use crate::source::webhook::server::Accepted;
@@ -86,6 +88,8 @@ pub enum Error {
     Api(zoom_api::Error),
     /// [`Settings::ends`]: an address or a proxy of the object storage.
     Storage(String),
+    /// [`Settings::zoom_events`]: the address may not be connected to.
+    EventsUrl(UrlError),
     /// [`Settings::apps`] has this many apps, not one.
     Apps(usize),
     /// The system refuses a thread or a socket.
@@ -101,6 +105,7 @@ impl fmt::Display for Error {
             Error::CaFile(error) => error.fmt(f),
             Error::Api(error) => error.fmt(f),
             Error::Storage(text) => f.write_str(text),
+            Error::EventsUrl(error) => write!(f, "ZOOM_EVENTS_URL: {error}"),
             Error::Apps(count) => write!(f, "found {count} apps in the settings, expected one"),
             Error::Io(_) => f.write_str("cannot start"),
         }
@@ -114,7 +119,7 @@ impl std::error::Error for Error {
             Error::State(error) => error.source(),
             Error::CaFile(error) => error.source(),
             Error::Api(error) => error.source(),
-            Error::Storage(_) | Error::Apps(_) | Error::Out(_) => None,
+            Error::Storage(_) | Error::EventsUrl(_) | Error::Apps(_) | Error::Out(_) => None,
             Error::Io(error) => Some(error),
         }
     }
@@ -129,8 +134,10 @@ impl From<io::Error> for Error {
 /// Inputs of the daemon's loop.
 #[derive(Debug)]
 enum Event {
-    /// A Zoom event that was answered 200.
+    /// A Zoom event that was answered 200, or came by the event WebSocket.
     Accepted(Accepted),
+    /// What the event WebSocket reports beside events.
+    Events(SourceReport),
     Called(Box<Outcome>),
     Ended(String),
     SystemResumed,
@@ -175,6 +182,12 @@ impl From<Accepted> for Event {
     }
 }
 
+impl From<SourceReport> for Event {
+    fn from(report: SourceReport) -> Event {
+        Event::Events(report)
+    }
+}
+
 /// A daemon that has bound its listener and is about to run.
 pub struct Daemon {
     settings: Settings,
@@ -195,6 +208,10 @@ pub struct Daemon {
     api: Arc<Api>,
     rest_timer: RestTimer,
     ingress: Ingress<Event>,
+    /// The event WebSocket, if there is one.
+    events: Option<EventsSource>,
+    /// Those that a reload has ended.
+    ended_events: Vec<EventsSource>,
     disk: Option<Disk>,
     /// Held until the process ends: streams keep their folder when another one is configured.
     out_locks: Vec<OutLock>,
@@ -296,6 +313,8 @@ impl Daemon {
         let (webhooks, apps) = (settings.webhooks.clone(), &settings.apps);
         let ingress = Ingress::start(listeners, webhooks, apps, sender.clone(), intents)
             .map_err(Error::Ingress)?;
+        let intents = snapshot.as_ref().map(Snapshot::log);
+        let events = events::start(&settings, &api, &dialer, &sender, intents)?;
         Ok(Daemon {
             settings,
             inbox,
@@ -311,6 +330,8 @@ impl Daemon {
             api,
             rest_timer,
             ingress,
+            events,
+            ended_events: Vec::new(),
             disk,
             out_locks: Vec::from_iter(out_lock),
             ends,
@@ -392,6 +413,7 @@ impl Daemon {
                     let actions = self.zoom_event(accepted);
                     self.apply(actions);
                 }
+                Event::Events(report) => self.events_report(report),
                 Event::Called(outcome) => {
                     let actions = self.called(*outcome);
                     self.apply(actions);
@@ -401,6 +423,9 @@ impl Daemon {
                     log::warn!("system resumed from suspend; reconnecting every stream");
                     for running in self.running.values() {
                         running.handle.command(Command::SystemResumed);
+                    }
+                    if let Some(events) = &self.events {
+                        events.system_resumed();
                     }
                 }
                 Event::Checkpoint => {
@@ -448,6 +473,7 @@ impl Daemon {
         self.out_locks.extend(out_lock);
         self.ingress.reload(ingress);
         let disk_before = self.settings.disk.clone();
+        let before = self.settings.clone();
         self.settings.apply(settings);
         if let (Some(disk), Some(settings)) = (&self.disk, &self.settings.disk)
             && disk_before.as_ref() != Some(settings)
@@ -457,6 +483,7 @@ impl Daemon {
         self.use_endpoints();
         self.rest_timer.use_api(Arc::clone(&api));
         self.api = api;
+        self.use_events(&before);
         self.remember_root();
         self.rotate_client_secret();
         let actions = self.coordinator.reload(now(), self.settings.coordinator());

@@ -14,6 +14,7 @@ use crate::protocol::events::EventSelection;
 use crate::protocol::server_url::AllowedHosts;
 use crate::protocol::{MediaParams, MediaSelection};
 use crate::recorder::RecorderSettings;
+use crate::source::events;
 use crate::source::ingress;
 
 /// What SIGTERM does to streams: `RTMS_ON_EXIT`.
@@ -75,6 +76,8 @@ pub struct Settings {
     pub apps: Vec<App>,
     /// The webhook listener.
     pub webhooks: ingress::Settings,
+    /// `ZOOM_EVENTS_URL`: the event WebSocket; `None` to receive webhooks only.
+    pub zoom_events: Option<events::Settings>,
     /// `RTMS_AUTO_START`: whether a meeting's stream is started by REST, if there are credentials.
     pub auto_start: bool,
     /// `RTMS_STOP_AFTER`: time from our start to our stop; `None`: until the meeting ends.
@@ -122,6 +125,7 @@ impl Settings {
         Settings {
             apps: vec![app],
             webhooks: ingress::Settings::default(),
+            zoom_events: None,
             auto_start: DEFAULT_AUTO_START,
             stop_after: None,
             streams: StreamChoice::default(),

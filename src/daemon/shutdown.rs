@@ -30,6 +30,7 @@ use super::{Daemon, Event, OnExit, now};
 use crate::coordinator::Action;
 use crate::protocol::Command;
 use crate::recorder::disk::{StopReport, StopTimes};
+use crate::source::events::SourceReport;
 
 /// Maximum time of the shutdown if everything can be written.
 pub const GRACE: Duration = Duration::from_millis(2500);
@@ -77,6 +78,10 @@ impl Daemon {
         self.is_draining = true;
         log::info!("stopping streams={}", self.running.len());
         self.api.stop();
+        if let Some(events) = self.events.take() {
+            events.begin_stop();
+            self.ended_events.push(events);
+        }
         if let Some(push) = &self.push {
             push.begin_stop();
         }
@@ -87,6 +92,11 @@ impl Daemon {
         self.ends.begin_stop(signal + GRACE);
         // Waits up to a second for requests that have begun; meanwhile the streams end.
         self.ingress.stop();
+        for events in std::mem::take(&mut self.ended_events) {
+            if !events.stop(signal + STREAMS_MAX) {
+                log::error!("the event WebSocket could not be closed in time");
+            }
+        }
         self.await_streams(signal + STREAMS_MAX);
         if !self.running.is_empty() {
             self.command_all(&Command::Leave);
@@ -165,6 +175,10 @@ impl Daemon {
     fn last_event(&mut self, event: Event) {
         let actions = match event {
             Event::Accepted(accepted) => self.zoom_event(accepted),
+            Event::Events(SourceReport::Heard { ms }) => {
+                self.coordinator.events_heard(ms);
+                return;
+            }
             Event::Called(outcome) => {
                 let Outcome { call, result, .. } = *outcome;
                 let result = result.map_err(|error| error.failed_call());
@@ -180,6 +194,7 @@ impl Daemon {
                 return;
             }
             Event::Ended(_)
+            | Event::Events(SourceReport::GapOver { .. })
             | Event::SystemResumed
             | Event::Checkpoint
             | Event::Api(_)

@@ -11,11 +11,13 @@ use std::time::Instant;
 use super::Daemon;
 use super::snapshot::Snapshot;
 use super::streams::RunningStream;
+use crate::coordinator::gaps::Gap;
 use crate::delivery::ends;
 use crate::delivery::push::{Push, PushStatus};
 use crate::domain::stream_info::StreamInfo;
 use crate::protocol::MediaKind;
 use crate::recorder::disk::DiskCounters;
+use crate::source::events;
 use crate::source::ingress;
 use crate::stream::StatsSnapshot;
 use crate::zoom_api;
@@ -38,6 +40,12 @@ pub struct StatusSnapshot {
     pub inbox_len: usize,
     /// The webhook listener.
     pub(crate) ingress: ingress::Counters,
+    /// The event WebSocket; `None` without one.
+    pub(crate) events: Option<Arc<events::Shared>>,
+    /// Whether it is the only way by which events come.
+    pub(crate) has_only_events: bool,
+    /// When events were last missed there, for a while.
+    pub(crate) events_gap: Option<Gap>,
     /// Counters of REST and OAuth.
     pub(crate) api: Arc<zoom_api::Counters>,
     /// Whether the state cannot be written.
@@ -134,6 +142,9 @@ impl Daemon {
             totals,
             inbox_len: self.inbox.len(),
             ingress: self.ingress.counters(),
+            events: (self.events.as_ref()).map(|events| Arc::clone(events.shared())),
+            has_only_events: self.ingress.addresses().is_empty(),
+            events_gap: self.coordinator.last_gap(),
             api: Arc::clone(self.api.counters()),
             is_state_failing: (self.snapshot.as_ref()).is_some_and(Snapshot::is_failing),
             disk: self.disk.as_ref().map(|disk| Arc::clone(disk.counters())),

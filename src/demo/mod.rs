@@ -41,6 +41,7 @@ use serde_json::Value;
 use player::Meeting;
 use zoom::certificate::Certificates;
 use zoom::clock::Clock;
+use zoom::connection_queue::Command;
 use zoom::listeners::Doors;
 use zoom::record::lock;
 use zoom::shared::Shared;
@@ -57,6 +58,7 @@ pub use player::script::{
 };
 pub use process::{ServerCommand, ServerProcess};
 pub use verify::phrases::{Comparison, compare, transcript_lines};
+pub use zoom::events::{EventsBy, EventsRefusal};
 pub use zoom::oauth::Credentials;
 pub use zoom::record::{Latencies, Step};
 pub use zoom::rest::{Answer, Call};
@@ -90,6 +92,10 @@ pub struct Options {
     pub sdk_secret: String,
     /// The kind of credentials for REST.
     pub credentials: Credentials,
+    /// By which way events are sent.
+    pub events_by: EventsBy,
+    /// The subscription in the address of the event WebSocket.
+    pub subscription_id: String,
     /// `expires_in` of issued tokens, whole seconds.
     pub token_lifetime: Duration,
     /// `scope` of issued tokens.
@@ -124,6 +130,8 @@ impl Default for Options {
             sdk_key: "DemoSdkKey_987654".to_owned(),
             sdk_secret: "demo-sdk-secret-Gd37nTq6".to_owned(),
             credentials: Credentials::Account,
+            events_by: EventsBy::Webhooks,
+            subscription_id: "demoSubscription_Xc5".to_owned(),
             token_lifetime: Duration::from_secs(3600),
             scopes: "meeting:update:participant_rtms_app_status:admin \
                      meeting:read:meeting_transcript meeting:read:meeting_audio \
@@ -215,6 +223,16 @@ impl Zoom {
         format!("{}/oauth/token", self.api_url())
     }
 
+    /// The address of the event WebSocket: `ZOOM_EVENTS_URL`.
+    pub fn events_url(&self) -> String {
+        format!(
+            "wss://{}:{}/ws?subscriptionId={}",
+            self.shared.options.host,
+            self.shared.ports.events(),
+            self.shared.options.subscription_id
+        )
+    }
+
     /// The certificate to trust: `RTMS_CA_FILE`.
     pub fn ca_file(&self) -> PathBuf {
         self.shared.directory.join(CA_FILE)
@@ -227,7 +245,10 @@ impl Zoom {
         let mut pairs = vec![
             ("ZOOM_CLIENT_ID", options.client_id.clone()),
             ("ZOOM_CLIENT_SECRET", options.client_secret.clone()),
-            ("ZOOM_SECRET_TOKEN", options.secret_tokens().join(",")),
+            match options.events_by {
+                EventsBy::Webhooks => ("ZOOM_SECRET_TOKEN", options.secret_tokens().join(",")),
+                EventsBy::WebSocket => ("ZOOM_EVENTS_URL", self.events_url()),
+            },
             ("ZOOM_VIDEO_SDK_KEY", options.sdk_key.clone()),
             ("ZOOM_VIDEO_SDK_SECRET", options.sdk_secret.clone()),
             ("ZOOM_API_URL", self.api_url()),
@@ -292,6 +313,51 @@ impl Zoom {
     /// Posts `endpoint.url_validation`; a wrong answer is a violation.
     pub fn challenge(&self, plain_token: &str) -> Delivery {
         self.shared.webhooks.challenge(&self.shared, plain_token)
+    }
+
+    /// How many connections of the event WebSocket were accepted so far.
+    pub fn events_accepted(&self) -> usize {
+        self.shared.events.accepted()
+    }
+
+    /// How many were made, refused ones included.
+    pub fn events_attempts(&self) -> usize {
+        self.shared.events.attempts()
+    }
+
+    /// Whether a client is connected to the event WebSocket.
+    pub fn has_events_client(&self) -> bool {
+        self.shared.events.is_connected()
+    }
+
+    /// How many heartbeats came on the event WebSocket.
+    pub fn events_heartbeats(&self) -> usize {
+        self.shared.events.heartbeats()
+    }
+
+    /// The names of events that were sent while no client was connected.
+    pub fn events_missed(&self) -> Vec<String> {
+        self.shared.events.missed()
+    }
+
+    /// Ends the connection of the event WebSocket in that way.
+    pub fn cut_events(&self, cut: Cut) {
+        self.shared.events.command(Command::Cut(cut));
+    }
+
+    /// Leaves the connection of the event WebSocket open without reading or sending.
+    pub fn stall_events(&self) {
+        self.shared.events.command(Command::Stall(None));
+    }
+
+    /// Refuses the next connections of the event WebSocket.
+    pub fn refuse_events(&self, refusal: EventsRefusal, times: usize) {
+        self.shared.events.refuse(refusal, times);
+    }
+
+    /// Another client connects whenever ours does, which closes ours.
+    pub fn set_events_rival(&self, is_there: bool) {
+        self.shared.events.set_rival(is_there);
     }
 
     /// Every webhook posted so far, except raw ones.

@@ -109,14 +109,22 @@ impl ServerCommand {
     pub(crate) fn listen(&self) -> io::Result<(ServerProcess, SocketAddr)> {
         let server = self.start()?;
         let Some(address) = server.address(LISTEN_MAX) else {
-            let log = server.log();
-            let last = log[log.len().saturating_sub(20)..].join("\n");
-            return Err(io::Error::other(format!(
-                "server: found no line with its address in its log, expected `listening addr=…`; \
-                 what it logged last:\n{last}"
-            )));
+            return Err(server.silent("listening addr=…"));
         };
         Ok((server, address))
+    }
+
+    /// Starts a server without a port and waits until it is connected to the event WebSocket.
+    ///
+    /// # Errors
+    /// Those of [`ServerCommand::serve`].
+    pub(crate) fn connect(&self) -> io::Result<ServerProcess> {
+        let server = self.start()?;
+        let is_it = |line: &str| line.contains("events connected");
+        match server.wait_for_line(LISTEN_MAX, is_it) {
+            Some(_) => Ok(server),
+            None => Err(server.silent("events connected")),
+        }
     }
 
     /// Writes the configuration and starts `rtmsd serve --config` with it. Settings in our own
@@ -237,6 +245,15 @@ fn write_config(path: &Path, settings: &[(String, String)]) -> io::Result<()> {
 }
 
 impl ServerProcess {
+    /// The error of a server that did not log what it should.
+    fn silent(&self, expected: &str) -> io::Error {
+        let log = self.log();
+        let last = log[log.len().saturating_sub(20)..].join("\n");
+        io::Error::other(format!(
+            "server: found no such line in its log, expected `{expected}`; what it logged last:\n{last}"
+        ))
+    }
+
     /// The address it listens on, once its log has it; `None` if not in time, or if it ends.
     pub fn address(&self, within: Duration) -> Option<SocketAddr> {
         self.log.wait(within, |state| state.address)

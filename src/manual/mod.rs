@@ -10,6 +10,7 @@ macro_rules! chapters {
         // lead to rustdoc pages, and elsewhere those of the chapter, which lead to files.
         $(#[cfg(doc)]
         #[doc = "[operating]: crate::manual::operating"]
+        #[doc = "[connecting]: crate::manual::connecting"]
         #[doc = "[media]: crate::manual::media"]
         #[doc = "[delivery]: crate::manual::delivery"]
         #[doc = "[troubleshooting]: crate::manual::troubleshooting"]
@@ -23,7 +24,7 @@ macro_rules! chapters {
     };
 }
 
-chapters!(operating media delivery recipes troubleshooting privacy embedding tuning);
+chapters!(operating connecting media delivery recipes troubleshooting privacy embedding tuning);
 
 /// The topics, in the order of their list.
 pub(crate) fn topics() -> Vec<&'static str> {

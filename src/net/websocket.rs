@@ -152,10 +152,19 @@ impl Socket {
 
     /// Sends a text message, or buffers it until the peer reads.
     pub(crate) fn send(&mut self, text: String) -> Result<(), Loss> {
+        self.write(Message::text(text))
+    }
+
+    /// Sends a ping without content; the pong is read as a message.
+    pub(crate) fn ping(&mut self) -> Result<(), Loss> {
+        self.write(Message::Ping(Vec::new().into()))
+    }
+
+    fn write(&mut self, message: Message) -> Result<(), Loss> {
         let Step::Open(socket, _) = &mut self.step else {
             return Err(Loss::Broken("not connected".to_owned()));
         };
-        match socket.send(Message::text(text)) {
+        match socket.send(message) {
             Ok(()) => Ok(()),
             Err(WsError::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.wants_out = true;

@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::params::each_word;
+use crate::domain::text::percent_encoded;
 
 /// Longest URL that is accepted, in bytes.
 pub const URL_BYTES_MAX: usize = 2048;
@@ -228,6 +229,17 @@ impl ServerUrl {
             path,
             anywhere,
         })
+    }
+
+    /// This URL with a parameter added to its query, percent-encoded. It may become longer than
+    /// [`URL_BYTES_MAX`]: a token has up to two thousand bytes.
+    pub(crate) fn with_parameter(&self, name: &str, value: &str) -> ServerUrl {
+        let separator = if self.path.contains('?') { '&' } else { '?' };
+        let value = percent_encoded(value);
+        ServerUrl {
+            path: format!("{}{separator}{name}={value}", self.path),
+            ..self.clone()
+        }
     }
 
     /// The allowed URLs among several, in their order, each once and at most [`URLS_MAX`]. A

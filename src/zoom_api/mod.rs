@@ -83,7 +83,28 @@ pub struct Api {
     process: Process,
     http: Arc<Http>,
     tokens: Arc<TokenCache>,
+    /// Tokens of the app itself, for its event subscription.
+    app_tokens: Arc<TokenCache>,
     counters: Arc<Counters>,
+}
+
+/// How a token for the event WebSocket is requested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EventsGrant {
+    /// `account_credentials`, as for REST.
+    ServerToServer,
+    /// `client_credentials` of the app that receives the streams.
+    App,
+}
+
+impl EventsGrant {
+    /// For people.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            EventsGrant::ServerToServer => "server-to-server (ZOOM_ACCOUNT_ID)",
+            EventsGrant::App => "the app's own (ZOOM_CLIENT_ID)",
+        }
+    }
 }
 
 /// What the removal of the app by a user meant for the token.
@@ -118,7 +139,7 @@ impl Api {
     pub fn new(app: App, process: Process) -> Result<Api, Error> {
         let http = http(&app, &process)?;
         let source = TokenSource::new(&app.rest.credentials, process.state.as_ref(), &http, None)?;
-        Ok(Api::with(app, process, http, source, Arc::default()))
+        Ok(Api::with(app, process, http, source, None, Arc::default()))
     }
 
     fn with(
@@ -126,19 +147,22 @@ impl Api {
         process: Process,
         http: Arc<Http>,
         source: TokenSource,
+        app_tokens: Option<Arc<TokenCache>>,
         counters: Arc<Counters>,
     ) -> Api {
-        let tokens = TokenCache::new(
-            source,
-            process.clock.clone(),
-            Arc::clone(&counters),
-            process.timeout,
-        );
+        let cache = |source| {
+            let (clock, counters) = (process.clock.clone(), Arc::clone(&counters));
+            TokenCache::new(source, clock, counters, process.timeout)
+        };
+        let tokens = cache(source);
+        let of_app = || Arc::new(cache(TokenSource::of_app(&app.credentials, &http)));
+        let app_tokens = app_tokens.unwrap_or_else(of_app);
         Api {
             app,
             process,
             http,
             tokens: Arc::new(tokens),
+            app_tokens,
             counters,
         }
     }
@@ -163,12 +187,15 @@ impl Api {
             true => Arc::clone(&self.http),
             false => http(&app, &process)?,
         };
-        if has_same_servers && new.credentials == old.credentials {
+        let has_same_app = has_same_servers && app.credentials == self.app.credentials;
+        let app_tokens = has_same_app.then(|| Arc::clone(&self.app_tokens));
+        if has_same_app && new.credentials == old.credentials {
             return Ok(Api {
                 app,
                 process,
                 http,
                 tokens: Arc::clone(&self.tokens),
+                app_tokens: Arc::clone(&self.app_tokens),
                 counters: Arc::clone(&self.counters),
             });
         }
@@ -179,6 +206,7 @@ impl Api {
             process,
             http,
             source,
+            app_tokens,
             Arc::clone(&self.counters),
         ))
     }
@@ -196,6 +224,29 @@ impl Api {
     /// Its environment in the process.
     pub fn process(&self) -> &Process {
         &self.process
+    }
+
+    /// The kinds of tokens that may open the event WebSocket, the likeliest first: the subscription is
+    /// either of the server-to-server app or of the app that receives the streams.
+    pub(crate) fn events_grants(&self) -> &'static [EventsGrant] {
+        match self.app.rest.credentials {
+            RestCredentials::ServerToServer { .. } => {
+                &[EventsGrant::ServerToServer, EventsGrant::App]
+            }
+            _ => &[EventsGrant::App],
+        }
+    }
+
+    /// A token of that kind, and not the one with this serial number, which Zoom refused. Blocks.
+    pub(crate) fn events_token(
+        &self,
+        grant: EventsGrant,
+        refused: Option<u64>,
+    ) -> Result<AccessToken, Error> {
+        match grant {
+            EventsGrant::ServerToServer => self.tokens.token_but(refused),
+            EventsGrant::App => self.app_tokens.token_but(refused),
+        }
     }
 
     /// An access token that is valid now; fetched if there is none.

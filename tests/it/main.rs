@@ -8,6 +8,7 @@ mod demo;
 mod edge_daemon;
 mod embed;
 mod ends;
+mod events;
 mod examples;
 mod feed;
 mod few_files;

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const README_LINES_MAX: usize = 200;
-const CHAPTERS: [&str; 8] = [
+const CHAPTERS: [&str; 9] = [
     "operating",
+    "connecting",
     "media",
     "delivery",
     "recipes",

@@ -72,8 +72,8 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "source",
-        &["domain", "gate", "net"],
-        &["serde", "serde_json", "hex", "log"],
+        &["domain", "protocol", "gate", "net"],
+        &["serde", "serde_json", "hex", "log", "rustix", "tungstenite"],
     ),
     (
         "stream",
@@ -244,6 +244,10 @@ const PURE_FILES: &[&str] = &[
     "source/webhook/signature.rs",
     "source/webhook/payload.rs",
     "source/webhook/respond.rs",
+    "source/events/address.rs",
+    "source/events/machine.rs",
+    "source/events/waits.rs",
+    "source/events/wire.rs",
     "gate/chunked.rs",
     "gate/http_request.rs",
     "config/file_format.rs",

@@ -113,6 +113,8 @@ pub struct Demo {
     pub media: MediaSelection,
     /// `--product`; not empty.
     pub products: Vec<Product>,
+    /// `--events websocket`: events come by the WebSocket, and the server has no port.
+    pub events_by_websocket: bool,
 }
 
 /// What `rtmsd demo` plays.
@@ -222,11 +224,12 @@ enum Opt {
     From,
     Stream,
     Follow,
+    Events,
 }
 
 impl Opt {
     /// Name, and whether a value follows.
-    const ALL: [(Opt, &'static str, bool); 25] = [
+    const ALL: [(Opt, &'static str, bool); 26] = [
         (Opt::Help, "--help", false),
         (Opt::Version, "--version", false),
         (Opt::Config, "--config", true),
@@ -252,6 +255,7 @@ impl Opt {
         (Opt::From, "--from", true),
         (Opt::Stream, "--stream", true),
         (Opt::Follow, "--follow", false),
+        (Opt::Events, "--events", true),
     ];
 
     fn name(self) -> &'static str {
@@ -372,9 +376,16 @@ impl Given {
                 let (name, options): (_, &[Opt]) = match kind {
                     DemoKind::Odd => ("demo --odd", &[Opt::Out, Opt::Odd]),
                     DemoKind::Chaos => ("demo --chaos", &[Opt::Out, Opt::Meetings, Opt::Chaos]),
-                    DemoKind::Meetings => {
-                        ("demo", &[Opt::Out, Opt::Meetings, Opt::Media, Opt::Product])
-                    }
+                    DemoKind::Meetings => (
+                        "demo",
+                        &[
+                            Opt::Out,
+                            Opt::Meetings,
+                            Opt::Media,
+                            Opt::Product,
+                            Opt::Events,
+                        ],
+                    ),
                 };
                 self.only(name, options, 1)?;
                 Ok(Command::Demo(Demo {
@@ -383,6 +394,9 @@ impl Given {
                     kind,
                     media: self.media()?,
                     products: self.products()?,
+                    events_by_websocket: self
+                        .one_of(Opt::Events, &[(false, "webhooks"), (true, "websocket")])?
+                        .unwrap_or(false),
                 }))
             }
             Some("check") => {

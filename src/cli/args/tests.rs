@@ -38,6 +38,7 @@ fn commands() {
             kind: DemoKind::Chaos,
             media: MediaSelection::default(),
             products: vec![Product::Meeting],
+            events_by_websocket: false,
         }),
     );
     check(
@@ -48,6 +49,18 @@ fn commands() {
             kind: DemoKind::Meetings,
             media: MediaSelection::from_text("all").expect("a selection"),
             products: vec![Product::Phone],
+            events_by_websocket: false,
+        }),
+    );
+    check(
+        "demo --events websocket",
+        Command::Demo(Demo {
+            out: None,
+            meetings: None,
+            kind: DemoKind::Meetings,
+            media: MediaSelection::default(),
+            products: vec![Product::Meeting],
+            events_by_websocket: true,
         }),
     );
     check(
@@ -58,6 +71,7 @@ fn commands() {
             kind: DemoKind::Odd,
             media: MediaSelection::default(),
             products: vec![Product::Meeting],
+            events_by_websocket: false,
         }),
     );
     check(

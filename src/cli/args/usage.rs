@@ -56,6 +56,7 @@ again.
 
 pub(super) const DEMO: &str = "\
 usage: rtmsd demo [--out DIR] [--meetings N] [--media LIST] [--product NAME]
+                  [--events NAME]
        rtmsd demo --chaos [--out DIR] [--meetings N]
        rtmsd demo --odd [--out DIR]
 
@@ -69,6 +70,8 @@ what was sent: every phrase, audio packet, frame, chat message and event once.
                    transcript
   --product NAME   meeting (the default), webinar, session, engagement or call;
                    or all of them
+  --events NAME    by which way Zoom's events come: webhooks (the default), or
+                   websocket, with no listening port at all
   --chaos          with lost connections, refusals, failovers, a killed server
   --odd            what was observed of Zoom and is not in its documents, each
                    with what became of it; takes about 70 seconds
@@ -198,6 +201,7 @@ usage: rtmsd help [TOPIC]
 Prints a chapter of the manual, or the usage text of a command. The topics:
 
   operating        install, systemd, secrets, reload, upgrade, watch, alerts
+  connecting       webhooks or a WebSocket, without a public port; gaps
   media            audio, video, share, chat; the files; an MP4 in sync
   delivery         standard output, the JSON lines, what is guaranteed
   recipes          small programs and settings that connect rtmsd to others

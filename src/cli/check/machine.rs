@@ -67,8 +67,10 @@ pub(crate) fn findings(loaded: &Loaded) -> Vec<Finding> {
     let state = settings.state.as_deref();
     let state = state.filter(|_| settings.ends.bucket.is_none());
     findings.extend(state.into_iter().flat_map(left_in_buckets));
-    let public = SocketAddr::from((config.host, config.port));
-    findings.push(port(public, "HOST and PORT"));
+    let public = config
+        .port
+        .map(|port| SocketAddr::from((config.host, port)));
+    findings.extend(public.map(|address| port(address, "HOST and PORT")));
     let admin = config.admin.address;
     findings.extend(admin.map(|address| port(address, "RTMS_ADMIN")));
     if let Some(files) = &settings.webhooks.tls {

@@ -124,6 +124,7 @@ fn meaning(config: &Config) -> Vec<(&'static str, String)> {
     let settings = &config.daemon;
     let mut lines = vec![
         ("webhooks", webhooks(config)),
+        ("events by", events_by(config)),
         ("starting", starting(config)),
         ("tokens", tokens(config.app())),
         ("media", media(settings)),
@@ -162,8 +163,9 @@ fn webhooks(config: &Config) -> String {
         "http"
     };
     let port = match config.port {
-        0 => "a free port".to_owned(),
-        port => format!("port {port}"),
+        None => return "off (PORT=off)".to_owned(),
+        Some(0) => "a free port".to_owned(),
+        Some(port) => format!("port {port}"),
     };
     let mut text = format!("{scheme} on {} {port}, POST {}", config.host, webhook.path);
     match &settings.tls {
@@ -184,6 +186,19 @@ fn webhooks(config: &Config) -> String {
         text += "; signatures NOT verified";
     }
     text
+}
+
+/// By which way Zoom's account events come.
+fn events_by(config: &Config) -> String {
+    let port = config.port.map(|_| "webhooks");
+    match (&config.daemon.zoom_events, port) {
+        (None, _) => "webhooks".to_owned(),
+        (Some(events), port) => format!(
+            "{}an outgoing WebSocket to {}; Zoom repeats nothing there after an interruption",
+            port.map_or(String::new(), |port| format!("{port}, and ")),
+            events.url.as_str()
+        ),
+    }
 }
 
 fn starting(config: &Config) -> String {
@@ -505,7 +520,7 @@ mod tests {
         let (report, text) =
             run("PORT=x\nZOOM_CLIENT_ID=a\nZOOM_CLIENT_SECRET=b\nZOOM_SECRET_TOKEN=c");
         assert_eq!((report.exit_code, report.is_loaded), (78, false));
-        let expected = "rtms.conf:1: PORT: found \"x\", expected a port from 0 to 65535 (0: any free one)\n\n1 fault\n";
+        let expected = "rtms.conf:1: PORT: found \"x\", expected a port from 0 to 65535 (0: any free one), or off\n\n1 fault\n";
         assert_eq!(text, expected);
     }
 

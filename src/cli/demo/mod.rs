@@ -21,7 +21,7 @@ use crate::demo::verify::files::judge;
 use crate::demo::verify::phrases::{Comparison, compare, transcript_lines};
 use crate::demo::zoom::oauth;
 use crate::demo::zoom::record::{Step, left};
-use crate::demo::{Options, Zoom, temporary_directory};
+use crate::demo::{EventsBy, Options, Zoom, temporary_directory};
 use crate::domain::product::Product;
 use crate::protocol::{MediaKind, MediaSelection};
 use table::{COLUMNS, media_table, table};
@@ -50,6 +50,8 @@ pub(crate) struct DemoOptions {
     pub media: MediaSelection,
     /// The products that are played, in turn; not empty.
     pub products: Vec<DemoProduct>,
+    /// By which way events come.
+    pub events_by: EventsBy,
 }
 
 impl DemoOptions {
@@ -65,6 +67,10 @@ impl DemoOptions {
             meetings: command.meetings.map_or(usual, |n| n as usize),
             media: command.media,
             products: command.products.into_iter().map(demo_product).collect(),
+            events_by: match command.events_by_websocket {
+                true => EventsBy::WebSocket,
+                false => EventsBy::Webhooks,
+            },
         }
     }
 
@@ -113,6 +119,7 @@ impl DemoOptions {
             keep_alive: Duration::from_secs(1),
             directory: Some(folder.0.clone()),
             webhook_retries: WEBHOOK_RETRIES.to_vec(),
+            events_by: self.events_by,
             ..Options::default()
         })?;
         Ok((folder, out, zoom))
@@ -184,17 +191,26 @@ fn play(options: &DemoOptions) -> io::Result<bool> {
     let (folder, out, zoom) = options.set_up()?;
     let receiver = Receiver::start(push::SECRET)?;
     let command = server_command(options, &zoom, &receiver, &folder.0, &out)?;
-    let (mut server, address) = command.listen()?;
+    let (mut server, is_up) = match options.events_by {
+        EventsBy::Webhooks => {
+            let (server, address) = command.listen()?;
+            zoom.set_webhook_target(&format!("http://{address}/webhook"))?;
+            zoom.challenge("demo-plain-token");
+            (server, format!("listens on {address}"))
+        }
+        EventsBy::WebSocket => (
+            command.connect()?,
+            "has no port and is connected to Zoom's events".to_owned(),
+        ),
+    };
     say(&format!(
-        "demo: the server listens on {address}; {} {} of about {STOP_AFTER_SECONDS} s begin",
+        "demo: the server {is_up}; {} {} of about {STOP_AFTER_SECONDS} s begin",
         options.meetings,
         match options.products[..] {
             [DemoProduct::Meeting] => "meetings",
             _ => "streams",
         }
     ));
-    zoom.set_webhook_target(&format!("http://{address}/webhook"))?;
-    zoom.challenge("demo-plain-token");
 
     let seed = oauth::random();
     let mut faults = Vec::new();
@@ -303,6 +319,9 @@ fn server_command(
     command.set("RTMS_STOP_AFTER", &STOP_AFTER_SECONDS.to_string());
     command.set("RTMS_OUT", &out.display().to_string());
     command.set("RTMS_STDOUT", "text");
+    if options.events_by == EventsBy::WebSocket {
+        command.set("PORT", "off");
+    }
     if options.is_more() {
         command.set("RTMS_MEDIA", &options.media.to_string());
         command.set("RTMS_EVENTS", "all");

@@ -109,6 +109,12 @@ pub(super) fn page(answer: &Streams, room: Room) -> String {
     if let Some(reason) = &answer.unready_reason {
         heads.push(format!("NOT READY: {}", printable(reason)));
     }
+    heads.extend(
+        answer
+            .events
+            .as_ref()
+            .map(|events| printable(&events.line())),
+    );
     let endpoints = answer.push.iter().flatten();
     let troubled = endpoints.filter(|endpoint| endpoint.state != "ok");
     heads.extend(troubled.map(endpoint));
@@ -358,6 +364,7 @@ mod tests {
                 ..Counts::default()
             }),
             push: None,
+            events: None,
             omitted: 0,
             streams: vec![
                 line(

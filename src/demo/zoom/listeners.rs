@@ -15,7 +15,7 @@ use super::link::Link;
 use super::opening::hold_after_tls;
 use super::record::lock;
 use super::shared::Shared;
-use super::{media, rest, signaling};
+use super::{events, media, rest, signaling};
 use crate::demo::player::script::{HandshakeFault, Socket};
 
 /// Enough for a thousand clients at once.
@@ -26,6 +26,7 @@ const CLOSED_PORT: u16 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Behind {
     Rest,
+    Events,
     WebSocket(HandshakeFault, Socket),
 }
 
@@ -44,7 +45,7 @@ pub(in crate::demo) struct Ports {
 impl Doors {
     /// Binds every listener on 127.0.0.1, each with a port of its own.
     pub(in crate::demo) fn bind() -> io::Result<(Doors, Ports)> {
-        let mut kinds = vec![Behind::Rest];
+        let mut kinds = vec![Behind::Rest, Behind::Events];
         for socket in [Socket::Signaling, Socket::Media] {
             for door in [
                 HandshakeFault::Open,
@@ -121,26 +122,47 @@ fn accept_all(shared: &Arc<Shared>, listener: &TcpListener, behind: Behind) {
 fn open(shared: &Arc<Shared>, stream: TcpStream, behind: Behind) -> io::Result<()> {
     let name = match behind {
         Behind::Rest => "zoom-rest",
+        Behind::Events => "zoom-events",
         Behind::WebSocket(_, Socket::Signaling) => "zoom-signaling",
         Behind::WebSocket(_, Socket::Media) => "zoom-media",
     };
     let again = Arc::clone(shared);
     match behind {
         Behind::Rest => shared.spawn(name, move || rest::serve(&again, stream)),
-        Behind::WebSocket(door, socket) => {
-            stream.set_nonblocking(true)?;
-            stream.set_nodelay(true)?;
-            let (mailbox, inbox) = ConnectionQueue::new()?;
-            shared.spawn(name, move || {
-                let id = again.next_id();
-                lock(&again.connections).insert(id, mailbox.clone());
-                if !again.is_stopping() {
-                    serve(&again, stream, (door, socket), id, mailbox, inbox);
-                }
-                lock(&again.connections).remove(&id);
-            })
-        }
+        Behind::Events => connect(shared, stream, name, |shared, stream, id, queue, inbox| {
+            let acceptor = &shared.certificates.good;
+            events::serve(shared, stream, acceptor, id, queue, &inbox);
+        }),
+        Behind::WebSocket(door, socket) => connect(
+            shared,
+            stream,
+            name,
+            move |shared, stream, id, queue, inbox| {
+                serve(shared, stream, (door, socket), id, queue, inbox);
+            },
+        ),
     }
+}
+
+/// Serves a WebSocket on a thread of its own, with the queue by which others reach it.
+fn connect(
+    shared: &Arc<Shared>,
+    stream: TcpStream,
+    name: &str,
+    serve: impl FnOnce(&Arc<Shared>, TcpStream, u64, ConnectionQueue, Inbox) + Send + 'static,
+) -> io::Result<()> {
+    stream.set_nonblocking(true)?;
+    stream.set_nodelay(true)?;
+    let (mailbox, inbox) = ConnectionQueue::new()?;
+    let again = Arc::clone(shared);
+    shared.spawn(name, move || {
+        let id = again.next_id();
+        lock(&again.connections).insert(id, mailbox.clone());
+        if !again.is_stopping() {
+            serve(&again, stream, id, mailbox, inbox);
+        }
+        lock(&again.connections).remove(&id);
+    })
 }
 
 fn serve(
@@ -192,6 +214,11 @@ impl Ports {
     /// The port of REST and OAuth.
     pub(in crate::demo) fn rest(&self) -> u16 {
         self.find(Behind::Rest)
+    }
+
+    /// The port of the event WebSocket.
+    pub(in crate::demo) fn events(&self) -> u16 {
+        self.find(Behind::Events)
     }
 
     fn find(&self, behind: Behind) -> u16 {

@@ -3,6 +3,7 @@
 pub(crate) mod certificate;
 pub(crate) mod clock;
 pub(crate) mod connection_queue;
+pub(crate) mod events;
 pub(crate) mod handshake;
 pub(crate) mod http;
 pub(crate) mod link;

@@ -2,7 +2,7 @@
 //!
 //! It only keeps the state; HTTP is in `rest`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -30,6 +30,8 @@ pub(in crate::demo) struct Oauth {
     scopes: String,
     fixed: Option<String>,
     issued: HashMap<String, Instant>,
+    /// Those of them that open the event WebSocket.
+    for_events: HashSet<String>,
     refresh: Option<String>,
     /// Used refresh tokens: a client that uses one again ends the grant.
     spent: Vec<String>,
@@ -47,6 +49,7 @@ impl Oauth {
             fixed: (options.credentials == Credentials::Static)
                 .then(|| options.access_token.clone()),
             issued: HashMap::new(),
+            for_events: HashSet::new(),
             refresh: Some(options.refresh_token.clone()),
             spent: Vec::new(),
             count: 0,
@@ -60,6 +63,13 @@ impl Oauth {
                 .issued
                 .get(token)
                 .is_some_and(|&until| Instant::now() < until)
+    }
+
+    /// Until when the event WebSocket serves a client with this token; `None` for a token that does not
+    /// open it, such as a user's.
+    pub(in crate::demo) fn events_until(&self, token: &str) -> Option<Instant> {
+        let until = *self.issued.get(token)?;
+        (self.for_events.contains(token) && Instant::now() < until).then_some(until)
     }
 
     /// Makes all access tokens issued so far invalid.
@@ -80,16 +90,35 @@ impl Oauth {
     }
 
     /// Answers a token request: status and body.
-    pub(in crate::demo) fn answer(&mut self, authorization: &str, body: &[u8]) -> (u16, Value) {
+    pub(in crate::demo) fn answer(
+        &mut self,
+        authorization: &str,
+        query: &str,
+        body: &[u8],
+    ) -> (u16, Value) {
         let expected = STANDARD.encode(format!("{}:{}", self.client_id, self.client_secret));
         if authorization.strip_prefix("Basic ") != Some(&expected) {
             return refusal(4702, "invalid_client", "Invalid client_id or client_secret");
         }
         let form = parse_form(body);
+        // The grant of the app itself stands in the query, and the body is empty.
+        if parse_form(query.as_bytes())
+            .get("grant_type")
+            .map(String::as_str)
+            == Some("client_credentials")
+        {
+            if !body.is_empty() {
+                return refusal(4709, "invalid_request", "The body must be empty");
+            }
+            let token = self.issue();
+            self.for_events.insert(token.clone());
+            return (200, self.granted(&token, None));
+        }
         let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
         match field("grant_type") {
             "account_credentials" if field("account_id") == self.account_id => {
                 let token = self.issue();
+                self.for_events.insert(token.clone());
                 (200, self.granted(&token, None))
             }
             "account_credentials" => refusal(4704, "invalid_request", "Bad account"),
@@ -203,6 +232,7 @@ mod tests {
         let ask = |oauth: &mut Oauth, token: &str| {
             oauth.answer(
                 &basic,
+                "",
                 format!("grant_type=refresh_token&refresh_token={token}").as_bytes(),
             )
         };

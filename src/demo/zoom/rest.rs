@@ -129,8 +129,10 @@ fn answer(shared: &Arc<Shared>, stream: &mut TcpStream, request: &HttpMessage) -
     };
     let control = if is_token {
         let form = String::from_utf8_lossy(&request.body).into_owned();
-        call.action = form
-            .split('&')
+        let query = path.split_once('?').map_or("", |(_, query)| query);
+        let pairs = query.split('&').chain(form.split('&'));
+        call.action = pairs
+            .into_iter()
             .find_map(|pair| pair.strip_prefix("grant_type="))
             .unwrap_or_default()
             .to_owned();
@@ -206,7 +208,11 @@ fn answer(shared: &Arc<Shared>, stream: &mut TcpStream, request: &HttpMessage) -
             }
             let (status, body, what) = if is_token {
                 let basic = request.header("authorization").unwrap_or_default();
-                let (status, body) = lock(&shared.oauth).answer(basic, &request.body);
+                let (status, body) = lock(&shared.oauth).answer(
+                    basic,
+                    path.split_once('?').map_or("", |(_, query)| query),
+                    &request.body,
+                );
                 (status, Some(body), None)
             } else {
                 control_answer(shared, request, control)

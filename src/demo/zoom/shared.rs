@@ -14,6 +14,7 @@ use sha2::Sha256;
 use super::certificate::Certificates;
 use super::clock::Clock;
 use super::connection_queue::ConnectionQueue;
+use super::events::EventHub;
 use super::listeners::Ports;
 use super::oauth::Oauth;
 use super::record::{Latencies, Violations, lock};
@@ -33,6 +34,7 @@ pub(in crate::demo) struct Shared {
     pub(in crate::demo) ports: Ports,
     pub(in crate::demo) clock: Clock,
     pub(in crate::demo) webhooks: Webhooks,
+    pub(in crate::demo) events: EventHub,
     pub(in crate::demo) oauth: Mutex<Oauth>,
     pub(in crate::demo) rest: Mutex<Rest>,
     pub(in crate::demo) meetings: Mutex<Meetings>,
@@ -80,6 +82,7 @@ impl Shared {
             ports,
             clock,
             webhooks,
+            events: EventHub::default(),
             rest: Mutex::default(),
             meetings: Mutex::default(),
             connections: Mutex::default(),

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use native_tls::{Certificate, TlsConnector};
 use serde_json::{Value, json};
 
+use super::events::EventsBy;
 use super::http;
 use super::record::{Latencies, left, lock, unix_ms};
 use super::shared::{Shared, hmac_hex};
@@ -133,7 +134,8 @@ impl Webhooks {
 
     fn deliver(&self, shared: &Arc<Shared>, mut job: Job) {
         let delivery = self.post_now(shared, &job.body);
-        if !delivery.is_accepted() {
+        // On the event WebSocket nothing is sent twice.
+        if !delivery.is_accepted() && shared.options.events_by == EventsBy::Webhooks {
             if let Some(&delay) = shared.options.webhook_retries.get(job.attempt) {
                 job.attempt += 1;
                 let again = Arc::clone(shared);
@@ -154,8 +156,11 @@ impl Webhooks {
         (job.then)(shared, &delivery);
     }
 
-    /// Signs and posts at once, on this thread.
+    /// Signs and posts at once, on this thread; or sends it on the event WebSocket.
     pub(in crate::demo) fn post_now(&self, shared: &Shared, body: &Value) -> Delivery {
+        if shared.options.events_by == EventsBy::WebSocket {
+            return shared.events.send(body);
+        }
         let bytes = body.to_string();
         let timestamp = (unix_ms() / 1000).to_string();
         let event = body["event"].as_str().unwrap_or_default();

@@ -119,6 +119,11 @@ impl TokenCache {
         self.obtain(Some(refused.serial))
     }
 
+    /// A token; another one than that with this serial number, if there is one.
+    pub(crate) fn token_but(&self, refused: Option<u64>) -> Result<AccessToken, Error> {
+        self.obtain(refused)
+    }
+
     /// Whether the token may be that user's. A token with an unknown owner may be anyone's.
     pub(crate) fn may_be_of(&self, user_id: &str, account_id: &str) -> bool {
         let slot = self.lock();

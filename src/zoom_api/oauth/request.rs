@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::refresh_store::{RefreshTokenFile, RefreshTokenStore};
-use crate::domain::app::RestCredentials;
+use crate::domain::app::{AppCredentials, RestCredentials};
 use crate::domain::secret::Secret;
 use crate::domain::text::percent_encoded as encode;
 use crate::net::address::Address;
@@ -62,13 +62,19 @@ impl AccessToken {
         self.expires_at.is_none_or(|end| now < end)
     }
 
-    /// Whether it should be replaced: five minutes before its end or, with a lifetime below 25
-    /// minutes, after four fifths of it.
+    /// Whether it should be replaced.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
-        match (self.expires_at, self.life) {
-            (Some(end), Some(life)) => now + EARLY_MAX.min(life / 5) >= end,
-            _ => false,
-        }
+        self.renew_at().is_some_and(|at| at <= now)
+    }
+
+    /// When it should be replaced: five minutes before its end or, with a lifetime below 25 minutes,
+    /// after four fifths of it. `None` if its end is not known.
+    pub(crate) fn renew_at(&self) -> Option<Instant> {
+        let end = self.expires_at?;
+        Some(
+            end.checked_sub(EARLY_MAX.min(self.life? / 5))
+                .unwrap_or(end),
+        )
     }
 }
 
@@ -81,6 +87,10 @@ pub(crate) enum TokenSource {
     ServerToServer {
         client: Client,
         account_id: String,
+    },
+    /// The app itself, for its event subscription.
+    App {
+        client: Client,
     },
     User {
         client: Client,
@@ -129,14 +139,7 @@ impl TokenSource {
         http: &Arc<Http>,
         before: Option<&TokenSource>,
     ) -> Result<TokenSource, Error> {
-        let client = |id: &str, secret: &Secret| Client {
-            http: Arc::clone(http),
-            basic: Secret::new(format!(
-                "Basic {}",
-                STANDARD.encode(format!("{id}:{}", secret.expose()))
-            )),
-            client_secret: secret.clone(),
-        };
+        let client = |id: &str, secret: &Secret| Client::new(http, id, secret);
         Ok(match credentials {
             RestCredentials::None => TokenSource::None,
             RestCredentials::Static { token } => {
@@ -206,6 +209,13 @@ impl TokenSource {
         })
     }
 
+    /// Tokens of the app itself (`client_credentials`).
+    pub(crate) fn of_app(app: &AppCredentials, http: &Arc<Http>) -> TokenSource {
+        TokenSource::App {
+            client: Client::new(http, &app.id, &app.secret),
+        }
+    }
+
     /// The configured access token, for that kind of source.
     pub(crate) fn static_token(&self) -> Option<&AccessToken> {
         match self {
@@ -245,10 +255,15 @@ impl TokenSource {
                     encode(account_id)
                 );
                 Ok(client
-                    .request(form, "", date)?
+                    .request("", form, "", date)?
                     .into_token(&client.http, serial, now)
                     .0)
             }
+            TokenSource::App { client } => Ok(client
+                // Zoom wants the grant in the query, and an empty body.
+                .request("?grant_type=client_credentials", String::new(), "", date)?
+                .into_token(&client.http, serial, now)
+                .0),
             TokenSource::User { client, tokens, .. } => tokens
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -285,7 +300,7 @@ impl UserTokens {
             "grant_type=refresh_token&refresh_token={}",
             encode(current.expose())
         );
-        let reply = client.request(form, current.expose(), date)?;
+        let reply = client.request("", form, current.expose(), date)?;
         let (token, next) = reply.into_token(&client.http, serial, now);
         if let Some(next) = next
             && let Err(e) = self.store.advance(&next)
@@ -298,8 +313,20 @@ impl UserTokens {
 }
 
 impl Client {
+    fn new(http: &Arc<Http>, id: &str, secret: &Secret) -> Client {
+        Client {
+            http: Arc::clone(http),
+            basic: Secret::new(format!(
+                "Basic {}",
+                STANDARD.encode(format!("{id}:{}", secret.expose()))
+            )),
+            client_secret: secret.clone(),
+        }
+    }
+
     fn request(
         &self,
+        query: &str,
         form: String,
         refresh_token: &str,
         date: SystemTime,
@@ -308,7 +335,7 @@ impl Client {
             server: Server::OAuth,
             base: None,
             method: "POST",
-            path: "",
+            path: query,
             authorization: Some(&self.basic),
             body: Some(("application/x-www-form-urlencoded", form.into_bytes())),
         };

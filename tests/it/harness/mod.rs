@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use rtmsd::daemon::SinkFactory;
 use rtmsd::demo::{
-    Comparison, MeetingHandle, Options, ServerProcess, Zoom, compare, transcript_lines,
+    Comparison, EventsBy, MeetingHandle, Options, ServerProcess, Zoom, compare, transcript_lines,
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -133,6 +133,10 @@ impl Harness {
     /// The same, with this as its stdin.
     pub(crate) fn start_server_on(&mut self, stdin: &dyn Fn() -> Stdio) {
         self.server = self.setup.start(&self.zoom, self.folder.path(), stdin);
+        if self.zoom.options().events_by == EventsBy::WebSocket {
+            self.wait_until_logged(&["events connected"]);
+            return;
+        }
         let target = format!("http://{}/webhook", self.address());
         self.zoom.set_webhook_target(&target).expect("a target");
     }

@@ -8,7 +8,7 @@ _rtmsd() {
   esac
   case ${COMP_WORDS[1]} in
     serve) words="--config --help" ;;
-    demo) words="--out --meetings --media --product --chaos --odd --help" ;;
+    demo) words="--out --meetings --media --product --events --chaos --odd --help" ;;
     check) words="--config --online --help" ;;
     start) words="--participant --product --json --config --help" ;;
     stop) words="--participant --product --json --config --help" ;;
@@ -20,7 +20,7 @@ _rtmsd() {
     push) words="--config --from --stream --help test pause resume replay secret" ;;
     mux) words="--out --format --picture --copy --force --dry-run --print --feed --help" ;;
     print) words="--help conf unit socket man man-conf schema completions" ;;
-    help) words="--help operating media delivery recipes troubleshooting privacy embedding tuning" ;;
+    help) words="--help operating connecting media delivery recipes troubleshooting privacy embedding tuning" ;;
     *) words="serve demo check start stop pause resume status tail list push mux print help --config --help --version" ;;
   esac
   [ "$COMP_CWORD" = 1 ] && words="serve demo check start stop pause resume status tail list push mux print help --config --help --version"

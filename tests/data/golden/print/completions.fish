@@ -8,6 +8,7 @@ complete -c rtmsd -n "__fish_seen_subcommand_from mux" -F
 complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l meetings
 complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l media
 complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l product
+complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l events
 complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l chaos
 complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l odd
 complete -c rtmsd -n "__fish_seen_subcommand_from check" -l online
@@ -52,6 +53,7 @@ complete -c rtmsd -n "__fish_seen_subcommand_from print" -a man-conf
 complete -c rtmsd -n "__fish_seen_subcommand_from print" -a schema
 complete -c rtmsd -n "__fish_seen_subcommand_from print" -a completions
 complete -c rtmsd -n "__fish_seen_subcommand_from help" -a operating
+complete -c rtmsd -n "__fish_seen_subcommand_from help" -a connecting
 complete -c rtmsd -n "__fish_seen_subcommand_from help" -a media
 complete -c rtmsd -n "__fish_seen_subcommand_from help" -a delivery
 complete -c rtmsd -n "__fish_seen_subcommand_from help" -a recipes

@@ -8,7 +8,7 @@ if (( CURRENT == 2 )); then
 fi
 case ${words[2]} in
   serve) compadd -- --config --help ;;
-  demo) compadd -- --out --meetings --media --product --chaos --odd --help ;;
+  demo) compadd -- --out --meetings --media --product --events --chaos --odd --help ;;
   check) compadd -- --config --online --help ;;
   start) compadd -- --participant --product --json --config --help ;;
   stop) compadd -- --participant --product --json --config --help ;;
@@ -20,6 +20,6 @@ case ${words[2]} in
   push) compadd -- --config --from --stream --help test pause resume replay secret ;;
   mux) _files; compadd -- --out --format --picture --copy --force --dry-run --print --feed --help ;;
   print) compadd -- --help conf unit socket man man-conf schema completions ;;
-  help) compadd -- --help operating media delivery recipes troubleshooting privacy embedding tuning ;;
+  help) compadd -- --help operating connecting media delivery recipes troubleshooting privacy embedding tuning ;;
   *) compadd -- serve demo check start stop pause resume status tail list push mux print help --config --help --version ;;
 esac

@@ -1,0 +1,150 @@
+//! Passes events on as the webhook listener does: parsed by the same parser, stored in the intent log,
+//! then sent to the daemon.
+//!
+//! One thing differs: Zoom sends an event here once. So nothing is refused. While the daemon's inbox is
+//! full the connection is not read, and Zoom waits; an event that cannot be stored is passed on all the
+//! same, because to refuse it would lose it for certain.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use super::status::Shared;
+use crate::domain::zoom_event::ZoomEventKind;
+use crate::gate::bump;
+use crate::inbox;
+use crate::log::warn_limiter::WarnLimiter;
+use crate::source::webhook::payload;
+use crate::source::webhook::payload::Fault;
+use crate::source::webhook::server::Accepted;
+use crate::state::intents::{IntentLog, NotKept};
+
+/// Time limit for storing events that came together.
+const KEEP_WAIT: Duration = Duration::from_millis(1500);
+
+/// How often a full inbox is looked at.
+const FULL_WAIT: Duration = Duration::from_millis(1);
+
+pub(super) struct Delivery<T> {
+    inbox: inbox::Sender<T>,
+    intents: Option<Arc<IntentLog>>,
+    shared: Arc<Shared>,
+    is_stopping: Arc<AtomicBool>,
+    full_warning: WarnLimiter,
+    not_kept_warning: WarnLimiter,
+    incomplete_warning: WarnLimiter,
+}
+
+impl<T: From<Accepted>> Delivery<T> {
+    pub(super) fn new(
+        inbox: inbox::Sender<T>,
+        intents: Option<Arc<IntentLog>>,
+        shared: Arc<Shared>,
+        is_stopping: Arc<AtomicBool>,
+    ) -> Delivery<T> {
+        Delivery {
+            inbox,
+            intents,
+            shared,
+            is_stopping,
+            full_warning: WarnLimiter::default(),
+            not_kept_warning: WarnLimiter::default(),
+            incomplete_warning: WarnLimiter::default(),
+        }
+    }
+
+    /// Sends something that is not an event, without a limit: there is little of it.
+    pub(super) fn tell(&self, item: T) {
+        self.inbox.send_always(item);
+    }
+
+    /// Passes on events that arrived together, with one sync for all of them.
+    pub(super) fn deliver(&self, bodies: Vec<Vec<u8>>) {
+        let mut waiting: Vec<(inbox::Permit<'_, T>, Accepted)> = Vec::new();
+        for body in bodies {
+            let Some(mut accepted) = self.parse(&body) else {
+                continue;
+            };
+            let place = loop {
+                if let Some(place) = self.inbox.reserve() {
+                    break place;
+                }
+                // What was appended must reach the daemon, or it would never empty its inbox.
+                self.send(std::mem::take(&mut waiting));
+                if self.is_stopping.load(Relaxed) {
+                    // The daemon takes no more; what is not stored is lost with the process.
+                    return;
+                }
+                if let Some(more) = self.full_warning.allow(Instant::now()) {
+                    log::warn!("events wait: the daemon's inbox is full{more}");
+                }
+                std::thread::sleep(FULL_WAIT);
+            };
+            match self.intents.as_ref().map(|log| log.append(&body)) {
+                None => {}
+                Some(Ok(id)) => accepted.intent = Some(id),
+                Some(Err(not_kept)) => self.note_not_kept(&not_kept),
+            }
+            waiting.push((place, accepted));
+        }
+        self.send(waiting);
+    }
+
+    fn send(&self, waiting: Vec<(inbox::Permit<'_, T>, Accepted)>) {
+        let deadline = Instant::now() + KEEP_WAIT;
+        for (place, mut accepted) in waiting {
+            if let (Some(log), Some(id)) = (&self.intents, accepted.intent)
+                && let Err(not_kept) = log.wait(id, deadline)
+            {
+                self.note_not_kept(&not_kept);
+                accepted.intent = None;
+            }
+            bump(&self.shared.counters.accepted);
+            place.send(T::from(accepted));
+        }
+    }
+
+    fn note_not_kept(&self, not_kept: &NotKept) {
+        bump(&self.shared.counters.not_kept);
+        if let Some(more) = self.not_kept_warning.allow(Instant::now()) {
+            log::error!(
+                "an event is handled without being stored first, and a crash now would lose it: {not_kept}{more}"
+            );
+        }
+    }
+
+    fn parse(&self, body: &[u8]) -> Option<Accepted> {
+        let counters = &self.shared.counters;
+        match payload::webhook(body) {
+            Ok(event) => match &event.event {
+                ZoomEventKind::Other { name } => {
+                    bump(&counters.unknown);
+                    log::debug!("unknown event {name:?}");
+                    None
+                }
+                // A challenge proves the owner of an HTTP endpoint; there is none here.
+                ZoomEventKind::UrlValidation { .. } => {
+                    bump(&counters.unknown);
+                    None
+                }
+                _ => Some(Accepted {
+                    event,
+                    intent: None,
+                }),
+            },
+            Err(Fault::NotAWebhook) => {
+                bump(&counters.malformed);
+                log::debug!("a message on the event WebSocket is not an event");
+                None
+            }
+            Err(fault) => {
+                bump(&counters.incomplete);
+                if let Some(more) = self.incomplete_warning.allow(Instant::now()) {
+                    log::warn!("event not acted on: {fault}{more}");
+                }
+                None
+            }
+        }
+    }
+}

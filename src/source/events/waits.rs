@@ -1,0 +1,60 @@
+//! How long to wait before the next try: doubled, bounded, and spread.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        clippy::disallowed_macros
+    )
+)]
+
+use std::time::Duration;
+
+/// Draws waits (SplitMix64), so that clients which lost their connections together come back apart.
+#[derive(Debug)]
+pub(super) struct Waits(u64);
+
+impl Waits {
+    pub(super) fn new(seed: u64) -> Waits {
+        Waits(seed)
+    }
+
+    /// `first` doubled for each failure after the first, `longest` at most, and of that between half
+    /// and all. Nothing before the first failure.
+    pub(super) fn draw(&mut self, failures: u32, first: Duration, longest: Duration) -> Duration {
+        if failures == 0 {
+            return Duration::ZERO;
+        }
+        let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(16));
+        let whole = u64::try_from(doubled.min(longest).as_millis()).unwrap_or(u64::MAX);
+        let half = whole / 2;
+        Duration::from_millis(half + self.next() % (whole - half + 1))
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_their_bound() {
+        let mut waits = Waits::new(7);
+        let (first, longest) = (Duration::from_secs(1), Duration::from_secs(30));
+        assert_eq!(waits.draw(0, first, longest), Duration::ZERO);
+        for (failures, whole_s) in [(1, 1), (2, 2), (5, 16), (6, 30), (u32::MAX, 30)] {
+            for _ in 0..200 {
+                let wait = waits.draw(failures, first, longest);
+                let whole = Duration::from_secs(whole_s);
+                assert!(wait >= whole / 2 && wait <= whole, "{failures}: {wait:?}");
+            }
+        }
+    }
+}
