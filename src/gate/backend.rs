@@ -21,6 +21,7 @@ use tiny_http::{Header, Request, Response, Server};
 
 use super::counters::{Counters, bump};
 use super::http_request::ROUTE_FIELD;
+use super::poll_loop::EXCHANGES_MAX;
 use super::{Route, Routes};
 use crate::net::waker::Waker;
 
@@ -127,7 +128,7 @@ impl Answer {
 /// Threads that answer requests.
 const WORKERS: usize = 2;
 /// Maximum requests that a worker handles together: as many as the gate passes on at a time.
-const BATCH_MAX: usize = 16;
+const BATCH_MAX: usize = EXCHANGES_MAX;
 /// Their stack; a request body of 256 KiB is on the heap.
 const WORKER_STACK_BYTES: usize = 256 << 10;
 /// Delay between attempts to build a server: doubled from the first to the second of these.

@@ -21,8 +21,9 @@ use crate::log::warn_limiter::WarnLimiter;
 use crate::net::file_limit::file_limit;
 use crate::net::waker::Wakeable;
 
-/// Maximum requests at the backend at one time; more would only wait there, with a thread each.
-pub(crate) const EXCHANGES_MAX: usize = 16;
+/// Maximum requests at the backend at one time. Their events share a sync of the disk: with 16, and syncs that
+/// take 10 to 50 ms, a third of 1,000 webhooks at once was too late for Zoom. The backend's socket holds 128.
+pub(crate) const EXCHANGES_MAX: usize = 64;
 /// Maximum bytes of requests in memory; above it the largest incomplete one is closed.
 const HELD_BYTES_MAX: usize = 16 << 20;
 /// A connection has this long for its request before it may be closed for another one. In a burst

@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use rtmsd::demo::{Begin, End, MeetingHandle, MeetingScript, Phrase, Step, compare};
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{
     Harness, PATIENCE, RTMSD, frequent_keep_alives, meta, report, wait_until, wait_until_streaming,
@@ -58,10 +59,11 @@ fn slow_disk() -> Option<&'static Path> {
     made.as_deref()
 }
 
-/// Shell commands that run the server on a disk whose syncs take 10 to 50 ms.
-fn on(slow_disk: &Path) -> String {
+/// Shell commands that run the server on a disk whose syncs take so many milliseconds.
+fn on(slow_disk: &Path, sync_ms: RangeInclusive<u32>) -> String {
+    let (least, most) = sync_ms.into_inner();
     format!(
-        "exec '{}' 10 50 '{RTMSD}' \"$@\" >>\"$OUT\"",
+        "exec '{}' {least} {most} '{RTMSD}' \"$@\" >>\"$OUT\"",
         slow_disk.display()
     )
 }
@@ -100,7 +102,7 @@ fn lines_by_meeting(folders: &[PathBuf]) -> HashMap<String, Vec<String>> {
 fn harness(slow_disk: &Path) -> Harness {
     Harness::builder(frequent_keep_alives(5000))
         .settings(&[("RTMS_STDOUT", "off")])
-        .prelude(&on(slow_disk))
+        .prelude(&on(slow_disk, 10..=50))
         .start()
 }
 
@@ -206,4 +208,29 @@ fn meetings_that_end_together_on_a_slow_disk_are_complete_soon() {
     meetings
         .iter()
         .for_each(|meeting| harness.assert_complete(meeting));
+}
+
+#[test]
+fn webhooks_that_come_at_once_on_a_slow_disk_share_its_syncs() {
+    const COUNT: u64 = 200;
+    let Some(slow) = slow_disk() else { return };
+    let harness = Harness::builder(frequent_keep_alives(5000))
+        .prelude(&on(slow, 100..=120))
+        .start();
+    let event = |n: u64| {
+        json!({"event": "meeting.ended", "event_ts": 1_767_000_000_000_u64, "payload": {
+            "account_id": "a", "object": {"id": 81_000_000_000 + n, "uuid": format!("at once {n}")}}})
+    };
+    let accepted = std::thread::scope(|scope| {
+        let posting: Vec<_> = (0..COUNT)
+            .map(|n| {
+                let (zoom, event) = (&harness.zoom, event(n));
+                scope.spawn(move || zoom.post_webhook(&event).is_accepted())
+            })
+            .collect();
+        let posted = posting.into_iter().map(|one| one.join().expect("no panic"));
+        posted.filter(|is_accepted| *is_accepted).count() as u64
+    });
+    // With a few events in each sync the last third would be too late.
+    assert!(accepted >= COUNT * 9 / 10, "{accepted} of {COUNT}");
 }
