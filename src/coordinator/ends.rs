@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::entry::{MeetingEntry, Start, StreamEntry};
 use super::phase::Phase;
-use super::webhooks::is_after_end;
+use super::webhooks::{first_of_next, is_after_end};
 use super::{Action, Coordinator, DRAIN_MAX, Now, PANICS_MAX, RESTARTS_MAX, START_AGAIN_AFTER};
 use crate::domain::rest::RestAction;
 use crate::domain::severity::Severity;
@@ -176,7 +176,7 @@ impl Coordinator {
                     && (started_ms == 0 || started_ms > ended)
                 {
                     // People stopped a stream of a run whose beginning arrives late.
-                    meeting.begin_untold_life(ts);
+                    meeting.begin_untold_life(first_of_next(ended));
                 }
                 self.meeting_stopped(now, &uuid);
             }

@@ -174,9 +174,10 @@ impl MeetingEntry {
         };
     }
 
-    /// A stop shows that the meeting has begun again; the webhook of the beginning has not arrived yet.
-    pub(super) fn begin_untold_life(&mut self, ts: u64) {
-        self.begin_life(ts);
+    /// A stop shows that the meeting has begun again, not before that time; the webhook of the beginning has
+    /// not arrived yet.
+    pub(super) fn begin_untold_life(&mut self, not_before: u64) {
+        self.begin_life(not_before);
         self.started_ms = None;
     }
 

@@ -19,7 +19,7 @@ pub(super) fn is_after_end(stop_ms: u64, ended_ms: u64) -> bool {
 }
 
 /// The first time of a stop that belongs to the run after an end.
-fn first_of_next(ended_ms: u64) -> u64 {
+pub(super) fn first_of_next(ended_ms: u64) -> u64 {
     ended_ms.saturating_add(STOPS_WITHIN_MS + 1)
 }
 
@@ -119,7 +119,7 @@ impl Coordinator {
         if meeting.started_ms.is_some_and(|known| ts <= known)
             || meeting.ended_ms.is_some_and(|ended| ts <= ended)
         {
-            if begins && meeting.is_live() && meeting.life_ms.is_none_or(|life| ts < life) {
+            if begins && meeting.is_live() && meeting.life_ms.is_none() {
                 // A participant was announced first: the run is as old as its start.
                 meeting.life_ms = Some(ts);
                 self.is_changed = true;
@@ -203,8 +203,7 @@ impl Coordinator {
                     .is_some_and(|stream| is_after_end(stream, ts)) =>
             {
                 // People stopped a stream of the next run, whose beginning arrives late.
-                let stream = meeting.stream_ms.unwrap_or(ts);
-                meeting.begin_untold_life(stream);
+                meeting.begin_untold_life(first_of_next(ts));
                 meeting.start = Start::Stopped;
                 self.is_changed = true;
             }
