@@ -2,10 +2,11 @@
 //!
 //! Only the arguments are read here, so help and version work with any configuration.
 
+mod command;
+mod given;
 pub(crate) mod usage;
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::PathBuf;
 
 use crate::cli::manpages::SHELLS;
@@ -17,164 +18,17 @@ use crate::domain::rest::RestAction;
 use crate::manual;
 use crate::protocol::MediaSelection;
 
+pub use command::{Command, Control, Demo, DemoKind, Page, Push, PushAction};
+pub use given::UsageError;
 pub use usage::{USAGE, commands, usage};
+
+use given::{Given, Opt, error};
 
 /// `rtmsd --version`.
 pub const VERSION: &str = concat!("rtmsd ", env!("CARGO_PKG_VERSION"));
 
 /// Maximum meetings of a demo.
 pub const DEMO_MEETINGS_MAX: u32 = 1000;
-
-/// A parsed command.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
-    /// Print this text to stdout.
-    Help(&'static str),
-    /// Print [`VERSION`] to stdout.
-    Version,
-    /// Run the server.
-    Serve {
-        /// `--config`.
-        config: Option<PathBuf>,
-    },
-    /// Run the demo.
-    Demo(Demo),
-    /// Check the configuration.
-    Check {
-        /// `--config`.
-        config: Option<PathBuf>,
-        /// `--online`.
-        online: bool,
-    },
-    /// One REST call.
-    Control(Control),
-    /// Ask the running server.
-    Status {
-        /// `--config`.
-        config: Option<PathBuf>,
-        /// `--json`.
-        json: bool,
-        /// `--watch`.
-        watch: bool,
-    },
-    /// Print something about this binary.
-    Print(Page),
-    /// Make one file of a recording.
-    Mux(mux::Options),
-    /// Find recordings.
-    List(list::Options),
-    /// Show what the running server receives.
-    Tail(tail::Options),
-    /// Something about the endpoints of HTTP push.
-    Push(Push),
-}
-
-/// `rtmsd push`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Push {
-    /// What to do.
-    pub action: PushAction,
-    /// Which endpoint; `default` if none is named.
-    pub name: String,
-    /// `--config`.
-    pub config: Option<PathBuf>,
-}
-
-/// See [`Push`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PushAction {
-    /// Send one event, from this process.
-    Test,
-    /// Print a new secret.
-    Secret,
-    /// Have the server send nothing.
-    Pause,
-    /// Have it go on.
-    Resume,
-    /// Have it send old events again.
-    Replay {
-        /// `--from`: a time or an id.
-        from: String,
-        /// `--stream`.
-        stream: Option<String>,
-    },
-}
-
-/// `rtmsd demo`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Demo {
-    /// `--out`.
-    pub out: Option<PathBuf>,
-    /// `--meetings`, from 1 to [`DEMO_MEETINGS_MAX`]; `None` for the demo's own number.
-    pub meetings: Option<u32>,
-    /// What is played.
-    pub kind: DemoKind,
-    /// `--media`.
-    pub media: MediaSelection,
-    /// `--product`; not empty.
-    pub products: Vec<Product>,
-    /// `--events websocket`: events come by the WebSocket, and the server has no port.
-    pub events_by_websocket: bool,
-}
-
-/// What `rtmsd demo` plays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DemoKind {
-    /// Meetings without faults.
-    Meetings,
-    /// `--chaos`: connections and the server are broken in every way.
-    Chaos,
-    /// `--odd`: undocumented behavior that was observed.
-    Odd,
-}
-
-/// One REST call for a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Control {
-    /// The action.
-    pub action: RestAction,
-    /// The meeting's number, or the id of a session, engagement or call. Not empty.
-    pub meeting_id: String,
-    /// `--product`.
-    pub product: Product,
-    /// `--participant`.
-    pub participant: Option<String>,
-    /// `--json`.
-    pub json: bool,
-    /// `--config`.
-    pub config: Option<PathBuf>,
-}
-
-/// A page that `rtmsd print` prints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Page {
-    /// The annotated configuration.
-    Conf,
-    /// The systemd unit.
-    Unit,
-    /// The systemd socket.
-    Socket,
-    /// The manual page of the program.
-    Man,
-    /// The manual page of the configuration.
-    ManConf,
-    /// The JSON Schema of a line of the journal.
-    Schema,
-    /// Completions for a shell of [`SHELLS`].
-    Completions(&'static str),
-}
-
-/// A command line that cannot be parsed: for stderr, with exit code 64.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UsageError(String);
-
-impl fmt::Display for UsageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; see rtmsd --help", self.0)
-    }
-}
-
-impl std::error::Error for UsageError {}
 
 /// Parses the arguments, without the program's own name.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
@@ -189,170 +43,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageE
     given.command()
 }
 
-/// The arguments by kind.
-#[derive(Debug, Default)]
-struct Given {
-    words: Vec<String>,
-    options: Vec<(Opt, Option<OsString>)>,
-    is_only_words: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Opt {
-    Help,
-    Version,
-    Config,
-    Out,
-    Meetings,
-    Chaos,
-    Odd,
-    Media,
-    Online,
-    Participant,
-    Product,
-    Json,
-    Watch,
-    Format,
-    Picture,
-    Copy,
-    Force,
-    DryRun,
-    Feed,
-    Since,
-    Speaker,
-    Count,
-    From,
-    Stream,
-    Follow,
-    Events,
-}
-
-impl Opt {
-    /// Name, and whether a value follows.
-    const ALL: [(Opt, &'static str, bool); 26] = [
-        (Opt::Help, "--help", false),
-        (Opt::Version, "--version", false),
-        (Opt::Config, "--config", true),
-        (Opt::Out, "--out", true),
-        (Opt::Meetings, "--meetings", true),
-        (Opt::Chaos, "--chaos", false),
-        (Opt::Odd, "--odd", false),
-        (Opt::Media, "--media", true),
-        (Opt::Online, "--online", false),
-        (Opt::Participant, "--participant", true),
-        (Opt::Product, "--product", true),
-        (Opt::Json, "--json", false),
-        (Opt::Watch, "--watch", false),
-        (Opt::Format, "--format", true),
-        (Opt::Picture, "--picture", true),
-        (Opt::Copy, "--copy", false),
-        (Opt::Force, "--force", false),
-        (Opt::DryRun, "--dry-run", false),
-        (Opt::Feed, "--feed", false),
-        (Opt::Since, "--since", true),
-        (Opt::Speaker, "--speaker", true),
-        (Opt::Count, "-n", true),
-        (Opt::From, "--from", true),
-        (Opt::Stream, "--stream", true),
-        (Opt::Follow, "--follow", false),
-        (Opt::Events, "--events", true),
-    ];
-
-    fn name(self) -> &'static str {
-        let found = Opt::ALL.into_iter().find(|(opt, ..)| *opt == self);
-        found.map_or("", |(_, name, _)| name)
-    }
-}
-
-fn error<T>(text: impl Into<String>) -> Result<T, UsageError> {
-    Err(UsageError(text.into()))
-}
-
 impl Given {
-    fn take(
-        &mut self,
-        arg: OsString,
-        rest: &mut impl Iterator<Item = OsString>,
-    ) -> Result<(), UsageError> {
-        let Some(text) = arg.to_str() else {
-            return error(format!("found {arg:?}, expected text in UTF-8"));
-        };
-        if self.is_only_words || !text.starts_with('-') || text == "-" {
-            self.words.push(text.to_owned());
-            return Ok(());
-        }
-        if text == "--" {
-            self.is_only_words = true;
-            return Ok(());
-        }
-        let (name, joined) = match text.split_once('=') {
-            Some((name, value)) => (name, Some(OsString::from(value))),
-            None => (text, None),
-        };
-        let name = match name {
-            "-h" => "--help",
-            "-V" => "--version",
-            "--print" => "--dry-run",
-            "-f" => "--follow",
-            name => name,
-        };
-        let Some((opt, name, has_value)) = Opt::ALL.into_iter().find(|known| known.1 == name)
-        else {
-            return error(format!("unknown option {name:?}"));
-        };
-        if self.options.iter().any(|(given, _)| *given == opt) && has_value {
-            return error(format!("{name}: found twice, expected once"));
-        }
-        let value =
-            match (has_value, joined) {
-                (true, Some(value)) => Some(value),
-                (true, None) => Some(rest.next().ok_or_else(|| {
-                    UsageError(format!("{name}: found nothing, expected a value"))
-                })?),
-                (false, None) => None,
-                (false, Some(_)) => return error(format!("{name}: found a value, expected none")),
-            };
-        if value.as_ref().is_some_and(|value| value.is_empty()) {
-            return error(format!("{name}: found an empty value"));
-        }
-        self.options.push((opt, value));
-        Ok(())
-    }
-
-    fn has(&self, opt: Opt) -> bool {
-        self.options.iter().any(|(given, _)| *given == opt)
-    }
-
-    fn path(&self, opt: Opt) -> Option<PathBuf> {
-        let (_, value) = self.options.iter().find(|(given, _)| *given == opt)?;
-        value.clone().map(PathBuf::from)
-    }
-
-    fn text(&self, opt: Opt) -> Result<Option<String>, UsageError> {
-        match self
-            .path(opt)
-            .map(|path| path.into_os_string().into_string())
-        {
-            None => Ok(None),
-            Some(Ok(text)) => Ok(Some(text)),
-            Some(Err(raw)) => error(format!(
-                "{}: found {raw:?}, expected text in UTF-8",
-                opt.name()
-            )),
-        }
-    }
-
-    /// Refuses options that a command does not have, and too many words.
-    fn only(&self, command: &str, options: &[Opt], words_max: usize) -> Result<(), UsageError> {
-        if let Some((opt, _)) = self.options.iter().find(|(opt, _)| !options.contains(opt)) {
-            return error(format!("rtmsd {command} has no option {}", opt.name()));
-        }
-        match self.words.get(words_max) {
-            Some(word) => error(format!("unexpected argument {word:?}")),
-            None => Ok(()),
-        }
-    }
-
     fn command(self) -> Result<Command, UsageError> {
         let word = self.words.first().map(String::as_str);
         if self.has(Opt::Help) {
@@ -596,25 +287,6 @@ impl Given {
             name: name.unwrap_or_else(|| DEFAULT_NAME.to_owned()),
             config: self.path(Opt::Config),
         }))
-    }
-
-    /// The value of an option's word in a table.
-    fn one_of<T: Copy>(&self, opt: Opt, table: &[(T, &str)]) -> Result<Option<T>, UsageError> {
-        let Some(text) = self.text(opt)? else {
-            return Ok(None);
-        };
-        match table.iter().find(|(_, word)| *word == text) {
-            Some((value, _)) => Ok(Some(*value)),
-            None => {
-                let words: Vec<&str> = table.iter().map(|(_, word)| *word).collect();
-                let words = words.join(", ");
-                let words = match words.rsplit_once(", ") {
-                    Some((first, last)) => format!("{first} or {last}"),
-                    None => words,
-                };
-                error(format!("{}: found {text:?}, expected {words}", opt.name()))
-            }
-        }
     }
 
     fn control(self, action: RestAction) -> Result<Command, UsageError> {
