@@ -20,7 +20,7 @@ pub(crate) struct Address {
 impl Address {
     /// Parses an address. The error says what is wrong with it: "found …, expected …".
     pub(crate) fn parse(text: &str) -> Result<Address, String> {
-        let address = Address::parse_any(text)?;
+        let address = Address::parse_with_http(text)?;
         match address.https || address.is_loopback() {
             true => Ok(address),
             false => Err(format!("found http to another machine, {EXPECTED}")),
@@ -28,7 +28,7 @@ impl Address {
     }
 
     /// Likewise, but `http` may lead to another machine.
-    pub(crate) fn parse_any(text: &str) -> Result<Address, String> {
+    pub(crate) fn parse_with_http(text: &str) -> Result<Address, String> {
         let uri: Uri = text
             .parse()
             .map_err(|_| format!("found no address, {EXPECTED}"))?;
@@ -146,13 +146,13 @@ mod tests {
             ("http://10.0.0.7:80/s3", "10.0.0.7", "/s3", false),
             ("http://[fd00::1]:9000", "[fd00::1]:9000", "", false),
         ] {
-            let address = Address::parse_any(text).expect(text);
+            let address = Address::parse_with_http(text).expect(text);
             assert_eq!(
                 (address.authority(), address.path(), address.is_https()),
                 (authority, path, is_https)
             );
         }
-        assert!(Address::parse_any("http://user:hunter2@a").is_err());
-        assert!(Address::parse_any("ftp://a").is_err());
+        assert!(Address::parse_with_http("http://user:hunter2@a").is_err());
+        assert!(Address::parse_with_http("ftp://a").is_err());
     }
 }

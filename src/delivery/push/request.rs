@@ -83,7 +83,7 @@ impl Client {
     /// # Errors
     /// One that cannot be used.
     pub fn proxy(&self, endpoint: &EndpointSettings) -> Result<Option<Proxy>, String> {
-        let address = Address::parse_any(endpoint.url.origin())?;
+        let address = Address::parse_with_http(endpoint.url.origin())?;
         http_agent::proxy(&self.proxies, &address)
     }
 

@@ -103,7 +103,7 @@ impl Client {
         sent_bytes: Arc<AtomicU64>,
     ) -> Result<Client, String> {
         // Whether it may be plain is decided with the configuration.
-        let endpoint = Address::parse_any(&settings.endpoint())
+        let endpoint = Address::parse_with_http(&settings.endpoint())
             .map_err(|text| format!("RTMS_S3_ENDPOINT: {text}"))?;
         let proxy = http_agent::proxy(proxy, &endpoint)?;
         let further_roots = http_agent::further_roots(ca_file)?;
