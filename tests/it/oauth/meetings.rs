@@ -28,32 +28,7 @@ fn fifty_meetings_at_once_are_one_token() {
 
 #[test]
 fn an_expired_token_is_replaced_at_run_time() {
-    const LIFETIME: Duration = Duration::from_secs(2);
-    let harness = Harness::start(
-        Options {
-            token_lifetime: LIFETIME,
-            ..Options::default()
-        },
-        &[],
-    );
-
-    // Starts without streams, which this test does not need.
-    let start = |seed: &str| {
-        let meeting = harness.zoom.start_meeting(MeetingScript {
-            start_delay: PATIENCE,
-            ..MeetingScript::plain(seed)
-        });
-        wait_until_step(&meeting, Step::StartCalled);
-    };
-    start("first");
-    let first = harness.zoom.oauth_calls();
-    wait_until("the end of the last token", || {
-        first.last().unwrap().at.elapsed() > LIFETIME
-    });
-    start("second");
-    let calls = harness.zoom.oauth_calls();
-    assert!(calls.len() > first.len(), "{calls:?}");
-    harness.leave();
+    outlive_a_token(Options::default()).leave();
 }
 
 #[test]

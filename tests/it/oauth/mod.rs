@@ -7,7 +7,9 @@ mod proxies;
 mod rotation;
 mod secrets;
 
-use rtmsd::demo::{MeetingHandle, MeetingScript, Options};
+use std::time::Duration;
+
+use rtmsd::demo::{MeetingHandle, MeetingScript, Options, Step};
 
 use crate::harness::{Harness, PATIENCE, TempDir, run, wait_until, wait_until_step};
 
@@ -28,4 +30,31 @@ fn refreshing() -> Options {
         credentials: rtmsd::demo::Credentials::Refresh,
         ..Options::default()
     }
+}
+
+/// A server that has started a meeting after its first token had expired, and got another one for that.
+fn outlive_a_token(options: Options) -> Harness {
+    const LIFETIME: Duration = Duration::from_secs(2);
+    let options = Options {
+        token_lifetime: LIFETIME,
+        ..options
+    };
+    let harness = Harness::start(options, &[]);
+    // Starts without streams, which this test does not need.
+    let start = |seed: &str| {
+        let meeting = harness.zoom.start_meeting(MeetingScript {
+            start_delay: PATIENCE,
+            ..MeetingScript::plain(seed)
+        });
+        wait_until_step(&meeting, Step::StartCalled);
+    };
+    start("first");
+    let first = harness.zoom.oauth_calls();
+    wait_until("the end of the last token", || {
+        first.last().unwrap().at.elapsed() > LIFETIME
+    });
+    start("second");
+    let calls = harness.zoom.oauth_calls();
+    assert!(calls.len() > first.len(), "{calls:?}");
+    harness
 }

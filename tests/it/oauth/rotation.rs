@@ -2,7 +2,6 @@
 //! stores them.
 
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
 
 use rtmsd::demo::{Answer, Options, Step};
 
@@ -158,31 +157,8 @@ fn removing_the_app_deletes_the_token() {
 
 #[test]
 fn an_expired_token_is_rotated_at_run_time() {
-    const LIFETIME: Duration = Duration::from_secs(2);
-    let harness = Harness::start(
-        Options {
-            token_lifetime: LIFETIME,
-            ..refreshing()
-        },
-        &[],
-    );
-
-    // Starts without streams, which this test does not need.
-    let start = |seed: &str| {
-        let meeting = harness.zoom.start_meeting(MeetingScript {
-            start_delay: PATIENCE,
-            ..MeetingScript::plain(seed)
-        });
-        wait_until_step(&meeting, Step::StartCalled);
-    };
-    start("first");
-    let first = harness.zoom.oauth_calls();
-    wait_until("the end of the last token", || {
-        first.last().unwrap().at.elapsed() > LIFETIME
-    });
-    start("second");
+    let harness = outlive_a_token(refreshing());
     let calls = harness.zoom.oauth_calls();
-    assert!(calls.len() > first.len(), "{calls:?}");
     let is_well = calls.iter().all(|call| call.status == 200);
     assert!(is_well, "{calls:?}");
     harness.leave();
