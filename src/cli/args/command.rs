@@ -12,7 +12,7 @@ use crate::protocol::MediaSelection;
 pub enum Command {
     /// Print this text to stdout.
     Help(&'static str),
-    /// Print [`VERSION`] to stdout.
+    /// Print [`VERSION`](super::VERSION) to stdout.
     Version,
     /// Run the server.
     Serve {
@@ -87,7 +87,8 @@ pub enum PushAction {
 pub struct Demo {
     /// `--out`.
     pub out: Option<PathBuf>,
-    /// `--meetings`, from 1 to [`DEMO_MEETINGS_MAX`]; `None` for the demo's own number.
+    /// `--meetings`, from 1 to [`DEMO_MEETINGS_MAX`](super::DEMO_MEETINGS_MAX); `None` for
+    /// the demo's own number.
     pub meetings: Option<u32>,
     /// What is played.
     pub kind: DemoKind,
@@ -142,6 +143,6 @@ pub enum Page {
     ManConf,
     /// The JSON Schema of a line of the journal.
     Schema,
-    /// Completions for a shell of [`SHELLS`].
+    /// Completions for a shell of [`SHELLS`](crate::cli::manpages::SHELLS).
     Completions(&'static str),
 }
