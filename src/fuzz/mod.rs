@@ -7,6 +7,7 @@
 pub mod config;
 pub mod ends;
 pub mod message;
+pub mod push;
 pub mod request;
 pub mod s3_xml;
 pub mod server_url;

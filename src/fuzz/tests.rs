@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{config, ends, message, request, s3_xml, server_url, webhook};
+use super::{config, ends, message, push, request, s3_xml, server_url, webhook};
 
 /// Fragments that are difficult for parsers, in addition to the seeds.
 const FRAGMENTS: [&[u8]; 36] = [
@@ -153,6 +153,11 @@ fn any_answer_of_object_storage() {
 #[test]
 fn any_message() {
     smoke("message", message::run);
+}
+
+#[test]
+fn any_file_of_push() {
+    smoke("push", push::run);
 }
 
 #[test]

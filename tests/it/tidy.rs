@@ -211,7 +211,9 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
     // The bodies of the fuzz targets: the parsers of untrusted input.
     (
         "fuzz",
-        &["domain", "protocol", "gate", "source", "config", "delivery"],
+        &[
+            "domain", "protocol", "gate", "source", "config", "delivery", "feed",
+        ],
         &["serde_json", "ureq"],
     ),
     // The demo is a second implementation, so that one mistake cannot be on both sides.

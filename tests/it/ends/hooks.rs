@@ -158,6 +158,33 @@ fn the_hook_gets_the_stream_and_no_secret() {
 }
 
 #[test]
+fn h6_check_says_whether_the_program_can_be_run() {
+    let mut harness = Harness::builder(Options::default()).without_server();
+    let path = harness.folder.join("hook");
+    let name = path.to_str().expect("UTF-8").to_owned();
+    harness.set("RTMS_ON_STREAM_END", &name);
+    for (mode, expected, code) in [
+        (0, "fault hook: {} does not exist", Some(78)),
+        (
+            0o644,
+            "fault hook: {} cannot be executed by this user: chmod +x",
+            Some(77),
+        ),
+        // A folder that systemd hides is a warning where there is systemd.
+        (0o755, " hook: {}", Some(0)),
+    ] {
+        if mode > 0 {
+            fs::write(&path, "#!/bin/sh\n").expect("a script");
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("ours");
+        }
+        let ran = harness.run_apart(&["check"]);
+        let expected = expected.replace("{}", &name);
+        assert!(ran.stdout.contains(&expected), "{expected}: {}", ran.stdout);
+        assert_eq!(ran.code, code, "{}", ran.stdout);
+    }
+}
+
+#[test]
 fn a_hook_that_was_killed_with_the_server_runs_again() {
     let mut harness = Harness::builder(Options::default()).without_server();
     let gate = harness.folder.join("gate");
