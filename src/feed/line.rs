@@ -213,7 +213,8 @@ impl<'a> Line<'a> {
         let pos = digits(pos)?;
         let rest = rest.strip_prefix(b"\",\"seq\":")?;
         let (seq_digits, rest) = rest.split_at(rest.iter().position(|b| !b.is_ascii_digit())?);
-        let seq = digits(seq_digits)?;
+        // Numbers begin with 1.
+        let seq = digits(seq_digits).filter(|seq| *seq > 0)?;
         let rest = rest.strip_prefix(b",\"id\":\"")?;
         let (id, rest) = rest.split_at_checked(KEY_DIGITS + 1 + seq_digits.len())?;
         let is_key = |b: &u8| b.is_ascii_digit() || (b'a'..=b'f').contains(b);
@@ -361,6 +362,11 @@ mod tests {
             assert_ne!(other, text);
             assert_eq!(Line::parse(other.as_bytes()), None, "{other}");
         }
+        // Numbers begin with 1: a reader subtracts it.
+        let zero = text
+            .replace("\"seq\":7", "\"seq\":0")
+            .replace("f5-7", "f5-0");
+        assert_eq!(Line::parse(zero.as_bytes()), None);
         for text in [
             "",
             "\n",

@@ -22,6 +22,6 @@ pub fn run(bytes: &[u8]) {
         assert_eq!(known::parse(text.as_bytes()), Some(endpoints));
     }
     for line in bytes.split(|byte| *byte == b'\n').filter_map(Line::parse) {
-        assert!(line.seq > 0 && line.data().starts_with(b"{"));
+        assert!(line.seq > 0 && line.data().len() < line.bytes.len());
     }
 }
