@@ -121,3 +121,45 @@ impl CursorFile {
 fn file_name(endpoint: &str) -> String {
     format!("push-{endpoint}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::scratch;
+
+    #[test]
+    fn p5_the_file_is_rewritten_at_four_times_what_it_needs() {
+        let folder = scratch("cursor-file");
+        let state = StateDir::open(folder.join("state")).map(Arc::new);
+        let state = state.expect("a directory");
+        let mut file = CursorFile::new(&state, "crm");
+        assert_eq!(file.load().expect("readable"), None);
+        let at = |n: u64, seq: u64| Cursor {
+            key: format!("{n:016x}").parse().expect("a key"),
+            seq,
+            offset: seq * 635,
+        };
+        let cursors: Vec<Cursor> = (0..1000).map(|n| at(n, 1)).collect();
+        file.rewrite(7, &cursors).expect("a disk");
+        let live = file.bytes;
+        let mut times = 0;
+        while !file.is_long() {
+            times += 1;
+            let moved: Vec<Cursor> = (0..1000).map(|n| at(n, 1 + times)).collect();
+            file.append(&moved).expect("a disk");
+        }
+        assert!((3..=4).contains(&times), "{times}");
+        assert!(file.is_unsynced());
+        file.sync().expect("a disk");
+        let found = file.load().expect("readable").expect("a file");
+        assert_eq!((found.floor, found.places.len()), (7, 1000));
+        assert!(found.places.values().all(|cursor| cursor.seq == 1 + times));
+        // A stream that has ended and is delivered leaves it.
+        file.rewrite(8, &cursors[..1]).expect("a disk");
+        assert!(file.bytes < live / 100 && !file.is_long());
+        let found = file.load().expect("readable").expect("a file");
+        assert_eq!((found.floor, found.places.len()), (8, 1));
+        CursorFile::remove(&state, "crm").expect("a disk");
+        assert_eq!(file.load().expect("readable"), None);
+    }
+}

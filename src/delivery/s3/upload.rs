@@ -534,3 +534,30 @@ fn read_meta(folder: &Path) -> Value {
         Err(_) => Value::Null,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn u2_parts_are_as_large_as_it_takes_for_ten_thousand_of_them() {
+        const MIB: u64 = 1 << 20;
+        const GIB: u64 = 1 << 30;
+        let sizes = Sizes::default();
+        assert_eq!(
+            (sizes.multipart_above, sizes.part_bytes),
+            (64 * MIB, 16 * MIB)
+        );
+        for (bytes, part_bytes) in [
+            (64 * MIB + 1, 16 * MIB),
+            (10_000 * 16 * MIB, 16 * MIB),
+            (10_000 * 16 * MIB + 1, 17 * MIB),
+            (5 * 1024 * GIB, 525 * MIB),
+        ] {
+            assert_eq!(sizes.of_parts(bytes), part_bytes, "{bytes}");
+            assert!(bytes.div_ceil(part_bytes) <= PARTS_MAX);
+            // What S3 takes of a part.
+            assert!((5 * MIB..=5 * GIB).contains(&part_bytes));
+        }
+    }
+}
