@@ -18,7 +18,7 @@ use super::{
 };
 use crate::delivery::ends::UploadNote;
 use crate::delivery::ends::entry::{FileState, Sent};
-use crate::domain::stream_info::StreamInfo;
+use crate::domain::stream_info::{StreamInfo, Withdrawal};
 use crate::feed::board::ENDED_KEPT;
 use crate::feed::{Chunk, Cursor, FEED_NAME, Found, JournalKey, Line, Reader, State};
 use crate::net::waker::waker;
@@ -353,6 +353,22 @@ fn j7_j13_what_an_upload_adds_to_a_journal_and_when_it_goes() {
     let noted = folders.note_upload(note(&folder, "three"));
     noted.expect("the disk is well");
     assert!(!folder.join(FEED_NAME).exists());
+    // Those who have had it get the last word about it all the same.
+    let withdrawal = Withdrawal {
+        id: Some(info().id),
+        stream_id: info().stream_id,
+        is_repeat: false,
+    };
+    disk.discard(withdrawal, Vec::new());
+    let server = root.join(FEED_NAME);
+    let server = || fs::read_to_string(&server).unwrap_or_default();
+    wait_until("the last word", || server().contains("stream.revoked"));
+    let text = server();
+    let line = Line::parse(text.trim_end().as_bytes()).expect("one line");
+    let data: serde_json::Value = serde_json::from_slice(line.data()).expect("JSON");
+    assert_eq!(data["key"], key.to_string());
+    assert!(data["stream_seq"].as_u64() > Some(last + 1), "{data}");
+    wait_until("the rest is gone", || !folder.exists());
     drop((sink, again));
     assert!(stop(disk).is_finished);
 }

@@ -116,7 +116,7 @@ impl JournalHost {
     }
 
     /// Consent was withdrawn for a stream that is not open: nothing of its journal leaves from here on,
-    /// and one that stays gets its last word. `None` for a folder without a journal.
+    /// and one that stays gets its last word. `None` for a folder that never had a journal.
     ///
     /// # Errors
     /// The folder cannot be read, or the line cannot be written.
@@ -128,13 +128,17 @@ impl JournalHost {
         let key = self.board.key_of(folder);
         self.board.revoke(key);
         let end = end_of(&folder.join(FEED_NAME))?;
-        let info = MetaFile::read(folder)?.and_then(|meta| meta.stream_info());
-        let (false, Some(info)) = (end.seq == 0, info) else {
+        let meta = MetaFile::read(folder)?;
+        // The journal may be in the bucket alone.
+        let noted = meta.as_ref().and_then(MetaFile::feed_seq);
+        let last = end.seq.max(noted.unwrap_or(0));
+        let info = meta.and_then(|meta| meta.stream_info());
+        let (false, Some(info)) = (last == 0, info) else {
             return Ok(None);
         };
         let mut stream = RevokedStream {
             key,
-            stream_seq: end.seq,
+            stream_seq: last,
             info,
             is_deleted,
         };
@@ -142,7 +146,7 @@ impl JournalHost {
             .kinds
             .first()
             .is_some_and(|it| it == kind::STREAM_REVOKED);
-        if !is_deleted && !is_told {
+        if !is_deleted && !is_told && end.seq > 0 {
             stream.stream_seq += 1;
             self.saw(end.pos);
             let mut file = AppendFile::new(&folder.into(), FEED_NAME, "", "\n");

@@ -60,7 +60,7 @@ struct State {
     requests: Vec<String>,
     /// What a request breaks, that was rightly sent.
     violations: Vec<String>,
-    /// For the next requests whose line begins with that.
+    /// For the next requests in whose line these words are.
     troubles: VecDeque<(&'static str, Trouble)>,
     /// What its clock is ahead, seconds.
     ahead_s: i64,
@@ -129,7 +129,7 @@ impl Bucket {
         self.lock().uploads.len()
     }
 
-    /// The next request of this method, and perhaps object, meets this.
+    /// The next request with these words, of method, object and query, meets this.
     pub(crate) fn trouble(&self, request: &'static str, trouble: Trouble) {
         self.lock().troubles.push_back((request, trouble));
     }
@@ -183,7 +183,9 @@ impl Bucket {
                 let mut state = self.lock();
                 state.requests.push(line.clone());
                 match state.troubles.front() {
-                    Some((wanted, _)) if line.starts_with(wanted) => state.troubles.pop_front(),
+                    Some((wanted, _)) if wanted.split(' ').all(|word| line.contains(word)) => {
+                        state.troubles.pop_front()
+                    }
                     _ => None,
                 }
             };

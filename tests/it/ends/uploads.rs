@@ -467,6 +467,86 @@ fn with_roles() {
     assert_eq!(paths(&ecs), ["/v2/credentials/uuid"]);
 }
 
+/// Whatever the bucket is asked at that moment: the next process goes on from there.
+#[test]
+#[ignore = "slow: hashes 70 MiB several times"]
+fn a_kill_in_every_phase_of_an_upload_and_of_a_deletion() {
+    let bucket = Bucket::start();
+    bucket.keep_little();
+    let mut harness = builder(&bucket)
+        .settings(&[("RTMS_S3_DELETE_LOCAL", "on")])
+        .start();
+    let meeting = harness.zoom.start_meeting(open("phases"));
+    wait_until_streaming(&meeting);
+    let folder = harness.folder_of(&meeting.streams()[0]);
+    put_large_file(&folder, 70 * MIB);
+    let phases = [
+        "PUT transcript.jsonl",
+        "POST uploads=",
+        "PUT partNumber=2",
+        "POST uploadId=",
+        "PUT manifest.json",
+        "HEAD transcript.jsonl",
+    ];
+    bucket.trouble(phases[0], Trouble::Hang);
+    meeting.end(End::meeting_ended());
+    wait_until_over(&meeting);
+    for next in phases[1..].iter().copied().map(Some).chain([None]) {
+        wait_until("it hangs in that phase", || bucket.troubles_left() == 0);
+        harness.server.kill();
+        if let Some(next) = next {
+            bucket.trouble(next, Trouble::Hang);
+        }
+        harness.start_server();
+    }
+    wait_until("all is in the bucket and nothing here", || {
+        files_below(&folder)
+            .into_keys()
+            .all(|path| path.ends_with("meta.json"))
+    });
+    let manifest = manifest(&bucket).expect("a manifest");
+    let files = manifest["files"].as_array().expect("files");
+    let objects = bucket.objects();
+    assert_eq!(objects.len(), files.len() + 1);
+    for file in files {
+        let name = format!("/{}", file["file"].as_str().expect("a name"));
+        let (_, object) = objects
+            .iter()
+            .find(|(key, _)| key.ends_with(&name))
+            .expect("it");
+        assert_eq!(
+            object.size,
+            file["bytes"].as_u64().expect("a number"),
+            "{name}"
+        );
+    }
+    assert_eq!(bucket.uploads_open(), 0);
+    let revoked = serde_json::json!({
+        "event": "meeting.rtms_stopped", "event_ts": 1_767_000_000_000_u64,
+        "payload": {"meeting_uuid": meeting.script().id, "stop_reason": 8,
+            "rtms_stream_id": meeting.streams()[0]}});
+    bucket.trouble("GET manifest.json", Trouble::Hang);
+    harness.post(&revoked);
+    for next in [
+        Some("DELETE transcript.jsonl"),
+        Some("DELETE manifest.json"),
+        None,
+    ] {
+        wait_until("it hangs in that phase", || bucket.troubles_left() == 0);
+        harness.server.kill();
+        if let Some(next) = next {
+            bucket.trouble(next, Trouble::Hang);
+        }
+        harness.start_server();
+    }
+    wait_until("nothing is left", || bucket.objects().is_empty());
+    wait_until("it is said", || {
+        harness.metric("rtmsd_uploads_total{result=\"deleted\"}") == 1.0
+    });
+    bucket.assert_no_violations();
+    harness.end();
+}
+
 /// 64 parts, with a SIGKILL now and then: no part is lost, few come twice, and memory stays small.
 #[test]
 #[ignore = "slow: hashes a gigabyte several times"]
