@@ -31,6 +31,9 @@ const HOOK_PAUSES: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs
 pub const UPLOADS_AT_ONCE: usize = 2;
 /// From a failed call to the next one: doubled each time, from the first to the second.
 const UPLOAD_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// So often a stream is sent again because the bucket shows something else than what was sent. A storage
+/// that always does would get the same files for ever.
+const SENT_AGAIN_MAX: u32 = 3;
 /// How often a journal that a consumer needed is looked at again.
 const JOURNAL_LOOK: Duration = Duration::from_secs(10);
 /// The same fault of the bucket is logged again after this time.
@@ -123,6 +126,8 @@ struct Live {
     hook: Option<HookRun>,
     upload_due: Instant,
     upload_failures: u32,
+    /// How often it was sent again since all was there.
+    sent_again: u32,
     hook_due: Instant,
     /// From then on the hook does not wait for the upload.
     hook_alone_from: Instant,
@@ -327,10 +332,14 @@ impl Queue {
             }
             Err(fault) if fault.kind == FaultKind::Stopping => {}
             Err(fault) => {
+                let differs = matches!(fault.kind, FaultKind::NotFound | FaultKind::Differs);
+                live.sent_again += u32::from(job == Job::Clean && differs);
                 live.upload_failures += 1;
-                live.upload_due = now.instant + pause(live.upload_failures);
+                let failures = live.upload_failures.max(live.sent_again);
+                live.upload_due = now.instant + pause(failures);
+                let is_hopeless = live.sent_again > SENT_AGAIN_MAX;
                 self.counts.upload_failures += 1;
-                self.job_failed(now, job, entry, &fault);
+                self.job_failed(now, job, entry, &fault, is_hopeless);
             }
         }
     }
@@ -390,7 +399,7 @@ impl Queue {
         }
     }
 
-    fn job_failed(&mut self, now: Now, job: Job, entry: Entry, fault: &Fault) {
+    fn job_failed(&mut self, now: Now, job: Job, entry: Entry, fault: &Fault, is_hopeless: bool) {
         let what = match job {
             Job::Upload => "upload failed",
             Job::Clean => "local files are kept",
@@ -419,6 +428,19 @@ impl Queue {
             }
         }
         match (job, fault.kind) {
+            (Job::Clean, _) if is_hopeless => {
+                let text = format!(
+                    "local files are kept for good: the bucket did not show what was sent, {SENT_AGAIN_MAX} \
+                     times stream={} key={}",
+                    entry.ids.stream_id, entry.key
+                );
+                self.log(Severity::Error, text);
+                self.put(Entry {
+                    upload: None,
+                    is_to_clean: false,
+                    ..entry
+                });
+            }
             // Something in the bucket is not what was sent: all of it is sent again.
             (Job::Clean, FaultKind::NotFound | FaultKind::Differs) => {
                 let upload = Some(Upload::default());
@@ -710,6 +732,7 @@ impl Live {
             hook: None,
             upload_due: now.instant,
             upload_failures: 0,
+            sent_again: 0,
             hook_due: now.instant,
             hook_alone_from: now.instant + UPLOAD_WAIT.saturating_sub(since),
             journal_due: now.instant,

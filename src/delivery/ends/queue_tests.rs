@@ -476,6 +476,33 @@ fn u6_local_files_go_last_and_only_if_all_is_in_the_bucket() {
 }
 
 #[test]
+fn u6_a_bucket_that_never_shows_what_was_sent_does_not_get_it_for_ever() {
+    let mut w = World::new(Plan {
+        deletes_local: true,
+        hooks_at_once: 0,
+        ..plan()
+    });
+    w.end(1);
+    let (mut uploads, mut waited) = (0, 0);
+    loop {
+        let begun = jobs(&w.step());
+        let Some((job, number, _)) = begun.first() else {
+            if w.keys().is_empty() {
+                break;
+            }
+            w.pass(SECOND);
+            waited += 1;
+            continue;
+        };
+        let fault = (*job == Job::Clean).then_some(FaultKind::Differs);
+        uploads += u32::from(*job == Job::Upload);
+        w.job_done(1, *number, fault);
+    }
+    assert_eq!(uploads, 1 + SENT_AGAIN_MAX);
+    assert_eq!(waited, 1 + 2 + 4, "longer each time");
+}
+
+#[test]
 fn j13_the_journal_goes_last_and_once_no_consumer_needs_it() {
     let mut w = World::new(Plan {
         deletes_local: true,

@@ -306,6 +306,7 @@ impl Bucket {
                     let shown = shown.filter(|_| wants && !state.shows_no_checksums);
                     let answer = Answer {
                         body: found.bytes.clone(),
+                        length: (request.method == "HEAD").then_some(found.size),
                         ..Answer::new(200)
                     };
                     match shown {
@@ -569,6 +570,8 @@ struct Answer {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
+    /// `Content-Length`, where it is not that of the body.
+    length: Option<u64>,
 }
 
 impl Answer {
@@ -577,6 +580,7 @@ impl Answer {
             status,
             headers: Vec::new(),
             body: Vec::new(),
+            length: None,
         }
     }
 
@@ -603,7 +607,8 @@ impl Answer {
             head += &format!("{name}: {value}\r\n");
         }
         if self.status != 204 {
-            head += &format!("Content-Length: {}\r\n", self.body.len());
+            let length = self.length.unwrap_or(self.body.len() as u64);
+            head += &format!("Content-Length: {length}\r\n");
         }
         head += "\r\n";
         stream.write_all(head.as_bytes())?;
