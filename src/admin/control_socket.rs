@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 use crate::daemon::Handle;
 use crate::domain::product::Product;
 use crate::domain::rest::{ControlRequest, RestAction};
-use crate::zoom_api::{Error, OnlineCheck};
+use crate::source::authorization::{Progress, RANDOM_BYTES};
+use crate::zoom_api::{Error, OnlineCheck, UserGrant};
 
 /// Its name in the state directory.
 pub const NAME: &str = "control.sock";
@@ -38,6 +39,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(90);
 const LINE_BYTES_MAX: u64 = 64 << 10;
 /// The action of a question that is no REST call: what `rtmsd check --online` looks at.
 const CHECK: &str = "check";
+/// The action of the questions of `rtmsd authorize`.
+const AUTHORIZE: &str = "authorize";
 /// The thread may be in a call when the server ends; the end of the REST client aborts it.
 const JOIN_MAX: Duration = Duration::from_secs(2);
 /// For a REST call, as on the server's own REST threads.
@@ -53,6 +56,67 @@ struct Question {
     id: String,
     #[serde(default)]
     participant_user_id: Option<String>,
+    /// For the action `authorize`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    authorize: Option<AuthorizeQuestion>,
+}
+
+/// What `rtmsd authorize` asks the server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AuthorizeQuestion {
+    /// Is anybody there?
+    Hello,
+    /// Begin one: where does the person have to go?
+    Begin,
+    /// Has someone come back?
+    Poll {
+        /// Which one.
+        state: String,
+    },
+    /// This was pasted, or came to the command's loopback port.
+    Paste {
+        /// Which one.
+        state: String,
+        /// The text.
+        text: String,
+    },
+}
+
+/// The server's answer to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AuthorizeAnswer {
+    /// To `Hello`.
+    Hello,
+    /// The address of Zoom's page.
+    Begun {
+        /// The address.
+        address: String,
+        /// Which one it is.
+        state: String,
+    },
+    /// Nobody has come back.
+    Waiting,
+    /// Whether it belongs to that authorization.
+    Pasted {
+        /// Whether it does.
+        is_ours: bool,
+    },
+    /// Authorized; the token is in use.
+    Done(UserGrant),
+    /// The person, or Zoom, refused.
+    Refused {
+        /// Why.
+        why: String,
+    },
+    /// There is no such authorization, or it is used or old.
+    Unknown,
+    /// It failed.
+    Failed {
+        /// The command's exit code.
+        exit_code: u8,
+        /// One line for the user.
+        text: String,
+    },
 }
 
 impl Question {
@@ -62,15 +126,29 @@ impl Question {
             product: request.product.name().to_owned(),
             id: request.id.clone(),
             participant_user_id: request.participant_user_id.clone(),
+            authorize: None,
         }
     }
 
     fn check() -> Question {
+        Question::about(CHECK)
+    }
+
+    fn authorize(question: AuthorizeQuestion) -> Question {
         Question {
-            action: CHECK.to_owned(),
+            authorize: Some(question),
+            ..Question::about(AUTHORIZE)
+        }
+    }
+
+    /// A question that is no REST call.
+    fn about(action: &str) -> Question {
+        Question {
+            action: action.to_owned(),
             product: String::new(),
             id: String::new(),
             participant_user_id: None,
+            authorize: None,
         }
     }
 
@@ -233,6 +311,10 @@ fn serve(stream: &UnixStream, daemon: &Handle) -> io::Result<()> {
         };
         return write_line(stream, &line?);
     }
+    if let Some(question) = &question.authorize {
+        let answer = answer_authorize(question, daemon);
+        return write_line(stream, &serde_json::to_string(&answer)?);
+    }
     let answer = match question.request() {
         None => Answer::unavailable("the server has another version; restart it"),
         Some(request) => match daemon.control(&request, DAEMON_MAX) {
@@ -241,6 +323,66 @@ fn serve(stream: &UnixStream, daemon: &Handle) -> io::Result<()> {
         },
     };
     write_line(stream, &serde_json::to_string(&answer)?)
+}
+
+fn answer_authorize(question: &AuthorizeQuestion, daemon: &Handle) -> AuthorizeAnswer {
+    let failed = |exit_code: u8, text: &str| AuthorizeAnswer::Failed {
+        exit_code,
+        text: text.to_owned(),
+    };
+    let (open, now) = (daemon.authorizations(), Instant::now());
+    match question {
+        AuthorizeQuestion::Hello => AuthorizeAnswer::Hello,
+        AuthorizeQuestion::Begin => {
+            let Some(api) = daemon.api(DAEMON_MAX) else {
+                return failed(69, "the server is stopping or does not answer");
+            };
+            let mut random = [0; RANDOM_BYTES];
+            if let Err(error) = openssl::rand::rand_bytes(&mut random) {
+                return failed(70, &error.to_string());
+            }
+            let begun = open.begin(now, &random);
+            match api.authorization_address(&begun.state, &begun.challenge) {
+                Some(address) => AuthorizeAnswer::Begun {
+                    address,
+                    state: begun.state,
+                },
+                None => failed(
+                    78,
+                    "the running server was not given ZOOM_REDIRECT_URL; reload it first (SIGHUP)",
+                ),
+            }
+        }
+        AuthorizeQuestion::Paste { state, text } => AuthorizeAnswer::Pasted {
+            is_ours: open.paste(now, state, text),
+        },
+        AuthorizeQuestion::Poll { state } => match open.take(now, state) {
+            Progress::Waiting => AuthorizeAnswer::Waiting,
+            Progress::Refused(why) => AuthorizeAnswer::Refused { why },
+            Progress::Unknown => AuthorizeAnswer::Unknown,
+            Progress::Code(code) => match daemon.authorize(&code, DAEMON_MAX) {
+                Some(Ok(grant)) => AuthorizeAnswer::Done(grant),
+                Some(Err(error)) => failed(error.exit_code(), &error.to_string()),
+                None => failed(69, "the server is stopping or does not answer"),
+            },
+        },
+    }
+}
+
+/// Asks the running server about an authorization; `None` if none serves this state directory.
+///
+/// # Errors
+/// As those of [`ask`], and a server of an earlier version.
+pub fn authorize(state: &Path, question: AuthorizeQuestion) -> io::Result<Option<AuthorizeAnswer>> {
+    answer(state, &Question::authorize(question))
+}
+
+/// Whether a server of this version answers in this state directory.
+///
+/// # Errors
+/// As those of [`authorize`].
+pub fn is_served(state: &Path) -> io::Result<bool> {
+    Ok(authorize(state, AuthorizeQuestion::Hello)?.is_some())
 }
 
 /// Asks the running server to make a call; `None` if none serves this state directory.

@@ -22,6 +22,9 @@ pub struct Events {
     /// The last time in which events may have been missed, from the server before it as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed: Option<Missed>,
+    /// Why there is no connection, while there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
     /// Events passed on to the daemon.
     pub accepted: u64,
 }
@@ -47,6 +50,8 @@ impl Events {
                 since_ms: gap.since_ms,
                 until_ms: gap.until_ms,
             }),
+            trouble: Some(shared.trouble())
+                .filter(|text| !text.is_empty() && snapshot.state != State::Connected),
             accepted: shared.counters.accepted.load(Relaxed),
         })
     }
@@ -59,6 +64,9 @@ impl Events {
                 "; what happens is missed since {}",
                 Utc::from_unix_ms(since)
             );
+        }
+        if let Some(trouble) = &self.trouble {
+            text += &format!(" ({trouble})");
         }
         if let Some(Missed { since_ms, until_ms }) = self.missed {
             text += &format!(

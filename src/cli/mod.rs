@@ -8,11 +8,13 @@
 
 mod admin_client;
 pub mod args;
+pub(crate) mod authorize;
 pub mod check;
 pub mod control;
 #[cfg(feature = "demo")]
 pub(crate) mod demo;
 pub mod exit;
+pub(crate) mod lines;
 pub mod list;
 pub mod manpages;
 pub mod mux;
@@ -20,6 +22,7 @@ pub mod push;
 pub(crate) mod reload;
 pub mod serve;
 pub mod service_env;
+pub(crate) mod setup;
 pub mod signals;
 pub mod status;
 pub mod tail;
@@ -33,6 +36,7 @@ use std::sync::Arc;
 use self::args::{Command, Page, PushAction};
 use self::check::bucket;
 use self::check::online::{self, TokenUser};
+use self::lines::Lines;
 use crate::clock::now_ms;
 use crate::config::{Fault, Loaded, Needs, Sources, conf, load};
 use crate::daemon;
@@ -107,6 +111,20 @@ fn dispatch(command: Command) -> u8 {
                     &options,
                     state.filter(|_| is_shared),
                     client,
+                    &mut io::stdout(),
+                )
+            })
+        }
+        Command::Setup(answers) => {
+            setup::run(&answers, |path| check(Some(path), true), &mut io::stdout())
+        }
+        Command::Authorize { config } => {
+            with_config(config.as_deref(), Needs::Authorize, |loaded| {
+                let media = media_words(&loaded.config.daemon);
+                authorize::run(
+                    &loaded.config,
+                    &media,
+                    &mut Lines::default(),
                     &mut io::stdout(),
                 )
             })
@@ -209,14 +227,16 @@ fn check(path: Option<&Path>, online: bool) -> u8 {
     }
     let online = with_config(path, Needs::Serve, |loaded| {
         let (app, settings) = (loaded.config.app(), &loaded.config.daemon);
-        let media: Vec<&str> = (settings.media.kinds())
-            .iter()
-            .copied()
-            .map(MediaKind::name)
-            .collect();
+        let media = media_words(settings);
         print("\nat zoom\n");
         let user = TokenUser::find(app, settings.state.as_deref());
         let zoom = online::run(app, process(settings), user, &media, &mut io::stdout());
+        print("\nevents\n");
+        let ours = Process {
+            allowed_hosts: settings.allowed_hosts.clone(),
+            ..process(settings)
+        };
+        let zoom = zoom.max(check::events::run(&loaded.config, ours, &mut io::stdout()));
         let Some(bucket) = &settings.ends.bucket else {
             return zoom;
         };
@@ -225,6 +245,12 @@ fn check(path: Option<&Path>, online: bool) -> u8 {
         zoom.max(bucket::run(bucket, proxy, ca_file, &mut io::stdout()))
     });
     report.exit_code.max(online)
+}
+
+/// The words of `RTMS_MEDIA`.
+fn media_words(settings: &daemon::Settings) -> Vec<&'static str> {
+    let kinds = settings.media.kinds();
+    kinds.iter().copied().map(MediaKind::name).collect()
 }
 
 /// The process part of a REST client, without the state directory.

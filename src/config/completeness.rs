@@ -13,6 +13,7 @@ use crate::delivery::push::settings::{DEFAULT_NAME, ENDPOINTS_MAX, EndpointSetti
 use crate::delivery::s3;
 use crate::delivery::s3::CredentialSource;
 use crate::domain::app::{AppCredentials, RestCredentials};
+use crate::domain::secret::Secret;
 use crate::gate::TlsFiles;
 use crate::net::proxy::ProxyEnv;
 use crate::protocol::params::{AudioCodec, AudioParams, MediaParams, ShareParams, VideoParams};
@@ -49,6 +50,7 @@ impl Loading<'_> {
             .map(|(id, secret)| AppCredentials { id, secret });
         let needs_client_secret = match self.sources.needs {
             Needs::Serve => true,
+            Needs::Authorize => api_client.is_none(),
             Needs::Rest => draft.access_token.is_none() && api_client.is_none(),
             Needs::Admin => false,
         };
@@ -69,9 +71,20 @@ impl Loading<'_> {
                 client_secret: secret,
                 refresh_token,
             }
+        } else if app.rest.redirect_url.is_some() {
+            RestCredentials::UserRefresh {
+                client_id: id,
+                client_secret: secret,
+                refresh_token: Secret::new(""),
+            }
         } else {
             RestCredentials::None
         };
+        // Zoom sends people back to the public listener, unless it is a port of the command's own.
+        let redirect = app.rest.redirect_url.as_deref();
+        let rest = redirect.and_then(|url| url.strip_prefix("https://"));
+        let oauth_path = rest.and_then(|rest| rest.find('/').map(|at| rest[at..].to_owned()));
+        config.daemon.webhooks.oauth_path = oauth_path;
         config.daemon.proxy = ProxyEnv::read(|name| self.variable(name));
 
         // systemd may name several directories; the first is ours.
@@ -353,15 +366,26 @@ impl Loading<'_> {
         }
         let app = config.app();
         if needs == Needs::Rest && !app.rest.credentials.is_some() && app.video_sdk.is_none() {
-            let ways = ["access_token", "ZOOM_ACCOUNT_ID", "ZOOM_REFRESH_TOKEN"];
+            let ways = [
+                "access_token",
+                "ZOOM_ACCOUNT_ID",
+                "ZOOM_REFRESH_TOKEN",
+                "ZOOM_REDIRECT_URL",
+            ];
             if !ways.iter().any(|key| self.is_given(key)) {
-                let text = "not given, expected this, ZOOM_REFRESH_TOKEN or access_token: a REST \
-                            call needs one of them";
+                let text = "not given, expected this, ZOOM_REFRESH_TOKEN, ZOOM_REDIRECT_URL or \
+                            access_token: a REST call needs one of them";
                 let place = self.place("ZOOM_ACCOUNT_ID");
                 self.fault(&place, "ZOOM_ACCOUNT_ID", text);
             }
         }
         self.require_events(config);
+        let webhooks = &config.daemon.webhooks;
+        if webhooks.oauth_path.as_ref() == Some(&webhooks.webhook.path) {
+            let place = self.place("ZOOM_REDIRECT_URL");
+            let text = "found the path of WEBHOOK_PATH, expected another one";
+            self.fault(&place, "ZOOM_REDIRECT_URL", text);
+        }
         let has_webhooks = config.port.is_some();
         if needs == Needs::Serve && config.daemon.webhooks.webhook.verify && has_webhooks {
             let expected = match config.daemon.zoom_events {

@@ -276,7 +276,7 @@ pub const KEYS: &[Key] = keys! {
     "ZOOM_VIDEO_SDK_SECRET" secret => to!(video_sdk_secret, |text| secret(text).map(Some)),
         "SDK secret. Required together with ZOOM_VIDEO_SDK_KEY.";
 
-    ["REST calls: one of three ways to get an access token; the first that is set is used"]
+    ["REST calls: one of four ways to get an access token; the first that is set is used"]
     "access_token" | "ZOOM_ACCESS_TOKEN" secret => to!(access_token, |text| secret(text).map(Some)),
         "An access token, as in Zoom's quickstart. It is valid for one hour only.";
     "ZOOM_ACCOUNT_ID" => to!(account_id, |text| read::id(text).map(Some)),
@@ -286,6 +286,11 @@ pub const KEYS: &[Key] = keys! {
     "ZOOM_REFRESH_TOKEN" secret => to!(refresh_token, |text| secret(text).map(Some)),
         "Refresh token, for user OAuth. Zoom replaces the token at each use, and rtmsd stores the\n\
          newest one in RTMS_STATE. If you write a new token here, rtmsd uses that one.";
+    "ZOOM_REDIRECT_URL" => to!(app.rest.redirect_url, |text| read::redirect_url(text).map(Some)),
+        "For user OAuth without a refresh token here: a redirect URL of the app's page at Zoom, where\n\
+         Zoom sends the person back. \"rtmsd authorize\" then stores the token in RTMS_STATE. Either this\n\
+         server's public address with a path of its own, https://rtms.example.com/oauth; or a loopback\n\
+         port, where the command listens, http://127.0.0.1:8765/oauth; or any other, to be pasted.";
     "ZOOM_API_CLIENT_ID" => to!(api_client_id, |text| read::id(text).map(Some)),
         "Client id of the app for REST calls, if that is another app than ZOOM_CLIENT_ID.";
     "ZOOM_API_CLIENT_SECRET" secret => to!(api_client_secret, |text| secret(text).map(Some)),

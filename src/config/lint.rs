@@ -48,10 +48,11 @@ impl Loading<'_> {
         if self.is_given("ZOOM_API_CLIENT_ID")
             && !self.is_given("ZOOM_ACCOUNT_ID")
             && !self.is_given("ZOOM_REFRESH_TOKEN")
+            && !self.is_given("ZOOM_REDIRECT_URL")
         {
             self.warn(
                 "ZOOM_API_CLIENT_ID",
-                "not used without ZOOM_ACCOUNT_ID or ZOOM_REFRESH_TOKEN",
+                "not used without ZOOM_ACCOUNT_ID, ZOOM_REFRESH_TOKEN or ZOOM_REDIRECT_URL",
             );
         }
         if settings.video_participant.is_some()

@@ -20,6 +20,8 @@ pub enum Needs {
     Serve,
     /// One REST call: the app's id and credentials for a token.
     Rest,
+    /// `rtmsd authorize`: the app's id and secret.
+    Authorize,
     /// A request to the running server: no key.
     Admin,
 }

@@ -194,7 +194,7 @@ fn an_empty_configuration() {
         &[
             id,
             secret,
-            "rtms.conf: ZOOM_ACCOUNT_ID: not given, expected this, ZOOM_REFRESH_TOKEN or \
+            "rtms.conf: ZOOM_ACCOUNT_ID: not given, expected this, ZOOM_REFRESH_TOKEN, ZOOM_REDIRECT_URL or \
          access_token: a REST call needs one of them",
         ],
     );

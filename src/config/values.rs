@@ -166,6 +166,22 @@ pub(super) fn url(text: &str) -> Read<String> {
     Ok(text.trim_end_matches('/').to_owned())
 }
 
+/// Where Zoom sends people back: `https`, or `http` to loopback, with a path. Kept as it is, because Zoom
+/// compares it letter by letter.
+pub(super) fn redirect_url(text: &str) -> Read<String> {
+    let expected = || {
+        "https://host/path, or http://127.0.0.1:port/path, exactly as on the app's page, as in \
+         http://127.0.0.1:8765/oauth"
+            .to_owned()
+    };
+    url(text).map_err(|_| expected())?;
+    let rest = text.split_once("://").map_or("", |(_, rest)| rest);
+    match rest.find('/').is_some_and(|at| rest.len() > at + 1) {
+        true => Ok(text.to_owned()),
+        false => Err(expected()),
+    }
+}
+
 /// `https` or `http` anywhere; whether plain `http` is allowed is decided with `RTMS_PLAINTEXT`.
 pub(super) fn endpoint(text: &str) -> Read<String> {
     let checked = match text.strip_prefix("http://") {

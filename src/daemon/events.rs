@@ -10,7 +10,13 @@ use crate::zoom_api::{Api, Class};
 
 /// Tokens of the REST client.
 #[derive(Debug)]
-struct ApiTokens(Arc<Api>);
+pub(crate) struct ApiTokens(Arc<Api>);
+
+impl ApiTokens {
+    pub(crate) fn new(api: Arc<Api>) -> ApiTokens {
+        ApiTokens(api)
+    }
+}
 
 impl Tokens for ApiTokens {
     fn kinds(&self) -> usize {

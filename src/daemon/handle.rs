@@ -12,18 +12,28 @@ use crate::delivery::push;
 use crate::domain::rest::ControlRequest;
 use crate::inbox;
 use crate::recorder::OutLock;
-use crate::zoom_api::{self, OnlineCheck};
+use crate::source::authorization::{Authorizations, Code};
+use crate::zoom_api::{self, OnlineCheck, UserGrant};
 
 /// Sends requests to a running daemon; clones send to the same one.
 #[derive(Debug, Clone)]
 pub struct Handle {
     sender: inbox::Sender<Event>,
     ends: Ends,
+    authorizations: Arc<Authorizations>,
 }
 
 impl Handle {
-    pub(super) fn new(sender: inbox::Sender<Event>, ends: Ends) -> Handle {
-        Handle { sender, ends }
+    pub(super) fn new(
+        sender: inbox::Sender<Event>,
+        ends: Ends,
+        authorizations: Arc<Authorizations>,
+    ) -> Handle {
+        Handle {
+            sender,
+            ends,
+            authorizations,
+        }
     }
 
     /// Ends it: [`Daemon::run`](super::Daemon::run) returns within [`GRACE`](super::GRACE) and a
@@ -69,6 +79,34 @@ impl Handle {
     pub fn check_online(&self, within: Duration) -> Option<OnlineCheck> {
         let api = self.ask(within, Event::Api)?;
         Some(api.check_online())
+    }
+
+    /// Authorizations that were begun in this process.
+    pub(crate) fn authorizations(&self) -> &Authorizations {
+        &self.authorizations
+    }
+
+    /// The REST client in use; `None` if the daemon does not answer in time.
+    pub(crate) fn api(&self, within: Duration) -> Option<Arc<zoom_api::Api>> {
+        self.ask(within, Event::Api)
+    }
+
+    /// Exchanges a code for the tokens of a user, on this thread. From then on the server uses them, and
+    /// tries again what had failed. `None` if the daemon does not answer in time.
+    ///
+    /// # Errors
+    /// Zoom refuses the code, cannot be reached, or the token cannot be stored.
+    pub(crate) fn authorize(
+        &self,
+        code: &Code,
+        within: Duration,
+    ) -> Option<Result<UserGrant, zoom_api::Error>> {
+        let api = self.api(within)?;
+        let granted = api.authorize(&code.code, &code.verifier);
+        if granted.is_ok() {
+            self.sender.send_always(Event::Authorized);
+        }
+        Some(granted)
     }
 
     /// Who delivers to endpoints: `None` within if there are none. `None` if the daemon does not answer

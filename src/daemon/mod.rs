@@ -42,6 +42,7 @@ use crate::net::tls_client::TlsClient;
 use crate::protocol::server_url::{ServerUrl, UrlError};
 use crate::protocol::{Command, EndReason};
 use crate::recorder::{Disk, OutInUse, OutLock};
+use crate::source::authorization::Authorizations;
 use crate::source::events::{EventsSource, SourceReport};
 use crate::source::ingress;
 use crate::source::ingress::Ingress;
@@ -145,6 +146,8 @@ enum Event {
     Checkpoint,
     Status(SyncSender<StatusSnapshot>),
     Heartbeat(SyncSender<Heartbeat>),
+    /// A user has authorized the app, whose token is in use.
+    Authorized,
     /// Asks for the REST client in use.
     Api(SyncSender<Arc<Api>>),
     /// Who delivers to endpoints, if there are any.
@@ -208,6 +211,8 @@ pub struct Daemon {
     api: Arc<Api>,
     rest_timer: RestTimer,
     ingress: Ingress<Event>,
+    /// Authorizations that were begun here.
+    authorizations: Arc<Authorizations>,
     /// The event WebSocket, if there is one.
     events: Option<EventsSource>,
     /// Those that a reload has ended.
@@ -311,8 +316,16 @@ impl Daemon {
         let roots = tls.prepare()?;
         let intents = snapshot.as_ref().map(Snapshot::log);
         let (webhooks, apps) = (settings.webhooks.clone(), &settings.apps);
-        let ingress = Ingress::start(listeners, webhooks, apps, sender.clone(), intents)
-            .map_err(Error::Ingress)?;
+        let authorizations = Arc::new(Authorizations::default());
+        let ingress = Ingress::start(
+            listeners,
+            webhooks,
+            apps,
+            sender.clone(),
+            intents,
+            Arc::clone(&authorizations),
+        )
+        .map_err(Error::Ingress)?;
         let intents = snapshot.as_ref().map(Snapshot::log);
         let events = events::start(&settings, &api, &dialer, &sender, intents)?;
         Ok(Daemon {
@@ -330,6 +343,7 @@ impl Daemon {
             api,
             rest_timer,
             ingress,
+            authorizations,
             events,
             ended_events: Vec::new(),
             disk,
@@ -364,7 +378,8 @@ impl Daemon {
 
     /// A handle with which other threads can end it.
     pub fn handle(&self) -> Handle {
-        Handle::new(self.sender.clone(), self.ends.clone())
+        let authorizations = Arc::clone(&self.authorizations);
+        Handle::new(self.sender.clone(), self.ends.clone(), authorizations)
     }
 
     /// Runs until it is stopped, and then completes files and state.
@@ -435,6 +450,12 @@ impl Daemon {
                 }
                 Event::Status(reply) => drop(reply.send(self.status())),
                 Event::Heartbeat(reply) => drop(reply.send(self.heartbeat())),
+                Event::Authorized => {
+                    log::info!("a user has authorized the app; REST calls use the new token");
+                    let settings = self.settings.coordinator();
+                    let actions = self.coordinator.reload(now(), settings);
+                    self.apply(actions);
+                }
                 Event::Api(reply) => drop(reply.send(Arc::clone(&self.api))),
                 Event::Push(reply) => drop(reply.send(self.push.as_ref().map(Push::control))),
                 Event::Reload(new, reply) => {

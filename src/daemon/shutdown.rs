@@ -195,6 +195,7 @@ impl Daemon {
             }
             Event::Ended(_)
             | Event::Events(SourceReport::GapOver { .. })
+            | Event::Authorized
             | Event::SystemResumed
             | Event::Checkpoint
             | Event::Api(_)

@@ -92,6 +92,8 @@ pub struct Options {
     pub sdk_secret: String,
     /// The kind of credentials for REST.
     pub credentials: Credentials,
+    /// `ZOOM_REDIRECT_URL` with [`Credentials::Consent`].
+    pub redirect_url: String,
     /// By which way events are sent.
     pub events_by: EventsBy,
     /// The subscription in the address of the event WebSocket.
@@ -130,6 +132,7 @@ impl Default for Options {
             sdk_key: "DemoSdkKey_987654".to_owned(),
             sdk_secret: "demo-sdk-secret-Gd37nTq6".to_owned(),
             credentials: Credentials::Account,
+            redirect_url: "https://rtms.example.com/oauth".to_owned(),
             events_by: EventsBy::Webhooks,
             subscription_id: "demoSubscription_Xc5".to_owned(),
             token_lifetime: Duration::from_secs(3600),
@@ -260,6 +263,7 @@ impl Zoom {
             Credentials::Static => ("access_token", options.access_token.clone()),
             Credentials::Account => ("ZOOM_ACCOUNT_ID", options.account_id.clone()),
             Credentials::Refresh => ("ZOOM_REFRESH_TOKEN", options.refresh_token.clone()),
+            Credentials::Consent => ("ZOOM_REDIRECT_URL", options.redirect_url.clone()),
         });
         pairs
             .into_iter()
@@ -390,6 +394,23 @@ impl Zoom {
     /// Answers the next token request like this.
     pub fn script_oauth(&self, answer: Answer) {
         lock(&self.shared.rest).token_script.push(answer);
+    }
+
+    /// What a person's browser does with the address of the authorization page: where it is sent after
+    /// the choice.
+    ///
+    /// # Errors
+    /// What is wrong with the address.
+    pub fn consent(&self, address: &str, allows: bool) -> Result<String, String> {
+        let page = format!("{}/oauth/authorize?", self.api_url());
+        let Some(query) = address.strip_prefix(&page) else {
+            return Err(format!("found {address}, expected {page}…"));
+        };
+        let mut oauth = lock(&self.shared.oauth);
+        match oauth.consent_fault(query) {
+            Some(fault) => Err(fault),
+            None => Ok(oauth.consent(query, allows)),
+        }
     }
 
     /// Every call of REST control so far.

@@ -64,6 +64,8 @@ pub struct RestSettings {
     pub oauth_url: String,
     /// The credentials for access tokens.
     pub credentials: RestCredentials,
+    /// `ZOOM_REDIRECT_URL`: where Zoom sends a person back who has authorized the app.
+    pub redirect_url: Option<String>,
     /// `RTMS_PARTICIPANT_USER_ID`, sent as `settings.participant_user_id`.
     pub participant_user_id: Option<String>,
 }
@@ -74,6 +76,7 @@ impl Default for RestSettings {
             api_url: DEFAULT_API_URL.to_owned(),
             oauth_url: DEFAULT_OAUTH_URL.to_owned(),
             credentials: RestCredentials::None,
+            redirect_url: None,
             participant_user_id: None,
         }
     }
@@ -103,7 +106,8 @@ pub enum RestCredentials {
         client_id: String,
         /// Its secret.
         client_secret: Secret,
-        /// The configured refresh token; a stored one is used instead if it came from this one.
+        /// The configured refresh token; a stored one is used instead if it came from this one. Empty if
+        /// none is configured: then one is stored by `rtmsd authorize`.
         refresh_token: Secret,
     },
     /// None: others start the streams. Only Video SDK sessions can be controlled.

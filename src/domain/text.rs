@@ -87,6 +87,26 @@ pub fn percent_encoded(text: &str) -> String {
     encoded
 }
 
+/// Undoes percent-encoding in a query, where a plus is a space. Bytes that are not UTF-8 become U+FFFD.
+pub fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        let digits = tail.get(..2).filter(|_| *first == b'%');
+        let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            None if *first == b'+' => bytes.push(b' '),
+            None => bytes.push(*first),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// The name to show: Zoom's, otherwise the user's id, otherwise the channel of the call.
 pub fn speaker<'a>(
     user_id: &Id<'_>,
@@ -164,6 +184,15 @@ mod tests {
         assert_eq!(percent_encoded("a/B+c=="), "a%2FB%2Bc%3D%3D");
         assert_eq!(percent_encoded("../ü?#"), "..%2F%C3%BC%3F%23");
         assert_eq!(percent_encoded(&percent_encoded("/")), "%252F");
+    }
+
+    #[test]
+    fn percent_decoding_undoes_the_encoding() {
+        for text in ["", "81234567890", "a/B+c==", "../ü?#", "%", "100% %4 %zz"] {
+            assert_eq!(percent_decoded(&percent_encoded(text)), text);
+        }
+        assert_eq!(percent_decoded("a+b%20c%2"), "a b c%2");
+        assert_eq!(percent_decoded("%ff"), "\u{fffd}");
     }
 
     #[test]

@@ -61,6 +61,14 @@ impl HttpRequest {
         self.request.url().split('?').next().unwrap_or_default()
     }
 
+    /// What follows the `?` of the target; empty without one.
+    pub(crate) fn query(&self) -> &str {
+        self.request
+            .url()
+            .split_once('?')
+            .map_or("", |(_, query)| query)
+    }
+
     /// The body as it was received, a chunked one decoded.
     pub(crate) fn body(&self) -> &[u8] {
         &self.body

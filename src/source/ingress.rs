@@ -14,6 +14,7 @@ use crate::gate::{
     CertificateError, EXCHANGES_MAX, Gate, Limits, Listeners, OpenRoute, Tls, TlsFiles,
 };
 use crate::inbox;
+use crate::source::authorization::Authorizations;
 use crate::source::webhook::respond;
 use crate::source::webhook::server;
 use crate::source::webhook::server::Accepted;
@@ -28,6 +29,8 @@ pub struct Settings {
     pub limits: Limits,
     /// `RTMS_TLS_CERT` and `RTMS_TLS_KEY`; `None` for plain HTTP behind a proxy.
     pub tls: Option<TlsFiles>,
+    /// The path at which Zoom sends people back who have authorized the app, if it is this listener's.
+    pub oauth_path: Option<String>,
     /// Where the private directory of the inner socket is created; `None` for `$RUNTIME_DIRECTORY`
     /// or else the directory for temporary files. Read once, at the start.
     pub socket_parent: Option<PathBuf>,
@@ -38,6 +41,7 @@ pub struct Settings {
 pub struct Prepared {
     webhook: respond::Settings,
     secret_tokens: Vec<Secret>,
+    oauth_path: Option<String>,
     gate: gate::Config,
 }
 
@@ -50,6 +54,7 @@ impl Settings {
         Ok(Prepared {
             gate: self.gate()?,
             webhook: self.webhook.clone(),
+            oauth_path: self.oauth_path.clone(),
             secret_tokens: secret_tokens(apps),
         })
     }
@@ -134,6 +139,7 @@ impl<T: From<Accepted> + Send + 'static> Ingress<T> {
         apps: &[App],
         inbox: inbox::Sender<T>,
         intents: Option<Arc<IntentLog>>,
+        authorizations: Arc<Authorizations>,
     ) -> Result<Ingress<T>, Error> {
         let config = settings.gate()?;
         let socket_parent = settings
@@ -141,10 +147,14 @@ impl<T: From<Accepted> + Send + 'static> Ingress<T> {
             .clone()
             .unwrap_or_else(default_socket_parent);
         let server = Arc::new(server::Server::new(
-            settings.webhook,
-            secret_tokens(apps),
+            server::Expected {
+                webhook: settings.webhook,
+                secret_tokens: secret_tokens(apps),
+                oauth_path: settings.oauth_path,
+            },
             inbox,
             intents,
+            authorizations,
         ));
         let handler = {
             let server = Arc::clone(&server);
@@ -163,7 +173,11 @@ impl<T: From<Accepted> + Send + 'static> Ingress<T> {
     /// Replaces the settings. Requests in progress end under the old ones.
     pub fn reload(&self, prepared: Prepared) {
         self.route.reload(prepared.gate);
-        self.server.reload(prepared.webhook, prepared.secret_tokens);
+        self.server.reload(server::Expected {
+            webhook: prepared.webhook,
+            secret_tokens: prepared.secret_tokens,
+            oauth_path: prepared.oauth_path,
+        });
     }
 }
 

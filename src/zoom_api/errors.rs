@@ -132,11 +132,11 @@ table! {
     /// 4733.
     CodeExpired, "code_expired", GiveUp, 78,
         "the authorization code has expired, it lives for five minutes",
-        "authorize the app again and put the new refresh token into ZOOM_REFRESH_TOKEN";
+        "authorize the app again (rtmsd authorize)";
     /// 4735.
     Owner, "owner", GiveUp, 77,
         "the owner of the token does not exist any more",
-        "authorize the app as a user who exists and put the new refresh token into ZOOM_REFRESH_TOKEN";
+        "authorize the app as a user who exists (rtmsd authorize), or put the new refresh token into ZOOM_REFRESH_TOKEN";
     /// 4717, 4738.
     DisabledByAdmin, "disabled_by_admin", GiveUp, 77,
         "an administrator has disabled the app",
@@ -144,7 +144,7 @@ table! {
     /// 4741, or a refresh token that is not accepted.
     Revoked, "revoked", GiveUp, 77,
         "the grant was revoked or its refresh token has been replaced",
-        "authorize the app again and put the new refresh token into ZOOM_REFRESH_TOKEN";
+        "authorize the app again (rtmsd authorize), or put the new refresh token into ZOOM_REFRESH_TOKEN";
     /// 429.
     RateLimited, "rate_limited", Retry, 69,
         "zoom limits the rate of calls",
@@ -217,10 +217,14 @@ table! {
     StateInUse, "state_in_use", GiveUp, 69,
         "another process uses the refresh token, and each use ends the one before",
         "stop that process first (a server does what this command does by itself), or give this command access_token or ZOOM_ACCOUNT_ID; a state directory of its own would only break the other's token";
+    /// `ZOOM_REDIRECT_URL` without a stored token.
+    NotAuthorized, "not_authorized", GiveUp, 78,
+        "no user has authorized the app yet",
+        "run rtmsd authorize";
     /// The user removed the app while this process was running.
     Deauthorized, "deauthorized", GiveUp, 77,
         "the user removed the app, so its tokens were deleted",
-        "authorize the app again, put the new refresh token into ZOOM_REFRESH_TOKEN and reload (SIGHUP)";
+        "authorize the app again (rtmsd authorize), or put the new refresh token into ZOOM_REFRESH_TOKEN and reload (SIGHUP)";
     /// Other credentials were configured during this call.
     Superseded, "superseded", Retry, 69,
         "other credentials were configured during the call",

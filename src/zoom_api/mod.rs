@@ -34,6 +34,7 @@ pub use clock::Clock;
 pub use counters::Counters;
 pub use errors::{Class, Error, Kind};
 pub use oauth::request::AccessToken;
+pub use oauth::user_grant::UserGrant;
 pub use online_check::{CheckFailure, OnlineCheck, TokenFacts};
 pub use reply::RETRY_AFTER_MAX;
 

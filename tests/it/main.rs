@@ -3,6 +3,7 @@
 mod abrupt;
 mod admin;
 mod api;
+mod authorize;
 mod connecting;
 mod demo;
 mod edge_daemon;
@@ -30,6 +31,7 @@ mod push;
 mod recipes;
 mod reload;
 mod service;
+mod setup;
 mod shutdown;
 mod slow;
 mod slow_disk;

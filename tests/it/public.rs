@@ -3,6 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -60,8 +61,15 @@ impl Gate {
     fn with_places(settings: Settings, places: usize) -> Gate {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let (sender, inbox) = inbox::inbox(places);
-        let public = Ingress::start(vec![listener], settings, &apps(&[TOKEN]), sender, None)
-            .expect("the gate starts");
+        let public = Ingress::start(
+            vec![listener],
+            settings,
+            &apps(&[TOKEN]),
+            sender,
+            None,
+            Arc::default(),
+        )
+        .expect("the gate starts");
         let address = public.addresses()[0];
         Gate {
             public,

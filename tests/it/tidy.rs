@@ -73,7 +73,16 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
     (
         "source",
         &["domain", "protocol", "gate", "net"],
-        &["serde", "serde_json", "hex", "log", "rustix", "tungstenite"],
+        &[
+            "serde",
+            "serde_json",
+            "hex",
+            "log",
+            "rustix",
+            "tungstenite",
+            "sha2",
+            "base64",
+        ],
     ),
     (
         "stream",

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::cli::{list, mux, tail};
+use crate::cli::{list, mux, setup, tail};
 use crate::domain::product::Product;
 use crate::domain::rest::RestAction;
 use crate::protocol::MediaSelection;
@@ -27,6 +27,13 @@ pub enum Command {
         config: Option<PathBuf>,
         /// `--online`.
         online: bool,
+    },
+    /// A guided first run.
+    Setup(setup::Answers),
+    /// Let a user authorize the app.
+    Authorize {
+        /// `--config`.
+        config: Option<PathBuf>,
     },
     /// One REST call.
     Control(Control),
@@ -109,6 +116,8 @@ pub enum DemoKind {
     Chaos,
     /// `--odd`: undocumented behavior that was observed.
     Odd,
+    /// `--setup`: the guided first run, with this Zoom.
+    Setup,
 }
 
 /// One REST call for a stream.

@@ -40,11 +40,14 @@ pub(super) enum Opt {
     Stream,
     Follow,
     Events,
+    Rest,
+    Set,
+    Setup,
 }
 
 impl Opt {
     /// Name, and whether a value follows.
-    const ALL: [(Opt, &'static str, bool); 26] = [
+    const ALL: [(Opt, &'static str, bool); 29] = [
         (Opt::Help, "--help", false),
         (Opt::Version, "--version", false),
         (Opt::Config, "--config", true),
@@ -71,6 +74,9 @@ impl Opt {
         (Opt::Stream, "--stream", true),
         (Opt::Follow, "--follow", false),
         (Opt::Events, "--events", true),
+        (Opt::Rest, "--rest", true),
+        (Opt::Set, "--set", true),
+        (Opt::Setup, "--setup", false),
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -127,7 +133,8 @@ impl Given {
         else {
             return error(format!("unknown option {name:?}"));
         };
-        if self.options.iter().any(|(given, _)| *given == opt) && has_value {
+        let is_given = self.options.iter().any(|(given, _)| *given == opt);
+        if is_given && has_value && opt != Opt::Set {
             return error(format!("{name}: found twice, expected once"));
         }
         let value =
@@ -144,6 +151,12 @@ impl Given {
         }
         self.options.push((opt, value));
         Ok(())
+    }
+
+    /// The values of an option that may be given several times.
+    pub(super) fn all(&self, opt: Opt) -> impl Iterator<Item = &str> {
+        let given = self.options.iter().filter(move |(given, _)| *given == opt);
+        given.filter_map(|(_, value)| value.as_ref()?.to_str())
     }
 
     pub(super) fn has(&self, opt: Opt) -> bool {

@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::cli::manpages::SHELLS;
-use crate::cli::{list, mux, tail};
+use crate::cli::{list, mux, setup, tail};
 use crate::delivery::push::command::From;
 use crate::delivery::push::settings::DEFAULT_NAME;
 use crate::domain::product::Product;
@@ -61,11 +61,13 @@ impl Given {
             Some("demo") => {
                 let kind = match () {
                     () if self.has(Opt::Odd) => DemoKind::Odd,
+                    () if self.has(Opt::Setup) => DemoKind::Setup,
                     () if self.has(Opt::Chaos) => DemoKind::Chaos,
                     () => DemoKind::Meetings,
                 };
                 let (name, options): (_, &[Opt]) = match kind {
                     DemoKind::Odd => ("demo --odd", &[Opt::Out, Opt::Odd]),
+                    DemoKind::Setup => ("demo --setup", &[Opt::Setup]),
                     DemoKind::Chaos => ("demo --chaos", &[Opt::Out, Opt::Meetings, Opt::Chaos]),
                     DemoKind::Meetings => (
                         "demo",
@@ -94,6 +96,11 @@ impl Given {
                 self.only("check", &[Opt::Config, Opt::Online], 1)?;
                 let online = self.has(Opt::Online);
                 Ok(Command::Check { config, online })
+            }
+            Some("setup") => self.setup(config),
+            Some("authorize") => {
+                self.only("authorize", &[Opt::Config], 1)?;
+                Ok(Command::Authorize { config })
             }
             Some("status") => {
                 self.only("status", &[Opt::Config, Opt::Json, Opt::Watch], 1)?;
@@ -143,6 +150,27 @@ impl Given {
                 UsageError(format!("--media: found {text:?}, expected {expected}"))
             }),
         }
+    }
+
+    fn setup(&self, config: Option<PathBuf>) -> Result<Command, UsageError> {
+        let options = [Opt::Config, Opt::Events, Opt::Rest, Opt::Set];
+        self.only("setup", &options, 1)?;
+        let mut values = Vec::new();
+        for text in self.all(Opt::Set) {
+            let Some((key, value)) = text.split_once('=').filter(|(key, _)| !key.is_empty()) else {
+                // It may have a secret in it.
+                return error("--set: found no \"=\", expected KEY=VALUE or KEY_FILE=/path");
+            };
+            values.push((key.to_owned(), value.to_owned()));
+        }
+        let words =
+            |all: &[&'static str]| all.iter().map(|word| (*word, *word)).collect::<Vec<_>>();
+        Ok(Command::Setup(setup::Answers {
+            config,
+            events: self.one_of(Opt::Events, &words(&["websocket", "webhooks"]))?,
+            rest: self.one_of(Opt::Rest, &words(&["user", "s2s", "none"]))?,
+            values,
+        }))
     }
 
     /// The products of `demo`.

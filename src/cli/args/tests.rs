@@ -75,6 +75,33 @@ fn commands() {
         }),
     );
     check(
+        "demo --setup",
+        Command::Demo(Demo {
+            out: None,
+            meetings: None,
+            kind: DemoKind::Setup,
+            media: MediaSelection::default(),
+            products: vec![Product::Meeting],
+            events_by_websocket: false,
+        }),
+    );
+    check(
+        "setup --config a.conf --events webhooks --rest s2s --set PORT=1 --set A=b=c",
+        Command::Setup(setup::Answers {
+            config: config(),
+            events: Some("webhooks"),
+            rest: Some("s2s"),
+            values: vec![
+                ("PORT".to_owned(), "1".to_owned()),
+                ("A".to_owned(), "b=c".to_owned()),
+            ],
+        }),
+    );
+    check(
+        "authorize --config a.conf",
+        Command::Authorize { config: config() },
+    );
+    check(
         "start 812-3456-7890",
         Command::Control(control(RestAction::Start, "81234567890")),
     );

@@ -24,6 +24,8 @@ usage: rtmsd [COMMAND] [OPTIONS]
 ",
     demo_line!(),
     "  check     explains the configuration and finds faults in it
+  setup     a guided first run: from nothing to the first phrase
+  authorize lets a user authorize the app, and stores the token
   start     starts the stream of a meeting
   stop      stops the stream of a meeting
   pause     pauses the stream of a meeting
@@ -59,6 +61,7 @@ usage: rtmsd demo [--out DIR] [--meetings N] [--media LIST] [--product NAME]
                   [--events NAME]
        rtmsd demo --chaos [--out DIR] [--meetings N]
        rtmsd demo --odd [--out DIR]
+       rtmsd demo --setup
 
 Plays meetings from a small Zoom on loopback to the real server, and ends by
 itself. The exit code is 0 only if every step happened and the files contain
@@ -75,6 +78,8 @@ what was sent: every phrase, audio packet, frame, chat message and event once.
   --chaos          with lost connections, refusals, failovers, a killed server
   --odd            what was observed of Zoom and is not in its documents, each
                    with what became of it; takes about 70 seconds
+  --setup          a rehearsal of the guided first run (rtmsd setup) with this
+                   Zoom: prints what to answer
 ";
 
 pub(super) const CHECK: &str = "\
@@ -83,7 +88,35 @@ usage: rtmsd check [--config FILE] [--online]
 Explains what each setting means on this machine, and lists every fault. It
 changes nothing, and without --online it does not use the network.
 
-  --online   also gets a token, calls Zoom's API and compares the clocks
+  --online   also gets a token, calls Zoom's API, compares the clocks, and looks
+             whether the event WebSocket answers
+";
+
+pub(super) const SETUP: &str = "\
+usage: rtmsd setup [--config FILE] [OPTIONS]
+
+Asks for what cannot be known, writes it to FILE (default ./rtms.conf, mode
+0600), runs authorize and check --online, starts the server, and waits for the
+first event and the first phrase. At each step it says what it saw, and what to
+do at Zoom if nothing comes. It can be left with Ctrl-C and taken up again.
+
+  --events NAME      websocket or webhooks: by which way Zoom's events come
+  --rest NAME        user, s2s or none: how tokens for REST calls are obtained
+  --set KEY=VALUE    answers the question about a key, as in
+                     ZOOM_CLIENT_ID=abc; again for each key. A secret better as
+                     ZOOM_CLIENT_SECRET_FILE=/path, or in the environment
+  --config FILE      the configuration
+";
+
+pub(super) const AUTHORIZE: &str = "\
+usage: rtmsd authorize [--config FILE]
+
+Lets a user authorize the app (user OAuth): prints the address of Zoom's page,
+waits for the person to come back to ZOOM_REDIRECT_URL, shows user, account and
+scopes, and stores the refresh token in RTMS_STATE. A running server uses it at
+once. The address of the page that opens may be pasted, too.
+
+  --config FILE   the configuration
 ";
 
 pub(super) const CONTROL: &str = "\
@@ -217,9 +250,23 @@ pub fn commands() -> impl Iterator<Item = &'static str> {
     COMMANDS.into_iter().filter(is_there)
 }
 
-const COMMANDS: [&str; 14] = [
-    "serve", "demo", "check", "start", "stop", "pause", "resume", "status", "tail", "list", "push",
-    "mux", "print", "help",
+const COMMANDS: [&str; 16] = [
+    "serve",
+    "demo",
+    "setup",
+    "check",
+    "authorize",
+    "start",
+    "stop",
+    "pause",
+    "resume",
+    "status",
+    "tail",
+    "list",
+    "push",
+    "mux",
+    "print",
+    "help",
 ];
 
 /// The usage text of a command.
@@ -228,6 +275,8 @@ pub fn usage(command: &str) -> Option<&'static str> {
         "serve" => Some(SERVE),
         "demo" if cfg!(feature = "demo") => Some(DEMO),
         "check" => Some(CHECK),
+        "setup" => Some(SETUP),
+        "authorize" => Some(AUTHORIZE),
         "start" | "stop" | "pause" | "resume" => Some(CONTROL),
         "status" => Some(STATUS),
         "tail" => Some(TAIL),

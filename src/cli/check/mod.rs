@@ -5,6 +5,7 @@
 //! use; 78 a wrong configuration, certificate or unit.
 
 pub mod bucket;
+pub(crate) mod events;
 pub(crate) mod machine;
 pub mod online;
 
@@ -247,6 +248,16 @@ fn tokens(app: &App) -> String {
             client_id,
             ..
         } => format!("server-to-server, account {account_id}, app {client_id}, {url}"),
+        RestCredentials::UserRefresh {
+            client_id,
+            refresh_token,
+            ..
+        } if refresh_token.is_empty() => {
+            let redirect = app.rest.redirect_url.as_deref().unwrap_or_default();
+            format!(
+                "user OAuth by \"rtmsd authorize\", app {client_id}, redirect {redirect}, {url}"
+            )
+        }
         RestCredentials::UserRefresh { client_id, .. } => {
             format!("user OAuth by refresh token, app {client_id}, {url}")
         }

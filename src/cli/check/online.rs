@@ -188,7 +188,7 @@ impl<W: Write> Report<'_, W> {
             return self.warn("scopes", "zoom does not report the scopes of this token");
         }
         self.fine("scopes", &token.scopes.join(" "))?;
-        if has(token, CONTROL_SCOPE) {
+        if has(&token.scopes, CONTROL_SCOPE) {
             self.fine(
                 "control",
                 &format!("{CONTROL_SCOPE} is there, streams can be started"),
@@ -217,7 +217,7 @@ impl<W: Write> Report<'_, W> {
             );
         }
         for scope in wanted {
-            if has(token, &scope) {
+            if has(&token.scopes, &scope) {
                 self.fine("media", &format!("{scope} is there"))?;
             } else {
                 self.fault(
@@ -266,7 +266,8 @@ impl<W: Write> Report<'_, W> {
             "the app subscribes to the events meeting.rtms_started, meeting.rtms_stopped, meeting.rtms_interrupted \
              (and to meeting.started and meeting.ended for starts by REST), with the scopes rtms:read:rtms_started, …_stopped, …_interrupted"
                 .to_owned(),
-            "the subscription's endpoint is this server's public HTTPS address, validated, and its secret token is ZOOM_SECRET_TOKEN"
+            "the subscription has the method WebSocket and its address is ZOOM_EVENTS_URL; or it has the method Webhook, its \
+             endpoint is this server's public HTTPS address, validated, and its secret token is ZOOM_SECRET_TOKEN"
                 .to_owned(),
             "the account setting that shares realtime meeting content with apps is on, for the account or the host's group"
                 .to_owned(),
@@ -312,6 +313,9 @@ fn describe(credentials: &RestCredentials, token: &TokenFacts) -> String {
     let kind = match credentials {
         RestCredentials::Static { .. } => "static (access_token)",
         RestCredentials::ServerToServer { .. } => "server-to-server (ZOOM_ACCOUNT_ID)",
+        RestCredentials::UserRefresh { refresh_token, .. } if refresh_token.is_empty() => {
+            "user (rtmsd authorize)"
+        }
         RestCredentials::UserRefresh { .. } => "user (ZOOM_REFRESH_TOKEN)",
         RestCredentials::None => "none",
     };
@@ -330,9 +334,18 @@ fn is_streaming_app(app: &App) -> bool {
     matches!(&app.rest.credentials, RestCredentials::UserRefresh { client_id, .. } if *client_id == app.credentials.id)
 }
 
-fn has(token: &TokenFacts, scope: &str) -> bool {
-    token
-        .scopes
+/// The scopes that a token lacks for these media: those of streams only if its app receives them.
+pub(crate) fn missing_scopes(app: &App, scopes: &[String], media: &[&str]) -> Vec<String> {
+    let media = media_scopes(media).into_iter();
+    let of_media = media.filter(|_| is_streaming_app(app));
+    std::iter::once(CONTROL_SCOPE.to_owned())
+        .chain(of_media)
+        .filter(|scope| !has(scopes, scope))
+        .collect()
+}
+
+fn has(scopes: &[String], scope: &str) -> bool {
+    scopes
         .iter()
         .any(|found| found.strip_suffix(":admin").unwrap_or(found) == scope)
 }

@@ -4,6 +4,7 @@
 pub(crate) mod chaos;
 pub(crate) mod odd;
 pub(crate) mod push;
+pub(crate) mod setup;
 pub(crate) mod table;
 
 use std::fs;
@@ -146,6 +147,7 @@ pub(super) fn run(command: Demo) -> u8 {
         DemoKind::Meetings => play(options),
         DemoKind::Chaos => chaos::play(options),
         DemoKind::Odd => odd::play(options),
+        DemoKind::Setup => setup::play(),
     };
     match played {
         Ok(true) => exit::OK,

@@ -6,8 +6,9 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::demo::Options;
 
@@ -20,6 +21,8 @@ pub enum Credentials {
     Account,
     /// A user's refresh token: `ZOOM_REFRESH_TOKEN`.
     Refresh,
+    /// A user who has yet to authorize the app: `ZOOM_REDIRECT_URL`.
+    Consent,
 }
 
 pub(in crate::demo) struct Oauth {
@@ -33,10 +36,22 @@ pub(in crate::demo) struct Oauth {
     /// Those of them that open the event WebSocket.
     for_events: HashSet<String>,
     refresh: Option<String>,
+    redirect_url: String,
+    /// Codes that were issued and not used.
+    codes: HashMap<String, Grant>,
     /// Used refresh tokens: a client that uses one again ends the grant.
     spent: Vec<String>,
     count: u64,
 }
+
+/// What a code was issued for.
+struct Grant {
+    challenge: String,
+    until: Instant,
+}
+
+/// How long a code is good.
+const CODE_LIFE: Duration = Duration::from_secs(300);
 
 impl Oauth {
     pub(in crate::demo) fn new(options: &Options) -> Oauth {
@@ -50,7 +65,10 @@ impl Oauth {
                 .then(|| options.access_token.clone()),
             issued: HashMap::new(),
             for_events: HashSet::new(),
-            refresh: Some(options.refresh_token.clone()),
+            refresh: (options.credentials != Credentials::Consent)
+                .then(|| options.refresh_token.clone()),
+            redirect_url: options.redirect_url.clone(),
+            codes: HashMap::new(),
             spent: Vec::new(),
             count: 0,
         }
@@ -137,12 +155,76 @@ impl Oauth {
                 self.refresh = Some(next);
                 (200, answer)
             }
+            "authorization_code" => self.exchange(&form),
             other => refusal(
                 4700,
                 "unsupported_grant_type",
                 &format!("no such grant: {other}"),
             ),
         }
+    }
+
+    /// Checks the query of the consent page; the error says what is wrong with it.
+    pub(in crate::demo) fn consent_fault(&self, query: &str) -> Option<String> {
+        let form = parse_form(query.as_bytes());
+        let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
+        let expected = [
+            ("response_type", "code"),
+            ("client_id", self.client_id.as_str()),
+            ("redirect_uri", self.redirect_url.as_str()),
+            ("code_challenge_method", "S256"),
+        ];
+        for (name, value) in expected {
+            if field(name) != value {
+                return Some(format!(
+                    "{name}: found {:?}, expected {value:?}",
+                    field(name)
+                ));
+            }
+        }
+        let is_there = field("state").len() >= 16 && field("code_challenge").len() == 43;
+        (!is_there).then(|| "state or code_challenge is missing or too short".to_owned())
+    }
+
+    /// Where the person is sent after the choice.
+    pub(in crate::demo) fn consent(&mut self, query: &str, allows: bool) -> String {
+        let form = parse_form(query.as_bytes());
+        let field = |name: &str| form.get(name).cloned().unwrap_or_default();
+        let (redirect, state) = (field("redirect_uri"), field("state"));
+        if !allows {
+            return format!("{redirect}?error=access_denied&state={state}");
+        }
+        let code = format!("demo-code-{}", random());
+        self.codes.insert(
+            code.clone(),
+            Grant {
+                challenge: field("code_challenge"),
+                until: Instant::now() + CODE_LIFE,
+            },
+        );
+        format!("{redirect}?code={code}&state={state}")
+    }
+
+    fn exchange(&mut self, form: &HashMap<String, String>) -> (u16, Value) {
+        let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
+        let grant = self.codes.remove(field("code"));
+        let Some(grant) = grant.filter(|grant| Instant::now() < grant.until) else {
+            return refusal(4733, "invalid_grant", "The code has expired or was used");
+        };
+        let digest = Sha256::digest(field("code_verifier").as_bytes());
+        let is_proven = URL_SAFE_NO_PAD.encode(digest) == grant.challenge;
+        if !is_proven || field("redirect_uri") != self.redirect_url {
+            return refusal(
+                4709,
+                "invalid_request",
+                "Redirect URI or code verifier mismatch",
+            );
+        }
+        let token = self.issue();
+        let refresh = format!("demo-refresh-{}-{}", self.count, random());
+        let answer = self.granted(&token, Some(&refresh));
+        self.refresh = Some(refresh);
+        (200, answer)
     }
 
     fn issue(&mut self) -> String {
@@ -186,6 +268,17 @@ fn parse_form(body: &[u8]) -> HashMap<String, String> {
         .filter_map(|pair| pair.split_once('='))
         .map(|(key, value)| (percent_decode(key, true), percent_decode(value, true)))
         .collect()
+}
+
+/// The page that asks a person, with a link for each answer.
+pub(in crate::demo) fn consent_page(query: &str) -> String {
+    let query = query.replace('&', "&amp;").replace(['"', '<', '>'], "");
+    format!(
+        "<!doctype html><title>Demo</title><h1>The demo's Zoom</h1>\n\
+         <p>Shall the app receive your meetings?</p>\n\
+         <p><a href=\"/oauth/consent?{query}&amp;answer=allow\">Allow</a>\n\
+         <a href=\"/oauth/consent?{query}&amp;answer=decline\">Decline</a></p>\n"
+    )
 }
 
 /// Undoes percent-encoding; in forms a plus is a space.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::http;
 use super::http::HttpMessage;
-use super::oauth::percent_decode;
+use super::oauth::{consent_page, percent_decode};
 use super::record::{Step, lock};
 use super::shared::{Shared, hmac_hex};
 use crate::demo::player::Meeting;
@@ -118,6 +118,11 @@ pub(in crate::demo) fn serve(shared: &Arc<Shared>, mut stream: TcpStream) {
 /// Answers one request; `false` ends the connection.
 fn answer(shared: &Arc<Shared>, stream: &mut TcpStream, request: &HttpMessage) -> bool {
     let [method, path, _] = &request.line;
+    if path.starts_with("/oauth/authorize") || path.starts_with("/oauth/consent") {
+        // A page is read to the end of its connection.
+        let _ = answer_consent(shared, stream, path);
+        return false;
+    }
     let is_token = path.starts_with("/oauth/token");
     let mut call = Call {
         at: Instant::now(),
@@ -243,6 +248,24 @@ fn answer(shared: &Arc<Shared>, stream: &mut TcpStream, request: &HttpMessage) -
     is_written
 }
 
+/// The consent page, and what its links lead to.
+fn answer_consent(shared: &Shared, stream: &mut TcpStream, path: &str) -> std::io::Result<()> {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    if let Some(fault) = lock(&shared.oauth).consent_fault(query) {
+        shared.violation(format!("authorization page: {fault}"));
+        let page = format!("<!doctype html><p>Invalid request: {fault}</p>");
+        return write_answer(stream, 400, "text/html", Some(&page), &[], false);
+    }
+    if path == "/oauth/authorize" {
+        let page = consent_page(query);
+        return write_answer(stream, 200, "text/html", Some(&page), &[], false);
+    }
+    let allows = query.ends_with("&answer=allow");
+    let location = lock(&shared.oauth).consent(query, allows);
+    let headers = [("Location".to_owned(), location)];
+    write_answer(stream, 302, "text/plain", Some(""), &headers, false)
+}
+
 fn write_answer(
     stream: &mut TcpStream,
     status: u16,
@@ -256,6 +279,7 @@ fn write_answer(
         match status {
             200 => "OK",
             204 => "No Content",
+            302 => "Found",
             400 => "Bad Request",
             401 => "Unauthorized",
             404 => "Not Found",
@@ -393,7 +417,9 @@ fn who_answer(shared: &Shared, request: &HttpMessage) -> Judged {
         .and_then(|value| value.strip_prefix("Bearer "));
     match token {
         Some(token) if lock(&shared.oauth).is_valid(token) => {
-            (200, Some(json!({"id": "DemoUser-1"})), None)
+            let me = json!({"id": "DemoUser-1", "account_id": shared.options.account_id,
+                "display_name": "Ada Demo", "email": "ada@example.com"});
+            (200, Some(me), None)
         }
         _ => error(401, 124, "Invalid access token."),
     }

@@ -113,6 +113,8 @@ pub(super) enum Output {
     },
     /// A message that is not known.
     Unknown(Option<String>),
+    /// Why there is no connection, or no newer one.
+    Trouble(String),
     /// A line for the log.
     Log(Severity, String),
 }
@@ -445,7 +447,13 @@ impl Machine {
 
     fn token_failed(&mut self, now: Instant, failure: &TokenFailure) {
         self.failures = self.failures.saturating_add(1);
+        if failure.is_final {
+            // The subscription may be of the other app.
+            self.kind = (self.kind + 1) % self.kinds;
+            self.refused_serial = None;
+        }
         let wait = match failure.is_final {
+            true if self.kind != 0 => Duration::ZERO,
             true => self.waits.draw(self.failures, REFUSED_FIRST, REFUSED_MAX),
             false => self.waits.draw(self.failures, WAIT_FIRST, WAIT_MAX),
         };
@@ -710,6 +718,7 @@ impl Machine {
             true => Severity::Debug,
             false => severity,
         };
+        self.outputs.push_back(Output::Trouble(text.to_owned()));
         let then = match (&self.current, wait.is_zero()) {
             (Some(_), _) => "the present connection goes on".to_owned(),
             (None, true) => "connecting again at once".to_owned(),

@@ -63,7 +63,7 @@ impl World {
                     let ms = |at: Instant| (at - self.start).as_millis() as u64;
                     self.gaps.push((ms(since), ms(until)));
                 }
-                Output::Unknown(_) => {}
+                Output::Unknown(_) | Output::Trouble(_) => {}
                 Output::Log(severity, text) => self.said.push((severity, text)),
             }
         }
@@ -495,6 +495,23 @@ fn other_settings_are_used_at_once_without_a_gap() {
     assert_eq!(w.machine.state(), State::Connected);
     w.up(2);
     assert_eq!(w.gaps.len(), 1);
+}
+
+#[test]
+fn a_token_that_cannot_be_had_is_replaced_by_one_of_another_kind() {
+    let mut w = world(2);
+    assert_eq!(w.wants(), [Want::Token(0, None)]);
+    let failure = TokenFailure {
+        text: "fetch access token: bad account".to_owned(),
+        is_final: true,
+        retry_after: None,
+    };
+    w.machine.handle_token(w.now, Err(failure));
+    assert_eq!(w.wants(), []);
+    assert_eq!(w.wait(), (Duration::ZERO, vec![Want::Token(1, None)]));
+    w.token();
+    w.up(1);
+    assert_eq!(w.machine.state(), State::Connected);
 }
 
 #[test]

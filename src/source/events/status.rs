@@ -58,6 +58,7 @@ pub struct Shared {
     /// The counters.
     pub counters: Counters,
     snapshot: Mutex<Snapshot>,
+    trouble: Mutex<String>,
 }
 
 impl Shared {
@@ -69,12 +70,26 @@ impl Shared {
                 deaf_since_ms: Some(now_ms),
                 heard_ms: None,
             }),
+            trouble: Mutex::default(),
         })
     }
 
     /// The connection as it is now.
     pub fn snapshot(&self) -> Snapshot {
         *self.lock()
+    }
+
+    /// Why there is no connection, or why there was none last; empty if there was no trouble yet.
+    pub fn trouble(&self) -> String {
+        self.trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(super) fn set_trouble(&self, text: &str) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        text.clone_into(&mut trouble);
     }
 
     pub(super) fn publish(&self, snapshot: Snapshot) {

@@ -367,6 +367,7 @@ impl<T: From<Accepted> + From<SourceReport>> Work<T> {
                     let module = module.unwrap_or_default();
                     log::debug!("unknown message on the event WebSocket module={module:?}");
                 }
+                Output::Trouble(text) => self.shared.set_trouble(&text),
                 Output::Log(severity, text) => match severity {
                     Severity::Error => log::error!("{text}"),
                     Severity::Warn => log::warn!("{text}"),

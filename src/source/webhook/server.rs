@@ -17,6 +17,7 @@ use crate::domain::zoom_event::ZoomEvent;
 use crate::gate::{Answer, HttpRequest, bump};
 use crate::inbox;
 use crate::log::warn_limiter::WarnLimiter;
+use crate::source::authorization::{Authorizations, Callback};
 use crate::state::intents::{EventId, IntentLog, NotKept};
 
 /// Time limit for storing events. The gate waits for an answer for 2 s, and Zoom for 3 s.
@@ -56,10 +57,22 @@ pub struct Counters {
     pub wrong_method: AtomicU64,
 }
 
+/// What requests are compared with; may change while the server runs.
+#[derive(Debug, Clone, Default)]
+pub struct Expected {
+    /// What a webhook is.
+    pub webhook: Settings,
+    /// Any of them may have signed it.
+    pub secret_tokens: Vec<Secret>,
+    /// The path of callbacks of `rtmsd authorize`.
+    pub oauth_path: Option<String>,
+}
+
 /// The state that the worker threads share.
 #[derive(Debug)]
 pub struct Server<T> {
-    settings: Mutex<Arc<(Settings, Vec<Secret>)>>,
+    expected: Mutex<Arc<Expected>>,
+    authorizations: Arc<Authorizations>,
     inbox: inbox::Sender<T>,
     intents: Option<Arc<IntentLog>>,
     counters: Arc<Counters>,
@@ -105,13 +118,14 @@ struct Pending<'a, T> {
 impl<T: From<Accepted>> Server<T> {
     /// A handler that stores events in `intents` and passes them on to `inbox`.
     pub fn new(
-        settings: Settings,
-        tokens: Vec<Secret>,
+        expected: Expected,
         inbox: inbox::Sender<T>,
         intents: Option<Arc<IntentLog>>,
+        authorizations: Arc<Authorizations>,
     ) -> Server<T> {
         Server {
-            settings: Mutex::new(Arc::new((settings, tokens))),
+            expected: Mutex::new(Arc::new(expected)),
+            authorizations,
             inbox,
             intents,
             counters: Arc::default(),
@@ -126,12 +140,12 @@ impl<T: From<Accepted>> Server<T> {
     }
 
     /// Replaces the settings for future requests.
-    pub fn reload(&self, settings: Settings, tokens: Vec<Secret>) {
-        let mut current = self.settings.lock().unwrap_or_else(|e| e.into_inner());
-        if current.1 != tokens {
+    pub fn reload(&self, expected: Expected) {
+        let mut current = self.expected.lock().unwrap_or_else(|e| e.into_inner());
+        if current.secret_tokens != expected.secret_tokens {
             self.has_verified.store(false, Relaxed);
         }
-        *current = Arc::new((settings, tokens));
+        *current = Arc::new(expected);
     }
 
     /// Answers requests that arrived together, with one sync for all their events. Waits only for
@@ -164,8 +178,12 @@ impl<T: From<Accepted>> Server<T> {
 
     /// Answers a request, unless it has an event that must be stored first.
     fn handle_request(&self, request: HttpRequest) -> Option<Pending<'_, T>> {
-        let current = Arc::clone(&self.settings.lock().unwrap_or_else(|e| e.into_inner()));
-        let (settings, tokens) = &*current;
+        let current = Arc::clone(&self.expected.lock().unwrap_or_else(|e| e.into_inner()));
+        if request.method() == "GET" && current.oauth_path.as_deref() == Some(request.path()) {
+            self.answer_callback(request);
+            return None;
+        }
+        let (settings, tokens) = (&current.webhook, &current.secret_tokens);
         let answer = respond(
             settings,
             tokens,
@@ -199,6 +217,35 @@ impl<T: From<Accepted>> Server<T> {
         };
         request.answer(http);
         None
+    }
+
+    /// Answers a person whom Zoom sent back after they authorized the app. The code is exchanged by the
+    /// command that waits for it. Anybody may send such a request, so what is not expected is a debug line.
+    fn answer_callback(&self, request: HttpRequest) {
+        let found = self
+            .authorizations
+            .callback(Instant::now(), request.query());
+        let answer = match found {
+            Callback::Accepted => Answer::text(
+                200,
+                "rtmsd has received it. You can close this page; the terminal says what became of it.\n",
+            ),
+            Callback::Refused => Answer::text(
+                200,
+                "rtmsd was not authorized. You can close this page; the terminal says more.\n",
+            ),
+            Callback::Unknown => Answer::text(
+                400,
+                "This is not an authorization that was begun here, or it was used or is older than ten \
+                 minutes.\n",
+            ),
+        };
+        log::debug!("a callback of an authorization: {found:?}");
+        request.answer(
+            answer
+                .with("Cache-Control", "no-store")
+                .with("Referrer-Policy", "no-referrer"),
+        );
     }
 
     /// Logs a wrong signature only while no signature has been valid: anyone may send one, but

@@ -124,6 +124,51 @@ impl TokenCache {
         self.obtain(refused)
     }
 
+    /// Exchanges an authorization code by this form: its tokens are used from then on.
+    pub(crate) fn exchange(&self, form: String, secrets: &[&str]) -> Result<AccessToken, Error> {
+        let slot = self.lock();
+        // A fetch in progress would end after this and bring an older token.
+        let (mut slot, waited) = self
+            .fetched
+            .wait_timeout_while(slot, self.wait_max, |slot| slot.begun != slot.ended)
+            .unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            return Err(Error::new(Kind::Timeout, CALL, ""));
+        }
+        slot.begun += 1;
+        let serial = slot.begun;
+        drop(slot);
+        let now = self.clock.instant();
+        let exchange = || (self.source).exchange(form, secrets, serial, now, self.clock.date());
+        let exchanged = catch_unwind(AssertUnwindSafe(exchange))
+            .unwrap_or_else(|_| Err(Error::new(Kind::Internal, CALL, "panicked")));
+        match exchanged {
+            Ok(token) => {
+                self.lock().is_forgotten = false;
+                self.finish(Ok(token))
+            }
+            Err(error) => {
+                // The present token, if there is one, is as good as before.
+                let mut slot = self.lock();
+                slot.ended = slot.begun;
+                slot.outcome = Some(match &slot.token {
+                    Some(token) => Ok(token.clone()),
+                    None => Err(error.clone()),
+                });
+                self.fetched.notify_all();
+                Err(error)
+            }
+        }
+    }
+
+    /// The ids of the user and the account of the newest token, if it says them.
+    pub(crate) fn owner_ids(&self) -> (Option<String>, Option<String>) {
+        let slot = self.lock();
+        let owner = slot.owner.as_ref();
+        let uid = owner.map(|owner| owner.uid.clone());
+        (uid, owner.map(|owner| owner.aid.clone()))
+    }
+
     /// Whether the token may be that user's. A token with an unknown owner may be anyone's.
     pub(crate) fn may_be_of(&self, user_id: &str, account_id: &str) -> bool {
         let slot = self.lock();

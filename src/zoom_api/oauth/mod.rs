@@ -3,3 +3,4 @@
 pub(crate) mod cache;
 pub(crate) mod refresh_store;
 pub(crate) mod request;
+pub(crate) mod user_grant;

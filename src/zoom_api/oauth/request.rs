@@ -246,7 +246,7 @@ impl TokenSource {
     ) -> Result<AccessToken, Error> {
         match self {
             TokenSource::None => Err(configuration(
-                "found no credentials, expected access_token, ZOOM_ACCOUNT_ID or ZOOM_REFRESH_TOKEN",
+                "found no credentials, expected access_token, ZOOM_ACCOUNT_ID, ZOOM_REFRESH_TOKEN or ZOOM_REDIRECT_URL",
             )),
             TokenSource::Static(token) => Ok(token.clone()),
             TokenSource::ServerToServer { client, account_id } => {
@@ -255,13 +255,13 @@ impl TokenSource {
                     encode(account_id)
                 );
                 Ok(client
-                    .request("", form, "", date)?
+                    .request("", form, &[], date)?
                     .into_token(&client.http, serial, now)
                     .0)
             }
             TokenSource::App { client } => Ok(client
                 // Zoom wants the grant in the query, and an empty body.
-                .request("?grant_type=client_credentials", String::new(), "", date)?
+                .request("?grant_type=client_credentials", String::new(), &[], date)?
                 .into_token(&client.http, serial, now)
                 .0),
             TokenSource::User { client, tokens, .. } => tokens
@@ -294,17 +294,50 @@ impl UserTokens {
                 return Ok(token);
             }
         }
-        self.store.preflight_write().map_err(|e| storage(&e))?;
         let current = self.store.current();
+        if current.is_empty() {
+            return Err(Error::new(Kind::NotAuthorized, CALL, ""));
+        }
+        self.store.preflight_write().map_err(|e| storage(&e))?;
         let form = format!(
             "grant_type=refresh_token&refresh_token={}",
             encode(current.expose())
         );
-        let reply = client.request("", form, current.expose(), date)?;
+        let reply = client.request("", form, &[current.expose()], date)?;
         let (token, next) = reply.into_token(&client.http, serial, now);
         if let Some(next) = next
             && let Err(e) = self.store.advance(&next)
         {
+            self.unstored = Some((next, token));
+            return Err(storage(&e));
+        }
+        Ok(token)
+    }
+}
+
+impl UserTokens {
+    /// Exchanges an authorization code, and continues with its refresh token.
+    pub(super) fn exchange(
+        &mut self,
+        client: &Client,
+        form: String,
+        secrets: &[&str],
+        serial: u64,
+        now: Instant,
+        date: SystemTime,
+    ) -> Result<AccessToken, Error> {
+        if !self.store.claim() {
+            return Err(Error::new(Kind::Superseded, CALL, ""));
+        }
+        // A code can be used once: first it must be certain that its token can be stored.
+        self.store.preflight_write().map_err(|e| storage(&e))?;
+        let reply = client.request("", form, secrets, date)?;
+        let (token, next) = reply.into_token(&client.http, serial, now);
+        let Some(next) = next else {
+            return Err(Error::new(Kind::Malformed, CALL, "no refresh token"));
+        };
+        self.unstored = None;
+        if let Err(e) = self.store.advance(&next) {
             self.unstored = Some((next, token));
             return Err(storage(&e));
         }
@@ -328,7 +361,7 @@ impl Client {
         &self,
         query: &str,
         form: String,
-        refresh_token: &str,
+        secrets: &[&str],
         date: SystemTime,
     ) -> Result<TokenReply, Error> {
         let call = HttpCall {
@@ -349,15 +382,15 @@ impl Client {
             .filter(|parsed| is_token(&parsed.access_token))
             .ok_or_else(|| {
                 // The form contains it percent-encoded.
-                let encoded = encode(refresh_token);
-                let secrets = [
+                let encoded: Vec<String> = secrets.iter().map(|secret| encode(secret)).collect();
+                let mut all = vec![
                     self.basic.expose(),
                     self.basic.expose().trim_start_matches("Basic "),
                     self.client_secret.expose(),
-                    refresh_token,
-                    &encoded,
                 ];
-                reply.error(Server::OAuth, CALL, &secrets)
+                all.extend(secrets);
+                all.extend(encoded.iter().map(String::as_str));
+                reply.error(Server::OAuth, CALL, &all)
             })
     }
 }

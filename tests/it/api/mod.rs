@@ -66,6 +66,7 @@ impl Settings {
                 api_url: self.api_url.clone(),
                 oauth_url: self.oauth_url.clone(),
                 credentials: self.credentials.clone(),
+                redirect_url: None,
                 participant_user_id: self.participant_user_id.clone(),
             },
             ..App::new(credentials, Vec::new())

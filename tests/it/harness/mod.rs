@@ -14,9 +14,10 @@ mod wait;
 
 use std::fs;
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rtmsd::daemon::SinkFactory;
@@ -37,6 +38,18 @@ pub(crate) use scripts::{
 pub(crate) use secrets::Secrets;
 use server::{Server, ServerSetup};
 pub(crate) use wait::{PATIENCE, wait_until};
+
+/// A port that is free, and that no socket gets by itself: the system chooses those from 32768 on.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let n = std::process::id() * 16 + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 20_000 + (n % 12_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
 
 /// A Zoom, a server, and a folder with the server's `rtms.conf`, `stdout`, `out/` and `state/`.
 pub(crate) struct Harness {

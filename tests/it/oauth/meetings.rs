@@ -56,7 +56,7 @@ fn a_revoked_app_is_logged_with_its_remedy_and_not_retried() {
     harness.wait_until_logged(&[
         " ERROR ",
         "code 4741",
-        "authorize the app again and put the new refresh token into ZOOM_REFRESH_TOKEN",
+        "authorize the app again (rtmsd authorize), or put the new refresh token into ZOOM_REFRESH_TOKEN",
     ]);
     assert_eq!(harness.rest_statuses(&second), [401]);
     // Another meeting does not ask again at once.

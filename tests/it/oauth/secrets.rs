@@ -59,7 +59,9 @@ fn a_whole_run_shows_no_secret() {
             // An account's token is simply replaced.
             Credentials::Account => harness.zoom.oauth_calls().len() >= 2,
             Credentials::Static => harness.count_logged(&["put a fresh one into access_token"]) > 0,
-            Credentials::Refresh => harness.count_logged(&["authorize the app again"]) > 0,
+            Credentials::Refresh | Credentials::Consent => {
+                harness.count_logged(&["authorize the app again"]) > 0
+            }
         });
 
         let secrets = Secrets::of(&harness.zoom, &[&meetings[0]]).and("proxy", "proxy-password");

@@ -8,8 +8,10 @@ _rtmsd() {
   esac
   case ${COMP_WORDS[1]} in
     serve) words="--config --help" ;;
-    demo) words="--out --meetings --media --product --events --chaos --odd --help" ;;
+    demo) words="--out --meetings --media --product --events --chaos --odd --setup --help" ;;
+    setup) words="--config --online --events --rest --set --help" ;;
     check) words="--config --online --help" ;;
+    authorize) words="--config --help" ;;
     start) words="--participant --product --json --config --help" ;;
     stop) words="--participant --product --json --config --help" ;;
     pause) words="--participant --product --json --config --help" ;;
@@ -21,9 +23,9 @@ _rtmsd() {
     mux) words="--out --format --picture --copy --force --dry-run --print --feed --help" ;;
     print) words="--help conf unit socket man man-conf schema completions" ;;
     help) words="--help operating connecting media delivery recipes troubleshooting privacy embedding tuning" ;;
-    *) words="serve demo check start stop pause resume status tail list push mux print help --config --help --version" ;;
+    *) words="serve demo setup check authorize start stop pause resume status tail list push mux print help --config --help --version" ;;
   esac
-  [ "$COMP_CWORD" = 1 ] && words="serve demo check start stop pause resume status tail list push mux print help --config --help --version"
+  [ "$COMP_CWORD" = 1 ] && words="serve demo setup check authorize start stop pause resume status tail list push mux print help --config --help --version"
   mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 }
 complete -o default -F _rtmsd rtmsd

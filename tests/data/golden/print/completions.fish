@@ -1,5 +1,5 @@
 complete -c rtmsd -f
-complete -c rtmsd -n __fish_use_subcommand -a "serve demo check start stop pause resume status tail list push mux print help"
+complete -c rtmsd -n __fish_use_subcommand -a "serve demo setup check authorize start stop pause resume status tail list push mux print help"
 complete -c rtmsd -l help
 complete -c rtmsd -n __fish_use_subcommand -l version
 complete -c rtmsd -l config -r -F
@@ -11,6 +11,11 @@ complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l product
 complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l events
 complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l chaos
 complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l odd
+complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l setup
+complete -c rtmsd -n "__fish_seen_subcommand_from setup" -l online
+complete -c rtmsd -n "__fish_seen_subcommand_from setup" -l events
+complete -c rtmsd -n "__fish_seen_subcommand_from setup" -l rest
+complete -c rtmsd -n "__fish_seen_subcommand_from setup" -l set
 complete -c rtmsd -n "__fish_seen_subcommand_from check" -l online
 complete -c rtmsd -n "__fish_seen_subcommand_from start" -l participant
 complete -c rtmsd -n "__fish_seen_subcommand_from start" -l product

@@ -3,13 +3,15 @@ case ${words[CURRENT-1]} in
   --config|--out) _files; return ;;
 esac
 if (( CURRENT == 2 )); then
-  compadd -- serve demo check start stop pause resume status tail list push mux print help --config --help --version
+  compadd -- serve demo setup check authorize start stop pause resume status tail list push mux print help --config --help --version
   return
 fi
 case ${words[2]} in
   serve) compadd -- --config --help ;;
-  demo) compadd -- --out --meetings --media --product --events --chaos --odd --help ;;
+  demo) compadd -- --out --meetings --media --product --events --chaos --odd --setup --help ;;
+  setup) compadd -- --config --online --events --rest --set --help ;;
   check) compadd -- --config --online --help ;;
+  authorize) compadd -- --config --help ;;
   start) compadd -- --participant --product --json --config --help ;;
   stop) compadd -- --participant --product --json --config --help ;;
   pause) compadd -- --participant --product --json --config --help ;;
@@ -21,5 +23,5 @@ case ${words[2]} in
   mux) _files; compadd -- --out --format --picture --copy --force --dry-run --print --feed --help ;;
   print) compadd -- --help conf unit socket man man-conf schema completions ;;
   help) compadd -- --help operating connecting media delivery recipes troubleshooting privacy embedding tuning ;;
-  *) compadd -- serve demo check start stop pause resume status tail list push mux print help --config --help --version ;;
+  *) compadd -- serve demo setup check authorize start stop pause resume status tail list push mux print help --config --help --version ;;
 esac
