@@ -196,3 +196,69 @@ fn a_hundred_thousand_forged_webhooks() {
     wait_until_over(&meeting);
     harness.end();
 }
+
+/// With Zoom's own intervals: a heartbeat every 30 s, and the minute in which Zoom waits for us.
+mod events {
+    use rtmsd::demo::{EventsBy, MeetingScript, Options, Step};
+
+    use super::*;
+    use crate::harness::{wait_until_more, wait_until_step};
+
+    fn by_websocket() -> Harness {
+        let options = Options {
+            events_by: EventsBy::WebSocket,
+            ..Options::default()
+        };
+        Harness::start(options, &[("PORT", "off")])
+    }
+
+    fn wait_for(what: &str, within: Duration, is_true: impl Fn() -> bool) -> Duration {
+        let begun = Instant::now();
+        while !is_true() {
+            assert!(begun.elapsed() < within, "timed out: {what}");
+            std::thread::park_timeout(Duration::from_millis(50));
+        }
+        begun.elapsed()
+    }
+
+    #[test]
+    #[ignore = "takes two minutes"]
+    fn a_half_open_connection_is_noticed_within_a_minute_while_a_meeting_runs() {
+        let harness = by_websocket();
+        let meeting = harness.zoom.start_meeting(open("half-open"));
+        wait_until_streaming(&meeting);
+        harness.zoom.stall_events();
+        let taken = wait_for("a new connection", Duration::from_secs(90), || {
+            harness.zoom.events_accepted() == 2
+        });
+        report(&format!("noticed after {:.1} s", taken.as_secs_f32()));
+        assert!(taken <= Duration::from_secs(62), "{taken:?}");
+        wait_until_more(&meeting, 10);
+        harness.leave();
+    }
+
+    #[test]
+    #[ignore = "takes two minutes"]
+    fn a_stream_that_was_announced_in_a_gap_is_received_after_the_minute() {
+        let mut harness = by_websocket();
+        let meeting = harness.zoom.start_meeting(MeetingScript {
+            start_delay: Duration::from_millis(600),
+            join_window: Duration::from_millis(200),
+            ..open("gap")
+        });
+        wait_until_step(&meeting, Step::StartCalled);
+        harness.wait_until_logged(&["start accepted"]);
+        harness.server.kill();
+        wait_for("the announcement is lost", Duration::from_secs(20), || {
+            let missed = harness.zoom.events_missed();
+            missed.contains(&"meeting.rtms_stopped".to_owned())
+        });
+        harness.start_server();
+        let taken = wait_for("the first phrase", Duration::from_secs(100), || {
+            meeting.time_of(Step::FirstPhrase).is_some()
+        });
+        report(&format!("first phrase after {:.1} s", taken.as_secs_f32()));
+        assert_eq!(meeting.streams().len(), 2);
+        harness.leave();
+    }
+}

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use rustix::net::{Shutdown, shutdown};
 
-/// Time limit for a request, and for our answer.
-const REQUEST_MAX: Duration = Duration::from_secs(5);
+/// Time limit for a request. Browsers open connections that they may not use, and one is served at a time.
+const REQUEST_MAX: Duration = Duration::from_secs(2);
+/// Time limit for the command, which asks the server, and for the browser to read our answer.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Maximum bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 
@@ -102,7 +104,7 @@ pub(crate) fn target(redirect: &str) -> Option<(SocketAddr, String)> {
 
 fn serve(mut stream: TcpStream, path: &str, callbacks: &Sender<Callback>) -> io::Result<()> {
     stream.set_read_timeout(Some(REQUEST_MAX))?;
-    stream.set_write_timeout(Some(REQUEST_MAX))?;
+    stream.set_write_timeout(Some(ANSWER_MAX))?;
     let mut head = Vec::new();
     while !head.windows(4).any(|four| four == b"\r\n\r\n") {
         let mut chunk = [0; 1024];
@@ -145,7 +147,7 @@ fn ask(target: &str, callbacks: &Sender<Callback>) -> bool {
         target: target.to_owned(),
         reply,
     });
-    sent.is_ok() && answer.recv_timeout(REQUEST_MAX).unwrap_or(false)
+    sent.is_ok() && answer.recv_timeout(ANSWER_MAX).unwrap_or(false)
 }
 
 #[cfg(test)]

@@ -148,3 +148,73 @@ impl<T: From<Accepted>> Delivery<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inbox::inbox;
+
+    fn body(n: usize) -> Vec<u8> {
+        let text = format!(
+            r#"{{"event":"meeting.ended","event_ts":{n},"payload":{{"object":{{"id":1,"uuid":"u"}}}}}}"#
+        );
+        text.into_bytes()
+    }
+
+    fn delivery(limit: usize) -> (Delivery<Accepted>, inbox::Receiver<Accepted>) {
+        let (sender, receiver) = inbox(limit);
+        let is_stopping = Arc::new(AtomicBool::new(false));
+        let delivery = Delivery::new(sender, None, Shared::new(0), is_stopping);
+        (delivery, receiver)
+    }
+
+    #[test]
+    fn a_full_inbox_delays_events_and_loses_none() {
+        const COUNT: usize = 50;
+        let (delivery, receiver) = delivery(2);
+        let stamps = std::thread::scope(|scope| {
+            scope.spawn(|| delivery.deliver((0..COUNT).map(body).collect()));
+            let mut stamps = Vec::new();
+            while stamps.len() < COUNT {
+                let next = receiver.recv_timeout(Duration::from_secs(20));
+                stamps.push(next.expect("the next event").event.event_ts_ms);
+            }
+            stamps
+        });
+        assert_eq!(stamps, (0..COUNT as u64).collect::<Vec<_>>());
+        assert_eq!(
+            delivery.shared.counters.accepted.load(Relaxed),
+            COUNT as u64
+        );
+    }
+
+    #[test]
+    fn a_server_that_stops_does_not_wait_for_room() {
+        let (delivery, _receiver) = delivery(1);
+        delivery.is_stopping.store(true, Relaxed);
+        delivery.deliver((0..3).map(body).collect());
+        assert_eq!(delivery.shared.counters.accepted.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn what_is_no_event_is_counted() {
+        let (delivery, receiver) = delivery(8);
+        let texts: [&[u8]; 4] = [
+            b"no json",
+            br#"{"event":"user.created"}"#,
+            br#"{"event":"meeting.rtms_started"}"#,
+            br#"{"event":"endpoint.url_validation","payload":{"plainToken":"p"}}"#,
+        ];
+        delivery.deliver(texts.map(<[u8]>::to_vec).to_vec());
+        assert!(receiver.is_empty());
+        let results = delivery.shared.counters.results();
+        let expected = [
+            ("accepted", 0),
+            ("unknown", 2),
+            ("incomplete", 1),
+            ("malformed", 1),
+            ("not_kept", 0),
+        ];
+        assert_eq!(results, expected);
+    }
+}

@@ -31,10 +31,13 @@ use crate::protocol::server_url::ServerUrl;
 use crate::source::webhook::server::Accepted;
 use crate::state::intents::IntentLog;
 
-/// Maximum bytes of a message; Zoom's events have a few thousand.
-const MESSAGE_BYTES_MAX: usize = 1 << 20;
-/// Maximum messages per turn, so that a flood delays no heartbeat.
+/// Maximum bytes of a message: a webhook may have half as many, and is escaped here. Zoom's events have a
+/// few thousand.
+const MESSAGE_BYTES_MAX: usize = 512 << 10;
+/// Maximum messages per turn, so that a flood delays no heartbeat, and their bytes, which are held until
+/// all of them are stored.
 const MESSAGES_PER_TURN: usize = 256;
+const BYTES_PER_TURN: usize = 4 << 20;
 /// The daemon stores this often until when Zoom was heard.
 const HEARD_EVERY: Duration = Duration::from_secs(300);
 /// For JSON and the parser of events.
@@ -223,6 +226,11 @@ impl<T: From<Accepted> + From<SourceReport>> Work<T> {
             self.publish();
             self.wait(has_more);
         }
+        if let Some(heard) = self.machine.heard() {
+            // Where the gap of the next process begins.
+            let ms = unix_ms(heard);
+            self.delivery.tell(T::from(SourceReport::Heard { ms }));
+        }
         for (_, socket) in self.sockets.drain(..) {
             socket.close();
         }
@@ -279,6 +287,7 @@ impl<T: From<Accepted> + From<SourceReport>> Work<T> {
     /// Reads what has arrived; `true` if there may be more.
     fn read(&mut self) -> bool {
         let mut left = MESSAGES_PER_TURN;
+        let mut bytes_left = BYTES_PER_TURN;
         let mut gone = Vec::new();
         for (id, socket) in &mut self.sockets {
             let id = *id;
@@ -290,7 +299,7 @@ impl<T: From<Accepted> + From<SourceReport>> Work<T> {
                 }
                 None => {}
             }
-            while left > 0 {
+            while left > 0 && bytes_left > 0 {
                 left -= 1;
                 match socket.read() {
                     Read::Message(Message::Text(text)) => {
@@ -298,6 +307,7 @@ impl<T: From<Accepted> + From<SourceReport>> Work<T> {
                         self.machine.handle_message(now, id, Some(text.as_bytes()));
                     }
                     Read::Message(Message::Binary(bytes)) => {
+                        bytes_left = bytes_left.saturating_sub(bytes.len());
                         self.machine
                             .handle_message(Instant::now(), id, Some(&bytes));
                     }
@@ -323,7 +333,7 @@ impl<T: From<Accepted> + From<SourceReport>> Work<T> {
         for (id, loss) in gone {
             self.lost(id, &loss);
         }
-        left == 0
+        left == 0 || bytes_left == 0
     }
 
     fn lost(&mut self, id: LinkId, loss: &Loss) {
