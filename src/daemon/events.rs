@@ -59,6 +59,7 @@ pub(super) fn start(
     let server = (events.url.server(&settings.allowed_hosts)).map_err(Error::EventsUrl)?;
     let process = events::Process {
         dialer: dialer.clone(),
+        proxy: settings.proxy.clone(),
         inbox: sender.clone(),
         intents,
     };

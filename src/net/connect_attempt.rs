@@ -17,6 +17,7 @@ use tungstenite::handshake::{HandshakeError, MidHandshake};
 use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error as WsError, WebSocket};
 
+use super::connect_proxy::{Asked, Asking, ConnectProxy};
 use super::frame_filter::FrameFilter;
 use super::maybe_tls::MaybeTlsStream;
 use super::read_ahead::ReadAheadTcp;
@@ -44,6 +45,8 @@ const ADDRESSES_MAX: usize = 8;
 /// A connection that is not yet open.
 pub(crate) struct ConnectAttempt {
     url: ServerUrl,
+    /// Who connects us to it, if we do not do that ourselves.
+    proxy: Option<ConnectProxy>,
     message_bytes_max: usize,
     step: Step,
 }
@@ -58,6 +61,7 @@ enum Step {
         others: VecDeque<SocketAddr>,
         until: Option<Instant>,
     },
+    Proxy(Asking),
     Connected(ReadAheadTcp),
     Tls(MidHandshakeSslStream<ReadAheadTcp>),
     Upgrading(Box<MidHandshake<ClientHandshake<UpgradeReader<MaybeTlsStream>>>>),
@@ -80,6 +84,8 @@ enum Next {
     Wait(Step),
     /// The attempt succeeded.
     Done(Box<FilteredSocket>),
+    /// TCP is connected, to the server or to the proxy.
+    Reached(TcpStream),
     /// The attempt failed; why.
     Fail(String),
 }
@@ -94,13 +100,16 @@ impl ConnectAttempt {
     /// is open, messages of more than `message_bytes_max` bytes are skipped.
     pub(crate) fn new(
         url: ServerUrl,
+        proxy: Option<ConnectProxy>,
         message_bytes_max: usize,
         resolver: &Resolver,
         waker: Waker,
     ) -> ConnectAttempt {
-        let step = Step::Resolving(resolver.resolve(url.host(), waker));
+        let host = proxy.as_ref().map_or(url.host(), |proxy| &proxy.host);
+        let step = Step::Resolving(resolver.resolve(host, waker));
         ConnectAttempt {
             url,
+            proxy,
             message_bytes_max,
             step,
         }
@@ -120,6 +129,11 @@ impl ConnectAttempt {
         match &self.step {
             Step::Resolving(_) | Step::Connected(_) | Step::Over => None,
             Step::Tcp { stream, .. } => Some((stream.as_fd(), PollFlags::OUT)),
+            Step::Proxy(asking) => {
+                let mut flags = PollFlags::IN;
+                flags.set(PollFlags::OUT, asking.wants_out());
+                Some((asking.stream.as_fd(), flags))
+            }
             Step::Tls(handshake) => Some((handshake.get_ref().tcp().as_fd(), PollFlags::IN)),
             Step::Upgrading(handshake) => {
                 let upgrade = handshake.get_ref().get_ref();
@@ -151,13 +165,17 @@ impl ConnectAttempt {
             Step::Resolving(pending) => match pending.poll() {
                 None => Next::Wait(Step::Resolving(pending)),
                 Some(Ok(ips)) => self.choose_address(ips, now),
-                Some(Err(why)) => Next::Fail(format!("{}: {why}", self.url.host())),
+                Some(Err(why)) => {
+                    let host = (self.proxy.as_ref()).map_or(self.url.host(), |proxy| &proxy.host);
+                    Next::Fail(format!("{host}: {why}"))
+                }
             },
             Step::Tcp {
                 stream,
                 others,
                 until,
-            } => tcp(stream, others, until, now),
+            } => self.connected(tcp(stream, others, until, now)),
+            Step::Proxy(asking) => asked(asking.advance()),
             Step::Tls(handshake) => self.encrypted(tls_client::resume_handshake(handshake)),
             Step::Upgrading(handshake) => upgraded(handshake.handshake(), self.message_bytes_max),
             connected @ Step::Connected(_) => Next::Wait(connected),
@@ -172,8 +190,21 @@ impl ConnectAttempt {
                 self.step = step;
                 Progress::Pending
             }
+            // `connected` has made a step of it.
+            Next::Reached(_) => Progress::Failed(Loss::Connect("a bug: no step".to_owned())),
             Next::Done(socket) => Progress::Opened(socket),
             Next::Fail(why) => Progress::Failed(Loss::Connect(why)),
+        }
+    }
+
+    /// A proxy is asked for the server first.
+    fn connected(&self, next: Next) -> Next {
+        match (next, &self.proxy) {
+            (Next::Reached(stream), None) => Next::Wait(Step::Connected(ReadAheadTcp::new(stream))),
+            (Next::Reached(stream), Some(proxy)) => {
+                asked(Asking::new(stream, proxy, &self.url).advance())
+            }
+            (other, _) => other,
         }
     }
 
@@ -182,13 +213,13 @@ impl ConnectAttempt {
         if ips.is_empty() {
             return Next::Fail(format!("{}: no address", self.url.host()));
         }
+        // The operator has named the proxy, which may be anywhere; it resolves the server's name itself.
         let allowed = ips
             .iter()
-            .filter(|ip| self.url.allows_address(**ip))
+            .filter(|ip| self.proxy.is_some() || self.url.allows_address(**ip))
             .take(ADDRESSES_MAX);
-        let others: VecDeque<SocketAddr> = allowed
-            .map(|ip| SocketAddr::new(*ip, self.url.port()))
-            .collect();
+        let port = (self.proxy.as_ref()).map_or(self.url.port(), |proxy| proxy.port);
+        let others: VecDeque<SocketAddr> = allowed.map(|ip| SocketAddr::new(*ip, port)).collect();
         if others.is_empty() {
             return Next::Fail(format!(
                 "{} resolves to a private address, expected a public one; name the host in \
@@ -250,7 +281,15 @@ fn tcp(
     // Both options are optional improvements; a failure is ignored.
     let _ = stream.set_nodelay(true);
     let _ = sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED_MS_MAX);
-    Next::Wait(Step::Connected(ReadAheadTcp::new(stream)))
+    Next::Reached(stream)
+}
+
+fn asked(asked: Asked) -> Next {
+    match asked {
+        Asked::Waiting(asking) => Next::Wait(Step::Proxy(asking)),
+        Asked::Connected(stream) => Next::Wait(Step::Connected(ReadAheadTcp::new(stream))),
+        Asked::Refused(why) => Next::Fail(why),
+    }
 }
 
 fn upgraded(result: UpgradeResult, message_bytes_max: usize) -> Next {
@@ -321,7 +360,7 @@ mod tests {
         let (waker, wakeable) = waker().expect("a file");
         let url = ServerUrl::parse(url, allowed).expect("an allowed URL");
         let tls = TlsClient::new(None).expect("no file to read");
-        let mut opening = ConnectAttempt::new(url, 1 << 20, &resolver, waker);
+        let mut opening = ConnectAttempt::new(url, None, 1 << 20, &resolver, waker);
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let progress = match opening.is_connected() {

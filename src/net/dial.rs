@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::connect_attempt::{ConnectAttempt, FilteredSocket, Progress};
+use super::connect_proxy::ConnectProxy;
 use super::resolve::Resolver;
 use super::tls_client::TlsClient;
 use crate::net::waker::{Wakeable, Waker, waker};
@@ -59,6 +60,7 @@ struct Shared {
 
 struct Job {
     url: ServerUrl,
+    proxy: Option<ConnectProxy>,
     message_bytes_max: usize,
     reply_to: DialReply,
 }
@@ -113,11 +115,12 @@ impl Dialer {
         })
     }
 
-    /// Starts to open that URL; `waker` is woken when there is an outcome. Once it is open,
+    /// Starts to open that URL, directly or by the proxy; `waker` is woken when there is an outcome. Once it is open,
     /// messages of more than `message_bytes_max` bytes are skipped.
     pub(crate) fn open(
         &self,
         url: ServerUrl,
+        proxy: Option<ConnectProxy>,
         message_bytes_max: usize,
         waker: Waker,
     ) -> PendingConnection {
@@ -138,6 +141,7 @@ impl Dialer {
             // If the thread has ended, the reply channel is closed, which is an outcome.
             let _ = jobs.send(Job {
                 url,
+                proxy,
                 message_bytes_max,
                 reply_to,
             });
@@ -209,12 +213,14 @@ impl DialerThread {
                 match self.inbox.try_recv() {
                     Ok(Job {
                         url,
+                        proxy,
                         message_bytes_max,
                         reply_to,
                     }) => {
                         self.entries.push(Entry {
                             opening: ConnectAttempt::new(
                                 url,
+                                proxy,
                                 message_bytes_max,
                                 &self.resolver,
                                 self.waker.clone(),

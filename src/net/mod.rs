@@ -3,6 +3,7 @@
 pub mod address;
 pub mod ca_file;
 pub mod connect_attempt;
+pub(crate) mod connect_proxy;
 pub mod dial;
 pub mod file_limit;
 pub mod frame_filter;

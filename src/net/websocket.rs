@@ -11,6 +11,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Error as WsError, Message};
 
 use super::connect_attempt::FilteredSocket;
+use super::connect_proxy::ConnectProxy;
 use super::dial::{Dialer, PendingConnection};
 use super::frame_filter::Skipped;
 use crate::net::waker::Waker;
@@ -77,8 +78,19 @@ impl Socket {
         dialer: &Dialer,
         waker: Waker,
     ) -> Socket {
+        Socket::connect_by(url, None, message_bytes_max, dialer, waker)
+    }
+
+    /// Likewise, by this proxy if there is one.
+    pub(crate) fn connect_by(
+        url: ServerUrl,
+        proxy: Option<ConnectProxy>,
+        message_bytes_max: usize,
+        dialer: &Dialer,
+        waker: Waker,
+    ) -> Socket {
         Socket {
-            step: Step::ConnectAttempt(dialer.open(url, message_bytes_max, waker)),
+            step: Step::ConnectAttempt(dialer.open(url, proxy, message_bytes_max, waker)),
             wants_out: false,
         }
     }

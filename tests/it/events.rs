@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,10 @@ use rtmsd::source::events;
 use rtmsd::source::events::EventsUrl;
 use serde_json::json;
 
+use crate::api::tls::proxy;
+use crate::harness::certificates::acceptor;
 use crate::harness::{
-    Harness, RTMSD, Secrets, assert_another_works, open, plain, run_to_end, wait_until,
+    Harness, RTMSD, Secrets, TempDir, assert_another_works, open, plain, run_to_end, wait_until,
     wait_until_more, wait_until_step, wait_until_streaming,
 };
 
@@ -369,4 +371,71 @@ fn a_configuration_without_any_way_for_events_is_a_fault() {
         .without_server();
     let ran = harness.run_with(&[], &["check"]);
     assert!(ran.stdout.contains("RTMS_ALLOWED_HOSTS"), "{ran:?}");
+}
+
+/// Serves the event WebSocket by this name: accepts one connection, and says that it is accepted.
+fn named_server(name: &str, folder: &TempDir) -> SocketAddr {
+    let (tls, authority) = acceptor(name, 20);
+    let pem = authority.to_pem().expect("a certificate");
+    fs::write(folder.join("ca.pem"), pem).expect("a file");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    // Ends with the test's process.
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let Ok(stream) = tls.accept(stream) else {
+                continue;
+            };
+            let Ok(mut ws) = tungstenite::accept(stream) else {
+                continue;
+            };
+            let answer = r#"{"module":"build_connection","success":true}"#;
+            let _ = ws.send(tungstenite::Message::text(answer));
+            while ws.read().is_ok() {}
+        }
+    });
+    address
+}
+
+#[test]
+fn the_proxy_of_rest_calls_connects_the_websocket_too() {
+    let folder = TempDir::new();
+    let target = named_server("ws.zoom.us", &folder);
+    let settings = [
+        ("PORT", "off"),
+        ("ZOOM_EVENTS_URL", "wss://ws.zoom.us/ws?subscriptionId=a"),
+        ("RTMS_ALLOWED_HOSTS", ".zoom.us"),
+        ("RTMS_CA_FILE", &folder.join("ca.pem").display().to_string()),
+        ("RTMS_LOG", "trace"),
+    ];
+    let (proxy_address, heads) = proxy("200 Connection established", target);
+    let environment = format!("export HTTPS_PROXY='http://me:proxy-password@{proxy_address}'");
+    let mut harness = Harness::builder(by_websocket())
+        .settings(&settings)
+        .prelude(&environment)
+        .start();
+    let heads = heads.lock().expect("no panic").clone();
+    assert!(
+        heads[0].starts_with("CONNECT ws.zoom.us:443 HTTP/1.1\r\n"),
+        "{heads:?}"
+    );
+    assert!(
+        heads[0].contains("\r\nProxy-Authorization: Basic bWU6cHJveHktcGFzc3dvcmQ=\r\n"),
+        "{heads:?}"
+    );
+    let log = harness.server.log().join("\n");
+    assert!(
+        !log.contains("proxy-password") && !log.contains("bWU6"),
+        "{log}"
+    );
+    harness.terminate();
+
+    let (proxy_address, _) = proxy("407 Proxy Authentication Required", target);
+    let environment = format!("export HTTPS_PROXY='http://{proxy_address}'");
+    let harness = Harness::builder(by_websocket())
+        .settings(&settings)
+        .prelude(&environment)
+        .without_server();
+    let server = harness.start_second_server();
+    server.wait_until_logged(&["events not connected yet: ", "the proxy asks for a login"]);
 }

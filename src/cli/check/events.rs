@@ -164,6 +164,7 @@ fn connect(
     let (sender, _receiver) = inbox::<Nothing>(1024);
     let process = Process {
         dialer,
+        proxy: settings.proxy.clone(),
         inbox: sender,
         intents: None,
     };

@@ -23,7 +23,9 @@ use crate::clock::now_ms;
 use crate::domain::severity::Severity;
 use crate::gate::bump;
 use crate::inbox;
+use crate::net::connect_proxy::ConnectProxy;
 use crate::net::dial::Dialer;
+use crate::net::proxy::ProxyEnv;
 use crate::net::waker::{Wakeable, Waker, waker};
 use crate::net::websocket::{Read, Socket};
 use crate::protocol::Loss;
@@ -50,6 +52,8 @@ const TOKEN_STACK_BYTES: usize = 512 << 10;
 pub struct Process<T> {
     /// Opens the WebSockets.
     pub dialer: Dialer,
+    /// The proxies of the environment, as for REST calls.
+    pub proxy: ProxyEnv,
     /// Where events go.
     pub inbox: inbox::Sender<T>,
     /// Where they are stored before; `None` without a state directory.
@@ -111,6 +115,7 @@ impl EventsSource {
             url,
             tokens,
             dialer: process.dialer,
+            proxies: process.proxy,
             delivery: Delivery::new(
                 process.inbox,
                 process.intents,
@@ -194,6 +199,7 @@ struct Work<T> {
     url: ServerUrl,
     tokens: Arc<dyn Tokens>,
     dialer: Dialer,
+    proxies: ProxyEnv,
     delivery: Delivery<T>,
     shared: Arc<Shared>,
     commands: Receiver<Command>,
@@ -419,7 +425,12 @@ impl<T: From<Accepted> + From<SourceReport>> Work<T> {
     fn connect(&mut self, id: LinkId) {
         let token = self.token.as_ref().map_or("", |token| token.text.expose());
         let url = self.url.with_parameter("access_token", token);
-        let socket = Socket::connect(url, MESSAGE_BYTES_MAX, &self.dialer, self.waker.clone());
+        let proxy = match ConnectProxy::for_server(&self.proxies, &url) {
+            Ok(proxy) => proxy,
+            Err(text) => return self.lost(id, &Loss::Connect(text)),
+        };
+        let (dialer, waker) = (&self.dialer, self.waker.clone());
+        let socket = Socket::connect_by(url, proxy, MESSAGE_BYTES_MAX, dialer, waker);
         self.sockets.push((id, socket));
     }
 
