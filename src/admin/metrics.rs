@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::process::Process;
 use super::streams;
 use crate::daemon::status::StatusSnapshot;
+use crate::delivery::live;
 use crate::delivery::push::machine::Report;
 use crate::domain::count::Count as MessageCount;
 use crate::domain::histogram::{BUCKET_ENDS_US, Histogram};
@@ -63,6 +64,7 @@ type Samples = fn(&Facts<'_>) -> Vec<(&'static str, u64)>;
 struct Facts<'a> {
     status: &'a StatusSnapshot,
     process: &'a Process,
+    live: &'a live::Counters,
     is_ready: bool,
 }
 
@@ -453,6 +455,16 @@ pub const METRICS: &[Metric] = &[
         }),
     ),
     row(
+        "live_clients",
+        "Clients of the live feed, by the form of their answer.",
+        Gauges("kind", |f| f.live.clients().into()),
+    ),
+    row(
+        "live_refused_total",
+        "Requests to the live feed that were refused because it had too many clients.",
+        Count(|f| f.live.refused()),
+    ),
+    row(
         "push_lag_events",
         "Events that an endpoint has not taken, by distance in the journals.",
         Value::PushGauges(|report| vec![("", report.lag_events)]),
@@ -554,10 +566,16 @@ const fn row(name: &'static str, help: &'static str, value: Value) -> Metric {
 }
 
 /// The whole page.
-pub fn text(status: &StatusSnapshot, process: &Process, is_ready: bool) -> String {
+pub fn text(
+    status: &StatusSnapshot,
+    process: &Process,
+    live: &live::Counters,
+    is_ready: bool,
+) -> String {
     let facts = Facts {
         status,
         process,
+        live,
         is_ready,
     };
     let mut page = String::with_capacity(16 << 10);

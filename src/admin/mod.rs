@@ -1,11 +1,14 @@
-//! The admin listener: `/healthz`, `/readyz`, `/metrics`, `/streams` and commands, for the operator.
+//! The admin listener: `/healthz`, `/readyz`, `/metrics`, `/streams` and commands, for the operator, and
+//! `/events` for programs.
 //!
 //! It is a route of the gate, so it is as robust as the webhook listener. It asks the daemon
-//! through its inbox and waits for at most a second. The configuration decides which address may
-//! serve it without a token.
+//! through its inbox and waits for at most a second; what goes on for long leaves the gate with its
+//! socket for [`delivery::live`](crate::delivery::live). [`access`] says who may ask what.
 
+pub mod access;
 pub mod control_socket;
 pub mod events;
+pub mod host;
 pub mod metrics;
 pub mod own_token;
 pub mod process;
@@ -13,19 +16,25 @@ pub(crate) mod push_commands;
 pub mod streams;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
+pub use access::Token;
 
 use crate::clock::now_ms;
 use crate::daemon::Handle;
 use crate::daemon::status::StatusSnapshot;
+use crate::delivery::live::query::Ask;
+use crate::delivery::live::{self, Intake, Live, RETRY_AFTER_S, Times};
 use crate::domain::secret::Secret;
 use crate::gate;
-use crate::gate::{Answer, Gate, HttpRequest, Limits, Listeners, OpenRoute};
+use crate::gate::{
+    Answer, Decision, Gate, HandOver, HttpRequest, LeavingRequest, Limits, Listener, Listeners,
+    OpenRoute,
+};
+use access::{Door, Guard, Request};
 use process::Process;
 
 /// Default of `RTMS_ADMIN`.
@@ -59,96 +68,64 @@ const FILES_PERCENT_MAX: u64 = 90;
 /// The same for places in the daemon's inbox, as a number.
 const INBOX_MAX: usize = 4096;
 
+/// The path of the live feed.
+const EVENTS: &str = "/events";
+
 /// The running admin listener. Dropping it stops it.
 #[derive(Debug)]
 pub struct Admin {
+    // Declared in this order: no request comes when the feed ends.
     route: OpenRoute,
-}
-
-/// The bearer token that every request must show, if there is one. Clones share it, so that it can
-/// be changed while the listener runs.
-#[derive(Debug, Clone, Default)]
-pub struct Token(Arc<Mutex<Tokens>>);
-
-#[derive(Debug, Clone, Default)]
-struct Tokens {
-    /// `RTMS_ADMIN_TOKEN`, for everything.
-    configured: Option<Secret>,
-    /// The server's own, for what must not be open to every user of this machine.
-    own: Option<Secret>,
-}
-
-impl Token {
-    /// Creates it with this token.
-    pub fn new(token: Option<Secret>) -> Token {
-        Token(Arc::new(Mutex::new(Tokens {
-            configured: token,
-            own: None,
-        })))
-    }
-
-    /// Replaces the token for future requests.
-    pub fn set(&self, token: Option<Secret>) {
-        self.lock().configured = token;
-    }
-
-    /// The token of [`own_token`], which commands need where none is configured.
-    pub fn set_own(&self, token: Secret) {
-        self.lock().own = Some(token);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Tokens> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    _live: Live,
 }
 
 impl Admin {
-    /// Serves the daemon's status on this listener of the gate, to clients with the token.
+    /// Serves the daemon's status and its live feed on these listeners of the gate, to clients with the
+    /// token. `has_state`: the daemon has a state directory.
     ///
     /// # Errors
-    /// If the socket cannot be prepared.
+    /// If a socket cannot be prepared.
     pub fn start(
-        listener: TcpListener,
+        listeners: Vec<Listener>,
         token: Token,
         gate: &Gate,
         daemon: Handle,
+        has_state: bool,
     ) -> io::Result<Admin> {
         let started_ms = now_ms();
+        let doors: Arc<[Door]> = listeners.iter().map(door).collect::<io::Result<_>>()?;
+        let guard = Guard { token, url: None };
+        let asked = daemon.clone();
+        let live = Live::new(live::Process {
+            board: Box::new(move || asked.board(ANSWER_MAX)),
+            has_mark: has_state,
+            times: Times::default(),
+        });
+        let hand_over = HandOver {
+            leaves: |path| path == EVENTS,
+            decide: {
+                let (guard, doors, live) = (guard.clone(), Arc::clone(&doors), live.intake());
+                Box::new(move |request| events(request, &guard, &doors, &live))
+            },
+        };
+        let counters = Arc::clone(live.counters());
         let answer_one = move |request: HttpRequest| {
-            let Tokens {
-                configured: token,
-                own,
-            } = token.lock().clone();
-            let answer = if !is_allowed(token.as_ref(), request.header("Authorization")) {
-                line(
-                    401,
-                    "the bearer token of RTMS_ADMIN_TOKEN is missing or wrong",
-                )
-                .with("WWW-Authenticate", "Bearer")
-            } else if token.is_none() && !is_direct(request.header("Host")) {
-                line(
-                    403,
-                    "without RTMS_ADMIN_TOKEN the Host must be an IP address or localhost",
-                )
-            } else if push_commands::is_path(request.path()) {
-                match refusal(&request, token.or(own).as_ref()) {
-                    Some(refusal) => refusal,
-                    None => push_commands::answer(
-                        request.path(),
-                        request.header("Content-Type"),
-                        request.body(),
-                        &daemon,
-                    ),
-                }
-            } else {
-                let ask = || daemon.status(ANSWER_MAX);
-                answer(request.method(), request.path(), started_ms, ask)
+            let judged = judged(&request, &doors);
+            let answer = match push_commands::is_path(request.path()) {
+                true => guard
+                    .command(&judged)
+                    .map(|()| push_commands::answer(request.path(), request.body(), &daemon)),
+                false => guard.status(&judged).map(|()| {
+                    let ask = || daemon.status(ANSWER_MAX);
+                    answer(request.method(), request.path(), started_ms, &counters, ask)
+                }),
             };
+            let answer = answer.unwrap_or_else(|refusal| refusal);
             request.answer(answer.with("Cache-Control", "no-store"));
         };
         let route = gate.open(Listeners {
             name: "admin",
-            listeners: vec![listener],
+            listeners,
             config: gate::Config {
                 limits: Limits {
                     head_bytes_max: 8 << 10,
@@ -161,64 +138,83 @@ impl Admin {
             // A request may wait for the daemon, and the other worker must stay free for webhooks.
             in_flight_max: 1,
             handler: Arc::new(move |requests| requests.into_iter().for_each(&answer_one)),
+            hand_over: Some(hand_over),
         })?;
-        Ok(Admin { route })
+        Ok(Admin { route, _live: live })
     }
 
-    /// The addresses of the listener.
+    /// The addresses of the listeners that have one.
     pub fn addresses(&self) -> &[SocketAddr] {
         self.route.addresses()
     }
 }
 
-/// Why a command is refused before its body is read: another method, no credential, a request of a web
-/// page from another host.
-fn refusal(request: &HttpRequest, token: Option<&Secret>) -> Option<Answer> {
-    if request.method() != "POST" {
-        let answer = line(405, "this method is not allowed here");
-        return Some(answer.with("Allow", "POST"));
-    }
-    let Some(token) = token else {
-        let text = "commands need a token: set RTMS_ADMIN_TOKEN, or RTMS_STATE so that the server \
-                    can make one";
-        return Some(line(403, text));
-    };
-    if !is_allowed(Some(token), request.header("Authorization")) {
-        let text = "the bearer token is missing or wrong; it is RTMS_ADMIN_TOKEN, or else in the \
-                    file admin-token of RTMS_STATE";
-        return Some(line(401, text).with("WWW-Authenticate", "Bearer"));
-    }
-    let is_foreign = request.header("Origin").is_some_and(|origin| {
-        let host = origin.split_once("://").map_or(origin, |(_, host)| host);
-        request.header("Host") != Some(host)
-    });
-    is_foreign.then(|| line(403, "commands of another web page are not taken"))
+fn door(listener: &Listener) -> io::Result<Door> {
+    Ok(match listener.address()? {
+        None => Door::Unix,
+        Some(address) if address.ip().is_loopback() => Door::Loopback,
+        Some(_) => Door::Network,
+    })
 }
 
-/// Compares digests, so that the time taken shows neither the first difference nor the length.
-fn is_allowed(token: Option<&Secret>, authorization: Option<&str>) -> bool {
-    let Some(token) = token else {
-        return true;
-    };
-    let shown = authorization.and_then(|value| value.split_once(' '));
-    let Some((_, shown)) = shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
-        return false;
-    };
-    let digest = |text: &str| Sha256::digest(text.trim().as_bytes());
-    openssl::memcmp::eq(&digest(shown), &digest(token.expose()))
+/// The gate writes a hyphen where there is no `Host`.
+fn host(text: Option<&str>) -> Option<&str> {
+    text.filter(|host| *host != "-")
 }
 
-/// Whether a request was made for this machine and not for a name that another web page has
-/// resolved to it (DNS rebinding). A request without a `Host` is not from a browser.
-fn is_direct(host: Option<&str>) -> bool {
-    let Some(host) = host.filter(|host| *host != "-") else {
-        return true;
+/// What is read of a request to judge it.
+fn judged<'a>(request: &'a HttpRequest, doors: &[Door]) -> Request<'a> {
+    Request {
+        door: doors
+            .get(request.listener())
+            .copied()
+            .unwrap_or(Door::Network),
+        method: request.method(),
+        host: host(request.header("Host")),
+        origin: request.header("Origin"),
+        authorization: request.header("Authorization"),
+        content_type: request.header("Content-Type"),
+        is_upgrade: false,
+    }
+}
+
+/// Judges a request for events, and hands it over.
+fn events(request: &LeavingRequest, guard: &Guard, doors: &[Door], live: &Intake) -> Decision {
+    let judged = Request {
+        door: doors
+            .get(request.listener())
+            .copied()
+            .unwrap_or(Door::Network),
+        method: request.method(),
+        host: host(request.header("Host")),
+        origin: request.header("Origin"),
+        authorization: request.header("Authorization"),
+        content_type: request.header("Content-Type"),
+        is_upgrade: request.header("Upgrade").is_some(),
     };
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    let refuse = |answer: Answer| Decision::Answer(answer.with("Cache-Control", "no-store"));
+    let access = match guard.content(&judged) {
+        Ok(access) => access,
+        Err(refusal) => return refuse(refusal),
     };
-    name.parse::<IpAddr>().is_ok() || name.trim_end_matches('.').eq_ignore_ascii_case("localhost")
+    if request.method() != "GET" {
+        return refuse(line(405, "this method is not allowed here").with("Allow", "GET"));
+    }
+    let ask = Ask::parse(
+        request.query(),
+        request.header("Last-Event-ID"),
+        request.header("Accept"),
+    );
+    let ask = match ask {
+        Ok(ask) => ask,
+        Err(text) => return refuse(line(400, &text)),
+    };
+    if !live.has_room() {
+        let answer = line(503, "there are too many clients, come again");
+        return refuse(answer.with("Retry-After", RETRY_AFTER_S.to_string()));
+    }
+    let live = live.clone();
+    Decision::Take(Box::new(move |socket| live.take(socket, ask, access)))
 }
 
 /// One line of text.
@@ -230,10 +226,14 @@ fn answer(
     method: &str,
     path: &str,
     started_ms: u64,
+    live: &live::Counters,
     ask: impl Fn() -> Option<StatusSnapshot>,
 ) -> Answer {
     if !matches!(path, "/healthz" | "/readyz" | "/metrics" | "/streams") {
-        return line(404, "here are /healthz, /readyz, /metrics and /streams");
+        return line(
+            404,
+            "here are /healthz, /readyz, /metrics, /streams and /events",
+        );
     }
     if !matches!(method, "GET" | "HEAD") {
         return line(405, "this method is not allowed here").with("Allow", "GET, HEAD");
@@ -257,6 +257,7 @@ fn answer(
             metrics::text(
                 &status,
                 &process,
+                live,
                 unready_reason(&status, &process).is_none(),
             ),
         )

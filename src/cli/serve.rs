@@ -86,7 +86,11 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
     }
     let admin = admin.zip(daemon.gate());
     let admin = admin
-        .map(|(listener, gate)| Admin::start(listener, token.clone(), &gate, daemon.handle()))
+        .map(|(listener, gate)| {
+            let has_state = config.daemon.state.is_some();
+            let listeners = vec![listener.into()];
+            Admin::start(listeners, token.clone(), &gate, daemon.handle(), has_state)
+        })
         .transpose()
         .map_err(no_resources)?;
     for address in admin.iter().flat_map(Admin::addresses) {
@@ -113,20 +117,18 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
     }
 }
 
-/// Commands for endpoints need a token; where none is configured the server makes one, which those may
+/// Content and commands need a token; where none is configured the server makes one, which those may
 /// read who may read the state directory.
 pub(super) fn make_own_token(config: &Config, token: &Token) {
     let state = config.daemon.state.as_deref();
-    let is_needed = config.admin.address.is_some()
-        && config.admin.token.is_none()
-        && !config.daemon.push.is_empty();
+    let is_needed = config.admin.address.is_some() && config.admin.token.is_none();
     let Some(state) = state.filter(|_| is_needed) else {
         return;
     };
     match own_token::open(state) {
         Ok(own) => token.set_own(own),
         Err(error) => log::warn!(
-            "\"rtmsd push\" cannot be used: {} in {} cannot be made: {error}",
+            "/events, \"rtmsd tail\" and \"rtmsd push\" cannot be used: {} in {} cannot be made: {error}",
             own_token::NAME,
             state.display()
         ),

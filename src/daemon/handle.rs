@@ -10,6 +10,7 @@ use super::{Error, Event, Reload, Settings};
 use crate::delivery::ends::Ends;
 use crate::delivery::push;
 use crate::domain::rest::ControlRequest;
+use crate::feed::Board;
 use crate::inbox;
 use crate::recorder::OutLock;
 use crate::source::authorization::{Authorizations, Code};
@@ -113,6 +114,12 @@ impl Handle {
     /// in time.
     pub(crate) fn push(&self, within: Duration) -> Option<Option<push::Control>> {
         self.ask(within, Event::Push)
+    }
+
+    /// How far the journals have grown: `None` within if there are none. `None` if the daemon does not
+    /// answer in time.
+    pub(crate) fn board(&self, within: Duration) -> Option<Option<Arc<Board>>> {
+        self.ask(within, Event::Board)
     }
 
     /// Replaces the settings: all of them or, on an error, none. `None` if the daemon does not

@@ -152,6 +152,8 @@ enum Event {
     Api(SyncSender<Arc<Api>>),
     /// Who delivers to endpoints, if there are any.
     Push(SyncSender<Option<push::Control>>),
+    /// How far the journals have grown, if there are any.
+    Board(SyncSender<Option<Arc<Board>>>),
     Reload(Box<Reload>, SyncSender<()>),
     /// The disk thread panicked: nothing that is received is written any more.
     DiskPanicked,
@@ -458,6 +460,7 @@ impl Daemon {
                 }
                 Event::Api(reply) => drop(reply.send(Arc::clone(&self.api))),
                 Event::Push(reply) => drop(reply.send(self.push.as_ref().map(Push::control))),
+                Event::Board(reply) => drop(reply.send(self.board())),
                 Event::Reload(new, reply) => {
                     self.reload(*new);
                     let _ = reply.send(());

@@ -185,6 +185,10 @@ impl Daemon {
                 self.coordinator.handle_call(now(), &call, result)
             }
             // The caller may have stopped waiting.
+            Event::Board(reply) => {
+                let _ = reply.send(self.board());
+                return;
+            }
             Event::Status(reply) => {
                 let _ = reply.send(self.status());
                 return;

@@ -30,6 +30,15 @@ impl StreamFolders {
         }
     }
 
+    /// Only those of one day.
+    pub fn of_day(root: &Path, day: &str) -> StreamFolders {
+        StreamFolders {
+            root: root.to_owned(),
+            from_day: None,
+            waiting: vec![(root.join(day), 1)],
+        }
+    }
+
     /// Only those of that day, as in `2026-11-24`, and of later days.
     pub fn from_day(mut self, day: &str) -> StreamFolders {
         self.from_day = Some(day.to_owned());
@@ -50,6 +59,22 @@ impl StreamFolders {
                 (JournalKey::of_folder(below), folder)
             })
     }
+}
+
+/// The days of the folders below `RTMS_OUT`, from that day on, the oldest first.
+pub fn days(root: &Path, from_day: &str) -> Vec<String> {
+    let inside = fs::read_dir(root).into_iter().flatten().flatten();
+    let is_day = |name: &str| {
+        let is_plain = |b: u8| b.is_ascii_digit() || b == b'-';
+        name.len() == from_day.len() && name.bytes().all(is_plain) && name >= from_day
+    };
+    let mut days: Vec<String> = inside
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| is_day(name))
+        .collect();
+    days.sort_unstable();
+    days
 }
 
 impl Iterator for StreamFolders {
@@ -115,5 +140,11 @@ mod tests {
             ["2026-11-25/n/c", "2026-11-24/m/a"]
         );
         assert_eq!(StreamFolders::below(&root).count(), 4);
+        assert_eq!(
+            found(StreamFolders::of_day(&root, "2026-11-24")),
+            ["2026-11-24/m/a"]
+        );
+        assert_eq!(days(&root, "2026-11-24"), ["2026-11-24", "2026-11-25"]);
+        assert_eq!(days(&root.join("missing"), "2026-11-24"), [""; 0]);
     }
 }

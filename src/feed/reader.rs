@@ -16,6 +16,8 @@ use super::line::Line;
 
 /// Bytes per read. A longer line is read as a whole.
 pub const READ_BYTES: usize = 64 << 10;
+/// Bytes of the first read where one line is looked for; most are shorter.
+const LINE_BYTES: usize = 2 << 10;
 
 /// Whole lines of one journal, in a buffer that is reused.
 #[derive(Debug, Default)]
@@ -112,18 +114,31 @@ impl Reader {
     /// # Errors
     /// The file cannot be read. A file that is gone is no error, see [`Found::Gone`].
     pub fn read(&self, cursor: &Cursor, chunk: &mut Chunk) -> io::Result<Found> {
+        self.read_some(cursor, READ_BYTES, chunk)
+    }
+
+    /// [`Reader::read`] with another number of bytes, for those who read many journals at once.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub fn read_some(
+        &self,
+        cursor: &Cursor,
+        bytes_max: usize,
+        chunk: &mut Chunk,
+    ) -> io::Result<Found> {
         self.look(
             cursor.key,
             chunk,
             Some(cursor.seq),
             |file, journal, chunk| {
                 let mut begin = *cursor;
-                if !read_lines(file, journal.bytes, &begin, chunk)?
+                if !read_lines(file, journal.bytes, &begin, bytes_max, chunk)?
                     || !follows(chunk.lines().next(), cursor)
                 {
                     // The file was created again, or the offset is wrong: the number counts.
                     begin.offset = first_line(file, journal.bytes, |line| line.seq > cursor.seq)?;
-                    read_lines(file, journal.bytes, &begin, chunk)?;
+                    read_lines(file, journal.bytes, &begin, bytes_max, chunk)?;
                 }
                 Ok(())
             },
@@ -206,7 +221,7 @@ impl Reader {
             cursor.offset = first_line(file, journal.bytes, &is_after)?;
             if cursor.offset == journal.bytes {
                 cursor.seq = journal.seq;
-            } else if read_lines(file, journal.bytes, &cursor, chunk)? {
+            } else if read_lines(file, journal.bytes, &cursor, LINE_BYTES, chunk)? {
                 let first = chunk.lines().next();
                 cursor.seq = first.map_or(0, |line| line.seq.saturating_sub(1));
             }
@@ -277,14 +292,20 @@ fn follows(line: Option<Line<'_>>, cursor: &Cursor) -> bool {
 }
 
 /// Reads whole lines from the cursor's offset on. `false` if the offset is not where a line begins.
-fn read_lines(file: &File, bytes: u64, cursor: &Cursor, chunk: &mut Chunk) -> io::Result<bool> {
+fn read_lines(
+    file: &File,
+    bytes: u64,
+    cursor: &Cursor,
+    bytes_max: usize,
+    chunk: &mut Chunk,
+) -> io::Result<bool> {
     chunk.clear();
     if cursor.offset >= bytes {
         return Ok(false);
     }
     // With the line break before it.
     let from = cursor.offset.saturating_sub(1);
-    let mut size = READ_BYTES as u64;
+    let mut size = bytes_max as u64;
     loop {
         let to = bytes.min(from + size);
         read_exact(file, from, to, &mut chunk.bytes)?;
@@ -353,7 +374,7 @@ fn first_line(file: &File, bytes: u64, is_after: impl Fn(&Line<'_>) -> bool) -> 
 
 /// Where the line ends that byte `from` is in, and what of it begins there, without the line break.
 fn line_end(file: &File, from: u64, bytes: u64, line: &mut Vec<u8>) -> io::Result<u64> {
-    let mut size = 2 << 10;
+    let mut size = LINE_BYTES as u64;
     loop {
         let to = bytes.min(from + size);
         read_exact(file, from, to, line)?;

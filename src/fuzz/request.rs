@@ -2,7 +2,7 @@
 //! the buffered bytes are within the limits, and a request is passed on with the intended meaning
 //! only.
 
-use crate::gate::http_request::{Collector, Request, SizeLimits, Verdict};
+use crate::gate::http_request::{Arrival, Collector, Request, SizeLimits, Verdict};
 
 const LIMITS: SizeLimits = SizeLimits {
     head_bytes_max: 512,
@@ -10,7 +10,7 @@ const LIMITS: SizeLimits = SizeLimits {
 };
 
 fn judged<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Verdict, Option<Request>) {
-    let mut collector = Collector::new(LIMITS, 0);
+    let mut collector = Collector::new(LIMITS, Arrival::default());
     let mut last = Verdict::More;
     for piece in pieces {
         let verdict = collector.handle_bytes(piece);

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::SystemTime;
 
+use super::backend::Answer;
 use super::http_request::HttpRefusal;
 
 /// `100 Continue`, for a client that waits for it before it sends a body.
@@ -37,6 +38,48 @@ pub(super) fn refusal(refusal: HttpRefusal, is_head: bool, now: SystemTime) -> V
         answer.push('\n');
     }
     answer.into_bytes()
+}
+
+/// An answer as a client gets it. With `is_head` it has no body, but the body's length.
+pub(crate) fn answer_bytes(answer: &Answer, is_head: bool) -> Vec<u8> {
+    let status = answer.status;
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    let mut head = format!("HTTP/1.1 {status} {}\r\nDate: {date}\r\n", reason(status));
+    // Writing to a String cannot fail.
+    if status != 204 {
+        let (kind, length) = (answer.content_type, answer.body.len());
+        let _ = write!(head, "Content-Type: {kind}\r\nContent-Length: {length}\r\n");
+    }
+    for (name, value) in &answer.headers {
+        let _ = write!(head, "{name}: {value}\r\n");
+    }
+    head.push_str("Connection: close\r\n\r\n");
+    let mut bytes = head.into_bytes();
+    if !is_head && status != 204 {
+        bytes.extend_from_slice(&answer.body);
+    }
+    bytes
+}
+
+/// The reason phrase of a status that answers have.
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        204 => "No Content",
+        206 => "Partial Content",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        409 => "Conflict",
+        410 => "Gone",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        421 => "Misdirected Request",
+        503 => "Service Unavailable",
+        _ => "Unknown",
+    }
 }
 
 /// The state of the backend's answer.

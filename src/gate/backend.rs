@@ -44,11 +44,19 @@ impl HttpRequest {
         (is_read && body.len() == expected_bytes).then_some(HttpRequest { request, body })
     }
 
-    /// The number of the route, which the gate has added.
-    fn route(&self) -> usize {
-        let route = self.header(ROUTE_FIELD).and_then(|text| text.parse().ok());
+    /// The numbers of the route and of its listener, which the gate has added.
+    fn arrival(&self) -> (usize, usize) {
+        let numbers = self.header(ROUTE_FIELD).and_then(|text| {
+            let (route, listener) = text.split_once('/')?;
+            Some((route.parse().ok()?, listener.parse().ok()?))
+        });
         // The gate's own probe has none.
-        route.unwrap_or_default()
+        numbers.unwrap_or_default()
+    }
+
+    /// The number of the listener within its route.
+    pub(crate) fn listener(&self) -> usize {
+        self.arrival().1
     }
 
     /// In upper case.
@@ -360,7 +368,7 @@ fn dispatch(routes: &Routes, requests: Vec<Request>) {
         requests.into_iter().filter_map(HttpRequest::read).collect();
     for route in routes.all() {
         let of_route: Vec<HttpRequest> = requests
-            .extract_if(.., |request| request.route() == route.number)
+            .extract_if(.., |request| request.arrival().0 == route.number)
             .collect();
         if !of_route.is_empty() && !handles(&route, of_route) {
             log::error!("an HTTP worker panicked on a request; please report");

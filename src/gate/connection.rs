@@ -10,7 +10,8 @@ use rustix::event::PollFlags;
 use super::answer;
 use super::counters::bump;
 use super::exchange::{Exchange, Progress};
-use super::http_request::{Collector, HttpRefusal, Request, Verdict};
+use super::handover::LeavingRequest;
+use super::http_request::{Arrival, Collector, HttpRefusal, Request, Verdict};
 use super::tls::Stream;
 use super::{Limits, Route, TIMES};
 
@@ -49,6 +50,8 @@ enum Stage {
 /// A client's connection.
 pub(super) struct Connection {
     pub(super) route: Arc<Route>,
+    /// The number of its listener within the route.
+    listener: usize,
     stream: Stream,
     stage: Stage,
     /// When it was accepted: determines which one is closed for another.
@@ -60,12 +63,19 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(
         route: Arc<Route>,
+        listener: usize,
         stream: Stream,
         limits: &Limits,
         now: Instant,
     ) -> Connection {
+        let arrival = Arrival {
+            route: route.number,
+            listener,
+            leaves: (route.hand_over.as_ref()).map_or(|_| false, |it| it.leaves),
+        };
         Connection {
-            stage: Stage::Collect(Collector::new(limits.sizes(), route.number)),
+            stage: Stage::Collect(Collector::new(limits.sizes(), arrival)),
+            listener,
             route,
             stream,
             since: now,
@@ -191,9 +201,13 @@ impl Connection {
             Verdict::Refuse(refusal) => self.refuse(refusal, context),
             Verdict::Complete => {
                 if let Stage::Collect(collector) = std::mem::replace(&mut self.stage, Stage::Over) {
+                    let request = collector.into_request();
+                    if request.is_leaving {
+                        return self.hand_over(&request, context);
+                    }
                     self.deadline = context.now + TIMES.exchange;
                     self.stage = Stage::Queued(Waiting {
-                        request: collector.into_request(),
+                        request,
                         complete_at: context.now,
                         tries: 0,
                     });
@@ -201,6 +215,30 @@ impl Connection {
             }
         }
         false
+    }
+
+    /// Gives a request away with its socket, or answers it.
+    fn hand_over(&mut self, request: &Request, context: &mut StepContext<'_>) -> bool {
+        let route = Arc::clone(&self.route);
+        let Some(hand_over) = &route.hand_over else {
+            return self.close();
+        };
+        let leaving = LeavingRequest::new(&request.bytes, self.listener);
+        match (hand_over.decide)(&leaving).into_parts(request.is_head) {
+            Ok(bytes) => {
+                self.deadline = context.now + TIMES.answer;
+                self.stage = Stage::Answer(bytes, 0, None);
+                false
+            }
+            Err(take) => {
+                let stream = std::mem::replace(&mut self.stream, Stream::Gone);
+                // Such a listener has no TLS of its own.
+                if let Some(socket) = stream.into_plain() {
+                    take(socket);
+                }
+                self.close()
+            }
+        }
     }
 
     /// Passes a queued request on. `Err` if no connection to the backend can be opened.

@@ -29,6 +29,38 @@ const HANDED_ON: [&str; 6] = [
     "x-zm-trackingid",
 ];
 
+/// Those that are read in addition where a request leaves the gate with its socket.
+const HANDED_OVER: [&str; 7] = [
+    "accept",
+    "connection",
+    "if-range",
+    "last-event-id",
+    "range",
+    "upgrade",
+    "sec-websocket-",
+];
+
+/// Where a request arrives, and which requests leave the gate there.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// The number of the gate's route.
+    pub route: usize,
+    /// The number of the listener within the route.
+    pub listener: usize,
+    /// Whether a request for this path leaves the gate together with its socket.
+    pub leaves: fn(&str) -> bool,
+}
+
+impl Default for Arrival {
+    fn default() -> Arrival {
+        Arrival {
+            route: 0,
+            listener: 0,
+            leaves: |_| false,
+        }
+    }
+}
+
 /// A request with more header fields is refused with 431.
 pub const HEADER_FIELDS_MAX: usize = 96;
 
@@ -122,6 +154,8 @@ pub struct Request {
     pub is_head: bool,
     /// `POST`: may be a webhook.
     pub is_post: bool,
+    /// It leaves the gate together with its socket.
+    pub is_leaving: bool,
     /// Head and body as tiny_http will read them.
     pub bytes: Vec<u8>,
 }
@@ -141,8 +175,7 @@ enum Body {
 #[derive(Debug)]
 pub struct Collector {
     limits: SizeLimits,
-    /// The number of the gate's route on which it arrived.
-    route: usize,
+    arrival: Arrival,
     /// The head until it is complete, then the request for the backend.
     bytes: Vec<u8>,
     /// Empty lines before the request line.
@@ -152,22 +185,24 @@ pub struct Collector {
     line_is_checked: bool,
     is_head: bool,
     is_post: bool,
+    is_leaving: bool,
     body: Body,
     refused: Option<HttpRefusal>,
 }
 
 impl Collector {
-    /// A collector for a request on this route of the gate.
-    pub fn new(limits: SizeLimits, route: usize) -> Collector {
+    /// A collector for a request that arrives there.
+    pub fn new(limits: SizeLimits, arrival: Arrival) -> Collector {
         Collector {
             limits,
-            route,
+            arrival,
             bytes: Vec::new(),
             start: 0,
             searched: 0,
             line_is_checked: false,
             is_head: false,
             is_post: false,
+            is_leaving: false,
             body: Body::NotYet,
             refused: None,
         }
@@ -214,6 +249,7 @@ impl Collector {
         Request {
             is_head: self.is_head,
             is_post: self.is_post,
+            is_leaving: self.is_leaving,
             bytes: self.bytes,
         }
     }
@@ -230,7 +266,7 @@ impl Collector {
             Body::Chunked(chunked, body) => {
                 let is_complete = chunked.decode(bytes, body, self.limits.body_bytes_max)?;
                 if is_complete {
-                    finish_head(&mut self.bytes, body.len());
+                    finish_head(&mut self.bytes, body.len(), self.is_leaving);
                     self.bytes.append(body);
                 }
                 is_complete
@@ -355,7 +391,9 @@ impl Collector {
             length => length.unwrap_or(0),
         };
         let mut written = Vec::with_capacity(256 + length.min(4096));
-        let route = self.route.to_string();
+        let path = target.split('?').next().unwrap_or_default();
+        self.is_leaving = (self.arrival.leaves)(path);
+        let arrival = format!("{}/{}", self.arrival.route, self.arrival.listener);
         for part in [
             method,
             " ",
@@ -365,15 +403,17 @@ impl Collector {
             "\r\n",
             ROUTE_FIELD,
             ": ",
-            &route,
+            &arrival,
             "\r\n",
         ] {
             written.extend_from_slice(part.as_bytes());
         }
         for field in request.headers.iter() {
-            let is_wanted = HANDED_ON
-                .iter()
-                .any(|name| field.name.eq_ignore_ascii_case(name));
+            let is_in = |names: &[&str]| {
+                let mut names = names.iter();
+                names.any(|name| is_named(field.name, name))
+            };
+            let is_wanted = is_in(&HANDED_ON) || self.is_leaving && is_in(&HANDED_OVER);
             // tiny_http closes without an answer on a value that is not ASCII.
             if is_wanted && is_printable(field.value) {
                 for part in [field.name.as_bytes(), b": ", field.value, b"\r\n"] {
@@ -384,7 +424,7 @@ impl Collector {
         self.body = match facts.is_chunked {
             true => Body::Chunked(Chunked::new(), Vec::new()),
             false => {
-                finish_head(&mut written, length);
+                finish_head(&mut written, length, self.is_leaving);
                 Body::Length(length)
             }
         };
@@ -398,11 +438,24 @@ impl Collector {
 }
 
 /// Ends the head for the backend, once the length of the body is known.
-fn finish_head(head: &mut Vec<u8>, body_bytes: usize) {
+fn finish_head(head: &mut Vec<u8>, body_bytes: usize, is_leaving: bool) {
     if body_bytes > 0 {
         head.extend_from_slice(format!("Content-Length: {body_bytes}\r\n").as_bytes());
     }
-    head.extend_from_slice(b"Connection: close\r\n\r\n");
+    // Where the request leaves the gate, the client's own may ask for an upgrade.
+    if !is_leaving {
+        head.extend_from_slice(b"Connection: close\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+}
+
+/// Whether a field has this name, or one that begins so if that ends with a hyphen.
+fn is_named(field: &str, name: &str) -> bool {
+    let begin = match name.ends_with('-') {
+        true => field.get(..name.len()),
+        false => Some(field),
+    };
+    begin.is_some_and(|begin| begin.eq_ignore_ascii_case(name))
 }
 
 fn known_method(method: Option<&str>) -> Result<&str, HttpRefusal> {

@@ -9,7 +9,7 @@ const LIMITS: SizeLimits = SizeLimits {
 
 /// The last verdict if the bytes arrive in pieces of `step`.
 fn fed(bytes: &[u8], step: usize) -> (Verdict, bool, Collector) {
-    let mut collector = Collector::new(LIMITS, 0);
+    let mut collector = Collector::new(LIMITS, Arrival::default());
     let mut verdict = Verdict::More;
     let mut continued = false;
     for piece in bytes.chunks(step) {

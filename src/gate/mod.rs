@@ -17,6 +17,7 @@
 //! | `answer` | pure: the gate's own answers; those of the backend, as the client gets them |
 //! | `connection` | one client from the first byte to the close |
 //! | `exchange` | one request to the backend, and its answer |
+//! | `handover` | requests that leave the gate with their sockets |
 //! | `backend` | tiny_http and its workers, built again when they fail |
 //! | `poll_loop` | the thread |
 //! | `tls` | certificate files, handshake |
@@ -32,12 +33,14 @@ mod chunked;
 pub(crate) mod connection;
 pub(crate) mod counters;
 pub(crate) mod exchange;
+mod handover;
 pub mod http_request;
+mod listener;
 pub(crate) mod poll_loop;
 pub(crate) mod tls;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -46,14 +49,17 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 pub use counters::Counters;
+pub use listener::Listener;
 pub use tls::{CertificateError, Tls, TlsFiles};
 
+pub(crate) use answer::answer_bytes;
 pub(crate) use backend::{Answer, Handler, HttpRequest};
 pub(crate) use counters::bump;
+pub(crate) use handover::{Decision, HandOver, LeavingRequest};
 pub(crate) use poll_loop::EXCHANGES_MAX;
 
 use backend::Backend;
-use poll_loop::PollLoop;
+use poll_loop::{Open, PollLoop};
 
 use crate::net::waker::{Waker, waker};
 
@@ -153,7 +159,7 @@ impl Shared {
 struct Routes {
     all: Mutex<Vec<Arc<Route>>>,
     /// Listeners that the gate's thread has not taken over yet.
-    opened: Mutex<Vec<(Arc<Route>, TcpListener)>>,
+    opened: Mutex<Vec<Open>>,
 }
 
 impl Routes {
@@ -169,6 +175,7 @@ struct Route {
     /// For the log: "webhook", "admin".
     name: &'static str,
     handler: Handler,
+    hand_over: Option<HandOver>,
     /// Maximum of its requests at the backend at one time.
     in_flight_max: usize,
     config: Mutex<Arc<Config>>,
@@ -208,12 +215,14 @@ impl std::fmt::Debug for Gate {
 pub(crate) struct Listeners {
     /// For the log: "webhook", "admin".
     pub(crate) name: &'static str,
-    pub(crate) listeners: Vec<TcpListener>,
+    pub(crate) listeners: Vec<Listener>,
     pub(crate) config: Config,
     /// Maximum requests at the workers at one time; the workers have two threads.
     pub(crate) in_flight_max: usize,
     /// Answers the requests, on the worker threads.
     pub(crate) handler: Handler,
+    /// Requests that leave the gate with their sockets, if there are such.
+    pub(crate) hand_over: Option<HandOver>,
 }
 
 impl Gate {
@@ -258,10 +267,11 @@ impl Gate {
     /// # Errors
     /// If a socket cannot be prepared.
     pub(crate) fn open(&self, listeners: Listeners) -> io::Result<OpenRoute> {
-        let mut addresses = Vec::with_capacity(listeners.listeners.len());
+        let count = listeners.listeners.len();
+        let mut addresses = Vec::with_capacity(count);
         for listener in &listeners.listeners {
             poll_loop::prepare(listener)?;
-            addresses.push(listener.local_addr()?);
+            addresses.extend(listener.address()?);
         }
         let shared = &self.0.shared;
         let route = {
@@ -275,6 +285,7 @@ impl Gate {
                 number: all.len(),
                 name: listeners.name,
                 handler: listeners.handler,
+                hand_over: listeners.hand_over,
                 in_flight_max: listeners.in_flight_max,
                 config: Mutex::new(Arc::new(listeners.config)),
                 counters,
@@ -286,12 +297,18 @@ impl Gate {
             all.push(Arc::clone(&route));
             route
         };
-        let opened = listeners.listeners.into_iter();
-        lock(&shared.routes.opened).extend(opened.map(|listener| (Arc::clone(&route), listener)));
+        let opened = listeners.listeners.into_iter().enumerate();
+        let opened = opened.map(|(number, listener)| Open {
+            route: Arc::clone(&route),
+            number,
+            listener,
+        });
+        lock(&shared.routes.opened).extend(opened);
         shared.waker.wake();
         Ok(OpenRoute {
             gate: Some(self.clone()),
             route,
+            listeners: count,
             addresses,
         })
     }
@@ -332,6 +349,7 @@ pub(crate) struct OpenRoute {
     /// `None` once it is closed, so that the gate can end.
     gate: Option<Gate>,
     route: Arc<Route>,
+    listeners: usize,
     addresses: Vec<SocketAddr>,
 }
 
@@ -349,7 +367,7 @@ impl OpenRoute {
         self.gate.as_ref()
     }
 
-    /// The addresses of the listeners, in their order.
+    /// The addresses of the listeners that have one, in their order.
     pub(crate) fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -386,7 +404,7 @@ impl OpenRoute {
         };
         self.route.is_closing.store(true, Ordering::Release);
         gate.0.shared.waker.wake();
-        if self.addresses.is_empty() {
+        if self.listeners == 0 {
             return;
         }
         // A gate that hangs must not block the owner of a route for ever.

@@ -3,7 +3,6 @@
 //! It sleeps without a time-out while no connection is open.
 
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,6 +14,7 @@ use super::backend::Backend;
 use super::connection::{Connection, StepContext};
 use super::counters::bump;
 use super::exchange::{Exchange, Progress};
+use super::listener::Listener;
 use super::tls::Stream;
 use super::{Config, Route, Shared, TIMES, lock};
 use crate::log::warn_limiter::WarnLimiter;
@@ -45,9 +45,16 @@ enum Owner {
     Probe,
 }
 
+/// A listener, with its number within its route.
+pub(super) struct Open {
+    pub(super) route: Arc<Route>,
+    pub(super) number: usize,
+    pub(super) listener: Listener,
+}
+
 /// The state of the gate's thread.
 pub(super) struct PollLoop {
-    listeners: Vec<(Arc<Route>, TcpListener)>,
+    listeners: Vec<Open>,
     shared: Arc<Shared>,
     wakeable: Wakeable,
     backend: Backend,
@@ -110,7 +117,7 @@ impl PollLoop {
     /// Closes the connections of routes that are being closed, as far as no answer is lost.
     fn close_routes(&mut self, now: Instant) {
         let closing = &mut self.closing;
-        self.listeners.retain(|(route, _)| {
+        self.listeners.retain(|Open { route, .. }| {
             let is_closing = route.is_closing.load(Ordering::Acquire);
             let is_known = |(known, _): &(Arc<Route>, Instant)| known.number == route.number;
             if is_closing && !closing.iter().any(is_known) {
@@ -178,7 +185,10 @@ impl PollLoop {
         if self.accept_paused_until.is_some_and(|at| now < at) {
             earliest(self.accept_paused_until);
         } else {
-            for (n, (route, listener)) in self.listeners.iter().enumerate() {
+            for (n, open) in self.listeners.iter().enumerate() {
+                let Open {
+                    route, listener, ..
+                } = open;
                 if self.has_room(route, now) {
                     fds.push(PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN));
                     owners.push(Owner::Listener(n));
@@ -266,14 +276,14 @@ impl PollLoop {
     }
 
     fn accept(&mut self, n: usize, now: Instant) {
-        let Some((route, _)) = self.listeners.get(n) else {
+        let Some(open) = self.listeners.get(n) else {
             return;
         };
-        let route = Arc::clone(route);
+        let (route, number) = (Arc::clone(&open.route), open.number);
         let config = route.config();
         let connections_max = self.connections_max(&config);
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some((_, listener)) = self.listeners.get(n) else {
+            let Some(Open { listener, .. }) = self.listeners.get(n) else {
                 return;
             };
             if self.count(&route) >= connections_max {
@@ -284,15 +294,16 @@ impl PollLoop {
                 continue;
             }
             match listener.accept() {
-                Ok((stream, _)) => {
+                Ok(socket) => {
                     route.accept_fails.store(false, Ordering::Relaxed);
                     bump(&route.counters.accepted);
-                    if stream.set_nonblocking(true).is_err() {
+                    let Ok(stream) = socket else {
                         continue;
-                    }
+                    };
                     let stream = Stream::new(stream, config.tls.as_ref());
                     self.connections.push(Connection::new(
                         Arc::clone(&route),
+                        number,
                         stream,
                         &config.limits,
                         now,
@@ -464,14 +475,14 @@ impl PollLoop {
 }
 
 /// Whether a client waits in the listener's queue; also `true` if the kernel does not say.
-fn is_awaited(listener: &TcpListener) -> bool {
+fn is_awaited(listener: &Listener) -> bool {
     let mut fds = [PollFd::new(listener, PollFlags::IN)];
     !matches!(poll(&mut fds, Some(&Timespec::default())), Ok(0))
 }
 
 /// Sets the options that the gate needs on a listener.
-pub(super) fn prepare(listener: &TcpListener) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
+pub(super) fn prepare(listener: &Listener) -> io::Result<()> {
+    listener.set_nonblocking()?;
     // A longer queue than the standard library's, for bursts; the kernel caps it.
     Ok(rustix::net::listen(listener, 1024)?)
 }

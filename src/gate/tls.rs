@@ -6,8 +6,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use openssl::asn1::Asn1Time;
@@ -18,6 +17,8 @@ use openssl::ssl::{
     SslSessionCacheMode, SslStream, SslVersion,
 };
 use openssl::x509::X509;
+
+use super::listener::Socket;
 
 /// Paths of the certificate and its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,20 +155,20 @@ fn caused(file: &Path, fault: &str, cause: impl Error + Send + Sync + 'static) -
 /// A client's stream, nonblocking.
 pub(super) enum Stream {
     /// Without TLS.
-    Plain(TcpStream),
+    Plain(Socket),
     /// Before TLS. The TLS state is created with the first byte, so that a silent client costs
     /// none.
-    Fresh(TcpStream, SslAcceptor),
+    Fresh(Socket, SslAcceptor),
     /// During the handshake.
-    Shaking(MidHandshakeSslStream<TcpStream>),
+    Shaking(MidHandshakeSslStream<Socket>),
     /// TLS established.
-    Tls(SslStream<TcpStream>),
+    Tls(SslStream<Socket>),
     /// The handshake failed.
     Gone,
 }
 
 impl Stream {
-    pub(super) fn new(stream: TcpStream, tls: Option<&Tls>) -> Stream {
+    pub(super) fn new(stream: Socket, tls: Option<&Tls>) -> Stream {
         match tls {
             Some(tls) => Stream::Fresh(stream, tls.acceptor.clone()),
             None => Stream::Plain(stream),
@@ -178,7 +179,15 @@ impl Stream {
         matches!(self, Stream::Plain(_) | Stream::Tls(_))
     }
 
-    fn tcp(&self) -> Option<&TcpStream> {
+    /// The socket, if there is nothing between us and the client.
+    pub(super) fn into_plain(self) -> Option<OwnedFd> {
+        match self {
+            Stream::Plain(socket) => Some(socket.into()),
+            _ => None,
+        }
+    }
+
+    fn tcp(&self) -> Option<&Socket> {
         match self {
             Stream::Plain(tcp) | Stream::Fresh(tcp, _) => Some(tcp),
             Stream::Shaking(middle) => Some(middle.get_ref()),
@@ -196,7 +205,7 @@ impl Stream {
     pub(super) fn handshake(&mut self) -> io::Result<()> {
         let result = match std::mem::replace(self, Stream::Gone) {
             Stream::Fresh(tcp, acceptor) => {
-                if let Err(error) = tcp.peek(&mut [0]) {
+                if let Err(error) = tcp.peek() {
                     *self = Stream::Fresh(tcp, acceptor);
                     return Err(error);
                 }
@@ -244,7 +253,7 @@ impl Stream {
             let _ = tls.shutdown();
         }
         match self.tcp() {
-            Some(tcp) => tcp.shutdown(Shutdown::Write),
+            Some(tcp) => tcp.shutdown_write(),
             None => Ok(()),
         }
     }

@@ -162,10 +162,11 @@ impl<T: From<Accepted> + Send + 'static> Ingress<T> {
         };
         let route = Gate::start(socket_parent)?.open(Listeners {
             name: "webhook",
-            listeners,
+            listeners: listeners.into_iter().map(Into::into).collect(),
             config,
             in_flight_max: EXCHANGES_MAX,
             handler,
+            hand_over: None,
         })?;
         Ok(Ingress { route, server })
     }

@@ -39,7 +39,7 @@ fn a_stream_is_listed_while_it_runs_and_counted_after_its_end() {
         &harness,
         "GET /streams HTTP/1.1\r\nHost: rebound.example:9464\r\n\r\n",
     );
-    assert_eq!(rebound.0, 403);
+    assert_eq!(rebound.0, 421);
     assert_eq!(
         ask(
             &harness,

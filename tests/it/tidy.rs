@@ -109,8 +109,11 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
     ),
     (
         "delivery",
-        &["domain", "protocol", "stream", "recorder", "net", "feed"],
         &[
+            "domain", "protocol", "stream", "recorder", "net", "feed", "gate",
+        ],
+        &[
+            "memchr",
             "rustix",
             "serde",
             "serde_json",
@@ -274,6 +277,12 @@ const PURE_FILES: &[&str] = &[
     "feed/kind.rs",
     "feed/line.rs",
     "feed/cursor.rs",
+    "admin/host.rs",
+    "delivery/live/frame.rs",
+    "delivery/live/interest.rs",
+    "delivery/live/merge.rs",
+    "delivery/live/query.rs",
+    "delivery/live/ring.rs",
     "delivery/push/answer.rs",
     "delivery/push/batch.rs",
     "delivery/push/cursors.rs",

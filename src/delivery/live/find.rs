@@ -1,0 +1,196 @@
+//! Finds the stream that a request names, on the board and in the folders.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::interest::{Event, Meeting};
+use crate::feed::folders::StreamFolders;
+use crate::feed::key::KEY_DIGITS;
+use crate::feed::{
+    Board, Chunk, Cursor, FEED_NAME, Found, Journal, JournalKey, Line, Reader, kind,
+};
+use crate::recorder::path::safe_name;
+
+/// The shortest beginning of a stream's key or id that names it.
+pub(super) const PREFIX_CHARS_MIN: usize = 6;
+/// The first line of a journal is shorter.
+const FIRST_LINE_BYTES: u64 = 16 << 10;
+
+/// What is looked for.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    /// The stream with that key, that id, or a name that begins so.
+    Name(String),
+    /// The stream with that key.
+    Key(JournalKey),
+    /// The newest stream of a meeting; also as its folder is named.
+    Newest(Meeting, String),
+}
+
+/// What was found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Search {
+    /// This folder.
+    One(PathBuf),
+    /// Several begin so.
+    Several,
+    /// None.
+    None,
+}
+
+/// A look through the folders, in steps.
+#[derive(Debug)]
+pub(super) struct Finder {
+    wanted: Wanted,
+    folders: StreamFolders,
+    found: Option<PathBuf>,
+    /// Of a meeting: where the stream that was found begins.
+    found_pos: u64,
+}
+
+impl Wanted {
+    pub(super) fn newest(meeting: &str) -> Wanted {
+        Wanted::Newest(Meeting::named(meeting), safe_name(meeting))
+    }
+
+    /// The journal that is meant for certain, if it is on the board.
+    pub(super) fn on_board(&self, board: &Board) -> Option<Journal> {
+        match self {
+            Wanted::Key(key) => board.get(*key),
+            Wanted::Name(text) => {
+                if let Ok(key) = text.parse() {
+                    return board.get(key);
+                }
+                let name = safe_name(text);
+                let journals = board.snapshot().journals.into_iter();
+                let mut named = journals.filter(|it| it.folder.ends_with(&name));
+                named.next()
+            }
+            Wanted::Newest(..) => None,
+        }
+    }
+}
+
+impl Finder {
+    pub(super) fn new(wanted: Wanted, root: &Path) -> Finder {
+        Finder {
+            wanted,
+            folders: StreamFolders::below(root),
+            found: None,
+            found_pos: 0,
+        }
+    }
+
+    /// Looks on until that time; `None` if it is not done.
+    pub(super) fn step(&mut self, board: &Board, until: Instant) -> Option<Search> {
+        while Instant::now() < until {
+            let Some(folder) = self.folders.next() else {
+                return Some(self.end());
+            };
+            if let Some(found) = self.look_at(board, folder) {
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    /// Where the journal that was found begins, of a meeting.
+    pub(super) fn found_pos(&self) -> u64 {
+        self.found_pos
+    }
+
+    fn end(&mut self) -> Search {
+        self.found.take().map_or(Search::None, Search::One)
+    }
+
+    fn look_at(&mut self, board: &Board, folder: PathBuf) -> Option<Search> {
+        let is_whole = match &self.wanted {
+            Wanted::Key(key) => {
+                if board.key_of(&folder) != *key {
+                    return None;
+                }
+                true
+            }
+            Wanted::Name(text) => fits(text, &folder, board.key_of(&folder))?,
+            Wanted::Newest(meeting, name) => {
+                let day = |folder: &Path| folder.ancestors().nth(2).map(Path::to_owned);
+                let is_older = |found: &PathBuf| day(found) != day(&folder);
+                if self.found.as_ref().is_some_and(is_older) {
+                    return Some(self.end());
+                }
+                let is_named = folder
+                    .parent()
+                    .is_some_and(|meeting| meeting.ends_with(name));
+                let first = first_line(&folder)?;
+                let line = Line::parse(&first)?;
+                if (is_named || meeting.is_of(&first)) && line.pos > self.found_pos {
+                    self.found_pos = line.pos;
+                    self.found = Some(folder);
+                }
+                return None;
+            }
+        };
+        if !folder.join(FEED_NAME).is_file() {
+            return None;
+        }
+        match (is_whole, &self.found) {
+            (true, _) => Some(Search::One(folder)),
+            (false, Some(_)) => Some(Search::Several),
+            (false, None) => {
+                self.found = Some(folder);
+                None
+            }
+        }
+    }
+}
+
+/// Whether a stream is meant by that text, and whether for certain.
+fn fits(text: &str, folder: &Path, key: JournalKey) -> Option<bool> {
+    let name = folder.file_name()?.to_str()?;
+    let key = key.to_string();
+    if name == safe_name(text) || key == text {
+        return Some(true);
+    }
+    let is_key = text.len() <= KEY_DIGITS && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let begins = name.starts_with(text) || is_key && key.starts_with(&text.to_ascii_lowercase());
+    (begins && text.len() >= PREFIX_CHARS_MIN).then_some(false)
+}
+
+fn first_line(folder: &Path) -> Option<Vec<u8>> {
+    let file = File::open(folder.join(FEED_NAME)).ok()?;
+    let mut bytes = Vec::new();
+    file.take(FIRST_LINE_BYTES).read_to_end(&mut bytes).ok()?;
+    let end = memchr::memchr(b'\n', &bytes)?;
+    bytes.truncate(end);
+    Some(bytes)
+}
+
+/// The stream with that name whose consent was withdrawn, and where the server's journal says so.
+pub(super) fn revoked(
+    reader: &Reader,
+    is_meant: impl Fn(&Event<'_>) -> bool,
+) -> Option<(JournalKey, u64)> {
+    let (mut cursor, mut chunk) = (Cursor::begin(JournalKey::SERVER), Chunk::default());
+    let mut found = None;
+    while reader.read(&cursor, &mut chunk).ok()? == Found::Lines {
+        for event in chunk.lines().map(Event::new) {
+            if event.line.kind == kind::STREAM_REVOKED && is_meant(&event) {
+                found = Some((event.about, event.line.pos));
+            }
+        }
+        cursor = chunk.end();
+    }
+    found
+}
+
+/// Whether a revocation is about the stream that a text names.
+pub(super) fn is_named(event: &Event<'_>, text: &str) -> bool {
+    if text.len() < PREFIX_CHARS_MIN {
+        return false;
+    }
+    let member = format!(",\"streamid\":\"{text}");
+    event.about.to_string().starts_with(text)
+        || memchr::memmem::find(event.line.bytes, member.as_bytes()).is_some()
+}

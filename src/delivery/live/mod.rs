@@ -1,0 +1,296 @@
+//! The live feed: `GET /events`, every event of the journals while it is written, for many clients.
+//!
+//! The gate hands over the sockets of requests that were judged. One thread serves all of them: it is
+//! started by the first request and ends [`Times::idle`] after the last client has gone.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `query` | pure: what a request asks for |
+//! | `interest` | pure: which event goes to which client |
+//! | `frame` | pure: events and answers as bytes |
+//! | `ring` | pure: the newest events in memory, which all clients share |
+//! | `merge` | pure: the lines of several journals in the order of their positions |
+//! | `catch_up` | reads from the files what a client has missed |
+//! | `find` | finds the stream that a request names |
+//! | `client` | one client |
+//! | `thread` | the thread: epoll(7) over all clients |
+//!
+//! A client is a place in the journals, a filter, and how much of the present event is sent. Nothing is
+//! kept for one that reads slowly, and nothing is dropped for it.
+
+mod catch_up;
+mod client;
+mod counters;
+mod find;
+pub mod frame;
+pub mod interest;
+pub mod merge;
+pub mod query;
+pub mod ring;
+mod thread;
+
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+pub use counters::Counters;
+
+use crate::feed::{Board, JournalKey};
+use crate::net::file_limit::file_limit;
+use crate::net::waker::{Wakeable, Waker, waker};
+use query::Ask;
+use thread::Thread;
+
+/// Most clients; a quarter of the file limit if that is less.
+pub const CLIENTS_MAX: usize = 2_048;
+/// When a client that was refused because of it may come again, seconds.
+pub const RETRY_AFTER_S: u32 = 5;
+/// Of the socket of a client, as the kernel is asked for it; it doubles the number.
+pub(super) const SEND_BUFFER_BYTES: usize = 128 << 10;
+/// A peer that acknowledges nothing for so long is gone.
+pub(super) const USER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Memory for all clients together that catch up from the files.
+const CATCH_UP_BYTES_MAX: usize = 8 << 20;
+/// The stack of the thread.
+const STACK_BYTES: usize = 256 << 10;
+/// How long the thread may take to end.
+const STOP_MAX: Duration = Duration::from_secs(1);
+
+/// The times of a client and of the thread.
+#[derive(Debug, Clone)]
+pub struct Times {
+    /// With nothing else to send, a comment is sent so often.
+    pub ping: Duration,
+    /// A client that takes nothing for so long is cut off.
+    pub stall: Duration,
+    /// For a client to close after all was sent.
+    pub linger: Duration,
+    /// The thread ends so long after the last client has gone.
+    pub idle: Duration,
+    /// For events under way, at the end of the server.
+    pub stop: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Times {
+        Times {
+            ping: Duration::from_secs(15),
+            stall: Duration::from_secs(60),
+            linger: Duration::from_secs(2),
+            idle: Duration::from_secs(60),
+            stop: Duration::from_millis(500),
+        }
+    }
+}
+
+/// Whose content a request may get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody's: it showed the token, or came through the Unix socket.
+    All,
+    /// That of one stream.
+    Stream {
+        /// This one.
+        key: JournalKey,
+        /// With its files.
+        has_files: bool,
+    },
+}
+
+impl Access {
+    /// Whether the content of this stream is for it.
+    pub fn is_for(&self, stream: JournalKey) -> bool {
+        match self {
+            Access::All => true,
+            Access::Stream { key, .. } => *key == stream,
+        }
+    }
+}
+
+/// What the feed needs of the process.
+pub struct Process {
+    /// The board: `None` within while there are no journals, `None` if that cannot be said now. Asked
+    /// when the thread starts.
+    pub board: Box<dyn Fn() -> Option<Option<Arc<Board>>> + Send + Sync>,
+    /// Positions of earlier processes are known, by the mark in the state directory.
+    pub has_mark: bool,
+    /// The times.
+    pub times: Times,
+}
+
+/// The live feed. Dropping it ends the thread.
+#[derive(Debug)]
+pub struct Live {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    process: Process,
+    counters: Arc<Counters>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// Requests that the thread has not taken up.
+    waiting: Vec<(OwnedFd, Ask, Access)>,
+    /// Clients that it has.
+    clients: usize,
+    /// It takes up requests.
+    is_running: bool,
+    is_stopping: bool,
+    /// Wakes the thread.
+    waker: Option<Waker>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shared")
+    }
+}
+
+impl Live {
+    /// Without a thread and a file until the first request.
+    pub fn new(process: Process) -> Live {
+        Live {
+            shared: Arc::new(Shared {
+                process,
+                counters: Arc::default(),
+                inner: Mutex::default(),
+            }),
+        }
+    }
+
+    /// What it counts.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.shared.counters
+    }
+
+    /// A handle for those who hand over requests.
+    pub fn intake(&self) -> Intake {
+        Intake(Arc::clone(&self.shared))
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let thread = {
+            let mut inner = self.shared.lock();
+            inner.is_stopping = true;
+            inner.waiting.clear();
+            inner.wake();
+            inner.thread.take()
+        };
+        let Some(thread) = thread else {
+            return;
+        };
+        let until = Instant::now() + self.shared.process.times.stop + STOP_MAX;
+        while !thread.is_finished() && Instant::now() < until {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        if !thread.is_finished() {
+            log::warn!("live: a disk does not answer; clients are cut off");
+        } else if thread.join().is_err() {
+            log::error!("live: the thread panicked; please report");
+        }
+    }
+}
+
+/// Takes requests for the feed. Never waits.
+#[derive(Debug, Clone)]
+pub struct Intake(Arc<Shared>);
+
+impl Intake {
+    /// Whether there is room for one more; otherwise the refusal is counted.
+    pub fn has_room(&self) -> bool {
+        let files = usize::try_from(file_limit() / 4).unwrap_or(usize::MAX);
+        let (clients, is_stopping) = {
+            let inner = self.0.lock();
+            (inner.clients + inner.waiting.len(), inner.is_stopping)
+        };
+        let has_room = clients < CLIENTS_MAX.min(files) && !is_stopping;
+        if !has_room {
+            self.0.counters.refuses();
+        }
+        has_room
+    }
+
+    /// Serves a request from now on. The credential has been checked.
+    pub fn take(&self, socket: OwnedFd, ask: Ask, access: Access) {
+        let mut inner = self.0.lock();
+        if inner.is_stopping {
+            return;
+        }
+        inner.waiting.push((socket, ask, access));
+        if !inner.is_running
+            && let Err(error) = self.0.start(&mut inner)
+        {
+            log::error!("live: the thread cannot be started: {error}");
+            inner.waiting.clear();
+        }
+        inner.wake();
+    }
+}
+
+impl Inner {
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn start(self: &Arc<Shared>, inner: &mut Inner) -> io::Result<()> {
+        // The one before has said that it ends.
+        if let Some(ended) = inner.thread.take()
+            && ended.join().is_err()
+        {
+            log::error!("live: the thread panicked; please report");
+        }
+        let (waker, wakeable) = waker()?;
+        inner.waker = Some(waker.clone());
+        let shared = Arc::clone(self);
+        let thread = Builder::new()
+            .name("live".into())
+            .stack_size(STACK_BYTES)
+            .spawn(move || shared.run(waker, wakeable))?;
+        inner.is_running = true;
+        inner.thread = Some(thread);
+        Ok(())
+    }
+
+    /// The thread.
+    fn run(self: Arc<Shared>, waker: Waker, wakeable: Wakeable) {
+        let served = catch_unwind(AssertUnwindSafe(|| match (self.process.board)() {
+            Some(Some(board)) => Thread::new(&self, board, waker, wakeable).map(Thread::run),
+            Some(None) => {
+                thread::refuse_all(&self, 404, "the journals are off: RTMS_FEED=off");
+                Ok(())
+            }
+            None => {
+                thread::refuse_all(&self, 503, "the daemon does not answer");
+                Ok(())
+            }
+        }));
+        match served {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => log::error!("live: the thread cannot be started: {error}"),
+            Err(_) => {
+                log::error!("live: the thread panicked, its clients are cut off; please report")
+            }
+        }
+        let mut inner = self.lock();
+        inner.waiting.clear();
+        (inner.clients, inner.is_running) = (0, false);
+    }
+}
