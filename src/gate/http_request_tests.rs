@@ -243,7 +243,7 @@ fn only_known_fields_are_passed_on_and_rewritten() {
         assert!(request.is_post && !request.is_head);
         assert_eq!(
             String::from_utf8_lossy(&request.bytes),
-            "POST /webhook?a=b HTTP/1.1\r\nHost: -\r\nX-Rtmsd-Route: 0\r\nX-Zm-Signature: v0=00\r\n\
+            "POST /webhook?a=b HTTP/1.1\r\nHost: -\r\nX-Rtmsd-Route: 0/0\r\nX-Zm-Signature: v0=00\r\n\
              Content-Length: 2\r\nConnection: close\r\n\r\n{}"
         );
     }
