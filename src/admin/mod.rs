@@ -105,7 +105,7 @@ impl Admin {
             leaves: |path| path == EVENTS,
             decide: {
                 let (guard, doors, live) = (guard.clone(), Arc::clone(&doors), live.intake());
-                Box::new(move |request| events(request, &guard, &doors, &live))
+                Box::new(move |request| live_feed(request, &guard, &doors, &live))
             },
         };
         let counters = Arc::clone(live.counters());
@@ -179,7 +179,7 @@ fn judged<'a>(request: &'a HttpRequest, doors: &[Door]) -> Request<'a> {
 }
 
 /// Judges a request for events, and hands it over.
-fn events(request: &LeavingRequest, guard: &Guard, doors: &[Door], live: &Intake) -> Decision {
+fn live_feed(request: &LeavingRequest, guard: &Guard, doors: &[Door], live: &Intake) -> Decision {
     let judged = Request {
         door: doors
             .get(request.listener())
