@@ -2,7 +2,7 @@
 //!
 //! Zoom's side is the demo, in this process; the server is a child process with its defaults: files
 //! and stdout on. A bare WebSocket client that drops everything is measured in the same run, with
-//! the same sender, as the reference. `RTMSD_BENCH=flood,audio,fifty,idle,sound,many,push` chooses;
+//! the same sender, as the reference. `RTMSD_BENCH=flood,audio,fifty,idle,sound,many,push,live` chooses;
 //! `sound` (500 streams of audio), `many` (2,000 streams for five minutes) and `push` (HTTP push, also
 //! of 2,000 streams to an endpoint that is dead for a while) run only if they are named. `RTMSD_BENCH_SERVER` names another binary to measure, `RTMSD_BENCH_SETTINGS=RTMS_FEED=off`
 //! gives it other settings.
@@ -13,6 +13,7 @@
 )]
 
 mod bare;
+mod live;
 mod process;
 mod push;
 mod table;
@@ -43,8 +44,9 @@ fn main() {
             "sound" => sound(&table),
             "many" => many(&table),
             "push" => push::push(&table),
+            "live" => live::live(&table),
             other => println!(
-                "RTMSD_BENCH: found {other:?}, expected flood, audio, fifty, idle, sound, many, push"
+                "RTMSD_BENCH: found {other:?}, expected flood, audio, fifty, idle, sound, many, push, live"
             ),
         }
     }

@@ -103,6 +103,16 @@ impl Server {
         assert!(answer.starts_with(b"HTTP/1.1 "), "an answer");
     }
 
+    /// The address of its admin listener.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        const BEFORE: &str = "health, metrics and streams are at http://";
+        let is_it = |line: &str| line.contains(BEFORE);
+        let line = self.process.wait_for_line(Duration::from_secs(10), is_it);
+        let line = line.expect("it has one");
+        let (_, address) = line.split_once(BEFORE).expect("the marker");
+        address.parse().expect("an address")
+    }
+
     pub(crate) fn usage(&self) -> Usage {
         let id = self.process.id();
         let read =

@@ -26,6 +26,8 @@ pub(super) struct Tokens {
     configured: Option<Secret>,
     /// The server's own, for what must not be open to every user of this machine.
     own: Option<Secret>,
+    /// The host of `RTMS_ADMIN_URL`.
+    url: Option<Authority>,
 }
 
 impl Token {
@@ -33,7 +35,7 @@ impl Token {
     pub fn new(token: Option<Secret>) -> Token {
         Token(Arc::new(Mutex::new(Tokens {
             configured: token,
-            own: None,
+            ..Tokens::default()
         })))
     }
 
@@ -46,6 +48,11 @@ impl Token {
     /// configured.
     pub fn set_own(&self, token: Secret) {
         self.lock().own = Some(token);
+    }
+
+    /// The host and port by which browsers reach the listener through a proxy.
+    pub fn set_url(&self, url: Option<Authority>) {
+        self.lock().url = url;
     }
 
     fn lock(&self) -> MutexGuard<'_, Tokens> {
@@ -81,8 +88,6 @@ pub(super) struct Request<'a> {
 #[derive(Debug, Clone)]
 pub(super) struct Guard {
     pub(super) token: Token,
-    /// The host of `RTMS_ADMIN_URL`.
-    pub(super) url: Option<Authority>,
 }
 
 impl Guard {
@@ -135,7 +140,7 @@ impl Guard {
             return Ok(());
         };
         let is_ours = Authority::parse(host).is_some_and(|host| {
-            let url = self.url.as_ref();
+            let url = self.token.lock().url.clone();
             host.is_loopback() || url.is_some_and(|url| url.has_host_of(&host))
         });
         match is_ours {
@@ -151,7 +156,9 @@ impl Guard {
         if request.door == Door::Unix {
             return Ok(Access::All);
         }
-        let Tokens { configured, own } = self.token.lock().clone();
+        let Tokens {
+            configured, own, ..
+        } = self.token.lock().clone();
         let Some(token) = configured.or(own) else {
             let text = "this needs a token: set RTMS_ADMIN_TOKEN, or RTMS_STATE so that the server \
                         can make one";
@@ -171,7 +178,8 @@ impl Guard {
             return Ok(());
         };
         let host = request.host.and_then(Authority::parse);
-        match is_own_origin(origin, host.as_ref(), self.url.as_ref()) {
+        let url = self.token.lock().url.clone();
+        match is_own_origin(origin, host.as_ref(), url.as_ref()) {
             true => Ok(()),
             false => Err(line(403, "requests of another web page are not taken")),
         }
@@ -210,10 +218,8 @@ mod tests {
         let token = Token::new(configured.map(Secret::new));
         own.into_iter()
             .for_each(|own| token.set_own(Secret::new(own)));
-        Guard {
-            token,
-            url: Authority::parse("ops.example.com"),
-        }
+        token.set_url(Authority::parse("ops.example.com"));
+        Guard { token }
     }
 
     fn status<T>(found: Result<T, Answer>) -> u16 {

@@ -75,6 +75,46 @@ impl Authority {
     }
 }
 
+/// `RTMS_ADMIN_URL`: how browsers reach the listener through a proxy, as in
+/// `https://ops.example.com/rtms`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminUrl {
+    text: String,
+    authority: Authority,
+}
+
+impl AdminUrl {
+    /// Reads `https://host[:port][/path]`, or `http://`. The error says what was expected.
+    ///
+    /// # Errors
+    /// Another scheme; a user name, a query or a fragment; no host.
+    pub fn parse(text: &str) -> Result<AdminUrl, String> {
+        let expected = || "an address as in https://ops.example.com/rtms".to_owned();
+        let rest = ["https://", "http://"]
+            .into_iter()
+            .find_map(|scheme| text.strip_prefix(scheme));
+        let rest = rest.ok_or_else(expected)?;
+        let is_plain = |b: u8| b.is_ascii_graphic() && !b"?#@\"<>\\^`{|}".contains(&b);
+        let authority = Authority::parse(rest.split('/').next().unwrap_or_default());
+        let authority = authority.filter(|_| rest.bytes().all(is_plain));
+        Ok(AdminUrl {
+            text: text.trim_end_matches('/').to_owned(),
+            authority: authority.ok_or_else(expected)?,
+        })
+    }
+
+    /// Host and port.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+}
+
+impl std::fmt::Display for AdminUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 /// Whether a page of this origin belongs to the server with that `Host`, or to its address from outside.
 pub fn is_own_origin(origin: &str, host: Option<&Authority>, url: Option<&Authority>) -> bool {
     let Some((scheme, rest)) = origin.split_once("://") else {
@@ -144,6 +184,29 @@ mod tests {
             "localhost..evil/",
         ] {
             assert_eq!(Authority::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_outside_is_a_host_and_perhaps_a_path() {
+        let url = AdminUrl::parse("https://Ops.example.com:8443/rtms/").expect("an address");
+        assert_eq!(url.to_string(), "https://Ops.example.com:8443/rtms");
+        assert_eq!(
+            Some(url.authority()),
+            Authority::parse("ops.example.com:8443").as_ref()
+        );
+        for text in [
+            "",
+            "ops.example.com",
+            "https://",
+            "https:///x",
+            "ftp://a",
+            "https://u:p@a",
+            "https://a/?t=x",
+            "https://a/#t=x",
+            "https://a b",
+        ] {
+            assert!(AdminUrl::parse(text).is_err(), "{text}");
         }
     }
 

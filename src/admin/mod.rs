@@ -9,6 +9,7 @@ pub mod access;
 pub mod control_socket;
 pub mod events;
 pub mod host;
+pub mod listen;
 pub mod metrics;
 pub mod own_token;
 pub mod process;
@@ -22,6 +23,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 pub use access::Token;
+pub use listen::ListenAddress;
 
 use crate::clock::now_ms;
 use crate::daemon::Handle;
@@ -35,6 +37,7 @@ use crate::gate::{
     OpenRoute,
 };
 use access::{Door, Guard, Request};
+use host::AdminUrl;
 use process::Process;
 
 /// Default of `RTMS_ADMIN`.
@@ -43,17 +46,20 @@ pub const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOC
 /// The settings of the admin listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// `RTMS_ADMIN`; `None` for off.
-    pub address: Option<SocketAddr>,
-    /// `RTMS_ADMIN_TOKEN`: required if the address is not loopback.
+    /// `RTMS_ADMIN`; empty for off.
+    pub listen: Vec<ListenAddress>,
+    /// `RTMS_ADMIN_TOKEN`: required if an address is not loopback.
     pub token: Option<Secret>,
+    /// `RTMS_ADMIN_URL`: how browsers reach the listener through a proxy.
+    pub url: Option<AdminUrl>,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            address: Some(DEFAULT_ADDRESS),
+            listen: vec![ListenAddress::Tcp(DEFAULT_ADDRESS)],
             token: None,
+            url: None,
         }
     }
 }
@@ -94,7 +100,7 @@ impl Admin {
     ) -> io::Result<Admin> {
         let started_ms = now_ms();
         let doors: Arc<[Door]> = listeners.iter().map(door).collect::<io::Result<_>>()?;
-        let guard = Guard { token, url: None };
+        let guard = Guard { token };
         let asked = daemon.clone();
         let live = Live::new(live::Process {
             board: Box::new(move || asked.board(ANSWER_MAX)),

@@ -1,14 +1,16 @@
 //! A request to the admin listener of the running server.
 
 use std::fmt;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use ureq::http::Request;
 
 use super::exit::{self, Failure};
-use crate::admin::{Settings, own_token};
+use crate::admin::{ListenAddress, Settings, own_token};
 use crate::config::Config;
 use crate::domain::secret::Secret;
 
@@ -17,7 +19,7 @@ const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
 /// What was answered, and where.
 pub(super) struct Answer {
-    pub(super) address: SocketAddr,
+    pub(super) address: ListenAddress,
     pub(super) status: u16,
     pub(super) text: String,
 }
@@ -25,19 +27,33 @@ pub(super) struct Answer {
 impl Answer {
     /// The answer says that the server cannot be asked.
     pub(super) fn unreachable(&self, why: &dyn fmt::Display) -> Failure {
-        unreachable(self.address, why)
+        unreachable(&self.address, why)
     }
 }
 
 /// The address to ask.
-pub(super) fn address(settings: &Settings) -> Result<SocketAddr, Failure> {
+pub(super) fn address(settings: &Settings) -> Result<ListenAddress, Failure> {
     let text = "RTMS_ADMIN is off, so the server cannot be asked; set it to 127.0.0.1:9464";
-    let address = settings.address.map(reachable);
+    let address = settings.listen.first().map(|address| match address {
+        ListenAddress::Tcp(address) => ListenAddress::Tcp(reachable(*address)),
+        ListenAddress::Unix(_) => address.clone(),
+    });
     address.ok_or_else(|| Failure(exit::CONFIG, text.to_owned()))
 }
 
+/// The token that is needed at this address: none at a Unix socket.
+pub(super) fn token_for(
+    address: &ListenAddress,
+    config: &Config,
+) -> Result<Option<Secret>, Failure> {
+    match address {
+        ListenAddress::Tcp(_) => token(config).map(Some),
+        ListenAddress::Unix(_) => Ok(None),
+    }
+}
+
 /// `RTMS_ADMIN_TOKEN`, or the token that the server made in its state directory.
-pub(super) fn token(config: &Config) -> Result<Secret, Failure> {
+fn token(config: &Config) -> Result<Secret, Failure> {
     if let Some(token) = &config.admin.token {
         return Ok(token.clone());
     }
@@ -51,7 +67,7 @@ pub(super) fn token(config: &Config) -> Result<Secret, Failure> {
         Ok(None) => Err(Failure(
             exit::UNAVAILABLE,
             format!(
-                "there is no token in {}; a server with an endpoint makes it when it starts",
+                "there is no token in {}; the server makes it when it starts",
                 place.display()
             ),
         )),
@@ -71,12 +87,25 @@ pub(super) fn token(config: &Config) -> Result<Secret, Failure> {
 
 /// Asks: with this JSON a POST, otherwise a GET. Any status is an answer.
 pub(super) fn ask(
-    address: SocketAddr,
+    address: &ListenAddress,
     path: &str,
     json: Option<String>,
     token: Option<&Secret>,
     within: Duration,
 ) -> Result<Answer, Failure> {
+    let tcp = match address {
+        ListenAddress::Tcp(tcp) => tcp,
+        ListenAddress::Unix(socket) => {
+            let asked = ask_socket(socket, path, json.as_deref(), within);
+            let (status, text) = asked.map_err(|error| unreachable(address, &error))?;
+            let address = address.clone();
+            return Ok(Answer {
+                address,
+                status,
+                text,
+            });
+        }
+    };
     let agent = ureq::Agent::config_builder()
         .proxy(None)
         .max_redirects(0)
@@ -84,7 +113,7 @@ pub(super) fn ask(
         .timeout_global(Some(within))
         .build()
         .new_agent();
-    let mut request = Request::builder().uri(format!("http://{address}{path}"));
+    let mut request = Request::builder().uri(format!("http://{tcp}{path}"));
     if let Some(token) = token {
         request = request.header("Authorization", format!("Bearer {}", token.expose()));
     }
@@ -103,7 +132,7 @@ pub(super) fn ask(
     let mut response = sent.map_err(|error| match error {
         ureq::Error::Timeout(_) => {
             let text = format!(
-                "no answer from http://{address} within {} s; the server may be out of files, or \
+                "no answer from http://{tcp} within {} s; the server may be out of files, or \
                  hang: see its log",
                 within.as_secs()
             );
@@ -117,6 +146,7 @@ pub(super) fn ask(
     let text = body
         .read_to_string()
         .map_err(|error| unreachable(address, &error))?;
+    let address = address.clone();
     Ok(Answer {
         address,
         status,
@@ -124,9 +154,55 @@ pub(super) fn ask(
     })
 }
 
-fn unreachable(address: SocketAddr, why: &dyn fmt::Display) -> Failure {
-    let text = format!("no answer from http://{address}: {why}; is the server running?");
+/// Asks at a Unix socket: the status and the body of the answer.
+fn ask_socket(
+    socket: &Path,
+    path: &str,
+    json: Option<&str>,
+    within: Duration,
+) -> io::Result<(u16, String)> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(within))?;
+    stream.set_write_timeout(Some(within))?;
+    let (method, fields) = match json {
+        Some(json) => (
+            "POST",
+            format!(
+                "Content-Type: application/json\r\nContent-Length: {}\r\n",
+                json.len()
+            ),
+        ),
+        None => ("GET", String::new()),
+    };
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
+    stream.write_all((head + json.unwrap_or_default()).as_bytes())?;
+    // The server closes each connection.
+    let mut answer = String::new();
+    stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer)?;
+    let status = answer
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    let body = answer
+        .split_once("\r\n\r\n")
+        .map(|(_, body)| body.to_owned());
+    status
+        .zip(body)
+        .ok_or_else(|| io::Error::other("the answer is not HTTP"))
+}
+
+fn unreachable(address: &ListenAddress, why: &dyn fmt::Display) -> Failure {
+    let place = shown(address);
+    let text = format!("no answer from {place}: {why}; is the server running?");
     Failure(exit::UNAVAILABLE, text)
+}
+
+/// The address as a person reads it.
+pub(super) fn shown(address: &ListenAddress) -> String {
+    match address {
+        ListenAddress::Tcp(address) => format!("http://{address}"),
+        ListenAddress::Unix(_) => address.to_string(),
+    }
 }
 
 /// The address to ask for a server that listens on every address.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::admin::Token;
-use crate::cli::serve::make_own_token;
+use crate::cli::serve::{authority, make_own_token};
 use crate::config::{Config, Fault, Loaded, Needs, Sources, load};
 use crate::daemon::Handle;
 use crate::domain::causes::with_causes;
@@ -66,8 +66,9 @@ impl Reloading {
         }
         log::set_level(config.log.level);
         // The token belongs to the address: one without a token may be meant for another address.
-        if config.admin.address == self.started.admin.address {
+        if config.admin.listen == self.started.admin.listen {
             self.admin_token.set(config.admin.token.clone());
+            self.admin_token.set_url(authority(config));
             make_own_token(config, &self.admin_token);
         }
         for warning in &loaded.warnings {
@@ -100,7 +101,7 @@ fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("RTMS_CA_FILE", old.daemon.ca_file != new.daemon.ca_file),
         ("RTMS_STATE", old.daemon.state != new.daemon.state),
         ("RTMS_STDOUT", is_off(old) != is_off(new)),
-        ("RTMS_ADMIN", old.admin.address != new.admin.address),
+        ("RTMS_ADMIN", old.admin.listen != new.admin.listen),
         ("RTMS_LOG_FORMAT", old.log.format != new.log.format),
     ]
     .into_iter()
@@ -134,7 +135,7 @@ mod tests {
         assert!(needing_restart(&old, &changes_at_once).is_empty());
         let mut fixed = old.clone();
         fixed.port = Some(1);
-        fixed.admin.address = None;
+        fixed.admin.listen.clear();
         assert_eq!(needing_restart(&old, &fixed), ["PORT", "RTMS_ADMIN"]);
     }
 }

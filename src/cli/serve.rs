@@ -5,13 +5,16 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use crate::admin::control_socket::ControlSocket;
-use crate::admin::{Admin, Token, own_token};
+use crate::admin::host::Authority;
+use crate::admin::listen::SocketFile;
+use crate::admin::{Admin, ListenAddress, Token, own_token};
 use crate::cli::exit::{self, Failure};
 use crate::cli::signals::{Signal, Signals};
 use crate::config::{Config, Loaded};
 use crate::daemon::{Daemon, Ending, Error};
 use crate::domain::app::RestCredentials;
 use crate::domain::causes::with_causes;
+use crate::gate::Listener;
 use crate::net::file_limit::raise_file_limit;
 use crate::source::ingress;
 use crate::systemd::{Notifier, Service};
@@ -37,7 +40,7 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
         log::warn!("the limit of open files could not be raised: {error}");
     }
     let listeners = listeners(config)?;
-    let admin = admin_listener(config)?;
+    let (admin, _socket_files) = admin_listeners(config)?;
     let daemon = Daemon::start(listeners, config.daemon.clone(), None)
         .map_err(|error| Failure(exit_code(&error), with_causes(&error)))?;
     let no_resources = |error: io::Error| Failure(exit::UNAVAILABLE, error.to_string());
@@ -45,6 +48,7 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
     let notifier = service.as_ref().map(Service::notifier);
     let handle = daemon.handle();
     let token = Token::new(config.admin.token.clone());
+    token.set_url(authority(config));
     make_own_token(config, &token);
     let mut reloading = Reloading::new(path, loaded.clone(), daemon.handle(), token.clone());
     let signals = Signals::start(move |signal| match signal {
@@ -84,17 +88,22 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
             config.daemon.webhooks.webhook.path
         );
     }
-    let admin = admin.zip(daemon.gate());
-    let admin = admin
-        .map(|(listener, gate)| {
+    let gate = daemon.gate().filter(|_| !admin.is_empty());
+    let _admin = gate
+        .map(|gate| {
             let has_state = config.daemon.state.is_some();
-            let listeners = vec![listener.into()];
-            Admin::start(listeners, token.clone(), &gate, daemon.handle(), has_state)
+            let admin = Admin::start(admin, token.clone(), &gate, daemon.handle(), has_state)?;
+            for address in admin.addresses() {
+                log::info!("health, metrics and streams are at http://{address}");
+            }
+            Ok(admin)
         })
         .transpose()
         .map_err(no_resources)?;
-    for address in admin.iter().flat_map(Admin::addresses) {
-        log::info!("health, metrics and streams are at http://{address}");
+    for address in &config.admin.listen {
+        if let ListenAddress::Unix(_) = address {
+            log::info!("health, metrics and streams are at {address}");
+        }
     }
     // Only a refresh token must not be used by two processes: a command has other credentials
     // itself.
@@ -121,7 +130,7 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
 /// read who may read the state directory.
 pub(super) fn make_own_token(config: &Config, token: &Token) {
     let state = config.daemon.state.as_deref();
-    let is_needed = config.admin.address.is_some() && config.admin.token.is_none();
+    let is_needed = !config.admin.listen.is_empty() && config.admin.token.is_none();
     let Some(state) = state.filter(|_| is_needed) else {
         return;
     };
@@ -163,17 +172,25 @@ fn service(daemon: &Daemon) -> io::Result<Option<Service>> {
     Service::start(notifier, Notifier::watchdog(), daemon.handle()).map(Some)
 }
 
-fn admin_listener(config: &Config) -> Result<Option<TcpListener>, Failure> {
-    let Some(address) = config.admin.address else {
-        return Ok(None);
-    };
-    TcpListener::bind(address).map(Some).map_err(|error| {
-        let text = format!(
-            "RTMS_ADMIN: cannot listen on {address}: {error}; is another rtmsd running? set \
-             another address, or off"
-        );
-        Failure(exit::UNAVAILABLE, text)
-    })
+fn admin_listeners(config: &Config) -> Result<(Vec<Listener>, Vec<SocketFile>), Failure> {
+    let (mut listeners, mut files) = (Vec::new(), Vec::new());
+    for address in &config.admin.listen {
+        let (listener, file) = address.listen().map_err(|error| {
+            let text = format!(
+                "RTMS_ADMIN: cannot listen on {address}: {error}; is another rtmsd running? set \
+                 another address, or off"
+            );
+            Failure(exit::UNAVAILABLE, text)
+        })?;
+        listeners.push(listener);
+        files.extend(file);
+    }
+    Ok((listeners, files))
+}
+
+/// How browsers name the admin listener.
+pub(super) fn authority(config: &Config) -> Option<Authority> {
+    config.admin.url.as_ref().map(|url| url.authority().clone())
 }
 
 /// The exit code of a failed start, for scripts.

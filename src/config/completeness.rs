@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::precedence::Loading;
+use crate::admin::ListenAddress;
 use crate::config::keys::{CredentialsChoice, Draft, EndpointDraft, EndsDraft};
 use crate::config::{Config, Needs};
 use crate::delivery::ends;
@@ -402,7 +403,7 @@ impl Loading<'_> {
             self.must_be_given("ZOOM_SECRET_TOKEN", expected);
         }
         let admin = &config.admin;
-        let is_open = (admin.address).is_some_and(|address| !address.ip().is_loopback());
+        let is_open = !admin.listen.iter().all(ListenAddress::is_local);
         if is_open && admin.token.is_none() && !self.is_given("RTMS_ADMIN_TOKEN") {
             let place = self.place("RTMS_ADMIN");
             let text = "not given, expected a token, as RTMS_ADMIN is not a loopback address";

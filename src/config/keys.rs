@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::values as read;
 use super::{Config, DEFAULT_HOST, DEFAULT_PORT};
 use crate::admin;
+use crate::admin::host::AdminUrl;
 use crate::coordinator::StreamChoice;
 use crate::daemon::{DEFAULT_AUTO_START, DEFAULT_BUFFER_DATA, OnExit, OnRevoked};
 use crate::delivery::ends::hook;
@@ -489,11 +490,16 @@ pub const KEYS: &[Key] = keys! {
         "Root certificates (PEM file) to trust in addition to those of the system.";
 
     ["Operation"]
-    "RTMS_ADMIN" = admin::DEFAULT_ADDRESS => to!(config.admin.address, read::admin),
-        "Address and port of the admin listener: health, metrics, list of streams. off: none.";
+    "RTMS_ADMIN" = admin::DEFAULT_ADDRESS => to!(config.admin.listen, read::admin),
+        "Address and port of the admin listener: health, metrics, list of streams, live feed. Several\n\
+         are separated by commas. unix:/run/rtmsd/admin.sock is a socket that the server's user and\n\
+         group may open, without a token. off: none.";
     "RTMS_ADMIN_TOKEN" secret => to!(config.admin.token, |text| secret(text).map(Some)),
-        "Token that clients of RTMS_ADMIN must send as Bearer. Required if RTMS_ADMIN is not a\n\
-         loopback address.";
+        "Token that clients of RTMS_ADMIN must send as Bearer. Required if an address of RTMS_ADMIN is\n\
+         not a loopback address. Without it, the server makes one for content and commands, in\n\
+         admin-token of RTMS_STATE.";
+    "RTMS_ADMIN_URL" => to!(config.admin.url, |text| AdminUrl::parse(text).map(Some)),
+        "How browsers reach RTMS_ADMIN through a proxy, as in https://ops.example.com/rtms.";
     "RTMS_LOG" = read::level_name(log::Settings::default().level) => to!(config.log.level, read::log_level),
         "Log level: off, error, warn, info, debug or trace. Only trace logs transcripts and names.";
     "RTMS_LOG_FORMAT" = LogFormat::default().name() => to!(config.log.format, read::log_format),

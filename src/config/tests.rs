@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::*;
+use crate::admin::ListenAddress;
 use crate::domain::app::RestCredentials;
 use crate::gate::TlsFiles;
 use crate::protocol::events::EventSelection;
@@ -16,6 +17,10 @@ use crate::recorder::TranscriptFormats;
 
 const MINIMAL: &str = "ZOOM_CLIENT_ID=id\nZOOM_CLIENT_SECRET=hunter2\nZOOM_SECRET_TOKEN=token\n\
                        RTMS_AUTO_START=off\n";
+
+fn tcp(text: &str) -> ListenAddress {
+    ListenAddress::Tcp(text.parse().expect("an address"))
+}
 
 /// The sources of a test.
 #[derive(Default)]
@@ -129,7 +134,7 @@ fn a_question_to_the_server_needs_no_secrets() {
         ..World::default()
     };
     let config = world.config("ZOOM_VIDEO_SDK_KEY=key\nRTMS_ADMIN=127.0.0.1:9\n");
-    assert_eq!(config.admin.address, "127.0.0.1:9".parse().ok());
+    assert_eq!(config.admin.listen, [tcp("127.0.0.1:9")]);
 }
 
 #[test]
@@ -326,10 +331,23 @@ fn keys_that_need_each_other() {
     );
     let open = config("RTMS_ADMIN=[::]:9464\nRTMS_ADMIN_TOKEN=t");
     assert_eq!(open.admin.token, Some(Secret::new("t")));
-    assert_eq!(config("RTMS_ADMIN=off").admin.address, None);
+    assert_eq!(config("RTMS_ADMIN=off").admin.listen, []);
     assert_eq!(
-        config("RTMS_ADMIN=localhost:0").admin.address,
-        Some(([127, 0, 0, 1], 0).into())
+        config("RTMS_ADMIN=localhost:0").admin.listen,
+        [tcp("127.0.0.1:0")]
+    );
+    let list = "RTMS_ADMIN=\"127.0.0.1:9464, [::1]:9464,unix:/run/rtmsd/admin.sock\"";
+    let unix = ListenAddress::Unix("/run/rtmsd/admin.sock".into());
+    assert_eq!(
+        config(list).admin.listen,
+        [tcp("127.0.0.1:9464"), tcp("[::1]:9464"), unix]
+    );
+    let url = config("RTMS_ADMIN_URL=https://ops.example.com/rtms/")
+        .admin
+        .url;
+    assert_eq!(
+        url.map(|url| url.to_string()).as_deref(),
+        Some("https://ops.example.com/rtms")
     );
 }
 
@@ -608,10 +626,7 @@ fn who_asks_the_server_needs_none_of_its_secrets() {
         "ZOOM_CLIENT_ID=a\nZOOM_API_CLIENT_ID=b\nZOOM_VIDEO_SDK_KEY=c\nRTMS_ADMIN=127.0.0.1:1\n";
     assert!(world(Needs::Serve).load(file).is_err());
     let loaded = world(Needs::Admin).load(file).expect("no faults");
-    assert_eq!(
-        loaded.config.admin.address.map(|admin| admin.port()),
-        Some(1)
-    );
+    assert_eq!(loaded.config.admin.listen, [tcp("127.0.0.1:1")]);
 }
 
 #[test]

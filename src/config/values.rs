@@ -8,10 +8,12 @@
     )
 )]
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::keys::CredentialsChoice;
+use crate::admin::ListenAddress;
 use crate::coordinator::StreamChoice;
 use crate::daemon::{OnExit, OnRevoked};
 use crate::delivery::push::batch::Format;
@@ -92,18 +94,33 @@ pub(super) fn address(text: &str) -> Read<IpAddr> {
     }
 }
 
-/// An address and port, or off.
-pub(super) fn admin(text: &str) -> Read<Option<SocketAddr>> {
+/// What fits into the kernel's address of a Unix socket.
+const UNIX_PATH_BYTES_MAX: usize = 107;
+
+/// Addresses and ports, Unix sockets, or off.
+pub(super) fn admin(text: &str) -> Read<Vec<ListenAddress>> {
     if text.eq_ignore_ascii_case("off") {
-        return Ok(None);
+        return Ok(Vec::new());
+    }
+    text.split(',').map(str::trim).map(admin_address).collect()
+}
+
+fn admin_address(text: &str) -> Read<ListenAddress> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        let is_path = path.starts_with('/') && path.len() <= UNIX_PATH_BYTES_MAX;
+        return match is_path {
+            true => Ok(ListenAddress::Unix(PathBuf::from(path))),
+            false => Err("unix: and an absolute path of at most 107 bytes".to_owned()),
+        };
     }
     let local = text
         .strip_prefix("localhost:")
         .map(|port| format!("127.0.0.1:{port}"));
     let parsed = local.as_deref().unwrap_or(text).parse();
-    parsed
-        .map(Some)
-        .map_err(|_| "an address and port, as in 127.0.0.1:9464, or off".to_owned())
+    parsed.map(ListenAddress::Tcp).map_err(|_| {
+        "an address and port, as in 127.0.0.1:9464, unix:/path, several of these with commas, or off"
+            .to_owned()
+    })
 }
 
 pub(super) fn webhook_path(text: &str) -> Read<String> {

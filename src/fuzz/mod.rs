@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod ends;
+pub mod live;
 pub mod message;
 pub mod push;
 pub mod request;

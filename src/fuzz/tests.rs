@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{config, ends, message, push, request, s3_xml, server_url, webhook};
+use super::{config, ends, live, message, push, request, s3_xml, server_url, webhook};
 
 /// Fragments that are difficult for parsers, in addition to the seeds.
 const FRAGMENTS: [&[u8]; 36] = [
@@ -138,6 +138,11 @@ fn smoke(target: &str, run: fn(&[u8])) {
 #[test]
 fn any_configuration_file() {
     smoke("config", config::run);
+}
+
+#[test]
+fn any_request_to_the_live_feed() {
+    smoke("live", live::run);
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod harness;
 mod kept;
 mod kills;
 mod list;
+mod live;
 mod manual;
 mod media;
 mod meeting;

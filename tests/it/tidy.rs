@@ -224,7 +224,7 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
     (
         "fuzz",
         &[
-            "domain", "protocol", "gate", "source", "config", "delivery", "feed",
+            "domain", "protocol", "gate", "source", "config", "delivery", "feed", "admin",
         ],
         &["serde_json", "ureq"],
     ),

@@ -4,12 +4,14 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use rustix::fs::{Access, access, statvfs};
 use rustix::process::{Resource, geteuid, getrlimit};
 
+use crate::admin::ListenAddress;
 use crate::cli::exit;
 use crate::cli::service_env;
 use crate::clock::now_ms;
@@ -71,8 +73,12 @@ pub(crate) fn findings(loaded: &Loaded) -> Vec<Finding> {
         .port
         .map(|port| SocketAddr::from((config.host, port)));
     findings.extend(public.map(|address| port(address, "HOST and PORT")));
-    let admin = config.admin.address;
-    findings.extend(admin.map(|address| port(address, "RTMS_ADMIN")));
+    for address in &config.admin.listen {
+        findings.push(match address {
+            ListenAddress::Tcp(address) => port(*address, "RTMS_ADMIN"),
+            ListenAddress::Unix(path) => socket(path),
+        });
+    }
     if let Some(files) = &settings.webhooks.tls {
         findings.push(certificate(files));
         findings.extend(key_mode(&files.key));
@@ -235,6 +241,33 @@ fn size(bytes: u64) -> String {
     match bytes >> 30 {
         0 => format!("{} MiB", bytes >> 20),
         gib => format!("{gib} GiB"),
+    }
+}
+
+/// The folder of a Unix socket, where the server makes its file.
+fn socket(path: &Path) -> Finding {
+    const WHAT: &str = "admin socket";
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let is_socket =
+        |path: &Path| fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    if UnixStream::connect(path).is_ok() {
+        let text = format!("{} is in use: correct if the server runs", path.display());
+        Finding::new(CheckLevel::Warn, WHAT, text)
+    } else if fs::symlink_metadata(path).is_ok() && !is_socket(path) {
+        let text = format!("{} is no socket; change RTMS_ADMIN", path.display());
+        Finding::new(WRONG, WHAT, text)
+    } else if !folder.is_dir() {
+        let text = format!(
+            "there is no folder {}; under systemd RuntimeDirectory= makes /run/rtmsd",
+            folder.display()
+        );
+        Finding::new(CheckLevel::Warn, WHAT, text)
+    } else {
+        Finding::new(
+            CheckLevel::Fine,
+            WHAT,
+            format!("{} is free", path.display()),
+        )
     }
 }
 

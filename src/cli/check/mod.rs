@@ -13,6 +13,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use crate::admin;
+use crate::admin::ListenAddress;
 use crate::cli::exit;
 use crate::config::{Config, Loaded, Sources, load};
 use crate::daemon::{OnExit, OnRevoked, Settings};
@@ -484,15 +485,21 @@ fn at_exit(settings: &Settings) -> String {
 }
 
 fn admin(settings: &admin::Settings) -> String {
-    match (settings.address, &settings.token) {
-        (None, _) => "off: no health, no metrics, no \"rtmsd status\"".to_owned(),
-        (Some(at), None) => {
-            format!("http://{at}/healthz, /readyz, /metrics, /streams; without token")
-        }
-        (Some(at), Some(_)) => {
-            format!("http://{at}/healthz, /readyz, /metrics, /streams; with token")
-        }
+    if settings.listen.is_empty() {
+        return "off: no health, no metrics, no \"rtmsd status\", no live feed".to_owned();
     }
+    let places = settings.listen.iter().map(|address| match address {
+        ListenAddress::Tcp(address) => format!("http://{address}"),
+        ListenAddress::Unix(_) => address.to_string(),
+    });
+    let token = match settings.token {
+        Some(_) => "with token",
+        None => "content with the token in admin-token of RTMS_STATE",
+    };
+    let places = places.collect::<Vec<String>>().join(", ");
+    let url = settings.url.as_ref();
+    let url = url.map_or_else(String::new, |url| format!("; outside {url}"));
+    format!("{places} for /healthz, /readyz, /metrics, /streams, /events; {token}{url}")
 }
 
 fn count(n: usize, thing: &str) -> String {

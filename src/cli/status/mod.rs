@@ -85,7 +85,7 @@ fn room(is_watching: bool) -> Room {
 fn ask(settings: &admin::Settings) -> Result<String, Failure> {
     let address = admin_client::address(settings)?;
     let token = settings.token.as_ref();
-    let answer = admin_client::ask(address, "/streams", None, token, ANSWER_MAX)?;
+    let answer = admin_client::ask(&address, "/streams", None, token, ANSWER_MAX)?;
     match answer.status {
         200 => Ok(answer.text),
         401 => Err(Failure(
@@ -95,8 +95,8 @@ fn ask(settings: &admin::Settings) -> Result<String, Failure> {
         503 => Err(answer.unreachable(&answer.text.trim())),
         code => {
             let text = format!(
-                "something else than rtmsd answers at http://{address}, with {code}; is RTMS_ADMIN \
-                 that of the server?"
+                "something else than rtmsd answers at {}, with {code}; is RTMS_ADMIN that of the server?",
+                admin_client::shown(&address)
             );
             Err(Failure(exit::UNAVAILABLE, text))
         }

@@ -27,10 +27,6 @@ const READ_BYTES: usize = 64 << 10;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
     Tcp(SocketAddr),
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "RTMS_ADMIN is one address today")
-    )]
     Unix(PathBuf),
 }
 

@@ -26,6 +26,7 @@ use self::last::{After, Page};
 use self::print::{Form, PHRASES, Printer};
 use self::session::{End, Session, failed, say};
 use self::sse::Parser;
+use crate::admin::ListenAddress;
 use crate::admin::streams::Streams;
 use crate::cli::admin_client;
 use crate::cli::exit::{self, Failure};
@@ -79,8 +80,12 @@ pub fn run(options: &Options, config: &Config) -> u8 {
 /// Where the server is asked, and with which token.
 fn place(config: &Config) -> Result<(Place, Option<Secret>), End> {
     let address = admin_client::address(&config.admin).map_err(End::Failed)?;
-    let token = admin_client::token(config).map_err(End::Failed)?;
-    Ok((Place::Tcp(address), Some(token)))
+    let token = admin_client::token_for(&address, config).map_err(End::Failed)?;
+    let place = match address {
+        ListenAddress::Tcp(address) => Place::Tcp(address),
+        ListenAddress::Unix(path) => Place::Unix(path),
+    };
+    Ok((place, token))
 }
 
 struct Tail<'a, W> {

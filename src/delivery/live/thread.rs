@@ -42,7 +42,7 @@ const ROOM_WAIT: Duration = Duration::from_millis(100);
 /// At its start the ring gets what was written in this time before, for clients that come again after a
 /// restart; reading it takes no longer than this.
 const PREFILL_US: u64 = 60_000_000;
-const PREFILL_MAX: Duration = Duration::from_millis(250);
+const PREFILL_MAX: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(super) struct Thread {
