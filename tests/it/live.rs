@@ -5,13 +5,15 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 use rtmsd::demo::{End, MeetingHandle, Options};
 use serde_json::Value;
 
 use crate::harness::{
-    Harness, files_below, http, open, plain, wait_until, wait_until_more, wait_until_over,
+    Harness, TempDir, files_below, http, open, plain, wait_until, wait_until_more, wait_until_over,
     wait_until_streaming,
 };
 
@@ -574,4 +576,44 @@ fn curl_prints_the_feed() {
     let expected: Vec<&str> = all.iter().filter_map(|it| it["pos"].as_str()).collect();
     assert_eq!(found, expected);
     harness.end();
+}
+
+#[test]
+fn s1_a_unix_socket_needs_no_token() {
+    let folder = TempDir::new();
+    let socket = folder.join("admin.sock");
+    let place = format!("unix:{}", socket.display());
+    let mut harness = start(&[("RTMS_ADMIN", &format!("127.0.0.1:0,{place}"))]);
+    let meeting = harness.zoom.start_meeting(plain("live-unix", 20));
+    let key = key(&harness, &meeting);
+    wait_until_over(&meeting);
+    wait_until("the end is written", || is_ended(&harness, 1));
+    let mode = fs::metadata(&socket)
+        .expect("a socket")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o660);
+    let ask = |target: &str| {
+        let mut stream = UnixStream::connect(&socket).expect("it listens");
+        let request = format!("GET {target} HTTP/1.1\r\nHost: any.example\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("it is sent");
+        http::read_all(&mut stream)
+    };
+    let answer = ask(&format!("/events?stream={key}&after=begin"));
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    let ids = answer.lines().filter(|line| line.starts_with("id: "));
+    assert_eq!(ids.count(), written(&harness).len());
+    assert!(ask("/healthz").ends_with("alive\n"));
+    let environment = [("RTMS_ADMIN", place.as_str())];
+    let status = harness.run_with(&environment, &["status", "--json"]);
+    assert_eq!(status.code, Some(0), "{}", status.stdout);
+    let tail = harness.run_with(&environment, &["tail", &key, "--json", "-n", "all"]);
+    assert_eq!(tail.stdout.lines().count(), written(&harness).len());
+    // A socket that a killed server has left is no obstacle, and none is left at the end.
+    harness.server.kill();
+    assert!(socket.exists());
+    harness.start_server();
+    wait_until("it listens again", || UnixStream::connect(&socket).is_ok());
+    harness.terminate();
+    assert!(!socket.exists());
 }

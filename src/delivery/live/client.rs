@@ -28,6 +28,7 @@ use crate::gate::{Answer, answer_bytes};
 const PAGE_BYTES_MAX: usize = 1 << 20;
 /// Of these, what is kept for the end of the page.
 const PAGE_END_BYTES: usize = 256;
+const REVOKED: &str = "consent to this stream was withdrawn";
 const STOPPING: &str = "the server is stopping";
 /// A client that sends more than this after its request is cut off.
 const DISCARDED_BYTES_MAX: usize = 64 << 10;
@@ -408,7 +409,10 @@ impl Client {
                     None => self.refuse(404, "there is no such stream"),
                 }
             }
-            Search::None => self.refuse(404, "there is no such event"),
+            Search::None => match self.ask.after {
+                After::Event { key, .. } if cx.board.is_revoked(key) => self.refuse(410, REVOKED),
+                _ => self.refuse(404, "there is no such event"),
+            },
         }
         Next::Again
     }
@@ -461,7 +465,7 @@ impl Client {
             None if last_pos.is_some() && matches!(self.ask.form, Form::Sse { .. }) => {
                 self.no_content();
             }
-            None => self.refuse(410, "consent to this stream was withdrawn"),
+            None => self.refuse(410, REVOKED),
         }
     }
 
@@ -501,7 +505,7 @@ impl Client {
             return self.refuse(404, "there is no such event");
         };
         if journal.state == State::Revoked {
-            return self.refuse(410, "consent to this stream was withdrawn");
+            return self.refuse(410, REVOKED);
         }
         let mut chunk = crate::feed::Chunk::default();
         let before = cx.reader.cursor_after_seq(key, seq.saturating_sub(1));
