@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod own_token;
 pub mod process;
 pub(crate) mod push_commands;
+mod recordings;
 pub mod streams;
 
 use std::io;
@@ -39,6 +40,7 @@ use crate::gate::{
 use access::{Door, Guard, Request};
 use host::AdminUrl;
 use process::Process;
+use recordings::{Recordings, Shelf, Wanted};
 
 /// Default of `RTMS_ADMIN`.
 pub const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
@@ -83,6 +85,7 @@ pub struct Admin {
     // Declared in this order: no request comes when the feed ends.
     route: OpenRoute,
     _live: Live,
+    _recordings: Recordings,
 }
 
 impl Admin {
@@ -103,16 +106,21 @@ impl Admin {
         let guard = Guard { token };
         let asked = daemon.clone();
         let live = Live::new(live::Process {
-            board: Box::new(move || asked.board(ANSWER_MAX)),
+            board: Box::new(move || Some(asked.output(ANSWER_MAX)?.board)),
             has_mark: has_state,
             times: Times::default(),
         });
+        let asked = daemon.clone();
+        let recordings = Recordings::new(Box::new(move || asked.output(ANSWER_MAX)));
+        let content = Content {
+            guard: guard.clone(),
+            doors: Arc::clone(&doors),
+            live: live.intake(),
+            shelf: recordings.shelf(),
+        };
         let hand_over = HandOver {
-            leaves: |path| path == EVENTS,
-            decide: {
-                let (guard, doors, live) = (guard.clone(), Arc::clone(&doors), live.intake());
-                Box::new(move |request| live_feed(request, &guard, &doors, &live))
-            },
+            leaves: |path| path == EVENTS || Wanted::is_path(path),
+            decide: Box::new(move |request| content.decide(request)),
         };
         let counters = Arc::clone(live.counters());
         let answer_one = move |request: HttpRequest| {
@@ -146,7 +154,11 @@ impl Admin {
             handler: Arc::new(move |requests| requests.into_iter().for_each(&answer_one)),
             hand_over: Some(hand_over),
         })?;
-        Ok(Admin { route, _live: live })
+        Ok(Admin {
+            route,
+            _live: live,
+            _recordings: recordings,
+        })
     }
 
     /// The addresses of the listeners that have one.
@@ -184,43 +196,53 @@ fn judged<'a>(request: &'a HttpRequest, doors: &[Door]) -> Request<'a> {
     }
 }
 
-/// Judges a request for events, and hands it over.
-fn live_feed(request: &LeavingRequest, guard: &Guard, doors: &[Door], live: &Intake) -> Decision {
-    let judged = Request {
-        door: doors
-            .get(request.listener())
-            .copied()
-            .unwrap_or(Door::Network),
-        method: request.method(),
-        host: host(request.header("Host")),
-        origin: request.header("Origin"),
-        authorization: request.header("Authorization"),
-        content_type: request.header("Content-Type"),
-        is_upgrade: request.header("Upgrade").is_some(),
-    };
-    let refuse = |answer: Answer| Decision::Answer(answer.with("Cache-Control", "no-store"));
-    let access = match guard.content(&judged) {
-        Ok(access) => access,
-        Err(refusal) => return refuse(refusal),
-    };
-    if request.method() != "GET" {
-        return refuse(line(405, "this method is not allowed here").with("Allow", "GET"));
+/// What leaves the gate with its socket: events, and recordings.
+struct Content {
+    guard: Guard,
+    doors: Arc<[Door]>,
+    live: Intake,
+    shelf: Shelf,
+}
+
+impl Content {
+    fn decide(&self, request: &LeavingRequest) -> Decision {
+        self.judge(request)
+            .unwrap_or_else(|refusal| Decision::Answer(refusal.with("Cache-Control", "no-store")))
     }
-    let ask = Ask::parse(
-        request.query(),
-        request.header("Last-Event-ID"),
-        request.header("Accept"),
-    );
-    let ask = match ask {
-        Ok(ask) => ask,
-        Err(text) => return refuse(line(400, &text)),
-    };
-    if !live.has_room() {
-        let answer = line(503, "there are too many clients, come again");
-        return refuse(answer.with("Retry-After", RETRY_AFTER_S.to_string()));
+
+    fn judge(&self, request: &LeavingRequest) -> Result<Decision, Answer> {
+        let door = self.doors.get(request.listener()).copied();
+        let access = self.guard.content(&Request {
+            door: door.unwrap_or(Door::Network),
+            method: request.method(),
+            host: host(request.header("Host")),
+            origin: request.header("Origin"),
+            authorization: request.header("Authorization"),
+            content_type: request.header("Content-Type"),
+            is_upgrade: request.header("Upgrade").is_some(),
+        })?;
+        if request.method() != "GET" {
+            return Err(line(405, "this method is not allowed here").with("Allow", "GET"));
+        }
+        let (path, query) = (request.path(), request.query());
+        if path != EVENTS {
+            let wanted =
+                Wanted::parse(path, query).map_err(|(status, text)| line(status, &text))?;
+            let serve = self.shelf.open(wanted, access)?;
+            return Ok(Decision::Take(Box::new(move |socket| serve.start(socket))));
+        }
+        let last_id = request.header("Last-Event-ID");
+        let ask = Ask::parse(query, last_id, request.header("Accept"));
+        let ask = ask.map_err(|text| line(400, &text))?;
+        if !self.live.has_room() {
+            let answer = line(503, "there are too many clients, come again");
+            return Err(answer.with("Retry-After", RETRY_AFTER_S.to_string()));
+        }
+        let live = self.live.clone();
+        Ok(Decision::Take(Box::new(move |socket| {
+            live.take(socket, ask, access)
+        })))
     }
-    let live = live.clone();
-    Decision::Take(Box::new(move |socket| live.take(socket, ask, access)))
 }
 
 /// One line of text.

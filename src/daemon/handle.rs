@@ -1,6 +1,7 @@
 //! A handle to a running daemon for the other threads of the program: it sends events to the
 //! daemon's inbox.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
@@ -10,11 +11,29 @@ use super::{Error, Event, Reload, Settings};
 use crate::delivery::ends::Ends;
 use crate::delivery::push;
 use crate::domain::rest::ControlRequest;
-use crate::feed::Board;
+use crate::feed::{Board, JournalKey};
 use crate::inbox;
 use crate::recorder::OutLock;
 use crate::source::authorization::{Authorizations, Code};
 use crate::zoom_api::{self, OnlineCheck, UserGrant};
+
+/// What the daemon writes.
+#[derive(Debug, Clone)]
+pub(crate) struct Output {
+    /// `RTMS_OUT`; `None` without files.
+    pub(crate) root: Option<PathBuf>,
+    /// How far the journals have grown, if there are any.
+    pub(crate) board: Option<Arc<Board>>,
+}
+
+impl Output {
+    /// Whether consent to this stream was withdrawn.
+    pub(crate) fn is_revoked(&self, key: JournalKey) -> bool {
+        self.board
+            .as_ref()
+            .is_some_and(|board| board.is_revoked(key))
+    }
+}
 
 /// Sends requests to a running daemon; clones send to the same one.
 #[derive(Debug, Clone)]
@@ -116,10 +135,9 @@ impl Handle {
         self.ask(within, Event::Push)
     }
 
-    /// How far the journals have grown: `None` within if there are none. `None` if the daemon does not
-    /// answer in time.
-    pub(crate) fn board(&self, within: Duration) -> Option<Option<Arc<Board>>> {
-        self.ask(within, Event::Board)
+    /// Where the daemon writes. `None` if it does not answer in time.
+    pub(crate) fn output(&self, within: Duration) -> Option<Output> {
+        self.ask(within, Event::Output)
     }
 
     /// Replaces the settings: all of them or, on an error, none. `None` if the daemon does not

@@ -52,6 +52,7 @@ use crate::state::StateDir;
 use crate::stream::Sink;
 use crate::zoom_api;
 use crate::zoom_api::Api;
+use handle::Output;
 use heap_trim::TrimPolicy;
 use rest_timer::{Outcome, RestTimer};
 use snapshot::{Snapshot, Unsettled};
@@ -152,8 +153,8 @@ enum Event {
     Api(SyncSender<Arc<Api>>),
     /// Who delivers to endpoints, if there are any.
     Push(SyncSender<Option<push::Control>>),
-    /// How far the journals have grown, if there are any.
-    Board(SyncSender<Option<Arc<Board>>>),
+    /// Asks where it writes.
+    Output(SyncSender<Output>),
     Reload(Box<Reload>, SyncSender<()>),
     /// The disk thread panicked: nothing that is received is written any more.
     DiskPanicked,
@@ -378,6 +379,13 @@ impl Daemon {
         self.disk.as_ref().and_then(Disk::board).map(Arc::clone)
     }
 
+    fn output(&self) -> Output {
+        Output {
+            root: self.settings.disk.as_ref().map(|disk| disk.root.clone()),
+            board: self.board(),
+        }
+    }
+
     /// A handle with which other threads can end it.
     pub fn handle(&self) -> Handle {
         let authorizations = Arc::clone(&self.authorizations);
@@ -460,7 +468,7 @@ impl Daemon {
                 }
                 Event::Api(reply) => drop(reply.send(Arc::clone(&self.api))),
                 Event::Push(reply) => drop(reply.send(self.push.as_ref().map(Push::control))),
-                Event::Board(reply) => drop(reply.send(self.board())),
+                Event::Output(reply) => drop(reply.send(self.output())),
                 Event::Reload(new, reply) => {
                     self.reload(*new);
                     let _ = reply.send(());

@@ -185,8 +185,8 @@ impl Daemon {
                 self.coordinator.handle_call(now(), &call, result)
             }
             // The caller may have stopped waiting.
-            Event::Board(reply) => {
-                let _ = reply.send(self.board());
+            Event::Output(reply) => {
+                let _ = reply.send(self.output());
                 return;
             }
             Event::Status(reply) => {

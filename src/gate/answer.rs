@@ -40,25 +40,40 @@ pub(super) fn refusal(refusal: HttpRefusal, is_head: bool, now: SystemTime) -> V
     answer.into_bytes()
 }
 
+/// The head of an answer whose body ends with the connection.
+pub(crate) fn open_answer_bytes(answer: &Answer) -> Vec<u8> {
+    head_bytes(
+        answer,
+        &format!("Content-Type: {}\r\n", answer.content_type),
+    )
+    .into_bytes()
+}
+
 /// An answer as a client gets it. With `is_head` it has no body, but the body's length.
 pub(crate) fn answer_bytes(answer: &Answer, is_head: bool) -> Vec<u8> {
-    let status = answer.status;
-    let date = httpdate::fmt_http_date(SystemTime::now());
-    let mut head = format!("HTTP/1.1 {status} {}\r\nDate: {date}\r\n", reason(status));
-    // Writing to a String cannot fail.
-    if status != 204 {
-        let (kind, length) = (answer.content_type, answer.body.len());
-        let _ = write!(head, "Content-Type: {kind}\r\nContent-Length: {length}\r\n");
-    }
-    for (name, value) in &answer.headers {
-        let _ = write!(head, "{name}: {value}\r\n");
-    }
-    head.push_str("Connection: close\r\n\r\n");
-    let mut bytes = head.into_bytes();
-    if !is_head && status != 204 {
+    let (kind, length) = (answer.content_type, answer.body.len());
+    let has_body = answer.status != 204;
+    let about_body = match has_body {
+        true => format!("Content-Type: {kind}\r\nContent-Length: {length}\r\n"),
+        false => String::new(),
+    };
+    let mut bytes = head_bytes(answer, &about_body).into_bytes();
+    if !is_head && has_body {
         bytes.extend_from_slice(&answer.body);
     }
     bytes
+}
+
+fn head_bytes(answer: &Answer, about_body: &str) -> String {
+    let (status, date) = (answer.status, httpdate::fmt_http_date(SystemTime::now()));
+    let reason = reason(status);
+    let mut head = format!("HTTP/1.1 {status} {reason}\r\nDate: {date}\r\n{about_body}");
+    for (name, value) in &answer.headers {
+        // Writing to a String cannot fail.
+        let _ = write!(head, "{name}: {value}\r\n");
+    }
+    head.push_str("Connection: close\r\n\r\n");
+    head
 }
 
 /// The reason phrase of a status that answers have.

@@ -50,7 +50,6 @@ impl LeavingRequest {
     }
 
     /// The target without its query.
-    #[cfg(test)]
     pub(crate) fn path(&self) -> &str {
         self.target().split('?').next().unwrap_or_default()
     }

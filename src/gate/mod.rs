@@ -52,7 +52,7 @@ pub use counters::Counters;
 pub use listener::Listener;
 pub use tls::{CertificateError, Tls, TlsFiles};
 
-pub(crate) use answer::answer_bytes;
+pub(crate) use answer::{answer_bytes, open_answer_bytes};
 pub(crate) use backend::{Answer, Handler, HttpRequest};
 pub(crate) use counters::bump;
 pub(crate) use handover::{Decision, HandOver, LeavingRequest};

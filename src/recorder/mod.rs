@@ -34,6 +34,7 @@
 
 pub mod append_file;
 pub mod audio;
+pub mod captions;
 pub mod catalog;
 pub mod crash_recovery;
 pub mod disk;

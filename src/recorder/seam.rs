@@ -72,7 +72,7 @@ pub(crate) fn phrase_of(line: &str) -> Option<Phrase<'_>> {
 }
 
 /// The phrase of a line of the journal.
-fn phrase_of_journal(line: &str) -> Option<Phrase<'_>> {
+pub(crate) fn phrase_of_journal(line: &str) -> Option<Phrase<'_>> {
     let line = Line::parse(line.as_bytes())?;
     let is_phrase = line.kind.starts_with("transcript.");
     let data = is_phrase.then(|| std::str::from_utf8(line.data()))?;

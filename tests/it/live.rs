@@ -617,3 +617,131 @@ fn s1_a_unix_socket_needs_no_token() {
     harness.terminate();
     assert!(!socket.exists());
 }
+
+/// The answer to GET of that target, with the token.
+fn get(harness: &Harness, target: &str) -> (u16, String, String) {
+    let request = format!(
+        "GET {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\n\r\n",
+        bearer(harness)
+    );
+    let answer = http::ask(harness.admin(), request.as_bytes());
+    let (status, body) = http::status_and_body(&answer);
+    (
+        status,
+        answer
+            .split("\r\n\r\n")
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
+        body,
+    )
+}
+
+#[test]
+fn recordings_are_listed_and_their_captions_are_made_from_the_journal() {
+    let harness = start(&[("RTMS_TRANSCRIPT", "off")]);
+    let meetings: Vec<MeetingHandle> = (1..=3)
+        .map(|n| {
+            let mut script = plain(&format!("live-list-{n}"), 20);
+            script.topic = format!("Topic {n}");
+            let meeting = harness.zoom.start_meeting(script);
+            wait_until_over(&meeting);
+            meeting
+        })
+        .collect();
+    wait_until("the ends are written", || is_ended(&harness, 3));
+    let json = |target: &str| -> Value {
+        let (status, _, body) = get(&harness, target);
+        assert_eq!(status, 200, "{target}: {body}");
+        serde_json::from_str(&body).expect("JSON")
+    };
+    let mut topics = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page = json(&format!("/meetings?format=json&limit=1{after}"));
+        assert_eq!(page["meetings"].as_array().map(Vec::len), Some(1));
+        topics.push(
+            page["meetings"][0]["topic"]
+                .as_str()
+                .expect("a topic")
+                .to_owned(),
+        );
+        match page["next"].as_str() {
+            Some(key) => after = format!("&after={key}"),
+            None => break,
+        }
+    }
+    topics.sort();
+    assert_eq!(topics, ["Topic 1", "Topic 2", "Topic 3"]);
+    let found = json("/meetings?format=json&q=topic+2");
+    assert_eq!(found["meetings"].as_array().map(Vec::len), Some(1));
+    let key = key(&harness, &meetings[1]);
+    assert_eq!(found["meetings"][0]["key"], key.as_str());
+    let meeting = json(&format!("/meetings/{key}?format=json"));
+    assert_eq!(meeting["topic"], "Topic 2");
+    let files = meeting["files"].as_array().expect("files");
+    let journal = files.iter().find(|file| file["name"] == "feed.jsonl");
+    let journal = journal.expect("the journal");
+    assert_eq!(journal["type"], "application/x-ndjson");
+    assert!(journal["bytes"].as_u64() > Some(1000));
+    let (status, head, vtt) = get(&harness, &format!("/live/{key}.vtt"));
+    assert_eq!(status, 200);
+    assert!(
+        head.contains("Content-Type: text/vtt; charset=utf-8"),
+        "{head}"
+    );
+    assert!(head.contains("Cache-Control: no-store"), "{head}");
+    assert!(vtt.starts_with("WEBVTT\n\n1\n"), "{vtt}");
+    let (status, head, text) = get(&harness, &format!("/live/{key}.txt"));
+    assert_eq!(
+        (status, text.lines().count()),
+        (200, vtt.matches(" --> ").count())
+    );
+    assert!(
+        head.contains("Content-Type: text/plain; charset=utf-8"),
+        "{head}"
+    );
+    assert_eq!(text.lines().count() as u64, meetings[1].sent_count());
+    for (target, expected) in [
+        ("/meetings", 404),
+        ("/meetings?format=json&limit=x", 400),
+        ("/meetings/0123456789abcdef?format=json", 404),
+        ("/live/0123456789abcdef.vtt", 404),
+        ("/live/x.vtt", 404),
+    ] {
+        assert_eq!(get(&harness, target).0, expected, "{target}");
+    }
+    let bare = "GET /meetings?format=json HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    assert_eq!(
+        http::status(&http::ask(harness.admin(), bare.as_bytes())),
+        401
+    );
+    harness.end();
+}
+
+#[test]
+fn j11_of_a_withdrawn_recording_that_was_kept_nothing_is_shown() {
+    let harness = start(&[("RTMS_ON_REVOKED", "keep")]);
+    let meeting = harness.zoom.start_meeting(open("live-kept"));
+    wait_until_streaming(&meeting);
+    let key = key(&harness, &meeting);
+    assert_eq!(get(&harness, &format!("/live/{key}.txt")).0, 200);
+    let mut end = End::meeting_ended();
+    end.reason = 8;
+    meeting.end(end);
+    wait_until_over(&meeting);
+    wait_until("it is known", || {
+        get(&harness, &format!("/live/{key}.txt")).0 == 410
+    });
+    assert_eq!(
+        get(&harness, &format!("/meetings/{key}?format=json")).0,
+        410
+    );
+    let (_, _, list) = get(&harness, "/meetings?format=json");
+    assert_eq!(list, "{\"meetings\":[],\"next\":null,\"v\":1}\n");
+    assert_eq!(
+        events(&harness, &format!("?stream={key}&after=begin"), None).status,
+        410
+    );
+    harness.end();
+}

@@ -127,6 +127,7 @@ mod tests {
             words: Some(6204),
             speakers: speakers.iter().map(ToString::to_string).collect(),
             languages: vec!["en".to_owned()],
+            is_revoked: false,
         }
     }
 

@@ -12,6 +12,8 @@ use crate::domain::product::Product;
 use crate::feed::key::JournalKey;
 use crate::recorder::meta::FILE_NAME;
 
+/// Zoom's stop reason.
+const CONSENT_WITHDRAWN: i64 = 8;
 /// Larger files are not ours: the participants of the largest meetings take about a megabyte.
 const META_BYTES_MAX: u64 = 16 << 20;
 
@@ -46,6 +48,8 @@ pub struct Recording {
     pub speakers: Vec<String>,
     /// The languages that were spoken.
     pub languages: Vec<String>,
+    /// Consent was withdrawn, and the files were kept.
+    pub is_revoked: bool,
 }
 
 /// The members that are shown. The others, which are most of the file, are passed over.
@@ -67,6 +71,7 @@ struct File {
     speakers: Vec<String>,
     #[serde(default)]
     languages: Vec<String>,
+    stop_reason: Option<i64>,
 }
 
 impl Recording {
@@ -92,6 +97,7 @@ impl Recording {
             words: file.words,
             speakers: file.speakers,
             languages: file.languages,
+            is_revoked: file.stop_reason == Some(CONSENT_WITHDRAWN),
         })
     }
 
