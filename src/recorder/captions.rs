@@ -44,6 +44,9 @@ impl CaptionFormat {
     }
 }
 
+/// Reads the phrase of a line.
+type Parse = fn(&str) -> Option<Phrase<'_>>;
+
 /// Which phrase a change is about: the speaker or the channel, and the start.
 type Spoken = (String, u64);
 
@@ -73,8 +76,7 @@ pub fn write_captions(
     may_go_on: &dyn Fn() -> bool,
 ) -> io::Result<()> {
     let folder = recording.folder.as_path();
-    let sources: [(&str, fn(&str) -> Option<Phrase<'_>>); 2] =
-        [(FEED_NAME, phrase_of_journal), (JSONL_NAME, phrase_of)];
+    let sources: [(&str, Parse); 2] = [(FEED_NAME, phrase_of_journal), (JSONL_NAME, phrase_of)];
     let mut sources = sources.into_iter();
     let Some((name, parse)) = sources.find(|(name, _)| folder.join(name).is_file()) else {
         return copy(&folder.join(format.file_name()), out, may_go_on);
