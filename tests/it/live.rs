@@ -13,8 +13,8 @@ use rtmsd::demo::{End, MeetingHandle, Options};
 use serde_json::Value;
 
 use crate::harness::{
-    Harness, TempDir, files_below, http, open, plain, wait_until, wait_until_more, wait_until_over,
-    wait_until_streaming,
+    Harness, TempDir, files_below, http, open, plain, report, wait_until, wait_until_more,
+    wait_until_over, wait_until_streaming,
 };
 
 mod client;
@@ -563,8 +563,7 @@ fn curl_prints_the_feed() {
         .stderr(Stdio::null())
         .output();
     let Ok(output) = curl else {
-        eprintln!("skipped: curl is not installed");
-        return;
+        return report("skipped: curl is not installed");
     };
     assert!(output.status.success());
     let text = String::from_utf8(output.stdout).expect("UTF-8");

@@ -68,9 +68,7 @@ impl Sse {
     pub(super) fn next(&mut self) -> Option<Event> {
         let (mut event, mut data) = (None::<(String, String)>, None);
         loop {
-            let Some(line) = self.line() else {
-                return None;
-            };
+            let line = self.line()?;
             let (field, value) = line.split_once(':').unwrap_or((&line, ""));
             let value = value.strip_prefix(' ').unwrap_or(value).to_owned();
             match field {
@@ -117,15 +115,12 @@ impl Sse {
 
 fn read(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> usize {
     let mut piece = [0; 4096];
-    loop {
-        match stream.read(&mut piece) {
-            Ok(read) => {
-                bytes.extend_from_slice(&piece[..read]);
-                return read;
-            }
-            // The server was killed.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return 0,
-            Err(error) => panic!("nothing came: {error}"),
-        }
-    }
+    let read = match stream.read(&mut piece) {
+        Ok(read) => read,
+        // The server was killed.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
+        Err(error) => panic!("nothing came: {error}"),
+    };
+    bytes.extend_from_slice(&piece[..read]);
+    read
 }
