@@ -128,7 +128,7 @@ fn ask_server(config: &Config) -> Result<String, (u8, String)> {
     let address = admin_client::address(&config.admin).map_err(|_| quiet())?;
     let token = config.admin.token.as_ref();
     let answer =
-        admin_client::ask(address, "/streams", None, token, ASK_MAX).map_err(|_| quiet())?;
+        admin_client::ask(&address, "/streams", None, token, ASK_MAX).map_err(|_| quiet())?;
     let streams: Streams = serde_json::from_str(&answer.text).map_err(|_| quiet())?;
     let events = streams.events.ok_or_else(quiet)?;
     match events.state == State::Connected.name() {
