@@ -30,11 +30,11 @@
 //! | [`stream`] | the poll loop of one stream | one for each stream |
 //! | [`feed`] | the journal: its format, and reading it | the reader's |
 //! | [`recorder`] | the files of a stream | `disk`, `sync` |
-//! | [`delivery`] | where data goes while it arrives: standard output | `stdout` |
+//! | [`delivery`] | where data goes: standard output, HTTP push, the live feed, what follows a stream's end | `stdout`, `push`, `live`, and others while they have work |
 //! | [`state`] | the private directory that a restart needs, and the intent log | `state` |
 //! | [`config`] | turns `rtms.conf` and the environment into settings | |
 //! | [`cli`] | the commands | signals |
-//! | [`admin`], [`systemd`] | health, metrics, streams; readiness and watchdog | |
+//! | [`admin`], [`systemd`] | health, metrics, streams, and who may ask for content; readiness and watchdog | one for each request for recordings |
 //! | [`demo`] | a small, strict, independent Zoom on loopback | |
 //!
 //! # What always holds

@@ -18,6 +18,7 @@ use crate::harness::{
 };
 
 mod client;
+mod partners;
 
 use client::{Event, Sse};
 

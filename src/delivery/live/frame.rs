@@ -16,7 +16,7 @@ use crate::feed::line::POS_RANGE;
 /// an event once they know an id or a `retry`.
 pub const PING: &[u8] = b":\n";
 /// What follows the head of server-sent events.
-const OPENING: &str = "retry: 2000\n: rtmsd\n";
+const OPENING: &str = "retry: 2000\n:\n";
 /// What a page begins with.
 const PAGE: &str = "{\"v\":1,\"events\":[";
 
@@ -111,7 +111,7 @@ mod tests {
         let (head, body) = body(opening(SSE, "now"));
         assert!(head.contains("\r\nContent-Type: text/event-stream\r\n"));
         assert!(head.contains("\r\nX-Accel-Buffering: no\r\n"));
-        assert_eq!(body, "retry: 2000\n: rtmsd\n");
+        assert_eq!(body, "retry: 2000\n:\n");
         assert_eq!(PING, b":\n");
     }
 
