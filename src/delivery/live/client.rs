@@ -242,6 +242,11 @@ impl Client {
         }
     }
 
+    /// What it waits to send may not be sent any more.
+    pub(super) fn look_again(&mut self) {
+        self.is_blocked = false;
+    }
+
     /// Bytes that it needs to catch up.
     pub(super) fn catch_up_bytes(&self) -> usize {
         self.catch_up.as_ref().map_or(0, |(it, _)| it.held_bytes())

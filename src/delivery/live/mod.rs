@@ -27,6 +27,8 @@ pub mod interest;
 pub mod merge;
 pub mod query;
 pub mod ring;
+#[cfg(test)]
+mod tests;
 mod thread;
 
 use std::fmt;

@@ -324,6 +324,8 @@ impl Thread {
             if journal.state == State::Revoked {
                 self.ring.revoke(key);
                 self.cursors.remove(&key);
+                let clients = self.clients.iter_mut().flatten();
+                clients.for_each(Client::look_again);
                 continue;
             }
             if journal.state == State::Ended {
