@@ -10,7 +10,8 @@ use rtmsd::demo::End;
 
 use super::{is_ended, key, start, written};
 use crate::harness::{
-    KilledOnDrop, TempDir, open, wait_until, wait_until_more, wait_until_over, wait_until_streaming,
+    KilledOnDrop, TempDir, open, report, wait_until, wait_until_more, wait_until_over,
+    wait_until_streaming,
 };
 
 const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/partners/sse_client.py");
@@ -72,8 +73,7 @@ fn caddy(program: &str, folder: &Path, admin: SocketAddr) -> (KilledOnDrop, Sock
 fn httpx_sse_gets_each_event_once_also_through_proxies_and_over_a_kill() {
     let tool = |key: &str| std::env::var(key).ok().filter(|path| !path.is_empty());
     let Some(python) = tool("RTMSD_LIVE_PYTHON") else {
-        eprintln!("skipped: set RTMSD_LIVE_PYTHON to a Python with httpx-sse");
-        return;
+        return report("skipped: set RTMSD_LIVE_PYTHON to a Python with httpx-sse");
     };
     let folder = TempDir::new();
     let admin = free_address();
@@ -94,7 +94,7 @@ fn httpx_sse_gets_each_event_once_also_through_proxies_and_over_a_kill() {
         ("RTMSD_CADDY", caddy),
     ] {
         let Some(program) = tool(name) else {
-            eprintln!("skipped: set {name}");
+            report(&format!("skipped: set {name}"));
             continue;
         };
         let own = folder.join(name);
