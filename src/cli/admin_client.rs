@@ -31,24 +31,33 @@ impl Answer {
     }
 }
 
-/// The address to ask.
+/// The address to ask for what needs no credential: the first one.
 pub(super) fn address(settings: &Settings) -> Result<ListenAddress, Failure> {
     let text = "RTMS_ADMIN is off, so the server cannot be asked; set it to 127.0.0.1:9464";
-    let address = settings.listen.first().map(|address| match address {
-        ListenAddress::Tcp(address) => ListenAddress::Tcp(reachable(*address)),
-        ListenAddress::Unix(_) => address.clone(),
-    });
-    address.ok_or_else(|| Failure(exit::CONFIG, text.to_owned()))
+    let first = settings.listen.first().map(to_ask);
+    first.ok_or_else(|| Failure(exit::CONFIG, text.to_owned()))
 }
 
-/// The token that is needed at this address: none at a Unix socket.
-pub(super) fn token_for(
-    address: &ListenAddress,
-    config: &Config,
-) -> Result<Option<Secret>, Failure> {
+/// Where to ask for what needs a credential, and the token to show: a TCP address, or else a Unix socket,
+/// which needs none; the socket also where this user may not read the token.
+pub(super) fn access(config: &Config) -> Result<(ListenAddress, Option<Secret>), Failure> {
+    let is_socket = |address: &&ListenAddress| matches!(address, ListenAddress::Unix(_));
+    let listen = &config.admin.listen;
+    let socket = listen.iter().find(is_socket).cloned();
+    let tcp = listen.iter().find(|address| !is_socket(address));
+    let failure = match tcp.map(|tcp| (to_ask(tcp), token(config))) {
+        Some((tcp, Ok(token))) => return Ok((tcp, Some(token))),
+        Some((_, Err(failure))) => Err(failure),
+        None => address(&config.admin).map(|address| (address, None)),
+    };
+    socket.map_or(failure, |socket| Ok((socket, None)))
+}
+
+/// The address of a client for one of the server.
+fn to_ask(address: &ListenAddress) -> ListenAddress {
     match address {
-        ListenAddress::Tcp(_) => token(config).map(Some),
-        ListenAddress::Unix(_) => Ok(None),
+        ListenAddress::Tcp(address) => ListenAddress::Tcp(reachable(*address)),
+        ListenAddress::Unix(_) => address.clone(),
     }
 }
 
@@ -213,4 +222,32 @@ fn reachable(address: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn l9_the_socket_is_asked_where_there_is_no_other_address_or_no_token() {
+        let tcp = |port| ListenAddress::Tcp(([127, 0, 0, 1], port).into());
+        let socket = ListenAddress::Unix("/run/rtmsd/admin.sock".into());
+        let any = ListenAddress::Tcp(([0, 0, 0, 0], 1).into());
+        let token = Secret::new("hunter2");
+        let access = |listen: &[&ListenAddress], token: Option<&Secret>| {
+            let mut config = Config::default();
+            config.admin.listen = listen.iter().map(|address| (*address).clone()).collect();
+            config.admin.token = token.cloned();
+            config.daemon.state = None;
+            access(&config).map_err(|Failure(code, _)| code)
+        };
+        let with_token = |address| Ok((address, Some(token.clone())));
+        let without = Ok((socket.clone(), None));
+        assert_eq!(access(&[&socket, &any], Some(&token)), with_token(tcp(1)));
+        assert_eq!(access(&[&tcp(2), &socket], None), without);
+        assert_eq!(access(&[&socket], None), without);
+        assert_eq!(access(&[&socket], Some(&token)), without);
+        assert_eq!(access(&[&tcp(2)], None), Err(exit::CONFIG));
+        assert_eq!(access(&[], Some(&token)), Err(exit::CONFIG));
+    }
 }

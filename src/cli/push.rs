@@ -221,8 +221,8 @@ fn order(command: &Push, config: &Config, out: &mut impl Write) -> Result<u8, Fa
         PushAction::Replay { from, stream } => ("replay", json!({"from": from, "stream": stream})),
         PushAction::Test | PushAction::Secret => return Ok(exit::USAGE),
     };
-    let address = admin_client::address(&config.admin)?;
-    let (token, json) = (admin_client::token_for(&address, config)?, body.to_string());
+    let (address, token) = admin_client::access(config)?;
+    let json = body.to_string();
     let path = format!("/push/{}/{verb}", command.name);
     let answer = admin_client::ask(&address, &path, Some(json), token.as_ref(), ANSWER_MAX)?;
     let said = answer.text.trim();

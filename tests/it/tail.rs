@@ -1,6 +1,7 @@
 //! `rtmsd tail` against a server of the test's own, which breaks connections wherever it likes.
 
 pub(crate) mod fake;
+mod real;
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
@@ -120,9 +121,11 @@ fn l9_a_name_is_a_stream_or_a_meeting_and_faults_have_their_codes() {
     // The streams of that name are several.
     let ambiguous = tail(&fake, &["several"]);
     assert_eq!(ambiguous.code, Some(64), "{ambiguous:?}");
-    let unknown = tail(&fake, &["none"]);
-    assert_eq!((unknown.code, unknown.stdout.as_str()), (Some(64), ""));
-    assert!(unknown.stderr.contains("neither a stream nor a meeting"));
+    for name in ["none", "99999999999"] {
+        let unknown = tail(&fake, &[name]);
+        assert_eq!((unknown.code, unknown.stdout.as_str()), (Some(64), ""));
+        assert!(unknown.stderr.contains("neither a stream nor a meeting"));
+    }
 
     fake.set_token("another");
     for arguments in [&[][..], &[KEY], &["--follow"]] {
@@ -192,6 +195,23 @@ fn l9_follow_waits_for_the_first_stream_and_ends_by_itself_only_with_one_that_wa
     let ran = following.end();
     assert_eq!((ran.code, ran.stdout.as_str()), (None, ""), "{ran:?}");
     assert!(ran.stderr.contains("no stream is running; waiting"));
+}
+
+#[test]
+fn l9_a_meeting_that_has_not_begun_is_waited_for() {
+    let fake = Fake::start(TOKEN);
+    let following = Following::start(&fake, &["848 4496 2250", "--follow"]);
+    wait_until("a request that waits", || fake.polls() > 1);
+    fake.run_stream(KEY);
+    fake.add(KEY, &phrase(1, "Ada"));
+    wait_until("a request for what comes", || fake.followers() == 1);
+    fake.add(KEY, &phrase(2, "Ada"));
+    fake.end_stream(KEY);
+    let ran = following.end();
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let expected = "14:13:09  Ada: phrase 1\n14:13:09  Ada: phrase 2\n";
+    assert_eq!(ran.stdout, expected);
+    assert!(ran.stderr.contains("waiting"), "{ran:?}");
 }
 
 #[test]

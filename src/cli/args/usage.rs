@@ -205,7 +205,8 @@ usage: rtmsd tail [STREAM|MEETING] [OPTIONS]
 Prints the last phrases that the running server has received, and with --follow
 those that come: of every running stream, or of the one that is named. STREAM is
 its key, its id, or the first 6 characters or more of one; MEETING is the number
-or the UUID of a meeting. Asks the server at RTMS_ADMIN.
+or the UUID of a meeting, and means its newest stream. Asks the server at
+RTMS_ADMIN.
 
   --follow, -f     print what comes, and wait for a server that restarts; ends
                    with the stream that is named

@@ -2,16 +2,16 @@
 //!
 //! Each wait has a deadline, and ends when nobody reads our output any more.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::admin::ListenAddress;
 use crate::domain::secret::Secret;
 
 /// For a connection and for sending the request, on this machine or beside it.
@@ -22,22 +22,6 @@ const HEAD_MAX: Duration = Duration::from_secs(15);
 const HEAD_BYTES_MAX: usize = 32 << 10;
 /// Bytes of one read.
 const READ_BYTES: usize = 64 << 10;
-
-/// Where the admin listener is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
-    Tcp(SocketAddr),
-    Unix(PathBuf),
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Place::Tcp(address) => write!(f, "http://{address}"),
-            Place::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
 
 /// Why there is no answer, or no more of it.
 #[derive(Debug)]
@@ -67,7 +51,7 @@ pub(super) struct Request<'a> {
 /// A client of one listener.
 #[derive(Debug, Clone)]
 pub(super) struct Client<'a> {
-    pub(super) place: Place,
+    pub(super) address: ListenAddress,
     pub(super) token: Option<Secret>,
     /// Where the output goes, if it can be watched.
     pub(super) output: Option<BorrowedFd<'a>>,
@@ -97,7 +81,7 @@ enum Socket {
 impl<'a> Client<'a> {
     /// Sends a request and reads the head of its answer.
     pub(super) fn get(&self, request: &Request<'_>) -> Result<Answer<'a>, Trouble> {
-        let mut socket = Socket::connect(&self.place)?;
+        let mut socket = Socket::connect(&self.address)?;
         socket.write_all(self.head(request).as_bytes())?;
         socket.set_nonblocking()?;
         let deadline = Instant::now() + HEAD_MAX;
@@ -118,9 +102,9 @@ impl<'a> Client<'a> {
     }
 
     fn head(&self, request: &Request<'_>) -> String {
-        let host = match &self.place {
-            Place::Tcp(address) => address.to_string(),
-            Place::Unix(_) => "localhost".to_owned(),
+        let host = match &self.address {
+            ListenAddress::Tcp(address) => address.to_string(),
+            ListenAddress::Unix(_) => "localhost".to_owned(),
         };
         let mut head = format!(
             "GET {} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: rtmsd/{}\r\nAccept: {}\r\nConnection: close\r\n",
@@ -247,14 +231,14 @@ impl Answer<'_> {
 }
 
 impl Socket {
-    fn connect(place: &Place) -> io::Result<Socket> {
-        Ok(match place {
-            Place::Tcp(address) => {
+    fn connect(address: &ListenAddress) -> io::Result<Socket> {
+        Ok(match address {
+            ListenAddress::Tcp(address) => {
                 let socket = TcpStream::connect_timeout(address, CONNECT_MAX)?;
                 socket.set_write_timeout(Some(CONNECT_MAX))?;
                 Socket::Tcp(socket)
             }
-            Place::Unix(path) => {
+            ListenAddress::Unix(path) => {
                 let socket = UnixStream::connect(path)?;
                 socket.set_write_timeout(Some(CONNECT_MAX))?;
                 Socket::Unix(socket)
@@ -357,9 +341,9 @@ mod tests {
 
     const SILENCE: Duration = Duration::from_secs(20);
 
-    fn client(place: Place) -> Client<'static> {
+    fn client(address: ListenAddress) -> Client<'static> {
         Client {
-            place,
+            address,
             token: Some(Secret::new("hunter2")),
             output: None,
         }
@@ -382,7 +366,7 @@ mod tests {
             socket.write_all(says).expect("a client");
             String::from_utf8_lossy(&asked[..length]).into_owned()
         });
-        let text = client(Place::Tcp(address))
+        let text = client(ListenAddress::Tcp(address))
             .get(&REQUEST)
             .and_then(|mut answer| Ok((answer.status, answer.text(SILENCE, 1000)?)));
         (text, server.join().expect("no panic"))
@@ -439,7 +423,7 @@ mod tests {
                 .expect("a client");
             String::from_utf8_lossy(&asked[..length]).into_owned()
         });
-        let client = client(Place::Unix(path));
+        let client = client(ListenAddress::Unix(path));
         let mut answer = client.get(&REQUEST).expect("an answer");
         assert_eq!(answer.text(SILENCE, 1000).expect("a body"), "ab");
         let asked = server.join().expect("no panic");
@@ -461,7 +445,7 @@ mod tests {
         let (output, reader) = UnixStream::pair().expect("a pair");
         let client = Client {
             output: Some(output.as_fd()),
-            ..client(Place::Tcp(address))
+            ..client(ListenAddress::Tcp(address))
         };
         let mut answer = client.get(&REQUEST).expect("an answer");
         let mut read = |silence| answer.read(&mut Vec::new(), silence);

@@ -21,17 +21,15 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use self::http::{Answer, Client, Place, Request, Trouble};
+use self::http::{Answer, Client, Request, Trouble};
 use self::last::{After, Page};
 use self::print::{Form, PHRASES, Printer};
-use self::session::{End, Session, failed, say};
+use self::session::{End, Reply, Session, failed, say};
 use self::sse::Parser;
-use crate::admin::ListenAddress;
 use crate::admin::streams::Streams;
 use crate::cli::admin_client;
 use crate::cli::exit::{self, Failure};
 use crate::config::Config;
-use crate::domain::secret::Secret;
 use crate::domain::text::percent_encoded;
 use crate::feed::{Line, kind};
 
@@ -39,6 +37,8 @@ use crate::feed::{Line, kind};
 pub const COUNT_DEFAULT: usize = 10;
 /// Lines of one answer, the most that the server gives.
 const LINES_MAX: usize = 1000;
+/// How long one request waits for the first stream of a meeting, seconds.
+const MEETING_WAIT_S: u64 = 10;
 /// Silence of a connection on which the server sends a comment every 15 seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(50);
 
@@ -60,9 +60,10 @@ pub struct Options {
 /// Shows what the command line asks for on standard output.
 pub fn run(options: &Options, config: &Config) -> u8 {
     let stdout = io::stdout();
-    let ended = place(config).and_then(|(place, token)| {
+    let access = admin_client::access(config).map_err(End::Failed);
+    let ended = access.and_then(|(address, token)| {
         let client = Client {
-            place,
+            address,
             token,
             output: Some(stdout.as_fd()),
         };
@@ -77,23 +78,12 @@ pub fn run(options: &Options, config: &Config) -> u8 {
     }
 }
 
-/// Where the server is asked, and with which token.
-fn place(config: &Config) -> Result<(Place, Option<Secret>), End> {
-    let address = admin_client::address(&config.admin).map_err(End::Failed)?;
-    let token = admin_client::token_for(&address, config).map_err(End::Failed)?;
-    let place = match address {
-        ListenAddress::Tcp(address) => Place::Tcp(address),
-        ListenAddress::Unix(path) => Place::Unix(path),
-    };
-    Ok((place, token))
-}
-
 struct Tail<'a, W> {
     options: &'a Options,
     session: Session<'a>,
     form: Form,
-    /// The part of a query that says which streams; if there is none, the next one.
-    filters: Vec<String>,
+    /// The part of a query that says which stream; empty for all.
+    filter: String,
     out: W,
 }
 
@@ -108,14 +98,19 @@ impl<'a, W: Write> Tail<'a, W> {
                 },
                 false => Form::Phrases,
             },
-            filters: options.name.as_deref().map_or_else(Vec::new, filters),
+            filter: String::new(),
             out,
         }
     }
 
     fn run(mut self) -> Result<(), End> {
-        let running = match self.options.name {
-            Some(_) => None,
+        let options = self.options;
+        let running = match &options.name {
+            Some(name) => {
+                let key = self.find(name)?;
+                self.filter = format!("&stream={}", percent_encoded(&key));
+                None
+            }
             None => Some(self.running()?),
         };
         if running.as_ref().is_some_and(|running| running.count == 0) {
@@ -164,34 +159,65 @@ impl<'a, W: Write> Tail<'a, W> {
         })
     }
 
-    /// What follows a position, up to now; `None` for a stream that has ended there.
-    fn page(&mut self, after: After) -> Result<Option<Page>, End> {
+    /// The key of the stream that is meant: what is only the beginning of a name today could fit several
+    /// tomorrow. A meeting is its newest stream; with `--follow` its first one is waited for.
+    fn find(&mut self, name: &str) -> Result<String, End> {
+        let number = name.replace([' ', '-'], "");
+        let is_number = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+        let meeting = if is_number { &number } else { name };
+        let (mut filter, mut wait_s) = (format!("&stream={}", percent_encoded(name)), 0);
         loop {
-            let target = format!(
-                "/events?wait=0&limit={LINES_MAX}&after={}{}{}",
-                after.text(),
-                self.types(&PHRASES),
-                self.filter()
-            );
+            let target = format!("/events?wait={wait_s}&limit=1&after=begin{filter}");
             let reply = self.session.reply(&target)?;
-            match reply.status {
-                200 if reply.content_type.starts_with("application/json") => {
-                    let page = Page::read(&reply.text);
-                    let other = || self.session.foreign("JSON that is not that of /events");
-                    return page.map(Some).ok_or_else(other);
+            match (reply.status, filter.starts_with("&meeting")) {
+                (200, is_meeting) => {
+                    let page = self.read_page(&reply)?;
+                    let line = page.lines.first();
+                    match line.and_then(|text| Line::parse(text.as_bytes())) {
+                        Some(line) => return Ok(key_of(&line).to_owned()),
+                        // It has no line yet.
+                        None if !is_meeting => return Ok(name.to_owned()),
+                        None if !self.options.follow => {
+                            let text = "nothing was received of it";
+                            return Err(self.session.refused(404, text, Some(name)));
+                        }
+                        None if wait_s == 0 => {
+                            say(&format!("nothing was received of {name:?}; waiting"));
+                            wait_s = MEETING_WAIT_S;
+                        }
+                        None => {}
+                    }
                 }
-                204 => return Ok(None),
-                400 | 404 if self.filters.len() > 1 => drop(self.filters.remove(0)),
-                status => {
-                    let name = self.options.name.as_deref();
-                    return Err(self.session.refused(status, &reply.text, name));
-                }
+                (204, false) => return Ok(name.to_owned()),
+                (400 | 404, false) => filter = format!("&meeting={}", percent_encoded(meeting)),
+                (status, _) => return Err(self.session.refused(status, &reply.text, Some(name))),
             }
         }
     }
 
-    fn filter(&self) -> &str {
-        self.filters.first().map_or("", String::as_str)
+    /// What follows a position, up to now; `None` for a stream that has ended there.
+    fn page(&mut self, after: After) -> Result<Option<Page>, End> {
+        let target = format!(
+            "/events?wait=0&limit={LINES_MAX}&after={}{}{}",
+            after.text(),
+            self.types(&PHRASES),
+            self.filter
+        );
+        let reply = self.session.reply(&target)?;
+        match reply.status {
+            200 => self.read_page(&reply).map(Some),
+            204 => Ok(None),
+            status => {
+                let name = self.options.name.as_deref();
+                Err(self.session.refused(status, &reply.text, name))
+            }
+        }
+    }
+
+    fn read_page(&self, reply: &Reply) -> Result<Page, End> {
+        let is_json = reply.content_type.starts_with("application/json");
+        let page = Page::read(&reply.text).filter(|_| is_json);
+        page.ok_or_else(|| self.session.foreign("JSON that is not that of /events"))
     }
 
     /// The part of a query that leaves out what is not printed.
@@ -231,7 +257,7 @@ impl<'a, W: Write> Tail<'a, W> {
             Some(next) => ("now", After::Pos(next).text()),
             None => ("begin", String::new()),
         };
-        let target = format!("/events?after={begin}{types}{}", self.filter());
+        let target = format!("/events?after={begin}{types}{}", self.filter);
         let mut parser = Parser::new(&last_id);
         loop {
             let last_id = parser.last_id().to_owned();
@@ -320,49 +346,19 @@ struct Running {
 
 impl Running {
     fn has(&self, line: &Line<'_>) -> bool {
-        let key = line.id.split('-').next().unwrap_or_default();
-        self.keys.as_ref().is_none_or(|keys| keys.contains(key))
+        self.keys
+            .as_ref()
+            .is_none_or(|keys| keys.contains(key_of(line)))
     }
+}
+
+/// The key of a line's journal.
+fn key_of<'a>(line: &Line<'a>) -> &'a str {
+    line.id.split('-').next().unwrap_or_default()
 }
 
 /// Whether a stream's journal ends with this line.
 fn is_end(line: &str) -> bool {
     let line = Line::parse(line.as_bytes());
     line.is_some_and(|line| matches!(line.kind, kind::STREAM_ENDED | kind::STREAM_REVOKED))
-}
-
-/// The filters for a name, the likely one first: digits are the number of a meeting, as people copy it;
-/// anything else is a stream, or the UUID of a meeting.
-fn filters(name: &str) -> Vec<String> {
-    let number = name.replace([' ', '-'], "");
-    let stream = format!("&stream={}", percent_encoded(name));
-    match !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) {
-        true => vec![format!("&meeting={number}"), stream],
-        false => vec![stream, format!("&meeting={}", percent_encoded(name))],
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn l9_a_name_is_a_stream_or_a_meeting() {
-        for (name, first, second) in [
-            (
-                "812 3456-7890",
-                "&meeting=81234567890",
-                "&stream=812%203456-7890",
-            ),
-            ("bdd2d5", "&stream=bdd2d5", "&meeting=bdd2d5"),
-            (
-                "a/b+==",
-                "&stream=a%2Fb%2B%3D%3D",
-                "&meeting=a%2Fb%2B%3D%3D",
-            ),
-            ("-", "&stream=-", "&meeting=-"),
-        ] {
-            assert_eq!(filters(name), [first, second], "{name}");
-        }
-    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::backoff::Backoff;
 use super::http::{Answer, Client, Request, Trouble};
+use crate::cli::admin_client::shown;
 use crate::cli::exit::{self, Failure};
 use crate::domain::text::{bounded, one_line};
 
@@ -111,7 +112,7 @@ impl<'a> Session<'a> {
 
     /// The server is away: that is said once, or is the end.
     pub(super) fn lost(&mut self, why: &str) -> Result<(), End> {
-        let place = &self.client.place;
+        let place = shown(&self.client.address);
         if !self.is_patient || !self.has_answered {
             let text = format!("no answer from {place}: {why}; is the server running?");
             return Err(failed(exit::UNAVAILABLE, text));
@@ -164,7 +165,7 @@ impl<'a> Session<'a> {
         let text = format!(
             "something else than rtmsd answers at {}, with {what}; is RTMS_ADMIN that of the server, \
              and the server of this version?",
-            self.client.place
+            shown(&self.client.address)
         );
         failed(exit::UNAVAILABLE, text)
     }

@@ -47,6 +47,24 @@ struct Line {
     text: String,
 }
 
+/// A port that stays this test's own while nobody listens on it.
+#[derive(Debug)]
+pub(crate) struct Place(OwnedFd);
+
+impl Place {
+    pub(crate) fn new() -> Place {
+        let place = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+        set_socket_reuseaddr(&place, true).expect("a socket");
+        bind(&place, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+        Place(place)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        let address = getsockname(&self.0).expect("an address");
+        address.try_into().expect("an address")
+    }
+}
+
 /// What outlives a restart.
 #[derive(Debug, Default)]
 pub(crate) struct State {
@@ -60,7 +78,7 @@ pub(crate) struct State {
     followers: usize,
     polls: usize,
     /// Keeps the port while nobody listens.
-    _place: Option<OwnedFd>,
+    _place: Option<Place>,
 }
 
 #[derive(Debug, Default)]
@@ -78,16 +96,14 @@ pub(crate) struct Fake {
 
 impl Fake {
     pub(crate) fn start(token: &str) -> Fake {
-        let place = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
-        set_socket_reuseaddr(&place, true).expect("a socket");
-        bind(&place, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
-        let address = getsockname(&place).expect("an address");
+        let place = Place::new();
+        let address = place.address();
         let state = State {
             token: token.to_owned(),
             _place: Some(place),
             ..State::default()
         };
-        Fake::restart(address.try_into().expect("an address"), state)
+        Fake::restart(address, state)
     }
 
     /// A server at this address with the lines of an earlier one.
@@ -296,8 +312,10 @@ impl Shared {
                 && key.as_ref().is_none_or(|key| line.key == *key)
                 && (types[0].is_empty() || types.iter().any(|kind| *kind == line.kind))
         };
+        // A meeting may get another stream.
+        let is_stream = Request::value(&request.query, "stream").is_some();
         let is_over = |state: &State, cursor: u64, key: &Option<String>| {
-            key.as_ref().is_some_and(|key| {
+            key.as_ref().filter(|_| is_stream).is_some_and(|key| {
                 let mut rest = state.lines.iter().filter(|line| line.pos > cursor);
                 !state.running.contains(key) && !rest.any(|line| line.key == *key)
             })
@@ -341,7 +359,7 @@ impl Shared {
             Ok(left != Some(0))
         };
         let mut text = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
-            Connection: close\r\n\r\nretry: 1\n:\n"
+            Connection: close\r\n\r\nretry: 1\n: fake\n"
             .to_owned();
         loop {
             let lines = state.lines.iter().filter(|line| is_wanted(line, cursor));
@@ -379,6 +397,8 @@ impl Shared {
             (Some("several"), _) => Err((409, "it fits several streams\n")),
             (Some(name), _) if name.len() >= 6 && KEY.starts_with(name) => Ok(Some(KEY.to_owned())),
             (_, Some(name)) if name == NUMBER || name == "55key%3D%3D" => Ok(Some(KEY.to_owned())),
+            // One that may still begin.
+            (_, Some(name)) if name.len() > 4 => Ok(Some("of no stream".to_owned())),
             _ => Err((404, "nothing has that name\n")),
         }
     }
