@@ -2,9 +2,12 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
-use crate::harness::{KilledOnDrop, TempDir, report, wait_until};
+use rtmsd::demo::Options;
+
+use crate::harness::{Harness, KilledOnDrop, TempDir, http, plain, report, wait_until};
 use crate::tail::fake::{Fake, KEY, phrase};
 
 const TOKEN: &str = "hunter2-hunter2-hunter2-hunter2";
@@ -26,8 +29,8 @@ struct Program {
 }
 
 impl Program {
-    /// Writes it; `None` without Python.
-    fn new(code: &str, fake: &Fake) -> Option<Program> {
+    /// Writes it, for a server at this address; `None` without Python.
+    fn new(code: &str, address: SocketAddr) -> Option<Program> {
         let version = Command::new("python3").arg("--version").output();
         if version.is_err_and(|error| error.kind() == ErrorKind::NotFound) {
             report("skipped: needs python3");
@@ -37,7 +40,7 @@ impl Program {
         let token = folder.join("admin-token");
         fs::write(&token, format!("{TOKEN}\n")).expect("a file");
         let code = code
-            .replace("127.0.0.1:9464", &fake.address().to_string())
+            .replace("127.0.0.1:9464", &address.to_string())
             .replace("/var/lib/rtmsd/admin-token", &token.display().to_string());
         fs::write(folder.join("program.py"), code).expect("a file");
         fs::write(folder.join("printed"), "").expect("a file");
@@ -77,7 +80,7 @@ fn resumes(code: &str, word: &str, line: impl Fn(u64) -> String, follows: impl F
     let fake = Fake::start(TOKEN);
     fake.run_stream(KEY);
     fake.add(KEY, &phrase(99, "Eve"));
-    let Some(mut program) = Program::new(code, &fake) else {
+    let Some(mut program) = Program::new(code, fake.address()) else {
         return;
     };
     program.start();
@@ -114,6 +117,39 @@ fn the_long_poll_in_python_resumes() {
     // The first phrase was there before the program.
     let line = |n| format!("{KEY}-{} transcript.phrase", n + 2);
     resumes(&blocks("python")[1], KEY, line, |fake| fake.polls() > 0);
+}
+
+#[test]
+fn both_follow_the_real_server() {
+    let settings = [("RTMS_ADMIN", "127.0.0.1:0"), ("RTMS_ADMIN_TOKEN", TOKEN)];
+    let harness = Harness::start(Options::default(), &settings);
+    let programs = blocks("python").into_iter();
+    let mut programs: Vec<Program> = programs
+        .filter_map(|code| Program::new(&code, harness.admin()))
+        .collect();
+    if programs.is_empty() {
+        return;
+    }
+    programs.iter_mut().for_each(Program::start);
+    let clients = |kind: &str| -> usize {
+        let request = format!(
+            "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+        );
+        let page = http::ask(harness.admin(), request.as_bytes());
+        let series = format!("rtmsd_live_clients{{kind=\"{kind}\"}} ");
+        let mut values = page.lines().filter_map(|line| line.strip_prefix(&series));
+        values
+            .next()
+            .map_or(0, |value| value.parse().expect("a number"))
+    };
+    wait_until("both ask", || clients("sse") == 1 && clients("json") == 1);
+    let meeting = harness.zoom.start_meeting(plain("recipes", 40));
+    harness.wait_until_ended(&meeting);
+    wait_until("both have everything", || {
+        programs[0].printed(": ").len() == 40 && !programs[1].printed("stream.ended").is_empty()
+    });
+    assert_eq!(programs[1].printed("transcript.phrase").len(), 40);
+    harness.end();
 }
 
 #[test]
