@@ -338,6 +338,53 @@ mod tests {
     }
 
     #[test]
+    fn l9_the_events_are_the_same_however_the_stream_is_cut() {
+        const WORDS: [&[u8]; 18] = [
+            b"data: a\n",
+            b"id: 8\n",
+            b"data",
+            b"id",
+            b"event",
+            b"retry",
+            b"x",
+            b":",
+            b": ",
+            b"\n",
+            b"\n\n",
+            b"\r",
+            b"\r\n",
+            b"7",
+            b"\0",
+            b"\xff",
+            "\u{feff}".as_bytes(),
+            "é🙂".as_bytes(),
+        ];
+        let mut seed = 1_u64;
+        let mut below = |end: usize| {
+            // 64-bit linear congruential generator (Knuth).
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) as usize % end
+        };
+        let mut dispatched = 0;
+        for _ in 0..2000 {
+            let words = (0..below(40))
+                .map(|_| WORDS[below(WORDS.len())])
+                .collect::<Vec<_>>();
+            let stream = words.concat();
+            let mut whole = Parser::default();
+            let expected = events(&mut whole, &stream, stream.len().max(1));
+            dispatched += expected.len();
+            for step in [1, 2, 1 + below(9)] {
+                let mut parser = Parser::default();
+                assert_eq!(events(&mut parser, &stream, step), expected, "{stream:?}");
+                assert_eq!(parser.last_id(), whole.last_id());
+                assert_eq!(parser.retry(), whole.retry());
+            }
+        }
+        assert!(dispatched > 500, "{dispatched}");
+    }
+
+    #[test]
     fn an_endless_line_and_endless_data_are_refused() {
         let ignore = |_: Event<'_>| {};
         let piece = vec![b'x'; 1 << 20];
