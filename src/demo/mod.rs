@@ -100,6 +100,8 @@ pub struct Options {
     pub subscription_id: String,
     /// `expires_in` of issued tokens, whole seconds.
     pub token_lifetime: Duration,
+    /// How much longer than `expires_in` says they are accepted, so that a busy machine renews them in time.
+    pub token_grace: Duration,
     /// `scope` of issued tokens.
     pub scopes: String,
     /// Interval of keep-alives on each socket; zero sends none.
@@ -136,6 +138,7 @@ impl Default for Options {
             events_by: EventsBy::Webhooks,
             subscription_id: "demoSubscription_Xc5".to_owned(),
             token_lifetime: Duration::from_secs(3600),
+            token_grace: Duration::ZERO,
             scopes: "meeting:update:participant_rtms_app_status:admin \
                      meeting:read:meeting_transcript meeting:read:meeting_audio \
                      rtms:read:rtms_started:admin rtms:read:rtms_stopped:admin \

@@ -103,6 +103,7 @@ fn the_search_for_listening_ports_finds_one() {
 fn a_token_that_ends_during_a_meeting_is_replaced_without_a_gap() {
     let harness = watched(Options {
         token_lifetime: Duration::from_secs(3),
+        token_grace: Duration::from_secs(60),
         ..by_websocket()
     });
     let meeting = harness.zoom.start_meeting(open("long"));
@@ -113,6 +114,29 @@ fn a_token_that_ends_during_a_meeting_is_replaced_without_a_gap() {
     assert_eq!(harness.metric("rtmsd_events_gap_seconds_total"), 0.0);
     let (status, ready) = crate::harness::http::get(harness.admin(), "/readyz");
     assert_eq!((status, ready.as_str()), (200, "ready\n"));
+    wait_until_more(&meeting, 3);
+    harness.leave();
+}
+
+#[test]
+fn a_connection_that_ends_with_its_token_is_made_again_with_another() {
+    let harness = start(
+        Options {
+            token_lifetime: Duration::from_secs(2),
+            ..by_websocket()
+        },
+        &[],
+    );
+    let meeting = harness.zoom.start_meeting(open("long"));
+    wait_until_streaming(&meeting);
+    // Zoom closes with 1008 and does not know the token any more.
+    harness.zoom.revoke_access_tokens();
+    harness.zoom.cut_events(Cut::Close(1008));
+    let before = harness.zoom.events_accepted();
+    wait_until("a new connection", || {
+        harness.zoom.events_accepted() > before
+    });
+    assert_eq!(harness.count_logged(&[" ERROR "]), 0);
     wait_until_more(&meeting, 3);
     harness.leave();
 }
@@ -319,18 +343,19 @@ fn the_address_can_be_changed_and_removed_by_a_reload() {
 
 #[test]
 fn a_stream_that_was_announced_in_a_gap_is_started_again() {
-    let mut harness = start(
-        by_websocket(),
-        &[("RTMS_STATE", "state"), ("RTMS_LOG", "debug")],
-    );
+    let mut harness = start(by_websocket(), &[]);
     // Zoom takes its time to start the stream, and the server is gone when it announces it.
     let meeting = harness.zoom.start_meeting(MeetingScript {
-        start_delay: Duration::from_millis(600),
+        start_delay: Duration::from_secs(2),
         join_window: Duration::from_millis(200),
         ..open("gap")
     });
     wait_until_step(&meeting, Step::StartCalled);
-    harness.wait_until_logged(&["start accepted"]);
+    // The next process must know that the start was accepted, or it would call it again at once.
+    wait_until("the state is written", || {
+        let log = fs::read_to_string(harness.state().join("intents.log"));
+        log.unwrap_or_default().contains("\"start\":\"Done\"")
+    });
     harness.server.kill();
     wait_until("the announcement is lost", || {
         let missed = harness.zoom.events_missed();
@@ -438,4 +463,37 @@ fn the_proxy_of_rest_calls_connects_the_websocket_too() {
         .without_server();
     let server = harness.start_second_server();
     server.wait_until_logged(&["events not connected yet: ", "the proxy asks for a login"]);
+}
+
+#[test]
+fn the_online_check_does_not_take_the_subscription_from_a_running_server() {
+    let mut harness = watched(by_websocket());
+    let ran = harness.run(&["check", "--online"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(
+        ran.stdout
+            .contains("ok    events: they come by the WebSocket alone"),
+        "{ran:?}"
+    );
+    let asked = "ok    subscription: the running server says: events connected";
+    assert!(ran.stdout.contains(asked), "{ran:?}");
+    assert_eq!(harness.zoom.events_attempts(), 1);
+    harness.terminate();
+    // Without a server it connects, and Zoom's refusal is a finding.
+    let ran = harness.run_with(&[], &["check", "--online"]);
+    assert!(
+        ran.stdout
+            .contains("ok    subscription: Zoom accepts the connection"),
+        "{ran:?}"
+    );
+    assert_eq!(harness.zoom.events_attempts(), 2);
+    let reason = "the subscription was deleted".to_owned();
+    harness
+        .zoom
+        .refuse_events(EventsRefusal::Build(reason), 100);
+    let ran = harness.run_with(&[], &["check", "--online"]);
+    assert_eq!(ran.code, Some(77), "{ran:?}");
+    let fault =
+        "fault subscription: build_connection was refused, \"the subscription was deleted\"";
+    assert!(ran.stdout.contains(fault), "{ran:?}");
 }

@@ -242,12 +242,15 @@ mod events {
     fn a_stream_that_was_announced_in_a_gap_is_received_after_the_minute() {
         let mut harness = by_websocket();
         let meeting = harness.zoom.start_meeting(MeetingScript {
-            start_delay: Duration::from_millis(600),
+            start_delay: Duration::from_secs(2),
             join_window: Duration::from_millis(200),
             ..open("gap")
         });
         wait_until_step(&meeting, Step::StartCalled);
-        harness.wait_until_logged(&["start accepted"]);
+        wait_for("the state is written", Duration::from_secs(20), || {
+            let log = fs::read_to_string(harness.state().join("intents.log"));
+            log.unwrap_or_default().contains("\"start\":\"Done\"")
+        });
         harness.server.kill();
         wait_for("the announcement is lost", Duration::from_secs(20), || {
             let missed = harness.zoom.events_missed();

@@ -30,6 +30,7 @@ pub(in crate::demo) struct Oauth {
     client_secret: String,
     account_id: String,
     expires_in: Duration,
+    grace: Duration,
     scopes: String,
     fixed: Option<String>,
     issued: HashMap<String, Instant>,
@@ -60,6 +61,7 @@ impl Oauth {
             client_secret: options.client_secret.clone(),
             account_id: options.account_id.clone(),
             expires_in: options.token_lifetime,
+            grace: options.token_grace,
             scopes: options.scopes.clone(),
             fixed: (options.credentials == Credentials::Static)
                 .then(|| options.access_token.clone()),
@@ -231,7 +233,7 @@ impl Oauth {
         self.count += 1;
         let token = format!("demo-access-{}-{}", self.count, random());
         self.issued
-            .insert(token.clone(), Instant::now() + self.expires_in);
+            .insert(token.clone(), Instant::now() + self.expires_in + self.grace);
         token
     }
 

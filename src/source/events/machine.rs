@@ -577,12 +577,9 @@ impl Machine {
             self.leaving = None;
             return;
         }
-        let is_next_there = self
-            .next
-            .as_ref()
-            .is_some_and(|next| matches!(next.step, Step::Building { .. }));
         if let Some(link) = self.current.take_if(|link| link.id == id) {
-            if cause == Cause::Closed && is_next_there {
+            // Zoom may have accepted the next one before we noticed that it is open.
+            if cause == Cause::Closed && self.next.is_some() {
                 self.overtaken = Some(link.heard);
                 return;
             }

@@ -293,7 +293,7 @@ fn a_close_that_overtakes_the_answer_to_the_next_connection_is_no_gap() {
     let (_, wants) = w.wait();
     assert_eq!(wants, [Want::Token(0, None)]);
     w.token();
-    w.machine.handle_open(w.now, 2);
+    // Even before we have noticed that the next one is open.
     assert!(w.lost(first, Loss::Closed(Some(1000))).is_empty());
     assert!(w.up(2).is_empty());
     assert_eq!((w.gaps.len(), w.machine.state()), (1, State::Connected));
