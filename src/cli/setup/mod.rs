@@ -21,6 +21,7 @@ use crate::cli::exit::Failure;
 use crate::cli::lines::Lines;
 use crate::config::{LOCAL_FILE, Loaded, Needs, Sources, load};
 use crate::domain::app::RestCredentials;
+use crate::zoom_api::oauth::refresh_store;
 use conf_file::ConfFile;
 use watch::{Server, Watched};
 
@@ -161,7 +162,7 @@ fn authorize_first(
         RestCredentials::UserRefresh { refresh_token, .. } if refresh_token.is_empty()
     );
     let state = config.daemon.state.as_deref();
-    let has_token = state.is_some_and(|state| state.join("refresh_token.json").exists());
+    let has_token = state.is_some_and(|state| state.join(refresh_store::FILE).exists());
     if !is_of_user || has_token {
         return Ok(());
     }

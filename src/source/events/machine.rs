@@ -318,6 +318,9 @@ impl Machine {
         if let Some(next) = self.next.take() {
             self.outputs.push_back(Output::Close(next.id));
         }
+        if let Some(heard) = self.overtaken.take() {
+            self.deaf_since = Some(heard);
+        }
         self.plan = Plan::Wait { until: now };
         self.handle_time(now);
     }
