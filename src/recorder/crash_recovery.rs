@@ -22,13 +22,14 @@ use crate::domain::stream_info::StreamInfo;
 use crate::protocol::MediaParams;
 
 /// Completes a stream that no process continues, except for its last write and sync. `None` if it is
-/// complete already. `announce` is called before its files say that it has ended.
+/// complete already. Files in `formats` are made from the journal where they are missing. `announce` is called before its files say that it has ended.
 ///
 /// # Errors
 /// It could not be announced, or read.
 pub fn complete(
     root: &Path,
     folder: &Path,
+    formats: TranscriptFormats,
     host: Option<&Arc<JournalHost>>,
     now_ms: u64,
     announce: impl FnOnce(&StreamInfo) -> io::Result<()>,
@@ -46,16 +47,12 @@ pub fn complete(
         return Ok(None);
     };
     announce(&info)?;
-    let formats = TranscriptFormats {
-        jsonl: true,
-        txt: true,
-        vtt: true,
-        srt: true,
+    let formats = formats.with_files_of(folder);
+    let recorder = Recorder::open(root, info, formats, MediaParams::default(), now_ms);
+    let mut recorder = match host {
+        Some(host) => recorder.with_journal(host, Opening::Complete, now_ms),
+        None => recorder.without_journal(),
     };
-    let mut recorder = Recorder::open(root, info, formats, MediaParams::default(), now_ms);
-    if let Some(host) = host {
-        recorder = recorder.with_journal(host, Opening::Complete, now_ms);
-    }
     recorder.close_without_reason(now_ms);
     Ok(Some(recorder))
 }
@@ -115,9 +112,15 @@ mod tests {
 
     /// Completes a stream as the disk thread does; whether there was something to complete.
     fn finish(root: &Path, folder: &Path, now_ms: u64) -> bool {
-        let Some(mut recorder) =
-            complete(root, folder, None, now_ms, |_| Ok(())).expect("readable")
-        else {
+        let Some(mut recorder) = complete(
+            root,
+            folder,
+            TranscriptFormats::default(),
+            None,
+            now_ms,
+            |_| Ok(()),
+        )
+        .expect("readable") else {
             return false;
         };
         recorder.write().expect("writable");

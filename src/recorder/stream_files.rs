@@ -41,6 +41,9 @@ pub const FILES: [(&str, &str); 9] = [
     ("share/frames.jsonl", "\n"),
 ];
 
+/// So many bytes of texts may wait: far less than is looked for in the journal after a crash.
+const DELAYED_BYTES_MAX: usize = 16 << 10;
+
 /// Number of folders that may have been created: the stream's own and those above it.
 const FOLDERS: usize = 4;
 
@@ -140,10 +143,7 @@ impl Recorder {
         opening: Opening,
         now_ms: u64,
     ) -> Recorder {
-        // A process that left cleanly left all files alike.
-        if self.meta.boot_id.is_some() || self.meta.openings <= 1 {
-            self.complete_from_journal();
-        }
+        self.complete_after_crash();
         let meta = &mut self.meta;
         let journal = Journal::open(host, &self.folder, &self.info, meta, opening, now_ms);
         self.has_last_words = opening == Opening::Complete && journal.is_over();
@@ -238,6 +238,28 @@ impl Recorder {
 
     /// Writes everything that waits. After an error it still waits.
     pub fn write(&mut self) -> io::Result<()> {
+        self.write_files(false)
+    }
+
+    /// The same, but the texts that follow from `transcript.jsonl` may wait for [`Recorder::write_delayed`]
+    /// while they are few: after a crash they are made again from the journal. A write(2) for each phrase
+    /// to each of them took a quarter of this thread's time.
+    pub fn write_at_once(&mut self) -> io::Result<()> {
+        let may_delay = self.journal.is_some() && self.meta.end.is_none();
+        self.write_files(may_delay && self.transcripts.delayed_bytes() <= DELAYED_BYTES_MAX)
+    }
+
+    /// Whether something waits for [`Recorder::write_delayed`].
+    pub fn is_delayed(&self) -> bool {
+        self.transcripts.delayed_bytes() > 0
+    }
+
+    /// Writes the texts that wait.
+    pub fn write_delayed(&mut self) -> io::Result<()> {
+        self.transcripts.texts().try_for_each(AppendFile::write)
+    }
+
+    fn write_files(&mut self, delays_texts: bool) -> io::Result<()> {
         if !self.is_repaired {
             self.files().try_for_each(AppendFile::truncate_torn_tail)?;
             self.is_repaired = true;
@@ -259,7 +281,14 @@ impl Recorder {
             journal.announce();
             written?;
         }
-        self.others().try_for_each(AppendFile::write)?;
+        if !delays_texts {
+            self.write_delayed()?;
+        }
+        if let Some(file) = self.transcripts.jsonl() {
+            file.write()?;
+        }
+        self.events.write()?;
+        self.chat.write()?;
         // A restart finds the media files by `meta.json`, so it is written before them. At the end
         // it is written after them, so that it never says "complete" too early.
         if self.meta.end.is_some() {
@@ -336,12 +365,6 @@ impl Recorder {
         let journal = self.journal.iter_mut().map(|journal| journal.file());
         let others = [&mut self.events, &mut self.chat];
         journal.chain(self.transcripts.files()).chain(others)
-    }
-
-    /// Those beside the journal.
-    fn others(&mut self) -> impl Iterator<Item = &mut AppendFile> {
-        let others = [&mut self.events, &mut self.chat];
-        self.transcripts.files().chain(others)
     }
 }
 

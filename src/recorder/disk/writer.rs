@@ -1,6 +1,7 @@
 //! The loop of the disk thread: receives jobs, writes files, retries failed writes.
 
 use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -175,11 +176,13 @@ impl Writer {
         if self.orphans.is_some() {
             return Err(RecvTimeoutError::Timeout);
         }
-        let is_idle =
-            self.entries.values().all(|entry| {
-                !entry.is_failing && !entry.has_ended && entry.unsynced_since.is_none()
-            }) && self.ending.keys.is_empty()
-                && (self.feed.as_ref()).is_none_or(|feed| !feed.needs_tick());
+        let is_idle = self.entries.values().all(|entry| {
+            !entry.is_failing
+                && !entry.has_ended
+                && entry.unsynced_since.is_none()
+                && !entry.recorder.is_delayed()
+        }) && self.ending.keys.is_empty()
+            && (self.feed.as_ref()).is_none_or(|feed| !feed.needs_tick());
         if is_idle {
             return self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected);
         }
@@ -293,7 +296,8 @@ impl Writer {
             let host = feed.map(|feed| &feed.host);
             let (root, ends) = (orphans.root(), self.ends.as_ref());
             let announce = |info: &StreamInfo| announce_orphan(ends, root, &folder, info);
-            match crash_recovery::complete(root, &folder, host, now_ms(), announce) {
+            let formats = self.settings.formats;
+            match crash_recovery::complete(root, &folder, formats, host, now_ms(), announce) {
                 Ok(Some(recorder)) => {
                     log::warn!(
                         "recovered a stream left unfinished folder={}",
@@ -353,18 +357,29 @@ impl Writer {
         let mut recorder = Recorder::open(root, info, *formats, *params, now_ms());
         if let (Some(_), Some(feed)) = (feed, &self.feed) {
             recorder = recorder.with_journal(&feed.host, opening, now_ms());
+        } else {
+            recorder = recorder.without_journal();
         }
         Entry::new(recorder, gauge)
     }
 
-    /// Writes what waits for a stream. One that has ended is synced next.
+    /// Writes what waits for a stream, except for texts that may wait for the next tick.
     fn write(&mut self, key: u64) {
-        if catch_unwind(AssertUnwindSafe(|| self.write_entry(key))).is_err() {
+        self.write_guarded(key, Recorder::write_at_once);
+    }
+
+    /// Writes everything that waits for a stream. One that has ended is synced next.
+    pub(super) fn write_all(&mut self, key: u64) {
+        self.write_guarded(key, Recorder::write);
+    }
+
+    fn write_guarded(&mut self, key: u64, write: fn(&mut Recorder) -> io::Result<()>) {
+        if catch_unwind(AssertUnwindSafe(|| self.write_entry(key, write))).is_err() {
             self.panicked(key, 0, 0);
         }
     }
 
-    fn write_entry(&mut self, key: u64) {
+    fn write_entry(&mut self, key: u64, write: fn(&mut Recorder) -> io::Result<()>) {
         self.counters.progress.works();
         let Some(entry) = self.entries.get_mut(&key) else {
             return;
@@ -376,7 +391,7 @@ impl Writer {
         }
         #[cfg(test)]
         super::tests::panic_if_wanted(&entry.recorder.info().stream_id);
-        match entry.recorder.write() {
+        match write(&mut entry.recorder) {
             Ok(()) => {
                 if entry.is_failing {
                     entry.is_failing = false;
@@ -439,11 +454,11 @@ impl Writer {
         if let Some(feed) = &mut self.feed {
             feed.tick(now);
         }
-        let failing = self.entries.iter();
-        let failing = failing.filter(|(_, entry)| entry.is_failing);
-        let failing: Vec<u64> = failing.map(|(key, _)| *key).collect();
-        for key in failing {
-            self.write(key);
+        let waiting = self.entries.iter();
+        let waiting = waiting.filter(|(_, it)| it.is_failing || it.recorder.is_delayed());
+        let waiting: Vec<u64> = waiting.map(|(key, _)| *key).collect();
+        for key in waiting {
+            self.write_all(key);
         }
         if self.is_syncing {
             return;

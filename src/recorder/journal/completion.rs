@@ -88,11 +88,14 @@ impl JournalTail {
     }
 
     /// How many of `records` (the journal's, as they look in the other file) stand in that file already,
-    /// of which `last` are the last ones. `None` if the place is not found.
+    /// of which `last` are the last ones. `None` if the place is not found. If people say the same again
+    /// and again, several places fit: then the one where the most records are alike in time, too. The right
+    /// one may stand before this part of the journal, so one at least must be.
     pub(crate) fn count_present<T: PartialEq<U>, U>(
         &self,
         records: &[T],
         last: &[U],
+        are_of_one_time: impl Fn(&T, &U) -> bool,
     ) -> Option<usize> {
         // A short file is known whole, and most often it began with the journal.
         let is_prefix = last.len() <= AGREE && records.iter().zip(last).all(|(a, b)| a == b);
@@ -100,10 +103,11 @@ impl JournalTail {
             return self.is_whole.then_some(last.len());
         }
         let last = &last[last.len().saturating_sub(AGREE)..];
-        (1..=records.len()).rev().find(|end| {
-            let pairs = records[..*end].iter().rev().zip(last.iter().rev());
-            pairs.into_iter().all(|(ours, theirs)| ours == theirs)
-        })
+        let pairs = |end: usize| records[..end].iter().rev().zip(last.iter().rev());
+        let places = (1..=records.len()).filter(|end| pairs(*end).all(|(a, b)| a == b));
+        let alike = |end: usize| pairs(end).filter(|(a, b)| are_of_one_time(a, b)).count();
+        let (alike, end) = places.map(|end| (alike(end), end)).max()?;
+        (alike > 0).then_some(end)
     }
 }
 

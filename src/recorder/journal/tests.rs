@@ -110,7 +110,7 @@ impl Process {
 
 /// Completes a folder as a later process does.
 fn complete(root: &Path, folder: &Path, host: &Arc<JournalHost>) {
-    let found = crash_recovery::complete(root, folder, Some(host), 9, |_| Ok(()));
+    let found = crash_recovery::complete(root, folder, ALL, Some(host), 9, |_| Ok(()));
     let mut recorder = found.expect("readable").expect("it is not complete");
     recorder.write().expect("writable");
     let targets = recorder.take_unsynced().expect("writable");
@@ -429,6 +429,76 @@ fn a_folder_of_an_older_version_gets_a_journal() {
         ["stream.started", "stream.resumed", "transcript.phrase"]
     );
     assert_eq!(seqs(&root), [1, 2, 3]);
+}
+
+#[test]
+fn j6_texts_may_wait_a_second_because_the_journal_has_them() {
+    let texts = ["transcript.txt", "transcript.vtt", "transcript.srt"];
+    let lacking = |root: &Path, words: &str| {
+        let lacks = |name: &&&str| !read(root, name).contains(words);
+        texts.iter().filter(lacks).count()
+    };
+    let root = scratch("j6-texts");
+    let mut process = Process::start(&root, ALL, Opening::Start);
+    process.say("first");
+    process.recorder.write_at_once().expect("writable");
+    assert!(read(&root, "transcript.jsonl").contains("first"));
+    assert_eq!(lacking(&root, "first"), 3);
+    assert!(process.recorder.is_delayed());
+    process.recorder.write().expect("writable");
+    assert!(!process.recorder.is_delayed());
+    assert_eq!(lacking(&root, "first"), 0);
+    // A flood does not wait.
+    let flood = ["more"; 4000].join(" ");
+    process.say(&flood);
+    process.recorder.write_at_once().expect("writable");
+    assert_eq!(lacking(&root, &flood), 0);
+    // Killed before the second was over; the next process completes them, with a journal or without.
+    for (n, has_journal) in [true, false].into_iter().enumerate() {
+        let words = format!("killed {n}");
+        process.say(&words);
+        process.recorder.write_at_once().expect("writable");
+        assert_eq!(lacking(&root, &words), 3);
+        process = match has_journal {
+            true => Process::start(&root, ALL, Opening::Rejoin),
+            false => {
+                let recorder = Recorder::open(&root, info(), ALL, MediaParams::default(), 5);
+                let mut recorder = recorder.without_journal();
+                recorder.write().expect("writable");
+                break;
+            }
+        };
+        process.write();
+        assert_eq!(lacking(&root, &words), 0);
+    }
+    assert_eq!(lacking(&root, "killed 1"), 0);
+    // The same words again and again: the time says which were written.
+    let root = scratch("j6-repeated");
+    let mut process = Process::start(&root, ALL, Opening::Start);
+    let cues = |root: &Path| read(root, "transcript.vtt").matches(" --> ").count();
+    for n in 0..45 {
+        let start_ms = phrase("").start_ms + n * 1000;
+        process.push(&StreamEvent::Transcript(Phrase {
+            start_ms,
+            end_ms: start_ms + 900,
+            ..phrase("Yes.")
+        }));
+        match n {
+            0..30 => process.write(),
+            _ => process.recorder.write_at_once().expect("writable"),
+        }
+    }
+    assert_eq!(cues(&root), 30);
+    Process::start(&root, ALL, Opening::Rejoin).write();
+    assert_eq!(cues(&root), 45);
+    // Without a journal nothing waits.
+    let root = scratch("j6-off");
+    let mut off = Recorder::open(&root, info(), ALL, MediaParams::default(), 5);
+    let mut batch = RecordBatch::default();
+    batch.push(&StreamEvent::Transcript(phrase("the last")));
+    batch.iter().for_each(|record| off.push(&record));
+    off.write_at_once().expect("writable");
+    assert_eq!(lacking(&root, "the last"), 0);
 }
 
 #[test]

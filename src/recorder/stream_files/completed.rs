@@ -6,7 +6,20 @@ use crate::recorder::journal::completion::{JournalTail, Recorded};
 use crate::recorder::transcript::Format;
 
 impl Recorder {
-    pub(super) fn complete_from_journal(&mut self) {
+    /// The same without a journal, where an earlier process may have written one.
+    pub fn without_journal(mut self) -> Recorder {
+        self.complete_after_crash();
+        self
+    }
+
+    pub(super) fn complete_after_crash(&mut self) {
+        // A process that left cleanly left all files alike.
+        if self.meta.boot_id.is_some() || self.meta.openings <= 1 {
+            self.complete_from_journal();
+        }
+    }
+
+    fn complete_from_journal(&mut self) {
         let mut formats = Format::ALL.to_vec();
         let mut others = vec![true, false];
         let in_files = self.transcripts.count_written(0);
@@ -35,7 +48,7 @@ impl Recorder {
                 let own: Vec<&[u8]> = own.map(|record| &*record.line).collect();
                 let end = tail(&file.path(), "\n").unwrap_or_default();
                 let last: Vec<&[u8]> = end.lines().map(str::as_bytes).collect();
-                let Some(present) = journal.count_present(&own, &last) else {
+                let Some(present) = journal.count_present(&own, &last, |_, _| true) else {
                     return true;
                 };
                 for line in &own[present..] {

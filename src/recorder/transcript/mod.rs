@@ -40,6 +40,19 @@ impl Default for TranscriptFormats {
     }
 }
 
+impl TranscriptFormats {
+    /// These, and those of which there is a file already.
+    pub(super) fn with_files_of(self, folder: &Path) -> TranscriptFormats {
+        let is_there = |name| folder.join(name).exists();
+        TranscriptFormats {
+            jsonl: self.jsonl || is_there(JSONL_NAME),
+            txt: self.txt || is_there("transcript.txt"),
+            vtt: self.vtt || is_there("transcript.vtt"),
+            srt: self.srt || is_there("transcript.srt"),
+        }
+    }
+}
+
 /// As `RTMS_TRANSCRIPT` has it.
 impl fmt::Display for TranscriptFormats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -77,31 +90,45 @@ impl Format {
         }
     }
 
-    /// What of a record is the same whatever stands before it: of a cue the text, for its number and
-    /// times depend on the cues before. `None` for what is no record.
-    fn compared(self, record: &str) -> Option<String> {
-        match self {
-            Format::Jsonl | Format::Txt => Some(record.to_owned()),
+    /// A record as it is compared. `None` for what is no record.
+    fn compared(self, record: &str) -> Option<Compared> {
+        let (end, text) = match self {
+            Format::Jsonl | Format::Txt => ("", record),
             Format::Vtt | Format::Srt => {
                 let mut lines = record.splitn(3, '\n');
                 let (_, times, text) = (lines.next()?, lines.next()?, lines.next()?);
-                times.contains(" --> ").then(|| text.to_owned())
+                (times.split_once(" --> ")?.1, text)
             }
-        }
+        };
+        let [end, text] = [end, text].map(str::to_owned);
+        Some(Compared { text, end })
     }
 
     /// The same of a phrase that is to be written.
-    fn text_of(self, phrase: &Phrase<'_>) -> String {
+    fn compared_phrase(self, zero_ms: u64, phrase: &Phrase<'_>) -> Option<Compared> {
         let (mut out, mut position) = (Vec::new(), Position::default());
         match self {
             Format::Jsonl => {}
             Format::Txt => cues::text(&mut out, phrase),
-            Format::Vtt => cues::vtt(&mut out, &mut position, 0, phrase),
-            Format::Srt => cues::srt(&mut out, &mut position, 0, phrase),
+            Format::Vtt => cues::vtt(&mut out, &mut position, zero_ms, phrase),
+            Format::Srt => cues::srt(&mut out, &mut position, zero_ms, phrase),
         }
         let text = String::from_utf8_lossy(&out);
-        let record = text.strip_suffix(self.terminator()).unwrap_or(&text);
-        self.compared(record).unwrap_or_default()
+        self.compared(text.strip_suffix(self.terminator()).unwrap_or(&text))
+    }
+}
+
+/// What of a record is the same whatever stands before it. The number of a cue and its start depend on the
+/// cues before, and so does its end, but seldom.
+#[derive(Debug)]
+struct Compared {
+    text: String,
+    end: String,
+}
+
+impl PartialEq for Compared {
+    fn eq(&self, other: &Compared) -> bool {
+        self.text == other.text
     }
 }
 
@@ -202,8 +229,9 @@ impl Transcripts {
         let phrases = records.iter().filter(|record| record.is_phrase());
         if let (Format::Jsonl, Some(file)) = (format, &mut self.jsonl) {
             let lines: Vec<&[u8]> = phrases.map(|record| &*record.line).collect();
-            let last: Vec<&[u8]> = last.iter().map(String::as_bytes).collect();
-            let missing = &lines[journal.count_present(&lines, &last)?..];
+            let last: Vec<&[u8]> = last.iter().map(|it| it.text.as_bytes()).collect();
+            let present = journal.count_present(&lines, &last, |_, _| true)?;
+            let missing = &lines[present..];
             for line in missing {
                 file.record_buf()
                     .extend_from_slice(&[line, &b"\n"[..]].concat());
@@ -214,8 +242,12 @@ impl Transcripts {
             .filter_map(Recorded::phrase)
             .filter(|phrase| phrase.change != Change::Delete)
             .collect();
-        let texts: Vec<String> = phrases.iter().map(|it| format.text_of(it)).collect();
-        let missing = &phrases[journal.count_present(&texts, &last)?..];
+        let compared: Vec<Compared> = phrases
+            .iter()
+            .filter_map(|phrase| format.compared_phrase(zero_ms, phrase))
+            .collect();
+        let present = journal.count_present(&compared, &last, |a, b| a.end == b.end)?;
+        let missing = &phrases[present..];
         for phrase in missing {
             self.push_text(format, zero_ms, phrase);
         }
@@ -223,7 +255,7 @@ impl Transcripts {
     }
 
     /// The last records of a file, as they are compared; `None` without that file.
-    fn last_records(&self, format: Format) -> Option<Vec<String>> {
+    fn last_records(&self, format: Format) -> Option<Vec<Compared>> {
         let file = match format {
             Format::Jsonl => self.jsonl.as_ref(),
             Format::Txt => self.txt.as_ref(),
@@ -240,5 +272,23 @@ impl Transcripts {
         let subtitles = self.vtt.iter_mut().chain(&mut self.srt);
         let texts = self.jsonl.iter_mut().chain(&mut self.txt);
         texts.chain(subtitles.map(|(file, _)| file))
+    }
+
+    /// `transcript.jsonl`.
+    pub fn jsonl(&mut self) -> Option<&mut AppendFile> {
+        self.jsonl.as_mut()
+    }
+
+    /// The files for people, whose texts follow from the phrases.
+    pub fn texts(&mut self) -> impl Iterator<Item = &mut AppendFile> {
+        let subtitles = self.vtt.iter_mut().chain(&mut self.srt);
+        self.txt.iter_mut().chain(subtitles.map(|(file, _)| file))
+    }
+
+    /// Bytes of them that wait to be written.
+    pub fn delayed_bytes(&self) -> usize {
+        let subtitles = self.vtt.iter().chain(&self.srt);
+        let texts = self.txt.iter().chain(subtitles.map(|(file, _)| file));
+        texts.map(AppendFile::waiting).sum()
     }
 }

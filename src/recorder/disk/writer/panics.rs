@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::super::{Job, RecorderSettings};
 use super::{Entry, Writer};
 use crate::clock::now_ms;
+use crate::recorder::journal::Opening;
 use crate::recorder::stream_files::Recorder;
 
 /// So often the files of a stream are opened again after a panic.
@@ -73,9 +74,23 @@ impl Writer {
         };
         let info = entry.recorder.info().clone();
         let RecorderSettings {
-            formats, params, ..
+            formats,
+            params,
+            feed,
+            ..
         } = self.settings.clone();
-        let open = || Recorder::open(&root, info, formats, params, now_ms());
+        let host = self.feed.as_ref().filter(|_| feed.is_some());
+        let opening = match entry.has_ended && !entry.is_left {
+            true => Opening::Complete,
+            false => Opening::Rejoin,
+        };
+        let open = || {
+            let recorder = Recorder::open(&root, info, formats, params, now_ms());
+            match host {
+                Some(feed) => recorder.with_journal(&feed.host, opening, now_ms()),
+                None => recorder.without_journal(),
+            }
+        };
         let Ok(mut recorder) = catch_unwind(AssertUnwindSafe(open)) else {
             self.given_up.insert(key);
             return;

@@ -22,7 +22,7 @@ impl Writer {
             self.unwritten.clear();
             let keys: Vec<u64> = self.entries.keys().copied().collect();
             for key in keys {
-                self.write(key);
+                self.write_all(key);
             }
             let is_written = self.entries.values().all(|entry| !entry.is_failing);
             let left = times.write_until.saturating_duration_since(Instant::now());
