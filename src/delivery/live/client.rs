@@ -18,7 +18,7 @@ use super::frame;
 use super::interest::{Event, Interest, Scope};
 use super::query::{After, Ask, Form};
 use super::ring::Ring;
-use super::{Access, Times};
+use super::{Access, Shared, Times};
 use crate::clock::now_ms;
 use crate::feed::reader::READ_BYTES;
 use crate::feed::{Board, Journal, JournalKey, Reader, State};
@@ -45,7 +45,7 @@ pub(super) struct Context<'a> {
     pub(super) scratch: &'a mut Scratch,
     pub(super) now: Instant,
     pub(super) turns: &'a mut Turns,
-    pub(super) times: &'a Times,
+    pub(super) shared: &'a Shared,
     /// The server ends: what has begun is completed, and no more.
     pub(super) is_stopping: bool,
 }
@@ -169,13 +169,8 @@ fn kind(ask: &Ask) -> Kind {
 }
 
 impl Client {
-    pub(super) fn new(
-        socket: OwnedFd,
-        ask: Ask,
-        access: Access,
-        counters: &Arc<Counters>,
-        cx: &mut Context<'_>,
-    ) -> Client {
+    pub(super) fn new(socket: OwnedFd, ask: Ask, access: Access, cx: &mut Context<'_>) -> Client {
+        let counters = &cx.shared.counters;
         counters.comes(kind(&ask));
         let scope = match &ask.meeting {
             Some(text) => Scope::Meeting(Box::new(super::interest::Meeting::named(text))),
@@ -282,7 +277,11 @@ impl Client {
             if cx.now >= self.progressed + CATCH_UP_KEPT {
                 self.catch_up = None;
             }
-            return cx.now < self.progressed + cx.times.stall;
+            let is_over = cx.now >= self.progressed + cx.shared.process.times.stall;
+            if is_over {
+                log::debug!("live: a client took nothing for too long and is cut off");
+            }
+            return !is_over;
         }
         loop {
             if !self.text.is_empty() {
@@ -301,7 +300,7 @@ impl Client {
                 Stage::Waiting | Stage::Sending => self.feed(cx),
                 Stage::Finished => {
                     let _ = shutdown(&self.socket, Shutdown::Write);
-                    self.stage = Stage::Lingering(cx.now + cx.times.linger);
+                    self.stage = Stage::Lingering(cx.now + cx.shared.process.times.linger);
                     Next::Idle
                 }
                 Stage::Lingering(until) if cx.now < *until && !cx.is_stopping => Next::Idle,
@@ -402,7 +401,7 @@ impl Client {
                     self.found(&journal, cx);
                 }
                 Err(error) => {
-                    log::warn!("live: a journal cannot be read: {error}");
+                    cx.shared.complain(&error);
                     self.refuse(503, "the journal of this stream cannot be read");
                 }
             },
@@ -523,7 +522,7 @@ impl Client {
             }
             (Ok(_), None) => self.refuse(404, "there is no such event"),
             (Err(error), _) => {
-                log::warn!("live: a journal cannot be read: {error}");
+                cx.shared.complain(&error);
                 self.refuse(503, "the journal of this event cannot be read");
             }
         }
@@ -633,7 +632,7 @@ impl Client {
                 }
                 Err(error) => {
                     // The client comes again and misses nothing.
-                    log::warn!("live: a journal cannot be read: {error}");
+                    cx.shared.complain(&error);
                     return Next::Closed;
                 }
             }
@@ -739,7 +738,9 @@ impl Client {
         let is_waiting = matches!(self.stage, Stage::Waiting);
         match self.ask.form {
             Form::Sse { .. } if is_ended => self.end(self.pos, false, true),
-            Form::Sse { .. } if !is_waiting && cx.now >= self.progressed + cx.times.ping => {
+            Form::Sse { .. }
+                if !is_waiting && cx.now >= self.progressed + cx.shared.process.times.ping =>
+            {
                 self.text = frame::PING.to_vec();
             }
             Form::Sse { .. } => return Next::Idle,

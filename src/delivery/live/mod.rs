@@ -42,6 +42,7 @@ use std::time::{Duration, Instant};
 pub use counters::Counters;
 
 use crate::feed::{Board, JournalKey};
+use crate::log::warn_limiter::WarnLimiter;
 use crate::net::file_limit::file_limit;
 use crate::net::waker::{Wakeable, Waker, waker};
 use query::Ask;
@@ -134,6 +135,8 @@ struct Shared {
     process: Process,
     counters: Arc<Counters>,
     inner: Mutex<Inner>,
+    is_full: WarnLimiter,
+    unreadable: WarnLimiter,
 }
 
 #[derive(Default)]
@@ -164,6 +167,8 @@ impl Live {
                 process,
                 counters: Arc::default(),
                 inner: Mutex::default(),
+                is_full: WarnLimiter::default(),
+                unreadable: WarnLimiter::default(),
             }),
         }
     }
@@ -218,6 +223,9 @@ impl Intake {
         let has_room = clients < CLIENTS_MAX.min(files) && !is_stopping;
         if !has_room {
             self.0.counters.refuses();
+            if !is_stopping && let Some(more) = self.0.is_full.allow(Instant::now()) {
+                log::warn!("live: too many clients, refusing further ones clients={clients}{more}");
+            }
         }
         has_room
     }
@@ -248,6 +256,14 @@ impl Inner {
 }
 
 impl Shared {
+    /// A journal cannot be read: a client is cut off, or reads it itself. It comes again and misses
+    /// nothing.
+    fn complain(&self, error: &io::Error) {
+        if let Some(more) = self.unreadable.allow(Instant::now()) {
+            log::warn!("live: a journal cannot be read error=\"{error}\"{more}");
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

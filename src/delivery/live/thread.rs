@@ -181,7 +181,6 @@ impl Thread {
             return;
         }
         let mut turns = Turns::none();
-        let counters = Arc::clone(&self.shared.counters);
         let mut context = Context {
             board: &self.board,
             reader: &self.reader,
@@ -190,10 +189,10 @@ impl Thread {
             scratch: &mut self.scratch,
             now: Instant::now(),
             turns: &mut turns,
-            times: &self.shared.process.times,
+            shared: &self.shared,
             is_stopping: self.is_stopping,
         };
-        let client = Client::new(socket, ask, access, &counters, &mut context);
+        let client = Client::new(socket, ask, access, &mut context);
         self.clients[slot] = Some(client);
     }
 
@@ -230,7 +229,7 @@ impl Thread {
                 scratch: &mut self.scratch,
                 now,
                 turns: &mut turns,
-                times: &self.shared.process.times,
+                shared: &self.shared,
                 is_stopping: self.is_stopping,
             };
             if !client.step(&mut context) || !watch_for_room(&self.epoll, client, slot) {
@@ -393,7 +392,7 @@ impl Thread {
 
     /// A file cannot be read now: clients read it themselves, or are cut off and come again.
     fn lose_news(&mut self, error: &io::Error, pos: u64) {
-        log::warn!("live: a journal cannot be read: {error}");
+        self.shared.complain(error);
         self.cursors.clear();
         self.ring.reset(pos);
     }
