@@ -325,15 +325,16 @@ impl CatchUp {
             match self.reader.read_some(cursor, bytes_max, &mut self.chunk)? {
                 Found::Lines => {
                     *cursor = self.chunk.end();
+                    let bytes = self.chunk.bytes().len();
                     let mut lines = self.chunk.lines().map(|line| line.bytes).peekable();
                     // What is no line is passed over.
                     if lines.peek().is_some() {
-                        self.merge.fill(number, lines);
+                        self.merge.fill(number, bytes, lines);
                         return Ok(());
                     }
                 }
                 Found::Nothing => {
-                    self.merge.fill(number, std::iter::empty());
+                    self.merge.fill(number, 0, std::iter::empty());
                     self.drained.push(number);
                     return Ok(());
                 }

@@ -49,21 +49,21 @@ impl Merge {
         })
     }
 
-    /// Fills an empty source with whole lines. Without lines it has nothing for now.
-    pub fn fill<'a>(&mut self, number: usize, lines: impl Iterator<Item = &'a [u8]>) {
+    /// Fills an empty source with whole lines, of so many bytes together. Without lines it has nothing
+    /// for now.
+    pub fn fill<'a>(&mut self, number: usize, bytes: usize, lines: impl Iterator<Item = &'a [u8]>) {
         let Some(source) = self.sources.get_mut(number) else {
             return;
         };
         source.bytes.clear();
         source.at = 0;
+        // Thousands of these make up what catching up needs.
+        if bytes > source.bytes.capacity() || bytes < source.bytes.capacity() / 4 {
+            source.bytes = Vec::with_capacity(bytes);
+        }
         for line in lines {
             source.bytes.extend_from_slice(line);
             source.bytes.push(b'\n');
-        }
-        // A long line does not cost its room for ever.
-        let room = source.bytes.len();
-        if source.bytes.capacity() > 4 * room.max(1024) {
-            source.bytes.shrink_to(room);
         }
         if let Some(pos) = source.pos() {
             self.next.push(Reverse((pos, number)));
@@ -140,8 +140,13 @@ mod tests {
         let fill = |merge: &mut Merge, given: &mut [usize; 5], n: usize| {
             let next: Vec<&[u8]> = lines(n).skip(given[n]).take(n + 1).collect();
             given[n] += next.len();
+            let bytes = next.iter().map(|line| line.len()).sum();
             let next = next.into_iter();
-            merge.fill(n, next.map(|line| line.strip_suffix(b"\n").unwrap_or(line)));
+            merge.fill(
+                n,
+                bytes,
+                next.map(|line| line.strip_suffix(b"\n").unwrap_or(line)),
+            );
         };
         for n in 0..5 {
             assert_eq!(merge.add(), n);
