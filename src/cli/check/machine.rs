@@ -12,6 +12,7 @@ use rustix::fs::{Access, access, statvfs};
 use rustix::process::{Resource, geteuid, getrlimit};
 
 use crate::admin::ListenAddress;
+use super::count;
 use crate::cli::exit;
 use crate::cli::service_env;
 use crate::clock::now_ms;
@@ -142,8 +143,9 @@ fn left_in_buckets(state: &Path) -> Vec<Finding> {
     let left = deletions(state).into_iter();
     let finding = |(bucket, streams): (String, usize)| {
         let text = format!(
-            "consent was withdrawn, but objects of {streams} streams are still in the bucket \
-             {bucket:?}: set RTMS_S3_BUCKET again, and they are deleted"
+            "consent was withdrawn, but objects of {} are still in the bucket {bucket:?}: set \
+             RTMS_S3_BUCKET again, and they are deleted",
+            count(streams, "stream")
         );
         Finding::new(CheckLevel::Warn, "bucket", text)
     };

@@ -285,7 +285,7 @@ fn u7_objects_of_a_former_configuration_are_deleted_once_it_is_back() {
     assert_eq!(harness.metric("rtmsd_uploads_waiting"), 1.0);
     let ran = harness.run(&["check"]);
     let warning =
-        "warn  bucket: consent was withdrawn, but objects of 1 streams are still in the bucket";
+        "warn  bucket: consent was withdrawn, but objects of 1 stream are still in the bucket";
     assert!(ran.stdout.contains(warning), "{}", ran.stdout);
     let settings: Vec<(&str, &str)> = settings.iter().map(|(k, v)| (*k, v.as_str())).collect();
     harness.reload(&settings);
