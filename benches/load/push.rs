@@ -12,11 +12,11 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use memchr::memmem::{find, find_iter};
-use rtmsd::demo::{End, MeetingHandle, Step};
+use rtmsd::demo::{MeetingHandle, Step};
 
 use super::process::{self, Server, Usage};
 use super::table::{Goal, Table};
-use super::{MINUTE, counted, finish, number, zoom};
+use super::{MINUTE, counted, end, finish, number, zoom};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// As many connections as an endpoint has by default.
@@ -289,9 +289,7 @@ fn catch_up(
     );
     let goal = Goal::Most(2.0 * p99);
     table.row("push many: others meanwhile p99, ms", live, 1, goal);
-    for meeting in &talking {
-        meeting.end(End::meeting_ended());
-    }
+    end(&talking);
 }
 
 /// All of it.
