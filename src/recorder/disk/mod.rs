@@ -48,6 +48,9 @@ pub const ALL_BYTES_MAX: usize = 256 << 20;
 /// A step of the disk thread takes no longer on a disk that answers.
 const HUNG_AFTER: Duration = Duration::from_secs(10);
 
+/// The disk thread is waited for until it has read the server's journal, but not for a disk that hangs.
+const READY_MAX: Duration = Duration::from_secs(5);
+
 /// Additional wait for a thread that keeps its times, until it has ended.
 const LEAVE_AFTER: Duration = Duration::from_millis(200);
 
@@ -314,14 +317,19 @@ impl Disk {
         feed.apply(&settings);
         let shared = (Arc::clone(&counters), Arc::clone(&feed));
         let syncer = Syncer::start(calls, sender.clone())?;
+        let (ready, is_ready) = mpsc::sync_channel(1);
         let thread = Builder::new()
             .name("disk".to_owned())
             .stack_size(512 << 10)
             .spawn(move || {
                 let _watch = OnPanic(Some(on_panic));
                 let (counters, feed) = shared;
-                Writer::new(settings, state, jobs, counters, syncer, feed, ends).run()
+                let writer = Writer::new(settings, state, jobs, counters, syncer, feed, ends);
+                let _ = ready.send(());
+                writer.run()
             })?;
+        // Consumers that come now find on the board what was revoked, and how far positions go.
+        let _ = is_ready.recv_timeout(READY_MAX);
         Ok(Disk {
             sender,
             thread: Some(thread),
