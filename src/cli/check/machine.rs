@@ -11,8 +11,8 @@ use std::path::Path;
 use rustix::fs::{Access, access, statvfs};
 use rustix::process::{Resource, geteuid, getrlimit};
 
-use crate::admin::ListenAddress;
 use super::count;
+use crate::admin::ListenAddress;
 use crate::cli::exit;
 use crate::cli::service_env;
 use crate::clock::now_ms;
