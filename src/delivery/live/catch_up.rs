@@ -267,10 +267,16 @@ impl CatchUp {
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
         let is_old = written.as_micros() + u128::from(DAY_US) < u128::from(from);
-        if is_old || self.is_known(key) || board.get(key).is_some() {
+        if is_old || self.is_known(key) {
             return Ok(());
         }
-        if end_of(&path)?.pos > from && board.load(folder)?.state != State::Revoked {
+        let state = match board.get(key) {
+            // Its stream was rejoined since the board was looked at.
+            Some(journal) => Some(journal.state),
+            None if end_of(&path)?.pos > from => Some(board.load(folder)?.state),
+            None => None,
+        };
+        if state.is_some_and(|state| state != State::Revoked) {
             self.waiting.push(key);
         }
         Ok(())
