@@ -17,7 +17,7 @@ use crate::delivery::push::{Push, PushStatus};
 use crate::domain::stream_info::StreamInfo;
 use crate::protocol::MediaKind;
 use crate::recorder::disk::DiskCounters;
-use crate::source::events;
+use crate::source::events::{self, State};
 use crate::source::ingress;
 use crate::stream::StatsSnapshot;
 use crate::zoom_api;
@@ -94,6 +94,8 @@ pub struct Heartbeat {
     pub unready_reason: Option<&'static str>,
     /// The disk thread waits for a disk that does not answer.
     pub is_disk_hung: bool,
+    /// The state of the event WebSocket while it is not connected.
+    pub events_down: Option<&'static str>,
 }
 
 /// Sums over streams. They never decrease: an ended stream's counters are added.
@@ -165,6 +167,10 @@ impl Daemon {
             unready_reason: self.ingress.unready_reason(),
             is_disk_hung: (self.disk.as_ref())
                 .is_some_and(|disk| disk.counters().progress.hung_for().is_some()),
+            events_down: (self.events.as_ref())
+                .map(|events| events.shared().snapshot().state)
+                .filter(|state| *state != State::Connected)
+                .map(State::name),
         };
         self.ingress.request_turn();
         self.rest_timer.request_turn();

@@ -124,10 +124,15 @@ fn status(heartbeat: &Heartbeat) -> String {
     // The watchdog is fed all the same: a restart would lose what waits, and meet the same disk.
     let disk = "the disk under RTMS_OUT does not answer";
     let reason = heartbeat.unready_reason;
-    match reason.or(heartbeat.is_disk_hung.then_some(disk)) {
-        Some(reason) => format!("{streams} streams, {receiving} receiving; {reason}"),
-        None => format!("{streams} streams, {receiving} receiving"),
+    let mut text = format!("{streams} streams, {receiving} receiving");
+    if let Some(reason) = reason.or(heartbeat.is_disk_hung.then_some(disk)) {
+        text += &format!("; {reason}");
     }
+    // The same words as in /readyz.
+    if let Some(state) = heartbeat.events_down {
+        text += &format!("; events {state}");
+    }
+    text
 }
 
 #[cfg(test)]

@@ -48,6 +48,7 @@ fn heartbeat(gate_turned: Instant, timer_turns: u64) -> Heartbeat {
         streams: 2,
         receiving: 1,
         unready_reason: None,
+        events_down: None,
         is_disk_hung: false,
     }
 }
@@ -168,4 +169,23 @@ fn a_disk_that_hangs_is_named_and_the_watchdog_is_fed() {
     );
     let mut check = ProgressCheck::default();
     assert!(check.check(Instant::now(), Some(hung)).is_ok());
+}
+
+#[test]
+fn an_event_connection_that_is_down_is_named() {
+    let fine = heartbeat(Instant::now(), 1);
+    let down = Heartbeat {
+        events_down: Some("displaced"),
+        ..fine
+    };
+    assert_eq!(status(&down), "2 streams, 1 receiving; events displaced");
+    let both = Heartbeat {
+        is_disk_hung: true,
+        ..down
+    };
+    let told = status(&both);
+    assert!(
+        told.ends_with("; the disk under RTMS_OUT does not answer; events displaced"),
+        "{told}"
+    );
 }

@@ -109,6 +109,21 @@ fn systemd_is_notified_of_each_change() {
 }
 
 #[test]
+fn an_event_websocket_that_is_not_connected_is_in_the_status() {
+    let manager = Manager::new();
+    let url = "wss://127.0.0.1:9/ws?subscriptionId=a";
+    let mut harness = manager
+        .builder(WATCHDOG, "")
+        .settings(&[("ZOOM_EVENTS_URL", url)])
+        .start();
+    manager.wait_until_told("STATUS=0 streams, 0 receiving; events connecting");
+    harness.reload(&[("ZOOM_EVENTS_URL", &harness.zoom.events_url())]);
+    harness.wait_until_logged(&["events connected"]);
+    manager.wait_until_told("STATUS=0 streams, 0 receiving");
+    harness.terminate();
+}
+
+#[test]
 fn a_stopped_process_notifies_the_watchdog_after_it_continues() {
     let manager = Manager::new();
     let mut harness = manager.builder(WATCHDOG, "").start();
