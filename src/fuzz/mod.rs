@@ -4,8 +4,10 @@
 //! Compiled for `cargo fuzz` (`fuzz/` at the top level) and for the tests, which run each of them
 //! with its seeds and ten thousand mutations of these.
 
+pub mod callback;
 pub mod config;
 pub mod ends;
+pub mod events;
 pub mod live;
 pub mod message;
 pub mod push;

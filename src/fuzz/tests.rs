@@ -3,7 +3,9 @@
 
 use std::path::Path;
 
-use super::{config, ends, live, message, push, request, s3_xml, server_url, webhook};
+use super::{
+    callback, config, ends, events, live, message, push, request, s3_xml, server_url, webhook,
+};
 
 /// Fragments that are difficult for parsers, in addition to the seeds.
 const FRAGMENTS: [&[u8]; 36] = [
@@ -178,4 +180,14 @@ fn any_server_url() {
 #[test]
 fn any_webhook_payload() {
     smoke("webhook", webhook::run);
+}
+
+#[test]
+fn any_message_of_the_event_websocket() {
+    smoke("events", events::run);
+}
+
+#[test]
+fn any_callback_of_an_authorization() {
+    smoke("callback", callback::run);
 }

@@ -22,9 +22,11 @@ const OPEN_MAX: usize = 8;
 /// Maximum bytes of a callback's query, or of what is pasted.
 const TEXT_BYTES_MAX: usize = 8 << 10;
 /// Maximum bytes of a code.
-const CODE_BYTES_MAX: usize = 2048;
+pub(crate) const CODE_BYTES_MAX: usize = 2048;
 /// Random bytes of a state, and of a verifier.
 const BYTES: usize = 32;
+/// Maximum bytes of why an authorization was refused.
+pub(crate) const REASON_BYTES_MAX: usize = 200;
 /// How many random bytes [`Authorizations::begin`] needs.
 pub const RANDOM_BYTES: usize = 2 * BYTES;
 
@@ -200,7 +202,7 @@ impl Answer {
                 let text = format!("{error} {more}");
                 let plain = |c: char| if c.is_control() || c == '"' { ' ' } else { c };
                 let text: String = text.trim().chars().map(plain).collect();
-                Err(bounded(&text, 200).to_owned())
+                Err(bounded(&text, REASON_BYTES_MAX).to_owned())
             }
             (Some(code), None) if is_code(&code) => Ok(Secret::new(code)),
             _ => return None,

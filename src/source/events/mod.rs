@@ -15,7 +15,7 @@ pub mod machine;
 pub mod status;
 pub mod thread;
 mod waits;
-mod wire;
+pub(crate) mod wire;
 
 use std::time::{Duration, Instant};
 

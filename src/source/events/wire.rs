@@ -22,11 +22,13 @@ use crate::protocol::message::replace_lone_surrogates;
 pub(super) const HEARTBEAT: &str = r#"{"module":"heartbeat"}"#;
 
 /// Maximum bytes of Zoom's reason in a log line.
-const REASON_BYTES_MAX: usize = 200;
+pub(crate) const REASON_BYTES_MAX: usize = 200;
+/// Maximum bytes of the name of a module that is not known.
+pub(crate) const MODULE_BYTES_MAX: usize = 64;
 
 /// A message of Zoom's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Message {
+pub(crate) enum Message {
     /// `build_connection`: events follow, or why they do not.
     Built(Result<(), String>),
     /// The answer to a heartbeat.
@@ -48,7 +50,7 @@ struct Envelope<'a> {
 }
 
 /// Reads a message. A field of an unexpected type counts as missing.
-pub(super) fn parse(bytes: &[u8]) -> Message {
+pub(crate) fn parse(bytes: &[u8]) -> Message {
     let text = String::from_utf8_lossy(bytes);
     let repaired = replace_lone_surrogates(&text);
     let text = repaired.as_deref().unwrap_or(&text);
@@ -62,7 +64,7 @@ pub(super) fn parse(bytes: &[u8]) -> Message {
             Some(content) => Message::Event(body(content)),
             None => Message::Other(None),
         },
-        other => Message::Other(Some(bounded(other, 64).to_owned())),
+        other => Message::Other(Some(bounded(other, MODULE_BYTES_MAX).to_owned())),
     }
 }
 
