@@ -306,6 +306,11 @@ impl Zoom {
         self.shared.webhooks.post_now(&self.shared, body)
     }
 
+    /// Sends an event once on the event WebSocket, also if this Zoom posts webhooks.
+    pub fn send_event(&self, body: &Value) -> Delivery {
+        self.shared.events.send(body)
+    }
+
     /// Posts these headers and bytes unchanged: forged, stale, malformed. Content type and length
     /// are added.
     pub fn post_raw(&self, headers: &[(&str, &str)], body: &[u8]) -> Delivery {

@@ -12,13 +12,14 @@ use rtmsd::domain::secret::Secret;
 use rtmsd::protocol::server_url::AllowedHosts;
 use rtmsd::source::events;
 use rtmsd::source::events::EventsUrl;
-use serde_json::json;
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use serde_json::{Value, json};
 
 use crate::api::tls::proxy;
 use crate::harness::certificates::acceptor;
 use crate::harness::{
-    Harness, RTMSD, Secrets, TempDir, assert_another_works, open, plain, run_to_end, wait_until,
-    wait_until_more, wait_until_step, wait_until_streaming,
+    Harness, PATIENCE, RTMSD, Secrets, TempDir, assert_another_works, open, plain, run_to_end,
+    wait_until, wait_until_more, wait_until_step, wait_until_streaming,
 };
 
 /// A Zoom that sends its events on the WebSocket.
@@ -303,22 +304,184 @@ fn a_half_open_connection_is_noticed_within_two_heartbeats() {
     assert_eq!(zoom.stop(), Vec::<String>::new());
 }
 
+/// An announcement of a stream, at an address without a server: its thread keeps retrying.
+fn started(stream_id: &str) -> Value {
+    json!({"event": "meeting.rtms_started", "event_ts": rtmsd::clock::now_ms(), "payload": {
+        "meeting_uuid": format!("{stream_id}=="), "rtms_stream_id": stream_id,
+        "server_urls": "wss://127.0.0.1:9/"}})
+}
+
+fn stopped(stream_id: &str) -> Value {
+    json!({"event": "meeting.rtms_stopped", "event_ts": rtmsd::clock::now_ms(), "payload": {
+        "meeting_uuid": format!("{stream_id}=="), "rtms_stream_id": stream_id, "stop_reason": 6}})
+}
+
+/// A Zoom that posts webhooks, and a server that is connected to its event WebSocket as well.
+fn by_both() -> Harness {
+    let mut harness = Harness::builder(Options::default())
+        .settings(&[("RTMS_STDOUT", "off")])
+        .without_server();
+    let url = harness.zoom.events_url();
+    harness.set("ZOOM_EVENTS_URL", &url);
+    harness.start_server();
+    harness.wait_until_logged(&["events connected"]);
+    harness
+}
+
+#[test]
+fn an_event_that_comes_by_webhook_and_by_websocket_counts_once() {
+    type Way = fn(&Harness, &Value);
+    let webhook: Way = |harness, body| harness.post(body);
+    let websocket: Way = |harness, body| assert!(harness.zoom.send_event(body).is_accepted());
+    let harness = by_both();
+    for (name, first, second) in [
+        ("webhook", webhook, websocket),
+        ("websocket", websocket, webhook),
+    ] {
+        // Events of one way are handled in their order, so the last of them shows that the others were.
+        let wait_for_second = |mark: &str| {
+            let mark = format!("{name}-{mark}");
+            second(&harness, &started(&mark));
+            harness.wait_until_logged(&["stream started", &format!("stream={mark} ")]);
+        };
+        let stream = format!("stream={name}-first ");
+        let count = |what| harness.count_logged(&[what, &stream]);
+        let (start, stop) = (
+            started(&format!("{name}-first")),
+            stopped(&format!("{name}-first")),
+        );
+        first(&harness, &start);
+        harness.wait_until_logged(&["stream started", &stream]);
+        second(&harness, &start);
+        wait_for_second("mark-1");
+        assert_eq!(count("stream started"), 1, "{name}");
+
+        first(&harness, &stop);
+        harness.wait_until_logged(&["stream ended", &stream]);
+        // A way that is late with both: what was stopped is not started again.
+        second(&harness, &start);
+        second(&harness, &stop);
+        wait_for_second("mark-2");
+        assert_eq!(count("stream started"), 1, "{name}");
+        assert_eq!(count("stream ended"), 1, "{name}");
+    }
+    harness.leave();
+}
+
 #[test]
 fn webhooks_and_the_websocket_together_are_one_stream() {
-    // Zoom posts webhooks; the WebSocket is connected as well, and a repeated event changes nothing.
-    let zoom = Zoom::start(by_websocket()).expect("another Zoom");
-    let harness = Harness::start(
-        Options::default(),
-        &[
-            ("ZOOM_EVENTS_URL", &zoom.events_url()),
-            ("RTMS_ALLOWED_HOSTS", "127.0.0.1"),
-        ],
-    );
+    let harness = by_both();
     let meeting = harness.zoom.start_meeting(open("both"));
     wait_until_streaming(&meeting);
+    let body = meeting.last_started().expect("it was posted");
+    assert!(harness.zoom.send_event(&body).is_accepted());
+    assert!(harness.zoom.send_event(&started("mark")).is_accepted());
+    harness.wait_until_logged(&["stream started", "stream=mark "]);
+    wait_until_more(&meeting, 10);
     assert_eq!(meeting.streams().len(), 1);
+    assert_eq!(meeting.count(Step::SignalingConnected), 1);
+    let stream = format!("stream={} ", meeting.streams()[0]);
+    assert_eq!(harness.count_logged(&["stream started", &stream]), 1);
     harness.leave();
-    drop(zoom);
+}
+
+#[test]
+fn an_event_that_cannot_be_stored_is_handled_all_the_same() {
+    // Zoom sends it once: to refuse it would lose it. A limit on the size of files acts like a full
+    // disk; its signal must be ignored so that the write fails instead.
+    const COUNT: usize = 5;
+    let mut harness = Harness::builder(by_websocket())
+        .settings(&[
+            ("PORT", "off"),
+            ("RTMS_ADMIN", "127.0.0.1:0"),
+            ("RTMS_STDOUT", "off"),
+            ("RTMS_AUTO_START", "off"),
+        ])
+        .prelude("trap '' XFSZ")
+        .start();
+    let pid = Pid::from_raw(harness.server.id().cast_signed()).expect("a process");
+    let unlimited = getrlimit(Resource::Fsize);
+    let limit = |current| {
+        let limit = Rlimit {
+            current,
+            ..unlimited
+        };
+        prlimit(Some(pid), Resource::Fsize, limit).expect("a limit");
+    };
+    let send = |stream_id: &str| {
+        assert!(harness.zoom.send_event(&started(stream_id)).is_accepted());
+        harness.wait_until_logged(&["stream started", &format!("stream={stream_id} ")]);
+    };
+    let not_kept = || harness.metric("rtmsd_events_total{result=\"not_kept\"}");
+    send("before");
+    assert_eq!(not_kept(), 0.0);
+
+    limit(Some(0));
+    for n in 0..COUNT {
+        send(&format!("unkept-{n}"));
+    }
+    assert_eq!(not_kept(), COUNT as f64);
+    let accepted = harness.metric("rtmsd_events_total{result=\"accepted\"}");
+    assert_eq!(accepted, (1 + COUNT) as f64);
+    let what = "an event is handled without being stored first";
+    let line = harness.wait_until_logged(&[what]);
+    assert!(
+        line.contains(" ERROR ") && line.contains("intents.log"),
+        "{line}"
+    );
+    assert_eq!(harness.count_logged(&[what]), 1);
+
+    limit(unlimited.current);
+    let mut tries = 0;
+    wait_until("events are stored again", || {
+        tries += 1;
+        let before = not_kept();
+        send(&format!("after-{tries}"));
+        not_kept() == before
+    });
+    harness.server.kill();
+    harness.start_server();
+    for stream_id in ["before".to_owned(), format!("after-{tries}")] {
+        harness.wait_until_logged(&["stream started", &format!("stream={stream_id} ")]);
+    }
+    harness.leave();
+}
+
+#[test]
+fn of_two_servers_with_one_subscription_the_first_gives_way_to_the_second() {
+    let mut first = watched(by_websocket());
+    for (key, folder) in [("RTMS_STATE", "second-state"), ("RTMS_OUT", "second-out")] {
+        let folder = first.folder.join(folder).display().to_string();
+        first.set(key, &folder);
+    }
+    let mut second = first.start_second_server();
+    second.wait_until_logged(&["events connected"]);
+    first.wait_until_logged(&[" ERROR ", "events displaced", "another client"]);
+    // It was closed once by the only try of the first.
+    second.wait_until_logged(&["events connected again gap_s="]);
+    let attempts = first.zoom.events_attempts();
+    assert_eq!(first.streams()["events"]["state"], "displaced");
+
+    let meeting = first.zoom.start_meeting(open("second"));
+    wait_until_streaming(&meeting);
+    second.wait_until_logged(&["stream started"]);
+    assert_eq!(meeting.streams().len(), 1);
+    assert_eq!(first.count_logged(&["stream started"]), 0);
+    assert_eq!(first.count_logged(&["events displaced"]), 1);
+    assert_eq!(first.zoom.events_attempts(), attempts);
+    let is_displaced = |line: &String| line.contains("events displaced");
+    assert_eq!(
+        second
+            .log()
+            .iter()
+            .filter(|line| is_displaced(line))
+            .count(),
+        0
+    );
+    first.assert_no_violations();
+    let status = second.terminate(PATIENCE);
+    assert_eq!(status.and_then(|s| s.code()), Some(0), "{status:?}");
+    first.terminate();
 }
 
 #[test]

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::Meeting;
 use super::content::Phrase;
 use super::script::{End, Fault, HandshakeFault, MeetingScript, Socket};
@@ -155,5 +157,10 @@ impl MeetingHandle {
     pub fn repeat_started(&self) -> Option<Delivery> {
         let body = self.meeting.last_started(&self.shared)?;
         Some(self.shared.webhooks.post_now(&self.shared, &body))
+    }
+
+    /// The body of the last `rtms_started`. `None` before the first.
+    pub fn last_started(&self) -> Option<Value> {
+        self.meeting.last_started(&self.shared)
     }
 }
