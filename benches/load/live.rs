@@ -202,10 +202,7 @@ fn write_journals(server: &Server, journals: u64) {
             let data = format!("{{\"v\":1,\"text\":\"{}\"}}", "phrase ".repeat(30));
             text.extend_from_slice(data.as_bytes());
             Envelope::end(&mut text);
-            set_pos(
-                &mut text[from..],
-                first + (seq * journals + n) * 1000 / journals,
-            );
+            set_pos(&mut text[from..], first + seq * journals + n);
         }
         let folder = server.out.join(below);
         fs::create_dir_all(&folder).expect("a folder");

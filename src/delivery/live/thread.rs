@@ -83,7 +83,7 @@ impl Thread {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let number = EventData::new_u64(WAKER);
         epoll::add(&epoll, &wakeable, number, EventFlags::IN)?;
-        if !shared.process.has_mark {
+        if !shared.process.has_mark || board.pos() == 0 {
             see_earlier_lines(&board);
         }
         let snapshot = board.snapshot();
@@ -451,7 +451,7 @@ fn prefilled(reader: &Reader, pos: u64) -> Ring {
     ring
 }
 
-/// Without a mark in the state directory the board does not know how far earlier processes were.
+/// Without a mark in the state directory, or with a new one, the board does not know how far earlier processes were.
 fn see_earlier_lines(board: &Board) {
     const DAY_MS: u64 = 86_400_000;
     let yesterday = Utc::from_unix_ms(now_ms().saturating_sub(DAY_MS)).date();
