@@ -20,8 +20,8 @@ use super::query::{After, Ask, Form};
 use super::ring::Ring;
 use super::{Access, Shared, Times};
 use crate::clock::now_ms;
-use crate::feed::reader::READ_BYTES;
-use crate::feed::{Board, Journal, JournalKey, Reader, State};
+use crate::feed::reader::{READ_BYTES, end_of};
+use crate::feed::{Board, FEED_NAME, Journal, JournalKey, Reader, State, kind};
 use crate::gate::{Answer, answer_bytes};
 
 /// Most bytes of a page.
@@ -157,11 +157,11 @@ impl Drop for Client {
         if let Some((board, key)) = self.held.take() {
             board.release(key);
         }
-        self.counters.leaves(kind(&self.ask));
+        self.counters.leaves(form_of(&self.ask));
     }
 }
 
-fn kind(ask: &Ask) -> Kind {
+fn form_of(ask: &Ask) -> Kind {
     match ask.form {
         Form::Sse { .. } => Kind::Sse,
         Form::Page { .. } => Kind::Page,
@@ -171,7 +171,7 @@ fn kind(ask: &Ask) -> Kind {
 impl Client {
     pub(super) fn new(socket: OwnedFd, ask: Ask, access: Access, cx: &mut Context<'_>) -> Client {
         let counters = &cx.shared.counters;
-        counters.comes(kind(&ask));
+        counters.comes(form_of(&ask));
         let scope = match &ask.meeting {
             Some(text) => Scope::Meeting(Box::new(super::interest::Meeting::named(text))),
             None => Scope::All,
@@ -439,7 +439,7 @@ impl Client {
             self.held = Some((Arc::clone(cx.board), key));
         }
         self.interest.scope = Scope::Stream(key);
-        if journal.state == State::Ended {
+        if journal.state == State::Ended && is_over(journal) {
             self.ends_at = Some(journal.pos);
         }
         self.place(cx);
@@ -769,6 +769,13 @@ impl Client {
             }
         }
     }
+}
+
+/// Whether the stream is over by what its journal says. One that an earlier process left may be rejoined
+/// in a moment, and a 204 would send a browser away for good.
+fn is_over(journal: &Journal) -> bool {
+    let end = end_of(&journal.folder.join(FEED_NAME));
+    end.is_ok_and(|end| end.kinds.iter().any(|it| it == kind::STREAM_ENDED))
 }
 
 /// Sets what a socket of a client needs; a Unix socket has no such options.

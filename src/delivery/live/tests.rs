@@ -264,6 +264,37 @@ fn j11_of_a_withdrawn_stream_not_even_the_rest_of_an_event_is_sent() {
 }
 
 #[test]
+fn l2_a_stream_that_an_earlier_process_left_is_not_over() {
+    let mut stage = Stage::new("live-left", Times::default());
+    stage.add(1, 3, 10);
+    stage.add(2, 1, 10);
+    let (key, pos) = (stage.key(1), FIRST + 30);
+    // It is in its folder, and no stream of this process yet.
+    let root = std::mem::replace(&mut stage.root, scratch("live-left-none"));
+    let board = Board::new(&root);
+    board.set_pos(stage.pos);
+    let shared = Arc::clone(&board);
+    let live = Live::new(Process {
+        board: Box::new(move || Some(Some(Arc::clone(&shared)))),
+        has_mark: true,
+        times: Times::default(),
+    });
+    let mut next = Stage {
+        root,
+        board,
+        live,
+        journals: stage.journals.clone(),
+        pos: stage.pos,
+    };
+    let mut client = next.client(&format!("stream={key}&after={pos:016}"));
+    let text = read_until(&mut client, |text| text.contains("retry"));
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+    next.add(1, 1, 10);
+    let text = read_until(&mut client, |text| text.contains("\n\n"));
+    assert_eq!(ids(&text), [next.pos]);
+}
+
+#[test]
 fn l8_at_the_end_an_answer_ends_behind_an_event() {
     let mut stage = Stage::new("live-end", Times::default());
     stage.add(1, 1, 10);
