@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use openssl::sha::sha256;
 use rtmsd::demo::receiver::{Habit, Receiver};
@@ -17,6 +19,7 @@ use crate::harness::{
     Harness, PATIENCE, Secrets, frequent_keep_alives, meta, open_at_once, plain, report,
     wait_until, wait_until_more, wait_until_over,
 };
+use crate::live::client::Sse;
 
 const PUSH_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const AUTHORIZATION: &str = "Bearer hunter2-push";
@@ -37,6 +40,42 @@ impl Random {
 fn number(name: &str, default: u64) -> u64 {
     let value = std::env::var(name).ok();
     value.map_or(default, |value| value.parse().expect("a number"))
+}
+
+/// A client of the live feed, which comes again with the last id after each kill.
+#[derive(Default)]
+struct Listener {
+    /// Position and id of each event, as they came.
+    got: Arc<Mutex<Vec<(String, String)>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Listener {
+    fn got(&self) -> Vec<(String, String)> {
+        self.got.lock().expect("whole").clone()
+    }
+
+    /// Listens to a server that has just started. What came from the one before counts.
+    fn listen(&mut self, harness: &Harness) {
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("a client");
+        }
+        let token = fs::read_to_string(harness.state().join("admin-token")).expect("a token");
+        let bearer = format!("Bearer {}", token.trim());
+        let last = self.got().pop().map(|(pos, _)| pos);
+        let mut fields = vec![("Authorization", bearer.as_str())];
+        fields.extend(last.as_deref().map(|last| ("Last-Event-ID", last)));
+        let query = if last.is_none() { "?after=begin" } else { "" };
+        let mut client = Sse::open(harness.admin(), query, &fields);
+        assert_eq!(client.status, 200);
+        let got = Arc::clone(&self.got);
+        self.thread = Some(std::thread::spawn(move || {
+            while let Some(event) = client.next() {
+                let id = event.id();
+                got.lock().expect("whole").push((event.pos, id));
+            }
+        }));
+    }
 }
 
 /// The journal of a folder: each line whole, numbers without a hole, positions growing, no phrase twice.
@@ -108,11 +147,14 @@ fn kill(kills: u64) {
         .settings(&[
             ("RTMS_STDOUT", "off"),
             ("RTMS_LOG", "debug"),
+            ("RTMS_ADMIN", "127.0.0.1:0"),
             ("RTMS_PUSH_URL", &receiver.url()),
             ("RTMS_PUSH_SECRET", PUSH_SECRET),
             ("RTMS_PUSH_AUTHORIZATION", AUTHORIZATION),
         ])
         .start();
+    let mut listener = Listener::default();
+    listener.listen(&harness);
     // Two go on all the time, and others come and go.
     let script = |seed: &str| MeetingScript {
         replay: Duration::from_secs(2),
@@ -121,6 +163,7 @@ fn kill(kills: u64) {
     let mut meetings: Vec<MeetingHandle> = ["kills a", "kills b"]
         .map(|seed| harness.zoom.start_meeting(script(seed)))
         .into();
+    wait_until("first events", || !listener.got().is_empty());
     let mut log = Vec::new();
     for n in 0..kills {
         let phrases = 5 + random.below(30);
@@ -140,6 +183,7 @@ fn kill(kills: u64) {
         log.extend(harness.server.log());
         harness.server.kill();
         harness.start_server();
+        listener.listen(&harness);
     }
     receiver.set_habit(Habit::Well);
     for meeting in &meetings[..2] {
@@ -173,6 +217,20 @@ fn kill(kills: u64) {
     // In order, each with the same content however often it came, and nothing else.
     assert_eq!(checks.faults, [""; 0]);
     assert_eq!(checks.events(), ids.len());
+    // The live feed: all of them in the order of their positions.
+    let until = Instant::now() + PATIENCE;
+    while listener.got().len() < ids.len() && Instant::now() < until {
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    let got = listener.got();
+    let heard: BTreeSet<&String> = got.iter().map(|(_, id)| id).collect();
+    let missing: Vec<&String> = ids.iter().filter(|id| !heard.contains(id)).collect();
+    assert!(missing.is_empty(), "not in the live feed: {missing:?}");
+    assert!(
+        got.is_sorted_by(|a, b| a.0 < b.0),
+        "an event came twice or late"
+    );
+    assert_eq!(got.len(), ids.len());
     bucket.assert_no_violations();
     report(&format!(
         "kills: streams={} events={} pushed again={}",

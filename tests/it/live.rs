@@ -17,7 +17,7 @@ use crate::harness::{
     wait_until_over, wait_until_streaming,
 };
 
-mod client;
+pub(crate) mod client;
 mod partners;
 
 use client::{Event, Sse};

@@ -8,36 +8,36 @@ use serde_json::Value;
 use crate::harness::http::{connect, status};
 
 /// An answer as it arrives.
-pub(super) struct Sse {
+pub(crate) struct Sse {
     stream: TcpStream,
-    pub(super) status: u16,
-    pub(super) head: String,
+    pub(crate) status: u16,
+    pub(crate) head: String,
     bytes: Vec<u8>,
 }
 
 /// One event.
 #[derive(Debug, Clone)]
-pub(super) struct Event {
+pub(crate) struct Event {
     /// The last `id`.
-    pub(super) pos: String,
+    pub(crate) pos: String,
     /// The `event` field; empty if there was none.
-    pub(super) name: String,
-    pub(super) data: Value,
+    pub(crate) name: String,
+    pub(crate) data: Value,
 }
 
 impl Event {
-    pub(super) fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         self.data["id"].as_str().expect("an id").to_owned()
     }
 
-    pub(super) fn kind(&self) -> &str {
+    pub(crate) fn kind(&self) -> &str {
         self.data["type"].as_str().expect("a type")
     }
 }
 
 impl Sse {
     /// Asks for `/events` with that query and those header fields, and reads the head.
-    pub(super) fn open(address: SocketAddr, query: &str, fields: &[(&str, &str)]) -> Sse {
+    pub(crate) fn open(address: SocketAddr, query: &str, fields: &[(&str, &str)]) -> Sse {
         let mut stream = connect(address);
         let fields: String = fields
             .iter()
@@ -65,7 +65,7 @@ impl Sse {
 
     /// The next event; `None` once the connection is closed. A browser reads likewise: an event that is
     /// cut off is none.
-    pub(super) fn next(&mut self) -> Option<Event> {
+    pub(crate) fn next(&mut self) -> Option<Event> {
         let (mut event, mut data) = (None::<(String, String)>, None);
         loop {
             let line = self.line()?;
@@ -89,12 +89,12 @@ impl Sse {
     }
 
     /// All events up to the end.
-    pub(super) fn rest(&mut self) -> Vec<Event> {
+    pub(crate) fn rest(&mut self) -> Vec<Event> {
         std::iter::from_fn(|| self.next()).collect()
     }
 
     /// The rest of an answer that is no stream of events.
-    pub(super) fn text(mut self) -> String {
+    pub(crate) fn text(mut self) -> String {
         while read(&mut self.stream, &mut self.bytes) > 0 {}
         String::from_utf8(self.bytes).expect("UTF-8")
     }
