@@ -7,7 +7,9 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::harness::{KilledOnDrop, RTMSD, TempDir, output_of, report, run_to_end, wait_until};
+use crate::harness::{
+    KilledOnDrop, RTMSD, TempDir, output_of, report, run_to_end, stream_folders, wait_until,
+};
 
 /// How long the camera is off, milliseconds.
 const OFF_MS: u64 = 60_000;
@@ -37,11 +39,7 @@ impl Recording {
         let demo = ["demo", "--media", "all", "--meetings", "1", "--out"];
         let played = run_to_end(rtmsd(&demo).arg(&out));
         assert_eq!(played.code, Some(0), "{played:?}");
-        let mut folder = out.clone();
-        for _ in 0..3 {
-            let mut inside = fs::read_dir(&folder).expect("a folder");
-            folder = inside.next().expect("an entry").expect("readable").path();
-        }
+        let [folder] = <[PathBuf; 1]>::try_from(stream_folders(&out)).expect("one stream");
         let meta = fs::read(folder.join("meta.json")).expect("meta.json");
         Recording {
             top,

@@ -71,7 +71,7 @@ pub(crate) fn files_below(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 /// The folder of each stream with files, in the order of their paths.
-pub(super) fn stream_folders(out: &Path) -> Vec<PathBuf> {
+pub(crate) fn stream_folders(out: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![out.to_owned()];
     while let Some(inside) = folders.pop() {

@@ -28,7 +28,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use daemon::Embedded;
-pub(crate) use files::{TempDir, files_below, meta};
+pub(crate) use files::{TempDir, files_below, meta, stream_folders};
 pub(crate) use process::{KilledOnDrop, RTMSD, Ran, output_of, run, run_to_end};
 pub(crate) use scripts::{
     assert_another_works, frequent_keep_alives, open, open_at_once, plain, post_meaningless,
