@@ -25,6 +25,7 @@ pub mod severity;
 pub mod stream_info;
 pub mod text;
 pub mod time;
+pub mod waits;
 pub mod zoom_event;
 
 /// Only compiled to test the border: clippy must report each line.

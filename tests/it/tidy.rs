@@ -260,7 +260,6 @@ const PURE_FILES: &[&str] = &[
     "source/webhook/respond.rs",
     "source/events/address.rs",
     "source/events/machine.rs",
-    "source/events/waits.rs",
     "source/events/wire.rs",
     "gate/chunked.rs",
     "gate/http_request.rs",

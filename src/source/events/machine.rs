@@ -27,9 +27,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::waits::Waits;
 use super::wire::{self, Message};
 use crate::domain::severity::Severity;
+use crate::domain::waits::Waits;
 use crate::protocol::Loss;
 
 /// Interval of heartbeats: what Zoom asks for.

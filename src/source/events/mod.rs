@@ -14,7 +14,6 @@ mod delivery;
 pub mod machine;
 pub mod status;
 pub mod thread;
-mod waits;
 pub(crate) mod wire;
 
 use std::time::{Duration, Instant};

@@ -8,34 +8,27 @@
     )
 )]
 
-/// The first wait, and the longest, in milliseconds.
-const FIRST_MS: u64 = 1_000;
-const LONGEST_MS: u64 = 300_000;
+use std::time::Duration;
 
-/// Draws waits (SplitMix64): endpoints and streams that failed together come back apart.
+use crate::domain::waits::Waits;
+
+const FIRST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// Draws waits: endpoints and streams that failed together come back apart.
 #[derive(Debug)]
-pub(super) struct Backoff(u64);
+pub(super) struct Backoff(Waits);
 
 impl Backoff {
     pub(super) fn new(seed: u64) -> Backoff {
-        Backoff(seed)
+        Backoff(Waits::new(seed))
     }
 
-    /// The wait after so many failures in a row, in milliseconds: 1 s, doubled to 5 min, and of that
-    /// between half and all.
+    /// The wait after so many failures in a row, one at least, in milliseconds: 1 s, doubled to 5 min,
+    /// and of that between half and all.
     pub(super) fn wait_ms(&mut self, failures: u8) -> u64 {
-        let doublings = failures.saturating_sub(1).min(16);
-        let whole = (FIRST_MS << doublings).min(LONGEST_MS);
-        let half = whole / 2;
-        half + self.next() % (whole - half + 1)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        let wait = self.0.draw(u32::from(failures).max(1), FIRST, LONGEST);
+        wait.as_millis() as u64
     }
 }
 

@@ -12,16 +12,16 @@ use std::time::Duration;
 
 /// Draws waits (SplitMix64), so that clients which lost their connections together come back apart.
 #[derive(Debug)]
-pub(super) struct Waits(u64);
+pub(crate) struct Waits(u64);
 
 impl Waits {
-    pub(super) fn new(seed: u64) -> Waits {
+    pub(crate) fn new(seed: u64) -> Waits {
         Waits(seed)
     }
 
     /// `first` doubled for each failure after the first, `longest` at most, and of that between half
     /// and all. Nothing before the first failure.
-    pub(super) fn draw(&mut self, failures: u32, first: Duration, longest: Duration) -> Duration {
+    pub(crate) fn draw(&mut self, failures: u32, first: Duration, longest: Duration) -> Duration {
         if failures == 0 {
             return Duration::ZERO;
         }
