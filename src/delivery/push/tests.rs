@@ -767,5 +767,8 @@ fn p11_the_end_waits_for_what_is_under_way_as_long_as_it_may() {
     // Whether the last cursors are on the disk by then is up to the disk.
     push.stop(at + Duration::from_secs(2));
     let limit = request::TIMEOUT;
-    assert!(at.elapsed() < limit, "it waited for the request's own limit");
+    assert!(
+        at.elapsed() < limit,
+        "it waited for the request's own limit"
+    );
 }
