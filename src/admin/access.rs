@@ -3,15 +3,18 @@
 //! Health, metrics and the list of streams need the configured token, if there is one. Content, and
 //! commands, always need a credential, also on a loopback address, where every user of this machine can
 //! connect: the configured token, else the server's own, or the Unix socket, whose mode says who may
-//! open it.
+//! open it. A link is a credential for reading one stream.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-use super::host::{Authority, is_own_origin};
+use super::host::{AdminUrl, Authority, is_own_origin};
 use super::line;
-use crate::delivery::live::Access;
+use super::links::key::LinkKey;
+use super::links::token::Link;
+use crate::clock::now_ms;
+use crate::delivery::live::{Access, Term};
 use crate::domain::secret::Secret;
 use crate::gate::Answer;
 
@@ -26,8 +29,8 @@ pub(super) struct Tokens {
     configured: Option<Secret>,
     /// The server's own, for what must not be open to every user of this machine.
     own: Option<Secret>,
-    /// The host of `RTMS_ADMIN_URL`.
-    url: Option<Authority>,
+    /// `RTMS_ADMIN_URL`.
+    url: Option<AdminUrl>,
 }
 
 impl Token {
@@ -50,9 +53,13 @@ impl Token {
         self.lock().own = Some(token);
     }
 
-    /// The host and port by which browsers reach the listener through a proxy.
-    pub fn set_url(&self, url: Option<Authority>) {
+    /// The address by which browsers reach the listener through a proxy.
+    pub fn set_url(&self, url: Option<AdminUrl>) {
         self.lock().url = url;
+    }
+
+    pub(super) fn url(&self) -> Option<AdminUrl> {
+        self.lock().url.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Tokens> {
@@ -88,6 +95,8 @@ pub(super) struct Request<'a> {
 #[derive(Debug, Clone)]
 pub(super) struct Guard {
     pub(super) token: Token,
+    /// What signs links.
+    pub(super) links: LinkKey,
 }
 
 impl Guard {
@@ -96,7 +105,7 @@ impl Guard {
         self.host(request)?;
         let configured = self.token.lock().configured.clone();
         match configured.filter(|_| request.door != Door::Unix) {
-            Some(token) if !is_shown(&token, request.authorization) => Err(unauthorized(
+            Some(token) if !is_shown(&token, shown(request.authorization)) => Err(unauthorized(
                 "the bearer token of RTMS_ADMIN_TOKEN is missing or wrong",
             )),
             _ => Ok(()),
@@ -113,14 +122,23 @@ impl Guard {
         Ok(access)
     }
 
-    /// Whether a request may give a command: not one that a page of another site makes a browser send.
+    /// Whether a request may give a command: not one that a page of another site makes a browser send,
+    /// and not one with a link, which is for reading.
     pub(super) fn command(&self, request: &Request<'_>) -> Result<(), Answer> {
+        match self.post(request)? {
+            Access::All => Ok(()),
+            Access::Stream { .. } => Err(line(403, "a link is for reading")),
+        }
+    }
+
+    /// Whose content a request with a body may get.
+    pub(super) fn post(&self, request: &Request<'_>) -> Result<Access, Answer> {
         self.host(request)?;
         if request.method != "POST" {
             let answer = line(405, "this method is not allowed here");
             return Err(answer.with("Allow", "POST"));
         }
-        self.credential(request)?;
+        let access = self.credential(request)?;
         self.origin(request)?;
         // No form of a web page can send this type.
         let is_json = request.content_type.is_some_and(|value| {
@@ -128,7 +146,7 @@ impl Guard {
             kind.eq_ignore_ascii_case("application/json")
         });
         match is_json {
-            true => Ok(()),
+            true => Ok(access),
             false => Err(line(415, "expected Content-Type: application/json")),
         }
     }
@@ -140,8 +158,8 @@ impl Guard {
             return Ok(());
         };
         let is_ours = Authority::parse(host).is_some_and(|host| {
-            let url = self.token.lock().url.clone();
-            host.is_loopback() || url.is_some_and(|url| url.has_host_of(&host))
+            let url = self.token.url();
+            host.is_loopback() || url.is_some_and(|url| url.authority().has_host_of(&host))
         });
         match is_ours {
             true => Ok(()),
@@ -159,18 +177,42 @@ impl Guard {
         let Tokens {
             configured, own, ..
         } = self.token.lock().clone();
-        let Some(token) = configured.or(own) else {
-            let text = "this needs a token: set RTMS_ADMIN_TOKEN, or RTMS_STATE so that the server \
-                        can make one";
-            return Err(line(403, text));
-        };
-        match is_shown(&token, request.authorization) {
-            true => Ok(Access::All),
-            false => Err(unauthorized(
+        let token = configured.or(own);
+        let shown = shown(request.authorization);
+        if token.as_ref().is_some_and(|token| is_shown(token, shown)) {
+            return Ok(Access::All);
+        }
+        if let Some(access) = shown.and_then(|shown| self.link(shown)) {
+            return match access.is_over(now_ms()) {
+                true => Err(unauthorized("this link has expired")),
+                false => Ok(access),
+            };
+        }
+        match token {
+            Some(_) => Err(unauthorized(
                 "the bearer token is missing or wrong; it is RTMS_ADMIN_TOKEN, or else in the file \
-                 admin-token of RTMS_STATE",
+                 admin-token of RTMS_STATE; a link may have been revoked",
+            )),
+            None => Err(line(
+                403,
+                "this needs a token: set RTMS_ADMIN_TOKEN, or RTMS_STATE so that the server can \
+                 make one",
             )),
         }
+    }
+
+    /// What a link is for, expired or not.
+    fn link(&self, shown: &str) -> Option<Access> {
+        let signing = self.links.get()?;
+        let link = Link::read(shown, &signing.secret)?;
+        Some(Access::Stream {
+            key: link.key,
+            has_files: link.has_files,
+            term: Term {
+                expires_ms: link.expires_s.saturating_mul(1000),
+                is_ended: signing.is_replaced,
+            },
+        })
     }
 
     fn origin(&self, request: &Request<'_>) -> Result<(), Answer> {
@@ -178,8 +220,9 @@ impl Guard {
             return Ok(());
         };
         let host = request.host.and_then(Authority::parse);
-        let url = self.token.lock().url.clone();
-        match is_own_origin(origin, host.as_ref(), url.as_ref()) {
+        let url = self.token.url();
+        let url = url.as_ref().map(AdminUrl::authority);
+        match is_own_origin(origin, host.as_ref(), url) {
             true => Ok(()),
             false => Err(line(403, "requests of another web page are not taken")),
         }
@@ -190,14 +233,18 @@ fn unauthorized(text: &str) -> Answer {
     line(401, text).with("WWW-Authenticate", "Bearer")
 }
 
+/// The bearer token of a header field.
+fn shown(authorization: Option<&str>) -> Option<&str> {
+    let (scheme, shown) = authorization?.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then_some(shown.trim())
+}
+
 /// Compares digests, so that the time taken shows neither the first difference nor the length.
-fn is_shown(token: &Secret, authorization: Option<&str>) -> bool {
-    let shown = authorization.and_then(|value| value.split_once(' '));
-    let Some((_, shown)) = shown.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
-        return false;
-    };
-    let digest = |text: &str| Sha256::digest(text.trim().as_bytes());
-    openssl::memcmp::eq(&digest(shown), &digest(token.expose()))
+fn is_shown(token: &Secret, shown: Option<&str>) -> bool {
+    let digest = |text: &str| Sha256::digest(text.as_bytes());
+    shown.is_some_and(|shown| openssl::memcmp::eq(&digest(shown), &digest(token.expose())))
 }
 
 #[cfg(test)]
@@ -218,8 +265,11 @@ mod tests {
         let token = Token::new(configured.map(Secret::new));
         own.into_iter()
             .for_each(|own| token.set_own(Secret::new(own)));
-        token.set_url(Authority::parse("ops.example.com"));
-        Guard { token }
+        token.set_url(AdminUrl::parse("https://ops.example.com").ok());
+        Guard {
+            token,
+            links: LinkKey::default(),
+        }
     }
 
     fn status<T>(found: Result<T, Answer>) -> u16 {
@@ -255,7 +305,7 @@ mod tests {
     #[test]
     fn s2_a_token_is_shown_whole() {
         let token = Secret::new("s3cret");
-        for (shown, expected) in [
+        for (given, expected) in [
             (Some("Bearer s3cret"), true),
             (Some("bearer  s3cret"), true),
             (Some("Bearer s3cre"), false),
@@ -265,7 +315,7 @@ mod tests {
             (Some(""), false),
             (None, false),
         ] {
-            assert_eq!(is_shown(&token, shown), expected, "{shown:?}");
+            assert_eq!(is_shown(&token, shown(given)), expected, "{given:?}");
         }
     }
 
@@ -340,5 +390,46 @@ mod tests {
             ..upgrade
         };
         assert_eq!(status(guard.content(&plain)), 200, "it needs the header");
+    }
+
+    #[test]
+    fn g3_a_link_is_a_credential_until_it_expires_or_its_key_is_replaced() {
+        let guard = guard(Some("set"), None);
+        let key = guard.links.get_or_make().expect("a key");
+        let link = |expires_s, has_files| Link {
+            key: "bdd2d51ed67606f5".parse().expect("a key"),
+            has_files,
+            expires_s,
+        };
+        let shown = |link: &Link| format!("Bearer {}", link.sign(&key.secret));
+        let content = |shown: &str| {
+            guard.content(&Request {
+                authorization: Some(shown),
+                ..GET
+            })
+        };
+        let good = link(now_ms() / 1000 + 100, true);
+        let access = content(&shown(&good)).expect("it is good");
+        assert!(access.is_for_files(good.key) && !access.is_over(now_ms()));
+        assert!(!access.is_for("bdd2d51ed67606f6".parse().expect("a key")));
+        let captions = content(&shown(&link(good.expires_s, false))).expect("it is good");
+        assert!(captions.is_for(good.key) && !captions.is_for_files(good.key));
+        let expired = content(&shown(&link(now_ms() / 1000 - 1, true))).expect_err("it expired");
+        assert_eq!(expired.status, 401);
+        assert_eq!(expired.body, b"this link has expired\n");
+        // It gives no command, and opens no status page.
+        let shown = shown(&good);
+        let post = Request {
+            method: "POST",
+            authorization: Some(&shown),
+            content_type: Some("application/json"),
+            ..GET
+        };
+        assert_eq!(status(guard.command(&post)), 403);
+        assert_eq!(guard.post(&post).as_ref(), Ok(&access));
+        assert_eq!(status(guard.status(&post)), 401);
+        guard.links.replace().expect("another key");
+        assert_eq!(status(content(&shown)), 401);
+        assert!(access.is_over(now_ms()), "what is being read ends, too");
     }
 }

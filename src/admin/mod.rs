@@ -9,6 +9,7 @@ pub mod access;
 pub mod control_socket;
 pub mod events;
 pub mod host;
+pub mod links;
 pub mod listen;
 pub mod metrics;
 pub mod own_token;
@@ -19,18 +20,20 @@ pub mod streams;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 pub use access::Token;
 pub use listen::ListenAddress;
+use listen::reachable;
 
 use crate::clock::now_ms;
 use crate::daemon::Handle;
 use crate::daemon::status::StatusSnapshot;
 use crate::delivery::live::query::Ask;
-use crate::delivery::live::{self, Intake, Live, RETRY_AFTER_S, Times};
+use crate::delivery::live::{self, Access, Intake, Live, RETRY_AFTER_S, Times};
 use crate::domain::secret::Secret;
 use crate::gate;
 use crate::gate::{
@@ -39,6 +42,7 @@ use crate::gate::{
 };
 use access::{Door, Guard, Request};
 use host::AdminUrl;
+use links::key::LinkKey;
 use process::Process;
 use recordings::{Recordings, Shelf, Wanted};
 
@@ -90,7 +94,7 @@ pub struct Admin {
 
 impl Admin {
     /// Serves the daemon's status and its live feed on these listeners of the gate, to clients with the
-    /// token. `has_state`: the daemon has a state directory.
+    /// token. `state` is the daemon's state directory, if it has one.
     ///
     /// # Errors
     /// If a socket cannot be prepared.
@@ -99,19 +103,33 @@ impl Admin {
         token: Token,
         gate: &Gate,
         daemon: Handle,
-        has_state: bool,
+        state: Option<&Path>,
     ) -> io::Result<Admin> {
         let started_ms = now_ms();
         let doors: Arc<[Door]> = listeners.iter().map(door).collect::<io::Result<_>>()?;
-        let guard = Guard { token };
+        let guard = Guard {
+            links: open_links(state),
+            token,
+        };
+        let address = listeners.iter().find_map(|it| it.address().ok().flatten());
+        let address = address.map(reachable);
         let asked = daemon.clone();
         let live = Live::new(live::Process {
             board: Box::new(move || Some(asked.output(ANSWER_MAX)?.board)),
-            has_mark: has_state,
+            has_mark: state.is_some(),
             times: Times::default(),
         });
         let asked = daemon.clone();
-        let recordings = Recordings::new(Box::new(move || asked.output(ANSWER_MAX)));
+        let (token, intake) = (guard.token.clone(), live.intake());
+        let recordings = Recordings::new(recordings::Server {
+            output: Box::new(move || asked.output(ANSWER_MAX)),
+            links: guard.links.clone(),
+            base: Box::new(move || {
+                let url = token.url().map(|url| url.to_string());
+                url.or_else(|| address.map(|address| format!("http://{address}")))
+            }),
+            look_at_links: Box::new(move || intake.look_at_links()),
+        });
         let content = Content {
             guard: guard.clone(),
             doors: Arc::clone(&doors),
@@ -167,6 +185,17 @@ impl Admin {
     }
 }
 
+/// The key that signs links, if there is one.
+fn open_links(state: Option<&Path>) -> LinkKey {
+    LinkKey::open(state).unwrap_or_else(|error| {
+        log::warn!(
+            "links that were made before are not known: {} in RTMS_STATE cannot be read: {error}",
+            links::key::NAME
+        );
+        LinkKey::default()
+    })
+}
+
 fn door(listener: &Listener) -> io::Result<Door> {
     Ok(match listener.address()? {
         None => Door::Unix,
@@ -212,7 +241,7 @@ impl Content {
 
     fn judge(&self, request: &LeavingRequest) -> Result<Decision, Answer> {
         let door = self.doors.get(request.listener()).copied();
-        let access = self.guard.content(&Request {
+        let judged = Request {
             door: door.unwrap_or(Door::Network),
             method: request.method(),
             host: host(request.header("Host")),
@@ -220,16 +249,21 @@ impl Content {
             authorization: request.header("Authorization"),
             content_type: request.header("Content-Type"),
             is_upgrade: request.header("Upgrade").is_some(),
-        })?;
+        };
+        let (path, query) = (request.path(), request.query());
+        let malformed = |(status, text): (u16, String)| line(status, &text);
+        if Wanted::is_posted(path) {
+            let access = self.guard.post(&judged)?;
+            let wanted = Wanted::parse_body(request.body()).map_err(malformed)?;
+            return self.serve(wanted, access);
+        }
+        let access = self.guard.content(&judged)?;
         if request.method() != "GET" {
             return Err(line(405, "this method is not allowed here").with("Allow", "GET"));
         }
-        let (path, query) = (request.path(), request.query());
         if path != EVENTS {
-            let wanted =
-                Wanted::parse(path, query).map_err(|(status, text)| line(status, &text))?;
-            let serve = self.shelf.open(wanted, access)?;
-            return Ok(Decision::Take(Box::new(move |socket| serve.start(socket))));
+            let wanted = Wanted::parse(path, query).map_err(malformed)?;
+            return self.serve(wanted, access);
         }
         let last_id = request.header("Last-Event-ID");
         let ask = Ask::parse(query, last_id, request.header("Accept"));
@@ -242,6 +276,13 @@ impl Content {
         Ok(Decision::Take(Box::new(move |socket| {
             live.take(socket, ask, access)
         })))
+    }
+}
+
+impl Content {
+    fn serve(&self, wanted: Wanted, access: Access) -> Result<Decision, Answer> {
+        let serve = self.shelf.open(wanted, access)?;
+        Ok(Decision::Take(Box::new(move |socket| serve.start(socket))))
     }
 }
 

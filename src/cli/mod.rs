@@ -15,6 +15,7 @@ pub mod control;
 pub(crate) mod demo;
 pub mod exit;
 pub(crate) mod lines;
+pub mod link;
 pub mod list;
 pub mod manpages;
 pub mod mux;
@@ -154,6 +155,14 @@ fn dispatch(command: Command) -> u8 {
         }),
         Command::Tail(options) => with_config(options.config.as_deref(), Needs::Admin, |loaded| {
             tail::run(&options, &loaded.config)
+        }),
+        Command::Link(options) => with_config(options.config.as_deref(), Needs::Admin, |loaded| {
+            link::run(
+                &options,
+                &loaded.config,
+                &mut io::stdout(),
+                &mut io::stderr(),
+            )
         }),
         Command::Mux(options) => mux::run(&options, &mut io::stdout()),
         Command::Push(command) if command.action == PushAction::Secret => {

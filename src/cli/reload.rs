@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::admin::Token;
-use crate::cli::serve::{authority, make_own_token};
+use crate::cli::serve::make_own_token;
 use crate::config::{Config, Fault, Loaded, Needs, Sources, load};
 use crate::daemon::Handle;
 use crate::domain::causes::with_causes;
@@ -68,7 +68,7 @@ impl Reloading {
         // The token belongs to the address: one without a token may be meant for another address.
         if config.admin.listen == self.started.admin.listen {
             self.admin_token.set(config.admin.token.clone());
-            self.admin_token.set_url(authority(config));
+            self.admin_token.set_url(config.admin.url.clone());
             make_own_token(config, &self.admin_token);
         }
         for warning in &loaded.warnings {

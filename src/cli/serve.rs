@@ -5,7 +5,6 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use crate::admin::control_socket::ControlSocket;
-use crate::admin::host::Authority;
 use crate::admin::listen::SocketFile;
 use crate::admin::{Admin, ListenAddress, Token, own_token};
 use crate::cli::exit::{self, Failure};
@@ -48,7 +47,7 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
     let notifier = service.as_ref().map(Service::notifier);
     let handle = daemon.handle();
     let token = Token::new(config.admin.token.clone());
-    token.set_url(authority(config));
+    token.set_url(config.admin.url.clone());
     make_own_token(config, &token);
     let mut reloading = Reloading::new(path, loaded.clone(), daemon.handle(), token.clone());
     let signals = Signals::start(move |signal| match signal {
@@ -91,8 +90,8 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
     let gate = daemon.gate().filter(|_| !admin.is_empty());
     let _admin = gate
         .map(|gate| {
-            let has_state = config.daemon.state.is_some();
-            let admin = Admin::start(admin, token.clone(), &gate, daemon.handle(), has_state)?;
+            let state = config.daemon.state.as_deref();
+            let admin = Admin::start(admin, token.clone(), &gate, daemon.handle(), state)?;
             for address in admin.addresses() {
                 log::info!("health, metrics and streams are at http://{address}");
             }
@@ -137,7 +136,7 @@ pub(super) fn make_own_token(config: &Config, token: &Token) {
     match own_token::open(state) {
         Ok(own) => token.set_own(own),
         Err(error) => log::warn!(
-            "/events, \"rtmsd tail\" and \"rtmsd push\" cannot be used: {} in {} cannot be made: {error}",
+            "/events, \"rtmsd tail\", \"rtmsd link\" and \"rtmsd push\" cannot be used: {} in {} cannot be made: {error}",
             own_token::NAME,
             state.display()
         ),
@@ -186,11 +185,6 @@ fn admin_listeners(config: &Config) -> Result<(Vec<Listener>, Vec<SocketFile>), 
         files.extend(file);
     }
     Ok((listeners, files))
-}
-
-/// How browsers name the admin listener.
-pub(super) fn authority(config: &Config) -> Option<Authority> {
-    config.admin.url.as_ref().map(|url| url.authority().clone())
 }
 
 /// The exit code of a failed start, for scripts.

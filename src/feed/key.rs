@@ -32,6 +32,16 @@ impl JournalKey {
         JournalKey(first.fold(0, |key, byte| key << 8 | u64::from(*byte)))
     }
 
+    /// The key in eight bytes.
+    pub fn to_bytes(self) -> [u8; 8] {
+        self.0.to_be_bytes()
+    }
+
+    /// The key of [`to_bytes`](JournalKey::to_bytes).
+    pub fn from_bytes(bytes: [u8; 8]) -> JournalKey {
+        JournalKey(u64::from_be_bytes(bytes))
+    }
+
     /// The digits of the key.
     pub fn digits(self) -> [u8; KEY_DIGITS] {
         let mut digits = [0; KEY_DIGITS];

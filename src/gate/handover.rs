@@ -24,6 +24,7 @@ pub(crate) enum Decision {
 /// A complete request, as the gate has read it.
 pub(crate) struct LeavingRequest {
     head: String,
+    body: Vec<u8>,
     listener: usize,
 }
 
@@ -32,11 +33,17 @@ impl LeavingRequest {
     /// read line by line.
     pub(super) fn new(bytes: &[u8], listener: usize) -> LeavingRequest {
         let end = bytes.windows(4).position(|it| it == b"\r\n\r\n");
-        let head = bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default();
+        let (head, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
         LeavingRequest {
             head: String::from_utf8_lossy(head).into_owned(),
+            body: rest.get(4..).unwrap_or_default().to_vec(),
             listener,
         }
+    }
+
+    /// What follows the head, decoded.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body
     }
 
     /// The number of the listener within its route.
@@ -92,7 +99,7 @@ mod tests {
     fn l4_the_fields_of_such_a_request_are_passed_on() {
         let limits = SizeLimits {
             head_bytes_max: 1024,
-            body_bytes_max: 0,
+            body_bytes_max: 16,
         };
         let arrival = Arrival {
             leaves: |path| path == "/events",
@@ -125,6 +132,11 @@ mod tests {
             assert_eq!(request.header(name), Some(value), "{name}");
         }
         assert_eq!(request.header("Cookie"), None);
+        assert_eq!(request.body(), b"");
+        let post = "POST /events HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n{\r\n}";
+        let (is_leaving, request) = read(post);
+        assert!(is_leaving);
+        assert_eq!((request.method(), request.body()), ("POST", &b"{\r\n}"[..]));
         let (is_leaving, request) = read(&format!("GET /eventss HTTP/1.1\r\n{fields}"));
         assert!(!is_leaving);
         assert_eq!(request.header("Upgrade"), None, "tiny_http gets no upgrade");

@@ -17,6 +17,7 @@ mod golden;
 mod harness;
 mod kept;
 mod kills;
+mod links;
 mod list;
 mod live;
 mod manual;

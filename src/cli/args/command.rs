@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::cli::{list, mux, setup, tail};
+use crate::cli::{link, list, mux, setup, tail};
 use crate::domain::product::Product;
 use crate::domain::rest::RestAction;
 use crate::protocol::MediaSelection;
@@ -54,6 +54,8 @@ pub enum Command {
     List(list::Options),
     /// Show what the running server receives.
     Tail(tail::Options),
+    /// Make a link to a stream.
+    Link(link::Options),
     /// Something about the endpoints of HTTP push.
     Push(Push),
 }

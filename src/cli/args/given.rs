@@ -43,11 +43,14 @@ pub(super) enum Opt {
     Rest,
     Set,
     Setup,
+    For,
+    Files,
+    RevokeAll,
 }
 
 impl Opt {
     /// Name, and whether a value follows.
-    const ALL: [(Opt, &'static str, bool); 29] = [
+    const ALL: [(Opt, &'static str, bool); 32] = [
         (Opt::Help, "--help", false),
         (Opt::Version, "--version", false),
         (Opt::Config, "--config", true),
@@ -77,6 +80,9 @@ impl Opt {
         (Opt::Rest, "--rest", true),
         (Opt::Set, "--set", true),
         (Opt::Setup, "--setup", false),
+        (Opt::For, "--for", true),
+        (Opt::Files, "--files", false),
+        (Opt::RevokeAll, "--revoke-all", false),
     ];
 
     pub(super) fn name(self) -> &'static str {

@@ -9,8 +9,9 @@ pub(crate) mod usage;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::admin::links::{LINK_FOR_S, LINK_FOR_S_MAX};
 use crate::cli::manpages::SHELLS;
-use crate::cli::{list, mux, setup, tail};
+use crate::cli::{link, list, mux, setup, tail};
 use crate::delivery::push::command::From;
 use crate::delivery::push::settings::DEFAULT_NAME;
 use crate::domain::product::Product;
@@ -113,6 +114,7 @@ impl Given {
             Some("mux") => self.mux(),
             Some("list") => self.list(),
             Some("tail") => self.tail(),
+            Some("link") => self.link(),
             Some("push") => self.push(),
             Some("print") => {
                 let what = self.words.get(1).map(String::as_str);
@@ -266,6 +268,39 @@ impl Given {
             json: self.has(Opt::Json),
             follow: self.has(Opt::Follow),
             count,
+            config: self.path(Opt::Config),
+        }))
+    }
+
+    fn link(&self) -> Result<Command, UsageError> {
+        let options = [Opt::Config, Opt::For, Opt::Files, Opt::RevokeAll];
+        self.only("link", &options, 2)?;
+        let for_s = match self.text(Opt::For)? {
+            None => LINK_FOR_S,
+            Some(text) => match list::seconds(&text) {
+                Some(seconds) if (1..=LINK_FOR_S_MAX).contains(&seconds) => seconds,
+                _ => {
+                    return error(format!(
+                        "--for: found {text:?}, expected a span of time up to 7d, as in 90m, 2h or 7d"
+                    ));
+                }
+            },
+        };
+        let name = self.words.get(1).map(|name| name.trim());
+        let is_more_given = name.is_some() || self.has(Opt::For) || self.has(Opt::Files);
+        match (name, self.has(Opt::RevokeAll)) {
+            (_, true) if is_more_given => {
+                return error("link --revoke-all: expected nothing else, it ends all links");
+            }
+            (None | Some(""), false) => {
+                return error("link: found nothing, expected a stream or a meeting");
+            }
+            _ => {}
+        }
+        Ok(Command::Link(link::Options {
+            name: name.map(str::to_owned),
+            for_s,
+            files: self.has(Opt::Files),
             config: self.path(Opt::Config),
         }))
     }

@@ -274,6 +274,18 @@ fn wrong_command_lines_are_explained() {
             "tail -n some",
             "-n: found \"some\", expected a number or all",
         ),
+        (
+            "link",
+            "link: found nothing, expected a stream or a meeting",
+        ),
+        (
+            "link bdd2d5 --for 8d",
+            "--for: found \"8d\", expected a span of time up to 7d, as in 90m, 2h or 7d",
+        ),
+        (
+            "link --revoke-all --files",
+            "link --revoke-all: expected nothing else, it ends all links",
+        ),
         ("tail a b", "unexpected argument \"b\""),
         ("tail --watch", "rtmsd tail has no option --watch"),
         (

@@ -32,6 +32,7 @@ usage: rtmsd [COMMAND] [OPTIONS]
   resume    resumes the stream of a meeting
   status    shows the streams of the running server
   tail      prints what the running server receives, as it comes
+  link      makes an address by which others see one stream in a browser
   list      finds recordings by topic, speaker, number or id
   push      tries, pauses, resumes or replays an endpoint of HTTP push
   mux       makes one MP4, MKV or WAV of a recording, with ffmpeg
@@ -216,6 +217,24 @@ RTMS_ADMIN.
   --config FILE    the configuration
 ";
 
+pub(super) const LINK: &str = "\
+usage: rtmsd link STREAM|MEETING [--for SPAN] [--files] [--config FILE]
+       rtmsd link --revoke-all [--config FILE]
+
+Prints an address at which a browser shows the captions of one stream, for
+people who have no token. It is read only, is for this stream alone, and ends
+by itself; what is open then is closed. STREAM is a key, an id, or the first 6
+characters or more of one; MEETING is the number or the UUID of a meeting, and
+means its newest stream. The server at RTMS_ADMIN makes it; RTMS_ADMIN_URL is
+how browsers reach that server.
+
+  --for SPAN       how long it is good: 90m, 2h, 7d; the default is 2h, the
+                   longest 7d
+  --files          also its page, with the transcript, and its files
+  --revoke-all     ends every link that was made
+  --config FILE    the configuration
+";
+
 pub(super) const PRINT: &str = "\
 usage: rtmsd print conf|unit|socket|man|man-conf|schema|completions SHELL
 
@@ -251,7 +270,7 @@ pub fn commands() -> impl Iterator<Item = &'static str> {
     COMMANDS.into_iter().filter(is_there)
 }
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "serve",
     "demo",
     "setup",
@@ -263,6 +282,7 @@ const COMMANDS: [&str; 16] = [
     "resume",
     "status",
     "tail",
+    "link",
     "list",
     "push",
     "mux",
@@ -281,6 +301,7 @@ pub fn usage(command: &str) -> Option<&'static str> {
         "start" | "stop" | "pause" | "resume" => Some(CONTROL),
         "status" => Some(STATUS),
         "tail" => Some(TAIL),
+        "link" => Some(LINK),
         "list" => Some(LIST),
         "push" => Some(PUSH),
         "mux" => Some(MUX),

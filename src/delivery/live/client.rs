@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Acquire;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::io::Errno;
@@ -18,7 +19,7 @@ use super::frame;
 use super::interest::{Event, Interest, Scope};
 use super::query::{After, Ask, Form};
 use super::ring::Ring;
-use super::{Access, Shared, Times};
+use super::{Access, Shared, Term, Times};
 use crate::clock::now_ms;
 use crate::feed::reader::{READ_BYTES, end_of};
 use crate::feed::{Board, FEED_NAME, Journal, JournalKey, Reader, State, kind};
@@ -29,6 +30,7 @@ const PAGE_BYTES_MAX: usize = 1 << 20;
 /// Of these, what is kept for the end of the page.
 const PAGE_END_BYTES: usize = 256;
 const REVOKED: &str = "consent to this stream was withdrawn";
+const EXPIRED: &str = "this link has expired";
 const STOPPING: &str = "the server is stopping";
 /// A client that sends more than this after its request is cut off.
 const DISCARDED_BYTES_MAX: usize = 64 << 10;
@@ -116,6 +118,8 @@ pub(super) struct Client {
     socket: OwnedFd,
     ask: Ask,
     access: Access,
+    /// When the link expires that it showed.
+    expires: Option<Instant>,
     interest: Interest,
     stage: Stage,
     /// Texts that are not events, and how much of them is sent.
@@ -180,9 +184,12 @@ impl Client {
             scope,
             kinds: ask.kinds.clone(),
         };
+        let left_ms = |term: &Term| term.expires_ms.saturating_sub(now_ms());
+        let expires = access.term().map(left_ms).map(Duration::from_millis);
         let mut client = Client {
             socket,
             ask,
+            expires: expires.map(|left| cx.now + left),
             access,
             interest,
             stage: Stage::Waiting,
@@ -216,6 +223,11 @@ impl Client {
         if let Stage::Lingering(until) = self.stage {
             return Some(until);
         }
+        let expires = self.expires.filter(|_| !self.is_told());
+        self.next_step(times).into_iter().chain(expires).min()
+    }
+
+    fn next_step(&self, times: &Times) -> Option<Instant> {
         if self.is_blocked {
             let wait = match self.catch_up {
                 Some(_) => CATCH_UP_KEPT,
@@ -273,6 +285,9 @@ impl Client {
 
     /// Does what can be done without waiting. `false` if it is over.
     pub(super) fn step(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.is_expired(cx.now) && !self.expire() {
+            return false;
+        }
         if self.is_blocked {
             if cx.now >= self.progressed + CATCH_UP_KEPT {
                 self.catch_up = None;
@@ -312,6 +327,30 @@ impl Client {
                 Next::Closed => return false,
             }
         }
+    }
+
+    /// Whether the time of its link is over, and its answer does not end yet.
+    fn is_expired(&self, now: Instant) -> bool {
+        let is_ended = |term: &Term| term.is_ended.load(Acquire);
+        !self.is_told()
+            && (self.expires.is_some_and(|at| now >= at)
+                || self.access.term().is_some_and(is_ended))
+    }
+
+    fn is_told(&self) -> bool {
+        matches!(self.stage, Stage::Finished | Stage::Lingering(_))
+    }
+
+    /// Ends an answer whose link has expired. `false` if it can only be cut off.
+    fn expire(&mut self) -> bool {
+        match self.stage {
+            Stage::Finding(_) | Stage::Waiting => self.refuse(401, EXPIRED),
+            _ if self.partial.is_some() || !self.text.is_empty() || self.is_blocked => {
+                return false;
+            }
+            _ => self.end(self.pos, false, false),
+        }
+        true
     }
 
     fn send(&mut self, bytes: &[u8], now: Instant) -> Result<usize, Next> {
@@ -425,7 +464,7 @@ impl Client {
     fn found(&mut self, journal: &Journal, cx: &mut Context<'_>) {
         let key = journal.key;
         let is_stream = self.ask.stream.is_some() && self.interest.scope == Scope::All;
-        if !is_stream {
+        if !is_stream && self.access.is_for(key) {
             return self.event_found(journal, cx);
         }
         if self.access != Access::All && !self.access.is_for(key) {

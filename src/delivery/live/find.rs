@@ -147,7 +147,7 @@ impl Finder {
 }
 
 /// Whether a stream is meant by that text, and whether for certain.
-fn fits(text: &str, folder: &Path, key: JournalKey) -> Option<bool> {
+pub(crate) fn fits(text: &str, folder: &Path, key: JournalKey) -> Option<bool> {
     let name = folder.file_name()?.to_str()?;
     let key = key.to_string();
     if name == safe_name(text) || key == text {

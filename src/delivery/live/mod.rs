@@ -12,12 +12,14 @@
 //! | `merge` | pure: the lines of several journals in the order of their positions |
 //! | `catch_up` | reads from the files what a client has missed |
 //! | `find` | finds the stream that a request names |
+//! | `access` | whose content a request may get, and until when |
 //! | `client` | one client |
 //! | `thread` | the thread: epoll(7) over all clients |
 //!
 //! A client is a place in the journals, a filter, and how much of the present event is sent. Nothing is
 //! kept for one that reads slowly, and nothing is dropped for it.
 
+mod access;
 mod catch_up;
 mod client;
 mod counters;
@@ -39,9 +41,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+pub use access::{Access, Term};
 pub use counters::Counters;
+pub(crate) use find::fits;
 
-use crate::feed::{Board, JournalKey};
+use crate::feed::Board;
 use crate::log::warn_limiter::WarnLimiter;
 use crate::net::file_limit::file_limit;
 use crate::net::waker::{Wakeable, Waker, waker};
@@ -86,30 +90,6 @@ impl Default for Times {
             linger: Duration::from_secs(2),
             idle: Duration::from_secs(60),
             stop: Duration::from_millis(500),
-        }
-    }
-}
-
-/// Whose content a request may get.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Everybody's: it showed the token, or came through the Unix socket.
-    All,
-    /// That of one stream.
-    Stream {
-        /// This one.
-        key: JournalKey,
-        /// With its files.
-        has_files: bool,
-    },
-}
-
-impl Access {
-    /// Whether the content of this stream is for it.
-    pub fn is_for(&self, stream: JournalKey) -> bool {
-        match self {
-            Access::All => true,
-            Access::Stream { key, .. } => *key == stream,
         }
     }
 }
@@ -228,6 +208,11 @@ impl Intake {
             }
         }
         has_room
+    }
+
+    /// Looks whether the time of a link is over that a client has shown.
+    pub fn look_at_links(&self) {
+        self.0.lock().wake();
     }
 
     /// Serves a request from now on. The credential has been checked.

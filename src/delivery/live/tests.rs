@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use super::interest::tests::{key as server_key, line};
 use super::*;
+use crate::clock::now_ms;
+use crate::feed::JournalKey;
 use crate::feed::line::{Envelope, set_pos};
 use crate::feed::tests::info;
 use crate::feed::{FEED_NAME, kind};
@@ -79,14 +81,31 @@ impl Stage {
     }
 
     fn client(&self, query: &str) -> UnixStream {
+        self.client_with(query, Access::All)
+    }
+
+    fn client_with(&self, query: &str, access: Access) -> UnixStream {
         let (ours, theirs) = UnixStream::pair().expect("a pair");
         ours.set_read_timeout(Some(PATIENCE)).expect("a socket");
         theirs.set_nonblocking(true).expect("a socket");
         let ask = Ask::parse(Some(query), None, None).expect("a request");
         let intake = self.live.intake();
         assert!(intake.has_room());
-        intake.take(theirs.into(), ask, Access::All);
+        intake.take(theirs.into(), ask, access);
         ours
+    }
+
+    /// A link to a stream.
+    fn link(&self, n: u64, good_for: Duration) -> Access {
+        let good_for = u64::try_from(good_for.as_millis()).expect("a time");
+        Access::Stream {
+            key: self.key(n),
+            has_files: false,
+            term: Term {
+                expires_ms: now_ms() + good_for,
+                is_ended: Arc::default(),
+            },
+        }
     }
 
     fn clients(&self) -> u64 {
@@ -373,4 +392,78 @@ fn l1_journals_of_earlier_processes_are_merged_with_those_that_run() {
     let own = text.matches(&format!("\"id\":\"{key}-")).count() as u64;
     assert_eq!(own, running.1 + 1);
     assert_eq!(text.matches("\"pos\"").count() as u64, own + 2);
+}
+
+#[test]
+fn g3_what_is_read_with_a_link_ends_when_it_expires() {
+    let mut stage = Stage::new("live-link", Times::default());
+    stage.add(1, 1, 10);
+    stage.add(2, 1, 10);
+    let stream = format!("stream={}", stage.key(1));
+    let link = |ms| stage.link(1, Duration::from_millis(ms));
+    let mut page = stage.client_with(&format!("{stream}&wait=25"), link(300));
+    let mut good = stage.client_with(&stream, link(3_600_000));
+    // On a busy machine one may expire before it is seen.
+    let mut texts = [300, 1_000, 5_000, 20_000]
+        .map(link)
+        .into_iter()
+        .map(|link| {
+            let mut client = stage.client_with(&format!("{stream}&after=begin"), link);
+            read_until(&mut client, |_| false)
+        });
+    let text = texts.find(|text| !text.starts_with("HTTP/1.1 401 "));
+    let text = text.expect("an answer");
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+    assert!(text.ends_with("\n\n"), "behind an event: {text}");
+    assert_eq!(ids(&text), [FIRST + 10]);
+    let text = read_until(&mut page, |_| false);
+    assert!(text.starts_with("HTTP/1.1 401 "), "{text}");
+    assert!(text.ends_with("this link has expired\n"), "{text}");
+    // The clients of good links stay.
+    read_until(&mut good, |text| text.contains("retry"));
+    stage.add(1, 1, 10);
+    let text = read_until(&mut good, |text| text.contains("\n\n"));
+    assert_eq!(ids(&text), [stage.pos]);
+}
+
+#[test]
+fn g3_what_is_read_with_a_link_ends_when_links_are_revoked() {
+    let mut stage = Stage::new("live-links-revoked", Times::default());
+    stage.add(1, 1, 10);
+    let link = stage.link(1, Duration::from_secs(3600));
+    let stream = format!("stream={}", stage.key(1));
+    let mut client = stage.client_with(&stream, link.clone());
+    read_until(&mut client, |text| text.contains("retry"));
+    let term = link.term().expect("a link");
+    term.is_ended
+        .store(true, std::sync::atomic::Ordering::Release);
+    stage.live.intake().look_at_links();
+    assert_eq!(read_until(&mut client, |_| false), "");
+}
+
+#[test]
+fn g3_a_link_reads_one_stream() {
+    let mut stage = Stage::new("live-link-other", Times::default());
+    stage.add(1, 1, 10);
+    stage.add(2, 1, 10);
+    let (own, other) = (stage.key(1), stage.key(2));
+    for (query, status) in [
+        (format!("stream={own}&wait=0"), 200),
+        (format!("stream={other}&wait=0"), 403),
+        (format!("stream={own}&wait=0&after={other}-1"), 403),
+        (format!("stream={own}&wait=0&after={own}-1"), 200),
+        ("wait=0".to_owned(), 403),
+        ("meeting=m1&wait=0".to_owned(), 403),
+    ] {
+        let link = stage.link(1, Duration::from_secs(3600));
+        let mut client = stage.client_with(&query, link);
+        let text = read_until(&mut client, |_| false);
+        let expected = format!("HTTP/1.1 {status} ");
+        assert!(text.starts_with(&expected), "{query}: {text}");
+    }
+    stage.board.revoke(own);
+    let link = stage.link(1, Duration::from_secs(3600));
+    let mut client = stage.client_with(&format!("stream={own}&wait=0"), link);
+    let text = read_until(&mut client, |_| false);
+    assert!(text.starts_with("HTTP/1.1 410 "), "{text}");
 }

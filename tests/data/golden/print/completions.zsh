@@ -3,7 +3,7 @@ case ${words[CURRENT-1]} in
   --config|--out) _files; return ;;
 esac
 if (( CURRENT == 2 )); then
-  compadd -- serve demo setup check authorize start stop pause resume status tail list push mux print help --config --help --version
+  compadd -- serve demo setup check authorize start stop pause resume status tail link list push mux print help --config --help --version
   return
 fi
 case ${words[2]} in
@@ -18,10 +18,11 @@ case ${words[2]} in
   resume) compadd -- --participant --product --json --config --help ;;
   status) compadd -- --json --watch --config --help ;;
   tail) compadd -- --follow --json --config --help ;;
+  link) compadd -- --for --files --config --revoke-all --help ;;
   list) compadd -- --since --speaker --json --config --help ;;
   push) compadd -- --config --from --stream --help test pause resume replay secret ;;
   mux) _files; compadd -- --out --format --picture --copy --force --dry-run --print --feed --help ;;
   print) compadd -- --help conf unit socket man man-conf schema completions ;;
   help) compadd -- --help operating connecting media delivery recipes troubleshooting privacy embedding tuning ;;
-  *) compadd -- serve demo setup check authorize start stop pause resume status tail list push mux print help --config --help --version ;;
+  *) compadd -- serve demo setup check authorize start stop pause resume status tail link list push mux print help --config --help --version ;;
 esac

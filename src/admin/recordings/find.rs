@@ -1,0 +1,136 @@
+//! Finds a recording by its key, or by what a person calls it.
+
+use std::path::{Path, PathBuf};
+
+use crate::admin::line;
+use crate::daemon::handle::Output;
+use crate::delivery::live::fits;
+use crate::feed::JournalKey;
+use crate::feed::folders::StreamFolders;
+use crate::gate::Answer;
+use crate::recorder::catalog::{Query, Recording, Search};
+
+const REVOKED: &str = "consent to this stream was withdrawn";
+
+/// The key of the stream that is meant: by its key, its id or the beginning of one; or the newest stream
+/// of a meeting, by its number or UUID.
+pub(super) fn find_named(output: &Output, root: &Path, name: &str) -> Result<JournalKey, Answer> {
+    if let Ok(key) = name.parse() {
+        return find(output, root, key).map(|_| key);
+    }
+    let key_of = |folder: &Path| {
+        let below = folder.strip_prefix(root).unwrap_or(folder);
+        JournalKey::of_folder(below)
+    };
+    let mut found: Option<PathBuf> = None;
+    for folder in StreamFolders::below(root) {
+        match fits(name, &folder, key_of(&folder)) {
+            None => {}
+            Some(true) => {
+                found = Some(folder);
+                break;
+            }
+            Some(false) if found.is_none() => found = Some(folder),
+            Some(false) => {
+                let text = "several streams begin so; give more of the name";
+                return Err(line(409, text));
+            }
+        }
+    }
+    if let Some(folder) = found {
+        let key = key_of(&folder);
+        return find(output, root, key).map(|_| key);
+    }
+    let number = name.replace([' ', '-'], "");
+    let is_meant = |recording: &Recording| {
+        recording.id == name || recording.meeting_id.as_deref() == Some(number.as_str())
+    };
+    let newest = Search::new(root, &Query::default()).find(is_meant);
+    match newest.and_then(|newest| newest.key.parse().ok()) {
+        Some(key) => find(output, root, key).map(|_| key),
+        None => Err(line(404, "there is no such stream or meeting")),
+    }
+}
+
+/// The recording of that stream, unless consent to it was withdrawn.
+pub(super) fn find(output: &Output, root: &Path, key: JournalKey) -> Result<Recording, Answer> {
+    if output.is_revoked(key) {
+        return Err(line(410, REVOKED));
+    }
+    let on_board = output.board.as_ref().and_then(|board| board.get(key));
+    let folder = match on_board {
+        Some(journal) => Some(journal.folder.to_path_buf()),
+        None => {
+            let mut folders = StreamFolders::below(root);
+            let key_of = |folder: &Path| {
+                let below = folder.strip_prefix(root).unwrap_or(folder);
+                JournalKey::of_folder(below)
+            };
+            folders.find(|folder| key_of(folder) == key)
+        }
+    };
+    let recording = folder.and_then(|folder| {
+        let below = folder.strip_prefix(root).ok()?;
+        Recording::read(root, below)
+    });
+    match recording {
+        Some(recording) if is_revoked(output, &recording) => Err(line(410, REVOKED)),
+        Some(recording) => Ok(recording),
+        None => Err(line(404, "there is no such stream")),
+    }
+}
+
+pub(super) fn is_revoked(output: &Output, recording: &Recording) -> bool {
+    let key = recording.key.parse();
+    recording.is_revoked || key.is_ok_and(|key| output.is_revoked(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::testing::scratch;
+
+    fn put(root: &Path, folder: &str, number: &str, started_ms: u64) {
+        let folder = root.join(folder);
+        fs::create_dir_all(&folder).expect("a folder");
+        let stream = folder.file_name().and_then(|it| it.to_str()).unwrap_or("");
+        let meta = serde_json::json!({
+            "product": "meeting", "meeting_uuid": format!("uuid-{number}"), "stream_id": stream,
+            "meeting_id": number, "started_ms": started_ms, "state": "ended",
+        });
+        fs::write(folder.join("meta.json"), meta.to_string()).expect("a file");
+    }
+
+    #[test]
+    fn g3_a_stream_is_named_by_key_id_or_beginning_and_a_meeting_is_its_newest_one() {
+        let root = scratch("find-named");
+        put(&root, "2026-11-23/m-1/stream-aa", "84844962250", 1);
+        put(&root, "2026-11-24/m-1/stream-ab", "84844962250", 2);
+        put(&root, "2026-11-24/m-2/other", "777", 3);
+        let output = Output {
+            root: Some(root.to_path_buf()),
+            board: None,
+        };
+        let key = |folder: &str| JournalKey::of_folder(Path::new(folder));
+        let (old, new) = (
+            key("2026-11-23/m-1/stream-aa"),
+            key("2026-11-24/m-1/stream-ab"),
+        );
+        for (name, expected) in [
+            (old.to_string(), Ok(old)),
+            (old.to_string()[..6].to_owned(), Ok(old)),
+            ("stream-aa".to_owned(), Ok(old)),
+            ("stream-".to_owned(), Err(409)),
+            ("strea".to_owned(), Err(404)),
+            ("848 4496 2250".to_owned(), Ok(new)),
+            ("uuid-84844962250".to_owned(), Ok(new)),
+            ("778".to_owned(), Err(404)),
+            ("0123456789abcdef".to_owned(), Err(404)),
+        ] {
+            let found = find_named(&output, &root, &name).map_err(|answer| answer.status);
+            assert_eq!(found, expected, "{name}");
+        }
+    }
+}
