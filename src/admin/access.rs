@@ -112,6 +112,11 @@ impl Guard {
         }
     }
 
+    /// Whether a request may get a page, which holds no content.
+    pub(super) fn page(&self, request: &Request<'_>) -> Result<(), Answer> {
+        self.host(request)
+    }
+
     /// Whose content a request may get.
     pub(super) fn content(&self, request: &Request<'_>) -> Result<Access, Answer> {
         self.host(request)?;

@@ -1,5 +1,5 @@
-//! The admin listener: `/healthz`, `/readyz`, `/metrics`, `/streams` and commands, for the operator, and
-//! `/events` for programs.
+//! The admin listener: `/healthz`, `/readyz`, `/metrics`, `/streams` and commands, for the operator,
+//! `/events` for programs, and pages for people.
 //!
 //! It is a route of the gate, so it is as robust as the webhook listener. It asks the daemon
 //! through its inbox and waits for at most a second; what goes on for long leaves the gate with its
@@ -13,6 +13,7 @@ pub mod links;
 pub mod listen;
 pub mod metrics;
 pub mod own_token;
+mod pages;
 pub mod process;
 pub(crate) mod push_commands;
 mod recordings;
@@ -137,7 +138,7 @@ impl Admin {
             shelf: recordings.shelf(),
         };
         let hand_over = HandOver {
-            leaves: |path| path == EVENTS || Wanted::is_path(path),
+            leaves: |path| path == EVENTS || Wanted::is_path(path) || pages::is_path(path),
             decide: Box::new(move |request| content.decide(request)),
         };
         let counters = Arc::clone(live.counters());
@@ -252,10 +253,18 @@ impl Content {
         };
         let (path, query) = (request.path(), request.query());
         let malformed = |(status, text): (u16, String)| line(status, &text);
+        if let Some(page) = pages::find(path) {
+            self.guard.page(&judged)?;
+            let answer = page.answer(request.method(), request.header("If-None-Match"));
+            return Ok(Decision::Answer(answer));
+        }
         if Wanted::is_posted(path) {
             let access = self.guard.post(&judged)?;
             let wanted = Wanted::parse_body(request.body()).map_err(malformed)?;
             return self.serve(wanted, access);
+        }
+        if path != EVENTS && !Wanted::is_path(path) {
+            return Err(line(404, "there is no such file"));
         }
         let access = self.guard.content(&judged)?;
         if request.method() != "GET" {

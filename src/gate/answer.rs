@@ -52,7 +52,7 @@ pub(crate) fn open_answer_bytes(answer: &Answer) -> Vec<u8> {
 /// An answer as a client gets it. With `is_head` it has no body, but the body's length.
 pub(crate) fn answer_bytes(answer: &Answer, is_head: bool) -> Vec<u8> {
     let (kind, length) = (answer.content_type, answer.body.len());
-    let has_body = answer.status != 204;
+    let has_body = !matches!(answer.status, 204 | 304);
     let about_body = match has_body {
         true => format!("Content-Type: {kind}\r\nContent-Length: {length}\r\n"),
         false => String::new(),
@@ -82,6 +82,7 @@ fn reason(status: u16) -> &'static str {
         200 => "OK",
         204 => "No Content",
         206 => "Partial Content",
+        304 => "Not Modified",
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",

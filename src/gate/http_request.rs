@@ -30,9 +30,10 @@ const HANDED_ON: [&str; 6] = [
 ];
 
 /// Those that are read in addition where a request leaves the gate with its socket.
-const HANDED_OVER: [&str; 7] = [
+const HANDED_OVER: [&str; 8] = [
     "accept",
     "connection",
+    "if-none-match",
     "if-range",
     "last-event-id",
     "range",

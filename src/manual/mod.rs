@@ -16,6 +16,7 @@ macro_rules! chapters {
         #[doc = "[troubleshooting]: crate::manual::troubleshooting"]
         #[doc = "[privacy]: crate::manual::privacy"]
         #[doc = "[embedding]: crate::manual::embedding"]
+        #[doc = "[pages]: crate::manual::pages"]
         #[doc = "[recipes]: crate::manual::recipes"]
         #[doc = "[tuning]: crate::manual::tuning"]
         #[doc = ""]
@@ -24,7 +25,7 @@ macro_rules! chapters {
     };
 }
 
-chapters!(operating connecting media delivery recipes troubleshooting privacy embedding tuning);
+chapters!(operating connecting media delivery pages recipes troubleshooting privacy embedding tuning);
 
 /// The topics, in the order of their list.
 pub(crate) fn topics() -> Vec<&'static str> {

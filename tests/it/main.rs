@@ -28,6 +28,7 @@ mod oauth;
 mod observed;
 mod out_lock;
 mod packaged;
+mod pages;
 mod public;
 mod push;
 mod recipes;

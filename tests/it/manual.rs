@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const README_LINES_MAX: usize = 200;
-const CHAPTERS: [&str; 9] = [
+const CHAPTERS: [&str; 10] = [
     "operating",
     "connecting",
     "media",
     "delivery",
+    "pages",
     "recipes",
     "troubleshooting",
     "privacy",

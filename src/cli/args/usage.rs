@@ -257,6 +257,7 @@ Prints a chapter of the manual, or the usage text of a command. The topics:
   connecting       webhooks or a WebSocket, without a public port; gaps
   media            audio, video, share, chat; the files; an MP4 in sync
   delivery         standard output, the JSON lines, what is guaranteed
+  pages            status and live captions in a browser
   recipes          small programs and settings that connect rtmsd to others
   troubleshooting  what each symptom means and what to do
   privacy          where data goes, consent, how to report a vulnerability

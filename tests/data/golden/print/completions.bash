@@ -23,7 +23,7 @@ _rtmsd() {
     push) words="--config --from --stream --help test pause resume replay secret" ;;
     mux) words="--out --format --picture --copy --force --dry-run --print --feed --help" ;;
     print) words="--help conf unit socket man man-conf schema completions" ;;
-    help) words="--help operating connecting media delivery recipes troubleshooting privacy embedding tuning" ;;
+    help) words="--help operating connecting media delivery pages recipes troubleshooting privacy embedding tuning" ;;
     *) words="serve demo setup check authorize start stop pause resume status tail link list push mux print help --config --help --version" ;;
   esac
   [ "$COMP_CWORD" = 1 ] && words="serve demo setup check authorize start stop pause resume status tail link list push mux print help --config --help --version"

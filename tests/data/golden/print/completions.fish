@@ -64,6 +64,7 @@ complete -c rtmsd -n "__fish_seen_subcommand_from help" -a operating
 complete -c rtmsd -n "__fish_seen_subcommand_from help" -a connecting
 complete -c rtmsd -n "__fish_seen_subcommand_from help" -a media
 complete -c rtmsd -n "__fish_seen_subcommand_from help" -a delivery
+complete -c rtmsd -n "__fish_seen_subcommand_from help" -a pages
 complete -c rtmsd -n "__fish_seen_subcommand_from help" -a recipes
 complete -c rtmsd -n "__fish_seen_subcommand_from help" -a troubleshooting
 complete -c rtmsd -n "__fish_seen_subcommand_from help" -a privacy
