@@ -2,13 +2,44 @@
 //!
 //! It reads the descriptor itself: a buffer of the library would keep lines that the next reader needs.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Longest line, in bytes; the rest of a longer one is dropped.
 const LINE_BYTES_MAX: usize = 64 << 10;
+
+/// How many answers to one question may be wrong.
+const REFUSED_MAX: u32 = 5;
+
+/// The wrong answers to one question.
+#[derive(Debug)]
+pub(super) struct Refusals {
+    left: u32,
+}
+
+impl Refusals {
+    /// Where another answer may follow a wrong one.
+    pub(super) const fn new() -> Refusals {
+        Refusals { left: REFUSED_MAX }
+    }
+
+    /// For answers of which each belongs to one question. A person may mistype; but if standard input is
+    /// no terminal, the next line is the answer to the next question.
+    pub(super) fn of_answers() -> Refusals {
+        match io::stdin().is_terminal() {
+            true => Refusals::new(),
+            false => Refusals { left: 1 },
+        }
+    }
+
+    /// Counts one; whether there were too many.
+    pub(super) fn add(&mut self) -> bool {
+        self.left = self.left.saturating_sub(1);
+        self.left == 0
+    }
+}
 
 /// The next line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,4 +104,16 @@ fn text(line: &[u8]) -> String {
     String::from_utf8_lossy(line)
         .trim_end_matches(['\n', '\r'])
         .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fifth_wrong_answer_is_the_last() {
+        let mut refusals = Refusals::new();
+        let found: Vec<bool> = (0..6).map(|_| refusals.add()).collect();
+        assert_eq!(found, [false, false, false, false, true, true]);
+    }
 }

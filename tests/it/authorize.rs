@@ -264,6 +264,43 @@ fn what_goes_wrong_is_said() {
 }
 
 #[test]
+fn what_is_pasted_without_end_is_not_read_without_end() {
+    // The server would notice a person who comes back.
+    let harness = Harness::start(consent(), &[]);
+    let mut command = Authorizing::start(&harness.folder.join("rtms.conf"));
+    let address = command.address();
+    for _ in 0..5 {
+        command.paste("https://rtms.example.com/oauth?code=a&state=b");
+    }
+    // It would be taken if more were read.
+    let location = harness.zoom.consent(&address, true).expect("a page");
+    command.paste(&location);
+    wait_until("the last refusal", || {
+        command.said().matches("That is not what").count() == 5
+    });
+    assert_eq!(follow(harness.address(), &location).0, 200);
+    let (code, said) = command.end();
+    assert_eq!(code, 0, "{said}");
+    harness.end();
+
+    // Without a server, nothing else can happen; nor after the end of the input.
+    for paste in ["\n\n\n\n\n\n\n", "two words\n\n"] {
+        let harness = Harness::builder(consent()).without_server();
+        let _ = harness.run_with(&[], &["check"]);
+        let mut command = Authorizing::start(&harness.folder.join("command.conf"));
+        command.address();
+        command.paste(paste);
+        command.stdin = None;
+        let (code, said) = command.end();
+        assert_eq!(code, 69, "{said}");
+        assert!(
+            said.contains("nothing more can be pasted; start again"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn other_credentials_are_named_before_anybody_opens_a_page() {
     let harness = Harness::builder(Options::default()).without_server();
     let ran = harness.run_with(&[], &["authorize"]);

@@ -261,6 +261,63 @@ fn it_can_be_left_and_taken_up_again() {
 }
 
 #[test]
+fn a_question_is_not_asked_without_end() {
+    let zoom = Zoom::start(Options::default()).expect("a Zoom");
+    let folder = TempDir::new();
+    // A person.
+    let mut terminal = Terminal::start(command(&zoom, folder.path()));
+    terminal.answer("Client ID", "my-id");
+    for _ in 0..5 {
+        terminal.answer("Client secret", "");
+        terminal.wait_for("This is needed. Ctrl-C leaves");
+    }
+    let (code, said) = terminal.end();
+    assert_eq!(code, Some(69), "{said}");
+    let left =
+        "no answer to \"Client secret\" that can be used; rtmsd setup continues where it was";
+    assert!(said.contains(left), "{said}");
+    let mut terminal = Terminal::start(command(&zoom, folder.path()));
+    terminal.answer("Client ID [my-id]", "");
+    terminal.answer("Client secret", "its-secret");
+    for _ in 0..5 {
+        terminal.answer("Which way", "pigeon");
+        terminal.wait_for("Please answer websocket or webhooks.");
+    }
+    let (code, said) = terminal.end();
+    assert_eq!(code, Some(69), "{said}");
+    assert!(
+        said.contains("no answer to \"Which way (websocket, webhooks)\""),
+        "{said}"
+    );
+
+    // Empty lines without an end, and a wrong answer among others: the next line is no second try.
+    for (input, question) in [
+        ("yes '' | \"$@\"", "Client secret"),
+        (
+            "printf '%s\\n' id secret pigeon websocket more | \"$@\"",
+            "Which way (websocket, webhooks)",
+        ),
+    ] {
+        let folder = TempDir::new();
+        let setup = command(&zoom, folder.path());
+        let mut shell = Command::new("sh");
+        shell.args(["-c", input, "sh"]).arg(setup.get_program());
+        shell.args(setup.get_args());
+        for (key, value) in setup.get_envs() {
+            shell.env(key, value.expect("a value"));
+        }
+        if question == "Client secret" {
+            shell.env("ZOOM_CLIENT_ID", "id");
+        }
+        let ran = run_to_end(&mut shell);
+        assert_eq!(ran.code, Some(69), "{ran:?}");
+        let left = format!("no answer to \"{question}\" that can be used");
+        assert!(ran.stdout.contains(&left), "{ran:?}");
+        assert_eq!(ran.stdout.matches(question).count(), 2, "{ran:?}");
+    }
+}
+
+#[test]
 fn every_answer_can_be_an_option() {
     let zoom = Zoom::start(Options::default()).expect("a Zoom");
     let folder = TempDir::new();

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use crate::cli::check::online;
 use crate::cli::exit::{self, Failure};
-use crate::cli::lines::{Line, Lines};
+use crate::cli::lines::{Line, Lines, Refusals};
 use crate::config::Config;
 use crate::domain::app::{App, RestCredentials};
 use crate::source::authorization::LIFE;
@@ -79,6 +79,8 @@ fn authorize(
     );
     let _ = out.flush();
     let until = Instant::now() + LIFE;
+    let has_other_way = loopback.is_some() || road.is_server() && config.port.is_some();
+    let mut refusals = Refusals::new();
     let mut is_over = false;
     loop {
         if let Outcome::Done(grant) = road.poll(&begun.state)? {
@@ -93,6 +95,10 @@ fn authorize(
             callback.answer(is_ours);
             continue;
         }
+        if is_over && !has_other_way {
+            let text = "nothing more can be pasted; start again, and paste the address of the page that opens";
+            return Err(Failure(exit::UNAVAILABLE, text.to_owned()));
+        }
         if is_over {
             // Nothing can be pasted any more; the other ways still work.
             std::thread::sleep(POLL_EVERY);
@@ -100,9 +106,12 @@ fn authorize(
         }
         let failed = |error: io::Error| Failure(exit::UNAVAILABLE, format!("stdin: {error}"));
         match lines.next(Some(POLL_EVERY)).map_err(failed)? {
-            Line::Text(line) if line.trim().is_empty() => {}
             Line::Text(line) => {
-                if !road.paste(&begun.state, &line)? {
+                let line = line.trim();
+                if !line.is_empty() {
+                    if road.paste(&begun.state, line)? {
+                        continue;
+                    }
                     let _ = writeln!(
                         out,
                         "That is not what Zoom's page led to for this address: expected an address with code= \
@@ -110,6 +119,8 @@ fn authorize(
                     );
                     let _ = out.flush();
                 }
+                // Input without an end would be read, and the server be asked, without a pause.
+                is_over = refusals.add();
             }
             Line::Nothing => {}
             Line::End => is_over = true,

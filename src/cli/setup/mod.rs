@@ -59,6 +59,8 @@ impl Answers {
 enum Quit {
     /// The input has ended.
     Left,
+    /// This question was answered wrongly too often.
+    Refused(String),
     /// An answer of the command line is wrong.
     Fault(String),
     /// A file or the terminal fails.
@@ -83,6 +85,12 @@ impl From<Quit> for Failure {
             Quit::Left => Failure(
                 exit::UNAVAILABLE,
                 "left; rtmsd setup continues where it was".to_owned(),
+            ),
+            Quit::Refused(question) => Failure(
+                exit::UNAVAILABLE,
+                format!(
+                    "no answer to \"{question}\" that can be used; rtmsd setup continues where it was"
+                ),
             ),
             Quit::Fault(text) => Failure(exit::CONFIG, text),
             Quit::Io(error) => Failure(exit::UNAVAILABLE, error.to_string()),

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::conf_file::ConfFile;
 use super::prompt::{Question, ask};
 use super::{Answers, Quit};
-use crate::cli::lines::Lines;
+use crate::cli::lines::{Lines, Refusals};
 use crate::config::{FileContent, Needs, Sources, load};
 
 /// The default of the redirect URL: a port of the command's own.
@@ -191,24 +191,31 @@ impl<W: Write> Asking<'_, W> {
             default: present,
             is_secret: asked.is_secret,
         };
+        let before = self.file.get(asked.key);
+        let mut refusals = Refusals::of_answers();
         loop {
             let Some(value) = ask(&question, self.lines, self.out)? else {
                 return Err(Quit::Left);
             };
-            if value.is_empty() {
-                self.say(
-                    "This is needed. Ctrl-C leaves; what was answered is asked again next time.",
-                )?;
-                continue;
-            }
-            self.file.set(asked.key, Some(&value));
-            match self.fault(asked.key) {
-                None => {
-                    // What was answered so far is there when this is taken up again.
-                    self.file.save()?;
-                    return Ok(());
+            let fault = match value.as_str() {
+                "" => "This is needed. Ctrl-C leaves; what was answered is asked again next time."
+                    .to_owned(),
+                value => {
+                    self.file.set(asked.key, Some(value));
+                    match self.fault(asked.key) {
+                        None => {
+                            // What was answered so far is there when this is taken up again.
+                            self.file.save()?;
+                            return Ok(());
+                        }
+                        Some(fault) => fault,
+                    }
                 }
-                Some(fault) => self.say(&fault)?,
+            };
+            self.say(&fault)?;
+            if refusals.add() {
+                self.file.set(asked.key, before.as_deref());
+                return Err(Quit::Refused(asked.text.to_owned()));
             }
         }
     }
@@ -229,6 +236,7 @@ impl<W: Write> Asking<'_, W> {
             default: Some(present.to_owned()),
             is_secret: false,
         };
+        let mut refusals = Refusals::of_answers();
         loop {
             let Some(answer) = ask(&question, self.lines, self.out)? else {
                 return Err(Quit::Left);
@@ -239,6 +247,9 @@ impl<W: Write> Asking<'_, W> {
             match fitting[..] {
                 [one] => return Ok(one),
                 _ => self.say(&format!("Please answer {}.", words.join(" or ")))?,
+            }
+            if refusals.add() {
+                return Err(Quit::Refused(question.text.to_owned()));
             }
         }
     }
