@@ -137,7 +137,9 @@ impl Authorizations {
             let is_this = Answer::parse(query).is_some_and(|found| is_same(&found.state, state));
             return is_this && self.callback(now, query) != Callback::Unknown;
         }
-        if !is_code(text) {
+        // Not the path of a page without its query, which a browser may ask for.
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+        if !is_code(text) || !text.bytes().all(is_plain) {
             return false;
         }
         let mut open = self.lock(now);
@@ -318,6 +320,9 @@ mod tests {
             "a b",
             "https://example.com/oauth?code=abc&state=other",
             "code=abc",
+            "/oauth",
+            "/oauth?x",
+            "https://example.com/oauth",
         ] {
             assert!(!all.paste(now, &one.state, text), "{text}");
         }

@@ -120,7 +120,7 @@ table! {
     /// 4705, 4706, 4709: a missing or malformed part of the token request.
     TokenRequestMalformed, "token_request_malformed", GiveUp, 78,
         "zoom finds the token request malformed",
-        "check ZOOM_ACCOUNT_ID, ZOOM_REFRESH_TOKEN, the client id and secret for missing or additional characters, and ZOOM_OAUTH_URL";
+        "check ZOOM_ACCOUNT_ID, ZOOM_REFRESH_TOKEN, the client id and secret for missing or additional characters, ZOOM_OAUTH_URL, and that ZOOM_REDIRECT_URL stands on the app's page letter by letter";
     /// 4702, 4704.
     ClientCredentials, "client_credentials", GiveUp, 78,
         "zoom refuses the client id or the client secret",

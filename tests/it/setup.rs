@@ -261,6 +261,72 @@ fn it_can_be_left_and_taken_up_again() {
 }
 
 #[test]
+fn a_newcomer_can_rehearse_it_with_the_demo() {
+    let demo = || {
+        let mut command = Command::new(RTMSD);
+        command.args(["demo", "--setup"]);
+        Terminal::start(command)
+    };
+    let begun = Instant::now();
+    let mut terminal = demo();
+    terminal.wait_for("answer the questions of rtmsd setup with these");
+    terminal.wait_for("Client ID: ");
+    let said = terminal.said();
+    let given = |name: &str| {
+        let mut lines = said.lines();
+        let line = lines.find_map(|line| line.trim_start().strip_prefix(name));
+        line.expect(name).trim().to_owned()
+    };
+    let (id, secret) = (given("Client ID"), given("Client secret"));
+    terminal.type_in(&format!("{id}\n"));
+    terminal.answer("Client secret", &secret);
+    terminal.answer("Which way", &given("Which way"));
+    terminal.answer("Address", &given("Address"));
+    terminal.answer("Which one", &given("Which one"));
+    terminal.answer("Redirect URL", &given("Redirect URL"));
+    terminal.wait_for("Then come back here");
+    // What a browser does: the page, the link Allow, and where that leads to.
+    let said = terminal.said();
+    let place = |url: &str| {
+        let rest = url.trim().strip_prefix("http://").expect("an address");
+        let (host, path) = rest.split_once('/').expect("a path");
+        let host: SocketAddr = host.parse().expect("an address");
+        (host, format!("/{path}"))
+    };
+    let mut lines = said.lines();
+    let page = lines.find(|line| line.contains("/oauth/authorize?"));
+    let (zoom, path) = place(page.expect("the page"));
+    let (status, page) = http::get(zoom, &path);
+    assert_eq!(status, 200, "{page}");
+    let mut links = page.split("href=\"");
+    let link = links.find(|rest| rest.contains(">Allow</a>"));
+    let link = link.and_then(|rest| rest.split('"').next());
+    let link = link.expect("a link").replace("&amp;", "&");
+    let request = format!("GET {link} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let answer = http::ask(zoom, request.as_bytes());
+    let mut head = answer.lines();
+    let location = head.find_map(|line| line.strip_prefix("Location: "));
+    let (own, path) = place(location.expect("a redirect"));
+    assert_eq!(http::get(own, &path).0, 200);
+    terminal.wait_for("ok    the first phrase: ");
+    terminal.wait_for("this was the rehearsal; its folder is removed");
+    let (code, said) = terminal.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!said.contains("failed:"), "{said}");
+    report(&format!(
+        "demo --setup: from start to the first phrase in {:.1} s",
+        begun.elapsed().as_secs_f32()
+    ));
+
+    // Left, as setup itself is left.
+    let mut terminal = demo();
+    terminal.wait_for("Client ID: ");
+    terminal.type_in("\u{4}");
+    let (code, said) = terminal.end();
+    assert_eq!(code, Some(69), "{said}");
+}
+
+#[test]
 fn a_question_is_not_asked_without_end() {
     let zoom = Zoom::start(Options::default()).expect("a Zoom");
     let folder = TempDir::new();

@@ -139,19 +139,23 @@ impl DemoOptions {
 }
 
 /// Plays the demo and prints the results. Returns the exit code: 0 only if every step was seen and
-/// every phrase received once; 69 if the server could not be started; 70 otherwise.
+/// every phrase received once; 69 if the server could not be started; 70 otherwise. With `--setup`, that
+/// of `rtmsd setup`.
 pub(super) fn run(command: Demo) -> u8 {
     let kind = command.kind;
     let options = &DemoOptions::new(command);
+    let code = |is_right| match is_right {
+        true => exit::OK,
+        false => exit::SOFTWARE,
+    };
     let played = match kind {
-        DemoKind::Meetings => play(options),
-        DemoKind::Chaos => chaos::play(options),
-        DemoKind::Odd => odd::play(options),
+        DemoKind::Meetings => play(options).map(code),
+        DemoKind::Chaos => chaos::play(options).map(code),
+        DemoKind::Odd => odd::play(options).map(code),
         DemoKind::Setup => setup::play(),
     };
     match played {
-        Ok(true) => exit::OK,
-        Ok(false) => exit::SOFTWARE,
+        Ok(code) => code,
         Err(error) => {
             say(&format!("demo: {error}"));
             exit::UNAVAILABLE

@@ -13,6 +13,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use super::{Folder, say};
+use crate::cli::exit;
 use crate::demo::player::script::MeetingScript;
 use crate::demo::process::own_program;
 use crate::demo::{Credentials, EventsBy, Options, Zoom, temporary_directory};
@@ -23,8 +24,8 @@ const PORTS: Range<u16> = 8765..8865;
 /// How often it is looked whether the server is connected.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Plays it; `true` if the first phrase came.
-pub(super) fn play() -> io::Result<bool> {
+/// Plays it. Returns the exit code of `rtmsd setup`, or 70 if it did what Zoom would not accept.
+pub(super) fn play() -> io::Result<u8> {
     let folder = Folder(temporary_directory()?);
     // A port for the redirect: the one that setup suggests, or the next free one.
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
@@ -64,7 +65,18 @@ pub(super) fn play() -> io::Result<bool> {
     for violation in zoom.violations() {
         say(&format!("failed: {violation}"));
     }
-    Ok(status?.success() && zoom.violations().is_empty())
+    let code = status?.code().and_then(|code| u8::try_from(code).ok());
+    let code = code.unwrap_or(exit::SOFTWARE);
+    if code == exit::OK {
+        say(
+            "demo: this was the rehearsal; its folder is removed. Without the demo: rtmsd setup, with what the \
+             page of your app shows",
+        );
+    }
+    match zoom.violations().is_empty() {
+        true => Ok(code),
+        false => Ok(exit::SOFTWARE),
+    }
 }
 
 /// Starts a meeting once a server that stays is connected.
