@@ -103,6 +103,10 @@ impl<'de> Visitor<'de> for &mut Frame<'de> {
                 "timestamp" => self.timestamp = map.next_value()?,
                 "sequence" => self.sequence = map.next_value()?,
                 "status_code" => self.status_code = map.next_value()?,
+                // Some servers name it so; its own name counts.
+                "status" if self.status_code == Scalar::None => {
+                    self.status_code = map.next_value()?;
+                }
                 "reason" => self.reason = map.next_value()?,
                 "stop_reason" => self.stop_reason = map.next_value()?,
                 "state" => self.state = map.next_value()?,

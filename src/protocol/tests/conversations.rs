@@ -760,6 +760,21 @@ fn join_video(talk: &mut Talk) {
 }
 
 #[test]
+fn a_camera_is_asked_for_only_after_the_video_handshake() {
+    let mut config = config("video");
+    config.params.video.streams = crate::protocol::params::VideoStreams::Individual;
+    config.video_participant = Some("7".to_owned());
+    let mut talk = Talk::with(config);
+    let video = crate::protocol::LinkId::Media(crate::protocol::MediaKind::Video);
+    talk.open(SIGNALING);
+    talk.hear(SIGNALING, msg2(json!({"video": "wss://v.zoom.us"})));
+    talk.open(video);
+    assert_eq!(talk.sent_subscriptions(), [0; 0]);
+    talk.hear(video, msg4());
+    assert_eq!(talk.sent_subscriptions(), [7]);
+}
+
+#[test]
 fn the_camera_follows_the_speaker() {
     let mut talk = with_camera(None);
     talk.skip();

@@ -336,6 +336,33 @@ fn chat_in_every_form_is_kept() {
 }
 
 #[test]
+fn a_status_has_two_names_and_unknown_fields_do_not_matter() {
+    let status = |fields: &str| {
+        let json = format!(
+            r#"{{"msg_type":2,{fields},"media_server":{{"server_urls":{{"all":"wss://m.zoom.us"}},"datacenter_region":"US"}}}}"#
+        );
+        match decode(&json) {
+            Ok(Message::SignalingHandshake(answer)) => {
+                assert_eq!(answer.urls.len(), 1);
+                answer.status.map(|status| status.0)
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    for (fields, expected) in [
+        (r#""status_code":0"#, Some(0)),
+        (r#""status":8"#, Some(8)),
+        (r#""status":8,"status_code":0"#, Some(0)),
+        (r#""status_code":0,"status":8"#, Some(0)),
+        (r#""status":"busy""#, None),
+        (r#""status":{"code":1}"#, None),
+        (r#""reason":"no""#, None),
+    ] {
+        assert_eq!(status(fields), expected, "{fields}");
+    }
+}
+
+#[test]
 fn a_lone_surrogate_is_replaced_and_the_phrase_kept() {
     let broken =
         r#"{"msg_type":17,"content":{"data":"a \ud83d b \ude00 \\ud83d \ud83d\ude00 \n"}}"#;
