@@ -347,6 +347,11 @@ impl Zoom {
         self.shared.events.heartbeats()
     }
 
+    /// How many WebSocket pings came on the event WebSocket.
+    pub fn events_pings(&self) -> usize {
+        self.shared.events.pings()
+    }
+
     /// The names of events that were sent while no client was connected.
     pub fn events_missed(&self) -> Vec<String> {
         self.shared.events.missed()

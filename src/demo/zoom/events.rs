@@ -3,20 +3,18 @@
 use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use native_tls::{TlsAcceptor, TlsStream};
+use native_tls::TlsAcceptor;
 use rustix::event::PollFlags;
 use serde_json::{Value, json};
-use tungstenite::handshake::server::{Request, Response};
 use tungstenite::protocol::CloseFrame;
-use tungstenite::{Error, HandshakeError, Message, WebSocket, accept_hdr_with_config};
+use tungstenite::{Error, Message};
 
 use super::connection_queue::{Command, ConnectionQueue, Inbox};
 use super::oauth::percent_decode;
-use super::opening::{OPENING_MAX, accept_tls, wait_open};
+use super::opening::{Ws, accept};
 use super::record::lock;
 use super::shared::Shared;
 use super::webhooks::Delivery;
@@ -58,6 +56,7 @@ struct Hub {
     accepted: usize,
     attempts: usize,
     heartbeats: usize,
+    pings: usize,
     refusals: Vec<EventsRefusal>,
     has_rival: bool,
     missed: Vec<String>,
@@ -124,13 +123,15 @@ impl EventHub {
         lock(&self.0).heartbeats
     }
 
+    pub(in crate::demo) fn pings(&self) -> usize {
+        lock(&self.0).pings
+    }
+
     /// The names of events that no client received.
     pub(in crate::demo) fn missed(&self) -> Vec<String> {
         lock(&self.0).missed.clone()
     }
 }
-
-type Ws = WebSocket<TlsStream<TcpStream>>;
 
 /// Serves one connection, from TLS to its end.
 pub(in crate::demo) fn serve(
@@ -141,9 +142,10 @@ pub(in crate::demo) fn serve(
     queue: ConnectionQueue,
     inbox: &Inbox,
 ) {
-    let Some((mut ws, target)) = open(shared, stream, acceptor, inbox) else {
+    let Some((mut ws, target)) = accept(shared, stream, acceptor, inbox, None, true) else {
         return;
     };
+    let target = target.to_string();
     let hub = &shared.events.0;
     lock(hub).attempts += 1;
     let refusal = lock(hub).refusals.pop();
@@ -184,54 +186,6 @@ pub(in crate::demo) fn serve(
     run(shared, &mut ws, inbox, until);
     let mut hub = lock(hub);
     hub.current = hub.current.take().filter(|(current, _)| *current != id);
-}
-
-/// TLS and the upgrade; returns the requested path with its query.
-fn open(
-    shared: &Shared,
-    stream: TcpStream,
-    acceptor: &TlsAcceptor,
-    inbox: &Inbox,
-) -> Option<(Ws, String)> {
-    let until = Instant::now() + OPENING_MAX;
-    let tls = match accept_tls(stream, acceptor, inbox, until) {
-        Ok(tls) => tls,
-        Err(error) => {
-            shared.tls_failures.fetch_add(1, Ordering::Relaxed);
-            log::debug!("demo: TLS with a client: {error}");
-            return None;
-        }
-    };
-    let raw = tls.get_ref().try_clone().ok()?;
-    let target = Arc::new(Mutex::new(String::new()));
-    let seen = Arc::clone(&target);
-    #[expect(
-        clippy::result_large_err,
-        reason = "tungstenite's callback has this type"
-    )]
-    let callback = move |request: &Request, response: Response| {
-        *lock(&seen) = request.uri().to_string();
-        Ok(response)
-    };
-    let mut step = accept_hdr_with_config(tls, callback, None);
-    loop {
-        match step {
-            Ok(ws) => {
-                let target = lock(&target).clone();
-                return Some((ws, target));
-            }
-            Err(HandshakeError::Failure(error)) => {
-                log::debug!("demo: upgrade with a client: {error}");
-                return None;
-            }
-            Err(HandshakeError::Interrupted(middle)) => {
-                if !wait_open(inbox, &raw, until) {
-                    return None;
-                }
-                step = middle.handshake();
-            }
-        }
-    }
 }
 
 /// When the token of a connection ends; or the code of the close that refuses it.
@@ -303,6 +257,7 @@ fn run(shared: &Shared, ws: &mut Ws, inbox: &Inbox, token_until: Instant) {
                     }
                     heartbeat_until = Instant::now() + HEARTBEAT_MAX;
                 }
+                Ok(Message::Ping(_)) => lock(&shared.events.0).pings += 1,
                 Ok(_) => {}
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => return,

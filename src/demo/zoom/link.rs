@@ -7,20 +7,18 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use native_tls::{TlsAcceptor, TlsStream};
+use native_tls::TlsAcceptor;
 use rustix::event::PollFlags;
 use serde_json::{Value, json};
-use tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tungstenite::protocol::{CloseFrame, WebSocketConfig};
-use tungstenite::{Error, HandshakeError, Message, WebSocket, accept_hdr_with_config};
+use tungstenite::{Error, Message};
 
 use super::connection_queue::{Callback, Command, Inbox};
-use super::opening::{OPENING_MAX, accept_tls, wait_open};
-use super::record::{lock, unix_ms};
+use super::opening::{Ws, accept};
+use super::record::unix_ms;
 use super::shared::Shared;
 use crate::demo::player::script::{Cut, Frame, FrameKind, MeetingScript, Socket};
 
@@ -69,7 +67,7 @@ struct Asked {
 pub(in crate::demo) struct Link {
     shared: Arc<Shared>,
     socket: Socket,
-    ws: WebSocket<TlsStream<TcpStream>>,
+    ws: Ws,
     inbox: Inbox,
     /// Its name in violations.
     pub(in crate::demo) label: String,
@@ -105,56 +103,21 @@ impl Link {
         inbox: Inbox,
         is_available: bool,
     ) -> Option<(Link, String)> {
-        let until = Instant::now() + OPENING_MAX;
-        let tls = match accept_tls(stream, acceptor, &inbox, until) {
-            Ok(tls) => tls,
-            Err(error) => {
-                shared.tls_failures.fetch_add(1, Ordering::Relaxed);
-                log::debug!("demo: TLS with a client: {error}");
-                return None;
-            }
-        };
-        let raw = tls.get_ref().try_clone().ok()?;
-        let path = Arc::new(Mutex::new(String::new()));
-        let seen = Arc::clone(&path);
-        #[expect(
-            clippy::result_large_err,
-            reason = "tungstenite's callback has this type"
-        )]
-        let callback = move |request: &Request, response: Response| {
-            *lock(&seen) = request.uri().path().to_owned();
-            if is_available {
-                Ok(response)
-            } else {
-                let mut refusal = ErrorResponse::new(Some("try later".to_owned()));
-                *refusal.status_mut() = tungstenite::http::StatusCode::SERVICE_UNAVAILABLE;
-                Err(refusal)
-            }
-        };
         let config = WebSocketConfig::default()
             .read_buffer_size(4 * 1024)
             .write_buffer_size(WRITE_BUFFER_BYTES)
             .max_message_size(Some(1 << 20))
             .max_frame_size(Some(1 << 20));
-        let mut step = accept_hdr_with_config(tls, callback, Some(config));
-        let ws = loop {
-            match step {
-                Ok(ws) => break ws,
-                Err(HandshakeError::Failure(error)) => {
-                    log::debug!("demo: upgrade with a client: {error}");
-                    return None;
-                }
-                Err(HandshakeError::Interrupted(middle)) => {
-                    if !wait_open(&inbox, &raw, until) {
-                        return None;
-                    }
-                    step = middle.handshake();
-                }
-            }
-        };
-        drop(raw);
+        let (ws, target) = accept(
+            &shared,
+            stream,
+            acceptor,
+            &inbox,
+            Some(config),
+            is_available,
+        )?;
         let interval = shared.options.keep_alive;
-        let path = lock(&path).clone();
+        let path = target.path().to_owned();
         let link = Link {
             shared,
             socket,
