@@ -105,7 +105,11 @@ impl Client {
         // Whether it may be plain is decided with the configuration.
         let endpoint = Address::parse_with_http(&settings.endpoint())
             .map_err(|text| format!("RTMS_S3_ENDPOINT: {text}"))?;
-        let proxy = http_agent::proxy(proxy, &endpoint)?;
+        // What NO_PROXY may name: with the bucket in the host that is another host.
+        let origin = origin(&endpoint, &host(&settings, &endpoint, &settings.bucket));
+        let called =
+            Address::parse_with_http(&origin).map_err(|text| format!("RTMS_S3_BUCKET: {text}"))?;
+        let proxy = http_agent::proxy(proxy, &called)?;
         let further_roots = http_agent::further_roots(ca_file)?;
         let credentials = Provider::new(settings.credentials.clone());
         Ok(Client {
@@ -405,7 +409,7 @@ impl Client {
             Some(payload) => payload.sha256.clone(),
             None => sigv4::EMPTY_SHA256.to_owned(),
         };
-        let host = self.host(call);
+        let host = host(&self.settings, &self.endpoint, call.bucket);
         let mut headers: Vec<(&str, &str)> = vec![
             ("host", &host),
             ("x-amz-content-sha256", &sha256),
@@ -431,7 +435,7 @@ impl Client {
             &stamp,
         );
         let separator = if query.is_empty() { "" } else { "?" };
-        let url = format!("{}{path}{separator}{query}", self.origin(&host));
+        let url = format!("{}{path}{separator}{query}", origin(&self.endpoint, &host));
         let bytes = payload.as_ref().map(|payload| payload.bytes);
         let mut request = HttpRequest::builder().method(call.method).uri(url);
         for (name, value) in headers {
@@ -512,23 +516,6 @@ impl Client {
         );
     }
 
-    fn host(&self, call: &Call<'_>) -> String {
-        let authority = self.endpoint.authority();
-        match self.settings.is_path_style() {
-            true => authority.to_owned(),
-            false => format!("{}.{authority}", call.bucket),
-        }
-    }
-
-    fn origin(&self, host: &str) -> String {
-        let scheme = if self.endpoint.is_https() {
-            "https"
-        } else {
-            "http"
-        };
-        format!("{scheme}://{host}")
-    }
-
     fn path(&self, call: &Call<'_>) -> String {
         let base = self.endpoint.path();
         let object = sigv4::encode_path(call.object);
@@ -537,6 +524,23 @@ impl Client {
             false => format!("{base}/{object}"),
         }
     }
+}
+
+/// Where a bucket is, as `Host` names it.
+fn host(settings: &Settings, endpoint: &Address, bucket: &str) -> String {
+    let authority = endpoint.authority();
+    match settings.is_path_style() {
+        true => authority.to_owned(),
+        false => format!("{bucket}.{authority}"),
+    }
+}
+
+fn origin(endpoint: &Address, host: &str) -> String {
+    let scheme = match endpoint.is_https() {
+        true => "https",
+        false => "http",
+    };
+    format!("{scheme}://{host}")
 }
 
 /// `x-amz-checksum-sha256` of a hex SHA-256: padded base64.
@@ -617,5 +621,48 @@ impl Read for Counted<'_> {
         let bytes = self.reader.read(buffer)?;
         self.sum.fetch_add(bytes as u64, Relaxed);
         Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{CredentialSource, FileChoice, Style};
+    use super::*;
+
+    #[test]
+    fn no_proxy_names_the_host_that_is_called() {
+        let is_direct = |style: Style, none_for: &str| {
+            let settings = Settings {
+                bucket: "meetings".to_owned(),
+                region: "eu-test-1".to_owned(),
+                endpoint: Some("https://s3.example.com:9000".to_owned()),
+                prefix: String::new(),
+                style,
+                files: FileChoice::All,
+                deletes_local: false,
+                has_checksums: true,
+                encryption: Default::default(),
+                kms_key: None,
+                credentials: CredentialSource::Imds,
+            };
+            let proxies = ProxyEnv {
+                https: Some("http://proxy.example.com:3128".to_owned()),
+                http: None,
+                none_for: Some(none_for.to_owned()),
+            };
+            let client = Client::new(settings, &proxies, None, Arc::default());
+            client.expect("right settings").proxy.is_none()
+        };
+        for (style, none_for, expected) in [
+            (Style::Host, "meetings.s3.example.com", true),
+            (Style::Host, ".example.com", true),
+            (Style::Host, "s3.example.com", true),
+            (Style::Host, "other.s3.example.com", false),
+            (Style::Path, "meetings.s3.example.com", false),
+            (Style::Path, "s3.example.com", true),
+            (Style::Path, "example.org", false),
+        ] {
+            assert_eq!(is_direct(style, none_for), expected, "{style:?} {none_for}");
+        }
     }
 }
