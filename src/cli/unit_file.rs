@@ -72,7 +72,8 @@ DynamicUser=yes
 StateDirectory=rtmsd
 StateDirectoryMode=0700
 RuntimeDirectory=rtmsd
-RuntimeDirectoryMode=0700
+# The group may open the socket of RTMS_ADMIN there; everything else in it is the server's alone.
+RuntimeDirectoryMode=0750
 UMask=0077
 # A stream uses up to a dozen open files.
 LimitNOFILE=65536
