@@ -12,7 +12,6 @@ use rtmsd::domain::secret::Secret;
 use rtmsd::protocol::server_url::AllowedHosts;
 use rtmsd::source::events;
 use rtmsd::source::events::EventsUrl;
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::{Value, json};
 
 use crate::api::tls::proxy;
@@ -292,7 +291,10 @@ fn a_half_open_connection_is_noticed_within_two_heartbeats() {
     let daemon = Daemon::start(Vec::new(), settings, None).expect("it starts");
     let handle = daemon.handle();
     let thread = std::thread::spawn(move || daemon.run());
-    wait_until("heartbeats", || zoom.events_heartbeats() >= 2);
+    // Zoom's pages name two kinds of heartbeat.
+    wait_until("heartbeats", || {
+        zoom.events_heartbeats() >= 2 && zoom.events_pings() >= 2
+    });
     let stalled = Instant::now();
     zoom.stall_events();
     wait_until("a new connection", || zoom.events_accepted() == 2);
@@ -386,8 +388,7 @@ fn webhooks_and_the_websocket_together_are_one_stream() {
 
 #[test]
 fn an_event_that_cannot_be_stored_is_handled_all_the_same() {
-    // Zoom sends it once: to refuse it would lose it. A limit on the size of files acts like a full
-    // disk; its signal must be ignored so that the write fails instead.
+    // Zoom sends it once: to refuse it would lose it.
     const COUNT: usize = 5;
     let mut harness = Harness::builder(by_websocket())
         .settings(&[
@@ -396,17 +397,8 @@ fn an_event_that_cannot_be_stored_is_handled_all_the_same() {
             ("RTMS_STDOUT", "off"),
             ("RTMS_AUTO_START", "off"),
         ])
-        .prelude("trap '' XFSZ")
+        .with_limit_of_files()
         .start();
-    let pid = Pid::from_raw(harness.server.id().cast_signed()).expect("a process");
-    let unlimited = getrlimit(Resource::Fsize);
-    let limit = |current| {
-        let limit = Rlimit {
-            current,
-            ..unlimited
-        };
-        prlimit(Some(pid), Resource::Fsize, limit).expect("a limit");
-    };
     let send = |stream_id: &str| {
         assert!(harness.zoom.send_event(&started(stream_id)).is_accepted());
         harness.wait_until_logged(&["stream started", &format!("stream={stream_id} ")]);
@@ -415,7 +407,7 @@ fn an_event_that_cannot_be_stored_is_handled_all_the_same() {
     send("before");
     assert_eq!(not_kept(), 0.0);
 
-    limit(Some(0));
+    harness.limit_files(Some(0));
     for n in 0..COUNT {
         send(&format!("unkept-{n}"));
     }
@@ -430,7 +422,7 @@ fn an_event_that_cannot_be_stored_is_handled_all_the_same() {
     );
     assert_eq!(harness.count_logged(&[what]), 1);
 
-    limit(unlimited.current);
+    harness.limit_files(None);
     let mut tries = 0;
     wait_until("events are stored again", || {
         tries += 1;

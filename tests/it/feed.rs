@@ -411,3 +411,41 @@ fn python_takes_every_line() {
     }
     harness.end();
 }
+
+#[test]
+fn j14_a_full_disk_delays_the_journal_and_takes_nothing_from_it() {
+    let mut harness = Harness::builder(Options::default())
+        .settings(&[("RTMS_STDOUT", "off"), ("RTMS_TRANSCRIPT", "off")])
+        .with_limit_of_files()
+        .start();
+    let meeting = harness.zoom.start_meeting(open_at_once("full"));
+    wait_until_more(&meeting, 10);
+    let folder = harness.stream_folder();
+    let size = || fs::metadata(folder.join(FEED)).map_or(0, |it| it.len());
+    wait_until("the journal has begun", || size() > 0);
+    // Full in the middle of a line.
+    let full = size() + 1000;
+    harness.limit_files(Some(full));
+    harness.wait_until_logged(&[" ERROR ", "cannot write", "File too large"]);
+    wait_until_more(&meeting, 10);
+    assert!(size() <= full);
+    let before = read(&folder.join(FEED));
+    harness.limit_files(None);
+    wait_until_more(&meeting, 10);
+    meeting.end(End::meeting_ended());
+    wait_until_over(&meeting);
+    wait_until_ended(&folder);
+    let journal = Journal::read(&folder);
+    let whole = before.rfind('\n').map_or(0, |at| at + 1);
+    assert!(journal.text.starts_with(&before[..whole]));
+    let seqs = journal.seqs();
+    assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
+    let texts: Vec<String> = journal
+        .data(&["transcript.phrase"])
+        .iter()
+        .map(|phrase| phrase["text"].as_str().expect("a text").to_owned())
+        .collect();
+    let sent: Vec<String> = meeting.sent().into_iter().map(|it| it.text).collect();
+    assert_eq!(texts, sent);
+    harness.terminate();
+}

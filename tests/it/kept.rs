@@ -5,7 +5,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rtmsd::demo::Options;
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::{Value, json};
 
 use crate::harness::{Harness, wait_until};
@@ -70,26 +69,15 @@ fn a_kill_right_after_the_answer_loses_no_start() {
 
 #[test]
 fn with_a_full_state_directory_webhooks_are_answered_503() {
-    // A limit on the size of files acts like a full disk, and needs no root. Its signal must be
-    // ignored so that the write fails instead.
     let mut harness = Harness::builder(Options::default())
         .settings(&[("RTMS_STDOUT", "off"), ("RTMS_AUTO_START", "off")])
-        .prelude("trap '' XFSZ")
+        .with_limit_of_files()
         .start();
-    let pid = Pid::from_raw(harness.server.id().cast_signed()).expect("a process");
-    let unlimited = getrlimit(Resource::Fsize);
-    let limit = |current| {
-        let limit = Rlimit {
-            current,
-            ..unlimited
-        };
-        prlimit(Some(pid), Resource::Fsize, limit).expect("a limit");
-    };
     let post = |stream_id: &str| harness.zoom.post_webhook(&started(stream_id)).status;
     harness.post(&started("before"));
     harness.wait_until_logged(&["stream=before"]);
 
-    limit(Some(0));
+    harness.limit_files(Some(0));
     for n in 0..5 {
         assert_eq!(post(&format!("refused-{n}")), Ok(503));
     }
@@ -97,7 +85,7 @@ fn with_a_full_state_directory_webhooks_are_answered_503() {
     assert!(line.contains(" WARN "), "{line}");
     harness.wait_until_logged(&["ERROR", "cannot append", "intents.log"]);
 
-    limit(unlimited.current);
+    harness.limit_files(None);
     wait_until("webhooks are accepted again", || post("after") == Ok(200));
     harness.wait_until_logged(&["stream=after"]);
     harness.server.kill();

@@ -479,6 +479,69 @@ fn l5_l8_a_thousand_clients_get_the_same_and_a_slow_one_harms_nobody() {
     harness.end();
 }
 
+/// How many clients there may be, with sockets.
+#[test]
+#[ignore = "takes some seconds; .ci/nightly slow"]
+fn l8_two_thousand_and_forty_eight_clients_and_no_more() {
+    const CLIENTS: usize = 2048;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    assert!(
+        limit
+            .maximum
+            .is_none_or(|files| files >= 4 * CLIENTS as u64),
+        "raise the limit of open files to {}",
+        4 * CLIENTS
+    );
+    rtmsd::net::file_limit::raise_file_limit().expect("a limit");
+    let harness = start(&[]);
+    let meeting = harness.zoom.start_meeting(open("live-full"));
+    wait_until_streaming(&meeting);
+    let (admin, bearer) = (harness.admin(), bearer(&harness));
+    let count = || harness.metric("rtmsd_live_clients{kind=\"sse\"}");
+    let mut clients: Vec<TcpStream> = (0..CLIENTS).map(|_| ask(admin, &bearer, "")).collect();
+    wait_until("all are served", || count() == CLIENTS as f64);
+    for query in ["", "?wait=0"] {
+        let answer = http::read_all(&mut ask(admin, &bearer, query));
+        assert_eq!(http::status(&answer), 503, "{answer}");
+        assert!(answer.contains("\r\nRetry-After: 5\r\n"), "{answer}");
+    }
+    assert_eq!(harness.metric("rtmsd_live_refused_total"), 2.0);
+    harness.wait_until_logged(&[" WARN ", "live: too many clients", "clients=2048"]);
+    // Each of them is served, the last one, too; and where one leaves, another one finds room.
+    for client in [0, CLIENTS - 1] {
+        let mut piece = [0; 15];
+        clients[client].read_exact(&mut piece).expect("the head");
+        assert_eq!(&piece, b"HTTP/1.1 200 OK");
+    }
+    clients.truncate(CLIENTS - 1);
+    wait_until("one is gone", || count() == (CLIENTS - 1) as f64);
+    let mut other = events(&harness, "", None);
+    assert_eq!(other.status, 200);
+    assert!(other.next().is_some());
+    harness.leave();
+}
+
+/// The end of a connection and the end of its sending side are the same to a server that only sends, so
+/// a client that ends it has gone; at once, not at the next write.
+#[test]
+fn a_client_that_ends_its_sending_side_has_gone() {
+    let harness = start(&[]);
+    let meeting = harness.zoom.start_meeting(open("live-half"));
+    wait_until_streaming(&meeting);
+    let (admin, bearer) = (harness.admin(), bearer(&harness));
+    let mut client = ask(admin, &bearer, "?types=feed.gap");
+    wait_until("it is served", || {
+        harness.metric("rtmsd_live_clients{kind=\"sse\"}") == 1.0
+    });
+    client
+        .shutdown(std::net::Shutdown::Write)
+        .expect("a socket");
+    let answer = http::read_all(&mut client);
+    assert_eq!(http::status(&answer), 200);
+    assert_eq!(harness.metric("rtmsd_live_clients{kind=\"sse\"}"), 0.0);
+    harness.leave();
+}
+
 fn memchr_last(bytes: &[u8], part: &[u8]) -> bool {
     bytes
         .windows(part.len())

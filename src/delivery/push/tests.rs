@@ -717,6 +717,28 @@ fn an_answer_after_fourteen_seconds_counts_and_none_after_fifteen() {
     stage.stop();
 }
 
+/// Workers end, and come again with the next event.
+#[test]
+#[ignore = "takes ten seconds; .ci/nightly slow"]
+fn p7_a_worker_ends_after_ten_seconds_without_work() {
+    let receiver = Receiver::well();
+    let mut stage = Stage::new("push-idle");
+    stage.start(vec![endpoint(&receiver)]);
+    stage.open("a");
+    let workers = |stage: &Stage| stage.push().shared.lock().endpoints[0].workers;
+    stage.write_many("a", 3);
+    receiver.wait_for(3);
+    let delivered = Instant::now();
+    assert!(workers(&stage) > 0);
+    wait_for("they end", || workers(&stage) == 0);
+    let idle = delivered.elapsed();
+    assert!(idle > Duration::from_secs(9), "{idle:?}");
+    stage.write_many("a", 1);
+    receiver.wait_for(4);
+    assert!(workers(&stage) > 0);
+    stage.stop();
+}
+
 #[test]
 fn p11_nothing_of_a_revoked_stream_is_sent() {
     let receiver = Receiver::new(|_| status(503));

@@ -67,6 +67,11 @@ struct State {
     shows_no_checksums: bool,
     /// Large bodies are checked and thrown away.
     keeps_little: bool,
+    /// Requests under way, and the most there were.
+    running: usize,
+    most_running: usize,
+    /// How long each answer takes.
+    delay: Duration,
     /// Key id, secret and token of those who may sign, beside [`KEY_ID`].
     role: Option<[&'static str; 3]>,
 }
@@ -79,6 +84,15 @@ const LITTLE_BYTES: usize = 1 << 20;
 pub(crate) struct Bucket {
     state: Arc<Mutex<State>>,
     pub(crate) endpoint: String,
+}
+
+/// A request that is under way.
+struct Running<'a>(&'a Bucket);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.lock().running -= 1;
+    }
 }
 
 impl Bucket {
@@ -127,6 +141,24 @@ impl Bucket {
 
     pub(crate) fn uploads_open(&self) -> usize {
         self.lock().uploads.len()
+    }
+
+    /// Another program deletes the object whose name ends so.
+    pub(crate) fn remove(&self, name: &str) {
+        let objects = &mut self.lock().objects;
+        let before = objects.len();
+        objects.retain(|key, _| !key.ends_with(name));
+        assert_eq!(objects.len() + 1, before, "{name}");
+    }
+
+    /// From now on each answer takes that long.
+    pub(crate) fn set_delay(&self, delay: Duration) {
+        self.lock().delay = delay;
+    }
+
+    /// The most requests that were under way at one time.
+    pub(crate) fn most_running(&self) -> usize {
+        self.lock().most_running
     }
 
     /// The next request with these words, of method, object and query, meets this.
@@ -179,16 +211,22 @@ impl Bucket {
             let mut body = vec![0; length.unwrap_or(0)];
             reader.read_exact(&mut body)?;
             let line = format!("{} {} {}", request.method, request.object(), request.query);
-            let trouble = {
+            let (trouble, delay) = {
                 let mut state = self.lock();
                 state.requests.push(line.clone());
-                match state.troubles.front() {
+                state.running += 1;
+                state.most_running = state.most_running.max(state.running);
+                let delay = state.delay;
+                let trouble = match state.troubles.front() {
                     Some((wanted, _)) if wanted.split(' ').all(|word| line.contains(word)) => {
                         state.troubles.pop_front()
                     }
                     _ => None,
-                }
+                };
+                (trouble, delay)
             };
+            thread::park_timeout(delay);
+            let _running = Running(self);
             let answer = match trouble.map(|(_, trouble)| trouble) {
                 None => self.answer(&request, &body),
                 Some(Trouble::Refuse(status, code, more)) => Answer::error(status, code, more),

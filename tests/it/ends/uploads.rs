@@ -53,7 +53,7 @@ fn put_large_file(folder: &Path, bytes: u64) -> PathBuf {
 }
 
 #[test]
-fn files_go_up_under_names_of_ids_and_the_manifest_comes_last() {
+fn u4_u5_files_go_up_under_names_of_ids_and_the_manifest_comes_last() {
     let bucket = Bucket::start();
     let mut harness = builder(&bucket)
         .settings(&[
@@ -168,7 +168,7 @@ fn files_go_up_under_names_of_ids_and_the_manifest_comes_last() {
 }
 
 #[test]
-fn what_fails_is_named_and_tried_again_until_it_works() {
+fn u5_what_fails_is_named_and_tried_again_until_it_works() {
     let bucket = Bucket::start();
     let harness = builder(&bucket)
         .settings(&[("RTMS_TRANSCRIPT", "vtt")])
@@ -470,7 +470,7 @@ fn with_roles() {
 /// Whatever the bucket is asked at that moment: the next process goes on from there.
 #[test]
 #[ignore = "slow: hashes 70 MiB several times"]
-fn a_kill_in_every_phase_of_an_upload_and_of_a_deletion() {
+fn u2_u7_a_kill_in_every_phase_of_an_upload_and_of_a_deletion() {
     let bucket = Bucket::start();
     bucket.keep_little();
     let mut harness = builder(&bucket)
@@ -550,7 +550,7 @@ fn a_kill_in_every_phase_of_an_upload_and_of_a_deletion() {
 /// 64 parts, with a SIGKILL now and then: no part is lost, few come twice, and memory stays small.
 #[test]
 #[ignore = "slow: hashes a gigabyte several times"]
-fn a_gigabyte_goes_up_over_kills_in_little_memory() {
+fn u1_u2_a_gigabyte_goes_up_over_kills_in_little_memory() {
     let bucket = Bucket::start();
     bucket.keep_little();
     let mut harness = builder(&bucket).start();
@@ -610,7 +610,7 @@ fn a_gigabyte_goes_up_over_kills_in_little_memory() {
 
 #[test]
 #[ignore = "slow: hashes 70 MiB several times"]
-fn a_large_file_goes_up_in_parts_and_a_crash_repeats_one() {
+fn u2_a_large_file_goes_up_in_parts_and_a_crash_repeats_one() {
     let bucket = Bucket::start();
     let mut harness = builder(&bucket).start();
     let meeting = harness.zoom.start_meeting(open("parts"));
@@ -677,7 +677,7 @@ fn a_large_file_goes_up_in_parts_and_a_crash_repeats_one() {
 }
 
 #[test]
-fn local_files_go_once_the_bucket_shows_all_of_them() {
+fn u6_local_files_go_once_the_bucket_shows_all_of_them() {
     let bucket = Bucket::start();
     let mut harness = builder(&bucket)
         .settings(&[("RTMS_S3_DELETE_LOCAL", "on")])
@@ -718,8 +718,76 @@ fn local_files_go_once_the_bucket_shows_all_of_them() {
     harness.end();
 }
 
+/// U5: UPLOADS_AT_ONCE is two streams, with one file each.
 #[test]
-fn of_withdrawn_consent_no_object_is_left() {
+fn u5_of_streams_that_end_at_once_two_go_up_at_a_time() {
+    const STREAMS: usize = 20;
+    let bucket = Bucket::start();
+    bucket.set_delay(Duration::from_millis(5));
+    let mut harness = builder(&bucket).start();
+    let meetings: Vec<_> = (0..STREAMS)
+        .map(|n| {
+            harness
+                .zoom
+                .start_meeting(plain(&format!("at once {n}"), 2))
+        })
+        .collect();
+    meetings.iter().for_each(wait_until_over);
+    wait_until("all are uploaded", || {
+        has_uploaded(&harness, STREAMS as f64)
+    });
+    assert!(bucket.most_running() <= 2, "{}", bucket.most_running());
+    let manifests = bucket.objects().into_keys();
+    let manifests = manifests.filter(|key| key.ends_with("/manifest.json"));
+    assert_eq!(manifests.count(), STREAMS);
+    bucket.assert_no_violations();
+    harness.terminate();
+}
+
+/// U6: what another program removes from the bucket before the local files go is sent again; and local
+/// files of which a crash has left some go, too.
+#[test]
+fn u6_an_object_that_was_removed_and_a_crash_during_the_deletion() {
+    let bucket = Bucket::start();
+    let mut harness = builder(&bucket)
+        .settings(&[("RTMS_S3_DELETE_LOCAL", "on")])
+        .start();
+    // The server is killed while it looks for the objects.
+    bucket.trouble("HEAD", Trouble::Hang);
+    let meeting = harness.zoom.start_meeting(plain("removed", 3));
+    wait_until_over(&meeting);
+    wait_until("it looks for the objects", || bucket.troubles_left() == 0);
+    harness.server.kill();
+    let folder = harness.folder_of(&meeting.streams()[0]);
+    let sent = bucket.objects();
+    bucket.remove("/transcript.jsonl");
+    // What the next process finds if the one before was killed while it deleted.
+    fs::remove_file(folder.join("transcript.vtt")).expect("a file");
+    harness.start_server();
+    harness.wait_until_logged(&["local files are kept", "the object is not there"]);
+    wait_until("only meta.json is left", || {
+        let left: Vec<PathBuf> = files_below(&folder).into_keys().collect();
+        left.len() == 1 && left[0].ends_with("meta.json")
+    });
+    let now = bucket.objects();
+    assert_eq!(
+        now.keys().collect::<Vec<_>>(),
+        sent.keys().collect::<Vec<_>>()
+    );
+    for name in ["/transcript.jsonl", "/transcript.vtt"] {
+        let of = |objects: &std::collections::BTreeMap<String, super::bucket::Object>| {
+            let mut found = objects.iter().filter(|(key, _)| key.ends_with(name));
+            found.next().map(|(_, object)| object.bytes.clone())
+        };
+        assert_eq!(of(&now), of(&sent), "{name}");
+    }
+    assert_eq!(harness.metric("rtmsd_uploads_waiting"), 0.0);
+    bucket.assert_no_violations();
+    harness.terminate();
+}
+
+#[test]
+fn u7_of_withdrawn_consent_no_object_is_left() {
     let bucket = Bucket::start();
     let mut harness = builder(&bucket).start();
     // One that is uploaded already, and of which Zoom says so afterwards.
@@ -763,7 +831,7 @@ fn of_withdrawn_consent_no_object_is_left() {
 }
 
 #[test]
-fn check_says_where_content_goes_and_tries_the_bucket() {
+fn u8_s9_check_says_where_content_goes_and_tries_the_bucket() {
     let bucket = Bucket::start();
     let harness = builder(&bucket).without_server();
     let ran = harness.run_apart(&["check", "--online"]);

@@ -24,7 +24,7 @@ use rtmsd::daemon::SinkFactory;
 use rtmsd::demo::{
     Comparison, EventsBy, MeetingHandle, Options, ServerProcess, Zoom, compare, transcript_lines,
 };
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use serde_json::Value;
 
 use daemon::Embedded;
@@ -87,6 +87,12 @@ impl Builder {
     pub(crate) fn prelude(mut self, commands: &str) -> Builder {
         self.setup.set_prelude(commands);
         self
+    }
+
+    /// A server for [`Harness::limit_files`]: the signal of that limit is ignored, so that a write fails
+    /// instead.
+    pub(crate) fn with_limit_of_files(self) -> Builder {
+        self.prelude("trap '' XFSZ")
     }
 
     /// Starts the Zoom and the server, and makes Zoom post to the server.
@@ -325,6 +331,18 @@ impl Harness {
 
 /// The server's files.
 impl Harness {
+    /// No file of the server may grow beyond so many bytes; `None` removes the limit. It acts like a full
+    /// disk, and needs no root.
+    pub(crate) fn limit_files(&self, bytes: Option<u64>) {
+        let pid = Pid::from_raw(self.server.id().cast_signed()).expect("a process");
+        let unlimited = getrlimit(Resource::Fsize);
+        let limit = Rlimit {
+            current: bytes.or(unlimited.current),
+            ..unlimited
+        };
+        prlimit(Some(pid), Resource::Fsize, limit).expect("a limit");
+    }
+
     pub(crate) fn out(&self) -> PathBuf {
         self.folder
             .join(self.setup.get("RTMS_OUT").unwrap_or("out"))

@@ -42,7 +42,7 @@ fn nginx(program: &str, folder: &Path, admin: SocketAddr) -> (KilledOnDrop, Sock
     let (address, folder) = (free_address(), folder.display());
     let locations = block("# nginx", admin);
     let text = format!(
-        "daemon off; pid {folder}/pid; error_log {folder}/errors;\nevents {{}}\nhttp {{\n\
+        "daemon off; master_process off; pid {folder}/pid; error_log {folder}/errors;\nevents {{}}\nhttp {{\n\
          access_log off; client_body_temp_path {folder}/a; proxy_temp_path {folder}/b;\n\
          fastcgi_temp_path {folder}/c; uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e;\n\
          server {{ listen {address};\n{locations}\n}}\n}}\n"
