@@ -21,6 +21,8 @@ use crate::harness::{
     wait_until, wait_until_more, wait_until_step, wait_until_streaming,
 };
 
+mod long_gap;
+
 /// A Zoom that sends its events on the WebSocket.
 fn by_websocket() -> Options {
     Options {

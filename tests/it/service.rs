@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rtmsd::demo::Options;
@@ -22,13 +23,13 @@ use crate::harness::{
 const WATCHDOG: Duration = Duration::from_millis(800);
 
 /// The service manager's side of the notifications.
-struct Manager {
+pub(crate) struct Manager {
     socket: UnixDatagram,
     folder: TempDir,
 }
 
 impl Manager {
-    fn new() -> Manager {
+    pub(crate) fn new() -> Manager {
         let folder = TempDir::new();
         let socket = UnixDatagram::bind(folder.join("notify")).expect("a socket");
         socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
@@ -38,12 +39,35 @@ impl Manager {
     /// A server that notifies it, and feeds its watchdog. `more` is shell that runs in the process
     /// that becomes the server.
     fn builder(&self, watchdog: Duration, more: &str) -> Builder {
+        let environment = self.environment(watchdog);
+        Harness::builder(Options::default()).prelude(&format!("{environment}; {more}"))
+    }
+
+    /// Shell that makes what runs after it notify this.
+    pub(crate) fn environment(&self, watchdog: Duration) -> String {
         let notify = self.folder.join("notify");
-        Harness::builder(Options::default()).prelude(&format!(
-            "export NOTIFY_SOCKET='{}' WATCHDOG_USEC={}; unset WATCHDOG_PID; {more}",
+        format!(
+            "export NOTIFY_SOCKET='{}' WATCHDOG_USEC={}; unset WATCHDOG_PID",
             notify.display(),
             watchdog.as_micros()
-        ))
+        )
+    }
+
+    /// Collects each STATUS from now on, until the end of the test's process.
+    pub(crate) fn statuses(&self) -> Arc<Mutex<Vec<String>>> {
+        let socket = self.socket.try_clone().expect("a socket");
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let statuses = Arc::clone(&kept);
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(n) = socket.recv(&mut bytes) {
+                let text = String::from_utf8_lossy(&bytes[..n]);
+                let found = text.lines().filter_map(|line| line.strip_prefix("STATUS="));
+                let mut statuses = statuses.lock().expect("no panic");
+                statuses.extend(found.map(str::to_owned));
+            }
+        });
+        kept
     }
 
     #[track_caller]
