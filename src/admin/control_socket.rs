@@ -94,7 +94,7 @@ pub enum AuthorizeAnswer {
         /// Which one it is.
         state: String,
     },
-    /// Nobody has come back.
+    /// No answer has come back.
     Waiting,
     /// Whether it belongs to that authorization.
     Pasted {

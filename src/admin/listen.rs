@@ -98,7 +98,7 @@ fn listen_at(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
         Ok(_) => return Err(ErrorKind::AddrInUse.into()),
         Err(_) => {}
     }
-    // The socket has its mode from the start: nobody else can connect before it is set.
+    // The socket has its mode from the start: no other user can connect before it is set.
     let before = umask(Mode::from_raw_mode(0o777 & !SOCKET_MODE));
     let listener = UnixListener::bind(path);
     umask(before);

@@ -1,13 +1,10 @@
 //! A request to the admin listener of the running server.
 
 use std::fmt;
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::io::ErrorKind;
 use std::time::Duration;
 
-use ureq::http::Request;
-
+use super::admin_http::{Client, Request, Trouble};
 use super::exit::{self, Failure};
 use crate::admin::listen::reachable;
 use crate::admin::{ListenAddress, Settings, own_token};
@@ -15,7 +12,7 @@ use crate::config::Config;
 use crate::domain::secret::Secret;
 
 /// Size limit: `/streams` with ten thousand streams has a few MiB.
-const ANSWER_BYTES_MAX: u64 = 64 << 20;
+const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// What was answered, and where.
 pub(super) struct Answer {
@@ -102,102 +99,39 @@ pub(super) fn ask(
     token: Option<&Secret>,
     within: Duration,
 ) -> Result<Answer, Failure> {
-    let tcp = match address {
-        ListenAddress::Tcp(tcp) => tcp,
-        ListenAddress::Unix(socket) => {
-            let asked = ask_socket(socket, path, json.as_deref(), within);
-            let (status, text) = asked.map_err(|error| unreachable(address, &error))?;
-            let address = address.clone();
-            return Ok(Answer {
-                address,
-                status,
-                text,
-            });
-        }
+    let client = Client {
+        address: address.clone(),
+        token: token.cloned(),
+        head_max: within,
+        output: None,
     };
-    let agent = ureq::Agent::config_builder()
-        .proxy(None)
-        .max_redirects(0)
-        .http_status_as_error(false)
-        .timeout_global(Some(within))
-        .build()
-        .new_agent();
-    let mut request = Request::builder().uri(format!("http://{tcp}{path}"));
-    if let Some(token) = token {
-        request = request.header("Authorization", format!("Bearer {}", token.expose()));
-    }
-    let sent = match json {
-        Some(json) => request
-            .method("POST")
-            .header("Content-Type", "application/json")
-            .body(json)
-            .map_err(ureq::Error::from)
-            .and_then(|request| agent.run(request)),
-        None => request
-            .body(())
-            .map_err(ureq::Error::from)
-            .and_then(|request| agent.run(request)),
+    let request = Request {
+        target: path,
+        json: json.as_deref(),
+        accept: "application/json",
+        last_id: "",
     };
-    let mut response = sent.map_err(|error| match error {
-        ureq::Error::Timeout(_) => {
+    let answered = client.ask(&request).and_then(|mut answer| {
+        let text = answer.text(within, ANSWER_BYTES_MAX)?;
+        Ok(Answer {
+            address: address.clone(),
+            status: answer.status,
+            text,
+        })
+    });
+    answered.map_err(|trouble| match trouble {
+        Trouble::Lost(error) if error.kind() == ErrorKind::TimedOut => {
             let text = format!(
-                "no answer from http://{tcp} within {} s; the server may be out of files, or \
-                 hang: see its log",
+                "no answer from {} within {} s; the server may be out of files, or hang: see its log",
+                shown(address),
                 within.as_secs()
             );
             Failure(exit::UNAVAILABLE, text)
         }
-        ureq::Error::Io(error) => unreachable(address, &error),
-        error => unreachable(address, &error),
-    })?;
-    let status = response.status().as_u16();
-    let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX);
-    let text = body
-        .read_to_string()
-        .map_err(|error| unreachable(address, &error))?;
-    let address = address.clone();
-    Ok(Answer {
-        address,
-        status,
-        text,
+        Trouble::Lost(error) => unreachable(address, &error),
+        // No output is watched.
+        Trouble::OutputClosed => unreachable(address, &"the output was closed"),
     })
-}
-
-/// Asks at a Unix socket: the status and the body of the answer.
-fn ask_socket(
-    socket: &Path,
-    path: &str,
-    json: Option<&str>,
-    within: Duration,
-) -> io::Result<(u16, String)> {
-    let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(within))?;
-    stream.set_write_timeout(Some(within))?;
-    let (method, fields) = match json {
-        Some(json) => (
-            "POST",
-            format!(
-                "Content-Type: application/json\r\nContent-Length: {}\r\n",
-                json.len()
-            ),
-        ),
-        None => ("GET", String::new()),
-    };
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
-    stream.write_all((head + json.unwrap_or_default()).as_bytes())?;
-    // The server closes each connection.
-    let mut answer = String::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer)?;
-    let status = answer
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok());
-    let body = answer
-        .split_once("\r\n\r\n")
-        .map(|(_, body)| body.to_owned());
-    status
-        .zip(body)
-        .ok_or_else(|| io::Error::other("the answer is not HTTP"))
 }
 
 fn unreachable(address: &ListenAddress, why: &dyn fmt::Display) -> Failure {

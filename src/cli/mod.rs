@@ -7,6 +7,7 @@
 )]
 
 mod admin_client;
+mod admin_http;
 pub mod args;
 pub(crate) mod authorize;
 pub mod check;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::domain::rest::{FailedCall, FailureClass};
+use crate::domain::split_mix;
 
 /// How long a start that may be too early is retried (Zoom's guides: a few times in about 30 s).
 pub const EARLY_WINDOW: Duration = Duration::from_secs(30);
@@ -58,14 +59,9 @@ impl StartRetry {
         }
     }
 
-    /// A number from 0 to 1 that differs between meetings and tries (one step of SplitMix64).
+    /// A number from 0 to 1 that differs between meetings and tries.
     fn share(&self, attempts: u32) -> f64 {
-        let mut z = self
-            .seed
-            .wrapping_add(u64::from(attempts).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 40) as f64 / (1u64 << 24) as f64
+        (split_mix::nth(self.seed, attempts.into()) >> 40) as f64 / (1u64 << 24) as f64
     }
 }
 

@@ -91,7 +91,7 @@ fn uuid(meeting: u64) -> String {
 
 impl World {
     fn new(seed: u64) -> World {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let settings = Settings {
             stop_after: random.one_in(4).then(|| Duration::from_secs(30)),
             participant_user_id: random.one_in(3).then(|| "named".to_owned()),

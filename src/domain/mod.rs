@@ -22,6 +22,7 @@ pub mod rest;
 pub mod retry_after;
 pub mod secret;
 pub mod severity;
+pub(crate) mod split_mix;
 pub mod stream_info;
 pub mod text;
 pub mod time;

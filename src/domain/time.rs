@@ -82,7 +82,7 @@ impl Utc {
 
 /// The Unix milliseconds of a date or a moment in RFC 3339: `2026-11-23`, `2026-11-23T12:04:31.5Z`,
 /// `2026-11-23T13:04:31+01:00`. `None` for what is none, and for moments before 1970.
-pub fn unix_ms(text: &str) -> Option<u64> {
+pub fn parse_unix_ms(text: &str) -> Option<u64> {
     let (date, clock) = match text.split_once(['T', 't', ' ']) {
         Some((date, clock)) => (date, Some(clock)),
         None => (text, None),
@@ -180,18 +180,18 @@ mod tests {
             1_709_210_096_789,
             4_107_542_400_000,
         ] {
-            assert_eq!(unix_ms(&Utc::from_unix_ms(ms).to_string()), Some(ms));
+            assert_eq!(parse_unix_ms(&Utc::from_unix_ms(ms).to_string()), Some(ms));
         }
         for day in 0..60_000_u64 {
             let ms = day * 86_400_000;
-            assert_eq!(unix_ms(&Utc::from_unix_ms(ms).date()), Some(ms));
+            assert_eq!(parse_unix_ms(&Utc::from_unix_ms(ms).date()), Some(ms));
         }
         for (text, ms) in [
             ("2026-11-23T12:04:31Z", 1_795_435_471_000),
             ("2026-11-23t13:34:31.5+01:30", 1_795_435_471_500),
             ("2026-11-23 10:04:31.123456789-02:00", 1_795_435_471_123),
         ] {
-            assert_eq!(unix_ms(text), Some(ms), "{text}");
+            assert_eq!(parse_unix_ms(text), Some(ms), "{text}");
         }
         for wrong in [
             "",
@@ -212,7 +212,7 @@ mod tests {
             "1969-12-31",
             "2026-11-23-01",
         ] {
-            assert_eq!(unix_ms(wrong), None, "{wrong}");
+            assert_eq!(parse_unix_ms(wrong), None, "{wrong}");
         }
     }
 

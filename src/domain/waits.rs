@@ -10,13 +10,15 @@
 
 use std::time::Duration;
 
-/// Draws waits (SplitMix64), so that clients which lost their connections together come back apart.
+use super::split_mix::SplitMix;
+
+/// Draws waits, so that clients which lost their connections together come back apart.
 #[derive(Debug)]
-pub(crate) struct Waits(u64);
+pub(crate) struct Waits(SplitMix);
 
 impl Waits {
     pub(crate) fn new(seed: u64) -> Waits {
-        Waits(seed)
+        Waits(SplitMix::new(seed))
     }
 
     /// `first` doubled for each failure after the first, `longest` at most, and of that between half
@@ -28,15 +30,7 @@ impl Waits {
         let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(16));
         let whole = u64::try_from(doubled.min(longest).as_millis()).unwrap_or(u64::MAX);
         let half = whole / 2;
-        Duration::from_millis(half + self.next() % (whole - half + 1))
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        Duration::from_millis(half + self.0.next() % (whole - half + 1))
     }
 }
 

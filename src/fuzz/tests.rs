@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use crate::domain::split_mix::SplitMix;
+
 use super::{
     callback, config, ends, events, live, message, push, request, s3_xml, server_url, webhook,
 };
@@ -52,16 +54,11 @@ const DELIMITERS: &[u8] = b"\n\"':,/{}[]=@?# ";
 
 const INPUT_BYTES_MAX: usize = 4096;
 
-/// SplitMix64.
-struct Random(u64);
+struct Random(SplitMix);
 
 impl Random {
     fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % n as u64) as usize
+        (self.0.next() % n as u64) as usize
     }
 }
 
@@ -127,7 +124,7 @@ fn smoke(target: &str, run: fn(&[u8])) {
         .iter()
         .map(|file| std::fs::read(file).expect("a seed"))
         .collect();
-    let mut random = Random(1);
+    let mut random = Random(SplitMix::new(1));
     let mutations = (0..runs).map(|_| mutated(&seeds, &mut random));
     for input in seeds.iter().cloned().chain(mutations) {
         if let Err(panic) = std::panic::catch_unwind(|| run(&input)) {

@@ -43,7 +43,7 @@ impl Roots {
     ///
     /// # Errors
     /// The library fails; or the bundle cannot be opened at the moment, for lack of file descriptors or
-    /// memory: without its roots the configuration would trust nobody, as long as the process lives.
+    /// memory: without its roots the configuration would trust no server, as long as the process lives.
     pub(crate) fn add(&self, context: &mut SslContextBuilder) -> Result<(), String> {
         let text = |error: ErrorStack| error.to_string();
         if let Some(folder) = &self.folder {

@@ -1,7 +1,7 @@
 //! Drops phrases that Zoom sends again after a reconnect.
 //!
 //! A phrase with the same speaker, timestamps and text as one of the last [`REMEMBERED`] is a repeat,
-//! because nobody says the same words twice within a millisecond. Within a second that is possible: a
+//! because no person says the same words twice within a millisecond. Within a second that is possible: a
 //! phrase with timestamps in whole seconds, or without any, counts as a repeat only within a minute
 //! after a reconnect, and only once per phrase from before it.
 //!

@@ -8,6 +8,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::domain::split_mix;
+
 /// Delays before the tries of one series; the last one repeats.
 const DELAYS: [Duration; 5] = [
     Duration::ZERO,
@@ -151,17 +153,9 @@ impl Attempts {
 
     /// A delay shortened at random, by at most a quarter, in 1024 steps.
     pub fn shortened(&mut self, delay: Duration) -> Duration {
-        self.random = next_random(self.random);
+        self.random = split_mix::nth(self.random, 1);
         delay * 3 / 4 + delay / 4 * (self.random >> 54) as u32 / 1024
     }
-}
-
-/// SplitMix64.
-fn next_random(seed: u64) -> u64 {
-    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 /// A seed from a stream's id and a number.

@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn a_folder_has_one_server_and_the_second_says_which() {
         let root = scratch("out-lock").join("made/out");
-        let lock = OutLock::take(&root).expect("nobody is there");
+        let lock = OutLock::take(&root).expect("it is free");
         assert!(lock.is_some());
         // The same folder by another name.
         let again = OutLock::take(&root.join("../out")).expect_err("it is locked");
@@ -97,7 +97,7 @@ mod tests {
         let pid = format!("(pid {} on ", std::process::id());
         assert!(text.contains(&pid), "{text}");
         drop(lock);
-        assert!(OutLock::take(&root).expect("nobody is there").is_some());
+        assert!(OutLock::take(&root).expect("it is free").is_some());
     }
 
     #[test]
@@ -106,7 +106,7 @@ mod tests {
         fs::write(root.join("file"), "").expect("writable");
         assert!(
             OutLock::take(&root.join("file/out"))
-                .expect("nobody is there")
+                .expect("it is free")
                 .is_none()
         );
     }

@@ -51,7 +51,7 @@ pub struct Code {
 /// What has become of an authorization.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
-    /// Nobody has come back yet.
+    /// No answer has come back yet.
     Waiting,
     /// The code; it is handed out once.
     Code(Code),

@@ -425,7 +425,7 @@ fn ask(address: SocketAddr, bearer: &str, query: &str) -> TcpStream {
 }
 
 #[test]
-fn l5_l8_a_thousand_clients_get_the_same_and_a_slow_one_harms_nobody() {
+fn l5_l8_a_thousand_clients_get_the_same_and_a_slow_one_harms_no_other() {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let clients = limit.maximum.map_or(1000, |files| (files / 8).min(1000)) as usize;
     rtmsd::net::file_limit::raise_file_limit().expect("a limit");

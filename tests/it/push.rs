@@ -159,7 +159,7 @@ fn p9_p12_what_a_person_sees_and_says() {
             .contains("push endpoint default is paused")
     );
 
-    // Without the token nobody gives orders.
+    // Without the token there are no orders.
     let request = "POST /push/default/resume HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
     let (refused, _) = http::status_and_body(&http::ask(harness.admin(), request.as_bytes()));
     assert_eq!(refused, 401);
@@ -220,7 +220,7 @@ fn s7_the_log_has_neither_content_nor_secrets() {
 }
 
 #[test]
-fn p1_an_endpoint_where_nobody_listens_delays_no_other() {
+fn p1_an_endpoint_without_a_listener_delays_no_other() {
     let dead = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}/x", dead.local_addr().expect("bound"));
     drop(dead);

@@ -156,7 +156,7 @@ fn l9_broken_connections_and_restarts_lose_and_repeat_nothing() {
             10 | 40 => fake.refuse_next(1),
             20 => wait_until("a new connection", || fake.followers() > 5),
             30 => {
-                // Nobody listens for a while.
+                // There is no listener for a while.
                 let (address, state) = fake.stop_for_restart();
                 fake = Fake::restart(address, state);
             }

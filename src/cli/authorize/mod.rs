@@ -4,7 +4,7 @@
 //! loopback port of this command, or is pasted into the terminal; whichever is first. Where a server runs,
 //! the server exchanges it and uses the token at once; else this command stores it for the server.
 //!
-//! Exit codes: 0 authorized; 69 Zoom cannot be reached, or nobody came back in time; 77 the person or Zoom
+//! Exit codes: 0 authorized; 69 Zoom cannot be reached, or no answer came back in time; 77 the person or Zoom
 //! refused, or a scope is missing; 78 the configuration.
 
 mod loopback;
@@ -87,7 +87,7 @@ fn authorize(
             return Ok(grant);
         }
         if Instant::now() >= until {
-            let text = "nobody came back within ten minutes; start again";
+            let text = "no answer came back within ten minutes; start again";
             return Err(Failure(exit::UNAVAILABLE, text.to_owned()));
         }
         if let Some(callback) = loopback.as_ref().and_then(Loopback::next) {

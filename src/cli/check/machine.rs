@@ -138,7 +138,7 @@ fn state_directory(path: &Path) -> Finding {
     }
 }
 
-/// Without a bucket, nobody deletes what is to go from a former one.
+/// Without a bucket, what is to go from a former one is not deleted.
 fn left_in_buckets(state: &Path) -> Vec<Finding> {
     let left = deletions(state).into_iter();
     let finding = |(bucket, streams): (String, usize)| {

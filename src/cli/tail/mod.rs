@@ -4,12 +4,10 @@
 //! orders everything, so the next request continues at the last id of the one before, whatever happened
 //! in between.
 //!
-//! Exit codes: 0 shown, or the stream has ended, or nobody reads the output any more; 64 there is no such
+//! Exit codes: 0 shown, or the stream has ended, or the reader of the output is gone; 64 there is no such
 //! stream; 69 the server cannot be reached at first, or has no `/events`; 77 it wants another token; 78
 //! the configuration lacks something.
 
-mod backoff;
-mod http;
 mod last;
 mod print;
 mod session;
@@ -21,13 +19,13 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use self::http::{Answer, Client, Request, Trouble};
 use self::last::{After, Page};
 use self::print::{Form, PHRASES, Printer};
 use self::session::{End, Reply, Session, failed, say};
 use self::sse::Parser;
 use crate::admin::streams::Streams;
 use crate::cli::admin_client;
+use crate::cli::admin_http::{Answer, Client, Request, Trouble};
 use crate::cli::exit::{self, Failure};
 use crate::config::Config;
 use crate::domain::text::percent_encoded;
@@ -39,6 +37,8 @@ pub const COUNT_DEFAULT: usize = 10;
 const LINES_MAX: usize = 1000;
 /// How long one request waits for the first stream of a meeting, seconds.
 const MEETING_WAIT_S: u64 = 10;
+/// For the head of an answer, which comes at once.
+const HEAD_MAX: Duration = Duration::from_secs(15);
 /// Silence of a connection on which the server sends a comment every 15 seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(50);
 
@@ -65,6 +65,7 @@ pub fn run(options: &Options, config: &Config) -> u8 {
         let client = Client {
             address,
             token,
+            head_max: HEAD_MAX,
             output: Some(stdout.as_fd()),
         };
         Tail::new(options, Session::new(client, options.follow), stdout.lock()).run()
@@ -263,6 +264,7 @@ impl<'a, W: Write> Tail<'a, W> {
             let last_id = parser.last_id().to_owned();
             let request = Request {
                 target: &target,
+                json: None,
                 accept: "text/event-stream",
                 last_id: &last_id,
             };

@@ -3,12 +3,18 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
-use super::backoff::Backoff;
-use super::http::{Answer, Client, Request, Trouble};
 use crate::cli::admin_client::shown;
+use crate::cli::admin_http::{Answer, Client, Request, Trouble};
 use crate::cli::exit::{self, Failure};
 use crate::domain::text::{bounded, one_line};
+use crate::domain::waits::Waits;
 
+/// The first delay between connections, where the server has named none; it names two seconds itself.
+const DELAY_FIRST: Duration = Duration::from_secs(2);
+/// No shorter one, whatever a server names.
+const DELAY_MIN: Duration = Duration::from_millis(100);
+/// No longer one: a server that is back is found within so long.
+const DELAY_MAX: Duration = Duration::from_secs(30);
 /// Longest pause that a server may ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// For the whole of an answer that is not a stream of events. The server looks for at most 25 seconds.
@@ -21,7 +27,7 @@ const REASON_BYTES_MAX: usize = 300;
 /// Why the command ends before its work is done.
 #[derive(Debug)]
 pub(super) enum End {
-    /// Nobody reads the output any more, which is no fault.
+    /// The reader of the output is gone, which is no fault.
     OutputClosed,
     Failed(Failure),
 }
@@ -42,7 +48,7 @@ pub(super) struct Session<'a> {
     is_patient: bool,
     has_answered: bool,
     is_lost: bool,
-    backoff: Backoff,
+    delays: Delays,
 }
 
 impl<'a> Session<'a> {
@@ -52,7 +58,7 @@ impl<'a> Session<'a> {
             is_patient,
             has_answered: false,
             is_lost: false,
-            backoff: Backoff::default(),
+            delays: Delays::new(random()),
         }
     }
 
@@ -64,7 +70,7 @@ impl<'a> Session<'a> {
         retry: Option<Duration>,
     ) -> Result<Answer<'a>, End> {
         loop {
-            let (why, pause) = match self.client.get(request) {
+            let (why, pause) = match self.client.ask(request) {
                 Ok(mut answer) if answer.status >= 500 => {
                     let text = answer.text(TEXT_MAX, TEXT_BYTES_MAX);
                     let why = format!("{} {}", answer.status, reason(&text.unwrap_or_default()));
@@ -89,6 +95,7 @@ impl<'a> Session<'a> {
     pub(super) fn reply(&mut self, target: &str) -> Result<Reply, End> {
         let request = Request {
             target,
+            json: None,
             accept: "application/json",
             last_id: "",
         };
@@ -96,7 +103,7 @@ impl<'a> Session<'a> {
             let mut answer = self.get(&request, None)?;
             match answer.text(TEXT_MAX, TEXT_BYTES_MAX) {
                 Ok(text) => {
-                    self.backoff.reset();
+                    self.delays.tries = 0;
                     return Ok(Reply {
                         status: answer.status,
                         content_type: answer.content_type,
@@ -127,7 +134,7 @@ impl<'a> Session<'a> {
 
     /// Data arrives.
     pub(super) fn works(&mut self) {
-        self.backoff.reset();
+        self.delays.tries = 0;
     }
 
     /// Waits before the next try, at least as long as the server asks for.
@@ -136,7 +143,7 @@ impl<'a> Session<'a> {
         retry: Option<Duration>,
         at_least: Option<Duration>,
     ) -> Result<(), End> {
-        let delay = self.backoff.next(retry, random());
+        let delay = self.delays.next(retry);
         let at_least = at_least.unwrap_or_default().min(RETRY_AFTER_MAX);
         match self.client.pause(delay.max(at_least)) {
             Ok(()) => Ok(()),
@@ -184,7 +191,54 @@ fn reason(text: &str) -> String {
     one_line(bounded(text, REASON_BYTES_MAX)).into_owned()
 }
 
+/// The delays of one outage.
+#[derive(Debug)]
+struct Delays {
+    waits: Waits,
+    tries: u32,
+}
+
+impl Delays {
+    fn new(seed: u64) -> Delays {
+        Delays {
+            waits: Waits::new(seed),
+            tries: 0,
+        }
+    }
+
+    /// The delay before the next try. `named` is what the server wants before the first.
+    fn next(&mut self, named: Option<Duration>) -> Duration {
+        let first = named.unwrap_or(DELAY_FIRST).clamp(DELAY_MIN, DELAY_MAX);
+        self.tries = self.tries.saturating_add(1);
+        self.waits.draw(self.tries, first, DELAY_MAX)
+    }
+}
+
 /// A random number: a hasher of the standard library has a random key.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn l9_delays_double_up_to_a_bound_and_the_server_names_the_first_within_reason() {
+        let ms = Duration::from_millis;
+        for (named, wholes_ms) in [
+            (None, [2_000, 4_000, 8_000, 16_000, 30_000, 30_000]),
+            (Some(ms(0)), [100, 200, 400, 800, 1_600, 3_200]),
+            (Some(ms(500)), [500, 1_000, 2_000, 4_000, 8_000, 16_000]),
+            (Some(Duration::MAX), [30_000; 6]),
+        ] {
+            let mut delays = Delays::new(7);
+            for whole in wholes_ms.map(ms) {
+                let delay = delays.next(named);
+                assert!(delay >= whole / 2 && delay <= whole, "{named:?}: {delay:?}");
+            }
+            delays.tries = 0;
+            assert!(delays.next(named) <= ms(wholes_ms[0]));
+        }
+    }
 }

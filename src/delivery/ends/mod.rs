@@ -335,7 +335,7 @@ impl Ends {
         }
     }
 
-    /// Without the thread, deletions wait that nobody carries out.
+    /// Without the thread, deletions wait that are not carried out.
     fn count_alone(&self, entries: &Entries) {
         let waiting = entries.iter().filter(|entry| entry.delete.is_some());
         let waiting = waiting.count() as u64;

@@ -450,7 +450,7 @@ impl Queue {
                     ..entry
                 });
             }
-            // The bucket shows no checksum, so nobody can say that all is there.
+            // The bucket shows no checksum, so it is not known that all is there.
             (Job::Clean, FaultKind::Checksum) => {
                 self.put(Entry {
                     upload: None,

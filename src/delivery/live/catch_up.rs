@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::interest::{Event, Scope};
 use super::merge::Merge;
-use crate::domain::time::{Utc, unix_ms};
+use crate::domain::time::{Utc, parse_unix_ms};
 use crate::feed::folders::{StreamFolders, days};
 use crate::feed::reader::{READ_BYTES, end_of};
 use crate::feed::{
@@ -214,7 +214,7 @@ impl CatchUp {
 
     /// The next day, if one of its streams may have the next line.
     fn next_day(&mut self) -> Option<String> {
-        let starts_us = unix_ms(self.days.front()?)
+        let starts_us = parse_unix_ms(self.days.front()?)
             .unwrap_or(0)
             .saturating_mul(1000);
         let next = self.merge.next_pos();

@@ -3,6 +3,9 @@
 //! Nothing is kept for a client that reads slowly but its place: what is left of an event is made again
 //! from its line.
 
+mod feeding;
+mod placing;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -12,23 +15,18 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
-use super::catch_up::{Begin, CatchUp, Filled, MERGE_BYTES};
+use super::catch_up::{Begin, CatchUp};
 use super::counters::{Counters, Kind};
-use super::find::{self, Finder, Search, Wanted};
+use super::find::Finder;
 use super::frame;
-use super::interest::{Event, Interest, Scope};
-use super::query::{After, Ask, Form};
+use super::interest::{Interest, Scope};
+use super::query::{Ask, Form};
 use super::ring::Ring;
 use super::{Access, Shared, Term, Times};
 use crate::clock::now_ms;
-use crate::feed::reader::{READ_BYTES, end_of};
-use crate::feed::{Board, FEED_NAME, Journal, JournalKey, Reader, State, kind};
+use crate::feed::{Board, JournalKey, Reader};
 use crate::gate::{Answer, answer_bytes};
 
-/// Most bytes of a page.
-const PAGE_BYTES_MAX: usize = 1 << 20;
-/// Of these, what is kept for the end of the page.
-const PAGE_END_BYTES: usize = 256;
 const REVOKED: &str = "consent to this stream was withdrawn";
 const EXPIRED: &str = "this link has expired";
 const STOPPING: &str = "the server is stopping";
@@ -390,194 +388,8 @@ impl Client {
     }
 }
 
-/// What the request names, and where it begins.
+/// Answers, and their heads.
 impl Client {
-    fn arrive(&mut self, cx: &mut Context<'_>) {
-        let stream = self.ask.stream.clone();
-        if stream.is_none() && self.access != Access::All {
-            return self.refuse(403, "this link is for one stream: expected stream=");
-        }
-        match stream {
-            Some(text) => self.look_for(Wanted::Name(text), cx),
-            None => self.place(cx),
-        }
-    }
-
-    fn look_for(&mut self, wanted: Wanted, cx: &mut Context<'_>) {
-        match wanted.on_board(cx.board) {
-            Some(journal) => self.found(&journal, cx),
-            None => {
-                let finder = Finder::new(wanted, cx.board.root());
-                self.stage = Stage::Finding(Box::new(finder));
-            }
-        }
-    }
-
-    fn find(&mut self, cx: &mut Context<'_>) -> Next {
-        let Some(until) = cx.turns.take() else {
-            return Next::Idle;
-        };
-        let Stage::Finding(finder) = &mut self.stage else {
-            return Next::Again;
-        };
-        let Some(found) = finder.step(cx.board, until) else {
-            return Next::Idle;
-        };
-        let found_pos = finder.found_pos();
-        self.stage = Stage::Waiting;
-        let is_stream = self.ask.stream.is_some() && self.interest.scope == Scope::All;
-        let is_meeting = self.ask.meeting.is_some() && self.ask.after == After::Begin;
-        match found {
-            Search::One(_) if is_meeting => self.start(found_pos.saturating_sub(1)),
-            // It has not begun.
-            Search::None if is_meeting => self.start(cx.ring.head()),
-            Search::One(folder) => match cx.board.load(&folder) {
-                Ok(journal) => {
-                    // Every line of an earlier process is older than what is written now.
-                    if journal.state == State::Ended {
-                        cx.board.set_pos(journal.pos);
-                    }
-                    self.found(&journal, cx);
-                }
-                Err(error) => {
-                    cx.shared.complain(&error);
-                    self.refuse(503, "the journal of this stream cannot be read");
-                }
-            },
-            Search::Several => self.refuse(409, "several streams begin so; give more of the name"),
-            Search::None if is_stream => {
-                let text = self.ask.stream.clone().unwrap_or_default();
-                match find::revoked(cx.reader, |event| find::is_named(event, &text)) {
-                    Some((key, pos)) => self.revoked(key, Some(pos), cx),
-                    None => self.refuse(404, "there is no such stream"),
-                }
-            }
-            Search::None => match self.ask.after {
-                After::Event { key, .. } if cx.board.is_revoked(key) => self.refuse(410, REVOKED),
-                _ => self.refuse(404, "there is no such event"),
-            },
-        }
-        Next::Again
-    }
-
-    /// A journal that the request names.
-    fn found(&mut self, journal: &Journal, cx: &mut Context<'_>) {
-        let key = journal.key;
-        let is_stream = self.ask.stream.is_some() && self.interest.scope == Scope::All;
-        if !is_stream && self.access.is_for(key) {
-            return self.event_found(journal, cx);
-        }
-        if self.access != Access::All && !self.access.is_for(key) {
-            return self.refuse(403, "this link is for another stream");
-        }
-        if journal.state == State::Revoked || cx.board.is_revoked(key) {
-            let pos = find::revoked(cx.reader, |event| event.is_last_of(key)).map(|(_, pos)| pos);
-            return self.revoked(key, pos, cx);
-        }
-        if cx.board.hold(key) {
-            self.held = Some((Arc::clone(cx.board), key));
-        }
-        self.interest.scope = Scope::Stream(key);
-        if journal.state == State::Ended && is_over(journal) {
-            self.ends_at = Some(journal.pos);
-        }
-        self.place(cx);
-    }
-
-    /// Consent was withdrawn: there is one event more for those who were there before.
-    fn revoked(&mut self, key: JournalKey, at: Option<u64>, cx: &Context<'_>) {
-        if self.access != Access::All && !self.access.is_for(key) {
-            return self.refuse(403, "this link is for another stream");
-        }
-        self.interest.scope = Scope::Stream(key);
-        let last_pos = self.last_pos(cx);
-        let pos = match (last_pos, self.ask.after) {
-            (Some(pos), _) => Some(pos),
-            (None, After::Pos(pos)) => Some(pos),
-            (None, _) => None,
-        };
-        // Where the server's journal does not say so yet, it will in a moment.
-        match pos.filter(|pos| at.is_none_or(|at| *pos < at)) {
-            Some(pos) => {
-                self.pos = pos;
-                self.stage = Stage::Waiting;
-                if let Form::Page { wait_s, .. } = self.ask.form {
-                    self.waits_until += Duration::from_secs(wait_s.into());
-                }
-            }
-            None if last_pos.is_some() && matches!(self.ask.form, Form::Sse { .. }) => {
-                self.no_content();
-            }
-            None => self.refuse(410, REVOKED),
-        }
-    }
-
-    /// Where the client was, if that is not in the future.
-    fn last_pos(&self, cx: &Context<'_>) -> Option<u64> {
-        // Without a state directory the board begins with the first line that is written.
-        let newest = cx.board.pos().max(now_ms().saturating_mul(1000));
-        self.ask.last_pos.filter(|pos| *pos <= newest)
-    }
-
-    /// Where to begin, once the stream is known.
-    fn place(&mut self, cx: &mut Context<'_>) {
-        if let Some(pos) = self.last_pos(cx) {
-            return self.start(pos);
-        }
-        match self.ask.after {
-            After::Now => self.start(cx.ring.head()),
-            After::Pos(pos) => self.start(pos),
-            After::Event { key, .. } => self.look_for(Wanted::Key(key), cx),
-            After::Begin => match (&self.interest.scope, &self.ask.meeting) {
-                (Scope::Stream(_), _) => self.start(0),
-                (_, Some(text)) => {
-                    let finder = Finder::new(Wanted::newest(text), cx.board.root());
-                    self.stage = Stage::Finding(Box::new(finder));
-                }
-                (_, None) => {
-                    self.begin = Some(Arc::new(Begin::now(cx.board)));
-                    self.start(0);
-                }
-            },
-        }
-    }
-
-    /// The journal of the event to begin after.
-    fn event_found(&mut self, journal: &Journal, cx: &mut Context<'_>) {
-        let After::Event { key, seq } = self.ask.after else {
-            return self.refuse(404, "there is no such event");
-        };
-        if journal.state == State::Revoked {
-            return self.refuse(410, REVOKED);
-        }
-        let mut chunk = crate::feed::Chunk::default();
-        let before = cx.reader.cursor_after_seq(key, seq.saturating_sub(1));
-        let read = before.and_then(|before| cx.reader.read(&before, &mut chunk));
-        let first = chunk.lines().next().filter(|line| line.seq == seq);
-        match (read, first) {
-            (Ok(_), Some(line)) => {
-                let pos = line.pos;
-                self.start(pos);
-            }
-            (Ok(_), None) => self.refuse(404, "there is no such event"),
-            (Err(error), _) => {
-                cx.shared.complain(&error);
-                self.refuse(503, "the journal of this event cannot be read");
-            }
-        }
-    }
-
-    /// Begins behind this position.
-    fn start(&mut self, pos: u64) {
-        self.pos = pos;
-        self.stage = Stage::Waiting;
-        match self.ask.form {
-            Form::Sse { .. } if self.ends_at.is_none() => self.open(),
-            Form::Sse { .. } => {}
-            Form::Page { wait_s, .. } => self.waits_until += Duration::from_secs(wait_s.into()),
-        }
-    }
-
     /// Sends the head.
     fn open(&mut self) {
         let date = httpdate::fmt_http_date(SystemTime::now());
@@ -609,212 +421,6 @@ impl Client {
         self.stage = Stage::Finished;
         self.catch_up = None;
     }
-}
-
-/// Events.
-impl Client {
-    /// Sends the next events, from memory or from the files.
-    fn feed(&mut self, cx: &mut Context<'_>) -> Next {
-        if cx.is_stopping && self.partial.is_none() {
-            match (&self.stage, self.ask.form) {
-                (Stage::Waiting, Form::Sse { .. }) => self.refuse(503, STOPPING),
-                _ => self.end(self.pos, false, false),
-            }
-            return Next::Again;
-        }
-        let is_up_to_date = self.pos >= cx.ring.floor();
-        if self.begin.is_none() && is_up_to_date {
-            self.catch_up = None;
-            let ring = cx.ring;
-            return self.feed_from(ring.after(self.pos), ring.head(), true, cx);
-        }
-        if self.catch_up.is_none() && !cx.turns.admit(self.catch_up_cost(cx)) {
-            return Next::Idle;
-        }
-        let Some(until) = cx.turns.take() else {
-            return Next::Idle;
-        };
-        let (mut catch_up, since) = match self.catch_up.take() {
-            Some(it) => it,
-            None => {
-                let (scope, begin) = (&self.interest.scope, self.begin.as_ref());
-                let catch_up = CatchUp::new(cx.reader, scope, self.pos, begin, cx.now);
-                (Box::new(catch_up), cx.now)
-            }
-        };
-        let next = self.catch_up(&mut catch_up, until, cx);
-        if self.begin.is_some() || self.pos < cx.ring.floor() {
-            self.catch_up = Some((catch_up, since));
-        }
-        next
-    }
-
-    /// Bytes that it will need to catch up.
-    fn catch_up_cost(&self, cx: &Context<'_>) -> usize {
-        let merged = match self.interest.scope {
-            Scope::Stream(_) => 1,
-            Scope::All | Scope::Meeting(_) => cx.journals,
-        };
-        2 * READ_BYTES + merged * MERGE_BYTES
-    }
-
-    fn catch_up(&mut self, files: &mut CatchUp, until: Instant, cx: &mut Context<'_>) -> Next {
-        if self.pos >= files.pos() {
-            match files.fill(until) {
-                Ok(Filled::Lines) => {}
-                Ok(Filled::Busy) => return Next::Idle,
-                Ok(Filled::Reached) => {
-                    self.pos = self.pos.max(files.pos());
-                    let pos = self.pos;
-                    self.begin.take_if(|begin| pos >= begin.until());
-                    return Next::Again;
-                }
-                Err(error) => {
-                    // The client comes again and misses nothing.
-                    cx.shared.complain(&error);
-                    return Next::Closed;
-                }
-            }
-        }
-        self.feed_from(files.events(self.pos), files.pos(), false, cx)
-    }
-
-    /// Sends events up to `end`, which is the newest of all if `is_head`.
-    fn feed_from<'e>(
-        &mut self,
-        events: impl Iterator<Item = Event<'e>>,
-        end: u64,
-        is_head: bool,
-        cx: &mut Context<'_>,
-    ) -> Next {
-        let form = self.ask.form;
-        let limit = match form {
-            Form::Sse { .. } => usize::MAX,
-            Form::Page { limit, .. } => limit.into(),
-        };
-        let Scratch { out, frames } = &mut *cx.scratch;
-        out.clear();
-        frames.clear();
-        let (mut seen, mut is_page_full, mut is_last, mut is_cut) = (self.pos, false, false, false);
-        for event in events {
-            let pos = event.line.pos;
-            let is_revoked = || event.key != JournalKey::SERVER && cx.board.is_revoked(event.key);
-            if self.interest.wants(&event) && !is_revoked() {
-                let count = usize::from(self.count) + frames.len();
-                let bytes = self.bytes + out.len() + event.line.bytes.len() + PAGE_END_BYTES;
-                is_page_full =
-                    count >= limit || limit < usize::MAX && count > 0 && bytes > PAGE_BYTES_MAX;
-                if is_page_full {
-                    break;
-                }
-                frame::event(out, form, &event, count == 0);
-                frames.push((out.len(), pos));
-            }
-            seen = pos;
-            is_last =
-                self.interest.scope == Scope::Stream(event.about) && event.is_last_of(event.about);
-            is_cut = out.len() >= READ_BYTES || cx.is_stopping && !frames.is_empty();
-            if is_last || is_cut {
-                break;
-            }
-        }
-        if !is_page_full && !is_last && !is_cut {
-            seen = seen.max(end);
-        }
-        let partial = self.partial.as_ref().map(|it| it.pos);
-        if partial.is_some_and(|pos| frames.first().is_none_or(|(_, first)| *first != pos)) {
-            // Consent was withdrawn in the middle of an event.
-            return Next::Closed;
-        }
-        if out.is_empty() {
-            self.pos = seen;
-            if is_page_full || is_last {
-                self.end(seen, is_page_full, is_last);
-                return Next::Again;
-            }
-            return match is_head {
-                true => self.at_head(cx),
-                false => Next::Again,
-            };
-        }
-        if matches!(self.stage, Stage::Waiting) {
-            self.open();
-            return Next::Again;
-        }
-        let skipped = self.partial.as_ref().map_or(0, |partial| partial.sent);
-        let bytes = out.get(skipped..).unwrap_or_default();
-        let sent = match self.send(bytes, cx.now) {
-            Ok(sent) => skipped + sent,
-            Err(next) => return next,
-        };
-        let whole = frames.partition_point(|(end, _)| *end <= sent);
-        let whole_bytes = whole.checked_sub(1).map_or(0, |at| frames[at].0);
-        self.count = self.count.saturating_add(whole as u16);
-        self.bytes += whole_bytes;
-        self.partial = (frames.get(whole))
-            .filter(|_| sent > whole_bytes)
-            .map(|(_, pos)| Partial {
-                pos: *pos,
-                sent: sent - whole_bytes,
-            });
-        if whole == frames.len() {
-            self.pos = seen;
-            if is_page_full || is_last {
-                self.end(seen, is_page_full, is_last);
-            }
-        } else if let Some(at) = whole.checked_sub(1) {
-            self.pos = frames[at].1;
-        }
-        match self.is_blocked {
-            true => Next::Idle,
-            false => Next::Again,
-        }
-    }
-
-    /// There is nothing more for now.
-    fn at_head(&mut self, cx: &Context<'_>) -> Next {
-        let is_ended = self.ends_at.is_some_and(|end| self.pos >= end);
-        let is_waiting = matches!(self.stage, Stage::Waiting);
-        match self.ask.form {
-            Form::Sse { .. } if is_ended => self.end(self.pos, false, true),
-            Form::Sse { .. }
-                if !is_waiting && cx.now >= self.progressed + cx.shared.process.times.ping =>
-            {
-                self.text = frame::PING.to_vec();
-            }
-            Form::Sse { .. } => return Next::Idle,
-            Form::Page { .. } if is_waiting && !is_ended && cx.now < self.waits_until => {
-                return Next::Idle;
-            }
-            Form::Page { .. } => self.end(self.pos, false, is_ended),
-        }
-        Next::Again
-    }
-
-    /// Ends the answer. `is_over`: nothing more will come.
-    fn end(&mut self, next: u64, is_more: bool, is_over: bool) {
-        let is_waiting = matches!(self.stage, Stage::Waiting);
-        match self.ask.form {
-            Form::Sse { .. } if is_waiting => self.no_content(),
-            Form::Sse { .. } => self.finish_with(Vec::new()),
-            Form::Page { .. } => {
-                let mut text = Vec::new();
-                if is_waiting {
-                    self.open();
-                    text = std::mem::take(&mut self.text);
-                }
-                text.extend(frame::page_end(next, is_more, is_over));
-                self.finish_with(text);
-            }
-        }
-    }
-}
-
-/// Whether the stream is over by what its journal says. One that an earlier process left may be rejoined
-/// in a moment, and a 204 would send a browser away for good.
-fn is_over(journal: &Journal) -> bool {
-    let end = end_of(&journal.folder.join(FEED_NAME));
-    end.is_ok_and(|end| end.kinds.iter().any(|it| it == kind::STREAM_ENDED))
 }
 
 /// Sets what a socket of a client needs; a Unix socket has no such options.

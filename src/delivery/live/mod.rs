@@ -13,7 +13,7 @@
 //! | `catch_up` | reads from the files what a client has missed |
 //! | `find` | finds the stream that a request names |
 //! | `access` | whose content a request may get, and until when |
-//! | `client` | one client |
+//! | `client` | one client: where it begins (`placing`), and what it is sent (`feeding`) |
 //! | `thread` | the thread: epoll(7) over all clients |
 //!
 //! A client is a place in the journals, a filter, and how much of the present event is sent. Nothing is

@@ -19,7 +19,7 @@ pub const WAIT_S_MAX: u8 = 25;
 pub const LIMIT: u16 = 100;
 /// Most events of a page.
 pub const LIMIT_MAX: u16 = 1_000;
-/// A longer name of a stream or a meeting is nobody's.
+/// No stream and no meeting has a longer name.
 const NAME_BYTES_MAX: usize = 256;
 
 /// A request for events.
@@ -201,7 +201,7 @@ fn after(text: &str) -> Option<After> {
     {
         return Some(After::Event { key, seq });
     }
-    let ms = time::unix_ms(text)?;
+    let ms = time::parse_unix_ms(text)?;
     Some(After::Pos(ms.saturating_mul(1000)))
 }
 

@@ -222,7 +222,7 @@ fn l5_a_byte_at_a_time_is_served_from_the_files() {
 }
 
 #[test]
-fn l4_the_thread_ends_when_nobody_is_there_and_starts_again() {
+fn l4_the_thread_ends_without_clients_and_starts_again() {
     let times = Times {
         idle: Duration::from_millis(20),
         ..Times::default()

@@ -468,7 +468,7 @@ pub(super) fn refuse_all(shared: &Shared, status: u16, text: &str) {
     let answer = Answer::text(status, format!("{text}\n")).with("Cache-Control", "no-store");
     let answer = answer_bytes(&answer, false);
     for (socket, ..) in inner.waiting.drain(..) {
-        // It fits into a fresh socket, or nobody is there.
+        // It fits into a fresh socket, or the client is gone.
         let _ = send(&socket, &answer, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     }
     inner.is_running = false;

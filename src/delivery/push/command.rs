@@ -52,7 +52,7 @@ impl From {
         {
             return Ok(From::Event { key, seq });
         }
-        let ms = time::unix_ms(text);
+        let ms = time::parse_unix_ms(text);
         ms.map(|ms| From::Pos(ms.saturating_mul(1000))).ok_or_else(|| {
             "the id of an event, as in bdd2d51ed67606f5-42, or a time, as in 2026-11-24T14:13:10Z"
                 .to_owned()

@@ -118,7 +118,7 @@ impl Push {
     pub fn start(endpoints: Vec<EndpointSettings>, process: Process) -> io::Result<Push> {
         let client = Client::new(process.proxy, process.ca_file);
         let (waker, wakeable) = waker()?;
-        // What earlier processes left is needed as long as nobody has looked.
+        // What earlier processes left is needed until it has been looked at.
         process.board.await_consumer();
         let shared = Arc::new(Shared::new(process.board, client, waker));
         shared.lock().wanted = Some(endpoints);

@@ -353,7 +353,7 @@ fn p5_the_next_process_goes_on_where_this_one_was() {
     stage.write_many("b", 2);
     receiver.wait_for(7);
     stage.wait_until_delivered(0);
-    // What is written while nobody sends, and what was delivered before, of streams that go on or not.
+    // What is written while no process sends, and what was delivered before, of streams that go on or not.
     stage.stop();
     let late = stage.write("a", "stream.ended");
     stage.board = Board::new(&stage.root.join("out"));
@@ -450,11 +450,11 @@ fn retry_after_as_a_date_is_waited_for() {
 #[test]
 fn one_dead_endpoint_and_one_that_is_well() {
     let well = Receiver::well();
-    let nobody = TcpListener::bind("127.0.0.1:0")
+    let closed = TcpListener::bind("127.0.0.1:0")
         .expect("a port")
         .local_addr()
         .expect("bound");
-    let dead = PushUrl::parse(&format!("http://{nobody}/")).expect("a URL");
+    let dead = PushUrl::parse(&format!("http://{closed}/")).expect("a URL");
     let dead = EndpointSettings {
         name: "dead".to_owned(),
         url: dead,
@@ -600,11 +600,11 @@ fn p12_pause_resume_and_replay() {
         let found = stage.command(replay(from, stream));
         assert!(matches!(found, Err(CommandError::NotFound(_))), "{found:?}");
     }
-    let nobody = Command {
-        endpoint: "nobody".to_owned(),
+    let unknown = Command {
+        endpoint: "unknown".to_owned(),
         action: Action::Pause,
     };
-    let found = stage.push().control().command(nobody, PATIENCE);
+    let found = stage.push().control().command(unknown, PATIENCE);
     assert_eq!(found, Err(CommandError::NoEndpoint));
     assert_eq!(receiver.ids().len(), 16);
     stage.stop();

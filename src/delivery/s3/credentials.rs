@@ -15,7 +15,7 @@ use super::fault::{Fault, FaultKind};
 use super::sigv4::Credentials;
 use crate::clock::now_ms;
 use crate::domain::secret::Secret;
-use crate::domain::time::unix_ms;
+use crate::domain::time::parse_unix_ms;
 use crate::net::http_agent::AgentOptions;
 
 /// Temporary keys are fetched again so long before they end.
@@ -246,7 +246,7 @@ fn of_file(text: &str, profile: &str) -> Result<Credentials, String> {
 fn of_answer(text: &str, now: u64) -> Result<Kept, String> {
     let answer: Answer =
         serde_json::from_str(text).map_err(|_| "the metadata service gave no keys".to_owned())?;
-    let end_ms = answer.expiration.as_deref().and_then(unix_ms);
+    let end_ms = answer.expiration.as_deref().and_then(parse_unix_ms);
     // Without a readable end they are asked for again soon.
     let until_ms = end_ms.map_or(now + FILE_FOR_MS, |end| end.saturating_sub(RENEW_BEFORE_MS));
     Ok(Kept {

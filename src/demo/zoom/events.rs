@@ -231,7 +231,7 @@ fn run(shared: &Shared, ws: &mut Ws, inbox: &Inbox, token_until: Instant) {
                     let _ = rustix::net::sockopt::set_socket_linger(&raw, Some(Duration::ZERO));
                     return;
                 }
-                // Half-open: the kernel takes what arrives, and nobody answers.
+                // Half-open: the kernel takes what arrives, and no answer follows.
                 Command::Stall(_) => loop {
                     let until = Instant::now() + Duration::from_secs(60);
                     let waited = inbox.wait(None, Some(until));

@@ -78,7 +78,7 @@ impl Meeting {
         let mut config = config("transcript,audio");
         config.stream_id = format!("stream {seed}");
         let mut meeting = Meeting {
-            random: Random(seed),
+            random: Random::new(seed),
             now,
             stream: Stream::with_policy(now, config, policy),
             events: BTreeMap::new(),

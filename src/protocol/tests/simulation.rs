@@ -59,7 +59,7 @@ const AUDIO: LinkId = MEDIA[1];
 impl World {
     fn new(seed: u64) -> World {
         let now = Instant::now();
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let mut config = config("transcript,audio");
         if random.one_in(3) {
             config.urls = vec![url("dead"), url("sig")];

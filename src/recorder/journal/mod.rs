@@ -42,7 +42,7 @@ pub(crate) fn mark_path(state: &Path) -> PathBuf {
 /// used for two events.
 pub const SEQ_JUMP: u64 = 100_000;
 
-/// The same where a journal cannot be read, so that nobody knows how far it goes.
+/// The same where a journal cannot be read, so that it is not known how far it goes.
 const SEQ_JUMP_UNREADABLE: u64 = 10 * SEQ_JUMP;
 
 /// What `stream.revoked` says in the stream's own journal, which is there because nothing is deleted.
@@ -100,7 +100,7 @@ impl Journal {
                 let is_lost = end.seq == 0 && floor > 0;
                 let is_other_boot =
                     (meta.boot_id.as_deref()).is_some_and(|id| id != host.boot_id());
-                // No meta.json: a power cut or a person took it, and what else nobody knows. Not if
+                // No meta.json: a power cut or a person took it, and perhaps more. Not if
                 // the process before was killed before it wrote anything.
                 let is_unknown = is_first && (end.seq > 0 || opening == Opening::Rejoin && !is_new);
                 let jump = match is_lost || is_other_boot || is_unknown {

@@ -363,7 +363,7 @@ fn a_refused_token_is_replaced_then_each_other_kind_is_tried_then_a_person_is_ca
     assert_eq!(w.said(Severity::Error, "check that ZOOM_EVENTS_URL"), 1);
     let (waited, wants) = w.wait();
     assert!(waited >= REFUSED_FIRST / 2, "{waited:?}");
-    // The first kind again; somebody may have fixed it at Zoom.
+    // The first kind again; a person may have fixed it at Zoom.
     assert_eq!(wants, [Want::Token(0, None)]);
     let wants = w.token();
     let [Want::Connect(id)] = wants[..] else {

@@ -44,7 +44,7 @@ impl Disk for TestDisk {
         self.syncs.fetch_add(1, SeqCst);
         let hangs = self.hangs.lock().unwrap();
         let waited = self.released.wait_timeout_while(hangs, PATIENCE, |on| *on);
-        assert!(!waited.unwrap().1.timed_out(), "nobody released the disk");
+        assert!(!waited.unwrap().1.timed_out(), "the disk was not released");
         match self.sync_fails.load(SeqCst) {
             true => Err(io::Error::other("EIO")),
             false => file.sync_data(),
@@ -373,7 +373,7 @@ fn a_growing_log_requests_a_checkpoint_and_is_short_afterwards() {
         let id = rig.put("{\"n\":1}").unwrap();
         rig.log.effect(&[id], &[b'x'; 500]);
         changes += 1;
-        assert!(changes < 1000, "nobody asked");
+        assert!(changes < 1000, "it was not asked");
     }
     assert!(log_bytes(&scratch.0).len() > 10_000);
     let last = rig.put("{\"last\":1}").unwrap();

@@ -62,7 +62,7 @@ fn ends_json(harness: &Harness) -> String {
     fs::read_to_string(harness.state().join("ends.json")).unwrap_or_default()
 }
 
-/// Whether a process runs. One that is over may still be listed, where nobody waits for orphans.
+/// Whether a process runs. One that is over may still be listed, where no process waits for orphans.
 fn is_alive(pid: &str) -> bool {
     let status = fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
     status.is_ok_and(|text| {
@@ -227,7 +227,7 @@ fn h1_a_stream_that_ended_while_the_server_was_away_gets_its_hook() {
     harness.start_server();
     let meeting = harness.zoom.start_meeting(open("away"));
     wait_until_streaming(&meeting);
-    // The state is lost, so nobody knows the stream but its files.
+    // The state is lost, so only its files know the stream.
     harness.server.kill();
     fs::remove_dir_all(harness.state()).expect("ours");
     meeting.end(End::meeting_ended());

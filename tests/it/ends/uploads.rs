@@ -248,7 +248,7 @@ fn the_bucket_in_the_host_and_through_a_proxy() {
     harness.end();
 }
 
-/// U7: nobody deletes from a bucket that is not configured. It is said, and done when it is again.
+/// U7: nothing is deleted from a bucket that is not configured. It is said, and done when it is again.
 #[test]
 fn u7_objects_of_a_former_configuration_are_deleted_once_it_is_back() {
     let bucket = Bucket::start();

@@ -47,7 +47,7 @@ struct Line {
     text: String,
 }
 
-/// A port that stays this test's own while nobody listens on it.
+/// A port that stays this test's own while no listener is on it.
 #[derive(Debug)]
 pub(crate) struct Place(OwnedFd);
 
@@ -77,7 +77,7 @@ pub(crate) struct State {
     refusals: usize,
     followers: usize,
     polls: usize,
-    /// Keeps the port while nobody listens.
+    /// Keeps the port without a listener.
     _place: Option<Place>,
 }
 

@@ -543,7 +543,7 @@ impl Machine {
                 });
             }
         }
-        // Without lag there is nothing to look at, and nobody is woken.
+        // Without lag there is nothing to look at, and no thread is woken.
         self.lag_look_at = Some(match is_behind {
             true => now.ms + LAG_LOOK_MS,
             false => u64::MAX,

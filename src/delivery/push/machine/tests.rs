@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::delivery::push::answer::Fault;
+use crate::domain::split_mix::SplitMix;
 
 const OK: Answer = status(200);
 const RESET: Answer = Answer::None(Fault::Reset);
@@ -705,16 +706,11 @@ fn two_thousand_streams_and_a_day_without_the_endpoint() {
     assert_eq!(rig.state(), "ok");
 }
 
-/// SplitMix64.
-struct Random(u64);
+struct Random(SplitMix);
 
 impl Random {
     fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % n
+        self.0.next() % n
     }
 
     fn one_in(&mut self, n: u64) -> bool {
@@ -770,7 +766,7 @@ const CURSOR_WRITE: u64 = 100;
 
 impl World {
     fn new(seed: u64) -> World {
-        let mut random = Random(seed);
+        let mut random = Random(SplitMix::new(seed));
         let habits: Vec<Habit> = (0..1 + random.below(4))
             .map(|_| match random.below(4) {
                 0 => Habit::Well,

@@ -13,7 +13,7 @@ use crate::feed::cursor::Cursor;
 use crate::feed::folders::StreamFolders;
 use crate::feed::key::JournalKey;
 
-/// Ended journals that nobody needs any more are released so often.
+/// Ended journals that no endpoint needs any more are released so often.
 pub(super) const SWEEP_MS: u64 = 10_000;
 /// Streams begin so many days before the oldest place that is looked for at the start, at most.
 const DAYS_MAX: u64 = 40;
@@ -196,7 +196,7 @@ impl Thread {
         self.sweep_at = is_more.then_some(now.ms + SWEEP_MS);
     }
 
-    /// Nobody needs any journal: there is no endpoint.
+    /// No journal is needed: there is no endpoint.
     pub(super) fn release_all(&mut self) {
         for key in self.held.drain() {
             self.shared.board.release(key);

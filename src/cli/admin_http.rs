@@ -1,6 +1,6 @@
-//! One GET request to the admin listener, over TCP or a Unix socket, and its answer as it arrives.
+//! One request to the admin listener, over TCP or a Unix socket, and its answer as it arrives.
 //!
-//! Each wait has a deadline, and ends when nobody reads our output any more.
+//! Each wait has a deadline, and ends when the reader of our output is gone.
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Read, Write as _};
@@ -16,8 +16,6 @@ use crate::domain::secret::Secret;
 
 /// For a connection and for sending the request, on this machine or beside it.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// For the head of an answer, which comes at once.
-const HEAD_MAX: Duration = Duration::from_secs(15);
 /// Size limit of a head.
 const HEAD_BYTES_MAX: usize = 32 << 10;
 /// Bytes of one read.
@@ -26,7 +24,7 @@ const READ_BYTES: usize = 64 << 10;
 /// Why there is no answer, or no more of it.
 #[derive(Debug)]
 pub(super) enum Trouble {
-    /// Nobody reads our output any more.
+    /// The reader of our output is gone.
     OutputClosed,
     /// The connection failed.
     Lost(io::Error),
@@ -43,6 +41,8 @@ impl From<io::Error> for Trouble {
 pub(super) struct Request<'a> {
     /// Path and query.
     pub(super) target: &'a str,
+    /// With this JSON it is a POST, otherwise a GET.
+    pub(super) json: Option<&'a str>,
     pub(super) accept: &'a str,
     /// `Last-Event-ID`; empty for none.
     pub(super) last_id: &'a str,
@@ -53,6 +53,8 @@ pub(super) struct Request<'a> {
 pub(super) struct Client<'a> {
     pub(super) address: ListenAddress,
     pub(super) token: Option<Secret>,
+    /// Time limit for the head of an answer.
+    pub(super) head_max: Duration,
     /// Where the output goes, if it can be watched.
     pub(super) output: Option<BorrowedFd<'a>>,
 }
@@ -80,11 +82,12 @@ enum Socket {
 
 impl<'a> Client<'a> {
     /// Sends a request and reads the head of its answer.
-    pub(super) fn get(&self, request: &Request<'_>) -> Result<Answer<'a>, Trouble> {
+    pub(super) fn ask(&self, request: &Request<'_>) -> Result<Answer<'a>, Trouble> {
         let mut socket = Socket::connect(&self.address)?;
-        socket.write_all(self.head(request).as_bytes())?;
+        let body = request.json.unwrap_or_default();
+        socket.write_all((self.head(request) + body).as_bytes())?;
         socket.set_nonblocking()?;
-        let deadline = Instant::now() + HEAD_MAX;
+        let deadline = Instant::now() + self.head_max;
         let mut bytes = Vec::new();
         loop {
             if socket.read_more(&mut bytes, self.output, deadline)? == 0 {
@@ -106,8 +109,9 @@ impl<'a> Client<'a> {
             ListenAddress::Tcp(address) => address.to_string(),
             ListenAddress::Unix(_) => "localhost".to_owned(),
         };
+        let method = request.json.map_or("GET", |_| "POST");
         let mut head = format!(
-            "GET {} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: rtmsd/{}\r\nAccept: {}\r\nConnection: close\r\n",
+            "{method} {} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: rtmsd/{}\r\nAccept: {}\r\nConnection: close\r\n",
             request.target,
             env!("CARGO_PKG_VERSION"),
             request.accept
@@ -115,6 +119,13 @@ impl<'a> Client<'a> {
         // Writing to a String cannot fail.
         if let Some(token) = &self.token {
             let _ = write!(head, "Authorization: Bearer {}\r\n", token.expose());
+        }
+        if let Some(json) = request.json {
+            let length = json.len();
+            let _ = write!(
+                head,
+                "Content-Type: application/json\r\nContent-Length: {length}\r\n"
+            );
         }
         if !request.last_id.is_empty() {
             let _ = write!(head, "Last-Event-ID: {}\r\n", request.last_id);
@@ -345,12 +356,14 @@ mod tests {
         Client {
             address,
             token: Some(Secret::new("hunter2")),
+            head_max: SILENCE,
             output: None,
         }
     }
 
     const REQUEST: Request<'_> = Request {
         target: "/events?after=now",
+        json: None,
         accept: "text/event-stream",
         last_id: "7",
     };
@@ -367,7 +380,7 @@ mod tests {
             String::from_utf8_lossy(&asked[..length]).into_owned()
         });
         let text = client(ListenAddress::Tcp(address))
-            .get(&REQUEST)
+            .ask(&REQUEST)
             .and_then(|mut answer| Ok((answer.status, answer.text(SILENCE, 1000)?)));
         (text, server.join().expect("no panic"))
     }
@@ -389,6 +402,16 @@ mod tests {
         assert_eq!(answer.expect("an answer"), (401, "abc".to_owned()));
         let (answer, _) = answered(b"HTTP/1.1 204 X\r\n\r\n");
         assert_eq!(answer.expect("an answer"), (204, String::new()));
+    }
+
+    #[test]
+    fn with_json_it_is_a_post() {
+        let client = client(ListenAddress::Tcp(([127, 0, 0, 1], 1).into()));
+        let head = |json| client.head(&Request { json, ..REQUEST });
+        let post = head(Some("{}"));
+        assert!(post.starts_with("POST /events?after=now HTTP/1.1\r\n"));
+        assert!(post.contains("\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"));
+        assert!(!head(None).contains("Content-"));
     }
 
     #[test]
@@ -424,7 +447,7 @@ mod tests {
             String::from_utf8_lossy(&asked[..length]).into_owned()
         });
         let client = client(ListenAddress::Unix(path));
-        let mut answer = client.get(&REQUEST).expect("an answer");
+        let mut answer = client.ask(&REQUEST).expect("an answer");
         assert_eq!(answer.text(SILENCE, 1000).expect("a body"), "ab");
         let asked = server.join().expect("no panic");
         assert!(asked.contains("\r\nHost: localhost\r\n"), "{asked}");
@@ -447,7 +470,7 @@ mod tests {
             output: Some(output.as_fd()),
             ..client(ListenAddress::Tcp(address))
         };
-        let mut answer = client.get(&REQUEST).expect("an answer");
+        let mut answer = client.ask(&REQUEST).expect("an answer");
         let mut read = |silence| answer.read(&mut Vec::new(), silence);
         let silent = read(Duration::from_millis(10));
         assert!(matches!(&silent, Err(Trouble::Lost(e)) if e.kind() == ErrorKind::TimedOut));
