@@ -467,3 +467,43 @@ fn g3_a_link_reads_one_stream() {
     let text = read_until(&mut client, |_| false);
     assert!(text.starts_with("HTTP/1.1 410 "), "{text}");
 }
+
+#[test]
+fn l6_only_days_from_one_before_the_cursor_on_are_looked_into() {
+    let root = scratch("live-days");
+    let board = Board::new(&root);
+    // The cursor is on the 24th. In the first folder no line can be behind it, so it is not read.
+    for (n, day) in ["2026-11-22", "2026-11-23", "2026-11-24"]
+        .iter()
+        .enumerate()
+    {
+        let folder = root.join(format!("{day}/m{n}/s{n}"));
+        fs::create_dir_all(&folder).expect("a folder");
+        let pos = FIRST + 10 * (n as u64 + 1);
+        let mut envelope = Envelope::new(board.key_of(&folder), "/x", Some(&info("m", "s")));
+        let mut text = Vec::new();
+        envelope.begin(&mut text, 1, kind::CHAT_MESSAGE, pos / 1000);
+        text.extend_from_slice(b"{}");
+        Envelope::end(&mut text);
+        set_pos(&mut text, pos);
+        append(&folder, &text);
+    }
+    board.set_pos(FIRST + 40);
+    let shared = Arc::clone(&board);
+    let live = Live::new(Process {
+        board: Box::new(move || Some(Some(Arc::clone(&shared)))),
+        has_mark: true,
+        times: Times::default(),
+    });
+    let stage = Stage {
+        root,
+        board,
+        live,
+        journals: BTreeMap::new(),
+        pos: FIRST + 40,
+    };
+    let mut client = stage.client(&format!("wait=0&after={FIRST}"));
+    let text = read_until(&mut client, |_| false);
+    let has = |n: u64| text.contains(&format!("\"pos\":\"{}\"", FIRST + n));
+    assert_eq!([10, 20, 30].map(has), [false, true, true], "{text}");
+}

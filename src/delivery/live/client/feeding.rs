@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
+use super::{Client, Context, Next, Partial, STOPPING, Scratch, Stage};
 use crate::delivery::live::catch_up::{CatchUp, Filled, MERGE_BYTES};
 use crate::delivery::live::frame;
 use crate::delivery::live::interest::{Event, Scope};
 use crate::delivery::live::query::Form;
-use super::{Client, Context, Next, Partial, STOPPING, Scratch, Stage};
 use crate::feed::JournalKey;
 use crate::feed::reader::READ_BYTES;
 

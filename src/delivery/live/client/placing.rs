@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::{Client, Context, Next, REVOKED, Stage};
+use crate::clock::now_ms;
 use crate::delivery::live::Access;
 use crate::delivery::live::catch_up::Begin;
 use crate::delivery::live::find::{self, Finder, Search, Wanted};
 use crate::delivery::live::interest::Scope;
 use crate::delivery::live::query::{After, Form};
-use super::{Client, Context, Next, REVOKED, Stage};
-use crate::clock::now_ms;
 use crate::feed::reader::end_of;
 use crate::feed::{Chunk, FEED_NAME, Journal, JournalKey, State, kind};
 
