@@ -5,7 +5,7 @@ use std::fs;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use rtmsd::demo::receiver::{Habit, Receiver};
@@ -214,6 +214,49 @@ fn s7_the_log_has_neither_content_nor_secrets() {
     for secret in ["hunter2", "whsec_", "MfKQ9r8", "/events"] {
         assert!(!log.contains(secret), "{secret}");
     }
+    for phrase in meeting.sent() {
+        assert!(!log.contains(&phrase.text), "{}", phrase.text);
+    }
+}
+
+/// P10: endpoint, key, number and status are logged; not the path, nor what was sent or answered.
+#[test]
+fn p10_the_first_failure_and_the_recovery_are_logged_and_no_try_between_them() {
+    let requests = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&requests);
+    let receiver = Scripted::start(move |_| match seen.fetch_add(1, Relaxed) {
+        0 | 1 => Answer::json(500, "\"hunter2\""),
+        _ => Answer::empty(204),
+    });
+    let mut harness = Harness::builder(Options::default())
+        .settings(&[
+            ("RTMS_STDOUT", "off"),
+            ("RTMS_PUSH_URL", &format!("{}/hunter2", receiver.url())),
+            ("RTMS_PUSH_SECRET", SECRET),
+        ])
+        .start();
+    let meeting = harness.zoom.start_meeting(plain("push-lines", 5));
+    wait_until_over(&meeting);
+    let id = written(&harness).swap_remove(0);
+    let (key, _) = id.split_once('-').expect("an id");
+    let of_first = format!("key={key} seq=1 ");
+    harness.wait_until_logged(&[
+        " WARN ",
+        "push failed endpoint=default",
+        &of_first,
+        "status=500",
+    ]);
+    harness.wait_until_logged(&[
+        " INFO ",
+        "push delivered endpoint=default",
+        &of_first,
+        "failures=2",
+    ]);
+    harness.terminate();
+    let lines = harness.count_logged(&["thread=push-default"]);
+    assert_eq!(lines, 2, "{:#?}", harness.server.log());
+    let log = harness.server.log().join("\n");
+    assert!(!log.contains("hunter2"), "{log}");
     for phrase in meeting.sent() {
         assert!(!log.contains(&phrase.text), "{}", phrase.text);
     }

@@ -403,7 +403,7 @@ fn s10_lost_cursors_send_again_and_lose_nothing() {
 }
 
 #[test]
-fn p4_no_redirect_is_followed_and_failures_are_tried_again() {
+fn p4_s6_no_redirect_is_followed_and_failures_are_tried_again() {
     let elsewhere = Receiver::well();
     let target = format!("http://{}/", elsewhere.address);
     let mut answers = vec![

@@ -626,25 +626,81 @@ impl Read for Counted<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::TcpListener;
+
     use super::super::{CredentialSource, FileChoice, Style};
     use super::*;
+
+    fn settings(endpoint: &str, style: Style) -> Settings {
+        Settings {
+            bucket: "meetings".to_owned(),
+            region: "eu-test-1".to_owned(),
+            endpoint: Some(endpoint.to_owned()),
+            prefix: String::new(),
+            style,
+            files: FileChoice::All,
+            deletes_local: false,
+            has_checksums: true,
+            encryption: Encryption::Off,
+            kms_key: None,
+            credentials: CredentialSource::Static {
+                access_key_id: Secret::new("id"),
+                secret_access_key: Secret::new("hunter2"),
+                session_token: None,
+            },
+        }
+    }
+
+    /// What becomes of a completion that is answered with status 200 and this body.
+    fn completed(body: &'static str) -> Result<String, Fault> {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            let mut reader = BufReader::new(stream.try_clone().expect("a socket"));
+            let (mut line, mut length) = (String::new(), 0);
+            while reader.read_line(&mut line).expect("a head") > 2 {
+                let lower = line.to_ascii_lowercase();
+                if let Some(digits) = lower.strip_prefix("content-length:") {
+                    length = digits.trim().parse().expect("a number");
+                }
+                line.clear();
+            }
+            let mut sent = vec![0; length];
+            reader.read_exact(&mut sent).expect("a body");
+            let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: ";
+            write!(stream, "{head}{}\r\n\r\n{body}", body.len()).expect("sent");
+        });
+        let settings = settings(&format!("http://{address}"), Style::Path);
+        let client = Client::new(settings, &ProxyEnv::default(), None, Arc::default());
+        let client = client.expect("right settings");
+        let done = client.complete_parts("a.wav", "id", &["tag".to_owned()], &[]);
+        server.join().expect("no panic");
+        done
+    }
+
+    #[test]
+    fn u3_a_completion_may_fail_with_status_200() {
+        let xml = "<?xml version=\"1.0\"?>\n";
+        let good =
+            "<CompleteMultipartUploadResult><ETag>\"t-1\"</ETag></CompleteMultipartUploadResult>";
+        let whole = Box::leak(format!("{xml}{good}").into_boxed_str());
+        assert_eq!(completed(whole).expect("done"), "t-1");
+        // White space first keeps the connection open while the service works.
+        let error = "   \n\n<Error><Code>InternalError</Code><Message>try again</Message></Error>";
+        let fault = completed(error).expect_err("an error");
+        assert!(
+            fault.to_string().contains("status 200, InternalError"),
+            "{fault}"
+        );
+        assert!(completed("   \n").is_err(), "neither the one nor the other");
+    }
 
     #[test]
     fn no_proxy_names_the_host_that_is_called() {
         let is_direct = |style: Style, none_for: &str| {
-            let settings = Settings {
-                bucket: "meetings".to_owned(),
-                region: "eu-test-1".to_owned(),
-                endpoint: Some("https://s3.example.com:9000".to_owned()),
-                prefix: String::new(),
-                style,
-                files: FileChoice::All,
-                deletes_local: false,
-                has_checksums: true,
-                encryption: Default::default(),
-                kms_key: None,
-                credentials: CredentialSource::Imds,
-            };
+            let settings = settings("https://s3.example.com:9000", style);
             let proxies = ProxyEnv {
                 https: Some("http://proxy.example.com:3128".to_owned()),
                 http: None,

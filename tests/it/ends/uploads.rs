@@ -168,7 +168,7 @@ fn u4_u5_files_go_up_under_names_of_ids_and_the_manifest_comes_last() {
 }
 
 #[test]
-fn u5_what_fails_is_named_and_tried_again_until_it_works() {
+fn u5_s6_what_fails_is_named_and_tried_again_until_it_works() {
     let bucket = Bucket::start();
     let harness = builder(&bucket)
         .settings(&[("RTMS_TRANSCRIPT", "vtt")])
@@ -610,7 +610,7 @@ fn u1_u2_a_gigabyte_goes_up_over_kills_in_little_memory() {
 
 #[test]
 #[ignore = "slow: hashes 70 MiB several times"]
-fn u2_a_large_file_goes_up_in_parts_and_a_crash_repeats_one() {
+fn u2_u3_a_large_file_goes_up_in_parts_and_a_crash_repeats_one() {
     let bucket = Bucket::start();
     let mut harness = builder(&bucket).start();
     let meeting = harness.zoom.start_meeting(open("parts"));

@@ -70,7 +70,7 @@ fn caddy(program: &str, folder: &Path, admin: SocketAddr) -> (KilledOnDrop, Sock
 
 #[test]
 #[ignore = "needs httpx-sse, nginx and Caddy: .ci/partners"]
-fn httpx_sse_gets_each_event_once_also_through_proxies_and_over_a_kill() {
+fn s5_httpx_sse_gets_each_event_once_also_through_proxies_and_over_a_kill() {
     let tool = |key: &str| std::env::var(key).ok().filter(|path| !path.is_empty());
     let Some(python) = tool("RTMSD_LIVE_PYTHON") else {
         return report("skipped: set RTMSD_LIVE_PYTHON to a Python with httpx-sse");

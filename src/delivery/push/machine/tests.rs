@@ -867,11 +867,11 @@ impl World {
         if entry.1 {
             return;
         }
-        entry.0 += 1 + self.random.below(if self.random.0.is_multiple_of(7) {
-            150
-        } else {
-            2
-        });
+        let most = match self.random.one_in(7) {
+            true => 150,
+            false => 2,
+        };
+        entry.0 += 1 + self.random.below(most);
         entry.1 = self.random.one_in(200);
         let end = End {
             seq: entry.0,
