@@ -11,11 +11,13 @@ use sha2::{Digest, Sha256};
 
 use super::host::{AdminUrl, Authority, is_own_origin};
 use super::line;
-use super::links::key::LinkKey;
+use super::links::key::{Key, LinkKey};
+use super::links::ticket::Ticket;
 use super::links::token::Link;
 use crate::clock::now_ms;
 use crate::delivery::live::{Access, Term};
 use crate::domain::secret::Secret;
+use crate::feed::JournalKey;
 use crate::gate::Answer;
 
 /// The bearer token that every request must show, if there is one. Clones share it, so that it can
@@ -125,6 +127,39 @@ impl Guard {
             self.origin(request)?;
         }
         Ok(access)
+    }
+
+    /// Whose content a request for a file may get: with a ticket that of this file.
+    pub(super) fn file(
+        &self,
+        request: &Request<'_>,
+        key: JournalKey,
+        file: &str,
+        ticket: Option<&str>,
+    ) -> Result<Access, Answer> {
+        let Some(ticket) = ticket else {
+            return self.content(request);
+        };
+        self.host(request)?;
+        let signing = self.links.get();
+        let is_good = |signing: &Key| {
+            let ticket = Ticket::read(ticket, key, file, &signing.secret);
+            ticket.is_some_and(|ticket| !ticket.is_expired(now_ms()))
+        };
+        let Some(signing) = signing.filter(is_good) else {
+            let text =
+                "this ticket is for another file, or has expired; ask /tickets for another one";
+            return Err(unauthorized(text));
+        };
+        Ok(Access::Stream {
+            key,
+            has_files: true,
+            term: Term {
+                // What has begun may take longer.
+                expires_ms: u64::MAX,
+                is_ended: signing.is_replaced,
+            },
+        })
     }
 
     /// Whether a request may give a command: not one that a page of another site makes a browser send,
@@ -422,6 +457,27 @@ mod tests {
         let expired = content(&shown(&link(now_ms() / 1000 - 1, true))).expect_err("it expired");
         assert_eq!(expired.status, 401);
         assert_eq!(expired.body, b"this link has expired\n");
+        // A ticket is for one file, and of the query alone.
+        let ticket = |file| {
+            let ticket = Ticket {
+                key: good.key,
+                file,
+                expires_s: good.expires_s,
+            };
+            ticket.sign(&key.secret)
+        };
+        let file = |file, ticket: Option<&str>| guard.file(&GET, good.key, file, ticket);
+        let wav = file("a.wav", Some(&ticket("a.wav"))).expect("it is good");
+        assert!(wav.is_for_files(good.key));
+        assert_eq!(status(file("b.wav", Some(&ticket("a.wav")))), 401);
+        assert_eq!(status(file("a.wav", Some(""))), 401);
+        assert_eq!(status(file("a.wav", None)), 401);
+        let rebound = Request {
+            host: Some("rebound.example"),
+            ..GET
+        };
+        let answer = guard.file(&rebound, good.key, "a.wav", Some(&ticket("a.wav")));
+        assert_eq!(status(answer), 421);
         // It gives no command, and opens no status page.
         let shown = shown(&good);
         let post = Request {
@@ -435,6 +491,8 @@ mod tests {
         assert_eq!(status(guard.status(&post)), 401);
         guard.links.replace().expect("another key");
         assert_eq!(status(content(&shown)), 401);
+        assert_eq!(status(file("a.wav", Some(&ticket("a.wav")))), 401);
+        assert!(wav.is_over(now_ms()));
         assert!(access.is_over(now_ms()), "what is being read ends, too");
     }
 }

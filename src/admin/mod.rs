@@ -8,6 +8,7 @@
 pub mod access;
 pub mod control_socket;
 pub mod events;
+pub mod files;
 pub mod host;
 pub mod links;
 pub mod listen;
@@ -42,6 +43,7 @@ use crate::gate::{
     OpenRoute,
 };
 use access::{Door, Guard, Request};
+use files::FileRequest;
 use host::AdminUrl;
 use links::key::LinkKey;
 use process::Process;
@@ -260,15 +262,26 @@ impl Content {
         }
         if Wanted::is_posted(path) {
             let access = self.guard.post(&judged)?;
-            let wanted = Wanted::parse_body(request.body()).map_err(malformed)?;
+            let wanted = Wanted::parse_body(path, request.body()).map_err(malformed)?;
             return self.serve(wanted, access);
         }
         if path != EVENTS && !Wanted::is_path(path) {
             return Err(line(404, "there is no such file"));
         }
-        let access = self.guard.content(&judged)?;
-        if request.method() != "GET" {
-            return Err(line(405, "this method is not allowed here").with("Allow", "GET"));
+        let file = FileRequest::new(request).filter(|_| files::is_path(path));
+        let access = match &file {
+            Some(FileRequest { key, name, .. }) => {
+                let ticket = recordings::ticket(query);
+                self.guard.file(&judged, *key, name, ticket)?
+            }
+            None => self.guard.content(&judged)?,
+        };
+        let methods = if file.is_some() { "GET, HEAD" } else { "GET" };
+        if !methods.split(", ").any(|it| it == request.method()) {
+            return Err(line(405, "this method is not allowed here").with("Allow", methods));
+        }
+        if let Some(file) = file {
+            return self.serve(Wanted::File(file), access);
         }
         if path != EVENTS {
             let wanted = Wanted::parse(path, query).map_err(malformed)?;
@@ -286,9 +299,7 @@ impl Content {
             live.take(socket, ask, access)
         })))
     }
-}
 
-impl Content {
     fn serve(&self, wanted: Wanted, access: Access) -> Result<Decision, Answer> {
         let serve = self.shelf.open(wanted, access)?;
         Ok(Decision::Take(Box::new(move |socket| serve.start(socket))))

@@ -6,7 +6,8 @@ use std::path::Path;
 use crate::domain::split_mix::SplitMix;
 
 use super::{
-    callback, config, ends, events, live, message, push, request, s3_xml, server_url, webhook,
+    callback, config, ends, events, links, live, message, push, range, request, s3_xml, server_url,
+    webhook,
 };
 
 /// Fragments that are difficult for parsers, in addition to the seeds.
@@ -142,6 +143,21 @@ fn any_configuration_file() {
 #[test]
 fn any_request_to_the_live_feed() {
     smoke("live", live::run);
+}
+
+#[test]
+fn s10_any_link_ticket_and_path_of_a_file() {
+    // A seed that is not accepted would show nothing.
+    let seed = include_str!("../../fuzz/seeds/links/files");
+    let secret = [7; crate::admin::links::token::SECRET_BYTES];
+    let link = seed.lines().next().unwrap_or_default();
+    assert!(crate::admin::links::token::Link::read(link, &secret).is_some());
+    smoke("links", links::run);
+}
+
+#[test]
+fn s10_any_range() {
+    smoke("range", range::run);
 }
 
 #[test]

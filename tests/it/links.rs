@@ -11,7 +11,7 @@ use crate::harness::{
 };
 use crate::live::client::Sse;
 
-fn start(settings: &[(&str, &str)]) -> Harness {
+pub(crate) fn start(settings: &[(&str, &str)]) -> Harness {
     Harness::builder(Options::default())
         .admin()
         .settings(&[("RTMS_STDOUT", "off")])
@@ -20,7 +20,7 @@ fn start(settings: &[(&str, &str)]) -> Harness {
 }
 
 /// The key of a meeting's stream, once it has a journal.
-fn key(harness: &Harness, meeting: &MeetingHandle) -> String {
+pub(crate) fn key(harness: &Harness, meeting: &MeetingHandle) -> String {
     let id = meeting.streams()[0].clone();
     let mut key = None;
     wait_until("the stream has a key", || {
@@ -34,7 +34,7 @@ fn key(harness: &Harness, meeting: &MeetingHandle) -> String {
 }
 
 /// What `rtmsd link` prints.
-fn link(harness: &Harness, arguments: &[&str]) -> String {
+pub(crate) fn link(harness: &Harness, arguments: &[&str]) -> String {
     let made = harness.run(&[&["link"], arguments].concat());
     assert_eq!(made.code, Some(0), "{made:?}");
     assert!(
@@ -46,12 +46,12 @@ fn link(harness: &Harness, arguments: &[&str]) -> String {
 }
 
 /// The credential of a link.
-fn token(link: &str) -> String {
+pub(crate) fn token(link: &str) -> String {
     let (_, token) = link.split_once("#s=").expect("a credential");
     token.to_owned()
 }
 
-fn get(harness: &Harness, target: &str, token: &str) -> (u16, String) {
+pub(crate) fn get(harness: &Harness, target: &str, token: &str) -> (u16, String) {
     let request = format!(
         "GET {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
     );

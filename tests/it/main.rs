@@ -13,6 +13,7 @@ mod events;
 mod examples;
 mod feed;
 mod few_files;
+mod files;
 mod golden;
 mod harness;
 mod kept;

@@ -3,6 +3,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `token` | pure: the text of a link's credential, signed and read |
+//! | `ticket` | pure: the same for one file, for players and downloads |
 //! | `key` | the key that signs: its file, and replacing it, which ends every link |
 //! | `request` | `POST /links`, and which stream it names |
 //!
@@ -10,6 +11,7 @@
 
 pub mod key;
 pub(super) mod request;
+pub mod ticket;
 pub mod token;
 
 /// How long a link is good, unless `for_s` says otherwise, seconds.

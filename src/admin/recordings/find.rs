@@ -1,6 +1,8 @@
 //! Finds a recording by its key, or by what a person calls it.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use crate::admin::line;
 use crate::daemon::handle::Output;
@@ -10,13 +12,43 @@ use crate::feed::folders::StreamFolders;
 use crate::gate::Answer;
 use crate::recorder::catalog::{Query, Recording, Search};
 
+/// Folders that are kept in mind.
+const PLACES_MAX: usize = 64;
+
+/// Where the recordings are that were asked for last: a player asks for one piece after the other, and
+/// would have many folders looked through each time.
+#[derive(Debug, Default)]
+pub(super) struct Places(Mutex<VecDeque<(JournalKey, PathBuf)>>);
+
+impl Places {
+    /// The folder, if it is still there.
+    fn get(&self, key: JournalKey) -> Option<PathBuf> {
+        let places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = places.iter().find(|(known, _)| *known == key)?.1.clone();
+        drop(places);
+        place.is_dir().then_some(place)
+    }
+
+    fn add(&self, key: JournalKey, folder: &Path) {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        places.retain(|(known, _)| *known != key);
+        places.truncate(PLACES_MAX - 1);
+        places.push_front((key, folder.to_owned()));
+    }
+}
+
 const REVOKED: &str = "consent to this stream was withdrawn";
 
 /// The key of the stream that is meant: by its key, its id or the beginning of one; or the newest stream
 /// of a meeting, by its number or UUID.
-pub(super) fn find_named(output: &Output, root: &Path, name: &str) -> Result<JournalKey, Answer> {
+pub(super) fn find_named(
+    places: &Places,
+    output: &Output,
+    root: &Path,
+    name: &str,
+) -> Result<JournalKey, Answer> {
     if let Ok(key) = name.parse() {
-        return find(output, root, key).map(|_| key);
+        return find(places, output, root, key).map(|_| key);
     }
     let key_of = |folder: &Path| {
         let below = folder.strip_prefix(root).unwrap_or(folder);
@@ -39,7 +71,7 @@ pub(super) fn find_named(output: &Output, root: &Path, name: &str) -> Result<Jou
     }
     if let Some(folder) = found {
         let key = key_of(&folder);
-        return find(output, root, key).map(|_| key);
+        return find(places, output, root, key).map(|_| key);
     }
     let number = name.replace([' ', '-'], "");
     let is_meant = |recording: &Recording| {
@@ -47,27 +79,34 @@ pub(super) fn find_named(output: &Output, root: &Path, name: &str) -> Result<Jou
     };
     let newest = Search::new(root, &Query::default()).find(is_meant);
     match newest.and_then(|newest| newest.key.parse().ok()) {
-        Some(key) => find(output, root, key).map(|_| key),
+        Some(key) => find(places, output, root, key).map(|_| key),
         None => Err(line(404, "there is no such stream or meeting")),
     }
 }
 
 /// The recording of that stream, unless consent to it was withdrawn.
-pub(super) fn find(output: &Output, root: &Path, key: JournalKey) -> Result<Recording, Answer> {
+pub(super) fn find(
+    places: &Places,
+    output: &Output,
+    root: &Path,
+    key: JournalKey,
+) -> Result<Recording, Answer> {
     if output.is_revoked(key) {
         return Err(line(410, REVOKED));
     }
     let on_board = output.board.as_ref().and_then(|board| board.get(key));
     let folder = match on_board {
         Some(journal) => Some(journal.folder.to_path_buf()),
-        None => {
+        None => places.get(key).or_else(|| {
             let mut folders = StreamFolders::below(root);
             let key_of = |folder: &Path| {
                 let below = folder.strip_prefix(root).unwrap_or(folder);
                 JournalKey::of_folder(below)
             };
-            folders.find(|folder| key_of(folder) == key)
-        }
+            let found = folders.find(|folder| key_of(folder) == key)?;
+            places.add(key, &found);
+            Some(found)
+        }),
     };
     let recording = folder.and_then(|folder| {
         let below = folder.strip_prefix(root).ok()?;
@@ -129,7 +168,8 @@ mod tests {
             ("778".to_owned(), Err(404)),
             ("0123456789abcdef".to_owned(), Err(404)),
         ] {
-            let found = find_named(&output, &root, &name).map_err(|answer| answer.status);
+            let found = find_named(&Places::default(), &output, &root, &name)
+                .map_err(|answer| answer.status);
             assert_eq!(found, expected, "{name}");
         }
     }

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 
 use serde_json::{Map, Value, json};
 
-use super::media_type::{is_sound, media_type};
+use crate::admin::files::media_type::{is_sound, media_type};
 use crate::recorder::catalog::Recording;
 use crate::recorder::meta::FILE_NAME;
 

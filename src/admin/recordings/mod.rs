@@ -4,53 +4,55 @@
 //! | --- | --- |
 //! | `wanted` | what a request asks for, and whether a link allows it |
 //! | `find` | finds a recording by its key, or by what a person calls it |
+//! | `answers` | what is answered |
 //! | `meeting` | one recording as JSON |
-//! | `media_type` | pure: what a file is |
 //!
-//! Each request has a thread of its own, for it may read many folders; there are few at once. The socket
+//! Each request has a thread of its own, for it may read many folders, or send a file for as long as the
+//! client reads it; there are few at once. The socket
 //! left the gate, so that neither health nor webhooks wait for a disk.
 
+mod answers;
 mod find;
-mod media_type;
 mod meeting;
 mod wanted;
 
 use std::fmt;
 use std::io::{self, BufWriter, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use rustix::net::{Shutdown, shutdown};
 
-pub(super) use wanted::Wanted;
+pub(super) use wanted::{Wanted, ticket};
 
-use self::find::{find, find_named, is_revoked};
-use self::meeting::meeting;
+use self::answers::answer_from;
+use self::find::{Places, find};
+use super::files::FileRequest;
+use super::files::send::Outlet;
 use super::line;
 use super::links::key::LinkKey;
-use super::links::request::{self, LinkRequest};
-use super::links::token::Link;
 use crate::clock::now_ms;
 use crate::daemon::handle::Output;
 use crate::delivery::live::{Access, RETRY_AFTER_S};
 use crate::feed::JournalKey;
 use crate::gate::{Answer, answer_bytes, open_answer_bytes};
-use crate::recorder::captions::write_captions;
-use crate::recorder::catalog::{Query, Recording, Search};
 
 /// Requests at one time.
 const AT_ONCE: usize = 4;
+/// Files that are sent at one time. A player that is paused holds one.
+const FILES_AT_ONCE: usize = 32;
 /// A client that takes nothing for so long is cut off.
 const WRITE_MAX: Duration = Duration::from_secs(10);
 /// For the request under way, at the end of the server.
 const STOP_MAX: Duration = Duration::from_millis(500);
 const STACK_BYTES: usize = 512 << 10;
+const FILE_STACK_BYTES: usize = 128 << 10;
 
 /// What is asked of the server.
 pub(super) struct Server {
@@ -69,7 +71,11 @@ pub(super) struct Recordings(Arc<Shared>);
 
 struct Shared {
     server: Server,
-    running: AtomicUsize,
+    places: Places,
+    /// Answers that are made.
+    answering: AtomicUsize,
+    /// Files that are sent.
+    sending: AtomicUsize,
     is_stopping: AtomicBool,
 }
 
@@ -83,7 +89,11 @@ impl Drop for Recordings {
     fn drop(&mut self) {
         self.0.is_stopping.store(true, Release);
         let until = Instant::now() + STOP_MAX;
-        while self.0.running.load(Acquire) > 0 && Instant::now() < until {
+        let is_busy = || {
+            let running = [&self.0.answering, &self.0.sending];
+            running.iter().any(|count| count.load(Acquire) > 0)
+        };
+        while is_busy() && Instant::now() < until {
             std::thread::park_timeout(Duration::from_millis(1));
         }
     }
@@ -97,7 +107,9 @@ impl Recordings {
     pub(super) fn new(server: Server) -> Recordings {
         Recordings(Arc::new(Shared {
             server,
-            running: AtomicUsize::new(0),
+            places: Places::default(),
+            answering: AtomicUsize::new(0),
+            sending: AtomicUsize::new(0),
             is_stopping: AtomicBool::new(false),
         }))
     }
@@ -108,11 +120,28 @@ impl Recordings {
 }
 
 /// A place among the requests at one time.
-struct Place(Arc<Shared>);
+struct Place {
+    shared: Arc<Shared>,
+    is_file: bool,
+}
+
+impl Shared {
+    fn running(&self, is_file: bool) -> &AtomicUsize {
+        match is_file {
+            true => &self.sending,
+            false => &self.answering,
+        }
+    }
+
+    /// Whether a stream may be read any more.
+    fn may_go_on(&self, output: &Output, key: JournalKey, access: &Access) -> bool {
+        !self.is_stopping.load(Acquire) && !output.is_revoked(key) && !access.is_over(now_ms())
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, AcqRel);
+        self.shared.running(self.is_file).fetch_sub(1, AcqRel);
     }
 }
 
@@ -122,9 +151,14 @@ impl Shelf {
         if !wanted.is_allowed(&access) {
             return Err(line(403, "this link is not for that"));
         }
-        let running = self.0.running.fetch_add(1, AcqRel);
-        let place = Place(Arc::clone(&self.0));
-        if running >= AT_ONCE || self.0.is_stopping.load(Acquire) {
+        let is_file = matches!(wanted, Wanted::File(_));
+        let running = self.0.running(is_file).fetch_add(1, AcqRel);
+        let place = Place {
+            shared: Arc::clone(&self.0),
+            is_file,
+        };
+        let most = if is_file { FILES_AT_ONCE } else { AT_ONCE };
+        if running >= most || self.0.is_stopping.load(Acquire) {
             let answer = line(503, "there are too many requests at once, come again");
             return Err(answer.with("Retry-After", RETRY_AFTER_S.to_string()));
         }
@@ -146,9 +180,13 @@ pub(super) struct Serve {
 impl Serve {
     /// Answers it.
     pub(super) fn start(self, socket: OwnedFd) {
+        let (name, stack_bytes) = match self.place.is_file {
+            true => ("files", FILE_STACK_BYTES),
+            false => ("recordings", STACK_BYTES),
+        };
         let spawned = Builder::new()
-            .name("recordings".into())
-            .stack_size(STACK_BYTES)
+            .name(name.into())
+            .stack_size(stack_bytes)
             .spawn(move || {
                 let Serve {
                     place,
@@ -156,7 +194,12 @@ impl Serve {
                     access,
                 } = self;
                 // The client may be gone, or reads too slowly.
-                if let Err(error) = answer(&place.0, &wanted, &access, socket) {
+                let shared = &place.shared;
+                let answered = match &wanted {
+                    Wanted::File(file) => send_file(shared, file, &access, &socket),
+                    wanted => answer(shared, wanted, &access, socket),
+                };
+                if let Err(error) = answered {
                     log::debug!("recordings: an answer was cut off: {error}");
                 }
             });
@@ -166,19 +209,24 @@ impl Serve {
     }
 }
 
+/// What the daemon writes, and below which folder.
+fn output(shared: &Shared) -> Result<(Output, PathBuf), Answer> {
+    let output = (shared.server.output)();
+    let output = output.ok_or_else(|| line(503, "the daemon does not answer"))?;
+    match output.root.clone() {
+        Some(root) => Ok((output, root)),
+        None => Err(line(404, "no files are written: RTMS_OUT is not set")),
+    }
+}
+
 fn answer(shared: &Shared, wanted: &Wanted, access: &Access, socket: OwnedFd) -> io::Result<()> {
     // Only what all sockets have is used, so this may be a Unix socket as well.
     let stream = TcpStream::from(socket);
     stream.set_nonblocking(false)?;
     stream.set_write_timeout(Some(WRITE_MAX))?;
     let mut out = BufWriter::with_capacity(32 << 10, &stream);
-    let answered = match (shared.server.output)() {
-        None => Err(line(503, "the daemon does not answer")),
-        Some(Output { root: None, .. }) => {
-            Err(line(404, "no files are written: RTMS_OUT is not set"))
-        }
-        Some(output) => answer_from(shared, &output, wanted, access, &mut out),
-    };
+    let answered = output(shared)
+        .and_then(|(output, root)| answer_from(shared, &output, &root, wanted, access, &mut out));
     match answered {
         Ok(done) => done?,
         Err(refusal) => {
@@ -188,108 +236,36 @@ fn answer(shared: &Shared, wanted: &Wanted, access: &Access, socket: OwnedFd) ->
     }
     out.flush()?;
     drop(out);
-    stream.shutdown(Shutdown::Write)
+    stream.shutdown(std::net::Shutdown::Write)
 }
 
-fn answer_from(
+/// Sends a file, and looks at each piece whether it may still be sent.
+fn send_file(
     shared: &Shared,
-    output: &Output,
-    wanted: &Wanted,
+    wanted: &FileRequest,
     access: &Access,
-    out: &mut dyn Write,
-) -> Result<io::Result<()>, Answer> {
-    let root = output.root.as_deref().unwrap_or(Path::new(""));
-    let json = |value: &Value| {
-        let answer = Answer::text(200, format!("{value}\n")).of_type("application/json");
-        answer_bytes(&answer.with("Cache-Control", "no-store"), false)
-    };
-    match wanted {
-        Wanted::Meetings { text, limit, after } => {
-            let found = list(shared, output, root, text, *limit, *after);
-            Ok(out.write_all(&json(&found)))
+    socket: &OwnedFd,
+) -> io::Result<()> {
+    let found = output(shared).and_then(|(output, root)| {
+        let recording = find(&shared.places, &output, &root, wanted.key)?;
+        let (head, part) = wanted.open(&recording)?;
+        Ok((output, head, part))
+    });
+    match found {
+        Ok((output, head, part)) => {
+            let may_go_on = || shared.may_go_on(&output, wanted.key, access);
+            let out = Outlet::new(socket, &may_go_on)?;
+            out.send(&open_answer_bytes(&head))?;
+            if let Some(part) = part {
+                out.send_file(&part)?;
+            }
         }
-        Wanted::Meeting(key) => {
-            let recording = find(output, root, *key)?;
-            let found = meeting(&recording, *access != Access::All)
-                .map_err(|error| line(503, &format!("meta.json cannot be read: {error}")))?;
-            Ok(out.write_all(&json(&found)))
-        }
-        Wanted::Captions(key, format) => {
-            let recording = find(output, root, *key)?;
-            let head = Answer::text(200, "").of_type(format.media_type());
-            let head = open_answer_bytes(&head.with("Cache-Control", "no-store"));
-            let may_go_on = || {
-                !shared.is_stopping.load(Acquire)
-                    && !output.is_revoked(*key)
-                    && !access.is_over(now_ms())
-            };
-            let written = out.write_all(&head);
-            Ok(written.and_then(|()| write_captions(&recording, *format, out, &may_go_on)))
-        }
-        Wanted::Link(LinkRequest::RevokeAll) => {
-            let replaced = shared.server.links.replace();
-            replaced.map_err(|error| no_key(&error))?;
-            (shared.server.look_at_links)();
-            log::info!("every link was revoked");
-            Ok(out.write_all(&answer_bytes(&Answer::text(204, ""), false)))
-        }
-        Wanted::Link(LinkRequest::Make {
-            name,
-            for_s,
-            has_files,
-        }) => {
-            let key = find_named(output, root, name)?;
-            let Some(base) = (shared.server.base)() else {
-                let text = "browsers cannot open a Unix socket: add an address to RTMS_ADMIN, or \
-                            set RTMS_ADMIN_URL";
-                return Err(line(409, text));
-            };
-            let signing = shared.server.links.get_or_make();
-            let signing = signing.map_err(|error| no_key(&error))?;
-            let link = Link {
-                key,
-                has_files: *has_files,
-                expires_s: now_ms() / 1000 + for_s,
-            };
-            let answer = request::answer(&link, &link.sign(&signing.secret), &base);
-            Ok(out.write_all(&json(&answer)))
+        Err(refusal) => {
+            let refusal = refusal.with("Cache-Control", "no-store");
+            let may_go_on = || !shared.is_stopping.load(Acquire);
+            let out = Outlet::new(socket, &may_go_on)?;
+            out.send(&answer_bytes(&refusal, wanted.is_head))?;
         }
     }
-}
-
-/// A page of the list.
-fn list(
-    shared: &Shared,
-    output: &Output,
-    root: &Path,
-    text: &str,
-    limit: usize,
-    after: Option<JournalKey>,
-) -> Value {
-    let query = Query {
-        text: text.to_owned(),
-        ..Query::default()
-    };
-    let is_stopping = || shared.is_stopping.load(Acquire);
-    let after = after.map(|key| key.to_string());
-    let mut found = Search::new(root, &query)
-        .take_while(|_| !is_stopping())
-        .filter(|recording| !is_revoked(output, recording));
-    if let Some(after) = after {
-        found.find(|recording| recording.key == after);
-    }
-    let mut meetings: Vec<Recording> = found.take(limit + 1).collect();
-    let is_more = meetings.len() > limit;
-    meetings.truncate(limit);
-    let next = meetings
-        .last()
-        .filter(|_| is_more)
-        .map(|last| last.key.clone());
-    let meetings: Vec<Value> = meetings.iter().map(Recording::to_json).collect();
-    json!({"v": 1, "meetings": meetings, "next": next})
-}
-
-fn no_key(error: &io::Error) -> Answer {
-    let text = format!("the key that signs links cannot be written in RTMS_STATE: {error}");
-    line(503, &text)
+    Ok(shutdown(socket, Shutdown::Write)?)
 }

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
+
+use crate::admin::files::{self, FileRequest};
 use crate::admin::links::request::LinkRequest;
 use crate::delivery::live::Access;
 use crate::delivery::live::query::decode;
@@ -29,26 +32,53 @@ pub(in crate::admin) enum Wanted {
     Captions(JournalKey, CaptionFormat),
     /// A link to one, or the end of all links.
     Link(LinkRequest),
+    /// A ticket for a file.
+    Ticket { key: JournalKey, file: String },
+    /// A file.
+    File(FileRequest),
+}
+
+/// The body of a request for a ticket.
+#[derive(Deserialize)]
+struct TicketBody {
+    key: String,
+    file: String,
 }
 
 /// The path of requests for links.
-pub(in crate::admin) const LINKS: &str = "/links";
+const LINKS: &str = "/links";
+/// The path of requests for tickets.
+const TICKETS: &str = "/tickets";
 
 impl Wanted {
     /// Whether a path is one of these.
     pub(in crate::admin) fn is_path(path: &str) -> bool {
         let begins = ["/meetings/", "/live/"];
-        path == "/meetings" || path == LINKS || begins.iter().any(|it| path.starts_with(it))
+        path == "/meetings"
+            || Wanted::is_posted(path)
+            || files::is_path(path)
+            || begins.iter().any(|it| path.starts_with(it))
     }
 
     /// Whether a request for this path has a body.
     pub(in crate::admin) fn is_posted(path: &str) -> bool {
-        path == LINKS
+        path == LINKS || path == TICKETS
     }
 
     /// Reads a request with a body.
-    pub(in crate::admin) fn parse_body(body: &[u8]) -> Result<Wanted, (u16, String)> {
-        LinkRequest::parse(body).map(Wanted::Link)
+    pub(in crate::admin) fn parse_body(path: &str, body: &[u8]) -> Result<Wanted, (u16, String)> {
+        if path == LINKS {
+            return LinkRequest::parse(body).map(Wanted::Link);
+        }
+        let body = serde_json::from_slice(body).ok();
+        let ticket = body.and_then(|TicketBody { key, file }| {
+            let key = key.parse().ok()?;
+            Some(Wanted::Ticket { key, file })
+        });
+        ticket.ok_or_else(|| {
+            let text = "expected {\"key\":\"KEY\",\"file\":\"NAME\"}, the key of a stream and a file of it";
+            (400, text.to_owned())
+        })
     }
 
     /// Reads a request; an error is the status and what was expected.
@@ -98,10 +128,18 @@ impl Wanted {
     pub(in crate::admin) fn is_allowed(&self, access: &Access) -> bool {
         match self {
             Wanted::Meetings { .. } | Wanted::Link(_) => *access == Access::All,
-            Wanted::Meeting(key) => access.is_for_files(*key),
+            Wanted::Meeting(key)
+            | Wanted::Ticket { key, .. }
+            | Wanted::File(FileRequest { key, .. }) => access.is_for_files(*key),
             Wanted::Captions(key, _) => access.is_for(*key),
         }
     }
+}
+
+/// The ticket of a request for a file.
+pub(in crate::admin) fn ticket(query: Option<&str>) -> Option<&str> {
+    let mut pairs = query.unwrap_or_default().split('&');
+    pairs.find_map(|pair| pair.strip_prefix("t="))
 }
 
 /// The parts of a query, decoded.

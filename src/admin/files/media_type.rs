@@ -9,7 +9,7 @@
 )]
 
 /// The content type.
-pub(super) fn media_type(name: &str) -> &'static str {
+pub(in crate::admin) fn media_type(name: &str) -> &'static str {
     match name.rsplit('.').next().unwrap_or_default() {
         "jsonl" => "application/x-ndjson",
         "json" => "application/json",
@@ -26,6 +26,6 @@ pub(super) fn media_type(name: &str) -> &'static str {
 }
 
 /// Whether a browser plays it.
-pub(super) fn is_sound(name: &str) -> bool {
+pub(in crate::admin) fn is_sound(name: &str) -> bool {
     media_type(name).starts_with("audio/")
 }
