@@ -34,7 +34,7 @@
 //! | [`state`] | the private directory that a restart needs, and the intent log | `state` |
 //! | [`config`] | turns `rtms.conf` and the environment into settings | |
 //! | [`cli`] | the commands | signals |
-//! | [`admin`], [`systemd`] | health, metrics, streams, and who may ask for content; readiness and watchdog | one for each request for recordings |
+//! | [`admin`], [`systemd`] | health, metrics, streams, and who may ask for content; readiness and watchdog | one for each request for recordings or a file |
 //! | [`demo`] | a small, strict, independent Zoom on loopback | |
 //!
 //! # What always holds

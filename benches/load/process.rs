@@ -77,6 +77,7 @@ impl Server {
             settings,
             shows_stdout: false,
             shows_log: false,
+            is_apart: false,
         }
         .start()
         .expect("the server starts");

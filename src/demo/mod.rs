@@ -301,6 +301,14 @@ impl Zoom {
         }
     }
 
+    /// Forgets a meeting that is over: from then on its number is unknown.
+    pub(crate) fn forget_meeting(&self, over: &MeetingHandle) {
+        let script = &over.meeting.script;
+        let mut meetings = lock(&self.shared.meetings);
+        meetings.by_number.remove(&script.number);
+        meetings.by_id.remove(&script.id);
+    }
+
     /// Signs and posts a webhook at once.
     pub fn post_webhook(&self, body: &Value) -> Delivery {
         self.shared.webhooks.post_now(&self.shared, body)

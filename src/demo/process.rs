@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -37,6 +38,8 @@ pub struct ServerCommand {
     pub shows_stdout: bool,
     /// Its log goes to our stderr too, in addition to being kept.
     pub shows_log: bool,
+    /// In a process group of its own, which Ctrl-C in a terminal does not reach.
+    pub is_apart: bool,
 }
 
 /// A running server. Dropping it kills it.
@@ -71,6 +74,7 @@ impl ServerCommand {
             settings: zoom.environment(),
             shows_stdout: false,
             shows_log: false,
+            is_apart: false,
         };
         for (key, value) in [
             ("HOST", "127.0.0.1"),
@@ -155,6 +159,9 @@ impl ServerCommand {
                 false => Stdio::null(),
             })
             .stderr(Stdio::piped());
+        if self.is_apart {
+            command.process_group(0);
+        }
         let mut child = command.spawn()?;
         drop(child.stdin.take());
         let log = Arc::new(Log::default());
@@ -413,6 +420,7 @@ mod tests {
             settings: vec![("KEY".to_owned(), "value".to_owned())],
             shows_stdout: false,
             shows_log: false,
+            is_apart: false,
         }
         .start()
         .expect("it starts");

@@ -118,6 +118,8 @@ pub enum DemoKind {
     Chaos,
     /// `--odd`: undocumented behavior that was observed.
     Odd,
+    /// `--serve`: meetings that go on, to look at in a browser.
+    Serve,
     /// `--setup`: the guided first run, with this Zoom.
     Setup,
 }

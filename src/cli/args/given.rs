@@ -46,11 +46,12 @@ pub(super) enum Opt {
     For,
     Files,
     RevokeAll,
+    Serve,
 }
 
 impl Opt {
     /// Name, and whether a value follows.
-    const ALL: [(Opt, &'static str, bool); 32] = [
+    const ALL: [(Opt, &'static str, bool); 33] = [
         (Opt::Help, "--help", false),
         (Opt::Version, "--version", false),
         (Opt::Config, "--config", true),
@@ -83,6 +84,7 @@ impl Opt {
         (Opt::For, "--for", true),
         (Opt::Files, "--files", false),
         (Opt::RevokeAll, "--revoke-all", false),
+        (Opt::Serve, "--serve", false),
     ];
 
     pub(super) fn name(self) -> &'static str {

@@ -63,12 +63,17 @@ impl Given {
                 let kind = match () {
                     () if self.has(Opt::Odd) => DemoKind::Odd,
                     () if self.has(Opt::Setup) => DemoKind::Setup,
+                    () if self.has(Opt::Serve) => DemoKind::Serve,
                     () if self.has(Opt::Chaos) => DemoKind::Chaos,
                     () => DemoKind::Meetings,
                 };
                 let (name, options): (_, &[Opt]) = match kind {
                     DemoKind::Odd => ("demo --odd", &[Opt::Out, Opt::Odd]),
                     DemoKind::Setup => ("demo --setup", &[Opt::Setup]),
+                    DemoKind::Serve => (
+                        "demo --serve",
+                        &[Opt::Out, Opt::Meetings, Opt::Media, Opt::Serve],
+                    ),
                     DemoKind::Chaos => ("demo --chaos", &[Opt::Out, Opt::Meetings, Opt::Chaos]),
                     DemoKind::Meetings => (
                         "demo",

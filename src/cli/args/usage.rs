@@ -60,6 +60,7 @@ again.
 pub(super) const DEMO: &str = "\
 usage: rtmsd demo [--out DIR] [--meetings N] [--media LIST] [--product NAME]
                   [--events NAME]
+       rtmsd demo --serve [--out DIR] [--meetings N] [--media LIST]
        rtmsd demo --chaos [--out DIR] [--meetings N]
        rtmsd demo --odd [--out DIR]
        rtmsd demo --setup
@@ -76,6 +77,8 @@ what was sent: every phrase, audio packet, frame, chat message and event once.
                    or all of them
   --events NAME    by which way Zoom's events come: webhooks (the default), or
                    websocket, with no listening port at all
+  --serve          meetings that go on until Ctrl-C, new ones as others end, and
+                   the addresses of their pages for a browser
   --chaos          with lost connections, refusals, failovers, a killed server
   --odd            what was observed of Zoom and is not in its documents, each
                    with what became of it; takes about 70 seconds

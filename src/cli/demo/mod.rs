@@ -4,6 +4,7 @@
 pub(crate) mod chaos;
 pub(crate) mod odd;
 pub(crate) mod push;
+pub(crate) mod serve;
 pub(crate) mod setup;
 pub(crate) mod table;
 
@@ -153,6 +154,7 @@ pub(super) fn run(command: Demo) -> u8 {
         DemoKind::Chaos => chaos::play(options).map(code),
         DemoKind::Odd => odd::play(options).map(code),
         DemoKind::Setup => setup::play(),
+        DemoKind::Serve => serve::play(options).map(code),
     };
     match played {
         Ok(code) => code,
@@ -196,7 +198,7 @@ impl Drop for Folder {
 fn play(options: &DemoOptions) -> io::Result<bool> {
     let (folder, out, zoom) = options.set_up()?;
     let receiver = Receiver::start(push::SECRET)?;
-    let command = server_command(options, &zoom, &receiver, &folder.0, &out)?;
+    let command = server_command(options, &zoom, Some(&receiver), &folder.0, &out)?;
     let (mut server, is_up) = match options.events_by {
         EventsBy::Webhooks => {
             let (server, address) = command.listen()?;
@@ -316,7 +318,7 @@ fn play(options: &DemoOptions) -> io::Result<bool> {
 fn server_command(
     options: &DemoOptions,
     zoom: &Zoom,
-    receiver: &Receiver,
+    receiver: Option<&Receiver>,
     folder: &Path,
     out: &Path,
 ) -> io::Result<ServerCommand> {
@@ -338,7 +340,9 @@ fn server_command(
         command.set("RTMS_VIDEO_FPS", "10");
         command.set("RTMS_SHARE_CODEC", "jpg");
     }
-    push::configure(&mut command, receiver);
+    if let Some(receiver) = receiver {
+        push::configure(&mut command, receiver);
+    }
     Ok(command)
 }
 

@@ -122,6 +122,7 @@ impl ServerSetup {
             settings: self.settings(zoom, folder),
             shows_stdout: false,
             shows_log: std::env::var_os("RTMSD_SHOW_LOG").is_some(),
+            is_apart: false,
         };
         let deadline = Instant::now() + PATIENCE;
         loop {

@@ -9,6 +9,7 @@ complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l meetings
 complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l media
 complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l product
 complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l events
+complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l serve
 complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l chaos
 complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l odd
 complete -c rtmsd -n "__fish_seen_subcommand_from demo" -l setup
