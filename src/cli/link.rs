@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::admin_client;
 use super::exit::{self, Failure};
+use crate::admin::host::Authority;
 use crate::admin::links::key;
 use crate::config::Config;
 
@@ -77,6 +78,11 @@ fn make(
                 .map_err(|_| answer.unreachable(&"another answer than that of /links"))?;
             let _ = writeln!(out, "{}", made.url);
             let _ = out.flush();
+            if is_loopback(&made.url) {
+                let text =
+                    "only this machine can open it; RTMS_ADMIN_URL is the address for others";
+                let _ = writeln!(more, "{text}");
+            }
             let _ = writeln!(
                 more,
                 "everybody who has this address can read the stream until {}",
@@ -86,6 +92,15 @@ fn make(
         }
         status => Err(refused(&answer, status, &format!("{name}: {said}"))),
     }
+}
+
+/// Whether the host of an address is this machine to itself.
+fn is_loopback(url: &str) -> bool {
+    let host = url
+        .split_once("://")
+        .and_then(|(_, rest)| rest.split('/').next());
+    host.and_then(Authority::parse)
+        .is_some_and(|host| host.is_loopback())
 }
 
 fn revoke_all(config: &Config, more: &mut impl Write) -> Result<(), Failure> {

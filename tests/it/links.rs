@@ -74,6 +74,8 @@ fn g3_a_link_reads_one_stream_until_it_expires_or_is_revoked() {
     let (own, other) = (&keys[0], &keys[1]);
 
     assert!(!harness.state().join("link-key").exists());
+    let told = harness.run(&["link", own]).stderr;
+    assert!(told.contains("RTMS_ADMIN_URL"), "{told}");
     let number = meetings[0].script().number.to_string();
     let address = link(&harness, &[&number]);
     let begin = format!("http://{}/live/{own}#s=", harness.admin());
