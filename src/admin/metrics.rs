@@ -585,7 +585,33 @@ pub fn text(
     page
 }
 
+/// Every metric as a row of a Markdown table: name, type, labels, meaning.
+pub fn table() -> String {
+    let mut table = "| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n".to_owned();
+    for metric in METRICS {
+        let (name, kind, help) = (metric.name, metric.kind(), metric.help);
+        let labels = metric.labels().join(", ");
+        let _ = writeln!(table, "| `rtmsd_{name}` | {kind} | {labels} | {help} |");
+    }
+    table
+}
+
 impl Metric {
+    /// The names of its labels; `le` of histograms is left out.
+    fn labels(&self) -> Vec<&'static str> {
+        match self.value {
+            Counts(label, _) | Gauges(label, _) => vec![label],
+            Value::PushCounts(values) | Value::PushGauges(values) => {
+                let first = values(&Report::default())
+                    .first()
+                    .map(|(labels, _)| *labels);
+                let further = first.and_then(|labels| labels.strip_prefix(',')?.split('=').next());
+                std::iter::once("endpoint").chain(further).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Prometheus' name of the type.
     fn kind(&self) -> &'static str {
         match self.value {

@@ -29,6 +29,7 @@ pub mod signals;
 pub mod status;
 pub mod tail;
 pub(crate) mod unit_file;
+mod version;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -70,7 +71,7 @@ pub fn run() -> ExitCode {
 fn dispatch(command: Command) -> u8 {
     match command {
         Command::Help(text) => print(text),
-        Command::Version => print(&format!("{}\n", args::VERSION)),
+        Command::Version => print(&format!("{}\n", version::text())),
         Command::Print(Page::Conf) => print(&conf()),
         Command::Serve { config } => {
             let path = config.as_deref();
@@ -179,6 +180,7 @@ fn dispatch(command: Command) -> u8 {
         Command::Print(Page::Man) => print(&manpages::man()),
         Command::Print(Page::ManConf) => print(&manpages::man_conf()),
         Command::Print(Page::Schema) => print(crate::feed::SCHEMA),
+        Command::Print(Page::Metrics) => print(&crate::admin::metrics::table()),
         Command::Print(Page::Completions(shell)) => {
             print(&manpages::completions(shell).unwrap_or_default())
         }

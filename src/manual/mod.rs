@@ -19,13 +19,19 @@ macro_rules! chapters {
         #[doc = "[pages]: crate::manual::pages"]
         #[doc = "[recipes]: crate::manual::recipes"]
         #[doc = "[tuning]: crate::manual::tuning"]
+        #[doc = "[upgrading]: crate::manual::upgrading"]
+        #[doc = "[security]: crate::manual::security"]
+        #[doc = "[contributing]: crate::manual::contributing"]
         #[doc = ""]
         #[doc = include_str!(concat!(stringify!($topic), ".md"))]
         pub mod $topic {})*
     };
 }
 
-chapters!(operating connecting media delivery pages recipes troubleshooting privacy embedding tuning);
+chapters!(
+    operating connecting media delivery pages recipes troubleshooting privacy embedding tuning
+    upgrading security contributing
+);
 
 /// The topics, in the order of their list.
 pub(crate) fn topics() -> Vec<&'static str> {

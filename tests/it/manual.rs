@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const README_LINES_MAX: usize = 200;
-const CHAPTERS: [&str; 10] = [
+const CHAPTERS: [&str; 13] = [
     "operating",
     "connecting",
     "media",
@@ -18,6 +18,9 @@ const CHAPTERS: [&str; 10] = [
     "privacy",
     "embedding",
     "tuning",
+    "upgrading",
+    "security",
+    "contributing",
 ];
 
 fn root() -> &'static Path {
@@ -307,6 +310,8 @@ fn quoted_log_lines_are_in_the_sources() {
         for span in spans(&text) {
             let first = span.split(' ').next().unwrap_or_default();
             let is_command = [
+                ".ci/run",
+                ".ci/nightly",
                 "dpkg",
                 "apt-get",
                 "cargo",
@@ -467,15 +472,39 @@ fn settings_are_keys() {
     }
 }
 
+/// Whether `/metrics` has this name, without `rtmsd_` in front.
+fn is_served(name: &str) -> bool {
+    let histogram = ["_bucket", "_sum", "_count"];
+    rtmsd::admin::metrics::METRICS.iter().any(|metric| {
+        let end = name.strip_prefix(metric.name);
+        end.is_some_and(|end| end.is_empty() || histogram.contains(&end))
+    })
+}
+
+/// Its queries are checked by promtool (`.ci/dashboard`), which does not know what rtmsd serves.
+#[test]
+fn metrics_of_the_dashboard_exist() {
+    let text = read("src/manual/dashboard.json");
+    let dashboard: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let panels = dashboard["panels"].as_array().expect("panels");
+    let targets = panels
+        .iter()
+        .filter_map(|panel| panel["targets"].as_array());
+    let queries: Vec<&str> = targets
+        .flatten()
+        .filter_map(|target| target["expr"].as_str())
+        .collect();
+    assert!(queries.len() > 20, "{queries:?}");
+    for query in queries {
+        let names = words(query).filter_map(|word| word.strip_prefix("rtmsd_"));
+        let names: Vec<&str> = names.collect();
+        let all_exist = names.iter().all(|name| is_served(name));
+        assert!(all_exist && !names.is_empty(), "no such metric: {query}");
+    }
+}
+
 #[test]
 fn quoted_metrics_exist() {
-    let histogram = ["_bucket", "_sum", "_count"];
-    let is_served = |word: &str| {
-        rtmsd::admin::metrics::METRICS.iter().any(|metric| {
-            let end = word.strip_prefix(metric.name);
-            end.is_some_and(|end| end.is_empty() || histogram.contains(&end))
-        })
-    };
     let admin = sources(&root().join("src/admin"));
     let labels: BTreeSet<String> = admin.iter().flat_map(|(_, code)| literals(code)).collect();
     let mut seen = 0;

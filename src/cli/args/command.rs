@@ -12,7 +12,7 @@ use crate::protocol::MediaSelection;
 pub enum Command {
     /// Print this text to stdout.
     Help(&'static str),
-    /// Print [`VERSION`](super::VERSION) to stdout.
+    /// Print version, commit and features to stdout.
     Version,
     /// Run the server.
     Serve {
@@ -156,6 +156,8 @@ pub enum Page {
     ManConf,
     /// The JSON Schema of a line of the journal.
     Schema,
+    /// The metrics, as a Markdown table.
+    Metrics,
     /// Completions for a shell of [`SHELLS`](crate::cli::manpages::SHELLS).
     Completions(&'static str),
 }

@@ -25,9 +25,6 @@ pub use usage::{USAGE, commands, usage};
 
 use given::{Given, Opt, error};
 
-/// `rtmsd --version`.
-pub const VERSION: &str = concat!("rtmsd ", env!("CARGO_PKG_VERSION"));
-
 /// Maximum meetings of a demo.
 pub const DEMO_MEETINGS_MAX: u32 = 1000;
 
@@ -407,7 +404,8 @@ fn meeting_number(command: &str, text: &str) -> Result<String, UsageError> {
 }
 
 fn page(what: Option<&str>, shell: Option<&str>) -> Result<Page, UsageError> {
-    const EXPECTED: &str = "expected conf, unit, socket, man, man-conf, schema or completions";
+    const EXPECTED: &str =
+        "expected conf, unit, socket, man, man-conf, schema, metrics or completions";
     match what {
         Some("conf") => Ok(Page::Conf),
         Some("unit") => Ok(Page::Unit),
@@ -415,6 +413,7 @@ fn page(what: Option<&str>, shell: Option<&str>) -> Result<Page, UsageError> {
         Some("man") => Ok(Page::Man),
         Some("man-conf") => Ok(Page::ManConf),
         Some("schema") => Ok(Page::Schema),
+        Some("metrics") => Ok(Page::Metrics),
         Some("completions") => {
             let known = SHELLS.into_iter().find(|known| Some(*known) == shell);
             known.map(Page::Completions).ok_or_else(|| {

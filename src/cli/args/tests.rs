@@ -294,11 +294,11 @@ fn wrong_command_lines_are_explained() {
         ),
         (
             "print",
-            "print: found nothing, expected conf, unit, socket, man, man-conf, schema or completions",
+            "print: found nothing, expected conf, unit, socket, man, man-conf, schema, metrics or completions",
         ),
         (
             "print nan",
-            "print: found \"nan\", expected conf, unit, socket, man, man-conf, schema or completions",
+            "print: found \"nan\", expected conf, unit, socket, man, man-conf, schema, metrics or completions",
         ),
     ] {
         assert_eq!(

@@ -239,7 +239,8 @@ how browsers reach that server.
 ";
 
 pub(super) const PRINT: &str = "\
-usage: rtmsd print conf|unit|socket|man|man-conf|schema|completions SHELL
+usage: rtmsd print conf|unit|socket|man|man-conf|schema|metrics
+       rtmsd print completions SHELL
 
   conf          the annotated configuration, as in rtms.conf.example
   unit          a hardened systemd unit for this binary
@@ -247,6 +248,7 @@ usage: rtmsd print conf|unit|socket|man|man-conf|schema|completions SHELL
   man           the manual page rtmsd(8)
   man-conf      the manual page rtms.conf(5)
   schema        the JSON Schema of a line of feed.jsonl, the journal of a stream
+  metrics       name, type, labels and meaning of each metric, a Markdown table
   completions   completions for bash, zsh or fish
 ";
 
@@ -263,9 +265,12 @@ Prints a chapter of the manual, or the usage text of a command. The topics:
   pages            status and live captions in a browser
   recipes          small programs and settings that connect rtmsd to others
   troubleshooting  what each symptom means and what to do
-  privacy          where data goes, consent, how to report a vulnerability
+  privacy          where data goes, and how consent works
   embedding        rtmsd as a Rust library
   tuning           every constant that was chosen by measurement
+  upgrading        what stays compatible, and how to go back
+  security         what is promised, how to report a vulnerability
+  contributing     how to build, test and change rtmsd
 ";
 
 /// The commands of this binary, in the order of the usage text.

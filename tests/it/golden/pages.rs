@@ -21,6 +21,7 @@ fn outputs_of_print() {
         ("print/socket", &["socket"]),
         ("print/man", &["man"]),
         ("print/man-conf", &["man-conf"]),
+        ("print/metrics", &["metrics"]),
         ("print/completions.bash", &["completions", "bash"]),
         ("print/completions.zsh", &["completions", "zsh"]),
         ("print/completions.fish", &["completions", "fish"]),

@@ -221,7 +221,7 @@ impl Counts {
 }
 
 /// An endpoint at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// `ok`, `failing`, `resting`, `paused` or `gone`.
     pub state: &'static str,

@@ -60,6 +60,7 @@ complete -c rtmsd -n "__fish_seen_subcommand_from print" -a socket
 complete -c rtmsd -n "__fish_seen_subcommand_from print" -a man
 complete -c rtmsd -n "__fish_seen_subcommand_from print" -a man-conf
 complete -c rtmsd -n "__fish_seen_subcommand_from print" -a schema
+complete -c rtmsd -n "__fish_seen_subcommand_from print" -a metrics
 complete -c rtmsd -n "__fish_seen_subcommand_from print" -a completions
 complete -c rtmsd -n "__fish_seen_subcommand_from help" -a operating
 complete -c rtmsd -n "__fish_seen_subcommand_from help" -a connecting
@@ -71,3 +72,6 @@ complete -c rtmsd -n "__fish_seen_subcommand_from help" -a troubleshooting
 complete -c rtmsd -n "__fish_seen_subcommand_from help" -a privacy
 complete -c rtmsd -n "__fish_seen_subcommand_from help" -a embedding
 complete -c rtmsd -n "__fish_seen_subcommand_from help" -a tuning
+complete -c rtmsd -n "__fish_seen_subcommand_from help" -a upgrading
+complete -c rtmsd -n "__fish_seen_subcommand_from help" -a security
+complete -c rtmsd -n "__fish_seen_subcommand_from help" -a contributing
