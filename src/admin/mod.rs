@@ -255,7 +255,7 @@ impl Content {
         };
         let (path, query) = (request.path(), request.query());
         let malformed = |(status, text): (u16, String)| line(status, &text);
-        if let Some(page) = pages::find(path) {
+        if let Some(page) = pages::find(path, query) {
             self.guard.page(&judged)?;
             let answer = page.answer(request.method(), request.header("If-None-Match"));
             return Ok(Decision::Answer(answer));

@@ -18,7 +18,7 @@ use crate::harness::{
 };
 
 pub(crate) mod client;
-mod partners;
+pub(crate) mod partners;
 
 use client::{Event, Sse};
 

@@ -1,21 +1,19 @@
-// The phrases on the page: added, corrected, deleted, and never more than a limit.
+// The captions on the page: added, corrected, deleted, and never more than a limit.
 
 import { el } from "./dom.js";
+import { Colours, fold, identity, nameOf, speakerOf } from "./phrases.js";
 import { timeOfDay } from "./words.js";
 
-const COLOURS = 8;
 // A speaker who goes on after so long is named again.
 const PAUSE_MS = 60_000;
-
-/** A change is about the phrase of the same speaker or channel that began at the same time. */
-const identity = (data) => `${data.user_id}/${data.channel_id ?? ""}/${data.start_ms}`;
-const speaker = (data) => `${data.user_id}/${data.channel_id ?? ""}`;
+// Old phrases that go at once.
+const PRUNED = 200;
 
 export class Captions {
   #log;
   #max;
   #shown = new Map();
-  #colours = new Map();
+  #colours = new Colours();
   // Changes of phrases that are too old to be shown yet.
   #late = new Map();
 
@@ -49,25 +47,18 @@ export class Captions {
     const phrase = this.#make(id, data);
     this.#name(phrase, this.#log.lastElementChild);
     this.#log.append(phrase);
-    while (this.size > this.#max) this.#remove(this.#log.firstElementChild);
+    // Many at once: each time all that is left moves.
+    if (this.size > this.#max) while (this.size > this.#max - PRUNED) this.#remove(this.#log.firstElementChild);
     return true;
   }
 
   /** Puts older events above what is shown. */
   prepend(events) {
-    const phrases = new Map();
-    for (const { type, data } of [...events, ...this.#late.values()]) {
-      const id = identity(data);
-      if (type === "transcript.phrase") phrases.set(phrases.has(id) ? Symbol() : id, data);
-      else if (phrases.has(id)) {
-        if (type === "transcript.deleted") phrases.delete(id);
-        else phrases.set(id, data);
-        this.#late.delete(id);
-      } else this.#late.set(id, { type, data });
-    }
+    const { phrases, changes } = fold([...events, ...this.#late.values()]);
+    this.#late = changes;
     const room = Math.max(0, this.#max - this.size);
     const first = this.#log.firstElementChild;
-    for (const data of [...phrases.values()].slice(-room || phrases.size)) {
+    for (const data of phrases.slice(-room || phrases.length)) {
       const phrase = this.#make(identity(data), data);
       this.#name(phrase, first ? first.previousElementSibling : this.#log.lastElementChild);
       this.#log.insertBefore(phrase, first);
@@ -79,19 +70,17 @@ export class Captions {
   clear() {
     this.#log.replaceChildren();
     this.#shown.clear();
-    this.#colours.clear();
+    this.#colours = new Colours();
     this.#late.clear();
   }
 
   #make(id, data) {
-    const who = speaker(data);
-    if (!this.#colours.has(who)) this.#colours.set(who, this.#colours.size % COLOURS);
-    const name = data.user_name || data.channel_id || "Speaker";
-    const phrase = el("p", { class: `phrase s${this.#colours.get(who)}` },
-      el("span", { class: "who" }, el("bdi", {}, name), " ",
+    const who = speakerOf(data);
+    const phrase = el("p", { class: `phrase ${this.#colours.of(who)}` },
+      el("span", { class: "who" }, el("bdi", {}, nameOf(data)), " ",
         el("time", { datetime: new Date(data.start_ms).toISOString() }, timeOfDay(data.start_ms))),
       el("span", { class: "text", lang: data.language, dir: "auto" }, data.text));
-    Object.assign(phrase, { id: "", about: { id, who, startMs: data.start_ms } });
+    phrase.about = { id, who, startMs: data.start_ms };
     this.#shown.set(id, phrase);
     return phrase;
   }

@@ -4,9 +4,9 @@ import { $, el, text } from "./dom.js";
 import { Captions } from "./captions.js";
 import { History, read } from "./history.js";
 import { keep, setTheme, setting } from "./settings.js";
-import { ask, explain, Fault, hasLink, key, notice } from "./session.js";
-import { follow } from "./sse.js";
-import { age, count, reason, title } from "./words.js";
+import { ask, complain, explain, Fault, key, notice } from "./session.js";
+import { follow, waitMs } from "./sse.js";
+import { age, count, title } from "./words.js";
 
 const DOM_PHRASES_MAX = 2000;
 const FIRST_PHRASES = 200;
@@ -36,8 +36,6 @@ function showState([level, word] = state) {
   text($("state"), word);
 }
 
-/* Following, and standing still. */
-
 function toEnd() {
   scrollTo({ top: document.documentElement.scrollHeight, behavior: "instant" });
 }
@@ -64,8 +62,6 @@ addEventListener("scroll", () => {
   else if (!isFollowing && !isUp && rest < 2) setFollowing(true);
 }, { passive: true });
 addEventListener("resize", () => isFollowing && toEnd());
-
-/* Events. */
 
 function take(events) {
   let added = 0;
@@ -99,21 +95,23 @@ function end(fault) {
     document.title = "Captions";
     for (const id of ["follow", "new", "earlier"]) $(id).hidden = true;
   }
-  if (fault.status === 410 || fault.status === 404) state = ["over", "Gone"];
-  else state = ["bad", "Stopped"];
+  state = { 401: ["over", ""], 404: ["over", "Gone"], 410: ["over", "Gone"] }[fault.status] ?? ["bad", "Stopped"];
   showState();
   explain(fault, start);
 }
-
-/* The journal. */
 
 function showEarlier() {
   $("earlier").hidden = !past?.hasMore || captions.isFull;
 }
 
+let isReading = false;
+
 async function earlier(amount) {
+  if (isReading) return;
+  isReading = true;
   const from = run.signal;
-  const events = await past.earlier(Math.min(amount, DOM_PHRASES_MAX - captions.size), from);
+  const room = Math.min(amount, DOM_PHRASES_MAX - captions.size);
+  const events = await past.earlier(room, from).finally(() => (isReading = false));
   if (from.aborted) return;
   const before = document.documentElement.scrollHeight - scrollY;
   captions.prepend(events);
@@ -158,28 +156,27 @@ async function start() {
         events: (events) => (notice(), take(events)),
         wait: (fault, ms, failed) => {
           showState(["wait", "Reconnecting"]);
-          if (failed > 1) notice(el("p", {}, `${reason(fault, hasLink())} Next try in ${age(ms / 1000)}.`));
+          if (failed > 1) wait(fault, ms);
         },
       }, signal);
       return;
     } catch (fault) {
       if (signal.aborted) return;
-      const isPassing = fault.status === 0 || fault.status >= 500;
-      if (!isPassing) return end(fault);
-      const ms = Math.max(fault.retryAfter * 1000 || 0, Math.min(30_000, 1000 * 2 ** tries));
+      if (fault.status > 0 && fault.status < 500) return end(fault);
+      const ms = waitMs(tries, fault.retryAfter);
       showState(["wait", "Waiting"]);
-      notice(el("p", {}, `${reason(fault, hasLink())} Next try in ${age(ms / 1000)}.`));
+      wait(fault, ms);
       await new Promise((done) => setTimeout(done, ms));
     }
   }
 }
 
+const wait = (fault, ms) => complain(fault, ` Next try in ${age(ms / 1000)}.`);
+
 function showEmpty() {
   if (captions.size) return notice();
   notice(el("p", {}, state[0] === "over" ? "Nothing was said." : "Captions appear here when someone speaks."));
 }
-
-/* Settings. */
 
 function announce() {
   log.setAttribute("aria-live", setting("announce", true) ? "polite" : "off");
@@ -206,7 +203,7 @@ async function download(end) {
     el("a", { href: url, download: `${$("topic").textContent}.${end}` }).click();
     setTimeout(() => URL.revokeObjectURL(url), 60_000);
   } catch (fault) {
-    notice(el("p", { role: "alert" }, reason(fault, hasLink())));
+    complain(fault);
   }
 }
 
@@ -219,10 +216,8 @@ $("vtt").addEventListener("click", () => download("vtt"));
 $("txt").addEventListener("click", () => download("txt"));
 $("announce").checked = setting("announce", true);
 $("announce").addEventListener("change", (event) => (keep("announce", event.target.checked), announce()));
-for (const radio of document.querySelectorAll("[name=theme]")) {
-  radio.checked = radio.value === setting("theme", "auto");
-  radio.addEventListener("change", () => (keep("theme", radio.value), setTheme(radio.value)));
-}
+$("theme").value = setting("theme", "auto");
+$("theme").addEventListener("change", (event) => (keep("theme", event.target.value), setTheme(event.target.value)));
 setSize(setting("size", 100));
 
 start();

@@ -50,23 +50,33 @@ macro_rules! files {
 }
 
 const HTML: &str = "text/html; charset=utf-8";
+const IMAGE: &str = "image/svg+xml";
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 files! {
     "status.html" HTML
     "live.html" HTML
+    "meetings.html" HTML
+    "meeting.html" HTML
+    "icon.svg" IMAGE
     "page.css" CSS
     "live.css" CSS
+    "meeting.css" CSS
     "dom.js" SCRIPT
     "session.js" SCRIPT
     "words.js" SCRIPT
     "sse.js" SCRIPT
     "history.js" SCRIPT
+    "phrases.js" SCRIPT
     "captions.js" SCRIPT
     "settings.js" SCRIPT
     "live.js" SCRIPT
     "status.js" SCRIPT
+    "meetings.js" SCRIPT
+    "meeting.js" SCRIPT
+    "transcript.js" SCRIPT
+    "player.js" SCRIPT
 }
 
 /// The `ETag` of each file, once one was asked for.
@@ -80,15 +90,22 @@ static TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
 
 /// Whether a path may be one of a page.
 pub(super) fn is_path(path: &str) -> bool {
-    path == "/" || path.starts_with("/live/") || path.starts_with("/pages/")
+    let mut begins = ["/live/", "/meetings/", "/pages/"].into_iter();
+    matches!(path, "/" | "/meetings") || begins.any(|begin| path.starts_with(begin))
 }
 
-/// The page or file at this path.
-pub(super) fn find(path: &str) -> Option<&'static Page> {
+/// The page or file at this path. With `format=` a program asks for what the page would show.
+pub(super) fn find(path: &str, query: Option<&str>) -> Option<&'static Page> {
+    let mut parts = query.unwrap_or_default().split('&');
+    if parts.any(|part| part.split('=').next() == Some("format")) {
+        return None;
+    }
     let is_key = |text: &str| text.parse::<JournalKey>().is_ok();
     let name = match path.split_once('/')?.1.split_once('/') {
         None if path == "/" => "status.html",
+        None if path == "/meetings" => "meetings.html",
         Some(("live", key)) if is_key(key) => "live.html",
+        Some(("meetings", key)) if is_key(key) => "meeting.html",
         Some(("pages", name)) if !name.ends_with(".html") => name,
         _ => return None,
     };
@@ -136,9 +153,18 @@ mod tests {
 
     #[test]
     fn paths_lead_to_pages() {
-        let name = |path| find(path).map(|page| page.name);
+        let name = |path: &str| {
+            let (path, query) = path
+                .split_once('?')
+                .map_or((path, None), |(a, b)| (a, Some(b)));
+            find(path, query).map(|page| page.name)
+        };
         assert_eq!(name("/"), Some("status.html"));
+        assert_eq!(name("/?x=1"), Some("status.html"));
         assert_eq!(name("/live/bdd2d51ed67606f5"), Some("live.html"));
+        assert_eq!(name("/meetings"), Some("meetings.html"));
+        assert_eq!(name("/meetings?q=a"), Some("meetings.html"));
+        assert_eq!(name("/meetings/bdd2d51ed67606f5"), Some("meeting.html"));
         assert_eq!(name("/pages/live.js"), Some("live.js"));
         for path in [
             "",
@@ -148,6 +174,11 @@ mod tests {
             "/live/bdd2d5",
             "/live/bdd2d51ed67606f5.vtt",
             "/live/bdd2d51ed67606f5/",
+            "/meetings/",
+            "/meetings?format=json",
+            "/meetings?q=a&format=",
+            "/meetings/bdd2d51ed67606f5?format=json",
+            "/meetings/bdd2d5",
             "/pages",
             "/pages/",
             "/pages/mod.rs",
@@ -229,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_file_that_a_client_has_is_not_sent_again() {
-        let page = find("/").expect("a page");
+        let page = find("/", None).expect("a page");
         let answer = page.answer("GET", None);
         let tag = answer.headers.iter().find(|(name, _)| *name == "ETag");
         let tag = tag.expect("a tag").1.as_str();

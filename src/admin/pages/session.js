@@ -2,10 +2,13 @@
 // address at once, lives in sessionStorage, and goes into a header.
 
 import { $, el } from "./dom.js";
-import { reason } from "./words.js";
+import { reason, title } from "./words.js";
 
 /** Where the server is, also below a path of a proxy. */
-export const root = new URL(document.documentElement.dataset.root, location.origin + location.pathname);
+const root = new URL(document.documentElement.dataset.root, location.origin + location.pathname);
+
+/** The address of a path of the server. */
+export const at = (path) => new URL(path, root).pathname;
 
 /** The key in the address of a page of one stream. */
 export const key = location.pathname.split("/").pop();
@@ -15,32 +18,22 @@ const LINK = `rtmsd-link-${key}`;
 const TEXT_MAX = 300;
 
 // A browser may refuse storage; then a reload asks again.
-const kept = new Map();
-const storage = (work) => {
-  try {
-    return work(sessionStorage);
-  } catch {
-    return undefined;
-  }
-};
-const get = (name) => storage((it) => it.getItem(name)) ?? kept.get(name);
+let store = {};
+try {
+  store = sessionStorage;
+} catch {}
+
 function set(name, value) {
-  kept.set(name, value);
-  storage((it) => (value ? it.setItem(name, value) : it.removeItem(name)));
+  delete store[name];
+  if (value) store[name] = value;
 }
 
 function takeFromAddress() {
   const found = /^#([ts])=(.+)$/.exec(location.hash);
   if (!found) return false;
   history.replaceState(null, "", location.pathname + location.search);
-  let value = found[2];
-  try {
-    value = decodeURIComponent(value);
-  } catch {
-    // It is taken as it is.
-  }
-  set(found[1] === "t" ? TOKEN : LINK, value);
-  if (found[1] === "t") set(LINK, "");
+  set(LINK, "");
+  set(found[1] === "t" ? TOKEN : LINK, found[2]);
   return true;
 }
 
@@ -48,8 +41,8 @@ takeFromAddress();
 // A link that is opened where its page already is only changes the fragment.
 addEventListener("hashchange", () => takeFromAddress() && location.reload());
 
-export const hasLink = () => Boolean(get(LINK));
-export const hasToken = () => Boolean(get(TOKEN));
+export const hasLink = () => Boolean(store[LINK]);
+export const hasToken = () => Boolean(store[TOKEN]);
 
 /** A request that was refused, or not answered (status 0). */
 export class Fault extends Error {
@@ -61,7 +54,7 @@ export class Fault extends Error {
 
 /** Asks the server; the path is relative to its root. Throws a `Fault` unless it answers 2xx. */
 export async function ask(path, { headers = {}, ...options } = {}) {
-  const token = get(LINK) || get(TOKEN);
+  const token = store[LINK] || store[TOKEN];
   const shown = token ? { Authorization: `Bearer ${token}`, ...headers } : headers;
   let answer;
   try {
@@ -80,23 +73,28 @@ export async function ask(path, { headers = {}, ...options } = {}) {
 /** The same for JSON. */
 export const askJson = async (path, options) => (await ask(path, options)).json();
 
+/** A button that leads to the page of a stream. */
+export function way(page, word, stream) {
+  const name = `${word} of ${title(stream)}`;
+  return stream.key && el("a", { class: "button", href: at(`${page}/${stream.key}`), "aria-label": name }, word);
+}
+
 /** Says something instead of, or above, the content. */
 export function notice(...content) {
   $("notice").replaceChildren(...(content.length ? [el("div", { class: "notice" }, ...content)] : []));
 }
 
-/** Says why a request failed; asks for a token where one would help. Returns whether it asks. */
+/** Says why a request failed. */
+export function complain(fault, more = "") {
+  notice(el("p", { role: "alert" }, reason(fault, hasLink()) + more));
+}
+
+/** The same; asks for a token where one would help. */
 export function explain(fault, again) {
-  const isLink = hasLink();
-  const needsToken = fault.status === 401 && !isLink;
-  if (!needsToken) {
-    notice(el("p", { role: "alert" }, reason(fault, isLink)));
-    return false;
-  }
-  const wasWrong = hasToken();
+  if (fault.status !== 401 || hasLink()) return complain(fault);
+  const trouble = hasToken() ? reason(fault) : "";
   set(TOKEN, "");
-  askForToken(wasWrong ? reason(fault, false) : "", again);
-  return true;
+  askForToken(trouble, again);
 }
 
 /** A form for the token; `again` is called once there is one. */

@@ -2,25 +2,18 @@
 
 const NAME = "rtmsd-settings";
 
-function read() {
-  try {
-    return JSON.parse(localStorage.getItem(NAME)) ?? {};
-  } catch {
-    return {};
-  }
-}
-
-let settings = read();
+let settings = {};
+try {
+  settings = JSON.parse(localStorage[NAME]);
+} catch {}
 
 export const setting = (name, usual) => settings[name] ?? usual;
 
 export function keep(name, value) {
-  settings = { ...read(), [name]: value };
+  settings[name] = value;
   try {
-    localStorage.setItem(NAME, JSON.stringify(settings));
-  } catch {
-    // It holds until the page is closed.
-  }
+    localStorage[NAME] = JSON.stringify(settings);
+  } catch {}
 }
 
 /** Auto, light, dark or contrast. */

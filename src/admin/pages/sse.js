@@ -66,8 +66,7 @@ export async function follow(path, lastId, on, signal) {
     const since = Date.now();
     let fault = new Fault(0, "");
     try {
-      const headers = { Accept: "text/event-stream", "Last-Event-ID": lastId };
-      const answer = await ask(path, { headers, signal: cut.signal });
+      const answer = await ask(path, { headers: { "Last-Event-ID": lastId }, signal: cut.signal });
       if (answer.status === 204) return;
       on.open();
       const parser = new Parser();

@@ -2,8 +2,8 @@
 
 import { $, el, reconcile, text } from "./dom.js";
 import "./settings.js";
-import { ask, askForToken, askJson, explain, hasToken, notice, root } from "./session.js";
-import { age, count, dateTime, duration, meetingNumber, number, reason, sentence, title } from "./words.js";
+import { ask, askForToken, askJson, explain, hasToken, notice, way } from "./session.js";
+import { age, count, dateTime, duration, facts, line, meetingNumber, number, reason, sentence, title } from "./words.js";
 
 const EVERY_MS = 5000;
 const ANSWER_MAX_MS = 10_000;
@@ -12,28 +12,20 @@ const ENDED = 5;
 let timer;
 let seen;
 
-/* Rows: the name of a thing, what is to be said of it, and where it leads. */
-
-function row(key, link) {
-  const parts = { name: el("strong"), state: el("span", { class: "state" }), more: el("span", { class: "dim" }), link };
-  const item = el("li", {}, el("div", { class: "head" }, parts.name, parts.state), parts.more, link);
-  return Object.assign(item, { parts });
+function row(link) {
+  const parts = { name: el("strong"), state: el("span", { class: "state" }), more: el("span", { class: "dim" }) };
+  return Object.assign(el("li", {}, el("div", { class: "head" }, parts.name, parts.state), parts.more, link), { parts });
 }
 
-function say(item, name, level, word, more) {
-  text(item.parts.name, name);
-  item.parts.state.dataset.level = level;
-  text(item.parts.state, word);
-  text(item.parts.more, more.filter(Boolean).join(" · "));
+function say({ parts }, name, level, word, more) {
+  text(parts.name, name);
+  parts.state.dataset.level = level;
+  text(parts.state, word);
+  text(parts.more, line(more));
 }
 
-const LEVELS = { receiving: "good", ok: "good", connected: "good", failing: "wait", paused: "wait", gone: "bad", refused: "bad", displaced: "bad" };
-const FAILURES = { connect: "cannot connect", timeout: "no answer in time", tls: "TLS fails" };
+const LEVELS = { receiving: "good", ok: "good", gone: "bad" };
 const levelOf = (word) => LEVELS[word] ?? "wait";
-
-function captionsLink(it) {
-  return it.key && el("a", { class: "button", href: new URL(`live/${it.key}`, root).pathname, "aria-label": `Captions of ${title(it)}` }, "Captions");
-}
 
 function showStream(item, it, now) {
   const phrases = it.media.transcript?.messages ?? 0;
@@ -48,7 +40,7 @@ function showStream(item, it, now) {
 }
 
 function showEndpoint(item, it) {
-  const failure = FAILURES[it.last_error] ?? it.last_error ?? (it.last_status && `answers ${it.last_status}`);
+  const failure = it.last_error ? `fails: ${it.last_error}` : it.last_status && `answers ${it.last_status}`;
   say(item, it.name, levelOf(it.state), it.state, [
     it.host,
     it.lag_events ? `${count(it.lag_events, "event")} behind, the oldest ${age(it.lag_s)}` : "nothing waits",
@@ -58,20 +50,13 @@ function showEndpoint(item, it) {
 }
 
 function showEnded(item, it) {
-  say(item, title(it), "over", "", [
-    dateTime(it.started_ms),
-    meetingNumber(it.meeting_id),
-    it.duration_s != null && duration(it.duration_s),
-    it.words != null && count(it.words, "word"),
-  ]);
+  say(item, title(it), "over", "", facts(it, dateTime(it.started_ms)));
 }
 
 function list(id, items, keyOf, make, update) {
   reconcile($(id), items, keyOf, make, update);
   $(id).hidden = !items.length;
 }
-
-/* The answers. */
 
 function showServer(streams, ready) {
   const warnings = [streams.trouble, ...ready.slice(1)].filter(Boolean);
@@ -92,16 +77,18 @@ function showServer(streams, ready) {
   const now = streams.now_ms;
   $("streams").parentElement.hidden = false;
   $("streams").previousElementSibling.hidden = streams.streams.length > 0;
-  list("streams", streams.streams, (it) => it.stream_id, (it) => row(it.stream_id, captionsLink(it)), (item, it) => showStream(item, it, now));
+  list("streams", streams.streams, (it) => it.stream_id, (it) => row(way("live", "Captions", it)), (item, it) => showStream(item, it, now));
   const endpoints = streams.push ?? [];
   $("endpoints").parentElement.hidden = !endpoints.length;
-  list("endpoints", endpoints, (it) => it.name, (it) => row(it.name), showEndpoint);
+  list("endpoints", endpoints, (it) => it.name, () => row(), showEndpoint);
 }
 
 function showSilence(fault) {
-  $("health").dataset.level = "bad";
-  text($("ready"), "No answer");
-  text($("reason"), reason(fault, false));
+  // A proxy may keep the status to itself.
+  const isKept = fault.status === 404;
+  $("health").dataset.level = isKept ? "wait" : "bad";
+  text($("ready"), isKept ? "No status at this address" : "No answer");
+  text($("reason"), isKept ? "Captions and meetings work." : reason(fault));
   document.querySelector("main").classList.toggle("stale", Boolean(seen));
   if (seen) text($("about"), `What is below is of ${dateTime(seen)}.`);
 }
@@ -136,7 +123,7 @@ async function refreshEnded(signal) {
     const { meetings } = await askJson(`meetings?format=json&limit=${4 * ENDED}`, { signal });
     const ended = meetings.filter((it) => it.state === "ended").slice(0, ENDED);
     $("ended").parentElement.hidden = !ended.length;
-    list("ended", ended, (it) => it.key, (it) => row(it.key, captionsLink(it)), showEnded);
+    list("ended", ended, (it) => it.key, (it) => row(way("meetings", "Transcript", it)), showEnded);
     notice();
   } catch (fault) {
     if (fault.status === 401) explain(fault, refresh);

@@ -23,8 +23,6 @@ pub(super) enum Opt {
     Odd,
     Media,
     Online,
-    Live,
-    Ready,
     Participant,
     Product,
     Json,
@@ -53,7 +51,7 @@ pub(super) enum Opt {
 
 impl Opt {
     /// Name, and whether a value follows.
-    const ALL: [(Opt, &'static str, bool); 35] = [
+    const ALL: [(Opt, &'static str, bool); 33] = [
         (Opt::Help, "--help", false),
         (Opt::Version, "--version", false),
         (Opt::Config, "--config", true),
@@ -63,8 +61,6 @@ impl Opt {
         (Opt::Odd, "--odd", false),
         (Opt::Media, "--media", true),
         (Opt::Online, "--online", false),
-        (Opt::Live, "--live", false),
-        (Opt::Ready, "--ready", false),
         (Opt::Participant, "--participant", true),
         (Opt::Product, "--product", true),
         (Opt::Json, "--json", false),

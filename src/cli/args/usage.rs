@@ -88,16 +88,12 @@ what was sent: every phrase, audio packet, frame, chat message and event once.
 
 pub(super) const CHECK: &str = "\
 usage: rtmsd check [--config FILE] [--online]
-       rtmsd check [--config FILE] --live | --ready
 
 Explains what each setting means on this machine, and lists every fault. It
 changes nothing, and without --online it does not use the network.
 
   --online   also gets a token, calls Zoom's API, compares the clocks, and looks
              whether the event WebSocket answers
-  --live     only asks the running server's admin listener whether it is alive
-             (/healthz): the health check of a container. Exit code 0 or 69
-  --ready    the same whether it takes new streams (/readyz)
 ";
 
 pub(super) const SETUP: &str = "\
@@ -266,7 +262,7 @@ Prints a chapter of the manual, or the usage text of a command. The topics:
   connecting       webhooks or a WebSocket, without a public port; gaps
   media            audio, video, share, chat; the files; an MP4 in sync
   delivery         standard output, the JSON lines, what is guaranteed
-  pages            status and live captions in a browser
+  pages            status, captions and meetings in a browser
   recipes          small programs and settings that connect rtmsd to others
   troubleshooting  what each symptom means and what to do
   privacy          where data goes, and how consent works

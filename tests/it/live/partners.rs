@@ -38,7 +38,7 @@ fn listening(mut command: Command, address: SocketAddr) -> KilledOnDrop {
     child
 }
 
-fn nginx(program: &str, folder: &Path, admin: SocketAddr) -> (KilledOnDrop, SocketAddr) {
+pub(crate) fn nginx(program: &str, folder: &Path, admin: SocketAddr) -> (KilledOnDrop, SocketAddr) {
     let (address, folder) = (free_address(), folder.display());
     let locations = block("# nginx", admin);
     let text = format!(

@@ -1,6 +1,5 @@
 //! Chromium, driven over its debugging protocol: <https://chromedevtools.github.io/devtools-protocol/>.
 
-use std::collections::VecDeque;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
@@ -20,11 +19,12 @@ pub(crate) struct Browser {
     socket: WebSocket<TcpStream>,
     session: String,
     last_id: u64,
-    events: VecDeque<Value>,
     /// What a page must not do.
     faults: Vec<String>,
     /// Every URL that was asked for.
     requested: Vec<String>,
+    /// The status and the URL of every answer.
+    pub(crate) answered: Vec<(u64, String)>,
     _child: KilledOnDrop,
     _profile: TempDir,
 }
@@ -100,9 +100,9 @@ impl Browser {
             socket,
             session: String::new(),
             last_id: 0,
-            events: VecDeque::new(),
             faults: Vec::new(),
             requested: Vec::new(),
+            answered: Vec::new(),
             _child: child,
             _profile: profile,
         };
@@ -155,6 +155,12 @@ impl Browser {
                 let url = parameters["request"]["url"].as_str().unwrap_or_default();
                 self.requested.push(url.to_owned());
             }
+            "Network.responseReceived" => {
+                let answer = &parameters["response"];
+                let url = answer["url"].as_str().unwrap_or_default();
+                let status = answer["status"].as_u64().unwrap_or_default();
+                self.answered.push((status, url.to_owned()));
+            }
             "Runtime.exceptionThrown" => {
                 self.faults.push(parameters["exceptionDetails"].to_string());
             }
@@ -168,11 +174,7 @@ impl Browser {
             "Runtime.consoleAPICalled" if parameters["type"] != "log" => {
                 self.faults.push(parameters["args"].to_string());
             }
-            _ => return,
-        }
-        self.events.push_back(event.clone());
-        if self.events.len() > 10_000 {
-            self.events.pop_front();
+            _ => {}
         }
     }
 
@@ -200,8 +202,8 @@ impl Browser {
     }
 
     fn try_eval(&mut self, expression: &str) -> Result<Value, Value> {
-        let parameters =
-            json!({"expression": expression, "returnByValue": true, "awaitPromise": true});
+        let parameters = json!({"expression": expression, "returnByValue": true, "awaitPromise": true,
+            "userGesture": true});
         let result = self.call("Runtime.evaluate", parameters);
         match result["exceptionDetails"].is_null() {
             true => Ok(result["result"]["value"].clone()),

@@ -3,12 +3,19 @@
 use rtmsd::demo::End;
 use serde_json::json;
 
-use super::browser::{DESKTOP, NARROW, PHONE, PROJECTOR, Size};
+use super::browser::{Browser, DESKTOP, NARROW, PHONE, PROJECTOR, Size};
 use super::{Stage, now_ms, speaker};
 use crate::harness::{report, wait_until_over};
 
 const PHRASES: &str = "[...document.querySelectorAll('.phrase .text')].map((it) => it.textContent)";
 const COUNT: &str = "document.querySelectorAll('.phrase').length";
+
+fn set_theme(browser: &mut Browser, theme: &str) {
+    browser.eval(&format!(
+        "document.getElementById('theme').value = '{theme}'; \
+         document.getElementById('theme').dispatchEvent(new Event('change'))"
+    ));
+}
 
 fn has(text: &str) -> String {
     format!("{PHRASES}.includes({})", json!(text))
@@ -266,9 +273,7 @@ fn g4_g6_every_script_and_every_window_is_readable() {
     ] {
         stage.browser.prefer(&[("prefers-color-scheme", scheme)]);
         for theme in themes {
-            stage.browser.eval(&format!(
-                "document.querySelector('[value={theme}]').click()"
-            ));
+            set_theme(&mut stage.browser, theme);
             for (name, size) in [
                 ("desktop", DESKTOP),
                 ("phone", PHONE),
@@ -284,9 +289,7 @@ fn g4_g6_every_script_and_every_window_is_readable() {
             }
         }
     }
-    stage
-        .browser
-        .eval("document.querySelector('[value=auto]').click()");
+    set_theme(&mut stage.browser, "auto");
     // The largest text, in the smallest window and across a room.
     for _ in 0..10 {
         stage.browser.click("#larger");
@@ -337,6 +340,91 @@ fn g4_g6_every_script_and_every_window_is_readable() {
 
 #[test]
 #[ignore = "needs Chromium: .ci/partners"]
+fn g7_a_phrase_a_second_costs_a_phone_little() {
+    let Some(mut stage) = Stage::start(&[]) else {
+        return;
+    };
+    let meeting = stage.silent_meeting("All hands");
+    let people = [speaker(1, "Ada", 9), speaker(2, "Ines O'Neill", 9)];
+    stage.browser.resize(PHONE);
+    stage
+        .browser
+        .open(&stage.page(&format!("/live/{}", meeting.key)));
+    for n in 0..190 {
+        let texts: Vec<String> = (0..10)
+            .map(|m| format!("Phrase {} of many that are said.", n * 10 + m))
+            .collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        meeting.say(&people[n % 2], n as u64 * 10_000, &texts);
+    }
+    stage.browser.wait_for(&format!("{COUNT} === 1900"));
+    stage.browser.call("Performance.enable", json!({}));
+    // A phone of the middle class is four times as slow as this machine, about.
+    stage
+        .browser
+        .call("Emulation.setCPUThrottlingRate", json!({"rate": 4}));
+    let busy = |stage: &mut Stage| {
+        let metrics = stage.browser.call("Performance.getMetrics", json!({}));
+        let metrics = metrics["metrics"].as_array().expect("metrics");
+        let it = metrics.iter().find(|it| it["name"] == "TaskDuration");
+        it.and_then(|it| it["value"].as_f64()).expect("a time")
+    };
+    let (before, begun) = (busy(&mut stage), std::time::Instant::now());
+    for n in 0..20 {
+        meeting.say(
+            &people[n % 2],
+            2_100_000 + n as u64 * 1000,
+            &["What is said now, and it is a whole sentence."],
+        );
+        std::thread::park_timeout(std::time::Duration::from_secs(1));
+    }
+    let share = (busy(&mut stage) - before) / begun.elapsed().as_secs_f64();
+    report(&format!(
+        "captions: {:.1} % of a phone's core at a phrase a second (goal 5)",
+        share * 100.0
+    ));
+    stage.browser.assert_clean(&stage.origin);
+    stage.harness.terminate();
+}
+
+#[test]
+#[ignore = "needs Chromium: .ci/partners"]
+fn the_picture_of_the_readme() {
+    let Some(mut stage) = Stage::start(&[]) else {
+        return;
+    };
+    let meeting = stage.silent_meeting("Weekly product sync");
+    let people = [
+        speaker(1, "Ada Okafor", 9),
+        speaker(2, "Jürgen Weiß", 14),
+        speaker(3, "山田 花子", 20),
+    ];
+    for (n, (who, text)) in [
+        (0, "Good morning everyone, can you all hear me?"),
+        (1, "Guten Morgen, schön, dass alle da sind."),
+        (2, "おはようございます。"),
+        (0, "Let us begin with the numbers from last week."),
+        (
+            0,
+            "We shipped the new importer on Tuesday and nothing broke.",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        meeting.say(&people[who], n as u64 * 2000, &[text]);
+    }
+    stage.browser.resize(Size::new(880, 470, false));
+    stage
+        .browser
+        .open(&stage.page(&format!("/live/{}", meeting.key)));
+    stage.browser.wait_for(&format!("{COUNT} === 5"));
+    stage.browser.screenshot("readme");
+    stage.harness.terminate();
+}
+
+#[test]
+#[ignore = "needs Chromium: .ci/partners"]
 fn g6_the_keyboard_alone_reaches_everything() {
     let Some(mut stage) = Stage::start(&[]) else {
         return;
@@ -372,7 +460,7 @@ fn g6_the_keyboard_alone_reaches_everything() {
         stage.browser.press("Tab");
         seen.push(stage.browser.text(focused));
     }
-    assert_eq!(seen[..5], ["larger", "auto", "announce", "vtt", "txt"]);
+    assert_eq!(seen[..5], ["larger", "theme", "announce", "vtt", "txt"]);
     assert!(!seen.contains(&"new".to_owned()), "it follows still");
     stage
         .browser
@@ -460,11 +548,12 @@ fn g7_five_thousand_phrases_leave_two_thousand_on_the_page() {
         "captions: 5000 phrases in {:.1} s",
         begun.elapsed().as_secs_f64()
     ));
-    assert_eq!(stage.browser.eval(COUNT), 2000);
+    let shown = stage.browser.eval(COUNT).as_u64().expect("a number");
+    assert!((1800..=2000).contains(&shown), "{shown}");
     let first = stage
         .browser
         .text("document.querySelector('.text').textContent");
-    assert_eq!(first, "Phrase number 3000 of many.");
+    assert_eq!(first, format!("Phrase number {} of many.", 5000 - shown));
     let bytes = stage.browser.eval(heap).as_u64().expect("bytes");
     assert!(
         bytes < after_first * 3 / 2 + (1 << 20),

@@ -3,12 +3,14 @@
 use std::fs;
 
 use rtmsd::demo::{Ending, Fault, Frame, MeetingHandle, MeetingScript, Options, Socket, Speaker};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::harness::{Harness, report, wait_until};
+use crate::harness::{Harness, http, report, wait_until};
 
 mod browser;
 mod captions;
+mod meetings;
+mod proxied;
 mod serving;
 mod status;
 
@@ -50,6 +52,16 @@ impl Stage {
     /// The address of a page, with the token.
     fn page(&self, path: &str) -> String {
         format!("{}{path}#t={}", self.origin, self.token())
+    }
+
+    /// An answer of the server, with the token.
+    fn json(&self, path: &str) -> Value {
+        let token = self.token();
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
+        );
+        let answer = http::ask(self.harness.admin(), request.as_bytes());
+        serde_json::from_str(&http::status_and_body(&answer).1).expect("JSON")
     }
 
     /// A meeting that says nothing by itself.

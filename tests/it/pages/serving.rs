@@ -23,7 +23,14 @@ fn g1_g4_pages_need_no_credential_and_have_their_headers() {
         .admin()
         .settings(&[("RTMS_ADMIN_TOKEN", "0123456789abcdef")])
         .start();
-    let mut paths = vec!["/".to_owned(), "/live/bdd2d51ed67606f5".to_owned()];
+    let mut paths = [
+        "/",
+        "/live/bdd2d51ed67606f5",
+        "/meetings",
+        "/meetings/bdd2d51ed67606f5",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     let mut at = 0;
     while let Some(path) = paths.get(at).cloned() {
         at += 1;
@@ -62,14 +69,16 @@ fn g1_g4_pages_need_no_credential_and_have_their_headers() {
         // What the page names is there, too.
         for part in body.split('"') {
             let part = part.trim_start_matches("../").trim_start_matches("./");
-            let is_file = [".js", ".css"].iter().any(|end| part.ends_with(end));
+            let is_file = [".js", ".css", ".svg"]
+                .iter()
+                .any(|end| part.ends_with(end));
             let path = format!("/pages/{}", part.trim_start_matches("pages/"));
             if is_file && !paths.contains(&path) {
                 paths.push(path);
             }
         }
     }
-    assert!(paths.len() > 8, "{paths:?}");
+    assert!(paths.len() > 15, "{paths:?}");
     assert_eq!(ask(&harness, "POST", "/", "Content-Length: 0\r\n").0, 405);
     assert_eq!(ask(&harness, "GET", "/pages/mod.rs", "").0, 404);
     assert_eq!(ask(&harness, "GET", "/live/bdd2d5", "").0, 401);
