@@ -62,13 +62,13 @@ pub(super) struct Scratch {
 pub(super) struct Turns {
     pub(super) left: u32,
     pub(super) time: Duration,
-    /// Somebody has more to do.
+    /// A client has more to do.
     pub(super) is_busy: bool,
     /// Bytes that may still be used to catch up.
     pub(super) room: usize,
-    /// Nobody uses any: one can always catch up, however many journals there are.
+    /// None is used: one client can always catch up, however many journals there are.
     pub(super) is_unused: bool,
-    /// Somebody waits for room.
+    /// A client waits for room.
     pub(super) is_full: bool,
 }
 

@@ -1,5 +1,5 @@
-//! What the push thread, its workers and those who ask share: the machine under one lock, which nobody
-//! holds while waiting for a disk or the network.
+//! What the push thread, its workers and those who ask share: the machine under one lock, which no
+//! thread holds while it waits for a disk or the network.
 
 use std::collections::HashMap;
 use std::io;
