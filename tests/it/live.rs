@@ -766,7 +766,6 @@ fn recordings_are_listed_and_their_captions_are_made_from_the_journal() {
     );
     assert_eq!(text.lines().count() as u64, meetings[1].sent_count());
     for (target, expected) in [
-        ("/meetings", 404),
         ("/meetings?format=json&limit=x", 400),
         ("/meetings/0123456789abcdef?format=json", 404),
         ("/live/0123456789abcdef.vtt", 404),
