@@ -39,6 +39,7 @@ use std::sync::Arc;
 use self::args::{Command, Page, PushAction};
 use self::check::bucket;
 use self::check::online::{self, TokenUser};
+use self::check::probe;
 use self::lines::Lines;
 use crate::clock::now_ms;
 use crate::config::{Fault, Loaded, Needs, Sources, conf, load};
@@ -86,6 +87,11 @@ fn dispatch(command: Command) -> u8 {
             exit::USAGE
         }
         Command::Check { config, online } => check(config.as_deref(), online),
+        Command::Probe { config, probe } => {
+            with_config(config.as_deref(), Needs::Admin, |loaded| {
+                probe::run(&loaded.config.admin, probe, &mut io::stdout())
+            })
+        }
         Command::Control(control) => {
             let options = control::Options {
                 action: control.action,

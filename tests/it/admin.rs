@@ -73,6 +73,11 @@ fn a_stream_is_listed_while_it_runs_and_counted_after_its_end() {
         serde_json::from_str(&harness.run(&["status", "--json"]).stdout).expect("json");
     assert_eq!(json["streams"][0]["stream_id"], line["stream_id"]);
 
+    for (option, answer) in [("--live", "alive\n"), ("--ready", "ready\n")] {
+        let asked = harness.run(&["check", option]);
+        assert_eq!((asked.code, asked.stdout.as_str()), (Some(0), answer));
+    }
+
     meeting.end(rtmsd::demo::End::meeting_ended());
     wait_until_step(&meeting, Step::Closed);
     wait_until("the end", || {
@@ -88,6 +93,11 @@ fn a_stream_is_listed_while_it_runs_and_counted_after_its_end() {
     let gone = harness.run(&["status"]);
     assert_eq!(gone.code, Some(69));
     assert!(gone.stdout.contains("is the server running?"));
+    for option in ["--live", "--ready"] {
+        let asked = harness.run(&["check", option]);
+        assert_eq!(asked.code, Some(69), "{}", asked.stdout);
+        assert!(asked.stdout.contains("is the server running?"));
+    }
 }
 
 #[test]
@@ -104,6 +114,7 @@ fn requests_without_the_token_are_refused() {
     assert_eq!(with("Bearer 0123456789abcdef"), 200);
     assert_eq!(with("Bearer 0123456789abcdeg"), 401);
     assert_eq!(harness.run(&["status"]).code, Some(0));
+    assert_eq!(harness.run(&["check", "--live"]).code, Some(0));
 }
 
 /// Local clients that stall, disconnect, send garbage or never read block neither each other nor a

@@ -594,6 +594,48 @@ fn links_have_existing_targets() {
     );
 }
 
+/// The listener has no TLS: the manual says what a proxy in front of it must do. `live::partners` runs both.
+#[test]
+fn s5_the_proxies_of_the_manual_do_not_buffer_and_hide_what_is_for_operators() {
+    let text = read("src/manual/delivery.md");
+    let block = |begin: &str| {
+        let mut blocks = text.split("```");
+        let found = blocks.find(|block| block.trim_start_matches("text\n").starts_with(begin));
+        found
+            .unwrap_or_else(|| panic!("no block {begin}"))
+            .to_owned()
+    };
+    for (begin, needed) in [
+        (
+            "# nginx",
+            &[
+                "proxy_http_version 1.1;",
+                "proxy_buffering off;",
+                "proxy_set_header Host $host;",
+                "proxy_set_header Upgrade $http_upgrade;",
+                "proxy_set_header Connection $http_connection;",
+                "location = /rtms/metrics { return 404; }",
+                "location = /rtms/streams { return 404; }",
+                "http2",
+            ][..],
+        ),
+        (
+            "# Caddyfile",
+            &[
+                "flush_interval -1",
+                "@own path /metrics /streams",
+                "respond @own 404",
+            ],
+        ),
+    ] {
+        let block = block(begin);
+        for words in needed {
+            assert!(block.contains(words), "{begin}: {words}");
+        }
+    }
+    assert!(text.contains("The listener has no TLS."));
+}
+
 #[test]
 fn the_readme_is_short_and_has_its_two_commands() {
     let text = read("README.md");

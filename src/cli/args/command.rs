@@ -1,5 +1,6 @@
 //! The commands of the binary, as values.
 
+use crate::cli::check::probe::Probe;
 use std::path::PathBuf;
 
 use crate::cli::{link, list, mux, setup, tail};
@@ -27,6 +28,13 @@ pub enum Command {
         config: Option<PathBuf>,
         /// `--online`.
         online: bool,
+    },
+    /// Ask the running server whether it is alive or ready.
+    Probe {
+        /// `--config`.
+        config: Option<PathBuf>,
+        /// `--live` or `--ready`.
+        probe: Probe,
     },
     /// A guided first run.
     Setup(setup::Answers),

@@ -23,6 +23,8 @@ pub(super) enum Opt {
     Odd,
     Media,
     Online,
+    Live,
+    Ready,
     Participant,
     Product,
     Json,
@@ -51,7 +53,7 @@ pub(super) enum Opt {
 
 impl Opt {
     /// Name, and whether a value follows.
-    const ALL: [(Opt, &'static str, bool); 33] = [
+    const ALL: [(Opt, &'static str, bool); 35] = [
         (Opt::Help, "--help", false),
         (Opt::Version, "--version", false),
         (Opt::Config, "--config", true),
@@ -61,6 +63,8 @@ impl Opt {
         (Opt::Odd, "--odd", false),
         (Opt::Media, "--media", true),
         (Opt::Online, "--online", false),
+        (Opt::Live, "--live", false),
+        (Opt::Ready, "--ready", false),
         (Opt::Participant, "--participant", true),
         (Opt::Product, "--product", true),
         (Opt::Json, "--json", false),

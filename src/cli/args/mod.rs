@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::admin::links::{LINK_FOR_S, LINK_FOR_S_MAX};
+use crate::cli::check::probe::Probe;
 use crate::cli::manpages::SHELLS;
 use crate::cli::{link, list, mux, setup, tail};
 use crate::delivery::push::command::From;
@@ -96,6 +97,15 @@ impl Given {
                 }))
             }
             Some("check") => {
+                for (option, name, probe) in [
+                    (Opt::Live, "check --live", Probe::Live),
+                    (Opt::Ready, "check --ready", Probe::Ready),
+                ] {
+                    if self.has(option) {
+                        self.only(name, &[Opt::Config, option], 1)?;
+                        return Ok(Command::Probe { config, probe });
+                    }
+                }
                 self.only("check", &[Opt::Config, Opt::Online], 1)?;
                 let online = self.has(Opt::Online);
                 Ok(Command::Check { config, online })

@@ -30,6 +30,15 @@ fn commands() {
             online: true,
         },
     );
+    for (word, probe) in [("live", Probe::Live), ("ready", Probe::Ready)] {
+        check(
+            &format!("--config a.conf check --{word}"),
+            Command::Probe {
+                config: config(),
+                probe,
+            },
+        );
+    }
     check(
         "demo --out x --meetings 20 --chaos",
         Command::Demo(Demo {
@@ -231,6 +240,14 @@ fn wrong_command_lines_are_explained() {
         (
             "--config a --config b",
             "--config: found twice, expected once",
+        ),
+        (
+            "check --live --online",
+            "rtmsd check --live has no option --online",
+        ),
+        (
+            "check --live --ready",
+            "rtmsd check --live has no option --ready",
         ),
         (
             "check --online=yes",

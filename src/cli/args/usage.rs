@@ -88,12 +88,16 @@ what was sent: every phrase, audio packet, frame, chat message and event once.
 
 pub(super) const CHECK: &str = "\
 usage: rtmsd check [--config FILE] [--online]
+       rtmsd check [--config FILE] --live | --ready
 
 Explains what each setting means on this machine, and lists every fault. It
 changes nothing, and without --online it does not use the network.
 
   --online   also gets a token, calls Zoom's API, compares the clocks, and looks
              whether the event WebSocket answers
+  --live     only asks the running server's admin listener whether it is alive
+             (/healthz): the health check of a container. Exit code 0 or 69
+  --ready    the same whether it takes new streams (/readyz)
 ";
 
 pub(super) const SETUP: &str = "\

@@ -8,6 +8,7 @@ pub mod bucket;
 pub(crate) mod events;
 pub(crate) mod machine;
 pub mod online;
+pub mod probe;
 
 use std::io::{self, Write};
 use std::time::Duration;

@@ -53,7 +53,7 @@ fn put_large_file(folder: &Path, bytes: u64) -> PathBuf {
 }
 
 #[test]
-fn u4_u5_files_go_up_under_names_of_ids_and_the_manifest_comes_last() {
+fn u1_u4_u5_files_go_up_under_names_of_ids_and_the_manifest_comes_last() {
     let bucket = Bucket::start();
     let mut harness = builder(&bucket)
         .settings(&[

@@ -10,7 +10,7 @@ _rtmsd() {
     serve) words="--config --help" ;;
     demo) words="--out --meetings --media --product --events --serve --chaos --odd --setup --help" ;;
     setup) words="--config --online --events --rest --set --help" ;;
-    check) words="--config --online --help" ;;
+    check) words="--config --online --live --ready --help" ;;
     authorize) words="--config --help" ;;
     start) words="--participant --product --json --config --help" ;;
     stop) words="--participant --product --json --config --help" ;;

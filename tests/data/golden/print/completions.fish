@@ -18,6 +18,8 @@ complete -c rtmsd -n "__fish_seen_subcommand_from setup" -l events
 complete -c rtmsd -n "__fish_seen_subcommand_from setup" -l rest
 complete -c rtmsd -n "__fish_seen_subcommand_from setup" -l set
 complete -c rtmsd -n "__fish_seen_subcommand_from check" -l online
+complete -c rtmsd -n "__fish_seen_subcommand_from check" -l live
+complete -c rtmsd -n "__fish_seen_subcommand_from check" -l ready
 complete -c rtmsd -n "__fish_seen_subcommand_from start" -l participant
 complete -c rtmsd -n "__fish_seen_subcommand_from start" -l product
 complete -c rtmsd -n "__fish_seen_subcommand_from start" -l json

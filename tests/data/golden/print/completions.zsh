@@ -10,7 +10,7 @@ case ${words[2]} in
   serve) compadd -- --config --help ;;
   demo) compadd -- --out --meetings --media --product --events --serve --chaos --odd --setup --help ;;
   setup) compadd -- --config --online --events --rest --set --help ;;
-  check) compadd -- --config --online --help ;;
+  check) compadd -- --config --online --live --ready --help ;;
   authorize) compadd -- --config --help ;;
   start) compadd -- --participant --product --json --config --help ;;
   stop) compadd -- --participant --product --json --config --help ;;
