@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -185,8 +185,14 @@ fn l7_a_client_that_takes_nothing_is_cut_off_and_the_others_get_everything() {
     read_until(&mut reading, |text| text.contains("retry"));
     // Far more than the ring and the sockets hold.
     let reader = std::thread::spawn(move || {
-        let text = read_until(&mut reading, |text| text.matches("\n\n").count() == 400);
-        (ids(&text), reading)
+        // It must not be slow itself: only what is new is looked at.
+        let mut found = Vec::new();
+        let mut lines = BufReader::new(&reading).lines();
+        while found.len() < 400 {
+            let line = lines.next().expect("it goes on").expect("a line");
+            found.extend(ids(&line));
+        }
+        (found, reading)
     });
     for n in 0..40 {
         stage.add(n % 4 + 1, 10, 20_000);
@@ -507,4 +513,43 @@ fn l6_only_days_from_one_before_the_cursor_on_are_looked_into() {
     let text = read_until(&mut client, |_| false);
     let has = |n: u64| text.contains(&format!("\"pos\":\"{}\"", FIRST + n));
     assert_eq!([10, 20, 30].map(has), [false, true, true], "{text}");
+}
+
+#[test]
+fn l4_clients_that_leave_together_are_nothing_to_the_thread() {
+    let times = Times {
+        linger: Duration::from_millis(1),
+        ..Times::default()
+    };
+    let mut stage = Stage::new("live-leave", times);
+    stage.add(1, 1, 10);
+    let stream = format!("stream={}", stage.key(1));
+    let mut threads = Vec::new();
+    for _ in 0..20 {
+        let link = stage.link(1, Duration::from_secs(3600));
+        let mut clients = [
+            stage.client_with(&stream, link.clone()),
+            stage.client_with(&stream, link.clone()),
+            stage.client(""),
+        ];
+        for client in &mut clients {
+            read_until(client, |text| text.contains("retry"));
+        }
+        // One leaves a place, and then the others end in one round.
+        let [mut first, mut second, third] = clients;
+        drop(third);
+        wait_until("two are left", || stage.clients() == 2);
+        let term = link.term().expect("a link");
+        term.is_ended
+            .store(true, std::sync::atomic::Ordering::Release);
+        stage.live.intake().look_at_links();
+        for client in [&mut first, &mut second] {
+            assert_eq!(read_until(client, |_| false), "");
+        }
+        wait_until("none is left", || stage.clients() == 0);
+        let inner = stage.live.shared.lock();
+        threads.extend(inner.thread.as_ref().map(|it| it.thread().id()));
+    }
+    assert_eq!(threads.len(), 20);
+    assert!(threads.iter().all(|id| *id == threads[0]), "it panicked");
 }

@@ -218,7 +218,8 @@ impl Thread {
         self.first = (self.first + 1).checked_rem(count).unwrap_or(0);
         for at in 0..count {
             let slot = (self.first + at) % count;
-            let Some(client) = &mut self.clients[slot] else {
+            // The last one that leaves takes the places with it.
+            let Some(Some(client)) = self.clients.get_mut(slot) else {
                 continue;
             };
             let mut context = Context {
