@@ -30,7 +30,7 @@
 //! | [`stream`] | the poll loop of one stream | one for each stream |
 //! | [`feed`] | the journal: its format, and reading it | the reader's |
 //! | [`recorder`] | the files of a stream | `disk`, `sync` |
-//! | [`delivery`] | where data goes: standard output, HTTP push, the live feed, what follows a stream's end | `stdout`, `push`, `live`, and others while they have work |
+//! | [`delivery`] | where data goes: standard output, HTTP push, the live feed, live media, what follows a stream's end | `stdout`, `push`, `live`, `media`, and others while they have work |
 //! | [`state`] | the private directory that a restart needs, and the intent log | `state` |
 //! | [`config`] | turns `rtms.conf` and the environment into settings | |
 //! | [`cli`] | the commands | signals |

@@ -76,7 +76,7 @@ fn latency(table: &Table) {
 }
 
 /// Reads from all of them and throws it away, until told to stop.
-fn drain(streams: &[TcpStream], is_over: &AtomicBool) {
+pub(crate) fn drain(streams: &[TcpStream], is_over: &AtomicBool) {
     let epoll: OwnedFd = epoll::create(epoll::CreateFlags::CLOEXEC).expect("epoll");
     for (n, stream) in streams.iter().enumerate() {
         stream.set_nonblocking(true).expect("a socket");
@@ -100,7 +100,7 @@ fn drain(streams: &[TcpStream], is_over: &AtomicBool) {
 }
 
 /// CPU seconds of this thread so far.
-fn own_cpu() -> f64 {
+pub(crate) fn own_cpu() -> f64 {
     let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let ns: f64 = text.split(' ').next().unwrap_or("").parse().unwrap_or(0.0);
     ns / 1e9

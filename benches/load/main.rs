@@ -2,9 +2,9 @@
 //!
 //! Zoom's side is the demo, in this process; the server is a child process with its defaults: files
 //! and stdout on. A bare WebSocket client that drops everything is measured in the same run, with
-//! the same sender, as the reference. `RTMSD_BENCH=flood,audio,fifty,idle,sound,many,push,live` chooses;
+//! the same sender, as the reference. `RTMSD_BENCH=flood,audio,fifty,idle,sound,many,push,live,tap` chooses;
 //! `sound` (500 streams of audio), `many` (2,000 streams for five minutes) and `push` (HTTP push, also
-//! of 2,000 streams to an endpoint that is dead for a while) run only if they are named. `RTMSD_BENCH_SERVER` names another binary to measure, `RTMSD_BENCH_SETTINGS=RTMS_FEED=off`
+//! of 2,000 streams to an endpoint that is dead for a while) run only if they are named, as is `tap` (live media). `RTMSD_BENCH_SERVER` names another binary to measure, `RTMSD_BENCH_SETTINGS=RTMS_FEED=off`
 //! gives it other settings.
 #![allow(
     clippy::print_stdout,
@@ -17,6 +17,7 @@ mod live;
 mod process;
 mod push;
 mod table;
+mod tap;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -45,8 +46,9 @@ fn main() {
             "many" => many(&table),
             "push" => push::push(&table),
             "live" => live::live(&table),
+            "tap" => tap::tap(&table),
             other => println!(
-                "RTMSD_BENCH: found {other:?}, expected flood, audio, fifty, idle, sound, many, push, live"
+                "RTMSD_BENCH: found {other:?}, expected flood, audio, fifty, idle, sound, many, push, live, tap"
             ),
         }
     }

@@ -465,6 +465,26 @@ pub const METRICS: &[Metric] = &[
         Count(|f| f.live.refused()),
     ),
     row(
+        "media_clients",
+        "Clients of live media, by kind.",
+        Gauges("kind", |f| f.status.media.clients().into()),
+    ),
+    row(
+        "media_refused_total",
+        "Requests for live media that were refused because there were too many clients.",
+        Count(|f| f.status.media.refused()),
+    ),
+    row(
+        "media_dropped_total",
+        "Frames that clients of live media did not get because they were too slow, by kind.",
+        Counts("kind", |f| f.status.media.dropped().into()),
+    ),
+    row(
+        "media_buffered_bytes",
+        "Payload that is kept for clients of live media.",
+        Gauge(|f| f.status.media.bytes()),
+    ),
+    row(
         "push_lag_events",
         "Events that an endpoint has not taken, by distance in the journals.",
         Value::PushGauges(|report| vec![("", report.lag_events)]),

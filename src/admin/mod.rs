@@ -1,9 +1,10 @@
 //! The admin listener: `/healthz`, `/readyz`, `/metrics`, `/streams` and commands, for the operator,
-//! `/events` for programs, and pages for people.
+//! `/events` and `/media` for programs, and pages for people.
 //!
 //! It is a route of the gate, so it is as robust as the webhook listener. It asks the daemon
 //! through its inbox and waits for at most a second; what goes on for long leaves the gate with its
-//! socket for [`delivery::live`](crate::delivery::live). [`access`] says who may ask what.
+//! socket for [`delivery::live`](crate::delivery::live) or
+//! [`delivery::media`]. [`access`] says who may ask what.
 
 pub mod access;
 pub mod control_socket;
@@ -36,6 +37,7 @@ use crate::daemon::Handle;
 use crate::daemon::status::StatusSnapshot;
 use crate::delivery::live::query::Ask;
 use crate::delivery::live::{self, Access, Intake, Live, RETRY_AFTER_S, Times};
+use crate::delivery::media;
 use crate::domain::secret::Secret;
 use crate::gate;
 use crate::gate::{
@@ -83,8 +85,9 @@ const FILES_PERCENT_MAX: u64 = 90;
 /// The same for places in the daemon's inbox, as a number.
 const INBOX_MAX: usize = 4096;
 
-/// The path of the live feed.
+/// The paths of the live feed, and of live media.
 const EVENTS: &str = "/events";
+const MEDIA: &str = "/media";
 
 /// The running admin listener. Dropping it stops it.
 #[derive(Debug)]
@@ -92,6 +95,7 @@ pub struct Admin {
     // Declared in this order: no request comes when the feed ends.
     route: OpenRoute,
     _live: Live,
+    _media: media::Open,
     _recordings: Recordings,
 }
 
@@ -133,14 +137,18 @@ impl Admin {
             }),
             look_at_links: Box::new(move || intake.look_at_links()),
         });
+        let media = daemon.media().open();
         let content = Content {
             guard: guard.clone(),
             doors: Arc::clone(&doors),
             live: live.intake(),
+            media: media.intake(),
             shelf: recordings.shelf(),
         };
         let hand_over = HandOver {
-            leaves: |path| path == EVENTS || Wanted::is_path(path) || pages::is_path(path),
+            leaves: |path| {
+                matches!(path, EVENTS | MEDIA) || Wanted::is_path(path) || pages::is_path(path)
+            },
             decide: Box::new(move |request| content.decide(request)),
         };
         let counters = Arc::clone(live.counters());
@@ -178,6 +186,7 @@ impl Admin {
         Ok(Admin {
             route,
             _live: live,
+            _media: media,
             _recordings: recordings,
         })
     }
@@ -228,11 +237,12 @@ fn judged<'a>(request: &'a HttpRequest, doors: &[Door]) -> Request<'a> {
     }
 }
 
-/// What leaves the gate with its socket: events, and recordings.
+/// What leaves the gate with its socket: events, live media, and recordings.
 struct Content {
     guard: Guard,
     doors: Arc<[Door]>,
     live: Intake,
+    media: media::Intake,
     shelf: Shelf,
 }
 
@@ -265,7 +275,7 @@ impl Content {
             let wanted = Wanted::parse_body(path, request.body()).map_err(malformed)?;
             return self.serve(wanted, access);
         }
-        if path != EVENTS && !Wanted::is_path(path) {
+        if !matches!(path, EVENTS | MEDIA) && !Wanted::is_path(path) {
             return Err(line(404, "there is no such file"));
         }
         let file = FileRequest::new(request).filter(|_| files::is_path(path));
@@ -282,6 +292,9 @@ impl Content {
         }
         if let Some(file) = file {
             return self.serve(Wanted::File(file), access);
+        }
+        if path == MEDIA {
+            return Ok(Decision::Take(self.media.judge(request, access)?));
         }
         if path != EVENTS {
             let wanted = Wanted::parse(path, query).map_err(malformed)?;
@@ -321,7 +334,7 @@ fn answer(
     if !matches!(path, "/healthz" | "/readyz" | "/metrics" | "/streams") {
         return line(
             404,
-            "here are /healthz, /readyz, /metrics, /streams and /events",
+            "here are /healthz, /readyz, /metrics, /streams, /events and /media",
         );
     }
     if !matches!(method, "GET" | "HEAD") {

@@ -57,6 +57,7 @@ fn status() -> StatusSnapshot {
         ends: Arc::default(),
         stdout_dropped: None,
         push: None,
+        media: Arc::default(),
     }
 }
 

@@ -110,6 +110,7 @@ pub(super) fn ask(
         json: json.as_deref(),
         accept: "application/json",
         last_id: "",
+        upgrade: None,
     };
     let answered = client.ask(&request).and_then(|mut answer| {
         let text = answer.text(within, ANSWER_BYTES_MAX)?;

@@ -1,4 +1,5 @@
-//! One request to the admin listener, over TCP or a Unix socket, and its answer as it arrives.
+//! One request to the admin listener, over TCP or a Unix socket, and its answer as it arrives; or the
+//! connection, if it was upgraded.
 //!
 //! Each wait has a deadline, and ends when the reader of our output is gone.
 
@@ -46,6 +47,8 @@ pub(super) struct Request<'a> {
     pub(super) accept: &'a str,
     /// `Last-Event-ID`; empty for none.
     pub(super) last_id: &'a str,
+    /// The key of an upgrade to a WebSocket.
+    pub(super) upgrade: Option<&'a str>,
 }
 
 /// A client of one listener.
@@ -64,6 +67,8 @@ pub(super) struct Client<'a> {
 pub(super) struct Answer<'a> {
     pub(super) status: u16,
     pub(super) content_type: String,
+    /// `Sec-WebSocket-Accept`, of an upgrade.
+    pub(super) accept: String,
     /// Seconds of `Retry-After`.
     pub(super) retry_after: Option<Duration>,
     socket: Socket,
@@ -111,7 +116,7 @@ impl<'a> Client<'a> {
         };
         let method = request.json.map_or("GET", |_| "POST");
         let mut head = format!(
-            "{method} {} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: rtmsd/{}\r\nAccept: {}\r\nConnection: close\r\n",
+            "{method} {} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: rtmsd/{}\r\nAccept: {}\r\n",
             request.target,
             env!("CARGO_PKG_VERSION"),
             request.accept
@@ -130,6 +135,14 @@ impl<'a> Client<'a> {
         if !request.last_id.is_empty() {
             let _ = write!(head, "Last-Event-ID: {}\r\n", request.last_id);
         }
+        let _ = match request.upgrade {
+            Some(key) => write!(
+                head,
+                "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                 Sec-WebSocket-Key: {key}\r\n"
+            ),
+            None => write!(head, "Connection: close\r\n"),
+        };
         head + "\r\n"
     }
 
@@ -146,6 +159,7 @@ impl<'a> Client<'a> {
 struct Head {
     status: u16,
     content_type: String,
+    accept: String,
     retry_after: Option<Duration>,
     left: Option<u64>,
     first: Vec<u8>,
@@ -156,6 +170,7 @@ impl Head {
         Answer {
             status: self.status,
             content_type: self.content_type,
+            accept: self.accept,
             retry_after: self.retry_after,
             socket,
             first: self.first,
@@ -189,6 +204,10 @@ fn parsed(bytes: &[u8]) -> io::Result<Option<(usize, Head)>> {
     let head = Head {
         status,
         content_type: field("content-type").unwrap_or_default().to_owned(),
+        accept: field("sec-websocket-accept")
+            .unwrap_or_default()
+            .trim()
+            .to_owned(),
         retry_after: seconds.map(Duration::from_secs),
         left: match status {
             204 => Some(0),
@@ -238,6 +257,71 @@ impl Answer<'_> {
             }
         }
         Ok(String::from_utf8_lossy(&body).into_owned())
+    }
+}
+
+/// The connection of an upgrade, once it is open: reads wait, up to a time of silence.
+#[derive(Debug)]
+pub(super) struct Carrier<'a> {
+    answer: Answer<'a>,
+    silence: Duration,
+    /// The reader of our output is gone.
+    pub(super) is_output_closed: bool,
+}
+
+impl<'a> Answer<'a> {
+    /// Goes on with another protocol.
+    pub(super) fn into_carrier(self, silence: Duration) -> Carrier<'a> {
+        Carrier {
+            answer: self,
+            silence,
+            is_output_closed: false,
+        }
+    }
+}
+
+impl Read for Carrier<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let answer = &mut self.answer;
+        if !answer.first.is_empty() {
+            let count = answer.first.len().min(out.len());
+            out[..count].copy_from_slice(&answer.first[..count]);
+            answer.first.drain(..count);
+            return Ok(count);
+        }
+        let deadline = Instant::now() + self.silence;
+        loop {
+            match wait(Some(answer.socket.fd()), answer.output, deadline) {
+                Ok(()) => {}
+                Err(Trouble::Lost(error)) => return Err(error),
+                Err(Trouble::OutputClosed) => {
+                    self.is_output_closed = true;
+                    return Err(ErrorKind::BrokenPipe.into());
+                }
+            }
+            let found = match &mut answer.socket {
+                Socket::Tcp(socket) => socket.read(out),
+                Socket::Unix(socket) => socket.read(out),
+            };
+            match found {
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                found => return found,
+            }
+        }
+    }
+}
+
+/// Never waits: what is written is a few bytes, from time to time.
+impl io::Write for Carrier<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.answer.socket {
+            Socket::Tcp(socket) => socket.write(bytes),
+            Socket::Unix(socket) => socket.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -366,6 +450,7 @@ mod tests {
         json: None,
         accept: "text/event-stream",
         last_id: "7",
+        upgrade: None,
     };
 
     /// The answer's status and body, to a server that says this and closes; and what it was asked.

@@ -24,10 +24,12 @@ pub mod push;
 pub(crate) mod reload;
 pub mod serve;
 pub mod service_env;
+pub(crate) mod session;
 pub(crate) mod setup;
 pub mod signals;
 pub mod status;
 pub mod tail;
+pub mod tap;
 pub(crate) mod unit_file;
 mod version;
 
@@ -171,6 +173,9 @@ fn dispatch(command: Command) -> u8 {
                 &mut io::stdout(),
                 &mut io::stderr(),
             )
+        }),
+        Command::Tap(options) => with_config(options.config.as_deref(), Needs::Admin, |loaded| {
+            tap::run(&options, &loaded.config)
         }),
         Command::Mux(options) => mux::run(&options, &mut io::stdout()),
         Command::Push(command) if command.action == PushAction::Secret => {

@@ -136,7 +136,7 @@ pub(super) fn make_own_token(config: &Config, token: &Token) {
     match own_token::open(state) {
         Ok(own) => token.set_own(own),
         Err(error) => log::warn!(
-            "/events, \"rtmsd tail\", \"rtmsd link\" and \"rtmsd push\" cannot be used: {} in {} cannot be made: {error}",
+            "/events, /media, \"rtmsd tail\", \"rtmsd tap\", \"rtmsd link\" and \"rtmsd push\" cannot be used: {} in {} cannot be made: {error}",
             own_token::NAME,
             state.display()
         ),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::status::{Heartbeat, StatusSnapshot};
 use super::{Error, Event, Reload, Settings};
 use crate::delivery::ends::Ends;
+use crate::delivery::media;
 use crate::delivery::push;
 use crate::domain::rest::ControlRequest;
 use crate::feed::{Board, JournalKey};
@@ -41,6 +42,7 @@ pub struct Handle {
     sender: inbox::Sender<Event>,
     ends: Ends,
     authorizations: Arc<Authorizations>,
+    media: media::Hub,
 }
 
 impl Handle {
@@ -48,12 +50,19 @@ impl Handle {
         sender: inbox::Sender<Event>,
         ends: Ends,
         authorizations: Arc<Authorizations>,
+        media: media::Hub,
     ) -> Handle {
         Handle {
             sender,
             ends,
             authorizations,
+            media,
         }
+    }
+
+    /// The streams whose sound and pictures can be tapped.
+    pub(crate) fn media(&self) -> &media::Hub {
+        &self.media
     }
 
     /// Ends it: [`Daemon::run`](super::Daemon::run) returns within [`GRACE`](super::GRACE) and a

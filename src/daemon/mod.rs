@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use crate::clock::now_ms;
 use crate::coordinator::{self, Action, Coordinator, Now, ScheduledCall};
 use crate::delivery::ends::Ends;
+use crate::delivery::media;
 use crate::delivery::push;
 use crate::delivery::push::Push;
 use crate::delivery::stdout::Stdout;
@@ -226,6 +227,8 @@ pub struct Daemon {
     ends: Ends,
     stdout: Option<Stdout>,
     push: Option<Push>,
+    /// Streams whose sound and pictures can be tapped.
+    media: media::Hub,
     /// Where push keeps its progress.
     state_dir: Option<Arc<StateDir>>,
     /// Locates the system's root certificates while webhooks are answered already.
@@ -354,6 +357,7 @@ impl Daemon {
             ends,
             stdout,
             push,
+            media: media::Hub::default(),
             state_dir: state,
             roots,
             snapshot,
@@ -389,7 +393,8 @@ impl Daemon {
     /// A handle with which other threads can end it.
     pub fn handle(&self) -> Handle {
         let authorizations = Arc::clone(&self.authorizations);
-        Handle::new(self.sender.clone(), self.ends.clone(), authorizations)
+        let (sender, ends) = (self.sender.clone(), self.ends.clone());
+        Handle::new(sender, ends, authorizations, self.media.clone())
     }
 
     /// Runs until it is stopped, and then completes files and state.
@@ -628,6 +633,7 @@ impl Daemon {
                     if let Some(snapshot) = &mut self.snapshot {
                         snapshot.demand();
                     }
+                    self.media.revoke(&withdrawal.stream_id);
                     let roots = self.coordinator.roots().iter().map(PathBuf::from);
                     match (&self.disk, self.settings.on_revoked) {
                         (Some(disk), OnRevoked::Delete) => {

@@ -13,6 +13,7 @@ use super::snapshot::Snapshot;
 use super::streams::RunningStream;
 use crate::coordinator::gaps::Gap;
 use crate::delivery::ends;
+use crate::delivery::media;
 use crate::delivery::push::{Push, PushStatus};
 use crate::domain::stream_info::StreamInfo;
 use crate::protocol::MediaKind;
@@ -59,6 +60,8 @@ pub struct StatusSnapshot {
     pub(crate) stdout_dropped: Option<Arc<AtomicU64>>,
     /// The endpoints that events are sent to; `None` if there are none.
     pub(crate) push: Option<PushStatus>,
+    /// Live media.
+    pub(crate) media: Arc<media::Counters>,
 }
 
 /// A running stream.
@@ -153,6 +156,7 @@ impl Daemon {
             ends: Arc::clone(self.ends.counters()),
             stdout_dropped: (self.stdout.as_ref()).map(|stdout| Arc::clone(stdout.dropped())),
             push: self.push.as_ref().map(Push::status),
+            media: Arc::clone(self.media.counters()),
         }
     }
 

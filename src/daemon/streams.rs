@@ -131,6 +131,10 @@ impl Daemon {
         if let (Some(stdout), Some(format)) = (&self.stdout, self.settings.stdout) {
             sinks.push(Box::new(stdout.sink(&info, format)));
         }
+        let (media, params) = (&self.settings.media, self.settings.params);
+        if let Some(sink) = self.media.sink(&info, media, params) {
+            sinks.push(Box::new(sink));
+        }
         if let (Some(disk), Some(settings)) = (&self.disk, &self.settings.disk) {
             root = is_rejoin.then(|| settings.root.clone());
             let opening = match is_rejoin {

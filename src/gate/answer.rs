@@ -93,6 +93,7 @@ fn reason(status: u16) -> &'static str {
         415 => "Unsupported Media Type",
         416 => "Range Not Satisfiable",
         421 => "Misdirected Request",
+        426 => "Upgrade Required",
         503 => "Service Unavailable",
         _ => "Unknown",
     }

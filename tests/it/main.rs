@@ -41,5 +41,6 @@ mod slow;
 mod slow_disk;
 mod survive;
 mod tail;
+mod tap;
 mod tidy;
 mod vtt;

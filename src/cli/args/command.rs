@@ -3,7 +3,7 @@
 use crate::cli::check::probe::Probe;
 use std::path::PathBuf;
 
-use crate::cli::{link, list, mux, setup, tail};
+use crate::cli::{link, list, mux, setup, tail, tap};
 use crate::domain::product::Product;
 use crate::domain::rest::RestAction;
 use crate::protocol::MediaSelection;
@@ -64,6 +64,8 @@ pub enum Command {
     Tail(tail::Options),
     /// Make a link to a stream.
     Link(link::Options),
+    /// Write the sound or the pictures of a running stream to stdout.
+    Tap(tap::Options),
     /// Something about the endpoints of HTTP push.
     Push(Push),
 }

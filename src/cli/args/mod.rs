@@ -12,7 +12,8 @@ use std::path::PathBuf;
 use crate::admin::links::{LINK_FOR_S, LINK_FOR_S_MAX};
 use crate::cli::check::probe::Probe;
 use crate::cli::manpages::SHELLS;
-use crate::cli::{link, list, mux, setup, tail};
+use crate::cli::{link, list, mux, setup, tail, tap};
+use crate::delivery::media::head::Kind;
 use crate::delivery::push::command::From;
 use crate::delivery::push::settings::DEFAULT_NAME;
 use crate::domain::product::Product;
@@ -127,6 +128,7 @@ impl Given {
             Some("list") => self.list(),
             Some("tail") => self.tail(),
             Some("link") => self.link(),
+            Some("tap") => self.tap(),
             Some("push") => self.push(),
             Some("print") => {
                 let what = self.words.get(1).map(String::as_str);
@@ -313,6 +315,37 @@ impl Given {
             name: name.map(str::to_owned),
             for_s,
             files: self.has(Opt::Files),
+            config: self.path(Opt::Config),
+        }))
+    }
+
+    fn tap(&self) -> Result<Command, UsageError> {
+        let options = [Opt::Config, Opt::Speaker, Opt::Format];
+        self.only("tap", &options, 3)?;
+        let stream = self.words.get(1).map_or("", |name| name.trim());
+        if stream.is_empty() {
+            return error("tap: found nothing, expected a stream");
+        }
+        let word = self.words.get(2).map_or("", String::as_str);
+        let Some(kind) = Kind::from_name(word) else {
+            return error(format!(
+                "tap: found {word:?}, expected audio, video or share"
+            ));
+        };
+        let form = self.one_of(Opt::Format, &tap::sound::Form::ALL)?;
+        let is_sound = kind == Kind::Audio;
+        if let Some(opt) = [Opt::Speaker, Opt::Format]
+            .into_iter()
+            .find(|it| self.has(*it))
+            && !is_sound
+        {
+            return error(format!("tap: {} is for audio", opt.name()));
+        }
+        Ok(Command::Tap(tap::Options {
+            stream: stream.to_owned(),
+            kind,
+            speaker: self.text(Opt::Speaker)?.map(|name| name.trim().to_owned()),
+            form,
             config: self.path(Opt::Config),
         }))
     }

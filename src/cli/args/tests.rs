@@ -182,6 +182,31 @@ fn commands() {
             ..plain
         }),
     );
+    let plain = tap::Options {
+        stream: "bdd2d5".to_owned(),
+        kind: Kind::Audio,
+        speaker: None,
+        form: None,
+        config: None,
+    };
+    check("tap bdd2d5 audio", Command::Tap(plain.clone()));
+    check(
+        "tap bdd2d5 audio --speaker Ada --format wav --config a.conf",
+        Command::Tap(tap::Options {
+            speaker: Some("Ada".to_owned()),
+            form: Some(tap::sound::Form::Wav),
+            config: config(),
+            ..plain.clone()
+        }),
+    );
+    check(
+        "tap -- -abc== share",
+        Command::Tap(tap::Options {
+            stream: "-abc==".to_owned(),
+            kind: Kind::Share,
+            ..plain
+        }),
+    );
     check("print conf", Command::Print(Page::Conf));
     check("print unit", Command::Print(Page::Unit));
 }
@@ -303,6 +328,28 @@ fn wrong_command_lines_are_explained() {
             "link --revoke-all --files",
             "link --revoke-all: expected nothing else, it ends all links",
         ),
+        ("tap", "tap: found nothing, expected a stream"),
+        (
+            "tap bdd2d5",
+            "tap: found \"\", expected audio, video or share",
+        ),
+        (
+            "tap bdd2d5 chat",
+            "tap: found \"chat\", expected audio, video or share",
+        ),
+        (
+            "tap bdd2d5 audio --format mp3",
+            "--format: found \"mp3\", expected raw or wav",
+        ),
+        (
+            "tap bdd2d5 video --format wav",
+            "tap: --format is for audio",
+        ),
+        (
+            "tap bdd2d5 share --speaker Ada",
+            "tap: --speaker is for audio",
+        ),
+        ("tap bdd2d5 audio x", "unexpected argument \"x\""),
         ("tail a b", "unexpected argument \"b\""),
         ("tail --watch", "rtmsd tail has no option --watch"),
         (

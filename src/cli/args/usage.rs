@@ -32,6 +32,7 @@ usage: rtmsd [COMMAND] [OPTIONS]
   resume    resumes the stream of a meeting
   status    shows the streams of the running server
   tail      prints what the running server receives, as it comes
+  tap       writes the sound or the pictures of a running stream, as they come
   link      makes an address by which others see one stream in a browser
   list      finds recordings by topic, speaker, number or id
   push      tries, pauses, resumes or replays an endpoint of HTTP push
@@ -242,6 +243,25 @@ how browsers reach that server.
   --config FILE    the configuration
 ";
 
+pub(super) const TAP: &str = "\
+usage: rtmsd tap STREAM audio [--speaker NAME|ID] [--format raw|wav] [OPTIONS]
+       rtmsd tap STREAM video|share [OPTIONS]
+
+Writes the sound or the pictures of a running stream to standard output while
+they are received, for another program: samples of 16 bits, little-endian
+(A-law is expanded), Opus as Ogg, G.722 as it is; H.264 with start codes, JPEG
+or PNG one after the other. Holes in the sound become silence. STREAM is its
+key, its id, or the first 6 characters or more of one. Asks the server at
+RTMS_ADMIN, and waits for one that restarts; ends with the stream, or when
+standard output is closed.
+
+  --speaker NAME|ID   only this participant, where RTMS_AUDIO_STREAMS keeps
+                      speakers apart
+  --format raw|wav    wav puts the head of a WAV file in front of the samples;
+                      the default is raw
+  --config FILE       the configuration
+";
+
 pub(super) const PRINT: &str = "\
 usage: rtmsd print conf|unit|socket|man|man-conf|schema|metrics
        rtmsd print completions SHELL
@@ -283,7 +303,7 @@ pub fn commands() -> impl Iterator<Item = &'static str> {
     COMMANDS.into_iter().filter(is_there)
 }
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "serve",
     "demo",
     "setup",
@@ -295,6 +315,7 @@ const COMMANDS: [&str; 17] = [
     "resume",
     "status",
     "tail",
+    "tap",
     "link",
     "list",
     "push",
@@ -314,6 +335,7 @@ pub fn usage(command: &str) -> Option<&'static str> {
         "start" | "stop" | "pause" | "resume" => Some(CONTROL),
         "status" => Some(STATUS),
         "tail" => Some(TAIL),
+        "tap" => Some(TAP),
         "link" => Some(LINK),
         "list" => Some(LIST),
         "push" => Some(PUSH),

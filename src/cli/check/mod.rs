@@ -500,7 +500,7 @@ fn admin(settings: &admin::Settings) -> String {
     let places = places.collect::<Vec<String>>().join(", ");
     let url = settings.url.as_ref();
     let url = url.map_or_else(String::new, |url| format!("; outside {url}"));
-    format!("{places} for /healthz, /readyz, /metrics, /streams, /events; {token}{url}")
+    format!("{places} for /healthz, /readyz, /metrics, /streams, /events, /media; {token}{url}")
 }
 
 fn count(n: usize, thing: &str) -> String {

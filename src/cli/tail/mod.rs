@@ -10,7 +10,6 @@
 
 mod last;
 mod print;
-mod session;
 mod sse;
 
 use std::collections::HashSet;
@@ -21,12 +20,12 @@ use std::time::Duration;
 
 use self::last::{After, Page};
 use self::print::{Form, PHRASES, Printer};
-use self::session::{End, Reply, Session, failed, say};
 use self::sse::Parser;
 use crate::admin::streams::Streams;
 use crate::cli::admin_client;
 use crate::cli::admin_http::{Answer, Client, Request, Trouble};
 use crate::cli::exit::{self, Failure};
+use crate::cli::session::{End, Reply, Session, failed};
 use crate::config::Config;
 use crate::domain::text::percent_encoded;
 use crate::feed::{Line, kind};
@@ -68,12 +67,13 @@ pub fn run(options: &Options, config: &Config) -> u8 {
             head_max: HEAD_MAX,
             output: Some(stdout.as_fd()),
         };
-        Tail::new(options, Session::new(client, options.follow), stdout.lock()).run()
+        let session = Session::new("tail", client, options.follow);
+        Tail::new(options, session, stdout.lock()).run()
     });
     match ended {
         Ok(()) | Err(End::OutputClosed) => exit::OK,
         Err(End::Failed(Failure(code, text))) => {
-            say(&text);
+            eprintln!("tail: {text}");
             code
         }
     }
@@ -115,7 +115,7 @@ impl<'a, W: Write> Tail<'a, W> {
             None => Some(self.running()?),
         };
         if running.as_ref().is_some_and(|running| running.count == 0) {
-            say(match self.options.follow {
+            self.session.say(match self.options.follow {
                 true => "no stream is running; waiting",
                 false => "no stream is running",
             });
@@ -183,7 +183,8 @@ impl<'a, W: Write> Tail<'a, W> {
                             return Err(self.session.refused(404, text, Some(name)));
                         }
                         None if wait_s == 0 => {
-                            say(&format!("nothing was received of {name:?}; waiting"));
+                            let text = format!("nothing was received of {name:?}; waiting");
+                            self.session.say(&text);
                             wait_s = MEETING_WAIT_S;
                         }
                         None => {}
@@ -267,6 +268,7 @@ impl<'a, W: Write> Tail<'a, W> {
                 json: None,
                 accept: "text/event-stream",
                 last_id: &last_id,
+                upgrade: None,
             };
             let mut answer = self.session.get(&request, parser.retry())?;
             match answer.status {

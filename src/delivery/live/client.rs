@@ -424,7 +424,7 @@ impl Client {
 }
 
 /// Sets what a socket of a client needs; a Unix socket has no such options.
-pub(super) fn prepare(socket: &OwnedFd) -> io::Result<()> {
+pub(in crate::delivery) fn prepare(socket: &OwnedFd) -> io::Result<()> {
     use rustix::net::sockopt;
     // Small, because what is in it cannot be recalled, and a slow client would fill more.
     sockopt::set_socket_send_buffer_size(socket, super::SEND_BUFFER_BYTES)?;

@@ -42,6 +42,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 pub use access::{Access, Term};
+pub(super) use client::prepare;
 pub use counters::Counters;
 pub(crate) use find::fits;
 

@@ -70,7 +70,7 @@ impl Format {
     }
 
     /// Bytes of the file per clock unit, and clock units per second. The unit of Opus is a sample.
-    pub(in crate::recorder) fn unit(self) -> (u64, u64) {
+    pub fn unit(self) -> (u64, u64) {
         match self {
             Format::Linear {
                 rate_hz, channels, ..

@@ -21,7 +21,7 @@ const G722_SILENCE_MS_MAX: u64 = 600_000;
 /// The smallest step of both bands, repeated. G.722 has no exact silence: a decoder's predictor
 /// stays slightly off zero, at most 50 of 32,768 whatever came before (measured with ffmpeg's
 /// decoder; 0xfa leaves 200).
-const G722_SILENCE: u8 = 0xfd;
+pub const G722_SILENCE: u8 = 0xfd;
 
 /// Maximum bytes that are copied out of a deleted file: what is written between two syncs, and some
 /// silence.

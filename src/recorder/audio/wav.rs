@@ -35,6 +35,15 @@ pub fn header(rate_hz: u32, channels: u16, data_bytes: u64) -> Vec<u8> {
     head
 }
 
+/// The header of a file whose end is not known yet: programs read on while there is more.
+pub fn open_header(rate_hz: u32, channels: u16) -> Vec<u8> {
+    let mut head = header(rate_hz, channels, 0);
+    for at in [4, 40] {
+        head[at..at + 4].fill(0xff);
+    }
+    head
+}
+
 /// Corrects the sizes in the header of a file that rtmsd wrote, and cuts off a torn sample. Other
 /// files are not changed.
 pub fn repair(path: &Path) -> io::Result<()> {

@@ -1,5 +1,5 @@
 complete -c rtmsd -f
-complete -c rtmsd -n __fish_use_subcommand -a "serve demo setup check authorize start stop pause resume status tail link list push mux print help"
+complete -c rtmsd -n __fish_use_subcommand -a "serve demo setup check authorize start stop pause resume status tail tap link list push mux print help"
 complete -c rtmsd -l help
 complete -c rtmsd -n __fish_use_subcommand -l version
 complete -c rtmsd -l config -r -F
@@ -36,6 +36,8 @@ complete -c rtmsd -n "__fish_seen_subcommand_from status" -l json
 complete -c rtmsd -n "__fish_seen_subcommand_from status" -l watch
 complete -c rtmsd -n "__fish_seen_subcommand_from tail" -l follow
 complete -c rtmsd -n "__fish_seen_subcommand_from tail" -l json
+complete -c rtmsd -n "__fish_seen_subcommand_from tap" -l speaker
+complete -c rtmsd -n "__fish_seen_subcommand_from tap" -l format
 complete -c rtmsd -n "__fish_seen_subcommand_from link" -l for
 complete -c rtmsd -n "__fish_seen_subcommand_from link" -l files
 complete -c rtmsd -n "__fish_seen_subcommand_from link" -l revoke-all

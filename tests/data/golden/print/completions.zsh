@@ -3,7 +3,7 @@ case ${words[CURRENT-1]} in
   --config|--out) _files; return ;;
 esac
 if (( CURRENT == 2 )); then
-  compadd -- serve demo setup check authorize start stop pause resume status tail link list push mux print help --config --help --version
+  compadd -- serve demo setup check authorize start stop pause resume status tail tap link list push mux print help --config --help --version
   return
 fi
 case ${words[2]} in
@@ -18,11 +18,12 @@ case ${words[2]} in
   resume) compadd -- --participant --product --json --config --help ;;
   status) compadd -- --json --watch --config --help ;;
   tail) compadd -- --follow --json --config --help ;;
+  tap) compadd -- --speaker --format --config --help ;;
   link) compadd -- --for --files --config --revoke-all --help ;;
   list) compadd -- --since --speaker --json --config --help ;;
   push) compadd -- --config --from --stream --help test pause resume replay secret ;;
   mux) _files; compadd -- --out --format --picture --copy --force --dry-run --print --feed --help ;;
   print) compadd -- --help conf unit socket man man-conf schema metrics completions ;;
   help) compadd -- --help operating connecting media delivery pages recipes troubleshooting privacy embedding tuning upgrading security contributing ;;
-  *) compadd -- serve demo setup check authorize start stop pause resume status tail link list push mux print help --config --help --version ;;
+  *) compadd -- serve demo setup check authorize start stop pause resume status tail tap link list push mux print help --config --help --version ;;
 esac

@@ -3,9 +3,9 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
-use crate::cli::admin_client::shown;
-use crate::cli::admin_http::{Answer, Client, Request, Trouble};
-use crate::cli::exit::{self, Failure};
+use super::admin_client::shown;
+use super::admin_http::{Answer, Client, Request, Trouble};
+use super::exit::{self, Failure};
 use crate::domain::text::{bounded, one_line};
 use crate::domain::waits::Waits;
 
@@ -43,6 +43,8 @@ pub(super) struct Reply {
 /// Asks one server.
 #[derive(Debug)]
 pub(super) struct Session<'a> {
+    /// The command, for what it says.
+    name: &'static str,
     client: Client<'a>,
     /// To wait for a server that is away, once it has answered.
     is_patient: bool,
@@ -52,8 +54,9 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(client: Client<'a>, is_patient: bool) -> Session<'a> {
+    pub(super) fn new(name: &'static str, client: Client<'a>, is_patient: bool) -> Session<'a> {
         Session {
+            name,
             client,
             is_patient,
             has_answered: false,
@@ -79,7 +82,7 @@ impl<'a> Session<'a> {
                 Ok(answer) => {
                     self.has_answered = true;
                     if std::mem::take(&mut self.is_lost) {
-                        say("connected again");
+                        self.say("connected again");
                     }
                     return Ok(answer);
                 }
@@ -98,6 +101,7 @@ impl<'a> Session<'a> {
             json: None,
             accept: "application/json",
             last_id: "",
+            upgrade: None,
         };
         loop {
             let mut answer = self.get(&request, None)?;
@@ -125,11 +129,16 @@ impl<'a> Session<'a> {
             return Err(failed(exit::UNAVAILABLE, text));
         }
         if !std::mem::replace(&mut self.is_lost, true) {
-            say(&format!(
+            self.say(&format!(
                 "no answer from {place}: {why}; waiting for the server"
             ));
         }
         Ok(())
+    }
+
+    /// To the person at the terminal; standard output is data.
+    pub(super) fn say(&self, text: &str) {
+        eprintln!("{}: {text}", self.name);
     }
 
     /// Data arrives.
@@ -180,11 +189,6 @@ impl<'a> Session<'a> {
 
 pub(super) fn failed(code: u8, text: String) -> End {
     End::Failed(Failure(code, text))
-}
-
-/// To the person at the terminal; standard output is data.
-pub(super) fn say(text: &str) {
-    eprintln!("tail: {text}");
 }
 
 fn reason(text: &str) -> String {
