@@ -67,7 +67,7 @@ function showServer(streams, ready) {
   const c = streams.counts;
   const counts = [
     [streams.streams.length + streams.omitted, "streams now"],
-    [c.streams_begun, "since the start"],
+    [c.streams_begun, "streams so far"],
     [c.uploads_waiting, "uploads wait"],
     [c.hooks_waiting, "programs wait"],
     [c.records_dropped, "records dropped"],

@@ -178,6 +178,17 @@ impl Browser {
         }
     }
 
+    /// The time that the page's process has used of cores so far, seconds.
+    pub(crate) fn page_seconds(&mut self) -> f64 {
+        // The browser knows, not the page.
+        let session = std::mem::take(&mut self.session);
+        let info = self.call("SystemInfo.getProcessInfo", json!({}));
+        self.session = session;
+        let all = info["processInfo"].as_array().into_iter().flatten();
+        let pages = all.filter(|it| it["type"] == "renderer");
+        pages.filter_map(|it| it["cpuTime"].as_f64()).sum()
+    }
+
     #[track_caller]
     pub(crate) fn open(&mut self, url: &str) {
         // So that an address that differs in its fragment alone is loaded, too.
