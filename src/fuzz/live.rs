@@ -1,8 +1,10 @@
-//! A request to the live feed: its `Host`, `Origin`, query and `Last-Event-ID`. Never panics; what is
-//! accepted is within its limits.
+//! A request to the live feed or for live media: its `Host`, `Origin`, query and `Last-Event-ID`, and what
+//! a client says then. Never panics; what is accepted is within its limits.
 
 use crate::admin::host::{AdminUrl, Authority, is_own_origin};
 use crate::delivery::live::query::{Ask, Form, LIMIT_MAX, WAIT_S_MAX};
+use crate::delivery::media::query;
+use crate::delivery::media::wire::Listener;
 
 /// Panics where the above does not hold. Lines: `Host`, `Origin`, `Last-Event-ID`, `Accept`, query.
 pub fn run(bytes: &[u8]) {
@@ -26,6 +28,13 @@ pub fn run(bytes: &[u8]) {
         assert!(!url.to_string().contains(['?', '#', '@', ' ']));
         assert_eq!(AdminUrl::parse(&url.to_string()).as_ref(), Ok(&url));
     }
+    if let Ok(ask) = query::Ask::parse(Some(query)) {
+        let name = &ask.stream;
+        assert!(!name.is_empty() && name.len() <= 256 && !name.contains(char::is_control));
+    }
+    let mut listener = Listener::default();
+    listener.push(bytes);
+    while let Ok(Some(_)) = listener.hear() {}
     let Ok(ask) = Ask::parse(Some(query), Some(last_id), Some(accept)) else {
         // Without a query nothing is malformed.
         assert!(Ask::parse(None, Some(last_id), Some(accept)).is_ok());
