@@ -259,5 +259,15 @@ mod tests {
             let words = section.split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(words.contains(&said), "{said}");
         }
+        let containers = manual::chapter("containers").expect("a chapter");
+        let stop = STOP_TIMEOUT.as_secs();
+        for said in [
+            format!("stop_grace_period: {stop}s"),
+            format!("terminationGracePeriodSeconds: {stop}"),
+            format!("After {stop} s the server has ended"),
+        ] {
+            let words = containers.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(words.contains(&said), "{said}");
+        }
     }
 }

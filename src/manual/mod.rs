@@ -10,6 +10,7 @@ macro_rules! chapters {
         // lead to rustdoc pages, and elsewhere those of the chapter, which lead to files.
         $(#[cfg(doc)]
         #[doc = "[operating]: crate::manual::operating"]
+        #[doc = "[containers]: crate::manual::containers"]
         #[doc = "[connecting]: crate::manual::connecting"]
         #[doc = "[media]: crate::manual::media"]
         #[doc = "[delivery]: crate::manual::delivery"]
@@ -29,8 +30,8 @@ macro_rules! chapters {
 }
 
 chapters!(
-    operating connecting media delivery pages recipes troubleshooting privacy embedding tuning
-    upgrading security contributing
+    operating containers connecting media delivery pages recipes troubleshooting privacy embedding
+    tuning upgrading security contributing
 );
 
 /// The topics, in the order of their list.

@@ -33,6 +33,7 @@ mod pages;
 mod public;
 mod push;
 mod recipes;
+mod released;
 mod reload;
 mod service;
 mod setup;

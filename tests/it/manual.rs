@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const README_LINES_MAX: usize = 200;
-const CHAPTERS: [&str; 13] = [
+const CHAPTERS: [&str; 14] = [
     "operating",
+    "containers",
     "connecting",
     "media",
     "delivery",
@@ -315,9 +316,12 @@ fn quoted_log_lines_are_in_the_sources() {
                 "dpkg",
                 "apt-get",
                 "cargo",
+                "chown",
                 "cp",
                 "curl",
+                "export",
                 "journalctl",
+                "podman",
                 "rtmsd",
                 "sudo",
                 "systemctl",
