@@ -440,6 +440,9 @@ impl Driver {
     /// and not dropped; but at most for [`BACKPRESSURE_MAX`].
     fn update_backpressure(&mut self) {
         let now = self.now;
+        if matches!(self.backpressure, Backpressure::Since(_)) {
+            self.stream.handle_held_media(now);
+        }
         self.backpressure = match (
             self.sinks.iter().any(|sink| sink.is_backlogged()),
             self.backpressure,

@@ -346,6 +346,14 @@ impl Stream {
         }
     }
 
+    /// Media is not read at present, because what takes it is behind. After a stop this silence is ours
+    /// and does not end the reading.
+    pub fn handle_held_media(&mut self, now: Instant) {
+        if let Phase::Draining { until, limit, .. } = &mut self.phase {
+            *until = (now + DRAIN_QUIET).min(*limit);
+        }
+    }
+
     /// The deadline of [`Output::Wait`] has passed, or may have.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.deadline().is_none_or(|deadline| deadline > now) {

@@ -326,6 +326,31 @@ fn a_close_after_terminating_is_the_end() {
     talk.check_contains("end stopped by Zoom: 6");
 }
 
+/// The disk is slow when the meeting ends: what Zoom still has to send waits for us.
+#[test]
+fn a_pause_of_our_own_does_not_end_the_reading_after_a_stop() {
+    let mut talk = Talk::ready();
+    talk.tell(Command::Stopped(StopReason(6)));
+    for tenths in 1..=50 {
+        talk.until(f64::from(tenths) / 10.0);
+        talk.hold_media();
+    }
+    talk.check(&[]);
+    talk.hear(TEXT, said("the last words"));
+    talk.check_contains("the last words");
+    talk.take_lines();
+    talk.until(20.0);
+    talk.check_contains("end stopped by Zoom: 6");
+    // But not for ever.
+    let mut held = Talk::ready();
+    held.tell(Command::Stopped(StopReason(6)));
+    for tenths in 1..=200 {
+        held.until(f64::from(tenths) / 10.0);
+        held.hold_media();
+    }
+    held.check_contains("10.0 end stopped by Zoom: 6");
+}
+
 #[test]
 fn after_withdrawn_consent_no_data_is_passed_on() {
     let mut talk = Talk::ready();

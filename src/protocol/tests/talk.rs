@@ -188,6 +188,11 @@ impl Talk {
         self.drain();
     }
 
+    pub(super) fn hold_media(&mut self) {
+        self.stream.handle_held_media(self.now);
+        self.drain();
+    }
+
     pub(super) fn tell(&mut self, command: Command) {
         self.stream.handle_command(self.now, command);
         self.drain();
