@@ -22,8 +22,9 @@ use super::record::unix_ms;
 use super::shared::Shared;
 use crate::demo::player::script::{Cut, Frame, FrameKind, MeetingScript, Socket};
 
-/// How long a Close frame waits for its answer.
-const CLOSING_MAX: Duration = Duration::from_secs(2);
+/// How long a Close frame waits for its answer. A client on a busy machine reads megabytes first; closed
+/// before that, the kernel resets the connection because of our unread input, and the client loses them.
+const CLOSING_MAX: Duration = Duration::from_secs(20);
 const WRITE_BUFFER_BYTES: usize = 32 * 1024;
 
 /// Why a connection has ended.
