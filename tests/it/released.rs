@@ -13,7 +13,7 @@ use rtmsd::demo::{End, MeetingScript, Options, Step, Zoom, compare, transcript_l
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{
-    KilledOnDrop, PATIENCE, TempDir, free_port, post_meaningless, report, run_to_end, wait_until,
+    KilledOnDrop, TempDir, free_port, post_meaningless, report, run_to_end, wait_until,
     wait_until_more, wait_until_step,
 };
 
