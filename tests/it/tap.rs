@@ -37,7 +37,7 @@ fn speaking(seed: &str, per_speaker: bool) -> MeetingScript {
     MeetingScript {
         audio: Some(AudioScript {
             per_speaker,
-            interval: Duration::from_millis(5),
+            interval: Duration::from_millis(10),
             packets: None,
             mute: Duration::ZERO,
         }),
