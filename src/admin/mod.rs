@@ -4,7 +4,7 @@
 //! It is a route of the gate, so it is as robust as the webhook listener. It asks the daemon
 //! through its inbox and waits for at most a second; what goes on for long leaves the gate with its
 //! socket for [`delivery::live`](crate::delivery::live) or
-//! [`delivery::media`]. [`access`] says who may ask what.
+//! [`delivery::media`](crate::delivery::media). [`access`] says who may ask what.
 
 pub mod access;
 pub mod control_socket;
