@@ -164,8 +164,8 @@ fn g3_a_link_to_a_revoked_stream_is_410_and_one_to_no_stream_is_not_made() {
     assert_eq!(sse(&harness, &format!("?stream={key}"), &token).status, 410);
     for (arguments, code) in [
         (&["link", &key][..], 64),
-        (&["link", "nobody"], 64),
-        (&["link", "nobody", "--for", "8d"], 64),
+        (&["link", "unknown"], 64),
+        (&["link", "unknown", "--for", "8d"], 64),
         (&["link"], 64),
         (&["link", &key, "--revoke-all"], 64),
     ] {
