@@ -1,5 +1,6 @@
 //! Ways out of the server: standard output, HTTP push, the live feed, live media, what follows a stream's end.
 
+pub(crate) mod clients;
 pub mod coalesce;
 pub mod ends;
 pub mod live;

@@ -1,4 +1,12 @@
 //! The folder of a stream's files: `<date>/<meeting>/<stream>`, safe for any ids.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        clippy::disallowed_macros
+    )
+)]
 
 use std::path::PathBuf;
 
@@ -6,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::stream_info::StreamInfo;
 use crate::domain::time::Utc;
-use crate::feed::JournalKey;
+use crate::feed::key::JournalKey;
 
 /// Characters of an id that are shown; the digest after them distinguishes ids.
 const SHOWN_MAX: usize = 48;

@@ -7,14 +7,13 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::sendfile;
 use rustix::io::Errno;
-use rustix::net::{SendFlags, send, sockopt};
+use rustix::net::{SendFlags, send};
 
 use super::Part;
+use crate::delivery::clients::socket::prepare;
 
 /// Sent at once, so that what may not be sent any more is seen soon.
 const PIECE_BYTES: u64 = 256 << 10;
-/// Of the socket: what is in it cannot be recalled.
-const SEND_BUFFER_BYTES: usize = 128 << 10;
 /// A client that takes nothing for so long is cut off; a player comes again.
 const STALL_MAX: Duration = Duration::from_secs(60);
 /// While a client takes nothing, it is looked so often whether it may still have it.
@@ -32,7 +31,7 @@ impl<'a> Outlet<'a> {
         socket: &'a impl AsFd,
         may_go_on: &'a dyn Fn() -> bool,
     ) -> io::Result<Outlet<'a>> {
-        sockopt::set_socket_send_buffer_size(socket, SEND_BUFFER_BYTES)?;
+        prepare(socket)?;
         Ok(Outlet {
             socket: socket.as_fd(),
             may_go_on,

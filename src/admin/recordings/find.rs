@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::admin::line;
 use crate::daemon::handle::Output;
-use crate::delivery::live::fits;
+use crate::delivery::clients::named::{Choice, Name, Search as Named};
 use crate::feed::JournalKey;
 use crate::feed::folders::StreamFolders;
 use crate::gate::Answer;
@@ -54,24 +54,19 @@ pub(super) fn find_named(
         let below = folder.strip_prefix(root).unwrap_or(folder);
         JournalKey::of_folder(below)
     };
-    let mut found: Option<PathBuf> = None;
-    for folder in StreamFolders::below(root) {
-        match fits(name, &folder, key_of(&folder)) {
-            None => {}
-            Some(true) => {
-                found = Some(folder);
-                break;
-            }
-            Some(false) if found.is_none() => found = Some(folder),
-            Some(false) => {
-                let text = "several streams begin so; give more of the name";
-                return Err(line(409, text));
-            }
+    let meant = Name::new(name);
+    let fitting = StreamFolders::below(root).filter_map(|folder| {
+        let fit = meant.fits(folder.file_name()?.to_str()?, key_of(&folder))?;
+        Some((fit, folder))
+    });
+    match Choice::of(fitting) {
+        Named::One(folder) => {
+            return find(places, output, root, key_of(&folder)).map(|_| key_of(&folder));
         }
-    }
-    if let Some(folder) = found {
-        let key = key_of(&folder);
-        return find(places, output, root, key).map(|_| key);
+        Named::Several => {
+            return Err(line(409, "several streams begin so; give more of the name"));
+        }
+        Named::None => {}
     }
     let number = name.replace([' ', '-'], "");
     let is_meant = |recording: &Recording| {

@@ -6,8 +6,7 @@
 mod feeding;
 mod placing;
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Acquire;
 use std::time::{Duration, Instant, SystemTime};
@@ -24,6 +23,7 @@ use super::query::{Ask, Form};
 use super::ring::Ring;
 use super::{Access, Shared, Term, Times};
 use crate::clock::now_ms;
+use crate::delivery::clients::socket::Room;
 use crate::feed::{Board, JournalKey, Reader};
 use crate::gate::{Answer, answer_bytes};
 
@@ -136,9 +136,7 @@ pub(super) struct Client {
     count: u16,
     bytes: usize,
     waits_until: Instant,
-    pub(super) is_blocked: bool,
-    /// What the poller watches for.
-    pub(super) is_watched_for_room: bool,
+    pub(super) room: Room,
     progressed: Instant,
     discarded: usize,
     counters: Arc<Counters>,
@@ -202,8 +200,7 @@ impl Client {
             count: 0,
             bytes: 0,
             waits_until: cx.now,
-            is_blocked: false,
-            is_watched_for_room: false,
+            room: Room::default(),
             progressed: cx.now,
             discarded: 0,
             counters: Arc::clone(counters),
@@ -212,8 +209,9 @@ impl Client {
         client
     }
 
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+    /// Watches for room in its socket while it needs some. `false` if that fails.
+    pub(super) fn watch(&mut self, epoll: &OwnedFd, slot: usize) -> bool {
+        self.room.watch(epoll, &self.socket, slot)
     }
 
     /// When it has to be looked at, even if nothing happens.
@@ -226,7 +224,7 @@ impl Client {
     }
 
     fn next_step(&self, times: &Times) -> Option<Instant> {
-        if self.is_blocked {
+        if self.room.is_wanted {
             let wait = match self.catch_up {
                 Some(_) => CATCH_UP_KEPT,
                 None => times.stall,
@@ -249,7 +247,7 @@ impl Client {
 
     /// What it waits to send may not be sent any more.
     pub(super) fn look_again(&mut self) {
-        self.is_blocked = false;
+        self.room.is_wanted = false;
     }
 
     /// Bytes that it needs to catch up.
@@ -286,7 +284,7 @@ impl Client {
         if self.is_expired(cx.now) && !self.expire() {
             return false;
         }
-        if self.is_blocked {
+        if self.room.is_wanted {
             if cx.now >= self.progressed + CATCH_UP_KEPT {
                 self.catch_up = None;
             }
@@ -343,7 +341,7 @@ impl Client {
     fn expire(&mut self) -> bool {
         match self.stage {
             Stage::Finding(_) | Stage::Waiting => self.refuse(401, EXPIRED),
-            _ if self.partial.is_some() || !self.text.is_empty() || self.is_blocked => {
+            _ if self.partial.is_some() || !self.text.is_empty() || self.room.is_wanted => {
                 return false;
             }
             _ => self.end(self.pos, false, false),
@@ -359,12 +357,12 @@ impl Client {
         ) {
             Ok(sent) => {
                 self.progressed = now;
-                self.is_blocked = sent < bytes.len();
+                self.room.is_wanted = sent < bytes.len();
                 Ok(sent)
             }
             Err(Errno::INTR) => Err(Next::Again),
             Err(Errno::AGAIN) => {
-                self.is_blocked = true;
+                self.room.is_wanted = true;
                 Err(Next::Idle)
             }
             Err(_) => Err(Next::Closed),
@@ -381,7 +379,7 @@ impl Client {
             self.text_sent = 0;
         }
         match sent {
-            Ok(_) if self.is_blocked => Next::Idle,
+            Ok(_) if self.room.is_wanted => Next::Idle,
             Ok(_) => Next::Again,
             Err(next) => next,
         }
@@ -421,20 +419,4 @@ impl Client {
         self.stage = Stage::Finished;
         self.catch_up = None;
     }
-}
-
-/// Sets what a socket of a client needs; a Unix socket has no such options.
-pub(in crate::delivery) fn prepare(socket: &OwnedFd) -> io::Result<()> {
-    use rustix::net::sockopt;
-    // Small, because what is in it cannot be recalled, and a slow client would fill more.
-    sockopt::set_socket_send_buffer_size(socket, super::SEND_BUFFER_BYTES)?;
-    if rustix::net::getsockname(socket)?.address_family() == rustix::net::AddressFamily::UNIX {
-        return Ok(());
-    }
-    sockopt::set_tcp_nodelay(socket, true)?;
-    sockopt::set_socket_keepalive(socket, true)?;
-    sockopt::set_tcp_keepidle(socket, super::USER_TIMEOUT)?;
-    sockopt::set_tcp_keepintvl(socket, super::USER_TIMEOUT / 3)?;
-    let ms = u32::try_from(super::USER_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
-    Ok(sockopt::set_tcp_user_timeout(socket, ms)?)
 }

@@ -6,38 +6,25 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::interest::{Event, Meeting};
+use crate::delivery::clients::named::{Choice, Name, PREFIX_CHARS_MIN, Search};
 use crate::feed::folders::StreamFolders;
-use crate::feed::key::KEY_DIGITS;
 use crate::feed::{
     Board, Chunk, Cursor, FEED_NAME, Found, Journal, JournalKey, Line, Reader, kind,
 };
 use crate::recorder::path::safe_name;
 
-/// The shortest beginning of a stream's key or id that names it.
-pub(super) const PREFIX_CHARS_MIN: usize = 6;
 /// The first line of a journal is shorter.
 const FIRST_LINE_BYTES: u64 = 16 << 10;
 
 /// What is looked for.
 #[derive(Debug)]
 pub(super) enum Wanted {
-    /// The stream with that key, that id, or a name that begins so.
-    Name(String),
+    /// The stream that a person means.
+    Name(String, Name),
     /// The stream with that key.
     Key(JournalKey),
     /// The newest stream of a meeting; also as its folder is named.
     Newest(Meeting, String),
-}
-
-/// What was found.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Search {
-    /// This folder.
-    One(PathBuf),
-    /// Several begin so.
-    Several,
-    /// None.
-    None,
 }
 
 /// A look through the folders, in steps.
@@ -45,12 +32,20 @@ pub(super) enum Search {
 pub(super) struct Finder {
     wanted: Wanted,
     folders: StreamFolders,
+    /// Of those that a name may mean.
+    choice: Choice<PathBuf>,
+    /// The newest of a meeting.
     found: Option<PathBuf>,
     /// Of a meeting: where the stream that was found begins.
     found_pos: u64,
 }
 
 impl Wanted {
+    pub(super) fn name(text: String) -> Wanted {
+        let name = Name::new(&text);
+        Wanted::Name(text, name)
+    }
+
     pub(super) fn newest(meeting: &str) -> Wanted {
         Wanted::Newest(Meeting::named(meeting), safe_name(meeting))
     }
@@ -59,7 +54,7 @@ impl Wanted {
     pub(super) fn on_board(&self, board: &Board) -> Option<Journal> {
         match self {
             Wanted::Key(key) => board.get(*key),
-            Wanted::Name(text) => {
+            Wanted::Name(text, _) => {
                 if let Ok(key) = text.parse() {
                     return board.get(key);
                 }
@@ -78,19 +73,20 @@ impl Finder {
         Finder {
             wanted,
             folders: StreamFolders::below(root),
+            choice: Choice::default(),
             found: None,
             found_pos: 0,
         }
     }
 
     /// Looks on until that time; `None` if it is not done.
-    pub(super) fn step(&mut self, board: &Board, until: Instant) -> Option<Search> {
+    pub(super) fn step(&mut self, board: &Board, until: Instant) -> Option<Search<PathBuf>> {
         while Instant::now() < until {
             let Some(folder) = self.folders.next() else {
                 return Some(self.end());
             };
             if let Some(found) = self.look_at(board, folder) {
-                return Some(found);
+                return Some(Search::One(found));
             }
         }
         None
@@ -101,24 +97,29 @@ impl Finder {
         self.found_pos
     }
 
-    fn end(&mut self) -> Search {
-        self.found.take().map_or(Search::None, Search::One)
+    fn end(&mut self) -> Search<PathBuf> {
+        match self.found.take() {
+            Some(found) => Search::One(found),
+            None => std::mem::take(&mut self.choice).end(),
+        }
     }
 
-    fn look_at(&mut self, board: &Board, folder: PathBuf) -> Option<Search> {
-        let is_whole = match &self.wanted {
+    /// The folder, if it is certainly the one.
+    fn look_at(&mut self, board: &Board, folder: PathBuf) -> Option<PathBuf> {
+        let has_journal = |folder: &Path| folder.join(FEED_NAME).is_file();
+        match &self.wanted {
             Wanted::Key(key) => {
-                if board.key_of(&folder) != *key {
-                    return None;
-                }
-                true
+                (board.key_of(&folder) == *key && has_journal(&folder)).then_some(folder)
             }
-            Wanted::Name(text) => fits(text, &folder, board.key_of(&folder))?,
+            Wanted::Name(_, name) => {
+                let fit = name.fits(folder.file_name()?.to_str()?, board.key_of(&folder))?;
+                has_journal(&folder).then(|| self.choice.offer(fit, folder))?
+            }
             Wanted::Newest(meeting, name) => {
                 let day = |folder: &Path| folder.ancestors().nth(2).map(Path::to_owned);
                 let is_older = |found: &PathBuf| day(found) != day(&folder);
                 if self.found.as_ref().is_some_and(is_older) {
-                    return Some(self.end());
+                    return self.found.take();
                 }
                 let is_named = folder
                     .parent()
@@ -129,33 +130,10 @@ impl Finder {
                     self.found_pos = line.pos;
                     self.found = Some(folder);
                 }
-                return None;
-            }
-        };
-        if !folder.join(FEED_NAME).is_file() {
-            return None;
-        }
-        match (is_whole, &self.found) {
-            (true, _) => Some(Search::One(folder)),
-            (false, Some(_)) => Some(Search::Several),
-            (false, None) => {
-                self.found = Some(folder);
                 None
             }
         }
     }
-}
-
-/// Whether a stream is meant by that text, and whether for certain.
-pub(crate) fn fits(text: &str, folder: &Path, key: JournalKey) -> Option<bool> {
-    let name = folder.file_name()?.to_str()?;
-    let key = key.to_string();
-    if name == safe_name(text) || key == text {
-        return Some(true);
-    }
-    let is_key = text.len() <= KEY_DIGITS && text.bytes().all(|b| b.is_ascii_hexdigit());
-    let begins = name.starts_with(text) || is_key && key.starts_with(&text.to_ascii_lowercase());
-    (begins && text.len() >= PREFIX_CHARS_MIN).then_some(false)
 }
 
 fn first_line(folder: &Path) -> Option<Vec<u8>> {

@@ -36,20 +36,17 @@ mod thread;
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use access::{Access, Term};
-pub(super) use client::prepare;
 pub use counters::Counters;
-pub(crate) use find::fits;
 
+use super::clients::on_demand::{OnDemand, Stopped};
 use crate::feed::Board;
 use crate::log::warn_limiter::WarnLimiter;
 use crate::net::file_limit::file_limit;
-use crate::net::waker::{Wakeable, Waker, waker};
+use crate::net::waker::{Wakeable, Waker};
 use query::Ask;
 use thread::Thread;
 
@@ -57,14 +54,8 @@ use thread::Thread;
 pub const CLIENTS_MAX: usize = 2_048;
 /// When a client that was refused because of it may come again, seconds.
 pub const RETRY_AFTER_S: u32 = 5;
-/// Of the socket of a client, as the kernel is asked for it; it doubles the number.
-pub(super) const SEND_BUFFER_BYTES: usize = 128 << 10;
-/// A peer that acknowledges nothing for so long is gone.
-pub(super) const USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Memory for all clients together that catch up from the files.
 const CATCH_UP_BYTES_MAX: usize = 8 << 20;
-/// The stack of the thread.
-const STACK_BYTES: usize = 256 << 10;
 /// How long the thread may take to end.
 const STOP_MAX: Duration = Duration::from_secs(1);
 
@@ -115,24 +106,12 @@ pub struct Live {
 struct Shared {
     process: Process,
     counters: Arc<Counters>,
-    inner: Mutex<Inner>,
-    is_full: WarnLimiter,
+    clients: OnDemand<Request>,
     unreadable: WarnLimiter,
 }
 
-#[derive(Default)]
-struct Inner {
-    /// Requests that the thread has not taken up.
-    waiting: Vec<(OwnedFd, Ask, Access)>,
-    /// Clients that it has.
-    clients: usize,
-    /// It takes up requests.
-    is_running: bool,
-    is_stopping: bool,
-    /// Wakes the thread.
-    waker: Option<Waker>,
-    thread: Option<JoinHandle<()>>,
-}
+/// A request that was judged: its socket, what it asks for, whose content it may get.
+type Request = (OwnedFd, Ask, Access);
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -147,8 +126,7 @@ impl Live {
             shared: Arc::new(Shared {
                 process,
                 counters: Arc::default(),
-                inner: Mutex::default(),
-                is_full: WarnLimiter::default(),
+                clients: OnDemand::new("live"),
                 unreadable: WarnLimiter::default(),
             }),
         }
@@ -167,24 +145,9 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        let thread = {
-            let mut inner = self.shared.lock();
-            inner.is_stopping = true;
-            inner.waiting.clear();
-            inner.wake();
-            inner.thread.take()
-        };
-        let Some(thread) = thread else {
-            return;
-        };
-        let until = Instant::now() + self.shared.process.times.stop + STOP_MAX;
-        while !thread.is_finished() && Instant::now() < until {
-            std::thread::park_timeout(Duration::from_millis(1));
-        }
-        if !thread.is_finished() {
+        let within = self.shared.process.times.stop + STOP_MAX;
+        if self.shared.clients.stop(within) == Stopped::Hangs {
             log::warn!("live: a disk does not answer; clients are cut off");
-        } else if thread.join().is_err() {
-            log::error!("live: the thread panicked; please report");
         }
     }
 }
@@ -197,47 +160,23 @@ impl Intake {
     /// Whether there is room for one more; otherwise the refusal is counted.
     pub fn has_room(&self) -> bool {
         let files = usize::try_from(file_limit() / 4).unwrap_or(usize::MAX);
-        let (clients, is_stopping) = {
-            let inner = self.0.lock();
-            (inner.clients + inner.waiting.len(), inner.is_stopping)
-        };
-        let has_room = clients < CLIENTS_MAX.min(files) && !is_stopping;
+        let has_room = self.0.clients.has_room(CLIENTS_MAX.min(files));
         if !has_room {
             self.0.counters.refuses();
-            if !is_stopping && let Some(more) = self.0.is_full.allow(Instant::now()) {
-                log::warn!("live: too many clients, refusing further ones clients={clients}{more}");
-            }
         }
         has_room
     }
 
     /// Looks whether the time of a link is over that a client has shown.
     pub fn look_at_links(&self) {
-        self.0.lock().wake();
+        self.0.clients.wake();
     }
 
     /// Serves a request from now on. The credential has been checked.
     pub fn take(&self, socket: OwnedFd, ask: Ask, access: Access) {
-        let mut inner = self.0.lock();
-        if inner.is_stopping {
-            return;
-        }
-        inner.waiting.push((socket, ask, access));
-        if !inner.is_running
-            && let Err(error) = self.0.start(&mut inner)
-        {
-            log::error!("live: the thread cannot be started: {error}");
-            inner.waiting.clear();
-        }
-        inner.wake();
-    }
-}
-
-impl Inner {
-    fn wake(&self) {
-        if let Some(waker) = &self.waker {
-            waker.wake();
-        }
+        let shared = Arc::clone(&self.0);
+        let run = move |waker, wakeable| shared.run(waker, wakeable);
+        self.0.clients.take((socket, ask, access), run);
     }
 }
 
@@ -250,51 +189,13 @@ impl Shared {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn start(self: &Arc<Shared>, inner: &mut Inner) -> io::Result<()> {
-        // The one before has said that it ends.
-        if let Some(ended) = inner.thread.take()
-            && ended.join().is_err()
-        {
-            log::error!("live: the thread panicked; please report");
-        }
-        let (waker, wakeable) = waker()?;
-        inner.waker = Some(waker.clone());
-        let shared = Arc::clone(self);
-        let thread = Builder::new()
-            .name("live".into())
-            .stack_size(STACK_BYTES)
-            .spawn(move || shared.run(waker, wakeable))?;
-        inner.is_running = true;
-        inner.thread = Some(thread);
-        Ok(())
-    }
-
     /// The thread.
-    fn run(self: Arc<Shared>, waker: Waker, wakeable: Wakeable) {
-        let served = catch_unwind(AssertUnwindSafe(|| match (self.process.board)() {
-            Some(Some(board)) => Thread::new(&self, board, waker, wakeable).map(Thread::run),
-            Some(None) => {
-                thread::refuse_all(&self, 404, "the journals are off: RTMS_FEED=off");
-                Ok(())
-            }
-            None => {
-                thread::refuse_all(&self, 503, "the daemon does not answer");
-                Ok(())
-            }
-        }));
-        match served {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => log::error!("live: the thread cannot be started: {error}"),
-            Err(_) => {
-                log::error!("live: the thread panicked, its clients are cut off; please report")
-            }
+    fn run(self: Arc<Shared>, waker: Waker, wakeable: Wakeable) -> io::Result<()> {
+        match (self.process.board)() {
+            Some(Some(board)) => Thread::new(&self, board, waker, wakeable)?.run(),
+            Some(None) => thread::refuse_all(&self, 404, "the journals are off: RTMS_FEED=off"),
+            None => thread::refuse_all(&self, 503, "the daemon does not answer"),
         }
-        let mut inner = self.lock();
-        inner.waiting.clear();
-        (inner.clients, inner.is_running) = (0, false);
+        Ok(())
     }
 }

@@ -113,7 +113,7 @@ impl Stage {
     }
 
     fn is_running(&self) -> bool {
-        self.live.shared.lock().is_running
+        self.live.shared.clients.is_running()
     }
 }
 
@@ -547,8 +547,7 @@ fn l4_clients_that_leave_together_are_nothing_to_the_thread() {
             assert_eq!(read_until(client, |_| false), "");
         }
         wait_until("none is left", || stage.clients() == 0);
-        let inner = stage.live.shared.lock();
-        threads.extend(inner.thread.as_ref().map(|it| it.thread().id()));
+        threads.extend(stage.live.shared.clients.thread_id());
     }
     assert_eq!(threads.len(), 20);
     assert!(threads.iter().all(|id| *id == threads[0]), "it panicked");

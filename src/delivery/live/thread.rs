@@ -11,12 +11,13 @@ use rustix::event::epoll::{self, Event, EventData, EventFlags};
 use rustix::net::{SendFlags, send};
 
 use super::catch_up::{CatchUp, Filled};
-use super::client::{Client, Context, Scratch, Turns, prepare};
+use super::client::{Client, Context, Scratch, Turns};
 use super::interest::{self, Scope};
 use super::query::Ask;
 use super::ring::{LIVE_RING_BYTES, Ring};
 use super::{Access, CATCH_UP_BYTES_MAX, Shared};
 use crate::clock::now_ms;
+use crate::delivery::clients::socket::{Room, prepare};
 use crate::domain::time::Utc;
 use crate::feed::board::Watch;
 use crate::feed::folders::StreamFolders;
@@ -121,12 +122,9 @@ impl Thread {
         loop {
             self.wakeable.clear();
             self.read_news();
-            let arrivals = {
-                let mut inner = self.shared.lock();
-                self.is_stopping = inner.is_stopping;
-                inner.clients = self.clients.len() - self.free.len() + inner.waiting.len();
-                std::mem::take(&mut inner.waiting)
-            };
+            let arrivals;
+            let count = self.clients.len() - self.free.len();
+            (arrivals, self.is_stopping) = self.shared.clients.arrivals(count);
             for (socket, ask, access) in arrivals {
                 self.add(socket, ask, access);
             }
@@ -138,27 +136,17 @@ impl Thread {
             if self.is_stopping {
                 let stop = self.shared.process.times.stop;
                 let stops_at = *stops_at.get_or_insert(now + stop);
-                if self.free.len() == self.clients.len() || now >= stops_at {
-                    self.shared.lock().is_running = false;
+                let is_over = self.free.len() == self.clients.len() || now >= stops_at;
+                if is_over && self.shared.clients.may_end() {
                     return;
                 }
             }
             let idle_at = self.idle_since + self.shared.process.times.idle;
-            if now >= idle_at && self.is_over() {
+            if now >= idle_at && self.shared.clients.may_end() {
                 return;
             }
             self.wait(round, stops_at.unwrap_or(idle_at));
         }
-    }
-
-    /// Whether no request came meanwhile; then the next one starts another thread.
-    fn is_over(&self) -> bool {
-        let mut inner = self.shared.lock();
-        let is_over = inner.waiting.is_empty() && self.free.len() == self.clients.len();
-        if is_over {
-            (inner.is_running, inner.clients) = (false, 0);
-        }
-        is_over
     }
 
     fn add(&mut self, socket: OwnedFd, ask: Ask, access: Access) {
@@ -168,12 +156,7 @@ impl Thread {
         });
         let watched = prepare(&socket).and_then(|()| {
             let data = EventData::new_u64(slot as u64);
-            Ok(epoll::add(
-                &self.epoll,
-                &socket,
-                data,
-                EventFlags::IN | EventFlags::RDHUP,
-            )?)
+            Ok(epoll::add(&self.epoll, &socket, data, Room::INPUT)?)
         });
         if let Err(error) = watched {
             log::debug!("live: a client is lost before its answer: {error}");
@@ -233,7 +216,7 @@ impl Thread {
                 shared: &self.shared,
                 is_stopping: self.is_stopping,
             };
-            if !client.step(&mut context) || !watch_for_room(&self.epoll, client, slot) {
+            if !client.step(&mut context) || !client.watch(&self.epoll, slot) {
                 self.remove(slot);
                 continue;
             }
@@ -287,7 +270,7 @@ impl Thread {
                 continue;
             };
             if flags.contains(EventFlags::OUT) {
-                client.is_blocked = false;
+                client.room.is_wanted = false;
             }
             let is_input = flags
                 .intersects(EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
@@ -296,20 +279,6 @@ impl Thread {
             }
         }
     }
-}
-
-/// Watches a client for room in its socket while it needs some.
-fn watch_for_room(epoll: &OwnedFd, client: &mut Client, slot: usize) -> bool {
-    if client.is_blocked == client.is_watched_for_room {
-        return true;
-    }
-    let room = match client.is_blocked {
-        true => EventFlags::OUT,
-        false => EventFlags::empty(),
-    };
-    client.is_watched_for_room = client.is_blocked;
-    let flags = EventFlags::IN | EventFlags::RDHUP | room;
-    epoll::modify(epoll, client.fd(), EventData::new_u64(slot as u64), flags).is_ok()
 }
 
 /// News of the journals.
@@ -465,12 +434,10 @@ fn see_earlier_lines(board: &Board) {
 
 /// Answers all requests: there is no board.
 pub(super) fn refuse_all(shared: &Shared, status: u16, text: &str) {
-    let mut inner = shared.lock();
     let answer = Answer::text(status, format!("{text}\n")).with("Cache-Control", "no-store");
     let answer = answer_bytes(&answer, false);
-    for (socket, ..) in inner.waiting.drain(..) {
+    for (socket, ..) in shared.clients.give_up() {
         // It fits into a fresh socket, or the client is gone.
         let _ = send(&socket, &answer, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     }
-    inner.is_running = false;
 }

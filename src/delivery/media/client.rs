@@ -1,7 +1,7 @@
 //! One client: what is sent to it, and what it says.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use super::ring::{Frame, Speaker};
 use super::source::Source;
 use super::text;
 use super::wire::{self, Listener, Said};
+use crate::delivery::clients::socket::Room;
 use crate::domain::id::Id;
 
 /// Frames up to this size are put together and sent with one call.
@@ -76,9 +77,7 @@ pub(super) struct Client {
     /// Answers to pings.
     answers: Vec<u8>,
     listener: Listener,
-    pub(super) is_blocked: bool,
-    /// What the poller watches for.
-    pub(super) is_watched_for_room: bool,
+    pub(super) room: Room,
     progressed: Instant,
     pinged: Instant,
 }
@@ -116,22 +115,22 @@ impl Client {
             has_content: false,
             answers: Vec::new(),
             listener: Listener::default(),
-            is_blocked: false,
-            is_watched_for_room: false,
+            room: Room::default(),
             progressed: now,
             pinged: now,
         }
     }
 
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+    /// Watches for room in its socket while it needs some. `false` if that fails.
+    pub(super) fn watch(&mut self, epoll: &OwnedFd, slot: usize) -> bool {
+        self.room.watch(epoll, &self.socket, slot)
     }
 
     /// When it has to be looked at, even if nothing happens.
     pub(super) fn due(&self) -> Instant {
         match self.stage {
             Stage::Lingering(until) => until,
-            _ if self.is_blocked => self.progressed + STALL_MAX,
+            _ if self.room.is_wanted => self.progressed + STALL_MAX,
             _ => self.pinged + PING,
         }
     }
@@ -190,7 +189,7 @@ impl Client {
         if self.has_content && self.source.is_revoked() {
             return false;
         }
-        if self.is_blocked {
+        if self.room.is_wanted {
             return now < self.progressed + STALL_MAX;
         }
         if now >= self.pinged + PING {
@@ -202,7 +201,7 @@ impl Client {
                 if !self.send(now) {
                     return false;
                 }
-                if self.is_blocked {
+                if self.room.is_wanted {
                     return true;
                 }
                 continue;
@@ -241,13 +240,13 @@ impl Client {
         match send(&self.socket, bytes, flags) {
             Ok(sent) => {
                 self.progressed = now;
-                self.is_blocked = sent < bytes.len();
+                self.room.is_wanted = sent < bytes.len();
                 self.was_sent(sent);
                 true
             }
             Err(Errno::INTR) => true,
             Err(Errno::AGAIN) => {
-                self.is_blocked = true;
+                self.room.is_wanted = true;
                 true
             }
             Err(_) => false,

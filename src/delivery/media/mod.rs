@@ -38,24 +38,22 @@ pub mod wire;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io;
 use std::os::fd::OwnedFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use counters::Counters;
 pub use source::MediaSink;
 
+use super::clients::named::{Choice, Name, Search};
+use super::clients::on_demand::{OnDemand, Stopped};
 use super::live::Access;
 use crate::domain::stream_info::StreamInfo;
 use crate::feed::JournalKey;
 use crate::gate::{Answer, LeavingRequest};
-use crate::log::warn_limiter::WarnLimiter;
-use crate::net::waker::{Waker, waker};
 use crate::protocol::{MediaParams, MediaSelection};
+use crate::recorder::path::safe_name;
 use client::Request;
 use query::Ask;
 use source::Source;
@@ -65,14 +63,10 @@ use thread::Thread;
 pub const MEDIA_CLIENTS_MAX: usize = 64;
 /// When a client that was refused because of it may come again, seconds.
 const RETRY_AFTER_S: u32 = 5;
-/// The shortest beginning of a stream's key or id that names it.
-const PREFIX_CHARS_MIN: usize = 6;
 /// Streams whose consent was withdrawn, as far as they are remembered.
 const REVOKED_MAX: usize = 1_024;
 /// The thread ends so long after the last client has gone.
 const IDLE: Duration = Duration::from_secs(5);
-/// The stack of the thread.
-const STACK_BYTES: usize = 256 << 10;
 /// How long the thread may take to end.
 const STOP_MAX: Duration = Duration::from_secs(1);
 
@@ -80,28 +74,30 @@ const STOP_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Default)]
 pub struct Hub(Arc<Shared>);
 
-#[derive(Default)]
 struct Shared {
     /// A listener is open; else streams have no sink for it.
     is_on: AtomicBool,
     counters: Arc<Counters>,
-    inner: Mutex<Inner>,
-    is_full: WarnLimiter,
+    streams: Mutex<Streams>,
+    clients: OnDemand<Request>,
 }
 
+/// The streams that run, and those that were withdrawn.
 #[derive(Default)]
-struct Inner {
+struct Streams {
     sources: Vec<Arc<Source>>,
     revoked: VecDeque<(JournalKey, String)>,
-    /// Requests that the thread has not taken up.
-    waiting: Vec<Request>,
-    /// Clients that it has.
-    clients: usize,
-    /// It takes up requests.
-    is_running: bool,
-    is_stopping: bool,
-    waker: Option<Waker>,
-    thread: Option<JoinHandle<()>>,
+}
+
+impl Default for Shared {
+    fn default() -> Shared {
+        Shared {
+            is_on: AtomicBool::default(),
+            counters: Arc::default(),
+            streams: Mutex::default(),
+            clients: OnDemand::new("media"),
+        }
+    }
 }
 
 impl fmt::Debug for Shared {
@@ -110,12 +106,11 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// What is found for a name.
-enum Search {
-    One(Arc<Source>),
-    Several,
+/// What a name stands for.
+#[derive(Debug, Clone)]
+enum Found {
+    Running(Arc<Source>),
     Revoked,
-    None,
 }
 
 impl Hub {
@@ -147,10 +142,13 @@ impl Hub {
 
     /// Consent to a stream was withdrawn: from when this returns, nothing of it is sent.
     pub fn revoke(&self, stream_id: &str) {
-        let inner = self.0.lock();
-        let named = inner.sources.iter().filter(|it| it.stream_id == stream_id);
+        let streams = self.0.lock();
+        let named = streams
+            .sources
+            .iter()
+            .filter(|it| it.stream_id == stream_id);
         named.for_each(|source| source.revoke());
-        inner.wake();
+        self.0.clients.wake();
     }
 }
 
@@ -167,21 +165,8 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let thread = {
-            let mut inner = self.0.lock();
-            inner.is_stopping = true;
-            inner.wake();
-            inner.thread.take()
-        };
-        let Some(thread) = thread else {
-            return;
-        };
-        let until = Instant::now() + STOP_MAX;
-        while !thread.is_finished() && Instant::now() < until {
-            std::thread::park_timeout(Duration::from_millis(1));
-        }
-        if thread.is_finished() && thread.join().is_err() {
-            log::error!("media: the thread panicked; please report");
+        if self.0.clients.stop(STOP_MAX) == Stopped::Hangs {
+            log::warn!("media: the thread does not end; clients are cut off");
         }
     }
 }
@@ -213,9 +198,8 @@ impl Intake {
         })?;
         let ask = Ask::parse(request.query()).map_err(|text| refusal(400, &text))?;
         let source = match self.0.lock().find(&ask.stream) {
-            Search::One(source) if source.is_revoked() => Err(revoked()),
-            Search::One(source) => Ok(source),
-            Search::Revoked => Err(revoked()),
+            Search::One(Found::Running(source)) if !source.is_revoked() => Ok(source),
+            Search::One(_) => Err(refusal(410, "consent to this stream was withdrawn")),
             Search::Several => Err(refusal(
                 409,
                 "several streams begin so; give more of the name",
@@ -225,19 +209,26 @@ impl Intake {
         if let Some(text) = source.refusal(ask.kind, ask.speaker.is_some()) {
             return Err(refusal(409, &text));
         }
-        if !self.0.has_room() {
+        if !self.0.clients.has_room(MEDIA_CLIENTS_MAX) {
+            self.0.counters.refuses();
             let answer = refusal(503, "there are too many clients, come again");
             return Err(answer.with("Retry-After", RETRY_AFTER_S.to_string()));
         }
         let shared = Arc::clone(&self.0);
         Ok(Box::new(move |socket| {
-            shared.take(Request {
+            let request = Request {
                 socket,
                 answer,
                 source,
                 kind: ask.kind,
                 speaker: ask.speaker,
-            });
+            };
+            let own = Arc::clone(&shared);
+            let run = move |_, wakeable| {
+                Thread::new(&own, wakeable)?.run();
+                Ok(())
+            };
+            shared.clients.take(request, run);
         }))
     }
 }
@@ -246,131 +237,46 @@ fn refusal(status: u16, text: &str) -> Answer {
     Answer::text(status, format!("{text}\n")).of_type("text/plain; charset=utf-8")
 }
 
-fn revoked() -> Answer {
-    refusal(410, "consent to this stream was withdrawn")
-}
-
-impl Inner {
-    fn wake(&self) {
-        if let Some(waker) = &self.waker {
-            waker.wake();
-        }
-    }
-
-    /// The stream with that key or id, or the only one that begins so.
-    fn find(&self, name: &str) -> Search {
-        let is_it = |key: JournalKey, id: &str| id == name || key.to_string() == name;
-        let begins = |key: JournalKey, id: &str| {
-            let is_long = name.chars().count() >= PREFIX_CHARS_MIN;
-            is_long && (id.starts_with(name) || key.to_string().starts_with(name))
-        };
-        let mut sources = self.sources.iter();
-        // The newest, if a stream has begun again.
-        if let Some(source) = sources.rfind(|it| is_it(it.key, &it.stream_id)) {
-            return Search::One(Arc::clone(source));
-        }
-        let is_revoked = |fits: &dyn Fn(JournalKey, &str) -> bool| {
-            self.revoked.iter().any(|(key, id)| fits(*key, id))
-        };
-        if is_revoked(&is_it) {
-            return Search::Revoked;
-        }
-        let mut fitting = self
-            .sources
+impl Streams {
+    /// The stream that a name means: a running one, else one that was withdrawn.
+    fn find(&self, text: &str) -> Search<Found> {
+        let name = Name::new(text);
+        let fits = |key: JournalKey, id: &str| name.fits(&safe_name(id), key);
+        // The newest first, if a stream has begun again.
+        let running = self.sources.iter().rev().filter_map(|source| {
+            let fit = fits(source.key, &source.stream_id)?;
+            Some((fit, Found::Running(Arc::clone(source))))
+        });
+        let revoked = self
+            .revoked
             .iter()
-            .filter(|it| begins(it.key, &it.stream_id));
-        match (fitting.next(), fitting.next()) {
-            (Some(_), Some(_)) => Search::Several,
-            (Some(source), None) => Search::One(Arc::clone(source)),
-            (None, _) if is_revoked(&begins) => Search::Revoked,
-            (None, _) => Search::None,
+            .filter_map(|(key, id)| Some((fits(*key, id)?, Found::Revoked)));
+        match Choice::of(running) {
+            // Streams that begin alike and were withdrawn have one answer.
+            Search::None => match Choice::of(revoked) {
+                Search::Several => Search::One(Found::Revoked),
+                found => found,
+            },
+            found => found,
         }
     }
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wake(&self) {
-        self.lock().wake();
+    fn lock(&self) -> MutexGuard<'_, Streams> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A stream has ended: it cannot be tapped any more.
     fn ended(&self, source: &Arc<Source>) {
-        let mut inner = self.lock();
-        inner.sources.retain(|it| !Arc::ptr_eq(it, source));
+        let mut streams = self.lock();
+        streams.sources.retain(|it| !Arc::ptr_eq(it, source));
         if source.is_revoked() {
-            if inner.revoked.len() >= REVOKED_MAX {
-                inner.revoked.pop_front();
+            if streams.revoked.len() >= REVOKED_MAX {
+                streams.revoked.pop_front();
             }
             let ids = (source.key, source.stream_id.clone());
-            inner.revoked.push_back(ids);
+            streams.revoked.push_back(ids);
         }
-    }
-
-    /// Whether there is room for one more; otherwise the refusal is counted.
-    fn has_room(&self) -> bool {
-        let (clients, is_stopping) = {
-            let inner = self.lock();
-            (inner.clients + inner.waiting.len(), inner.is_stopping)
-        };
-        let has_room = clients < MEDIA_CLIENTS_MAX && !is_stopping;
-        if !has_room {
-            self.counters.refuses();
-            if !is_stopping && let Some(more) = self.is_full.allow(Instant::now()) {
-                log::warn!(
-                    "media: too many clients, refusing further ones clients={clients}{more}"
-                );
-            }
-        }
-        has_room
-    }
-
-    /// Serves a request from now on.
-    fn take(self: &Arc<Shared>, request: Request) {
-        let mut inner = self.lock();
-        if inner.is_stopping {
-            return;
-        }
-        inner.waiting.push(request);
-        if !inner.is_running
-            && let Err(error) = self.start(&mut inner)
-        {
-            log::error!("media: the thread cannot be started: {error}");
-            inner.waiting.clear();
-        }
-        inner.wake();
-    }
-
-    fn start(self: &Arc<Shared>, inner: &mut Inner) -> io::Result<()> {
-        // The one before has said that it ends.
-        if let Some(ended) = inner.thread.take()
-            && ended.join().is_err()
-        {
-            log::error!("media: the thread panicked; please report");
-        }
-        let (waker, wakeable) = waker()?;
-        let thread = Thread::new(self, wakeable)?;
-        let shared = Arc::clone(self);
-        let handle = Builder::new()
-            .name("media".into())
-            .stack_size(STACK_BYTES)
-            .spawn(move || shared.run(thread))?;
-        (inner.waker, inner.thread) = (Some(waker), Some(handle));
-        inner.is_running = true;
-        Ok(())
-    }
-
-    /// The thread.
-    fn run(&self, thread: Thread) {
-        if catch_unwind(AssertUnwindSafe(|| thread.run())).is_ok() {
-            return;
-        }
-        log::error!("media: the thread panicked, its clients are cut off; please report");
-        let mut inner = self.lock();
-        inner.waiting.clear();
-        (inner.clients, inner.is_running, inner.waker) = (0, false, None);
     }
 }

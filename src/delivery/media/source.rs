@@ -230,7 +230,7 @@ impl MediaSink {
     fn end(&mut self, reason: &'static str) {
         self.source.end(reason);
         self.shared.ended(&self.source);
-        self.shared.wake();
+        self.shared.clients.wake();
     }
 }
 
@@ -271,7 +271,7 @@ impl Sink for MediaSink {
 
     fn flush(&mut self) {
         if std::mem::take(&mut self.has_news) && self.source.tapped.load(Relaxed) != 0 {
-            self.shared.wake();
+            self.shared.clients.wake();
         }
     }
 

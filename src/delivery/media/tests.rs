@@ -336,7 +336,7 @@ fn m3_without_a_tap_nothing_is_kept_and_with_the_last_client_all_is_freed() {
         sink.on_event(&StreamEvent::Packet(PacketKind::Audio, packet("AQID")));
     };
     event(&mut sink);
-    let Search::One(source) = open.0.lock().find("a") else {
+    let Search::One(Found::Running(source)) = open.0.lock().find("a") else {
         panic!("it runs");
     };
     assert!(source.lock().tap(Kind::Audio).is_none());
@@ -377,9 +377,9 @@ fn m4_a_stream_is_found_by_key_id_or_prefix_and_refused_with_a_reason() {
         sink("stream-two", "transcript,video"),
     );
     let found = |name: &str| match open.0.lock().find(name) {
-        Search::One(source) => source.stream_id.clone(),
+        Search::One(Found::Running(source)) => source.stream_id.clone(),
+        Search::One(Found::Revoked) => "revoked".to_owned(),
         Search::Several => "several".to_owned(),
-        Search::Revoked => "revoked".to_owned(),
         Search::None => "none".to_owned(),
     };
     let key = crate::recorder::path::journal_key(&info("stream-one")).to_string();
@@ -395,7 +395,7 @@ fn m4_a_stream_is_found_by_key_id_or_prefix_and_refused_with_a_reason() {
     ] {
         assert_eq!(found(name), expected, "{name}");
     }
-    let Search::One(source) = open.0.lock().find("stream-one") else {
+    let Search::One(Found::Running(source)) = open.0.lock().find("stream-one") else {
         panic!("it runs");
     };
     assert_eq!(source.refusal(Kind::Audio, false), None);
@@ -434,7 +434,7 @@ fn m1_a_sink_that_is_tapped_never_makes_its_stream_wait() {
         .sink(&info("a"), &media("audio"), params)
         .expect("a sink");
     sink.on_notice(&granted(params));
-    let Search::One(source) = open.0.lock().find("a") else {
+    let Search::One(Found::Running(source)) = open.0.lock().find("a") else {
         panic!("it runs");
     };
     let mut place = source.open_tap(Kind::Audio, None, &open.0);

@@ -10,7 +10,7 @@ use rustix::event::epoll::{self, Event, EventData, EventFlags};
 
 use super::client::{Client, Request};
 use super::{IDLE, MEDIA_CLIENTS_MAX, Shared};
-use crate::delivery::live::prepare;
+use crate::delivery::clients::socket::{Room, prepare};
 use crate::net::waker::Wakeable;
 
 /// The number of the waker, which is no client's.
@@ -45,11 +45,7 @@ impl Thread {
         let mut stops_at = None;
         loop {
             self.wakeable.clear();
-            let (arrivals, is_stopping) = {
-                let mut inner = self.shared.lock();
-                inner.clients = self.count() + inner.waiting.len();
-                (std::mem::take(&mut inner.waiting), inner.is_stopping)
-            };
+            let (arrivals, is_stopping) = self.shared.clients.arrivals(self.count());
             arrivals.into_iter().for_each(|request| self.add(request));
             let now = Instant::now();
             if is_stopping && stops_at.is_none() {
@@ -66,7 +62,7 @@ impl Thread {
                 Some(at) => is_empty || now >= at,
                 None => is_empty && now >= idle_at,
             };
-            if is_over && self.is_over() {
+            if is_over && self.shared.clients.may_end() {
                 return;
             }
             let until = due
@@ -81,23 +77,12 @@ impl Thread {
         self.clients.iter().flatten().count()
     }
 
-    /// Whether no request came meanwhile; then the next one starts another thread.
-    fn is_over(&self) -> bool {
-        let mut inner = self.shared.lock();
-        let is_over = inner.waiting.is_empty() || inner.is_stopping;
-        if is_over {
-            (inner.is_running, inner.clients, inner.waker) = (false, 0, None);
-        }
-        is_over
-    }
-
     fn add(&mut self, request: Request) {
         let free = self.clients.iter().position(Option::is_none);
         let slot = free.unwrap_or(self.clients.len());
         let watched = prepare(&request.socket).and_then(|()| {
             let data = EventData::new_u64(slot as u64);
-            let flags = EventFlags::IN | EventFlags::RDHUP;
-            Ok(epoll::add(&self.epoll, &request.socket, data, flags)?)
+            Ok(epoll::add(&self.epoll, &request.socket, data, Room::INPUT)?)
         });
         if let Err(error) = watched {
             log::debug!("media: a client is lost before its answer: {error}");
@@ -117,7 +102,7 @@ impl Thread {
             let Some(client) = place else {
                 continue;
             };
-            if !client.step(now) || !watch_for_room(&self.epoll, client, slot) {
+            if !client.step(now) || !client.watch(&self.epoll, slot) {
                 *place = None;
                 continue;
             }
@@ -148,7 +133,7 @@ impl Thread {
                 continue;
             };
             if flags.contains(EventFlags::OUT) {
-                client.is_blocked = false;
+                client.room.is_wanted = false;
             }
             let is_input = flags
                 .intersects(EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
@@ -157,18 +142,4 @@ impl Thread {
             }
         }
     }
-}
-
-/// Watches a client for room in its socket while it needs some.
-fn watch_for_room(epoll: &OwnedFd, client: &mut Client, slot: usize) -> bool {
-    if client.is_blocked == client.is_watched_for_room {
-        return true;
-    }
-    let room = match client.is_blocked {
-        true => EventFlags::OUT,
-        false => EventFlags::empty(),
-    };
-    client.is_watched_for_room = client.is_blocked;
-    let flags = EventFlags::IN | EventFlags::RDHUP | room;
-    epoll::modify(epoll, client.fd(), EventData::new_u64(slot as u64), flags).is_ok()
 }

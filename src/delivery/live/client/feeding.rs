@@ -168,7 +168,7 @@ impl Client {
         } else if let Some(at) = whole.checked_sub(1) {
             self.pos = frames[at].1;
         }
-        match self.is_blocked {
+        match self.room.is_wanted {
             true => Next::Idle,
             false => Next::Again,
         }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::{Client, Context, Next, REVOKED, Stage};
 use crate::clock::now_ms;
+use crate::delivery::clients::named::Search;
 use crate::delivery::live::Access;
 use crate::delivery::live::catch_up::Begin;
-use crate::delivery::live::find::{self, Finder, Search, Wanted};
+use crate::delivery::live::find::{self, Finder, Wanted};
 use crate::delivery::live::interest::Scope;
 use crate::delivery::live::query::{After, Form};
 use crate::feed::reader::end_of;
@@ -20,7 +21,7 @@ impl Client {
             return self.refuse(403, "this link is for one stream: expected stream=");
         }
         match stream {
-            Some(text) => self.look_for(Wanted::Name(text), cx),
+            Some(text) => self.look_for(Wanted::name(text), cx),
             None => self.place(cx),
         }
     }

@@ -6,18 +6,15 @@ use std::sync::Arc;
 
 use super::Thread;
 use super::journals::{DAY_MS, SWEEP_MS, end_of};
+use crate::delivery::clients::named::{Choice, Name, Search};
 use crate::delivery::push::command::{Action, Command, CommandError, From};
 use crate::delivery::push::machine::Mode;
 use crate::domain::time::Utc;
 use crate::feed::board::Journal;
 use crate::feed::cursor::Cursor;
 use crate::feed::folders::StreamFolders;
-use crate::feed::key::{JournalKey, KEY_DIGITS};
+use crate::feed::key::JournalKey;
 use crate::feed::{Chunk, Found};
-use crate::recorder::path::safe_name;
-
-/// The shortest part of a stream's id or key that names it.
-const PREFIX_CHARS_MIN: usize = 6;
 
 impl Thread {
     pub(super) fn command(&mut self, command: &Command) -> Result<(), CommandError> {
@@ -132,36 +129,17 @@ impl Thread {
     /// The stream that a key, an id or the beginning of one names.
     fn stream(&mut self, text: &str) -> Result<JournalKey, CommandError> {
         let not_found = || CommandError::NotFound(format!("stream {text}"));
-        if text.len() < PREFIX_CHARS_MIN {
-            return Err(not_found());
-        }
-        let exact = safe_name(text);
-        let (mut found, mut folders) = (
-            None,
-            StreamFolders::below(self.shared.board.root()).with_journals(),
-        );
-        let is_key = text.len() <= KEY_DIGITS && text.bytes().all(|b| b.is_ascii_hexdigit());
-        for (key, folder) in &mut folders {
-            let name = folder
-                .file_name()
-                .and_then(|name| name.to_str())
-                .unwrap_or_default();
-            let fits = name == exact
-                || name.starts_with(text)
-                || is_key && key.to_string().starts_with(&text.to_ascii_lowercase());
-            if !fits {
-                continue;
-            }
-            let is_whole = name == exact || key.to_string() == text;
-            if found.is_some() && !is_whole {
-                return Err(CommandError::Ambiguous(format!("stream {text}")));
-            }
-            found = Some((key, folder));
-            if is_whole {
-                break;
-            }
-        }
-        let (key, folder) = found.ok_or_else(not_found)?;
+        let name = Name::new(text);
+        let folders = StreamFolders::below(self.shared.board.root()).with_journals();
+        let fitting = folders.filter_map(|(key, folder)| {
+            let fit = name.fits(folder.file_name()?.to_str()?, key)?;
+            Some((fit, (key, folder)))
+        });
+        let (key, folder) = match Choice::of(fitting) {
+            Search::One(found) => found,
+            Search::Several => return Err(CommandError::Ambiguous(format!("stream {text}"))),
+            Search::None => return Err(not_found()),
+        };
         self.load(&folder).ok_or_else(not_found)?;
         Ok(key)
     }
