@@ -321,7 +321,7 @@ impl Content {
 
 /// One line of text.
 fn line(status: u16, text: &str) -> Answer {
-    Answer::text(status, format!("{text}\n")).of_type("text/plain; charset=utf-8")
+    Answer::line(status, text)
 }
 
 fn answer(

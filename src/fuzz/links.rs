@@ -2,8 +2,9 @@
 //! was signed, character for character.
 
 use crate::admin::files::{key_and_name, path};
+use crate::admin::links::signed::SECRET_BYTES;
 use crate::admin::links::ticket::Ticket;
-use crate::admin::links::token::{Link, SECRET_BYTES};
+use crate::admin::links::token::Link;
 
 /// The seeds are signed with it.
 const SECRET: [u8; SECRET_BYTES] = [7; SECRET_BYTES];

@@ -149,7 +149,7 @@ fn any_request_to_the_live_feed() {
 fn s10_any_link_ticket_and_path_of_a_file() {
     // A seed that is not accepted would show nothing.
     let seed = include_str!("../../fuzz/seeds/links/files");
-    let secret = [7; crate::admin::links::token::SECRET_BYTES];
+    let secret = [7; crate::admin::links::signed::SECRET_BYTES];
     let link = seed.lines().next().unwrap_or_default();
     assert!(crate::admin::links::token::Link::read(link, &secret).is_some());
     smoke("links", links::run);

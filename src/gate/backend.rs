@@ -126,6 +126,11 @@ impl Answer {
         }
     }
 
+    /// One line of text, for people and programs.
+    pub(crate) fn line(status: u16, text: &str) -> Answer {
+        Answer::text(status, format!("{text}\n")).of_type("text/plain; charset=utf-8")
+    }
+
     /// Adds a header field.
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Answer {
         self.headers.push((name, value.into()));

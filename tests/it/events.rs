@@ -70,6 +70,20 @@ fn listening_ports(pid: u32) -> Vec<u16> {
     ports
 }
 
+/// After a gap the server is ready, and `/readyz` and `status` say since when events may be missing.
+#[track_caller]
+fn assert_gap_is_told(harness: &Harness) {
+    let ready = harness.admin_page("/readyz");
+    let text = "events may have been missed from 20";
+    let line = format!("\nevents connected; {text}");
+    assert!(
+        ready.starts_with("ready") && ready.contains(&line),
+        "{ready}"
+    );
+    let status = harness.run(&["status"]);
+    assert!(status.stdout.contains(text), "{status:?}");
+}
+
 #[test]
 fn the_main_job_is_done_without_a_listening_port() {
     let mut harness = start(by_websocket(), &[("RTMS_LOG", "trace")]);
@@ -160,18 +174,7 @@ fn a_lost_connection_is_made_again_and_the_gap_is_reported() {
         assert_another_works(&harness.zoom, &format!("after {n}"));
     }
     harness.wait_until_logged(&["events may have been missed since=", "until="]);
-    let ready = harness.admin_page("/readyz");
-    assert!(
-        ready.contains("\nevents connected; events may have been missed from 20"),
-        "{ready}"
-    );
-    let status = harness.run(&["status"]);
-    assert!(
-        status
-            .stdout
-            .contains("events may have been missed from 20"),
-        "{status:?}"
-    );
+    assert_gap_is_told(&harness);
     let streams = harness.streams();
     assert_eq!(streams["events"]["state"], "connected");
     assert!(

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::harness::{
     Harness, http, open, plain, wait_until, wait_until_over, wait_until_streaming,
 };
-use crate::links::{get, key, link, start, token};
+use crate::links::{get, link, token};
 
 /// An answer: status, head and body.
 struct Answer {
@@ -61,7 +61,7 @@ fn ask(harness: &Harness, line: &str, fields: &[(&str, &str)], body: &str) -> An
 }
 
 fn bearer(harness: &Harness) -> String {
-    let token = fs::read_to_string(harness.state().join("admin-token")).expect("a token");
+    let token = harness.own_token();
     format!("Bearer {}", token.trim())
 }
 
@@ -98,7 +98,7 @@ const SOUND: &str = "audio-1-Zo\u{eb}.wav";
 
 #[test]
 fn g2_g5_a_ticket_opens_one_file_of_which_each_part_can_be_had() {
-    let harness = start(&[]);
+    let harness = Harness::with_admin(&[]);
     let (key, folder) = ended(&harness, "files");
     let bearer = bearer(&harness);
     let whole = fs::read(folder.join(SOUND)).expect("a file");
@@ -229,7 +229,7 @@ fn g2_g5_a_ticket_opens_one_file_of_which_each_part_can_be_had() {
 
 #[test]
 fn s1_s3_s4_files_and_tickets_need_a_credential_an_own_host_and_an_own_origin() {
-    let harness = start(&[("RTMS_ADMIN_URL", "https://ops.example.com/rtms")]);
+    let harness = Harness::with_admin(&[("RTMS_ADMIN_URL", "https://ops.example.com/rtms")]);
     let (key, _) = ended(&harness, "files-guard");
     let bearer = bearer(&harness);
     let url = json(&ticket(&harness, &key, SOUND, &bearer));
@@ -304,10 +304,10 @@ fn grow(place: &Path, bytes: u64) {
 
 #[test]
 fn g5_a_withdrawn_stream_is_410_also_for_a_download_under_way() {
-    let harness = start(&[("RTMS_ON_REVOKED", "keep")]);
+    let harness = Harness::with_admin(&[("RTMS_ON_REVOKED", "keep")]);
     let meeting: MeetingHandle = harness.zoom.start_meeting(open("files-revoked"));
     wait_until_streaming(&meeting);
-    let key = key(&harness, &meeting);
+    let key = harness.key_of(&meeting);
     let folder = harness.folders_of(&meeting).pop().expect("a folder");
     // Far more than the sockets hold; the file has holes.
     grow(&folder.join("audio-big.wav"), 256 << 20);

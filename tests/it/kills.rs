@@ -60,7 +60,7 @@ impl Listener {
         if let Some(thread) = self.thread.take() {
             thread.join().expect("a client");
         }
-        let token = fs::read_to_string(harness.state().join("admin-token")).expect("a token");
+        let token = harness.own_token();
         let bearer = format!("Bearer {}", token.trim());
         let last = self.got().pop().map(|(pos, _)| pos);
         let mut fields = vec![("Authorization", bearer.as_str())];

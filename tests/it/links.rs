@@ -3,35 +3,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use rtmsd::demo::{End, MeetingHandle, Options};
+use rtmsd::demo::{End, MeetingHandle};
 use serde_json::Value;
 
 use crate::harness::{
     Harness, http, open, wait_until, wait_until_more, wait_until_over, wait_until_streaming,
 };
 use crate::live::client::Sse;
-
-pub(crate) fn start(settings: &[(&str, &str)]) -> Harness {
-    Harness::builder(Options::default())
-        .admin()
-        .settings(&[("RTMS_STDOUT", "off")])
-        .settings(settings)
-        .start()
-}
-
-/// The key of a meeting's stream, once it has a journal.
-pub(crate) fn key(harness: &Harness, meeting: &MeetingHandle) -> String {
-    let id = meeting.streams()[0].clone();
-    let mut key = None;
-    wait_until("the stream has a key", || {
-        let streams = harness.streams();
-        let mut rows = streams["streams"].as_array().into_iter().flatten();
-        let row = rows.find(|row| row["stream_id"] == id.as_str());
-        key = row.and_then(|row| row["key"].as_str().map(str::to_owned));
-        key.is_some()
-    });
-    key.expect("a key")
-}
 
 /// What `rtmsd link` prints.
 pub(crate) fn link(harness: &Harness, arguments: &[&str]) -> String {
@@ -65,12 +43,12 @@ fn sse(harness: &Harness, query: &str, token: &str) -> Sse {
 
 #[test]
 fn g3_a_link_reads_one_stream_until_it_expires_or_is_revoked() {
-    let harness = start(&[]);
+    let harness = Harness::with_admin(&[]);
     let meetings: Vec<MeetingHandle> = (1..=2)
         .map(|n| harness.zoom.start_meeting(open(&format!("link-{n}"))))
         .collect();
     meetings.iter().for_each(wait_until_streaming);
-    let keys: Vec<String> = meetings.iter().map(|it| key(&harness, it)).collect();
+    let keys: Vec<String> = meetings.iter().map(|it| harness.key_of(it)).collect();
     let (own, other) = (&keys[0], &keys[1]);
 
     assert!(!harness.state().join("link-key").exists());
@@ -139,10 +117,10 @@ fn g3_a_link_reads_one_stream_until_it_expires_or_is_revoked() {
 
 #[test]
 fn g3_a_link_to_a_revoked_stream_is_410_and_one_to_no_stream_is_not_made() {
-    let mut harness = start(&[("RTMS_ADMIN_URL", "https://ops.example.com/rtms")]);
+    let mut harness = Harness::with_admin(&[("RTMS_ADMIN_URL", "https://ops.example.com/rtms")]);
     let meeting = harness.zoom.start_meeting(open("link-revoked"));
     wait_until_streaming(&meeting);
-    let key = key(&harness, &meeting);
+    let key = harness.key_of(&meeting);
     let address = link(&harness, &[&key]);
     let begin = format!("https://ops.example.com/rtms/live/{key}#s=");
     assert!(address.starts_with(&begin), "{address}");

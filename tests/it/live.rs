@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
-use rtmsd::demo::{End, MeetingHandle, Options};
+use rtmsd::demo::{End, MeetingHandle};
 use serde_json::Value;
 
 use crate::harness::{
@@ -22,17 +22,8 @@ pub(crate) mod partners;
 
 use client::{Event, Sse};
 
-fn start(settings: &[(&str, &str)]) -> Harness {
-    Harness::builder(Options::default())
-        .admin()
-        .settings(&[("RTMS_STDOUT", "off")])
-        .settings(settings)
-        .start()
-}
-
 fn bearer(harness: &Harness) -> String {
-    let token = fs::read_to_string(harness.state().join("admin-token")).expect("a token");
-    format!("Bearer {}", token.trim())
+    format!("Bearer {}", harness.own_token())
 }
 
 fn events(harness: &Harness, query: &str, last_id: Option<&str>) -> Sse {
@@ -92,7 +83,7 @@ fn is_ended(harness: &Harness, count: usize) -> bool {
 
 #[test]
 fn l1_kills_of_client_and_server_leave_each_event_once_and_in_order() {
-    let mut harness = start(&[]);
+    let mut harness = Harness::with_admin(&[]);
     let meetings: Vec<MeetingHandle> = (1..=3)
         .map(|n| harness.zoom.start_meeting(open(&format!("live-kill-{n}"))))
         .collect();
@@ -145,7 +136,7 @@ fn l1_kills_of_client_and_server_leave_each_event_once_and_in_order() {
 
 #[test]
 fn every_filter_sends_what_it_names() {
-    let harness = start(&[]);
+    let harness = Harness::with_admin(&[]);
     let first = harness.zoom.start_meeting(plain("live-filter-1", 40));
     let second = harness.zoom.start_meeting(plain("live-filter-2", 40));
     let meetings = [&first, &second];
@@ -225,7 +216,7 @@ fn first_of<'a>(lines: &'a [Value], id: &str) -> &'a Value {
 
 #[test]
 fn l2_an_ended_stream_is_closed_and_then_204() {
-    let harness = start(&[]);
+    let harness = Harness::with_admin(&[]);
     let meeting = harness.zoom.start_meeting(plain("live-end", 20));
     let key = key(&harness, &meeting);
     let query = format!("?stream={key}");
@@ -272,7 +263,7 @@ fn l2_an_ended_stream_is_closed_and_then_204() {
 
 #[test]
 fn l2_a_withdrawn_stream_ends_with_that_event_and_is_then_gone() {
-    let mut harness = start(&[]);
+    let mut harness = Harness::with_admin(&[]);
     let meeting = harness.zoom.start_meeting(open("live-revoked"));
     wait_until_streaming(&meeting);
     let key = key(&harness, &meeting);
@@ -321,7 +312,7 @@ fn l2_a_withdrawn_stream_ends_with_that_event_and_is_then_gone() {
 
 #[test]
 fn l3_pages_lead_through_everything() {
-    let harness = start(&[]);
+    let harness = Harness::with_admin(&[]);
     let meeting = harness.zoom.start_meeting(plain("live-pages", 60));
     let mut got = Vec::new();
     let mut after = "begin".to_owned();
@@ -360,7 +351,7 @@ fn l3_pages_lead_through_everything() {
 
 #[test]
 fn s1_s4_content_needs_a_credential_and_an_own_host() {
-    let harness = start(&[]);
+    let harness = Harness::with_admin(&[]);
     let admin = harness.admin();
     let bearer = bearer(&harness);
     let get = |fields: &[(&str, &str)]| {
@@ -395,7 +386,7 @@ fn s1_s4_content_needs_a_credential_and_an_own_host() {
 
 #[test]
 fn without_journals_there_is_no_feed() {
-    let harness = start(&[("RTMS_FEED", "off")]);
+    let harness = Harness::with_admin(&[("RTMS_FEED", "off")]);
     let answer = events(&harness, "", None);
     assert_eq!(answer.status, 404);
     assert!(answer.text().contains("RTMS_FEED=off"));
@@ -429,7 +420,7 @@ fn l5_l8_a_thousand_clients_get_the_same_and_a_slow_one_harms_no_other() {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let clients = limit.maximum.map_or(1000, |files| (files / 8).min(1000)) as usize;
     rtmsd::net::file_limit::raise_file_limit().expect("a limit");
-    let harness = start(&[]);
+    let harness = Harness::with_admin(&[]);
     let meeting = harness.zoom.start_meeting(open("live-many"));
     wait_until_streaming(&meeting);
     let (admin, bearer) = (harness.admin(), bearer(&harness));
@@ -493,7 +484,7 @@ fn l8_two_thousand_and_forty_eight_clients_and_no_more() {
         4 * CLIENTS
     );
     rtmsd::net::file_limit::raise_file_limit().expect("a limit");
-    let harness = start(&[]);
+    let harness = Harness::with_admin(&[]);
     let meeting = harness.zoom.start_meeting(open("live-full"));
     wait_until_streaming(&meeting);
     let (admin, bearer) = (harness.admin(), bearer(&harness));
@@ -525,7 +516,7 @@ fn l8_two_thousand_and_forty_eight_clients_and_no_more() {
 /// a client that ends it has gone; at once, not at the next write.
 #[test]
 fn a_client_that_ends_its_sending_side_has_gone() {
-    let harness = start(&[]);
+    let harness = Harness::with_admin(&[]);
     let meeting = harness.zoom.start_meeting(open("live-half"));
     wait_until_streaming(&meeting);
     let (admin, bearer) = (harness.admin(), bearer(&harness));
@@ -552,7 +543,7 @@ fn memchr_last(bytes: &[u8], part: &[u8]) -> bool {
 
 #[test]
 fn l8_at_the_end_of_the_server_an_answer_ends_behind_an_event() {
-    let mut harness = start(&[]);
+    let mut harness = Harness::with_admin(&[]);
     let meeting = harness.zoom.start_meeting(open("live-sigterm"));
     wait_until_streaming(&meeting);
     let (admin, bearer) = (harness.admin(), bearer(&harness));
@@ -579,7 +570,7 @@ fn l8_at_the_end_of_the_server_an_answer_ends_behind_an_event() {
 
 #[test]
 fn s7_no_content_and_no_secret_is_logged() {
-    let harness = start(&[("RTMS_LOG", "debug")]);
+    let harness = Harness::with_admin(&[("RTMS_LOG", "debug")]);
     let meeting = harness.zoom.start_meeting(plain("live-log", 10));
     let key = key(&harness, &meeting);
     let bearer = bearer(&harness);
@@ -616,7 +607,7 @@ fn s7_no_content_and_no_secret_is_logged() {
 
 #[test]
 fn curl_prints_the_feed() {
-    let harness = start(&[]);
+    let harness = Harness::with_admin(&[]);
     let meeting = harness.zoom.start_meeting(plain("live-curl", 20));
     let key = key(&harness, &meeting);
     let url = format!("http://{}/events?stream={key}&after=begin", harness.admin());
@@ -646,7 +637,7 @@ fn s1_a_unix_socket_needs_no_token() {
     let folder = TempDir::new();
     let socket = folder.join("admin.sock");
     let place = format!("unix:{}", socket.display());
-    let mut harness = start(&[("RTMS_ADMIN", &format!("127.0.0.1:0,{place}"))]);
+    let mut harness = Harness::with_admin(&[("RTMS_ADMIN", &format!("127.0.0.1:0,{place}"))]);
     let meeting = harness.zoom.start_meeting(plain("live-unix", 20));
     let key = key(&harness, &meeting);
     wait_until_over(&meeting);
@@ -702,7 +693,7 @@ fn get(harness: &Harness, target: &str) -> (u16, String, String) {
 
 #[test]
 fn recordings_are_listed_and_their_captions_are_made_from_the_journal() {
-    let harness = start(&[("RTMS_TRANSCRIPT", "off")]);
+    let harness = Harness::with_admin(&[("RTMS_TRANSCRIPT", "off")]);
     let meetings: Vec<MeetingHandle> = (1..=3)
         .map(|n| {
             let mut script = plain(&format!("live-list-{n}"), 20);
@@ -783,7 +774,7 @@ fn recordings_are_listed_and_their_captions_are_made_from_the_journal() {
 
 #[test]
 fn j11_of_a_withdrawn_recording_that_was_kept_nothing_is_shown() {
-    let harness = start(&[("RTMS_ON_REVOKED", "keep")]);
+    let harness = Harness::with_admin(&[("RTMS_ON_REVOKED", "keep")]);
     let meeting = harness.zoom.start_meeting(open("live-kept"));
     wait_until_streaming(&meeting);
     let key = key(&harness, &meeting);

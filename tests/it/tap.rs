@@ -19,17 +19,8 @@ mod partners;
 
 use client::{Ask, Media, Said, ask_plainly};
 
-fn start(settings: &[(&str, &str)]) -> Harness {
-    Harness::builder(Options::default())
-        .admin()
-        .settings(&[("RTMS_STDOUT", "off")])
-        .settings(settings)
-        .start()
-}
-
 fn bearer(harness: &Harness) -> String {
-    let token = fs::read_to_string(harness.state().join("admin-token")).expect("a token");
-    format!("Bearer {}", token.trim())
+    format!("Bearer {}", harness.own_token())
 }
 
 /// Sound until the meeting ends; its packets come faster than they are spoken.
@@ -51,21 +42,8 @@ fn speaking(seed: &str, per_speaker: bool) -> MeetingScript {
 fn meeting(harness: &Harness, script: MeetingScript) -> (MeetingHandle, String) {
     let meeting = harness.zoom.start_meeting(script);
     assert!(meeting.wait_for_audio(10, PATIENCE));
-    let key = key(harness, &meeting);
+    let key = harness.key_of(&meeting);
     (meeting, key)
-}
-
-fn key(harness: &Harness, meeting: &MeetingHandle) -> String {
-    let id = &meeting.streams()[0];
-    let mut found = None;
-    wait_until("the stream in /streams", || {
-        let streams = harness.streams();
-        let streams = streams["streams"].as_array().cloned().unwrap_or_default();
-        let own = streams.iter().find(|it| it["stream_id"] == id.as_str());
-        found = own.and_then(|it| it["key"].as_str()).map(str::to_owned);
-        found.is_some()
-    });
-    found.expect("a key")
 }
 
 fn wait_until_ended(harness: &Harness) -> Value {
@@ -96,14 +74,9 @@ struct Tapping {
 impl Tapping {
     fn start(harness: &Harness, name: &str, arguments: &[&str]) -> Tapping {
         let out = harness.folder.path().join(name);
-        let child = Command::new(RTMSD)
-            .arg("tap")
+        let child = harness
+            .client("tap")
             .args(arguments)
-            .env_clear()
-            .env("RTMS_ADMIN", harness.admin().to_string())
-            .env("RTMS_STATE", harness.state())
-            .current_dir(harness.folder.path())
-            .stdin(Stdio::null())
             .stdout(File::create(&out).expect("a file"))
             .stderr(Stdio::piped())
             .spawn();
@@ -132,7 +105,7 @@ impl Tapping {
 
 #[test]
 fn m1_sound_and_pictures_are_those_of_the_files_and_the_end_says_why() {
-    let harness = start(&[
+    let harness = Harness::with_admin(&[
         ("RTMS_MEDIA", "audio,video"),
         ("RTMS_AUDIO_STREAMS", "per-speaker"),
     ]);
@@ -225,7 +198,7 @@ fn m1_sound_and_pictures_are_those_of_the_files_and_the_end_says_why() {
 
 #[test]
 fn m4_requests_are_refused_with_a_plain_status_before_the_upgrade() {
-    let harness = start(&[("RTMS_MEDIA", "audio")]);
+    let harness = Harness::with_admin(&[("RTMS_MEDIA", "audio")]);
     let (first, key) = meeting(&harness, speaking("refused", false));
     let good = format!("stream={key}&kind=audio");
     let status = |query: &str, ask: Ask<'_>| match Media::ask(&harness, query, ask) {
@@ -320,7 +293,7 @@ fn m4_requests_are_refused_with_a_plain_status_before_the_upgrade() {
 
 #[test]
 fn m1_a_stalled_client_misses_frames_that_are_counted_and_others_get_all() {
-    let harness = start(&[
+    let harness = Harness::with_admin(&[
         ("RTMS_MEDIA", "audio"),
         ("RTMS_AUDIO_SAMPLE_RATE", "32000"),
         ("RTMS_AUDIO_SEND_RATE", "1000"),
@@ -376,7 +349,7 @@ fn m1_a_stalled_client_misses_frames_that_are_counted_and_others_get_all() {
 
 #[test]
 fn m1_a_withdrawal_ends_a_tap_at_once() {
-    let harness = start(&[("RTMS_MEDIA", "audio")]);
+    let harness = Harness::with_admin(&[("RTMS_MEDIA", "audio")]);
     let (meeting, key) = meeting(&harness, speaking("withdrawn", false));
     let query = format!("stream={key}&kind=audio");
     let mut tap = Media::open(&harness, &query);
@@ -463,7 +436,7 @@ fn m5_tap_writes_what_the_recorder_writes_also_over_a_restart() {
 
 #[test]
 fn m5_tap_is_byte_equal_to_the_file_with_silence_for_holes() {
-    let harness = start(&[
+    let harness = Harness::with_admin(&[
         ("RTMS_MEDIA", "audio"),
         ("RTMS_AUDIO_STREAMS", "per-speaker"),
         ("RTMS_AUDIO_CODEC", "g711"),

@@ -283,6 +283,7 @@ const PURE_FILES: &[&str] = &[
     "admin/host.rs",
     "admin/files/media_type.rs",
     "admin/files/range.rs",
+    "admin/links/signed.rs",
     "admin/links/ticket.rs",
     "admin/links/token.rs",
     "delivery/clients/named.rs",

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::token::SECRET_BYTES;
+use super::signed::{SECRET_BYTES, Secret};
 
 /// Its name in the state directory.
 pub const NAME: &str = "link-key";
@@ -32,7 +32,7 @@ struct Shared {
 #[derive(Clone)]
 pub struct Key {
     /// What signs.
-    pub secret: [u8; SECRET_BYTES],
+    pub secret: Secret,
     /// Whether another one has taken its place, so that what it signed is good for nothing.
     pub is_replaced: Arc<AtomicBool>,
 }
@@ -44,7 +44,7 @@ impl fmt::Debug for LinkKey {
 }
 
 impl Key {
-    fn new(secret: [u8; SECRET_BYTES]) -> Key {
+    fn new(secret: Secret) -> Key {
         Key {
             secret,
             is_replaced: Arc::default(),
@@ -133,7 +133,7 @@ pub fn remove(state: &Path) -> io::Result<bool> {
     }
 }
 
-fn read(state: &Path) -> io::Result<Option<[u8; SECRET_BYTES]>> {
+fn read(state: &Path) -> io::Result<Option<Secret>> {
     let file = match File::open(state.join(NAME)) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),

@@ -2,6 +2,7 @@
 //!
 //! | file | what |
 //! | --- | --- |
+//! | `signed` | pure: bytes and a MAC as text |
 //! | `token` | pure: the text of a link's credential, signed and read |
 //! | `ticket` | pure: the same for one file, for players and downloads |
 //! | `key` | the key that signs: its file, and replacing it, which ends every link |
@@ -11,6 +12,7 @@
 
 pub mod key;
 pub(super) mod request;
+pub mod signed;
 pub mod ticket;
 pub mod token;
 

@@ -11,11 +11,7 @@
     )
 )]
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
-use super::token::SECRET_BYTES;
-use crate::domain::hmac_sha256::{hmac_sha256, is_hmac_sha256};
+use super::signed::{self, Secret};
 use crate::feed::key::JournalKey;
 
 /// How long a ticket is good, seconds.
@@ -24,9 +20,8 @@ const PURPOSE: &[u8] = b"rtmsd ticket\0";
 const VERSION: u8 = 1;
 /// Version, expiry.
 const SIGNED_BYTES: usize = 1 + 8;
-const MAC_BYTES: usize = 32;
-/// Characters of a ticket, without padding.
-pub const TICKET_CHARS: usize = (SIGNED_BYTES + MAC_BYTES) * 8 / 6 + 1;
+/// Characters of a ticket.
+pub const TICKET_CHARS: usize = signed::chars(SIGNED_BYTES);
 
 /// What a ticket is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,35 +36,19 @@ pub struct Ticket<'a> {
 
 impl<'a> Ticket<'a> {
     /// The credential.
-    pub fn sign(&self, secret: &[u8; SECRET_BYTES]) -> String {
-        let mut bytes = [0; SIGNED_BYTES + MAC_BYTES];
-        let (signed, mac) = bytes.split_at_mut(SIGNED_BYTES);
-        signed[0] = VERSION;
-        signed[1..].copy_from_slice(&self.expires_s.to_be_bytes());
-        let key = self.key.to_bytes();
-        let parts = [PURPOSE, signed, &key, self.file.as_bytes()];
-        mac.copy_from_slice(&hmac_sha256(secret, &parts));
-        URL_SAFE_NO_PAD.encode(bytes)
+    pub fn sign(&self, secret: &Secret) -> String {
+        let mut bytes = [VERSION; SIGNED_BYTES];
+        bytes[1..].copy_from_slice(&self.expires_s.to_be_bytes());
+        let covered = [&self.key.to_bytes()[..], self.file.as_bytes()];
+        signed::sign(secret, PURPOSE, &bytes, &covered)
     }
 
-    /// Reads a credential for that file; `None` if it was not signed for it with this secret. Nothing in it
-    /// is believed before its MAC is right. Whether it has expired is the caller's to judge.
-    pub fn read(
-        text: &str,
-        key: JournalKey,
-        file: &'a str,
-        secret: &[u8; SECRET_BYTES],
-    ) -> Option<Ticket<'a>> {
-        if text.len() != TICKET_CHARS {
-            return None;
-        }
-        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (signed, mac) = bytes.split_first_chunk::<SIGNED_BYTES>()?;
-        let parts = [PURPOSE, signed, &key.to_bytes(), file.as_bytes()];
-        if !is_hmac_sha256(secret, &parts, mac.try_into().ok()?) {
-            return None;
-        }
-        let (version, expiry) = signed.split_last_chunk::<8>()?;
+    /// Reads a credential for that file; `None` if it was not signed for it with this secret. Whether it has
+    /// expired is the caller's to judge.
+    pub fn read(text: &str, key: JournalKey, file: &'a str, secret: &Secret) -> Option<Ticket<'a>> {
+        let covered = [&key.to_bytes()[..], file.as_bytes()];
+        let bytes: [u8; SIGNED_BYTES] = signed::read(secret, PURPOSE, text, &covered)?;
+        let (version, expiry) = bytes.split_last_chunk::<8>()?;
         (version == [VERSION]).then_some(Ticket {
             key,
             file,
@@ -85,6 +64,10 @@ impl<'a> Ticket<'a> {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use super::signed::SECRET_BYTES;
     use super::*;
 
     const SECRET: [u8; SECRET_BYTES] = [7; SECRET_BYTES];

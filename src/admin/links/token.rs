@@ -8,24 +8,15 @@
     )
 )]
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
-use crate::domain::hmac_sha256::{hmac_sha256, is_hmac_sha256};
+use super::signed::{self, Secret};
 use crate::feed::key::JournalKey;
 
-/// Bytes of the key that signs.
-pub const SECRET_BYTES: usize = 32;
-/// What is signed begins so, so that no MAC of another purpose is one of a link.
 const PURPOSE: &[u8] = b"rtmsd link\0";
 const VERSION: u8 = 1;
 const CAPTIONS: u8 = 1;
 const CAPTIONS_AND_FILES: u8 = 2;
 /// Version, scope, expiry, key.
 const SIGNED_BYTES: usize = 1 + 1 + 8 + 8;
-const MAC_BYTES: usize = 32;
-/// Characters of a credential, without padding.
-pub const TOKEN_CHARS: usize = (SIGNED_BYTES + MAC_BYTES) * 8 / 6 + 1;
 
 /// What a link is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,32 +31,23 @@ pub struct Link {
 
 impl Link {
     /// The credential.
-    pub fn sign(&self, secret: &[u8; SECRET_BYTES]) -> String {
-        let mut bytes = [0; SIGNED_BYTES + MAC_BYTES];
-        let (signed, mac) = bytes.split_at_mut(SIGNED_BYTES);
-        signed[0] = VERSION;
-        signed[1] = if self.has_files {
+    pub fn sign(&self, secret: &Secret) -> String {
+        let mut bytes = [0; SIGNED_BYTES];
+        bytes[0] = VERSION;
+        bytes[1] = if self.has_files {
             CAPTIONS_AND_FILES
         } else {
             CAPTIONS
         };
-        signed[2..10].copy_from_slice(&self.expires_s.to_be_bytes());
-        signed[10..].copy_from_slice(&self.key.to_bytes());
-        mac.copy_from_slice(&hmac_sha256(secret, &[PURPOSE, signed]));
-        URL_SAFE_NO_PAD.encode(bytes)
+        bytes[2..10].copy_from_slice(&self.expires_s.to_be_bytes());
+        bytes[10..].copy_from_slice(&self.key.to_bytes());
+        signed::sign(secret, PURPOSE, &bytes, &[])
     }
 
-    /// Reads a credential; `None` if it was not signed with this secret. Nothing in it is believed before
-    /// its MAC is right. Whether it has expired is the caller's to judge.
-    pub fn read(token: &str, secret: &[u8; SECRET_BYTES]) -> Option<Link> {
-        if token.len() != TOKEN_CHARS {
-            return None;
-        }
-        let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
-        let (signed, mac) = bytes.split_first_chunk::<SIGNED_BYTES>()?;
-        if !is_hmac_sha256(secret, &[PURPOSE, signed], mac.try_into().ok()?) {
-            return None;
-        }
+    /// Reads a credential; `None` if it was not signed with this secret. Whether it has expired is the
+    /// caller's to judge.
+    pub fn read(token: &str, secret: &Secret) -> Option<Link> {
+        let signed: [u8; SIGNED_BYTES] = signed::read(secret, PURPOSE, token, &[])?;
         let (head, key) = signed.split_last_chunk::<8>()?;
         let (head, expiry) = head.split_last_chunk::<8>()?;
         let has_files = match head {
@@ -79,15 +61,14 @@ impl Link {
             expires_s: u64::from_be_bytes(*expiry),
         })
     }
-
-    /// Whether its time is over.
-    pub fn is_expired(&self, now_ms: u64) -> bool {
-        now_ms >= self.expires_s.saturating_mul(1000)
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use super::signed::{SECRET_BYTES, chars};
     use super::*;
 
     const SECRET: [u8; SECRET_BYTES] = [7; SECRET_BYTES];
@@ -104,14 +85,12 @@ mod tests {
     fn g3_a_link_is_read_as_it_was_signed() {
         for has_files in [false, true] {
             let token = link(has_files).sign(&SECRET);
-            assert_eq!(token.len(), TOKEN_CHARS);
+            assert_eq!(token.len(), chars(SIGNED_BYTES));
             let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
             assert!(token.bytes().all(is_plain), "{token}");
             assert_eq!(Link::read(&token, &SECRET), Some(link(has_files)));
             assert_eq!(Link::read(&token, &[8; SECRET_BYTES]), None);
         }
-        let link = link(false);
-        assert!(!link.is_expired(1_795_529_589_999) && link.is_expired(1_795_529_590_000));
     }
 
     #[test]
@@ -139,8 +118,7 @@ mod tests {
         for (version, scope) in [(0, 1), (2, 1), (1, 0), (1, 3)] {
             let mut signed = [0; SIGNED_BYTES];
             (signed[0], signed[1]) = (version, scope);
-            let mac = hmac_sha256(&SECRET, &[PURPOSE, &signed]);
-            let token = URL_SAFE_NO_PAD.encode([&signed[..], &mac].concat());
+            let token = signed::sign(&SECRET, PURPOSE, &signed, &[]);
             assert_eq!(Link::read(&token, &SECRET), None);
         }
     }

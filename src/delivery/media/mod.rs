@@ -183,7 +183,7 @@ impl Intake {
         access: Access,
     ) -> Result<Box<dyn FnOnce(OwnedFd)>, Answer> {
         if access != Access::All {
-            return Err(refusal(403, "a link is for text, not for live media"));
+            return Err(Answer::line(403, "a link is for text, not for live media"));
         }
         let fields = wire::Fields {
             upgrade: request.header("Upgrade"),
@@ -192,26 +192,26 @@ impl Intake {
             key: request.header("Sec-WebSocket-Key"),
         };
         let answer = wire::accept(&fields).map_err(|text| {
-            refusal(426, text)
+            Answer::line(426, text)
                 .with("Upgrade", "websocket")
                 .with("Sec-WebSocket-Version", "13")
         })?;
-        let ask = Ask::parse(request.query()).map_err(|text| refusal(400, &text))?;
+        let ask = Ask::parse(request.query()).map_err(|text| Answer::line(400, &text))?;
         let source = match self.0.lock().find(&ask.stream) {
             Search::One(Found::Running(source)) if !source.is_revoked() => Ok(source),
-            Search::One(_) => Err(refusal(410, "consent to this stream was withdrawn")),
-            Search::Several => Err(refusal(
+            Search::One(_) => Err(Answer::line(410, "consent to this stream was withdrawn")),
+            Search::Several => Err(Answer::line(
                 409,
                 "several streams begin so; give more of the name",
             )),
-            Search::None => Err(refusal(404, "no such stream is running")),
+            Search::None => Err(Answer::line(404, "no such stream is running")),
         }?;
         if let Some(text) = source.refusal(ask.kind, ask.speaker.is_some()) {
-            return Err(refusal(409, &text));
+            return Err(Answer::line(409, &text));
         }
         if !self.0.clients.has_room(MEDIA_CLIENTS_MAX) {
             self.0.counters.refuses();
-            let answer = refusal(503, "there are too many clients, come again");
+            let answer = Answer::line(503, "there are too many clients, come again");
             return Err(answer.with("Retry-After", RETRY_AFTER_S.to_string()));
         }
         let shared = Arc::clone(&self.0);
@@ -231,10 +231,6 @@ impl Intake {
             shared.clients.take(request, run);
         }))
     }
-}
-
-fn refusal(status: u16, text: &str) -> Answer {
-    Answer::text(status, format!("{text}\n")).of_type("text/plain; charset=utf-8")
 }
 
 impl Streams {

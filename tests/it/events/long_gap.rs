@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rtmsd::demo::{End, MeetingHandle, MeetingScript, Step};
 
-use super::by_websocket;
+use super::{assert_gap_is_told, by_websocket};
 use crate::harness::{
     Harness, http, open, report, wait_until, wait_until_more, wait_until_over, wait_until_step,
     wait_until_streaming,
@@ -192,20 +192,7 @@ fn a_gap_of_ten_minutes_while_meetings_run() {
     }
 
     // What is said afterwards.
-    let (code, ready) = page();
-    assert_eq!(code, 200, "{ready}");
-    report(&ready);
-    assert!(
-        ready.contains("\nevents connected; events may have been missed from 20"),
-        "{ready}"
-    );
-    let status = harness.run(&["status"]);
-    assert!(
-        status
-            .stdout
-            .contains("events may have been missed from 20"),
-        "{status:?}"
-    );
+    assert_gap_is_told(&harness);
     let missed = harness.streams()["events"]["missed"].clone();
     let ms = |key: &str| missed[key].as_u64().expect("a time");
     let gap_ms = ms("until_ms") - ms("since_ms");

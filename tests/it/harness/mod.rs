@@ -16,7 +16,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -227,6 +227,49 @@ impl Harness {
 
 /// The server's output.
 impl Harness {
+    /// With the admin listener, and nothing on stdout.
+    pub(crate) fn with_admin(settings: &[(&str, &str)]) -> Harness {
+        Harness::builder(Options::default())
+            .admin()
+            .settings(&[("RTMS_STDOUT", "off")])
+            .settings(settings)
+            .start()
+    }
+
+    /// The token that the server has made for itself.
+    pub(crate) fn own_token(&self) -> String {
+        let token = fs::read_to_string(self.state().join("admin-token")).expect("a token");
+        token.trim().to_owned()
+    }
+
+    /// The key of a meeting's stream, once `/streams` has it.
+    #[track_caller]
+    pub(crate) fn key_of(&self, meeting: &MeetingHandle) -> String {
+        let id = &meeting.streams()[0];
+        let mut key = None;
+        wait_until("the stream has a key", || {
+            let streams = self.streams();
+            let mut rows = streams["streams"].as_array().into_iter().flatten();
+            let row = rows.find(|row| row["stream_id"] == id.as_str());
+            key = row.and_then(|row| row["key"].as_str().map(str::to_owned));
+            key.is_some()
+        });
+        key.expect("a key")
+    }
+
+    /// A command that asks the server, with its settings and nothing else.
+    pub(crate) fn client(&self, command: &str) -> Command {
+        let mut client = Command::new(RTMSD);
+        client
+            .arg(command)
+            .env_clear()
+            .env("RTMS_ADMIN", self.admin().to_string())
+            .env("RTMS_STATE", self.state())
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        client
+    }
+
     /// The server's address, once it listens.
     #[track_caller]
     pub(crate) fn address(&self) -> SocketAddr {

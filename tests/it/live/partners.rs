@@ -8,9 +8,9 @@ use std::process::{Command, Stdio};
 
 use rtmsd::demo::End;
 
-use super::{is_ended, key, start, written};
+use super::{is_ended, key, written};
 use crate::harness::{
-    KilledOnDrop, TempDir, open, report, wait_until, wait_until_more, wait_until_over,
+    Harness, KilledOnDrop, TempDir, open, report, wait_until, wait_until_more, wait_until_over,
     wait_until_streaming,
 };
 
@@ -77,7 +77,7 @@ fn s5_httpx_sse_gets_each_event_once_also_through_proxies_and_over_a_kill() {
     };
     let folder = TempDir::new();
     let admin = free_address();
-    let mut harness = start(&[
+    let mut harness = Harness::with_admin(&[
         ("RTMS_ADMIN", &admin.to_string()),
         ("RTMS_ADMIN_URL", "http://localhost/rtms"),
     ]);

@@ -184,7 +184,7 @@ fn g1_a_token_is_asked_for_and_a_wrong_one_is_told() {
     stage
         .browser
         .eval("document.getElementById('token').focus()");
-    let token = stage.token();
+    let token = stage.harness.own_token();
     stage.browser.type_text(&token);
     stage.browser.press("Enter");
     stage.browser.wait_for(&has("Good morning."));

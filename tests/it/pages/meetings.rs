@@ -6,7 +6,6 @@ use std::time::Duration;
 use rtmsd::demo::{AudioScript, End, MeetingScript};
 use serde_json::json;
 
-use super::browser::{DESKTOP, NARROW, PHONE, PROJECTOR};
 use super::{Stage, speaker};
 use crate::harness::{report, wait_until, wait_until_over};
 
@@ -29,31 +28,6 @@ fn recorded(stage: &Stage, n: u64, topic: &str, speakers: &[&str]) {
         "words": 6204 + n, "speakers": speakers, "languages": ["en"],
     });
     fs::write(folder.join("meta.json"), meta.to_string()).expect("a file");
-}
-
-fn look_at_all(stage: &mut Stage, what: &str) {
-    for scheme in ["light", "dark"] {
-        stage.browser.prefer(&[("prefers-color-scheme", scheme)]);
-        for (name, size) in [
-            ("desktop", DESKTOP),
-            ("phone", PHONE),
-            ("projector", PROJECTOR),
-            ("narrow", NARROW),
-        ] {
-            stage.browser.resize(size);
-            let what = format!("{what}-{scheme}-{name}");
-            stage.browser.assert_no_sideways(&what);
-            stage.browser.assert_accessible(&what);
-            stage.browser.screenshot(&what);
-        }
-    }
-    stage.browser.prefer(&[
-        ("prefers-color-scheme", "light"),
-        ("forced-colors", "active"),
-    ]);
-    stage.browser.resize(DESKTOP);
-    stage.browser.screenshot(&format!("{what}-forced-colours"));
-    stage.browser.prefer(&[("prefers-color-scheme", "light")]);
 }
 
 #[test]
@@ -91,7 +65,7 @@ fn meetings_are_listed_by_day_found_and_paged() {
             .eval("document.querySelectorAll('#days script').length"),
         0
     );
-    look_at_all(&mut stage, "meetings");
+    stage.look_at_all("meetings");
     assert!(stage.browser.text(TEXT).contains("Running now"));
     stage.browser.click("#more");
     stage.browser.wait_for(&format!("{ROWS} === 71"));
@@ -186,7 +160,7 @@ fn g2_a_meeting_is_read_searched_heard_and_kept() {
     stage
         .browser
         .wait_for("document.getElementById('audio').duration > 5");
-    look_at_all(&mut stage, "meeting");
+    stage.look_at_all("meeting");
 
     // A phrase's time leads to its sound, and the phrase that is spoken is marked.
     stage

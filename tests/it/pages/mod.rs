@@ -1,7 +1,5 @@
 //! The pages: over HTTP, and in Chromium with axe-core, for `.ci/partners`.
 
-use std::fs;
-
 use rtmsd::demo::{Ending, Fault, Frame, MeetingHandle, MeetingScript, Options, Socket, Speaker};
 use serde_json::{Value, json};
 
@@ -14,7 +12,7 @@ mod proxied;
 mod serving;
 mod status;
 
-use browser::Browser;
+use browser::{Browser, DESKTOP, NARROW, PHONE, PROJECTOR};
 
 /// The server with its admin listener, a browser, and the address of the pages.
 struct Stage {
@@ -44,19 +42,40 @@ impl Stage {
         })
     }
 
-    fn token(&self) -> String {
-        let token = fs::read_to_string(self.harness.state().join("admin-token"));
-        token.expect("a token").trim().to_owned()
+    /// Every size in both schemes, and forced colours: accessible, without sideways scrolling, a picture each.
+    fn look_at_all(&mut self, what: &str) {
+        for scheme in ["light", "dark"] {
+            self.browser.prefer(&[("prefers-color-scheme", scheme)]);
+            for (name, size) in [
+                ("desktop", DESKTOP),
+                ("phone", PHONE),
+                ("projector", PROJECTOR),
+                ("narrow", NARROW),
+            ] {
+                self.browser.resize(size);
+                let what = format!("{what}-{scheme}-{name}");
+                self.browser.assert_no_sideways(&what);
+                self.browser.assert_accessible(&what);
+                self.browser.screenshot(&what);
+            }
+        }
+        self.browser.prefer(&[
+            ("prefers-color-scheme", "light"),
+            ("forced-colors", "active"),
+        ]);
+        self.browser.resize(DESKTOP);
+        self.browser.screenshot(&format!("{what}-forced-colours"));
+        self.browser.prefer(&[("prefers-color-scheme", "light")]);
     }
 
     /// The address of a page, with the token.
     fn page(&self, path: &str) -> String {
-        format!("{}{path}#t={}", self.origin, self.token())
+        format!("{}{path}#t={}", self.origin, self.harness.own_token())
     }
 
     /// An answer of the server, with the token.
     fn json(&self, path: &str) -> Value {
-        let token = self.token();
+        let token = self.harness.own_token();
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
         );

@@ -2,7 +2,6 @@
 
 use rtmsd::demo::End;
 
-use super::browser::{DESKTOP, NARROW, PHONE, PROJECTOR};
 use super::{Stage, speaker};
 use crate::harness::wait_until_over;
 
@@ -74,22 +73,7 @@ fn the_status_is_of_now_and_says_when_it_is_not() {
         stage.browser.eval("document.getElementById('token')"),
         serde_json::Value::Null
     );
-    for scheme in ["light", "dark"] {
-        stage.browser.prefer(&[("prefers-color-scheme", scheme)]);
-        for (name, size) in [
-            ("desktop", DESKTOP),
-            ("phone", PHONE),
-            ("projector", PROJECTOR),
-            ("narrow", NARROW),
-        ] {
-            stage.browser.resize(size);
-            let what = format!("status-{scheme}-{name}");
-            stage.browser.assert_no_sideways(&what);
-            stage.browser.assert_accessible(&what);
-            stage.browser.screenshot(&what);
-        }
-    }
-    stage.browser.resize(DESKTOP);
+    stage.look_at_all("status");
     // A focused link stays, whatever comes.
     stage
         .browser

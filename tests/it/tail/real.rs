@@ -1,28 +1,21 @@
 //! `rtmsd tail` with the real server.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use rtmsd::demo::{End, MeetingScript, Options};
 
 use super::Following;
 use super::fake::Place;
-use crate::harness::{
-    Harness, KilledOnDrop, RTMSD, open, wait_until, wait_until_more, wait_until_over,
-};
+use crate::harness::{Harness, KilledOnDrop, open, wait_until, wait_until_more, wait_until_over};
 
 impl Following {
     /// With the configuration of the server.
     fn of(harness: &Harness, arguments: &[&str]) -> Following {
-        let child = Command::new(RTMSD)
-            .arg("tail")
+        let child = harness
+            .client("tail")
             .args(arguments)
-            .env_clear()
-            .env("RTMS_ADMIN", harness.admin().to_string())
-            .env("RTMS_STATE", harness.state())
-            .current_dir(harness.folder.path())
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn();

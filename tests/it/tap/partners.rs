@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rtmsd::demo::{AudioScript, End, MeetingScript};
 
 use super::client::Media;
-use super::{meeting, speaking, start};
+use super::{meeting, speaking};
 use crate::harness::{Harness, KilledOnDrop, RTMSD, output_of, report, wait_until};
 
 const DELIVERY: &str = include_str!("../../../src/manual/delivery.md");
@@ -91,7 +91,7 @@ fn m5_ffmpeg_makes_a_live_stream_of_picture_and_sound() {
         return report("skipped: needs ffmpeg");
     }
     let settings = [("RTMS_MEDIA", "audio,video"), ("RTMS_VIDEO_CODEC", "h264")];
-    let harness = start(&settings);
+    let harness = Harness::with_admin(&settings);
     let mut script = at_ease("flv", false, Duration::ZERO);
     (script.granted, script.pictures) = (1 | 2, true);
     let (meeting, key) = meeting(&harness, script);
@@ -138,7 +138,7 @@ fn m4_the_speech_program_of_the_manual_hears_each_speaker() {
     let Some(python) = python else {
         return report("skipped: set RTMSD_LIVE_PYTHON to a Python with websockets");
     };
-    let harness = start(&[
+    let harness = Harness::with_admin(&[
         ("RTMS_MEDIA", "audio"),
         ("RTMS_AUDIO_STREAMS", "per-speaker"),
     ]);
@@ -175,7 +175,7 @@ fn m4_the_speech_program_of_the_manual_hears_each_speaker() {
 #[test]
 #[ignore = "takes ten seconds; .ci/partners"]
 fn m1_twenty_taps_get_everything_and_keep_alives_do_not_wait() {
-    let harness = start(&[("RTMS_MEDIA", "audio")]);
+    let harness = Harness::with_admin(&[("RTMS_MEDIA", "audio")]);
     let (meeting, key) = meeting(&harness, at_ease("twenty", false, Duration::ZERO));
     let query = format!("stream={key}&kind=audio");
     let mut taps: Vec<Media> = (0..20).map(|_| Media::open(&harness, &query)).collect();
