@@ -56,6 +56,8 @@ struct Question {
     id: String,
     #[serde(default)]
     participant_user_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    account_id: Option<String>,
     /// For the action `authorize`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     authorize: Option<AuthorizeQuestion>,
@@ -126,6 +128,7 @@ impl Question {
             product: request.product.name().to_owned(),
             id: request.id.clone(),
             participant_user_id: request.participant_user_id.clone(),
+            account_id: request.account_id.clone(),
             authorize: None,
         }
     }
@@ -148,6 +151,7 @@ impl Question {
             product: String::new(),
             id: String::new(),
             participant_user_id: None,
+            account_id: None,
             authorize: None,
         }
     }
@@ -158,6 +162,8 @@ impl Question {
             product: Product::from_name(&self.product)?,
             id: self.id,
             participant_user_id: self.participant_user_id,
+            account_id: self.account_id,
+            host_id: None,
         })
     }
 }
@@ -434,6 +440,7 @@ mod tests {
             for action in RestAction::ALL {
                 let mut request = ControlRequest::new(action, product, "a/b=\n");
                 request.participant_user_id = Some("p".to_owned());
+                request.account_id = Some("acc1".to_owned());
                 let line = serde_json::to_string(&Question::new(&request)).expect("JSON");
                 assert!(!line.contains('\n'), "{line}");
                 let read: Question = serde_json::from_str(&line).expect("a question");

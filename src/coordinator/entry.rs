@@ -21,6 +21,9 @@ pub(super) struct MeetingEntry {
     /// The host's user id.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) host_id: Option<String>,
+    /// The account, whose grant starts and stops it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) account_id: Option<String>,
     /// Timestamp of the newest `meeting.started`, or of the first other sign that it is running.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) started_ms: Option<u64>,
@@ -121,6 +124,7 @@ impl MeetingEntry {
             meeting_id: (!product.has_number()).then(|| id.to_owned()),
             topic: None,
             host_id: None,
+            account_id: None,
             started_ms: None,
             ended_ms: None,
             life_ms: None,

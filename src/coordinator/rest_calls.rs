@@ -260,7 +260,11 @@ impl Coordinator {
         let Some(id) = &meeting.meeting_id else {
             return;
         };
-        let request = ControlRequest::new(action, meeting.product, id.clone());
+        let request = ControlRequest {
+            account_id: meeting.account_id.clone(),
+            host_id: meeting.host_id.clone(),
+            ..ControlRequest::new(action, meeting.product, id.clone())
+        };
         let number = meeting.calls.newest.wrapping_add(1);
         meeting.calls.newest = number;
         match action {

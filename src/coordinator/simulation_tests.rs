@@ -155,6 +155,7 @@ impl World {
             meeting_uuid: uuid(meeting),
             host_id: Some("host".to_owned()),
             topic: None,
+            account_id: None,
         }
     }
 

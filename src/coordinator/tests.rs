@@ -61,6 +61,7 @@ pub(super) fn life(uuid: &str) -> MeetingInfo {
         meeting_uuid: uuid.to_owned(),
         host_id: None,
         topic: Some("Weekly".to_owned()),
+        account_id: None,
     }
 }
 
@@ -1774,4 +1775,40 @@ fn without_a_due_call_nothing_is_cancelled() {
     all.extend(w.stops(T0 + 2, 2));
     all.extend(w.meeting_ended(T0 + 3));
     assert!(!is_cancelled(&all), "{all:?}");
+}
+
+// Accounts.
+
+/// The account and the host of the REST call among these actions.
+fn call_for(actions: &[Action]) -> Option<(Option<&str>, Option<&str>)> {
+    actions.iter().find_map(|action| match action {
+        Action::CallRest(call) => {
+            let request = &call.request;
+            Some((request.account_id.as_deref(), request.host_id.as_deref()))
+        }
+        _ => None,
+    })
+}
+
+#[test]
+fn a_call_names_the_account_of_its_meeting() {
+    let mut w = world(settings());
+    let info = MeetingInfo {
+        account_id: Some("acc1".to_owned()),
+        ..hosted()
+    };
+    let started = w.webhook(T0, ZoomEventKind::MeetingStarted(info));
+    assert_eq!(call_for(&started), Some((Some("acc1"), Some("host"))));
+    // A stream of a meeting whose beginning was not received names it as well.
+    let mut w = world(Settings {
+        stop_after: Some(Duration::from_secs(10)),
+        ..settings()
+    });
+    let stream = StreamStarted {
+        account_id: Some("acc2".to_owned()),
+        ..stream_of(UUID, "s1")
+    };
+    w.webhook(T0, ZoomEventKind::StreamStarted(stream));
+    let json = w.coordinator.to_json();
+    assert!(String::from_utf8_lossy(&json).contains(r#""account_id":"acc2""#));
 }

@@ -115,6 +115,7 @@ impl Coordinator {
         let meeting_id = Some(info.meeting_id).filter(|id| !id.is_empty());
         self.is_changed |= learn(&mut meeting.topic, info.topic)
             | learn(&mut meeting.host_id, info.host_id)
+            | learn(&mut meeting.account_id, info.account_id)
             | learn(&mut meeting.meeting_id, meeting_id);
         if meeting.started_ms.is_some_and(|known| ts <= known)
             || meeting.ended_ms.is_some_and(|ended| ts <= ended)
@@ -264,12 +265,14 @@ impl Coordinator {
         }
         let window = SIGNALING_WINDOW.saturating_sub(age).max(WINDOW_MIN);
         let (number, product) = (entry.started.meeting_id.clone(), entry.started.product);
+        let account = entry.started.account_id.clone();
         self.streams.insert(stream_id.clone(), entry);
         if self.has_room_for_meeting(&uuid) {
             let meeting = self
                 .meetings
                 .get_or_insert_with(&uuid, || MeetingEntry::from_stream(product, &uuid));
             meeting.meeting_id = number.or(meeting.meeting_id.take());
+            meeting.account_id = meeting.account_id.take().or(account);
             self.stream_came(now, ts, &uuid);
         }
         self.start_stream(now, &stream_id, window, false);

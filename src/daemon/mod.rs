@@ -6,6 +6,7 @@
 pub(crate) mod events;
 pub(crate) mod handle;
 pub(crate) mod heap_trim;
+pub(crate) mod rest_queue;
 pub(crate) mod rest_timer;
 pub(crate) mod settings;
 pub(crate) mod shutdown;

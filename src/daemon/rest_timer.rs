@@ -1,7 +1,8 @@
 //! The timer thread: holds REST calls until they are due, and makes each one on a thread of its
 //! own.
 //!
-//! A call that hangs delays neither the daemon nor another meeting's call nor the timer.
+//! A call that hangs delays neither the daemon nor another meeting's call nor the timer. Which call is
+//! next is in `rest_queue`.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,12 +12,11 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::rest_queue::{RestQueue, account};
 use crate::coordinator::ScheduledCall;
 use crate::zoom_api;
-use crate::zoom_api::{Api, Deauthorized};
+use crate::zoom_api::{Api, Deauthorized, Kind};
 
-/// Maximum concurrent calls; further ones wait for one of these to end. Each has a timeout.
-const CALLS_MAX: usize = 128;
 /// A TLS handshake and some JSON; only touched pages use memory.
 const STACK_BYTES: usize = 512 << 10;
 
@@ -41,6 +41,8 @@ enum TimerCommand {
     At(ScheduledCall),
     Cancel(String),
     Deauthorized(String, String),
+    /// A REST call of this account has ended; if Zoom limited it, with the time it asks for.
+    Ended(String, Option<Option<Duration>>),
     Done(u64),
     Api(Arc<Api>),
     Turn,
@@ -59,7 +61,7 @@ impl RestTimer {
             api,
             report: Arc::new(report),
             own: commands.clone(),
-            due: BTreeMap::new(),
+            queue: RestQueue::default(),
             sequence: 0,
             running: BTreeMap::new(),
             turns: Arc::clone(&turns),
@@ -121,7 +123,7 @@ struct Timer {
     api: Arc<Api>,
     report: Arc<dyn Fn(Outcome) + Send + Sync>,
     own: Sender<TimerCommand>,
-    due: BTreeMap<(Instant, u64), ScheduledCall>,
+    queue: RestQueue,
     sequence: u64,
     running: BTreeMap<u64, JoinHandle<()>>,
     turns: Arc<AtomicU64>,
@@ -132,22 +134,15 @@ impl Timer {
         loop {
             self.turns.fetch_add(1, Relaxed);
             self.make_due_calls();
-            // At the limit, the thread only waits for a call to end.
-            let next = match self.running.len() < CALLS_MAX {
-                true => self.due.first_key_value().map(|((at, _), _)| *at),
-                false => None,
-            };
-            let order = match next {
+            let order = match self.queue.due() {
                 Some(at) => commands.recv_timeout(at.saturating_duration_since(Instant::now())),
                 None => commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match order {
-                Ok(TimerCommand::At(call)) => {
-                    self.sequence += 1;
-                    self.due.insert((call.at, self.sequence), call);
-                }
-                Ok(TimerCommand::Cancel(meeting)) => {
-                    self.due.retain(|_, call| call.meeting != meeting)
+                Ok(TimerCommand::At(call)) => self.queue.add(call),
+                Ok(TimerCommand::Cancel(meeting)) => self.queue.cancel(&meeting),
+                Ok(TimerCommand::Ended(account, limited)) => {
+                    self.queue.ended(&account, Instant::now(), limited);
                 }
                 Ok(TimerCommand::Deauthorized(user_id, account_id)) => {
                     self.forget_token(user_id, account_id);
@@ -162,26 +157,29 @@ impl Timer {
     }
 
     fn make_due_calls(&mut self) {
-        while self.running.len() < CALLS_MAX {
-            let Some(first) = self.due.first_entry() else {
-                return;
-            };
-            if first.key().0 > Instant::now() {
-                return;
-            }
-            let call = first.remove();
+        while let Some(call) = self.queue.next(Instant::now()) {
             let again = call.clone();
             let (api, report) = (Arc::clone(&self.api), Arc::clone(&self.report));
+            let ended = Ended {
+                commands: self.own.clone(),
+                account: account(&call).to_owned(),
+                limited: None,
+            };
             let spawned = self.spawn(move || {
+                // As a whole, so that it is dropped when the call has ended.
+                let mut ended = ended;
                 let result = api.control(&call.request);
+                if let Err(error) = &result
+                    && error.kind() == Kind::RateLimited
+                {
+                    ended.limited = Some(error.retry_after());
+                }
                 report(Outcome { call, result, api });
             });
             if let Err(error) = spawned {
                 log::error!("no thread for a REST call: {error}; retrying in a second");
                 let at = Instant::now() + Duration::from_secs(1);
-                self.sequence += 1;
-                let key = (at, self.sequence);
-                self.due.insert(key, ScheduledCall { at, ..again });
+                self.queue.add(ScheduledCall { at, ..again });
                 return;
             }
         }
@@ -246,6 +244,22 @@ impl Timer {
                 }
             }
         }
+    }
+}
+
+/// Reports that a call has ended, even after a panic or without a thread.
+struct Ended {
+    commands: Sender<TimerCommand>,
+    account: String,
+    limited: Option<Option<Duration>>,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let account = std::mem::take(&mut self.account);
+        let _ = self
+            .commands
+            .send(TimerCommand::Ended(account, self.limited));
     }
 }
 

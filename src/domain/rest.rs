@@ -58,6 +58,10 @@ pub struct ControlRequest {
     pub id: String,
     /// The participant, if not the configured one (`RTMS_PARTICIPANT_USER_ID`).
     pub participant_user_id: Option<String>,
+    /// The account of the meeting, if known: with its grant the call is made.
+    pub account_id: Option<String>,
+    /// The host of the meeting, if known: of several grants of the account, the host's comes first.
+    pub host_id: Option<String>,
 }
 
 impl ControlRequest {
@@ -68,6 +72,8 @@ impl ControlRequest {
             product,
             id: id.into(),
             participant_user_id: None,
+            account_id: None,
+            host_id: None,
         }
     }
 

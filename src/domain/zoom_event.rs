@@ -103,6 +103,8 @@ pub struct MeetingInfo {
     pub host_id: Option<String>,
     /// The topic, if known.
     pub topic: Option<String>,
+    /// The account of the meeting, if known.
+    pub account_id: Option<String>,
 }
 
 /// A participant who joined a meeting.

@@ -327,6 +327,11 @@ impl Error {
         self.code
     }
 
+    /// How long Zoom asks to wait before the next call, if it says so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.after
+    }
+
     /// Severity for the log: an error if a person must act, a warning if it may be temporary.
     pub fn severity(&self) -> Severity {
         match (self.kind, self.class()) {

@@ -218,6 +218,7 @@ fn meeting(name: &str, product: Product, payload: &Payload<'_>) -> Result<Meetin
             .find(|f| f.topic)
             .and_then(string)
             .map(|topic| bounded(&topic, TOPIC_BYTES_MAX).to_owned()),
+        account_id: payload.account_id(),
     })
 }
 

@@ -183,10 +183,11 @@ fn meetings_start_and_end() {
         meeting_uuid: "4444AAAiAAAAAiAiAiiAii==".into(),
         host_id: Some("x8yAAAAAAAAA".into()),
         topic: Some("Weekly".into()),
+        account_id: Some("acc1".into()),
     };
     let body = |name: &str| {
         format!(
-            r#"{{"event":"{name}","event_ts":1,"payload":{{"object":{{"id":123456789,
+            r#"{{"event":"{name}","event_ts":1,"payload":{{"account_id":"acc1","object":{{"id":123456789,
             "uuid":"4444AAAiAAAAAiAiAiiAii==","host_id":"x8yAAAAAAAAA","topic":"Weekly"}}}}}}"#
         )
     };
