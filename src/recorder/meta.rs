@@ -28,6 +28,9 @@ pub const NEW_NAME: &str = ".meta.json.new";
 /// Where the copies of the files are. It is kept like what a newer version wrote.
 const UPLOADED: &str = "uploaded";
 
+/// Which parts were removed, when and why. It is kept in the same way.
+const REMOVED: &str = "removed";
+
 /// What the recorder knows about a stream, besides its ids.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Meta {
@@ -262,6 +265,23 @@ impl MetaFile {
         })
         .filter(|_| is_whole)
     }
+}
+
+/// The text of `meta.json` with a note that a part of the stream was removed; `None` if the file is gone or
+/// not ours.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn with_removed(folder: &Path, part: &str, note: Value) -> io::Result<Option<String>> {
+    let Some(mut meta) = MetaFile::read(folder)? else {
+        return Ok(None);
+    };
+    let removed = meta.others.entry(REMOVED).or_insert_with(Value::default);
+    if !removed.is_object() {
+        *removed = Value::Object(Map::new());
+    }
+    removed[part] = note;
+    Ok(Some(meta.to_text()))
 }
 
 impl Meta {

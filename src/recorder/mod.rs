@@ -47,6 +47,7 @@ pub mod packet_batch;
 pub mod participants;
 pub mod path;
 pub mod record_batch;
+pub mod removal;
 pub mod rtp;
 pub(crate) mod seam;
 pub mod sparse_file;

@@ -269,6 +269,8 @@ const PURE_FILES: &[&str] = &[
     "config/file_format.rs",
     "zoom_api/reply.rs",
     "recorder/path.rs",
+    "recorder/removal/place.rs",
+    "recorder/removal/tombstone.rs",
     "recorder/transcript/cues.rs",
     "recorder/audio/wav.rs",
     "recorder/audio/ogg.rs",

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 pub use query::Query;
 pub use recording::Recording;
 
+use super::removal::place::is_day;
+
 /// The recordings below a folder that a query wants: the newest day first, and within a day the
 /// newest first. Reads a day when it is asked for its first recording.
 #[derive(Debug)]
@@ -74,15 +76,6 @@ fn folders(folder: &Path) -> Vec<String> {
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
         .filter_map(|entry| entry.file_name().into_string().ok())
         .collect()
-}
-
-/// Whether it is called like a day's folder: `2026-11-24`.
-fn is_day(name: &str) -> bool {
-    let is_right = |(at, byte): (usize, u8)| match at {
-        4 | 7 => byte == b'-',
-        _ => byte.is_ascii_digit(),
-    };
-    name.len() == 10 && name.bytes().enumerate().all(is_right)
 }
 
 #[cfg(test)]

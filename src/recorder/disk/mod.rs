@@ -27,6 +27,7 @@ use super::journal::Opening;
 use super::packet_batch::PacketBatch;
 use super::path::{journal_key, safe_name};
 use super::record_batch::RecordBatch;
+use super::removal::{FolderOwner, Part, StreamPlace};
 use super::stream_files::MediaChange;
 use super::transcript::TranscriptFormats;
 use crate::delivery::ends::{Ends, FolderJobs, UploadNote};
@@ -233,6 +234,9 @@ enum Job {
     DeleteFiles(PathBuf, Vec<String>, SyncSender<io::Result<()>>),
     /// Of a stream that ended so long ago.
     DeleteJournal(PathBuf, Duration, SyncSender<io::Result<()>>),
+    /// Below this output folder.
+    Detach(PathBuf, StreamPlace, Part, SyncSender<io::Result<()>>),
+    PublishMeta(PathBuf, StreamPlace, u64, SyncSender<io::Result<()>>),
     CompleteOrphans,
     Settings(RecorderSettings),
     Synced(Vec<Synced>),
@@ -403,6 +407,14 @@ impl Disk {
         })
     }
 
+    /// Who takes folders of streams that are over out of sight.
+    pub fn folder_owner(&self) -> Arc<dyn FolderOwner> {
+        Arc::new(Folders {
+            sender: self.sender.clone(),
+            feed: Arc::clone(&self.feed),
+        })
+    }
+
     /// Starts to complete, while the thread is otherwise idle, the files of earlier processes that
     /// no stream continues. To be called once every continued stream has its sink.
     pub fn complete_orphans(&self) {
@@ -498,6 +510,16 @@ impl Folders {
         let (reply, answer) = mpsc::sync_channel(1);
         self.sender.send(job(reply)).map_err(|_| ended())?;
         answer.recv().map_err(|_| ended())?
+    }
+}
+
+impl FolderOwner for Folders {
+    fn detach(&self, root: &Path, place: &StreamPlace, part: Part) -> io::Result<()> {
+        self.ask(|reply| Job::Detach(root.to_owned(), place.clone(), part, reply))
+    }
+
+    fn publish_meta(&self, root: &Path, place: &StreamPlace, inode: u64) -> io::Result<()> {
+        self.ask(|reply| Job::PublishMeta(root.to_owned(), place.clone(), inode, reply))
     }
 }
 

@@ -242,6 +242,12 @@ impl Writer {
             Job::DeleteJournal(folder, ended_ago, reply) => {
                 drop(reply.send(self.delete_journal(&folder, ended_ago)));
             }
+            Job::Detach(root, place, part, reply) => {
+                drop(reply.send(self.detach(&root, &place, part)));
+            }
+            Job::PublishMeta(root, place, inode, reply) => {
+                drop(reply.send(self.publish_meta(&root, &place, inode)));
+            }
             Job::Discard(withdrawal, former_roots, stays) => {
                 let roots = self.roots(former_roots);
                 let uploads = self.revoke_ends(&withdrawal, &roots, !stays);

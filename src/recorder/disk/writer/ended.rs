@@ -17,6 +17,7 @@ use crate::feed::key::JournalKey;
 use crate::protocol::EndReason;
 use crate::protocol::codes::StopReason;
 use crate::recorder::meta::MetaFile;
+use crate::recorder::removal::{self, Part, StreamPlace};
 use crate::recorder::withdrawal::find_stream;
 
 /// Where `ends.json` cannot be written, it is tried again after this time.
@@ -210,6 +211,32 @@ impl Writer {
             board.deleted(key);
         }
         Ok(())
+    }
+
+    /// Takes a part of a stream that is over out of sight.
+    pub(super) fn detach(&self, root: &Path, place: &StreamPlace, part: Part) -> io::Result<()> {
+        let folder = std::path::absolute(root.join(place.path()))?;
+        self.check_is_over(&folder)?;
+        let is_gone = removal::folders::detach(root, place, part)?;
+        if let Some(board) = self.shared.board.get()
+            && is_gone
+            && part == Part::All
+        {
+            board.deleted(place.key());
+        }
+        Ok(())
+    }
+
+    /// See [`removal::publish_meta`].
+    pub(super) fn publish_meta(
+        &self,
+        root: &Path,
+        place: &StreamPlace,
+        inode: u64,
+    ) -> io::Result<()> {
+        let folder = std::path::absolute(root.join(place.path()))?;
+        self.check_is_over(&folder)?;
+        removal::publish_meta(root, place, inode)
     }
 
     /// Deletes files of a folder whose stream is over.

@@ -28,6 +28,8 @@ impl Writer {
             | Job::NoteUpload(..)
             | Job::DeleteFiles(..)
             | Job::DeleteJournal(..)
+            | Job::Detach(..)
+            | Job::PublishMeta(..)
             | Job::Deauthorized(..)
             | Job::CompleteOrphans
             | Job::Settings(_)
