@@ -4,9 +4,10 @@
 //! needed; *warn*, degraded; *info*, a stream starts or ends; *debug*, names of messages and
 //! changes of state; *trace*, their content. Lines of a stream's own thread start with `stream=`
 //! and its full id, and other threads' lines about a stream name it in the same way, so one id
-//! finds them all; in JSON it is a field of both. Call sites that may warn often use a
-//! `WarnLimiter`.
+//! finds them all; in JSON it is a field of both. Where several apps are served, `app=` follows.
+//! Call sites that may warn often use a `WarnLimiter`.
 
+pub(crate) mod app;
 pub(crate) mod stderr;
 pub(crate) mod warn_limiter;
 
@@ -176,7 +177,9 @@ impl Log for Logger {
         cut(&mut message);
         let write = |place: LogOrigin<'_>| {
             let (level, target) = (record.level(), record.target());
-            self.write(&line(self.form, now_ms(), level, place, target, &message));
+            let app = app::current();
+            let from = (place, app.as_deref());
+            self.write(&line(self.form, now_ms(), level, from, target, &message));
         };
         STREAM.with(|stream| match stream.get() {
             Some(stream) => write(LogOrigin::Stream(stream)),
@@ -199,7 +202,7 @@ impl Logger {
                 self.form,
                 now_ms(),
                 Level::Warn,
-                place,
+                (place, None),
                 "rtmsd::log",
                 &message,
             )
@@ -219,7 +222,7 @@ fn line(
     form: LineFormat,
     ms: u64,
     level: Level,
-    place: LogOrigin,
+    (place, app): (LogOrigin, Option<&str>),
     target: &str,
     message: &str,
 ) -> String {
@@ -239,9 +242,10 @@ fn line(
                 LogOrigin::Stream(_) => None,
             };
             let stream = named.map_or_else(String::new, |id| format!("\"stream\":{},", json(id)));
+            let app = app.map_or_else(String::new, |app| format!("\"app\":{},", json(app)));
             write!(
                 line,
-                "{{\"time\":\"{}\",\"level\":\"{name}\",\"{key}\":{},{stream}\"target\":{},\"message\":{}}}",
+                "{{\"time\":\"{}\",\"level\":\"{name}\",\"{key}\":{},{app}{stream}\"target\":{},\"message\":{}}}",
                 Utc::from_unix_ms(ms),
                 json(word),
                 json(target),
@@ -253,6 +257,10 @@ fn line(
         line.push_str(key);
         line.push('=');
         push_word(&mut line, word);
+        if let Some(app) = app {
+            line.push_str(" app=");
+            push_word(&mut line, app);
+        }
         if target != "rtmsd" && !target.starts_with("rtmsd::") {
             line.push_str(" target=");
             push_word(&mut line, target);
@@ -336,7 +344,14 @@ mod tests {
     fn a_record_is_one_line() {
         let check = |form, level, thread, target, message, expected: &str| {
             let place = LogOrigin::Thread(thread);
-            let found = line(form, 1_795_435_471_500, level, place, target, message);
+            let found = line(
+                form,
+                1_795_435_471_500,
+                level,
+                (place, None),
+                target,
+                message,
+            );
             assert_eq!(found, format!("{expected}\n"));
         };
         check(
@@ -380,7 +395,14 @@ mod tests {
         let by_main = LogOrigin::Thread("main");
         let text = "stopped stream=a+b/c==: 18";
         assert_eq!(
-            line(LineFormat::Json, 0, Level::Info, by_main, "rtmsd", text),
+            line(
+                LineFormat::Json,
+                0,
+                Level::Info,
+                (by_main, None),
+                "rtmsd",
+                text
+            ),
             "{\"time\":\"1970-01-01T00:00:00.000Z\",\"level\":\"info\",\"thread\":\"main\",\
              \"stream\":\"a+b/c==\",\"target\":\"rtmsd\",\"message\":\"stopped stream=a+b/c==: 18\"}\n"
         );
@@ -390,6 +412,22 @@ mod tests {
                 LineFormat::Json,
                 "{\"time\":\"1970-01-01T00:00:00.000Z\",\"level\":\"info\",\"stream\":\"a+b/c==\",\
                  \"target\":\"rtmsd\",\"message\":\"receiving\"}\n",
+            ),
+        ] {
+            let found = line(form, 0, Level::Info, (place, None), "rtmsd", "receiving");
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn lines_of_an_app_carry_its_name() {
+        let place = (LogOrigin::Stream("a+b"), Some("acme"));
+        for (form, expected) in [
+            (LineFormat::Journal, "<6>stream=a+b app=acme receiving\n"),
+            (
+                LineFormat::Json,
+                "{\"time\":\"1970-01-01T00:00:00.000Z\",\"level\":\"info\",\"stream\":\"a+b\",\
+                 \"app\":\"acme\",\"target\":\"rtmsd\",\"message\":\"receiving\"}\n",
             ),
         ] {
             let found = line(form, 0, Level::Info, place, "rtmsd", "receiving");

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::daemon::Handle;
 use crate::domain::product::Product;
 use crate::domain::rest::{ControlRequest, RestAction};
+use crate::log::app::inherit;
 use crate::source::authorization::{Progress, RANDOM_BYTES};
 use crate::zoom_api::{Error, OnlineCheck, UserGrant};
 
@@ -273,12 +274,12 @@ impl ControlSocket {
         let thread = Builder::new()
             .name("control".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(move || {
+            .spawn(inherit(move || {
                 while let Ok((stream, _)) = accepting.accept() {
                     // A command that was interrupted does not read its answer.
                     let _ = serve(&stream, &daemon);
                 }
-            })?;
+            }))?;
         Ok(ControlSocket {
             path,
             listener,

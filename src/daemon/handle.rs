@@ -71,6 +71,13 @@ impl Handle {
         self.sender.send_always(Event::Stop);
     }
 
+    /// Its app was taken out of the configuration: it begins nothing more, and ends with its last stream,
+    /// unless it is reloaded before.
+    #[expect(dead_code, reason = "for the one who owns several daemons")]
+    pub(crate) fn leave(&self) {
+        self.sender.send_always(Event::Leave);
+    }
+
     /// To be called after the system resumed from suspend: connections may be dead without an
     /// error.
     pub fn system_resumed(&self) {

@@ -3,65 +3,64 @@
 //! It decides nothing: the [`Coordinator`] returns actions for each event, and the daemon carries
 //! them out. Nothing here waits for the network or for a disk.
 
+pub(crate) mod actions;
+pub(crate) mod error;
 pub(crate) mod events;
 pub(crate) mod handle;
 pub(crate) mod heap_trim;
+pub(crate) mod leaving;
 pub(crate) mod rest_queue;
 pub(crate) mod rest_timer;
 pub(crate) mod settings;
 pub(crate) mod shutdown;
 pub(crate) mod snapshot;
+pub(crate) mod start;
 pub mod status;
 pub(crate) mod streams;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::clock::now_ms;
-use crate::coordinator::{self, Action, Coordinator, Now, ScheduledCall};
+use crate::coordinator::{Action, Coordinator, Now, ScheduledCall};
 use crate::delivery::ends::Ends;
 use crate::delivery::media;
 use crate::delivery::push;
 use crate::delivery::push::Push;
 use crate::delivery::stdout::Stdout;
-use crate::domain::severity::Severity;
 use crate::domain::stream_info::StreamInfo;
 use crate::domain::zoom_event::ZoomEvent;
 use crate::feed::Board;
 use crate::inbox;
 use crate::inbox::inbox;
-use crate::net::ca_file::CaFileError;
 use crate::net::dial::Dialer;
-use crate::net::resolve::Resolver;
-use crate::net::tls_client::TlsClient;
-use crate::protocol::server_url::{ServerUrl, UrlError};
-use crate::protocol::{Command, EndReason};
-use crate::recorder::{Disk, OutInUse, OutLock};
+use crate::protocol::Command;
+use crate::recorder::{Disk, OutLock};
 use crate::source::authorization::Authorizations;
 use crate::source::events::{EventsSource, SourceReport};
 use crate::source::ingress;
 use crate::source::ingress::Ingress;
 use crate::source::webhook::server::Accepted;
-use crate::state;
 use crate::state::StateDir;
 use crate::stream::Sink;
-use crate::zoom_api;
 use crate::zoom_api::Api;
 use handle::Output;
 use heap_trim::TrimPolicy;
+use leaving::Leaving;
 use rest_timer::{Outcome, RestTimer};
-use snapshot::{Snapshot, Unsettled};
+use snapshot::Snapshot;
+use start::push_process;
 use status::{Heartbeat, StatusSnapshot, Totals};
 use streams::RunningStream;
 
 pub use crate::domain::app::{App, AppCredentials, RestCredentials, RestSettings};
+pub use error::Error;
 pub use handle::Handle;
 pub use settings::{DEFAULT_AUTO_START, DEFAULT_BUFFER_DATA, OnExit, OnRevoked, Settings};
 pub use shutdown::GRACE;
@@ -75,65 +74,6 @@ const SAVE_EVERY: Duration = Duration::from_millis(50);
 
 /// Makes additional sinks for a stream; the extension point for embedders.
 pub type SinkFactory = dyn Fn(&StreamInfo) -> Vec<Box<dyn Sink>> + Send;
-
-/// Why the daemon cannot start, or cannot use other settings.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Error {
-    /// The webhook listener: its certificate, its directory, a socket.
-    Ingress(ingress::Error),
-    /// The directory of [`Settings::state`].
-    State(state::Error),
-    /// Another server writes to the folder of [`Settings::disk`].
-    Out(OutInUse),
-    /// The file of [`Settings::ca_file`].
-    CaFile(CaFileError),
-    /// The REST client: an address or a credential of [`App::rest`].
-    Api(zoom_api::Error),
-    /// [`Settings::ends`]: an address or a proxy of the object storage.
-    Storage(String),
-    /// [`Settings::zoom_events`]: the address may not be connected to.
-    EventsUrl(UrlError),
-    /// [`Settings::apps`] has this many apps, not one.
-    Apps(usize),
-    /// The system refuses a thread or a socket.
-    Io(io::Error),
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Ingress(error) => error.fmt(f),
-            Error::State(error) => error.fmt(f),
-            Error::Out(error) => error.fmt(f),
-            Error::CaFile(error) => error.fmt(f),
-            Error::Api(error) => error.fmt(f),
-            Error::Storage(text) => f.write_str(text),
-            Error::EventsUrl(error) => write!(f, "ZOOM_EVENTS_URL: {error}"),
-            Error::Apps(count) => write!(f, "found {count} apps in the settings, expected one"),
-            Error::Io(_) => f.write_str("cannot start"),
-        }
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Error::Ingress(error) => error.source(),
-            Error::State(error) => error.source(),
-            Error::CaFile(error) => error.source(),
-            Error::Api(error) => error.source(),
-            Error::Storage(_) | Error::EventsUrl(_) | Error::Apps(_) | Error::Out(_) => None,
-            Error::Io(error) => Some(error),
-        }
-    }
-}
-
-impl From<io::Error> for Error {
-    fn from(error: io::Error) -> Error {
-        Error::Io(error)
-    }
-}
 
 /// Inputs of the daemon's loop.
 #[derive(Debug)]
@@ -160,6 +100,8 @@ enum Event {
     Reload(Box<Reload>, SyncSender<()>),
     /// The disk thread panicked: nothing that is received is written any more.
     DiskPanicked,
+    /// The app was taken out of the configuration.
+    Leave,
     Stop,
 }
 
@@ -169,6 +111,8 @@ enum Event {
 pub enum Ending {
     /// It was told to.
     Stopped,
+    /// Its app was taken out of the configuration, and its last stream has ended.
+    Left,
     /// A bug ended the thread that writes files, so that it could not go on.
     DiskPanicked,
 }
@@ -226,17 +170,20 @@ pub struct Daemon {
     /// Held until the process ends: streams keep their folder when another one is configured.
     out_locks: Vec<OutLock>,
     ends: Ends,
-    stdout: Option<Stdout>,
+    stdout: Option<Arc<Stdout>>,
     push: Option<Push>,
     /// Streams whose sound and pictures can be tapped.
     media: media::Hub,
     /// Where push keeps its progress.
     state_dir: Option<Arc<StateDir>>,
     /// Locates the system's root certificates while webhooks are answered already.
-    roots: JoinHandle<()>,
+    /// `None` if another daemon does.
+    roots: Option<JoinHandle<()>>,
     snapshot: Option<Snapshot>,
     /// Sums over ended streams.
     totals: Totals,
+    /// Its app was removed: it begins nothing, and ends with its last stream.
+    leaving: Option<Leaving>,
     is_draining: bool,
 }
 
@@ -249,124 +196,6 @@ impl fmt::Debug for Daemon {
 }
 
 impl Daemon {
-    /// Starts everything except the streams; webhooks are answered from here on.
-    ///
-    /// # Errors
-    /// The settings have not one app; a file that they name (certificate, roots, state directory)
-    /// cannot be used; the system refuses a socket or a thread.
-    pub fn start(
-        listeners: Vec<TcpListener>,
-        settings: Settings,
-        sinks: Option<Box<SinkFactory>>,
-    ) -> Result<Daemon, Error> {
-        settings.check()?;
-        let tls = TlsClient::new(settings.ca_file.as_deref()).map_err(Error::CaFile)?;
-        let dialer = Dialer::start(tls.clone(), Resolver::default())?;
-        let state = settings
-            .state
-            .as_ref()
-            .map(StateDir::open)
-            .transpose()
-            .map_err(Error::State)?;
-        let state = state.map(Arc::new);
-        let process = zoom_api::Process {
-            ca_file: settings.ca_file.clone(),
-            state: state.clone(),
-            proxy: settings.proxy.clone(),
-            allowed_hosts: settings.allowed_hosts.clone(),
-            ..zoom_api::Process::default()
-        };
-        let api = Arc::new(Api::new(settings.app().clone(), process).map_err(Error::Api)?);
-        let (sender, inbox) = inbox(INBOX_MAX);
-        let (snapshot, coordinator) = match &state {
-            Some(state) => {
-                let (snapshot, coordinator) = restore(state, settings.coordinator(), &sender)?;
-                (Some(snapshot), coordinator)
-            }
-            None => (None, Coordinator::new(settings.coordinator())),
-        };
-        let ends = Ends::new(
-            state.clone(),
-            settings.proxy.clone(),
-            settings.ca_file.clone(),
-        );
-        let out_lock = settings.disk.as_ref().map(|disk| OutLock::take(&disk.root));
-        let out_lock = out_lock.transpose().map_err(Error::Out)?.flatten();
-        let announced = ends.clone();
-        let disk = settings.disk.clone().map(|disk| {
-            let panicked = sender.clone();
-            let on_panic = move || panicked.send_always(Event::DiskPanicked);
-            Disk::start_watched(
-                disk,
-                settings.state.clone(),
-                Some(announced.clone()),
-                on_panic,
-            )
-        });
-        let disk = disk.transpose()?;
-        if let Some(disk) = &disk {
-            ends.attach(disk.folder_jobs());
-        }
-        let prepared = ends.prepare(&settings.ends).map_err(Error::Storage)?;
-        let stdout = settings.stdout.map(|_| Stdout::start()).transpose()?;
-        let board = disk.as_ref().and_then(Disk::board);
-        let process = push_process(&settings, state.as_ref(), board);
-        let process = process.filter(|it| Push::is_needed(&settings.push, &it.state));
-        let push = process.map(|process| Push::start(settings.push.clone(), process));
-        let push = push.transpose()?;
-        // After push, which may need journals that an upload would delete.
-        ends.configure(prepared)?;
-        let report = sender.clone();
-        let rest_timer = RestTimer::start(Arc::clone(&api), move |outcome| {
-            report.send_always(Event::Called(Box::new(outcome)));
-        })?;
-        let roots = tls.prepare()?;
-        let intents = snapshot.as_ref().map(Snapshot::log);
-        let (webhooks, apps) = (settings.webhooks.clone(), &settings.apps);
-        let authorizations = Arc::new(Authorizations::default());
-        let ingress = Ingress::start(
-            listeners,
-            webhooks,
-            apps,
-            sender.clone(),
-            intents,
-            Arc::clone(&authorizations),
-        )
-        .map_err(Error::Ingress)?;
-        let intents = snapshot.as_ref().map(Snapshot::log);
-        let events = events::start(&settings, &api, &dialer, &sender, intents)?;
-        Ok(Daemon {
-            settings,
-            inbox,
-            sender,
-            coordinator,
-            running: HashMap::new(),
-            revive: HashSet::new(),
-            later: Vec::new(),
-            waiting: HashSet::new(),
-            trim_policy: TrimPolicy::default(),
-            dialer,
-            sinks,
-            api,
-            rest_timer,
-            ingress,
-            authorizations,
-            events,
-            ended_events: Vec::new(),
-            disk,
-            out_locks: Vec::from_iter(out_lock),
-            ends,
-            stdout,
-            push,
-            media: media::Hub::default(),
-            state_dir: state,
-            roots,
-            snapshot,
-            totals: Totals::default(),
-            is_draining: false,
-        })
-    }
-
     /// Addresses at which webhooks are received.
     pub fn addresses(&self) -> &[SocketAddr] {
         self.ingress.addresses()
@@ -375,7 +204,7 @@ impl Daemon {
     /// The HTTP front, to which the owner may add further listeners, such as
     /// [`Admin`](crate::admin::Admin).
     pub fn gate(&self) -> Option<crate::gate::Gate> {
-        self.ingress.gate().cloned()
+        self.ingress.gate()
     }
 
     /// How far the journals of its streams have grown, for those who read them; `None` without files or
@@ -419,8 +248,12 @@ impl Daemon {
             // These are the only deadlines of the loop; every other one belongs to another thread.
             let later = self.later.iter().map(|(at, _)| *at);
             let due = self.trim_policy.due().into_iter().chain(later).min();
-            let wait = due.map_or(Duration::from_secs(3600), |at| {
-                at.saturating_duration_since(Instant::now())
+            let longest = match self.leaving {
+                Some(_) => leaving::LOOK_EVERY,
+                None => Duration::from_secs(3600),
+            };
+            let wait = due.map_or(longest, |at| {
+                longest.min(at.saturating_duration_since(Instant::now()))
             });
             let event = next.take().or_else(|| self.inbox.recv_timeout(wait));
             if (self.trim_policy).take_due(Instant::now(), self.running.len()) {
@@ -428,6 +261,10 @@ impl Daemon {
             }
             self.start_later_ones();
             let Some(event) = event else {
+                if self.has_left() {
+                    ending = Ending::Left;
+                    break;
+                }
                 continue;
             };
             match event {
@@ -468,7 +305,7 @@ impl Daemon {
                 Event::Heartbeat(reply) => drop(reply.send(self.heartbeat())),
                 Event::Authorized => {
                     log::info!("a user has authorized the app; REST calls use the new token");
-                    let settings = self.settings.coordinator();
+                    let settings = self.coordinator_settings();
                     let actions = self.coordinator.reload(now(), settings);
                     self.apply(actions);
                 }
@@ -484,6 +321,7 @@ impl Daemon {
                     ending = Ending::DiskPanicked;
                     break;
                 }
+                Event::Leave => self.leave(),
                 Event::Stop => break,
             }
             // Changes that arrive together are saved together. Only receiving shows whether more
@@ -524,7 +362,9 @@ impl Daemon {
         self.use_events(&before);
         self.remember_root();
         self.rotate_client_secret();
-        let actions = self.coordinator.reload(now(), self.settings.coordinator());
+        // An app that was removed is back.
+        self.leaving = None;
+        let actions = self.coordinator.reload(now(), self.coordinator_settings());
         self.apply(actions);
     }
 
@@ -592,126 +432,15 @@ impl Daemon {
         if let (Some(snapshot), Some(id)) = (&mut self.snapshot, accepted.intent) {
             snapshot.settle(id);
         }
+        if self.is_refused(&accepted.event) {
+            log::info!(
+                "not acted on, because the app was removed event={}",
+                kind(&accepted.event)
+            );
+            return Vec::new();
+        }
         self.coordinator.handle_zoom_event(now(), accepted.event)
     }
-
-    fn apply(&mut self, actions: Vec<Action>) {
-        for action in actions {
-            match action {
-                Action::CallRest(call) => self.rest_timer.at(call),
-                Action::Cancel { meeting } => self.rest_timer.cancel(meeting),
-                Action::Start(plan) => self.start_stream(*plan),
-                Action::StartLater { at, stream_id } => self.later.push((at, stream_id)),
-                Action::FailOver { stream_id, urls } => {
-                    match ServerUrl::all(&urls, &self.settings.allowed_hosts) {
-                        Ok(urls) => {
-                            if !self.send_command(&stream_id, Command::FailOver(urls)) {
-                                self.revive.insert(stream_id);
-                            }
-                        }
-                        Err(error) => {
-                            log::error!("failover ignored stream={stream_id}: {error}");
-                        }
-                    }
-                }
-                Action::Interrupted {
-                    stream_id,
-                    event_ts_ms,
-                    urls,
-                } => {
-                    let urls = ServerUrl::all(&urls, &self.settings.allowed_hosts);
-                    let urls = urls.unwrap_or_default();
-                    self.send_command(&stream_id, Command::Interrupted { event_ts_ms, urls });
-                }
-                Action::Stopped { stream_id, reason } => {
-                    self.send_command(&stream_id, Command::Stopped(reason));
-                }
-                Action::Complete { info, reason } => {
-                    self.complete(&info, &EndReason::Stopped(reason));
-                }
-                Action::Discard(withdrawal) => {
-                    // The intent log still has the ids that are to be forgotten.
-                    if let Some(snapshot) = &mut self.snapshot {
-                        snapshot.demand();
-                    }
-                    self.media.revoke(&withdrawal.stream_id);
-                    let roots = self.coordinator.roots().iter().map(PathBuf::from);
-                    match (&self.disk, self.settings.on_revoked) {
-                        (Some(disk), OnRevoked::Delete) => {
-                            disk.discard(withdrawal, roots.collect());
-                        }
-                        (Some(disk), OnRevoked::Keep) => {
-                            log::error!(
-                                "consent was withdrawn, and RTMS_ON_REVOKED=keep keeps the files stream={}",
-                                withdrawal.stream_id
-                            );
-                            disk.revoke(withdrawal, roots.collect());
-                        }
-                        (None, _) => {}
-                    }
-                }
-                Action::Deauthorized {
-                    user_id,
-                    account_id,
-                } => {
-                    if let Some(disk) = &self.disk {
-                        disk.deauthorized(user_id.clone(), account_id.clone());
-                    }
-                    self.rest_timer.deauthorized(user_id, account_id);
-                }
-                Action::Log(severity, text) => log::log!(log_level(severity), "{text}"),
-            }
-        }
-    }
-}
-
-fn log_level(severity: Severity) -> log::Level {
-    match severity {
-        Severity::Error => log::Level::Error,
-        Severity::Warn => log::Level::Warn,
-        Severity::Info => log::Level::Info,
-        Severity::Debug => log::Level::Debug,
-    }
-}
-
-/// What push needs; `None` without a state directory or without journals.
-fn push_process(
-    settings: &Settings,
-    state: Option<&Arc<StateDir>>,
-    board: Option<&Arc<Board>>,
-) -> Option<push::Process> {
-    Some(push::Process {
-        state: Arc::clone(state?),
-        board: Arc::clone(board?),
-        proxy: settings.proxy.clone(),
-        ca_file: settings.ca_file.clone(),
-    })
-}
-
-/// Reads the previous process's state. Events that it answered but did not act on go to the inbox
-/// before any new webhook.
-fn restore(
-    state: &Arc<StateDir>,
-    settings: coordinator::Settings,
-    inbox: &inbox::Sender<Event>,
-) -> Result<(Snapshot, Coordinator), Error> {
-    let asker = inbox.clone();
-    let ask = move || asker.send_always(Event::Checkpoint);
-    let (snapshot, coordinator, unsettled) =
-        Snapshot::open(state, settings, ask).map_err(Error::State)?;
-    if !unsettled.is_empty() {
-        log::info!(
-            "handling webhooks that an earlier process answered but did not handle count={}",
-            unsettled.len()
-        );
-    }
-    for Unsettled { id, event } in unsettled {
-        inbox.send_always(Event::Accepted(Accepted {
-            event,
-            intent: Some(id),
-        }));
-    }
-    Ok((snapshot, coordinator))
 }
 
 fn now() -> Now {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::rest_queue::{RestQueue, account};
 use crate::coordinator::ScheduledCall;
+use crate::log::app::inherit;
 use crate::zoom_api;
 use crate::zoom_api::{Api, Deauthorized, Kind};
 
@@ -69,7 +70,7 @@ impl RestTimer {
         let thread = Builder::new()
             .name("rest-timer".to_owned())
             .stack_size(128 << 10)
-            .spawn(move || timer.run(&receiver))?;
+            .spawn(inherit(move || timer.run(&receiver)))?;
         Ok(RestTimer {
             commands,
             thread,
@@ -214,10 +215,10 @@ impl Timer {
         let thread = Builder::new()
             .name("zoom-rest".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(move || {
+            .spawn(inherit(move || {
                 let _done = done;
                 work();
-            })?;
+            }))?;
         self.running.insert(number, thread);
         Ok(())
     }

@@ -128,7 +128,8 @@ impl Daemon {
         {
             log::error!("the state could not be saved in time");
         }
-        if let Some(stdout) = self.stdout.take() {
+        // If others use it, they end it.
+        if let Some(stdout) = self.stdout.take().and_then(Arc::into_inner) {
             let dropped = Arc::clone(stdout.dropped());
             stdout.stop(Instant::now() + STDOUT_MAX);
             let dropped = dropped.load(Relaxed);
@@ -146,7 +147,8 @@ impl Daemon {
         {
             log::error!("an upload or a hook could not be ended in time");
         }
-        if self.roots.join().is_err() {
+        let roots = self.roots.take().map(std::thread::JoinHandle::join);
+        if roots.is_some_and(|ended| ended.is_err()) {
             log::error!("the thread that reads the roots panicked");
         }
         log::info!("stopped");
@@ -206,6 +208,7 @@ impl Daemon {
             | Event::Push(_)
             | Event::Reload(..)
             | Event::DiskPanicked
+            | Event::Leave
             | Event::Stop => return,
         };
         let is_last = |action: &Action| {

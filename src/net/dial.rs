@@ -21,6 +21,7 @@ use super::connect_attempt::{ConnectAttempt, FilteredSocket, Progress};
 use super::connect_proxy::ConnectProxy;
 use super::resolve::Resolver;
 use super::tls_client::TlsClient;
+use crate::log::app::inherit;
 use crate::net::waker::{Wakeable, Waker, waker};
 use crate::protocol::Loss;
 use crate::protocol::server_url::ServerUrl;
@@ -105,7 +106,7 @@ impl Dialer {
         let thread = Builder::new()
             .name("dial".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(move || work.run())?;
+            .spawn(inherit(move || work.run()))?;
         Ok(Dialer {
             shared: Arc::new(Shared {
                 jobs: Mutex::new(Some(jobs)),

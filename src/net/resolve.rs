@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use crate::log::app::inherit;
 use crate::net::waker::Waker;
 
 /// Maximum concurrent look-ups.
@@ -129,7 +130,7 @@ impl Resolver {
             let thread = thread::Builder::new()
                 .name("resolve".to_owned())
                 .stack_size(STACK_BYTES);
-            match thread.spawn(move || shared.work()) {
+            match thread.spawn(inherit(move || shared.work())) {
                 Ok(_) => *threads += 1,
                 // A running thread will resolve it later. Without any thread the request must fail
                 // now.

@@ -15,6 +15,8 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
+use crate::log::app::inherit;
+
 const STACK_BYTES: usize = 256 << 10;
 
 /// Maximum addresses tried per name; ureq's list has no room for more.
@@ -55,11 +57,11 @@ fn look_up(place: String, timeout: NextTimeout) -> Result<Vec<SocketAddr>, ureq:
     thread::Builder::new()
         .name("zoom-dns".to_owned())
         .stack_size(STACK_BYTES)
-        .spawn(move || {
+        .spawn(inherit(move || {
             let found = place.to_socket_addrs().map(Iterator::collect);
             // The receiver has given up if it took too long.
             let _ = sender.send(found);
-        })
+        }))
         .map_err(|error| io::Error::other(format!("no thread to look up a name: {error}")))?;
     match answer.recv_timeout(*timeout.after) {
         Ok(found) => Ok(found?),

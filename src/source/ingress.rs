@@ -1,11 +1,13 @@
 //! The webhook listener: a route of the gate together with the webhook handler.
+//!
+//! A [`Door`] is the listener, which several apps may share; an [`Ingress`] is one app's part of it.
 
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::domain::app::App;
 use crate::domain::secret::Secret;
@@ -17,8 +19,11 @@ use crate::inbox;
 use crate::source::authorization::Authorizations;
 use crate::source::webhook::respond;
 use crate::source::webhook::server;
-use crate::source::webhook::server::Accepted;
+use crate::source::webhook::server::{Accepted, Desk, DeskParts, Expected, Server};
 use crate::state::intents::IntentLog;
+
+/// For events under way, at the end of an app.
+const CLOSE_MAX: Duration = Duration::from_secs(1);
 
 /// The settings of the webhook listener.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,9 +44,7 @@ pub struct Settings {
 /// Settings whose certificate was read.
 #[derive(Debug)]
 pub struct Prepared {
-    webhook: respond::Settings,
-    secret_tokens: Vec<Secret>,
-    oauth_path: Option<String>,
+    expected: Expected,
     gate: gate::Config,
 }
 
@@ -53,10 +56,16 @@ impl Settings {
     pub fn prepare(&self, apps: &[App]) -> Result<Prepared, Error> {
         Ok(Prepared {
             gate: self.gate()?,
+            expected: self.expected(apps),
+        })
+    }
+
+    fn expected(&self, apps: &[App]) -> Expected {
+        Expected {
             webhook: self.webhook.clone(),
             oauth_path: self.oauth_path.clone(),
             secret_tokens: secret_tokens(apps),
-        })
+        }
     }
 
     fn gate(&self) -> Result<gate::Config, CertificateError> {
@@ -120,16 +129,147 @@ pub struct Counters {
     pub webhook: Arc<server::Counters>,
 }
 
-/// The running webhook listener; `T` is the item type of the owner's inbox. Dropping it stops it.
+/// The webhook listener; `T` is the item type of the apps' inboxes.
+#[derive(Debug)]
+pub struct Door<T> {
+    server: Arc<Server<T>>,
+    route: Mutex<Option<OpenRoute>>,
+    opened: OnceLock<Opened>,
+}
+
+/// What stays of the listener after it was closed.
+#[derive(Debug)]
+struct Opened {
+    addresses: Vec<SocketAddr>,
+    counters: Arc<gate::Counters>,
+}
+
+impl<T> Default for Door<T> {
+    fn default() -> Door<T> {
+        Door {
+            server: Arc::default(),
+            route: Mutex::default(),
+            opened: OnceLock::new(),
+        }
+    }
+}
+
+impl<T: From<Accepted> + Send + 'static> Door<T> {
+    /// Adds an app. From when the listener is open, webhooks signed with its secret tokens are stored in
+    /// its `intents`, answered, and then sent to its `inbox`.
+    pub fn add(
+        self: &Arc<Self>,
+        name: Option<Arc<str>>,
+        settings: &Settings,
+        apps: &[App],
+        inbox: inbox::Sender<T>,
+        intents: Option<Arc<IntentLog>>,
+        authorizations: Arc<Authorizations>,
+    ) -> Ingress<T> {
+        let desk = self.server.add(DeskParts {
+            name,
+            expected: settings.expected(apps),
+            inbox,
+            intents,
+            authorizations,
+        });
+        Ingress {
+            door: Arc::clone(self),
+            desk,
+            is_own: false,
+        }
+    }
+
+    /// Starts to serve these listeners.
+    ///
+    /// # Errors
+    /// If the certificate cannot be used, or a directory, socket or thread cannot be created.
+    pub fn open(&self, listeners: Vec<TcpListener>, settings: &Settings) -> Result<(), Error> {
+        let config = settings.gate()?;
+        let socket_parent = settings
+            .socket_parent
+            .clone()
+            .unwrap_or_else(default_socket_parent);
+        let handler = {
+            let server = Arc::clone(&self.server);
+            Arc::new(move |requests| server.handle_requests(requests))
+        };
+        let route = Gate::start(socket_parent)?.open(Listeners {
+            name: "webhook",
+            listeners: listeners.into_iter().map(Into::into).collect(),
+            config,
+            in_flight_max: EXCHANGES_MAX,
+            handler,
+            hand_over: None,
+        })?;
+        self.opened.get_or_init(|| Opened {
+            addresses: route.addresses().to_vec(),
+            counters: Arc::clone(route.counters()),
+        });
+        *self.route() = Some(route);
+        Ok(())
+    }
+}
+
+impl<T> Door<T> {
+    fn route(&self) -> MutexGuard<'_, Option<OpenRoute>> {
+        self.route.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The addresses of the listeners, in their order.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        self.opened.get().map_or(&[], |opened| &opened.addresses)
+    }
+
+    /// The gate, where further listeners may be opened; `None` while the listener is not open.
+    pub fn gate(&self) -> Option<Gate> {
+        self.route().as_ref().and_then(OpenRoute::gate).cloned()
+    }
+
+    /// The counters of the whole listener.
+    pub fn counters(&self) -> Counters {
+        let opened = self.opened.get();
+        Counters {
+            gate: opened.map_or_else(Arc::default, |opened| Arc::clone(&opened.counters)),
+            webhook: Arc::clone(self.server.counters()),
+        }
+    }
+
+    /// Replaces what is not of one app: limits and certificate.
+    ///
+    /// # Errors
+    /// A certificate that cannot be used.
+    pub fn reload(&self, settings: &Settings) -> Result<(), Error> {
+        self.use_config(settings.gate()?);
+        Ok(())
+    }
+
+    fn use_config(&self, config: gate::Config) {
+        if let Some(route) = &*self.route() {
+            route.reload(config);
+        }
+    }
+
+    /// Stops accepting at once and gives requests in progress a second to end. The gate itself ends
+    /// with its last route.
+    pub fn close(&self) {
+        let route = self.route().take();
+        drop(route);
+    }
+}
+
+/// One app's part of the webhook listener. Dropping it ends that part.
 #[derive(Debug)]
 pub struct Ingress<T> {
-    route: OpenRoute,
-    server: Arc<server::Server<T>>,
+    door: Arc<Door<T>>,
+    desk: Arc<Desk<T>>,
+    /// The listener is for this app alone.
+    is_own: bool,
 }
 
 impl<T: From<Accepted> + Send + 'static> Ingress<T> {
-    /// Starts to serve these listeners. Webhooks signed with an app's secret token are stored in
-    /// `intents`, answered, and then sent to `inbox`.
+    /// Starts to serve these listeners for one app alone. Webhooks signed with an app's secret token are
+    /// stored in `intents`, answered, and then sent to `inbox`.
     ///
     /// # Errors
     /// If the certificate cannot be used, or a directory, socket or thread cannot be created.
@@ -141,61 +281,51 @@ impl<T: From<Accepted> + Send + 'static> Ingress<T> {
         intents: Option<Arc<IntentLog>>,
         authorizations: Arc<Authorizations>,
     ) -> Result<Ingress<T>, Error> {
-        let config = settings.gate()?;
-        let socket_parent = settings
-            .socket_parent
-            .clone()
-            .unwrap_or_else(default_socket_parent);
-        let server = Arc::new(server::Server::new(
-            server::Expected {
-                webhook: settings.webhook,
-                secret_tokens: secret_tokens(apps),
-                oauth_path: settings.oauth_path,
-            },
-            inbox,
-            intents,
-            authorizations,
-        ));
-        let handler = {
-            let server = Arc::clone(&server);
-            Arc::new(move |requests| server.handle_requests(requests))
-        };
-        let route = Gate::start(socket_parent)?.open(Listeners {
-            name: "webhook",
-            listeners: listeners.into_iter().map(Into::into).collect(),
-            config,
-            in_flight_max: EXCHANGES_MAX,
-            handler,
-            hand_over: None,
-        })?;
-        Ok(Ingress { route, server })
+        let door = Arc::new(Door::default());
+        let ingress = door.add(None, &settings, apps, inbox, intents, authorizations);
+        ingress.open(listeners, &settings)
     }
 
-    /// Replaces the settings. Requests in progress end under the old ones.
-    pub fn reload(&self, prepared: Prepared) {
-        self.route.reload(prepared.gate);
-        self.server.reload(server::Expected {
-            webhook: prepared.webhook,
-            secret_tokens: prepared.secret_tokens,
-            oauth_path: prepared.oauth_path,
-        });
+    /// Opens the listener, for this app alone.
+    ///
+    /// # Errors
+    /// As [`Door::open`].
+    pub fn open(
+        mut self,
+        listeners: Vec<TcpListener>,
+        settings: &Settings,
+    ) -> Result<Ingress<T>, Error> {
+        self.door.open(listeners, settings)?;
+        self.is_own = true;
+        Ok(self)
     }
 }
 
 impl<T> Ingress<T> {
+    /// Replaces the settings. Requests in progress end under the old ones.
+    pub fn reload(&self, prepared: Prepared) {
+        if self.is_own {
+            self.door.use_config(prepared.gate);
+        }
+        self.door.server.reload(&self.desk, prepared.expected);
+    }
+
     /// The addresses of the listeners, in their order.
     pub fn addresses(&self) -> &[SocketAddr] {
-        self.route.addresses()
+        self.door.addresses()
     }
 
     /// The gate, where further listeners may be opened; `None` after [`Ingress::stop`].
-    pub fn gate(&self) -> Option<&Gate> {
-        self.route.gate()
+    pub fn gate(&self) -> Option<Gate> {
+        self.door.gate()
     }
 
     /// Why a webhook would not be answered, if so, as of the last turn (see [`Ingress::request_turn`]).
     pub fn unready_reason(&self) -> Option<&'static str> {
-        self.route.unready_reason()
+        match &*self.door.route() {
+            Some(route) => route.unready_reason(),
+            None => Some("the gate has stopped"),
+        }
     }
 
     /// Makes the gate turn once and ask tiny_http for an answer; see [`Ingress::last_turn`].
@@ -209,21 +339,32 @@ impl<T> Ingress<T> {
     /// happens.
     pub fn last_turn(&self) -> Instant {
         // After the stop there is nothing to watch.
-        self.gate().map_or_else(Instant::now, Gate::last_turn)
+        self.gate()
+            .map_or_else(Instant::now, |gate| gate.last_turn())
     }
 
-    /// The counters.
+    /// The counters: those of the whole gate, and those of this app's webhooks.
     pub fn counters(&self) -> Counters {
         Counters {
-            gate: Arc::clone(self.route.counters()),
-            webhook: Arc::clone(self.server.counters()),
+            webhook: Arc::clone(self.desk.counters()),
+            ..self.door.counters()
         }
     }
 
-    /// Stops accepting at once and gives requests in progress a second to end. The gate itself ends
-    /// with its last route.
+    /// Stops accepting at once and gives requests in progress a second to end. A listener that other apps
+    /// use stays open.
     pub fn stop(&mut self) {
-        self.route.close();
+        if self.is_own {
+            self.door.close();
+        }
+        self.desk.close(Instant::now() + CLOSE_MAX);
+        self.door.server.remove(&self.desk);
+    }
+}
+
+impl<T> Drop for Ingress<T> {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

@@ -19,6 +19,7 @@ use std::time::Instant;
 pub use sink::Sink;
 pub use stats::StatsSnapshot;
 
+use crate::log::app::inherit;
 use crate::net::dial::Dialer;
 use crate::net::waker::{Waker, waker};
 use crate::protocol::dedup::RecentPhrases;
@@ -174,10 +175,10 @@ impl StreamHandle {
         let thread = Builder::new()
             .name(name)
             .stack_size(STACK_BYTES)
-            .spawn(move || {
+            .spawn(inherit(move || {
                 let _ended = OnDrop(Some(on_end));
                 begin(start).run()
-            })?;
+            }))?;
         Ok(StreamHandle {
             thread,
             commands,

@@ -261,6 +261,7 @@ const PURE_FILES: &[&str] = &[
     "source/webhook/signature.rs",
     "source/webhook/payload.rs",
     "source/webhook/respond.rs",
+    "source/webhook/route.rs",
     "source/events/address.rs",
     "source/events/machine.rs",
     "source/events/wire.rs",

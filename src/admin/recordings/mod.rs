@@ -42,6 +42,7 @@ use crate::daemon::handle::Output;
 use crate::delivery::live::{Access, RETRY_AFTER_S};
 use crate::feed::JournalKey;
 use crate::gate::{Answer, answer_bytes, open_answer_bytes};
+use crate::log::app::inherit;
 
 /// Requests at one time.
 const AT_ONCE: usize = 4;
@@ -187,7 +188,7 @@ impl Serve {
         let spawned = Builder::new()
             .name(name.into())
             .stack_size(stack_bytes)
-            .spawn(move || {
+            .spawn(inherit(move || {
                 let Serve {
                     place,
                     wanted,
@@ -202,7 +203,7 @@ impl Serve {
                 if let Err(error) = answered {
                     log::debug!("recordings: an answer was cut off: {error}");
                 }
-            });
+            }));
         if let Err(error) = spawned {
             log::error!("recordings: no thread can be started: {error}");
         }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crate::log::app::inherit;
 use crate::log::warn_limiter::WarnLimiter;
 use crate::net::waker::{Wakeable, Waker, waker};
 
@@ -153,7 +154,7 @@ impl<R: Send + 'static> OnDemand<R> {
         let thread = Builder::new()
             .name(self.0.name.into())
             .stack_size(STACK_BYTES)
-            .spawn(move || own.run(|| run(waker, wakeable)))?;
+            .spawn(inherit(move || own.run(|| run(waker, wakeable))))?;
         (inner.thread, inner.is_running) = (Some(thread), true);
         Ok(())
     }

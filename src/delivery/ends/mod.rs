@@ -33,6 +33,7 @@ use crate::clock::now_ms;
 use crate::domain::stream_info::StreamInfo;
 use crate::domain::time::Utc;
 use crate::feed::key::JournalKey;
+use crate::log::app::inherit;
 use crate::net::proxy::ProxyEnv;
 use crate::state::StateDir;
 use entry::{Deletion, EndKind, Entries, Entry, EntryChange, Ids};
@@ -303,7 +304,7 @@ impl Ends {
                 let thread = std::thread::Builder::new()
                     .name("ends".to_owned())
                     .stack_size(256 << 10)
-                    .spawn(move || worker.run(&messages))?;
+                    .spawn(inherit(move || worker.run(&messages)))?;
                 *running = Some(Running { sender, thread });
             }
             None => self.warn_of_leftovers(),

@@ -25,6 +25,7 @@ use crate::delivery::s3::fault::{Fault, FaultKind};
 use crate::delivery::s3::upload::{Durable, Sizes, Task};
 use crate::domain::severity::Severity;
 use crate::feed::FEED_NAME;
+use crate::log::app::inherit;
 use crate::state::StateDir;
 
 /// What may be repeated after a crash is saved after this time.
@@ -300,7 +301,7 @@ impl Worker {
         let spawned = Builder::new()
             .name("upload".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(move || {
+            .spawn(inherit(move || {
                 let result = catch_unwind(AssertUnwindSafe(|| run.run(job, &entry)));
                 let result = result.unwrap_or_else(|_| {
                     Err(Fault::new(
@@ -310,7 +311,7 @@ impl Worker {
                     ))
                 });
                 let _ = run.sender.send(Message::JobDone(entry.key, number, result));
-            });
+            }));
         match spawned {
             Ok(thread) => drop(self.jobs.insert(
                 key,
@@ -337,7 +338,7 @@ impl Worker {
             let thread = Builder::new()
                 .name("hook".to_owned())
                 .stack_size(STACK_BYTES)
-                .spawn(move || {
+                .spawn(inherit(move || {
                     let ends = (&own, &wakeable);
                     let end = catch_unwind(AssertUnwindSafe(|| {
                         run::run(&settings, &entry, attempt, ends)
@@ -345,7 +346,7 @@ impl Worker {
                     let end = end
                         .unwrap_or_else(|_| HookEnd::Failed("a fault in this program".to_owned()));
                     let _ = sender.send(Message::HookDone(entry.key, end));
-                })?;
+                }))?;
             Ok(RunningHook { stopper, thread })
         });
         match started {

@@ -32,6 +32,7 @@ use std::time::{Duration, Instant};
 
 use crate::domain::histogram::Histogram;
 use crate::feed::board::Board;
+use crate::log::app::inherit;
 use crate::net::proxy::ProxyEnv;
 use crate::net::waker::waker;
 use crate::state::StateDir;
@@ -126,7 +127,7 @@ impl Push {
         let thread = Builder::new()
             .name("push".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(move || thread.run())?;
+            .spawn(inherit(move || thread.run()))?;
         Ok(Push { shared, thread })
     }
 

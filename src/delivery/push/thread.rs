@@ -18,6 +18,7 @@ use super::worker::work;
 use crate::feed::Reader;
 use crate::feed::board::Watch;
 use crate::feed::key::JournalKey;
+use crate::log::app::inherit;
 use crate::log::warn_limiter::WarnLimiter;
 use crate::net::waker::Wakeable;
 use crate::state::StateDir;
@@ -179,7 +180,7 @@ impl Thread {
                 let worker = Builder::new()
                     .name(format!("push-{}", endpoint.settings.name))
                     .stack_size(STACK_BYTES)
-                    .spawn(move || work(&shared, number));
+                    .spawn(inherit(move || work(&shared, number)));
                 match worker {
                     Ok(worker) => {
                         endpoint.workers += 1;

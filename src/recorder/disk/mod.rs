@@ -33,6 +33,7 @@ use super::transcript::TranscriptFormats;
 use crate::delivery::ends::{Ends, FolderJobs, UploadNote};
 use crate::domain::stream_info::{StreamInfo, Withdrawal};
 use crate::feed::Board;
+use crate::log::app::inherit;
 use crate::net::waker::Waker;
 use crate::protocol::{EndReason, Granted, MediaParams};
 
@@ -325,13 +326,13 @@ impl Disk {
         let thread = Builder::new()
             .name("disk".to_owned())
             .stack_size(512 << 10)
-            .spawn(move || {
+            .spawn(inherit(move || {
                 let _watch = OnPanic(Some(on_panic));
                 let (counters, feed) = shared;
                 let writer = Writer::new(settings, state, jobs, counters, syncer, feed, ends);
                 let _ = ready.send(());
                 writer.run()
-            })?;
+            }))?;
         // Consumers that come now find on the board what was revoked, and how far positions go.
         let _ = is_ready.recv_timeout(READY_MAX);
         Ok(Disk {

@@ -13,6 +13,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::Job;
+use crate::log::app::inherit;
 use crate::recorder::sync_targets::SyncTargets;
 
 /// The calls that sync: of the kernel, or of a test that counts and waits.
@@ -70,7 +71,7 @@ impl Syncer {
         let thread = Builder::new()
             .name("sync".to_owned())
             .stack_size(128 << 10)
-            .spawn(move || run(&*calls, &orders, &own, &report))?;
+            .spawn(inherit(move || run(&*calls, &orders, &own, &report)))?;
         Ok(Syncer {
             groups,
             thread,

@@ -23,6 +23,7 @@ use crate::clock::now_ms;
 use crate::domain::severity::Severity;
 use crate::gate::bump;
 use crate::inbox;
+use crate::log::app::inherit;
 use crate::net::connect_proxy::ConnectProxy;
 use crate::net::dial::Dialer;
 use crate::net::proxy::ProxyEnv;
@@ -137,7 +138,7 @@ impl EventsSource {
         let thread = Builder::new()
             .name("events".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(move || work.run())?;
+            .spawn(inherit(move || work.run()))?;
         Ok(EventsSource {
             commands,
             waker,
@@ -403,12 +404,12 @@ impl<T: From<Accepted> + From<SourceReport>> Work<T> {
         let spawned = Builder::new()
             .name("events-token".to_owned())
             .stack_size(TOKEN_STACK_BYTES)
-            .spawn(move || {
+            .spawn(inherit(move || {
                 let result = tokens.token(kind, refused);
                 // If the receiver is gone, the thread has ended.
                 let _ = sender.send((number, result));
                 waker.wake();
-            });
+            }));
         match spawned {
             Ok(thread) => self.fetching.push(thread),
             Err(error) => {

@@ -2,5 +2,6 @@
 
 pub mod payload;
 pub mod respond;
+pub mod route;
 pub mod server;
 pub mod signature;

@@ -124,7 +124,7 @@ pub fn respond(
 }
 
 /// Whether two paths are the same endpoint, ignoring a slash at the end.
-fn is_same_path(a: &str, b: &str) -> bool {
+pub(super) fn is_same_path(a: &str, b: &str) -> bool {
     let bare = |path: &str| path.trim_end_matches('/').len();
     a[..bare(a)] == b[..bare(b)] && !a.is_empty() && !b.is_empty()
 }

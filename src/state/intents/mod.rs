@@ -62,6 +62,7 @@ use std::time::{Duration, Instant};
 
 use super::write::{Disk, Kernel};
 use super::{Error, StateDir};
+use crate::log::app::inherit;
 use file::LogFile;
 
 /// Maximum unsettled events.
@@ -234,7 +235,7 @@ impl IntentLog {
         let thread = Builder::new()
             .name("state".to_owned())
             .stack_size(128 << 10)
-            .spawn(move || writer.run())
+            .spawn(inherit(move || writer.run()))
             .map_err(|e| Error::io("start a thread for", state.path(), &e))?;
         let log = IntentLog {
             shared,
