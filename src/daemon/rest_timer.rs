@@ -189,11 +189,12 @@ impl Timer {
     fn forget_token(&mut self, user_id: String, account_id: String) {
         let api = Arc::clone(&self.api);
         let spawned = self.spawn(move || match api.deauthorized(&user_id, &account_id) {
-            Ok(Deauthorized::Forgotten) => {
-                log::error!("a user removed the app; the stored refresh token is deleted");
-            }
+            Ok(Deauthorized::Forgotten) => log::error!(
+                "a user removed the app; the stored refresh token is deleted account={account_id} \
+                 user={user_id}; to go on, authorize again (rtmsd authorize)"
+            ),
             Ok(Deauthorized::OfAnother) => {
-                log::info!("another user removed the app; the token in use stays");
+                log::info!("another user removed the app; the tokens in use stay");
             }
             Ok(Deauthorized::NoUser) => {
                 log::error!("a user removed the app; no token of a user is stored here");

@@ -59,7 +59,7 @@ pub use player::script::{
 pub use process::{ServerCommand, ServerProcess};
 pub use verify::phrases::{Comparison, compare, transcript_lines};
 pub use zoom::events::{EventsBy, EventsRefusal};
-pub use zoom::oauth::Credentials;
+pub use zoom::oauth::{Credentials, DemoUser};
 pub use zoom::record::{Latencies, Step};
 pub use zoom::rest::{Answer, Call};
 pub use zoom::webhooks::Delivery;
@@ -82,6 +82,8 @@ pub struct Options {
     pub contact_center_secret_token: String,
     /// `ZOOM_ACCOUNT_ID`.
     pub account_id: String,
+    /// Users of other accounts, who may authorize the app as well.
+    pub further_users: Vec<DemoUser>,
     /// The token that REST accepts with [`Credentials::Static`].
     pub access_token: String,
     /// The first refresh token with [`Credentials::Refresh`].
@@ -129,6 +131,7 @@ impl Default for Options {
             sdk_secret_token: "demo-sdk-token-Jv48bTc9".to_owned(),
             contact_center_secret_token: "demo-zcc-token-Ue73kHn5".to_owned(),
             account_id: "DemoAccount-7Qx".to_owned(),
+            further_users: Vec::new(),
             access_token: "demo-access-token-Hf55sYc0".to_owned(),
             refresh_token: "demo-refresh-token-Rb91oUe4".to_owned(),
             sdk_key: "DemoSdkKey_987654".to_owned(),
@@ -423,6 +426,14 @@ impl Zoom {
     /// # Errors
     /// What is wrong with the address.
     pub fn consent(&self, address: &str, allows: bool) -> Result<String, String> {
+        self.consent_of(&self.options().account_id, address, allows)
+    }
+
+    /// As [`Zoom::consent`], for a user of that account.
+    ///
+    /// # Errors
+    /// What is wrong with the address, or that there is no such account.
+    pub fn consent_of(&self, account: &str, address: &str, allows: bool) -> Result<String, String> {
         let page = format!("{}/oauth/authorize?", self.api_url());
         let Some(query) = address.strip_prefix(&page) else {
             return Err(format!("found {address}, expected {page}…"));
@@ -430,7 +441,7 @@ impl Zoom {
         let mut oauth = lock(&self.shared.oauth);
         match oauth.consent_fault(query) {
             Some(fault) => Err(fault),
-            None => Ok(oauth.consent(query, allows)),
+            None => oauth.consent(account, query, allows),
         }
     }
 
@@ -454,9 +465,19 @@ impl Zoom {
         lock(&self.shared.oauth).revoke_all();
     }
 
+    /// Makes the tokens of one account's user invalid: that user removed the app.
+    pub fn revoke_account(&self, account: &str) {
+        lock(&self.shared.oauth).revoke_account(account);
+    }
+
     /// The refresh token that is valid now, if there is one.
     pub fn refresh_token(&self) -> Option<String> {
-        lock(&self.shared.oauth).refresh_token()
+        self.refresh_token_of(&self.options().account_id)
+    }
+
+    /// That of the user of one account.
+    pub fn refresh_token_of(&self, account: &str) -> Option<String> {
+        lock(&self.shared.oauth).refresh_token(account)
     }
 
     /// How many TLS handshakes failed, including a client's refusal of a bad certificate.

@@ -104,6 +104,11 @@ impl StateDir {
         Ok(Some(bytes))
     }
 
+    /// The names of the files that begin so, sorted.
+    pub fn names(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        names(&self.path, prefix)
+    }
+
     /// Deletes the file and syncs the directory. A missing file is no error.
     pub fn remove(&self, name: &str) -> Result<(), Error> {
         let path = self.file(name)?;
@@ -133,6 +138,18 @@ impl std::fmt::Debug for StateDir {
             .field("path", &self.path)
             .finish_non_exhaustive()
     }
+}
+
+/// The names of the files of a state directory that begin so, sorted. It need not be this process that
+/// uses the directory.
+pub(crate) fn names(path: &Path, prefix: &str) -> Result<Vec<String>, Error> {
+    let entries = fs::read_dir(path).map_err(|e| Error::io("list", path, &e))?;
+    let names = entries
+        .flatten()
+        .filter_map(|it| it.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| name.starts_with(prefix)).collect();
+    names.sort();
+    Ok(names)
 }
 
 /// Whether it is one plain component that is neither hidden nor the lock file.

@@ -4,8 +4,10 @@ use serde::Serialize;
 
 use super::errors::{Error, Kind};
 use super::http_call::{HttpCall, Server};
+use super::oauth::cache::TokenCache;
+use super::oauth::grants::facts::{GrantState, unix_ms};
 use super::oauth::request::AccessToken;
-use super::{Api, jwt};
+use super::{Api, Tokens, jwt};
 use crate::domain::product::Product;
 use crate::domain::rest::{ControlRequest, RestAction};
 use crate::domain::secret::Secret;
@@ -65,17 +67,53 @@ impl Api {
     }
 
     fn control_with_token(&self, control: &ControlRequest, name: &str) -> Result<(), Error> {
-        let token = self.tokens.token()?;
+        let grants = match &self.tokens {
+            Tokens::Own(tokens) => return self.control_with(tokens, control, name),
+            Tokens::OfUsers(grants) => grants,
+        };
+        let (account, host) = (control.account_id.as_deref(), control.host_id.as_deref());
+        let found = grants.for_call(account, host);
+        let mut found = found
+            .inspect_err(|error| self.counters.token_failed(error))?
+            .into_iter();
+        let mut next = found.next();
+        loop {
+            let Some(grant) = next else {
+                return Err(Error::new(Kind::NotAuthorized, name, ""));
+            };
+            let result = self.control_with(grant.tokens(), control, name);
+            let failed = result.as_ref().err().map(Error::kind);
+            if failed.is_none_or(|kind| GrantState::of(kind).is_some()) {
+                grant.used(unix_ms(self.process.clock.date()), failed);
+            }
+            next = found.next();
+            match result {
+                // Another user of the account may have a grant that works.
+                Err(error) if next.is_some() && ends_grant(error.kind()) => {
+                    log::info!("{error}; another grant of the account is used");
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn control_with(
+        &self,
+        tokens: &TokenCache,
+        control: &ControlRequest,
+        name: &str,
+    ) -> Result<(), Error> {
+        let token = tokens.token()?;
         let refused = match self.attempt(control, name, &token.bearer(), token.api.as_ref()) {
             Err(error) if error.kind == Kind::TokenRefused => error,
             other => return other,
         };
-        if self.tokens.is_static() {
+        if tokens.is_static() {
             return Err(as_kind(Kind::StaticTokenRefused, refused));
         }
         self.counters.call_failed(&refused);
         log::info!("{refused}");
-        let fresh: AccessToken = self.tokens.replace(&token)?;
+        let fresh: AccessToken = tokens.replace(&token)?;
         match self.attempt(control, name, &fresh.bearer(), fresh.api.as_ref()) {
             Err(error) if error.kind == Kind::TokenRefused => {
                 // On a slow disk or machine, a short-lived token may expire before the call.
@@ -86,6 +124,13 @@ impl Api {
                 Err(as_kind(kind, error))
             }
             other => other,
+        }
+    }
+
+    pub(super) fn has_static_token(&self) -> bool {
+        match &self.tokens {
+            Tokens::Own(tokens) => tokens.is_static(),
+            Tokens::OfUsers(_) => false,
         }
     }
 
@@ -160,6 +205,11 @@ impl Api {
         };
         serde_json::to_vec(&body).expect("strings always become JSON")
     }
+}
+
+/// Whether a grant that fails so is of no use.
+fn ends_grant(kind: Kind) -> bool {
+    kind == Kind::Deauthorized || GrantState::of(kind).is_some()
 }
 
 /// The same error with another kind.

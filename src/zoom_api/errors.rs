@@ -221,6 +221,14 @@ table! {
     NotAuthorized, "not_authorized", GiveUp, 78,
         "no user has authorized the app yet",
         "run rtmsd authorize";
+    /// Several users have authorized the app, and none of the meeting's account.
+    NoGrant, "no_grant", GiveUp, 78,
+        "no user of this account has authorized the app",
+        "run rtmsd authorize, and open its page as a user of that account";
+    /// Several accounts have authorized the app, and the call does not say for which it is.
+    AccountUnknown, "account_unknown", GiveUp, 78,
+        "users of several accounts have authorized the app, and the account of the meeting is not known",
+        "name it with --account; rtmsd accounts lists them";
     /// The user removed the app while this process was running.
     Deauthorized, "deauthorized", GiveUp, 77,
         "the user removed the app, so its tokens were deleted",
@@ -273,6 +281,8 @@ pub struct Error {
     pub(crate) message: String,
     pub(crate) after: Option<Duration>,
     pub(crate) early: bool,
+    /// The same was logged as an error before.
+    pub(crate) is_repeated: bool,
 }
 
 impl Error {
@@ -285,6 +295,7 @@ impl Error {
             message: message.into(),
             after: None,
             early: false,
+            is_repeated: false,
         }
     }
 
@@ -336,6 +347,7 @@ impl Error {
     pub fn severity(&self) -> Severity {
         match (self.kind, self.class()) {
             (Kind::Stopping, _) => Severity::Debug,
+            _ if self.is_repeated => Severity::Info,
             (Kind::Storage | Kind::Internal, _) | (_, Class::GiveUp) => Severity::Error,
             _ => Severity::Warn,
         }

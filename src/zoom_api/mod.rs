@@ -5,7 +5,8 @@
 //! [`App`] and [`Process`].
 //!
 //! ```text
-//! control ─▶ oauth/cache (one fetch for all who wait) ─▶ oauth/request ─▶ oauth/refresh_store (disk)
+//! control ─▶ oauth/grants (whose token) ─▶ oauth/cache (one fetch for all who wait)
+//!    │                                          └─▶ oauth/request ─▶ oauth/refresh_store (disk)
 //!    │                                                      │
 //!    └───────────────────▶ http_call ◀──────────────────────┘
 //!                              │
@@ -33,6 +34,7 @@ pub use crate::net::proxy::ProxyEnv;
 pub use clock::Clock;
 pub use counters::Counters;
 pub use errors::{Class, Error, Kind};
+pub use oauth::grants::facts::{GrantState, GrantStatus};
 pub use oauth::request::AccessToken;
 pub use oauth::user_grant::UserGrant;
 pub use online_check::{CheckFailure, OnlineCheck, TokenFacts};
@@ -41,7 +43,8 @@ pub use reply::RETRY_AFTER_MAX;
 use crate::state::StateDir;
 use http_call::{Http, HttpCall, Server};
 use oauth::cache::TokenCache;
-use oauth::request::TokenSource;
+use oauth::grants::{Grants, Parts};
+use oauth::request::{Client, TokenSource};
 
 /// Time limit of one REST call, from the name look-up to the last byte.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -83,10 +86,19 @@ pub struct Api {
     app: App,
     process: Process,
     http: Arc<Http>,
-    tokens: Arc<TokenCache>,
+    tokens: Tokens,
     /// Tokens of the app itself, for its event subscription.
     app_tokens: Arc<TokenCache>,
     counters: Arc<Counters>,
+}
+
+/// The access tokens for REST calls.
+#[derive(Debug, Clone)]
+enum Tokens {
+    /// Of the credentials in the configuration.
+    Own(Arc<TokenCache>),
+    /// Of the users who have authorized the app.
+    OfUsers(Arc<Grants>),
 }
 
 /// How a token for the event WebSocket is requested.
@@ -108,12 +120,12 @@ impl EventsGrant {
     }
 }
 
-/// What the removal of the app by a user meant for the token.
+/// What the removal of the app by a user meant for the stored grants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deauthorized {
-    /// It was that user's token, and was deleted.
+    /// That user's grant was deleted.
     Forgotten,
-    /// It is another user's token, and stays.
+    /// All are other users', and stay.
     OfAnother,
     /// It is no user's token.
     NoUser,
@@ -139,30 +151,29 @@ impl Api {
     /// or cannot be read.
     pub fn new(app: App, process: Process) -> Result<Api, Error> {
         let http = http(&app, &process)?;
-        let source = TokenSource::new(&app.rest.credentials, process.state.as_ref(), &http, None)?;
-        Ok(Api::with(app, process, http, source, None, Arc::default()))
+        let counters = Arc::default();
+        let tokens = Tokens::new(&app, &process, &http, &counters, None)?;
+        Ok(Api::with(app, process, http, tokens, None, counters))
     }
 
     fn with(
         app: App,
         process: Process,
         http: Arc<Http>,
-        source: TokenSource,
+        tokens: Tokens,
         app_tokens: Option<Arc<TokenCache>>,
         counters: Arc<Counters>,
     ) -> Api {
-        let cache = |source| {
-            let (clock, counters) = (process.clock.clone(), Arc::clone(&counters));
-            TokenCache::new(source, clock, counters, process.timeout)
+        let of_app = || {
+            let source = TokenSource::of_app(&app.credentials, &http);
+            cache(source, &process, &counters)
         };
-        let tokens = cache(source);
-        let of_app = || Arc::new(cache(TokenSource::of_app(&app.credentials, &http)));
         let app_tokens = app_tokens.unwrap_or_else(of_app);
         Api {
             app,
             process,
             http,
-            tokens: Arc::new(tokens),
+            tokens,
             app_tokens,
             counters,
         }
@@ -195,21 +206,14 @@ impl Api {
                 app,
                 process,
                 http,
-                tokens: Arc::clone(&self.tokens),
+                tokens: self.tokens.clone(),
                 app_tokens: Arc::clone(&self.app_tokens),
                 counters: Arc::clone(&self.counters),
             });
         }
-        let before = Some(self.tokens.source());
-        let source = TokenSource::new(&new.credentials, process.state.as_ref(), &http, before)?;
-        Ok(Api::with(
-            app,
-            process,
-            http,
-            source,
-            app_tokens,
-            Arc::clone(&self.counters),
-        ))
+        let (before, counters) = (Some(&self.tokens), Arc::clone(&self.counters));
+        let tokens = Tokens::new(&app, &process, &http, &counters, before)?;
+        Ok(Api::with(app, process, http, tokens, app_tokens, counters))
     }
 
     /// Its counters.
@@ -245,48 +249,82 @@ impl Api {
         refused: Option<u64>,
     ) -> Result<AccessToken, Error> {
         match grant {
-            EventsGrant::ServerToServer => self.tokens.token_but(refused),
+            EventsGrant::ServerToServer => match &self.tokens {
+                Tokens::Own(tokens) => tokens.token_but(refused),
+                Tokens::OfUsers(_) => self.token(),
+            },
             EventsGrant::App => self.app_tokens.token_but(refused),
         }
     }
 
-    /// An access token that is valid now; fetched if there is none.
+    /// An access token that is valid now; fetched if there is none. With grants of several users: of the
+    /// one that was used last and works.
     pub fn token(&self) -> Result<AccessToken, Error> {
-        self.tokens.token()
+        match &self.tokens {
+            Tokens::Own(tokens) => tokens.token(),
+            Tokens::OfUsers(grants) => grants.any()?.tokens().token(),
+        }
     }
 
-    /// To be called after a user removed the app (`app_deauthorized`): deletes the token, in memory
-    /// and on disk, if it is that user's or its owner is unknown. Blocks; may fetch a token to
-    /// learn its owner.
+    /// The grants of users, if tokens are theirs.
+    pub(crate) fn grants(&self) -> Option<&Grants> {
+        match &self.tokens {
+            Tokens::Own(_) => None,
+            Tokens::OfUsers(grants) => Some(grants),
+        }
+    }
+
+    /// To be called after a user removed the app (`app_deauthorized`): deletes the user's grant, in
+    /// memory and on disk. If it is known of none that it is the user's, those whose owner is not known
+    /// are looked at: they are deleted if they may be the user's. Blocks; may fetch tokens to learn their
+    /// owners.
     ///
     /// # Errors
     /// If Zoom could not be asked, so the token stays; or if the stored token cannot be deleted.
     pub fn deauthorized(&self, user_id: &str, account_id: &str) -> Result<Deauthorized, Error> {
-        if !self.tokens.source().is_of_user() {
+        let Some(grants) = self.grants() else {
             return Ok(Deauthorized::NoUser);
+        };
+        let mut ended = grants.of_user(user_id, account_id);
+        if ended.is_empty() {
+            for grant in grants.without_owner() {
+                match grant.tokens().token() {
+                    Err(error) if error.kind() == Kind::Stopping => return Err(error),
+                    Err(error) if matches!(error.class(), Class::Retry { .. }) => {
+                        return Err(error);
+                    }
+                    // A grant that has ended is deleted like one that is known to be the user's.
+                    _ => {}
+                }
+                let facts = grant.facts();
+                if !facts.has_owner() || facts.may_be_of(user_id, account_id) {
+                    ended.push(grant);
+                }
+            }
         }
-        match self.tokens.token() {
-            Err(error) if error.kind() == Kind::Stopping => return Err(error),
-            Err(error) if matches!(error.class(), Class::Retry { .. }) => return Err(error),
-            // A grant that has ended is deleted like one that is known to be the user's.
-            _ => {}
+        for grant in &ended {
+            grant.tokens().forget()?;
         }
-        if !self.tokens.may_be_of(user_id, account_id) {
-            return Ok(Deauthorized::OfAnother);
-        }
-        self.forget().map(|()| Deauthorized::Forgotten)
+        Ok(match ended.is_empty() {
+            true => Deauthorized::OfAnother,
+            false => Deauthorized::Forgotten,
+        })
     }
 
-    /// Deletes the user's tokens, in memory and on disk (`app_deauthorized`).
+    /// Deletes the grants of all users, in memory and on disk.
+    ///
+    /// # Errors
+    /// A file cannot be deleted.
     pub fn forget(&self) -> Result<(), Error> {
-        self.tokens.forget()
+        let all = self.grants().map(Grants::all).unwrap_or_default();
+        all.iter().try_for_each(|grant| grant.tokens().forget())
     }
 
     /// Aborts calls in progress and refuses further ones, so that a stopping process need not wait
     /// for them. Name look-ups and connects in progress may still last half a timeout, and the
     /// exchange of a refresh token is finished and stored.
     pub fn stop(&self) {
-        self.http.stop(self.tokens.source().is_of_user());
+        self.http.stop(self.is_of_user());
     }
 
     /// Makes a request without side effects. With a token, any answer of Zoom's own except 401
@@ -316,7 +354,7 @@ impl Api {
             _ if reply.is_success() => {}
             Kind::TokenRefused if token.is_none() => {}
             Kind::TokenRefused => {
-                let kind = if self.tokens.is_static() {
+                let kind = if self.has_static_token() {
                     Kind::StaticTokenRefused
                 } else {
                     Kind::FreshTokenRefused
@@ -340,6 +378,49 @@ impl Api {
             round_trip,
         })
     }
+}
+
+impl Tokens {
+    /// `before` are those that these replace, if there are some.
+    fn new(
+        app: &App,
+        process: &Process,
+        http: &Arc<Http>,
+        counters: &Arc<Counters>,
+        before: Option<&Tokens>,
+    ) -> Result<Tokens, Error> {
+        let RestCredentials::UserRefresh {
+            client_id,
+            client_secret,
+            refresh_token,
+        } = &app.rest.credentials
+        else {
+            let source = TokenSource::new(&app.rest.credentials, http)?;
+            return Ok(Tokens::Own(cache(source, process, counters)));
+        };
+        let client = Client::new(http, client_id, client_secret);
+        let grants = match before {
+            Some(Tokens::OfUsers(before)) => before.renewed(client, refresh_token)?,
+            _ => {
+                let state = process.state.as_ref().ok_or_else(|| {
+                    let text = "ZOOM_REFRESH_TOKEN: found no state directory, expected RTMS_STATE to keep rotated tokens in";
+                    Error::new(Kind::Configuration, oauth::request::CALL, text)
+                })?;
+                let parts = Parts {
+                    clock: process.clock.clone(),
+                    counters: Arc::clone(counters),
+                    call_max: process.timeout,
+                };
+                Grants::open(client, state, parts, refresh_token)?
+            }
+        };
+        Ok(Tokens::OfUsers(Arc::new(grants)))
+    }
+}
+
+fn cache(source: TokenSource, process: &Process, counters: &Arc<Counters>) -> Arc<TokenCache> {
+    let (clock, counters) = (process.clock.clone(), Arc::clone(counters));
+    Arc::new(TokenCache::new(source, clock, counters, process.timeout))
 }
 
 fn http(app: &App, process: &Process) -> Result<Arc<Http>, Error> {

@@ -168,7 +168,7 @@ fn a_running_server_takes_the_token_of_a_person_who_comes_back() {
         .and("a stolen code", "stolen");
     secrets.assert_not_in("the command", &said);
     secrets.assert_not_in("the log", &harness.server.log().join("\n"));
-    secrets.assert_not_below(&harness.state(), "refresh_token.json");
+    secrets.assert_not_below(&harness.state(), "grant-1.json");
     harness.leave();
 }
 

@@ -12,7 +12,7 @@ impl Meeting {
                 self.open_stream(shared);
             }
             Begin::ByRest => {
-                let account = &shared.options.account_id;
+                let account = shared.account_of(&self.script);
                 if let Some(body) = webhook_bodies::meeting_started(&self.script, account) {
                     let meeting = Arc::clone(self);
                     shared.webhooks.post(body, move |_, delivery| {
@@ -28,7 +28,9 @@ impl Meeting {
     /// The host joins: webhooks report it, and a start is accepted from now on.
     pub(in crate::demo) fn host_joins(&self, shared: &Shared) {
         self.lock().is_host_there = true;
-        if let Some(body) = webhook_bodies::host_joined(&self.script, &shared.options.account_id) {
+        if let Some(body) =
+            webhook_bodies::host_joined(&self.script, shared.account_of(&self.script))
+        {
             shared.webhooks.post(body, |_, _| {});
         }
     }
@@ -112,7 +114,7 @@ impl Meeting {
             self.door(Socket::Signaling),
             &path,
         );
-        let account = &shared.options.account_id;
+        let account = shared.account_of(&self.script);
         webhook_bodies::stream_started(&self.script, account, event_ts, id, &urls)
     }
 
@@ -153,7 +155,7 @@ impl Meeting {
 
     /// Ends the live stream, if there is one, and the meeting if requested.
     pub(in crate::demo) fn end(self: &Arc<Self>, shared: &Arc<Shared>, end: End) {
-        let account = &shared.options.account_id;
+        let account = shared.account_of(&self.script);
         let mut state = self.lock();
         let was_live = state.is_live;
         state.is_live &= !end.meeting_over;

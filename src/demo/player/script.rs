@@ -343,6 +343,8 @@ pub struct MeetingScript {
     pub number: u64,
     /// The topic.
     pub topic: String,
+    /// The account of the meeting; `None` for the demo's first.
+    pub account: Option<String>,
     /// Who brought the app into the meeting, and whether that is the original host.
     pub operator: (String, bool),
     /// How the stream is started.
@@ -422,6 +424,7 @@ impl MeetingScript {
             id: STANDARD.encode(&digest[..16]),
             number: 80_000_000_000 + number % 10_000_000_000,
             topic: format!("Weekly {seed}"),
+            account: None,
             operator: (HOST_ID.to_owned(), true),
             begin: Begin::ByRest,
             payload: PayloadShape::Flat,

@@ -242,7 +242,7 @@ impl Meeting {
     }
 
     pub(super) fn post_interrupted(&self, shared: &Shared, id: &str) {
-        let account = &shared.options.account_id;
+        let account = shared.account_of(&self.script);
         let body = webhook_bodies::stream_interrupted(&self.script, account, id);
         shared.webhooks.post(body, |_, _| {});
     }

@@ -33,20 +33,49 @@ pub(in crate::demo) struct Oauth {
     grace: Duration,
     scopes: String,
     fixed: Option<String>,
-    issued: HashMap<String, Instant>,
+    issued: HashMap<String, Issued>,
     /// Those of them that open the event WebSocket.
     for_events: HashSet<String>,
-    refresh: Option<String>,
+    /// Those who can authorize the app; the first is the demo's own.
+    users: Vec<User>,
     redirect_url: String,
     /// Codes that were issued and not used.
     codes: HashMap<String, Grant>,
+    count: u64,
+}
+
+/// A user of the demo's Zoom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DemoUser {
+    /// The account.
+    pub account_id: String,
+    /// The user.
+    pub user_id: String,
+    /// The user's name.
+    pub name: String,
+    /// The user's address.
+    pub email: String,
+}
+
+/// A user, and the grant of the app.
+struct User {
+    who: DemoUser,
+    /// The refresh token that is valid now.
+    refresh: Option<String>,
     /// Used refresh tokens: a client that uses one again ends the grant.
     spent: Vec<String>,
-    count: u64,
+}
+
+/// An access token.
+struct Issued {
+    until: Instant,
+    /// Whose it is; `None` for one of the app or of the account as a whole.
+    user: Option<usize>,
 }
 
 /// What a code was issued for.
 struct Grant {
+    user: usize,
     challenge: String,
     until: Instant,
 }
@@ -67,11 +96,9 @@ impl Oauth {
                 .then(|| options.access_token.clone()),
             issued: HashMap::new(),
             for_events: HashSet::new(),
-            refresh: (options.credentials != Credentials::Consent)
-                .then(|| options.refresh_token.clone()),
+            users: users(options),
             redirect_url: options.redirect_url.clone(),
             codes: HashMap::new(),
-            spent: Vec::new(),
             count: 0,
         }
     }
@@ -82,13 +109,13 @@ impl Oauth {
             || self
                 .issued
                 .get(token)
-                .is_some_and(|&until| Instant::now() < until)
+                .is_some_and(|issued| Instant::now() < issued.until)
     }
 
     /// Until when the event WebSocket serves a client with this token; `None` for a token that does not
     /// open it, such as a user's.
     pub(in crate::demo) fn events_until(&self, token: &str) -> Option<Instant> {
-        let until = *self.issued.get(token)?;
+        let until = self.issued.get(token)?.until;
         (self.for_events.contains(token) && Instant::now() < until).then_some(until)
     }
 
@@ -101,12 +128,45 @@ impl Oauth {
     /// Makes all tokens invalid: the app was removed.
     pub(in crate::demo) fn revoke_all(&mut self) {
         self.revoke_access();
-        self.refresh = None;
+        for user in &mut self.users {
+            user.refresh = None;
+        }
     }
 
-    /// The refresh token that is valid now.
-    pub(in crate::demo) fn refresh_token(&self) -> Option<String> {
-        self.refresh.clone()
+    /// Makes the tokens of one account's user invalid.
+    pub(in crate::demo) fn revoke_account(&mut self, account: &str) {
+        if let Some(place) = self.place_of(account) {
+            self.revoke(place);
+        }
+    }
+
+    fn revoke(&mut self, place: usize) {
+        self.issued.retain(|_, issued| issued.user != Some(place));
+        self.users[place].refresh = None;
+    }
+
+    /// The refresh token of that account's user that is valid now.
+    pub(in crate::demo) fn refresh_token(&self, account: &str) -> Option<String> {
+        self.users[self.place_of(account)?].refresh.clone()
+    }
+
+    fn place_of(&self, account: &str) -> Option<usize> {
+        let mut users = self.users.iter();
+        users.position(|user| user.who.account_id == account)
+    }
+
+    /// The account of the user whose access token this is; `None` for a token that serves any meeting.
+    pub(in crate::demo) fn account_of(&self, token: &str) -> Option<String> {
+        let user = self.issued.get(token)?.user?;
+        Some(self.users[user].who.account_id.clone())
+    }
+
+    /// What `GET /v2/users/me` says for a token.
+    pub(in crate::demo) fn me(&self, token: &str) -> Value {
+        let user = self.issued.get(token).and_then(|issued| issued.user);
+        let who = &self.users[user.unwrap_or(0)].who;
+        json!({"id": who.user_id, "account_id": who.account_id,
+            "display_name": who.name, "email": who.email})
     }
 
     /// Answers a token request: status and body.
@@ -130,32 +190,30 @@ impl Oauth {
             if !body.is_empty() {
                 return refusal(4709, "invalid_request", "The body must be empty");
             }
-            let token = self.issue();
+            let token = self.issue(None);
             self.for_events.insert(token.clone());
             return (200, self.granted(&token, None));
         }
         let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
         match field("grant_type") {
             "account_credentials" if field("account_id") == self.account_id => {
-                let token = self.issue();
+                let token = self.issue(None);
                 self.for_events.insert(token.clone());
                 (200, self.granted(&token, None))
             }
             "account_credentials" => refusal(4704, "invalid_request", "Bad account"),
             "refresh_token" => {
                 let shown = field("refresh_token");
-                if self.refresh.as_deref() != Some(shown) {
-                    if self.spent.iter().any(|spent| spent == shown) {
-                        self.revoke_all();
+                let mut users = self.users.iter();
+                let Some(place) = users.position(|it| it.refresh.as_deref() == Some(shown)) else {
+                    let is_spent = |it: &User| it.spent.iter().any(|spent| spent == shown);
+                    if let Some(place) = self.users.iter().position(is_spent) {
+                        self.revoke(place);
                     }
                     return refusal(4741, "invalid_grant", "The token has been revoked");
-                }
-                self.spent.push(shown.to_owned());
-                let token = self.issue();
-                let next = format!("demo-refresh-{}-{}", self.count, random());
-                let answer = self.granted(&token, Some(&next));
-                self.refresh = Some(next);
-                (200, answer)
+                };
+                self.users[place].spent.push(shown.to_owned());
+                self.grant(place)
             }
             "authorization_code" => self.exchange(&form),
             other => refusal(
@@ -188,23 +246,32 @@ impl Oauth {
         (!is_there).then(|| "state or code_challenge is missing or too short".to_owned())
     }
 
-    /// Where the person is sent after the choice.
-    pub(in crate::demo) fn consent(&mut self, query: &str, allows: bool) -> String {
+    /// Where the user of that account is sent after the choice.
+    pub(in crate::demo) fn consent(
+        &mut self,
+        account: &str,
+        query: &str,
+        allows: bool,
+    ) -> Result<String, String> {
+        let Some(user) = self.place_of(account) else {
+            return Err(format!("there is no account {account}"));
+        };
         let form = parse_form(query.as_bytes());
         let field = |name: &str| form.get(name).cloned().unwrap_or_default();
         let (redirect, state) = (field("redirect_uri"), field("state"));
         if !allows {
-            return format!("{redirect}?error=access_denied&state={state}");
+            return Ok(format!("{redirect}?error=access_denied&state={state}"));
         }
         let code = format!("demo-code-{}", random());
         self.codes.insert(
             code.clone(),
             Grant {
+                user,
                 challenge: field("code_challenge"),
                 until: Instant::now() + CODE_LIFE,
             },
         );
-        format!("{redirect}?code={code}&state={state}")
+        Ok(format!("{redirect}?code={code}&state={state}"))
     }
 
     fn exchange(&mut self, form: &HashMap<String, String>) -> (u16, Value) {
@@ -222,18 +289,23 @@ impl Oauth {
                 "Redirect URI or code verifier mismatch",
             );
         }
-        let token = self.issue();
+        self.grant(grant.user)
+    }
+
+    /// New tokens for a user.
+    fn grant(&mut self, user: usize) -> (u16, Value) {
+        let token = self.issue(Some(user));
         let refresh = format!("demo-refresh-{}-{}", self.count, random());
         let answer = self.granted(&token, Some(&refresh));
-        self.refresh = Some(refresh);
+        self.users[user].refresh = Some(refresh);
         (200, answer)
     }
 
-    fn issue(&mut self) -> String {
+    fn issue(&mut self, user: Option<usize>) -> String {
         self.count += 1;
         let token = format!("demo-access-{}-{}", self.count, random());
-        self.issued
-            .insert(token.clone(), Instant::now() + self.expires_in + self.grace);
+        let until = Instant::now() + self.expires_in + self.grace;
+        self.issued.insert(token.clone(), Issued { until, user });
         token
     }
 
@@ -246,6 +318,25 @@ impl Oauth {
         }
         answer
     }
+}
+
+/// The demo's own user, who has authorized the app already unless that is yet to be done, and further ones.
+fn users(options: &Options) -> Vec<User> {
+    let own = DemoUser {
+        account_id: options.account_id.clone(),
+        user_id: "DemoUser-1".to_owned(),
+        name: "Ada Demo".to_owned(),
+        email: "ada@example.com".to_owned(),
+    };
+    let has_token = options.credentials != Credentials::Consent;
+    let mut token = has_token.then(|| options.refresh_token.clone());
+    let everyone = std::iter::once(own).chain(options.further_users.iter().cloned());
+    let user = |who| User {
+        who,
+        refresh: token.take(),
+        spent: Vec::new(),
+    };
+    everyone.map(user).collect()
 }
 
 fn refusal(code: u32, error: &str, reason: &str) -> (u16, Value) {

@@ -261,7 +261,9 @@ fn answer_consent(shared: &Shared, stream: &mut TcpStream, path: &str) -> std::i
         return write_answer(stream, 200, "text/html", Some(&page), &[], false);
     }
     let allows = query.ends_with("&answer=allow");
-    let location = lock(&shared.oauth).consent(query, allows);
+    let own = &shared.options.account_id;
+    let location = lock(&shared.oauth).consent(own, query, allows);
+    let location = location.unwrap_or_default();
     let headers = [("Location".to_owned(), location)];
     write_answer(stream, 302, "text/plain", Some(""), &headers, false)
 }
@@ -404,6 +406,14 @@ fn control_answer(shared: &Arc<Shared>, request: &HttpMessage, control: Option<C
     };
     match meeting {
         Some(meeting) if meeting.is_live() => {
+            let of_meeting = shared.account_of(&meeting.script);
+            let of_token = lock(&shared.oauth).account_of(token);
+            if let Some(of_token) = of_token.filter(|account| account != of_meeting) {
+                shared.violation(format!(
+                    "REST {path}: found a token of account {of_token}, expected one of {of_meeting}"
+                ));
+                return error(404, 3001, "Meeting does not exist.");
+            }
             act(shared, meeting, body["action"].as_str().unwrap_or_default())
         }
         _ => error(404, 3001, "Meeting does not exist."),
@@ -417,9 +427,7 @@ fn who_answer(shared: &Shared, request: &HttpMessage) -> Judged {
         .and_then(|value| value.strip_prefix("Bearer "));
     match token {
         Some(token) if lock(&shared.oauth).is_valid(token) => {
-            let me = json!({"id": "DemoUser-1", "account_id": shared.options.account_id,
-                "display_name": "Ada Demo", "email": "ada@example.com"});
-            (200, Some(me), None)
+            (200, Some(lock(&shared.oauth).me(token)), None)
         }
         _ => error(401, 124, "Invalid access token."),
     }

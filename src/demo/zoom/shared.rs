@@ -135,6 +135,14 @@ impl Shared {
         }
     }
 
+    /// The account that the meeting belongs to.
+    pub(in crate::demo) fn account_of<'a>(&'a self, script: &'a MeetingScript) -> &'a str {
+        script
+            .account
+            .as_deref()
+            .unwrap_or(&self.options.account_id)
+    }
+
     /// Starts a thread that is joined at the end; its panic becomes a violation.
     pub(in crate::demo) fn spawn(
         &self,

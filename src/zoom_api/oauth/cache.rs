@@ -1,4 +1,4 @@
-//! The cache of the one access token: fetched when first needed, replaced before it expires, by one
+//! The cache of an access token: fetched when first needed, replaced before it expires, by one
 //! thread at a time.
 //!
 //! How a token is requested is in `request`; how refresh tokens are stored is in `refresh_store`.
@@ -7,12 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Deserialize;
-
 use super::request::{AccessToken, CALL, TokenSource};
-use crate::domain::secret::Secret;
 use crate::zoom_api::clock::Clock;
 use crate::zoom_api::counters::Counters;
 use crate::zoom_api::errors::{Class, Error, Kind};
@@ -28,7 +23,7 @@ const EARLY_RETRY: Duration = Duration::from_secs(30);
 /// How much longer than one call a thread waits for the fetching thread: time for the disk.
 const DISK_GRACE: Duration = Duration::from_secs(5);
 
-/// The access token of the process.
+/// The access token of one kind of credentials, or of one grant.
 #[derive(Debug)]
 pub(crate) struct TokenCache {
     source: TokenSource,
@@ -53,31 +48,6 @@ struct Slot {
     early_retry: Option<Instant>,
     /// The user removed the app.
     is_forgotten: bool,
-    /// The owner of the newest token.
-    owner: Option<Owner>,
-}
-
-/// The owner of a token, read from the token itself: Zoom's tokens are JWTs.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-struct Owner {
-    /// The user's id.
-    uid: String,
-    /// The account's id.
-    aid: String,
-}
-
-impl Owner {
-    fn from_token(token: &Secret) -> Option<Owner> {
-        let payload = token.expose().split('.').nth(1)?;
-        let json = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
-        serde_json::from_slice(&json).ok()
-    }
-
-    /// Whether the event may be about the owner; one without ids may be.
-    fn may_be(&self, user_id: &str, account_id: &str) -> bool {
-        (user_id.is_empty() || user_id == self.uid)
-            && (account_id.is_empty() || account_id == self.aid)
-    }
 }
 
 impl TokenCache {
@@ -161,19 +131,9 @@ impl TokenCache {
         }
     }
 
-    /// The ids of the user and the account of the newest token, if it says them.
-    pub(crate) fn owner_ids(&self) -> (Option<String>, Option<String>) {
-        let slot = self.lock();
-        let owner = slot.owner.as_ref();
-        let uid = owner.map(|owner| owner.uid.clone());
-        (uid, owner.map(|owner| owner.aid.clone()))
-    }
-
-    /// Whether the token may be that user's. A token with an unknown owner may be anyone's.
-    pub(crate) fn may_be_of(&self, user_id: &str, account_id: &str) -> bool {
-        let slot = self.lock();
-        let owner = slot.owner.as_ref();
-        owner.is_none_or(|owner| owner.may_be(user_id, account_id))
+    /// Whether the user removed the app while this process ran.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        self.lock().is_forgotten
     }
 
     /// Deletes everything about the user, who removed the app.
@@ -261,7 +221,6 @@ impl TokenCache {
                     "{CALL}: good for {} s",
                     token.life.unwrap_or_default().as_secs()
                 );
-                slot.owner = Owner::from_token(&token.text);
                 slot.token = Some(token.clone());
                 Ok(token)
             }

@@ -1,4 +1,4 @@
-//! Stores rotating refresh tokens on disk.
+//! Stores the rotating refresh token of one grant on disk.
 //!
 //! Each use of a refresh token yields the next one and invalidates the previous one, so the next
 //! one is stored before the access token that came with it is used. A crash before the store leaves
@@ -6,38 +6,52 @@
 //! the store leaves the new one. (If a server invalidates the old token as soon as it sends the new
 //! one, no client can prevent a loss between the sending and our disk.)
 
-use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::grants::facts::Facts;
 use crate::domain::secret::Secret;
 use crate::state;
 use crate::state::StateDir;
 
-/// The file in the state directory.
+/// The file of the grant that the configuration names, and of earlier versions, which had one grant.
 pub(crate) const FILE: &str = "refresh_token.json";
 
-/// Written and deleted to check that the disk has room, before a token is used.
-const PROBE_FILE: &str = "refresh_token.room";
+/// What the names of files end in.
+const SUFFIX: &str = ".json";
+/// The same for files that are written and deleted to check that the disk has room, before a token is used.
+const PROBE_SUFFIX: &str = ".room";
 
-/// The content of the file.
+/// The content of a file.
 #[derive(Serialize, Deserialize)]
-struct Record<'a> {
+struct Record {
     v: u32,
     /// Fingerprint of the configured token with which this chain started.
-    #[serde(borrow)]
-    began_with: Cow<'a, str>,
-    #[serde(borrow)]
-    refresh_token: Cow<'a, str>,
+    began_with: String,
+    /// Empty: the grant is over, and the configured token must not be used again.
+    refresh_token: String,
+    #[serde(flatten)]
+    facts: Facts,
 }
 
-/// The file. Only the newest chain may write it: when another token is configured during a call
+/// What a file has for a grant.
+pub(crate) enum Stored {
+    /// A chain to continue.
+    Chain(Secret, Facts),
+    /// Another grant has taken its place.
+    Over,
+    /// Nothing of use.
+    Nothing,
+}
+
+/// A file. Only the newest chain may write it: when another token is configured during a call
 /// with the previous one, that call's result must not overwrite it.
 #[derive(Debug)]
 pub(crate) struct RefreshTokenFile {
     state: Arc<StateDir>,
+    name: String,
     numbers: Mutex<Numbers>,
 }
 
@@ -50,22 +64,60 @@ struct Numbers {
 }
 
 impl RefreshTokenFile {
-    /// The file in this state directory.
-    pub(crate) fn new(state: Arc<StateDir>) -> RefreshTokenFile {
+    /// The file with this name in this state directory.
+    pub(crate) fn new(state: Arc<StateDir>, name: impl Into<String>) -> RefreshTokenFile {
         RefreshTokenFile {
             state,
+            name: name.into(),
             numbers: Mutex::default(),
         }
     }
 
+    /// Its name in the state directory.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it has for the chain that began with this configured token; empty for one that began with an
+    /// authorization.
+    pub(crate) fn read(&self, configured: &Secret) -> Result<Stored, state::Error> {
+        let bytes = self.state.read(&self.name)?.unwrap_or_default();
+        Ok(match stored(&bytes, configured) {
+            Some(stored) => stored,
+            None if bytes.is_empty() => Stored::Nothing,
+            None => {
+                log::warn!(
+                    "{}: found no refresh token in it, expected one; {}",
+                    self.state.path().join(&self.name).display(),
+                    match self.name == FILE {
+                        true => "using the configured one",
+                        false => "remove the file and authorize again (rtmsd authorize)",
+                    }
+                );
+                Stored::Nothing
+            }
+        })
+    }
+
     /// Deletes what is stored.
     pub(crate) fn erase(&self) -> Result<(), state::Error> {
-        self.state.remove(FILE)
+        self.state.remove(&self.name)
     }
 
     fn lock(&self) -> MutexGuard<'_, Numbers> {
         self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The content of a file; `None` if it is damaged.
+pub(crate) fn stored(bytes: &[u8], configured: &Secret) -> Option<Stored> {
+    let record: Record = serde_json::from_slice(bytes).ok()?;
+    Some(match record.v {
+        1 if record.began_with != fingerprint(configured) => Stored::Nothing,
+        1 if record.refresh_token.is_empty() => Stored::Over,
+        1 => Stored::Chain(Secret::new(record.refresh_token), record.facts),
+        _ => Stored::Nothing,
+    })
 }
 
 /// The refresh token in use.
@@ -78,40 +130,23 @@ pub(crate) struct RefreshTokenStore {
 }
 
 impl RefreshTokenStore {
-    /// Continues the stored chain if it started with the configured token, and so is newer than it;
-    /// otherwise starts a new one, because another token was configured since.
-    pub(crate) fn open(
+    /// Continues with this token; empty until one comes by an authorization.
+    pub(crate) fn new(
         file: Arc<RefreshTokenFile>,
         configured: &Secret,
-    ) -> Result<RefreshTokenStore, state::Error> {
-        let began_with = fingerprint(configured);
-        let bytes = file.state.read(FILE)?.unwrap_or_default();
-        let current = match serde_json::from_slice::<Record<'_>>(&bytes) {
-            Ok(record) if record.v == 1 && record.began_with == began_with => {
-                Secret::new(record.refresh_token)
-            }
-            Ok(_) => configured.clone(),
-            Err(_) => {
-                if !bytes.is_empty() {
-                    log::warn!(
-                        "{}: found no refresh token in it, using the configured one",
-                        file.state.path().join(FILE).display()
-                    );
-                }
-                configured.clone()
-            }
-        };
+        current: Secret,
+    ) -> RefreshTokenStore {
         let number = {
             let mut numbers = file.lock();
             numbers.opened += 1;
             numbers.opened
         };
-        Ok(RefreshTokenStore {
+        RefreshTokenStore {
             file,
             number,
-            began_with,
+            began_with: fingerprint(configured),
             current,
-        })
+        }
     }
 
     /// Makes this chain the owner of the file, before its token is used. `false` if a newer chain
@@ -131,27 +166,54 @@ impl RefreshTokenStore {
     pub(crate) fn preflight_write(&self) -> Result<(), state::Error> {
         // The size of what will be stored, with room for a longer token.
         let room = vec![b' '; self.current.expose().len() + 1024];
-        self.file.state.write_atomic(PROBE_FILE, &room)?;
-        self.file.state.remove(PROBE_FILE)
+        let name = self.file.name.trim_end_matches(SUFFIX).to_owned() + PROBE_SUFFIX;
+        self.file.state.write_atomic(&name, &room)?;
+        self.file.state.remove(&name)
     }
 
     /// Stores the next token. Until this returns, the access token that came with it must not be
     /// used.
-    pub(crate) fn advance(&mut self, next: &Secret) -> Result<(), state::Error> {
-        let record = Record {
-            v: 1,
-            began_with: Cow::Borrowed(&self.began_with),
-            refresh_token: Cow::Borrowed(next.expose()),
-        };
-        let bytes = serde_json::to_vec(&record).expect("strings and a number always become JSON");
-        // Held during the write, so that the first use of a newer chain waits for it.
-        let numbers = self.file.lock();
-        if numbers.owner == self.number {
-            self.file.state.write_atomic(FILE, &bytes)?;
-        }
-        drop(numbers);
+    pub(crate) fn advance(&mut self, next: &Secret, facts: &Facts) -> Result<(), state::Error> {
+        self.write(next, facts)?;
         self.current = next.clone();
         Ok(())
+    }
+
+    /// Stores other facts beside the present token.
+    pub(crate) fn note(&self, facts: &Facts) -> Result<(), state::Error> {
+        match self.current.is_empty() {
+            true => Ok(()),
+            false => self.write(&self.current, facts),
+        }
+    }
+
+    /// Another grant has taken the place of this one: nothing of it may be used again.
+    pub(crate) fn retire(&mut self) -> Result<(), state::Error> {
+        self.claim();
+        // The next process would use the configured token, whose place in the chain is long past.
+        let is_configured = self.began_with != fingerprint(&Secret::new(""));
+        let retired = match is_configured {
+            true => self.write(&Secret::new(""), &Facts::default()),
+            false => self.file.erase(),
+        };
+        self.current = Secret::new("");
+        retired
+    }
+
+    fn write(&self, token: &Secret, facts: &Facts) -> Result<(), state::Error> {
+        let record = Record {
+            v: 1,
+            began_with: self.began_with.clone(),
+            refresh_token: token.expose().to_owned(),
+            facts: facts.clone(),
+        };
+        let bytes = serde_json::to_vec(&record).expect("strings and numbers always become JSON");
+        // Held during the write, so that the first use of a newer chain waits for it.
+        let numbers = self.file.lock();
+        match numbers.owner == self.number {
+            true => self.file.state.write_atomic(&self.file.name, &bytes),
+            false => Ok(()),
+        }
     }
 }
 

@@ -9,13 +9,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
+use super::grants::facts::{GrantState, SharedFacts};
 use super::refresh_store::{RefreshTokenFile, RefreshTokenStore};
 use crate::domain::app::{AppCredentials, RestCredentials};
 use crate::domain::secret::Secret;
 use crate::domain::text::percent_encoded as encode;
 use crate::net::address::Address;
 use crate::state;
-use crate::state::StateDir;
 use crate::zoom_api::errors::{Error, Kind};
 use crate::zoom_api::http_call::{Http, HttpCall, Server};
 
@@ -92,17 +92,16 @@ pub(crate) enum TokenSource {
     App {
         client: Client,
     },
+    /// The grant of one user.
     User {
         client: Client,
         file: Arc<RefreshTokenFile>,
-        /// The configured token.
-        refresh_token: Secret,
         tokens: Arc<Mutex<UserTokens>>,
     },
 }
 
 /// The credentials of a client of the OAuth server, and the connection to it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Client {
     http: Arc<Http>,
     basic: Secret,
@@ -113,6 +112,7 @@ pub(crate) struct Client {
 #[derive(Debug)]
 pub(crate) struct UserTokens {
     store: RefreshTokenStore,
+    facts: Arc<SharedFacts>,
     /// The next refresh token, which could not be stored yet, and the access token it came with.
     unstored: Option<(Secret, AccessToken)>,
 }
@@ -132,16 +132,13 @@ struct TokenReply {
 }
 
 impl TokenSource {
-    /// `before` is the source that this one replaces, if there is one.
+    /// Of credentials that are no user's: grants of users are in [`super::grants`].
     pub(crate) fn new(
         credentials: &RestCredentials,
-        state: Option<&Arc<StateDir>>,
         http: &Arc<Http>,
-        before: Option<&TokenSource>,
     ) -> Result<TokenSource, Error> {
-        let client = |id: &str, secret: &Secret| Client::new(http, id, secret);
         Ok(match credentials {
-            RestCredentials::None => TokenSource::None,
+            RestCredentials::None | RestCredentials::UserRefresh { .. } => TokenSource::None,
             RestCredentials::Static { token } => {
                 if !is_token(token.expose()) {
                     return Err(configuration(
@@ -162,50 +159,9 @@ impl TokenSource {
                 client_id,
                 client_secret,
             } => TokenSource::ServerToServer {
-                client: client(client_id, client_secret),
+                client: Client::new(http, client_id, client_secret),
                 account_id: account_id.clone(),
             },
-            RestCredentials::UserRefresh {
-                client_id,
-                client_secret,
-                refresh_token,
-            } => {
-                let state = state.ok_or_else(|| {
-                    configuration("ZOOM_REFRESH_TOKEN: found no state directory, expected RTMS_STATE to keep rotated tokens in")
-                })?;
-                let client = client(client_id, client_secret);
-                if let Some(TokenSource::User {
-                    refresh_token: known,
-                    file,
-                    tokens,
-                    ..
-                }) = before
-                    && known == refresh_token
-                {
-                    // The same chain with another client secret. It may be in use at this moment.
-                    return Ok(TokenSource::User {
-                        client,
-                        file: Arc::clone(file),
-                        refresh_token: refresh_token.clone(),
-                        tokens: Arc::clone(tokens),
-                    });
-                }
-                let file = match before {
-                    Some(TokenSource::User { file, .. }) => Arc::clone(file),
-                    _ => Arc::new(RefreshTokenFile::new(Arc::clone(state))),
-                };
-                let store = RefreshTokenStore::open(Arc::clone(&file), refresh_token)
-                    .map_err(|e| storage(&e))?;
-                TokenSource::User {
-                    client,
-                    file,
-                    refresh_token: refresh_token.clone(),
-                    tokens: Arc::new(Mutex::new(UserTokens {
-                        store,
-                        unstored: None,
-                    })),
-                }
-            }
         })
     }
 
@@ -273,7 +229,54 @@ impl TokenSource {
 }
 
 impl UserTokens {
+    pub(crate) fn new(store: RefreshTokenStore, facts: Arc<SharedFacts>) -> UserTokens {
+        UserTokens {
+            store,
+            facts,
+            unstored: None,
+        }
+    }
+
+    /// Whether a token waits to be stored.
+    pub(crate) fn has_unstored(&self) -> bool {
+        self.unstored.is_some()
+    }
+
+    /// Stores what is known of the grant beside its token.
+    pub(crate) fn note(&self) -> Result<(), state::Error> {
+        match &self.unstored {
+            // The one that is stored is used up.
+            Some(_) => Ok(()),
+            None => self.store.note(&self.facts.get()),
+        }
+    }
+
+    /// Another grant has taken the place of this one.
+    pub(crate) fn retire(&mut self) -> Result<(), state::Error> {
+        self.unstored = None;
+        self.store.retire()
+    }
+
+    /// Asks for the next tokens, and notes whether the grant works.
     fn refresh(
+        &mut self,
+        client: &Client,
+        serial: u64,
+        now: Instant,
+        date: SystemTime,
+    ) -> Result<AccessToken, Error> {
+        let refreshed = self.rotate(client, serial, now, date);
+        if let Err(error) = &refreshed
+            && let Some(state) = GrantState::of(error.kind())
+            && self.facts.update(|facts| facts.state = state)
+            && let Err(error) = self.note()
+        {
+            log::warn!("{error}; the state of the grant is not stored");
+        }
+        refreshed
+    }
+
+    fn rotate(
         &mut self,
         client: &Client,
         serial: u64,
@@ -284,7 +287,9 @@ impl UserTokens {
             return Err(Error::new(Kind::Superseded, CALL, ""));
         }
         if let Some((next, token)) = &self.unstored {
-            self.store.advance(next).map_err(|e| storage(&e))?;
+            self.store
+                .advance(next, &self.facts.get())
+                .map_err(|e| storage(&e))?;
             let token = AccessToken {
                 serial,
                 ..token.clone()
@@ -305,8 +310,9 @@ impl UserTokens {
         );
         let reply = client.request("", form, &[current.expose()], date)?;
         let (token, next) = reply.into_token(&client.http, serial, now);
+        (self.facts).update(|facts| facts.learn(&token.text, &token.scopes, date));
         if let Some(next) = next
-            && let Err(e) = self.store.advance(&next)
+            && let Err(e) = self.store.advance(&next, &self.facts.get())
         {
             self.unstored = Some((next, token));
             return Err(storage(&e));
@@ -333,11 +339,12 @@ impl UserTokens {
         self.store.preflight_write().map_err(|e| storage(&e))?;
         let reply = client.request("", form, secrets, date)?;
         let (token, next) = reply.into_token(&client.http, serial, now);
+        (self.facts).update(|facts| facts.learn(&token.text, &token.scopes, date));
         let Some(next) = next else {
             return Err(Error::new(Kind::Malformed, CALL, "no refresh token"));
         };
         self.unstored = None;
-        if let Err(e) = self.store.advance(&next) {
+        if let Err(e) = self.store.advance(&next, &self.facts.get()) {
             self.unstored = Some((next, token));
             return Err(storage(&e));
         }
@@ -346,7 +353,7 @@ impl UserTokens {
 }
 
 impl Client {
-    fn new(http: &Arc<Http>, id: &str, secret: &Secret) -> Client {
+    pub(crate) fn new(http: &Arc<Http>, id: &str, secret: &Secret) -> Client {
         Client {
             http: Arc::clone(http),
             basic: Secret::new(format!(
@@ -436,6 +443,6 @@ fn configuration(text: &str) -> Error {
     Error::new(Kind::Configuration, CALL, text)
 }
 
-fn storage(error: &state::Error) -> Error {
+pub(crate) fn storage(error: &state::Error) -> Error {
     Error::new(Kind::Storage, CALL, error.to_string())
 }

@@ -1,8 +1,12 @@
 //! User OAuth by an authorization code: the address of Zoom's page, the exchange of the code, and what it
 //! is good for.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use super::grants::facts::{Facts, GrantState, GrantStatus};
+use super::grants::{Grant, Grants};
 use super::request::{AccessToken, TokenSource};
 use crate::domain::app::RestCredentials;
 use crate::domain::secret::Secret;
@@ -74,13 +78,50 @@ impl Api {
             encode(redirect),
             encode(verifier.expose())
         );
+        let Some(grants) = self.grants() else {
+            return Err(not_of_users());
+        };
         let secrets = [code.expose(), verifier.expose()];
-        let token = self.tokens.exchange(form, &secrets)?;
-        Ok(self.owner(&token))
+        let (grant, token) = grants.exchange(form, &secrets)?;
+        let owner = self.owner(&token);
+        // Only where each owner is known it is clear which grant serves which account.
+        for other in grants.without_owner() {
+            if !Arc::ptr_eq(&other, &grant) {
+                self.identify(grants, &other);
+            }
+        }
+        grants.settle(&grant, |facts| owner.tell(facts));
+        let facts = grant.facts();
+        Ok(UserGrant {
+            user: [&facts.user, &facts.user_id]
+                .into_iter()
+                .find(|text| !text.is_empty())
+                .map_or("not said by Zoom", |text| text.as_str())
+                .to_owned(),
+            account: facts.account_id,
+            scopes: token.scopes,
+        })
+    }
+
+    /// Finds out whose grant it is. One that has ended, so that this cannot be found out, is removed.
+    fn identify(&self, grants: &Grants, grant: &Arc<Grant>) {
+        match grant.tokens().token() {
+            Ok(token) => {
+                let owner = self.owner(&token);
+                if !owner.is_unknown() {
+                    grants.settle(grant, |facts| owner.tell(facts));
+                }
+            }
+            Err(error) if GrantState::of(error.kind()) == Some(GrantState::Revoked) => {
+                log::warn!("{error}; it is not known whose grant this was, so it is removed");
+                grants.remove(grant);
+            }
+            Err(error) => log::warn!("{error}; it is not known whose grant this is"),
+        }
     }
 
     /// Whose token it is. Zoom's answer needs a scope that the app may not have.
-    fn owner(&self, token: &AccessToken) -> UserGrant {
+    fn owner(&self, token: &AccessToken) -> Me {
         let bearer = token.bearer();
         let call = HttpCall {
             server: Server::Api,
@@ -91,32 +132,60 @@ impl Api {
             body: None,
         };
         let reply = self.http.call(call, self.process().clock.date()).ok();
-        let me: Me = reply
+        reply
             .filter(|reply| reply.is_success())
             .and_then(|reply| serde_json::from_slice(&reply.body).ok())
-            .unwrap_or_default();
-        let (uid, aid) = self.tokens.owner_ids();
+            .unwrap_or_default()
+    }
+
+    /// Whether tokens are those of users, so that [`Api::authorize`] is of use.
+    pub fn is_of_user(&self) -> bool {
+        self.grants().is_some()
+    }
+
+    /// The grants of users; empty if tokens are not those of users.
+    pub fn grant_status(&self) -> Vec<GrantStatus> {
+        self.grants().map(Grants::status).unwrap_or_default()
+    }
+
+    /// The accounts for which a call could not be made, because no user of theirs has authorized the app,
+    /// and how many calls that were.
+    pub fn accounts_without_grant(&self) -> Vec<(String, u64)> {
+        self.grants().map(Grants::missing).unwrap_or_default()
+    }
+}
+
+impl Me {
+    fn is_unknown(&self) -> bool {
+        self.account_id.is_none()
+    }
+
+    /// What Zoom does not say stays as the token has said it.
+    fn tell(self, facts: &mut Facts) {
         let shown =
             |text: Option<String>| text.map(|text| clean(&text, &[])).filter(|t| !t.is_empty());
-        let name = shown(me.display_name);
-        let user = match (name, shown(me.email)) {
+        if let Some(id) = shown(self.account_id) {
+            facts.account_id = id;
+        }
+        if let Some(id) = shown(self.id) {
+            facts.user_id = id;
+        }
+        let user = match (shown(self.display_name), shown(self.email)) {
             (Some(name), Some(email)) => Some(format!("{name} <{email}>")),
             (name, email) => name.or(email),
         };
-        UserGrant {
-            user: user
-                .or(shown(me.id))
-                .or(uid)
-                .unwrap_or_else(|| "not said by Zoom".to_owned()),
-            account: shown(me.account_id).or(aid).unwrap_or_default(),
-            scopes: token.scopes.clone(),
+        if let Some(user) = user {
+            facts.user = user;
         }
     }
+}
 
-    /// Whether tokens are those of a user, so that [`Api::authorize`] is of use.
-    pub fn is_of_user(&self) -> bool {
-        self.tokens.source().is_of_user()
-    }
+fn not_of_users() -> Error {
+    Error::new(
+        Kind::Configuration,
+        CALL,
+        "found other credentials than a user's, expected ZOOM_REDIRECT_URL without ZOOM_ACCOUNT_ID and access_token",
+    )
 }
 
 impl TokenSource {
@@ -134,11 +203,7 @@ impl TokenSource {
                 .lock()
                 .unwrap_or_else(std::sync::PoisonError::into_inner)
                 .exchange(client, form, secrets, serial, now, date),
-            _ => Err(Error::new(
-                Kind::Configuration,
-                CALL,
-                "found other credentials than a user's, expected ZOOM_REDIRECT_URL without ZOOM_ACCOUNT_ID and access_token",
-            )),
+            _ => Err(not_of_users()),
         }
     }
 }

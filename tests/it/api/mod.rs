@@ -2,6 +2,7 @@
 
 mod calls;
 mod commands;
+mod grants;
 mod logs;
 pub(crate) mod rotation;
 pub(crate) mod tls;

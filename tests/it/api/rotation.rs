@@ -97,7 +97,7 @@ fn first() -> String {
 /// Opens a state directory that another client has just released. If another test starts a process
 /// at that moment, the child has a copy of every open file between fork and exec, including the
 /// lock; so this retries while the directory is in use.
-fn open_state(
+pub(super) fn open_state(
     path: &Path,
     open: impl Fn(&Path) -> Result<StateDir, rtmsd::state::Error>,
 ) -> StateDir {
