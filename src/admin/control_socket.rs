@@ -23,7 +23,7 @@ use crate::domain::product::Product;
 use crate::domain::rest::{ControlRequest, RestAction};
 use crate::log::app::inherit;
 use crate::source::authorization::{Progress, RANDOM_BYTES};
-use crate::zoom_api::{Error, OnlineCheck, UserGrant};
+use crate::zoom_api::{Error, GrantStatus, OnlineCheck, UserGrant};
 
 /// Its name in the state directory.
 pub const NAME: &str = "control.sock";
@@ -35,13 +35,15 @@ const DAEMON_MAX: Duration = Duration::from_secs(5);
 /// Time limit for an answer: two token requests and two calls, each ten seconds at most, and those
 /// of one client before us.
 const ANSWER_MAX: Duration = Duration::from_secs(90);
-/// A request holds two ids; an answer holds a message of Zoom's, which is cut before, or the scopes of
-/// a token.
-const LINE_BYTES_MAX: u64 = 64 << 10;
+/// A request holds three ids; an answer holds a message of Zoom's, which is cut before, or the scopes of
+/// a token, or of all grants, of which there can be a thousand.
+const LINE_BYTES_MAX: u64 = 4 << 20;
 /// The action of a question that is no REST call: what `rtmsd check --online` looks at.
 const CHECK: &str = "check";
 /// The action of the questions of `rtmsd authorize`.
 const AUTHORIZE: &str = "authorize";
+/// The action of a question that is no REST call: who has authorized the app.
+const ACCOUNTS: &str = "accounts";
 /// The thread may be in a call when the server ends; the end of the REST client aborts it.
 const JOIN_MAX: Duration = Duration::from_secs(2);
 /// For a REST call, as on the server's own REST threads.
@@ -318,6 +320,13 @@ fn serve(stream: &UnixStream, daemon: &Handle) -> io::Result<()> {
         };
         return write_line(stream, &line?);
     }
+    if question.action == ACCOUNTS {
+        let line = match daemon.api(DAEMON_MAX) {
+            Some(api) => serde_json::to_string(&api.grant_status()),
+            None => serde_json::to_string(&Answer::unavailable(SILENT)),
+        };
+        return write_line(stream, &line?);
+    }
     if let Some(question) = &question.authorize {
         let answer = answer_authorize(question, daemon);
         return write_line(stream, &serde_json::to_string(&answer)?);
@@ -406,6 +415,14 @@ pub fn ask(state: &Path, request: &ControlRequest) -> io::Result<Option<Answer>>
 /// As those of [`ask`], and a server of an earlier version.
 pub fn check_online(state: &Path) -> io::Result<Option<OnlineCheck>> {
     answer(state, &Question::check())
+}
+
+/// Who has authorized the app, as the running server knows it; `None` if none serves this state directory.
+///
+/// # Errors
+/// As those of [`ask`], and a server of an earlier version.
+pub fn accounts(state: &Path) -> io::Result<Option<Vec<GrantStatus>>> {
+    answer(state, &Question::about(ACCOUNTS))
 }
 
 fn answer<A: DeserializeOwned>(state: &Path, question: &Question) -> io::Result<Option<A>> {

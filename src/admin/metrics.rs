@@ -22,7 +22,7 @@ use crate::source::events::State;
 use crate::source::webhook::server;
 use crate::stream::StatsSnapshot;
 use crate::zoom_api;
-use crate::zoom_api::Kind;
+use crate::zoom_api::{GrantState, Kind};
 use Value::{Count, Counts, Gauge, GaugeSeconds, Gauges, Seconds};
 
 /// One metric: a row of the page, with any number of samples.
@@ -278,6 +278,22 @@ pub const METRICS: &[Metric] = &[
             let of = |kind: Kind| (kind.name(), f.rest().errors(kind));
             Kind::all().map(of).collect()
         }),
+    ),
+    row(
+        "grants",
+        "Users who have authorized the app, by the state of their grant.",
+        Gauges("state", |f| {
+            let grants = f.status.grants.iter().flatten();
+            let states: Vec<GrantState> = grants.map(|grant| grant.state).collect();
+            let count = |state| states.iter().filter(|found| **found == state).count() as u64;
+            let all = GrantState::ALL;
+            all.map(|state| (state.name(), count(state))).to_vec()
+        }),
+    ),
+    row(
+        "accounts_without_grant",
+        "Accounts whose calls could not be made, because no user of theirs has authorized the app.",
+        Gauge(|f| f.status.accounts_without_grant.len() as u64),
     ),
     row(
         "streams",

@@ -7,6 +7,7 @@
 //! [`delivery::media`](crate::delivery::media). [`access`] says who may ask what.
 
 pub mod access;
+pub mod accounts;
 pub mod control_socket;
 pub mod events;
 pub mod files;
@@ -350,7 +351,9 @@ fn answer(
             Some(why) => line(503, &why),
             // An endpoint that fails is no reason to send work elsewhere: its events wait on the disk.
             None => {
-                let troubles = push_troubles(&status) + &events::troubles(&status);
+                let troubles = push_troubles(&status)
+                    + &events::troubles(&status)
+                    + &accounts::troubles(&status);
                 line(200, &format!("ready{troubles}"))
             }
         },

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use serde::{Deserialize, Serialize};
 
+use super::accounts::Accounts;
 use super::events::Events;
 use super::process::Process;
 use crate::clock::now_ms;
@@ -40,6 +41,9 @@ pub struct Streams {
     /// The event WebSocket, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events: Option<Events>,
+    /// The grants of users, if tokens are theirs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accounts: Option<Accounts>,
     /// Number of streams that are not listed because there are too many.
     pub omitted: usize,
     /// The streams, the oldest first.
@@ -243,6 +247,7 @@ impl Streams {
                 .map(|push| push.endpoints.iter().map(endpoint).collect::<Vec<_>>())
                 .filter(|endpoints| !endpoints.is_empty()),
             events: Events::from_status(status),
+            accounts: Accounts::from_status(status),
             omitted: streams.len().saturating_sub(STREAMS_MAX),
             streams: streams
                 .iter()

@@ -52,6 +52,8 @@ fn status() -> StatusSnapshot {
         has_only_events: false,
         events_gap: None,
         api: Arc::default(),
+        grants: None,
+        accounts_without_grant: Vec::new(),
         is_state_failing: false,
         disk: Some(Arc::new(DiskCounters::default())),
         ends: Arc::default(),
@@ -222,4 +224,56 @@ fn streams_are_listed_as_json() {
         serde_json::from_str::<streams::Streams>(&json).ok(),
         Some(found)
     );
+}
+
+#[test]
+fn a_grant_that_does_not_work_is_named_and_the_server_stays_ready() {
+    use crate::zoom_api::{GrantState, GrantStatus};
+    let grant = |account: &str, state| GrantStatus {
+        account_id: account.to_owned(),
+        user_id: format!("{account}-user"),
+        user: "Ada <ada@example.com>".to_owned(),
+        scopes: Vec::new(),
+        authorized_ms: None,
+        used_ms: None,
+        state,
+        is_configured: false,
+    };
+    let grants = vec![
+        grant("acc1", GrantState::Ok),
+        grant("acc2", GrantState::Revoked),
+    ];
+    let ask = || {
+        Some(StatusSnapshot {
+            grants: Some(grants.clone()),
+            accounts_without_grant: vec![("acc3".to_owned(), 2)],
+            ..status()
+        })
+    };
+    let get = |path: &str| {
+        let answer = answer("GET", path, 0, &live::Counters::default(), ask);
+        (
+            answer.status,
+            String::from_utf8_lossy(&answer.body).into_owned(),
+        )
+    };
+    let expected = "ready\n\
+        account acc2: the grant of user acc2-user is revoked: authorize again (rtmsd authorize)\n\
+        account acc3: no user has authorized the app, calls not made: 2; run rtmsd authorize\n";
+    assert_eq!(get("/readyz"), (200, expected.to_owned()));
+    let (_, metrics) = get("/metrics");
+    for line in [
+        "rtmsd_grants{state=\"ok\"} 1",
+        "rtmsd_grants{state=\"revoked\"} 1",
+        "rtmsd_accounts_without_grant 1",
+    ] {
+        assert!(metrics.contains(line), "{line}");
+    }
+    let (_, streams) = get("/streams");
+    assert!(
+        streams.contains(r#""accounts":{"working":1,"broken":[{"account_id":"acc2""#),
+        "{streams}"
+    );
+    // Names and addresses are for those who may read the state.
+    assert!(!streams.contains("ada@example.com"));
 }

@@ -25,6 +25,8 @@ pub struct Options {
     pub id: String,
     /// `--participant`.
     pub participant_user_id: Option<String>,
+    /// `--account`.
+    pub account_id: Option<String>,
     /// `--product`, by [`Product::from_unit`].
     pub product: Product,
     /// `--json`.
@@ -47,6 +49,7 @@ pub fn run(
         control.id.retain(|c| c != ' ' && c != '-');
     }
     control.participant_user_id = options.participant_user_id.clone();
+    control.account_id = options.account_id.clone();
     let answer;
     let (exit_code, line) = match control.id_fault() {
         Some(fault) => {

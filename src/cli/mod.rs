@@ -6,6 +6,7 @@
     reason = "a command writes to its user's terminal"
 )]
 
+mod accounts;
 mod admin_client;
 mod admin_http;
 pub mod args;
@@ -99,6 +100,7 @@ fn dispatch(command: Command) -> u8 {
                 action: control.action,
                 id: control.meeting_id,
                 participant_user_id: control.participant,
+                account_id: control.account,
                 product: control.product,
                 json: control.json,
             };
@@ -138,6 +140,12 @@ fn dispatch(command: Command) -> u8 {
                     &mut Lines::default(),
                     &mut io::stdout(),
                 )
+            })
+        }
+        Command::Accounts { config, json } => {
+            with_config(config.as_deref(), Needs::Authorize, |loaded| {
+                let media = media_words(&loaded.config.daemon);
+                accounts::run(&loaded.config, &media, json, &mut io::stdout())
             })
         }
         Command::Status {

@@ -22,6 +22,7 @@ use crate::source::events::{self, State};
 use crate::source::ingress;
 use crate::stream::StatsSnapshot;
 use crate::zoom_api;
+use crate::zoom_api::GrantStatus;
 
 /// The daemon's status at one moment.
 #[derive(Debug)]
@@ -49,6 +50,10 @@ pub struct StatusSnapshot {
     pub(crate) events_gap: Option<Gap>,
     /// Counters of REST and OAuth.
     pub(crate) api: Arc<zoom_api::Counters>,
+    /// The grants of users; `None` if tokens are not those of users.
+    pub(crate) grants: Option<Vec<GrantStatus>>,
+    /// Accounts whose calls could not be made without a grant, and how many.
+    pub(crate) accounts_without_grant: Vec<(String, u64)>,
     /// Whether the state cannot be written.
     pub is_state_failing: bool,
     /// Counters of the recorder; `None` if no files are written.
@@ -151,6 +156,8 @@ impl Daemon {
             has_only_events: self.ingress.addresses().is_empty(),
             events_gap: self.coordinator.last_gap(),
             api: Arc::clone(self.api.counters()),
+            grants: (self.api.is_of_user()).then(|| self.api.grant_status()),
+            accounts_without_grant: self.api.accounts_without_grant(),
             is_state_failing: (self.snapshot.as_ref()).is_some_and(Snapshot::is_failing),
             disk: self.disk.as_ref().map(|disk| Arc::clone(disk.counters())),
             ends: Arc::clone(self.ends.counters()),

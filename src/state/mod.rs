@@ -88,20 +88,7 @@ impl StateDir {
     ///
     /// A file larger than [`FILE_BYTES_MAX`] is an error.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
-        let path = self.file(name)?;
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(Error::io("open", &path, &e)),
-        };
-        let mut bytes = Vec::new();
-        file.take(FILE_BYTES_MAX + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|e| Error::io("read", &path, &e))?;
-        if bytes.len() as u64 > FILE_BYTES_MAX {
-            return Err(Error::TooLarge { path });
-        }
-        Ok(Some(bytes))
+        read(&self.path, name)
     }
 
     /// The names of the files that begin so, sorted.
@@ -138,6 +125,28 @@ impl std::fmt::Debug for StateDir {
             .field("path", &self.path)
             .finish_non_exhaustive()
     }
+}
+
+/// The content of a file of a state directory, which need not be this process's, or `None` if it does not
+/// exist.
+pub(crate) fn read(directory: &Path, name: &str) -> Result<Option<Vec<u8>>, Error> {
+    let path = match is_name(name) {
+        true => directory.join(name),
+        false => return Err(Error::Name),
+    };
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io("open", &path, &e)),
+    };
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Error::io("read", &path, &e))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(Error::TooLarge { path });
+    }
+    Ok(Some(bytes))
 }
 
 /// The names of the files of a state directory that begin so, sorted. It need not be this process that

@@ -87,6 +87,14 @@ impl Api {
                 grant.used(unix_ms(self.process.clock.date()), failed);
             }
             next = found.next();
+            let account = grant.facts().account_id;
+            let result = result.map_err(|error| match ends_grant(error.kind()) {
+                true => Error {
+                    account: Some(account).filter(|id| !id.is_empty()),
+                    ..error
+                },
+                false => error,
+            });
             match result {
                 // Another user of the account may have a grant that works.
                 Err(error) if next.is_some() && ends_grant(error.kind()) => {

@@ -281,6 +281,8 @@ pub struct Error {
     pub(crate) message: String,
     pub(crate) after: Option<Duration>,
     pub(crate) early: bool,
+    /// The account whose grant it is about, if that matters.
+    pub(crate) account: Option<String>,
     /// The same was logged as an error before.
     pub(crate) is_repeated: bool,
 }
@@ -295,6 +297,7 @@ impl Error {
             message: message.into(),
             after: None,
             early: false,
+            account: None,
             is_repeated: false,
         }
     }
@@ -387,6 +390,9 @@ impl fmt::Display for Error {
         let row = self.kind.row();
         write!(f, "{}: {}", self.call, row.meaning)?;
         let mut facts = Vec::new();
+        if let Some(account) = &self.account {
+            facts.push(format!("account {account}"));
+        }
         if let Some(status) = self.status {
             facts.push(format!("status {status}"));
         }

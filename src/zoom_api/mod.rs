@@ -23,12 +23,13 @@ pub mod oauth;
 pub(crate) mod online_check;
 pub(crate) mod reply;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 pub use crate::domain::app::{App, AppCredentials, RestCredentials, RestSettings};
 pub use crate::domain::rest::{ControlRequest, RestAction};
+use crate::domain::secret::Secret;
 use crate::net::address::AllowedHosts;
 pub use crate::net::proxy::ProxyEnv;
 pub use clock::Clock;
@@ -421,6 +422,25 @@ impl Tokens {
 fn cache(source: TokenSource, process: &Process, counters: &Arc<Counters>) -> Arc<TokenCache> {
     let (clock, counters) = (process.clock.clone(), Arc::clone(counters));
     Arc::new(TokenCache::new(source, clock, counters, process.timeout))
+}
+
+/// The grants in a state directory that no process uses now; nothing is changed. `configured` is
+/// `ZOOM_REFRESH_TOKEN`, or empty.
+///
+/// # Errors
+/// The directory or a file in it cannot be read.
+pub fn stored_grants(
+    state: &Path,
+    configured: &Secret,
+) -> Result<Vec<GrantStatus>, crate::state::Error> {
+    let names = match crate::state::names(state, "") {
+        Err(crate::state::Error::Io { kind, .. }) if kind == std::io::ErrorKind::NotFound => {
+            Vec::new()
+        }
+        names => names?,
+    };
+    let read = |name: &str| crate::state::read(state, name);
+    oauth::grants::look(read, &names, configured)
 }
 
 fn http(app: &App, process: &Process) -> Result<Arc<Http>, Error> {

@@ -16,7 +16,7 @@ use crate::harness::{
 const REDIRECT: &str = "https://rtms.example.com/oauth";
 
 /// A Zoom whose app no user has authorized.
-fn consent() -> Options {
+pub(crate) fn consent() -> Options {
     Options {
         credentials: Credentials::Consent,
         ..Options::default()
@@ -24,7 +24,7 @@ fn consent() -> Options {
 }
 
 /// The running command.
-struct Authorizing {
+pub(crate) struct Authorizing {
     child: Child,
     stdin: Option<ChildStdin>,
     said: Arc<Mutex<String>>,
@@ -33,7 +33,7 @@ struct Authorizing {
 
 impl Authorizing {
     /// Starts it with this configuration.
-    fn start(config: &std::path::Path) -> Authorizing {
+    pub(crate) fn start(config: &std::path::Path) -> Authorizing {
         let mut command = Command::new(RTMSD);
         command.arg("authorize").arg("--config").arg(config);
         let pipes = command
@@ -64,7 +64,7 @@ impl Authorizing {
     }
 
     /// The address that a person should open.
-    fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         let mut address = String::new();
         wait_until("the address", || {
             let said = self.said();
@@ -82,7 +82,7 @@ impl Authorizing {
     }
 
     /// Waits for its end: exit code, and what it said on both streams.
-    fn end(mut self) -> (i32, String) {
+    pub(crate) fn end(mut self) -> (i32, String) {
         let mut status = None;
         wait_until("its end", || {
             status = self.child.try_wait().expect("a child");
@@ -111,7 +111,7 @@ impl Drop for Authorizing {
 }
 
 /// What a browser gets at the place to which it was sent, if the proxy leads there.
-fn follow(server: SocketAddr, location: &str) -> (u16, String) {
+pub(crate) fn follow(server: SocketAddr, location: &str) -> (u16, String) {
     let target = location
         .strip_prefix("https://rtms.example.com")
         .expect("the redirect");

@@ -1,6 +1,7 @@
 //! End-to-end tests of rtmsd's parts and of the binary, with real sockets, files and threads.
 
 mod abrupt;
+mod accounts;
 mod admin;
 mod api;
 mod authorize;

@@ -43,6 +43,13 @@ pub enum Command {
         /// `--config`.
         config: Option<PathBuf>,
     },
+    /// List who has authorized the app.
+    Accounts {
+        /// `--config`.
+        config: Option<PathBuf>,
+        /// `--json`.
+        json: bool,
+    },
     /// One REST call.
     Control(Control),
     /// Ask the running server.
@@ -145,6 +152,8 @@ pub struct Control {
     pub product: Product,
     /// `--participant`.
     pub participant: Option<String>,
+    /// `--account`.
+    pub account: Option<String>,
     /// `--json`.
     pub json: bool,
     /// `--config`.

@@ -26,6 +26,7 @@ pub(super) enum Opt {
     Live,
     Ready,
     Participant,
+    Account,
     Product,
     Json,
     Watch,
@@ -53,7 +54,7 @@ pub(super) enum Opt {
 
 impl Opt {
     /// Name, and whether a value follows.
-    const ALL: [(Opt, &'static str, bool); 35] = [
+    const ALL: [(Opt, &'static str, bool); 36] = [
         (Opt::Help, "--help", false),
         (Opt::Version, "--version", false),
         (Opt::Config, "--config", true),
@@ -66,6 +67,7 @@ impl Opt {
         (Opt::Live, "--live", false),
         (Opt::Ready, "--ready", false),
         (Opt::Participant, "--participant", true),
+        (Opt::Account, "--account", true),
         (Opt::Product, "--product", true),
         (Opt::Json, "--json", false),
         (Opt::Watch, "--watch", false),

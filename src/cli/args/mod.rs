@@ -116,6 +116,11 @@ impl Given {
                 self.only("authorize", &[Opt::Config], 1)?;
                 Ok(Command::Authorize { config })
             }
+            Some("accounts") => {
+                self.only("accounts", &[Opt::Config, Opt::Json], 1)?;
+                let json = self.has(Opt::Json);
+                Ok(Command::Accounts { config, json })
+            }
             Some("status") => {
                 self.only("status", &[Opt::Config, Opt::Json, Opt::Watch], 1)?;
                 Ok(Command::Status {
@@ -399,7 +404,13 @@ impl Given {
 
     fn control(self, action: RestAction) -> Result<Command, UsageError> {
         let name = action.name();
-        let options = [Opt::Config, Opt::Participant, Opt::Product, Opt::Json];
+        let options = [
+            Opt::Config,
+            Opt::Account,
+            Opt::Participant,
+            Opt::Product,
+            Opt::Json,
+        ];
         self.only(name, &options, 2)?;
         let word = self.text(Opt::Product)?;
         let Some(product) = product(word.as_deref()) else {
@@ -420,6 +431,7 @@ impl Given {
             meeting_id,
             product,
             participant: self.text(Opt::Participant)?,
+            account: self.text(Opt::Account)?.filter(|id| !id.is_empty()),
             json: self.has(Opt::Json),
             config: self.path(Opt::Config),
         }))

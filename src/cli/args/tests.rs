@@ -16,6 +16,7 @@ fn commands() {
         meeting_id: meeting_id.to_owned(),
         product: Product::Meeting,
         participant: None,
+        account: None,
         json: false,
         config: None,
     };
@@ -111,14 +112,22 @@ fn commands() {
         Command::Authorize { config: config() },
     );
     check(
+        "accounts --json --config a.conf",
+        Command::Accounts {
+            config: config(),
+            json: true,
+        },
+    );
+    check(
         "start 812-3456-7890",
         Command::Control(control(RestAction::Start, "81234567890")),
     );
     check(
-        "stop --product call --participant u1 --json --config a.conf -- -abc==",
+        "stop --product call --participant u1 --account acc1 --json --config a.conf -- -abc==",
         Command::Control(Control {
             product: Product::Phone,
             participant: Some("u1".to_owned()),
+            account: Some("acc1".to_owned()),
             json: true,
             config: config(),
             ..control(RestAction::Stop, "-abc==")

@@ -26,6 +26,7 @@ usage: rtmsd [COMMAND] [OPTIONS]
     "  check     explains the configuration and finds faults in it
   setup     a guided first run: from nothing to the first phrase
   authorize lets a user authorize the app, and stores the token
+  accounts  lists the users who have authorized the app, and whether that works
   start     starts the stream of a meeting
   stop      stops the stream of a meeting
   pause     pauses the stream of a meeting
@@ -128,12 +129,26 @@ once. The address of the page that opens may be pasted, too.
   --config FILE   the configuration
 ";
 
+pub(super) const ACCOUNTS: &str = "\
+usage: rtmsd accounts [--json] [--config FILE]
+
+Lists the users who have authorized the app (user OAuth): account, user, when
+it was authorized and last used, whether it works, and the scopes; below a
+grant that does not work, what to do. The running server is asked; without one,
+RTMS_STATE is read and not changed. Times are in UTC.
+
+  --json          print one line of JSON
+  --config FILE   the configuration
+";
+
 pub(super) const CONTROL: &str = "\
 usage: rtmsd start|stop|pause|resume MEETING_ID [OPTIONS]
 
 Makes one REST call with the configured credentials. MEETING_ID is the meeting's
 number; for other products, the id of the session, engagement or call.
 
+  --account ID       with the grant of this account, where users of several have
+                     authorized the app (rtmsd accounts)
   --participant ID   act for this participant (a Zoom user id)
   --product NAME     meeting (the default), webinar, session, engagement or call
   --json             print the result as one line of JSON
@@ -304,12 +319,13 @@ pub fn commands() -> impl Iterator<Item = &'static str> {
     COMMANDS.into_iter().filter(is_there)
 }
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 19] = [
     "serve",
     "demo",
     "setup",
     "check",
     "authorize",
+    "accounts",
     "start",
     "stop",
     "pause",
@@ -333,6 +349,7 @@ pub fn usage(command: &str) -> Option<&'static str> {
         "check" => Some(CHECK),
         "setup" => Some(SETUP),
         "authorize" => Some(AUTHORIZE),
+        "accounts" => Some(ACCOUNTS),
         "start" | "stop" | "pause" | "resume" => Some(CONTROL),
         "status" => Some(STATUS),
         "tail" => Some(TAIL),

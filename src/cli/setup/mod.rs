@@ -21,7 +21,8 @@ use crate::cli::exit::Failure;
 use crate::cli::lines::Lines;
 use crate::config::{LOCAL_FILE, Loaded, Needs, Sources, load};
 use crate::domain::app::RestCredentials;
-use crate::zoom_api::oauth::refresh_store;
+use crate::domain::secret::Secret;
+use crate::zoom_api::stored_grants;
 use conf_file::ConfFile;
 use watch::{Server, Watched};
 
@@ -170,7 +171,8 @@ fn authorize_first(
         RestCredentials::UserRefresh { refresh_token, .. } if refresh_token.is_empty()
     );
     let state = config.daemon.state.as_deref();
-    let has_token = state.is_some_and(|state| state.join(refresh_store::FILE).exists());
+    let grants = state.and_then(|state| stored_grants(state, &Secret::new("")).ok());
+    let has_token = grants.is_some_and(|grants| !grants.is_empty());
     if !is_of_user || has_token {
         return Ok(());
     }

@@ -1,6 +1,7 @@
 //! The page of `rtmsd status`: the server's answer as a table that fits the terminal.
 
 use super::width;
+use crate::admin::accounts::Accounts;
 use crate::admin::streams::{Counts, Endpoint, Line, Streams};
 use crate::stream::stats::KIND_LABELS;
 
@@ -115,6 +116,8 @@ pub(super) fn page(answer: &Streams, room: Room) -> String {
             .as_ref()
             .map(|events| printable(&events.line())),
     );
+    let accounts = answer.accounts.iter().flat_map(Accounts::lines);
+    heads.extend(accounts.map(|line| printable(&line)));
     let endpoints = answer.push.iter().flatten();
     let troubled = endpoints.filter(|endpoint| endpoint.state != "ok");
     heads.extend(troubled.map(endpoint));
@@ -365,6 +368,7 @@ mod tests {
             }),
             push: None,
             events: None,
+            accounts: None,
             omitted: 0,
             streams: vec![
                 line(

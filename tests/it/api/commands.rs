@@ -18,6 +18,7 @@ use crate::harness::scripted::{Answer, Scripted};
 
 fn options(id: &str, json: bool) -> control::Options {
     control::Options {
+        account_id: None,
         action: RestAction::Start,
         id: id.to_owned(),
         participant_user_id: None,

@@ -1,5 +1,5 @@
 //! The grants of an app: one for each user who has authorized it, each with tokens, a file and a state of
-//! its own. What befalls one leaves the others alone.
+//! its own. A fault of one stops no other.
 //!
 //! | file | grant |
 //! | --- | --- |
@@ -23,6 +23,7 @@ use crate::state::StateDir;
 use crate::zoom_api::clock::Clock;
 use crate::zoom_api::counters::Counters;
 use crate::zoom_api::errors::{Error, Kind};
+use crate::zoom_api::reply::clean;
 use choose::{Candidate, Lack, best, choose};
 use facts::{Facts, GrantState, GrantStatus, SharedFacts, unix_ms};
 
@@ -269,8 +270,9 @@ impl Grants {
                     *missing.entry(account.to_owned()).or_default() += 1;
                 }
                 Error {
+                    account: Some(clean(account, &[])),
                     is_repeated: is_known,
-                    ..Error::new(Kind::NoGrant, CALL, format!("account {account}"))
+                    ..Error::new(Kind::NoGrant, CALL, "")
                 }
             }
         }

@@ -12,10 +12,11 @@ _rtmsd() {
     setup) words="--config --online --events --rest --set --help" ;;
     check) words="--config --online --live --ready --help" ;;
     authorize) words="--config --help" ;;
-    start) words="--participant --product --json --config --help" ;;
-    stop) words="--participant --product --json --config --help" ;;
-    pause) words="--participant --product --json --config --help" ;;
-    resume) words="--participant --product --json --config --help" ;;
+    accounts) words="--json --config --help" ;;
+    start) words="--account --participant --product --json --config --help" ;;
+    stop) words="--account --participant --product --json --config --help" ;;
+    pause) words="--account --participant --product --json --config --help" ;;
+    resume) words="--account --participant --product --json --config --help" ;;
     status) words="--json --watch --config --help" ;;
     tail) words="--follow --json --config --help" ;;
     tap) words="--speaker --format --config --help" ;;
@@ -25,9 +26,9 @@ _rtmsd() {
     mux) words="--out --format --picture --copy --force --dry-run --print --feed --help" ;;
     print) words="--help conf unit socket man man-conf schema metrics completions" ;;
     help) words="--help operating containers connecting media delivery pages recipes troubleshooting privacy embedding tuning upgrading security contributing" ;;
-    *) words="serve demo setup check authorize start stop pause resume status tail tap link list push mux print help --config --help --version" ;;
+    *) words="serve demo setup check authorize accounts start stop pause resume status tail tap link list push mux print help --config --help --version" ;;
   esac
-  [ "$COMP_CWORD" = 1 ] && words="serve demo setup check authorize start stop pause resume status tail tap link list push mux print help --config --help --version"
+  [ "$COMP_CWORD" = 1 ] && words="serve demo setup check authorize accounts start stop pause resume status tail tap link list push mux print help --config --help --version"
   mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 }
 complete -o default -F _rtmsd rtmsd

@@ -1,5 +1,5 @@
 complete -c rtmsd -f
-complete -c rtmsd -n __fish_use_subcommand -a "serve demo setup check authorize start stop pause resume status tail tap link list push mux print help"
+complete -c rtmsd -n __fish_use_subcommand -a "serve demo setup check authorize accounts start stop pause resume status tail tap link list push mux print help"
 complete -c rtmsd -l help
 complete -c rtmsd -n __fish_use_subcommand -l version
 complete -c rtmsd -l config -r -F
@@ -20,15 +20,20 @@ complete -c rtmsd -n "__fish_seen_subcommand_from setup" -l set
 complete -c rtmsd -n "__fish_seen_subcommand_from check" -l online
 complete -c rtmsd -n "__fish_seen_subcommand_from check" -l live
 complete -c rtmsd -n "__fish_seen_subcommand_from check" -l ready
+complete -c rtmsd -n "__fish_seen_subcommand_from accounts" -l json
+complete -c rtmsd -n "__fish_seen_subcommand_from start" -l account
 complete -c rtmsd -n "__fish_seen_subcommand_from start" -l participant
 complete -c rtmsd -n "__fish_seen_subcommand_from start" -l product
 complete -c rtmsd -n "__fish_seen_subcommand_from start" -l json
+complete -c rtmsd -n "__fish_seen_subcommand_from stop" -l account
 complete -c rtmsd -n "__fish_seen_subcommand_from stop" -l participant
 complete -c rtmsd -n "__fish_seen_subcommand_from stop" -l product
 complete -c rtmsd -n "__fish_seen_subcommand_from stop" -l json
+complete -c rtmsd -n "__fish_seen_subcommand_from pause" -l account
 complete -c rtmsd -n "__fish_seen_subcommand_from pause" -l participant
 complete -c rtmsd -n "__fish_seen_subcommand_from pause" -l product
 complete -c rtmsd -n "__fish_seen_subcommand_from pause" -l json
+complete -c rtmsd -n "__fish_seen_subcommand_from resume" -l account
 complete -c rtmsd -n "__fish_seen_subcommand_from resume" -l participant
 complete -c rtmsd -n "__fish_seen_subcommand_from resume" -l product
 complete -c rtmsd -n "__fish_seen_subcommand_from resume" -l json

@@ -3,7 +3,7 @@ case ${words[CURRENT-1]} in
   --config|--out) _files; return ;;
 esac
 if (( CURRENT == 2 )); then
-  compadd -- serve demo setup check authorize start stop pause resume status tail tap link list push mux print help --config --help --version
+  compadd -- serve demo setup check authorize accounts start stop pause resume status tail tap link list push mux print help --config --help --version
   return
 fi
 case ${words[2]} in
@@ -12,10 +12,11 @@ case ${words[2]} in
   setup) compadd -- --config --online --events --rest --set --help ;;
   check) compadd -- --config --online --live --ready --help ;;
   authorize) compadd -- --config --help ;;
-  start) compadd -- --participant --product --json --config --help ;;
-  stop) compadd -- --participant --product --json --config --help ;;
-  pause) compadd -- --participant --product --json --config --help ;;
-  resume) compadd -- --participant --product --json --config --help ;;
+  accounts) compadd -- --json --config --help ;;
+  start) compadd -- --account --participant --product --json --config --help ;;
+  stop) compadd -- --account --participant --product --json --config --help ;;
+  pause) compadd -- --account --participant --product --json --config --help ;;
+  resume) compadd -- --account --participant --product --json --config --help ;;
   status) compadd -- --json --watch --config --help ;;
   tail) compadd -- --follow --json --config --help ;;
   tap) compadd -- --speaker --format --config --help ;;
@@ -25,5 +26,5 @@ case ${words[2]} in
   mux) _files; compadd -- --out --format --picture --copy --force --dry-run --print --feed --help ;;
   print) compadd -- --help conf unit socket man man-conf schema metrics completions ;;
   help) compadd -- --help operating containers connecting media delivery pages recipes troubleshooting privacy embedding tuning upgrading security contributing ;;
-  *) compadd -- serve demo setup check authorize start stop pause resume status tail tap link list push mux print help --config --help --version ;;
+  *) compadd -- serve demo setup check authorize accounts start stop pause resume status tail tap link list push mux print help --config --help --version ;;
 esac
