@@ -31,6 +31,7 @@
 //! | [`feed`] | the journal: its format, and reading it | the reader's |
 //! | [`recorder`] | the files of a stream | `disk`, `sync` |
 //! | [`delivery`] | where data goes: standard output, HTTP push, the live feed, live media, what follows a stream's end | `stdout`, `push`, `live`, `media`, and others while they have work |
+//! | [`keeping`] | removes recordings by age and space | `keeping`, where a rule is set |
 //! | [`state`] | the private directory that a restart needs, and the intent log | `state` |
 //! | [`config`] | turns `rtms.conf` and the environment into settings | |
 //! | [`cli`] | the commands | signals |
@@ -178,6 +179,8 @@ pub mod fuzz;
 pub mod gate;
 #[doc(hidden)]
 pub mod inbox;
+#[doc(hidden)]
+pub mod keeping;
 #[doc(hidden)]
 pub mod log;
 #[doc(hidden)]

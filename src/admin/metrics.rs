@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::process::Process;
@@ -16,6 +17,7 @@ use crate::domain::count::Count as MessageCount;
 use crate::domain::histogram::{BUCKET_ENDS_US, Histogram};
 use crate::domain::zoom_event::ACCOUNT_LABELS;
 use crate::gate;
+use crate::keeping;
 use crate::protocol::Loss;
 use crate::recorder::disk::DiskCounters;
 use crate::source::events::State;
@@ -86,6 +88,11 @@ impl<'a> Facts<'a> {
         self.status.disk.as_deref().map_or(0, count)
     }
 
+    /// Zeros if no rule is set.
+    fn keeping(&self) -> Arc<keeping::Counters> {
+        self.status.keeping.clone().unwrap_or_default()
+    }
+
     fn stats(&self) -> &'a StatsSnapshot {
         &self.status.totals.stats
     }
@@ -95,6 +102,9 @@ impl<'a> Facts<'a> {
         kinds.map(|(kind, count)| (kind, value(count))).collect()
     }
 }
+
+/// What is removed for people has metrics of its own.
+const FORGOTTEN: &str = crate::recorder::removal::Reason::Forgotten.name();
 
 /// Reasons of ends: the labels of [`EndReason`](crate::protocol::EndReason).
 const ENDS: [&str; 9] = [
@@ -438,6 +448,40 @@ pub const METRICS: &[Metric] = &[
                 ("deleted", load(&ends.uploads_deleted)),
             ]
         }),
+    ),
+    row(
+        "pruned_streams_total",
+        "Streams, or the sound or pictures of one, that were removed by RTMS_KEEP* or RTMS_DISK_*, by reason.",
+        Counts("reason", |f| {
+            let keeping = f.keeping();
+            keeping.removals().filter(|it| it.0 != FORGOTTEN).collect()
+        }),
+    ),
+    row(
+        "pruned_bytes_total",
+        "Disk space that this has set free, by reason.",
+        Counts("reason", |f| {
+            let keeping = f.keeping();
+            keeping
+                .removed_bytes()
+                .filter(|it| it.0 != FORGOTTEN)
+                .collect()
+        }),
+    ),
+    row(
+        "recordings_held",
+        "Streams that should be removed and are kept: open (they run), push (an endpoint has not had all), ends (an upload or program waits).",
+        Gauges("reason", |f| f.keeping().held().collect()),
+    ),
+    row(
+        "recordings_bytes",
+        "Disk space that everything below RTMS_OUT takes, as last looked at; 0 without RTMS_KEEP* and RTMS_DISK_*.",
+        Gauge(|f| f.keeping().used()),
+    ),
+    row(
+        "recordings_over_bytes",
+        "By how much that is above RTMS_DISK_MAX, or free space below RTMS_DISK_FREE_MIN, though all that may go is gone.",
+        Gauge(|f| f.keeping().short()),
     ),
     row(
         "hooks_waiting",

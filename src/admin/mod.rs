@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod own_token;
 mod pages;
 pub mod process;
+pub(crate) mod prune;
 pub(crate) mod push_commands;
 mod recordings;
 pub mod streams;
@@ -155,11 +156,15 @@ impl Admin {
         let counters = Arc::clone(live.counters());
         let answer_one = move |request: HttpRequest| {
             let judged = judged(&request, &doors);
-            let answer = match push_commands::is_path(request.path()) {
-                true => guard
+            let path = request.path();
+            let answer = match path {
+                prune::PATH => guard
                     .command(&judged)
-                    .map(|()| push_commands::answer(request.path(), request.body(), &daemon)),
-                false => guard.status(&judged).map(|()| {
+                    .map(|()| prune::answer(request.body(), &daemon)),
+                _ if push_commands::is_path(path) => guard
+                    .command(&judged)
+                    .map(|()| push_commands::answer(path, request.body(), &daemon)),
+                _ => guard.status(&judged).map(|()| {
                     let ask = || daemon.status(ANSWER_MAX);
                     answer(request.method(), request.path(), started_ms, &counters, ask)
                 }),
@@ -353,7 +358,8 @@ fn answer(
             None => {
                 let troubles = push_troubles(&status)
                     + &events::troubles(&status)
-                    + &accounts::troubles(&status);
+                    + &accounts::troubles(&status)
+                    + &keeping_trouble(&status);
                 line(200, &format!("ready{troubles}"))
             }
         },
@@ -392,6 +398,12 @@ fn push_troubles(status: &StatusSnapshot) -> String {
             )
         })
         .collect()
+}
+
+/// A line if recordings take more space than they may, and nothing can be removed.
+fn keeping_trouble(status: &StatusSnapshot) -> String {
+    let trouble = status.keeping.as_ref().and_then(|it| it.trouble());
+    trouble.map_or_else(String::new, |trouble| format!("\n{trouble}"))
 }
 
 /// Why the server should get no more work; `None` if it is ready.

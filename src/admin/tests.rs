@@ -59,6 +59,7 @@ fn status() -> StatusSnapshot {
         ends: Arc::default(),
         stdout_dropped: None,
         push: None,
+        keeping: None,
         media: Arc::default(),
     }
 }

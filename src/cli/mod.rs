@@ -21,6 +21,7 @@ pub mod link;
 pub mod list;
 pub mod manpages;
 pub mod mux;
+pub mod prune;
 pub mod push;
 pub(crate) mod reload;
 pub mod serve;
@@ -170,6 +171,9 @@ fn dispatch(command: Command) -> u8 {
                 columns,
                 &mut io::stdout().lock(),
             )
+        }),
+        Command::Prune(options) => with_config(options.config.as_deref(), Needs::Admin, |loaded| {
+            prune::run(&options, &loaded.config, &mut io::stdout())
         }),
         Command::Tail(options) => with_config(options.config.as_deref(), Needs::Admin, |loaded| {
             tail::run(&options, &loaded.config)

@@ -411,6 +411,21 @@ pub const KEYS: &[Key] = keys! {
         "What happens when a participant withdraws consent (stop reason 8). delete: all files of the\n\
          stream are deleted at once. keep: they stay, and an error is logged.";
 
+    ["How long it is kept: without these keys, for ever"]
+    "RTMS_KEEP" => to!(config.daemon.keeping.keep, read::span),
+        "How long a stream is kept after its end, as in 30d, 12h or 90m; off: for ever. Then its folder\n\
+         is removed, and a line in removed.jsonl of the day tells ids, dates and the reason. Streams\n\
+         that run, or that a push endpoint, an upload or the end program waits for, stay until then.";
+    "RTMS_KEEP_AUDIO" => to!(config.daemon.keeping.keep_audio, read::span),
+        "The same for the sound of a stream; its transcript stays.";
+    "RTMS_KEEP_VIDEO" => to!(config.daemon.keeping.keep_video, read::span),
+        "The same for cameras and shared screens.";
+    "RTMS_DISK_MAX" => to!(config.daemon.keeping.disk_max, read::amount),
+        "What everything below RTMS_OUT may take: a size as in 50G, or a share of the file system as\n\
+         in 80%. Above it, whole streams are removed, the one that ended first at first.";
+    "RTMS_DISK_FREE_MIN" => to!(config.daemon.keeping.disk_free_min, read::amount),
+        "What must stay free on the file system of RTMS_OUT: 5G or 5%. Below it, the same.";
+
     ["HTTP push: every event of the journals to your own endpoints"]
     "RTMS_PUSH_URL" secret => to!(push.url, PushUrl::parse),
         "Where events are sent by POST: https, or http to a loopback address. Only scheme and host are\n\

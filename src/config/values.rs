@@ -20,6 +20,7 @@ use crate::delivery::push::batch::Format;
 use crate::delivery::push::signature::SigningSecret;
 use crate::delivery::s3;
 use crate::delivery::stdout::StdoutFormat;
+use crate::keeping::Amount;
 use crate::log::{LEVELS, LogFormat};
 use crate::protocol::params::{each_word, one_of};
 use crate::protocol::server_url::{bare_host, is_loopback};
@@ -27,6 +28,9 @@ use crate::recorder::TranscriptFormats;
 
 /// Maximum time in seconds of a key: a week.
 const SECONDS_MAX: u64 = 7 * 86_400;
+
+/// Maximum span of time, seconds: a hundred years.
+const SPAN_MAX: u64 = 36_500 * 86_400;
 
 pub(super) type Read<T> = Result<T, String>;
 
@@ -62,6 +66,46 @@ pub(super) fn seconds(text: &str, least: u64) -> Read<Duration> {
         Some(seconds) => format!("{expected}; write {seconds}"),
         None => expected,
     })
+}
+
+/// A span of time with its unit, `90s`, `30m`, `2h` or `30d`; `None` for off.
+pub(super) fn span(text: &str) -> Read<Option<Duration>> {
+    if text.eq_ignore_ascii_case("off") {
+        return Ok(None);
+    }
+    let seconds = [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)]
+        .into_iter()
+        .find_map(|(unit, factor)| whole(text.strip_suffix(unit)?)?.checked_mul(factor))
+        .filter(|seconds| (1..=SPAN_MAX).contains(seconds));
+    let span = seconds.map(Duration::from_secs);
+    span.map(Some)
+        .ok_or_else(|| "a span of time as in 90s, 30m, 2h or 30d, or off".to_owned())
+}
+
+/// A size, `200M` or `50G`, or a share of the file system, `5%`; `None` for off.
+pub(super) fn amount(text: &str) -> Read<Option<Amount>> {
+    if text.eq_ignore_ascii_case("off") {
+        return Ok(None);
+    }
+    let share = text.strip_suffix('%').and_then(whole);
+    if let Some(share) = share.filter(|share| (1..=99).contains(share)) {
+        return Ok(Some(Amount::Percent(share as u8)));
+    }
+    let bytes = [("T", 40), ("G", 30), ("M", 20)]
+        .into_iter()
+        .find_map(|(unit, bits)| whole(text.strip_suffix(unit)?)?.checked_mul(1 << bits))
+        .filter(|bytes| *bytes > 0);
+    bytes
+        .map(|bytes| Some(Amount::Bytes(bytes)))
+        .ok_or_else(|| {
+            "a size as in 200M, 50G or 2T, a share of the file system as in 5%, or off".to_owned()
+        })
+}
+
+/// A number of digits alone; `parse` would take a sign.
+fn whole(text: &str) -> Option<u64> {
+    let is_plain = text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|_| is_plain)
 }
 
 pub(super) fn number<T>(text: &str, from: T, to: T) -> Read<T>
@@ -435,6 +479,53 @@ mod tests {
             ("1.5", "seconds from 0 to 604800"),
         ] {
             assert_eq!(seconds(text, 0), Err(expected.to_owned()));
+        }
+    }
+
+    #[test]
+    fn spans_and_amounts() {
+        let days = |n: u64| Ok(Some(Duration::from_secs(n * 86_400)));
+        assert_eq!(span("30d"), days(30));
+        assert_eq!(span("48h"), days(2));
+        assert_eq!(span("90s"), Ok(Some(Duration::from_secs(90))));
+        assert_eq!(span("30m"), Ok(Some(Duration::from_secs(1800))));
+        assert_eq!(span("off"), Ok(None));
+        for wrong in [
+            "",
+            "30",
+            "0d",
+            "d",
+            "-1d",
+            "+1d",
+            "1.5d",
+            "30 d",
+            "30D",
+            "2w",
+            "99999999999d",
+            "36501d",
+        ] {
+            assert!(span(wrong).is_err(), "{wrong:?}");
+        }
+        assert_eq!(amount("50G"), Ok(Some(Amount::Bytes(50 << 30))));
+        assert_eq!(amount("200M"), Ok(Some(Amount::Bytes(200 << 20))));
+        assert_eq!(amount("5%"), Ok(Some(Amount::Percent(5))));
+        assert_eq!(amount("off"), Ok(None));
+        for wrong in [
+            "",
+            "5",
+            "0M",
+            "0%",
+            "100%",
+            "M",
+            "%",
+            "-5%",
+            "5 G",
+            "50GB",
+            "50g",
+            "1.5G",
+            "99999999999T",
+        ] {
+            assert!(amount(wrong).is_err(), "{wrong:?}");
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::delivery::push;
 use crate::domain::rest::ControlRequest;
 use crate::feed::{Board, JournalKey};
 use crate::inbox;
+use crate::keeping;
 use crate::recorder::OutLock;
 use crate::source::authorization::{Authorizations, Code};
 use crate::zoom_api::{self, OnlineCheck, UserGrant};
@@ -149,6 +150,12 @@ impl Handle {
     /// in time.
     pub(crate) fn push(&self, within: Duration) -> Option<Option<push::Control>> {
         self.ask(within, Event::Push)
+    }
+
+    /// Who removes recordings: `None` within if no rule is set. `None` if the daemon does not answer in
+    /// time.
+    pub(crate) fn keeping(&self, within: Duration) -> Option<Option<keeping::Control>> {
+        self.ask(within, Event::Keeping)
     }
 
     /// Where the daemon writes. `None` if it does not answer in time.

@@ -8,6 +8,7 @@ pub(crate) mod error;
 pub(crate) mod events;
 pub(crate) mod handle;
 pub(crate) mod heap_trim;
+pub(crate) mod keep;
 pub(crate) mod leaving;
 pub(crate) mod rest_queue;
 pub(crate) mod rest_timer;
@@ -39,6 +40,7 @@ use crate::domain::zoom_event::ZoomEvent;
 use crate::feed::Board;
 use crate::inbox;
 use crate::inbox::inbox;
+use crate::keeping::{self, Keeping};
 use crate::net::dial::Dialer;
 use crate::protocol::Command;
 use crate::recorder::{Disk, OutLock};
@@ -95,6 +97,8 @@ enum Event {
     Api(SyncSender<Arc<Api>>),
     /// Who delivers to endpoints, if there are any.
     Push(SyncSender<Option<push::Control>>),
+    /// Who removes recordings, if a rule is set.
+    Keeping(SyncSender<Option<keeping::Control>>),
     /// Asks where it writes.
     Output(SyncSender<Output>),
     Reload(Box<Reload>, SyncSender<()>),
@@ -172,6 +176,8 @@ pub struct Daemon {
     ends: Ends,
     stdout: Option<Arc<Stdout>>,
     push: Option<Push>,
+    /// Where a rule is set.
+    keeping: Option<Keeping>,
     /// Streams whose sound and pictures can be tapped.
     media: media::Hub,
     /// Where push keeps its progress.
@@ -242,6 +248,7 @@ impl Daemon {
         if let Some(disk) = &self.disk {
             disk.complete_orphans();
         }
+        self.keep();
         self.save();
         let (mut next, mut saved) = (None, Instant::now());
         loop {
@@ -310,6 +317,9 @@ impl Daemon {
                     self.apply(actions);
                 }
                 Event::Api(reply) => drop(reply.send(Arc::clone(&self.api))),
+                Event::Keeping(reply) => {
+                    drop(reply.send(self.keeping.as_ref().map(Keeping::control)));
+                }
                 Event::Push(reply) => drop(reply.send(self.push.as_ref().map(Push::control))),
                 Event::Output(reply) => drop(reply.send(self.output())),
                 Event::Reload(new, reply) => {
@@ -361,6 +371,7 @@ impl Daemon {
         self.api = api;
         self.use_events(&before);
         self.remember_root();
+        self.keep();
         self.rotate_client_secret();
         // An app that was removed is back.
         self.leaving = None;

@@ -9,6 +9,7 @@ use crate::delivery::ends;
 use crate::delivery::push::settings::EndpointSettings;
 use crate::delivery::stdout::StdoutFormat;
 use crate::domain::app::App;
+use crate::keeping::Rules;
 use crate::net::proxy::ProxyEnv;
 use crate::protocol::events::EventSelection;
 use crate::protocol::server_url::AllowedHosts;
@@ -112,6 +113,8 @@ pub struct Settings {
     pub state: Option<PathBuf>,
     /// `RTMS_ON_STREAM_END`, `RTMS_S3_*`: what is done once a stream has ended.
     pub ends: ends::Settings,
+    /// `RTMS_KEEP*`, `RTMS_DISK_*`: which recordings are removed; none by default.
+    pub keeping: Rules,
     /// `RTMS_ON_REVOKED`.
     pub on_revoked: OnRevoked,
     /// `RTMS_ON_EXIT`.
@@ -142,6 +145,7 @@ impl Settings {
             push: Vec::new(),
             state: None,
             ends: ends::Settings::default(),
+            keeping: Rules::default(),
             on_revoked: OnRevoked::default(),
             on_exit: OnExit::default(),
         }

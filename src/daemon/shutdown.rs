@@ -85,6 +85,9 @@ impl Daemon {
         if let Some(push) = &self.push {
             push.begin_stop();
         }
+        if let Some(keeping) = &self.keeping {
+            keeping.begin_stop();
+        }
         self.command_all(match self.settings.on_exit {
             OnExit::Leave => &Command::Leave,
             OnExit::Stop => &Command::Close,
@@ -118,6 +121,12 @@ impl Daemon {
                 sync_min: SYNC_MIN,
             })
         });
+        // What it began is completed by the next process.
+        if let Some(keeping) = self.keeping.take()
+            && !keeping.stop(signal + CALLS_MAX)
+        {
+            log::error!("the removal of recordings could not be stopped in time");
+        }
         if let Some(push) = self.push.take()
             && !push.stop(signal + CALLS_MAX)
         {
@@ -206,6 +215,7 @@ impl Daemon {
             | Event::Checkpoint
             | Event::Api(_)
             | Event::Push(_)
+            | Event::Keeping(_)
             | Event::Reload(..)
             | Event::DiskPanicked
             | Event::Leave

@@ -180,6 +180,7 @@ impl Daemon {
             ends,
             stdout,
             push,
+            keeping: None,
             media: media::Hub::default(),
             state_dir: state,
             roots,

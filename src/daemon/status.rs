@@ -16,6 +16,7 @@ use crate::delivery::ends;
 use crate::delivery::media;
 use crate::delivery::push::{Push, PushStatus};
 use crate::domain::stream_info::StreamInfo;
+use crate::keeping;
 use crate::protocol::MediaKind;
 use crate::recorder::disk::DiskCounters;
 use crate::source::events::{self, State};
@@ -65,6 +66,8 @@ pub struct StatusSnapshot {
     pub(crate) stdout_dropped: Option<Arc<AtomicU64>>,
     /// The endpoints that events are sent to; `None` if there are none.
     pub(crate) push: Option<PushStatus>,
+    /// The removal of recordings; `None` without a rule.
+    pub(crate) keeping: Option<Arc<keeping::Counters>>,
     /// Live media.
     pub(crate) media: Arc<media::Counters>,
 }
@@ -163,6 +166,7 @@ impl Daemon {
             ends: Arc::clone(self.ends.counters()),
             stdout_dropped: (self.stdout.as_ref()).map(|stdout| Arc::clone(stdout.dropped())),
             push: self.push.as_ref().map(Push::status),
+            keeping: (self.keeping.as_ref()).map(|keeping| Arc::clone(keeping.counters())),
             media: Arc::clone(self.media.counters()),
         }
     }

@@ -199,6 +199,9 @@ impl Daemon {
             actions.extend(self.coordinator.revive(now(), stream_id));
         }
         self.apply(actions);
+        if let Some(keeping) = &self.keeping {
+            keeping.stream_ended();
+        }
     }
 }
 

@@ -25,8 +25,7 @@ const CHANGES_MAX: usize = 1024;
 /// holds it.
 pub const ENDED_KEPT: Duration = Duration::from_secs(60);
 
-/// Retention and uploads do not delete a journal for this long after the stream's end while a
-/// consumer holds it.
+/// Uploads do not delete a journal for this long after the stream's end while a consumer holds it.
 pub const KEEP_FOR_PUSH_MAX: Duration = Duration::from_secs(7 * 86_400);
 
 /// The state of a journal's stream.
@@ -327,14 +326,17 @@ impl Board {
         inner.consumers_awaited = inner.consumers_awaited.saturating_sub(1);
     }
 
-    /// Whether retention or an upload may delete this journal, of a stream that ended `ended_ago`:
+    /// Whether a consumer holds this journal, or may turn out to.
+    pub fn is_held(&self, key: JournalKey) -> bool {
+        let inner = self.lock();
+        inner.consumers_awaited > 0 || inner.find(key).is_ok_and(|at| inner.journals[at].holds > 0)
+    }
+
+    /// Whether an upload may delete this journal, of a stream that ended `ended_ago`:
     /// while a consumer holds it, only after [`KEEP_FOR_PUSH_MAX`]. A withdrawal of consent deletes
     /// it in any case.
     pub fn may_delete(&self, key: JournalKey, ended_ago: Duration) -> bool {
-        let inner = self.lock();
-        let held = |at: usize| inner.journals[at].holds > 0;
-        let is_held = inner.consumers_awaited > 0 || inner.find(key).is_ok_and(held);
-        !is_held || ended_ago >= KEEP_FOR_PUSH_MAX
+        !self.is_held(key) || ended_ago >= KEEP_FOR_PUSH_MAX
     }
 }
 

@@ -91,6 +91,8 @@ impl Iterator for StreamFolders {
             let from_day = self.from_day.as_deref().filter(|_| depth == 0);
             let mut inside: Vec<PathBuf> = inside
                 .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                // Hidden ones are being removed.
+                .filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
                 .filter(|entry| from_day.is_none_or(|day| entry.file_name().as_os_str() >= day))
                 .map(|entry| entry.path())
                 .collect();
@@ -115,6 +117,7 @@ mod tests {
             ("2026-11-24/m/a", true),
             ("2026-11-24/m/b", false),
             ("2026-11-25/n/c", true),
+            ("2026-11-25/n/.removing-d", true),
         ] {
             fs::create_dir_all(root.join(folder)).expect("a folder");
             if has_journal {

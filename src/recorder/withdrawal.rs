@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::path::safe_name;
+use super::removal;
 use super::stream_files::discard_folder;
 
 /// Deletes the folders of a stream. Without a meeting id, every meeting's folder is searched.
@@ -17,6 +18,12 @@ pub fn delete_stream(roots: &[PathBuf], id: Option<&str>, stream_id: &str) -> io
     let mut deleted = 0;
     let mut fault = None;
     for folder in candidates(roots, id, stream_id, &mut fault) {
+        // One that was being removed when the process ended.
+        if let Some(hidden) = removal::hidden_folder(&folder)
+            && let Err(error) = discard_folder(&hidden)
+        {
+            fault.get_or_insert(error);
+        }
         match discard_folder(&folder) {
             Ok(files) => deleted += files,
             Err(error) => drop(fault.get_or_insert(error)),

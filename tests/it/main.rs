@@ -17,6 +17,7 @@ mod few_files;
 mod files;
 mod golden;
 mod harness;
+mod keeping;
 mod kept;
 mod kills;
 mod links;

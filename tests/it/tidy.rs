@@ -127,6 +127,11 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
         ],
     ),
     (
+        "keeping",
+        &["domain", "recorder", "delivery", "feed"],
+        &["rustix", "log"],
+    ),
+    (
         "daemon",
         &[
             "domain",
@@ -140,6 +145,7 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
             "recorder",
             "delivery",
             "feed",
+            "keeping",
         ],
         &["libc", "log", "serde", "serde_json"],
     ),
@@ -147,7 +153,7 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
         "admin",
         &[
             "domain", "protocol", "daemon", "gate", "source", "recorder", "stream", "zoom_api",
-            "net", "feed", "delivery",
+            "net", "feed", "delivery", "keeping",
         ],
         &[
             "openssl",
@@ -181,6 +187,7 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
             "daemon",
             "admin",
             "feed",
+            "keeping",
         ],
         &["log"],
     ),
@@ -208,6 +215,7 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
             "config",
             "manual",
             "demo",
+            "keeping",
         ],
         &[
             "httparse",
@@ -269,6 +277,8 @@ const PURE_FILES: &[&str] = &[
     "gate/http_request.rs",
     "config/file_format.rs",
     "zoom_api/reply.rs",
+    "keeping/plan/mod.rs",
+    "keeping/rules.rs",
     "recorder/path.rs",
     "recorder/removal/place.rs",
     "recorder/removal/tombstone.rs",

@@ -27,12 +27,12 @@ function names(speakers) {
 }
 
 function row(it) {
-  const isOpen = it.state !== "ended";
+  const isOpen = it.state === "receiving";
   return el("li", {},
     el("div", { class: "head" },
       el("a", { href: at(`meetings/${it.key}`) }, el("strong", {}, title(it))),
       isOpen ? el("span", { class: "state", "data-level": "good" }, "running") : null),
-    el("span", { class: "dim" }, line([...facts(it, timeOfDay(it.started_ms)), names(it.speakers)])),
+    el("span", { class: "dim" }, line([...facts(it, timeOfDay(it.started_ms)), names(it.speakers), it.removed?.words])),
     isOpen ? way("live", "Captions", it) : null);
 }
 

@@ -63,8 +63,8 @@ export function reason(fault, isLink) {
     case 401: return isLink
       ? "This link has expired, or is not complete. Ask for a new one."
       : "This token is not the server’s.";
-    case 410: return "Consent to this stream was withdrawn. Its text is gone.";
     case 503: return "The server is busy.";
+    case 410: if (!/^rem/.test(fault.text)) return "Consent to this stream was withdrawn. Its text is gone.";
     default: return sentence(fault.text) || `The server answers ${fault.status}.`;
   }
 }

@@ -11,6 +11,7 @@ use crate::feed::JournalKey;
 use crate::feed::folders::StreamFolders;
 use crate::gate::Answer;
 use crate::recorder::catalog::{Query, Recording, Search};
+use crate::recorder::removal::{Tombstone, tombstones};
 
 /// Folders that are kept in mind.
 const PLACES_MAX: usize = 64;
@@ -75,8 +76,18 @@ pub(super) fn find_named(
     let newest = Search::new(root, &Query::default()).find(is_meant);
     match newest.and_then(|newest| newest.key.parse().ok()) {
         Some(key) => find(places, output, root, key).map(|_| key),
-        None => Err(line(404, "there is no such stream or meeting")),
+        None => {
+            let named = |it: &Tombstone| meant.fits(it.place.stream(), it.key()).is_some();
+            let none = || line(404, "there is no such stream or meeting");
+            Err(removed(root, named).unwrap_or_else(none))
+        }
     }
+}
+
+/// That the stream was removed, if it was.
+fn removed(root: &Path, is_meant: impl Fn(&Tombstone) -> bool) -> Option<Answer> {
+    let tombstone = tombstones::newest(root, is_meant)?;
+    Some(line(410, &tombstone.words()))
 }
 
 /// The recording of that stream, unless consent to it was withdrawn.
@@ -110,7 +121,8 @@ pub(super) fn find(
     match recording {
         Some(recording) if is_revoked(output, &recording) => Err(line(410, REVOKED)),
         Some(recording) => Ok(recording),
-        None => Err(line(404, "there is no such stream")),
+        None => Err(removed(root, |it| it.key() == key)
+            .unwrap_or_else(|| line(404, "there is no such stream"))),
     }
 }
 

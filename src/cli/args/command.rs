@@ -3,7 +3,7 @@
 use crate::cli::check::probe::Probe;
 use std::path::PathBuf;
 
-use crate::cli::{link, list, mux, setup, tail, tap};
+use crate::cli::{link, list, mux, prune, setup, tail, tap};
 use crate::domain::product::Product;
 use crate::domain::rest::RestAction;
 use crate::protocol::MediaSelection;
@@ -67,6 +67,8 @@ pub enum Command {
     Mux(mux::Options),
     /// Find recordings.
     List(list::Options),
+    /// Remove recordings by the rules.
+    Prune(prune::Options),
     /// Show what the running server receives.
     Tail(tail::Options),
     /// Make a link to a stream.

@@ -50,11 +50,12 @@ pub(super) enum Opt {
     Files,
     RevokeAll,
     Serve,
+    Now,
 }
 
 impl Opt {
     /// Name, and whether a value follows.
-    const ALL: [(Opt, &'static str, bool); 36] = [
+    const ALL: [(Opt, &'static str, bool); 37] = [
         (Opt::Help, "--help", false),
         (Opt::Version, "--version", false),
         (Opt::Config, "--config", true),
@@ -91,6 +92,7 @@ impl Opt {
         (Opt::Files, "--files", false),
         (Opt::RevokeAll, "--revoke-all", false),
         (Opt::Serve, "--serve", false),
+        (Opt::Now, "--now", false),
     ];
 
     pub(super) fn name(self) -> &'static str {

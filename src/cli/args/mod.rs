@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use crate::admin::links::{LINK_FOR_S, LINK_FOR_S_MAX};
 use crate::cli::check::probe::Probe;
 use crate::cli::manpages::SHELLS;
-use crate::cli::{link, list, mux, setup, tail, tap};
+use crate::cli::{link, list, mux, prune, setup, tail, tap};
 use crate::delivery::media::head::Kind;
 use crate::delivery::push::command::From;
 use crate::delivery::push::settings::DEFAULT_NAME;
@@ -131,6 +131,7 @@ impl Given {
             }
             Some("mux") => self.mux(),
             Some("list") => self.list(),
+            Some("prune") => self.prune(),
             Some("tail") => self.tail(),
             Some("link") => self.link(),
             Some("tap") => self.tap(),
@@ -262,6 +263,19 @@ impl Given {
             since_s,
             speaker: self.text(Opt::Speaker)?.unwrap_or_default(),
             count,
+            json: self.has(Opt::Json),
+            config: self.path(Opt::Config),
+        }))
+    }
+
+    fn prune(&self) -> Result<Command, UsageError> {
+        let options = [Opt::Config, Opt::DryRun, Opt::Now, Opt::Json];
+        self.only("prune", &options, 1)?;
+        if self.has(Opt::DryRun) == self.has(Opt::Now) {
+            return error("prune: expected either --dry-run, to see what would go, or --now");
+        }
+        Ok(Command::Prune(prune::Options {
+            is_now: self.has(Opt::Now),
             json: self.has(Opt::Json),
             config: self.path(Opt::Config),
         }))

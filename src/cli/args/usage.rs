@@ -36,6 +36,7 @@ usage: rtmsd [COMMAND] [OPTIONS]
   tap       writes the sound or the pictures of a running stream, as they come
   link      makes an address by which others see one stream in a browser
   list      finds recordings by topic, speaker, number or id
+  prune     removes recordings by RTMS_KEEP and RTMS_DISK_MAX, or shows which
   push      tries, pauses, resumes or replays an endpoint of HTTP push
   mux       makes one MP4, MKV or WAV of a recording, with ffmpeg
   print     prints configuration, systemd units, manual pages, completions
@@ -223,6 +224,22 @@ a running server is not needed.
   --config FILE    the configuration, which names RTMS_OUT
 ";
 
+pub(super) const PRUNE: &str = "\
+usage: rtmsd prune --dry-run|--now [--json] [--config FILE]
+
+Shows what the rules of RTMS_KEEP, RTMS_KEEP_AUDIO, RTMS_KEEP_VIDEO,
+RTMS_DISK_MAX and RTMS_DISK_FREE_MIN would remove at this moment, and what is
+kept though it should go; or has it removed. A running server does that by
+itself, once a minute, and does it here too, asked at RTMS_ADMIN; if none runs,
+this command does it.
+
+  --dry-run       only show it: start in UTC, meeting, topic, what goes, size,
+                  and by which rule
+  --now           remove it
+  --json          one JSON object a line
+  --config FILE   the configuration
+";
+
 pub(super) const TAIL: &str = "\
 usage: rtmsd tail [STREAM|MEETING] [OPTIONS]
 
@@ -319,7 +336,7 @@ pub fn commands() -> impl Iterator<Item = &'static str> {
     COMMANDS.into_iter().filter(is_there)
 }
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
     "serve",
     "demo",
     "setup",
@@ -335,6 +352,7 @@ const COMMANDS: [&str; 19] = [
     "tap",
     "link",
     "list",
+    "prune",
     "push",
     "mux",
     "print",
@@ -356,6 +374,7 @@ pub fn usage(command: &str) -> Option<&'static str> {
         "tap" => Some(TAP),
         "link" => Some(LINK),
         "list" => Some(LIST),
+        "prune" => Some(PRUNE),
         "push" => Some(PUSH),
         "mux" => Some(MUX),
         "print" => Some(PRINT),

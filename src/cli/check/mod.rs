@@ -6,6 +6,7 @@
 
 pub mod bucket;
 pub(crate) mod events;
+mod keeping;
 pub(crate) mod machine;
 pub mod online;
 pub mod probe;
@@ -70,7 +71,8 @@ pub fn check(sources: &Sources<'_>, out: &mut impl Write) -> io::Result<CheckRep
         writeln!(out, "warn  {warning}")?;
     }
     let findings = stopping(&loaded.config).into_iter();
-    for finding in findings.chain(machine::findings(&loaded)) {
+    let findings = findings.chain(machine::findings(&loaded));
+    for finding in findings.chain(keeping::findings(&loaded.config.daemon)) {
         let word = match finding.level {
             CheckLevel::Fine => "ok   ",
             CheckLevel::Warn => {
@@ -137,6 +139,8 @@ fn meaning(config: &Config) -> Vec<(&'static str, String)> {
     lines.push(("events", events(settings)));
     lines.push(("connects to", connects(settings)));
     lines.extend(settings.disk.as_ref().map(|disk| ("meetings", files(disk))));
+    let disk = settings.disk.as_ref();
+    lines.extend(disk.map(|_| ("keeping", keeping::meaning(&settings.keeping))));
     lines.extend(
         settings
             .push

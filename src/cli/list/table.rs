@@ -58,8 +58,12 @@ fn row(recording: &Recording, terminal: Option<usize>) -> [String; COLUMNS] {
         recording
             .duration_s()
             .map_or_else(|| recording.state.clone(), duration),
-        speakers(&recording.speakers),
+        match &recording.removed {
+            Some(tombstone) => tombstone.words(),
+            None => speakers(&recording.speakers),
+        },
         match recording.words {
+            _ if recording.removed.is_some() => "-".to_owned(),
             Some(1) => "1 word".to_owned(),
             Some(words) => format!("{} words", grouped(words)),
             None => format!("{} phrases", grouped(recording.phrases)),
@@ -128,6 +132,7 @@ mod tests {
             speakers: speakers.iter().map(ToString::to_string).collect(),
             languages: vec!["en".to_owned()],
             is_revoked: false,
+            removed: None,
         }
     }
 

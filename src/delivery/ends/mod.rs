@@ -16,6 +16,7 @@ pub mod queue;
 pub(crate) mod store;
 pub(crate) mod thread;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -40,6 +41,7 @@ use entry::{Deletion, EndKind, Entries, Entry, EntryChange, Ids};
 use hook::HookSettings;
 use queue::HookEnd;
 use store::Store;
+pub use store::waiting_in;
 use thread::Worker;
 
 /// How long the disk thread waits for `ends.json`. It tries again later.
@@ -207,6 +209,8 @@ enum Message {
     Written(String),
     Reopened(String),
     Revoke(Vec<Entry>, bool, SyncSender<Option<Vec<u64>>>),
+    /// Of which streams something is to be done.
+    Waiting(SyncSender<BTreeSet<JournalKey>>),
     Progress(String, u64, EntryChange, Option<SyncSender<()>>),
     JobDone(String, u64, Result<(), s3::fault::Fault>),
     HookDone(String, HookEnd),
@@ -447,6 +451,20 @@ impl Ends {
         let entries = revoked.iter().map(EndedStream::entry).collect();
         self.ask(|reply| Message::Revoke(entries, deletes, reply))
             .flatten()
+    }
+
+    /// The streams that wait for something: an upload, a program, a deletion from the bucket. `None` if
+    /// that is not known at the moment.
+    pub fn waiting(&self) -> Option<BTreeSet<JournalKey>> {
+        let running = self.lock();
+        if running.is_some() {
+            drop(running);
+            return self.ask(Message::Waiting);
+        }
+        let Some(state) = &self.0.state else {
+            return Some(BTreeSet::new());
+        };
+        waiting_in(state.path()).ok()
     }
 
     fn ask<T>(&self, message: impl FnOnce(SyncSender<T>) -> Message) -> Option<T> {

@@ -1,13 +1,14 @@
 //! `ends.json`: changes are appended and synced; now and then the file is rewritten without what
 //! is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use super::entry::{Entries, EntryChange, lines};
+use crate::feed::key::JournalKey;
 use crate::state::{Error, StateDir};
 
 /// Its name in the state directory.
@@ -80,6 +81,22 @@ impl Store {
         self.bytes_when_new = self.bytes;
         Ok(())
     }
+}
+
+/// The streams that wait for something, by the file in this state directory.
+///
+/// # Errors
+/// It cannot be read.
+pub fn waiting_in(state: &Path) -> io::Result<BTreeSet<JournalKey>> {
+    let mut bytes = Vec::new();
+    match File::open(state.join(NAME)) {
+        Ok(file) => file.take(READ_BYTES_MAX).read_to_end(&mut bytes)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(error),
+    };
+    let (entries, _) = Entries::read(&bytes);
+    let keys = entries.iter().map(|entry| entry.key.parse());
+    Ok(keys.filter_map(Result::ok).collect())
 }
 
 /// The buckets of which something is to be deleted because consent was withdrawn, with how many streams

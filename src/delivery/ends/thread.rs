@@ -191,6 +191,10 @@ impl Worker {
                 let counts = keys.iter().map(count).collect();
                 self.waiting.push(Waiting::Counts(reply, counts));
             }
+            Message::Waiting(reply) => {
+                let keys = self.queue.entries().iter().map(|entry| entry.key.parse());
+                drop(reply.try_send(keys.filter_map(Result::ok).collect()));
+            }
             Message::Progress(key, number, change, reply) => {
                 self.queue.progress(&key, number, change);
                 self.waiting.extend(reply.map(Waiting::Step));

@@ -12,6 +12,7 @@ use crate::feed::{
     Board, Chunk, Cursor, FEED_NAME, Found, Journal, JournalKey, Line, Reader, kind,
 };
 use crate::recorder::path::safe_name;
+use crate::recorder::removal::{Tombstone, tombstones};
 
 /// The first line of a journal is shorter.
 const FIRST_LINE_BYTES: u64 = 16 << 10;
@@ -161,6 +162,14 @@ pub(super) fn revoked(
         cursor = chunk.end();
     }
     found
+}
+
+/// What is left of the stream that a text names, if it was removed.
+pub(super) fn removed(board: &Board, text: &str) -> Option<Tombstone> {
+    let name = Name::new(text);
+    tombstones::newest(board.root(), |it| {
+        name.fits(it.place.stream(), it.key()).is_some()
+    })
 }
 
 /// Whether a revocation is about the stream that a text names.

@@ -118,7 +118,8 @@ impl CursorFile {
     }
 }
 
-fn file_name(endpoint: &str) -> String {
+/// Its name in the state directory.
+pub(super) fn file_name(endpoint: &str) -> String {
     format!("push-{endpoint}")
 }
 

@@ -6,6 +6,7 @@
 //! Without endpoints there is no thread and no file.
 
 pub mod answer;
+pub mod awaited;
 pub mod batch;
 pub mod command;
 pub mod cursor_file;

@@ -13,6 +13,7 @@ pub use query::Query;
 pub use recording::Recording;
 
 use super::removal::place::is_day;
+use super::removal::{Part, State, tombstones};
 
 /// The recordings below a folder that a query wants: the newest day first, and within a day the
 /// newest first. Reads a day when it is asked for its first recording.
@@ -52,6 +53,14 @@ impl<'a> Search<'a> {
                 found.extend(recording.filter(|recording| self.query.wants(recording)));
             }
         }
+        // Of those that were removed the ids are left.
+        let removed = tombstones::of_day(self.root, &day.to_string_lossy());
+        for tombstone in removed.unwrap_or_default() {
+            let is_gone = tombstone.part == Part::All && tombstone.state != State::Kept;
+            let recording = is_gone.then(|| Recording::removed(self.root, &tombstone));
+            let recording = recording.filter(|it| self.query.wants(it) && !it.folder.is_dir());
+            found.extend(recording);
+        }
         found.sort_by(|a, b| (a.started_ms, &a.folder).cmp(&(b.started_ms, &b.folder)));
         found
     }
@@ -75,6 +84,7 @@ fn folders(folder: &Path) -> Vec<String> {
     inside
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
         .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| !name.starts_with('.'))
         .collect()
 }
 

@@ -11,6 +11,7 @@ use super::query::has;
 use crate::domain::product::Product;
 use crate::feed::key::JournalKey;
 use crate::recorder::meta::FILE_NAME;
+use crate::recorder::removal::Tombstone;
 
 /// Zoom's stop reason.
 const CONSENT_WITHDRAWN: i64 = 8;
@@ -50,6 +51,8 @@ pub struct Recording {
     pub languages: Vec<String>,
     /// Consent was withdrawn, and the files were kept.
     pub is_revoked: bool,
+    /// The files were removed; what is left.
+    pub removed: Option<Tombstone>,
 }
 
 /// The members that are shown. The others, which are most of the file, are passed over.
@@ -98,7 +101,30 @@ impl Recording {
             speakers: file.speakers,
             languages: file.languages,
             is_revoked: file.stop_reason == Some(CONSENT_WITHDRAWN),
+            removed: None,
         })
+    }
+
+    /// What is left of one that was removed.
+    pub(super) fn removed(root: &Path, tombstone: &Tombstone) -> Recording {
+        Recording {
+            key: tombstone.key().to_string(),
+            folder: root.join(tombstone.place.path()),
+            product: tombstone.product,
+            id: tombstone.id.clone(),
+            stream_id: tombstone.stream_id.clone(),
+            meeting_id: tombstone.meeting_id.clone(),
+            topic: None,
+            started_ms: tombstone.started_ms,
+            ended_ms: Some(tombstone.ended_ms),
+            state: "removed".to_owned(),
+            phrases: 0,
+            words: None,
+            speakers: Vec::new(),
+            languages: Vec::new(),
+            is_revoked: false,
+            removed: Some(tombstone.clone()),
+        }
     }
 
     /// From the start to the end, seconds; `None` while it has none.
@@ -125,7 +151,7 @@ impl Recording {
 
     /// As one object, for programs: a line of `rtmsd list --json`.
     pub fn to_json(&self) -> Value {
-        json!({
+        let mut value = json!({
             "v": 1,
             "key": self.key,
             "started_ms": self.started_ms,
@@ -141,7 +167,16 @@ impl Recording {
             "languages": self.languages,
             "files": self.files(),
             "folder": self.folder,
-        })
+        });
+        if let Some(tombstone) = &self.removed {
+            value["removed"] = json!({
+                "removed_ms": tombstone.removed_ms,
+                "reason": tombstone.reason.name(),
+                "by": tombstone.reason.by(),
+                "words": tombstone.words(),
+            });
+        }
+        value
     }
 }
 

@@ -2,11 +2,13 @@
 //! whatever is put into it meanwhile.
 
 use std::ffi::CStr;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
 
 use super::place::StreamPlace;
@@ -269,6 +271,17 @@ fn open_hidden(root: &Path, place: &StreamPlace, part: Part) -> io::Result<Owned
         Part::All => open_in(meeting, &place.hidden()),
         part => open_in(open_in(meeting, place.stream())?, &hidden_part(part)),
     }
+}
+
+/// Gives a new file to the owner of its folder: a person may run this as root, and the server goes on with
+/// the file.
+pub(super) fn give_to_owner(file: &File, folder: impl AsFd) -> io::Result<()> {
+    let (own, wanted) = (rustix::fs::fstat(file)?, rustix::fs::fstat(folder)?);
+    if (own.st_uid, own.st_gid) == (wanted.st_uid, wanted.st_gid) || own.st_uid != 0 {
+        return Ok(());
+    }
+    let (user, group) = (Uid::from_raw(wanted.st_uid), Gid::from_raw(wanted.st_gid));
+    Ok(rustix::fs::fchown(file, Some(user), Some(group))?)
 }
 
 /// Syncs a folder: the names in it.

@@ -19,7 +19,7 @@ pub mod tombstones;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use folders::{IsStopping, found};
 pub use place::StreamPlace;
@@ -58,6 +58,12 @@ impl FolderOwner for Alone {
     fn publish_meta(&self, root: &Path, place: &StreamPlace, inode: u64) -> io::Result<()> {
         publish_meta(root, place, inode)
     }
+}
+
+/// What a stream's folder is called while it is removed.
+pub(super) fn hidden_folder(folder: &Path) -> Option<PathBuf> {
+    let name = folder.file_name()?.to_str()?;
+    Some(folder.with_file_name(format!("{}{name}", place::HIDDEN)))
 }
 
 /// Removes what a tombstone describes. Returns it as it is then.
@@ -99,7 +105,7 @@ fn finish(
 }
 
 /// Completes what an earlier process began in a day's folder, and returns it. A removal whose files are
-/// still in their place is given up: whoever ordered it decides again.
+/// still in their place is given up: the one who ordered it decides again.
 ///
 /// # Errors
 /// The first thing that could not be completed; the others were. [`io::ErrorKind::Interrupted`] if it was
@@ -163,7 +169,7 @@ pub fn delete_leftovers(
     };
     let mut count = 0;
     for (name, is_folder) in folders::names(&folder)? {
-        let stream = name.strip_prefix(".removing-").filter(|_| is_folder);
+        let stream = name.strip_prefix(place::HIDDEN).filter(|_| is_folder);
         let place = stream.filter(|_| place::is_hidden(&name));
         let place = place.and_then(|stream| StreamPlace::new(day, meeting, stream));
         if let Some(place) = place {
@@ -197,6 +203,7 @@ fn note_in_meta(root: &Path, tombstone: &Tombstone, owner: &dyn FolderOwner) -> 
         return Ok(());
     };
     let mut file = create_file(&folder.join(META_NEXT))?;
+    folders::give_to_owner(&file, fs::File::open(&folder)?)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     owner.publish_meta(root, place, found.ino())

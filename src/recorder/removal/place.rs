@@ -15,7 +15,7 @@ use crate::feed::key::JournalKey;
 
 /// What a folder's name begins with while it is removed. Names with a dot are passed over by all who
 /// look for streams.
-const HIDDEN: &str = ".removing-";
+pub(super) const HIDDEN: &str = ".removing-";
 
 /// A longer name is not ours; the longest one of ours has 61 bytes.
 const NAME_BYTES_MAX: usize = 200;
@@ -86,7 +86,7 @@ impl fmt::Display for StreamPlace {
 }
 
 /// Whether it is called like a day's folder: `2026-11-24`.
-pub(in crate::recorder) fn is_day(name: &str) -> bool {
+pub fn is_day(name: &str) -> bool {
     let is_right = |(at, byte): (usize, u8)| match at {
         4 | 7 => byte == b'-',
         _ => byte.is_ascii_digit(),

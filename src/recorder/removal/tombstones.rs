@@ -8,8 +8,9 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-use super::folders::{found, open_in, open_root, sync};
-use super::tombstone::Tombstone;
+use super::folders::{found, give_to_owner, open_in, open_root, sync};
+use super::tombstone::{Part, State, Tombstone};
+use crate::feed::folders::days;
 use crate::recorder::append_file::FILE_MODE;
 
 /// The file's name.
@@ -34,6 +35,17 @@ pub fn of_day(root: &Path, day: &str) -> io::Result<Vec<Tombstone>> {
     Ok(Tombstone::parse_all(&bytes, day))
 }
 
+/// The whole stream of that kind that was removed last, or is being removed, the newest day first.
+pub fn newest(root: &Path, is_meant: impl Fn(&Tombstone) -> bool) -> Option<Tombstone> {
+    let mut days = days(root, "0000-00-00");
+    days.reverse();
+    days.iter().find_map(|day| {
+        let known = of_day(root, day).unwrap_or_default();
+        let mut known = known.into_iter().rev();
+        known.find(|it| it.part == Part::All && it.state != State::Kept && is_meant(it))
+    })
+}
+
 /// Appends a line. When this returns, it survives a power cut.
 ///
 /// # Errors
@@ -43,7 +55,9 @@ pub(super) fn append(root: &Path, tombstone: &Tombstone) -> io::Result<()> {
     let mut file = open(&day, OFlags::RDWR | OFlags::APPEND | OFlags::CREATE)?;
     let length = file.metadata()?.len();
     let mut line = Vec::new();
-    if length > 0 {
+    if length == 0 {
+        give_to_owner(&file, &day)?;
+    } else {
         let mut last = [0];
         file.seek(SeekFrom::Start(length - 1))?;
         file.read_exact(&mut last)?;

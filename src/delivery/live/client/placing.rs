@@ -72,7 +72,10 @@ impl Client {
                 let text = self.ask.stream.clone().unwrap_or_default();
                 match find::revoked(cx.reader, |event| find::is_named(event, &text)) {
                     Some((key, pos)) => self.revoked(key, Some(pos), cx),
-                    None => self.refuse(404, "there is no such stream"),
+                    None => match find::removed(cx.board, &text) {
+                        Some(tombstone) => self.refuse(410, &tombstone.words()),
+                        None => self.refuse(404, "there is no such stream"),
+                    },
                 }
             }
             Search::None => match self.ask.after {
