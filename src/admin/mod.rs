@@ -46,6 +46,7 @@ use crate::gate::{
     Answer, Decision, Gate, HandOver, HttpRequest, LeavingRequest, Limits, Listener, Listeners,
     OpenRoute,
 };
+use crate::state::seal::StateKeys;
 use access::{Door, Guard, Request};
 use files::FileRequest;
 use host::AdminUrl;
@@ -113,11 +114,12 @@ impl Admin {
         gate: &Gate,
         daemon: Handle,
         state: Option<&Path>,
+        keys: &StateKeys,
     ) -> io::Result<Admin> {
         let started_ms = now_ms();
         let doors: Arc<[Door]> = listeners.iter().map(door).collect::<io::Result<_>>()?;
         let guard = Guard {
-            links: open_links(state),
+            links: open_links(state, keys),
             token,
         };
         let address = listeners.iter().find_map(|it| it.address().ok().flatten());
@@ -204,8 +206,8 @@ impl Admin {
 }
 
 /// The key that signs links, if there is one.
-fn open_links(state: Option<&Path>) -> LinkKey {
-    LinkKey::open(state).unwrap_or_else(|error| {
+fn open_links(state: Option<&Path>, keys: &StateKeys) -> LinkKey {
+    LinkKey::open(state, keys).unwrap_or_else(|error| {
         log::warn!(
             "links that were made before are not known: {} in RTMS_STATE cannot be read: {error}",
             links::key::NAME

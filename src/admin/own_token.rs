@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::domain::secret::Secret;
+use crate::state::seal::StateKeys;
 
 /// Its name in the state directory.
 pub const NAME: &str = "admin-token";
@@ -19,8 +20,8 @@ const FILE_BYTES_MAX: u64 = 1024;
 ///
 /// # Errors
 /// It cannot be read or written.
-pub fn open(state: &Path) -> io::Result<Secret> {
-    if let Some(token) = read(state)? {
+pub fn open(state: &Path, keys: &StateKeys) -> io::Result<Secret> {
+    if let Some(token) = read(state, keys)? {
         return Ok(token);
     }
     let mut bytes = [0; BYTES];
@@ -30,7 +31,8 @@ pub fn open(state: &Path) -> io::Result<Secret> {
     // A file that is empty or torn is replaced.
     let options = options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = options.open(state.join(NAME))?;
-    file.write_all(format!("{token}\n").as_bytes())?;
+    let sealed = keys.seal(NAME, format!("{token}\n").as_bytes());
+    file.write_all(&sealed.map_err(io::Error::other)?)?;
     file.sync_data()?;
     Ok(Secret::new(token))
 }
@@ -39,14 +41,16 @@ pub fn open(state: &Path) -> io::Result<Secret> {
 ///
 /// # Errors
 /// It is there and cannot be read.
-pub fn read(state: &Path) -> io::Result<Option<Secret>> {
+pub fn read(state: &Path, keys: &StateKeys) -> io::Result<Option<Secret>> {
     let file = match File::open(state.join(NAME)) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let mut text = String::new();
-    file.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
+    let bytes = keys.open(NAME, bytes).map_err(io::Error::other)?;
+    let text = String::from_utf8_lossy(&bytes);
     let token = text.trim();
     Ok((token.len() == 2 * BYTES).then(|| Secret::new(token)))
 }
@@ -60,18 +64,27 @@ mod tests {
     fn s1_it_is_made_once_and_only_its_owner_may_read_it() {
         let folder = std::env::temp_dir().join(format!("rtmsd-token-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
-        assert_eq!(read(&folder).expect("no fault"), None);
-        let token = open(&folder).expect("a token");
+        let none = StateKeys::default();
+        assert_eq!(read(&folder, &none).expect("no fault"), None);
+        let token = open(&folder, &none).expect("a token");
         assert_eq!(token.expose().len(), 64);
-        assert_eq!(open(&folder).expect("a token"), token);
-        assert_eq!(read(&folder).expect("no fault"), Some(token.clone()));
+        assert_eq!(open(&folder, &none).expect("a token"), token);
+        assert_eq!(read(&folder, &none).expect("no fault"), Some(token.clone()));
         let mode = std::fs::metadata(folder.join(NAME))
             .expect("a file")
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
         std::fs::write(folder.join(NAME), "torn").expect("written");
-        assert_ne!(open(&folder).expect("a token"), token);
+        assert_ne!(open(&folder, &none).expect("a token"), token);
+        // With a key it is encrypted, and without that key it is not overwritten.
+        let keys = StateKeys::new(vec![vec![7; 32]]).expect("a key");
+        std::fs::remove_file(folder.join(NAME)).expect("removable");
+        let token = open(&folder, &keys).expect("a token");
+        assert_eq!(read(&folder, &keys).expect("no fault"), Some(token));
+        let sealed = std::fs::read(folder.join(NAME)).expect("a file");
+        assert!(open(&folder, &none).is_err());
+        assert_eq!(std::fs::read(folder.join(NAME)).expect("a file"), sealed);
         std::fs::remove_dir_all(&folder).expect("removable");
     }
 }

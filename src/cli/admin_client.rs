@@ -68,7 +68,7 @@ fn token(config: &Config) -> Result<Secret, Failure> {
         return Err(Failure(exit::CONFIG, text.to_owned()));
     };
     let place = state.join(own_token::NAME);
-    match own_token::read(state) {
+    match own_token::read(state, &config.daemon.state_keys) {
         Ok(Some(token)) => Ok(token),
         Ok(None) => Err(Failure(
             exit::UNAVAILABLE,

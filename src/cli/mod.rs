@@ -264,7 +264,7 @@ fn check(path: Option<&Path>, online: bool) -> u8 {
         let (app, settings) = (loaded.config.app(), &loaded.config.daemon);
         let media = media_words(settings);
         print("\nat zoom\n");
-        let user = TokenUser::find(app, settings.state.as_deref());
+        let user = TokenUser::find(app, settings.state.as_deref(), &settings.state_keys);
         let zoom = online::run(app, process(settings), user, &media, &mut io::stdout());
         print("\nevents\n");
         let ours = Process {
@@ -304,9 +304,11 @@ fn state_for_rest(
     settings: &daemon::Settings,
 ) -> Result<Option<Arc<StateDir>>, zoom_api::Error> {
     match (&app.rest.credentials, &settings.state) {
-        (RestCredentials::UserRefresh { .. }, Some(path)) => StateDir::open(path)
-            .map(|state| Some(Arc::new(state)))
-            .map_err(|error| zoom_api::Error::of_state(&error)),
+        (RestCredentials::UserRefresh { .. }, Some(path)) => {
+            StateDir::open_sealed(path, settings.state_keys.clone())
+                .map(|state| Some(Arc::new(state)))
+                .map_err(|error| zoom_api::Error::of_state(&error))
+        }
         _ => Ok(None),
     }
 }

@@ -99,6 +99,10 @@ fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("HOST", old.host != new.host),
         ("PORT", old.port != new.port),
         ("RTMS_CA_FILE", old.daemon.ca_file != new.daemon.ca_file),
+        (
+            "RTMS_STATE_KEY_FILE",
+            old.daemon.state_keys != new.daemon.state_keys,
+        ),
         ("RTMS_STATE", old.daemon.state != new.daemon.state),
         ("RTMS_STDOUT", is_off(old) != is_off(new)),
         ("RTMS_ADMIN", old.admin.listen != new.admin.listen),

@@ -91,7 +91,14 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
     let _admin = gate
         .map(|gate| {
             let state = config.daemon.state.as_deref();
-            let admin = Admin::start(admin, token.clone(), &gate, daemon.handle(), state)?;
+            let admin = Admin::start(
+                admin,
+                token.clone(),
+                &gate,
+                daemon.handle(),
+                state,
+                &config.daemon.state_keys,
+            )?;
             for address in admin.addresses() {
                 log::info!("health, metrics and streams are at http://{address}");
             }
@@ -133,7 +140,7 @@ pub(super) fn make_own_token(config: &Config, token: &Token) {
     let Some(state) = state.filter(|_| is_needed) else {
         return;
     };
-    match own_token::open(state) {
+    match own_token::open(state, &config.daemon.state_keys) {
         Ok(own) => token.set_own(own),
         Err(error) => log::warn!(
             "/events, /media, \"rtmsd tail\", \"rtmsd tap\", \"rtmsd link\" and \"rtmsd push\" cannot be used: {} in {} cannot be made: {error}",
@@ -191,6 +198,7 @@ fn admin_listeners(config: &Config) -> Result<(Vec<Listener>, Vec<SocketFile>), 
 fn exit_code(error: &Error) -> u8 {
     match error {
         Error::Api(error) => error.exit_code(),
+        Error::State(state::Error::Sealed { .. }) => exit::CONFIG,
         Error::State(state::Error::InUse { .. } | state::Error::Io { .. }) => exit::UNAVAILABLE,
         Error::State(_) => exit::NO_PERMISSION,
         Error::CaFile(_)

@@ -16,6 +16,9 @@ use crate::daemon::shutdown::STOP_TIMEOUT;
 
 const WHAT: &str = "unit";
 
+/// The key of encrypted state, as the running service has it.
+const RUNNING_KEY: &str = "/run/credentials/rtmsd.service/RTMS_STATE_KEY";
+
 /// Folders of units: the first unit found is used, and the drop-ins of all folders.
 const FOLDERS: [&str; 4] = [
     "/etc/systemd/system",
@@ -38,9 +41,13 @@ pub fn overlay_service_env(sources: &mut Sources<'_>) {
     let text = installed().and_then(|unit| text(&unit).ok());
     let found = text.map_or_else(Vec::new, |text| beside(&text, Path::new(file)));
     let may_use = |folder: &Path| access(folder, Access::READ_OK | Access::EXEC_OK).is_ok();
-    let found = found
-        .into_iter()
-        .filter(|(name, folder)| *name != "CREDENTIALS_DIRECTORY" || may_use(folder));
+    let has_key = given("RTMS_STATE_KEY_FILE");
+    let may_read = |file: &Path| access(file, Access::READ_OK).is_ok();
+    let found = found.into_iter().filter(|(name, path)| match *name {
+        "CREDENTIALS_DIRECTORY" => may_use(path),
+        "RTMS_STATE_KEY_FILE" => may_read(path) && !has_key,
+        _ => true,
+    });
     sources
         .environment
         .extend(found.map(|(name, folder)| (name.into(), folder.into())));
@@ -60,9 +67,14 @@ fn beside(text: &str, file: &Path) -> Vec<(&'static str, PathBuf)> {
     let credentials = folders.next().map(Path::to_owned);
     let state = last(&service, "StateDirectory").and_then(|names| names.split(' ').next());
     let state = state.map(|name| Path::new("/var/lib").join(name));
+    // systemd alone can decrypt it, and hands it to the running service.
+    let sealed = service.get("LoadCredentialEncrypted").into_iter().flatten();
+    let mut sealed = sealed.filter(|line| line.starts_with("RTMS_STATE_KEY:"));
+    let key = sealed.next().map(|_| PathBuf::from(RUNNING_KEY));
     let found = [
         ("CREDENTIALS_DIRECTORY", credentials),
         ("STATE_DIRECTORY", state),
+        ("RTMS_STATE_KEY_FILE", key),
     ];
     found
         .into_iter()
@@ -376,5 +388,9 @@ mod tests {
             ]
         );
         assert_eq!(beside(&unit, Path::new("rtms.conf")), []);
+        let sealed = unit.replace("#LoadCredentialEncrypted", "LoadCredentialEncrypted");
+        let found = beside(&sealed, Path::new("/etc/rtms.conf"));
+        let key = ("RTMS_STATE_KEY_FILE", PathBuf::from(RUNNING_KEY));
+        assert_eq!(found.last(), Some(&key));
     }
 }

@@ -67,6 +67,8 @@ StandardError=journal
 
 # Secrets. Without its file, a secret is an empty line, which means that the key is not set.
 @credentials@
+# The key with which tokens and state are encrypted, see \"rtmsd help security\".
+#LoadCredentialEncrypted=RTMS_STATE_KEY:/etc/credstore.encrypted/rtmsd-state-key
 
 DynamicUser=yes
 StateDirectory=rtmsd

@@ -1,7 +1,8 @@
 //! Settings that depend on several keys, and keys that need each other.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use super::precedence::Loading;
 use crate::admin::ListenAddress;
@@ -20,8 +21,57 @@ use crate::net::proxy::ProxyEnv;
 use crate::protocol::params::{AudioCodec, AudioParams, MediaParams, ShareParams, VideoParams};
 use crate::protocol::server_url::{bare_host, is_loopback};
 use crate::recorder::{DEFAULT_OUT, FeedSettings, RecorderSettings};
+use crate::state::seal::StateKeys;
 
 impl Loading<'_> {
+    /// The keys of `RTMS_STATE_KEY_FILE`, or the credential.
+    fn state_keys(&mut self, files: &[PathBuf]) -> StateKeys {
+        const KEY: &str = "RTMS_STATE_KEY_FILE";
+        let place = self.place(KEY);
+        let mut secrets = Vec::new();
+        for path in files {
+            match (self.sources.read)(path) {
+                Ok(content) => {
+                    self.check_mode(&path.display().to_string(), content.mode, true);
+                    secrets.push(content.bytes);
+                }
+                // A request to the running server may need nothing that is encrypted.
+                Err(error)
+                    if self.sources.needs == Needs::Admin
+                        && error.kind() == ErrorKind::PermissionDenied => {}
+                Err(error) => {
+                    let text = format!(
+                        "found {}, which cannot be read: {error}; \"openssl rand 32\" makes a key",
+                        path.display()
+                    );
+                    self.fault(&place, KEY, text);
+                }
+            }
+        }
+        let folder = self.variable("CREDENTIALS_DIRECTORY");
+        let credentials = ["RTMS_STATE_KEY", KEY];
+        let credentials = credentials.iter().filter(|_| files.is_empty());
+        for name in credentials {
+            let Some(folder) = &folder else { break };
+            match (self.sources.read)(&Path::new(folder).join(name)) {
+                Ok(content) => {
+                    secrets.push(content.bytes);
+                    break;
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => {
+                    let text =
+                        format!("found the credential {name}, which cannot be read: {error}");
+                    self.fault("credentials", KEY, text);
+                }
+            }
+        }
+        StateKeys::new(secrets).unwrap_or_else(|text| {
+            self.fault(&place, KEY, text);
+            StateKeys::default()
+        })
+    }
+
     /// Combines keys into settings, and finds missing ones.
     pub(super) fn finish(&mut self, draft: Draft) -> Config {
         let mut config = draft.config;
@@ -96,6 +146,7 @@ impl Loading<'_> {
         let state_directory = state_directory.map(Path::new);
         let state = draft.state.or(state_directory.map(Path::to_owned));
         config.daemon.state = state.or(config.daemon.state);
+        config.daemon.state_keys = self.state_keys(&draft.state_key_files);
         let out = draft
             .out
             .or(state_directory.map(|path| path.join("meetings")));

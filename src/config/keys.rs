@@ -132,6 +132,7 @@ pub(super) struct Draft {
     pub(super) feed: Option<bool>,
     pub(super) feed_source: Option<String>,
     pub(super) state: Option<PathBuf>,
+    pub(super) state_key_files: Vec<PathBuf>,
     pub(super) audio: AudioDraft,
     pub(super) video: PictureDraft,
     pub(super) video_streams: Option<VideoStreams>,
@@ -398,6 +399,10 @@ pub const KEYS: &[Key] = keys! {
     "RTMS_STATE" = DEFAULT_STATE => to!(state, path),
         "Directory for what a restart needs: running streams, webhooks received, tokens. Under\n\
          systemd, with StateDirectory=, the default is $STATE_DIRECTORY.";
+    "RTMS_STATE_KEY_FILE" => to!(state_key_files, paths),
+        "File with a key of 32 bytes or more (openssl rand 32): tokens, keys and state in RTMS_STATE are\n\
+         encrypted with it, see \"rtmsd help security\". Behind it, after commas, former keys. Under\n\
+         systemd the key may be the credential RTMS_STATE_KEY instead.";
     "RTMS_TRANSCRIPT" = TranscriptFormats::default() => to!(transcript, read::transcript_formats),
         "Transcript files: any of jsonl,txt,vtt,srt, or off.";
     "RTMS_FEED" = "on" => to!(feed, read::on_off),
@@ -528,6 +533,13 @@ fn secret(text: &str) -> Result<Secret, String> {
 
 fn path(text: &str) -> Result<Option<PathBuf>, String> {
     Ok(Some(PathBuf::from(text)))
+}
+
+fn paths(text: &str) -> Result<Vec<PathBuf>, String> {
+    Ok(text
+        .split(',')
+        .map(|path| PathBuf::from(path.trim()))
+        .collect())
 }
 
 fn linger(text: &str) -> Result<Duration, String> {

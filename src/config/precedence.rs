@@ -206,7 +206,7 @@ impl Loading<'_> {
         found
     }
 
-    fn check_mode(&mut self, name: &str, mode: Option<u32>, has_secret: bool) {
+    pub(super) fn check_mode(&mut self, name: &str, mode: Option<u32>, has_secret: bool) {
         let mode = mode.unwrap_or(0);
         let (what, remedy) = if mode & 0o002 != 0 {
             ("everyone on this machine may change it", "chmod o-w")

@@ -17,6 +17,7 @@ use crate::protocol::{MediaParams, MediaSelection};
 use crate::recorder::RecorderSettings;
 use crate::source::events;
 use crate::source::ingress;
+use crate::state::seal::StateKeys;
 
 /// What SIGTERM does to streams: `RTMS_ON_EXIT`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -111,6 +112,8 @@ pub struct Settings {
     pub push: Vec<EndpointSettings>,
     /// `RTMS_STATE`; `None` to keep no state for the next process. Read at the start.
     pub state: Option<PathBuf>,
+    /// `RTMS_STATE_KEY_FILE`: the keys of encrypted files in [`Settings::state`]. Read at the start.
+    pub state_keys: StateKeys,
     /// `RTMS_ON_STREAM_END`, `RTMS_S3_*`: what is done once a stream has ended.
     pub ends: ends::Settings,
     /// `RTMS_KEEP*`, `RTMS_DISK_*`: which recordings are removed; none by default.
@@ -144,6 +147,7 @@ impl Settings {
             stdout: None,
             push: Vec::new(),
             state: None,
+            state_keys: StateKeys::default(),
             ends: ends::Settings::default(),
             keeping: Rules::default(),
             on_revoked: OnRevoked::default(),
@@ -175,6 +179,7 @@ impl Settings {
             ca_file: old.ca_file,
             proxy: old.proxy,
             state: old.state,
+            state_keys: old.state_keys,
             disk: old.disk.and_then(|old| new.disk.or(Some(old))),
             stdout: old.stdout.and_then(|old| new.stdout.or(Some(old))),
             ..new

@@ -81,7 +81,7 @@ impl Daemon {
         let state = settings
             .state
             .as_ref()
-            .map(StateDir::open)
+            .map(|path| StateDir::open_sealed(path, settings.state_keys.clone()))
             .transpose()
             .map_err(Error::State)?;
         let state = state.map(Arc::new);

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::seal::SealFault;
+
 /// The state directory, or a file in it, cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -43,6 +45,13 @@ pub enum Error {
     },
     /// The name is not a plain file name.
     Name,
+    /// A file is encrypted and cannot be read.
+    Sealed {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        fault: SealFault,
+    },
     /// A system call failed.
     Io {
         /// What was attempted, as a verb.
@@ -103,6 +112,7 @@ impl fmt::Display for Error {
                 path.display(),
                 super::FILE_BYTES_MAX
             ),
+            Error::Sealed { path, fault } => write!(f, "{}: {fault}", path.display()),
             Error::Name => f.write_str("state file: found a name that is not a plain file name"),
             Error::Io {
                 doing, path, text, ..

@@ -1,11 +1,13 @@
 //! The state directory: small files that a restart needs, each replaced atomically.
 //!
 //! It is private (mode 0700, files 0600) and used by one process at a time. The writers define the
-//! content of the files: rotated tokens, active streams, Zoom events.
+//! content of the files: rotated tokens, active streams, Zoom events. Those with secrets and with what
+//! meetings are about can be encrypted, see [`seal`].
 
 pub(crate) mod error;
 pub(crate) mod folder_lock;
 pub mod intents;
+pub mod seal;
 pub(crate) mod write;
 
 use std::fs::{self, DirBuilder, File};
@@ -16,6 +18,7 @@ use std::sync::atomic::AtomicU64;
 
 pub use error::Error;
 use folder_lock::{FolderLock, LockError};
+use seal::{SealFault, StateKeys};
 pub use write::{Moment, Step};
 
 /// Default of `RTMS_STATE`.
@@ -41,6 +44,7 @@ pub struct StateDir {
     /// Held for its lock, which the kernel releases when the process ends for any reason.
     _lock: FolderLock,
     next_temp: AtomicU64,
+    keys: StateKeys,
     observer: Box<dyn Fn(Moment) + Send + Sync>,
 }
 
@@ -51,7 +55,28 @@ impl StateDir {
     /// it is empty or was a state directory before); otherwise it is refused, because changing the
     /// mode of a directory that was named by mistake would do harm.
     pub fn open(path: impl AsRef<Path>) -> Result<StateDir, Error> {
-        StateDir::open_observed(path, |_| ())
+        StateDir::open_sealed(path, StateKeys::default())
+    }
+
+    /// As [`open`](StateDir::open), with the keys of encrypted files. Files that should be encrypted and are
+    /// not, or are with an earlier key, are written again.
+    ///
+    /// # Errors
+    /// As those of `open`, and: a file is encrypted, and the key is missing or another one. Then nothing was
+    /// changed.
+    pub fn open_sealed(path: impl AsRef<Path>, keys: StateKeys) -> Result<StateDir, Error> {
+        let state = StateDir::open_all(path.as_ref(), keys, Box::new(|_| ()))?;
+        let stale = stale_files(&state.path, &state.keys)?;
+        for (name, plain) in &stale {
+            state.write_atomic(name, plain)?;
+        }
+        if !stale.is_empty() {
+            log::info!(
+                "files in the state directory encrypted with the key of RTMS_STATE_KEY_FILE count={}",
+                stale.len()
+            );
+        }
+        Ok(state)
     }
 
     /// As [`open`](StateDir::open), and calls `observer` before and after each step of a write.
@@ -61,7 +86,14 @@ impl StateDir {
         path: impl AsRef<Path>,
         observer: impl Fn(Moment) + Send + Sync + 'static,
     ) -> Result<StateDir, Error> {
-        let path = path.as_ref();
+        StateDir::open_all(path.as_ref(), StateKeys::default(), Box::new(observer))
+    }
+
+    fn open_all(
+        path: &Path,
+        keys: StateKeys,
+        observer: Box<dyn Fn(Moment) + Send + Sync>,
+    ) -> Result<StateDir, Error> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -75,7 +107,8 @@ impl StateDir {
             path: path.to_owned(),
             _lock: lock,
             next_temp: AtomicU64::new(0),
-            observer: Box::new(observer),
+            keys,
+            observer,
         })
     }
 
@@ -88,7 +121,12 @@ impl StateDir {
     ///
     /// A file larger than [`FILE_BYTES_MAX`] is an error.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
-        read(&self.path, name)
+        read(&self.path, name, &self.keys)
+    }
+
+    /// The keys of encrypted files.
+    pub(crate) fn keys(&self) -> &StateKeys {
+        &self.keys
     }
 
     /// The names of the files that begin so, sorted.
@@ -129,7 +167,79 @@ impl std::fmt::Debug for StateDir {
 
 /// The content of a file of a state directory, which need not be this process's, or `None` if it does not
 /// exist.
-pub(crate) fn read(directory: &Path, name: &str) -> Result<Option<Vec<u8>>, Error> {
+pub(crate) fn read(
+    directory: &Path,
+    name: &str,
+    keys: &StateKeys,
+) -> Result<Option<Vec<u8>>, Error> {
+    let Some(bytes) = read_raw(directory, name)? else {
+        return Ok(None);
+    };
+    let sealed = |fault| Error::Sealed {
+        path: directory.join(name),
+        fault,
+    };
+    keys.open(name, bytes).map(Some).map_err(sealed)
+}
+
+/// Whether the file is encrypted where there is a key: it has secrets, or says what meetings are about.
+/// `intents.log` is encrypted line by line.
+pub(crate) fn is_sealed_file(name: &str) -> bool {
+    const NAMES: [&str; 5] = [
+        "refresh_token.json",
+        "registry.json",
+        "registry-unsynced.json",
+        "link-key",
+        "admin-token",
+    ];
+    NAMES.contains(&name) || name.starts_with("grant-") && name.ends_with(".json")
+}
+
+/// The files that should be written again with these keys, with their content.
+///
+/// # Errors
+/// A file cannot be read, or is encrypted with a key that is not among them. A file that was damaged is
+/// left to its reader.
+pub(crate) fn stale_files(
+    directory: &Path,
+    keys: &StateKeys,
+) -> Result<Vec<(String, Vec<u8>)>, Error> {
+    let mut stale = Vec::new();
+    for name in names(directory, "")?
+        .into_iter()
+        .filter(|it| is_sealed_file(it))
+    {
+        // Without a key only an encrypted file is of interest.
+        if keys.is_empty() && !seal::is_sealed(&head(&directory.join(&name))?) {
+            continue;
+        }
+        let bytes = read_raw(directory, &name)?.unwrap_or_default();
+        let is_stale = keys.is_stale(&bytes);
+        match keys.open(&name, bytes) {
+            Ok(plain) if is_stale => stale.push((name, plain)),
+            Ok(_) | Err(SealFault::Damaged) => {}
+            Err(fault) => {
+                let path = directory.join(name);
+                return Err(Error::Sealed { path, fault });
+            }
+        }
+    }
+    Ok(stale)
+}
+
+/// The first bytes of a file.
+fn head(path: &Path) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(64).read_to_end(&mut bytes));
+    match read {
+        Ok(_) => Ok(bytes),
+        // A directory, or removed since: its reader says what is wrong.
+        Err(e) if e.kind() != io::ErrorKind::PermissionDenied => Ok(Vec::new()),
+        Err(e) => Err(Error::io("read", path, &e)),
+    }
+}
+
+fn read_raw(directory: &Path, name: &str) -> Result<Option<Vec<u8>>, Error> {
     let path = match is_name(name) {
         true => directory.join(name),
         false => return Err(Error::Name),

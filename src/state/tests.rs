@@ -1,6 +1,7 @@
 use super::*;
 use crate::testing::scratch;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 
 pub(super) fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
@@ -154,4 +155,93 @@ fn concurrent_writes_of_one_file_do_not_mix() {
     let bytes = state.read("file").unwrap().unwrap();
     assert_eq!(bytes.len(), 1000);
     assert!(bytes.iter().all(|b| *b == bytes[0]));
+}
+
+fn keys(seeds: &[u8]) -> StateKeys {
+    let secrets = seeds.iter().map(|seed| vec![*seed; 32]);
+    StateKeys::new(secrets.collect()).expect("keys")
+}
+
+#[test]
+fn with_a_key_files_with_secrets_are_encrypted_and_others_are_not() {
+    let scratch = scratch("sealed");
+    let plain = StateDir::open(&scratch.0).unwrap();
+    plain
+        .write_atomic("refresh_token.json", b"a secret")
+        .unwrap();
+    plain.write_atomic("feed-pos", b"17").unwrap();
+    drop(plain);
+    let raw = |name: &str| fs::read(scratch.0.join(name)).unwrap();
+    // The next start with a key encrypts what is there.
+    let state = StateDir::open_sealed(&scratch.0, keys(&[1])).unwrap();
+    assert!(raw("refresh_token.json").starts_with(b"rtmsd sealed 1\n"));
+    assert_eq!(raw("feed-pos"), b"17");
+    assert_eq!(
+        state.read("refresh_token.json").unwrap().unwrap(),
+        b"a secret"
+    );
+    state.write_atomic("grant-1.json", b"another").unwrap();
+    assert_eq!(state.read("grant-1.json").unwrap().unwrap(), b"another");
+    drop(state);
+    let before = (raw("refresh_token.json"), raw("grant-1.json"));
+    for other in [StateKeys::default(), keys(&[2])] {
+        let error = StateDir::open_sealed(&scratch.0, other).unwrap_err();
+        assert!(matches!(error, Error::Sealed { .. }), "{error}");
+        assert!(error.to_string().contains("RTMS_STATE_KEY_FILE"), "{error}");
+    }
+    assert_eq!((raw("refresh_token.json"), raw("grant-1.json")), before);
+    // Another key in front of it: everything is written again with that one.
+    drop(StateDir::open_sealed(&scratch.0, keys(&[2, 1])).unwrap());
+    let state = StateDir::open_sealed(&scratch.0, keys(&[2])).unwrap();
+    assert_eq!(state.read("grant-1.json").unwrap().unwrap(), b"another");
+    drop(state);
+    // A file that was changed stops only its reader.
+    let mut damaged = raw("grant-1.json");
+    *damaged.last_mut().unwrap() ^= 1;
+    fs::write(scratch.0.join("grant-1.json"), &damaged).unwrap();
+    let state = StateDir::open_sealed(&scratch.0, keys(&[2])).unwrap();
+    assert!(matches!(
+        state.read("grant-1.json"),
+        Err(Error::Sealed { .. })
+    ));
+    assert_eq!(
+        state.read("refresh_token.json").unwrap().unwrap(),
+        b"a secret"
+    );
+    assert_eq!(raw("grant-1.json"), damaged);
+}
+
+#[test]
+fn with_a_key_the_log_of_webhooks_says_nothing_about_meetings() {
+    let scratch = scratch("sealed-log");
+    let open = |keys: StateKeys| {
+        let state = StateDir::open_sealed(&scratch.0, keys)?;
+        intents::IntentLog::open(&Arc::new(state), "registry.json", || ())
+    };
+    let soon = || std::time::Instant::now() + crate::testing::PATIENCE;
+    let body = br#"{"topic":"Weekly"}"#;
+    let raw = || fs::read(scratch.0.join("intents.log")).unwrap();
+    let is_plain = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).contains("Weekly");
+    let (log, _) = open(StateKeys::default()).unwrap();
+    let id = log.append(body).unwrap();
+    log.wait(id, soon()).unwrap();
+    assert!(log.stop(soon()));
+    drop(log);
+    assert!(is_plain(raw()));
+    // With a key the plain line is read, and the next checkpoint replaces it.
+    let (log, replay) = open(keys(&[1])).unwrap();
+    assert_eq!(replay.events.len(), 1);
+    log.checkpoint(&[], b"snapshot".to_vec());
+    let id = log.append(body).unwrap();
+    log.wait(id, soon()).unwrap();
+    log.effect(&[], br#"{"changed":"Weekly"}"#);
+    assert!(log.stop(soon()));
+    drop(log);
+    assert!(!is_plain(raw()));
+    assert!(open(StateKeys::default()).is_err() && open(keys(&[2])).is_err());
+    let (log, replay) = open(keys(&[1])).unwrap();
+    let bodies: Vec<&[u8]> = replay.events.iter().map(|(_, body)| &body[..]).collect();
+    assert_eq!(bodies, [&body[..], &body[..]]);
+    assert_eq!(replay.effects, [br#"{"changed":"Weekly"}"#.to_vec()]);
+    assert!(log.stop(soon()));
 }

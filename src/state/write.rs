@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use super::{Error, StateDir, TEMP_PREFIX};
+use super::{Error, StateDir, TEMP_PREFIX, is_sealed_file};
 
 /// The steps of a write, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +83,17 @@ impl StateDir {
         bytes: &[u8],
     ) -> Result<File, Error> {
         let path = self.file(name)?;
+        let sealed;
+        let bytes = match is_sealed_file(name) {
+            true => {
+                sealed = self.keys.seal(name, bytes).map_err(|fault| Error::Sealed {
+                    path: path.clone(),
+                    fault,
+                })?;
+                &sealed
+            }
+            false => bytes,
+        };
         let number = self.next_temp.fetch_add(1, Ordering::Relaxed);
         let temp = self.path.join(format!("{TEMP_PREFIX}{number}-{name}"));
         self.replace_at(disk, &temp, &path, bytes).inspect_err(|_| {

@@ -312,6 +312,7 @@ impl Error {
                 let text = format!("{} is held by process {holder}", path.display());
                 Error::new(Kind::StateInUse, call, text)
             }
+            State::Sealed { .. } => Error::new(Kind::Configuration, call, error.to_string()),
             _ => Error::new(Kind::Storage, call, error.to_string()),
         }
     }

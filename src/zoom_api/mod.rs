@@ -42,6 +42,7 @@ pub use online_check::{CheckFailure, OnlineCheck, TokenFacts};
 pub use reply::RETRY_AFTER_MAX;
 
 use crate::state::StateDir;
+use crate::state::seal::StateKeys;
 use http_call::{Http, HttpCall, Server};
 use oauth::cache::TokenCache;
 use oauth::grants::{Grants, Parts};
@@ -425,12 +426,13 @@ fn cache(source: TokenSource, process: &Process, counters: &Arc<Counters>) -> Ar
 }
 
 /// The grants in a state directory that no process uses now; nothing is changed. `configured` is
-/// `ZOOM_REFRESH_TOKEN`, or empty.
+/// `ZOOM_REFRESH_TOKEN`, or empty; `keys` those of encrypted files.
 ///
 /// # Errors
 /// The directory or a file in it cannot be read.
 pub fn stored_grants(
     state: &Path,
+    keys: &StateKeys,
     configured: &Secret,
 ) -> Result<Vec<GrantStatus>, crate::state::Error> {
     let names = match crate::state::names(state, "") {
@@ -439,7 +441,7 @@ pub fn stored_grants(
         }
         names => names?,
     };
-    let read = |name: &str| crate::state::read(state, name);
+    let read = |name: &str| crate::state::read(state, name, keys);
     oauth::grants::look(read, &names, configured)
 }
 

@@ -37,6 +37,7 @@ mod push;
 mod recipes;
 mod released;
 mod reload;
+mod sealed;
 mod service;
 mod setup;
 mod shutdown;

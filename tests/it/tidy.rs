@@ -169,8 +169,17 @@ const BORDERS: &[(&str, &[&str], &[&str])] = &[
     ("systemd", &["daemon", "domain"], &["rustix", "log"]),
     (
         "state",
-        &[],
-        &["memchr", "sha2", "rustix", "serde", "serde_json", "log"],
+        &["domain"],
+        &[
+            "memchr",
+            "sha2",
+            "openssl",
+            "base64",
+            "rustix",
+            "serde",
+            "serde_json",
+            "log",
+        ],
     ),
     (
         "config",

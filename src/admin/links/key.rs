@@ -10,9 +10,12 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::signed::{SECRET_BYTES, Secret};
+use crate::state::seal::StateKeys;
 
 /// Its name in the state directory.
 pub const NAME: &str = "link-key";
+/// A file that is longer is none of ours; an encrypted one has some hundred bytes.
+const FILE_BYTES_MAX: u64 = 1024;
 /// Its name until it is complete.
 const NEW_NAME: &str = ".link-key.new";
 
@@ -25,6 +28,7 @@ pub struct LinkKey(Arc<Shared>);
 struct Shared {
     /// The state directory; without one, links end with the process.
     state: Option<PathBuf>,
+    keys: StateKeys,
     key: Mutex<Option<Key>>,
 }
 
@@ -57,13 +61,14 @@ impl LinkKey {
     ///
     /// # Errors
     /// It is there and cannot be read.
-    pub fn open(state: Option<&Path>) -> io::Result<LinkKey> {
+    pub fn open(state: Option<&Path>, keys: &StateKeys) -> io::Result<LinkKey> {
         let secret = match state {
-            Some(state) => read(state)?,
+            Some(state) => read(state, keys)?,
             None => None,
         };
         Ok(LinkKey(Arc::new(Shared {
             state: state.map(Path::to_owned),
+            keys: keys.clone(),
             key: Mutex::new(secret.map(Key::new)),
         })))
     }
@@ -104,7 +109,8 @@ impl LinkKey {
         let mut secret = [0; SECRET_BYTES];
         openssl::rand::rand_bytes(&mut secret).map_err(io::Error::other)?;
         if let Some(state) = &self.0.state {
-            write(state, &secret)?;
+            let sealed = self.0.keys.seal(NAME, &secret);
+            write(state, &sealed.map_err(io::Error::other)?)?;
         }
         Ok(Key::new(secret))
     }
@@ -133,15 +139,15 @@ pub fn remove(state: &Path) -> io::Result<bool> {
     }
 }
 
-fn read(state: &Path) -> io::Result<Option<Secret>> {
+fn read(state: &Path, keys: &StateKeys) -> io::Result<Option<Secret>> {
     let file = match File::open(state.join(NAME)) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
     let mut bytes = Vec::new();
-    // One byte more shows that the file is not ours.
-    file.take(SECRET_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
+    let bytes = keys.open(NAME, bytes).map_err(io::Error::other)?;
     Ok(bytes.try_into().ok())
 }
 
@@ -174,7 +180,7 @@ mod tests {
     #[test]
     fn g3_the_key_is_made_at_the_first_use_and_only_its_owner_may_read_it() {
         let folder = scratch("link-key");
-        let keys = LinkKey::open(Some(&folder)).expect("no fault");
+        let keys = LinkKey::open(Some(&folder), &StateKeys::default()).expect("no fault");
         assert!(keys.get().is_none() && !folder.join(NAME).exists());
         let key = keys.get_or_make().expect("a key");
         assert_eq!(keys.get_or_make().expect("a key").secret, key.secret);
@@ -182,14 +188,14 @@ mod tests {
         let mode = fs::metadata(&place).expect("a file").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(fs::read(&place).expect("a file"), key.secret);
-        let again = LinkKey::open(Some(&folder)).expect("no fault");
+        let again = LinkKey::open(Some(&folder), &StateKeys::default()).expect("no fault");
         assert_eq!(again.get().expect("a key").secret, key.secret);
     }
 
     #[test]
     fn g3_a_replaced_key_is_good_for_nothing() {
         let folder = scratch("link-key-replaced");
-        let keys = LinkKey::open(Some(&folder)).expect("no fault");
+        let keys = LinkKey::open(Some(&folder), &StateKeys::default()).expect("no fault");
         let key = keys.get_or_make().expect("a key");
         assert!(key.is_in_use());
         keys.replace().expect("another key");
@@ -200,11 +206,11 @@ mod tests {
         assert!(remove(&folder).expect("removable"));
         assert!(!remove(&folder).expect("there is none"));
         fs::write(folder.join(NAME), "torn").expect("written");
-        let torn = LinkKey::open(Some(&folder)).expect("no fault");
+        let torn = LinkKey::open(Some(&folder), &StateKeys::default()).expect("no fault");
         assert!(torn.get().is_none());
         torn.get_or_make().expect("it is replaced");
         // Without a state directory it is in memory alone.
-        let memory = LinkKey::open(None).expect("no fault");
+        let memory = LinkKey::open(None, &StateKeys::default()).expect("no fault");
         let first = memory.get_or_make().expect("a key");
         memory.replace().expect("another key");
         assert!(!first.is_in_use());

@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::domain::app::{App, RestCredentials};
 use crate::domain::secret::Secret;
 use crate::state;
+use crate::state::seal::StateKeys;
 use crate::zoom_api::{GrantStatus, stored_grants};
 
 /// A line of `--json`.
@@ -97,7 +98,7 @@ fn look(config: &Config) -> Result<Vec<GrantStatus>, Failure> {
     };
     match control_socket::accounts(folder) {
         Ok(Some(found)) => Ok(found),
-        Ok(None) => stored(folder, configured),
+        Ok(None) => stored(folder, &config.daemon.state_keys, configured),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(forbidden(folder)),
         Err(error) => {
             let text = format!(
@@ -109,8 +110,12 @@ fn look(config: &Config) -> Result<Vec<GrantStatus>, Failure> {
 }
 
 /// What the state directory has, where no server runs.
-fn stored(folder: &Path, configured: &Secret) -> Result<Vec<GrantStatus>, Failure> {
-    match stored_grants(folder, configured) {
+fn stored(
+    folder: &Path,
+    keys: &StateKeys,
+    configured: &Secret,
+) -> Result<Vec<GrantStatus>, Failure> {
+    match stored_grants(folder, keys, configured) {
         Ok(found) => Ok(found),
         Err(state::Error::Io {
             kind: ErrorKind::PermissionDenied,

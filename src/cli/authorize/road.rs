@@ -56,7 +56,8 @@ impl Road {
                 }
                 Ok(false) | Err(_) => {}
             }
-            match StateDir::open(folder) {
+            let keys = config.daemon.state_keys.clone();
+            match StateDir::open_sealed(folder, keys) {
                 Ok(state) => break state,
                 // A server that is starting has the directory before it answers.
                 Err(crate::state::Error::InUse { .. }) if Instant::now() < until => {

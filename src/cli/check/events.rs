@@ -110,7 +110,8 @@ fn report(
 fn is_served(config: &Config) -> bool {
     let is_there = |path: &&Path| path.exists();
     let state = config.daemon.state.as_deref().filter(is_there);
-    let held = state.map(StateDir::open);
+    let keys = &config.daemon.state_keys;
+    let held = state.map(|path| StateDir::open_sealed(path, keys.clone()));
     matches!(
         held,
         Some(Err(

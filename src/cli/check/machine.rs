@@ -23,6 +23,7 @@ use crate::domain::time::Utc;
 use crate::gate::{Tls, TlsFiles};
 use crate::net::file_limit::streams_max;
 use crate::state;
+use crate::state::seal::StateKeys;
 
 /// Below this many days a certificate is near its end.
 const DAYS_MIN: i32 = 14;
@@ -65,6 +66,12 @@ pub(crate) fn findings(loaded: &Loaded) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(settings.disk.as_ref().map(|disk| meetings(&disk.root)));
     findings.extend(settings.state.as_deref().map(state_directory));
+    let keys = &settings.state_keys;
+    let sealed = settings
+        .state
+        .as_deref()
+        .map(|state| state_key(state, keys));
+    findings.extend(sealed.flatten());
     let hook = settings.ends.hook.as_ref();
     findings.extend(hook.map(|settings| hook_program(&settings.program())));
     let state = settings.state.as_deref();
@@ -136,6 +143,25 @@ fn state_directory(path: &Path) -> Finding {
         }
         Err(error) => Finding::new(NOT_USABLE, WHAT, error.to_string()),
     }
+}
+
+/// Whether the files in the state directory can be read with the configured key.
+fn state_key(path: &Path, keys: &StateKeys) -> Option<Finding> {
+    const WHAT: &str = "state key";
+    let stale = match state::stale_files(path, keys) {
+        Ok(stale) => stale.len(),
+        Err(error @ state::Error::Sealed { .. }) => {
+            return Some(Finding::new(WRONG, WHAT, error.to_string()));
+        }
+        // There is no directory yet, or this user may not enter it: that is another finding.
+        Err(_) => 0,
+    };
+    let text = match stale {
+        _ if keys.is_empty() => return None,
+        0 => "tokens, keys and state in RTMS_STATE are encrypted".to_owned(),
+        n => format!("tokens, keys and state in RTMS_STATE: the next start encrypts {n} files"),
+    };
+    Some(Finding::new(CheckLevel::Fine, WHAT, text))
 }
 
 /// Without a bucket, what is to go from a former one is not deleted.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::admin::control_socket;
 use crate::cli::exit;
+use crate::state::seal::StateKeys;
 use crate::state::{self, StateDir};
 use crate::zoom_api::{
     Api, App, CheckFailure, Error, OnlineCheck, ProbeResult, Process, RestCredentials, TokenFacts,
@@ -40,7 +41,7 @@ pub enum TokenUser {
 impl TokenUser {
     /// A refresh token belongs to one process: the running server, or this one if it can lock the
     /// state directory.
-    pub fn find(app: &App, state: Option<&Path>) -> TokenUser {
+    pub fn find(app: &App, state: Option<&Path>, keys: &StateKeys) -> TokenUser {
         let (RestCredentials::UserRefresh { .. }, Some(path)) = (&app.rest.credentials, state)
         else {
             return TokenUser::Own(None);
@@ -60,7 +61,7 @@ impl TokenUser {
             // No server, or one that does not answer.
             Ok(None) | Err(_) => {}
         }
-        match StateDir::open(path) {
+        match StateDir::open_sealed(path, keys.clone()) {
             Ok(state) => TokenUser::Own(Some(Arc::new(state))),
             Err(state::Error::InUse { pid, .. }) => {
                 let pid = pid.map_or(String::new(), |pid| format!(" (pid {pid})"));

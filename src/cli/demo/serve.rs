@@ -21,6 +21,7 @@ use crate::demo::verify::files::stream_folder;
 use crate::demo::zoom::oauth;
 use crate::demo::zoom::record::Step;
 use crate::domain::secret::Secret;
+use crate::state::seal::StateKeys;
 
 /// As people speak.
 const PHRASES_PER_SECOND: f64 = 0.7;
@@ -223,7 +224,7 @@ struct Pages {
 
 impl Pages {
     fn new(admin: SocketAddr, state: &Path) -> io::Result<Pages> {
-        let token = own_token::read(state)?;
+        let token = own_token::read(state, &StateKeys::default())?;
         let token = token.ok_or_else(|| io::Error::other("the server has made no token"))?;
         Ok(Pages { admin, token })
     }

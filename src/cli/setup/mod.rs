@@ -171,7 +171,8 @@ fn authorize_first(
         RestCredentials::UserRefresh { refresh_token, .. } if refresh_token.is_empty()
     );
     let state = config.daemon.state.as_deref();
-    let grants = state.and_then(|state| stored_grants(state, &Secret::new("")).ok());
+    let grants = state
+        .and_then(|state| stored_grants(state, &config.daemon.state_keys, &Secret::new("")).ok());
     let has_token = grants.is_some_and(|grants| !grants.is_empty());
     if !is_of_user || has_token {
         return Ok(());

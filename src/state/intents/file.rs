@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader};
 use std::sync::Arc;
 
 use super::record::{LINE_BYTES_MAX, Line, parse};
+use crate::state::seal::{SealFault, StateKeys};
 use crate::state::write::Disk;
 use crate::state::{Error, FILE_BYTES_MAX, StateDir};
 
@@ -25,6 +26,8 @@ pub(super) struct Content {
     pub(super) damaged_lines: u64,
     /// Bytes after the last good line.
     pub(super) torn_bytes: u64,
+    /// Whether a line should be encrypted and is not, or is with an earlier key.
+    pub(super) is_stale: bool,
 }
 
 /// The open file.
@@ -50,7 +53,14 @@ impl LogFile {
         let (file, content, len) = match opened {
             Ok(file) => {
                 let io = |doing| move |e: io::Error| Error::io(doing, &state.path().join(NAME), &e);
-                let (content, good_bytes) = read(&file).map_err(io("read"))?;
+                let (content, good_bytes) =
+                    read(&file, state.keys()).map_err(|fault| match fault {
+                        ReadFault::Io(error) => io("read")(error),
+                        ReadFault::Sealed(fault) => Error::Sealed {
+                            path: path.clone(),
+                            fault,
+                        },
+                    })?;
                 if good_bytes > FILE_BYTES_MAX {
                     return Err(Error::TooLarge { path });
                 }
@@ -126,8 +136,20 @@ impl LogFile {
     }
 }
 
+/// Why the file cannot be read.
+enum ReadFault {
+    Io(io::Error),
+    Sealed(SealFault),
+}
+
+impl From<io::Error> for ReadFault {
+    fn from(error: io::Error) -> ReadFault {
+        ReadFault::Io(error)
+    }
+}
+
 /// Reads all lines. Also returns the length up to the end of the last good line.
-fn read(file: &File) -> io::Result<(Content, u64)> {
+fn read(file: &File, keys: &StateKeys) -> Result<(Content, u64), ReadFault> {
     let mut reader = BufReader::with_capacity(64 << 10, file);
     let mut content = Content::default();
     let (mut line, mut offset, mut good_bytes) = (Vec::new(), 0, 0);
@@ -141,18 +163,30 @@ fn read(file: &File) -> io::Result<(Content, u64)> {
         };
         content.damaged_lines += std::mem::take(&mut damaged_lines);
         good_bytes = offset;
+        if let Line::Event { body, .. } | Line::Effect { body, .. } = &parsed {
+            content.is_stale |= keys.is_stale_line(body);
+        }
+        let mut open = |body: &[u8]| match keys.open_line(NAME, body) {
+            Ok(body) => Ok(Some(body)),
+            // Its checksum is right, so it was written like this, or changed by somebody.
+            Err(SealFault::Damaged) => {
+                content.damaged_lines += 1;
+                Ok(None)
+            }
+            Err(fault) => Err(ReadFault::Sealed(fault)),
+        };
         match parsed {
             Line::Event { id, body } => {
+                let body = open(body)?;
                 content.last_id = content.last_id.max(id);
-                content.events.insert(id, body.to_vec());
+                content.events.extend(body.map(|body| (id, body)));
             }
             Line::Effect { settles, body } => {
+                let body = open(body)?;
                 for id in settles {
                     content.events.remove(&id);
                 }
-                if !body.is_empty() {
-                    content.effects.push(body.to_vec());
-                }
+                content.effects.extend(body.filter(|body| !body.is_empty()));
             }
             Line::Unknown => {}
         }

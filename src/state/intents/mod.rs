@@ -23,6 +23,8 @@
 //!   which means the same in JSON. Ids grow.
 //! - `effect IDS BODY`: what was changed (the daemon's JSON, or nothing), and which events it
 //!   settles: numbers with commas, or `-`. It is one line, so a crash leaves both or neither.
+//! - With a key (`RTMS_STATE_KEY_FILE`) a body is `sealed1:` and base64 of what [`seal`](super::seal)
+//!   makes of it.
 //! - A line with a valid checksum and another word is a newer version's, and is skipped.
 //! - A line that is torn, or whose checksum is wrong, is damaged. At the end of the file it is the
 //!   rest of an append that was never answered, and is cut off when the file is opened. Between
@@ -60,6 +62,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::seal::StateKeys;
 use super::write::{Disk, Kernel};
 use super::{Error, StateDir};
 use crate::log::app::inherit;
@@ -139,6 +142,7 @@ pub struct Replay {
 /// The intent log, and the thread that writes it.
 pub struct IntentLog {
     shared: Arc<Shared>,
+    keys: StateKeys,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -209,11 +213,17 @@ impl IntentLog {
         let mut queue = Queue {
             last_id: content.last_id,
             decided_id: content.last_id,
+            needs_checkpoint: content.is_stale,
             ..Queue::default()
         };
         let mut events = Vec::with_capacity(content.events.len());
         for (id, body) in content.events {
-            queue.keep(id, &body);
+            let line = state.keys().seal_line(file::NAME, &body);
+            let sealed = |fault| Error::Sealed {
+                path: state.path().join(file::NAME),
+                fault,
+            };
+            queue.keep(id, &line.map_err(sealed)?);
             events.push((EventId(id), body));
         }
         let shared = Arc::new(Shared {
@@ -239,6 +249,7 @@ impl IntentLog {
             .map_err(|e| Error::io("start a thread for", state.path(), &e))?;
         let log = IntentLog {
             shared,
+            keys: state.keys().clone(),
             thread: Mutex::new(Some(thread)),
         };
         let replay = Replay {
@@ -255,6 +266,8 @@ impl IntentLog {
     /// # Errors
     /// If there is no room, or the disk has failed.
     pub fn append(&self, body: &[u8]) -> Result<EventId, NotKept> {
+        let body = self.keys.seal_line(file::NAME, body);
+        let body = &body.map_err(|fault| NotKept::Failed(fault.to_string()))?;
         let mut queue = self.shared.lock();
         if queue.is_closed {
             return Err(NotKept::Closed);
@@ -313,8 +326,14 @@ impl IntentLog {
     /// Queues what the daemon changed, in a form that only the daemon reads and that may be empty;
     /// settles these events. Never blocks. Without room a checkpoint is requested.
     pub fn effect(&self, settles: &[EventId], body: &[u8]) {
+        let sealed = self.keys.seal_line(file::NAME, body);
         let mut queue = self.shared.lock();
         queue.settle(settles);
+        let Ok(body) = sealed else {
+            // The next checkpoint has it.
+            queue.needs_checkpoint = true;
+            return;
+        };
         let ids: Vec<u64> = settles.iter().map(|id| id.0).collect();
         let bytes = body.len() + 21 * ids.len() + 64;
         if bytes > record::LINE_BYTES_MAX
@@ -323,7 +342,7 @@ impl IntentLog {
         {
             queue.needs_checkpoint = true;
         } else {
-            record::push_effect(&mut queue.effect_lines, &ids, body);
+            record::push_effect(&mut queue.effect_lines, &ids, &body);
         }
         drop(queue);
         self.shared.filled.notify_one();
