@@ -2,16 +2,22 @@
 //!
 //! No meeting, stream or person is ever a label: every label is from a list in this program. Sums
 //! over streams include ended streams, so no counter decreases.
+//!
+//! Where there may be several apps, what belongs to an app has the label `app`; the names come from the
+//! configuration, and their number is bounded. What belongs to the process has no such label, and what may
+//! belong to either has an empty one there.
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::overview::Overview;
 use super::process::Process;
 use super::streams;
 use crate::daemon::status::StatusSnapshot;
 use crate::delivery::live;
+use crate::delivery::push::PushStatus;
 use crate::delivery::push::machine::Report;
 use crate::domain::count::Count as MessageCount;
 use crate::domain::histogram::{BUCKET_ENDS_US, Histogram};
@@ -64,15 +70,40 @@ type Samples = fn(&Facts<'_>) -> Vec<(&'static str, u64)>;
 /// What all metrics are read from.
 #[derive(Debug, Clone, Copy)]
 struct Facts<'a> {
+    of: Of<'a>,
     status: &'a StatusSnapshot,
     process: &'a Process,
     live: &'a live::Counters,
     is_ready: bool,
 }
 
+/// What the facts are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of<'a> {
+    /// The process and its only app.
+    Both,
+    /// The process, where there may be several apps.
+    Process,
+    /// One of several apps.
+    App(&'a str),
+}
+
+/// Whose a metric is, where there may be several apps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Process,
+    App,
+    /// Some of its samples are those of an app.
+    Either,
+}
+
 impl<'a> Facts<'a> {
+    /// Those of no app, if this is about the process.
     fn webhook(&self) -> &'a server::Counters {
-        &self.status.ingress.webhook
+        match self.of {
+            Of::Process => &self.status.ingress.unclaimed,
+            _ => &self.status.ingress.webhook,
+        }
     }
 
     fn gate(&self) -> &'a gate::Counters {
@@ -91,6 +122,12 @@ impl<'a> Facts<'a> {
     /// Zeros if no rule is set.
     fn keeping(&self) -> Arc<keeping::Counters> {
         self.status.keeping.clone().unwrap_or_default()
+    }
+
+    /// `None` without endpoints.
+    fn push(&self) -> Option<&'a PushStatus> {
+        let push = self.status.push.as_ref();
+        push.filter(|push| !push.endpoints.is_empty())
     }
 
     fn stats(&self) -> &'a StatsSnapshot {
@@ -602,10 +639,13 @@ pub const METRICS: &[Metric] = &[
         "Panics that were caught; each is a bug.",
         Counts("where", |f| {
             let streams = f.status.totals.ended.get("panicked").copied();
-            vec![
-                ("gate", load(&f.gate().panics)),
-                ("stream", streams.unwrap_or(0)),
-            ]
+            let gate = ("gate", load(&f.gate().panics));
+            let stream = ("stream", streams.unwrap_or(0));
+            match f.of {
+                Of::Both => vec![gate, stream],
+                Of::Process => vec![gate],
+                Of::App(_) => vec![stream],
+            }
         }),
     ),
     row(
@@ -646,18 +686,25 @@ const fn row(name: &'static str, help: &'static str, value: Value) -> Metric {
 }
 
 /// The whole page.
-pub fn text(
-    status: &StatusSnapshot,
-    process: &Process,
-    live: &live::Counters,
-    is_ready: bool,
-) -> String {
-    let facts = Facts {
+pub(super) fn text(overview: &Overview, process: &Process) -> String {
+    let facts = overview.answering().map(|(app, status)| Facts {
+        of: match &app.name {
+            Some(name) => Of::App(name),
+            None => Of::Both,
+        },
         status,
         process,
-        live,
-        is_ready,
-    };
+        live: &app.live,
+        is_ready: app.unready_reason(process).is_none(),
+    });
+    let mut facts: Vec<Facts<'_>> = facts.collect();
+    if overview.is_several
+        && let Some(first) = facts.first()
+    {
+        // Of the first app, what is of the process is read; all share it.
+        let of = Of::Process;
+        facts.insert(0, Facts { of, ..*first });
+    }
     let mut page = String::with_capacity(16 << 10);
     for metric in METRICS {
         metric.write(&facts, &mut page);
@@ -703,74 +750,118 @@ impl Metric {
         }
     }
 
-    fn write(&self, facts: &Facts<'_>, page: &mut String) {
-        let Metric { name, help, value } = self;
-        let kind = self.kind();
-        let push = facts.status.push.as_ref();
-        let push = push.filter(|push| !push.endpoints.is_empty());
+    fn owner(&self) -> Owner {
+        let begins = ["process_", "gate_"];
+        match self.name {
+            "build_info" | "webhook_ack_seconds" => Owner::Process,
+            "webhooks_total" | "panics_total" => Owner::Either,
+            name if begins.iter().any(|begin| name.starts_with(begin)) => Owner::Process,
+            _ => Owner::App,
+        }
+    }
+
+    /// Whether it is read from facts about that.
+    fn is_read_from(&self, of: Of<'_>) -> bool {
+        match of {
+            Of::Both => true,
+            Of::Process => self.owner() != Owner::App,
+            Of::App(_) => self.owner() != Owner::Process,
+        }
+    }
+
+    fn write(&self, facts: &[Facts<'_>], page: &mut String) {
         let is_of_push = matches!(
-            value,
+            self.value,
             Value::PushCounts(_) | Value::PushGauges(_) | Value::PushSeconds
         );
-        if is_of_push && push.is_none() {
+        let has_push = |facts: &Facts<'_>| facts.push().is_some();
+        let facts = facts.iter().filter(|facts| self.is_read_from(facts.of));
+        let facts = facts.filter(|facts| !is_of_push || has_push(facts));
+        let facts: Vec<&Facts<'_>> = facts.collect();
+        if facts.is_empty() {
             return;
         }
+        let Metric { name, help, .. } = self;
+        let kind = self.kind();
         // Writing to a string does not fail.
         let _ = write!(
             page,
             "# HELP rtmsd_{name} {help}\n# TYPE rtmsd_{name} {kind}\n"
         );
-        match value {
-            Count(value) | Gauge(value) => sample(page, name, "", value(facts)),
-            Seconds(value) | GaugeSeconds(value) => {
-                sample(page, name, "", value(facts));
-            }
+        for facts in facts {
+            let app = match facts.of {
+                Of::App(name) => Some(name),
+                Of::Process if self.owner() == Owner::Either => Some(""),
+                _ => None,
+            };
+            self.write_samples(facts, &mut Page { text: page, app });
+        }
+    }
+
+    fn write_samples(&self, facts: &Facts<'_>, page: &mut Page<'_>) {
+        let name = self.name;
+        match &self.value {
+            Count(value) | Gauge(value) => page.sample(name, "", value(facts)),
+            Seconds(value) | GaugeSeconds(value) => page.sample(name, "", value(facts)),
             Counts(label, values) | Gauges(label, values) => {
                 for (text, value) in values(facts) {
-                    sample(page, name, &format!("{{{label}=\"{text}\"}}"), value);
+                    page.sample(name, &format!("{label}=\"{text}\""), value);
                 }
             }
-            Value::Histogram(value) => histogram(page, name, value(facts)),
+            Value::Histogram(value) => page.histogram(name, value(facts)),
             Value::PushCounts(values) | Value::PushGauges(values) => {
-                for endpoint in push.iter().flat_map(|push| &push.endpoints) {
+                for endpoint in facts.push().iter().flat_map(|push| &push.endpoints) {
                     for (labels, value) in values(&endpoint.report) {
                         // A name is of letters and digits, so it needs no escape.
-                        let labels = format!("{{endpoint=\"{}\"{labels}}}", endpoint.name);
-                        sample(page, name, &labels, value);
+                        let labels = format!("endpoint=\"{}\"{labels}", endpoint.name);
+                        page.sample(name, &labels, value);
                     }
                 }
             }
             Value::PushSeconds => {
-                if let Some(push) = push {
-                    histogram(page, name, push.seconds());
+                if let Some(push) = facts.push() {
+                    page.histogram(name, push.seconds());
                 }
             }
         }
     }
 }
 
-/// Label values are words of this program, which need no escape.
-fn sample(page: &mut String, name: &str, labels: &str, value: impl Display) {
-    let _ = writeln!(page, "rtmsd_{name}{labels} {value}");
+/// The page while samples of one app are written.
+struct Page<'a> {
+    text: &'a mut String,
+    /// The value of the label `app`, if samples have it.
+    app: Option<&'a str>,
 }
 
-fn histogram(page: &mut String, name: &str, histogram: &Histogram) {
-    let bucket = format!("{name}_bucket");
-    let mut sum = 0;
-    for (count, end) in histogram.buckets.iter().zip(BUCKET_ENDS_US) {
-        sum += load(count);
-        sample(page, &bucket, &format!("{{le=\"{}\"}}", seconds(end)), sum);
+impl Page<'_> {
+    /// Label values are words of this program or names of apps, which need no escape.
+    fn sample(&mut self, name: &str, labels: &str, value: impl Display) {
+        let app = self.app.map(|app| format!("app=\"{app}\""));
+        let labels = app
+            .into_iter()
+            .chain((!labels.is_empty()).then(|| labels.to_owned()));
+        let labels: Vec<String> = labels.collect();
+        let labels = match labels.is_empty() {
+            true => String::new(),
+            false => format!("{{{}}}", labels.join(",")),
+        };
+        let _ = writeln!(self.text, "rtmsd_{name}{labels} {value}");
     }
-    // Read once, because the last bucket and the count must be equal.
-    sum += histogram.buckets.last().map_or(0, load);
-    sample(page, &bucket, "{le=\"+Inf\"}", sum);
-    sample(
-        page,
-        &format!("{name}_sum"),
-        "",
-        seconds(load(&histogram.sum_us)),
-    );
-    sample(page, &format!("{name}_count"), "", sum);
+
+    fn histogram(&mut self, name: &str, histogram: &Histogram) {
+        let bucket = format!("{name}_bucket");
+        let mut sum = 0;
+        for (count, end) in histogram.buckets.iter().zip(BUCKET_ENDS_US) {
+            sum += load(count);
+            self.sample(&bucket, &format!("le=\"{}\"", seconds(end)), sum);
+        }
+        // Read once, because the last bucket and the count must be equal.
+        sum += histogram.buckets.last().map_or(0, load);
+        self.sample(&bucket, "le=\"+Inf\"", sum);
+        self.sample(&format!("{name}_sum"), "", seconds(load(&histogram.sum_us)));
+        self.sample(&format!("{name}_count"), "", sum);
+    }
 }
 
 /// Zero for a word that was never counted.

@@ -15,12 +15,14 @@ pub mod host;
 pub mod links;
 pub mod listen;
 pub mod metrics;
+mod overview;
 pub mod own_token;
 mod pages;
 pub mod process;
 pub(crate) mod prune;
 pub(crate) mod push_commands;
 mod recordings;
+mod served;
 pub mod streams;
 
 use std::io;
@@ -28,18 +30,18 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 pub use access::Token;
 pub use listen::ListenAddress;
 use listen::reachable;
+pub use served::{Served, ServedPart};
 
 use crate::clock::now_ms;
 use crate::daemon::Handle;
+use crate::daemon::apps::Daemons;
 use crate::daemon::status::StatusSnapshot;
+use crate::delivery::live::Access;
 use crate::delivery::live::query::Ask;
-use crate::delivery::live::{self, Access, Intake, Live, RETRY_AFTER_S, Times};
-use crate::delivery::media;
 use crate::domain::secret::Secret;
 use crate::gate;
 use crate::gate::{
@@ -51,8 +53,10 @@ use access::{Door, Guard, Request};
 use files::FileRequest;
 use host::AdminUrl;
 use links::key::LinkKey;
+use overview::Overview;
 use process::Process;
 use recordings::{Recordings, Shelf, Wanted};
+use served::app_in;
 
 /// Default of `RTMS_ADMIN`.
 pub const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
@@ -78,9 +82,6 @@ impl Default for Settings {
     }
 }
 
-/// Time limit for the daemon, which answers in microseconds.
-const ANSWER_MAX: Duration = Duration::from_secs(1);
-
 /// Percentage of the open file limit above which the server reports itself full. A stream needs up
 /// to a dozen files.
 const FILES_PERCENT_MAX: u64 = 90;
@@ -95,16 +96,13 @@ const MEDIA: &str = "/media";
 /// The running admin listener. Dropping it stops it.
 #[derive(Debug)]
 pub struct Admin {
-    // Declared in this order: no request comes when the feed ends.
     route: OpenRoute,
-    _live: Live,
-    _media: media::Open,
     _recordings: Recordings,
 }
 
 impl Admin {
-    /// Serves the daemon's status and its live feed on these listeners of the gate, to clients with the
-    /// token. `state` is the daemon's state directory, if it has one.
+    /// Serves the status of the daemons and what is served of them on these listeners of the gate, to clients
+    /// with the token. `state` is the server's state directory, if it has one.
     ///
     /// # Errors
     /// If a socket cannot be prepared.
@@ -112,7 +110,8 @@ impl Admin {
         listeners: Vec<Listener>,
         token: Token,
         gate: &Gate,
-        daemon: Handle,
+        daemons: Daemons,
+        served: Served,
         state: Option<&Path>,
         keys: &StateKeys,
     ) -> io::Result<Admin> {
@@ -124,29 +123,20 @@ impl Admin {
         };
         let address = listeners.iter().find_map(|it| it.address().ok().flatten());
         let address = address.map(reachable);
-        let asked = daemon.clone();
-        let live = Live::new(live::Process {
-            board: Box::new(move || Some(asked.output(ANSWER_MAX)?.board)),
-            has_mark: state.is_some(),
-            times: Times::default(),
-        });
-        let asked = daemon.clone();
-        let (token, intake) = (guard.token.clone(), live.intake());
+        let (token, asked, told) = (guard.token.clone(), served.clone(), served.clone());
         let recordings = Recordings::new(recordings::Server {
-            output: Box::new(move || asked.output(ANSWER_MAX)),
+            apps: Box::new(move |name| asked.outputs(name)),
             links: guard.links.clone(),
             base: Box::new(move || {
                 let url = token.url().map(|url| url.to_string());
                 url.or_else(|| address.map(|address| format!("http://{address}")))
             }),
-            look_at_links: Box::new(move || intake.look_at_links()),
+            look_at_links: Box::new(move || told.look_at_links()),
         });
-        let media = daemon.media().open();
         let content = Content {
             guard: guard.clone(),
             doors: Arc::clone(&doors),
-            live: live.intake(),
-            media: media.intake(),
+            served: served.clone(),
             shelf: recordings.shelf(),
         };
         let hand_over = HandOver {
@@ -155,20 +145,23 @@ impl Admin {
             },
             decide: Box::new(move |request| content.decide(request)),
         };
-        let counters = Arc::clone(live.counters());
         let answer_one = move |request: HttpRequest| {
             let judged = judged(&request, &doors);
             let path = request.path();
+            let command = |give: &dyn Fn(&Handle) -> Answer| {
+                guard.command(&judged).and_then(|()| {
+                    let app = served.one(Some(request.query()))?;
+                    Ok(give(&app.daemon))
+                })
+            };
             let answer = match path {
-                prune::PATH => guard
-                    .command(&judged)
-                    .map(|()| prune::answer(request.body(), &daemon)),
-                _ if push_commands::is_path(path) => guard
-                    .command(&judged)
-                    .map(|()| push_commands::answer(path, request.body(), &daemon)),
+                prune::PATH => command(&|daemon| prune::answer(request.body(), daemon)),
+                _ if push_commands::is_path(path) => {
+                    command(&|daemon| push_commands::answer(path, request.body(), daemon))
+                }
                 _ => guard.status(&judged).map(|()| {
-                    let ask = || daemon.status(ANSWER_MAX);
-                    answer(request.method(), request.path(), started_ms, &counters, ask)
+                    let look = || overview(&served, &daemons, request.query());
+                    answer(request.method(), path, started_ms, look)
                 }),
             };
             let answer = answer.unwrap_or_else(|refusal| refusal);
@@ -193,8 +186,6 @@ impl Admin {
         })?;
         Ok(Admin {
             route,
-            _live: live,
-            _media: media,
             _recordings: recordings,
         })
     }
@@ -249,8 +240,7 @@ fn judged<'a>(request: &'a HttpRequest, doors: &[Door]) -> Request<'a> {
 struct Content {
     guard: Guard,
     doors: Arc<[Door]>,
-    live: Intake,
-    media: media::Intake,
+    served: Served,
     shelf: Shelf,
 }
 
@@ -281,7 +271,7 @@ impl Content {
         if Wanted::is_posted(path) {
             let access = self.guard.post(&judged)?;
             let wanted = Wanted::parse_body(path, request.body()).map_err(malformed)?;
-            return self.serve(wanted, access);
+            return self.serve(wanted, app_in(query), access);
         }
         if !matches!(path, EVENTS | MEDIA) && !Wanted::is_path(path) {
             return Err(line(404, "there is no such file"));
@@ -299,30 +289,48 @@ impl Content {
             return Err(line(405, "this method is not allowed here").with("Allow", methods));
         }
         if let Some(file) = file {
-            return self.serve(Wanted::File(file), access);
+            return self.serve(Wanted::File(file), app_in(query), access);
         }
         if path == MEDIA {
-            return Ok(Decision::Take(self.media.judge(request, access)?));
+            return self.tap(request, &access);
         }
         if path != EVENTS {
             let wanted = Wanted::parse(path, query).map_err(malformed)?;
-            return self.serve(wanted, access);
+            return self.serve(wanted, app_in(query), access);
         }
         let last_id = request.header("Last-Event-ID");
         let ask = Ask::parse(query, last_id, request.header("Accept"));
         let ask = ask.map_err(|text| line(400, &text))?;
-        if !self.live.has_room() {
-            let answer = line(503, "there are too many clients, come again");
-            return Err(answer.with("Retry-After", RETRY_AFTER_S.to_string()));
+        let apps = self.served.meant(query)?;
+        match apps.as_slice() {
+            [app] => app.follow(ask, access),
+            _ => self.shelf.follow(apps, ask, access),
         }
-        let live = self.live.clone();
-        Ok(Decision::Take(Box::new(move |socket| {
-            live.take(socket, ask, access)
-        })))
     }
 
-    fn serve(&self, wanted: Wanted, access: Access) -> Result<Decision, Answer> {
-        let serve = self.shelf.open(wanted, access)?;
+    /// Live media of the app that has the stream.
+    fn tap(&self, request: &LeavingRequest, access: &Access) -> Result<Decision, Answer> {
+        let mut refusal = None;
+        for app in self.served.meant(request.query())? {
+            match app.media.judge(request, access.clone()) {
+                Ok(take) => return Ok(Decision::Take(take)),
+                // That it does not run there says less than any other answer.
+                Err(answer) if answer.status == 404 => {
+                    refusal.get_or_insert(answer);
+                }
+                Err(answer) => return Err(answer),
+            }
+        }
+        Err(refusal.unwrap_or_else(|| line(503, "no app is running")))
+    }
+
+    fn serve(
+        &self,
+        wanted: Wanted,
+        app: Option<String>,
+        access: Access,
+    ) -> Result<Decision, Answer> {
+        let serve = self.shelf.open(wanted, app, access)?;
         Ok(Decision::Take(Box::new(move |socket| serve.start(socket))))
     }
 }
@@ -336,8 +344,7 @@ fn answer(
     method: &str,
     path: &str,
     started_ms: u64,
-    live: &live::Counters,
-    ask: impl Fn() -> Option<StatusSnapshot>,
+    look: impl Fn() -> Result<Overview, Answer>,
 ) -> Answer {
     if !matches!(path, "/healthz" | "/readyz" | "/metrics" | "/streams") {
         return line(
@@ -348,36 +355,29 @@ fn answer(
     if !matches!(method, "GET" | "HEAD") {
         return line(405, "this method is not allowed here").with("Allow", "GET, HEAD");
     }
-    let Some(status) = ask() else {
-        return line(503, "the daemon does not answer");
+    let overview = match look() {
+        Ok(overview) => overview,
+        Err(refusal) => return refusal,
     };
+    // With several apps, the pages of the others go on.
+    let is_silent = overview
+        .silence()
+        .filter(|_| !overview.is_several || path == "/healthz");
+    if let Some(silence) = is_silent {
+        return line(503, &silence);
+    }
     let process = Process::read(started_ms);
+    let unready = overview.unready_reason(&process);
     match path {
         "/healthz" => line(200, "alive"),
-        "/readyz" => match unready_reason(&status, &process) {
+        "/readyz" => match unready {
             Some(why) => line(503, &why),
-            // An endpoint that fails is no reason to send work elsewhere: its events wait on the disk.
-            None => {
-                let troubles = push_troubles(&status)
-                    + &events::troubles(&status)
-                    + &accounts::troubles(&status)
-                    + &keeping_trouble(&status);
-                line(200, &format!("ready{troubles}"))
-            }
+            None => line(200, &format!("ready{}", overview.troubles())),
         },
-        "/metrics" => Answer::text(
-            200,
-            metrics::text(
-                &status,
-                &process,
-                live,
-                unready_reason(&status, &process).is_none(),
-            ),
-        )
-        .of_type("text/plain; version=0.0.4; charset=utf-8"),
+        "/metrics" => Answer::text(200, metrics::text(&overview, &process))
+            .of_type("text/plain; version=0.0.4; charset=utf-8"),
         _ => {
-            let streams =
-                streams::Streams::from_status(&status, &process, unready_reason(&status, &process));
+            let streams = streams::Streams::from_overview(&overview, &process, unready);
             Answer::text(
                 200,
                 serde_json::to_string(&streams).unwrap_or_default() + "\n",
@@ -385,6 +385,23 @@ fn answer(
             .of_type("application/json")
         }
     }
+}
+
+/// The status of all daemons, or of the one that the query names.
+fn overview(served: &Served, daemons: &Daemons, query: &str) -> Result<Overview, Answer> {
+    let disabled = match daemons {
+        Daemons::One(_) => None,
+        Daemons::Several(apps) => Some(apps.disabled()),
+    };
+    let query = Some(query);
+    let is_several = disabled.is_some();
+    Ok(Overview {
+        apps: served.statuses(query)?,
+        is_several,
+        disabled: disabled
+            .filter(|_| app_in(query).is_none())
+            .unwrap_or_default(),
+    })
 }
 
 /// A line for each endpoint that takes nothing.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::accounts::Accounts;
 use super::events::Events;
+use super::overview::Overview;
 use super::process::Process;
 use crate::clock::now_ms;
 use crate::daemon::status::{StatusSnapshot, StreamStatus};
@@ -44,6 +45,9 @@ pub struct Streams {
     /// The grants of users, if tokens are theirs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accounts: Option<Accounts>,
+    /// The apps, if there may be several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apps: Option<Vec<AppLine>>,
     /// Number of streams that are not listed because there are too many.
     pub omitted: usize,
     /// The streams, the oldest first.
@@ -79,6 +83,20 @@ pub struct Counts {
 }
 
 impl Counts {
+    fn add(&mut self, status: &StatusSnapshot) {
+        let more = Counts::from_status(status);
+        self.webhooks_accepted += more.webhooks_accepted;
+        self.webhooks_refused += more.webhooks_refused;
+        self.calls_ok += more.calls_ok;
+        self.calls_failed += more.calls_failed;
+        self.streams_begun += more.streams_begun;
+        self.connections_lost += more.connections_lost;
+        self.records_dropped += more.records_dropped;
+        self.uploads_waiting += more.uploads_waiting;
+        self.hooks_waiting += more.hooks_waiting;
+        self.hooks_failed += more.hooks_failed;
+    }
+
     fn from_status(status: &StatusSnapshot) -> Counts {
         let webhooks = &status.ingress.webhook;
         let dropped = status.disk.as_ref().map(|disk| disk.dropped.load(Relaxed));
@@ -98,11 +116,34 @@ impl Counts {
     }
 }
 
+/// One of several apps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppLine {
+    /// Its name.
+    pub name: String,
+    /// `running`, or `disabled` because of a fault.
+    pub state: String,
+    /// How many streams run.
+    pub streams: usize,
+    /// Why it is not ready; `None` if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// Its event WebSocket, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<Events>,
+    /// The grants of users, if its tokens are theirs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accounts: Option<Accounts>,
+}
+
 /// An endpoint of HTTP push.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Its name.
     pub name: String,
+    /// Its app, if there may be several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
     /// Scheme and host of its URL.
     pub host: String,
     /// `ok`, `failing`, `resting`, `paused` or `gone`.
@@ -140,7 +181,7 @@ pub struct Blocked {
     pub tries: u8,
 }
 
-fn endpoint(endpoint: &EndpointStatus) -> Endpoint {
+fn endpoint(endpoint: &EndpointStatus, app: Option<&str>) -> Endpoint {
     let report = &endpoint.report;
     let blocked = report.blocked.iter().map(|blocked| Blocked {
         key: blocked.key.to_string(),
@@ -154,6 +195,7 @@ fn endpoint(endpoint: &EndpointStatus) -> Endpoint {
     };
     Endpoint {
         name: endpoint.name.clone(),
+        app: app.map(str::to_owned),
         host: endpoint.host.clone(),
         state: report.state.to_owned(),
         lag_events: report.lag_events,
@@ -171,6 +213,9 @@ fn endpoint(endpoint: &EndpointStatus) -> Endpoint {
 /// One stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
+    /// Its app, if there may be several.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub app: Option<String>,
     /// `rtms_stream_id`.
     pub stream_id: String,
     /// The key of its journal, as in `meta.json`; absent without files.
@@ -228,42 +273,78 @@ pub(super) fn state(stream: &StreamStatus) -> (&'static str, Option<&'static str
 }
 
 impl Streams {
-    /// The answer for this status of the daemon.
-    pub fn from_status(
-        status: &StatusSnapshot,
+    /// The answer for this status of the server.
+    pub(super) fn from_overview(
+        overview: &Overview,
         process: &Process,
         unready_reason: Option<String>,
     ) -> Streams {
-        let mut streams: Vec<&StreamStatus> = status.streams.iter().collect();
-        streams.sort_by(|a, b| (a.since, &a.info.stream_id).cmp(&(b.since, &b.info.stream_id)));
+        let mut counts = Counts::default();
+        let (mut streams, mut push) = (Vec::new(), Vec::new());
+        for (app, status) in overview.answering() {
+            let name = app.name.as_deref();
+            counts.add(status);
+            let endpoints = status.push.iter().flat_map(|push| &push.endpoints);
+            push.extend(endpoints.map(|it| endpoint(it, name)));
+            let has_files = status.disk.is_some();
+            streams.extend(status.streams.iter().map(|it| (it, name, has_files)));
+        }
+        // What is signed for no app stands once, in the counters of the listener.
+        if let Some((_, first)) = overview.answering().next().filter(|_| overview.is_several) {
+            counts.webhooks_refused += first.ingress.unclaimed.forged.load(Relaxed);
+        }
+        streams.sort_by(|(a, ..), (b, ..)| {
+            (a.since, &a.info.stream_id).cmp(&(b.since, &b.info.stream_id))
+        });
+        let only = overview.answering().next().filter(|_| !overview.is_several);
         Streams {
             v: 1,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_ms: process.started_ms,
             now_ms: now_ms(),
             unready_reason,
-            counts: Some(Counts::from_status(status)),
-            push: (status.push.as_ref())
-                .map(|push| push.endpoints.iter().map(endpoint).collect::<Vec<_>>())
-                .filter(|endpoints| !endpoints.is_empty()),
-            events: Events::from_status(status),
-            accounts: Accounts::from_status(status),
+            counts: Some(counts),
+            push: Some(push).filter(|endpoints| !endpoints.is_empty()),
+            events: only.and_then(|(_, status)| Events::from_status(status)),
+            accounts: only.and_then(|(_, status)| Accounts::from_status(status)),
+            apps: overview.is_several.then(|| apps(overview, process)),
             omitted: streams.len().saturating_sub(STREAMS_MAX),
             streams: streams
                 .iter()
                 .take(STREAMS_MAX)
-                .map(|stream| line(stream, status.disk.is_some()))
+                .map(|(stream, app, has_files)| line(stream, *app, *has_files))
                 .collect(),
         }
     }
 }
 
-fn line(stream: &StreamStatus, has_files: bool) -> Line {
+fn apps(overview: &Overview, process: &Process) -> Vec<AppLine> {
+    let running = overview.apps.iter().map(|app| AppLine {
+        name: app.name.as_deref().unwrap_or_default().to_owned(),
+        state: "running".to_owned(),
+        streams: app.status.as_ref().map_or(0, |status| status.streams.len()),
+        trouble: app.unready_reason(process),
+        events: app.status.as_ref().and_then(Events::from_status),
+        accounts: app.status.as_ref().and_then(Accounts::from_status),
+    });
+    let disabled = overview.disabled.iter().map(|name| AppLine {
+        name: (**name).to_owned(),
+        state: "disabled".to_owned(),
+        streams: 0,
+        trouble: Some("its configuration has a fault".to_owned()),
+        events: None,
+        accounts: None,
+    });
+    running.chain(disabled).collect()
+}
+
+fn line(stream: &StreamStatus, app: Option<&str>, has_files: bool) -> Line {
     let (info, stats) = (&stream.info, &stream.stats);
     let (state, waits_for) = state(stream);
     let media = stats.by_kind().filter(|(_, count)| count.messages > 0);
     let given_up = stream.given_up.iter();
     Line {
+        app: app.map(str::to_owned),
         stream_id: info.stream_id.clone(),
         key: has_files.then(|| journal_key(info).to_string()),
         product: info.product.name().to_owned(),

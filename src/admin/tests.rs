@@ -1,5 +1,6 @@
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::served::AppStatus;
 use super::*;
 use crate::daemon::status::{StreamStatus, Totals};
 use crate::domain::count::Count;
@@ -47,6 +48,7 @@ fn status() -> StatusSnapshot {
         ingress: ingress::Counters {
             gate: Arc::default(),
             webhook: Arc::default(),
+            unclaimed: Arc::default(),
         },
         events: None,
         has_only_events: false,
@@ -72,8 +74,27 @@ fn process() -> Process {
     }
 }
 
-fn page(status: &StatusSnapshot) -> String {
-    metrics::text(status, &process(), &live::Counters::default(), true)
+/// What is known of these apps; of one without a name.
+fn overview(apps: Vec<(Option<&str>, Option<StatusSnapshot>)>) -> Overview {
+    let is_several = apps.first().is_none_or(|(name, _)| name.is_some());
+    let apps = apps.into_iter().map(|(name, status)| AppStatus {
+        name: name.map(Into::into),
+        status,
+        live: Arc::default(),
+    });
+    Overview {
+        apps: apps.collect(),
+        is_several,
+        disabled: Vec::new(),
+    }
+}
+
+fn one(status: StatusSnapshot) -> Overview {
+    overview(vec![(None, Some(status))])
+}
+
+fn page(overview: &Overview) -> String {
+    metrics::text(overview, &process())
 }
 
 /// Checks the rules of the text format that matter here.
@@ -116,7 +137,7 @@ fn the_metrics_are_well_formed_and_contain_no_names() {
     let status = status();
     status.ingress.gate.ack.record(Duration::from_micros(300));
     status.ingress.gate.ack.record(Duration::from_secs(9));
-    let page = page(&status);
+    let page = page(&one(status));
     validate(&page);
     for line in [
         "rtmsd_webhook_ack_seconds_bucket{le=\"0.00025\"} 0",
@@ -145,12 +166,10 @@ fn the_metrics_are_well_formed_and_contain_no_names() {
 
 #[test]
 fn every_reason_of_an_end_is_counted_from_zero() {
-    let mut status = status();
-    let words = ["stopped", "lost", "no_resources", "bad_url", "left"];
-    for word in words {
+    let page = page(&one(status()));
+    for word in ["stopped", "lost", "no_resources", "bad_url", "left"] {
         let line = format!("rtmsd_streams_ended_total{{reason=\"{word}\"}} 0");
-        assert!(page(&status).contains(&line), "{line}");
-        status.totals.ended.insert(word, 1);
+        assert!(page.contains(&line), "{line}");
     }
 }
 
@@ -201,21 +220,87 @@ fn ready_says_why_not() {
 
 #[test]
 fn paths_methods_and_a_daemon_that_is_silent() {
-    let live = live::Counters::default();
-    let code = |method, url| answer(method, url, 0, &live, || Some(status())).status;
+    let code = |method, url| answer(method, url, 0, || Ok(one(status()))).status;
     assert_eq!(code("GET", "/healthz"), 200);
     assert_eq!(code("HEAD", "/metrics"), 200);
     assert_eq!(code("GET", "/streams"), 200);
     assert_eq!(code("POST", "/streams"), 405);
     assert_eq!(code("GET", "/"), 404);
     assert_eq!(code("GET", "/streams/"), 404);
-    assert_eq!(answer("GET", "/healthz", 0, &live, || None).status, 503);
+    let silent = || Ok(overview(vec![(None, None)]));
+    assert_eq!(answer("GET", "/healthz", 0, silent).status, 503);
+    assert_eq!(answer("GET", "/metrics", 0, silent).status, 503);
+}
+
+#[test]
+fn of_several_apps_each_has_its_label_and_its_troubles() {
+    let draining = || StatusSnapshot {
+        is_draining: true,
+        ..status()
+    };
+    let several = || Overview {
+        disabled: vec!["gamma".into()],
+        ..overview(vec![
+            (Some("acme"), Some(status())),
+            (Some("beta"), None),
+            (Some("delta"), Some(draining())),
+        ])
+    };
+    let page = page(&several());
+    validate(&page);
+    for line in [
+        "rtmsd_ready{app=\"acme\"} 1",
+        "rtmsd_ready{app=\"delta\"} 0",
+        "rtmsd_streams{app=\"acme\",state=\"receiving\"} 1",
+        "rtmsd_webhooks_total{app=\"\",result=\"forged\"} 0",
+        "rtmsd_webhooks_total{app=\"acme\",result=\"accepted\"} 0",
+        "rtmsd_panics_total{app=\"\",where=\"gate\"} 0",
+        "rtmsd_panics_total{app=\"acme\",where=\"stream\"} 1",
+        "rtmsd_gate_connections_total 0",
+        "rtmsd_webhook_ack_seconds_count 0",
+    ] {
+        assert!(page.lines().any(|l| l == line), "{line} in\n{page}");
+    }
+    assert!(!page.contains("panics_total{app=\"acme\",where=\"gate\"}"));
+    let text = |answer: Answer| String::from_utf8(answer.body).expect("text");
+    let ready = answer("GET", "/readyz", 0, || Ok(several()));
+    assert_eq!(ready.status, 503);
+    assert_eq!(
+        text(ready),
+        "app beta: the daemon does not answer\napp delta: draining: the server is stopping\n"
+    );
+    let alive = answer("GET", "/healthz", 0, || Ok(several()));
+    assert_eq!(alive.status, 503);
+    let rest = || {
+        Ok(Overview {
+            disabled: vec!["gamma".into()],
+            ..overview(vec![(Some("acme"), Some(status()))])
+        })
+    };
+    assert_eq!(
+        text(answer("GET", "/readyz", 0, rest)),
+        "ready\napp gamma: disabled, because its configuration has a fault\n"
+    );
+    let found = streams::Streams::from_overview(&several(), &process(), None);
+    let apps: Vec<_> = found.streams.iter().map(|it| it.app.as_deref()).collect();
+    assert_eq!(apps.len(), 2);
+    assert!(apps.contains(&Some("acme")) && apps.contains(&Some("delta")));
+    let states = found.apps.expect("there are several");
+    let states: Vec<_> = states.iter().map(|app| (&*app.name, &*app.state)).collect();
+    assert_eq!(
+        states,
+        [
+            ("acme", "running"),
+            ("beta", "running"),
+            ("delta", "running"),
+            ("gamma", "disabled")
+        ]
+    );
 }
 
 #[test]
 fn streams_are_listed_as_json() {
-    let status = status();
-    let found = streams::Streams::from_status(&status, &process(), None);
+    let found = streams::Streams::from_overview(&one(status()), &process(), None);
     let line = &found.streams[0];
     assert_eq!((line.state.as_str(), line.reconnects), ("receiving", 1));
     assert_eq!(line.waits_for.as_deref(), Some("first data"));

@@ -63,7 +63,7 @@ fn token(config: &Config) -> Result<Secret, Failure> {
     if let Some(token) = &config.admin.token {
         return Ok(token.clone());
     }
-    let Some(state) = &config.daemon.state else {
+    let Some(state) = config.server_state() else {
         let text = "commands need RTMS_ADMIN_TOKEN, or RTMS_STATE";
         return Err(Failure(exit::CONFIG, text.to_owned()));
     };

@@ -59,7 +59,8 @@ pub fn run(options: &Options, config: &Config, out: &mut impl Write, more: &mut 
 fn ask(config: &Config, body: &serde_json::Value) -> Result<admin_client::Answer, Failure> {
     let (address, token) = admin_client::access(config)?;
     let body = Some(body.to_string());
-    admin_client::ask(&address, "/links", body, token.as_ref(), ANSWER_MAX)
+    let path = format!("/links{}", config.app_query('?'));
+    admin_client::ask(&address, &path, body, token.as_ref(), ANSWER_MAX)
 }
 
 fn make(
@@ -125,7 +126,7 @@ fn revoke_all(config: &Config, more: &mut impl Write) -> Result<(), Failure> {
 }
 
 fn remove_key(config: &Config, more: &mut impl Write) -> Result<(), Failure> {
-    let Some(state) = &config.daemon.state else {
+    let Some(state) = config.server_state() else {
         return Err(Failure(exit::CONFIG, "RTMS_STATE is not set".to_owned()));
     };
     match key::remove(state) {

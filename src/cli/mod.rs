@@ -34,6 +34,7 @@ pub mod tail;
 pub mod tap;
 pub(crate) mod unit_file;
 mod version;
+mod which_app;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -45,6 +46,7 @@ use self::check::bucket;
 use self::check::online::{self, TokenUser};
 use self::check::probe;
 use self::lines::Lines;
+use self::which_app::Which;
 use crate::clock::now_ms;
 use crate::config::{Fault, Loaded, Needs, Sources, conf, load};
 use crate::daemon;
@@ -64,7 +66,8 @@ pub fn run() -> ExitCode {
         return ExitCode::from(exit::UNAVAILABLE);
     }
     let code = match args::parse(args) {
-        Ok(command) => dispatch(command),
+        Ok(Command::InApp(app, command)) => dispatch(*command, Some(&app)),
+        Ok(command) => dispatch(command, None),
         Err(error) => {
             eprintln!("rtmsd: {error}");
             exit::USAGE
@@ -73,15 +76,17 @@ pub fn run() -> ExitCode {
     ExitCode::from(code)
 }
 
-fn dispatch(command: Command) -> u8 {
+fn dispatch(command: Command, app: Option<&str>) -> u8 {
+    let (one, any) = (Which::One(app), Which::Any(app));
     match command {
+        Command::InApp(app, command) => dispatch(*command, Some(&app)),
         Command::Help(text) => print(text),
         Command::Version => print(&format!("{}\n", version::text())),
         Command::Print(Page::Conf) => print(&conf()),
         Command::Serve { config } => {
             let path = config.as_deref();
             let sources = Sources::from_process(path, Needs::Serve);
-            with_sources(sources, |loaded| serve::run(loaded, path))
+            with_sources(sources, any, |loaded| serve::run(loaded, path))
         }
         #[cfg(feature = "demo")]
         Command::Demo(options) => demo::run(options),
@@ -90,9 +95,9 @@ fn dispatch(command: Command) -> u8 {
             eprintln!("rtmsd: this binary was built without the demo (the cargo feature `demo`)");
             exit::USAGE
         }
-        Command::Check { config, online } => check(config.as_deref(), online),
+        Command::Check { config, online } => check(config.as_deref(), app, online),
         Command::Probe { config, probe } => {
-            with_config(config.as_deref(), Needs::Admin, |loaded| {
+            with_config(config.as_deref(), any, Needs::Admin, |loaded| {
                 probe::run(&loaded.config.admin, probe, &mut io::stdout())
             })
         }
@@ -105,7 +110,7 @@ fn dispatch(command: Command) -> u8 {
                 product: control.product,
                 json: control.json,
             };
-            with_config(control.config.as_deref(), Needs::Rest, |loaded| {
+            with_config(control.config.as_deref(), one, Needs::Rest, |loaded| {
                 let client = || {
                     let mut app = loaded.config.app().clone();
                     if options.product == Product::Session {
@@ -129,11 +134,13 @@ fn dispatch(command: Command) -> u8 {
                 )
             })
         }
-        Command::Setup(answers) => {
-            setup::run(&answers, |path| check(Some(path), true), &mut io::stdout())
-        }
+        Command::Setup(answers) => setup::run(
+            &answers,
+            |path| check(Some(path), None, true),
+            &mut io::stdout(),
+        ),
         Command::Authorize { config } => {
-            with_config(config.as_deref(), Needs::Authorize, |loaded| {
+            with_config(config.as_deref(), one, Needs::Authorize, |loaded| {
                 let media = media_words(&loaded.config.daemon);
                 authorize::run(
                     &loaded.config,
@@ -144,7 +151,7 @@ fn dispatch(command: Command) -> u8 {
             })
         }
         Command::Accounts { config, json } => {
-            with_config(config.as_deref(), Needs::Authorize, |loaded| {
+            with_config(config.as_deref(), one, Needs::Authorize, |loaded| {
                 let media = media_words(&loaded.config.daemon);
                 accounts::run(&loaded.config, &media, json, &mut io::stdout())
             })
@@ -153,49 +160,66 @@ fn dispatch(command: Command) -> u8 {
             config,
             json,
             watch,
-        } => with_config(config.as_deref(), Needs::Admin, |loaded| {
-            status::run(&loaded.config.admin, json, watch, &mut io::stdout())
+        } => with_config(config.as_deref(), any, Needs::Admin, |loaded| {
+            status::run(&loaded.config, json, watch, &mut io::stdout())
         }),
-        Command::List(options) => with_config(options.config.as_deref(), Needs::Admin, |loaded| {
-            let Some(disk) = &loaded.config.daemon.disk else {
-                ::log::error!(
-                    "RTMS_OUT is off, so nothing was recorded; name the folder to look in"
-                );
-                return exit::CONFIG;
-            };
-            let columns = status::terminal().columns;
-            list::run(
-                &options,
-                &disk.root,
-                now_ms(),
-                columns,
-                &mut io::stdout().lock(),
-            )
-        }),
-        Command::Prune(options) => with_config(options.config.as_deref(), Needs::Admin, |loaded| {
-            prune::run(&options, &loaded.config, &mut io::stdout())
-        }),
-        Command::Tail(options) => with_config(options.config.as_deref(), Needs::Admin, |loaded| {
-            tail::run(&options, &loaded.config)
-        }),
-        Command::Link(options) => with_config(options.config.as_deref(), Needs::Admin, |loaded| {
-            link::run(
-                &options,
-                &loaded.config,
-                &mut io::stdout(),
-                &mut io::stderr(),
-            )
-        }),
-        Command::Tap(options) => with_config(options.config.as_deref(), Needs::Admin, |loaded| {
-            tap::run(&options, &loaded.config)
-        }),
+        Command::List(options) => {
+            with_config(options.config.as_deref(), one, Needs::Admin, |loaded| {
+                let Some(disk) = &loaded.config.daemon.disk else {
+                    ::log::error!(
+                        "RTMS_OUT is off, so nothing was recorded; name the folder to look in"
+                    );
+                    return exit::CONFIG;
+                };
+                let columns = status::terminal().columns;
+                list::run(
+                    &options,
+                    &disk.root,
+                    now_ms(),
+                    columns,
+                    &mut io::stdout().lock(),
+                )
+            })
+        }
+        Command::Prune(options) => {
+            with_config(options.config.as_deref(), one, Needs::Admin, |loaded| {
+                prune::run(&options, &loaded.config, &mut io::stdout())
+            })
+        }
+        Command::Tail(options) => {
+            with_config(options.config.as_deref(), any, Needs::Admin, |loaded| {
+                tail::run(&options, &loaded.config)
+            })
+        }
+        Command::Link(options) => {
+            with_config(options.config.as_deref(), any, Needs::Admin, |loaded| {
+                link::run(
+                    &options,
+                    &loaded.config,
+                    &mut io::stdout(),
+                    &mut io::stderr(),
+                )
+            })
+        }
+        Command::Tap(options) => {
+            with_config(options.config.as_deref(), any, Needs::Admin, |loaded| {
+                tap::run(&options, &loaded.config)
+            })
+        }
         Command::Mux(options) => mux::run(&options, &mut io::stdout()),
         Command::Push(command) if command.action == PushAction::Secret => {
             push::secret(&mut io::stdout())
         }
-        Command::Push(command) => with_config(command.config.as_deref(), Needs::Admin, |loaded| {
-            push::run(&command, &loaded.config, &mut io::stdout())
-        }),
+        Command::Push(command) => {
+            // The endpoint of a test is read here, all others are the server's.
+            let which = match command.action {
+                PushAction::Test => one,
+                _ => any,
+            };
+            with_config(command.config.as_deref(), which, Needs::Admin, |loaded| {
+                push::run(&command, &loaded.config, &mut io::stdout())
+            })
+        }
         Command::Print(Page::Unit) => {
             let program = std::env::current_exe().unwrap_or_else(|_| "/usr/bin/rtmsd".into());
             print(&unit_file::unit(&program))
@@ -212,20 +236,38 @@ fn dispatch(command: Command) -> u8 {
 }
 
 /// For a command next to the server: with the configuration that the installed service would read.
-fn with_config(path: Option<&Path>, needs: Needs, next: impl FnOnce(&Loaded) -> u8) -> u8 {
+fn with_config(
+    path: Option<&Path>,
+    which: Which<'_>,
+    needs: Needs,
+    next: impl FnOnce(&Loaded) -> u8,
+) -> u8 {
     let sources = Sources::from_process(path, needs).map(|mut sources| {
         service_env::overlay_service_env(&mut sources);
         sources
     });
-    with_sources(sources, next)
+    with_sources(sources, which, next)
 }
 
 /// Reads the configuration, starts the log, and runs the command.
-fn with_sources(sources: Result<Sources<'_>, Fault>, next: impl FnOnce(&Loaded) -> u8) -> u8 {
+fn with_sources(
+    sources: Result<Sources<'_>, Fault>,
+    which: Which<'_>,
+    next: impl FnOnce(&Loaded) -> u8,
+) -> u8 {
     let faults = match sources {
         Ok(sources) => match load(&sources) {
             Ok(loaded) => {
                 log::start(loaded.config.log);
+                let loaded = match which.choose(loaded) {
+                    Ok(loaded) => loaded,
+                    Err((code, lines)) => {
+                        for line in lines {
+                            eprintln!("{line}");
+                        }
+                        return code;
+                    }
+                };
                 for warning in &loaded.warnings {
                     ::log::warn!("{warning}");
                 }
@@ -241,7 +283,7 @@ fn with_sources(sources: Result<Sources<'_>, Fault>, next: impl FnOnce(&Loaded) 
     exit::CONFIG
 }
 
-fn check(path: Option<&Path>, online: bool) -> u8 {
+fn check(path: Option<&Path>, app: Option<&str>, online: bool) -> u8 {
     let sources = match Sources::from_process(path, Needs::Serve) {
         Ok(mut sources) => {
             service_env::overlay_service_env(&mut sources);
@@ -252,7 +294,7 @@ fn check(path: Option<&Path>, online: bool) -> u8 {
             return exit::CONFIG;
         }
     };
-    let report = match check::check(&sources, &mut io::stdout()) {
+    let report = match check::check(&sources, app, &mut io::stdout()) {
         Ok(report) => report,
         // A closed stdout is no error.
         Err(_) => return exit::OK,
@@ -260,10 +302,19 @@ fn check(path: Option<&Path>, online: bool) -> u8 {
     if !report.is_loaded || !online {
         return report.exit_code;
     }
-    let online = with_config(path, Needs::Serve, |loaded| {
+    let online = report
+        .apps
+        .iter()
+        .map(|app| check_online(path, app.as_deref()));
+    report.exit_code.max(online.max().unwrap_or(exit::OK))
+}
+
+fn check_online(path: Option<&Path>, app: Option<&str>) -> u8 {
+    with_config(path, Which::One(app), Needs::Serve, |loaded| {
+        let of = app.map_or_else(String::new, |app| format!(", app {app}"));
         let (app, settings) = (loaded.config.app(), &loaded.config.daemon);
         let media = media_words(settings);
-        print("\nat zoom\n");
+        print(&format!("\nat zoom{of}\n"));
         let user = TokenUser::find(app, settings.state.as_deref(), &settings.state_keys);
         let zoom = online::run(app, process(settings), user, &media, &mut io::stdout());
         print("\nevents\n");
@@ -278,8 +329,7 @@ fn check(path: Option<&Path>, online: bool) -> u8 {
         print("\nat the bucket\n");
         let (proxy, ca_file) = (&settings.proxy, settings.ca_file.as_deref());
         zoom.max(bucket::run(bucket, proxy, ca_file, &mut io::stdout()))
-    });
-    report.exit_code.max(online)
+    })
 }
 
 /// The words of `RTMS_MEDIA`.

@@ -206,9 +206,10 @@ fn by_server(
 ) -> Result<(), Failure> {
     let before = dry_run(&config.daemon, root)?;
     let (address, token) = admin_client::access(config)?;
+    let path = format!("/prune{}", config.app_query('?'));
     let ask = |is_new: bool| {
         let body = Some(json!({"ask": is_new}).to_string());
-        let answer = admin_client::ask(&address, "/prune", body, token.as_ref(), ANSWER_MAX)?;
+        let answer = admin_client::ask(&address, &path, body, token.as_ref(), ANSWER_MAX)?;
         match answer.status {
             202 => serde_json::from_str::<Progress>(&answer.text)
                 .map_err(|_| answer.unreachable(&"another answer than that of /prune")),

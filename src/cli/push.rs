@@ -223,7 +223,7 @@ fn order(command: &Push, config: &Config, out: &mut impl Write) -> Result<u8, Fa
     };
     let (address, token) = admin_client::access(config)?;
     let json = body.to_string();
-    let path = format!("/push/{}/{verb}", command.name);
+    let path = format!("/push/{}/{verb}{}", command.name, config.app_query('?'));
     let answer = admin_client::ask(&address, &path, Some(json), token.as_ref(), ANSWER_MAX)?;
     let said = answer.text.trim();
     match answer.status {

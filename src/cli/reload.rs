@@ -5,14 +5,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::admin::Token;
-use crate::cli::serve::make_own_token;
+use crate::cli::serve::{make_own_token, wanted};
 use crate::config::{Config, Fault, Loaded, Needs, Sources, load};
-use crate::daemon::Handle;
+use crate::daemon::apps::Daemons;
 use crate::domain::causes::with_causes;
 use crate::log;
+use crate::log::app::enter;
 
-/// The daemon applies settings within milliseconds.
+/// A daemon applies settings within milliseconds.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
+/// For several of them, which may have to start.
+const APPS_ANSWER_MAX: Duration = Duration::from_secs(120);
 
 /// The configuration of a running server, and the parts that apply a new one.
 pub(super) struct Reloading {
@@ -20,7 +23,7 @@ pub(super) struct Reloading {
     /// At the start of the process.
     started: Config,
     newest: Loaded,
-    daemon: Handle,
+    daemons: Daemons,
     admin_token: Token,
 }
 
@@ -28,14 +31,14 @@ impl Reloading {
     pub(super) fn new(
         path: Option<&Path>,
         loaded: Loaded,
-        daemon: Handle,
+        daemons: Daemons,
         admin_token: Token,
     ) -> Reloading {
         Reloading {
             path: path.map(Path::to_owned),
             started: loaded.config.clone(),
             newest: loaded,
-            daemon,
+            daemons,
             admin_token,
         }
     }
@@ -60,10 +63,7 @@ impl Reloading {
         let texts = |faults: Vec<Fault>| faults.iter().map(Fault::to_string).collect::<Vec<_>>();
         let loaded = load(&sources).map_err(texts)?;
         let config = &loaded.config;
-        match self.daemon.reload(config.daemon.clone(), ANSWER_MAX) {
-            Some(result) => result.map_err(|error| vec![with_causes(&error)])?,
-            None => return Err(vec!["the daemon does not answer".to_owned()]),
-        }
+        self.apply_to_daemons(&loaded)?;
         log::set_level(config.log.level);
         // The token belongs to the address: one without a token may be meant for another address.
         if config.admin.listen == self.started.admin.listen {
@@ -74,6 +74,7 @@ impl Reloading {
         for warning in &loaded.warnings {
             ::log::warn!("{warning}");
         }
+        self.log_apps(&loaded);
         let fixed = needing_restart(&self.started, config);
         if !fixed.is_empty() {
             ::log::warn!(
@@ -89,6 +90,50 @@ impl Reloading {
         ::log::info!("configuration reloaded changed={changed}");
         self.newest = loaded;
         Ok(())
+    }
+}
+
+impl Reloading {
+    fn apply_to_daemons(&self, loaded: &Loaded) -> Result<(), Vec<String>> {
+        let settings = loaded.config.daemon.clone();
+        match (&self.daemons, &loaded.apps) {
+            (Daemons::One(daemon), None) => match daemon.reload(settings, ANSWER_MAX) {
+                Some(result) => result.map_err(|error| vec![with_causes(&error)]),
+                None => Err(vec!["the daemon does not answer".to_owned()]),
+            },
+            (Daemons::Several(apps), Some(conf)) => {
+                match apps.reload(settings, wanted(conf), APPS_ANSWER_MAX) {
+                    true => Ok(()),
+                    false => Err(vec!["the apps do not answer".to_owned()]),
+                }
+            }
+            (Daemons::One(_), Some(_)) => Err(vec![
+                "found RTMS_APPS, expected none: only a restart adds it".to_owned(),
+            ]),
+            (Daemons::Several(_), None) => Err(vec![
+                "RTMS_APPS: not given, expected a folder: only a restart removes it".to_owned(),
+            ]),
+        }
+    }
+
+    /// What has changed of the apps.
+    fn log_apps(&self, loaded: &Loaded) {
+        let Some(apps) = &loaded.apps else { return };
+        let before = |name: &str| {
+            let mut apps = self.newest.apps.iter().flat_map(|apps| apps.usable());
+            apps.find(|(app, _)| &*app.name == name)
+                .map(|(_, loaded)| loaded)
+        };
+        for (app, loaded) in apps.usable() {
+            let changed = before(&app.name).map(|before| loaded.changed_since(before));
+            if let Some(changed) = changed.filter(|changed| !changed.is_empty()) {
+                let _app = enter(Some(&app.name));
+                ::log::info!(
+                    "the app's configuration has changed keys={}",
+                    changed.join(",")
+                );
+            }
+        }
     }
 }
 

@@ -1,19 +1,22 @@
 //! `rtmsd serve`: the server.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::admin::control_socket::ControlSocket;
 use crate::admin::listen::SocketFile;
-use crate::admin::{Admin, ListenAddress, Token, own_token};
+use crate::admin::{Admin, ListenAddress, Served, Token, own_token};
 use crate::cli::exit::{self, Failure};
 use crate::cli::signals::{Signal, Signals};
-use crate::config::{Config, Loaded};
-use crate::daemon::{Daemon, Ending, Error};
+use crate::config::{self, Config, Loaded};
+use crate::daemon::apps::{Apps, Daemons, OnStart, WantedApp};
+use crate::daemon::{Daemon, Ending, Error, Handle, Settings};
 use crate::domain::app::RestCredentials;
 use crate::domain::causes::with_causes;
-use crate::gate::Listener;
+use crate::gate::{Gate, Listener};
+use crate::log::app::enter;
 use crate::net::file_limit::raise_file_limit;
 use crate::source::ingress;
 use crate::systemd::{Notifier, Service};
@@ -33,6 +36,85 @@ pub fn run(loaded: &Loaded, path: Option<&Path>) -> u8 {
     }
 }
 
+/// One app, or several.
+enum Server {
+    One(Box<Daemon>, Box<dyn Send>),
+    Several(Apps),
+}
+
+impl Server {
+    fn start(
+        listeners: Vec<TcpListener>,
+        loaded: &Loaded,
+        on_start: Box<OnStart>,
+    ) -> Result<Server, Error> {
+        let settings = &loaded.config.daemon;
+        match &loaded.apps {
+            None => {
+                let daemon = Daemon::start(listeners, settings.clone(), None)?;
+                let part = on_start(&Arc::default(), &daemon.handle(), settings);
+                Ok(Server::One(Box::new(daemon), part))
+            }
+            Some(apps) => {
+                Apps::start(listeners, settings, wanted(apps), on_start).map(Server::Several)
+            }
+        }
+    }
+
+    fn daemons(&self) -> Daemons {
+        match self {
+            Server::One(daemon, _) => Daemons::One(daemon.handle()),
+            Server::Several(apps) => Daemons::Several(apps.handle()),
+        }
+    }
+
+    fn addresses(&self) -> &[SocketAddr] {
+        match self {
+            Server::One(daemon, _) => daemon.addresses(),
+            Server::Several(apps) => apps.addresses(),
+        }
+    }
+
+    fn gate(&self) -> Option<Gate> {
+        match self {
+            Server::One(daemon, _) => daemon.gate(),
+            Server::Several(apps) => apps.gate(),
+        }
+    }
+
+    fn run(self) -> Ending {
+        match self {
+            Server::One(daemon, _part) => daemon.run(),
+            Server::Several(apps) => apps.run(),
+        }
+    }
+}
+
+/// The apps of a configuration; what is wrong with the others is logged.
+pub(super) fn wanted(apps: &config::Apps) -> Vec<WantedApp> {
+    let wanted = apps.apps.iter().map(|app| {
+        let _app = enter(Some(&app.name));
+        for fault in app.loaded.iter().flat_map(|loaded| &loaded.warnings) {
+            log::warn!("{fault}");
+        }
+        for fault in app.loaded.as_ref().err().into_iter().flatten() {
+            log::error!("{fault}");
+        }
+        WantedApp {
+            name: Arc::clone(&app.name),
+            settings: app.loaded.as_ref().ok().map(|it| it.config.daemon.clone()),
+        }
+    });
+    let wanted: Vec<WantedApp> = wanted.collect();
+    if wanted.is_empty() {
+        log::warn!(
+            "there is no app: RTMS_APPS={} has no NAME.conf",
+            apps.folder.display()
+        );
+    }
+    wanted
+}
+
 fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
     let config = &loaded.config;
     if let Err(error) = raise_file_limit() {
@@ -40,24 +122,26 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
     }
     let listeners = listeners(config)?;
     let (admin, _socket_files) = admin_listeners(config)?;
-    let daemon = Daemon::start(listeners, config.daemon.clone(), None)
+    let served = Served::default();
+    let server = Server::start(listeners, loaded, on_start(&served, !admin.is_empty()))
         .map_err(|error| Failure(exit_code(&error), with_causes(&error)))?;
+    let daemons = server.daemons();
     let no_resources = |error: io::Error| Failure(exit::UNAVAILABLE, error.to_string());
-    let service = service(&daemon).map_err(no_resources)?;
+    let service = service(&daemons).map_err(no_resources)?;
     let notifier = service.as_ref().map(Service::notifier);
-    let handle = daemon.handle();
+    let told = daemons.clone();
     let token = Token::new(config.admin.token.clone());
     token.set_url(config.admin.url.clone());
     make_own_token(config, &token);
-    let mut reloading = Reloading::new(path, loaded.clone(), daemon.handle(), token.clone());
+    let mut reloading = Reloading::new(path, loaded.clone(), daemons.clone(), token.clone());
     let signals = Signals::start(move |signal| match signal {
         Signal::Stop => {
             if let Some(notifier) = &notifier {
                 notifier.stopping();
             }
-            handle.stop();
+            told.stop();
         }
-        Signal::SystemResumed => handle.system_resumed(),
+        Signal::SystemResumed => told.system_resumed(),
         Signal::Reload => {
             if let Some(notifier) = &notifier {
                 notifier.reloading();
@@ -72,11 +156,8 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
         let text = format!("signals cannot be received: {error}");
         Failure(exit::SOFTWARE, text)
     })?;
-    if let Some(events) = &config.daemon.zoom_events {
-        // The token is added later, so there is no secret in it.
-        log::info!("events come by {}", events.url.as_str());
-    }
-    for address in daemon.addresses() {
+    log_events(loaded);
+    for address in server.addresses() {
         let scheme = if config.daemon.webhooks.tls.is_some() {
             "https"
         } else {
@@ -87,7 +168,7 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
             config.daemon.webhooks.webhook.path
         );
     }
-    let gate = daemon.gate().filter(|_| !admin.is_empty());
+    let gate = server.gate().filter(|_| !admin.is_empty());
     let _admin = gate
         .map(|gate| {
             let state = config.daemon.state.as_deref();
@@ -95,7 +176,8 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
                 admin,
                 token.clone(),
                 &gate,
-                daemon.handle(),
+                daemons,
+                served,
                 state,
                 &config.daemon.state_keys,
             )?;
@@ -111,24 +193,52 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
             log::info!("health, metrics and streams are at {address}");
         }
     }
-    // Only a refresh token must not be used by two processes: a command has other credentials
-    // itself.
-    let credentials = &config.daemon.app().rest.credentials;
-    let is_shared = matches!(credentials, RestCredentials::UserRefresh { .. });
-    let state = config.daemon.state.as_deref().filter(|_| is_shared);
-    let control = state.map(|state| ControlSocket::start(state, daemon.handle()));
-    let _control = control.and_then(|control| {
-        let failed = |error: &io::Error| {
-            log::warn!("commands beside this server cannot use its refresh token: {error}");
-        };
-        control.inspect_err(failed).ok()
-    });
-    match daemon.run() {
-        Ending::DiskPanicked => {
+    match server.run() {
+        Ending::DiskPanicked | Ending::Panicked => {
             let text = "ended by a bug; please report the panic in the log".to_owned();
             Err(Failure(exit::SOFTWARE, text))
         }
         _ => Ok(()),
+    }
+}
+
+/// What is done for each app: the admin listener serves it, and commands use its refresh token.
+fn on_start(served: &Served, has_admin: bool) -> Box<OnStart> {
+    let served = has_admin.then(|| served.clone());
+    Box::new(move |name, daemon, settings| {
+        let name = Some(name).filter(|name| !name.is_empty());
+        let served = served.as_ref();
+        let served = served.map(|it| it.add(name.cloned(), daemon.clone(), settings));
+        Box::new((served, control_socket(daemon, settings)))
+    })
+}
+
+/// Only a refresh token must not be used by two processes: a command has other credentials itself.
+fn control_socket(daemon: &Handle, settings: &Settings) -> Option<ControlSocket> {
+    let credentials = &settings.app().rest.credentials;
+    let is_shared = matches!(credentials, RestCredentials::UserRefresh { .. });
+    let state = settings.state.as_deref().filter(|_| is_shared)?;
+    let failed = |error: &io::Error| {
+        log::warn!("commands beside this server cannot use its refresh token: {error}");
+    };
+    ControlSocket::start(state, daemon.clone())
+        .inspect_err(failed)
+        .ok()
+}
+
+/// Says where events come from. The token is added later, so there is no secret in it.
+fn log_events(loaded: &Loaded) {
+    let one = |settings: &Settings| {
+        if let Some(events) = &settings.zoom_events {
+            log::info!("events come by {}", events.url.as_str());
+        }
+    };
+    let Some(apps) = &loaded.apps else {
+        return one(&loaded.config.daemon);
+    };
+    for (app, loaded) in apps.usable() {
+        let _app = enter(Some(&app.name));
+        one(&loaded.config.daemon);
     }
 }
 
@@ -171,11 +281,11 @@ fn listeners(config: &Config) -> Result<Vec<TcpListener>, Failure> {
     Ok(vec![listener])
 }
 
-fn service(daemon: &Daemon) -> io::Result<Option<Service>> {
+fn service(daemons: &Daemons) -> io::Result<Option<Service>> {
     let Some(notifier) = Notifier::from_process()? else {
         return Ok(None);
     };
-    Service::start(notifier, Notifier::watchdog(), daemon.handle()).map(Some)
+    Service::start(notifier, Notifier::watchdog(), daemons.clone()).map(Some)
 }
 
 fn admin_listeners(config: &Config) -> Result<(Vec<Listener>, Vec<SocketFile>), Failure> {

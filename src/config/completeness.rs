@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use super::apps::is_of_the_server;
 use super::precedence::Loading;
 use crate::admin::ListenAddress;
 use crate::config::keys::{CredentialsChoice, Draft, EndpointDraft, EndsDraft};
@@ -103,7 +104,7 @@ impl Loading<'_> {
             Needs::Serve => true,
             Needs::Authorize => api_client.is_none(),
             Needs::Rest => draft.access_token.is_none() && api_client.is_none(),
-            Needs::Admin => false,
+            Needs::Admin | Needs::Common => false,
         };
         let app = &mut config.daemon.apps[0];
         app.video_sdk = video_sdk;
@@ -396,7 +397,13 @@ impl Loading<'_> {
         };
         // A key that was given with an error has its own fault. A command that only asks the server
         // need not have its secrets.
-        if !self.is_given(missing) && self.sources.needs != Needs::Admin {
+        let is_wanted = match self.sources.needs {
+            Needs::Admin => false,
+            // An app may have the other one.
+            Needs::Common => is_of_the_server(missing),
+            _ => true,
+        };
+        if !self.is_given(missing) && is_wanted {
             let place = self.place(given);
             self.fault(
                 &place,
@@ -410,7 +417,7 @@ impl Loading<'_> {
     fn require(&mut self, config: &Config, needs_client_secret: bool) {
         let needs = self.sources.needs;
         let (id, secret) = ("ZOOM_CLIENT_ID", "ZOOM_CLIENT_SECRET");
-        if needs != Needs::Admin {
+        if !matches!(needs, Needs::Admin | Needs::Common) {
             self.must_be_given(id, "the client id of the app that receives the streams");
         }
         if needs_client_secret {

@@ -304,6 +304,13 @@ pub const KEYS: &[Key] = keys! {
     "ZOOM_OAUTH_URL" = DEFAULT_OAUTH_URL => to!(app.rest.oauth_url, read::url),
         "Address that issues tokens; for the government cloud https://zoomgov.com/oauth/token.";
 
+    ["Several apps"]
+    "RTMS_APPS" => to!(config.apps, path),
+        "Folder of further files, each of which is an app of this server: acme.conf is the app acme. Such\n\
+         a file has the keys in which the app differs: its ids, secrets, events, media, folder, delivery.\n\
+         The others come from this file, which is then no app itself. An empty value means that the app\n\
+         does not have the key.";
+
     ["Webhooks"]
     "HOST" = DEFAULT_HOST => to!(config.host, read::address),
         "Address to listen on. 127.0.0.1 behind a proxy on this machine; :: for IPv4 and IPv6.";

@@ -2,10 +2,12 @@
 //!
 //! [`file_format`] knows the form of a line, `values` the form of a value, [`keys`] which keys there
 //! are and what each means, `precedence` which source of a key counts, `completeness` which keys need
-//! each other, `lint` finds unusual settings. The process is read in `sources` alone: everything else is data
+//! each other, `lint` finds unusual settings. With [`apps`] there are several configurations in one.
+//! The process is read in `sources` alone: everything else is data
 //! in, data out. Whether a path exists or a port is free is for `cli::check` and for the parts that
 //! use them.
 
+pub mod apps;
 pub(crate) mod fault;
 pub mod file_format;
 pub mod keys;
@@ -20,7 +22,9 @@ pub(crate) mod lint;
 mod tests;
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
 
+pub use apps::{AppConf, Apps};
 pub use fault::{Fault, Warning};
 pub use precedence::{Loaded, Setting, load};
 pub use print::conf;
@@ -45,6 +49,8 @@ pub struct Config {
     pub host: IpAddr,
     /// `PORT`; 0 for any free one, `None` for no webhook listener.
     pub port: Option<u16>,
+    /// `RTMS_APPS`: the folder of the apps; `None` for one app, that of `daemon`.
+    pub apps: Option<PathBuf>,
     /// The server itself.
     pub daemon: daemon::Settings,
     /// The admin listener.
@@ -58,6 +64,23 @@ impl Config {
     pub fn app(&self) -> &App {
         self.daemon.app()
     }
+
+    /// `RTMS_STATE`: that of the server, in which its apps have folders of their own.
+    pub fn server_state(&self) -> Option<&Path> {
+        let state = self.daemon.state.as_deref()?;
+        match self.app().name.is_empty() {
+            true => Some(state),
+            false => state.parent()?.parent(),
+        }
+    }
+
+    /// What a request to the admin listener adds to its query, to be about this app alone.
+    pub fn app_query(&self, begin: char) -> String {
+        match self.app().name.as_str() {
+            "" => String::new(),
+            name => format!("{begin}app={name}"),
+        }
+    }
 }
 
 impl Default for Config {
@@ -69,6 +92,7 @@ impl Default for Config {
         Config {
             host: DEFAULT_HOST,
             port: Some(DEFAULT_PORT),
+            apps: None,
             daemon: daemon::Settings {
                 disk: Some(RecorderSettings::default()),
                 stdout: Some(StdoutFormat::default()),

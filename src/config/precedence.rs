@@ -4,16 +4,21 @@
 //! For one key: the environment, then the file; for a secret also `KEY_FILE` in either place, and a
 //! file with that name in `$CREDENTIALS_DIRECTORY`. An empty value counts as not given. Two ways
 //! that give the same secret are a fault, because it would not be clear which one is used; only the
-//! environment may override.
+//! environment may override. Before all of them comes the file of an app, if there are several apps; there
+//! an empty value means that the app does not have the key.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
+use super::apps::{self, Apps, WAYS_TO_A_TOKEN, is_of_the_server};
 use super::fault::{distance, shown};
 use super::keys::{Draft, KEYS, Key};
-use super::{Config, Fault, FileContent, Sources, Warning, file_format};
+use super::{Config, Fault, FileContent, Needs, Sources, Warning, file_format};
 use crate::domain::secret::Secret;
+
+/// The key with which there may be several apps.
+const APPS: &str = "RTMS_APPS";
 
 /// Maximum size of a secret's file, in bytes.
 const SECRET_BYTES_MAX: usize = 16 * 1024;
@@ -29,6 +34,9 @@ pub struct Loaded {
     pub warnings: Vec<Warning>,
     /// The file that was read.
     pub file: Option<String>,
+    /// `RTMS_APPS`: the apps, if there may be several. Then the configuration itself is of no app: it has
+    /// what they have in common.
+    pub apps: Option<Apps>,
 }
 
 /// A key that was given.
@@ -73,52 +81,90 @@ struct Given {
     is_continued: bool,
 }
 
-/// Reads a configuration. The error has all its faults, in the order of the file.
+/// Reads a configuration. The error has all its faults, in the order of the file. Faults in the files of
+/// apps are with the apps.
 pub fn load(sources: &Sources<'_>) -> Result<Loaded, Vec<Fault>> {
-    let mut loading = Loading {
-        sources,
-        settings: Vec::new(),
-        faults: Vec::new(),
-        warnings: Vec::new(),
+    let mut reading = Loading::new(sources);
+    let layers = Layers {
+        app: None,
+        file: reading.read_file(false),
+        environment: reading.read_environment(),
     };
-    let from_file = loading.read_file();
-    let from_environment = loading.read_environment();
-    let mut draft = Draft::default();
-    let named = endpoints(&[&from_file, &from_environment]);
-    let usual = KEYS.iter().map(|key| (key, ""));
-    let further = named.iter().flat_map(|endpoint| {
-        let keys = KEYS.iter().filter(|key| key.is_of_an_endpoint());
-        keys.map(move |key| (key, endpoint.as_str()))
-    });
-    for (key, endpoint) in usual.chain(further) {
-        let faults = loading.faults.len();
-        match loading.choose(key, endpoint, &from_environment, &from_file) {
-            Some(given) => {
-                endpoint.clone_into(&mut draft.endpoint);
-                loading.set(key, given, &mut draft);
-            }
-            // If the file of a secret cannot be read, that is the only fault: the key does not
-            // count as missing.
-            None if loading.faults.len() > faults => loading.settings.push(Setting {
-                key: key.name_for(endpoint).into(),
-                shown: String::new(),
-                place: String::new(),
-                value: Secret::new(""),
-            }),
-            None => {}
-        }
+    if !layers.has_apps() {
+        return reading.complete(&layers);
     }
-    let config = loading.finish(draft);
-    if !loading.faults.is_empty() {
-        return Err(loading.faults);
+    let common = Sources {
+        needs: match sources.needs {
+            Needs::Admin => Needs::Admin,
+            _ => Needs::Common,
+        },
+        ..sources.clone()
+    };
+    let loading = Loading {
+        sources: &common,
+        ..reading
+    };
+    let mut loaded = loading.complete(&layers)?;
+    if let Some(folder) = &loaded.config.apps {
+        let apps = apps::load(folder, sources, &layers);
+        loaded.apps = Some(apps.map_err(|text| {
+            let place = loaded.settings.iter().find(|it| it.key == APPS);
+            vec![Fault {
+                place: place.map_or_else(String::new, |setting| setting.place.clone()),
+                key: APPS.to_owned(),
+                text,
+            }]
+        })?);
     }
-    loading.lint(&config);
-    Ok(Loaded {
-        config,
-        settings: loading.settings,
-        warnings: loading.warnings,
-        file: sources.file.as_ref().map(|(name, _)| name.clone()),
+    Ok(loaded)
+}
+
+/// Reads the configuration of an app from its file, which is that of the sources, above what all apps have
+/// in common.
+pub(super) fn load_app(
+    sources: &Sources<'_>,
+    common: &Layers,
+    name: &str,
+) -> Result<Loaded, Vec<Fault>> {
+    let mut loading = Loading::new(sources);
+    let given = loading.read_file(true);
+    let name = name.to_owned();
+    loading.complete(&Layers {
+        app: Some(AppFile { name, given }),
+        ..common.clone()
     })
+}
+
+/// What is read before keys are chosen: of two layers the first one counts.
+#[derive(Clone)]
+pub(super) struct Layers {
+    app: Option<AppFile>,
+    environment: GivenByName,
+    file: GivenByName,
+}
+
+/// The file of an app.
+#[derive(Clone)]
+pub(super) struct AppFile {
+    pub(super) name: String,
+    /// Empty values are among them.
+    given: GivenByName,
+}
+
+impl Layers {
+    fn has_apps(&self) -> bool {
+        [&self.environment, &self.file]
+            .iter()
+            .any(|layer| layer.contains_key(APPS))
+    }
+}
+
+impl AppFile {
+    /// Whether the file itself has this key.
+    pub(super) fn gives(&self, key: &str) -> bool {
+        let key = KEYS.iter().find(|it| it.name == key);
+        key.is_some_and(|key| key.names().any(|name| self.given.contains_key(&name)))
+    }
 }
 
 pub(crate) struct Loading<'a> {
@@ -130,6 +176,63 @@ pub(crate) struct Loading<'a> {
 
 /// The values of one source, by the name as written.
 type GivenByName = HashMap<String, Given>;
+
+impl<'a> Loading<'a> {
+    fn new(sources: &'a Sources<'a>) -> Loading<'a> {
+        Loading {
+            sources,
+            settings: Vec::new(),
+            faults: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Chooses and combines what was read.
+    fn complete(mut self, layers: &Layers) -> Result<Loaded, Vec<Fault>> {
+        let mut draft = Draft::default();
+        let app = layers.app.iter().map(|app| &app.given);
+        let sources: Vec<&GivenByName> = app.chain([&layers.file, &layers.environment]).collect();
+        let named = endpoints(&sources);
+        let usual = KEYS.iter().map(|key| (key, ""));
+        let further = named.iter().flat_map(|endpoint| {
+            let keys = KEYS.iter().filter(|key| key.is_of_an_endpoint());
+            keys.map(move |key| (key, endpoint.as_str()))
+        });
+        for (key, endpoint) in usual.chain(further) {
+            let faults = self.faults.len();
+            match self.choose(key, endpoint, layers) {
+                Some(given) => {
+                    endpoint.clone_into(&mut draft.endpoint);
+                    self.set(key, given, &mut draft);
+                }
+                // If the file of a secret cannot be read, that is the only fault: the key does not
+                // count as missing.
+                None if self.faults.len() > faults => self.settings.push(Setting {
+                    key: key.name_for(endpoint).into(),
+                    shown: String::new(),
+                    place: String::new(),
+                    value: Secret::new(""),
+                }),
+                None => {}
+            }
+        }
+        let mut config = self.finish(draft);
+        if let Some(app) = &layers.app {
+            apps::adapt(&mut config, app);
+        }
+        if !self.faults.is_empty() {
+            return Err(self.faults);
+        }
+        self.lint(&config);
+        Ok(Loaded {
+            config,
+            settings: self.settings,
+            warnings: self.warnings,
+            file: self.sources.file.as_ref().map(|(name, _)| name.clone()),
+            apps: None,
+        })
+    }
+}
 
 impl Loading<'_> {
     pub(crate) fn fault(&mut self, place: &str, key: &str, text: impl Into<String>) {
@@ -163,7 +266,8 @@ impl Loading<'_> {
         self.settings.iter().any(|setting| setting.key == key)
     }
 
-    fn read_file(&mut self) -> GivenByName {
+    /// Reads the file of the sources: `rtms.conf`, or that of an app.
+    fn read_file(&mut self, is_of_an_app: bool) -> GivenByName {
         let mut found = GivenByName::new();
         let Some((file_name, content)) = &self.sources.file else {
             return found;
@@ -184,6 +288,11 @@ impl Loading<'_> {
                 }
                 continue;
             }
+            if is_of_an_app && is_of_the_server(&entry.key) {
+                let text = "found in the file of an app, expected in rtms.conf: it is for the whole server";
+                self.fault(&place, &entry.key, text);
+                continue;
+            }
             if let Some(first) = found.get(&entry.key) {
                 let text = format!("found again, expected once; it stands in {}", first.place);
                 self.fault(&place, &entry.key, text);
@@ -202,7 +311,7 @@ impl Loading<'_> {
                 && find(&given.name).is_some_and(|(key, is_file)| key.is_secret && !is_file)
         });
         self.check_mode(file_name, content.mode, has_secret);
-        found.retain(|_, given| !given.value.is_empty());
+        found.retain(|_, given| is_of_an_app || !given.value.is_empty());
         found
     }
 
@@ -257,15 +366,18 @@ impl Loading<'_> {
     }
 
     /// The one source that gives a key; a secret is read from its file.
-    fn choose(
-        &mut self,
-        key: &'static Key,
-        endpoint: &str,
-        environment: &GivenByName,
-        file: &GivenByName,
-    ) -> Option<Given> {
-        let here = self.one_of_names(key, endpoint, environment);
-        let there = self.one_of_names(key, endpoint, file);
+    fn choose(&mut self, key: &'static Key, endpoint: &str, layers: &Layers) -> Option<Given> {
+        if let Some(app) = &layers.app {
+            if let Some(given) = self.one_of_names(key, endpoint, &app.given) {
+                return (!given.value.is_empty()).then(|| self.fetched(key, given))?;
+            }
+            let is_replaced = || WAYS_TO_A_TOKEN.iter().any(|way| app.gives(way));
+            if WAYS_TO_A_TOKEN.contains(&key.name) && is_replaced() {
+                return None;
+            }
+        }
+        let here = self.one_of_names(key, endpoint, &layers.environment);
+        let there = self.one_of_names(key, endpoint, &layers.file);
         if here.is_some() || !key.is_secret {
             return here.or(there).and_then(|given| self.fetched(key, given));
         }

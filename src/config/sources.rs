@@ -13,6 +13,9 @@ pub const LOCAL_FILE: &str = "rtms.conf";
 /// Read if it exists, no file is named and there is no [`LOCAL_FILE`].
 pub const ETC_FILE: &str = "/etc/rtms.conf";
 
+/// Most entries of a folder that are looked at.
+const LISTED_MAX: usize = 10_000;
+
 /// The purpose of the configuration, which determines the required keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
@@ -24,6 +27,8 @@ pub enum Needs {
     Authorize,
     /// A request to the running server: no key.
     Admin,
+    /// What several apps have in common: no key of an app.
+    Common,
 }
 
 /// A file that was read.
@@ -44,8 +49,10 @@ pub struct Sources<'a> {
     pub file: Option<(String, FileContent)>,
     /// The environment; it overrides the file.
     pub environment: Vec<(OsString, OsString)>,
-    /// Reads the file of a secret.
+    /// Reads the file of a secret, or of an app.
     pub read: &'a dyn Fn(&Path) -> io::Result<FileContent>,
+    /// Lists the names of the files in a folder.
+    pub list: &'a dyn Fn(&Path) -> io::Result<Vec<String>>,
 }
 
 impl Sources<'static> {
@@ -79,6 +86,7 @@ impl Sources<'static> {
             file,
             environment: std::env::vars_os().collect(),
             read: &read_file,
+            list: &list_files,
         })
     }
 }
@@ -91,6 +99,13 @@ fn read_file(path: &Path) -> io::Result<FileContent> {
     let limit = u64::try_from(FILE_BYTES_MAX).unwrap_or(u64::MAX);
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     Ok(FileContent { bytes, mode })
+}
+
+/// The names of the entries of a folder that are text; there is a limit to how many are looked at.
+fn list_files(folder: &Path) -> io::Result<Vec<String>> {
+    let entries = std::fs::read_dir(folder)?.take(LISTED_MAX);
+    let names = entries.map(|entry| Ok(entry?.file_name().into_string().ok()));
+    names.filter_map(io::Result::transpose).collect()
 }
 
 #[cfg(unix)]

@@ -44,6 +44,19 @@ impl World {
         self
     }
 
+    /// The names of the files in a folder.
+    fn listed(&self, folder: &Path) -> io::Result<Vec<String>> {
+        let files = self
+            .files
+            .keys()
+            .filter(|path| path.parent() == Some(folder));
+        let names = files.filter_map(|path| path.file_name()?.to_str().map(str::to_owned));
+        match names.collect::<Vec<String>>() {
+            names if names.is_empty() => Err(io::Error::from(io::ErrorKind::NotFound)),
+            names => Ok(names),
+        }
+    }
+
     fn load(&self, file: impl AsRef<[u8]>) -> Result<Loaded, Vec<String>> {
         let read = |path: &Path| match self.files.get(path) {
             Some(bytes) => Ok(FileContent {
@@ -52,6 +65,7 @@ impl World {
             }),
             None => Err(io::Error::from(io::ErrorKind::NotFound)),
         };
+        let list = |folder: &Path| self.listed(folder);
         let content = FileContent {
             bytes: file.as_ref().to_vec(),
             mode: self.mode,
@@ -64,6 +78,7 @@ impl World {
                 .map(|(key, value)| (key.into(), value.into()))
                 .collect(),
             read: &read,
+            list: &list,
         };
         load(&sources).map_err(|faults| faults.iter().map(ToString::to_string).collect())
     }
@@ -703,5 +718,174 @@ fn endpoints_of_http_push() {
     assert!(
         found[0].contains("found 9 endpoints, expected 8 at most"),
         "{found:?}"
+    );
+}
+
+/// The apps of `/d`, above these lines of `rtms.conf`.
+fn apps(
+    common: &str,
+    files: &[(&str, &'static [u8])],
+) -> Vec<(String, Result<Config, Vec<String>>)> {
+    let mut world = World::default();
+    for (name, bytes) in files {
+        world = world.file(&format!("/d/{name}"), bytes);
+    }
+    let loaded = world
+        .load(format!("RTMS_APPS=/d\n{common}"))
+        .expect("no common fault");
+    let apps = loaded.apps.expect("there are apps").apps;
+    let app = |app: AppConf| {
+        let loaded = app.loaded.map(|loaded| loaded.config);
+        let faults = |faults: Vec<Fault>| faults.iter().map(ToString::to_string).collect();
+        (app.name.to_string(), loaded.map_err(faults))
+    };
+    apps.into_iter().map(app).collect()
+}
+
+const ACME: &[u8] = b"ZOOM_CLIENT_ID=a\nZOOM_CLIENT_SECRET=s\nZOOM_SECRET_TOKEN=t1\n";
+const BETA: &[u8] =
+    b"ZOOM_CLIENT_ID=b\nZOOM_CLIENT_SECRET=s\nZOOM_SECRET_TOKEN=t2\nRTMS_MEDIA=audio\nRTMS_OUT=/x\n";
+
+#[test]
+fn an_app_has_its_keys_above_those_that_are_common() {
+    let common = "RTMS_MEDIA=chat\nRTMS_OUT=/out\nRTMS_STATE=/state\nRTMS_AUTO_START=off\n";
+    let found = apps(
+        common,
+        &[
+            ("beta.conf", BETA),
+            ("acme.conf", ACME),
+            ("notes.txt", b"?"),
+        ],
+    );
+    let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["acme", "beta"]);
+    let [acme, beta] = found.as_slice() else {
+        panic!("two apps");
+    };
+    let (acme, beta) = (
+        acme.1.as_ref().expect("right"),
+        beta.1.as_ref().expect("right"),
+    );
+    let root = |config: &Config| config.daemon.disk.as_ref().map(|disk| disk.root.clone());
+    assert_eq!(
+        (&*acme.app().name, &*acme.app().credentials.id),
+        ("acme", "a")
+    );
+    assert_eq!(root(acme), Some("/out/acme".into()));
+    assert_eq!(root(beta), Some("/x".into()), "its own, as it is");
+    assert_eq!(acme.daemon.state, Some("/state/apps/acme".into()));
+    assert_eq!(acme.server_state(), Some(Path::new("/state")));
+    assert!(acme.daemon.media.is_wanted(MediaKind::Chat));
+    assert!(beta.daemon.media.is_wanted(MediaKind::Audio));
+    assert!(!beta.daemon.media.is_wanted(MediaKind::Chat));
+    assert!(!acme.daemon.auto_start && !beta.daemon.auto_start);
+}
+
+#[test]
+fn a_faulty_file_disables_its_app_alone() {
+    let found = apps(
+        "RTMS_AUTO_START=off\n",
+        &[
+            ("acme.conf", ACME),
+            (
+                "bad.conf",
+                b"PORT=1\nRTMS_ADMIN_TOKEN_FILE=/t\nRTMS_MEDIA=smell\n",
+            ),
+            ("b d.conf", ACME),
+        ],
+    );
+    let faults = |name: &str| {
+        let mut apps = found.iter();
+        let app = apps.find(|(it, _)| it == name).expect("it is there");
+        app.1.as_ref().err().cloned().unwrap_or_default()
+    };
+    assert!(faults("acme").is_empty());
+    let of_the_server =
+        "found in the file of an app, expected in rtms.conf: it is for the whole server";
+    let bad = faults("bad");
+    assert_eq!(bad[0], format!("/d/bad.conf:1: PORT: {of_the_server}"));
+    assert_eq!(
+        bad[1],
+        format!("/d/bad.conf:2: RTMS_ADMIN_TOKEN_FILE: {of_the_server}")
+    );
+    assert!(
+        bad[2].starts_with("/d/bad.conf:3: RTMS_MEDIA: found \"smell\""),
+        "{bad:?}"
+    );
+    assert!(bad.contains(
+        &"/d/bad.conf: ZOOM_CLIENT_ID: not given, expected the client id of the app that receives the streams"
+            .to_owned()
+    ));
+    assert_eq!(
+        faults("b d"),
+        [
+            "/d/b d.conf: found the name \"b d\", expected 1 to 32 letters, digits, \"_\" and \"-\" before .conf"
+        ]
+    );
+}
+
+#[test]
+fn what_two_apps_may_not_share_is_a_fault_of_both() {
+    let other: &[u8] =
+        b"ZOOM_CLIENT_ID=b\nZOOM_CLIENT_SECRET=s\nZOOM_SECRET_TOKEN=t3,t1\nRTMS_OUT=/out/acme/in\n";
+    let files: [(&str, &'static [u8]); 3] = [
+        ("acme.conf", ACME),
+        ("beta.conf", BETA),
+        ("other.conf", other),
+    ];
+    let found = apps("RTMS_OUT=/out\nRTMS_AUTO_START=off\n", &files);
+    let faults: Vec<String> = found
+        .into_iter()
+        .filter_map(|(_, app)| app.err())
+        .flatten()
+        .collect();
+    assert_eq!(
+        faults,
+        [
+            "/d/acme.conf:3: ZOOM_SECRET_TOKEN: found a secret token that is also that of app other, expected another one",
+            "rtms.conf:2: RTMS_OUT: found a folder that is also that, or lies in it, of app other, expected another one",
+            "/d/other.conf:3: ZOOM_SECRET_TOKEN: found a secret token that is also that of app acme, expected another one",
+            "/d/other.conf:4: RTMS_OUT: found a folder that is also that, or lies in it, of app acme, expected another one",
+        ]
+    );
+}
+
+#[test]
+fn an_app_replaces_the_way_to_a_token_and_may_lack_a_common_key() {
+    let own: &[u8] =
+        b"ZOOM_CLIENT_ID=b\nZOOM_CLIENT_SECRET=s\nZOOM_SECRET_TOKEN=t2\nZOOM_ACCOUNT_ID=acc\n\
+                       ZOOM_API_CLIENT_ID=\nZOOM_API_CLIENT_SECRET=\n";
+    let common = "access_token=common\nZOOM_API_CLIENT_ID=api\nZOOM_API_CLIENT_SECRET=x\n";
+    let found = apps(common, &[("acme.conf", ACME), ("own.conf", own)]);
+    let credentials = |at: usize| {
+        let config = found[at].1.as_ref().expect("a right configuration");
+        config.app().rest.credentials.clone()
+    };
+    assert_eq!(
+        credentials(0),
+        RestCredentials::Static {
+            token: Secret::new("common")
+        }
+    );
+    let expected = RestCredentials::ServerToServer {
+        account_id: "acc".to_owned(),
+        client_id: "b".to_owned(),
+        client_secret: Secret::new("s"),
+    };
+    assert_eq!(credentials(1), expected);
+}
+
+#[test]
+fn what_is_common_is_no_app() {
+    let files: [(&str, &'static [u8]); 1] = [("acme.conf", ACME)];
+    assert_eq!(apps("", &files).len(), 1);
+    let world = World::default();
+    world.faults(
+        "RTMS_APPS=/none\n",
+        &["rtms.conf:1: RTMS_APPS: found /none, which cannot be read: entity not found; expected a folder of NAME.conf"],
+    );
+    world.faults(
+        "RTMS_APPS=/d\nRTMS_TLS_CERT=/c\n",
+        &["rtms.conf:2: RTMS_TLS_KEY: not given, expected beside RTMS_TLS_CERT"],
     );
 }

@@ -144,6 +144,8 @@ pub struct Settings {
     pub streams: StreamChoice,
     /// `RTMS_PARTICIPANT_USER_ID`: for whom streams are started. Zoom refuses it until they have joined.
     pub participant_user_id: Option<String>,
+    /// The app's name, where a server has several.
+    pub app: Option<String>,
 }
 
 /// An action for the daemon.
@@ -279,6 +281,7 @@ impl Settings {
             stop_after: None,
             streams: StreamChoice::All,
             participant_user_id: None,
+            app: None,
         }
     }
 }
@@ -519,6 +522,7 @@ impl Coordinator {
             operator_id: entry.started.operator_id.clone(),
             is_original_host: entry.started.is_original_host,
             account_id: entry.started.account_id.clone(),
+            app: self.settings.app.clone(),
             ..StreamInfo::new(
                 entry.started.product,
                 &entry.started.id,

@@ -89,6 +89,7 @@ mod tests {
     fn named() -> Settings {
         Settings {
             participant_user_id: Some("named".to_owned()),
+            app: None,
             ..settings()
         }
     }

@@ -95,6 +95,7 @@ impl World {
         let settings = Settings {
             stop_after: random.one_in(4).then(|| Duration::from_secs(30)),
             participant_user_id: random.one_in(3).then(|| "named".to_owned()),
+            app: None,
             ..settings()
         };
         World {

@@ -27,6 +27,7 @@ pub(super) fn settings() -> Settings {
         stop_after: None,
         streams: StreamChoice::All,
         participant_user_id: None,
+        app: None,
     }
 }
 

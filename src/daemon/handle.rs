@@ -74,7 +74,6 @@ impl Handle {
 
     /// Its app was taken out of the configuration: it begins nothing more, and ends with its last stream,
     /// unless it is reloaded before.
-    #[expect(dead_code, reason = "for the one who owns several daemons")]
     pub(crate) fn leave(&self) {
         self.sender.send_always(Event::Leave);
     }

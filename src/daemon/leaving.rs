@@ -32,6 +32,7 @@ impl Daemon {
             self.running.len()
         );
         self.leaving = Some(Leaving::default());
+        self.ingress.set_back();
         // Streams that wait for files or threads have not begun.
         self.later.clear();
         self.waiting.clear();

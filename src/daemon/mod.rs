@@ -4,6 +4,7 @@
 //! them out. Nothing here waits for the network or for a disk.
 
 pub(crate) mod actions;
+pub(crate) mod apps;
 pub(crate) mod error;
 pub(crate) mod events;
 pub(crate) mod handle;
@@ -119,6 +120,8 @@ pub enum Ending {
     Left,
     /// A bug ended the thread that writes files, so that it could not go on.
     DiskPanicked,
+    /// A bug ended the daemon of one of several apps.
+    Panicked,
 }
 
 /// New settings, and what was made of them by reading files. The caller does that, because the loop

@@ -195,6 +195,7 @@ impl Settings {
             stop_after: self.stop_after,
             streams: self.streams,
             participant_user_id: self.app().rest.participant_user_id.clone(),
+            app: Some(self.app().name.clone()).filter(|name| !name.is_empty()),
         }
     }
 }

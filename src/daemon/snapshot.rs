@@ -181,6 +181,7 @@ mod tests {
             stop_after: None,
             streams: coordinator::StreamChoice::All,
             participant_user_id: None,
+            app: None,
         }
     }
 

@@ -24,6 +24,8 @@ pub struct StreamInfo {
     pub is_original_host: Option<bool>,
     /// The operator's account, if known.
     pub account_id: Option<String>,
+    /// The app that receives it, where a server has several.
+    pub app: Option<String>,
 }
 
 impl StreamInfo {
@@ -39,6 +41,7 @@ impl StreamInfo {
             operator_id: None,
             is_original_host: None,
             account_id: None,
+            app: None,
         }
     }
 }

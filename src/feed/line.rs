@@ -81,6 +81,7 @@ impl Envelope {
             tail += &member("product", info.product.name());
             tail += &member("meetingid", info.meeting_id.as_deref().unwrap_or(""));
             tail += &member("accountid", info.account_id.as_deref().unwrap_or(""));
+            tail += &member("app", info.app.as_deref().unwrap_or(""));
         }
         middle += ",\"time\":\"";
         Envelope {

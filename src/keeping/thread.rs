@@ -20,6 +20,7 @@ use super::run::{self, Keeper, Survey};
 use crate::clock::now_ms;
 use crate::delivery::ends::Ends;
 use crate::feed::Board;
+use crate::log::app::inherit;
 use crate::recorder::OutLock;
 use crate::recorder::removal::FolderOwner;
 
@@ -129,7 +130,7 @@ impl Keeping {
         let thread = Builder::new()
             .name("keeping".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn(move || worker.run(&messages))?;
+            .spawn(inherit(move || worker.run(&messages)))?;
         let control = Control { sender, shared };
         Ok(Keeping { control, thread })
     }

@@ -42,10 +42,12 @@ impl Lines {
         let operator = info.operator_id.as_deref().map(quoted);
         let is_host = info.is_original_host.map(|is_host| is_host.to_string());
         let account = info.account_id.as_deref().map(quoted);
+        let app = info.app.as_deref().map(quoted);
         for (key, value) in [
             ("operator_id", operator),
             ("is_original_host", is_host),
             ("account_id", account),
+            ("app", app),
         ] {
             if let Some(value) = value {
                 ids += &format!(",\"{key}\":{value}");

@@ -112,6 +112,8 @@ pub(super) struct MetaFile {
     is_original_host: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     account_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app: Option<String>,
     started_ms: u64,
     started: String,
     opened_ms: u64,
@@ -261,6 +263,7 @@ impl MetaFile {
             operator_id: self.operator_id.clone(),
             is_original_host: self.is_original_host,
             account_id: self.account_id.clone(),
+            app: self.app.clone(),
             ..StreamInfo::new(product, id?, &self.stream_id, self.started_ms)
         })
         .filter(|_| is_whole)
@@ -342,6 +345,7 @@ impl Meta {
             operator_id: info.operator_id.clone(),
             is_original_host: info.is_original_host,
             account_id: info.account_id.clone(),
+            app: info.app.clone(),
             started_ms: info.started_ms,
             started: utc(info.started_ms),
             opened_ms: self.opened_ms,

@@ -125,8 +125,10 @@ impl From<io::Error> for Error {
 pub struct Counters {
     /// Connections, refusals, times.
     pub gate: Arc<gate::Counters>,
-    /// Webhooks.
+    /// Webhooks of the app.
     pub webhook: Arc<server::Counters>,
+    /// Webhooks of no app; those of the only app if it has no name.
+    pub unclaimed: Arc<server::Counters>,
 }
 
 /// The webhook listener; `T` is the item type of the apps' inboxes.
@@ -232,6 +234,7 @@ impl<T> Door<T> {
         Counters {
             gate: opened.map_or_else(Arc::default, |opened| Arc::clone(&opened.counters)),
             webhook: Arc::clone(self.server.counters()),
+            unclaimed: Arc::clone(self.server.counters()),
         }
     }
 
@@ -349,6 +352,12 @@ impl<T> Ingress<T> {
             webhook: Arc::clone(self.desk.counters()),
             ..self.door.counters()
         }
+    }
+
+    /// The app was removed: what may be for another app is for that one, which may be the same under
+    /// another name.
+    pub fn set_back(&self) {
+        self.door.server.set_back(&self.desk);
     }
 
     /// Stops accepting at once and gives requests in progress a second to end. A listener that other apps

@@ -16,7 +16,7 @@ pub use activation::listeners;
 pub use notify::Notifier;
 pub use watchdog::ProgressCheck;
 
-use crate::daemon::Handle;
+use crate::daemon::apps::Daemons;
 use crate::daemon::status::Heartbeat;
 
 /// Interval of STATUS= updates if there is no watchdog.
@@ -39,7 +39,7 @@ impl Service {
     pub fn start(
         notifier: Notifier,
         watchdog: Option<Duration>,
-        daemon: Handle,
+        daemon: Daemons,
     ) -> io::Result<Service> {
         let notifier = Arc::new(notifier);
         let (over, is_over) = mpsc::channel();

@@ -4,6 +4,7 @@ mod abrupt;
 mod accounts;
 mod admin;
 mod api;
+mod apps;
 mod authorize;
 mod connecting;
 mod demo;

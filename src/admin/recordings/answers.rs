@@ -1,21 +1,21 @@
 //! What is answered to requests for recordings, links and tickets.
 
+use std::cmp::Reverse;
 use std::io::{self, Write};
-use std::path::Path;
+use std::iter::Peekable;
 use std::sync::atomic::Ordering::Acquire;
 
 use serde_json::{Value, json};
 
-use super::Shared;
 use super::find::{find, find_named, is_revoked};
 use super::meeting::meeting;
 use super::wanted::Wanted;
+use super::{Shared, Written};
 use crate::admin::links::request::{self, LinkRequest};
 use crate::admin::links::ticket::{TICKET_FOR_S, Ticket};
 use crate::admin::links::token::Link;
 use crate::admin::{files, line};
 use crate::clock::now_ms;
-use crate::daemon::handle::Output;
 use crate::delivery::live::Access;
 use crate::domain::time::Utc;
 use crate::feed::JournalKey;
@@ -26,35 +26,34 @@ use crate::recorder::catalog::{Query, Recording, Search};
 /// Answers, or says why not. The inner result is that of writing.
 pub(super) fn answer_from(
     shared: &Shared,
-    output: &Output,
-    root: &Path,
+    written: &[Written],
     wanted: &Wanted,
     access: &Access,
     out: &mut dyn Write,
 ) -> Result<io::Result<()>, Answer> {
-    let find = |key| find(&shared.places, output, root, key);
+    let find = |key| find(&shared.places, written, key);
     let json = |value: &Value| {
         let answer = Answer::text(200, format!("{value}\n")).of_type("application/json");
         answer_bytes(&answer.with("Cache-Control", "no-store"), false)
     };
     match wanted {
         Wanted::Meetings { text, limit, after } => {
-            let found = list(shared, output, root, text, *limit, *after);
+            let found = list(shared, written, text, *limit, *after);
             Ok(out.write_all(&json(&found)))
         }
         Wanted::Meeting(key) => {
-            let recording = find(*key)?;
+            let (_, recording) = find(*key)?;
             let found = meeting(&recording, *access != Access::All)
                 .map_err(|error| line(503, &format!("meta.json cannot be read: {error}")))?;
             Ok(out.write_all(&json(&found)))
         }
         Wanted::Captions(key, format) => {
-            let recording = find(*key)?;
+            let (found, recording) = find(*key)?;
             let head = Answer::text(200, "").of_type(format.media_type());
             let head = open_answer_bytes(&head.with("Cache-Control", "no-store"));
-            let may_go_on = || shared.may_go_on(output, *key, access);
-            let written = out.write_all(&head);
-            Ok(written.and_then(|()| write_captions(&recording, *format, out, &may_go_on)))
+            let may_go_on = || shared.may_go_on(&found.output, *key, access);
+            let begun = out.write_all(&head);
+            Ok(begun.and_then(|()| write_captions(&recording, *format, out, &may_go_on)))
         }
         Wanted::Link(LinkRequest::RevokeAll) => {
             let replaced = shared.server.links.replace();
@@ -68,7 +67,7 @@ pub(super) fn answer_from(
             for_s,
             has_files,
         }) => {
-            let key = find_named(&shared.places, output, root, name)?;
+            let key = find_named(&shared.places, written, name)?;
             let Some(base) = (shared.server.base)() else {
                 let text = "browsers cannot open a Unix socket: add an address to RTMS_ADMIN, or \
                             set RTMS_ADMIN_URL";
@@ -85,7 +84,7 @@ pub(super) fn answer_from(
             Ok(out.write_all(&json(&answer)))
         }
         Wanted::Ticket { key, file } => {
-            if !find(*key)?.files().contains(file) {
+            if !find(*key)?.1.files().contains(file) {
                 return Err(line(404, "there is no such file"));
             }
             let signing = shared.server.links.get_or_make();
@@ -114,8 +113,7 @@ pub(super) fn answer_from(
 /// A page of the list.
 fn list(
     shared: &Shared,
-    output: &Output,
-    root: &Path,
+    written: &[Written],
     text: &str,
     limit: usize,
     after: Option<JournalKey>,
@@ -126,9 +124,10 @@ fn list(
     };
     let is_stopping = || shared.is_stopping.load(Acquire);
     let after = after.map(|key| key.to_string());
-    let mut found = Search::new(root, &query)
-        .take_while(|_| !is_stopping())
-        .filter(|recording| !is_revoked(output, recording));
+    let searches = written.iter().map(|Written { output, root }| {
+        Search::new(root, &query).filter(|recording| !is_revoked(output, recording))
+    });
+    let mut found = Newest::of(searches).take_while(|_| !is_stopping());
     if let Some(after) = after {
         found.find(|recording| recording.key == after);
     }
@@ -146,4 +145,24 @@ fn list(
 fn no_key(error: &io::Error) -> Answer {
     let text = format!("the key that signs links cannot be written in RTMS_STATE: {error}");
     line(503, &text)
+}
+
+/// Several lists with the newest first, as one.
+struct Newest<I: Iterator>(Vec<Peekable<I>>);
+
+impl<I: Iterator<Item = Recording>> Newest<I> {
+    fn of(lists: impl Iterator<Item = I>) -> Newest<I> {
+        Newest(lists.map(Iterator::peekable).collect())
+    }
+}
+
+impl<I: Iterator<Item = Recording>> Iterator for Newest<I> {
+    type Item = Recording;
+
+    fn next(&mut self) -> Option<Recording> {
+        let lists = self.0.iter_mut().enumerate();
+        let first = lists.filter_map(|(at, list)| Some((list.peek()?.started_ms, at)));
+        let (_, at) = first.max_by_key(|(started_ms, at)| (*started_ms, Reverse(*at)))?;
+        self.0.get_mut(at)?.next()
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use super::Written;
 use crate::admin::line;
 use crate::daemon::handle::Output;
 use crate::delivery::clients::named::{Choice, Name, Search as Named};
@@ -44,26 +45,23 @@ const REVOKED: &str = "consent to this stream was withdrawn";
 /// of a meeting, by its number or UUID.
 pub(super) fn find_named(
     places: &Places,
-    output: &Output,
-    root: &Path,
+    written: &[Written],
     name: &str,
 ) -> Result<JournalKey, Answer> {
     if let Ok(key) = name.parse() {
-        return find(places, output, root, key).map(|_| key);
+        return find(places, written, key).map(|_| key);
     }
-    let key_of = |folder: &Path| {
-        let below = folder.strip_prefix(root).unwrap_or(folder);
-        JournalKey::of_folder(below)
-    };
     let meant = Name::new(name);
-    let fitting = StreamFolders::below(root).filter_map(|folder| {
-        let fit = meant.fits(folder.file_name()?.to_str()?, key_of(&folder))?;
-        Some((fit, folder))
+    let fitting = written.iter().flat_map(|Written { root, .. }| {
+        let meant = &meant;
+        StreamFolders::below(root).filter_map(move |folder| {
+            let key = key_of(root, &folder);
+            let fit = meant.fits(folder.file_name()?.to_str()?, key)?;
+            Some((fit, key))
+        })
     });
     match Choice::of(fitting) {
-        Named::One(folder) => {
-            return find(places, output, root, key_of(&folder)).map(|_| key_of(&folder));
-        }
+        Named::One(key) => return find(places, written, key).map(|_| key),
         Named::Several => {
             return Err(line(409, "several streams begin so; give more of the name"));
         }
@@ -73,13 +71,17 @@ pub(super) fn find_named(
     let is_meant = |recording: &Recording| {
         recording.id == name || recording.meeting_id.as_deref() == Some(number.as_str())
     };
-    let newest = Search::new(root, &Query::default()).find(is_meant);
+    let query = Query::default();
+    let found = written.iter();
+    let found = found.filter_map(|it| Search::new(&it.root, &query).find(is_meant));
+    let newest = found.max_by_key(|recording| recording.started_ms);
     match newest.and_then(|newest| newest.key.parse().ok()) {
-        Some(key) => find(places, output, root, key).map(|_| key),
+        Some(key) => find(places, written, key).map(|_| key),
         None => {
             let named = |it: &Tombstone| meant.fits(it.place.stream(), it.key()).is_some();
             let none = || line(404, "there is no such stream or meeting");
-            Err(removed(root, named).unwrap_or_else(none))
+            let removed = written.iter().find_map(|it| removed(&it.root, named));
+            Err(removed.unwrap_or_else(none))
         }
     }
 }
@@ -90,13 +92,30 @@ fn removed(root: &Path, is_meant: impl Fn(&Tombstone) -> bool) -> Option<Answer>
     Some(line(410, &tombstone.words()))
 }
 
-/// The recording of that stream, unless consent to it was withdrawn.
-pub(super) fn find(
+fn key_of(root: &Path, folder: &Path) -> JournalKey {
+    JournalKey::of_folder(folder.strip_prefix(root).unwrap_or(folder))
+}
+
+/// The recording of that stream, unless consent to it was withdrawn, and who wrote it.
+pub(super) fn find<'a>(
     places: &Places,
-    output: &Output,
-    root: &Path,
+    written: &'a [Written],
     key: JournalKey,
-) -> Result<Recording, Answer> {
+) -> Result<(&'a Written, Recording), Answer> {
+    let mut refusal = line(404, "there is no such stream");
+    for one in written {
+        match find_in(places, one, key) {
+            Ok(Some(recording)) => return Ok((one, recording)),
+            Ok(None) => {}
+            Err(revoked) => refusal = revoked,
+        }
+    }
+    Err(refusal)
+}
+
+/// The recording of one app; the error is that consent was withdrawn.
+fn find_in(places: &Places, one: &Written, key: JournalKey) -> Result<Option<Recording>, Answer> {
+    let Written { output, root } = one;
     if output.is_revoked(key) {
         return Err(line(410, REVOKED));
     }
@@ -105,11 +124,7 @@ pub(super) fn find(
         Some(journal) => Some(journal.folder.to_path_buf()),
         None => places.get(key).or_else(|| {
             let mut folders = StreamFolders::below(root);
-            let key_of = |folder: &Path| {
-                let below = folder.strip_prefix(root).unwrap_or(folder);
-                JournalKey::of_folder(below)
-            };
-            let found = folders.find(|folder| key_of(folder) == key)?;
+            let found = folders.find(|folder| key_of(root, folder) == key)?;
             places.add(key, &found);
             Some(found)
         }),
@@ -120,9 +135,8 @@ pub(super) fn find(
     });
     match recording {
         Some(recording) if is_revoked(output, &recording) => Err(line(410, REVOKED)),
-        Some(recording) => Ok(recording),
-        None => Err(removed(root, |it| it.key() == key)
-            .unwrap_or_else(|| line(404, "there is no such stream"))),
+        Some(recording) => Ok(Some(recording)),
+        None => removed(root, |it| it.key() == key).map_or(Ok(None), Err),
     }
 }
 
@@ -159,6 +173,10 @@ mod tests {
             root: Some(root.to_path_buf()),
             board: None,
         };
+        let written = [Written {
+            output,
+            root: root.to_path_buf(),
+        }];
         let key = |folder: &str| JournalKey::of_folder(Path::new(folder));
         let (old, new) = (
             key("2026-11-23/m-1/stream-aa"),
@@ -175,8 +193,8 @@ mod tests {
             ("778".to_owned(), Err(404)),
             ("0123456789abcdef".to_owned(), Err(404)),
         ] {
-            let found = find_named(&Places::default(), &output, &root, &name)
-                .map_err(|answer| answer.status);
+            let found =
+                find_named(&Places::default(), &written, &name).map_err(|answer| answer.status);
             assert_eq!(found, expected, "{name}");
         }
     }

@@ -6,6 +6,7 @@
 //! | `find` | finds a recording by its key, or by what a person calls it |
 //! | `answers` | what is answered |
 //! | `meeting` | one recording as JSON |
+//! | `follow` | finds the app whose events a request wants |
 //!
 //! Each request has a thread of its own, for it may read many folders, or send a file for as long as the
 //! client reads it; there are few at once. The socket
@@ -13,6 +14,7 @@
 
 mod answers;
 mod find;
+mod follow;
 mod meeting;
 mod wanted;
 
@@ -55,10 +57,13 @@ const STOP_MAX: Duration = Duration::from_millis(500);
 const STACK_BYTES: usize = 512 << 10;
 const FILE_STACK_BYTES: usize = 128 << 10;
 
+/// See [`Server::apps`].
+type AppsOf = dyn Fn(Option<&str>) -> Result<Vec<Output>, Answer> + Send + Sync;
+
 /// What is asked of the server.
 pub(super) struct Server {
-    /// Where the recordings are; asked for each request.
-    pub(super) output: Box<dyn Fn() -> Option<Output> + Send + Sync>,
+    /// Where the recordings of the app with that name are, or those of all; asked for each request.
+    pub(super) apps: Box<AppsOf>,
     /// What signs links.
     pub(super) links: LinkKey,
     /// Where browsers find this listener, without a slash at the end; `None` if they do not.
@@ -148,7 +153,12 @@ impl Drop for Place {
 
 impl Shelf {
     /// Answers a request on a thread of its own, or says why not.
-    pub(super) fn open(&self, wanted: Wanted, access: Access) -> Result<Serve, Answer> {
+    pub(super) fn open(
+        &self,
+        wanted: Wanted,
+        app: Option<String>,
+        access: Access,
+    ) -> Result<Serve, Answer> {
         if !wanted.is_allowed(&access) {
             return Err(line(403, "this link is not for that"));
         }
@@ -166,6 +176,7 @@ impl Shelf {
         Ok(Serve {
             place,
             wanted,
+            app,
             access,
         })
     }
@@ -175,6 +186,7 @@ impl Shelf {
 pub(super) struct Serve {
     place: Place,
     wanted: Wanted,
+    app: Option<String>,
     access: Access,
 }
 
@@ -192,13 +204,14 @@ impl Serve {
                 let Serve {
                     place,
                     wanted,
+                    app,
                     access,
                 } = self;
                 // The client may be gone, or reads too slowly.
                 let shared = &place.shared;
                 let answered = match &wanted {
-                    Wanted::File(file) => send_file(shared, file, &access, &socket),
-                    wanted => answer(shared, wanted, &access, socket),
+                    Wanted::File(file) => send_file(shared, file, app.as_deref(), &access, &socket),
+                    wanted => answer(shared, wanted, app.as_deref(), &access, socket),
                 };
                 if let Err(error) = answered {
                     log::debug!("recordings: an answer was cut off: {error}");
@@ -210,24 +223,40 @@ impl Serve {
     }
 }
 
-/// What the daemon writes, and below which folder.
-fn output(shared: &Shared) -> Result<(Output, PathBuf), Answer> {
-    let output = (shared.server.output)();
-    let output = output.ok_or_else(|| line(503, "the daemon does not answer"))?;
-    match output.root.clone() {
-        Some(root) => Ok((output, root)),
-        None => Err(line(404, "no files are written: RTMS_OUT is not set")),
+/// What an app writes, and below which folder.
+struct Written {
+    output: Output,
+    root: PathBuf,
+}
+
+/// What the app with that name writes, or what all write.
+fn written(shared: &Shared, app: Option<&str>) -> Result<Vec<Written>, Answer> {
+    let outputs = (shared.server.apps)(app)?.into_iter();
+    let written = outputs.filter_map(|output| {
+        let root = output.root.clone()?;
+        Some(Written { output, root })
+    });
+    let written: Vec<Written> = written.collect();
+    match written.is_empty() {
+        true => Err(line(404, "no files are written: RTMS_OUT is not set")),
+        false => Ok(written),
     }
 }
 
-fn answer(shared: &Shared, wanted: &Wanted, access: &Access, socket: OwnedFd) -> io::Result<()> {
+fn answer(
+    shared: &Shared,
+    wanted: &Wanted,
+    app: Option<&str>,
+    access: &Access,
+    socket: OwnedFd,
+) -> io::Result<()> {
     // Only what all sockets have is used, so this may be a Unix socket as well.
     let stream = TcpStream::from(socket);
     stream.set_nonblocking(false)?;
     stream.set_write_timeout(Some(WRITE_MAX))?;
     let mut out = BufWriter::with_capacity(32 << 10, &stream);
-    let answered = output(shared)
-        .and_then(|(output, root)| answer_from(shared, &output, &root, wanted, access, &mut out));
+    let answered = written(shared, app)
+        .and_then(|written| answer_from(shared, &written, wanted, access, &mut out));
     match answered {
         Ok(done) => done?,
         Err(refusal) => {
@@ -244,17 +273,19 @@ fn answer(shared: &Shared, wanted: &Wanted, access: &Access, socket: OwnedFd) ->
 fn send_file(
     shared: &Shared,
     wanted: &FileRequest,
+    app: Option<&str>,
     access: &Access,
     socket: &OwnedFd,
 ) -> io::Result<()> {
-    let found = output(shared).and_then(|(output, root)| {
-        let recording = find(&shared.places, &output, &root, wanted.key)?;
+    let written = written(shared, app);
+    let found = written.as_ref().map_err(Clone::clone).and_then(|written| {
+        let (found, recording) = find(&shared.places, written, wanted.key)?;
         let (head, part) = wanted.open(&recording)?;
-        Ok((output, head, part))
+        Ok((&found.output, head, part))
     });
     match found {
         Ok((output, head, part)) => {
-            let may_go_on = || shared.may_go_on(&output, wanted.key, access);
+            let may_go_on = || shared.may_go_on(output, wanted.key, access);
             let out = Outlet::new(socket, &may_go_on)?;
             out.send(&open_answer_bytes(&head))?;
             if let Some(part) = part {

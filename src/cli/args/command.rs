@@ -77,6 +77,8 @@ pub enum Command {
     Tap(tap::Options),
     /// Something about the endpoints of HTTP push.
     Push(Push),
+    /// `--app`: the command, about one of several apps.
+    InApp(String, Box<Command>),
 }
 
 /// `rtmsd push`.

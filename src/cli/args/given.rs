@@ -51,11 +51,12 @@ pub(super) enum Opt {
     RevokeAll,
     Serve,
     Now,
+    App,
 }
 
 impl Opt {
     /// Name, and whether a value follows.
-    const ALL: [(Opt, &'static str, bool); 37] = [
+    const ALL: [(Opt, &'static str, bool); 38] = [
         (Opt::Help, "--help", false),
         (Opt::Version, "--version", false),
         (Opt::Config, "--config", true),
@@ -93,6 +94,7 @@ impl Opt {
         (Opt::RevokeAll, "--revoke-all", false),
         (Opt::Serve, "--serve", false),
         (Opt::Now, "--now", false),
+        (Opt::App, "--app", true),
     ];
 
     pub(super) fn name(self) -> &'static str {

@@ -13,6 +13,7 @@ use crate::admin::links::{LINK_FOR_S, LINK_FOR_S_MAX};
 use crate::cli::check::probe::Probe;
 use crate::cli::manpages::SHELLS;
 use crate::cli::{link, list, mux, prune, setup, tail, tap};
+use crate::config::apps::is_name;
 use crate::delivery::media::head::Kind;
 use crate::delivery::push::command::From;
 use crate::delivery::push::settings::DEFAULT_NAME;
@@ -40,7 +41,17 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageE
     while let Some(arg) = words.next() {
         given.take(arg, &mut words)?;
     }
-    given.command()
+    let app = given.text(Opt::App)?;
+    if let Some(name) = app.as_ref().filter(|name| !is_name(name)) {
+        return error(format!(
+            "--app: found {name:?}, expected 1 to 32 letters, digits, \"_\" and \"-\""
+        ));
+    }
+    let command = given.command()?;
+    Ok(match app {
+        Some(app) => Command::InApp(app, Box::new(command)),
+        None => command,
+    })
 }
 
 impl Given {
@@ -107,22 +118,22 @@ impl Given {
                         return Ok(Command::Probe { config, probe });
                     }
                 }
-                self.only("check", &[Opt::Config, Opt::Online], 1)?;
+                self.only("check", &[Opt::Config, Opt::Online, Opt::App], 1)?;
                 let online = self.has(Opt::Online);
                 Ok(Command::Check { config, online })
             }
             Some("setup") => self.setup(config),
             Some("authorize") => {
-                self.only("authorize", &[Opt::Config], 1)?;
+                self.only("authorize", &[Opt::Config, Opt::App], 1)?;
                 Ok(Command::Authorize { config })
             }
             Some("accounts") => {
-                self.only("accounts", &[Opt::Config, Opt::Json], 1)?;
+                self.only("accounts", &[Opt::Config, Opt::Json, Opt::App], 1)?;
                 let json = self.has(Opt::Json);
                 Ok(Command::Accounts { config, json })
             }
             Some("status") => {
-                self.only("status", &[Opt::Config, Opt::Json, Opt::Watch], 1)?;
+                self.only("status", &[Opt::Config, Opt::Json, Opt::Watch, Opt::App], 1)?;
                 Ok(Command::Status {
                     config,
                     json: self.has(Opt::Json),
@@ -238,7 +249,14 @@ impl Given {
     }
 
     fn list(&self) -> Result<Command, UsageError> {
-        let options = [Opt::Config, Opt::Since, Opt::Speaker, Opt::Count, Opt::Json];
+        let options = [
+            Opt::Config,
+            Opt::Since,
+            Opt::Speaker,
+            Opt::Count,
+            Opt::Json,
+            Opt::App,
+        ];
         self.only("list", &options, 2)?;
         let since_s = match self.text(Opt::Since)? {
             None => None,
@@ -269,7 +287,7 @@ impl Given {
     }
 
     fn prune(&self) -> Result<Command, UsageError> {
-        let options = [Opt::Config, Opt::DryRun, Opt::Now, Opt::Json];
+        let options = [Opt::Config, Opt::DryRun, Opt::Now, Opt::Json, Opt::App];
         self.only("prune", &options, 1)?;
         if self.has(Opt::DryRun) == self.has(Opt::Now) {
             return error("prune: expected either --dry-run, to see what would go, or --now");
@@ -282,7 +300,7 @@ impl Given {
     }
 
     fn tail(&self) -> Result<Command, UsageError> {
-        let options = [Opt::Config, Opt::Json, Opt::Follow, Opt::Count];
+        let options = [Opt::Config, Opt::Json, Opt::Follow, Opt::Count, Opt::App];
         self.only("tail", &options, 2)?;
         let count = match self.text(Opt::Count)?.as_deref() {
             None => Some(tail::COUNT_DEFAULT),
@@ -306,7 +324,7 @@ impl Given {
     }
 
     fn link(&self) -> Result<Command, UsageError> {
-        let options = [Opt::Config, Opt::For, Opt::Files, Opt::RevokeAll];
+        let options = [Opt::Config, Opt::For, Opt::Files, Opt::RevokeAll, Opt::App];
         self.only("link", &options, 2)?;
         let for_s = match self.text(Opt::For)? {
             None => LINK_FOR_S,
@@ -339,7 +357,7 @@ impl Given {
     }
 
     fn tap(&self) -> Result<Command, UsageError> {
-        let options = [Opt::Config, Opt::Speaker, Opt::Format];
+        let options = [Opt::Config, Opt::Speaker, Opt::Format, Opt::App];
         self.only("tap", &options, 3)?;
         let stream = self.words.get(1).map_or("", |name| name.trim());
         if stream.is_empty() {
@@ -401,13 +419,13 @@ impl Given {
         match action {
             PushAction::Secret => self.only("push secret", &[], 2)?,
             PushAction::Replay { .. } => {
-                let options = [Opt::Config, Opt::From, Opt::Stream];
+                let options = [Opt::Config, Opt::From, Opt::Stream, Opt::App];
                 self.only("push replay", &options, 3)?;
                 if name.is_none() {
                     return error("push replay: found nothing, expected the name of an endpoint");
                 }
             }
-            _ => self.only("push", &[Opt::Config], 3)?,
+            _ => self.only("push", &[Opt::Config, Opt::App], 3)?,
         }
         Ok(Command::Push(Push {
             action,
@@ -424,6 +442,7 @@ impl Given {
             Opt::Participant,
             Opt::Product,
             Opt::Json,
+            Opt::App,
         ];
         self.only(name, &options, 2)?;
         let word = self.text(Opt::Product)?;

@@ -90,7 +90,7 @@ what was sent: every phrase, audio packet, frame, chat message and event once.
 ";
 
 pub(super) const CHECK: &str = "\
-usage: rtmsd check [--config FILE] [--online]
+usage: rtmsd check [--config FILE] [--online] [--app NAME]
        rtmsd check [--config FILE] --live | --ready
 
 Explains what each setting means on this machine, and lists every fault. It
@@ -98,6 +98,7 @@ changes nothing, and without --online it does not use the network.
 
   --online   also gets a token, calls Zoom's API, compares the clocks, and looks
              whether the event WebSocket answers
+  --app NAME only this app of RTMS_APPS; without it all of them
   --live     only asks the running server's admin listener whether it is alive
              (/healthz): the health check of a container. Exit code 0 or 69
   --ready    the same whether it takes new streams (/readyz)
@@ -120,18 +121,19 @@ do at Zoom if nothing comes. It can be left with Ctrl-C and taken up again.
 ";
 
 pub(super) const AUTHORIZE: &str = "\
-usage: rtmsd authorize [--config FILE]
+usage: rtmsd authorize [--app NAME] [--config FILE]
 
 Lets a user authorize the app (user OAuth): prints the address of Zoom's page,
 waits for the person to come back to ZOOM_REDIRECT_URL, shows user, account and
 scopes, and stores the refresh token in RTMS_STATE. A running server uses it at
 once. The address of the page that opens may be pasted, too.
 
+  --app NAME      the app of RTMS_APPS, if there are several
   --config FILE   the configuration
 ";
 
 pub(super) const ACCOUNTS: &str = "\
-usage: rtmsd accounts [--json] [--config FILE]
+usage: rtmsd accounts [--json] [--app NAME] [--config FILE]
 
 Lists the users who have authorized the app (user OAuth): account, user, when
 it was authorized and last used, whether it works, and the scopes; below a
@@ -139,6 +141,7 @@ grant that does not work, what to do. The running server is asked; without one,
 RTMS_STATE is read and not changed. Times are in UTC.
 
   --json          print one line of JSON
+  --app NAME      the app of RTMS_APPS, if there are several
   --config FILE   the configuration
 ";
 
@@ -153,21 +156,23 @@ number; for other products, the id of the session, engagement or call.
   --participant ID   act for this participant (a Zoom user id)
   --product NAME     meeting (the default), webinar, session, engagement or call
   --json             print the result as one line of JSON
+  --app NAME         the app of RTMS_APPS, if there are several
   --config FILE      the configuration
 ";
 
 pub(super) const STATUS: &str = "\
-usage: rtmsd status [--json] [--watch] [--config FILE]
+usage: rtmsd status [--json] [--watch] [--app NAME] [--config FILE]
 
 Asks the running server, at RTMS_ADMIN, for its streams and prints them.
 
-  --json    print one line of JSON
-  --watch   repeat every two seconds, until interrupted
+  --json       print one line of JSON
+  --watch      repeat every two seconds, until interrupted
+  --app NAME   only the streams of this app of RTMS_APPS
 ";
 
 pub(super) const PUSH: &str = "\
-usage: rtmsd push test|pause|resume [NAME] [--config FILE]
-       rtmsd push replay NAME --from TIME|ID [--stream STREAM] [--config FILE]
+usage: rtmsd push test|pause|resume [NAME] [OPTIONS]
+       rtmsd push replay NAME --from TIME|ID [--stream STREAM] [OPTIONS]
        rtmsd push secret
 
 Is about the endpoints of RTMS_PUSH_URL, which is called default, and of
@@ -183,6 +188,7 @@ RTMS_PUSH_<NAME>_URL. All but test and secret are done by the running server.
   --from TIME|ID    the first event: 2026-11-24T14:13:10Z, or its id
   --stream STREAM   of this stream alone: its id, its key, or the first 6
                     characters or more of one
+  --app NAME        the app of RTMS_APPS, if there are several
   --config FILE     the configuration
 ";
 
@@ -221,11 +227,12 @@ a running server is not needed.
   --speaker NAME   one whose name has this part has spoken
   -n N             shows at most N recordings; the default is 50
   --json           one JSON object a line, with the names of the files
+  --app NAME       the app of RTMS_APPS, if there are several
   --config FILE    the configuration, which names RTMS_OUT
 ";
 
 pub(super) const PRUNE: &str = "\
-usage: rtmsd prune --dry-run|--now [--json] [--config FILE]
+usage: rtmsd prune --dry-run|--now [--json] [--app NAME] [--config FILE]
 
 Shows what the rules of RTMS_KEEP, RTMS_KEEP_AUDIO, RTMS_KEEP_VIDEO,
 RTMS_DISK_MAX and RTMS_DISK_FREE_MIN would remove at this moment, and what is
@@ -237,6 +244,7 @@ this command does it.
                   and by which rule
   --now           remove it
   --json          one JSON object a line
+  --app NAME      the app of RTMS_APPS, if there are several
   --config FILE   the configuration
 ";
 
@@ -254,11 +262,13 @@ RTMS_ADMIN.
   -n N             the last N phrases, or all; the default is 10
   --json           print the lines of the journal, one JSON object each, of
                    every type; -n counts lines
+  --app NAME       the app of RTMS_APPS; it is needed without a name, if there
+                   are several
   --config FILE    the configuration
 ";
 
 pub(super) const LINK: &str = "\
-usage: rtmsd link STREAM|MEETING [--for SPAN] [--files] [--config FILE]
+usage: rtmsd link STREAM|MEETING [--for SPAN] [--files] [OPTIONS]
        rtmsd link --revoke-all [--config FILE]
 
 Prints an address at which a browser shows the captions of one stream, for
@@ -272,6 +282,7 @@ how browsers reach that server.
                    longest 7d
   --files          also its page, with the transcript, and its files
   --revoke-all     ends every link that was made
+  --app NAME       of this app of RTMS_APPS; without it, it is looked for in all
   --config FILE    the configuration
 ";
 
@@ -291,6 +302,8 @@ standard output is closed.
                       speakers apart
   --format raw|wav    wav puts the head of a WAV file in front of the samples;
                       the default is raw
+  --app NAME          of this app of RTMS_APPS; without it, it is looked for in
+                      all
   --config FILE       the configuration
 ";
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::admin;
 use crate::admin::ListenAddress;
 use crate::cli::exit;
-use crate::config::{Config, Loaded, Sources, load};
+use crate::config::{AppConf, Apps, Config, Loaded, Sources, load};
 use crate::daemon::{OnExit, OnRevoked, Settings};
 use crate::delivery::ends;
 use crate::delivery::push::settings::EndpointSettings;
@@ -35,16 +35,22 @@ use machine::{CheckLevel, Finding};
 const STOP_AFTER_MIN: Duration = Duration::from_secs(60);
 
 /// The result of a check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckReport {
     /// The exit code of `rtmsd check`.
     pub exit_code: u8,
     /// Whether the configuration itself is without fault, so that `--online` can continue.
     pub is_loaded: bool,
+    /// The apps without fault, by name; `None` is the only app of a configuration without RTMS_APPS.
+    pub apps: Vec<Option<String>>,
 }
 
-/// Checks, and writes the report.
-pub fn check(sources: &Sources<'_>, out: &mut impl Write) -> io::Result<CheckReport> {
+/// Checks, and writes the report: about that app alone, or about all.
+pub fn check(
+    sources: &Sources<'_>,
+    app: Option<&str>,
+    out: &mut impl Write,
+) -> io::Result<CheckReport> {
     let loaded = match load(sources) {
         Ok(loaded) => loaded,
         Err(faults) => {
@@ -55,10 +61,87 @@ pub fn check(sources: &Sources<'_>, out: &mut impl Write) -> io::Result<CheckRep
             return Ok(CheckReport {
                 exit_code: exit::CONFIG,
                 is_loaded: false,
+                apps: Vec::new(),
             });
         }
     };
-    settings(&loaded, out)?;
+    match &loaded.apps {
+        Some(apps) => check_apps(&loaded, apps, app, out),
+        None if app.is_some() => {
+            writeln!(out, "found --app, expected RTMS_APPS in the configuration")?;
+            Ok(CheckReport {
+                exit_code: exit::USAGE,
+                is_loaded: false,
+                apps: Vec::new(),
+            })
+        }
+        None => Ok(CheckReport {
+            exit_code: check_one(&loaded, out)?,
+            is_loaded: true,
+            apps: vec![None],
+        }),
+    }
+}
+
+/// Each app, after what they have in common.
+fn check_apps(
+    loaded: &Loaded,
+    apps: &Apps,
+    only: Option<&str>,
+    out: &mut impl Write,
+) -> io::Result<CheckReport> {
+    settings(loaded, out)?;
+    for warning in &loaded.warnings {
+        writeln!(out, "warn  {warning}")?;
+    }
+    let (mut exit_code, mut fine) = (exit::OK, Vec::new());
+    let is_wanted = |app: &&AppConf| only.is_none_or(|name| name == &*app.name);
+    let wanted: Vec<&AppConf> = apps.apps.iter().filter(is_wanted).collect();
+    let names = apps.names();
+    match (only, wanted.is_empty()) {
+        (Some(name), true) => {
+            exit_code = exit::USAGE;
+            writeln!(out, "\n--app: found {name:?}, expected one of {names}")?;
+        }
+        (None, true) => {
+            let folder = apps.folder.display();
+            writeln!(
+                out,
+                "\nwarn  RTMS_APPS: {folder} has no NAME.conf, so there is no app"
+            )?;
+        }
+        _ => {}
+    }
+    for app in wanted {
+        writeln!(out, "\n== app {}", app.name)?;
+        match &app.loaded {
+            Ok(loaded) => {
+                exit_code = exit_code.max(check_one(loaded, out)?);
+                fine.push(Some(app.name.to_string()));
+            }
+            Err(faults) => {
+                exit_code = exit_code.max(exit::CONFIG);
+                for fault in faults {
+                    writeln!(out, "{fault}")?;
+                }
+                writeln!(
+                    out,
+                    "\n{}; this app is disabled",
+                    count(faults.len(), "fault")
+                )?;
+            }
+        }
+    }
+    Ok(CheckReport {
+        exit_code,
+        is_loaded: !fine.is_empty(),
+        apps: fine,
+    })
+}
+
+/// One whole configuration. Returns the exit code.
+fn check_one(loaded: &Loaded, out: &mut impl Write) -> io::Result<u8> {
+    settings(loaded, out)?;
     writeln!(out, "\nwhat it means")?;
     for (topic, text) in meaning(&loaded.config) {
         writeln!(out, "  {topic:<12}{text}")?;
@@ -71,7 +154,7 @@ pub fn check(sources: &Sources<'_>, out: &mut impl Write) -> io::Result<CheckRep
         writeln!(out, "warn  {warning}")?;
     }
     let findings = stopping(&loaded.config).into_iter();
-    let findings = findings.chain(machine::findings(&loaded));
+    let findings = findings.chain(machine::findings(loaded));
     for finding in findings.chain(keeping::findings(&loaded.config.daemon)) {
         let word = match finding.level {
             CheckLevel::Fine => "ok   ",
@@ -95,10 +178,7 @@ pub fn check(sources: &Sources<'_>, out: &mut impl Write) -> io::Result<CheckRep
         0 => writeln!(out, "\n{faults}")?,
         n => writeln!(out, "\n{faults}, {}", count(n, "warning"))?,
     }
-    Ok(CheckReport {
-        exit_code,
-        is_loaded: true,
-    })
+    Ok(exit_code)
 }
 
 fn settings(loaded: &Loaded, out: &mut impl Write) -> io::Result<()> {
@@ -532,9 +612,10 @@ mod tests {
             file: Some(("rtms.conf".to_owned(), content)),
             environment: Vec::new(),
             read: &none,
+            list: &|_| Err(io::Error::from(io::ErrorKind::NotFound)),
         };
         let mut out = Vec::new();
-        let report = check(&sources, &mut out).expect("a vector takes all");
+        let report = check(&sources, None, &mut out).expect("a vector takes all");
         (report, String::from_utf8(out).expect("text"))
     }
 

@@ -269,6 +269,7 @@ impl<W: Write> Asking<'_, W> {
             file: Some(("answer".to_owned(), content)),
             environment: std::env::vars_os().collect(),
             read: &read,
+            list: &|_| Ok(Vec::new()),
         };
         let faults = load(&sources).err()?;
         let fault = faults.iter().find(|fault| fault.key == key)?;

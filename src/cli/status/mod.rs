@@ -1,6 +1,6 @@
 //! `rtmsd status`: asks the admin listener of the running server, and shows its streams.
 //!
-//! Exit codes: 0 shown; 69 the server cannot be reached or does not answer; 77 it requires another
+//! Exit codes: 0 shown; 64 there is no such app; 69 the server cannot be reached or does not answer; 77 it requires another
 //! token; 78 the admin listener is off.
 
 pub(crate) mod table;
@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use rustix::termios::tcgetwinsize;
 
-use crate::admin;
 use crate::admin::streams::Streams;
 use crate::cli::admin_client;
 use crate::cli::exit::{self, Failure};
+use crate::config::Config;
 use table::{Room, page};
 
 /// Time limit for the answer, which takes milliseconds.
@@ -23,14 +23,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 const WATCH_EVERY: Duration = Duration::from_secs(2);
 
 /// Asks and shows; with `is_watching` until stdout is closed or the process is ended.
-pub fn run(
-    settings: &admin::Settings,
-    is_json: bool,
-    is_watching: bool,
-    out: &mut impl Write,
-) -> u8 {
+pub fn run(config: &Config, is_json: bool, is_watching: bool, out: &mut impl Write) -> u8 {
     loop {
-        let (code, text) = match ask(settings) {
+        let (code, text) = match ask(config) {
             Ok(body) if is_json => (exit::OK, body.trim_end().to_owned() + "\n"),
             Ok(body) => match serde_json::from_str::<Streams>(&body) {
                 Ok(streams) => (exit::OK, page(&streams, room(is_watching))),
@@ -82,16 +77,22 @@ fn room(is_watching: bool) -> Room {
     room
 }
 
-fn ask(settings: &admin::Settings) -> Result<String, Failure> {
+fn ask(config: &Config) -> Result<String, Failure> {
+    let settings = &config.admin;
+    let path = format!("/streams{}", config.app_query('?'));
     let address = admin_client::address(settings)?;
     let token = settings.token.as_ref();
-    let answer = admin_client::ask(&address, "/streams", None, token, ANSWER_MAX)?;
+    let answer = admin_client::ask(&address, &path, None, token, ANSWER_MAX)?;
     match answer.status {
         200 => Ok(answer.text),
         401 => Err(Failure(
             exit::NO_PERMISSION,
             "the server wants another RTMS_ADMIN_TOKEN".to_owned(),
         )),
+        404 if !config.app().name.is_empty() => {
+            let text = answer.text.trim().to_owned();
+            Err(Failure(exit::USAGE, text))
+        }
         503 => Err(answer.unreachable(&answer.text.trim())),
         code => {
             let text = format!(

@@ -2,7 +2,7 @@
 
 use super::width;
 use crate::admin::accounts::Accounts;
-use crate::admin::streams::{Counts, Endpoint, Line, Streams};
+use crate::admin::streams::{AppLine, Counts, Endpoint, Line, Streams};
 use crate::stream::stats::KIND_LABELS;
 
 /// The available room; `None` for no limit.
@@ -19,6 +19,7 @@ const NAME_MIN: usize = 12;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Column {
     Meeting,
+    App,
     Product,
     State,
     Age,
@@ -30,8 +31,9 @@ enum Column {
 }
 
 impl Column {
-    const ALL: [Column; 9] = [
+    const ALL: [Column; 10] = [
         Column::Meeting,
+        Column::App,
         Column::Product,
         Column::State,
         Column::Age,
@@ -54,6 +56,7 @@ impl Column {
     fn head(self) -> &'static str {
         match self {
             Column::Meeting => "MEETING",
+            Column::App => "APP",
             Column::Product => "PRODUCT",
             Column::State => "STATE",
             Column::Age => "AGE",
@@ -79,6 +82,7 @@ impl Column {
                 let name = name.or(line.meeting_id.as_ref()).unwrap_or(&line.id);
                 printable(name)
             }
+            Column::App => or_dash(line.app.as_deref().map(printable)),
             Column::Product => printable(&line.product),
             Column::State => printable(&line.state),
             Column::Age => age(line.age_s),
@@ -107,9 +111,10 @@ impl Column {
 /// The whole page.
 pub(super) fn page(answer: &Streams, room: Room) -> String {
     let mut heads = vec![head(answer)];
-    if let Some(reason) = &answer.unready_reason {
+    for reason in answer.unready_reason.iter().flat_map(|text| text.lines()) {
         heads.push(format!("NOT READY: {}", printable(reason)));
     }
+    heads.extend(answer.apps.iter().flatten().flat_map(app));
     heads.extend(
         answer
             .events
@@ -171,18 +176,35 @@ fn head(answer: &Streams) -> String {
     text
 }
 
+/// What is said of an app: that it is disabled, its event WebSocket, its grants.
+fn app(app: &AppLine) -> Vec<String> {
+    let events = app.events.as_ref().map(|events| events.line());
+    let trouble = app.trouble.as_deref().filter(|_| app.state == "disabled");
+    let disabled = trouble.map(|trouble| format!("DISABLED, because {trouble}"));
+    let accounts = app.accounts.iter().flat_map(Accounts::lines);
+    let lines = disabled.into_iter().chain(events).chain(accounts);
+    let name = printable(&app.name);
+    lines
+        .map(|line| format!("app {name}: {}", printable(&line)))
+        .collect()
+}
+
 /// An endpoint of HTTP push in trouble.
 fn endpoint(endpoint: &Endpoint) -> String {
     let Endpoint {
         name,
+        app,
         host,
         state,
         lag_events,
         lag_s,
         ..
     } = endpoint;
+    let app = app
+        .as_ref()
+        .map_or_else(String::new, |app| format!("app {}: ", printable(app)));
     let mut text = format!(
-        "PUSH {}: {} is {}",
+        "{app}PUSH {}: {} is {}",
         printable(name),
         printable(host),
         printable(state)
@@ -232,7 +254,9 @@ fn totals(counts: &Counts) -> String {
 }
 
 fn table(lines: &[&Line], now_ms: u64, columns_max: usize) -> String {
+    let has_apps = lines.iter().any(|line| line.app.is_some());
     let mut columns = Column::ALL.to_vec();
+    columns.retain(|column| *column != Column::App || has_apps);
     let mut cells: Vec<Vec<String>> = Vec::with_capacity(lines.len() + 1);
     cells.push(
         columns
@@ -330,6 +354,7 @@ mod tests {
         let media = ["event", "transcript"].map(|kind| (kind.to_owned(), count));
         Line {
             given_up: Vec::new(),
+            app: None,
             stream_id: "s".to_owned(),
             key: None,
             product: "meeting".to_owned(),
@@ -369,6 +394,7 @@ mod tests {
             push: None,
             events: None,
             accounts: None,
+            apps: None,
             omitted: 0,
             streams: vec![
                 line(

@@ -68,7 +68,7 @@ pub fn run(options: &Options, config: &Config) -> u8 {
             output: Some(stdout.as_fd()),
         };
         let session = Session::new("tail", client, options.follow);
-        Tail::new(options, session, stdout.lock()).run()
+        Tail::new(options, config, session, stdout.lock()).run()
     });
     match ended {
         Ok(()) | Err(End::OutputClosed) => exit::OK,
@@ -83,13 +83,15 @@ struct Tail<'a, W> {
     options: &'a Options,
     session: Session<'a>,
     form: Form,
-    /// The part of a query that says which stream; empty for all.
+    /// The part of a query that says which app; empty for all.
+    app: String,
+    /// The part of a query that says which app and stream; empty for all.
     filter: String,
     out: W,
 }
 
 impl<'a, W: Write> Tail<'a, W> {
-    fn new(options: &'a Options, session: Session<'a>, out: W) -> Tail<'a, W> {
+    fn new(options: &'a Options, config: &Config, session: Session<'a>, out: W) -> Tail<'a, W> {
         Tail {
             options,
             session,
@@ -99,7 +101,8 @@ impl<'a, W: Write> Tail<'a, W> {
                 },
                 false => Form::Phrases,
             },
-            filter: String::new(),
+            app: config.app_query('&'),
+            filter: config.app_query('&'),
             out,
         }
     }
@@ -109,7 +112,7 @@ impl<'a, W: Write> Tail<'a, W> {
         let running = match &options.name {
             Some(name) => {
                 let key = self.find(name)?;
-                self.filter = format!("&stream={}", percent_encoded(&key));
+                self.filter = format!("{}&stream={}", self.app, percent_encoded(&key));
                 None
             }
             None => Some(self.running()?),
@@ -145,7 +148,7 @@ impl<'a, W: Write> Tail<'a, W> {
 
     /// The streams that are running.
     fn running(&mut self) -> Result<Running, End> {
-        let reply = self.session.reply("/streams")?;
+        let reply = self.session.reply(&format!("/streams?{}", self.app))?;
         if reply.status != 200 {
             return Err(self.session.refused(reply.status, &reply.text, None));
         }
@@ -168,7 +171,8 @@ impl<'a, W: Write> Tail<'a, W> {
         let meeting = if is_number { &number } else { name };
         let (mut filter, mut wait_s) = (format!("&stream={}", percent_encoded(name)), 0);
         loop {
-            let target = format!("/events?wait={wait_s}&limit=1&after=begin{filter}");
+            let app = &self.app;
+            let target = format!("/events?wait={wait_s}&limit=1&after=begin{app}{filter}");
             let reply = self.session.reply(&target)?;
             match (reply.status, filter.starts_with("&meeting")) {
                 (200, is_meeting) => {

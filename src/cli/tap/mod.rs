@@ -95,6 +95,7 @@ fn tap(options: &Options, config: &Config) -> Result<(), End> {
     let out = out.map_err(|error| failed(exit::UNAVAILABLE, error.to_string()))?;
     let tap = Tap {
         options,
+        app: config.app_query('&'),
         session: Session::new("tap", client, true),
         out: File::from(out),
         sound: None,
@@ -106,6 +107,8 @@ fn tap(options: &Options, config: &Config) -> Result<(), End> {
 
 struct Tap<'a> {
     options: &'a Options,
+    /// The part of a query that says which app; empty for all.
+    app: String,
     session: Session<'a>,
     out: File,
     /// What is written of sound, and in which format it comes.
@@ -171,7 +174,8 @@ impl<'a> Tap<'a> {
             ..
         } = self.options;
         let stream = percent_encoded(stream);
-        let mut target = format!("/media?stream={stream}&kind={}", kind.name());
+        let app = &self.app;
+        let mut target = format!("/media?stream={stream}&kind={}{app}", kind.name());
         let is_id = |text: &&String| text.bytes().all(|b| b.is_ascii_digit());
         if let Some(id) = speaker.as_ref().filter(is_id) {
             target += &format!("&speaker={id}");

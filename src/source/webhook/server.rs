@@ -200,8 +200,17 @@ impl<T> Server<T> {
             full_warning: WarnLimiter::default(),
             not_kept_warning: WarnLimiter::default(),
         });
-        self.change_desks(|desks| desks.push(Arc::clone(&desk)));
+        // Before one that was removed and may be the same app.
+        self.change_desks(|desks| desks.insert(0, Arc::clone(&desk)));
         desk
+    }
+
+    /// From now on a request that may be for another app, too, is not for that one.
+    pub fn set_back(&self, desk: &Arc<Desk<T>>) {
+        self.change_desks(|desks| {
+            desks.retain(|it| !Arc::ptr_eq(it, desk));
+            desks.push(Arc::clone(desk));
+        });
     }
 
     /// From now on no request is for that app.

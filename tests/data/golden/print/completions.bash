@@ -10,26 +10,25 @@ _rtmsd() {
     serve) words="--config --help" ;;
     demo) words="--out --meetings --media --product --events --serve --chaos --odd --setup --help" ;;
     setup) words="--config --online --events --rest --set --help" ;;
-    check) words="--config --online --live --ready --help" ;;
-    authorize) words="--config --help" ;;
-    accounts) words="--json --config --help" ;;
-    start) words="--account --participant --product --json --config --help" ;;
-    stop) words="--account --participant --product --json --config --help" ;;
-    pause) words="--account --participant --product --json --config --help" ;;
-    resume) words="--account --participant --product --json --config --help" ;;
-    status) words="--json --watch --config --help" ;;
-    tail) words="--follow --json --config --help" ;;
-    tap) words="--speaker --format --config --help" ;;
-    link) words="--for --files --config --revoke-all --help" ;;
-    list) words="--since --speaker --json --config --help" ;;
-    prune) words="--dry-run --now --json --config --help" ;;
-    push) words="--config --from --stream --help test pause resume replay secret" ;;
+    check) words="--config --online --app --live --ready --help" ;;
+    authorize) words="--app --config --help" ;;
+    accounts) words="--json --app --config --help" ;;
+    start) words="--account --participant --product --json --app --config --help" ;;
+    stop) words="--account --participant --product --json --app --config --help" ;;
+    pause) words="--account --participant --product --json --app --config --help" ;;
+    resume) words="--account --participant --product --json --app --config --help" ;;
+    status) words="--json --watch --app --config --help" ;;
+    tail) words="--follow --json --app --config --help" ;;
+    tap) words="--speaker --format --app --config --help" ;;
+    link) words="--for --files --revoke-all --config --app --help" ;;
+    list) words="--since --speaker --json --app --config --help" ;;
+    push) words="--from --stream --app --config --help test pause resume replay secret" ;;
     mux) words="--out --format --picture --copy --force --dry-run --print --feed --help" ;;
     print) words="--help conf unit socket man man-conf schema metrics completions" ;;
     help) words="--help operating containers connecting media delivery pages recipes troubleshooting privacy embedding tuning upgrading security contributing" ;;
-    *) words="serve demo setup check authorize accounts start stop pause resume status tail tap link list prune push mux print help --config --help --version" ;;
+    *) words="serve demo setup check authorize accounts start stop pause resume status tail tap link list push mux print help --config --help --version" ;;
   esac
-  [ "$COMP_CWORD" = 1 ] && words="serve demo setup check authorize accounts start stop pause resume status tail tap link list prune push mux print help --config --help --version"
+  [ "$COMP_CWORD" = 1 ] && words="serve demo setup check authorize accounts start stop pause resume status tail tap link list push mux print help --config --help --version"
   mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 }
 complete -o default -F _rtmsd rtmsd

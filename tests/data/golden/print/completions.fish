@@ -1,5 +1,5 @@
 complete -c rtmsd -f
-complete -c rtmsd -n __fish_use_subcommand -a "serve demo setup check authorize accounts start stop pause resume status tail tap link list prune push mux print help"
+complete -c rtmsd -n __fish_use_subcommand -a "serve demo setup check authorize accounts start stop pause resume status tail tap link list push mux print help"
 complete -c rtmsd -l help
 complete -c rtmsd -n __fish_use_subcommand -l version
 complete -c rtmsd -l config -r -F
@@ -18,42 +18,52 @@ complete -c rtmsd -n "__fish_seen_subcommand_from setup" -l events
 complete -c rtmsd -n "__fish_seen_subcommand_from setup" -l rest
 complete -c rtmsd -n "__fish_seen_subcommand_from setup" -l set
 complete -c rtmsd -n "__fish_seen_subcommand_from check" -l online
+complete -c rtmsd -n "__fish_seen_subcommand_from check" -l app
 complete -c rtmsd -n "__fish_seen_subcommand_from check" -l live
 complete -c rtmsd -n "__fish_seen_subcommand_from check" -l ready
+complete -c rtmsd -n "__fish_seen_subcommand_from authorize" -l app
 complete -c rtmsd -n "__fish_seen_subcommand_from accounts" -l json
+complete -c rtmsd -n "__fish_seen_subcommand_from accounts" -l app
 complete -c rtmsd -n "__fish_seen_subcommand_from start" -l account
 complete -c rtmsd -n "__fish_seen_subcommand_from start" -l participant
 complete -c rtmsd -n "__fish_seen_subcommand_from start" -l product
 complete -c rtmsd -n "__fish_seen_subcommand_from start" -l json
+complete -c rtmsd -n "__fish_seen_subcommand_from start" -l app
 complete -c rtmsd -n "__fish_seen_subcommand_from stop" -l account
 complete -c rtmsd -n "__fish_seen_subcommand_from stop" -l participant
 complete -c rtmsd -n "__fish_seen_subcommand_from stop" -l product
 complete -c rtmsd -n "__fish_seen_subcommand_from stop" -l json
+complete -c rtmsd -n "__fish_seen_subcommand_from stop" -l app
 complete -c rtmsd -n "__fish_seen_subcommand_from pause" -l account
 complete -c rtmsd -n "__fish_seen_subcommand_from pause" -l participant
 complete -c rtmsd -n "__fish_seen_subcommand_from pause" -l product
 complete -c rtmsd -n "__fish_seen_subcommand_from pause" -l json
+complete -c rtmsd -n "__fish_seen_subcommand_from pause" -l app
 complete -c rtmsd -n "__fish_seen_subcommand_from resume" -l account
 complete -c rtmsd -n "__fish_seen_subcommand_from resume" -l participant
 complete -c rtmsd -n "__fish_seen_subcommand_from resume" -l product
 complete -c rtmsd -n "__fish_seen_subcommand_from resume" -l json
+complete -c rtmsd -n "__fish_seen_subcommand_from resume" -l app
 complete -c rtmsd -n "__fish_seen_subcommand_from status" -l json
 complete -c rtmsd -n "__fish_seen_subcommand_from status" -l watch
+complete -c rtmsd -n "__fish_seen_subcommand_from status" -l app
 complete -c rtmsd -n "__fish_seen_subcommand_from tail" -l follow
 complete -c rtmsd -n "__fish_seen_subcommand_from tail" -l json
+complete -c rtmsd -n "__fish_seen_subcommand_from tail" -l app
 complete -c rtmsd -n "__fish_seen_subcommand_from tap" -l speaker
 complete -c rtmsd -n "__fish_seen_subcommand_from tap" -l format
+complete -c rtmsd -n "__fish_seen_subcommand_from tap" -l app
 complete -c rtmsd -n "__fish_seen_subcommand_from link" -l for
 complete -c rtmsd -n "__fish_seen_subcommand_from link" -l files
 complete -c rtmsd -n "__fish_seen_subcommand_from link" -l revoke-all
+complete -c rtmsd -n "__fish_seen_subcommand_from link" -l app
 complete -c rtmsd -n "__fish_seen_subcommand_from list" -l since
 complete -c rtmsd -n "__fish_seen_subcommand_from list" -l speaker
 complete -c rtmsd -n "__fish_seen_subcommand_from list" -l json
-complete -c rtmsd -n "__fish_seen_subcommand_from prune" -l dry-run
-complete -c rtmsd -n "__fish_seen_subcommand_from prune" -l now
-complete -c rtmsd -n "__fish_seen_subcommand_from prune" -l json
+complete -c rtmsd -n "__fish_seen_subcommand_from list" -l app
 complete -c rtmsd -n "__fish_seen_subcommand_from push" -l from
 complete -c rtmsd -n "__fish_seen_subcommand_from push" -l stream
+complete -c rtmsd -n "__fish_seen_subcommand_from push" -l app
 complete -c rtmsd -n "__fish_seen_subcommand_from push" -a test
 complete -c rtmsd -n "__fish_seen_subcommand_from push" -a pause
 complete -c rtmsd -n "__fish_seen_subcommand_from push" -a resume
