@@ -330,14 +330,14 @@ fn a_grant_that_does_not_work_is_named_and_the_server_stays_ready() {
         grant("acc2", GrantState::Revoked),
     ];
     let ask = || {
-        Some(StatusSnapshot {
+        Ok(one(StatusSnapshot {
             grants: Some(grants.clone()),
             accounts_without_grant: vec![("acc3".to_owned(), 2)],
             ..status()
-        })
+        }))
     };
     let get = |path: &str| {
-        let answer = answer("GET", path, 0, &live::Counters::default(), ask);
+        let answer = answer("GET", path, 0, ask);
         (
             answer.status,
             String::from_utf8_lossy(&answer.body).into_owned(),
