@@ -7,7 +7,8 @@ use rtmsd::{App, AppCredentials, Daemon, RecorderSettings, RestCredentials, Secr
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (id, secret) = (var("ZOOM_CLIENT_ID")?, Secret::new(var("ZOOM_CLIENT_SECRET")?));
     let (client_id, client_secret, account_id) = (id.clone(), secret.clone(), var("ZOOM_ACCOUNT_ID")?);
-    let mut app = App::new(AppCredentials { id, secret }, vec![Secret::new(var("ZOOM_SECRET_TOKEN")?)]);
+    let tokens = var("ZOOM_SECRET_TOKEN")?.split(',').map(Secret::new).collect();
+    let mut app = App::new(AppCredentials { id, secret }, tokens);
     app.rest.credentials = RestCredentials::ServerToServer { account_id, client_id, client_secret };
     (app.rest.api_url, app.rest.oauth_url) = (var("ZOOM_API_URL")?, var("ZOOM_OAUTH_URL")?);
     let mut settings = Settings::new(app);
