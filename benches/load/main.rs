@@ -2,8 +2,8 @@
 //!
 //! Zoom's side is the demo, in this process; the server is a child process with its defaults: files
 //! and stdout on. A bare WebSocket client that drops everything is measured in the same run, with
-//! the same sender, as the reference. `RTMSD_BENCH=flood,audio,fifty,idle,sound,many,push,live,tap` chooses;
-//! `sound` (500 streams of audio), `many` (2,000 streams for five minutes) and `push` (HTTP push, also
+//! the same sender, as the reference. `RTMSD_BENCH=flood,audio,fifty,idle,floor,sound,many,push,live,tap`
+//! chooses; `floor` (1 to 2,000 streams beside a program that does the least), `sound` (500 streams of audio), `many` (2,000 streams for five minutes) and `push` (HTTP push, also
 //! of 2,000 streams to an endpoint that is dead for a while) run only if they are named, as is `tap` (live media). `RTMSD_BENCH_SERVER` names another binary to measure, `RTMSD_BENCH_SETTINGS=RTMS_FEED=off`
 //! gives it other settings.
 #![allow(
@@ -13,6 +13,7 @@
 )]
 
 mod bare;
+mod floor;
 mod live;
 mod process;
 mod push;
@@ -34,6 +35,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const PACKET_BYTES: usize = 640;
 
 fn main() {
+    bare::server::run_if_it_is_one();
     let wanted = std::env::var("RTMSD_BENCH").unwrap_or_else(|_| "flood,audio,fifty,idle".into());
     let table = Table::begin();
     for row in wanted.split(',') {
@@ -44,11 +46,12 @@ fn main() {
             "idle" => idle(&table),
             "sound" => sound(&table),
             "many" => many(&table),
+            "floor" => floor::floor(&table),
             "push" => push::push(&table),
             "live" => live::live(&table),
             "tap" => tap::tap(&table),
             other => println!(
-                "RTMSD_BENCH: found {other:?}, expected flood, audio, fifty, idle, sound, many, push, live, tap"
+                "RTMSD_BENCH: found {other:?}, expected flood, audio, fifty, idle, floor, sound, many, push, live, tap"
             ),
         }
     }

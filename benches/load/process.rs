@@ -94,6 +94,10 @@ impl Server {
         }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Sends a request and waits for any answer.
     pub(crate) fn ask(&self) {
         let mut stream = TcpStream::connect(self.address).expect("it listens");
@@ -115,41 +119,7 @@ impl Server {
     }
 
     pub(crate) fn usage(&self) -> Usage {
-        let id = self.process.id();
-        let read =
-            |name: &str| fs::read_to_string(format!("/proc/{id}/{name}")).unwrap_or_default();
-        // The name in parentheses may contain spaces; user and system time are the 12th and 13th
-        // field after it, in ticks of 1/100 s on Linux.
-        let stat = read("stat");
-        let fields: Vec<&str> = stat
-            .rsplit(')')
-            .next()
-            .unwrap_or("")
-            .split_whitespace()
-            .collect();
-        let ticks = |n: usize| {
-            fields
-                .get(n)
-                .and_then(|n| n.parse::<f64>().ok())
-                .unwrap_or(0.0)
-        };
-        let status = read("status");
-        let kib = |key: &str| {
-            let line = status
-                .lines()
-                .find(|line| line.starts_with(key))
-                .unwrap_or("");
-            line.split_whitespace()
-                .nth(1)
-                .and_then(|n| n.parse::<f64>().ok())
-                .unwrap_or(0.0)
-        };
-        Usage {
-            cpu_seconds: (ticks(11) + ticks(12)) / 100.0,
-            rss_mib: kib("VmRSS") / 1024.0,
-            peak_mib: kib("VmHWM") / 1024.0,
-            switches: switches(id),
-        }
+        usage(self.process.id())
     }
 
     pub(crate) fn stop(mut self) {
@@ -159,6 +129,43 @@ impl Server {
             "the server ends normally: {status:?}"
         );
         let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// What a process has used so far.
+pub(crate) fn usage(id: u32) -> Usage {
+    let read = |name: &str| fs::read_to_string(format!("/proc/{id}/{name}")).unwrap_or_default();
+    // The name in parentheses may contain spaces; user and system time are the 12th and 13th
+    // field after it, in ticks of 1/100 s on Linux.
+    let stat = read("stat");
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or("")
+        .split_whitespace()
+        .collect();
+    let ticks = |n: usize| {
+        fields
+            .get(n)
+            .and_then(|n| n.parse::<f64>().ok())
+            .unwrap_or(0.0)
+    };
+    let status = read("status");
+    let kib = |key: &str| {
+        let line = status
+            .lines()
+            .find(|line| line.starts_with(key))
+            .unwrap_or("");
+        line.split_whitespace()
+            .nth(1)
+            .and_then(|n| n.parse::<f64>().ok())
+            .unwrap_or(0.0)
+    };
+    Usage {
+        cpu_seconds: (ticks(11) + ticks(12)) / 100.0,
+        rss_mib: kib("VmRSS") / 1024.0,
+        peak_mib: kib("VmHWM") / 1024.0,
+        switches: switches(id),
     }
 }
 
