@@ -136,6 +136,7 @@ pub use net::tls_client::TlsClient;
 pub use net::waker::Waker;
 pub use recorder::{RecorderSettings, TranscriptFormats};
 pub use source::ingress::Settings as ListenerSettings;
+pub use state::seal::StateKeys;
 pub use stream::{Panicked, Sink, StatsSnapshot, StreamHandle, StreamOptions};
 
 /// Zoom events by webhook, for programs with an HTTP server of their own.

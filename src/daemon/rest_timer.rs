@@ -18,6 +18,9 @@ use crate::log::app::inherit;
 use crate::zoom_api;
 use crate::zoom_api::{Api, Deauthorized, Kind};
 
+/// When grants that are not used are looked at: soon after the start, and then each day.
+const GRANTS_AFTER: Duration = Duration::from_secs(10 * 60);
+const GRANTS_EVERY: Duration = Duration::from_secs(24 * 3600);
 /// A TLS handshake and some JSON; only touched pages use memory.
 const STACK_BYTES: usize = 512 << 10;
 
@@ -63,6 +66,7 @@ impl RestTimer {
             report: Arc::new(report),
             own: commands.clone(),
             queue: RestQueue::default(),
+            grants_at: Instant::now() + GRANTS_AFTER,
             sequence: 0,
             running: BTreeMap::new(),
             turns: Arc::clone(&turns),
@@ -125,6 +129,7 @@ struct Timer {
     report: Arc<dyn Fn(Outcome) + Send + Sync>,
     own: Sender<TimerCommand>,
     queue: RestQueue,
+    grants_at: Instant,
     sequence: u64,
     running: BTreeMap<u64, JoinHandle<()>>,
     turns: Arc<AtomicU64>,
@@ -135,10 +140,16 @@ impl Timer {
         loop {
             self.turns.fetch_add(1, Relaxed);
             self.make_due_calls();
-            let order = match self.queue.due() {
-                Some(at) => commands.recv_timeout(at.saturating_duration_since(Instant::now())),
-                None => commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
+            let now = Instant::now();
+            if self.grants_at <= now {
+                self.grants_at = now + GRANTS_EVERY;
+                self.keep_grants();
+            }
+            let next = self
+                .queue
+                .due()
+                .map_or(self.grants_at, |at| at.min(self.grants_at));
+            let order = commands.recv_timeout(next.saturating_duration_since(now));
             match order {
                 Ok(TimerCommand::At(call)) => self.queue.add(call),
                 Ok(TimerCommand::Cancel(meeting)) => self.queue.cancel(&meeting),
@@ -183,6 +194,22 @@ impl Timer {
                 self.queue.add(ScheduledCall { at, ..again });
                 return;
             }
+        }
+    }
+
+    fn keep_grants(&mut self) {
+        if !self.api.is_of_user() {
+            return;
+        }
+        let api = Arc::clone(&self.api);
+        let spawned = self.spawn(move || {
+            let kept = api.keep_grants();
+            if kept > 0 {
+                log::info!("renewed grants that were not used for 30 days count={kept}");
+            }
+        });
+        if let Err(error) = spawned {
+            log::error!("no thread to renew grants: {error}");
         }
     }
 

@@ -51,6 +51,9 @@ use oauth::request::{Client, TokenSource};
 /// Time limit of one REST call, from the name look-up to the last byte.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// After this time without a use the refresh token of a grant is exchanged: a third of its life.
+pub const IDLE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// The client's environment in its process; a reload does not change it.
 #[derive(Debug, Clone)]
 pub struct Process {
@@ -311,6 +314,22 @@ impl Api {
             true => Deauthorized::OfAnother,
             false => Deauthorized::Forgotten,
         })
+    }
+
+    /// Exchanges the refresh tokens of grants that were not used for [`IDLE_MAX`]: Zoom lets one expire
+    /// after about 90 days. Blocks. Returns how many there were; what fails is logged.
+    pub fn keep_grants(&self) -> usize {
+        let idle = self.grants().map(|grants| grants.idle(IDLE_MAX));
+        let idle = idle.unwrap_or_default();
+        for grant in &idle {
+            if let Err(error) = grant.tokens().token() {
+                let account = grant.facts().account_id;
+                log::warn!(
+                    "a grant that was not used for long cannot be kept alive account={account}: {error}"
+                );
+            }
+        }
+        idle.len()
     }
 
     /// Deletes the grants of all users, in memory and on disk.

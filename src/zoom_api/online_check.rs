@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AccessToken, Api, Error, ProbeResult, RestCredentials};
+use super::{AccessToken, Api, Error, GrantStatus, ProbeResult, RestCredentials};
 
 /// What was found out. It crosses the control socket as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +11,9 @@ pub struct OnlineCheck {
     pub token: Result<Option<TokenFacts>, CheckFailure>,
     /// How the API answered, to that token if there is one.
     pub api: Result<ProbeResult, CheckFailure>,
+    /// The users who have authorized the app, if tokens are theirs.
+    #[serde(default)]
+    pub grants: Vec<GrantStatus>,
 }
 
 /// What may be known of an access token.
@@ -53,6 +56,7 @@ impl Api {
             token: token
                 .map(|token| token.map(|token| self.facts(token)))
                 .map_err(|error| (&error).into()),
+            grants: self.grant_status(),
         }
     }
 

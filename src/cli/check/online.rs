@@ -12,7 +12,8 @@ use crate::cli::exit;
 use crate::state::seal::StateKeys;
 use crate::state::{self, StateDir};
 use crate::zoom_api::{
-    Api, App, CheckFailure, Error, OnlineCheck, ProbeResult, Process, RestCredentials, TokenFacts,
+    Api, App, CheckFailure, Error, GrantStatus, OnlineCheck, ProbeResult, Process, RestCredentials,
+    TokenFacts,
 };
 
 /// A clock difference from which a warning is given.
@@ -143,6 +144,7 @@ impl<W: Write> Report<'_, W> {
             )?,
             Err(failure) => self.failure("token", failure)?,
         }
+        self.check_grants(&found.grants)?;
         let has_token = matches!(found.token, Ok(Some(_)));
         self.check_api(app, &found.api, has_token)?;
         self.remember(app, media)
@@ -182,6 +184,24 @@ impl<W: Write> Report<'_, W> {
             }
             Err(failure) => self.failure("api", failure),
         }
+    }
+
+    /// With several grants the token is that of one of them.
+    fn check_grants(&mut self, grants: &[GrantStatus]) -> io::Result<()> {
+        if grants.len() < 2 {
+            return Ok(());
+        }
+        for grant in grants {
+            let name = format!("account {} user {}", grant.account_id, grant.user_id);
+            match grant.state.remedy() {
+                None => self.fine("grant", &format!("{name}: works, as far as is known"))?,
+                Some(remedy) => {
+                    let state = grant.state.name().replace('_', " ");
+                    self.warn("grant", &format!("{name}: {state}; {remedy}"))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn check_scopes(&mut self, app: &App, token: &TokenFacts, media: &[&str]) -> io::Result<()> {

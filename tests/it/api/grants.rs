@@ -13,6 +13,7 @@ use rtmsd::state::{Moment, StateDir, Step};
 use rtmsd::zoom_api::{Deauthorized, GrantState, Kind};
 
 use super::rotation::open_state;
+use super::tokens::ManualClock;
 use super::*;
 use crate::harness::scripted::{Answer, Request, Scripted};
 
@@ -107,6 +108,10 @@ fn tokens(name: &str, number: u32) -> Answer {
 }
 
 fn client_with(zoom: &Scripted, state: StateDir, configured: &str) -> Api {
+    client_at(zoom, state, configured, Clock::system())
+}
+
+fn client_at(zoom: &Scripted, state: StateDir, configured: &str, clock: Clock) -> Api {
     let credentials = Credentials::UserRefresh {
         client_id: "app1".to_owned(),
         client_secret: secret("client"),
@@ -114,6 +119,7 @@ fn client_with(zoom: &Scripted, state: StateDir, configured: &str) -> Api {
     };
     let settings = Settings {
         state: Some(Arc::new(state)),
+        clock,
         ..settings(zoom, credentials)
     };
     let mut app = settings.app();
@@ -371,6 +377,33 @@ fn a_damaged_file_stops_no_other_grant() {
         "{"
     );
     assert_eq!(calls(&grants, "a"), ["3"]);
+}
+
+/// Zoom lets a refresh token expire that is not used for about 90 days.
+#[test]
+fn grants_that_are_not_used_are_renewed() {
+    let (zoom, grants) = zoom_of_many();
+    let folder = TempDir::new();
+    let clock = ManualClock::new();
+    let state = open_state(folder.path(), |path| StateDir::open(path));
+    let api = client_at(&zoom, state, "", clock.reading());
+    authorize(&api, "a");
+    authorize(&api, "b");
+    let day = 24 * 3600;
+    clock.forward(29 * day);
+    assert_eq!(api.keep_grants(), 0);
+    api.control(&start_of("a", "1")).unwrap();
+    let issued = |name: &str| grants.lock().unwrap()[name].issued;
+    let before = (issued("a"), issued("b"));
+    clock.forward(2 * day);
+    assert_eq!(api.keep_grants(), 1);
+    assert_eq!((issued("a"), issued("b")), (before.0, before.1 + 1));
+    // One that does not work is left to its user.
+    grants.lock().unwrap().get_mut("b").unwrap().is_revoked = true;
+    clock.forward(31 * day);
+    assert_eq!(api.keep_grants(), 2);
+    clock.forward(31 * day);
+    assert_eq!(api.keep_grants(), 1);
 }
 
 /// A crash before or after each step of storing one grant's next token loses neither it nor another grant.

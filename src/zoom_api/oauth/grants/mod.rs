@@ -377,6 +377,20 @@ impl Grants {
         retire(grant);
     }
 
+    /// Those that work and were not used for that long, so that their refresh tokens may expire.
+    pub(crate) fn idle(&self, longer_than: Duration) -> Vec<Arc<Grant>> {
+        let now_ms = unix_ms(self.parts.clock.date());
+        let idle_ms = u64::try_from(longer_than.as_millis()).unwrap_or(u64::MAX);
+        let list = self.lock();
+        let mut idle = list.clone();
+        idle.retain(|grant| {
+            let facts = grant.facts();
+            let is_idle = now_ms.saturating_sub(facts.newest_ms()) >= idle_ms;
+            is_idle && facts.state == GrantState::Ok && !grant.is_removed()
+        });
+        idle
+    }
+
     /// Those that are known to be of this user, or of this account if no user is named.
     pub(crate) fn of_user(&self, user_id: &str, account_id: &str) -> Vec<Arc<Grant>> {
         let list = self.lock();
