@@ -121,7 +121,9 @@ compile_error!(
 // The public face: an embedder needs these names and the modules `webhook`, `protocol` and `feed`. All other
 // modules are hidden and may change in any version; tests and benches reach inner parts through them.
 pub use daemon::status::{StatusSnapshot, StreamStatus, Totals};
-pub use daemon::{Daemon, Ending, Error, Handle, OnExit, OnRevoked, Settings, SinkFactory};
+pub use daemon::{
+    Daemon, Ending, Error, Handle, OnDeauthorized, OnExit, OnRevoked, Settings, SinkFactory,
+};
 pub use delivery::stdout::StdoutFormat;
 pub use domain::app::{App, AppCredentials, RestCredentials, RestSettings};
 pub use domain::count::Count;
@@ -172,6 +174,8 @@ pub mod delivery;
 pub mod demo;
 #[doc(hidden)]
 pub mod domain;
+#[doc(hidden)]
+pub mod forgetting;
 #[doc(hidden)]
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]

@@ -11,6 +11,7 @@ pub mod accounts;
 pub mod control_socket;
 pub mod events;
 pub mod files;
+pub(crate) mod forget_commands;
 pub mod host;
 pub mod links;
 pub mod listen;
@@ -158,6 +159,9 @@ impl Admin {
                 prune::PATH => command(&|daemon| prune::answer(request.body(), daemon)),
                 _ if push_commands::is_path(path) => {
                     command(&|daemon| push_commands::answer(path, request.body(), daemon))
+                }
+                _ if forget_commands::is_path(path) => {
+                    command(&|daemon| forget_commands::answer(path, request.body(), daemon))
                 }
                 _ => guard.status(&judged).map(|()| {
                     let look = || overview(&served, &daemons, request.query());

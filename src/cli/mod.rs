@@ -16,6 +16,7 @@ pub mod control;
 #[cfg(feature = "demo")]
 pub(crate) mod demo;
 pub mod exit;
+pub mod forget;
 pub(crate) mod lines;
 pub mod link;
 pub mod list;
@@ -184,6 +185,16 @@ fn dispatch(command: Command, app: Option<&str>) -> u8 {
         Command::Prune(options) => {
             with_config(options.config.as_deref(), one, Needs::Admin, |loaded| {
                 prune::run(&options, &loaded.config, &mut io::stdout())
+            })
+        }
+        Command::Forget(options) => {
+            with_config(options.config.as_deref(), one, Needs::Admin, |loaded| {
+                forget::run(
+                    &options,
+                    &loaded.config,
+                    &mut io::stdout(),
+                    &mut io::stderr(),
+                )
             })
         }
         Command::Tail(options) => {

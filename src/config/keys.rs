@@ -12,7 +12,7 @@ use super::{Config, DEFAULT_HOST, DEFAULT_PORT};
 use crate::admin;
 use crate::admin::host::AdminUrl;
 use crate::coordinator::StreamChoice;
-use crate::daemon::{DEFAULT_AUTO_START, DEFAULT_BUFFER_DATA, OnExit, OnRevoked};
+use crate::daemon::{DEFAULT_AUTO_START, DEFAULT_BUFFER_DATA, OnDeauthorized, OnExit, OnRevoked};
 use crate::delivery::ends::hook;
 use crate::delivery::ends::hook::words;
 use crate::delivery::push::batch::{BATCH_MAX, Format};
@@ -419,6 +419,10 @@ pub const KEYS: &[Key] = keys! {
          this machine's name.";
     "RTMS_STDOUT" = StdoutFormat::default().name() => to!(config.daemon.stdout, read::stdout_format),
         "Form of the transcripts on standard output: text, jsonl or off.";
+    "RTMS_ON_DEAUTHORIZED" = OnDeauthorized::default().name() => to!(config.daemon.on_deauthorized, read::on_deauthorized),
+        "What happens to the data of an account that removes the app (app_deauthorized). keep: it\n\
+         stays. delete: everything of the account is forgotten as by rtmsd forget --account, unless\n\
+         the event says that the app may keep it (user_data_retention).";
     "RTMS_ON_REVOKED" = OnRevoked::default().name() => to!(config.daemon.on_revoked, read::on_revoked),
         "What happens when a participant withdraws consent (stop reason 8). delete: all files of the\n\
          stream are deleted at once. keep: they stay, and an error is logged.";

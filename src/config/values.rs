@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::keys::CredentialsChoice;
 use crate::admin::ListenAddress;
 use crate::coordinator::StreamChoice;
-use crate::daemon::{OnExit, OnRevoked};
+use crate::daemon::{OnDeauthorized, OnExit, OnRevoked};
 use crate::delivery::push::batch::Format;
 use crate::delivery::push::signature::SigningSecret;
 use crate::delivery::s3;
@@ -338,6 +338,13 @@ pub(super) fn signing_secrets(text: &str) -> Read<Vec<SigningSecret>> {
         return Err("at most three secrets with commas between them".to_owned());
     }
     words.into_iter().map(SigningSecret::parse).collect()
+}
+
+pub(super) fn on_deauthorized(text: &str) -> Read<OnDeauthorized> {
+    word(
+        text,
+        &OnDeauthorized::ALL.map(|choice| (choice.name(), choice)),
+    )
 }
 
 pub(super) fn on_revoked(text: &str) -> Read<OnRevoked> {

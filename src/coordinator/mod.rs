@@ -33,6 +33,7 @@
 pub(crate) mod ends;
 pub(crate) mod entry;
 pub(crate) mod eviction;
+pub mod forgetting;
 pub(crate) mod gaps;
 mod phase;
 pub(crate) mod rest_calls;
@@ -489,6 +490,7 @@ impl Coordinator {
             ZoomEventKind::AppDeauthorized {
                 user_id,
                 account_id,
+                ..
             } => self.actions.push(Action::Deauthorized {
                 user_id,
                 account_id,

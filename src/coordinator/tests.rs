@@ -961,6 +961,7 @@ fn account_events_are_logged_with_a_severity() {
     let event = ZoomEventKind::AppDeauthorized {
         user_id: user_id.clone(),
         account_id: account_id.clone(),
+        keeps_data: false,
     };
     let expected = Action::Deauthorized {
         user_id,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
+use super::forgetting::Forgetting;
 use super::status::{Heartbeat, StatusSnapshot};
 use super::{Error, Event, Reload, Settings};
 use crate::delivery::ends::Ends;
@@ -44,6 +45,7 @@ pub struct Handle {
     ends: Ends,
     authorizations: Arc<Authorizations>,
     media: media::Hub,
+    forgetting: Forgetting,
 }
 
 impl Handle {
@@ -52,13 +54,20 @@ impl Handle {
         ends: Ends,
         authorizations: Arc<Authorizations>,
         media: media::Hub,
+        forgetting: Forgetting,
     ) -> Handle {
         Handle {
             sender,
             ends,
             authorizations,
             media,
+            forgetting,
         }
+    }
+
+    /// Requests to forget.
+    pub(crate) fn forgetting(&self) -> &Forgetting {
+        &self.forgetting
     }
 
     /// The streams whose sound and pictures can be tapped.

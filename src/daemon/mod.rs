@@ -7,6 +7,8 @@ pub(crate) mod actions;
 pub(crate) mod apps;
 pub(crate) mod error;
 pub(crate) mod events;
+pub(crate) mod forget_alone;
+pub(crate) mod forgetting;
 pub(crate) mod handle;
 pub(crate) mod heap_trim;
 pub(crate) mod keep;
@@ -53,6 +55,7 @@ use crate::source::webhook::server::Accepted;
 use crate::state::StateDir;
 use crate::stream::Sink;
 use crate::zoom_api::Api;
+use forgetting::Forgetting;
 use handle::Output;
 use heap_trim::TrimPolicy;
 use leaving::Leaving;
@@ -65,7 +68,9 @@ use streams::RunningStream;
 pub use crate::domain::app::{App, AppCredentials, RestCredentials, RestSettings};
 pub use error::Error;
 pub use handle::Handle;
-pub use settings::{DEFAULT_AUTO_START, DEFAULT_BUFFER_DATA, OnExit, OnRevoked, Settings};
+pub use settings::{
+    DEFAULT_AUTO_START, DEFAULT_BUFFER_DATA, OnDeauthorized, OnExit, OnRevoked, Settings,
+};
 pub use shutdown::GRACE;
 
 /// Maximum webhooks that wait for the daemon. Each takes microseconds; if the inbox is full, a
@@ -100,6 +105,8 @@ enum Event {
     Push(SyncSender<Option<push::Control>>),
     /// Who removes recordings, if a rule is set.
     Keeping(SyncSender<Option<keeping::Control>>),
+    /// What is needed to forget.
+    Forgetting(Box<forgetting::Ask>),
     /// Asks where it writes.
     Output(SyncSender<Output>),
     Reload(Box<Reload>, SyncSender<()>),
@@ -178,6 +185,7 @@ pub struct Daemon {
     out_locks: Vec<OutLock>,
     ends: Ends,
     stdout: Option<Arc<Stdout>>,
+    forgetting: Forgetting,
     push: Option<Push>,
     /// Where a rule is set.
     keeping: Option<Keeping>,
@@ -233,7 +241,8 @@ impl Daemon {
     pub fn handle(&self) -> Handle {
         let authorizations = Arc::clone(&self.authorizations);
         let (sender, ends) = (self.sender.clone(), self.ends.clone());
-        Handle::new(sender, ends, authorizations, self.media.clone())
+        let media = self.media.clone();
+        Handle::new(sender, ends, authorizations, media, self.forgetting.clone())
     }
 
     /// Runs until it is stopped, and then completes files and state.
@@ -252,6 +261,7 @@ impl Daemon {
             disk.complete_orphans();
         }
         self.keep();
+        self.forgetting.resume();
         self.save();
         let (mut next, mut saved) = (None, Instant::now());
         loop {
@@ -324,6 +334,7 @@ impl Daemon {
                     drop(reply.send(self.keeping.as_ref().map(Keeping::control)));
                 }
                 Event::Push(reply) => drop(reply.send(self.push.as_ref().map(Push::control))),
+                Event::Forgetting(ask) => self.forgetting_asks(*ask),
                 Event::Output(reply) => drop(reply.send(self.output())),
                 Event::Reload(new, reply) => {
                     self.reload(*new);
@@ -443,8 +454,15 @@ impl Daemon {
 
     /// Handles a Zoom event. The next save marks it as done.
     fn zoom_event(&mut self, accepted: Accepted) -> Vec<Action> {
-        if let (Some(snapshot), Some(id)) = (&mut self.snapshot, accepted.intent) {
+        // What an account leaves behind counts as handled once it is sure to be forgotten.
+        let data = self.data_to_forget(&accepted);
+        if let (Some(snapshot), Some(id)) = (&mut self.snapshot, accepted.intent)
+            && data.is_none()
+        {
             snapshot.settle(id);
+        }
+        if let Some(account_id) = data {
+            self.forgetting.deauthorized(account_id, accepted.intent);
         }
         if self.is_refused(&accepted.event) {
             log::info!(

@@ -65,6 +65,31 @@ impl OnRevoked {
     }
 }
 
+/// What an account's removal of the app (`app_deauthorized`) does to its data:
+/// `RTMS_ON_DEAUTHORIZED`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnDeauthorized {
+    /// It stays.
+    #[default]
+    Keep,
+    /// It is forgotten, unless the event says that the app may keep it.
+    Delete,
+}
+
+impl OnDeauthorized {
+    /// Every choice.
+    pub const ALL: [OnDeauthorized; 2] = [OnDeauthorized::Keep, OnDeauthorized::Delete];
+
+    /// The word in `RTMS_ON_DEAUTHORIZED`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            OnDeauthorized::Keep => "keep",
+            OnDeauthorized::Delete => "delete",
+        }
+    }
+}
+
 /// `RTMS_AUTO_START` where it is not set.
 pub const DEFAULT_AUTO_START: bool = true;
 /// `RTMS_BUFFER_DATA` where it is not set: Zoom's default.
@@ -120,6 +145,8 @@ pub struct Settings {
     pub keeping: Rules,
     /// `RTMS_ON_REVOKED`.
     pub on_revoked: OnRevoked,
+    /// `RTMS_ON_DEAUTHORIZED`.
+    pub on_deauthorized: OnDeauthorized,
     /// `RTMS_ON_EXIT`.
     pub on_exit: OnExit,
 }
@@ -151,6 +178,7 @@ impl Settings {
             ends: ends::Settings::default(),
             keeping: Rules::default(),
             on_revoked: OnRevoked::default(),
+            on_deauthorized: OnDeauthorized::default(),
             on_exit: OnExit::default(),
         }
     }

@@ -112,6 +112,9 @@ impl Daemon {
             log::error!("stream did not end in time stream={stream_id}");
             drop(running);
         }
+        if !self.forgetting.stop(signal + CALLS_MAX) {
+            log::error!("forgetting could not pause in time; the next process goes on");
+        }
         // The answer must be stored, or no later process can get a token.
         self.rest_timer.stop(signal + CALLS_MAX);
         let disk = self.disk.take().map(|disk| {
@@ -206,6 +209,10 @@ impl Daemon {
             }
             Event::Heartbeat(reply) => {
                 let _ = reply.send(self.heartbeat());
+                return;
+            }
+            Event::Forgetting(ask) => {
+                self.forgetting_asks(*ask);
                 return;
             }
             Event::Ended(_)

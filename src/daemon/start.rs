@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::TcpListener;
 use std::sync::Arc;
 
+use super::forgetting::Forgetting;
 use super::heap_trim::TrimPolicy;
 use super::rest_timer::RestTimer;
 use super::snapshot::{Snapshot, Unsettled};
@@ -155,6 +156,13 @@ impl Daemon {
             None => Ok(ingress),
         };
         let ingress = ingress.map_err(Error::Ingress)?;
+        let forgetting = Forgetting::new(
+            state.clone(),
+            disk.as_ref().map(Disk::works),
+            ends.clone(),
+            (settings.proxy.clone(), settings.ca_file.clone()),
+            sender.clone(),
+        );
         let intents = snapshot.as_ref().map(Snapshot::log);
         let events = events::start(&settings, &api, &dialer, &sender, intents)?;
         Ok(Daemon {
@@ -178,6 +186,7 @@ impl Daemon {
             disk,
             out_locks: Vec::from_iter(out_lock),
             ends,
+            forgetting,
             stdout,
             push,
             keeping: None,

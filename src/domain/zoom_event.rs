@@ -40,6 +40,8 @@ pub enum ZoomEventKind {
         user_id: String,
         /// The user's account.
         account_id: String,
+        /// `user_data_retention`: the user lets the app keep what it has. Without a word it must go.
+        keeps_data: bool,
     },
     /// `rtms.concurrency_limited`, `rtms.concurrency_near_limit`, `rtms.start_failed`,
     /// `rtms.request_status`: events about the account, logged with their payload.

@@ -421,7 +421,7 @@ pub fn repair_unlisted(folder: &Path, listed: &[Part]) {
 }
 
 /// The name of a speaker's file, without extension.
-fn stem(user_id: &Id<'_>, channel_id: Option<&Id<'_>>, name: &str) -> String {
+pub(crate) fn stem(user_id: &Id<'_>, channel_id: Option<&Id<'_>>, name: &str) -> String {
     let keep = |c: char| if c.is_alphanumeric() { c } else { '_' };
     let word = |text: &str| -> String { text.trim().chars().take(SHOWN_MAX).map(keep).collect() };
     let id_word = |id: &Id<'_>| match id {

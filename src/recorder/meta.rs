@@ -84,7 +84,7 @@ pub struct End {
 /// The content of the file. Keys are sorted when it is written.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct MetaFile {
+pub(crate) struct MetaFile {
     v: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
@@ -192,7 +192,7 @@ impl MetaFile {
     ///
     /// # Errors
     /// If the file exists and cannot be read.
-    pub(super) fn read(folder: &Path) -> io::Result<Option<MetaFile>> {
+    pub(crate) fn read(folder: &Path) -> io::Result<Option<MetaFile>> {
         match fs::read(folder.join(FILE_NAME)) {
             Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -206,7 +206,7 @@ impl MetaFile {
     }
 
     /// Where the copies of the files are.
-    pub(super) fn uploaded(&self) -> Option<Uploaded> {
+    pub(crate) fn uploaded(&self) -> Option<Uploaded> {
         let uploaded = self.others.get(UPLOADED)?;
         let text = |key: &str| uploaded[key].as_str().map(str::to_owned);
         Some(Uploaded {
@@ -248,7 +248,7 @@ impl MetaFile {
     }
 
     /// The stream it describes; `None` if it lacks the ids.
-    pub(super) fn stream_info(&self) -> Option<StreamInfo> {
+    pub(crate) fn stream_info(&self) -> Option<StreamInfo> {
         let product = Product::from_name(&self.product)?;
         let id = match product {
             Product::Meeting | Product::Webinar => self.meeting_uuid.as_deref(),

@@ -36,6 +36,8 @@ struct Written<'a> {
     attribute: Option<Cow<'a, str>>,
     #[serde(borrow)]
     text: Cow<'a, str>,
+    /// Who said it was forgotten, and so were the words.
+    forgotten: bool,
 }
 
 impl Default for Written<'_> {
@@ -49,15 +51,16 @@ impl Default for Written<'_> {
             timestamp_ms: 0,
             attribute: None,
             text: Cow::Borrowed(""),
+            forgotten: false,
         }
     }
 }
 
-/// The phrase of a line of `transcript.jsonl`, without its language. `None` for what is no such line:
-/// the first one of a file's tail may be cut.
+/// The phrase of a line of `transcript.jsonl`, without its language. `None` for one that was
+/// forgotten, and for what is no such line: the first one of a file's tail may be cut.
 pub(crate) fn phrase_of(line: &str) -> Option<Phrase<'_>> {
     let written: Written<'_> = serde_json::from_str(line).ok()?;
-    Some(Phrase {
+    (!written.forgotten).then(|| Phrase {
         user_id: written.user_id,
         user_name: written.user_name,
         channel_id: written.channel_id,

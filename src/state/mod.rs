@@ -185,12 +185,13 @@ pub(crate) fn read(
 /// Whether the file is encrypted where there is a key: it has secrets, or says what meetings are about.
 /// `intents.log` is encrypted line by line.
 pub(crate) fn is_sealed_file(name: &str) -> bool {
-    const NAMES: [&str; 5] = [
+    const NAMES: [&str; 6] = [
         "refresh_token.json",
         "registry.json",
         "registry-unsynced.json",
         "link-key",
         "admin-token",
+        "forgetting.json",
     ];
     NAMES.contains(&name) || name.starts_with("grant-") && name.ends_with(".json")
 }

@@ -16,6 +16,7 @@ mod examples;
 mod feed;
 mod few_files;
 mod files;
+mod forget;
 mod golden;
 mod harness;
 mod keeping;

@@ -7,7 +7,7 @@ export const identity = (data) => `${speakerOf(data)}/${data.start_ms}`;
 export const speakerOf = (data) => `${data.user_id}/${data.channel_id ?? ""}`;
 export const nameOf = (data) => data.user_name || data.channel_id || "Speaker";
 
-/** A colour for each speaker, in the order in which they are met. */
+/** A colour for each speaker, in the order they are met. */
 export class Colours {
   #known = new Map();
 
@@ -22,8 +22,9 @@ export function fold(events) {
   const phrases = new Map();
   const changes = new Map();
   for (const { type, data } of events) {
+    if (data.forgotten) continue;
     const id = identity(data);
-    // Of two phrases that begin at the same time a change is about the first.
+    // Of two that begin at the same time a change is about the first.
     if (type === "transcript.phrase") phrases.set(phrases.has(id) ? Symbol() : id, data);
     else if (!phrases.has(id)) changes.set(id, { type, data });
     else if (type === "transcript.deleted") phrases.delete(id);

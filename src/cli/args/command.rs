@@ -3,7 +3,7 @@
 use crate::cli::check::probe::Probe;
 use std::path::PathBuf;
 
-use crate::cli::{link, list, mux, prune, setup, tail, tap};
+use crate::cli::{forget, link, list, mux, prune, setup, tail, tap};
 use crate::domain::product::Product;
 use crate::domain::rest::RestAction;
 use crate::protocol::MediaSelection;
@@ -69,6 +69,8 @@ pub enum Command {
     List(list::Options),
     /// Remove recordings by the rules.
     Prune(prune::Options),
+    /// Forget a meeting, an account or a person.
+    Forget(forget::Options),
     /// Show what the running server receives.
     Tail(tail::Options),
     /// Make a link to a stream.

@@ -52,11 +52,14 @@ pub(super) enum Opt {
     Serve,
     Now,
     App,
+    Meeting,
+    User,
+    WithMixed,
 }
 
 impl Opt {
     /// Name, and whether a value follows.
-    const ALL: [(Opt, &'static str, bool); 38] = [
+    const ALL: [(Opt, &'static str, bool); 41] = [
         (Opt::Help, "--help", false),
         (Opt::Version, "--version", false),
         (Opt::Config, "--config", true),
@@ -95,6 +98,9 @@ impl Opt {
         (Opt::Serve, "--serve", false),
         (Opt::Now, "--now", false),
         (Opt::App, "--app", true),
+        (Opt::Meeting, "--meeting", true),
+        (Opt::User, "--user", true),
+        (Opt::WithMixed, "--with-mixed", false),
     ];
 
     pub(super) fn name(self) -> &'static str {

@@ -12,13 +12,14 @@ use std::path::PathBuf;
 use crate::admin::links::{LINK_FOR_S, LINK_FOR_S_MAX};
 use crate::cli::check::probe::Probe;
 use crate::cli::manpages::SHELLS;
-use crate::cli::{link, list, mux, prune, setup, tail, tap};
+use crate::cli::{forget, link, list, mux, prune, setup, tail, tap};
 use crate::config::apps::is_name;
 use crate::delivery::media::head::Kind;
 use crate::delivery::push::command::From;
 use crate::delivery::push::settings::DEFAULT_NAME;
 use crate::domain::product::Product;
 use crate::domain::rest::RestAction;
+use crate::forgetting::{Request, Target};
 use crate::manual;
 use crate::protocol::MediaSelection;
 
@@ -143,6 +144,7 @@ impl Given {
             Some("mux") => self.mux(),
             Some("list") => self.list(),
             Some("prune") => self.prune(),
+            Some("forget") => self.forget(),
             Some("tail") => self.tail(),
             Some("link") => self.link(),
             Some("tap") => self.tap(),
@@ -294,6 +296,49 @@ impl Given {
         }
         Ok(Command::Prune(prune::Options {
             is_now: self.has(Opt::Now),
+            json: self.has(Opt::Json),
+            config: self.path(Opt::Config),
+        }))
+    }
+
+    fn forget(&self) -> Result<Command, UsageError> {
+        let options = [
+            Opt::Config,
+            Opt::Json,
+            Opt::DryRun,
+            Opt::Meeting,
+            Opt::Account,
+            Opt::User,
+            Opt::WithMixed,
+            Opt::App,
+        ];
+        self.only("forget", &options, 1)?;
+        let (meeting, account) = (self.text(Opt::Meeting)?, self.text(Opt::Account)?);
+        let target = match (meeting, account, self.text(Opt::User)?) {
+            (meeting, None, Some(word)) => Target::User { word, meeting },
+            (Some(meeting), None, None) => Target::Meeting(meeting),
+            (None, Some(account), None) => Target::Account(account),
+            _ => {
+                return error(
+                    "forget: expected one of --meeting UUID, --account ID, and --user NAME|ID, which \
+                     --meeting may limit",
+                );
+            }
+        };
+        let request = Request {
+            target,
+            with_mixed: self.has(Opt::WithMixed),
+        };
+        let is_user = matches!(request.target, Target::User { .. });
+        if request.with_mixed && !is_user {
+            return error("--with-mixed: expected --user, without it everything goes anyway");
+        }
+        if let Err(text) = request.check() {
+            return error(format!("forget: {text}"));
+        }
+        Ok(Command::Forget(forget::Options {
+            request,
+            dry_run: self.has(Opt::DryRun),
             json: self.has(Opt::Json),
             config: self.path(Opt::Config),
         }))

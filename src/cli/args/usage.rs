@@ -37,6 +37,7 @@ usage: rtmsd [COMMAND] [OPTIONS]
   link      makes an address by which others see one stream in a browser
   list      finds recordings by topic, speaker, number or id
   prune     removes recordings by RTMS_KEEP and RTMS_DISK_MAX, or shows which
+  forget    deletes a meeting, an account's data or one person, with a receipt
   push      tries, pauses, resumes or replays an endpoint of HTTP push
   mux       makes one MP4, MKV or WAV of a recording, with ffmpeg
   print     prints configuration, systemd units, manual pages, completions
@@ -267,6 +268,27 @@ RTMS_ADMIN.
   --config FILE    the configuration
 ";
 
+pub(super) const FORGET: &str = "\
+usage: rtmsd forget --meeting UUID | --account ID [OPTIONS]
+       rtmsd forget --user NAME|ID [--meeting UUID] [--with-mixed] [OPTIONS]
+
+Deletes everything of a meeting or of an account: files in every output folder,
+journals, state, and objects in the bucket; a stream that runs is ended first. A
+user goes from the recordings of others: their lines are blanked in every format,
+their own files are deleted. Case does not matter in names; an id that means
+different people needs --meeting. A running server does the work, or the next one
+completes it. The receipt is kept in RTMS_STATE.
+
+  --meeting UUID   the meeting, session, engagement or call
+  --account ID     every stream of this Zoom account
+  --user NAME|ID   a participant, by the whole name or by an id
+  --with-mixed     also deletes files with sound or pictures of several people
+  --dry-run        prints who and what would go, and changes nothing
+  --json           prints the receipt as JSON
+  --app NAME       the app of RTMS_APPS, if there are several
+  --config FILE    the configuration
+";
+
 pub(super) const LINK: &str = "\
 usage: rtmsd link STREAM|MEETING [--for SPAN] [--files] [OPTIONS]
        rtmsd link --revoke-all [--config FILE]
@@ -349,7 +371,7 @@ pub fn commands() -> impl Iterator<Item = &'static str> {
     COMMANDS.into_iter().filter(is_there)
 }
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "serve",
     "demo",
     "setup",
@@ -366,6 +388,7 @@ const COMMANDS: [&str; 20] = [
     "link",
     "list",
     "prune",
+    "forget",
     "push",
     "mux",
     "print",
@@ -388,6 +411,7 @@ pub fn usage(command: &str) -> Option<&'static str> {
         "link" => Some(LINK),
         "list" => Some(LIST),
         "prune" => Some(PRUNE),
+        "forget" => Some(FORGET),
         "push" => Some(PUSH),
         "mux" => Some(MUX),
         "print" => Some(PRINT),

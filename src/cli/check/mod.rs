@@ -18,7 +18,7 @@ use crate::admin;
 use crate::admin::ListenAddress;
 use crate::cli::exit;
 use crate::config::{AppConf, Apps, Config, Loaded, Sources, load};
-use crate::daemon::{OnExit, OnRevoked, Settings};
+use crate::daemon::{OnDeauthorized, OnExit, OnRevoked, Settings};
 use crate::delivery::ends;
 use crate::delivery::push::settings::EndpointSettings;
 use crate::delivery::s3::{Encryption, FileChoice};
@@ -229,6 +229,7 @@ fn meaning(config: &Config) -> Vec<(&'static str, String)> {
     );
     lines.extend(ends(&settings.ends));
     lines.push(("consent", consent(settings)));
+    lines.push(("app removed", app_removed(settings)));
     lines.push(("stdout", stdout(settings)));
     let state = settings.state.as_ref();
     lines.extend(state.map(|state| ("state", state.display().to_string())));
@@ -549,6 +550,15 @@ fn consent(settings: &Settings) -> String {
     match settings.on_revoked {
         OnRevoked::Delete => "withdrawn: the stream's files are deleted at once".to_owned(),
         OnRevoked::Keep => "withdrawn: files are KEPT, and an error is logged".to_owned(),
+    }
+}
+
+fn app_removed(settings: &Settings) -> String {
+    match settings.on_deauthorized {
+        OnDeauthorized::Keep => "the account's data stays, tokens are deleted".to_owned(),
+        OnDeauthorized::Delete => {
+            "the account's data is forgotten, unless the event lets the app keep it".to_owned()
+        }
     }
 }
 

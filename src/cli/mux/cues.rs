@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::recording::Cue;
 use crate::domain::id::Id;
 use crate::domain::text::{one_line, speaker};
+use crate::forgetting::texts::PLACEHOLDER;
 
 /// A line of `transcript.jsonl`, as far as a subtitle needs it.
 #[derive(Deserialize)]
@@ -20,6 +21,8 @@ struct Line {
     end_ms: u64,
     attribute: Option<String>,
     text: String,
+    #[serde(default)]
+    forgotten: bool,
 }
 
 fn nobody() -> Id<'static> {
@@ -30,11 +33,10 @@ fn nobody() -> Id<'static> {
 pub(super) fn from_jsonl(text: &str) -> Vec<Cue> {
     // With the user, to find the phrase of an update.
     let mut cues: Vec<(Id<'static>, Cue)> = Vec::new();
-    // Torn lines and lines of other types are skipped.
-    for line in text
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Line>(line).ok())
-    {
+    // Torn lines and lines of other types are skipped, and what was forgotten.
+    let lines = text.lines();
+    let lines = lines.filter_map(|line| serde_json::from_str::<Line>(line).ok());
+    for line in lines.filter(|line| !line.forgotten) {
         let name = speaker(&line.user_id, line.channel_id.as_ref(), &line.user_name);
         let cue = Cue {
             start_ms: line.start_ms,
@@ -77,6 +79,9 @@ pub(super) fn from_subtitles(text: &str, zero_ms: u64) -> Vec<Cue> {
             Some((name, text)) => unescape(&format!("{name}: {text}")),
             None => said,
         };
+        if said == PLACEHOLDER {
+            continue;
+        }
         cues.push(Cue {
             start_ms: zero_ms.saturating_add(start),
             end_ms: zero_ms.saturating_add(end),

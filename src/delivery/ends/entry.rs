@@ -123,6 +123,17 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// The same with an upload that begins again, unless everything is in the bucket.
+    pub fn begun_again(self) -> Entry {
+        let upload = match self.is_uploaded {
+            true => self.upload,
+            false => self.upload.map(|_| Upload::default()),
+        };
+        Entry { upload, ..self }
+    }
+}
+
 /// How far an upload is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -203,6 +203,15 @@ pub struct Counters {
     pub hooks_failed: AtomicU64,
 }
 
+/// A stream of which nothing is uploaded for now, because its files change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// What its upload has reached, unless all of it is in the bucket.
+    pub upload: Option<entry::Upload>,
+    /// Nothing is under way any more.
+    pub is_idle: bool,
+}
+
 /// What the thread is told.
 enum Message {
     Announce(Vec<Entry>, SyncSender<bool>),
@@ -211,6 +220,10 @@ enum Message {
     Revoke(Vec<Entry>, bool, SyncSender<Option<Vec<u64>>>),
     /// Of which streams something is to be done.
     Waiting(SyncSender<BTreeSet<JournalKey>>),
+    Hold(String, SyncSender<Option<Held>>),
+    GoOn(String, SyncSender<bool>),
+    IsDeleted(String, SyncSender<bool>),
+    Rewrite(SyncSender<bool>),
     Progress(String, u64, EntryChange, Option<SyncSender<()>>),
     JobDone(String, u64, Result<(), s3::fault::Fault>),
     HookDone(String, HookEnd),
@@ -234,6 +247,8 @@ struct Shared {
     running: Mutex<Option<Running>>,
     /// There is a thread, and something is done with ends.
     is_on: AtomicBool,
+    /// Without the thread, somebody else deletes what is to go from the bucket.
+    is_deleted_elsewhere: AtomicBool,
     counters: Arc<Counters>,
 }
 
@@ -261,6 +276,7 @@ impl Ends {
             folders: OnceLock::new(),
             running: Mutex::new(None),
             is_on: AtomicBool::new(false),
+            is_deleted_elsewhere: AtomicBool::new(false),
             counters: Arc::default(),
         }))
     }
@@ -369,7 +385,9 @@ impl Ends {
             counts.push(entry.delete.as_ref().map_or(0, |delete| delete.count));
             let change = match &entry.delete {
                 Some(delete) => {
-                    log::error!("{}", queue::no_bucket(&entry.ids.stream_id, &delete.bucket));
+                    if !self.0.is_deleted_elsewhere.load(Relaxed) {
+                        log::error!("{}", queue::no_bucket(&entry.ids.stream_id, &delete.bucket));
+                    }
                     EntryChange::Entry(Box::new(entry))
                 }
                 // Nothing of it leaves any more, whatever is configured later.
@@ -465,6 +483,102 @@ impl Ends {
             return Some(BTreeSet::new());
         };
         waiting_in(state.path()).ok()
+    }
+
+    /// There will be no thread: [`Ends::is_deleted`] deletes what is to go from the bucket.
+    pub fn delete_by_hand(&self) {
+        self.0.is_deleted_elsewhere.store(true, Relaxed);
+    }
+
+    /// Holds what is to be done for a stream. `None` if nothing is, or the thread does not answer.
+    pub fn hold(&self, key: JournalKey) -> Option<Held> {
+        let key = key.to_string();
+        let running = self.lock();
+        if running.is_none() {
+            let (_, entries) = self.open_alone()?;
+            let entry = entries
+                .get(&key)
+                .filter(|entry| entry.kind == EndKind::Ended)?;
+            return Some(Held {
+                upload: entry.upload.clone(),
+                is_idle: true,
+            });
+        }
+        drop(running);
+        self.ask(|reply| Message::Hold(key, reply)).flatten()
+    }
+
+    /// A stream that was held goes on: an upload that had not ended begins again.
+    pub fn go_on(&self, key: JournalKey) -> bool {
+        let key = key.to_string();
+        let running = self.lock();
+        if running.is_none() {
+            let Some((mut store, mut entries)) = self.open_alone() else {
+                return false;
+            };
+            if let Some(entry) = entries.get(&key).cloned() {
+                entries.apply(EntryChange::Entry(Box::new(entry.begun_again())));
+            }
+            return store.rewrite(&entries).is_ok();
+        }
+        drop(running);
+        self.ask(|reply| Message::GoOn(key, reply)) == Some(true)
+    }
+
+    /// Whether nothing of a stream is to be deleted from the bucket any more; `None` if it is not known.
+    /// Without the thread, `client` is asked to delete it now.
+    ///
+    /// # Errors
+    /// Why the bucket still has it.
+    pub fn is_deleted(
+        &self,
+        key: JournalKey,
+        client: Option<&Client>,
+    ) -> Result<bool, s3::fault::Fault> {
+        let key = key.to_string();
+        let running = self.lock();
+        if running.is_some() {
+            drop(running);
+            return Ok(self.ask(|reply| Message::IsDeleted(key, reply)) == Some(true));
+        }
+        let Some((mut store, mut entries)) = self.open_alone() else {
+            return Ok(self.0.state.is_none());
+        };
+        let deletion = entries.get(&key).and_then(|entry| entry.delete.clone());
+        let Some(deletion) = deletion else {
+            return Ok(true);
+        };
+        let Some(client) = client else {
+            return Ok(false);
+        };
+        let task = s3::upload::Task {
+            client,
+            is_cancelled: &AtomicBool::new(false),
+            sizes: s3::upload::Sizes::default(),
+        };
+        task.delete(&deletion)?;
+        entries.apply(EntryChange::Done(key));
+        Ok(store.rewrite(&entries).is_ok())
+    }
+
+    /// Writes `ends.json` without what is done, which may name people. Whether it is.
+    pub fn rewrite(&self) -> bool {
+        let running = self.lock();
+        if running.is_none() {
+            return match self.open_alone() {
+                Some((mut store, entries)) => store.rewrite(&entries).is_ok(),
+                None => self.0.state.is_none(),
+            };
+        }
+        drop(running);
+        self.ask(Message::Rewrite) == Some(true)
+    }
+
+    /// Where there is no thread: with the lock held none begins to use the file meanwhile.
+    fn open_alone(&self) -> Option<(Store, Entries)> {
+        let state = self.0.state.as_ref()?;
+        let opened = Store::open(Some(Arc::clone(state)));
+        opened.inspect_err(|error| log::error!("{error}")).ok()
     }
 
     fn ask<T>(&self, message: impl FnOnce(SyncSender<T>) -> Message) -> Option<T> {

@@ -273,6 +273,31 @@ impl Queue {
         }
     }
 
+    /// Nothing is done for this stream until [`Queue::go_on`]: its files are about to change. What
+    /// its upload has reached, and whether nothing is under way any more; `None` for a stream that
+    /// nothing is to be done for.
+    pub fn hold(&mut self, key: &str) -> Option<(Option<Upload>, bool)> {
+        self.reopened(key);
+        let entry = self
+            .entries
+            .get(key)
+            .filter(|entry| entry.kind == EndKind::Ended)?;
+        let is_idle = self.live.get(key).is_none_or(|live| live.job.is_none());
+        Some((entry.upload.clone(), is_idle))
+    }
+
+    /// The files of a stream have changed: an upload that had not ended begins again.
+    pub fn go_on(&mut self, now: Now, key: &str) {
+        let entry = self
+            .entries
+            .get(key)
+            .filter(|entry| entry.kind == EndKind::Ended);
+        if let Some(entry) = entry.cloned() {
+            self.put(entry.begun_again());
+            self.written(now, key);
+        }
+    }
+
     /// Consent was withdrawn. What `entry` says of the bucket is added to what is known; without
     /// `deletes`, what is in the bucket stays there, like the files.
     pub fn revoke(&mut self, now: Now, entry: Entry, deletes: bool) {

@@ -54,6 +54,18 @@ impl Store {
         Ok((store, entries))
     }
 
+    /// Writes the file without what is done: older lines may name people.
+    ///
+    /// # Errors
+    /// The old file is still there.
+    pub(super) fn rewrite(&mut self, entries: &Entries) -> Result<(), Error> {
+        self.file = None;
+        match (&self.state, entries.is_empty()) {
+            (Some(state), true) => state.remove(NAME),
+            _ => self.save(&[], entries),
+        }
+    }
+
     /// Makes changes survive a power cut. `entries` is what they lead to.
     ///
     /// # Errors

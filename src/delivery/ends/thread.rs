@@ -18,7 +18,7 @@ use super::hook::run::Stopper;
 use super::hook::{HookSettings, run};
 use super::queue::{Action, HookEnd, Job, Now, Queue};
 use super::store::Store;
-use super::{Counters, FolderJobs, Message, Prepared, UploadNote};
+use super::{Counters, FolderJobs, Held, Message, Prepared, UploadNote};
 use crate::clock::now_ms;
 use crate::delivery::s3::client::Client;
 use crate::delivery::s3::fault::{Fault, FaultKind};
@@ -195,6 +195,23 @@ impl Worker {
                 let keys = self.queue.entries().iter().map(|entry| entry.key.parse());
                 drop(reply.try_send(keys.filter_map(Result::ok).collect()));
             }
+            Message::Hold(key, reply) => {
+                let held = self.queue.hold(&key);
+                let held = held.map(|(upload, is_idle)| Held {
+                    upload,
+                    is_idle: is_idle && !self.jobs.contains_key(&key),
+                });
+                let _ = reply.try_send(held);
+            }
+            Message::GoOn(key, reply) => {
+                self.queue.go_on(now(), &key);
+                self.rewrite(&reply);
+            }
+            Message::IsDeleted(key, reply) => {
+                let entry = self.queue.entries().get(&key);
+                let _ = reply.try_send(entry.is_none_or(|entry| entry.delete.is_none()));
+            }
+            Message::Rewrite(reply) => self.rewrite(&reply),
             Message::Progress(key, number, change, reply) => {
                 self.queue.progress(&key, number, change);
                 self.waiting.extend(reply.map(Waiting::Step));
@@ -214,6 +231,16 @@ impl Worker {
             Message::Stopping(deadline) => self.begin_stop(deadline),
             Message::Stop(_) => {}
         }
+    }
+
+    /// Writes all of `ends.json` again.
+    fn rewrite(&mut self, reply: &SyncSender<bool>) {
+        self.unsaved.extend(self.queue.take_changes());
+        let written = self.store.rewrite(self.queue.entries());
+        if written.is_ok() {
+            self.unsaved.clear();
+        }
+        let _ = reply.try_send(written.is_ok());
     }
 
     /// What follows from the messages: saved first, then done.

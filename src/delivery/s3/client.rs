@@ -39,6 +39,8 @@ pub const PIECE_BYTES: usize = 64 << 10;
 const ASK_FIRST_ABOVE: u64 = 1 << 20;
 /// The largest manifest that is read.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+/// The largest file of text that is read back.
+const TEXT_BYTES_MAX: u64 = 512 << 20;
 
 /// Object storage, as configured. Shared by those who upload.
 #[derive(Debug)]
@@ -83,6 +85,8 @@ struct Call<'a> {
     object: &'a str,
     query: &'a [(&'a str, &'a str)],
     headers: Vec<(&'static str, String)>,
+    /// The largest object that is read.
+    body_max: u64,
 }
 
 /// An answer with status 2xx.
@@ -297,8 +301,30 @@ impl Client {
     /// # Errors
     /// Why not.
     pub fn get(&self, bucket: &str, object: &str) -> Result<Option<Vec<u8>>, Fault> {
+        self.get_up_to(bucket, object, MANIFEST_BYTES_MAX)
+    }
+
+    /// The same for a file of text, which may be larger.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn get_text(&self, bucket: &str, object: &str) -> Result<Option<Vec<u8>>, Fault> {
+        self.get_up_to(bucket, object, TEXT_BYTES_MAX)
+    }
+
+    fn get_up_to(
+        &self,
+        bucket: &str,
+        object: &str,
+        body_max: u64,
+    ) -> Result<Option<Vec<u8>>, Fault> {
         let call = self.call("get object", "GET", object, &[], Vec::new());
-        match self.send(&Call { bucket, ..call }, None) {
+        let call = Call {
+            bucket,
+            body_max,
+            ..call
+        };
+        match self.send(&call, None) {
             Ok(answer) => Ok(Some(answer.body)),
             Err(fault) if fault.kind == FaultKind::NotFound => Ok(None),
             Err(fault) => Err(fault),
@@ -321,6 +347,7 @@ impl Client {
             object,
             query,
             headers,
+            body_max: MANIFEST_BYTES_MAX,
         }
     }
 
@@ -482,7 +509,7 @@ impl Client {
     ) -> Result<Answer, Fault> {
         let status = response.status().as_u16();
         let limit = match call.method {
-            "GET" if status == 200 => MANIFEST_BYTES_MAX,
+            "GET" if status == 200 => call.body_max,
             _ => xml::XML_BYTES_MAX as u64,
         };
         let body = response.body_mut().with_config().limit(limit).read_to_vec();

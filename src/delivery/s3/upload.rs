@@ -41,21 +41,28 @@ pub enum Durable {
 }
 
 /// `manifest.json`, by which a reader knows that all is there.
-#[derive(Debug, Serialize, Deserialize)]
-struct Manifest {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
     v: u32,
     key: String,
     stream_id: String,
-    files: Vec<ManifestFile>,
+    /// What is there.
+    pub files: Vec<ManifestFile>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct ManifestFile {
-    file: String,
-    local: String,
-    bytes: u64,
-    sha256: String,
-    etag: String,
+/// A file in the bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestFile {
+    /// Its object, relative to the stream's prefix.
+    pub file: String,
+    /// Its name in the stream's folder.
+    pub local: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Hex SHA-256.
+    pub sha256: String,
+    /// As the bucket gave it.
+    pub etag: String,
 }
 
 /// Work for one stream.

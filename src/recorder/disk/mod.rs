@@ -9,6 +9,7 @@ pub(crate) mod sink;
 pub(crate) mod syncer;
 #[cfg(test)]
 mod tests;
+pub mod works;
 pub(crate) mod writer;
 
 use std::io;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 
 pub use sink::DiskSink;
 use syncer::{Kernel, SyncCalls, Synced, Syncer};
+pub use works::Works;
 use writer::Writer;
 
 use super::journal::Opening;
@@ -219,7 +221,6 @@ impl FeedShare {
     }
 }
 
-#[derive(Debug)]
 enum Job {
     Open(u64, StreamInfo, Opening, Arc<Gauge>),
     Records(u64, RecordBatch, usize),
@@ -229,6 +230,10 @@ enum Job {
     End(u64, EndReason),
     /// And whether the files stay.
     Discard(Withdrawal, Vec<PathBuf>, bool),
+    /// Everything of a stream goes.
+    Forget(Withdrawal, Vec<PathBuf>, SyncSender<io::Result<usize>>),
+    /// Work in the folder of a stream that is over.
+    InFolder(PathBuf, works::FolderWork, SyncSender<io::Result<()>>),
     /// User and account.
     Deauthorized(String, String),
     NoteUpload(Box<UploadNote>, SyncSender<io::Result<()>>),
@@ -393,6 +398,11 @@ impl Disk {
         let _ = self
             .sender
             .send(Job::Discard(withdrawal, former_roots, stays));
+    }
+
+    /// Work in folders, for those who wait for it.
+    pub fn works(&self) -> Works {
+        Works::new(self.sender.clone(), Arc::clone(&self.feed))
     }
 
     /// Notes in the server's journal that a user or an account removed the app.

@@ -21,6 +21,7 @@ use crate::domain::stream_info::StreamInfo;
 use crate::feed::folders::StreamFolders;
 use crate::recorder::crash_recovery;
 use crate::recorder::journal::Opening;
+use crate::recorder::journal::server::Cause;
 use crate::recorder::stream_files::Recorder;
 
 mod ended;
@@ -251,11 +252,18 @@ impl Writer {
             Job::Discard(withdrawal, former_roots, stays) => {
                 let roots = self.roots(former_roots);
                 let uploads = self.revoke_ends(&withdrawal, &roots, !stays);
-                self.revoke(&withdrawal, &roots, !stays, &uploads);
+                self.revoke(&withdrawal, &roots, !stays, &uploads, Cause::Withdrawn);
                 if !stays {
-                    self.discard(&withdrawal, &roots);
+                    let _ = self.discard(&withdrawal, &roots, Cause::Withdrawn);
                 }
             }
+            Job::Forget(withdrawal, former_roots, reply) => {
+                let roots = self.roots(former_roots);
+                let uploads = self.revoke_ends(&withdrawal, &roots, true);
+                self.revoke(&withdrawal, &roots, true, &uploads, Cause::Forgotten);
+                drop(reply.send(self.discard(&withdrawal, &roots, Cause::Forgotten)));
+            }
+            Job::InFolder(folder, work, reply) => drop(reply.send(self.in_folder(&folder, work))),
             Job::Deauthorized(user_id, account_id) => {
                 if let Some(feed) = &mut self.feed {
                     let written = feed.server.deauthorized(&user_id, &account_id);

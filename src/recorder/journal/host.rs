@@ -10,7 +10,7 @@ use memchr::memrchr;
 
 use super::opened::Opened;
 use super::pos_clock::PosClock;
-use super::server::RevokedStream;
+use super::server::{Cause, RevokedStream};
 use super::{REVOKED_MORE, ids, state_data};
 use crate::clock::{now_ms, now_us};
 use crate::feed::line::Envelope;
@@ -141,6 +141,7 @@ impl JournalHost {
             stream_seq: last,
             info,
             is_deleted,
+            cause: Cause::default(),
         };
         let is_told = end
             .kinds

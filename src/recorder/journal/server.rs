@@ -48,6 +48,28 @@ pub(crate) struct RevokedStream {
     pub(crate) info: StreamInfo,
     /// Whether the folder goes.
     pub(crate) is_deleted: bool,
+    /// Why.
+    pub(crate) cause: Cause,
+}
+
+/// Why nothing of a stream may leave any more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Consent was withdrawn.
+    #[default]
+    Withdrawn,
+    /// `rtmsd forget`, or an account that removed the app.
+    Forgotten,
+}
+
+impl Cause {
+    /// Its words in the log.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Cause::Withdrawn => "consent withdrawn",
+            Cause::Forgotten => "forgotten",
+        }
+    }
 }
 
 /// What is read again of a line.
@@ -121,13 +143,18 @@ impl ServerJournal {
         let data = format!(
             "{{\"v\":1,\"type\":\"stream\",\"state\":\"revoked\",\"id\":{},\"stream_id\":{},\
              \"key\":\"{}\",\"stream_seq\":{},\"started_ms\":{},\"stop_reason\":8,\"deleted\":{},\
-             \"uploads\":{uploads}}}",
+             \"uploads\":{uploads}{}}}",
             Value::from(info.id.as_str()),
             Value::from(info.stream_id.as_str()),
             stream.key,
             stream.stream_seq,
             info.started_ms,
-            stream.is_deleted
+            stream.is_deleted,
+            // Receivers that were written for withdrawn consent delete it as well.
+            match stream.cause {
+                Cause::Withdrawn => "",
+                Cause::Forgotten => ",\"cause\":\"forgotten\"",
+            }
         );
         self.push(kind::STREAM_REVOKED, Some(info), &data);
         self.revoked.insert(stream.key);
@@ -246,6 +273,7 @@ mod tests {
             stream_seq: n,
             info,
             is_deleted,
+            cause: Cause::default(),
         }
     }
 

@@ -50,7 +50,7 @@ pub fn newest(root: &Path, is_meant: impl Fn(&Tombstone) -> bool) -> Option<Tomb
 ///
 /// # Errors
 /// It may be there in part; the next one begins a line of its own.
-pub(super) fn append(root: &Path, tombstone: &Tombstone) -> io::Result<()> {
+pub(crate) fn append(root: &Path, tombstone: &Tombstone) -> io::Result<()> {
     let day = open_in(open_root(root)?, tombstone.place.day())?;
     let mut file = open(&day, OFlags::RDWR | OFlags::APPEND | OFlags::CREATE)?;
     let length = file.metadata()?.len();

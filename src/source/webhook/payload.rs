@@ -119,6 +119,8 @@ fn event(name: &str, payload: &Payload<'_>) -> Result<ZoomEventKind, Fault> {
         "app_deauthorized" => ZoomEventKind::AppDeauthorized {
             user_id: payload.text(|f| f.user_id).unwrap_or_default(),
             account_id: payload.account_id().unwrap_or_default(),
+            keeps_data: (payload.find(|f| f.user_data_retention))
+                .is_some_and(|raw| raw.get().trim_matches('"').eq_ignore_ascii_case("true")),
         },
         "meeting.rtms_concurrency_limited" => account(name, payload),
         _ if name.starts_with("rtms.") => account(name, payload),
@@ -299,6 +301,8 @@ struct Fields<'a> {
     account_id: Option<&'a RawValue>,
     #[serde(borrow)]
     user_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    user_data_retention: Option<&'a RawValue>,
     #[serde(borrow)]
     stop_reason: Option<&'a RawValue>,
     #[serde(borrow)]

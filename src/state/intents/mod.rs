@@ -161,6 +161,9 @@ struct Queue {
     event_lines: Vec<u8>,
     effect_lines: Vec<u8>,
     checkpoint: Option<Vec<u8>>,
+    /// Checkpoints that were queued, and up to which of them the disk has them.
+    checkpoints: u64,
+    checkpoints_done: u64,
     /// Unsettled events as lines, on the disk or waiting for it.
     events: BTreeMap<u64, Box<[u8]>>,
     events_bytes: usize,
@@ -352,11 +355,27 @@ impl IntentLog {
     /// these events. Never blocks. Replaces a snapshot that still waits for the disk.
     pub fn checkpoint(&self, settles: &[EventId], snapshot: Vec<u8>) {
         let mut queue = self.shared.lock();
+        queue.checkpoints += 1;
         queue.settle(settles);
         queue.effect_lines.clear();
         queue.checkpoint = Some(snapshot);
         drop(queue);
         self.shared.filled.notify_one();
+    }
+
+    /// Waits until every checkpoint that was queued so far is on the disk. Whether it is.
+    pub fn wait_for_checkpoint(&self, deadline: Instant) -> bool {
+        let mut queue = self.shared.lock();
+        let wanted = queue.checkpoints;
+        while queue.checkpoints_done < wanted {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let waited = self.shared.done.wait_timeout(queue, left);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
     }
 
     /// Whether the last disk operation failed, or the disk does not answer.
@@ -506,7 +525,8 @@ enum Outcome {
 
 /// What the thread does next.
 enum Job {
-    Checkpoint(Vec<u8>),
+    /// The snapshot, and its number.
+    Checkpoint(Vec<u8>, u64),
     Write {
         lines: Vec<u8>,
         has_effects: bool,
@@ -523,7 +543,7 @@ impl Writer {
         loop {
             let job = self.next_job();
             let outcome = match job {
-                Job::Checkpoint(snapshot) => self.checkpoint(&snapshot),
+                Job::Checkpoint(snapshot, number) => self.checkpoint(&snapshot, number),
                 Job::Write {
                     lines,
                     has_effects,
@@ -549,7 +569,7 @@ impl Writer {
             let is_due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
             if let Some(snapshot) = queue.checkpoint.take() {
                 queue.busy_since = Some(now);
-                return Job::Checkpoint(snapshot);
+                return Job::Checkpoint(snapshot, queue.checkpoints);
             }
             if !self.file.is_trusted() {
                 if !queue.effect_lines.is_empty() {
@@ -631,7 +651,7 @@ impl Writer {
         queue.note(synced, self.file.is_trusted(), false)
     }
 
-    fn checkpoint(&mut self, snapshot: &[u8]) -> Outcome {
+    fn checkpoint(&mut self, snapshot: &[u8], number: u64) -> Outcome {
         let mut last_id = 0;
         let written = self.file.write_snapshot(self.snapshot, snapshot);
         let replaced = written.and_then(|()| {
@@ -651,6 +671,7 @@ impl Writer {
                 self.old_at = None;
                 queue.decided_id = last_id;
                 queue.needs_checkpoint = false;
+                queue.checkpoints_done = number;
                 queue.broken = None;
             }
             Err(_) => {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use super::super::works::FolderWork;
 use super::Writer;
 use crate::clock::now_ms;
 use crate::delivery::ends::{EndedStream, Ends, UploadNote};
@@ -191,6 +192,13 @@ impl Writer {
             true => Err(io::Error::other("the stream lives again")),
             false => Ok(()),
         }
+    }
+
+    /// Does work in a folder, unless its stream lives.
+    pub(super) fn in_folder(&self, folder: &Path, work: FolderWork) -> io::Result<()> {
+        self.check_is_over(folder)
+            .map_err(|_| io::ErrorKind::ResourceBusy)?;
+        work()
     }
 
     /// Deletes the journal of a folder whose stream is over, unless a consumer needs it.

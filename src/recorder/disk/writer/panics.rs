@@ -25,6 +25,8 @@ impl Writer {
                 (*key, 0, 0)
             }
             Job::Discard(..)
+            | Job::Forget(..)
+            | Job::InFolder(..)
             | Job::NoteUpload(..)
             | Job::DeleteFiles(..)
             | Job::DeleteJournal(..)

@@ -1,6 +1,7 @@
 //! Consent withdrawn: what the disk thread says of it, and what it deletes.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -8,7 +9,7 @@ use super::{Entry, Writer};
 use crate::clock::now_ms;
 use crate::domain::stream_info::Withdrawal;
 use crate::feed::key::JournalKey;
-use crate::recorder::journal::server::RevokedStream;
+use crate::recorder::journal::server::{Cause, RevokedStream};
 use crate::recorder::withdrawal::{delete_stream, find_stream};
 
 impl Writer {
@@ -20,6 +21,7 @@ impl Writer {
         roots: &[PathBuf],
         is_deleted: bool,
         uploads: &HashMap<JournalKey, u64>,
+        cause: Cause,
     ) {
         let Some(feed) = &mut self.feed else {
             return;
@@ -43,6 +45,7 @@ impl Writer {
                     stream_seq: journal.seq(),
                     info,
                     is_deleted,
+                    cause,
                 });
             }
         }
@@ -61,7 +64,8 @@ impl Writer {
                 ),
             }
         }
-        for stream in revoked {
+        for mut stream in revoked {
+            stream.cause = cause;
             if !feed.server.has(stream.key) {
                 let uploads = uploads.get(&stream.key).copied().unwrap_or(0);
                 let written = feed.server.revoked(&stream, uploads);
@@ -79,7 +83,14 @@ impl Writer {
         roots
     }
 
-    pub(super) fn discard(&mut self, withdrawal: &Withdrawal, roots: &[PathBuf]) {
+    /// Deletes everything of a stream. Returns how many files there were.
+    pub(super) fn discard(
+        &mut self,
+        withdrawal: &Withdrawal,
+        roots: &[PathBuf],
+        cause: Cause,
+    ) -> io::Result<usize> {
+        let why = cause.text();
         let Withdrawal {
             id,
             stream_id,
@@ -105,27 +116,26 @@ impl Writer {
             files = entry.recorder.discard();
         }
         let rest = delete_stream(roots, id.as_deref(), stream_id);
-        match (files, rest) {
+        let all = files.and_then(|open| rest.map(|rest| open + rest));
+        match &all {
             // Ordered before, by this process or an earlier one.
-            (Ok(0), Ok(0)) if *is_repeat => {
-                log::debug!("consent withdrawn: nothing is left stream={stream_id}");
+            Ok(0) if *is_repeat || cause == Cause::Forgotten => {
+                log::debug!("{why}: nothing is left stream={stream_id}");
             }
-            (Ok(0), Ok(0)) => log::warn!(
-                "consent withdrawn, but no file was found stream={stream_id} folders={}; delete what \
+            Ok(0) => log::warn!(
+                "{why}, but no file was found stream={stream_id} folders={}; delete what \
                  was moved or copied elsewhere by hand",
                 roots.len()
             ),
-            (Ok(open), Ok(rest)) => log::warn!(
-                "consent withdrawn: deleted files={} stream={stream_id}",
-                open + rest
-            ),
-            (Err(error), _) | (_, Err(error)) => {
+            Ok(files) => log::warn!("{why}: deleted files={files} stream={stream_id}"),
+            Err(error) => {
                 self.counters.errors.fetch_add(1, Relaxed);
                 log::error!(
-                    "consent withdrawn, but files cannot be deleted stream={stream_id}: {error}; delete \
+                    "{why}, but files cannot be deleted stream={stream_id}: {error}; delete \
                      the stream's folder under RTMS_OUT by hand"
                 );
             }
         }
+        all
     }
 }

@@ -1,5 +1,5 @@
 complete -c rtmsd -f
-complete -c rtmsd -n __fish_use_subcommand -a "serve demo setup check authorize accounts start stop pause resume status tail tap link list prune push mux print help"
+complete -c rtmsd -n __fish_use_subcommand -a "serve demo setup check authorize accounts start stop pause resume status tail tap link list prune forget push mux print help"
 complete -c rtmsd -l help
 complete -c rtmsd -n __fish_use_subcommand -l version
 complete -c rtmsd -l config -r -F
@@ -65,6 +65,13 @@ complete -c rtmsd -n "__fish_seen_subcommand_from prune" -l dry-run
 complete -c rtmsd -n "__fish_seen_subcommand_from prune" -l now
 complete -c rtmsd -n "__fish_seen_subcommand_from prune" -l json
 complete -c rtmsd -n "__fish_seen_subcommand_from prune" -l app
+complete -c rtmsd -n "__fish_seen_subcommand_from forget" -l meeting
+complete -c rtmsd -n "__fish_seen_subcommand_from forget" -l account
+complete -c rtmsd -n "__fish_seen_subcommand_from forget" -l user
+complete -c rtmsd -n "__fish_seen_subcommand_from forget" -l with-mixed
+complete -c rtmsd -n "__fish_seen_subcommand_from forget" -l dry-run
+complete -c rtmsd -n "__fish_seen_subcommand_from forget" -l json
+complete -c rtmsd -n "__fish_seen_subcommand_from forget" -l app
 complete -c rtmsd -n "__fish_seen_subcommand_from push" -l from
 complete -c rtmsd -n "__fish_seen_subcommand_from push" -l stream
 complete -c rtmsd -n "__fish_seen_subcommand_from push" -l app

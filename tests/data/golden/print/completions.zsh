@@ -3,7 +3,7 @@ case ${words[CURRENT-1]} in
   --config|--out) _files; return ;;
 esac
 if (( CURRENT == 2 )); then
-  compadd -- serve demo setup check authorize accounts start stop pause resume status tail tap link list prune push mux print help --config --help --version
+  compadd -- serve demo setup check authorize accounts start stop pause resume status tail tap link list prune forget push mux print help --config --help --version
   return
 fi
 case ${words[2]} in
@@ -23,9 +23,10 @@ case ${words[2]} in
   link) compadd -- --for --files --revoke-all --config --app --help ;;
   list) compadd -- --since --speaker --json --app --config --help ;;
   prune) compadd -- --dry-run --now --json --app --config --help ;;
+  forget) compadd -- --meeting --account --user --with-mixed --dry-run --json --app --config --help ;;
   push) compadd -- --from --stream --app --config --help test pause resume replay secret ;;
   mux) _files; compadd -- --out --format --picture --copy --force --dry-run --print --feed --help ;;
   print) compadd -- --help conf unit socket man man-conf schema metrics completions ;;
   help) compadd -- --help operating containers connecting media delivery pages recipes troubleshooting privacy embedding tuning upgrading security contributing ;;
-  *) compadd -- serve demo setup check authorize accounts start stop pause resume status tail tap link list prune push mux print help --config --help --version ;;
+  *) compadd -- serve demo setup check authorize accounts start stop pause resume status tail tap link list prune forget push mux print help --config --help --version ;;
 esac
