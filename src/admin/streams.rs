@@ -48,6 +48,9 @@ pub struct Streams {
     /// The apps, if there may be several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub apps: Option<Vec<AppLine>>,
+    /// What is in the way of keeping recordings within their limits, if anything is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keeping: Option<String>,
     /// Number of streams that are not listed because there are too many.
     pub omitted: usize,
     /// The streams, the oldest first.
@@ -134,6 +137,9 @@ pub struct AppLine {
     /// The grants of users, if its tokens are theirs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accounts: Option<Accounts>,
+    /// What is in the way of keeping its recordings within their limits, if anything is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keeping: Option<String>,
 }
 
 /// An endpoint of HTTP push.
@@ -307,6 +313,7 @@ impl Streams {
             push: Some(push).filter(|endpoints| !endpoints.is_empty()),
             events: only.and_then(|(_, status)| Events::from_status(status)),
             accounts: only.and_then(|(_, status)| Accounts::from_status(status)),
+            keeping: only.and_then(|(_, status)| status.keeping.as_ref()?.trouble()),
             apps: overview.is_several.then(|| apps(overview, process)),
             omitted: streams.len().saturating_sub(STREAMS_MAX),
             streams: streams
@@ -326,6 +333,7 @@ fn apps(overview: &Overview, process: &Process) -> Vec<AppLine> {
         trouble: app.unready_reason(process),
         events: app.status.as_ref().and_then(Events::from_status),
         accounts: app.status.as_ref().and_then(Accounts::from_status),
+        keeping: (app.status.as_ref()).and_then(|status| status.keeping.as_ref()?.trouble()),
     });
     let disabled = overview.disabled.iter().map(|name| AppLine {
         name: (**name).to_owned(),
@@ -334,6 +342,7 @@ fn apps(overview: &Overview, process: &Process) -> Vec<AppLine> {
         trouble: Some("its configuration has a fault".to_owned()),
         events: None,
         accounts: None,
+        keeping: None,
     });
     running.chain(disabled).collect()
 }

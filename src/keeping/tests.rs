@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::holds::Holds;
 use super::plan::{Hold, Stream};
 use super::*;
+use crate::delivery::ends::Ends;
+use crate::net::proxy::ProxyEnv;
 use crate::recorder::removal::{Alone, Part, Reason, State, StreamPlace, Tombstone, tombstones};
-use crate::testing::scratch;
+use crate::testing::{PATIENCE, scratch, wait_until};
 
 const DAY_MS: u64 = 86_400_000;
 /// 2026-11-24, noon.
@@ -181,4 +184,40 @@ fn what_an_earlier_process_began_is_completed() {
     assert_eq!((&known[0].place, known[0].removed_ms), (&place, NOON));
     let (removed, _) = round(&mut keeper(&root, &[]), &rules, NOON + 2000);
     assert_eq!(names(&removed), [("s-2", Part::All, Reason::Keep)]);
+}
+
+#[test]
+fn the_thread_looks_at_former_folders_and_tells_what_it_did() {
+    let (root, former) = (scratch("keeping-now"), scratch("keeping-former"));
+    put(&root, "2026-10-01/m/s-1", Some(NOON - 50 * DAY_MS));
+    put(&former, "2026-10-01/m/s-2", Some(NOON - 50 * DAY_MS));
+    let order = |keep_s| Order {
+        rules: Rules {
+            keep: Some(Duration::from_secs(keep_s)),
+            ..Rules::default()
+        },
+        root: root.to_path_buf(),
+        former: vec![former.to_path_buf(), root.join("missing")],
+    };
+    let process = Process {
+        owner: Arc::new(Alone),
+        board: None,
+        ends: Ends::new(None, ProxyEnv::default(), None),
+    };
+    let keeping = Keeping::start(order(3600), process).expect("a thread");
+    let control = keeping.control();
+    let run = control.ask();
+    wait_until("a round is over", || control.done() >= run);
+    assert!(!root.join("2026-10-01/m").exists() && !former.join("2026-10-01/m").exists());
+    assert!(!root.join("missing").exists());
+    let removals: u64 = keeping.counters().removals().map(|(_, count)| count).sum();
+    assert_eq!(removals, 2);
+    assert_eq!(keeping.counters().trouble(), None);
+    // Other rules count at once.
+    put(&root, "2026-10-02/m/s-3", Some(NOON - 50 * DAY_MS));
+    keeping.order(order(1000 * 86_400));
+    let run = control.ask();
+    wait_until("a round is over", || control.done() >= run);
+    assert!(root.join("2026-10-02/m/s-3").exists());
+    assert!(keeping.stop(Instant::now() + PATIENCE));
 }

@@ -3,6 +3,7 @@
 //! A round is made every minute, after the end of a stream, and at once where the disk fills up faster:
 //! between rounds it asks every few seconds how much is free, which costs one call.
 
+use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -30,6 +31,9 @@ const EVERY: Duration = Duration::from_secs(60);
 const FIRST_AFTER: Duration = Duration::from_secs(3);
 /// How often it is asked how much is free, if that matters.
 const LOOK: Duration = Duration::from_secs(2);
+/// After so many files it pauses.
+const FILES_AT_ONCE: u32 = 256;
+const PAUSE: Duration = Duration::from_millis(2);
 /// What is in the way is logged again after this time.
 const LOG_AGAIN: Duration = Duration::from_secs(3600);
 /// Folders of former configurations are looked at less often.
@@ -259,7 +263,15 @@ impl Worker {
 
     fn round(&mut self) {
         let shared = Arc::clone(&self.shared);
-        let is_stopping = || shared.is_stopping.load(Relaxed);
+        let asked = Cell::new(0_u32);
+        let is_stopping = || {
+            // Recording comes first, also on a slow disk.
+            asked.set(asked.get().wrapping_add(1));
+            if asked.get().is_multiple_of(FILES_AT_ONCE) {
+                std::thread::park_timeout(PAUSE);
+            }
+            shared.is_stopping.load(Relaxed)
+        };
         let mut report = |tombstone: &_| shared.counters.removed(tombstone);
         let owner = Arc::clone(&self.process.owner);
         let rules = self.order.rules.clone();
@@ -328,7 +340,7 @@ impl Worker {
         if is_due {
             self.complained = Some(Instant::now());
             log::warn!(
-                "keeping: {trouble}; free={} folder={}; look at \"rtmsd status\", or give it more room",
+                "keeping: {trouble}; free={} folder={}; see \"rtmsd prune --dry-run\", or give it more room",
                 Bytes(survey.space.free),
                 self.order.root.display()
             );

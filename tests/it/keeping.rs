@@ -95,6 +95,11 @@ fn what_is_old_is_removed_and_everything_says_so() {
     let link = harness.run(&["link", "stream-old"]);
     assert_eq!(link.code, Some(64), "{link:?}");
     assert!(link.stderr.contains("by RTMS_KEEP"), "{link:?}");
+    for name in [key, "stream-old", "848 4496 2250"] {
+        let tail = harness.run(&["tail", name]);
+        assert_eq!(tail.code, Some(64), "{name}: {tail:?}");
+        assert!(tail.stderr.contains("by RTMS_KEEP"), "{name}: {tail:?}");
+    }
     let (_, list) = get(&harness, "/meetings?format=json", &token);
     let list: Value = serde_json::from_str(&list).expect("JSON");
     let states: Vec<&Value> = list["meetings"]
@@ -163,6 +168,8 @@ fn a_stream_that_an_endpoint_waits_for_stays_and_that_is_said() {
         "more than RTMS_DISK_MAX, and these are kept: 1 that a push endpoint has not had all of";
     assert!(ready.contains(said), "{ready}");
     harness.wait_until_logged(&["WARN", "more than RTMS_DISK_MAX"]);
+    let status = harness.run(&["status"]).stdout;
+    assert!(status.contains("disk: recordings take "), "{status}");
     let count = harness.metric("rtmsd_recordings_held{reason=\"push\"}");
     assert!((count - 1.0).abs() < f64::EPSILON);
     assert!(harness.metric("rtmsd_recordings_over_bytes") > f64::from(1 << 20));
@@ -173,6 +180,35 @@ fn a_stream_that_an_endpoint_waits_for_stays_and_that_is_said() {
     harness.set("RTMS_PUSH_SECRET", "");
     let gone = prune(&harness, &["--now"]);
     assert_eq!(gone[0]["state"], "removed", "{gone:?}");
+    assert!(!folder.exists());
+}
+
+#[test]
+fn a_stream_whose_program_waits_stays() {
+    let mut harness = Harness::builder(Options::default())
+        .settings(&[
+            ("RTMS_STDOUT", "off"),
+            ("RTMS_ON_STREAM_END", "/bin/sleep 600"),
+        ])
+        .start();
+    let meeting = harness.zoom.start_meeting(plain("keeping-hook", 5));
+    wait_until_over(&meeting);
+    let folder = harness.stream_folder();
+    wait_until("the end is written", || meta(&folder)["state"] == "ended");
+    // The program that the end of the server kills is run again by the next one.
+    harness.terminate();
+    let mut old = meta(&folder);
+    old["ended_ms"] = (rtmsd::clock::now_ms() - 40 * DAY_MS).into();
+    fs::write(folder.join("meta.json"), old.to_string()).expect("a file");
+    harness.set("RTMS_KEEP", "30d");
+    for how in ["--dry-run", "--now"] {
+        let lines = prune(&harness, &[how]);
+        assert_eq!(lines[0]["held_by"], "ends", "{lines:?}");
+    }
+    assert!(folder.join("transcript.jsonl").exists());
+    fs::remove_file(harness.state().join("ends.json")).expect("a file");
+    let lines = prune(&harness, &["--now"]);
+    assert_eq!(lines[0]["state"], "removed", "{lines:?}");
     assert!(!folder.exists());
 }
 

@@ -326,6 +326,14 @@ fn wrong_command_lines_are_explained() {
             "-n: found \"some\", expected a number or all",
         ),
         (
+            "prune",
+            "prune: expected either --dry-run, to see what would go, or --now",
+        ),
+        (
+            "prune --now --dry-run",
+            "prune: expected either --dry-run, to see what would go, or --now",
+        ),
+        (
             "link",
             "link: found nothing, expected a stream or a meeting",
         ),

@@ -123,6 +123,8 @@ pub(super) fn page(answer: &Streams, room: Room) -> String {
     );
     let accounts = answer.accounts.iter().flat_map(Accounts::lines);
     heads.extend(accounts.map(|line| printable(&line)));
+    let keeping = answer.keeping.as_deref();
+    heads.extend(keeping.map(|it| format!("disk: {}", printable(it))));
     let endpoints = answer.push.iter().flatten();
     let troubled = endpoints.filter(|endpoint| endpoint.state != "ok");
     heads.extend(troubled.map(endpoint));
@@ -182,7 +184,9 @@ fn app(app: &AppLine) -> Vec<String> {
     let trouble = app.trouble.as_deref().filter(|_| app.state == "disabled");
     let disabled = trouble.map(|trouble| format!("DISABLED, because {trouble}"));
     let accounts = app.accounts.iter().flat_map(Accounts::lines);
+    let keeping = app.keeping.as_ref().map(|it| format!("disk: {it}"));
     let lines = disabled.into_iter().chain(events).chain(accounts);
+    let lines = lines.chain(keeping);
     let name = printable(&app.name);
     lines
         .map(|line| format!("app {name}: {}", printable(&line)))
@@ -395,6 +399,7 @@ mod tests {
             events: None,
             accounts: None,
             apps: None,
+            keeping: None,
             omitted: 0,
             streams: vec![
                 line(

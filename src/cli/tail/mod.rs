@@ -163,6 +163,16 @@ impl<'a, W: Write> Tail<'a, W> {
         })
     }
 
+    /// That the newest stream of a meeting was removed, if it was: nothing can be received of it then.
+    fn removed(&mut self, meeting: &str) -> Result<Option<String>, End> {
+        let (app, meeting) = (&self.app, percent_encoded(meeting));
+        let target = format!("/meetings?format=json&limit=1&q={meeting}{app}");
+        let reply = self.session.reply(&target)?;
+        let list: serde_json::Value = serde_json::from_str(&reply.text).unwrap_or_default();
+        let words = list["meetings"][0]["removed"]["words"].as_str();
+        Ok(words.map(str::to_owned))
+    }
+
     /// The key of the stream that is meant: what is only the beginning of a name today could fit several
     /// tomorrow. A meeting is its newest stream; with `--follow` its first one is waited for.
     fn find(&mut self, name: &str) -> Result<String, End> {
@@ -183,6 +193,9 @@ impl<'a, W: Write> Tail<'a, W> {
                         // It has no line yet.
                         None if !is_meeting => return Ok(name.to_owned()),
                         None if !self.options.follow => {
+                            if let Some(words) = self.removed(meeting)? {
+                                return Err(self.session.refused(410, &words, Some(name)));
+                            }
                             let text = "nothing was received of it";
                             return Err(self.session.refused(404, text, Some(name)));
                         }

@@ -273,6 +273,15 @@ fn open_hidden(root: &Path, place: &StreamPlace, part: Part) -> io::Result<Owned
     }
 }
 
+/// Syncs the folder in which something was detached, if it is there.
+pub(super) fn sync_above(root: &Path, place: &StreamPlace, part: Part) -> io::Result<()> {
+    let folder = open_meeting(root, place).and_then(|meeting| match part {
+        Part::All => Ok(meeting),
+        _ => open_in(meeting, place.stream()),
+    });
+    found(folder)?.map_or(Ok(()), |folder| sync(&folder))
+}
+
 /// Gives a new file to the owner of its folder: a person may run this as root, and the server goes on with
 /// the file.
 pub(super) fn give_to_owner(file: &File, folder: impl AsFd) -> io::Result<()> {

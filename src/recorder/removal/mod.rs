@@ -97,6 +97,8 @@ fn finish(
     owner: &dyn FolderOwner,
     is_stopping: IsStopping<'_>,
 ) -> io::Result<Tombstone> {
+    // Else a power cut could bring the name back to half a folder.
+    folders::sync_above(root, &tombstone.place, tombstone.part)?;
     note_in_meta(root, tombstone, owner)?;
     folders::delete_detached(root, &tombstone.place, tombstone.part, is_stopping)?;
     let removed = tombstone.in_state(State::Removed);
