@@ -373,6 +373,18 @@ pub const METRICS: &[Metric] = &[
         Count(|f| f.status.totals.rejoined),
     ),
     row(
+        "streams_limited_total",
+        "Streams beyond RTMS_STREAMS_MAX: refused at first; of these, started later or given up.",
+        Counts("result", |f| {
+            let places = f.status.places;
+            vec![
+                ("refused", places.refused),
+                ("started", places.started),
+                ("given_up", places.given_up),
+            ]
+        }),
+    ),
+    row(
         "streams_ended_total",
         "Streams ended, by reason.",
         Counts("reason", |f| by_word(&ENDS, &f.status.totals.ended)),

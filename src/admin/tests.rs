@@ -30,6 +30,7 @@ fn status() -> StatusSnapshot {
     StatusSnapshot {
         is_draining: false,
         waiting_streams: 0,
+        places: Default::default(),
         unready_reason: None,
         streams: vec![StreamStatus {
             info: StreamInfo {

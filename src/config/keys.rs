@@ -109,6 +109,8 @@ impl Key {
     }
 }
 
+/// Highest limit of streams.
+const STREAMS_MAX: usize = 100_000;
 /// What the keys of endpoints begin with.
 const ENDPOINT_PREFIX: &str = "RTMS_PUSH_";
 /// Longest name of an endpoint.
@@ -350,6 +352,9 @@ pub const KEYS: &[Key] = keys! {
     "RTMS_STREAMS" = StreamChoice::default().name() => to!(config.daemon.streams, read::stream_choice),
         "Which streams of a meeting are received when several people bring the app. all: each of them\n\
          has a stream. host: only that of the meeting's host.";
+    "RTMS_STREAMS_MAX" = 0 => streams_max,
+        "Most streams of one account at one time; 0: no limit. A further one is refused, and begins when\n\
+         one of them ends while Zoom still waits for it, which is one minute.";
     "RTMS_ON_EXIT" = OnExit::default().name() => to!(config.daemon.on_exit, read::on_exit),
         "What happens to running streams when the server ends. leave: they stay open at Zoom, and\n\
          a server that starts again within a minute joins them again. stop: they are ended.";
@@ -574,6 +579,12 @@ fn name(text: &str) -> Result<String, String> {
     } else {
         Err("a name of at most 256 bytes".to_owned())
     }
+}
+
+fn streams_max(draft: &mut Draft, text: &str) -> Result<(), String> {
+    let max = read::number(text, 0_usize, STREAMS_MAX)?;
+    draft.config.daemon.streams_max = (max > 0).then_some(max);
+    Ok(())
 }
 
 fn stop_after(draft: &mut Draft, text: &str) -> Result<(), String> {

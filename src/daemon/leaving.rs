@@ -36,6 +36,7 @@ impl Daemon {
         // Streams that wait for files or threads have not begun.
         self.later.clear();
         self.waiting.clear();
+        self.places.clear();
         let settings = self.coordinator_settings();
         let actions = self.coordinator.reload(super::now(), settings);
         self.apply(actions);

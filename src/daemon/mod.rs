@@ -13,6 +13,7 @@ pub(crate) mod handle;
 pub(crate) mod heap_trim;
 pub(crate) mod keep;
 pub(crate) mod leaving;
+pub(crate) mod places;
 pub(crate) mod rest_queue;
 pub(crate) mod rest_timer;
 pub(crate) mod settings;
@@ -59,6 +60,7 @@ use forgetting::Forgetting;
 use handle::Output;
 use heap_trim::TrimPolicy;
 use leaving::Leaving;
+use places::Places;
 use rest_timer::{Outcome, RestTimer};
 use snapshot::Snapshot;
 use start::push_process;
@@ -168,6 +170,8 @@ pub struct Daemon {
     later: Vec<(Instant, String)>,
     /// The ids of these streams, also while one is being tried.
     waiting: HashSet<String>,
+    /// Streams of each account.
+    places: Places,
     trim_policy: TrimPolicy,
     dialer: Dialer,
     sinks: Option<Box<SinkFactory>>,

@@ -109,6 +109,8 @@ pub struct Settings {
     pub auto_start: bool,
     /// `RTMS_STOP_AFTER`: time from our start to our stop; `None`: until the meeting ends.
     pub stop_after: Option<Duration>,
+    /// `RTMS_STREAMS_MAX`: most streams of one account at one time; `None` for no limit.
+    pub streams_max: Option<usize>,
     /// `RTMS_STREAMS`: which streams of a meeting are received.
     pub streams: StreamChoice,
     /// `RTMS_MEDIA`.
@@ -161,6 +163,7 @@ impl Settings {
             zoom_events: None,
             auto_start: DEFAULT_AUTO_START,
             stop_after: None,
+            streams_max: None,
             streams: StreamChoice::default(),
             media: MediaSelection::default(),
             params: MediaParams::default(),

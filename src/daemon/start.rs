@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::forgetting::Forgetting;
 use super::heap_trim::TrimPolicy;
+use super::places::Places;
 use super::rest_timer::RestTimer;
 use super::snapshot::{Snapshot, Unsettled};
 use super::status::Totals;
@@ -174,6 +175,7 @@ impl Daemon {
             revive: HashSet::new(),
             later: Vec::new(),
             waiting: HashSet::new(),
+            places: Places::default(),
             trim_policy: TrimPolicy::default(),
             dialer,
             sinks,

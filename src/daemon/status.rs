@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use super::Daemon;
+use super::places::PlaceCounts;
 use super::snapshot::Snapshot;
 use super::streams::RunningStream;
 use crate::coordinator::gaps::Gap;
@@ -37,6 +38,8 @@ pub struct StatusSnapshot {
     pub streams: Vec<StreamStatus>,
     /// Streams that wait for files or threads, while Zoom waits for them.
     pub waiting_streams: usize,
+    /// Streams that found no place, because their account has as many as it may.
+    pub(crate) places: PlaceCounts,
     /// Sums over ended and running streams, since the start of the process.
     pub totals: Totals,
     /// Places in use in the daemon's inbox.
@@ -150,6 +153,7 @@ impl Daemon {
         StatusSnapshot {
             is_draining: self.is_draining,
             waiting_streams: self.waiting.len(),
+            places: self.places.counts(),
             unready_reason: self.ingress.unready_reason(),
             streams,
             totals,

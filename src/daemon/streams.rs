@@ -1,5 +1,6 @@
 //! The running streams: starts them, sends them commands, and joins their threads.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -45,10 +46,17 @@ impl Daemon {
         }
     }
 
-    pub(super) fn start_stream(&mut self, plan: StreamPlan) {
+    pub(super) fn start_stream(&mut self, mut plan: StreamPlan) {
         let stream_id = plan.info.stream_id.clone();
         let info = plan.info.clone();
+        // One that waits for a place has not run yet.
+        plan.is_rejoin &= !self.places.is_waiting(&stream_id);
         let is_rejoin = plan.is_rejoin;
+        let max = self.settings.streams_max;
+        // What ran before is not interrupted.
+        if !is_rejoin && !self.places.has_one(&info.account_id, max) {
+            return self.refuse(&info, max.unwrap_or_default());
+        }
         let Err(end) = self.try_start_stream(plan) else {
             // It was started with the newest URLs.
             self.revive.remove(&stream_id);
@@ -78,16 +86,59 @@ impl Daemon {
         self.apply(actions);
     }
 
+    /// A stream is beyond the limit of its account: it is tried again when a place is free, while Zoom
+    /// waits.
+    fn refuse(&mut self, info: &StreamInfo, max: usize) {
+        let StreamInfo { stream_id, id, .. } = info;
+        let account = info.account_id.as_deref().unwrap_or("unknown");
+        let is_first = self.places.refuse(stream_id, &info.account_id);
+        let end = EndReason::NoResources(format!("account {account} has {max} streams"));
+        let actions = self.coordinator.handle_end(now(), stream_id, &end);
+        let is_kept = |action: &Action| matches!(action, Action::StartLater { .. });
+        if !actions.iter().any(is_kept) {
+            self.places.give_up(stream_id);
+            log::error!(
+                "stream not started, no place was free while Zoom waited stream={stream_id} id={id} \
+                 account={account} RTMS_STREAMS_MAX={max}"
+            );
+        } else if is_first {
+            log::warn!(
+                "stream refused, its account has RTMS_STREAMS_MAX streams; it begins when one of them ends \
+                 and Zoom still waits stream={stream_id} id={id} account={account} RTMS_STREAMS_MAX={max}"
+            );
+        }
+        self.apply(actions);
+    }
+
     /// Starts the streams whose retry is due.
     pub(super) fn start_later_ones(&mut self) {
         let now = now();
         let is_due = |(at, _): &(Instant, String)| *at <= now.instant;
-        let due: Vec<(Instant, String)> = self.later.extract_if(.., |it| is_due(it)).collect();
-        for (_, stream_id) in due {
-            let actions = self.coordinator.start_again(now, &stream_id);
+        let mut due: Vec<(Instant, String)> = self.later.extract_if(.., |it| is_due(it)).collect();
+        due.sort_by_key(|(_, stream_id)| self.places.turn(stream_id));
+        if due.is_empty() {
+            return;
+        }
+        for (_, stream_id) in &due {
+            let actions = self.coordinator.start_again(now, stream_id);
             self.apply(actions);
-            if !self.later.iter().any(|(_, later)| *later == stream_id) {
-                self.waiting.remove(&stream_id);
+        }
+        let later: HashSet<&String> = self.later.iter().map(|(_, later)| later).collect();
+        for (_, stream_id) in &due {
+            if !later.contains(stream_id) {
+                self.waiting.remove(stream_id);
+                self.places.give_up(stream_id);
+            }
+        }
+    }
+
+    /// A stream of this account has ended: those that wait for its place are tried now, in their order.
+    fn offer_place(&mut self, account: &Option<String>) {
+        self.places.ends(account);
+        let now = Instant::now();
+        for (at, stream_id) in &mut self.later {
+            if self.places.is_waiting_for(stream_id, account) {
+                *at = now.min(*at);
             }
         }
     }
@@ -170,6 +221,7 @@ impl Daemon {
             keys,
             since: Instant::now(),
         });
+        self.places.begins(&stream_id, &running.info.account_id);
         self.running.insert(stream_id, running);
         self.trim_policy.on_start(self.running.len());
         self.totals.begun += 1;
@@ -189,6 +241,7 @@ impl Daemon {
             return;
         };
         self.trim_policy.on_end(Instant::now(), self.running.len());
+        self.offer_place(&running.info.account_id);
         let unhandled = running.handle.unhandled();
         let (end, stats) = join(running);
         self.totals.stats.add(&stats);

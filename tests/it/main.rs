@@ -45,6 +45,7 @@ mod setup;
 mod shutdown;
 mod slow;
 mod slow_disk;
+mod streams_max;
 mod survive;
 mod tail;
 mod tap;

@@ -302,6 +302,10 @@ fn starting(config: &Config) -> String {
             None => "each meeting's stream is started by REST".to_owned(),
         }
     };
+    let who = match config.daemon.streams_max {
+        Some(max) => format!("{who}, at most {max} at one time for each account"),
+        None => who,
+    };
     match config.daemon.stop_after {
         Some(after) => format!(
             "{who}; one started here is stopped after {} s, by RTMS_STOP_AFTER",
