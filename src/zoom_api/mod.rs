@@ -455,9 +455,10 @@ pub fn stored_grants(
     configured: &Secret,
 ) -> Result<Vec<GrantStatus>, crate::state::Error> {
     let names = match crate::state::names(state, "") {
-        Err(crate::state::Error::Io { kind, .. }) if kind == std::io::ErrorKind::NotFound => {
-            Vec::new()
-        }
+        Err(crate::state::Error::Io {
+            kind: std::io::ErrorKind::NotFound,
+            ..
+        }) => Vec::new(),
         names => names?,
     };
     let read = |name: &str| crate::state::read(state, name, keys);
