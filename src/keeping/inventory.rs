@@ -64,7 +64,8 @@ impl Look {
 }
 
 impl Inventory {
-    /// Looks at what may have changed. With an owner, removals of an earlier process are completed.
+    /// Looks at what may have changed, or, if `is_thorough`, at everything. With an owner, removals of an
+    /// earlier process are completed.
     ///
     /// # Errors
     /// [`io::ErrorKind::Interrupted`] if it is to stop; or the output folder cannot be read.
@@ -72,6 +73,7 @@ impl Inventory {
         &mut self,
         root: &Path,
         now_ms: u64,
+        is_thorough: bool,
         owner: Option<&dyn FolderOwner>,
         is_stopping: IsStopping<'_>,
     ) -> io::Result<Look> {
@@ -91,7 +93,8 @@ impl Inventory {
         for day in days {
             let known = self.days.get(&day);
             let is_settled = known.is_some_and(|known| {
-                day < unsettled_from
+                !is_thorough
+                    && day < unsettled_from
                     && now_ms.saturating_sub(known.read_ms) < SETTLED_MS
                     && known.streams.iter().all(|it| it.stream.ended_ms.is_some())
             });

@@ -77,9 +77,24 @@ impl Keeper {
         is_stopping: IsStopping<'_>,
     ) -> io::Result<Survey> {
         self.holds.begin();
-        let look = self
-            .inventory
-            .refresh(&self.root, now_ms, owner, is_stopping)?;
+        let survey = self.look_once(rules, now_ms, false, owner, is_stopping)?;
+        // Somebody may have deleted recordings since the last look at old days: then less has to go.
+        match survey.plan.is_for_space() {
+            true => self.look_once(rules, now_ms, true, owner, is_stopping),
+            false => Ok(survey),
+        }
+    }
+
+    fn look_once(
+        &mut self,
+        rules: &Rules,
+        now_ms: u64,
+        is_thorough: bool,
+        owner: Option<&dyn FolderOwner>,
+        is_stopping: IsStopping<'_>,
+    ) -> io::Result<Survey> {
+        let (root, inventory) = (&self.root, &mut self.inventory);
+        let look = inventory.refresh(root, now_ms, is_thorough, owner, is_stopping)?;
         for tombstone in &look.completed {
             log_removed("completed the removal of", tombstone);
         }

@@ -157,6 +157,29 @@ fn the_quota_counts_everything_and_the_oldest_go() {
 }
 
 #[test]
+fn what_a_person_has_deleted_need_not_be_deleted_again() {
+    let root = scratch("keeping-stale");
+    for n in 1..=6 {
+        let place = format!("2026-11-1{n}/m/s-{n}");
+        put(&root, &place, Some(NOON - (10 - n) * DAY_MS));
+    }
+    let rules = Rules {
+        disk_max: Some(Amount::Bytes(400 << 10)),
+        ..Rules::default()
+    };
+    let mut keeper = keeper(&root, &[]);
+    let before = keeper.survey(&Rules::default(), NOON, &|| false);
+    assert!(before.expect("readable").space.used > 400 << 10);
+    for n in 5..=6 {
+        fs::remove_dir_all(root.join(format!("2026-11-1{n}"))).expect("a folder");
+        fs::create_dir(root.join(format!("2026-11-1{n}"))).expect("a folder");
+    }
+    let (removed, survey) = round(&mut keeper, &rules, NOON + 60_000);
+    assert!(removed.is_empty(), "{removed:?}");
+    assert_eq!(survey.streams.len(), 4);
+}
+
+#[test]
 fn what_an_earlier_process_began_is_completed() {
     let root = scratch("keeping-completed");
     put(&root, "2026-10-01/m/s-1", Some(NOON - 50 * DAY_MS));

@@ -145,6 +145,12 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether something goes because space is short.
+    pub fn is_for_space(&self) -> bool {
+        let mut reasons = self.removals.iter().map(|it| it.reason);
+        reasons.any(|it| matches!(it, Reason::DiskMax | Reason::DiskFreeMin))
+    }
+
     /// What is set free.
     pub fn bytes(&self) -> u64 {
         self.removals.iter().map(|it| it.bytes).sum()
