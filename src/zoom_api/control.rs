@@ -77,32 +77,41 @@ impl Api {
             .inspect_err(|error| self.counters.token_failed(error))?
             .into_iter();
         let mut next = found.next();
-        loop {
-            let Some(grant) = next else {
-                return Err(Error::new(Kind::NotAuthorized, name, ""));
-            };
-            let result = self.control_with(grant.tokens(), control, name);
+        let mut last = None;
+        while let Some(grant) = next {
+            next = found.next();
+            let had_owner = grant.facts().has_owner();
+            let token = grant.tokens().token();
+            let facts = grant.facts();
+            if !had_owner && facts.has_owner() {
+                // The token said whose it is.
+                grants.settle(&grant, |_| ());
+            }
+            let is_other =
+                |account: &str| !facts.account_id.is_empty() && facts.account_id != account;
+            if !had_owner && account.is_some_and(is_other) && grants.all().len() > 1 {
+                last.get_or_insert_with(|| grants.none_for(account.unwrap_or_default()));
+                continue;
+            }
+            let result = token.and_then(|_| self.control_with(grant.tokens(), control, name));
             let failed = result.as_ref().err().map(Error::kind);
             if failed.is_none_or(|kind| GrantState::of(kind).is_some()) {
                 grant.used(unix_ms(self.process.clock.date()), failed);
             }
-            next = found.next();
-            let account = grant.facts().account_id;
-            let result = result.map_err(|error| match ends_grant(error.kind()) {
-                true => Error {
-                    account: Some(account).filter(|id| !id.is_empty()),
-                    ..error
-                },
-                false => error,
-            });
             match result {
-                // Another user of the account may have a grant that works.
-                Err(error) if next.is_some() && ends_grant(error.kind()) => {
-                    log::info!("{error}; another grant of the account is used");
+                // Another grant may work.
+                Err(error) if ends_grant(error.kind()) => {
+                    let account = Some(facts.account_id).filter(|id| !id.is_empty());
+                    let error = Error { account, ..error };
+                    if next.is_some() {
+                        log::info!("{error}; another grant is used");
+                    }
+                    last = Some(error);
                 }
                 result => return result,
             }
         }
+        Err(last.unwrap_or_else(|| Error::new(Kind::NotAuthorized, name, "")))
     }
 
     fn control_with(

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rtmsd::domain::secret::Secret;
 use rtmsd::domain::severity::Severity;
 use rtmsd::state::{Moment, StateDir, Step};
@@ -99,10 +101,18 @@ fn zoom_of_many() -> (Scripted, Grants) {
 }
 
 fn tokens(name: &str, number: u32) -> Answer {
+    // Zoom's own tokens are JWTs, which say whose they are.
+    let claims = match name {
+        "jwt" => {
+            let json = format!(r#"{{"uid":"user-{name}","aid":"{name}"}}"#);
+            format!(".{}.", URL_SAFE_NO_PAD.encode(json))
+        }
+        _ => String::new(),
+    };
     Answer::json(
         200,
         format!(
-            r#"{{"access_token":"{MARK}-access-{name}-{number}","expires_in":3600,"scope":"a b","refresh_token":"{MARK}-refresh-{name}-{number}"}}"#
+            r#"{{"access_token":"{MARK}{claims}-access-{name}-{number}","expires_in":3600,"scope":"a b","refresh_token":"{MARK}-refresh-{name}-{number}"}}"#
         ),
     )
 }
@@ -377,6 +387,42 @@ fn a_damaged_file_stops_no_other_grant() {
         "{"
     );
     assert_eq!(calls(&grants, "a"), ["3"]);
+}
+
+/// The user's grant by `rtmsd authorize` was revoked; a new refresh token is put into the configuration.
+#[test]
+fn a_newly_configured_token_takes_the_place_of_a_broken_grant() {
+    let (zoom, grants) = zoom_of_many();
+    let folder = TempDir::new();
+    let clock = ManualClock::new();
+    let open = |configured: &str| {
+        let state = open_state(folder.path(), |path| StateDir::open(path));
+        client_at(&zoom, state, configured, clock.reading())
+    };
+    let api = open("");
+    authorize(&api, "jwt");
+    grants.lock().unwrap().get_mut("jwt").unwrap().is_revoked = true;
+    assert_eq!(
+        api.control(&start_of("jwt", "1")).unwrap_err().kind(),
+        Kind::Revoked
+    );
+    drop(api);
+    let number = {
+        let mut grants = grants.lock().unwrap();
+        let grant = grants.get_mut("jwt").unwrap();
+        grant.is_revoked = false;
+        grant.issued += 1;
+        grant.confirmed = grant.issued;
+        grant.issued
+    };
+    clock.forward(60);
+    let api = open(&format!("{MARK}-refresh-jwt-{number}"));
+    api.control(&start_of("jwt", "2")).unwrap();
+    assert_eq!(calls(&grants, "jwt"), ["2"]);
+    // Whose it is is in its token, so the broken one is gone.
+    assert_eq!(accounts(&api), [("user-jwt".to_owned(), GrantState::Ok)]);
+    assert!(!folder.join("grant-1.json").exists());
+    assert!(!grants.lock().unwrap()["jwt"].is_reused);
 }
 
 /// Zoom lets a refresh token expire that is not used for about 90 days.

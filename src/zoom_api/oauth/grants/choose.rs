@@ -2,8 +2,8 @@
 //!
 //! | the call is for | used |
 //! | --- | --- |
-//! | an account with grants | its grants: those that work first, then the host's, then the newest |
-//! | an account without one | grants whose account is not known |
+//! | an account with grants that work | these: the host's first, then the newest |
+//! | an account without one | grants whose account is not known, then those of the account |
 //! | the same, and there is only the one of the configuration | that one |
 //! | the same otherwise | none: a user of the account must authorize the app |
 //! | an account that is not known | the grants, if all are of one account |
@@ -19,6 +19,12 @@ pub(crate) struct Candidate {
     pub(crate) is_removed: bool,
     /// It came from the configuration, or from a version that knew only one grant.
     pub(crate) is_configured: bool,
+}
+
+impl Candidate {
+    fn works(&self) -> bool {
+        !self.is_removed && self.facts.state == GrantState::Ok
+    }
 }
 
 /// Why there is no grant for a call.
@@ -49,13 +55,12 @@ pub(crate) fn choose(
             false => Err(Lack::Unnamed),
         };
     };
-    let own = ordered(grants, host, |it| it.facts.account_id == account);
-    if !own.is_empty() {
-        return Ok(own);
-    }
-    let unknown = ordered(grants, host, |it| it.facts.account_id.is_empty());
-    if !unknown.is_empty() {
-        return Ok(unknown);
+    let is_own = |it: &Candidate| it.facts.account_id == account;
+    let mut found = ordered(grants, host, |it| is_own(it) && it.works());
+    found.extend(ordered(grants, host, |it| it.facts.account_id.is_empty()));
+    found.extend(ordered(grants, host, |it| is_own(it) && !it.works()));
+    if !found.is_empty() {
+        return Ok(found);
     }
     match grants {
         [only] if only.is_configured => Ok(vec![0]),
@@ -77,12 +82,10 @@ fn ordered(
         .filter(|place| is_wanted(&grants[*place]))
         .collect();
     places.sort_by_key(|place| {
-        let Candidate {
-            facts, is_removed, ..
-        } = &grants[*place];
-        let is_host = host.is_some_and(|host| host == facts.user_id);
-        let works = !is_removed && facts.state == GrantState::Ok;
-        std::cmp::Reverse((!is_removed, works, is_host, facts.newest_ms()))
+        let grant = &grants[*place];
+        let is_host = host.is_some_and(|host| host == grant.facts.user_id);
+        let newest_ms = grant.facts.newest_ms();
+        std::cmp::Reverse((!grant.is_removed, grant.works(), is_host, newest_ms))
     });
     places
 }
@@ -142,6 +145,9 @@ mod tests {
         assert_eq!(choose(&grants, Some("a"), None), Ok(vec![0]));
         assert_eq!(choose(&grants, Some("b"), None), Ok(vec![1]));
         assert_eq!(choose(&grants[1..], None, None), Ok(vec![0]));
+        // Perhaps it is of the account whose own one does not work.
+        let grants = [broken(grant("a", "1", 9)), grant("", "", 2)];
+        assert_eq!(choose(&grants, Some("a"), None), Ok(vec![1, 0]));
     }
 
     #[test]

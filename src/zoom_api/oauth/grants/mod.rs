@@ -278,6 +278,11 @@ impl Grants {
         }
     }
 
+    /// That there is no grant for calls of this account.
+    pub(crate) fn none_for(&self, account: &str) -> Error {
+        self.lacks(Lack::Account, account)
+    }
+
     /// The best grant of any account.
     ///
     /// # Errors
@@ -463,11 +468,26 @@ fn of_configuration(
     file: Arc<RefreshTokenFile>,
     configured: &Secret,
 ) -> Result<Option<Grant>, Error> {
-    let (current, facts) = match file.read(configured).map_err(|e| storage(&e))? {
+    let stored = match file.read(configured) {
+        // The next token would overwrite it, and perhaps the configured one is used up.
+        Err(error @ crate::state::Error::Sealed { .. }) => {
+            log::error!("{error}; this grant is not used, others are");
+            return Ok(None);
+        }
+        stored => stored.map_err(|e| storage(&e))?,
+    };
+    let (current, facts) = match stored {
         Stored::Chain(current, facts) => (current, facts),
         Stored::Over => return Ok(None),
         Stored::Nothing if configured.is_empty() => return Ok(None),
-        Stored::Nothing => (configured.clone(), Facts::default()),
+        // It is newer than what was stored before it was configured.
+        Stored::Nothing => {
+            let facts = Facts {
+                authorized_ms: unix_ms(parts.clock.date()),
+                ..Facts::default()
+            };
+            (configured.clone(), facts)
+        }
     };
     let grant = Grant::with(client, parts, file, configured, current, facts);
     Ok(Some(grant))
