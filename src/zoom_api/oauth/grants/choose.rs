@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn a_grant_of_an_unknown_account_serves_those_without_one() {
         let grants = [grant("a", "1", 1), grant("", "", 2)];
-        assert_eq!(choose(&grants, Some("a"), None), Ok(vec![0]));
+        assert_eq!(choose(&grants, Some("a"), None), Ok(vec![0, 1]));
         assert_eq!(choose(&grants, Some("b"), None), Ok(vec![1]));
         assert_eq!(choose(&grants[1..], None, None), Ok(vec![0]));
         // Perhaps it is of the account whose own one does not work.
