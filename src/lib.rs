@@ -24,7 +24,7 @@
 //! | [`coordinator`] | decides what follows from each Zoom event, REST call and stream end; pure | |
 //! | [`gate`] | reads one complete HTTP request from each connection, under limits | 1, and the backend's |
 //! | [`source`] | Zoom events, by webhook or by an outgoing WebSocket | 2 workers, `events` |
-//! | [`daemon`] | one inbox, one loop; starts and joins everything | the caller's, REST timer |
+//! | [`daemon`] | one inbox, one loop; starts and joins everything. For several apps: one of them each | the caller's, REST timer; `app …` |
 //! | [`zoom_api`] | REST and OAuth | one for each call |
 //! | [`net`] | names, addresses, proxies, TLS and WebSockets for every connection | `dial`, `resolve` |
 //! | [`stream`] | the poll loop of one stream | one for each stream |

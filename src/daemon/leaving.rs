@@ -28,7 +28,7 @@ impl Daemon {
             return;
         }
         log::info!(
-            "the app was removed: its streams run to their end streams={}",
+            "the app was removed or is disabled: its streams run to their end streams={}",
             self.running.len()
         );
         self.leaving = Some(Leaving::default());

@@ -470,7 +470,7 @@ impl Daemon {
         }
         if self.is_refused(&accepted.event) {
             log::info!(
-                "not acted on, because the app was removed event={}",
+                "not acted on, because the app was removed or is disabled event={}",
                 kind(&accepted.event)
             );
             return Vec::new();

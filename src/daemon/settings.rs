@@ -99,7 +99,8 @@ pub const DEFAULT_BUFFER_DATA: bool = true;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Settings {
-    /// The apps whose streams are received: one today.
+    /// The app whose streams are received: exactly one. For several apps start a daemon for each, with
+    /// folders and listeners of its own.
     pub apps: Vec<App>,
     /// The webhook listener.
     pub webhooks: ingress::Settings,

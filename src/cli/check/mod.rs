@@ -29,6 +29,7 @@ use crate::feed::kind::KindFilter;
 use crate::protocol::events::EventGroup;
 use crate::protocol::params::{AudioStreams, MediaKind, MediaSelection, VideoStreams};
 use crate::recorder::RecorderSettings;
+use crate::source::webhook::route::own_path;
 use machine::{CheckLevel, Finding};
 
 /// Meetings are longer. The 10 s of Zoom's quickstart are for a first look.
@@ -256,6 +257,10 @@ fn webhooks(config: &Config) -> String {
         Some(port) => format!("port {port}"),
     };
     let mut text = format!("{scheme} on {} {port}, POST {}", config.host, webhook.path);
+    let name = &config.app().name;
+    if !name.is_empty() {
+        text += &format!(" or {}", own_path(&webhook.path, name));
+    }
     match &settings.tls {
         Some(tls) => {
             text += &format!(
