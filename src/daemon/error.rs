@@ -16,19 +16,19 @@ use crate::zoom_api;
 pub enum Error {
     /// The webhook listener: its certificate, its directory, a socket.
     Ingress(ingress::Error),
-    /// The directory of [`Settings::state`].
+    /// The directory of [`Settings::state`](super::Settings::state).
     State(state::Error),
-    /// Another server writes to the folder of [`Settings::disk`].
+    /// Another server writes to the folder of [`Settings::disk`](super::Settings::disk).
     Out(OutInUse),
-    /// The file of [`Settings::ca_file`].
+    /// The file of [`Settings::ca_file`](super::Settings::ca_file).
     CaFile(CaFileError),
-    /// The REST client: an address or a credential of [`App::rest`].
+    /// The REST client: an address or a credential of [`App::rest`](crate::domain::app::App::rest).
     Api(zoom_api::Error),
-    /// [`Settings::ends`]: an address or a proxy of the object storage.
+    /// [`Settings::ends`](super::Settings::ends): an address or a proxy of the object storage.
     Storage(String),
-    /// [`Settings::zoom_events`]: the address may not be connected to.
+    /// [`Settings::zoom_events`](super::Settings::zoom_events): the address may not be connected to.
     EventsUrl(UrlError),
-    /// [`Settings::apps`] has this many apps, not one.
+    /// [`Settings::apps`](super::Settings::apps) has this many apps, not one.
     Apps(usize),
     /// The system refuses a thread or a socket.
     Io(io::Error),

@@ -116,8 +116,7 @@ impl People {
         let is_id = |id: &Id<'static>| {
             own_id.as_ref() == Some(id) || matches!(id, Id::Text(text) if name_key(text) == wanted)
         };
-        let is_wanted =
-            |seen: &&Seen| is_named(seen) || seen.id.as_ref().is_some_and(|id| is_id(id));
+        let is_wanted = |seen: &&Seen| is_named(seen) || seen.id.as_ref().is_some_and(&is_id);
         let mut person = Person::default();
         for seen in self.iter().filter(is_wanted) {
             person.ids.extend(seen.id.clone());

@@ -146,7 +146,7 @@ fn a_kill_in_the_middle_is_completed_and_the_receipt_is_right() {
     assert!(blanked > 0);
     let done = forget(top.path(), &["--user", "ada lovelace", "--json"]);
     assert_eq!(done.code, Some(0), "{done:?}");
-    assert_eq!(files_with(top.path(), &ADA), [PathBuf::new(); 0]);
+    assert_eq!(files_with(top.path(), &ADA), Vec::<PathBuf>::new());
     assert!(!state.join("forgetting.json").exists());
     // A run that was not killed in time has a receipt of its own.
     let receipts = receipts(&state);
@@ -268,7 +268,7 @@ fn beside_a_server_a_person_goes_at_the_streams_end_and_a_running_meeting_is_end
     let waits = harness.run(&["forget", "--user", &name]);
     assert_eq!(waits.code, Some(69), "{waits:?}");
     assert!(waits.stdout.contains("still received"), "{waits:?}");
-    assert_ne!(files_with(&harness.out(), &[&name]), [PathBuf::new(); 0]);
+    assert_ne!(files_with(&harness.out(), &[&name]), Vec::<PathBuf>::new());
     meeting.end(End::meeting_ended());
     wait_until_over(&meeting);
     harness.wait_until_logged(&["forgotten what=user"]);
@@ -278,7 +278,7 @@ fn beside_a_server_a_person_goes_at_the_streams_end_and_a_running_meeting_is_end
     let mut gone: Vec<&str> = words.iter().map(String::as_str).collect();
     gone.push(&name);
     for place in [harness.out(), harness.state()] {
-        assert_eq!(files_with(&place, &gone), [PathBuf::new(); 0], "{gone:?}");
+        assert_eq!(files_with(&place, &gone), Vec::<PathBuf>::new(), "{gone:?}");
     }
     assert_eq!(meta(&folder)["state"], "ended");
     let log = harness.server.log().join("\n");
@@ -298,7 +298,7 @@ fn beside_a_server_a_person_goes_at_the_streams_end_and_a_running_meeting_is_end
     assert!(!folder.exists());
     wait_until_over(&meeting);
     for place in [harness.out(), harness.state()] {
-        assert_eq!(files_with(&place, &[&topic]), [PathBuf::new(); 0]);
+        assert_eq!(files_with(&place, &[&topic]), Vec::<PathBuf>::new());
     }
     let told = fs::read_to_string(harness.out().join("feed.jsonl")).expect("the server's journal");
     assert!(told.contains("\"cause\":\"forgotten\""), "{told}");
