@@ -291,6 +291,11 @@ impl Shared {
             });
             return reply(socket, 200, "application/json", &page.to_string());
         }
+        if request.path == "/meetings" {
+            // Nothing was removed.
+            let page = json!({"v": 1, "meetings": [], "next": null});
+            return reply(socket, 200, "application/json", &page.to_string());
+        }
         let key = match self.key(&request) {
             Ok(key) => key,
             Err((status, text)) => return reply(socket, status, "text/plain", text),
