@@ -100,6 +100,8 @@ struct Shared {
 struct Inner {
     /// As on the disk.
     records: Vec<Record>,
+    /// Accounts that removed the app, with the event that said so.
+    accounts: VecDeque<(String, Option<EventId>)>,
     /// Requests of which only the plan is wanted.
     plans: VecDeque<(String, Request)>,
     results: HashMap<String, Outcome>,
@@ -214,33 +216,12 @@ impl Forgetting {
         Some(Outcome::Done(Box::new(receipt)))
     }
 
-    /// An account removed the app. The event counts as handled once the request is on the disk; that is
-    /// done on a thread of its own, because the loop must not wait.
+    /// An account removed the app. The event counts as handled once the request is on the disk, which the
+    /// loop does not wait for.
     pub(super) fn deauthorized(&self, account_id: String, event: Option<EventId>) {
-        let own = self.clone();
-        let spawned = Builder::new().name("forget".to_owned()).spawn(move || {
-            let request = Request {
-                target: Target::Account(account_id),
-                with_mixed: false,
-            };
-            match own.submit(request, false) {
-                Ok(id) => {
-                    log::warn!(
-                        "an account removed the app: its data is being forgotten receipt={id}"
-                    );
-                    if let Some(event) = event {
-                        own.0.tell(Ask::Settle(event));
-                    }
-                }
-                Err(text) => log::error!(
-                    "an account removed the app, but its data cannot be forgotten: {text}"
-                ),
-            }
-        });
-        match spawned {
-            Ok(_) => {}
-            Err(error) => log::error!("an account's data cannot be forgotten now: {error}"),
-        }
+        let mut inner = self.0.lock();
+        inner.accounts.push_back((account_id, event));
+        self.0.start(&mut inner);
     }
 
     /// Ends the thread: what is not done is done by the next process.
@@ -302,6 +283,11 @@ impl Shared {
     /// The thread.
     fn work(self: Arc<Shared>) {
         loop {
+            let account = self.lock().accounts.pop_front();
+            if let Some((account_id, event)) = account {
+                self.take_account(account_id, event);
+                continue;
+            }
             let plan = self.lock().plans.pop_front();
             if let Some((id, request)) = plan {
                 let outcome = self.with_place(|place| match run::plan(place, &id, &request) {
@@ -324,7 +310,7 @@ impl Shared {
                 self.keep(&id, outcome);
             }
             let mut inner = self.lock();
-            if inner.plans.is_empty() {
+            if inner.plans.is_empty() && inner.accounts.is_empty() {
                 if inner.records.is_empty() || self.is_stopping.load(Relaxed) {
                     inner.is_running = false;
                     return;
@@ -332,6 +318,26 @@ impl Shared {
                 let waited = self.wake.wait_timeout(inner, AGAIN);
                 drop(waited.unwrap_or_else(PoisonError::into_inner));
             }
+        }
+    }
+
+    /// Makes a request of an account's removal of the app.
+    fn take_account(self: &Arc<Shared>, account_id: String, event: Option<EventId>) {
+        let request = Request {
+            target: Target::Account(account_id),
+            with_mixed: false,
+        };
+        match Forgetting(Arc::clone(self)).submit(request, false) {
+            Ok(id) => {
+                log::warn!("an account removed the app: its data is being forgotten receipt={id}");
+                if let Some(event) = event {
+                    self.tell(Ask::Settle(event));
+                }
+            }
+            // The event is handled again by the next process.
+            Err(text) => log::error!(
+                "an account removed the app, but its data cannot be forgotten now: {text}"
+            ),
         }
     }
 
@@ -375,8 +381,11 @@ impl Shared {
         let before = record.receipt.clone();
         let save = |record: &Record| {
             let mut inner = self.lock();
-            if let Some(own) = inner.records.iter_mut().find(|own| own.receipt.id == id) {
-                own.clone_from(record);
+            match inner.records.iter_mut().find(|own| own.receipt.id == id) {
+                // What waits for long is looked at often.
+                Some(own) if own == record => return Ok(()),
+                Some(own) => own.clone_from(record),
+                None => {}
             }
             record::save(state, &inner.records).map_err(|error| error.to_string())
         };

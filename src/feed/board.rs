@@ -96,6 +96,8 @@ struct Inner {
     watches: Vec<Weak<Signal>>,
     /// Consumers that do not know yet what they need.
     consumers_awaited: u32,
+    /// How often lines of a journal were replaced.
+    rewrites: u64,
 }
 
 /// Wakes a thread when the board changes.
@@ -123,10 +125,15 @@ impl Inner {
             return;
         };
         journal.version = self.version;
+        let key = journal.key;
+        self.tell(key);
+    }
+
+    /// Lists the change of a journal, which need not be on the board, and wakes those who wait.
+    fn tell(&mut self, key: JournalKey) {
         if self.changes.len() == CHANGES_MAX {
             self.changes.pop_front();
         }
-        let key = journal.key;
         self.changes.push_back((self.version, key));
         self.watches.retain(|watch| {
             let Some(signal) = watch.upgrade() else {
@@ -218,6 +225,11 @@ impl Board {
             }
         }
         (inner.version, inner.pos)
+    }
+
+    /// How often lines were replaced, in all journals: those who keep lines in memory drop them then.
+    pub fn rewrites(&self) -> u64 {
+        self.lock().rewrites
     }
 
     /// Whether consent was withdrawn for this stream. To be checked right before any of it is sent.
@@ -421,6 +433,25 @@ impl Board {
         self.files().forget(key);
     }
 
+    /// Lines of a journal were replaced by others of the same length: what was read of it does not count.
+    pub fn rewritten(&self, key: JournalKey) {
+        let mut inner = self.lock();
+        inner.rewrites += 1;
+        match inner.find(key) {
+            Ok(at) => {
+                let journal = &mut inner.journals[at];
+                journal.incarnation = journal.incarnation.wrapping_add(1);
+                inner.changed(at);
+            }
+            Err(_) => {
+                inner.version += 1;
+                inner.tell(key);
+            }
+        }
+        drop(inner);
+        self.files().forget(key);
+    }
+
     /// A stream has ended, and its end is on the disk.
     pub fn ended(&self, key: JournalKey) {
         let mut inner = self.lock();
@@ -563,6 +594,23 @@ mod tests {
             [(key(1), 2 * CHANGES_MAX as u64 - 1), (key(3), 1)]
         );
         assert_eq!(changed[1].state, State::Ended);
+    }
+
+    #[test]
+    fn replaced_lines_are_told_also_of_a_journal_that_is_not_here() {
+        let board = Board::new(Path::new("/out"));
+        board.open(key(1), &folder(), 10, 1, 1);
+        let (version, before) = (board.version(), board.get(key(1)).expect("there"));
+        board.rewritten(key(1));
+        board.rewritten(key(2));
+        assert_eq!((board.rewrites(), board.version()), (2, version + 2));
+        let mut changed = Vec::new();
+        assert_eq!(board.changes_since(version, &mut changed), (version + 2, 1));
+        let changed: Vec<JournalKey> = changed.iter().map(|journal| journal.key).collect();
+        assert_eq!(changed, [key(1)]);
+        let after = board.get(key(1)).expect("there");
+        assert_ne!(after.incarnation, before.incarnation);
+        assert_eq!((after.bytes, after.seq), (before.bytes, before.seq));
     }
 
     #[test]

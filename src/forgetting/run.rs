@@ -193,7 +193,10 @@ impl Step<'_, '_> {
             self.store(record)?;
         }
         self.await_objects(record);
-        self.forget_state(record);
+        // The state is small, but all of it is written again.
+        if record.folders.is_empty() {
+            self.forget_state(record);
+        }
         Ok(())
     }
 

@@ -58,6 +58,8 @@ pub(super) struct Thread {
     /// Where each journal was read up to.
     cursors: HashMap<JournalKey, Cursor>,
     ring: Ring,
+    /// How often lines had been replaced at the last look.
+    rewrites: u64,
     clients: Vec<Option<Client>>,
     free: Vec<usize>,
     /// Which client is first in the next round.
@@ -98,6 +100,7 @@ impl Thread {
         let reader = Reader::new(&board);
         Ok(Thread {
             shared: Arc::clone(shared),
+            rewrites: board.rewrites(),
             ring: prefilled(&reader, snapshot.pos),
             reader,
             wakeable,
@@ -287,6 +290,11 @@ impl Thread {
         let mut changed = Vec::new();
         let (version, pos) = self.board.changes_since(self.version, &mut changed);
         self.version = version;
+        let rewrites = self.board.rewrites();
+        if std::mem::replace(&mut self.rewrites, rewrites) != rewrites {
+            // Somebody was forgotten: what is kept here may tell of them.
+            self.ring.reset(self.ring.head());
+        }
         let (mut bytes, mut grown) = (0, Vec::new());
         for journal in changed {
             let key = journal.key;

@@ -58,10 +58,7 @@ impl Works {
     /// new file.
     pub fn journal_is_replaced(&self, folder: &Path) {
         if let Some(board) = self.feed.board.get() {
-            let key = board.key_of(folder);
-            if let Some(journal) = board.get(key) {
-                board.recreated(key, journal.bytes);
-            }
+            board.rewritten(board.key_of(folder));
         }
     }
 
