@@ -6,11 +6,12 @@ use crate::authorize::{Authorizing, consent, follow};
 use crate::harness::{Harness, open, wait_until, wait_until_more, wait_until_streaming};
 
 /// The account of the demo's first user.
-const A: &str = "DemoAccount-7Qx";
-const B: &str = "AccountB-1";
-const C: &str = "AccountC-2";
+pub(crate) const A: &str = "DemoAccount-7Qx";
+pub(crate) const B: &str = "AccountB-1";
+pub(crate) const C: &str = "AccountC-2";
 
-fn options() -> Options {
+/// A Zoom with a user of each account, who have yet to authorize the app.
+pub(crate) fn options() -> Options {
     let user = |account: &str, name: &str| DemoUser {
         account_id: account.to_owned(),
         user_id: format!("user-{name}"),
@@ -25,7 +26,12 @@ fn options() -> Options {
 
 /// Runs `rtmsd authorize` as a user of that account.
 fn authorize(harness: &Harness, account: &str) {
-    let command = Authorizing::start(&harness.folder.join("rtms.conf"));
+    authorize_with(harness, account, &[]);
+}
+
+/// Likewise, with further arguments.
+pub(crate) fn authorize_with(harness: &Harness, account: &str, arguments: &[&str]) {
+    let command = Authorizing::start_with(&harness.folder.join("rtms.conf"), arguments);
     let address = command.address();
     let location = harness.zoom.consent_of(account, &address, true);
     let (status, said) = follow(harness.address(), &location.expect("a page"));
@@ -36,7 +42,7 @@ fn authorize(harness: &Harness, account: &str) {
 }
 
 /// A meeting that goes on.
-fn meeting(harness: &Harness, account: &str, seed: &str) -> MeetingHandle {
+pub(crate) fn meeting(harness: &Harness, account: &str, seed: &str) -> MeetingHandle {
     harness.zoom.start_meeting(MeetingScript {
         account: Some(account.to_owned()),
         ..open(seed)

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rtmsd::demo::{Begin, DemoProduct, End, MeetingHandle, MeetingScript, Options};
 use serde_json::Value;
 
+use crate::accounts::{self, A, B, C, authorize_with};
 use crate::harness::{
     Harness, files_below, meta, open, open_at_once, stream_folders, wait_until, wait_until_more,
     wait_until_over, wait_until_streaming,
@@ -28,7 +29,11 @@ struct Rig {
 
 impl Rig {
     fn start(settings: &[(&str, &str)]) -> Rig {
-        let mut harness = Harness::builder(Options::default())
+        Rig::start_with(Options::default(), settings)
+    }
+
+    fn start_with(options: Options, settings: &[(&str, &str)]) -> Rig {
+        let mut harness = Harness::builder(options)
             .admin()
             .settings(&OF_AN_APP.map(|key| (key, "")))
             .settings(settings)
@@ -59,6 +64,7 @@ impl Rig {
                 ("ZOOM_VIDEO_SDK_KEY", &options.sdk_key),
                 ("ZOOM_VIDEO_SDK_SECRET", &options.sdk_secret),
                 ("ZOOM_ACCOUNT_ID", ""),
+                ("ZOOM_REDIRECT_URL", ""),
                 ("RTMS_AUTO_START", "off"),
             ],
         );
@@ -264,4 +270,74 @@ fn a_removed_app_ends_with_its_last_stream_and_a_faulty_file_disables_one_alone(
     wait_until_streaming(&again);
     wait_until("the row has the app", || rig.row(&again)["app"] == "again");
     rig.harness.terminate();
+}
+
+/// One app that three accounts have authorized, and another app beside it: a grant is revoked, an app is
+/// removed, each for itself.
+#[test]
+fn two_apps_and_three_accounts() {
+    let mut rig = Rig::start_with(accounts::options(), &[]);
+    for account in [A, B, C] {
+        authorize_with(&rig.harness, account, &["--app", "meet"]);
+    }
+    let of_account =
+        |rig: &Rig, account: &str, seed: &str| accounts::meeting(&rig.harness, account, seed);
+    let meetings = [A, B, C].map(|account| of_account(&rig, account, &format!("of {account}")));
+    let session = rig.session("omega");
+    meetings.iter().for_each(wait_until_streaming);
+    wait_until_streaming(&session);
+
+    rig.harness.zoom.revoke_account(C);
+    let failed = of_account(&rig, C, "failed");
+    rig.harness
+        .wait_until_logged(&[" ERROR ", "app=meet", "the grant was revoked", C]);
+    let more = of_account(&rig, B, "more");
+    wait_until_streaming(&more);
+    let ready = rig.harness.admin_page("/readyz");
+    assert!(
+        ready.contains(&format!("account {C}")) && !ready.contains("app video"),
+        "{ready}"
+    );
+
+    fs::remove_file(rig.apps.join("video.conf")).expect("it was there");
+    rig.harness.hup();
+    rig.harness
+        .wait_until_logged(&["app=video", "the app was removed", "streams=1"]);
+    for meeting in meetings.iter().chain([&more, &session]) {
+        wait_until_more(meeting, 3);
+    }
+    session.end(End::stopped(1));
+    wait_until_over(&session);
+    rig.harness.wait_until_logged(&["app=video", "app ended"]);
+    for meeting in meetings.iter().chain([&more]) {
+        wait_until_more(meeting, 3);
+        meeting.end(End::meeting_ended());
+        wait_until_over(meeting);
+        let comparison = rig.harness.comparison(meeting);
+        assert!(
+            comparison.sent > 0 && comparison.is_exact(),
+            "{comparison:?}"
+        );
+    }
+    let page = rig.harness.admin_page("/metrics");
+    rig.harness.terminate();
+
+    let of_meet: Vec<String> = (meetings.iter().chain([&more, &failed]))
+        .flat_map(names_of)
+        .collect();
+    let of_video = names_of(&session);
+    assert_absent(&[&of_meet[..], &of_video].concat(), &page, "metrics");
+    let log = rig.harness.server.log();
+    for (app, count, others) in [("meet", 4, &of_video), ("video", 1, &of_meet)] {
+        let out = rig.harness.out().join(app);
+        assert_eq!(stream_folders(&out).len(), count, "{app}");
+        let state = rig.harness.state().join("apps").join(app);
+        for (path, text) in [texts(&out), texts(&state)].concat() {
+            assert_absent(others, &(path.clone() + &text), &path);
+        }
+        let tagged = format!(" app={app} ");
+        for line in log.iter().filter(|line| line.contains(&tagged)) {
+            assert_absent(others, line, "the log");
+        }
+    }
 }

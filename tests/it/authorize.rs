@@ -34,8 +34,14 @@ pub(crate) struct Authorizing {
 impl Authorizing {
     /// Starts it with this configuration.
     pub(crate) fn start(config: &std::path::Path) -> Authorizing {
+        Authorizing::start_with(config, &[])
+    }
+
+    /// Likewise, with further arguments.
+    pub(crate) fn start_with(config: &std::path::Path, arguments: &[&str]) -> Authorizing {
         let mut command = Command::new(RTMSD);
         command.arg("authorize").arg("--config").arg(config);
+        command.args(arguments);
         let pipes = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
