@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use rtmsd::demo::{Credentials, EventsBy, Options, Zoom};
@@ -36,6 +37,7 @@ struct Terminal {
     child: Child,
     master: fs::File,
     said: Arc<Mutex<String>>,
+    reader: JoinHandle<()>,
     seen: usize,
 }
 
@@ -63,7 +65,7 @@ impl Terminal {
         let master = fs::File::from(master);
         let said = Arc::new(Mutex::new(String::new()));
         let (mut reader, kept) = (master.try_clone().expect("a file"), Arc::clone(&said));
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut chunk = [0; 4096];
             // The read fails when the other end is closed.
             while let Ok(count @ 1..) = reader.read(&mut chunk) {
@@ -75,6 +77,7 @@ impl Terminal {
             child,
             master,
             said,
+            reader,
             seen: 0,
         }
     }
@@ -110,7 +113,7 @@ impl Terminal {
         self.master.write_all(text.as_bytes()).expect("a terminal");
     }
 
-    /// Waits for the end of the process.
+    /// Waits for the end of the process; returns its code, and all that it said.
     #[track_caller]
     fn end(mut self) -> (Option<i32>, String) {
         let mut status = None;
@@ -118,6 +121,8 @@ impl Terminal {
             status = self.child.try_wait().expect("a child");
             status.is_some()
         });
+        // Its last words may be on their way to the reader.
+        wait_until("the end of its words", || self.reader.is_finished());
         (status.and_then(|status| status.code()), self.said())
     }
 }
