@@ -83,7 +83,8 @@ fn with_a_full_state_directory_webhooks_are_answered_503() {
     }
     let line = harness.wait_until_logged(&["webhook answered 503", "intents.log"]);
     assert!(line.contains(" WARN "), "{line}");
-    harness.wait_until_logged(&["ERROR", "cannot append", "intents.log"]);
+    // What the server was about to write anyway may have failed before the first webhook.
+    harness.wait_until_logged(&["ERROR", "answering 503 to webhooks that cannot be stored"]);
 
     harness.limit_files(None);
     wait_until("webhooks are accepted again", || post("after") == Ok(200));
