@@ -10,11 +10,19 @@
     )
 )]
 
+mod beat;
+mod broadcast;
 pub mod call;
 pub mod face;
+mod handover;
 mod machine;
+mod meetings;
+mod publish;
 pub mod record;
+mod resolve;
+mod store_down;
 pub mod tail;
+mod takeover;
 mod view;
 
 pub use call::{Boot, Call, Claimable, Member, Message, Queued, Reply, Routed, Row, SeenRow, Tail};
