@@ -19,7 +19,7 @@ pub mod encode;
 pub mod names;
 pub mod row;
 pub mod seal;
-#[cfg(test)]
+#[cfg(all(test, feature = "demo"))]
 mod tests;
 pub mod value;
 
