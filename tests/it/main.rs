@@ -16,6 +16,7 @@ mod examples;
 mod feed;
 mod few_files;
 mod files;
+mod fleet_scripts;
 mod forget;
 mod golden;
 mod harness;
