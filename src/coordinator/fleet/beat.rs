@@ -38,7 +38,7 @@ pub(super) struct Beats {
     began: Instant,
     /// When the next one is due, and whether one is under way.
     next: Instant,
-    is_under_way: bool,
+    pub(super) is_under_way: bool,
     seq: u64,
     /// The greatest number that the store has confirmed; 0 before the first.
     confirmed: u64,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::call::{Call, Claimable, Member, Tail};
 use super::face::Output;
-use super::machine::{Machine, Subject};
+use super::machine::{Machine, Subject, TICK};
 use super::meetings::{Guard, Guarded, Release};
 use super::record::Record;
 use super::resolve::End;
@@ -179,6 +179,20 @@ impl Machine {
         }
     }
 
+    /// The heir's queue has no room: the next one gets it, or the same one later.
+    pub(super) fn heir_is_full(&mut self, now: Instant, id: &str, heir: &Member) {
+        let choice = self.view.place(id, false, Some(&heir.node));
+        let Some(meeting) = self.meetings.get_mut(id) else {
+            return;
+        };
+        meeting.not_before = Some(now + TICK);
+        if let (Some(choice), Some(held)) = (choice, &mut meeting.held)
+            && let Some(release) = &mut held.release
+        {
+            release.heir = choice.to;
+        }
+    }
+
     /// It was another's already.
     pub(super) fn hand_refused(&mut self, id: &str, record: &Record) {
         self.hand_done(id, &record.owner.node);
@@ -231,7 +245,8 @@ impl Machine {
         let is_empty = self.meetings.is_empty()
             && self.findings.is_empty()
             && self.broadcasts.is_empty()
-            && self.has_no_removals();
+            && self.has_no_removals()
+            && !self.beats.is_under_way;
         if !is_empty || now.saturating_duration_since(drain.since) < DRAIN_MIN {
             return;
         }

@@ -376,6 +376,11 @@ impl Machine {
         &self.view
     }
 
+    /// `RTMS_NODE`.
+    pub fn name(&self) -> &str {
+        &self.config.me.node
+    }
+
     /// Events that wait for the store or for another node.
     pub fn waiting(&self) -> usize {
         self.waiting

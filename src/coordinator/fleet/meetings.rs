@@ -167,12 +167,18 @@ impl Meeting {
 }
 
 impl Held {
-    /// Whether the store must be told something.
+    /// Whether the store must be told something, now or later.
     pub(super) fn has_news(&self) -> bool {
-        self.is_left
-            || self.published != self.version
-            || self.is_entry_new
-            || self.ask_again.is_some()
+        self.has_changed() || self.ask_again.is_some()
+    }
+
+    /// Whether the store must be told something now.
+    pub(super) fn is_to_publish(&self, now: Instant) -> bool {
+        self.has_changed() || self.ask_again.is_some_and(|at| now >= at)
+    }
+
+    fn has_changed(&self) -> bool {
+        self.is_left || self.published != self.version || self.is_entry_new
     }
 
     /// The store must be told.

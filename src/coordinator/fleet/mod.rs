@@ -33,3 +33,8 @@ pub use face::{
 pub use machine::Machine;
 pub use record::{Phase, Record, StreamPhase};
 pub use view::View;
+
+#[cfg(all(test, feature = "demo"))]
+mod simulation;
+#[cfg(all(test, feature = "demo"))]
+mod tests;

@@ -23,8 +23,22 @@ pub const WINDOW_AFTER_CLOSE: Duration = Duration::from_secs(60);
 /// At least this.
 const WINDOW_MIN: Duration = Duration::from_secs(15);
 
+/// Who is refused at Zoom, as another has the stream, asks again after this time whether that one has the record
+/// by now.
+const ASK_REFUSED: Duration = Duration::from_secs(5);
+
 /// What flows here while another has the record is published again after this time.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
+
+impl Held {
+    /// Who is refused wants to know who has the stream.
+    fn ask_if_refused(&mut self, now: Instant) {
+        let is_refused = |s: &StreamState| s.is_refused && s.phase != StreamPhase::Receiving;
+        if self.ask_again.is_none() && self.streams.iter().any(is_refused) {
+            self.ask_again = Some(now + ASK_REFUSED);
+        }
+    }
+}
 
 impl Machine {
     /// The coordinator's state of a meeting has changed.
@@ -67,6 +81,7 @@ impl Machine {
         if is_news {
             held.touch();
         }
+        held.ask_if_refused(now);
         if held.is_over {
             // It ended before it was closed for its heir.
             held.release = None;
@@ -80,14 +95,6 @@ impl Machine {
         let Some(held) = self.meetings.get_mut(id).and_then(|m| m.held.as_mut()) else {
             return;
         };
-        if let Some(at) = held.ask_again {
-            if now < at && held.published == held.version && !held.is_entry_new {
-                return;
-            }
-            held.ask_again = None;
-        } else if !held.has_news() {
-            return;
-        }
         let is_entry_new = held.is_entry_new;
         let phases = held.streams.iter();
         let call = Call::Publish {
@@ -131,6 +138,8 @@ impl Machine {
             self.outputs.push_back(Output::Resume { meeting });
         } else if held.is_over && held.published == held.version {
             meeting.held = None;
+        } else {
+            held.ask_if_refused(now);
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::call::{Call, Claimable, Member, Message, Reply, Routed};
 use super::face::{CallId, Kind};
 use super::machine::{Machine, Subject, TICK};
-use super::meetings::{Event, Guard, Guarded, Why, Wish};
+use super::meetings::{Event, Guard, Guarded, Held, Why, Wish};
 use super::record::{Phase, Record};
 use super::view::{DEAD, HINT, HINT_STILL, STILL};
 use crate::domain::severity::Severity;
@@ -146,6 +146,11 @@ impl Machine {
     pub(super) fn was_given(&mut self, now: Instant, id: &str) {
         let from = Some(self.config.me.node.clone());
         let meeting = self.meetings.entry(id.to_owned()).or_default();
+        let is_ours = |held: &Held| held.epoch > 0 && held.ask_again.is_none();
+        if meeting.held.as_ref().is_some_and(is_ours) {
+            // The same word a second time.
+            return self.note(id);
+        }
         meeting.wish = Some(Wish {
             why: Why::Given,
             from,
@@ -175,7 +180,7 @@ impl Machine {
             self.claim(now, id, &wish);
         } else if held.is_some_and(|held| held.release.is_some()) {
             self.hand(now, id);
-        } else if held.is_some_and(|held| held.has_news()) {
+        } else if held.is_some_and(|held| held.is_to_publish(now)) {
             self.publish(now, id);
         } else if held.is_none() && !meeting.waiting.is_empty() {
             self.route(now, id);
@@ -255,6 +260,7 @@ impl Machine {
             (Call::Publish { .. }, Reply::Ok { epoch }) => self.published(now, id, epoch),
             (Call::Publish { .. }, Reply::Newer(record)) => self.is_anothers(now, id, &record),
             (Call::Hand { heir, .. }, Reply::Ok { .. }) => self.handed(now, id, &heir),
+            (Call::Hand { heir, .. }, Reply::QueueFull) => self.heir_is_full(now, id, &heir),
             (Call::Hand { .. }, Reply::Newer(record)) => self.hand_refused(id, &record),
             (Call::Read { .. }, Reply::Read { record }) => self.looked_after(now, id, record),
             // Not an answer to the question: asked again.
@@ -438,7 +444,7 @@ impl Machine {
                 let event = meeting.waiting.pop_front();
                 self.waiting -= usize::from(event.is_some());
                 self.view.count_placed(now, &to.node);
-                for event in event {
+                if let Some(event) = event {
                     self.guard(now, id, Some(&to.node), event);
                 }
             }
