@@ -229,6 +229,23 @@ impl Daemon {
         Ok(())
     }
 
+    /// Another node has a stream, or gets it: its thread leaves. Where there is none, an earlier process
+    /// had it, and its files are completed.
+    pub(super) fn hand_over(&mut self, info: StreamInfo, heir: Option<String>) {
+        let stream_id = &info.stream_id;
+        let command = Command::HandOver { heir: heir.clone() };
+        if self.send_command(stream_id, command) || self.running.contains_key(stream_id) {
+            return;
+        }
+        let end = EndReason::HandedOver { heir };
+        // One that waits for a place or for files has not begun.
+        if !self.waiting.contains(stream_id) && !self.places.is_waiting(stream_id) {
+            self.complete(&info, &end);
+        }
+        let actions = self.coordinator.handle_end(now(), stream_id, &end);
+        self.apply(actions);
+    }
+
     /// Completes the files of a stream that an earlier process left.
     pub(super) fn complete(&self, info: &StreamInfo, end: &EndReason) {
         if let Some(disk) = &self.disk {
