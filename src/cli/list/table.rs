@@ -155,7 +155,7 @@ mod tests {
         ];
         let expected = "\
 2026-11-24 14:13  Weekly product sync  84844962250    0:48:12  Ada, Ines O'Neill +3  6,204 words  /var/lib/rtmsd/meetings/2026-11-24/55key/ee3a
-2026-11-24 14:13  日本語[31m           84844962250  receiving  -                              -  /var/lib/rtmsd/meetings/2026-11-24/55key/ee3a
+2026-11-24 14:13  日本語[31m           84844962250  receiving  -                               -  /var/lib/rtmsd/meetings/2026-11-24/55key/ee3a
 ";
         assert_eq!(render(&found, None), expected);
         assert_eq!(render(&[], None), "");
