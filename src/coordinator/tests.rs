@@ -774,7 +774,7 @@ fn single_changes_give_the_same_state_as_a_snapshot() {
         assert!(copy.version() - before <= 1);
     }
     assert!(changed > 200, "only {changed} changes");
-    assert!(!w.coordinator.streams.contains_key("nobody"));
+    assert!(!w.coordinator.streams.contains_key("unknown"));
     // The sizes were counted incrementally, and equal those of a new count.
     let fresh = Coordinator::from_json(settings(), &w.coordinator.snapshot()).expect("JSON");
     assert_eq!(fresh.streams.bytes(), w.coordinator.streams.bytes());

@@ -462,7 +462,7 @@ mod tests {
             "v": 1, "product": "meeting", "stream_id": "5f0c1d", "opened_ms": 5, "openings": 1,
             "state": "ended", "ended_ms": 7, "end": "stopped", "stop_reason": 6, "transcripts": 3,
             "summary": {"of": ["a", "newer", "version"]}, "malformed_packets": 2,
-            "participants": [{"user_id": "7", "user_name": "Ada"}, {"user_name": "nobody"}],
+            "participants": [{"user_id": "7", "user_name": "Ada"}, {"user_name": "unknown"}],
             "audio": [
                 {"file": "audio-../x.wav", "user_id": 1, "codec": "l16", "sample_rate": 16000,
                     "channels": 1, "first_ms": 1},

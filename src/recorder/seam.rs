@@ -43,7 +43,7 @@ struct Written<'a> {
 impl Default for Written<'_> {
     fn default() -> Self {
         Written {
-            user_id: Id::NOBODY,
+            user_id: Id::UNKNOWN,
             user_name: Cow::Borrowed(""),
             channel_id: None,
             start_ms: 0,
