@@ -13,6 +13,11 @@ impl Coordinator {
     /// To be called after a restart: streams that were running are started again, and scheduled
     /// calls are due. Meetings that another node has stay its.
     pub fn resume(&mut self, now: Now) -> Vec<Action> {
+        self.resume_except(now, &BTreeSet::new())
+    }
+
+    /// The same without these meetings, of which it is not known yet whether they are still this node's.
+    pub fn resume_except(&mut self, now: Now, unsure: &BTreeSet<String>) -> Vec<Action> {
         // Grouped once: looking through all streams for each meeting would be quadratic.
         let mut streams: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (stream_id, entry) in self.streams.iter().filter(|(_, entry)| is_left(entry)) {
@@ -21,11 +26,11 @@ impl Coordinator {
         }
         let mut meetings: BTreeSet<String> = self.meetings.keys().cloned().collect();
         meetings.extend(streams.keys().cloned());
-        for uuid in meetings {
-            let streams = streams.remove(&uuid).unwrap_or_default();
+        for uuid in meetings.difference(unsure) {
+            let streams = streams.remove(uuid).unwrap_or_default();
             // The calls of a meeting that another node has are its.
-            if !self.meetings.get(&uuid).is_some_and(|m| m.is_yielded) {
-                self.resume_calls(now, &uuid);
+            if !self.meetings.get(uuid).is_some_and(|m| m.is_yielded) {
+                self.resume_calls(now, uuid);
             }
             self.resume_streams(now, &streams);
         }

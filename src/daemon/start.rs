@@ -234,10 +234,11 @@ fn restore(
             unsettled.len()
         );
     }
-    for Unsettled { id, event } in unsettled {
+    for Unsettled { id, event, body } in unsettled {
         inbox.send_always(Event::Accepted(Accepted {
             event,
             intent: Some(id),
+            body,
         }));
     }
     Ok((snapshot, coordinator))
