@@ -4,6 +4,9 @@
 //! and both directions of the translation ([`encode`], [`decode`]). So the simulation of the machine and the
 //! store that the demo plays pass through the same translation as a real store.
 //!
+//! Behind the cargo feature `fleet`: the threads `store` ([`store`]) and `store inbox` ([`inbox`]), and calls
+//! without a thread ([`direct`]), over a connection of our own ([`connection`], [`wire`]).
+//!
 //! # Differences from the first draft of the layout
 //!
 //! - `x:<node>` is a hash, stream -> sealed message, not a set: whoever deletes needs to know why.
@@ -13,15 +16,29 @@
 //!   the set beforehand. The former owner's next `publish`, or a `claim` that expects it, removes the name.
 //! - A row in `nodes` is `at_ms|boot|JSON`: scripts need the boot, and not every store has a JSON parser.
 
+pub mod address;
+#[cfg(feature = "fleet")]
+pub(crate) mod backoff;
 pub mod command;
+#[cfg(feature = "fleet")]
+pub(crate) mod connection;
 pub mod decode;
+#[cfg(feature = "fleet")]
+pub mod direct;
 pub mod encode;
+pub mod facts;
+#[cfg(feature = "fleet")]
+pub mod inbox;
 pub mod names;
-pub mod row;
+pub(crate) mod row;
 pub mod seal;
+#[cfg(feature = "fleet")]
+pub mod store;
 #[cfg(all(test, feature = "demo"))]
 mod tests;
 pub mod value;
+#[cfg(feature = "fleet")]
+pub(crate) mod wire;
 
 pub use command::{Command, Script, Verb};
 pub use encode::Codec;
