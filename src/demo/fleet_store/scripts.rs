@@ -229,7 +229,9 @@ impl Model {
             let it_does = r.phase == b"held" && receives(&r.streams);
             let is_free = r.phase == b"ended" || silent.is_none_or(|silent| silent >= 5000);
             if !(is_free || i_do && (!it_does || had > r.epoch)) {
-                self.drop_members(my_set, std::slice::from_ref(meeting))?;
+                if owner != me {
+                    self.drop_members(my_set, std::slice::from_ref(meeting))?;
+                }
                 let record = self.record(nodes, &r, owner, &r.boot, r.epoch, &r.phase, &r.at)?;
                 return Ok(words("newer", [record]));
             }

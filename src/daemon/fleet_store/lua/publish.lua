@@ -15,7 +15,7 @@ if r[1] and not (r[1] == me and (r[2] == boot or r[2] == previous)) then
   local it_does = r[4] == 'held' and string.find('\n' .. (r[6] or ''), '\nreceiving ', 1, true)
   local free = r[4] == 'ended' or silent < 0 or silent >= 5000
   if not (free or i_do and (not it_does or had > held)) then
-    redis.call('SREM', KEYS[3], meeting)
+    if r[1] ~= me then redis.call('SREM', KEYS[3], meeting) end
     return {'newer', {r[1], r[2], held, r[4], now - r[5], silent, r[6] or '', r[7] or ''}}
   end
   epoch = math.max(held, had) + 1
