@@ -43,6 +43,7 @@ impl Daemon {
                 Action::Complete { info, end } => self.complete(&info, &end),
                 Action::HandOver { info, heir } => self.hand_over(info, heir),
                 Action::Discard(withdrawal) => {
+                    self.tell_withdrawn(&withdrawal);
                     // The intent log still has the ids that are to be forgotten.
                     if let Some(snapshot) = &mut self.snapshot {
                         snapshot.demand();
@@ -78,7 +79,7 @@ impl Daemon {
     }
 }
 
-fn log_level(severity: Severity) -> log::Level {
+pub(super) fn log_level(severity: Severity) -> log::Level {
     match severity {
         Severity::Error => log::Level::Error,
         Severity::Warn => log::Level::Warn,

@@ -176,6 +176,7 @@ impl Daemon {
             later: Vec::new(),
             waiting: HashSet::new(),
             places: Places::default(),
+            fleet,
             trim_policy: TrimPolicy::default(),
             dialer,
             sinks,

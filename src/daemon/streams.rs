@@ -150,6 +150,7 @@ impl Daemon {
             window,
             is_rejoin,
         } = plan;
+        let info = self.in_fleet(info);
         let hosts = &self.settings.allowed_hosts;
         let urls = ServerUrl::all(&server_urls, hosts).map_err(EndReason::BadUrl)?;
         // Before anything is created for it.
@@ -199,6 +200,7 @@ impl Daemon {
         let ended = stream_id.clone();
         let written = info.clone();
         let mut options = StreamOptions::new(config, self.dialer.clone());
+        self.use_permit(&info, &mut options);
         options.sinks = sinks;
         options.on_end = Box::new(move || sender.send_always(Event::Ended(ended)));
         options.recent = Box::new(move || {
@@ -257,6 +259,7 @@ impl Daemon {
         let Some(running) = self.running.remove(stream_id) else {
             return;
         };
+        self.fleet_stream_ended(&running);
         self.trim_policy.on_end(Instant::now(), self.running.len());
         self.offer_place(&running.info.account_id);
         let unhandled = running.handle.unhandled();
