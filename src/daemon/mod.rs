@@ -7,6 +7,7 @@ pub(crate) mod actions;
 pub(crate) mod apps;
 pub(crate) mod error;
 pub(crate) mod events;
+pub mod fleet_digests;
 pub(crate) mod forget_alone;
 pub(crate) mod forgetting;
 pub(crate) mod handle;

@@ -89,7 +89,7 @@ impl Daemon {
             keeping.begin_stop();
         }
         self.command_all(match self.settings.on_exit {
-            OnExit::Leave => &Command::Leave,
+            OnExit::Leave | OnExit::HandOver => &Command::Leave,
             OnExit::Stop => &Command::Close,
         });
         self.ends.begin_stop(signal + GRACE);
