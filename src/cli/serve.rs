@@ -315,6 +315,7 @@ fn exit_code(error: &Error) -> u8 {
         | Error::Storage(_)
         | Error::EventsUrl(_)
         | Error::Apps(_)
+        | Error::Fleet(_)
         | Error::Ingress(ingress::Error::Certificate(_)) => exit::CONFIG,
         Error::Ingress(ingress::Error::Io(_)) | Error::Out(_) | Error::Io(_) => exit::UNAVAILABLE,
     }

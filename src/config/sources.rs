@@ -49,6 +49,8 @@ pub struct Sources<'a> {
     pub file: Option<(String, FileContent)>,
     /// The environment; it overrides the file.
     pub environment: Vec<(OsString, OsString)>,
+    /// This machine's name.
+    pub host_name: String,
     /// Reads the file of a secret, or of an app.
     pub read: &'a dyn Fn(&Path) -> io::Result<FileContent>,
     /// Lists the names of the files in a folder.
@@ -85,10 +87,17 @@ impl Sources<'static> {
             needs,
             file,
             environment: std::env::vars_os().collect(),
+            host_name: host_name(),
             read: &read_file,
             list: &list_files,
         })
     }
+}
+
+/// From the kernel by a call: the files of /proc/sys are hidden from a hardened service.
+fn host_name() -> String {
+    let system = rustix::system::uname();
+    system.nodename().to_string_lossy().into_owned()
 }
 
 /// Reads a file of bounded size, and never a directory.
