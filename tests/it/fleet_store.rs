@@ -24,7 +24,7 @@ use crate::harness::certificates::signed_files;
 use crate::harness::redis::Redis;
 use crate::harness::{PATIENCE, TempDir, free_port, wait_until};
 
-fn reach(address: &str, ca_file: Option<&Path>) -> Reach {
+pub(crate) fn reach(address: &str, ca_file: Option<&Path>) -> Reach {
     let address = Address::parse(address, None).expect("an address");
     Reach {
         address: Arc::new(address),
@@ -736,4 +736,47 @@ fn tails_are_sent_and_go_with_their_streams() {
     wait_until("49 tails", || {
         client.line(&format!("HLEN {key}")) == Value::Int(49)
     });
+}
+
+/// The store of the demo, by the same threads.
+#[test]
+fn the_demo_s_store_serves_a_node() {
+    let clock = || {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        now.map_or(0, |now| now.as_millis() as u64)
+    };
+    let server = rtmsd::demo::fleet_store::Server::start(Box::new(clock)).expect("a port");
+    let reach = reach(&server.url(), None);
+    let mut b = Node::start(&reach, "b");
+    assert_eq!(b.wait_for_up().findings(), []);
+    let queue = Queue::start(&reach, "a");
+    assert_eq!(b.ask(publish("m")), Reply::Ok { epoch: 1 });
+    let sent = Instant::now();
+    b.ask(send("a", event(1)));
+    assert_eq!(queue.take()[0].message, Some(event(1)));
+    assert!(
+        sent.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        sent.elapsed()
+    );
+    queue.inbox.go_on();
+    server.stall(true);
+    assert_eq!(b.ask(publish("m")), Reply::Failed);
+    server.stall(false);
+    b.wait_until_answered();
+    server.clear();
+    assert_eq!(
+        b.ask(publish("m")),
+        Reply::Ok { epoch: 1 },
+        "scripts are loaded again"
+    );
+    let ended = Instant::now();
+    drop(server);
+    assert!(
+        ended.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        ended.elapsed()
+    );
+    assert_eq!(b.ask(owned()), Reply::Failed);
+    drop(queue);
 }
