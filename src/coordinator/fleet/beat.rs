@@ -79,12 +79,12 @@ impl Beats {
     }
 
     pub(super) fn due(&self) -> Instant {
-        let unsure = match (self.permit, self.is_unsure_told) {
-            (Some(until), false) => Some(until),
-            (None, false) => Some(self.began + JOIN_MAX),
-            _ => None,
+        let is_named = self.is_doubled || self.other.is_some();
+        let unsure = match self.permit {
+            _ if self.is_unsure_told || is_named => None,
+            Some(until) => Some(until),
+            None => Some(self.began + JOIN_MAX),
         };
-        // A reply takes its time; calls that get none are looked for with each beat.
         unsure.map_or(self.next, |at| at.min(self.next))
     }
 
@@ -216,6 +216,7 @@ impl Machine {
                 Severity::Info,
                 "the other process of this name is gone: this one takes part again".to_owned(),
             );
+            self.take_own_leftovers(now);
         }
         if self.view.look(now, rows) {
             self.beats.sure_since = Some(now);

@@ -381,6 +381,21 @@ impl Machine {
         &self.config.me.node
     }
 
+    /// The meetings that this node has.
+    pub fn held(&self) -> impl Iterator<Item = &String> {
+        let held = self
+            .meetings
+            .iter()
+            .filter(|(_, meeting)| meeting.held.is_some());
+        held.map(|(id, _)| id)
+    }
+
+    /// Whether another node has the record of a meeting of which we receive a stream.
+    pub fn has_rival(&self, meeting: &str) -> bool {
+        let held = self.meetings.get(meeting).and_then(|m| m.held.as_ref());
+        held.is_some_and(|held| held.rival.is_some())
+    }
+
     /// Events that wait for the store or for another node.
     pub fn waiting(&self) -> usize {
         self.waiting

@@ -66,13 +66,15 @@ pub(super) struct Held {
     /// The version that the store has, and the one that it is just told.
     pub(super) published: u64,
     pub(super) asked: u64,
-    /// The same for the entry.
+    /// The next publish brings the entry; the one under way does.
     pub(super) is_entry_new: bool,
     pub(super) is_entry_asked: bool,
     /// When the store last took it.
     pub(super) touched: Option<Instant>,
     /// Another node has the record, and we receive what it does not: ask again then.
     pub(super) ask_again: Option<Instant>,
+    /// Another node has the record, and we receive what it does not know.
+    pub(super) rival: Option<String>,
     /// It was claimed, and the coordinator has not said anything of it.
     pub(super) is_silent: bool,
     /// It lies in the state directory, and the coordinator has not resumed it.
@@ -155,6 +157,12 @@ impl Meeting {
         (self.held.as_ref()).is_some_and(|held| !held.is_left && held.release.is_none())
     }
 
+    /// Whether its events are for us alone.
+    pub(super) fn is_ours_alone(&self) -> bool {
+        let has_rival = self.held.as_ref().is_some_and(|held| held.rival.is_some());
+        self.is_served() && !has_rival
+    }
+
     /// Forgets what earlier answers of the store said.
     pub(super) fn begin_anew(&mut self) {
         self.moves = 0;
@@ -178,7 +186,7 @@ impl Held {
     }
 
     fn has_changed(&self) -> bool {
-        self.is_left || self.published != self.version || self.is_entry_new
+        self.is_left || self.published != self.version
     }
 
     /// The store must be told.

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use super::call::{Call, Tail};
 use super::face::{Adoption, MeetingState, Output, Predecessor, StreamState};
 use super::machine::Machine;
-use super::meetings::Held;
+use super::meetings::{Held, Why, Wish};
 use super::record::{Phase, Record, StreamPhase};
 use super::resolve::End;
+use super::view::{DEAD, QUIET, STILL};
 use crate::domain::severity::Severity;
 
 /// Zoom lets a stream be joined for this long after its owner's last sign of life: a lost connection may be
@@ -75,7 +76,9 @@ impl Machine {
         held.streams = state.streams;
         held.is_over = state.is_over;
         if let Some(entry) = state.entry {
-            held.is_entry_new |= held.entry.as_ref() != Some(&entry);
+            let is_new = held.entry.as_ref() != Some(&entry);
+            held.is_entry_new |= is_new;
+            held.version += u64::from(is_new);
             held.entry = Some(entry);
         }
         if is_news {
@@ -114,6 +117,29 @@ impl Machine {
         }
     }
 
+    /// While another node has the record of a meeting of which we receive a stream: its death is a take-over as
+    /// any other, with all that it knew. Until that is settled nothing is published, which would take the record
+    /// without it. `true` if there is something to wait for.
+    pub(super) fn rival_is_silent(&mut self, now: Instant, id: &str) -> bool {
+        let takes = self.takes_meetings() && self.beats.is_settled(now);
+        let Some(meeting) = self.meetings.get_mut(id) else {
+            return false;
+        };
+        let Some(rival) = meeting.held.as_ref().and_then(|held| held.rival.clone()) else {
+            return false;
+        };
+        let is_quiet = self.view.row(&rival).is_none_or(|row| row.age >= QUIET);
+        if is_quiet && takes && self.view.is_dead(&rival, DEAD, STILL) {
+            meeting.wish = Some(Wish {
+                why: Why::Dead,
+                from: Some(rival),
+                limit: DEAD,
+            });
+            self.step(now, id);
+        }
+        is_quiet
+    }
+
     /// It is not known whether the store was told.
     pub(super) fn publish_failed(&mut self, id: &str) {
         if let Some(held) = self.meetings.get_mut(id).and_then(|m| m.held.as_mut()) {
@@ -130,6 +156,7 @@ impl Machine {
             return;
         };
         held.epoch = epoch;
+        held.rival = None;
         held.published = held.asked;
         held.touched = Some(now);
         held.is_entry_asked = false;
@@ -158,14 +185,12 @@ impl Machine {
             meeting.held = None;
             return;
         }
-        let is_left = held.is_left;
         let is_theirs = |stream: &StreamState| {
             let theirs = record
                 .streams
                 .iter()
                 .find(|(id, _)| *id == stream.stream_id);
             match (theirs.map(|(_, phase)| *phase), stream.phase) {
-                _ if is_left => true,
                 // Only what really flows is worth a quarrel, and only with an older epoch.
                 (Some(StreamPhase::Receiving), StreamPhase::Receiving) => record.epoch > held.epoch,
                 (Some(_), StreamPhase::Receiving) => false,
@@ -177,12 +202,18 @@ impl Machine {
         let (gone, kept): (Vec<_>, Vec<_>) = held.streams.iter().partition(|s| is_theirs(s));
         let gone: Vec<String> = gone.into_iter().map(|s| s.stream_id.clone()).collect();
         let is_all = kept.is_empty();
+        let is_left = std::mem::take(&mut held.is_left);
         if !is_all {
             held.ask_again = Some(now + ASK_AGAIN);
+            held.rival = Some(record.owner.node.clone());
         }
         if is_all || !gone.is_empty() {
             let heir = Some(record.owner.node.clone());
             self.give_up(id, gone, is_all, heir);
+        }
+        if is_left && !is_all {
+            let meeting = id.to_owned();
+            self.outputs.push_back(Output::Resume { meeting });
         }
     }
 
@@ -246,6 +277,7 @@ impl Machine {
             ..Held::default()
         });
         held.epoch = epoch;
+        held.rival = None;
         held.touched = Some(now);
         let before = before.filter(|record| {
             let was_mine = record.owner == self.config.me && record.phase == Phase::Held;

@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::call::{Call, Claimable, Member, Message, Reply, Routed};
-use super::face::{CallId, Kind};
+use super::face::{CallId, Kind, Output};
 use super::machine::{Machine, Subject, TICK};
-use super::meetings::{Event, Guard, Guarded, Held, Why, Wish};
+use super::meetings::{Event, Guard, Guarded, Held, Origin, Why, Wish};
 use super::record::{Phase, Record};
 use super::view::{DEAD, HINT, HINT_STILL, STILL};
 use crate::domain::severity::Severity;
@@ -54,8 +54,15 @@ impl Machine {
     /// An event of that meeting.
     pub(super) fn came_for(&mut self, now: Instant, id: &str, event: Event) {
         let meeting = self.meetings.entry(id.to_owned()).or_default();
-        if meeting.is_served() && meeting.waiting.is_empty() {
+        if meeting.is_ours_alone() && meeting.waiting.is_empty() {
             return self.deliver(now, event);
+        }
+        // Another node has the record, and we receive a stream of it: the event is for both.
+        if meeting.is_served() {
+            match event.origin {
+                Origin::Intent(number) => self.outputs.push_back(Output::Deliver { number }),
+                Origin::Queue(_) => return self.deliver(now, event),
+            }
         }
         meeting.waiting.push_back(event);
         self.waiting += 1;
@@ -181,8 +188,10 @@ impl Machine {
         } else if held.is_some_and(|held| held.release.is_some()) {
             self.hand(now, id);
         } else if held.is_some_and(|held| held.is_to_publish(now)) {
-            self.publish(now, id);
-        } else if held.is_none() && !meeting.waiting.is_empty() {
+            if !self.rival_is_silent(now, id) {
+                self.publish(now, id);
+            }
+        } else if !meeting.waiting.is_empty() {
             self.route(now, id);
         } else if meeting.guard.as_ref().is_some_and(|guard| now >= guard.due) {
             self.look_after(now, id);
@@ -193,7 +202,7 @@ impl Machine {
     /// What is ours needs no store.
     pub(super) fn deliver_if_served(&mut self, now: Instant, id: &str) {
         while let Some(meeting) = self.meetings.get_mut(id)
-            && meeting.is_served()
+            && meeting.is_ours_alone()
             && let Some(event) = meeting.waiting.pop_front()
         {
             self.waiting -= 1;
@@ -285,6 +294,12 @@ impl Machine {
         }
         if !matches!(routed, Routed::Full) {
             meeting.full_since = None;
+        }
+        if meeting.held.is_some() && !matches!(routed, Routed::Moved { .. } | Routed::Dead) {
+            // It was delivered here before, for a stream that we receive.
+            let event = meeting.waiting.pop_front();
+            self.waiting -= usize::from(event.is_some());
+            return event.into_iter().for_each(|event| self.settle(event));
         }
         match routed {
             Routed::Queued => {

@@ -298,7 +298,7 @@ impl Machine {
         let mut streams = self.streams.len() + self.wishes();
         while let Some(id) = owned.pop_front() {
             let is_known =
-                (self.meetings.get(&id)).is_some_and(|m| m.held.is_some() || m.wish.is_some());
+                (self.meetings.get(&id)).is_some_and(|m| m.is_ours_alone() || m.wish.is_some());
             let has_room = self.view.has_takeover_room(streams, self.config.capacity);
             if is_known || age < SECOND && !self.view.is_first(&id) || age < THIRD && !has_room {
                 continue;

@@ -717,7 +717,7 @@ impl World {
                     (reply, at) = (Reply::Failed, late);
                 }
                 assert!(
-                    reply != Reply::Failed || at == late,
+                    reply != Reply::Failed || at == late || self.store.is_full,
                     "{call:?} -> {values:?}"
                 );
             }
@@ -981,7 +981,12 @@ impl World {
         let process = self.process(name).expect("it has just said so");
         let newer = process.newer.get(meeting).cloned();
         let epoch = process.machine.epoch(meeting);
-        process.left.remove(meeting);
+        match process.left.get_mut(meeting) {
+            Some(left) if !is_all => left.streams.retain(|id, _| !streams.contains(id)),
+            _ => {
+                process.left.remove(meeting);
+            }
+        }
         let Some(entry) = process.meetings.get_mut(meeting) else {
             return;
         };
@@ -1251,6 +1256,12 @@ impl World {
             Reply::Read { record } => record,
             reply => panic!("{reply:?}"),
         }
+    }
+
+    /// The name of the node that runs there.
+    pub(crate) fn name_of(&self, key: &str) -> String {
+        let process = self.nodes.get(key).and_then(|node| node.process.as_ref());
+        process.map_or_else(|| key.to_owned(), |process| process.me.node.clone())
     }
 
     pub(crate) fn running(&self, name: &str, stream: &str) -> Option<&Running> {
