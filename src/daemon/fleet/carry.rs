@@ -3,15 +3,19 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use super::super::actions::log_level;
+use serde::{Deserialize, Serialize};
+
 use super::{Arrival, Fleet};
 use crate::coordinator::Action;
 use crate::coordinator::fleet::{
     About, Adoption, Call, CallId, Exit, NodeState, Output, Predecessor, Reply,
 };
+use crate::daemon::actions::log_level;
 use crate::daemon::{Daemon, Ending, now};
+use crate::domain::product::Product;
 use crate::domain::stream_info::{self, Withdrawal};
-use crate::domain::zoom_event::ZoomEvent;
+use crate::domain::zoom_event::{StreamStopped, ZoomEvent, ZoomEventKind};
+use crate::protocol::codes::StopReason;
 use crate::source::webhook::payload;
 use crate::source::webhook::server::Accepted;
 use crate::stream::permit::boot_time;
@@ -19,8 +23,7 @@ use crate::stream::permit::boot_time;
 /// What another node needs to delete a stream.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Told {
-    #[serde(default)]
-    product: Product,
+    product: Option<Product>,
     #[serde(default)]
     id: Option<String>,
 }
@@ -228,7 +231,7 @@ impl Daemon {
             // It counts whenever the stream was started.
             event_ts_ms: 0,
             event: ZoomEventKind::StreamStopped(StreamStopped {
-                product: told.product,
+                product: told.product.unwrap_or(Product::Meeting),
                 id: told.id,
                 stream_id,
                 stop_reason: Some(StopReason::STREAM_REVOKED.0),
@@ -253,7 +256,7 @@ impl Daemon {
             return;
         };
         let told = Told {
-            product: Product::Meeting,
+            product: None,
             id: withdrawal.id.clone(),
         };
         let told = serde_json::to_vec(&told).unwrap_or_default();

@@ -25,7 +25,8 @@ use super::fleet_digests::FleetDigests;
 use super::fleet_store::facts::Facts;
 use super::fleet_store::inbox::Inbox;
 use super::fleet_store::store::{News, Reach, Store};
-use super::fleet_store::{Codec, address};
+use super::fleet_store::Codec;
+use super::snapshot::Snapshot;
 use super::{Daemon, Ending, Error, Event, OnExit, now};
 use crate::clock::now_ms;
 use crate::coordinator::Coordinator;
@@ -33,7 +34,7 @@ use crate::coordinator::fleet::{
     About, Boot, CallId, Config, Incoming, Left, Machine, Member, NodeState, Queued, Tail,
 };
 use crate::domain::severity::Severity;
-use crate::domain::stream_info::Predecessor;
+use crate::domain::stream_info::{Predecessor, StreamInfo};
 use crate::inbox;
 use crate::net::resolve::Resolver;
 use crate::net::tls_client::TlsClient;
@@ -41,6 +42,7 @@ use crate::source::webhook::payload;
 use crate::source::webhook::server::Accepted;
 use crate::state::StateDir;
 use crate::stream::permit::Permits;
+use crate::stream::{StreamOptions, TailOptions};
 use kept::Kept;
 use report::Reported;
 
@@ -123,13 +125,10 @@ impl std::fmt::Debug for Fleet {
 /// What a node needs of the daemon that is being started.
 pub(super) struct Surroundings<'a> {
     pub(super) settings: &'a super::Settings,
-    pub(super) state: &'a Arc<StateDir>,
+    pub(super) state: Option<&'a Arc<StateDir>>,
     pub(super) coordinator: &'a mut Coordinator,
     pub(super) sender: &'a inbox::Sender<Event>,
     pub(super) tls: &'a TlsClient,
-    pub(super) is_ready: Arc<AtomicBool>,
-    /// Where the admin listener is; empty without one.
-    pub(super) admin: String,
 }
 
 impl Fleet {
@@ -145,10 +144,8 @@ impl Fleet {
             coordinator,
             sender,
             tls,
-            is_ready,
-            admin,
         } = surroundings;
-        let Some(chosen) = &settings.fleet else {
+        let (Some(chosen), Some(state)) = (&settings.fleet, state) else {
             return Ok(None);
         };
         let mut random = [0; 16];
@@ -167,7 +164,7 @@ impl Fleet {
         let codec = Codec::new(id, secret, &chosen.name, me.clone());
         let tail_key = Arc::new(codec.tail_key());
         let reach = Reach {
-            address: Arc::new(address::Address::clone(&chosen.store)),
+            address: Arc::new(chosen.store.clone()),
             resolver: Resolver::default(),
             tls: tls.clone(),
             seed,
@@ -180,7 +177,7 @@ impl Fleet {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             must: digests.must.clone(),
             capacity: settings.fleet_capacity(),
-            admin,
+            admin: String::new(),
             since_ms: now_ms(),
             read: |body| payload::webhook(body).ok().map(|event| About::of(&event)),
         };
@@ -224,7 +221,7 @@ impl Fleet {
             is_echo: false,
             arrivals: HashMap::new(),
             tail_key,
-            is_ready,
+            is_ready: Arc::default(),
             facts: None,
             down_since: None,
             looked: Instant::now(),
