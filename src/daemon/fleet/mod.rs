@@ -33,16 +33,18 @@ use crate::coordinator::Coordinator;
 use crate::coordinator::fleet::{
     About, Boot, CallId, Config, Incoming, Left, Machine, Member, NodeState, Queued, Tail,
 };
+use crate::domain::secret::Secret;
 use crate::domain::severity::Severity;
 use crate::domain::stream_info::{Predecessor, StreamInfo};
 use crate::inbox;
 use crate::net::resolve::Resolver;
 use crate::net::tls_client::TlsClient;
+use crate::protocol::tail as phrases;
 use crate::source::webhook::payload;
 use crate::source::webhook::server::Accepted;
 use crate::state::StateDir;
 use crate::stream::permit::Permits;
-use crate::stream::{StreamOptions, TailOptions};
+use crate::stream::StreamOptions;
 use kept::Kept;
 use report::Reported;
 
@@ -89,13 +91,15 @@ pub(super) struct Fleet {
     releasing: BTreeSet<String>,
     /// Last phrases of streams that have left.
     left_tails: HashMap<String, Tail>,
+    /// Phrases that the tail had when it was sent to the store, by stream.
+    tails_sent: HashMap<String, u64>,
     /// A batch of the queue was taken in, and the next is not read yet.
     is_queue_taken: bool,
     /// What is being discarded was told by another node.
     is_echo: bool,
     /// What is known of the former owner of streams that were taken over.
     arrivals: HashMap<String, Arrival>,
-    tail_key: Arc<[u8; 32]>,
+    tail_key: Secret,
     /// What the balancer is told.
     is_ready: Arc<AtomicBool>,
     facts: Option<Facts>,
@@ -162,7 +166,8 @@ impl Fleet {
         let app = settings.app();
         let (id, secret) = (&app.credentials.id, app.credentials.secret.expose());
         let codec = Codec::new(id, secret, &chosen.name, me.clone());
-        let tail_key = Arc::new(codec.tail_key());
+        // Others have the same: who takes a stream over recognizes its phrases.
+        let tail_key = app.credentials.secret.clone();
         let reach = Reach {
             address: Arc::new(chosen.store.clone()),
             resolver: Resolver::default(),
@@ -217,6 +222,7 @@ impl Fleet {
             reported: HashMap::new(),
             releasing: BTreeSet::new(),
             left_tails: HashMap::new(),
+            tails_sent: HashMap::new(),
             is_queue_taken: false,
             is_echo: false,
             arrivals: HashMap::new(),
@@ -364,10 +370,8 @@ impl Daemon {
         if let Some(fleet) = &self.fleet {
             options.permit = Some(fleet.permits.for_stream());
             let arrival = fleet.arrivals.get(&info.stream_id);
-            options.tail = Some(TailOptions {
-                key: Arc::clone(&fleet.tail_key),
-                predecessor: arrival.map(|arrival| arrival.tail.clone()),
-            });
+            options.tail_key = Some(fleet.tail_key.clone());
+            options.predecessor = arrival.and_then(|it| phrases::Tail::from_bytes(&it.tail));
         }
     }
 

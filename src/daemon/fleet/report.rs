@@ -7,6 +7,7 @@ use super::Fleet;
 use crate::coordinator::fleet::{MeetingState, StreamPhase, StreamState, Tail};
 use crate::daemon::Daemon;
 use crate::daemon::streams::RunningStream;
+use crate::stream;
 
 /// What the machine was told of a meeting.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -74,7 +75,7 @@ impl Daemon {
     fn stream_state(&self, stream_id: &str) -> StreamState {
         let running = self.running.get(stream_id);
         let (phase, is_refused) = running.map_or((StreamPhase::Joining, false), |running| {
-            (phase(running), running.handle.is_refused_elsewhere())
+            (phase(running), running.handle.is_held_elsewhere())
         });
         StreamState {
             stream_id: stream_id.to_owned(),
@@ -90,8 +91,13 @@ impl Daemon {
             return;
         };
         for (stream_id, running) in &self.running {
-            if let Some(tail) = running.handle.take_changed_tail() {
-                fleet.store.set_tail(stream_id, tail);
+            let count = running.handle.tail_count();
+            let sent = fleet.tails_sent.get(stream_id).copied().unwrap_or(0);
+            if count != sent
+                && let Some(tail) = running.handle.tail()
+            {
+                fleet.tails_sent.insert(stream_id.clone(), count);
+                fleet.store.set_tail(stream_id, tail.to_bytes());
             }
         }
         let machine = &fleet.machine;
@@ -138,13 +144,14 @@ impl Daemon {
             return;
         };
         let info = &running.info;
-        let tail: Option<Tail> = running.handle.tail();
+        let tail: Option<Tail> = running.handle.tail().map(|tail| tail.to_bytes());
         if fleet.releasing.contains(&info.id)
             && let Some(tail) = tail
         {
             fleet.left_tails.insert(info.stream_id.clone(), tail);
         }
         fleet.arrivals.remove(&info.stream_id);
+        fleet.tails_sent.remove(&info.stream_id);
         fleet.store.drop_tail(&info.stream_id);
     }
 }
@@ -168,10 +175,10 @@ impl Fleet {
 }
 
 fn phase(running: &RunningStream) -> StreamPhase {
-    match (running.handle.is_ready(), running.handle.was_ready()) {
-        (true, _) => StreamPhase::Receiving,
-        (false, true) => StreamPhase::Lost,
-        (false, false) => StreamPhase::Joining,
+    match running.handle.phase() {
+        stream::StreamPhase::Joining => StreamPhase::Joining,
+        stream::StreamPhase::Receiving => StreamPhase::Receiving,
+        stream::StreamPhase::Lost => StreamPhase::Lost,
     }
 }
 
