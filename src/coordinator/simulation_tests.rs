@@ -369,6 +369,25 @@ impl World {
     fn hear(&mut self, number: usize) {
         let told = self.told[number].clone();
         let at = self.owners[told.meeting as usize];
+        // Another node has acted on it, which came here with the meeting.
+        let is_known_elsewhere = |id: &str| {
+            let others = self.nodes.iter().enumerate().filter(|(of, _)| *of != at);
+            let mut times = others.filter_map(|(_, node)| node.discarded.get(id));
+            times.any(|(discarded, _)| told.ts <= *discarded)
+        };
+        let is_known_elsewhere = match &told.kind {
+            ZoomEventKind::StreamStopped(stopped) => is_known_elsewhere(&stopped.stream_id),
+            _ => false,
+        };
+        // A start of an earlier run does not count for the next one.
+        if matches!(told.kind, ZoomEventKind::MeetingEnded(_)) {
+            for other in &mut self.nodes {
+                let id = uuid(told.meeting);
+                other
+                    .under_way
+                    .retain(|key, _| !key.1 || key.2 == 0 || key.0 != id);
+            }
+        }
         let node = &mut self.nodes[at];
         node.heard.insert(number);
         let meeting = &mut self.meetings[told.meeting as usize];
@@ -378,7 +397,8 @@ impl World {
                 let reason = stopped.stop_reason;
                 let is_acted_on = |(at, has_run): &(u64, bool)| told.ts <= *at || !has_run;
                 let id = &stopped.stream_id;
-                if reason == Some(8) && !node.discarded.get(id).is_some_and(is_acted_on) {
+                let is_acted_on = node.discarded.get(id).is_some_and(is_acted_on);
+                if reason == Some(8) && !is_acted_on && !is_known_elsewhere {
                     node.withdrawn.insert(id.clone());
                 }
                 // A stop without a meeting concerns one only if its stream is known.
@@ -520,7 +540,10 @@ impl World {
         let has_key = |node: &Node| {
             node.waiting.contains_key(&key) || is_start && node.under_way.contains_key(&key)
         };
-        let has_one = self.nodes.iter().any(has_key) || self.nodes[at].under_way.contains_key(&key);
+        // A stop made twice is harmless, and one of an earlier time as owner may be on its way.
+        let is_single = self.nodes.len() == 1;
+        let has_one = self.nodes.iter().any(has_key)
+            || is_single && self.nodes[at].under_way.contains_key(&key);
         assert!(!has_one, "a second call: {call:?}");
         let n: usize = call.meeting[4..].parse().expect("a number");
         if is_start {
@@ -731,7 +754,7 @@ impl World {
             for other in &mut self.nodes {
                 other
                     .under_way
-                    .retain(|key, _| key.2 == 0 || key.0 != uuid(n as u64));
+                    .retain(|key, _| !key.1 || key.2 == 0 || key.0 != uuid(n as u64));
             }
         }
         // Some of the calls had reached Zoom.

@@ -45,8 +45,9 @@ impl Coordinator {
         let product = |stream: &StreamEntry| stream.started.product;
         let product = streams.values().next().map_or(Product::Meeting, product);
         let meeting = meeting.unwrap_or_else(|| MeetingEntry::from_stream(product, uuid));
+        let mut is_adopted = false;
         match self.has_room_for_meeting(uuid) {
-            true => self.adopt_meeting(now, uuid, meeting, has_start),
+            true => is_adopted = self.adopt_meeting(now, uuid, meeting, has_start),
             false => self.log(
                 Severity::Error,
                 &format!("too many meetings: another node's is not taken id={uuid}"),
@@ -75,10 +76,15 @@ impl Coordinator {
                 self.log(Severity::Error, &text);
             }
         }
+        // After the streams: a meeting with a stream is not started.
+        if is_adopted {
+            self.resume_calls(now, uuid);
+        }
         self.is_changed = true;
     }
 
-    fn adopt_meeting(&mut self, now: Now, uuid: &str, told: MeetingEntry, has_start: bool) {
+    /// Whether what was told counts, so that the calls are to be made anew.
+    fn adopt_meeting(&mut self, now: Now, uuid: &str, told: MeetingEntry, has_start: bool) -> bool {
         let local = self.meetings.get(uuid);
         let is_own = local.is_some_and(|local| !local.is_yielded);
         let is_told_newer = local.is_none_or(|local| {
@@ -86,7 +92,7 @@ impl Coordinator {
             told_ms > local_ms || told_ms == local_ms && local.is_yielded
         });
         if is_own && !is_told_newer {
-            return;
+            return false;
         }
         let calls = local.map(|local| local.calls).unwrap_or_default();
         let has_start = has_start || calls.start.is_some();
@@ -107,7 +113,7 @@ impl Coordinator {
             ..meeting
         };
         self.meetings.insert(uuid.to_owned(), meeting);
-        self.resume_calls(now, uuid);
+        true
     }
 
     fn adopt_stream(&mut self, now: Now, stream_id: &str, told: StreamEntry, window: Duration) {
