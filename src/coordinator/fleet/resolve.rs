@@ -53,12 +53,20 @@ pub(super) struct Finding {
 impl Machine {
     /// An event of that meeting.
     pub(super) fn came_for(&mut self, now: Instant, id: &str, event: Event) {
+        let is_store_there = self.is_store_there(now);
         let meeting = self.meetings.entry(id.to_owned()).or_default();
+        if is_store_there && let Some(held) = &mut meeting.held {
+            held.confirm_if_idle(now);
+        }
         if meeting.is_ours_alone() && meeting.waiting.is_empty() {
             return self.deliver(now, event);
         }
         // Another node has the record, and we receive a stream of it: the event is for both.
-        if meeting.is_served() {
+        if meeting
+            .held
+            .as_ref()
+            .is_some_and(|held| held.rival.is_some())
+        {
             match event.origin {
                 Origin::Intent(number) => self.outputs.push_back(Output::Deliver { number }),
                 Origin::Queue(_) => return self.deliver(now, event),

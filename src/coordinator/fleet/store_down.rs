@@ -148,7 +148,9 @@ impl Machine {
             self.outputs.push_back(Output::Resume { meeting: id });
             self.outputs.push_back(Output::Log(Severity::Info, text));
         }
-        if meeting.held.is_none() {
+        if let Some(held) = &mut meeting.held {
+            held.is_to_confirm = false;
+        } else {
             let waiting = std::mem::take(&mut meeting.waiting);
             for event in waiting {
                 match event.about.kind {
