@@ -131,7 +131,7 @@ impl Play {
     fn chaos(&mut self) {
         let begin = self.world.now;
         let time = secs(10 + self.below(40));
-        let rate = 4 + self.below(30);
+        let rate = 2 + self.below(30);
         (0..self.below(8)).for_each(|_| self.begin());
         while self.world.now - begin < time {
             self.world.run(ms(500));
