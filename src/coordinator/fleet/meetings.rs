@@ -94,7 +94,7 @@ pub(super) struct Held {
 pub(super) struct Release {
     pub(super) heir: Member,
     /// What the heir needs; `None` while the sockets are being closed.
-    pub(super) parcel: Option<(Vec<u8>, Vec<(String, Tail)>)>,
+    pub(super) parcel: Option<Parcel>,
 }
 
 /// A meeting that we want.
@@ -129,6 +129,16 @@ pub(super) struct Guard {
     pub(super) what: Guarded,
     /// Events that are repeated if need be.
     pub(super) events: Vec<Event>,
+    /// What was handed over, in case that the store loses it before the heir has taken it.
+    pub(super) parcel: Option<Parcel>,
+}
+
+/// What an heir needs.
+#[derive(Debug, Clone)]
+pub(super) struct Parcel {
+    pub(super) epoch: u64,
+    pub(super) entry: Vec<u8>,
+    pub(super) tails: Vec<(String, Tail)>,
 }
 
 /// What is guarded.

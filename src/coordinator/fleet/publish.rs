@@ -183,7 +183,7 @@ impl Machine {
         }
     }
 
-    /// The record is another living node's.
+    /// The record is another node's.
     pub(super) fn is_anothers(&mut self, now: Instant, id: &str, record: &Record) {
         let Some(meeting) = self.meetings.get_mut(id) else {
             return;
@@ -197,6 +197,21 @@ impl Machine {
         meeting.owner = Some(record.owner.node.clone());
         if held.is_over {
             meeting.held = None;
+            return;
+        }
+        // What a dead node knew is adopted; a publish alone would lose it.
+        let is_own_name = record.owner.node == self.config.me.node;
+        let is_dead = record.silent_for.is_none_or(|silent| silent >= DEAD);
+        if is_dead {
+            held.rival = Some(record.owner.node.clone());
+            held.ask_again = Some(now + ASK_AGAIN);
+            if is_own_name {
+                meeting.wish = Some(Wish {
+                    why: Why::Given,
+                    from: Some(record.owner.node.clone()),
+                    limit: DEAD,
+                });
+            }
             return;
         }
         let is_theirs = |stream: &StreamState| {
@@ -293,6 +308,10 @@ impl Machine {
         held.epoch = epoch;
         held.rival = None;
         held.touched = Some(now);
+        if std::mem::take(&mut held.is_left) {
+            let meeting = id.to_owned();
+            self.outputs.push_back(Output::Resume { meeting });
+        }
         let before = before.filter(|record| {
             let was_mine = record.owner == self.config.me && record.phase == Phase::Held;
             !(was_held && was_mine)

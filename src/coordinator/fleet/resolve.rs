@@ -276,7 +276,7 @@ impl Machine {
             },
             (Call::Publish { .. }, Reply::Ok { epoch }) => self.published(now, id, epoch),
             (Call::Publish { .. }, Reply::Newer(record)) => self.is_anothers(now, id, &record),
-            (Call::Hand { heir, .. }, Reply::Ok { .. }) => self.handed(now, id, &heir),
+            (Call::Hand { heir, .. }, Reply::Ok { epoch }) => self.handed(now, id, &heir, epoch),
             (Call::Hand { heir, .. }, Reply::QueueFull) => self.heir_is_full(now, id, &heir),
             (Call::Hand { .. }, Reply::Newer(record)) => self.hand_refused(id, &record),
             (Call::Read { .. }, Reply::Read { record }) => self.looked_after(now, id, record),
@@ -535,6 +535,7 @@ impl Machine {
             due: now + GUARD,
             what,
             events: Vec::new(),
+            parcel: None,
         });
         node.clone_into(&mut guard.node);
         // An interruption needs less: a start among them decides.
@@ -627,9 +628,9 @@ impl Machine {
         let is_late = now.saturating_duration_since(guard.since) >= GUARD_MAX;
         let is_handed = guard.what == Guarded::Handed;
         let Some(record) = record else {
-            // The store has lost it. A meeting that was handed over is published again by its heir.
+            // The store has lost it.
             return match is_handed && !is_late {
-                true => guard.due = now + AGAIN,
+                true => self.hand_again(now, id),
                 false => self.end_guard(id, End::Again),
             };
         };
