@@ -32,6 +32,9 @@ const SILENT_MAX: Duration = Duration::from_secs(30);
 /// A meeting's record is written again at least this often, so that it does not expire.
 pub const TOUCH: Duration = Duration::from_secs(30 * 60);
 
+/// The same for one of which nothing is received: another node may have it by now.
+pub const TOUCH_IDLE: Duration = Duration::from_secs(5 * 60);
+
 /// What is known from our own beats.
 #[derive(Debug)]
 pub(super) struct Beats {
@@ -345,7 +348,8 @@ impl Machine {
             let age = held.touched.map(|at| now.saturating_duration_since(at));
             let is_silent = held.is_silent && age.is_some_and(|age| age >= SILENT_MAX);
             held.is_over |= is_silent;
-            if (is_silent || age.is_some_and(|age| age >= TOUCH)) && !held.has_news() {
+            let most = if held.receives() { TOUCH } else { TOUCH_IDLE };
+            if (is_silent || age.is_some_and(|age| age >= most)) && !held.has_news() {
                 held.touch();
                 ids.push(id.clone());
             }

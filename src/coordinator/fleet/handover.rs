@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::call::{Call, Claimable, Member, Tail};
 use super::face::Output;
 use super::machine::{Machine, Subject, TICK};
-use super::meetings::{Guard, Guarded, Release};
+use super::meetings::{Guard, Guarded, Parcel, Release};
 use super::record::Record;
 use super::resolve::End;
 use super::view::DEAD;
@@ -41,6 +41,18 @@ pub(super) struct Drain {
     /// The row is being removed: no beat any more.
     pub(super) is_leaving: bool,
     pub(super) is_gone: bool,
+}
+
+impl Parcel {
+    fn call(&self, id: &str, heir: &Member) -> Call {
+        Call::Hand {
+            meeting: id.to_owned(),
+            epoch: self.epoch,
+            heir: heir.clone(),
+            entry: self.entry.clone(),
+            tails: self.tails.clone(),
+        }
+    }
 }
 
 impl Machine {
@@ -135,11 +147,18 @@ impl Machine {
         entry: Vec<u8>,
         tails: Vec<(String, Tail)>,
     ) {
-        let held = self.meetings.get_mut(id).and_then(|m| m.held.as_mut());
-        let Some(release) = held.and_then(|held| held.release.as_mut()) else {
+        let Some(held) = self.meetings.get_mut(id).and_then(|m| m.held.as_mut()) else {
             return;
         };
-        release.parcel = Some((entry, tails));
+        let epoch = held.epoch;
+        let Some(release) = &mut held.release else {
+            return;
+        };
+        release.parcel = Some(Parcel {
+            epoch,
+            entry,
+            tails,
+        });
         self.step(now, id);
     }
 
@@ -148,34 +167,50 @@ impl Machine {
         let Some(held) = self.meetings.get(id).and_then(|m| m.held.as_ref()) else {
             return;
         };
-        let Some(Release {
+        if let Some(Release {
             heir,
-            parcel: Some((entry, tails)),
+            parcel: Some(parcel),
         }) = &held.release
-        else {
+        {
+            let call = parcel.call(id, heir);
+            self.ask_for(now, id, call);
+        }
+    }
+
+    /// The store has lost the record before the heir has taken it.
+    pub(super) fn hand_again(&mut self, now: Instant, id: &str) {
+        let choice = self.view.place(id, false, None);
+        let Some(guard) = self.meetings.get_mut(id).and_then(|m| m.guard.as_mut()) else {
             return;
         };
-        let call = Call::Hand {
-            meeting: id.to_owned(),
-            epoch: held.epoch,
-            heir: heir.clone(),
-            entry: entry.clone(),
-            tails: tails.clone(),
-        };
-        self.ask_for(now, id, call);
+        guard.due = now + LOOK_AFTER;
+        if let (Some(choice), Some(parcel)) = (choice, &guard.parcel) {
+            let call = parcel.call(id, &choice.to);
+            self.ask_for(now, id, call);
+        }
     }
 
     /// The heir has the record.
-    pub(super) fn handed(&mut self, now: Instant, id: &str, heir: &Member) {
+    pub(super) fn handed(&mut self, now: Instant, id: &str, heir: &Member, epoch: u64) {
+        let held = self.meetings.get_mut(id).and_then(|m| m.held.as_mut());
+        let parcel = held.and_then(|held| held.release.take()?.parcel);
         self.hand_done(id, &heir.node);
-        if let Some(meeting) = self.meetings.get_mut(id) {
-            meeting.guard.get_or_insert_with(|| Guard {
-                node: heir.node.clone(),
-                since: now,
-                due: now + LOOK_AFTER,
-                what: Guarded::Handed,
-                events: Vec::new(),
-            });
+        let Some(meeting) = self.meetings.get_mut(id) else {
+            return;
+        };
+        let guard = meeting.guard.get_or_insert_with(|| Guard {
+            node: heir.node.clone(),
+            since: now,
+            due: now,
+            what: Guarded::Handed,
+            events: Vec::new(),
+            parcel,
+        });
+        heir.node.clone_into(&mut guard.node);
+        guard.since = now;
+        guard.due = now + LOOK_AFTER;
+        if let Some(parcel) = &mut guard.parcel {
+            parcel.epoch = epoch;
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::call::{Member, Tail};
 use super::face::{About, CallId, StreamState};
+use super::record::StreamPhase;
 use super::store_down::Loss;
 
 /// An event that has not reached its coordinator.
@@ -75,6 +76,9 @@ pub(super) struct Held {
     pub(super) ask_again: Option<Instant>,
     /// Another node has the record, and we receive what it does not know.
     pub(super) rival: Option<String>,
+    /// An event has come for what nothing is received of: another node may have it by now, so the store is
+    /// asked first.
+    pub(super) is_to_confirm: bool,
     /// It was claimed, and the coordinator has not said anything of it.
     pub(super) is_silent: bool,
     /// It lies in the state directory, and the coordinator has not resumed it.
@@ -90,7 +94,7 @@ pub(super) struct Held {
 pub(super) struct Release {
     pub(super) heir: Member,
     /// What the heir needs; `None` while the sockets are being closed.
-    pub(super) parcel: Option<(Vec<u8>, Vec<(String, Tail)>)>,
+    pub(super) parcel: Option<Parcel>,
 }
 
 /// A meeting that we want.
@@ -125,6 +129,16 @@ pub(super) struct Guard {
     pub(super) what: Guarded,
     /// Events that are repeated if need be.
     pub(super) events: Vec<Event>,
+    /// What was handed over, in case that the store loses it before the heir has taken it.
+    pub(super) parcel: Option<Parcel>,
+}
+
+/// What an heir needs.
+#[derive(Debug, Clone)]
+pub(super) struct Parcel {
+    pub(super) epoch: u64,
+    pub(super) entry: Vec<u8>,
+    pub(super) tails: Vec<(String, Tail)>,
 }
 
 /// What is guarded.
@@ -159,8 +173,8 @@ impl Meeting {
 
     /// Whether its events are for us alone.
     pub(super) fn is_ours_alone(&self) -> bool {
-        let has_rival = self.held.as_ref().is_some_and(|held| held.rival.is_some());
-        self.is_served() && !has_rival
+        let is_doubtful = |held: &Held| held.rival.is_some() || held.is_to_confirm;
+        self.is_served() && !self.held.as_ref().is_some_and(is_doubtful)
     }
 
     /// Forgets what earlier answers of the store said.
@@ -187,6 +201,12 @@ impl Held {
 
     fn has_changed(&self) -> bool {
         self.is_left || self.published != self.version
+    }
+
+    /// Whether data can flow.
+    pub(super) fn receives(&self) -> bool {
+        let mut phases = self.streams.iter().map(|stream| stream.phase);
+        phases.any(|phase| phase == StreamPhase::Receiving)
     }
 
     /// The store must be told.

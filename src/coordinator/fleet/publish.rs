@@ -28,10 +28,22 @@ const WINDOW_MIN: Duration = Duration::from_secs(15);
 /// by now.
 const ASK_REFUSED: Duration = Duration::from_secs(5);
 
+/// So long after the store's word a meeting of which nothing is received is ours without asking.
+const FRESH: Duration = Duration::from_secs(5);
+
 /// What flows here while another has the record is published again after this time.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 impl Held {
+    /// Of this meeting nothing is received: its record may be another's without our knowledge.
+    pub(super) fn confirm_if_idle(&mut self, now: Instant) {
+        let is_fresh = (self.touched).is_some_and(|at| now.saturating_duration_since(at) < FRESH);
+        if self.epoch > 0 && !self.is_left && !self.receives() && !is_fresh && !self.is_to_confirm {
+            self.is_to_confirm = true;
+            self.touch();
+        }
+    }
+
     /// Who is refused wants to know who has the stream.
     fn ask_if_refused(&mut self, now: Instant) {
         let is_refused = |s: &StreamState| s.is_refused && s.phase != StreamPhase::Receiving;
@@ -157,6 +169,7 @@ impl Machine {
         };
         held.epoch = epoch;
         held.rival = None;
+        held.is_to_confirm = false;
         held.published = held.asked;
         held.touched = Some(now);
         held.is_entry_asked = false;
@@ -170,7 +183,7 @@ impl Machine {
         }
     }
 
-    /// The record is another living node's.
+    /// The record is another node's.
     pub(super) fn is_anothers(&mut self, now: Instant, id: &str, record: &Record) {
         let Some(meeting) = self.meetings.get_mut(id) else {
             return;
@@ -179,10 +192,26 @@ impl Machine {
             return;
         };
         held.published = held.asked;
+        held.is_to_confirm = false;
         held.is_entry_new |= std::mem::take(&mut held.is_entry_asked);
         meeting.owner = Some(record.owner.node.clone());
         if held.is_over {
             meeting.held = None;
+            return;
+        }
+        // What a dead node knew is adopted; a publish alone would lose it.
+        let is_own_name = record.owner.node == self.config.me.node;
+        let is_dead = record.silent_for.is_none_or(|silent| silent >= DEAD);
+        if is_dead {
+            held.rival = Some(record.owner.node.clone());
+            held.ask_again = Some(now + ASK_AGAIN);
+            if is_own_name {
+                meeting.wish = Some(Wish {
+                    why: Why::Given,
+                    from: Some(record.owner.node.clone()),
+                    limit: DEAD,
+                });
+            }
             return;
         }
         let is_theirs = |stream: &StreamState| {
@@ -279,6 +308,10 @@ impl Machine {
         held.epoch = epoch;
         held.rival = None;
         held.touched = Some(now);
+        if std::mem::take(&mut held.is_left) {
+            let meeting = id.to_owned();
+            self.outputs.push_back(Output::Resume { meeting });
+        }
         let before = before.filter(|record| {
             let was_mine = record.owner == self.config.me && record.phase == Phase::Held;
             !(was_held && was_mine)

@@ -53,12 +53,20 @@ pub(super) struct Finding {
 impl Machine {
     /// An event of that meeting.
     pub(super) fn came_for(&mut self, now: Instant, id: &str, event: Event) {
+        let is_store_there = self.is_store_there(now);
         let meeting = self.meetings.entry(id.to_owned()).or_default();
+        if is_store_there && let Some(held) = &mut meeting.held {
+            held.confirm_if_idle(now);
+        }
         if meeting.is_ours_alone() && meeting.waiting.is_empty() {
             return self.deliver(now, event);
         }
         // Another node has the record, and we receive a stream of it: the event is for both.
-        if meeting.is_served() {
+        if meeting
+            .held
+            .as_ref()
+            .is_some_and(|held| held.rival.is_some())
+        {
             match event.origin {
                 Origin::Intent(number) => self.outputs.push_back(Output::Deliver { number }),
                 Origin::Queue(_) => return self.deliver(now, event),
@@ -268,7 +276,7 @@ impl Machine {
             },
             (Call::Publish { .. }, Reply::Ok { epoch }) => self.published(now, id, epoch),
             (Call::Publish { .. }, Reply::Newer(record)) => self.is_anothers(now, id, &record),
-            (Call::Hand { heir, .. }, Reply::Ok { .. }) => self.handed(now, id, &heir),
+            (Call::Hand { heir, .. }, Reply::Ok { epoch }) => self.handed(now, id, &heir, epoch),
             (Call::Hand { heir, .. }, Reply::QueueFull) => self.heir_is_full(now, id, &heir),
             (Call::Hand { .. }, Reply::Newer(record)) => self.hand_refused(id, &record),
             (Call::Read { .. }, Reply::Read { record }) => self.looked_after(now, id, record),
@@ -527,6 +535,7 @@ impl Machine {
             due: now + GUARD,
             what,
             events: Vec::new(),
+            parcel: None,
         });
         node.clone_into(&mut guard.node);
         // An interruption needs less: a start among them decides.
@@ -619,9 +628,9 @@ impl Machine {
         let is_late = now.saturating_duration_since(guard.since) >= GUARD_MAX;
         let is_handed = guard.what == Guarded::Handed;
         let Some(record) = record else {
-            // The store has lost it. A meeting that was handed over is published again by its heir.
+            // The store has lost it.
             return match is_handed && !is_late {
-                true => guard.due = now + AGAIN,
+                true => self.hand_again(now, id),
                 false => self.end_guard(id, End::Again),
             };
         };

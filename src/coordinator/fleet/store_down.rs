@@ -148,7 +148,9 @@ impl Machine {
             self.outputs.push_back(Output::Resume { meeting: id });
             self.outputs.push_back(Output::Log(Severity::Info, text));
         }
-        if meeting.held.is_none() {
+        if let Some(held) = &mut meeting.held {
+            held.is_to_confirm = false;
+        } else {
             let waiting = std::mem::take(&mut meeting.waiting);
             for event in waiting {
                 match event.about.kind {
@@ -174,6 +176,12 @@ impl Machine {
             && self.beats.lacks_permit(now)
             && let Some(stream_id) = about.stream.clone()
         {
+            // What follows is not a displacement.
+            let meeting = self.streams.get(&stream_id);
+            let meeting = meeting.and_then(|id| self.meetings.get_mut(id));
+            if let Some(held) = meeting.and_then(|meeting| meeting.held.as_mut()) {
+                held.losses.remove(&stream_id);
+            }
             self.outputs.push_back(Output::Once { stream_id });
         }
     }

@@ -125,6 +125,8 @@ pub(crate) struct Process {
     pub(crate) is_draining: bool,
     pub(crate) discarded: BTreeSet<String>,
     pub(crate) everyone: u32,
+    /// Connections that the coordinator has closed.
+    pub(crate) closing: Vec<(String, ConnId)>,
 }
 
 /// The delay before a try.
@@ -226,6 +228,9 @@ impl Process {
                 match entry.streams.get_mut(&told.stream) {
                     Some(stream) if stream.stamp < told.stamp => {
                         stream.stamp = told.stamp;
+                        let conns = [stream.conn, stream.connecting].into_iter().flatten();
+                        self.closing
+                            .extend(conns.map(|conn| (told.stream.clone(), conn)));
                         stream.lose(now);
                     }
                     Some(_) => {}
@@ -241,12 +246,16 @@ impl Process {
                     && stream.phase == StreamPhase::Receiving
                     && told.stamp > stream.accepted_ms
                 {
+                    let conns = [stream.conn, stream.connecting].into_iter().flatten();
+                    self.closing
+                        .extend(conns.map(|conn| (told.stream.clone(), conn)));
                     stream.lose(now);
                 }
             }
             Kind::Ends | Kind::Withdrawn if told.stream.is_empty() => {
                 entry.is_live = false;
-                entry.streams.clear();
+                let stamp = told.stamp;
+                entry.streams.retain(|_, stream| stream.stamp > stamp);
             }
             Kind::Ends | Kind::Withdrawn => entry.end(&told.stream, told.stamp),
             Kind::ParticipantJoins | Kind::Everyone | Kind::Local => {}

@@ -236,6 +236,7 @@ impl World {
             is_draining: false,
             discarded: Default::default(),
             everyone: 0,
+            closing: Vec::new(),
         });
         let intents = node.disk.intents.clone();
         self.note(|| format!("{name} starts as {boot}"));
@@ -822,6 +823,9 @@ impl World {
             return;
         };
         process.coordinate(now, unix_ms, told);
+        for (stream, conn) in std::mem::take(&mut process.closing) {
+            self.at(now + ms(20), "", 0, Happens::Missed { stream, conn });
+        }
         if !told.meeting.is_empty() {
             self.state_changed(name, &told.meeting.clone());
         }
