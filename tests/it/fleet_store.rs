@@ -384,7 +384,7 @@ fn a_full_queue_refuses() {
     let release = Mutex::new(Some(release));
     let (sender, replies) = channel();
     let (sender, hold) = (Mutex::new(sender), Mutex::new(hold));
-    // Whoever takes the news does not return, so the thread takes no calls.
+    // What takes the news does not return, so the thread takes no calls.
     let on_news = Box::new(move |news| {
         let _ = sender.lock().expect("no panic").send(news);
         let _ = hold.lock().expect("no panic").recv_timeout(PATIENCE);

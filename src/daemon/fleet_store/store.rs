@@ -169,7 +169,7 @@ impl Store {
         })
     }
 
-    /// Asks. False if too many calls wait: then there is no reply.
+    /// Asks. False if too many calls wait, or the end was told: then there is no reply.
     #[must_use]
     pub fn ask(&self, id: u64, call: Call) -> bool {
         let most = match call {
@@ -177,6 +177,9 @@ impl Store {
             _ => CALL_MAX,
         };
         let mut inbox = self.shared.lock();
+        if inbox.is_ending {
+            return false;
+        }
         if inbox.asked.len() >= QUEUE_MAX {
             self.shared.counters.full.fetch_add(1, Ordering::Relaxed);
             return false;
@@ -260,13 +263,18 @@ impl Work {
             self.connect();
             self.serve();
         }
-        // What was asked before the end is sent, if there is a connection.
-        while !self.waiting.is_empty() && matches!(self.link, Link::Open(_)) {
-            self.serve();
+        // What was asked before the end is sent, if there is a connection. Nothing is asked after it.
+        loop {
             self.take();
+            if self.waiting.is_empty() {
+                break;
+            }
+            match self.link {
+                Link::Open(_) => self.serve(),
+                _ => self.fail_waiting(|_| true),
+            }
         }
-        self.fail_waiting(|_| true);
-        // Whoever opens a connection is not to take its three seconds.
+        // A thread that opens a connection is not to take its three seconds.
         self.net.is_ending.store(true, Ordering::Relaxed);
     }
 

@@ -14,7 +14,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::daemon::fleet_store::{Command, Value, Verb};
+use crate::daemon::fleet_store::command::{Command, Verb};
+use crate::daemon::fleet_store::value::Value;
 
 /// Bytes of a key, field or value.
 pub type Text = Vec<u8>;

@@ -8,7 +8,7 @@
     )
 )]
 
-use crate::daemon::fleet_store::Value;
+use crate::daemon::fleet_store::value::Value;
 
 /// Longest word, in bytes, and most words of a command.
 const WORD_MAX: usize = 4 << 20;
