@@ -222,15 +222,16 @@ impl Model {
         let (r, had) = (self.read(key)?, parsed(had));
         let mut epoch = r.epoch.max(had).max(1);
         let mut pairs = Vec::new();
-        if let Some(owner) = &r.owner
-            && !(owner == me && (r.boot == *boot || r.boot == *previous))
+ let is_known = r.boot == *previous && r.phase == b"held" && r.epoch <= had;
+ if let Some(owner) = &r.owner && !(owner == me && (r.boot == *boot || is_known))
         {
-            let silent = self.silent(nodes, owner, &r.boot)?;
             let i_do = receives(streams);
             let it_does = r.phase == b"held" && receives(&r.streams);
-            let is_free = r.phase == b"ended" || silent.is_none_or(|silent| silent >= 5000);
+            let is_free = r.phase == b"ended";
             if !(is_free || i_do && (!it_does || had > r.epoch)) {
-                self.drop_members(my_set, std::slice::from_ref(meeting))?;
+                if owner != me {
+                    self.drop_members(my_set, std::slice::from_ref(meeting))?;
+                }
                 let record = self.record(nodes, &r, owner, &r.boot, r.epoch, &r.phase, &r.at)?;
                 return Ok(words("newer", [record]));
             }

@@ -8,14 +8,15 @@ local r = redis.call('HMGET', KEYS[1], 'owner', 'boot', 'epoch', 'phase', 'at_ms
 local held, had = tonumber(r[3]) or 0, tonumber(ARGV[5])
 local epoch = math.max(held, had, 1)
 local was
-if r[1] and not (r[1] == me and (r[2] == boot or r[2] == previous)) then
+local known = r[2] == previous and r[4] == 'held' and held <= had
+if r[1] and not (r[1] == me and (r[2] == boot or known)) then
   local beat, of = string.match(redis.call('HGET', KEYS[2], r[1]) or '', '^(%d+)|(%x+)|')
   local silent = of == r[2] and math.abs(now - beat) or -1
   local i_do = string.find('\n' .. streams, '\nreceiving ', 1, true)
   local it_does = r[4] == 'held' and string.find('\n' .. (r[6] or ''), '\nreceiving ', 1, true)
-  local free = r[4] == 'ended' or silent < 0 or silent >= 5000
+  local free = r[4] == 'ended'
   if not (free or i_do and (not it_does or had > held)) then
-    redis.call('SREM', KEYS[3], meeting)
+    if r[1] ~= me then redis.call('SREM', KEYS[3], meeting) end
     return {'newer', {r[1], r[2], held, r[4], now - r[5], silent, r[6] or '', r[7] or ''}}
   end
   epoch = math.max(held, had) + 1
