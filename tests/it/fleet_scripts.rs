@@ -13,6 +13,7 @@ use rtmsd::coordinator::fleet::call::{Boot, Call, Claimable, Member, Message, Re
 use rtmsd::coordinator::fleet::record::StreamPhase;
 use rtmsd::daemon::fleet_store::{Codec, Command, Script, Value, Verb};
 use rtmsd::demo::fleet_store::Model;
+use rtmsd::demo::fleet_store::model::Dumped;
 
 use crate::harness::redis::{Client, Redis};
 use crate::harness::report;
@@ -56,7 +57,7 @@ impl Real {
     }
 
     /// All keys but the clock, as [`Model::dump`] has them.
-    fn dump(&mut self) -> Vec<(Vec<u8>, Vec<Vec<u8>>, bool)> {
+    fn dump(&mut self) -> Vec<Dumped> {
         let keys = self.client.line("KEYS {*");
         let mut keys: Vec<Vec<u8>> = flat(&keys);
         keys.sort_unstable();
@@ -134,8 +135,7 @@ fn unblocked(command: &Command) -> Command {
 /// Both hold the same.
 fn compare(model: &Model, real: &mut Real, context: &str) {
     let (modelled, really) = (model.dump(), real.dump());
-    let shown = |dump: &[(Vec<u8>, Vec<Vec<u8>>, bool)],
-                 other: &[(Vec<u8>, Vec<Vec<u8>>, bool)]| {
+    let shown = |dump: &[Dumped], other: &[Dumped]| {
         let keys = dump.iter().filter(|key| !other.contains(key));
         let keys = keys.map(|(name, content, goes)| {
             let content: Vec<_> = content.iter().map(|c| String::from_utf8_lossy(c)).collect();

@@ -15,7 +15,7 @@ use rtmsd::StoreAddress as Address;
 use rtmsd::daemon::fleet_store::direct::Direct;
 use rtmsd::daemon::fleet_store::facts::{ACL, Facts};
 use rtmsd::daemon::fleet_store::inbox::Inbox;
-use rtmsd::daemon::fleet_store::store::{News, Reach, Store};
+use rtmsd::daemon::fleet_store::store::{Limits, News, Reach, Store};
 use rtmsd::daemon::fleet_store::{Codec, Command, Value};
 use rtmsd::net::resolve::Resolver;
 use rtmsd::net::tls_client::TlsClient;
@@ -33,6 +33,9 @@ pub(crate) fn reach(address: &str, ca_file: Option<&Path>) -> Reach {
         seed: 1,
     }
 }
+
+/// Shorter than the three seconds that opening a connection may take.
+const LONG: Duration = Duration::from_millis(2_500);
 
 fn reach_of(redis: &Redis) -> Reach {
     reach(&format!("unix://{}", redis.socket().display()), None)
@@ -59,14 +62,28 @@ struct Node {
 }
 
 impl Node {
+    /// One that has all the time that a busy machine may need.
     fn start(reach: &Reach, node: &str) -> Node {
+        let limits = Limits {
+            beat: PATIENCE,
+            call: PATIENCE,
+        };
+        Node::start_within(limits, reach, node)
+    }
+
+    /// One with the limits of a server.
+    fn in_a_hurry(reach: &Reach, node: &str) -> Node {
+        Node::start_within(Limits::default(), reach, node)
+    }
+
+    fn start_within(limits: Limits, reach: &Reach, node: &str) -> Node {
         let (sender, news) = channel();
         let sender = Mutex::new(sender);
         let on_news = Box::new(move |news| {
             let _ = sender.lock().expect("no panic before").send(news);
         });
         Node {
-            store: Store::start(reach, codec(node), on_news).expect("a thread"),
+            store: Store::start_within(limits, reach, codec(node), on_news).expect("a thread"),
             news,
             asked: 0,
             said: Vec::new(),
@@ -229,27 +246,37 @@ fn the_end_is_in_order() {
     assert_eq!(replies.count(), ids.len());
 }
 
+/// Calls fail while it sleeps, and neither wait for its end nor get the replies of others after it.
 #[test]
 fn a_store_that_stops_for_two_seconds_fails_calls_in_time() {
     let Some(redis) = Redis::start(&[]) else {
         return;
     };
-    let mut a = Node::up(&redis, "a");
+    let mut a = Node::in_a_hurry(&reach_of(&redis), "a");
+    a.wait_for_up();
     let mut client = redis.client();
     client.send(&["DEBUG", "SLEEP", "2"]);
-    wait_until("it sleeps", || {
-        let id = a.send(owned());
-        a.reply(id) == Reply::Failed
+    let awake = std::thread::spawn(move || {
+        client.reply();
+        Instant::now()
     });
-    // A beat has more time than other calls, and neither waits for the end of the sleep.
-    let asked = Instant::now();
-    assert_eq!(a.ask(publish("m")), Reply::Failed);
+    wait_until("it sleeps", || a.ask(owned()) == Reply::Failed);
+    let beat = a.beat(1);
+    let ids = [a.send(beat), a.send(publish("m"))];
+    let mut failed = Vec::new();
+    while failed.len() < ids.len() {
+        match a.next() {
+            News::Reply(id, reply) => failed.push((id, reply)),
+            other => a.said.push(other),
+        }
+    }
+    failed.sort_unstable_by_key(|(id, _)| *id);
+    assert_eq!(failed, ids.map(|id| (id, Reply::Failed)));
+    let failed = Instant::now();
     assert!(
-        asked.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        asked.elapsed()
+        failed < awake.join().expect("no panic"),
+        "they waited for the sleeper"
     );
-    client.reply();
     a.wait_until_answered();
     assert!(
         a.said.iter().any(|news| matches!(news, News::Up(_))),
@@ -300,11 +327,8 @@ fn a_store_that_is_killed_is_found_again() {
     let beat = a.beat(1);
     let first = era(a.ask(beat));
     redis.kill();
-    let asked = Instant::now();
     assert_eq!(a.ask(owned()), Reply::Failed);
-    let why = a.wait_for_down();
-    assert!(!why.is_empty());
-    assert!(asked.elapsed() < Duration::from_secs(2));
+    assert_ne!(a.wait_for_down(), "");
     redis.run();
     a.wait_for_up();
     let beat = a.beat(2);
@@ -317,7 +341,7 @@ fn a_silent_store_holds_nobody() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     for scheme in ["redis", "rediss"] {
-        let mut a = Node::start(&reach(&format!("{scheme}://{address}"), None), "a");
+        let mut a = Node::in_a_hurry(&reach(&format!("{scheme}://{address}"), None), "a");
         let asked = Instant::now();
         assert_eq!(a.ask(owned()), Reply::Failed);
         let took = asked.elapsed();
@@ -325,14 +349,11 @@ fn a_silent_store_holds_nobody() {
             took >= Duration::from_millis(450),
             "it waits for the connection: {took:?}"
         );
-        assert!(took < Duration::from_secs(2), "{took:?}");
+        // It is not told why there is no connection: that is not known yet.
+        assert_eq!(a.said, []);
         let ended = Instant::now();
         drop(a);
-        assert!(
-            ended.elapsed() < Duration::from_secs(1),
-            "{:?}",
-            ended.elapsed()
-        );
+        assert!(ended.elapsed() < LONG, "{:?}", ended.elapsed());
     }
     let mut a = Node::start(&reach(&format!("rediss://{address}"), None), "a");
     assert_eq!(a.wait_for_down(), "TLS: no answer in time");
@@ -348,16 +369,12 @@ fn a_name_that_never_resolves_holds_nobody() {
     }));
     let mut reach = reach("redis://hung.test", None);
     reach.resolver = resolver;
-    let mut a = Node::start(&reach, "a");
+    let mut a = Node::in_a_hurry(&reach, "a");
     assert_eq!(a.ask(owned()), Reply::Failed);
     assert_eq!(a.wait_for_down(), "name look-up: no answer in time");
     let ended = Instant::now();
     drop(a);
-    assert!(
-        ended.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        ended.elapsed()
-    );
+    assert!(ended.elapsed() < LONG, "{:?}", ended.elapsed());
     drop(release);
 }
 
@@ -384,7 +401,7 @@ fn a_full_queue_refuses() {
     let release = Mutex::new(Some(release));
     let (sender, replies) = channel();
     let (sender, hold) = (Mutex::new(sender), Mutex::new(hold));
-    // Whoever takes the news does not return, so the thread takes no calls.
+    // What takes the news does not return, so the thread takes no calls.
     let on_news = Box::new(move |news| {
         let _ = sender.lock().expect("no panic").send(news);
         let _ = hold.lock().expect("no panic").recv_timeout(PATIENCE);
@@ -660,22 +677,21 @@ fn a_message_wakes_the_inbox_and_the_end_does_not_wait() {
         list.str()
             .is_some_and(|info| info.contains("blocked_clients:1"))
     });
+    // If each had to wait for the next read, five would take five seconds.
     let sent = Instant::now();
-    b.ask(send("a", event(1)));
-    assert_eq!(queue.take().len(), 1);
-    let took = sent.elapsed();
+    for n in 0..5 {
+        b.ask(send("a", event(n)));
+        assert_eq!(queue.take().len(), 1);
+        queue.inbox.go_on();
+    }
     assert!(
-        took < Duration::from_millis(500),
-        "a blocking read, not the next one: {took:?}"
+        sent.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        sent.elapsed()
     );
-    queue.inbox.go_on();
     let ended = Instant::now();
     drop(queue);
-    assert!(
-        ended.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        ended.elapsed()
-    );
+    assert!(ended.elapsed() < LONG, "{:?}", ended.elapsed());
 }
 
 /// What a node must delete is read first, and again after a restart until it is done.
@@ -753,18 +769,22 @@ fn the_demo_s_store_serves_a_node() {
     let queue = Queue::start(&reach, "a");
     assert_eq!(b.ask(publish("m")), Reply::Ok { epoch: 1 });
     let sent = Instant::now();
-    b.ask(send("a", event(1)));
-    assert_eq!(queue.take()[0].message, Some(event(1)));
+    for n in 0..5 {
+        b.ask(send("a", event(n)));
+        assert_eq!(queue.take()[0].message, Some(event(n)));
+        queue.inbox.go_on();
+    }
     assert!(
-        sent.elapsed() < Duration::from_millis(500),
+        sent.elapsed() < Duration::from_secs(3),
         "{:?}",
         sent.elapsed()
     );
-    queue.inbox.go_on();
+    let mut hurried = Node::in_a_hurry(&reach, "c");
+    hurried.wait_for_up();
     server.stall(true);
-    assert_eq!(b.ask(publish("m")), Reply::Failed);
+    assert_eq!(hurried.ask(publish("n")), Reply::Failed);
     server.stall(false);
-    b.wait_until_answered();
+    hurried.wait_until_answered();
     server.clear();
     assert_eq!(
         b.ask(publish("m")),
@@ -773,11 +793,7 @@ fn the_demo_s_store_serves_a_node() {
     );
     let ended = Instant::now();
     drop(server);
-    assert!(
-        ended.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        ended.elapsed()
-    );
+    assert!(ended.elapsed() < LONG, "{:?}", ended.elapsed());
     assert_eq!(b.ask(owned()), Reply::Failed);
     drop(queue);
 }

@@ -2,7 +2,7 @@
 //!
 //! The crate `redis` packs the commands and reads the replies. The connection is ours, over [`crate::net`]: the
 //! crate's own looks names up and shakes hands without a deadline, lets `RTMS_CA_FILE` take the place of the
-//! system's roots where ours adds to them, and reads those roots anew for every connection.
+//! system's roots where ours adds to them, and reads those roots again for every connection.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read, Write};

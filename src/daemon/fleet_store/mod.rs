@@ -9,7 +9,7 @@
 //!
 //! # Differences from the first draft of the layout
 //!
-//! - `x:<node>` is a hash, stream -> sealed message, not a set: whoever deletes needs to know why.
+//! - `x:<node>` is a hash, stream -> sealed message, not a set: the node that deletes needs to know why.
 //! - `m:<meeting>` has a field `was`, the owner before (`node|boot|epoch|phase|at_ms`), so that a claim whose reply
 //!   was lost gets the same reply when it is made again. About 60 bytes a meeting.
 //! - A set `o:<node>` can name a meeting that another node took by `publish`: the script cannot know the key of

@@ -1,6 +1,6 @@
 //! The MAC over what we put into the store.
 //!
-//! Whoever can read the store learns ids and topics; whoever can write into it starts nothing. The key comes
+//! A reader of the store learns ids and topics; a writer starts nothing. The key comes
 //! from the client secret. The code covers what it is for (meeting, node or stream), so that an entry cannot
 //! be moved to another. It does not say when: a message can be put into the same queue again, where its
 //! stamps show that it is old.

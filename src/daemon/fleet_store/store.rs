@@ -28,10 +28,6 @@ use crate::net::tls_client::TlsClient;
 const QUEUE_MAX: usize = 1024;
 /// Most calls in one write.
 const BATCH_MAX: usize = 128;
-/// How long a beat may take.
-const BEAT_MAX: Duration = Duration::from_millis(800);
-/// How long any other call may take.
-const CALL_MAX: Duration = Duration::from_millis(500);
 /// How often changed tails are sent.
 const TAILS_EVERY: Duration = Duration::from_secs(1);
 const STACK_BYTES: usize = 256 << 10;
@@ -47,6 +43,24 @@ pub struct Reach {
     pub tls: TlsClient,
     /// Spreads the tries of several nodes.
     pub seed: u64,
+}
+
+/// How long calls may take, from the moment when they are asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// A beat.
+    pub beat: Duration,
+    /// Any other call.
+    pub call: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            beat: Duration::from_millis(800),
+            call: Duration::from_millis(500),
+        }
+    }
 }
 
 impl Reach {
@@ -97,6 +111,7 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct Store {
     shared: Arc<Shared>,
+    limits: Limits,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -143,6 +158,19 @@ impl Store {
     /// # Errors
     /// If the system refuses a thread.
     pub fn start(reach: &Reach, codec: Codec, on_news: OnNews) -> io::Result<Store> {
+        Store::start_within(Limits::default(), reach, codec, on_news)
+    }
+
+    /// Likewise, with other limits.
+    ///
+    /// # Errors
+    /// If the system refuses a thread.
+    pub fn start_within(
+        limits: Limits,
+        reach: &Reach,
+        codec: Codec,
+        on_news: OnNews,
+    ) -> io::Result<Store> {
         let shared = Arc::new(Shared::default());
         let mut work = Work {
             shared: Arc::clone(&shared),
@@ -157,6 +185,7 @@ impl Store {
             waiting: VecDeque::new(),
             tails_at: Instant::now(),
             is_all: true,
+            limits,
         };
         work.backoff.delay();
         let thread = Builder::new()
@@ -165,18 +194,22 @@ impl Store {
         let thread = thread.spawn(inherit(move || work.run()))?;
         Ok(Store {
             shared,
+            limits,
             thread: Some(thread),
         })
     }
 
-    /// Asks. False if too many calls wait: then there is no reply.
+    /// Asks. False if too many calls wait, or the end was told: then there is no reply.
     #[must_use]
     pub fn ask(&self, id: u64, call: Call) -> bool {
         let most = match call {
-            Call::Beat { .. } => BEAT_MAX,
-            _ => CALL_MAX,
+            Call::Beat { .. } => self.limits.beat,
+            _ => self.limits.call,
         };
         let mut inbox = self.shared.lock();
+        if inbox.is_ending {
+            return false;
+        }
         if inbox.asked.len() >= QUEUE_MAX {
             self.shared.counters.full.fetch_add(1, Ordering::Relaxed);
             return false;
@@ -245,6 +278,7 @@ struct Work {
     tails_at: Instant,
     /// The store has none of our tails, or old ones.
     is_all: bool,
+    limits: Limits,
 }
 
 enum Link {
@@ -260,13 +294,18 @@ impl Work {
             self.connect();
             self.serve();
         }
-        // What was asked before the end is sent, if there is a connection.
-        while !self.waiting.is_empty() && matches!(self.link, Link::Open(_)) {
-            self.serve();
+        // What was asked before the end is sent, if there is a connection. Nothing is asked after it.
+        loop {
             self.take();
+            if self.waiting.is_empty() {
+                break;
+            }
+            match self.link {
+                Link::Open(_) => self.serve(),
+                _ => self.fail_waiting(|_| true),
+            }
         }
-        self.fail_waiting(|_| true);
-        // Whoever opens a connection is not to take its three seconds.
+        // A thread that opens a connection is not to take its three seconds.
         self.net.is_ending.store(true, Ordering::Relaxed);
     }
 
@@ -362,13 +401,14 @@ impl Work {
         let mut batch: Vec<Item> = Vec::new();
         while let Some(asked) = self.waiting.pop_front() {
             let commands = self.codec.encode(&asked.call);
-            batch.push(Item::new(Some(asked), commands, now));
+            let deadline = asked.deadline;
+            batch.push(Item::new(Some(asked), commands, deadline));
         }
         if self.tails_at <= now {
             self.tails_at = now + TAILS_EVERY;
             let commands = self.tails();
             if !commands.is_empty() {
-                batch.push(Item::new(None, commands, now));
+                batch.push(Item::new(None, commands, now + self.limits.beat));
             }
         }
         if batch.is_empty() {
@@ -538,12 +578,10 @@ struct Item {
 }
 
 impl Item {
-    fn new(asked: Option<Asked>, commands: Vec<Command>, now: Instant) -> Item {
+    fn new(asked: Option<Asked>, commands: Vec<Command>, deadline: Instant) -> Item {
         Item {
             is_tails: asked.is_none(),
-            deadline: asked
-                .as_ref()
-                .map_or(now + BEAT_MAX, |asked| asked.deadline),
+            deadline,
             asked,
             commands,
             values: Vec::new(),

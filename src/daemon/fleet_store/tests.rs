@@ -502,7 +502,7 @@ fn a_node_that_is_away_deletes_when_it_returns() {
         message: message.clone(),
     };
     assert_eq!(fleet.call(A, &send), Reply::Sent { has_room: true });
-    // Another node routes what waits there anew, and removes it: the files stay on the list.
+    // Another node routes what waits there again, and removes it: the files stay on the list.
     let Reply::Queue(waits) = fleet.call(A, &Call::ReadQueue { node: node.clone() }) else {
         panic!("no queue");
     };

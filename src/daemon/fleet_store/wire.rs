@@ -31,7 +31,7 @@ pub(crate) struct Net {
     pub(crate) resolver: Resolver,
     /// The TLS configuration, with the roots of the system and of `RTMS_CA_FILE`.
     pub(crate) tls: TlsClient,
-    /// Whoever waits here is to end.
+    /// The threads that wait here are to end.
     pub(crate) is_ending: Arc<AtomicBool>,
 }
 

@@ -8,7 +8,7 @@
     )
 )]
 
-use crate::daemon::fleet_store::Value;
+use crate::daemon::fleet_store::value::Value;
 
 /// Longest word, in bytes, and most words of a command.
 const WORD_MAX: usize = 4 << 20;
@@ -18,12 +18,15 @@ const WORDS_MAX: usize = 16 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Broken;
 
+/// The words of a command, and its length in bytes.
+pub type Read = (Vec<Vec<u8>>, usize);
+
 /// Reads one command from the beginning of what has arrived, and says how long it was; `None` if it is not
 /// complete.
 ///
 /// # Errors
 /// It is no command.
-pub fn read(bytes: &[u8]) -> Result<Option<(Vec<Vec<u8>>, usize)>, Broken> {
+pub fn read(bytes: &[u8]) -> Result<Option<Read>, Broken> {
     let mut rest = bytes;
     let Some(count) = header(b'*', WORDS_MAX, &mut rest)? else {
         return Ok(None);

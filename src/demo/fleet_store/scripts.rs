@@ -9,7 +9,8 @@
 )]
 
 use super::model::{Model, Refusal, Text};
-use crate::daemon::fleet_store::{Script, Value};
+use crate::daemon::fleet_store::command::Script;
+use crate::daemon::fleet_store::value::Value;
 
 const DAY: u64 = 86_400_000;
 const RECORD: u64 = 10_800_000;

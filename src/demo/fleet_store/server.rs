@@ -1,6 +1,6 @@
 //! The model served on loopback, so that a fleet of the demo needs nothing but the binary.
 //!
-//! It knows scripts by their first line: there is no Lua in it. Whoever reaches the port may do everything,
+//! It knows scripts by their first line: there is no Lua in it. Anyone who reaches the port may do everything,
 //! and any password is right.
 
 use std::collections::HashMap;
@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use super::model::Model;
 use super::resp;
-use crate::daemon::fleet_store::{Command, Script, Value, Verb};
+use crate::daemon::fleet_store::command::{Command, Script, Verb};
+use crate::daemon::fleet_store::value::Value;
 
 /// Most clients: a node has two connections.
 const CLIENTS_MAX: usize = 64;
@@ -266,7 +267,7 @@ impl Shared {
 
     fn call(&self, held: &mut Held, command: &Command) -> Value {
         let value = held.model.call((self.clock)(), command);
-        // Whoever waits for a message looks again; few wait here.
+        // Threads that wait for a message look again; they are few.
         if command.verb != Verb::Plain("XREAD") {
             self.changed.notify_all();
         }
