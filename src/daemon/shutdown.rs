@@ -65,7 +65,7 @@ const SYNC_MIN: Duration = Duration::from_secs(2);
 /// When the process may be killed, if no stream is handed over: more than all other times here.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Maximum time of a hand-over: other nodes get streams until then, and the rest is left to whoever takes it.
+/// Maximum time of a hand-over: other nodes get streams until then; the rest stays open at Zoom.
 pub const HAND_OVER_MAX: Duration = Duration::from_secs(30);
 
 /// When the process may be killed, if its streams are handed over first. `TimeoutStopSec` of the unit, which

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::append_file::{FILE_MODE, make_folder};
+use crate::net::host_name::host_name;
 use crate::state::folder_lock::{FolderLock, LockError, LockHolder};
 
 /// The file whose lock says that a server writes here. Hidden, since it is no recording.
@@ -47,8 +48,7 @@ impl OutLock {
     /// # Errors
     /// A server holds the lock.
     pub fn take_as(folder: &Path, owner: LockOwner<'_>) -> Result<Option<OutLock>, OutInUse> {
-        let system = rustix::system::uname();
-        let host = system.nodename().to_string_lossy();
+        let host = host_name();
         let mut text = format!("{} {}", std::process::id(), host.trim());
         for (name, value) in [("node", owner.node), ("boot", owner.boot)] {
             if let Some(value) = value {

@@ -181,7 +181,7 @@ fn readiness_is_shown_to_the_balancer_of_a_fleet_alone() {
     assert_eq!(status(&answer), 200);
     assert!(answer.ends_with("\r\n\r\nready\n"), "{answer}");
     assert_eq!(status(&ask("HEAD")), 200);
-    assert_eq!(status(&ask("POST")), 404);
+    assert_eq!(status(&ask("DELETE")), 404);
     // Webhooks are taken also when it is not ready: a balancer may be slow to notice.
     is_ready.store(false, Ordering::Release);
     assert_eq!(status(&gate.ask(&webhook(1))), 200);
