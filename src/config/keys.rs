@@ -533,7 +533,7 @@ pub const KEYS: &[Key] = keys! {
         "Allow http to other machines in RTMS_PUSH_URL and RTMS_S3_ENDPOINT. What is said in meetings\n\
          then crosses the network in the clear. Also: no warning about redis:// in RTMS_FLEET.";
 
-    ["Several machines: servers that take over each other's streams, with a Redis or Valkey store between them"]
+    ["Several machines that take over each other's streams, with a store between them"]
     "RTMS_FLEET" secret => to!(fleet.store, |text| StoreAddress::parse(text).map(Some)),
         "Address of the store: redis://host:6379/0, rediss://user@host:6379/0 (TLS), unix:///run/redis.sock.\n\
          All servers of a fleet have the same one, and each its own RTMS_NODE and RTMS_STATE. Without this\n\

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::Fault;
 use super::file_format::FILE_BYTES_MAX;
+use crate::net::host_name::host_name;
 
 /// Read if it exists and no file is named.
 pub const LOCAL_FILE: &str = "rtms.conf";
@@ -92,12 +93,6 @@ impl Sources<'static> {
             list: &list_files,
         })
     }
-}
-
-/// From the kernel by a call: the files of /proc/sys are hidden from a hardened service.
-fn host_name() -> String {
-    let system = rustix::system::uname();
-    system.nodename().to_string_lossy().into_owned()
 }
 
 /// Reads a file of bounded size, and never a directory.

@@ -64,9 +64,9 @@ impl FleetDigests {
         let must = hmac_sha256(secret.expose().as_bytes(), &[FORM, b"\0\0", &must]);
         let settings = values
             .iter()
-            .map(|(key, value)| (*key, hex::encode(&digest(key, value)[..4])));
+            .map(|(key, value)| (*key, digits(&digest(key, value)[..4])));
         FleetDigests {
-            must: hex::encode(&must[..8]),
+            must: digits(&must[..8]),
             settings: settings.collect(),
         }
     }
@@ -83,6 +83,10 @@ impl FleetDigests {
             false => found,
         }
     }
+}
+
+fn digits(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Whether a setting is one that nodes must have alike.
@@ -286,7 +290,7 @@ mod tests {
             .collect();
         let all = hmac_sha256(b"", &[all.join("\n").as_bytes()]);
         assert_eq!(
-            (digests.must.as_str(), hex::encode(&all[..4]).as_str()),
+            (digests.must.as_str(), digits(&all[..4]).as_str()),
             ("f33b8a0b714cc1f4", "343b858b")
         );
     }

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const README_LINES_MAX: usize = 200;
-const CHAPTERS: [&str; 14] = [
+const CHAPTERS: [&str; 15] = [
     "operating",
     "containers",
+    "fleet",
     "connecting",
     "media",
     "delivery",
