@@ -636,14 +636,9 @@ impl Machine {
         };
         let is_there = record.owner.node == guard.node;
         let is_waiting = matches!(record.phase, Phase::Placed | Phase::Handing);
-        if !is_there || record.phase == Phase::Ended {
-            let again = if record.phase == Phase::Ended {
-                End::Done
-            } else {
-                End::Again
-            };
+        if !is_there {
             meeting.owner = Some(record.owner.node);
-            return self.end_guard(id, if is_handed { End::Done } else { again });
+            return self.end_guard(id, if is_handed { End::Done } else { End::Again });
         }
         if is_waiting && is_handed {
             return self.heir_is_slow(now, id, &record);
