@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::call::{Call, Claimable, Member, Message, Reply, Routed};
 use super::face::{CallId, Kind, Output};
 use super::machine::{Machine, Subject, TICK};
-use super::meetings::{Event, Guard, Guarded, Held, Origin, Why, Wish};
+use super::meetings::{Event, Guard, Guarded, Origin, Why, Wish};
 use super::record::{Phase, Record};
 use super::view::{DEAD, HINT, HINT_STILL, STILL};
 use crate::domain::severity::Severity;
@@ -161,11 +161,7 @@ impl Machine {
     pub(super) fn was_given(&mut self, now: Instant, id: &str) {
         let from = Some(self.config.me.node.clone());
         let meeting = self.meetings.entry(id.to_owned()).or_default();
-        let is_ours = |held: &Held| held.epoch > 0 && held.ask_again.is_none();
-        if meeting.held.as_ref().is_some_and(is_ours) {
-            // The same word a second time.
-            return self.note(id);
-        }
+
         meeting.wish = Some(Wish {
             why: Why::Given,
             from,
