@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::call::{Call, Claimable, Member, Message, Reply, Routed};
 use super::face::{CallId, Kind, Output};
 use super::machine::{Machine, Subject, TICK};
-use super::meetings::{Event, Guard, Guarded, Origin, Why, Wish};
+use super::meetings::{Event, Guard, Guarded, Held, Origin, Why, Wish};
 use super::record::{Phase, Record};
 use super::view::{DEAD, HINT, HINT_STILL, STILL};
 use crate::domain::severity::Severity;
@@ -62,11 +62,8 @@ impl Machine {
             return self.deliver(now, event);
         }
         // Another node has the record, and we receive a stream of it: the event is for both.
-        if meeting
-            .held
-            .as_ref()
-            .is_some_and(|held| held.rival.is_some())
-        {
+        let is_shared = |held: &Held| held.rival.is_some() && !held.is_left;
+        if meeting.held.as_ref().is_some_and(is_shared) {
             match event.origin {
                 Origin::Intent(number) => self.outputs.push_back(Output::Deliver { number }),
                 Origin::Queue(_) => return self.deliver(now, event),
