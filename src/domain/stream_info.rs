@@ -26,6 +26,21 @@ pub struct StreamInfo {
     pub account_id: Option<String>,
     /// The app that receives it, where a server has several.
     pub app: Option<String>,
+    /// The node that receives it; `None` for a server that is alone.
+    pub node: Option<String>,
+    /// Grows by one each time another node of the fleet receives its meeting; 1 for a server that is alone.
+    pub epoch: u64,
+    /// Which node had it before, if known.
+    pub predecessor: Option<Predecessor>,
+}
+
+/// A node that had a stream before.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Predecessor {
+    /// Its name.
+    pub node: String,
+    /// Its epoch.
+    pub epoch: u64,
 }
 
 impl StreamInfo {
@@ -42,6 +57,9 @@ impl StreamInfo {
             is_original_host: None,
             account_id: None,
             app: None,
+            node: None,
+            epoch: 1,
+            predecessor: None,
         }
     }
 }

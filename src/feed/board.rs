@@ -362,10 +362,10 @@ impl Board {
 
     /// [`Board::revoke`] for the folders with that name, of a stream, in a folder with that name, of a
     /// meeting, where it is known.
-    pub fn revoke_named(&self, meeting: Option<&str>, stream: &str) {
+    pub fn revoke_named(&self, meeting: Option<&str>, is_stream: impl Fn(&str) -> bool) {
         let is_named = |folder: &Path| {
             let mut names = folder.iter().rev();
-            names.next() == Some(stream.as_ref())
+            names.next().and_then(|name| name.to_str()).is_some_and(&is_stream)
                 && names
                     .next()
                     .is_some_and(|it| meeting.is_none_or(|name| it == name))

@@ -16,7 +16,7 @@ use super::summary::Summary;
 use crate::delivery::ends::Uploaded;
 use crate::domain::id::Id;
 use crate::domain::product::Product;
-use crate::domain::stream_info::StreamInfo;
+use crate::domain::stream_info::{Predecessor, StreamInfo};
 use crate::domain::time::Utc;
 
 /// The file's name.
@@ -79,6 +79,8 @@ pub struct End {
     pub text: String,
     /// `stop_reason`, if Zoom gave one.
     pub stop_reason: Option<i64>,
+    /// The node that goes on with the stream, if known.
+    pub heir: Option<String>,
 }
 
 /// The content of the file. Keys are sorted when it is written.
@@ -114,6 +116,14 @@ pub(crate) struct MetaFile {
     account_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     app: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    predecessor: Option<Predecessor>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    heir: Option<String>,
     started_ms: u64,
     started: String,
     opened_ms: u64,
@@ -264,6 +274,9 @@ impl MetaFile {
             is_original_host: self.is_original_host,
             account_id: self.account_id.clone(),
             app: self.app.clone(),
+            node: self.node.clone(),
+            epoch: self.epoch.unwrap_or(1),
+            predecessor: self.predecessor.clone(),
             ..StreamInfo::new(product, id?, &self.stream_id, self.started_ms)
         })
         .filter(|_| is_whole)
@@ -346,6 +359,10 @@ impl Meta {
             is_original_host: info.is_original_host,
             account_id: info.account_id.clone(),
             app: info.app.clone(),
+            node: info.node.clone(),
+            epoch: info.node.is_some().then_some(info.epoch),
+            predecessor: info.predecessor.clone(),
+            heir: end.and_then(|end| end.heir.clone()),
             started_ms: info.started_ms,
             started: utc(info.started_ms),
             opened_ms: self.opened_ms,
@@ -462,7 +479,7 @@ mod tests {
             "v": 1, "product": "meeting", "stream_id": "5f0c1d", "opened_ms": 5, "openings": 1,
             "state": "ended", "ended_ms": 7, "end": "stopped", "stop_reason": 6, "transcripts": 3,
             "summary": {"of": ["a", "newer", "version"]}, "malformed_packets": 2,
-            "participants": [{"user_id": "7", "user_name": "Ada"}, {"user_name": "nobody"}],
+            "participants": [{"user_id": "7", "user_name": "Ada"}, {"user_name": "unknown"}],
             "audio": [
                 {"file": "audio-../x.wav", "user_id": 1, "codec": "l16", "sample_rate": 16000,
                     "channels": 1, "first_ms": 1},

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::path::safe_name;
+use super::path::{is_of_stream, safe_name};
 use super::removal;
 use super::stream_files::discard_folder;
 
@@ -54,7 +54,16 @@ fn candidates(
                 Some(name) => vec![day.join(name)],
                 None => folders(&day, fault),
             };
-            found.extend(meetings.iter().map(|meeting| meeting.join(&stream)));
+            for meeting in meetings {
+                // Each epoch of a fleet has a folder; one that is being removed has another name.
+                let first = meeting.join(&stream);
+                let is_later = |folder: &PathBuf| {
+                    let name = folder.file_name().and_then(|name| name.to_str());
+                    *folder != first && name.is_some_and(|name| is_of_stream(name, &stream))
+                };
+                found.extend(folders(&meeting, fault).into_iter().filter(is_later));
+                found.push(first);
+            }
         }
     }
     found

@@ -11,7 +11,7 @@ use rtmsd::coordinator::fleet::call::{
     Boot, Call, Claimable, Member, Message, Queued, Reply, Routed, Row,
 };
 use rtmsd::coordinator::fleet::record::StreamPhase;
-use rtmsd::daemon::fleet_store::address::Address;
+use rtmsd::StoreAddress as Address;
 use rtmsd::daemon::fleet_store::direct::Direct;
 use rtmsd::daemon::fleet_store::facts::{ACL, Facts};
 use rtmsd::daemon::fleet_store::inbox::Inbox;
@@ -25,7 +25,7 @@ use crate::harness::redis::Redis;
 use crate::harness::{PATIENCE, TempDir, free_port, wait_until};
 
 pub(crate) fn reach(address: &str, ca_file: Option<&Path>) -> Reach {
-    let address = Address::parse(address, None).expect("an address");
+    let address = Address::parse(address).expect("an address");
     Reach {
         address: Arc::new(address),
         resolver: Resolver::default(),
@@ -458,10 +458,11 @@ fn the_acl_user_of_the_manual_is_enough() {
     let made = client.line(&format!("ACL SETUSER rtmsd on >sesame {ACL}"));
     assert_eq!(made, Value::text("OK"));
     client.line("CONFIG SET requirepass hidden");
-    let address = |password: &str| Address {
-        user: Some("rtmsd".to_owned()),
-        password: Some(rtmsd::Secret::new(password)),
-        ..(*reach_of(&redis).address).clone()
+    let address = |password: &str| {
+        let mut address: Address = (*reach_of(&redis).address).clone();
+        address.user = Some("rtmsd".to_owned());
+        address.password = Some(rtmsd::Secret::new(password));
+        address
     };
     let mut reach = reach_of(&redis);
     reach.address = Arc::new(address("wrong"));

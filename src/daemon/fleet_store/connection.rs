@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::address::Address;
+use crate::domain::fleet::StoreAddress as Address;
 use super::command::{Command, Script};
 use super::facts::Facts;
 use super::value::Value;

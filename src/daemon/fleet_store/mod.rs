@@ -16,7 +16,6 @@
 //!   the set beforehand. The former owner's next `publish`, or a `claim` that expects it, removes the name.
 //! - A row in `nodes` is `at_ms|boot|JSON`: scripts need the boot, and not every store has a JSON parser.
 
-pub mod address;
 #[cfg(feature = "fleet")]
 pub(crate) mod backoff;
 pub mod command;

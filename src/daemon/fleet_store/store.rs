@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::address::Address;
+use crate::domain::fleet::StoreAddress as Address;
 use super::backoff::Backoff;
 use super::command::Command;
 use super::connection::{Connection, Fault, Opening, is_of_no_use};

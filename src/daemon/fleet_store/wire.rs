@@ -13,7 +13,7 @@ use openssl::ssl::SslStream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
-use super::address::Place;
+use crate::domain::fleet::StorePlace as Place;
 use crate::net::resolve::Resolver;
 use crate::net::tls_client::{TlsClient, TlsProgress, resume_handshake};
 use crate::net::tls_sessions::mark_shutdown_sent;
@@ -72,12 +72,12 @@ impl Wire {
             Place::Tcp {
                 host,
                 port,
-                has_tls,
+                is_tls,
             } => {
                 let addresses = net.look_up(host, deadline)?;
                 let socket = connect_tcp(&addresses, *port, deadline)?;
                 let timed = timed(Socket::Tcp(socket));
-                match has_tls {
+                match is_tls {
                     false => Ok(Wire::Plain(timed)),
                     true => shake_hands(&net.tls, host, timed),
                 }

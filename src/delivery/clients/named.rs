@@ -9,7 +9,7 @@
 )]
 
 use crate::feed::key::{JournalKey, KEY_DIGITS};
-use crate::recorder::path::safe_name;
+use crate::recorder::path::{is_of_stream, safe_name};
 
 /// The shortest beginning of a stream's key or id that names it.
 pub(crate) const PREFIX_CHARS_MIN: usize = 6;
@@ -47,7 +47,7 @@ impl Name {
     pub(crate) fn fits(&self, folder: &str, key: JournalKey) -> Option<Fit> {
         let key = key.to_string();
         let as_key = self.key.as_ref().filter(|begin| key.starts_with(*begin));
-        if folder == self.folder || as_key == Some(&key) {
+        if is_of_stream(folder, &self.folder) || as_key == Some(&key) {
             return Some(Fit::Whole);
         }
         let begins = as_key.is_some() || folder.starts_with(&self.text);

@@ -163,7 +163,7 @@ fn sound_names<'a>(files: &'a [String], meta: &Value) -> BTreeMap<&'a str, Strin
 
 fn sound_stem(row: &SoundRow) -> String {
     let word = |id: &Id<'_>| plain(&id.to_string());
-    let user = (!row.user_id.is_nobody()).then(|| word(&row.user_id));
+    let user = (!row.user_id.is_unknown()).then(|| word(&row.user_id));
     match (user, row.channel_id.as_ref().map(word)) {
         (None, None) => "audio-mixed".to_owned(),
         (None, Some(channel)) => format!("audio-channel-{channel}"),

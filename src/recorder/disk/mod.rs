@@ -27,7 +27,7 @@ use writer::Writer;
 
 use super::journal::Opening;
 use super::packet_batch::PacketBatch;
-use super::path::{journal_key, safe_name};
+use super::path::{is_of_stream, journal_key, safe_name};
 use super::record_batch::RecordBatch;
 use super::removal::{FolderOwner, Part, StreamPlace};
 use super::stream_files::MediaChange;
@@ -393,7 +393,8 @@ impl Disk {
     fn withdraw(&self, withdrawal: Withdrawal, former_roots: Vec<PathBuf>, stays: bool) {
         if let Some(board) = self.board() {
             let meeting = withdrawal.id.as_deref().map(safe_name);
-            board.revoke_named(meeting.as_deref(), &safe_name(&withdrawal.stream_id));
+            let stream = safe_name(&withdrawal.stream_id);
+            board.revoke_named(meeting.as_deref(), |name| is_of_stream(name, &stream));
         }
         let _ = self
             .sender

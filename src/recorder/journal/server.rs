@@ -20,7 +20,7 @@ use crate::feed::line::Envelope;
 use crate::feed::reader::end_of;
 use crate::feed::{FEED_NAME, JournalKey, Line, kind};
 use crate::recorder::append_file::{AppendFile, create_file};
-use crate::recorder::path::stream_folder;
+use crate::recorder::path::{of_epoch, stream_folder};
 
 /// Lines older than this are cut, once the file has [`CUT_ABOVE_BYTES`].
 const TOMBSTONE_DAYS: u64 = 30;
@@ -81,6 +81,8 @@ struct Revoked {
     stream_id: String,
     started_ms: u64,
     deleted: bool,
+    #[serde(default)]
+    epoch: u64,
 }
 
 impl ServerJournal {
@@ -110,8 +112,8 @@ impl ServerJournal {
                 host.board().revoke(key);
                 told.insert(key);
             }
-            let below = stream_folder(revoked.started_ms, &revoked.id, &revoked.stream_id);
-            let folder = root.join(below);
+            let first = stream_folder(revoked.started_ms, &revoked.id, &revoked.stream_id);
+            let folder = root.join(of_epoch(first, revoked.epoch));
             if revoked.deleted && folder.is_dir() {
                 left.push(folder);
             }
@@ -143,7 +145,7 @@ impl ServerJournal {
         let data = format!(
             "{{\"v\":1,\"type\":\"stream\",\"state\":\"revoked\",\"id\":{},\"stream_id\":{},\
              \"key\":\"{}\",\"stream_seq\":{},\"started_ms\":{},\"stop_reason\":8,\"deleted\":{},\
-             \"uploads\":{uploads}{}}}",
+             \"uploads\":{uploads}{}{}}}",
             Value::from(info.id.as_str()),
             Value::from(info.stream_id.as_str()),
             stream.key,
@@ -154,6 +156,10 @@ impl ServerJournal {
             match stream.cause {
                 Cause::Withdrawn => "",
                 Cause::Forgotten => ",\"cause\":\"forgotten\"",
+            },
+            match info.epoch {
+                0 | 1 => String::new(),
+                epoch => format!(",\"epoch\":{epoch}"),
             }
         );
         self.push(kind::STREAM_REVOKED, Some(info), &data);
