@@ -33,6 +33,7 @@
 pub(crate) mod ends;
 pub(crate) mod entry;
 pub(crate) mod eviction;
+pub mod fleet;
 pub mod forgetting;
 pub(crate) mod gaps;
 mod phase;

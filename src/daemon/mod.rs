@@ -8,6 +8,7 @@ pub(crate) mod apps;
 pub(crate) mod error;
 pub(crate) mod events;
 pub mod fleet_digests;
+pub mod fleet_store;
 pub(crate) mod forget_alone;
 pub(crate) mod forgetting;
 pub(crate) mod handle;

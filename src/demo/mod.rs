@@ -19,6 +19,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+pub mod fleet_store;
 pub mod media;
 pub(crate) mod player;
 pub(crate) mod process;

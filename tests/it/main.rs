@@ -16,6 +16,9 @@ mod examples;
 mod feed;
 mod few_files;
 mod files;
+mod fleet_scripts;
+#[cfg(feature = "fleet")]
+mod fleet_store;
 mod forget;
 mod golden;
 mod harness;

@@ -6,6 +6,7 @@ mod daemon;
 mod files;
 pub(crate) mod http;
 mod process;
+pub(crate) mod redis;
 pub(crate) mod scripted;
 mod scripts;
 mod secrets;

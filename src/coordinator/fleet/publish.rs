@@ -1,0 +1,359 @@
+//! What this node holds, and how the record follows.
+//!
+//! Who receives owns: a publish that says "receiving" takes a record whose owner does not. A record of another
+//! living owner ends here what it receives, and what is received nowhere; what really flows here runs on.
+
+use std::time::{Duration, Instant};
+
+use super::call::{Call, Tail};
+use super::face::{Adoption, MeetingState, Output, Predecessor, StreamState};
+use super::machine::Machine;
+use super::meetings::{Held, Why, Wish};
+use super::record::{Phase, Record, StreamPhase};
+use super::resolve::End;
+use super::view::{DEAD, QUIET, STILL};
+use crate::domain::severity::Severity;
+
+/// Zoom lets a stream be joined for this long after its owner's last sign of life: a lost connection may be
+/// noticed after 40 s, and 60 s follow.
+pub const WINDOW_AFTER_DEATH: Duration = Duration::from_secs(110);
+
+/// The same after a hand-over, where Zoom sees the connection being closed.
+pub const WINDOW_AFTER_CLOSE: Duration = Duration::from_secs(60);
+
+/// At least this.
+const WINDOW_MIN: Duration = Duration::from_secs(15);
+
+/// Who is refused at Zoom, as another has the stream, asks again after this time whether that one has the record
+/// by now.
+const ASK_REFUSED: Duration = Duration::from_secs(5);
+
+/// So long after the store's word a meeting of which nothing is received is ours without asking.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// What flows here while another has the record is published again after this time.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+
+impl Held {
+    /// Of this meeting nothing is received: its record may be another's without our knowledge.
+    pub(super) fn confirm_if_idle(&mut self, now: Instant) {
+        let is_fresh = (self.touched).is_some_and(|at| now.saturating_duration_since(at) < FRESH);
+        if self.epoch > 0 && !self.is_left && !self.receives() && !is_fresh && !self.is_to_confirm {
+            self.is_to_confirm = true;
+            self.touch();
+        }
+    }
+
+    /// Who is refused wants to know who has the stream.
+    fn ask_if_refused(&mut self, now: Instant) {
+        let is_refused = |s: &StreamState| s.is_refused && s.phase != StreamPhase::Receiving;
+        if self.ask_again.is_none() && self.streams.iter().any(is_refused) {
+            self.ask_again = Some(now + ASK_REFUSED);
+        }
+    }
+}
+
+impl Machine {
+    /// The coordinator's state of a meeting has changed.
+    pub(super) fn state_changed(&mut self, now: Instant, state: MeetingState) {
+        let id = state.meeting.as_str();
+        let is_known = self.meetings.get(id).is_some_and(|m| m.held.is_some());
+        if !is_known && state.is_over {
+            return;
+        }
+        let is_unsure = self.beats.lacks_permit(now);
+        let meeting = self.meetings.entry(id.to_owned()).or_default();
+        let held = meeting.held.get_or_insert_with(Held::default);
+        if held.is_left {
+            return;
+        }
+        let lost = held.note_losses(now, &state.streams);
+        for stream in &held.streams {
+            self.streams.remove(&stream.stream_id);
+        }
+        for stream in &state.streams {
+            let id = id.to_owned();
+            self.streams.insert(stream.stream_id.clone(), id);
+        }
+        if is_unsure {
+            self.losses.add(now, lost, self.streams.len());
+        }
+        let is_news = held.streams.len() != state.streams.len()
+            || held.is_over != state.is_over
+            || (held.streams.iter().zip(&state.streams))
+                .any(|(a, b)| a.stream_id != b.stream_id || a.phase != b.phase)
+            || held.is_silent
+            || held.epoch == 0 && held.version == 0;
+        held.is_silent = false;
+        held.streams = state.streams;
+        held.is_over = state.is_over;
+        if let Some(entry) = state.entry {
+            let is_new = held.entry.as_ref() != Some(&entry);
+            held.is_entry_new |= is_new;
+            held.version += u64::from(is_new);
+            held.entry = Some(entry);
+        }
+        if is_news {
+            held.touch();
+        }
+        held.ask_if_refused(now);
+        if held.is_over {
+            // It ended before it was closed for its heir.
+            held.release = None;
+        }
+        let id = state.meeting;
+        self.step(now, &id);
+    }
+
+    /// Says what we have of a meeting, if that is news.
+    pub(super) fn publish(&mut self, now: Instant, id: &str) {
+        let Some(held) = self.meetings.get_mut(id).and_then(|m| m.held.as_mut()) else {
+            return;
+        };
+        let is_entry_new = held.is_entry_new;
+        let phases = held.streams.iter();
+        let call = Call::Publish {
+            meeting: id.to_owned(),
+            epoch: held.epoch,
+            previous: self.config.previous,
+            streams: phases.map(|s| (s.stream_id.clone(), s.phase)).collect(),
+            is_over: held.is_over,
+            entry: held.entry.clone().filter(|_| is_entry_new),
+        };
+        if self.ask_for(now, id, call)
+            && let Some(held) = self.meetings.get_mut(id).and_then(|m| m.held.as_mut())
+        {
+            held.asked = held.version;
+            held.ask_again = None;
+            held.is_entry_asked = std::mem::take(&mut held.is_entry_new);
+        }
+    }
+
+    /// While another node has the record of a meeting of which we receive a stream: its death is a take-over as
+    /// any other, with all that it knew. Until that is settled nothing is published, which would take the record
+    /// without it. `true` if there is something to wait for.
+    pub(super) fn rival_is_silent(&mut self, now: Instant, id: &str) -> bool {
+        let takes = self.takes_meetings() && self.beats.is_settled(now);
+        let Some(meeting) = self.meetings.get_mut(id) else {
+            return false;
+        };
+        let Some(rival) = meeting.held.as_ref().and_then(|held| held.rival.clone()) else {
+            return false;
+        };
+        let is_quiet = self.view.row(&rival).is_none_or(|row| row.age >= QUIET);
+        if is_quiet && takes && self.view.is_dead(&rival, DEAD, STILL) {
+            meeting.wish = Some(Wish {
+                why: Why::Dead,
+                from: Some(rival),
+                limit: DEAD,
+            });
+            self.step(now, id);
+        }
+        is_quiet
+    }
+
+    /// It is not known whether the store was told.
+    pub(super) fn publish_failed(&mut self, id: &str) {
+        if let Some(held) = self.meetings.get_mut(id).and_then(|m| m.held.as_mut()) {
+            held.is_entry_new |= std::mem::take(&mut held.is_entry_asked);
+        }
+    }
+
+    /// The record is ours.
+    pub(super) fn published(&mut self, now: Instant, id: &str, epoch: u64) {
+        let Some(meeting) = self.meetings.get_mut(id) else {
+            return;
+        };
+        let Some(held) = &mut meeting.held else {
+            return;
+        };
+        held.epoch = epoch;
+        held.rival = None;
+        held.is_to_confirm = false;
+        held.published = held.asked;
+        held.touched = Some(now);
+        held.is_entry_asked = false;
+        if std::mem::take(&mut held.is_left) {
+            let meeting = id.to_owned();
+            self.outputs.push_back(Output::Resume { meeting });
+        } else if held.is_over && held.published == held.version {
+            meeting.held = None;
+        } else {
+            held.ask_if_refused(now);
+        }
+    }
+
+    /// The record is another node's.
+    pub(super) fn is_anothers(&mut self, now: Instant, id: &str, record: &Record) {
+        let Some(meeting) = self.meetings.get_mut(id) else {
+            return;
+        };
+        let Some(held) = &mut meeting.held else {
+            return;
+        };
+        held.published = held.asked;
+        held.is_to_confirm = false;
+        held.is_entry_new |= std::mem::take(&mut held.is_entry_asked);
+        meeting.owner = Some(record.owner.node.clone());
+        if held.is_over {
+            meeting.held = None;
+            return;
+        }
+        // What a dead node knew is adopted; a publish alone would lose it.
+        let is_own_name = record.owner.node == self.config.me.node;
+        let is_dead = record.silent_for.is_none_or(|silent| silent >= DEAD);
+        if is_dead {
+            held.rival = Some(record.owner.node.clone());
+            held.ask_again = Some(now + ASK_AGAIN);
+            if is_own_name {
+                meeting.wish = Some(Wish {
+                    why: Why::Given,
+                    from: Some(record.owner.node.clone()),
+                    limit: DEAD,
+                });
+            }
+            return;
+        }
+        let is_theirs = |stream: &StreamState| {
+            let theirs = record
+                .streams
+                .iter()
+                .find(|(id, _)| *id == stream.stream_id);
+            match (theirs.map(|(_, phase)| *phase), stream.phase) {
+                // Only what really flows is worth a quarrel, and only with an older epoch.
+                (Some(StreamPhase::Receiving), StreamPhase::Receiving) => record.epoch > held.epoch,
+                (Some(_), StreamPhase::Receiving) => false,
+                (Some(_), _) => true,
+                // Its owner does not know this stream.
+                (None, _) => false,
+            }
+        };
+        let (gone, kept): (Vec<_>, Vec<_>) = held.streams.iter().partition(|s| is_theirs(s));
+        let gone: Vec<String> = gone.into_iter().map(|s| s.stream_id.clone()).collect();
+        let is_all = kept.is_empty();
+        let is_left = std::mem::take(&mut held.is_left);
+        if !is_all {
+            held.ask_again = Some(now + ASK_AGAIN);
+            held.rival = Some(record.owner.node.clone());
+        }
+        if is_all || !gone.is_empty() {
+            let heir = Some(record.owner.node.clone());
+            self.give_up(id, gone, is_all, heir);
+        }
+        if is_left && !is_all {
+            let meeting = id.to_owned();
+            self.outputs.push_back(Output::Resume { meeting });
+        }
+    }
+
+    /// Others have these streams, or the whole meeting.
+    pub(super) fn give_up(
+        &mut self,
+        id: &str,
+        streams: Vec<String>,
+        is_all: bool,
+        heir: Option<String>,
+    ) {
+        let Some(meeting) = self.meetings.get_mut(id) else {
+            return;
+        };
+        let Some(held) = &mut meeting.held else {
+            return;
+        };
+        held.streams.retain(|s| !streams.contains(&s.stream_id));
+        streams.iter().for_each(|stream| {
+            held.losses.remove(stream);
+            self.streams.remove(stream);
+        });
+        if is_all {
+            held.streams.iter().for_each(|stream| {
+                self.streams.remove(&stream.stream_id);
+            });
+            meeting.held = None;
+        }
+        if !streams.is_empty() {
+            let to = heir.as_deref().unwrap_or("another node");
+            let text = format!("meeting {id}: {to} has {}", streams.join(", "));
+            self.outputs.push_back(Output::Log(Severity::Info, text));
+        }
+        self.outputs.push_back(Output::GiveUp {
+            meeting: id.to_owned(),
+            streams,
+            is_all,
+            heir,
+        });
+    }
+
+    /// A claim has made a meeting ours.
+    pub(super) fn is_ours(
+        &mut self,
+        now: Instant,
+        id: &str,
+        epoch: u64,
+        before: Option<Record>,
+        tails: Vec<(String, Tail)>,
+        silent_for: Option<Duration>,
+    ) {
+        self.end_guard(id, End::Again);
+        let Some(meeting) = self.meetings.get_mut(id) else {
+            return;
+        };
+        meeting.begin_anew();
+        meeting.owner = None;
+        let was_held = meeting.held.is_some();
+        let held = meeting.held.get_or_insert_with(|| Held {
+            is_silent: true,
+            ..Held::default()
+        });
+        held.epoch = epoch;
+        held.rival = None;
+        held.touched = Some(now);
+        if std::mem::take(&mut held.is_left) {
+            let meeting = id.to_owned();
+            self.outputs.push_back(Output::Resume { meeting });
+        }
+        let before = before.filter(|record| {
+            let was_mine = record.owner == self.config.me && record.phase == Phase::Held;
+            !(was_held && was_mine)
+        });
+        match before {
+            // Its former owner knew that it was over; the event that came for it may say otherwise.
+            Some(record) if record.phase == Phase::Ended => {
+                held.is_over = true;
+                held.touch();
+            }
+            // What there is to do with it comes as an event.
+            Some(record) if record.entry.is_empty() => {}
+            Some(record) => {
+                let window = match record.phase {
+                    Phase::Handing => WINDOW_AFTER_CLOSE,
+                    _ => WINDOW_AFTER_DEATH.saturating_sub(silent_for.unwrap_or_default()),
+                };
+                let owner = &record.owner;
+                let predecessor = (*owner != self.config.me).then(|| Predecessor {
+                    node: owner.node.clone(),
+                    epoch: record.epoch,
+                });
+                if let Some(predecessor) = &predecessor {
+                    let streams = record.streams.len();
+                    let text = format!(
+                        "meeting {id} taken over from {} with {streams} streams, epoch {epoch}",
+                        predecessor.node
+                    );
+                    self.outputs.push_back(Output::Log(Severity::Info, text));
+                }
+                let adoption = Adoption {
+                    meeting: id.to_owned(),
+                    tails,
+                    epoch,
+                    window: window.max(WINDOW_MIN),
+                    predecessor,
+                    record,
+                };
+                self.outputs.push_back(Output::Adopt(Box::new(adoption)));
+            }
+            None => {}
+        }
+        self.give_entries(id);
+    }
+}

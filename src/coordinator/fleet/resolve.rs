@@ -1,0 +1,695 @@
+//! What happens to an event: ours, another node's, nobody's yet.
+//!
+//! Events of a meeting are handled in the order of their arrival, one call at a time. [`Machine::step`] looks at
+//! a meeting and makes the next call; what it does depends on nothing but what is kept of the meeting, so it may
+//! be called at any time.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::call::{Call, Claimable, Member, Message, Reply, Routed};
+use super::face::{CallId, Kind, Output};
+use super::machine::{Machine, Subject, TICK};
+use super::meetings::{Event, Guard, Guarded, Held, Origin, Why, Wish};
+use super::record::{Phase, Record};
+use super::view::{DEAD, HINT, HINT_STILL, STILL};
+use crate::domain::severity::Severity;
+
+/// After this time a start is repeated whose receiver has not acted on it.
+pub const GUARD: Duration = Duration::from_secs(3);
+
+/// A guard that has found nothing ends after this time.
+const GUARD_MAX: Duration = Duration::from_secs(12);
+
+/// Events that a guard repeats at most.
+const GUARDED_MAX: usize = 8;
+
+/// Answers "another node" in a row before a pause.
+const MOVES_MAX: u8 = 3;
+
+/// Pause before the same question is asked again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// "There is no record" must hold for this long before an end is believed to be nobody's.
+const NONE_MAX: Duration = Duration::from_secs(2);
+
+/// An owner of another boot has this long to take back what is its own.
+const RESTART_MAX: Duration = Duration::from_secs(6);
+
+/// A start whose owner's queue is full for this long is taken here.
+const FULL_MAX: Duration = Duration::from_secs(5);
+
+/// Starts are sent again so often.
+const REPEATS_MAX: u8 = 2;
+
+/// Events that name only a stream.
+#[derive(Debug, Default)]
+pub(super) struct Finding {
+    pub(super) events: VecDeque<Event>,
+    call: Option<CallId>,
+    none_since: Option<Instant>,
+}
+
+impl Machine {
+    /// An event of that meeting.
+    pub(super) fn came_for(&mut self, now: Instant, id: &str, event: Event) {
+        let is_store_there = self.is_store_there(now);
+        let meeting = self.meetings.entry(id.to_owned()).or_default();
+        if is_store_there && let Some(held) = &mut meeting.held {
+            held.confirm_if_idle(now);
+        }
+        if meeting.is_ours_alone() && meeting.waiting.is_empty() {
+            return self.deliver(now, event);
+        }
+        // Another node has the record, and we receive a stream of it: the event is for both.
+        if meeting
+            .held
+            .as_ref()
+            .is_some_and(|held| held.rival.is_some())
+        {
+            match event.origin {
+                Origin::Intent(number) => self.outputs.push_back(Output::Deliver { number }),
+                Origin::Queue(_) => return self.deliver(now, event),
+            }
+        }
+        meeting.waiting.push_back(event);
+        self.waiting += 1;
+        self.step(now, id);
+    }
+
+    /// An event that names only a stream, which is not ours.
+    pub(super) fn came_for_stream(&mut self, now: Instant, stream: &str, event: Event) {
+        let finding = self.findings.entry(stream.to_owned()).or_default();
+        finding.events.push_back(event);
+        self.waiting += 1;
+        self.find(now, stream);
+    }
+
+    /// Asks for the meeting of a stream.
+    pub(super) fn find(&mut self, now: Instant, stream: &str) {
+        let Some(finding) = self.findings.get(stream) else {
+            return;
+        };
+        if let Some(meeting) = self.streams.get(stream).cloned() {
+            return self.found(now, stream, &meeting);
+        }
+        if self.beats.is_unsure(now) {
+            return self.find_without_store(now, stream);
+        }
+        if finding.call.is_some() || !self.can_ask(now) {
+            return;
+        }
+        let stream_id = stream.to_owned();
+        let about = Subject::Stream(stream_id.clone());
+        let call = self.ask(now, about, Call::Find { stream_id });
+        if let Some(finding) = self.findings.get_mut(stream) {
+            finding.call = Some(call);
+        }
+    }
+
+    pub(super) fn stream_found(&mut self, now: Instant, stream: &str, reply: Reply) {
+        let is_settled = self.beats.is_settled(now);
+        let Some(finding) = self.findings.get_mut(stream) else {
+            return;
+        };
+        finding.call = None;
+        match reply {
+            Reply::Found {
+                meeting: Some(meeting),
+            } => self.found(now, stream, &meeting),
+            Reply::Found { meeting: None } => {
+                let since = *finding.none_since.get_or_insert(now);
+                if is_settled && now.saturating_duration_since(since) >= NONE_MAX {
+                    // Nobody knows it: remembered here, in case that its start comes late.
+                    let events = self.take_finding(stream);
+                    events
+                        .into_iter()
+                        .for_each(|event| self.deliver(now, event));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A start that names no meeting is received here; the rest waits.
+    fn find_without_store(&mut self, now: Instant, stream: &str) {
+        let (starts, rest): (VecDeque<_>, VecDeque<_>) = (self.take_finding(stream).into_iter())
+            .partition(|event| event.about.kind == Kind::StreamStarts);
+        starts
+            .into_iter()
+            .for_each(|event| self.deliver(now, event));
+        if !rest.is_empty() {
+            self.waiting += rest.len();
+            let finding = self.findings.entry(stream.to_owned()).or_default();
+            finding.events = rest;
+        }
+    }
+
+    fn found(&mut self, now: Instant, stream: &str, meeting: &str) {
+        for event in self.take_finding(stream) {
+            self.came_for(now, meeting, event);
+        }
+    }
+
+    pub(super) fn take_finding(&mut self, stream: &str) -> VecDeque<Event> {
+        let finding = self.findings.remove(stream).unwrap_or_default();
+        self.waiting -= finding.events.len();
+        finding.events
+    }
+
+    /// The store says that a meeting is ours.
+    pub(super) fn was_given(&mut self, now: Instant, id: &str) {
+        let from = Some(self.config.me.node.clone());
+        let meeting = self.meetings.entry(id.to_owned()).or_default();
+        let is_ours = |held: &Held| held.epoch > 0 && held.ask_again.is_none();
+        if meeting.held.as_ref().is_some_and(is_ours) {
+            // The same word a second time.
+            return self.note(id);
+        }
+        meeting.wish = Some(Wish {
+            why: Why::Given,
+            from,
+            limit: DEAD,
+        });
+        meeting.not_before = None;
+        self.step(now, id);
+    }
+
+    /// Does what is next for a meeting.
+    pub(super) fn step(&mut self, now: Instant, id: &str) {
+        self.deliver_if_served(now, id);
+        let Some(meeting) = self.meetings.get(id) else {
+            return self.note(id);
+        };
+        let waits = meeting.not_before.is_some_and(|at| now < at);
+        if meeting.call.is_some() || waits {
+            return self.note(id);
+        }
+        if !self.is_store_there(now) {
+            self.step_without_store(now, id);
+            return self.note(id);
+        }
+        let held = meeting.held.as_ref();
+        if let Some(wish) = &meeting.wish {
+            let wish = wish.clone();
+            self.claim(now, id, &wish);
+        } else if held.is_some_and(|held| held.release.is_some()) {
+            self.hand(now, id);
+        } else if held.is_some_and(|held| held.is_to_publish(now)) {
+            if !self.rival_is_silent(now, id) {
+                self.publish(now, id);
+            }
+        } else if !meeting.waiting.is_empty() {
+            self.route(now, id);
+        } else if meeting.guard.as_ref().is_some_and(|guard| now >= guard.due) {
+            self.look_after(now, id);
+        }
+        self.note(id);
+    }
+
+    /// What is ours needs no store.
+    pub(super) fn deliver_if_served(&mut self, now: Instant, id: &str) {
+        while let Some(meeting) = self.meetings.get_mut(id)
+            && meeting.is_ours_alone()
+            && let Some(event) = meeting.waiting.pop_front()
+        {
+            self.waiting -= 1;
+            self.deliver(now, event);
+        }
+    }
+
+    pub(super) fn claim(&mut self, now: Instant, id: &str, wish: &Wish) {
+        let call = Call::Claim {
+            meeting: id.to_owned(),
+            expected: wish.from.clone(),
+            to: self.config.me.clone(),
+            when: Claimable::Dead(wish.limit),
+            messages: Vec::new(),
+        };
+        self.ask_for(now, id, call);
+    }
+
+    fn route(&mut self, now: Instant, id: &str) {
+        let Some(meeting) = self.meetings.get(id) else {
+            return;
+        };
+        let Some(event) = meeting.waiting.front() else {
+            return;
+        };
+        let call = Call::Route {
+            meeting: id.to_owned(),
+            expected: meeting.owner.clone(),
+            dead_after: match event.about.kind {
+                Kind::StreamInterrupted => HINT,
+                _ => DEAD,
+            },
+            message: Message::Event(event.body.clone()),
+        };
+        self.ask_for(now, id, call);
+    }
+
+    /// The answer to the call of a meeting.
+    pub(super) fn meeting_answered(&mut self, now: Instant, id: &str, call: Call, reply: Reply) {
+        let Some(meeting) = self.meetings.get_mut(id) else {
+            return;
+        };
+        meeting.call = None;
+        let is_own = match &call {
+            Call::Publish { .. } => true,
+            Call::Claim { to, .. } => *to == self.config.me,
+            _ => false,
+        };
+        let is_answered = is_own && reply != Reply::Failed;
+        match (call, reply) {
+            (call, Reply::Failed) => {
+                meeting.not_before = Some(now + TICK);
+                if matches!(call, Call::Publish { .. }) {
+                    self.publish_failed(id);
+                }
+            }
+            (Call::Route { expected, .. }, Reply::Routed(routed)) => {
+                self.routed(now, id, expected, routed);
+            }
+            (Call::Claim { to, .. }, reply) => match is_own {
+                true => self.claimed(now, id, reply),
+                false => self.placed(now, id, &to, reply),
+            },
+            (Call::Publish { .. }, Reply::Ok { epoch }) => self.published(now, id, epoch),
+            (Call::Publish { .. }, Reply::Newer(record)) => self.is_anothers(now, id, &record),
+            (Call::Hand { heir, .. }, Reply::Ok { epoch }) => self.handed(now, id, &heir, epoch),
+            (Call::Hand { heir, .. }, Reply::QueueFull) => self.heir_is_full(now, id, &heir),
+            (Call::Hand { .. }, Reply::Newer(record)) => self.hand_refused(id, &record),
+            (Call::Read { .. }, Reply::Read { record }) => self.looked_after(now, id, record),
+            // Not an answer to the question: asked again.
+            _ => meeting.not_before = Some(now + AGAIN),
+        }
+        if is_answered {
+            self.is_confirmed(id);
+        }
+        self.step(now, id);
+    }
+
+    fn routed(&mut self, now: Instant, id: &str, expected: Option<String>, routed: Routed) {
+        let is_settled = self.beats.is_settled(now);
+        let Some(meeting) = self.meetings.get_mut(id) else {
+            return;
+        };
+        if !matches!(routed, Routed::None) {
+            meeting.none_since = None;
+        }
+        if !matches!(routed, Routed::Dead) {
+            meeting.dead_since = None;
+        }
+        if !matches!(routed, Routed::Full) {
+            meeting.full_since = None;
+        }
+        if meeting.held.is_some() && !matches!(routed, Routed::Moved { .. } | Routed::Dead) {
+            // It was delivered here before, for a stream that we receive.
+            let event = meeting.waiting.pop_front();
+            self.waiting -= usize::from(event.is_some());
+            return event.into_iter().for_each(|event| self.settle(event));
+        }
+        match routed {
+            Routed::Queued => {
+                meeting.begin_anew();
+                let Some(event) = meeting.waiting.pop_front() else {
+                    return;
+                };
+                self.waiting -= 1;
+                self.guard(now, id, expected.as_deref(), event);
+            }
+            Routed::Mine => {
+                meeting.wish = Some(Wish {
+                    why: Why::Given,
+                    from: Some(self.config.me.node.clone()),
+                    limit: DEAD,
+                });
+            }
+            Routed::Moved { owner } => {
+                meeting.owner = Some(owner);
+                meeting.moves += 1;
+                if meeting.moves > MOVES_MAX {
+                    meeting.moves = 0;
+                    meeting.not_before = Some(now + AGAIN);
+                }
+            }
+            Routed::None => {
+                meeting.owner = None;
+                let since = *meeting.none_since.get_or_insert(now);
+                let kind = meeting.waiting.front().map(|event| event.about.kind);
+                let begins = matches!(
+                    kind,
+                    Some(Kind::StreamStarts | Kind::MeetingBegins | Kind::ParticipantJoins)
+                );
+                let is_sure = begins || now.saturating_duration_since(since) >= NONE_MAX;
+                if !is_settled || !is_sure {
+                    // Who has it may not have published it yet.
+                    meeting.not_before = Some(now + AGAIN);
+                } else if begins {
+                    self.place(now, id, Claimable::Free, None);
+                } else {
+                    // Nobody knows it: remembered here, in case that its start comes late.
+                    let event = meeting.waiting.pop_front();
+                    self.waiting -= usize::from(event.is_some());
+                    event.into_iter().for_each(|event| self.deliver(now, event));
+                }
+            }
+            Routed::Dead => self.owner_is_dead(now, id, expected),
+            Routed::Full => self.queue_is_full(now, id),
+        }
+    }
+
+    /// The owner's row is silent, or another process's.
+    fn owner_is_dead(&mut self, now: Instant, id: &str, owner: Option<String>) {
+        let is_settled = self.beats.is_settled(now);
+        let takes = self.takes_meetings();
+        let Some(meeting) = self.meetings.get_mut(id) else {
+            return;
+        };
+        let since = *meeting.dead_since.get_or_insert(now);
+        let kind = meeting.waiting.front().map(|event| event.about.kind);
+        let (why, limit, still) = match kind {
+            Some(Kind::StreamInterrupted) => (Why::Hint, HINT, HINT_STILL),
+            _ => (Why::Dead, DEAD, STILL),
+        };
+        let is_dead = match owner.as_deref() {
+            Some(node) => self.view.is_dead(node, limit, still),
+            None => false,
+        };
+        // A process that was restarted in place has some seconds to take back what is its own.
+        let is_late = now.saturating_duration_since(since) >= RESTART_MAX;
+        if !is_settled || !is_dead && !is_late {
+            meeting.not_before = Some(now + AGAIN);
+        } else if takes {
+            meeting.wish = Some(Wish {
+                why,
+                from: owner,
+                limit,
+            });
+        } else {
+            self.place(now, id, Claimable::Dead(limit), owner);
+        }
+    }
+
+    fn queue_is_full(&mut self, now: Instant, id: &str) {
+        let Some(meeting) = self.meetings.get_mut(id) else {
+            return;
+        };
+        let since = *meeting.full_since.get_or_insert(now);
+        let is_start =
+            (meeting.waiting.front()).is_some_and(|event| event.about.kind == Kind::StreamStarts);
+        if !is_start || now.saturating_duration_since(since) < FULL_MAX {
+            meeting.not_before = Some(now + AGAIN);
+            return;
+        }
+        // Who receives owns: the record follows once Zoom has let us in.
+        let owner = meeting.owner.clone().unwrap_or_default();
+        let event = meeting.waiting.pop_front();
+        self.waiting -= usize::from(event.is_some());
+        let text = format!(
+            "node {owner} does not empty its queue: its meeting {id} is received here; look at that node"
+        );
+        self.log(Severity::Error, text);
+        event.into_iter().for_each(|event| self.deliver(now, event));
+    }
+
+    /// Whether this node may take a meeting.
+    pub(super) fn takes_meetings(&self) -> bool {
+        self.drain.is_none() && !self.beats.is_doubled()
+    }
+
+    /// Gives a meeting that nobody has to a node, perhaps to this one.
+    fn place(&mut self, now: Instant, id: &str, when: Claimable, expected: Option<String>) {
+        let takes = self.takes_meetings();
+        let full = self.meetings.get(id).and_then(|m| m.is_full.clone());
+        let choice = self.view.place(id, takes, full.as_deref());
+        let (to, is_overfull) = match choice {
+            Some(choice) => (choice.to, choice.is_overfull),
+            // Better late in one place than lost.
+            None => (self.config.me.clone(), false),
+        };
+        let is_known = self.meetings.get(id).is_none_or(|m| m.is_full.is_some());
+        if is_overfull && !is_known {
+            let text = format!(
+                "every node has as many streams as RTMS_NODE_STREAMS allows: meeting {id} goes to {} all the same; \
+                 add a node",
+                to.node
+            );
+            self.log(Severity::Error, text);
+        }
+        let Some(meeting) = self.meetings.get(id) else {
+            return;
+        };
+        let is_mine = to == self.config.me;
+        let event = meeting.waiting.front().filter(|_| !is_mine);
+        let call = Call::Claim {
+            meeting: id.to_owned(),
+            expected,
+            messages: event
+                .map(|event| Message::Event(event.body.clone()))
+                .into_iter()
+                .collect(),
+            to,
+            when,
+        };
+        self.ask_for(now, id, call);
+    }
+
+    /// The answer to giving a meeting to another node.
+    fn placed(&mut self, now: Instant, id: &str, to: &Member, reply: Reply) {
+        let Some(meeting) = self.meetings.get_mut(id) else {
+            return;
+        };
+        match reply {
+            Reply::Claimed { .. } => {
+                meeting.begin_anew();
+                meeting.owner = Some(to.node.clone());
+                let event = meeting.waiting.pop_front();
+                self.waiting -= usize::from(event.is_some());
+                self.view.count_placed(now, &to.node);
+                if let Some(event) = event {
+                    self.guard(now, id, Some(&to.node), event);
+                }
+            }
+            // The next question is for that owner, which may be the one that an earlier call has chosen.
+            Reply::Held(record) => {
+                meeting.owner = Some(record.owner.node);
+                meeting.not_before = Some(now + TICK);
+            }
+            _ => {
+                meeting.is_full = Some(to.node.clone());
+                meeting.not_before = Some(now + TICK);
+            }
+        }
+    }
+
+    /// The answer to claiming a meeting for this node.
+    fn claimed(&mut self, now: Instant, id: &str, reply: Reply) {
+        let Some(meeting) = self.meetings.get_mut(id) else {
+            return;
+        };
+        let wish = meeting.wish.take();
+        match reply {
+            Reply::Claimed {
+                epoch,
+                before,
+                tails,
+                silent_for,
+            } => self.is_ours(now, id, epoch, before, tails, silent_for),
+            Reply::Held(record) if record.owner == self.config.me => {
+                // An earlier call, whose reply was lost.
+                meeting.wish = Some(Wish {
+                    why: Why::Given,
+                    from: Some(record.owner.node),
+                    limit: DEAD,
+                });
+                meeting.not_before = Some(now + TICK);
+            }
+            Reply::Held(record) => {
+                let is_same =
+                    wish.is_some_and(|wish| wish.from.as_ref() == Some(&record.owner.node));
+                meeting.owner = Some(record.owner.node);
+                // Its owner lives, by the store.
+                meeting.not_before = is_same.then(|| now + AGAIN);
+            }
+            _ => {
+                meeting.wish = wish;
+                meeting.not_before = Some(now + AGAIN);
+            }
+        }
+    }
+
+    /// Keeps what was sent to another node until that has acted on it.
+    fn guard(&mut self, now: Instant, id: &str, node: Option<&str>, event: Event) {
+        let what = match event.about.kind {
+            Kind::StreamStarts | Kind::MeetingBegins => Guarded::Start,
+            Kind::StreamInterrupted => Guarded::Interruption,
+            _ => return self.settle(event),
+        };
+        let (Some(node), Some(meeting)) = (node, self.meetings.get_mut(id)) else {
+            return self.settle(event);
+        };
+        let guard = meeting.guard.get_or_insert_with(|| Guard {
+            node: node.to_owned(),
+            since: now,
+            due: now + GUARD,
+            what,
+            events: Vec::new(),
+            parcel: None,
+        });
+        node.clone_into(&mut guard.node);
+        // An interruption needs less: a start among them decides.
+        if guard.what == Guarded::Interruption {
+            guard.what = what;
+        }
+        guard.since = now;
+        guard.due = now + GUARD;
+        if guard.events.len() < GUARDED_MAX {
+            guard.events.push(event);
+            self.waiting += 1;
+        } else {
+            self.settle(event);
+        }
+    }
+
+    /// Looks whether a node has acted on what it was sent.
+    fn look_after(&mut self, now: Instant, id: &str) {
+        let is_settled = self.beats.is_settled(now);
+        let takes = self.takes_meetings();
+        let Some(meeting) = self.meetings.get_mut(id) else {
+            return;
+        };
+        let Some(guard) = &mut meeting.guard else {
+            return;
+        };
+        let (limit, still) = match guard.what {
+            Guarded::Interruption => (HINT, HINT_STILL),
+            Guarded::Start | Guarded::Handed => (DEAD, STILL),
+        };
+        if is_settled && takes && self.view.is_dead(&guard.node, limit, still) {
+            let from = Some(guard.node.clone());
+            let why = match guard.what {
+                Guarded::Interruption => Why::Hint,
+                Guarded::Start | Guarded::Handed => Why::Dead,
+            };
+            self.end_guard(id, End::Again);
+            if let Some(meeting) = self.meetings.get_mut(id) {
+                meeting.wish = Some(Wish { why, from, limit });
+            }
+            return self.step(now, id);
+        }
+        if guard.what == Guarded::Interruption {
+            let has_moved = self.view.has_moved_since(&guard.node, guard.since);
+            let is_over = now.saturating_duration_since(guard.since) >= GUARD_MAX;
+            guard.due = now + AGAIN;
+            if is_over || has_moved && !self.view.is_dead(&guard.node, HINT, Duration::ZERO) {
+                self.end_guard(id, End::Done);
+            }
+            return;
+        }
+        let meeting = id.to_owned();
+        self.ask_for(now, id, Call::Read { meeting });
+    }
+
+    /// Ends a guard: what it kept is done, or is handled anew.
+    pub(super) fn end_guard(&mut self, id: &str, end: End) {
+        let Some(meeting) = self.meetings.get_mut(id) else {
+            return;
+        };
+        let Some(guard) = meeting.guard.take() else {
+            return;
+        };
+        match end {
+            End::Done => {
+                self.waiting -= guard.events.len();
+                guard
+                    .events
+                    .into_iter()
+                    .for_each(|event| self.settle(event));
+            }
+            End::Again => {
+                for mut event in guard.events.into_iter().rev() {
+                    event.repeats += 1;
+                    meeting.waiting.push_front(event);
+                }
+            }
+        }
+    }
+
+    /// The record of a meeting that was given to another node.
+    fn looked_after(&mut self, now: Instant, id: &str, record: Option<Record>) {
+        let takes = self.takes_meetings();
+        let Some(meeting) = self.meetings.get_mut(id) else {
+            return;
+        };
+        let Some(guard) = &mut meeting.guard else {
+            return;
+        };
+        let is_late = now.saturating_duration_since(guard.since) >= GUARD_MAX;
+        let is_handed = guard.what == Guarded::Handed;
+        let Some(record) = record else {
+            // The store has lost it.
+            return match is_handed && !is_late {
+                true => self.hand_again(now, id),
+                false => self.end_guard(id, End::Again),
+            };
+        };
+        let is_there = record.owner.node == guard.node;
+        let is_waiting = matches!(record.phase, Phase::Placed | Phase::Handing);
+        if !is_there || record.phase == Phase::Ended {
+            let again = if record.phase == Phase::Ended {
+                End::Done
+            } else {
+                End::Again
+            };
+            meeting.owner = Some(record.owner.node);
+            return self.end_guard(id, if is_handed { End::Done } else { again });
+        }
+        if is_waiting && is_handed {
+            return self.heir_is_slow(now, id, &record);
+        }
+        if is_waiting && takes {
+            let from = Some(guard.node.clone());
+            let text = format!(
+                "node {} does not take meeting {id}: it is taken here",
+                guard.node
+            );
+            self.log(Severity::Warn, text);
+            self.end_guard(id, End::Again);
+            if let Some(meeting) = self.meetings.get_mut(id) {
+                let why = Why::NotTaken;
+                meeting.wish = Some(Wish {
+                    why,
+                    from,
+                    limit: DEAD,
+                });
+            }
+            return;
+        }
+        if is_waiting {
+            guard.due = now + AGAIN;
+            if is_late {
+                self.end_guard(id, End::Again);
+            }
+            return;
+        }
+        let knows = |event: &Event| {
+            let stream = event.about.stream.as_ref();
+            let is_start = event.about.kind == Kind::StreamStarts;
+            let is_named =
+                stream.is_none_or(|id| record.streams.iter().any(|(known, _)| known == id));
+            !is_start || is_named || event.repeats >= REPEATS_MAX
+        };
+        let is_done = is_handed || guard.events.iter().all(knows);
+        self.end_guard(id, if is_done { End::Done } else { End::Again });
+    }
+}
+
+/// What becomes of the events of a guard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// They have reached their coordinator.
+    Done,
+    /// They are handled anew.
+    Again,
+}

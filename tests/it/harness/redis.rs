@@ -1,0 +1,133 @@
+//! A real `redis-server`, and the smallest client for it.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rtmsd::daemon::fleet_store::Value;
+
+use super::{KilledOnDrop, PATIENCE, TempDir, report, wait_until};
+
+/// A server on a Unix socket in a folder of its own, without files unless told so.
+pub(crate) struct Redis {
+    folder: TempDir,
+    options: Vec<String>,
+    process: Mutex<Option<KilledOnDrop>>,
+}
+
+impl Redis {
+    /// Starts one. `None`, with a line, where it is not installed; a failure where `RTMSD_REDIS` requires it, as
+    /// `.ci/run` does.
+    pub(crate) fn start(options: &[&str]) -> Option<Redis> {
+        let found = Command::new("redis-server").arg("--version").output();
+        if found.is_err() {
+            let is_required = std::env::var_os("RTMSD_REDIS").is_some();
+            assert!(
+                !is_required,
+                "RTMSD_REDIS is set, and there is no redis-server"
+            );
+            report("skipped: redis-server is not installed");
+            return None;
+        }
+        let redis = Redis {
+            folder: TempDir::new(),
+            options: options.iter().map(|option| (*option).to_owned()).collect(),
+            process: Mutex::new(None),
+        };
+        redis.run();
+        Some(redis)
+    }
+
+    /// Its socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.join("redis.sock")
+    }
+
+    /// Kills it, and waits until it is gone.
+    pub(crate) fn kill(&self) {
+        *self.process.lock().expect("no panic before") = None;
+        let _ = std::fs::remove_file(self.socket());
+    }
+
+    /// Starts it; it must not run.
+    pub(crate) fn run(&self) {
+        let process = Command::new("redis-server")
+            .args(["--port", "0", "--save", "", "--enable-debug-command", "yes"])
+            .args(["--unixsocket", "redis.sock", "--dir", "."])
+            .args(&self.options)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn();
+        let process = KilledOnDrop(process.expect("redis-server starts"));
+        *self.process.lock().expect("no panic before") = Some(process);
+        wait_until("redis-server takes connections", || {
+            UnixStream::connect(self.socket()).is_ok()
+        });
+    }
+
+    /// A connection.
+    pub(crate) fn client(&self) -> Client {
+        let stream = UnixStream::connect(self.socket()).expect("redis-server runs");
+        let patience = Some(PATIENCE.max(Duration::from_secs(1)));
+        stream.set_read_timeout(patience).expect("a socket");
+        Client(BufReader::new(stream))
+    }
+}
+
+/// One command at a time; panics where the server does not speak RESP2.
+pub(crate) struct Client(BufReader<UnixStream>);
+
+impl Client {
+    /// Sends words, and waits for the reply.
+    pub(crate) fn words(&mut self, words: &[impl AsRef<[u8]>]) -> Value {
+        self.send(words);
+        self.reply()
+    }
+
+    /// Sends words.
+    pub(crate) fn send(&mut self, words: &[impl AsRef<[u8]>]) {
+        let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+        for word in words {
+            let word = word.as_ref();
+            bytes.extend(format!("${}\r\n", word.len()).into_bytes());
+            bytes.extend(word);
+            bytes.extend(b"\r\n");
+        }
+        self.0
+            .get_mut()
+            .write_all(&bytes)
+            .expect("redis-server runs");
+    }
+
+    /// Sends the words of a line.
+    pub(crate) fn line(&mut self, line: &str) -> Value {
+        self.words(&line.split(' ').collect::<Vec<_>>())
+    }
+
+    /// Waits for a reply.
+    pub(crate) fn reply(&mut self) -> Value {
+        let mut line = String::new();
+        self.0.read_line(&mut line).expect("a reply");
+        let line = line.trim_end();
+        let (kind, rest) = line.split_at(1);
+        let number = || rest.parse::<i64>().expect("a number");
+        match kind {
+            "+" => Value::text(rest),
+            "-" => Value::Error(rest.to_owned()),
+            ":" => Value::Int(number()),
+            "$" | "*" if number() < 0 => Value::Nil,
+            "$" => {
+                let mut bytes = vec![0; number() as usize + 2];
+                self.0.read_exact(&mut bytes).expect("a reply");
+                bytes.truncate(bytes.len() - 2);
+                Value::Bytes(bytes)
+            }
+            "*" => Value::Array((0..number()).map(|_| self.reply()).collect()),
+            _ => panic!("not RESP2: {line}"),
+        }
+    }
+}
