@@ -503,11 +503,15 @@ impl Machine {
                 meeting.not_before = Some(now + TICK);
             }
             Reply::Held(record) => {
-                let is_same =
-                    wish.is_some_and(|wish| wish.from.as_ref() == Some(&record.owner.node));
-                meeting.owner = Some(record.owner.node);
+                let owner = record.owner.node;
+                let is_same = wish.is_some_and(|wish| wish.from.as_ref() == Some(&owner));
                 // Its owner lives, by the store.
                 meeting.not_before = is_same.then(|| now + AGAIN);
+                if let Some(held) = &mut meeting.held {
+                    held.rival = Some(owner.clone());
+                    held.ask_again = Some(now + AGAIN);
+                }
+                meeting.owner = Some(owner);
             }
             _ => {
                 meeting.wish = wish;
