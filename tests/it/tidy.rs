@@ -342,7 +342,6 @@ const PURE_FILES: &[&str] = &[
     "admin/links/signed.rs",
     "admin/links/ticket.rs",
     "admin/links/token.rs",
-    "daemon/fleet_store/address.rs",
     "daemon/fleet_store/backoff.rs",
     "daemon/fleet_store/command.rs",
     "daemon/fleet_store/decode.rs",
