@@ -535,9 +535,9 @@ pub const KEYS: &[Key] = keys! {
 
     ["Several machines that take over each other's streams, with a store between them"]
     "RTMS_FLEET" secret => to!(fleet.store, |text| StoreAddress::parse(text).map(Some)),
-        "Address of the store: redis://host:6379/0, rediss://user@host:6379/0 (TLS), unix:///run/redis.sock.\n\
-         All servers of a fleet have the same one, and each its own RTMS_NODE and RTMS_STATE. Without this\n\
-         key, the server is alone. See \"rtmsd help fleet\".";
+        "Address of the store, Redis or Valkey: redis://host:6379/0, rediss://user@host:6379/0 (TLS), or\n\
+         unix:///run/redis.sock. All servers of a fleet have the same one, and each its own RTMS_NODE and\n\
+         RTMS_STATE. Without this key, the server is alone. See \"rtmsd help fleet\".";
     "RTMS_FLEET_PASSWORD" secret => to!(fleet.password, |text| secret(text).map(Some)),
         "Password of the store, if it does not stand in RTMS_FLEET.";
     "RTMS_FLEET_NAME" = DEFAULT_FLEET_NAME => to!(fleet.name, |text| read::fleet_name(text).map(Some)),

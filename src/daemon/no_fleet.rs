@@ -10,6 +10,7 @@ use crate::coordinator::Coordinator;
 use crate::domain::stream_info::{StreamInfo, Withdrawal};
 use crate::inbox;
 use crate::net::tls_client::TlsClient;
+use crate::source::ingress::Ingress;
 use crate::source::webhook::server::Accepted;
 use crate::state::StateDir;
 use crate::stream::StreamOptions;
@@ -19,12 +20,14 @@ use crate::stream::StreamOptions;
 pub(super) struct Fleet(Infallible);
 
 /// What a node needs of the daemon that is being started.
+#[expect(dead_code, reason = "only a node reads it")]
 pub(super) struct Surroundings<'a> {
     pub(super) settings: &'a Settings,
     pub(super) state: Option<&'a Arc<StateDir>>,
     pub(super) coordinator: &'a mut Coordinator,
     pub(super) sender: &'a inbox::Sender<Event>,
     pub(super) tls: &'a TlsClient,
+    pub(super) ingress: &'a Ingress<Event>,
 }
 
 impl Fleet {

@@ -114,11 +114,13 @@ impl Snapshot {
     }
 
     /// The number of the last save.
+    #[cfg(feature = "fleet")]
     pub(super) fn mark(&self) -> u64 {
         self.log.mark()
     }
 
     /// Whether a restart of the process would know what was saved until that number.
+    #[cfg(feature = "fleet")]
     pub(super) fn has_written(&self, mark: u64) -> bool {
         self.log.has_written(mark)
     }

@@ -153,13 +153,6 @@ impl Daemon {
             report.send_always(Event::Called(Box::new(outcome)));
         })?;
         let roots = listeners.is_some().then(|| tls.prepare()).transpose()?;
-        let fleet = Fleet::start(Surroundings {
-            settings: &settings,
-            state: state.as_ref(),
-            coordinator: &mut coordinator,
-            sender: &sender,
-            tls: &tls,
-        })?;
         let authorizations = Arc::new(Authorizations::default());
         let ingress = door.add(
             app,
@@ -174,6 +167,14 @@ impl Daemon {
             None => Ok(ingress),
         };
         let ingress = ingress.map_err(Error::Ingress)?;
+        let fleet = Fleet::start(Surroundings {
+            settings: &settings,
+            state: state.as_ref(),
+            coordinator: &mut coordinator,
+            sender: &sender,
+            tls: &tls,
+            ingress: &ingress,
+        })?;
         let forgetting = Forgetting::new(
             state.clone(),
             disk.as_ref().map(Disk::works),

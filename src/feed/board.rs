@@ -365,7 +365,10 @@ impl Board {
     pub fn revoke_named(&self, meeting: Option<&str>, is_stream: impl Fn(&str) -> bool) {
         let is_named = |folder: &Path| {
             let mut names = folder.iter().rev();
-            names.next().and_then(|name| name.to_str()).is_some_and(&is_stream)
+            names
+                .next()
+                .and_then(|name| name.to_str())
+                .is_some_and(&is_stream)
                 && names
                     .next()
                     .is_some_and(|it| meeting.is_none_or(|name| it == name))

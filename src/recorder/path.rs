@@ -124,7 +124,11 @@ mod tests {
         info.epoch = 12;
         let later = folder_of(&info);
         assert_eq!(later.parent(), first.parent());
-        let name = |folder: &PathBuf| folder.file_name().map(|it| it.to_string_lossy().into_owned());
+        let name = |folder: &PathBuf| {
+            folder
+                .file_name()
+                .map(|it| it.to_string_lossy().into_owned())
+        };
         let (first, later) = (name(&first).expect("a name"), name(&later).expect("a name"));
         assert_eq!(later, format!("{first}.e12"));
         assert!(is_of_stream(&first, &first) && is_of_stream(&later, &first));

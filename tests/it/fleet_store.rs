@@ -11,12 +11,12 @@ use rtmsd::coordinator::fleet::call::{
     Boot, Call, Claimable, Member, Message, Queued, Reply, Routed, Row,
 };
 use rtmsd::coordinator::fleet::record::StreamPhase;
-use rtmsd::StoreAddress as Address;
 use rtmsd::daemon::fleet_store::direct::Direct;
 use rtmsd::daemon::fleet_store::facts::{ACL, Facts};
 use rtmsd::daemon::fleet_store::inbox::Inbox;
 use rtmsd::daemon::fleet_store::store::{Limits, News, Reach, Store};
 use rtmsd::daemon::fleet_store::{Codec, Command, Value};
+use rtmsd::domain::fleet::StoreAddress;
 use rtmsd::net::resolve::Resolver;
 use rtmsd::net::tls_client::TlsClient;
 
@@ -25,7 +25,7 @@ use crate::harness::redis::Redis;
 use crate::harness::{PATIENCE, TempDir, free_port, wait_until};
 
 pub(crate) fn reach(address: &str, ca_file: Option<&Path>) -> Reach {
-    let address = Address::parse(address).expect("an address");
+    let address = StoreAddress::parse(address).expect("an address");
     Reach {
         address: Arc::new(address),
         resolver: Resolver::default(),
@@ -459,7 +459,7 @@ fn the_acl_user_of_the_manual_is_enough() {
     assert_eq!(made, Value::text("OK"));
     client.line("CONFIG SET requirepass hidden");
     let address = |password: &str| {
-        let mut address: Address = (*reach_of(&redis).address).clone();
+        let mut address: StoreAddress = (*reach_of(&redis).address).clone();
         address.user = Some("rtmsd".to_owned());
         address.password = Some(rtmsd::Secret::new(password));
         address

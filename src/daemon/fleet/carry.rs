@@ -80,6 +80,8 @@ impl Daemon {
             Output::Once { stream_id } => {
                 if let Some(running) = self.running.get(&stream_id) {
                     running.handle.permit_once();
+                } else if let Some(fleet) = &mut self.fleet {
+                    fleet.once.insert(stream_id);
                 }
             }
             Output::Discard {
@@ -134,7 +136,10 @@ impl Daemon {
         let stream = stream.as_deref();
         let known = stream.and_then(|stream| self.coordinator.meeting_of(stream));
         let known = known.map(str::to_owned);
-        for meeting in [meeting.clone(), known.filter(|it| Some(it) != meeting.as_ref())] {
+        for meeting in [
+            meeting.clone(),
+            known.filter(|it| Some(it) != meeting.as_ref()),
+        ] {
             if let Some(meeting) = meeting {
                 self.report(&meeting, true);
             }
@@ -178,14 +183,15 @@ impl Daemon {
             window,
             predecessor,
         } = adoption;
-        let from = predecessor.as_ref().map_or("nobody known", |it| it.node.as_str());
+        let from = predecessor
+            .as_ref()
+            .map_or("nobody known", |it| it.node.as_str());
         log::info!(
             "taking over meeting={meeting} from={from} epoch={epoch} streams={}",
             record.streams.len()
         );
-        let predecessor = predecessor.map(|Predecessor { node, epoch }| {
-            stream_info::Predecessor { node, epoch }
-        });
+        let predecessor =
+            predecessor.map(|Predecessor { node, epoch }| stream_info::Predecessor { node, epoch });
         if let Some(fleet) = &mut self.fleet {
             fleet.kept.hold(&meeting, epoch);
             let mut tails: std::collections::BTreeMap<_, _> = tails.into_iter().collect();
@@ -197,7 +203,9 @@ impl Daemon {
                 fleet.arrivals.insert(stream.clone(), arrival);
             }
         }
-        let actions = self.coordinator.adopt(now(), &meeting, &record.entry, window);
+        let actions = self
+            .coordinator
+            .adopt(now(), &meeting, &record.entry, window);
         self.apply(actions);
         self.report(&meeting, true);
     }
@@ -281,7 +289,8 @@ impl Fleet {
     /// for, on a clock that does.
     fn permit(&mut self, until: Instant) {
         let left = until.saturating_duration_since(Instant::now());
-        let until = (self.beat_answered + crate::coordinator::fleet::UNSURE).min(boot_time() + left);
+        let until =
+            (self.beat_answered + crate::coordinator::fleet::UNSURE).min(boot_time() + left);
         self.permits.renew(until);
     }
 

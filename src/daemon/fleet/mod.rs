@@ -22,10 +22,11 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::fleet_digests::FleetDigests;
+use super::fleet_store::Codec;
 use super::fleet_store::facts::Facts;
 use super::fleet_store::inbox::Inbox;
 use super::fleet_store::store::{News, Reach, Store};
-use super::fleet_store::Codec;
+use super::shutdown::HAND_OVER_MAX;
 use super::snapshot::Snapshot;
 use super::{Daemon, Ending, Error, Event, OnExit, now};
 use crate::clock::now_ms;
@@ -40,19 +41,17 @@ use crate::inbox;
 use crate::net::resolve::Resolver;
 use crate::net::tls_client::TlsClient;
 use crate::protocol::tail as phrases;
+use crate::source::ingress::Ingress;
 use crate::source::webhook::payload;
 use crate::source::webhook::server::Accepted;
 use crate::state::StateDir;
-use crate::stream::permit::Permits;
 use crate::stream::StreamOptions;
+use crate::stream::permit::Permits;
 use kept::Kept;
 use report::Reported;
 
 /// The data layout that this program writes.
 const LAYOUT: u32 = 1;
-
-/// How long a hand-over of everything may take.
-pub(super) const HAND_OVER_MAX: Duration = Duration::from_secs(30);
 
 /// A balancer needs this long to notice that a node is not ready; until then it still sends webhooks.
 const NOTICE_MAX: Duration = Duration::from_secs(5);
@@ -97,6 +96,8 @@ pub(super) struct Fleet {
     is_queue_taken: bool,
     /// What is being discarded was told by another node.
     is_echo: bool,
+    /// Streams that may try once when they have a thread.
+    once: BTreeSet<String>,
     /// What is known of the former owner of streams that were taken over.
     arrivals: HashMap<String, Arrival>,
     tail_key: Secret,
@@ -133,6 +134,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) coordinator: &'a mut Coordinator,
     pub(super) sender: &'a inbox::Sender<Event>,
     pub(super) tls: &'a TlsClient,
+    pub(super) ingress: &'a Ingress<Event>,
 }
 
 impl Fleet {
@@ -148,6 +150,7 @@ impl Fleet {
             coordinator,
             sender,
             tls,
+            ingress,
         } = surroundings;
         let (Some(chosen), Some(state)) = (&settings.fleet, state) else {
             return Ok(None);
@@ -187,6 +190,8 @@ impl Fleet {
             read: |body| payload::webhook(body).ok().map(|event| About::of(&event)),
         };
         let left = left(coordinator, &kept);
+        let is_ready = Arc::new(AtomicBool::new(false));
+        ingress.show_readiness(Arc::clone(&is_ready));
         let machine = Machine::new(Instant::now(), config, left);
         coordinator.watch();
         let news = sender.clone();
@@ -225,9 +230,10 @@ impl Fleet {
             tails_sent: HashMap::new(),
             is_queue_taken: false,
             is_echo: false,
+            once: BTreeSet::new(),
             arrivals: HashMap::new(),
             tail_key,
-            is_ready: Arc::default(),
+            is_ready,
             facts: None,
             down_since: None,
             looked: Instant::now(),
@@ -269,12 +275,20 @@ impl Daemon {
     /// Goes on with what an earlier process left, but for meetings of which the fleet knows more.
     pub(super) fn resume(&mut self) {
         let unsure = match &self.fleet {
-            Some(_) => self.coordinator.meetings().into_iter().map(|it| it.id).collect(),
+            Some(_) => self
+                .coordinator
+                .meetings()
+                .into_iter()
+                .map(|it| it.id)
+                .collect(),
             None => BTreeSet::new(),
         };
         let actions = self.coordinator.resume_except(now(), &unsure);
         if !actions.is_empty() {
-            log::info!("resuming what an earlier process left actions={}", actions.len());
+            log::info!(
+                "resuming what an earlier process left actions={}",
+                actions.len()
+            );
         }
         self.apply(actions);
     }
@@ -404,7 +418,10 @@ impl Daemon {
             // Told twice: at once.
             return false;
         }
-        log::info!("handing meetings over to other nodes streams={}", self.running.len());
+        log::info!(
+            "handing meetings over to other nodes streams={}",
+            self.running.len()
+        );
         fleet.draining_since = Some(Instant::now());
         fleet.is_ready.store(false, Relaxed);
         fleet.machine.drain(Instant::now());
@@ -433,8 +450,15 @@ impl Fleet {
     }
 
     fn is_down(&mut self, why: &str) {
+        // The reasons of one outage differ: first a connection breaks, then none can be made.
+        let is_known = self.down_since.is_some();
         self.down_since.get_or_insert_with(Instant::now);
-        log::error!(
+        log::log!(
+            if is_known {
+                log::Level::Debug
+            } else {
+                log::Level::Error
+            },
             "the fleet's store cannot be used: {why}; streams run on, and what comes here is received here"
         );
     }

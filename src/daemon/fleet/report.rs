@@ -24,7 +24,8 @@ impl Daemon {
         if is_look_due {
             let fleet = self.fleet.as_ref();
             for (meeting, reported) in fleet.into_iter().flat_map(|it| &it.reported) {
-                let is_as_before = |stream: &StreamState| *stream == self.stream_state(&stream.stream_id);
+                let is_as_before =
+                    |stream: &StreamState| *stream == self.stream_state(&stream.stream_id);
                 if !reported.streams.iter().all(is_as_before) {
                     changed.insert(meeting.clone());
                 }
@@ -91,6 +92,9 @@ impl Daemon {
             return;
         };
         for (stream_id, running) in &self.running {
+            if fleet.once.remove(stream_id) {
+                running.handle.permit_once();
+            }
             let count = running.handle.tail_count();
             let sent = fleet.tails_sent.get(stream_id).copied().unwrap_or(0);
             if count != sent
@@ -122,7 +126,9 @@ impl Daemon {
         let running = self.running.values();
         let open: std::collections::HashSet<&str> =
             running.map(|running| running.info.id.as_str()).collect();
-        let left = fleet.releasing.extract_if(.., |meeting| !open.contains(meeting.as_str()));
+        let left = fleet
+            .releasing
+            .extract_if(.., |meeting| !open.contains(meeting.as_str()));
         for meeting in left.collect::<Vec<_>>() {
             let entry = self.coordinator.export(&meeting).unwrap_or_default();
             let live = self.coordinator.live_meeting(&meeting);
@@ -151,6 +157,7 @@ impl Daemon {
             fleet.left_tails.insert(info.stream_id.clone(), tail);
         }
         fleet.arrivals.remove(&info.stream_id);
+        fleet.once.remove(&info.stream_id);
         fleet.tails_sent.remove(&info.stream_id);
         fleet.store.drop_tail(&info.stream_id);
     }

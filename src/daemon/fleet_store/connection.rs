@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::domain::fleet::StoreAddress as Address;
 use super::command::{Command, Script};
 use super::facts::Facts;
 use super::value::Value;
 use super::wire::{Net, Wire};
+use crate::domain::fleet::StoreAddress as Address;
 use crate::log::app::inherit;
 
 /// How long opening may take: look-up, TCP, TLS, password, scripts.

@@ -11,7 +11,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::domain::fleet::StoreAddress as Address;
 use super::backoff::Backoff;
 use super::command::Command;
 use super::connection::{Connection, Fault, OPEN_MAX, Purpose};
@@ -21,6 +20,7 @@ use super::store::Reach;
 use super::value::Value;
 use super::wire::Net;
 use crate::coordinator::fleet::call::Queued;
+use crate::domain::fleet::StoreAddress as Address;
 use crate::log::app::inherit;
 
 /// How long after the time that it may wait a blocking read's reply must be there.

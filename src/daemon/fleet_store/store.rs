@@ -11,7 +11,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::domain::fleet::StoreAddress as Address;
 use super::backoff::Backoff;
 use super::command::Command;
 use super::connection::{Connection, Fault, Opening, is_of_no_use};
@@ -20,6 +19,7 @@ use super::facts::Facts;
 use super::value::Value;
 use super::wire::Net;
 use crate::coordinator::fleet::call::{Call, Reply, Tail};
+use crate::domain::fleet::StoreAddress as Address;
 use crate::log::app::inherit;
 use crate::net::resolve::Resolver;
 use crate::net::tls_client::TlsClient;

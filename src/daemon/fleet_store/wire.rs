@@ -69,11 +69,7 @@ impl Wire {
                 Ok(socket) => Ok(Wire::Plain(timed(Socket::Unix(socket)))),
                 Err(error) => Err(error.to_string()),
             },
-            Place::Tcp {
-                host,
-                port,
-                is_tls,
-            } => {
+            Place::Tcp { host, port, is_tls } => {
                 let addresses = net.look_up(host, deadline)?;
                 let socket = connect_tcp(&addresses, *port, deadline)?;
                 let timed = timed(Socket::Tcp(socket));

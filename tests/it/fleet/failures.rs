@@ -8,7 +8,8 @@ fn flow_c_the_streams_of_a_killed_node_go_on_elsewhere() {
     for duplicates in BOTH {
         let Some(mut fleet) = fleet(3) else { return };
         let meetings = speaking(&fleet, "killed", 6, duplicates);
-        let receiver = |fleet: &super::Fleet, stream: &str| fleet.wait_for_receiver(stream, &[0, 1, 2]);
+        let receiver =
+            |fleet: &super::Fleet, stream: &str| fleet.wait_for_receiver(stream, &[0, 1, 2]);
         let dead = receiver(&fleet, &meetings[0].streams()[0]);
         let others: Vec<usize> = (0..3).filter(|at| *at != dead).collect();
         let of_dead: Vec<_> = meetings
@@ -35,7 +36,10 @@ fn flow_c_the_streams_of_a_killed_node_go_on_elsewhere() {
             if is_of_dead {
                 let (_, meta) = &holders[1];
                 assert_eq!(meta["epoch"], 2, "{meta}");
-                assert_eq!(meta["predecessor"]["node"], fleet.nodes[dead].name, "{meta}");
+                assert_eq!(
+                    meta["predecessor"]["node"], fleet.nodes[dead].name,
+                    "{meta}"
+                );
             }
         }
     }

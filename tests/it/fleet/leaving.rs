@@ -39,7 +39,9 @@ fn flow_n_a_second_process_with_the_same_name_ends_and_says_why() {
     let second = fleet.add("second", &settings);
     let status = fleet.nodes[second].server.wait(PATIENCE);
     assert_eq!(status.and_then(|it| it.code()), Some(69), "{status:?}");
-    fleet.nodes[second].server.wait_until_logged(&["ERROR", "fleet"]);
+    fleet.nodes[second]
+        .server
+        .wait_until_logged(&["ERROR", "fleet"]);
     let meetings = speaking(&fleet, "alone", 2, BOTH[0]);
     end(&fleet, &meetings);
 }

@@ -32,12 +32,25 @@ pub(crate) fn open(seed: &str, duplicates: Duplicates) -> MeetingScript {
 
 /// Starts meetings, and waits until all of them speak.
 #[track_caller]
-pub(crate) fn speaking(fleet: &Fleet, seed: &str, count: usize, duplicates: Duplicates) -> Vec<MeetingHandle> {
+pub(crate) fn speaking(
+    fleet: &Fleet,
+    seed: &str,
+    count: usize,
+    duplicates: Duplicates,
+) -> Vec<MeetingHandle> {
     let meetings: Vec<_> = (0..count)
-        .map(|n| fleet.zoom.start_meeting(open(&format!("{seed}-{n}-{duplicates:?}"), duplicates)))
+        .map(|n| {
+            fleet
+                .zoom
+                .start_meeting(open(&format!("{seed}-{n}-{duplicates:?}"), duplicates))
+        })
         .collect();
     for meeting in &meetings {
-        assert!(meeting.wait_for(Step::Ready, PATIENCE), "{:?}", meeting.steps());
+        assert!(
+            meeting.wait_for(Step::Ready, PATIENCE),
+            "{:?}",
+            meeting.steps()
+        );
         wait_until_more(meeting, 5);
     }
     meetings

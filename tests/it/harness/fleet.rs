@@ -36,7 +36,11 @@ pub(crate) struct Node {
 
 impl Fleet {
     /// Starts them. `None`, with a line, where there is no store to test with.
-    pub(crate) fn start(count: usize, options: Options, settings: &[(&str, &str)]) -> Option<Fleet> {
+    pub(crate) fn start(
+        count: usize,
+        options: Options,
+        settings: &[(&str, &str)],
+    ) -> Option<Fleet> {
         let redis = Redis::start(&[])?;
         let folder = TempDir::new();
         let mut options = options;
@@ -165,7 +169,10 @@ impl Fleet {
         for node in &self.nodes {
             for folder in node.stream_folders() {
                 let meta = meta(&folder);
-                if streams.iter().any(|stream| meta["stream_id"] == stream.as_str()) {
+                if streams
+                    .iter()
+                    .any(|stream| meta["stream_id"] == stream.as_str())
+                {
                     folders.push((meta["epoch"].as_u64(), folder));
                 }
             }
@@ -184,7 +191,9 @@ impl Fleet {
         for stream in meeting.streams() {
             wait_until("the last node has ended the stream", || {
                 let holders = self.holders(&stream);
-                holders.last().is_some_and(|(_, meta)| meta["state"] == "ended")
+                holders
+                    .last()
+                    .is_some_and(|(_, meta)| meta["state"] == "ended")
             });
         }
     }
@@ -211,7 +220,11 @@ impl Node {
     /// The folder of each stream.
     pub(crate) fn stream_folders(&self) -> Vec<PathBuf> {
         let out = self.out();
-        if out.exists() { files::stream_folders(&out) } else { Vec::new() }
+        if out.exists() {
+            files::stream_folders(&out)
+        } else {
+            Vec::new()
+        }
     }
 
     /// A page of its admin listener, and the status.
@@ -258,8 +271,13 @@ impl Balancer {
                     return;
                 }
                 let Ok(client) = client else { continue };
-                let known: Vec<SocketAddr> =
-                    shared.lock().expect("whole").iter().flatten().copied().collect();
+                let known: Vec<SocketAddr> = shared
+                    .lock()
+                    .expect("whole")
+                    .iter()
+                    .flatten()
+                    .copied()
+                    .collect();
                 let from = next.fetch_add(1, Relaxed);
                 let mut turns = (0..known.len()).map(|turn| known[(from + turn) % known.len()]);
                 let wait = Duration::from_millis(250);

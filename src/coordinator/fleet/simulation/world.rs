@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::super::*;
-use super::process::{Disk, Entry, Process, Running, Told, delay, read};
+use super::process::{Disk, Entry, Process, Running, Told, read};
 use super::zoom::{Answer, ConnId, Duplicates, WINDOW, Zoom};
 use crate::daemon::fleet_store::{Codec, Value};
 use crate::demo::fleet_store::Model;
@@ -1109,7 +1109,6 @@ impl World {
         }
         stream.has_once = false;
         stream.connecting = Some(conn);
-        stream.tries += 1;
         if !is_permitted {
             self.tries_without_permit += 1;
         }
@@ -1198,7 +1197,7 @@ impl World {
                 stream.phase = StreamPhase::Receiving;
                 stream.is_refused = false;
                 stream.accepted_ms = unix_ms;
-                stream.tries = 0;
+                stream.accepted = Some(now);
             }
             None if is_refused => {
                 stream.is_refused = true;
@@ -1210,7 +1209,7 @@ impl World {
                 entry.end(id, stamp);
             }
         }
-        let _ = delay;
+
         self.state_changed(name, &meeting);
     }
 
