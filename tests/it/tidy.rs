@@ -347,6 +347,7 @@ const PURE_FILES: &[&str] = &[
     "daemon/fleet_store/decode.rs",
     "daemon/fleet_store/encode.rs",
     "daemon/fleet_store/facts.rs",
+    "daemon/fleet_store/grant.rs",
     "daemon/fleet_store/names.rs",
     "daemon/fleet_store/row.rs",
     "daemon/fleet_store/seal.rs",
