@@ -26,6 +26,7 @@ pub mod decode;
 pub mod direct;
 pub mod encode;
 pub mod facts;
+pub mod grant;
 #[cfg(feature = "fleet")]
 pub mod inbox;
 pub mod names;
