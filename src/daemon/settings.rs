@@ -228,6 +228,7 @@ impl Settings {
             streams: self.streams,
             participant_user_id: self.app().rest.participant_user_id.clone(),
             app: Some(self.app().name.clone()).filter(|name| !name.is_empty()),
+            node: None,
         }
     }
 }
