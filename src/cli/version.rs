@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 /// The cargo features that change what the binary can do, in the order of `Cargo.toml`.
-const FEATURES: [(&str, bool); 2] = [
+const FEATURES: [(&str, bool); 3] = [
     ("demo", cfg!(feature = "demo")),
+    ("fleet", cfg!(feature = "fleet")),
     ("vendored", cfg!(feature = "vendored")),
 ];
 
