@@ -24,10 +24,6 @@ use zoom::Duplicates;
 
 const SEEDS: u64 = 150;
 
-/// A displaced connection is connected again; a fault may do that to a stream so often.
-#[allow(dead_code)]
-const DISPLACED_MAX: u32 = 2;
-
 /// A fault that ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Fault {
@@ -342,6 +338,9 @@ impl Play {
                 continue;
             }
             self.world.note(|| format!("-- end of {fault:?}"));
+            for stream in self.world.zoom.streams.values_mut() {
+                stream.displaced = 0;
+            }
             match fault {
                 Fault::Killed(name) => {
                     if self.world.nodes[&name].process.is_some() {
