@@ -127,6 +127,7 @@ pub use daemon::{
 pub use delivery::stdout::StdoutFormat;
 pub use domain::app::{App, AppCredentials, RestCredentials, RestSettings};
 pub use domain::count::Count;
+pub use domain::fleet::{FleetSettings, StoreAddress, StorePlace};
 pub use domain::secret::Secret;
 pub use domain::stream_info::StreamInfo;
 pub use gate::{Gate, Limits, TlsFiles};

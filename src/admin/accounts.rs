@@ -1,7 +1,7 @@
 //! Which accounts have authorized the app: in `/streams`, `/readyz` and `rtmsd status`.
 //!
 //! Who has authorized it is shown by `rtmsd accounts`, which only the server's user may ask; here are ids,
-//! and only of grants for which somebody must do something.
+//! and only of grants that a person must act on.
 
 use serde::{Deserialize, Serialize};
 
@@ -70,7 +70,7 @@ impl Accounts {
         })
     }
 
-    /// One line for each grant or account for which somebody must do something.
+    /// One line for each grant or account that a person must act on.
     pub fn lines(&self) -> Vec<String> {
         let named = |id: &str| match id {
             "" => "unknown".to_owned(),

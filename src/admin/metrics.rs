@@ -144,13 +144,14 @@ impl<'a> Facts<'a> {
 const FORGOTTEN: &str = crate::recorder::removal::Reason::Forgotten.name();
 
 /// Reasons of ends: the labels of [`EndReason`](crate::protocol::EndReason).
-const ENDS: [&str; 9] = [
+const ENDS: [&str; 10] = [
     "stopped",
     "refused",
     "nothing_granted",
     "lost",
     "closed",
     "left",
+    "handed_over",
     "panicked",
     "bad_url",
     "no_resources",

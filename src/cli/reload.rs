@@ -140,6 +140,10 @@ impl Reloading {
 /// The keys that differ and that only a restart can change.
 fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let is_off = |config: &Config| config.daemon.stdout.is_none();
+    let fleet = |config: &Config| match config.daemon.fleet.clone() {
+        Some(fleet) => (Some(fleet.store), Some(fleet.name), Some(fleet.node)),
+        None => (None, None, None),
+    };
     [
         ("HOST", old.host != new.host),
         ("PORT", old.port != new.port),
@@ -152,6 +156,9 @@ fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("RTMS_STDOUT", is_off(old) != is_off(new)),
         ("RTMS_ADMIN", old.admin.listen != new.admin.listen),
         ("RTMS_LOG_FORMAT", old.log.format != new.log.format),
+        ("RTMS_FLEET", fleet(old).0 != fleet(new).0),
+        ("RTMS_FLEET_NAME", fleet(old).1 != fleet(new).1),
+        ("RTMS_NODE", fleet(old).2 != fleet(new).2),
     ]
     .into_iter()
     .filter_map(|(key, differs)| differs.then_some(key))
@@ -162,6 +169,7 @@ fn needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
 mod tests {
     use super::*;
     use crate::domain::app::RestCredentials;
+    use crate::domain::fleet::{FleetSettings, StoreAddress};
     use crate::domain::secret::Secret;
     use crate::protocol::server_url::AllowedHosts;
 
@@ -186,5 +194,18 @@ mod tests {
         fixed.port = Some(1);
         fixed.admin.listen.clear();
         assert_eq!(needing_restart(&old, &fixed), ["PORT", "RTMS_ADMIN"]);
+        let store = StoreAddress::parse("redis://[::1]").expect("an address");
+        let fleet = FleetSettings::new(store, "a");
+        let mut in_a_fleet = old.clone();
+        in_a_fleet.daemon.fleet = Some(fleet.clone());
+        let all = ["RTMS_FLEET", "RTMS_FLEET_NAME", "RTMS_NODE"];
+        assert_eq!(needing_restart(&old, &in_a_fleet), all);
+        let mut renamed = in_a_fleet.clone();
+        renamed.daemon.fleet = Some(FleetSettings::new(fleet.store, "b"));
+        assert_eq!(needing_restart(&in_a_fleet, &renamed), ["RTMS_NODE"]);
+        let mut larger = in_a_fleet.clone();
+        let fleet = larger.daemon.fleet.as_mut();
+        fleet.expect("it was set").streams = Some(10);
+        assert!(needing_restart(&in_a_fleet, &larger).is_empty());
     }
 }

@@ -12,7 +12,8 @@ use rustix::fs::{Access, access};
 use super::check::machine::{CheckLevel, Finding, limits};
 use crate::cli::exit;
 use crate::config::Sources;
-use crate::daemon::shutdown::STOP_TIMEOUT;
+use crate::daemon::OnExit;
+use crate::daemon::shutdown::stop_timeout;
 
 const WHAT: &str = "unit";
 
@@ -82,8 +83,8 @@ fn beside(text: &str, file: &Path) -> Vec<(&'static str, PathBuf)> {
         .collect()
 }
 
-/// `file` is the configuration that is being checked.
-pub(super) fn findings(file: Option<&Path>) -> Vec<Finding> {
+/// `file` is the configuration that is being checked, in which the server ends like this.
+pub(super) fn findings(file: Option<&Path>, on_exit: OnExit) -> Vec<Finding> {
     let Some(unit) = installed() else {
         let has_systemd = Path::new("/run/systemd/system").is_dir();
         let text = "rtmsd.service is not installed; \"rtmsd print unit\" prints one";
@@ -98,7 +99,7 @@ pub(super) fn findings(file: Option<&Path>) -> Vec<Finding> {
     };
     // A path that this user may not read does not count as missing.
     let is_missing = |path: &Path| matches!(path.symlink_metadata(), Err(error) if error.kind() == std::io::ErrorKind::NotFound);
-    let mut findings = inspect(&text, file, &is_missing);
+    let mut findings = inspect(&text, file, on_exit, &is_missing);
     if findings.iter().all(|finding| finding.what != WHAT) {
         let text = format!("{} is as it should be", unit.display());
         findings.insert(0, Finding::new(CheckLevel::Fine, WHAT, text));
@@ -179,7 +180,12 @@ fn credentials<'a>(service: &HashMap<&str, Vec<&'a str>>) -> Vec<(&'a str, &'a P
     pairs.filter(|(_, path)| path.is_absolute()).collect()
 }
 
-fn inspect(text: &str, file: Option<&Path>, is_missing: &dyn Fn(&Path) -> bool) -> Vec<Finding> {
+fn inspect(
+    text: &str,
+    file: Option<&Path>,
+    on_exit: OnExit,
+    is_missing: &dyn Fn(&Path) -> bool,
+) -> Vec<Finding> {
     let service = service(text);
     let last = |key: &str| last(&service, key);
     let mut findings = Vec::new();
@@ -228,13 +234,20 @@ fn inspect(text: &str, file: Option<&Path>, is_missing: &dyn Fn(&Path) -> bool) 
         }
     }
     // Without the setting, systemd's default is longer.
-    let needed = STOP_TIMEOUT;
+    let needed = stop_timeout(on_exit);
     if let Some(text) = last("TimeoutStopSec").or_else(|| last("TimeoutSec"))
         && time_span(text).is_some_and(|found| found < needed)
     {
+        let why = match on_exit {
+            OnExit::HandOver => {
+                "the server may be killed before it has handed over its streams, which then have a gap"
+            }
+            OnExit::Leave | OnExit::Stop => {
+                "if the disk refuses at the end, data that was received is lost earlier than it needs to be"
+            }
+        };
         let text = format!(
-            "TimeoutStopSec={text} is shorter than {} s: if the disk refuses at the end, data that was \
-             received is lost earlier than it needs to be",
+            "TimeoutStopSec={text} is shorter than {} s: {why}",
             needed.as_secs()
         );
         add(CheckLevel::Warn, text);
@@ -314,8 +327,17 @@ mod tests {
     }
 
     fn check(text: &str, expected: &[&str]) {
+        check_with(OnExit::Leave, text, expected);
+    }
+
+    fn check_with(on_exit: OnExit, text: &str, expected: &[&str]) {
         let is_missing = |path: &Path| path.ends_with("missing");
-        let found = inspect(text, Some(Path::new("/etc/rtms.conf")), &is_missing);
+        let found = inspect(
+            text,
+            Some(Path::new("/etc/rtms.conf")),
+            on_exit,
+            &is_missing,
+        );
         let found: Vec<String> = found
             .iter()
             .filter(|finding| finding.level != CheckLevel::Fine)
@@ -331,7 +353,9 @@ mod tests {
     fn our_unit_has_no_findings() {
         let unit = unit_file::unit(Path::new("/usr/bin/rtmsd"));
         check(&unit, &[]);
-        let findings = inspect(&unit, Some(Path::new("/etc/rtms.conf")), &|_| false);
+        check_with(OnExit::HandOver, &unit, &[]);
+        let file = Some(Path::new("/etc/rtms.conf"));
+        let findings = inspect(&unit, file, OnExit::Leave, &|_| false);
         assert_eq!(
             findings[0].text,
             "65536 open files for the service, enough for about 4329 streams"
@@ -365,9 +389,19 @@ mod tests {
     }
 
     #[test]
+    fn a_hand_over_needs_more_time_than_the_unit_of_an_earlier_version_gives() {
+        let unit = unit_file::unit(Path::new("/usr/bin/rtmsd"));
+        let unit = format!("{unit}\n[Service]\nTimeoutStopSec=20s\n");
+        check(&unit, &[]);
+        let text = "TimeoutStopSec=20s is shorter than 45 s: the server may be killed before it has handed";
+        check_with(OnExit::HandOver, &unit, &[text]);
+    }
+
+    #[test]
     fn the_unit_of_another_configuration_is_not_checked() {
         let unit = unit_file::unit(Path::new("/usr/bin/rtmsd"));
-        let findings = inspect(&unit, Some(Path::new("rtms.conf")), &|_| true);
+        let file = Some(Path::new("rtms.conf"));
+        let findings = inspect(&unit, file, OnExit::Leave, &|_| true);
         assert_eq!(findings.len(), 1);
         assert_eq!(findings[0].level, CheckLevel::Fine);
         assert!(

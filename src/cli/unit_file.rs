@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use crate::config::keys::KEYS;
-use crate::daemon::shutdown::STOP_TIMEOUT;
+use crate::daemon::shutdown::HAND_OVER_STOP_TIMEOUT;
 
 /// The service for the binary at this path.
 pub fn unit(program: &Path) -> String {
-    let stop_timeout = STOP_TIMEOUT.as_secs().to_string();
+    let stop_timeout = HAND_OVER_STOP_TIMEOUT.as_secs().to_string();
     UNIT.replace("@program@", &program.display().to_string())
         .replace("@stop_timeout@", &stop_timeout)
         .replace("@credentials@\n", &credentials())
@@ -55,7 +55,8 @@ ExecReload=/bin/kill -HUP $MAINPID
 # If a thread hangs, the server stops feeding the watchdog within half of this time. systemd then
 # restarts the server, and the server joins its streams again.
 WatchdogSec=30s
-# Until then the server tries to write what it received, if the disk refuses. Most often it needs a second.
+# Until then the server gives its streams to others of a fleet, and tries to write what it received if the
+# disk refuses. Most often it needs a second.
 TimeoutStopSec=@stop_timeout@s
 Restart=on-failure
 RestartSec=1s
@@ -153,7 +154,7 @@ mod tests {
         ] {
             assert!(unit.lines().any(|found| found == line), "{line}");
         }
-        let stop = format!("TimeoutStopSec={}s", STOP_TIMEOUT.as_secs());
+        let stop = format!("TimeoutStopSec={}s", HAND_OVER_STOP_TIMEOUT.as_secs());
         assert!(unit.lines().any(|line| line == stop));
         for placeholder in ["@program@", "@credentials@", "@stop_timeout@"] {
             assert!(!unit.contains(placeholder), "{placeholder}");

@@ -20,7 +20,7 @@ pub const NAME_CHARS_MAX: usize = 32;
 const FILE_END: &str = ".conf";
 
 /// The keys that are not of one app.
-const OF_THE_SERVER: [&str; 17] = [
+const OF_THE_SERVER: [&str; 22] = [
     "HOST",
     "PORT",
     "WEBHOOK_PATH",
@@ -38,6 +38,11 @@ const OF_THE_SERVER: [&str; 17] = [
     "RTMS_ADMIN_URL",
     "RTMS_LOG",
     "RTMS_LOG_FORMAT",
+    "RTMS_FLEET",
+    "RTMS_FLEET_PASSWORD",
+    "RTMS_FLEET_NAME",
+    "RTMS_NODE",
+    "RTMS_NODE_STREAMS",
 ];
 
 /// Ways to an access token. A file that names one of them takes none from `rtms.conf`.
@@ -240,6 +245,13 @@ fn common(a: &Config, b: &Config) -> Vec<(&'static str, &'static str)> {
     };
     if events(a).is_some() && events(a) == events(b) {
         found.push(("ZOOM_EVENTS_URL", "an address that is also that"));
+    }
+    // The store's keys have the client id in their names: two daemons would be one node.
+    if a.daemon.fleet.is_some() && a.app().credentials.id == b.app().credentials.id {
+        found.push((
+            "ZOOM_CLIENT_ID",
+            "with RTMS_FLEET, a client id that is also that",
+        ));
     }
     if refresh_token(a).is_some() && refresh_token(a) == refresh_token(b) {
         found.push(("ZOOM_REFRESH_TOKEN", "a refresh token that is also that"));

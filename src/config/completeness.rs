@@ -199,6 +199,8 @@ impl Loading<'_> {
         let has_journals = (config.daemon.disk.as_ref()).is_some_and(|disk| disk.feed.is_some());
         config.daemon.push = self.endpoints(draft.endpoints, draft.plaintext, has_journals);
         config.daemon.ends = self.ends(draft.ends, draft.plaintext);
+        config.daemon.fleet = self.fleet(draft.fleet, draft.plaintext);
+        config.daemon.on_exit = self.on_exit(draft.on_exit, config.daemon.fleet.is_some());
         self.require(&config, needs_client_secret);
         config
     }

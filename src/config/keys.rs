@@ -22,6 +22,7 @@ use crate::delivery::push::url::PushUrl;
 use crate::delivery::s3;
 use crate::delivery::stdout::StdoutFormat;
 use crate::domain::app::{App, DEFAULT_API_URL, DEFAULT_OAUTH_URL};
+use crate::domain::fleet::{DEFAULT_FLEET_NAME, StoreAddress};
 use crate::domain::secret::Secret;
 use crate::feed::kind::KindFilter;
 use crate::log;
@@ -111,6 +112,8 @@ impl Key {
 
 /// Highest limit of streams.
 const STREAMS_MAX: usize = 100_000;
+/// Highest capacity of a server in a fleet.
+const NODE_STREAMS_MAX: u32 = 100_000;
 /// What the keys of endpoints begin with.
 const ENDPOINT_PREFIX: &str = "RTMS_PUSH_";
 /// Longest name of an endpoint.
@@ -145,6 +148,8 @@ pub(super) struct Draft {
     /// Of which endpoint the next key is.
     pub(super) endpoint: String,
     pub(super) ends: EndsDraft,
+    pub(super) fleet: FleetDraft,
+    pub(super) on_exit: Option<OnExit>,
 }
 
 impl Draft {
@@ -210,6 +215,16 @@ pub(super) struct EndsDraft {
     pub(super) secret_access_key: Option<Secret>,
     pub(super) session_token: Option<Secret>,
     pub(super) credentials: Option<CredentialsChoice>,
+}
+
+/// What was chosen for a fleet.
+#[derive(Default)]
+pub(super) struct FleetDraft {
+    pub(super) store: Option<StoreAddress>,
+    pub(super) password: Option<Secret>,
+    pub(super) name: Option<String>,
+    pub(super) node: Option<String>,
+    pub(super) streams: Option<u32>,
 }
 
 /// `RTMS_S3_CREDENTIALS`.
@@ -355,9 +370,10 @@ pub const KEYS: &[Key] = keys! {
     "RTMS_STREAMS_MAX" = 0 => streams_max,
         "Most streams of one account at one time; 0: no limit. A further one is refused, and begins when\n\
          one of them ends while Zoom still waits for it, which is one minute.";
-    "RTMS_ON_EXIT" = OnExit::default().name() => to!(config.daemon.on_exit, read::on_exit),
+    "RTMS_ON_EXIT" = OnExit::default().name() => to!(on_exit, read::on_exit),
         "What happens to running streams when the server ends. leave: they stay open at Zoom, and\n\
-         a server that starts again within a minute joins them again. stop: they are ended.";
+         a server that starts again within a minute joins them again. stop: they are ended. hand-over,\n\
+         which is the default with RTMS_FLEET: other servers of the fleet get them.";
 
     ["Media"]
     "RTMS_MEDIA" = MediaSelection::default() => to!(config.daemon.media, MediaSelection::from_text),
@@ -515,7 +531,23 @@ pub const KEYS: &[Key] = keys! {
          of AWS's tools), ecs (the container's role) or imds (the machine's role).";
     "RTMS_PLAINTEXT" = "off" => to!(plaintext, read::on_off),
         "Allow http to other machines in RTMS_PUSH_URL and RTMS_S3_ENDPOINT. What is said in meetings\n\
-         then crosses the network in the clear.";
+         then crosses the network in the clear. Also: no warning about redis:// in RTMS_FLEET.";
+
+    ["Several machines that take over each other's streams, with a store between them"]
+    "RTMS_FLEET" secret => to!(fleet.store, |text| StoreAddress::parse(text).map(Some)),
+        "Address of the store, Redis or Valkey: redis://host:6379/0, rediss://user@host:6379/0 (TLS), or\n\
+         unix:///run/redis.sock. All servers of a fleet have the same one, and each its own RTMS_NODE and\n\
+         RTMS_STATE. Without this key, the server is alone. See \"rtmsd help fleet\".";
+    "RTMS_FLEET_PASSWORD" secret => to!(fleet.password, |text| secret(text).map(Some)),
+        "Password of the store, if it does not stand in RTMS_FLEET.";
+    "RTMS_FLEET_NAME" = DEFAULT_FLEET_NAME => to!(fleet.name, |text| read::fleet_name(text).map(Some)),
+        "Name of the fleet: two fleets of the same app on one store, as production and a trial, need two.";
+    "RTMS_NODE" => to!(fleet.node, |text| read::fleet_name(text).map(Some)),
+        "Name of this server, which no other one of the fleet has. Without this key, the name of this\n\
+         machine. A server with a name that stays has its streams back at once after a restart.";
+    "RTMS_NODE_STREAMS" => to!(fleet.streams, |text| read::number(text, 1_u32, NODE_STREAMS_MAX).map(Some)),
+        "Streams beyond which this server gets no new meetings while others have room. It takes those of\n\
+         dead servers up to a quarter more. Without this key, as many as open files allow.";
 
     ["Connections"]
     "RTMS_ALLOWED_HOSTS" = DEFAULT_ALLOWED_HOSTS => to!(config.daemon.allowed_hosts, AllowedHosts::parse),

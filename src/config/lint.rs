@@ -66,6 +66,7 @@ impl Loading<'_> {
         self.lint_push();
         self.lint_media(config);
         self.lint_ends(config);
+        self.lint_fleet(config);
     }
 
     fn lint_ends(&mut self, config: &Config) {

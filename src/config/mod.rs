@@ -10,6 +10,7 @@
 pub mod apps;
 pub(crate) mod fault;
 pub mod file_format;
+mod fleet;
 pub mod keys;
 pub(crate) mod precedence;
 pub(crate) mod print;

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::Fault;
 use super::file_format::FILE_BYTES_MAX;
+use crate::net::host_name::host_name;
 
 /// Read if it exists and no file is named.
 pub const LOCAL_FILE: &str = "rtms.conf";
@@ -49,6 +50,8 @@ pub struct Sources<'a> {
     pub file: Option<(String, FileContent)>,
     /// The environment; it overrides the file.
     pub environment: Vec<(OsString, OsString)>,
+    /// This machine's name.
+    pub host_name: String,
     /// Reads the file of a secret, or of an app.
     pub read: &'a dyn Fn(&Path) -> io::Result<FileContent>,
     /// Lists the names of the files in a folder.
@@ -85,6 +88,7 @@ impl Sources<'static> {
             needs,
             file,
             environment: std::env::vars_os().collect(),
+            host_name: host_name(),
             read: &read_file,
             list: &list_files,
         })

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::admin::ListenAddress;
+use crate::daemon::OnExit;
 use crate::domain::app::RestCredentials;
+use crate::domain::fleet::{FleetSettings, StoreAddress};
 use crate::gate::TlsFiles;
 use crate::protocol::events::EventSelection;
 use crate::protocol::params::{AudioCodec, MediaKind, SampleRate, VideoCodec};
@@ -77,6 +79,7 @@ impl World {
             environment: environment
                 .map(|(key, value)| (key.into(), value.into()))
                 .collect(),
+            host_name: "vm1.example.com".to_owned(),
             read: &read,
             list: &list,
         };
@@ -722,6 +725,114 @@ fn endpoints_of_http_push() {
 }
 
 /// The apps of `/d`, above these lines of `rtms.conf`.
+fn fleet(lines: &str) -> FleetSettings {
+    let config = config(&format!(
+        "RTMS_FLEET=rediss://rtmsd@store\nRTMS_STATE=/s\n{lines}"
+    ));
+    config.daemon.fleet.expect("a fleet")
+}
+
+#[test]
+#[cfg(feature = "fleet")]
+fn a_server_of_a_fleet() {
+    assert_eq!(config("").daemon.fleet, None);
+    let store = StoreAddress::parse("rediss://rtmsd@store").expect("an address");
+    assert_eq!(fleet(""), FleetSettings::new(store, "vm1.example.com"));
+    let all = fleet(
+        "RTMS_FLEET_PASSWORD=hunter2\nRTMS_FLEET_NAME=trial\nRTMS_NODE=b\nRTMS_NODE_STREAMS=50\n",
+    );
+    assert_eq!(all.store.password, Some(Secret::new("hunter2")));
+    assert_eq!(
+        (all.name.as_str(), all.node.as_str(), all.streams),
+        ("trial", "b", Some(50))
+    );
+    let on_exit = |lines: &str| config(&format!("RTMS_STATE=/s\n{lines}")).daemon.on_exit;
+    assert_eq!(on_exit(""), OnExit::Leave);
+    assert_eq!(on_exit("RTMS_FLEET=redis://[::1]\n"), OnExit::HandOver);
+    let leaves = "RTMS_FLEET=redis://[::1]\nRTMS_ON_EXIT=leave\n";
+    assert_eq!(on_exit(leaves), OnExit::Leave);
+    let systemd = World::with(&[("STATE_DIRECTORY", "/var/lib/rtmsd")]);
+    let systemd = systemd.config(&format!("{MINIMAL}RTMS_FLEET=unix:///r.sock\n"));
+    assert!(systemd.daemon.fleet.is_some());
+}
+
+#[test]
+#[cfg(feature = "fleet")]
+fn what_a_fleet_needs() {
+    faults(
+        "RTMS_FLEET=redis://:a@localhost\nRTMS_FLEET_PASSWORD=b\nRTMS_FLEET_NAME=a b\nRTMS_NODE=a:b\n\
+         RTMS_NODE_STREAMS=0\n",
+        &[
+            "rtms.conf:7: RTMS_FLEET_NAME: found \"a b\", expected a name of 1 to 63 letters, digits, \".\", \"_\" and \"-\"",
+            "rtms.conf:8: RTMS_NODE: found \"a:b\", expected a name of 1 to 63 letters, digits, \".\", \"_\" and \"-\"",
+            "rtms.conf:9: RTMS_NODE_STREAMS: found \"0\", expected a number from 1 to 100000",
+            "rtms.conf:5: RTMS_STATE: not given, expected beside RTMS_FLEET: only with its state directory can a server prove after a restart which streams were its own",
+            "rtms.conf:6: RTMS_FLEET_PASSWORD: found beside a password in RTMS_FLEET, expected one of the two",
+        ],
+    );
+    let sentinel = "RTMS_FLEET=redis+sentinel://a:26379/primary/0\nRTMS_ON_EXIT=hand-over\n";
+    let found = World::default().load(format!("{MINIMAL}{sentinel}"));
+    let found = found.expect_err("a fault");
+    assert!(
+        found.len() == 1 && found[0].contains("does not ask Sentinels"),
+        "{found:?}"
+    );
+    faults(
+        "RTMS_ON_EXIT=hand-over\n",
+        &[
+            "rtms.conf:5: RTMS_ON_EXIT: found hand-over, expected leave or stop, or RTMS_FLEET: there is nobody to hand streams over to",
+        ],
+    );
+}
+
+#[test]
+#[cfg(not(feature = "fleet"))]
+fn a_binary_without_the_feature_is_in_no_fleet() {
+    let found = World::default().load(format!(
+        "{MINIMAL}RTMS_STATE=/s\nRTMS_FLEET=redis://[::1]\n"
+    ));
+    assert!(found.expect_err("a fault")[0].contains("--features fleet"));
+}
+
+#[test]
+#[cfg(feature = "fleet")]
+fn unusual_settings_of_a_fleet() {
+    let warnings = |lines: &str, expected: &[&str]| {
+        World::default().warnings(&format!("{MINIMAL}RTMS_STATE=/s\n{lines}"), expected);
+    };
+    warnings(
+        "RTMS_NODE=a\n",
+        &["rtms.conf:6: RTMS_NODE: not used without RTMS_FLEET"],
+    );
+    warnings(
+        "RTMS_FLEET=redis://store\n",
+        &[
+            "rtms.conf:6: RTMS_FLEET: redis:// to another machine: the password, ids and topics of meetings can be read on the way; use rediss://, or RTMS_PLAINTEXT=on within a network that only you can read",
+        ],
+    );
+    warnings("RTMS_FLEET=redis://store\nRTMS_PLAINTEXT=on\n", &[]);
+}
+
+#[test]
+#[cfg(feature = "fleet")]
+fn a_reload_changes_of_a_fleet_only_capacity_and_what_an_end_does() {
+    let base = "RTMS_STATE=/s\nRTMS_FLEET=redis://[::1]\n";
+    let old = config(base).daemon;
+    let mut running = old.clone();
+    let new = config(&format!(
+        "{base}RTMS_NODE=b\nRTMS_NODE_STREAMS=9\nRTMS_ON_EXIT=stop\n"
+    ));
+    running.apply(new.daemon);
+    let mut expected = old.fleet.clone().expect("a fleet");
+    expected.streams = Some(9);
+    assert_eq!(running.fleet, Some(expected));
+    assert_eq!(running.on_exit, OnExit::Stop);
+    // A fleet cannot be added to a running server.
+    let mut alone = config("RTMS_STATE=/s\n").daemon;
+    alone.apply(old);
+    assert_eq!((alone.fleet, alone.on_exit), (None, OnExit::Leave));
+}
+
 fn apps(
     common: &str,
     files: &[(&str, &'static [u8])],

@@ -20,6 +20,7 @@ use crate::delivery::push::batch::Format;
 use crate::delivery::push::signature::SigningSecret;
 use crate::delivery::s3;
 use crate::delivery::stdout::StdoutFormat;
+use crate::domain::fleet::is_name as is_fleet_name;
 use crate::keeping::Amount;
 use crate::log::{LEVELS, LogFormat};
 use crate::protocol::params::{each_word, one_of};
@@ -358,6 +359,14 @@ pub(super) fn stream_choice(text: &str) -> Read<StreamChoice> {
 
 pub(super) fn on_exit(text: &str) -> Read<OnExit> {
     word(text, &OnExit::ALL.map(|choice| (choice.name(), choice)))
+}
+
+/// The name of a fleet, or of a server in it.
+pub(super) fn fleet_name(text: &str) -> Read<String> {
+    match is_fleet_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err("a name of 1 to 63 letters, digits, \".\", \"_\" and \"-\"".to_owned()),
+    }
 }
 
 pub(super) fn log_format(text: &str) -> Read<LogFormat> {

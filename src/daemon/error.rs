@@ -30,6 +30,8 @@ pub enum Error {
     EventsUrl(UrlError),
     /// [`Settings::apps`](super::Settings::apps) has this many apps, not one.
     Apps(usize),
+    /// [`Settings::fleet`](super::Settings::fleet) lacks what it needs.
+    Fleet(&'static str),
     /// The system refuses a thread or a socket.
     Io(io::Error),
 }
@@ -45,6 +47,7 @@ impl fmt::Display for Error {
             Error::Storage(text) => f.write_str(text),
             Error::EventsUrl(error) => write!(f, "ZOOM_EVENTS_URL: {error}"),
             Error::Apps(count) => write!(f, "found {count} apps in the settings, expected one"),
+            Error::Fleet(text) => write!(f, "RTMS_FLEET: {text}"),
             Error::Io(_) => f.write_str("cannot start"),
         }
     }
@@ -57,7 +60,11 @@ impl std::error::Error for Error {
             Error::State(error) => error.source(),
             Error::CaFile(error) => error.source(),
             Error::Api(error) => error.source(),
-            Error::Storage(_) | Error::EventsUrl(_) | Error::Apps(_) | Error::Out(_) => None,
+            Error::Storage(_)
+            | Error::EventsUrl(_)
+            | Error::Apps(_)
+            | Error::Fleet(_)
+            | Error::Out(_) => None,
             Error::Io(error) => Some(error),
         }
     }

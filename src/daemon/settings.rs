@@ -9,7 +9,9 @@ use crate::delivery::ends;
 use crate::delivery::push::settings::EndpointSettings;
 use crate::delivery::stdout::StdoutFormat;
 use crate::domain::app::App;
+use crate::domain::fleet::FleetSettings;
 use crate::keeping::Rules;
+use crate::net::file_limit::{file_limit, streams_max};
 use crate::net::proxy::ProxyEnv;
 use crate::protocol::events::EventSelection;
 use crate::protocol::server_url::AllowedHosts;
@@ -27,17 +29,20 @@ pub enum OnExit {
     Leave,
     /// Streams are stopped at Zoom.
     Stop,
+    /// Each stream is given to a living server of the fleet; what is left then stays open.
+    HandOver,
 }
 
 impl OnExit {
     /// All of them.
-    pub(crate) const ALL: [OnExit; 2] = [OnExit::Leave, OnExit::Stop];
+    pub(crate) const ALL: [OnExit; 3] = [OnExit::Leave, OnExit::Stop, OnExit::HandOver];
 
     /// The word in `RTMS_ON_EXIT`.
     pub const fn name(self) -> &'static str {
         match self {
             OnExit::Leave => "leave",
             OnExit::Stop => "stop",
+            OnExit::HandOver => "hand-over",
         }
     }
 }
@@ -94,6 +99,9 @@ impl OnDeauthorized {
 pub const DEFAULT_AUTO_START: bool = true;
 /// `RTMS_BUFFER_DATA` where it is not set: Zoom's default.
 pub const DEFAULT_BUFFER_DATA: bool = true;
+
+/// Capacity of a node without a limit of open files.
+const CAPACITY_MAX: u32 = 100_000;
 
 /// Everything that an operator can set for the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,6 +160,9 @@ pub struct Settings {
     pub on_deauthorized: OnDeauthorized,
     /// `RTMS_ON_EXIT`.
     pub on_exit: OnExit,
+    /// `RTMS_FLEET`, `RTMS_NODE` and their like: the other servers; `None` for a server that is alone. Read at
+    /// the start, but for the capacity.
+    pub fleet: Option<FleetSettings>,
 }
 
 impl Settings {
@@ -184,6 +195,7 @@ impl Settings {
             on_revoked: OnRevoked::default(),
             on_deauthorized: OnDeauthorized::default(),
             on_exit: OnExit::default(),
+            fleet: None,
         }
     }
 
@@ -195,17 +207,44 @@ impl Settings {
         &self.apps[0]
     }
 
-    /// Checks that there is exactly one app.
+    /// Checks that there is exactly one app, and that a fleet has what it needs.
     pub(super) fn check(&self) -> Result<(), Error> {
-        match self.apps.len() {
-            1 => Ok(()),
-            count => Err(Error::Apps(count)),
+        if self.apps.len() != 1 {
+            return Err(Error::Apps(self.apps.len()));
+        }
+        match &self.fleet {
+            Some(_) if !cfg!(feature = "fleet") => Err(Error::Fleet(
+                "found in a binary without the feature fleet, expected one with it",
+            )),
+            Some(_) if self.state.is_none() => Err(Error::Fleet(
+                "found without a state directory, expected one beside it",
+            )),
+            _ => Ok(()),
         }
     }
 
+    /// Streams beyond which this node gets no new meetings: `RTMS_NODE_STREAMS`, or as many as the limit of
+    /// open files allows now. With several apps each of them counts for itself.
+    pub fn fleet_capacity(&self) -> u32 {
+        let chosen = self.fleet.as_ref().and_then(|fleet| fleet.streams);
+        chosen.unwrap_or_else(|| {
+            let allowed = u32::try_from(streams_max(file_limit())).unwrap_or(u32::MAX);
+            allowed.clamp(1, CAPACITY_MAX)
+        })
+    }
+
     /// Takes the new settings, except those that a running process cannot change.
-    pub(super) fn apply(&mut self, new: Settings) {
+    pub(crate) fn apply(&mut self, new: Settings) {
         let old = self.clone();
+        let fleet = old.fleet.map(|old| FleetSettings {
+            streams: new.fleet.as_ref().and_then(|new| new.streams),
+            ..old
+        });
+        let on_exit = match (new.on_exit, &fleet) {
+            // The fleet came with a reload, which cannot add it.
+            (OnExit::HandOver, None) => old.on_exit,
+            (on_exit, _) => on_exit,
+        };
         // A part that was not started cannot be given settings; a running part cannot be removed.
         *self = Settings {
             ca_file: old.ca_file,
@@ -214,6 +253,8 @@ impl Settings {
             state_keys: old.state_keys,
             disk: old.disk.and_then(|old| new.disk.or(Some(old))),
             stdout: old.stdout.and_then(|old| new.stdout.or(Some(old))),
+            fleet,
+            on_exit,
             ..new
         };
     }
@@ -228,6 +269,7 @@ impl Settings {
             streams: self.streams,
             participant_user_id: self.app().rest.participant_user_id.clone(),
             app: Some(self.app().name.clone()).filter(|name| !name.is_empty()),
+            node: self.fleet.as_ref().map(|fleet| fleet.node.clone()),
         }
     }
 }

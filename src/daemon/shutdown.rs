@@ -18,8 +18,12 @@
 //! | 8 | Records that are still not written are lost: they are counted in the log, and as `dropped` in `meta.json` where that can be written. | |
 //! | 9 | One syncfs(2) for each file system with recordings. Streams that are left to the next process need no other. Those that have ended get their last `meta.json` now that their files are safe, and its name is synced by another syncfs(2). | [`GRACE`], or [`SYNC_MIN`] after the last write if that is later |
 //!
+//! In a fleet with `RTMS_ON_EXIT=hand-over` each stream is given to another node before all of this, for
+//! [`HAND_OVER_MAX`] at most. The steps then begin when the hand-over is over, and some times are shorter
+//! ([`Limits::AFTER_HAND_OVER`]): few streams are left, and a disk that refuses has been tried all the while.
+//!
 //! With a working disk, the shutdown takes much less than [`GRACE`]. In any case it is complete before
-//! [`STOP_TIMEOUT`], when the service manager kills the process.
+//! [`stop_timeout`], when the service manager kills the process.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -58,26 +62,76 @@ const WRITE_MAX: Duration = Duration::from_secs(15);
 /// Minimum time for syncing, however late the last write was.
 const SYNC_MIN: Duration = Duration::from_secs(2);
 
-/// When the process may be killed: `TimeoutStopSec` of the unit. More than all other times here.
+/// When the process may be killed, if no stream is handed over: more than all other times here.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Maximum time of a hand-over: other nodes get streams until then; the rest stays open at Zoom.
+pub const HAND_OVER_MAX: Duration = Duration::from_secs(30);
+
+/// When the process may be killed, if its streams are handed over first. `TimeoutStopSec` of the unit, which
+/// does not know what is configured.
+pub const HAND_OVER_STOP_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// When the process may be killed, with these settings.
+pub const fn stop_timeout(on_exit: OnExit) -> Duration {
+    match on_exit {
+        OnExit::Leave | OnExit::Stop => STOP_TIMEOUT,
+        OnExit::HandOver => HAND_OVER_STOP_TIMEOUT,
+    }
+}
+
+/// The times that are shorter after a hand-over.
+struct Limits {
+    /// For a stream that still reads what has arrived.
+    leave: Duration,
+    /// For attempts to write received data.
+    write: Duration,
+}
+
+impl Limits {
+    const USUAL: Limits = Limits {
+        leave: LEAVE_MAX,
+        write: WRITE_MAX,
+    };
+    const AFTER_HAND_OVER: Limits = Limits {
+        leave: Duration::from_secs(8),
+        write: Duration::from_secs(10),
+    };
+
+    /// What is left to be done after the last write, at most.
+    const fn complete(&self) -> u128 {
+        self.write.as_millis() + SYNC_MIN.as_millis() + ENDS_MAX.as_millis() + GRACE.as_millis()
+    }
+
+    const fn of(on_exit: OnExit) -> Limits {
+        match on_exit {
+            OnExit::Leave | OnExit::Stop => Limits::USUAL,
+            OnExit::HandOver => Limits::AFTER_HAND_OVER,
+        }
+    }
+}
+
 const _: () = assert!(
-    LEAVE_MAX.as_millis() < WRITE_MAX.as_millis(),
+    Limits::USUAL.leave.as_millis() < Limits::USUAL.write.as_millis()
+        && Limits::AFTER_HAND_OVER.leave.as_millis() < Limits::AFTER_HAND_OVER.write.as_millis(),
     "what streams read last is still written"
 );
 
 const _: () = assert!(
-    WRITE_MAX.as_millis() + SYNC_MIN.as_millis() + ENDS_MAX.as_millis() + GRACE.as_millis()
-        <= STOP_TIMEOUT.as_millis(),
+    Limits::USUAL.complete() <= STOP_TIMEOUT.as_millis()
+        && HAND_OVER_MAX.as_millis() + Limits::AFTER_HAND_OVER.complete()
+            <= HAND_OVER_STOP_TIMEOUT.as_millis(),
     "the shutdown is complete before the process is killed"
 );
 
 impl Daemon {
     pub(super) fn stop(mut self) {
         let signal = Instant::now();
+        let limits = Limits::of(self.settings.on_exit);
         self.is_draining = true;
         log::info!("stopping streams={}", self.running.len());
         self.api.stop();
+        self.end_fleet();
         if let Some(events) = self.events.take() {
             events.begin_stop();
             self.ended_events.push(events);
@@ -89,7 +143,7 @@ impl Daemon {
             keeping.begin_stop();
         }
         self.command_all(match self.settings.on_exit {
-            OnExit::Leave => &Command::Leave,
+            OnExit::Leave | OnExit::HandOver => &Command::Leave,
             OnExit::Stop => &Command::Close,
         });
         self.ends.begin_stop(signal + GRACE);
@@ -103,7 +157,7 @@ impl Daemon {
         self.await_streams(signal + STREAMS_MAX);
         if !self.running.is_empty() {
             self.command_all(&Command::Leave);
-            self.await_streams(signal + LEAVE_MAX);
+            self.await_streams(signal + limits.leave);
         }
         while let Some(event) = self.inbox.recv_timeout(Duration::ZERO) {
             self.last_event(event);
@@ -119,7 +173,7 @@ impl Daemon {
         self.rest_timer.stop(signal + CALLS_MAX);
         let disk = self.disk.take().map(|disk| {
             disk.stop(StopTimes {
-                write_until: signal + WRITE_MAX,
+                write_until: signal + limits.write,
                 sync_until: signal + GRACE,
                 sync_min: SYNC_MIN,
             })
@@ -136,7 +190,7 @@ impl Daemon {
             log::error!("push could not end in time; events may come again");
         }
         if let Some(snapshot) = self.snapshot.take()
-            && !snapshot.stop(&mut self.coordinator, signal + WRITE_MAX)
+            && !snapshot.stop(&mut self.coordinator, signal + limits.write)
         {
             log::error!("the state could not be saved in time");
         }
@@ -215,6 +269,9 @@ impl Daemon {
                 self.forgetting_asks(*ask);
                 return;
             }
+            // Nothing of the store counts any more; what waits in it is for the next process.
+            #[cfg(feature = "fleet")]
+            Event::Fleet(_) => return,
             Event::Ended(_)
             | Event::Events(SourceReport::GapOver { .. })
             | Event::Authorized
@@ -273,7 +330,10 @@ mod tests {
             ("Zoom has", STREAMS_MAX),
             ("within", GRACE),
             ("for up to", WRITE_MAX),
-            ("`TimeoutStopSec` of the unit is", STOP_TIMEOUT),
+            ("ends in", STOP_TIMEOUT),
+            ("tries again for up to", HAND_OVER_MAX),
+            ("tries again for", Limits::AFTER_HAND_OVER.write),
+            ("`TimeoutStopSec` of the unit is", HAND_OVER_STOP_TIMEOUT),
         ] {
             let said = format!("{what} {} s", time.as_secs_f64());
             let words = section.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -284,6 +344,7 @@ mod tests {
         for said in [
             format!("stop_grace_period: {stop}s"),
             format!("terminationGracePeriodSeconds: {stop}"),
+            format!("in a fleet {} s", HAND_OVER_STOP_TIMEOUT.as_secs()),
             format!("After {stop} s the server has ended"),
         ] {
             let words = containers.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -27,7 +27,7 @@ pub enum Id<'a> {
 
 impl<'a> Id<'a> {
     /// The id that stands for no participant: the mix of all speakers in audio.
-    pub const NOBODY: Id<'static> = Id::Number(0);
+    pub const UNKNOWN: Id<'static> = Id::Number(0);
 
     /// The id in that text; `None` for text without content.
     pub fn from_text(text: impl Into<Cow<'a, str>>) -> Option<Id<'a>> {
@@ -70,8 +70,8 @@ impl<'a> Id<'a> {
     }
 
     /// Whether it stands for no participant.
-    pub fn is_nobody(&self) -> bool {
-        *self == Id::NOBODY
+    pub fn is_unknown(&self) -> bool {
+        *self == Id::UNKNOWN
     }
 }
 

@@ -12,6 +12,7 @@ pub mod app;
 pub mod causes;
 pub mod count;
 pub mod decimal;
+pub mod fleet;
 pub mod histogram;
 pub mod hmac_sha256;
 pub mod id;

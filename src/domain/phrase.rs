@@ -8,7 +8,7 @@ use super::id::Id;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Phrase<'a> {
-    /// The speaker; names repeat and change, the id does not within a session. [`Id::NOBODY`] if
+    /// The speaker; names repeat and change, the id does not within a session. [`Id::UNKNOWN`] if
     /// Zoom sends none, as in Contact Center, where the channel identifies the speaker.
     pub user_id: Id<'a>,
     /// The speaker's name; empty if Zoom sent none.

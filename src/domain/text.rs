@@ -116,7 +116,7 @@ pub fn speaker<'a>(
     let name = one_line(user_name);
     match channel_id {
         _ if !name.is_empty() => name,
-        Some(channel) if user_id.is_nobody() => Cow::Owned(format!("channel {channel}")),
+        Some(channel) if user_id.is_unknown() => Cow::Owned(format!("channel {channel}")),
         _ => Cow::Owned(format!("speaker {user_id}")),
     }
 }

@@ -307,7 +307,7 @@ fn find_files(files: &dyn Files, names: &[String], person: &mut Person) -> io::R
 fn stems(person: &Person) -> impl Iterator<Item = String> {
     let names = person.names.iter().map(String::as_str).chain([""]);
     let channels = person.channels.iter().map(Some).chain([None]);
-    let ids = person.ids.iter().chain([&Id::NOBODY]);
+    let ids = person.ids.iter().chain([&Id::UNKNOWN]);
     let all = ids.flat_map(move |id| {
         let names = names.clone();
         channels

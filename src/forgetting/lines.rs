@@ -18,7 +18,7 @@ use super::json::Node;
 use super::person::{ID_KEYS, NAME_KEYS, NESTED_KEY, OWNER_KEYS, Person};
 use crate::domain::id::Id;
 
-/// Says in a line or in a part of it that somebody was there.
+/// Says in a line or in a part of it that a person was there.
 pub const MARK: &str = "forgotten";
 
 /// What stays of an object that is about the person: which record it is, and when. Everything else may
@@ -134,7 +134,7 @@ fn mark(node: &mut Node<'_>) {
     }
 }
 
-/// Where it is said that somebody was there.
+/// Where it is said that a person was there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Marks {
     /// In the line and in each part of it that was about them.

@@ -90,7 +90,7 @@ impl People {
         }
     }
 
-    /// Adds one. A channel alone is nobody who can be asked for.
+    /// Adds one. A channel alone is no person who can be asked for.
     pub fn note(&mut self, id: Option<Id<'static>>, channel: Option<Id<'static>>, name: &str) {
         let name = one_line(name).trim().to_owned();
         if id.is_some() || !name.is_empty() {
@@ -111,7 +111,7 @@ impl People {
     /// The person that a word means: an id or a name. `None` if there is none in this stream.
     pub fn find(&self, word: &str) -> Option<Person> {
         let wanted = name_key(word);
-        let own_id = Id::from_text(word.to_owned()).filter(|id| !id.is_nobody());
+        let own_id = Id::from_text(word.to_owned()).filter(|id| !id.is_unknown());
         let is_named = |seen: &&Seen| !wanted.is_empty() && name_key(&seen.name) == wanted;
         let is_id = |id: &Id<'static>| {
             own_id.as_ref() == Some(id) || matches!(id, Id::Text(text) if name_key(text) == wanted)
@@ -146,7 +146,7 @@ impl People {
 
 /// Of whom an object tells by its own members.
 struct Who<'n> {
-    /// None of them stands for nobody.
+    /// None of them is the unknown one.
     ids: Vec<Id<'static>>,
     names: Vec<&'n str>,
     channel: Option<Id<'static>>,
@@ -160,7 +160,7 @@ fn who<'n>(node: &'n Node<'_>) -> Who<'n> {
     let ids = members(&ID_KEYS).filter_map(|text| Id::from_text(text.to_owned()));
     let channel = members(&["channel_id"]).next();
     Who {
-        ids: ids.filter(|id| !id.is_nobody()).collect(),
+        ids: ids.filter(|id| !id.is_unknown()).collect(),
         names: members(&NAME_KEYS).collect(),
         channel: channel.and_then(|text| Id::from_text(text.to_owned())),
     }
@@ -279,8 +279,8 @@ mod tests {
             people.find("usr1").map(|it| ids(&it)),
             Some(vec!["usr1".to_owned()])
         );
-        for nobody in ["", " ", "0", "5", "A", "text"] {
-            assert_eq!(people.find(nobody), None, "{nobody:?}");
+        for unknown in ["", " ", "0", "5", "A", "text"] {
+            assert_eq!(people.find(unknown), None, "{unknown:?}");
         }
     }
 

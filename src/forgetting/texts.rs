@@ -55,14 +55,15 @@ impl Words {
         let ids = person.ids.iter();
         let ids = ids.map(|id| speaker(id, None, "").into_owned());
         let channels = person.channels.iter();
-        let channels = channels.map(|channel| speaker(&Id::NOBODY, Some(channel), "").into_owned());
+        let channels =
+            channels.map(|channel| speaker(&Id::UNKNOWN, Some(channel), "").into_owned());
         Words {
             labels: names.chain(ids).chain(channels).collect(),
             ..Words::default()
         }
     }
 
-    /// Notes a phrase, where somebody else has the same name.
+    /// Notes a phrase, where another person has the same name.
     pub fn note(&mut self, person: &Person, phrase: &Phrase<'_>) {
         if person.shared.is_empty() {
             return;
@@ -130,7 +131,7 @@ pub fn add_people(format: Format, text: &str, people: &mut People) {
     }
 }
 
-/// A line with somebody's words.
+/// A line with a person's words.
 struct Cut<'a> {
     /// What stays.
     before: &'a str,
@@ -144,7 +145,7 @@ impl Cut<'_> {
     }
 }
 
-/// Reads a line; `None` if it has nobody's words: a number, times, a blank line.
+/// Reads a line; `None` if it has no person's words: a number, times, a blank line.
 fn split(format: Format, line: &str) -> Option<Cut<'_>> {
     match format {
         Format::Vtt => {
@@ -273,6 +274,6 @@ mod tests {
         add_people(Format::Txt, &file(Format::Txt), &mut people);
         assert!(people.find("Bo").is_some());
         people.add(&Node::Other("7".into()));
-        assert_eq!(people.find("nobody"), None);
+        assert_eq!(people.find("unknown"), None);
     }
 }

@@ -455,7 +455,7 @@ fn remove_orphans(parent: &Path) {
             let found = entry.metadata();
             found.is_ok_and(|found| found.is_dir() && found.uid() == geteuid().as_raw())
         };
-        if is_named_so && is_ours() && nobody_listens(&entry.path().join(SOCKET)) {
+        if is_named_so && is_ours() && has_no_listener(&entry.path().join(SOCKET)) {
             drop(PrivateDirectory(entry.path()));
         }
     }
@@ -472,7 +472,7 @@ fn is_private_name(name: &str) -> bool {
 
 /// Whether the socket exists without a listener. Tested with a socket of another type, which an
 /// existing listener refuses with another error and without being woken; the test never waits.
-fn nobody_listens(socket: &Path) -> bool {
+fn has_no_listener(socket: &Path) -> bool {
     let tried = UnixDatagram::unbound().and_then(|own| own.connect(socket));
     tried.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }

@@ -29,6 +29,7 @@ pub struct Keeper {
     root: PathBuf,
     holds: Box<dyn Holds>,
     inventory: Inventory,
+    coming: u64,
     unreadable: WarnLimiter,
     unremovable: WarnLimiter,
 }
@@ -46,6 +47,7 @@ impl Keeper {
             root: root.to_owned(),
             holds,
             inventory: Inventory::default(),
+            coming: 0,
             unreadable: WarnLimiter::default(),
             unremovable: WarnLimiter::default(),
         }
@@ -54,6 +56,11 @@ impl Keeper {
     /// The output folder.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// So many bytes are expected to be written until the next look.
+    pub fn expect(&mut self, coming: u64) {
+        self.coming = coming;
     }
 
     /// What would go now. Nothing is changed.
@@ -78,7 +85,7 @@ impl Keeper {
     ) -> io::Result<Survey> {
         self.holds.begin();
         let survey = self.look_once(rules, now_ms, false, owner, is_stopping)?;
-        // Somebody may have deleted recordings since the last look at old days: then less has to go.
+        // Recordings may have been deleted by hand since the last look at old days: then less has to go.
         match survey.plan.is_for_space() {
             true => self.look_once(rules, now_ms, true, owner, is_stopping),
             false => Ok(survey),
@@ -108,7 +115,10 @@ impl Keeper {
             );
         }
         let streams = self.inventory.streams();
-        let space = space(&self.root, self.inventory.used())?;
+        let space = Space {
+            coming: self.coming,
+            ..space(&self.root, self.inventory.used())?
+        };
         let (root, holds) = (&self.root, &mut self.holds);
         let mut hold = |stream: &Stream| holds.hold(root, stream);
         let plan = plan(now_ms, rules, space, &streams, &mut hold);
@@ -144,7 +154,7 @@ impl Keeper {
                     log_removed("removed", &tombstone);
                     report(&tombstone);
                 }
-                // It lives again, or somebody deleted it.
+                // It lives again, or it was deleted by hand.
                 Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
                 Err(error) => {
@@ -209,6 +219,7 @@ pub fn space(root: &Path, used: u64) -> io::Result<Space> {
         used,
         free: stat.f_bavail.saturating_mul(stat.f_frsize),
         total: stat.f_blocks.saturating_mul(stat.f_frsize),
+        coming: 0,
     })
 }
 

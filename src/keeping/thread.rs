@@ -31,6 +31,8 @@ const EVERY: Duration = Duration::from_secs(60);
 const FIRST_AFTER: Duration = Duration::from_secs(3);
 /// How often it is asked how much is free, if that matters.
 const LOOK: Duration = Duration::from_secs(2);
+/// At most this part of the limit is kept free for what comes until the next look.
+const COMING_MAX: u64 = 8;
 /// After so many files it pauses.
 const FILES_AT_ONCE: u32 = 256;
 const PAUSE: Duration = Duration::from_millis(2);
@@ -67,7 +69,7 @@ enum Message {
     Order(Box<Order>),
     /// A stream has ended.
     Ended,
-    /// Somebody wants a round.
+    /// A round is wanted now.
     Round,
     Stop,
 }
@@ -129,6 +131,7 @@ impl Keeping {
             due: Instant::now() + FIRST_AFTER,
             former_due: Instant::now(),
             last: None,
+            looked: None,
             complained: None,
         };
         let thread = Builder::new()
@@ -189,6 +192,8 @@ struct Worker {
     former_due: Instant,
     /// The space at the end of the last round.
     last: Option<Space>,
+    /// What was free at the last look.
+    looked: Option<u64>,
     /// When it was last said what is in the way.
     complained: Option<Instant>,
 }
@@ -246,7 +251,7 @@ impl Worker {
     }
 
     /// Whether, since the last round, so much was written that another one is needed.
-    fn fills_up(&self) -> bool {
+    fn fills_up(&mut self) -> bool {
         let Some(last) = self.last.filter(|_| self.order.rules.has_quota()) else {
             return false;
         };
@@ -255,10 +260,17 @@ impl Worker {
         };
         let grown = last.free.saturating_sub(now.free);
         let rules = &self.order.rules;
-        let is_over = plan::limit(rules, now.total).is_some_and(|max| last.used + grown > max);
-        let free_min = rules.disk_free_min.map_or(0, |it| it.bytes(now.total));
+        let limit = plan::limit(rules, now.total);
+        // As much as since the last look may come until the next one; a burst must not clear the archive.
+        let before = self.looked.replace(now.free).unwrap_or(now.free);
+        let coming = before.saturating_sub(now.free);
+        let coming = coming.min(limit.unwrap_or(now.total) / COMING_MAX);
+        self.keeper.expect(coming);
+        let is_over = limit.is_some_and(|max| last.used + grown + coming > max);
+        let free_min = rules.disk_free_min.map(|it| it.bytes(now.total));
+        let is_short = free_min.is_some_and(|min| now.free < min + coming);
         // Where nothing could be removed at the last round, the next minute is early enough.
-        grown > 0 && (is_over || now.free < free_min) && self.shared.counters.short() == 0
+        grown > 0 && (is_over || is_short) && self.shared.counters.short() == 0
     }
 
     fn round(&mut self) {

@@ -11,6 +11,7 @@ macro_rules! chapters {
         $(#[cfg(doc)]
         #[doc = "[operating]: crate::manual::operating"]
         #[doc = "[containers]: crate::manual::containers"]
+        #[doc = "[fleet]: crate::manual::fleet"]
         #[doc = "[connecting]: crate::manual::connecting"]
         #[doc = "[media]: crate::manual::media"]
         #[doc = "[delivery]: crate::manual::delivery"]
@@ -30,8 +31,8 @@ macro_rules! chapters {
 }
 
 chapters!(
-    operating containers connecting media delivery pages recipes troubleshooting privacy embedding
-    tuning upgrading security contributing
+    operating containers fleet connecting media delivery pages recipes troubleshooting privacy
+    embedding tuning upgrading security contributing
 );
 
 /// The topics, in the order of their list.

@@ -7,6 +7,7 @@ pub(crate) mod connect_proxy;
 pub mod dial;
 pub mod file_limit;
 pub mod frame_filter;
+pub mod host_name;
 pub mod http_agent;
 pub mod maybe_tls;
 pub mod proxy;

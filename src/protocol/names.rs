@@ -30,7 +30,7 @@ impl Names {
 
     /// The label of the newest party with these ids.
     pub fn name_of(&self, user_id: &Id<'_>, channel_id: Option<&Id<'_>>) -> Option<&str> {
-        let user_id = Some(user_id).filter(|id| !id.is_nobody());
+        let user_id = Some(user_id).filter(|id| !id.is_unknown());
         let mut parties = self.parties.iter().rev();
         parties
             .find(|known| known.has_ids(user_id, channel_id))?
@@ -65,7 +65,7 @@ mod tests {
         for n in 0..2 * PARTIES_MAX {
             on(&[person(&format!("monitor-{n}"), "", Some("x"))]);
         }
-        let channel = |channel| names.name_of(&Id::NOBODY, Id::from_text(channel).as_ref());
+        let channel = |channel| names.name_of(&Id::UNKNOWN, Id::from_text(channel).as_ref());
         assert_eq!(channel("123abc"), Some("caller"));
         assert_eq!(channel("456edf"), Some("Bo"));
         assert_eq!(channel("7"), None);

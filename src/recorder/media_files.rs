@@ -429,7 +429,7 @@ pub(crate) fn stem(user_id: &Id<'_>, channel_id: Option<&Id<'_>>, name: &str) ->
         Id::Text(text) => word(text),
     };
     let shown = word(name);
-    let user = (!user_id.is_nobody()).then(|| id_word(user_id));
+    let user = (!user_id.is_unknown()).then(|| id_word(user_id));
     let mut stem = match (user, channel_id.map(id_word)) {
         (None, None) => return "audio-mixed".to_owned(),
         (None, Some(channel)) => format!("audio-channel-{channel}"),

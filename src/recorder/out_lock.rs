@@ -1,10 +1,11 @@
 //! The lock on `RTMS_OUT`: a second server would take the streams of the first one for abandoned.
 
 use std::fmt;
-use std::fs;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::append_file::{FILE_MODE, make_folder};
+use crate::net::host_name::host_name;
 use crate::state::folder_lock::{FolderLock, LockError, LockHolder};
 
 /// The file whose lock says that a server writes here. Hidden, since it is no recording.
@@ -14,6 +15,15 @@ const LOCK_NAME: &str = ".rtmsd.lock";
 #[derive(Debug)]
 pub struct OutLock {
     _lock: FolderLock,
+}
+
+/// Which server of a fleet takes the lock, for the message to another one.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LockOwner<'a> {
+    /// `RTMS_NODE`; `None` without a fleet.
+    pub node: Option<&'a str>,
+    /// Which of its processes, as hexadecimal digits.
+    pub boot: Option<&'a str>,
 }
 
 /// A server writes to this folder already.
@@ -30,8 +40,21 @@ impl OutLock {
     /// # Errors
     /// A server holds the lock.
     pub fn take(folder: &Path) -> Result<Option<OutLock>, OutInUse> {
-        let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let text = format!("{} {}", std::process::id(), host.trim());
+        OutLock::take_as(folder, LockOwner::default())
+    }
+
+    /// The same for a server of a fleet, whose name another server then shows.
+    ///
+    /// # Errors
+    /// A server holds the lock.
+    pub fn take_as(folder: &Path, owner: LockOwner<'_>) -> Result<Option<OutLock>, OutInUse> {
+        let host = host_name();
+        let mut text = format!("{} {}", std::process::id(), host.trim());
+        for (name, value) in [("node", owner.node), ("boot", owner.boot)] {
+            if let Some(value) = value {
+                let _ = write!(text, " {name}={value}");
+            }
+        }
         let made = make_folder(folder).map_err(|error| LockError::Io("create", error));
         let path = folder.join(LOCK_NAME);
         let taken = made.and_then(|()| FolderLock::take(&path, FILE_MODE, text.trim()));
@@ -69,6 +92,12 @@ impl fmt::Display for OutInUse {
             if let Some(host) = &self.holder.host {
                 write!(f, " on {host}")?;
             }
+            if let Some(node) = &self.holder.node {
+                write!(f, ", node {node} of a fleet")?;
+            }
+            if let Some(boot) = &self.holder.boot {
+                write!(f, ", boot {boot}")?;
+            }
             f.write_str(")")?;
         }
         f.write_str(
@@ -83,6 +112,8 @@ impl std::error::Error for OutInUse {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+
     use crate::testing::scratch;
 
     #[test]
@@ -98,6 +129,24 @@ mod tests {
         assert!(text.contains(&pid), "{text}");
         drop(lock);
         assert!(OutLock::take(&root).expect("it is free").is_some());
+    }
+
+    #[test]
+    fn a_server_of_a_fleet_is_named() {
+        let root = scratch("out-lock-node").join("out");
+        let owner = LockOwner {
+            node: Some("vm-1"),
+            boot: Some("00000000000000ab"),
+        };
+        let _lock = OutLock::take_as(&root, owner).expect("it is free");
+        let other = LockOwner {
+            node: Some("vm-2"),
+            boot: None,
+        };
+        let text = OutLock::take_as(&root, other).expect_err("it is locked");
+        let text = text.to_string();
+        let named = ", node vm-1 of a fleet, boot 00000000000000ab)";
+        assert!(text.contains(named), "{text}");
     }
 
     #[test]

@@ -20,7 +20,7 @@ const NAME_BYTES_MAX: usize = 256;
 pub struct DecodedPacket<'a> {
     /// Audio, video or share.
     pub kind: PacketKind,
-    /// The sender; [`Id::NOBODY`] for the mix of all speakers, and where only the channel
+    /// The sender; [`Id::UNKNOWN`] for the mix of all speakers, and where only the channel
     /// identifies the sender.
     pub user_id: Id<'a>,
     /// The channel of a call.

@@ -98,7 +98,7 @@ impl ParticipantLog {
     /// The name of a speaker whose audio packet or phrase has no name: that of the newest entry
     /// with these ids, or else the caller's if the speaker is the caller.
     pub fn name_of(&self, user_id: &Id<'_>, channel_id: Option<&Id<'_>>) -> Option<&str> {
-        let user_id = Some(user_id).filter(|id| !id.is_nobody());
+        let user_id = Some(user_id).filter(|id| !id.is_unknown());
         let mut entries = self.entries.iter().rev();
         entries
             .find(|entry| match (&entry.user_id, user_id) {
@@ -214,9 +214,9 @@ mod tests {
             let channel = Id::from_text(channel);
             log.name_of(user, channel.as_ref()).map(str::to_owned)
         };
-        assert_eq!(name(&Id::NOBODY, "123abc").as_deref(), Some("caller"));
-        assert_eq!(name(&Id::NOBODY, "456edf").as_deref(), Some("Bo"));
-        assert_eq!(name(&Id::NOBODY, "other"), None);
+        assert_eq!(name(&Id::UNKNOWN, "123abc").as_deref(), Some("caller"));
+        assert_eq!(name(&Id::UNKNOWN, "456edf").as_deref(), Some("Bo"));
+        assert_eq!(name(&Id::UNKNOWN, "other"), None);
         assert_eq!(name(&Id::Text("agent".into()), "x").as_deref(), Some("Bo"));
         assert_eq!(name(&Id::Number(7), "x"), None);
         let list = serde_json::to_value(&log).expect("JSON");

@@ -248,7 +248,7 @@ mod tests {
         );
         let journal = concat!(
             r#"{"pos":"1795529590941006","seq":1,"id":"bdd2d51ed67606f5-1","type":"stream.started","#,
-            r#""data":{"v":1,"text":"no phrase","user_name":"nobody"}}"#,
+            r#""data":{"v":1,"text":"no phrase","user_name":"unknown"}}"#,
             "\n",
             r#"{"pos":"1795529590941007","seq":2,"id":"bdd2d51ed67606f5-2","type":"transcript.phrase","#,
             r#""data":{"v":1,"user_name":"Ada","language":"en","text":"good morning"}}"#,

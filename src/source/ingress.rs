@@ -6,6 +6,7 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -352,6 +353,12 @@ impl<T> Ingress<T> {
             webhook: Arc::clone(self.desk.counters()),
             ..self.door.counters()
         }
+    }
+
+    /// From now on the listener answers `GET /readyz`, for the load balancer of a fleet: 200 while the flag
+    /// says so, else 503. Nothing changes while it is not called.
+    pub fn show_readiness(&self, is_ready: Arc<AtomicBool>) {
+        self.desk.show_readiness(is_ready);
     }
 
     /// The app was removed: what may be for another app is for that one, which may be the same under

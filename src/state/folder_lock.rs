@@ -17,7 +17,7 @@ use rustix::io::Errno;
 /// containers many processes have the same one.
 static HELD: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
 
-/// Maximum bytes of the file that are read: a process id and the name of a machine.
+/// Maximum bytes of the file that are read: a process id and the name of a machine, and those of a node.
 const TEXT_BYTES_MAX: u64 = 300;
 
 /// A lock, held as long as this value lives.
@@ -34,6 +34,10 @@ pub struct LockHolder {
     pub pid: Option<u32>,
     /// Its machine, if the file names it.
     pub host: Option<String>,
+    /// Its name in a fleet, if the file names it.
+    pub node: Option<String>,
+    /// Which process of that name, if the file says so.
+    pub boot: Option<String>,
     /// It is this process.
     pub is_us: bool,
 }
@@ -49,7 +53,7 @@ pub enum LockError {
 
 impl FolderLock {
     /// Locks the file, which is created with this mode if it does not exist, and writes `text` into it:
-    /// the process id, and the name of the machine if that is useful.
+    /// the process id, and if that is useful the name of the machine, `node=NAME` and `boot=DIGITS`.
     ///
     /// # Errors
     /// A process holds it, also this one; or the file system refuses the file or the lock.
@@ -82,10 +86,18 @@ impl FolderLock {
                 let mut text = String::new();
                 // It is only for the message, so a failure is ignored.
                 let _ = file.take(TEXT_BYTES_MAX).read_to_string(&mut text);
-                let mut words = text.split_whitespace();
+                let named = |name: &str| {
+                    let mut words = text.split_whitespace();
+                    words
+                        .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+                        .map(str::to_owned)
+                };
+                let mut words = text.split_whitespace().filter(|word| !word.contains('='));
                 return Err(LockError::Held(LockHolder {
                     pid: words.next().and_then(|word| word.parse().ok()),
                     host: words.next().map(str::to_owned),
+                    node: named("node"),
+                    boot: named("boot"),
                     is_us: held().contains(&id),
                 }));
             }

@@ -113,9 +113,9 @@ fn one_grant_of_three_breaks_and_the_others_go_on() {
     assert!(ran.stdout.contains("name it with --account"), "{ran:?}");
     let ran = harness.run(&["pause", &number, "--account", B]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    let ran = harness.run(&["pause", &number, "--account", "nobody"]);
+    let ran = harness.run(&["pause", &number, "--account", "unknown"]);
     assert_eq!(ran.code, Some(78), "{ran:?}");
-    assert!(ran.stdout.contains("account nobody"), "{ran:?}");
+    assert!(ran.stdout.contains("account unknown"), "{ran:?}");
 
     // Authorized again, what had failed is started.
     authorize(&harness, C);

@@ -4,9 +4,7 @@
 //! The time of the real scripts is a value in the store here, so that ages are equal to the millisecond and a
 //! silence of five seconds takes none.
 
-#[path = "fleet_scripts/calls.rs"]
 mod calls;
-#[path = "fleet_scripts/random.rs"]
 mod random;
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,6 +13,7 @@ use rtmsd::coordinator::fleet::call::{Boot, Call, Claimable, Member, Message, Re
 use rtmsd::coordinator::fleet::record::StreamPhase;
 use rtmsd::daemon::fleet_store::{Codec, Command, Script, Value, Verb};
 use rtmsd::demo::fleet_store::Model;
+use rtmsd::demo::fleet_store::model::Dumped;
 
 use crate::harness::redis::{Client, Redis};
 use crate::harness::report;
@@ -58,7 +57,7 @@ impl Real {
     }
 
     /// All keys but the clock, as [`Model::dump`] has them.
-    fn dump(&mut self) -> Vec<(Vec<u8>, Vec<Vec<u8>>, bool)> {
+    fn dump(&mut self) -> Vec<Dumped> {
         let keys = self.client.line("KEYS {*");
         let mut keys: Vec<Vec<u8>> = flat(&keys);
         keys.sort_unstable();
@@ -136,8 +135,7 @@ fn unblocked(command: &Command) -> Command {
 /// Both hold the same.
 fn compare(model: &Model, real: &mut Real, context: &str) {
     let (modelled, really) = (model.dump(), real.dump());
-    let shown = |dump: &[(Vec<u8>, Vec<Vec<u8>>, bool)],
-                 other: &[(Vec<u8>, Vec<Vec<u8>>, bool)]| {
+    let shown = |dump: &[Dumped], other: &[Dumped]| {
         let keys = dump.iter().filter(|key| !other.contains(key));
         let keys = keys.map(|(name, content, goes)| {
             let content: Vec<_> = content.iter().map(|c| String::from_utf8_lossy(c)).collect();
@@ -362,6 +360,52 @@ fn a_full_queue_is_refused() {
         message,
     };
     assert_eq!(both(&route), Reply::Routed(Routed::Mine));
+}
+
+/// The demo's store, by the client that a server uses.
+#[cfg(feature = "fleet")]
+impl Store for rtmsd::daemon::fleet_store::direct::Direct {
+    fn call(&mut self, _: u64, command: &Command) -> Value {
+        let values = self.commands(&[unblocked(command)]);
+        values.map_or_else(Value::Error, |mut values| values.remove(0))
+    }
+}
+
+#[cfg(feature = "fleet")]
+#[test]
+fn the_demo_s_store_answers_as_the_model_does() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use rtmsd::daemon::fleet_store::direct::Direct;
+    use rtmsd::demo::fleet_store::Server;
+
+    let now_ms = Arc::new(AtomicU64::new(0));
+    let clock = Arc::clone(&now_ms);
+    let server = Server::start(Box::new(move || clock.load(Ordering::Relaxed))).expect("a port");
+    let reach = crate::fleet_store::reach(&server.url(), None);
+    let first = number("RTMSD_SEED", 1);
+    for seed in first..first + 10 {
+        server.clear();
+        let (mut world, mut model) = (World::new(seed), Model::new());
+        let mut direct = Direct::open(&reach, world.codec(0)).expect("a connection");
+        let mut queues: [Vec<String>; 3] = Default::default();
+        for n in 0..CALLS {
+            let step = world.next(&queues);
+            now_ms.store(world.now_ms, Ordering::Relaxed);
+            let modelled = world.ask(&step, &mut model);
+            let served = world.ask(&step, &mut direct);
+            assert_eq!(modelled, served, "RTMSD_SEED={seed}, call {n}: {step:?}");
+            if let (Step::Read(by), Said::Queued(queued)) = (step, modelled) {
+                queues[by] = queued.into_iter().map(|queued| queued.id).collect();
+            }
+        }
+        assert_eq!(
+            server.with_model(|model| model.dump()),
+            model.dump(),
+            "RTMSD_SEED={seed}"
+        );
+    }
 }
 
 /// A call whose reply was lost is made again: the reply is the one that was lost.

@@ -204,7 +204,7 @@ fn every_filter_sends_what_it_names() {
     for query in ["after=x", "types=x", "wait=26", "wait=x", "limit=0"] {
         assert_eq!(page(&harness, &format!("?{query}")).0, 400, "{query}");
     }
-    assert_eq!(events(&harness, "?stream=nobody", None).status, 404);
+    assert_eq!(events(&harness, "?stream=unknown", None).status, 404);
     assert_eq!(events(&harness, "?stream=ab", None).status, 404);
     harness.end();
 }

@@ -16,7 +16,11 @@ mod examples;
 mod feed;
 mod few_files;
 mod files;
+#[cfg(feature = "fleet")]
+mod fleet;
 mod fleet_scripts;
+#[cfg(feature = "fleet")]
+mod fleet_store;
 mod forget;
 mod golden;
 mod harness;

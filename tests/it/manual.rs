@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const README_LINES_MAX: usize = 200;
-const CHAPTERS: [&str; 14] = [
+const CHAPTERS: [&str; 15] = [
     "operating",
     "containers",
+    "fleet",
     "connecting",
     "media",
     "delivery",
@@ -650,7 +651,7 @@ fn the_readme_is_short_and_has_its_two_commands() {
     );
     for command in [
         ".ci/prepare && cargo run --release -- demo",
-        ".ci/prepare && cargo test",
+        ".ci/prepare && RUST_TEST_THREADS=4 cargo test",
     ] {
         assert_eq!(
             text.lines().filter(|line| *line == command).count(),

@@ -4,7 +4,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode, SslVersion};
@@ -161,6 +161,31 @@ fn a_slash_at_the_end_of_the_path_does_not_matter() {
     gate.assert_arrives(1);
     let answer = gate.ask(posted.replace("/webhook ", "/zoom ").as_bytes());
     assert_eq!(status(&answer), 404);
+}
+
+#[test]
+fn readiness_is_shown_to_the_balancer_of_a_fleet_alone() {
+    let gate = Gate::start(settings());
+    let ask = |method: &str| {
+        let request = format!("{method} /readyz HTTP/1.1\r\nHost: a\r\n\r\n");
+        gate.ask(request.as_bytes())
+    };
+    assert_eq!(status(&ask("GET")), 404, "there is no fleet");
+    let is_ready = Arc::new(AtomicBool::new(false));
+    gate.public.show_readiness(Arc::clone(&is_ready));
+    let answer = ask("GET");
+    assert_eq!(status(&answer), 503);
+    assert!(answer.ends_with("\r\n\r\nnot ready\n"), "{answer}");
+    is_ready.store(true, Ordering::Release);
+    let answer = ask("GET");
+    assert_eq!(status(&answer), 200);
+    assert!(answer.ends_with("\r\n\r\nready\n"), "{answer}");
+    assert_eq!(status(&ask("HEAD")), 200);
+    assert_eq!(status(&ask("DELETE")), 404);
+    // Webhooks are taken also when it is not ready: a balancer may be slow to notice.
+    is_ready.store(false, Ordering::Release);
+    assert_eq!(status(&gate.ask(&webhook(1))), 200);
+    gate.assert_arrives(1);
 }
 
 #[test]

@@ -181,8 +181,8 @@ fn p9_p12_what_a_person_sees_and_says() {
     });
     assert_eq!(receiver.checks().faults, [""; 0]);
     for (arguments, code) in [
-        (&["push", "pause", "nobody"][..], 64),
-        (&["push", "test", "nobody"], 64),
+        (&["push", "pause", "unknown"][..], 64),
+        (&["push", "test", "unknown"], 64),
         (
             &["push", "replay", "default", "--from", "0000000000000001-1"],
             64,

@@ -351,6 +351,7 @@ Prints a chapter of the manual, or the usage text of a command. The topics:
 
   operating        install, systemd, secrets, reload, upgrade, watch, alerts
   containers       the image, compose, Kubernetes; static binaries
+  fleet            several machines: store, load balancer, failures, upgrade
   connecting       webhooks or a WebSocket, without a public port; gaps
   media            audio, video, share, chat; the files; an MP4 in sync
   delivery         standard output, the JSON lines, what is guaranteed

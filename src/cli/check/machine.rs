@@ -94,7 +94,10 @@ pub(crate) fn findings(loaded: &Loaded) -> Vec<Finding> {
     findings.extend(settings.ca_file.as_deref().and_then(roots));
     // The server raises its limit to this by itself.
     findings.push(limits(getrlimit(Resource::Nofile).maximum, "here"));
-    findings.extend(service_env::findings(loaded.file.as_deref().map(Path::new)));
+    findings.extend(service_env::findings(
+        loaded.file.as_deref().map(Path::new),
+        loaded.config.daemon.on_exit,
+    ));
     findings.push(clock(now_ms()));
     findings
 }

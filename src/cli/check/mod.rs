@@ -24,6 +24,7 @@ use crate::delivery::push::settings::EndpointSettings;
 use crate::delivery::s3::{Encryption, FileChoice};
 use crate::delivery::stdout::StdoutFormat;
 use crate::domain::app::{App, RestCredentials};
+use crate::domain::fleet::FleetSettings;
 use crate::domain::product::Product;
 use crate::feed::kind::KindFilter;
 use crate::protocol::events::EventGroup;
@@ -234,6 +235,7 @@ fn meaning(config: &Config) -> Vec<(&'static str, String)> {
     lines.push(("stdout", stdout(settings)));
     let state = settings.state.as_ref();
     lines.extend(state.map(|state| ("state", state.display().to_string())));
+    lines.extend(settings.fleet.as_ref().map(|it| ("fleet", fleet(it))));
     lines.push(("at exit", at_exit(settings)));
     lines.push(("admin", admin(&config.admin)));
     lines.push((
@@ -579,12 +581,26 @@ fn stdout(settings: &Settings) -> String {
     }
 }
 
+fn fleet(fleet: &FleetSettings) -> String {
+    let streams = match fleet.streams {
+        Some(streams) => streams.to_string(),
+        None => "as many as open files allow".to_owned(),
+    };
+    let (node, name, store) = (&fleet.node, &fleet.name, &fleet.store);
+    let user = match &store.user {
+        Some(user) => format!(" as {user}"),
+        None => String::new(),
+    };
+    format!("node {node} of the fleet {name}, by {store}{user}; streams: {streams}")
+}
+
 fn at_exit(settings: &Settings) -> String {
     match settings.on_exit {
         OnExit::Leave => {
             "streams are left open: back within a minute, they are rejoined".to_owned()
         }
         OnExit::Stop => "streams are stopped".to_owned(),
+        OnExit::HandOver => "streams are handed over to other servers of the fleet".to_owned(),
     }
 }
 
@@ -630,6 +646,7 @@ mod tests {
             needs: Needs::Serve,
             file: Some(("rtms.conf".to_owned(), content)),
             environment: Vec::new(),
+            host_name: "vm1".to_owned(),
             read: &none,
             list: &|_| Err(io::Error::from(io::ErrorKind::NotFound)),
         };

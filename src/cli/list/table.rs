@@ -64,8 +64,11 @@ fn row(recording: &Recording, terminal: Option<usize>) -> [String; COLUMNS] {
         },
         match recording.words {
             _ if recording.removed.is_some() => "-".to_owned(),
+            // Its count is that of its beginning.
+            None if recording.ended_ms.is_none() => "-".to_owned(),
             Some(1) => "1 word".to_owned(),
             Some(words) => format!("{} words", grouped(words)),
+            None if recording.phrases == 1 => "1 phrase".to_owned(),
             None => format!("{} phrases", grouped(recording.phrases)),
         },
     ]
@@ -152,7 +155,7 @@ mod tests {
         ];
         let expected = "\
 2026-11-24 14:13  Weekly product sync  84844962250    0:48:12  Ada, Ines O'Neill +3  6,204 words  /var/lib/rtmsd/meetings/2026-11-24/55key/ee3a
-2026-11-24 14:13  日本語[31m           84844962250  receiving  -                     512 phrases  /var/lib/rtmsd/meetings/2026-11-24/55key/ee3a
+2026-11-24 14:13  日本語[31m           84844962250  receiving  -                               -  /var/lib/rtmsd/meetings/2026-11-24/55key/ee3a
 ";
         assert_eq!(render(&found, None), expected);
         assert_eq!(render(&[], None), "");

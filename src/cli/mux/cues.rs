@@ -12,7 +12,7 @@ use crate::forgetting::texts::PLACEHOLDER;
 /// A line of `transcript.jsonl`, as far as a subtitle needs it.
 #[derive(Deserialize)]
 struct Line {
-    #[serde(default = "nobody")]
+    #[serde(default = "unknown")]
     user_id: Id<'static>,
     channel_id: Option<Id<'static>>,
     #[serde(default)]
@@ -25,8 +25,8 @@ struct Line {
     forgotten: bool,
 }
 
-fn nobody() -> Id<'static> {
-    Id::NOBODY
+fn unknown() -> Id<'static> {
+    Id::UNKNOWN
 }
 
 /// From `transcript.jsonl`: an update replaces the phrase, a deletion removes it.

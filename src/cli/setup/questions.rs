@@ -268,6 +268,7 @@ impl<W: Write> Asking<'_, W> {
             needs: Needs::Admin,
             file: Some(("answer".to_owned(), content)),
             environment: std::env::vars_os().collect(),
+            host_name: String::new(),
             read: &read,
             list: &|_| Ok(Vec::new()),
         };

@@ -140,7 +140,7 @@ mod tests {
             assert_eq!(ada.is_named(text), expected, "{text:?}");
         }
         let left = Id::from_text("left").expect("an id");
-        assert!(speaker(Id::NOBODY, "", Some(&left)).is_named("left"));
+        assert!(speaker(Id::UNKNOWN, "", Some(&left)).is_named("left"));
         assert!(!speaker(Id::Number(7), "", None).is_named("0"));
     }
 }

@@ -331,6 +331,13 @@ impl Codec {
         commands
     }
 
+    /// Removes the last phrases of own streams that are over or another node's.
+    pub fn drop_tails<'a>(&self, streams: impl Iterator<Item = &'a str>) -> Command {
+        let key = self.names.tails(&self.me.node);
+        let streams = streams.map(|stream| text(escaped(stream)));
+        Command::plain("HDEL", vec![key], streams.collect())
+    }
+
     fn message(&self, node: &str, message: &Message) -> Vec<u8> {
         let content = match message {
             Message::Event(body) => [b"e", body.as_slice()].concat(),

@@ -4,24 +4,41 @@
 //! and both directions of the translation ([`encode`], [`decode`]). So the simulation of the machine and the
 //! store that the demo plays pass through the same translation as a real store.
 //!
+//! Behind the cargo feature `fleet`: the threads `store` (`store.rs`) and `store inbox` (`inbox.rs`), and calls
+//! without a thread (`direct.rs`), over a connection of our own (`connection.rs`, `wire.rs`).
+//!
 //! # Differences from the first draft of the layout
 //!
-//! - `x:<node>` is a hash, stream -> sealed message, not a set: whoever deletes needs to know why.
+//! - `x:<node>` is a hash, stream -> sealed message, not a set: the node that deletes needs to know why.
 //! - `m:<meeting>` has a field `was`, the owner before (`node|boot|epoch|phase|at_ms`), so that a claim whose reply
 //!   was lost gets the same reply when it is made again. About 60 bytes a meeting.
 //! - A set `o:<node>` can name a meeting that another node took by `publish`: the script cannot know the key of
 //!   the set beforehand. The former owner's next `publish`, or a `claim` that expects it, removes the name.
 //! - A row in `nodes` is `at_ms|boot|JSON`: scripts need the boot, and not every store has a JSON parser.
 
+#[cfg(feature = "fleet")]
+pub(crate) mod backoff;
 pub mod command;
+#[cfg(feature = "fleet")]
+pub(crate) mod connection;
 pub mod decode;
+#[cfg(feature = "fleet")]
+pub mod direct;
 pub mod encode;
+pub mod facts;
+pub mod grant;
+#[cfg(feature = "fleet")]
+pub mod inbox;
 pub mod names;
-pub mod row;
+pub(crate) mod row;
 pub mod seal;
+#[cfg(feature = "fleet")]
+pub mod store;
 #[cfg(all(test, feature = "demo"))]
 mod tests;
 pub mod value;
+#[cfg(feature = "fleet")]
+pub(crate) mod wire;
 
 pub use command::{Command, Script, Verb};
 pub use encode::Codec;

@@ -1,6 +1,6 @@
 //! The MAC over what we put into the store.
 //!
-//! Whoever can read the store learns ids and topics; whoever can write into it starts nothing. The key comes
+//! A reader of the store learns ids and topics; a writer starts nothing. The key comes
 //! from the client secret. The code covers what it is for (meeting, node or stream), so that an entry cannot
 //! be moved to another. It does not say when: a message can be put into the same queue again, where its
 //! stamps show that it is old.
@@ -75,6 +75,11 @@ impl Seal {
         let length = (whose.len() as u64).to_be_bytes();
         let parts = [kind.name(), &[0], &length, whose.as_bytes(), content];
         is_hmac_sha256(&self.key, &parts, code.try_into().ok()?).then_some(content)
+    }
+
+    /// A key for something else.
+    pub(super) fn key_for(&self, purpose: &[u8]) -> [u8; 32] {
+        hmac_sha256(&self.key, &[b"key\0", purpose])
     }
 
     /// Eight bytes that differ for each input; nobody else can compute them.

@@ -247,7 +247,7 @@ struct Shared {
     running: Mutex<Option<Running>>,
     /// There is a thread, and something is done with ends.
     is_on: AtomicBool,
-    /// Without the thread, somebody else deletes what is to go from the bucket.
+    /// Without the thread, the next process deletes what is to go from the bucket.
     is_deleted_elsewhere: AtomicBool,
     counters: Arc<Counters>,
 }

@@ -292,7 +292,7 @@ impl Thread {
         self.version = version;
         let rewrites = self.board.rewrites();
         if std::mem::replace(&mut self.rewrites, rewrites) != rewrites {
-            // Somebody was forgotten: what is kept here may tell of them.
+            // A person was forgotten: what is kept here may name them.
             self.ring.reset(self.ring.head());
         }
         let (mut bytes, mut grown) = (0, Vec::new());

@@ -26,7 +26,7 @@ const NAME_BYTES_MAX: usize = 256;
 /// What a packet is besides its payload.
 #[derive(Debug, Clone, Copy)]
 pub struct Meta<'a> {
-    /// [`Id::NOBODY`] for the mix.
+    /// [`Id::UNKNOWN`] for the mix.
     pub user_id: &'a Id<'a>,
     /// The channel of a call.
     pub channel_id: Option<&'a Id<'a>>,
@@ -104,7 +104,7 @@ impl Tap {
                 Entry::Whole => flags |= KEY,
             }
         }
-        let is_mix = meta.user_id.is_nobody() && meta.channel_id.is_none();
+        let is_mix = meta.user_id.is_unknown() && meta.channel_id.is_none();
         if is_mix && self.kind == Kind::Audio {
             flags |= MIX;
         }

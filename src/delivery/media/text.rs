@@ -61,7 +61,7 @@ pub fn is_mixed(audio: &AudioParams) -> bool {
 
 /// Announces the number of a speaker.
 pub fn speaker(number: u32, user_id: &Id<'_>, name: &str, channel_id: Option<&Id<'_>>) -> String {
-    let known = !user_id.is_nobody();
+    let known = !user_id.is_unknown();
     json!({
         "type": "speaker",
         "speaker": number,
@@ -103,7 +103,7 @@ mod tests {
                    "user_name": "Ada \"A\"", "channel_id": null})
         );
         let channel = Id::from_text("left").expect("an id");
-        let party = parsed(speaker(1, &Id::NOBODY, "", Some(&channel)));
+        let party = parsed(speaker(1, &Id::UNKNOWN, "", Some(&channel)));
         assert_eq!(
             (&party["user_id"], &party["user_name"]),
             (&Value::Null, &Value::Null)

@@ -14,10 +14,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::daemon::fleet_store::{Command, Value, Verb};
+use crate::daemon::fleet_store::command::{Command, Verb};
+use crate::daemon::fleet_store::value::Value;
 
 /// Bytes of a key, field or value.
 pub type Text = Vec<u8>;
+/// A key, its content as a list, and whether it will go by itself.
+pub type Dumped = (Text, Vec<Text>, bool);
 /// Why a command was refused, in the words of a real server.
 pub type Refusal = String;
 
@@ -110,8 +113,8 @@ impl Model {
         self.keys.clear();
     }
 
-    /// Each key with its type, its content as the server would list it, and whether it will go by itself.
-    pub fn dump(&self) -> Vec<(Text, Vec<Text>, bool)> {
+    /// All keys, for a comparison.
+    pub fn dump(&self) -> Vec<Dumped> {
         let keys = self.keys.iter().map(|(name, key)| {
             let content = match &key.content {
                 Content::Text(text) => vec![text.clone()],
@@ -157,7 +160,7 @@ impl Model {
                 Some(_) => Err(WRONG_TYPE.to_owned()),
             },
             ("SET", [_], [text]) => self.set(key, text, None),
-            ("HSET", [_], [_, _, ..]) if args.len() % 2 == 0 => {
+            ("HSET", [_], [_, _, ..]) if args.len().is_multiple_of(2) => {
                 let hash = self.write_hash(key)?;
                 let pairs = args.chunks(2);
                 let new =
@@ -190,7 +193,7 @@ impl Model {
                 Ok(Value::Array(set.cloned().map(Value::Bytes).collect()))
             }
             ("SCARD", [_], []) => Ok(count(self.read_set(key)?.map_or(0, BTreeSet::len))),
-            ("XADD", [_], [id, fields @ ..]) if id == b"*" && fields.len() % 2 == 0 => {
+            ("XADD", [_], [id, fields @ ..]) if id == b"*" && fields.len().is_multiple_of(2) => {
                 let id = self.add(key, fields.to_vec())?;
                 Ok(Value::text(id))
             }

@@ -120,7 +120,7 @@ pub(in crate::demo) fn phrase(
 
 /// The speaker of phrase `index`: two phrases in a row, then the next speaker.
 pub(in crate::demo) fn speaker_of(script: &MeetingScript, index: u64) -> &Speaker {
-    static NOBODY: Speaker = Speaker {
+    static UNNAMED: Speaker = Speaker {
         user_id: 0,
         user_name: String::new(),
         language: 9,
@@ -129,7 +129,7 @@ pub(in crate::demo) fn speaker_of(script: &MeetingScript, index: u64) -> &Speake
     script
         .speakers
         .get((index / 2) as usize % count)
-        .unwrap_or(&NOBODY)
+        .unwrap_or(&UNNAMED)
 }
 
 /// The channels of the two parties of a Contact Center call.

@@ -103,6 +103,9 @@ pub struct Space {
     pub free: u64,
     /// The size of the file system.
     pub total: u64,
+    /// What is expected to be written until the next look. Room is made for it, so that a fast recording does
+    /// not pass the limits between two looks.
+    pub coming: u64,
 }
 
 /// A stream, or a part of it, that goes.
@@ -274,14 +277,20 @@ impl Round<'_> {
 
     /// Whole streams, until it is enough. Each comes with the removals of its parts by age.
     fn by_space(&mut self, space: Space, rest: Vec<(usize, u64, Range<usize>)>) {
-        let limit = limit(self.rules, space.total).unwrap_or(u64::MAX);
+        let limit = limit(self.rules, space.total)
+            .map_or(u64::MAX, |limit| limit.saturating_sub(space.coming));
         let free_min = self.rules.disk_free_min.map(|it| it.bytes(space.total));
         let free_min = free_min.unwrap_or(0);
         let over_max = |freed: u64| space.used.saturating_sub(freed).saturating_sub(limit);
-        let under_free = |freed: u64| free_min.saturating_sub(space.free.saturating_add(freed));
+        let under_free =
+            |free_min: u64, freed: u64| free_min.saturating_sub(space.free.saturating_add(freed));
+        let wanted_free = match free_min {
+            0 => 0,
+            free_min => free_min.saturating_add(space.coming),
+        };
         let mut superseded = BTreeSet::new();
         for (at, ended_ms, parts) in rest {
-            let reason = match (over_max(self.freed), under_free(self.freed)) {
+            let reason = match (over_max(self.freed), under_free(wanted_free, self.freed)) {
                 (0, 0) => break,
                 (0, _) => Reason::DiskFreeMin,
                 _ => Reason::DiskMax,
@@ -305,7 +314,7 @@ impl Round<'_> {
         let max = self.rules.disk_max.map(|it| it.bytes(space.total));
         let left = space.used.saturating_sub(self.freed);
         self.plan.over_max = max.map_or(0, |max| left.saturating_sub(max));
-        self.plan.under_free = under_free(self.freed);
+        self.plan.under_free = under_free(free_min, self.freed);
         let mut at = 0;
         self.plan.removals.retain(|_| {
             at += 1;

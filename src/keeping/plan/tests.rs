@@ -42,6 +42,7 @@ fn without_rules_everything_is_kept() {
         used: u64::MAX,
         free: 0,
         total: u64::MAX,
+        coming: 0,
     };
     assert_eq!(decide(&Rules::default(), full, &streams), Plan::default());
 }
@@ -95,8 +96,17 @@ fn by_space_the_oldest_go_until_it_is_enough() {
         used,
         free: 1000,
         total: 2000,
+        coming: 0,
     };
     assert!(removed(&decide(&rules, at(310), &streams)).is_empty());
+    // Two more are expected until the next look.
+    let coming = Space {
+        coming: 2,
+        ..at(309)
+    };
+    let plan = decide(&rules, coming, &streams);
+    assert_eq!(removed(&plan), [(1, Part::All, Reason::DiskMax)]);
+    assert_eq!(plan.over_max, 0, "nothing is over the limit yet");
     let plan = decide(&rules, at(311), &streams);
     assert_eq!(removed(&plan), [(1, Part::All, Reason::DiskMax)]);
     let plan = decide(&rules, at(450), &streams);
@@ -119,6 +129,7 @@ fn free_space_is_an_amount_or_a_share() {
         used: 200,
         free: 60,
         total: 1000,
+        coming: 0,
     };
     for (amount, expected) in [
         (Amount::Bytes(60), 0),
@@ -154,6 +165,7 @@ fn what_is_held_stays_and_the_next_one_is_taken() {
         used: 200,
         free: 9,
         total: 1000,
+        coming: 0,
     };
     let mut hold = |stream: &Stream| match stream.place.stream() {
         "s-0000" => Some(Hold::Push),
@@ -194,6 +206,7 @@ fn a_stream_whose_sound_is_old_goes_as_a_whole_where_space_is_short() {
         used,
         free: 0,
         total: 1000,
+        coming: 0,
     };
     let plan = decide(&rules, at(200), &streams);
     assert_eq!(
@@ -280,6 +293,7 @@ fn random_recordings() {
             used,
             free: dice.roll(used),
             total: used * 3,
+            coming: 0,
         };
         let holds: HashMap<StreamPlace, Hold> = streams
             .iter()

@@ -303,7 +303,7 @@ fn packet(frame: Frame<'_>, arrival_ms: u64, unstamped_ms: u64) -> Packet<'_> {
         ),
     };
     Packet {
-        user_id: id(user_id).unwrap_or(Id::NOBODY),
+        user_id: id(user_id).unwrap_or(Id::UNKNOWN),
         user_name: user_name.text().unwrap_or_default(),
         channel_id,
         timestamp_ms: timestamp.or(outer).unwrap_or(unstamped_ms),
@@ -336,7 +336,7 @@ fn phrase(frame: Frame<'_>, arrival_ms: u64) -> Phrase<'_> {
         Precision::Arrival
     };
     Phrase {
-        user_id: id(content.user_id).unwrap_or(Id::NOBODY),
+        user_id: id(content.user_id).unwrap_or(Id::UNKNOWN),
         user_name: content.user_name.text().unwrap_or_default(),
         channel_id: id(content.channel_id),
         start_ms,

@@ -125,7 +125,7 @@ impl KeepAlive<'_> {
 #[derive(Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Packet<'a> {
-    /// The sender; [`Id::NOBODY`] for the mix of all speakers, and where only the channel
+    /// The sender; [`Id::UNKNOWN`] for the mix of all speakers, and where only the channel
     /// identifies the sender.
     pub user_id: Id<'a>,
     /// The name of that user; empty if Zoom sent none.

@@ -169,7 +169,7 @@ impl Stream {
         let Some(count) = &mut self.unnamed_packets else {
             return;
         };
-        let is_named = packet.user_id != Id::NOBODY || packet.channel_id.is_some();
+        let is_named = packet.user_id != Id::UNKNOWN || packet.channel_id.is_some();
         *count += 1;
         let is_told = *count == UNNAMED_PACKETS_MAX;
         if is_named || is_told {

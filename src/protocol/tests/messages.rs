@@ -222,7 +222,7 @@ fn audio_with_and_without_an_object() {
         Ok(Message::Packet(PacketKind::Audio, packet)) => {
             assert_eq!(
                 (packet.user_id, packet.channel_id),
-                (Id::NOBODY, Some(Id::Number(2)))
+                (Id::UNKNOWN, Some(Id::Number(2)))
             );
             assert_eq!(packet.data, "AAA=");
         }

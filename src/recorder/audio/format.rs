@@ -86,7 +86,7 @@ impl Format {
 pub struct Part {
     /// File name within the stream's folder.
     pub file: String,
-    /// The speaker; [`Id::NOBODY`] for the mix of all speakers, and where only the channel
+    /// The speaker; [`Id::UNKNOWN`] for the mix of all speakers, and where only the channel
     /// identifies the speaker.
     pub user_id: Id<'static>,
     /// The first name that Zoom sent for the speaker.

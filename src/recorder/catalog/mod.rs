@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(found("848 4496 2250", "", 0), 2, "as people write numbers");
         assert_eq!(found("a/b==", "", 0), 2, "ids");
         assert_eq!(found("o'neill", "", 0), 2, "speakers");
-        assert_eq!(found("nobody", "", 0), 0);
+        assert_eq!(found("unknown", "", 0), 0);
         assert_eq!(found("", "ines", 0), 2);
         assert_eq!(found("überblick", "ines", NOON - 1), 0);
         assert_eq!(found("", "", NOON - 1), 1);

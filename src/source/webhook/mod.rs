@@ -1,6 +1,7 @@
 //! Zoom events as webhooks: signature, payload, answer.
 
 pub mod payload;
+mod readiness;
 pub mod respond;
 pub mod route;
 pub mod server;

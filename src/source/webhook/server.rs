@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::AcqRel, Or
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::readiness::{self, Readiness};
 use super::respond::{Settings, WebhookAnswer, WebhookRequest};
 use super::route::{Candidate, respond_for};
 use crate::clock::now_ms;
@@ -55,7 +56,7 @@ pub struct Counters {
     pub inbox_full: AtomicU64,
     /// 503: the event could not be stored in the state directory.
     pub not_kept: AtomicU64,
-    /// 200: `GET /`.
+    /// `GET /`, and with a fleet `GET /readyz`.
     pub up: AtomicU64,
     /// 404.
     pub wrong_path: AtomicU64,
@@ -99,6 +100,7 @@ pub struct Desk<T> {
     inbox: inbox::Sender<T>,
     intents: Option<Arc<IntentLog>>,
     counters: Arc<Counters>,
+    readiness: Readiness,
     /// Events that have a place in the inbox and are not in it yet.
     under_way: AtomicUsize,
     is_closed: AtomicBool,
@@ -127,6 +129,11 @@ impl<T> Desk<T> {
     /// The counters of the app; those of the whole listener if it has no name.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
+    }
+
+    /// From now on `GET /readyz` is answered, by this flag.
+    pub fn show_readiness(&self, is_ready: Arc<AtomicBool>) {
+        self.readiness.set(is_ready);
     }
 
     fn expected(&self) -> Arc<Expected> {
@@ -193,6 +200,7 @@ impl<T> Server<T> {
             inbox,
             intents,
             counters,
+            readiness: Readiness::default(),
             under_way: AtomicUsize::new(0),
             is_closed: AtomicBool::new(false),
             stale_warning: WarnLimiter::default(),
@@ -235,6 +243,8 @@ pub struct Accepted {
     pub event: ZoomEvent,
     /// Its id in the intent log; `None` without one.
     pub intent: Option<EventId>,
+    /// The webhook's body, for another node of a fleet.
+    pub body: Box<[u8]>,
 }
 
 impl From<Accepted> for ZoomEvent {
@@ -285,11 +295,16 @@ impl<T> Desk<T> {
                 return None;
             }
         };
+        let accepted = Accepted {
+            event,
+            intent,
+            body: request.body().into(),
+        };
         Some(Pending {
             desk: self,
             request,
             place,
-            accepted: Accepted { event, intent },
+            accepted,
             _under_way: under_way,
         })
     }
@@ -345,6 +360,12 @@ impl<T: From<Accepted>> Server<T> {
         desks: &'a [Arc<Desk<T>>],
         request: HttpRequest,
     ) -> Option<Pending<'a, T>> {
+        let shown = desks.iter().map(|desk| &desk.readiness);
+        if let Some(answer) = readiness::answer(request.method(), request.path(), shown) {
+            bump(&self.counters.up);
+            request.answer(answer);
+            return None;
+        }
         let expected: Vec<Arc<Expected>> = desks.iter().map(|desk| desk.expected()).collect();
         if request.method() == "GET" {
             let asked = desks.iter().zip(&expected);

@@ -168,7 +168,7 @@ fn read(file: &File, keys: &StateKeys) -> Result<(Content, u64), ReadFault> {
         }
         let mut open = |body: &[u8]| match keys.open_line(NAME, body) {
             Ok(body) => Ok(Some(body)),
-            // Its checksum is right, so it was written like this, or changed by somebody.
+            // Its checksum is right, so it was written like this, or was changed by hand.
             Err(SealFault::Damaged) => {
                 content.damaged_lines += 1;
                 Ok(None)

@@ -195,7 +195,7 @@ fn each_meeting_is_started_with_the_grant_of_its_account() {
         api.control(&start("6")).unwrap_err().kind(),
         Kind::AccountUnknown
     );
-    // An account that nobody has authorized is named, and only once as an error.
+    // An account without an authorization is named, and only once as an error.
     let error = api.control(&start_of("d", "7")).unwrap_err();
     assert_eq!(
         (error.kind(), error.severity()),

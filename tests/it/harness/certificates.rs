@@ -1,7 +1,7 @@
 //! Certificates that the tests make themselves.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use native_tls::{Identity, TlsAcceptor};
 use openssl::asn1::Asn1Time;
@@ -104,4 +104,20 @@ pub(crate) fn tls_files(folder: &Path, name: &str) -> TlsFiles {
     let key_pem = key.ec_key().unwrap().private_key_to_pem().unwrap();
     fs::write(&files.key, key_pem).unwrap();
     files
+}
+
+/// A certificate with this name and its key in two files, and the authority that signed it in a third.
+pub(crate) fn signed_files(folder: &Path, name: &str) -> (TlsFiles, PathBuf) {
+    let (authority_key, own_key) = (key(), key());
+    let authority = certificate(&format!("authority of {name}"), &authority_key, None, 30);
+    let own = certificate(name, &own_key, Some((&authority, &authority_key)), 30);
+    let files = TlsFiles {
+        cert: folder.join(format!("{name}.crt")),
+        key: folder.join(format!("{name}.key")),
+    };
+    let ca_file = folder.join(format!("{name}.ca"));
+    fs::write(&files.cert, own.to_pem().unwrap()).unwrap();
+    fs::write(&files.key, own_key.private_key_to_pem_pkcs8().unwrap()).unwrap();
+    fs::write(&ca_file, authority.to_pem().unwrap()).unwrap();
+    (files, ca_file)
 }

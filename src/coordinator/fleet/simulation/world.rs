@@ -1268,7 +1268,7 @@ impl World {
     /// The record of a meeting.
     pub(crate) fn record(&mut self, meeting: &str) -> Option<Record> {
         let codec = codec(Member {
-            node: "nobody".to_owned(),
+            node: "unknown".to_owned(),
             boot: Boot(1),
         });
         let call = Call::Read {

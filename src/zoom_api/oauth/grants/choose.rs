@@ -31,7 +31,7 @@ impl Candidate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lack {
     /// There is no grant at all.
-    Nobody,
+    NoGrant,
     /// None of this account.
     Account,
     /// The account is not known, and there are several.
@@ -45,7 +45,7 @@ pub(crate) fn choose(
     host: Option<&str>,
 ) -> Result<Vec<usize>, Lack> {
     if grants.is_empty() {
-        return Err(Lack::Nobody);
+        return Err(Lack::NoGrant);
     }
     let Some(account) = account else {
         let first = &grants[0].facts.account_id;
@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(choose(&grants, Some("b"), Some("1")), Ok(vec![1]));
         assert_eq!(choose(&grants, Some("c"), None), Err(Lack::Account));
         assert_eq!(choose(&grants, None, None), Err(Lack::Unnamed));
-        assert_eq!(choose(&[], Some("a"), None), Err(Lack::Nobody));
+        assert_eq!(choose(&[], Some("a"), None), Err(Lack::NoGrant));
         assert_eq!(best(&grants), Some(2));
     }
 

@@ -261,7 +261,7 @@ impl Grants {
 
     fn lacks(&self, lack: Lack, account: &str) -> Error {
         match lack {
-            Lack::Nobody => Error::new(Kind::NotAuthorized, CALL, ""),
+            Lack::NoGrant => Error::new(Kind::NotAuthorized, CALL, ""),
             Lack::Unnamed => Error::new(Kind::AccountUnknown, CALL, ""),
             Lack::Account => {
                 let mut missing = lock(&self.missing);
@@ -290,7 +290,7 @@ impl Grants {
     pub(crate) fn any(&self) -> Result<Arc<Grant>, Error> {
         let list = self.lock().clone();
         let candidates: Vec<Candidate> = list.iter().map(|grant| grant.candidate()).collect();
-        let place = best(&candidates).ok_or_else(|| self.lacks(Lack::Nobody, ""))?;
+        let place = best(&candidates).ok_or_else(|| self.lacks(Lack::NoGrant, ""))?;
         Ok(Arc::clone(&list[place]))
     }
 

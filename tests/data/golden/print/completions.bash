@@ -27,7 +27,7 @@ _rtmsd() {
     push) words="--from --stream --app --config --help test pause resume replay secret" ;;
     mux) words="--out --format --picture --copy --force --dry-run --print --feed --help" ;;
     print) words="--help conf unit socket man man-conf schema metrics completions" ;;
-    help) words="--help operating containers connecting media delivery pages recipes troubleshooting privacy embedding tuning upgrading security contributing" ;;
+    help) words="--help operating containers fleet connecting media delivery pages recipes troubleshooting privacy embedding tuning upgrading security contributing" ;;
     *) words="serve demo setup check authorize accounts start stop pause resume status tail tap link list prune forget push mux print help --config --help --version" ;;
   esac
   [ "$COMP_CWORD" = 1 ] && words="serve demo setup check authorize accounts start stop pause resume status tail tap link list prune forget push mux print help --config --help --version"

@@ -97,6 +97,7 @@ complete -c rtmsd -n "__fish_seen_subcommand_from print" -a metrics
 complete -c rtmsd -n "__fish_seen_subcommand_from print" -a completions
 complete -c rtmsd -n "__fish_seen_subcommand_from help" -a operating
 complete -c rtmsd -n "__fish_seen_subcommand_from help" -a containers
+complete -c rtmsd -n "__fish_seen_subcommand_from help" -a fleet
 complete -c rtmsd -n "__fish_seen_subcommand_from help" -a connecting
 complete -c rtmsd -n "__fish_seen_subcommand_from help" -a media
 complete -c rtmsd -n "__fish_seen_subcommand_from help" -a delivery

@@ -27,6 +27,6 @@ case ${words[2]} in
   push) compadd -- --from --stream --app --config --help test pause resume replay secret ;;
   mux) _files; compadd -- --out --format --picture --copy --force --dry-run --print --feed --help ;;
   print) compadd -- --help conf unit socket man man-conf schema metrics completions ;;
-  help) compadd -- --help operating containers connecting media delivery pages recipes troubleshooting privacy embedding tuning upgrading security contributing ;;
+  help) compadd -- --help operating containers fleet connecting media delivery pages recipes troubleshooting privacy embedding tuning upgrading security contributing ;;
   *) compadd -- serve demo setup check authorize accounts start stop pause resume status tail tap link list prune forget push mux print help --config --help --version ;;
 esac

@@ -1,0 +1,598 @@
+//! The thread `store`: carries the machine's calls to the store, and the tails once a second.
+//!
+//! Calls wait in a bounded queue; what waits is sent in one write. Each has a deadline from the moment it was
+//! asked: a beat 0.8 s, others 0.5 s; then its reply is [`Reply::Failed`], whatever the store says later. While there is no
+//! connection calls fail at once; while one is being opened they wait for it until their deadline.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::backoff::Backoff;
+use super::command::Command;
+use super::connection::{Connection, Fault, Opening, is_of_no_use};
+use super::encode::Codec;
+use super::facts::Facts;
+use super::value::Value;
+use super::wire::Net;
+use crate::coordinator::fleet::call::{Call, Reply, Tail};
+use crate::domain::fleet::StoreAddress as Address;
+use crate::log::app::inherit;
+use crate::net::resolve::Resolver;
+use crate::net::tls_client::TlsClient;
+
+/// Most calls that wait.
+const QUEUE_MAX: usize = 1024;
+/// Most calls in one write.
+const BATCH_MAX: usize = 128;
+/// How often changed tails are sent.
+const TAILS_EVERY: Duration = Duration::from_secs(1);
+const STACK_BYTES: usize = 256 << 10;
+
+/// Where the store is, and how it is reached.
+#[derive(Debug, Clone)]
+pub struct Reach {
+    /// The address.
+    pub address: Arc<Address>,
+    /// Looks its name up.
+    pub resolver: Resolver,
+    /// For `rediss://`.
+    pub tls: TlsClient,
+    /// Spreads the tries of several nodes.
+    pub seed: u64,
+}
+
+/// How long calls may take, from the moment when they are asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// A beat.
+    pub beat: Duration,
+    /// Any other call.
+    pub call: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            beat: Duration::from_millis(800),
+            call: Duration::from_millis(500),
+        }
+    }
+}
+
+impl Reach {
+    pub(super) fn net(&self) -> Net {
+        Net {
+            resolver: self.resolver.clone(),
+            tls: self.tls.clone(),
+            is_ending: Arc::new(AtomicBool::new(false)),
+        }
+    }
+}
+
+/// What the thread says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// To a call.
+    Reply(u64, Reply),
+    /// There is a connection. What the store is.
+    Up(Facts),
+    /// There is none. Said once for each reason.
+    Down(String),
+    /// The store has refused a call and the connection is good: it has no memory left, or we lack a right. Said
+    /// once for each reason.
+    Refused(String),
+}
+
+/// Takes the news, on the thread of the store: it must not wait.
+pub type OnNews = Box<dyn Fn(News) + Send>;
+
+/// What has happened so far.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Connections that were opened.
+    pub opened: AtomicU64,
+    /// Tries that failed.
+    pub not_opened: AtomicU64,
+    /// Connections that were lost or given up.
+    pub lost: AtomicU64,
+    /// Calls without a reply in time.
+    pub late: AtomicU64,
+    /// Calls that the store refused, by an error.
+    pub refused: AtomicU64,
+    /// Calls that found no place in the queue.
+    pub full: AtomicU64,
+}
+
+/// The thread. Dropping it ends it; what waits then is sent once more, or fails.
+#[derive(Debug)]
+pub struct Store {
+    shared: Arc<Shared>,
+    limits: Limits,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    inbox: Mutex<Inbox>,
+    wake: Condvar,
+    counters: Counters,
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    asked: VecDeque<Asked>,
+    tails: BTreeMap<String, Kept>,
+    /// Streams whose tails are to be removed.
+    gone: BTreeSet<String>,
+    /// There is an outcome of opening.
+    is_opened: bool,
+    is_ending: bool,
+}
+
+#[derive(Debug)]
+struct Asked {
+    id: u64,
+    call: Call,
+    deadline: Instant,
+}
+
+#[derive(Debug)]
+struct Kept {
+    tail: Tail,
+    is_changed: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store {
+    /// Starts the thread, which connects at once.
+    ///
+    /// # Errors
+    /// If the system refuses a thread.
+    pub fn start(reach: &Reach, codec: Codec, on_news: OnNews) -> io::Result<Store> {
+        Store::start_within(Limits::default(), reach, codec, on_news)
+    }
+
+    /// Likewise, with other limits.
+    ///
+    /// # Errors
+    /// If the system refuses a thread.
+    pub fn start_within(
+        limits: Limits,
+        reach: &Reach,
+        codec: Codec,
+        on_news: OnNews,
+    ) -> io::Result<Store> {
+        let shared = Arc::new(Shared::default());
+        let mut work = Work {
+            shared: Arc::clone(&shared),
+            address: Arc::clone(&reach.address),
+            net: reach.net(),
+            codec,
+            on_news,
+            link: Link::Closed(Instant::now()),
+            backoff: Backoff::new(reach.seed),
+            said: None,
+            refused: None,
+            waiting: VecDeque::new(),
+            tails_at: Instant::now(),
+            is_all: true,
+            limits,
+        };
+        work.backoff.delay();
+        let thread = Builder::new()
+            .name("store".to_owned())
+            .stack_size(STACK_BYTES);
+        let thread = thread.spawn(inherit(move || work.run()))?;
+        Ok(Store {
+            shared,
+            limits,
+            thread: Some(thread),
+        })
+    }
+
+    /// Asks. False if too many calls wait, or the end was told: then there is no reply.
+    #[must_use]
+    pub fn ask(&self, id: u64, call: Call) -> bool {
+        let most = match call {
+            Call::Beat { .. } => self.limits.beat,
+            _ => self.limits.call,
+        };
+        let mut inbox = self.shared.lock();
+        if inbox.is_ending {
+            return false;
+        }
+        if inbox.asked.len() >= QUEUE_MAX {
+            self.shared.counters.full.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        let deadline = Instant::now() + most;
+        inbox.asked.push_back(Asked { id, call, deadline });
+        drop(inbox);
+        self.shared.wake.notify_one();
+        true
+    }
+
+    /// The last phrases of a stream, to be sent within the next second.
+    pub fn set_tail(&self, stream_id: &str, tail: Tail) {
+        let kept = Kept {
+            tail,
+            is_changed: true,
+        };
+        let mut inbox = self.shared.lock();
+        inbox.gone.remove(stream_id);
+        inbox.tails.insert(stream_id.to_owned(), kept);
+    }
+
+    /// The stream is over, or another node's: its tail is removed.
+    pub fn drop_tail(&self, stream_id: &str) {
+        let mut inbox = self.shared.lock();
+        if inbox.tails.remove(stream_id).is_some() {
+            inbox.gone.insert(stream_id.to_owned());
+        }
+    }
+
+    /// What has happened so far.
+    pub fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    /// Tells the thread to end, without waiting for it.
+    pub fn end(&self) {
+        self.shared.lock().is_ending = true;
+        self.shared.wake.notify_one();
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.end();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Work {
+    shared: Arc<Shared>,
+    address: Arc<Address>,
+    net: Net,
+    codec: Codec,
+    on_news: OnNews,
+    link: Link,
+    backoff: Backoff,
+    /// Why there is no connection, if that was told.
+    said: Option<Fault>,
+    /// The last refusal that was told.
+    refused: Option<Fault>,
+    /// Asked while a connection is being opened.
+    waiting: VecDeque<Asked>,
+    tails_at: Instant,
+    /// The store has none of our tails, or old ones.
+    is_all: bool,
+    limits: Limits,
+}
+
+enum Link {
+    /// The next try is then.
+    Closed(Instant),
+    Opening(Opening),
+    Open(Connection),
+}
+
+impl Work {
+    fn run(&mut self) {
+        while !self.wait() {
+            self.connect();
+            self.serve();
+        }
+        // What was asked before the end is sent, if there is a connection. Nothing is asked after it.
+        loop {
+            self.take();
+            if self.waiting.is_empty() {
+                break;
+            }
+            match self.link {
+                Link::Open(_) => self.serve(),
+                _ => self.fail_waiting(|_| true),
+            }
+        }
+        // A thread that opens a connection is not to take its three seconds.
+        self.net.is_ending.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for something to do, and takes what was asked.
+    fn wait(&mut self) -> bool {
+        let due = match &self.link {
+            Link::Closed(at) => *at,
+            Link::Opening(_) => {
+                let first = self.waiting.iter().map(|asked| asked.deadline).min();
+                first.unwrap_or_else(|| Instant::now() + TAILS_EVERY)
+            }
+            Link::Open(_) => self.tails_at,
+        };
+        let mut inbox = self.shared.lock();
+        loop {
+            let left = due.saturating_duration_since(Instant::now());
+            let has_work = !inbox.asked.is_empty() || inbox.is_opened || inbox.is_ending;
+            if has_work || left.is_zero() {
+                break;
+            }
+            let woken = self.shared.wake.wait_timeout(inbox, left);
+            inbox = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        inbox.is_opened = false;
+        let is_ending = inbox.is_ending;
+        drop(inbox);
+        self.take();
+        is_ending
+    }
+
+    /// Takes what was asked: as much as one write may have; without a connection all, so that it fails in time.
+    fn take(&mut self) {
+        let mut inbox = self.shared.lock();
+        let count = match self.link {
+            Link::Open(_) => inbox.asked.len().min(BATCH_MAX),
+            _ => inbox.asked.len(),
+        };
+        self.waiting.extend(inbox.asked.drain(..count));
+    }
+
+    fn connect(&mut self) {
+        match &mut self.link {
+            Link::Closed(at) if *at <= Instant::now() => {
+                let shared = Arc::clone(&self.shared);
+                let wake = move || {
+                    shared.lock().is_opened = true;
+                    shared.wake.notify_one();
+                };
+                match Opening::start(&self.address, &self.net, wake) {
+                    Ok(opening) => self.link = Link::Opening(opening),
+                    Err(fault) => self.close(fault),
+                }
+            }
+            Link::Opening(opening) => match opening.poll() {
+                Some(Ok((connection, facts))) => {
+                    self.shared.counters.opened.fetch_add(1, Ordering::Relaxed);
+                    self.link = Link::Open(connection);
+                    self.is_all = true;
+                    self.tails_at = Instant::now();
+                    (self.said, self.refused) = (None, None);
+                    (self.on_news)(News::Up(facts));
+                }
+                Some(Err(fault)) => {
+                    self.shared
+                        .counters
+                        .not_opened
+                        .fetch_add(1, Ordering::Relaxed);
+                    self.close(fault);
+                }
+                None => {}
+            },
+            _ => {}
+        }
+    }
+
+    fn close(&mut self, fault: Fault) {
+        self.link = Link::Closed(Instant::now() + self.backoff.delay());
+        if self.said.as_ref() != Some(&fault) {
+            self.said = Some(fault.clone());
+            (self.on_news)(News::Down(fault));
+        }
+    }
+
+    fn serve(&mut self) {
+        let now = Instant::now();
+        match &self.link {
+            Link::Closed(_) => return self.fail_waiting(|_| true),
+            Link::Opening(_) => return self.fail_waiting(|asked| asked.deadline <= now),
+            Link::Open(_) => {}
+        }
+        // A call that is too old is not sent: its place may be another's by now.
+        self.fail_waiting(|asked| asked.deadline <= now);
+        let mut batch: Vec<Item> = Vec::new();
+        while let Some(asked) = self.waiting.pop_front() {
+            let commands = self.codec.encode(&asked.call);
+            let deadline = asked.deadline;
+            batch.push(Item::new(Some(asked), commands, deadline));
+        }
+        if self.tails_at <= now {
+            self.tails_at = now + TAILS_EVERY;
+            let commands = self.tails();
+            if !commands.is_empty() {
+                batch.push(Item::new(None, commands, now + self.limits.beat));
+            }
+        }
+        if batch.is_empty() {
+            return;
+        }
+        let lost = match self.exchange(batch) {
+            // Scripts were removed, nothing was done: they are loaded again, and asked once more.
+            Ok(again) if !again.is_empty() => self.load_and_exchange(again),
+            Ok(_) => None,
+            Err(fault) => Some(fault),
+        };
+        if let Some(fault) = lost {
+            self.shared.counters.lost.fetch_add(1, Ordering::Relaxed);
+            self.close(fault);
+            // The rest fails without a try: the next comes soon.
+            self.fail_waiting(|_| true);
+        }
+    }
+
+    fn load_and_exchange(&mut self, again: Vec<Item>) -> Option<Fault> {
+        let Link::Open(connection) = &mut self.link else {
+            return None;
+        };
+        let deadline = again.iter().map(|item| item.deadline).max();
+        let loaded = connection.load(deadline.unwrap_or_else(Instant::now));
+        if let Err(fault) = loaded {
+            again.into_iter().for_each(|item| self.settle(item, None));
+            return Some(fault);
+        }
+        match self.exchange(again) {
+            Ok(again) if again.is_empty() => None,
+            Ok(again) => {
+                again.into_iter().for_each(|item| self.settle(item, None));
+                Some("NOSCRIPT: it does not keep scripts".to_owned())
+            }
+            Err(fault) => Some(fault),
+        }
+    }
+
+    /// Sends a batch, and gives each its reply. Returns those whose script the store does not know; the error says
+    /// why the connection is of no use any more.
+    fn exchange(&mut self, mut batch: Vec<Item>) -> Result<Vec<Item>, Fault> {
+        let last = batch.iter().map(|item| item.deadline).max();
+        let last = last.unwrap_or_else(Instant::now);
+        let sent = Instant::now();
+        let Link::Open(connection) = &mut self.link else {
+            batch.into_iter().for_each(|item| self.settle(item, None));
+            return Ok(Vec::new());
+        };
+        let commands = batch.iter().flat_map(|item| &item.commands);
+        let mut lost = connection.send(commands, last).err();
+        let mut again = Vec::new();
+        for mut item in batch.drain(..) {
+            item.values.clear();
+            let mut is_late = false;
+            while lost.is_none() && item.values.len() < item.commands.len() {
+                let Link::Open(connection) = &mut self.link else {
+                    break;
+                };
+                // One that is late fails now. Its reply is awaited as long as others have time, for theirs
+                // come after it.
+                let deadline = if is_late { last } else { item.deadline };
+                match connection.next(deadline) {
+                    Ok(Some(value)) => item.values.push(value),
+                    Ok(None) if is_late || item.deadline >= last => {
+                        lost = Some("no reply in time".to_owned());
+                        is_late = true;
+                    }
+                    Ok(None) => {
+                        is_late = true;
+                        self.late(&mut item);
+                    }
+                    Err(fault) => lost = Some(fault),
+                }
+            }
+            if item.values.len() < item.commands.len() {
+                if is_late {
+                    self.late(&mut item);
+                }
+                self.settle(item, None);
+                continue;
+            }
+            self.backoff.reset();
+            match item.error() {
+                Some(error) if error.starts_with("NOSCRIPT") => again.push(item),
+                Some(error) => {
+                    self.shared.counters.refused.fetch_add(1, Ordering::Relaxed);
+                    if is_of_no_use(error) {
+                        lost = Some(error.to_owned());
+                    } else if self.refused.as_deref() != Some(error) {
+                        self.refused = Some(error.to_owned());
+                        (self.on_news)(News::Refused(error.to_owned()));
+                    }
+                    self.settle(item, None);
+                }
+                None => self.settle(item, Some(sent)),
+            }
+        }
+        match lost {
+            None => Ok(again),
+            Some(fault) => {
+                again.into_iter().for_each(|item| self.settle(item, None));
+                Err(fault)
+            }
+        }
+    }
+
+    /// The reply to a call that takes too long, once.
+    fn late(&self, item: &mut Item) {
+        if let Some(asked) = item.asked.take() {
+            self.shared.counters.late.fetch_add(1, Ordering::Relaxed);
+            (self.on_news)(News::Reply(asked.id, Reply::Failed));
+        }
+    }
+
+    /// Gives an item its reply; none if it has failed.
+    fn settle(&mut self, item: Item, sent: Option<Instant>) {
+        let Some(asked) = item.asked else {
+            // Tails that may not have come are sent again.
+            self.is_all |= sent.is_none() && item.is_tails;
+            return;
+        };
+        let reply = match sent {
+            Some(sent) => self.codec.decode(&asked.call, sent, &item.values),
+            None => Reply::Failed,
+        };
+        (self.on_news)(News::Reply(asked.id, reply));
+    }
+
+    fn fail_waiting(&mut self, is_meant: impl Fn(&Asked) -> bool) {
+        let (meant, rest) = self.waiting.drain(..).partition(is_meant);
+        self.waiting = rest;
+        let meant: VecDeque<Asked> = meant;
+        for asked in meant {
+            (self.on_news)(News::Reply(asked.id, Reply::Failed));
+        }
+    }
+
+    /// The commands that bring the store's tails up to date.
+    fn tails(&mut self) -> Vec<Command> {
+        let is_all = std::mem::take(&mut self.is_all);
+        let mut inbox = self.shared.lock();
+        let mut changed = Vec::new();
+        for (stream, kept) in &mut inbox.tails {
+            if std::mem::take(&mut kept.is_changed) || is_all {
+                changed.push((stream.clone(), kept.tail.clone()));
+            }
+        }
+        let gone = std::mem::take(&mut inbox.gone);
+        drop(inbox);
+        let changed = changed.iter().map(|(stream, tail)| (stream.as_str(), tail));
+        let mut commands = self.codec.tails(changed, is_all);
+        if !gone.is_empty() && !is_all {
+            commands.push(self.codec.drop_tails(gone.iter().map(String::as_str)));
+        }
+        commands
+    }
+}
+
+/// A call, or the tails.
+struct Item {
+    asked: Option<Asked>,
+    is_tails: bool,
+    deadline: Instant,
+    commands: Vec<Command>,
+    values: Vec<Value>,
+}
+
+impl Item {
+    fn new(asked: Option<Asked>, commands: Vec<Command>, deadline: Instant) -> Item {
+        Item {
+            is_tails: asked.is_none(),
+            deadline,
+            asked,
+            commands,
+            values: Vec::new(),
+        }
+    }
+
+    /// The first error.
+    fn error(&self) -> Option<&str> {
+        self.values.iter().find_map(|value| match value {
+            Value::Error(error) => Some(error.as_str()),
+            _ => None,
+        })
+    }
+}
