@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::super::*;
+use super::super::super::*;
 use super::process::{Disk, Entry, Process, Running, Told, read};
 use super::zoom::{Answer, ConnId, Duplicates, WINDOW, Zoom};
 use crate::daemon::fleet_store::{Codec, Value};
@@ -15,7 +15,7 @@ use crate::protocol::tests::random::Random;
 const T0: u64 = 1_767_000_000_000;
 
 /// A fault may displace the connection of a stream so often.
-const DISPLACED_MAX: u32 = 4;
+const DISPLACED_MAX: u32 = 6;
 
 /// Calls that all machines together make in a second at most.
 const CALLS_MAX: u32 = 600;

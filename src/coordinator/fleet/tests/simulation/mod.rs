@@ -17,7 +17,7 @@ pub(crate) mod zoom;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use super::*;
+use super::super::*;
 use crate::demo::fleet_store::Model;
 use world::{World, ms, secs};
 use zoom::Duplicates;
