@@ -1,7 +1,7 @@
 //! What the machine asks the store, and what comes back.
 //!
 //! A call is idempotent: if its reply was lost it is made again with the same arguments. What passes
-//! through here is authentic: whoever talks to the store adds a MAC to entries and messages, and drops
+//! through here is authentic: the part that talks to the store adds a MAC to entries and messages, and drops
 //! what has none.
 
 use std::fmt;

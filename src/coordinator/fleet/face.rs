@@ -82,7 +82,7 @@ pub struct MeetingState {
     pub meeting: String,
     /// Its streams that are not over.
     pub streams: Vec<StreamState>,
-    /// Nothing runs, and nothing is planned: no stream, no call. Whoever asks for it later is still sent here.
+    /// Nothing runs, and nothing is planned: no stream, no call. An event for it is still sent here later.
     pub is_over: bool,
     /// What another node needs to go on with it, if that changed.
     pub entry: Option<Vec<u8>>,
@@ -144,6 +144,7 @@ pub struct CallId(pub u64);
 
 /// What the machine wants done.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Output {
     /// Ask the store. Each call is answered once, by [`super::Machine::handle_reply`].
     Call(CallId, Call),

@@ -521,7 +521,7 @@ impl Machine {
         if !std::mem::replace(&mut self.is_full_told, true) {
             let waiting = self.waiting;
             let text = format!(
-                "{waiting} events wait for the store: further ones are handled by this node, whoever has their \
+                "{waiting} events wait for the store: further ones are handled by this node, whichever node has their \
                  meetings; check the store's address, load and memory"
             );
             self.log(Severity::Error, text);

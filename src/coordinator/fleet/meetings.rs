@@ -100,24 +100,10 @@ pub(super) struct Release {
 /// A meeting that we want.
 #[derive(Debug, Clone)]
 pub(super) struct Wish {
-    pub(super) why: Why,
     /// Who is recorded as its owner, as far as known.
     pub(super) from: Option<String>,
     /// Its owner is dead after this silence.
     pub(super) limit: Duration,
-}
-
-/// Why we want a meeting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
-    /// The store says it is ours: another node placed it here or handed it over.
-    Given,
-    /// Its owner is dead.
-    Dead,
-    /// Its owner is silent, and Zoom has lost its connection.
-    Hint,
-    /// The node that it was given to does not take it.
-    NotTaken,
 }
 
 /// What was given to another node.

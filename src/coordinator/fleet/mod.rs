@@ -36,6 +36,4 @@ pub use record::{Phase, Record, StreamPhase};
 pub use view::View;
 
 #[cfg(all(test, feature = "demo"))]
-mod simulation;
-#[cfg(all(test, feature = "demo"))]
 mod tests;

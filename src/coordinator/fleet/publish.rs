@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use super::call::{Call, Tail};
 use super::face::{Adoption, MeetingState, Output, Predecessor, StreamState};
 use super::machine::Machine;
-use super::meetings::{Held, Why, Wish};
+use super::meetings::{Held, Wish};
 use super::record::{Phase, Record, StreamPhase};
 use super::resolve::End;
+use super::store_down::Loss;
 use super::view::{DEAD, QUIET, STILL};
 use crate::domain::severity::Severity;
 
@@ -102,7 +103,25 @@ impl Machine {
             held.release = None;
         }
         let id = state.meeting;
+        self.end_quarrels(&id);
         self.step(now, &id);
+    }
+
+    /// Two nodes that have no record of a stream, as a third one has its meeting's, would displace each other
+    /// for ever.
+    fn end_quarrels(&mut self, id: &str) {
+        let Some(held) = self.meetings.get(id).and_then(|m| m.held.as_ref()) else {
+            return;
+        };
+        let is_others = |stream: &&StreamState| {
+            let loss = held.losses.get(&stream.stream_id);
+            stream.phase == StreamPhase::Lost && loss.is_some_and(Loss::is_quarrel)
+        };
+        let others = held.streams.iter().filter(is_others);
+        let others: Vec<String> = others.map(|stream| stream.stream_id.clone()).collect();
+        if held.rival.is_some() && !others.is_empty() {
+            self.give_up(id, others, false, None);
+        }
     }
 
     /// Says what we have of a meeting, if that is news.
@@ -143,7 +162,6 @@ impl Machine {
         let is_quiet = self.view.row(&rival).is_none_or(|row| row.age >= QUIET);
         if is_quiet && takes && self.view.is_dead(&rival, DEAD, STILL) {
             meeting.wish = Some(Wish {
-                why: Why::Dead,
                 from: Some(rival),
                 limit: DEAD,
             });
@@ -207,7 +225,6 @@ impl Machine {
             held.ask_again = Some(now + ASK_AGAIN);
             if is_own_name {
                 meeting.wish = Some(Wish {
-                    why: Why::Given,
                     from: Some(record.owner.node.clone()),
                     limit: DEAD,
                 });

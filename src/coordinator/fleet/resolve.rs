@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::call::{Call, Claimable, Member, Message, Reply, Routed};
 use super::face::{CallId, Kind, Output};
 use super::machine::{Machine, Subject, TICK};
-use super::meetings::{Event, Guard, Guarded, Held, Origin, Why, Wish};
+use super::meetings::{Event, Guard, Guarded, Held, Origin, Wish};
 use super::record::{Phase, Record};
 use super::view::{DEAD, HINT, HINT_STILL, STILL};
 use crate::domain::severity::Severity;
@@ -163,11 +163,7 @@ impl Machine {
         let from = Some(self.config.me.node.clone());
         let meeting = self.meetings.entry(id.to_owned()).or_default();
 
-        meeting.wish = Some(Wish {
-            why: Why::Given,
-            from,
-            limit: DEAD,
-        });
+        meeting.wish = Some(Wish { from, limit: DEAD });
         meeting.not_before = None;
         self.step(now, id);
     }
@@ -317,7 +313,6 @@ impl Machine {
             }
             Routed::Mine => {
                 meeting.wish = Some(Wish {
-                    why: Why::Given,
                     from: Some(self.config.me.node.clone()),
                     limit: DEAD,
                 });
@@ -365,9 +360,9 @@ impl Machine {
         };
         let since = *meeting.dead_since.get_or_insert(now);
         let kind = meeting.waiting.front().map(|event| event.about.kind);
-        let (why, limit, still) = match kind {
-            Some(Kind::StreamInterrupted) => (Why::Hint, HINT, HINT_STILL),
-            _ => (Why::Dead, DEAD, STILL),
+        let (limit, still) = match kind {
+            Some(Kind::StreamInterrupted) => (HINT, HINT_STILL),
+            _ => (DEAD, STILL),
         };
         let is_dead = match owner.as_deref() {
             Some(node) => self.view.is_dead(node, limit, still),
@@ -378,11 +373,7 @@ impl Machine {
         if !is_settled || !is_dead && !is_late {
             meeting.not_before = Some(now + AGAIN);
         } else if takes {
-            meeting.wish = Some(Wish {
-                why,
-                from: owner,
-                limit,
-            });
+            meeting.wish = Some(Wish { from: owner, limit });
         } else {
             self.place(now, id, Claimable::Dead(limit), owner);
         }
@@ -496,7 +487,6 @@ impl Machine {
             Reply::Held(record) if record.owner == self.config.me => {
                 // An earlier call, whose reply was lost.
                 meeting.wish = Some(Wish {
-                    why: Why::Given,
                     from: Some(record.owner.node),
                     limit: DEAD,
                 });
@@ -569,13 +559,10 @@ impl Machine {
         };
         if is_settled && takes && self.view.is_dead(&guard.node, limit, still) {
             let from = Some(guard.node.clone());
-            let why = match guard.what {
-                Guarded::Interruption => Why::Hint,
-                Guarded::Start | Guarded::Handed => Why::Dead,
-            };
+
             self.end_guard(id, End::Again);
             if let Some(meeting) = self.meetings.get_mut(id) {
-                meeting.wish = Some(Wish { why, from, limit });
+                meeting.wish = Some(Wish { from, limit });
             }
             return self.step(now, id);
         }
@@ -592,7 +579,7 @@ impl Machine {
         self.ask_for(now, id, Call::Read { meeting });
     }
 
-    /// Ends a guard: what it kept is done, or is handled anew.
+    /// Ends a guard: what it kept is done, or is handled again.
     pub(super) fn end_guard(&mut self, id: &str, end: End) {
         let Some(meeting) = self.meetings.get_mut(id) else {
             return;
@@ -653,12 +640,7 @@ impl Machine {
             self.log(Severity::Warn, text);
             self.end_guard(id, End::Again);
             if let Some(meeting) = self.meetings.get_mut(id) {
-                let why = Why::NotTaken;
-                meeting.wish = Some(Wish {
-                    why,
-                    from,
-                    limit: DEAD,
-                });
+                meeting.wish = Some(Wish { from, limit: DEAD });
             }
             return;
         }
@@ -686,6 +668,6 @@ impl Machine {
 pub(super) enum End {
     /// They have reached their coordinator.
     Done,
-    /// They are handled anew.
+    /// They are handled again.
     Again,
 }

@@ -34,6 +34,10 @@ pub const STEADY: Duration = Duration::from_secs(60);
 /// A stream that Zoom has refused as another's for this long is given up.
 pub const TRY_MAX: Duration = Duration::from_secs(45);
 
+/// A stream of a meeting whose record another node has is given up when it was lost so often soon after it
+/// was let in.
+const QUARREL: u32 = 2;
+
 /// A fresh start tries again after this time.
 const JOIN_AGAIN: Duration = Duration::from_secs(3);
 
@@ -49,6 +53,9 @@ pub(super) struct Loss {
     tried: Option<Instant>,
     /// When it was let in after a try.
     accepted: Option<Instant>,
+    /// When it was let in last, and how often in a row it was lost within [`STEADY`] after that.
+    let_in: Option<Instant>,
+    short: u32,
 }
 
 /// Streams lost lately while unsure.
@@ -90,17 +97,27 @@ impl Held {
             let was_receiving = before.is_some_and(|s| s.phase == StreamPhase::Receiving);
             let loss = self.losses.entry(stream.stream_id.clone()).or_default();
             match stream.phase {
-                StreamPhase::Receiving => {
-                    if !was_receiving && loss.tried.is_some() {
+                StreamPhase::Receiving if !was_receiving => {
+                    loss.let_in = Some(now);
+                    if loss.tried.is_some() {
                         loss.accepted = Some(now);
                     }
                 }
+                StreamPhase::Receiving => {}
                 StreamPhase::Lost if was_receiving => {
                     lost += 1;
+                    let is_steady = |at: Instant| now.saturating_duration_since(at) >= STEADY;
+                    let short = if loss.let_in.is_none_or(is_steady) {
+                        0
+                    } else {
+                        loss.short + 1
+                    };
+                    loss.short = short;
                     loss.since = Some(now);
                     if !loss.is_displaced(now) {
                         *loss = Loss {
                             since: Some(now),
+                            short,
                             ..Loss::default()
                         };
                     }
@@ -115,6 +132,11 @@ impl Held {
 }
 
 impl Loss {
+    /// Let in and soon lost again, and that twice: another node does the same.
+    pub(super) fn is_quarrel(&self) -> bool {
+        self.short >= QUARREL
+    }
+
     /// Let in after a try, and lost again soon.
     fn is_displaced(&self, now: Instant) -> bool {
         self.accepted

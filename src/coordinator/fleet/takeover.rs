@@ -2,7 +2,7 @@
 //!
 //! Its queue is read first, so that a stop that waits there is known when the stream is taken. Then each
 //! meeting is claimed by the node that rendezvous hashing puts first, and [`SECOND`] later by anybody; no more
-//! in a second than a node joins. What is left in the queue is routed anew by the node that is first for the
+//! in a second than a node joins. What is left in the queue is routed again by the node that is first for the
 //! dead node's name.
 //!
 //! An earlier process of the own name is treated alike, for what this process did not find in its state
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::call::{Boot, Call, Message, Queued, Reply};
 use super::face::CallId;
 use super::machine::{Machine, Subject};
-use super::meetings::{Event, Origin, Why, Wish};
+use super::meetings::{Event, Origin, Wish};
 use super::view::DEAD;
 use crate::domain::severity::Severity;
 
@@ -310,7 +310,6 @@ impl Machine {
             streams += 1;
             let meeting = self.meetings.entry(id.clone()).or_default();
             meeting.wish = Some(Wish {
-                why: Why::Dead,
                 from: Some(node.to_owned()),
                 limit: DEAD,
             });

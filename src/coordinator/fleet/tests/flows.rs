@@ -1,10 +1,10 @@
 //! The flows: (a) an event for another's meeting, (b) placing, (c) a killed node, (d) a lost machine, (e) a node
 //! that is cut off, (f) the store down, (i) draining, (n) one name twice.
 
-use super::super::simulation::process::Told;
-use super::super::simulation::world::{World, ms, secs};
-use super::super::simulation::zoom::Duplicates;
 use super::super::*;
+use super::simulation::process::Told;
+use super::simulation::world::{World, ms, secs};
+use super::simulation::zoom::Duplicates;
 use super::{both, fleet};
 
 /// A stream that is received, and by whom.

@@ -1,11 +1,12 @@
 //! The rules and flows, each as a test. Every one runs with both kinds of Zoom.
 
 mod flows;
+mod simulation;
 mod store_down;
 mod view;
 
-use super::simulation::world::{World, secs};
-use super::simulation::zoom::Duplicates;
+use simulation::world::{World, secs};
+use simulation::zoom::Duplicates;
 
 /// A fleet of these nodes that has settled.
 fn fleet(duplicates: Duplicates, nodes: &[&str]) -> World {

@@ -1,8 +1,8 @@
 //! The store-down rule, clause by clause, and rule 1.
 
-use super::super::simulation::world::{World, ms, secs};
-use super::super::simulation::zoom::Duplicates;
 use super::super::*;
+use super::simulation::world::{World, ms, secs};
+use super::simulation::zoom::Duplicates;
 use super::{both, fleet};
 
 fn cut(world: &mut World, node: &str, is_cut: bool) {

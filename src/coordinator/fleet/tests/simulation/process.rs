@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::super::*;
+use super::super::super::*;
 use super::zoom::ConnId;
 
 /// An event, as its body says it.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::super::*;
+use super::super::super::*;
 use super::process::{Disk, Entry, Process, Running, Told, read};
 use super::zoom::{Answer, ConnId, Duplicates, WINDOW, Zoom};
 use crate::daemon::fleet_store::{Codec, Value};
@@ -13,6 +13,9 @@ use crate::protocol::tests::random::Random;
 
 /// Unix milliseconds at the begin.
 const T0: u64 = 1_767_000_000_000;
+
+/// A fault may displace the connection of a stream so often.
+const DISPLACED_MAX: u32 = 6;
 
 /// Calls that all machines together make in a second at most.
 const CALLS_MAX: u32 = 600;
@@ -1160,6 +1163,11 @@ impl World {
                     };
                     self.after(ms(5), &node, closed);
                 }
+                let displaced = self.zoom.streams[&stream].displaced;
+                assert!(
+                    displaced <= DISPLACED_MAX,
+                    "{stream} is displaced again and again"
+                );
                 (Some(StreamPhase::Receiving), false)
             }
             Answer::Refused => (None, true),

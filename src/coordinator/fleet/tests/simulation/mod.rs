@@ -17,16 +17,12 @@ pub(crate) mod zoom;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use super::*;
+use super::super::*;
 use crate::demo::fleet_store::Model;
 use world::{World, ms, secs};
 use zoom::Duplicates;
 
 const SEEDS: u64 = 150;
-
-/// A displaced connection is connected again; a fault may do that to a stream so often.
-#[allow(dead_code)]
-const DISPLACED_MAX: u32 = 2;
 
 /// A fault that ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -342,6 +338,9 @@ impl Play {
                 continue;
             }
             self.world.note(|| format!("-- end of {fault:?}"));
+            for stream in self.world.zoom.streams.values_mut() {
+                stream.displaced = 0;
+            }
             match fault {
                 Fault::Killed(name) => {
                     if self.world.nodes[&name].process.is_some() {
