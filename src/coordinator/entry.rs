@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::phase::Phase;
 use crate::domain::product::Product;
+use crate::domain::stream_info::Tenure;
 use crate::domain::zoom_event::{MeetingInfo, StreamStarted};
 use crate::protocol::codes::{StopPolicy, StopReason};
 
@@ -52,6 +53,9 @@ pub(super) struct MeetingEntry {
     /// Another node has it: what is here is memory, so that a repeated webhook does nothing.
     #[serde(skip_serializing_if = "is_false", default)]
     pub(super) is_yielded: bool,
+    /// In a fleet: how often the meeting has changed its node, from 1 on.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) epoch: Option<u64>,
     #[serde(skip)]
     pub(super) calls: Calls,
 }
@@ -153,6 +157,7 @@ impl MeetingEntry {
             restarts: 0,
             touched_ms: 0,
             is_yielded: false,
+            epoch: None,
             calls: Calls::default(),
         }
     }
@@ -258,6 +263,12 @@ pub(super) struct StreamEntry {
     /// It leaves for another node, or has left.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) leaving: Option<Leaving>,
+    /// In a fleet: which part of it is received here.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) tenure: Option<Box<Tenure>>,
+    /// In a fleet: the last number of its journal, as far as that was noted.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) seq: Option<u64>,
     /// When its thread was last moved to another server.
     #[serde(skip)]
     pub(super) moved: Option<Instant>,
@@ -282,6 +293,8 @@ impl StreamEntry {
             revoked_ms: None,
             is_superseded: false,
             leaving: None,
+            tenure: None,
+            seq: None,
             moved: None,
             connect_until: None,
         }

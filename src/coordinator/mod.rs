@@ -150,6 +150,8 @@ pub struct Settings {
     pub participant_user_id: Option<String>,
     /// The app's name, where a server has several.
     pub app: Option<String>,
+    /// In a fleet: the name of this node.
+    pub node: Option<String>,
 }
 
 /// An action for the daemon.
@@ -294,6 +296,7 @@ impl Settings {
             streams: StreamChoice::All,
             participant_user_id: None,
             app: None,
+            node: None,
         }
     }
 }
@@ -487,6 +490,7 @@ impl Coordinator {
             is_original_host: entry.started.is_original_host,
             account_id: entry.started.account_id.clone(),
             app: self.settings.app.clone(),
+            tenure: entry.tenure.clone(),
             ..StreamInfo::new(
                 entry.started.product,
                 &entry.started.id,

@@ -28,6 +28,7 @@ pub(super) fn settings() -> Settings {
         streams: StreamChoice::All,
         participant_user_id: None,
         app: None,
+        node: None,
     }
 }
 

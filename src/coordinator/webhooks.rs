@@ -337,6 +337,7 @@ impl Coordinator {
         };
         entry.connect_until = Some(now.instant + window);
         let server_urls = entry.started.server_urls.clone();
+        self.begin_tenure(stream_id);
         let Some(entry) = self.streams.get(stream_id) else {
             return;
         };

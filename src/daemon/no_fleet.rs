@@ -72,10 +72,6 @@ impl Daemon {
 
     pub(super) fn tell_withdrawn(&mut self, _withdrawal: &Withdrawal) {}
 
-    pub(super) fn in_fleet(&self, info: StreamInfo) -> StreamInfo {
-        info
-    }
-
     pub(super) fn use_permit(&self, _info: &StreamInfo, _options: &mut StreamOptions) {}
 
     pub(super) fn fleet_stream_ended(&mut self, _running: &RunningStream) {}

@@ -199,6 +199,7 @@ mod tests {
             streams: coordinator::StreamChoice::All,
             participant_user_id: None,
             app: None,
+            node: None,
         }
     }
 

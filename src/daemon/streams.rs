@@ -150,7 +150,6 @@ impl Daemon {
             window,
             is_rejoin,
         } = plan;
-        let info = self.in_fleet(info);
         let hosts = &self.settings.allowed_hosts;
         let urls = ServerUrl::all(&server_urls, hosts).map_err(EndReason::BadUrl)?;
         // Before anything is created for it.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use super::epoch;
 use super::folders::DEPTH;
 use super::key::JournalKey;
 use super::open_files::OpenFiles;
@@ -362,13 +363,11 @@ impl Board {
 
     /// [`Board::revoke`] for the folders with that name, of a stream, in a folder with that name, of a
     /// meeting, where it is known.
-    pub fn revoke_named(&self, meeting: Option<&str>, is_stream: impl Fn(&str) -> bool) {
+    pub fn revoke_named(&self, meeting: Option<&str>, stream: &str) {
         let is_named = |folder: &Path| {
             let mut names = folder.iter().rev();
-            names
-                .next()
-                .and_then(|name| name.to_str())
-                .is_some_and(&is_stream)
+            let own = names.next().and_then(|name| name.to_str());
+            own.is_some_and(|name| epoch::is_of(name, stream))
                 && names
                     .next()
                     .is_some_and(|it| meeting.is_none_or(|name| it == name))

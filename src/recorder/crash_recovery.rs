@@ -40,8 +40,7 @@ pub fn complete(
     }
     let info = meta.and_then(|meta| meta.stream_info());
     // A folder at another path than ours is a copy, or not ours.
-    let is_ours = |info: &StreamInfo| root.join(folder_of(info));
-    let Some(info) = info.filter(|info| is_ours(info) == folder) else {
+    let Some(info) = info.filter(|info| root.join(folder_of(info)) == folder) else {
         repair(folder)?;
         return Ok(None);
     };

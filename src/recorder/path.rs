@@ -14,13 +14,11 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::stream_info::StreamInfo;
 use crate::domain::time::Utc;
+use crate::feed::epoch;
 use crate::feed::key::JournalKey;
 
 /// Characters of an id that are shown; the digest after them distinguishes ids.
 const SHOWN_MAX: usize = 48;
-
-/// Stands before the number of an epoch in a folder's name; a safe name has no dot.
-const EPOCH: &str = ".e";
 
 /// The folder of a stream below the output directory. `started_ms` gives the date, in UTC.
 pub fn stream_folder(started_ms: u64, id: &str, stream_id: &str) -> PathBuf {
@@ -28,32 +26,16 @@ pub fn stream_folder(started_ms: u64, id: &str, stream_id: &str) -> PathBuf {
     [date, safe_name(id), safe_name(stream_id)].iter().collect()
 }
 
-/// The folder of a stream as this process receives it. Who takes it over from another node of a fleet has
-/// another epoch and a folder beside: so neither a shared disk nor a stream's return mixes two.
+/// The folder in which this part of a stream is written, below the output directory.
 pub fn folder_of(info: &StreamInfo) -> PathBuf {
-    let folder = stream_folder(info.started_ms, &info.id, &info.stream_id);
-    of_epoch(folder, info.epoch)
+    epoch_folder(info, info.epoch())
 }
 
-/// The folder beside the first one that belongs to an epoch.
-pub fn of_epoch(first: PathBuf, epoch: u64) -> PathBuf {
-    match epoch {
-        0 | 1 => first,
-        epoch => {
-            let mut name = first.into_os_string();
-            name.push(format!("{EPOCH}{epoch}"));
-            name.into()
-        }
-    }
-}
-
-/// Whether a folder's name is that of a stream, of any epoch; `stream` is the first one's.
-pub fn is_of_stream(name: &str, stream: &str) -> bool {
-    let epoch = name.strip_prefix(stream);
-    epoch.is_some_and(|rest| {
-        let digits = rest.strip_prefix(EPOCH).unwrap_or_default();
-        rest.is_empty() || !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
-    })
+/// The folder of another epoch of a stream.
+pub fn epoch_folder(info: &StreamInfo, epoch: u64) -> PathBuf {
+    let date = Utc::from_unix_ms(info.started_ms).date();
+    let stream = epoch::folder_name(safe_name(&info.stream_id), epoch);
+    [date, safe_name(&info.id), stream].iter().collect()
 }
 
 /// The key of a stream's journal: it follows from where the folder is.
@@ -117,33 +99,34 @@ mod tests {
     }
 
     #[test]
-    fn each_epoch_has_a_folder_of_its_own() {
-        let mut info = StreamInfo::new(crate::domain::product::Product::Meeting, "m", "s", 1);
-        let first = folder_of(&info);
-        assert_eq!(first, stream_folder(1, "m", "s"));
-        info.epoch = 12;
-        let later = folder_of(&info);
-        assert_eq!(later.parent(), first.parent());
-        let name = |folder: &PathBuf| {
-            folder
-                .file_name()
-                .map(|it| it.to_string_lossy().into_owned())
-        };
-        let (first, later) = (name(&first).expect("a name"), name(&later).expect("a name"));
-        assert_eq!(later, format!("{first}.e12"));
-        assert!(is_of_stream(&first, &first) && is_of_stream(&later, &first));
-        for other in ["", ".e", ".e1x", "0", ".x1"] {
-            let other = format!("{first}{other}");
-            assert_eq!(is_of_stream(&other, &first), other == first, "{other}");
-        }
-    }
-
-    #[test]
     fn the_folder_has_date_meeting_and_stream() {
         let folder = stream_folder(1_767_000_000_123, "a/B+c==", "5f0c1d");
         assert_eq!(folder.iter().count(), 3);
         assert!(folder.starts_with("2025-12-29"), "{}", folder.display());
         let stream = folder.file_name().and_then(|name| name.to_str());
         assert!(stream.is_some_and(|name| name.starts_with("5f0c1d-")));
+    }
+
+    #[test]
+    fn a_later_epoch_has_a_folder_beside_the_first() {
+        let product = crate::domain::product::Product::Meeting;
+        let mut info = StreamInfo::new(product, "a/B+c==", "5f0c1d", 1_767_000_000_123);
+        let first = stream_folder(info.started_ms, &info.id, &info.stream_id);
+        assert_eq!(folder_of(&info), first);
+        for epoch in [1, 2, 13] {
+            info.tenure = Some(Box::new(crate::domain::stream_info::Tenure {
+                node: "a".to_owned(),
+                epoch,
+                predecessor: None,
+            }));
+            let folder = folder_of(&info);
+            assert_eq!(folder.parent(), first.parent());
+            assert_eq!(folder == first, epoch == 1);
+            let name = folder
+                .file_name()
+                .and_then(|name| name.to_str())
+                .expect("text");
+            assert_eq!(epoch::split(name), (safe_name("5f0c1d").as_str(), epoch));
+        }
     }
 }

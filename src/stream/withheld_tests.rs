@@ -103,7 +103,6 @@ fn what_lacks_a_permit_connects_when_there_is_one() {
     wait_until("it waits", || permits.waiting() == 1);
     // Being woken for something else changes nothing.
     stream.command(Command::ClientSecret(Secret::new("other")));
-    stream.command(Command::SystemResumed);
     assert!(!server.has_connection());
     assert_eq!(stream.phase(), StreamPhase::Joining);
     permits.renew(boot_time() + HOUR);

@@ -167,7 +167,7 @@ impl Node {
 
 fn owned() -> Call {
     Call::Owned {
-        node: "nobody".to_owned(),
+        node: "unknown".to_owned(),
     }
 }
 

@@ -329,6 +329,7 @@ const PURE_FILES: &[&str] = &[
     "delivery/s3/object_names.rs",
     "delivery/s3/xml.rs",
     "feed/key.rs",
+    "feed/epoch.rs",
     "feed/kind.rs",
     "feed/line.rs",
     "feed/cursor.rs",

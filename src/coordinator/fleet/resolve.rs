@@ -62,7 +62,11 @@ impl Machine {
             return self.deliver(now, event);
         }
         // Another node has the record, and we receive a stream of it: the event is for both.
-        let is_shared = |held: &Held| held.rival.is_some() && !held.is_left;
+        let is_shared = |held: &Held| {
+            let stream = event.about.stream.as_ref();
+            let is_here = |id: &String| held.streams.iter().any(|s| s.stream_id == *id);
+            held.rival.is_some() && !held.is_left && stream.is_none_or(is_here)
+        };
         if meeting.held.as_ref().is_some_and(is_shared) {
             match event.origin {
                 Origin::Intent(number) => self.outputs.push_back(Output::Deliver { number }),
@@ -499,11 +503,15 @@ impl Machine {
                 meeting.not_before = Some(now + TICK);
             }
             Reply::Held(record) => {
-                let is_same =
-                    wish.is_some_and(|wish| wish.from.as_ref() == Some(&record.owner.node));
-                meeting.owner = Some(record.owner.node);
+                let owner = record.owner.node;
+                let is_same = wish.is_some_and(|wish| wish.from.as_ref() == Some(&owner));
                 // Its owner lives, by the store.
                 meeting.not_before = is_same.then(|| now + AGAIN);
+                if let Some(held) = &mut meeting.held {
+                    held.rival = Some(owner.clone());
+                    held.ask_again = Some(now + AGAIN);
+                }
+                meeting.owner = Some(owner);
             }
             _ => {
                 meeting.wish = wish;

@@ -17,10 +17,18 @@ const CALL_MAX: Duration = Duration::from_secs(12);
 impl Coordinator {
     /// Goes on with a meeting, from the [`Coordinator::export`] of the node that had it. Open streams are
     /// rejoined: Zoom waits for `window`. What is known here already counts where its stamps are newer. A stream
-    /// that is active here has a thread, or is about to get one, and is only told what is new.
-    pub fn adopt(&mut self, now: Now, uuid: &str, json: &[u8], window: Duration) -> Vec<Action> {
+    /// that is active here has a thread, or is about to get one, and is only told what is new. `epoch` is that
+    /// of the record from now on; with another epoch a stream gets another folder, unless this node had it last.
+    pub fn adopt(
+        &mut self,
+        now: Now,
+        uuid: &str,
+        json: &[u8],
+        epoch: u64,
+        window: Duration,
+    ) -> Vec<Action> {
         match Told::read(now, uuid, json) {
-            Ok(told) => self.go_on(now, uuid, told, window),
+            Ok(told) => self.go_on(now, uuid, told, epoch, window),
             Err(why) => self.log(
                 Severity::Error,
                 &format!("what another node knew of a meeting cannot be used: {why} id={uuid}"),
@@ -29,7 +37,7 @@ impl Coordinator {
         std::mem::take(&mut self.actions)
     }
 
-    fn go_on(&mut self, now: Now, uuid: &str, told: Told, window: Duration) {
+    fn go_on(&mut self, now: Now, uuid: &str, told: Told, epoch: u64, window: Duration) {
         let Told {
             meeting,
             has_start,
@@ -53,6 +61,7 @@ impl Coordinator {
                 &format!("too many meetings: another node's is not taken id={uuid}"),
             ),
         }
+        self.set_epoch(uuid, epoch);
         // Those that have left and ended since.
         let is_gone = |(id, entry): &(&String, &StreamEntry)| {
             entry.started.id == uuid
@@ -230,6 +239,11 @@ impl StreamEntry {
 
 /// What is known here of a stream that does not run here, with what another node knew.
 fn merged_stream(local: &StreamEntry, told: StreamEntry) -> StreamEntry {
+    // Whoever had it last tells who comes before this node.
+    let (tenure, seq) = match told.is_active() {
+        true => (told.tenure.clone(), told.seq),
+        false => (local.tenure.clone(), local.seq),
+    };
     let (mut entry, other) = match told.stamp_ms() >= local.stamp_ms() {
         true => (told, local.clone()),
         false => (local.clone(), told),
@@ -256,6 +270,7 @@ fn merged_stream(local: &StreamEntry, told: StreamEntry) -> StreamEntry {
     entry.interrupted_ms = entry.interrupted_ms.max(other.interrupted_ms);
     entry.revoked_ms = entry.revoked_ms.max(other.revoked_ms);
     entry.panics = entry.panics.max(other.panics);
+    (entry.tenure, entry.seq) = (tenure, seq);
     entry.leaving = None;
     entry
 }

@@ -25,6 +25,7 @@ use serde::Serialize;
 
 use super::entry::{Leaving, MeetingEntry, StreamEntry};
 use super::{Action, Coordinator, Now};
+use crate::domain::stream_info::{Predecessor, Tenure};
 
 /// Data layout of an export. Unknown fields are dropped by who reads it, so a new field that matters needs a new
 /// number.
@@ -140,6 +141,61 @@ impl Coordinator {
             streams: streams.into_iter().map(exported).collect(),
         };
         serde_json::to_vec(&export).ok()
+    }
+
+    /// The epoch under which a meeting was held last, if it is known.
+    pub fn epoch_of(&self, uuid: &str) -> Option<u64> {
+        self.meetings.get(uuid)?.epoch
+    }
+
+    /// The epoch under which the meeting is this node's. It counts for streams that begin here from now on.
+    pub fn set_epoch(&mut self, uuid: &str, epoch: u64) {
+        if let Some(meeting) = self.meetings.get_mut(uuid)
+            && meeting.epoch != Some(epoch)
+        {
+            meeting.epoch = Some(epoch);
+            self.is_changed = true;
+        }
+    }
+
+    /// The last number of a stream's journal so far, for the node that goes on with it.
+    pub fn note_seq(&mut self, stream_id: &str, seq: u64) {
+        if let Some(entry) = self.streams.get_mut(stream_id) {
+            entry.seq = entry.seq.max(Some(seq));
+            self.is_changed = true;
+        }
+    }
+
+    /// In a fleet: from now on this node receives the stream. What it has received already it continues.
+    pub(super) fn begin_tenure(&mut self, stream_id: &str) {
+        let Some(node) = self.settings.node.clone() else {
+            return;
+        };
+        let Some(entry) = self.streams.get_mut(stream_id) else {
+            return;
+        };
+        if entry
+            .tenure
+            .as_ref()
+            .is_some_and(|tenure| tenure.node == node)
+        {
+            return;
+        }
+        let meeting = self.meetings.get(&entry.started.id);
+        let epoch = meeting.and_then(|meeting| meeting.epoch).unwrap_or(1);
+        let before = entry.tenure.take();
+        let seq = entry.seq.take();
+        let predecessor = before.map(|before| Predecessor {
+            node: before.node,
+            epoch: before.epoch,
+            seq,
+        });
+        entry.tenure = Some(Box::new(Tenure {
+            node,
+            epoch,
+            predecessor,
+        }));
+        self.is_changed = true;
     }
 
     /// The meeting is about to be given away: its streams leave, see [`Action::HandOver`]. Until

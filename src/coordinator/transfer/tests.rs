@@ -34,7 +34,7 @@ fn two(settings: Settings) -> (World, World) {
 }
 
 fn adopt(b: &mut World, export: &[u8]) -> Vec<Action> {
-    b.coordinator.adopt(b.now, UUID, export, WINDOW)
+    b.coordinator.adopt(b.now, UUID, export, 2, WINDOW)
 }
 
 fn yield_up(a: &mut World, streams: &[&str]) -> Vec<Action> {
@@ -467,7 +467,7 @@ fn hostile_exports_are_harmless() {
     ] {
         assert!(is_error(&adopt(&mut b, bad)), "{bad:?}");
     }
-    let other = b.coordinator.adopt(b.now, "another", &good, WINDOW);
+    let other = b.coordinator.adopt(b.now, "another", &good, 2, WINDOW);
     assert!(is_error(&other), "{other:?}");
     let large = [good.as_slice(), &vec![b' '; 2 << 20]].concat();
     assert!(is_error(&adopt(&mut b, &large)));
@@ -535,7 +535,9 @@ fn without_a_fleet_the_state_is_as_before() {
     a.started(T0 + 5);
     let json = String::from_utf8(a.coordinator.to_json()).expect("text");
     assert!(
-        !json.contains("yielded") && !json.contains("leaving"),
+        ["yielded", "leaving", "tenure", "epoch"]
+            .iter()
+            .all(|word| !json.contains(word)),
         "{json}"
     );
 }
@@ -566,4 +568,78 @@ fn who_watches_is_told_which_meetings_may_have_changed() {
     assert_eq!(a.coordinator.meeting_of("s9"), None);
     let saved = a.coordinator.take_changes();
     assert!(saved.is_some(), "what is saved is apart from it");
+}
+
+/// The tenure of each stream that starts: node, epoch, and node, epoch and number before.
+fn tenures(actions: &[Action]) -> Vec<String> {
+    let plans = actions.iter().filter_map(|action| match action {
+        Action::Start(plan) => Some(plan),
+        _ => None,
+    });
+    let tenures = plans.map(|plan| match plan.info.tenure.as_deref() {
+        None => "none".to_owned(),
+        Some(tenure) => {
+            let before = tenure.predecessor.as_ref();
+            let before = before.map(|it| format!(" after {} {} {:?}", it.node, it.epoch, it.seq));
+            let before = before.unwrap_or_default();
+            format!("{} {}{before}", tenure.node, tenure.epoch)
+        }
+    });
+    tenures.collect()
+}
+
+fn node(name: &str) -> World {
+    world(Settings {
+        node: Some(name.to_owned()),
+        ..settings()
+    })
+}
+
+#[test]
+fn each_node_has_an_epoch_of_its_own() {
+    let (mut a, mut b) = (node("a"), node("b"));
+    b.now = a.now;
+    let actions = a.started(T0);
+    assert_eq!(tenures(&actions), ["a 1"]);
+    a.coordinator.set_epoch(UUID, 1);
+    a.coordinator.note_seq("s1", 40);
+    a.coordinator.note_seq("s1", 39);
+    let actions = move_over(&mut a, &mut b);
+    assert_eq!(tenures(&actions), ["b 2 after a 1 Some(40)"]);
+    // A panic, and a restart of the process.
+    let again = b.ended(EndReason::Panicked);
+    assert_eq!(tenures(&again), ["b 2 after a 1 Some(40)"]);
+    let settings = b.coordinator.settings.clone();
+    let again = b.restart(settings);
+    assert_eq!(tenures(&again), ["b 2 after a 1 Some(40)"]);
+    // A stream that begins there has nothing before.
+    let other = ZoomEventKind::StreamStarted(stream_of(UUID, "s2"));
+    assert_eq!(tenures(&b.webhook(T0 + 1, other)), ["b 2"]);
+    // Back again: another folder.
+    b.coordinator.release(UUID, None);
+    for id in ["s1", "s2"] {
+        b.coordinator.handle_end(b.now, id, &handed_over());
+    }
+    let exported = export(&b);
+    yield_up(&mut b, &[]);
+    let actions = a.coordinator.adopt(a.now, UUID, &exported, 3, WINDOW);
+    assert_eq!(
+        tenures(&actions),
+        ["a 3 after b 2 None", "a 3 after b 2 None"]
+    );
+    // What is taken back by who had it last goes on in its folder.
+    a.coordinator.release(UUID, None);
+    for id in ["s1", "s2"] {
+        a.coordinator.handle_end(a.now, id, &handed_over());
+    }
+    let actions = a.coordinator.resume_meeting(a.now, UUID);
+    assert_eq!(tenures(&actions).len(), 2);
+    assert!(
+        tenures(&actions)
+            .iter()
+            .all(|it| it.starts_with("a 3 after b 2"))
+    );
+    // Without a fleet there is none.
+    let mut alone = world(crate::coordinator::tests::settings());
+    assert_eq!(tenures(&alone.started(T0)), ["none"]);
 }

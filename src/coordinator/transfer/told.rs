@@ -20,6 +20,9 @@ pub(super) const TOPIC_BYTES_MAX: usize = 512;
 pub(super) const URL_BYTES_MAX: usize = 1024;
 pub(super) const URLS_MAX: usize = 8;
 
+/// `RTMS_NODE` has at most so many.
+const NODE_BYTES_MAX: usize = 63;
+
 /// A scheduled stop further away than this is moved here: no meeting lasts so long.
 const STOP_AFTER_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
@@ -115,5 +118,12 @@ fn bounded_stream(mut entry: StreamEntry) -> StreamEntry {
         *field = id(field.take());
     }
     entry.leaving = None;
+    if let Some(tenure) = &mut entry.tenure {
+        // What came before that does not matter here.
+        tenure.predecessor = None;
+    }
+    entry
+        .tenure
+        .take_if(|tenure| !(1..=NODE_BYTES_MAX).contains(&tenure.node.len()));
     entry
 }

@@ -5,15 +5,13 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Arrival, Fleet};
+use super::Fleet;
 use crate::coordinator::Action;
-use crate::coordinator::fleet::{
-    About, Adoption, Call, CallId, Exit, NodeState, Output, Predecessor, Reply,
-};
+use crate::coordinator::fleet::{About, Adoption, Call, CallId, Exit, NodeState, Output, Reply};
 use crate::daemon::actions::log_level;
 use crate::daemon::{Daemon, Ending, now};
 use crate::domain::product::Product;
-use crate::domain::stream_info::{self, Withdrawal};
+use crate::domain::stream_info::Withdrawal;
 use crate::domain::zoom_event::{StreamStopped, ZoomEvent, ZoomEventKind};
 use crate::protocol::codes::StopReason;
 use crate::source::webhook::payload;
@@ -53,6 +51,7 @@ impl Daemon {
             Output::Settle { number } => self.settle(number),
             Output::Adopt(adoption) => self.adopt(*adoption),
             Output::Resume { meeting } => {
+                self.note_epoch(&meeting);
                 let actions = self.coordinator.resume_meeting(now(), &meeting);
                 self.apply(actions);
                 self.report(&meeting, true);
@@ -131,6 +130,9 @@ impl Daemon {
         let About {
             meeting, stream, ..
         } = About::of(&accepted.event);
+        if let Some(meeting) = &meeting {
+            self.note_epoch(meeting);
+        }
         let actions = self.zoom_event(accepted);
         self.apply(actions);
         let stream = stream.as_deref();
@@ -166,6 +168,15 @@ impl Daemon {
         }
     }
 
+    /// New streams of a meeting are written under its epoch.
+    pub(super) fn note_epoch(&mut self, meeting: &str) {
+        let fleet = self.fleet.as_ref();
+        let held = fleet.and_then(|it| it.machine.epoch(meeting));
+        if let Some(epoch) = held.filter(|epoch| *epoch > 0) {
+            self.coordinator.set_epoch(meeting, epoch);
+        }
+    }
+
     fn settle(&mut self, number: u64) {
         let settled = self.fleet.as_mut().and_then(|it| it.events.remove(&number));
         let intent = settled.and_then(|it| it.intent);
@@ -185,27 +196,18 @@ impl Daemon {
         } = adoption;
         let from = predecessor
             .as_ref()
-            .map_or("nobody known", |it| it.node.as_str());
+            .map_or("unknown", |it| it.node.as_str());
         log::info!(
             "taking over meeting={meeting} from={from} epoch={epoch} streams={}",
             record.streams.len()
         );
-        let predecessor =
-            predecessor.map(|Predecessor { node, epoch }| stream_info::Predecessor { node, epoch });
         if let Some(fleet) = &mut self.fleet {
-            fleet.kept.hold(&meeting, epoch);
-            let mut tails: std::collections::BTreeMap<_, _> = tails.into_iter().collect();
-            for (stream, _) in &record.streams {
-                let arrival = Arrival {
-                    tail: tails.remove(stream).unwrap_or_default(),
-                    predecessor: predecessor.clone(),
-                };
-                fleet.arrivals.insert(stream.clone(), arrival);
-            }
+            fleet.tails.extend(tails);
         }
+        let entry = &record.entry;
         let actions = self
             .coordinator
-            .adopt(now(), &meeting, &record.entry, window);
+            .adopt(now(), &meeting, entry, epoch, window);
         self.apply(actions);
         self.report(&meeting, true);
     }

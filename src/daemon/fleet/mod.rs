@@ -36,7 +36,7 @@ use crate::coordinator::fleet::{
 };
 use crate::domain::secret::Secret;
 use crate::domain::severity::Severity;
-use crate::domain::stream_info::{Predecessor, StreamInfo};
+use crate::domain::stream_info::StreamInfo;
 use crate::inbox;
 use crate::net::resolve::Resolver;
 use crate::net::tls_client::TlsClient;
@@ -47,7 +47,6 @@ use crate::source::webhook::server::Accepted;
 use crate::state::StateDir;
 use crate::stream::StreamOptions;
 use crate::stream::permit::Permits;
-use kept::Kept;
 use report::Reported;
 
 /// The data layout that this program writes.
@@ -72,7 +71,6 @@ pub(super) struct Fleet {
     // The threads end with it: first the one that reads.
     queue: Inbox,
     store: Store,
-    kept: Kept,
     permits: Permits,
     /// When each beat that is on its way was asked for, on the clock of permits.
     beats: BTreeMap<CallId, Duration>,
@@ -98,8 +96,8 @@ pub(super) struct Fleet {
     is_echo: bool,
     /// Streams that may try once when they have a thread.
     once: BTreeSet<String>,
-    /// What is known of the former owner of streams that were taken over.
-    arrivals: HashMap<String, Arrival>,
+    /// Last phrases of streams that were taken over, from who had them before.
+    tails: HashMap<String, Tail>,
     tail_key: Secret,
     /// What the balancer is told.
     is_ready: Arc<AtomicBool>,
@@ -110,13 +108,6 @@ pub(super) struct Fleet {
     is_drained: bool,
     ending: Option<Ending>,
     digests: FleetDigests,
-}
-
-/// What is known of a stream that another node had.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Arrival {
-    pub(super) tail: Tail,
-    pub(super) predecessor: Option<Predecessor>,
 }
 
 impl std::fmt::Debug for Fleet {
@@ -165,7 +156,7 @@ impl Fleet {
             node: chosen.node.clone(),
             boot: Boot(boot),
         };
-        let (kept, previous) = Kept::open(state, &chosen.node, me.boot).map_err(Error::State)?;
+        let previous = kept::begin(state, &chosen.node, me.boot).map_err(Error::State)?;
         let app = settings.app();
         let (id, secret) = (&app.credentials.id, app.credentials.secret.expose());
         let codec = Codec::new(id, secret, &chosen.name, me.clone());
@@ -189,7 +180,7 @@ impl Fleet {
             since_ms: now_ms(),
             read: |body| payload::webhook(body).ok().map(|event| About::of(&event)),
         };
-        let left = left(coordinator, &kept);
+        let left = left(coordinator);
         let is_ready = Arc::new(AtomicBool::new(false));
         ingress.show_readiness(Arc::clone(&is_ready));
         let machine = Machine::new(Instant::now(), config, left);
@@ -216,7 +207,6 @@ impl Fleet {
             machine,
             queue,
             store,
-            kept,
             permits: Permits::new(),
             beats: BTreeMap::new(),
             beat_answered: Duration::ZERO,
@@ -231,7 +221,7 @@ impl Fleet {
             is_queue_taken: false,
             is_echo: false,
             once: BTreeSet::new(),
-            arrivals: HashMap::new(),
+            tails: HashMap::new(),
             tail_key,
             is_ready,
             facts: None,
@@ -260,10 +250,10 @@ impl Fleet {
 }
 
 /// The live meetings of the state directory.
-fn left(coordinator: &Coordinator, kept: &Kept) -> Vec<Left> {
+fn left(coordinator: &Coordinator) -> Vec<Left> {
     let meetings = coordinator.meetings().into_iter();
     let left = meetings.map(|meeting| Left {
-        epoch: kept.epoch(&meeting.id),
+        epoch: coordinator.epoch_of(&meeting.id).unwrap_or(0),
         entry: coordinator.export(&meeting.id).unwrap_or_default(),
         streams: meeting.streams,
         meeting: meeting.id,
@@ -366,26 +356,13 @@ impl Daemon {
         }
     }
 
-    /// The stream, with what is known of it in the fleet.
-    pub(super) fn in_fleet(&self, mut info: StreamInfo) -> StreamInfo {
-        if let Some(fleet) = &self.fleet {
-            let held = fleet.machine.epoch(&info.id).filter(|epoch| *epoch > 0);
-            let epoch = held.unwrap_or_else(|| fleet.kept.epoch(&info.id)).max(1);
-            let arrival = fleet.arrivals.get(&info.stream_id);
-            info.node = Some(fleet.machine.name().to_owned());
-            info.epoch = epoch;
-            info.predecessor = arrival.and_then(|arrival| arrival.predecessor.clone());
-        }
-        info
-    }
-
     /// A stream's signaling connections need a permit, and its phrases have a tail.
     pub(super) fn use_permit(&self, info: &StreamInfo, options: &mut StreamOptions) {
         if let Some(fleet) = &self.fleet {
             options.permit = Some(fleet.permits.for_stream());
-            let arrival = fleet.arrivals.get(&info.stream_id);
+            let before = fleet.tails.get(&info.stream_id);
             options.tail_key = Some(fleet.tail_key.clone());
-            options.predecessor = arrival.and_then(|it| phrases::Tail::from_bytes(&it.tail));
+            options.predecessor = before.and_then(|tail| phrases::Tail::from_bytes(tail));
         }
     }
 

@@ -88,6 +88,12 @@ impl Daemon {
     /// What is done four times a second.
     pub(super) fn after_look(&mut self) {
         self.tell_released();
+        let fleet = self.fleet.as_ref();
+        let held: Vec<String> =
+            fleet.map_or_else(Vec::new, |it| it.reported.keys().cloned().collect());
+        for meeting in held {
+            self.note_epoch(&meeting);
+        }
         let Some(fleet) = &mut self.fleet else {
             return;
         };
@@ -104,15 +110,6 @@ impl Daemon {
                 fleet.store.set_tail(stream_id, tail.to_bytes());
             }
         }
-        let machine = &fleet.machine;
-        for (meeting, _) in &fleet.reported {
-            if let Some(epoch) = machine.epoch(meeting) {
-                fleet.kept.hold(meeting, epoch);
-            }
-        }
-        let reported = &fleet.reported;
-        fleet.kept.retain(|meeting| reported.contains_key(meeting));
-        fleet.kept.save();
         if let Some(snapshot) = &self.snapshot {
             fleet.tell_saved(snapshot);
         }
@@ -156,7 +153,7 @@ impl Daemon {
         {
             fleet.left_tails.insert(info.stream_id.clone(), tail);
         }
-        fleet.arrivals.remove(&info.stream_id);
+        fleet.tails.remove(&info.stream_id);
         fleet.once.remove(&info.stream_id);
         fleet.tails_sent.remove(&info.stream_id);
         fleet.store.drop_tail(&info.stream_id);

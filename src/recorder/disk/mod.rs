@@ -5,6 +5,8 @@
 //! and counted, and the count is written into `meta.json`. While writes fail, the waiting records
 //! are kept and the write is retried every second.
 
+#[cfg(test)]
+mod epoch_tests;
 pub(crate) mod sink;
 pub(crate) mod syncer;
 #[cfg(test)]
@@ -27,7 +29,7 @@ use writer::Writer;
 
 use super::journal::Opening;
 use super::packet_batch::PacketBatch;
-use super::path::{is_of_stream, journal_key, safe_name};
+use super::path::{journal_key, safe_name};
 use super::record_batch::RecordBatch;
 use super::removal::{FolderOwner, Part, StreamPlace};
 use super::stream_files::MediaChange;
@@ -393,8 +395,7 @@ impl Disk {
     fn withdraw(&self, withdrawal: Withdrawal, former_roots: Vec<PathBuf>, stays: bool) {
         if let Some(board) = self.board() {
             let meeting = withdrawal.id.as_deref().map(safe_name);
-            let stream = safe_name(&withdrawal.stream_id);
-            board.revoke_named(meeting.as_deref(), |name| is_of_stream(name, &stream));
+            board.revoke_named(meeting.as_deref(), &safe_name(&withdrawal.stream_id));
         }
         let _ = self
             .sender

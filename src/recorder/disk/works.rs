@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Sender, SyncSender};
 
 use super::{FeedShare, Job};
 use crate::domain::stream_info::Withdrawal;
-use crate::recorder::path::{is_of_stream, safe_name};
+use crate::recorder::path::safe_name;
 
 /// What is done in a folder.
 pub(in crate::recorder) type FolderWork = Box<dyn FnOnce() -> io::Result<()> + Send>;
@@ -37,8 +37,7 @@ impl Works {
     ) -> io::Result<usize> {
         if let Some(board) = self.feed.board.get() {
             let meeting = withdrawal.id.as_deref().map(safe_name);
-            let stream = safe_name(&withdrawal.stream_id);
-            board.revoke_named(meeting.as_deref(), |name| is_of_stream(name, &stream));
+            board.revoke_named(meeting.as_deref(), &safe_name(&withdrawal.stream_id));
         }
         self.ask(|reply| Job::Forget(withdrawal, former_roots, reply))
     }

@@ -441,23 +441,17 @@ impl Play {
                 .filter(|name| self.world.running(name, id).is_some())
                 .collect();
             // Each of two nodes receives a stream of the meeting: one knows nothing of the other's.
-            let is_split = self.world.nodes[&node]
-                .process
-                .as_ref()
-                .is_some_and(|process| process.machine.has_rival(&meeting));
+            let is_split = self.receivers(&meeting).len() > 1;
             assert!(
                 also.is_empty() || is_split,
                 "{id} is at {node}, and {also:?} try as well"
             );
             let record = self.world.record(&meeting).expect("it has a record");
             let owner = record.owner.node.clone();
-            let of_meeting = self.world.zoom.live().filter(|(_, s)| s.meeting == meeting);
-            let receivers: BTreeSet<&str> = of_meeting
-                .filter_map(|(_, s)| Some(s.conn.as_ref()?.1.as_str()))
-                .collect();
+
             let receives = self.world.name_of(&node) == owner;
             assert!(
-                receives || receivers.len() > 1,
+                receives || is_split,
                 "{id} is received by {node}, and the record says {record:?}"
             );
         }
@@ -471,6 +465,13 @@ impl Play {
             let is_accepted = self.world.accepted.contains_key(id);
             assert!(!is_accepted || self.excused.contains(id), "{id} was missed");
         }
+    }
+
+    /// The nodes that receive streams of a meeting.
+    fn receivers(&self, meeting: &str) -> BTreeSet<&str> {
+        let streams = self.world.zoom.live().filter(|(_, s)| s.meeting == meeting);
+        let nodes = streams.filter_map(|(_, s)| Some(s.conn.as_ref()?.1.as_str()));
+        nodes.collect()
     }
 
     fn end(&mut self) {
