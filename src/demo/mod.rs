@@ -19,6 +19,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
+pub mod balancer;
 pub mod fleet_store;
 pub mod media;
 pub(crate) mod player;
@@ -48,6 +49,7 @@ use zoom::record::lock;
 use zoom::shared::Shared;
 use zoom::webhooks::Webhooks;
 
+pub use balancer::Balancer;
 pub use media::audio_source::tone_hz;
 pub use media::sent_log::{Frame as SentFrame, Sent};
 pub use player::content::Phrase;

@@ -130,6 +130,10 @@ pub struct Demo {
     pub products: Vec<Product>,
     /// `--events websocket`: events come by the WebSocket, and the server has no port.
     pub events_by_websocket: bool,
+    /// `--nodes`, from 2 to [`DEMO_NODES_MAX`](super::DEMO_NODES_MAX).
+    pub nodes: Option<u32>,
+    /// `--store`: the address of a store; without it the demo's own.
+    pub store: Option<String>,
 }
 
 /// What `rtmsd demo` plays.
@@ -139,6 +143,10 @@ pub enum DemoKind {
     Meetings,
     /// `--chaos`: connections and the server are broken in every way.
     Chaos,
+    /// `--nodes`: several servers, one of which leaves.
+    Fleet,
+    /// `--nodes` and `--chaos`: nodes and the store are broken in every way.
+    FleetChaos,
     /// `--odd`: undocumented behavior that was observed.
     Odd,
     /// `--serve`: meetings that go on, to look at in a browser.

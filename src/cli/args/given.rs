@@ -21,6 +21,8 @@ pub(super) enum Opt {
     Meetings,
     Chaos,
     Odd,
+    Nodes,
+    Store,
     Media,
     Online,
     Live,
@@ -59,7 +61,7 @@ pub(super) enum Opt {
 
 impl Opt {
     /// Name, and whether a value follows.
-    const ALL: [(Opt, &'static str, bool); 41] = [
+    const ALL: [(Opt, &'static str, bool); 43] = [
         (Opt::Help, "--help", false),
         (Opt::Version, "--version", false),
         (Opt::Config, "--config", true),
@@ -67,6 +69,8 @@ impl Opt {
         (Opt::Meetings, "--meetings", true),
         (Opt::Chaos, "--chaos", false),
         (Opt::Odd, "--odd", false),
+        (Opt::Nodes, "--nodes", true),
+        (Opt::Store, "--store", true),
         (Opt::Media, "--media", true),
         (Opt::Online, "--online", false),
         (Opt::Live, "--live", false),

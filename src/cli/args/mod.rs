@@ -7,6 +7,7 @@ mod given;
 pub(crate) mod usage;
 
 use std::ffi::OsString;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use crate::admin::links::{LINK_FOR_S, LINK_FOR_S_MAX};
@@ -29,6 +30,8 @@ pub use usage::{USAGE, commands, usage};
 
 use given::{Given, Opt, error};
 
+/// Maximum nodes of a demo.
+pub const DEMO_NODES_MAX: u32 = 9;
 /// Maximum meetings of a demo.
 pub const DEMO_MEETINGS_MAX: u32 = 1000;
 
@@ -75,6 +78,8 @@ impl Given {
                     () if self.has(Opt::Odd) => DemoKind::Odd,
                     () if self.has(Opt::Setup) => DemoKind::Setup,
                     () if self.has(Opt::Serve) => DemoKind::Serve,
+                    () if self.has(Opt::Nodes) && self.has(Opt::Chaos) => DemoKind::FleetChaos,
+                    () if self.has(Opt::Nodes) => DemoKind::Fleet,
                     () if self.has(Opt::Chaos) => DemoKind::Chaos,
                     () => DemoKind::Meetings,
                 };
@@ -86,6 +91,10 @@ impl Given {
                         &[Opt::Out, Opt::Meetings, Opt::Media, Opt::Serve],
                     ),
                     DemoKind::Chaos => ("demo --chaos", &[Opt::Out, Opt::Meetings, Opt::Chaos]),
+                    DemoKind::Fleet | DemoKind::FleetChaos => (
+                        "demo --nodes",
+                        &[Opt::Out, Opt::Meetings, Opt::Nodes, Opt::Store, Opt::Chaos],
+                    ),
                     DemoKind::Meetings => (
                         "demo",
                         &[
@@ -100,13 +109,15 @@ impl Given {
                 self.only(name, options, 1)?;
                 Ok(Command::Demo(Demo {
                     out: self.path(Opt::Out),
-                    meetings: self.meetings()?,
+                    meetings: self.number_of(Opt::Meetings, 1..=DEMO_MEETINGS_MAX)?,
                     kind,
                     media: self.media()?,
                     products: self.products()?,
                     events_by_websocket: self
                         .one_of(Opt::Events, &[(false, "webhooks"), (true, "websocket")])?
                         .unwrap_or(false),
+                    nodes: self.number_of(Opt::Nodes, 2..=DEMO_NODES_MAX)?,
+                    store: self.text(Opt::Store)?,
                 }))
             }
             Some("check") => {
@@ -166,14 +177,17 @@ impl Given {
         }
     }
 
-    fn meetings(&self) -> Result<Option<u32>, UsageError> {
-        let Some(text) = self.text(Opt::Meetings)? else {
+    fn number_of(&self, opt: Opt, range: RangeInclusive<u32>) -> Result<Option<u32>, UsageError> {
+        let Some(text) = self.text(opt)? else {
             return Ok(None);
         };
         match text.parse() {
-            Ok(meetings) if (1..=DEMO_MEETINGS_MAX).contains(&meetings) => Ok(Some(meetings)),
+            Ok(number) if range.contains(&number) => Ok(Some(number)),
             _ => error(format!(
-                "--meetings: found {text:?}, expected a number from 1 to {DEMO_MEETINGS_MAX}"
+                "{}: found {text:?}, expected a number from {} to {}",
+                opt.name(),
+                range.start(),
+                range.end()
             )),
         }
     }

@@ -49,6 +49,8 @@ fn commands() {
             media: MediaSelection::default(),
             products: vec![Product::Meeting],
             events_by_websocket: false,
+            nodes: None,
+            store: None,
         }),
     );
     check(
@@ -60,6 +62,8 @@ fn commands() {
             media: MediaSelection::from_text("all").expect("a selection"),
             products: vec![Product::Phone],
             events_by_websocket: false,
+            nodes: None,
+            store: None,
         }),
     );
     check(
@@ -71,6 +75,21 @@ fn commands() {
             media: MediaSelection::default(),
             products: vec![Product::Meeting],
             events_by_websocket: true,
+            nodes: None,
+            store: None,
+        }),
+    );
+    check(
+        "demo --nodes 3 --chaos --store redis://127.0.0.1",
+        Command::Demo(Demo {
+            out: None,
+            meetings: None,
+            kind: DemoKind::FleetChaos,
+            media: MediaSelection::default(),
+            products: vec![Product::Meeting],
+            events_by_websocket: false,
+            nodes: Some(3),
+            store: Some("redis://127.0.0.1".to_owned()),
         }),
     );
     check(
@@ -82,6 +101,8 @@ fn commands() {
             media: MediaSelection::default(),
             products: vec![Product::Meeting],
             events_by_websocket: false,
+            nodes: None,
+            store: None,
         }),
     );
     check(
@@ -93,6 +114,8 @@ fn commands() {
             media: MediaSelection::default(),
             products: vec![Product::Meeting],
             events_by_websocket: false,
+            nodes: None,
+            store: None,
         }),
     );
     check(
@@ -290,6 +313,18 @@ fn wrong_command_lines_are_explained() {
         (
             "demo --meetings 0",
             "--meetings: found \"0\", expected a number from 1 to 1000",
+        ),
+        (
+            "demo --nodes 1",
+            "--nodes: found \"1\", expected a number from 2 to 9",
+        ),
+        (
+            "demo --nodes 3 --media all",
+            "rtmsd demo --nodes has no option --media",
+        ),
+        (
+            "demo --store redis://127.0.0.1",
+            "rtmsd demo has no option --store",
         ),
         (
             "demo --chaos --media all",

@@ -66,6 +66,7 @@ usage: rtmsd demo [--out DIR] [--meetings N] [--media LIST] [--product NAME]
                   [--events NAME]
        rtmsd demo --serve [--out DIR] [--meetings N] [--media LIST]
        rtmsd demo --chaos [--out DIR] [--meetings N]
+       rtmsd demo --nodes N [--chaos] [--store URL] [--out DIR] [--meetings N]
        rtmsd demo --odd [--out DIR]
        rtmsd demo --setup
 
@@ -84,6 +85,11 @@ what was sent: every phrase, audio packet, frame, chat message and event once.
   --serve          meetings that go on until Ctrl-C, new ones as others end, and
                    the addresses of their pages for a browser
   --chaos          with lost connections, refusals, failovers, a killed server
+  --nodes N        a fleet of 2 to 9 servers behind a load balancer; one of them
+                   leaves while its meetings go on. With --chaos servers are
+                   killed and stopped, and the store is lost
+  --store URL      the fleet's store, as in RTMS_FLEET; without it one that the
+                   demo plays
   --odd            what was observed of Zoom and is not in its documents, each
                    with what became of it; takes about 70 seconds
   --setup          a rehearsal of the guided first run (rtmsd setup) with this

@@ -2,6 +2,8 @@
 //! Zoom, and prints a table of the results.
 
 pub(crate) mod chaos;
+#[cfg(feature = "fleet")]
+pub(crate) mod nodes;
 pub(crate) mod odd;
 pub(crate) mod push;
 pub(crate) mod serve;
@@ -61,6 +63,8 @@ impl DemoOptions {
         // There are three forms of each kind of fault; of several products each is played.
         let usual = match command.products.len() {
             _ if command.kind == DemoKind::Chaos => 3,
+            // Both kinds of Zoom and both ways to begin, for each node one or more.
+            _ if command.nodes.is_some() => 8,
             1 => 2,
             several => several,
         };
@@ -143,7 +147,7 @@ impl DemoOptions {
 /// every phrase received once; 69 if the server could not be started; 70 otherwise. With `--setup`, that
 /// of `rtmsd setup`.
 pub(super) fn run(command: Demo) -> u8 {
-    let kind = command.kind;
+    let (kind, nodes, store) = (command.kind, command.nodes, command.store.clone());
     let options = &DemoOptions::new(command);
     let code = |is_right| match is_right {
         true => exit::OK,
@@ -152,6 +156,10 @@ pub(super) fn run(command: Demo) -> u8 {
     let played = match kind {
         DemoKind::Meetings => play(options).map(code),
         DemoKind::Chaos => chaos::play(options).map(code),
+        DemoKind::Fleet | DemoKind::FleetChaos => {
+            let is_chaos = kind == DemoKind::FleetChaos;
+            play_fleet(options, nodes.unwrap_or(2), store.as_deref(), is_chaos).map(code)
+        }
         DemoKind::Odd => odd::play(options).map(code),
         DemoKind::Setup => setup::play(),
         DemoKind::Serve => serve::play(options).map(code),
@@ -163,6 +171,23 @@ pub(super) fn run(command: Demo) -> u8 {
             exit::UNAVAILABLE
         }
     }
+}
+
+#[cfg(feature = "fleet")]
+fn play_fleet(
+    options: &DemoOptions,
+    nodes: u32,
+    store: Option<&str>,
+    is_chaos: bool,
+) -> io::Result<bool> {
+    nodes::play(options, nodes as usize, store, is_chaos)
+}
+
+#[cfg(not(feature = "fleet"))]
+fn play_fleet(_: &DemoOptions, _: u32, _: Option<&str>, _: bool) -> io::Result<bool> {
+    Err(io::Error::other(
+        "this rtmsd was built without the feature \"fleet\", which several nodes need",
+    ))
 }
 
 /// The demo shares no types with the server that it tests.

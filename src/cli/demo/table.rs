@@ -56,6 +56,52 @@ pub(crate) fn chaos_table(meetings: &[(MeetingHandle, Comparison)]) -> String {
     align(&rows)
 }
 
+/// A meeting of `demo --nodes`.
+#[cfg(feature = "fleet")]
+pub(crate) struct FleetRow {
+    pub(crate) topic: String,
+    /// What its Zoom does with a second connection.
+    pub(crate) zoom: &'static str,
+    /// The nodes that have its files, in the order of epochs.
+    pub(crate) nodes: String,
+    pub(crate) connected: usize,
+    pub(crate) result: Comparison,
+}
+
+/// One row per meeting of `demo --nodes`, with what all nodes together have.
+#[cfg(feature = "fleet")]
+pub(crate) fn fleet_table(meetings: &[FleetRow]) -> String {
+    let head = [
+        "meeting",
+        "zoom",
+        "nodes",
+        "connected",
+        "sent",
+        "received",
+        "lost",
+        "doubled",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for meeting in meetings {
+        let result = &meeting.result;
+        let mut row = vec![
+            meeting.topic.clone(),
+            meeting.zoom.to_owned(),
+            meeting.nodes.clone(),
+        ];
+        let numbers = [
+            meeting.connected,
+            result.sent,
+            result.received,
+            result.lost,
+            result.doubled,
+        ];
+        row.extend(numbers.map(|n| n.to_string()));
+        rows.push(row);
+    }
+    align(&rows)
+}
+
 /// One row per meeting. Times are from the start of that meeting.
 pub(crate) fn table(meetings: &[(MeetingHandle, Comparison)]) -> String {
     let mut rows = vec![

@@ -1,7 +1,9 @@
 //! Several nodes behind a balancer, with a real store. Each test plays both kinds of Zoom: one where a second
 //! signaling connection displaces the first, and one where it is refused.
 
+mod demo;
 mod failures;
+mod haproxy;
 mod leaving;
 
 use rtmsd::demo::{Begin, Duplicates, MeetingHandle, MeetingScript, Options, Step};

@@ -1,15 +1,10 @@
 //! Several nodes with one Zoom, a real store between them and a balancer before them.
 
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rtmsd::demo::{Comparison, MeetingHandle, Options, Zoom, compare};
+use rtmsd::demo::{Balancer, Comparison, MeetingHandle, Options, Zoom, compare};
 use serde_json::Value;
 
 use super::files;
@@ -48,8 +43,8 @@ impl Fleet {
             options.webhook_retries = vec![Duration::from_millis(100); 300];
         }
         let zoom = Zoom::start(options).expect("a Zoom");
-        let balancer = Balancer::start();
-        let target = format!("http://{}/webhook", balancer.address);
+        let balancer = Balancer::start().expect("a port");
+        let target = format!("http://{}/webhook", balancer.address());
         zoom.set_webhook_target(&target).expect("a target");
         let mut fleet = Fleet {
             nodes: Vec::new(),
@@ -247,94 +242,4 @@ impl Node {
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
-}
-
-/// Round robin by connections; who does not take one is passed over.
-struct Balancer {
-    address: SocketAddr,
-    targets: Arc<Mutex<Vec<Option<SocketAddr>>>>,
-    is_over: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Balancer {
-    fn start() -> Balancer {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
-        let address = listener.local_addr().expect("an address");
-        let targets: Arc<Mutex<Vec<Option<SocketAddr>>>> = Arc::default();
-        let is_over = Arc::new(AtomicBool::new(false));
-        let (shared, over) = (Arc::clone(&targets), Arc::clone(&is_over));
-        let thread = std::thread::spawn(move || {
-            let next = AtomicUsize::new(0);
-            for client in listener.incoming() {
-                if over.load(Relaxed) {
-                    return;
-                }
-                let Ok(client) = client else { continue };
-                let known: Vec<SocketAddr> = shared
-                    .lock()
-                    .expect("whole")
-                    .iter()
-                    .flatten()
-                    .copied()
-                    .collect();
-                let from = next.fetch_add(1, Relaxed);
-                let mut turns = (0..known.len()).map(|turn| known[(from + turn) % known.len()]);
-                let wait = Duration::from_millis(250);
-                let found = turns.find_map(|to| TcpStream::connect_timeout(&to, wait).ok());
-                if let Some(server) = found {
-                    std::thread::spawn(move || relay(client, server));
-                }
-            }
-        });
-        Balancer {
-            address,
-            targets,
-            is_over,
-            thread: Some(thread),
-        }
-    }
-
-    fn set(&self, at: usize, address: Option<SocketAddr>) {
-        let mut targets = self.targets.lock().expect("whole");
-        if targets.len() <= at {
-            targets.resize(at + 1, None);
-        }
-        targets[at] = address;
-    }
-}
-
-impl Drop for Balancer {
-    fn drop(&mut self) {
-        self.is_over.store(true, Relaxed);
-        let _ = TcpStream::connect(self.address);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-fn relay(client: TcpStream, server: TcpStream) {
-    for socket in [&client, &server] {
-        let _ = socket.set_read_timeout(Some(Duration::from_secs(30)));
-    }
-    let (Ok(from), Ok(to)) = (client.try_clone(), server.try_clone()) else {
-        return;
-    };
-    let thread = std::thread::spawn(move || copy(from, to));
-    copy(server, client);
-    let _ = thread.join();
-}
-
-fn copy(mut from: TcpStream, mut to: TcpStream) {
-    let mut buffer = [0; 16 << 10];
-    loop {
-        match from.read(&mut buffer) {
-            Ok(0) | Err(_) => break,
-            Ok(count) if to.write_all(&buffer[..count]).is_err() => break,
-            Ok(_) => {}
-        }
-    }
-    let _: io::Result<()> = to.shutdown(Shutdown::Write);
-    let _ = from.shutdown(Shutdown::Read);
 }
