@@ -11,6 +11,7 @@ pub mod accounts;
 pub mod control_socket;
 pub mod events;
 pub mod files;
+pub mod fleet;
 pub(crate) mod forget_commands;
 pub mod host;
 pub mod links;

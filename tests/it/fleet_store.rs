@@ -11,12 +11,12 @@ use rtmsd::coordinator::fleet::call::{
     Boot, Call, Claimable, Member, Message, Queued, Reply, Routed, Row,
 };
 use rtmsd::coordinator::fleet::record::StreamPhase;
-use rtmsd::domain::fleet::StoreAddress;
 use rtmsd::daemon::fleet_store::direct::Direct;
 use rtmsd::daemon::fleet_store::facts::{ACL, Facts};
 use rtmsd::daemon::fleet_store::inbox::Inbox;
 use rtmsd::daemon::fleet_store::store::{Limits, News, Reach, Store};
 use rtmsd::daemon::fleet_store::{Codec, Command, Value};
+use rtmsd::domain::fleet::StoreAddress;
 use rtmsd::net::resolve::Resolver;
 use rtmsd::net::tls_client::TlsClient;
 

@@ -30,6 +30,7 @@ pub(super) enum Opt {
     Product,
     Json,
     Watch,
+    Fleet,
     Format,
     Picture,
     Copy,
@@ -59,7 +60,7 @@ pub(super) enum Opt {
 
 impl Opt {
     /// Name, and whether a value follows.
-    const ALL: [(Opt, &'static str, bool); 41] = [
+    const ALL: [(Opt, &'static str, bool); 42] = [
         (Opt::Help, "--help", false),
         (Opt::Version, "--version", false),
         (Opt::Config, "--config", true),
@@ -76,6 +77,7 @@ impl Opt {
         (Opt::Product, "--product", true),
         (Opt::Json, "--json", false),
         (Opt::Watch, "--watch", false),
+        (Opt::Fleet, "--fleet", false),
         (Opt::Format, "--format", true),
         (Opt::Picture, "--picture", true),
         (Opt::Copy, "--copy", false),

@@ -139,6 +139,7 @@ fn commands() {
             config: None,
             json: true,
             watch: true,
+            fleet: false,
         },
     );
     let plain = mux::Options {

@@ -37,6 +37,11 @@ impl Direct {
         })
     }
 
+    /// The translation.
+    pub fn codec(&self) -> &Codec {
+        &self.codec
+    }
+
     /// What the store is.
     pub fn facts(&self) -> &Facts {
         &self.facts

@@ -222,8 +222,9 @@ impl Model {
         let (r, had) = (self.read(key)?, parsed(had));
         let mut epoch = r.epoch.max(had).max(1);
         let mut pairs = Vec::new();
- let is_known = r.boot == *previous && r.phase == b"held" && r.epoch <= had;
- if let Some(owner) = &r.owner && !(owner == me && (r.boot == *boot || is_known))
+        let is_known = r.boot == *previous && r.phase == b"held" && r.epoch <= had;
+        if let Some(owner) = &r.owner
+            && !(owner == me && (r.boot == *boot || is_known))
         {
             let i_do = receives(streams);
             let it_does = r.phase == b"held" && receives(&r.streams);
