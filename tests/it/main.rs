@@ -16,6 +16,8 @@ mod examples;
 mod feed;
 mod few_files;
 mod files;
+#[cfg(feature = "fleet")]
+mod fleet_commands;
 mod fleet_scripts;
 #[cfg(feature = "fleet")]
 mod fleet_store;
