@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::coordinator::fleet::call::SeenRow;
+use crate::daemon::fleet_status::FleetStatus;
+
 /// A node is dead after this silence, in seconds; what the store shows counts alone here.
 const DEAD_S: u64 = 5;
 
@@ -81,6 +84,49 @@ pub fn state_of(age_s: u64, is_draining: bool) -> &'static str {
 }
 
 impl FleetPage {
+    /// What one node knows. Of settings it knows only whether those differ that must be alike.
+    pub fn of_node(status: &FleetStatus) -> FleetPage {
+        let must = |row: &SeenRow| {
+            let own = status.rows.iter().find(|own| own.node == status.node);
+            own.is_some_and(|own| own.row.must != row.row.must)
+        };
+        let nodes = status.rows.iter().map(|seen| {
+            let age_s = seen.age.as_secs();
+            let state = match seen.node == status.node {
+                true => status.state,
+                false => state_of(age_s, seen.row.is_draining),
+            };
+            NodeLine {
+                name: seen.node.clone(),
+                state: state.to_owned(),
+                age_s,
+                version: seen.row.version.clone(),
+                streams: seen.row.streams,
+                capacity: seen.row.capacity,
+                admin: seen.row.admin.clone(),
+                differs: Vec::from_iter(must(seen).then(|| "secrets or tokens".to_owned())),
+            }
+        });
+        let streams = status.streams.iter().map(|stream| StreamLine {
+            stream_id: stream.stream_id.clone(),
+            meeting: stream.meeting.clone(),
+            node: status.node.clone(),
+            epoch: stream.epoch,
+            phase: stream.phase.to_owned(),
+            age_s: 0,
+        });
+        FleetPage {
+            v: 1,
+            source: "node".to_owned(),
+            fleet: status.fleet.clone(),
+            store: status.store.clone(),
+            nodes: nodes.collect(),
+            streams: streams.collect(),
+            queues: BTreeMap::new(),
+            to_delete: 0,
+        }
+    }
+
     /// Nodes that are not dead.
     pub fn living(&self) -> impl Iterator<Item = &NodeLine> {
         self.nodes.iter().filter(|node| node.state != "dead")

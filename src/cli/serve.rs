@@ -198,6 +198,14 @@ fn serve(loaded: &Loaded, path: Option<&Path>) -> Result<(), Failure> {
             let text = "ended by a bug; please report the panic in the log".to_owned();
             Err(Failure(exit::SOFTWARE, text))
         }
+        Ending::NameTaken => {
+            let text = "another server of the fleet has this RTMS_NODE; see the log".to_owned();
+            Err(Failure(exit::UNAVAILABLE, text))
+        }
+        Ending::FleetTooNew => {
+            let text = "the servers of the fleet have versions too far from this one; see the log";
+            Err(Failure(exit::CONFIG, text.to_owned()))
+        }
         _ => Ok(()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::entry::{MeetingEntry, Start, StreamEntry};
+use super::entry::{Leaving, MeetingEntry, Start, StreamEntry};
 use super::phase::Phase;
 use super::webhooks::{first_of_next, is_after_end};
 use super::{Action, Coordinator, DRAIN_MAX, Now, PANICS_MAX, RESTARTS_MAX, START_AGAIN_AFTER};
@@ -22,7 +22,7 @@ impl Coordinator {
         let Some(entry) = self.streams.get_mut(stream_id) else {
             return Vec::new();
         };
-        let is_over = entry.stopped_ms.is_some() || entry.is_superseded;
+        let is_over = entry.is_over();
         if matches!(end, EndReason::NoResources(_)) && !is_over {
             let at = now.instant + START_AGAIN_AFTER;
             if entry.connect_until.is_some_and(|until| at < until) {
@@ -46,10 +46,25 @@ impl Coordinator {
         // A thread that is ending does not handle a failover: then the end belongs to the stream
         // before the newer start.
         let has_moved = |at| now.instant.saturating_duration_since(at) < DRAIN_MAX;
-        let is_followed = entry.is_superseded
-            || entry.stopped_ms.is_none() && socket.is_some() && entry.moved.is_some_and(has_moved);
-        entry.is_superseded = is_followed;
+        let is_followed = entry.leaving.is_none()
+            && (entry.is_superseded
+                || entry.stopped_ms.is_none()
+                    && socket.is_some()
+                    && entry.moved.is_some_and(has_moved));
         let uuid = entry.started.id.clone();
+        // Whatever ends its thread while it leaves, another node goes on with it; unless it is over.
+        let has_failed = matches!(end, EndReason::Panicked | EndReason::NoResources(_));
+        let is_handed_over =
+            matches!(end, EndReason::HandedOver { .. }) || has_failed && entry.leaving.is_some();
+        // A newer start that reached this node after it had given the stream away begins here.
+        if is_handed_over && !is_followed {
+            self.handed_over(now, stream_id, reason);
+            return std::mem::take(&mut self.actions);
+        }
+        let Some(entry) = self.streams.get_mut(stream_id) else {
+            return Vec::new();
+        };
+        (entry.is_superseded, entry.leaving) = (is_followed, None);
         if is_followed {
             self.log_end(stream_id, reason);
             if reason == Some(StopReason::STREAM_REVOKED) {
@@ -65,6 +80,7 @@ impl Coordinator {
         if let Some(meeting) = self.meetings.get_mut(&uuid)
             && !has_stream
             && meeting.stop_at_ms.is_some()
+            && !meeting.is_yielded
             && !matches!(meeting.phase(), Phase::Starting | Phase::AwaitingHost)
         {
             meeting.stop_at_ms = None;
@@ -72,6 +88,26 @@ impl Coordinator {
             self.cancel_calls(now, &uuid);
         }
         std::mem::take(&mut self.actions)
+    }
+
+    /// The stream has left for another node: it stays open, and nothing follows here.
+    fn handed_over(&mut self, now: Now, stream_id: &str, reason: Option<StopReason>) {
+        if reason == Some(StopReason::STREAM_REVOKED) {
+            self.withdraw(now, stream_id, false);
+        }
+        let Some(entry) = self.streams.get_mut(stream_id) else {
+            return;
+        };
+        if entry.is_superseded {
+            let leaving = entry.leaving;
+            entry.begin_life();
+            entry.leaving = leaving;
+        }
+        entry.ended_ms = Some(now.unix_ms);
+        entry.leaving = match entry.leaving {
+            Some(Leaving::Given) => None,
+            _ => Some(Leaving::Released),
+        };
     }
 
     fn log_end(&mut self, stream_id: &str, reason: Option<StopReason>) {
@@ -87,7 +123,7 @@ impl Coordinator {
         let Some(entry) = self.streams.get(stream_id).filter(|e| e.is_active()) else {
             return Vec::new();
         };
-        if entry.stopped_ms.is_some() || entry.is_superseded {
+        if entry.is_over() {
             let end = EndReason::NoResources("it was stopped before it could begin".to_owned());
             return self.handle_end(now, stream_id, &end);
         }
@@ -100,8 +136,14 @@ impl Coordinator {
 
     /// Restarts a stream whose thread ended before it could be moved to another server.
     pub fn revive(&mut self, now: Now, stream_id: &str) -> Vec<Action> {
+        let entry = self.streams.get(stream_id);
+        let uuid = entry.map(|entry| entry.started.id.as_str());
+        let meeting = uuid.and_then(|uuid| self.meetings.get(uuid));
+        let is_yielded = meeting.is_some_and(|meeting| meeting.is_yielded);
         if let Some(entry) = self.streams.get_mut(stream_id)
+            && !is_yielded
             && !entry.is_active()
+            && entry.leaving.is_none()
         {
             entry.ended_ms = None;
             self.is_changed = true;
@@ -121,7 +163,8 @@ impl Coordinator {
             self.is_changed = true;
         }
         let info = self.info(entry);
-        self.actions.push(Action::Complete { info, reason });
+        let end = EndReason::Stopped(reason);
+        self.actions.push(Action::Complete { info, end });
         self.after_stop(now, stream_id, reason);
     }
 
@@ -191,6 +234,9 @@ impl Coordinator {
         let had_stop = meeting.stop_at_ms.take().is_some();
         self.is_changed |= had_stop;
         meeting.stop_attempts = 0;
+        if meeting.is_yielded {
+            meeting.start = Start::Stopped;
+        }
         if matches!(meeting.phase(), Phase::Stopped | Phase::Ended) {
             return;
         }
@@ -236,7 +282,7 @@ impl Coordinator {
         let Some(meeting) = self.meetings.get_mut(uuid) else {
             return;
         };
-        if matches!(meeting.phase(), Phase::Starting | Phase::AwaitingHost) {
+        if meeting.is_yielded || matches!(meeting.phase(), Phase::Starting | Phase::AwaitingHost) {
             return;
         }
         let once = reason.policy() == StopPolicy::RestartOnce;

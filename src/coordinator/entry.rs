@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::phase::Phase;
 use crate::domain::product::Product;
+use crate::domain::stream_info::Tenure;
 use crate::domain::zoom_event::{MeetingInfo, StreamStarted};
 use crate::protocol::codes::{StopPolicy, StopReason};
 
@@ -49,6 +50,12 @@ pub(super) struct MeetingEntry {
     pub(super) restarts: u32,
     /// When it was last changed by an event, Unix milliseconds.
     pub(super) touched_ms: u64,
+    /// Another node has it: what is here is memory, so that a repeated webhook does nothing.
+    #[serde(skip_serializing_if = "is_false", default)]
+    pub(super) is_yielded: bool,
+    /// In a fleet: how often the meeting has changed its node, from 1 on.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) epoch: Option<u64>,
     #[serde(skip)]
     pub(super) calls: Calls,
 }
@@ -67,6 +74,8 @@ pub(super) struct Calls {
     pub(super) newest_stop: u32,
     /// People stopped the stream during our start call: if Zoom accepts it, it is undone.
     pub(super) is_overtaken: bool,
+    /// No start is made before this time: one of another node may be on its way.
+    pub(super) hold: Option<Instant>,
     /// Who was waited for joined while our start was on its way: if it is refused, the next follows at
     /// once.
     pub(super) has_joined: bool,
@@ -81,6 +90,18 @@ impl Calls {
     /// Whether a start call was made and has no outcome yet.
     pub(super) fn is_starting(&self, now: Instant) -> bool {
         self.start.is_some_and(|at| at <= now)
+    }
+
+    /// No call, and the outcomes of all earlier ones are ignored.
+    pub(super) fn renumbered(&self) -> Calls {
+        let next = self.newest.wrapping_add(1);
+        Calls {
+            newest: next,
+            newest_start: next,
+            newest_stop: next,
+            hold: self.hold,
+            ..Calls::default()
+        }
     }
 }
 
@@ -135,6 +156,8 @@ impl MeetingEntry {
             stop_attempts: 0,
             restarts: 0,
             touched_ms: 0,
+            is_yielded: false,
+            epoch: None,
             calls: Calls::default(),
         }
     }
@@ -142,6 +165,8 @@ impl MeetingEntry {
     pub(super) fn phase(&self) -> Phase {
         match self.start {
             _ if self.ended_ms.is_some() => Phase::Ended,
+            // Whoever has it starts it.
+            _ if self.is_yielded => Phase::Stopped,
             Start::None => Phase::Idle,
             Start::Trying { .. } if self.awaits_host => Phase::AwaitingHost,
             Start::Trying { .. } => Phase::Starting,
@@ -158,7 +183,6 @@ impl MeetingEntry {
 
     /// The same UUID starts again: the previous run no longer counts.
     pub(super) fn begin_life(&mut self, ts: u64) {
-        let next = self.calls.newest.wrapping_add(1);
         *self = MeetingEntry {
             started_ms: Some(ts),
             ended_ms: None,
@@ -168,12 +192,8 @@ impl MeetingEntry {
             stop_at_ms: None,
             stop_attempts: 0,
             restarts: 0,
-            calls: Calls {
-                newest: next,
-                newest_start: next,
-                newest_stop: next,
-                ..Calls::default()
-            },
+            is_yielded: false,
+            calls: self.calls.renumbered(),
             ..self.clone()
         };
     }
@@ -194,6 +214,16 @@ impl MeetingEntry {
     pub(super) fn is_of_earlier_life(&self, ts: u64) -> bool {
         self.life_ms.is_some_and(|life| ts < life)
     }
+}
+
+/// How a stream leaves for another node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Leaving {
+    /// Its meeting is about to be given to another node. Until then it is this node's, also after its thread
+    /// has left.
+    Released,
+    /// Another node has it; its thread is about to leave.
+    Given,
 }
 
 /// A stream; its key is the stream id.
@@ -230,6 +260,15 @@ pub(super) struct StreamEntry {
     /// A newer start arrived while its thread is ending: it runs again afterwards.
     #[serde(skip_serializing_if = "is_false", default)]
     pub(super) is_superseded: bool,
+    /// It leaves for another node, or has left.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) leaving: Option<Leaving>,
+    /// In a fleet: which part of it is received here.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) tenure: Option<Box<Tenure>>,
+    /// In a fleet: the last number of its journal, as far as that was noted.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) seq: Option<u64>,
     /// When its thread was last moved to another server.
     #[serde(skip)]
     pub(super) moved: Option<Instant>,
@@ -253,6 +292,9 @@ impl StreamEntry {
             is_revoked: false,
             revoked_ms: None,
             is_superseded: false,
+            leaving: None,
+            tenure: None,
+            seq: None,
             moved: None,
             connect_until: None,
         }
@@ -266,11 +308,27 @@ impl StreamEntry {
         self.is_restarted = false;
         self.is_revoked = false;
         self.is_superseded = false;
+        self.leaving = None;
         self.moved = None;
     }
 
+    /// Whether its thread runs here, or is to run.
     pub(super) fn is_active(&self) -> bool {
         self.ended_ms.is_none()
+    }
+
+    /// Whether it is open at Zoom, as far as we know, and not another node's: it runs here, or was released.
+    pub(super) fn is_open(&self) -> bool {
+        match self.leaving {
+            None => self.is_active(),
+            Some(Leaving::Released) => true,
+            Some(Leaving::Given) => false,
+        }
+    }
+
+    /// Whether its thread is to end, so that it is not started again as it was.
+    pub(super) fn is_over(&self) -> bool {
+        self.stopped_ms.is_some() || self.is_superseded || self.leaving.is_some()
     }
 
     /// The stop reason from webhook and socket, which may differ: a decision of people counts more

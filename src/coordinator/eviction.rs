@@ -38,7 +38,7 @@ impl Coordinator {
         let oldest = self
             .meetings
             .iter()
-            .filter(|(_, meeting)| !meeting.is_live())
+            .filter(|(_, meeting)| !meeting.is_live() || meeting.is_yielded)
             .min_by_key(|(_, meeting)| meeting.touched_ms)
             .map(|(uuid, _)| uuid.clone());
         oldest.is_some_and(|uuid| self.meetings.remove(&uuid).is_some())
@@ -74,7 +74,8 @@ impl Coordinator {
             .map(|entry| entry.started.id.as_str())
             .collect();
         self.meetings.retain(|uuid, meeting| {
-            let since = if meeting.is_live() { abandoned } else { before };
+            let is_own = meeting.is_live() && !meeting.is_yielded;
+            let since = if is_own { abandoned } else { before };
             meeting.touched_ms >= since || with_stream.contains(uuid)
         });
     }

@@ -38,7 +38,9 @@ pub mod forgetting;
 pub(crate) mod gaps;
 mod phase;
 pub(crate) mod rest_calls;
+mod resume;
 mod table;
+pub mod transfer;
 pub(crate) mod webhooks;
 
 pub(crate) mod retry;
@@ -52,11 +54,11 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::rest::{ControlRequest, RestAction};
+use crate::domain::rest::ControlRequest;
 use crate::domain::severity::Severity;
 use crate::domain::stream_info::{StreamInfo, Withdrawal};
 use crate::domain::zoom_event::{ZoomEvent, ZoomEventKind, account_label};
-use crate::protocol::SIGNALING_WINDOW;
+use crate::protocol::EndReason;
 use crate::protocol::codes::StopReason;
 use entry::{MeetingEntry, StreamEntry};
 use gaps::EventsSeen;
@@ -148,6 +150,8 @@ pub struct Settings {
     pub participant_user_id: Option<String>,
     /// The app's name, where a server has several.
     pub app: Option<String>,
+    /// In a fleet: the name of this node.
+    pub node: Option<String>,
 }
 
 /// An action for the daemon.
@@ -197,7 +201,15 @@ pub enum Action {
         /// The stream.
         info: StreamInfo,
         /// Why.
-        reason: StopReason,
+        end: EndReason,
+    },
+    /// Another node has this stream, or gets it: end it here without a word to Zoom. If it has no thread, its
+    /// files are completed, and [`Coordinator::handle_end`] follows.
+    HandOver {
+        /// The stream.
+        info: StreamInfo,
+        /// That node, if known.
+        heir: Option<String>,
     },
     /// Consent was withdrawn: delete the files of this stream.
     Discard(Withdrawal),
@@ -284,6 +296,7 @@ impl Settings {
             streams: StreamChoice::All,
             participant_user_id: None,
             app: None,
+            node: None,
         }
     }
 }
@@ -427,55 +440,6 @@ impl Coordinator {
         active.map(|entry| self.info(entry))
     }
 
-    /// To be called after a restart: streams that were running are started again, and scheduled
-    /// calls are due.
-    pub fn resume(&mut self, now: Now) -> Vec<Action> {
-        let meetings: Vec<String> = self.meetings.keys().cloned().collect();
-        for uuid in meetings {
-            let Some(meeting) = self.meetings.get(&uuid) else {
-                continue;
-            };
-            let is_due = match meeting.phase() {
-                Phase::Starting | Phase::AwaitingHost => true,
-                // The cause may be fixed since: a token, a plan.
-                Phase::GaveUp => self.settings.auto_start && !self.has_stream(&uuid),
-                Phase::Idle | Phase::Started | Phase::Stopped | Phase::Ended => false,
-            };
-            if is_due {
-                self.start_now(now, &uuid);
-            }
-            if let Some(stop_at_ms) = self.meetings.get(&uuid).and_then(|m| m.stop_at_ms) {
-                let wait = Duration::from_millis(stop_at_ms.saturating_sub(now.unix_ms));
-                self.call(now.instant + wait, &uuid, RestAction::Stop);
-            }
-        }
-        let streams: Vec<StreamEntry> = self
-            .streams
-            .values()
-            .filter(|entry| entry.is_active() || entry.is_revoked)
-            .cloned()
-            .collect();
-        for entry in streams {
-            let stream_id = &entry.started.stream_id;
-            if !entry.is_active() {
-                // The previous process may have ended before everything was deleted.
-                self.withdraw(now, stream_id, true);
-            } else if entry.is_superseded {
-                // A newer start arrived before the earlier process handled the end.
-                if entry.is_revoked {
-                    self.withdraw(now, stream_id, false);
-                }
-                self.begin_next_life(now, stream_id);
-            } else if entry.stopped_ms.is_some() {
-                // Its end arrived while the earlier process was ending.
-                self.complete(now, &entry);
-            } else {
-                self.start_stream(now, stream_id, SIGNALING_WINDOW, true);
-            }
-        }
-        std::mem::take(&mut self.actions)
-    }
-
     /// Handles a verified Zoom event.
     pub fn handle_zoom_event(&mut self, now: Now, event: ZoomEvent) -> Vec<Action> {
         let ts = event.event_ts_ms;
@@ -526,6 +490,7 @@ impl Coordinator {
             is_original_host: entry.started.is_original_host,
             account_id: entry.started.account_id.clone(),
             app: self.settings.app.clone(),
+            tenure: entry.tenure.clone(),
             ..StreamInfo::new(
                 entry.started.product,
                 &entry.started.id,

@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
-use super::entry::Start;
+use super::entry::{MeetingEntry, Start};
 use super::phase::Phase;
 use super::{Action, Coordinator, Now, ScheduledCall};
 use crate::coordinator::retry::StartRetry;
@@ -41,6 +41,11 @@ impl Coordinator {
                 _ => meeting.calls.stop = None,
             }
         }
+        let is_yielded = |meeting: &MeetingEntry| meeting.is_yielded;
+        if self.meetings.get(&call.meeting).is_some_and(is_yielded) {
+            self.yielded_call(now, call, result.is_ok());
+            return std::mem::take(&mut self.actions);
+        }
         match (call.request.action, result) {
             (RestAction::Start, Ok(())) => {
                 self.log(
@@ -64,6 +69,25 @@ impl Coordinator {
             (_, Err(failed)) => self.stop_failed(now, call, &failed),
         }
         std::mem::take(&mut self.actions)
+    }
+
+    /// The outcome of a call for a meeting that another node has since. That node learns by Zoom's events
+    /// what came of it. But a start that people stopped meanwhile is undone by who made it.
+    fn yielded_call(&mut self, now: Now, call: &ScheduledCall, is_accepted: bool) {
+        let outcome = if is_accepted { "accepted" } else { "failed" };
+        let text = format!(
+            "{} {outcome} {}, which another node has now",
+            call.request.action.name(),
+            log_fields(call)
+        );
+        self.log(Severity::Info, &text);
+        let Some(meeting) = self.meetings.get_mut(&call.meeting) else {
+            return;
+        };
+        let is_overtaken = std::mem::take(&mut meeting.calls.is_overtaken);
+        if is_overtaken && is_accepted && meeting.is_live() {
+            self.call(now.instant, &call.meeting, RestAction::Stop);
+        }
     }
 
     /// Makes a start call at once, instead of a waiting one.
@@ -117,6 +141,8 @@ impl Coordinator {
         };
         meeting.touched_ms = now.unix_ms;
         meeting.saw_stream(ts);
+        // Zoom told this node of it, so it is no longer another's.
+        let was_yielded = std::mem::take(&mut meeting.is_yielded);
         self.is_changed = true;
         match meeting.ended_ms {
             Some(ended) if ts <= ended => return,
@@ -129,6 +155,11 @@ impl Coordinator {
             let is_newest = ts == 0 || meeting.stream_ms.is_none_or(|newest| ts >= newest);
             if is_newest || meeting.phase() != Phase::Stopped {
                 meeting.start = Start::Done;
+            }
+            let has_call = meeting.calls.stop.is_some();
+            if let Some(stop_at_ms) = meeting.stop_at_ms.filter(|_| was_yielded && !has_call) {
+                let wait = Duration::from_millis(stop_at_ms.saturating_sub(now.unix_ms));
+                self.call(now.instant + wait, uuid, RestAction::Stop);
             }
         }
     }
@@ -146,10 +177,13 @@ impl Coordinator {
         meeting.awaits_host = false;
         self.is_changed = true;
         self.cancel_calls(now, uuid);
-        let Some(after) = self.settings.stop_after else {
+        let Some(meeting) = self.meetings.get_mut(uuid) else {
             return;
         };
-        let Some(meeting) = self.meetings.get_mut(uuid) else {
+        let Some(after) = self.settings.stop_after else {
+            // It was of an earlier stream, and was cancelled above.
+            meeting.stop_at_ms = None;
+            meeting.stop_attempts = 0;
             return;
         };
         // A stream that was started again keeps the first one's stop.
@@ -267,6 +301,10 @@ impl Coordinator {
         };
         let number = meeting.calls.newest.wrapping_add(1);
         meeting.calls.newest = number;
+        let at = match action {
+            RestAction::Start => meeting.calls.hold.map_or(at, |hold| at.max(hold)),
+            _ => at,
+        };
         match action {
             RestAction::Start => {
                 meeting.calls.newest_start = number;

@@ -12,6 +12,8 @@ pub(super) struct Table<V> {
     entries: HashMap<String, Slot<V>>,
     /// Keys of entries that were handed out for changes, inserted or removed.
     changed: HashSet<String>,
+    /// The same for who watches; `None` if nobody does.
+    watched: Option<HashSet<String>>,
     bytes: usize,
 }
 
@@ -27,7 +29,32 @@ impl<V: Serialize> Table<V> {
         Table {
             entries: HashMap::new(),
             changed: HashSet::new(),
+            watched: None,
             bytes: 0,
+        }
+    }
+
+    /// From now on [`take_watched`](Table::take_watched) knows what was changed.
+    pub(super) fn watch(&mut self) {
+        self.watched.get_or_insert_default();
+    }
+
+    /// Keys of entries that may have changed since the last call.
+    pub(super) fn take_watched(&mut self) -> HashSet<String> {
+        self.watched
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
+    }
+
+    fn note(&mut self, key: &str) {
+        if !self.changed.contains(key) {
+            self.changed.insert(key.to_owned());
+        }
+        if let Some(watched) = &mut self.watched
+            && !watched.contains(key)
+        {
+            watched.insert(key.to_owned());
         }
     }
 
@@ -50,17 +77,15 @@ impl<V: Serialize> Table<V> {
     }
 
     pub(super) fn get_mut(&mut self, key: &str) -> Option<&mut V> {
-        let slot = self.entries.get_mut(key)?;
-        if !self.changed.contains(key) {
-            self.changed.insert(key.to_owned());
+        if !self.entries.contains_key(key) {
+            return None;
         }
-        Some(&mut slot.value)
+        self.note(key);
+        self.entries.get_mut(key).map(|slot| &mut slot.value)
     }
 
     pub(super) fn get_or_insert_with(&mut self, key: &str, make: impl FnOnce() -> V) -> &mut V {
-        if !self.changed.contains(key) {
-            self.changed.insert(key.to_owned());
-        }
+        self.note(key);
         let bytes = &mut self.bytes;
         let slot = self.entries.entry(key.to_owned()).or_insert_with(|| {
             let slot = Slot::new(key, make());
@@ -73,7 +98,7 @@ impl<V: Serialize> Table<V> {
     pub(super) fn insert(&mut self, key: String, value: V) {
         let slot = Slot::new(&key, value);
         self.bytes += slot.bytes;
-        self.changed.insert(key.clone());
+        self.note(&key);
         if let Some(old) = self.entries.insert(key, slot) {
             self.bytes -= old.bytes;
         }
@@ -82,17 +107,19 @@ impl<V: Serialize> Table<V> {
     pub(super) fn remove(&mut self, key: &str) -> Option<V> {
         let slot = self.entries.remove(key)?;
         self.bytes -= slot.bytes;
-        self.changed.insert(key.to_owned());
+        self.note(key);
         Some(slot.value)
     }
 
     pub(super) fn retain(&mut self, mut is_kept: impl FnMut(&str, &V) -> bool) {
         let (changed, bytes) = (&mut self.changed, &mut self.bytes);
+        let watched = &mut self.watched;
         self.entries.retain(|key, slot| {
             let keeps = is_kept(key, &slot.value);
             if !keeps {
                 *bytes -= slot.bytes;
                 changed.insert(key.clone());
+                watched.as_mut().map(|watched| watched.insert(key.clone()));
             }
             keeps
         });

@@ -3,11 +3,11 @@
 
 use super::*;
 use crate::domain::product::Product;
-use crate::domain::rest::{FailedCall, FailureClass};
+use crate::domain::rest::{FailedCall, FailureClass, RestAction};
 use crate::domain::zoom_event::{
     MeetingInfo, ParticipantJoined, StreamInterrupted, StreamStarted, StreamStopped,
 };
-use crate::protocol::EndReason;
+use crate::protocol::{EndReason, SIGNALING_WINDOW};
 
 pub(super) const UUID: &str = "a/B+c==";
 /// Zoom's timestamps in these tests start here; our clock agrees unless a test says otherwise.
@@ -28,6 +28,7 @@ pub(super) fn settings() -> Settings {
         streams: StreamChoice::All,
         participant_user_id: None,
         app: None,
+        node: None,
     }
 }
 
@@ -688,7 +689,8 @@ fn a_stop_during_the_shutdown_is_handled_by_the_next_process() {
     w.ended(EndReason::Left);
     let actions = w.restart(settings());
     assert_eq!(starts(&actions), []);
-    assert!(matches!(&actions[0], Action::Complete { reason, .. } if reason.0 == 10));
+    assert!(matches!(&actions[0], Action::Complete { end, .. }
+        if *end == EndReason::Stopped(StopReason(10))));
     assert_eq!(w.calls(&actions), [(RestAction::Start, secs(1))]);
     assert_eq!(
         w.restart(settings()).len(),

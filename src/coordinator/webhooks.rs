@@ -190,15 +190,18 @@ impl Coordinator {
                     meeting.life_ms = Some(started);
                     return;
                 }
+                let is_yielded = meeting.is_yielded;
                 self.cancel_calls(now, uuid);
                 if let Some(meeting) = self.meetings.get_mut(uuid) {
                     meeting.begin_life(started);
+                    meeting.is_yielded = is_yielded;
                 }
-                if self.settings.auto_start && !self.has_stream(uuid) {
+                if self.settings.auto_start && !is_yielded && !self.has_stream(uuid) {
                     self.start_now(now, uuid);
                 }
             }
             _ if meeting.phase() == Phase::Stopped
+                && !meeting.is_yielded
                 && meeting
                     .stream_ms
                     .is_some_and(|stream| is_after_end(stream, ts)) =>
@@ -279,7 +282,7 @@ impl Coordinator {
     }
 
     /// A start of a known stream.
-    fn rtms_started_again(&mut self, now: Now, ts: u64, started: StreamStarted) {
+    pub(super) fn rtms_started_again(&mut self, now: Now, ts: u64, started: StreamStarted) {
         let stream_id = started.stream_id.clone();
         let Some(entry) = self.streams.get_mut(&stream_id) else {
             return;
@@ -293,7 +296,9 @@ impl Coordinator {
         if !entry.is_active() {
             return self.begin_next_life(now, &stream_id);
         }
-        if entry.stopped_ms.take().is_some() {
+        // A stream that is about to leave for another node begins again here: Zoom told this node.
+        let is_leaving = entry.leaving.take().is_some();
+        if entry.stopped_ms.take().is_some() || is_leaving {
             entry.is_superseded = true;
         }
         if entry.is_superseded {
@@ -332,6 +337,7 @@ impl Coordinator {
         };
         entry.connect_until = Some(now.instant + window);
         let server_urls = entry.started.server_urls.clone();
+        self.begin_tenure(stream_id);
         let Some(entry) = self.streams.get(stream_id) else {
             return;
         };

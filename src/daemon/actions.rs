@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::{Daemon, OnRevoked};
 use crate::coordinator::Action;
 use crate::domain::severity::Severity;
+use crate::protocol::Command;
 use crate::protocol::server_url::ServerUrl;
-use crate::protocol::{Command, EndReason};
 
 impl Daemon {
     pub(super) fn apply(&mut self, actions: Vec<Action>) {
@@ -40,10 +40,10 @@ impl Daemon {
                 Action::Stopped { stream_id, reason } => {
                     self.send_command(&stream_id, Command::Stopped(reason));
                 }
-                Action::Complete { info, reason } => {
-                    self.complete(&info, &EndReason::Stopped(reason));
-                }
+                Action::Complete { info, end } => self.complete(&info, &end),
+                Action::HandOver { info, heir } => self.hand_over(info, heir),
                 Action::Discard(withdrawal) => {
+                    self.tell_withdrawn(&withdrawal);
                     // The intent log still has the ids that are to be forgotten.
                     if let Some(snapshot) = &mut self.snapshot {
                         snapshot.demand();
@@ -79,7 +79,7 @@ impl Daemon {
     }
 }
 
-fn log_level(severity: Severity) -> log::Level {
+pub(super) fn log_level(severity: Severity) -> log::Level {
     match severity {
         Severity::Error => log::Level::Error,
         Severity::Warn => log::Level::Warn,

@@ -145,6 +145,7 @@ fn nothing() -> coordinator::Settings {
         stop_after: None,
         streams: coordinator::StreamChoice::All,
         app: None,
+        node: None,
         participant_user_id: None,
     }
 }

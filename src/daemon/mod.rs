@@ -7,7 +7,10 @@ pub(crate) mod actions;
 pub(crate) mod apps;
 pub(crate) mod error;
 pub(crate) mod events;
+#[cfg(feature = "fleet")]
+pub(crate) mod fleet;
 pub mod fleet_digests;
+pub mod fleet_status;
 pub mod fleet_store;
 pub(crate) mod forget_alone;
 pub(crate) mod forgetting;
@@ -15,6 +18,8 @@ pub(crate) mod handle;
 pub(crate) mod heap_trim;
 pub(crate) mod keep;
 pub(crate) mod leaving;
+#[cfg(not(feature = "fleet"))]
+pub(crate) mod no_fleet;
 pub(crate) mod places;
 pub(crate) mod rest_queue;
 pub(crate) mod rest_timer;
@@ -58,10 +63,14 @@ use crate::source::webhook::server::Accepted;
 use crate::state::StateDir;
 use crate::stream::Sink;
 use crate::zoom_api::Api;
+#[cfg(feature = "fleet")]
+use fleet::{Fleet, FleetNews};
 use forgetting::Forgetting;
 use handle::Output;
 use heap_trim::TrimPolicy;
 use leaving::Leaving;
+#[cfg(not(feature = "fleet"))]
+use no_fleet::Fleet;
 use places::Places;
 use rest_timer::{Outcome, RestTimer};
 use snapshot::Snapshot;
@@ -94,6 +103,9 @@ enum Event {
     Accepted(Accepted),
     /// What the event WebSocket reports beside events.
     Events(SourceReport),
+    /// What the threads of the fleet's store say.
+    #[cfg(feature = "fleet")]
+    Fleet(FleetNews),
     Called(Box<Outcome>),
     Ended(String),
     SystemResumed,
@@ -133,6 +145,10 @@ pub enum Ending {
     DiskPanicked,
     /// A bug ended the daemon of one of several apps.
     Panicked,
+    /// Another process of the fleet has this node's name.
+    NameTaken,
+    /// The fleet's data has a layout that this program cannot read.
+    FleetTooNew,
 }
 
 /// New settings, and what was made of them by reading files. The caller does that, because the loop
@@ -174,6 +190,8 @@ pub struct Daemon {
     waiting: HashSet<String>,
     /// Streams of each account.
     places: Places,
+    /// The other nodes, where there are some.
+    fleet: Option<Box<Fleet>>,
     trim_policy: TrimPolicy,
     dialer: Dialer,
     sinks: Option<Box<SinkFactory>>,
@@ -254,15 +272,8 @@ impl Daemon {
     /// Runs until it is stopped, and then completes files and state.
     pub fn run(mut self) -> Ending {
         let mut ending = Ending::Stopped;
-        let actions = self.coordinator.resume(now());
-        if !actions.is_empty() {
-            log::info!(
-                "resuming what an earlier process left actions={}",
-                actions.len()
-            );
-        }
         self.remember_root();
-        self.apply(actions);
+        self.resume();
         if let Some(disk) = &self.disk {
             disk.complete_orphans();
         }
@@ -271,9 +282,17 @@ impl Daemon {
         self.save();
         let (mut next, mut saved) = (None, Instant::now());
         loop {
+            self.fleet_turn();
+            if let Some(found) = self.fleet_ending() {
+                ending = found;
+                break;
+            }
             // These are the only deadlines of the loop; every other one belongs to another thread.
             let later = self.later.iter().map(|(at, _)| *at);
-            let due = self.trim_policy.due().into_iter().chain(later).min();
+            let has_streams = !self.running.is_empty();
+            let fleet = self.fleet.as_ref().map(|fleet| fleet.due(has_streams));
+            let own = self.trim_policy.due().into_iter().chain(fleet);
+            let due = own.chain(later).min();
             let longest = match self.leaving {
                 Some(_) => leaving::LOOK_EVERY,
                 None => Duration::from_secs(3600),
@@ -304,9 +323,13 @@ impl Daemon {
                         kind(webhook),
                         webhook.event_ts_ms
                     );
-                    let actions = self.zoom_event(accepted);
-                    self.apply(actions);
+                    if let Some(accepted) = self.for_fleet(accepted) {
+                        let actions = self.zoom_event(accepted);
+                        self.apply(actions);
+                    }
                 }
+                #[cfg(feature = "fleet")]
+                Event::Fleet(news) => self.fleet_news(news),
                 Event::Events(report) => self.events_report(report),
                 Event::Called(outcome) => {
                     let actions = self.called(*outcome);
@@ -352,8 +375,10 @@ impl Daemon {
                     break;
                 }
                 Event::Leave => self.leave(),
+                Event::Stop if self.begins_hand_over() => {}
                 Event::Stop => break,
             }
+            self.fleet_turn();
             // Changes that arrive together are saved together. Only receiving shows whether more
             // have arrived: a place in the inbox may be reserved for a request that never becomes a
             // webhook.
@@ -456,6 +481,7 @@ impl Daemon {
             // grow.
             None => drop(self.coordinator.take_changes()),
         }
+        self.note_fleet_save();
     }
 
     /// Handles a Zoom event. The next save marks it as done.

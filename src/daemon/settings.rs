@@ -269,6 +269,7 @@ impl Settings {
             streams: self.streams,
             participant_user_id: self.app().rest.participant_user_id.clone(),
             app: Some(self.app().name.clone()).filter(|name| !name.is_empty()),
+            node: self.fleet.as_ref().map(|fleet| fleet.node.clone()),
         }
     }
 }

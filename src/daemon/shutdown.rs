@@ -131,6 +131,7 @@ impl Daemon {
         self.is_draining = true;
         log::info!("stopping streams={}", self.running.len());
         self.api.stop();
+        self.end_fleet();
         if let Some(events) = self.events.take() {
             events.begin_stop();
             self.ended_events.push(events);
@@ -268,6 +269,9 @@ impl Daemon {
                 self.forgetting_asks(*ask);
                 return;
             }
+            // Nothing of the store counts any more; what waits in it is for the next process.
+            #[cfg(feature = "fleet")]
+            Event::Fleet(_) => return,
             Event::Ended(_)
             | Event::Events(SourceReport::GapOver { .. })
             | Event::Authorized

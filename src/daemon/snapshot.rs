@@ -27,6 +27,7 @@ const UNSYNCED_NAME: &str = "registry-unsynced.json";
 pub(super) struct Unsettled {
     pub(super) id: EventId,
     pub(super) event: ZoomEvent,
+    pub(super) body: Box<[u8]>,
 }
 
 /// Writes the snapshot and the log.
@@ -67,7 +68,11 @@ impl Snapshot {
         let mut unsettled = Vec::new();
         for (id, body) in events {
             match payload::webhook(&body) {
-                Ok(event) => unsettled.push(Unsettled { id, event }),
+                Ok(event) => unsettled.push(Unsettled {
+                    id,
+                    event,
+                    body: body.into(),
+                }),
                 Err(error) => {
                     log::error!("a webhook in the intent log cannot be read: {error}");
                     snapshot.settle(id);
@@ -106,6 +111,18 @@ impl Snapshot {
             self.log.effect(&self.settled, &changes);
         }
         self.settled.clear();
+    }
+
+    /// The number of the last save.
+    #[cfg(feature = "fleet")]
+    pub(super) fn mark(&self) -> u64 {
+        self.log.mark()
+    }
+
+    /// Whether a restart of the process would know what was saved until that number.
+    #[cfg(feature = "fleet")]
+    pub(super) fn has_written(&self, mark: u64) -> bool {
+        self.log.has_written(mark)
     }
 
     /// Whether the last write failed.
@@ -182,6 +199,7 @@ mod tests {
             streams: coordinator::StreamChoice::All,
             participant_user_id: None,
             app: None,
+            node: None,
         }
     }
 

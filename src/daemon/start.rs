@@ -4,8 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::net::TcpListener;
 use std::sync::Arc;
 
+#[cfg(feature = "fleet")]
+use super::fleet::{Fleet, Surroundings};
 use super::forgetting::Forgetting;
 use super::heap_trim::TrimPolicy;
+#[cfg(not(feature = "fleet"))]
+use super::no_fleet::{Fleet, Surroundings};
 use super::places::Places;
 use super::rest_timer::RestTimer;
 use super::snapshot::{Snapshot, Unsettled};
@@ -29,7 +33,7 @@ use crate::state::StateDir;
 use crate::zoom_api::{self, Api};
 
 /// What a daemon is given by those that started it before its own settings count.
-pub(super) struct Surroundings {
+pub(super) struct Given {
     /// The app's name, where several are served.
     pub(super) app: Option<Arc<str>>,
     /// The webhook listener.
@@ -54,31 +58,31 @@ impl Daemon {
         sinks: Option<Box<SinkFactory>>,
     ) -> Result<Daemon, Error> {
         let tls = TlsClient::new(settings.ca_file.as_deref()).map_err(Error::CaFile)?;
-        let surroundings = Surroundings {
+        let given = Given {
             app: None,
             door: Arc::default(),
             listeners: Some(listeners),
             tls,
             stdout: None,
         };
-        Daemon::start_in(surroundings, settings, sinks)
+        Daemon::start_in(given, settings, sinks)
     }
 
     /// Starts a daemon in its surroundings. If it does not open the door, its webhooks are answered from
     /// when another one has.
     pub(super) fn start_in(
-        surroundings: Surroundings,
+        given: Given,
         settings: Settings,
         sinks: Option<Box<SinkFactory>>,
     ) -> Result<Daemon, Error> {
         settings.check()?;
-        let Surroundings {
+        let Given {
             app,
             door,
             listeners,
             tls,
             stdout,
-        } = surroundings;
+        } = given;
         let dialer = Dialer::start(tls.clone(), Resolver::default())?;
         let state = settings
             .state
@@ -96,7 +100,7 @@ impl Daemon {
         };
         let api = Arc::new(Api::new(settings.app().clone(), process).map_err(Error::Api)?);
         let (sender, inbox) = inbox(INBOX_MAX);
-        let (snapshot, coordinator) = match &state {
+        let (snapshot, mut coordinator) = match &state {
             Some(state) => {
                 let (snapshot, coordinator) = restore(state, settings.coordinator(), &sender)?;
                 (Some(snapshot), coordinator)
@@ -163,6 +167,14 @@ impl Daemon {
             None => Ok(ingress),
         };
         let ingress = ingress.map_err(Error::Ingress)?;
+        let fleet = Fleet::start(Surroundings {
+            settings: &settings,
+            state: state.as_ref(),
+            coordinator: &mut coordinator,
+            sender: &sender,
+            tls: &tls,
+            ingress: &ingress,
+        })?;
         let forgetting = Forgetting::new(
             state.clone(),
             disk.as_ref().map(Disk::works),
@@ -182,6 +194,7 @@ impl Daemon {
             later: Vec::new(),
             waiting: HashSet::new(),
             places: Places::default(),
+            fleet: fleet.map(Box::new),
             trim_policy: TrimPolicy::default(),
             dialer,
             sinks,
@@ -240,10 +253,11 @@ fn restore(
             unsettled.len()
         );
     }
-    for Unsettled { id, event } in unsettled {
+    for Unsettled { id, event, body } in unsettled {
         inbox.send_always(Event::Accepted(Accepted {
             event,
             intent: Some(id),
+            body,
         }));
     }
     Ok((snapshot, coordinator))

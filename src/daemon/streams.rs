@@ -199,6 +199,7 @@ impl Daemon {
         let ended = stream_id.clone();
         let written = info.clone();
         let mut options = StreamOptions::new(config, self.dialer.clone());
+        self.use_permit(&info, &mut options);
         options.sinks = sinks;
         options.on_end = Box::new(move || sender.send_always(Event::Ended(ended)));
         options.recent = Box::new(move || {
@@ -229,6 +230,23 @@ impl Daemon {
         Ok(())
     }
 
+    /// Another node has a stream, or gets it: its thread leaves. Where there is none, an earlier process
+    /// had it, and its files are completed.
+    pub(super) fn hand_over(&mut self, info: StreamInfo, heir: Option<String>) {
+        let stream_id = &info.stream_id;
+        let command = Command::HandOver { heir: heir.clone() };
+        if self.send_command(stream_id, command) || self.running.contains_key(stream_id) {
+            return;
+        }
+        let end = EndReason::HandedOver { heir };
+        // One that waits for a place or for files has not begun.
+        if !self.waiting.contains(stream_id) && !self.places.is_waiting(stream_id) {
+            self.complete(&info, &end);
+        }
+        let actions = self.coordinator.handle_end(now(), stream_id, &end);
+        self.apply(actions);
+    }
+
     /// Completes the files of a stream that an earlier process left.
     pub(super) fn complete(&self, info: &StreamInfo, end: &EndReason) {
         if let Some(disk) = &self.disk {
@@ -240,6 +258,7 @@ impl Daemon {
         let Some(running) = self.running.remove(stream_id) else {
             return;
         };
+        self.fleet_stream_ended(&running);
         self.trim_policy.on_end(Instant::now(), self.running.len());
         self.offer_place(&running.info.account_id);
         let unhandled = running.handle.unhandled();

@@ -1,6 +1,7 @@
 //! Tests of the demo's Zoom with a minimal client: valid behavior passes, violations are detected.
 
 pub(crate) mod client;
+mod handover;
 
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! The ids of one stream and of the meeting it belongs to.
 
+use serde::{Deserialize, Serialize};
+
 use super::product::Product;
 
 /// Identifies a stream and its meeting.
@@ -26,6 +28,33 @@ pub struct StreamInfo {
     pub account_id: Option<String>,
     /// The app that receives it, where a server has several.
     pub app: Option<String>,
+    /// In a fleet: which part of the stream is received here.
+    #[doc(hidden)]
+    pub tenure: Option<Box<Tenure>>,
+}
+
+/// The part of a stream that one node of a fleet receives. It has a folder and a journal of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tenure {
+    /// The node.
+    pub node: String,
+    /// Grows each time the meeting gets another node; 1 for the first.
+    pub epoch: u64,
+    /// Who received the stream before.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub predecessor: Option<Predecessor>,
+}
+
+/// The node that received a stream before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Predecessor {
+    /// The node.
+    pub node: String,
+    /// Under which epoch.
+    pub epoch: u64,
+    /// The last number of its journal, if known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub seq: Option<u64>,
 }
 
 impl StreamInfo {
@@ -42,7 +71,13 @@ impl StreamInfo {
             is_original_host: None,
             account_id: None,
             app: None,
+            tenure: None,
         }
+    }
+
+    /// The epoch in whose folder it is written: 1 without a fleet.
+    pub fn epoch(&self) -> u64 {
+        self.tenure.as_ref().map_or(1, |tenure| tenure.epoch)
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use super::epoch;
 use super::folders::DEPTH;
 use super::key::JournalKey;
 use super::open_files::OpenFiles;
@@ -365,7 +366,8 @@ impl Board {
     pub fn revoke_named(&self, meeting: Option<&str>, stream: &str) {
         let is_named = |folder: &Path| {
             let mut names = folder.iter().rev();
-            names.next() == Some(stream.as_ref())
+            let own = names.next().and_then(|name| name.to_str());
+            own.is_some_and(|name| epoch::is_of(name, stream))
                 && names
                     .next()
                     .is_some_and(|it| meeting.is_none_or(|name| it == name))

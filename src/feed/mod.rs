@@ -27,6 +27,8 @@
 
 pub mod board;
 pub mod cursor;
+#[doc(hidden)]
+pub mod epoch;
 pub mod folders;
 pub mod key;
 pub mod kind;

@@ -103,6 +103,11 @@ impl RtmsStatus {
         }
     }
 
+    /// Whether another client may hold the stream.
+    pub fn is_held_elsewhere(self) -> bool {
+        matches!(self.0, 8 | 15 | 16)
+    }
+
     /// What the operator can do about a refusal with this code.
     pub fn remedy(self) -> &'static str {
         match self.0 {
@@ -118,7 +123,9 @@ impl RtmsStatus {
             11 => "the app lacks the scope meeting:read:meeting_screenshare",
             12 => "the app lacks the scope meeting:read:meeting_transcript",
             13 => "the app lacks the scope meeting:read:meeting_chat",
-            8 | 15 | 16 => "another client may hold this stream: run one rtmsd for one app",
+            _ if self.is_held_elsewhere() => {
+                "another client may hold this stream: run one rtmsd for one app"
+            }
             18..=24 => "check RTMS_AUDIO_*",
             25..=30 => "check RTMS_VIDEO_*",
             31..=35 => "check RTMS_SHARE_*",

@@ -242,6 +242,11 @@ pub enum EndReason {
     ClosedByUs,
     /// We left; Zoom keeps the stream open for another process.
     Left,
+    /// We left for good: another node of the fleet receives the stream, or is about to.
+    HandedOver {
+        /// That node, if known.
+        heir: Option<String>,
+    },
     /// The thread of the stream panicked.
     Panicked,
     /// The `rtms_started` webhook had no allowed server URL.
@@ -260,6 +265,7 @@ impl EndReason {
             EndReason::Lost(..) => "lost",
             EndReason::ClosedByUs => "closed",
             EndReason::Left => "left",
+            EndReason::HandedOver { .. } => "handed_over",
             EndReason::Panicked => "panicked",
             EndReason::BadUrl(_) => "bad_url",
             EndReason::NoResources(_) => "no_resources",
@@ -295,6 +301,8 @@ impl fmt::Display for EndReason {
             EndReason::Lost(link, loss) => write!(f, "{link} lost for good: {loss}"),
             EndReason::ClosedByUs => f.write_str("closed at our request"),
             EndReason::Left => f.write_str("left; another process may take it over"),
+            EndReason::HandedOver { heir: Some(heir) } => write!(f, "handed over to node {heir}"),
+            EndReason::HandedOver { heir: None } => f.write_str("another node receives it"),
             EndReason::BadUrl(error) => error.fmt(f),
             EndReason::NoResources(what) => {
                 write!(f, "the system has no room for another stream: {what}")

@@ -31,6 +31,8 @@ pub(super) enum State {
     Off,
     /// Connect when the delay is over.
     Waiting { until: Instant },
+    /// To be connected once the driver may.
+    Withheld,
     /// Connecting; fails if it takes longer than this.
     Connecting { until: Instant },
     /// Handshake sent; fails if the answer has not arrived by then.
@@ -124,6 +126,12 @@ impl Link {
         self.heard = now;
     }
 
+    /// The try that has begun is not made for now.
+    pub(super) fn withhold(&mut self) {
+        self.attempts.take_back();
+        self.state = State::Withheld;
+    }
+
     /// The deadline of a step of a try: `length` from now, but no later than the start of the
     /// window's last try.
     pub(super) fn limit(&self, now: Instant, length: Duration) -> Instant {
@@ -171,7 +179,7 @@ impl Link {
     /// The same without its window.
     pub(super) fn step_deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Off => None,
+            State::Off | State::Withheld => None,
             State::Waiting { until }
             | State::Connecting { until }
             | State::Handshaking { until } => Some(until),

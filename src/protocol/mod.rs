@@ -58,6 +58,8 @@ pub mod server_url;
 pub(crate) mod signature;
 pub mod stamp;
 pub(crate) mod stream;
+#[doc(hidden)]
+pub mod tail;
 
 pub use crate::domain::participant::Participant;
 pub use crate::domain::phrase::{Change, LanguageId, Phrase};

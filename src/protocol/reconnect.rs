@@ -96,6 +96,13 @@ impl Attempts {
         self.full_until = Some((full + TRY_EVERY).min(most));
     }
 
+    /// The try that was begun last is not made.
+    pub fn take_back(&mut self) {
+        self.tries = self.tries.saturating_sub(1);
+        self.full_until = self.full_until.and_then(|full| full.checked_sub(TRY_EVERY));
+        self.has_made_last = false;
+    }
+
     /// The handshake was accepted.
     pub fn accepted(&mut self, now: Instant) {
         self.up_since = Some(now);

@@ -15,7 +15,7 @@ use super::append_file::AppendFile;
 use super::journal::{JournalHost, Opening};
 use super::media_files::repair_unlisted;
 use super::meta::MetaFile;
-use super::path::stream_folder;
+use super::path::folder_of;
 use super::stream_files::{FILES, Recorder};
 use super::transcript::TranscriptFormats;
 use crate::domain::stream_info::StreamInfo;
@@ -40,9 +40,7 @@ pub fn complete(
     }
     let info = meta.and_then(|meta| meta.stream_info());
     // A folder at another path than ours is a copy, or not ours.
-    let is_ours =
-        |info: &StreamInfo| root.join(stream_folder(info.started_ms, &info.id, &info.stream_id));
-    let Some(info) = info.filter(|info| is_ours(info) == folder) else {
+    let Some(info) = info.filter(|info| root.join(folder_of(info)) == folder) else {
         repair(folder)?;
         return Ok(None);
     };

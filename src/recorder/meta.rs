@@ -16,7 +16,7 @@ use super::summary::Summary;
 use crate::delivery::ends::Uploaded;
 use crate::domain::id::Id;
 use crate::domain::product::Product;
-use crate::domain::stream_info::StreamInfo;
+use crate::domain::stream_info::{Predecessor, StreamInfo, Tenure};
 use crate::domain::time::Utc;
 
 /// The file's name.
@@ -79,6 +79,8 @@ pub struct End {
     pub text: String,
     /// `stop_reason`, if Zoom gave one.
     pub stop_reason: Option<i64>,
+    /// The node that goes on with it, if it was handed over.
+    pub heir: Option<String>,
 }
 
 /// The content of the file. Keys are sorted when it is written.
@@ -114,6 +116,15 @@ pub(crate) struct MetaFile {
     account_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     app: Option<String>,
+    /// In a fleet only, like `epoch`, `predecessor` and `heir`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    predecessor: Option<Predecessor>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    heir: Option<String>,
     started_ms: u64,
     started: String,
     opened_ms: u64,
@@ -247,6 +258,15 @@ impl MetaFile {
         format!("{value:#}\n")
     }
 
+    /// In a fleet: which part of the stream it is.
+    fn tenure(&self) -> Option<Tenure> {
+        Some(Tenure {
+            node: self.node.clone()?,
+            epoch: self.epoch?,
+            predecessor: self.predecessor.clone(),
+        })
+    }
+
     /// The stream it describes; `None` if it lacks the ids.
     pub(crate) fn stream_info(&self) -> Option<StreamInfo> {
         let product = Product::from_name(&self.product)?;
@@ -264,6 +284,7 @@ impl MetaFile {
             is_original_host: self.is_original_host,
             account_id: self.account_id.clone(),
             app: self.app.clone(),
+            tenure: self.tenure().map(Box::new),
             ..StreamInfo::new(product, id?, &self.stream_id, self.started_ms)
         })
         .filter(|_| is_whole)
@@ -329,6 +350,7 @@ impl Meta {
         let utc = |ms: u64| Utc::from_unix_ms(ms).to_string();
         let summary = end.map(|_| self.summary.clone()).unwrap_or_default();
         let rows = self.audio.iter().map(|part| row(part, info.started_ms));
+        let tenure = info.tenure.as_deref();
         let file = MetaFile {
             v: 1,
             key: Some(journal_key(info).to_string()),
@@ -346,6 +368,10 @@ impl Meta {
             is_original_host: info.is_original_host,
             account_id: info.account_id.clone(),
             app: info.app.clone(),
+            node: tenure.map(|tenure| tenure.node.clone()),
+            epoch: tenure.map(|tenure| tenure.epoch),
+            predecessor: tenure.and_then(|tenure| tenure.predecessor.clone()),
+            heir: end.and_then(|end| end.heir.clone()),
             started_ms: info.started_ms,
             started: utc(info.started_ms),
             opened_ms: self.opened_ms,

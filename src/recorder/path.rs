@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::stream_info::StreamInfo;
 use crate::domain::time::Utc;
+use crate::feed::epoch;
 use crate::feed::key::JournalKey;
 
 /// Characters of an id that are shown; the digest after them distinguishes ids.
@@ -25,9 +26,21 @@ pub fn stream_folder(started_ms: u64, id: &str, stream_id: &str) -> PathBuf {
     [date, safe_name(id), safe_name(stream_id)].iter().collect()
 }
 
+/// The folder in which this part of a stream is written, below the output directory.
+pub fn folder_of(info: &StreamInfo) -> PathBuf {
+    epoch_folder(info, info.epoch())
+}
+
+/// The folder of another epoch of a stream.
+pub fn epoch_folder(info: &StreamInfo, epoch: u64) -> PathBuf {
+    let date = Utc::from_unix_ms(info.started_ms).date();
+    let stream = epoch::folder_name(safe_name(&info.stream_id), epoch);
+    [date, safe_name(&info.id), stream].iter().collect()
+}
+
 /// The key of a stream's journal: it follows from where the folder is.
 pub fn journal_key(info: &StreamInfo) -> JournalKey {
-    JournalKey::of_folder(&stream_folder(info.started_ms, &info.id, &info.stream_id))
+    JournalKey::of_folder(&folder_of(info))
 }
 
 /// A safe file name for an id from outside. Letters, digits, `-` and `_` stay, every other
@@ -92,5 +105,28 @@ mod tests {
         assert!(folder.starts_with("2025-12-29"), "{}", folder.display());
         let stream = folder.file_name().and_then(|name| name.to_str());
         assert!(stream.is_some_and(|name| name.starts_with("5f0c1d-")));
+    }
+
+    #[test]
+    fn a_later_epoch_has_a_folder_beside_the_first() {
+        let product = crate::domain::product::Product::Meeting;
+        let mut info = StreamInfo::new(product, "a/B+c==", "5f0c1d", 1_767_000_000_123);
+        let first = stream_folder(info.started_ms, &info.id, &info.stream_id);
+        assert_eq!(folder_of(&info), first);
+        for epoch in [1, 2, 13] {
+            info.tenure = Some(Box::new(crate::domain::stream_info::Tenure {
+                node: "a".to_owned(),
+                epoch,
+                predecessor: None,
+            }));
+            let folder = folder_of(&info);
+            assert_eq!(folder.parent(), first.parent());
+            assert_eq!(folder == first, epoch == 1);
+            let name = folder
+                .file_name()
+                .and_then(|name| name.to_str())
+                .expect("text");
+            assert_eq!(epoch::split(name), (safe_name("5f0c1d").as_str(), epoch));
+        }
     }
 }

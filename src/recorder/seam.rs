@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use super::append_file::tail_of;
-use super::path::stream_folder;
+use super::path::folder_of;
 use super::transcript::JSONL_NAME;
 use crate::domain::id::Id;
 use crate::domain::phrase::{Change, Phrase, Precision};
@@ -86,7 +86,7 @@ pub(crate) fn phrase_of_journal(line: &str) -> Option<Phrase<'_>> {
 /// the journal, which is written first, whatever the formats of the transcript are. Those of
 /// `transcript.jsonl` where there is no journal, or one that was switched off meanwhile.
 pub fn load_recent_phrases(root: &Path, info: &StreamInfo) -> RecentPhrases {
-    let folder = root.join(stream_folder(info.started_ms, &info.id, &info.stream_id));
+    let folder = root.join(folder_of(info));
     let journal = load(
         &folder.join(FEED_NAME),
         [SEAM_BYTES, SEAM_BYTES_MAX],

@@ -9,7 +9,7 @@ use super::journal::{Journal, JournalHost, Opening};
 use super::jsonl::Lines;
 use super::media_files::Media;
 use super::meta::{End, Meta};
-use super::path::stream_folder;
+use super::path::folder_of;
 use super::summary::Summary;
 use super::transcript::{JSONL_NAME, TranscriptFormats, Transcripts};
 use crate::delivery::ends::UploadNote;
@@ -106,8 +106,7 @@ impl Recorder {
         asked: MediaParams,
         now_ms: u64,
     ) -> Recorder {
-        let folder = stream_folder(info.started_ms, &info.id, &info.stream_id);
-        let folder: Arc<Path> = root.join(folder).into();
+        let folder: Arc<Path> = root.join(folder_of(&info)).into();
         let mut meta = Meta::resume(&folder);
         if meta.opened_ms == 0 {
             meta.opened_ms = now_ms;
@@ -212,6 +211,10 @@ impl Recorder {
                 EndReason::Stopped(stop) => Some(stop.0),
                 _ => None,
             },
+            heir: match reason {
+                EndReason::HandedOver { heir } => heir.clone(),
+                _ => None,
+            },
         });
         self.media.end();
         self.is_meta_stale = true;
@@ -231,6 +234,7 @@ impl Recorder {
                    completed by a later one"
                 .to_owned(),
             stop_reason: None,
+            heir: None,
         });
         self.media.end();
         self.is_meta_stale = true;

@@ -1,6 +1,7 @@
 //! Deletion of a stream's files, in every day's folder below the current and the former output
 //! folders.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::path::safe_name;
 use super::removal;
 use super::stream_files::discard_folder;
+use crate::feed::epoch;
 
 /// Deletes the folders of a stream. Without a meeting id, every meeting's folder is searched.
 /// Returns how many files there were.
@@ -54,10 +56,27 @@ fn candidates(
                 Some(name) => vec![day.join(name)],
                 None => folders(&day, fault),
             };
-            found.extend(meetings.iter().map(|meeting| meeting.join(&stream)));
+            for meeting in meetings {
+                found.extend(epochs(&meeting, &stream, fault));
+            }
         }
     }
     found
+}
+
+/// The folders of all epochs of a stream, and that of the first one in any case. One that is being removed
+/// has a hidden name.
+fn epochs(meeting: &Path, stream: &str, fault: &mut Option<io::Error>) -> BTreeSet<PathBuf> {
+    let names = folders(meeting, fault).into_iter().filter_map(|folder| {
+        let name = folder.file_name()?.to_str()?.to_owned();
+        Some(removal::shown_name(&name).to_owned())
+    });
+    let of_stream = names.filter(|name| epoch::is_of(name, stream));
+    let first = std::iter::once(stream.to_owned());
+    first
+        .chain(of_stream)
+        .map(|name| meeting.join(name))
+        .collect()
 }
 
 /// The subfolders of a folder; none if it does not exist.
@@ -113,6 +132,42 @@ mod tests {
         // The same stream id in another meeting is not deleted.
         write(&now, 0, "a/B+c==", "s1");
         assert_eq!(delete_stream(&roots, Some("x"), "s1").expect("readable"), 0);
+    }
+
+    /// In a fleet, a stream that came back has several folders on one node.
+    #[test]
+    fn every_epoch_of_the_stream_is_deleted() {
+        let root = scratch("withdrawal-epochs");
+        let roots = [root.to_path_buf()];
+        let beside = |folder: &Path, name: &str| {
+            let folder = folder.with_file_name(name);
+            fs::create_dir_all(&folder).expect("a folder");
+            fs::write(folder.join("transcript.jsonl"), "{}\n").expect("a file");
+            folder
+        };
+        for id in [Some("m"), None] {
+            let first = write(&root, 0, "m", "s1");
+            let name = safe_name("s1");
+            let gone = [
+                first.clone(),
+                beside(&first, &format!("{name}.e2")),
+                beside(&first, &format!("{name}.e13")),
+                beside(&first, &format!(".removing-{name}.e3")),
+            ];
+            let kept = [
+                beside(&first, &format!("{name}.e1x")),
+                beside(&first, &format!("{}.e2", safe_name("s2"))),
+            ];
+            let found = find_stream(&roots, id, "s1");
+            assert_eq!(found.len(), 3, "{found:?}");
+            assert_eq!(delete_stream(&roots, id, "s1").expect("readable"), 3);
+            assert!(gone.iter().all(|folder| !folder.exists()));
+            assert!(kept.iter().all(|folder| folder.exists()));
+            // The first one need not be here.
+            let later = beside(&first, &format!("{name}.e4"));
+            assert_eq!(find_stream(&roots, id, "s1"), [later]);
+            assert_eq!(delete_stream(&roots, id, "s1").expect("readable"), 1);
+        }
     }
 
     #[test]

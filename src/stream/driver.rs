@@ -13,6 +13,7 @@ use tungstenite::Message;
 
 use super::commands::CommandReceiver;
 use super::notice_log::NoticeLog;
+use super::permit::Permit;
 use super::poller::{Poller, Readiness};
 use super::sink::Sink;
 use super::stats::StreamCounters;
@@ -21,8 +22,9 @@ use crate::net::frame_filter::Skipped;
 use crate::net::waker::Waker;
 use crate::net::websocket::{Read, Socket};
 use crate::protocol::dedup::RecentPhrases;
+use crate::protocol::tail::{Predecessor, TailRing};
 use crate::protocol::{
-    EndReason, LinkId, Loss, MediaKind, Notice, Output, Stream, StreamEvent, message,
+    EndReason, LinkId, Loss, MediaKind, Notice, Output, Phrase, Stream, StreamEvent, message,
 };
 
 /// Maximum links of a stream: signaling, and one per media kind.
@@ -58,6 +60,13 @@ pub(super) struct Driver {
     pub(super) poller: Poller,
     pub(super) sinks: Vec<Box<dyn Sink>>,
     pub(super) recent_phrases: RecentPhrases,
+    /// In a fleet only, as what follows.
+    pub(super) permit: Option<Permit>,
+    /// The signaling link is to be connected and may not be.
+    pub(super) is_withheld: bool,
+    pub(super) tail: Option<Arc<TailRing>>,
+    /// The last phrases of the node that had the stream before, while Zoom may send them again.
+    pub(super) before: Option<Box<Predecessor>>,
     pub(super) counters: Arc<StreamCounters>,
     pub(super) notices: NoticeLog,
     pub(super) sockets: Vec<Link>,
@@ -133,6 +142,9 @@ impl Driver {
             if self.wait(deadline, more) {
                 self.take_commands();
             }
+            if self.is_withheld {
+                self.try_withheld();
+            }
             self.packets = 0;
             self.advance_and_read();
             if (1..=COALESCE_PACKETS_MAX).contains(&self.packets) && !self.has_more() {
@@ -154,8 +166,13 @@ impl Driver {
                     url,
                     message_bytes_max,
                 } => {
-                    log::debug!("connecting link={id} host={}", url.host());
                     self.sockets.retain(|link| link.id != id);
+                    if id == LinkId::Signaling && !self.may_connect() {
+                        log::debug!("connecting waits for a permit link={id}");
+                        self.stream.handle_withheld();
+                        continue;
+                    }
+                    log::debug!("connecting link={id} host={}", url.host());
                     let socket =
                         Socket::connect(url, message_bytes_max, &self.dialer, self.waker.clone());
                     self.sockets.push(Link {
@@ -183,6 +200,9 @@ impl Driver {
                         && matches!(kind, MediaKind::Transcript | MediaKind::All)
                     {
                         self.recent_phrases.on_reconnect(self.now);
+                        if let Some(before) = &mut self.before {
+                            before.on_connect(self.now);
+                        }
                     }
                     self.counters.notice(&notice);
                     self.notices.log(&notice, self.now);
@@ -195,6 +215,42 @@ impl Driver {
             }
         }
         self.now
+    }
+
+    /// Whether the signaling link may be connected now. Without a fleet it always may.
+    fn may_connect(&mut self) -> bool {
+        let permit = self.permit.as_mut();
+        let is_given = permit.is_none_or(|permit| permit.may_connect(&self.waker));
+        self.is_withheld = !is_given;
+        is_given
+    }
+
+    /// The thread was awake, perhaps because there is a permit again.
+    fn try_withheld(&mut self) {
+        let permit = self.permit.as_mut();
+        let is_given = permit.is_none_or(|permit| permit.is_available(&self.waker));
+        if self.ended.is_none() && is_given {
+            self.stream.handle_permitted(self.now);
+            self.drain_outputs();
+        }
+    }
+
+    /// The signaling link is open; message 1 would take the stream from whoever has it.
+    fn opened(&mut self, id: LinkId) {
+        let has_expired = self
+            .permit
+            .as_ref()
+            .is_some_and(|permit| !permit.may_go_on());
+        if id == LinkId::Signaling && has_expired {
+            log::debug!("the permit has run out while connecting link={id}");
+            if let Some(link) = self.remove(id) {
+                link.socket.close();
+            }
+            self.stream.handle_withheld();
+            self.is_withheld = true;
+            return self.try_withheld();
+        }
+        self.stream.handle_opened(self.now, id);
     }
 
     fn lost(&mut self, id: LinkId, loss: Loss) {
@@ -345,7 +401,7 @@ impl Driver {
             }
             match link.opened(&self.poller) {
                 None => {}
-                Some(Ok(())) => self.stream.handle_opened(self.now, id),
+                Some(Ok(())) => self.opened(id),
                 Some(Err(loss)) => self.lost(id, loss),
             }
             self.drain_outputs();
@@ -419,7 +475,7 @@ impl Driver {
                     self.drain_outputs();
                 }
                 if let StreamEvent::Transcript(phrase) = &event
-                    && !self.recent_phrases.insert_if_new(self.now, phrase)
+                    && !self.is_new(phrase)
                 {
                     self.counters.repeated();
                     return;
@@ -434,6 +490,20 @@ impl Driver {
             Ok(None) => {}
             Err(error) => log::debug!("unreadable message link={id} error={error}"),
         }
+    }
+
+    /// Whether a phrase was received for the first time, here and by who had the stream before.
+    fn is_new(&mut self, phrase: &Phrase<'_>) -> bool {
+        let is_new = self.recent_phrases.insert_if_new(self.now, phrase);
+        self.before.take_if(|before| before.is_over(self.now));
+        let was_before = |before: &mut Box<Predecessor>| before.has(phrase);
+        if !is_new || self.before.as_mut().is_some_and(was_before) {
+            return false;
+        }
+        if let Some(tail) = &self.tail {
+            tail.add(phrase);
+        }
+        true
     }
 
     /// Stops reading media while a sink is backlogged, so that a flood is slowed down at its sender

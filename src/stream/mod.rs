@@ -6,6 +6,8 @@
 pub(crate) mod commands;
 pub(crate) mod driver;
 pub(crate) mod notice_log;
+#[doc(hidden)]
+pub mod permit;
 pub(crate) mod poller;
 pub(crate) mod sink;
 pub(crate) mod stats;
@@ -16,17 +18,24 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
+#[doc(hidden)]
+pub use permit::{Permit, Permits};
 pub use sink::Sink;
 pub use stats::StatsSnapshot;
+#[doc(hidden)]
+pub use stats::StreamPhase;
 
+use crate::domain::secret::Secret;
 use crate::log::app::inherit;
 use crate::net::dial::Dialer;
 use crate::net::waker::{Waker, waker};
 use crate::protocol::dedup::RecentPhrases;
+use crate::protocol::tail::{Predecessor, Tail, TailRing};
 use crate::protocol::{Command, EndReason, Stream, StreamConfig};
 use commands::{CommandError, CommandSender, command_queue};
 use driver::{Backpressure, Driver};
 use notice_log::NoticeLog;
+use permit::Once;
 use poller::Poller;
 use stats::StreamCounters;
 
@@ -41,6 +50,9 @@ pub struct StreamHandle {
     commands: CommandSender,
     waker: Waker,
     counters: Arc<StreamCounters>,
+    /// In a fleet only, as what follows.
+    once: Option<Once>,
+    tail: Option<Arc<TailRing>>,
 }
 
 /// Commands that arrived while the stream was ending. To be used after it was joined.
@@ -85,6 +97,15 @@ pub struct StreamOptions {
     /// disk.
     #[doc(hidden)]
     pub recent: Box<dyn FnOnce() -> RecentPhrases + Send>,
+    /// In a fleet: whether it may connect.
+    #[doc(hidden)]
+    pub permit: Option<Permit>,
+    /// In a fleet: the key of its tail.
+    #[doc(hidden)]
+    pub tail_key: Option<Secret>,
+    /// The tail of the node that had it before; with that key.
+    #[doc(hidden)]
+    pub predecessor: Option<Tail>,
 }
 
 impl StreamOptions {
@@ -96,6 +117,9 @@ impl StreamOptions {
             sinks: Vec::new(),
             on_end: Box::new(|| {}),
             recent: Box::new(RecentPhrases::default),
+            permit: None,
+            tail_key: None,
+            predecessor: None,
         }
     }
 }
@@ -121,7 +145,15 @@ impl StreamHandle {
             mut sinks,
             on_end,
             recent,
+            permit,
+            tail_key,
+            predecessor,
         } = options;
+        let once = permit.as_ref().map(Permit::once);
+        let predecessor = tail_key.clone().zip(predecessor);
+        let before = predecessor.map(|(key, tail)| Box::new(Predecessor::new(key, tail)));
+        let tail = tail_key.map(|key| Arc::new(TailRing::new(key)));
+        let thread_tail = tail.clone();
         if config.unix_ms == 0 {
             config.unix_ms = crate::clock::now_ms();
         }
@@ -156,6 +188,10 @@ impl StreamHandle {
                 poller,
                 sinks,
                 recent_phrases: RecentPhrases::default(),
+                permit,
+                is_withheld: false,
+                tail: thread_tail,
+                before,
                 counters: thread_counters,
                 notices: NoticeLog::default(),
                 // Signaling and usually one media link.
@@ -184,6 +220,8 @@ impl StreamHandle {
             commands,
             waker,
             counters,
+            once,
+            tail,
         })
     }
 
@@ -214,6 +252,39 @@ impl StreamHandle {
     /// Whether data can flow now.
     pub fn is_ready(&self) -> bool {
         self.counters.is_ready()
+    }
+
+    /// Lets it try to connect once without a permit.
+    #[doc(hidden)]
+    pub fn permit_once(&self) {
+        if let Some(once) = &self.once {
+            once.give();
+            self.waker.wake();
+        }
+    }
+
+    /// What it does, for the fleet.
+    #[doc(hidden)]
+    pub fn phase(&self) -> StreamPhase {
+        self.counters.phase()
+    }
+
+    /// Whether Zoom refused it last because another client has the stream (8, 15, 16).
+    #[doc(hidden)]
+    pub fn is_held_elsewhere(&self) -> bool {
+        self.counters.is_held_elsewhere()
+    }
+
+    /// Its last phrases, if they are kept. It may be read from the end of its thread on as before.
+    #[doc(hidden)]
+    pub fn tail(&self) -> Option<Tail> {
+        self.tail.as_ref().map(|tail| tail.snapshot())
+    }
+
+    /// Phrases that the tail has had so far: if it is the same as before, so is the tail.
+    #[doc(hidden)]
+    pub fn tail_count(&self) -> u64 {
+        self.tail.as_ref().map_or(0, |tail| tail.count())
     }
 
     /// What its thread counts.
@@ -249,3 +320,6 @@ impl<F: FnOnce()> Drop for OnDrop<F> {
         }
     }
 }
+
+#[cfg(test)]
+mod withheld_tests;

@@ -7,11 +7,22 @@ use std::time::Duration;
 use crate::clock::now_ms;
 use crate::domain::count::Count;
 use crate::protocol::message::PacketKind;
-use crate::protocol::{LinkId, Loss, MediaKind, Notice, Stream, StreamEvent};
+use crate::protocol::{LinkId, Loss, MediaKind, Notice, RtmsStatus, Stream, StreamEvent};
 
 /// The words of the kinds of messages in metrics and JSON, in the order in which they are shown.
 pub(crate) const KIND_LABELS: [&str; 6] =
     ["transcript", "audio", "video", "share", "chat", "event"];
+
+/// What a stream does, as far as others need to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamPhase {
+    /// Zoom has not accepted a connection yet.
+    Joining,
+    /// Zoom has accepted the signaling connection, so no other client has the stream.
+    Receiving,
+    /// It had one, and tries again.
+    Lost,
+}
 
 /// What a stream, or several together, have counted up to one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -124,6 +135,9 @@ pub(crate) struct StreamCounters {
     /// Time of the newest data, Unix milliseconds; 0 before the first.
     last_data_ms: AtomicU64,
     is_ready: AtomicBool,
+    has_signaling: AtomicBool,
+    /// Whether it was refused last because another client has it.
+    is_held_elsewhere: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -177,6 +191,20 @@ impl StreamCounters {
         self.is_ready.load(Relaxed)
     }
 
+    /// What the stream does.
+    pub(crate) fn phase(&self) -> StreamPhase {
+        match self.has_signaling.load(Relaxed) {
+            true => StreamPhase::Receiving,
+            false if self.signaling_connects.load(Relaxed) == 0 => StreamPhase::Joining,
+            false => StreamPhase::Lost,
+        }
+    }
+
+    /// Whether it was refused last because another client has it.
+    pub(crate) fn is_held_elsewhere(&self) -> bool {
+        self.is_held_elsewhere.load(Relaxed)
+    }
+
     /// Unix milliseconds of the newest data.
     pub(crate) fn last_data_ms(&self) -> Option<u64> {
         Some(self.last_data_ms.load(Relaxed)).filter(|&ms| ms > 0)
@@ -220,16 +248,23 @@ impl StreamCounters {
                     count.fetch_add(1, Relaxed);
                 }
             }
+            Notice::Refused { status, .. } => {
+                let is_held = status.is_some_and(RtmsStatus::is_held_elsewhere);
+                self.is_held_elsewhere.store(is_held, Relaxed);
+            }
             Notice::GivenUp { kind, .. } => {
                 self.given_up.fetch_or(kind.bit(), Relaxed);
             }
             Notice::Accepted(LinkId::Signaling) => {
                 // After a new signaling connection every media kind is requested again.
                 self.given_up.store(0, Relaxed);
+                self.is_held_elsewhere.store(false, Relaxed);
+                self.has_signaling.store(true, Relaxed);
                 self.signaling_connects.fetch_add(1, Relaxed);
             }
             Notice::Accepted(LinkId::Media(kind)) => {
                 self.given_up.fetch_and(!kind.bit(), Relaxed);
+                self.is_held_elsewhere.store(false, Relaxed);
                 self.media_connects.fetch_add(1, Relaxed);
             }
             _ => {}
@@ -260,6 +295,7 @@ impl StreamCounters {
             .store(counters.malformed + self.undecodable.load(Relaxed), Relaxed);
         self.blank.store(counters.blank, Relaxed);
         self.is_ready.store(stream.is_ready(), Relaxed);
+        self.has_signaling.store(stream.has_signaling(), Relaxed);
         if had_data {
             self.last_data_ms.store(now_ms(), Relaxed);
         }
@@ -269,6 +305,7 @@ impl StreamCounters {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::codes::RefusalPolicy;
 
     #[test]
     fn what_is_given_up_is_listed_until_it_is_accepted() {
@@ -289,6 +326,33 @@ mod tests {
         assert_eq!(counters.given_up(), []);
         let stats = counters.snapshot();
         assert_eq!((stats.signaling_connects, stats.media_connects), (1, 1));
+    }
+
+    #[test]
+    fn a_refusal_that_names_another_client_counts_until_the_next_answer() {
+        let counters = StreamCounters::default();
+        let refused = |link, status: Option<i64>| Notice::Refused {
+            link,
+            status: status.map(RtmsStatus),
+            reason: String::new(),
+            policy: RefusalPolicy::Retry,
+        };
+        assert_eq!(counters.phase(), StreamPhase::Joining);
+        let media = LinkId::Media(MediaKind::Audio);
+        for status in [8, 15, 16] {
+            counters.notice(&refused(LinkId::Signaling, Some(status)));
+            assert!(counters.is_held_elsewhere(), "{status}");
+            counters.notice(&refused(LinkId::Signaling, Some(45)));
+            assert!(!counters.is_held_elsewhere());
+        }
+        counters.notice(&refused(LinkId::Signaling, Some(8)));
+        counters.notice(&Notice::Accepted(LinkId::Signaling));
+        assert!(!counters.is_held_elsewhere());
+        assert_eq!(counters.phase(), StreamPhase::Receiving);
+        counters.notice(&refused(media, Some(16)));
+        assert!(counters.is_held_elsewhere());
+        counters.notice(&refused(media, None));
+        assert!(!counters.is_held_elsewhere());
     }
 
     #[test]

@@ -167,7 +167,7 @@ impl Node {
 
 fn owned() -> Call {
     Call::Owned {
-        node: "nobody".to_owned(),
+        node: "unknown".to_owned(),
     }
 }
 
@@ -458,10 +458,11 @@ fn the_acl_user_of_the_manual_is_enough() {
     let made = client.line(&format!("ACL SETUSER rtmsd on >sesame {ACL}"));
     assert_eq!(made, Value::text("OK"));
     client.line("CONFIG SET requirepass hidden");
-    let address = |password: &str| Address {
-        user: Some("rtmsd".to_owned()),
-        password: Some(rtmsd::Secret::new(password)),
-        ..(*reach_of(&redis).address).clone()
+    let address = |password: &str| {
+        let mut address: StoreAddress = (*reach_of(&redis).address).clone();
+        address.user = Some("rtmsd".to_owned());
+        address.password = Some(rtmsd::Secret::new(password));
+        address
     };
     let mut reach = reach_of(&redis);
     reach.address = Arc::new(address("wrong"));

@@ -17,6 +17,8 @@ mod feed;
 mod few_files;
 mod files;
 #[cfg(feature = "fleet")]
+mod fleet;
+#[cfg(feature = "fleet")]
 mod fleet_commands;
 mod fleet_scripts;
 #[cfg(feature = "fleet")]

@@ -25,6 +25,7 @@ pub mod tail;
 mod takeover;
 mod view;
 
+pub use beat::UNSURE;
 pub use call::{Boot, Call, Claimable, Member, Message, Queued, Reply, Routed, Row, SeenRow, Tail};
 pub use face::{
     About, Adoption, CallId, Config, Exit, Incoming, Kind, Left, MeetingState, NodeState, Output,

@@ -300,7 +300,8 @@ impl Machine {
         };
         meeting.begin_anew();
         meeting.owner = None;
-        let was_held = meeting.held.is_some();
+        // The same word a second time: nothing new.
+        let is_known = (meeting.held.as_ref()).is_some_and(|held| held.epoch == epoch);
         let held = meeting.held.get_or_insert_with(|| Held {
             is_silent: true,
             ..Held::default()
@@ -312,11 +313,7 @@ impl Machine {
             let meeting = id.to_owned();
             self.outputs.push_back(Output::Resume { meeting });
         }
-        let before = before.filter(|record| {
-            let was_mine = record.owner == self.config.me && record.phase == Phase::Held;
-            !(was_held && was_mine)
-        });
-        match before {
+        match before.filter(|_| !is_known) {
             // Its former owner knew that it was over; the event that came for it may say otherwise.
             Some(record) if record.phase == Phase::Ended => {
                 held.is_over = true;

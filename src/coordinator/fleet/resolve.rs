@@ -62,11 +62,12 @@ impl Machine {
             return self.deliver(now, event);
         }
         // Another node has the record, and we receive a stream of it: the event is for both.
-        if meeting
-            .held
-            .as_ref()
-            .is_some_and(|held| held.rival.is_some())
-        {
+        let is_shared = |held: &Held| {
+            let stream = event.about.stream.as_ref();
+            let is_here = |id: &String| held.streams.iter().any(|s| s.stream_id == *id);
+            held.rival.is_some() && !held.is_left && stream.is_none_or(is_here)
+        };
+        if meeting.held.as_ref().is_some_and(is_shared) {
             match event.origin {
                 Origin::Intent(number) => self.outputs.push_back(Output::Deliver { number }),
                 Origin::Queue(_) => return self.deliver(now, event),
@@ -161,11 +162,7 @@ impl Machine {
     pub(super) fn was_given(&mut self, now: Instant, id: &str) {
         let from = Some(self.config.me.node.clone());
         let meeting = self.meetings.entry(id.to_owned()).or_default();
-        let is_ours = |held: &Held| held.epoch > 0 && held.ask_again.is_none();
-        if meeting.held.as_ref().is_some_and(is_ours) {
-            // The same word a second time.
-            return self.note(id);
-        }
+
         meeting.wish = Some(Wish {
             why: Why::Given,
             from,
@@ -506,11 +503,15 @@ impl Machine {
                 meeting.not_before = Some(now + TICK);
             }
             Reply::Held(record) => {
-                let is_same =
-                    wish.is_some_and(|wish| wish.from.as_ref() == Some(&record.owner.node));
-                meeting.owner = Some(record.owner.node);
+                let owner = record.owner.node;
+                let is_same = wish.is_some_and(|wish| wish.from.as_ref() == Some(&owner));
                 // Its owner lives, by the store.
                 meeting.not_before = is_same.then(|| now + AGAIN);
+                if let Some(held) = &mut meeting.held {
+                    held.rival = Some(owner.clone());
+                    held.ask_again = Some(now + AGAIN);
+                }
+                meeting.owner = Some(owner);
             }
             _ => {
                 meeting.wish = wish;
@@ -636,14 +637,9 @@ impl Machine {
         };
         let is_there = record.owner.node == guard.node;
         let is_waiting = matches!(record.phase, Phase::Placed | Phase::Handing);
-        if !is_there || record.phase == Phase::Ended {
-            let again = if record.phase == Phase::Ended {
-                End::Done
-            } else {
-                End::Again
-            };
+        if !is_there {
             meeting.owner = Some(record.owner.node);
-            return self.end_guard(id, if is_handed { End::Done } else { again });
+            return self.end_guard(id, if is_handed { End::Done } else { End::Again });
         }
         if is_waiting && is_handed {
             return self.heir_is_slow(now, id, &record);

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 pub use handle::{AppsHandle, Daemons};
 
-use super::start::Surroundings;
+use super::start::Given;
 use super::{Daemon, Ending, Error, Event, Handle, Settings};
 use crate::delivery::stdout::Stdout;
 use crate::domain::causes::with_causes;
@@ -238,14 +238,14 @@ impl Apps {
     }
 
     fn start_app(&mut self, name: &Arc<str>, settings: Settings) -> Result<(), Error> {
-        let surroundings = Surroundings {
+        let given = Given {
             app: Some(Arc::clone(name)),
             door: Arc::clone(&self.door),
             listeners: None,
             tls: self.tls.clone(),
             stdout: self.stdout.clone(),
         };
-        let daemon = Daemon::start_in(surroundings, settings.clone(), None)?;
+        let daemon = Daemon::start_in(given, settings.clone(), None)?;
         let handle = daemon.handle();
         let part = (self.on_start)(name, &handle, &settings);
         let ended = OnEnd(self.handle.clone(), Arc::clone(name));

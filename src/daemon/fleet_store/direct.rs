@@ -6,6 +6,7 @@ use super::command::Command;
 use super::connection::{Connection, Fault, OPEN_MAX, Purpose};
 use super::encode::Codec;
 use super::facts::Facts;
+use super::grant::{GrantCall, GrantReply};
 use super::store::Reach;
 use super::value::Value;
 use crate::coordinator::fleet::call::{Call, Reply};
@@ -55,6 +56,19 @@ impl Direct {
         let sent = Instant::now();
         let values = self.commands(&self.codec.encode(call))?;
         Ok(self.codec.decode(call, sent, &values))
+    }
+
+    /// Asks about a grant, and waits for the reply.
+    ///
+    /// # Errors
+    /// The connection is lost; or the store refuses the call.
+    pub fn grant(&mut self, grant: &str, call: &GrantCall) -> Result<GrantReply, Fault> {
+        let command = self.codec.encode_grant(grant, call);
+        let values = self.commands(&[command])?;
+        let reply = values
+            .first()
+            .map(|value| self.codec.decode_grant(grant, value));
+        Ok(reply.unwrap_or(GrantReply::Failed))
     }
 
     /// Sends commands, and waits for the replies.

@@ -4,8 +4,8 @@
 //! and both directions of the translation ([`encode`], [`decode`]). So the simulation of the machine and the
 //! store that the demo plays pass through the same translation as a real store.
 //!
-//! Behind the cargo feature `fleet`: the threads `store` ([`store`]) and `store inbox` ([`inbox`]), and calls
-//! without a thread ([`direct`]), over a connection of our own ([`connection`], [`wire`]).
+//! Behind the cargo feature `fleet`: the threads `store` (`store.rs`) and `store inbox` (`inbox.rs`), and calls
+//! without a thread (`direct.rs`), over a connection of our own (`connection.rs`, `wire.rs`).
 //!
 //! # Differences from the first draft of the layout
 //!
@@ -26,6 +26,7 @@ pub mod decode;
 pub mod direct;
 pub mod encode;
 pub mod facts;
+pub mod grant;
 #[cfg(feature = "fleet")]
 pub mod inbox;
 pub mod names;

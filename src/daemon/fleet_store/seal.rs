@@ -77,6 +77,11 @@ impl Seal {
         is_hmac_sha256(&self.key, &parts, code.try_into().ok()?).then_some(content)
     }
 
+    /// A key for something else.
+    pub(super) fn key_for(&self, purpose: &[u8]) -> [u8; 32] {
+        hmac_sha256(&self.key, &[b"key\0", purpose])
+    }
+
     /// Eight bytes that differ for each input; nobody else can compute them.
     pub(super) fn number(&self, parts: [&[u8]; 3]) -> u64 {
         let code = hmac_sha256(&self.key, &[b"number\0", parts[0], parts[1], parts[2]]);

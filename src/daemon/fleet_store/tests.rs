@@ -4,12 +4,13 @@
 use std::time::{Duration, Instant};
 
 use super::seal::{Kind, Seal};
-use super::{Codec, Script};
+use super::{Codec, Script, Value};
 use crate::coordinator::fleet::call::{
     Boot, Call, Claimable, Member, Message, Queued, Reply, Routed, Row,
 };
 use crate::coordinator::fleet::record::{Phase, Record, StreamPhase};
 use crate::demo::fleet_store::Model;
+use crate::domain::split_mix::SplitMix;
 
 const DEAD: Duration = Duration::from_secs(5);
 
@@ -603,4 +604,65 @@ fn records_go_three_hours_after_they_were_touched() {
         fleet.call(A, &Call::Find { stream_id }),
         Reply::Found { meeting: None }
     );
+}
+
+/// Whatever a store says, it is read or a failure.
+#[test]
+fn no_reply_breaks_us() {
+    fn value(random: &mut SplitMix, depth: u32) -> Value {
+        const WORDS: [&str; 16] = [
+            "",
+            "beat",
+            "taken",
+            "held",
+            "claimed",
+            "ok",
+            "newer",
+            "moved",
+            "none",
+            "queued",
+            "a",
+            "0000000000000001",
+            "1764000000000|0000000000000001|{}",
+            "held |x",
+            "receiving s\nlost t",
+            "1-0",
+        ];
+        match random.next() % 12 {
+            0 => Value::Nil,
+            1 | 2 => Value::Int([-1, 0, 1, i64::MIN, i64::MAX][(random.next() % 5) as usize]),
+            3..8 => Value::text(WORDS[(random.next() % 16) as usize]),
+            _ if depth == 5 => Value::Nil,
+            8 => Value::Error("ERR".to_owned()),
+            _ => {
+                let count = random.next() % 10;
+                Value::Array((0..count).map(|_| value(random, depth + 1)).collect())
+            }
+        }
+    }
+    let fleet = Fleet::new();
+    let codec = fleet.codec("a", 1);
+    let node = || "a".to_owned();
+    let calls = [
+        publish(0, StreamPhase::Joining),
+        claim(None, A, Claimable::Free),
+        route(None, b""),
+        Call::Read { meeting: node() },
+        Call::Find { stream_id: node() },
+        Call::Owned { node: node() },
+        Call::ReadQueue { node: node() },
+        Call::RemoveRow {
+            node: node(),
+            boot: Boot(1),
+        },
+    ];
+    for seed in 0..20_000 {
+        let mut random = SplitMix::new(seed);
+        let values = [value(&mut random, 0)];
+        for call in &calls {
+            let _ = codec.decode(call, fleet.sent, &values);
+        }
+        let _ = codec.messages(&values[0]);
+        let _ = codec.to_delete(&values[0]);
+    }
 }

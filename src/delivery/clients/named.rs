@@ -8,6 +8,7 @@
     )
 )]
 
+use crate::feed::epoch;
 use crate::feed::key::{JournalKey, KEY_DIGITS};
 use crate::recorder::path::safe_name;
 
@@ -47,7 +48,7 @@ impl Name {
     pub(crate) fn fits(&self, folder: &str, key: JournalKey) -> Option<Fit> {
         let key = key.to_string();
         let as_key = self.key.as_ref().filter(|begin| key.starts_with(*begin));
-        if folder == self.folder || as_key == Some(&key) {
+        if epoch::is_of(folder, &self.folder) || as_key == Some(&key) {
             return Some(Fit::Whole);
         }
         let begins = as_key.is_some() || folder.starts_with(&self.text);
@@ -130,6 +131,10 @@ mod tests {
         ] {
             assert_eq!(fits(text), expected, "{text}");
         }
+        // What another node had before, and came back.
+        let later = format!("{folder}.e2");
+        assert_eq!(Name::new("ee3a7683").fits(&later, key), Some(Fit::Whole));
+        assert_eq!(Name::new("ee3a76").fits(&later, key), Some(Fit::Beginning));
         // As the folder of an id with other characters is called.
         let folder = safe_name("a/b=");
         assert_eq!(Name::new("a/b=").fits(&folder, key), Some(Fit::Whole));

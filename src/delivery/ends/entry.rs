@@ -44,6 +44,9 @@ pub struct Ids {
     pub account_id: Option<String>,
     /// `event_ts` of the start, Unix milliseconds.
     pub started_ms: u64,
+    /// In a fleet: the epoch of this part of the stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
 }
 
 impl Ids {
@@ -56,6 +59,7 @@ impl Ids {
             meeting_id: info.meeting_id.clone(),
             account_id: info.account_id.clone(),
             started_ms: info.started_ms,
+            epoch: info.tenure.as_ref().map(|tenure| tenure.epoch),
         }
     }
 }

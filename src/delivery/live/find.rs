@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::interest::{Event, Meeting};
 use crate::delivery::clients::named::{Choice, Name, PREFIX_CHARS_MIN, Search};
+use crate::feed::epoch;
 use crate::feed::folders::StreamFolders;
 use crate::feed::{
     Board, Chunk, Cursor, FEED_NAME, Found, Journal, JournalKey, Line, Reader, kind,
@@ -61,8 +62,13 @@ impl Wanted {
                 }
                 let name = safe_name(text);
                 let journals = board.snapshot().journals.into_iter();
-                let mut named = journals.filter(|it| it.folder.ends_with(&name));
-                named.next()
+                let epoch_of = |journal: &Journal| {
+                    let folder = journal.folder.file_name()?.to_str()?;
+                    let (stream, epoch) = epoch::split(folder);
+                    (stream == name).then_some(epoch)
+                };
+                let named = journals.filter_map(|it| Some((epoch_of(&it)?, it)));
+                named.max_by_key(|(epoch, _)| *epoch).map(|(_, it)| it)
             }
             Wanted::Newest(..) => None,
         }

@@ -1,7 +1,8 @@
 //! The names of objects in a bucket: ids, dates and our own file names, never a topic or a person's
 //! name.
 //!
-//! `<prefix>/v1/date=2026-11-24/account=<id>/stream=<key>/<file>`
+//! `<prefix>/v1/date=2026-11-24/account=<id>/stream=<key>/<file>`; in a fleet `epoch=<n>/` stands before the
+//! file.
 #![cfg_attr(
     not(test),
     deny(
@@ -54,13 +55,21 @@ pub struct Named {
     pub object: String,
 }
 
-/// The common prefix of a stream's objects, from the bucket's root on, with a slash at the end.
-pub fn stream_prefix(prefix: &str, started_ms: u64, account_id: Option<&str>, key: &str) -> String {
+/// The common prefix of a stream's objects, from the bucket's root on, with a slash at the end. `epoch` is
+/// that of a fleet.
+pub fn stream_prefix(
+    prefix: &str,
+    started_ms: u64,
+    account_id: Option<&str>,
+    key: &str,
+    epoch: Option<u64>,
+) -> String {
     let date = Utc::from_unix_ms(started_ms).date();
     let account = account_id.map(plain).filter(|id| !id.is_empty());
     let account = account.unwrap_or_else(|| "unknown".to_owned());
     let slash = if prefix.is_empty() { "" } else { "/" };
-    format!("{prefix}{slash}v1/date={date}/account={account}/stream={key}/")
+    let epoch = epoch.map_or_else(String::new, |epoch| format!("epoch={epoch}/"));
+    format!("{prefix}{slash}v1/date={date}/account={account}/stream={key}/{epoch}")
 }
 
 /// The files to upload, in order: small text first, `meta.json` last of it.
@@ -220,17 +229,22 @@ mod tests {
                 "recordings/zoom",
                 day_ms,
                 Some("aC-1_x"),
-                "bdd2d51ed67606f5"
+                "bdd2d51ed67606f5",
+                None
             ),
             "recordings/zoom/v1/date=2026-11-24/account=aC-1_x/stream=bdd2d51ed67606f5/"
         );
         assert_eq!(
-            stream_prefix("", day_ms, None, "bdd2d51ed67606f5"),
+            stream_prefix("", day_ms, None, "bdd2d51ed67606f5", None),
             "v1/date=2026-11-24/account=unknown/stream=bdd2d51ed67606f5/"
         );
         assert_eq!(
-            stream_prefix("", day_ms, Some("../a b"), "k"),
+            stream_prefix("", day_ms, Some("../a b"), "k", None),
             "v1/date=2026-11-24/account=___a_b/stream=k/"
+        );
+        assert_eq!(
+            stream_prefix("p", day_ms, Some("a"), "k", Some(3)),
+            "p/v1/date=2026-11-24/account=a/stream=k/epoch=3/"
         );
     }
 

@@ -155,6 +155,7 @@ impl Task<'_> {
                 entry.ids.started_ms,
                 account,
                 &entry.key,
+                entry.ids.epoch,
             ),
             files: plan
                 .into_iter()

@@ -29,6 +29,11 @@ pub enum Command {
     Close,
     /// Leave without a message to Zoom, so that another process can take the stream over.
     Leave,
+    /// Leave for good: another node of the fleet receives the stream from now on.
+    HandOver {
+        /// That node, if known.
+        heir: Option<String>,
+    },
     /// The system resumed from suspend; connections may be dead without an error.
     SystemResumed,
     /// The app has a new secret; it signs the handshakes from now on.
@@ -108,6 +113,15 @@ impl Stream {
                 }
             }
             Command::Leave => self.end(EndReason::Left),
+            Command::HandOver { heir } => {
+                let reason = match &self.phase {
+                    // It is over: there is nothing to hand over.
+                    Phase::Draining { reason, .. } => reason.clone(),
+                    Phase::Closing { .. } => EndReason::ClosedByUs,
+                    Phase::Running | Phase::Ended => EndReason::HandedOver { heir },
+                };
+                self.end(reason);
+            }
             Command::ClientSecret(secret) => {
                 self.config.client_secret = secret;
                 self.signature = super::signature(&self.config);

@@ -331,6 +331,29 @@ impl Stream {
         }
     }
 
+    /// The signaling link may not be connected at present: what [`Output::Connect`] asked for is not done, or
+    /// was given up before message 1. That is no failure; only the time in which Zoom waits runs on.
+    #[doc(hidden)]
+    pub fn handle_withheld(&mut self) {
+        if matches!(self.signaling.state, State::Connecting { .. }) {
+            self.signaling.withhold();
+        }
+    }
+
+    /// It may be connected again.
+    #[doc(hidden)]
+    pub fn handle_permitted(&mut self, now: Instant) {
+        if self.signaling.state == State::Withheld && self.phase == Phase::Running {
+            self.connect(now, LinkId::Signaling);
+        }
+    }
+
+    /// Whether Zoom has accepted the signaling link, so that the stream is ours.
+    #[doc(hidden)]
+    pub fn has_signaling(&self) -> bool {
+        self.signaling.state == State::Up
+    }
+
     /// A link was closed, or could not be connected.
     pub fn handle_closed(&mut self, now: Instant, id: LinkId, loss: Loss) {
         let Some(link) = self.link_mut(id) else {
@@ -385,7 +408,7 @@ impl Stream {
                 continue;
             }
             match link.state {
-                State::Off => {}
+                State::Off | State::Withheld => {}
                 State::Waiting { .. } => self.connect(now, id),
                 State::Connecting { .. } | State::Handshaking { .. } => {
                     self.lose(now, id, Loss::TimedOut, Socket::Open);

@@ -737,6 +737,104 @@ fn leaving_sends_nothing_and_closing_sends_a_request() {
 }
 
 #[test]
+fn a_stream_that_is_handed_over_sends_nothing_and_passes_on_what_has_arrived() {
+    let hand_over = |heir: Option<&str>| Command::HandOver {
+        heir: heir.map(str::to_owned),
+    };
+    let mut talk = Talk::ready();
+    talk.tell(hand_over(Some("b")));
+    talk.check(&[
+        "0.0 close media:transcript",
+        "0.0 close signaling",
+        "0.0 end handed over to node b",
+    ]);
+    // Refused, because another node has it; this one was about to try again.
+    let mut talk = Talk::new("transcript");
+    talk.open(SIGNALING);
+    talk.hear(SIGNALING, json!({"msg_type": 2, "status_code": 8}));
+    talk.skip();
+    talk.tell(hand_over(None));
+    talk.check(&["0.0 end another node receives it"]);
+    // While it connects.
+    let mut talk = Talk::new("transcript");
+    talk.skip();
+    talk.tell(hand_over(None));
+    talk.check(&["0.0 close signaling", "0.0 end another node receives it"]);
+    // What has ended is not handed over.
+    let mut talk = Talk::ready();
+    talk.tell(Command::Stopped(StopReason(6)));
+    talk.tell(hand_over(None));
+    talk.check_contains("end stopped by Zoom: 6 MEETING_ENDED");
+    let mut talk = Talk::ready();
+    talk.tell(Command::Close);
+    talk.tell(hand_over(None));
+    talk.check_contains("end closed at our request");
+}
+
+#[test]
+fn a_withheld_connection_is_no_failure() {
+    let mut talk = Talk::new("transcript");
+    talk.check(&["0.0 connect signaling sig.zoom.us"]);
+    talk.withhold();
+    // Longer than any step of a try.
+    talk.until(30.0);
+    talk.tell(Command::SystemResumed);
+    talk.tell(Command::Interrupted {
+        event_ts_ms: 0,
+        urls: Vec::new(),
+    });
+    talk.check(&[]);
+    talk.permit();
+    talk.check(&["30.0 connect signaling sig.zoom.us"]);
+    talk.permit();
+    talk.check(&[]);
+    // While it connects, before message 1.
+    talk.withhold();
+    talk.until(40.0);
+    talk.permit();
+    talk.check(&["40.0 connect signaling sig.zoom.us"]);
+    assert_eq!(talk.stream.counters().losses, 0);
+    // The series of tries begins with the first one that is made.
+    talk.lose(SIGNALING, Loss::TimedOut);
+    talk.until(40.5);
+    talk.check(&[
+        "40.0 * Lost(Signaling, TimedOut)",
+        "40.5 connect signaling sig.zoom.us",
+    ]);
+    // The window runs on.
+    talk.withhold();
+    talk.until(70.0);
+    talk.check(&["60.0 end signaling lost for good: no answer in time"]);
+}
+
+#[test]
+fn a_lost_signaling_link_that_is_withheld_keeps_its_media() {
+    let mut talk = Talk::ready();
+    talk.until(5.0);
+    talk.lose(SIGNALING, Loss::Closed(None));
+    talk.withhold();
+    talk.skip();
+    talk.hear(TEXT, said("meanwhile"));
+    talk.check(&["5.0 said Ada: meanwhile"]);
+    // Once the handshake is under way it is not withheld any more.
+    talk.permit();
+    talk.open(SIGNALING);
+    talk.withhold();
+    talk.check(&["5.0 connect signaling sig.zoom.us", "5.0 > signaling 1"]);
+    // A newer start asks anew.
+    talk.tell(Command::FailOver(vec![url("other")]));
+    talk.withhold();
+    talk.skip();
+    talk.permit();
+    talk.check(&["5.0 connect signaling other.zoom.us"]);
+    talk.withhold();
+    talk.tell(Command::HandOver { heir: None });
+    talk.check(&["5.0 end another node receives it"]);
+    talk.permit();
+    assert!(talk.has_ended);
+}
+
+#[test]
 fn after_a_suspend_the_stream_reconnects() {
     let mut talk = Talk::ready();
     talk.until(5.0);

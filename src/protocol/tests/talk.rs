@@ -178,6 +178,16 @@ impl Talk {
         self.drain();
     }
 
+    pub(super) fn withhold(&mut self) {
+        self.stream.handle_withheld();
+        self.drain();
+    }
+
+    pub(super) fn permit(&mut self) {
+        self.stream.handle_permitted(self.now);
+        self.drain();
+    }
+
     pub(super) fn lose(&mut self, link: LinkId, loss: Loss) {
         self.stream.handle_closed(self.now, link, loss);
         self.drain();

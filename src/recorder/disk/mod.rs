@@ -5,6 +5,8 @@
 //! and counted, and the count is written into `meta.json`. While writes fail, the waiting records
 //! are kept and the write is retried every second.
 
+#[cfg(test)]
+mod epoch_tests;
 pub(crate) mod sink;
 pub(crate) mod syncer;
 #[cfg(test)]

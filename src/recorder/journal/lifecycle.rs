@@ -59,6 +59,8 @@ pub(super) enum Stop {
     Loss,
     Pause,
     Restart,
+    /// Another node received it before.
+    TakeOver,
 }
 
 impl Stop {
@@ -67,6 +69,7 @@ impl Stop {
             Stop::Loss => "loss",
             Stop::Pause => "pause",
             Stop::Restart => "restart",
+            Stop::TakeOver => "takeover",
         }
     }
 }
@@ -111,6 +114,14 @@ impl Flow {
     pub(super) fn after_restart(since_ms: u64, seq_before: u64) -> Flow {
         Flow {
             stopped: Some((Stop::Restart, since_ms, seq_before)),
+            ..Flow::default()
+        }
+    }
+
+    /// A stream that another node of the fleet received before.
+    pub(super) fn after_take_over(since_ms: u64, seq_before: u64) -> Flow {
+        Flow {
+            stopped: Some((Stop::TakeOver, since_ms, seq_before)),
             ..Flow::default()
         }
     }
@@ -310,5 +321,8 @@ mod tests {
             ],
         );
         assert_eq!(events, [resumed(Stop::Restart, 99, 42)]);
+        let ready = [Change::Accepted(LinkId::Signaling), Change::Ready];
+        let events = play(Flow::after_take_over(99, 1), &ready);
+        assert_eq!(events, [resumed(Stop::TakeOver, 99, 1)]);
     }
 }

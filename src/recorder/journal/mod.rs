@@ -21,6 +21,7 @@ use serde_json::Value;
 
 use super::append_file::AppendFile;
 use super::meta::{End, Meta};
+use super::path::epoch_folder;
 use crate::clock::now_ms;
 use crate::delivery::ends::UploadNote;
 use crate::domain::participant::Participant;
@@ -29,7 +30,7 @@ use crate::feed::line::Envelope;
 use crate::feed::reader::end_of;
 use crate::feed::{FEED_NAME, JournalKey, kind};
 use host::Growth;
-use lifecycle::{Event, Flow, Lifecycle};
+use lifecycle::{Event, Flow, Lifecycle, Stop};
 
 pub use host::JournalHost;
 
@@ -71,6 +72,8 @@ pub struct Journal {
     /// The last number given out.
     seq: u64,
     flow: Flow,
+    /// In a fleet: the member of `stream.resumed` that names the journal of the node before.
+    predecessor: Option<Box<str>>,
     /// Written and not yet announced.
     growth: Option<Growth>,
     /// `stream.ended` is its last word so far.
@@ -134,6 +137,7 @@ impl Journal {
         }
         // Parameters are granted before anything flows.
         let was_receiving = !meta.granted.is_empty();
+        let predecessor = predecessor(info);
         let mut journal = Journal {
             host: Arc::clone(host),
             key,
@@ -141,10 +145,12 @@ impl Journal {
             file: AppendFile::new(folder, FEED_NAME, "", "\n"),
             ids: ids(info),
             seq: last + jump,
-            flow: match was_receiving {
-                true => Flow::after_restart(since_ms(end.pos, now_ms), last),
-                false => Flow::default(),
+            flow: match (was_receiving, &predecessor) {
+                (true, _) => Flow::after_restart(since_ms(end.pos, now_ms), last),
+                (false, Some(_)) => Flow::after_take_over(now_ms, last),
+                (false, None) => Flow::default(),
             },
+            predecessor,
             growth: None,
             is_over: was_over,
             is_revoked,
@@ -246,9 +252,13 @@ impl Journal {
             } => (
                 "resumed",
                 format!(
-                    ",\"after\":\"{}\",\"gap_ms\":{},\"seq_before\":{seq_before}",
+                    ",\"after\":\"{}\",\"gap_ms\":{},\"seq_before\":{seq_before}{}",
                     after.name(),
-                    notice.at_ms.saturating_sub(*since_ms)
+                    notice.at_ms.saturating_sub(*since_ms),
+                    match after {
+                        Stop::TakeOver => self.predecessor.as_deref().unwrap_or_default(),
+                        _ => "",
+                    }
                 ),
             ),
             Event::Gap(dropped) => {
@@ -360,6 +370,21 @@ fn ids(info: &StreamInfo) -> String {
         Value::from(info.id.as_str()),
         Value::from(info.stream_id.as_str())
     )
+}
+
+/// Which node received the stream before, and the key of its journal there.
+fn predecessor(info: &StreamInfo) -> Option<Box<str>> {
+    let before = info.tenure.as_ref()?.predecessor.as_ref()?;
+    let key = JournalKey::of_folder(&epoch_folder(info, before.epoch));
+    let seq = before
+        .seq
+        .map_or_else(String::new, |seq| format!(",\"seq\":{seq}"));
+    let text = format!(
+        ",\"predecessor\":{{\"node\":{},\"epoch\":{},\"key\":\"{key}\"{seq}}}",
+        Value::from(before.node.as_str()),
+        before.epoch
+    );
+    Some(text.into())
 }
 
 fn state_data(state: &str, ids: &str, more: &str) -> String {

@@ -20,7 +20,7 @@ use crate::feed::line::Envelope;
 use crate::feed::reader::end_of;
 use crate::feed::{FEED_NAME, JournalKey, Line, kind};
 use crate::recorder::append_file::{AppendFile, create_file};
-use crate::recorder::path::stream_folder;
+use crate::recorder::withdrawal::find_stream;
 
 /// Lines older than this are cut, once the file has [`CUT_ABOVE_BYTES`].
 const TOMBSTONE_DAYS: u64 = 30;
@@ -110,10 +110,13 @@ impl ServerJournal {
                 host.board().revoke(key);
                 told.insert(key);
             }
-            let below = stream_folder(revoked.started_ms, &revoked.id, &revoked.stream_id);
-            let folder = root.join(below);
-            if revoked.deleted && folder.is_dir() {
-                left.push(folder);
+            // Which epoch's folder it was follows from the key.
+            let roots = [root.to_owned()];
+            if revoked.deleted {
+                let mut folders = find_stream(&roots, Some(&revoked.id), &revoked.stream_id);
+                let key = |folder: &PathBuf| host.board().key_of(folder).to_string();
+                folders.retain(|folder| key(folder) == revoked.key);
+                left.extend(folders);
             }
         }
         let end = end_of(&path).unwrap_or_default();
@@ -260,6 +263,7 @@ mod tests {
     use super::*;
     use crate::feed::{Board, Chunk, Cursor, Found, Reader};
     use crate::recorder::jsonl::tests::info;
+    use crate::recorder::path::stream_folder;
     use crate::testing::scratch;
 
     fn stream(n: u64, is_deleted: bool) -> RevokedStream {
@@ -328,6 +332,26 @@ mod tests {
         assert!(!board.is_revoked(stream(3, true).key));
         journal.deauthorized("", "a").expect("the disk is well");
         assert_eq!(board.get(JournalKey::SERVER).map(|it| it.seq), Some(4));
+
+        // Of a stream with several epochs, the folder of the one that is meant.
+        let first = root.join(stream_folder(info().started_ms, &info().id, "s9"));
+        let name = first.file_name().expect("a name").to_str().expect("text");
+        let folders = [2, 3].map(|n| first.with_file_name(format!("{name}.e{n}")));
+        folders
+            .iter()
+            .for_each(|it| fs::create_dir_all(it).expect("a folder"));
+        let key = board.key_of(&folders[0]);
+        let third = RevokedStream {
+            key,
+            ..stream(9, true)
+        };
+        journal.revoked(&third, 0).expect("the disk is well");
+        let host = JournalHost::new(&Board::new(&root), Some("/x"), None);
+        let (_, left) = ServerJournal::open(&host);
+        assert!(
+            left.contains(&folders[0]) && !left.contains(&folders[1]),
+            "{left:?}"
+        );
     }
 
     #[test]

@@ -66,6 +66,11 @@ pub(super) fn hidden_folder(folder: &Path) -> Option<PathBuf> {
     Some(folder.with_file_name(format!("{}{name}", place::HIDDEN)))
 }
 
+/// What a folder is called when it is not being removed.
+pub(super) fn shown_name(name: &str) -> &str {
+    name.strip_prefix(place::HIDDEN).unwrap_or(name)
+}
+
 /// Removes what a tombstone describes. Returns it as it is then.
 ///
 /// # Errors

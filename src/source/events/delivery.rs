@@ -131,6 +131,7 @@ impl<T: From<Accepted>> Delivery<T> {
                 _ => Some(Accepted {
                     event,
                     intent: None,
+                    body: body.into(),
                 }),
             },
             Err(Fault::NotAWebhook) => {

@@ -243,6 +243,8 @@ pub struct Accepted {
     pub event: ZoomEvent,
     /// Its id in the intent log; `None` without one.
     pub intent: Option<EventId>,
+    /// The webhook's body, for another node of a fleet.
+    pub body: Box<[u8]>,
 }
 
 impl From<Accepted> for ZoomEvent {
@@ -293,11 +295,16 @@ impl<T> Desk<T> {
                 return None;
             }
         };
+        let accepted = Accepted {
+            event,
+            intent,
+            body: request.body().into(),
+        };
         Some(Pending {
             desk: self,
             request,
             place,
-            accepted: Accepted { event, intent },
+            accepted,
             _under_way: under_way,
         })
     }

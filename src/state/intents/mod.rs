@@ -164,6 +164,9 @@ struct Queue {
     /// Checkpoints that were queued, and up to which of them the disk has them.
     checkpoints: u64,
     checkpoints_done: u64,
+    /// Number of the last effect or checkpoint, and of the last one that is in the files.
+    mark: u64,
+    mark_done: u64,
     /// Unsettled events as lines, on the disk or waiting for it.
     events: BTreeMap<u64, Box<[u8]>>,
     events_bytes: usize,
@@ -331,6 +334,7 @@ impl IntentLog {
     pub fn effect(&self, settles: &[EventId], body: &[u8]) {
         let sealed = self.keys.seal_line(file::NAME, body);
         let mut queue = self.shared.lock();
+        queue.mark += 1;
         queue.settle(settles);
         let Ok(body) = sealed else {
             // The next checkpoint has it.
@@ -356,11 +360,22 @@ impl IntentLog {
     pub fn checkpoint(&self, settles: &[EventId], snapshot: Vec<u8>) {
         let mut queue = self.shared.lock();
         queue.checkpoints += 1;
+        queue.mark += 1;
         queue.settle(settles);
         queue.effect_lines.clear();
         queue.checkpoint = Some(snapshot);
         drop(queue);
         self.shared.filled.notify_one();
+    }
+
+    /// The number of the last effect or checkpoint.
+    pub fn mark(&self) -> u64 {
+        self.shared.lock().mark
+    }
+
+    /// Whether the kernel has every effect until that number: a process that is killed now leaves them.
+    pub fn has_written(&self, mark: u64) -> bool {
+        self.shared.lock().mark_done >= mark
     }
 
     /// Waits until every checkpoint that was queued so far is on the disk. Whether it is.
@@ -532,6 +547,8 @@ enum Job {
         has_effects: bool,
         /// The last event in the lines, if there is one.
         last_id: Option<u64>,
+        /// Every effect until this number is in the file then.
+        mark: Option<u64>,
     },
     Sync,
     Ask,
@@ -548,7 +565,8 @@ impl Writer {
                     lines,
                     has_effects,
                     last_id,
-                } => self.write(&lines, has_effects, last_id),
+                    mark,
+                } => self.write(&lines, has_effects, last_id, mark),
                 Job::Sync => self.sync(),
                 Job::Ask => {
                     (self.ask)();
@@ -580,12 +598,15 @@ impl Writer {
                 queue.busy_since = Some(now);
                 let last_id = (!queue.event_lines.is_empty()).then_some(queue.last_id);
                 let has_effects = !queue.effect_lines.is_empty();
+                // An effect that found no room is in no line.
+                let mark = (!queue.needs_checkpoint).then_some(queue.mark);
                 let mut lines = std::mem::take(&mut queue.event_lines);
                 lines.append(&mut queue.effect_lines);
                 return Job::Write {
                     lines,
                     has_effects,
                     last_id,
+                    mark,
                 };
             }
             if is_due(self.sync_at) || (queue.is_closed && self.sync_at.is_some()) {
@@ -618,7 +639,13 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, lines: &[u8], has_effects: bool, last_id: Option<u64>) -> Outcome {
+    fn write(
+        &mut self,
+        lines: &[u8],
+        has_effects: bool,
+        last_id: Option<u64>,
+        mark: Option<u64>,
+    ) -> Outcome {
         let written = self.file.append(lines).and_then(|()| match last_id {
             Some(_) => self.file.sync(),
             None => Ok(()),
@@ -626,6 +653,9 @@ impl Writer {
         let old_at = Instant::now() + CHECKPOINT_AFTER;
         self.old_at.get_or_insert(old_at);
         let mut queue = self.shared.lock();
+        if let (Ok(()), Some(mark)) = (&written, mark) {
+            queue.mark_done = mark;
+        }
         match (&written, last_id) {
             (Ok(()), Some(last_id)) => {
                 queue.decided_id = last_id;
@@ -652,12 +682,12 @@ impl Writer {
     }
 
     fn checkpoint(&mut self, snapshot: &[u8], number: u64) -> Outcome {
-        let mut last_id = 0;
+        let (mut last_id, mut mark) = (0, 0);
         let written = self.file.write_snapshot(self.snapshot, snapshot);
         let replaced = written.and_then(|()| {
             let lines = {
                 let mut queue = self.shared.lock();
-                last_id = queue.last_id;
+                (last_id, mark) = (queue.last_id, queue.mark);
                 queue.take_unsettled()
             };
             let growth_bytes = self.growth_bytes_min.max(snapshot.len() as u64);
@@ -672,6 +702,7 @@ impl Writer {
                 queue.decided_id = last_id;
                 queue.needs_checkpoint = false;
                 queue.checkpoints_done = number;
+                queue.mark_done = mark;
                 queue.broken = None;
             }
             Err(_) => {

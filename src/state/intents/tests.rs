@@ -541,3 +541,17 @@ fn one_process_at_a_time() {
     assert!(rig.stop());
     StateDir::open(&scratch.0).unwrap();
 }
+
+#[test]
+fn it_is_known_which_effects_are_written() {
+    let state = Arc::new(StateDir::open(&scratch("intents")).expect("a state directory"));
+    let (log, _) = IntentLog::open(&state, SNAPSHOT, || ()).expect("a log");
+    assert!(log.has_written(log.mark()), "nothing waits");
+    log.effect(&[], b"{}");
+    let mark = log.mark();
+    wait_until("the effect is written", || log.has_written(mark));
+    assert!(!log.has_written(mark + 1));
+    log.checkpoint(&[], b"{}".to_vec());
+    assert!(log.wait_for_checkpoint(Instant::now() + PATIENCE));
+    assert!(log.has_written(log.mark()));
+}

@@ -4,6 +4,8 @@
 pub(crate) mod certificates;
 mod daemon;
 mod files;
+#[cfg(feature = "fleet")]
+pub(crate) mod fleet;
 pub(crate) mod http;
 mod process;
 pub(crate) mod redis;

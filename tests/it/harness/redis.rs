@@ -13,26 +13,25 @@ use super::{KilledOnDrop, PATIENCE, TempDir, report, wait_until};
 
 /// A server on a Unix socket in a folder of its own, without files unless told so.
 pub(crate) struct Redis {
+    program: String,
     folder: TempDir,
     options: Vec<String>,
     process: Mutex<Option<KilledOnDrop>>,
 }
 
 impl Redis {
-    /// Starts one. `None`, with a line, where it is not installed; a failure where `RTMSD_REDIS` requires it, as
-    /// `.ci/run` does.
+    /// Starts one. `None`, with a line, where it is not installed. `RTMSD_REDIS` names another program, such as
+    /// `valkey-server`, and requires it, as `.ci/run` does.
     pub(crate) fn start(options: &[&str]) -> Option<Redis> {
-        let found = Command::new("redis-server").arg("--version").output();
-        if found.is_err() {
-            let is_required = std::env::var_os("RTMSD_REDIS").is_some();
-            assert!(
-                !is_required,
-                "RTMSD_REDIS is set, and there is no redis-server"
-            );
+        let wanted = std::env::var("RTMSD_REDIS").ok();
+        let program = wanted.as_deref().unwrap_or("redis-server");
+        if let Err(error) = Command::new(program).arg("--version").output() {
+            assert_eq!(wanted, None, "{program}: {error}");
             report("skipped: redis-server is not installed");
             return None;
         }
         let redis = Redis {
+            program: program.to_owned(),
             folder: TempDir::new(),
             options: options.iter().map(|option| (*option).to_owned()).collect(),
             process: Mutex::new(None),
@@ -54,7 +53,7 @@ impl Redis {
 
     /// Starts it; it must not run.
     pub(crate) fn run(&self) {
-        let process = Command::new("redis-server")
+        let process = Command::new(&self.program)
             .args(["--port", "0", "--save", "", "--enable-debug-command", "yes"])
             .args(["--unixsocket", "redis.sock", "--dir", "."])
             .args(&self.options)
@@ -62,7 +61,7 @@ impl Redis {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn();
-        let process = KilledOnDrop(process.expect("redis-server starts"));
+        let process = KilledOnDrop(process.expect("it starts"));
         *self.process.lock().expect("no panic before") = Some(process);
         wait_until("redis-server takes connections", || {
             UnixStream::connect(self.socket()).is_ok()

@@ -281,6 +281,7 @@ fn a_planned_start_is_dropped_when_the_stream_is_there() {
         streams: coordinator::StreamChoice::All,
         participant_user_id: None,
         app: None,
+        node: None,
     });
     let instant = Instant::now();
     let unix_ms = 1_795_000_000_000;

@@ -78,6 +78,7 @@ pub(crate) struct Running {
     pub(crate) conn: Option<ConnId>,
     pub(crate) connecting: Option<ConnId>,
     pub(crate) accepted_ms: u64,
+    pub(crate) accepted: Option<Instant>,
     pub(crate) is_refused: bool,
     pub(crate) has_once: bool,
     pub(crate) tries: u32,
@@ -129,6 +130,9 @@ pub(crate) struct Process {
     pub(crate) closing: Vec<(String, ConnId)>,
 }
 
+/// A connection that lasts for so long begins a new series of tries.
+const STEADY: Duration = Duration::from_secs(5);
+
 /// The delay before a try.
 pub(crate) fn delay(tries: u32) -> Duration {
     let ms = [0, 500, 1000, 2000, 3000];
@@ -142,6 +146,7 @@ impl Running {
             conn: None,
             connecting: None,
             accepted_ms: 0,
+            accepted: None,
             is_refused: false,
             has_once: false,
             tries: 0,
@@ -156,8 +161,11 @@ impl Running {
         self.connecting = None;
         self.phase = StreamPhase::Lost;
         self.is_refused = false;
-        self.tries = 0;
-        self.next_try = now;
+        // A connection that did not last continues its series of tries: two nodes that displace each other
+        // slow down.
+        let has_lasted = self.accepted.is_none_or(|at| now - at >= STEADY);
+        self.tries = if has_lasted { 0 } else { self.tries + 1 };
+        self.next_try = now + delay(self.tries);
         self.until = now + super::zoom::WINDOW;
     }
 }
@@ -287,6 +295,7 @@ impl Process {
             return;
         };
         for stream in entry.streams.values_mut() {
+            stream.accepted = None;
             stream.lose(now);
         }
         let known = self.meetings.entry(meeting.to_owned()).or_default();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::super::*;
-use super::process::{Disk, Entry, Process, Running, Told, delay, read};
+use super::process::{Disk, Entry, Process, Running, Told, read};
 use super::zoom::{Answer, ConnId, Duplicates, WINDOW, Zoom};
 use crate::daemon::fleet_store::{Codec, Value};
 use crate::demo::fleet_store::Model;
@@ -13,6 +13,9 @@ use crate::protocol::tests::random::Random;
 
 /// Unix milliseconds at the begin.
 const T0: u64 = 1_767_000_000_000;
+
+/// Calls that all machines together make in a second at most.
+const CALLS_MAX: u32 = 600;
 
 pub(crate) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -121,7 +124,8 @@ pub(crate) struct World {
     pub(crate) accepted: BTreeMap<String, Instant>,
     pub(crate) tells: bool,
     pub(crate) tries_without_permit: u32,
-    pub(crate) trace: Vec<String>,
+    /// Calls of all machines in this second.
+    calls: (u32, u64),
 }
 
 impl World {
@@ -146,7 +150,7 @@ impl World {
             accepted: BTreeMap::new(),
             tells: std::env::var("RTMSD_TRACE").is_ok(),
             tries_without_permit: 0,
-            trace: Vec::new(),
+            calls: (0, 0),
         }
     }
 
@@ -868,6 +872,17 @@ impl World {
         }
         match output {
             Output::Call(id, call) => {
+                let second = (now - self.began).as_secs();
+                self.calls.0 = if self.calls.1 == second {
+                    self.calls.0 + 1
+                } else {
+                    0
+                };
+                self.calls.1 = second;
+                assert!(
+                    self.calls.0 < CALLS_MAX,
+                    "{name} asks again and again: {call:?}"
+                );
                 // One connection: questions arrive in their order.
                 let arrives = now + ms(self.random.below(3));
                 let node = self.nodes.get_mut(name).expect("it has just said so");
@@ -1109,7 +1124,6 @@ impl World {
         }
         stream.has_once = false;
         stream.connecting = Some(conn);
-        stream.tries += 1;
         if !is_permitted {
             self.tries_without_permit += 1;
         }
@@ -1198,7 +1212,7 @@ impl World {
                 stream.phase = StreamPhase::Receiving;
                 stream.is_refused = false;
                 stream.accepted_ms = unix_ms;
-                stream.tries = 0;
+                stream.accepted = Some(now);
             }
             None if is_refused => {
                 stream.is_refused = true;
@@ -1210,7 +1224,7 @@ impl World {
                 entry.end(id, stamp);
             }
         }
-        let _ = delay;
+
         self.state_changed(name, &meeting);
     }
 
@@ -1246,7 +1260,7 @@ impl World {
     /// The record of a meeting.
     pub(crate) fn record(&mut self, meeting: &str) -> Option<Record> {
         let codec = codec(Member {
-            node: "nobody".to_owned(),
+            node: "unknown".to_owned(),
             boot: Boot(1),
         });
         let call = Call::Read {

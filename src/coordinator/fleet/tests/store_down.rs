@@ -33,7 +33,7 @@ fn rule_1_a_stream_that_is_lost_while_the_permit_holds_comes_back_at_once() {
     both(|duplicates| {
         let mut world = fleet(duplicates, &["a"]);
         world.begin("m1", "s1", None);
-        world.run(secs(2));
+        world.run(secs(6));
         world.is_store_down = true;
         world.run(secs(1));
         world.drop_connection("s1");

@@ -52,7 +52,8 @@ impl Entry {
 
     pub(super) fn is_of(&self, info: &StreamInfo) -> bool {
         let own = self.recorder.info();
-        own.stream_id == info.stream_id && own.id == info.id
+        // What is received under another epoch has a folder of its own.
+        own.stream_id == info.stream_id && own.id == info.id && own.epoch() == info.epoch()
     }
 
     /// Resets the unwritten bytes, which are written or dropped now. Returns how many they were.

@@ -1,0 +1,193 @@
+//! What the machine is told about meetings and streams.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Instant;
+
+use super::Fleet;
+use crate::coordinator::fleet::{MeetingState, StreamPhase, StreamState, Tail};
+use crate::daemon::Daemon;
+use crate::daemon::streams::RunningStream;
+use crate::stream;
+
+/// What the machine was told of a meeting.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Reported {
+    /// Digest of what another node needs.
+    entry: u64,
+    streams: Vec<StreamState>,
+}
+
+impl Daemon {
+    /// Tells what has changed since the last time.
+    pub(super) fn report_changes(&mut self, is_look_due: bool) {
+        let mut changed = self.coordinator.changed_meetings();
+        if is_look_due {
+            let fleet = self.fleet.as_ref();
+            for (meeting, reported) in fleet.into_iter().flat_map(|it| &it.reported) {
+                let is_as_before =
+                    |stream: &StreamState| *stream == self.stream_state(&stream.stream_id);
+                if !reported.streams.iter().all(is_as_before) {
+                    changed.insert(meeting.clone());
+                }
+            }
+        }
+        for meeting in changed {
+            self.report(&meeting, false);
+        }
+    }
+
+    /// Tells what there is of a meeting; `must` also if nothing has changed.
+    pub(super) fn report(&mut self, meeting: &str, must: bool) {
+        let live = self.coordinator.live_meeting(meeting);
+        let streams = live.as_ref().map(|live| {
+            let ids = live.streams.iter();
+            ids.map(|id| self.stream_state(id)).collect::<Vec<_>>()
+        });
+        let export = self.coordinator.export(meeting).filter(|_| live.is_some());
+        let Some(fleet) = &mut self.fleet else {
+            return;
+        };
+        let entry = digest(&export);
+        let before = fleet.reported.get(meeting);
+        if live.is_none() && before.is_none() && !must {
+            return;
+        }
+        let is_entry_new = before.is_none_or(|before| before.entry != entry);
+        let now = Reported {
+            entry,
+            streams: streams.clone().unwrap_or_default(),
+        };
+        if before.is_some_and(|before| *before == now) && live.is_some() && !must {
+            return;
+        }
+        match live {
+            Some(_) => fleet.reported.insert(meeting.to_owned(), now),
+            None => fleet.reported.remove(meeting),
+        };
+        let state = MeetingState {
+            meeting: meeting.to_owned(),
+            streams: streams.unwrap_or_default(),
+            is_over: live.is_none(),
+            entry: export.filter(|_| is_entry_new),
+        };
+        fleet.machine.meeting_is(Instant::now(), state);
+    }
+
+    fn stream_state(&self, stream_id: &str) -> StreamState {
+        let running = self.running.get(stream_id);
+        let (phase, is_refused) = running.map_or((StreamPhase::Joining, false), |running| {
+            (phase(running), running.handle.is_held_elsewhere())
+        });
+        StreamState {
+            stream_id: stream_id.to_owned(),
+            phase,
+            is_refused,
+        }
+    }
+
+    /// What is done four times a second.
+    pub(super) fn after_look(&mut self) {
+        self.tell_released();
+        let fleet = self.fleet.as_ref();
+        let held: Vec<String> =
+            fleet.map_or_else(Vec::new, |it| it.reported.keys().cloned().collect());
+        for meeting in held {
+            self.note_epoch(&meeting);
+        }
+        let Some(fleet) = &mut self.fleet else {
+            return;
+        };
+        for (stream_id, running) in &self.running {
+            if fleet.once.remove(stream_id) {
+                running.handle.permit_once();
+            }
+            let count = running.handle.tail_count();
+            let sent = fleet.tails_sent.get(stream_id).copied().unwrap_or(0);
+            if count != sent
+                && let Some(tail) = running.handle.tail()
+            {
+                fleet.tails_sent.insert(stream_id.clone(), count);
+                fleet.store.set_tail(stream_id, tail.to_bytes());
+            }
+        }
+        if let Some(snapshot) = &self.snapshot {
+            fleet.tell_saved(snapshot);
+        }
+    }
+
+    /// Meetings whose streams have left are given to their heirs.
+    pub(super) fn tell_released(&mut self) {
+        let Some(fleet) = &mut self.fleet else {
+            return;
+        };
+        let running = self.running.values();
+        let open: std::collections::HashSet<&str> =
+            running.map(|running| running.info.id.as_str()).collect();
+        let left = fleet
+            .releasing
+            .extract_if(.., |meeting| !open.contains(meeting.as_str()));
+        for meeting in left.collect::<Vec<_>>() {
+            let entry = self.coordinator.export(&meeting).unwrap_or_default();
+            let live = self.coordinator.live_meeting(&meeting);
+            let streams = live.map(|live| live.streams).unwrap_or_default();
+            let tails = streams.into_iter().filter_map(|stream| {
+                let tail = fleet.left_tails.remove(&stream)?;
+                Some((stream, tail))
+            });
+            let tails = tails.collect();
+            fleet
+                .machine
+                .handle_released(Instant::now(), &meeting, entry, tails);
+        }
+    }
+
+    /// A stream's thread has ended.
+    pub(in crate::daemon) fn fleet_stream_ended(&mut self, running: &RunningStream) {
+        let Some(fleet) = &mut self.fleet else {
+            return;
+        };
+        let info = &running.info;
+        let tail: Option<Tail> = running.handle.tail().map(|tail| tail.to_bytes());
+        if fleet.releasing.contains(&info.id)
+            && let Some(tail) = tail
+        {
+            fleet.left_tails.insert(info.stream_id.clone(), tail);
+        }
+        fleet.tails.remove(&info.stream_id);
+        fleet.once.remove(&info.stream_id);
+        fleet.tails_sent.remove(&info.stream_id);
+        fleet.store.drop_tail(&info.stream_id);
+    }
+}
+
+impl Fleet {
+    /// After a save of the coordinator: what was taken out of the queue until now is in it.
+    pub(in crate::daemon) fn note_save(&mut self, mark: u64) {
+        if !self.delivered.is_empty() {
+            let tickets = std::mem::take(&mut self.delivered);
+            self.saved.push_back((mark, tickets));
+        }
+    }
+
+    fn tell_saved(&mut self, snapshot: &crate::daemon::snapshot::Snapshot) {
+        while let Some((_, tickets)) =
+            (self.saved).pop_front_if(|(mark, _)| snapshot.has_written(*mark))
+        {
+            self.machine.handle_saved(Instant::now(), &tickets);
+        }
+    }
+}
+
+fn phase(running: &RunningStream) -> StreamPhase {
+    match running.handle.phase() {
+        stream::StreamPhase::Joining => StreamPhase::Joining,
+        stream::StreamPhase::Receiving => StreamPhase::Receiving,
+        stream::StreamPhase::Lost => StreamPhase::Lost,
+    }
+}
+
+fn digest(bytes: &Option<Vec<u8>>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
+}
