@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::coordinator::fleet::call::SeenRow;
 use crate::daemon::fleet_status::FleetStatus;
 
 /// A node is dead after this silence, in seconds; what the store shows counts alone here.
@@ -86,10 +85,7 @@ pub fn state_of(age_s: u64, is_draining: bool) -> &'static str {
 impl FleetPage {
     /// What one node knows. Of settings it knows only whether those differ that must be alike.
     pub fn of_node(status: &FleetStatus) -> FleetPage {
-        let must = |row: &SeenRow| {
-            let own = status.rows.iter().find(|own| own.node == status.node);
-            own.is_some_and(|own| own.row.must != row.row.must)
-        };
+        let own = status.rows.iter().find(|own| own.node == status.node);
         let nodes = status.rows.iter().map(|seen| {
             let age_s = seen.age.as_secs();
             let state = match seen.node == status.node {
@@ -104,7 +100,10 @@ impl FleetPage {
                 streams: seen.row.streams,
                 capacity: seen.row.capacity,
                 admin: seen.row.admin.clone(),
-                differs: Vec::from_iter(must(seen).then(|| "secrets or tokens".to_owned())),
+                differs: match own.is_some_and(|own| own.row.must != seen.row.must) {
+                    true => vec!["secrets or tokens".to_owned()],
+                    false => Vec::new(),
+                },
             }
         });
         let streams = status.streams.iter().map(|stream| StreamLine {

@@ -225,6 +225,7 @@ fn check_says_which_right_the_user_of_the_store_lacks() {
     let report = &ran.stdout;
     assert!(report.contains("\nfault scripts: "), "{report}");
     assert!(report.contains("xadd"), "{report}");
+    assert_eq!(ran.code, Some(77), "{report}");
     assert!(!report.contains("hidden"), "{report}");
 
     harness.set("RTMS_FLEET_PASSWORD", "wrong");

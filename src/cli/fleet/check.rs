@@ -117,7 +117,7 @@ mod of_store {
 
         /// Runs every script and every command that a node uses, on names that are removed afterwards.
         fn try_scripts(&mut self, direct: &mut Direct) -> io::Result<()> {
-            let result = try_all(direct);
+            let result = try_commands(direct).and_then(|()| try_all(direct));
             let removed = remove_trial(direct);
             match result.and(removed) {
                 Ok(()) => self.fine("scripts", "all scripts and commands of a node work"),
@@ -278,6 +278,37 @@ mod of_store {
 
     fn shown(time: Duration) -> String {
         format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+    }
+
+    /// Every command that scripts use, by itself: a script that may not run one does not say which.
+    fn try_commands(direct: &mut Direct) -> Result<(), String> {
+        let names = direct.codec().names().clone();
+        let (hash, set) = (names.meeting("check"), names.owned("check"));
+        let (text, stream) = (names.stream("check"), names.queue("check"));
+        let command = |verb, key: &[u8], args: &[&str]| {
+            let args = args.iter().map(|arg| arg.as_bytes().to_vec());
+            Command::plain(verb, vec![key.to_vec()], args.collect())
+        };
+        direct.commands(&[
+            command("HSET", &hash, &["check", "1"]),
+            command("HGET", &hash, &["check"]),
+            command("HMGET", &hash, &["check"]),
+            command("HGETALL", &hash, &[]),
+            command("HDEL", &hash, &["check"]),
+            command("SADD", &set, &["check"]),
+            command("SCARD", &set, &[]),
+            command("SMEMBERS", &set, &[]),
+            command("SREM", &set, &["check"]),
+            command("SET", &text, &["check"]),
+            command("GET", &text, &[]),
+            command("PEXPIRE", &text, &["60000"]),
+            command("EXISTS", &text, &[]),
+            command("XADD", &stream, &["*", "m", "check"]),
+            command("XLEN", &stream, &[]),
+            command("XRANGE", &stream, &["-", "+"]),
+            command("XDEL", &stream, &["1-0"]),
+        ])?;
+        remove_trial(direct)
     }
 
     /// The life of a meeting: a row, a claim, a message, a hand-over, a token.
