@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::overview::Overview;
 use super::process::Process;
 use super::streams;
+use crate::daemon::fleet_status::FleetStatus;
 use crate::daemon::status::StatusSnapshot;
 use crate::delivery::live;
 use crate::delivery::push::PushStatus;
@@ -59,7 +60,13 @@ enum Value {
     PushCounts(PushSamples),
     PushGauges(PushSamples),
     PushSeconds,
+    /// Counters and gauges of a node of a fleet. Without a fleet nothing is on the page.
+    FleetCounts(&'static str, FleetSamples),
+    FleetGauges(&'static str, FleetSamples),
 }
+
+/// Values of a label, or one number with an empty one.
+type FleetSamples = fn(&FleetStatus) -> Vec<(&'static str, u64)>;
 
 /// Numbers of one endpoint, with further labels: `,result="delivered"`, or nothing.
 type PushSamples = fn(&Report) -> Vec<(&'static str, u64)>;
@@ -648,6 +655,43 @@ pub const METRICS: &[Metric] = &[
         Value::PushSeconds,
     ),
     row(
+        "fleet_sure",
+        "Whether this node has reached the fleet's store within the last four seconds.",
+        Value::FleetGauges("", |fleet| vec![("", (fleet.state == "sure").into())]),
+    ),
+    row(
+        "fleet_nodes",
+        "Nodes of the fleet, as this one sees them.",
+        Value::FleetGauges("state", |fleet| fleet.nodes().to_vec()),
+    ),
+    row(
+        "fleet_meetings",
+        "Meetings that this node holds in the fleet.",
+        Value::FleetGauges("", |fleet| vec![("", fleet.meetings)]),
+    ),
+    row(
+        "fleet_intents",
+        "Webhooks that were answered here and are not with their node yet.",
+        Value::FleetGauges("", |fleet| vec![("", fleet.intents)]),
+    ),
+    row(
+        "fleet_settings_differ",
+        "Living nodes whose secrets or way to tokens are not those of this one.",
+        Value::FleetGauges("", |fleet| vec![("", fleet.differing)]),
+    ),
+    row(
+        "fleet_store_down_seconds",
+        "How long the fleet's store has not been reached; 0 while it is.",
+        Value::FleetGauges("", |fleet| {
+            vec![("", fleet.down_for.map_or(0, |time| time.as_secs()))]
+        }),
+    ),
+    row(
+        "fleet_store_errors_total",
+        "What went wrong at the fleet's store: connections not made or lost, calls without an answer in time, refused, or beyond the queue.",
+        Value::FleetCounts("kind", |fleet| fleet.store_errors.to_vec()),
+    ),
+    row(
         "panics_total",
         "Panics that were caught; each is a bug.",
         Counts("where", |f| {
@@ -741,6 +785,9 @@ impl Metric {
     fn labels(&self) -> Vec<&'static str> {
         match self.value {
             Counts(label, _) | Gauges(label, _) => vec![label],
+            Value::FleetCounts(label, _) | Value::FleetGauges(label, _) => {
+                Vec::from_iter((!label.is_empty()).then_some(label))
+            }
             Value::PushCounts(values) | Value::PushGauges(values) => {
                 let first = values(&Report::default())
                     .first()
@@ -757,8 +804,8 @@ impl Metric {
         match self.value {
             Count(_) | Seconds(_) | Counts(..) => "counter",
             Gauge(_) | GaugeSeconds(_) | Gauges(..) => "gauge",
-            Value::PushCounts(_) => "counter",
-            Value::PushGauges(_) => "gauge",
+            Value::PushCounts(_) | Value::FleetCounts(..) => "counter",
+            Value::PushGauges(_) | Value::FleetGauges(..) => "gauge",
             Value::Histogram(_) | Value::PushSeconds => "histogram",
         }
     }
@@ -788,8 +835,10 @@ impl Metric {
             Value::PushCounts(_) | Value::PushGauges(_) | Value::PushSeconds
         );
         let has_push = |facts: &Facts<'_>| facts.push().is_some();
+        let is_of_fleet = matches!(self.value, Value::FleetCounts(..) | Value::FleetGauges(..));
         let facts = facts.iter().filter(|facts| self.is_read_from(facts.of));
         let facts = facts.filter(|facts| !is_of_push || has_push(facts));
+        let facts = facts.filter(|facts| !is_of_fleet || facts.status.fleet.is_some());
         let facts: Vec<&Facts<'_>> = facts.collect();
         if facts.is_empty() {
             return;
@@ -829,6 +878,15 @@ impl Metric {
                         let labels = format!("endpoint=\"{}\"{labels}", endpoint.name);
                         page.sample(name, &labels, value);
                     }
+                }
+            }
+            Value::FleetCounts(label, values) | Value::FleetGauges(label, values) => {
+                for (text, value) in facts.status.fleet.iter().flat_map(values) {
+                    let labels = match label.is_empty() {
+                        true => String::new(),
+                        false => format!("{label}=\"{text}\""),
+                    };
+                    page.sample(name, &labels, value);
                 }
             }
             Value::PushSeconds => {

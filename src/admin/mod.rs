@@ -11,6 +11,7 @@ pub mod accounts;
 pub mod control_socket;
 pub mod events;
 pub mod files;
+pub mod fleet;
 pub(crate) mod forget_commands;
 pub mod host;
 pub mod links;
@@ -350,7 +351,10 @@ fn answer(
     started_ms: u64,
     look: impl Fn() -> Result<Overview, Answer>,
 ) -> Answer {
-    if !matches!(path, "/healthz" | "/readyz" | "/metrics" | "/streams") {
+    if !matches!(
+        path,
+        "/healthz" | "/readyz" | "/metrics" | "/streams" | "/fleet"
+    ) {
         return line(
             404,
             "here are /healthz, /readyz, /metrics, /streams, /events and /media",
@@ -378,6 +382,16 @@ fn answer(
             Some(why) => line(503, &why),
             None => line(200, &format!("ready{}", overview.troubles())),
         },
+        "/fleet" => {
+            let mut apps = overview.answering();
+            let found = apps.find_map(|(_, status)| status.fleet.as_ref());
+            let Some(status) = found else {
+                return line(404, "there is no fleet: RTMS_FLEET is not set");
+            };
+            let page = fleet::FleetPage::of_node(status);
+            let json = serde_json::to_string(&page).unwrap_or_default() + "\n";
+            Answer::text(200, json).of_type("application/json")
+        }
         "/metrics" => Answer::text(200, metrics::text(&overview, &process))
             .of_type("text/plain; version=0.0.4; charset=utf-8"),
         _ => {
@@ -435,6 +449,10 @@ fn unready_reason(status: &StatusSnapshot, process: &Process) -> Option<String> 
         return Some("draining: the server is stopping".to_owned());
     }
     if let Some(reason) = status.unready_reason {
+        return Some(reason.to_owned());
+    }
+    let fleet = status.fleet.as_ref();
+    if let Some(reason) = fleet.and_then(|fleet| fleet.unready_reason()) {
         return Some(reason.to_owned());
     }
     if let Some(reason) = events::unready_reason(status) {

@@ -51,7 +51,8 @@ impl Overview {
             let troubles = push_troubles(status)
                 + &events::troubles(status)
                 + &accounts::troubles(status)
-                + &keeping_trouble(status);
+                + &keeping_trouble(status)
+                + &fleet_trouble(status);
             for trouble in troubles.lines().filter(|line| !line.is_empty()) {
                 text += &format!("\n{}", in_app(app.name.as_deref(), trouble));
             }
@@ -71,6 +72,13 @@ impl AppStatus {
             None => Some("the daemon does not answer".to_owned()),
         }
     }
+}
+
+/// That the store is away is no reason to send work elsewhere: it is away for every node.
+fn fleet_trouble(status: &StatusSnapshot) -> String {
+    let fleet = status.fleet.as_ref();
+    let trouble = fleet.and_then(|fleet| fleet.trouble());
+    trouble.map_or_else(String::new, |trouble| format!("\n{trouble}"))
 }
 
 fn in_app(name: Option<&str>, text: &str) -> String {

@@ -58,6 +58,7 @@ fn status() -> StatusSnapshot {
         grants: None,
         accounts_without_grant: Vec::new(),
         is_state_failing: false,
+        fleet: None,
         disk: Some(Arc::new(DiskCounters::default())),
         ends: Arc::default(),
         stdout_dropped: None,

@@ -16,6 +16,7 @@ pub mod control;
 #[cfg(feature = "demo")]
 pub(crate) mod demo;
 pub mod exit;
+pub(crate) mod fleet;
 pub mod forget;
 pub(crate) mod lines;
 pub mod link;
@@ -161,6 +162,15 @@ fn dispatch(command: Command, app: Option<&str>) -> u8 {
             config,
             json,
             watch,
+            fleet: true,
+        } => with_config(config.as_deref(), one, Needs::Admin, |loaded| {
+            fleet::run(&loaded.config, json, watch, &mut io::stdout())
+        }),
+        Command::Status {
+            config,
+            json,
+            watch,
+            fleet: false,
         } => with_config(config.as_deref(), any, Needs::Admin, |loaded| {
             status::run(&loaded.config, json, watch, &mut io::stdout())
         }),
@@ -334,6 +344,13 @@ fn check_online(path: Option<&Path>, app: Option<&str>) -> u8 {
             ..process(settings)
         };
         let zoom = zoom.max(check::events::run(&loaded.config, ours, &mut io::stdout()));
+        let zoom = match settings.fleet {
+            Some(_) => {
+                print("\nat the store of the fleet\n");
+                zoom.max(fleet::check::run(&loaded.config, &mut io::stdout()))
+            }
+            None => zoom,
+        };
         let Some(bucket) = &settings.ends.bucket else {
             return zoom;
         };

@@ -10,6 +10,7 @@ pub(crate) mod events;
 #[cfg(feature = "fleet")]
 pub(crate) mod fleet;
 pub mod fleet_digests;
+pub mod fleet_status;
 pub mod fleet_store;
 pub(crate) mod forget_alone;
 pub(crate) mod forgetting;

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::fleet_status::FleetStatus;
 use super::streams::RunningStream;
 use super::{Daemon, Ending, Error, Event, Settings, now};
 use crate::coordinator::Coordinator;
@@ -77,4 +78,8 @@ impl Daemon {
     pub(super) fn fleet_stream_ended(&mut self, _running: &RunningStream) {}
 
     pub(super) fn end_fleet(&mut self) {}
+
+    pub(super) fn fleet_status(&self) -> Option<FleetStatus> {
+        None
+    }
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use super::Daemon;
+use super::fleet_status::FleetStatus;
 use super::places::PlaceCounts;
 use super::snapshot::Snapshot;
 use super::streams::RunningStream;
@@ -73,6 +74,8 @@ pub struct StatusSnapshot {
     pub(crate) keeping: Option<Arc<keeping::Counters>>,
     /// Live media.
     pub(crate) media: Arc<media::Counters>,
+    /// What this node knows of its fleet; `None` without one.
+    pub(crate) fleet: Option<FleetStatus>,
 }
 
 /// A running stream.
@@ -172,6 +175,7 @@ impl Daemon {
             push: self.push.as_ref().map(Push::status),
             keeping: (self.keeping.as_ref()).map(|keeping| Arc::clone(keeping.counters())),
             media: Arc::clone(self.media.counters()),
+            fleet: self.fleet_status(),
         }
     }
 

@@ -18,6 +18,8 @@ mod few_files;
 mod files;
 #[cfg(feature = "fleet")]
 mod fleet;
+#[cfg(feature = "fleet")]
+mod fleet_commands;
 mod fleet_scripts;
 #[cfg(feature = "fleet")]
 mod fleet_store;

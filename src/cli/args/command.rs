@@ -60,6 +60,8 @@ pub enum Command {
         json: bool,
         /// `--watch`.
         watch: bool,
+        /// `--fleet`.
+        fleet: bool,
     },
     /// Print something about this binary.
     Print(Page),

@@ -32,6 +32,7 @@ pub(super) enum Opt {
     Product,
     Json,
     Watch,
+    Fleet,
     Format,
     Picture,
     Copy,
@@ -61,7 +62,7 @@ pub(super) enum Opt {
 
 impl Opt {
     /// Name, and whether a value follows.
-    const ALL: [(Opt, &'static str, bool); 43] = [
+    const ALL: [(Opt, &'static str, bool); 44] = [
         (Opt::Help, "--help", false),
         (Opt::Version, "--version", false),
         (Opt::Config, "--config", true),
@@ -80,6 +81,7 @@ impl Opt {
         (Opt::Product, "--product", true),
         (Opt::Json, "--json", false),
         (Opt::Watch, "--watch", false),
+        (Opt::Fleet, "--fleet", false),
         (Opt::Format, "--format", true),
         (Opt::Picture, "--picture", true),
         (Opt::Copy, "--copy", false),

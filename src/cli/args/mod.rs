@@ -145,9 +145,11 @@ impl Given {
                 Ok(Command::Accounts { config, json })
             }
             Some("status") => {
-                self.only("status", &[Opt::Config, Opt::Json, Opt::Watch, Opt::App], 1)?;
+                let options = [Opt::Config, Opt::Json, Opt::Watch, Opt::App, Opt::Fleet];
+                self.only("status", &options, 1)?;
                 Ok(Command::Status {
                     config,
+                    fleet: self.has(Opt::Fleet),
                     json: self.has(Opt::Json),
                     watch: self.has(Opt::Watch),
                 })

@@ -162,6 +162,7 @@ fn commands() {
             config: None,
             json: true,
             watch: true,
+            fleet: false,
         },
     );
     let plain = mux::Options {

@@ -103,8 +103,8 @@ usage: rtmsd check [--config FILE] [--online] [--app NAME]
 Explains what each setting means on this machine, and lists every fault. It
 changes nothing, and without --online it does not use the network.
 
-  --online   also gets a token, calls Zoom's API, compares the clocks, and looks
-             whether the event WebSocket answers
+  --online   also gets a token, calls Zoom's API, compares the clocks, looks
+             whether the event WebSocket answers, and tries the fleet's store
   --app NAME only this app of RTMS_APPS; without it all of them
   --live     only asks the running server's admin listener whether it is alive
              (/healthz): the health check of a container. Exit code 0 or 69
@@ -168,10 +168,12 @@ number; for other products, the id of the session, engagement or call.
 ";
 
 pub(super) const STATUS: &str = "\
-usage: rtmsd status [--json] [--watch] [--app NAME] [--config FILE]
+usage: rtmsd status [--fleet] [--json] [--watch] [--app NAME] [--config FILE]
 
 Asks the running server, at RTMS_ADMIN, for its streams and prints them.
 
+  --fleet      the servers and streams of the fleet (RTMS_FLEET), as its store
+               has them: works beside any server, and if none runs
   --json       print one line of JSON
   --watch      repeat every two seconds, until interrupted
   --app NAME   only the streams of this app of RTMS_APPS

@@ -56,7 +56,7 @@ fn show(out: &mut impl Write, text: &str) -> io::Result<()> {
 }
 
 /// Replaces the lines on the screen one by one, to avoid flickering.
-fn over_the_last(text: &str) -> String {
+pub(super) fn over_the_last(text: &str) -> String {
     format!("\u{1b}[H{}\u{1b}[J", text.replace('\n', "\u{1b}[K\n"))
 }
 

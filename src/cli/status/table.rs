@@ -9,7 +9,7 @@ use crate::stream::stats::KIND_LABELS;
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Room {
     pub(crate) columns: Option<usize>,
-    pub(super) lines: Option<usize>,
+    pub(crate) lines: Option<usize>,
 }
 
 /// A name is truncated to this many columns if there is enough room, otherwise to the other value.
@@ -327,7 +327,7 @@ fn widths(rows: &[Vec<String>]) -> Vec<usize> {
 }
 
 /// A topic is untrusted text: control characters and text direction marks must not reach the terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let is_safe = |c: &char| {
         !c.is_control()
             && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -336,7 +336,7 @@ fn printable(text: &str) -> String {
 }
 
 /// The two largest units: `3s`, `2m05s`, `4h02m`, `3d04h`.
-fn age(seconds: u64) -> String {
+pub(crate) fn age(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds}s"),
         60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),

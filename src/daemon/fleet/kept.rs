@@ -48,7 +48,8 @@ mod tests {
 
     #[test]
     fn a_process_knows_the_boot_of_the_one_before() {
-        let state = Arc::new(StateDir::open(&scratch("fleet-kept")).expect("a state directory"));
+        let folder = scratch("fleet-kept");
+        let state = Arc::new(StateDir::open(&folder).expect("a state directory"));
         let begin = |node: &str, boot: u64| begin(&state, node, Boot(boot)).expect("written");
         assert_eq!(begin("a", 1), None);
         assert_eq!(begin("a", 2), Some(Boot(1)));

@@ -5,6 +5,7 @@
 //! | here | what it owns; what goes in: events, the store's news, time |
 //! | [`carry`] | what comes out: carries out the machine's wishes |
 //! | [`report`] | what the machine is told about meetings and streams |
+//! | [`status`] | what the admin listener shows |
 //! | [`kept`] | what the next process must know |
 //!
 //! The machine decides whether an event is this node's. So the coordinator gets only events of meetings that
@@ -15,6 +16,7 @@
 mod carry;
 mod kept;
 mod report;
+mod status;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -191,6 +193,7 @@ impl Fleet {
             codec.clone(),
             Box::new(move |it| news.send_always(Event::Fleet(FleetNews::Store(it)))),
         )?;
+        store.set_settings(digests.settings.clone());
         let queue = sender.clone();
         let queue = Inbox::start(
             &reach,
@@ -242,10 +245,11 @@ impl Fleet {
         if needs_look { due.min(look) } else { due }
     }
 
-    /// Whether webhooks should come here: not while it leaves.
+    /// Whether webhooks should come here: not while it leaves, nor while its secrets are not those of most.
     fn is_ready(&self) -> bool {
         let state = self.machine.node_state(Instant::now());
-        matches!(state, NodeState::Sure | NodeState::Unsure)
+        let is_alike = !self.machine.view().is_minority();
+        is_alike && matches!(state, NodeState::Sure | NodeState::Unsure)
     }
 }
 

@@ -38,6 +38,11 @@ impl Direct {
         })
     }
 
+    /// The translation.
+    pub fn codec(&self) -> &Codec {
+        &self.codec
+    }
+
     /// What the store is.
     pub fn facts(&self) -> &Facts {
         &self.facts

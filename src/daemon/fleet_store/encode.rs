@@ -307,6 +307,20 @@ impl Codec {
         Command::plain("HGETALL", keys, vec![])
     }
 
+    /// Puts the digests of the own settings into the store, where other nodes and `rtmsd status` compare them.
+    /// What the settings had before and have no more goes.
+    pub fn settings(&self, digests: &[(&'static str, String)]) -> Vec<Command> {
+        let key = self.names.settings(&self.me.node);
+        let args = digests
+            .iter()
+            .flat_map(|(name, digest)| [text(name), text(digest)]);
+        vec![
+            Command::plain("DEL", vec![key.clone()], vec![]),
+            Command::plain("HSET", vec![key.clone()], args.collect()),
+            Command::plain("PEXPIRE", vec![key], vec![text(DAY_MS)]),
+        ]
+    }
+
     /// Puts the last phrases of the own streams into the store. Everything that is there is replaced if
     /// `is_all`: after each new connection, so that nothing stays of streams that went elsewhere.
     pub fn tails<'a>(

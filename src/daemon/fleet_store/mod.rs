@@ -34,6 +34,8 @@ pub(crate) mod row;
 pub mod seal;
 #[cfg(feature = "fleet")]
 pub mod store;
+#[cfg(feature = "fleet")]
+pub mod survey;
 #[cfg(all(test, feature = "demo"))]
 mod tests;
 pub mod value;

@@ -30,6 +30,8 @@ const QUEUE_MAX: usize = 1024;
 const BATCH_MAX: usize = 128;
 /// How often changed tails are sent.
 const TAILS_EVERY: Duration = Duration::from_secs(1);
+/// How often the digests of settings are sent, which the store keeps for a day.
+const SETTINGS_EVERY: Duration = Duration::from_secs(3600);
 const STACK_BYTES: usize = 256 << 10;
 
 /// Where the store is, and how it is reached.
@@ -128,6 +130,10 @@ struct Inbox {
     tails: BTreeMap<String, Kept>,
     /// Streams whose tails are to be removed.
     gone: BTreeSet<String>,
+    /// Digests of the own settings.
+    settings: Vec<(&'static str, String)>,
+    /// They were never sent.
+    are_settings_new: bool,
     /// There is an outcome of opening.
     is_opened: bool,
     is_ending: bool,
@@ -184,6 +190,7 @@ impl Store {
             refused: None,
             waiting: VecDeque::new(),
             tails_at: Instant::now(),
+            settings_at: Instant::now(),
             is_all: true,
             limits,
         };
@@ -197,6 +204,12 @@ impl Store {
             limits,
             thread: Some(thread),
         })
+    }
+
+    /// What other nodes compare: sent at once, with each new connection, and every hour.
+    pub fn set_settings(&self, digests: Vec<(&'static str, String)>) {
+        let mut inbox = self.shared.lock();
+        (inbox.settings, inbox.are_settings_new) = (digests, true);
     }
 
     /// Asks. False if too many calls wait, or the end was told: then there is no reply.
@@ -276,6 +289,7 @@ struct Work {
     /// Asked while a connection is being opened.
     waiting: VecDeque<Asked>,
     tails_at: Instant,
+    settings_at: Instant,
     /// The store has none of our tails, or old ones.
     is_all: bool,
     limits: Limits,
@@ -547,7 +561,7 @@ impl Work {
         }
     }
 
-    /// The commands that bring the store's tails up to date.
+    /// The commands that bring the store's tails up to date, and from time to time the settings.
     fn tails(&mut self) -> Vec<Command> {
         let is_all = std::mem::take(&mut self.is_all);
         let mut inbox = self.shared.lock();
@@ -558,11 +572,18 @@ impl Work {
             }
         }
         let gone = std::mem::take(&mut inbox.gone);
+        let are_settings_due = is_all || Instant::now() >= self.settings_at;
+        let is_new = std::mem::take(&mut inbox.are_settings_new);
+        let settings = (are_settings_due || is_new).then(|| inbox.settings.clone());
         drop(inbox);
         let changed = changed.iter().map(|(stream, tail)| (stream.as_str(), tail));
         let mut commands = self.codec.tails(changed, is_all);
         if !gone.is_empty() && !is_all {
             commands.push(self.codec.drop_tails(gone.iter().map(String::as_str)));
+        }
+        if let Some(settings) = settings.filter(|settings| !settings.is_empty()) {
+            self.settings_at = Instant::now() + SETTINGS_EVERY;
+            commands.extend(self.codec.settings(&settings));
         }
         commands
     }

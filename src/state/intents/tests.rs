@@ -544,7 +544,8 @@ fn one_process_at_a_time() {
 
 #[test]
 fn it_is_known_which_effects_are_written() {
-    let state = Arc::new(StateDir::open(&scratch("intents")).expect("a state directory"));
+    let folder = scratch("intents");
+    let state = Arc::new(StateDir::open(&folder).expect("a state directory"));
     let (log, _) = IntentLog::open(&state, SNAPSHOT, || ()).expect("a log");
     assert!(log.has_written(log.mark()), "nothing waits");
     log.effect(&[], b"{}");

@@ -17,7 +17,7 @@ _rtmsd() {
     stop) words="--account --participant --product --json --app --config --help" ;;
     pause) words="--account --participant --product --json --app --config --help" ;;
     resume) words="--account --participant --product --json --app --config --help" ;;
-    status) words="--json --watch --app --config --help" ;;
+    status) words="--fleet --json --watch --app --config --help" ;;
     tail) words="--follow --json --app --config --help" ;;
     tap) words="--speaker --format --app --config --help" ;;
     link) words="--for --files --revoke-all --config --app --help" ;;

@@ -44,6 +44,7 @@ complete -c rtmsd -n "__fish_seen_subcommand_from resume" -l participant
 complete -c rtmsd -n "__fish_seen_subcommand_from resume" -l product
 complete -c rtmsd -n "__fish_seen_subcommand_from resume" -l json
 complete -c rtmsd -n "__fish_seen_subcommand_from resume" -l app
+complete -c rtmsd -n "__fish_seen_subcommand_from status" -l fleet
 complete -c rtmsd -n "__fish_seen_subcommand_from status" -l json
 complete -c rtmsd -n "__fish_seen_subcommand_from status" -l watch
 complete -c rtmsd -n "__fish_seen_subcommand_from status" -l app

@@ -17,7 +17,7 @@ case ${words[2]} in
   stop) compadd -- --account --participant --product --json --app --config --help ;;
   pause) compadd -- --account --participant --product --json --app --config --help ;;
   resume) compadd -- --account --participant --product --json --app --config --help ;;
-  status) compadd -- --json --watch --app --config --help ;;
+  status) compadd -- --fleet --json --watch --app --config --help ;;
   tail) compadd -- --follow --json --app --config --help ;;
   tap) compadd -- --speaker --format --app --config --help ;;
   link) compadd -- --for --files --revoke-all --config --app --help ;;
