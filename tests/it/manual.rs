@@ -651,7 +651,7 @@ fn the_readme_is_short_and_has_its_two_commands() {
     );
     for command in [
         ".ci/prepare && cargo run --release -- demo",
-        ".ci/prepare && RUST_TEST_THREADS=4 cargo test",
+        ".ci/prepare && RUST_TEST_THREADS=4 cargo test --features fleet",
     ] {
         assert_eq!(
             text.lines().filter(|line| *line == command).count(),
