@@ -165,7 +165,7 @@ impl MeetingEntry {
     pub(super) fn phase(&self) -> Phase {
         match self.start {
             _ if self.ended_ms.is_some() => Phase::Ended,
-            // Whoever has it starts it.
+            // The node that has it starts it.
             _ if self.is_yielded => Phase::Stopped,
             Start::None => Phase::Idle,
             Start::Trying { .. } if self.awaits_host => Phase::AwaitingHost,

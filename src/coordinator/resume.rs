@@ -45,7 +45,7 @@ impl Coordinator {
         if let Some(meeting) = self.meetings.get_mut(uuid) {
             self.is_changed |= std::mem::take(&mut meeting.is_yielded);
         }
-        // Those that wait in this process are made anew.
+        // Those that wait in this process are made again.
         self.cancel_calls(now, uuid);
         self.resume_calls(now, uuid);
         self.resume_streams(now, &streams);

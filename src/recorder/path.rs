@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::stream_info::StreamInfo;
 use crate::domain::time::Utc;
-use crate::feed::epoch;
+use crate::feed::epoch::folder_name;
 use crate::feed::key::JournalKey;
 
 /// Characters of an id that are shown; the digest after them distinguishes ids.
@@ -34,7 +34,7 @@ pub fn folder_of(info: &StreamInfo) -> PathBuf {
 /// The folder of another epoch of a stream.
 pub fn epoch_folder(info: &StreamInfo, epoch: u64) -> PathBuf {
     let date = Utc::from_unix_ms(info.started_ms).date();
-    let stream = epoch::folder_name(safe_name(&info.stream_id), epoch);
+    let stream = folder_name(safe_name(&info.stream_id), epoch);
     [date, safe_name(&info.id), stream].iter().collect()
 }
 
@@ -126,7 +126,10 @@ mod tests {
                 .file_name()
                 .and_then(|name| name.to_str())
                 .expect("text");
-            assert_eq!(epoch::split(name), (safe_name("5f0c1d").as_str(), epoch));
+            assert_eq!(
+                crate::feed::epoch::split(name),
+                (safe_name("5f0c1d").as_str(), epoch)
+            );
         }
     }
 }

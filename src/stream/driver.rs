@@ -235,7 +235,7 @@ impl Driver {
         }
     }
 
-    /// The signaling link is open; message 1 would take the stream from whoever has it.
+    /// The signaling link is open; message 1 would take the stream from the client that has it.
     fn opened(&mut self, id: LinkId) {
         let has_expired = self
             .permit

@@ -2,7 +2,7 @@
 //!
 //! A stream has one signaling connection at Zoom, and a second one may displace it. So a node that does not
 //! know whether a stream is still its own opens none; what runs is not touched. What lacks a permit waits while
-//! Zoom's window runs on, without a timer: whoever renews the permit wakes it.
+//! Zoom's window runs on, without a timer: a renewal wakes it.
 //!
 //! The time is CLOCK_BOOTTIME, which counts a machine's sleep: a process that was stopped and goes on has no
 //! permit.

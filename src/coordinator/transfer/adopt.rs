@@ -92,7 +92,7 @@ impl Coordinator {
         self.is_changed = true;
     }
 
-    /// Whether what was told counts, so that the calls are to be made anew.
+    /// Whether what was told counts, so that the calls are to be made again.
     fn adopt_meeting(&mut self, now: Now, uuid: &str, told: MeetingEntry, has_start: bool) -> bool {
         let local = self.meetings.get(uuid);
         let is_own = local.is_some_and(|local| !local.is_yielded);
@@ -239,7 +239,7 @@ impl StreamEntry {
 
 /// What is known here of a stream that does not run here, with what another node knew.
 fn merged_stream(local: &StreamEntry, told: StreamEntry) -> StreamEntry {
-    // Whoever had it last tells who comes before this node.
+    // The node that had it last tells who comes before this node.
     let (tenure, seq) = match told.is_active() {
         true => (told.tenure.clone(), told.seq),
         false => (local.tenure.clone(), local.seq),

@@ -8,7 +8,7 @@
     )
 )]
 
-use crate::feed::epoch;
+use crate::feed::epoch::is_of;
 use crate::feed::key::{JournalKey, KEY_DIGITS};
 use crate::recorder::path::safe_name;
 
@@ -48,7 +48,7 @@ impl Name {
     pub(crate) fn fits(&self, folder: &str, key: JournalKey) -> Option<Fit> {
         let key = key.to_string();
         let as_key = self.key.as_ref().filter(|begin| key.starts_with(*begin));
-        if epoch::is_of(folder, &self.folder) || as_key == Some(&key) {
+        if is_of(folder, &self.folder) || as_key == Some(&key) {
             return Some(Fit::Whole);
         }
         let begins = as_key.is_some() || folder.starts_with(&self.text);

@@ -821,7 +821,7 @@ fn a_lost_signaling_link_that_is_withheld_keeps_its_media() {
     talk.open(SIGNALING);
     talk.withhold();
     talk.check(&["5.0 connect signaling sig.zoom.us", "5.0 > signaling 1"]);
-    // A newer start asks anew.
+    // A newer start asks again.
     talk.tell(Command::FailOver(vec![url("other")]));
     talk.withhold();
     talk.skip();
