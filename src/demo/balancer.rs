@@ -166,14 +166,17 @@ mod tests {
         let mut socket = TcpStream::connect(balancer.address()).expect("it listens");
         socket.write_all(b"who?").expect("it reads");
         let mut answer = String::new();
-        socket.read_to_string(&mut answer).expect("an answer");
-        answer
+        // One that is not served is closed with the question unread.
+        match socket.read_to_string(&mut answer) {
+            Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("{error}"),
+            _ => answer,
+        }
     }
 
     #[test]
     fn connections_go_round_and_pass_over_who_is_gone() {
         let balancer = Balancer::start().expect("a port");
-        assert_eq!(ask(&balancer), "", "nobody is there");
+        assert_eq!(ask(&balancer), "", "no server is there");
         let gone = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let ((a, first), (b, second)) = (server("a"), server("b"));
         balancer.set(0, Some(a));
