@@ -449,7 +449,9 @@ impl Play {
                 also.is_empty() || is_split,
                 "{id} is at {node}, and {also:?} try as well"
             );
-            let record = self.world.record(&meeting).expect("it has a record");
+            let Some(record) = self.world.record(&meeting) else {
+                panic!("{meeting} of {id}, received by {node}, has no record");
+            };
             let owner = record.owner.node.clone();
 
             let receives = self.world.name_of(&node) == owner;
