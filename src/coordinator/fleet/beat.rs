@@ -258,7 +258,8 @@ impl Machine {
         let is_other_era = beats.era.is_some_and(|known| known != era);
         let is_older = match before {
             None => true,
-            Some(row) => row.boot == self.config.me.boot && row.seq < beats.confirmed,
+            // Of another boot: as it was before we came, or another process had the name meanwhile.
+            Some(row) => row.boot != self.config.me.boot || row.seq < beats.confirmed,
         };
         is_other_era || beats.confirmed > 0 && is_older
     }

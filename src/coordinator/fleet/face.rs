@@ -168,7 +168,7 @@ pub enum Output {
     },
     /// Go on with a meeting of another node. Streams that run here already are left as they are.
     Adopt(Box<Adoption>),
-    /// Go on with this meeting of the state directory.
+    /// Go on with this meeting of the state directory, or with one that was released and that nobody gets.
     Resume {
         /// The meeting.
         meeting: String,

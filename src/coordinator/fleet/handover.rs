@@ -5,8 +5,9 @@
 //! as handed over. The heir has five seconds to take it, else the next one gets it. "Taken" means that the
 //! heir's record says so, not that it receives: from then on its own rules hold.
 //!
-//! Nothing is released while the store does not answer. What was released a moment before the store went down
-//! stays closed until it answers or the process ends, when it is in the state directory as any live stream.
+//! Nothing is released while the store does not answer; what was released a moment before is connected again, by
+//! the store-down rule. A stream of a meeting whose record another node has stays here to the end: nobody could
+//! be told of it.
 
 use std::time::{Duration, Instant};
 
@@ -99,6 +100,7 @@ impl Machine {
                 && meeting.is_served()
                 && meeting.wish.is_none()
                 && held.epoch > 0
+                && held.rival.is_none()
                 && !held.is_over
                 && held.entry.is_some()
             {
@@ -228,9 +230,21 @@ impl Machine {
         }
     }
 
-    /// It was another's already.
-    pub(super) fn hand_refused(&mut self, id: &str, record: &Record) {
-        self.hand_done(id, &record.owner.node);
+    /// The record is another's already: what that one does not know runs on here.
+    pub(super) fn hand_refused(&mut self, now: Instant, id: &str, record: &Record) {
+        self.take_back(id);
+        self.is_anothers(now, id, record);
+    }
+
+    /// Nobody can get what was released: it is connected again.
+    pub(super) fn take_back(&mut self, id: &str) {
+        let Some(held) = self.meetings.get_mut(id).and_then(|m| m.held.as_mut()) else {
+            return;
+        };
+        if held.release.take().is_some() {
+            let meeting = id.to_owned();
+            self.outputs.push_back(Output::Resume { meeting });
+        }
     }
 
     fn hand_done(&mut self, id: &str, owner: &str) {

@@ -1,6 +1,67 @@
 //! The fleet: several nodes behind one balancer, one store between them.
 //!
-//! Pure: events, replies of the store and times go in, [`Output`]s for the daemon come out.
+//! Pure: events, replies of the store and times go in, [`Output`]s for the daemon come out. What it may rely on:
+//! every call is answered once ([`Reply::Failed`] if nothing is known), calls reach the store in their order, and
+//! everything that comes from the store is authentic.
+//!
+//! # The rules
+//!
+//! 1. A running connection is never closed for want of the store's word; a new signaling connection is opened
+//!    only with a [`Output::Permit`], or by the store-down rule with [`Output::Once`].
+//! 2. Zoom decides who has a stream, the record follows: a node that receives while the record's owner does not
+//!    becomes the owner with its next publish.
+//! 3. An event is settled when its coordinator or a guard has it, never before.
+//!
+//! # What a node is
+//!
+//! | state | when | what it does |
+//! | --- | --- | --- |
+//! | joining | no good beat yet | events wait; after 10 s as unsure |
+//! | sure | the last good beat began less than 4 s ago | everything; judges others after 5 s |
+//! | unsure | no good beat for 4 s | the store-down rule, see `store_down` |
+//! | doubled | another process has its name | runs what it has, takes nothing, routes events |
+//! | draining | a planned stop | gives everything away, takes nothing, routes events |
+//! | gone | its row is removed | nothing |
+//!
+//! # What a meeting is here
+//!
+//! | state | how it begins | how it ends |
+//! | --- | --- | --- |
+//! | waiting events | an event for what we do not have | route, place, claim, or the store-down rule |
+//! | wished | the store says it is ours, or its owner is dead | claim: held, or another has it |
+//! | held | a claim, a publish, or the coordinator says so | is over, given up, or handed over |
+//! | left | it is in the state directory | publish (or 10 s without the store): held, or given up |
+//! | guarded | it was given to another node | the record shows that it was taken, else it is given again |
+//!
+//! # Flows, by file
+//!
+//! | flow | file |
+//! | --- | --- |
+//! | beats, permits, roll-back, one name twice | `beat` |
+//! | who lives, who gets a meeting | `view` |
+//! | an event for another's meeting, a new meeting, its guard | `resolve` |
+//! | what is held, and whose the record is | `publish` |
+//! | a dead node, or an earlier process of this one | `takeover` |
+//! | the store does not answer | `store_down` |
+//! | a planned stop | `handover` |
+//! | messages for all nodes | `broadcast` |
+//!
+//! # What is simpler than it could be, and what that costs
+//!
+//! - One record per meeting. Where two nodes each receive a stream of one meeting, the record follows one of them;
+//!   the other one's stream runs on, its events go to both, and if that node dies for good, the stream is lost
+//!   until Zoom starts it again. It takes a pause or a cut in the moment in which a second stream begins.
+//! - Who loses a record to a node that receives is not told. It learns it with its next publish: when a stream of
+//!   it changes, when it is refused (5 s), before it handles an event for what it does not receive, or after 30
+//!   minutes (5 without a stream).
+//! - Of one other node, or of a jump backwards of the store's clock, nothing can be told: a death is noticed
+//!   later by as much as the clock jumped.
+//! - An heir that has the record counts as good; that it receives is not waited for.
+//! - A node that stays away for longer than its row lives (1 h) misses messages for all nodes.
+//! - A start that is routed, and known to its receiver as stale, is sent three times.
+//!
+//! Everything is bounded: [`machine::CALLS_MAX`] calls under way, [`machine::EVENTS_MAX`] events. What comes
+//! beyond is given to the own coordinator, with an error in the log.
 #![cfg_attr(
     not(test),
     deny(
@@ -15,7 +76,7 @@ mod broadcast;
 pub mod call;
 pub mod face;
 mod handover;
-mod machine;
+pub mod machine;
 mod meetings;
 mod publish;
 pub mod record;

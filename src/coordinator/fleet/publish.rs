@@ -32,6 +32,9 @@ const ASK_REFUSED: Duration = Duration::from_secs(5);
 /// So long after the store's word a meeting of which nothing is received is ours without asking.
 const FRESH: Duration = Duration::from_secs(5);
 
+/// Less than the pause before the second try of a connection that did not last.
+const ASK_SOON: Duration = Duration::from_millis(300);
+
 /// What flows here while another has the record is published again after this time.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 
@@ -42,6 +45,18 @@ impl Held {
         if self.epoch > 0 && !self.is_left && !self.receives() && !is_fresh && !self.is_to_confirm {
             self.is_to_confirm = true;
             self.touch();
+        }
+    }
+
+    /// Who is displaced soon after it was let in asks once more before it tries again: the other one's word may
+    /// have come to the store after ours, which said that nobody receives.
+    fn ask_if_displaced(&mut self, now: Instant) {
+        let is_displaced = |s: &StreamState| {
+            let loss = self.losses.get(&s.stream_id);
+            s.phase == StreamPhase::Lost && loss.is_some_and(Loss::is_short)
+        };
+        if self.streams.iter().any(is_displaced) {
+            self.ask_again = Some(now + ASK_SOON);
         }
     }
 
@@ -96,6 +111,7 @@ impl Machine {
         }
         if is_news {
             held.touch();
+            held.ask_if_displaced(now);
         }
         held.ask_if_refused(now);
         if held.is_over {
@@ -143,7 +159,9 @@ impl Machine {
             && let Some(held) = self.meetings.get_mut(id).and_then(|m| m.held.as_mut())
         {
             held.asked = held.version;
-            held.ask_again = None;
+            if held.ask_again.is_some_and(|at| now >= at) {
+                held.ask_again = None;
+            }
             held.is_entry_asked = std::mem::take(&mut held.is_entry_new);
         }
     }

@@ -271,7 +271,7 @@ impl Machine {
             (Call::Publish { .. }, Reply::Newer(record)) => self.is_anothers(now, id, &record),
             (Call::Hand { heir, .. }, Reply::Ok { epoch }) => self.handed(now, id, &heir, epoch),
             (Call::Hand { heir, .. }, Reply::QueueFull) => self.heir_is_full(now, id, &heir),
-            (Call::Hand { .. }, Reply::Newer(record)) => self.hand_refused(id, &record),
+            (Call::Hand { .. }, Reply::Newer(record)) => self.hand_refused(now, id, &record),
             (Call::Read { .. }, Reply::Read { record }) => self.looked_after(now, id, record),
             // Not an answer to the question: asked again.
             _ => meeting.not_before = Some(now + AGAIN),

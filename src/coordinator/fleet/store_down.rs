@@ -132,6 +132,11 @@ impl Held {
 }
 
 impl Loss {
+    /// Let in and soon lost again.
+    pub(super) fn is_short(&self) -> bool {
+        self.short > 0
+    }
+
     /// Let in and soon lost again, and that twice: another node does the same.
     pub(super) fn is_quarrel(&self) -> bool {
         self.short >= QUARREL
@@ -158,6 +163,11 @@ impl Machine {
     pub(super) fn step_without_store(&mut self, now: Instant, id: &str) {
         if !self.beats.is_unsure(now) {
             return;
+        }
+        let held = self.meetings.get(id).and_then(|m| m.held.as_ref());
+        let release = held.and_then(|held| held.release.as_ref());
+        if release.is_some_and(|release| release.parcel.is_some()) {
+            self.take_back(id);
         }
         let Some(mut meeting) = self.meetings.remove(id) else {
             return;

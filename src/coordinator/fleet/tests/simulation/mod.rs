@@ -375,9 +375,13 @@ impl Play {
                     }
                     if restart != Restart::All {
                         self.store_lost = Some(now);
-                        let late = self.deaths.iter().filter(|(at, _)| now - *at < secs(16));
-                        self.excused
-                            .extend(late.flat_map(|(_, had)| had.iter().cloned()));
+                        // What nobody has taken over is lost with the store.
+                        let dead = self.deaths.iter().flat_map(|(_, had)| had.iter());
+                        let lost = dead.filter(|id| {
+                            let mut names = self.world.nodes.keys();
+                            !names.any(|name| self.world.running(name, id).is_some())
+                        });
+                        self.excused.extend(lost.cloned());
                     }
                     self.world.reread();
                 }
@@ -445,7 +449,9 @@ impl Play {
                 also.is_empty() || is_split,
                 "{id} is at {node}, and {also:?} try as well"
             );
-            let record = self.world.record(&meeting).expect("it has a record");
+            let Some(record) = self.world.record(&meeting) else {
+                panic!("{meeting} of {id}, received by {node}, has no record");
+            };
             let owner = record.owner.node.clone();
 
             let receives = self.world.name_of(&node) == owner;

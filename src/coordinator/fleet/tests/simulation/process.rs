@@ -292,6 +292,15 @@ impl Process {
     /// Takes up a meeting of the state directory.
     pub(crate) fn resume(&mut self, now: Instant, meeting: &str) {
         let Some(mut entry) = self.left.remove(meeting) else {
+            // It was released.
+            let streams = self
+                .meetings
+                .get_mut(meeting)
+                .map(|entry| &mut entry.streams);
+            for stream in streams.into_iter().flat_map(BTreeMap::values_mut) {
+                stream.accepted = None;
+                stream.lose(now);
+            }
             return;
         };
         for stream in entry.streams.values_mut() {
