@@ -1,5 +1,6 @@
 //! Carries out what the machine wants.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
@@ -137,14 +138,13 @@ impl Daemon {
         self.apply(actions);
         let stream = stream.as_deref();
         let known = stream.and_then(|stream| self.coordinator.meeting_of(stream));
-        let known = known.map(str::to_owned);
-        for meeting in [
-            meeting.clone(),
-            known.filter(|it| Some(it) != meeting.as_ref()),
-        ] {
-            if let Some(meeting) = meeting {
-                self.report(&meeting, true);
-            }
+        let named: BTreeSet<String> = known
+            .map(str::to_owned)
+            .into_iter()
+            .chain(meeting)
+            .collect();
+        for meeting in named {
+            self.report(&meeting, true);
         }
     }
 

@@ -123,10 +123,10 @@ impl Daemon {
         let running = self.running.values();
         let open: std::collections::HashSet<&str> =
             running.map(|running| running.info.id.as_str()).collect();
-        let left = fleet
-            .releasing
-            .extract_if(.., |meeting| !open.contains(meeting.as_str()));
-        for meeting in left.collect::<Vec<_>>() {
+        let has_left = |meeting: &&String| !open.contains(meeting.as_str());
+        let left: Vec<String> = fleet.releasing.iter().filter(has_left).cloned().collect();
+        for meeting in left {
+            fleet.releasing.remove(&meeting);
             let entry = self.coordinator.export(&meeting).unwrap_or_default();
             let live = self.coordinator.live_meeting(&meeting);
             let streams = live.map(|live| live.streams).unwrap_or_default();
@@ -170,9 +170,11 @@ impl Fleet {
     }
 
     fn tell_saved(&mut self, snapshot: &crate::daemon::snapshot::Snapshot) {
-        while let Some((_, tickets)) =
-            (self.saved).pop_front_if(|(mark, _)| snapshot.has_written(*mark))
-        {
+        while let Some((mark, tickets)) = self.saved.pop_front() {
+            if !snapshot.has_written(mark) {
+                self.saved.push_front((mark, tickets));
+                return;
+            }
             self.machine.handle_saved(Instant::now(), &tickets);
         }
     }
