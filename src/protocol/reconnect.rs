@@ -58,6 +58,14 @@ pub const POLICY: Policy = Policy {
     has_jitter: true,
 };
 
+/// The policy of a node of a fleet: a connection that another node takes at once is tried more and more slowly,
+/// or two that displace each other would do so without an end. Between two tries the store says who has it.
+pub static IN_FLEET: Policy = Policy {
+    delays: &DELAYS,
+    steady: Duration::from_secs(5),
+    has_jitter: true,
+};
+
 /// The tries of one link.
 #[derive(Debug, Clone, Copy)]
 pub struct Attempts {

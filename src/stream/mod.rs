@@ -30,6 +30,7 @@ use crate::log::app::inherit;
 use crate::net::dial::Dialer;
 use crate::net::waker::{Waker, waker};
 use crate::protocol::dedup::RecentPhrases;
+use crate::protocol::reconnect::IN_FLEET;
 use crate::protocol::tail::{Predecessor, Tail, TailRing};
 use crate::protocol::{Command, EndReason, Stream, StreamConfig};
 use commands::{CommandError, CommandSender, command_queue};
@@ -181,7 +182,10 @@ impl StreamHandle {
             }
             let now = Instant::now();
             let mut driver = Box::new(Driver {
-                stream: Stream::new(now, config),
+                stream: match &permit {
+                    Some(_) => Stream::with_policy(now, config, &IN_FLEET),
+                    None => Stream::new(now, config),
+                },
                 dialer,
                 commands: obeyed,
                 waker: thread_waker,

@@ -102,11 +102,6 @@ impl Fleet {
         self.nodes[at].server.kill();
     }
 
-    /// No webhook goes to a node from now on.
-    pub(crate) fn shut_out(&self, at: usize) {
-        self.balancer.set(at, None);
-    }
-
     /// Ends a node by SIGTERM.
     pub(crate) fn terminate(&mut self, at: usize) {
         let status = self.nodes[at].server.terminate(PATIENCE);
@@ -220,26 +215,5 @@ impl Node {
         } else {
             Vec::new()
         }
-    }
-
-    /// A page of its admin listener, and the status.
-    #[track_caller]
-    pub(crate) fn page(&self, path: &str) -> (u16, String) {
-        const BEFORE: &str = "health, metrics and streams are at http://";
-        let line = self.server.wait_until_logged(&[BEFORE]);
-        let (_, address) = line.split_once(BEFORE).expect("the marker");
-        http::get(address.parse().expect("an address"), path)
-    }
-
-    /// Runs a command with its configuration.
-    pub(crate) fn run(&self, zoom: &Zoom, arguments: &[&str]) -> super::Ran {
-        let config = self.setup.write(zoom, &self.folder, "command.conf");
-        let config = config.display().to_string();
-        super::run(&[arguments, &["--config", &config]].concat(), &[])
-    }
-
-    /// Its private directory.
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
     }
 }

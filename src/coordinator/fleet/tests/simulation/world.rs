@@ -165,7 +165,7 @@ impl World {
         self.unix_ms().saturating_add_signed(self.store_ahead)
     }
 
-    #[expect(clippy::print_stdout, reason = "the course of one seed, for a person")]
+    #[expect(clippy::print_stdout, reason = "on request")]
     pub(crate) fn note(&mut self, text: impl FnOnce() -> String) {
         if self.tells {
             let at = (self.now - self.began).as_millis();
