@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::fleet_store::reach;
 use crate::harness::redis::Redis;
-use crate::harness::{Harness, frequent_keep_alives};
+use crate::harness::{Harness, frequent_keep_alives, wait_until};
 
 /// A node that writes what a server would.
 struct Node(Direct);
@@ -233,4 +233,60 @@ fn check_says_which_right_the_user_of_the_store_lacks() {
     let report = &ran.stdout;
     assert_eq!(ran.code, Some(77), "{report}");
     assert!(report.contains("\nfault store: "), "{report}");
+}
+
+#[test]
+fn a_node_shows_its_fleet_also_when_the_store_is_away() {
+    let Some(redis) = Redis::start(&[]) else {
+        return;
+    };
+    let store = format!("unix://{}", redis.socket().display());
+    let harness = Harness::builder(frequent_keep_alives(1000));
+    let harness = harness.admin().settings(&[
+        ("RTMS_FLEET", &store),
+        ("RTMS_NODE", "a"),
+        ("RTMS_STATE", "state"),
+    ]);
+    let harness = harness.start();
+    wait_until("the node is sure", || {
+        harness.metric("rtmsd_fleet_sure") == 1.0
+    });
+    let page: Value = serde_json::from_str(&harness.admin_page("/fleet")).expect("JSON");
+    assert_eq!(page["source"], "node");
+    assert_eq!(page["nodes"][0]["name"], "a");
+    assert_eq!(page["nodes"][0]["state"], "sure");
+    assert_eq!(harness.metric("rtmsd_fleet_nodes{state=\"living\"}"), 1.0);
+    // The digests of its settings come within a second.
+    wait_until("the settings are in the store", || {
+        let report = harness.run(&["check", "--online"]).stdout;
+        report.contains("\nok    settings: as those of all nodes\n")
+            && report.contains("\nok    name: a (sure, ")
+    });
+
+    redis.kill();
+    wait_until("the node has noticed", || {
+        harness.metric("rtmsd_fleet_sure") == 0.0
+    });
+    let ran = harness.run(&["status", "--fleet", "--json"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let page: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!(page["source"], "node");
+    assert_eq!(page["nodes"][0]["state"], "unsure");
+    let ready = harness.admin_page("/readyz");
+    assert!(
+        ready.contains("ready\nthe fleet's store has not answered for "),
+        "{ready}"
+    );
+    assert!(harness.metric("rtmsd_fleet_store_errors_total{kind=\"lost\"}") > 0.0);
+    harness.end();
+}
+
+#[test]
+fn without_a_fleet_nothing_of_it_is_shown() {
+    let harness = Harness::with_admin(&[]);
+    let metrics = harness.admin_page("/metrics");
+    assert!(!metrics.contains("rtmsd_fleet"), "{metrics}");
+    let ran = harness.run(&["status", "--fleet"]);
+    assert_eq!(ran.code, Some(78), "{ran:?}");
+    harness.end();
 }
