@@ -211,7 +211,7 @@ impl Stream {
         Stream::with_policy(now, config, &reconnect::POLICY)
     }
 
-    pub(super) fn with_policy(
+    pub(crate) fn with_policy(
         now: Instant,
         config: StreamConfig,
         policy: &'static Policy,

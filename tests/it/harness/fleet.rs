@@ -1,6 +1,6 @@
 //! Several nodes with one Zoom, a real store between them and a balancer before them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::files;
 use super::redis::Redis;
 use super::server::{Server, ServerSetup};
-use super::{PATIENCE, TempDir, http, meta, wait_until};
+use super::{PATIENCE, TempDir, meta, wait_until};
 
 /// Nodes `a`, `b`, `c` … of one fleet.
 pub(crate) struct Fleet {
