@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::fleet_store::reach;
 use crate::harness::redis::Redis;
-use crate::harness::{Harness, frequent_keep_alives, wait_until};
+use crate::harness::{Harness, TempDir, frequent_keep_alives, wait_until};
 
 /// A node that writes what a server would.
 struct Node(Direct);
@@ -241,11 +241,12 @@ fn a_node_shows_its_fleet_also_when_the_store_is_away() {
         return;
     };
     let store = format!("unix://{}", redis.socket().display());
+    let state = TempDir::new();
     let harness = Harness::builder(frequent_keep_alives(1000));
     let harness = harness.admin().settings(&[
         ("RTMS_FLEET", &store),
         ("RTMS_NODE", "a"),
-        ("RTMS_STATE", "state"),
+        ("RTMS_STATE", &state.path().display().to_string()),
     ]);
     let harness = harness.start();
     wait_until("the node is sure", || {
