@@ -54,6 +54,7 @@ use crate::config::{Fault, Loaded, Needs, Sources, conf, load};
 use crate::daemon;
 use crate::domain::app::{App, RestCredentials};
 use crate::domain::product::Product;
+use crate::net::tls_client::TlsClient;
 use crate::protocol::MediaKind;
 use crate::state::StateDir;
 use crate::zoom_api::Process;
@@ -371,6 +372,10 @@ fn process(settings: &daemon::Settings) -> Process {
     Process {
         ca_file: settings.ca_file.clone(),
         proxy: settings.proxy.clone(),
+        // What fails here, the client of the same settings names.
+        shared: TlsClient::new(settings.ca_file.as_deref())
+            .ok()
+            .and_then(|tls| daemon::shared_grants(settings, &tls).ok().flatten()),
         ..Process::default()
     }
 }

@@ -75,6 +75,7 @@ use places::Places;
 use rest_timer::{Outcome, RestTimer};
 use snapshot::Snapshot;
 use start::push_process;
+pub(crate) use start::shared_grants;
 use status::{Heartbeat, StatusSnapshot, Totals};
 use streams::RunningStream;
 

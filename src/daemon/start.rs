@@ -96,6 +96,7 @@ impl Daemon {
             state: state.clone(),
             proxy: settings.proxy.clone(),
             allowed_hosts: settings.allowed_hosts.clone(),
+            shared: shared_grants(&settings, &tls).map_err(Error::Io)?,
             ..zoom_api::Process::default()
         };
         let api = Arc::new(Api::new(settings.app().clone(), process).map_err(Error::Api)?);
@@ -261,4 +262,22 @@ fn restore(
         }));
     }
     Ok((snapshot, coordinator))
+}
+
+/// The grants that the nodes of the fleet share; `None` without one.
+///
+/// # Errors
+/// The system has no random numbers.
+pub(crate) fn shared_grants(
+    settings: &Settings,
+    tls: &TlsClient,
+) -> std::io::Result<Option<Arc<dyn zoom_api::SharedGrant>>> {
+    #[cfg(feature = "fleet")]
+    return super::fleet_store::grants::StoreGrants::of(settings, tls);
+    // The settings name no fleet in a binary without the feature.
+    #[cfg(not(feature = "fleet"))]
+    {
+        let _ = (settings, tls);
+        Ok(None)
+    }
 }

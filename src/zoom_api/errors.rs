@@ -217,6 +217,10 @@ table! {
     StateInUse, "state_in_use", GiveUp, 69,
         "another process uses the refresh token, and each use ends the one before",
         "stop that process first (a server does what this command does by itself), or give this command access_token or ZOOM_ACCOUNT_ID; a state directory of its own would only break the other's token";
+    /// Another node of the fleet has the refresh token, and the store between them does not answer.
+    FleetStore, "fleet_store", Retry, 69,
+        "the token is shared by the nodes of the fleet, and their store cannot be asked",
+        "this may be temporary; if it persists, check the store that RTMS_FLEET names (rtmsd fleet check)";
     /// `ZOOM_REDIRECT_URL` without a stored token.
     NotAuthorized, "not_authorized", GiveUp, 78,
         "no user has authorized the app yet",

@@ -137,6 +137,11 @@ impl Http {
         }
     }
 
+    /// Whether further calls are refused.
+    pub(crate) fn is_stopping(&self) -> bool {
+        matches!(*self.lock(), State::Stopping(_))
+    }
+
     /// Has the next call make other agents.
     fn forget_agents(&self) {
         let mut state = self.lock();

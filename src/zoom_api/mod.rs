@@ -37,6 +37,7 @@ pub use counters::Counters;
 pub use errors::{Class, Error, Kind};
 pub use oauth::grants::facts::{GrantState, GrantStatus};
 pub use oauth::request::AccessToken;
+pub use oauth::shared::{SharedGrant, SharedState, SharedTokens, StoreDown};
 pub use oauth::user_grant::UserGrant;
 pub use online_check::{CheckFailure, OnlineCheck, TokenFacts};
 pub use reply::RETRY_AFTER_MAX;
@@ -47,6 +48,7 @@ use http_call::{Http, HttpCall, Server};
 use oauth::cache::TokenCache;
 use oauth::grants::{Grants, Parts};
 use oauth::request::{Client, TokenSource};
+use oauth::shared::Share;
 
 /// Time limit of one REST call, from the name look-up to the last byte.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -69,6 +71,8 @@ pub struct Process {
     pub allowed_hosts: AllowedHosts,
     /// The clock.
     pub clock: Clock,
+    /// The grants that the nodes of a fleet share; `None` without one.
+    pub shared: Option<Arc<dyn SharedGrant>>,
 }
 
 impl Default for Process {
@@ -81,6 +85,7 @@ impl Default for Process {
             proxy: ProxyEnv::default(),
             allowed_hosts: AllowedHosts::default(),
             clock: Clock::system(),
+            shared: None,
         }
     }
 }
@@ -417,6 +422,13 @@ impl Tokens {
         } = &app.rest.credentials
         else {
             let source = TokenSource::new(&app.rest.credentials, http)?;
+            let source = source.shared_by(|client_id, account_id| {
+                let shared = process.shared.as_ref()?;
+                let (clock, wait) = (&process.clock, process.timeout);
+                Some(Share::of_account(
+                    shared, clock, wait, client_id, account_id,
+                ))
+            });
             return Ok(Tokens::Own(cache(source, process, counters)));
         };
         let client = Client::new(http, client_id, client_secret);
@@ -431,6 +443,7 @@ impl Tokens {
                     clock: process.clock.clone(),
                     counters: Arc::clone(counters),
                     call_max: process.timeout,
+                    shared: process.shared.clone(),
                 };
                 Grants::open(client, state, parts, refresh_token)?
             }

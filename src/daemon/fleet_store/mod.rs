@@ -5,7 +5,7 @@
 //! store that the demo plays pass through the same translation as a real store.
 //!
 //! Behind the cargo feature `fleet`: the threads `store` (`store.rs`) and `store inbox` (`inbox.rs`), and calls
-//! without a thread (`direct.rs`), over a connection of our own (`connection.rs`, `wire.rs`).
+//! without a thread (`direct.rs`, `grants.rs`), over a connection of our own (`connection.rs`, `wire.rs`).
 //!
 //! # Differences from the first draft of the layout
 //!
@@ -27,6 +27,8 @@ pub mod direct;
 pub mod encode;
 pub mod facts;
 pub mod grant;
+#[cfg(feature = "fleet")]
+pub(crate) mod grants;
 #[cfg(feature = "fleet")]
 pub mod inbox;
 pub mod names;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::request::{AccessToken, CALL, TokenSource};
+use crate::domain::secret::Secret;
 use crate::zoom_api::clock::Clock;
 use crate::zoom_api::counters::Counters;
 use crate::zoom_api::errors::{Class, Error, Kind};
@@ -37,6 +38,8 @@ pub(crate) struct TokenCache {
 #[derive(Debug, Default)]
 struct Slot {
     token: Option<AccessToken>,
+    /// The one that Zoom has refused: other nodes may offer it still.
+    refused: Option<Secret>,
     /// How many fetches started and ended; the numbers differ during one.
     begun: u64,
     ended: u64,
@@ -59,10 +62,10 @@ impl TokenCache {
         call_max: Duration,
     ) -> TokenCache {
         TokenCache {
+            wait_max: call_max + DISK_GRACE + source.shared_wait(),
             source,
             clock,
             counters,
-            wait_max: call_max + DISK_GRACE,
             slot: Mutex::default(),
             fetched: Condvar::new(),
         }
@@ -138,6 +141,8 @@ impl TokenCache {
 
     /// Deletes everything about the user, who removed the app.
     pub(crate) fn forget(&self) -> Result<(), Error> {
+        // First, so that a fetch in progress cannot put what it got.
+        self.source.forget_shared();
         let mut slot = self.lock();
         slot.token = None;
         slot.outcome = None;
@@ -156,7 +161,11 @@ impl TokenCache {
         let mut slot = self.lock();
         // Also while it is being replaced: if the fetch fails, a refused token is not returned.
         if slot.token.as_ref().map(|token| token.serial) == refused {
-            slot.token = None;
+            slot.refused = slot
+                .token
+                .take()
+                .map(|token| token.text)
+                .or(slot.refused.take());
         }
         if slot.begun != slot.ended {
             return self.wait(slot);
@@ -176,11 +185,16 @@ impl TokenCache {
         }
         slot.begun += 1;
         let serial = slot.begun;
+        let present = slot.token.as_ref().map(|token| token.text.clone());
+        let but = present.or_else(|| slot.refused.clone());
         drop(slot);
 
         log::debug!("{CALL}: begins");
         // `now` is from before the call, so that the time the call takes counts as used.
-        let fetch = || self.source.fetch(serial, now, self.clock.date());
+        let fetch = || {
+            self.source
+                .fetch(but.as_ref(), serial, now, self.clock.date())
+        };
         // After a panic the waiting threads must not wait for ever.
         let fetched = catch_unwind(AssertUnwindSafe(fetch))
             .unwrap_or_else(|_| Err(Error::new(Kind::Internal, CALL, "panicked")));
@@ -222,6 +236,7 @@ impl TokenCache {
                     token.life.unwrap_or_default().as_secs()
                 );
                 slot.token = Some(token.clone());
+                slot.refused = None;
                 Ok(token)
             }
             Err(error) => {

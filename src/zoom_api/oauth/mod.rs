@@ -4,4 +4,6 @@ pub(crate) mod cache;
 pub(crate) mod grants;
 pub(crate) mod refresh_store;
 pub(crate) mod request;
+pub mod shared;
+mod shared_user;
 pub(crate) mod user_grant;

@@ -157,6 +157,15 @@ impl RefreshTokenStore {
         numbers.owner == self.number
     }
 
+    /// Deletes what is stored, if this chain is the owner of the file.
+    pub(crate) fn erase(&self) -> Result<(), state::Error> {
+        let numbers = self.file.lock();
+        match numbers.owner == self.number {
+            true => self.file.erase(),
+            false => Ok(()),
+        }
+    }
+
     /// The token to use next.
     pub(crate) fn current(&self) -> &Secret {
         &self.current
@@ -218,7 +227,7 @@ impl RefreshTokenStore {
 }
 
 /// Distinguishes configured tokens without revealing them.
-fn fingerprint(token: &Secret) -> String {
+pub(super) fn fingerprint(token: &Secret) -> String {
     let mut hash = Sha256::new();
     hash.update(b"rtmsd configured refresh token\0");
     hash.update(token.expose().as_bytes());

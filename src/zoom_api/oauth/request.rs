@@ -9,8 +9,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::grants::facts::{GrantState, SharedFacts};
+use super::grants::facts::{Facts, GrantState, SharedFacts};
 use super::refresh_store::{RefreshTokenFile, RefreshTokenStore};
+use super::shared::Share;
+use super::shared_user::Wanted;
 use crate::domain::app::{AppCredentials, RestCredentials};
 use crate::domain::secret::Secret;
 use crate::domain::text::percent_encoded as encode;
@@ -26,7 +28,7 @@ pub(crate) const CALL: &str = "fetch access token";
 const DEFAULT_TOKEN_TTL: Duration = Duration::from_secs(5 * 60);
 
 /// Maximum lifetime: a token that is fetched daily does no harm.
-const TOKEN_TTL_MAX: Duration = Duration::from_secs(24 * 3600);
+pub(super) const TOKEN_TTL_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Maximum length of a token; Zoom's have up to 2 KB, and a token must fit into a request's header.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
@@ -87,6 +89,7 @@ pub(crate) enum TokenSource {
     ServerToServer {
         client: Client,
         account_id: String,
+        share: Option<Share>,
     },
     /// The app itself, for its event subscription.
     App {
@@ -97,6 +100,7 @@ pub(crate) enum TokenSource {
         client: Client,
         file: Arc<RefreshTokenFile>,
         tokens: Arc<Mutex<UserTokens>>,
+        share: Option<Share>,
     },
 }
 
@@ -104,6 +108,7 @@ pub(crate) enum TokenSource {
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     http: Arc<Http>,
+    id: String,
     basic: Secret,
     client_secret: Secret,
 }
@@ -115,6 +120,8 @@ pub(crate) struct UserTokens {
     facts: Arc<SharedFacts>,
     /// The next refresh token, which could not be stored yet, and the access token it came with.
     unstored: Option<(Secret, AccessToken)>,
+    /// The other nodes' part; `None` without a fleet.
+    share: Option<Share>,
 }
 
 /// The OAuth server's answer.
@@ -161,6 +168,7 @@ impl TokenSource {
             } => TokenSource::ServerToServer {
                 client: Client::new(http, client_id, client_secret),
                 account_id: account_id.clone(),
+                share: None,
             },
         })
     }
@@ -193,9 +201,51 @@ impl TokenSource {
         }
     }
 
-    /// Requests a token. One thread at a time does.
+    /// Tells other nodes that nobody is to use it any more, as far as the store can be reached.
+    pub(crate) fn forget_shared(&self) {
+        let Some(share) = self.share() else {
+            return;
+        };
+        if self.is_of_user()
+            && let Err(down) = share.forget()
+        {
+            log::warn!(
+                "the store of the fleet was not told that a grant is over: {}; other nodes find out from Zoom",
+                down.0
+            );
+        }
+    }
+
+    /// How long another node's refresh may be waited for.
+    pub(crate) fn shared_wait(&self) -> Duration {
+        self.share().map(|share| share.wait()).unwrap_or_default()
+    }
+
+    fn share(&self) -> Option<Share> {
+        match self {
+            TokenSource::ServerToServer { share, .. } => share.clone(),
+            TokenSource::User { share, .. } => share.clone(),
+            _ => None,
+        }
+    }
+
+    /// With the other nodes of the fleet.
+    pub(crate) fn shared_by(mut self, by: impl FnOnce(&str, &str) -> Option<Share>) -> TokenSource {
+        if let TokenSource::ServerToServer {
+            client,
+            account_id,
+            share,
+        } = &mut self
+        {
+            *share = by(&client.id, account_id);
+        }
+        self
+    }
+
+    /// Requests a token, other than this one, which is due or was refused. One thread at a time does.
     pub(crate) fn fetch(
         &self,
+        but: Option<&Secret>,
         serial: u64,
         now: Instant,
         date: SystemTime,
@@ -205,15 +255,25 @@ impl TokenSource {
                 "found no credentials, expected access_token, ZOOM_ACCOUNT_ID, ZOOM_REFRESH_TOKEN or ZOOM_REDIRECT_URL",
             )),
             TokenSource::Static(token) => Ok(token.clone()),
-            TokenSource::ServerToServer { client, account_id } => {
+            TokenSource::ServerToServer {
+                client,
+                account_id,
+                share,
+            } => {
                 let form = format!(
                     "grant_type=account_credentials&account_id={}",
                     encode(account_id)
                 );
-                Ok(client
-                    .request("", form, &[], date)?
-                    .into_token(&client.http, serial, now)
-                    .0)
+                let fetch = |now, date| {
+                    let reply = client.request("", form.clone(), &[], date)?;
+                    Ok(reply.into_token(&client.http, serial, now).0)
+                };
+                match share {
+                    None => fetch(now, date),
+                    Some(share) => share.app_token(&client.http, but, serial, || {
+                        fetch(share.clock().instant(), share.clock().date())
+                    }),
+                }
             }
             TokenSource::App { client } => Ok(client
                 // Zoom wants the grant in the query, and an empty body.
@@ -223,7 +283,7 @@ impl TokenSource {
             TokenSource::User { client, tokens, .. } => tokens
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .refresh(client, serial, now, date),
+                .refresh(client, but, serial, now, date),
         }
     }
 }
@@ -234,6 +294,69 @@ impl UserTokens {
             store,
             facts,
             unstored: None,
+            share: None,
+        }
+    }
+
+    /// With the other nodes of the fleet.
+    pub(crate) fn shared_by(mut self, share: Option<Share>) -> UserTokens {
+        self.share = share;
+        self
+    }
+
+    pub(super) fn share(&self) -> Option<&Share> {
+        self.share.as_ref()
+    }
+
+    pub(super) fn facts(&self) -> Facts {
+        self.facts.get()
+    }
+
+    /// The refresh token in use.
+    pub(super) fn current(&self) -> &Secret {
+        self.store.current()
+    }
+
+    /// Stores a refresh token of this generation, and whether this node has put it.
+    pub(super) fn keep(
+        &mut self,
+        token: &Secret,
+        generation: u64,
+        is_last_to_put: bool,
+    ) -> Result<(), state::Error> {
+        let facts = Facts {
+            generation,
+            is_last_to_put,
+            ..self.facts.get()
+        };
+        self.store.advance(token, &facts)?;
+        self.mark(generation, is_last_to_put);
+        Ok(())
+    }
+
+    /// The same in memory alone.
+    pub(super) fn mark(&self, generation: u64, is_last_to_put: bool) {
+        self.facts.update(|facts| {
+            facts.generation = generation;
+            facts.is_last_to_put = is_last_to_put;
+        });
+    }
+
+    /// Learns from a token that another node has fetched.
+    pub(super) fn learn(&self, token: &AccessToken, share: &Share) {
+        let date = share.clock().date();
+        (self.facts).update(|facts| facts.learn(&token.text, &token.scopes, date));
+    }
+
+    /// Deletes what is stored: the user has removed the app.
+    pub(super) fn erase(&self) -> Result<(), Error> {
+        self.store.erase().map_err(|e| storage(&e))
+    }
+
+    pub(super) fn claim(&self) -> Result<(), Error> {
+        match self.store.claim() {
+            true => Ok(()),
+            false => Err(Error::new(Kind::Superseded, CALL, "")),
         }
     }
 
@@ -261,11 +384,15 @@ impl UserTokens {
     fn refresh(
         &mut self,
         client: &Client,
+        but: Option<&Secret>,
         serial: u64,
         now: Instant,
         date: SystemTime,
     ) -> Result<AccessToken, Error> {
-        let refreshed = self.rotate(client, serial, now, date);
+        let refreshed = match self.share.clone() {
+            None => self.rotate(client, serial, now, date),
+            Some(share) => self.fetch_shared(&share, client, &Wanted { serial, but }),
+        };
         if let Err(error) = &refreshed
             && let Some(state) = GrantState::of(error.kind())
             && self.facts.update(|facts| facts.state = state)
@@ -283,22 +410,42 @@ impl UserTokens {
         now: Instant,
         date: SystemTime,
     ) -> Result<AccessToken, Error> {
-        if !self.store.claim() {
-            return Err(Error::new(Kind::Superseded, CALL, ""));
+        self.claim()?;
+        match self.store_unstored(serial, now)? {
+            Some(token) => Ok(token),
+            None => self.ask(client, serial, now, date, None),
         }
-        if let Some((next, token)) = &self.unstored {
-            self.store
-                .advance(next, &self.facts.get())
-                .map_err(|e| storage(&e))?;
-            let token = AccessToken {
-                serial,
-                ..token.clone()
-            };
-            self.unstored = None;
-            if token.is_good(now) {
-                return Ok(token);
-            }
-        }
+    }
+
+    /// Stores what the disk did not take before. Returns the access token that came with it, if it is good.
+    pub(super) fn store_unstored(
+        &mut self,
+        serial: u64,
+        now: Instant,
+    ) -> Result<Option<AccessToken>, Error> {
+        let Some((next, token)) = &self.unstored else {
+            return Ok(None);
+        };
+        self.store
+            .advance(next, &self.facts.get())
+            .map_err(|e| storage(&e))?;
+        let token = AccessToken {
+            serial,
+            ..token.clone()
+        };
+        self.unstored = None;
+        Ok(token.is_good(now).then_some(token))
+    }
+
+    /// Asks Zoom, and stores the next refresh token, as that of this generation in a fleet.
+    pub(super) fn ask(
+        &mut self,
+        client: &Client,
+        serial: u64,
+        now: Instant,
+        date: SystemTime,
+        generation: Option<u64>,
+    ) -> Result<AccessToken, Error> {
         let current = self.store.current();
         if current.is_empty() {
             return Err(Error::new(Kind::NotAuthorized, CALL, ""));
@@ -311,6 +458,11 @@ impl UserTokens {
         let reply = client.request("", form, &[current.expose()], date)?;
         let (token, next) = reply.into_token(&client.http, serial, now);
         (self.facts).update(|facts| facts.learn(&token.text, &token.scopes, date));
+        if let Some(generation) = generation {
+            self.mark(generation, true);
+        }
+        // Zoom may leave the refresh token as it is; its generation is stored.
+        let next = next.or_else(|| generation.map(|_| self.store.current().clone()));
         if let Some(next) = next
             && let Err(e) = self.store.advance(&next, &self.facts.get())
         {
@@ -356,12 +508,17 @@ impl Client {
     pub(crate) fn new(http: &Arc<Http>, id: &str, secret: &Secret) -> Client {
         Client {
             http: Arc::clone(http),
+            id: id.to_owned(),
             basic: Secret::new(format!(
                 "Basic {}",
                 STANDARD.encode(format!("{id}:{}", secret.expose()))
             )),
             client_secret: secret.clone(),
         }
+    }
+
+    pub(super) fn http(&self) -> &Http {
+        &self.http
     }
 
     fn request(
@@ -435,7 +592,7 @@ fn scopes(text: &str) -> Vec<String> {
 }
 
 /// Whether it is valid in a header and in a form.
-fn is_token(text: &str) -> bool {
+pub(super) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.len() <= TOKEN_BYTES_MAX && text.bytes().all(|b| b.is_ascii_graphic())
 }
 

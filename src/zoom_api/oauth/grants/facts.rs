@@ -34,6 +34,12 @@ pub(crate) struct Facts {
     /// Why it does not work; empty if it does.
     #[serde(skip_serializing_if = "GrantState::is_ok")]
     pub(crate) state: GrantState,
+    /// The number of this refresh token among the nodes of a fleet; 0 without one.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) generation: u64,
+    /// This node was the last to put one, as far as it knows.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_last_to_put: bool,
 }
 
 /// Whether a grant works.

@@ -16,8 +16,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::cache::TokenCache;
-use super::refresh_store::{FILE, RefreshTokenFile, RefreshTokenStore, Stored, stored};
+use super::refresh_store::{
+    FILE, RefreshTokenFile, RefreshTokenStore, Stored, fingerprint, stored,
+};
 use super::request::{AccessToken, CALL, Client, TokenSource, UserTokens, storage};
+use super::shared::{Share, SharedGrant};
 use crate::domain::secret::Secret;
 use crate::state::StateDir;
 use crate::zoom_api::clock::Clock;
@@ -50,6 +53,8 @@ pub(crate) struct Parts {
     pub(crate) counters: Arc<Counters>,
     /// Time limit of one call.
     pub(crate) call_max: Duration,
+    /// What the nodes of a fleet share.
+    pub(crate) shared: Option<Arc<dyn SharedGrant>>,
 }
 
 /// One user's grant.
@@ -81,11 +86,13 @@ impl Grant {
         tokens: Arc<Mutex<UserTokens>>,
         facts: Arc<SharedFacts>,
     ) -> Grant {
+        let share = lock(&tokens).share().cloned();
         let is_configured = file.name() == FILE;
         let source = TokenSource::User {
             client: client.clone(),
             file,
             tokens,
+            share,
         };
         let (clock, counters) = (parts.clock.clone(), Arc::clone(&parts.counters));
         Grant {
@@ -106,7 +113,13 @@ impl Grant {
     ) -> Grant {
         let store = RefreshTokenStore::new(Arc::clone(&file), configured, current);
         let facts = Arc::new(SharedFacts::new(facts));
-        let tokens = UserTokens::new(store, Arc::clone(&facts));
+        // Grants by an authorization are those of the node where it was made.
+        let shared = parts.shared.as_ref().filter(|_| !configured.is_empty());
+        let share = shared.map(|shared| {
+            let began_with = fingerprint(configured);
+            Share::of_user(shared, &parts.clock, parts.call_max, &began_with)
+        });
+        let tokens = UserTokens::new(store, Arc::clone(&facts)).shared_by(share);
         Grant::new(client, parts, file, Arc::new(Mutex::new(tokens)), facts)
     }
 
@@ -477,7 +490,13 @@ fn of_configuration(
         stored => stored.map_err(|e| storage(&e))?,
     };
     let (current, facts) = match stored {
-        Stored::Chain(current, facts) => (current, facts),
+        Stored::Chain(current, mut facts) => {
+            if facts.generation == 0 && parts.shared.is_some() && current != *configured {
+                // It was rotated before there was a fleet: newer than what nodes without a state have.
+                (facts.generation, facts.is_last_to_put) = (1, true);
+            }
+            (current, facts)
+        }
         Stored::Over => return Ok(None),
         Stored::Nothing if configured.is_empty() => return Ok(None),
         // It is newer than what was stored before it was configured.

@@ -1,0 +1,212 @@
+//! A user's refresh token that several nodes share.
+//!
+//! Each node that reads a refresh token keeps it with its generation in its own state directory, as it does with
+//! one that it was given by Zoom, so that a store that loses writes loses no grant.
+//!
+//! Without the store only the node that put last refreshes. That is not proof: another may have put since this
+//! node last looked. It looks whenever its own token is due, and nobody refreshes before that, so this needs a
+//! store that fails in the minutes between two nodes' looks. Then Zoom may void the grant.
+
+use std::time::Instant;
+
+use super::request::{AccessToken, CALL, Client, UserTokens, storage};
+use super::shared::{Share, SharedState, SharedTokens, StoreDown};
+use crate::domain::secret::Secret;
+use crate::zoom_api::errors::{Error, Kind};
+
+/// Why there is no token.
+enum Fault {
+    /// The store does not answer.
+    Down(StoreDown),
+    /// Anything else.
+    Of(Error),
+}
+
+impl From<StoreDown> for Fault {
+    fn from(down: StoreDown) -> Fault {
+        Fault::Down(down)
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Fault {
+        Fault::Of(error)
+    }
+}
+
+/// What is asked for.
+pub(super) struct Wanted<'a> {
+    pub(super) serial: u64,
+    /// The token that is due or was refused.
+    pub(super) but: Option<&'a Secret>,
+}
+
+impl UserTokens {
+    /// The next access token: one that another node has put, or that of a refresh.
+    pub(super) fn fetch_shared(
+        &mut self,
+        share: &Share,
+        client: &Client,
+        wanted: &Wanted<'_>,
+    ) -> Result<AccessToken, Error> {
+        self.claim()?;
+        // What Zoom gave before and the disk did not take.
+        if let Some(token) = self.store_unstored(wanted.serial, share.clock().instant())? {
+            self.publish(share, &token);
+            return Ok(token);
+        }
+        let until = share.clock().instant() + share.wait();
+        match self.agree(share, client, wanted, until) {
+            Ok(token) => Ok(token),
+            Err(Fault::Of(error)) => Err(error),
+            Err(Fault::Down(down)) if self.facts().is_last_to_put => {
+                log::warn!(
+                    "{CALL}: the store of the fleet cannot be asked: {}; this node was the last to refresh the grant and does so again",
+                    down.0
+                );
+                self.rotate_once(share, client, wanted, self.facts().generation + 1)
+            }
+            Err(Fault::Down(down)) => Err(Error::new(Kind::FleetStore, CALL, down.0)),
+        }
+    }
+
+    fn agree(
+        &mut self,
+        share: &Share,
+        client: &Client,
+        wanted: &Wanted<'_>,
+        until: Instant,
+    ) -> Result<AccessToken, Fault> {
+        let usable = |found: &SharedState| {
+            share.usable(
+                found.tokens.as_ref(),
+                wanted.but,
+                client.http(),
+                wanted.serial,
+            )
+        };
+        loop {
+            let found = self.caught_up(share, share.read()?)?;
+            if let Some(token) = usable(&found) {
+                self.learn(&token, share);
+                return Ok(token);
+            }
+            let (is_ours, locked) = share.lock()?;
+            if !is_ours {
+                // Who has the lock will be the last to put.
+                self.mark(self.facts().generation, false);
+                share.pause(client.http(), until)?;
+                continue;
+            }
+            let locked = self.caught_up(share, locked)?;
+            if locked.generation < self.facts().generation {
+                // It was restored, which gave the lock back.
+                share.pause(client.http(), until)?;
+                continue;
+            }
+            if let Some(token) = usable(&locked) {
+                // Another node was done between the two looks.
+                self.learn(&token, share);
+                self.give_back(share, locked);
+                return Ok(token);
+            }
+            let refreshed = self.rotate_once(share, client, wanted, locked.generation + 1);
+            match &refreshed {
+                Ok(token) => self.publish(share, token),
+                // The refresh token that could not be stored is newer than what others could have.
+                Err(_) if self.has_unstored() => {}
+                Err(_) => self.give_back(share, locked),
+            }
+            return Ok(refreshed?);
+        }
+    }
+
+    /// Takes over what the store has, or gives it what it has not.
+    fn caught_up(&mut self, share: &Share, found: SharedState) -> Result<SharedState, Fault> {
+        if found.is_forgotten {
+            self.erase()?;
+            return Err(Error::new(Kind::Deauthorized, CALL, "").into());
+        }
+        let own = self.facts().generation;
+        if found.generation < own {
+            log::warn!(
+                "the store of the fleet has generation {} of a grant, and this node {own}; it gets that",
+                found.generation
+            );
+            // The access token that came with it has ended, or is the one to be replaced.
+            let tokens = SharedTokens::only(self.current().clone());
+            share.restore(own, &tokens)?;
+            return Ok(found);
+        }
+        match &found.tokens {
+            Some(tokens) => {
+                let is_known = found.generation == own && tokens.refresh == *self.current();
+                if !is_known && !tokens.refresh.is_empty() {
+                    self.keep(&tokens.refresh, found.generation, false)
+                        .map_err(|error| storage(&error))?;
+                }
+            }
+            None if found.generation > own => {
+                let text = "the shared grant cannot be read; do all nodes have the same ZOOM_CLIENT_SECRET?";
+                return Err(Error::new(Kind::FleetStore, CALL, text).into());
+            }
+            None => {}
+        }
+        Ok(found)
+    }
+
+    /// A refresh at Zoom, whose refresh token is stored here before anything is used.
+    fn rotate_once(
+        &mut self,
+        share: &Share,
+        client: &Client,
+        wanted: &Wanted<'_>,
+        generation: u64,
+    ) -> Result<AccessToken, Error> {
+        let (now, date) = (share.clock().instant(), share.clock().date());
+        self.ask(client, wanted.serial, now, date, Some(generation))
+    }
+
+    /// Puts what was stored here. If the store does not take it, that is made up for with the next look.
+    fn publish(&mut self, share: &Share, token: &AccessToken) {
+        let generation = self.facts().generation;
+        let tokens = share.tokens(token, self.current().clone());
+        let put = share.put(generation, &tokens).and_then(|is_put| {
+            if is_put {
+                return Ok(true);
+            }
+            // The lock has ended meanwhile. Zoom has taken our token last, so what others have is over.
+            let found = share.read()?;
+            let next = generation.max(found.generation + 1);
+            let current = self.current().clone();
+            if let Err(error) = self.keep(&current, next, true) {
+                log::warn!("{error}; the generation of the grant is not stored");
+            }
+            share.restore(next, &tokens)
+        });
+        match put {
+            Ok(true) => {}
+            Ok(false) => log::warn!("{CALL}: another node has put another token meanwhile"),
+            Err(down) => log::warn!(
+                "{CALL}: the store of the fleet does not have the new token yet: {}",
+                down.0
+            ),
+        }
+    }
+
+    /// Gives the lock back. The store knows no other way than the next generation.
+    fn give_back(&mut self, share: &Share, locked: SharedState) {
+        let generation = locked.generation + 1;
+        let current = self.current().clone();
+        let tokens = locked
+            .tokens
+            .unwrap_or_else(|| SharedTokens::only(current.clone()));
+        if let Err(error) = self.keep(&current, generation, true) {
+            log::warn!("{error}; other nodes wait until the lock of the grant ends");
+            return;
+        }
+        if let Err(down) = share.put(generation, &tokens) {
+            log::debug!("{CALL}: the lock of the grant ends by itself: {}", down.0);
+        }
+    }
+}
